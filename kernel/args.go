@@ -1,0 +1,170 @@
+package kernel
+
+// PackArgs are the operands of Set.PackQ.
+//
+//	for d := range Dim {
+//		for l := range Rows {
+//			Dst[d*Stride+l] = Src[Off[l]+d*DimStride] * Scale
+//		}
+//		for l := Rows; l < Lanes; l++ {
+//			Dst[d*Stride+l] = 0
+//		}
+//	}
+type PackArgs struct {
+	Src       *float32       // element 0 of the queries
+	Off       *[MaxLanes]int // element offset of each lane's row from Src; may be negative
+	DimStride int            // elements from one dim to the next, any sign, 0 included
+	Rows      int            // rows to pack, 1..Lanes
+	Dim       int            // head dim of queries and keys, at least 1
+	Dst       *float32       // [Dim][Stride]
+	Lanes     int
+	Stride    int
+	Scale     float32
+}
+
+// ScoresArgs are the operands of Set.Scores.
+//
+//	for k := range Keys {
+//		for l := range Lanes {
+//			acc := float32(0)
+//			for d := range Dim {
+//				acc = fma(K[k*KeyStride+d*DimStride], Q[d*Stride+l], acc)
+//			}
+//			S[k*Stride+l] = acc
+//		}
+//	}
+type ScoresArgs struct {
+	K         *float32 // first key of the call, dim 0
+	KeyStride int      // elements from one key to the next, any sign, 0 included
+	DimStride int      // elements from one dim to the next, any sign, 0 included
+	Keys      int      // 1..KeyBlock
+	Dim       int      // at least 1
+	Q         *float32 // [Dim][Stride], as PackQ left it
+	S         *float32 // [Keys][Stride], written
+	Lanes     int
+	Stride    int
+}
+
+// SoftmaxArgs are the operands of Set.Softmax. The scores are in units of
+// log2(e)/2, that is, the weight of a score s under a maximum m is 4^(s-m), see
+// [Exp2]. Lane l may attend key k where kept(k, l):
+//
+//	kept := k < MaskFrom || Mask[k-MaskFrom]>>l&1 == 1
+//
+//	Moved = false
+//	for l := range Lanes {
+//		m := Max[l]
+//		for k := range Keys {
+//			if kept(k, l) && S[k*Stride+l] > m { // false for a NaN
+//				m = S[k*Stride+l]
+//			}
+//		}
+//		alpha := Exp2(Max[l] - m)
+//		sum := float32(0)
+//		for k := range Keys {
+//			p := Exp2(S[k*Stride+l] - m)
+//			if !kept(k, l) {
+//				p = -0.0
+//			}
+//			S[k*Stride+l] = p
+//			sum += p
+//		}
+//		Max[l] = m
+//		Alpha[l] = alpha
+//		Sum[l] = fma(Sum[l], alpha, sum)
+//		if alpha != 1 { // true for a NaN
+//			Moved = true
+//		}
+//	}
+//
+// A weight whose sign bit is set is one that the mask took away; a weight that
+// merely underflowed is +0. Adding -0 changes no value, not even a zero's sign,
+// so a lane's result does not depend on masked keys that it shares a block with.
+type SoftmaxArgs struct {
+	S        *float32 // [Keys][Stride], scores in, weights out
+	Keys     int      // 1..KeyBlock
+	MaskFrom int      // 0..Keys: keys before it are kept by every lane
+	Mask     *uint64  // [Keys-MaskFrom], a bit a lane; nil if MaskFrom == Keys
+	Max      *float32 // [Lanes] running maximum, [InitMax] before the first block
+	Sum      *float32 // [Lanes] running sum of weights, 0 before the first block
+	Alpha    *float32 // [Lanes], written: factor by which older results shrink
+	Lanes    int
+	Stride   int
+	Moved    bool // written: whether some Alpha is not 1
+}
+
+// UpdateMode says what Accumulate does with the output of earlier key blocks.
+type UpdateMode int
+
+const (
+	// First: there is none. O is not read.
+	First UpdateMode = iota
+	// Add: every Alpha is 1 and is not read.
+	Add
+	// Rescale: multiply by Alpha.
+	Rescale
+)
+
+// AccumulateArgs are the operands of Set.Accumulate. A key from MaskFrom on takes no
+// part in a lane whose weight has the sign bit set, whatever its value is.
+//
+//	for d := range Dim {
+//		for l := range Lanes {
+//			acc := float32(-0.0)
+//			for k := range Keys {
+//				p := P[k*Stride+l]
+//				if k >= MaskFrom && signbit(p) {
+//					continue
+//				}
+//				acc = fma(V[k*KeyStride+d*DimStride], p, acc)
+//			}
+//			switch Mode {
+//			case First:
+//				O[d*Stride+l] = 0 + acc
+//			case Add:
+//				O[d*Stride+l] = O[d*Stride+l] + acc
+//			case Rescale:
+//				O[d*Stride+l] = fma(O[d*Stride+l], Alpha[l], acc)
+//			}
+//		}
+//	}
+//
+// Rescale with an Alpha of 1 gives the bits of Add, and First those of either on
+// an output of +0, so Mode is an economy and no part of the result.
+type AccumulateArgs struct {
+	V         *float32 // first key of the block, first dim of the call
+	KeyStride int      // elements from one key to the next, any sign, 0 included
+	DimStride int      // elements from one dim to the next, any sign, 0 included
+	Keys      int      // 1..KeyBlock
+	MaskFrom  int      // 0..Keys
+	Dim       int      // dims of the call, at least 1
+	P         *float32 // [Keys][Stride], as Softmax left it
+	O         *float32 // [Dim][Stride], updated
+	Alpha     *float32 // [Lanes], as Softmax left it
+	Lanes     int
+	Stride    int
+	Mode      UpdateMode
+}
+
+// FinishArgs are the operands of Set.Finish.
+//
+//	for l := range Rows {
+//		r := float32(0)
+//		if Sum[l] != 0 { // true for a NaN
+//			r = 1 / Sum[l]
+//		}
+//		for d := range Dim {
+//			Dst[Off[l]+d*DimStride] = O[d*Stride+l] * r
+//		}
+//	}
+type FinishArgs struct {
+	O         *float32 // [Dim][Stride]
+	Sum       *float32 // [Lanes]
+	Dst       *float32 // element 0 of the output
+	Off       *[MaxLanes]int
+	DimStride int
+	Rows      int // rows to write, 1..Lanes
+	Dim       int // at least 1
+	Lanes     int
+	Stride    int
+}

@@ -1,0 +1,71 @@
+// Package kernel is the contract between the tiled attention loop and the
+// code that does its arithmetic.
+//
+// A [Set] is a table of functions, one for each phase of attention over one
+// lane group (a block of queries along the vector lanes) and one key block.
+// Every Set computes the same bits: each function is specified as a sequence
+// of IEEE 754 float32 operations per lane, in an order that depends on
+// nothing but the operands. Vector width, rows of the micro-tile and the
+// number of lanes are a Set's own choice and cannot change a result.
+//
+// The functions check nothing. A caller passes operands that satisfy the
+// comments below; [Checked] wraps a Set with assertions for tests.
+package kernel
+
+// KeyBlock is the number of keys that share one update of the running maximum.
+// Key blocks start at multiples of KeyBlock of the absolute key index. Both
+// facts are part of the numerical contract, so this is one constant for every
+// Set.
+const KeyBlock = 128
+
+// MaxLanes is the most lanes a group may have: one bit of a mask word each.
+const MaxLanes = 64
+
+// A Set is one implementation of the attention kernels.
+//
+// Throughout, a matrix "[n][Stride]" is row-major with Stride float32 values
+// from one row to the next, of which the first Lanes are operands; the kernel
+// neither reads nor writes the rest. No function reads or writes
+// anything that is not an operand.
+type Set struct {
+	// Name identifies the set: "generic", "avx2", "avx512", ...
+	Name string
+
+	// Needs lists the CPU features that the functions use.
+	Needs Features
+
+	// Vec is the lane granularity: Lanes of every argument is a multiple of it.
+	Vec int
+
+	// Lanes is the largest lane group, a multiple of Vec and at most MaxLanes.
+	Lanes int
+
+	// Rows is the height of the micro-tile at full Lanes: keys in Scores, value
+	// dims in Accumulate. It informs cost models and reports only.
+	Rows int
+
+	// PackQ scales a block of query rows and transposes it into lanes.
+	PackQ func(*PackArgs)
+
+	// Scores multiplies keys by packed queries.
+	Scores func(*ScoresArgs)
+
+	// Softmax turns the scores of a key block into weights, online.
+	Softmax func(*SoftmaxArgs)
+
+	// Accumulate adds the weighted values of a key block to the output.
+	Accumulate func(*AccumulateArgs)
+
+	// Finish divides by the row sums and transposes the output back into rows.
+	Finish func(*FinishArgs)
+
+	// Peak runs n rounds of independent fused multiply-adds at the widest
+	// vectors the Set uses, PeakFLOPs floating-point operations each round. It
+	// measures the ceiling.
+	Peak      func(n int)
+	PeakFLOPs int
+
+	// Read loads n float32 values (n a multiple of 256) and returns something
+	// that depends on all of them. It measures read bandwidth.
+	Read func(p *float32, n int) float32
+}
