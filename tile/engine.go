@@ -1,0 +1,129 @@
+package tile
+
+import (
+	"context"
+	"runtime/pprof"
+	"sync"
+	"sync/atomic"
+
+	"github.com/qkv-go/qkv/kernel"
+)
+
+// An Engine runs Problems on one kernel.Set. It may be used by several goroutines at
+// once.
+type Engine struct {
+	set        *kernel.Set
+	caches     Caches
+	labels     bool
+	workspaces sync.Pool
+	jobs       sync.Pool
+}
+
+// New returns an Engine. With labels, workers carry the pprof label "phase".
+func New(set *kernel.Set, caches Caches, labels bool) *Engine {
+	if caches.L1 <= 0 {
+		caches.L1 = 32 << 10
+	}
+	if caches.L2 <= 0 {
+		caches.L2 = 256 << 10
+	}
+	if caches.L3 <= 0 {
+		caches.L3 = 8 * caches.L2
+	}
+	e := &Engine{set: set, caches: caches, labels: labels}
+	e.workspaces.New = func() any { return new(workspace) }
+	e.jobs.New = func() any {
+		j := &job{engine: e}
+		j.worker = func() {
+			j.drain()
+			j.done.Done()
+		}
+		return j
+	}
+	return e
+}
+
+// Schedule says how Run will divide p.
+func (e *Engine) Schedule(p *Problem, workers int) Schedule {
+	return e.schedule(p, workers)
+}
+
+// Run computes p with at most workers goroutines, the caller's among them.
+//
+// The others are started anew each time: that costs the caller well under a
+// microsecond, and leaves it to the Go scheduler to share the processors among
+// callers.
+func (e *Engine) Run(p *Problem, workers int) {
+	s := e.schedule(p, workers)
+	if s.Items == 0 {
+		return
+	}
+	j := e.jobs.Get().(*job)
+	j.problem, j.sched = *p, s
+	j.next.Store(0)
+	helpers := s.Workers - 1
+	if e.labels {
+		// The caller's own labels cannot be read back to restore them.
+		helpers++
+	}
+	j.done.Add(helpers)
+	for range helpers {
+		go j.worker()
+	}
+	if !e.labels {
+		j.drain()
+	}
+	j.done.Wait()
+	j.problem = Problem{}
+	e.jobs.Put(j)
+}
+
+// A job is a Problem being computed.
+type job struct {
+	engine  *Engine
+	problem Problem
+	sched   Schedule
+	next    atomic.Int64
+	done    sync.WaitGroup
+	worker  func() // bound once: a go statement with a closure would allocate
+}
+
+// drain computes items until none is left.
+func (j *job) drain() {
+	i := int(j.next.Add(1)) - 1
+	if i >= j.sched.Items {
+		return
+	}
+	w := j.engine.workspaces.Get().(*workspace)
+	w.reserve(&j.problem, &j.sched)
+	for ; i < j.sched.Items; i = int(j.next.Add(1)) - 1 {
+		w.item(j, i)
+	}
+	w.release()
+	j.engine.workspaces.Put(w)
+}
+
+// A phase is a part of the work on an item, as profiles name it.
+type phase int
+
+const (
+	phasePack phase = iota
+	phaseScores
+	phaseSoftmax
+	phaseAccumulate
+	phaseFinish
+)
+
+var phaseLabels = func() (labels []context.Context) {
+	for _, name := range []string{"pack", "scores", "softmax", "accumulate", "finish"} {
+		labels = append(labels, pprof.WithLabels(context.Background(), pprof.Labels("phase", name)))
+	}
+	return labels
+}()
+
+// phase labels the goroutine for profiles.
+func (j *job) phase(p phase) {
+	if j.engine.labels {
+		pprof.SetGoroutineLabels(phaseLabels[p])
+	}
+}

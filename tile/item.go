@@ -1,0 +1,170 @@
+package tile
+
+import (
+	"math"
+	"unsafe"
+
+	"github.com/qkv-go/qkv/kernel"
+)
+
+// item computes one query block: pack, then for each key block and each lane group
+// scores, softmax and accumulate, then finish.
+func (w *workspace) item(j *job, i int) {
+	p, s, set := &j.problem, &j.sched, j.engine.set
+	head, block := s.item(i)
+	batch, head := head/p.KVHeads, head%p.KVHeads
+
+	first := block * s.Rows()
+	rows := min(s.Rows(), p.rows()-first)
+	n := (rows + s.Lanes - 1) / s.Lanes
+	groups := w.groups[:n]
+	end := 0
+	for gi := range groups {
+		g := &groups[gi]
+		g.row = first + gi*s.Lanes
+		g.rows = min(s.Lanes, first+rows-g.row)
+		w.open(j, g, batch, head)
+		end = max(end, g.end)
+	}
+
+	k, v := p.K.at(batch, head), p.V.at(batch, head)
+	for key0 := 0; key0 < end; key0 += kernel.KeyBlock {
+		for gi := range groups {
+			g := &groups[gi]
+			if keys, maskFrom := g.block(key0); keys > 0 {
+				w.block(j, g,
+					unsafe.Add(k, 4*key0*p.K.Stride[2]),
+					unsafe.Add(v, 4*key0*p.V.Stride[2]),
+					key0, keys, maskFrom)
+			}
+		}
+	}
+
+	j.phase(phaseFinish)
+	for gi := range groups {
+		w.close(p, set, &groups[gi], batch, head)
+	}
+}
+
+// open packs the queries of a lane group and begins its softmax.
+func (w *workspace) open(j *job, g *laneGroup, batch, head int) {
+	p, set := &j.problem, j.engine.set
+	group := p.group()
+	g.lanes = (g.rows + set.Vec - 1) / set.Vec * set.Vec
+	g.full = p.Mask.keys(g.row/group, p.SeqKV)
+	g.end = p.Mask.keys((g.row+g.rows-1)/group, p.SeqKV)
+	g.started = false
+
+	sums := unsafe.Slice(g.sum, g.lanes)
+	clear(sums)
+	maxs := unsafe.Slice(g.max, g.lanes)
+	for l := range maxs {
+		maxs[l] = kernel.InitMax
+	}
+	if g.end == 0 {
+		clear(unsafe.Slice(g.o, p.DimV*g.lanes))
+		return
+	}
+
+	j.phase(phasePack)
+	w.rowOffsets(g, &p.Q, group)
+	a := &w.pack
+	a.Src = (*float32)(p.Q.at(batch, head*group))
+	a.Off = g.off
+	a.DimStride = p.Q.Stride[3]
+	a.Rows = g.rows
+	a.Dim = p.DimQK
+	a.Dst = g.q
+	a.Lanes, a.Stride = g.lanes, g.lanes
+	// The factor of Exp2: scores in units of log2(e)/2.
+	a.Scale = float32(float64(p.Scale) * (math.Log2E / 2))
+	set.PackQ(a)
+}
+
+// rowOffsets sets the offsets of the group's rows in o from its first row's head.
+func (w *workspace) rowOffsets(g *laneGroup, o *Operand, group int) {
+	pos, h := g.row/group, g.row%group
+	for l := range g.rows {
+		g.off[l] = pos*o.Stride[2] + h*o.Stride[1]
+		if h++; h == group {
+			pos, h = pos+1, 0
+		}
+	}
+}
+
+// block takes a lane group through one key block, whose first key is key0.
+func (w *workspace) block(j *job, g *laneGroup, k, v unsafe.Pointer, key0, keys, maskFrom int) {
+	p, set := &j.problem, j.engine.set
+
+	j.phase(phaseScores)
+	sc := &w.scores
+	sc.KeyStride, sc.DimStride = p.K.Stride[2], p.K.Stride[3]
+	sc.Dim = p.DimQK
+	sc.Q = g.q
+	sc.Lanes, sc.Stride = g.lanes, g.lanes
+	for at, step := 0, max(1, callWork/p.DimQK); at < keys; at += step {
+		sc.K = (*float32)(unsafe.Add(k, 4*at*sc.KeyStride))
+		sc.S = (*float32)(unsafe.Add(unsafe.Pointer(w.p), 4*at*sc.Stride))
+		sc.Keys = min(step, keys-at)
+		set.Scores(sc)
+	}
+
+	j.phase(phaseSoftmax)
+	sm := &w.softmax
+	sm.S = w.p
+	sm.Keys, sm.MaskFrom = keys, maskFrom
+	sm.Mask = nil
+	if maskFrom < keys {
+		p.Mask.fill(w.mask[:keys-maskFrom], key0+maskFrom, g.row, p.group())
+		sm.Mask = &w.mask[0]
+	}
+	sm.Max, sm.Sum = g.max, g.sum
+	sm.Lanes, sm.Stride = g.lanes, g.lanes
+	set.Softmax(sm)
+
+	j.phase(phaseAccumulate)
+	ac := &w.accumulate
+	ac.KeyStride, ac.DimStride = p.V.Stride[2], p.V.Stride[3]
+	ac.Keys, ac.MaskFrom = keys, maskFrom
+	ac.P = w.p
+	ac.Lanes, ac.Stride = g.lanes, g.lanes
+	switch {
+	case !g.started:
+		ac.Mode = kernel.First
+	case sm.Moved:
+		ac.Mode = kernel.Rescale
+	default:
+		ac.Mode = kernel.Add
+	}
+	for at, step := 0, max(1, callWork/keys); at < p.DimV; at += step {
+		ac.V = (*float32)(unsafe.Add(v, 4*at*ac.DimStride))
+		ac.O = (*float32)(unsafe.Add(unsafe.Pointer(g.o), 4*at*ac.Stride))
+		ac.Dim = min(step, p.DimV-at)
+		set.Accumulate(ac)
+	}
+	g.started = true
+}
+
+// close writes the rows of a lane group, and their log-sum-exp where asked for.
+func (w *workspace) close(p *Problem, set *kernel.Set, g *laneGroup, batch, head int) {
+	group := p.group()
+	w.rowOffsets(g, &p.Out, group)
+	a := &w.finish
+	a.O, a.Sum = g.o, g.sum
+	a.Dst = (*float32)(p.Out.at(batch, head*group))
+	a.Off = g.off
+	a.DimStride = p.Out.Stride[3]
+	a.Rows, a.Dim = g.rows, p.DimV
+	a.Lanes, a.Stride = g.lanes, g.lanes
+	set.Finish(a)
+
+	if p.LSE == nil {
+		return
+	}
+	lse := unsafe.Add(p.LSE, 4*(batch*p.Heads+head*group)*p.SeqQ)
+	maxs, sums := unsafe.Slice(g.max, g.lanes), unsafe.Slice(g.sum, g.lanes)
+	for l := range g.rows {
+		pos, h := (g.row+l)/group, (g.row+l)%group
+		*(*float32)(unsafe.Add(lse, 4*(h*p.SeqQ+pos))) = logSumExp(maxs[l], sums[l])
+	}
+}

@@ -1,0 +1,33 @@
+package tile
+
+import "math"
+
+// logSumExp returns the natural logarithm of the sum of exponentials of a row: max
+// in units of log2(e)/2, and the sum of weights relative to it.
+func logSumExp(max, sum float32) float32 {
+	if sum == 0 {
+		return float32(math.Inf(-1))
+	}
+	return float32(float64(float64(max)*(2*math.Ln2)) + log(float64(sum)))
+}
+
+// log returns the natural logarithm of x >= 1 to about 1e-15. The functions of package
+// math differ in their last bits between architectures; this one does not: each
+// product is rounded (the conversions forbid fusing).
+func log(x float64) float64 {
+	if math.IsNaN(x) || math.IsInf(x, 0) {
+		return x
+	}
+	m, e := math.Frexp(x) // m in [1/2, 1)
+	if m < math.Sqrt2/2 {
+		m, e = 2*m, e-1
+	}
+	// log m = 2 artanh(s) = 2 (s + s^3/3 + s^5/5 + ...), |s| < 0.172.
+	s := (m - 1) / (m + 1)
+	z := float64(s * s)
+	t := 0.0
+	for i := 19; i >= 1; i -= 2 {
+		t = float64(t*z) + 1/float64(i)
+	}
+	return float64(float64(e)*math.Ln2) + float64(2*float64(s*t))
+}

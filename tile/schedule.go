@@ -1,0 +1,108 @@
+package tile
+
+import "github.com/qkv-go/qkv/kernel"
+
+// Caches are the data cache sizes in bytes that one worker may count on, 0 where unknown.
+type Caches struct {
+	L1, L2, L3 int
+}
+
+const (
+	// minWork is the least number of floating-point operations worth a
+	// goroutine of its own: about ten times what starting one costs.
+	minWork = 4 << 20
+
+	// maxGroups bounds the lane groups of a query block.
+	maxGroups = 8
+
+	// callWork bounds rows times depth of one micro-tile call, so that no call
+	// outlasts about 100 µs on a slow core.
+	callWork = 1 << 17
+)
+
+// A Schedule is the division of a Problem into work items. An item is a query
+// block of one KV head of one batch: up to Groups lane groups that go through the
+// keys together, so that a key block is read into the cache once for all of them.
+type Schedule struct {
+	Lanes   int // lanes of a full group
+	Groups  int // lane groups of a full query block
+	Blocks  int // query blocks per KV head
+	Heads   int // KV heads over all batches
+	Items   int // Blocks * Heads
+	Workers int
+
+	// Why those: a clause each.
+	LanesWhy, GroupsWhy, WorkersWhy string
+
+	section int // KV heads whose keys and values stay in the last-level cache together
+}
+
+// Rows is the number of query rows in a full block.
+func (s *Schedule) Rows() int { return s.Lanes * s.Groups }
+
+// schedule divides p for at most workers goroutines.
+func (e *Engine) schedule(p *Problem, workers int) Schedule {
+	s := Schedule{Groups: 1, Heads: p.Batch * p.KVHeads, Workers: 1}
+	s.Lanes, s.LanesWhy = e.lanes(p)
+	if s.Heads == 0 || p.SeqQ == 0 {
+		s.GroupsWhy, s.WorkersWhy = "there are no rows", "there is no work"
+		return s
+	}
+	rows := p.rows()
+	s.WorkersWhy = "what was asked for"
+	work := 2 * float64(p.Pairs()) * float64(p.DimQK+p.DimV)
+	if most := 1 + work/minWork; most < float64(workers) {
+		workers = int(most)
+		s.WorkersWhy = "more would not pay for so little work"
+	}
+
+	// As many groups as fit half the second-level cache together with a key block.
+	perRow := 4 * (p.DimQK + p.DimV)
+	fit := (e.caches.L2/2/perRow - kernel.KeyBlock) / s.Lanes
+	s.Groups = clamp(fit, 1, maxGroups)
+	s.GroupsWhy = "what half the second-level cache holds beside a key block"
+	all := (rows + s.Lanes - 1) / s.Lanes
+	if s.Groups >= all {
+		s.Groups = all
+		s.GroupsWhy = "a KV head has no more rows"
+	}
+	if workers > 1 {
+		// Enough items that the last ones to finish leave little idle time.
+		for s.Groups > 1 && s.Heads*((all+s.Groups-1)/s.Groups) < 8*workers {
+			s.Groups--
+			s.GroupsWhy = "small enough to keep every worker busy to the end"
+		}
+	}
+	s.Blocks = (all + s.Groups - 1) / s.Groups
+	s.Items = s.Blocks * s.Heads
+	s.Workers = workers
+	if s.Items < workers {
+		s.Workers = s.Items
+		s.WorkersWhy = "there are no more items"
+	}
+	s.section = clamp(e.caches.L3/2/max(1, p.SeqKV*perRow), 1, s.Heads)
+	if !p.Mask.Causal {
+		s.section = 1
+	}
+	return s
+}
+
+// lanes returns the lanes of a full group: the Set's, or fewer where a block of
+// packed queries would then fill the first-level cache and evict itself.
+func (e *Engine) lanes(p *Problem) (lanes int, why string) {
+	lanes = e.set.Lanes
+	if n := lanes / 4 * 3; n%e.set.Vec == 0 && 4*lanes*p.DimQK >= e.caches.L1 && 4*n*p.DimQK < e.caches.L1 {
+		return n, "more packed queries would fill the first-level cache"
+	}
+	return lanes, "what the kernel set's registers hold"
+}
+
+// item returns the KV head (counted over all batches) and the query block of the
+// i-th item. Later query blocks attend more keys under a causal mask: the longest
+// come first, section by section.
+func (s *Schedule) item(i int) (head, block int) {
+	first := i / (s.section * s.Blocks) * s.section
+	heads := min(s.section, s.Heads-first)
+	i -= first * s.Blocks
+	return first + i%heads, s.Blocks - 1 - i/heads
+}

@@ -1,0 +1,63 @@
+package tile
+
+import (
+	"unsafe"
+
+	"github.com/qkv-go/qkv/kernel"
+)
+
+// A workspace holds what one worker needs: the packed queries and outputs of a query
+// block, the weights of one key block, and the argument structs (which would
+// escape to the heap at each call through a function value). Its size depends on the
+// head dims and not on the sequence lengths.
+type workspace struct {
+	mem    []float32
+	groups [maxGroups]laneGroup
+	off    [maxGroups][kernel.MaxLanes]int
+	mask   [kernel.KeyBlock]uint64
+	p      *float32 // [KeyBlock][lanes]
+
+	pack       kernel.PackArgs
+	scores     kernel.ScoresArgs
+	softmax    kernel.SoftmaxArgs
+	accumulate kernel.AccumulateArgs
+	finish     kernel.FinishArgs
+}
+
+// cacheLine is the alignment of every buffer, in float32 values.
+const cacheLine = 16
+
+// reserve lays out the buffers for the groups of s.
+func (w *workspace) reserve(p *Problem, s *Schedule) {
+	perGroup := s.Lanes * (p.DimQK + p.DimV + 2)
+	n := s.Groups*perGroup + s.Lanes*(kernel.KeyBlock+1) + cacheLine*(4*s.Groups+3)
+	if len(w.mem) < n {
+		w.mem = make([]float32, n)
+	}
+	free := w.mem
+	take := func(n int) *float32 {
+		skip := -int(uintptr(unsafe.Pointer(&free[0]))/4) & (cacheLine - 1)
+		b := &free[skip]
+		free = free[skip+n:]
+		return b
+	}
+	w.p = take(kernel.KeyBlock * s.Lanes)
+	w.softmax.Alpha = take(s.Lanes)
+	w.accumulate.Alpha = w.softmax.Alpha
+	for i := range w.groups[:s.Groups] {
+		g := &w.groups[i]
+		g.q = take(s.Lanes * p.DimQK)
+		g.o = take(s.Lanes * p.DimV)
+		g.max = take(s.Lanes)
+		g.sum = take(s.Lanes)
+		g.off = &w.off[i]
+	}
+}
+
+// release drops the references to the caller's memory.
+func (w *workspace) release() {
+	w.pack.Src = nil
+	w.scores.K = nil
+	w.accumulate.V = nil
+	w.finish.Dst = nil
+}
