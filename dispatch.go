@@ -1,0 +1,85 @@
+package qkv
+
+import (
+	"os"
+
+	"github.com/klauspost/cpuid/v2"
+
+	"github.com/qkv-go/qkv/kernel"
+	"github.com/qkv-go/qkv/tile"
+)
+
+// KernelEnv is the environment variable that names the kernel set to use where
+// [Config] names none.
+const KernelEnv = "QKV_KERNEL"
+
+// KernelInfo is a kernel set of this architecture.
+type KernelInfo struct {
+	Set     *kernel.Set
+	Missing kernel.Features // what this machine lacks to run it; 0 if it can
+}
+
+// Kernels lists the kernel sets of this architecture, the best first and the
+// generic one, which every machine can run, last.
+func Kernels() []KernelInfo { return kernelsFor(features(&cpuid.CPU)) }
+
+func kernelsFor(have kernel.Features) []KernelInfo {
+	var infos []KernelInfo
+	for _, s := range append(archSets(), &genericSet) {
+		infos = append(infos, KernelInfo{Set: s, Missing: s.Needs.Missing(have)})
+	}
+	return infos
+}
+
+// pick returns the set of that name, or the best if the name is empty.
+func pick(infos []KernelInfo, name string) (*kernel.Set, error) {
+	err := &KernelError{Name: name}
+	for _, k := range infos {
+		if k.Missing == 0 {
+			if name == "" || name == k.Set.Name {
+				return k.Set, nil
+			}
+			err.Available = append(err.Available, k.Set.Name)
+		} else if name == k.Set.Name {
+			err.Known, err.Missing = true, k.Missing
+		}
+	}
+	return nil, err
+}
+
+// kernelName returns the set that is asked for, and by what.
+func kernelName(cfg string) (name, why string) {
+	if cfg != "" {
+		return cfg, "forced by Config.Kernel"
+	}
+	if env := os.Getenv(KernelEnv); env != "" {
+		return env, "forced by " + KernelEnv
+	}
+	return "", "the best that this CPU can run"
+}
+
+// features returns what the CPU has and the operating system saves: cpuid reports
+// AVX and AVX-512 only where XCR0 enables their registers.
+func features(cpu *cpuid.CPUInfo) kernel.Features {
+	var f kernel.Features
+	for _, x := range []struct {
+		id  cpuid.FeatureID
+		bit kernel.Features
+	}{
+		{cpuid.AVX2, kernel.AVX2},
+		{cpuid.FMA3, kernel.FMA3},
+		{cpuid.AVX512F, kernel.AVX512F},
+		{cpuid.AVX512DQ, kernel.AVX512DQ},
+		{cpuid.AVX512BW, kernel.AVX512BW},
+		{cpuid.AVX512VL, kernel.AVX512VL},
+	} {
+		if cpu.Supports(x.id) {
+			f |= x.bit
+		}
+	}
+	return f
+}
+
+func caches(cpu *cpuid.CPUInfo) tile.Caches {
+	return tile.Caches{L1: cpu.Cache.L1D, L2: cpu.Cache.L2, L3: cpu.Cache.L3}
+}

@@ -1,0 +1,66 @@
+package qkv
+
+import (
+	"errors"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/klauspost/cpuid/v2"
+
+	"github.com/qkv-go/qkv/kernel"
+)
+
+// cpu returns a CPU as cpuid reports it: with the features that the operating
+// system saves the registers of.
+func cpu(features ...cpuid.FeatureID) *cpuid.CPUInfo {
+	c := new(cpuid.CPUInfo)
+	c.Enable(features...)
+	return c
+}
+
+func TestPick(t *testing.T) {
+	if len(archSets()) == 0 || runtime.GOARCH != "amd64" {
+		t.Skip("no machine code for amd64 in this build")
+	}
+	avx2 := []cpuid.FeatureID{cpuid.AVX, cpuid.AVX2, cpuid.FMA3}
+	avx512 := append([]cpuid.FeatureID{cpuid.AVX512F, cpuid.AVX512DQ, cpuid.AVX512BW, cpuid.AVX512VL}, avx2...)
+	for _, c := range []struct {
+		what string
+		cpu  *cpuid.CPUInfo
+		want []string
+	}{
+		{"AVX-512", cpu(avx512...), []string{"avx512", "avx2", "generic"}},
+		// Under an operating system that does not save ZMM, cpuid reports no AVX-512.
+		{"AVX2", cpu(avx2...), []string{"avx2", "generic"}},
+		{"AVX-512 without DQ (Knights Landing)", cpu(append([]cpuid.FeatureID{cpuid.AVX512F}, avx2...)...), []string{"avx2", "generic"}},
+		{"AVX2 without FMA", cpu(cpuid.AVX, cpuid.AVX2), []string{"generic"}},
+		{"nothing", cpu(), []string{"generic"}},
+	} {
+		infos := kernelsFor(features(c.cpu))
+		best, err := pick(infos, "")
+		if err != nil || best.Name != c.want[0] {
+			t.Errorf("%s: picked %v, %v, want %s", c.what, best, err, c.want[0])
+		}
+		for _, name := range []string{"avx512", "avx2", "generic"} {
+			set, err := pick(infos, name)
+			if strings.Contains(strings.Join(c.want, " ")+" ", name+" ") {
+				if err != nil || set.Name != name {
+					t.Errorf("%s: %s: %v", c.what, name, err)
+				}
+				continue
+			}
+			var ke *KernelError
+			if !errors.As(err, &ke) || !ke.Known || ke.Missing == 0 || strings.Join(ke.Available, " ") != strings.Join(c.want, " ") {
+				t.Errorf("%s: %s: error %v, want one that lists %v", c.what, name, err, c.want)
+			}
+		}
+	}
+}
+
+func TestFeatures(t *testing.T) {
+	got := features(cpu(cpuid.AVX2, cpuid.AVX512DQ))
+	if want := kernel.AVX2 | kernel.AVX512DQ; got != want {
+		t.Errorf("features %v, want %v", got, want)
+	}
+}

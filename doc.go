@@ -1,0 +1,36 @@
+// Package qkv computes scaled dot-product attention on CPUs,
+//
+//	Out = softmax(scale * Q Kᵀ + mask) V
+//
+// in Go and Go assembly, without cgo. It never holds the matrix of scores: the keys
+// go by in blocks under an online softmax (Milakov and Gimelshein, 2018; Dao et al.,
+// FlashAttention, 2022), with a block of queries along the vector lanes.
+//
+// # Use
+//
+// Describe tensors that you own with a [View]: [BHSD] and [BSHD] for contiguous ones,
+// [PackedQKV] for the output of a fused projection, [Strided] for anything else.
+// Make an [Attention] with [New], once, and [Attention.Run] a [Call] on it as often
+// as you like, from any number of goroutines. [Run] does both with the defaults.
+// [Attention.Explain] says what a call runs and why.
+//
+// # Numerical contract
+//
+//   - Same bits: a result depends on its row's query, keys, values, scale and mask
+//     only. Every kernel set, number of workers, batch and chunking of
+//     the queries gives it bit for bit. (A NaN is a NaN; its payload may differ.)
+//   - The error against exact arithmetic is that of float32: products are fused,
+//     sums over keys go in blocks of 128, exp2 is within 1 ulp.
+//   - A row without a key is zeros, and its log-sum-exp is -Inf.
+//   - What is masked never reaches a row, NaN and Inf included. An unmasked NaN
+//     always does.
+//   - Scores up to the largest float32 do not overflow.
+//
+// docs/numerics.md has the details.
+//
+// # Kernel sets
+//
+// The inner loops come in several sets, listed by [Kernels]: avx512, avx2 and generic
+// (Go). The best that the machine can run is used. The environment variable
+// QKV_KERNEL or [Config].Kernel forces one; the build tag purego leaves only generic.
+package qkv

@@ -1,0 +1,130 @@
+package qkv_test
+
+import (
+	"errors"
+	"math"
+	"strings"
+	"testing"
+
+	"github.com/qkv-go/qkv"
+)
+
+func TestCallErrors(t *testing.T) {
+	data := make([]float32, 4096)
+	out := make([]float32, 4096)
+	// A call that is right, for each case to break.
+	good := func() *qkv.Call {
+		return &qkv.Call{
+			Q: qkv.BHSD(data, 2, 4, 8, 16), K: qkv.BHSD(data, 2, 2, 8, 16),
+			V: qkv.BHSD(data, 2, 2, 8, 16), Out: qkv.BHSD(out, 2, 4, 8, 16),
+		}
+	}
+	if err := qkv.Run(good()); err != nil {
+		t.Fatal(err)
+	}
+	huge := math.MaxInt / 2
+	for _, c := range []struct {
+		arg   string
+		want  string
+		spoil func(c *qkv.Call)
+	}{
+		{"k", "qkv: k has head dim 8, q has 16", func(c *qkv.Call) { c.K = qkv.BHSD(data, 2, 2, 8, 8) }},
+		{"k", "qkv: k has batch 1, q has 2", func(c *qkv.Call) { c.K = qkv.BHSD(data, 1, 2, 8, 16) }},
+		{"v", "qkv: v has batch 1, q has 2", func(c *qkv.Call) { c.V = qkv.BHSD(data, 1, 2, 8, 16) }},
+		{"out", "qkv: out has batch 1, q has 2", func(c *qkv.Call) { c.Out = qkv.BHSD(out, 1, 4, 8, 16) }},
+		{"v", "qkv: v has heads 1, k has 2", func(c *qkv.Call) { c.V = qkv.BHSD(data, 2, 1, 8, 16) }},
+		{"out", "qkv: out has heads 2, q has 4", func(c *qkv.Call) { c.Out = qkv.BHSD(out, 2, 2, 8, 16) }},
+		{"v", "qkv: v has sequence length 7, k has 8", func(c *qkv.Call) { c.V = qkv.BHSD(data, 2, 2, 7, 16) }},
+		{"out", "qkv: out has sequence length 9, q has 8", func(c *qkv.Call) { c.Out = qkv.BHSD(out, 2, 4, 9, 16) }},
+		{"out", "qkv: out has head dim 8, v has 16", func(c *qkv.Call) { c.Out = qkv.BHSD(out, 2, 4, 8, 8) }},
+		{"q", "qkv: q has 4 heads, not a multiple of k's 3", func(c *qkv.Call) {
+			c.K, c.V = qkv.BHSD(data, 2, 3, 8, 16), qkv.BHSD(data, 2, 3, 8, 16)
+		}},
+		{"q", "qkv: q has 4 heads, not a multiple of k's 0", func(c *qkv.Call) {
+			c.K, c.V = qkv.BHSD(data, 2, 0, 8, 16), qkv.BHSD(data, 2, 0, 8, 16)
+		}},
+		{"q", "qkv: q has head dim 0, at least 1 is needed", func(c *qkv.Call) {
+			c.Q, c.K = qkv.BHSD(data, 2, 4, 8, 0), qkv.BHSD(data, 2, 2, 8, 0)
+		}},
+		{"q", "qkv: q has head dim 16385, at most 16384 is supported", func(c *qkv.Call) {
+			c.Q = qkv.Strided(data, 0, [4]int{2, 4, 8, 16385}, [4]int{})
+			c.K = qkv.Strided(data, 0, [4]int{2, 2, 8, 16385}, [4]int{})
+		}},
+		{"q", "qkv: q reaches element 1023, its slice has 1000", func(c *qkv.Call) { c.Q = qkv.BHSD(data[:1000], 2, 4, 8, 16) }},
+		{"k", "qkv: k reaches element 511, its slice has 0", func(c *qkv.Call) { c.K = qkv.BHSD[float32](nil, 2, 2, 8, 16) }},
+		{"k", "qkv: k begins at element -1", func(c *qkv.Call) {
+			c.K = qkv.Strided(data, -1, [4]int{2, 2, 8, 16}, [4]int{256, 128, 16, 1})
+		}},
+		{"v", "qkv: v reaches element -15, before the first of its slice (head dim 16, stride -1)", func(c *qkv.Call) {
+			c.V = qkv.Strided(data, 0, [4]int{2, 2, 8, 16}, [4]int{256, 128, 16, -1})
+		}},
+		{"v", "qkv: v has negative sequence length -8", func(c *qkv.Call) { c.V = qkv.BHSD(data, 2, 2, -8, 16) }},
+		{"k", "its slice has 4096", func(c *qkv.Call) {
+			c.K = qkv.Strided(data, 0, [4]int{2, 2, 8, 16}, [4]int{huge, huge, huge, huge})
+		}},
+		{"q", "its slice has 4096", func(c *qkv.Call) { c.Q = qkv.BHSD(data, huge, huge, huge, 16) }},
+		{"v", "before the first of its slice", func(c *qkv.Call) {
+			c.V = qkv.Strided(data, 5, [4]int{2, 2, 8, 16}, [4]int{math.MinInt, 1, 1, 1})
+		}},
+		{"out", "qkv: out overlaps itself: its batch stride is 0, at least 1 is needed", func(c *qkv.Call) {
+			c.Out = qkv.Strided(out, 0, [4]int{2, 4, 8, 16}, [4]int{0, 128, 16, 1})
+		}},
+		{"out", "qkv: out overlaps itself: its sequence length stride is 15, at least 16 is needed", func(c *qkv.Call) {
+			c.Out = qkv.Strided(out, 0, [4]int{2, 4, 8, 16}, [4]int{512, 128, 15, 1})
+		}},
+		{"out", "qkv: out and k begin at the same element", func(c *qkv.Call) { c.K = qkv.BHSD(out, 2, 2, 8, 16) }},
+		{"lse", "qkv: lse has length 63, out has 64 rows", func(c *qkv.Call) { c.LSE = make([]float32, 63) }},
+		{"scale", "qkv: scale is NaN, a finite number is needed", func(c *qkv.Call) { c.Scale = nan }},
+		{"scale", "qkv: scale is +Inf, a finite number is needed", func(c *qkv.Call) { c.Scale = posInf }},
+		{"mask", "qkv: mask has Causal 9, the last is 3", func(c *qkv.Call) { c.Mask.Causal = 9 }},
+		{"mask", "qkv: mask has Causal -1, the last is 3", func(c *qkv.Call) { c.Mask.Causal = -1 }},
+		{"mask", "qkv: mask has offset 3, which needs CausalAt", func(c *qkv.Call) { c.Mask = qkv.Mask{Causal: qkv.CausalTopLeft, Offset: 3} }},
+	} {
+		call := good()
+		c.spoil(call)
+		for i := range out {
+			out[i] = canary
+		}
+		err := qkv.Run(call)
+		var arg *qkv.ArgError
+		if !errors.As(err, &arg) {
+			t.Errorf("%s: error %v", c.want, err)
+			continue
+		}
+		if arg.Arg != c.arg || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("error %q of %q, want %q of %q", err, arg.Arg, c.want, c.arg)
+		}
+		for i := range out {
+			if out[i] != canary {
+				t.Fatalf("%s: out was written", c.want)
+			}
+		}
+		if _, explainErr := newAttention(t, qkv.Config{}).Explain(call); explainErr == nil || explainErr.Error() != err.Error() {
+			t.Errorf("Explain says %v, Run %v", explainErr, err)
+		}
+	}
+}
+
+func TestConfigErrors(t *testing.T) {
+	t.Setenv(qkv.KernelEnv, "sse9")
+	_, err := qkv.New(qkv.Config{})
+	var ke *qkv.KernelError
+	if !errors.As(err, &ke) || ke.Name != "sse9" || ke.Known {
+		t.Errorf("QKV_KERNEL=sse9: %v", err)
+	}
+	if want := `qkv: unknown kernel set "sse9"; this machine can run ` + strings.Join(sets(), ", "); err.Error() != want {
+		t.Errorf("error %q, want %q", err, want)
+	}
+	// The config is stronger than the environment.
+	a, err := qkv.New(qkv.Config{Kernel: "generic"})
+	if err != nil || a.Kernel().Name != "generic" {
+		t.Errorf("Config.Kernel: %v", err)
+	}
+	t.Setenv(qkv.KernelEnv, "generic")
+	if a, err := qkv.New(qkv.Config{}); err != nil || a.Kernel().Name != "generic" {
+		t.Errorf("QKV_KERNEL=generic: %v", err)
+	}
+	if _, err := qkv.New(qkv.Config{Workers: -1}); err == nil || err.Error() != "qkv: workers is -1, at least 0 is needed" {
+		t.Errorf("Workers -1: %v", err)
+	}
+}

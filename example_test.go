@@ -1,0 +1,110 @@
+package qkv_test
+
+import (
+	"fmt"
+	"log"
+
+	"github.com/qkv-go/qkv"
+)
+
+// One query that is closest to the second of three keys.
+func Example() {
+	q := []float32{0, 4}
+	k := []float32{4, 0, 0, 4, -4, 0}
+	v := []float32{10, 20, 30}
+	out := make([]float32, 1)
+	err := qkv.Run(&qkv.Call{
+		Q:   qkv.BHSD(q, 1, 1, 1, 2),
+		K:   qkv.BHSD(k, 1, 1, 3, 2),
+		V:   qkv.BHSD(v, 1, 1, 3, 1),
+		Out: qkv.BHSD(out, 1, 1, 1, 1),
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("%.3f\n", out)
+	// Output: [20.000]
+}
+
+// A layer of a decoder: eight query heads over two KV heads, in the
+// layout [batch, seq, heads, dim], with a causal mask.
+func ExampleAttention_Run() {
+	const batch, seq, heads, kvHeads, dim = 1, 3, 8, 2, 4
+	q := make([]float32, batch*seq*heads*dim)
+	k := make([]float32, batch*seq*kvHeads*dim)
+	v := make([]float32, batch*seq*kvHeads*dim)
+	for i := range v {
+		v[i] = float32(i / (kvHeads * dim)) // the position
+	}
+	out := make([]float32, len(q))
+	lse := make([]float32, batch*heads*seq)
+
+	a, err := qkv.New(qkv.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	err = a.Run(&qkv.Call{
+		Q:    qkv.BSHD(q, batch, seq, heads, dim),
+		K:    qkv.BSHD(k, batch, seq, kvHeads, dim),
+		V:    qkv.BSHD(v, batch, seq, kvHeads, dim),
+		Out:  qkv.BSHD(out, batch, seq, heads, dim),
+		LSE:  lse,
+		Mask: qkv.Mask{Causal: qkv.CausalTopLeft},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	// All scores are 0: each position averages itself and those before it.
+	for s := range seq {
+		fmt.Printf("position %d: %v, log-sum-exp %.4f\n", s, out[s*heads*dim], lse[s])
+	}
+	// Output:
+	// position 0: 0, log-sum-exp 0.0000
+	// position 1: 0.5, log-sum-exp 0.6931
+	// position 2: 1, log-sum-exp 1.0986
+}
+
+// What a fused projection wrote, read in place.
+func ExamplePackedQKV() {
+	const batch, seq, heads, kvHeads, dim = 1, 2, 2, 1, 2
+	packed := []float32{
+		// q head 0, q head 1, k, v
+		1, 0, 0, 1, 1, 0, 5, 6,
+		1, 0, 0, 1, 1, 0, 7, 8,
+	}
+	out := make([]float32, batch*seq*heads*dim)
+	q, k, v := qkv.PackedQKV(packed, batch, seq, heads, kvHeads, dim)
+	err := qkv.Run(&qkv.Call{Q: q, K: k, V: v, Out: qkv.BSHD(out, batch, seq, heads, dim)})
+	fmt.Println(out, err)
+	// Output: [6 7 6 7 6 7 6 7] <nil>
+}
+
+// A mistake is found before anything is written.
+func ExampleArgError() {
+	x := make([]float32, 1024)
+	err := qkv.Run(&qkv.Call{
+		Q:   qkv.BHSD(x, 1, 1, 8, 128),
+		K:   qkv.BHSD(x, 1, 1, 8, 64),
+		V:   qkv.BHSD(x, 1, 1, 8, 128),
+		Out: qkv.BHSD(make([]float32, 1024), 1, 1, 8, 128),
+	})
+	fmt.Println(err)
+	// Output: qkv: k has head dim 64, q has 128
+}
+
+func ExampleAttention_Explain() {
+	a, err := qkv.New(qkv.Config{Kernel: "generic", Workers: 2})
+	if err != nil {
+		log.Fatal(err)
+	}
+	x := make([]float32, 32*512*128)
+	plan, err := a.Explain(&qkv.Call{
+		Q:    qkv.BHSD(x, 1, 32, 512, 128),
+		K:    qkv.BHSD(x, 1, 8, 512, 128),
+		V:    qkv.BHSD(x, 1, 8, 512, 128),
+		Out:  qkv.BHSD(make([]float32, len(x)), 1, 32, 512, 128),
+		Mask: qkv.Mask{Causal: qkv.CausalBottomRight},
+	})
+	fmt.Println(plan.Kernel, plan.Path, plan.KeyBlock, plan.Workers, plan.Pairs, err)
+	// Output: generic prefill 128 2 4202496 <nil>
+}

@@ -1,0 +1,7 @@
+//go:build !purego
+
+package qkv
+
+import "github.com/qkv-go/qkv/kernel"
+
+func archSets() []*kernel.Set { return nil }

@@ -1,0 +1,216 @@
+package qkv
+
+import (
+	"math"
+	"unsafe"
+
+	"github.com/qkv-go/qkv/kernel"
+)
+
+// genericSet is the contract in Go. It runs on every architecture, and is what
+// machine code is compared with.
+var genericSet = kernel.Set{
+	Name:       "generic",
+	Vec:        4,
+	Lanes:      16,
+	Rows:       1,
+	PackQ:      packQGeneric,
+	Scores:     scoresGeneric,
+	Softmax:    softmaxGeneric,
+	Accumulate: accumulateGeneric,
+	Finish:     finishGeneric,
+	Peak:       peakGeneric,
+	PeakFLOPs:  2 * 4,
+	Read:       readGeneric,
+}
+
+// at returns the address of the element i float32 after p.
+func at(p *float32, i int) *float32 {
+	return (*float32)(unsafe.Add(unsafe.Pointer(p), 4*i))
+}
+
+// quad returns the four elements from i float32 after p on.
+func quad(p *float32, i int) *[4]float32 {
+	return (*[4]float32)(unsafe.Add(unsafe.Pointer(p), 4*i))
+}
+
+func packQGeneric(a *kernel.PackArgs) {
+	for l := range a.Rows {
+		src := at(a.Src, a.Off[l])
+		for d := range a.Dim {
+			*at(a.Dst, d*a.Stride+l) = *at(src, d*a.DimStride) * a.Scale
+		}
+	}
+	for d := range a.Dim {
+		for l := a.Rows; l < a.Lanes; l++ {
+			*at(a.Dst, d*a.Stride+l) = 0
+		}
+	}
+}
+
+func scoresGeneric(a *kernel.ScoresArgs) {
+	for k := range a.Keys {
+		key := at(a.K, k*a.KeyStride)
+		for l := 0; l < a.Lanes; l += 4 {
+			var s0, s1, s2, s3 float32
+			for d := range a.Dim {
+				x := *at(key, d*a.DimStride)
+				q := quad(a.Q, d*a.Stride+l)
+				t0 := kernel.WideFMA(x, q[0], s0)
+				t1 := kernel.WideFMA(x, q[1], s1)
+				t2 := kernel.WideFMA(x, q[2], s2)
+				t3 := kernel.WideFMA(x, q[3], s3)
+				if kernel.Ambiguous(t0) || kernel.Ambiguous(t1) || kernel.Ambiguous(t2) || kernel.Ambiguous(t3) {
+					s0 = kernel.FMA(x, q[0], s0)
+					s1 = kernel.FMA(x, q[1], s1)
+					s2 = kernel.FMA(x, q[2], s2)
+					s3 = kernel.FMA(x, q[3], s3)
+					continue
+				}
+				s0, s1, s2, s3 = float32(t0), float32(t1), float32(t2), float32(t3)
+			}
+			*quad(a.S, k*a.Stride+l) = [4]float32{s0, s1, s2, s3}
+		}
+	}
+}
+
+func softmaxGeneric(a *kernel.SoftmaxArgs) {
+	masked := unsafe.Slice(a.Mask, a.Keys-a.MaskFrom)
+	a.Moved = false
+	for l := range a.Lanes {
+		s := at(a.S, l)
+		oldMax := *at(a.Max, l)
+		m := oldMax
+		for k := range a.MaskFrom {
+			if x := *at(s, k*a.Stride); x > m {
+				m = x
+			}
+		}
+		for i, word := range masked {
+			if x := *at(s, (a.MaskFrom+i)*a.Stride); word>>l&1 == 1 && x > m {
+				m = x
+			}
+		}
+
+		alpha := kernel.Exp2(oldMax - m)
+		var sum float32
+		for k := range a.MaskFrom {
+			e := at(s, k*a.Stride)
+			p := kernel.Exp2(*e - m)
+			*e = p
+			sum += p
+		}
+		for i, word := range masked {
+			e := at(s, (a.MaskFrom+i)*a.Stride)
+			if word>>l&1 == 0 {
+				*e = math.Float32frombits(signBit)
+				continue // adding -0 changes nothing
+			}
+			p := kernel.Exp2(*e - m)
+			*e = p
+			sum += p
+		}
+
+		*at(a.Max, l) = m
+		*at(a.Alpha, l) = alpha
+		*at(a.Sum, l) = kernel.FMA(*at(a.Sum, l), alpha, sum)
+		if alpha != 1 {
+			a.Moved = true
+		}
+	}
+}
+
+const signBit = 1 << 31
+
+func accumulateGeneric(a *kernel.AccumulateArgs) {
+	for d := range a.Dim {
+		val := at(a.V, d*a.DimStride)
+		for l := 0; l < a.Lanes; l += 4 {
+			acc0 := math.Float32frombits(signBit)
+			acc1, acc2, acc3 := acc0, acc0, acc0
+			for k := range a.MaskFrom {
+				x := *at(val, k*a.KeyStride)
+				p := quad(a.P, k*a.Stride+l)
+				t0 := kernel.WideFMA(x, p[0], acc0)
+				t1 := kernel.WideFMA(x, p[1], acc1)
+				t2 := kernel.WideFMA(x, p[2], acc2)
+				t3 := kernel.WideFMA(x, p[3], acc3)
+				if kernel.Ambiguous(t0) || kernel.Ambiguous(t1) || kernel.Ambiguous(t2) || kernel.Ambiguous(t3) {
+					acc0 = kernel.FMA(x, p[0], acc0)
+					acc1 = kernel.FMA(x, p[1], acc1)
+					acc2 = kernel.FMA(x, p[2], acc2)
+					acc3 = kernel.FMA(x, p[3], acc3)
+					continue
+				}
+				acc0, acc1, acc2, acc3 = float32(t0), float32(t1), float32(t2), float32(t3)
+			}
+			acc := [4]float32{acc0, acc1, acc2, acc3}
+			for k := a.MaskFrom; k < a.Keys; k++ {
+				x := *at(val, k*a.KeyStride)
+				for i, p := range quad(a.P, k*a.Stride+l) {
+					if math.Float32bits(p) < signBit {
+						acc[i] = kernel.FMA(x, p, acc[i])
+					}
+				}
+			}
+			o := quad(a.O, d*a.Stride+l)
+			switch a.Mode {
+			case kernel.First:
+				for i := range o {
+					o[i] = 0 + acc[i] // +0, where the sum is -0
+				}
+			case kernel.Add:
+				for i := range o {
+					o[i] += acc[i]
+				}
+			case kernel.Rescale:
+				for i, alpha := range quad(a.Alpha, l) {
+					o[i] = kernel.FMA(o[i], alpha, acc[i])
+				}
+			}
+		}
+	}
+}
+
+func finishGeneric(a *kernel.FinishArgs) {
+	for l := range a.Rows {
+		var r float32
+		if sum := *at(a.Sum, l); sum != 0 {
+			r = 1 / sum
+		}
+		dst := at(a.Dst, a.Off[l])
+		for d := range a.Dim {
+			*at(dst, d*a.DimStride) = *at(a.O, d*a.Stride+l) * r
+		}
+	}
+}
+
+func peakGeneric(n int) {
+	x, y := float32(n), float32(0.5)
+	var s0, s1, s2, s3 float32
+	for range n {
+		t0 := kernel.WideFMA(x, y, s0)
+		t1 := kernel.WideFMA(x, y, s1)
+		t2 := kernel.WideFMA(x, y, s2)
+		t3 := kernel.WideFMA(x, y, s3)
+		if kernel.Ambiguous(t0) || kernel.Ambiguous(t1) || kernel.Ambiguous(t2) || kernel.Ambiguous(t3) {
+			t0, t1, t2, t3 = 0, 0, 0, 0
+		}
+		s0, s1, s2, s3 = float32(t0), float32(t1), float32(t2), float32(t3)
+	}
+	if s0+s1+s2+s3 < 0 {
+		panic("qkv: a sum of positive products is negative") // keeps the sums alive
+	}
+}
+
+func readGeneric(p *float32, n int) float32 {
+	var s0, s1, s2, s3 float32
+	for i := 0; i < n; i += 4 {
+		v := quad(p, i)
+		s0 += v[0]
+		s1 += v[1]
+		s2 += v[2]
+		s3 += v[3]
+	}
+	return s0 + s1 + s2 + s3
+}

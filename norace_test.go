@@ -1,0 +1,5 @@
+//go:build !race
+
+package qkv_test
+
+const raceEnabled = false

@@ -1,0 +1,67 @@
+package qkv
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/qkv-go/qkv/kernel"
+	"github.com/qkv-go/qkv/tile"
+)
+
+// A Plan says what a call runs.
+type Plan struct {
+	Kernel     string  // kernel set
+	Path       string  // "prefill": queries in lanes
+	Lanes      int     // queries of a lane group
+	Rows       int     // micro-tile rows at that many lanes: keys, value dims
+	KeyBlock   int     // keys per softmax update
+	QueryBlock int     // query rows of a work item, over the heads that share a KV head
+	Items      int     // work items
+	Workers    int     // goroutines
+	Pairs      int64   // (query, key) pairs that the mask keeps, over all heads
+	FLOPs      float64 // 2 * Pairs * (dimQK + dimV)
+
+	// Why gives the reasons, one sentence each.
+	Why []string
+}
+
+// Explain returns what Run would do with c, without doing it.
+func (a *Attention) Explain(c *Call) (Plan, error) {
+	var p tile.Problem
+	if err := c.problem(&p); err != nil {
+		return Plan{}, err
+	}
+	s := a.engine.Schedule(&p, a.Workers())
+	plan := Plan{
+		Kernel:     a.set.Name,
+		Path:       "prefill",
+		Lanes:      s.Lanes,
+		Rows:       a.set.Rows,
+		KeyBlock:   kernel.KeyBlock,
+		QueryBlock: s.Rows(),
+		Items:      s.Items,
+		Workers:    s.Workers,
+		Pairs:      p.Pairs(),
+	}
+	plan.FLOPs = 2 * float64(plan.Pairs) * float64(p.DimQK+p.DimV)
+	plan.Why = append(plan.Why,
+		fmt.Sprintf("kernel set %s: %s", plan.Kernel, a.why),
+		fmt.Sprintf("%d lanes: %s", s.Lanes, s.LanesWhy),
+		fmt.Sprintf("key blocks of %d: the numerical contract, the same on every set", kernel.KeyBlock),
+		fmt.Sprintf("%d items of up to %d rows: %s", s.Items, s.Rows(), s.GroupsWhy),
+		fmt.Sprintf("%d of at most %d workers: %s", s.Workers, a.Workers(), s.WorkersWhy),
+	)
+	return plan, nil
+}
+
+// String describes the plan on several lines.
+func (p Plan) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s on %s: %d lanes x %d rows, key block %d, query block %d, %d items on %d workers, %.4g GFLOP",
+		p.Path, p.Kernel, p.Lanes, p.Rows, p.KeyBlock, p.QueryBlock, p.Items, p.Workers, p.FLOPs*1e-9)
+	for _, w := range p.Why {
+		b.WriteString("\n  ")
+		b.WriteString(w)
+	}
+	return b.String()
+}
