@@ -24,6 +24,8 @@ var genericSet = kernel.Set{
 	Read:       readGeneric,
 }
 
+const signBit = 1 << 31 // of the bits of a float32
+
 // at returns the address of the element i float32 after p.
 func at(p *float32, i int) *float32 {
 	return (*float32)(unsafe.Add(unsafe.Pointer(p), 4*i))
@@ -120,39 +122,30 @@ func softmaxGeneric(a *kernel.SoftmaxArgs) {
 	}
 }
 
-const signBit = 1 << 31
-
 func accumulateGeneric(a *kernel.AccumulateArgs) {
 	for d := range a.Dim {
 		val := at(a.V, d*a.DimStride)
 		for l := 0; l < a.Lanes; l += 4 {
 			acc0 := math.Float32frombits(signBit)
 			acc1, acc2, acc3 := acc0, acc0, acc0
-			for k := range a.MaskFrom {
+			for k := range a.Keys {
 				x := *at(val, k*a.KeyStride)
 				p := quad(a.P, k*a.Stride+l)
 				t0 := kernel.WideFMA(x, p[0], acc0)
 				t1 := kernel.WideFMA(x, p[1], acc1)
 				t2 := kernel.WideFMA(x, p[2], acc2)
 				t3 := kernel.WideFMA(x, p[3], acc3)
-				if kernel.Ambiguous(t0) || kernel.Ambiguous(t1) || kernel.Ambiguous(t2) || kernel.Ambiguous(t3) {
-					acc0 = kernel.FMA(x, p[0], acc0)
-					acc1 = kernel.FMA(x, p[1], acc1)
-					acc2 = kernel.FMA(x, p[2], acc2)
-					acc3 = kernel.FMA(x, p[3], acc3)
+				masked := k >= a.MaskFrom
+				if masked && anySign(p) || kernel.Ambiguous(t0) || kernel.Ambiguous(t1) || kernel.Ambiguous(t2) || kernel.Ambiguous(t3) {
+					acc0 = addWeighted(acc0, x, p[0], masked)
+					acc1 = addWeighted(acc1, x, p[1], masked)
+					acc2 = addWeighted(acc2, x, p[2], masked)
+					acc3 = addWeighted(acc3, x, p[3], masked)
 					continue
 				}
 				acc0, acc1, acc2, acc3 = float32(t0), float32(t1), float32(t2), float32(t3)
 			}
 			acc := [4]float32{acc0, acc1, acc2, acc3}
-			for k := a.MaskFrom; k < a.Keys; k++ {
-				x := *at(val, k*a.KeyStride)
-				for i, p := range quad(a.P, k*a.Stride+l) {
-					if math.Float32bits(p) < signBit {
-						acc[i] = kernel.FMA(x, p, acc[i])
-					}
-				}
-			}
 			o := quad(a.O, d*a.Stride+l)
 			switch a.Mode {
 			case kernel.First:
@@ -170,6 +163,19 @@ func accumulateGeneric(a *kernel.AccumulateArgs) {
 			}
 		}
 	}
+}
+
+// anySign reports whether a weight has the sign bit set.
+func anySign(p *[4]float32) bool {
+	return (math.Float32bits(p[0])|math.Float32bits(p[1])|math.Float32bits(p[2])|math.Float32bits(p[3]))&signBit != 0
+}
+
+// addWeighted returns acc + x*p, or acc if the mask took p away.
+func addWeighted(acc, x, p float32, masked bool) float32 {
+	if masked && math.Float32bits(p)&signBit != 0 {
+		return acc
+	}
+	return kernel.FMA(x, p, acc)
 }
 
 func finishGeneric(a *kernel.FinishArgs) {

@@ -80,6 +80,8 @@ type ScoresArgs struct {
 // A weight whose sign bit is set is one that the mask took away; a weight that
 // merely underflowed is +0. Adding -0 changes no value, not even a zero's sign,
 // so a lane's result does not depend on masked keys that it shares a block with.
+// (A NaN weight may have either sign. It makes Sum a NaN, and so the whole output,
+// whatever Accumulate does with it. Mask bits from Lanes on mean nothing.)
 type SoftmaxArgs struct {
 	S        *float32 // [Keys][Stride], scores in, weights out
 	Keys     int      // 1..KeyBlock
@@ -160,9 +162,9 @@ type AccumulateArgs struct {
 type FinishArgs struct {
 	O         *float32 // [Dim][Stride]
 	Sum       *float32 // [Lanes]
-	Dst       *float32 // element 0 of the output
+	Dst       *float32 // element 0 of the output; no two elements share memory
 	Off       *[MaxLanes]int
-	DimStride int
+	DimStride int // elements from one dim to the next, any sign
 	Rows      int // rows to write, 1..Lanes
 	Dim       int // at least 1
 	Lanes     int

@@ -26,7 +26,8 @@ const MaxLanes = 64
 // Throughout, a matrix "[n][Stride]" is row-major with Stride float32 values
 // from one row to the next, of which the first Lanes are operands; the kernel
 // neither reads nor writes the rest. No function reads or writes
-// anything that is not an operand.
+// anything that is not an operand, and an operand that is written overlaps no
+// other. In the formulas, -0.0 is the negative zero.
 type Set struct {
 	// Name identifies the set: "generic", "avx2", "avx512", ...
 	Name string

@@ -1,0 +1,88 @@
+package kernel
+
+// Checked returns a Set that asserts the contract of every call before it makes
+// it, for tests. What a pointer leads to cannot be checked.
+func Checked(s *Set) *Set {
+	assert(s.Vec > 0, "kernel: Set.Vec is not positive")
+	assert(s.Lanes > 0 && s.Lanes%s.Vec == 0, "kernel: Set.Lanes is not a multiple of Set.Vec")
+	assert(s.Lanes <= MaxLanes, "kernel: Set.Lanes > MaxLanes")
+	assert(s.Rows > 0, "kernel: Set.Rows is not positive")
+	assert(s.PackQ != nil && s.Scores != nil && s.Softmax != nil && s.Accumulate != nil &&
+		s.Finish != nil && s.Peak != nil && s.Read != nil, "kernel: Set lacks a function")
+	assert(s.PeakFLOPs > 0, "kernel: Set.PeakFLOPs is not positive")
+
+	c := *s
+	c.PackQ = func(a *PackArgs) {
+		s.checkLanes(a.Lanes, a.Stride)
+		checkRows(a.Rows, a.Lanes, a.Dim)
+		assert(a.Src != nil && a.Off != nil && a.Dst != nil, "kernel: PackQ: nil operand")
+		s.PackQ(a)
+	}
+	c.Scores = func(a *ScoresArgs) {
+		s.checkLanes(a.Lanes, a.Stride)
+		checkKeys(a.Keys)
+		assert(a.Dim >= 1, "kernel: Dim < 1")
+		assert(a.K != nil && a.Q != nil && a.S != nil, "kernel: Scores: nil operand")
+		s.Scores(a)
+	}
+	c.Softmax = func(a *SoftmaxArgs) {
+		s.checkLanes(a.Lanes, a.Stride)
+		checkKeys(a.Keys)
+		checkMaskFrom(a.MaskFrom, a.Keys)
+		assert(a.MaskFrom == a.Keys || a.Mask != nil, "kernel: Softmax: MaskFrom < Keys without a Mask")
+		assert(a.MaskFrom < a.Keys || a.Mask == nil, "kernel: Softmax: MaskFrom == Keys with a Mask")
+		assert(a.S != nil && a.Max != nil && a.Sum != nil && a.Alpha != nil, "kernel: Softmax: nil operand")
+		s.Softmax(a)
+	}
+	c.Accumulate = func(a *AccumulateArgs) {
+		s.checkLanes(a.Lanes, a.Stride)
+		checkKeys(a.Keys)
+		checkMaskFrom(a.MaskFrom, a.Keys)
+		assert(a.Dim >= 1, "kernel: Dim < 1")
+		assert(a.V != nil && a.P != nil && a.O != nil, "kernel: Accumulate: nil operand")
+		assert(a.Mode == First || a.Mode == Add || a.Mode == Rescale, "kernel: Accumulate: unknown Mode")
+		assert(a.Mode != Rescale || a.Alpha != nil, "kernel: Accumulate: Rescale without Alpha")
+		s.Accumulate(a)
+	}
+	c.Finish = func(a *FinishArgs) {
+		s.checkLanes(a.Lanes, a.Stride)
+		checkRows(a.Rows, a.Lanes, a.Dim)
+		assert(a.O != nil && a.Sum != nil && a.Dst != nil && a.Off != nil, "kernel: Finish: nil operand")
+		s.Finish(a)
+	}
+	c.Peak = func(n int) {
+		assert(n >= 0, "kernel: Peak: n < 0")
+		s.Peak(n)
+	}
+	c.Read = func(p *float32, n int) float32 {
+		assert(p != nil, "kernel: Read: nil operand")
+		assert(n > 0 && n%256 == 0, "kernel: Read: n is not a positive multiple of 256")
+		return s.Read(p, n)
+	}
+	return &c
+}
+
+func (s *Set) checkLanes(lanes, stride int) {
+	assert(lanes > 0 && lanes%s.Vec == 0, "kernel: Lanes is not a positive multiple of Vec")
+	assert(lanes <= s.Lanes, "kernel: Lanes > Set.Lanes")
+	assert(stride >= lanes, "kernel: Stride < Lanes")
+}
+
+func checkRows(rows, lanes, dim int) {
+	assert(1 <= rows && rows <= lanes, "kernel: Rows outside 1..Lanes")
+	assert(dim >= 1, "kernel: Dim < 1")
+}
+
+func checkKeys(keys int) {
+	assert(1 <= keys && keys <= KeyBlock, "kernel: Keys outside 1..KeyBlock")
+}
+
+func checkMaskFrom(from, keys int) {
+	assert(0 <= from && from <= keys, "kernel: MaskFrom outside 0..Keys")
+}
+
+func assert(ok bool, clause string) {
+	if !ok {
+		panic(clause)
+	}
+}

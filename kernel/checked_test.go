@@ -1,0 +1,124 @@
+package kernel
+
+import "testing"
+
+// quiet is a Set whose functions do nothing.
+func quiet() Set {
+	return Set{
+		Name: "quiet", Vec: 8, Lanes: 16, Rows: 6,
+		PackQ: func(*PackArgs) {}, Scores: func(*ScoresArgs) {}, Softmax: func(*SoftmaxArgs) {},
+		Accumulate: func(*AccumulateArgs) {}, Finish: func(*FinishArgs) {},
+		Peak: func(int) {}, PeakFLOPs: 1, Read: func(*float32, int) float32 { return 0 },
+	}
+}
+
+func panicOf(f func()) (v any) {
+	defer func() { v = recover() }()
+	f()
+	return nil
+}
+
+// violation changes arguments that conform into ones that violate a clause.
+type violation[A any] struct {
+	want   string
+	change func(*A)
+}
+
+func testClauses[A any](t *testing.T, call func(*A), good A, bad []violation[A]) {
+	t.Helper()
+	a := good
+	if v := panicOf(func() { call(&a) }); v != nil {
+		t.Errorf("%+v: panic %v", good, v)
+	}
+	for _, b := range bad {
+		a := good
+		b.change(&a)
+		if v := panicOf(func() { call(&a) }); v != b.want {
+			t.Errorf("panic %v, want %v", v, b.want)
+		}
+	}
+}
+
+func TestChecked(t *testing.T) {
+	set := quiet()
+	s := Checked(&set)
+	var f float32
+	var m uint64
+	var off [MaxLanes]int
+
+	testClauses(t, s.PackQ, PackArgs{Src: &f, Off: &off, DimStride: 1, Rows: 3, Dim: 1, Dst: &f, Lanes: 8, Stride: 8}, []violation[PackArgs]{
+		{"kernel: PackQ: nil operand", func(a *PackArgs) { a.Src = nil }},
+		{"kernel: PackQ: nil operand", func(a *PackArgs) { a.Off = nil }},
+		{"kernel: PackQ: nil operand", func(a *PackArgs) { a.Dst = nil }},
+		{"kernel: Rows outside 1..Lanes", func(a *PackArgs) { a.Rows = 0 }},
+		{"kernel: Rows outside 1..Lanes", func(a *PackArgs) { a.Rows = 9 }},
+		{"kernel: Dim < 1", func(a *PackArgs) { a.Dim = 0 }},
+		{"kernel: Lanes is not a positive multiple of Vec", func(a *PackArgs) { a.Lanes = 0 }},
+		{"kernel: Lanes is not a positive multiple of Vec", func(a *PackArgs) { a.Lanes = 7 }},
+		{"kernel: Lanes > Set.Lanes", func(a *PackArgs) { a.Lanes, a.Stride = 24, 24 }},
+		{"kernel: Stride < Lanes", func(a *PackArgs) { a.Stride = 7 }},
+	})
+	testClauses(t, s.Scores, ScoresArgs{K: &f, Keys: KeyBlock, Dim: 1, Q: &f, S: &f, Lanes: 16, Stride: 17}, []violation[ScoresArgs]{
+		{"kernel: Scores: nil operand", func(a *ScoresArgs) { a.K = nil }},
+		{"kernel: Scores: nil operand", func(a *ScoresArgs) { a.Q = nil }},
+		{"kernel: Scores: nil operand", func(a *ScoresArgs) { a.S = nil }},
+		{"kernel: Keys outside 1..KeyBlock", func(a *ScoresArgs) { a.Keys = 0 }},
+		{"kernel: Keys outside 1..KeyBlock", func(a *ScoresArgs) { a.Keys = KeyBlock + 1 }},
+		{"kernel: Dim < 1", func(a *ScoresArgs) { a.Dim = 0 }},
+		{"kernel: Stride < Lanes", func(a *ScoresArgs) { a.Stride = 15 }},
+	})
+	testClauses(t, s.Softmax, SoftmaxArgs{S: &f, Keys: 5, MaskFrom: 2, Mask: &m, Max: &f, Sum: &f, Alpha: &f, Lanes: 8, Stride: 8}, []violation[SoftmaxArgs]{
+		{"kernel: Softmax: nil operand", func(a *SoftmaxArgs) { a.S = nil }},
+		{"kernel: Softmax: nil operand", func(a *SoftmaxArgs) { a.Max = nil }},
+		{"kernel: Softmax: nil operand", func(a *SoftmaxArgs) { a.Sum = nil }},
+		{"kernel: Softmax: nil operand", func(a *SoftmaxArgs) { a.Alpha = nil }},
+		{"kernel: Keys outside 1..KeyBlock", func(a *SoftmaxArgs) { a.Keys = 0 }},
+		{"kernel: MaskFrom outside 0..Keys", func(a *SoftmaxArgs) { a.MaskFrom = -1 }},
+		{"kernel: MaskFrom outside 0..Keys", func(a *SoftmaxArgs) { a.MaskFrom = 6 }},
+		{"kernel: Softmax: MaskFrom < Keys without a Mask", func(a *SoftmaxArgs) { a.Mask = nil }},
+		{"kernel: Softmax: MaskFrom == Keys with a Mask", func(a *SoftmaxArgs) { a.MaskFrom = 5 }},
+		{"kernel: Stride < Lanes", func(a *SoftmaxArgs) { a.Stride = 0 }},
+	})
+	testClauses(t, s.Accumulate, AccumulateArgs{V: &f, Keys: 5, MaskFrom: 5, Dim: 3, P: &f, O: &f, Alpha: &f, Lanes: 8, Stride: 8, Mode: Rescale}, []violation[AccumulateArgs]{
+		{"kernel: Accumulate: nil operand", func(a *AccumulateArgs) { a.V = nil }},
+		{"kernel: Accumulate: nil operand", func(a *AccumulateArgs) { a.P = nil }},
+		{"kernel: Accumulate: nil operand", func(a *AccumulateArgs) { a.O = nil }},
+		{"kernel: Accumulate: Rescale without Alpha", func(a *AccumulateArgs) { a.Alpha = nil }},
+		{"kernel: Accumulate: unknown Mode", func(a *AccumulateArgs) { a.Mode = 3 }},
+		{"kernel: Keys outside 1..KeyBlock", func(a *AccumulateArgs) { a.Keys = 0 }},
+		{"kernel: MaskFrom outside 0..Keys", func(a *AccumulateArgs) { a.MaskFrom = 6 }},
+		{"kernel: Dim < 1", func(a *AccumulateArgs) { a.Dim = 0 }},
+		{"kernel: Lanes is not a positive multiple of Vec", func(a *AccumulateArgs) { a.Lanes = 4 }},
+	})
+	testClauses(t, s.Finish, FinishArgs{O: &f, Sum: &f, Dst: &f, Off: &off, DimStride: 1, Rows: 8, Dim: 1, Lanes: 8, Stride: 8}, []violation[FinishArgs]{
+		{"kernel: Finish: nil operand", func(a *FinishArgs) { a.O = nil }},
+		{"kernel: Finish: nil operand", func(a *FinishArgs) { a.Sum = nil }},
+		{"kernel: Finish: nil operand", func(a *FinishArgs) { a.Dst = nil }},
+		{"kernel: Finish: nil operand", func(a *FinishArgs) { a.Off = nil }},
+		{"kernel: Rows outside 1..Lanes", func(a *FinishArgs) { a.Rows = 9 }},
+		{"kernel: Dim < 1", func(a *FinishArgs) { a.Dim = 0 }},
+		{"kernel: Lanes > Set.Lanes", func(a *FinishArgs) { a.Lanes, a.Stride = 64, 64 }},
+	})
+	if v := panicOf(func() { s.Peak(-1) }); v != "kernel: Peak: n < 0" {
+		t.Errorf("Peak(-1): panic %v", v)
+	}
+	for _, n := range []int{0, -256, 255} {
+		if v := panicOf(func() { s.Read(&f, n) }); v != "kernel: Read: n is not a positive multiple of 256" {
+			t.Errorf("Read(%d): panic %v", n, v)
+		}
+	}
+	if v := panicOf(func() { s.Read(nil, 256) }); v != "kernel: Read: nil operand" {
+		t.Errorf("Read(nil): panic %v", v)
+	}
+}
+
+func TestCheckedSet(t *testing.T) {
+	testClauses(t, func(s *Set) { Checked(s) }, quiet(), []violation[Set]{
+		{"kernel: Set.Vec is not positive", func(s *Set) { s.Vec = 0 }},
+		{"kernel: Set.Lanes is not a multiple of Set.Vec", func(s *Set) { s.Lanes = 12 }},
+		{"kernel: Set.Lanes > MaxLanes", func(s *Set) { s.Lanes = 72 }},
+		{"kernel: Set.Rows is not positive", func(s *Set) { s.Rows = 0 }},
+		{"kernel: Set lacks a function", func(s *Set) { s.Finish = nil }},
+		{"kernel: Set.PeakFLOPs is not positive", func(s *Set) { s.PeakFLOPs = 0 }},
+	})
+}

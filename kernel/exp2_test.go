@@ -1,0 +1,101 @@
+package kernel
+
+import (
+	"math"
+	"testing"
+)
+
+// ulps returns the error of Exp2(y) in units of the last place of the result.
+func ulps(y float32) float64 {
+	want := math.Exp2(2 * float64(y))
+	e := int(math.Float64bits(want)>>52) - 1023
+	return (float64(Exp2(y)) - want) * math.Float64frombits(uint64(1023+23-e)<<52)
+}
+
+// TestExp2 bounds the error at every float32 from ExpMin to -2^-26, and at a sample
+// above, where the result is 1.
+func TestExp2(t *testing.T) {
+	const least, almost, zero = 0xc27c0000, 0xb2800000, 0x80000000 // -63, -2^-26, -0
+	strides := [2]uint32{1, 9973}
+	if testing.Short() {
+		strides[0] = 997
+	}
+	var worst float64
+	var at float32
+	test := func(from, to, stride uint32) {
+		for b := from; b <= to; b += stride {
+			y := math.Float32frombits(b)
+			if e := math.Abs(ulps(y)); !(e <= worst) {
+				worst, at = e, y
+			}
+		}
+	}
+	test(almost, least, strides[0])
+	test(zero, almost, strides[1])
+	t.Logf("largest error: %.4f ulp, at %x", worst, at)
+	if !(worst <= 1) {
+		t.Errorf("Exp2(%x) = %x, wrong by %v ulp", at, Exp2(at), worst)
+	}
+}
+
+func TestExp2Exact(t *testing.T) {
+	inf := float32(math.Inf(1))
+	for _, c := range []struct{ y, want float32 }{
+		{0, 1},
+		{math.Float32frombits(1 << 31), 1},
+		{-math.SmallestNonzeroFloat32, 1},
+		{-0x1p-126, 1},
+		{ExpMin, 0x1p-126},
+		{math.Nextafter32(ExpMin, -inf), 0},
+		{-63.25, 0},
+		{-64, 0},
+		{-127, 0},
+		{-128, 0},
+		{-1 << 22, 0},
+		{-1 << 23, 0},
+		{-1e30, 0},
+		{InitMax, 0},
+		{-inf, 0},
+	} {
+		if got := Exp2(c.y); !same(got, c.want) {
+			t.Errorf("Exp2(%v) = %v, want %v", c.y, got, c.want)
+		}
+	}
+	for n := range 127 {
+		if got, want := Exp2(-float32(n)/2), float32(math.Ldexp(1, -n)); got != want {
+			t.Errorf("Exp2(%v) = %v, want %v", -float32(n)/2, got, want)
+		}
+	}
+}
+
+func TestExp2NaN(t *testing.T) {
+	for payload := uint32(1); payload < 1<<23; payload += 1 + payload/64 {
+		for _, sign := range []uint32{0, 1 << 31} {
+			if got := Exp2(math.Float32frombits(sign | 0x7f800000 | payload)); got == got {
+				t.Fatalf("Exp2 of the NaN %#08x is %v", sign|0x7f800000|payload, got)
+			}
+		}
+	}
+}
+
+// TestExp2Range: no result but 0 is less than the least normal number, or more
+// than 1.
+func TestExp2Range(t *testing.T) {
+	for b := uint32(1 << 31); b <= 0xff800000; b += 4999 {
+		if p := Exp2(math.Float32frombits(b)); !(p == 0 || 0x1p-126 <= p && p <= 1) || math.Signbit(float64(p)) {
+			t.Fatalf("Exp2(%v) = %v", math.Float32frombits(b), p)
+		}
+	}
+	for y := float32(-62); y >= -64; y = math.Nextafter32(y, -65) {
+		if p := Exp2(y); (y < ExpMin) != (p == 0) || p != 0 && p < 0x1p-126 {
+			t.Fatalf("Exp2(%v) = %v", y, p)
+		}
+	}
+}
+
+func BenchmarkExp2(b *testing.B) {
+	y := float32(-3.3)
+	for b.Loop() {
+		Exp2(y)
+	}
+}

@@ -1,0 +1,215 @@
+package kerneltest
+
+import (
+	"fmt"
+	"math"
+	"unsafe"
+
+	"github.com/qkv-go/qkv/kernel"
+)
+
+// claims tests what the contract claims to follow from it.
+func (s *suite) claims(lanes int) {
+	for _, keys := range []int{1, 7, kernel.KeyBlock} {
+		for _, g := range numbers {
+			s.updateModes(lanes, keys, g)
+			s.maskedValues(lanes, keys, g)
+			s.maskedBlock(lanes, keys, g)
+		}
+	}
+}
+
+// updateModes: Rescale with an Alpha of 1 gives the bits of Add, and First those
+// of either on an output of +0.
+func (s *suite) updateModes(lanes, keys int, g gen) {
+	const dim = 19
+	for _, old := range []gen{zero, normal.with(constant(negZero), 4)} {
+		s.begin()
+		a := kernel.AccumulateArgs{
+			V: s.matrix("V", keys, dim, dim, g), KeyStride: dim, DimStride: 1,
+			Keys: keys, MaskFrom: keys, Dim: dim,
+			P: s.matrix("P", keys, lanes, lanes, choose(s.Rand, weightKinds)),
+			O: s.matrix("O", dim, lanes, lanes, old), Lanes: lanes, Stride: lanes,
+			Alpha: s.matrix("Alpha", 1, lanes, lanes, one),
+		}
+		run := func(m kernel.UpdateMode) func() {
+			return func() { a.Mode = m; s.set.Accumulate(&a) }
+		}
+		what := func() string { return fmt.Sprintf("modes keys=%d lanes=%d V=%s O=%s", keys, lanes, g.name, old.name) }
+		s.check(what, run(kernel.Add), run(kernel.Rescale))
+		if old.name == zero.name {
+			s.check(what, run(kernel.Add), run(kernel.First))
+		}
+	}
+}
+
+// maskedValues: neither the score nor the value of a masked key changes a bit.
+func (s *suite) maskedValues(lanes, keys int, g gen) {
+	const dim = 19
+	s.begin()
+	k0 := s.IntN(keys) // masked for every lane
+	v := s.matrix("V", keys, dim, dim, normal)
+	sm := kernel.SoftmaxArgs{
+		S:    s.matrix("S", keys, lanes, lanes, uniform(-4, 4)),
+		Keys: keys, MaskFrom: 0, Mask: s.mask(keys, 2),
+		Max:   s.matrix("Max", 1, lanes, lanes, constant(kernel.InitMax)),
+		Sum:   s.matrix("Sum", 1, lanes, lanes, zero),
+		Alpha: s.matrix("Alpha", 1, lanes, lanes, unwritten),
+		Lanes: lanes, Stride: lanes,
+	}
+	mask := unsafe.Slice(sm.Mask, keys)
+	mask[k0] = 0
+	acc := kernel.AccumulateArgs{
+		V: v, KeyStride: dim, DimStride: 1, Keys: keys, Dim: dim, P: sm.S,
+		O:     s.matrix("O", dim, lanes, lanes, unwritten),
+		Alpha: sm.Alpha, Lanes: lanes, Stride: lanes, Mode: kernel.First,
+	}
+	hidden := make([]float32, dim)
+	run := func(g gen) func() {
+		return func() {
+			for k := range keys {
+				for l := range lanes {
+					if mask[k]>>l&1 == 0 {
+						*el(sm.S, k*lanes+l) = g.draw(s.Rand)
+					}
+				}
+			}
+			for d := range hidden {
+				hidden[d] = *el(v, k0*dim+d)
+				*el(v, k0*dim+d) = g.draw(s.Rand)
+			}
+			s.set.Softmax(&sm)
+			s.set.Accumulate(&acc)
+			for d := range hidden {
+				*el(v, k0*dim+d) = hidden[d]
+			}
+		}
+	}
+	s.check(func() string { return fmt.Sprintf("masked values keys=%d lanes=%d %s", keys, lanes, g.name) }, run(zero), run(g))
+}
+
+// maskedBlock: a block that is masked in whole leaves a lane as it was.
+func (s *suite) maskedBlock(lanes, keys int, g gen) {
+	const dim = 19
+	s.begin()
+	sm := kernel.SoftmaxArgs{
+		S:    s.matrix("S", keys, lanes, lanes, g),
+		Keys: keys, MaskFrom: 0, Mask: s.mask(keys, 1),
+		Max:   s.matrix("Max", 1, lanes, lanes, constant(kernel.InitMax).with(uniform(-4, 4), 2)),
+		Sum:   s.matrix("Sum", 1, lanes, lanes, uniform(1, 100).with(zero, 3)),
+		Alpha: s.matrix("Alpha", 1, lanes, lanes, unwritten),
+		Lanes: lanes, Stride: lanes,
+	}
+	acc := kernel.AccumulateArgs{
+		V:         s.matrix("V", keys, dim, dim, g),
+		KeyStride: dim, DimStride: 1, Keys: keys, Dim: dim, P: sm.S,
+		O:     s.matrix("O", dim, lanes, lanes, normal.with(constant(negZero), 2).with(zero, 4)),
+		Alpha: sm.Alpha, Lanes: lanes, Stride: lanes, Mode: kernel.Rescale,
+	}
+	nothing := func() {
+		for i := range keys * lanes {
+			*el(sm.S, i) = negZero
+		}
+		for l := range lanes {
+			*el(sm.Alpha, l) = 1
+		}
+	}
+	s.check(func() string { return fmt.Sprintf("masked block keys=%d lanes=%d %s", keys, lanes, g.name) }, nothing, func() {
+		s.set.Softmax(&sm)
+		s.set.Accumulate(&acc)
+	})
+	if sm.Moved {
+		s.Fatal("a masked block moved the maximum")
+	}
+}
+
+// attention runs all functions in turn and compares the result with attention in
+// float64: the contract and not only its transcription.
+func (s *suite) attention(lanes int) {
+	const dim, valDim, blocks = 24, 20, 3
+	const keys = kernel.KeyBlock * blocks
+	s.begin()
+	unit := lanes // the stride of every matrix
+	q := s.matrix("query", lanes, dim, dim, normal)
+	k := s.matrix("K", keys, dim, dim, normal)
+	v := s.matrix("V", keys, valDim, valDim, normal)
+	out := s.matrix("out", lanes, valDim, valDim, unwritten)
+	packed := s.matrix("packed", dim, lanes, unit, unwritten)
+	p := s.matrix("S", kernel.KeyBlock, lanes, unit, unwritten)
+	o := s.matrix("O", valDim, lanes, unit, unwritten)
+	top := s.matrix("Max", 1, lanes, lanes, constant(kernel.InitMax))
+	sum := s.matrix("Sum", 1, lanes, lanes, zero)
+	alpha := s.matrix("Alpha", 1, lanes, lanes, unwritten)
+
+	scale := 1 / math.Sqrt(dim)
+	var in, to [kernel.MaxLanes]int
+	for l := range lanes {
+		in[l], to[l] = l*dim, l*valDim
+	}
+	s.set.PackQ(&kernel.PackArgs{
+		Src: q, Off: &in, DimStride: 1, Rows: lanes, Dim: dim, Dst: packed,
+		Lanes: lanes, Stride: unit, Scale: float32(scale * math.Log2E / 2),
+	})
+	for b := range blocks {
+		s.set.Scores(&kernel.ScoresArgs{
+			K: el(k, b*kernel.KeyBlock*dim), KeyStride: dim, DimStride: 1, Keys: kernel.KeyBlock,
+			Dim: dim, Q: packed, S: p, Lanes: lanes, Stride: unit,
+		})
+		s.set.Softmax(&kernel.SoftmaxArgs{
+			S: p, Keys: kernel.KeyBlock, MaskFrom: kernel.KeyBlock,
+			Max: top, Sum: sum, Alpha: alpha, Lanes: lanes, Stride: unit,
+		})
+		mode := kernel.Rescale
+		if b == 0 {
+			mode = kernel.First
+		}
+		s.set.Accumulate(&kernel.AccumulateArgs{
+			V: el(v, b*kernel.KeyBlock*valDim), KeyStride: valDim, DimStride: 1, Keys: kernel.KeyBlock,
+			MaskFrom: kernel.KeyBlock, Dim: valDim, P: p, O: o, Alpha: alpha,
+			Lanes: lanes, Stride: unit, Mode: mode,
+		})
+	}
+	s.set.Finish(&kernel.FinishArgs{
+		O: o, Sum: sum, Dst: out, Off: &to, DimStride: 1, Rows: lanes, Dim: valDim, Lanes: lanes, Stride: unit,
+	})
+
+	for l := range lanes {
+		var norm float64
+		want := make([]float64, valDim)
+		for j := range keys {
+			var dot float64
+			for d := range dim {
+				dot += float64(*el(q, l*dim+d)) * float64(*el(k, j*dim+d))
+			}
+			w := math.Exp(scale * dot)
+			norm += w
+			for d := range valDim {
+				want[d] += w * float64(*el(v, j*valDim+d))
+			}
+		}
+		for d := range valDim {
+			// Scores have an absolute error of some 2^-24 * dim/2, as have the
+			// logarithms of weights; values average to less than 1.
+			if got := float64(*el(out, l*valDim+d)); !(math.Abs(got-want[d]/norm) < 2e-6) {
+				s.Fatalf("lanes=%d: output[%d][%d] = %v, want %v", lanes, l, d, got, want[d]/norm)
+			}
+		}
+	}
+}
+
+// read tests that the result depends on every element.
+func (s *suite) read(int) {
+	for _, n := range []int{256, 1024} {
+		s.begin()
+		p := s.matrix("p", 1, n, n, zero)
+		s.check(func() string { return fmt.Sprint("Read ", n) }, func() {}, func() { s.set.Read(p, n) })
+		base := math.Float32bits(s.set.Read(p, n))
+		for i := range n {
+			*el(p, i) = 1
+			if math.Float32bits(s.set.Read(p, n)) == base {
+				s.Fatalf("Read(p, %d) does not depend on p[%d]", n, i)
+			}
+			*el(p, i) = 0
+		}
+	}
+}

@@ -1,0 +1,68 @@
+package kerneltest
+
+import (
+	"fmt"
+	"unsafe"
+
+	"github.com/qkv-go/qkv/kernel"
+)
+
+// mask returns n words of which about one bit in taken is 0, of all 64: the bits
+// past the lanes mean nothing.
+func (s *suite) mask(n, taken int) *uint64 {
+	if n == 0 {
+		return nil
+	}
+	m := (*uint64)(unsafe.Pointer(unsafe.SliceData(s.arena.words(s.TB, "Mask", 2*n))))
+	for i := range n {
+		var w uint64
+		for b := range 64 {
+			if taken == 0 || s.IntN(taken) != 0 {
+				w |= 1 << b
+			}
+		}
+		*(*uint64)(unsafe.Add(unsafe.Pointer(m), 8*i)) = w
+	}
+	return m
+}
+
+func (s *suite) softmax(lanes int) {
+	var keyCounts []int
+	for i := 1; i <= max(33, 2*s.set.Rows+1); i++ {
+		keyCounts = append(keyCounts, i)
+	}
+	keyCounts = append(keyCounts, 63, 64, 65, 100, kernel.KeyBlock-1, kernel.KeyBlock)
+	states := []struct{ max, sum gen }{
+		{constant(kernel.InitMax), zero},
+		{constant(kernel.InitMax).with(uniform(-4, 4), 4), uniform(1, 100)},
+		{uniform(-4, 4), uniform(1, 100)},
+		{constant(5), uniform(1, 100)}, // above usual scores: nothing moves
+		{uniform(-4, 80), uniform(1, 100).with(constant(nan), 8)},
+		{constant(kernel.InitMax).with(special, 4).with(constant(inf), 8), bits},
+	}
+	for _, keys := range keyCounts {
+		for _, gs := range scoreKinds {
+			for _, from := range []int{0, s.IntN(keys + 1), keys - 1, keys} {
+				s.begin()
+				stride := s.stride(lanes)
+				st := states[s.IntN(len(states))]
+				taken := []int{0, 1, 2, 8}[s.IntN(4)]
+				a := kernel.SoftmaxArgs{
+					S:    s.matrix("S", keys, lanes, stride, gs),
+					Keys: keys, MaskFrom: from, Mask: s.mask(keys-from, taken),
+					Max:   s.matrix("Max", 1, lanes, lanes, st.max),
+					Sum:   s.matrix("Sum", 1, lanes, lanes, st.sum),
+					Alpha: s.matrix("Alpha", 1, lanes, lanes, unwritten),
+					Lanes: lanes, Stride: stride, Moved: s.IntN(2) == 0,
+				}
+				got := a
+				what := func() string {
+					return fmt.Sprintf("Softmax keys=%d from=%d lanes=%d stride=%d S=%s Max=%s Sum=%s masked: one in %d",
+						keys, from, lanes, stride, gs.name, st.max.name, st.sum.name, taken)
+				}
+				s.check(what, func() { softmax(&a) }, func() { s.set.Softmax(&got) })
+				unchanged(s, what, got, a)
+			}
+		}
+	}
+}

@@ -1,0 +1,111 @@
+package kerneltest
+
+import (
+	"math"
+	"unsafe"
+
+	"github.com/qkv-go/qkv/kernel"
+)
+
+// The functions of this file transcribe the comments of package kernel.
+
+// el is element i of what p points to.
+func el(p *float32, i int) *float32 {
+	return (*float32)(unsafe.Add(unsafe.Pointer(p), 4*i))
+}
+
+func word(p *uint64, i int) uint64 {
+	return *(*uint64)(unsafe.Add(unsafe.Pointer(p), 8*i))
+}
+
+var negZero = float32(math.Copysign(0, -1))
+
+func packQ(a *kernel.PackArgs) {
+	for d := range a.Dim {
+		for l := range a.Rows {
+			*el(a.Dst, d*a.Stride+l) = *el(a.Src, a.Off[l]+d*a.DimStride) * a.Scale
+		}
+		for l := a.Rows; l < a.Lanes; l++ {
+			*el(a.Dst, d*a.Stride+l) = 0
+		}
+	}
+}
+
+func scores(a *kernel.ScoresArgs) {
+	for k := range a.Keys {
+		for l := range a.Lanes {
+			acc := float32(0)
+			for d := range a.Dim {
+				acc = kernel.FMA(*el(a.K, k*a.KeyStride+d*a.DimStride), *el(a.Q, d*a.Stride+l), acc)
+			}
+			*el(a.S, k*a.Stride+l) = acc
+		}
+	}
+}
+
+func softmax(a *kernel.SoftmaxArgs) {
+	kept := func(k, l int) bool {
+		return k < a.MaskFrom || word(a.Mask, k-a.MaskFrom)>>l&1 == 1
+	}
+	a.Moved = false
+	for l := range a.Lanes {
+		m := *el(a.Max, l)
+		for k := range a.Keys {
+			if s := *el(a.S, k*a.Stride+l); kept(k, l) && s > m {
+				m = s
+			}
+		}
+		alpha := kernel.Exp2(*el(a.Max, l) - m)
+		sum := float32(0)
+		for k := range a.Keys {
+			p := kernel.Exp2(*el(a.S, k*a.Stride+l) - m)
+			if !kept(k, l) {
+				p = negZero
+			}
+			*el(a.S, k*a.Stride+l) = p
+			sum += p
+		}
+		*el(a.Max, l) = m
+		*el(a.Alpha, l) = alpha
+		*el(a.Sum, l) = kernel.FMA(*el(a.Sum, l), alpha, sum)
+		if alpha != 1 {
+			a.Moved = true
+		}
+	}
+}
+
+func accumulate(a *kernel.AccumulateArgs) {
+	for d := range a.Dim {
+		for l := range a.Lanes {
+			acc := negZero
+			for k := range a.Keys {
+				p := *el(a.P, k*a.Stride+l)
+				if k >= a.MaskFrom && math.Signbit(float64(p)) {
+					continue
+				}
+				acc = kernel.FMA(*el(a.V, k*a.KeyStride+d*a.DimStride), p, acc)
+			}
+			o := el(a.O, d*a.Stride+l)
+			switch a.Mode {
+			case kernel.First:
+				*o = 0 + acc
+			case kernel.Add:
+				*o = *o + acc
+			case kernel.Rescale:
+				*o = kernel.FMA(*o, *el(a.Alpha, l), acc)
+			}
+		}
+	}
+}
+
+func finish(a *kernel.FinishArgs) {
+	for l := range a.Rows {
+		r := float32(0)
+		if *el(a.Sum, l) != 0 {
+			r = 1 / *el(a.Sum, l)
+		}
+		for d := range a.Dim {
+			*el(a.Dst, a.Off[l]+d*a.DimStride) = *el(a.O, d*a.Stride+l) * r
+		}
+	}
+}

@@ -1,0 +1,215 @@
+// Package kerneltest is the conformance suite of [kernel.Set].
+//
+// It runs each function beside a transcription of its contract on the same
+// operands and compares all memory bit for bit. Operands lie flush against
+// pages that fault, with NaN in what is not an operand.
+package kerneltest
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"unsafe"
+
+	"github.com/qkv-go/qkv/kernel"
+)
+
+// Test tests that set keeps the contract of package kernel.
+func Test(t *testing.T, set *kernel.Set) {
+	t.Run("Shape", func(t *testing.T) { kernel.Checked(set) })
+	for _, op := range operations {
+		t.Run(op.name, func(t *testing.T) { op.run(t, set) })
+	}
+	t.Run("Peak", func(t *testing.T) {
+		for _, n := range []int{0, 1, 5} {
+			set.Peak(n)
+		}
+	})
+}
+
+// An operation is a part of the suite, to be run for each number of lanes.
+type operation struct {
+	name string
+	test func(s *suite, lanes int)
+}
+
+var operations = []operation{
+	{"PackQ", (*suite).packQ},
+	{"Scores", (*suite).scores},
+	{"Softmax", (*suite).softmax},
+	{"Accumulate", (*suite).accumulate},
+	{"Finish", (*suite).finish},
+	{"Claims", (*suite).claims},
+	{"Attention", (*suite).attention},
+	{"Read", (*suite).read},
+}
+
+func (op operation) run(t testing.TB, set *kernel.Set) {
+	s := &suite{TB: t, set: set, arena: &arena{}, Rand: rand.New(rand.NewPCG(1, 2))}
+	for lanes := set.Vec; lanes <= set.Lanes; lanes += set.Vec {
+		if testing.Short() && lanes > set.Vec && lanes < set.Lanes {
+			continue
+		}
+		for _, s.edge = range []edge{front, back} {
+			op.test(s, lanes)
+		}
+	}
+}
+
+// A suite is the state of one subtest.
+type suite struct {
+	testing.TB
+	*rand.Rand
+	set   *kernel.Set
+	arena *arena
+	edge  edge
+}
+
+// begin takes back the operands of the last case.
+func (s *suite) begin() { s.arena.reset(s.edge) }
+
+// floats returns n elements that are no operands yet.
+func (s *suite) floats(name string, n int) []float32 {
+	w := s.arena.words(s.TB, name, n)
+	return unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(w))), n)
+}
+
+// matrix returns a matrix [rows][stride] with lanes operands in each row.
+func (s *suite) matrix(name string, rows, lanes, stride int, g gen) *float32 {
+	m := s.floats(name, (rows-1)*stride+lanes)
+	for i := range rows {
+		for l := range lanes {
+			m[i*stride+l] = g.draw(s.Rand)
+		}
+	}
+	return &m[0]
+}
+
+// strided returns element (0, 0) of an n0 by n1 matrix with any strides.
+func (s *suite) strided(name string, n0, stride0, n1, stride1 int, g gen) *float32 {
+	first := min(0, (n0-1)*stride0) + min(0, (n1-1)*stride1)
+	last := max(0, (n0-1)*stride0) + max(0, (n1-1)*stride1)
+	m := s.floats(name, last-first+1)
+	for i := range n0 {
+		for j := range n1 {
+			m[i*stride0+j*stride1-first] = g.draw(s.Rand)
+		}
+	}
+	return &m[-first]
+}
+
+// rows returns element 0 of scattered rows of dim elements, and their offsets.
+func (s *suite) rows(name string, rows, dim int, l layout, g gen) (*float32, *[kernel.MaxLanes]int) {
+	off := (*[kernel.MaxLanes]int)(unsafe.Pointer(unsafe.SliceData(
+		s.arena.words(s.TB, name+" offsets", kernel.MaxLanes*int(unsafe.Sizeof(int(0)))/4))))
+	for i := range off {
+		off[i] = 1 << 28 // not an operand; an address that faults
+	}
+	first, last := 0, 0
+	for i, p := range s.Perm(rows) {
+		// Offsets from the element in the middle have either sign.
+		off[i] = (p - rows/2) * l.outer
+		first = min(first, off[i], off[i]+(dim-1)*l.inner)
+		last = max(last, off[i], off[i]+(dim-1)*l.inner)
+	}
+	m := s.floats(name, last-first+1)
+	for i := range rows {
+		for d := range dim {
+			m[off[i]+d*l.inner-first] = g.draw(s.Rand)
+		}
+	}
+	return &m[-first], off
+}
+
+// check compares want with got and stops at the first difference.
+func (s *suite) check(what func() string, want, got func()) {
+	s.Helper()
+	if !s.arena.compare(s.TB, func() string { return s.edge.String() + " " + what() }, want, got) {
+		s.FailNow()
+	}
+}
+
+// unchanged stops if a function changed its arguments.
+func unchanged[T comparable](s *suite, what func() string, got, want T) {
+	s.Helper()
+	if got != want {
+		s.Fatalf("%s: arguments are %+v after the call, want %+v", what(), got, want)
+	}
+}
+
+// A layout is a pair of strides: from one row or key to the next, and from one
+// dim to the next.
+type layout struct {
+	name         string
+	outer, inner int
+}
+
+func (l layout) String() string { return fmt.Sprintf("%s(%d,%d)", l.name, l.outer, l.inner) }
+
+// disjointLayouts are layouts of n rows of dim elements in which no two elements
+// share memory.
+func disjointLayouts(n, dim int) []layout {
+	return []layout{
+		{"contiguous", dim, 1},
+		{"padded", dim + 3, 1},
+		{"backward", -dim, 1},
+		{"transposed", 1, n},
+		{"transposed and padded", 1, n + 5},
+		{"transposed backward", -1, -n},
+		{"every other", 2*dim + 1, 2},
+		{"inner backward", dim, -1},
+		{"both backward", -3 * dim, -3},
+	}
+}
+
+// layouts are layouts of n rows of dim elements.
+func layouts(n, dim int) []layout {
+	return append(disjointLayouts(n, dim), []layout{
+		{"one row", 0, 1},
+		{"one dim", 1, 0},
+		{"one dim backward", -3, 0},
+		{"one element", 0, 0},
+		{"overlapping", 1, 1},
+		{"overlapping backward", -1, 2},
+	}...)
+}
+
+// A shape is the two extents of a call other than its lanes: the one that the
+// micro-tile blocks, and the other.
+type shape struct{ tile, loop int }
+
+// shapes returns every remainder of tile with some of loop and the other way
+// around.
+func (s *suite) shapes(maxTile, maxLoop int) []shape {
+	brackets := func(n, most int, more ...int) []int {
+		var all []int
+		for i := 1; i <= max(n, 33); i++ {
+			all = append(all, i)
+		}
+		all = append(all, more...)
+		return slices.DeleteFunc(all, func(i int) bool { return i > most })
+	}
+	rows := s.set.Rows
+	var list []shape
+	for _, n := range brackets(2*rows+1, maxTile, 63, 64, 65, 100, 127, 128) {
+		for _, m := range []int{1, 2, 3, 4, 5, 8, 9, 17} {
+			list = append(list, shape{n, m})
+		}
+	}
+	for _, m := range brackets(1, maxLoop, 64, 100, 127, 128) {
+		for _, n := range []int{1, rows, rows + 1, 64, maxTile} {
+			list = append(list, shape{n, m})
+		}
+	}
+	if testing.Short() {
+		s.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
+		list = list[:len(list)/4]
+	}
+	return list
+}
+
+// stride returns a row length for lanes operands, equal to lanes every other time.
+func (s *suite) stride(lanes int) int {
+	return lanes + []int{0, 1, 0, 3, 0, 16}[s.IntN(6)]
+}

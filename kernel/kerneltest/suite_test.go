@@ -1,0 +1,264 @@
+package kerneltest
+
+import (
+	"fmt"
+	"math"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/qkv-go/qkv/kernel"
+)
+
+// reference returns the transcription of the contract as a Set.
+func reference() *kernel.Set {
+	return &kernel.Set{
+		Name: "reference", Vec: 4, Lanes: 8, Rows: 3,
+		PackQ: packQ, Scores: scores, Softmax: softmax, Accumulate: accumulate, Finish: finish,
+		Peak: func(int) {}, PeakFLOPs: 1,
+		Read: func(p *float32, n int) float32 {
+			var s float32
+			for i := range n {
+				s += *el(p, i)
+			}
+			return s
+		},
+	}
+}
+
+func TestReference(t *testing.T) { Test(t, reference()) }
+
+// A recorder keeps the first failure of a test that should fail.
+type recorder struct {
+	testing.TB
+	failure string
+}
+
+func (r *recorder) Helper() {}
+func (r *recorder) Errorf(format string, args ...any) {
+	if r.failure == "" {
+		r.failure = fmt.Sprintf(format, args...)
+	}
+}
+func (r *recorder) Fatalf(format string, args ...any) { r.Errorf(format, args...); r.FailNow() }
+func (r *recorder) Fatal(args ...any)                 { r.Fatalf("%s", fmt.Sprint(args...)) }
+func (r *recorder) FailNow()                          { runtime.Goexit() }
+
+// TestFaults runs the suite on sets that each break one clause.
+func TestFaults(t *testing.T) {
+	for _, f := range []struct {
+		name string
+		op   string // what must find it
+		want string // in the failure
+		set  func(s *kernel.Set)
+	}{
+		{"reads past Q", "Scores", "fault", func(s *kernel.Set) {
+			s.Scores = func(a *kernel.ScoresArgs) {
+				sink = *el(a.Q, (a.Dim-1)*a.Stride+a.Lanes)
+				scores(a)
+			}
+		}},
+		{"reads before K", "Scores", "fault", func(s *kernel.Set) {
+			s.Scores = func(a *kernel.ScoresArgs) { sink = *el(a.K, -1); scores(a) }
+		}},
+		{"writes between rows", "Scores", "no operand", func(s *kernel.Set) {
+			s.Scores = func(a *kernel.ScoresArgs) {
+				scores(a)
+				if a.Keys > 1 && a.Stride > a.Lanes {
+					*el(a.S, a.Lanes) = nan
+				}
+			}
+		}},
+		{"ignores KeyStride", "Scores", "want", func(s *kernel.Set) {
+			s.Scores = func(a *kernel.ScoresArgs) {
+				b := *a
+				b.KeyStride = a.Dim
+				scores(&b)
+			}
+		}},
+		{"rounds products", "Scores", "want", func(s *kernel.Set) {
+			s.Scores = func(a *kernel.ScoresArgs) {
+				for k := range a.Keys {
+					for l := range a.Lanes {
+						var acc float32
+						for d := range a.Dim {
+							acc += float32(*el(a.K, k*a.KeyStride+d*a.DimStride) * *el(a.Q, d*a.Stride+l))
+						}
+						*el(a.S, k*a.Stride+l) = acc
+					}
+				}
+			}
+		}},
+		{"rounds sums twice", "Scores", "want", func(s *kernel.Set) {
+			s.Scores = func(a *kernel.ScoresArgs) {
+				for k := range a.Keys {
+					for l := range a.Lanes {
+						var acc float32
+						for d := range a.Dim {
+							acc = float32(kernel.WideFMA(*el(a.K, k*a.KeyStride+d*a.DimStride), *el(a.Q, d*a.Stride+l), acc))
+						}
+						*el(a.S, k*a.Stride+l) = acc
+					}
+				}
+			}
+		}},
+		{"changes its arguments", "Scores", "arguments", func(s *kernel.Set) {
+			s.Scores = func(a *kernel.ScoresArgs) { scores(a); a.Keys = 0 }
+		}},
+		{"leaves spare lanes", "PackQ", "stale", func(s *kernel.Set) {
+			s.PackQ = func(a *kernel.PackArgs) {
+				b := *a
+				b.Lanes = a.Rows
+				packQ(&b)
+			}
+		}},
+		{"packs spare rows", "PackQ", "fault", func(s *kernel.Set) {
+			s.PackQ = func(a *kernel.PackArgs) {
+				sink = *el(a.Src, a.Off[min(a.Rows, a.Lanes-1)])
+				packQ(a)
+			}
+		}},
+		{"counts the weights of masked keys", "Softmax", "want", func(s *kernel.Set) {
+			s.Softmax = func(a *kernel.SoftmaxArgs) {
+				b := *a
+				b.MaskFrom, b.Mask = b.Keys, nil
+				softmax(&b)
+				a.Moved = b.Moved
+			}
+		}},
+		{"masks with +0", "Softmax", "want", func(s *kernel.Set) {
+			s.Softmax = func(a *kernel.SoftmaxArgs) {
+				softmax(a)
+				for i := range (a.Keys-1)*a.Stride + a.Lanes {
+					if *el(a.S, i) == 0 {
+						*el(a.S, i) = 0
+					}
+				}
+			}
+		}},
+		{"forgets Moved", "Softmax", "arguments", func(s *kernel.Set) {
+			s.Softmax = func(a *kernel.SoftmaxArgs) { softmax(a); a.Moved = false }
+		}},
+		{"ends in exp2 that underflows late", "Softmax", "want", func(s *kernel.Set) {
+			s.Softmax = func(a *kernel.SoftmaxArgs) {
+				before := make([]float32, (a.Keys-1)*a.Stride+a.Lanes)
+				for i := range before {
+					before[i] = *el(a.S, i)
+				}
+				softmax(a)
+				for i, y := range before {
+					y -= *el(a.Max, i%a.Stride%a.Lanes)
+					if p := el(a.S, i); *p == 0 && y > -64 && y < kernel.ExpMin {
+						*p = tiny
+					}
+				}
+			}
+		}},
+		{"adds masked values", "Accumulate", "want", func(s *kernel.Set) {
+			s.Accumulate = func(a *kernel.AccumulateArgs) {
+				b := *a
+				b.MaskFrom = b.Keys
+				accumulate(&b)
+			}
+		}},
+		{"reads the first output", "Accumulate", "want", func(s *kernel.Set) {
+			s.Accumulate = func(a *kernel.AccumulateArgs) {
+				b := *a
+				b.Mode = max(b.Mode, kernel.Add)
+				accumulate(&b)
+			}
+		}},
+		{"begins at +0", "Accumulate", "want", func(s *kernel.Set) {
+			s.Accumulate = func(a *kernel.AccumulateArgs) {
+				accumulate(a)
+				for d := range a.Dim {
+					for l := range a.Lanes {
+						*el(a.O, d*a.Stride+l) += 0
+					}
+				}
+			}
+		}},
+		{"gives First a sign", "Claims", "want", func(s *kernel.Set) {
+			s.Accumulate = func(a *kernel.AccumulateArgs) {
+				accumulate(a)
+				if o := el(a.O, 0); a.Mode == kernel.First && *o == 0 {
+					*o = negZero
+				}
+			}
+		}},
+		{"divides", "Finish", "want", func(s *kernel.Set) {
+			s.Finish = func(a *kernel.FinishArgs) {
+				for l := range a.Rows {
+					for d := range a.Dim {
+						*el(a.Dst, a.Off[l]+d*a.DimStride) = *el(a.O, d*a.Stride+l) / *el(a.Sum, l)
+					}
+				}
+			}
+		}},
+		{"writes spare rows", "Finish", "fault", func(s *kernel.Set) {
+			s.Finish = func(a *kernel.FinishArgs) {
+				finish(a)
+				*el(a.Dst, a.Off[min(a.Rows, a.Lanes-1)]) = 0
+			}
+		}},
+		{"swaps values", "Attention", "want", func(s *kernel.Set) {
+			s.Accumulate = func(a *kernel.AccumulateArgs) {
+				b := *a
+				b.V, b.KeyStride = el(a.V, (a.Keys-1)*a.KeyStride), -a.KeyStride
+				accumulate(&b)
+			}
+		}},
+		{"skips elements", "Read", "does not depend", func(s *kernel.Set) {
+			s.Read = func(p *float32, n int) float32 { return reference().Read(p, n-1) }
+		}},
+	} {
+		t.Run(f.name, func(t *testing.T) {
+			if f.want == "fault" && !faults {
+				t.Skip("no pages that fault on this system")
+			}
+			set := reference()
+			f.set(set)
+			r := &recorder{TB: t}
+			for _, op := range operations {
+				if op.name == f.op {
+					done := make(chan struct{})
+					go func() {
+						defer close(done)
+						op.run(r, set)
+					}()
+					<-done
+				}
+			}
+			if !strings.Contains(r.failure, f.want) || r.failure == "" {
+				t.Errorf("%s: failure %q, want one with %q", f.op, r.failure, f.want)
+			}
+		})
+	}
+}
+
+// sink keeps the compiler from dropping a load.
+var sink float32
+
+func TestCompareNaN(t *testing.T) {
+	quiet, other := math.Float32bits(nan), math.Float32bits(negNaN)
+	for _, c := range []struct {
+		name            string
+		init, want, got uint32
+		ok              bool
+	}{
+		{"equal", stale, 1, 1, true},
+		{"another NaN", stale, quiet, other, true},
+		{"NaN for a number", stale, 1, quiet, false},
+		{"zero's sign", stale, 0, 1 << 31, false},
+		{"NaN over poison", poison, poison, quiet, false},
+	} {
+		a := &arena{}
+		a.reset(back)
+		w := a.words(t, c.name, 1)
+		w[0] = c.init
+		r := &recorder{TB: t}
+		if got := a.compare(r, func() string { return "" }, func() { w[0] = c.want }, func() { w[0] = c.got }); got != c.ok {
+			t.Errorf("%s: compare is %v", c.name, got)
+		}
+	}
+}
