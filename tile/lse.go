@@ -11,6 +11,8 @@ func logSumExp(max, sum float32) float32 {
 	return float32(float64(float64(max)*(2*math.Ln2)) + log(float64(sum)))
 }
 
+var oddReciprocals = [10]float64{1, 1. / 3, 1. / 5, 1. / 7, 1. / 9, 1. / 11, 1. / 13, 1. / 15, 1. / 17, 1. / 19}
+
 // log returns the natural logarithm of x >= 1 to about 1e-15. The functions of package
 // math differ in their last bits between architectures; this one does not: each
 // product is rounded (the conversions forbid fusing).
@@ -26,8 +28,8 @@ func log(x float64) float64 {
 	s := (m - 1) / (m + 1)
 	z := float64(s * s)
 	t := 0.0
-	for i := 19; i >= 1; i -= 2 {
-		t = float64(t*z) + 1/float64(i)
+	for i := len(oddReciprocals) - 1; i >= 0; i-- {
+		t = float64(t*z) + oddReciprocals[i]
 	}
 	return float64(float64(e)*math.Ln2) + float64(2*float64(s*t))
 }
