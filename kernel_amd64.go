@@ -4,4 +4,134 @@ package qkv
 
 import "github.com/qkv-go/qkv/kernel"
 
-func archSets() []*kernel.Set { return nil }
+// archSets returns the kernel sets in machine code, best first.
+func archSets() []*kernel.Set { return []*kernel.Set{&avx512Set, &avx2Set} }
+
+// avx512Set works on 64 lanes in four vectors: 24 accumulators, a row of B, and an
+// element of A.
+var avx512Set = kernel.Set{
+	Name:  "avx512",
+	Needs: kernel.AVX512F | kernel.AVX512DQ | kernel.AVX512BW | kernel.AVX512VL,
+	Vec:   16,
+	Lanes: 64,
+	Rows:  6,
+	PackQ: func(a *kernel.PackArgs) {
+		if a.DimStride != 1 {
+			packQGeneric(a)
+			return
+		}
+		packQAVX512(a)
+	},
+	Scores:     scoresAVX512,
+	Softmax:    softmaxAVX512,
+	Accumulate: accumulateAVX512,
+	Finish: func(a *kernel.FinishArgs) {
+		if a.DimStride != 1 {
+			finishGeneric(a)
+			return
+		}
+		finishAVX512(a)
+	},
+	Peak:      peakAVX512,
+	PeakFLOPs: 2 * 16 * peakFMAs,
+	Read:      readAVX512,
+}
+
+// avx2Set works on 16 lanes in two vectors: 12 accumulators, a row of B, and an
+// element of A.
+var avx2Set = kernel.Set{
+	Name:  "avx2",
+	Needs: kernel.AVX2 | kernel.FMA3,
+	Vec:   8,
+	Lanes: 16,
+	Rows:  6,
+	PackQ: func(a *kernel.PackArgs) {
+		if a.DimStride != 1 {
+			packQGeneric(a)
+			return
+		}
+		packQAVX2(a)
+	},
+	Scores:     scoresAVX2,
+	Softmax:    softmaxAVX2,
+	Accumulate: accumulateAVX2,
+	Finish: func(a *kernel.FinishArgs) {
+		if a.DimStride != 1 {
+			finishGeneric(a)
+			return
+		}
+		finishAVX2(a)
+	},
+	Peak:      peakAVX2,
+	PeakFLOPs: 2 * 8 * peakFMAs,
+	Read:      readAVX2,
+}
+
+// peakFMAs is the number of vector multiply-adds in a round of Peak.
+const peakFMAs = 24
+
+// packQAVX512 is packQGeneric where DimStride is 1.
+//
+//go:noescape
+func packQAVX512(a *kernel.PackArgs)
+
+// scoresAVX512 is scoresGeneric.
+//
+//go:noescape
+func scoresAVX512(a *kernel.ScoresArgs)
+
+// softmaxAVX512 is softmaxGeneric.
+//
+//go:noescape
+func softmaxAVX512(a *kernel.SoftmaxArgs)
+
+// accumulateAVX512 is accumulateGeneric.
+//
+//go:noescape
+func accumulateAVX512(a *kernel.AccumulateArgs)
+
+// finishAVX512 is finishGeneric where DimStride is 1.
+//
+//go:noescape
+func finishAVX512(a *kernel.FinishArgs)
+
+// peakAVX512 runs n rounds of peakFMAs multiply-adds of vectors.
+func peakAVX512(n int)
+
+// readAVX512 returns the sum of n values, n a multiple of 256.
+//
+//go:noescape
+func readAVX512(p *float32, n int) float32
+
+// packQAVX2 is packQGeneric where DimStride is 1.
+//
+//go:noescape
+func packQAVX2(a *kernel.PackArgs)
+
+// scoresAVX2 is scoresGeneric.
+//
+//go:noescape
+func scoresAVX2(a *kernel.ScoresArgs)
+
+// softmaxAVX2 is softmaxGeneric.
+//
+//go:noescape
+func softmaxAVX2(a *kernel.SoftmaxArgs)
+
+// accumulateAVX2 is accumulateGeneric.
+//
+//go:noescape
+func accumulateAVX2(a *kernel.AccumulateArgs)
+
+// finishAVX2 is finishGeneric where DimStride is 1.
+//
+//go:noescape
+func finishAVX2(a *kernel.FinishArgs)
+
+// peakAVX2 runs n rounds of peakFMAs multiply-adds of vectors.
+func peakAVX2(n int)
+
+// readAVX2 returns the sum of n values, n a multiple of 256.
+//
+//go:noescape
+func readAVX2(p *float32, n int) float32

@@ -1,0 +1,94 @@
+package asmgen
+
+import (
+	"math"
+	"reflect"
+
+	"github.com/qkv-go/qkv/kernel"
+)
+
+const accumulateFormula = `
+for d := range Dim {
+	acc = -0
+	for k := range Keys {
+		if k < MaskFrom || !signbit(P[k]) {
+			acc = fma(V[k*KeyStride+d*DimStride], P[k], acc)
+		}
+	}
+	O[d] = fma(Mode == First ? +0 : O[d], Mode == Rescale ? Alpha : 1, acc)
+}
+`
+
+// accumulate writes Accumulate: A is V, a row of it a dim; B is P and C is O. The
+// modes differ in the pointers of the epilogue only: where there is no O or Alpha
+// to read, it reads constants.
+func accumulate(arch *Arch) *Func {
+	f := newFunc(arch, "accumulate", reflect.TypeFor[kernel.AccumulateArgs](), accumulateFormula)
+	p := &product{Func: f}
+	p.reserve()
+	f.load("V", p.a)
+	f.loadBytes("KeyStride", p.ca)
+	f.loadBytes("DimStride", p.ra)
+	f.loadBytes("Stride", p.stride)
+	f.load("Dim", p.rows)
+	f.load("O", p.c)
+
+	// The first product is the sum of it and -0, so it sets the accumulators, unless
+	// its key may be left out.
+	p.steps = func(t *tile) {
+		first, masked, done := "first"+t.name, "masked"+t.name, "update"+t.name
+		f.load("P", p.b)
+		f.load("MaskFrom", p.k)
+		f.Branch(f, p.k, "NE", "$0", first)
+		t.begin(negZero)
+		f.Jump(masked)
+		f.Label(first)
+		t.step(f.Mul)
+		f.Op(f.Sub, 1, p.k)
+		f.Branch(f, p.k, "EQ", "$0", masked)
+		t.loop()
+		f.Label(masked)
+		f.load("Keys", p.k)
+		f.Op(f.Sub, f.arg("MaskFrom"), p.k)
+		f.note("a.MaskFrom")
+		f.Branch(f, p.k, "EQ", "$0", done)
+		t.keptLoop()
+		f.Label(done)
+	}
+
+	ones := make([]uint32, kernel.MaxLanes)
+	for i := range ones {
+		ones[i] = math.Float32bits(1)
+	}
+	p.store = func(t *tile) {
+		old, alpha, mode := p.ptr[0], p.b, p.k
+		oldStride := p.ca
+		ready := "ready" + t.name
+		f.Op(f.Mov, p.c, old)
+		f.Op(f.Mov, p.stride, oldStride)
+		f.load("Alpha", alpha)
+		f.load("Mode", mode)
+		f.Branch(f, mode, "EQ", imm(int(kernel.Rescale)), ready)
+		f.Address(f, f.symbol("ones", ones...), alpha)
+		f.Branch(f, mode, "EQ", imm(int(kernel.Add)), ready)
+		f.Address(f, f.symbol("zeros", make([]uint32, kernel.MaxLanes)...), old)
+		f.Op(f.Mov, 0, oldStride)
+		f.Label(ready)
+		for j, v := range t.bv {
+			f.Op(f.Load, mem(alpha, j*f.Bytes()), v)
+		}
+		for r, acc := range t.acc {
+			for j, v := range acc {
+				x := t.tmp[(r*t.vecs+j)%len(t.tmp)]
+				f.Op(f.Load, mem(old, j*f.Bytes()), x)
+				f.MulAdd(f, string(v), t.bv[j], x)
+				f.Op(f.Store, x, mem(p.c, j*f.Bytes()))
+			}
+			f.Op(f.Add, oldStride, old)
+			f.Op(f.Add, p.stride, p.c)
+		}
+		f.loadBytes("KeyStride", p.ca) // the register held oldStride
+	}
+	p.emit()
+	return f
+}

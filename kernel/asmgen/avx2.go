@@ -1,0 +1,110 @@
+package asmgen
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/qkv-go/qkv/kernel"
+)
+
+var avx2 = func() *Arch {
+	arch := x86(8, "Y", 16)
+	arch.Name = "AVX2"
+	arch.Needs = kernel.AVX2 | kernel.FMA3
+	arch.Rows = []int{12, 6}
+	arch.MemoryOperands = true
+	arch.VectorMasks = true
+
+	// Where p has its sign bit set, 0 * -0 is added instead, which is -0 and changes
+	// nothing. A vector of B at a time, for want of registers.
+	arch.KeptStep = func(t *tile) {
+		p, dropped, x := t.bv[0], t.tmp[0], t.tmp[1]
+		for j := range t.vecs {
+			t.loadB(j, p)
+			t.Op("VPSRAD", 31, p, dropped)
+			t.Op("VPSRLD", 1, dropped, x)
+			t.Op("VANDNPS", p, x, p)
+			for r, acc := range t.acc {
+				t.Op(t.Broadcast, t.elem(r), x)
+				t.Op("VANDNPS", x, dropped, x)
+				t.FMA(t.Func, x, p, acc[j])
+			}
+		}
+	}
+	// keptLanes is v = all ones in the lanes kept, 0 in the others.
+	keptLanes := func(f *Func, ptr Int, j int, v Vec) {
+		bits := f.symbol("laneBits", 1, 2, 4, 8, 16, 32, 64, 128) + "(SB)"
+		f.Op("VPBROADCASTB", mem(ptr, j), v)
+		f.Op("VPAND", bits, v, v)
+		f.Op("VPCMPEQD", bits, v, v)
+	}
+	arch.MaxOfKept = func(f *Func, ptr Int, j int, s, m, tmp Vec) {
+		keptLanes(f, ptr, j, tmp)
+		f.Op("VMAXPS", m, s, s)
+		f.Op("VBLENDVPS", tmp, s, m, m)
+	}
+	arch.Normal = func(f *Func, min string, y Vec, j int) {
+		f.Op("VCMPPS", cmpNotLess, min, y, y)
+	}
+	arch.ShiftScale = func(f *Func, t, y, p Vec, j int) {
+		f.Op("VPSLLD", 23, t, t)
+		f.Op("VMULPS", t, p, p)
+		f.Op("VANDPS", y, p, p)
+	}
+	arch.DropMasked = func(f *Func, ptr Int, j int, negZero string, p, tmp Vec) {
+		keptLanes(f, ptr, j, tmp)
+		f.Op("VANDPS", tmp, p, p)
+		f.Op("VANDNPS", negZero, tmp, tmp)
+		f.Op("VORPS", tmp, p, p)
+	}
+	arch.Moved = func(f *Func, v []Vec, one string, tmp Int, addr string) {
+		for j, x := range v {
+			f.Op("VCMPPS", cmpNotEqual, one, x, x)
+			if j > 0 {
+				f.Op("VORPS", x, v[0], v[0])
+			}
+		}
+		f.Op("VMOVMSKPS", v[0], tmp)
+		f.Op("TESTL", tmp, tmp)
+		f.Op("SETNE", addr)
+	}
+
+	arch.TailMask = func(f *Func, n, tmp Int, mask Vec) {
+		window := make([]uint32, 16) // n lanes are kept from word 8-n on
+		for i := range 8 {
+			window[i] = 1<<32 - 1
+		}
+		f.Address(f, f.symbol("laneWindow", window...), tmp)
+		f.Op("NEGQ", n)
+		f.Op("VMOVUPS", fmt.Sprintf("32(%s)(%s*4)", tmp, n), mask)
+		f.Op("NEGQ", n)
+	}
+	arch.LoadScaled = func(f *Func, addr string, scale, mask, v Vec) {
+		f.Op("VMASKMOVPS", addr, mask, v)
+		f.Op("VMULPS", scale, v, v)
+	}
+	arch.StoreMasked = func(f *Func, v, mask Vec, addr string) {
+		f.Op("VMASKMOVPS", v, mask, addr)
+	}
+	arch.Recip = func(f *Func, one string, v Vec, tmp [2]Vec) {
+		f.Op("VXORPS", tmp[0], tmp[0], tmp[0])
+		f.Op("VCMPPS", cmpNotEqual, tmp[0], v, tmp[0])
+		f.Op("VMOVUPS", one, tmp[1])
+		f.Op("VDIVPS", v, tmp[1], v)
+		f.Op("VANDPS", tmp[0], v, v)
+	}
+	arch.Transpose = func(f *Func, rows []Vec, tmp Vec) []Vec {
+		r := slices.Clone(rows)
+		transpose4x4(f, r, &tmp)
+		for c := range 4 {
+			butterfly(f, []any{"VPERM2F128", 0x20}, []any{"VPERM2F128", 0x31}, &r[c], &r[4+c], &tmp)
+		}
+		return r
+	}
+	arch.Reduce = func(f *Func, v, tmp Vec, addr string) {
+		f.Op("VEXTRACTF128", 1, v, low(tmp, "X"))
+		f.Op("VADDPS", low(tmp, "X"), low(v, "X"), low(v, "X"))
+		reduce128(f, v, tmp, addr)
+	}
+	return &arch
+}()

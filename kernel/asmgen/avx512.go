@@ -1,0 +1,116 @@
+package asmgen
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/qkv-go/qkv/kernel"
+)
+
+// Mask registers. K0 means no mask.
+const (
+	maskTail = "K1" // of TailMask, and for Recip before
+	maskTmp  = "K7" // loaded from a mask word where it is used
+)
+
+// maskOf returns the mask register of vector j, of KeptStep and Normal.
+func maskOf(j int) string { return fmt.Sprintf("K%d", 1+j) }
+
+var avx512 = func() *Arch {
+	arch := x86(16, "Z", 32)
+	arch.Name = "AVX512"
+	arch.Needs = kernel.AVX512F | kernel.AVX512DQ | kernel.AVX512BW | kernel.AVX512VL
+	arch.Rows = []int{12, 8, 8, 6}
+
+	arch.ZeroForKeep = true
+	arch.KeptStep = func(t *tile) {
+		t.mask("K1..K4 lanes kept, of each vector of a row of B")
+		for j := range t.bv {
+			t.loadB(j, t.bv[j])
+			t.Op("VPCMPD", cmpIntAtLeast, t.zero, t.bv[j], maskOf(j))
+		}
+		for r, acc := range t.acc {
+			x := t.tmp[r%len(t.tmp)]
+			t.Op(t.Broadcast, t.elem(r), x)
+			for j, b := range t.bv {
+				t.Op("VFMADD231PS", b, x, maskOf(j), acc[j])
+			}
+		}
+	}
+	loadMask := func(f *Func, ptr Int, j int) {
+		f.mask("K7 lanes kept, of a vector")
+		f.Op("KMOVW", mem(ptr, 2*j), maskTmp)
+	}
+	arch.MaxOfKept = func(f *Func, ptr Int, j int, s, m, tmp Vec) {
+		loadMask(f, ptr, j)
+		f.Op("VMAXPS", m, s, maskTmp, m)
+	}
+	arch.Normal = func(f *Func, min string, y Vec, j int) {
+		f.mask("K1..K4 lanes with a normal weight, of each vector")
+		f.Op("VCMPPS", cmpNotLess, min, y, maskOf(j))
+	}
+	arch.ShiftScale = func(f *Func, t, y, p Vec, j int) {
+		f.Op("VPSLLD", 23, t, t)
+		f.Op("VMULPS.Z", t, p, maskOf(j), p)
+	}
+	arch.DropMasked = func(f *Func, ptr Int, j int, negZero string, p, tmp Vec) {
+		loadMask(f, ptr, j)
+		f.Op("VBLENDMPS", p, negZero, maskTmp, p)
+	}
+	arch.Moved = func(f *Func, v []Vec, one string, tmp Int, addr string) {
+		for j, x := range v {
+			f.Op("VCMPPS", cmpNotEqual, one, x, maskOf(j))
+			if j > 0 {
+				f.Op("KORW", maskOf(j), maskOf(0), maskOf(0))
+			}
+		}
+		f.Op("KORTESTW", maskOf(0), maskOf(0))
+		f.Op("SETNE", addr)
+	}
+
+	arch.TailMask = func(f *Func, n, tmp Int, mask Vec) {
+		f.mask("K1 dims of the square")
+		var words []uint32 // 16-bit masks of 0 to 16 lanes, two in a word
+		for i := 0; i <= 16; i += 2 {
+			words = append(words, uint32(1<<i-1)|uint32(1<<(i+1)-1)<<16)
+		}
+		f.Address(f, f.symbol("lowLanes", words...), tmp)
+		f.Op("KMOVW", fmt.Sprintf("(%s)(%s*2)", tmp, n), maskTail)
+	}
+	arch.LoadScaled = func(f *Func, addr string, scale, mask, v Vec) {
+		f.Op("VMULPS.Z", addr, scale, maskTail, v)
+	}
+	arch.StoreMasked = func(f *Func, v, mask Vec, addr string) {
+		f.Op("VMOVUPS", v, maskTail, addr)
+	}
+	arch.Recip = func(f *Func, one string, v Vec, tmp [2]Vec) {
+		f.Op("VXORPS", tmp[0], tmp[0], tmp[0])
+		f.Op("VCMPPS", cmpNotEqual, tmp[0], v, maskTail)
+		f.Op("VBROADCASTSS", one, tmp[0])
+		f.Op("VDIVPS.Z", v, tmp[0], maskTail, v)
+	}
+	arch.Transpose = func(f *Func, rows []Vec, tmp Vec) []Vec {
+		r := slices.Clone(rows)
+		transpose4x4(f, r, &tmp)
+		// Even and odd 128-bit parts of two registers, twice: a 4 by 4 transpose of
+		// the parts.
+		even, odd := []any{"VSHUFF32X4", 0x88}, []any{"VSHUFF32X4", 0xdd}
+		out := make([]Vec, 16)
+		for c := range 4 {
+			butterfly(f, even, odd, &r[c], &r[4+c], &tmp)
+			butterfly(f, even, odd, &r[8+c], &r[12+c], &tmp)
+			butterfly(f, even, odd, &r[c], &r[8+c], &tmp)
+			butterfly(f, even, odd, &r[4+c], &r[12+c], &tmp)
+			out[c], out[8+c], out[4+c], out[12+c] = r[c], r[8+c], r[4+c], r[12+c]
+		}
+		return out
+	}
+	arch.Reduce = func(f *Func, v, tmp Vec, addr string) {
+		f.Op("VEXTRACTF64X4", 1, v, low(tmp, "Y"))
+		f.Op("VADDPS", low(tmp, "Y"), low(v, "Y"), low(v, "Y"))
+		f.Op("VEXTRACTF128", 1, low(v, "Y"), low(tmp, "X"))
+		f.Op("VADDPS", low(tmp, "X"), low(v, "X"), low(v, "X"))
+		reduce128(f, v, tmp, addr)
+	}
+	return &arch
+}()

@@ -1,0 +1,208 @@
+package asmgen
+
+import (
+	"bytes"
+	"fmt"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Vec and Int are registers.
+type (
+	Vec string
+	Int string
+)
+
+// A Func is an assembly function being written.
+type Func struct {
+	*Arch
+	name    string
+	decl    string // Go declaration after the name
+	frame   int    // bytes of arguments and results
+	formula string
+	args    reflect.Type // struct that the first integer register points to
+	notes   []string     // register map
+	freeInt []Int
+	body    bytes.Buffer
+	data    *pool
+}
+
+// newFunc begins a function that takes a pointer to args.
+func newFunc(arch *Arch, name string, args reflect.Type, formula string) *Func {
+	if reflect.TypeFor[uintptr]().Size() != 8 {
+		panic("asmgen: offsets are those of a 64-bit machine; run it on one")
+	}
+	decl := fmt.Sprintf("(a *kernel.%s)", args.Name())
+	f := newProbe(arch, name, decl, 8, formula)
+	f.args = args
+	f.Op(f.Mov, "a+0(FP)", f.int("arguments"))
+	return f
+}
+
+// newProbe begins a function with another signature.
+func newProbe(arch *Arch, name, decl string, frame int, formula string) *Func {
+	return &Func{
+		Arch:    arch,
+		name:    name + arch.Name,
+		decl:    decl,
+		frame:   frame,
+		formula: formula,
+		freeInt: arch.Ints,
+		data:    newPool(),
+	}
+}
+
+// Op writes an instruction. Operands are registers, addresses or immediates
+// (int).
+func (f *Func) Op(op string, operands ...any) {
+	f.body.WriteByte('\t')
+	f.body.WriteString(op)
+	for i, x := range operands {
+		if i == 0 {
+			f.body.WriteByte(' ')
+		} else {
+			f.body.WriteString(", ")
+		}
+		if n, ok := x.(int); ok {
+			f.body.WriteString(imm(n))
+		} else {
+			fmt.Fprint(&f.body, x)
+		}
+	}
+	f.body.WriteByte('\n')
+}
+
+// note adds a comment to the line just written.
+func (f *Func) note(format string, args ...any) {
+	f.body.Truncate(f.body.Len() - 1)
+	fmt.Fprintf(&f.body, " // "+format+"\n", args...)
+}
+
+// Comment writes a comment on a line of its own.
+func (f *Func) Comment(format string, args ...any) {
+	fmt.Fprintf(&f.body, "\n\t// "+format+"\n", args...)
+}
+
+// Label writes a label.
+func (f *Func) Label(name string) {
+	fmt.Fprintf(&f.body, "\n%s:\n", name)
+}
+
+// Loop writes a label that is jumped to often.
+func (f *Func) Loop(name string) {
+	f.Op("PCALIGN", 32)
+	f.Label(name)
+}
+
+// Jump writes a jump.
+func (f *Func) Jump(label string) { f.Op("JMP", label) }
+
+// arg returns the address of a field of the arguments.
+func (f *Func) arg(name string) string {
+	field, ok := f.args.FieldByName(name)
+	if !ok {
+		panic(fmt.Sprintf("asmgen: %s has no field %s", f.args, name))
+	}
+	return mem(f.Ints[0], int(field.Offset))
+}
+
+// load loads a field of the arguments.
+func (f *Func) load(name string, dst Int) {
+	f.Op(f.Mov, f.arg(name), dst)
+	f.note("a.%s", name)
+}
+
+// loadBytes loads a field that counts float32 values, as bytes.
+func (f *Func) loadBytes(name string, dst Int) {
+	f.load(name, dst)
+	f.Op(f.Shl, 2, dst)
+}
+
+// int reserves an integer register for a purpose.
+func (f *Func) int(use string) Int {
+	if len(f.freeInt) == 0 {
+		panic("asmgen: " + f.name + " needs too many integer registers")
+	}
+	r := f.freeInt[0]
+	f.freeInt = f.freeInt[1:]
+	f.notes = append(f.notes, fmt.Sprintf("%s %s", r, use))
+	return r
+}
+
+// ints reserves n integer registers for a purpose.
+func (f *Func) ints(n int, use string) []Int {
+	r := []Int{f.int(use)}
+	for range n - 1 {
+		r = append(r, f.freeInt[0])
+		f.freeInt = f.freeInt[1:]
+	}
+	f.notes[len(f.notes)-1] = fmt.Sprintf("%s..%s %s", r[0], r[n-1], use)
+	return r
+}
+
+// mask notes the use of mask registers, once.
+func (f *Func) mask(use string) {
+	if !slices.Contains(f.notes, use) {
+		f.notes = append(f.notes, use)
+	}
+}
+
+// A vecMap shares out the vector registers of a part of a function.
+type vecMap struct {
+	f    *Func
+	free []Vec
+	line int
+}
+
+// vectors begins a new map of all vector registers.
+func (f *Func) vectors(part string) *vecMap {
+	f.notes = append(f.notes, part)
+	return &vecMap{f: f, free: f.Vectors, line: len(f.notes) - 1}
+}
+
+// take reserves n vector registers for a purpose.
+func (m *vecMap) take(n int, use string) []Vec {
+	if n > len(m.free) {
+		panic(fmt.Sprintf("asmgen: %s needs %d vector registers for %s and has %d",
+			m.f.name, n, use, len(m.free)))
+	}
+	r := m.free[:n:n]
+	m.free = m.free[n:]
+	switch n {
+	case 0:
+		return nil
+	case 1:
+		m.f.notes[m.line] += fmt.Sprintf(" %s %s;", r[0], use)
+	default:
+		m.f.notes[m.line] += fmt.Sprintf(" %s..%s %s;", r[0], r[n-1], use)
+	}
+	return r
+}
+
+// one reserves a vector register for a purpose.
+func (m *vecMap) one(use string) Vec { return m.take(1, use)[0] }
+
+func mem(base Int, off int) string {
+	if off == 0 {
+		return fmt.Sprintf("(%s)", base)
+	}
+	return fmt.Sprintf("%d(%s)", off, base)
+}
+
+func imm(n int) string { return "$" + strconv.Itoa(n) }
+
+// writeTo writes the function with its heading.
+func (f *Func) writeTo(out *bytes.Buffer) {
+	fmt.Fprintf(out, "// func %s%s\n//\n", f.name, f.decl)
+	for line := range strings.Lines(strings.TrimSpace(f.formula)) {
+		fmt.Fprintf(out, "//\t%s\n", strings.TrimRight(line, "\n"))
+	}
+	fmt.Fprintf(out, "//\n// Needs: %s.\n// Registers:\n//\n", f.Needs)
+	for _, n := range f.notes {
+		fmt.Fprintf(out, "//\t%s\n", strings.TrimSuffix(n, ";"))
+	}
+	fmt.Fprintf(out, "TEXT ·%s(SB), NOSPLIT, $0-%d\n", f.name, f.frame)
+	out.Write(f.body.Bytes())
+}

@@ -1,0 +1,77 @@
+package asmgen
+
+import "github.com/qkv-go/qkv/kernel"
+
+// peakFMAs is the number of fused multiply-adds of vectors in a round of Peak.
+const peakFMAs = 24
+
+// peakAccs is the most accumulators of Peak: enough for two units with a latency
+// of five cycles and for three with four.
+const peakAccs = 12
+
+// readFloats is the number of float32 in a round of Read.
+const readFloats = 256
+
+// peak writes Peak: independent fused multiply-adds, and nothing else.
+func peak(arch *Arch) *Func {
+	f := newProbe(arch, "peak", "(n int)", 8, `
+for range n {
+	acc[i] = fma(acc[i], x, y), for each i, again and again
+}
+`)
+	n := f.int("rounds left")
+	m := f.vectors("all:")
+	acc := m.take(peakAccs, "acc")
+	x, y := m.one("x"), m.one("y")
+	f.Op(f.Mov, "n+0(FP)", n)
+	f.Op(f.Broadcast, f.constant(kernel.ExpPoly[5]), x)
+	f.Op(f.Broadcast, f.constant(kernel.ExpPoly[1]), y)
+	for _, v := range acc {
+		f.Op(f.Copy, y, v)
+	}
+	f.Branch(f, n, "LE", "$0", "done")
+	f.Loop("loop")
+	for i := range peakFMAs {
+		f.MulAdd(f, string(y), x, acc[i%peakAccs])
+	}
+	f.Countdown(f, n, "loop")
+	f.Label("done")
+	f.Return(f)
+	return f
+}
+
+// read writes Read.
+func read(arch *Arch) *Func {
+	f := newProbe(arch, "read", "(p *float32, n int) float32", 20, `
+for i := range n {
+	acc[i%len(acc)] += p[i]
+}
+return the sum of acc
+`)
+	p := f.int("p")
+	n := f.int("values left")
+	m := f.vectors("all:")
+	acc := m.take(8, "acc")
+	f.Op(f.Mov, "p+0(FP)", p)
+	f.Op(f.Mov, "n+8(FP)", n)
+	for _, v := range acc {
+		f.Zero(f, v)
+	}
+	f.Branch(f, n, "LE", "$0", "done")
+	f.Loop("loop")
+	for i := range readFloats / f.Lanes {
+		f.AddLoad(f, mem(p, i*f.Bytes()), acc[i%len(acc)])
+	}
+	f.Op(f.Add, 4*readFloats, p)
+	f.Op(f.Sub, readFloats, n)
+	f.Branch(f, n, "GT", "$0", "loop")
+	f.Label("done")
+	for width := len(acc) / 2; width > 0; width /= 2 {
+		for i := range width {
+			f.Op(f.AddV, acc[i+width], acc[i], acc[i])
+		}
+	}
+	f.Reduce(f, acc[0], acc[1], "ret+16(FP)")
+	f.Return(f)
+	return f
+}

@@ -1,0 +1,188 @@
+package asmgen
+
+import "fmt"
+
+// A product is a matrix product by micro-tiles, the body of Scores and of
+// Accumulate:
+//
+//	for row := range rows {
+//		C[row][lane] = ... A[row*ra + k*ca] * B[k][lane] ...
+//	}
+//
+// Elements of A are broadcast from memory at any strides ra and ca. B and C are
+// rows of lanes.
+type product struct {
+	*Func
+	a      Int   // element (0, 0) of A of the next micro-tile
+	ra, ca Int   // strides of A in bytes
+	ptr    []Int // base pointers of the rows of the micro-tile
+	b      Int
+	stride Int // of B and C, in bytes
+	k      Int // steps left
+	rows   Int // rows left
+	c      Int // next row of C
+
+	// steps writes all steps over k, from accumulators that hold nothing.
+	steps func(t *tile)
+	// store writes the epilogue of a micro-tile.
+	store func(t *tile)
+}
+
+// A tile is a micro-tile of the product, rows by vectors.
+type tile struct {
+	*product
+	name string
+	vecs int
+	acc  [][]Vec // [row][vector]
+	bv   []Vec   // a row of B
+	tmp  []Vec   // free
+	zero Vec     // 0, if ZeroForKeep
+}
+
+func (p *product) reserve() {
+	p.a = p.int("A, next micro-tile")
+	p.ra = p.int("A, bytes from row to row")
+	p.ca = p.int("A, bytes from step to step")
+	p.b = p.int("B")
+	p.stride = p.int("B and C, bytes from row to row")
+	p.k = p.int("steps left")
+	p.rows = p.int("rows left")
+	p.c = p.int("C")
+	most := 0
+	for _, r := range p.Rows {
+		most = max(most, r)
+	}
+	p.ptr = p.ints((most+p.RowsPerPtr-1)/p.RowsPerPtr, fmt.Sprintf("A, every %d rows", p.RowsPerPtr))
+}
+
+// emit writes the choice by lanes, and for each the loop over micro-tiles. The
+// registers of the product are set, but for b and k.
+func (p *product) emit() {
+	p.load("Lanes", p.k)
+	for vecs := p.MaxVectors() - 1; vecs > 0; vecs-- {
+		p.Branch(p.Func, p.k, "EQ", imm(vecs*p.Arch.Lanes), fmt.Sprintf("lanes%d", vecs*p.Arch.Lanes))
+	}
+	for vecs := p.MaxVectors(); vecs > 0; vecs-- {
+		lanes := fmt.Sprintf("lanes%d", vecs*p.Arch.Lanes)
+		height := p.Arch.Rows[vecs-1]
+		p.Loop(lanes)
+		for r := 1; r < height; r++ {
+			p.Branch(p.Func, p.rows, "EQ", imm(r), fmt.Sprintf("tile%dx%d", r, vecs))
+		}
+		p.Branch(p.Func, p.rows, "EQ", "$0", "done")
+		for r := height; r > 0; r-- {
+			p.tile(r, vecs)
+			if r == height {
+				p.Op(p.Sub, r, p.rows)
+				p.Jump(lanes)
+			} else {
+				p.Jump("done")
+			}
+		}
+	}
+	p.Label("done")
+	p.Return(p.Func)
+}
+
+// tile writes one micro-tile.
+func (p *product) tile(rows, vecs int) {
+	t := &tile{product: p, name: fmt.Sprintf("%dx%d", rows, vecs), vecs: vecs}
+	full := rows == p.Arch.Rows[vecs-1]
+	notes := p.notes
+	m := p.vectors(t.name + ":")
+	acc := m.take(rows*vecs, "accumulators")
+	for r := range rows {
+		t.acc = append(t.acc, acc[r*vecs:][:vecs])
+	}
+	t.bv = m.take(vecs, "row of B")
+	t.tmp = m.take(2, "elements of A")
+	if p.ZeroForKeep {
+		t.zero = m.one("0")
+	}
+	if !full {
+		p.notes = notes // a shorter tile uses a part of a full one's
+	}
+
+	p.Label("tile" + t.name)
+	for r := range rows {
+		if r%p.RowsPerPtr == 0 {
+			p.Op(p.Mov, p.a, p.ptr[r/p.RowsPerPtr])
+		}
+		p.Op(p.Add, p.ra, p.a)
+	}
+	p.steps(t)
+	p.store(t)
+}
+
+// elem returns the address of the element of A of a row.
+func (t *tile) elem(row int) string {
+	return t.RowAddr(t.ptr[row/t.RowsPerPtr], t.ra, row%t.RowsPerPtr)
+}
+
+// loadB loads a vector of the row of B.
+func (t *tile) loadB(j int, v Vec) {
+	t.Op(t.Load, mem(t.b, j*t.Bytes()), v)
+}
+
+// begin sets the accumulators to x.
+func (t *tile) begin(x float32) {
+	first := t.acc[0][0]
+	t.Op(t.Broadcast, t.constant(x), first)
+	for i := range len(t.acc) * t.vecs {
+		if v := t.acc[i/t.vecs][i%t.vecs]; v != first {
+			t.Op(t.Copy, first, v)
+		}
+	}
+}
+
+// clear sets the accumulators to +0, which is cheaper than any other constant.
+func (t *tile) clear() {
+	for _, row := range t.acc {
+		for _, v := range row {
+			t.Zero(t.Func, v)
+		}
+	}
+}
+
+// next moves on to the next step.
+func (t *tile) next() {
+	t.Op(t.Add, t.stride, t.b)
+	for i := range (len(t.acc) + t.RowsPerPtr - 1) / t.RowsPerPtr {
+		t.Op(t.Add, t.ca, t.ptr[i])
+	}
+}
+
+// step writes a step whose elements all count, by op: FMA, or Mul, which sets the
+// accumulators.
+func (t *tile) step(op func(f *Func, x, y, acc Vec)) {
+	for j, b := range t.bv {
+		t.loadB(j, b)
+	}
+	for r, acc := range t.acc {
+		x := t.tmp[r%len(t.tmp)]
+		t.Op(t.Broadcast, t.elem(r), x)
+		for j, b := range t.bv {
+			op(t.Func, x, b, acc[j])
+		}
+	}
+	t.next()
+}
+
+// loop writes a loop over k, which is set, of steps whose elements all count.
+func (t *tile) loop() {
+	t.Loop("loop" + t.name)
+	t.step(t.FMA)
+	t.Countdown(t.Func, t.k, "loop"+t.name)
+}
+
+// keptLoop writes a loop over k of steps that leave out the lanes where B has its
+// sign bit set.
+func (t *tile) keptLoop() {
+	if t.ZeroForKeep {
+		t.Zero(t.Func, t.zero)
+	}
+	t.Loop("kept" + t.name)
+	t.KeptStep(t)
+	t.next()
+	t.Countdown(t.Func, t.k, "kept"+t.name)
+}

@@ -1,0 +1,185 @@
+package asmgen
+
+import (
+	"reflect"
+
+	"github.com/qkv-go/qkv/kernel"
+)
+
+const packFormula = `
+for d := range Dim, l := range Lanes {
+	Dst[d*Stride+l] = l < Rows ? Src[Off[l]+d] * Scale : 0
+}
+`
+
+const finishFormula = `
+for l := range Rows {
+	r = Sum[l] == 0 ? 0 : 1/Sum[l]
+	for d := range Dim {
+		Dst[Off[l]+d] = O[d*Stride+l] * r
+	}
+}
+`
+
+// A transposer is the body of PackQ and Finish: squares of Lanes rows by Lanes
+// dims, between rows at offsets (of a caller's tensor) and rows of lanes.
+type transposer struct {
+	*Func
+	scattered Int // the caller's tensor, at the dim of the next square
+	off       Int // *Off of the next square
+	packed    Int // [Dim][Stride] at lane 0 of the next squares
+	row       Int // the row of packed of the next square
+	stride    Int
+	rows      Int // rows from lane 0 of the square on, may be more than Lanes
+	lanes     Int // lanes left
+	dims      Int // dims left
+	tmp       Int
+}
+
+func (t *transposer) reserve() {
+	t.scattered = t.int("element in rows at offsets")
+	t.off = t.int("offsets")
+	t.packed = t.int("first row of lanes")
+	t.row = t.int("row of lanes")
+	t.stride = t.int("bytes from row of lanes to row of lanes")
+	t.rows = t.int("rows left")
+	t.lanes = t.int("lanes left")
+	t.dims = t.int("dims left")
+	t.tmp = t.int("scratch")
+}
+
+// emit writes the loops over squares. square moves row on by all its rows, that
+// is, up to Lanes.
+func (t *transposer) emit(scattered, packed string, block, square func()) {
+	t.load("Off", t.off)
+	t.load(packed, t.packed)
+	t.loadBytes("Stride", t.stride)
+	t.load("Rows", t.rows)
+	t.load("Lanes", t.lanes)
+	n := t.Arch.Lanes
+
+	t.Label("block")
+	block()
+	t.load(scattered, t.scattered)
+	t.Op(t.Mov, t.packed, t.row)
+	t.load("Dim", t.dims)
+
+	t.Loop("square")
+	square()
+	t.Op(t.Add, t.Bytes(), t.scattered)
+	t.Op(t.Sub, n, t.dims)
+	t.Branch(t.Func, t.dims, "GT", "$0", "square")
+
+	t.Op(t.Add, 8*n, t.off)
+	t.Op(t.Add, t.Bytes(), t.packed)
+	t.Op(t.Sub, n, t.rows)
+	t.Op(t.Sub, n, t.lanes)
+	t.Branch(t.Func, t.lanes, "GT", "$0", "block")
+	t.Return(t.Func)
+}
+
+// scatteredRow returns the address of row i of the square.
+func (t *transposer) scatteredRow(i int) string {
+	t.Op(t.Mov, mem(t.off, 8*i), t.tmp)
+	return t.Indexed(t.scattered, t.tmp)
+}
+
+// mask reserves the register of a mask, if it needs one.
+func (t *transposer) mask(m *vecMap) Vec {
+	if !t.VectorMasks {
+		return ""
+	}
+	return m.one("mask")
+}
+
+// tail loads the mask of the dims left, at most Lanes.
+func (t *transposer) tail(dims, tmp Int, mask Vec) {
+	n := t.Arch.Lanes
+	t.Op(t.Mov, n, dims)
+	t.Branch(t.Func, t.dims, "GE", imm(n), "full")
+	t.Op(t.Mov, t.dims, dims)
+	t.Label("full")
+	t.TailMask(t.Func, dims, tmp, mask)
+}
+
+// packQ writes PackQ.
+func packQ(arch *Arch) *Func {
+	f := newFunc(arch, "packQ", reflect.TypeFor[kernel.PackArgs](), packFormula)
+	t := &transposer{Func: f}
+	t.reserve()
+	dims := f.int("dims of the square")
+	m := f.vectors("square:")
+	rows := m.take(f.Lanes, "rows")
+	tmp := m.one("scratch")
+	scale := m.one("Scale")
+	mask := t.mask(m)
+
+	t.emit("Src", "Dst", func() {
+		f.Op(f.Broadcast, f.arg("Scale"), scale)
+		f.note("a.Scale")
+	}, func() {
+		t.tail(dims, t.tmp, mask)
+		for _, v := range rows {
+			f.Zero(f, v)
+		}
+		for i, v := range rows {
+			f.Branch(f, t.rows, "LE", imm(i), "loaded")
+			f.LoadScaled(f, t.scatteredRow(i), scale, mask, v)
+		}
+		f.Label("loaded")
+		for i, v := range f.Transpose(f, rows, tmp) {
+			f.Op(f.Store, v, mem(t.row, 0))
+			f.Op(f.Add, t.stride, t.row)
+			if i < f.Lanes-1 {
+				f.Branch(f, dims, "EQ", imm(i+1), "stored")
+			}
+		}
+		f.Label("stored")
+	})
+	return f
+}
+
+// finish writes Finish.
+func finish(arch *Arch) *Func {
+	f := newFunc(arch, "finish", reflect.TypeFor[kernel.FinishArgs](), finishFormula)
+	t := &transposer{Func: f}
+	t.reserve()
+	dims := f.int("dims of the square")
+	sum := f.int("sums")
+	m := f.vectors("square:")
+	rows := m.take(f.Lanes, "rows")
+	tmp := m.one("scratch")
+	recip := m.one("1/Sum")
+	mask := t.mask(m)
+
+	f.load("Sum", sum)
+	t.emit("Dst", "O", func() {
+		f.Op(f.Load, mem(sum, 0), recip)
+		f.Op(f.Add, f.Bytes(), sum)
+		f.Recip(f, f.constant(1), recip, [2]Vec{rows[0], rows[1]})
+	}, func() {
+		t.tail(dims, t.tmp, mask)
+		for i, v := range rows {
+			f.MulLoad(f, mem(t.row, 0), recip, v)
+			f.Op(f.Add, t.stride, t.row)
+			if i < f.Lanes-1 {
+				f.Branch(f, dims, "EQ", imm(i+1), "loaded")
+			}
+		}
+		f.Label("loaded")
+		out := f.Transpose(f, rows, tmp)
+		f.Branch(f, dims, "LT", imm(f.Lanes), "tail")
+		for i, v := range out {
+			f.Branch(f, t.rows, "LE", imm(i), "stored")
+			f.Op(f.Store, v, t.scatteredRow(i))
+		}
+		f.Jump("stored")
+		f.Label("tail")
+		for i, v := range out {
+			f.Branch(f, t.rows, "LE", imm(i), "stored")
+			f.StoreMasked(f, v, mask, t.scatteredRow(i))
+		}
+		f.Label("stored")
+	})
+	return f
+}

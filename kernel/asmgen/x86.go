@@ -1,0 +1,100 @@
+package asmgen
+
+import "fmt"
+
+// Comparisons of VCMPPS and VPCMPD.
+const (
+	cmpNotEqual   = 0x04 // !(a == b), true for a NaN
+	cmpNotLess    = 0x15 // !(a < b), true for a NaN; quiet
+	cmpIntAtLeast = 0x05 // a >= b of VPCMPD
+)
+
+// x86 returns the part of an Arch that AVX2 and AVX-512 share: vectors of n
+// lanes, in registers called reg0, reg1, ... count of them.
+func x86(n int, reg string, count int) Arch {
+	arch := Arch{
+		Lanes: n,
+		// Not SP and BP, and not R15, which position-independent code may lose.
+		Ints: []Int{"DI", "SI", "AX", "BX", "CX", "DX", "R8", "R9", "R10", "R11", "R12", "R13", "R14"},
+
+		Mov: "MOVQ", Add: "ADDQ", Sub: "SUBQ", Shl: "SHLQ",
+		Branch: func(f *Func, x Int, cond, y, label string) {
+			if y == "$0" && (cond == "EQ" || cond == "NE") {
+				f.Op("TESTQ", x, x)
+			} else {
+				f.Op("CMPQ", x, y)
+			}
+			f.Op("J"+cond, label)
+		},
+		Countdown: func(f *Func, r Int, label string) {
+			f.Op("DECQ", r)
+			f.Op("JNE", label)
+		},
+		Address: func(f *Func, symbol string, dst Int) { f.Op("LEAQ", symbol+"(SB)", dst) },
+		Return: func(f *Func) {
+			f.Op("VZEROUPPER")
+			f.Op("RET")
+		},
+
+		RowsPerPtr: 3,
+		RowAddr: func(ptr, stride Int, i int) string {
+			if i == 0 {
+				return mem(ptr, 0)
+			}
+			return fmt.Sprintf("(%s)(%s*%d)", ptr, stride, i)
+		},
+		Indexed: func(ptr, i Int) string { return fmt.Sprintf("(%s)(%s*4)", ptr, i) },
+
+		Load: "VMOVUPS", Store: "VMOVUPS", Broadcast: "VBROADCASTSS", Copy: "VMOVAPS",
+		AddV: "VADDPS", SubV: "VSUBPS",
+		Zero:   func(f *Func, v Vec) { f.Op("VXORPS", v, v, v) },
+		FMA:    func(f *Func, x, y, acc Vec) { f.Op("VFMADD231PS", y, x, acc) },
+		Mul:    func(f *Func, x, y, acc Vec) { f.Op("VMULPS", y, x, acc) },
+		MulAdd: func(f *Func, c string, x, p Vec) { f.Op("VFMADD213PS", c, x, p) },
+		// The second source, m, is the result where s is not greater, a NaN included.
+		MaxOf:   func(f *Func, s, m Vec) { f.Op("VMAXPS", m, s, m) },
+		MulLoad: func(f *Func, addr string, x, v Vec) { f.Op("VMULPS", addr, x, v) },
+		AddLoad: func(f *Func, addr string, v Vec) { f.Op("VADDPS", addr, v, v) },
+	}
+	for i := range count {
+		arch.Vectors = append(arch.Vectors, Vec(fmt.Sprint(reg, i)))
+	}
+	return arch
+}
+
+// A butterfly replaces two registers by two functions of them. The second result
+// takes the place of b, the first the free register *tmp, and a becomes the free
+// one.
+func butterfly(f *Func, lo, hi []any, a, b, tmp *Vec) {
+	f.Op(lo[0].(string), append(lo[1:], *b, *a, *tmp)...)
+	f.Op(hi[0].(string), append(hi[1:], *b, *a, *b)...)
+	*a, *tmp = *tmp, *a
+}
+
+// transpose4x4 transposes the 4 by 4 squares in the 128-bit parts of each four
+// rows: part q of result 4g+c is column 4q+c of rows 4g to 4g+3.
+func transpose4x4(f *Func, r []Vec, tmp *Vec) {
+	for g := 0; g < len(r); g += 4 {
+		q := r[g:][:4]
+		for i := 0; i < 4; i += 2 {
+			butterfly(f, []any{"VUNPCKLPS"}, []any{"VUNPCKHPS"}, &q[i], &q[i+1], tmp)
+		}
+		for i := range 2 {
+			butterfly(f, []any{"VUNPCKLPD"}, []any{"VUNPCKHPD"}, &q[i], &q[i+2], tmp)
+		}
+		q[1], q[2] = q[2], q[1]
+	}
+}
+
+// low returns a 128-bit or a 256-bit part of a register.
+func low(v Vec, part string) Vec { return Vec(part) + v[1:] }
+
+// reduce128 adds the lanes of the low 128 bits of v and stores the sum.
+func reduce128(f *Func, v, tmp Vec, addr string) {
+	x, t := low(v, "X"), low(tmp, "X")
+	for _, swap := range []int{0b01_00_11_10, 0b10_11_00_01} {
+		f.Op("VPERMILPS", swap, x, t)
+		f.Op("VADDPS", t, x, x)
+	}
+	f.Op("VMOVSS", x, addr)
+}
