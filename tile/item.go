@@ -84,10 +84,15 @@ func (w *workspace) open(j *job, g *laneGroup, batch, head int) {
 // rowOffsets sets the offsets of the group's rows in o from its first row's head.
 func (w *workspace) rowOffsets(g *laneGroup, o *Operand, group int) {
 	pos, h := g.row/group, g.row%group
-	for l := range g.rows {
-		g.off[l] = pos*o.Stride[2] + h*o.Stride[1]
+	off := pos*o.Stride[2] + h*o.Stride[1]
+	// From the last head of a position to the first of the next.
+	wrap := o.Stride[2] - group*o.Stride[1]
+	for l := range g.off[:g.rows] {
+		g.off[l] = off
+		off += o.Stride[1]
 		if h++; h == group {
-			pos, h = pos+1, 0
+			h = 0
+			off += wrap
 		}
 	}
 }
@@ -148,7 +153,9 @@ func (w *workspace) block(j *job, g *laneGroup, k, v unsafe.Pointer, key0, keys,
 // close writes the rows of a lane group, and their log-sum-exp where asked for.
 func (w *workspace) close(p *Problem, set *kernel.Set, g *laneGroup, batch, head int) {
 	group := p.group()
-	w.rowOffsets(g, &p.Out, group)
+	if p.Out.Stride != p.Q.Stride || g.end == 0 {
+		w.rowOffsets(g, &p.Out, group)
+	}
 	a := &w.finish
 	a.O, a.Sum = g.o, g.sum
 	a.Dst = (*float32)(p.Out.at(batch, head*group))
