@@ -13,9 +13,10 @@ func (w *workspace) item(j *job, i int) {
 	p, s, set := &j.problem, &j.sched, j.engine.set
 	head, block := s.item(i)
 	batch, head := head/p.KVHeads, head%p.KVHeads
+	w.share = p.group()
 
 	first := block * s.Rows()
-	rows := min(s.Rows(), p.rows()-first)
+	rows := min(s.Rows(), w.share*p.SeqQ-first)
 	n := (rows + s.Lanes - 1) / s.Lanes
 	groups := w.groups[:n]
 	end := 0
@@ -46,28 +47,30 @@ func (w *workspace) item(j *job, i int) {
 	}
 }
 
+var initMax = func() (m [kernel.MaxLanes]float32) {
+	for l := range m {
+		m[l] = kernel.InitMax
+	}
+	return m
+}()
+
 // open packs the queries of a lane group and begins its softmax.
 func (w *workspace) open(j *job, g *laneGroup, batch, head int) {
-	p, set := &j.problem, j.engine.set
-	group := p.group()
+	p, set, group := &j.problem, j.engine.set, w.share
 	g.lanes = (g.rows + set.Vec - 1) / set.Vec * set.Vec
 	g.full = p.Mask.keys(g.row/group, p.SeqKV)
 	g.end = p.Mask.keys((g.row+g.rows-1)/group, p.SeqKV)
 	g.started = false
 
-	sums := unsafe.Slice(g.sum, g.lanes)
-	clear(sums)
-	maxs := unsafe.Slice(g.max, g.lanes)
-	for l := range maxs {
-		maxs[l] = kernel.InitMax
-	}
+	clear(unsafe.Slice(g.sum, g.lanes))
+	copy(unsafe.Slice(g.max, g.lanes), initMax[:])
 	if g.end == 0 {
 		clear(unsafe.Slice(g.o, p.DimV*g.lanes))
 		return
 	}
 
 	j.phase(phasePack)
-	w.rowOffsets(g, &p.Q, group)
+	w.rowOffsets(g, &p.Q)
 	a := &w.pack
 	a.Src = (*float32)(p.Q.at(batch, head*group))
 	a.Off = g.off
@@ -82,7 +85,8 @@ func (w *workspace) open(j *job, g *laneGroup, batch, head int) {
 }
 
 // rowOffsets sets the offsets of the group's rows in o from its first row's head.
-func (w *workspace) rowOffsets(g *laneGroup, o *Operand, group int) {
+func (w *workspace) rowOffsets(g *laneGroup, o *Operand) {
+	group := w.share
 	pos, h := g.row/group, g.row%group
 	off := pos*o.Stride[2] + h*o.Stride[1]
 	// From the last head of a position to the first of the next.
@@ -120,7 +124,7 @@ func (w *workspace) block(j *job, g *laneGroup, k, v unsafe.Pointer, key0, keys,
 	sm.Keys, sm.MaskFrom = keys, maskFrom
 	sm.Mask = nil
 	if maskFrom < keys {
-		p.Mask.fill(w.mask[:keys-maskFrom], key0+maskFrom, g.row, p.group())
+		p.Mask.fill(w.mask[:keys-maskFrom], key0+maskFrom, g.row, w.share)
 		sm.Mask = &w.mask[0]
 	}
 	sm.Max, sm.Sum = g.max, g.sum
@@ -152,9 +156,9 @@ func (w *workspace) block(j *job, g *laneGroup, k, v unsafe.Pointer, key0, keys,
 
 // close writes the rows of a lane group, and their log-sum-exp where asked for.
 func (w *workspace) close(p *Problem, set *kernel.Set, g *laneGroup, batch, head int) {
-	group := p.group()
+	group := w.share
 	if p.Out.Stride != p.Q.Stride || g.end == 0 {
-		w.rowOffsets(g, &p.Out, group)
+		w.rowOffsets(g, &p.Out)
 	}
 	a := &w.finish
 	a.O, a.Sum = g.o, g.sum

@@ -16,6 +16,7 @@ type workspace struct {
 	off    [maxGroups][kernel.MaxLanes]int
 	mask   [kernel.KeyBlock]uint64
 	p      *float32 // [KeyBlock][lanes]
+	share  int      // query heads that share a KV head
 
 	pack       kernel.PackArgs
 	scores     kernel.ScoresArgs
