@@ -2,20 +2,21 @@ package tile
 
 import "math"
 
-// logSumExp returns the natural logarithm of the sum of exponentials of a row: max
-// in units of log2(e)/2, and the sum of weights relative to it.
-func logSumExp(max, sum float32) float32 {
+// logSumExp returns the natural logarithm of the sum of exponentials of a row: its
+// maximum in units of log2(e)/2, and the sum of weights relative to it.
+func logSumExp(top, sum float32) float32 {
 	if sum == 0 {
 		return float32(math.Inf(-1))
 	}
-	return float32(float64(float64(max)*(2*math.Ln2)) + log(float64(sum)))
+	return float32(float64(float64(top)*(2*math.Ln2)) + log(float64(sum)))
 }
 
-var oddReciprocals = [10]float64{1, 1. / 3, 1. / 5, 1. / 7, 1. / 9, 1. / 11, 1. / 13, 1. / 15, 1. / 17, 1. / 19}
+var oddReciprocals = [7]float64{1, 1. / 3, 1. / 5, 1. / 7, 1. / 9, 1. / 11, 1. / 13}
 
-// log returns the natural logarithm of x >= 1 to about 1e-15. The functions of package
-// math differ in their last bits between architectures; this one does not: each
-// product is rounded (the conversions forbid fusing).
+// log returns the natural logarithm of x >= 1 to a relative 2e-12, far below what
+// float32 resolves. The functions of package math differ in their last bits between
+// architectures; this one does not: each product is rounded (the conversions
+// forbid fusing).
 func log(x float64) float64 {
 	if math.IsNaN(x) || math.IsInf(x, 0) {
 		return x

@@ -126,7 +126,7 @@ func TestWorkspaceSize(t *testing.T) {
 func TestLog(t *testing.T) {
 	for x := 1.0; x < 1e12; x *= 1.0007 {
 		got, want := log(x), math.Log(x)
-		if math.Abs(got-want) > 4e-16*math.Abs(want)+1e-16 {
+		if math.Abs(got-want) > 2e-12*math.Abs(want) {
 			t.Fatalf("log(%v) = %v, want %v", x, got, want)
 		}
 	}
