@@ -1,0 +1,140 @@
+package bench
+
+import (
+	"math"
+	"slices"
+	"time"
+
+	"github.com/qkv-go/qkv/kernel"
+)
+
+// Ceilings are the limits of a machine as a kernel set reaches them, on one worker
+// and on several at once. Each is the best of a few bursts: what the machine can do
+// when it is left alone. A [Run] has the peak of its own minute.
+type Ceilings struct {
+	Kernel        string      `json:"kernel"`
+	Workers       int         `json:"workers"` // of the "all" fields
+	PeakGFLOPSOne float64     `json:"peak_gflops_one"`
+	PeakGFLOPSAll float64     `json:"peak_gflops_all"`
+	Read          []Bandwidth `json:"read"`
+}
+
+// A Bandwidth is the rate of reading a buffer over and over again.
+type Bandwidth struct {
+	Level string `json:"level"` // L1, L2, L3 or memory
+
+	// BytesOne and BytesAll are what each worker reads: half of the level, and half
+	// of its share where workers share the level; four times the last level of
+	// cache for memory.
+	BytesOne int     `json:"bytes_one"`
+	BytesAll int     `json:"bytes_all"`
+	GBpsOne  float64 `json:"gbps_one"`
+	GBpsAll  float64 `json:"gbps_all"`
+}
+
+const (
+	ceilingBursts = 5
+	ceilingBurst  = 15 * time.Millisecond
+
+	// readCall is the most that one call reads: about 10 µs from a cache, 100 µs
+	// from the slowest memory.
+	readCall = 256 << 10
+
+	minMemory, maxMemory = 64 << 20, 1 << 30 // bytes read to measure memory
+)
+
+// MeasureCeilings measures the ceilings of a set on one worker and on workers.
+func MeasureCeilings(set *kernel.Set, caches []Cache, workers int) Ceilings {
+	c := Ceilings{Kernel: set.Name, Workers: workers}
+	peak := NewPeak(set)
+	best := func(workers int, burst func() float64) float64 {
+		rate := 0.0
+		for range ceilingBursts {
+			rate = max(rate, burst())
+		}
+		return rate
+	}
+	c.PeakGFLOPSOne = 1e-9 * best(1, func() float64 { return peak.Burst(1, ceilingBurst) })
+	c.PeakGFLOPSAll = 1e-9 * best(workers, func() float64 { return peak.Burst(workers, ceilingBurst) })
+	for _, l := range levels(caches, workers) {
+		buf := newBuffers(set, workers, max(l.BytesOne, workers*l.BytesAll))
+		l.GBpsOne = 1e-9 * best(1, func() float64 { return buf.rate(1, l.BytesOne, ceilingBurst) })
+		l.GBpsAll = 1e-9 * best(workers, func() float64 { return buf.rate(workers, l.BytesAll, ceilingBurst) })
+		c.Read = append(c.Read, l)
+	}
+	return c
+}
+
+// levels says what to read to measure each level. The first two are taken for a
+// core's own, the third for one that all share.
+func levels(caches []Cache, workers int) []Bandwidth {
+	var list []Bandwidth
+	last := 0
+	for _, c := range caches {
+		l := Bandwidth{Level: c.Level, BytesOne: c.Bytes / 2, BytesAll: c.Bytes / 2}
+		if c.Level == "L3" {
+			l.BytesAll /= workers
+		}
+		list = append(list, l)
+		last = max(last, c.Bytes)
+	}
+	memory := max(minMemory, 4*min(last, maxMemory/4))
+	list = append(list, Bandwidth{Level: "memory", BytesOne: memory, BytesAll: memory / workers})
+	for i := range list {
+		list[i].BytesOne = roundRead(list[i].BytesOne)
+		list[i].BytesAll = roundRead(list[i].BytesAll)
+	}
+	return list
+}
+
+// readGrain is what Set.Read reads a multiple of, in bytes.
+const readGrain = 4 * 256
+
+func roundRead(bytes int) int { return max(readGrain, bytes/readGrain*readGrain) }
+
+// buffers is memory to read.
+type buffers struct {
+	set  *kernel.Set
+	data []float32
+	pos  []position
+}
+
+// A position is where a worker reads next.
+type position struct {
+	next int
+	sum  float32
+	_    [112]byte // apart from that of another worker
+}
+
+func newBuffers(set *kernel.Set, workers, bytes int) *buffers {
+	b := &buffers{set: set, data: make([]float32, bytes/4), pos: make([]position, workers)}
+	for i := range b.data {
+		b.data[i] = 1 // a page that was never written reads from one page of zeros
+	}
+	return b
+}
+
+// rate reads bytes on each of workers, again and again, and returns bytes a second.
+func (b *buffers) rate(workers, bytes int, d time.Duration) float64 {
+	call := min(bytes, readCall)
+	perPiece := max(1, readCall/call) // the clock is not read after each few nanoseconds
+	clear(b.pos)
+	rate := together(workers, d, func(w int) float64 {
+		p := &b.pos[w]
+		mine := b.data[w*bytes/4:][:bytes/4]
+		work := 0
+		for range perPiece {
+			n := min(call/4, len(mine)-p.next)
+			p.sum += b.set.Read(&mine[p.next], n)
+			work += 4 * n
+			if p.next += n; p.next == len(mine) {
+				p.next = 0
+			}
+		}
+		return float64(work)
+	})
+	if slices.ContainsFunc(b.pos, func(p position) bool { return math.IsNaN(float64(p.sum)) }) {
+		panic("bench: a sum of ones is NaN")
+	}
+	return rate
+}

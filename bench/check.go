@@ -1,0 +1,88 @@
+package bench
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"sync"
+)
+
+// CheckRows is how many rows [Runner.Run] compares with float64.
+const CheckRows = 64
+
+// A Check is the result of a comparison with float64.
+type Check struct {
+	Rows     int     // compared
+	MaxError float64 // largest absolute error of an output
+	OfBound  float64 // largest error over its bound, at most 1
+}
+
+// Check compares at most the given number of rows of the output with
+// [Operands.Reference]: all of them if there are no more; otherwise the first, the
+// last, and one drawn at random from each of equal stretches of all rows, so
+// that every part of the batch, the heads and the sequence is looked at. The error
+// names an element that is off by more than its bound.
+func (o *Operands) Check(rows int) (Check, error) {
+	s := o.Shape
+	list := sampleRows(s.Batch*s.Heads*s.SeqQ, rows)
+	c := Check{Rows: len(list)}
+	var mu sync.Mutex
+	var firstErr error
+	parallel(len(list), func(i int) {
+		row := list[i]
+		one, err := o.checkRow(row)
+		mu.Lock()
+		defer mu.Unlock()
+		c.MaxError = max(c.MaxError, one.MaxError)
+		c.OfBound = max(c.OfBound, one.OfBound)
+		if firstErr == nil {
+			firstErr = err
+		}
+	})
+	return c, firstErr
+}
+
+func (o *Operands) checkRow(row int) (c Check, err error) {
+	s := o.Shape
+	batch, head, query := row/s.SeqQ/s.Heads, row/s.SeqQ%s.Heads, row%s.SeqQ
+	ref := o.Reference(batch, head, query)
+	compare := func(name string, got float32, want, bound float64) {
+		off := math.Abs(float64(got) - want)
+		if float64(got) == want { // infinities too
+			off = 0
+		}
+		if off > 0 {
+			c.OfBound = max(c.OfBound, off/bound)
+		}
+		if err == nil && !(off <= bound) {
+			err = fmt.Errorf("%s of batch %d, head %d, query %d is %g, want %g: off by %.3g, at most %.3g is rounding",
+				name, batch, head, query, got, want, off, bound)
+		}
+	}
+	for d, want := range ref.Out {
+		got := o.Out[row*s.DimV+d]
+		c.MaxError = max(c.MaxError, math.Abs(float64(got)-want))
+		compare(fmt.Sprintf("dim %d", d), got, want, ref.OutBound[d])
+	}
+	compare("the log-sum-exp", o.LSE[row], ref.LSE, ref.LSEBound)
+	return c, err
+}
+
+// sampleRows returns want of n rows, or all.
+func sampleRows(n, want int) []int {
+	var list []int
+	if n <= want {
+		for i := range n {
+			list = append(list, i)
+		}
+		return list
+	}
+	bound := func(i int) int { return i*(n/want) + i*(n%want)/want }
+	r := rand.New(rand.NewPCG(1, uint64(n)))
+	for i := range want {
+		lo, hi := bound(i), bound(i+1)
+		list = append(list, lo+r.IntN(hi-lo))
+	}
+	list[0], list[want-1] = 0, n-1
+	return list
+}

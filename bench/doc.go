@@ -1,0 +1,13 @@
+// Package bench measures attention beside the ceilings of the machine that it runs
+// on: the peak rate of fused multiply-adds and the read bandwidth of each level of
+// memory, both through the kernel set that is measured.
+//
+// A [Runner] takes a [Shape] and a number of workers and returns a [Run]. Before
+// it times a shape it compares a sample of the result's rows with float64, see
+// [Operands.Check].
+//
+// Machines are shared and clocks drift, so the peak is measured anew beside every
+// run: short bursts of multiply-adds, on as many goroutines as the run has workers,
+// alternate with the timed calls. An efficiency is a rate over the median of its own
+// bursts, never over a figure from another minute.
+package bench

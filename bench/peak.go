@@ -1,0 +1,47 @@
+package bench
+
+import (
+	"time"
+
+	"github.com/qkv-go/qkv/kernel"
+)
+
+// callTime is about how long one call into a kernel lasts: the runtime cannot
+// interrupt machine code, and a garbage collection waits for it.
+const callTime = 50 * time.Microsecond
+
+// A Peak measures the peak rate of fused multiply-adds of a kernel set, at its own
+// vector width.
+type Peak struct {
+	set    *kernel.Set
+	rounds int // per call
+}
+
+// NewPeak finds the rounds that last about as long as a call should.
+func NewPeak(set *kernel.Set) *Peak {
+	p := &Peak{set: set, rounds: 1}
+	for p.rounds < 1<<20 {
+		best := time.Duration(1 << 62)
+		for range 3 { // the least of three: an interruption would end the search early
+			start := time.Now()
+			set.Peak(p.rounds)
+			best = min(best, time.Since(start))
+		}
+		if best >= callTime/2 {
+			break
+		}
+		p.rounds *= 2
+	}
+	return p
+}
+
+// Burst runs multiply-adds on workers goroutines at once for d, in calls of less than
+// 100 µs, and returns their rate in FLOP/s: all operations over the time from the
+// first start to the last end. Interruptions count, as they do in a timed run.
+func (p *Peak) Burst(workers int, d time.Duration) float64 {
+	flops := float64(p.rounds) * float64(p.set.PeakFLOPs)
+	return together(workers, d, func(int) float64 {
+		p.set.Peak(p.rounds)
+		return flops
+	})
+}

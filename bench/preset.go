@@ -1,0 +1,138 @@
+package bench
+
+import (
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+)
+
+// A Job is a shape to run on a number of workers.
+type Job struct {
+	Shape   Shape
+	Workers int // 0 means GOMAXPROCS
+}
+
+// A Preset is a named list of shapes.
+type Preset struct {
+	Name   string
+	About  string
+	Shapes []Shape
+
+	// Workers lists the numbers of workers that each shape runs on, 0 for
+	// GOMAXPROCS.
+	Workers []int
+
+	// Limit, if not 0, is how long all of it may take: a run that would not fit is
+	// left out.
+	Limit time.Duration
+}
+
+// Jobs returns each shape on each number of workers, or on one number only if
+// workers is not 0.
+func (p Preset) Jobs(workers int) []Job {
+	counts := p.Workers
+	if workers != 0 {
+		counts = []int{workers}
+	}
+	var jobs []Job
+	for _, s := range p.Shapes {
+		first := len(jobs)
+		for _, n := range counts {
+			if n == 0 {
+				n = runtime.GOMAXPROCS(0)
+			}
+			if j := (Job{Shape: s, Workers: n}); !slices.Contains(jobs[first:], j) {
+				jobs = append(jobs, j)
+			}
+		}
+	}
+	return jobs
+}
+
+// Presets lists the presets, the default first.
+func Presets() []Preset {
+	return []Preset{
+		{
+			Name:    "default",
+			About:   "full and causal, short and long, within 30 seconds",
+			Workers: []int{1, 0},
+			Limit:   27 * time.Second,
+			Shapes: shapes(
+				"h=12,sq=128,d=64",
+				"h=12,sq=1024,d=64",
+				"h=32,sq=512,d=128",
+				"h=32,hkv=8,sq=512,d=128,mask=causal",
+				"h=8,sq=2048,d=128",
+				"h=32,hkv=8,sq=2048,d=128,mask=causal",
+			),
+		},
+		{
+			Name:    "prefill",
+			About:   "prompts of language models, and encoders",
+			Workers: []int{1, 2},
+			Shapes: shapes(
+				"h=32,sq=2048,d=128",
+				"h=32,sq=512,d=128",
+				"h=32,hkv=8,sq=512,d=128,mask=causal",
+				"h=32,hkv=8,sq=2048,d=128,mask=causal",
+				"h=8,sq=8192,d=128,mask=causal",
+				"h=12,sq=128,d=64",
+				"h=12,sq=1024,d=64",
+			),
+		},
+		{
+			Name:    "dims",
+			About:   "head dims other than 64 and 128",
+			Workers: []int{1, 0},
+			Shapes: shapes(
+				"h=8,sq=2048,d=80",
+				"h=8,sq=2048,d=96",
+				"h=8,sq=2048,d=112",
+				"h=8,sq=2048,d=256",
+				"h=8,sq=2048,d=100",
+				"h=8,sq=2048,d=192,dv=128",
+			),
+		},
+		{
+			Name:    "small",
+			About:   "the latency of little work, and of single queries",
+			Workers: []int{1, 0},
+			Shapes: shapes(
+				"h=1,sq=1,d=64",
+				"h=12,sq=1,d=64",
+				"h=1,sq=16,d=64",
+				"h=12,sq=16,d=64",
+				"h=12,sq=64,d=64",
+				"h=32,hkv=8,sq=1,skv=512,d=128,mask=causal",
+				"h=32,hkv=8,sq=1,skv=4096,d=128,mask=causal",
+				"h=32,hkv=8,sq=8,skv=4096,d=128,mask=causal",
+			),
+		},
+	}
+}
+
+// FindPreset returns the preset of that name. The error lists all there are.
+func FindPreset(name string) (Preset, error) {
+	var names []string
+	for _, p := range Presets() {
+		if p.Name == name {
+			return p, nil
+		}
+		names = append(names, p.Name)
+	}
+	return Preset{}, fmt.Errorf("unknown preset %q, want %s", name, strings.Join(names, ", "))
+}
+
+func shapes(texts ...string) []Shape {
+	var list []Shape
+	for _, t := range texts {
+		s, err := ParseShape(t)
+		if err != nil {
+			panic("bench: " + err.Error())
+		}
+		list = append(list, s)
+	}
+	return list
+}

@@ -1,0 +1,211 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"slices"
+	"time"
+
+	"github.com/qkv-go/qkv"
+	"github.com/qkv-go/qkv/kernel"
+)
+
+// Options say how a [Runner] measures. The zero value is a good choice.
+type Options struct {
+	Kernel string        // kernel set, see [qkv.Config]
+	Labels bool          // label phases for profiles, see [qkv.Config]
+	Time   time.Duration // timing each run, 0 means 1.2 s
+	Burst  time.Duration // each burst of the peak, 0 means 10 ms
+}
+
+const (
+	defaultTime  = 1200 * time.Millisecond
+	defaultBurst = 10 * time.Millisecond
+
+	// minSample is the least that one reading of the clock is for: shorter calls are
+	// timed several at a time.
+	minSample = 200 * time.Microsecond
+
+	// between is how long samples are taken between two bursts, if they are that
+	// short.
+	between = 20 * time.Millisecond
+
+	// minSamples are taken even if they take longer than Options.Time, unless a
+	// limit forbids it.
+	minSamples = 3
+)
+
+// A Runner measures shapes on one kernel set.
+type Runner struct {
+	opts     Options
+	set      *kernel.Set
+	peak     *Peak
+	operands *Operands // of the last run
+}
+
+// NewRunner returns a Runner. The error is that of [qkv.New].
+func NewRunner(opts Options) (*Runner, error) {
+	if opts.Time == 0 {
+		opts.Time = defaultTime
+	}
+	if opts.Burst == 0 {
+		opts.Burst = defaultBurst
+	}
+	a, err := qkv.New(qkv.Config{Kernel: opts.Kernel})
+	if err != nil {
+		return nil, err
+	}
+	return &Runner{opts: opts, set: a.Kernel(), peak: NewPeak(a.Kernel())}, nil
+}
+
+// Kernel returns the kernel set that is measured.
+func (r *Runner) Kernel() *kernel.Set { return r.set }
+
+// All runs the jobs. It calls begin before each with its number, and done after
+// it, with its run or the reason that it was left out. With a limit of 0 none is;
+// with another, a job may take up to three times an even share of the time that is
+// left, so that all end within it.
+func (r *Runner) All(ctx context.Context, jobs []Job, limit time.Duration, begin func(i int), done func(i int, run *Run, skip *Skip)) error {
+	start := time.Now()
+	for i, j := range jobs {
+		begin(i)
+		var share time.Duration
+		if limit != 0 {
+			left := limit - time.Since(start)
+			share = max(1, min(left, 3*left/time.Duration(len(jobs)-i)))
+			if needs := r.estimate(j); needs > share {
+				done(i, nil, &Skip{
+					Name: j.Shape.String(), Kernel: r.set.Name, Workers: j.workers(),
+					Needs: needs.Seconds(), Share: share.Seconds(),
+				})
+				continue
+			}
+		}
+		run, err := r.Run(ctx, j, share)
+		if err != nil {
+			return err
+		}
+		done(i, &run, nil)
+	}
+	return nil
+}
+
+func (j Job) workers() int {
+	if j.Workers == 0 {
+		return runtime.GOMAXPROCS(0)
+	}
+	return j.Workers
+}
+
+// estimate returns the least time for a job: two calls, one to check and one to time,
+// at half the peak, and the operands.
+func (r *Runner) estimate(j Job) time.Duration {
+	const fill = 100e6 // bytes a second
+	rate := r.peak.Burst(j.workers(), r.opts.Burst)
+	return time.Duration(1e9 * (2*j.Shape.FLOPs()/(rate/2) + float64(j.Shape.Bytes())/fill))
+}
+
+// Run checks the job against float64 and times it. It takes about Options.Time, or as
+// long as three calls; with a limit other than 0, it stops sampling when that has passed.
+func (r *Runner) Run(ctx context.Context, j Job, limit time.Duration) (Run, error) {
+	start := time.Now()
+	workers := j.workers()
+	run := Run{
+		Name:    j.Shape.String(),
+		Batch:   j.Shape.Batch,
+		Heads:   j.Shape.Heads,
+		KVHeads: j.Shape.KVHeads,
+		SeqQ:    j.Shape.SeqQ,
+		SeqKV:   j.Shape.SeqKV,
+		DimQK:   j.Shape.DimQK,
+		DimV:    j.Shape.DimV,
+		Mask:    MaskName(j.Shape.Mask),
+		DType:   "float32",
+		Kernel:  r.set.Name,
+		Workers: workers,
+		FLOPs:   j.Shape.FLOPs(),
+	}
+	a, err := qkv.New(qkv.Config{Kernel: r.opts.Kernel, Workers: workers, Labels: r.opts.Labels})
+	if err != nil {
+		return Run{}, err
+	}
+	if r.operands == nil || r.operands.Shape != j.Shape {
+		r.operands = nil // for the collector
+		r.operands = NewOperands(j.Shape, 1)
+	}
+	call := r.operands.Call()
+
+	r.operands.Spoil()
+	once := time.Now()
+	if err := a.Run(call); err != nil {
+		return Run{}, err
+	}
+	cost := time.Since(once)
+	check, err := r.operands.Check(CheckRows)
+	if err != nil {
+		return Run{}, fmt.Errorf("%s on %s with %d workers is wrong: %w", run.Name, run.Kernel, workers, err)
+	}
+	run.CheckedRows, run.MaxError, run.ErrorOfBound = check.Rows, check.MaxError, check.OfBound
+
+	call.LSE = nil // only the output is timed
+
+	// Calls until now were the first: count them again, warm, if they are short.
+	sample := func(calls int) (time.Duration, error) {
+		start := time.Now()
+		for range calls {
+			if err := a.Run(call); err != nil {
+				return 0, err
+			}
+		}
+		return time.Since(start), nil
+	}
+	run.Calls = 1
+	for cost < minSample {
+		if cost, err = sample(run.Calls); err != nil {
+			return Run{}, err
+		}
+		if cost < minSample {
+			run.Calls *= 2
+		}
+	}
+
+	runtime.GC() // what is left of checking is not to be collected under the clock
+	var samples, bursts []float64
+	deadline := time.Now().Add(r.opts.Time)
+	late := func(t time.Time) bool { return limit != 0 && t.Sub(start)+cost > limit }
+	bursts = append(bursts, r.peak.Burst(workers, r.opts.Burst))
+	for {
+		round := time.Now()
+		for {
+			d, err := sample(run.Calls)
+			if err != nil {
+				return Run{}, err
+			}
+			samples = append(samples, d.Seconds()/float64(run.Calls))
+			if err := ctx.Err(); err != nil {
+				return Run{}, err
+			}
+			if time.Since(round) > between {
+				break
+			}
+		}
+		bursts = append(bursts, r.peak.Burst(workers, r.opts.Burst))
+		if now := time.Now(); late(now) || now.After(deadline) && len(samples) >= minSamples {
+			break
+		}
+	}
+	run.Samples, run.Bursts = len(samples), len(bursts)
+	run.SecondsMedian, run.SecondsMin = median(samples), slices.Min(samples)
+	run.GFLOPS = 1e-9 * run.FLOPs / run.SecondsMedian
+	run.PeakGFLOPS = 1e-9 * median(bursts)
+	run.Efficiency = run.GFLOPS / run.PeakGFLOPS
+	return run, nil
+}
+
+// median returns the median of x, which it sorts.
+func median(x []float64) float64 {
+	slices.Sort(x)
+	n := len(x)
+	return (x[(n-1)/2] + x[n/2]) / 2
+}

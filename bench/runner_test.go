@@ -1,0 +1,136 @@
+package bench
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"math"
+	"testing"
+	"time"
+
+	"github.com/qkv-go/qkv"
+)
+
+var quick = Options{Time: time.Millisecond, Burst: time.Millisecond}
+
+func newRunner(t *testing.T, opts Options) *Runner {
+	t.Helper()
+	r, err := NewRunner(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func TestRunner(t *testing.T) {
+	for _, k := range qkv.Kernels() {
+		if k.Missing != 0 {
+			continue
+		}
+		opts := quick
+		opts.Kernel = k.Set.Name
+		r := newRunner(t, opts)
+		for _, text := range []string{"h=1,sq=1,d=8", "h=4,hkv=2,sq=64,d=32,mask=causal", "h=2,sq=3,d=8,mask=causal@-9"} {
+			for _, workers := range []int{1, 2} {
+				s := parse(t, text)
+				run, err := r.Run(context.Background(), Job{s, workers}, 0)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if run.Name != s.String() || run.Kernel != k.Set.Name || run.Workers != workers || run.FLOPs != s.FLOPs() {
+					t.Errorf("%s: %+v", text, run)
+				}
+				if !(0 < run.SecondsMin && run.SecondsMin <= run.SecondsMedian) || run.Samples < minSamples || run.Bursts < 2 || run.Calls < 1 {
+					t.Errorf("%s: times %+v", text, run)
+				}
+				if want := 1e-9 * run.FLOPs / run.SecondsMedian; !near(run.GFLOPS, want) || !near(run.Efficiency, run.GFLOPS/run.PeakGFLOPS) {
+					t.Errorf("%s: rates %+v", text, run)
+				}
+				if run.CheckedRows == 0 {
+					t.Errorf("%s: nothing was checked", text)
+				}
+			}
+		}
+	}
+}
+
+func near(a, b float64) bool { return math.Abs(a-b) <= 1e-12*math.Abs(b) }
+
+func TestRunnerErrors(t *testing.T) {
+	if _, err := NewRunner(Options{Kernel: "none"}); !errors.As(err, new(*qkv.KernelError)) {
+		t.Errorf("an unknown kernel set: error %v", err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := newRunner(t, quick).Run(ctx, Job{parse(t, "h=1,sq=1,d=8"), 1}, 0); !errors.Is(err, context.Canceled) {
+		t.Errorf("a canceled run: error %v", err)
+	}
+}
+
+func TestAll(t *testing.T) {
+	r := newRunner(t, quick)
+	jobs := []Job{{parse(t, "h=1,sq=16,d=8"), 1}, {parse(t, "h=64,sq=20000,d=256"), 1}, {parse(t, "h=1,sq=32,d=8"), 1}}
+	var begun, ran, skipped []int
+	err := r.All(context.Background(), jobs, time.Second,
+		func(i int) { begun = append(begun, i) },
+		func(i int, run *Run, skip *Skip) {
+			if run != nil {
+				ran = append(ran, i)
+			} else {
+				skipped = append(skipped, i)
+				if !(skip.Needs > skip.Share) || skip.Name != jobs[i].Shape.String() {
+					t.Errorf("%+v", skip)
+				}
+			}
+		})
+	if err != nil || len(begun) != 3 || len(ran) != 2 || len(skipped) != 1 || skipped[0] != 1 {
+		t.Errorf("error %v, begun %v, ran %v, left out %v; want 1 left out of 0, 1, 2", err, begun, ran, skipped)
+	}
+}
+
+// TestDocument pins the names of the fields that others read.
+func TestDocument(t *testing.T) {
+	r := newRunner(t, quick)
+	run, err := r.Run(context.Background(), Job{parse(t, "h=1,sq=16,d=8"), 1}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := json.Marshal(Document{Machine: ThisMachine(), Runs: []Run{run}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var doc struct {
+		Machine  map[string]any
+		Ceilings map[string]any
+		Runs     []map[string]any
+	}
+	if err := json.Unmarshal(text, &doc); err != nil {
+		t.Fatal(err)
+	}
+	has := func(m map[string]any, keys ...string) {
+		t.Helper()
+		for _, k := range keys {
+			if _, ok := m[k]; !ok {
+				t.Errorf("field %s is missing", k)
+			}
+		}
+	}
+	has(doc.Machine, "cpu", "os", "arch", "cores", "threads", "gomaxprocs", "caches", "features", "go_version")
+	has(doc.Ceilings, "kernel", "workers", "peak_gflops_one", "peak_gflops_all", "read")
+	if len(doc.Runs) != 1 {
+		t.Fatalf("%d runs", len(doc.Runs))
+	}
+	has(doc.Runs[0], "name", "batch", "heads", "kv_heads", "seq_q", "seq_kv", "dim_qk", "dim_v", "mask", "dtype",
+		"kernel", "workers", "seconds_median", "seconds_min", "gflops", "peak_gflops", "efficiency")
+}
+
+func TestMedian(t *testing.T) {
+	for _, c := range []struct {
+		x    []float64
+		want float64
+	}{{[]float64{3}, 3}, {[]float64{4, 1}, 2.5}, {[]float64{9, 1, 2}, 2}} {
+		if got := median(c.x); got != c.want {
+			t.Errorf("median(%v) = %v, want %v", c.x, got, c.want)
+		}
+	}
+}
