@@ -1,0 +1,204 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"runtime/pprof"
+	"runtime/trace"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/qkv-go/qkv/bench"
+)
+
+const benchSynopsis = `qkv bench [flags]
+
+Measures the ceilings of this machine, then shapes beside the peak of their own minute.
+Every result is compared with float64 before it is timed: up to 64 rows spread over
+batch, heads and positions, to within the error bound of float32 arithmetic.`
+
+// maxWorkers is far more than pays, and few enough to start.
+const maxWorkers = 4096
+
+// benchFlags are the flags of qkv bench.
+type benchFlags struct {
+	preset  bench.Preset
+	kernel  string
+	workers int // 0 means what the preset says
+	json    string
+
+	cpuprofile, memprofile, trace string
+}
+
+func (b *benchFlags) parse(args []string, stdout io.Writer) error {
+	f := flag.NewFlagSet("bench", flag.ContinueOnError)
+	var list strings.Builder
+	for _, p := range bench.Presets() {
+		fmt.Fprintf(&list, "\n  %-8s %s", p.Name, p.About)
+	}
+	var shapes []string
+	preset := f.String("preset", "", "run the shapes of the preset `NAME`:"+list.String())
+	f.Func("shape", "run the shape `SHAPE`, such as b=1,h=32,hkv=8,sq=2048,skv=2048,d=128,dv=128,mask=causal;\nh, sq and d are needed; masks are none, causal (the last query attends all keys),\ncausal-top-left and causal@OFFSET; may be repeated", func(text string) error {
+		shapes = append(shapes, text)
+		return nil
+	})
+	f.StringVar(&b.kernel, "kernel", "", "use the kernel set `NAME`, as qkv info lists them")
+	f.IntVar(&b.workers, "workers", 0, "compute on `N` processors, 0 for all (default: the preset's choice)")
+	f.StringVar(&b.json, "json", "", "write the record to `FILE`")
+	f.StringVar(&b.cpuprofile, "cpuprofile", "", "write a CPU profile to `FILE`, with phases as labels")
+	f.StringVar(&b.memprofile, "memprofile", "", "write a profile of allocations to `FILE`")
+	f.StringVar(&b.trace, "trace", "", "write an execution trace to `FILE`")
+	if err := parseFlags(f, args, benchSynopsis, stdout); err != nil {
+		return err
+	}
+	if b.workers < 0 || b.workers > maxWorkers {
+		return badUsage("-workers is %d, want 0 to %d", b.workers, maxWorkers)
+	}
+	f.Visit(func(f *flag.Flag) {
+		if f.Name == "workers" && b.workers == 0 {
+			b.workers = runtime.GOMAXPROCS(0)
+		}
+	})
+	switch {
+	case shapes == nil:
+		if *preset == "" {
+			*preset = bench.Presets()[0].Name
+		}
+		var err error
+		if b.preset, err = bench.FindPreset(*preset); err != nil {
+			return badUsage("%v", err)
+		}
+	case *preset != "":
+		return badUsage("-preset and -shape exclude each other")
+	default:
+		b.preset.Workers = []int{0}
+		for _, text := range shapes {
+			s, err := bench.ParseShape(text)
+			if err != nil {
+				return badUsage("%v", err)
+			}
+			b.preset.Shapes = append(b.preset.Shapes, s)
+		}
+	}
+	return checkKernelFlag(b.kernel)
+}
+
+func benchCommand(ctx context.Context, args []string, stdout, stderr io.Writer) (err error) {
+	start := time.Now()
+	var b benchFlags
+	if err := b.parse(args, stdout); err != nil {
+		return err
+	}
+	runner, err := bench.NewRunner(bench.Options{Kernel: b.kernel, Labels: b.cpuprofile != ""})
+	if err != nil {
+		return err
+	}
+	if err := checkWritable(b.json); err != nil {
+		return err
+	}
+	stop, err := b.profile()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stop()) }()
+
+	jobs := b.preset.Jobs(b.workers)
+	var workers int
+	for _, j := range jobs {
+		workers = max(workers, j.Workers)
+	}
+	bar := newProgress(stderr, 1+len(jobs))
+	defer bar.finish()
+	report := newReport(stdout, jobs)
+
+	doc := bench.Document{Machine: bench.ThisMachine(), Runs: []bench.Run{}}
+	report.machine(&doc.Machine)
+	bar.begin("ceilings")
+	doc.Ceilings = bench.MeasureCeilings(runner.Kernel(), doc.Machine.Caches, workers)
+	bar.done()
+	report.ceilings(&doc.Ceilings)
+	report.header()
+	limit := b.preset.Limit
+	if limit != 0 {
+		limit = max(1, limit-time.Since(start))
+	}
+	err = runner.All(ctx, jobs, limit,
+		func(i int) {
+			bar.begin(fmt.Sprintf("%s on %s", jobs[i].Shape.Short(), plural(jobs[i].Workers, "worker")))
+		},
+		func(i int, run *bench.Run, skip *bench.Skip) {
+			bar.done()
+			if run != nil {
+				doc.Runs = append(doc.Runs, *run)
+				report.run(jobs[i], run)
+			} else {
+				doc.Skipped = append(doc.Skipped, *skip)
+				report.skip(jobs[i], skip)
+			}
+		})
+	bar.finish()
+	if err != nil {
+		return err
+	}
+	report.footer(&doc)
+	if report.err != nil {
+		return report.err
+	}
+	if b.json == "" {
+		return nil
+	}
+	return writeFiles(ctx, content{b.json, func(w io.Writer) error { return writeJSON(w, &doc) }})
+}
+
+func writeJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}
+
+// profile starts the profiles that are asked for. The function that it returns ends
+// and writes them.
+func (b *benchFlags) profile() (stop func() error, err error) {
+	var ends []func() error
+	stop = func() error {
+		var errs []error
+		for _, end := range slices.Backward(ends) {
+			errs = append(errs, end())
+		}
+		return errors.Join(errs...)
+	}
+	start := func(path string, begin func(io.Writer) error, end func(io.Writer) error) error {
+		if path == "" {
+			return nil
+		}
+		f, err := os.Create(path)
+		if err != nil {
+			return err
+		}
+		if err := begin(f); err != nil {
+			f.Close()
+			return err
+		}
+		ends = append(ends, func() error { return errors.Join(end(f), f.Close()) })
+		return nil
+	}
+	err = errors.Join(
+		start(b.memprofile, func(io.Writer) error { return nil }, func(w io.Writer) error {
+			runtime.GC() // the profile is of the last collection
+			return pprof.Lookup("allocs").WriteTo(w, 0)
+		}),
+		start(b.trace, trace.Start, func(io.Writer) error { trace.Stop(); return nil }),
+		start(b.cpuprofile, pprof.StartCPUProfile, func(io.Writer) error { pprof.StopCPUProfile(); return nil }),
+	)
+	if err != nil {
+		return nil, errors.Join(err, stop())
+	}
+	return stop, nil
+}

@@ -1,0 +1,173 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/qkv-go/qkv"
+)
+
+func TestBench(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
+	dir := t.TempDir()
+	path := func(name string) string { return filepath.Join(dir, name) }
+	code, out, errs := qkvRun("bench", "-shape", "h=2,hkv=1,sq=64,d=32,mask=causal", "-shape", "h=1,sq=1,skv=9,d=8", "-workers", "2",
+		"-json", path("r.json"), "-cpuprofile", path("cpu"), "-memprofile", path("mem"), "-trace", path("trace"))
+	if code != exitOK || errs != "" {
+		t.Fatalf("exit %d, stderr %q: no progress is wanted but on a terminal", code, errs)
+	}
+	for _, want := range []string{"ceilings of", "peak FMA, GFLOP/s", "read memory, GB/s", "median ms", "h=2,hkv=1,sq=64,d=32,mask=causal", "h=1,sq=1,skv=9,d=8", "checked against float64"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("the output lacks %q:\n%s", want, out)
+		}
+	}
+	for _, name := range []string{"cpu", "mem", "trace"} {
+		if info, err := os.Stat(path(name)); err != nil || info.Size() == 0 {
+			t.Errorf("profile %s: %v", name, err)
+		}
+	}
+	text, err := os.ReadFile(path("r.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var doc struct {
+		Machine  struct{ CPU, OS string }
+		Ceilings struct {
+			Workers int
+			Peak    float64 `json:"peak_gflops_one"`
+			Read    []struct {
+				Level string
+				Rate  float64 `json:"gbps_one"`
+			}
+		}
+		Runs []struct {
+			Name       string
+			Mask       string
+			DType      string
+			Kernel     string
+			Workers    int
+			Median     float64 `json:"seconds_median"`
+			GFLOPS     float64
+			Peak       float64 `json:"peak_gflops"`
+			Efficiency float64
+		}
+	}
+	if err := json.Unmarshal(text, &doc); err != nil {
+		t.Fatal(err)
+	}
+	if doc.Machine.CPU == "" || doc.Ceilings.Workers != 2 || doc.Ceilings.Peak <= 0 || len(doc.Ceilings.Read) == 0 || doc.Ceilings.Read[0].Rate <= 0 {
+		t.Errorf("machine and ceilings: %+v %+v", doc.Machine, doc.Ceilings)
+	}
+	if len(doc.Runs) != 2 {
+		t.Fatalf("%d runs", len(doc.Runs))
+	}
+	r := doc.Runs[0]
+	if r.Name != "b=1,h=2,hkv=1,sq=64,skv=64,d=32,dv=32,mask=causal" || r.Mask != "causal" || r.DType != "float32" || r.Workers != 2 ||
+		r.Kernel == "" || r.Median <= 0 || r.GFLOPS <= 0 || r.Peak <= 0 || r.Efficiency <= 0 {
+		t.Errorf("run %+v", r)
+	}
+}
+
+func TestBenchFails(t *testing.T) {
+	dir := t.TempDir()
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"-json", filepath.Join(dir, "none", "r.json")}, "no such file"},
+		{[]string{"-json", dir}, "is a directory"},
+		{[]string{"-cpuprofile", filepath.Join(dir, "none", "cpu")}, "no such file"},
+	} {
+		code, out, errs := qkvRun(append([]string{"bench", "-shape", "h=1,sq=1,d=8"}, c.args...)...)
+		if code != exitFailed || out != "" || !strings.Contains(errs, c.want) || strings.Count(errs, "\n") != 1 {
+			t.Errorf("%q: exit %d, stdout %q, stderr %q, want exit 1 at once and %q", c.args, code, out, errs, c.want)
+		}
+	}
+
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	var out, errs bytes.Buffer
+	code := command(ctx, []string{"bench", "-shape", "h=1,sq=1,d=8", "-workers", "1", "-kernel", "generic", "-json", filepath.Join(dir, "r.json")}, &out, &errs)
+	if code != exitFailed || errs.String() != "qkv bench: interrupted\n" {
+		t.Errorf("interrupted: exit %d, %q", code, errs.String())
+	}
+	if names := listDir(t, dir); len(names) != 0 {
+		t.Errorf("left behind: %v", names)
+	}
+}
+
+func TestInfo(t *testing.T) {
+	t.Setenv(qkv.KernelEnv, "")
+	code, out, errs := qkvRun("info")
+	if code != exitOK || errs != "" {
+		t.Fatalf("exit %d, %q", code, errs)
+	}
+	for _, want := range []string{"CPU", "processors", "features", "kernel set", "generic", "*"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("the output lacks %q:\n%s", want, out)
+		}
+	}
+	read := func() infoDocument {
+		t.Helper()
+		var doc infoDocument
+		if code, out, errs := qkvRun("info", "-json"); code != exitOK {
+			t.Fatalf("exit %d, %q", code, errs)
+		} else if err := json.Unmarshal([]byte(out), &doc); err != nil {
+			t.Fatal(err)
+		}
+		return doc
+	}
+	chosen := func(doc infoDocument) (names []string) {
+		for _, k := range doc.Kernels {
+			if k.Why == "" || k.Needs == nil || k.Missing == nil {
+				t.Errorf("%+v", k)
+			}
+			if k.Chosen {
+				names = append(names, k.Name)
+			}
+		}
+		return names
+	}
+	a, err := qkv.New(qkv.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := chosen(read()); !slices.Equal(got, []string{a.Kernel().Name}) {
+		t.Errorf("chosen: %v, want %s", got, a.Kernel().Name)
+	}
+	t.Setenv(qkv.KernelEnv, "generic")
+	if got := chosen(read()); !slices.Equal(got, []string{"generic"}) {
+		t.Errorf("chosen: %v, want generic", got)
+	}
+	t.Setenv(qkv.KernelEnv, "quantum")
+	if code, _, errs := qkvRun("info"); code != exitFailed || !strings.Contains(errs, `"quantum"`) {
+		t.Errorf("%s=quantum: exit %d, %q", qkv.KernelEnv, code, errs)
+	}
+}
+
+func TestSignificant(t *testing.T) {
+	for _, c := range []struct {
+		x    float64
+		want string
+	}{{0, "0"}, {312.44, "312.4"}, {40.213, "40.21"}, {0.48231, "0.4823"}, {0.0018231, "0.001823"}, {12345.6, "12346"}, {1, "1.000"}} {
+		if got := significant(c.x); got != c.want {
+			t.Errorf("significant(%v) = %s, want %s", c.x, got, c.want)
+		}
+	}
+}
+
+func TestSize(t *testing.T) {
+	for bytes, want := range map[int]string{48 << 10: "48 KiB", 32 << 20: "32 MiB", 1 << 20: "1 MiB", 3 << 19: "1536 KiB", 100: "100 B", 0: "0 B", 1 << 30: "1 GiB", 3 << 29: "1536 MiB"} {
+		if got := size(bytes); got != want {
+			t.Errorf("size(%d) = %s, want %s", bytes, got, want)
+		}
+	}
+}

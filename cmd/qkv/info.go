@@ -1,0 +1,114 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"text/tabwriter"
+
+	"github.com/qkv-go/qkv"
+	"github.com/qkv-go/qkv/bench"
+)
+
+const infoSynopsis = `qkv info [-json]
+
+Says what this machine has, and which kernel set runs and why.`
+
+// An infoDocument is what qkv info -json writes.
+type infoDocument struct {
+	Machine bench.Machine `json:"machine"`
+	Kernels []kernelEntry `json:"kernels"` // best first
+}
+
+type kernelEntry struct {
+	Name    string   `json:"name"`
+	Chosen  bool     `json:"chosen"`
+	Why     string   `json:"why"`
+	Needs   []string `json:"needs"`
+	Missing []string `json:"missing"` // of those, what this machine lacks
+	Vector  int      `json:"vector"`  // float32 lanes
+	Lanes   int      `json:"lanes"`   // micro-tile
+	Rows    int      `json:"rows"`
+}
+
+func infoCommand(_ context.Context, args []string, stdout, _ io.Writer) error {
+	f := flag.NewFlagSet("info", flag.ContinueOnError)
+	asJSON := f.Bool("json", false, "write JSON")
+	if err := parseFlags(f, args, infoSynopsis, stdout); err != nil {
+		return err
+	}
+	a, err := qkv.New(qkv.Config{})
+	if err != nil {
+		return err // QKV_KERNEL names none
+	}
+	doc := infoDocument{Machine: bench.ThisMachine(), Kernels: kernelEntries(qkv.Kernels(), a.Kernel().Name, os.Getenv(qkv.KernelEnv) != "")}
+	if *asJSON {
+		return writeJSON(stdout, &doc)
+	}
+	return doc.print(stdout)
+}
+
+// kernelEntries says of each set why it was chosen or not.
+func kernelEntries(infos []qkv.KernelInfo, chosen string, forced bool) []kernelEntry {
+	var entries []kernelEntry
+	for _, k := range infos {
+		s := k.Set
+		e := kernelEntry{
+			Name: s.Name, Chosen: s.Name == chosen, Needs: s.Needs.Names(), Missing: k.Missing.Names(),
+			Vector: s.Vec, Lanes: s.Lanes, Rows: s.Rows,
+		}
+		switch {
+		case e.Chosen && forced:
+			e.Why = "forced by " + qkv.KernelEnv
+		case e.Chosen:
+			e.Why = "the best that this machine can run"
+		case k.Missing != 0:
+			e.Why = "this machine lacks " + k.Missing.String()
+		case forced:
+			e.Why = qkv.KernelEnv + " forces " + chosen
+		default:
+			e.Why = chosen + " is better"
+		}
+		// Lists, not null.
+		e.Needs, e.Missing = append([]string{}, e.Needs...), append([]string{}, e.Missing...)
+		entries = append(entries, e)
+	}
+	return entries
+}
+
+func (d *infoDocument) print(w io.Writer) error {
+	m := &d.Machine
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(t, "CPU\t%s (%s, family %d, model %d, stepping %d)\n", m.CPU, m.Vendor, m.Family, m.Model, m.Stepping)
+	threads := plural(m.Threads, "thread")
+	if m.Cores > 0 {
+		threads = plural(m.Cores, "core") + ", " + threads
+	}
+	fmt.Fprintf(t, "processors\t%s, GOMAXPROCS %d\n", threads, m.GOMAXPROCS)
+	for _, c := range m.Caches {
+		fmt.Fprintf(t, "%s cache\t%s\n", c.Level, size(c.Bytes))
+	}
+	fmt.Fprintf(t, "build\t%s/%s, %s\n", m.OS, m.Arch, m.GoVersion)
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	if _, err := fmt.Fprintf(w, "\nfeatures\n%s\n", wrap(m.Features, "  ", 88)); err != nil {
+		return err
+	}
+
+	fmt.Fprintf(t, "\tkernel set\tvector\ttile\twhy\tneeds\n")
+	for _, k := range d.Kernels {
+		mark, needs := "", "-"
+		if k.Chosen {
+			mark = "*"
+		}
+		if len(k.Needs) > 0 {
+			needs = fmt.Sprint(k.Needs)
+			needs = needs[1 : len(needs)-1]
+		}
+		fmt.Fprintf(t, "%s\t%s\t%d\t%d x %d\t%s\t%s\n", mark, k.Name, k.Vector, k.Rows, k.Lanes, k.Why, needs)
+	}
+	return t.Flush()
+}

@@ -1,0 +1,120 @@
+// Command qkv computes attention on .npy files, measures it, and tells what it runs
+// on. Run it without arguments for its usage.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"strings"
+	"syscall"
+)
+
+const usage = `qkv computes softmax(scale * Q Kᵀ + mask) V on CPUs.
+
+  qkv run    compute it on .npy files
+  qkv bench  measure it beside the ceilings of this machine
+  qkv info   say what this machine has and which kernel set runs
+  qkv version
+
+"qkv run -h" and "qkv bench -h" list the flags. The environment variable QKV_KERNEL
+names a kernel set to use where -kernel does not.
+`
+
+// Exit codes.
+const (
+	exitOK     = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+func main() {
+	// An interrupt ends the work between two steps, so that no file is left behind.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := command(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// A usageError reports a command line that cannot be carried out.
+type usageError struct{ msg string }
+
+func (e usageError) Error() string { return e.msg }
+
+func badUsage(format string, args ...any) error { return usageError{fmt.Sprintf(format, args...)} }
+
+var commands = map[string]func(ctx context.Context, args []string, stdout, stderr io.Writer) error{
+	"run":     runCommand,
+	"bench":   benchCommand,
+	"info":    infoCommand,
+	"version": versionCommand,
+}
+
+// command carries out a command line and returns the exit code.
+func command(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	if len(args) == 0 || args[0] == "help" || args[0] == "-h" || args[0] == "-help" || args[0] == "--help" {
+		io.WriteString(stdout, usage)
+		return exitOK
+	}
+	do := commands[args[0]]
+	if do == nil {
+		fmt.Fprintf(stderr, "qkv: unknown command %q, want run, bench, info, version or help\n", args[0])
+		return exitUsage
+	}
+	err := do(ctx, args[1:], stdout, stderr)
+	if err == nil || errors.Is(err, flag.ErrHelp) {
+		return exitOK
+	}
+	if errors.Is(err, context.Canceled) {
+		err = errors.New("interrupted")
+	}
+	// The library's errors carry its name, which is also the command's.
+	fmt.Fprintf(stderr, "qkv %s: %s\n", args[0], strings.TrimPrefix(err.Error(), "qkv: "))
+	if errors.As(err, new(usageError)) {
+		return exitUsage
+	}
+	return exitFailed
+}
+
+// parseFlags parses the flags of a command, which takes no other arguments. Asked for
+// help, it writes the usage and returns flag.ErrHelp.
+func parseFlags(f *flag.FlagSet, args []string, synopsis string, stdout io.Writer) error {
+	f.SetOutput(io.Discard)
+	f.Usage = func() {}
+	if err := f.Parse(args); errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintf(stdout, "usage: %s\n\n", synopsis)
+		f.SetOutput(stdout)
+		f.PrintDefaults()
+		return err
+	} else if err != nil {
+		return badUsage("%v", err)
+	}
+	if f.NArg() > 0 {
+		return badUsage("unexpected argument %q", f.Arg(0))
+	}
+	return nil
+}
+
+func versionCommand(_ context.Context, args []string, stdout, _ io.Writer) error {
+	if err := parseFlags(flag.NewFlagSet("version", flag.ContinueOnError), args, "qkv version", stdout); err != nil {
+		return err
+	}
+	version, commit := "unknown", ""
+	if info, ok := debug.ReadBuildInfo(); ok {
+		if v := info.Main.Version; v != "" {
+			version = v
+		}
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" {
+				commit = " " + s.Value
+			}
+		}
+	}
+	_, err := fmt.Fprintf(stdout, "qkv %s%s\n", version, commit)
+	return err
+}

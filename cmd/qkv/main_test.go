@@ -1,0 +1,71 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"strings"
+	"testing"
+)
+
+// qkvRun carries out a command line.
+func qkvRun(args ...string) (code int, stdout, stderr string) {
+	var out, errs bytes.Buffer
+	code = command(context.Background(), args, &out, &errs)
+	return code, out.String(), errs.String()
+}
+
+func TestUsage(t *testing.T) {
+	for _, args := range [][]string{{}, {"help"}, {"-h"}, {"--help"}} {
+		if code, out, errs := qkvRun(args...); code != exitOK || !strings.Contains(out, "qkv bench") || errs != "" {
+			t.Errorf("%q: exit %d, stdout %q, stderr %q", args, code, out, errs)
+		}
+	}
+	for _, name := range []string{"run", "bench", "info", "version"} {
+		if code, out, errs := qkvRun(name, "-h"); code != exitOK || !strings.HasPrefix(out, "usage: qkv "+name) || errs != "" {
+			t.Errorf("%s -h: exit %d, stdout %q, stderr %q", name, code, out, errs)
+		}
+	}
+	if code, out, _ := qkvRun("version"); code != exitOK || !strings.HasPrefix(out, "qkv ") {
+		t.Errorf("version: exit %d, %q", code, out)
+	}
+}
+
+func TestBadUsage(t *testing.T) {
+	files := func(more ...string) []string {
+		return append([]string{"run", "-q", "q.npy", "-k", "k.npy", "-v", "v.npy", "-o", "o.npy"}, more...)
+	}
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"walk"}, `unknown command "walk"`},
+		{[]string{"run"}, "-q is missing"},
+		{[]string{"run", "-q", "q", "-k", "k", "-v", "v"}, "-o is missing"},
+		{files("more"), `unexpected argument "more"`},
+		{files("-none"), "not defined: -none"},
+		{files("-layout", "sbhd"), `-layout is "sbhd"`},
+		{files("-causal", "left"), "want top-left, bottom-right or a whole number"},
+		{files("-scale", "0"), "want a finite number other than 0"},
+		{files("-scale", "NaN"), "want a finite number other than 0"},
+		{files("-scale", "1e99"), "want a finite number other than 0"},
+		{files("-scale", "x"), "want a finite number other than 0"},
+		{files("-workers", "-1"), "-workers is -1"},
+		{files("-workers", "x"), "invalid value"},
+		{files("-kernel", "quantum"), `unknown kernel set "quantum"`},
+		{files("-lse", "./o.npy"), "the same file"},
+		{[]string{"bench", "-preset", "none"}, "want default, prefill, dims, small"},
+		{[]string{"bench", "-shape", "h=1"}, "sq is missing"},
+		{[]string{"bench", "-shape", "h=1,sq=1,d=1", "-preset", "small"}, "exclude each other"},
+		{[]string{"bench", "-kernel", "quantum"}, `unknown kernel set "quantum"`},
+		{[]string{"bench", "-workers", "-1"}, "-workers is -1"},
+		{[]string{"bench", "-workers", "1000000"}, "-workers is 1000000"},
+		{[]string{"bench", "now"}, `unexpected argument "now"`},
+		{[]string{"info", "-xml"}, "not defined: -xml"},
+		{[]string{"version", "2"}, `unexpected argument "2"`},
+	} {
+		code, out, errs := qkvRun(c.args...)
+		if code != exitUsage || out != "" || !strings.Contains(errs, c.want) || strings.Count(errs, "\n") != 1 || !strings.HasPrefix(errs, "qkv") {
+			t.Errorf("%q: exit %d, stdout %q, stderr %q; want exit 2 and one line with %q", c.args, code, out, errs, c.want)
+		}
+	}
+}

@@ -1,0 +1,135 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
+)
+
+// An output is a file being written under another name beside its own, which it takes
+// when it is complete. What is no regular file, such as a pipe, is written in place.
+type output struct {
+	path string // empty if written in place
+	temp string
+	file *os.File
+}
+
+func createOutput(path string) (*output, error) {
+	if info, err := os.Stat(path); err == nil {
+		if info.IsDir() {
+			return nil, fmt.Errorf("%s is a directory", path)
+		}
+		if !info.Mode().IsRegular() {
+			f, err := os.OpenFile(path, os.O_WRONLY, 0)
+			return &output{file: f}, err
+		}
+		// A link keeps pointing where it does.
+		if path, err = filepath.EvalSymlinks(path); err != nil {
+			return nil, err
+		}
+	}
+	dir, name := filepath.Split(path)
+	if name == "" {
+		return nil, fmt.Errorf("%q names no file", path)
+	}
+	for {
+		temp := filepath.Join(dir, "."+name+"."+strconv.FormatUint(rand.Uint64(), 36))
+		// os.CreateTemp would make it unreadable for others.
+		f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+		if errors.Is(err, os.ErrExist) {
+			continue
+		} else if err != nil {
+			return nil, withPath(err, path)
+		}
+		return &output{path: path, temp: temp, file: f}, nil
+	}
+}
+
+// withPath replaces the path that an error is about with the one that the user knows.
+func withPath(err error, path string) error {
+	if e := (*os.PathError)(nil); errors.As(err, &e) {
+		return &os.PathError{Op: e.Op, Path: path, Err: e.Err}
+	}
+	return err
+}
+
+// discard removes what was written.
+func (o *output) discard() {
+	o.file.Close()
+	if o.temp != "" {
+		os.Remove(o.temp)
+	}
+}
+
+// A content is what goes into the file of that path.
+type content struct {
+	path  string
+	write func(io.Writer) error
+}
+
+// writeFiles writes all of the files or, if anything fails or ctx is canceled, none.
+func writeFiles(ctx context.Context, files ...content) (err error) {
+	var outputs []*output
+	defer func() {
+		for _, o := range outputs {
+			o.discard()
+		}
+	}()
+	for _, f := range files {
+		o, err := createOutput(f.path)
+		if err != nil {
+			return err
+		}
+		outputs = append(outputs, o)
+	}
+	for i, f := range files {
+		o := outputs[i]
+		if err := f.write(o.file); err != nil {
+			return withPath(err, f.path)
+		}
+		if err := o.file.Close(); err != nil {
+			return withPath(err, f.path)
+		}
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	for i, o := range outputs {
+		if o.temp == "" {
+			continue
+		}
+		if err := os.Rename(o.temp, o.path); err != nil {
+			for _, done := range outputs[:i] {
+				if done.path != "" {
+					os.Remove(done.path)
+				}
+			}
+			return err
+		}
+		o.temp = ""
+	}
+	return nil
+}
+
+// checkWritable reports early that writeFiles will fail.
+func checkWritable(paths ...string) error {
+	for _, path := range paths {
+		if path == "" {
+			continue
+		}
+		if info, err := os.Stat(path); err == nil && !info.IsDir() && !info.Mode().IsRegular() {
+			continue // opening a pipe waits for its reader
+		}
+		o, err := createOutput(path)
+		if err != nil {
+			return err
+		}
+		o.discard()
+	}
+	return nil
+}

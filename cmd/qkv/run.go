@@ -1,0 +1,174 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"math"
+	"path/filepath"
+	"strconv"
+
+	"github.com/qkv-go/qkv"
+)
+
+const runSynopsis = `qkv run -q Q.npy -k K.npy -v V.npy -o OUT.npy [flags]
+
+Q, K and V are float32, all of the same rank: [seq, dim], [heads, seq, dim] or
+[batch, heads, seq, dim]; with -layout bshd [seq, heads, dim] and [batch, seq, heads, dim].
+K and V may have fewer heads, in a number that divides Q's. OUT has the rank and the
+layout of Q. LSE, the log-sum-exp of the scores, is [batch, heads, seq], less the axes
+that Q lacks.`
+
+// runFlags are the flags of qkv run.
+type runFlags struct {
+	q, k, v, out, lse string
+	layout, kernel    string
+	workers           int
+	mask              qkv.Mask
+	scale             float32 // 0 if not given
+}
+
+func (r *runFlags) parse(args []string, stdout io.Writer) error {
+	f := flag.NewFlagSet("run", flag.ContinueOnError)
+	f.StringVar(&r.q, "q", "", "read the queries from `FILE`")
+	f.StringVar(&r.k, "k", "", "read the keys from `FILE`")
+	f.StringVar(&r.v, "v", "", "read the values from `FILE`")
+	f.StringVar(&r.out, "o", "", "write the output to `FILE`")
+	f.StringVar(&r.lse, "lse", "", "write the log-sum-exp to `FILE`")
+	f.StringVar(&r.layout, "layout", "bhsd", "the `LAYOUT` of all files, bhsd or bshd")
+	f.StringVar(&r.kernel, "kernel", "", "use the kernel set `NAME`, as qkv info lists them")
+	f.IntVar(&r.workers, "workers", 0, "compute on at most `N` processors, 0 for all")
+	f.Func("causal", "mask later keys; `MASK` is top-left (query i attends keys up to i), bottom-right (the last\nquery attends all keys) or an offset (query i attends keys up to i+offset)", func(s string) error {
+		switch s {
+		case "top-left":
+			r.mask = qkv.Mask{Causal: qkv.CausalTopLeft}
+		case "bottom-right":
+			r.mask = qkv.Mask{Causal: qkv.CausalBottomRight}
+		default:
+			offset, err := strconv.Atoi(s)
+			if err != nil {
+				return errors.New("want top-left, bottom-right or a whole number")
+			}
+			r.mask = qkv.Mask{Causal: qkv.CausalAt, Offset: offset}
+		}
+		return nil
+	})
+	f.Func("scale", "multiply the scores by `X` (default 1/sqrt(dim))", func(s string) error {
+		x, err := strconv.ParseFloat(s, 32)
+		if err != nil || x == 0 || math.IsInf(x, 0) || math.IsNaN(x) {
+			return errors.New("want a finite number other than 0")
+		}
+		r.scale = float32(x)
+		return nil
+	})
+	if err := parseFlags(f, args, runSynopsis, stdout); err != nil {
+		return err
+	}
+	for _, needed := range []struct{ name, value string }{{"q", r.q}, {"k", r.k}, {"v", r.v}, {"o", r.out}} {
+		if needed.value == "" {
+			return badUsage("-%s is missing", needed.name)
+		}
+	}
+	if r.layout != "bhsd" && r.layout != "bshd" {
+		return badUsage("-layout is %q, want bhsd or bshd", r.layout)
+	}
+	if r.workers < 0 {
+		return badUsage("-workers is %d, want 0 or more", r.workers)
+	}
+	if r.lse != "" && filepath.Clean(r.lse) == filepath.Clean(r.out) {
+		return badUsage("-o and -lse name the same file")
+	}
+	return checkKernelFlag(r.kernel)
+}
+
+// checkKernelFlag reports a name that no kernel set of this architecture has.
+func checkKernelFlag(name string) error {
+	if name == "" {
+		return nil
+	}
+	_, err := qkv.New(qkv.Config{Kernel: name})
+	if e := (*qkv.KernelError)(nil); errors.As(err, &e) && !e.Known {
+		return badUsage("%v", err)
+	}
+	return nil
+}
+
+func runCommand(ctx context.Context, args []string, stdout, _ io.Writer) error {
+	var r runFlags
+	if err := r.parse(args, stdout); err != nil {
+		return err
+	}
+	attention, err := qkv.New(qkv.Config{Kernel: r.kernel, Workers: r.workers})
+	if err != nil {
+		return err
+	}
+	if err := checkWritable(r.out, r.lse); err != nil {
+		return err
+	}
+	q, err := readNPY(r.q)
+	if err != nil {
+		return err
+	}
+	k, err := readNPY(r.k)
+	if err != nil {
+		return err
+	}
+	v, err := readNPY(r.v)
+	if err != nil {
+		return err
+	}
+
+	c := qkv.Call{Mask: r.mask, Scale: r.scale}
+	for _, t := range []struct {
+		name string
+		path string
+		a    *array
+		view *qkv.View
+	}{{"q", r.q, &q, &c.Q}, {"k", r.k, &k, &c.K}, {"v", r.v, &v, &c.V}} {
+		if n := len(t.a.dims); n < 2 || n > 4 {
+			return fmt.Errorf("%s: its shape %s has %d axes, 2 to 4 are needed", t.path, dimsString(t.a.dims), n)
+		}
+		if len(t.a.dims) != len(q.dims) {
+			return fmt.Errorf("%s has shape %s, q has %s: the number of axes differs", t.name, dimsString(t.a.dims), dimsString(q.dims))
+		}
+		*t.view = view(*t.a, r.layout)
+		if d := t.view.Shape()[3]; d < 1 || d > qkv.MaxDim { // before it shapes the output
+			return fmt.Errorf("%s has head dim %d, 1 to %d are supported", t.name, d, qkv.MaxDim)
+		}
+	}
+	out := array{dims: append([]int(nil), q.dims...)}
+	out.dims[len(out.dims)-1] = c.V.Shape()[3]
+	n, err := elements(out.dims)
+	if err != nil {
+		return fmt.Errorf("the output: %w", err)
+	}
+	out.data = make([]float32, n)
+	c.Out = view(out, r.layout)
+
+	files := []content{{r.out, out.encode}}
+	if r.lse != "" {
+		s := c.Q.Shape()
+		lse := array{dims: s[4-len(q.dims) : 3], data: make([]float32, s[0]*s[1]*s[2])}
+		c.LSE = lse.data
+		files = append(files, content{r.lse, lse.encode})
+	}
+	if err := attention.Run(&c); err != nil {
+		return err
+	}
+	return writeFiles(ctx, files...)
+}
+
+// view returns the view of an array of rank 2 to 4 that the layout says.
+func view(a array, layout string) qkv.View {
+	d := [4]int{1, 1, 1, 1}
+	copy(d[4-len(a.dims):], a.dims)
+	if layout == "bshd" {
+		if len(a.dims) == 2 { // [seq, dim]: the axis left out is the heads
+			d[1], d[2] = d[2], d[1]
+		}
+		return qkv.BSHD(a.data, d[0], d[1], d[2], d[3])
+	}
+	return qkv.BHSD(a.data, d[0], d[1], d[2], d[3])
+}
