@@ -321,6 +321,36 @@ TEXT ·scoresAVX512(SB), NOSPLIT, $0-8
 	PCALIGN $32
 
 lanes64:
+	TESTQ R9, R9
+	JEQ done
+	MOVQ 80(DI), R8 // a.Ahead.Rows
+	TESTQ R8, R8
+	JEQ aheadDonelanes64
+	MOVQ 104(DI), CX // a.Ahead.Batch
+	MOVQ 72(DI), R11 // a.Ahead.Base
+
+aheadRowlanes64:
+	MOVQ R11, R12
+	MOVQ 96(DI), R13 // a.Ahead.Lines
+
+aheadLinelanes64:
+	PREFETCHT1 (R12)
+	ADDQ $64, R12
+	DECQ R13
+	JNE aheadLinelanes64
+	MOVQ 88(DI), R12 // a.Ahead.Stride
+	ADDQ R12, R11
+	SUBQ $1, R8
+	TESTQ R8, R8
+	JEQ aheadSavelanes64
+	DECQ CX
+	JNE aheadRowlanes64
+
+aheadSavelanes64:
+	MOVQ R8, 80(DI) // a.Ahead.Rows
+	MOVQ R11, 72(DI) // a.Ahead.Base
+
+aheadDonelanes64:
 	CMPQ R9, $1
 	JEQ tile1x4
 	CMPQ R9, $2
@@ -331,8 +361,6 @@ lanes64:
 	JEQ tile4x4
 	CMPQ R9, $5
 	JEQ tile5x4
-	TESTQ R9, R9
-	JEQ done
 
 tile6x4:
 	MOVQ SI, R11
@@ -760,6 +788,36 @@ loop1x4:
 	PCALIGN $32
 
 lanes48:
+	TESTQ R9, R9
+	JEQ done
+	MOVQ 80(DI), R8 // a.Ahead.Rows
+	TESTQ R8, R8
+	JEQ aheadDonelanes48
+	MOVQ 104(DI), CX // a.Ahead.Batch
+	MOVQ 72(DI), R11 // a.Ahead.Base
+
+aheadRowlanes48:
+	MOVQ R11, R12
+	MOVQ 96(DI), R13 // a.Ahead.Lines
+
+aheadLinelanes48:
+	PREFETCHT1 (R12)
+	ADDQ $64, R12
+	DECQ R13
+	JNE aheadLinelanes48
+	MOVQ 88(DI), R12 // a.Ahead.Stride
+	ADDQ R12, R11
+	SUBQ $1, R8
+	TESTQ R8, R8
+	JEQ aheadSavelanes48
+	DECQ CX
+	JNE aheadRowlanes48
+
+aheadSavelanes48:
+	MOVQ R8, 80(DI) // a.Ahead.Rows
+	MOVQ R11, 72(DI) // a.Ahead.Base
+
+aheadDonelanes48:
 	CMPQ R9, $1
 	JEQ tile1x3
 	CMPQ R9, $2
@@ -774,8 +832,6 @@ lanes48:
 	JEQ tile6x3
 	CMPQ R9, $7
 	JEQ tile7x3
-	TESTQ R9, R9
-	JEQ done
 
 tile8x3:
 	MOVQ SI, R11
@@ -1354,6 +1410,36 @@ loop1x3:
 	PCALIGN $32
 
 lanes32:
+	TESTQ R9, R9
+	JEQ done
+	MOVQ 80(DI), R8 // a.Ahead.Rows
+	TESTQ R8, R8
+	JEQ aheadDonelanes32
+	MOVQ 104(DI), CX // a.Ahead.Batch
+	MOVQ 72(DI), R11 // a.Ahead.Base
+
+aheadRowlanes32:
+	MOVQ R11, R12
+	MOVQ 96(DI), R13 // a.Ahead.Lines
+
+aheadLinelanes32:
+	PREFETCHT1 (R12)
+	ADDQ $64, R12
+	DECQ R13
+	JNE aheadLinelanes32
+	MOVQ 88(DI), R12 // a.Ahead.Stride
+	ADDQ R12, R11
+	SUBQ $1, R8
+	TESTQ R8, R8
+	JEQ aheadSavelanes32
+	DECQ CX
+	JNE aheadRowlanes32
+
+aheadSavelanes32:
+	MOVQ R8, 80(DI) // a.Ahead.Rows
+	MOVQ R11, 72(DI) // a.Ahead.Base
+
+aheadDonelanes32:
 	CMPQ R9, $1
 	JEQ tile1x2
 	CMPQ R9, $2
@@ -1368,8 +1454,6 @@ lanes32:
 	JEQ tile6x2
 	CMPQ R9, $7
 	JEQ tile7x2
-	TESTQ R9, R9
-	JEQ done
 
 tile8x2:
 	MOVQ SI, R11
@@ -1832,6 +1916,36 @@ loop1x2:
 	PCALIGN $32
 
 lanes16:
+	TESTQ R9, R9
+	JEQ done
+	MOVQ 80(DI), R8 // a.Ahead.Rows
+	TESTQ R8, R8
+	JEQ aheadDonelanes16
+	MOVQ 104(DI), CX // a.Ahead.Batch
+	MOVQ 72(DI), R11 // a.Ahead.Base
+
+aheadRowlanes16:
+	MOVQ R11, R12
+	MOVQ 96(DI), R13 // a.Ahead.Lines
+
+aheadLinelanes16:
+	PREFETCHT1 (R12)
+	ADDQ $64, R12
+	DECQ R13
+	JNE aheadLinelanes16
+	MOVQ 88(DI), R12 // a.Ahead.Stride
+	ADDQ R12, R11
+	SUBQ $1, R8
+	TESTQ R8, R8
+	JEQ aheadSavelanes16
+	DECQ CX
+	JNE aheadRowlanes16
+
+aheadSavelanes16:
+	MOVQ R8, 80(DI) // a.Ahead.Rows
+	MOVQ R11, 72(DI) // a.Ahead.Base
+
+aheadDonelanes16:
 	CMPQ R9, $1
 	JEQ tile1x1
 	CMPQ R9, $2
@@ -1854,8 +1968,6 @@ lanes16:
 	JEQ tile10x1
 	CMPQ R9, $11
 	JEQ tile11x1
-	TESTQ R9, R9
-	JEQ done
 
 tile12x1:
 	MOVQ SI, R11
@@ -3588,6 +3700,36 @@ TEXT ·accumulateAVX512(SB), NOSPLIT, $0-8
 	PCALIGN $32
 
 lanes64:
+	TESTQ R9, R9
+	JEQ done
+	MOVQ 104(DI), R8 // a.Ahead.Rows
+	TESTQ R8, R8
+	JEQ aheadDonelanes64
+	MOVQ 128(DI), CX // a.Ahead.Batch
+	MOVQ 96(DI), R11 // a.Ahead.Base
+
+aheadRowlanes64:
+	MOVQ R11, R12
+	MOVQ 120(DI), R13 // a.Ahead.Lines
+
+aheadLinelanes64:
+	PREFETCHT1 (R12)
+	ADDQ $64, R12
+	DECQ R13
+	JNE aheadLinelanes64
+	MOVQ 112(DI), R12 // a.Ahead.Stride
+	ADDQ R12, R11
+	SUBQ $1, R8
+	TESTQ R8, R8
+	JEQ aheadSavelanes64
+	DECQ CX
+	JNE aheadRowlanes64
+
+aheadSavelanes64:
+	MOVQ R8, 104(DI) // a.Ahead.Rows
+	MOVQ R11, 96(DI) // a.Ahead.Base
+
+aheadDonelanes64:
 	CMPQ R9, $1
 	JEQ tile1x4
 	CMPQ R9, $2
@@ -3598,8 +3740,6 @@ lanes64:
 	JEQ tile4x4
 	CMPQ R9, $5
 	JEQ tile5x4
-	TESTQ R9, R9
-	JEQ done
 
 tile6x4:
 	MOVQ SI, R11
@@ -4774,6 +4914,36 @@ ready1x4:
 	PCALIGN $32
 
 lanes48:
+	TESTQ R9, R9
+	JEQ done
+	MOVQ 104(DI), R8 // a.Ahead.Rows
+	TESTQ R8, R8
+	JEQ aheadDonelanes48
+	MOVQ 128(DI), CX // a.Ahead.Batch
+	MOVQ 96(DI), R11 // a.Ahead.Base
+
+aheadRowlanes48:
+	MOVQ R11, R12
+	MOVQ 120(DI), R13 // a.Ahead.Lines
+
+aheadLinelanes48:
+	PREFETCHT1 (R12)
+	ADDQ $64, R12
+	DECQ R13
+	JNE aheadLinelanes48
+	MOVQ 112(DI), R12 // a.Ahead.Stride
+	ADDQ R12, R11
+	SUBQ $1, R8
+	TESTQ R8, R8
+	JEQ aheadSavelanes48
+	DECQ CX
+	JNE aheadRowlanes48
+
+aheadSavelanes48:
+	MOVQ R8, 104(DI) // a.Ahead.Rows
+	MOVQ R11, 96(DI) // a.Ahead.Base
+
+aheadDonelanes48:
 	CMPQ R9, $1
 	JEQ tile1x3
 	CMPQ R9, $2
@@ -4788,8 +4958,6 @@ lanes48:
 	JEQ tile6x3
 	CMPQ R9, $7
 	JEQ tile7x3
-	TESTQ R9, R9
-	JEQ done
 
 tile8x3:
 	MOVQ SI, R11
@@ -6346,6 +6514,36 @@ ready1x3:
 	PCALIGN $32
 
 lanes32:
+	TESTQ R9, R9
+	JEQ done
+	MOVQ 104(DI), R8 // a.Ahead.Rows
+	TESTQ R8, R8
+	JEQ aheadDonelanes32
+	MOVQ 128(DI), CX // a.Ahead.Batch
+	MOVQ 96(DI), R11 // a.Ahead.Base
+
+aheadRowlanes32:
+	MOVQ R11, R12
+	MOVQ 120(DI), R13 // a.Ahead.Lines
+
+aheadLinelanes32:
+	PREFETCHT1 (R12)
+	ADDQ $64, R12
+	DECQ R13
+	JNE aheadLinelanes32
+	MOVQ 112(DI), R12 // a.Ahead.Stride
+	ADDQ R12, R11
+	SUBQ $1, R8
+	TESTQ R8, R8
+	JEQ aheadSavelanes32
+	DECQ CX
+	JNE aheadRowlanes32
+
+aheadSavelanes32:
+	MOVQ R8, 104(DI) // a.Ahead.Rows
+	MOVQ R11, 96(DI) // a.Ahead.Base
+
+aheadDonelanes32:
 	CMPQ R9, $1
 	JEQ tile1x2
 	CMPQ R9, $2
@@ -6360,8 +6558,6 @@ lanes32:
 	JEQ tile6x2
 	CMPQ R9, $7
 	JEQ tile7x2
-	TESTQ R9, R9
-	JEQ done
 
 tile8x2:
 	MOVQ SI, R11
@@ -7626,6 +7822,36 @@ ready1x2:
 	PCALIGN $32
 
 lanes16:
+	TESTQ R9, R9
+	JEQ done
+	MOVQ 104(DI), R8 // a.Ahead.Rows
+	TESTQ R8, R8
+	JEQ aheadDonelanes16
+	MOVQ 128(DI), CX // a.Ahead.Batch
+	MOVQ 96(DI), R11 // a.Ahead.Base
+
+aheadRowlanes16:
+	MOVQ R11, R12
+	MOVQ 120(DI), R13 // a.Ahead.Lines
+
+aheadLinelanes16:
+	PREFETCHT1 (R12)
+	ADDQ $64, R12
+	DECQ R13
+	JNE aheadLinelanes16
+	MOVQ 112(DI), R12 // a.Ahead.Stride
+	ADDQ R12, R11
+	SUBQ $1, R8
+	TESTQ R8, R8
+	JEQ aheadSavelanes16
+	DECQ CX
+	JNE aheadRowlanes16
+
+aheadSavelanes16:
+	MOVQ R8, 104(DI) // a.Ahead.Rows
+	MOVQ R11, 96(DI) // a.Ahead.Base
+
+aheadDonelanes16:
 	CMPQ R9, $1
 	JEQ tile1x1
 	CMPQ R9, $2
@@ -7648,8 +7874,6 @@ lanes16:
 	JEQ tile10x1
 	CMPQ R9, $11
 	JEQ tile11x1
-	TESTQ R9, R9
-	JEQ done
 
 tile12x1:
 	MOVQ SI, R11
@@ -10124,6 +10348,36 @@ TEXT ·scoresAVX2(SB), NOSPLIT, $0-8
 	PCALIGN $32
 
 lanes16:
+	TESTQ R9, R9
+	JEQ done
+	MOVQ 80(DI), R8 // a.Ahead.Rows
+	TESTQ R8, R8
+	JEQ aheadDonelanes16
+	MOVQ 104(DI), CX // a.Ahead.Batch
+	MOVQ 72(DI), R11 // a.Ahead.Base
+
+aheadRowlanes16:
+	MOVQ R11, R12
+	MOVQ 96(DI), R13 // a.Ahead.Lines
+
+aheadLinelanes16:
+	PREFETCHT1 (R12)
+	ADDQ $64, R12
+	DECQ R13
+	JNE aheadLinelanes16
+	MOVQ 88(DI), R12 // a.Ahead.Stride
+	ADDQ R12, R11
+	SUBQ $1, R8
+	TESTQ R8, R8
+	JEQ aheadSavelanes16
+	DECQ CX
+	JNE aheadRowlanes16
+
+aheadSavelanes16:
+	MOVQ R8, 80(DI) // a.Ahead.Rows
+	MOVQ R11, 72(DI) // a.Ahead.Base
+
+aheadDonelanes16:
 	CMPQ R9, $1
 	JEQ tile1x2
 	CMPQ R9, $2
@@ -10134,8 +10388,6 @@ lanes16:
 	JEQ tile4x2
 	CMPQ R9, $5
 	JEQ tile5x2
-	TESTQ R9, R9
-	JEQ done
 
 tile6x2:
 	MOVQ SI, R11
@@ -10425,6 +10677,36 @@ loop1x2:
 	PCALIGN $32
 
 lanes8:
+	TESTQ R9, R9
+	JEQ done
+	MOVQ 80(DI), R8 // a.Ahead.Rows
+	TESTQ R8, R8
+	JEQ aheadDonelanes8
+	MOVQ 104(DI), CX // a.Ahead.Batch
+	MOVQ 72(DI), R11 // a.Ahead.Base
+
+aheadRowlanes8:
+	MOVQ R11, R12
+	MOVQ 96(DI), R13 // a.Ahead.Lines
+
+aheadLinelanes8:
+	PREFETCHT1 (R12)
+	ADDQ $64, R12
+	DECQ R13
+	JNE aheadLinelanes8
+	MOVQ 88(DI), R12 // a.Ahead.Stride
+	ADDQ R12, R11
+	SUBQ $1, R8
+	TESTQ R8, R8
+	JEQ aheadSavelanes8
+	DECQ CX
+	JNE aheadRowlanes8
+
+aheadSavelanes8:
+	MOVQ R8, 80(DI) // a.Ahead.Rows
+	MOVQ R11, 72(DI) // a.Ahead.Base
+
+aheadDonelanes8:
 	CMPQ R9, $1
 	JEQ tile1x1
 	CMPQ R9, $2
@@ -10447,8 +10729,6 @@ lanes8:
 	JEQ tile10x1
 	CMPQ R9, $11
 	JEQ tile11x1
-	TESTQ R9, R9
-	JEQ done
 
 tile12x1:
 	MOVQ SI, R11
@@ -11580,6 +11860,36 @@ TEXT ·accumulateAVX2(SB), NOSPLIT, $0-8
 	PCALIGN $32
 
 lanes16:
+	TESTQ R9, R9
+	JEQ done
+	MOVQ 104(DI), R8 // a.Ahead.Rows
+	TESTQ R8, R8
+	JEQ aheadDonelanes16
+	MOVQ 128(DI), CX // a.Ahead.Batch
+	MOVQ 96(DI), R11 // a.Ahead.Base
+
+aheadRowlanes16:
+	MOVQ R11, R12
+	MOVQ 120(DI), R13 // a.Ahead.Lines
+
+aheadLinelanes16:
+	PREFETCHT1 (R12)
+	ADDQ $64, R12
+	DECQ R13
+	JNE aheadLinelanes16
+	MOVQ 112(DI), R12 // a.Ahead.Stride
+	ADDQ R12, R11
+	SUBQ $1, R8
+	TESTQ R8, R8
+	JEQ aheadSavelanes16
+	DECQ CX
+	JNE aheadRowlanes16
+
+aheadSavelanes16:
+	MOVQ R8, 104(DI) // a.Ahead.Rows
+	MOVQ R11, 96(DI) // a.Ahead.Base
+
+aheadDonelanes16:
 	CMPQ R9, $1
 	JEQ tile1x2
 	CMPQ R9, $2
@@ -11590,8 +11900,6 @@ lanes16:
 	JEQ tile4x2
 	CMPQ R9, $5
 	JEQ tile5x2
-	TESTQ R9, R9
-	JEQ done
 
 tile6x2:
 	MOVQ SI, R11
@@ -12493,6 +12801,36 @@ ready1x2:
 	PCALIGN $32
 
 lanes8:
+	TESTQ R9, R9
+	JEQ done
+	MOVQ 104(DI), R8 // a.Ahead.Rows
+	TESTQ R8, R8
+	JEQ aheadDonelanes8
+	MOVQ 128(DI), CX // a.Ahead.Batch
+	MOVQ 96(DI), R11 // a.Ahead.Base
+
+aheadRowlanes8:
+	MOVQ R11, R12
+	MOVQ 120(DI), R13 // a.Ahead.Lines
+
+aheadLinelanes8:
+	PREFETCHT1 (R12)
+	ADDQ $64, R12
+	DECQ R13
+	JNE aheadLinelanes8
+	MOVQ 112(DI), R12 // a.Ahead.Stride
+	ADDQ R12, R11
+	SUBQ $1, R8
+	TESTQ R8, R8
+	JEQ aheadSavelanes8
+	DECQ CX
+	JNE aheadRowlanes8
+
+aheadSavelanes8:
+	MOVQ R8, 104(DI) // a.Ahead.Rows
+	MOVQ R11, 96(DI) // a.Ahead.Base
+
+aheadDonelanes8:
 	CMPQ R9, $1
 	JEQ tile1x1
 	CMPQ R9, $2
@@ -12515,8 +12853,6 @@ lanes8:
 	JEQ tile10x1
 	CMPQ R9, $11
 	JEQ tile11x1
-	TESTQ R9, R9
-	JEQ done
 
 tile12x1:
 	MOVQ SI, R11

@@ -22,6 +22,18 @@ type PackArgs struct {
 	Scale     float32
 }
 
+// Ahead is memory that will be used soon. A kernel may ask the CPU to bring it into
+// the second-level cache, Batch rows with each micro-tile (a CPU drops requests
+// that come faster than memory answers), and counts Rows down to 0 and Base
+// onwards as it does. Nothing is read: no address here needs to be valid.
+type Ahead struct {
+	Base   uintptr // an address; it keeps nothing alive
+	Rows   int // rows left to ask for, 0 for none
+	Stride int // bytes from one row to the next
+	Lines  int // lines of 64 bytes to ask for from the beginning of each row, at least 1
+	Batch  int // at least 1
+}
+
 // ScoresArgs are the operands of Set.Scores.
 //
 //	for k := range Keys {
@@ -43,6 +55,7 @@ type ScoresArgs struct {
 	S         *float32 // [Keys][Stride], written
 	Lanes     int
 	Stride    int
+	Ahead     Ahead
 }
 
 // SoftmaxArgs are the operands of Set.Softmax. The scores are in units of
@@ -146,6 +159,7 @@ type AccumulateArgs struct {
 	Lanes     int
 	Stride    int
 	Mode      UpdateMode
+	Ahead     Ahead
 }
 
 // FinishArgs are the operands of Set.Finish.

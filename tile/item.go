@@ -24,20 +24,28 @@ func (w *workspace) item(j *job, i int) {
 		g := &groups[gi]
 		g.row = first + gi*s.Lanes
 		g.rows = min(s.Lanes, first+rows-g.row)
-		w.open(j, g, batch, head)
+		w.open(j, g)
 		end = max(end, g.end)
 	}
 
 	k, v := p.K.at(batch, head), p.V.at(batch, head)
 	for key0 := 0; key0 < end; key0 += kernel.KeyBlock {
+		if s.Prefetch {
+			w.ahead.plan(j, w.share, batch, head, first, rows, n, key0, end)
+		}
 		for gi := range groups {
 			g := &groups[gi]
-			if keys, maskFrom := g.block(key0); keys > 0 {
-				w.block(j, g,
-					unsafe.Add(k, 4*key0*p.K.Stride[2]),
-					unsafe.Add(v, 4*key0*p.V.Stride[2]),
-					key0, keys, maskFrom)
+			keys, maskFrom := g.block(key0)
+			if keys == 0 {
+				continue
 			}
+			if key0 == 0 {
+				w.pack(j, g, batch, head)
+			}
+			w.block(j, g,
+				unsafe.Add(k, 4*key0*p.K.Stride[2]),
+				unsafe.Add(v, 4*key0*p.V.Stride[2]),
+				key0, keys, maskFrom)
 		}
 	}
 
@@ -54,25 +62,27 @@ var initMax = func() (m [kernel.MaxLanes]float32) {
 	return m
 }()
 
-// open packs the queries of a lane group and begins its softmax.
-func (w *workspace) open(j *job, g *laneGroup, batch, head int) {
-	p, set, group := &j.problem, j.engine.set, w.share
+// open begins the softmax of a lane group.
+func (w *workspace) open(j *job, g *laneGroup) {
+	p, set := &j.problem, j.engine.set
 	g.lanes = (g.rows + set.Vec - 1) / set.Vec * set.Vec
-	g.full = p.Mask.keys(g.row/group, p.SeqKV)
-	g.end = p.Mask.keys((g.row+g.rows-1)/group, p.SeqKV)
+	g.full = p.Mask.keys(g.row/w.share, p.SeqKV)
+	g.end = p.Mask.keys((g.row+g.rows-1)/w.share, p.SeqKV)
 	g.started = false
-
 	clear(unsafe.Slice(g.sum, g.lanes))
 	copy(unsafe.Slice(g.max, g.lanes), initMax[:])
 	if g.end == 0 {
 		clear(unsafe.Slice(g.o, p.DimV*g.lanes))
-		return
 	}
+}
 
+// pack packs the queries of a lane group.
+func (w *workspace) pack(j *job, g *laneGroup, batch, head int) {
+	p := &j.problem
 	j.phase(phasePack)
 	w.rowOffsets(g, &p.Q)
-	a := &w.pack
-	a.Src = (*float32)(p.Q.at(batch, head*group))
+	a := &w.packArgs
+	a.Src = (*float32)(p.Q.at(batch, head*w.share))
 	a.Off = g.off
 	a.DimStride = p.Q.Stride[3]
 	a.Rows = g.rows
@@ -81,7 +91,7 @@ func (w *workspace) open(j *job, g *laneGroup, batch, head int) {
 	a.Lanes, a.Stride = g.lanes, g.lanes
 	// The factor of Exp2: scores in units of log2(e)/2.
 	a.Scale = float32(float64(p.Scale) * (math.Log2E / 2))
-	set.PackQ(a)
+	j.engine.set.PackQ(a)
 }
 
 // rowOffsets sets the offsets of the group's rows in o from its first row's head.
@@ -106,7 +116,7 @@ func (w *workspace) block(j *job, g *laneGroup, k, v unsafe.Pointer, key0, keys,
 	p, set := &j.problem, j.engine.set
 
 	j.phase(phaseScores)
-	sc := &w.scores
+	sc := &w.scoresArgs
 	sc.KeyStride, sc.DimStride = p.K.Stride[2], p.K.Stride[3]
 	sc.Dim = p.DimQK
 	sc.Q = g.q
@@ -115,11 +125,13 @@ func (w *workspace) block(j *job, g *laneGroup, k, v unsafe.Pointer, key0, keys,
 		sc.K = (*float32)(unsafe.Add(k, 4*at*sc.KeyStride))
 		sc.S = (*float32)(unsafe.Add(unsafe.Pointer(w.p), 4*at*sc.Stride))
 		sc.Keys = min(step, keys-at)
+		w.ahead.deal(&sc.Ahead, (sc.Keys+set.Rows-1)/set.Rows)
 		set.Scores(sc)
+		w.ahead.back(&sc.Ahead)
 	}
 
 	j.phase(phaseSoftmax)
-	sm := &w.softmax
+	sm := &w.softmaxArgs
 	sm.S = w.p
 	sm.Keys, sm.MaskFrom = keys, maskFrom
 	sm.Mask = nil
@@ -132,7 +144,7 @@ func (w *workspace) block(j *job, g *laneGroup, k, v unsafe.Pointer, key0, keys,
 	set.Softmax(sm)
 
 	j.phase(phaseAccumulate)
-	ac := &w.accumulate
+	ac := &w.accumulateArgs
 	ac.KeyStride, ac.DimStride = p.V.Stride[2], p.V.Stride[3]
 	ac.Keys, ac.MaskFrom = keys, maskFrom
 	ac.P = w.p
@@ -149,7 +161,9 @@ func (w *workspace) block(j *job, g *laneGroup, k, v unsafe.Pointer, key0, keys,
 		ac.V = (*float32)(unsafe.Add(v, 4*at*ac.DimStride))
 		ac.O = (*float32)(unsafe.Add(unsafe.Pointer(g.o), 4*at*ac.Stride))
 		ac.Dim = min(step, p.DimV-at)
+		w.ahead.deal(&ac.Ahead, (ac.Dim+set.Rows-1)/set.Rows)
 		set.Accumulate(ac)
+		w.ahead.back(&ac.Ahead)
 	}
 	g.started = true
 }
@@ -160,7 +174,7 @@ func (w *workspace) close(p *Problem, set *kernel.Set, g *laneGroup, batch, head
 	if p.Out.Stride != p.Q.Stride || g.end == 0 {
 		w.rowOffsets(g, &p.Out)
 	}
-	a := &w.finish
+	a := &w.finishArgs
 	a.O, a.Sum = g.o, g.sum
 	a.Dst = (*float32)(p.Out.at(batch, head*group))
 	a.Off = g.off

@@ -10,13 +10,21 @@ import "unsafe"
 
 // An Operand is a strided float32 tensor [batch, heads, seq, dim].
 type Operand struct {
-	Base   unsafe.Pointer // element (0, 0, 0, 0)
+	Base   unsafe.Pointer // element (0, 0, 0, 0), nil if there is none
 	Stride [4]int         // in elements, any sign, 0 included
 }
 
-// at returns the address of the first element of a sequence.
+// at returns the address of the first element of a sequence, nil if there is no element.
 func (o *Operand) at(batch, head int) unsafe.Pointer {
+	if o.Base == nil {
+		return nil
+	}
 	return unsafe.Add(o.Base, 4*(batch*o.Stride[0]+head*o.Stride[1]))
+}
+
+// row returns the address of the first element of a position.
+func (o *Operand) row(batch, head, pos int) *float32 {
+	return (*float32)(unsafe.Add(o.at(batch, head), 4*pos*o.Stride[2]))
 }
 
 // A Problem is one call of attention. Heads is a multiple of KVHeads, and

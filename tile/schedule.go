@@ -31,6 +31,10 @@ type Schedule struct {
 	Items   int // Blocks * Heads
 	Workers int
 
+	// Prefetch says that operands may come from memory: they are larger than
+	// a worker may hope to find in the last-level cache.
+	Prefetch bool
+
 	// Why those: a clause each.
 	LanesWhy, GroupsWhy, WorkersWhy string
 
@@ -74,12 +78,14 @@ func (e *Engine) schedule(p *Problem, workers int) Schedule {
 		}
 	}
 	s.Blocks = (all + s.Groups - 1) / s.Groups
+	s.Groups = (all + s.Blocks - 1) / s.Blocks // as even as can be
 	s.Items = s.Blocks * s.Heads
 	s.Workers = workers
 	if s.Items < workers {
 		s.Workers = s.Items
 		s.WorkersWhy = "there are no more items"
 	}
+	s.Prefetch = perRow*p.Batch*(p.Heads*p.SeqQ+p.KVHeads*p.SeqKV) > e.caches.L3/4
 	s.section = clamp(e.caches.L3/2/max(1, p.SeqKV*perRow), 1, s.Heads)
 	if !p.Mask.Causal {
 		s.section = 1

@@ -18,11 +18,12 @@ type workspace struct {
 	p      *float32 // [KeyBlock][lanes]
 	share  int      // query heads that share a KV head
 
-	pack       kernel.PackArgs
-	scores     kernel.ScoresArgs
-	softmax    kernel.SoftmaxArgs
-	accumulate kernel.AccumulateArgs
-	finish     kernel.FinishArgs
+	packArgs       kernel.PackArgs
+	scoresArgs     kernel.ScoresArgs
+	softmaxArgs    kernel.SoftmaxArgs
+	accumulateArgs kernel.AccumulateArgs
+	finishArgs     kernel.FinishArgs
+	ahead          prefetcher
 }
 
 // cacheLine is the alignment of every buffer, in float32 values.
@@ -43,8 +44,8 @@ func (w *workspace) reserve(p *Problem, s *Schedule) {
 		return b
 	}
 	w.p = take(kernel.KeyBlock * s.Lanes)
-	w.softmax.Alpha = take(s.Lanes)
-	w.accumulate.Alpha = w.softmax.Alpha
+	w.softmaxArgs.Alpha = take(s.Lanes)
+	w.accumulateArgs.Alpha = w.softmaxArgs.Alpha
 	for i := range w.groups[:s.Groups] {
 		g := &w.groups[i]
 		g.q = take(s.Lanes * p.DimQK)
@@ -57,8 +58,9 @@ func (w *workspace) reserve(p *Problem, s *Schedule) {
 
 // release drops the references to the caller's memory.
 func (w *workspace) release() {
-	w.pack.Src = nil
-	w.scores.K = nil
-	w.accumulate.V = nil
-	w.finish.Dst = nil
+	w.packArgs.Src = nil
+	w.scoresArgs.K = nil
+	w.accumulateArgs.V = nil
+	w.finishArgs.Dst = nil
+	w.ahead.n = 0
 }

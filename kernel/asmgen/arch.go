@@ -16,6 +16,8 @@ type Arch struct {
 
 	// Integer mnemonics.
 	Mov, Add, Sub, Shl string
+	// Prefetch brings the line at an address into the second-level cache.
+	Prefetch string
 	// Branch writes a comparison of x with y (a register or "$1") and a jump to
 	// label where cond (EQ, NE, LT, LE, GT, GE) holds.
 	Branch func(f *Func, x Int, cond, y, label string)

@@ -99,18 +99,29 @@ func (f *Func) Loop(name string) {
 // Jump writes a jump.
 func (f *Func) Jump(label string) { f.Op("JMP", label) }
 
-// arg returns the address of a field of the arguments.
+// arg returns the address of a field of the arguments, or of a field of a struct
+// there: "Ahead.Rows".
 func (f *Func) arg(name string) string {
-	field, ok := f.args.FieldByName(name)
-	if !ok {
-		panic(fmt.Sprintf("asmgen: %s has no field %s", f.args, name))
+	t, offset := f.args, uintptr(0)
+	for part := range strings.SplitSeq(name, ".") {
+		field, ok := t.FieldByName(part)
+		if !ok {
+			panic(fmt.Sprintf("asmgen: %s has no field %s", t, part))
+		}
+		t, offset = field.Type, offset+field.Offset
 	}
-	return mem(f.Ints[0], int(field.Offset))
+	return mem(f.Ints[0], int(offset))
 }
 
 // load loads a field of the arguments.
 func (f *Func) load(name string, dst Int) {
 	f.Op(f.Mov, f.arg(name), dst)
+	f.note("a.%s", name)
+}
+
+// save stores into a field of the arguments.
+func (f *Func) save(src Int, name string) {
+	f.Op(f.Mov, src, f.arg(name))
 	f.note("a.%s", name)
 }
 

@@ -52,6 +52,7 @@ func (p *product) reserve() {
 	for _, r := range p.Rows {
 		most = max(most, r)
 	}
+	most = max(most, 3*p.RowsPerPtr) // ahead needs three
 	p.ptr = p.ints((most+p.RowsPerPtr-1)/p.RowsPerPtr, fmt.Sprintf("A, every %d rows", p.RowsPerPtr))
 }
 
@@ -66,10 +67,11 @@ func (p *product) emit() {
 		lanes := fmt.Sprintf("lanes%d", vecs*p.Arch.Lanes)
 		height := p.Arch.Rows[vecs-1]
 		p.Loop(lanes)
+		p.Branch(p.Func, p.rows, "EQ", "$0", "done")
+		p.ahead(lanes)
 		for r := 1; r < height; r++ {
 			p.Branch(p.Func, p.rows, "EQ", imm(r), fmt.Sprintf("tile%dx%d", r, vecs))
 		}
-		p.Branch(p.Func, p.rows, "EQ", "$0", "done")
 		for r := height; r > 0; r-- {
 			p.tile(r, vecs)
 			if r == height {
@@ -82,6 +84,36 @@ func (p *product) emit() {
 	}
 	p.Label("done")
 	p.Return(p.Func)
+}
+
+// cacheLine is the distance between two prefetches, in bytes.
+const cacheLine = 64
+
+// ahead asks for the memory that a.Ahead describes, a batch with each micro-tile.
+// Registers of the micro-tile that are not set yet serve as temporaries.
+func (p *product) ahead(lanes string) {
+	label := func(what string) string { return "ahead" + what + lanes }
+	rows, batch, row, line := p.k, p.b, p.ptr[0], p.ptr[1]
+	p.load("Ahead.Rows", rows)
+	p.Branch(p.Func, rows, "EQ", "$0", label("Done"))
+	p.load("Ahead.Batch", batch)
+	p.load("Ahead.Base", row)
+	p.Label(label("Row"))
+	p.Op(p.Mov, row, line)
+	p.load("Ahead.Lines", p.ptr[2])
+	p.Label(label("Line"))
+	p.Op(p.Prefetch, mem(line, 0))
+	p.Op(p.Add, cacheLine, line)
+	p.Countdown(p.Func, p.ptr[2], label("Line"))
+	p.load("Ahead.Stride", line)
+	p.Op(p.Add, line, row)
+	p.Op(p.Sub, 1, rows)
+	p.Branch(p.Func, rows, "EQ", "$0", label("Save"))
+	p.Countdown(p.Func, batch, label("Row"))
+	p.Label(label("Save"))
+	p.save(rows, "Ahead.Rows")
+	p.save(row, "Ahead.Base")
+	p.Label(label("Done"))
 }
 
 // tile writes one micro-tile.

@@ -18,6 +18,7 @@ func x86(n int, reg string, count int) Arch {
 		Ints: []Int{"DI", "SI", "AX", "BX", "CX", "DX", "R8", "R9", "R10", "R11", "R12", "R13", "R14"},
 
 		Mov: "MOVQ", Add: "ADDQ", Sub: "SUBQ", Shl: "SHLQ",
+		Prefetch: "PREFETCHT1",
 		Branch: func(f *Func, x Int, cond, y, label string) {
 			if y == "$0" && (cond == "EQ" || cond == "NE") {
 				f.Op("TESTQ", x, x)
