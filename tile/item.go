@@ -115,19 +115,22 @@ func (w *workspace) rowOffsets(g *laneGroup, o *Operand) {
 func (w *workspace) block(j *job, g *laneGroup, k, v unsafe.Pointer, key0, keys, maskFrom int) {
 	p, set := &j.problem, j.engine.set
 
+	// Under a mask, the lower half of the lanes may need fewer keys: low.
+	half, low := 0, 0
+	if maskFrom < keys && g.lanes >= 4*set.Vec {
+		half = g.lanes / 2 / set.Vec * set.Vec
+		low = clamp(p.Mask.keys((g.row+half-1)/w.share, p.SeqKV)-key0, 0, keys)
+		if low == 0 || keys-low < minSplit {
+			half = 0
+		}
+	}
+
 	j.phase(phaseScores)
-	sc := &w.scoresArgs
-	sc.KeyStride, sc.DimStride = p.K.Stride[2], p.K.Stride[3]
-	sc.Dim = p.DimQK
-	sc.Q = g.q
-	sc.Lanes, sc.Stride = g.lanes, g.lanes
-	for at, step := 0, max(1, callWork/p.DimQK); at < keys; at += step {
-		sc.K = (*float32)(unsafe.Add(k, 4*at*sc.KeyStride))
-		sc.S = (*float32)(unsafe.Add(unsafe.Pointer(w.p), 4*at*sc.Stride))
-		sc.Keys = min(step, keys-at)
-		w.ahead.deal(&sc.Ahead, (sc.Keys+set.Rows-1)/set.Rows)
-		set.Scores(sc)
-		w.ahead.back(&sc.Ahead)
+	if half > 0 {
+		w.scores(j, g, k, 0, low, 0)
+		w.scores(j, g, k, low, keys, half)
+	} else {
+		w.scores(j, g, k, 0, keys, 0)
 	}
 
 	j.phase(phaseSoftmax)
@@ -144,28 +147,68 @@ func (w *workspace) block(j *job, g *laneGroup, k, v unsafe.Pointer, key0, keys,
 	set.Softmax(sm)
 
 	j.phase(phaseAccumulate)
-	ac := &w.accumulateArgs
-	ac.KeyStride, ac.DimStride = p.V.Stride[2], p.V.Stride[3]
-	ac.Keys, ac.MaskFrom = keys, maskFrom
-	ac.P = w.p
-	ac.Lanes, ac.Stride = g.lanes, g.lanes
+	mode := kernel.Add
 	switch {
 	case !g.started:
-		ac.Mode = kernel.First
+		mode = kernel.First
 	case sm.Moved:
-		ac.Mode = kernel.Rescale
-	default:
-		ac.Mode = kernel.Add
+		mode = kernel.Rescale
 	}
-	for at, step := 0, max(1, callWork/keys); at < p.DimV; at += step {
-		ac.V = (*float32)(unsafe.Add(v, 4*at*ac.DimStride))
-		ac.O = (*float32)(unsafe.Add(unsafe.Pointer(g.o), 4*at*ac.Stride))
-		ac.Dim = min(step, p.DimV-at)
-		w.ahead.deal(&ac.Ahead, (ac.Dim+set.Rows-1)/set.Rows)
-		set.Accumulate(ac)
-		w.ahead.back(&ac.Ahead)
+	if half > 0 {
+		w.accumulate(j, g, v, low, min(maskFrom, low), 0, half, mode)
+		w.accumulate(j, g, v, keys, maskFrom, half, g.lanes, mode)
+	} else {
+		w.accumulate(j, g, v, keys, maskFrom, 0, g.lanes, mode)
 	}
 	g.started = true
+}
+
+// minSplit is the least number of keys that pays for treating half the lanes apart.
+const minSplit = 8
+
+// lane returns the address of a lane of a row.
+func lane(base *float32, row, stride, lane int) *float32 {
+	return (*float32)(unsafe.Add(unsafe.Pointer(base), 4*(row*stride+lane)))
+}
+
+// scores computes the scores of the keys [lo, hi) of the block at k for the lanes
+// from first on.
+func (w *workspace) scores(j *job, g *laneGroup, k unsafe.Pointer, lo, hi, first int) {
+	p, set := &j.problem, j.engine.set
+	a := &w.scoresArgs
+	a.KeyStride, a.DimStride = p.K.Stride[2], p.K.Stride[3]
+	a.Dim = p.DimQK
+	a.Q = lane(g.q, 0, 0, first)
+	a.Lanes, a.Stride = g.lanes-first, g.lanes
+	for step := max(1, callWork/p.DimQK); lo < hi; lo += step {
+		a.K = (*float32)(unsafe.Add(k, 4*lo*a.KeyStride))
+		a.S = lane(w.p, lo, g.lanes, first)
+		a.Keys = min(step, hi-lo)
+		w.ahead.deal(&a.Ahead, (a.Keys+set.Rows-1)/set.Rows)
+		set.Scores(a)
+		w.ahead.back(&a.Ahead)
+	}
+}
+
+// accumulate adds the weighted values of the first keys of the block at v for the
+// lanes [first, end).
+func (w *workspace) accumulate(j *job, g *laneGroup, v unsafe.Pointer, keys, maskFrom, first, end int, mode kernel.UpdateMode) {
+	p, set := &j.problem, j.engine.set
+	a := &w.accumulateArgs
+	a.KeyStride, a.DimStride = p.V.Stride[2], p.V.Stride[3]
+	a.Keys, a.MaskFrom = keys, maskFrom
+	a.P = lane(w.p, 0, 0, first)
+	a.Alpha = lane(w.softmaxArgs.Alpha, 0, 0, first)
+	a.Lanes, a.Stride = end-first, g.lanes
+	a.Mode = mode
+	for at, step := 0, max(1, callWork/keys); at < p.DimV; at += step {
+		a.V = (*float32)(unsafe.Add(v, 4*at*a.DimStride))
+		a.O = lane(g.o, at, g.lanes, first)
+		a.Dim = min(step, p.DimV-at)
+		w.ahead.deal(&a.Ahead, (a.Dim+set.Rows-1)/set.Rows)
+		set.Accumulate(a)
+		w.ahead.back(&a.Ahead)
+	}
 }
 
 // close writes the rows of a lane group, and their log-sum-exp where asked for.

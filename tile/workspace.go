@@ -45,7 +45,6 @@ func (w *workspace) reserve(p *Problem, s *Schedule) {
 	}
 	w.p = take(kernel.KeyBlock * s.Lanes)
 	w.softmaxArgs.Alpha = take(s.Lanes)
-	w.accumulateArgs.Alpha = w.softmaxArgs.Alpha
 	for i := range w.groups[:s.Groups] {
 		g := &w.groups[i]
 		g.q = take(s.Lanes * p.DimQK)
