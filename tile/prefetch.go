@@ -11,8 +11,8 @@ const (
 	line = 64
 
 	// maxBatch is the most lines to ask for with one micro-tile: those beyond what a
-	// core can have under way (some 24 to 64) are dropped.
-	maxBatch = 32
+	// core can have under way are dropped.
+	maxBatch = 48
 )
 
 // A prefetcher lists the memory that is used after the present key block, and
@@ -25,14 +25,16 @@ type prefetcher struct {
 }
 
 // plan lists what comes after the key block at key0 of an item of groups lane groups
-// whose last key is before end: the next block of keys and values or, after the last
-// one, the rows of the output and what the next item begins with.
+// whose last key is before end: the next block of keys and values, before the last
+// one the rows of the output, and after it what the next item begins with.
 func (f *prefetcher) plan(j *job, share, batch, head, row, rows, groups, key0, end int) {
 	p := &j.problem
 	f.n, f.rows, f.calls = 0, 0, 2*groups
 	next := key0 + kernel.KeyBlock
-	if next >= end {
+	if left := end - next; left > 0 && left <= kernel.KeyBlock || left <= 0 && key0 == 0 {
 		f.addRows(&p.Out, batch, head, row, rows, share, p.DimV)
+	}
+	if next >= end {
 		// Most likely the item that this worker takes next.
 		i := int(j.next.Load())
 		if i >= j.sched.Items {

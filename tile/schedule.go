@@ -13,7 +13,7 @@ const (
 	minWork = 4 << 20
 
 	// maxGroups bounds the lane groups of a query block.
-	maxGroups = 8
+	maxGroups = 32
 
 	// callWork bounds rows times depth of one micro-tile call, so that no call
 	// outlasts about 100 µs on a slow core.
@@ -60,11 +60,12 @@ func (e *Engine) schedule(p *Problem, workers int) Schedule {
 		s.WorkersWhy = "more would not pay for so little work"
 	}
 
-	// As many groups as fit half the second-level cache together with a key block.
+	// As many groups as fit three quarters of the second-level cache together with a
+	// key block.
 	perRow := 4 * (p.DimQK + p.DimV)
-	fit := (e.caches.L2/2/perRow - kernel.KeyBlock) / s.Lanes
+	fit := (e.caches.L2/4*3/perRow - kernel.KeyBlock) / s.Lanes
 	s.Groups = clamp(fit, 1, maxGroups)
-	s.GroupsWhy = "what half the second-level cache holds beside a key block"
+	s.GroupsWhy = "what three quarters of the second-level cache hold beside a key block"
 	all := (rows + s.Lanes - 1) / s.Lanes
 	if s.Groups >= all {
 		s.Groups = all
