@@ -17,6 +17,7 @@ type Engine struct {
 	labels     bool
 	workspaces sync.Pool
 	jobs       sync.Pool
+	crew       crew
 }
 
 // New returns an Engine. With labels, workers carry the pprof label "phase".
@@ -32,14 +33,7 @@ func New(set *kernel.Set, caches Caches, labels bool) *Engine {
 	}
 	e := &Engine{set: set, caches: caches, labels: labels}
 	e.workspaces.New = func() any { return new(workspace) }
-	e.jobs.New = func() any {
-		j := &job{engine: e}
-		j.worker = func() {
-			j.drain()
-			j.done.Done()
-		}
-		return j
-	}
+	e.jobs.New = func() any { return &job{engine: e, done: make(chan struct{}, 1)} }
 	return e
 }
 
@@ -49,10 +43,6 @@ func (e *Engine) Schedule(p *Problem, workers int) Schedule {
 }
 
 // Run computes p with at most workers goroutines, the caller's among them.
-//
-// The others are started anew each time: that costs the caller well under a
-// microsecond, and leaves it to the Go scheduler to share the processors among
-// callers.
 func (e *Engine) Run(p *Problem, workers int) {
 	s := e.schedule(p, workers)
 	if s.Items == 0 {
@@ -61,19 +51,24 @@ func (e *Engine) Run(p *Problem, workers int) {
 	j := e.jobs.Get().(*job)
 	j.problem, j.sched = *p, s
 	j.next.Store(0)
-	helpers := s.Workers - 1
+	others := s.Workers - 1
 	if e.labels {
 		// The caller's own labels cannot be read back to restore them.
-		helpers++
+		others++
 	}
-	j.done.Add(helpers)
-	for range helpers {
-		go j.worker()
+	if others > 0 {
+		j.left.Store(int64(others))
+		e.crew.start(j, others)
 	}
 	if !e.labels {
 		j.drain()
 	}
-	j.done.Wait()
+	if others > 0 {
+		// The last items of others take about as long as one of the caller's own: a
+		// short one is not worth falling asleep over.
+		spin(linger, func() bool { return j.left.Load() == 0 })
+		<-j.done
+	}
 	j.problem = Problem{}
 	e.jobs.Put(j)
 }
@@ -83,9 +78,16 @@ type job struct {
 	engine  *Engine
 	problem Problem
 	sched   Schedule
-	next    atomic.Int64
-	done    sync.WaitGroup
-	worker  func() // bound once: a go statement with a closure would allocate
+	next    atomic.Int64  // item to take next
+	left    atomic.Int64  // goroutines besides the caller's that have not left it
+	done    chan struct{} // receives when the last one leaves
+}
+
+// leave ends a goroutine's part in the job.
+func (j *job) leave() {
+	if j.left.Add(-1) == 0 {
+		j.done <- struct{}{}
+	}
 }
 
 // drain computes items until none is left.
