@@ -7,10 +7,16 @@ import (
 	"time"
 )
 
-// linger is how long a goroutine without work looks out for more before it gives its
-// place up. Waking a sleeping processor takes up to that long (100 µs in a virtual
-// machine), so waiting costs at most as much as it can save.
-const linger = 100 * time.Microsecond
+const (
+	// linger is how long a goroutine without work looks out for more before it gives
+	// its place up. Waking a sleeping processor takes up to that long (100 µs in a
+	// virtual machine), so waiting costs at most as much as it can save.
+	linger = 100 * time.Microsecond
+
+	// patience is how long a caller looks out for the others' last items before it
+	// falls asleep: most items are shorter.
+	patience = time.Millisecond
+)
 
 // A crew is the goroutines of an Engine other than its callers'. They are started when
 // there is work for them and end when there has been none for a while. While they

@@ -64,9 +64,7 @@ func (e *Engine) Run(p *Problem, workers int) {
 		j.drain()
 	}
 	if others > 0 {
-		// The last items of others take about as long as one of the caller's own: a
-		// short one is not worth falling asleep over.
-		spin(linger, func() bool { return j.left.Load() == 0 })
+		spin(patience, func() bool { return j.left.Load() == 0 })
 		<-j.done
 	}
 	j.problem = Problem{}

@@ -12,6 +12,10 @@ const (
 	// goroutine of its own: about ten times what starting one costs.
 	minWork = 4 << 20
 
+	// itemsPerWorker is the least number of items a worker to aim for: the last ones
+	// to finish then leave little idle time.
+	itemsPerWorker = 24
+
 	// maxGroups bounds the lane groups of a query block.
 	maxGroups = 32
 
@@ -72,8 +76,7 @@ func (e *Engine) schedule(p *Problem, workers int) Schedule {
 		s.GroupsWhy = "a KV head has no more rows"
 	}
 	if workers > 1 {
-		// Enough items that the last ones to finish leave little idle time.
-		for s.Groups > 1 && s.Heads*((all+s.Groups-1)/s.Groups) < 8*workers {
+		for s.Groups > 1 && s.Heads*((all+s.Groups-1)/s.Groups) < itemsPerWorker*workers {
 			s.Groups--
 			s.GroupsWhy = "small enough to keep every worker busy to the end"
 		}
