@@ -23,21 +23,27 @@ func BenchmarkGCPause(b *testing.B) {
 			}
 		})
 	})
-	b.Run("load=attention", func(b *testing.B) {
-		a, err := qkv.New(qkv.Config{})
-		if err != nil {
-			b.Fatal(err)
-		}
-		var calls []*qkv.Call
-		for _, text := range []string{"h=8,sq=2048,d=128", "h=8,sq=2048,d=256,mask=causal"} {
-			calls = append(calls, NewOperands(parse(b, text), 1).Call())
-		}
-		benchmarkGCPause(b, len(calls), func(caller int) {
-			if err := a.Run(calls[caller]); err != nil {
-				b.Error(err)
+	// One caller on all processors, and as many callers as processors, each on all.
+	for _, load := range []struct {
+		name    string
+		callers int
+	}{{"load=attention", 1}, {"load=callers", runtime.GOMAXPROCS(0)}} {
+		b.Run(load.name, func(b *testing.B) {
+			a, err := qkv.New(qkv.Config{})
+			if err != nil {
+				b.Fatal(err)
 			}
+			calls := make([]*qkv.Call, load.callers)
+			for i := range calls {
+				calls[i] = NewOperands(parse(b, "h=8,sq=2048,d=256,mask=causal"), uint64(i)).Call()
+			}
+			benchmarkGCPause(b, len(calls), func(caller int) {
+				if err := a.Run(calls[caller]); err != nil {
+					b.Error(err)
+				}
+			})
 		})
-	})
+	}
 }
 
 // benchmarkGCPause repeats work on callers goroutines.
