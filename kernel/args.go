@@ -28,10 +28,10 @@ type PackArgs struct {
 // onwards as it does. Nothing is read: no address here needs to be valid.
 type Ahead struct {
 	Base   uintptr // an address; it keeps nothing alive
-	Rows   int // rows left to ask for, 0 for none
-	Stride int // bytes from one row to the next
-	Lines  int // lines of 64 bytes to ask for from the beginning of each row, at least 1
-	Batch  int // at least 1
+	Rows   int     // rows left to ask for, 0 for none
+	Stride int     // bytes from one row to the next
+	Lines  int     // lines of 64 bytes to ask for from the beginning of each row, at least 1
+	Batch  int     // at least 1
 }
 
 // ScoresArgs are the operands of Set.Scores.

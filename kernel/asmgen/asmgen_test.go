@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -17,6 +18,16 @@ var generate = flag.Bool("generate", false, "write the generated files")
 
 // root is the module's root directory.
 const root = "../.."
+
+// The offsets of arguments are those of a 64-bit machine.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if strconv.IntSize != 64 {
+		fmt.Println("skipped: the generator runs on 64-bit machines")
+		return
+	}
+	os.Exit(m.Run())
+}
 
 // TestGenerate regenerates every file and compares it with that on disk.
 func TestGenerate(t *testing.T) {

@@ -16,6 +16,48 @@ func (s *suite) claims(lanes int) {
 			s.maskedValues(lanes, keys, g)
 			s.maskedBlock(lanes, keys, g)
 		}
+		s.ahead(lanes, keys)
+	}
+}
+
+// ahead: asking for memory changes no result, whatever is at the address, and never
+// asks for more rows than there are.
+func (s *suite) ahead(lanes, keys int) {
+	const dim = 19
+	for _, base := range []uintptr{0, 1<<20 + 7, ^uintptr(0) - 4096} {
+		for _, hint := range []kernel.Ahead{
+			{Rows: 1, Stride: 512, Lines: 8, Batch: 1},
+			{Rows: 5, Stride: -512, Lines: 1, Batch: 100},
+			{Rows: 1000, Stride: 0, Lines: 3, Batch: 2},
+		} {
+			hint.Base = base
+			s.begin()
+			sc := kernel.ScoresArgs{
+				K: s.matrix("K", keys, dim, dim, normal), KeyStride: dim, DimStride: 1,
+				Keys: keys, Dim: dim, Q: s.matrix("Q", dim, lanes, lanes, normal),
+				S: s.matrix("S", keys, lanes, lanes, unwritten), Lanes: lanes, Stride: lanes,
+			}
+			ac := kernel.AccumulateArgs{
+				V: s.matrix("V", keys, dim, dim, normal), KeyStride: dim, DimStride: 1,
+				Keys: keys, MaskFrom: keys, Dim: dim,
+				P: s.matrix("P", keys, lanes, lanes, normal),
+				O: s.matrix("O", dim, lanes, lanes, unwritten), Lanes: lanes, Stride: lanes,
+			}
+			run := func(h kernel.Ahead) func() {
+				return func() {
+					sc.Ahead, ac.Ahead = h, h
+					s.set.Scores(&sc)
+					s.set.Accumulate(&ac)
+					for _, left := range []int{sc.Ahead.Rows, ac.Ahead.Rows} {
+						if left < 0 || left > h.Rows {
+							s.Errorf("ahead: %d rows left of %d", left, h.Rows)
+						}
+					}
+				}
+			}
+			what := func() string { return fmt.Sprintf("ahead keys=%d lanes=%d %+v", keys, lanes, hint) }
+			s.check(what, run(kernel.Ahead{}), run(hint))
+		}
 	}
 }
 

@@ -1,0 +1,70 @@
+package tile
+
+import (
+	"testing"
+	"unsafe"
+
+	"github.com/qkv-go/qkv/kernel"
+)
+
+// What is asked for lies in the operands, and is most of them. (What an item begins with
+// may be too much for the one before it to ask for.)
+func TestPrefetch(t *testing.T) {
+	const batch, heads, kvHeads, seq, dim = 1, 4, 2, 700, 40
+	asked := map[uintptr]bool{}
+	take := func(a *kernel.Ahead, tiles int) {
+		for ; tiles > 0; tiles-- {
+			for n := a.Batch; n > 0 && a.Rows > 0; n-- {
+				for i := range a.Lines {
+					asked[(a.Base+uintptr(i*line))/line] = true
+				}
+				a.Base += uintptr(a.Stride)
+				a.Rows--
+			}
+		}
+	}
+	const rows = 6
+	set := &kernel.Set{
+		Name: "test", Vec: 16, Lanes: 64, Rows: rows,
+		PackQ:      func(*kernel.PackArgs) {},
+		Scores:     func(a *kernel.ScoresArgs) { take(&a.Ahead, (a.Keys+rows-1)/rows) },
+		Softmax:    func(*kernel.SoftmaxArgs) {},
+		Accumulate: func(a *kernel.AccumulateArgs) { take(&a.Ahead, (a.Dim+rows-1)/rows) },
+		Finish:     func(*kernel.FinishArgs) {},
+	}
+	operand := func(heads int) (Operand, []float32) {
+		mem := make([]float32, batch*heads*seq*dim)
+		return Operand{unsafe.Pointer(&mem[0]), [4]int{heads * seq * dim, seq * dim, dim, 1}}, mem
+	}
+	p := Problem{Batch: batch, Heads: heads, KVHeads: kvHeads, SeqQ: seq, SeqKV: seq, DimQK: dim, DimV: dim, Scale: 1}
+	var q, k, v, out []float32
+	p.Q, q = operand(heads)
+	p.K, k = operand(kvHeads)
+	p.V, v = operand(kvHeads)
+	p.Out, out = operand(heads)
+	New(set, Caches{48 << 10, 256 << 10, 64 << 10}, false).Run(&p, 1)
+
+	inside := map[uintptr]bool{}
+	for _, x := range []struct {
+		name string
+		mem  []float32
+		all  float64 // share that has to be asked for
+	}{{"q", q, 0.5}, {"k", k, 0.8}, {"v", v, 0.8}, {"out", out, 0.5}} {
+		n, got := 0, 0
+		for a := uintptr(unsafe.Pointer(&x.mem[0])) / line; a <= uintptr(unsafe.Pointer(&x.mem[len(x.mem)-1]))/line; a++ {
+			inside[a] = true
+			n++
+			if asked[a] {
+				got++
+			}
+		}
+		if share := float64(got) / float64(n); share < x.all {
+			t.Errorf("%s: %.2f of the lines were asked for, want at least %.2f", x.name, share, x.all)
+		}
+	}
+	for a := range asked {
+		if !inside[a] {
+			t.Fatalf("line %#x is of no operand", a*line)
+		}
+	}
+}
