@@ -12,8 +12,13 @@ import (
 	"github.com/qkv-go/qkv/tile"
 )
 
-// MaxDim is the largest head dim of queries, keys and values.
-const MaxDim = 1 << 14
+const (
+	// MaxDim is the largest head dim of queries, keys and values.
+	MaxDim = 1 << 14
+
+	// MaxSeq is the largest sequence length.
+	MaxSeq = 1<<31 - 1
+)
 
 // Config says how an [Attention] computes. The zero value is the best that the
 // machine can do.
@@ -166,6 +171,11 @@ func (c *Call) problem(p *tile.Problem) error {
 			return argError(x.name, d, 1, "%s has head dim %d, at least 1 is needed", x.name, d)
 		} else if d > MaxDim {
 			return argError(x.name, d, MaxDim, "%s has head dim %d, at most %d is supported", x.name, d, MaxDim)
+		}
+	}
+	for _, x := range views[:2] {
+		if n := x.view.shape[axisSeq]; n > MaxSeq {
+			return argError(x.name, n, MaxSeq, "%s has sequence length %d, at most %d is supported", x.name, n, MaxSeq)
 		}
 	}
 	heads, kvHeads := q.shape[axisHeads], k.shape[axisHeads]

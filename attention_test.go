@@ -44,6 +44,7 @@ var shapes = []struct {
 	{dims{1, 2, 2, 0, 5, 8, 8}, none},
 	{dims{0, 2, 2, 5, 5, 8, 8}, none},
 	{dims{1, 0, 0, 5, 5, 8, 8}, none},
+	{dims{1, 0, 2, 5, 5, 8, 8}, none},
 	{dims{1, 2, 2, 5, 0, 8, 8}, bottomRight},
 }
 

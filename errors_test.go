@@ -3,6 +3,7 @@ package qkv_test
 import (
 	"errors"
 	"math"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -126,5 +127,18 @@ func TestConfigErrors(t *testing.T) {
 	}
 	if _, err := qkv.New(qkv.Config{Workers: -1}); err == nil || err.Error() != "qkv: workers is -1, at least 0 is needed" {
 		t.Errorf("Workers -1: %v", err)
+	}
+}
+
+// A broadcast axis can be longer than any memory.
+func TestSequenceTooLong(t *testing.T) {
+	if strconv.IntSize == 32 {
+		t.Skip("no int is longer")
+	}
+	data := make([]float32, 64)
+	kv := qkv.Strided(data, 0, [4]int{1, 1, math.MaxInt, 16}, [4]int{})
+	err := qkv.Run(&qkv.Call{Q: qkv.BHSD(data, 1, 1, 1, 16), K: kv, V: kv, Out: qkv.BHSD(make([]float32, 16), 1, 1, 1, 16)})
+	if want := "qkv: k has sequence length 9223372036854775807, at most 2147483647 is supported"; err == nil || err.Error() != want {
+		t.Errorf("error %v, want %s", err, want)
 	}
 }

@@ -6,7 +6,10 @@
 // Operands are trusted: package qkv has checked them.
 package tile
 
-import "unsafe"
+import (
+	"math"
+	"unsafe"
+)
 
 // An Operand is a strided float32 tensor [batch, heads, seq, dim].
 type Operand struct {
@@ -48,8 +51,11 @@ func (p *Problem) group() int { return p.Heads / p.KVHeads }
 // r / group of head r % group, so that a block of rows is a block of positions.
 func (p *Problem) rows() int { return p.group() * p.SeqQ }
 
-// Pairs returns the (query, key) pairs that the mask keeps.
+// Pairs returns the (query, key) pairs that the mask keeps, or the largest int64.
 func (p *Problem) Pairs() int64 {
+	if float64(p.Batch)*float64(p.Heads)*float64(p.SeqQ)*float64(p.SeqKV) > 1<<61 {
+		return math.MaxInt64
+	}
 	var n int64
 	if p.Mask.Causal {
 		// Positions below lo attend no key, positions from hi on attend all.

@@ -52,7 +52,7 @@ func (s *Schedule) Rows() int { return s.Lanes * s.Groups }
 func (e *Engine) schedule(p *Problem, workers int) Schedule {
 	s := Schedule{Groups: 1, Heads: p.Batch * p.KVHeads, Workers: 1}
 	s.Lanes, s.LanesWhy = e.lanes(p)
-	if s.Heads == 0 || p.SeqQ == 0 {
+	if p.Batch == 0 || p.Heads == 0 || p.SeqQ == 0 {
 		s.GroupsWhy, s.WorkersWhy = "there are no rows", "there is no work"
 		return s
 	}
