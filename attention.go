@@ -117,9 +117,6 @@ func (a *Attention) Run(c *Call) error {
 		return err
 	}
 	a.engine.Run(&p, a.Workers())
-	// The problem holds the caller's memory by unsafe pointers, which keep it
-	// alive; this keeps the views alive too, whatever the compiler drops.
-	runtime.KeepAlive(c)
 	return nil
 }
 

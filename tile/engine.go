@@ -101,6 +101,7 @@ func (j *job) drain() {
 	}
 	w.release()
 	j.engine.workspaces.Put(w)
+	j.phase(phaseNone)
 }
 
 // A phase is a part of the work on an item, as profiles name it.
@@ -112,13 +113,14 @@ const (
 	phaseSoftmax
 	phaseAccumulate
 	phaseFinish
+	phaseNone
 )
 
 var phaseLabels = func() (labels []context.Context) {
 	for _, name := range []string{"pack", "scores", "softmax", "accumulate", "finish"} {
 		labels = append(labels, pprof.WithLabels(context.Background(), pprof.Labels("phase", name)))
 	}
-	return labels
+	return append(labels, context.Background())
 }()
 
 // phase labels the goroutine for profiles.
