@@ -71,7 +71,7 @@ func TestAll(t *testing.T) {
 	r := newRunner(t, quick)
 	jobs := []Job{{parse(t, "h=1,sq=16,d=8"), 1}, {parse(t, "h=64,sq=20000,d=256"), 1}, {parse(t, "h=1,sq=32,d=8"), 1}}
 	var begun, ran, skipped []int
-	err := r.All(context.Background(), jobs, time.Second,
+	err := r.All(context.Background(), jobs, 30*time.Second,
 		func(i int) { begun = append(begun, i) },
 		func(i int, run *Run, skip *Skip) {
 			if run != nil {
