@@ -49,7 +49,7 @@ func accumulate(arch *Arch) *Func {
 		t.loop()
 		f.Label(masked)
 		f.load("Keys", p.k)
-		f.Op(f.Sub, f.arg("MaskFrom"), p.k)
+		f.SubLoad(f, f.arg("MaskFrom"), p.k)
 		f.note("a.MaskFrom")
 		f.Branch(f, p.k, "EQ", "$0", done)
 		t.keptLoop()
@@ -81,8 +81,7 @@ func accumulate(arch *Arch) *Func {
 			for j, v := range acc {
 				x := t.tmp[(r*t.vecs+j)%len(t.tmp)]
 				f.Op(f.Load, mem(old, j*f.Bytes()), x)
-				f.MulAdd(f, string(v), t.bv[j], x)
-				f.Op(f.Store, x, mem(p.c, j*f.Bytes()))
+				f.Op(f.Store, f.Update(f, v, t.bv[j], x), mem(p.c, j*f.Bytes()))
 			}
 			f.Op(f.Add, oldStride, old)
 			f.Op(f.Add, p.stride, p.c)

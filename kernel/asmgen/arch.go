@@ -14,10 +14,17 @@ type Arch struct {
 	Vectors []Vec // every vector register
 	Ints    []Int // every integer register; the first holds the arguments
 
+	// Instr returns an instruction in the assembler's syntax where that is not just
+	// its mnemonic and operands, as of one that the assembler lacks, and otherwise "".
+	// It may be nil.
+	Instr func(op string, operands []any) string
+
 	// Integer mnemonics.
 	Mov, Add, Sub, Shl string
+	// SubLoad is dst -= memory.
+	SubLoad func(f *Func, addr string, dst Int)
 	// Prefetch brings the line at an address into the second-level cache.
-	Prefetch string
+	Prefetch func(f *Func, addr string)
 	// Branch writes a comparison of x with y (a register or "$1") and a jump to
 	// label where cond (EQ, NE, LT, LE, GT, GE) holds.
 	Branch func(f *Func, x Int, cond, y, label string)
@@ -29,24 +36,38 @@ type Arch struct {
 	Return func(f *Func)
 
 	// The rows of a micro-tile are reached from base pointers, RowsPerPtr from
-	// each: row i of a pointer is at RowAddr(ptr, stride, i).
+	// each: row i of a pointer is at RowAddr(ptr, stride, i). The pointers move on
+	// with every step, unless StepOffset is set: then a register holds the offset
+	// of the step from them, and takes the place of stride.
 	RowsPerPtr int
+	StepOffset bool
 	RowAddr    func(ptr, stride Int, i int) string
-	// Indexed is the address of element i of the float32 at ptr.
-	Indexed func(ptr, i Int) string
+	// Indexed returns the address of element i of the float32 at ptr. i may be lost.
+	Indexed func(f *Func, ptr, i Int) string
 
 	// Vector mnemonics: memory to register and back, one element of memory to
-	// every lane, register to register, and arithmetic (b, a, dst: dst = a op b).
-	Load, Store, Broadcast, Copy string
-	AddV, SubV                   string
+	// where FMA and Mul take their x, register to register, and arithmetic (b, a,
+	// dst: dst = a op b).
+	Load, Store, Element, Copy string
+	AddV, SubV                 string
+	// Broadcast loads one element of memory into every lane.
+	Broadcast func(f *Func, addr string, v Vec)
 	// Constants are operands of arithmetic straight from memory.
 	MemoryOperands bool
 	// Zero clears v.
 	Zero func(f *Func, v Vec)
-	// FMA is acc += x*y, and Mul is acc = x*y.
+	// FMA is acc += x*y, and Mul is acc = x*y, where x is as Element left it.
 	FMA, Mul func(f *Func, x, y, acc Vec)
-	// MulAdd is p = p*x + c; c may be memory where MemoryOperands says so.
-	MulAdd func(f *Func, c string, x, p Vec)
+	// MulAdd is p*x + c, where c may be memory if MemoryOperands says so. It returns
+	// the register of the result and the one that is free then, which are p and
+	// spare, one way or the other. SpareForMulAdd asks for a spare one.
+	SpareForMulAdd bool
+	MulAdd         func(f *Func, c string, x, p, spare Vec) (result, free Vec)
+	// Update is p*x + c, in p or in c, whichever it returns. The other is lost.
+	Update func(f *Func, c, x, p Vec) Vec
+	// PeakAccs is the number of accumulators of Peak, a divisor of peakFMAs: at least
+	// units times latency.
+	PeakAccs int
 
 	// KeptStep writes a step of a micro-tile that leaves out the lanes where B has
 	// its sign bit set, whatever A and B are there. ZeroForKeep asks for a vector
@@ -56,7 +77,7 @@ type Arch struct {
 
 	// MaxOf is m = s > m ? s : m. MaxOfKept does so in the lanes of vector j whose
 	// bit is set in the mask word at ptr. s is lost, tmp is free.
-	MaxOf     func(f *Func, s, m Vec)
+	MaxOf     func(f *Func, s, m, tmp Vec)
 	MaxOfKept func(f *Func, ptr Int, j int, s, m, tmp Vec)
 	// Normal notes the lanes of stream j where !(y < min); a vector register that is
 	// a mask takes the place of y. ShiftScale is then p = p * (t<<23) in those lanes,
@@ -73,10 +94,11 @@ type Arch struct {
 	VectorMasks bool
 	// TailMask makes a mask of the first n lanes, n in 1..Lanes; where it needs a
 	// register, mask is it, and tmp is free. LoadScaled is v = memory * scale in
-	// those lanes and StoreMasked stores them; neither touches other memory.
+	// those lanes, from a v of 0, and StoreMasked stores them, for n < Lanes; neither
+	// touches other memory. They may go by n alone: then TailMask is nil.
 	TailMask    func(f *Func, n, tmp Int, mask Vec)
-	LoadScaled  func(f *Func, addr string, scale, mask, v Vec)
-	StoreMasked func(f *Func, v, mask Vec, addr string)
+	LoadScaled  func(f *Func, addr string, n Int, scale, mask, v Vec)
+	StoreMasked func(f *Func, v Vec, n Int, mask Vec, addr string)
 	// MulLoad is v = memory * x.
 	MulLoad func(f *Func, addr string, x, v Vec)
 	// Recip is v = v == 0 ? 0 : 1/v; tmp are free.

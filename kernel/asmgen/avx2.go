@@ -15,21 +15,13 @@ var avx2 = func() *Arch {
 	arch.MemoryOperands = true
 	arch.VectorMasks = true
 
-	// Where p has its sign bit set, 0 * -0 is added instead, which is -0 and changes
-	// nothing. A vector of B at a time, for want of registers.
 	arch.KeptStep = func(t *tile) {
-		p, dropped, x := t.bv[0], t.tmp[0], t.tmp[1]
-		for j := range t.vecs {
-			t.loadB(j, p)
-			t.Op("VPSRAD", 31, p, dropped)
-			t.Op("VPSRLD", 1, dropped, x)
-			t.Op("VANDNPS", p, x, p)
-			for r, acc := range t.acc {
-				t.Op(t.Broadcast, t.elem(r), x)
-				t.Op("VANDNPS", x, dropped, x)
-				t.FMA(t.Func, x, p, acc[j])
-			}
-		}
+		t.keptByZero(vectorLogic{
+			signs:  func(v, signs Vec) { t.Op("VPSRAD", 31, v, signs) },
+			shift1: func(v, dst Vec) { t.Op("VPSRLD", 1, v, dst) },
+			clear:  func(bits, v Vec) { t.Op("VANDNPS", v, bits, v) },
+			fma:    func(x, y, acc Vec) { t.FMA(t.Func, x, y, acc) },
+		})
 	}
 	// keptLanes is v = all ones in the lanes kept, 0 in the others.
 	keptLanes := func(f *Func, ptr Int, j int, v Vec) {
@@ -79,11 +71,11 @@ var avx2 = func() *Arch {
 		f.Op("VMOVUPS", fmt.Sprintf("32(%s)(%s*4)", tmp, n), mask)
 		f.Op("NEGQ", n)
 	}
-	arch.LoadScaled = func(f *Func, addr string, scale, mask, v Vec) {
+	arch.LoadScaled = func(f *Func, addr string, _ Int, scale, mask, v Vec) {
 		f.Op("VMASKMOVPS", addr, mask, v)
 		f.Op("VMULPS", scale, v, v)
 	}
-	arch.StoreMasked = func(f *Func, v, mask Vec, addr string) {
+	arch.StoreMasked = func(f *Func, v Vec, _ Int, mask Vec, addr string) {
 		f.Op("VMASKMOVPS", v, mask, addr)
 	}
 	arch.Recip = func(f *Func, one string, v Vec, tmp [2]Vec) {
@@ -95,7 +87,7 @@ var avx2 = func() *Arch {
 	}
 	arch.Transpose = func(f *Func, rows []Vec, tmp Vec) []Vec {
 		r := slices.Clone(rows)
-		transpose4x4(f, r, &tmp)
+		transpose4x4(f, unpackPS, unpackPD, r, &tmp)
 		for c := range 4 {
 			butterfly(f, []any{"VPERM2F128", 0x20}, []any{"VPERM2F128", 0x31}, &r[c], &r[4+c], &tmp)
 		}

@@ -31,7 +31,7 @@ var avx512 = func() *Arch {
 		}
 		for r, acc := range t.acc {
 			x := t.tmp[r%len(t.tmp)]
-			t.Op(t.Broadcast, t.elem(r), x)
+			t.Broadcast(t.Func, t.elem(r), x)
 			for j, b := range t.bv {
 				t.Op("VFMADD231PS", b, x, maskOf(j), acc[j])
 			}
@@ -77,10 +77,10 @@ var avx512 = func() *Arch {
 		f.Address(f, f.symbol("lowLanes", words...), tmp)
 		f.Op("KMOVW", fmt.Sprintf("(%s)(%s*2)", tmp, n), maskTail)
 	}
-	arch.LoadScaled = func(f *Func, addr string, scale, mask, v Vec) {
+	arch.LoadScaled = func(f *Func, addr string, _ Int, scale, mask, v Vec) {
 		f.Op("VMULPS.Z", addr, scale, maskTail, v)
 	}
-	arch.StoreMasked = func(f *Func, v, mask Vec, addr string) {
+	arch.StoreMasked = func(f *Func, v Vec, _ Int, mask Vec, addr string) {
 		f.Op("VMOVUPS", v, maskTail, addr)
 	}
 	arch.Recip = func(f *Func, one string, v Vec, tmp [2]Vec) {
@@ -91,7 +91,7 @@ var avx512 = func() *Arch {
 	}
 	arch.Transpose = func(f *Func, rows []Vec, tmp Vec) []Vec {
 		r := slices.Clone(rows)
-		transpose4x4(f, r, &tmp)
+		transpose4x4(f, unpackPS, unpackPD, r, &tmp)
 		// Even and odd 128-bit parts of two registers, twice: a 4 by 4 transpose of
 		// the parts.
 		even, odd := []any{"VSHUFF32X4", 0x88}, []any{"VSHUFF32X4", 0xdd}

@@ -57,21 +57,33 @@ func newProbe(arch *Arch, name, decl string, frame int, formula string) *Func {
 // Op writes an instruction. Operands are registers, addresses or immediates
 // (int).
 func (f *Func) Op(op string, operands ...any) {
-	f.body.WriteByte('\t')
-	f.body.WriteString(op)
+	line := ""
+	if f.Instr != nil {
+		line = f.Instr(op, operands)
+	}
+	if line == "" {
+		line = instr(op, operands)
+	}
+	fmt.Fprintf(&f.body, "\t%s\n", line)
+}
+
+// instr returns an instruction in the assembler's syntax.
+func instr(op string, operands []any) string {
+	var line strings.Builder
+	line.WriteString(op)
 	for i, x := range operands {
 		if i == 0 {
-			f.body.WriteByte(' ')
+			line.WriteByte(' ')
 		} else {
-			f.body.WriteString(", ")
+			line.WriteString(", ")
 		}
 		if n, ok := x.(int); ok {
-			f.body.WriteString(imm(n))
+			line.WriteString(imm(n))
 		} else {
-			fmt.Fprint(&f.body, x)
+			fmt.Fprint(&line, x)
 		}
 	}
-	f.body.WriteByte('\n')
+	return line.String()
 }
 
 // note adds a comment to the line just written.
@@ -179,7 +191,7 @@ func (m *vecMap) take(n int, use string) []Vec {
 		panic(fmt.Sprintf("asmgen: %s needs %d vector registers for %s and has %d",
 			m.f.name, n, use, len(m.free)))
 	}
-	r := m.free[:n:n]
+	r := slices.Clone(m.free[:n])
 	m.free = m.free[n:]
 	switch n {
 	case 0:

@@ -5,10 +5,6 @@ import "github.com/qkv-go/qkv/kernel"
 // peakFMAs is the number of fused multiply-adds of vectors in a round of Peak.
 const peakFMAs = 24
 
-// peakAccs is the most accumulators of Peak: enough for two units with a latency
-// of five cycles and for three with four.
-const peakAccs = 12
-
 // readFloats is the number of float32 in a round of Read.
 const readFloats = 256
 
@@ -16,23 +12,23 @@ const readFloats = 256
 func peak(arch *Arch) *Func {
 	f := newProbe(arch, "peak", "(n int)", 8, `
 for range n {
-	acc[i] = fma(acc[i], x, y), for each i, again and again
+	acc[i] = fma(x, y, acc[i]), for each i, again and again
 }
 `)
 	n := f.int("rounds left")
 	m := f.vectors("all:")
-	acc := m.take(peakAccs, "acc")
+	acc := m.take(f.PeakAccs, "acc")
 	x, y := m.one("x"), m.one("y")
 	f.Op(f.Mov, "n+0(FP)", n)
-	f.Op(f.Broadcast, f.constant(kernel.ExpPoly[5]), x)
-	f.Op(f.Broadcast, f.constant(kernel.ExpPoly[1]), y)
+	f.Broadcast(f, f.constant(kernel.ExpPoly[5]), x)
+	f.Broadcast(f, f.constant(kernel.ExpPoly[1]), y)
 	for _, v := range acc {
 		f.Op(f.Copy, y, v)
 	}
 	f.Branch(f, n, "LE", "$0", "done")
 	f.Loop("loop")
 	for i := range peakFMAs {
-		f.MulAdd(f, string(y), x, acc[i%peakAccs])
+		f.FMA(f, x, y, acc[i%f.PeakAccs])
 	}
 	f.Countdown(f, n, "loop")
 	f.Label("done")

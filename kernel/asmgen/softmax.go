@@ -31,6 +31,7 @@ type exp struct {
 	poly       [len(kernel.ExpPoly)]string
 	negZero    string
 	y, t, f, p []Vec // of each stream
+	spare      Vec   // if SpareForMulAdd
 }
 
 // constants loads constants into the registers left over.
@@ -44,7 +45,7 @@ func (e *exp) constants(m *vecMap) {
 			return addr
 		}
 		v := m.one(use)
-		e.Op(e.Broadcast, addr, v)
+		e.Broadcast(e.Func, addr, v)
 		return string(v)
 	}
 	e.magic = take(kernel.ExpMagic, "magic")
@@ -80,7 +81,7 @@ func (e *exp) exp2() {
 	}
 	for i := top - 1; i >= 0; i-- {
 		for j, p := range e.p {
-			e.MulAdd(e.Func, e.poly[i], e.f[j], p)
+			e.p[j], e.spare = e.MulAdd(e.Func, e.poly[i], e.f[j], p, e.spare)
 		}
 	}
 	for j, p := range e.p {
@@ -132,6 +133,9 @@ func (n *normalizer) emit() {
 	if n.VectorMasks { // y becomes a mask
 		n.p = m.take(n.vecs, "p")
 	}
+	if n.SpareForMulAdd {
+		n.spare = m.one("spare")
+	}
 	n.constants(m)
 
 	n.load("Max", n.ptr)
@@ -171,7 +175,7 @@ func (n *normalizer) overKeys(pass string, row func(masked bool)) {
 	n.Label(masked)
 	n.load("Mask", n.mask)
 	n.load("Keys", n.keys)
-	n.Op(n.Sub, n.arg("MaskFrom"), n.keys)
+	n.SubLoad(n.Func, n.arg("MaskFrom"), n.keys)
 	n.note("a.MaskFrom")
 	n.Branch(n.Func, n.keys, "EQ", "$0", done)
 	n.Loop(n.name(pass + "Mask"))
@@ -189,7 +193,7 @@ func (n *normalizer) maximum(masked bool) {
 		if masked {
 			n.MaxOfKept(n.Func, n.mask, j, y, n.maxima[j], n.t[j])
 		} else {
-			n.MaxOf(n.Func, y, n.maxima[j])
+			n.MaxOf(n.Func, y, n.maxima[j], n.t[j])
 		}
 	}
 }
@@ -240,7 +244,6 @@ func (n *normalizer) total() {
 	for j, sum := range n.sum {
 		n.Op(n.Load, n.at(n.ptr, j), n.y[j])
 		n.Op(n.Load, n.at(alpha, j), n.t[j])
-		n.MulAdd(n.Func, string(sum), n.t[j], n.y[j])
-		n.Op(n.Store, n.y[j], n.at(n.ptr, j))
+		n.Op(n.Store, n.Update(n.Func, sum, n.t[j], n.y[j]), n.at(n.ptr, j))
 	}
 }

@@ -16,6 +16,7 @@ type product struct {
 	a      Int   // element (0, 0) of A of the next micro-tile
 	ra, ca Int   // strides of A in bytes
 	ptr    []Int // base pointers of the rows of the micro-tile
+	off    Int   // offset of the step from them, if StepOffset
 	b      Int
 	stride Int // of B and C, in bytes
 	k      Int // steps left
@@ -53,7 +54,14 @@ func (p *product) reserve() {
 		most = max(most, r)
 	}
 	most = max(most, 3*p.RowsPerPtr) // ahead needs three
-	p.ptr = p.ints((most+p.RowsPerPtr-1)/p.RowsPerPtr, fmt.Sprintf("A, every %d rows", p.RowsPerPtr))
+	every := fmt.Sprintf("A, every %d rows", p.RowsPerPtr)
+	if p.RowsPerPtr == 1 {
+		every = "A, every row"
+	}
+	if p.StepOffset {
+		p.off = p.int("A, bytes from the first step")
+	}
+	p.ptr = p.ints((most+p.RowsPerPtr-1)/p.RowsPerPtr, every)
 }
 
 // emit writes the choice by lanes, and for each the loop over micro-tiles. The
@@ -102,7 +110,7 @@ func (p *product) ahead(lanes string) {
 	p.Op(p.Mov, row, line)
 	p.load("Ahead.Lines", p.ptr[2])
 	p.Label(label("Line"))
-	p.Op(p.Prefetch, mem(line, 0))
+	p.Prefetch(p.Func, mem(line, 0))
 	p.Op(p.Add, cacheLine, line)
 	p.Countdown(p.Func, p.ptr[2], label("Line"))
 	p.load("Ahead.Stride", line)
@@ -142,13 +150,20 @@ func (p *product) tile(rows, vecs int) {
 		}
 		p.Op(p.Add, p.ra, p.a)
 	}
+	if p.StepOffset {
+		p.Op(p.Mov, 0, p.off)
+	}
 	p.steps(t)
 	p.store(t)
 }
 
 // elem returns the address of the element of A of a row.
 func (t *tile) elem(row int) string {
-	return t.RowAddr(t.ptr[row/t.RowsPerPtr], t.ra, row%t.RowsPerPtr)
+	stride := t.ra
+	if t.StepOffset {
+		stride = t.off
+	}
+	return t.RowAddr(t.ptr[row/t.RowsPerPtr], stride, row%t.RowsPerPtr)
 }
 
 // loadB loads a vector of the row of B.
@@ -159,7 +174,7 @@ func (t *tile) loadB(j int, v Vec) {
 // begin sets the accumulators to x.
 func (t *tile) begin(x float32) {
 	first := t.acc[0][0]
-	t.Op(t.Broadcast, t.constant(x), first)
+	t.Broadcast(t.Func, t.constant(x), first)
 	for i := range len(t.acc) * t.vecs {
 		if v := t.acc[i/t.vecs][i%t.vecs]; v != first {
 			t.Op(t.Copy, first, v)
@@ -179,6 +194,10 @@ func (t *tile) clear() {
 // next moves on to the next step.
 func (t *tile) next() {
 	t.Op(t.Add, t.stride, t.b)
+	if t.StepOffset {
+		t.Op(t.Add, t.ca, t.off)
+		return
+	}
 	for i := range (len(t.acc) + t.RowsPerPtr - 1) / t.RowsPerPtr {
 		t.Op(t.Add, t.ca, t.ptr[i])
 	}
@@ -192,7 +211,7 @@ func (t *tile) step(op func(f *Func, x, y, acc Vec)) {
 	}
 	for r, acc := range t.acc {
 		x := t.tmp[r%len(t.tmp)]
-		t.Op(t.Broadcast, t.elem(r), x)
+		t.Op(t.Element, t.elem(r), x)
 		for j, b := range t.bv {
 			op(t.Func, x, b, acc[j])
 		}
@@ -217,4 +236,31 @@ func (t *tile) keptLoop() {
 	t.KeptStep(t)
 	t.next()
 	t.Countdown(t.Func, t.k, "kept"+t.name)
+}
+
+// vectorLogic is what keptByZero needs of an architecture: signs is all ones where v
+// has its sign bit set, shift1 is v >> 1, clear takes bits out of v, and fma is acc +=
+// x*y of whole vectors.
+type vectorLogic struct {
+	signs, shift1 func(v, dst Vec)
+	clear         func(bits, v Vec)
+	fma           func(x, y, acc Vec)
+}
+
+// keptByZero is a KeptStep for sets without mask registers. Where p has its sign bit
+// set, 0 * -0 is added instead, which is -0 and changes nothing. A vector of B at a
+// time, for want of registers.
+func (t *tile) keptByZero(do vectorLogic) {
+	p, dropped, x := t.bv[0], t.tmp[0], t.tmp[1]
+	for j := range t.vecs {
+		t.loadB(j, p)
+		do.signs(p, dropped)
+		do.shift1(dropped, x)
+		do.clear(x, p)
+		for r, acc := range t.acc {
+			t.Broadcast(t.Func, t.elem(r), x)
+			do.clear(dropped, x)
+			do.fma(x, p, acc[j])
+		}
+	}
 }

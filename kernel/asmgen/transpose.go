@@ -81,12 +81,12 @@ func (t *transposer) emit(scattered, packed string, block, square func()) {
 // scatteredRow returns the address of row i of the square.
 func (t *transposer) scatteredRow(i int) string {
 	t.Op(t.Mov, mem(t.off, 8*i), t.tmp)
-	return t.Indexed(t.scattered, t.tmp)
+	return t.Indexed(t.Func, t.scattered, t.tmp)
 }
 
 // mask reserves the register of a mask, if it needs one.
 func (t *transposer) mask(m *vecMap) Vec {
-	if !t.VectorMasks {
+	if !t.VectorMasks || t.TailMask == nil {
 		return ""
 	}
 	return m.one("mask")
@@ -99,7 +99,9 @@ func (t *transposer) tail(dims, tmp Int, mask Vec) {
 	t.Branch(t.Func, t.dims, "GE", imm(n), "full")
 	t.Op(t.Mov, t.dims, dims)
 	t.Label("full")
-	t.TailMask(t.Func, dims, tmp, mask)
+	if t.TailMask != nil {
+		t.TailMask(t.Func, dims, tmp, mask)
+	}
 }
 
 // packQ writes PackQ.
@@ -115,7 +117,7 @@ func packQ(arch *Arch) *Func {
 	mask := t.mask(m)
 
 	t.emit("Src", "Dst", func() {
-		f.Op(f.Broadcast, f.arg("Scale"), scale)
+		f.Broadcast(f, f.arg("Scale"), scale)
 		f.note("a.Scale")
 	}, func() {
 		t.tail(dims, t.tmp, mask)
@@ -124,7 +126,7 @@ func packQ(arch *Arch) *Func {
 		}
 		for i, v := range rows {
 			f.Branch(f, t.rows, "LE", imm(i), "loaded")
-			f.LoadScaled(f, t.scatteredRow(i), scale, mask, v)
+			f.LoadScaled(f, t.scatteredRow(i), dims, scale, mask, v)
 		}
 		f.Label("loaded")
 		for i, v := range f.Transpose(f, rows, tmp) {
@@ -177,9 +179,38 @@ func finish(arch *Arch) *Func {
 		f.Label("tail")
 		for i, v := range out {
 			f.Branch(f, t.rows, "LE", imm(i), "stored")
-			f.StoreMasked(f, v, mask, t.scatteredRow(i))
+			f.StoreMasked(f, v, dims, mask, t.scatteredRow(i))
 		}
 		f.Label("stored")
 	})
 	return f
+}
+
+// A butterfly replaces two registers by two functions of them. The second result
+// takes the place of b, the first the free register *tmp, and a becomes the free
+// one.
+func butterfly(f *Func, lo, hi []any, a, b, tmp *Vec) {
+	f.Op(lo[0].(string), append(lo[1:], *b, *a, *tmp)...)
+	f.Op(hi[0].(string), append(hi[1:], *b, *a, *b)...)
+	*a, *tmp = *tmp, *a
+}
+
+// An interleave is a pair of instructions that take the low halves and the high
+// halves of two registers, element about.
+type interleave struct{ lo, hi string }
+
+// transpose4x4 transposes the 4 by 4 squares in the 128-bit parts of each four
+// rows: part q of result 4g+c is column 4q+c of rows 4g to 4g+3. one interleaves
+// elements, two pairs of them.
+func transpose4x4(f *Func, one, two interleave, r []Vec, tmp *Vec) {
+	for g := 0; g < len(r); g += 4 {
+		q := r[g:][:4]
+		for i := 0; i < 4; i += 2 {
+			butterfly(f, []any{one.lo}, []any{one.hi}, &q[i], &q[i+1], tmp)
+		}
+		for i := range 2 {
+			butterfly(f, []any{two.lo}, []any{two.hi}, &q[i], &q[i+2], tmp)
+		}
+		q[1], q[2] = q[2], q[1]
+	}
 }

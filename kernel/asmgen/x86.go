@@ -9,6 +9,12 @@ const (
 	cmpIntAtLeast = 0x05 // a >= b of VPCMPD
 )
 
+// Interleavings of the 128-bit parts.
+var (
+	unpackPS = interleave{"VUNPCKLPS", "VUNPCKHPS"}
+	unpackPD = interleave{"VUNPCKLPD", "VUNPCKHPD"}
+)
+
 // x86 returns the part of an Arch that AVX2 and AVX-512 share: vectors of n
 // lanes, in registers called reg0, reg1, ... count of them.
 func x86(n int, reg string, count int) Arch {
@@ -18,7 +24,6 @@ func x86(n int, reg string, count int) Arch {
 		Ints: []Int{"DI", "SI", "AX", "BX", "CX", "DX", "R8", "R9", "R10", "R11", "R12", "R13", "R14"},
 
 		Mov: "MOVQ", Add: "ADDQ", Sub: "SUBQ", Shl: "SHLQ",
-		Prefetch: "PREFETCHT1",
 		Branch: func(f *Func, x Int, cond, y, label string) {
 			if y == "$0" && (cond == "EQ" || cond == "NE") {
 				f.Op("TESTQ", x, x)
@@ -31,7 +36,9 @@ func x86(n int, reg string, count int) Arch {
 			f.Op("DECQ", r)
 			f.Op("JNE", label)
 		},
-		Address: func(f *Func, symbol string, dst Int) { f.Op("LEAQ", symbol+"(SB)", dst) },
+		SubLoad:  func(f *Func, addr string, dst Int) { f.Op("SUBQ", addr, dst) },
+		Prefetch: func(f *Func, addr string) { f.Op("PREFETCHT1", addr) },
+		Address:  func(f *Func, symbol string, dst Int) { f.Op("LEAQ", symbol+"(SB)", dst) },
 		Return: func(f *Func) {
 			f.Op("VZEROUPPER")
 			f.Op("RET")
@@ -44,16 +51,26 @@ func x86(n int, reg string, count int) Arch {
 			}
 			return fmt.Sprintf("(%s)(%s*%d)", ptr, stride, i)
 		},
-		Indexed: func(ptr, i Int) string { return fmt.Sprintf("(%s)(%s*4)", ptr, i) },
+		Indexed: func(_ *Func, ptr, i Int) string { return fmt.Sprintf("(%s)(%s*4)", ptr, i) },
 
-		Load: "VMOVUPS", Store: "VMOVUPS", Broadcast: "VBROADCASTSS", Copy: "VMOVAPS",
+		Load: "VMOVUPS", Store: "VMOVUPS", Element: "VBROADCASTSS", Copy: "VMOVAPS",
 		AddV: "VADDPS", SubV: "VSUBPS",
-		Zero:   func(f *Func, v Vec) { f.Op("VXORPS", v, v, v) },
-		FMA:    func(f *Func, x, y, acc Vec) { f.Op("VFMADD231PS", y, x, acc) },
-		Mul:    func(f *Func, x, y, acc Vec) { f.Op("VMULPS", y, x, acc) },
-		MulAdd: func(f *Func, c string, x, p Vec) { f.Op("VFMADD213PS", c, x, p) },
+		Broadcast: func(f *Func, addr string, v Vec) { f.Op("VBROADCASTSS", addr, v) },
+		Zero:      func(f *Func, v Vec) { f.Op("VXORPS", v, v, v) },
+		FMA:       func(f *Func, x, y, acc Vec) { f.Op("VFMADD231PS", y, x, acc) },
+		Mul:       func(f *Func, x, y, acc Vec) { f.Op("VMULPS", y, x, acc) },
+		MulAdd: func(f *Func, c string, x, p, spare Vec) (Vec, Vec) {
+			f.Op("VFMADD213PS", c, x, p)
+			return p, spare
+		},
+		Update: func(f *Func, c, x, p Vec) Vec {
+			f.Op("VFMADD213PS", c, x, p)
+			return p
+		},
+		// Enough for two units with a latency of five cycles and for three with four.
+		PeakAccs: 12,
 		// The second source, m, is the result where s is not greater, a NaN included.
-		MaxOf:   func(f *Func, s, m Vec) { f.Op("VMAXPS", m, s, m) },
+		MaxOf:   func(f *Func, s, m, _ Vec) { f.Op("VMAXPS", m, s, m) },
 		MulLoad: func(f *Func, addr string, x, v Vec) { f.Op("VMULPS", addr, x, v) },
 		AddLoad: func(f *Func, addr string, v Vec) { f.Op("VADDPS", addr, v, v) },
 	}
@@ -61,30 +78,6 @@ func x86(n int, reg string, count int) Arch {
 		arch.Vectors = append(arch.Vectors, Vec(fmt.Sprint(reg, i)))
 	}
 	return arch
-}
-
-// A butterfly replaces two registers by two functions of them. The second result
-// takes the place of b, the first the free register *tmp, and a becomes the free
-// one.
-func butterfly(f *Func, lo, hi []any, a, b, tmp *Vec) {
-	f.Op(lo[0].(string), append(lo[1:], *b, *a, *tmp)...)
-	f.Op(hi[0].(string), append(hi[1:], *b, *a, *b)...)
-	*a, *tmp = *tmp, *a
-}
-
-// transpose4x4 transposes the 4 by 4 squares in the 128-bit parts of each four
-// rows: part q of result 4g+c is column 4q+c of rows 4g to 4g+3.
-func transpose4x4(f *Func, r []Vec, tmp *Vec) {
-	for g := 0; g < len(r); g += 4 {
-		q := r[g:][:4]
-		for i := 0; i < 4; i += 2 {
-			butterfly(f, []any{"VUNPCKLPS"}, []any{"VUNPCKHPS"}, &q[i], &q[i+1], tmp)
-		}
-		for i := range 2 {
-			butterfly(f, []any{"VUNPCKLPD"}, []any{"VUNPCKHPD"}, &q[i], &q[i+2], tmp)
-		}
-		q[1], q[2] = q[2], q[1]
-	}
 }
 
 // low returns a 128-bit or a 256-bit part of a register.
