@@ -2,6 +2,7 @@ package qkv
 
 import (
 	"os"
+	"runtime"
 
 	"github.com/klauspost/cpuid/v2"
 
@@ -21,7 +22,7 @@ type KernelInfo struct {
 
 // Kernels lists the kernel sets of this architecture, the best first and the
 // generic one, which every machine can run, last.
-func Kernels() []KernelInfo { return kernelsFor(features(&cpuid.CPU)) }
+func Kernels() []KernelInfo { return kernelsFor(features(&cpuid.CPU) | baseline(runtime.GOARCH)) }
 
 func kernelsFor(have kernel.Features) []KernelInfo {
 	var infos []KernelInfo
@@ -72,12 +73,23 @@ func features(cpu *cpuid.CPUInfo) kernel.Features {
 		{cpuid.AVX512DQ, kernel.AVX512DQ},
 		{cpuid.AVX512BW, kernel.AVX512BW},
 		{cpuid.AVX512VL, kernel.AVX512VL},
+		{cpuid.ASIMD, kernel.ASIMD},
 	} {
 		if cpu.Supports(x.id) {
 			f |= x.bit
 		}
 	}
 	return f
+}
+
+// baseline returns the features that every CPU has on which Go programs of the
+// architecture run: on arm64, Go itself works with the vector registers, and cpuid
+// cannot tell on Windows, nor where /proc is closed.
+func baseline(arch string) kernel.Features {
+	if arch == "arm64" {
+		return kernel.ASIMD
+	}
+	return 0
 }
 
 func caches(cpu *cpuid.CPUInfo) tile.Caches {

@@ -13,9 +13,10 @@ const (
 	AVX512DQ
 	AVX512BW
 	AVX512VL
+	ASIMD
 )
 
-var featureNames = []string{"avx2", "fma3", "avx512f", "avx512dq", "avx512bw", "avx512vl"}
+var featureNames = []string{"avx2", "fma3", "avx512f", "avx512dq", "avx512bw", "avx512vl", "asimd"}
 
 // String lists the features, separated by spaces.
 func (f Features) String() string {

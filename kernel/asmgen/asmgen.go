@@ -26,6 +26,7 @@ type File struct {
 // Files lists the generated files.
 var Files = []File{
 	{Name: "kernel_amd64.s", Build: "!purego", Sets: []*Arch{avx512, avx2}},
+	{Name: "kernel_arm64.s", Build: "!purego", Sets: []*Arch{neon}},
 }
 
 // emitters are the kernels of a set, in the order of [kernel.Set].

@@ -1,0 +1,99 @@
+package asmgen
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+)
+
+// Instructions of A64 that Go's assembler lacks, written as words. An operation is a
+// mnemonic and the arrangement of its registers, "FADD.S4"; operands stand in the order
+// of Go's assembler, the reverse of Arm's.
+
+// A form is a layout of operands in an instruction word.
+type form int
+
+const (
+	threeSame form = iota // Vm, Vn, Vd
+	byElement             // Vm.S[0], Vn, Vd
+	twoMisc               // Vn, Vd
+	shiftS4               // shift right of 32-bit elements by 1..32: $shift, Vn, Vd
+)
+
+// An encoding is an instruction without its operands, in words and in Arm's syntax:
+// %d, %n and %m are registers, %s is the shift.
+type encoding struct {
+	form form
+	bits uint32
+	text string
+}
+
+const sss = " %d.4s, %n.4s, %m.4s"
+
+var encodings = map[string]encoding{
+	"FADD.S4":   {threeSame, 0x4e20d400, "fadd" + sss},
+	"FADDP.S4":  {threeSame, 0x6e20d400, "faddp" + sss},
+	"FCMEQ.S4":  {threeSame, 0x4e20e400, "fcmeq" + sss},
+	"FCMEQ0.S4": {twoMisc, 0x4ea0d800, "fcmeq %d.4s, %n.4s, #0.0"},
+	"FCMGT.S4":  {threeSame, 0x6ea0e400, "fcmgt" + sss},
+	"FDIV.S4":   {threeSame, 0x6e20fc00, "fdiv" + sss},
+	"FMLA.S[0]": {byElement, 0x4f801000, "fmla %d.4s, %n.4s, %m.s[0]"},
+	"FMUL.S[0]": {byElement, 0x4f809000, "fmul %d.4s, %n.4s, %m.s[0]"},
+	"FMUL.S4":   {threeSame, 0x6e20dc00, "fmul" + sss},
+	"FSUB.S4":   {threeSame, 0x4ea0d400, "fsub" + sss},
+	"BIC.B16":   {threeSame, 0x4e601c00, "bic %d.16b, %n.16b, %m.16b"},
+	"SSHR.S4":   {shiftS4, 0x4f000400, "sshr %d.4s, %n.4s, #%s"},
+}
+
+// word returns an instruction as the assembler's WORD with Arm's syntax as a comment.
+func (e encoding) word(operands []any) string {
+	reg := func(x any) uint32 {
+		var n uint32
+		if _, err := fmt.Sscanf(fmt.Sprint(x), "V%d", &n); err != nil || n > 31 {
+			panic(fmt.Sprintf("asmgen: %v is no vector register", x))
+		}
+		return n
+	}
+	var m, s uint32
+	w := e.bits
+	n, d := reg(operands[len(operands)-2]), reg(operands[len(operands)-1])
+	switch e.form {
+	case threeSame, byElement:
+		m = reg(operands[0])
+		w |= m << 16
+	case shiftS4:
+		s = uint32(operands[0].(int))
+		if s < 1 || s > 32 {
+			panic(fmt.Sprintf("asmgen: a shift by %d", s))
+		}
+		w |= (64 - s) << 16
+	}
+	w |= n<<5 | d
+	v := func(n uint32) string { return fmt.Sprint("v", n) }
+	text := strings.NewReplacer("%d", v(d), "%n", v(n), "%m", v(m), "%s", fmt.Sprint(s)).Replace(e.text)
+	return fmt.Sprintf("WORD $0x%08x // %s", w, text)
+}
+
+var vecName = regexp.MustCompile(`^V[0-9]+$`)
+
+// a64 is Arch.Instr of A64. Where the assembler knows a vector instruction, its
+// registers take the arrangement that stands after the mnemonic, or the names that
+// loads and stores know them by.
+func a64(op string, operands []any) string {
+	if e, ok := encodings[op]; ok {
+		return e.word(operands)
+	}
+	name, arrangement, arranged := strings.Cut(op, ".")
+	named := make([]any, len(operands))
+	for i, x := range operands {
+		named[i] = x
+		if v := fmt.Sprint(x); vecName.MatchString(v) {
+			if arranged {
+				named[i] = v + "." + arrangement
+			} else {
+				named[i] = "F" + v[1:]
+			}
+		}
+	}
+	return instr(name, named)
+}

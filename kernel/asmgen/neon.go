@@ -1,0 +1,210 @@
+package asmgen
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/qkv-go/qkv/kernel"
+)
+
+// Registers that no emitter is handed, for within a hook.
+const (
+	neonInt = Int("R17")
+	neonVec = Vec("V31")
+)
+
+// neon multiplies by an element of a register, so an element of A is loaded by
+// itself: one load, where spreading it over the lanes would take a floating-point
+// unit away from the multiply-adds.
+var neon = func() *Arch {
+	arch := Arch{
+		Name:  "NEON",
+		Needs: kernel.ASIMD,
+		Lanes: 4,
+		Rows:  []int{12, 12, 8},
+		// Not R18, the platform's, and not R27 to R31, which Go's assembler, Go and the
+		// calling convention use.
+		Ints: []Int{
+			"R0", "R19", "R20", "R21", "R22", "R23", "R24", "R25", "R26",
+			"R1", "R2", "R3", "R4", "R5", "R6", "R7", "R8", "R9", "R10", "R11", "R12", "R13", "R14", "R15", "R16",
+		},
+
+		Instr: a64,
+
+		Mov: "MOVD", Add: "ADD", Sub: "SUB", Shl: "LSL",
+		SubLoad: func(f *Func, addr string, dst Int) {
+			f.Op("MOVD", addr, neonInt)
+			f.Op("SUB", neonInt, dst)
+		},
+		Prefetch: func(f *Func, addr string) { f.Op("PRFM", addr, "PLDL2KEEP") },
+		Branch: func(f *Func, x Int, cond, y, label string) {
+			switch {
+			case y == "$0" && cond == "EQ":
+				f.Op("CBZ", x, label)
+			case y == "$0" && cond == "NE":
+				f.Op("CBNZ", x, label)
+			default:
+				f.Op("CMP", y, x)
+				f.Op("B"+cond, label)
+			}
+		},
+		Countdown: func(f *Func, r Int, label string) {
+			f.Op("SUBS", 1, r)
+			f.Op("BNE", label)
+		},
+		Address: func(f *Func, symbol string, dst Int) { f.Op("MOVD", "$"+symbol+"(SB)", dst) },
+		Return:  func(f *Func) { f.Op("RET") },
+
+		// One addition moves all rows on, for want of slots rather than of registers.
+		RowsPerPtr: 1,
+		StepOffset: true,
+		RowAddr:    func(ptr, off Int, _ int) string { return fmt.Sprintf("(%s)(%s)", ptr, off) },
+		Indexed: func(f *Func, ptr, i Int) string {
+			f.Op("ADD", fmt.Sprintf("%s<<2", i), ptr, i)
+			return mem(i, 0)
+		},
+
+		Load: "FMOVQ", Store: "FMOVQ", Element: "FMOVS", Copy: "VMOV.B16",
+		AddV: "FADD.S4", SubV: "FSUB.S4",
+		Broadcast: func(f *Func, addr string, v Vec) {
+			if inMemory(addr) {
+				f.Op("MOVD", "$"+addr, neonInt)
+				addr = mem(neonInt, 0)
+			}
+			f.Op("FMOVS", addr, v)
+			f.Op("VDUP", string(v)+".S[0]", string(v)+".S4")
+		},
+		Zero: func(f *Func, v Vec) { f.Op("VMOVI.B16", 0, v) },
+		FMA:  func(f *Func, x, y, acc Vec) { f.Op("FMLA.S[0]", x, y, acc) },
+		Mul:  func(f *Func, x, y, acc Vec) { f.Op("FMUL.S[0]", x, y, acc) },
+
+		// The sum takes the place of the addend, which is a constant here.
+		SpareForMulAdd: true,
+		MulAdd: func(f *Func, c string, x, p, spare Vec) (Vec, Vec) {
+			f.Op("VMOV.B16", Vec(c), spare)
+			f.Op("VFMLA.S4", x, p, spare)
+			return spare, p
+		},
+		Update: func(f *Func, c, x, p Vec) Vec {
+			f.Op("VFMLA.S4", x, p, c)
+			return c
+		},
+		PeakAccs: 24, // four units with a latency of four cycles need 16
+
+		// A comparison, since FMAX and FMAXNM take +0 for more than -0.
+		MaxOf: func(f *Func, s, m, tmp Vec) {
+			f.Op("FCMGT.S4", m, s, tmp)
+			f.Op("VBIT.B16", tmp, s, m)
+		},
+		Normal: func(f *Func, min string, y Vec, _ int) {
+			f.Op("FCMGT.S4", y, Vec(min), y) // min > y, false for a NaN: the lanes to clear
+		},
+		ShiftScale: func(f *Func, t, y, p Vec, _ int) {
+			f.Op("VSHL.S4", 23, t, t)
+			f.Op("FMUL.S4", t, p, p)
+			f.Op("BIC.B16", y, p, p)
+		},
+
+		VectorMasks: true,
+		MulLoad: func(f *Func, addr string, x, v Vec) {
+			f.Op("FMOVQ", addr, v)
+			f.Op("FMUL.S4", x, v, v)
+		},
+		AddLoad: func(f *Func, addr string, v Vec) {
+			f.Op("FMOVQ", addr, neonVec)
+			f.Op("FADD.S4", neonVec, v, v)
+		},
+	}
+	for i := range 31 { // all but neonVec
+		arch.Vectors = append(arch.Vectors, Vec(fmt.Sprint("V", i)))
+	}
+
+	arch.KeptStep = func(t *tile) {
+		t.keptByZero(vectorLogic{
+			signs:  func(v, signs Vec) { t.Op("SSHR.S4", 31, v, signs) },
+			shift1: func(v, dst Vec) { t.Op("VUSHR.S4", 1, v, dst) },
+			clear:  func(bits, v Vec) { t.Op("BIC.B16", bits, v, v) },
+			fma:    func(x, y, acc Vec) { t.Op("VFMLA.S4", x, y, acc) },
+		})
+	}
+	// keptLanes is v = all ones in the lanes of vector j kept, 0 in the others.
+	keptLanes := func(f *Func, ptr Int, j int, v Vec) {
+		bits := make([]uint32, kernel.MaxLanes/2) // of the low half of a mask word
+		for i := range bits {
+			bits[i] = 1 << i
+		}
+		f.Broadcast(f, mem(ptr, 0), v)
+		f.Address(f, f.symbol("laneBits", bits...), neonInt)
+		f.Op("FMOVQ", mem(neonInt, 16*j), neonVec)
+		f.Op("VCMTST.S4", neonVec, v, v)
+	}
+	arch.MaxOfKept = func(f *Func, ptr Int, j int, s, m, tmp Vec) {
+		keptLanes(f, ptr, j, tmp)
+		f.Op("FCMGT.S4", m, s, neonVec)
+		f.Op("VAND.B16", neonVec, tmp, tmp)
+		f.Op("VBIT.B16", tmp, s, m)
+	}
+	arch.DropMasked = func(f *Func, ptr Int, j int, negZero string, p, tmp Vec) {
+		keptLanes(f, ptr, j, tmp)
+		f.Op("VBIF.B16", tmp, Vec(negZero), p)
+	}
+	arch.Moved = func(f *Func, v []Vec, one string, tmp Int, addr string) {
+		for j, x := range v {
+			f.Op("FCMEQ.S4", Vec(one), x, x)
+			if j > 0 {
+				f.Op("VAND.B16", x, v[0], v[0])
+			}
+		}
+		f.Op("VMOV", string(v[0])+".D[0]", tmp)
+		f.Op("VMOV", string(v[0])+".D[1]", neonInt)
+		f.Op("AND", neonInt, tmp)
+		f.Op("CMN", 1, tmp) // all ones: every lane is one
+		f.Op("CSET", "NE", tmp)
+		f.Op("MOVB", tmp, addr)
+	}
+
+	// elements writes an instruction for each of n elements of v, n in 1..3.
+	elements := func(f *Func, v Vec, n Int, addr string, one func(element, addr string)) {
+		from := strings.Trim(addr, "()")
+		for i := range 3 {
+			if i > 0 {
+				f.Branch(f, n, "EQ", imm(i), "done"+string(v))
+				f.Op("ADD", 4, from, neonInt)
+				from, addr = string(neonInt), mem(neonInt, 0)
+			}
+			one(fmt.Sprintf("%s.S[%d]", v, i), addr)
+		}
+		f.Label("done" + string(v))
+	}
+	arch.LoadScaled = func(f *Func, addr string, n Int, scale, _, v Vec) {
+		some, loaded := "some"+string(v), "loaded"+string(v)
+		f.Branch(f, n, "LT", imm(f.Lanes), some)
+		f.Op("FMOVQ", addr, v)
+		f.Jump(loaded)
+		f.Label(some)
+		elements(f, v, n, addr, func(element, addr string) { f.Op("VLD1", addr, element) }) // the rest of v is 0
+		f.Label(loaded)
+		f.Op("FMUL.S4", scale, v, v)
+	}
+	arch.StoreMasked = func(f *Func, v Vec, n Int, _ Vec, addr string) {
+		elements(f, v, n, addr, func(element, addr string) { f.Op("VST1", element, addr) })
+	}
+	arch.Recip = func(f *Func, one string, v Vec, tmp [2]Vec) {
+		f.Op("FCMEQ0.S4", v, tmp[0])
+		f.Broadcast(f, one, tmp[1])
+		f.Op("FDIV.S4", v, tmp[1], v)
+		f.Op("BIC.B16", tmp[0], v, v)
+	}
+	arch.Transpose = func(f *Func, rows []Vec, tmp Vec) []Vec {
+		r := slices.Clone(rows)
+		transpose4x4(f, interleave{"VZIP1.S4", "VZIP2.S4"}, interleave{"VZIP1.D2", "VZIP2.D2"}, r, &tmp)
+		return r
+	}
+	arch.Reduce = func(f *Func, v, _ Vec, addr string) {
+		f.Op("FADDP.S4", v, v, v)
+		f.Op("FADDP.S4", v, v, v)
+		f.Op("FMOVS", v, addr)
+	}
+	return &arch
+}()

@@ -1,0 +1,74 @@
+//go:build !purego
+
+package qkv
+
+import "github.com/qkv-go/qkv/kernel"
+
+// archSets returns the kernel sets in machine code, best first.
+func archSets() []*kernel.Set { return []*kernel.Set{&neonSet} }
+
+// neonSet works on 12 lanes in three vectors: 24 accumulators, a row of B, and an
+// element of A.
+var neonSet = kernel.Set{
+	Name:  "neon",
+	Needs: kernel.ASIMD,
+	Vec:   4,
+	Lanes: 12,
+	Rows:  8,
+	PackQ: func(a *kernel.PackArgs) {
+		if a.DimStride != 1 {
+			packQGeneric(a)
+			return
+		}
+		packQNEON(a)
+	},
+	Scores:     scoresNEON,
+	Softmax:    softmaxNEON,
+	Accumulate: accumulateNEON,
+	Finish: func(a *kernel.FinishArgs) {
+		if a.DimStride != 1 {
+			finishGeneric(a)
+			return
+		}
+		finishNEON(a)
+	},
+	Peak:      peakNEON,
+	PeakFLOPs: 2 * 4 * peakFMAs,
+	Read:      readNEON,
+}
+
+// peakFMAs is the number of vector multiply-adds in a round of Peak.
+const peakFMAs = 24
+
+// packQNEON is packQGeneric where DimStride is 1.
+//
+//go:noescape
+func packQNEON(a *kernel.PackArgs)
+
+// scoresNEON is scoresGeneric.
+//
+//go:noescape
+func scoresNEON(a *kernel.ScoresArgs)
+
+// softmaxNEON is softmaxGeneric.
+//
+//go:noescape
+func softmaxNEON(a *kernel.SoftmaxArgs)
+
+// accumulateNEON is accumulateGeneric.
+//
+//go:noescape
+func accumulateNEON(a *kernel.AccumulateArgs)
+
+// finishNEON is finishGeneric where DimStride is 1.
+//
+//go:noescape
+func finishNEON(a *kernel.FinishArgs)
+
+// peakNEON runs n rounds of peakFMAs multiply-adds of vectors.
+func peakNEON(n int)
+
+// readNEON returns the sum of n values, n a multiple of 256.
+//
+//go:noescape
+func readNEON(p *float32, n int) float32
