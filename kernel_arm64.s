@@ -340,6 +340,8 @@ loop8x3:
 	WORD $0x4f9c1309 // fmla v9.4s, v24.4s, v28.s[0]
 	WORD $0x4f9c132a // fmla v10.4s, v25.4s, v28.s[0]
 	WORD $0x4f9c134b // fmla v11.4s, v26.4s, v28.s[0]
+	ADD R23, R22
+	SUBS $1, R24
 	FMOVS (R6)(R1), F27
 	WORD $0x4f9b130c // fmla v12.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b132d // fmla v13.4s, v25.4s, v27.s[0]
@@ -356,9 +358,7 @@ loop8x3:
 	WORD $0x4f9c1315 // fmla v21.4s, v24.4s, v28.s[0]
 	WORD $0x4f9c1336 // fmla v22.4s, v25.4s, v28.s[0]
 	WORD $0x4f9c1357 // fmla v23.4s, v26.4s, v28.s[0]
-	ADD R23, R22
 	ADD R21, R1
-	SUBS $1, R24
 	BNE loop8x3
 	FMOVQ F0, (R26)
 	FMOVQ F1, 16(R26)
@@ -452,6 +452,8 @@ loop7x3:
 	WORD $0x4f9812a6 // fmla v6.4s, v21.4s, v24.s[0]
 	WORD $0x4f9812c7 // fmla v7.4s, v22.4s, v24.s[0]
 	WORD $0x4f9812e8 // fmla v8.4s, v23.4s, v24.s[0]
+	ADD R23, R22
+	SUBS $1, R24
 	FMOVS (R5)(R1), F25
 	WORD $0x4f9912a9 // fmla v9.4s, v21.4s, v25.s[0]
 	WORD $0x4f9912ca // fmla v10.4s, v22.4s, v25.s[0]
@@ -468,9 +470,7 @@ loop7x3:
 	WORD $0x4f9812b2 // fmla v18.4s, v21.4s, v24.s[0]
 	WORD $0x4f9812d3 // fmla v19.4s, v22.4s, v24.s[0]
 	WORD $0x4f9812f4 // fmla v20.4s, v23.4s, v24.s[0]
-	ADD R23, R22
 	ADD R21, R1
-	SUBS $1, R24
 	BNE loop7x3
 	FMOVQ F0, (R26)
 	FMOVQ F1, 16(R26)
@@ -554,6 +554,8 @@ loop6x3:
 	WORD $0x4f951246 // fmla v6.4s, v18.4s, v21.s[0]
 	WORD $0x4f951267 // fmla v7.4s, v19.4s, v21.s[0]
 	WORD $0x4f951288 // fmla v8.4s, v20.4s, v21.s[0]
+	ADD R23, R22
+	SUBS $1, R24
 	FMOVS (R5)(R1), F22
 	WORD $0x4f961249 // fmla v9.4s, v18.4s, v22.s[0]
 	WORD $0x4f96126a // fmla v10.4s, v19.4s, v22.s[0]
@@ -566,9 +568,7 @@ loop6x3:
 	WORD $0x4f96124f // fmla v15.4s, v18.4s, v22.s[0]
 	WORD $0x4f961270 // fmla v16.4s, v19.4s, v22.s[0]
 	WORD $0x4f961291 // fmla v17.4s, v20.4s, v22.s[0]
-	ADD R23, R22
 	ADD R21, R1
-	SUBS $1, R24
 	BNE loop6x3
 	FMOVQ F0, (R26)
 	FMOVQ F1, 16(R26)
@@ -639,6 +639,8 @@ loop5x3:
 	WORD $0x4f9311e3 // fmla v3.4s, v15.4s, v19.s[0]
 	WORD $0x4f931204 // fmla v4.4s, v16.4s, v19.s[0]
 	WORD $0x4f931225 // fmla v5.4s, v17.4s, v19.s[0]
+	ADD R23, R22
+	SUBS $1, R24
 	FMOVS (R4)(R1), F18
 	WORD $0x4f9211e6 // fmla v6.4s, v15.4s, v18.s[0]
 	WORD $0x4f921207 // fmla v7.4s, v16.4s, v18.s[0]
@@ -651,9 +653,7 @@ loop5x3:
 	WORD $0x4f9211ec // fmla v12.4s, v15.4s, v18.s[0]
 	WORD $0x4f92120d // fmla v13.4s, v16.4s, v18.s[0]
 	WORD $0x4f92122e // fmla v14.4s, v17.4s, v18.s[0]
-	ADD R23, R22
 	ADD R21, R1
-	SUBS $1, R24
 	BNE loop5x3
 	FMOVQ F0, (R26)
 	FMOVQ F1, 16(R26)
@@ -715,6 +715,8 @@ loop4x3:
 	WORD $0x4f901183 // fmla v3.4s, v12.4s, v16.s[0]
 	WORD $0x4f9011a4 // fmla v4.4s, v13.4s, v16.s[0]
 	WORD $0x4f9011c5 // fmla v5.4s, v14.4s, v16.s[0]
+	ADD R23, R22
+	SUBS $1, R24
 	FMOVS (R4)(R1), F15
 	WORD $0x4f8f1186 // fmla v6.4s, v12.4s, v15.s[0]
 	WORD $0x4f8f11a7 // fmla v7.4s, v13.4s, v15.s[0]
@@ -723,9 +725,7 @@ loop4x3:
 	WORD $0x4f901189 // fmla v9.4s, v12.4s, v16.s[0]
 	WORD $0x4f9011aa // fmla v10.4s, v13.4s, v16.s[0]
 	WORD $0x4f9011cb // fmla v11.4s, v14.4s, v16.s[0]
-	ADD R23, R22
 	ADD R21, R1
-	SUBS $1, R24
 	BNE loop4x3
 	FMOVQ F0, (R26)
 	FMOVQ F1, 16(R26)
@@ -774,6 +774,8 @@ loop3x3:
 	WORD $0x4f8c1120 // fmla v0.4s, v9.4s, v12.s[0]
 	WORD $0x4f8c1141 // fmla v1.4s, v10.4s, v12.s[0]
 	WORD $0x4f8c1162 // fmla v2.4s, v11.4s, v12.s[0]
+	ADD R23, R22
+	SUBS $1, R24
 	FMOVS (R3)(R1), F13
 	WORD $0x4f8d1123 // fmla v3.4s, v9.4s, v13.s[0]
 	WORD $0x4f8d1144 // fmla v4.4s, v10.4s, v13.s[0]
@@ -782,9 +784,7 @@ loop3x3:
 	WORD $0x4f8c1126 // fmla v6.4s, v9.4s, v12.s[0]
 	WORD $0x4f8c1147 // fmla v7.4s, v10.4s, v12.s[0]
 	WORD $0x4f8c1168 // fmla v8.4s, v11.4s, v12.s[0]
-	ADD R23, R22
 	ADD R21, R1
-	SUBS $1, R24
 	BNE loop3x3
 	FMOVQ F0, (R26)
 	FMOVQ F1, 16(R26)
@@ -824,13 +824,13 @@ loop2x3:
 	WORD $0x4f8910c0 // fmla v0.4s, v6.4s, v9.s[0]
 	WORD $0x4f8910e1 // fmla v1.4s, v7.4s, v9.s[0]
 	WORD $0x4f891102 // fmla v2.4s, v8.4s, v9.s[0]
+	ADD R23, R22
+	SUBS $1, R24
 	FMOVS (R3)(R1), F10
 	WORD $0x4f8a10c3 // fmla v3.4s, v6.4s, v10.s[0]
 	WORD $0x4f8a10e4 // fmla v4.4s, v7.4s, v10.s[0]
 	WORD $0x4f8a1105 // fmla v5.4s, v8.4s, v10.s[0]
-	ADD R23, R22
 	ADD R21, R1
-	SUBS $1, R24
 	BNE loop2x3
 	FMOVQ F0, (R26)
 	FMOVQ F1, 16(R26)
@@ -857,13 +857,13 @@ loop1x3:
 	FMOVQ (R22), F3
 	FMOVQ 16(R22), F4
 	FMOVQ 32(R22), F5
+	ADD R23, R22
+	SUBS $1, R24
 	FMOVS (R2)(R1), F6
 	WORD $0x4f861060 // fmla v0.4s, v3.4s, v6.s[0]
 	WORD $0x4f861081 // fmla v1.4s, v4.4s, v6.s[0]
 	WORD $0x4f8610a2 // fmla v2.4s, v5.4s, v6.s[0]
-	ADD R23, R22
 	ADD R21, R1
-	SUBS $1, R24
 	BNE loop1x3
 	FMOVQ F0, (R26)
 	FMOVQ F1, 16(R26)
@@ -998,6 +998,8 @@ loop12x2:
 	FMOVS (R7)(R1), F27
 	WORD $0x4f9b130a // fmla v10.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b132b // fmla v11.4s, v25.4s, v27.s[0]
+	ADD R23, R22
+	SUBS $1, R24
 	FMOVS (R8)(R1), F26
 	WORD $0x4f9a130c // fmla v12.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a132d // fmla v13.4s, v25.4s, v26.s[0]
@@ -1016,9 +1018,7 @@ loop12x2:
 	FMOVS (R13)(R1), F27
 	WORD $0x4f9b1316 // fmla v22.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b1337 // fmla v23.4s, v25.4s, v27.s[0]
-	ADD R23, R22
 	ADD R21, R1
-	SUBS $1, R24
 	BNE loop12x2
 	FMOVQ F0, (R26)
 	FMOVQ F1, 16(R26)
@@ -1127,6 +1127,8 @@ loop11x2:
 	FMOVS (R6)(R1), F24
 	WORD $0x4f9812c8 // fmla v8.4s, v22.4s, v24.s[0]
 	WORD $0x4f9812e9 // fmla v9.4s, v23.4s, v24.s[0]
+	ADD R23, R22
+	SUBS $1, R24
 	FMOVS (R7)(R1), F25
 	WORD $0x4f9912ca // fmla v10.4s, v22.4s, v25.s[0]
 	WORD $0x4f9912eb // fmla v11.4s, v23.4s, v25.s[0]
@@ -1145,9 +1147,7 @@ loop11x2:
 	FMOVS (R12)(R1), F24
 	WORD $0x4f9812d4 // fmla v20.4s, v22.4s, v24.s[0]
 	WORD $0x4f9812f5 // fmla v21.4s, v23.4s, v24.s[0]
-	ADD R23, R22
 	ADD R21, R1
-	SUBS $1, R24
 	BNE loop11x2
 	FMOVQ F0, (R26)
 	FMOVQ F1, 16(R26)
@@ -1248,6 +1248,8 @@ loop10x2:
 	FMOVS (R6)(R1), F22
 	WORD $0x4f961288 // fmla v8.4s, v20.4s, v22.s[0]
 	WORD $0x4f9612a9 // fmla v9.4s, v21.4s, v22.s[0]
+	ADD R23, R22
+	SUBS $1, R24
 	FMOVS (R7)(R1), F23
 	WORD $0x4f97128a // fmla v10.4s, v20.4s, v23.s[0]
 	WORD $0x4f9712ab // fmla v11.4s, v21.4s, v23.s[0]
@@ -1263,9 +1265,7 @@ loop10x2:
 	FMOVS (R11)(R1), F23
 	WORD $0x4f971292 // fmla v18.4s, v20.4s, v23.s[0]
 	WORD $0x4f9712b3 // fmla v19.4s, v21.4s, v23.s[0]
-	ADD R23, R22
 	ADD R21, R1
-	SUBS $1, R24
 	BNE loop10x2
 	FMOVQ F0, (R26)
 	FMOVQ F1, 16(R26)
@@ -1356,6 +1356,8 @@ loop9x2:
 	FMOVS (R5)(R1), F21
 	WORD $0x4f951246 // fmla v6.4s, v18.4s, v21.s[0]
 	WORD $0x4f951267 // fmla v7.4s, v19.4s, v21.s[0]
+	ADD R23, R22
+	SUBS $1, R24
 	FMOVS (R6)(R1), F20
 	WORD $0x4f941248 // fmla v8.4s, v18.4s, v20.s[0]
 	WORD $0x4f941269 // fmla v9.4s, v19.4s, v20.s[0]
@@ -1371,9 +1373,7 @@ loop9x2:
 	FMOVS (R10)(R1), F20
 	WORD $0x4f941250 // fmla v16.4s, v18.4s, v20.s[0]
 	WORD $0x4f941271 // fmla v17.4s, v19.4s, v20.s[0]
-	ADD R23, R22
 	ADD R21, R1
-	SUBS $1, R24
 	BNE loop9x2
 	FMOVQ F0, (R26)
 	FMOVQ F1, 16(R26)
@@ -1457,6 +1457,8 @@ loop8x2:
 	FMOVS (R5)(R1), F19
 	WORD $0x4f931206 // fmla v6.4s, v16.4s, v19.s[0]
 	WORD $0x4f931227 // fmla v7.4s, v17.4s, v19.s[0]
+	ADD R23, R22
+	SUBS $1, R24
 	FMOVS (R6)(R1), F18
 	WORD $0x4f921208 // fmla v8.4s, v16.4s, v18.s[0]
 	WORD $0x4f921229 // fmla v9.4s, v17.4s, v18.s[0]
@@ -1469,9 +1471,7 @@ loop8x2:
 	FMOVS (R9)(R1), F19
 	WORD $0x4f93120e // fmla v14.4s, v16.4s, v19.s[0]
 	WORD $0x4f93122f // fmla v15.4s, v17.4s, v19.s[0]
-	ADD R23, R22
 	ADD R21, R1
-	SUBS $1, R24
 	BNE loop8x2
 	FMOVQ F0, (R26)
 	FMOVQ F1, 16(R26)
@@ -1545,6 +1545,8 @@ loop7x2:
 	FMOVS (R4)(R1), F16
 	WORD $0x4f9011c4 // fmla v4.4s, v14.4s, v16.s[0]
 	WORD $0x4f9011e5 // fmla v5.4s, v15.4s, v16.s[0]
+	ADD R23, R22
+	SUBS $1, R24
 	FMOVS (R5)(R1), F17
 	WORD $0x4f9111c6 // fmla v6.4s, v14.4s, v17.s[0]
 	WORD $0x4f9111e7 // fmla v7.4s, v15.4s, v17.s[0]
@@ -1557,9 +1559,7 @@ loop7x2:
 	FMOVS (R8)(R1), F16
 	WORD $0x4f9011cc // fmla v12.4s, v14.4s, v16.s[0]
 	WORD $0x4f9011ed // fmla v13.4s, v15.4s, v16.s[0]
-	ADD R23, R22
 	ADD R21, R1
-	SUBS $1, R24
 	BNE loop7x2
 	FMOVQ F0, (R26)
 	FMOVQ F1, 16(R26)
@@ -1626,6 +1626,8 @@ loop6x2:
 	FMOVS (R4)(R1), F14
 	WORD $0x4f8e1184 // fmla v4.4s, v12.4s, v14.s[0]
 	WORD $0x4f8e11a5 // fmla v5.4s, v13.4s, v14.s[0]
+	ADD R23, R22
+	SUBS $1, R24
 	FMOVS (R5)(R1), F15
 	WORD $0x4f8f1186 // fmla v6.4s, v12.4s, v15.s[0]
 	WORD $0x4f8f11a7 // fmla v7.4s, v13.4s, v15.s[0]
@@ -1635,9 +1637,7 @@ loop6x2:
 	FMOVS (R7)(R1), F15
 	WORD $0x4f8f118a // fmla v10.4s, v12.4s, v15.s[0]
 	WORD $0x4f8f11ab // fmla v11.4s, v13.4s, v15.s[0]
-	ADD R23, R22
 	ADD R21, R1
-	SUBS $1, R24
 	BNE loop6x2
 	FMOVQ F0, (R26)
 	FMOVQ F1, 16(R26)
@@ -1694,6 +1694,8 @@ loop5x2:
 	FMOVS (R3)(R1), F13
 	WORD $0x4f8d1142 // fmla v2.4s, v10.4s, v13.s[0]
 	WORD $0x4f8d1163 // fmla v3.4s, v11.4s, v13.s[0]
+	ADD R23, R22
+	SUBS $1, R24
 	FMOVS (R4)(R1), F12
 	WORD $0x4f8c1144 // fmla v4.4s, v10.4s, v12.s[0]
 	WORD $0x4f8c1165 // fmla v5.4s, v11.4s, v12.s[0]
@@ -1703,9 +1705,7 @@ loop5x2:
 	FMOVS (R6)(R1), F12
 	WORD $0x4f8c1148 // fmla v8.4s, v10.4s, v12.s[0]
 	WORD $0x4f8c1169 // fmla v9.4s, v11.4s, v12.s[0]
-	ADD R23, R22
 	ADD R21, R1
-	SUBS $1, R24
 	BNE loop5x2
 	FMOVQ F0, (R26)
 	FMOVQ F1, 16(R26)
@@ -1755,15 +1755,15 @@ loop4x2:
 	FMOVS (R3)(R1), F11
 	WORD $0x4f8b1102 // fmla v2.4s, v8.4s, v11.s[0]
 	WORD $0x4f8b1123 // fmla v3.4s, v9.4s, v11.s[0]
+	ADD R23, R22
+	SUBS $1, R24
 	FMOVS (R4)(R1), F10
 	WORD $0x4f8a1104 // fmla v4.4s, v8.4s, v10.s[0]
 	WORD $0x4f8a1125 // fmla v5.4s, v9.4s, v10.s[0]
 	FMOVS (R5)(R1), F11
 	WORD $0x4f8b1106 // fmla v6.4s, v8.4s, v11.s[0]
 	WORD $0x4f8b1127 // fmla v7.4s, v9.4s, v11.s[0]
-	ADD R23, R22
 	ADD R21, R1
-	SUBS $1, R24
 	BNE loop4x2
 	FMOVQ F0, (R26)
 	FMOVQ F1, 16(R26)
@@ -1803,15 +1803,15 @@ loop3x2:
 	FMOVS (R2)(R1), F8
 	WORD $0x4f8810c0 // fmla v0.4s, v6.4s, v8.s[0]
 	WORD $0x4f8810e1 // fmla v1.4s, v7.4s, v8.s[0]
+	ADD R23, R22
+	SUBS $1, R24
 	FMOVS (R3)(R1), F9
 	WORD $0x4f8910c2 // fmla v2.4s, v6.4s, v9.s[0]
 	WORD $0x4f8910e3 // fmla v3.4s, v7.4s, v9.s[0]
 	FMOVS (R4)(R1), F8
 	WORD $0x4f8810c4 // fmla v4.4s, v6.4s, v8.s[0]
 	WORD $0x4f8810e5 // fmla v5.4s, v7.4s, v8.s[0]
-	ADD R23, R22
 	ADD R21, R1
-	SUBS $1, R24
 	BNE loop3x2
 	FMOVQ F0, (R26)
 	FMOVQ F1, 16(R26)
@@ -1844,12 +1844,12 @@ loop2x2:
 	FMOVS (R2)(R1), F6
 	WORD $0x4f861080 // fmla v0.4s, v4.4s, v6.s[0]
 	WORD $0x4f8610a1 // fmla v1.4s, v5.4s, v6.s[0]
+	ADD R23, R22
+	SUBS $1, R24
 	FMOVS (R3)(R1), F7
 	WORD $0x4f871082 // fmla v2.4s, v4.4s, v7.s[0]
 	WORD $0x4f8710a3 // fmla v3.4s, v5.4s, v7.s[0]
-	ADD R23, R22
 	ADD R21, R1
-	SUBS $1, R24
 	BNE loop2x2
 	FMOVQ F0, (R26)
 	FMOVQ F1, 16(R26)
@@ -1872,12 +1872,12 @@ tile1x2:
 loop1x2:
 	FMOVQ (R22), F2
 	FMOVQ 16(R22), F3
+	ADD R23, R22
+	SUBS $1, R24
 	FMOVS (R2)(R1), F4
 	WORD $0x4f841040 // fmla v0.4s, v2.4s, v4.s[0]
 	WORD $0x4f841061 // fmla v1.4s, v3.4s, v4.s[0]
-	ADD R23, R22
 	ADD R21, R1
-	SUBS $1, R24
 	BNE loop1x2
 	FMOVQ F0, (R26)
 	FMOVQ F1, 16(R26)
@@ -1992,6 +1992,8 @@ loop12x1:
 	WORD $0x4f8d1184 // fmla v4.4s, v12.4s, v13.s[0]
 	FMOVS (R7)(R1), F14
 	WORD $0x4f8e1185 // fmla v5.4s, v12.4s, v14.s[0]
+	ADD R23, R22
+	SUBS $1, R24
 	FMOVS (R8)(R1), F13
 	WORD $0x4f8d1186 // fmla v6.4s, v12.4s, v13.s[0]
 	FMOVS (R9)(R1), F14
@@ -2004,9 +2006,7 @@ loop12x1:
 	WORD $0x4f8d118a // fmla v10.4s, v12.4s, v13.s[0]
 	FMOVS (R13)(R1), F14
 	WORD $0x4f8e118b // fmla v11.4s, v12.4s, v14.s[0]
-	ADD R23, R22
 	ADD R21, R1
-	SUBS $1, R24
 	BNE loop12x1
 	FMOVQ F0, (R26)
 	ADD R23, R26
@@ -2086,6 +2086,8 @@ loop11x1:
 	WORD $0x4f8d1163 // fmla v3.4s, v11.4s, v13.s[0]
 	FMOVS (R6)(R1), F12
 	WORD $0x4f8c1164 // fmla v4.4s, v11.4s, v12.s[0]
+	ADD R23, R22
+	SUBS $1, R24
 	FMOVS (R7)(R1), F13
 	WORD $0x4f8d1165 // fmla v5.4s, v11.4s, v13.s[0]
 	FMOVS (R8)(R1), F12
@@ -2098,9 +2100,7 @@ loop11x1:
 	WORD $0x4f8d1169 // fmla v9.4s, v11.4s, v13.s[0]
 	FMOVS (R12)(R1), F12
 	WORD $0x4f8c116a // fmla v10.4s, v11.4s, v12.s[0]
-	ADD R23, R22
 	ADD R21, R1
-	SUBS $1, R24
 	BNE loop11x1
 	FMOVQ F0, (R26)
 	ADD R23, R26
@@ -2174,6 +2174,8 @@ loop10x1:
 	WORD $0x4f8c1143 // fmla v3.4s, v10.4s, v12.s[0]
 	FMOVS (R6)(R1), F11
 	WORD $0x4f8b1144 // fmla v4.4s, v10.4s, v11.s[0]
+	ADD R23, R22
+	SUBS $1, R24
 	FMOVS (R7)(R1), F12
 	WORD $0x4f8c1145 // fmla v5.4s, v10.4s, v12.s[0]
 	FMOVS (R8)(R1), F11
@@ -2184,9 +2186,7 @@ loop10x1:
 	WORD $0x4f8b1148 // fmla v8.4s, v10.4s, v11.s[0]
 	FMOVS (R11)(R1), F12
 	WORD $0x4f8c1149 // fmla v9.4s, v10.4s, v12.s[0]
-	ADD R23, R22
 	ADD R21, R1
-	SUBS $1, R24
 	BNE loop10x1
 	FMOVQ F0, (R26)
 	ADD R23, R26
@@ -2253,6 +2253,8 @@ loop9x1:
 	WORD $0x4f8a1122 // fmla v2.4s, v9.4s, v10.s[0]
 	FMOVS (R5)(R1), F11
 	WORD $0x4f8b1123 // fmla v3.4s, v9.4s, v11.s[0]
+	ADD R23, R22
+	SUBS $1, R24
 	FMOVS (R6)(R1), F10
 	WORD $0x4f8a1124 // fmla v4.4s, v9.4s, v10.s[0]
 	FMOVS (R7)(R1), F11
@@ -2263,9 +2265,7 @@ loop9x1:
 	WORD $0x4f8b1127 // fmla v7.4s, v9.4s, v11.s[0]
 	FMOVS (R10)(R1), F10
 	WORD $0x4f8a1128 // fmla v8.4s, v9.4s, v10.s[0]
-	ADD R23, R22
 	ADD R21, R1
-	SUBS $1, R24
 	BNE loop9x1
 	FMOVQ F0, (R26)
 	ADD R23, R26
@@ -2327,6 +2327,8 @@ loop8x1:
 	WORD $0x4f891102 // fmla v2.4s, v8.4s, v9.s[0]
 	FMOVS (R5)(R1), F10
 	WORD $0x4f8a1103 // fmla v3.4s, v8.4s, v10.s[0]
+	ADD R23, R22
+	SUBS $1, R24
 	FMOVS (R6)(R1), F9
 	WORD $0x4f891104 // fmla v4.4s, v8.4s, v9.s[0]
 	FMOVS (R7)(R1), F10
@@ -2335,9 +2337,7 @@ loop8x1:
 	WORD $0x4f891106 // fmla v6.4s, v8.4s, v9.s[0]
 	FMOVS (R9)(R1), F10
 	WORD $0x4f8a1107 // fmla v7.4s, v8.4s, v10.s[0]
-	ADD R23, R22
 	ADD R21, R1
-	SUBS $1, R24
 	BNE loop8x1
 	FMOVQ F0, (R26)
 	ADD R23, R26
@@ -2392,6 +2392,8 @@ loop7x1:
 	WORD $0x4f8910e1 // fmla v1.4s, v7.4s, v9.s[0]
 	FMOVS (R4)(R1), F8
 	WORD $0x4f8810e2 // fmla v2.4s, v7.4s, v8.s[0]
+	ADD R23, R22
+	SUBS $1, R24
 	FMOVS (R5)(R1), F9
 	WORD $0x4f8910e3 // fmla v3.4s, v7.4s, v9.s[0]
 	FMOVS (R6)(R1), F8
@@ -2400,9 +2402,7 @@ loop7x1:
 	WORD $0x4f8910e5 // fmla v5.4s, v7.4s, v9.s[0]
 	FMOVS (R8)(R1), F8
 	WORD $0x4f8810e6 // fmla v6.4s, v7.4s, v8.s[0]
-	ADD R23, R22
 	ADD R21, R1
-	SUBS $1, R24
 	BNE loop7x1
 	FMOVQ F0, (R26)
 	ADD R23, R26
@@ -2452,15 +2452,15 @@ loop6x1:
 	WORD $0x4f8810c1 // fmla v1.4s, v6.4s, v8.s[0]
 	FMOVS (R4)(R1), F7
 	WORD $0x4f8710c2 // fmla v2.4s, v6.4s, v7.s[0]
+	ADD R23, R22
+	SUBS $1, R24
 	FMOVS (R5)(R1), F8
 	WORD $0x4f8810c3 // fmla v3.4s, v6.4s, v8.s[0]
 	FMOVS (R6)(R1), F7
 	WORD $0x4f8710c4 // fmla v4.4s, v6.4s, v7.s[0]
 	FMOVS (R7)(R1), F8
 	WORD $0x4f8810c5 // fmla v5.4s, v6.4s, v8.s[0]
-	ADD R23, R22
 	ADD R21, R1
-	SUBS $1, R24
 	BNE loop6x1
 	FMOVQ F0, (R26)
 	ADD R23, R26
@@ -2503,15 +2503,15 @@ loop5x1:
 	WORD $0x4f8610a0 // fmla v0.4s, v5.4s, v6.s[0]
 	FMOVS (R3)(R1), F7
 	WORD $0x4f8710a1 // fmla v1.4s, v5.4s, v7.s[0]
+	ADD R23, R22
+	SUBS $1, R24
 	FMOVS (R4)(R1), F6
 	WORD $0x4f8610a2 // fmla v2.4s, v5.4s, v6.s[0]
 	FMOVS (R5)(R1), F7
 	WORD $0x4f8710a3 // fmla v3.4s, v5.4s, v7.s[0]
 	FMOVS (R6)(R1), F6
 	WORD $0x4f8610a4 // fmla v4.4s, v5.4s, v6.s[0]
-	ADD R23, R22
 	ADD R21, R1
-	SUBS $1, R24
 	BNE loop5x1
 	FMOVQ F0, (R26)
 	ADD R23, R26
@@ -2549,13 +2549,13 @@ loop4x1:
 	WORD $0x4f851080 // fmla v0.4s, v4.4s, v5.s[0]
 	FMOVS (R3)(R1), F6
 	WORD $0x4f861081 // fmla v1.4s, v4.4s, v6.s[0]
+	ADD R23, R22
+	SUBS $1, R24
 	FMOVS (R4)(R1), F5
 	WORD $0x4f851082 // fmla v2.4s, v4.4s, v5.s[0]
 	FMOVS (R5)(R1), F6
 	WORD $0x4f861083 // fmla v3.4s, v4.4s, v6.s[0]
-	ADD R23, R22
 	ADD R21, R1
-	SUBS $1, R24
 	BNE loop4x1
 	FMOVQ F0, (R26)
 	ADD R23, R26
@@ -2586,13 +2586,13 @@ loop3x1:
 	FMOVQ (R22), F3
 	FMOVS (R2)(R1), F4
 	WORD $0x4f841060 // fmla v0.4s, v3.4s, v4.s[0]
+	ADD R23, R22
+	SUBS $1, R24
 	FMOVS (R3)(R1), F5
 	WORD $0x4f851061 // fmla v1.4s, v3.4s, v5.s[0]
 	FMOVS (R4)(R1), F4
 	WORD $0x4f841062 // fmla v2.4s, v3.4s, v4.s[0]
-	ADD R23, R22
 	ADD R21, R1
-	SUBS $1, R24
 	BNE loop3x1
 	FMOVQ F0, (R26)
 	ADD R23, R26
@@ -2618,11 +2618,11 @@ loop2x1:
 	FMOVQ (R22), F2
 	FMOVS (R2)(R1), F3
 	WORD $0x4f831040 // fmla v0.4s, v2.4s, v3.s[0]
+	ADD R23, R22
+	SUBS $1, R24
 	FMOVS (R3)(R1), F4
 	WORD $0x4f841041 // fmla v1.4s, v2.4s, v4.s[0]
-	ADD R23, R22
 	ADD R21, R1
-	SUBS $1, R24
 	BNE loop2x1
 	FMOVQ F0, (R26)
 	ADD R23, R26
@@ -2641,11 +2641,11 @@ tile1x1:
 
 loop1x1:
 	FMOVQ (R22), F1
+	ADD R23, R22
+	SUBS $1, R24
 	FMOVS (R2)(R1), F2
 	WORD $0x4f821020 // fmla v0.4s, v1.4s, v2.s[0]
-	ADD R23, R22
 	ADD R21, R1
-	SUBS $1, R24
 	BNE loop1x1
 	FMOVQ F0, (R26)
 	ADD R23, R26
@@ -3727,6 +3727,7 @@ first8x3:
 	WORD $0x4f9c9309 // fmul v9.4s, v24.4s, v28.s[0]
 	WORD $0x4f9c932a // fmul v10.4s, v25.4s, v28.s[0]
 	WORD $0x4f9c934b // fmul v11.4s, v26.4s, v28.s[0]
+	ADD R23, R22
 	FMOVS (R6)(R1), F27
 	WORD $0x4f9b930c // fmul v12.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b932d // fmul v13.4s, v25.4s, v27.s[0]
@@ -3743,7 +3744,6 @@ first8x3:
 	WORD $0x4f9c9315 // fmul v21.4s, v24.4s, v28.s[0]
 	WORD $0x4f9c9336 // fmul v22.4s, v25.4s, v28.s[0]
 	WORD $0x4f9c9357 // fmul v23.4s, v26.4s, v28.s[0]
-	ADD R23, R22
 	ADD R21, R1
 	SUB $1, R24
 	CBZ R24, masked8x3
@@ -3769,6 +3769,8 @@ loop8x3:
 	WORD $0x4f9c1309 // fmla v9.4s, v24.4s, v28.s[0]
 	WORD $0x4f9c132a // fmla v10.4s, v25.4s, v28.s[0]
 	WORD $0x4f9c134b // fmla v11.4s, v26.4s, v28.s[0]
+	ADD R23, R22
+	SUBS $1, R24
 	FMOVS (R6)(R1), F27
 	WORD $0x4f9b130c // fmla v12.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b132d // fmla v13.4s, v25.4s, v27.s[0]
@@ -3785,9 +3787,7 @@ loop8x3:
 	WORD $0x4f9c1315 // fmla v21.4s, v24.4s, v28.s[0]
 	WORD $0x4f9c1336 // fmla v22.4s, v25.4s, v28.s[0]
 	WORD $0x4f9c1357 // fmla v23.4s, v26.4s, v28.s[0]
-	ADD R23, R22
 	ADD R21, R1
-	SUBS $1, R24
 	BNE loop8x3
 
 masked8x3:
@@ -4081,6 +4081,7 @@ first7x3:
 	WORD $0x4f9892a6 // fmul v6.4s, v21.4s, v24.s[0]
 	WORD $0x4f9892c7 // fmul v7.4s, v22.4s, v24.s[0]
 	WORD $0x4f9892e8 // fmul v8.4s, v23.4s, v24.s[0]
+	ADD R23, R22
 	FMOVS (R5)(R1), F25
 	WORD $0x4f9992a9 // fmul v9.4s, v21.4s, v25.s[0]
 	WORD $0x4f9992ca // fmul v10.4s, v22.4s, v25.s[0]
@@ -4097,7 +4098,6 @@ first7x3:
 	WORD $0x4f9892b2 // fmul v18.4s, v21.4s, v24.s[0]
 	WORD $0x4f9892d3 // fmul v19.4s, v22.4s, v24.s[0]
 	WORD $0x4f9892f4 // fmul v20.4s, v23.4s, v24.s[0]
-	ADD R23, R22
 	ADD R21, R1
 	SUB $1, R24
 	CBZ R24, masked7x3
@@ -4119,6 +4119,8 @@ loop7x3:
 	WORD $0x4f9812a6 // fmla v6.4s, v21.4s, v24.s[0]
 	WORD $0x4f9812c7 // fmla v7.4s, v22.4s, v24.s[0]
 	WORD $0x4f9812e8 // fmla v8.4s, v23.4s, v24.s[0]
+	ADD R23, R22
+	SUBS $1, R24
 	FMOVS (R5)(R1), F25
 	WORD $0x4f9912a9 // fmla v9.4s, v21.4s, v25.s[0]
 	WORD $0x4f9912ca // fmla v10.4s, v22.4s, v25.s[0]
@@ -4135,9 +4137,7 @@ loop7x3:
 	WORD $0x4f9812b2 // fmla v18.4s, v21.4s, v24.s[0]
 	WORD $0x4f9812d3 // fmla v19.4s, v22.4s, v24.s[0]
 	WORD $0x4f9812f4 // fmla v20.4s, v23.4s, v24.s[0]
-	ADD R23, R22
 	ADD R21, R1
-	SUBS $1, R24
 	BNE loop7x3
 
 masked7x3:
@@ -4402,6 +4402,7 @@ first6x3:
 	WORD $0x4f959246 // fmul v6.4s, v18.4s, v21.s[0]
 	WORD $0x4f959267 // fmul v7.4s, v19.4s, v21.s[0]
 	WORD $0x4f959288 // fmul v8.4s, v20.4s, v21.s[0]
+	ADD R23, R22
 	FMOVS (R5)(R1), F22
 	WORD $0x4f969249 // fmul v9.4s, v18.4s, v22.s[0]
 	WORD $0x4f96926a // fmul v10.4s, v19.4s, v22.s[0]
@@ -4414,7 +4415,6 @@ first6x3:
 	WORD $0x4f96924f // fmul v15.4s, v18.4s, v22.s[0]
 	WORD $0x4f969270 // fmul v16.4s, v19.4s, v22.s[0]
 	WORD $0x4f969291 // fmul v17.4s, v20.4s, v22.s[0]
-	ADD R23, R22
 	ADD R21, R1
 	SUB $1, R24
 	CBZ R24, masked6x3
@@ -4436,6 +4436,8 @@ loop6x3:
 	WORD $0x4f951246 // fmla v6.4s, v18.4s, v21.s[0]
 	WORD $0x4f951267 // fmla v7.4s, v19.4s, v21.s[0]
 	WORD $0x4f951288 // fmla v8.4s, v20.4s, v21.s[0]
+	ADD R23, R22
+	SUBS $1, R24
 	FMOVS (R5)(R1), F22
 	WORD $0x4f961249 // fmla v9.4s, v18.4s, v22.s[0]
 	WORD $0x4f96126a // fmla v10.4s, v19.4s, v22.s[0]
@@ -4448,9 +4450,7 @@ loop6x3:
 	WORD $0x4f96124f // fmla v15.4s, v18.4s, v22.s[0]
 	WORD $0x4f961270 // fmla v16.4s, v19.4s, v22.s[0]
 	WORD $0x4f961291 // fmla v17.4s, v20.4s, v22.s[0]
-	ADD R23, R22
 	ADD R21, R1
-	SUBS $1, R24
 	BNE loop6x3
 
 masked6x3:
@@ -4683,6 +4683,7 @@ first5x3:
 	WORD $0x4f9391e3 // fmul v3.4s, v15.4s, v19.s[0]
 	WORD $0x4f939204 // fmul v4.4s, v16.4s, v19.s[0]
 	WORD $0x4f939225 // fmul v5.4s, v17.4s, v19.s[0]
+	ADD R23, R22
 	FMOVS (R4)(R1), F18
 	WORD $0x4f9291e6 // fmul v6.4s, v15.4s, v18.s[0]
 	WORD $0x4f929207 // fmul v7.4s, v16.4s, v18.s[0]
@@ -4695,7 +4696,6 @@ first5x3:
 	WORD $0x4f9291ec // fmul v12.4s, v15.4s, v18.s[0]
 	WORD $0x4f92920d // fmul v13.4s, v16.4s, v18.s[0]
 	WORD $0x4f92922e // fmul v14.4s, v17.4s, v18.s[0]
-	ADD R23, R22
 	ADD R21, R1
 	SUB $1, R24
 	CBZ R24, masked5x3
@@ -4713,6 +4713,8 @@ loop5x3:
 	WORD $0x4f9311e3 // fmla v3.4s, v15.4s, v19.s[0]
 	WORD $0x4f931204 // fmla v4.4s, v16.4s, v19.s[0]
 	WORD $0x4f931225 // fmla v5.4s, v17.4s, v19.s[0]
+	ADD R23, R22
+	SUBS $1, R24
 	FMOVS (R4)(R1), F18
 	WORD $0x4f9211e6 // fmla v6.4s, v15.4s, v18.s[0]
 	WORD $0x4f921207 // fmla v7.4s, v16.4s, v18.s[0]
@@ -4725,9 +4727,7 @@ loop5x3:
 	WORD $0x4f9211ec // fmla v12.4s, v15.4s, v18.s[0]
 	WORD $0x4f92120d // fmla v13.4s, v16.4s, v18.s[0]
 	WORD $0x4f92122e // fmla v14.4s, v17.4s, v18.s[0]
-	ADD R23, R22
 	ADD R21, R1
-	SUBS $1, R24
 	BNE loop5x3
 
 masked5x3:
@@ -4932,6 +4932,7 @@ first4x3:
 	WORD $0x4f909183 // fmul v3.4s, v12.4s, v16.s[0]
 	WORD $0x4f9091a4 // fmul v4.4s, v13.4s, v16.s[0]
 	WORD $0x4f9091c5 // fmul v5.4s, v14.4s, v16.s[0]
+	ADD R23, R22
 	FMOVS (R4)(R1), F15
 	WORD $0x4f8f9186 // fmul v6.4s, v12.4s, v15.s[0]
 	WORD $0x4f8f91a7 // fmul v7.4s, v13.4s, v15.s[0]
@@ -4940,7 +4941,6 @@ first4x3:
 	WORD $0x4f909189 // fmul v9.4s, v12.4s, v16.s[0]
 	WORD $0x4f9091aa // fmul v10.4s, v13.4s, v16.s[0]
 	WORD $0x4f9091cb // fmul v11.4s, v14.4s, v16.s[0]
-	ADD R23, R22
 	ADD R21, R1
 	SUB $1, R24
 	CBZ R24, masked4x3
@@ -4958,6 +4958,8 @@ loop4x3:
 	WORD $0x4f901183 // fmla v3.4s, v12.4s, v16.s[0]
 	WORD $0x4f9011a4 // fmla v4.4s, v13.4s, v16.s[0]
 	WORD $0x4f9011c5 // fmla v5.4s, v14.4s, v16.s[0]
+	ADD R23, R22
+	SUBS $1, R24
 	FMOVS (R4)(R1), F15
 	WORD $0x4f8f1186 // fmla v6.4s, v12.4s, v15.s[0]
 	WORD $0x4f8f11a7 // fmla v7.4s, v13.4s, v15.s[0]
@@ -4966,9 +4968,7 @@ loop4x3:
 	WORD $0x4f901189 // fmla v9.4s, v12.4s, v16.s[0]
 	WORD $0x4f9011aa // fmla v10.4s, v13.4s, v16.s[0]
 	WORD $0x4f9011cb // fmla v11.4s, v14.4s, v16.s[0]
-	ADD R23, R22
 	ADD R21, R1
-	SUBS $1, R24
 	BNE loop4x3
 
 masked4x3:
@@ -5141,6 +5141,7 @@ first3x3:
 	WORD $0x4f8c9120 // fmul v0.4s, v9.4s, v12.s[0]
 	WORD $0x4f8c9141 // fmul v1.4s, v10.4s, v12.s[0]
 	WORD $0x4f8c9162 // fmul v2.4s, v11.4s, v12.s[0]
+	ADD R23, R22
 	FMOVS (R3)(R1), F13
 	WORD $0x4f8d9123 // fmul v3.4s, v9.4s, v13.s[0]
 	WORD $0x4f8d9144 // fmul v4.4s, v10.4s, v13.s[0]
@@ -5149,7 +5150,6 @@ first3x3:
 	WORD $0x4f8c9126 // fmul v6.4s, v9.4s, v12.s[0]
 	WORD $0x4f8c9147 // fmul v7.4s, v10.4s, v12.s[0]
 	WORD $0x4f8c9168 // fmul v8.4s, v11.4s, v12.s[0]
-	ADD R23, R22
 	ADD R21, R1
 	SUB $1, R24
 	CBZ R24, masked3x3
@@ -5163,6 +5163,8 @@ loop3x3:
 	WORD $0x4f8c1120 // fmla v0.4s, v9.4s, v12.s[0]
 	WORD $0x4f8c1141 // fmla v1.4s, v10.4s, v12.s[0]
 	WORD $0x4f8c1162 // fmla v2.4s, v11.4s, v12.s[0]
+	ADD R23, R22
+	SUBS $1, R24
 	FMOVS (R3)(R1), F13
 	WORD $0x4f8d1123 // fmla v3.4s, v9.4s, v13.s[0]
 	WORD $0x4f8d1144 // fmla v4.4s, v10.4s, v13.s[0]
@@ -5171,9 +5173,7 @@ loop3x3:
 	WORD $0x4f8c1126 // fmla v6.4s, v9.4s, v12.s[0]
 	WORD $0x4f8c1147 // fmla v7.4s, v10.4s, v12.s[0]
 	WORD $0x4f8c1168 // fmla v8.4s, v11.4s, v12.s[0]
-	ADD R23, R22
 	ADD R21, R1
-	SUBS $1, R24
 	BNE loop3x3
 
 masked3x3:
@@ -5318,11 +5318,11 @@ first2x3:
 	WORD $0x4f8990c0 // fmul v0.4s, v6.4s, v9.s[0]
 	WORD $0x4f8990e1 // fmul v1.4s, v7.4s, v9.s[0]
 	WORD $0x4f899102 // fmul v2.4s, v8.4s, v9.s[0]
+	ADD R23, R22
 	FMOVS (R3)(R1), F10
 	WORD $0x4f8a90c3 // fmul v3.4s, v6.4s, v10.s[0]
 	WORD $0x4f8a90e4 // fmul v4.4s, v7.4s, v10.s[0]
 	WORD $0x4f8a9105 // fmul v5.4s, v8.4s, v10.s[0]
-	ADD R23, R22
 	ADD R21, R1
 	SUB $1, R24
 	CBZ R24, masked2x3
@@ -5336,13 +5336,13 @@ loop2x3:
 	WORD $0x4f8910c0 // fmla v0.4s, v6.4s, v9.s[0]
 	WORD $0x4f8910e1 // fmla v1.4s, v7.4s, v9.s[0]
 	WORD $0x4f891102 // fmla v2.4s, v8.4s, v9.s[0]
+	ADD R23, R22
+	SUBS $1, R24
 	FMOVS (R3)(R1), F10
 	WORD $0x4f8a10c3 // fmla v3.4s, v6.4s, v10.s[0]
 	WORD $0x4f8a10e4 // fmla v4.4s, v7.4s, v10.s[0]
 	WORD $0x4f8a1105 // fmla v5.4s, v8.4s, v10.s[0]
-	ADD R23, R22
 	ADD R21, R1
-	SUBS $1, R24
 	BNE loop2x3
 
 masked2x3:
@@ -5455,11 +5455,11 @@ first1x3:
 	FMOVQ (R22), F3
 	FMOVQ 16(R22), F4
 	FMOVQ 32(R22), F5
+	ADD R23, R22
 	FMOVS (R2)(R1), F6
 	WORD $0x4f869060 // fmul v0.4s, v3.4s, v6.s[0]
 	WORD $0x4f869081 // fmul v1.4s, v4.4s, v6.s[0]
 	WORD $0x4f8690a2 // fmul v2.4s, v5.4s, v6.s[0]
-	ADD R23, R22
 	ADD R21, R1
 	SUB $1, R24
 	CBZ R24, masked1x3
@@ -5469,13 +5469,13 @@ loop1x3:
 	FMOVQ (R22), F3
 	FMOVQ 16(R22), F4
 	FMOVQ 32(R22), F5
+	ADD R23, R22
+	SUBS $1, R24
 	FMOVS (R2)(R1), F6
 	WORD $0x4f861060 // fmla v0.4s, v3.4s, v6.s[0]
 	WORD $0x4f861081 // fmla v1.4s, v4.4s, v6.s[0]
 	WORD $0x4f8610a2 // fmla v2.4s, v5.4s, v6.s[0]
-	ADD R23, R22
 	ADD R21, R1
-	SUBS $1, R24
 	BNE loop1x3
 
 masked1x3:
@@ -5677,6 +5677,7 @@ first12x2:
 	FMOVS (R7)(R1), F27
 	WORD $0x4f9b930a // fmul v10.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b932b // fmul v11.4s, v25.4s, v27.s[0]
+	ADD R23, R22
 	FMOVS (R8)(R1), F26
 	WORD $0x4f9a930c // fmul v12.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a932d // fmul v13.4s, v25.4s, v26.s[0]
@@ -5695,7 +5696,6 @@ first12x2:
 	FMOVS (R13)(R1), F27
 	WORD $0x4f9b9316 // fmul v22.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b9337 // fmul v23.4s, v25.4s, v27.s[0]
-	ADD R23, R22
 	ADD R21, R1
 	SUB $1, R24
 	CBZ R24, masked12x2
@@ -5722,6 +5722,8 @@ loop12x2:
 	FMOVS (R7)(R1), F27
 	WORD $0x4f9b130a // fmla v10.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b132b // fmla v11.4s, v25.4s, v27.s[0]
+	ADD R23, R22
+	SUBS $1, R24
 	FMOVS (R8)(R1), F26
 	WORD $0x4f9a130c // fmla v12.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a132d // fmla v13.4s, v25.4s, v26.s[0]
@@ -5740,9 +5742,7 @@ loop12x2:
 	FMOVS (R13)(R1), F27
 	WORD $0x4f9b1316 // fmla v22.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b1337 // fmla v23.4s, v25.4s, v27.s[0]
-	ADD R23, R22
 	ADD R21, R1
-	SUBS $1, R24
 	BNE loop12x2
 
 masked12x2:
@@ -6050,6 +6050,7 @@ first11x2:
 	FMOVS (R6)(R1), F24
 	WORD $0x4f9892c8 // fmul v8.4s, v22.4s, v24.s[0]
 	WORD $0x4f9892e9 // fmul v9.4s, v23.4s, v24.s[0]
+	ADD R23, R22
 	FMOVS (R7)(R1), F25
 	WORD $0x4f9992ca // fmul v10.4s, v22.4s, v25.s[0]
 	WORD $0x4f9992eb // fmul v11.4s, v23.4s, v25.s[0]
@@ -6068,7 +6069,6 @@ first11x2:
 	FMOVS (R12)(R1), F24
 	WORD $0x4f9892d4 // fmul v20.4s, v22.4s, v24.s[0]
 	WORD $0x4f9892f5 // fmul v21.4s, v23.4s, v24.s[0]
-	ADD R23, R22
 	ADD R21, R1
 	SUB $1, R24
 	CBZ R24, masked11x2
@@ -6092,6 +6092,8 @@ loop11x2:
 	FMOVS (R6)(R1), F24
 	WORD $0x4f9812c8 // fmla v8.4s, v22.4s, v24.s[0]
 	WORD $0x4f9812e9 // fmla v9.4s, v23.4s, v24.s[0]
+	ADD R23, R22
+	SUBS $1, R24
 	FMOVS (R7)(R1), F25
 	WORD $0x4f9912ca // fmla v10.4s, v22.4s, v25.s[0]
 	WORD $0x4f9912eb // fmla v11.4s, v23.4s, v25.s[0]
@@ -6110,9 +6112,7 @@ loop11x2:
 	FMOVS (R12)(R1), F24
 	WORD $0x4f9812d4 // fmla v20.4s, v22.4s, v24.s[0]
 	WORD $0x4f9812f5 // fmla v21.4s, v23.4s, v24.s[0]
-	ADD R23, R22
 	ADD R21, R1
-	SUBS $1, R24
 	BNE loop11x2
 
 masked11x2:
@@ -6399,6 +6399,7 @@ first10x2:
 	FMOVS (R6)(R1), F22
 	WORD $0x4f969288 // fmul v8.4s, v20.4s, v22.s[0]
 	WORD $0x4f9692a9 // fmul v9.4s, v21.4s, v22.s[0]
+	ADD R23, R22
 	FMOVS (R7)(R1), F23
 	WORD $0x4f97928a // fmul v10.4s, v20.4s, v23.s[0]
 	WORD $0x4f9792ab // fmul v11.4s, v21.4s, v23.s[0]
@@ -6414,7 +6415,6 @@ first10x2:
 	FMOVS (R11)(R1), F23
 	WORD $0x4f979292 // fmul v18.4s, v20.4s, v23.s[0]
 	WORD $0x4f9792b3 // fmul v19.4s, v21.4s, v23.s[0]
-	ADD R23, R22
 	ADD R21, R1
 	SUB $1, R24
 	CBZ R24, masked10x2
@@ -6438,6 +6438,8 @@ loop10x2:
 	FMOVS (R6)(R1), F22
 	WORD $0x4f961288 // fmla v8.4s, v20.4s, v22.s[0]
 	WORD $0x4f9612a9 // fmla v9.4s, v21.4s, v22.s[0]
+	ADD R23, R22
+	SUBS $1, R24
 	FMOVS (R7)(R1), F23
 	WORD $0x4f97128a // fmla v10.4s, v20.4s, v23.s[0]
 	WORD $0x4f9712ab // fmla v11.4s, v21.4s, v23.s[0]
@@ -6453,9 +6455,7 @@ loop10x2:
 	FMOVS (R11)(R1), F23
 	WORD $0x4f971292 // fmla v18.4s, v20.4s, v23.s[0]
 	WORD $0x4f9712b3 // fmla v19.4s, v21.4s, v23.s[0]
-	ADD R23, R22
 	ADD R21, R1
-	SUBS $1, R24
 	BNE loop10x2
 
 masked10x2:
@@ -6719,6 +6719,7 @@ first9x2:
 	FMOVS (R5)(R1), F21
 	WORD $0x4f959246 // fmul v6.4s, v18.4s, v21.s[0]
 	WORD $0x4f959267 // fmul v7.4s, v19.4s, v21.s[0]
+	ADD R23, R22
 	FMOVS (R6)(R1), F20
 	WORD $0x4f949248 // fmul v8.4s, v18.4s, v20.s[0]
 	WORD $0x4f949269 // fmul v9.4s, v19.4s, v20.s[0]
@@ -6734,7 +6735,6 @@ first9x2:
 	FMOVS (R10)(R1), F20
 	WORD $0x4f949250 // fmul v16.4s, v18.4s, v20.s[0]
 	WORD $0x4f949271 // fmul v17.4s, v19.4s, v20.s[0]
-	ADD R23, R22
 	ADD R21, R1
 	SUB $1, R24
 	CBZ R24, masked9x2
@@ -6755,6 +6755,8 @@ loop9x2:
 	FMOVS (R5)(R1), F21
 	WORD $0x4f951246 // fmla v6.4s, v18.4s, v21.s[0]
 	WORD $0x4f951267 // fmla v7.4s, v19.4s, v21.s[0]
+	ADD R23, R22
+	SUBS $1, R24
 	FMOVS (R6)(R1), F20
 	WORD $0x4f941248 // fmla v8.4s, v18.4s, v20.s[0]
 	WORD $0x4f941269 // fmla v9.4s, v19.4s, v20.s[0]
@@ -6770,9 +6772,7 @@ loop9x2:
 	FMOVS (R10)(R1), F20
 	WORD $0x4f941250 // fmla v16.4s, v18.4s, v20.s[0]
 	WORD $0x4f941271 // fmla v17.4s, v19.4s, v20.s[0]
-	ADD R23, R22
 	ADD R21, R1
-	SUBS $1, R24
 	BNE loop9x2
 
 masked9x2:
@@ -7016,6 +7016,7 @@ first8x2:
 	FMOVS (R5)(R1), F19
 	WORD $0x4f939206 // fmul v6.4s, v16.4s, v19.s[0]
 	WORD $0x4f939227 // fmul v7.4s, v17.4s, v19.s[0]
+	ADD R23, R22
 	FMOVS (R6)(R1), F18
 	WORD $0x4f929208 // fmul v8.4s, v16.4s, v18.s[0]
 	WORD $0x4f929229 // fmul v9.4s, v17.4s, v18.s[0]
@@ -7028,7 +7029,6 @@ first8x2:
 	FMOVS (R9)(R1), F19
 	WORD $0x4f93920e // fmul v14.4s, v16.4s, v19.s[0]
 	WORD $0x4f93922f // fmul v15.4s, v17.4s, v19.s[0]
-	ADD R23, R22
 	ADD R21, R1
 	SUB $1, R24
 	CBZ R24, masked8x2
@@ -7049,6 +7049,8 @@ loop8x2:
 	FMOVS (R5)(R1), F19
 	WORD $0x4f931206 // fmla v6.4s, v16.4s, v19.s[0]
 	WORD $0x4f931227 // fmla v7.4s, v17.4s, v19.s[0]
+	ADD R23, R22
+	SUBS $1, R24
 	FMOVS (R6)(R1), F18
 	WORD $0x4f921208 // fmla v8.4s, v16.4s, v18.s[0]
 	WORD $0x4f921229 // fmla v9.4s, v17.4s, v18.s[0]
@@ -7061,9 +7063,7 @@ loop8x2:
 	FMOVS (R9)(R1), F19
 	WORD $0x4f93120e // fmla v14.4s, v16.4s, v19.s[0]
 	WORD $0x4f93122f // fmla v15.4s, v17.4s, v19.s[0]
-	ADD R23, R22
 	ADD R21, R1
-	SUBS $1, R24
 	BNE loop8x2
 
 masked8x2:
@@ -7284,6 +7284,7 @@ first7x2:
 	FMOVS (R4)(R1), F16
 	WORD $0x4f9091c4 // fmul v4.4s, v14.4s, v16.s[0]
 	WORD $0x4f9091e5 // fmul v5.4s, v15.4s, v16.s[0]
+	ADD R23, R22
 	FMOVS (R5)(R1), F17
 	WORD $0x4f9191c6 // fmul v6.4s, v14.4s, v17.s[0]
 	WORD $0x4f9191e7 // fmul v7.4s, v15.4s, v17.s[0]
@@ -7296,7 +7297,6 @@ first7x2:
 	FMOVS (R8)(R1), F16
 	WORD $0x4f9091cc // fmul v12.4s, v14.4s, v16.s[0]
 	WORD $0x4f9091ed // fmul v13.4s, v15.4s, v16.s[0]
-	ADD R23, R22
 	ADD R21, R1
 	SUB $1, R24
 	CBZ R24, masked7x2
@@ -7314,6 +7314,8 @@ loop7x2:
 	FMOVS (R4)(R1), F16
 	WORD $0x4f9011c4 // fmla v4.4s, v14.4s, v16.s[0]
 	WORD $0x4f9011e5 // fmla v5.4s, v15.4s, v16.s[0]
+	ADD R23, R22
+	SUBS $1, R24
 	FMOVS (R5)(R1), F17
 	WORD $0x4f9111c6 // fmla v6.4s, v14.4s, v17.s[0]
 	WORD $0x4f9111e7 // fmla v7.4s, v15.4s, v17.s[0]
@@ -7326,9 +7328,7 @@ loop7x2:
 	FMOVS (R8)(R1), F16
 	WORD $0x4f9011cc // fmla v12.4s, v14.4s, v16.s[0]
 	WORD $0x4f9011ed // fmla v13.4s, v15.4s, v16.s[0]
-	ADD R23, R22
 	ADD R21, R1
-	SUBS $1, R24
 	BNE loop7x2
 
 masked7x2:
@@ -7529,6 +7529,7 @@ first6x2:
 	FMOVS (R4)(R1), F14
 	WORD $0x4f8e9184 // fmul v4.4s, v12.4s, v14.s[0]
 	WORD $0x4f8e91a5 // fmul v5.4s, v13.4s, v14.s[0]
+	ADD R23, R22
 	FMOVS (R5)(R1), F15
 	WORD $0x4f8f9186 // fmul v6.4s, v12.4s, v15.s[0]
 	WORD $0x4f8f91a7 // fmul v7.4s, v13.4s, v15.s[0]
@@ -7538,7 +7539,6 @@ first6x2:
 	FMOVS (R7)(R1), F15
 	WORD $0x4f8f918a // fmul v10.4s, v12.4s, v15.s[0]
 	WORD $0x4f8f91ab // fmul v11.4s, v13.4s, v15.s[0]
-	ADD R23, R22
 	ADD R21, R1
 	SUB $1, R24
 	CBZ R24, masked6x2
@@ -7556,6 +7556,8 @@ loop6x2:
 	FMOVS (R4)(R1), F14
 	WORD $0x4f8e1184 // fmla v4.4s, v12.4s, v14.s[0]
 	WORD $0x4f8e11a5 // fmla v5.4s, v13.4s, v14.s[0]
+	ADD R23, R22
+	SUBS $1, R24
 	FMOVS (R5)(R1), F15
 	WORD $0x4f8f1186 // fmla v6.4s, v12.4s, v15.s[0]
 	WORD $0x4f8f11a7 // fmla v7.4s, v13.4s, v15.s[0]
@@ -7565,9 +7567,7 @@ loop6x2:
 	FMOVS (R7)(R1), F15
 	WORD $0x4f8f118a // fmla v10.4s, v12.4s, v15.s[0]
 	WORD $0x4f8f11ab // fmla v11.4s, v13.4s, v15.s[0]
-	ADD R23, R22
 	ADD R21, R1
-	SUBS $1, R24
 	BNE loop6x2
 
 masked6x2:
@@ -7745,6 +7745,7 @@ first5x2:
 	FMOVS (R3)(R1), F13
 	WORD $0x4f8d9142 // fmul v2.4s, v10.4s, v13.s[0]
 	WORD $0x4f8d9163 // fmul v3.4s, v11.4s, v13.s[0]
+	ADD R23, R22
 	FMOVS (R4)(R1), F12
 	WORD $0x4f8c9144 // fmul v4.4s, v10.4s, v12.s[0]
 	WORD $0x4f8c9165 // fmul v5.4s, v11.4s, v12.s[0]
@@ -7754,7 +7755,6 @@ first5x2:
 	FMOVS (R6)(R1), F12
 	WORD $0x4f8c9148 // fmul v8.4s, v10.4s, v12.s[0]
 	WORD $0x4f8c9169 // fmul v9.4s, v11.4s, v12.s[0]
-	ADD R23, R22
 	ADD R21, R1
 	SUB $1, R24
 	CBZ R24, masked5x2
@@ -7769,6 +7769,8 @@ loop5x2:
 	FMOVS (R3)(R1), F13
 	WORD $0x4f8d1142 // fmla v2.4s, v10.4s, v13.s[0]
 	WORD $0x4f8d1163 // fmla v3.4s, v11.4s, v13.s[0]
+	ADD R23, R22
+	SUBS $1, R24
 	FMOVS (R4)(R1), F12
 	WORD $0x4f8c1144 // fmla v4.4s, v10.4s, v12.s[0]
 	WORD $0x4f8c1165 // fmla v5.4s, v11.4s, v12.s[0]
@@ -7778,9 +7780,7 @@ loop5x2:
 	FMOVS (R6)(R1), F12
 	WORD $0x4f8c1148 // fmla v8.4s, v10.4s, v12.s[0]
 	WORD $0x4f8c1169 // fmla v9.4s, v11.4s, v12.s[0]
-	ADD R23, R22
 	ADD R21, R1
-	SUBS $1, R24
 	BNE loop5x2
 
 masked5x2:
@@ -7938,13 +7938,13 @@ first4x2:
 	FMOVS (R3)(R1), F11
 	WORD $0x4f8b9102 // fmul v2.4s, v8.4s, v11.s[0]
 	WORD $0x4f8b9123 // fmul v3.4s, v9.4s, v11.s[0]
+	ADD R23, R22
 	FMOVS (R4)(R1), F10
 	WORD $0x4f8a9104 // fmul v4.4s, v8.4s, v10.s[0]
 	WORD $0x4f8a9125 // fmul v5.4s, v9.4s, v10.s[0]
 	FMOVS (R5)(R1), F11
 	WORD $0x4f8b9106 // fmul v6.4s, v8.4s, v11.s[0]
 	WORD $0x4f8b9127 // fmul v7.4s, v9.4s, v11.s[0]
-	ADD R23, R22
 	ADD R21, R1
 	SUB $1, R24
 	CBZ R24, masked4x2
@@ -7959,15 +7959,15 @@ loop4x2:
 	FMOVS (R3)(R1), F11
 	WORD $0x4f8b1102 // fmla v2.4s, v8.4s, v11.s[0]
 	WORD $0x4f8b1123 // fmla v3.4s, v9.4s, v11.s[0]
+	ADD R23, R22
+	SUBS $1, R24
 	FMOVS (R4)(R1), F10
 	WORD $0x4f8a1104 // fmla v4.4s, v8.4s, v10.s[0]
 	WORD $0x4f8a1125 // fmla v5.4s, v9.4s, v10.s[0]
 	FMOVS (R5)(R1), F11
 	WORD $0x4f8b1106 // fmla v6.4s, v8.4s, v11.s[0]
 	WORD $0x4f8b1127 // fmla v7.4s, v9.4s, v11.s[0]
-	ADD R23, R22
 	ADD R21, R1
-	SUBS $1, R24
 	BNE loop4x2
 
 masked4x2:
@@ -8102,13 +8102,13 @@ first3x2:
 	FMOVS (R2)(R1), F8
 	WORD $0x4f8890c0 // fmul v0.4s, v6.4s, v8.s[0]
 	WORD $0x4f8890e1 // fmul v1.4s, v7.4s, v8.s[0]
+	ADD R23, R22
 	FMOVS (R3)(R1), F9
 	WORD $0x4f8990c2 // fmul v2.4s, v6.4s, v9.s[0]
 	WORD $0x4f8990e3 // fmul v3.4s, v7.4s, v9.s[0]
 	FMOVS (R4)(R1), F8
 	WORD $0x4f8890c4 // fmul v4.4s, v6.4s, v8.s[0]
 	WORD $0x4f8890e5 // fmul v5.4s, v7.4s, v8.s[0]
-	ADD R23, R22
 	ADD R21, R1
 	SUB $1, R24
 	CBZ R24, masked3x2
@@ -8120,15 +8120,15 @@ loop3x2:
 	FMOVS (R2)(R1), F8
 	WORD $0x4f8810c0 // fmla v0.4s, v6.4s, v8.s[0]
 	WORD $0x4f8810e1 // fmla v1.4s, v7.4s, v8.s[0]
+	ADD R23, R22
+	SUBS $1, R24
 	FMOVS (R3)(R1), F9
 	WORD $0x4f8910c2 // fmla v2.4s, v6.4s, v9.s[0]
 	WORD $0x4f8910e3 // fmla v3.4s, v7.4s, v9.s[0]
 	FMOVS (R4)(R1), F8
 	WORD $0x4f8810c4 // fmla v4.4s, v6.4s, v8.s[0]
 	WORD $0x4f8810e5 // fmla v5.4s, v7.4s, v8.s[0]
-	ADD R23, R22
 	ADD R21, R1
-	SUBS $1, R24
 	BNE loop3x2
 
 masked3x2:
@@ -8243,10 +8243,10 @@ first2x2:
 	FMOVS (R2)(R1), F6
 	WORD $0x4f869080 // fmul v0.4s, v4.4s, v6.s[0]
 	WORD $0x4f8690a1 // fmul v1.4s, v5.4s, v6.s[0]
+	ADD R23, R22
 	FMOVS (R3)(R1), F7
 	WORD $0x4f879082 // fmul v2.4s, v4.4s, v7.s[0]
 	WORD $0x4f8790a3 // fmul v3.4s, v5.4s, v7.s[0]
-	ADD R23, R22
 	ADD R21, R1
 	SUB $1, R24
 	CBZ R24, masked2x2
@@ -8258,12 +8258,12 @@ loop2x2:
 	FMOVS (R2)(R1), F6
 	WORD $0x4f861080 // fmla v0.4s, v4.4s, v6.s[0]
 	WORD $0x4f8610a1 // fmla v1.4s, v5.4s, v6.s[0]
+	ADD R23, R22
+	SUBS $1, R24
 	FMOVS (R3)(R1), F7
 	WORD $0x4f871082 // fmla v2.4s, v4.4s, v7.s[0]
 	WORD $0x4f8710a3 // fmla v3.4s, v5.4s, v7.s[0]
-	ADD R23, R22
 	ADD R21, R1
-	SUBS $1, R24
 	BNE loop2x2
 
 masked2x2:
@@ -8355,10 +8355,10 @@ tile1x2:
 first1x2:
 	FMOVQ (R22), F2
 	FMOVQ 16(R22), F3
+	ADD R23, R22
 	FMOVS (R2)(R1), F4
 	WORD $0x4f849040 // fmul v0.4s, v2.4s, v4.s[0]
 	WORD $0x4f849061 // fmul v1.4s, v3.4s, v4.s[0]
-	ADD R23, R22
 	ADD R21, R1
 	SUB $1, R24
 	CBZ R24, masked1x2
@@ -8367,12 +8367,12 @@ first1x2:
 loop1x2:
 	FMOVQ (R22), F2
 	FMOVQ 16(R22), F3
+	ADD R23, R22
+	SUBS $1, R24
 	FMOVS (R2)(R1), F4
 	WORD $0x4f841040 // fmla v0.4s, v2.4s, v4.s[0]
 	WORD $0x4f841061 // fmla v1.4s, v3.4s, v4.s[0]
-	ADD R23, R22
 	ADD R21, R1
-	SUBS $1, R24
 	BNE loop1x2
 
 masked1x2:
@@ -8543,6 +8543,7 @@ first12x1:
 	WORD $0x4f8d9184 // fmul v4.4s, v12.4s, v13.s[0]
 	FMOVS (R7)(R1), F14
 	WORD $0x4f8e9185 // fmul v5.4s, v12.4s, v14.s[0]
+	ADD R23, R22
 	FMOVS (R8)(R1), F13
 	WORD $0x4f8d9186 // fmul v6.4s, v12.4s, v13.s[0]
 	FMOVS (R9)(R1), F14
@@ -8555,7 +8556,6 @@ first12x1:
 	WORD $0x4f8d918a // fmul v10.4s, v12.4s, v13.s[0]
 	FMOVS (R13)(R1), F14
 	WORD $0x4f8e918b // fmul v11.4s, v12.4s, v14.s[0]
-	ADD R23, R22
 	ADD R21, R1
 	SUB $1, R24
 	CBZ R24, masked12x1
@@ -8575,6 +8575,8 @@ loop12x1:
 	WORD $0x4f8d1184 // fmla v4.4s, v12.4s, v13.s[0]
 	FMOVS (R7)(R1), F14
 	WORD $0x4f8e1185 // fmla v5.4s, v12.4s, v14.s[0]
+	ADD R23, R22
+	SUBS $1, R24
 	FMOVS (R8)(R1), F13
 	WORD $0x4f8d1186 // fmla v6.4s, v12.4s, v13.s[0]
 	FMOVS (R9)(R1), F14
@@ -8587,9 +8589,7 @@ loop12x1:
 	WORD $0x4f8d118a // fmla v10.4s, v12.4s, v13.s[0]
 	FMOVS (R13)(R1), F14
 	WORD $0x4f8e118b // fmla v11.4s, v12.4s, v14.s[0]
-	ADD R23, R22
 	ADD R21, R1
-	SUBS $1, R24
 	BNE loop12x1
 
 masked12x1:
@@ -8791,6 +8791,7 @@ first11x1:
 	WORD $0x4f8d9163 // fmul v3.4s, v11.4s, v13.s[0]
 	FMOVS (R6)(R1), F12
 	WORD $0x4f8c9164 // fmul v4.4s, v11.4s, v12.s[0]
+	ADD R23, R22
 	FMOVS (R7)(R1), F13
 	WORD $0x4f8d9165 // fmul v5.4s, v11.4s, v13.s[0]
 	FMOVS (R8)(R1), F12
@@ -8803,7 +8804,6 @@ first11x1:
 	WORD $0x4f8d9169 // fmul v9.4s, v11.4s, v13.s[0]
 	FMOVS (R12)(R1), F12
 	WORD $0x4f8c916a // fmul v10.4s, v11.4s, v12.s[0]
-	ADD R23, R22
 	ADD R21, R1
 	SUB $1, R24
 	CBZ R24, masked11x1
@@ -8821,6 +8821,8 @@ loop11x1:
 	WORD $0x4f8d1163 // fmla v3.4s, v11.4s, v13.s[0]
 	FMOVS (R6)(R1), F12
 	WORD $0x4f8c1164 // fmla v4.4s, v11.4s, v12.s[0]
+	ADD R23, R22
+	SUBS $1, R24
 	FMOVS (R7)(R1), F13
 	WORD $0x4f8d1165 // fmla v5.4s, v11.4s, v13.s[0]
 	FMOVS (R8)(R1), F12
@@ -8833,9 +8835,7 @@ loop11x1:
 	WORD $0x4f8d1169 // fmla v9.4s, v11.4s, v13.s[0]
 	FMOVS (R12)(R1), F12
 	WORD $0x4f8c116a // fmla v10.4s, v11.4s, v12.s[0]
-	ADD R23, R22
 	ADD R21, R1
-	SUBS $1, R24
 	BNE loop11x1
 
 masked11x1:
@@ -9024,6 +9024,7 @@ first10x1:
 	WORD $0x4f8c9143 // fmul v3.4s, v10.4s, v12.s[0]
 	FMOVS (R6)(R1), F11
 	WORD $0x4f8b9144 // fmul v4.4s, v10.4s, v11.s[0]
+	ADD R23, R22
 	FMOVS (R7)(R1), F12
 	WORD $0x4f8c9145 // fmul v5.4s, v10.4s, v12.s[0]
 	FMOVS (R8)(R1), F11
@@ -9034,7 +9035,6 @@ first10x1:
 	WORD $0x4f8b9148 // fmul v8.4s, v10.4s, v11.s[0]
 	FMOVS (R11)(R1), F12
 	WORD $0x4f8c9149 // fmul v9.4s, v10.4s, v12.s[0]
-	ADD R23, R22
 	ADD R21, R1
 	SUB $1, R24
 	CBZ R24, masked10x1
@@ -9052,6 +9052,8 @@ loop10x1:
 	WORD $0x4f8c1143 // fmla v3.4s, v10.4s, v12.s[0]
 	FMOVS (R6)(R1), F11
 	WORD $0x4f8b1144 // fmla v4.4s, v10.4s, v11.s[0]
+	ADD R23, R22
+	SUBS $1, R24
 	FMOVS (R7)(R1), F12
 	WORD $0x4f8c1145 // fmla v5.4s, v10.4s, v12.s[0]
 	FMOVS (R8)(R1), F11
@@ -9062,9 +9064,7 @@ loop10x1:
 	WORD $0x4f8b1148 // fmla v8.4s, v10.4s, v11.s[0]
 	FMOVS (R11)(R1), F12
 	WORD $0x4f8c1149 // fmla v9.4s, v10.4s, v12.s[0]
-	ADD R23, R22
 	ADD R21, R1
-	SUBS $1, R24
 	BNE loop10x1
 
 masked10x1:
@@ -9239,6 +9239,7 @@ first9x1:
 	WORD $0x4f8a9122 // fmul v2.4s, v9.4s, v10.s[0]
 	FMOVS (R5)(R1), F11
 	WORD $0x4f8b9123 // fmul v3.4s, v9.4s, v11.s[0]
+	ADD R23, R22
 	FMOVS (R6)(R1), F10
 	WORD $0x4f8a9124 // fmul v4.4s, v9.4s, v10.s[0]
 	FMOVS (R7)(R1), F11
@@ -9249,7 +9250,6 @@ first9x1:
 	WORD $0x4f8b9127 // fmul v7.4s, v9.4s, v11.s[0]
 	FMOVS (R10)(R1), F10
 	WORD $0x4f8a9128 // fmul v8.4s, v9.4s, v10.s[0]
-	ADD R23, R22
 	ADD R21, R1
 	SUB $1, R24
 	CBZ R24, masked9x1
@@ -9265,6 +9265,8 @@ loop9x1:
 	WORD $0x4f8a1122 // fmla v2.4s, v9.4s, v10.s[0]
 	FMOVS (R5)(R1), F11
 	WORD $0x4f8b1123 // fmla v3.4s, v9.4s, v11.s[0]
+	ADD R23, R22
+	SUBS $1, R24
 	FMOVS (R6)(R1), F10
 	WORD $0x4f8a1124 // fmla v4.4s, v9.4s, v10.s[0]
 	FMOVS (R7)(R1), F11
@@ -9275,9 +9277,7 @@ loop9x1:
 	WORD $0x4f8b1127 // fmla v7.4s, v9.4s, v11.s[0]
 	FMOVS (R10)(R1), F10
 	WORD $0x4f8a1128 // fmla v8.4s, v9.4s, v10.s[0]
-	ADD R23, R22
 	ADD R21, R1
-	SUBS $1, R24
 	BNE loop9x1
 
 masked9x1:
@@ -9440,6 +9440,7 @@ first8x1:
 	WORD $0x4f899102 // fmul v2.4s, v8.4s, v9.s[0]
 	FMOVS (R5)(R1), F10
 	WORD $0x4f8a9103 // fmul v3.4s, v8.4s, v10.s[0]
+	ADD R23, R22
 	FMOVS (R6)(R1), F9
 	WORD $0x4f899104 // fmul v4.4s, v8.4s, v9.s[0]
 	FMOVS (R7)(R1), F10
@@ -9448,7 +9449,6 @@ first8x1:
 	WORD $0x4f899106 // fmul v6.4s, v8.4s, v9.s[0]
 	FMOVS (R9)(R1), F10
 	WORD $0x4f8a9107 // fmul v7.4s, v8.4s, v10.s[0]
-	ADD R23, R22
 	ADD R21, R1
 	SUB $1, R24
 	CBZ R24, masked8x1
@@ -9464,6 +9464,8 @@ loop8x1:
 	WORD $0x4f891102 // fmla v2.4s, v8.4s, v9.s[0]
 	FMOVS (R5)(R1), F10
 	WORD $0x4f8a1103 // fmla v3.4s, v8.4s, v10.s[0]
+	ADD R23, R22
+	SUBS $1, R24
 	FMOVS (R6)(R1), F9
 	WORD $0x4f891104 // fmla v4.4s, v8.4s, v9.s[0]
 	FMOVS (R7)(R1), F10
@@ -9472,9 +9474,7 @@ loop8x1:
 	WORD $0x4f891106 // fmla v6.4s, v8.4s, v9.s[0]
 	FMOVS (R9)(R1), F10
 	WORD $0x4f8a1107 // fmla v7.4s, v8.4s, v10.s[0]
-	ADD R23, R22
 	ADD R21, R1
-	SUBS $1, R24
 	BNE loop8x1
 
 masked8x1:
@@ -9623,6 +9623,7 @@ first7x1:
 	WORD $0x4f8990e1 // fmul v1.4s, v7.4s, v9.s[0]
 	FMOVS (R4)(R1), F8
 	WORD $0x4f8890e2 // fmul v2.4s, v7.4s, v8.s[0]
+	ADD R23, R22
 	FMOVS (R5)(R1), F9
 	WORD $0x4f8990e3 // fmul v3.4s, v7.4s, v9.s[0]
 	FMOVS (R6)(R1), F8
@@ -9631,7 +9632,6 @@ first7x1:
 	WORD $0x4f8990e5 // fmul v5.4s, v7.4s, v9.s[0]
 	FMOVS (R8)(R1), F8
 	WORD $0x4f8890e6 // fmul v6.4s, v7.4s, v8.s[0]
-	ADD R23, R22
 	ADD R21, R1
 	SUB $1, R24
 	CBZ R24, masked7x1
@@ -9645,6 +9645,8 @@ loop7x1:
 	WORD $0x4f8910e1 // fmla v1.4s, v7.4s, v9.s[0]
 	FMOVS (R4)(R1), F8
 	WORD $0x4f8810e2 // fmla v2.4s, v7.4s, v8.s[0]
+	ADD R23, R22
+	SUBS $1, R24
 	FMOVS (R5)(R1), F9
 	WORD $0x4f8910e3 // fmla v3.4s, v7.4s, v9.s[0]
 	FMOVS (R6)(R1), F8
@@ -9653,9 +9655,7 @@ loop7x1:
 	WORD $0x4f8910e5 // fmla v5.4s, v7.4s, v9.s[0]
 	FMOVS (R8)(R1), F8
 	WORD $0x4f8810e6 // fmla v6.4s, v7.4s, v8.s[0]
-	ADD R23, R22
 	ADD R21, R1
-	SUBS $1, R24
 	BNE loop7x1
 
 masked7x1:
@@ -9792,13 +9792,13 @@ first6x1:
 	WORD $0x4f8890c1 // fmul v1.4s, v6.4s, v8.s[0]
 	FMOVS (R4)(R1), F7
 	WORD $0x4f8790c2 // fmul v2.4s, v6.4s, v7.s[0]
+	ADD R23, R22
 	FMOVS (R5)(R1), F8
 	WORD $0x4f8890c3 // fmul v3.4s, v6.4s, v8.s[0]
 	FMOVS (R6)(R1), F7
 	WORD $0x4f8790c4 // fmul v4.4s, v6.4s, v7.s[0]
 	FMOVS (R7)(R1), F8
 	WORD $0x4f8890c5 // fmul v5.4s, v6.4s, v8.s[0]
-	ADD R23, R22
 	ADD R21, R1
 	SUB $1, R24
 	CBZ R24, masked6x1
@@ -9812,15 +9812,15 @@ loop6x1:
 	WORD $0x4f8810c1 // fmla v1.4s, v6.4s, v8.s[0]
 	FMOVS (R4)(R1), F7
 	WORD $0x4f8710c2 // fmla v2.4s, v6.4s, v7.s[0]
+	ADD R23, R22
+	SUBS $1, R24
 	FMOVS (R5)(R1), F8
 	WORD $0x4f8810c3 // fmla v3.4s, v6.4s, v8.s[0]
 	FMOVS (R6)(R1), F7
 	WORD $0x4f8710c4 // fmla v4.4s, v6.4s, v7.s[0]
 	FMOVS (R7)(R1), F8
 	WORD $0x4f8810c5 // fmla v5.4s, v6.4s, v8.s[0]
-	ADD R23, R22
 	ADD R21, R1
-	SUBS $1, R24
 	BNE loop6x1
 
 masked6x1:
@@ -9943,13 +9943,13 @@ first5x1:
 	WORD $0x4f8690a0 // fmul v0.4s, v5.4s, v6.s[0]
 	FMOVS (R3)(R1), F7
 	WORD $0x4f8790a1 // fmul v1.4s, v5.4s, v7.s[0]
+	ADD R23, R22
 	FMOVS (R4)(R1), F6
 	WORD $0x4f8690a2 // fmul v2.4s, v5.4s, v6.s[0]
 	FMOVS (R5)(R1), F7
 	WORD $0x4f8790a3 // fmul v3.4s, v5.4s, v7.s[0]
 	FMOVS (R6)(R1), F6
 	WORD $0x4f8690a4 // fmul v4.4s, v5.4s, v6.s[0]
-	ADD R23, R22
 	ADD R21, R1
 	SUB $1, R24
 	CBZ R24, masked5x1
@@ -9961,15 +9961,15 @@ loop5x1:
 	WORD $0x4f8610a0 // fmla v0.4s, v5.4s, v6.s[0]
 	FMOVS (R3)(R1), F7
 	WORD $0x4f8710a1 // fmla v1.4s, v5.4s, v7.s[0]
+	ADD R23, R22
+	SUBS $1, R24
 	FMOVS (R4)(R1), F6
 	WORD $0x4f8610a2 // fmla v2.4s, v5.4s, v6.s[0]
 	FMOVS (R5)(R1), F7
 	WORD $0x4f8710a3 // fmla v3.4s, v5.4s, v7.s[0]
 	FMOVS (R6)(R1), F6
 	WORD $0x4f8610a4 // fmla v4.4s, v5.4s, v6.s[0]
-	ADD R23, R22
 	ADD R21, R1
-	SUBS $1, R24
 	BNE loop5x1
 
 masked5x1:
@@ -10080,11 +10080,11 @@ first4x1:
 	WORD $0x4f859080 // fmul v0.4s, v4.4s, v5.s[0]
 	FMOVS (R3)(R1), F6
 	WORD $0x4f869081 // fmul v1.4s, v4.4s, v6.s[0]
+	ADD R23, R22
 	FMOVS (R4)(R1), F5
 	WORD $0x4f859082 // fmul v2.4s, v4.4s, v5.s[0]
 	FMOVS (R5)(R1), F6
 	WORD $0x4f869083 // fmul v3.4s, v4.4s, v6.s[0]
-	ADD R23, R22
 	ADD R21, R1
 	SUB $1, R24
 	CBZ R24, masked4x1
@@ -10096,13 +10096,13 @@ loop4x1:
 	WORD $0x4f851080 // fmla v0.4s, v4.4s, v5.s[0]
 	FMOVS (R3)(R1), F6
 	WORD $0x4f861081 // fmla v1.4s, v4.4s, v6.s[0]
+	ADD R23, R22
+	SUBS $1, R24
 	FMOVS (R4)(R1), F5
 	WORD $0x4f851082 // fmla v2.4s, v4.4s, v5.s[0]
 	FMOVS (R5)(R1), F6
 	WORD $0x4f861083 // fmla v3.4s, v4.4s, v6.s[0]
-	ADD R23, R22
 	ADD R21, R1
-	SUBS $1, R24
 	BNE loop4x1
 
 masked4x1:
@@ -10199,11 +10199,11 @@ first3x1:
 	FMOVQ (R22), F3
 	FMOVS (R2)(R1), F4
 	WORD $0x4f849060 // fmul v0.4s, v3.4s, v4.s[0]
+	ADD R23, R22
 	FMOVS (R3)(R1), F5
 	WORD $0x4f859061 // fmul v1.4s, v3.4s, v5.s[0]
 	FMOVS (R4)(R1), F4
 	WORD $0x4f849062 // fmul v2.4s, v3.4s, v4.s[0]
-	ADD R23, R22
 	ADD R21, R1
 	SUB $1, R24
 	CBZ R24, masked3x1
@@ -10213,13 +10213,13 @@ loop3x1:
 	FMOVQ (R22), F3
 	FMOVS (R2)(R1), F4
 	WORD $0x4f841060 // fmla v0.4s, v3.4s, v4.s[0]
+	ADD R23, R22
+	SUBS $1, R24
 	FMOVS (R3)(R1), F5
 	WORD $0x4f851061 // fmla v1.4s, v3.4s, v5.s[0]
 	FMOVS (R4)(R1), F4
 	WORD $0x4f841062 // fmla v2.4s, v3.4s, v4.s[0]
-	ADD R23, R22
 	ADD R21, R1
-	SUBS $1, R24
 	BNE loop3x1
 
 masked3x1:
@@ -10304,9 +10304,9 @@ first2x1:
 	FMOVQ (R22), F2
 	FMOVS (R2)(R1), F3
 	WORD $0x4f839040 // fmul v0.4s, v2.4s, v3.s[0]
+	ADD R23, R22
 	FMOVS (R3)(R1), F4
 	WORD $0x4f849041 // fmul v1.4s, v2.4s, v4.s[0]
-	ADD R23, R22
 	ADD R21, R1
 	SUB $1, R24
 	CBZ R24, masked2x1
@@ -10316,11 +10316,11 @@ loop2x1:
 	FMOVQ (R22), F2
 	FMOVS (R2)(R1), F3
 	WORD $0x4f831040 // fmla v0.4s, v2.4s, v3.s[0]
+	ADD R23, R22
+	SUBS $1, R24
 	FMOVS (R3)(R1), F4
 	WORD $0x4f841041 // fmla v1.4s, v2.4s, v4.s[0]
-	ADD R23, R22
 	ADD R21, R1
-	SUBS $1, R24
 	BNE loop2x1
 
 masked2x1:
@@ -10391,9 +10391,9 @@ tile1x1:
 
 first1x1:
 	FMOVQ (R22), F1
+	ADD R23, R22
 	FMOVS (R2)(R1), F2
 	WORD $0x4f829020 // fmul v0.4s, v1.4s, v2.s[0]
-	ADD R23, R22
 	ADD R21, R1
 	SUB $1, R24
 	CBZ R24, masked1x1
@@ -10401,11 +10401,11 @@ first1x1:
 
 loop1x1:
 	FMOVQ (R22), F1
+	ADD R23, R22
+	SUBS $1, R24
 	FMOVS (R2)(R1), F2
 	WORD $0x4f821020 // fmla v0.4s, v1.4s, v2.s[0]
-	ADD R23, R22
 	ADD R21, R1
-	SUBS $1, R24
 	BNE loop1x1
 
 masked1x1:

@@ -43,7 +43,7 @@ func accumulate(arch *Arch) *Func {
 		t.begin(negZero)
 		f.Jump(masked)
 		f.Label(first)
-		t.step(f.Mul)
+		t.step(f.Mul, nil)
 		f.Op(f.Sub, 1, p.k)
 		f.Branch(f, p.k, "EQ", "$0", masked)
 		t.loop()

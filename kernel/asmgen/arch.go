@@ -28,8 +28,12 @@ type Arch struct {
 	// Branch writes a comparison of x with y (a register or "$1") and a jump to
 	// label where cond (EQ, NE, LT, LE, GT, GE) holds.
 	Branch func(f *Func, x Int, cond, y, label string)
-	// Countdown writes r--, and a jump to label unless that gave 0.
-	Countdown func(f *Func, r Int, label string)
+	// Count writes r--, and Again a jump to label unless that gave 0. Where
+	// additions leave the flags alone, CountEarly has Count stand amid the loop over
+	// the steps of a micro-tile, for an even mix of instructions.
+	Count      func(f *Func, r Int)
+	Again      func(f *Func, label string)
+	CountEarly bool
 	// Address loads the address of a symbol.
 	Address func(f *Func, symbol string, dst Int)
 	// Return ends the function.

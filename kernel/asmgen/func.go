@@ -111,6 +111,12 @@ func (f *Func) Loop(name string) {
 // Jump writes a jump.
 func (f *Func) Jump(label string) { f.Op("JMP", label) }
 
+// Countdown writes r--, and a jump to label unless that gave 0.
+func (f *Func) Countdown(r Int, label string) {
+	f.Count(f, r)
+	f.Again(f, label)
+}
+
 // arg returns the address of a field of the arguments, or of a field of a struct
 // there: "Ahead.Rows".
 func (f *Func) arg(name string) string {

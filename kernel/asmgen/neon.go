@@ -49,12 +49,11 @@ var neon = func() *Arch {
 				f.Op("B"+cond, label)
 			}
 		},
-		Countdown: func(f *Func, r Int, label string) {
-			f.Op("SUBS", 1, r)
-			f.Op("BNE", label)
-		},
-		Address: func(f *Func, symbol string, dst Int) { f.Op("MOVD", "$"+symbol+"(SB)", dst) },
-		Return:  func(f *Func) { f.Op("RET") },
+		Count:      func(f *Func, r Int) { f.Op("SUBS", 1, r) },
+		Again:      func(f *Func, label string) { f.Op("BNE", label) },
+		CountEarly: true,
+		Address:    func(f *Func, symbol string, dst Int) { f.Op("MOVD", "$"+symbol+"(SB)", dst) },
+		Return:     func(f *Func) { f.Op("RET") },
 
 		// One addition moves all rows on, for want of slots rather than of registers.
 		RowsPerPtr: 1,

@@ -30,7 +30,7 @@ for range n {
 	for i := range peakFMAs {
 		f.FMA(f, x, y, acc[i%f.PeakAccs])
 	}
-	f.Countdown(f, n, "loop")
+	f.Countdown(n, "loop")
 	f.Label("done")
 	f.Return(f)
 	return f

@@ -170,7 +170,7 @@ func (n *normalizer) overKeys(pass string, row func(masked bool)) {
 	n.Loop(n.name(pass))
 	row(false)
 	n.Op(n.Add, n.stride, n.s)
-	n.Countdown(n.Func, n.keys, n.name(pass))
+	n.Countdown(n.keys, n.name(pass))
 
 	n.Label(masked)
 	n.load("Mask", n.mask)
@@ -182,7 +182,7 @@ func (n *normalizer) overKeys(pass string, row func(masked bool)) {
 	row(true)
 	n.Op(n.Add, n.stride, n.s)
 	n.Op(n.Add, 8, n.mask)
-	n.Countdown(n.Func, n.keys, n.name(pass+"Mask"))
+	n.Countdown(n.keys, n.name(pass+"Mask"))
 	n.Label(done)
 }
 

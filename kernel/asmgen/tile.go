@@ -112,12 +112,12 @@ func (p *product) ahead(lanes string) {
 	p.Label(label("Line"))
 	p.Prefetch(p.Func, mem(line, 0))
 	p.Op(p.Add, cacheLine, line)
-	p.Countdown(p.Func, p.ptr[2], label("Line"))
+	p.Countdown(p.ptr[2], label("Line"))
 	p.load("Ahead.Stride", line)
 	p.Op(p.Add, line, row)
 	p.Op(p.Sub, 1, rows)
 	p.Branch(p.Func, rows, "EQ", "$0", label("Save"))
-	p.Countdown(p.Func, batch, label("Row"))
+	p.Countdown(batch, label("Row"))
 	p.Label(label("Save"))
 	p.save(rows, "Ahead.Rows")
 	p.save(row, "Ahead.Base")
@@ -191,9 +191,11 @@ func (t *tile) clear() {
 	}
 }
 
-// next moves on to the next step.
-func (t *tile) next() {
-	t.Op(t.Add, t.stride, t.b)
+// nextB moves B on to the next step.
+func (t *tile) nextB() { t.Op(t.Add, t.stride, t.b) }
+
+// nextA moves A on to the next step.
+func (t *tile) nextA() {
 	if t.StepOffset {
 		t.Op(t.Add, t.ca, t.off)
 		return
@@ -204,26 +206,39 @@ func (t *tile) next() {
 }
 
 // step writes a step whose elements all count, by op: FMA, or Mul, which sets the
-// accumulators.
-func (t *tile) step(op func(f *Func, x, y, acc Vec)) {
+// accumulators. count, if not nil, stands amid it.
+func (t *tile) step(op func(f *Func, x, y, acc Vec), count func()) {
+	early := t.CountEarly
 	for j, b := range t.bv {
 		t.loadB(j, b)
 	}
 	for r, acc := range t.acc {
+		if early && r == len(t.acc)/2 {
+			t.nextB()
+			if count != nil {
+				count()
+			}
+		}
 		x := t.tmp[r%len(t.tmp)]
 		t.Op(t.Element, t.elem(r), x)
 		for j, b := range t.bv {
 			op(t.Func, x, b, acc[j])
 		}
 	}
-	t.next()
+	if !early {
+		t.nextB()
+	}
+	t.nextA()
+	if count != nil && !early {
+		count()
+	}
 }
 
 // loop writes a loop over k, which is set, of steps whose elements all count.
 func (t *tile) loop() {
 	t.Loop("loop" + t.name)
-	t.step(t.FMA)
-	t.Countdown(t.Func, t.k, "loop"+t.name)
+	t.step(t.FMA, func() { t.Count(t.Func, t.k) })
+	t.Again(t.Func, "loop"+t.name)
 }
 
 // keptLoop writes a loop over k of steps that leave out the lanes where B has its
@@ -234,8 +249,9 @@ func (t *tile) keptLoop() {
 	}
 	t.Loop("kept" + t.name)
 	t.KeptStep(t)
-	t.next()
-	t.Countdown(t.Func, t.k, "kept"+t.name)
+	t.nextB()
+	t.nextA()
+	t.Countdown(t.k, "kept"+t.name)
 }
 
 // vectorLogic is what keptByZero needs of an architecture: signs is all ones where v

@@ -32,10 +32,8 @@ func x86(n int, reg string, count int) Arch {
 			}
 			f.Op("J"+cond, label)
 		},
-		Countdown: func(f *Func, r Int, label string) {
-			f.Op("DECQ", r)
-			f.Op("JNE", label)
-		},
+		Count:    func(f *Func, r Int) { f.Op("DECQ", r) },
+		Again:    func(f *Func, label string) { f.Op("JNE", label) },
 		SubLoad:  func(f *Func, addr string, dst Int) { f.Op("SUBQ", addr, dst) },
 		Prefetch: func(f *Func, addr string) { f.Op("PREFETCHT1", addr) },
 		Address:  func(f *Func, symbol string, dst Int) { f.Op("LEAQ", symbol+"(SB)", dst) },
