@@ -10494,7 +10494,8 @@ TEXT ·finishNEON(SB), NOSPLIT, $0-8
 block:
 	FMOVQ (R3), F5
 	ADD $16, R3
-	WORD $0x4ea0d8a0 // fcmeq v0.4s, v5.4s, #0.0
+	VMOVI $0, V0.B16
+	WORD $0x4e20e4a0 // fcmeq v0.4s, v5.4s, v0.4s
 	MOVD $const3f800000<>(SB), R17
 	FMOVS (R17), F1
 	VDUP V1.S[0], V1.S4

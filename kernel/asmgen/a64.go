@@ -16,7 +16,6 @@ type form int
 const (
 	threeSame form = iota // Vm, Vn, Vd
 	byElement             // Vm.S[0], Vn, Vd
-	twoMisc               // Vn, Vd
 	shiftS4               // shift right of 32-bit elements by 1..32: $shift, Vn, Vd
 )
 
@@ -34,7 +33,6 @@ var encodings = map[string]encoding{
 	"FADD.S4":   {threeSame, 0x4e20d400, "fadd" + sss},
 	"FADDP.S4":  {threeSame, 0x6e20d400, "faddp" + sss},
 	"FCMEQ.S4":  {threeSame, 0x4e20e400, "fcmeq" + sss},
-	"FCMEQ0.S4": {twoMisc, 0x4ea0d800, "fcmeq %d.4s, %n.4s, #0.0"},
 	"FCMGT.S4":  {threeSame, 0x6ea0e400, "fcmgt" + sss},
 	"FDIV.S4":   {threeSame, 0x6e20fc00, "fdiv" + sss},
 	"FMLA.S[0]": {byElement, 0x4f801000, "fmla %d.4s, %n.4s, %m.s[0]"},

@@ -190,7 +190,8 @@ var neon = func() *Arch {
 		elements(f, v, n, addr, func(element, addr string) { f.Op("VST1", element, addr) })
 	}
 	arch.Recip = func(f *Func, one string, v Vec, tmp [2]Vec) {
-		f.Op("FCMEQ0.S4", v, tmp[0])
+		f.Zero(f, tmp[0])
+		f.Op("FCMEQ.S4", tmp[0], v, tmp[0])
 		f.Broadcast(f, one, tmp[1])
 		f.Op("FDIV.S4", v, tmp[1], v)
 		f.Op("BIC.B16", tmp[0], v, v)
