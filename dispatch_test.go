@@ -63,4 +63,16 @@ func TestFeatures(t *testing.T) {
 	if want := kernel.AVX2 | kernel.AVX512DQ; got != want {
 		t.Errorf("features %v, want %v", got, want)
 	}
+	if got := features(cpu(cpuid.ASIMD)); got != kernel.ASIMD {
+		t.Errorf("features %v, want asimd", got)
+	}
+}
+
+// TestBaseline: an operating system that tells nothing does not cost arm64 its set.
+func TestBaseline(t *testing.T) {
+	for arch, want := range map[string]kernel.Features{"arm64": kernel.ASIMD, "amd64": 0, "riscv64": 0} {
+		if got := baseline(arch); got != want {
+			t.Errorf("%s: features %v, want %v", arch, got, want)
+		}
+	}
 }

@@ -30,14 +30,19 @@ func TestCheckedKernels(t *testing.T) {
 // TestKernelsFound asks another library for the CPU's features, so that a machine
 // that can run a set does not skip it.
 func TestKernelsFound(t *testing.T) {
-	if runtime.GOARCH != "amd64" {
+	var have map[kernel.Features]bool
+	switch runtime.GOARCH {
+	case "amd64":
+		x := &syscpu.X86
+		have = map[kernel.Features]bool{
+			kernel.AVX2: x.HasAVX2, kernel.FMA3: x.HasFMA,
+			kernel.AVX512F: x.HasAVX512F, kernel.AVX512DQ: x.HasAVX512DQ,
+			kernel.AVX512BW: x.HasAVX512BW, kernel.AVX512VL: x.HasAVX512VL,
+		}
+	case "arm64":
+		have = map[kernel.Features]bool{kernel.ASIMD: syscpu.ARM64.HasASIMD}
+	default:
 		t.Skip("no set of this architecture needs a feature")
-	}
-	x := &syscpu.X86
-	have := map[kernel.Features]bool{
-		kernel.AVX2: x.HasAVX2, kernel.FMA3: x.HasFMA,
-		kernel.AVX512F: x.HasAVX512F, kernel.AVX512DQ: x.HasAVX512DQ,
-		kernel.AVX512BW: x.HasAVX512BW, kernel.AVX512VL: x.HasAVX512VL,
 	}
 	for _, k := range Kernels() {
 		for f, ok := range have {
