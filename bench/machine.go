@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -51,7 +52,7 @@ func ThisMachine() Machine {
 		GoVersion:  runtime.Version(),
 	}
 	if m.CPU == "" {
-		m.CPU = "unknown CPU"
+		m.CPU = cmp.Or(coreName(), "unknown CPU")
 	}
 	slices.Sort(m.Features)
 	for _, c := range []Cache{{"L1", cpu.Cache.L1D}, {"L2", cpu.Cache.L2}, {"L3", cpu.Cache.L3}} {

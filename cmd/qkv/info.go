@@ -81,7 +81,11 @@ func kernelEntries(infos []qkv.KernelInfo, chosen string, forced bool) []kernelE
 func (d *infoDocument) print(w io.Writer) error {
 	m := &d.Machine
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(t, "CPU\t%s (%s, family %d, model %d, stepping %d)\n", m.CPU, m.Vendor, m.Family, m.Model, m.Stepping)
+	vendor := m.Vendor
+	if vendor != "" {
+		vendor += ", "
+	}
+	fmt.Fprintf(t, "CPU\t%s (%sfamily %d, model %d, stepping %d)\n", m.CPU, vendor, m.Family, m.Model, m.Stepping)
 	threads := plural(m.Threads, "thread")
 	if m.Cores > 0 {
 		threads = plural(m.Cores, "core") + ", " + threads
