@@ -10,65 +10,38 @@ func archSets() []*kernel.Set { return []*kernel.Set{&avx512Set, &avx2Set} }
 // avx512Set works on 64 lanes in four vectors: 24 accumulators, a row of B, and an
 // element of A.
 var avx512Set = kernel.Set{
-	Name:  "avx512",
-	Needs: kernel.AVX512F | kernel.AVX512DQ | kernel.AVX512BW | kernel.AVX512VL,
-	Vec:   16,
-	Lanes: 64,
-	Rows:  6,
-	PackQ: func(a *kernel.PackArgs) {
-		if a.DimStride != 1 {
-			packQGeneric(a)
-			return
-		}
-		packQAVX512(a)
-	},
+	Name:       "avx512",
+	Needs:      kernel.AVX512F | kernel.AVX512DQ | kernel.AVX512BW | kernel.AVX512VL,
+	Vec:        16,
+	Lanes:      64,
+	Rows:       6,
+	PackQ:      packQWith(packQAVX512),
 	Scores:     scoresAVX512,
 	Softmax:    softmaxAVX512,
 	Accumulate: accumulateAVX512,
-	Finish: func(a *kernel.FinishArgs) {
-		if a.DimStride != 1 {
-			finishGeneric(a)
-			return
-		}
-		finishAVX512(a)
-	},
-	Peak:      peakAVX512,
-	PeakFLOPs: 2 * 16 * peakFMAs,
-	Read:      readAVX512,
+	Finish:     finishWith(finishAVX512),
+	Peak:       peakAVX512,
+	PeakFLOPs:  2 * 16 * peakFMAs,
+	Read:       readAVX512,
 }
 
 // avx2Set works on 16 lanes in two vectors: 12 accumulators, a row of B, and an
 // element of A.
 var avx2Set = kernel.Set{
-	Name:  "avx2",
-	Needs: kernel.AVX2 | kernel.FMA3,
-	Vec:   8,
-	Lanes: 16,
-	Rows:  6,
-	PackQ: func(a *kernel.PackArgs) {
-		if a.DimStride != 1 {
-			packQGeneric(a)
-			return
-		}
-		packQAVX2(a)
-	},
+	Name:       "avx2",
+	Needs:      kernel.AVX2 | kernel.FMA3,
+	Vec:        8,
+	Lanes:      16,
+	Rows:       6,
+	PackQ:      packQWith(packQAVX2),
 	Scores:     scoresAVX2,
 	Softmax:    softmaxAVX2,
 	Accumulate: accumulateAVX2,
-	Finish: func(a *kernel.FinishArgs) {
-		if a.DimStride != 1 {
-			finishGeneric(a)
-			return
-		}
-		finishAVX2(a)
-	},
-	Peak:      peakAVX2,
-	PeakFLOPs: 2 * 8 * peakFMAs,
-	Read:      readAVX2,
+	Finish:     finishWith(finishAVX2),
+	Peak:       peakAVX2,
+	PeakFLOPs:  2 * 8 * peakFMAs,
+	Read:       readAVX2,
 }
-
-// peakFMAs is the number of vector multiply-adds in a round of Peak.
-const peakFMAs = 24
 
 // packQAVX512 is packQGeneric where DimStride is 1.
 //

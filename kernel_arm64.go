@@ -10,35 +10,20 @@ func archSets() []*kernel.Set { return []*kernel.Set{&neonSet} }
 // neonSet works on 12 lanes in three vectors: 24 accumulators, a row of B, and an
 // element of A.
 var neonSet = kernel.Set{
-	Name:  "neon",
-	Needs: kernel.ASIMD,
-	Vec:   4,
-	Lanes: 12,
-	Rows:  8,
-	PackQ: func(a *kernel.PackArgs) {
-		if a.DimStride != 1 {
-			packQGeneric(a)
-			return
-		}
-		packQNEON(a)
-	},
+	Name:       "neon",
+	Needs:      kernel.ASIMD,
+	Vec:        4,
+	Lanes:      12,
+	Rows:       8,
+	PackQ:      packQWith(packQNEON),
 	Scores:     scoresNEON,
 	Softmax:    softmaxNEON,
 	Accumulate: accumulateNEON,
-	Finish: func(a *kernel.FinishArgs) {
-		if a.DimStride != 1 {
-			finishGeneric(a)
-			return
-		}
-		finishNEON(a)
-	},
-	Peak:      peakNEON,
-	PeakFLOPs: 2 * 4 * peakFMAs,
-	Read:      readNEON,
+	Finish:     finishWith(finishNEON),
+	Peak:       peakNEON,
+	PeakFLOPs:  2 * 4 * peakFMAs,
+	Read:       readNEON,
 }
-
-// peakFMAs is the number of vector multiply-adds in a round of Peak.
-const peakFMAs = 24
 
 // packQNEON is packQGeneric where DimStride is 1.
 //

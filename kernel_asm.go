@@ -1,0 +1,30 @@
+//go:build !purego && (amd64 || arm64)
+
+package qkv
+
+import "github.com/qkv-go/qkv/kernel"
+
+// peakFMAs is the number of vector multiply-adds in a round of Peak.
+const peakFMAs = 24
+
+// packQWith returns the PackQ of a set whose machine code needs a DimStride of 1.
+func packQWith(unit func(*kernel.PackArgs)) func(*kernel.PackArgs) {
+	return func(a *kernel.PackArgs) {
+		if a.DimStride == 1 {
+			unit(a)
+		} else {
+			packQGeneric(a)
+		}
+	}
+}
+
+// finishWith returns the Finish of a set whose machine code needs a DimStride of 1.
+func finishWith(unit func(*kernel.FinishArgs)) func(*kernel.FinishArgs) {
+	return func(a *kernel.FinishArgs) {
+		if a.DimStride == 1 {
+			unit(a)
+		} else {
+			finishGeneric(a)
+		}
+	}
+}
