@@ -65,8 +65,14 @@ func TestPeakCalls(t *testing.T) {
 		if best > 2*callTime {
 			t.Errorf("%s: a call of Peak takes %v", k.Set.Name, best)
 		}
-		if rate := p.Burst(1, time.Millisecond); !(rate > 1e8) {
-			t.Errorf("%s: %g FLOP/s", k.Set.Name, rate)
+		// Bursts agree with the clock on single calls; the best of both, since others
+		// use the machine too.
+		want, rate := float64(p.rounds*k.Set.PeakFLOPs)/best.Seconds(), 0.0
+		for range 20 {
+			rate = max(rate, p.Burst(1, time.Millisecond))
+		}
+		if !(rate > want/4 && rate < want*4) {
+			t.Errorf("%s: %g FLOP/s in bursts, %g in the best call", k.Set.Name, rate, want)
 		}
 	}
 }
