@@ -1,10 +1,8 @@
 package qkv
 
 import (
-	"math"
 	"runtime"
 	"sync"
-	"unsafe"
 
 	"github.com/klauspost/cpuid/v2"
 
@@ -17,7 +15,7 @@ const (
 	MaxDim = 1 << 14
 
 	// MaxSeq is the largest sequence length.
-	MaxSeq = 1<<31 - 1
+	MaxSeq = 1 << 30
 )
 
 // Config says how an [Attention] computes. The zero value is the best that the
@@ -79,34 +77,6 @@ func (a *Attention) Workers() int {
 	return a.workers
 }
 
-// A Call is the operands of one attention:
-//
-//	Out = softmax(Scale * Q Kᵀ + mask) V
-//
-// for each batch and each of the heads of Q. K and V may have fewer heads, in a
-// number that divides Q's: head h then reads KV head h / (heads / KV heads)
-// (grouped-query attention; Ainslie et al., 2023). The head dim of Q and K may differ
-// from that of V and Out. Any of the lengths batch, heads and seq may be 0.
-//
-// A query without any key has an output of zeros and a log-sum-exp of -Inf. Keys
-// and values that a query does not attend never reach its output, not even if they
-// are NaN; a NaN that it does attend always does.
-type Call struct {
-	Q   View // [batch, heads, seqQ, dimQK]
-	K   View // [batch, kvHeads, seqKV, dimQK]
-	V   View // [batch, kvHeads, seqKV, dimV]
-	Out View // [batch, heads, seqQ, dimV], written
-
-	// LSE, if not nil, receives for each row the natural logarithm of the sum of
-	// exponentials of its scaled and masked scores: contiguous [batch, heads, seqQ].
-	LSE []float32
-
-	// Scale multiplies the scores; 0 means 1/sqrt(dimQK). It may be negative.
-	Scale float32
-
-	Mask Mask
-}
-
 // Run computes c. The error is an [*ArgError]; nothing has been written then.
 //
 // Out may be the very view that Q is. Otherwise it must share no element with Q, K,
@@ -130,87 +100,4 @@ func Run(c *Call) error {
 		return err
 	}
 	return a.Run(c)
-}
-
-// problem checks the call and translates it.
-func (c *Call) problem(p *tile.Problem) error {
-	views := [...]struct {
-		name string
-		view *View
-	}{{"q", &c.Q}, {"k", &c.K}, {"v", &c.V}, {"out", &c.Out}}
-	for _, x := range views {
-		if err := x.view.check(x.name); err != nil {
-			return err
-		}
-	}
-	q, k, v, out := &c.Q, &c.K, &c.V, &c.Out
-	for _, m := range [...]struct {
-		a, b         *View
-		aName, bName string
-		axis         int
-	}{
-		{k, q, "k", "q", axisBatch},
-		{v, q, "v", "q", axisBatch},
-		{out, q, "out", "q", axisBatch},
-		{v, k, "v", "k", axisHeads},
-		{out, q, "out", "q", axisHeads},
-		{v, k, "v", "k", axisSeq},
-		{out, q, "out", "q", axisSeq},
-		{k, q, "k", "q", axisDim},
-		{out, v, "out", "v", axisDim},
-	} {
-		if got, want := m.a.shape[m.axis], m.b.shape[m.axis]; got != want {
-			return argError(m.aName, got, want, "%s has %s %d, %s has %d", m.aName, axisNames[m.axis], got, m.bName, want)
-		}
-	}
-	for _, x := range views[:3] {
-		if d := x.view.shape[axisDim]; d < 1 {
-			return argError(x.name, d, 1, "%s has head dim %d, at least 1 is needed", x.name, d)
-		} else if d > MaxDim {
-			return argError(x.name, d, MaxDim, "%s has head dim %d, at most %d is supported", x.name, d, MaxDim)
-		}
-	}
-	for _, x := range views[:2] {
-		if n := x.view.shape[axisSeq]; n > MaxSeq {
-			return argError(x.name, n, MaxSeq, "%s has sequence length %d, at most %d is supported", x.name, n, MaxSeq)
-		}
-	}
-	heads, kvHeads := q.shape[axisHeads], k.shape[axisHeads]
-	if heads > 0 && (kvHeads == 0 || heads%kvHeads != 0) {
-		return argError("q", heads, kvHeads, "q has %d heads, not a multiple of k's %d", heads, kvHeads)
-	}
-	if err := out.checkWritable("out"); err != nil {
-		return err
-	}
-	for _, x := range views[1:3] {
-		if at := out.first(); at != nil && at == x.view.first() {
-			return argError("out", 0, 0, "out and %s begin at the same element", x.name)
-		}
-	}
-	batch, seqQ, seqKV := q.shape[axisBatch], q.shape[axisSeq], k.shape[axisSeq]
-	if n := mul(batch, heads, seqQ); c.LSE != nil && len(c.LSE) != n {
-		return argError("lse", len(c.LSE), n, "lse has length %d, out has %d rows", len(c.LSE), n)
-	}
-	if s := float64(c.Scale); math.IsNaN(s) || math.IsInf(s, 0) {
-		return argError("scale", 0, 0, "scale is %v, a finite number is needed", c.Scale)
-	}
-	mask, err := c.Mask.resolve(seqQ, seqKV)
-	if err != nil {
-		return err
-	}
-
-	p.Q = tile.Operand{Base: q.first(), Stride: q.stride}
-	p.K = tile.Operand{Base: k.first(), Stride: k.stride}
-	p.V = tile.Operand{Base: v.first(), Stride: v.stride}
-	p.Out = tile.Operand{Base: out.first(), Stride: out.stride}
-	p.LSE = unsafe.Pointer(unsafe.SliceData(c.LSE))
-	p.Batch, p.Heads, p.KVHeads = batch, heads, kvHeads
-	p.SeqQ, p.SeqKV = seqQ, seqKV
-	p.DimQK, p.DimV = q.shape[axisDim], v.shape[axisDim]
-	p.Scale = c.Scale
-	if p.Scale == 0 {
-		p.Scale = float32(1 / math.Sqrt(float64(p.DimQK)))
-	}
-	p.Mask = mask
-	return nil
 }

@@ -11,11 +11,13 @@ import (
 
 var (
 	none        = qkv.Mask{}
-	topLeft     = qkv.Mask{Causal: qkv.CausalTopLeft}
-	bottomRight = qkv.Mask{Causal: qkv.CausalBottomRight}
+	topLeft     = qkv.Mask{Causal: true}
+	bottomRight = qkv.Mask{Causal: true, Align: qkv.BottomRight}
 )
 
-func causalAt(offset int) qkv.Mask { return qkv.Mask{Causal: qkv.CausalAt, Offset: offset} }
+func causalAt(offset int) qkv.Mask {
+	return qkv.Mask{Causal: true, Align: qkv.AlignOffset, Offset: offset}
+}
 
 // shapes brackets every tile dimension: vector and lane-group widths, micro-tile
 // rows, key blocks, grouped heads, query blocks.

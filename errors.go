@@ -10,7 +10,7 @@ import (
 // An ArgError reports an argument that cannot be used, alone or beside the others.
 // Nothing has been written when it is returned.
 type ArgError struct {
-	Arg  string // the argument: "q", "k", "v", "out", "lse", "scale", "mask", "workers"
+	Arg  string // the argument: "q", "k", "v", "out", "lse", "lensQ", "cuLensKV", "mask", "bias", ...
 	Got  int    // what it has
 	Want int    // what it would have to have
 	msg  string

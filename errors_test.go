@@ -77,9 +77,9 @@ func TestCallErrors(t *testing.T) {
 		{"lse", "qkv: lse has length 63, out has 64 rows", func(c *qkv.Call) { c.LSE = make([]float32, 63) }},
 		{"scale", "qkv: scale is NaN, a finite number is needed", func(c *qkv.Call) { c.Scale = nan }},
 		{"scale", "qkv: scale is +Inf, a finite number is needed", func(c *qkv.Call) { c.Scale = posInf }},
-		{"mask", "qkv: mask has Causal 9, the last is 3", func(c *qkv.Call) { c.Mask.Causal = 9 }},
-		{"mask", "qkv: mask has Causal -1, the last is 3", func(c *qkv.Call) { c.Mask.Causal = -1 }},
-		{"mask", "qkv: mask has offset 3, which needs CausalAt", func(c *qkv.Call) { c.Mask = qkv.Mask{Causal: qkv.CausalTopLeft, Offset: 3} }},
+		{"mask", "qkv: mask has Align 9, the last is 2", func(c *qkv.Call) { c.Mask.Align = 9 }},
+		{"mask", "qkv: mask has Align -1, the last is 2", func(c *qkv.Call) { c.Mask.Align = -1 }},
+		{"mask", "qkv: mask has offset 3, which needs AlignOffset", func(c *qkv.Call) { c.Mask = qkv.Mask{Causal: true, Offset: 3} }},
 	} {
 		call := good()
 		c.spoil(call)
@@ -138,7 +138,7 @@ func TestSequenceTooLong(t *testing.T) {
 	data := make([]float32, 64)
 	kv := qkv.Strided(data, 0, [4]int{1, 1, math.MaxInt, 16}, [4]int{})
 	err := qkv.Run(&qkv.Call{Q: qkv.BHSD(data, 1, 1, 1, 16), K: kv, V: kv, Out: qkv.BHSD(make([]float32, 16), 1, 1, 1, 16)})
-	if want := "qkv: k has sequence length 9223372036854775807, at most 2147483647 is supported"; err == nil || err.Error() != want {
+	if want := "qkv: k has sequence length 9223372036854775807, at most 1073741824 is supported"; err == nil || err.Error() != want {
 		t.Errorf("error %v, want %s", err, want)
 	}
 }

@@ -49,7 +49,7 @@ func ExampleAttention_Run() {
 		V:    qkv.BSHD(v, batch, seq, kvHeads, dim),
 		Out:  qkv.BSHD(out, batch, seq, heads, dim),
 		LSE:  lse,
-		Mask: qkv.Mask{Causal: qkv.CausalTopLeft},
+		Mask: qkv.Mask{Causal: true},
 	})
 	if err != nil {
 		log.Fatal(err)
@@ -103,7 +103,7 @@ func ExampleAttention_Explain() {
 		K:    qkv.BHSD(x, 1, 8, 512, 128),
 		V:    qkv.BHSD(x, 1, 8, 512, 128),
 		Out:  qkv.BHSD(make([]float32, len(x)), 1, 32, 512, 128),
-		Mask: qkv.Mask{Causal: qkv.CausalBottomRight},
+		Mask: qkv.Mask{Causal: true, Align: qkv.BottomRight},
 	})
 	fmt.Println(plan.Kernel, plan.Path, plan.KeyBlock, plan.Workers, plan.Pairs, err)
 	// Output: generic prefill 128 2 4202496 <nil>

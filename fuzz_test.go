@@ -24,10 +24,7 @@ func fuzzProblem(shape uint64, mask int8, offset int16, next func() float32) *pr
 		seqQ: field(150), seqKV: field(300), dimQK: 1 + field(70), dimV: 1 + field(70),
 	}
 	layout := layouts[field(uint64(len(layouts)))]
-	m := qkv.Mask{Causal: qkv.Causal(mask & 3)}
-	if m.Causal == qkv.CausalAt {
-		m.Offset = int(offset)
-	}
+	m := [...]qkv.Mask{none, topLeft, bottomRight, causalAt(int(offset))}[mask&3]
 	return newProblem(d, layout, m, next)
 }
 
@@ -135,7 +132,7 @@ func FuzzCall(f *testing.F) {
 		k := qkv.Strided(in, number(), kv, four())
 		v := qkv.Strided(in, number(), kv, four())
 		out := qkv.Strided(buf[size:2*size], number(), q.Shape(), four())
-		c := &qkv.Call{Q: q, K: k, V: v, Out: out, Mask: qkv.Mask{Causal: qkv.Causal(number() & 3), Offset: number()}}
+		c := &qkv.Call{Q: q, K: k, V: v, Out: out, Mask: qkv.Mask{Causal: number()&1 == 0, Align: qkv.Align(number() & 3), Offset: number()}}
 		// A broadcast axis makes any amount of work of a short slice.
 		work := 1.0
 		for _, n := range append(append([]int{}, sliceOf(q.Shape())...), sliceOf(k.Shape())...) {

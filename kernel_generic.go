@@ -16,9 +16,13 @@ var genericSet = kernel.Set{
 	Rows:       1,
 	PackQ:      packQGeneric,
 	Scores:     scoresGeneric,
+	Softcap:    softcapGeneric,
+	ALiBi:      alibiGeneric,
+	Bias:       biasGeneric,
 	Softmax:    softmaxGeneric,
 	Accumulate: accumulateGeneric,
 	Finish:     finishGeneric,
+	Float16:    float16Generic,
 	Peak:       peakGeneric,
 	PeakFLOPs:  2 * 4,
 	Read:       readGeneric,
@@ -73,6 +77,51 @@ func scoresGeneric(a *kernel.ScoresArgs) {
 			}
 			*quad(a.S, k*a.Stride+l) = [4]float32{s0, s1, s2, s3}
 		}
+	}
+}
+
+func softcapGeneric(a *kernel.SoftcapArgs) {
+	for k := range a.Keys {
+		for l := range a.Lanes {
+			s := at(a.S, k*a.Stride+l)
+			*s = kernel.Softcap(*s, a.In, a.Out)
+		}
+	}
+}
+
+func alibiGeneric(a *kernel.ALiBiArgs) {
+	for k := range a.Keys {
+		key := float32(a.First + k)
+		for l := range a.Lanes {
+			s := at(a.S, k*a.Stride+l)
+			distance := math.Float32frombits(math.Float32bits(*at(a.Pos, l)-key) &^ signBit)
+			*s = kernel.FMA(*at(a.Slope, l), distance, *s)
+		}
+	}
+}
+
+func biasGeneric(a *kernel.BiasArgs) {
+	mask := unsafe.Slice(a.Mask, a.Keys)
+	a.Cleared = false
+	for l := range a.Lanes {
+		for k := range a.Keys {
+			b := float32(0)
+			if l < a.Rows {
+				b = *at(a.Src, a.Off[l]+k)
+			}
+			if b < -math.MaxFloat32 {
+				mask[k] &^= 1 << l
+				a.Cleared = true
+			}
+			s := at(a.S, k*a.Stride+l)
+			*s = kernel.FMA(b, a.Scale, *s)
+		}
+	}
+}
+
+func float16Generic(dst *float32, src *uint16, n int) {
+	for i, h := range unsafe.Slice(src, n) {
+		*at(dst, i) = kernel.Float16ToFloat32(h)
 	}
 }
 

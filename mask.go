@@ -2,63 +2,254 @@ package qkv
 
 import (
 	"fmt"
+	"math"
+	"strings"
 
 	"github.com/qkv-go/qkv/tile"
 )
 
-// Causal says how a causal mask is aligned. With an offset c, the query at position i
-// attends the keys at positions j <= i+c.
-type Causal int
+// Align says where the queries of a sequence stand among its keys: query i is at the
+// position i+c of the keys, with an offset c. Causal masks, windows and ALiBi go by it.
+type Align int
 
 const (
-	// NotCausal masks nothing.
-	NotCausal Causal = iota
-	// CausalTopLeft has offset 0: the first query attends the first key.
-	CausalTopLeft
-	// CausalBottomRight has offset seqKV-seqQ: the last query attends the last key.
-	// It is what a decoder with cached keys means.
-	CausalBottomRight
-	// CausalAt has the offset Mask.Offset: the position of the first query among the
-	// keys. It may be negative.
-	CausalAt
+	// TopLeft has offset 0: the first query stands at the first key.
+	TopLeft Align = iota
+	// BottomRight has the offset (keys - queries) of each sequence: the last query
+	// stands at the last key. It is what a decoder with cached keys means.
+	BottomRight
+	// AlignOffset has the offset Mask.Offset, or Mask.Offsets for each sequence. It may
+	// be negative.
+	AlignOffset
 )
 
-// A Mask says which keys a query attends. The zero value is every key. Blocks of
-// keys that no query of a block attends are not computed.
+func (a Align) String() string {
+	switch a {
+	case TopLeft:
+		return "top-left"
+	case BottomRight:
+		return "bottom-right"
+	case AlignOffset:
+		return "offset"
+	}
+	return fmt.Sprintf("Align(%d)", int(a))
+}
+
+// Unbounded is a side of a [Window] without a bound.
+const Unbounded = math.MaxInt
+
+// A Window is a sliding window: the query at position p attends the keys from p-Left to
+// p+Right (Beltagy et al., Longformer, 2020). A model that attends the last n keys, the
+// query's own among them, has Left n-1.
+type Window struct {
+	Left, Right int // at least 0, or Unbounded
+}
+
+// A Mask says which keys a query attends: those that every part of it keeps. The zero
+// value keeps all. Blocks of keys that no query of a block attends are not computed.
 type Mask struct {
-	Causal Causal
-	Offset int // with CausalAt only
+	// Causal keeps the keys up to the query's own position.
+	Causal bool
+
+	// Window, if not nil, keeps the keys near the query's own position.
+	Window *Window
+
+	// Align is where the queries stand among the keys, for Causal, Window and
+	// Call.ALiBi. Offset, or Offsets [sequences], go with AlignOffset only.
+	Align   Align
+	Offset  int
+	Offsets []int
+
+	// Prefix is the number of keys, from the first on, that every query attends
+	// whatever Causal and Window say: the prompt of a prefix language model (Raffel et
+	// al., 2020), or the first tokens that a stream keeps (Xiao et al., 2023). Prefixes
+	// [sequences] gives one for each sequence instead.
+	Prefix   int
+	Prefixes []int
+
+	// SegmentsQ and SegmentsKV keep the keys whose segment is the query's, such as the
+	// document of a packed sequence: contiguous [batch, seqQ] and [batch, seqKV], or
+	// [tokens] of a ragged batch. Both or neither.
+	SegmentsQ, SegmentsKV []int32
+
+	// Blocks, if not nil, keeps some blocks of pairs.
+	Blocks *BlockMask
+
+	// Keep, if given, has true where a query attends a key: bool, in the shape of [Pairs]
+	// or one that broadcasts to it, with any strides. In a ragged batch, its lengths are 1
+	// or at least those of the longest sequence.
+	Keep View
 }
 
+// String names the parts of the mask.
 func (m Mask) String() string {
-	switch m.Causal {
-	case NotCausal:
-		return "none"
-	case CausalTopLeft:
-		return "causal top-left"
-	case CausalBottomRight:
-		return "causal bottom-right"
-	case CausalAt:
-		return fmt.Sprintf("causal at %d", m.Offset)
+	var parts []string
+	add := func(format string, args ...any) { parts = append(parts, fmt.Sprintf(format, args...)) }
+	if m.Causal {
+		add("causal")
 	}
-	return fmt.Sprintf("Causal(%d)", int(m.Causal))
+	if w := m.Window; w != nil {
+		side := func(n int) string {
+			if n == Unbounded {
+				return "all"
+			}
+			return fmt.Sprint(n)
+		}
+		add("window %s:%s", side(w.Left), side(w.Right))
+	}
+	if m.Causal || m.Window != nil || m.Align != TopLeft {
+		switch {
+		case m.Align == AlignOffset && m.Offsets != nil:
+			add("at %d offsets", len(m.Offsets))
+		case m.Align == AlignOffset:
+			add("at %d", m.Offset)
+		default:
+			add("%v", m.Align)
+		}
+	}
+	if m.Prefixes != nil {
+		add("%d prefixes", len(m.Prefixes))
+	} else if m.Prefix != 0 {
+		add("prefix %d", m.Prefix)
+	}
+	if m.SegmentsQ != nil {
+		add("segments")
+	}
+	if b := m.Blocks; b != nil {
+		add("blocks of %d x %d", b.queryBlock, b.keyBlock)
+	}
+	if m.Keep.given() {
+		add("keep %v", m.Keep.shape)
+	}
+	if parts == nil {
+		return "none"
+	}
+	return strings.Join(parts, " ")
 }
 
-// resolve turns the mask into the tile's, for given lengths.
-func (m Mask) resolve(seqQ, seqKV int) (tile.Mask, error) {
-	offset := 0
-	switch m.Causal {
-	case NotCausal, CausalTopLeft:
-	case CausalBottomRight:
-		offset = seqKV - seqQ
-	case CausalAt:
-		offset = m.Offset
-	default:
-		return tile.Mask{}, argError("mask", int(m.Causal), int(CausalAt), "mask has Causal %d, the last is %d", m.Causal, CausalAt)
+// resolve checks the mask against the lengths of p and puts it there.
+func (m *Mask) resolve(p *tile.Problem) error {
+	if m.Align < TopLeft || m.Align > AlignOffset {
+		return argError("mask", int(m.Align), int(AlignOffset), "mask has Align %d, the last is %d", m.Align, AlignOffset)
 	}
-	if m.Causal != CausalAt && m.Offset != 0 {
-		return tile.Mask{}, argError("mask", m.Offset, 0, "mask has offset %d, which needs CausalAt", m.Offset)
+	if m.Align != AlignOffset && m.Offset != 0 {
+		return argError("mask", m.Offset, 0, "mask has offset %d, which needs AlignOffset", m.Offset)
 	}
-	// Beyond these every query attends all keys or none.
-	return tile.Mask{Causal: m.Causal != NotCausal, Offset: max(-seqQ, min(offset, seqKV))}, nil
+	if m.Align != AlignOffset && m.Offsets != nil {
+		return argError("mask", len(m.Offsets), 0, "mask has %d offsets, which need AlignOffset", len(m.Offsets))
+	}
+	if m.Offset != 0 && m.Offsets != nil {
+		return argError("mask", m.Offset, 0, "mask has offset %d and %d offsets, one of them is needed", m.Offset, len(m.Offsets))
+	}
+	if n := p.Batch; m.Offsets != nil && len(m.Offsets) != n {
+		return argError("mask", len(m.Offsets), n, "mask has %d offsets, the batch has %d sequences", len(m.Offsets), n)
+	}
+	p.Mask = tile.Mask{
+		Left: tile.Unbounded, Right: tile.Unbounded,
+		BottomRight: m.Align == BottomRight, Offset: int64(m.Offset), Offsets: m.Offsets,
+	}
+	if w := m.Window; w != nil {
+		for side, n := range [2]int{w.Left, w.Right} {
+			if n < 0 {
+				return argError("mask", n, 0, "mask has a window with %s bound %d, at least 0 is needed", [2]string{"left", "right"}[side], n)
+			}
+		}
+		p.Mask.Left, p.Mask.Right = bound(w.Left), bound(w.Right)
+	}
+	if m.Causal {
+		p.Mask.Right = 0
+	}
+	if err := m.resolvePrefix(p); err != nil {
+		return err
+	}
+	if err := m.resolveSegments(p); err != nil {
+		return err
+	}
+	if m.Blocks != nil {
+		if err := m.Blocks.resolve(p); err != nil {
+			return err
+		}
+	}
+	if !m.Keep.given() {
+		return nil
+	}
+	if err := m.Keep.checkKind("mask", kindBool); err != nil {
+		return err
+	}
+	return m.Keep.broadcast("mask", p, &p.Mask.Keep)
+}
+
+// bound returns a side of a window as package tile has it.
+func bound(n int) int64 {
+	if n == Unbounded {
+		return tile.Unbounded
+	}
+	return int64(n)
+}
+
+func (m *Mask) resolvePrefix(p *tile.Problem) error {
+	if m.Prefix != 0 && m.Prefixes != nil {
+		return argError("mask", m.Prefix, 0, "mask has prefix %d and %d prefixes, one of them is needed", m.Prefix, len(m.Prefixes))
+	}
+	if n := p.Batch; m.Prefixes != nil && len(m.Prefixes) != n {
+		return argError("mask", len(m.Prefixes), n, "mask has %d prefixes, the batch has %d sequences", len(m.Prefixes), n)
+	}
+	check := func(n int) error {
+		if n < 0 {
+			return argError("mask", n, 0, "mask has prefix %d, at least 0 is needed", n)
+		}
+		if n > p.SeqKV {
+			return argError("mask", n, p.SeqKV, "mask has prefix %d, k has sequence length %d", n, p.SeqKV)
+		}
+		return nil
+	}
+	if err := check(m.Prefix); err != nil {
+		return err
+	}
+	for _, n := range m.Prefixes {
+		if err := check(n); err != nil {
+			return err
+		}
+	}
+	p.Mask.Prefix, p.Mask.Prefixes = m.Prefix, m.Prefixes
+	return nil
+}
+
+func (m *Mask) resolveSegments(p *tile.Problem) error {
+	if m.SegmentsQ == nil && m.SegmentsKV == nil {
+		return nil
+	}
+	for _, s := range [...]struct {
+		name, view string
+		got, want  int
+	}{
+		{"segmentsQ", "q", len(m.SegmentsQ), p.TokensQ},
+		{"segmentsKV", "k", len(m.SegmentsKV), p.TokensKV},
+	} {
+		if s.got != s.want {
+			return argError("mask", s.got, s.want, "mask has %s of length %d, %s has %d tokens", s.name, s.got, s.view, s.want)
+		}
+	}
+	p.Mask.SegmentsQ, p.Mask.SegmentsKV = m.SegmentsQ, m.SegmentsKV
+	return nil
+}
+
+// broadcast checks a view of pairs against the lengths of p and puts it into d, with a
+// stride of 0 along each axis that all share.
+func (v *View) broadcast(name string, p *tile.Problem, d *tile.Pairs) error {
+	if err := v.check(name, &pairAxisNames); err != nil {
+		return err
+	}
+	*d = tile.Pairs{Given: true, Base: v.first(), Stride: v.stride}
+	for axis, want := range [4]int{p.Batch, p.Heads, p.SeqQ, p.SeqKV} {
+		got := v.shape[axis]
+		switch {
+		case got == want || p.CuQ != nil && axis >= axisSeq && got > want:
+		case got == 1:
+			d.Stride[axis] = 0
+		default:
+			return argError(name, got, want, "%s has %s %d, which does not broadcast to %d", name, pairAxisNames[axis], got, want)
+		}
+	}
+	return nil
 }

@@ -104,7 +104,7 @@ func TestNanoGPT(t *testing.T) {
 			q: nanoTensor(q), k: nanoTensor(k), v: nanoTensor(v),
 			out:  nanoTensor(make([]float32, len(q))),
 			lse:  make([]float32, nanoBatch*nanoHeads*nanoSeq),
-			mask: qkv.Mask{Causal: qkv.CausalTopLeft},
+			mask: qkv.Mask{Causal: true},
 		}
 		p.run(t, a)
 		p.check(t, 0)
@@ -159,7 +159,7 @@ func TestNanoGPTLayouts(t *testing.T) {
 	pq, pk, pv := qkv.PackedQKV(packed, nanoBatch, nanoSeq, nanoHeads, nanoHeads, nanoDim)
 
 	const rows, n = nanoBatch * nanoHeads * nanoSeq, nanoBatch * nanoHeads * nanoSeq * nanoDim
-	causal := qkv.Mask{Causal: qkv.CausalTopLeft}
+	causal := qkv.Mask{Causal: true}
 	var first []float32 // of the first kernel set: every other has its bits too
 	forEachSet(t, func(t *testing.T, a *qkv.Attention) {
 		run := func(q, k, v, out qkv.View, lse []float32) {

@@ -10,16 +10,22 @@ import (
 
 // A Plan says what a call runs.
 type Plan struct {
-	Kernel     string  // kernel set
-	Path       string  // "prefill": queries in lanes
-	Lanes      int     // queries of a lane group
-	Rows       int     // micro-tile rows at that many lanes: keys, value dims
-	KeyBlock   int     // keys per softmax update
-	QueryBlock int     // query rows of a work item, over the heads that share a KV head
-	Items      int     // work items
-	Workers    int     // goroutines
-	Pairs      int64   // (query, key) pairs that the mask keeps, over all heads
-	FLOPs      float64 // 2 * Pairs * (dimQK + dimV)
+	Kernel     string // kernel set
+	Path       string // "prefill": queries in lanes
+	Lanes      int    // queries of a lane group
+	Rows       int    // micro-tile rows at that many lanes: keys, value dims
+	KeyBlock   int    // keys per softmax update
+	QueryBlock int    // query rows of a work item, over the heads that share a KV head
+	Items      int    // work items
+	Workers    int    // goroutines
+
+	// Tiles counts the blocks of up to Lanes queries by up to KeyBlock keys. Of them,
+	// Skipped hold no pair that the mask keeps and are not computed, and Full none that it
+	// does not keep; the others are Masked. What a bias takes away is not known before.
+	Tiles, Skipped, Masked, Full int64
+
+	Pairs int64   // (query, key) pairs that the mask keeps, over all heads
+	FLOPs float64 // 2 * Pairs * (dimQK + dimV)
 
 	// Why gives the reasons, one sentence each.
 	Why []string
@@ -32,6 +38,7 @@ func (a *Attention) Explain(c *Call) (Plan, error) {
 		return Plan{}, err
 	}
 	s := a.engine.Schedule(&p, a.Workers())
+	survey := a.engine.Survey(&p, &s)
 	plan := Plan{
 		Kernel:     a.set.Name,
 		Path:       "prefill",
@@ -41,13 +48,18 @@ func (a *Attention) Explain(c *Call) (Plan, error) {
 		QueryBlock: s.Rows(),
 		Items:      s.Items,
 		Workers:    s.Workers,
-		Pairs:      p.Pairs(),
+		Tiles:      survey.Tiles,
+		Skipped:    survey.Skipped,
+		Masked:     survey.Masked(),
+		Full:       survey.Full,
+		Pairs:      survey.Pairs,
 	}
 	plan.FLOPs = 2 * float64(plan.Pairs) * float64(p.DimQK+p.DimV)
 	plan.Why = append(plan.Why,
 		fmt.Sprintf("kernel set %s: %s", plan.Kernel, a.why),
 		fmt.Sprintf("%d lanes: %s", s.Lanes, s.LanesWhy),
 		fmt.Sprintf("key blocks of %d: the numerical contract, the same on every set", kernel.KeyBlock),
+		fmt.Sprintf("%d tiles: %d skipped, %d masked, %d full", plan.Tiles, plan.Skipped, plan.Masked, plan.Full),
 		fmt.Sprintf("%d items of up to %d rows: %s", s.Items, s.Rows(), s.GroupsWhy),
 		fmt.Sprintf("%d of at most %d workers: %s", s.Workers, a.Workers(), s.WorkersWhy),
 	)

@@ -11,10 +11,10 @@ import (
 
 // offset returns the offset of the causal mask that p has.
 func (p *problem) offset() int {
-	switch p.mask.Causal {
-	case qkv.CausalTopLeft:
+	switch p.mask.Align {
+	case qkv.TopLeft:
 		return 0
-	case qkv.CausalBottomRight:
+	case qkv.BottomRight:
 		return p.k.shape[2] - p.q.shape[2]
 	}
 	return p.mask.Offset
@@ -26,7 +26,7 @@ func (p *problem) chunk(t *testing.T, a *qkv.Attention, first, n int) (out, lse 
 	c := p.call()
 	c.Q, c.Out = p.q.rows(first, n), p.out.rows(first, n)
 	c.LSE = make([]float32, p.q.shape[0]*p.q.shape[1]*n)
-	if p.mask.Causal != qkv.NotCausal {
+	if p.mask.Causal {
 		c.Mask = causalAt(max(-1<<20, min(p.offset(), 1<<20)) + first)
 	}
 	if err := a.Run(c); err != nil {

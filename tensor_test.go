@@ -144,15 +144,16 @@ func (p *problem) call() *qkv.Call {
 // keys returns how many keys the query at position i attends.
 func (p *problem) keys(i int) int {
 	seqQ, seqKV := p.q.shape[2], p.k.shape[2]
-	switch p.mask.Causal {
-	case qkv.CausalTopLeft:
-		return min(i+1, seqKV)
-	case qkv.CausalBottomRight:
+	if !p.mask.Causal {
+		return seqKV
+	}
+	switch p.mask.Align {
+	case qkv.BottomRight:
 		return max(0, min(i+seqKV-seqQ+1, seqKV))
-	case qkv.CausalAt:
+	case qkv.AlignOffset:
 		return max(0, min(i+max(-1<<20, min(p.mask.Offset, 1<<20))+1, seqKV))
 	}
-	return seqKV
+	return min(i+1, seqKV)
 }
 
 // u is the unit roundoff of float32.

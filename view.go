@@ -3,23 +3,50 @@ package qkv
 import (
 	"math"
 	"math/bits"
+	"slices"
 	"unsafe"
 )
 
 // Element is the constraint of the element types that a [View] may have.
 type Element interface {
-	float32
+	float32 | Float16 | bool
 }
 
-// A View is a strided tensor of shape [batch, heads, seq, dim] over a slice that the
-// caller owns. It copies nothing. Whether it stays inside its slice is checked
-// where it is used.
+// An elemKind is the element type of a View.
+type elemKind uint8
+
+const (
+	kindFloat32 elemKind = iota
+	kindFloat16
+	kindBool
+)
+
+func (k elemKind) String() string { return [...]string{"float32", "Float16", "bool"}[k] }
+
+// size returns the bytes of an element.
+func (k elemKind) size() int { return [...]int{4, 2, 1}[k] }
+
+func kindOf[T Element]() elemKind {
+	switch any(*new(T)).(type) {
+	case Float16:
+		return kindFloat16
+	case bool:
+		return kindBool
+	}
+	return kindFloat32
+}
+
+// A View is a strided tensor over a slice that the caller owns: of shape [batch, heads,
+// seq, dim], or [batch, heads, seqQ, seqKV] where there is an element for each pair of a
+// query and a key. It copies nothing. Whether it stays inside its slice is checked
+// where it is used. The zero View is no tensor.
 type View struct {
 	data   unsafe.Pointer
 	len    int // elements of the slice
 	offset int // element (0, 0, 0, 0)
 	shape  [4]int
 	stride [4]int // in elements
+	kind   elemKind
 }
 
 // Axes of a View.
@@ -30,7 +57,11 @@ const (
 	axisDim
 )
 
-var axisNames = [4]string{"batch", "heads", "sequence length", "head dim"}
+// axisNames names the axes of operands, pairAxisNames those of a View of pairs.
+var (
+	axisNames     = [4]string{"batch", "heads", "sequence length", "head dim"}
+	pairAxisNames = [4]string{"batch", "heads", "query length", "key length"}
+)
 
 // Strided returns a view of data whose element (b, h, s, d) is
 //
@@ -46,6 +77,7 @@ func Strided[T Element](data []T, offset int, shape, stride [4]int) View {
 		offset: offset,
 		shape:  shape,
 		stride: stride,
+		kind:   kindOf[T](),
 	}
 }
 
@@ -62,6 +94,18 @@ func BSHD[T Element](data []T, batch, seq, heads, dim int) View {
 	return Strided(data, 0,
 		[4]int{batch, heads, seq, dim},
 		[4]int{mul(seq, heads, dim), dim, mul(heads, dim), 1})
+}
+
+// THD returns a view of contiguous data laid out [tokens, heads, dim]: the sequences of
+// a ragged batch one behind the other, see [Call].CuLensQ.
+func THD[T Element](data []T, tokens, heads, dim int) View {
+	return BSHD(data, 1, tokens, heads, dim)
+}
+
+// Pairs returns a view of contiguous data laid out [batch, heads, seqQ, seqKV]. For a
+// mask or a bias, batch, heads and each of the lengths may be 1 where all share it.
+func Pairs[T Element](data []T, batch, heads, seqQ, seqKV int) View {
+	return BHSD(data, batch, heads, seqQ, seqKV)
 }
 
 // PackedQKV returns views of the queries, keys and values of contiguous data laid
@@ -81,6 +125,9 @@ func (v View) Shape() [4]int { return v.shape }
 // Strides returns the distances, in elements, between neighbours along each axis.
 func (v View) Strides() [4]int { return v.stride }
 
+// given reports whether there is a view at all.
+func (v *View) given() bool { return v.shape != [4]int{} }
+
 // empty reports whether the view has no element.
 func (v *View) empty() bool {
 	return v.shape[0] == 0 || v.shape[1] == 0 || v.shape[2] == 0 || v.shape[3] == 0
@@ -91,14 +138,14 @@ func (v *View) first() unsafe.Pointer {
 	if v.empty() {
 		return nil
 	}
-	return unsafe.Add(v.data, 4*v.offset)
+	return unsafe.Add(v.data, v.kind.size()*v.offset)
 }
 
 // check reports an axis of negative length, and an element outside the slice.
-func (v *View) check(name string) error {
+func (v *View) check(name string, axes *[4]string) error {
 	for axis, n := range v.shape {
 		if n < 0 {
-			return argError(name, n, 0, "%s has negative %s %d", name, axisNames[axis], n)
+			return argError(name, n, 0, "%s has negative %s %d", name, axes[axis], n)
 		}
 	}
 	if v.empty() {
@@ -120,7 +167,7 @@ func (v *View) check(name string) error {
 		}
 		if lo < 0 {
 			return argError(name, lo, 0, "%s reaches element %d, before the first of its slice (%s %d, stride %d)",
-				name, lo, axisNames[axis], n, v.stride[axis])
+				name, lo, axes[axis], n, v.stride[axis])
 		}
 	}
 	if hi >= v.len {
@@ -129,9 +176,21 @@ func (v *View) check(name string) error {
 	return nil
 }
 
+// checkKind reports elements of another type than those wanted.
+func (v *View) checkKind(name string, want ...elemKind) error {
+	if slices.Contains(want, v.kind) {
+		return nil
+	}
+	names := want[0].String()
+	for _, k := range want[1:] {
+		names += " or " + k.String()
+	}
+	return argError(name, int(v.kind), int(want[0]), "%s has elements of type %v, %s is needed", name, v.kind, names)
+}
+
 // checkWritable reports a view in which two indices may name one element. The test
 // is the usual one: taken by ascending stride, each axis must step over all before it.
-func (v *View) checkWritable(name string) error {
+func (v *View) checkWritable(name string, axes *[4]string) error {
 	if v.empty() {
 		return nil
 	}
@@ -150,7 +209,7 @@ func (v *View) checkWritable(name string) error {
 		}
 		if step := abs(v.stride[best]); step <= span {
 			return argError(name, step, span+1, "%s overlaps itself: its %s stride is %d, at least %d is needed",
-				name, axisNames[best], v.stride[best], span+1)
+				name, axes[best], v.stride[best], span+1)
 		}
 		span += (v.shape[best] - 1) * abs(v.stride[best])
 	}

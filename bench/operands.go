@@ -56,7 +56,7 @@ func (o *Operands) Call() *qkv.Call {
 		V:    qkv.BHSD(o.V, s.Batch, s.KVHeads, s.SeqKV, s.DimV),
 		Out:  qkv.BHSD(o.Out, s.Batch, s.Heads, s.SeqQ, s.DimV),
 		LSE:  o.LSE,
-		Mask: s.Mask,
+		Mask: qkv.Mask{Causal: s.Mask.Causal, Align: s.Mask.Align, Offset: s.Mask.Offset},
 	}
 }
 

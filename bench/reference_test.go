@@ -105,11 +105,11 @@ func TestCheckFindsErrors(t *testing.T) {
 		t.Error(err)
 	}
 	// A key too many, in every row.
-	o.Shape.Mask = qkv.Mask{Causal: qkv.CausalAt, Offset: 1}
+	o.Shape.Mask = Mask{Causal: true, Align: qkv.AlignOffset, Offset: 1}
 	if err := qkv.Run(o.Call()); err != nil {
 		t.Fatal(err)
 	}
-	o.Shape.Mask = qkv.Mask{Causal: qkv.CausalTopLeft}
+	o.Shape.Mask = Mask{Causal: true}
 	if _, err := o.Check(CheckRows); err == nil {
 		t.Error("a mask that is off by one goes through")
 	}

@@ -15,7 +15,7 @@ type Shape struct {
 	Batch, Heads, KVHeads int
 	SeqQ, SeqKV           int
 	DimQK, DimV           int
-	Mask                  qkv.Mask
+	Mask                  Mask
 }
 
 // maxBytes bounds the operands of a shape together, and so keeps Pairs from
@@ -138,7 +138,7 @@ func (s Shape) Short() string {
 	add("skv", s.SeqKV, s.SeqQ)
 	add("d", s.DimQK, 0)
 	add("dv", s.DimV, s.DimQK)
-	if s.Mask.Causal != qkv.NotCausal {
+	if s.Mask.Causal {
 		fields = append(fields, "mask="+MaskName(s.Mask))
 	}
 	return strings.Join(fields, ",")
@@ -147,12 +147,12 @@ func (s Shape) Short() string {
 // Keys returns how many keys, counted from the first, query i attends.
 func (s Shape) Keys(i int) int {
 	var offset int
-	switch s.Mask.Causal {
-	case qkv.NotCausal:
+	switch {
+	case !s.Mask.Causal:
 		return s.SeqKV
-	case qkv.CausalBottomRight:
+	case s.Mask.Align == qkv.BottomRight:
 		offset = s.SeqKV - s.SeqQ
-	case qkv.CausalAt:
+	case s.Mask.Align == qkv.AlignOffset:
 		offset = max(-s.SeqQ, min(s.Mask.Offset, s.SeqKV)) // beyond these nothing changes
 	}
 	return max(0, min(i+offset+1, s.SeqKV))

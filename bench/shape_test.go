@@ -14,13 +14,13 @@ func TestParseShape(t *testing.T) {
 		text string
 		want Shape
 	}{
-		{"h=8,sq=16,d=64", Shape{1, 8, 8, 16, 16, 64, 64, qkv.Mask{}}},
-		{"b=1,h=32,hkv=8,sq=2048,skv=4096,d=128,dv=64,mask=causal", Shape{1, 32, 8, 2048, 4096, 128, 64, qkv.Mask{Causal: qkv.CausalBottomRight}}},
-		{"mask=causal-bottom-right, d=1, sq=2, h=3, b=4", Shape{4, 3, 3, 2, 2, 1, 1, qkv.Mask{Causal: qkv.CausalBottomRight}}},
-		{"h=1,sq=1,d=1,mask=full", Shape{1, 1, 1, 1, 1, 1, 1, qkv.Mask{}}},
-		{"h=1,sq=1,d=1,mask=none", Shape{1, 1, 1, 1, 1, 1, 1, qkv.Mask{}}},
-		{"h=1,sq=1,d=1,mask=causal-top-left", Shape{1, 1, 1, 1, 1, 1, 1, qkv.Mask{Causal: qkv.CausalTopLeft}}},
-		{"h=1,sq=1,d=1,mask=causal@-3", Shape{1, 1, 1, 1, 1, 1, 1, qkv.Mask{Causal: qkv.CausalAt, Offset: -3}}},
+		{"h=8,sq=16,d=64", Shape{1, 8, 8, 16, 16, 64, 64, Mask{}}},
+		{"b=1,h=32,hkv=8,sq=2048,skv=4096,d=128,dv=64,mask=causal", Shape{1, 32, 8, 2048, 4096, 128, 64, Mask{Causal: true, Align: qkv.BottomRight}}},
+		{"mask=causal-bottom-right, d=1, sq=2, h=3, b=4", Shape{4, 3, 3, 2, 2, 1, 1, Mask{Causal: true, Align: qkv.BottomRight}}},
+		{"h=1,sq=1,d=1,mask=full", Shape{1, 1, 1, 1, 1, 1, 1, Mask{}}},
+		{"h=1,sq=1,d=1,mask=none", Shape{1, 1, 1, 1, 1, 1, 1, Mask{}}},
+		{"h=1,sq=1,d=1,mask=causal-top-left", Shape{1, 1, 1, 1, 1, 1, 1, Mask{Causal: true}}},
+		{"h=1,sq=1,d=1,mask=causal@-3", Shape{1, 1, 1, 1, 1, 1, 1, Mask{Causal: true, Align: qkv.AlignOffset, Offset: -3}}},
 	} {
 		got, err := ParseShape(c.text)
 		if err != nil || got != c.want {

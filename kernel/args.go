@@ -58,6 +58,67 @@ type ScoresArgs struct {
 	Ahead     Ahead
 }
 
+// SoftcapArgs are the operands of Set.Softcap.
+//
+//	for k := range Keys {
+//		for l := range Lanes {
+//			S[k*Stride+l] = Softcap(S[k*Stride+l], In, Out)
+//		}
+//	}
+type SoftcapArgs struct {
+	S       *float32 // [Keys][Stride], updated
+	Keys    int      // 1..KeyBlock
+	Lanes   int
+	Stride  int
+	In, Out float32
+}
+
+// ALiBiArgs are the operands of Set.ALiBi.
+//
+//	for k := range Keys {
+//		for l := range Lanes {
+//			S[k*Stride+l] = fma(Slope[l], abs(Pos[l]-float32(First+k)), S[k*Stride+l])
+//		}
+//	}
+type ALiBiArgs struct {
+	S      *float32 // [Keys][Stride], updated
+	Keys   int      // 1..KeyBlock
+	First  int      // index of the first key in its block
+	Pos    *float32 // [Lanes] position less that of the block's first key
+	Slope  *float32 // [Lanes]
+	Lanes  int
+	Stride int
+}
+
+// BiasArgs are the operands of Set.Bias.
+//
+//	Cleared = false
+//	for k := range Keys {
+//		for l := range Lanes {
+//			b := float32(0)
+//			if l < Rows {
+//				b = Src[Off[l]+k]
+//			}
+//			if b == -Inf {
+//				Mask[k] &^= 1 << l
+//				Cleared = true
+//			}
+//			S[k*Stride+l] = fma(b, Scale, S[k*Stride+l])
+//		}
+//	}
+type BiasArgs struct {
+	Src     *float32       // element of the first key
+	Off     *[MaxLanes]int // element offset of each lane's row from Src; may be negative
+	Rows    int            // rows to read, 1..Lanes
+	Keys    int            // 1..KeyBlock
+	S       *float32       // [Keys][Stride], updated
+	Mask    *uint64        // [Keys], a bit a lane, updated
+	Scale   float32
+	Lanes   int
+	Stride  int
+	Cleared bool // written: whether some bias is -Inf
+}
+
 // SoftmaxArgs are the operands of Set.Softmax. The scores are in units of
 // log2(e)/2, that is, the weight of a score s under a maximum m is 4^(s-m), see
 // [Exp2]. Lane l may attend key k where kept(k, l):

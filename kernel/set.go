@@ -51,6 +51,15 @@ type Set struct {
 	// Scores multiplies keys by packed queries.
 	Scores func(*ScoresArgs)
 
+	// Softcap bounds the scores of a key block.
+	Softcap func(*SoftcapArgs)
+
+	// ALiBi adds biases that grow with distance to the scores of a key block.
+	ALiBi func(*ALiBiArgs)
+
+	// Bias adds biases to the scores of a key block.
+	Bias func(*BiasArgs)
+
 	// Softmax turns the scores of a key block into weights, online.
 	Softmax func(*SoftmaxArgs)
 
@@ -59,6 +68,9 @@ type Set struct {
 
 	// Finish divides by the row sums and transposes the output back into rows.
 	Finish func(*FinishArgs)
+
+	// Float16 converts n values, n at least 1, from IEEE 754 binary16. A NaN stays one.
+	Float16 func(dst *float32, src *uint16, n int)
 
 	// Peak runs n rounds of independent fused multiply-adds at the widest
 	// vectors the Set uses, PeakFLOPs floating-point operations each round. It

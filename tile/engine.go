@@ -49,7 +49,7 @@ func (e *Engine) Run(p *Problem, workers int) {
 		return
 	}
 	j := e.jobs.Get().(*job)
-	j.problem, j.sched = *p, s
+	j.problem, j.sched, j.modifies = *p, s, p.modifies()
 	j.next.Store(0)
 	others := s.Workers - 1
 	if e.labels {
@@ -73,12 +73,13 @@ func (e *Engine) Run(p *Problem, workers int) {
 
 // A job is a Problem being computed.
 type job struct {
-	engine  *Engine
-	problem Problem
-	sched   Schedule
-	next    atomic.Int64  // item to take next
-	left    atomic.Int64  // goroutines besides the caller's that have not left it
-	done    chan struct{} // receives when the last one leaves
+	engine   *Engine
+	problem  Problem
+	sched    Schedule
+	modifies bool          // something changes the scores
+	next     atomic.Int64  // item to take next
+	left     atomic.Int64  // goroutines besides the caller's that have not left it
+	done     chan struct{} // receives when the last one leaves
 }
 
 // leave ends a goroutine's part in the job.
@@ -109,7 +110,9 @@ type phase int
 
 const (
 	phasePack phase = iota
+	phaseMask
 	phaseScores
+	phaseModify
 	phaseSoftmax
 	phaseAccumulate
 	phaseFinish
@@ -117,7 +120,7 @@ const (
 )
 
 var phaseLabels = func() (labels []context.Context) {
-	for _, name := range []string{"pack", "scores", "softmax", "accumulate", "finish"} {
+	for _, name := range []string{"pack", "mask", "scores", "modify", "softmax", "accumulate", "finish"} {
 		labels = append(labels, pprof.WithLabels(context.Background(), pprof.Labels("phase", name)))
 	}
 	return append(labels, context.Background())

@@ -7,52 +7,95 @@ import (
 	"github.com/qkv-go/qkv/kernel"
 )
 
+// A pass is what a run through the key blocks is for.
+type pass int
+
+const (
+	attend  pass = iota
+	sum          // of the weights only: the maxima and the sums of the rows
+	reweigh      // accumulate what ProbMod makes of the probabilities
+)
+
 // item computes one query block: pack, then for each key block and each lane group
 // scores, softmax and accumulate, then finish.
 func (w *workspace) item(j *job, i int) {
-	p, s, set := &j.problem, &j.sched, j.engine.set
-	head, block := s.item(i)
-	batch, head := head/p.KVHeads, head%p.KVHeads
+	p, sched := &j.problem, &j.sched
+	head, block := sched.item(i)
+	s := p.seq(head / p.KVHeads)
+	head %= p.KVHeads
 	w.share = p.group()
 
-	first := block * s.Rows()
-	rows := min(s.Rows(), w.share*p.SeqQ-first)
-	n := (rows + s.Lanes - 1) / s.Lanes
-	groups := w.groups[:n]
-	end := 0
+	first := block * sched.Rows()
+	rows := min(sched.Rows(), w.share*s.lenQ-first)
+	if from, to := max(first, w.share*s.lenQ), min(first+sched.Rows(), w.share*(s.lenQ+s.padQ)); from < to {
+		w.pad(p, &s, head, from, to)
+	}
+	if rows <= 0 {
+		return
+	}
+	groups := w.groups[:(rows+sched.Lanes-1)/sched.Lanes]
 	for gi := range groups {
 		g := &groups[gi]
-		g.row = first + gi*s.Lanes
-		g.rows = min(s.Lanes, first+rows-g.row)
-		w.open(j, g)
-		end = max(end, g.end)
+		g.row = first + gi*sched.Lanes
+		g.rows = min(sched.Lanes, first+rows-g.row)
+		w.open(j, g, head)
 	}
-
-	k, v := p.K.at(batch, head), p.V.at(batch, head)
-	for key0 := 0; key0 < end; key0 += kernel.KeyBlock {
-		if s.Prefetch {
-			w.ahead.plan(j, w.share, batch, head, first, rows, n, key0, end)
-		}
+	if p.ProbMod == nil {
+		w.keyBlocks(j, &s, groups, head, attend)
+	} else {
+		w.keyBlocks(j, &s, groups, head, sum)
+		w.keyBlocks(j, &s, groups, head, reweigh)
+	}
+	if p.Record.Base != nil {
 		for gi := range groups {
-			g := &groups[gi]
-			keys, maskFrom := g.block(key0)
-			if keys == 0 {
-				continue
-			}
-			if key0 == 0 {
-				w.pack(j, g, batch, head)
-			}
-			w.block(j, g,
-				unsafe.Add(k, 4*key0*p.K.Stride[2]),
-				unsafe.Add(v, 4*key0*p.V.Stride[2]),
-				key0, keys, maskFrom)
+			w.record(j, &s, &groups[gi], head)
 		}
 	}
-
 	j.phase(phaseFinish)
 	for gi := range groups {
-		w.close(p, set, &groups[gi], batch, head)
+		w.close(j, &s, &groups[gi], head)
 	}
+}
+
+// keys returns the keys that some of the rows [first, end) of a sequence attend by their
+// bands: those before prefix and those of [lo, hi).
+func (w *workspace) keys(p *Problem, s *seq, first, end int) (prefix, lo, hi int) {
+	lo, _ = p.Mask.band(s, first/w.share)
+	_, hi = p.Mask.band(s, (end-1)/w.share)
+	return s.prefix, lo, max(lo, hi)
+}
+
+// nextBlock returns the first key of the first block from key0 on that holds some of the
+// keys, and at least end if there is none.
+func nextBlock(key0, prefix, lo, hi int) (key, end int) {
+	end = prefix
+	if lo < hi {
+		end = max(prefix, hi)
+		if key0 >= prefix && key0 < lo {
+			key0 = lo / kernel.KeyBlock * kernel.KeyBlock
+		}
+	}
+	return key0, end
+}
+
+// keyBlocks takes the lane groups of an item through the keys together.
+func (w *workspace) keyBlocks(j *job, s *seq, groups []laneGroup, head int, pass pass) {
+	p := &j.problem
+	first, last := &groups[0], &groups[len(groups)-1]
+	prefix, lo, hi := w.keys(p, s, first.row, last.row+last.rows)
+	key0, end := nextBlock(0, prefix, lo, hi)
+	begin := key0
+	for key0 < end {
+		next, _ := nextBlock(key0+kernel.KeyBlock, prefix, lo, hi)
+		if j.sched.Prefetch && pass == attend {
+			w.ahead.plan(w, j, s, groups, head, next, end, key0 == begin)
+		}
+		for gi := range groups {
+			w.block(j, s, &groups[gi], head, key0, min(kernel.KeyBlock, s.lenKV-key0), pass)
+		}
+		key0 = next
+	}
+	w.ahead.n = 0
 }
 
 var initMax = func() (m [kernel.MaxLanes]float32) {
@@ -62,36 +105,73 @@ var initMax = func() (m [kernel.MaxLanes]float32) {
 	return m
 }()
 
+var (
+	negZero = float32(math.Copysign(0, -1))
+	negInf  = float32(math.Inf(-1))
+	nan     = float32(math.NaN())
+)
+
 // open begins the softmax of a lane group.
-func (w *workspace) open(j *job, g *laneGroup) {
+func (w *workspace) open(j *job, g *laneGroup, head int) {
 	p, set := &j.problem, j.engine.set
 	g.lanes = (g.rows + set.Vec - 1) / set.Vec * set.Vec
-	g.full = p.Mask.keys(g.row/w.share, p.SeqKV)
-	g.end = p.Mask.keys((g.row+g.rows-1)/w.share, p.SeqKV)
-	g.started = false
+	g.packed, g.started = false, false
 	clear(unsafe.Slice(g.sum, g.lanes))
 	copy(unsafe.Slice(g.max, g.lanes), initMax[:])
-	if g.end == 0 {
-		clear(unsafe.Slice(g.o, p.DimV*g.lanes))
+	for l := range g.rows {
+		h := head*w.share + (g.row+l)%w.share
+		if p.Sinks != nil {
+			openSink(p.Sinks[h], lane(g.max, 0, 0, l), lane(g.sum, 0, 0, l))
+		}
+		if p.ALiBi == nil {
+			if p.Sinks == nil {
+				break
+			}
+			continue
+		}
+		*lane(g.slope, 0, 0, l) = -float32(float64(p.ALiBi[h]) * p.unit())
 	}
 }
 
+// openSink begins a row with the weight of its sink.
+func openSink(sink float32, top, sum *float32) {
+	switch x := float64(sink); {
+	case x <= math.MaxFloat32 && x >= -math.MaxFloat32:
+		*top, *sum = float32(x*softmaxUnit), 1
+	case x < 0: // -Inf
+	default:
+		*sum = nan
+	}
+}
+
+// softmaxUnit is what the softmax wants scores multiplied by, see [kernel.Exp2].
+const softmaxUnit = math.Log2E / 2
+
+// unit is what scores are multiplied by until the softmax: a callback gets them as they
+// are.
+func (p *Problem) unit() float64 {
+	if p.ScoreMod != nil {
+		return 1
+	}
+	return softmaxUnit
+}
+
 // pack packs the queries of a lane group.
-func (w *workspace) pack(j *job, g *laneGroup, batch, head int) {
+func (w *workspace) pack(j *job, s *seq, g *laneGroup, head int) {
 	p := &j.problem
 	j.phase(phasePack)
 	w.rowOffsets(g, &p.Q)
 	a := &w.packArgs
-	a.Src = (*float32)(p.Q.at(batch, head*w.share))
+	a.Src = (*float32)(p.Q.at(s.batch, head*w.share, s.q0))
 	a.Off = g.off
 	a.DimStride = p.Q.Stride[3]
 	a.Rows = g.rows
 	a.Dim = p.DimQK
 	a.Dst = g.q
 	a.Lanes, a.Stride = g.lanes, g.lanes
-	// The factor of Exp2: scores in units of log2(e)/2.
-	a.Scale = float32(float64(p.Scale) * (math.Log2E / 2))
+	a.Scale = float32(float64(p.Scale) * p.unit())
 	j.engine.set.PackQ(a)
+	g.packed = true
 }
 
 // rowOffsets sets the offsets of the group's rows in o from its first row's head.
@@ -111,60 +191,95 @@ func (w *workspace) rowOffsets(g *laneGroup, o *Operand) {
 	}
 }
 
-// block takes a lane group through one key block, whose first key is key0.
-func (w *workspace) block(j *job, g *laneGroup, k, v unsafe.Pointer, key0, keys, maskFrom int) {
+// block takes a lane group through the n keys of the block at key0.
+func (w *workspace) block(j *job, s *seq, g *laneGroup, head, key0, n int, pass pass) {
 	p, set := &j.problem, j.engine.set
-
-	// Under a mask, the lower half of the lanes may need fewer keys: low.
-	half, low := 0, 0
-	if maskFrom < keys && g.lanes >= 4*set.Vec {
-		half = g.lanes / 2 / set.Vec * set.Vec
-		low = clamp(p.Mask.keys((g.row+half-1)/w.share, p.SeqKV)-key0, 0, keys)
-		if low == 0 || keys-low < minSplit {
-			half = 0
-		}
+	if p.Mask.dense() {
+		j.phase(phaseMask)
 	}
-
-	j.phase(phaseScores)
-	if half > 0 {
-		w.scores(j, g, k, 0, low, 0)
-		w.scores(j, g, k, low, keys, half)
-	} else {
-		w.scores(j, g, k, 0, keys, 0)
+	c := w.cover(p, s, g, head, key0, n, set.Vec)
+	if c.from == c.to {
+		return
 	}
-
-	j.phase(phaseSoftmax)
-	sm := &w.softmaxArgs
-	sm.S = w.p
-	sm.Keys, sm.MaskFrom = keys, maskFrom
-	sm.Mask = nil
-	if maskFrom < keys {
-		p.Mask.fill(w.mask[:keys-maskFrom], key0+maskFrom, g.row, w.share)
-		sm.Mask = &w.mask[0]
+	sums := g.sum
+	if pass == reweigh {
+		sums = &w.spare[0]
 	}
-	sm.Max, sm.Sum = g.max, g.sum
-	sm.Lanes, sm.Stride = g.lanes, g.lanes
-	set.Softmax(sm)
+	w.weights(j, s, g, head, key0, &c, sums)
+	if c.from == c.to || pass == sum {
+		return
+	}
+	moved := w.softmaxArgs.Moved
+	if pass == reweigh {
+		j.phase(phaseModify)
+		w.weigh(g, c.from, c.to)
+		w.call(p.ProbMod, s, g, head, key0, c.from, c.to)
+		w.setSigns(g, &c)
+		moved = false
+	}
 
 	j.phase(phaseAccumulate)
 	mode := kernel.Add
 	switch {
 	case !g.started:
 		mode = kernel.First
-	case sm.Moved:
+	case moved:
 		mode = kernel.Rescale
 	}
-	if half > 0 {
-		w.accumulate(j, g, v, low, min(maskFrom, low), 0, half, mode)
-		w.accumulate(j, g, v, keys, maskFrom, half, g.lanes, mode)
+	v := p.V.at(s.batch, head, s.k0+key0)
+	if c.half > 0 {
+		w.accumulate(j, g, v, c.low, 0, c.half, mode)
+		w.accumulate(j, g, v, c.high, c.half, g.lanes, mode)
 	} else {
-		w.accumulate(j, g, v, keys, maskFrom, 0, g.lanes, mode)
+		w.accumulate(j, g, v, c.span, 0, g.lanes, mode)
 	}
 	g.started = true
 }
 
-// minSplit is the least number of keys that pays for treating half the lanes apart.
-const minSplit = 8
+// weights computes the weights of what c covers: the scores, what changes them, and the
+// softmax, which goes on from the group's maxima and from sums. c may come out smaller.
+func (w *workspace) weights(j *job, s *seq, g *laneGroup, head, key0 int, c *cover, sums *float32) {
+	w.covered(j, s, g, head, key0, c)
+	if c.from == c.to {
+		return
+	}
+	j.phase(phaseSoftmax)
+	a := &w.softmaxArgs
+	a.S = lane(w.p, c.from, g.lanes, 0)
+	a.Keys, a.MaskFrom = c.to-c.from, c.full-c.from
+	a.Mask = nil
+	if c.full < c.to {
+		a.Mask = &w.mask[c.full]
+	}
+	a.Max, a.Sum = g.max, sums
+	a.Lanes, a.Stride = g.lanes, g.lanes
+	j.engine.set.Softmax(a)
+}
+
+// covered computes the scores of what c covers, as the softmax wants them.
+func (w *workspace) covered(j *job, s *seq, g *laneGroup, head, key0 int, c *cover) {
+	if !g.packed {
+		w.pack(j, s, g, head)
+	}
+	j.phase(phaseScores)
+	k := j.problem.K.at(s.batch, head, s.k0+key0)
+	if c.half > 0 {
+		// The keys that both halves attend, and on either side those of one.
+		lo, hi := c.high.from, c.low.to
+		if lo >= hi {
+			lo, hi = c.low.to, c.low.to
+		}
+		w.scores(j, g, k, c.low.from, lo, 0, c.half)
+		w.scores(j, g, k, lo, hi, 0, g.lanes)
+		w.scores(j, g, k, max(hi, c.high.from), c.high.to, c.half, g.lanes)
+	} else {
+		w.scores(j, g, k, c.from, c.to, 0, g.lanes)
+	}
+	if j.modifies {
+		j.phase(phaseModify)
+		w.modify(j, s, g, head, key0, c)
+	}
+}
 
 // lane returns the address of a lane of a row.
 func lane(base *float32, row, stride, lane int) *float32 {
@@ -172,14 +287,14 @@ func lane(base *float32, row, stride, lane int) *float32 {
 }
 
 // scores computes the scores of the keys [lo, hi) of the block at k for the lanes
-// from first on.
-func (w *workspace) scores(j *job, g *laneGroup, k unsafe.Pointer, lo, hi, first int) {
+// [first, end).
+func (w *workspace) scores(j *job, g *laneGroup, k unsafe.Pointer, lo, hi, first, end int) {
 	p, set := &j.problem, j.engine.set
 	a := &w.scoresArgs
 	a.KeyStride, a.DimStride = p.K.Stride[2], p.K.Stride[3]
 	a.Dim = p.DimQK
 	a.Q = lane(g.q, 0, 0, first)
-	a.Lanes, a.Stride = g.lanes-first, g.lanes
+	a.Lanes, a.Stride = end-first, g.lanes
 	for step := max(1, callWork/p.DimQK); lo < hi; lo += step {
 		a.K = (*float32)(unsafe.Add(k, 4*lo*a.KeyStride))
 		a.S = lane(w.p, lo, g.lanes, first)
@@ -190,18 +305,22 @@ func (w *workspace) scores(j *job, g *laneGroup, k unsafe.Pointer, lo, hi, first
 	}
 }
 
-// accumulate adds the weighted values of the first keys of the block at v for the
+// accumulate adds the weighted values of the keys of a span of the block at v for the
 // lanes [first, end).
-func (w *workspace) accumulate(j *job, g *laneGroup, v unsafe.Pointer, keys, maskFrom, first, end int, mode kernel.UpdateMode) {
+func (w *workspace) accumulate(j *job, g *laneGroup, v unsafe.Pointer, keys span, first, end int, mode kernel.UpdateMode) {
 	p, set := &j.problem, j.engine.set
 	a := &w.accumulateArgs
 	a.KeyStride, a.DimStride = p.V.Stride[2], p.V.Stride[3]
-	a.Keys, a.MaskFrom = keys, maskFrom
-	a.P = lane(w.p, 0, 0, first)
+	a.Keys, a.MaskFrom = keys.to-keys.from, keys.full-keys.from
+	if a.Keys == 0 {
+		return
+	}
+	v = unsafe.Add(v, 4*keys.from*a.KeyStride)
+	a.P = lane(w.p, keys.from, g.lanes, first)
 	a.Alpha = lane(w.softmaxArgs.Alpha, 0, 0, first)
 	a.Lanes, a.Stride = end-first, g.lanes
 	a.Mode = mode
-	for at, step := 0, max(1, callWork/keys); at < p.DimV; at += step {
+	for at, step := 0, max(1, callWork/a.Keys); at < p.DimV; at += step {
 		a.V = (*float32)(unsafe.Add(v, 4*at*a.DimStride))
 		a.O = lane(g.o, at, g.lanes, first)
 		a.Dim = min(step, p.DimV-at)
@@ -212,27 +331,66 @@ func (w *workspace) accumulate(j *job, g *laneGroup, v unsafe.Pointer, keys, mas
 }
 
 // close writes the rows of a lane group, and their log-sum-exp where asked for.
-func (w *workspace) close(p *Problem, set *kernel.Set, g *laneGroup, batch, head int) {
+func (w *workspace) close(j *job, s *seq, g *laneGroup, head int) {
+	p := &j.problem
 	group := w.share
-	if p.Out.Stride != p.Q.Stride || g.end == 0 {
+	if !g.started {
+		clear(unsafe.Slice(g.o, p.DimV*g.lanes))
+	}
+	if p.Out.Stride != p.Q.Stride || !g.packed {
 		w.rowOffsets(g, &p.Out)
 	}
 	a := &w.finishArgs
 	a.O, a.Sum = g.o, g.sum
-	a.Dst = (*float32)(p.Out.at(batch, head*group))
+	if p.ProbMod != nil {
+		a.Sum = w.probSums(g)
+	}
+	a.Dst = (*float32)(p.Out.at(s.batch, head*group, s.q0))
 	a.Off = g.off
 	a.DimStride = p.Out.Stride[3]
 	a.Rows, a.Dim = g.rows, p.DimV
 	a.Lanes, a.Stride = g.lanes, g.lanes
-	set.Finish(a)
+	j.engine.set.Finish(a)
 
 	if p.LSE == nil {
 		return
 	}
-	lse := unsafe.Add(p.LSE, 4*(batch*p.Heads+head*group)*p.SeqQ)
 	maxs, sums := unsafe.Slice(g.max, g.lanes), unsafe.Slice(g.sum, g.lanes)
 	for l := range g.rows {
-		pos, h := (g.row+l)/group, (g.row+l)%group
-		*(*float32)(unsafe.Add(lse, 4*(h*p.SeqQ+pos))) = logSumExp(maxs[l], sums[l])
+		*p.lse(s, head*group, g.row+l) = logSumExp(maxs[l], sums[l])
+	}
+}
+
+// lse returns the address of the log-sum-exp of a row of the heads from head on.
+func (p *Problem) lse(s *seq, head, row int) *float32 {
+	tokens := p.TokensQ // of a sequence on the operands' seq axis
+	if p.CuQ == nil {
+		tokens = p.SeqQ
+	}
+	pos, h := row/p.group(), row%p.group()
+	return (*float32)(unsafe.Add(p.LSE, 4*((s.batch*p.Heads+head+h)*tokens+s.q0+pos)))
+}
+
+// pad writes what rows [from, to) of padding have.
+func (w *workspace) pad(p *Problem, s *seq, head, from, to int) {
+	fill := negInf
+	if p.RecordAt == Probs {
+		fill = 0
+	}
+	for row := from; row < to; row++ {
+		pos, h := row/w.share, head*w.share+row%w.share
+		out := p.Out.at(s.batch, h, s.q0+pos)
+		for d := range p.DimV {
+			*(*float32)(unsafe.Add(out, 4*d*p.Out.Stride[3])) = 0
+		}
+		if p.LSE != nil {
+			*p.lse(s, head*w.share, row) = negInf
+		}
+		if p.Record.Base != nil {
+			record := p.Record.at(s.index, h, pos)
+			for k := range p.SeqKV {
+				*(*float32)(unsafe.Add(record, 4*k*p.Record.Stride[3])) = fill
+			}
+		}
 	}
 }

@@ -1,27 +1,145 @@
 package tile
 
-// A Mask says which keys a query attends.
+import (
+	"math"
+	"unsafe"
+)
+
+// Unbounded is a side of a window without a bound.
+const Unbounded = math.MaxInt64
+
+// A Mask says which keys a query attends. Its position among the keys is its own plus
+// the offset of its sequence.
 type Mask struct {
-	// Causal: the query at position i attends the keys j <= i+Offset. Offset is
-	// between -SeqQ and SeqKV.
-	Causal bool
-	Offset int
+	// Left and Right are how far the keys may lie before and behind the position of the
+	// query, at least 0.
+	Left, Right int64
+
+	BottomRight bool  // the offset of a sequence is its keys less its queries, and otherwise
+	Offset      int64 // this one,
+	Offsets     []int // or one for each sequence
+
+	Prefix   int   // keys that every query attends whatever Left and Right are,
+	Prefixes []int // or one for each sequence
+
+	SegmentsQ, SegmentsKV []int32 // of each token, or nil
+	Blocks                Blocks
+	Keep                  Pairs // of bool
 }
 
-// keys returns how many keys, from the first on, the query at position pos attends.
-func (m Mask) keys(pos, seqKV int) int {
-	if !m.Causal {
-		return seqKV
-	}
-	return clamp(pos+m.Offset+1, 0, seqKV)
+// Blocks is a bitmap of kept blocks of pairs.
+type Blocks struct {
+	Bits                 []uint64 // nil if there is none
+	QueryBlock, KeyBlock int
+	Stride               [3]int // in bits: batch, head, block of queries
 }
 
-// fill writes the mask words of the keys from key on, a bit a lane, for the lane
-// group whose lane 0 is row row and whose group rows share a position.
-func (m Mask) fill(words []uint64, key, row, group int) {
-	for i := range words {
-		// Rows from (key-Offset)*group on attend the key.
-		lane := max(0, (key+i-m.Offset)*group-row)
-		words[i] = ^uint64(0) << lane
+// Pairs is a strided tensor with an element for each pair of a query and a key: [batch,
+// heads, seqQ, seqKV].
+type Pairs struct {
+	Given  bool
+	Base   unsafe.Pointer
+	Stride [4]int // in elements, any sign, 0 included
+}
+
+// dense reports whether the mask has parts other than the band of each query.
+func (m *Mask) dense() bool {
+	return m.SegmentsQ != nil || m.Blocks.Bits != nil || m.Keep.Given
+}
+
+// band returns the keys [lo, hi) that the position of a query allows. Both grow with the
+// position.
+func (m *Mask) band(s *seq, pos int) (lo, hi int) {
+	at := addSat(int64(pos), s.offset)
+	if m.Left != Unbounded {
+		lo = int(clamp64(addSat(at, -m.Left), int64(s.lenKV)))
 	}
+	hi = s.lenKV
+	if m.Right != Unbounded {
+		hi = int(clamp64(addSat(addSat(at, m.Right), 1), int64(s.lenKV)))
+	}
+	return lo, max(lo, hi)
+}
+
+// addSat adds, saturating.
+func addSat(a, b int64) int64 {
+	s := a + b
+	if (a^s)&(b^s) < 0 {
+		if a < 0 {
+			return math.MinInt64
+		}
+		return math.MaxInt64
+	}
+	return s
+}
+
+func clamp64(x, hi int64) int64 { return max(0, min(x, hi)) }
+
+// A span is the keys [from, to) of a key block, counted from its first, that some of a
+// range of queries attends by its band. Every one attends those before full.
+type span struct{ from, full, to int }
+
+// span returns the span of the n keys from key0 on for the positions first to last.
+func (m *Mask) span(s *seq, key0, n, first, last int) span {
+	lo, hi := m.band(s, first) // the first query's, whose lower bound is the least
+	lo2, hi2 := m.band(s, last)
+	end := key0 + n
+	from, to := max(key0, lo), min(end, hi2)
+	if from >= to {
+		from, to = key0, key0
+	}
+	full := clamp(hi, from, to) // if from is within every band
+	if from < lo2 {
+		full = from
+	}
+	if prefix := min(s.prefix, end); prefix > key0 {
+		if from == to || prefix < from {
+			// The gap up to the band, if there is one, is masked.
+			full = prefix
+		} else {
+			// The band begins within the prefix.
+			if prefix < lo2 {
+				full = prefix
+			} else {
+				full = max(prefix, clamp(hi, prefix, max(prefix, to)))
+			}
+		}
+		from = key0
+		to = max(to, prefix)
+	}
+	return span{from - key0, full - key0, to - key0}
+}
+
+// fill writes the mask words of the keys [from, to) of the block at key0, a bit a lane,
+// for the lane group whose lane 0 is row row and of which share rows share a position.
+func (m *Mask) fill(words []uint64, s *seq, key0, from, to, row, share int) {
+	for k := from; k < to; k++ {
+		key := int64(key0 + k)
+		if key < int64(s.prefix) {
+			words[k] = ^uint64(0)
+			continue
+		}
+		// The positions from key-offset-Right to key-offset+Left attend the key.
+		at := addSat(key, -s.offset)
+		word := ^uint64(0)
+		if m.Right != Unbounded {
+			word <<= lanesBefore(addSat(at, -m.Right), row, share)
+		}
+		if m.Left != Unbounded {
+			word &^= ^uint64(0) << lanesBefore(addSat(addSat(at, m.Left), 1), row, share)
+		}
+		words[k] = word
+	}
+}
+
+// lanesBefore returns how many lanes, up to 64, have a position less than pos.
+func lanesBefore(pos int64, row, share int) uint64 {
+	first := int64(row / share) // of lane 0
+	if pos <= first {
+		return 0
+	}
+	if pos > first+64 {
+		return 64
+	}
+	return min(64, uint64(pos*int64(share)-int64(row)))
 }

@@ -1,10 +1,6 @@
 package tile
 
-import (
-	"unsafe"
-
-	"github.com/qkv-go/qkv/kernel"
-)
+import "github.com/qkv-go/qkv/kernel"
 
 const (
 	// line is the size of the cache lines that kernels ask for.
@@ -24,47 +20,61 @@ type prefetcher struct {
 	calls int // left in the block
 }
 
-// plan lists what comes after the key block at key0 of an item of groups lane groups
-// whose last key is before end: the next block of keys and values, before the last
-// one the rows of the output, and after it what the next item begins with.
-func (f *prefetcher) plan(j *job, share, batch, head, row, rows, groups, key0, end int) {
+// plan lists what comes after a key block of an item: the block at next, if that is
+// before end; before the last block the rows of the output; and after it what the next
+// item begins with. The block may be the first one, too.
+func (f *prefetcher) plan(w *workspace, j *job, s *seq, groups []laneGroup, head, next, end int, first bool) {
 	p := &j.problem
-	f.n, f.rows, f.calls = 0, 0, 2*groups
-	next := key0 + kernel.KeyBlock
-	if left := end - next; left > 0 && left <= kernel.KeyBlock || left <= 0 && key0 == 0 {
-		f.addRows(&p.Out, batch, head, row, rows, share, p.DimV)
+	f.n, f.rows, f.calls = 0, 0, 2*len(groups)
+	last := &groups[len(groups)-1]
+	row, rows := groups[0].row, last.row+last.rows-groups[0].row
+	if left := end - next; left > 0 && left <= kernel.KeyBlock || left <= 0 && first {
+		f.addRows(&p.Out, s, head, row, rows, w.share, p.DimV)
 	}
-	if next >= end {
-		// Most likely the item that this worker takes next.
-		i := int(j.next.Load())
-		if i >= j.sched.Items {
-			return
-		}
-		h, block := j.sched.item(i)
-		batch, head = h/p.KVHeads, h%p.KVHeads
-		next, end = 0, p.SeqKV
-		row := block * j.sched.Rows()
-		f.addRows(&p.Q, batch, head, row, min(j.sched.Rows(), share*p.SeqQ-row), share, p.DimQK)
+	if next < end {
+		f.addKeys(p, s, head, next)
+		return
 	}
-	hi := min(end, next+kernel.KeyBlock)
-	f.add(&p.V, batch, head, next, hi, p.DimV)
-	f.add(&p.K, batch, head, next, hi, p.DimQK)
+	// Most likely the item that this worker takes next.
+	i := int(j.next.Load())
+	if i >= j.sched.Items {
+		return
+	}
+	h, block := j.sched.item(i)
+	after := p.seq(h / p.KVHeads)
+	head = h % p.KVHeads
+	row = block * j.sched.Rows()
+	if rows = min(j.sched.Rows(), w.share*after.lenQ-row); rows <= 0 {
+		return
+	}
+	f.addRows(&p.Q, &after, head, row, rows, w.share, p.DimQK)
+	prefix, lo, hi := w.keys(p, &after, row, row+rows)
+	if key0, end := nextBlock(0, prefix, lo, hi); key0 < end {
+		f.addKeys(p, &after, head, key0)
+	}
+}
+
+// addKeys lists the key block at key0.
+func (f *prefetcher) addKeys(p *Problem, s *seq, head, key0 int) {
+	end := min(s.lenKV, key0+kernel.KeyBlock)
+	f.add(&p.V, s.batch, head, s.k0+key0, s.k0+end, p.DimV)
+	f.add(&p.K, s.batch, head, s.k0+key0, s.k0+end, p.DimQK)
 }
 
 // addRows lists query rows, each in its head.
-func (f *prefetcher) addRows(o *Operand, batch, head, row, rows, share, dim int) {
+func (f *prefetcher) addRows(o *Operand, s *seq, head, row, rows, share, dim int) {
 	for h := range share {
-		f.add(o, batch, head*share+h, row/share, (row+rows-1)/share+1, dim)
+		f.add(o, s.batch, head*share+h, s.q0+row/share, s.q0+(row+rows-1)/share+1, dim)
 	}
 }
 
-// add lists the positions [lo, hi) of a head. Rows with gaps are not worth it, and
+// add lists the tokens [lo, hi) of a head. Rows with gaps are not worth it, and
 // what the list has no place for is left to the hardware.
 func (f *prefetcher) add(o *Operand, batch, head, lo, hi, dim int) {
 	if lo >= hi || o.Stride[3] != 1 || f.n == len(f.list) {
 		return
 	}
-	base := uintptr(unsafe.Pointer(o.row(batch, head, lo)))
+	base := uintptr(o.at(batch, head, lo))
 	f.list[f.n] = kernel.Ahead{
 		Base:   base,
 		Rows:   hi - lo,

@@ -36,7 +36,10 @@ func TestPrefetch(t *testing.T) {
 		mem := make([]float32, batch*heads*seq*dim)
 		return Operand{unsafe.Pointer(&mem[0]), [4]int{heads * seq * dim, seq * dim, dim, 1}}, mem
 	}
-	p := Problem{Batch: batch, Heads: heads, KVHeads: kvHeads, SeqQ: seq, SeqKV: seq, DimQK: dim, DimV: dim, Scale: 1}
+	p := Problem{
+		Batch: batch, Heads: heads, KVHeads: kvHeads, SeqQ: seq, SeqKV: seq, TokensQ: batch * seq, TokensKV: batch * seq,
+		DimQK: dim, DimV: dim, Scale: 1, Mask: Mask{Left: Unbounded, Right: Unbounded},
+	}
 	var q, k, v, out []float32
 	p.Q, q = operand(heads)
 	p.K, k = operand(kvHeads)

@@ -6,10 +6,7 @@
 // Operands are trusted: package qkv has checked them.
 package tile
 
-import (
-	"math"
-	"unsafe"
-)
+import "unsafe"
 
 // An Operand is a strided float32 tensor [batch, heads, seq, dim].
 type Operand struct {
@@ -17,17 +14,13 @@ type Operand struct {
 	Stride [4]int         // in elements, any sign, 0 included
 }
 
-// at returns the address of the first element of a sequence, nil if there is no element.
-func (o *Operand) at(batch, head int) unsafe.Pointer {
+// at returns the address of the first element of a sequence that begins at a token,
+// nil if there is no element.
+func (o *Operand) at(batch, head, token int) unsafe.Pointer {
 	if o.Base == nil {
 		return nil
 	}
-	return unsafe.Add(o.Base, 4*(batch*o.Stride[0]+head*o.Stride[1]))
-}
-
-// row returns the address of the first element of a position.
-func (o *Operand) row(batch, head, pos int) *float32 {
-	return (*float32)(unsafe.Add(o.at(batch, head), 4*pos*o.Stride[2]))
+	return unsafe.Add(o.Base, 4*(batch*o.Stride[0]+head*o.Stride[1]+token*o.Stride[2]))
 }
 
 // A Problem is one call of attention. Heads is a multiple of KVHeads, and
@@ -36,37 +29,95 @@ type Problem struct {
 	Q, K, V, Out Operand
 	LSE          unsafe.Pointer // contiguous [batch, heads, seq], or nil
 
-	Batch, Heads, KVHeads int
-	SeqQ, SeqKV           int
+	Batch, Heads, KVHeads int // Batch counts sequences
+	SeqQ, SeqKV           int // the longest
 	DimQK, DimV           int
 
-	Scale float32
-	Mask  Mask
+	// TokensQ and TokensKV are the tokens of all sequences, padding included.
+	TokensQ, TokensKV int
+	// LensQ and LensKV [Batch], if not nil, are the lengths of the sequences.
+	LensQ, LensKV []int
+	// CuQ and CuKV [Batch+1], if not nil, are cumulative lengths: all sequences are
+	// then one behind the other in batch 0 of the operands.
+	CuQ, CuKV []int
+
+	Scale       float32
+	Softcap     float32   // 0 if there is none
+	ALiBi       []float32 // [Heads], or nil
+	Bias        Pairs     // float32 or float16
+	BiasFloat16 bool
+	Sinks       []float32 // [Heads], or nil
+	Mask        Mask
+
+	ScoreMod, ProbMod func(*Tile)
+
+	Record   Operand // [batch, heads, seqQ, seqKV] for scores, nil for none
+	RecordAt Stage
 }
+
+// A Stage is one of the stages of the scores to record, as package qkv has them.
+type Stage int
+
+const (
+	Scaled Stage = iota
+	Capped
+	Masked
+	Probs
+)
 
 // group is the number of query heads that share a KV head.
 func (p *Problem) group() int { return p.Heads / p.KVHeads }
 
-// rows is the number of query rows that share a KV head: row r is position
+// rows is the most query rows that share a KV head: row r is position
 // r / group of head r % group, so that a block of rows is a block of positions.
 func (p *Problem) rows() int { return p.group() * p.SeqQ }
 
-// Pairs returns the (query, key) pairs that the mask keeps, or the largest int64.
-func (p *Problem) Pairs() int64 {
-	if float64(p.Batch)*float64(p.Heads)*float64(p.SeqQ)*float64(p.SeqKV) > 1<<61 {
-		return math.MaxInt64
+// A seq is one sequence of the batch.
+type seq struct {
+	index       int // among the sequences
+	batch       int // of the operands
+	q0, k0      int // first token on the operands' seq axis
+	lenQ, lenKV int
+	padQ        int   // queries from lenQ on that are padding
+	offset      int64 // position of the first query among the keys
+	prefix      int   // keys that every query attends
+}
+
+// seq returns the i-th sequence.
+func (p *Problem) seq(i int) seq {
+	s := seq{index: i, batch: i, lenQ: p.SeqQ, lenKV: p.SeqKV}
+	if p.CuQ != nil {
+		s.batch = 0
+		s.q0, s.lenQ = p.CuQ[i], p.CuQ[i+1]-p.CuQ[i]
+		s.k0, s.lenKV = p.CuKV[i], p.CuKV[i+1]-p.CuKV[i]
 	}
-	var n int64
-	if p.Mask.Causal {
-		// Positions below lo attend no key, positions from hi on attend all.
-		lo := clamp(-p.Mask.Offset, 0, p.SeqQ)
-		hi := clamp(p.SeqKV-p.Mask.Offset-1, lo, p.SeqQ)
-		first, last := int64(lo+p.Mask.Offset+1), int64(hi+p.Mask.Offset)
-		n = (first+last)*int64(hi-lo)/2 + int64(p.SeqQ-hi)*int64(p.SeqKV)
-	} else {
-		n = int64(p.SeqQ) * int64(p.SeqKV)
+	if p.LensQ != nil {
+		s.lenQ = p.LensQ[i]
+		s.padQ = p.SeqQ - s.lenQ
 	}
-	return n * int64(p.Batch) * int64(p.Heads)
+	if p.LensKV != nil {
+		s.lenKV = p.LensKV[i]
+	}
+	m := &p.Mask
+	switch {
+	case m.BottomRight:
+		s.offset = int64(s.lenKV) - int64(s.lenQ)
+	case m.Offsets != nil:
+		s.offset = int64(m.Offsets[i])
+	default:
+		s.offset = m.Offset
+	}
+	s.prefix = m.Prefix
+	if m.Prefixes != nil {
+		s.prefix = m.Prefixes[i]
+	}
+	s.prefix = min(s.prefix, s.lenKV)
+	return s
+}
+
+// alike reports whether all sequences have the same lengths and positions.
+func (p *Problem) alike() bool {
+	return p.CuQ == nil && p.LensQ == nil && p.LensKV == nil && p.Mask.Offsets == nil && p.Mask.Prefixes == nil
 }
 
 func clamp(x, lo, hi int) int { return max(lo, min(x, hi)) }

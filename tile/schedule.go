@@ -58,10 +58,12 @@ func (e *Engine) schedule(p *Problem, workers int) Schedule {
 	}
 	rows := p.rows()
 	s.WorkersWhy = "what was asked for"
-	work := 2 * float64(p.Pairs()) * float64(p.DimQK+p.DimV)
-	if most := 1 + work/minWork; most < float64(workers) {
-		workers = int(most)
-		s.WorkersWhy = "more would not pay for so little work"
+	if workers > 1 {
+		work := 2 * p.estimate() * float64(p.DimQK+p.DimV)
+		if most := 1 + work/minWork; most < float64(workers) {
+			workers = int(most)
+			s.WorkersWhy = "more would not pay for so little work"
+		}
 	}
 
 	// As many groups as fit three quarters of the second-level cache together with a
@@ -89,12 +91,38 @@ func (e *Engine) schedule(p *Problem, workers int) Schedule {
 		s.Workers = s.Items
 		s.WorkersWhy = "there are no more items"
 	}
-	s.Prefetch = perRow*p.Batch*(p.Heads*p.SeqQ+p.KVHeads*p.SeqKV) > e.caches.L3/4
+	s.Prefetch = float64(perRow)*(float64(p.Heads)*float64(p.TokensQ)+float64(p.KVHeads)*float64(p.TokensKV)) > float64(e.caches.L3/4)
 	s.section = clamp(e.caches.L3/2/max(1, p.SeqKV*perRow), 1, s.Heads)
-	if !p.Mask.Causal {
+	if p.Mask.Right == Unbounded {
 		s.section = 1
 	}
 	return s
+}
+
+// estimate returns about how many pairs the bands of the queries keep, from a sample of
+// them.
+func (p *Problem) estimate() float64 {
+	const sample = 32
+	sequences, step := p.Batch, 1
+	if p.alike() {
+		sequences = 1
+	} else if sequences > sample {
+		step = sequences / sample
+	}
+	pairs, seen := 0.0, 0
+	for i := 0; i < sequences; i += step {
+		s := p.seq(i)
+		seen++
+		keys, n := 0, min(s.lenQ, sample)
+		for q := range n {
+			lo, hi := p.Mask.band(&s, int(int64(q)*int64(s.lenQ)/int64(n)))
+			keys += max(hi-lo, s.prefix)
+		}
+		if n > 0 {
+			pairs += float64(keys) / float64(n) * float64(s.lenQ)
+		}
+	}
+	return pairs / float64(max(1, seen)) * float64(p.Batch) * float64(p.Heads)
 }
 
 // lanes returns the lanes of a full group: the Set's, or fewer where a block of

@@ -13,12 +13,18 @@ func problems() []Problem {
 	for _, heads := range [][2]int{{1, 1}, {4, 4}, {8, 2}, {7, 1}} {
 		for _, seqQ := range []int{1, 5, 64, 100, 1000} {
 			for _, seqKV := range []int{0, 1, 127, 128, 129, 1000} {
-				p := Problem{Batch: 2, Heads: heads[0], KVHeads: heads[1], SeqQ: seqQ, SeqKV: seqKV, DimQK: 64, DimV: 64}
+				p := Problem{
+					Batch: 2, Heads: heads[0], KVHeads: heads[1], SeqQ: seqQ, SeqKV: seqKV, DimQK: 64, DimV: 64,
+					TokensQ: 2 * seqQ, TokensKV: 2 * seqKV, Mask: Mask{Left: Unbounded, Right: Unbounded},
+				}
 				ps = append(ps, p)
-				p.Mask.Causal = true
-				for _, offset := range []int{-seqQ, -3, 0, 2, seqKV - seqQ, seqKV} {
-					p.Mask.Offset = max(-seqQ, offset)
-					ps = append(ps, p)
+				for _, window := range [][2]int64{{Unbounded, 0}, {0, 0}, {200, 0}, {3, 5}, {64, Unbounded}, {700, 300}} {
+					p.Mask.Left, p.Mask.Right = window[0], window[1]
+					for i, offset := range []int{math.MinInt, -seqQ, -3, 0, 2, seqKV - seqQ, seqKV, math.MaxInt} {
+						p.Mask.Offset = int64(offset)
+						p.Mask.Prefix = []int{0, 0, 40, 300}[i%4]
+						ps = append(ps, p)
+					}
 				}
 			}
 		}
@@ -26,50 +32,87 @@ func problems() []Problem {
 	return ps
 }
 
-func TestPairs(t *testing.T) {
-	for _, p := range problems() {
-		var want int64
-		for i := range p.SeqQ {
-			for j := range p.SeqKV {
-				if !p.Mask.Causal || j <= i+p.Mask.Offset {
-					want++
-				}
-			}
-		}
-		want *= int64(p.Batch * p.Heads)
-		if got := p.Pairs(); got != want {
-			t.Fatalf("%+v: %d pairs, want %d", p, got, want)
-		}
+// keeps says whether a query attends a key.
+func (p *Problem) keeps(s *seq, i, j int) bool {
+	if j < s.prefix {
+		return true
 	}
+	// The difference of positions does not fit where offsets are as large as can be.
+	d := addSat(int64(j-i), -max(s.offset, -math.MaxInt64))
+	return (p.Mask.Right == Unbounded || d <= p.Mask.Right) && (p.Mask.Left == Unbounded || d >= -p.Mask.Left)
 }
 
 // The blocks of every lane group hold exactly the keys that its rows attend.
 func TestBlocks(t *testing.T) {
-	var words [kernel.KeyBlock]uint64
+	const lanes, vec = 48, 8
+	w := new(workspace)
 	for _, p := range problems() {
-		group := p.group()
-		for row := 0; row < p.rows(); row += 48 {
-			g := laneGroup{row: row, rows: min(48, p.rows()-row)}
-			g.full = p.Mask.keys(g.row/group, p.SeqKV)
-			g.end = p.Mask.keys((g.row+g.rows-1)/group, p.SeqKV)
+		s := p.seq(0)
+		w.share = p.group()
+		for row := 0; row < p.rows(); row += lanes {
+			g := laneGroup{row: row, rows: min(lanes, p.rows()-row), lanes: lanes}
+			prefix, lo, hi := w.keys(&p, &s, row, row+g.rows)
+			next, end := nextBlock(0, prefix, lo, hi)
 			for key0 := 0; key0 < p.SeqKV; key0 += kernel.KeyBlock {
-				keys, maskFrom := g.block(key0)
-				p.Mask.fill(words[:keys-maskFrom], key0+maskFrom, g.row, group)
-				some := false
-				for j := key0; j < min(p.SeqKV, key0+kernel.KeyBlock); j++ {
+				n := min(kernel.KeyBlock, p.SeqKV-key0)
+				g.started = row%96 == 0
+				var c cover
+				if visited := key0 == next && next < end; visited {
+					c = w.cover(&p, &s, &g, 0, key0, n, vec)
+					next, end = nextBlock(next+kernel.KeyBlock, prefix, lo, hi)
+				}
+				for k := range n {
 					for l := range g.rows {
-						want := !p.Mask.Causal || j <= (row+l)/group+p.Mask.Offset
-						got := j-key0 < maskFrom || j-key0 < keys && words[j-key0-maskFrom]>>l&1 == 1
-						if got != want {
-							t.Fatalf("%+v: row %d key %d kept %v, want %v", p, row+l, j, got, want)
+						want := p.keeps(&s, (row+l)/w.share, key0+k)
+						in := c.span
+						if c.half > 0 && l < c.half {
+							in = c.low
+						} else if c.half > 0 {
+							in = c.high
 						}
-						some = some || want
+						got := k >= in.from && k < in.to && (k < in.full || w.mask[k]>>l&1 == 1)
+						if got != want {
+							t.Fatalf("%+v: row %d key %d kept %v, want %v (%+v)", p, row+l, key0+k, got, want, c)
+						}
+						if c.half > 0 && got != (k >= c.from && k < c.to && (k < c.full || w.mask[k]>>l&1 == 1)) {
+							t.Fatalf("%+v: row %d key %d: the halves are not the whole (%+v)", p, row+l, key0+k, c)
+						}
 					}
 				}
-				if some != (keys > 0) {
-					t.Fatalf("%+v: rows %d.., keys %d..: computed %v, wanted %v", p, row, key0, keys > 0, some)
+			}
+		}
+	}
+}
+
+func TestSurvey(t *testing.T) {
+	e := New(&kernel.Set{Name: "test", Vec: 16, Lanes: 64, Rows: 6}, Caches{}, false)
+	for _, p := range problems() {
+		var want Survey
+		s := p.seq(0)
+		for row := 0; row < p.rows(); row += 64 {
+			for key0 := 0; key0 < p.SeqKV; key0 += kernel.KeyBlock {
+				kept, all := int64(0), int64(0)
+				for r := row; r < min(row+64, p.rows()); r++ {
+					for j := key0; j < min(key0+kernel.KeyBlock, p.SeqKV); j++ {
+						all++
+						if p.keeps(&s, r/p.group(), j) {
+							kept++
+						}
+					}
+				}
+				n := int64(p.Batch * p.KVHeads)
+				want.Tiles += n
+				want.Pairs += n * kept
+				if kept == 0 {
+					want.Skipped += n
+				} else if kept == all {
+					want.Full += n
 				}
 			}
+		}
+		sched := e.Schedule(&p, 1)
+		if got := e.Survey(&p, &sched); got != want {
+			t.Fatalf("%+v: %+v, want %+v", p, got, want)
 		}
 	}
 }

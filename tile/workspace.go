@@ -14,12 +14,23 @@ type workspace struct {
 	mem    []float32
 	groups [maxGroups]laneGroup
 	off    [maxGroups][kernel.MaxLanes]int
-	mask   [kernel.KeyBlock]uint64
-	p      *float32 // [KeyBlock][lanes]
-	share  int      // query heads that share a KV head
+	mask   [kernel.KeyBlock]uint64 // words of a key block
+	p      *float32                // [KeyBlock][lanes]
+	biases *float32                // [lanes][KeyBlock], if there is a bias
+	share  int                     // query heads that share a KV head
+	tile   Tile
+
+	pairOff   [kernel.MaxLanes]int // see pairOffsets
+	recordOff [kernel.MaxLanes]int
+	pos       [kernel.MaxLanes]float32 // positions from a key block's first key
+	recip     [kernel.MaxLanes]float32
+	spare     [kernel.MaxLanes]float32 // sums that nobody wants
 
 	packArgs       kernel.PackArgs
 	scoresArgs     kernel.ScoresArgs
+	softcapArgs    kernel.SoftcapArgs
+	alibiArgs      kernel.ALiBiArgs
+	biasArgs       kernel.BiasArgs
 	softmaxArgs    kernel.SoftmaxArgs
 	accumulateArgs kernel.AccumulateArgs
 	finishArgs     kernel.FinishArgs
@@ -31,8 +42,11 @@ const cacheLine = 16
 
 // reserve lays out the buffers for the groups of s.
 func (w *workspace) reserve(p *Problem, s *Schedule) {
-	perGroup := s.Lanes * (p.DimQK + p.DimV + 2)
-	n := s.Groups*perGroup + s.Lanes*(kernel.KeyBlock+1) + cacheLine*(4*s.Groups+3)
+	perGroup := s.Lanes * (p.DimQK + p.DimV + 3)
+	n := s.Groups*perGroup + s.Lanes*(kernel.KeyBlock+1) + cacheLine*(5*s.Groups+4)
+	if p.Bias.Given {
+		n += s.Lanes * kernel.KeyBlock
+	}
 	if len(w.mem) < n {
 		w.mem = make([]float32, n)
 	}
@@ -44,6 +58,9 @@ func (w *workspace) reserve(p *Problem, s *Schedule) {
 		return b
 	}
 	w.p = take(kernel.KeyBlock * s.Lanes)
+	if p.Bias.Given {
+		w.biases = take(kernel.KeyBlock * s.Lanes)
+	}
 	w.softmaxArgs.Alpha = take(s.Lanes)
 	for i := range w.groups[:s.Groups] {
 		g := &w.groups[i]
@@ -51,6 +68,7 @@ func (w *workspace) reserve(p *Problem, s *Schedule) {
 		g.o = take(s.Lanes * p.DimV)
 		g.max = take(s.Lanes)
 		g.sum = take(s.Lanes)
+		g.slope = take(s.Lanes)
 		g.off = &w.off[i]
 	}
 }
@@ -59,6 +77,7 @@ func (w *workspace) reserve(p *Problem, s *Schedule) {
 func (w *workspace) release() {
 	w.packArgs.Src = nil
 	w.scoresArgs.K = nil
+	w.biasArgs.Src = nil
 	w.accumulateArgs.V = nil
 	w.finishArgs.Dst = nil
 	w.ahead.n = 0

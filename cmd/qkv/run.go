@@ -43,15 +43,15 @@ func (r *runFlags) parse(args []string, stdout io.Writer) error {
 	f.Func("causal", "mask later keys; `MASK` is top-left (query i attends keys up to i), bottom-right (the last\nquery attends all keys) or an offset (query i attends keys up to i+offset)", func(s string) error {
 		switch s {
 		case "top-left":
-			r.mask = qkv.Mask{Causal: qkv.CausalTopLeft}
+			r.mask = qkv.Mask{Causal: true}
 		case "bottom-right":
-			r.mask = qkv.Mask{Causal: qkv.CausalBottomRight}
+			r.mask = qkv.Mask{Causal: true, Align: qkv.BottomRight}
 		default:
 			offset, err := strconv.Atoi(s)
 			if err != nil {
 				return errors.New("want top-left, bottom-right or a whole number")
 			}
-			r.mask = qkv.Mask{Causal: qkv.CausalAt, Offset: offset}
+			r.mask = qkv.Mask{Causal: true, Align: qkv.AlignOffset, Offset: offset}
 		}
 		return nil
 	})

@@ -38,9 +38,9 @@ func TestRun(t *testing.T) {
 		scale float32
 	}{
 		{nil, qkv.Mask{}, 0},
-		{[]string{"-causal", "top-left", "-workers", "1"}, qkv.Mask{Causal: qkv.CausalTopLeft}, 0},
-		{[]string{"-causal", "bottom-right", "-scale", "0.25"}, qkv.Mask{Causal: qkv.CausalBottomRight}, 0.25},
-		{[]string{"-causal", "-2", "-kernel", "generic"}, qkv.Mask{Causal: qkv.CausalAt, Offset: -2}, 0},
+		{[]string{"-causal", "top-left", "-workers", "1"}, qkv.Mask{Causal: true}, 0},
+		{[]string{"-causal", "bottom-right", "-scale", "0.25"}, qkv.Mask{Causal: true, Align: qkv.BottomRight}, 0.25},
+		{[]string{"-causal", "-2", "-kernel", "generic"}, qkv.Mask{Causal: true, Align: qkv.AlignOffset, Offset: -2}, 0},
 	} {
 		want := ramp(batch, heads, seqQ, dimV)
 		lse := make([]float32, batch*heads*seqQ)

@@ -1,0 +1,339 @@
+package qkv
+
+import (
+	"math"
+	"unsafe"
+
+	"github.com/qkv-go/qkv/tile"
+)
+
+// A Call is the operands of one attention:
+//
+//	Out = softmax(Scale * Q Kᵀ + mask) V
+//
+// for each batch and each of the heads of Q. K and V may have fewer heads, in a
+// number that divides Q's: head h then reads KV head h / (heads / KV heads)
+// (grouped-query attention; Ainslie et al., 2023). The head dim of Q and K may differ
+// from that of V and Out. Any of the lengths batch, heads and seq may be 0.
+//
+// A score goes through these steps, each of which is left out where its field has the
+// zero value:
+//
+//	s = Scale * q·k
+//	s = Softcap * tanh(s/Softcap)
+//	s = s - ALiBi[head] * |position of q - position of k|
+//	s = s + Bias
+//	s = ScoreMod(s)
+//	s = -Inf where Mask does not keep the pair
+//
+// A query without any key has an output of zeros and a log-sum-exp of -Inf. Keys
+// and values that a query does not attend never reach its output, not even if they
+// are NaN; a NaN that it does attend always does.
+type Call struct {
+	Q   View // [batch, heads, seqQ, dimQK]
+	K   View // [batch, kvHeads, seqKV, dimQK]
+	V   View // [batch, kvHeads, seqKV, dimV]
+	Out View // [batch, heads, seqQ, dimV], written
+
+	// LSE, if not nil, receives for each row the natural logarithm of the sum of
+	// exponentials of its scores, and of its sink: contiguous [batch, heads, seqQ].
+	LSE []float32
+
+	// LensQ and LensKV [batch], if not nil, are how many of the queries and keys of each
+	// sequence count; what follows them is padding. Outputs of padding are zeros, and
+	// their log-sum-exp is -Inf.
+	LensQ, LensKV []int
+
+	// CuLensQ and CuLensKV, if not nil, make the batch ragged: Q, K, V and Out have batch
+	// 1 (see [THD]) and hold the sequences one behind the other. Sequence i has the tokens
+	// from CuLensQ[i] to before CuLensQ[i+1] of Q and Out, and those of K and V by
+	// CuLensKV: cumulative lengths, as FlashAttention's cu_seqlens. Tokens of Out
+	// before the first and from the last on are not written. LSE is [heads, tokens].
+	CuLensQ, CuLensKV []int
+
+	// Scale multiplies the scores; 0 means 1/sqrt(dimQK). It may be negative.
+	Scale float32
+
+	// Softcap bounds the scores to within ±Softcap (Gemma 2, 2024); 0 means no bound.
+	Softcap float32
+
+	// ALiBi [heads], if not nil, is a slope for each head (Press et al., 2021). Positions
+	// are those of Mask.Align.
+	ALiBi []float32
+
+	// Bias, if given, is added to the scores: float32 or [Float16], in the shape of
+	// [Pairs] or one that broadcasts to it, with any strides; in a ragged batch as for
+	// Mask.Keep. Where it is -Inf the query does not attend the key.
+	Bias View
+
+	// ScoreMod, if not nil, changes a tile of scores at a time, in the manner of
+	// FlexAttention (Dong et al., 2024). It is called from several goroutines at once, and
+	// its result for a pair must depend on that pair alone. The tile may hold pairs that
+	// the mask takes away; their scores are arbitrary. It must not keep the tile.
+	ScoreMod func(*Tile)
+
+	Mask Mask
+
+	// Sinks [heads], if not nil, is a logit for each head that takes part in the sum of
+	// exponentials and has no value (gpt-oss, 2025). One of -Inf is none; one of +Inf or
+	// NaN makes the rows of its head NaN.
+	Sinks []float32
+
+	// ProbMod, if not nil, changes a tile of probabilities at a time before they weight
+	// the values, such as dropout does. What it makes of them is not normalised again;
+	// less than 0 counts as 0. Otherwise it is called as ScoreMod is. The scores are then
+	// computed twice.
+	ProbMod func(*Tile)
+
+	// Scores, if given, receives the scores at the stage ScoresAt, or the probabilities:
+	// float32, in the shape of [Pairs], or of a ragged batch at least as long as its
+	// longest sequence; what lies beyond the lengths of a sequence is then not written.
+	// It is the one part of a call that takes memory and time for each pair of a query
+	// and a key, masked or not; the scores are computed again for it.
+	Scores   View
+	ScoresAt Stage
+}
+
+// A Tile is a block of scores or probabilities that a callback changes.
+type Tile = tile.Tile
+
+// A Stage is a step on the way from scores to probabilities.
+type Stage int
+
+const (
+	// StageScaled: Scale * q·k, of all pairs.
+	StageScaled Stage = iota
+	// StageCapped: after Softcap, of all pairs.
+	StageCapped
+	// StageMasked: what the softmax is taken of, -Inf where a pair is masked.
+	StageMasked
+	// StageProbs: the probabilities before ProbMod, 0 where a pair is masked.
+	StageProbs
+)
+
+// problem checks the call and translates it.
+func (c *Call) problem(p *tile.Problem) error {
+	if err := c.operands(p); err != nil {
+		return err
+	}
+	if err := c.lengths(p); err != nil {
+		return err
+	}
+	if n := mul(c.Q.shape[axisBatch], p.Heads, c.Q.shape[axisSeq]); c.LSE != nil && len(c.LSE) != n {
+		return argError("lse", len(c.LSE), n, "lse has length %d, out has %d rows", len(c.LSE), n)
+	}
+	p.LSE = unsafe.Pointer(unsafe.SliceData(c.LSE))
+	if s := float64(c.Scale); math.IsNaN(s) || math.IsInf(s, 0) {
+		return argError("scale", 0, 0, "scale is %v, a finite number is needed", c.Scale)
+	}
+	p.Scale = c.Scale
+	if p.Scale == 0 {
+		p.Scale = float32(1 / math.Sqrt(float64(p.DimQK)))
+	}
+	if s := float64(c.Softcap); !(s >= 0) || math.IsInf(s, 0) {
+		return argError("softcap", 0, 0, "softcap is %v, a finite number of at least 0 is needed", c.Softcap)
+	}
+	p.Softcap = c.Softcap
+	for _, x := range [...]struct {
+		name   string
+		values []float32
+		finite bool
+	}{{"alibi", c.ALiBi, true}, {"sinks", c.Sinks, false}} {
+		if x.values != nil && len(x.values) != p.Heads {
+			return argError(x.name, len(x.values), p.Heads, "%s has length %d, q has %d heads", x.name, len(x.values), p.Heads)
+		}
+		for h, v := range x.values {
+			if x.finite && (math.IsNaN(float64(v)) || math.IsInf(float64(v), 0)) {
+				return argError(x.name, h, 0, "%s[%d] is %v, a finite number is needed", x.name, h, v)
+			}
+		}
+	}
+	p.ALiBi, p.Sinks = c.ALiBi, c.Sinks
+	if err := c.Mask.resolve(p); err != nil {
+		return err
+	}
+	if c.Bias.given() {
+		if err := c.Bias.checkKind("bias", kindFloat32, kindFloat16); err != nil {
+			return err
+		}
+		if err := c.Bias.broadcast("bias", p, &p.Bias); err != nil {
+			return err
+		}
+		p.BiasFloat16 = c.Bias.kind == kindFloat16
+	}
+	p.ScoreMod, p.ProbMod = c.ScoreMod, c.ProbMod
+	return c.scores(p)
+}
+
+// operands checks Q, K, V and Out.
+func (c *Call) operands(p *tile.Problem) error {
+	views := [...]struct {
+		name string
+		view *View
+	}{{"q", &c.Q}, {"k", &c.K}, {"v", &c.V}, {"out", &c.Out}}
+	for _, x := range views {
+		if err := x.view.checkKind(x.name, kindFloat32); err != nil {
+			return err
+		}
+		if err := x.view.check(x.name, &axisNames); err != nil {
+			return err
+		}
+	}
+	q, k, v, out := &c.Q, &c.K, &c.V, &c.Out
+	for _, m := range [...]struct {
+		a, b         *View
+		aName, bName string
+		axis         int
+	}{
+		{k, q, "k", "q", axisBatch},
+		{v, q, "v", "q", axisBatch},
+		{out, q, "out", "q", axisBatch},
+		{v, k, "v", "k", axisHeads},
+		{out, q, "out", "q", axisHeads},
+		{v, k, "v", "k", axisSeq},
+		{out, q, "out", "q", axisSeq},
+		{k, q, "k", "q", axisDim},
+		{out, v, "out", "v", axisDim},
+	} {
+		if got, want := m.a.shape[m.axis], m.b.shape[m.axis]; got != want {
+			return argError(m.aName, got, want, "%s has %s %d, %s has %d", m.aName, axisNames[m.axis], got, m.bName, want)
+		}
+	}
+	for _, x := range views[:3] {
+		if d := x.view.shape[axisDim]; d < 1 {
+			return argError(x.name, d, 1, "%s has head dim %d, at least 1 is needed", x.name, d)
+		} else if d > MaxDim {
+			return argError(x.name, d, MaxDim, "%s has head dim %d, at most %d is supported", x.name, d, MaxDim)
+		}
+	}
+	for _, x := range views[:2] {
+		if n := x.view.shape[axisSeq]; n > MaxSeq {
+			return argError(x.name, n, MaxSeq, "%s has sequence length %d, at most %d is supported", x.name, n, MaxSeq)
+		}
+	}
+	heads, kvHeads := q.shape[axisHeads], k.shape[axisHeads]
+	if heads > 0 && (kvHeads == 0 || heads%kvHeads != 0) {
+		return argError("q", heads, kvHeads, "q has %d heads, not a multiple of k's %d", heads, kvHeads)
+	}
+	if err := out.checkWritable("out", &axisNames); err != nil {
+		return err
+	}
+	for _, x := range views[1:3] {
+		if at := out.first(); at != nil && at == x.view.first() {
+			return argError("out", 0, 0, "out and %s begin at the same element", x.name)
+		}
+	}
+	p.Q = tile.Operand{Base: q.first(), Stride: q.stride}
+	p.K = tile.Operand{Base: k.first(), Stride: k.stride}
+	p.V = tile.Operand{Base: v.first(), Stride: v.stride}
+	p.Out = tile.Operand{Base: out.first(), Stride: out.stride}
+	p.Heads, p.KVHeads = heads, kvHeads
+	p.DimQK, p.DimV = q.shape[axisDim], v.shape[axisDim]
+	return nil
+}
+
+// lengths checks the lengths of the sequences and puts their number and the longest into
+// p.
+func (c *Call) lengths(p *tile.Problem) error {
+	batch, seqQ, seqKV := c.Q.shape[axisBatch], c.Q.shape[axisSeq], c.K.shape[axisSeq]
+	p.Batch, p.SeqQ, p.SeqKV = batch, seqQ, seqKV
+	p.TokensQ, p.TokensKV = mul(batch, seqQ), mul(batch, seqKV)
+	sides := [...]struct {
+		lens, cu       string
+		view           string
+		lengths, cumul []int
+		tokens         int
+	}{
+		{"lensQ", "cuLensQ", "q", c.LensQ, c.CuLensQ, seqQ},
+		{"lensKV", "cuLensKV", "k", c.LensKV, c.CuLensKV, seqKV},
+	}
+	for _, s := range sides {
+		if s.lengths == nil {
+			continue
+		}
+		if len(s.lengths) != batch {
+			return argError(s.lens, len(s.lengths), batch, "%s has %d lengths, the batch has %d sequences", s.lens, len(s.lengths), batch)
+		}
+		for i, n := range s.lengths {
+			if n < 0 {
+				return argError(s.lens, n, 0, "%s[%d] is %d, at least 0 is needed", s.lens, i, n)
+			}
+			if n > s.tokens {
+				return argError(s.lens, n, s.tokens, "%s[%d] is %d, %s has sequence length %d", s.lens, i, n, s.view, s.tokens)
+			}
+		}
+	}
+	p.LensQ, p.LensKV = c.LensQ, c.LensKV
+	if c.CuLensQ == nil && c.CuLensKV == nil {
+		return nil
+	}
+	if batch != 1 {
+		return argError("q", batch, 1, "q has batch %d, a ragged batch has 1", batch)
+	}
+	var longest [2]int
+	for side, s := range sides {
+		if s.lengths != nil {
+			return argError(s.lens, len(s.lengths), 0, "%s has %d lengths, a ragged batch has none beside %s", s.lens, len(s.lengths), s.cu)
+		}
+		if len(s.cumul) == 0 {
+			return argError(s.cu, 0, 1, "%s has %d cumulative lengths, at least 1 is needed", s.cu, 0)
+		}
+		if s.cumul[0] < 0 {
+			return argError(s.cu, s.cumul[0], 0, "%s[0] is %d, at least 0 is needed", s.cu, s.cumul[0])
+		}
+		for i, at := range s.cumul[1:] {
+			if before := s.cumul[i]; at < before {
+				return argError(s.cu, at, before, "%s[%d] is %d, less than %d before it", s.cu, i+1, at, before)
+			}
+			longest[side] = max(longest[side], at-s.cumul[i])
+		}
+		if last := s.cumul[len(s.cumul)-1]; last > s.tokens {
+			return argError(s.cu, last, s.tokens, "%s ends at %d, %s has %d tokens", s.cu, last, s.view, s.tokens)
+		}
+	}
+	if a, b := len(c.CuLensQ), len(c.CuLensKV); a != b {
+		return argError("cuLensKV", b, a, "cuLensKV has %d cumulative lengths, cuLensQ has %d", b, a)
+	}
+	p.CuQ, p.CuKV = c.CuLensQ, c.CuLensKV
+	p.Batch, p.SeqQ, p.SeqKV = len(c.CuLensQ)-1, longest[0], longest[1]
+	return nil
+}
+
+// scores checks Scores.
+func (c *Call) scores(p *tile.Problem) error {
+	if c.ScoresAt < StageScaled || c.ScoresAt > StageProbs {
+		return argError("scores", int(c.ScoresAt), int(StageProbs), "scores are wanted at stage %d, the last is %d", c.ScoresAt, StageProbs)
+	}
+	v := &c.Scores
+	if !v.given() {
+		if c.ScoresAt != StageScaled {
+			return argError("scores", int(c.ScoresAt), 0, "scores are wanted at stage %d, there is no view for them", c.ScoresAt)
+		}
+		return nil
+	}
+	if err := v.checkKind("scores", kindFloat32); err != nil {
+		return err
+	}
+	if err := v.check("scores", &pairAxisNames); err != nil {
+		return err
+	}
+	for axis, want := range [4]int{p.Batch, p.Heads, p.SeqQ, p.SeqKV} {
+		if got := v.shape[axis]; got < want || got > want && (p.CuQ == nil || axis < axisSeq) {
+			return argError("scores", got, want, "scores has %s %d, the call has %d", pairAxisNames[axis], got, want)
+		}
+	}
+	if err := v.checkWritable("scores", &pairAxisNames); err != nil {
+		return err
+	}
+	for _, x := range [...]struct {
+		name string
+		view *View
+	}{{"q", &c.Q}, {"k", &c.K}, {"v", &c.V}, {"out", &c.Out}, {"bias", &c.Bias}} {
+		if at := v.first(); at != nil && at == x.view.first() {
+			return argError("scores", 0, 0, "scores and %s begin at the same element", x.name)
+		}
+	}
+	p.Record = tile.Operand{Base: v.first(), Stride: v.stride}
+	p.RecordAt = tile.Stage(c.ScoresAt)
+	return nil
+}

@@ -1,0 +1,87 @@
+package tile
+
+import "unsafe"
+
+// A Tile is a block of scores or probabilities: of some queries, which may be of several
+// heads that share a KV head, and some keys of one sequence.
+type Tile struct {
+	Batch int // sequence
+	Rows  int // number of (query, head) rows
+	Key   int // position of the first key in its sequence
+	Keys  int // number of keys
+
+	// S has the score of row r and key Key+k at S[k*Stride+r].
+	S      []float32
+	Stride int
+
+	row, share, head int
+}
+
+// Query returns the position of a row's query in its sequence.
+func (t *Tile) Query(row int) int { return (t.row + row) / t.share }
+
+// Head returns the query head of a row.
+func (t *Tile) Head(row int) int { return t.head + (t.row+row)%t.share }
+
+// Each replaces every score by what f makes of it.
+func (t *Tile) Each(f func(head, query, key int, s float32) float32) {
+	for r := range t.Rows {
+		head, query := t.Head(r), t.Query(r)
+		for k := range t.Keys {
+			s := &t.S[k*t.Stride+r]
+			*s = f(head, query, t.Key+k, *s)
+		}
+	}
+}
+
+// call hands the keys [from, to) of the block at key0 to a callback.
+func (w *workspace) call(f func(*Tile), s *seq, g *laneGroup, head, key0, from, to int) {
+	first := lane(w.p, from, g.lanes, 0)
+	w.tile = Tile{
+		Batch: s.index, Rows: g.rows, Key: key0 + from, Keys: to - from,
+		S: unsafe.Slice(first, (to-from-1)*g.lanes+g.rows), Stride: g.lanes,
+		row: g.row, share: w.share, head: head * w.share,
+	}
+	f(&w.tile)
+	w.tile = Tile{}
+}
+
+// weigh turns the weights of the keys [from, to) into probabilities, those taken away
+// by the mask into +0.
+func (w *workspace) weigh(g *laneGroup, from, to int) {
+	sums := unsafe.Slice(g.sum, g.lanes)
+	for l := range sums {
+		w.recip[l] = 0
+		if sums[l] != 0 {
+			w.recip[l] = 1 / sums[l]
+		}
+	}
+	for k := from; k < to; k++ {
+		for l, x := range unsafe.Slice(lane(w.p, k, g.lanes, 0), g.lanes) {
+			*lane(w.p, k, g.lanes, l) = float32(x*w.recip[l]) + 0
+		}
+	}
+}
+
+// setSigns marks what the mask takes away with the sign bit, as Accumulate wants it, and
+// takes it off everything else.
+func (w *workspace) setSigns(g *laneGroup, c *cover) {
+	for k := c.from; k < c.to; k++ {
+		word := ^uint64(0)
+		if k >= c.full {
+			word = w.mask[k]
+		}
+		row := unsafe.Slice(lane(w.p, k, g.lanes, 0), g.lanes)
+		for l, x := range row {
+			switch {
+			case word>>l&1 == 0:
+				row[l] = negZero
+			case x > 0:
+			case x == x:
+				row[l] = 0
+			default:
+				row[l] = nan
+			}
+		}
+	}
+}

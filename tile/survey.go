@@ -1,0 +1,87 @@
+package tile
+
+import "github.com/qkv-go/qkv/kernel"
+
+// A Survey counts what a mask keeps. A tile is a lane group and a key block. A bias counts
+// as keeping everything.
+type Survey struct {
+	Pairs   int64 // (query, key) pairs kept, over all heads
+	Tiles   int64 // of all queries and keys, padding left out
+	Skipped int64 // nothing of it is kept
+	Full    int64 // all of it is
+}
+
+// Masked counts the tiles of which a part is kept.
+func (s *Survey) Masked() int64 { return s.Tiles - s.Skipped - s.Full }
+
+// add adds n times o, saturating.
+func (s *Survey) add(o Survey, n int64) {
+	for _, x := range [...]struct {
+		sum *int64
+		y   int64
+	}{{&s.Pairs, o.Pairs}, {&s.Tiles, o.Tiles}, {&s.Skipped, o.Skipped}, {&s.Full, o.Full}} {
+		if n != 0 && x.y > (1<<62-*x.sum)/n {
+			*x.sum = 1 << 62
+		} else {
+			*x.sum += n * x.y
+		}
+	}
+}
+
+// Survey looks at every tile of p, once for heads and sequences that are alike.
+func (e *Engine) Survey(p *Problem, s *Schedule) Survey {
+	var all Survey
+	if s.Items == 0 {
+		return all
+	}
+	w := e.workspaces.Get().(*workspace)
+	defer e.workspaces.Put(w)
+	w.share = p.group()
+
+	batch, heads := p.Batch, p.KVHeads
+	m := &p.Mask
+	if m.Blocks.Stride[1] == 0 && m.Keep.Stride[1] == 0 {
+		heads = 1
+	}
+	if p.alike() && m.SegmentsQ == nil && m.Blocks.Stride[0] == 0 && m.Keep.Stride[0] == 0 {
+		batch = 1
+	}
+	for b := range batch {
+		sequence := p.seq(b)
+		for head := range heads {
+			one := w.survey(p, &sequence, head, s.Lanes, e.set.Vec)
+			all.add(one, int64(p.Batch/batch)*int64(p.KVHeads/heads))
+		}
+	}
+	return all
+}
+
+// survey looks at the tiles of a sequence and a KV head.
+func (w *workspace) survey(p *Problem, s *seq, head, lanes, vec int) Survey {
+	var all Survey
+	rows := w.share * s.lenQ
+	blocks := int64(s.lenKV+kernel.KeyBlock-1) / kernel.KeyBlock
+	for row := 0; row < rows; row += lanes {
+		g := laneGroup{row: row, rows: min(lanes, rows-row), lanes: lanes}
+		prefix, lo, hi := w.keys(p, s, row, row+g.rows)
+		counted := int64(0)
+		key0, end := nextBlock(0, prefix, lo, hi)
+		for key0 < end {
+			n := min(kernel.KeyBlock, s.lenKV-key0)
+			switch c := w.cover(p, s, &g, head, key0, n, vec); {
+			case c.from == c.to:
+			case c.full == n && c.from == 0:
+				all.Full++
+				all.Pairs += int64(n) * int64(g.rows)
+				counted++
+			default:
+				all.Pairs += w.pairs(&c, &g)
+				counted++
+			}
+			key0, _ = nextBlock(key0+kernel.KeyBlock, prefix, lo, hi)
+		}
+		all.Tiles += blocks
+		all.Skipped += blocks - counted
+	}
+	return all
+}
