@@ -8,16 +8,16 @@ func logSumExp(top, sum float32) float32 {
 	if sum == 0 {
 		return float32(math.Inf(-1))
 	}
-	return float32(float64(float64(top)*(2*math.Ln2)) + log(float64(sum)))
+	return float32(float64(float64(top)*(2*math.Ln2)) + Log(float64(sum)))
 }
 
 var oddReciprocals = [7]float64{1, 1. / 3, 1. / 5, 1. / 7, 1. / 9, 1. / 11, 1. / 13}
 
-// log returns the natural logarithm of x >= 1 to a relative 2e-12, far below what
+// Log returns the natural logarithm of x >= 1 to a relative 2e-12, far below what
 // float32 resolves. The functions of package math differ in their last bits between
 // architectures; this one does not: each product is rounded (the conversions
 // forbid fusing).
-func log(x float64) float64 {
+func Log(x float64) float64 {
 	if math.IsNaN(x) || math.IsInf(x, 0) {
 		return x
 	}

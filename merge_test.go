@@ -1,0 +1,133 @@
+package qkv_test
+
+import (
+	"fmt"
+	"math"
+	"strings"
+	"testing"
+
+	"github.com/qkv-go/qkv"
+)
+
+// part computes p over the keys [first, end).
+func (p *problem) part(t *testing.T, a *qkv.Attention, first, end int) qkv.Partial {
+	t.Helper()
+	out := newTensor("bshd", p.out.shape[0], p.out.shape[1], p.out.shape[2], p.out.shape[3], nil)
+	c := p.call()
+	c.K, c.V, c.Out = p.k.rows(first, end-first), p.v.rows(first, end-first), out.view()
+	c.LSE = make([]float32, len(p.lse))
+	if c.Mask.Causal {
+		c.Mask = causalAt(p.offset() - first)
+	}
+	if err := a.Run(c); err != nil {
+		t.Fatal(err)
+	}
+	return qkv.Partial{Out: out.view(), LSE: c.LSE}
+}
+
+// TestMerge: attention over parts of the keys, merged, is attention over all. The sum is
+// that of p.check, with a weight more, which is within its bound of the scores' errors.
+func TestMerge(t *testing.T) {
+	forEachSet(t, func(t *testing.T, a *qkv.Attention) {
+		for _, m := range []qkv.Mask{none, topLeft, bottomRight} {
+			for _, cuts := range [][]int{{0, 300}, {0, 1, 300}, {0, 0, 128, 300, 300}, {0, 50, 100, 150, 200, 250, 300}} {
+				p := newProblem(dims{2, 4, 2, 33, 300, 24, 20}, "gaps", m, normal(7))
+				p.run(t, a)
+				want, wantLSE := p.out.values(), append([]float32(nil), p.lse...)
+				var parts []qkv.Partial
+				for i := range len(cuts) - 1 {
+					parts = append(parts, p.part(t, a, cuts[i], cuts[i+1]))
+				}
+				for i := range p.out.data {
+					p.out.data[i] = canary
+				}
+				if err := qkv.Merge(p.out.view(), p.lse, parts); err != nil {
+					t.Fatal(err)
+				}
+				p.out.checkGaps(t)
+				p.check(t, 0)
+				if len(parts) == 1 {
+					sameBits(t, "one part: out", p.out.values(), want)
+					sameBits(t, "one part: lse", p.lse, wantLSE)
+				}
+			}
+		}
+	})
+}
+
+func TestMergeSpecial(t *testing.T) {
+	inf, nan := float32(math.Inf(1)), float32(math.NaN())
+	part := func(lse float32, out ...float32) qkv.Partial {
+		return qkv.Partial{Out: qkv.BHSD(out, 1, 1, 1, len(out)), LSE: []float32{lse}}
+	}
+	for _, c := range []struct {
+		name  string
+		parts []qkv.Partial
+		out   float32
+		lse   float32
+	}{
+		{"no keys", []qkv.Partial{part(-inf, 0), part(-inf, 0)}, 0, -inf},
+		{"no keys in one, whatever it holds", []qkv.Partial{part(-inf, nan), part(2, 3)}, 3, 2},
+		{"equal weights", []qkv.Partial{part(1, 2), part(1, 4)}, 3, float32(1 + math.Ln2)},
+		{"a weight that underflows", []qkv.Partial{part(-1000, 5), part(1000, 7)}, 7, 1000},
+		{"a NaN of no weight", []qkv.Partial{part(-1000, nan), part(1000, 7)}, nan, 1000},
+		{"log-sum-exp of NaN", []qkv.Partial{part(nan, 5), part(1, 7)}, nan, nan},
+		{"large", []qkv.Partial{part(3e38, 5), part(3e38, 7)}, 6, 3e38},
+	} {
+		out, lse := []float32{canary}, []float32{canary}
+		if err := qkv.Merge(qkv.BHSD(out, 1, 1, 1, 1), lse, c.parts); err != nil {
+			t.Fatal(err)
+		}
+		same := func(a, b float32) bool { return a == b || a != a && b != b }
+		if !same(out[0], c.out) || !same(lse[0], c.lse) {
+			t.Errorf("%s: out %v, lse %v, want %v, %v", c.name, out[0], lse[0], c.out, c.lse)
+		}
+	}
+}
+
+func TestMergeInPlace(t *testing.T) {
+	a := newAttention(t, qkv.Config{})
+	p := newProblem(dims{1, 2, 2, 20, 200, 16, 16}, "bhsd", none, normal(8))
+	first, second := p.part(t, a, 0, 90), p.part(t, a, 90, 200)
+	if err := qkv.Merge(p.out.view(), p.lse, []qkv.Partial{first, second}); err != nil {
+		t.Fatal(err)
+	}
+	want, wantLSE := p.out.values(), append([]float32(nil), p.lse...)
+	if err := qkv.Merge(second.Out, second.LSE, []qkv.Partial{first, second}); err != nil {
+		t.Fatal(err)
+	}
+	if err := qkv.Merge(p.out.view(), nil, []qkv.Partial{second}); err != nil {
+		t.Fatal(err)
+	}
+	sameBits(t, "out", p.out.values(), want)
+	sameBits(t, "lse", second.LSE, wantLSE)
+	n := testing.AllocsPerRun(10, func() {
+		if err := qkv.Merge(p.out.view(), nil, []qkv.Partial{first, second}); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+func TestMergeErrors(t *testing.T) {
+	data := make([]float32, 64)
+	view := func(seq int) qkv.View { return qkv.BHSD(data, 1, 2, seq, 4) }
+	for _, c := range []struct {
+		want  string
+		out   qkv.View
+		lse   []float32
+		parts []qkv.Partial
+	}{
+		{"qkv: parts has length 0, at least 1 is needed", view(3), nil, nil},
+		{"qkv: lse has length 5, out has 6 rows", view(3), make([]float32, 5), []qkv.Partial{{view(3), make([]float32, 6)}}},
+		{"qkv: parts[1] has sequence length 2, out has 3", view(3), nil, []qkv.Partial{{view(3), make([]float32, 6)}, {view(2), nil}}},
+		{"qkv: parts[0] has a log-sum-exp of length 4, out has 6 rows", view(3), nil, []qkv.Partial{{view(3), make([]float32, 4)}}},
+		{"qkv: out reaches element 71, its slice has 64", view(9), nil, []qkv.Partial{{view(9), make([]float32, 18)}}},
+	} {
+		if err := qkv.Merge(c.out, c.lse, c.parts); err == nil || !strings.HasPrefix(fmt.Sprint(err), c.want) {
+			t.Errorf("error %v, want %q", err, c.want)
+		}
+	}
+}
