@@ -50,13 +50,11 @@ func (w *workspace) cover(p *Problem, s *seq, g *laneGroup, head, key0, n, vec i
 	if c.from == c.to {
 		return c
 	}
+	m.fill(w.mask[:], s, key0, c.full, c.to, g.row, w.share)
 	if m.dense() {
-		// From the first key on: what looks full may not be.
-		m.fill(w.mask[:], s, key0, c.from, c.to, g.row, w.share)
+		w.allOnes(c.from, c.full)
 		w.thin(p, s, g, head, key0, c.from, c.to)
 		c.span = trim(w.mask[:], c.span, g.all())
-	} else if c.full < c.to {
-		m.fill(w.mask[:], s, key0, c.full, c.to, g.row, w.share)
 	}
 	if c.full == c.to || g.lanes < 4*vec {
 		return c
@@ -76,6 +74,14 @@ func (w *workspace) cover(p *Problem, s *seq, g *laneGroup, head, key0, n, vec i
 	c.high = m.span(s, key0, n, first, last)
 	c.join(g)
 	return c
+}
+
+// allOnes sets the mask words of the keys [from, to).
+func (w *workspace) allOnes(from, to int) {
+	words := w.mask[from:to]
+	for k := range words {
+		words[k] = ^uint64(0)
+	}
 }
 
 // halve finds what the halves of the lanes attend by the mask words.

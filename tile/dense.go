@@ -112,38 +112,78 @@ func (w *workspace) thinKeep(p *Problem, s *seq, g *laneGroup, head, key0, from,
 		}
 		return
 	}
-	// Squares of eight lanes by eight keys: byte i of kept has the lanes of key i.
+	// Squares of eight rows by eight keys: byte k of a square has the rows of key k, and
+	// byte r of the mask word of a key the rows of square r.
 	for i := 0; i < len(words); i += 8 {
 		n := min(8, len(words)-i)
-		var word [8]uint64
+		var square [8]uint64
 		for l := 0; l < g.rows; l += 8 {
-			kept := uint64(0)
-			for r, off := range w.pairOff[l:min(l+8, g.rows)] {
-				kept |= eightBools(unsafe.Add(base, off+i), n) << r
+			off := w.pairOff[l:min(l+8, g.rows)]
+			if n < 8 || len(off) < 8 {
+				for r, off := range off {
+					for k, b := range unsafe.Slice((*byte)(unsafe.Add(base, off+i)), n) {
+						if b != 0 {
+							square[l/8] |= 1 << (8*k + r)
+						}
+					}
+				}
+				continue
 			}
-			for k := range word {
-				word[k] |= kept >> (8 * k) & 0xff << l
-			}
+			square[l/8] = squareOf(unsafe.Add(base, i), (*[8]int)(off))
 		}
+		transposeBytes(&square)
 		for k := range n {
-			words[i+k] &= word[k]
+			words[i+k] &= square[k]
 		}
 	}
 }
 
-// eightBools returns the n <= 8 bytes at p, each as 0 or 1.
-func eightBools(p unsafe.Pointer, n int) uint64 {
-	const low = 0x7f7f7f7f7f7f7f7f
-	var x uint64
-	if n == 8 {
-		x = binary.LittleEndian.Uint64((*[8]byte)(p)[:])
-	} else {
-		for i, b := range unsafe.Slice((*byte)(p), n) {
-			x |= uint64(b) << (8 * i)
-		}
+// squareOf returns a bit for each of eight bytes of eight rows, set where it is not 0: bit
+// 8*k+r is that of byte k of row r. (The compiler keeps variables in registers, not arrays.)
+func squareOf(base unsafe.Pointer, off *[8]int) uint64 {
+	x0, x1, x2, x3 := eightBools(base, off[0]), eightBools(base, off[1]), eightBools(base, off[2]), eightBools(base, off[3])
+	x4, x5, x6, x7 := eightBools(base, off[4]), eightBools(base, off[5]), eightBools(base, off[6]), eightBools(base, off[7])
+	if (x0|x1|x2|x3|x4|x5|x6|x7)&^lowBits != 0 { // no bool that Go makes
+		x0, x1, x2, x3 = nonzero(x0), nonzero(x1), nonzero(x2), nonzero(x3)
+		x4, x5, x6, x7 = nonzero(x4), nonzero(x5), nonzero(x6), nonzero(x7)
 	}
-	// The carry of each byte's low bits, and its high bit.
-	return ((x&low + low) | x) >> 7 &^ (low << 1) & 0x0101010101010101
+	return x0 | x1<<1 | x2<<2 | x3<<3 | x4<<4 | x5<<5 | x6<<6 | x7<<7
+}
+
+// eightBools returns the eight bytes at an offset, the first one lowest.
+func eightBools(base unsafe.Pointer, off int) uint64 {
+	return binary.LittleEndian.Uint64((*[8]byte)(unsafe.Add(base, off))[:])
+}
+
+// lowBits has the lowest bit of each byte.
+const lowBits = 0x0101010101010101
+
+// nonzero returns 1 in each byte of x that is not 0.
+func nonzero(x uint64) uint64 {
+	// The carry out of the low bits of each byte, and its high bit.
+	return (x&(0x7f*lowBits) + 0x7f*lowBits | x) >> 7 & lowBits
+}
+
+// transposeBytes transposes a matrix of eight rows of eight bytes.
+func transposeBytes(x *[8]uint64) {
+	x0, x4 := swapBits(x[0], x[4], 32, 0x00000000ffffffff)
+	x1, x5 := swapBits(x[1], x[5], 32, 0x00000000ffffffff)
+	x2, x6 := swapBits(x[2], x[6], 32, 0x00000000ffffffff)
+	x3, x7 := swapBits(x[3], x[7], 32, 0x00000000ffffffff)
+	x0, x2 = swapBits(x0, x2, 16, 0x0000ffff0000ffff)
+	x1, x3 = swapBits(x1, x3, 16, 0x0000ffff0000ffff)
+	x4, x6 = swapBits(x4, x6, 16, 0x0000ffff0000ffff)
+	x5, x7 = swapBits(x5, x7, 16, 0x0000ffff0000ffff)
+	x[0], x[1] = swapBits(x0, x1, 8, 0x00ff00ff00ff00ff)
+	x[2], x[3] = swapBits(x2, x3, 8, 0x00ff00ff00ff00ff)
+	x[4], x[5] = swapBits(x4, x5, 8, 0x00ff00ff00ff00ff)
+	x[6], x[7] = swapBits(x6, x7, 8, 0x00ff00ff00ff00ff)
+}
+
+// swapBits exchanges the bits of x above the mask with those of y in it.
+func swapBits(x, y uint64, shift int, mask uint64) (uint64, uint64) {
+	t := (x>>shift ^ y) & mask
+	return x ^ t<<shift, y ^ t
 }
 
 // pairOffsets sets the offsets of the group's rows in t, in elements from the first pair

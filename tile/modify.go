@@ -20,9 +20,7 @@ func (w *workspace) modify(j *job, s *seq, g *laneGroup, head, key0 int, c *cove
 		w.alibi(j, s, g, key0, c.from, c.to)
 	}
 	if p.Bias.Given {
-		for k := c.from; k < c.full; k++ {
-			w.mask[k] = ^uint64(0)
-		}
+		w.allOnes(c.from, c.full)
 		if w.bias(j, s, g, head, key0, c.from, c.to) {
 			c.span = trim(w.mask[:], c.span, g.all())
 			if c.from == c.to {

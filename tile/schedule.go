@@ -126,9 +126,17 @@ func (p *Problem) estimate() float64 {
 }
 
 // lanes returns the lanes of a full group: the Set's, or fewer where a block of
-// packed queries would then fill the first-level cache and evict itself.
+// packed queries would then fill the first-level cache and evict itself, or where a group
+// would lie across blocks of a block mask.
 func (e *Engine) lanes(p *Problem) (lanes int, why string) {
 	lanes = e.set.Lanes
+	if b := &p.Mask.Blocks; b.Bits != nil && p.KVHeads > 0 {
+		for n := lanes; n >= lanes/2; n -= e.set.Vec {
+			if b.QueryBlock*p.group()%n == 0 {
+				return n, "they divide the blocks of the mask"
+			}
+		}
+	}
 	if n := lanes / 4 * 3; n%e.set.Vec == 0 && 4*lanes*p.DimQK >= e.caches.L1 && 4*n*p.DimQK < e.caches.L1 {
 		return n, "more packed queries would fill the first-level cache"
 	}
