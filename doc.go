@@ -14,10 +14,19 @@
 // as you like, from any number of goroutines. [Run] does both with the defaults.
 // [Attention.Explain] says what a call runs and why.
 //
+// # Masks and scores
+//
+// All of it is fused, and all of it composes. A [Mask] has causal masks, sliding windows,
+// prefixes, segments, block masks and boolean tensors; a [Call] has the lengths of each
+// sequence, ragged batches, biases, ALiBi, a softcap, sinks and callbacks on tiles of
+// scores and probabilities. What has structure costs no memory to read, and blocks of
+// keys without a kept pair are not computed. [Merge] joins attentions over parts of the
+// keys.
+//
 // # Numerical contract
 //
-//   - Same bits: a result depends on its row's query, keys, values, scale and mask
-//     only. Every kernel set, number of workers, batch and chunking of
+//   - Same bits: a result depends on its row's query, keys, values, mask and what
+//     changes its scores only. Every kernel set, number of workers, batch and chunking of
 //     the queries gives it bit for bit. (A NaN is a NaN; its payload may differ.)
 //   - The error against exact arithmetic is that of float32: products are fused,
 //     sums over keys go in blocks of 128, exp2 is within 1 ulp.

@@ -1,6 +1,10 @@
 package tile
 
-import "github.com/qkv-go/qkv/kernel"
+import (
+	"unsafe"
+
+	"github.com/qkv-go/qkv/kernel"
+)
 
 const (
 	// line is the size of the cache lines that kernels ask for.
@@ -32,7 +36,7 @@ func (f *prefetcher) plan(w *workspace, j *job, s *seq, groups []laneGroup, head
 		f.addRows(&p.Out, s, head, row, rows, w.share, p.DimV)
 	}
 	if next < end {
-		f.addKeys(p, s, head, next)
+		f.addBlock(p, s, head, row, rows, w.share, next)
 		return
 	}
 	// Most likely the item that this worker takes next.
@@ -50,13 +54,23 @@ func (f *prefetcher) plan(w *workspace, j *job, s *seq, groups []laneGroup, head
 	f.addRows(&p.Q, &after, head, row, rows, w.share, p.DimQK)
 	prefix, lo, hi := w.keys(p, &after, row, row+rows)
 	if key0, end := nextBlock(0, prefix, lo, hi); key0 < end {
-		f.addKeys(p, &after, head, key0)
+		f.addBlock(p, &after, head, row, rows, w.share, key0)
 	}
 }
 
-// addKeys lists the key block at key0.
-func (f *prefetcher) addKeys(p *Problem, s *seq, head, key0 int) {
+// addBlock lists the key block at key0, and what there is for its pairs with query rows.
+func (f *prefetcher) addBlock(p *Problem, s *seq, head, row, rows, share, key0 int) {
 	end := min(s.lenKV, key0+kernel.KeyBlock)
+	if p.Bias.Given {
+		size := 4
+		if p.BiasFloat16 {
+			size = 2
+		}
+		f.addPairs(&p.Bias, size, s, head, row, rows, share, key0, end)
+	}
+	if p.Mask.Keep.Given {
+		f.addPairs(&p.Mask.Keep, 1, s, head, row, rows, share, key0, end)
+	}
 	f.add(&p.V, s.batch, head, s.k0+key0, s.k0+end, p.DimV)
 	f.add(&p.K, s.batch, head, s.k0+key0, s.k0+end, p.DimQK)
 }
@@ -68,21 +82,43 @@ func (f *prefetcher) addRows(o *Operand, s *seq, head, row, rows, share, dim int
 	}
 }
 
-// add lists the tokens [lo, hi) of a head. Rows with gaps are not worth it, and
-// what the list has no place for is left to the hardware.
-func (f *prefetcher) add(o *Operand, batch, head, lo, hi, dim int) {
-	if lo >= hi || o.Stride[3] != 1 || f.n == len(f.list) {
+// addPairs lists the elements of size bytes of query rows and the keys [key0, end).
+func (f *prefetcher) addPairs(t *Pairs, size int, s *seq, head, row, rows, share, key0, end int) {
+	if t.Stride[3] != 1 || t.Stride[2] == 0 {
 		return
 	}
-	base := uintptr(o.at(batch, head, lo))
+	first, last := row/share, (row+rows-1)/share
+	for h := range share {
+		at := s.index*t.Stride[0] + (head*share+h)*t.Stride[1] + first*t.Stride[2] + key0
+		f.note(unsafe.Add(t.Base, size*at), last+1-first, size*t.Stride[2], size*(end-key0))
+		if t.Stride[1] == 0 {
+			return
+		}
+	}
+}
+
+// add lists the tokens [lo, hi) of a head. Rows with gaps are not worth it.
+func (f *prefetcher) add(o *Operand, batch, head, lo, hi, dim int) {
+	if lo < hi && o.Stride[3] == 1 {
+		f.note(o.at(batch, head, lo), hi-lo, 4*o.Stride[2], 4*dim)
+	}
+}
+
+// note lists rows of so many bytes. What the list has no place for is left to the
+// hardware.
+func (f *prefetcher) note(first unsafe.Pointer, rows, stride, bytes int) {
+	if f.n == len(f.list) {
+		return
+	}
+	base := uintptr(first)
 	f.list[f.n] = kernel.Ahead{
 		Base:   base,
-		Rows:   hi - lo,
-		Stride: 4 * o.Stride[2],
-		Lines:  (int(base%line) + 4*dim + line - 1) / line,
+		Rows:   rows,
+		Stride: stride,
+		Lines:  (int(base%line) + bytes + line - 1) / line,
 	}
 	f.n++
-	f.rows += hi - lo
+	f.rows += rows
 }
 
 // deal hands the last range of the list to a call of so many micro-tiles.
