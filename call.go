@@ -69,7 +69,8 @@ type Call struct {
 	// ScoreMod, if not nil, changes a tile of scores at a time, in the manner of
 	// FlexAttention (Dong et al., 2024). It is called from several goroutines at once, and
 	// its result for a pair must depend on that pair alone. The tile may hold pairs that
-	// the mask takes away; their scores are arbitrary. It must not keep the tile.
+	// the mask takes away; their scores are arbitrary. It must not keep the tile. If it
+	// panics, so does Run.
 	ScoreMod func(*Tile)
 
 	Mask Mask

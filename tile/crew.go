@@ -59,18 +59,22 @@ func (c *crew) start(j *job, n int) {
 // loop works on jobs until none comes for a while.
 func (h *hand) loop() {
 	for {
-		j := h.job.Load()
-		h.job.Store(nil)
-		j.drain()
-		// Idle before the job ends: its caller may come with the next at once.
-		h.crew.mu.Lock()
-		h.crew.idle = append(h.crew.idle, h)
-		h.crew.mu.Unlock()
-		j.leave()
+		h.do(h.job.Load())
 		if !spin(linger, func() bool { return h.job.Load() != nil }) && h.crew.dismiss(h) {
 			return
 		}
 	}
+}
+
+// do takes part in a job. A callback may end the goroutine within; then h is lost.
+func (h *hand) do(j *job) {
+	defer j.leave()
+	h.job.Store(nil)
+	j.drain()
+	// Idle before the job ends: its caller may come with the next at once.
+	h.crew.mu.Lock()
+	h.crew.idle = append(h.crew.idle, h)
+	h.crew.mu.Unlock()
 }
 
 // dismiss takes h off the idle list and reports true, or reports false if h has been

@@ -56,19 +56,14 @@ func (e *Engine) Run(p *Problem, workers int) {
 		// The caller's own labels cannot be read back to restore them.
 		others++
 	}
-	if others > 0 {
-		j.left.Store(int64(others))
-		e.crew.start(j, others)
-	}
-	if !e.labels {
-		j.drain()
-	}
-	if others > 0 {
-		spin(patience, func() bool { return j.left.Load() == 0 })
-		<-j.done
-	}
+	j.left.Store(int64(others))
+	j.run(others, !e.labels)
+	f := j.failure.Swap(nil)
 	j.problem = Problem{}
 	e.jobs.Put(j)
+	if f != nil {
+		panic(f.value)
+	}
 }
 
 // A job is a Problem being computed.
@@ -80,6 +75,28 @@ type job struct {
 	next     atomic.Int64  // item to take next
 	left     atomic.Int64  // goroutines besides the caller's that have not left it
 	done     chan struct{} // receives when the last one leaves
+	failure  atomic.Pointer[failure]
+}
+
+// A failure is what a callback panicked with.
+type failure struct{ value any }
+
+// run computes the job with other goroutines and, if the caller takes part, its own. It
+// does not end before they have.
+func (j *job) run(others int, own bool) {
+	if others > 0 {
+		defer j.wait() // also if a callback ends the goroutine
+		j.engine.crew.start(j, others)
+	}
+	if own {
+		j.drain()
+	}
+}
+
+// wait waits for the other goroutines to leave.
+func (j *job) wait() {
+	spin(patience, func() bool { return j.left.Load() == 0 })
+	<-j.done
 }
 
 // leave ends a goroutine's part in the job.
@@ -89,8 +106,30 @@ func (j *job) leave() {
 	}
 }
 
-// drain computes items until none is left.
+// drain computes items until none is left. If a callback panics or ends the goroutine, none
+// is left for anyone, and the job has failed.
 func (j *job) drain() {
+	if j.problem.ScoreMod != nil || j.problem.ProbMod != nil {
+		whole := false
+		defer func() {
+			if whole {
+				return
+			}
+			f := &failure{recover()}
+			if f.value == nil {
+				f.value = "qkv: a callback ended its goroutine"
+			}
+			j.failure.CompareAndSwap(nil, f)
+			j.next.Store(int64(j.sched.Items))
+		}()
+		j.items()
+		whole = true
+		return
+	}
+	j.items()
+}
+
+func (j *job) items() {
 	i := int(j.next.Add(1)) - 1
 	if i >= j.sched.Items {
 		return

@@ -118,19 +118,21 @@ func (w *workspace) open(j *job, g *laneGroup, head int) {
 	g.packed, g.started = false, false
 	clear(unsafe.Slice(g.sum, g.lanes))
 	copy(unsafe.Slice(g.max, g.lanes), initMax[:])
-	for l := range g.rows {
-		h := head*w.share + (g.row+l)%w.share
-		if p.Sinks != nil {
-			openSink(p.Sinks[h], lane(g.max, 0, 0, l), lane(g.sum, 0, 0, l))
+	if p.Sinks != nil {
+		for l := range g.rows {
+			openSink(p.Sinks[w.head(g, head, l)], lane(g.max, 0, 0, l), lane(g.sum, 0, 0, l))
 		}
-		if p.ALiBi == nil {
-			if p.Sinks == nil {
-				break
-			}
-			continue
-		}
-		*lane(g.slope, 0, 0, l) = -float32(float64(p.ALiBi[h]) * p.unit())
 	}
+	if p.ALiBi != nil {
+		for l := range g.rows {
+			*lane(g.slope, 0, 0, l) = -float32(float64(p.ALiBi[w.head(g, head, l)]) * p.unit())
+		}
+	}
+}
+
+// head returns the query head of a lane under a KV head.
+func (w *workspace) head(g *laneGroup, head, lane int) int {
+	return head*w.share + (g.row+lane)%w.share
 }
 
 // openSink begins a row with the weight of its sink.
