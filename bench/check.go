@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"sync"
 )
 
@@ -23,8 +24,7 @@ type Check struct {
 // that every part of the batch, the heads and the sequence is looked at. The error
 // names an element that is off by more than its bound.
 func (o *Operands) Check(rows int) (Check, error) {
-	s := o.Shape
-	list := sampleRows(s.Batch*s.Heads*s.SeqQ, rows)
+	list := sampleRows(len(o.LSE), rows)
 	c := Check{Rows: len(list)}
 	var mu sync.Mutex
 	var firstErr error
@@ -44,7 +44,7 @@ func (o *Operands) Check(rows int) (Check, error) {
 
 func (o *Operands) checkRow(row int) (c Check, err error) {
 	s := o.Shape
-	batch, head, query := row/s.SeqQ/s.Heads, row/s.SeqQ%s.Heads, row%s.SeqQ
+	batch, head, query := o.locate(row)
 	ref := o.Reference(batch, head, query)
 	compare := func(name string, got float32, want, bound float64) {
 		off := math.Abs(float64(got) - want)
@@ -59,13 +59,26 @@ func (o *Operands) checkRow(row int) (c Check, err error) {
 				name, batch, head, query, got, want, off, bound)
 		}
 	}
+	out := o.row(o.Out, s.Heads, s.SeqQ, s.DimV, batch, head, query)
 	for d, want := range ref.Out {
-		got := o.Out[row*s.DimV+d]
+		got := out[d]
 		c.MaxError = max(c.MaxError, math.Abs(float64(got)-want))
 		compare(fmt.Sprintf("dim %d", d), got, want, ref.OutBound[d])
 	}
 	compare("the log-sum-exp", o.LSE[row], ref.LSE, ref.LSEBound)
 	return c, err
+}
+
+// locate returns what an element of LSE is of.
+func (o *Operands) locate(row int) (batch, head, query int) {
+	s := &o.Shape
+	if o.tokens == nil {
+		return row / s.SeqQ / s.Heads, row / s.SeqQ % s.Heads, row % s.SeqQ
+	}
+	head, token := row/o.tokens[s.Batch], row%o.tokens[s.Batch]
+	batch, _ = slices.BinarySearch(o.tokens, token+1)
+	batch--
+	return batch, head, token - o.tokens[batch]
 }
 
 // sampleRows returns want of n rows, or all.

@@ -10,28 +10,68 @@ import (
 	"github.com/qkv-go/qkv"
 )
 
-// Operands are the tensors of one attention, each contiguous [batch, heads, seq, dim].
+// Operands are the tensors of one attention. Q, K, V and Out are contiguous [batch, heads,
+// seq, dim], or [tokens, heads, dim] in a ragged batch. Those that the shape has no use for
+// are nil.
 type Operands struct {
 	Shape   Shape
 	Q, K, V []float32
 	Out     []float32
-	LSE     []float32 // [batch, heads, seqQ]
+	LSE     []float32 // [batch, heads, seqQ], or [heads, tokens]
+
+	Keep   []bool        // [seqQ, seqKV]
+	Bias   []float32     // [heads, seqQ, seqKV] or [seqQ, seqKV]
+	Bias16 []qkv.Float16 // in its place
+	ALiBi  []float32     // [heads]
+	Sinks  []float32     // [heads]
+
+	tokens []int // where the sequences of a ragged batch begin, nil for another
 }
 
-// NewOperands returns operands with standard normal queries, keys and values, the
-// same for the same seed, and an output of NaN, so that what is never written shows.
+// NewOperands returns operands with standard normal queries, keys, values, biases and
+// sinks, the same for the same seed, and an output of NaN, so that what is never written
+// shows.
 func NewOperands(s Shape, seed uint64) *Operands {
-	rowsQ, rowsKV := s.Batch*s.Heads*s.SeqQ, s.Batch*s.KVHeads*s.SeqKV
-	o := &Operands{
-		Shape: s,
-		Q:     make([]float32, rowsQ*s.DimQK),
-		K:     make([]float32, rowsKV*s.DimQK),
-		V:     make([]float32, rowsKV*s.DimV),
-		Out:   make([]float32, rowsQ*s.DimV),
-		LSE:   make([]float32, rowsQ),
+	tokensQ, tokensKV := s.Batch*s.SeqQ, s.Batch*s.SeqKV
+	o := &Operands{Shape: s}
+	if s.Lengths.Ragged {
+		o.tokens = cumulate(s.lengths())
+		tokensQ = o.tokens[s.Batch]
+		tokensKV = tokensQ
 	}
-	for i, x := range [][]float32{o.Q, o.K, o.V} {
+	o.Q = make([]float32, tokensQ*s.Heads*s.DimQK)
+	o.K = make([]float32, tokensKV*s.KVHeads*s.DimQK)
+	o.V = make([]float32, tokensKV*s.KVHeads*s.DimV)
+	o.Out = make([]float32, tokensQ*s.Heads*s.DimV)
+	o.LSE = make([]float32, tokensQ*s.Heads)
+	if s.Values.Bias.Given {
+		o.Bias = make([]float32, s.biasHeads()*s.SeqQ*s.SeqKV)
+	}
+	if s.Values.Sinks {
+		o.Sinks = make([]float32, s.Heads)
+	}
+	for i, x := range [][]float32{o.Q, o.K, o.V, o.Bias, o.Sinks} {
 		fillNormal(x, seed, uint64(i))
+	}
+	if s.Values.Bias.Half {
+		o.Bias16 = make([]qkv.Float16, len(o.Bias))
+		for i, x := range o.Bias {
+			o.Bias16[i] = toFloat16(x)
+		}
+		o.Bias = nil
+	}
+	if s.Values.ALiBi {
+		for h := range s.Heads {
+			o.ALiBi = append(o.ALiBi, float32(math.Exp2(-8*float64(h+1)/float64(s.Heads))))
+		}
+	}
+	if s.Mask.Keep != 0 {
+		o.Keep = make([]bool, s.SeqQ*s.SeqKV)
+		parallel(s.SeqQ, func(i int) {
+			for j := range s.SeqKV {
+				o.Keep[i*s.SeqKV+j] = s.Mask.kept(i, j)
+			}
+		})
 	}
 	o.Spoil()
 	return o
@@ -50,14 +90,132 @@ func (o *Operands) Spoil() {
 // Call returns the attention of the operands at the default scale.
 func (o *Operands) Call() *qkv.Call {
 	s := o.Shape
-	return &qkv.Call{
-		Q:    qkv.BHSD(o.Q, s.Batch, s.Heads, s.SeqQ, s.DimQK),
-		K:    qkv.BHSD(o.K, s.Batch, s.KVHeads, s.SeqKV, s.DimQK),
-		V:    qkv.BHSD(o.V, s.Batch, s.KVHeads, s.SeqKV, s.DimV),
-		Out:  qkv.BHSD(o.Out, s.Batch, s.Heads, s.SeqQ, s.DimV),
-		LSE:  o.LSE,
-		Mask: qkv.Mask{Causal: s.Mask.Causal, Align: s.Mask.Align, Offset: s.Mask.Offset},
+	view := func(x []float32, heads, seq, dim int) qkv.View {
+		if o.tokens != nil {
+			return qkv.THD(x, o.tokens[s.Batch], heads, dim)
+		}
+		return qkv.BHSD(x, s.Batch, heads, seq, dim)
 	}
+	c := &qkv.Call{
+		Q:       view(o.Q, s.Heads, s.SeqQ, s.DimQK),
+		K:       view(o.K, s.KVHeads, s.SeqKV, s.DimQK),
+		V:       view(o.V, s.KVHeads, s.SeqKV, s.DimV),
+		Out:     view(o.Out, s.Heads, s.SeqQ, s.DimV),
+		LSE:     o.LSE,
+		Mask:    o.mask(),
+		Softcap: float32(s.Values.Softcap),
+		ALiBi:   o.ALiBi,
+		Sinks:   o.Sinks,
+	}
+	if o.tokens != nil {
+		c.CuLensQ, c.CuLensKV = o.tokens, o.tokens
+	} else {
+		c.LensQ = s.lengths()
+		c.LensKV = c.LensQ
+	}
+	switch {
+	case o.Bias != nil:
+		c.Bias = qkv.Pairs(o.Bias, 1, s.biasHeads(), s.SeqQ, s.SeqKV)
+	case o.Bias16 != nil:
+		c.Bias = qkv.Pairs(o.Bias16, 1, s.biasHeads(), s.SeqQ, s.SeqKV)
+	}
+	return c
+}
+
+// mask returns the mask of the shape.
+func (o *Operands) mask() qkv.Mask {
+	s, m := o.Shape, o.Shape.Mask
+	mask := qkv.Mask{Causal: m.Causal, Align: m.Align, Offset: m.Offset, Prefix: m.Prefix}
+	if w := m.Window; w.Given {
+		mask.Window = &qkv.Window{Left: w.Left, Right: w.Right}
+	}
+	p := newPairs(s)
+	if m.Segments != 0 {
+		mask.SegmentsQ, mask.SegmentsKV = p.segments(s.SeqQ), p.segments(s.SeqKV)
+	}
+	if size := m.Blocks.Size; size != 0 {
+		var kept []qkv.BlockPair
+		for row, columns := range p.columns {
+			for _, column := range columns {
+				kept = append(kept, qkv.BlockPair{Query: row, Key: column})
+			}
+		}
+		blocks, err := qkv.BlockMaskOf(size, size, blocksOf(s.SeqQ, size), blocksOf(s.SeqKV, size), kept)
+		if err != nil {
+			panic("bench: " + err.Error())
+		}
+		mask.Blocks = blocks
+	}
+	if o.Keep != nil {
+		mask.Keep = qkv.Pairs(o.Keep, 1, 1, s.SeqQ, s.SeqKV)
+	}
+	return mask
+}
+
+// segments returns the segment of every token on an axis of that length.
+func (p *pairs) segments(length int) []int32 {
+	var list []int32
+	for b := range p.shape.Batch {
+		n := length
+		if p.shape.Lengths.Ragged {
+			n = p.lens[b]
+		}
+		for i := range n {
+			list = append(list, int32(segmentOf(i, p.shape.Mask.Segments, length)))
+		}
+	}
+	return list
+}
+
+// row returns a row of an operand.
+func (o *Operands) row(x []float32, heads, seq, dim, batch, head, i int) []float32 {
+	if o.tokens != nil {
+		return x[((o.tokens[batch]+i)*heads+head)*dim:][:dim]
+	}
+	return x[((batch*heads+head)*seq+i)*dim:][:dim]
+}
+
+// bias returns the bias of a pair.
+func (o *Operands) bias(head, query, key int) float64 {
+	s := &o.Shape
+	at := query*s.SeqKV + key
+	if s.Values.Bias.PerHead {
+		at += head * s.SeqQ * s.SeqKV
+	}
+	switch {
+	case o.Bias != nil:
+		return float64(o.Bias[at])
+	case o.Bias16 != nil:
+		return fromFloat16(o.Bias16[at])
+	}
+	return 0
+}
+
+// toFloat16 cuts x to a normal number of float16, or to 0.
+func toFloat16(x float32) qkv.Float16 {
+	const least, most = 0x1p-14, 65504
+	size := math.Abs(float64(x))
+	if size < least {
+		return 0
+	}
+	frac, exp := math.Frexp(min(size, most)) // frac in [1/2, 1)
+	h := qkv.Float16((exp+14)<<10) | qkv.Float16(frac*2048)&0x3ff
+	if x < 0 {
+		h |= 1 << 15
+	}
+	return h
+}
+
+// fromFloat16 returns the value of a normal number or 0.
+func fromFloat16(h qkv.Float16) float64 {
+	if h&0x7fff == 0 {
+		return 0
+	}
+	x := math.Ldexp(float64(h&0x3ff|0x400), int(h>>10&0x1f)-25)
+	if h>>15 == 1 {
+		x = -x
+	}
+	return x
 }
 
 // fillNormal fills x in pieces that have a seed of their own, so that the values do

@@ -11,19 +11,33 @@ type ReferenceRow struct {
 	LSEBound float64
 }
 
-// Reference computes the row of a query as it is written down: scores, their
-// maximum, exponentials, a weighted mean. It shares no code with the kernels.
+// A referenceKey is a key that a row attends, or the sink of its head, which has no value.
+type referenceKey struct {
+	value []float32
+	score float64
+	error float64 // of the score, at most
+}
+
+// Reference computes the row of a query as it is written down: scores and what changes
+// them, their maximum, exponentials, a weighted mean. It shares no code with the kernels.
 //
 // The bounds follow to first order from the float32 arithmetic that docs/numerics.md
-// lays down, u = 2^-24, d = DimQK, n keys in b = ceil(n/128) blocks:
+// lays down, u = 2^-24, d = DimQK, n keys in b blocks of 128:
 //
 //   - A score s = c Σ q·k is a chain of d fused operations on a query that was
-//     multiplied by a rounded c: its error is at most (d+3)u A, A = c Σ |q·k|. The
-//     difference to the running maximum m rounds once for each time that m moves, by
+//     multiplied by a rounded c: its error ε is at most (d+3)u A, A = c Σ |q·k|.
+//   - Softcap makes s' = C tanh(s/C) of it, whose slope is 1 - (s'/C)². Two roundings of
+//     the argument err by 2u|s| times that, at most 2u|s'|, and a dozen roundings in the
+//     tangent and its factor, some of which count twice, by at most 14u|s'|:
+//     ε' = (1 - (s'/C)²) ε + 16u|s'|.
+//   - ALiBi adds t = -slope·distance. Slope, position and distance round, then the sum:
+//     ε' = ε + 3u|t| + u|s'|. A bias t has a rounded factor: ε' = ε + u|t| + u|s'|.
+//   - The difference to the running maximum m rounds once for each time that m moves, by
 //     at most u|s-m| in sum, and so often does exp2 err by 2u (1 ulp). So a weight w has
-//     the relative error η = (d+3)u A + u|s-m| + 2u(b+1).
-//   - A sum over keys is a chain within a block and a chain of blocks: ρ = (min(n, 128)
-//   - b)u more.
+//     the relative error η = ε + u|s-m| + 2u(b+1).
+//   - A sink is a score that rounds once, ε = u|s|, with a value of 0.
+//   - A sum over keys is a chain within a block and a chain of blocks, which errs by
+//     ρ = (min(n, 128) + b)u more.
 //   - Out = N/l with N = Σ w v, l = Σ w. With weights that sum to 1, N errs by at most
 //     Σ w(η+ρ)|v|, l by Σ wη + ρ, and 1/l and the product by it round: 2u|out|.
 //   - LSE = m + ln l errs by the relative error of l and one rounding.
@@ -31,62 +45,109 @@ type ReferenceRow struct {
 // Products of two such terms, and weights below 2^-126, are allowed for by a hundredth
 // more and by 1e-30.
 func (o *Operands) Reference(batch, head, query int) ReferenceRow {
-	const u = 1.0 / (1 << 24)
 	s := o.Shape
-	kvHead := batch*s.KVHeads + head/(s.Heads/s.KVHeads)
-	q := o.Q[((batch*s.Heads+head)*s.SeqQ+query)*s.DimQK:][:s.DimQK]
-	keys := s.Keys(query)
 	r := ReferenceRow{
 		Out:      make([]float64, s.DimV),
 		OutBound: make([]float64, s.DimV),
 		LSE:      math.Inf(-1),
 	}
-	if keys == 0 {
+	p := newPairs(s)
+	if queries, _ := p.length(batch); query >= queries {
+		return r // padding
+	}
+	keys, blocks := o.referenceKeys(p, batch, head, query)
+	attended := len(keys)
+	if o.Sinks != nil {
+		x := float64(o.Sinks[head])
+		keys = append(keys, referenceKey{score: x, error: unit * math.Abs(x)})
+	}
+	if len(keys) == 0 {
 		return r
 	}
 
-	scale := 1 / math.Sqrt(float64(s.DimQK))
-	score := make([]float64, keys)
-	size := make([]float64, keys) // A
 	top := math.Inf(-1)
-	for j := range score {
-		k := o.K[(kvHead*s.SeqKV+j)*s.DimQK:][:s.DimQK]
-		var dot, abs float64
-		for i, x := range q {
-			p := float64(x) * float64(k[i])
-			dot += p
-			abs += math.Abs(p)
-		}
-		score[j], size[j] = scale*dot, scale*abs
-		top = max(top, score[j])
+	for _, k := range keys {
+		top = max(top, k.score)
 	}
-
-	weight := score
 	var sum float64
-	blocks := float64((keys + 127) / 128)
-	relative := size // η
-	for j := range weight {
-		relative[j] = (float64(s.DimQK+3)*size[j] + (top - score[j]) + 2*(blocks+1)) * u
-		weight[j] = math.Exp(score[j] - top)
+	weight, relative := make([]float64, len(keys)), make([]float64, len(keys)) // w, η
+	for j, k := range keys {
+		relative[j] = k.error + ((top-k.score)+2*float64(blocks+1))*unit
+		weight[j] = math.Exp(k.score - top)
 		sum += weight[j]
 	}
 
-	rho := (float64(min(keys, 128)) + blocks) * u
+	rho := float64(min(attended, 128)+blocks) * unit
 	sumError := rho
 	for j, w := range weight {
 		w /= sum
 		sumError += w * relative[j]
-		v := o.V[(kvHead*s.SeqKV+j)*s.DimV:][:s.DimV]
-		for i, x := range v {
+		for i, x := range keys[j].value {
 			r.Out[i] += w * float64(x)
 			r.OutBound[i] += w * (relative[j] + rho) * math.Abs(float64(x))
 		}
 	}
 	const second, least = 1.01, 1e-30
 	for i, x := range r.Out {
-		r.OutBound[i] = second*(r.OutBound[i]+math.Abs(x)*(sumError+2*u)) + least
+		if attended > 0 {
+			r.OutBound[i] = second*(r.OutBound[i]+math.Abs(x)*(sumError+2*unit)) + least
+		}
 	}
 	r.LSE = top + math.Log(sum)
-	r.LSEBound = second*(sumError+u*math.Abs(r.LSE)) + least
+	r.LSEBound = second*(sumError+unit*math.Abs(r.LSE)) + least
 	return r
+}
+
+// unit is the largest relative error of a float32 rounding.
+const unit = 1.0 / (1 << 24)
+
+// referenceKeys returns the keys that a query attends, and in how many blocks they are.
+func (o *Operands) referenceKeys(p *pairs, batch, head, query int) (keys []referenceKey, blocks int) {
+	s := o.Shape
+	kvHead := head / (s.Heads / s.KVHeads)
+	q := o.row(o.Q, s.Heads, s.SeqQ, s.DimQK, batch, head, query)
+	position := p.position(batch, query)
+	scale := 1 / math.Sqrt(float64(s.DimQK))
+	last := -1 // block
+	for _, x := range p.of(batch, query) {
+		for j := x.from; j < x.to; j++ {
+			if !s.Mask.kept(query, j) {
+				continue
+			}
+			if j/128 != last {
+				last = j / 128
+				blocks++
+			}
+			var dot, abs float64
+			for i, k := range o.row(o.K, s.KVHeads, s.SeqKV, s.DimQK, batch, kvHead, j) {
+				p := float64(q[i]) * float64(k)
+				dot += p
+				abs += math.Abs(p)
+			}
+			k := referenceKey{
+				value: o.row(o.V, s.KVHeads, s.SeqKV, s.DimV, batch, kvHead, j),
+				score: scale * dot,
+				error: float64(s.DimQK+3) * unit * scale * abs,
+			}
+			if c := float64(float32(s.Values.Softcap)); c != 0 {
+				t := math.Tanh(k.score / c)
+				k.score = c * t
+				k.error = (1-t*t)*k.error + 16*unit*math.Abs(k.score)
+			}
+			if o.ALiBi != nil {
+				k.add(-float64(o.ALiBi[head])*math.Abs(float64(position-j)), 3)
+			}
+			if s.Values.Bias.Given {
+				k.add(o.bias(head, query, j), 1)
+			}
+			keys = append(keys, k)
+		}
+	}
+	return keys, blocks
+}
+
+// add adds to the score what has that many roundings of its own.
+func (k *referenceKey) add(x, roundings float64) {
+	k.score += x
+	k.error += unit * (roundings*math.Abs(x) + math.Abs(k.score))
 }

@@ -4,18 +4,21 @@ import (
 	"fmt"
 	"math"
 	"math/bits"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/qkv-go/qkv"
 )
 
-// A Shape is the lengths and the mask of an attention.
+// A Shape is the lengths, the mask and the values of an attention.
 type Shape struct {
 	Batch, Heads, KVHeads int
 	SeqQ, SeqKV           int
 	DimQK, DimV           int
 	Mask                  Mask
+	Lengths               Lengths
+	Values                Values
 }
 
 // maxBytes bounds the operands of a shape together, and so keeps Pairs from
@@ -27,7 +30,21 @@ const maxBytes = 32 << 30
 //	b=1,h=32,hkv=8,sq=2048,skv=2048,d=128,dv=128,mask=causal
 //
 // in any order. h, sq and d are needed; the others default to b=1, hkv=h, skv=sq,
-// dv=d and mask=none. Masks are those of [ParseMask].
+// dv=d and mask=none. Masks are those of [ParseMask]. More keys add to it:
+//
+//	window=1023:0     a sliding window, LEFT:RIGHT of the query's position, or all
+//	prefix=64         keys that every query attends whatever the mask and window say
+//	segments=4        documents of equal length
+//	blocks=128:0.25   blocks of SIZE by SIZE, of which each row keeps that share
+//	keep=0.98         a boolean mask [sq, skv] that keeps that share of the pairs
+//	ragged=16         sequences of 16 to sq tokens, packed as [tokens, heads, dim]
+//	padded=16         sequences of 16 to sq tokens, padded to sq
+//	bias=head         a bias [h, sq, skv]; shared has [sq, skv]; head16, shared16 are float16
+//	alibi=1           a slope for each head
+//	softcap=50        scores bounded to within ±50
+//	sinks=1           a logit for each head
+//
+// What is random in them is the same for each shape. ragged and padded need skv=sq.
 func ParseShape(text string) (Shape, error) {
 	s := Shape{Batch: 1}
 	lengths := map[string]*int{
@@ -48,12 +65,22 @@ func ParseShape(text string) (Shape, error) {
 			if err != nil {
 				return Shape{}, fmt.Errorf("shape %q: %w", text, err)
 			}
-			s.Mask = mask
+			s.Mask.Causal, s.Mask.Align, s.Mask.Offset = mask.Causal, mask.Align, mask.Offset
+			continue
+		}
+		if i := slices.IndexFunc(options, func(o option) bool { return o.key == key }); i >= 0 {
+			if err := options[i].parse(&s, value); err != nil {
+				return Shape{}, fmt.Errorf("shape %q: %s=%w", text, key, err)
+			}
 			continue
 		}
 		length := lengths[key]
 		if length == nil {
-			return Shape{}, fmt.Errorf("shape %q: unknown key %q, want b, h, hkv, sq, skv, d, dv or mask", text, key)
+			known := "b, h, hkv, sq, skv, d, dv, mask"
+			for _, o := range options {
+				known += ", " + o.key
+			}
+			return Shape{}, fmt.Errorf("shape %q: unknown key %q, want one of %s", text, key, known)
 		}
 		n, err := strconv.Atoi(value)
 		if err != nil || n < 1 {
@@ -66,6 +93,9 @@ func ParseShape(text string) (Shape, error) {
 			return Shape{}, fmt.Errorf("shape %q: %s is missing", text, key)
 		}
 	}
+	if seen["ragged"] && seen["padded"] {
+		return Shape{}, fmt.Errorf("shape %q: ragged and padded exclude each other", text)
+	}
 	for _, f := range []struct{ length, from *int }{{&s.KVHeads, &s.Heads}, {&s.SeqKV, &s.SeqQ}, {&s.DimV, &s.DimQK}} {
 		if *f.length == 0 {
 			*f.length = *f.from
@@ -77,6 +107,18 @@ func ParseShape(text string) (Shape, error) {
 	return s, nil
 }
 
+// Options writes the keys that stand behind the mask in the text of the shape, "" if
+// there are none.
+func (s Shape) Options() string {
+	var fields []string
+	for _, o := range options {
+		if text := o.format(s); text != "" {
+			fields = append(fields, o.key+"="+text)
+		}
+	}
+	return strings.Join(fields, ",")
+}
+
 func (s Shape) check() error {
 	if s.Heads%s.KVHeads != 0 {
 		return fmt.Errorf("%d heads are not a multiple of %d KV heads", s.Heads, s.KVHeads)
@@ -84,18 +126,36 @@ func (s Shape) check() error {
 	if d := max(s.DimQK, s.DimV); d > qkv.MaxDim {
 		return fmt.Errorf("head dim %d, at most %d is supported", d, qkv.MaxDim)
 	}
+	if n := s.Mask.Prefix; n > s.SeqKV {
+		return fmt.Errorf("a prefix of %d keys, there are %d", n, s.SeqKV)
+	}
+	if n := s.Mask.Segments; n > min(s.SeqQ, s.SeqKV) {
+		return fmt.Errorf("%d segments of %d queries and %d keys", n, s.SeqQ, s.SeqKV)
+	}
+	if n := s.Lengths.Least; n > s.SeqQ {
+		return fmt.Errorf("sequences of at least %d tokens, and at most %d", n, s.SeqQ)
+	} else if n > 0 && s.SeqQ != s.SeqKV {
+		return fmt.Errorf("ragged and padded need skv=sq")
+	}
 	if s.Bytes() > maxBytes {
 		return fmt.Errorf("the operands take more than %d GiB", maxBytes>>30)
 	}
 	return nil
 }
 
-// Bytes returns the size of the operands Q, K, V, Out and LSE, or more than can be
-// had where that overflows.
+// Bytes returns the size of the operands Q, K, V, Out and LSE and of what there is for
+// each pair, or more than can be had where that overflows. Padding counts, ragged or not.
 func (s Shape) Bytes() int64 {
-	return satAdd(
+	bytes := satAdd(
 		satMul(4, s.Batch, s.Heads, s.SeqQ, s.DimQK+s.DimV+1),
 		satMul(4, s.Batch, s.KVHeads, s.SeqKV, s.DimQK+s.DimV))
+	if s.Mask.Keep != 0 {
+		bytes = satAdd(bytes, satMul(s.SeqQ, s.SeqKV))
+	}
+	if b := s.Values.Bias; b.Given {
+		bytes = satAdd(bytes, satMul(b.size(), s.biasHeads(), s.SeqQ, s.SeqKV))
+	}
+	return bytes
 }
 
 func satAdd(a, b int64) int64 {
@@ -119,8 +179,12 @@ func satMul(factors ...int) int64 {
 
 // String writes the shape in full, so that it names the shape in a record.
 func (s Shape) String() string {
-	return fmt.Sprintf("b=%d,h=%d,hkv=%d,sq=%d,skv=%d,d=%d,dv=%d,mask=%s",
+	text := fmt.Sprintf("b=%d,h=%d,hkv=%d,sq=%d,skv=%d,d=%d,dv=%d,mask=%s",
 		s.Batch, s.Heads, s.KVHeads, s.SeqQ, s.SeqKV, s.DimQK, s.DimV, MaskName(s.Mask))
+	if o := s.Options(); o != "" {
+		text += "," + o
+	}
+	return text
 }
 
 // Short writes the shape without what [ParseShape] adds of its own.
@@ -138,38 +202,30 @@ func (s Shape) Short() string {
 	add("skv", s.SeqKV, s.SeqQ)
 	add("d", s.DimQK, 0)
 	add("dv", s.DimV, s.DimQK)
-	if s.Mask.Causal {
-		fields = append(fields, "mask="+MaskName(s.Mask))
+	if name := MaskName(s.Mask); name != "none" {
+		fields = append(fields, "mask="+name)
+	}
+	if o := s.Options(); o != "" {
+		fields = append(fields, o)
 	}
 	return strings.Join(fields, ",")
 }
 
-// Keys returns how many keys, counted from the first, query i attends.
-func (s Shape) Keys(i int) int {
-	var offset int
-	switch {
-	case !s.Mask.Causal:
-		return s.SeqKV
-	case s.Mask.Align == qkv.BottomRight:
-		offset = s.SeqKV - s.SeqQ
-	case s.Mask.Align == qkv.AlignOffset:
-		offset = max(-s.SeqQ, min(s.Mask.Offset, s.SeqKV)) // beyond these nothing changes
+// Unmasked returns the shape that computes every pair of its own sizes and changes no
+// score, and whether that is another shape. Of a batch whose lengths differ it has one
+// sequence, of the greatest length.
+func (s Shape) Unmasked() (Shape, bool) {
+	u := s
+	u.Mask, u.Lengths, u.Values = Mask{}, Lengths{}, Values{}
+	if s.Lengths.Least != 0 {
+		u.Batch = 1
 	}
-	return max(0, min(i+offset+1, s.SeqKV))
-}
-
-// Pairs returns the number of (query, key) pairs that the mask keeps, over all heads.
-func (s Shape) Pairs() int64 {
-	var pairs int64
-	for i := range s.SeqQ {
-		pairs += int64(s.Keys(i))
-	}
-	return pairs * int64(s.Batch) * int64(s.Heads)
+	return u, u != s
 }
 
 // FLOPs returns the floating-point operations that count: a multiplication and an
-// addition for each kept pair and each dim of both products. Softmax counts for
-// nothing.
+// addition for each kept pair and each dim of both products. Nothing counts of the
+// softmax, nor of what changes the scores.
 func (s Shape) FLOPs() float64 {
 	return 2 * float64(s.Pairs()) * float64(s.DimQK+s.DimV)
 }

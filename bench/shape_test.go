@@ -9,18 +9,39 @@ import (
 	"github.com/qkv-go/qkv"
 )
 
+// sizes returns a shape of those lengths, in the order of [Shape.String].
+func sizes(batch, heads, kvHeads, seqQ, seqKV, dimQK, dimV int, mask Mask) Shape {
+	return Shape{Batch: batch, Heads: heads, KVHeads: kvHeads, SeqQ: seqQ, SeqKV: seqKV, DimQK: dimQK, DimV: dimV, Mask: mask}
+}
+
 func TestParseShape(t *testing.T) {
 	for _, c := range []struct {
 		text string
 		want Shape
 	}{
-		{"h=8,sq=16,d=64", Shape{1, 8, 8, 16, 16, 64, 64, Mask{}}},
-		{"b=1,h=32,hkv=8,sq=2048,skv=4096,d=128,dv=64,mask=causal", Shape{1, 32, 8, 2048, 4096, 128, 64, Mask{Causal: true, Align: qkv.BottomRight}}},
-		{"mask=causal-bottom-right, d=1, sq=2, h=3, b=4", Shape{4, 3, 3, 2, 2, 1, 1, Mask{Causal: true, Align: qkv.BottomRight}}},
-		{"h=1,sq=1,d=1,mask=full", Shape{1, 1, 1, 1, 1, 1, 1, Mask{}}},
-		{"h=1,sq=1,d=1,mask=none", Shape{1, 1, 1, 1, 1, 1, 1, Mask{}}},
-		{"h=1,sq=1,d=1,mask=causal-top-left", Shape{1, 1, 1, 1, 1, 1, 1, Mask{Causal: true}}},
-		{"h=1,sq=1,d=1,mask=causal@-3", Shape{1, 1, 1, 1, 1, 1, 1, Mask{Causal: true, Align: qkv.AlignOffset, Offset: -3}}},
+		{"h=8,sq=16,d=64", sizes(1, 8, 8, 16, 16, 64, 64, Mask{})},
+		{"b=1,h=32,hkv=8,sq=2048,skv=4096,d=128,dv=64,mask=causal", sizes(1, 32, 8, 2048, 4096, 128, 64, Mask{Causal: true, Align: qkv.BottomRight})},
+		{"mask=causal-bottom-right, d=1, sq=2, h=3, b=4", sizes(4, 3, 3, 2, 2, 1, 1, Mask{Causal: true, Align: qkv.BottomRight})},
+		{"h=1,sq=1,d=1,mask=full", sizes(1, 1, 1, 1, 1, 1, 1, Mask{})},
+		{"h=1,sq=1,d=1,mask=none", sizes(1, 1, 1, 1, 1, 1, 1, Mask{})},
+		{"h=1,sq=1,d=1,mask=causal-top-left", sizes(1, 1, 1, 1, 1, 1, 1, Mask{Causal: true})},
+		{"h=1,sq=1,d=1,mask=causal@-3", sizes(1, 1, 1, 1, 1, 1, 1, Mask{Causal: true, Align: qkv.AlignOffset, Offset: -3})},
+		{"h=1,sq=1,d=1,mask=none-bottom-right", sizes(1, 1, 1, 1, 1, 1, 1, Mask{Align: qkv.BottomRight})},
+		{"h=1,sq=1,d=1,mask=none@7", sizes(1, 1, 1, 1, 1, 1, 1, Mask{Align: qkv.AlignOffset, Offset: 7})},
+		{"h=1,sq=9,d=1,window=3:0", sizes(1, 1, 1, 9, 9, 1, 1, Mask{Window: Window{true, 3, 0}})},
+		{"h=1,sq=9,d=1,window=0:all", sizes(1, 1, 1, 9, 9, 1, 1, Mask{Window: Window{true, 0, qkv.Unbounded}})},
+		{"h=1,sq=9,d=1,mask=causal,prefix=9,segments=9,blocks=128:0.25,keep=0.98", sizes(1, 1, 1, 9, 9, 1, 1, Mask{
+			Causal: true, Align: qkv.BottomRight, Prefix: 9, Segments: 9, Blocks: Blocks{128, 0.25}, Keep: 0.98,
+		})},
+		{"h=1,sq=9,d=1,keep=1e-3", sizes(1, 1, 1, 9, 9, 1, 1, Mask{Keep: 1e-3})},
+		{"b=2,h=1,sq=9,d=1,ragged=9", Shape{2, 1, 1, 9, 9, 1, 1, Mask{}, Lengths{9, true}, Values{}}},
+		{"b=2,h=1,sq=9,d=1,padded=1", Shape{2, 1, 1, 9, 9, 1, 1, Mask{}, Lengths{1, false}, Values{}}},
+		{"h=1,sq=9,d=1,bias=head", Shape{1, 1, 1, 9, 9, 1, 1, Mask{}, Lengths{}, Values{Bias: Bias{true, true, false}}}},
+		{"h=1,sq=9,d=1,bias=shared", Shape{1, 1, 1, 9, 9, 1, 1, Mask{}, Lengths{}, Values{Bias: Bias{true, false, false}}}},
+		{"h=1,sq=9,d=1,bias=head16", Shape{1, 1, 1, 9, 9, 1, 1, Mask{}, Lengths{}, Values{Bias: Bias{true, true, true}}}},
+		{"h=1,sq=9,d=1,sinks=1,softcap=12.5,alibi=1,bias=shared16", Shape{1, 1, 1, 9, 9, 1, 1, Mask{}, Lengths{}, Values{
+			Bias: Bias{true, false, true}, ALiBi: true, Softcap: 12.5, Sinks: true,
+		}}},
 	} {
 		got, err := ParseShape(c.text)
 		if err != nil || got != c.want {
@@ -52,12 +73,53 @@ func TestParseShapeErrors(t *testing.T) {
 		{"h=8,sq=16,d=100000", "at most 16384 is supported"},
 		{"h=8,sq=16,d=64,mask=diagonal", `unknown mask "diagonal"`},
 		{"h=8,sq=16,d=64,mask=causal@", "unknown mask"},
+		{"h=8,sq=16,d=64,mask=none@x", "unknown mask"},
+		{"h=8,sq=16,d=64,window=3", `window="3" is not LEFT:RIGHT`},
+		{"h=8,sq=16,d=64,window=3:-1", "is not LEFT:RIGHT"},
+		{"h=8,sq=16,d=64,window=all:", "is not LEFT:RIGHT"},
+		{"h=8,sq=16,d=64,window=9999999999:0", "is not LEFT:RIGHT"},
+		{"h=8,sq=16,d=64,prefix=0", "not a positive number"},
+		{"h=8,sq=16,skv=4,d=64,prefix=5", "a prefix of 5 keys, there are 4"},
+		{"h=8,sq=16,skv=4,d=64,segments=5", "5 segments of 16 queries and 4 keys"},
+		{"h=8,sq=16,d=64,blocks=128", "is not SIZE:SHARE"},
+		{"h=8,sq=16,d=64,blocks=0:0.5", "is not SIZE:SHARE"},
+		{"h=8,sq=16,d=64,blocks=4:1.5", "is not a share"},
+		{"h=8,sq=16,d=64,keep=0", "is not a share"},
+		{"h=8,sq=16,d=64,keep=NaN", "is not a share"},
+		{"h=8,sq=16,d=64,ragged=17", "at least 17 tokens, and at most 16"},
+		{"h=8,sq=16,skv=17,d=64,ragged=1", "need skv=sq"},
+		{"h=8,sq=16,d=64,ragged=1,padded=1", "exclude each other"},
+		{"h=8,sq=16,d=64,bias=row", "is not head, shared, head16 or shared16"},
+		{"h=8,sq=16,d=64,alibi=0", "is not 1"},
+		{"h=8,sq=16,d=64,sinks=yes", "is not 1"},
+		{"h=8,sq=16,d=64,softcap=-1", "is not a finite number above 0"},
+		{"h=8,sq=16,d=64,softcap=1e99", "is not a finite number above 0"},
+		{"h=8,sq=65536,d=64,keep=1,bias=head16", "more than 32 GiB"},
 		{"h=1,sq=2147483647,d=64", "more than 32 GiB"},
 		{"b=65536,h=65536,sq=65536,d=16384", "more than 32 GiB"},
 		{"h=1,sq=1,skv=2147483647,d=16384", "more than 32 GiB"},
 	} {
 		if s, err := ParseShape(c.text); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("ParseShape(%q) = %v, %v, want an error about %s", c.text, s, err, c.want)
+		}
+	}
+}
+
+func TestUnmasked(t *testing.T) {
+	for _, c := range []struct{ text, want string }{
+		{"b=3,h=4,hkv=2,sq=10,skv=20,d=8,dv=4", ""},
+		{"b=3,h=4,hkv=2,sq=10,skv=20,d=8,mask=causal", "b=3,h=4,hkv=2,sq=10,skv=20,d=8"},
+		{"h=4,sq=10,d=8,window=1:1,keep=0.5", "h=4,sq=10,d=8"},
+		{"h=4,sq=10,d=8,sinks=1", "h=4,sq=10,d=8"},
+		{"b=64,h=4,sq=10,d=8,ragged=1", "h=4,sq=10,d=8"},
+	} {
+		s := parse(t, c.text)
+		u, other := s.Unmasked()
+		if c.want == "" {
+			c.want = c.text
+		}
+		if u != parse(t, c.want) || other != (u != s) {
+			t.Errorf("%s: %v, %v, want %s", c.text, u, other, c.want)
 		}
 	}
 }
@@ -77,6 +139,17 @@ func TestShapeFLOPs(t *testing.T) {
 		"h=4,sq=10,skv=20,d=8,mask=causal@-5",
 		fmt.Sprintf("h=4,sq=10,skv=20,d=8,mask=causal@%d", math.MinInt),
 		fmt.Sprintf("h=4,sq=10,skv=20,d=8,mask=causal@%d", math.MaxInt),
+		"h=4,sq=150,skv=300,d=8,mask=causal,window=100:0",
+		"h=4,hkv=2,sq=150,skv=300,d=8,mask=none@40,window=3:9",
+		"h=4,sq=150,d=8,mask=causal,prefix=20,segments=3",
+		"b=2,h=4,hkv=2,sq=150,skv=300,d=8,segments=7",
+		"h=4,hkv=2,sq=150,skv=300,d=8,blocks=16:0.25",
+		"h=4,sq=300,d=8,mask=causal,blocks=128:0.01",
+		"h=4,hkv=1,sq=150,skv=300,d=8,keep=0.98",
+		"b=9,h=4,hkv=2,sq=150,d=8,mask=causal,ragged=3",
+		"b=9,h=4,hkv=2,sq=150,d=8,mask=causal,padded=3",
+		"b=3,h=2,sq=150,d=8,mask=causal,window=60:0,prefix=9,segments=4,blocks=32:0.6,keep=0.5,ragged=40",
+		"h=4,sq=10,d=8,bias=head,alibi=1,softcap=5,sinks=1",
 	} {
 		s, err := ParseShape(text)
 		if err != nil {

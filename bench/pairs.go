@@ -1,0 +1,161 @@
+package bench
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/qkv-go/qkv"
+)
+
+// A span is the keys [from, to).
+type span struct{ from, to int }
+
+// pairs says which keys each query of a shape attends. It is written for its own sake,
+// apart from what package tile does with a mask.
+type pairs struct {
+	shape   Shape
+	lens    []int   // of the sequences, or nil
+	cu      []int   // their sums in a ragged batch, otherwise nil
+	columns [][]int // kept blocks of each row of blocks, ascending, or nil
+	spans   []span  // scratch
+}
+
+func newPairs(s Shape) *pairs {
+	p := &pairs{shape: s, lens: s.lengths()}
+	if s.Lengths.Ragged {
+		p.cu = cumulate(p.lens)
+	}
+	if b := s.Mask.Blocks; b.Size != 0 {
+		rows, columns := blocksOf(s.SeqQ, b.Size), blocksOf(s.SeqKV, b.Size)
+		keep := max(1, int(b.Keep*float64(columns)+0.5))
+		for row := range rows {
+			list := make([]int, columns)
+			for i := range list {
+				list[i] = i
+			}
+			slices.SortFunc(list, func(a, b int) int { return cmp.Compare(hash(row, a), hash(row, b)) })
+			list = list[:keep]
+			slices.Sort(list)
+			p.columns = append(p.columns, list)
+		}
+	}
+	return p
+}
+
+func blocksOf(length, size int) int { return (length-1)/size + 1 }
+
+// hash is a random number for each pair (SplitMix64; Steele et al., 2014).
+func hash(i, j int) uint64 {
+	x := (uint64(i)<<32 | uint64(j)) + seedOfShape
+	x *= 0x9e3779b97f4a7c15
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return x ^ x>>31
+}
+
+// kept reports whether the mask without structure keeps a pair.
+func (m *Mask) kept(query, key int) bool {
+	return m.Keep == 0 || float64(hash(query, key)>>11)*0x1p-53 < m.Keep
+}
+
+// length returns the queries and keys of a sequence.
+func (p *pairs) length(batch int) (queries, keys int) {
+	if p.lens == nil {
+		return p.shape.SeqQ, p.shape.SeqKV
+	}
+	return p.lens[batch], p.lens[batch]
+}
+
+// position returns where a query stands among the keys. Beyond maxOffset nothing changes.
+func (p *pairs) position(batch, query int) int {
+	const maxOffset = 1 << 40
+	m := &p.shape.Mask
+	switch m.Align {
+	case qkv.BottomRight:
+		queries, keys := p.length(batch)
+		return query + keys - queries
+	case qkv.AlignOffset:
+		return query + max(-maxOffset, min(m.Offset, maxOffset))
+	}
+	return query
+}
+
+// of returns the spans of the keys that a query attends, ascending, but for those that
+// the mask without structure takes away. They are overwritten by the next call.
+func (p *pairs) of(batch, query int) []span {
+	s, m := &p.shape, &p.shape.Mask
+	spans := p.spans[:0]
+	queries, keys := p.length(batch)
+	if query >= queries {
+		return nil
+	}
+	at := p.position(batch, query)
+	band := span{0, keys}
+	if w := m.Window; w.Given && w.Left != qkv.Unbounded {
+		band.from = max(0, min(at-w.Left, keys))
+	}
+	if w := m.Window; w.Given && w.Right != qkv.Unbounded {
+		band.to = max(0, min(at+w.Right+1, keys))
+	}
+	if m.Causal {
+		band.to = max(0, min(at+1, band.to))
+	}
+	prefix := min(m.Prefix, keys)
+	segment := span{0, keys}
+	if n := m.Segments; n != 0 {
+		g := segmentOf(query, n, s.SeqQ)
+		segment = span{segmentStart(g, n, s.SeqKV), min(keys, segmentStart(g+1, n, s.SeqKV))}
+	}
+	add := func(block span) {
+		for _, x := range [2]span{{0, prefix}, {max(band.from, prefix), band.to}} {
+			x.from = max(x.from, segment.from, block.from)
+			x.to = min(x.to, segment.to, block.to)
+			if x.from < x.to {
+				spans = append(spans, x)
+			}
+		}
+	}
+	if p.columns == nil {
+		add(segment)
+	} else {
+		size := m.Blocks.Size
+		for _, column := range p.columns[query/size] {
+			add(span{column * size, min(keys, (column+1)*size)})
+		}
+	}
+	p.spans = spans
+	return spans
+}
+
+// segmentOf returns the segment of a token of a sequence that has n of them.
+func segmentOf(token, n, length int) int { return token * n / length }
+
+// segmentStart returns the first token of a segment.
+func segmentStart(segment, n, length int) int { return (segment*length + n - 1) / n }
+
+// Pairs returns the number of (query, key) pairs that the mask keeps, over all heads. A
+// bias takes none away.
+func (s Shape) Pairs() int64 {
+	p := newPairs(s)
+	batch, same := s.Batch, 1
+	if p.lens == nil {
+		batch, same = 1, s.Batch
+	}
+	var n int64
+	for b := range batch {
+		for i := range s.SeqQ {
+			for _, x := range p.of(b, i) {
+				if s.Mask.Keep == 0 {
+					n += int64(x.to - x.from)
+					continue
+				}
+				for j := x.from; j < x.to; j++ {
+					if s.Mask.kept(i, j) {
+						n++
+					}
+				}
+			}
+		}
+	}
+	return n * int64(same) * int64(s.Heads)
+}
