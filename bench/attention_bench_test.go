@@ -13,7 +13,7 @@ import (
 // BenchmarkAttention runs the shapes of the presets on the best kernel set, or the one
 // that QKV_KERNEL names, and reports their rate and its share of the peak beside them.
 func BenchmarkAttention(b *testing.B) {
-	for _, name := range []string{"prefill", "dims", "small"} {
+	for _, name := range []string{"prefill", "dims", "small", "masks", "values"} {
 		preset, err := FindPreset(name)
 		if err != nil {
 			b.Fatal(err)

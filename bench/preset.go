@@ -24,6 +24,9 @@ type Preset struct {
 	// GOMAXPROCS.
 	Workers []int
 
+	// Unmasked has each shape compared with its unmasked one, see [Options].
+	Unmasked bool
+
 	// Limit, if not 0, is how long all of it may take: a run that would not fit is
 	// left out.
 	Limit time.Duration
@@ -108,6 +111,40 @@ func Presets() []Preset {
 				"h=32,hkv=8,sq=1,skv=512,d=128,mask=causal",
 				"h=32,hkv=8,sq=1,skv=4096,d=128,mask=causal",
 				"h=32,hkv=8,sq=8,skv=4096,d=128,mask=causal",
+			),
+		},
+		{
+			Name:     "masks",
+			About:    "every kind of mask, and the shapes without",
+			Workers:  []int{1, 0},
+			Unmasked: true,
+			Shapes: shapes(
+				"h=8,sq=2048,d=128",
+				"h=8,sq=8192,d=128",
+				"h=8,sq=2048,d=128,mask=causal",
+				"h=8,sq=8192,d=128,mask=causal,window=1023:0",
+				"b=64,h=8,sq=2048,d=128,mask=causal,ragged=16",
+				"b=8,h=8,sq=2048,d=128,padded=16",
+				"h=8,sq=2048,d=128,mask=causal,prefix=512",
+				"h=8,sq=8192,d=128,segments=8",
+				"h=8,sq=8192,d=128,blocks=128:0.25",
+				"h=8,sq=2048,d=128,keep=0.98",
+			),
+		},
+		{
+			Name:     "values",
+			About:    "everything that changes scores, and the shape without",
+			Workers:  []int{1, 0},
+			Unmasked: true,
+			Shapes: shapes(
+				"h=8,sq=2048,d=128",
+				"h=8,sq=2048,d=128,bias=head",
+				"h=8,sq=2048,d=128,bias=shared",
+				"h=8,sq=2048,d=128,bias=head16",
+				"h=8,sq=2048,d=128,bias=shared16",
+				"h=8,sq=2048,d=128,alibi=1",
+				"h=8,sq=2048,d=128,softcap=50",
+				"h=8,sq=2048,d=128,sinks=1",
 			),
 		},
 	}

@@ -18,7 +18,8 @@ type Run struct {
 	SeqKV   int    `json:"seq_kv"`
 	DimQK   int    `json:"dim_qk"`
 	DimV    int    `json:"dim_v"`
-	Mask    string `json:"mask"` // see [ParseMask]
+	Mask    string `json:"mask"`              // see [ParseMask]
+	Options string `json:"options,omitempty"` // see [Shape.Options]
 	DType   string `json:"dtype"`
 	Kernel  string `json:"kernel"`
 	Workers int    `json:"workers"`
@@ -35,6 +36,13 @@ type Run struct {
 	PeakGFLOPS float64 `json:"peak_gflops"`
 	Bursts     int     `json:"peak_bursts"`
 	Efficiency float64 `json:"efficiency"` // GFLOPS / PeakGFLOPS
+
+	// Unmasked names the shape whose samples alternated with these, see [Shape.Unmasked].
+	// OfUnmasked is the median of the shares of its rate that this one had just before: as
+	// both have the same peak, that of its efficiency too.
+	Unmasked       string  `json:"unmasked,omitempty"`
+	UnmaskedGFLOPS float64 `json:"unmasked_gflops,omitempty"` // from the median
+	OfUnmasked     float64 `json:"of_unmasked,omitempty"`
 
 	// What was compared with float64 before timing, see [Check].
 	CheckedRows  int     `json:"checked_rows"`

@@ -17,6 +17,10 @@ type Options struct {
 	Labels bool          // label phases for profiles, see [qkv.Config]
 	Time   time.Duration // timing each run, 0 means 1.2 s
 	Burst  time.Duration // each burst of the peak, 0 means 10 ms
+
+	// Unmasked has the samples of each shape alternate with those of its unmasked one, see
+	// [Shape.Unmasked], and both be compared.
+	Unmasked bool
 }
 
 const (
@@ -31,8 +35,8 @@ const (
 	// short.
 	between = 20 * time.Millisecond
 
-	// minSamples are taken even if they take longer than Options.Time, unless a
-	// limit forbids it.
+	// minSamples are taken, of each shape, even if they take longer than Options.Time,
+	// unless a limit forbids it.
 	minSamples = 3
 )
 
@@ -42,6 +46,7 @@ type Runner struct {
 	set      *kernel.Set
 	peak     *Peak
 	operands *Operands // of the last run
+	unmasked *Operands // of the last shape that it was compared with
 }
 
 // NewRunner returns a Runner. The error is that of [qkv.New].
@@ -103,11 +108,20 @@ func (j Job) workers() int {
 func (r *Runner) estimate(j Job) time.Duration {
 	const fill = 100e6 // bytes a second
 	rate := r.peak.Burst(j.workers(), r.opts.Burst)
-	return time.Duration(1e9 * (2*j.Shape.FLOPs()/(rate/2) + float64(j.Shape.Bytes())/fill))
+	shapes := []Shape{j.Shape}
+	if u, other := j.Shape.Unmasked(); r.opts.Unmasked && other {
+		shapes = append(shapes, u)
+	}
+	var needs time.Duration
+	for _, s := range shapes {
+		needs += time.Duration(1e9 * (2*s.FLOPs()/(rate/2) + float64(s.Bytes())/fill))
+	}
+	return needs
 }
 
-// Run checks the job against float64 and times it. It takes about Options.Time, or as
-// long as three calls; with a limit other than 0, it stops sampling when that has passed.
+// Run checks the job against float64 and times it. It takes about Options.Time, twice that
+// beside an unmasked shape, or as long as three calls; with a limit other than 0, it
+// stops sampling when that has passed.
 func (r *Runner) Run(ctx context.Context, j Job, limit time.Duration) (Run, error) {
 	start := time.Now()
 	workers := j.workers()
@@ -121,6 +135,7 @@ func (r *Runner) Run(ctx context.Context, j Job, limit time.Duration) (Run, erro
 		DimQK:   j.Shape.DimQK,
 		DimV:    j.Shape.DimV,
 		Mask:    MaskName(j.Shape.Mask),
+		Options: j.Shape.Options(),
 		DType:   "float32",
 		Kernel:  r.set.Name,
 		Workers: workers,
@@ -130,77 +145,131 @@ func (r *Runner) Run(ctx context.Context, j Job, limit time.Duration) (Run, erro
 	if err != nil {
 		return Run{}, err
 	}
-	if r.operands == nil || r.operands.Shape != j.Shape {
-		r.operands = nil // for the collector
-		r.operands = NewOperands(j.Shape, 1)
-	}
-	call := r.operands.Call()
-
-	r.operands.Spoil()
-	once := time.Now()
-	if err := a.Run(call); err != nil {
+	shape, check, err := r.prepare(a, j.Shape, &r.operands)
+	if err != nil {
 		return Run{}, err
 	}
-	cost := time.Since(once)
-	check, err := r.operands.Check(CheckRows)
-	if err != nil {
-		return Run{}, fmt.Errorf("%s on %s with %d workers is wrong: %w", run.Name, run.Kernel, workers, err)
-	}
 	run.CheckedRows, run.MaxError, run.ErrorOfBound = check.Rows, check.MaxError, check.OfBound
-
-	call.LSE = nil // only the output is timed
-
-	// Calls until now were the first: count them again, warm, if they are short.
-	sample := func(calls int) (time.Duration, error) {
-		start := time.Now()
-		for range calls {
-			if err := a.Run(call); err != nil {
-				return 0, err
-			}
-		}
-		return time.Since(start), nil
-	}
-	run.Calls = 1
-	for cost < minSample {
-		if cost, err = sample(run.Calls); err != nil {
+	run.Calls = shape.calls
+	budget, cost := r.opts.Time, shape.cost
+	var unmasked *timed
+	if u, other := j.Shape.Unmasked(); r.opts.Unmasked && other {
+		if unmasked, _, err = r.prepare(a, u, &r.unmasked); err != nil {
 			return Run{}, err
 		}
-		if cost < minSample {
-			run.Calls *= 2
-		}
+		run.Unmasked = u.String()
+		budget, cost = 2*budget, cost+unmasked.cost
 	}
 
 	runtime.GC() // what is left of checking is not to be collected under the clock
-	var samples, bursts []float64
-	deadline := time.Now().Add(r.opts.Time)
+	var bursts, ratios []float64
+	deadline := time.Now().Add(budget)
 	late := func(t time.Time) bool { return limit != 0 && t.Sub(start)+cost > limit }
+	enough := func() bool {
+		return len(shape.samples) >= minSamples && (unmasked == nil || len(ratios) >= minSamples)
+	}
 	bursts = append(bursts, r.peak.Burst(workers, r.opts.Burst))
 	for {
-		round := time.Now()
-		for {
-			d, err := sample(run.Calls)
+		rate, err := shape.round(ctx, between)
+		if err != nil {
+			return Run{}, err
+		}
+		if unmasked != nil {
+			other, err := unmasked.round(ctx, between)
 			if err != nil {
 				return Run{}, err
 			}
-			samples = append(samples, d.Seconds()/float64(run.Calls))
-			if err := ctx.Err(); err != nil {
-				return Run{}, err
-			}
-			if time.Since(round) > between {
-				break
-			}
+			ratios = append(ratios, rate/other)
 		}
 		bursts = append(bursts, r.peak.Burst(workers, r.opts.Burst))
-		if now := time.Now(); late(now) || now.After(deadline) && len(samples) >= minSamples {
+		if now := time.Now(); late(now) || now.After(deadline) && enough() {
 			break
 		}
 	}
-	run.Samples, run.Bursts = len(samples), len(bursts)
-	run.SecondsMedian, run.SecondsMin = median(samples), slices.Min(samples)
+	run.Samples, run.Bursts = len(shape.samples), len(bursts)
+	run.SecondsMedian, run.SecondsMin = median(shape.samples), slices.Min(shape.samples)
 	run.GFLOPS = 1e-9 * run.FLOPs / run.SecondsMedian
 	run.PeakGFLOPS = 1e-9 * median(bursts)
 	run.Efficiency = run.GFLOPS / run.PeakGFLOPS
+	if unmasked != nil {
+		run.UnmaskedGFLOPS = 1e-9 * unmasked.flops / median(unmasked.samples)
+		run.OfUnmasked = median(ratios)
+	}
 	return run, nil
+}
+
+// timed is a call that is right and warm.
+type timed struct {
+	a       *qkv.Attention
+	call    *qkv.Call
+	flops   float64
+	calls   int           // of a sample
+	cost    time.Duration // of a sample
+	samples []float64     // seconds of a call
+}
+
+// prepare checks a shape against float64 and finds how many calls make a sample. It keeps
+// the operands.
+func (r *Runner) prepare(a *qkv.Attention, s Shape, operands **Operands) (*timed, Check, error) {
+	if *operands == nil || (*operands).Shape != s {
+		*operands = nil // for the collector
+		*operands = NewOperands(s, 1)
+	}
+	o := *operands
+	t := &timed{a: a, call: o.Call(), flops: s.FLOPs(), calls: 1}
+
+	o.Spoil()
+	cost, err := t.sample(1)
+	if err != nil {
+		return nil, Check{}, err
+	}
+	check, err := o.Check(CheckRows)
+	if err != nil {
+		return nil, Check{}, fmt.Errorf("%s on %s with %d workers is wrong: %w", s, r.set.Name, a.Workers(), err)
+	}
+	t.call.LSE = nil // only the output is timed
+
+	// Calls until now were the first: count them again, warm, if they are short.
+	for cost < minSample {
+		if cost, err = t.sample(t.calls); err != nil {
+			return nil, Check{}, err
+		}
+		if cost < minSample {
+			t.calls *= 2
+		}
+	}
+	t.cost = cost
+	return t, check, nil
+}
+
+// sample times that many calls together.
+func (t *timed) sample(calls int) (time.Duration, error) {
+	start := time.Now()
+	for range calls {
+		if err := t.a.Run(t.call); err != nil {
+			return 0, err
+		}
+	}
+	return time.Since(start), nil
+}
+
+// round takes samples until d has passed, at least one, and returns their rate in FLOP/s.
+func (t *timed) round(ctx context.Context, d time.Duration) (float64, error) {
+	start := time.Now()
+	first := len(t.samples)
+	for {
+		cost, err := t.sample(t.calls)
+		if err != nil {
+			return 0, err
+		}
+		t.samples = append(t.samples, cost.Seconds()/float64(t.calls))
+		if err := ctx.Err(); err != nil {
+			return 0, err
+		}
+		if time.Since(start) > d {
+			return t.flops / median(slices.Clone(t.samples[first:])), nil
+		}
+	}
 }
 
 // median returns the median of x, which it sorts.

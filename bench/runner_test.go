@@ -54,6 +54,31 @@ func TestRunner(t *testing.T) {
 	}
 }
 
+func TestRunnerUnmasked(t *testing.T) {
+	opts := quick
+	opts.Unmasked = true
+	r := newRunner(t, opts)
+	for _, c := range []struct{ text, want string }{
+		{"h=2,sq=64,d=32", ""},
+		{"h=2,sq=64,d=32,mask=causal,alibi=1", "h=2,sq=64,d=32"},
+		{"b=3,h=2,sq=64,d=32,ragged=9", "h=2,sq=64,d=32"},
+	} {
+		run, err := r.Run(context.Background(), Job{parse(t, c.text), 1}, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.want == "" {
+			if run.Unmasked != "" || run.OfUnmasked != 0 {
+				t.Errorf("%s: %+v, want no comparison with itself", c.text, run)
+			}
+			continue
+		}
+		if run.Unmasked != parse(t, c.want).String() || !(run.UnmaskedGFLOPS > 0 && run.OfUnmasked > 0) {
+			t.Errorf("%s: %+v, want a comparison with %s", c.text, run, c.want)
+		}
+	}
+}
+
 func near(a, b float64) bool { return math.Abs(a-b) <= 1e-12*math.Abs(b) }
 
 func TestRunnerErrors(t *testing.T) {

@@ -22,7 +22,27 @@ const benchSynopsis = `qkv bench [flags]
 
 Measures the ceilings of this machine, then shapes beside the peak of their own minute.
 Every result is compared with float64 before it is timed: up to 64 rows spread over
-batch, heads and positions, to within the error bound of float32 arithmetic.`
+batch, heads and positions, to within the error bound of float32 arithmetic.
+
+A shape is KEY=VALUE,... of which h, sq and d are needed:
+
+  b=1              sequences
+  h=32, hkv=8      heads of queries, and of keys and values (default: h)
+  sq=512, skv=512  queries and keys (default: sq) of a sequence
+  d=128, dv=128    head dim of queries and keys, and of values (default: d)
+  mask=causal      none, causal (the last query attends all keys), causal-top-left,
+                   causal@OFFSET
+  window=1023:0    a sliding window, LEFT:RIGHT of the query's position, or all
+  prefix=64        keys that every query attends whatever the mask and window say
+  segments=4       documents of equal length
+  blocks=128:0.25  blocks of SIZE by SIZE, of which each row keeps that share
+  keep=0.98        a boolean mask [sq, skv] that keeps that share of the pairs
+  ragged=16        sequences of 16 to sq tokens, packed as [tokens, heads, dim]
+  padded=16        sequences of 16 to sq tokens, padded to sq
+  bias=head        a bias [h, sq, skv]; shared: [sq, skv]; head16, shared16: in float16
+  alibi=1          a slope for each head
+  softcap=50       scores bounded to within ±50
+  sinks=1          a logit for each head`
 
 // maxWorkers is far more than pays, and few enough to start.
 const maxWorkers = 4096
@@ -45,12 +65,13 @@ func (b *benchFlags) parse(args []string, stdout io.Writer) error {
 	}
 	var shapes []string
 	preset := f.String("preset", "", "run the shapes of the preset `NAME`:"+list.String())
-	f.Func("shape", "run the shape `SHAPE`, such as b=1,h=32,hkv=8,sq=2048,skv=2048,d=128,dv=128,mask=causal;\nh, sq and d are needed; masks are none, causal (the last query attends all keys),\ncausal-top-left and causal@OFFSET; may be repeated", func(text string) error {
+	f.Func("shape", "run the shape `SHAPE`, such as h=32,hkv=8,sq=2048,d=128,mask=causal; may be repeated", func(text string) error {
 		shapes = append(shapes, text)
 		return nil
 	})
 	f.StringVar(&b.kernel, "kernel", "", "use the kernel set `NAME`, as qkv info lists them")
 	f.IntVar(&b.workers, "workers", 0, "compute on `N` processors, 0 for all (default: the preset's choice)")
+	unmasked := f.Bool("unmasked", false, "time each shape in turns with one of its sizes without mask and changed scores, and print its\nshare of that rate (default: the preset's choice)")
 	f.StringVar(&b.json, "json", "", "write the record to `FILE`")
 	f.StringVar(&b.cpuprofile, "cpuprofile", "", "write a CPU profile to `FILE`, with phases as labels")
 	f.StringVar(&b.memprofile, "memprofile", "", "write a profile of allocations to `FILE`")
@@ -87,6 +108,7 @@ func (b *benchFlags) parse(args []string, stdout io.Writer) error {
 			b.preset.Shapes = append(b.preset.Shapes, s)
 		}
 	}
+	b.preset.Unmasked = b.preset.Unmasked || *unmasked
 	return checkKernelFlag(b.kernel)
 }
 
@@ -96,7 +118,7 @@ func benchCommand(ctx context.Context, args []string, stdout, stderr io.Writer) 
 	if err := b.parse(args, stdout); err != nil {
 		return err
 	}
-	runner, err := bench.NewRunner(bench.Options{Kernel: b.kernel, Labels: b.cpuprofile != ""})
+	runner, err := bench.NewRunner(bench.Options{Kernel: b.kernel, Labels: b.cpuprofile != "", Unmasked: b.preset.Unmasked})
 	if err != nil {
 		return err
 	}
@@ -116,7 +138,7 @@ func benchCommand(ctx context.Context, args []string, stdout, stderr io.Writer) 
 	}
 	bar := newProgress(stderr, 1+len(jobs))
 	defer bar.finish()
-	report := newReport(stdout, jobs)
+	report := newReport(stdout, jobs, b.preset.Unmasked)
 
 	doc := bench.Document{Machine: bench.ThisMachine(), Runs: []bench.Run{}}
 	report.machine(&doc.Machine)

@@ -76,6 +76,46 @@ func TestBench(t *testing.T) {
 	}
 }
 
+func TestBenchUnmasked(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
+	path := filepath.Join(t.TempDir(), "r.json")
+	code, out, errs := qkvRun("bench", "-unmasked", "-shape", "h=1,sq=16,d=8,window=3:0", "-shape", "h=1,sq=16,d=8", "-workers", "1", "-json", path)
+	if code != exitOK || errs != "" {
+		t.Fatalf("exit %d, stderr %q", code, errs)
+	}
+	for _, want := range []string{"of peak  of unmasked\n", "h=1,sq=16,d=8,window=3:0 ", "of unmasked: the share"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("the output lacks %q:\n%s", want, out)
+		}
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var doc struct {
+		Runs []struct {
+			Options, Unmasked string
+			OfUnmasked        float64 `json:"of_unmasked"`
+			GFLOPS            float64 `json:"unmasked_gflops"`
+		}
+	}
+	if err := json.Unmarshal(text, &doc); err != nil {
+		t.Fatal(err)
+	}
+	if len(doc.Runs) != 2 {
+		t.Fatalf("%d runs", len(doc.Runs))
+	}
+	r := doc.Runs[0]
+	if r.Options != "window=3:0" || r.Unmasked != "b=1,h=1,hkv=1,sq=16,skv=16,d=8,dv=8,mask=none" || !(r.OfUnmasked > 0 && r.GFLOPS > 0) {
+		t.Errorf("%+v", r)
+	}
+	if r := doc.Runs[1]; r.Unmasked != "" || r.Options != "" {
+		t.Errorf("%+v", r)
+	}
+}
+
 func TestBenchFails(t *testing.T) {
 	dir := t.TempDir()
 	for _, c := range []struct {

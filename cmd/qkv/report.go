@@ -16,10 +16,12 @@ type report struct {
 	w     io.Writer
 	width int   // of the column of shapes
 	err   error // the first
+
+	unmasked bool // whether there is a column of shares of unmasked rates
 }
 
-func newReport(w io.Writer, jobs []bench.Job) *report {
-	r := &report{w: w, width: len("shape")}
+func newReport(w io.Writer, jobs []bench.Job, unmasked bool) *report {
+	r := &report{w: w, width: len("shape"), unmasked: unmasked}
 	for _, j := range jobs {
 		r.width = max(r.width, len(j.Shape.Short()))
 	}
@@ -72,12 +74,20 @@ func (r *report) ceilings(c *bench.Ceilings) {
 }
 
 func (r *report) header() {
-	r.printf("\n%-*s  workers  median ms     min ms  GFLOP/s  peak GFLOP/s  of peak\n", r.width, "shape")
+	r.printf("\n%-*s  workers  median ms     min ms  GFLOP/s  peak GFLOP/s  of peak", r.width, "shape")
+	if r.unmasked {
+		r.printf("  of unmasked")
+	}
+	r.printf("\n")
 }
 
 func (r *report) run(j bench.Job, run *bench.Run) {
-	r.printf("%-*s  %7d  %9s  %9s  %7.1f  %12.1f  %6.1f%%\n", r.width, j.Shape.Short(), j.Workers,
+	r.printf("%-*s  %7d  %9s  %9s  %7.1f  %12.1f  %6.1f%%", r.width, j.Shape.Short(), j.Workers,
 		significant(1e3*run.SecondsMedian), significant(1e3*run.SecondsMin), run.GFLOPS, run.PeakGFLOPS, 100*run.Efficiency)
+	if run.Unmasked != "" {
+		r.printf("  %10.1f%%", 100*run.OfUnmasked)
+	}
+	r.printf("\n")
 }
 
 func (r *report) skip(j bench.Job, s *bench.Skip) {
@@ -93,8 +103,11 @@ func (r *report) footer(d *bench.Document) {
 	for _, run := range d.Runs {
 		worst, share = max(worst, run.MaxError), max(share, run.ErrorOfBound)
 	}
-	r.printf("\npeak: the median of bursts between the timed calls, on as many workers at once\n"+
-		"checked against float64: %d rows of each result, or all; largest error %.2g, %.2g%% of its bound\n",
+	r.printf("\npeak: the median of bursts between the timed calls, on as many workers at once\n")
+	if r.unmasked {
+		r.printf("of unmasked: the share of the rate without mask and changed scores, in turns with it\n")
+	}
+	r.printf("checked against float64: %d rows of each result, or all; largest error %.2g, %.2g%% of its bound\n",
 		bench.CheckRows, worst, 100*share)
 }
 
