@@ -30,72 +30,110 @@ const (
 
 // readNPY reads a file of float32. It allocates no more than the file holds, whatever
 // the header promises.
-func readNPY(path string) (array, error) {
+func readNPY(path string) (a array, err error) {
+	err = readFile(path, func(r io.Reader, size int64) error {
+		a, err = decodeNPY(r, size)
+		return err
+	})
+	return a, err
+}
+
+// readBools reads a file of bool, or of uint8 where all but 0 is true. It returns the
+// lengths of the axes too.
+func readBools(path string) (dims []int, bools []bool, err error) {
+	err = readFile(path, func(r io.Reader, size int64) error {
+		dims, bools, err = decodeBools(r, size)
+		return err
+	})
+	return dims, bools, err
+}
+
+// readFile opens a file and decodes it, of -1 bytes if its size is not known.
+func readFile(path string, decode func(r io.Reader, size int64) error) error {
 	f, err := os.Open(path)
 	if err != nil {
-		return array{}, err
+		return err
 	}
 	defer f.Close()
 	size := int64(-1)
 	if info, err := f.Stat(); err != nil {
-		return array{}, err
+		return err
 	} else if info.Mode().IsRegular() {
 		size = info.Size()
 	}
-	a, err := decodeNPY(f, size)
-	if err != nil {
-		return array{}, fmt.Errorf("%s: %w", path, err)
+	if err := decode(f, size); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
 	}
-	return a, nil
+	return nil
 }
 
 // decodeNPY reads an array from r, which has size bytes, -1 if that is not known.
 func decodeNPY(r io.Reader, size int64) (array, error) {
+	dims, data, err := decodeElements[float32](r, size, "little-endian float32 (<f4)", "<f4")
+	return array{dims, data}, err
+}
+
+// decodeBools reads booleans as decodeNPY reads float32.
+func decodeBools(r io.Reader, size int64) ([]int, []bool, error) {
+	dims, data, err := decodeElements[uint8](r, size, "bool (|b1) or uint8 (|u1)", "|b1", "|u1")
+	if err != nil {
+		return nil, nil, err
+	}
+	bools := make([]bool, len(data))
+	for i, x := range data {
+		bools[i] = x != 0
+	}
+	return dims, bools, nil
+}
+
+// decodeElements reads elements of one of the dtypes, which needed names, each as a T.
+func decodeElements[T float32 | uint8](r io.Reader, size int64, needed string, dtypes ...string) (dims []int, data []T, err error) {
 	b := bufio.NewReaderSize(r, npyChunk)
 	header, length, err := decodeHeader(b)
 	if err != nil {
-		return array{}, err
+		return nil, nil, err
 	}
-	if t := strings.Trim(header.Descr.Type, `'"`); t != "<f4" {
-		return array{}, fmt.Errorf("its dtype is %s, little-endian float32 (<f4) is needed", t)
+	if t := strings.Trim(header.Descr.Type, `'"`); !slices.Contains(dtypes, t) {
+		return nil, nil, fmt.Errorf("its dtype is %s, %s is needed", t, needed)
 	}
 	if header.Descr.Fortran {
-		return array{}, errors.New("it is in Fortran order, C order is needed")
+		return nil, nil, errors.New("it is in Fortran order, C order is needed")
 	}
-	dims := header.Descr.Shape
+	dims = header.Descr.Shape
 	n, err := elements(dims)
 	if err != nil {
-		return array{}, err
+		return nil, nil, err
 	}
+	width := binary.Size(*new(T))
 	const promised = "its shape %s needs %d bytes of data, it has %d"
-	if have := size - int64(length); size >= 0 && have != 4*int64(n) {
-		return array{}, fmt.Errorf(promised, dimsString(dims), 4*n, have)
+	if have := size - int64(length); size >= 0 && have != int64(width)*int64(n) {
+		return nil, nil, fmt.Errorf(promised, dimsString(dims), width*n, have)
 	}
 
-	a := array{dims: dims}
+	data = []T{}
 	if size >= 0 {
-		a.data = make([]float32, 0, n)
+		data = make([]T, 0, n)
 	}
 	buf := make([]byte, npyChunk)
-	for len(a.data) < n {
-		want := min(len(buf)/4, n-len(a.data))
-		got, err := io.ReadFull(b, buf[:4*want])
+	for len(data) < n {
+		want := min(len(buf)/width, n-len(data))
+		got, err := io.ReadFull(b, buf[:width*want])
 		if err == io.EOF || err == io.ErrUnexpectedEOF {
-			return array{}, fmt.Errorf(promised, dimsString(dims), 4*n, 4*len(a.data)+got)
+			return nil, nil, fmt.Errorf(promised, dimsString(dims), width*n, width*len(data)+got)
 		} else if err != nil {
-			return array{}, err
+			return nil, nil, err
 		}
-		a.data = slices.Grow(a.data, want)[:len(a.data)+want]
-		if _, err := binary.Decode(buf[:4*want], binary.LittleEndian, a.data[len(a.data)-want:]); err != nil {
-			return array{}, err
+		data = slices.Grow(data, want)[:len(data)+want]
+		if _, err := binary.Decode(buf[:width*want], binary.LittleEndian, data[len(data)-want:]); err != nil {
+			return nil, nil, err
 		}
 	}
 	if _, err := b.ReadByte(); err == nil {
-		return array{}, fmt.Errorf("it has more data than its shape %s needs", dimsString(dims))
+		return nil, nil, fmt.Errorf("it has more data than its shape %s needs", dimsString(dims))
 	} else if err != io.EOF {
-		return array{}, err
+		return nil, nil, err
 	}
-	return a, nil
+	return dims, data, nil
 }
 
 // decodeHeader reads the header and returns its length too. npy.NewReader allocates

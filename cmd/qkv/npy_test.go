@@ -120,16 +120,52 @@ func TestNPYErrors(t *testing.T) {
 	}
 }
 
+func TestNPYBools(t *testing.T) {
+	data := []byte{0, 1, 2, 255, 0, 1}
+	want := []bool{false, true, true, true, false, true}
+	for _, dtype := range []string{"'|b1'", "'|u1'"} {
+		file := npyBytes(dict(dtype, "False", "(2, 3)"), data)
+		for _, size := range []int64{int64(len(file)), -1} {
+			dims, got, err := decodeBools(bytes.NewReader(file), size)
+			if err != nil || !slices.Equal(dims, []int{2, 3}) || !slices.Equal(got, want) {
+				t.Errorf("%s: %v, %v, error %v", dtype, dims, got, err)
+			}
+		}
+	}
+	for _, c := range []struct {
+		name string
+		file []byte
+		want string
+	}{
+		{"float32", npyBytes(dict("'<f4'", "False", "(2, 3)"), make([]byte, 24)), "dtype is <f4, bool (|b1) or uint8 (|u1) is needed"},
+		{"int8", npyBytes(dict("'|i1'", "False", "(2, 3)"), data), "dtype is |i1"},
+		{"Fortran order", npyBytes(dict("'|b1'", "True", "(2, 3)"), data), "Fortran order"},
+		{"cut", npyBytes(dict("'|b1'", "False", "(2, 4)"), data), "needs 8 bytes of data, it has 6"},
+		{"large", npyBytes(dict("'|b1'", "False", "(65536, 65536, 65536, 65536)"), data), "too large"},
+	} {
+		for _, size := range []int64{int64(len(c.file)), -1} {
+			if _, _, err := decodeBools(bytes.NewReader(c.file), size); err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%s (size %d): error %v, want one about %q", c.name, size, err, c.want)
+			}
+		}
+	}
+}
+
 // FuzzNPY: no header makes the reader panic or take memory that the file does not fill.
 func FuzzNPY(f *testing.F) {
 	f.Add(npyBytes(dict("'<f4'", "False", "(2, 3)"), make([]byte, 24)))
 	f.Add(npyBytes(dict("'<f4'", "False", "(65536, 65536, 65536, 65536)"), nil))
+	f.Add(npyBytes(dict("'|b1'", "False", "(2, 3)"), make([]byte, 6)))
 	f.Add([]byte("\x93NUMPY\x02\x00\xff\x00\x00\x00{'descr': "))
 	f.Fuzz(func(t *testing.T, file []byte) {
 		for _, size := range []int64{int64(len(file)), -1} {
 			a, err := decodeNPY(bytes.NewReader(file), size)
 			if err == nil && 4*len(a.data) > len(file) {
 				t.Errorf("%d elements from %d bytes", len(a.data), len(file))
+			}
+			_, bools, err := decodeBools(bytes.NewReader(file), size)
+			if err == nil && len(bools) > len(file) {
+				t.Errorf("%d booleans from %d bytes", len(bools), len(file))
 			}
 		}
 	})

@@ -6,9 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"math"
 	"path/filepath"
-	"strconv"
 
 	"github.com/qkv-go/qkv"
 )
@@ -19,15 +17,17 @@ Q, K and V are float32, all of the same rank: [seq, dim], [heads, seq, dim] or
 [batch, heads, seq, dim]; with -layout bshd [seq, heads, dim] and [batch, seq, heads, dim].
 K and V may have fewer heads, in a number that divides Q's. OUT has the rank and the
 layout of Q. LSE, the log-sum-exp of the scores, is [batch, heads, seq], less the axes
-that Q lacks.`
+that Q lacks. A score goes through -scale, -softcap, -alibi, -bias and the masks in this
+order.`
 
 // runFlags are the flags of qkv run.
 type runFlags struct {
 	q, k, v, out, lse string
 	layout, kernel    string
 	workers           int
-	mask              qkv.Mask
-	scale             float32 // 0 if not given
+	explain           bool
+	mask              maskFlags
+	values            valueFlags
 }
 
 func (r *runFlags) parse(args []string, stdout io.Writer) error {
@@ -40,29 +40,9 @@ func (r *runFlags) parse(args []string, stdout io.Writer) error {
 	f.StringVar(&r.layout, "layout", "bhsd", "the `LAYOUT` of all files, bhsd or bshd")
 	f.StringVar(&r.kernel, "kernel", "", "use the kernel set `NAME`, as qkv info lists them")
 	f.IntVar(&r.workers, "workers", 0, "compute on at most `N` processors, 0 for all")
-	f.Func("causal", "mask later keys; `MASK` is top-left (query i attends keys up to i), bottom-right (the last\nquery attends all keys) or an offset (query i attends keys up to i+offset)", func(s string) error {
-		switch s {
-		case "top-left":
-			r.mask = qkv.Mask{Causal: true}
-		case "bottom-right":
-			r.mask = qkv.Mask{Causal: true, Align: qkv.BottomRight}
-		default:
-			offset, err := strconv.Atoi(s)
-			if err != nil {
-				return errors.New("want top-left, bottom-right or a whole number")
-			}
-			r.mask = qkv.Mask{Causal: true, Align: qkv.AlignOffset, Offset: offset}
-		}
-		return nil
-	})
-	f.Func("scale", "multiply the scores by `X` (default 1/sqrt(dim))", func(s string) error {
-		x, err := strconv.ParseFloat(s, 32)
-		if err != nil || x == 0 || math.IsInf(x, 0) || math.IsNaN(x) {
-			return errors.New("want a finite number other than 0")
-		}
-		r.scale = float32(x)
-		return nil
-	})
+	f.BoolVar(&r.explain, "explain", false, "say what runs, and why")
+	r.mask.register(f)
+	r.values.register(f)
 	if err := parseFlags(f, args, runSynopsis, stdout); err != nil {
 		return err
 	}
@@ -79,6 +59,9 @@ func (r *runFlags) parse(args []string, stdout io.Writer) error {
 	}
 	if r.lse != "" && filepath.Clean(r.lse) == filepath.Clean(r.out) {
 		return badUsage("-o and -lse name the same file")
+	}
+	if err := r.mask.check(); err != nil {
+		return err
 	}
 	return checkKernelFlag(r.kernel)
 }
@@ -120,7 +103,13 @@ func runCommand(ctx context.Context, args []string, stdout, _ io.Writer) error {
 		return err
 	}
 
-	c := qkv.Call{Mask: r.mask, Scale: r.scale}
+	var c qkv.Call
+	if c.Mask, err = r.mask.read(); err != nil {
+		return err
+	}
+	if err := r.values.read(&c); err != nil {
+		return err
+	}
 	for _, t := range []struct {
 		name string
 		path string
@@ -153,6 +142,15 @@ func runCommand(ctx context.Context, args []string, stdout, _ io.Writer) error {
 		lse := array{dims: s[4-len(q.dims) : 3], data: make([]float32, s[0]*s[1]*s[2])}
 		c.LSE = lse.data
 		files = append(files, content{r.lse, lse.encode})
+	}
+	if r.explain {
+		plan, err := attention.Explain(&c)
+		if err != nil {
+			return err
+		}
+		if _, err := fmt.Fprintln(stdout, plan); err != nil {
+			return err
+		}
 	}
 	if err := attention.Run(&c); err != nil {
 		return err

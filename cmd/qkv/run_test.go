@@ -41,6 +41,15 @@ func TestRun(t *testing.T) {
 		{[]string{"-causal", "top-left", "-workers", "1"}, qkv.Mask{Causal: true}, 0},
 		{[]string{"-causal", "bottom-right", "-scale", "0.25"}, qkv.Mask{Causal: true, Align: qkv.BottomRight}, 0.25},
 		{[]string{"-causal", "-2", "-kernel", "generic"}, qkv.Mask{Causal: true, Align: qkv.AlignOffset, Offset: -2}, 0},
+		{[]string{"-causal", "bottom-right", "-window", "1:0", "-prefix", "2"}, qkv.Mask{
+			Causal: true, Align: qkv.BottomRight, Window: &qkv.Window{Left: 1}, Prefix: 2,
+		}, 0},
+		{[]string{"-window", "all:1", "-align", "3"}, qkv.Mask{
+			Align: qkv.AlignOffset, Offset: 3, Window: &qkv.Window{Left: qkv.Unbounded, Right: 1},
+		}, 0},
+		{[]string{"-align", "bottom-right", "-window", "0:all"}, qkv.Mask{
+			Align: qkv.BottomRight, Window: &qkv.Window{Right: qkv.Unbounded},
+		}, 0},
 	} {
 		want := ramp(batch, heads, seqQ, dimV)
 		lse := make([]float32, batch*heads*seqQ)
@@ -78,6 +87,108 @@ func TestRun(t *testing.T) {
 		for _, layout := range []string{"bhsd", "bshd"} {
 			check("2-D "+layout, first(q3), first(k3), first(v3), first(want3), []int{seqQ}, lse[:seqQ], "-layout", layout)
 		}
+	}
+}
+
+// TestRunPairs gives what goes with heads and pairs in files.
+func TestRunPairs(t *testing.T) {
+	const batch, heads, kvHeads, seqQ, seqKV, dim = 2, 4, 2, 5, 7, 3
+	q, k, v := ramp(batch, heads, seqQ, dim), ramp(batch, kvHeads, seqKV, dim), ramp(batch, kvHeads, seqKV, dim)
+	slopes, sinks := ramp(heads), ramp(heads)
+	bias := ramp(heads, seqQ, seqKV)
+	full := ramp(batch, heads, seqQ, seqKV)
+	var keep []byte
+	var bools []bool
+	for i := range seqQ * seqKV {
+		keep = append(keep, byte(i*i%3)) // 0 and 1
+		bools = append(bools, i*i%3 != 0)
+	}
+	files := t.TempDir()
+	file := func(name string, data []byte) string {
+		t.Helper()
+		path := filepath.Join(files, name)
+		if err := os.WriteFile(path, data, 0o666); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	alibiPath := writeArray(t, filepath.Join(files, "alibi.npy"), slopes)
+	sinksPath := writeArray(t, filepath.Join(files, "sinks.npy"), sinks)
+	biasPath := writeArray(t, filepath.Join(files, "bias.npy"), bias)
+	fullPath := writeArray(t, filepath.Join(files, "full.npy"), full)
+	boolPath := file("bool.npy", npyBytes(dict("'|b1'", "False", "(5, 7)"), keep))
+	bytePath := file("byte.npy", npyBytes(dict("'|u1'", "False", "(1, 5, 7)"), keep))
+	rowPath := file("row.npy", npyBytes(dict("'|b1'", "False", "(1, 7)"), keep[:seqKV]))
+	for _, c := range []struct {
+		flags []string
+		set   func(c *qkv.Call)
+	}{
+		{[]string{"-softcap", "0.5"}, func(c *qkv.Call) { c.Softcap = 0.5 }},
+		{[]string{"-alibi", alibiPath, "-align", "bottom-right"}, func(c *qkv.Call) {
+			c.ALiBi, c.Mask.Align = slopes.data, qkv.BottomRight
+		}},
+		{[]string{"-sinks", sinksPath}, func(c *qkv.Call) { c.Sinks = sinks.data }},
+		{[]string{"-bias", biasPath}, func(c *qkv.Call) { c.Bias = qkv.Pairs(bias.data, 1, heads, seqQ, seqKV) }},
+		{[]string{"-bias", fullPath}, func(c *qkv.Call) { c.Bias = qkv.Pairs(full.data, batch, heads, seqQ, seqKV) }},
+		{[]string{"-mask", boolPath}, func(c *qkv.Call) { c.Mask.Keep = qkv.Pairs(bools, 1, 1, seqQ, seqKV) }},
+		{[]string{"-mask", bytePath}, func(c *qkv.Call) { c.Mask.Keep = qkv.Pairs(bools, 1, 1, seqQ, seqKV) }},
+		{[]string{"-mask", rowPath, "-causal", "top-left"}, func(c *qkv.Call) {
+			c.Mask.Keep, c.Mask.Causal = qkv.Pairs(bools[:seqKV], 1, 1, 1, seqKV), true
+		}},
+		{[]string{"-mask", boolPath, "-sinks", sinksPath, "-bias", biasPath, "-alibi", alibiPath, "-softcap", "2", "-scale", "3", "-causal", "1"}, func(c *qkv.Call) {
+			c.Mask = qkv.Mask{Causal: true, Align: qkv.AlignOffset, Offset: 1, Keep: qkv.Pairs(bools, 1, 1, seqQ, seqKV)}
+			c.Sinks, c.ALiBi, c.Bias = sinks.data, slopes.data, qkv.Pairs(bias.data, 1, heads, seqQ, seqKV)
+			c.Softcap, c.Scale = 2, 3
+		}},
+	} {
+		want := ramp(batch, heads, seqQ, dim)
+		call := qkv.Call{Q: view(q, "bhsd"), K: view(k, "bhsd"), V: view(v, "bhsd"), Out: view(want, "bhsd")}
+		c.set(&call)
+		if err := qkv.Run(&call); err != nil {
+			t.Fatal(err)
+		}
+		dir := t.TempDir()
+		out := filepath.Join(dir, "out.npy")
+		code, stdout, errs := qkvRun(append(append(inputs(t, dir, q, k, v), "-o", out), c.flags...)...)
+		if code != exitOK || stdout != "" || errs != "" {
+			t.Fatalf("%q: exit %d, stdout %q, stderr %q", c.flags, code, stdout, errs)
+		}
+		if got := readArray(t, out); !slices.Equal(got.data, want.data) {
+			t.Errorf("%q: the output differs", c.flags)
+		}
+	}
+
+	for _, c := range []struct {
+		flags []string
+		want  string
+	}{
+		{[]string{"-alibi", writeArray(t, filepath.Join(files, "three.npy"), ramp(3))}, "alibi has length 3, q has 4 heads"},
+		{[]string{"-sinks", biasPath}, "bias.npy: its shape (4, 5, 7) has 3 axes, 1 is needed"},
+		{[]string{"-bias", alibiPath}, "alibi.npy: its shape (4,) has 1 axes, 2 to 4 are needed"},
+		{[]string{"-bias", writeArray(t, filepath.Join(files, "long.npy"), ramp(5, 8))}, "bias has key length 8, which does not broadcast to 7"},
+		{[]string{"-bias", boolPath}, "bool.npy: its dtype is |b1, little-endian float32 (<f4) is needed"},
+		{[]string{"-mask", biasPath}, "bias.npy: its dtype is <f4, bool (|b1) or uint8 (|u1) is needed"},
+		{[]string{"-mask", filepath.Join(files, "none.npy")}, "no such file"},
+		{[]string{"-prefix", "8"}, "prefix 8, k has sequence length 7"},
+	} {
+		dir := t.TempDir()
+		code, _, errs := qkvRun(append(append(inputs(t, dir, q, k, v), "-o", filepath.Join(dir, "out.npy")), c.flags...)...)
+		if code != exitFailed || !strings.Contains(errs, c.want) || strings.Count(errs, "\n") != 1 {
+			t.Errorf("%q: exit %d, stderr %q, want exit 1 and %q", c.flags, code, errs, c.want)
+		}
+	}
+}
+
+func TestRunExplain(t *testing.T) {
+	dir := t.TempDir()
+	out := filepath.Join(dir, "out.npy")
+	a := ramp(2, 5, 4)
+	code, stdout, errs := qkvRun(append(inputs(t, dir, a, a, a), "-o", out, "-explain", "-kernel", "generic", "-causal", "top-left")...)
+	if code != exitOK || errs != "" || !strings.HasPrefix(stdout, "prefill on generic: ") || !strings.Contains(stdout, "\n  kernel set generic: ") {
+		t.Errorf("exit %d, stdout %q, stderr %q", code, stdout, errs)
+	}
+	if got := readArray(t, out); !slices.Equal(got.dims, a.dims) {
+		t.Errorf("the output has shape %v", got.dims)
 	}
 }
 

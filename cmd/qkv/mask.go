@@ -1,0 +1,105 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/qkv-go/qkv"
+)
+
+// maskFlags are the flags of qkv run that say which keys a query attends.
+type maskFlags struct {
+	mask          qkv.Mask
+	keep          string // file
+	causal, align bool   // given
+}
+
+func (m *maskFlags) register(f *flag.FlagSet) {
+	f.Func("causal", "mask later keys; `MASK` is top-left (query i attends keys up to i), bottom-right (the last\nquery attends all keys) or an offset (query i attends keys up to i+offset)", func(s string) error {
+		m.causal, m.mask.Causal = true, true
+		return m.parseAlign(s)
+	})
+	f.Func("window", "mask keys farther than `LEFT:RIGHT` from the query's own, each a length or all", m.parseWindow)
+	f.Func("align", "where the queries stand among the keys for -window and -alibi without -causal: as MASK of\n-causal, `ALIGN` is top-left (the default), bottom-right or an offset", func(s string) error {
+		m.align = true
+		return m.parseAlign(s)
+	})
+	f.Func("prefix", "keep the first `N` keys for every query, whatever -causal and -window say", func(s string) error {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < 0 {
+			return errors.New("want a whole number of at least 0")
+		}
+		m.mask.Prefix = n
+		return nil
+	})
+	f.StringVar(&m.keep, "mask", "", "keep what is true in `FILE`: bool or uint8, [seqQ, seqKV], [heads, seqQ, seqKV] or\n[batch, heads, seqQ, seqKV], each axis the call's or 1")
+}
+
+func (m *maskFlags) check() error {
+	if m.causal && m.align {
+		return badUsage("-causal and -align exclude each other: -causal says where the queries stand")
+	}
+	return nil
+}
+
+func (m *maskFlags) parseAlign(s string) error {
+	m.mask.Offset = 0
+	switch s {
+	case "top-left":
+		m.mask.Align = qkv.TopLeft
+	case "bottom-right":
+		m.mask.Align = qkv.BottomRight
+	default:
+		offset, err := strconv.Atoi(s)
+		if err != nil {
+			return errors.New("want top-left, bottom-right or a whole number")
+		}
+		m.mask.Align, m.mask.Offset = qkv.AlignOffset, offset
+	}
+	return nil
+}
+
+func (m *maskFlags) parseWindow(s string) error {
+	sides := strings.Split(s, ":")
+	var bounds [2]int
+	for i, side := range sides {
+		n, err := strconv.Atoi(side)
+		if side == "all" {
+			n, err = qkv.Unbounded, nil
+		}
+		if len(sides) != 2 || err != nil || n < 0 {
+			return errors.New("want LEFT:RIGHT, each a whole number of at least 0 or all")
+		}
+		bounds[i] = n
+	}
+	m.mask.Window = &qkv.Window{Left: bounds[0], Right: bounds[1]}
+	return nil
+}
+
+// read returns the mask, with what its file holds.
+func (m *maskFlags) read() (qkv.Mask, error) {
+	if m.keep == "" {
+		return m.mask, nil
+	}
+	dims, bools, err := readBools(m.keep)
+	if err != nil {
+		return qkv.Mask{}, err
+	}
+	mask := m.mask
+	mask.Keep, err = pairs(m.keep, dims, bools)
+	return mask, err
+}
+
+// pairs returns the view of what a file has for pairs of a query and a key: its axes are
+// the last of batch, heads, seqQ and seqKV.
+func pairs[T qkv.Element](path string, dims []int, data []T) (qkv.View, error) {
+	if n := len(dims); n < 2 || n > 4 {
+		return qkv.View{}, fmt.Errorf("%s: its shape %s has %d axes, 2 to 4 are needed", path, dimsString(dims), n)
+	}
+	d := [4]int{1, 1, 1, 1}
+	copy(d[4-len(dims):], dims)
+	return qkv.Pairs(data, d[0], d[1], d[2], d[3]), nil
+}
