@@ -10,4 +10,8 @@
 // run: short bursts of multiply-adds, on as many goroutines as the run has workers,
 // alternate with the timed calls. An efficiency is a rate over the median of its own
 // bursts, never over a figure from another minute.
+//
+// What a mask, lengths or changed scores cost is the share of the rate of the same sizes
+// without them, and is measured in the same way: the calls of both alternate, see
+// [Options].
 package bench
