@@ -113,7 +113,9 @@ func (b *BlockMask) resolve(p *tile.Problem) error {
 		}
 	}
 	m := tile.Blocks{
-		Bits: b.bits, QueryBlock: b.queryBlock, KeyBlock: b.keyBlock,
+		Bits: b.bits,
+		// The longest block is as good as any longer one.
+		QueryBlock: min(b.queryBlock, max(1, p.SeqQ)), KeyBlock: min(b.keyBlock, max(1, p.SeqKV)),
 		Stride: [3]int{b.heads * b.rows * b.columns, b.rows * b.columns, b.columns},
 	}
 	if b.batch == 1 {

@@ -16,8 +16,9 @@ type laneGroup struct {
 	max, sum *float32 // [lanes]
 	slope    *float32 // [lanes], for ALiBi
 	off      *[kernel.MaxLanes]int
-	packed   bool // q holds the queries, and off their offsets
-	started  bool // o holds the result of some key block
+	segments runSpan // of the rows, if the mask has segments
+	packed   bool    // q holds the queries, and off their offsets
+	started  bool    // o holds the result of some key block
 }
 
 // all is a mask word of the group's rows.
@@ -50,8 +51,16 @@ func (w *workspace) cover(p *Problem, s *seq, g *laneGroup, head, key0, n, vec i
 	if c.from == c.to {
 		return c
 	}
+	dense := m.dense()
+	if dense {
+		none, all := w.glance(p, s, g, head, key0, n)
+		if none {
+			return cover{}
+		}
+		dense = !all
+	}
 	m.fill(w.mask[:], s, key0, c.full, c.to, g.row, w.share)
-	if m.dense() {
+	if dense {
 		w.allOnes(c.from, c.full)
 		w.thin(p, s, g, head, key0, c.from, c.to)
 		c.span = trim(w.mask[:], c.span, g.all())
@@ -64,7 +73,7 @@ func (w *workspace) cover(p *Problem, s *seq, g *laneGroup, head, key0, n, vec i
 		return c
 	}
 	c.half = half
-	if m.dense() {
+	if dense {
 		w.halve(g, &c)
 		return c
 	}

@@ -22,11 +22,71 @@ func (w *workspace) thin(p *Problem, s *seq, g *laneGroup, head, key0, from, to 
 	}
 }
 
+// A runSpan is the least and the largest segment of some tokens.
+type runSpan struct{ least, most int32 }
+
+func spanOf(segments []int32) runSpan {
+	r := runSpan{segments[0], segments[0]}
+	for _, x := range segments[1:] {
+		r.least, r.most = min(r.least, x), max(r.most, x)
+	}
+	return r
+}
+
+// segmentsQ and segmentsKV return the segments of a sequence's tokens [from, to).
+func (p *Problem) segmentsQ(s *seq, from, to int) []int32 {
+	return p.Mask.SegmentsQ[s.batch*p.SeqQ+s.q0:][from:to] // batch is 0 if SeqQ is not its stride
+}
+
+func (p *Problem) segmentsKV(s *seq, from, to int) []int32 {
+	return p.Mask.SegmentsKV[s.batch*p.SeqKV+s.k0:][from:to]
+}
+
+// openKeys notes what lane groups are told of the n keys from key0 on.
+func (w *workspace) openKeys(p *Problem, s *seq, key0, n int) {
+	if p.Mask.SegmentsQ != nil {
+		w.segments = spanOf(p.segmentsKV(s, key0, key0+n))
+	}
+}
+
+// openRows notes what key blocks are told of a lane group.
+func (w *workspace) openRows(p *Problem, s *seq, g *laneGroup) {
+	if p.Mask.SegmentsQ != nil {
+		first, last := g.positions(0, g.lanes, w.share)
+		g.segments = spanOf(p.segmentsQ(s, first, last+1))
+	}
+}
+
+// glance tells whether the dense parts of the mask keep none or all of a tile, where that
+// is cheap.
+func (w *workspace) glance(p *Problem, s *seq, g *laneGroup, head, key0, n int) (none, all bool) {
+	m := &p.Mask
+	all = !m.Keep.Given
+	if m.SegmentsQ != nil {
+		q, k := g.segments, w.segments
+		if q.most < k.least || q.least > k.most {
+			return true, false
+		}
+		all = all && q == k && q.least == q.most
+	}
+	if b := &m.Blocks; b.Bits != nil {
+		if column := key0 / b.KeyBlock; column == (key0+n-1)/b.KeyBlock {
+			word := w.blockWord(b, s, g, head, column)
+			if word == 0 {
+				return true, false
+			}
+			all = all && word == g.all()
+		} else {
+			all = false
+		}
+	}
+	return false, all
+}
+
 // thinSegments keeps the keys of the query's segment.
 func (w *workspace) thinSegments(p *Problem, s *seq, g *laneGroup, key0, from, to int) {
-	stride := [2]int{p.SeqQ, p.SeqKV} // from sequence to sequence, unless the batch is ragged
-	q := p.Mask.SegmentsQ[s.batch*stride[0]+s.q0:]
-	k := p.Mask.SegmentsKV[s.batch*stride[1]+s.k0:][key0+from : key0+to]
+	first, last := g.positions(0, g.lanes, w.share)
+	q, k := p.segmentsQ(s, first, last+1), p.segmentsKV(s, key0+from, key0+to)
 	// The lanes of each run of queries of one segment.
 	var runs [kernel.MaxLanes]struct {
 		segment int32
@@ -34,7 +94,7 @@ func (w *workspace) thinSegments(p *Problem, s *seq, g *laneGroup, key0, from, t
 	}
 	n := 0
 	for l := range g.rows {
-		segment := q[(g.row+l)/w.share]
+		segment := q[(g.row+l)/w.share-first]
 		if n == 0 || runs[n-1].segment != segment {
 			runs[n].segment, runs[n].lanes = segment, 0
 			n++
@@ -58,32 +118,37 @@ func (w *workspace) thinSegments(p *Problem, s *seq, g *laneGroup, key0, from, t
 // thinBlocks keeps the blocks of the bitmap.
 func (w *workspace) thinBlocks(m *Mask, s *seq, g *laneGroup, head, key0, from, to int) {
 	b := &m.Blocks
-	base := s.index*b.Stride[0] + head*w.share*b.Stride[1]
 	for from < to {
 		column := (key0 + from) / b.KeyBlock
 		end := min(to, (column+1)*b.KeyBlock-key0)
-		word := uint64(0)
-		if b.Stride[1] == 0 || w.share == 1 {
-			for l := 0; l < g.rows; {
-				// Lanes up to the last position of the block of queries.
-				row := (g.row + l) / w.share / b.QueryBlock
-				next := min(g.rows, (row+1)*b.QueryBlock*w.share-g.row)
-				if i := base + row*b.Stride[2] + column; b.Bits[i/64]>>(i%64)&1 == 1 {
-					word |= ^uint64(0) >> (kernel.MaxLanes - (next - l)) << l
-				}
-				l = next
-			}
-		} else {
-			for l := range g.rows {
-				pos, h := (g.row+l)/w.share, (g.row+l)%w.share
-				i := base + h*b.Stride[1] + pos/b.QueryBlock*b.Stride[2] + column
-				word |= b.Bits[i/64] >> (i % 64) & 1 << l
-			}
-		}
+		word := w.blockWord(b, s, g, head, column)
 		for ; from < end; from++ {
 			w.mask[from] &= word
 		}
 	}
+}
+
+// blockWord returns the lanes whose block of queries is kept with a block of keys.
+func (w *workspace) blockWord(b *Blocks, s *seq, g *laneGroup, head, column int) (word uint64) {
+	base := s.index*b.Stride[0] + head*w.share*b.Stride[1] + column
+	if b.Stride[1] != 0 && w.share > 1 {
+		for l := range g.rows {
+			pos, h := (g.row+l)/w.share, (g.row+l)%w.share
+			i := base + h*b.Stride[1] + pos/b.QueryBlock*b.Stride[2]
+			word |= b.Bits[i/64] >> (i % 64) & 1 << l
+		}
+		return word
+	}
+	for l := 0; l < g.rows; {
+		// Lanes up to the last position of the block of queries.
+		row := (g.row + l) / w.share / b.QueryBlock
+		next := min(g.rows, (row+1)*b.QueryBlock*w.share-g.row)
+		if i := base + row*b.Stride[2]; b.Bits[i/64]>>(i%64)&1 == 1 {
+			word |= ^uint64(0) >> (kernel.MaxLanes - (next - l)) << l
+		}
+		l = next
+	}
+	return word
 }
 
 // thinKeep keeps the pairs that are true.

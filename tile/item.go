@@ -38,7 +38,7 @@ func (w *workspace) item(j *job, i int) {
 		g := &groups[gi]
 		g.row = first + gi*sched.Lanes
 		g.rows = min(sched.Lanes, first+rows-g.row)
-		w.open(j, g, head)
+		w.open(j, &s, g, head)
 	}
 	if p.ProbMod == nil {
 		w.keyBlocks(j, &s, groups, head, attend)
@@ -90,8 +90,10 @@ func (w *workspace) keyBlocks(j *job, s *seq, groups []laneGroup, head int, pass
 		if j.sched.Prefetch && pass == attend {
 			w.ahead.plan(w, j, s, groups, head, next, end, key0 == begin)
 		}
+		n := min(kernel.KeyBlock, s.lenKV-key0)
+		w.openKeys(p, s, key0, n)
 		for gi := range groups {
-			w.block(j, s, &groups[gi], head, key0, min(kernel.KeyBlock, s.lenKV-key0), pass)
+			w.block(j, s, &groups[gi], head, key0, n, pass)
 		}
 		key0 = next
 	}
@@ -112,10 +114,11 @@ var (
 )
 
 // open begins the softmax of a lane group.
-func (w *workspace) open(j *job, g *laneGroup, head int) {
+func (w *workspace) open(j *job, s *seq, g *laneGroup, head int) {
 	p, set := &j.problem, j.engine.set
 	g.lanes = (g.rows + set.Vec - 1) / set.Vec * set.Vec
 	g.packed, g.started = false, false
+	w.openRows(p, s, g)
 	clear(unsafe.Slice(g.sum, g.lanes))
 	copy(unsafe.Slice(g.max, g.lanes), initMax[:])
 	if p.Sinks != nil {

@@ -45,7 +45,7 @@ func (w *workspace) record(j *job, s *seq, g *laneGroup, head int) {
 // taken of them.
 func (w *workspace) recordMasked(j *job, s *seq, g *laneGroup, head, key0, n int) {
 	p := &j.problem
-	c := w.cover(p, s, g, head, key0, clamp(s.lenKV-key0, 0, n), kernel.MaxLanes)
+	c := w.recordCover(p, s, g, head, key0, n)
 	if c.from < c.to {
 		w.covered(j, s, g, head, key0, &c)
 	}
@@ -65,10 +65,19 @@ func (w *workspace) recordMasked(j *job, s *seq, g *laneGroup, head, key0, n int
 	}
 }
 
+// recordCover returns what g attends of the n keys of the block at key0.
+func (w *workspace) recordCover(p *Problem, s *seq, g *laneGroup, head, key0, n int) cover {
+	if n = min(n, s.lenKV-key0); n <= 0 {
+		return cover{}
+	}
+	w.openKeys(p, s, key0, n)
+	return w.cover(p, s, g, head, key0, n, kernel.MaxLanes)
+}
+
 // recordProbs leaves the probabilities of the n keys of the block at key0.
 func (w *workspace) recordProbs(j *job, s *seq, g *laneGroup, head, key0, n int) {
 	p := &j.problem
-	c := w.cover(p, s, g, head, key0, clamp(s.lenKV-key0, 0, n), kernel.MaxLanes)
+	c := w.recordCover(p, s, g, head, key0, n)
 	if c.from < c.to {
 		w.weights(j, s, g, head, key0, &c, &w.spare[0])
 	}

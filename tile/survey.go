@@ -63,11 +63,13 @@ func (w *workspace) survey(p *Problem, s *seq, head, lanes, vec int) Survey {
 	blocks := int64(s.lenKV+kernel.KeyBlock-1) / kernel.KeyBlock
 	for row := 0; row < rows; row += lanes {
 		g := laneGroup{row: row, rows: min(lanes, rows-row), lanes: lanes}
+		w.openRows(p, s, &g)
 		prefix, lo, hi := w.keys(p, s, row, row+g.rows)
 		counted := int64(0)
 		key0, end := nextBlock(0, prefix, lo, hi)
 		for key0 < end {
 			n := min(kernel.KeyBlock, s.lenKV-key0)
+			w.openKeys(p, s, key0, n)
 			switch c := w.cover(p, s, &g, head, key0, n, vec); {
 			case c.from == c.to:
 			case c.full == n && c.from == 0:

@@ -18,7 +18,9 @@ type workspace struct {
 	p      *float32                // [KeyBlock][lanes]
 	biases *float32                // [lanes][KeyBlock], if there is a bias
 	share  int                     // query heads that share a KV head
-	tile   Tile
+
+	segments runSpan // of a key block
+	tile     Tile
 
 	pairOff   [kernel.MaxLanes]int // see pairOffsets
 	recordOff [kernel.MaxLanes]int
