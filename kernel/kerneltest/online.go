@@ -21,7 +21,7 @@ func (s *suite) mask(n, taken int) *uint64 {
 				w |= 1 << b
 			}
 		}
-		*(*uint64)(unsafe.Add(unsafe.Pointer(m), 8*i)) = w
+		*word(m, i) = w
 	}
 	return m
 }

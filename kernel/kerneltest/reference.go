@@ -14,8 +14,12 @@ func el(p *float32, i int) *float32 {
 	return (*float32)(unsafe.Add(unsafe.Pointer(p), 4*i))
 }
 
-func word(p *uint64, i int) uint64 {
-	return *(*uint64)(unsafe.Add(unsafe.Pointer(p), 8*i))
+func word(p *uint64, i int) *uint64 {
+	return (*uint64)(unsafe.Add(unsafe.Pointer(p), 8*i))
+}
+
+func half(p *uint16, i int) *uint16 {
+	return (*uint16)(unsafe.Add(unsafe.Pointer(p), 2*i))
 }
 
 var negZero = float32(math.Copysign(0, -1))
@@ -43,9 +47,52 @@ func scores(a *kernel.ScoresArgs) {
 	}
 }
 
+func softcap(a *kernel.SoftcapArgs) {
+	for k := range a.Keys {
+		for l := range a.Lanes {
+			s := el(a.S, k*a.Stride+l)
+			*s = kernel.Softcap(*s, a.In, a.Out)
+		}
+	}
+}
+
+func alibi(a *kernel.ALiBiArgs) {
+	for k := range a.Keys {
+		for l := range a.Lanes {
+			s := el(a.S, k*a.Stride+l)
+			distance := float32(math.Abs(float64(*el(a.Pos, l) - float32(a.First+k))))
+			*s = kernel.FMA(*el(a.Slope, l), distance, *s)
+		}
+	}
+}
+
+func bias(a *kernel.BiasArgs) {
+	a.Cleared = false
+	for k := range a.Keys {
+		for l := range a.Lanes {
+			b := float32(0)
+			if l < a.Rows {
+				b = *el(a.Src, a.Off[l]+k)
+			}
+			if b == -inf {
+				*word(a.Mask, k) &^= 1 << l
+				a.Cleared = true
+			}
+			s := el(a.S, k*a.Stride+l)
+			*s = kernel.FMA(b, a.Scale, *s)
+		}
+	}
+}
+
+func float16(dst *float32, src *uint16, n int) {
+	for i := range n {
+		*el(dst, i) = kernel.Float16ToFloat32(*half(src, i))
+	}
+}
+
 func softmax(a *kernel.SoftmaxArgs) {
 	kept := func(k, l int) bool {
-		return k < a.MaskFrom || word(a.Mask, k-a.MaskFrom)>>l&1 == 1
+		return k < a.MaskFrom || *word(a.Mask, k-a.MaskFrom)>>l&1 == 1
 	}
 	a.Moved = false
 	for l := range a.Lanes {

@@ -37,9 +37,13 @@ type operation struct {
 var operations = []operation{
 	{"PackQ", (*suite).packQ},
 	{"Scores", (*suite).scores},
+	{"Softcap", (*suite).softcap},
+	{"ALiBi", (*suite).alibi},
+	{"Bias", (*suite).bias},
 	{"Softmax", (*suite).softmax},
 	{"Accumulate", (*suite).accumulate},
 	{"Finish", (*suite).finish},
+	{"Float16", (*suite).float16},
 	{"Claims", (*suite).claims},
 	{"Attention", (*suite).attention},
 	{"Read", (*suite).read},

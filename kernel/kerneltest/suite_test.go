@@ -14,7 +14,8 @@ import (
 func reference() *kernel.Set {
 	return &kernel.Set{
 		Name: "reference", Vec: 4, Lanes: 8, Rows: 3,
-		PackQ: packQ, Scores: scores, Softmax: softmax, Accumulate: accumulate, Finish: finish,
+		PackQ: packQ, Scores: scores, Softcap: softcap, ALiBi: alibi, Bias: bias,
+		Softmax: softmax, Accumulate: accumulate, Finish: finish, Float16: float16,
 		Peak: func(int) {}, PeakFLOPs: 1,
 		Read: func(p *float32, n int) float32 {
 			var s float32
@@ -116,6 +117,144 @@ func TestFaults(t *testing.T) {
 			s.PackQ = func(a *kernel.PackArgs) {
 				sink = *el(a.Src, a.Off[min(a.Rows, a.Lanes-1)])
 				packQ(a)
+			}
+		}},
+		{"caps without a sign", "Softcap", "want", func(s *kernel.Set) {
+			s.Softcap = func(a *kernel.SoftcapArgs) {
+				b := *a
+				for k := range a.Keys {
+					b.S, b.Keys = el(a.S, k*a.Stride), 1
+					for l := range a.Lanes {
+						*el(b.S, l) = float32(math.Abs(float64(*el(b.S, l))))
+					}
+					softcap(&b)
+				}
+			}
+		}},
+		{"caps between rows", "Softcap", "no operand", func(s *kernel.Set) {
+			s.Softcap = func(a *kernel.SoftcapArgs) {
+				softcap(a)
+				if a.Keys > 1 && a.Stride > a.Lanes {
+					*el(a.S, a.Lanes) = 0
+				}
+			}
+		}},
+		{"caps by the other tanh", "Softcap", "want", func(s *kernel.Set) {
+			s.Softcap = func(a *kernel.SoftcapArgs) {
+				for k := range a.Keys {
+					for l := range a.Lanes {
+						s := el(a.S, k*a.Stride+l)
+						*s = a.Out * float32(math.Tanh(math.Ln2*float64(a.In)*float64(*s)))
+					}
+				}
+			}
+		}},
+		{"ignores First", "ALiBi", "want", func(s *kernel.Set) {
+			s.ALiBi = func(a *kernel.ALiBiArgs) { b := *a; b.First = 0; alibi(&b) }
+		}},
+		{"forgets keys to come", "ALiBi", "want", func(s *kernel.Set) {
+			s.ALiBi = func(a *kernel.ALiBiArgs) {
+				for k := range a.Keys {
+					for l := range a.Lanes {
+						s := el(a.S, k*a.Stride+l)
+						*s = kernel.FMA(*el(a.Slope, l), max(0, *el(a.Pos, l)-float32(a.First+k)), *s)
+					}
+				}
+			}
+		}},
+		{"reads another slope", "ALiBi", "fault", func(s *kernel.Set) {
+			s.ALiBi = func(a *kernel.ALiBiArgs) { sink = *el(a.Slope, a.Lanes); alibi(a) }
+		}},
+		{"adds spare rows", "Bias", "fault", func(s *kernel.Set) {
+			s.Bias = func(a *kernel.BiasArgs) { b := *a; b.Rows = a.Lanes; bias(&b); a.Cleared = b.Cleared }
+		}},
+		{"reads another key", "Bias", "fault", func(s *kernel.Set) {
+			s.Bias = func(a *kernel.BiasArgs) { sink = *el(a.Src, a.Off[0]+a.Keys); bias(a) }
+		}},
+		{"leaves spare rows", "Bias", "want", func(s *kernel.Set) {
+			s.Bias = func(a *kernel.BiasArgs) {
+				b := *a
+				b.Lanes = a.Rows
+				bias(&b)
+				a.Cleared = b.Cleared
+			}
+		}},
+		{"masks by large biases", "Bias", "want", func(s *kernel.Set) {
+			s.Bias = func(a *kernel.BiasArgs) {
+				bias(a)
+				for k := range a.Keys {
+					for l := range a.Rows {
+						if *el(a.Src, a.Off[l]+k) <= -huge {
+							*word(a.Mask, k) &^= 1 << l
+						}
+					}
+				}
+			}
+		}},
+		{"keeps where a bias is -Inf", "Bias", "want", func(s *kernel.Set) {
+			s.Bias = func(a *kernel.BiasArgs) {
+				bias(a)
+				if a.Cleared {
+					*word(a.Mask, 0) |= 1
+				}
+			}
+		}},
+		{"clears bits past the lanes", "Bias", "want", func(s *kernel.Set) {
+			s.Bias = func(a *kernel.BiasArgs) {
+				bias(a)
+				if a.Cleared {
+					*word(a.Mask, a.Keys-1) &= 1<<a.Lanes - 1
+				}
+			}
+		}},
+		{"forgets Cleared", "Bias", "arguments", func(s *kernel.Set) {
+			s.Bias = func(a *kernel.BiasArgs) { bias(a); a.Cleared = false }
+		}},
+		{"leaves Cleared", "Bias", "arguments", func(s *kernel.Set) {
+			s.Bias = func(a *kernel.BiasArgs) { old := a.Cleared; bias(a); a.Cleared = a.Cleared || old }
+		}},
+		{"rounds products of biases", "Bias", "want", func(s *kernel.Set) {
+			s.Bias = func(a *kernel.BiasArgs) {
+				b := *a
+				scaled := make([]float32, a.Rows*a.Keys)
+				off := new([kernel.MaxLanes]int)
+				for l := range a.Rows {
+					off[l] = l * a.Keys
+					for k := range a.Keys {
+						x := *el(a.Src, a.Off[l]+k)
+						if x != -inf {
+							x *= a.Scale
+						}
+						scaled[l*a.Keys+k] = x
+					}
+				}
+				b.Src, b.Off, b.Scale = &scaled[0], off, 1
+				bias(&b)
+				a.Cleared = b.Cleared
+			}
+		}},
+		{"reads another half", "Float16", "fault", func(s *kernel.Set) {
+			s.Float16 = func(dst *float32, src *uint16, n int) {
+				sink = float32(*half(src, n))
+				float16(dst, src, n)
+			}
+		}},
+		{"flushes subnormals", "Float16", "want", func(s *kernel.Set) {
+			s.Float16 = func(dst *float32, src *uint16, n int) {
+				float16(dst, src, n)
+				for i := range n {
+					if x := el(dst, i); math.Abs(float64(*x)) < 0x1p-14 {
+						*x = 0
+					}
+				}
+			}
+		}},
+		{"converts in whole vectors", "Float16", "outside", func(s *kernel.Set) {
+			s.Float16 = func(dst *float32, src *uint16, n int) {
+				float16(dst, src, n)
+				for i := n; i%4 != 0; i++ {
+					*el(dst, i) = 0
+				}
 			}
 		}},
 		{"counts the weights of masked keys", "Softmax", "want", func(s *kernel.Set) {
