@@ -69,6 +69,7 @@ func features(cpu *cpuid.CPUInfo) kernel.Features {
 	}{
 		{cpuid.AVX2, kernel.AVX2},
 		{cpuid.FMA3, kernel.FMA3},
+		{cpuid.F16C, kernel.F16C},
 		{cpuid.AVX512F, kernel.AVX512F},
 		{cpuid.AVX512DQ, kernel.AVX512DQ},
 		{cpuid.AVX512BW, kernel.AVX512BW},

@@ -23,7 +23,7 @@ func TestPick(t *testing.T) {
 	if len(archSets()) == 0 || runtime.GOARCH != "amd64" {
 		t.Skip("no machine code for amd64 in this build")
 	}
-	avx2 := []cpuid.FeatureID{cpuid.AVX, cpuid.AVX2, cpuid.FMA3}
+	avx2 := []cpuid.FeatureID{cpuid.AVX, cpuid.AVX2, cpuid.FMA3, cpuid.F16C}
 	avx512 := append([]cpuid.FeatureID{cpuid.AVX512F, cpuid.AVX512DQ, cpuid.AVX512BW, cpuid.AVX512VL}, avx2...)
 	for _, c := range []struct {
 		what string
@@ -34,7 +34,8 @@ func TestPick(t *testing.T) {
 		// Under an operating system that does not save ZMM, cpuid reports no AVX-512.
 		{"AVX2", cpu(avx2...), []string{"avx2", "generic"}},
 		{"AVX-512 without DQ (Knights Landing)", cpu(append([]cpuid.FeatureID{cpuid.AVX512F}, avx2...)...), []string{"avx2", "generic"}},
-		{"AVX2 without FMA", cpu(cpuid.AVX, cpuid.AVX2), []string{"generic"}},
+		{"AVX2 without FMA", cpu(cpuid.AVX, cpuid.AVX2, cpuid.F16C), []string{"generic"}},
+		{"AVX2 without F16C", cpu(cpuid.AVX, cpuid.AVX2, cpuid.FMA3), []string{"generic"}},
 		{"nothing", cpu(), []string{"generic"}},
 	} {
 		infos := kernelsFor(features(c.cpu))

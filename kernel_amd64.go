@@ -17,10 +17,10 @@ var avx512Set = kernel.Set{
 	Rows:       6,
 	PackQ:      packQWith(packQAVX512),
 	Scores:     scoresAVX512,
-	Softcap:    softcapGeneric,
-	ALiBi:      alibiGeneric,
-	Bias:       biasGeneric,
-	Float16:    float16Generic,
+	Softcap:    softcapAVX512,
+	ALiBi:      alibiAVX512,
+	Bias:       biasAVX512,
+	Float16:    float16AVX512,
 	Softmax:    softmaxAVX512,
 	Accumulate: accumulateAVX512,
 	Finish:     finishWith(finishAVX512),
@@ -33,16 +33,16 @@ var avx512Set = kernel.Set{
 // element of A.
 var avx2Set = kernel.Set{
 	Name:       "avx2",
-	Needs:      kernel.AVX2 | kernel.FMA3,
+	Needs:      kernel.AVX2 | kernel.FMA3 | kernel.F16C,
 	Vec:        8,
 	Lanes:      16,
 	Rows:       6,
 	PackQ:      packQWith(packQAVX2),
 	Scores:     scoresAVX2,
-	Softcap:    softcapGeneric,
-	ALiBi:      alibiGeneric,
-	Bias:       biasGeneric,
-	Float16:    float16Generic,
+	Softcap:    softcapAVX2,
+	ALiBi:      alibiAVX2,
+	Bias:       biasAVX2,
+	Float16:    float16AVX2,
 	Softmax:    softmaxAVX2,
 	Accumulate: accumulateAVX2,
 	Finish:     finishWith(finishAVX2),
@@ -61,6 +61,21 @@ func packQAVX512(a *kernel.PackArgs)
 //go:noescape
 func scoresAVX512(a *kernel.ScoresArgs)
 
+// softcapAVX512 is softcapGeneric.
+//
+//go:noescape
+func softcapAVX512(a *kernel.SoftcapArgs)
+
+// alibiAVX512 is alibiGeneric.
+//
+//go:noescape
+func alibiAVX512(a *kernel.ALiBiArgs)
+
+// biasAVX512 is biasGeneric.
+//
+//go:noescape
+func biasAVX512(a *kernel.BiasArgs)
+
 // softmaxAVX512 is softmaxGeneric.
 //
 //go:noescape
@@ -75,6 +90,11 @@ func accumulateAVX512(a *kernel.AccumulateArgs)
 //
 //go:noescape
 func finishAVX512(a *kernel.FinishArgs)
+
+// float16AVX512 is float16Generic.
+//
+//go:noescape
+func float16AVX512(dst *float32, src *uint16, n int)
 
 // peakAVX512 runs n rounds of peakFMAs multiply-adds of vectors.
 func peakAVX512(n int)
@@ -94,6 +114,21 @@ func packQAVX2(a *kernel.PackArgs)
 //go:noescape
 func scoresAVX2(a *kernel.ScoresArgs)
 
+// softcapAVX2 is softcapGeneric.
+//
+//go:noescape
+func softcapAVX2(a *kernel.SoftcapArgs)
+
+// alibiAVX2 is alibiGeneric.
+//
+//go:noescape
+func alibiAVX2(a *kernel.ALiBiArgs)
+
+// biasAVX2 is biasGeneric.
+//
+//go:noescape
+func biasAVX2(a *kernel.BiasArgs)
+
 // softmaxAVX2 is softmaxGeneric.
 //
 //go:noescape
@@ -108,6 +143,11 @@ func accumulateAVX2(a *kernel.AccumulateArgs)
 //
 //go:noescape
 func finishAVX2(a *kernel.FinishArgs)
+
+// float16AVX2 is float16Generic.
+//
+//go:noescape
+func float16AVX2(dst *float32, src *uint16, n int)
 
 // peakAVX2 runs n rounds of peakFMAs multiply-adds of vectors.
 func peakAVX2(n int)

@@ -2646,6 +2646,981 @@ done:
 	VZEROUPPER
 	RET
 
+// func softcapAVX512(a *kernel.SoftcapArgs)
+//
+//	for k := range Keys {
+//		y = -|S[k]*In| < min ? min : -|S[k]*In|
+//		t = y + magic; f = y - (t - magic); e = t<<23
+//		x = fma(e, f*poly(f), e-1), poly from poly[1] on
+//		S[k] = copysign(x/(x+2), S[k]) * Out
+//	}
+//
+// Needs: avx512f avx512dq avx512bw avx512vl.
+// Registers:
+//
+//	DI arguments
+//	SI S
+//	AX S, bytes from row to row
+//	BX keys left
+//	64 lanes: Z0..Z3 y; Z4..Z7 t; Z8..Z11 f; Z12 In; Z13 Out; Z14 sign; Z15 min; Z16 magic; Z17 poly[1]; Z18 poly[2]; Z19 poly[3]; Z20 poly[4]; Z21 poly[5]; Z22 poly[6]; Z23 1; Z24 2
+//	48 lanes: Z0..Z2 y; Z3..Z5 t; Z6..Z8 f; Z9 In; Z10 Out; Z11 sign; Z12 min; Z13 magic; Z14 poly[1]; Z15 poly[2]; Z16 poly[3]; Z17 poly[4]; Z18 poly[5]; Z19 poly[6]; Z20 1; Z21 2
+//	32 lanes: Z0..Z1 y; Z2..Z3 t; Z4..Z5 f; Z6 In; Z7 Out; Z8 sign; Z9 min; Z10 magic; Z11 poly[1]; Z12 poly[2]; Z13 poly[3]; Z14 poly[4]; Z15 poly[5]; Z16 poly[6]; Z17 1; Z18 2
+//	16 lanes: Z0 y; Z1 t; Z2 f; Z3 In; Z4 Out; Z5 sign; Z6 min; Z7 magic; Z8 poly[1]; Z9 poly[2]; Z10 poly[3]; Z11 poly[4]; Z12 poly[5]; Z13 poly[6]; Z14 1; Z15 2
+TEXT ·softcapAVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), DI
+	MOVQ (DI), SI // a.S
+	MOVQ 24(DI), AX // a.Stride
+	SHLQ $2, AX
+	MOVQ 16(DI), BX // a.Lanes
+	CMPQ BX, $48
+	JEQ lanes48
+	CMPQ BX, $32
+	JEQ lanes32
+	CMPQ BX, $16
+	JEQ lanes16
+
+lanes64:
+	VBROADCASTSS 32(DI), Z12 // a.In
+	VBROADCASTSS 36(DI), Z13 // a.Out
+	VBROADCASTSS const80000000<>(SB), Z14
+	VBROADCASTSS constc2000000<>(SB), Z15
+	VBROADCASTSS const4ac0007f<>(SB), Z16
+	VBROADCASTSS const3fb17218<>(SB), Z17
+	VBROADCASTSS const3f75fdf0<>(SB), Z18
+	VBROADCASTSS const3ee357b6<>(SB), Z19
+	VBROADCASTSS const3e1d952a<>(SB), Z20
+	VBROADCASTSS const3d2f8448<>(SB), Z21
+	VBROADCASTSS const3c2209c5<>(SB), Z22
+	VBROADCASTSS const3f800000<>(SB), Z23
+	VBROADCASTSS const40000000<>(SB), Z24
+	MOVQ 8(DI), BX // a.Keys
+	PCALIGN $32
+
+keys64:
+	VMULPS (SI), Z12, Z0
+	VMULPS 64(SI), Z12, Z1
+	VMULPS 128(SI), Z12, Z2
+	VMULPS 192(SI), Z12, Z3
+	VORPS Z14, Z0, Z0
+	VORPS Z14, Z1, Z1
+	VORPS Z14, Z2, Z2
+	VORPS Z14, Z3, Z3
+	VMAXPS Z0, Z15, Z0
+	VMAXPS Z1, Z15, Z1
+	VMAXPS Z2, Z15, Z2
+	VMAXPS Z3, Z15, Z3
+	VADDPS Z16, Z0, Z4
+	VADDPS Z16, Z1, Z5
+	VADDPS Z16, Z2, Z6
+	VADDPS Z16, Z3, Z7
+	VSUBPS Z16, Z4, Z8
+	VSUBPS Z16, Z5, Z9
+	VSUBPS Z16, Z6, Z10
+	VSUBPS Z16, Z7, Z11
+	VSUBPS Z8, Z0, Z8
+	VSUBPS Z9, Z1, Z9
+	VSUBPS Z10, Z2, Z10
+	VSUBPS Z11, Z3, Z11
+	VMOVAPS Z22, Z0
+	VMOVAPS Z22, Z1
+	VMOVAPS Z22, Z2
+	VMOVAPS Z22, Z3
+	VFMADD213PS Z21, Z8, Z0
+	VFMADD213PS Z21, Z9, Z1
+	VFMADD213PS Z21, Z10, Z2
+	VFMADD213PS Z21, Z11, Z3
+	VFMADD213PS Z20, Z8, Z0
+	VFMADD213PS Z20, Z9, Z1
+	VFMADD213PS Z20, Z10, Z2
+	VFMADD213PS Z20, Z11, Z3
+	VFMADD213PS Z19, Z8, Z0
+	VFMADD213PS Z19, Z9, Z1
+	VFMADD213PS Z19, Z10, Z2
+	VFMADD213PS Z19, Z11, Z3
+	VFMADD213PS Z18, Z8, Z0
+	VFMADD213PS Z18, Z9, Z1
+	VFMADD213PS Z18, Z10, Z2
+	VFMADD213PS Z18, Z11, Z3
+	VFMADD213PS Z17, Z8, Z0
+	VFMADD213PS Z17, Z9, Z1
+	VFMADD213PS Z17, Z10, Z2
+	VFMADD213PS Z17, Z11, Z3
+	VMULPS Z8, Z0, Z0
+	VMULPS Z9, Z1, Z1
+	VMULPS Z10, Z2, Z2
+	VMULPS Z11, Z3, Z3
+	VPSLLD $23, Z4, Z4
+	VPSLLD $23, Z5, Z5
+	VPSLLD $23, Z6, Z6
+	VPSLLD $23, Z7, Z7
+	VSUBPS Z23, Z4, Z8
+	VSUBPS Z23, Z5, Z9
+	VSUBPS Z23, Z6, Z10
+	VSUBPS Z23, Z7, Z11
+	VFMADD213PS Z8, Z4, Z0
+	VFMADD213PS Z9, Z5, Z1
+	VFMADD213PS Z10, Z6, Z2
+	VFMADD213PS Z11, Z7, Z3
+	VADDPS Z24, Z0, Z4
+	VADDPS Z24, Z1, Z5
+	VADDPS Z24, Z2, Z6
+	VADDPS Z24, Z3, Z7
+	VDIVPS Z4, Z0, Z0
+	VDIVPS Z5, Z1, Z1
+	VDIVPS Z6, Z2, Z2
+	VDIVPS Z7, Z3, Z3
+	VPTERNLOGD $184, (SI), Z14, Z0
+	VPTERNLOGD $184, 64(SI), Z14, Z1
+	VPTERNLOGD $184, 128(SI), Z14, Z2
+	VPTERNLOGD $184, 192(SI), Z14, Z3
+	VMULPS Z13, Z0, Z0
+	VMULPS Z13, Z1, Z1
+	VMULPS Z13, Z2, Z2
+	VMULPS Z13, Z3, Z3
+	VMOVUPS Z0, (SI)
+	VMOVUPS Z1, 64(SI)
+	VMOVUPS Z2, 128(SI)
+	VMOVUPS Z3, 192(SI)
+	ADDQ AX, SI
+	DECQ BX
+	JNE keys64
+	VZEROUPPER
+	RET
+
+lanes48:
+	VBROADCASTSS 32(DI), Z9 // a.In
+	VBROADCASTSS 36(DI), Z10 // a.Out
+	VBROADCASTSS const80000000<>(SB), Z11
+	VBROADCASTSS constc2000000<>(SB), Z12
+	VBROADCASTSS const4ac0007f<>(SB), Z13
+	VBROADCASTSS const3fb17218<>(SB), Z14
+	VBROADCASTSS const3f75fdf0<>(SB), Z15
+	VBROADCASTSS const3ee357b6<>(SB), Z16
+	VBROADCASTSS const3e1d952a<>(SB), Z17
+	VBROADCASTSS const3d2f8448<>(SB), Z18
+	VBROADCASTSS const3c2209c5<>(SB), Z19
+	VBROADCASTSS const3f800000<>(SB), Z20
+	VBROADCASTSS const40000000<>(SB), Z21
+	MOVQ 8(DI), BX // a.Keys
+	PCALIGN $32
+
+keys48:
+	VMULPS (SI), Z9, Z0
+	VMULPS 64(SI), Z9, Z1
+	VMULPS 128(SI), Z9, Z2
+	VORPS Z11, Z0, Z0
+	VORPS Z11, Z1, Z1
+	VORPS Z11, Z2, Z2
+	VMAXPS Z0, Z12, Z0
+	VMAXPS Z1, Z12, Z1
+	VMAXPS Z2, Z12, Z2
+	VADDPS Z13, Z0, Z3
+	VADDPS Z13, Z1, Z4
+	VADDPS Z13, Z2, Z5
+	VSUBPS Z13, Z3, Z6
+	VSUBPS Z13, Z4, Z7
+	VSUBPS Z13, Z5, Z8
+	VSUBPS Z6, Z0, Z6
+	VSUBPS Z7, Z1, Z7
+	VSUBPS Z8, Z2, Z8
+	VMOVAPS Z19, Z0
+	VMOVAPS Z19, Z1
+	VMOVAPS Z19, Z2
+	VFMADD213PS Z18, Z6, Z0
+	VFMADD213PS Z18, Z7, Z1
+	VFMADD213PS Z18, Z8, Z2
+	VFMADD213PS Z17, Z6, Z0
+	VFMADD213PS Z17, Z7, Z1
+	VFMADD213PS Z17, Z8, Z2
+	VFMADD213PS Z16, Z6, Z0
+	VFMADD213PS Z16, Z7, Z1
+	VFMADD213PS Z16, Z8, Z2
+	VFMADD213PS Z15, Z6, Z0
+	VFMADD213PS Z15, Z7, Z1
+	VFMADD213PS Z15, Z8, Z2
+	VFMADD213PS Z14, Z6, Z0
+	VFMADD213PS Z14, Z7, Z1
+	VFMADD213PS Z14, Z8, Z2
+	VMULPS Z6, Z0, Z0
+	VMULPS Z7, Z1, Z1
+	VMULPS Z8, Z2, Z2
+	VPSLLD $23, Z3, Z3
+	VPSLLD $23, Z4, Z4
+	VPSLLD $23, Z5, Z5
+	VSUBPS Z20, Z3, Z6
+	VSUBPS Z20, Z4, Z7
+	VSUBPS Z20, Z5, Z8
+	VFMADD213PS Z6, Z3, Z0
+	VFMADD213PS Z7, Z4, Z1
+	VFMADD213PS Z8, Z5, Z2
+	VADDPS Z21, Z0, Z3
+	VADDPS Z21, Z1, Z4
+	VADDPS Z21, Z2, Z5
+	VDIVPS Z3, Z0, Z0
+	VDIVPS Z4, Z1, Z1
+	VDIVPS Z5, Z2, Z2
+	VPTERNLOGD $184, (SI), Z11, Z0
+	VPTERNLOGD $184, 64(SI), Z11, Z1
+	VPTERNLOGD $184, 128(SI), Z11, Z2
+	VMULPS Z10, Z0, Z0
+	VMULPS Z10, Z1, Z1
+	VMULPS Z10, Z2, Z2
+	VMOVUPS Z0, (SI)
+	VMOVUPS Z1, 64(SI)
+	VMOVUPS Z2, 128(SI)
+	ADDQ AX, SI
+	DECQ BX
+	JNE keys48
+	VZEROUPPER
+	RET
+
+lanes32:
+	VBROADCASTSS 32(DI), Z6 // a.In
+	VBROADCASTSS 36(DI), Z7 // a.Out
+	VBROADCASTSS const80000000<>(SB), Z8
+	VBROADCASTSS constc2000000<>(SB), Z9
+	VBROADCASTSS const4ac0007f<>(SB), Z10
+	VBROADCASTSS const3fb17218<>(SB), Z11
+	VBROADCASTSS const3f75fdf0<>(SB), Z12
+	VBROADCASTSS const3ee357b6<>(SB), Z13
+	VBROADCASTSS const3e1d952a<>(SB), Z14
+	VBROADCASTSS const3d2f8448<>(SB), Z15
+	VBROADCASTSS const3c2209c5<>(SB), Z16
+	VBROADCASTSS const3f800000<>(SB), Z17
+	VBROADCASTSS const40000000<>(SB), Z18
+	MOVQ 8(DI), BX // a.Keys
+	PCALIGN $32
+
+keys32:
+	VMULPS (SI), Z6, Z0
+	VMULPS 64(SI), Z6, Z1
+	VORPS Z8, Z0, Z0
+	VORPS Z8, Z1, Z1
+	VMAXPS Z0, Z9, Z0
+	VMAXPS Z1, Z9, Z1
+	VADDPS Z10, Z0, Z2
+	VADDPS Z10, Z1, Z3
+	VSUBPS Z10, Z2, Z4
+	VSUBPS Z10, Z3, Z5
+	VSUBPS Z4, Z0, Z4
+	VSUBPS Z5, Z1, Z5
+	VMOVAPS Z16, Z0
+	VMOVAPS Z16, Z1
+	VFMADD213PS Z15, Z4, Z0
+	VFMADD213PS Z15, Z5, Z1
+	VFMADD213PS Z14, Z4, Z0
+	VFMADD213PS Z14, Z5, Z1
+	VFMADD213PS Z13, Z4, Z0
+	VFMADD213PS Z13, Z5, Z1
+	VFMADD213PS Z12, Z4, Z0
+	VFMADD213PS Z12, Z5, Z1
+	VFMADD213PS Z11, Z4, Z0
+	VFMADD213PS Z11, Z5, Z1
+	VMULPS Z4, Z0, Z0
+	VMULPS Z5, Z1, Z1
+	VPSLLD $23, Z2, Z2
+	VPSLLD $23, Z3, Z3
+	VSUBPS Z17, Z2, Z4
+	VSUBPS Z17, Z3, Z5
+	VFMADD213PS Z4, Z2, Z0
+	VFMADD213PS Z5, Z3, Z1
+	VADDPS Z18, Z0, Z2
+	VADDPS Z18, Z1, Z3
+	VDIVPS Z2, Z0, Z0
+	VDIVPS Z3, Z1, Z1
+	VPTERNLOGD $184, (SI), Z8, Z0
+	VPTERNLOGD $184, 64(SI), Z8, Z1
+	VMULPS Z7, Z0, Z0
+	VMULPS Z7, Z1, Z1
+	VMOVUPS Z0, (SI)
+	VMOVUPS Z1, 64(SI)
+	ADDQ AX, SI
+	DECQ BX
+	JNE keys32
+	VZEROUPPER
+	RET
+
+lanes16:
+	VBROADCASTSS 32(DI), Z3 // a.In
+	VBROADCASTSS 36(DI), Z4 // a.Out
+	VBROADCASTSS const80000000<>(SB), Z5
+	VBROADCASTSS constc2000000<>(SB), Z6
+	VBROADCASTSS const4ac0007f<>(SB), Z7
+	VBROADCASTSS const3fb17218<>(SB), Z8
+	VBROADCASTSS const3f75fdf0<>(SB), Z9
+	VBROADCASTSS const3ee357b6<>(SB), Z10
+	VBROADCASTSS const3e1d952a<>(SB), Z11
+	VBROADCASTSS const3d2f8448<>(SB), Z12
+	VBROADCASTSS const3c2209c5<>(SB), Z13
+	VBROADCASTSS const3f800000<>(SB), Z14
+	VBROADCASTSS const40000000<>(SB), Z15
+	MOVQ 8(DI), BX // a.Keys
+	PCALIGN $32
+
+keys16:
+	VMULPS (SI), Z3, Z0
+	VORPS Z5, Z0, Z0
+	VMAXPS Z0, Z6, Z0
+	VADDPS Z7, Z0, Z1
+	VSUBPS Z7, Z1, Z2
+	VSUBPS Z2, Z0, Z2
+	VMOVAPS Z13, Z0
+	VFMADD213PS Z12, Z2, Z0
+	VFMADD213PS Z11, Z2, Z0
+	VFMADD213PS Z10, Z2, Z0
+	VFMADD213PS Z9, Z2, Z0
+	VFMADD213PS Z8, Z2, Z0
+	VMULPS Z2, Z0, Z0
+	VPSLLD $23, Z1, Z1
+	VSUBPS Z14, Z1, Z2
+	VFMADD213PS Z2, Z1, Z0
+	VADDPS Z15, Z0, Z1
+	VDIVPS Z1, Z0, Z0
+	VPTERNLOGD $184, (SI), Z5, Z0
+	VMULPS Z4, Z0, Z0
+	VMOVUPS Z0, (SI)
+	ADDQ AX, SI
+	DECQ BX
+	JNE keys16
+	VZEROUPPER
+	RET
+
+// func alibiAVX512(a *kernel.ALiBiArgs)
+//
+//	for k := range Keys {
+//		S[k] = fma(Slope, |Pos - (First+k)|, S[k])
+//	}
+//
+// Needs: avx512f avx512dq avx512bw avx512vl.
+// Registers:
+//
+//	DI arguments
+//	SI S
+//	AX S, bytes from row to row
+//	BX keys left
+//	CX index of the key
+//	DX scratch
+//	64 lanes: Z0..Z3 Pos; Z4..Z7 Slope; Z8..Z11 distance; Z12..Z15 S; Z16 index of the key; Z17 sign
+//	48 lanes: Z0..Z2 Pos; Z3..Z5 Slope; Z6..Z8 distance; Z9..Z11 S; Z12 index of the key; Z13 sign
+//	32 lanes: Z0..Z1 Pos; Z2..Z3 Slope; Z4..Z5 distance; Z6..Z7 S; Z8 index of the key; Z9 sign
+//	16 lanes: Z0 Pos; Z1 Slope; Z2 distance; Z3 S; Z4 index of the key; Z5 sign
+TEXT ·alibiAVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), DI
+	MOVQ (DI), SI // a.S
+	MOVQ 48(DI), AX // a.Stride
+	SHLQ $2, AX
+	MOVQ 40(DI), BX // a.Lanes
+	CMPQ BX, $48
+	JEQ lanes48
+	CMPQ BX, $32
+	JEQ lanes32
+	CMPQ BX, $16
+	JEQ lanes16
+
+lanes64:
+	MOVQ 24(DI), DX // a.Pos
+	VMOVUPS (DX), Z0
+	VMOVUPS 64(DX), Z1
+	VMOVUPS 128(DX), Z2
+	VMOVUPS 192(DX), Z3
+	MOVQ 32(DI), DX // a.Slope
+	VMOVUPS (DX), Z4
+	VMOVUPS 64(DX), Z5
+	VMOVUPS 128(DX), Z6
+	VMOVUPS 192(DX), Z7
+	VBROADCASTSS const80000000<>(SB), Z17
+	LEAQ keyIndex<>(SB), CX
+	MOVQ 16(DI), DX // a.First
+	SHLQ $2, DX
+	ADDQ DX, CX
+	MOVQ 8(DI), BX // a.Keys
+	PCALIGN $32
+
+keys64:
+	VBROADCASTSS (CX), Z16
+	ADDQ $4, CX
+	VSUBPS Z16, Z0, Z8
+	VSUBPS Z16, Z1, Z9
+	VSUBPS Z16, Z2, Z10
+	VSUBPS Z16, Z3, Z11
+	VANDNPS Z8, Z17, Z8
+	VANDNPS Z9, Z17, Z9
+	VANDNPS Z10, Z17, Z10
+	VANDNPS Z11, Z17, Z11
+	VMOVUPS (SI), Z12
+	VMOVUPS 64(SI), Z13
+	VMOVUPS 128(SI), Z14
+	VMOVUPS 192(SI), Z15
+	VFMADD213PS Z12, Z4, Z8
+	VMOVUPS Z8, (SI)
+	VFMADD213PS Z13, Z5, Z9
+	VMOVUPS Z9, 64(SI)
+	VFMADD213PS Z14, Z6, Z10
+	VMOVUPS Z10, 128(SI)
+	VFMADD213PS Z15, Z7, Z11
+	VMOVUPS Z11, 192(SI)
+	ADDQ AX, SI
+	DECQ BX
+	JNE keys64
+	VZEROUPPER
+	RET
+
+lanes48:
+	MOVQ 24(DI), DX // a.Pos
+	VMOVUPS (DX), Z0
+	VMOVUPS 64(DX), Z1
+	VMOVUPS 128(DX), Z2
+	MOVQ 32(DI), DX // a.Slope
+	VMOVUPS (DX), Z3
+	VMOVUPS 64(DX), Z4
+	VMOVUPS 128(DX), Z5
+	VBROADCASTSS const80000000<>(SB), Z13
+	LEAQ keyIndex<>(SB), CX
+	MOVQ 16(DI), DX // a.First
+	SHLQ $2, DX
+	ADDQ DX, CX
+	MOVQ 8(DI), BX // a.Keys
+	PCALIGN $32
+
+keys48:
+	VBROADCASTSS (CX), Z12
+	ADDQ $4, CX
+	VSUBPS Z12, Z0, Z6
+	VSUBPS Z12, Z1, Z7
+	VSUBPS Z12, Z2, Z8
+	VANDNPS Z6, Z13, Z6
+	VANDNPS Z7, Z13, Z7
+	VANDNPS Z8, Z13, Z8
+	VMOVUPS (SI), Z9
+	VMOVUPS 64(SI), Z10
+	VMOVUPS 128(SI), Z11
+	VFMADD213PS Z9, Z3, Z6
+	VMOVUPS Z6, (SI)
+	VFMADD213PS Z10, Z4, Z7
+	VMOVUPS Z7, 64(SI)
+	VFMADD213PS Z11, Z5, Z8
+	VMOVUPS Z8, 128(SI)
+	ADDQ AX, SI
+	DECQ BX
+	JNE keys48
+	VZEROUPPER
+	RET
+
+lanes32:
+	MOVQ 24(DI), DX // a.Pos
+	VMOVUPS (DX), Z0
+	VMOVUPS 64(DX), Z1
+	MOVQ 32(DI), DX // a.Slope
+	VMOVUPS (DX), Z2
+	VMOVUPS 64(DX), Z3
+	VBROADCASTSS const80000000<>(SB), Z9
+	LEAQ keyIndex<>(SB), CX
+	MOVQ 16(DI), DX // a.First
+	SHLQ $2, DX
+	ADDQ DX, CX
+	MOVQ 8(DI), BX // a.Keys
+	PCALIGN $32
+
+keys32:
+	VBROADCASTSS (CX), Z8
+	ADDQ $4, CX
+	VSUBPS Z8, Z0, Z4
+	VSUBPS Z8, Z1, Z5
+	VANDNPS Z4, Z9, Z4
+	VANDNPS Z5, Z9, Z5
+	VMOVUPS (SI), Z6
+	VMOVUPS 64(SI), Z7
+	VFMADD213PS Z6, Z2, Z4
+	VMOVUPS Z4, (SI)
+	VFMADD213PS Z7, Z3, Z5
+	VMOVUPS Z5, 64(SI)
+	ADDQ AX, SI
+	DECQ BX
+	JNE keys32
+	VZEROUPPER
+	RET
+
+lanes16:
+	MOVQ 24(DI), DX // a.Pos
+	VMOVUPS (DX), Z0
+	MOVQ 32(DI), DX // a.Slope
+	VMOVUPS (DX), Z1
+	VBROADCASTSS const80000000<>(SB), Z5
+	LEAQ keyIndex<>(SB), CX
+	MOVQ 16(DI), DX // a.First
+	SHLQ $2, DX
+	ADDQ DX, CX
+	MOVQ 8(DI), BX // a.Keys
+	PCALIGN $32
+
+keys16:
+	VBROADCASTSS (CX), Z4
+	ADDQ $4, CX
+	VSUBPS Z4, Z0, Z2
+	VANDNPS Z2, Z5, Z2
+	VMOVUPS (SI), Z3
+	VFMADD213PS Z3, Z1, Z2
+	VMOVUPS Z2, (SI)
+	ADDQ AX, SI
+	DECQ BX
+	JNE keys16
+	VZEROUPPER
+	RET
+
+// func biasAVX512(a *kernel.BiasArgs)
+//
+//	Cleared = false
+//	for k := range Keys, l := range Lanes {
+//		b = l < Rows ? Src[Off[l]+k] : 0
+//		if b == -Inf {
+//			Mask[k] &^= 1<<l
+//			Cleared = true
+//		}
+//		S[k*Stride+l] = fma(b, Scale, S[k*Stride+l])
+//	}
+//
+// Needs: avx512f avx512dq avx512bw avx512vl.
+// Registers:
+//
+//	DI arguments
+//	SI element in rows at offsets
+//	AX offsets
+//	BX first row of lanes
+//	CX row of lanes
+//	DX bytes from row of lanes to row of lanes
+//	R8 rows left
+//	R9 lanes left
+//	R10 dims left
+//	R11 scratch
+//	R12 keys of the square
+//	R13 mask word of the first key of the square
+//	R14 mask bit of the first lane of the square
+//	square: Z0..Z15 rows; Z16 scratch; Z17 least of rows, S; Z18 Scale; Z19 1; Z20 -Inf
+//	K1 dims of the square
+//	K7 lanes equal
+TEXT ·biasAVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), DI
+	VBROADCASTSS 48(DI), Z18 // a.Scale
+	VBROADCASTSS const3f800000<>(SB), Z19
+	VBROADCASTSS constff800000<>(SB), Z20
+	MOVQ $0, R14
+	MOVB R14, 72(DI) // a.Cleared
+	MOVQ $1, R14
+	MOVQ 8(DI), AX // a.Off
+	MOVQ 32(DI), BX // a.S
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	MOVQ 16(DI), R8 // a.Rows
+	MOVQ 56(DI), R9 // a.Lanes
+
+block:
+	MOVQ 40(DI), R13 // a.Mask
+	MOVQ (DI), SI // a.Src
+	MOVQ BX, CX
+	MOVQ 24(DI), R10 // a.Keys
+	PCALIGN $32
+
+square:
+	MOVQ $16, R12
+	CMPQ R10, $16
+	JGE full
+	MOVQ R10, R12
+
+full:
+	LEAQ lowLanes<>(SB), R11
+	KMOVW (R11)(R12*2), K1
+	VXORPS Z17, Z17, Z17
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	VXORPS Z12, Z12, Z12
+	VXORPS Z13, Z13, Z13
+	VXORPS Z14, Z14, Z14
+	VXORPS Z15, Z15, Z15
+	CMPQ R8, $0
+	JLE loaded
+	MOVQ (AX), R11
+	VMULPS.Z (SI)(R11*4), Z19, K1, Z0
+	VMINPS Z17, Z0, Z17
+	CMPQ R8, $1
+	JLE loaded
+	MOVQ 8(AX), R11
+	VMULPS.Z (SI)(R11*4), Z19, K1, Z1
+	VMINPS Z17, Z1, Z17
+	CMPQ R8, $2
+	JLE loaded
+	MOVQ 16(AX), R11
+	VMULPS.Z (SI)(R11*4), Z19, K1, Z2
+	VMINPS Z17, Z2, Z17
+	CMPQ R8, $3
+	JLE loaded
+	MOVQ 24(AX), R11
+	VMULPS.Z (SI)(R11*4), Z19, K1, Z3
+	VMINPS Z17, Z3, Z17
+	CMPQ R8, $4
+	JLE loaded
+	MOVQ 32(AX), R11
+	VMULPS.Z (SI)(R11*4), Z19, K1, Z4
+	VMINPS Z17, Z4, Z17
+	CMPQ R8, $5
+	JLE loaded
+	MOVQ 40(AX), R11
+	VMULPS.Z (SI)(R11*4), Z19, K1, Z5
+	VMINPS Z17, Z5, Z17
+	CMPQ R8, $6
+	JLE loaded
+	MOVQ 48(AX), R11
+	VMULPS.Z (SI)(R11*4), Z19, K1, Z6
+	VMINPS Z17, Z6, Z17
+	CMPQ R8, $7
+	JLE loaded
+	MOVQ 56(AX), R11
+	VMULPS.Z (SI)(R11*4), Z19, K1, Z7
+	VMINPS Z17, Z7, Z17
+	CMPQ R8, $8
+	JLE loaded
+	MOVQ 64(AX), R11
+	VMULPS.Z (SI)(R11*4), Z19, K1, Z8
+	VMINPS Z17, Z8, Z17
+	CMPQ R8, $9
+	JLE loaded
+	MOVQ 72(AX), R11
+	VMULPS.Z (SI)(R11*4), Z19, K1, Z9
+	VMINPS Z17, Z9, Z17
+	CMPQ R8, $10
+	JLE loaded
+	MOVQ 80(AX), R11
+	VMULPS.Z (SI)(R11*4), Z19, K1, Z10
+	VMINPS Z17, Z10, Z17
+	CMPQ R8, $11
+	JLE loaded
+	MOVQ 88(AX), R11
+	VMULPS.Z (SI)(R11*4), Z19, K1, Z11
+	VMINPS Z17, Z11, Z17
+	CMPQ R8, $12
+	JLE loaded
+	MOVQ 96(AX), R11
+	VMULPS.Z (SI)(R11*4), Z19, K1, Z12
+	VMINPS Z17, Z12, Z17
+	CMPQ R8, $13
+	JLE loaded
+	MOVQ 104(AX), R11
+	VMULPS.Z (SI)(R11*4), Z19, K1, Z13
+	VMINPS Z17, Z13, Z17
+	CMPQ R8, $14
+	JLE loaded
+	MOVQ 112(AX), R11
+	VMULPS.Z (SI)(R11*4), Z19, K1, Z14
+	VMINPS Z17, Z14, Z17
+	CMPQ R8, $15
+	JLE loaded
+	MOVQ 120(AX), R11
+	VMULPS.Z (SI)(R11*4), Z19, K1, Z15
+	VMINPS Z17, Z15, Z17
+
+loaded:
+	VUNPCKLPS Z1, Z0, Z16
+	VUNPCKHPS Z1, Z0, Z1
+	VUNPCKLPS Z3, Z2, Z0
+	VUNPCKHPS Z3, Z2, Z3
+	VUNPCKLPD Z0, Z16, Z2
+	VUNPCKHPD Z0, Z16, Z0
+	VUNPCKLPD Z3, Z1, Z16
+	VUNPCKHPD Z3, Z1, Z3
+	VUNPCKLPS Z5, Z4, Z1
+	VUNPCKHPS Z5, Z4, Z5
+	VUNPCKLPS Z7, Z6, Z4
+	VUNPCKHPS Z7, Z6, Z7
+	VUNPCKLPD Z4, Z1, Z6
+	VUNPCKHPD Z4, Z1, Z4
+	VUNPCKLPD Z7, Z5, Z1
+	VUNPCKHPD Z7, Z5, Z7
+	VUNPCKLPS Z9, Z8, Z5
+	VUNPCKHPS Z9, Z8, Z9
+	VUNPCKLPS Z11, Z10, Z8
+	VUNPCKHPS Z11, Z10, Z11
+	VUNPCKLPD Z8, Z5, Z10
+	VUNPCKHPD Z8, Z5, Z8
+	VUNPCKLPD Z11, Z9, Z5
+	VUNPCKHPD Z11, Z9, Z11
+	VUNPCKLPS Z13, Z12, Z9
+	VUNPCKHPS Z13, Z12, Z13
+	VUNPCKLPS Z15, Z14, Z12
+	VUNPCKHPS Z15, Z14, Z15
+	VUNPCKLPD Z12, Z9, Z14
+	VUNPCKHPD Z12, Z9, Z12
+	VUNPCKLPD Z15, Z13, Z9
+	VUNPCKHPD Z15, Z13, Z15
+	VSHUFF32X4 $136, Z6, Z2, Z13
+	VSHUFF32X4 $221, Z6, Z2, Z6
+	VSHUFF32X4 $136, Z14, Z10, Z2
+	VSHUFF32X4 $221, Z14, Z10, Z14
+	VSHUFF32X4 $136, Z2, Z13, Z10
+	VSHUFF32X4 $221, Z2, Z13, Z2
+	VSHUFF32X4 $136, Z14, Z6, Z13
+	VSHUFF32X4 $221, Z14, Z6, Z14
+	VSHUFF32X4 $136, Z4, Z0, Z6
+	VSHUFF32X4 $221, Z4, Z0, Z4
+	VSHUFF32X4 $136, Z12, Z8, Z0
+	VSHUFF32X4 $221, Z12, Z8, Z12
+	VSHUFF32X4 $136, Z0, Z6, Z8
+	VSHUFF32X4 $221, Z0, Z6, Z0
+	VSHUFF32X4 $136, Z12, Z4, Z6
+	VSHUFF32X4 $221, Z12, Z4, Z12
+	VSHUFF32X4 $136, Z1, Z16, Z4
+	VSHUFF32X4 $221, Z1, Z16, Z1
+	VSHUFF32X4 $136, Z9, Z5, Z16
+	VSHUFF32X4 $221, Z9, Z5, Z9
+	VSHUFF32X4 $136, Z16, Z4, Z5
+	VSHUFF32X4 $221, Z16, Z4, Z16
+	VSHUFF32X4 $136, Z9, Z1, Z4
+	VSHUFF32X4 $221, Z9, Z1, Z9
+	VSHUFF32X4 $136, Z7, Z3, Z1
+	VSHUFF32X4 $221, Z7, Z3, Z7
+	VSHUFF32X4 $136, Z15, Z11, Z3
+	VSHUFF32X4 $221, Z15, Z11, Z15
+	VSHUFF32X4 $136, Z3, Z1, Z11
+	VSHUFF32X4 $221, Z3, Z1, Z3
+	VSHUFF32X4 $136, Z15, Z7, Z1
+	VSHUFF32X4 $221, Z15, Z7, Z15
+	VCMPPS $0, Z20, Z17, K7
+	KMOVW K7, R11
+	TESTQ R11, R11
+	JEQ cleared
+	MOVQ $1, R11
+	MOVB R11, 72(DI) // a.Cleared
+	VCMPPS $0, Z20, Z10, K7
+	KMOVW K7, R11
+	IMULQ R14, R11
+	NOTQ R11
+	ANDQ R11, (R13)
+	CMPQ R12, $1
+	JEQ cleared
+	VCMPPS $0, Z20, Z8, K7
+	KMOVW K7, R11
+	IMULQ R14, R11
+	NOTQ R11
+	ANDQ R11, 8(R13)
+	CMPQ R12, $2
+	JEQ cleared
+	VCMPPS $0, Z20, Z5, K7
+	KMOVW K7, R11
+	IMULQ R14, R11
+	NOTQ R11
+	ANDQ R11, 16(R13)
+	CMPQ R12, $3
+	JEQ cleared
+	VCMPPS $0, Z20, Z11, K7
+	KMOVW K7, R11
+	IMULQ R14, R11
+	NOTQ R11
+	ANDQ R11, 24(R13)
+	CMPQ R12, $4
+	JEQ cleared
+	VCMPPS $0, Z20, Z13, K7
+	KMOVW K7, R11
+	IMULQ R14, R11
+	NOTQ R11
+	ANDQ R11, 32(R13)
+	CMPQ R12, $5
+	JEQ cleared
+	VCMPPS $0, Z20, Z6, K7
+	KMOVW K7, R11
+	IMULQ R14, R11
+	NOTQ R11
+	ANDQ R11, 40(R13)
+	CMPQ R12, $6
+	JEQ cleared
+	VCMPPS $0, Z20, Z4, K7
+	KMOVW K7, R11
+	IMULQ R14, R11
+	NOTQ R11
+	ANDQ R11, 48(R13)
+	CMPQ R12, $7
+	JEQ cleared
+	VCMPPS $0, Z20, Z1, K7
+	KMOVW K7, R11
+	IMULQ R14, R11
+	NOTQ R11
+	ANDQ R11, 56(R13)
+	CMPQ R12, $8
+	JEQ cleared
+	VCMPPS $0, Z20, Z2, K7
+	KMOVW K7, R11
+	IMULQ R14, R11
+	NOTQ R11
+	ANDQ R11, 64(R13)
+	CMPQ R12, $9
+	JEQ cleared
+	VCMPPS $0, Z20, Z0, K7
+	KMOVW K7, R11
+	IMULQ R14, R11
+	NOTQ R11
+	ANDQ R11, 72(R13)
+	CMPQ R12, $10
+	JEQ cleared
+	VCMPPS $0, Z20, Z16, K7
+	KMOVW K7, R11
+	IMULQ R14, R11
+	NOTQ R11
+	ANDQ R11, 80(R13)
+	CMPQ R12, $11
+	JEQ cleared
+	VCMPPS $0, Z20, Z3, K7
+	KMOVW K7, R11
+	IMULQ R14, R11
+	NOTQ R11
+	ANDQ R11, 88(R13)
+	CMPQ R12, $12
+	JEQ cleared
+	VCMPPS $0, Z20, Z14, K7
+	KMOVW K7, R11
+	IMULQ R14, R11
+	NOTQ R11
+	ANDQ R11, 96(R13)
+	CMPQ R12, $13
+	JEQ cleared
+	VCMPPS $0, Z20, Z12, K7
+	KMOVW K7, R11
+	IMULQ R14, R11
+	NOTQ R11
+	ANDQ R11, 104(R13)
+	CMPQ R12, $14
+	JEQ cleared
+	VCMPPS $0, Z20, Z9, K7
+	KMOVW K7, R11
+	IMULQ R14, R11
+	NOTQ R11
+	ANDQ R11, 112(R13)
+	CMPQ R12, $15
+	JEQ cleared
+	VCMPPS $0, Z20, Z15, K7
+	KMOVW K7, R11
+	IMULQ R14, R11
+	NOTQ R11
+	ANDQ R11, 120(R13)
+
+cleared:
+	VMOVUPS (CX), Z17
+	VFMADD213PS Z17, Z18, Z10
+	VMOVUPS Z10, (CX)
+	ADDQ DX, CX
+	CMPQ R12, $1
+	JEQ stored
+	VMOVUPS (CX), Z17
+	VFMADD213PS Z17, Z18, Z8
+	VMOVUPS Z8, (CX)
+	ADDQ DX, CX
+	CMPQ R12, $2
+	JEQ stored
+	VMOVUPS (CX), Z17
+	VFMADD213PS Z17, Z18, Z5
+	VMOVUPS Z5, (CX)
+	ADDQ DX, CX
+	CMPQ R12, $3
+	JEQ stored
+	VMOVUPS (CX), Z17
+	VFMADD213PS Z17, Z18, Z11
+	VMOVUPS Z11, (CX)
+	ADDQ DX, CX
+	CMPQ R12, $4
+	JEQ stored
+	VMOVUPS (CX), Z17
+	VFMADD213PS Z17, Z18, Z13
+	VMOVUPS Z13, (CX)
+	ADDQ DX, CX
+	CMPQ R12, $5
+	JEQ stored
+	VMOVUPS (CX), Z17
+	VFMADD213PS Z17, Z18, Z6
+	VMOVUPS Z6, (CX)
+	ADDQ DX, CX
+	CMPQ R12, $6
+	JEQ stored
+	VMOVUPS (CX), Z17
+	VFMADD213PS Z17, Z18, Z4
+	VMOVUPS Z4, (CX)
+	ADDQ DX, CX
+	CMPQ R12, $7
+	JEQ stored
+	VMOVUPS (CX), Z17
+	VFMADD213PS Z17, Z18, Z1
+	VMOVUPS Z1, (CX)
+	ADDQ DX, CX
+	CMPQ R12, $8
+	JEQ stored
+	VMOVUPS (CX), Z17
+	VFMADD213PS Z17, Z18, Z2
+	VMOVUPS Z2, (CX)
+	ADDQ DX, CX
+	CMPQ R12, $9
+	JEQ stored
+	VMOVUPS (CX), Z17
+	VFMADD213PS Z17, Z18, Z0
+	VMOVUPS Z0, (CX)
+	ADDQ DX, CX
+	CMPQ R12, $10
+	JEQ stored
+	VMOVUPS (CX), Z17
+	VFMADD213PS Z17, Z18, Z16
+	VMOVUPS Z16, (CX)
+	ADDQ DX, CX
+	CMPQ R12, $11
+	JEQ stored
+	VMOVUPS (CX), Z17
+	VFMADD213PS Z17, Z18, Z3
+	VMOVUPS Z3, (CX)
+	ADDQ DX, CX
+	CMPQ R12, $12
+	JEQ stored
+	VMOVUPS (CX), Z17
+	VFMADD213PS Z17, Z18, Z14
+	VMOVUPS Z14, (CX)
+	ADDQ DX, CX
+	CMPQ R12, $13
+	JEQ stored
+	VMOVUPS (CX), Z17
+	VFMADD213PS Z17, Z18, Z12
+	VMOVUPS Z12, (CX)
+	ADDQ DX, CX
+	CMPQ R12, $14
+	JEQ stored
+	VMOVUPS (CX), Z17
+	VFMADD213PS Z17, Z18, Z9
+	VMOVUPS Z9, (CX)
+	ADDQ DX, CX
+	CMPQ R12, $15
+	JEQ stored
+	VMOVUPS (CX), Z17
+	VFMADD213PS Z17, Z18, Z15
+	VMOVUPS Z15, (CX)
+	ADDQ DX, CX
+
+stored:
+	ADDQ $128, R13
+	ADDQ $64, SI
+	SUBQ $16, R10
+	CMPQ R10, $0
+	JGT square
+	SHLQ $16, R14
+	ADDQ $128, AX
+	ADDQ $64, BX
+	SUBQ $16, R8
+	SUBQ $16, R9
+	CMPQ R9, $0
+	JGT block
+	VZEROUPPER
+	RET
+
 // func softmaxAVX512(a *kernel.SoftmaxArgs)
 //
 //	for k := range Keys {
@@ -10007,6 +10982,58 @@ stored:
 	VZEROUPPER
 	RET
 
+// func float16AVX512(dst *float32, src *uint16, n int)
+//
+//	for i := range n {
+//		dst[i] = float32(src[i])
+//	}
+//
+// Needs: avx512f avx512dq avx512bw avx512vl.
+// Registers:
+//
+//	DI dst
+//	SI src
+//	AX values left
+//	BX scratch
+//	all: Z0 values
+TEXT ·float16AVX512(SB), NOSPLIT, $0-24
+	MOVQ dst+0(FP), DI
+	MOVQ src+8(FP), SI
+	MOVQ n+16(FP), AX
+	SUBQ $16, AX
+	CMPQ AX, $0
+	JLT tail
+	PCALIGN $32
+
+loop:
+	VCVTPH2PS (SI), Z0
+	VMOVUPS Z0, (DI)
+	ADDQ $32, SI
+	ADDQ $64, DI
+	SUBQ $16, AX
+	CMPQ AX, $0
+	JGE loop
+
+tail:
+	ADDQ $16, AX
+	TESTQ AX, AX
+	JEQ done
+	PCALIGN $32
+
+one:
+	MOVWLZX (SI), BX
+	VMOVD BX, X0
+	VCVTPH2PS Y0, Z0
+	VMOVSS X0, (DI)
+	ADDQ $2, SI
+	ADDQ $4, DI
+	DECQ AX
+	JNE one
+
+done:
+	VZEROUPPER
+	RET
+
 // func peakAVX512(n int)
 //
 //	for range n {
@@ -10146,7 +11173,7 @@ done:
 //		Dst[d*Stride+l] = l < Rows ? Src[Off[l]+d] * Scale : 0
 //	}
 //
-// Needs: avx2 fma3.
+// Needs: avx2 fma3 f16c.
 // Registers:
 //
 //	DI arguments
@@ -10316,7 +11343,7 @@ stored:
 //		}
 //	}
 //
-// Needs: avx2 fma3.
+// Needs: avx2 fma3 f16c.
 // Registers:
 //
 //	DI arguments
@@ -11407,6 +12434,504 @@ done:
 	VZEROUPPER
 	RET
 
+// func softcapAVX2(a *kernel.SoftcapArgs)
+//
+//	for k := range Keys {
+//		y = -|S[k]*In| < min ? min : -|S[k]*In|
+//		t = y + magic; f = y - (t - magic); e = t<<23
+//		x = fma(e, f*poly(f), e-1), poly from poly[1] on
+//		S[k] = copysign(x/(x+2), S[k]) * Out
+//	}
+//
+// Needs: avx2 fma3 f16c.
+// Registers:
+//
+//	DI arguments
+//	SI S
+//	AX S, bytes from row to row
+//	BX keys left
+//	16 lanes: Y0..Y1 y; Y2..Y3 t; Y4..Y5 f; Y6 In; Y7 Out; Y8 sign; Y9 min; Y10 magic; Y11 poly[1]; Y12 poly[2]; Y13 poly[3]; Y14 poly[4]; Y15 poly[5]
+//	8 lanes: Y0 y; Y1 t; Y2 f; Y3 In; Y4 Out; Y5 sign; Y6 min; Y7 magic; Y8 poly[1]; Y9 poly[2]; Y10 poly[3]; Y11 poly[4]; Y12 poly[5]; Y13 poly[6]; Y14 1; Y15 2
+TEXT ·softcapAVX2(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), DI
+	MOVQ (DI), SI // a.S
+	MOVQ 24(DI), AX // a.Stride
+	SHLQ $2, AX
+	MOVQ 16(DI), BX // a.Lanes
+	CMPQ BX, $8
+	JEQ lanes8
+
+lanes16:
+	VBROADCASTSS 32(DI), Y6 // a.In
+	VBROADCASTSS 36(DI), Y7 // a.Out
+	VBROADCASTSS const80000000<>(SB), Y8
+	VBROADCASTSS constc2000000<>(SB), Y9
+	VBROADCASTSS const4ac0007f<>(SB), Y10
+	VBROADCASTSS const3fb17218<>(SB), Y11
+	VBROADCASTSS const3f75fdf0<>(SB), Y12
+	VBROADCASTSS const3ee357b6<>(SB), Y13
+	VBROADCASTSS const3e1d952a<>(SB), Y14
+	VBROADCASTSS const3d2f8448<>(SB), Y15
+	MOVQ 8(DI), BX // a.Keys
+	PCALIGN $32
+
+keys16:
+	VMULPS (SI), Y6, Y0
+	VMULPS 32(SI), Y6, Y1
+	VORPS Y8, Y0, Y0
+	VORPS Y8, Y1, Y1
+	VMAXPS Y0, Y9, Y0
+	VMAXPS Y1, Y9, Y1
+	VADDPS Y10, Y0, Y2
+	VADDPS Y10, Y1, Y3
+	VSUBPS Y10, Y2, Y4
+	VSUBPS Y10, Y3, Y5
+	VSUBPS Y4, Y0, Y4
+	VSUBPS Y5, Y1, Y5
+	VMOVUPS const3c2209c5<>(SB), Y0
+	VMOVUPS const3c2209c5<>(SB), Y1
+	VFMADD213PS Y15, Y4, Y0
+	VFMADD213PS Y15, Y5, Y1
+	VFMADD213PS Y14, Y4, Y0
+	VFMADD213PS Y14, Y5, Y1
+	VFMADD213PS Y13, Y4, Y0
+	VFMADD213PS Y13, Y5, Y1
+	VFMADD213PS Y12, Y4, Y0
+	VFMADD213PS Y12, Y5, Y1
+	VFMADD213PS Y11, Y4, Y0
+	VFMADD213PS Y11, Y5, Y1
+	VMULPS Y4, Y0, Y0
+	VMULPS Y5, Y1, Y1
+	VPSLLD $23, Y2, Y2
+	VPSLLD $23, Y3, Y3
+	VSUBPS const3f800000<>(SB), Y2, Y4
+	VSUBPS const3f800000<>(SB), Y3, Y5
+	VFMADD213PS Y4, Y2, Y0
+	VFMADD213PS Y5, Y3, Y1
+	VADDPS const40000000<>(SB), Y0, Y2
+	VADDPS const40000000<>(SB), Y1, Y3
+	VDIVPS Y2, Y0, Y0
+	VDIVPS Y3, Y1, Y1
+	VANDPS (SI), Y8, Y2
+	VANDNPS Y0, Y8, Y0
+	VORPS Y2, Y0, Y0
+	VANDPS 32(SI), Y8, Y3
+	VANDNPS Y1, Y8, Y1
+	VORPS Y3, Y1, Y1
+	VMULPS Y7, Y0, Y0
+	VMULPS Y7, Y1, Y1
+	VMOVUPS Y0, (SI)
+	VMOVUPS Y1, 32(SI)
+	ADDQ AX, SI
+	DECQ BX
+	JNE keys16
+	VZEROUPPER
+	RET
+
+lanes8:
+	VBROADCASTSS 32(DI), Y3 // a.In
+	VBROADCASTSS 36(DI), Y4 // a.Out
+	VBROADCASTSS const80000000<>(SB), Y5
+	VBROADCASTSS constc2000000<>(SB), Y6
+	VBROADCASTSS const4ac0007f<>(SB), Y7
+	VBROADCASTSS const3fb17218<>(SB), Y8
+	VBROADCASTSS const3f75fdf0<>(SB), Y9
+	VBROADCASTSS const3ee357b6<>(SB), Y10
+	VBROADCASTSS const3e1d952a<>(SB), Y11
+	VBROADCASTSS const3d2f8448<>(SB), Y12
+	VBROADCASTSS const3c2209c5<>(SB), Y13
+	VBROADCASTSS const3f800000<>(SB), Y14
+	VBROADCASTSS const40000000<>(SB), Y15
+	MOVQ 8(DI), BX // a.Keys
+	PCALIGN $32
+
+keys8:
+	VMULPS (SI), Y3, Y0
+	VORPS Y5, Y0, Y0
+	VMAXPS Y0, Y6, Y0
+	VADDPS Y7, Y0, Y1
+	VSUBPS Y7, Y1, Y2
+	VSUBPS Y2, Y0, Y2
+	VMOVAPS Y13, Y0
+	VFMADD213PS Y12, Y2, Y0
+	VFMADD213PS Y11, Y2, Y0
+	VFMADD213PS Y10, Y2, Y0
+	VFMADD213PS Y9, Y2, Y0
+	VFMADD213PS Y8, Y2, Y0
+	VMULPS Y2, Y0, Y0
+	VPSLLD $23, Y1, Y1
+	VSUBPS Y14, Y1, Y2
+	VFMADD213PS Y2, Y1, Y0
+	VADDPS Y15, Y0, Y1
+	VDIVPS Y1, Y0, Y0
+	VANDPS (SI), Y5, Y1
+	VANDNPS Y0, Y5, Y0
+	VORPS Y1, Y0, Y0
+	VMULPS Y4, Y0, Y0
+	VMOVUPS Y0, (SI)
+	ADDQ AX, SI
+	DECQ BX
+	JNE keys8
+	VZEROUPPER
+	RET
+
+// func alibiAVX2(a *kernel.ALiBiArgs)
+//
+//	for k := range Keys {
+//		S[k] = fma(Slope, |Pos - (First+k)|, S[k])
+//	}
+//
+// Needs: avx2 fma3 f16c.
+// Registers:
+//
+//	DI arguments
+//	SI S
+//	AX S, bytes from row to row
+//	BX keys left
+//	CX index of the key
+//	DX scratch
+//	16 lanes: Y0..Y1 Pos; Y2..Y3 Slope; Y4..Y5 distance; Y6..Y7 S; Y8 index of the key; Y9 sign
+//	8 lanes: Y0 Pos; Y1 Slope; Y2 distance; Y3 S; Y4 index of the key; Y5 sign
+TEXT ·alibiAVX2(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), DI
+	MOVQ (DI), SI // a.S
+	MOVQ 48(DI), AX // a.Stride
+	SHLQ $2, AX
+	MOVQ 40(DI), BX // a.Lanes
+	CMPQ BX, $8
+	JEQ lanes8
+
+lanes16:
+	MOVQ 24(DI), DX // a.Pos
+	VMOVUPS (DX), Y0
+	VMOVUPS 32(DX), Y1
+	MOVQ 32(DI), DX // a.Slope
+	VMOVUPS (DX), Y2
+	VMOVUPS 32(DX), Y3
+	VBROADCASTSS const80000000<>(SB), Y9
+	LEAQ keyIndex<>(SB), CX
+	MOVQ 16(DI), DX // a.First
+	SHLQ $2, DX
+	ADDQ DX, CX
+	MOVQ 8(DI), BX // a.Keys
+	PCALIGN $32
+
+keys16:
+	VBROADCASTSS (CX), Y8
+	ADDQ $4, CX
+	VSUBPS Y8, Y0, Y4
+	VSUBPS Y8, Y1, Y5
+	VANDNPS Y4, Y9, Y4
+	VANDNPS Y5, Y9, Y5
+	VMOVUPS (SI), Y6
+	VMOVUPS 32(SI), Y7
+	VFMADD213PS Y6, Y2, Y4
+	VMOVUPS Y4, (SI)
+	VFMADD213PS Y7, Y3, Y5
+	VMOVUPS Y5, 32(SI)
+	ADDQ AX, SI
+	DECQ BX
+	JNE keys16
+	VZEROUPPER
+	RET
+
+lanes8:
+	MOVQ 24(DI), DX // a.Pos
+	VMOVUPS (DX), Y0
+	MOVQ 32(DI), DX // a.Slope
+	VMOVUPS (DX), Y1
+	VBROADCASTSS const80000000<>(SB), Y5
+	LEAQ keyIndex<>(SB), CX
+	MOVQ 16(DI), DX // a.First
+	SHLQ $2, DX
+	ADDQ DX, CX
+	MOVQ 8(DI), BX // a.Keys
+	PCALIGN $32
+
+keys8:
+	VBROADCASTSS (CX), Y4
+	ADDQ $4, CX
+	VSUBPS Y4, Y0, Y2
+	VANDNPS Y2, Y5, Y2
+	VMOVUPS (SI), Y3
+	VFMADD213PS Y3, Y1, Y2
+	VMOVUPS Y2, (SI)
+	ADDQ AX, SI
+	DECQ BX
+	JNE keys8
+	VZEROUPPER
+	RET
+
+// func biasAVX2(a *kernel.BiasArgs)
+//
+//	Cleared = false
+//	for k := range Keys, l := range Lanes {
+//		b = l < Rows ? Src[Off[l]+k] : 0
+//		if b == -Inf {
+//			Mask[k] &^= 1<<l
+//			Cleared = true
+//		}
+//		S[k*Stride+l] = fma(b, Scale, S[k*Stride+l])
+//	}
+//
+// Needs: avx2 fma3 f16c.
+// Registers:
+//
+//	DI arguments
+//	SI element in rows at offsets
+//	AX offsets
+//	BX first row of lanes
+//	CX row of lanes
+//	DX bytes from row of lanes to row of lanes
+//	R8 rows left
+//	R9 lanes left
+//	R10 dims left
+//	R11 scratch
+//	R12 keys of the square
+//	R13 mask word of the first key of the square
+//	R14 mask bit of the first lane of the square
+//	square: Y0..Y7 rows; Y8 scratch; Y9 least of rows, S; Y10 mask; Y11 Scale; Y12 1; Y13 -Inf
+TEXT ·biasAVX2(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), DI
+	VBROADCASTSS 48(DI), Y11 // a.Scale
+	VBROADCASTSS const3f800000<>(SB), Y12
+	VBROADCASTSS constff800000<>(SB), Y13
+	MOVQ $0, R14
+	MOVB R14, 72(DI) // a.Cleared
+	MOVQ $1, R14
+	MOVQ 8(DI), AX // a.Off
+	MOVQ 32(DI), BX // a.S
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	MOVQ 16(DI), R8 // a.Rows
+	MOVQ 56(DI), R9 // a.Lanes
+
+block:
+	MOVQ 40(DI), R13 // a.Mask
+	MOVQ (DI), SI // a.Src
+	MOVQ BX, CX
+	MOVQ 24(DI), R10 // a.Keys
+	PCALIGN $32
+
+square:
+	MOVQ $8, R12
+	CMPQ R10, $8
+	JGE full
+	MOVQ R10, R12
+
+full:
+	LEAQ laneWindow<>(SB), R11
+	NEGQ R12
+	VMOVUPS 32(R11)(R12*4), Y10
+	NEGQ R12
+	VXORPS Y9, Y9, Y9
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	CMPQ R8, $0
+	JLE loaded
+	MOVQ (AX), R11
+	VMASKMOVPS (SI)(R11*4), Y10, Y0
+	VMULPS Y12, Y0, Y0
+	VMINPS Y9, Y0, Y9
+	CMPQ R8, $1
+	JLE loaded
+	MOVQ 8(AX), R11
+	VMASKMOVPS (SI)(R11*4), Y10, Y1
+	VMULPS Y12, Y1, Y1
+	VMINPS Y9, Y1, Y9
+	CMPQ R8, $2
+	JLE loaded
+	MOVQ 16(AX), R11
+	VMASKMOVPS (SI)(R11*4), Y10, Y2
+	VMULPS Y12, Y2, Y2
+	VMINPS Y9, Y2, Y9
+	CMPQ R8, $3
+	JLE loaded
+	MOVQ 24(AX), R11
+	VMASKMOVPS (SI)(R11*4), Y10, Y3
+	VMULPS Y12, Y3, Y3
+	VMINPS Y9, Y3, Y9
+	CMPQ R8, $4
+	JLE loaded
+	MOVQ 32(AX), R11
+	VMASKMOVPS (SI)(R11*4), Y10, Y4
+	VMULPS Y12, Y4, Y4
+	VMINPS Y9, Y4, Y9
+	CMPQ R8, $5
+	JLE loaded
+	MOVQ 40(AX), R11
+	VMASKMOVPS (SI)(R11*4), Y10, Y5
+	VMULPS Y12, Y5, Y5
+	VMINPS Y9, Y5, Y9
+	CMPQ R8, $6
+	JLE loaded
+	MOVQ 48(AX), R11
+	VMASKMOVPS (SI)(R11*4), Y10, Y6
+	VMULPS Y12, Y6, Y6
+	VMINPS Y9, Y6, Y9
+	CMPQ R8, $7
+	JLE loaded
+	MOVQ 56(AX), R11
+	VMASKMOVPS (SI)(R11*4), Y10, Y7
+	VMULPS Y12, Y7, Y7
+	VMINPS Y9, Y7, Y9
+
+loaded:
+	VUNPCKLPS Y1, Y0, Y8
+	VUNPCKHPS Y1, Y0, Y1
+	VUNPCKLPS Y3, Y2, Y0
+	VUNPCKHPS Y3, Y2, Y3
+	VUNPCKLPD Y0, Y8, Y2
+	VUNPCKHPD Y0, Y8, Y0
+	VUNPCKLPD Y3, Y1, Y8
+	VUNPCKHPD Y3, Y1, Y3
+	VUNPCKLPS Y5, Y4, Y1
+	VUNPCKHPS Y5, Y4, Y5
+	VUNPCKLPS Y7, Y6, Y4
+	VUNPCKHPS Y7, Y6, Y7
+	VUNPCKLPD Y4, Y1, Y6
+	VUNPCKHPD Y4, Y1, Y4
+	VUNPCKLPD Y7, Y5, Y1
+	VUNPCKHPD Y7, Y5, Y7
+	VPERM2F128 $32, Y6, Y2, Y5
+	VPERM2F128 $49, Y6, Y2, Y6
+	VPERM2F128 $32, Y4, Y0, Y2
+	VPERM2F128 $49, Y4, Y0, Y4
+	VPERM2F128 $32, Y1, Y8, Y0
+	VPERM2F128 $49, Y1, Y8, Y1
+	VPERM2F128 $32, Y7, Y3, Y8
+	VPERM2F128 $49, Y7, Y3, Y7
+	VCMPPS $0, Y13, Y9, Y9
+	VMOVMSKPS Y9, R11
+	TESTQ R11, R11
+	JEQ cleared
+	MOVQ $1, R11
+	MOVB R11, 72(DI) // a.Cleared
+	VCMPPS $0, Y13, Y5, Y9
+	VMOVMSKPS Y9, R11
+	IMULQ R14, R11
+	NOTQ R11
+	ANDQ R11, (R13)
+	CMPQ R12, $1
+	JEQ cleared
+	VCMPPS $0, Y13, Y2, Y9
+	VMOVMSKPS Y9, R11
+	IMULQ R14, R11
+	NOTQ R11
+	ANDQ R11, 8(R13)
+	CMPQ R12, $2
+	JEQ cleared
+	VCMPPS $0, Y13, Y0, Y9
+	VMOVMSKPS Y9, R11
+	IMULQ R14, R11
+	NOTQ R11
+	ANDQ R11, 16(R13)
+	CMPQ R12, $3
+	JEQ cleared
+	VCMPPS $0, Y13, Y8, Y9
+	VMOVMSKPS Y9, R11
+	IMULQ R14, R11
+	NOTQ R11
+	ANDQ R11, 24(R13)
+	CMPQ R12, $4
+	JEQ cleared
+	VCMPPS $0, Y13, Y6, Y9
+	VMOVMSKPS Y9, R11
+	IMULQ R14, R11
+	NOTQ R11
+	ANDQ R11, 32(R13)
+	CMPQ R12, $5
+	JEQ cleared
+	VCMPPS $0, Y13, Y4, Y9
+	VMOVMSKPS Y9, R11
+	IMULQ R14, R11
+	NOTQ R11
+	ANDQ R11, 40(R13)
+	CMPQ R12, $6
+	JEQ cleared
+	VCMPPS $0, Y13, Y1, Y9
+	VMOVMSKPS Y9, R11
+	IMULQ R14, R11
+	NOTQ R11
+	ANDQ R11, 48(R13)
+	CMPQ R12, $7
+	JEQ cleared
+	VCMPPS $0, Y13, Y7, Y9
+	VMOVMSKPS Y9, R11
+	IMULQ R14, R11
+	NOTQ R11
+	ANDQ R11, 56(R13)
+
+cleared:
+	VMOVUPS (CX), Y9
+	VFMADD213PS Y9, Y11, Y5
+	VMOVUPS Y5, (CX)
+	ADDQ DX, CX
+	CMPQ R12, $1
+	JEQ stored
+	VMOVUPS (CX), Y9
+	VFMADD213PS Y9, Y11, Y2
+	VMOVUPS Y2, (CX)
+	ADDQ DX, CX
+	CMPQ R12, $2
+	JEQ stored
+	VMOVUPS (CX), Y9
+	VFMADD213PS Y9, Y11, Y0
+	VMOVUPS Y0, (CX)
+	ADDQ DX, CX
+	CMPQ R12, $3
+	JEQ stored
+	VMOVUPS (CX), Y9
+	VFMADD213PS Y9, Y11, Y8
+	VMOVUPS Y8, (CX)
+	ADDQ DX, CX
+	CMPQ R12, $4
+	JEQ stored
+	VMOVUPS (CX), Y9
+	VFMADD213PS Y9, Y11, Y6
+	VMOVUPS Y6, (CX)
+	ADDQ DX, CX
+	CMPQ R12, $5
+	JEQ stored
+	VMOVUPS (CX), Y9
+	VFMADD213PS Y9, Y11, Y4
+	VMOVUPS Y4, (CX)
+	ADDQ DX, CX
+	CMPQ R12, $6
+	JEQ stored
+	VMOVUPS (CX), Y9
+	VFMADD213PS Y9, Y11, Y1
+	VMOVUPS Y1, (CX)
+	ADDQ DX, CX
+	CMPQ R12, $7
+	JEQ stored
+	VMOVUPS (CX), Y9
+	VFMADD213PS Y9, Y11, Y7
+	VMOVUPS Y7, (CX)
+	ADDQ DX, CX
+
+stored:
+	ADDQ $64, R13
+	ADDQ $32, SI
+	SUBQ $8, R10
+	CMPQ R10, $0
+	JGT square
+	SHLQ $8, R14
+	ADDQ $64, AX
+	ADDQ $32, BX
+	SUBQ $8, R8
+	SUBQ $8, R9
+	CMPQ R9, $0
+	JGT block
+	VZEROUPPER
+	RET
+
 // func softmaxAVX2(a *kernel.SoftmaxArgs)
 //
 //	for k := range Keys {
@@ -11423,7 +12948,7 @@ done:
 //	exp(y): t = y + magic; f = y - (t - magic)
 //		y < min ? 0 : poly(f) * (t<<23)
 //
-// Needs: avx2 fma3.
+// Needs: avx2 fma3 f16c.
 // Registers:
 //
 //	DI arguments
@@ -11828,7 +13353,7 @@ expDone8:
 //		O[d] = fma(Mode == First ? +0 : O[d], Mode == Rescale ? Alpha : 1, acc)
 //	}
 //
-// Needs: avx2 fma3.
+// Needs: avx2 fma3 f16c.
 // Registers:
 //
 //	DI arguments
@@ -14752,7 +16277,7 @@ done:
 //		}
 //	}
 //
-// Needs: avx2 fma3.
+// Needs: avx2 fma3 f16c.
 // Registers:
 //
 //	DI arguments
@@ -14942,13 +16467,65 @@ stored:
 	VZEROUPPER
 	RET
 
+// func float16AVX2(dst *float32, src *uint16, n int)
+//
+//	for i := range n {
+//		dst[i] = float32(src[i])
+//	}
+//
+// Needs: avx2 fma3 f16c.
+// Registers:
+//
+//	DI dst
+//	SI src
+//	AX values left
+//	BX scratch
+//	all: Y0 values
+TEXT ·float16AVX2(SB), NOSPLIT, $0-24
+	MOVQ dst+0(FP), DI
+	MOVQ src+8(FP), SI
+	MOVQ n+16(FP), AX
+	SUBQ $8, AX
+	CMPQ AX, $0
+	JLT tail
+	PCALIGN $32
+
+loop:
+	VCVTPH2PS (SI), Y0
+	VMOVUPS Y0, (DI)
+	ADDQ $16, SI
+	ADDQ $32, DI
+	SUBQ $8, AX
+	CMPQ AX, $0
+	JGE loop
+
+tail:
+	ADDQ $8, AX
+	TESTQ AX, AX
+	JEQ done
+	PCALIGN $32
+
+one:
+	MOVWLZX (SI), BX
+	VMOVD BX, X0
+	VCVTPH2PS X0, Y0
+	VMOVSS X0, (DI)
+	ADDQ $2, SI
+	ADDQ $4, DI
+	DECQ AX
+	JNE one
+
+done:
+	VZEROUPPER
+	RET
+
 // func peakAVX2(n int)
 //
 //	for range n {
 //		acc[i] = fma(x, y, acc[i]), for each i, again and again
 //	}
 //
-// Needs: avx2 fma3.
+// Needs: avx2 fma3 f16c.
 // Registers:
 //
 //	DI rounds left
@@ -15012,7 +16589,7 @@ done:
 //	}
 //	return the sum of acc
 //
-// Needs: avx2 fma3.
+// Needs: avx2 fma3 f16c.
 // Registers:
 //
 //	DI p
@@ -15138,6 +16715,13 @@ DATA const3fb17218<>+16(SB)/8, $0x3fb172183fb17218
 DATA const3fb17218<>+24(SB)/8, $0x3fb172183fb17218
 GLOBL const3fb17218<>(SB), RODATA|NOPTR, $32
 
+// 2
+DATA const40000000<>+0(SB)/8, $0x4000000040000000
+DATA const40000000<>+8(SB)/8, $0x4000000040000000
+DATA const40000000<>+16(SB)/8, $0x4000000040000000
+DATA const40000000<>+24(SB)/8, $0x4000000040000000
+GLOBL const40000000<>(SB), RODATA|NOPTR, $32
+
 // 6.2915195e+06
 DATA const4ac0007f<>+0(SB)/8, $0x4ac0007f4ac0007f
 DATA const4ac0007f<>+8(SB)/8, $0x4ac0007f4ac0007f
@@ -15152,12 +16736,92 @@ DATA const80000000<>+16(SB)/8, $0x8000000080000000
 DATA const80000000<>+24(SB)/8, $0x8000000080000000
 GLOBL const80000000<>(SB), RODATA|NOPTR, $32
 
+// -32
+DATA constc2000000<>+0(SB)/8, $0xc2000000c2000000
+DATA constc2000000<>+8(SB)/8, $0xc2000000c2000000
+DATA constc2000000<>+16(SB)/8, $0xc2000000c2000000
+DATA constc2000000<>+24(SB)/8, $0xc2000000c2000000
+GLOBL constc2000000<>(SB), RODATA|NOPTR, $32
+
 // -63
 DATA constc27c0000<>+0(SB)/8, $0xc27c0000c27c0000
 DATA constc27c0000<>+8(SB)/8, $0xc27c0000c27c0000
 DATA constc27c0000<>+16(SB)/8, $0xc27c0000c27c0000
 DATA constc27c0000<>+24(SB)/8, $0xc27c0000c27c0000
 GLOBL constc27c0000<>(SB), RODATA|NOPTR, $32
+
+// -Inf
+DATA constff800000<>+0(SB)/8, $0xff800000ff800000
+DATA constff800000<>+8(SB)/8, $0xff800000ff800000
+DATA constff800000<>+16(SB)/8, $0xff800000ff800000
+DATA constff800000<>+24(SB)/8, $0xff800000ff800000
+GLOBL constff800000<>(SB), RODATA|NOPTR, $32
+
+DATA keyIndex<>+0(SB)/8, $0x3f80000000000000
+DATA keyIndex<>+8(SB)/8, $0x4040000040000000
+DATA keyIndex<>+16(SB)/8, $0x40a0000040800000
+DATA keyIndex<>+24(SB)/8, $0x40e0000040c00000
+DATA keyIndex<>+32(SB)/8, $0x4110000041000000
+DATA keyIndex<>+40(SB)/8, $0x4130000041200000
+DATA keyIndex<>+48(SB)/8, $0x4150000041400000
+DATA keyIndex<>+56(SB)/8, $0x4170000041600000
+DATA keyIndex<>+64(SB)/8, $0x4188000041800000
+DATA keyIndex<>+72(SB)/8, $0x4198000041900000
+DATA keyIndex<>+80(SB)/8, $0x41a8000041a00000
+DATA keyIndex<>+88(SB)/8, $0x41b8000041b00000
+DATA keyIndex<>+96(SB)/8, $0x41c8000041c00000
+DATA keyIndex<>+104(SB)/8, $0x41d8000041d00000
+DATA keyIndex<>+112(SB)/8, $0x41e8000041e00000
+DATA keyIndex<>+120(SB)/8, $0x41f8000041f00000
+DATA keyIndex<>+128(SB)/8, $0x4204000042000000
+DATA keyIndex<>+136(SB)/8, $0x420c000042080000
+DATA keyIndex<>+144(SB)/8, $0x4214000042100000
+DATA keyIndex<>+152(SB)/8, $0x421c000042180000
+DATA keyIndex<>+160(SB)/8, $0x4224000042200000
+DATA keyIndex<>+168(SB)/8, $0x422c000042280000
+DATA keyIndex<>+176(SB)/8, $0x4234000042300000
+DATA keyIndex<>+184(SB)/8, $0x423c000042380000
+DATA keyIndex<>+192(SB)/8, $0x4244000042400000
+DATA keyIndex<>+200(SB)/8, $0x424c000042480000
+DATA keyIndex<>+208(SB)/8, $0x4254000042500000
+DATA keyIndex<>+216(SB)/8, $0x425c000042580000
+DATA keyIndex<>+224(SB)/8, $0x4264000042600000
+DATA keyIndex<>+232(SB)/8, $0x426c000042680000
+DATA keyIndex<>+240(SB)/8, $0x4274000042700000
+DATA keyIndex<>+248(SB)/8, $0x427c000042780000
+DATA keyIndex<>+256(SB)/8, $0x4282000042800000
+DATA keyIndex<>+264(SB)/8, $0x4286000042840000
+DATA keyIndex<>+272(SB)/8, $0x428a000042880000
+DATA keyIndex<>+280(SB)/8, $0x428e0000428c0000
+DATA keyIndex<>+288(SB)/8, $0x4292000042900000
+DATA keyIndex<>+296(SB)/8, $0x4296000042940000
+DATA keyIndex<>+304(SB)/8, $0x429a000042980000
+DATA keyIndex<>+312(SB)/8, $0x429e0000429c0000
+DATA keyIndex<>+320(SB)/8, $0x42a2000042a00000
+DATA keyIndex<>+328(SB)/8, $0x42a6000042a40000
+DATA keyIndex<>+336(SB)/8, $0x42aa000042a80000
+DATA keyIndex<>+344(SB)/8, $0x42ae000042ac0000
+DATA keyIndex<>+352(SB)/8, $0x42b2000042b00000
+DATA keyIndex<>+360(SB)/8, $0x42b6000042b40000
+DATA keyIndex<>+368(SB)/8, $0x42ba000042b80000
+DATA keyIndex<>+376(SB)/8, $0x42be000042bc0000
+DATA keyIndex<>+384(SB)/8, $0x42c2000042c00000
+DATA keyIndex<>+392(SB)/8, $0x42c6000042c40000
+DATA keyIndex<>+400(SB)/8, $0x42ca000042c80000
+DATA keyIndex<>+408(SB)/8, $0x42ce000042cc0000
+DATA keyIndex<>+416(SB)/8, $0x42d2000042d00000
+DATA keyIndex<>+424(SB)/8, $0x42d6000042d40000
+DATA keyIndex<>+432(SB)/8, $0x42da000042d80000
+DATA keyIndex<>+440(SB)/8, $0x42de000042dc0000
+DATA keyIndex<>+448(SB)/8, $0x42e2000042e00000
+DATA keyIndex<>+456(SB)/8, $0x42e6000042e40000
+DATA keyIndex<>+464(SB)/8, $0x42ea000042e80000
+DATA keyIndex<>+472(SB)/8, $0x42ee000042ec0000
+DATA keyIndex<>+480(SB)/8, $0x42f2000042f00000
+DATA keyIndex<>+488(SB)/8, $0x42f6000042f40000
+DATA keyIndex<>+496(SB)/8, $0x42fa000042f80000
+DATA keyIndex<>+504(SB)/8, $0x42fe000042fc0000
+GLOBL keyIndex<>(SB), RODATA|NOPTR, $512
 
 DATA laneBits<>+0(SB)/8, $0x0000000200000001
 DATA laneBits<>+8(SB)/8, $0x0000000800000004

@@ -17,10 +17,10 @@ var neonSet = kernel.Set{
 	Rows:       8,
 	PackQ:      packQWith(packQNEON),
 	Scores:     scoresNEON,
-	Softcap:    softcapGeneric,
-	ALiBi:      alibiGeneric,
-	Bias:       biasGeneric,
-	Float16:    float16Generic,
+	Softcap:    softcapNEON,
+	ALiBi:      alibiNEON,
+	Bias:       biasNEON,
+	Float16:    float16NEON,
 	Softmax:    softmaxNEON,
 	Accumulate: accumulateNEON,
 	Finish:     finishWith(finishNEON),
@@ -39,6 +39,21 @@ func packQNEON(a *kernel.PackArgs)
 //go:noescape
 func scoresNEON(a *kernel.ScoresArgs)
 
+// softcapNEON is softcapGeneric.
+//
+//go:noescape
+func softcapNEON(a *kernel.SoftcapArgs)
+
+// alibiNEON is alibiGeneric.
+//
+//go:noescape
+func alibiNEON(a *kernel.ALiBiArgs)
+
+// biasNEON is biasGeneric.
+//
+//go:noescape
+func biasNEON(a *kernel.BiasArgs)
+
 // softmaxNEON is softmaxGeneric.
 //
 //go:noescape
@@ -53,6 +68,11 @@ func accumulateNEON(a *kernel.AccumulateArgs)
 //
 //go:noescape
 func finishNEON(a *kernel.FinishArgs)
+
+// float16NEON is float16Generic.
+//
+//go:noescape
+func float16NEON(dst *float32, src *uint16, n int)
 
 // peakNEON runs n rounds of peakFMAs multiply-adds of vectors.
 func peakNEON(n int)

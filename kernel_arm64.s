@@ -2654,6 +2654,770 @@ loop1x1:
 done:
 	RET
 
+// func softcapNEON(a *kernel.SoftcapArgs)
+//
+//	for k := range Keys {
+//		y = -|S[k]*In| < min ? min : -|S[k]*In|
+//		t = y + magic; f = y - (t - magic); e = t<<23
+//		x = fma(e, f*poly(f), e-1), poly from poly[1] on
+//		S[k] = copysign(x/(x+2), S[k]) * Out
+//	}
+//
+// Needs: asimd.
+// Registers:
+//
+//	R0 arguments
+//	R19 S
+//	R20 S, bytes from row to row
+//	R21 keys left
+//	12 lanes: V0..V2 y; V3..V5 t; V6..V8 f; V9 spare; V10 In; V11 Out; V12 sign; V13 min; V14 magic; V15 poly[1]; V16 poly[2]; V17 poly[3]; V18 poly[4]; V19 poly[5]; V20 poly[6]; V21 1; V22 2
+//	8 lanes: V0..V1 y; V2..V3 t; V4..V5 f; V6 spare; V7 In; V8 Out; V9 sign; V10 min; V11 magic; V12 poly[1]; V13 poly[2]; V14 poly[3]; V15 poly[4]; V16 poly[5]; V17 poly[6]; V18 1; V19 2
+//	4 lanes: V0 y; V1 t; V2 f; V3 spare; V4 In; V5 Out; V6 sign; V7 min; V8 magic; V9 poly[1]; V10 poly[2]; V11 poly[3]; V12 poly[4]; V13 poly[5]; V14 poly[6]; V15 1; V16 2
+TEXT ·softcapNEON(SB), NOSPLIT, $0-8
+	MOVD a+0(FP), R0
+	MOVD (R0), R19 // a.S
+	MOVD 24(R0), R20 // a.Stride
+	LSL $2, R20
+	MOVD 16(R0), R21 // a.Lanes
+	CMP $8, R21
+	BEQ lanes8
+	CMP $4, R21
+	BEQ lanes4
+
+lanes12:
+	FMOVS 32(R0), F10
+	VDUP V10.S[0], V10.S4 // a.In
+	FMOVS 36(R0), F11
+	VDUP V11.S[0], V11.S4 // a.Out
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F12
+	VDUP V12.S[0], V12.S4
+	MOVD $constc2000000<>(SB), R17
+	FMOVS (R17), F13
+	VDUP V13.S[0], V13.S4
+	MOVD $const4ac0007f<>(SB), R17
+	FMOVS (R17), F14
+	VDUP V14.S[0], V14.S4
+	MOVD $const3fb17218<>(SB), R17
+	FMOVS (R17), F15
+	VDUP V15.S[0], V15.S4
+	MOVD $const3f75fdf0<>(SB), R17
+	FMOVS (R17), F16
+	VDUP V16.S[0], V16.S4
+	MOVD $const3ee357b6<>(SB), R17
+	FMOVS (R17), F17
+	VDUP V17.S[0], V17.S4
+	MOVD $const3e1d952a<>(SB), R17
+	FMOVS (R17), F18
+	VDUP V18.S[0], V18.S4
+	MOVD $const3d2f8448<>(SB), R17
+	FMOVS (R17), F19
+	VDUP V19.S[0], V19.S4
+	MOVD $const3c2209c5<>(SB), R17
+	FMOVS (R17), F20
+	VDUP V20.S[0], V20.S4
+	MOVD $const3f800000<>(SB), R17
+	FMOVS (R17), F21
+	VDUP V21.S[0], V21.S4
+	MOVD $const40000000<>(SB), R17
+	FMOVS (R17), F22
+	VDUP V22.S[0], V22.S4
+	MOVD 8(R0), R21 // a.Keys
+	PCALIGN $32
+
+keys12:
+	FMOVQ (R19), F0
+	WORD $0x6e2adc00 // fmul v0.4s, v0.4s, v10.4s
+	FMOVQ 16(R19), F1
+	WORD $0x6e2adc21 // fmul v1.4s, v1.4s, v10.4s
+	FMOVQ 32(R19), F2
+	WORD $0x6e2adc42 // fmul v2.4s, v2.4s, v10.4s
+	VORR V12.B16, V0.B16, V0.B16
+	VORR V12.B16, V1.B16, V1.B16
+	VORR V12.B16, V2.B16, V2.B16
+	WORD $0x6ea0e5a3 // fcmgt v3.4s, v13.4s, v0.4s
+	VBIT V3.B16, V13.B16, V0.B16
+	WORD $0x6ea1e5a4 // fcmgt v4.4s, v13.4s, v1.4s
+	VBIT V4.B16, V13.B16, V1.B16
+	WORD $0x6ea2e5a5 // fcmgt v5.4s, v13.4s, v2.4s
+	VBIT V5.B16, V13.B16, V2.B16
+	WORD $0x4e2ed403 // fadd v3.4s, v0.4s, v14.4s
+	WORD $0x4e2ed424 // fadd v4.4s, v1.4s, v14.4s
+	WORD $0x4e2ed445 // fadd v5.4s, v2.4s, v14.4s
+	WORD $0x4eaed466 // fsub v6.4s, v3.4s, v14.4s
+	WORD $0x4eaed487 // fsub v7.4s, v4.4s, v14.4s
+	WORD $0x4eaed4a8 // fsub v8.4s, v5.4s, v14.4s
+	WORD $0x4ea6d406 // fsub v6.4s, v0.4s, v6.4s
+	WORD $0x4ea7d427 // fsub v7.4s, v1.4s, v7.4s
+	WORD $0x4ea8d448 // fsub v8.4s, v2.4s, v8.4s
+	VMOV V20.B16, V0.B16
+	VMOV V20.B16, V1.B16
+	VMOV V20.B16, V2.B16
+	VMOV V19.B16, V9.B16
+	VFMLA V6.S4, V0.S4, V9.S4
+	VMOV V19.B16, V0.B16
+	VFMLA V7.S4, V1.S4, V0.S4
+	VMOV V19.B16, V1.B16
+	VFMLA V8.S4, V2.S4, V1.S4
+	VMOV V18.B16, V2.B16
+	VFMLA V6.S4, V9.S4, V2.S4
+	VMOV V18.B16, V9.B16
+	VFMLA V7.S4, V0.S4, V9.S4
+	VMOV V18.B16, V0.B16
+	VFMLA V8.S4, V1.S4, V0.S4
+	VMOV V17.B16, V1.B16
+	VFMLA V6.S4, V2.S4, V1.S4
+	VMOV V17.B16, V2.B16
+	VFMLA V7.S4, V9.S4, V2.S4
+	VMOV V17.B16, V9.B16
+	VFMLA V8.S4, V0.S4, V9.S4
+	VMOV V16.B16, V0.B16
+	VFMLA V6.S4, V1.S4, V0.S4
+	VMOV V16.B16, V1.B16
+	VFMLA V7.S4, V2.S4, V1.S4
+	VMOV V16.B16, V2.B16
+	VFMLA V8.S4, V9.S4, V2.S4
+	VMOV V15.B16, V9.B16
+	VFMLA V6.S4, V0.S4, V9.S4
+	VMOV V15.B16, V0.B16
+	VFMLA V7.S4, V1.S4, V0.S4
+	VMOV V15.B16, V1.B16
+	VFMLA V8.S4, V2.S4, V1.S4
+	WORD $0x6e26dd29 // fmul v9.4s, v9.4s, v6.4s
+	WORD $0x6e27dc00 // fmul v0.4s, v0.4s, v7.4s
+	WORD $0x6e28dc21 // fmul v1.4s, v1.4s, v8.4s
+	VSHL $23, V3.S4, V3.S4
+	VSHL $23, V4.S4, V4.S4
+	VSHL $23, V5.S4, V5.S4
+	WORD $0x4eb5d466 // fsub v6.4s, v3.4s, v21.4s
+	WORD $0x4eb5d487 // fsub v7.4s, v4.4s, v21.4s
+	WORD $0x4eb5d4a8 // fsub v8.4s, v5.4s, v21.4s
+	VFMLA V3.S4, V9.S4, V6.S4
+	VFMLA V4.S4, V0.S4, V7.S4
+	VFMLA V5.S4, V1.S4, V8.S4
+	WORD $0x4e36d4c3 // fadd v3.4s, v6.4s, v22.4s
+	WORD $0x4e36d4e4 // fadd v4.4s, v7.4s, v22.4s
+	WORD $0x4e36d505 // fadd v5.4s, v8.4s, v22.4s
+	WORD $0x6e23fcc6 // fdiv v6.4s, v6.4s, v3.4s
+	WORD $0x6e24fce7 // fdiv v7.4s, v7.4s, v4.4s
+	WORD $0x6e25fd08 // fdiv v8.4s, v8.4s, v5.4s
+	FMOVQ (R19), F3
+	VBIT V12.B16, V3.B16, V6.B16
+	FMOVQ 16(R19), F4
+	VBIT V12.B16, V4.B16, V7.B16
+	FMOVQ 32(R19), F5
+	VBIT V12.B16, V5.B16, V8.B16
+	WORD $0x6e2bdcc6 // fmul v6.4s, v6.4s, v11.4s
+	WORD $0x6e2bdce7 // fmul v7.4s, v7.4s, v11.4s
+	WORD $0x6e2bdd08 // fmul v8.4s, v8.4s, v11.4s
+	FMOVQ F6, (R19)
+	FMOVQ F7, 16(R19)
+	FMOVQ F8, 32(R19)
+	ADD R20, R19
+	SUBS $1, R21
+	BNE keys12
+	RET
+
+lanes8:
+	FMOVS 32(R0), F7
+	VDUP V7.S[0], V7.S4 // a.In
+	FMOVS 36(R0), F8
+	VDUP V8.S[0], V8.S4 // a.Out
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F9
+	VDUP V9.S[0], V9.S4
+	MOVD $constc2000000<>(SB), R17
+	FMOVS (R17), F10
+	VDUP V10.S[0], V10.S4
+	MOVD $const4ac0007f<>(SB), R17
+	FMOVS (R17), F11
+	VDUP V11.S[0], V11.S4
+	MOVD $const3fb17218<>(SB), R17
+	FMOVS (R17), F12
+	VDUP V12.S[0], V12.S4
+	MOVD $const3f75fdf0<>(SB), R17
+	FMOVS (R17), F13
+	VDUP V13.S[0], V13.S4
+	MOVD $const3ee357b6<>(SB), R17
+	FMOVS (R17), F14
+	VDUP V14.S[0], V14.S4
+	MOVD $const3e1d952a<>(SB), R17
+	FMOVS (R17), F15
+	VDUP V15.S[0], V15.S4
+	MOVD $const3d2f8448<>(SB), R17
+	FMOVS (R17), F16
+	VDUP V16.S[0], V16.S4
+	MOVD $const3c2209c5<>(SB), R17
+	FMOVS (R17), F17
+	VDUP V17.S[0], V17.S4
+	MOVD $const3f800000<>(SB), R17
+	FMOVS (R17), F18
+	VDUP V18.S[0], V18.S4
+	MOVD $const40000000<>(SB), R17
+	FMOVS (R17), F19
+	VDUP V19.S[0], V19.S4
+	MOVD 8(R0), R21 // a.Keys
+	PCALIGN $32
+
+keys8:
+	FMOVQ (R19), F0
+	WORD $0x6e27dc00 // fmul v0.4s, v0.4s, v7.4s
+	FMOVQ 16(R19), F1
+	WORD $0x6e27dc21 // fmul v1.4s, v1.4s, v7.4s
+	VORR V9.B16, V0.B16, V0.B16
+	VORR V9.B16, V1.B16, V1.B16
+	WORD $0x6ea0e542 // fcmgt v2.4s, v10.4s, v0.4s
+	VBIT V2.B16, V10.B16, V0.B16
+	WORD $0x6ea1e543 // fcmgt v3.4s, v10.4s, v1.4s
+	VBIT V3.B16, V10.B16, V1.B16
+	WORD $0x4e2bd402 // fadd v2.4s, v0.4s, v11.4s
+	WORD $0x4e2bd423 // fadd v3.4s, v1.4s, v11.4s
+	WORD $0x4eabd444 // fsub v4.4s, v2.4s, v11.4s
+	WORD $0x4eabd465 // fsub v5.4s, v3.4s, v11.4s
+	WORD $0x4ea4d404 // fsub v4.4s, v0.4s, v4.4s
+	WORD $0x4ea5d425 // fsub v5.4s, v1.4s, v5.4s
+	VMOV V17.B16, V0.B16
+	VMOV V17.B16, V1.B16
+	VMOV V16.B16, V6.B16
+	VFMLA V4.S4, V0.S4, V6.S4
+	VMOV V16.B16, V0.B16
+	VFMLA V5.S4, V1.S4, V0.S4
+	VMOV V15.B16, V1.B16
+	VFMLA V4.S4, V6.S4, V1.S4
+	VMOV V15.B16, V6.B16
+	VFMLA V5.S4, V0.S4, V6.S4
+	VMOV V14.B16, V0.B16
+	VFMLA V4.S4, V1.S4, V0.S4
+	VMOV V14.B16, V1.B16
+	VFMLA V5.S4, V6.S4, V1.S4
+	VMOV V13.B16, V6.B16
+	VFMLA V4.S4, V0.S4, V6.S4
+	VMOV V13.B16, V0.B16
+	VFMLA V5.S4, V1.S4, V0.S4
+	VMOV V12.B16, V1.B16
+	VFMLA V4.S4, V6.S4, V1.S4
+	VMOV V12.B16, V6.B16
+	VFMLA V5.S4, V0.S4, V6.S4
+	WORD $0x6e24dc21 // fmul v1.4s, v1.4s, v4.4s
+	WORD $0x6e25dcc6 // fmul v6.4s, v6.4s, v5.4s
+	VSHL $23, V2.S4, V2.S4
+	VSHL $23, V3.S4, V3.S4
+	WORD $0x4eb2d444 // fsub v4.4s, v2.4s, v18.4s
+	WORD $0x4eb2d465 // fsub v5.4s, v3.4s, v18.4s
+	VFMLA V2.S4, V1.S4, V4.S4
+	VFMLA V3.S4, V6.S4, V5.S4
+	WORD $0x4e33d482 // fadd v2.4s, v4.4s, v19.4s
+	WORD $0x4e33d4a3 // fadd v3.4s, v5.4s, v19.4s
+	WORD $0x6e22fc84 // fdiv v4.4s, v4.4s, v2.4s
+	WORD $0x6e23fca5 // fdiv v5.4s, v5.4s, v3.4s
+	FMOVQ (R19), F2
+	VBIT V9.B16, V2.B16, V4.B16
+	FMOVQ 16(R19), F3
+	VBIT V9.B16, V3.B16, V5.B16
+	WORD $0x6e28dc84 // fmul v4.4s, v4.4s, v8.4s
+	WORD $0x6e28dca5 // fmul v5.4s, v5.4s, v8.4s
+	FMOVQ F4, (R19)
+	FMOVQ F5, 16(R19)
+	ADD R20, R19
+	SUBS $1, R21
+	BNE keys8
+	RET
+
+lanes4:
+	FMOVS 32(R0), F4
+	VDUP V4.S[0], V4.S4 // a.In
+	FMOVS 36(R0), F5
+	VDUP V5.S[0], V5.S4 // a.Out
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F6
+	VDUP V6.S[0], V6.S4
+	MOVD $constc2000000<>(SB), R17
+	FMOVS (R17), F7
+	VDUP V7.S[0], V7.S4
+	MOVD $const4ac0007f<>(SB), R17
+	FMOVS (R17), F8
+	VDUP V8.S[0], V8.S4
+	MOVD $const3fb17218<>(SB), R17
+	FMOVS (R17), F9
+	VDUP V9.S[0], V9.S4
+	MOVD $const3f75fdf0<>(SB), R17
+	FMOVS (R17), F10
+	VDUP V10.S[0], V10.S4
+	MOVD $const3ee357b6<>(SB), R17
+	FMOVS (R17), F11
+	VDUP V11.S[0], V11.S4
+	MOVD $const3e1d952a<>(SB), R17
+	FMOVS (R17), F12
+	VDUP V12.S[0], V12.S4
+	MOVD $const3d2f8448<>(SB), R17
+	FMOVS (R17), F13
+	VDUP V13.S[0], V13.S4
+	MOVD $const3c2209c5<>(SB), R17
+	FMOVS (R17), F14
+	VDUP V14.S[0], V14.S4
+	MOVD $const3f800000<>(SB), R17
+	FMOVS (R17), F15
+	VDUP V15.S[0], V15.S4
+	MOVD $const40000000<>(SB), R17
+	FMOVS (R17), F16
+	VDUP V16.S[0], V16.S4
+	MOVD 8(R0), R21 // a.Keys
+	PCALIGN $32
+
+keys4:
+	FMOVQ (R19), F0
+	WORD $0x6e24dc00 // fmul v0.4s, v0.4s, v4.4s
+	VORR V6.B16, V0.B16, V0.B16
+	WORD $0x6ea0e4e1 // fcmgt v1.4s, v7.4s, v0.4s
+	VBIT V1.B16, V7.B16, V0.B16
+	WORD $0x4e28d401 // fadd v1.4s, v0.4s, v8.4s
+	WORD $0x4ea8d422 // fsub v2.4s, v1.4s, v8.4s
+	WORD $0x4ea2d402 // fsub v2.4s, v0.4s, v2.4s
+	VMOV V14.B16, V0.B16
+	VMOV V13.B16, V3.B16
+	VFMLA V2.S4, V0.S4, V3.S4
+	VMOV V12.B16, V0.B16
+	VFMLA V2.S4, V3.S4, V0.S4
+	VMOV V11.B16, V3.B16
+	VFMLA V2.S4, V0.S4, V3.S4
+	VMOV V10.B16, V0.B16
+	VFMLA V2.S4, V3.S4, V0.S4
+	VMOV V9.B16, V3.B16
+	VFMLA V2.S4, V0.S4, V3.S4
+	WORD $0x6e22dc63 // fmul v3.4s, v3.4s, v2.4s
+	VSHL $23, V1.S4, V1.S4
+	WORD $0x4eafd422 // fsub v2.4s, v1.4s, v15.4s
+	VFMLA V1.S4, V3.S4, V2.S4
+	WORD $0x4e30d441 // fadd v1.4s, v2.4s, v16.4s
+	WORD $0x6e21fc42 // fdiv v2.4s, v2.4s, v1.4s
+	FMOVQ (R19), F1
+	VBIT V6.B16, V1.B16, V2.B16
+	WORD $0x6e25dc42 // fmul v2.4s, v2.4s, v5.4s
+	FMOVQ F2, (R19)
+	ADD R20, R19
+	SUBS $1, R21
+	BNE keys4
+	RET
+
+// func alibiNEON(a *kernel.ALiBiArgs)
+//
+//	for k := range Keys {
+//		S[k] = fma(Slope, |Pos - (First+k)|, S[k])
+//	}
+//
+// Needs: asimd.
+// Registers:
+//
+//	R0 arguments
+//	R19 S
+//	R20 S, bytes from row to row
+//	R21 keys left
+//	R22 index of the key
+//	R23 scratch
+//	12 lanes: V0..V2 Pos; V3..V5 Slope; V6..V8 distance; V9..V11 S; V12 index of the key; V13 sign
+//	8 lanes: V0..V1 Pos; V2..V3 Slope; V4..V5 distance; V6..V7 S; V8 index of the key; V9 sign
+//	4 lanes: V0 Pos; V1 Slope; V2 distance; V3 S; V4 index of the key; V5 sign
+TEXT ·alibiNEON(SB), NOSPLIT, $0-8
+	MOVD a+0(FP), R0
+	MOVD (R0), R19 // a.S
+	MOVD 48(R0), R20 // a.Stride
+	LSL $2, R20
+	MOVD 40(R0), R21 // a.Lanes
+	CMP $8, R21
+	BEQ lanes8
+	CMP $4, R21
+	BEQ lanes4
+
+lanes12:
+	MOVD 24(R0), R23 // a.Pos
+	FMOVQ (R23), F0
+	FMOVQ 16(R23), F1
+	FMOVQ 32(R23), F2
+	MOVD 32(R0), R23 // a.Slope
+	FMOVQ (R23), F3
+	FMOVQ 16(R23), F4
+	FMOVQ 32(R23), F5
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F13
+	VDUP V13.S[0], V13.S4
+	MOVD $keyIndex<>(SB), R22
+	MOVD 16(R0), R23 // a.First
+	LSL $2, R23
+	ADD R23, R22
+	MOVD 8(R0), R21 // a.Keys
+	PCALIGN $32
+
+keys12:
+	FMOVS (R22), F12
+	VDUP V12.S[0], V12.S4
+	ADD $4, R22
+	WORD $0x4eacd406 // fsub v6.4s, v0.4s, v12.4s
+	WORD $0x4eacd427 // fsub v7.4s, v1.4s, v12.4s
+	WORD $0x4eacd448 // fsub v8.4s, v2.4s, v12.4s
+	WORD $0x4e6d1cc6 // bic v6.16b, v6.16b, v13.16b
+	WORD $0x4e6d1ce7 // bic v7.16b, v7.16b, v13.16b
+	WORD $0x4e6d1d08 // bic v8.16b, v8.16b, v13.16b
+	FMOVQ (R19), F9
+	FMOVQ 16(R19), F10
+	FMOVQ 32(R19), F11
+	VFMLA V3.S4, V6.S4, V9.S4
+	FMOVQ F9, (R19)
+	VFMLA V4.S4, V7.S4, V10.S4
+	FMOVQ F10, 16(R19)
+	VFMLA V5.S4, V8.S4, V11.S4
+	FMOVQ F11, 32(R19)
+	ADD R20, R19
+	SUBS $1, R21
+	BNE keys12
+	RET
+
+lanes8:
+	MOVD 24(R0), R23 // a.Pos
+	FMOVQ (R23), F0
+	FMOVQ 16(R23), F1
+	MOVD 32(R0), R23 // a.Slope
+	FMOVQ (R23), F2
+	FMOVQ 16(R23), F3
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F9
+	VDUP V9.S[0], V9.S4
+	MOVD $keyIndex<>(SB), R22
+	MOVD 16(R0), R23 // a.First
+	LSL $2, R23
+	ADD R23, R22
+	MOVD 8(R0), R21 // a.Keys
+	PCALIGN $32
+
+keys8:
+	FMOVS (R22), F8
+	VDUP V8.S[0], V8.S4
+	ADD $4, R22
+	WORD $0x4ea8d404 // fsub v4.4s, v0.4s, v8.4s
+	WORD $0x4ea8d425 // fsub v5.4s, v1.4s, v8.4s
+	WORD $0x4e691c84 // bic v4.16b, v4.16b, v9.16b
+	WORD $0x4e691ca5 // bic v5.16b, v5.16b, v9.16b
+	FMOVQ (R19), F6
+	FMOVQ 16(R19), F7
+	VFMLA V2.S4, V4.S4, V6.S4
+	FMOVQ F6, (R19)
+	VFMLA V3.S4, V5.S4, V7.S4
+	FMOVQ F7, 16(R19)
+	ADD R20, R19
+	SUBS $1, R21
+	BNE keys8
+	RET
+
+lanes4:
+	MOVD 24(R0), R23 // a.Pos
+	FMOVQ (R23), F0
+	MOVD 32(R0), R23 // a.Slope
+	FMOVQ (R23), F1
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F5
+	VDUP V5.S[0], V5.S4
+	MOVD $keyIndex<>(SB), R22
+	MOVD 16(R0), R23 // a.First
+	LSL $2, R23
+	ADD R23, R22
+	MOVD 8(R0), R21 // a.Keys
+	PCALIGN $32
+
+keys4:
+	FMOVS (R22), F4
+	VDUP V4.S[0], V4.S4
+	ADD $4, R22
+	WORD $0x4ea4d402 // fsub v2.4s, v0.4s, v4.4s
+	WORD $0x4e651c42 // bic v2.16b, v2.16b, v5.16b
+	FMOVQ (R19), F3
+	VFMLA V1.S4, V2.S4, V3.S4
+	FMOVQ F3, (R19)
+	ADD R20, R19
+	SUBS $1, R21
+	BNE keys4
+	RET
+
+// func biasNEON(a *kernel.BiasArgs)
+//
+//	Cleared = false
+//	for k := range Keys, l := range Lanes {
+//		b = l < Rows ? Src[Off[l]+k] : 0
+//		if b == -Inf {
+//			Mask[k] &^= 1<<l
+//			Cleared = true
+//		}
+//		S[k*Stride+l] = fma(b, Scale, S[k*Stride+l])
+//	}
+//
+// Needs: asimd.
+// Registers:
+//
+//	R0 arguments
+//	R19 element in rows at offsets
+//	R20 offsets
+//	R21 first row of lanes
+//	R22 row of lanes
+//	R23 bytes from row of lanes to row of lanes
+//	R24 rows left
+//	R25 lanes left
+//	R26 dims left
+//	R1 scratch
+//	R2 keys of the square
+//	R3 mask word of the first key of the square
+//	R4 mask bit of the first lane of the square
+//	square: V0..V3 rows; V4 scratch; V5 least of rows, S; V6 Scale; V7 1; V8 -Inf
+TEXT ·biasNEON(SB), NOSPLIT, $0-8
+	MOVD a+0(FP), R0
+	FMOVS 48(R0), F6
+	VDUP V6.S[0], V6.S4 // a.Scale
+	MOVD $const3f800000<>(SB), R17
+	FMOVS (R17), F7
+	VDUP V7.S[0], V7.S4
+	MOVD $constff800000<>(SB), R17
+	FMOVS (R17), F8
+	VDUP V8.S[0], V8.S4
+	MOVD $0, R4
+	MOVB R4, 72(R0) // a.Cleared
+	MOVD $1, R4
+	MOVD 8(R0), R20 // a.Off
+	MOVD 32(R0), R21 // a.S
+	MOVD 64(R0), R23 // a.Stride
+	LSL $2, R23
+	MOVD 16(R0), R24 // a.Rows
+	MOVD 56(R0), R25 // a.Lanes
+
+block:
+	MOVD 40(R0), R3 // a.Mask
+	MOVD (R0), R19 // a.Src
+	MOVD R21, R22
+	MOVD 24(R0), R26 // a.Keys
+	PCALIGN $32
+
+square:
+	MOVD $4, R2
+	CMP $4, R26
+	BGE full
+	MOVD R26, R2
+
+full:
+	VMOVI $0, V5.B16
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	CMP $0, R24
+	BLE loaded
+	MOVD (R20), R1
+	ADD R1<<2, R19, R1
+	CMP $4, R2
+	BLT someV0
+	FMOVQ (R1), F0
+	JMP loadedV0
+
+someV0:
+	VLD1 (R1), V0.S[0]
+	CMP $1, R2
+	BEQ doneV0
+	ADD $4, R1, R17
+	VLD1 (R17), V0.S[1]
+	CMP $2, R2
+	BEQ doneV0
+	ADD $4, R17, R17
+	VLD1 (R17), V0.S[2]
+
+doneV0:
+
+loadedV0:
+	WORD $0x6e27dc00 // fmul v0.4s, v0.4s, v7.4s
+	WORD $0x6ea0e4a4 // fcmgt v4.4s, v5.4s, v0.4s
+	VBIT V4.B16, V0.B16, V5.B16
+	CMP $1, R24
+	BLE loaded
+	MOVD 8(R20), R1
+	ADD R1<<2, R19, R1
+	CMP $4, R2
+	BLT someV1
+	FMOVQ (R1), F1
+	JMP loadedV1
+
+someV1:
+	VLD1 (R1), V1.S[0]
+	CMP $1, R2
+	BEQ doneV1
+	ADD $4, R1, R17
+	VLD1 (R17), V1.S[1]
+	CMP $2, R2
+	BEQ doneV1
+	ADD $4, R17, R17
+	VLD1 (R17), V1.S[2]
+
+doneV1:
+
+loadedV1:
+	WORD $0x6e27dc21 // fmul v1.4s, v1.4s, v7.4s
+	WORD $0x6ea1e4a4 // fcmgt v4.4s, v5.4s, v1.4s
+	VBIT V4.B16, V1.B16, V5.B16
+	CMP $2, R24
+	BLE loaded
+	MOVD 16(R20), R1
+	ADD R1<<2, R19, R1
+	CMP $4, R2
+	BLT someV2
+	FMOVQ (R1), F2
+	JMP loadedV2
+
+someV2:
+	VLD1 (R1), V2.S[0]
+	CMP $1, R2
+	BEQ doneV2
+	ADD $4, R1, R17
+	VLD1 (R17), V2.S[1]
+	CMP $2, R2
+	BEQ doneV2
+	ADD $4, R17, R17
+	VLD1 (R17), V2.S[2]
+
+doneV2:
+
+loadedV2:
+	WORD $0x6e27dc42 // fmul v2.4s, v2.4s, v7.4s
+	WORD $0x6ea2e4a4 // fcmgt v4.4s, v5.4s, v2.4s
+	VBIT V4.B16, V2.B16, V5.B16
+	CMP $3, R24
+	BLE loaded
+	MOVD 24(R20), R1
+	ADD R1<<2, R19, R1
+	CMP $4, R2
+	BLT someV3
+	FMOVQ (R1), F3
+	JMP loadedV3
+
+someV3:
+	VLD1 (R1), V3.S[0]
+	CMP $1, R2
+	BEQ doneV3
+	ADD $4, R1, R17
+	VLD1 (R17), V3.S[1]
+	CMP $2, R2
+	BEQ doneV3
+	ADD $4, R17, R17
+	VLD1 (R17), V3.S[2]
+
+doneV3:
+
+loadedV3:
+	WORD $0x6e27dc63 // fmul v3.4s, v3.4s, v7.4s
+	WORD $0x6ea3e4a4 // fcmgt v4.4s, v5.4s, v3.4s
+	VBIT V4.B16, V3.B16, V5.B16
+
+loaded:
+	VZIP1 V1.S4, V0.S4, V4.S4
+	VZIP2 V1.S4, V0.S4, V1.S4
+	VZIP1 V3.S4, V2.S4, V0.S4
+	VZIP2 V3.S4, V2.S4, V3.S4
+	VZIP1 V0.D2, V4.D2, V2.D2
+	VZIP2 V0.D2, V4.D2, V0.D2
+	VZIP1 V3.D2, V1.D2, V4.D2
+	VZIP2 V3.D2, V1.D2, V3.D2
+	WORD $0x4e28e4a5 // fcmeq v5.4s, v5.4s, v8.4s
+	MOVD $laneBits<>(SB), R17
+	FMOVQ (R17), F31
+	VAND V31.B16, V5.B16, V5.B16
+	VADDP V5.S4, V5.S4, V5.S4
+	VADDP V5.S4, V5.S4, V5.S4
+	VMOV V5.S[0], R1
+	CBZ R1, cleared
+	MOVD $1, R1
+	MOVB R1, 72(R0) // a.Cleared
+	WORD $0x4e28e445 // fcmeq v5.4s, v2.4s, v8.4s
+	MOVD $laneBits<>(SB), R17
+	FMOVQ (R17), F31
+	VAND V31.B16, V5.B16, V5.B16
+	VADDP V5.S4, V5.S4, V5.S4
+	VADDP V5.S4, V5.S4, V5.S4
+	VMOV V5.S[0], R1
+	MUL R4, R1
+	MOVD (R3), R17
+	BIC R1, R17
+	MOVD R17, (R3)
+	CMP $1, R2
+	BEQ cleared
+	WORD $0x4e28e405 // fcmeq v5.4s, v0.4s, v8.4s
+	MOVD $laneBits<>(SB), R17
+	FMOVQ (R17), F31
+	VAND V31.B16, V5.B16, V5.B16
+	VADDP V5.S4, V5.S4, V5.S4
+	VADDP V5.S4, V5.S4, V5.S4
+	VMOV V5.S[0], R1
+	MUL R4, R1
+	MOVD 8(R3), R17
+	BIC R1, R17
+	MOVD R17, 8(R3)
+	CMP $2, R2
+	BEQ cleared
+	WORD $0x4e28e485 // fcmeq v5.4s, v4.4s, v8.4s
+	MOVD $laneBits<>(SB), R17
+	FMOVQ (R17), F31
+	VAND V31.B16, V5.B16, V5.B16
+	VADDP V5.S4, V5.S4, V5.S4
+	VADDP V5.S4, V5.S4, V5.S4
+	VMOV V5.S[0], R1
+	MUL R4, R1
+	MOVD 16(R3), R17
+	BIC R1, R17
+	MOVD R17, 16(R3)
+	CMP $3, R2
+	BEQ cleared
+	WORD $0x4e28e465 // fcmeq v5.4s, v3.4s, v8.4s
+	MOVD $laneBits<>(SB), R17
+	FMOVQ (R17), F31
+	VAND V31.B16, V5.B16, V5.B16
+	VADDP V5.S4, V5.S4, V5.S4
+	VADDP V5.S4, V5.S4, V5.S4
+	VMOV V5.S[0], R1
+	MUL R4, R1
+	MOVD 24(R3), R17
+	BIC R1, R17
+	MOVD R17, 24(R3)
+
+cleared:
+	FMOVQ (R22), F5
+	VFMLA V6.S4, V2.S4, V5.S4
+	FMOVQ F5, (R22)
+	ADD R23, R22
+	CMP $1, R2
+	BEQ stored
+	FMOVQ (R22), F5
+	VFMLA V6.S4, V0.S4, V5.S4
+	FMOVQ F5, (R22)
+	ADD R23, R22
+	CMP $2, R2
+	BEQ stored
+	FMOVQ (R22), F5
+	VFMLA V6.S4, V4.S4, V5.S4
+	FMOVQ F5, (R22)
+	ADD R23, R22
+	CMP $3, R2
+	BEQ stored
+	FMOVQ (R22), F5
+	VFMLA V6.S4, V3.S4, V5.S4
+	FMOVQ F5, (R22)
+	ADD R23, R22
+
+stored:
+	ADD $32, R3
+	ADD $16, R19
+	SUB $4, R26
+	CMP $0, R26
+	BGT square
+	LSL $4, R4
+	ADD $32, R20
+	ADD $16, R21
+	SUB $4, R24
+	SUB $4, R25
+	CMP $0, R25
+	BGT block
+	RET
+
 // func softmaxNEON(a *kernel.SoftmaxArgs)
 //
 //	for k := range Keys {
@@ -10640,6 +11404,57 @@ stored:
 	BGT block
 	RET
 
+// func float16NEON(dst *float32, src *uint16, n int)
+//
+//	for i := range n {
+//		dst[i] = float32(src[i])
+//	}
+//
+// Needs: asimd.
+// Registers:
+//
+//	R0 dst
+//	R19 src
+//	R20 values left
+//	R21 scratch
+//	all: V0 values
+TEXT ·float16NEON(SB), NOSPLIT, $0-24
+	MOVD dst+0(FP), R0
+	MOVD src+8(FP), R19
+	MOVD n+16(FP), R20
+	SUB $4, R20
+	CMP $0, R20
+	BLT tail
+	PCALIGN $32
+
+loop:
+	FMOVD (R19), F0
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	FMOVQ F0, (R0)
+	ADD $8, R19
+	ADD $16, R0
+	SUB $4, R20
+	CMP $0, R20
+	BGE loop
+
+tail:
+	ADD $4, R20
+	CBZ R20, done
+	PCALIGN $32
+
+one:
+	MOVHU (R19), R21
+	FMOVS R21, F0
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	FMOVS F0, (R0)
+	ADD $2, R19
+	ADD $4, R0
+	SUBS $1, R20
+	BNE one
+
+done:
+	RET
+
 // func peakNEON(n int)
 //
 //	for range n {
@@ -10942,6 +11757,13 @@ DATA const3fb17218<>+16(SB)/8, $0x3fb172183fb17218
 DATA const3fb17218<>+24(SB)/8, $0x3fb172183fb17218
 GLOBL const3fb17218<>(SB), RODATA|NOPTR, $32
 
+// 2
+DATA const40000000<>+0(SB)/8, $0x4000000040000000
+DATA const40000000<>+8(SB)/8, $0x4000000040000000
+DATA const40000000<>+16(SB)/8, $0x4000000040000000
+DATA const40000000<>+24(SB)/8, $0x4000000040000000
+GLOBL const40000000<>(SB), RODATA|NOPTR, $32
+
 // 6.2915195e+06
 DATA const4ac0007f<>+0(SB)/8, $0x4ac0007f4ac0007f
 DATA const4ac0007f<>+8(SB)/8, $0x4ac0007f4ac0007f
@@ -10956,12 +11778,92 @@ DATA const80000000<>+16(SB)/8, $0x8000000080000000
 DATA const80000000<>+24(SB)/8, $0x8000000080000000
 GLOBL const80000000<>(SB), RODATA|NOPTR, $32
 
+// -32
+DATA constc2000000<>+0(SB)/8, $0xc2000000c2000000
+DATA constc2000000<>+8(SB)/8, $0xc2000000c2000000
+DATA constc2000000<>+16(SB)/8, $0xc2000000c2000000
+DATA constc2000000<>+24(SB)/8, $0xc2000000c2000000
+GLOBL constc2000000<>(SB), RODATA|NOPTR, $32
+
 // -63
 DATA constc27c0000<>+0(SB)/8, $0xc27c0000c27c0000
 DATA constc27c0000<>+8(SB)/8, $0xc27c0000c27c0000
 DATA constc27c0000<>+16(SB)/8, $0xc27c0000c27c0000
 DATA constc27c0000<>+24(SB)/8, $0xc27c0000c27c0000
 GLOBL constc27c0000<>(SB), RODATA|NOPTR, $32
+
+// -Inf
+DATA constff800000<>+0(SB)/8, $0xff800000ff800000
+DATA constff800000<>+8(SB)/8, $0xff800000ff800000
+DATA constff800000<>+16(SB)/8, $0xff800000ff800000
+DATA constff800000<>+24(SB)/8, $0xff800000ff800000
+GLOBL constff800000<>(SB), RODATA|NOPTR, $32
+
+DATA keyIndex<>+0(SB)/8, $0x3f80000000000000
+DATA keyIndex<>+8(SB)/8, $0x4040000040000000
+DATA keyIndex<>+16(SB)/8, $0x40a0000040800000
+DATA keyIndex<>+24(SB)/8, $0x40e0000040c00000
+DATA keyIndex<>+32(SB)/8, $0x4110000041000000
+DATA keyIndex<>+40(SB)/8, $0x4130000041200000
+DATA keyIndex<>+48(SB)/8, $0x4150000041400000
+DATA keyIndex<>+56(SB)/8, $0x4170000041600000
+DATA keyIndex<>+64(SB)/8, $0x4188000041800000
+DATA keyIndex<>+72(SB)/8, $0x4198000041900000
+DATA keyIndex<>+80(SB)/8, $0x41a8000041a00000
+DATA keyIndex<>+88(SB)/8, $0x41b8000041b00000
+DATA keyIndex<>+96(SB)/8, $0x41c8000041c00000
+DATA keyIndex<>+104(SB)/8, $0x41d8000041d00000
+DATA keyIndex<>+112(SB)/8, $0x41e8000041e00000
+DATA keyIndex<>+120(SB)/8, $0x41f8000041f00000
+DATA keyIndex<>+128(SB)/8, $0x4204000042000000
+DATA keyIndex<>+136(SB)/8, $0x420c000042080000
+DATA keyIndex<>+144(SB)/8, $0x4214000042100000
+DATA keyIndex<>+152(SB)/8, $0x421c000042180000
+DATA keyIndex<>+160(SB)/8, $0x4224000042200000
+DATA keyIndex<>+168(SB)/8, $0x422c000042280000
+DATA keyIndex<>+176(SB)/8, $0x4234000042300000
+DATA keyIndex<>+184(SB)/8, $0x423c000042380000
+DATA keyIndex<>+192(SB)/8, $0x4244000042400000
+DATA keyIndex<>+200(SB)/8, $0x424c000042480000
+DATA keyIndex<>+208(SB)/8, $0x4254000042500000
+DATA keyIndex<>+216(SB)/8, $0x425c000042580000
+DATA keyIndex<>+224(SB)/8, $0x4264000042600000
+DATA keyIndex<>+232(SB)/8, $0x426c000042680000
+DATA keyIndex<>+240(SB)/8, $0x4274000042700000
+DATA keyIndex<>+248(SB)/8, $0x427c000042780000
+DATA keyIndex<>+256(SB)/8, $0x4282000042800000
+DATA keyIndex<>+264(SB)/8, $0x4286000042840000
+DATA keyIndex<>+272(SB)/8, $0x428a000042880000
+DATA keyIndex<>+280(SB)/8, $0x428e0000428c0000
+DATA keyIndex<>+288(SB)/8, $0x4292000042900000
+DATA keyIndex<>+296(SB)/8, $0x4296000042940000
+DATA keyIndex<>+304(SB)/8, $0x429a000042980000
+DATA keyIndex<>+312(SB)/8, $0x429e0000429c0000
+DATA keyIndex<>+320(SB)/8, $0x42a2000042a00000
+DATA keyIndex<>+328(SB)/8, $0x42a6000042a40000
+DATA keyIndex<>+336(SB)/8, $0x42aa000042a80000
+DATA keyIndex<>+344(SB)/8, $0x42ae000042ac0000
+DATA keyIndex<>+352(SB)/8, $0x42b2000042b00000
+DATA keyIndex<>+360(SB)/8, $0x42b6000042b40000
+DATA keyIndex<>+368(SB)/8, $0x42ba000042b80000
+DATA keyIndex<>+376(SB)/8, $0x42be000042bc0000
+DATA keyIndex<>+384(SB)/8, $0x42c2000042c00000
+DATA keyIndex<>+392(SB)/8, $0x42c6000042c40000
+DATA keyIndex<>+400(SB)/8, $0x42ca000042c80000
+DATA keyIndex<>+408(SB)/8, $0x42ce000042cc0000
+DATA keyIndex<>+416(SB)/8, $0x42d2000042d00000
+DATA keyIndex<>+424(SB)/8, $0x42d6000042d40000
+DATA keyIndex<>+432(SB)/8, $0x42da000042d80000
+DATA keyIndex<>+440(SB)/8, $0x42de000042dc0000
+DATA keyIndex<>+448(SB)/8, $0x42e2000042e00000
+DATA keyIndex<>+456(SB)/8, $0x42e6000042e40000
+DATA keyIndex<>+464(SB)/8, $0x42ea000042e80000
+DATA keyIndex<>+472(SB)/8, $0x42ee000042ec0000
+DATA keyIndex<>+480(SB)/8, $0x42f2000042f00000
+DATA keyIndex<>+488(SB)/8, $0x42f6000042f40000
+DATA keyIndex<>+496(SB)/8, $0x42fa000042f80000
+DATA keyIndex<>+504(SB)/8, $0x42fe000042fc0000
+GLOBL keyIndex<>(SB), RODATA|NOPTR, $512
 
 DATA laneBits<>+0(SB)/8, $0x0000000200000001
 DATA laneBits<>+8(SB)/8, $0x0000000800000004

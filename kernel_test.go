@@ -35,7 +35,7 @@ func TestKernelsFound(t *testing.T) {
 	case "amd64":
 		x := &syscpu.X86
 		have = map[kernel.Features]bool{
-			kernel.AVX2: x.HasAVX2, kernel.FMA3: x.HasFMA,
+			kernel.AVX2: x.HasAVX2, kernel.FMA3: x.HasFMA, kernel.F16C: x.HasF16C,
 			kernel.AVX512F: x.HasAVX512F, kernel.AVX512DQ: x.HasAVX512DQ,
 			kernel.AVX512BW: x.HasAVX512BW, kernel.AVX512VL: x.HasAVX512VL,
 		}

@@ -9,6 +9,7 @@ type Features uint32
 const (
 	AVX2 Features = 1 << iota
 	FMA3
+	F16C
 	AVX512F
 	AVX512DQ
 	AVX512BW
@@ -16,7 +17,7 @@ const (
 	ASIMD
 )
 
-var featureNames = []string{"avx2", "fma3", "avx512f", "avx512dq", "avx512bw", "avx512vl", "asimd"}
+var featureNames = []string{"avx2", "fma3", "f16c", "avx512f", "avx512dq", "avx512bw", "avx512vl", "asimd"}
 
 // String lists the features, separated by spaces.
 func (f Features) String() string {

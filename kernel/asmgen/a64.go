@@ -16,6 +16,7 @@ type form int
 const (
 	threeSame form = iota // Vm, Vn, Vd
 	byElement             // Vm.S[0], Vn, Vd
+	widen                 // Vn, Vd: the low half of Vn
 	shiftS4               // shift right of 32-bit elements by 1..32: $shift, Vn, Vd
 )
 
@@ -34,6 +35,7 @@ var encodings = map[string]encoding{
 	"FADDP.S4":  {threeSame, 0x6e20d400, "faddp" + sss},
 	"FCMEQ.S4":  {threeSame, 0x4e20e400, "fcmeq" + sss},
 	"FCMGT.S4":  {threeSame, 0x6ea0e400, "fcmgt" + sss},
+	"FCVTL.S4":  {widen, 0x0e217800, "fcvtl %d.4s, %n.4h"},
 	"FDIV.S4":   {threeSame, 0x6e20fc00, "fdiv" + sss},
 	"FMLA.S[0]": {byElement, 0x4f801000, "fmla %d.4s, %n.4s, %m.s[0]"},
 	"FMUL.S[0]": {byElement, 0x4f809000, "fmul %d.4s, %n.4s, %m.s[0]"},

@@ -74,8 +74,11 @@ func words(t *testing.T) []word {
 // operands returns random operands.
 func (e encoding) operands(r *rand.Rand) []any {
 	reg := func() any { return Vec(fmt.Sprint("V", r.IntN(32))) }
-	if e.form == shiftS4 {
+	switch e.form {
+	case shiftS4:
 		return []any{1 + r.IntN(32), reg(), reg()}
+	case widen:
+		return []any{reg(), reg()}
 	}
 	return []any{reg(), reg(), reg()}
 }

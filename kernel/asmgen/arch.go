@@ -20,7 +20,9 @@ type Arch struct {
 	Instr func(op string, operands []any) string
 
 	// Integer mnemonics.
-	Mov, Add, Sub, Shl string
+	Mov, Add, Sub, Shl, MulInt string
+	// ClearInt clears the bits of a word of memory that are set in bits, which is lost.
+	ClearInt func(f *Func, bits Int, addr string)
 	// SubLoad is dst -= memory.
 	SubLoad func(f *Func, addr string, dst Int)
 	// Prefetch brings the line at an address into the second-level cache.
@@ -53,7 +55,8 @@ type Arch struct {
 	// where FMA and Mul take their x, register to register, and arithmetic (b, a,
 	// dst: dst = a op b).
 	Load, Store, Element, Copy string
-	AddV, SubV                 string
+	AddV, SubV, MulV, DivV     string
+	OrV, ShlV                  string
 	// Broadcast loads one element of memory into every lane.
 	Broadcast func(f *Func, addr string, v Vec)
 	// Constants are operands of arithmetic straight from memory.
@@ -79,15 +82,20 @@ type Arch struct {
 	ZeroForKeep bool
 	KeptStep    func(t *tile)
 
-	// MaxOf is m = s > m ? s : m. MaxOfKept does so in the lanes of vector j whose
+	// ClearBits clears the bits of v that are set in bits. CopySign gives v the sign bits
+	// of memory; sign holds those bits, and tmp is free.
+	ClearBits func(f *Func, bits, v Vec)
+	CopySign  func(f *Func, addr string, sign, v, tmp Vec)
+
+	// MaxOf is m = s > m ? s : m, and MinOf is m = s < m ? s : m. MaxOfKept does so in the lanes of vector j whose
 	// bit is set in the mask word at ptr. s is lost, tmp is free.
-	MaxOf     func(f *Func, s, m, tmp Vec)
-	MaxOfKept func(f *Func, ptr Int, j int, s, m, tmp Vec)
+	MaxOf, MinOf func(f *Func, s, m, tmp Vec)
+	MaxOfKept    func(f *Func, ptr Int, j int, s, m, tmp Vec)
 	// Normal notes the lanes of stream j where !(y < min); a vector register that is
-	// a mask takes the place of y. ShiftScale is then p = p * (t<<23) in those lanes,
-	// and +0 in the others. t is lost.
-	Normal     func(f *Func, min string, y Vec, j int)
-	ShiftScale func(f *Func, t, y, p Vec, j int)
+	// a mask takes the place of y. MulNormal is then p = p * x in those lanes, and +0
+	// in the others.
+	Normal    func(f *Func, min string, y Vec, j int)
+	MulNormal func(f *Func, x, y, p Vec, j int)
 	// DropMasked is p = -0 in the lanes of vector j whose bit is clear in the mask
 	// word at ptr. tmp is free.
 	DropMasked func(f *Func, ptr Int, j int, negZero string, p, tmp Vec)
@@ -107,9 +115,17 @@ type Arch struct {
 	MulLoad func(f *Func, addr string, x, v Vec)
 	// Recip is v = v == 0 ? 0 : 1/v; tmp are free.
 	Recip func(f *Func, one string, v Vec, tmp [2]Vec)
+	// LanesEqual sets a bit of dst for each lane where v is x. tmp is free; it may be v.
+	LanesEqual func(f *Func, x, v, tmp Vec, dst Int)
 	// Transpose transposes the square of rows, and returns the registers that hold
 	// it, in order. tmp is free.
 	Transpose func(f *Func, rows []Vec, tmp Vec) []Vec
+
+	// LoadHalves loads a vector of binary16 numbers, and LoadHalf one, as float32.
+	// StoreElement stores the first element.
+	LoadHalves   func(f *Func, addr string, v Vec)
+	LoadHalf     func(f *Func, addr string, tmp Int, v Vec)
+	StoreElement func(f *Func, v Vec, addr string)
 
 	// AddLoad is v += memory. Reduce adds the lanes of v and stores the sum.
 	AddLoad func(f *Func, addr string, v Vec)

@@ -33,9 +33,13 @@ var Files = []File{
 var emitters = []func(*Arch) *Func{
 	packQ,
 	scores,
+	softcap,
+	alibi,
+	bias,
 	softmax,
 	accumulate,
 	finish,
+	float16,
 	peak,
 	read,
 }

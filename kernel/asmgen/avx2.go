@@ -8,9 +8,9 @@ import (
 )
 
 var avx2 = func() *Arch {
-	arch := x86(8, "Y", 16)
+	arch := x86(8, "Y", 16, "X")
 	arch.Name = "AVX2"
-	arch.Needs = kernel.AVX2 | kernel.FMA3
+	arch.Needs = kernel.AVX2 | kernel.FMA3 | kernel.F16C
 	arch.Rows = []int{12, 6}
 	arch.MemoryOperands = true
 	arch.VectorMasks = true
@@ -19,7 +19,6 @@ var avx2 = func() *Arch {
 		t.keptByZero(vectorLogic{
 			signs:  func(v, signs Vec) { t.Op("VPSRAD", 31, v, signs) },
 			shift1: func(v, dst Vec) { t.Op("VPSRLD", 1, v, dst) },
-			clear:  func(bits, v Vec) { t.Op("VANDNPS", v, bits, v) },
 			fma:    func(x, y, acc Vec) { t.FMA(t.Func, x, y, acc) },
 		})
 	}
@@ -38,9 +37,8 @@ var avx2 = func() *Arch {
 	arch.Normal = func(f *Func, min string, y Vec, j int) {
 		f.Op("VCMPPS", cmpNotLess, min, y, y)
 	}
-	arch.ShiftScale = func(f *Func, t, y, p Vec, j int) {
-		f.Op("VPSLLD", 23, t, t)
-		f.Op("VMULPS", t, p, p)
+	arch.MulNormal = func(f *Func, x, y, p Vec, j int) {
+		f.Op("VMULPS", x, p, p)
 		f.Op("VANDPS", y, p, p)
 	}
 	arch.DropMasked = func(f *Func, ptr Int, j int, negZero string, p, tmp Vec) {
@@ -61,6 +59,15 @@ var avx2 = func() *Arch {
 		f.Op("SETNE", addr)
 	}
 
+	arch.CopySign = func(f *Func, addr string, sign, v, tmp Vec) {
+		f.Op("VANDPS", addr, sign, tmp)
+		f.ClearBits(f, sign, v)
+		f.Op(f.OrV, tmp, v, v)
+	}
+	arch.LanesEqual = func(f *Func, x, v, tmp Vec, dst Int) {
+		f.Op("VCMPPS", cmpEqual, x, v, tmp)
+		f.Op("VMOVMSKPS", tmp, dst)
+	}
 	arch.TailMask = func(f *Func, n, tmp Int, mask Vec) {
 		window := make([]uint32, 16) // n lanes are kept from word 8-n on
 		for i := range 8 {

@@ -10,14 +10,14 @@ import (
 // Mask registers. K0 means no mask.
 const (
 	maskTail = "K1" // of TailMask, and for Recip before
-	maskTmp  = "K7" // loaded from a mask word where it is used
+	maskTmp  = "K7" // made where it is used
 )
 
 // maskOf returns the mask register of vector j, of KeptStep and Normal.
 func maskOf(j int) string { return fmt.Sprintf("K%d", 1+j) }
 
 var avx512 = func() *Arch {
-	arch := x86(16, "Z", 32)
+	arch := x86(16, "Z", 32, "Y")
 	arch.Name = "AVX512"
 	arch.Needs = kernel.AVX512F | kernel.AVX512DQ | kernel.AVX512BW | kernel.AVX512VL
 	arch.Rows = []int{12, 8, 8, 6}
@@ -49,9 +49,8 @@ var avx512 = func() *Arch {
 		f.mask("K1..K4 lanes with a normal weight, of each vector")
 		f.Op("VCMPPS", cmpNotLess, min, y, maskOf(j))
 	}
-	arch.ShiftScale = func(f *Func, t, y, p Vec, j int) {
-		f.Op("VPSLLD", 23, t, t)
-		f.Op("VMULPS.Z", t, p, maskOf(j), p)
+	arch.MulNormal = func(f *Func, x, y, p Vec, j int) {
+		f.Op("VMULPS.Z", x, p, maskOf(j), p)
 	}
 	arch.DropMasked = func(f *Func, ptr Int, j int, negZero string, p, tmp Vec) {
 		loadMask(f, ptr, j)
@@ -68,6 +67,15 @@ var avx512 = func() *Arch {
 		f.Op("SETNE", addr)
 	}
 
+	arch.CopySign = func(f *Func, addr string, sign, v, _ Vec) {
+		const choice = 0xb8 // sign ? memory : v
+		f.Op("VPTERNLOGD", choice, addr, sign, v)
+	}
+	arch.LanesEqual = func(f *Func, x, v, _ Vec, dst Int) {
+		f.mask("K7 lanes equal")
+		f.Op("VCMPPS", cmpEqual, x, v, maskTmp)
+		f.Op("KMOVW", maskTmp, dst)
+	}
 	arch.TailMask = func(f *Func, n, tmp Int, mask Vec) {
 		f.mask("K1 dims of the square")
 		var words []uint32 // 16-bit masks of 0 to 16 lanes, two in a word

@@ -117,6 +117,20 @@ func (f *Func) Countdown(r Int, label string) {
 	f.Again(f, label)
 }
 
+// byLanes writes body for each number of vectors in a row of lanes, below a choice by
+// a.Lanes, which n holds for it.
+func (f *Func) byLanes(n Int, body func(vecs int)) {
+	name := func(vecs int) string { return fmt.Sprintf("lanes%d", vecs*f.Lanes) }
+	f.load("Lanes", n)
+	for vecs := f.MaxVectors() - 1; vecs > 0; vecs-- {
+		f.Branch(f, n, "EQ", imm(vecs*f.Lanes), name(vecs))
+	}
+	for vecs := f.MaxVectors(); vecs > 0; vecs-- {
+		f.Label(name(vecs))
+		body(vecs)
+	}
+}
+
 // arg returns the address of a field of the arguments, or of a field of a struct
 // there: "Ahead.Rows".
 func (f *Func) arg(name string) string {
@@ -212,6 +226,21 @@ func (m *vecMap) take(n int, use string) []Vec {
 
 // one reserves a vector register for a purpose.
 func (m *vecMap) one(use string) Vec { return m.take(1, use)[0] }
+
+// constant loads a constant into a register that is left over, or else returns the
+// address of it.
+func (m *vecMap) constant(x float32, use string) string {
+	addr := m.f.constant(x)
+	if len(m.free) == 0 {
+		if !m.f.MemoryOperands {
+			panic("asmgen: no register for " + use)
+		}
+		return addr
+	}
+	v := m.one(use)
+	m.f.Broadcast(m.f, addr, v)
+	return string(v)
+}
 
 func mem(base Int, off int) string {
 	if off == 0 {

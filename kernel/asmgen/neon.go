@@ -32,7 +32,12 @@ var neon = func() *Arch {
 
 		Instr: a64,
 
-		Mov: "MOVD", Add: "ADD", Sub: "SUB", Shl: "LSL",
+		Mov: "MOVD", Add: "ADD", Sub: "SUB", Shl: "LSL", MulInt: "MUL",
+		ClearInt: func(f *Func, bits Int, addr string) {
+			f.Op("MOVD", addr, neonInt)
+			f.Op("BIC", bits, neonInt)
+			f.Op("MOVD", neonInt, addr)
+		},
 		SubLoad: func(f *Func, addr string, dst Int) {
 			f.Op("MOVD", addr, neonInt)
 			f.Op("SUB", neonInt, dst)
@@ -65,7 +70,7 @@ var neon = func() *Arch {
 		},
 
 		Load: "FMOVQ", Store: "FMOVQ", Element: "FMOVS", Copy: "VMOV.B16",
-		AddV: "FADD.S4", SubV: "FSUB.S4",
+		AddV: "FADD.S4", SubV: "FSUB.S4", MulV: "FMUL.S4", DivV: "FDIV.S4", OrV: "VORR.B16", ShlV: "VSHL.S4",
 		Broadcast: func(f *Func, addr string, v Vec) {
 			if inMemory(addr) {
 				f.Op("MOVD", "$"+addr, neonInt)
@@ -91,17 +96,26 @@ var neon = func() *Arch {
 		},
 		PeakAccs: 24, // four units with a latency of four cycles need 16
 
+		ClearBits: func(f *Func, bits, v Vec) { f.Op("BIC.B16", bits, v, v) },
+		CopySign: func(f *Func, addr string, sign, v, tmp Vec) {
+			f.Op("FMOVQ", addr, tmp)
+			f.Op("VBIT.B16", sign, tmp, v)
+		},
+
 		// A comparison, since FMAX and FMAXNM take +0 for more than -0.
 		MaxOf: func(f *Func, s, m, tmp Vec) {
 			f.Op("FCMGT.S4", m, s, tmp)
 			f.Op("VBIT.B16", tmp, s, m)
 		},
+		MinOf: func(f *Func, s, m, tmp Vec) {
+			f.Op("FCMGT.S4", s, m, tmp)
+			f.Op("VBIT.B16", tmp, s, m)
+		},
 		Normal: func(f *Func, min string, y Vec, _ int) {
 			f.Op("FCMGT.S4", y, Vec(min), y) // min > y, false for a NaN: the lanes to clear
 		},
-		ShiftScale: func(f *Func, t, y, p Vec, _ int) {
-			f.Op("VSHL.S4", 23, t, t)
-			f.Op("FMUL.S4", t, p, p)
+		MulNormal: func(f *Func, x, y, p Vec, _ int) {
+			f.Op("FMUL.S4", x, p, p)
 			f.Op("BIC.B16", y, p, p)
 		},
 
@@ -110,6 +124,16 @@ var neon = func() *Arch {
 			f.Op("FMOVQ", addr, v)
 			f.Op("FMUL.S4", x, v, v)
 		},
+		LoadHalves: func(f *Func, addr string, v Vec) {
+			f.Op("FMOVD", addr, v)
+			f.Op("FCVTL.S4", v, v)
+		},
+		LoadHalf: func(f *Func, addr string, tmp Int, v Vec) {
+			f.Op("MOVHU", addr, tmp)
+			f.Op("FMOVS", tmp, v)
+			f.Op("FCVTL.S4", v, v)
+		},
+		StoreElement: func(f *Func, v Vec, addr string) { f.Op("FMOVS", v, addr) },
 		AddLoad: func(f *Func, addr string, v Vec) {
 			f.Op("FMOVQ", addr, neonVec)
 			f.Op("FADD.S4", neonVec, v, v)
@@ -123,19 +147,22 @@ var neon = func() *Arch {
 		t.keptByZero(vectorLogic{
 			signs:  func(v, signs Vec) { t.Op("SSHR.S4", 31, v, signs) },
 			shift1: func(v, dst Vec) { t.Op("VUSHR.S4", 1, v, dst) },
-			clear:  func(bits, v Vec) { t.Op("BIC.B16", bits, v, v) },
 			fma:    func(x, y, acc Vec) { t.Op("VFMLA.S4", x, y, acc) },
 		})
 	}
-	// keptLanes is v = all ones in the lanes of vector j kept, 0 in the others.
-	keptLanes := func(f *Func, ptr Int, j int, v Vec) {
+	// laneBits loads the mask bits of the lanes of vector j into neonVec.
+	laneBits := func(f *Func, j int) {
 		bits := make([]uint32, kernel.MaxLanes/2) // of the low half of a mask word
 		for i := range bits {
 			bits[i] = 1 << i
 		}
-		f.Broadcast(f, mem(ptr, 0), v)
 		f.Address(f, f.symbol("laneBits", bits...), neonInt)
 		f.Op("FMOVQ", mem(neonInt, 16*j), neonVec)
+	}
+	// keptLanes is v = all ones in the lanes of vector j kept, 0 in the others.
+	keptLanes := func(f *Func, ptr Int, j int, v Vec) {
+		f.Broadcast(f, mem(ptr, 0), v)
+		laneBits(f, j)
 		f.Op("VCMTST.S4", neonVec, v, v)
 	}
 	arch.MaxOfKept = func(f *Func, ptr Int, j int, s, m, tmp Vec) {
@@ -195,6 +222,14 @@ var neon = func() *Arch {
 		f.Broadcast(f, one, tmp[1])
 		f.Op("FDIV.S4", v, tmp[1], v)
 		f.Op("BIC.B16", tmp[0], v, v)
+	}
+	arch.LanesEqual = func(f *Func, x, v, tmp Vec, dst Int) {
+		f.Op("FCMEQ.S4", x, v, tmp)
+		laneBits(f, 0)
+		f.Op("VAND.B16", neonVec, tmp, tmp)
+		f.Op("VADDP.S4", tmp, tmp, tmp)
+		f.Op("VADDP.S4", tmp, tmp, tmp)
+		f.Op("VMOV", string(tmp)+".S[0]", dst)
 	}
 	arch.Transpose = func(f *Func, rows []Vec, tmp Vec) []Vec {
 		r := slices.Clone(rows)

@@ -23,78 +23,13 @@ exp(y): t = y + magic; f = y - (t - magic)
 	y < min ? 0 : poly(f) * (t<<23)
 `
 
-// exp is what exp2 works with. The constants are registers, or memory operands
-// where registers ran out.
-type exp struct {
-	*Func
-	magic, min string
-	poly       [len(kernel.ExpPoly)]string
-	negZero    string
-	y, t, f, p []Vec // of each stream
-	spare      Vec   // if SpareForMulAdd
-}
-
-// constants loads constants into the registers left over.
-func (e *exp) constants(m *vecMap) {
-	take := func(x float32, use string) string {
-		addr := e.constant(x)
-		if len(m.free) == 0 {
-			if !e.MemoryOperands {
-				panic("asmgen: no register for " + use)
-			}
-			return addr
-		}
-		v := m.one(use)
-		e.Broadcast(e.Func, addr, v)
-		return string(v)
-	}
-	e.magic = take(kernel.ExpMagic, "magic")
-	for i := range e.poly {
-		e.poly[i] = take(kernel.ExpPoly[i], fmt.Sprintf("poly[%d]", i))
-	}
-	e.min = take(kernel.ExpMin, "min")
-	e.negZero = take(negZero, "-0")
-}
-
-// exp2 is p = Exp2(y) for every stream, an operation of all streams at a time, to
-// hide its latency. y, t and f are lost.
-func (e *exp) exp2() {
-	for j, y := range e.y {
-		e.Op(e.AddV, e.magic, y, e.t[j])
-	}
-	for j, t := range e.t {
-		e.Op(e.SubV, e.magic, t, e.f[j])
-	}
-	for j, f := range e.f {
-		e.Op(e.SubV, f, e.y[j], f)
-	}
-	for j, y := range e.y {
-		e.Normal(e.Func, e.min, y, j)
-	}
-	top := len(e.poly) - 1
-	from := e.Copy
-	if inMemory(e.poly[top]) {
-		from = e.Load
-	}
-	for _, p := range e.p {
-		e.Op(from, e.poly[top], p)
-	}
-	for i := top - 1; i >= 0; i-- {
-		for j, p := range e.p {
-			e.p[j], e.spare = e.MulAdd(e.Func, e.poly[i], e.f[j], p, e.spare)
-		}
-	}
-	for j, p := range e.p {
-		e.ShiftScale(e.Func, e.t[j], e.y[j], p, j)
-	}
-}
-
 // A normalizer is the body of Softmax for a number of vectors in a row of lanes.
 type normalizer struct {
 	*exp
 	vecs            int
 	s, stride, keys Int
 	mask, ptr       Int
+	negZero         string
 	maxima, sum     []Vec
 }
 
@@ -110,19 +45,15 @@ func softmax(arch *Arch) *Func {
 		ptr:    f.int("Max, Sum, Alpha"),
 	}
 	f.loadBytes("Stride", n.stride)
-	f.load("Lanes", n.keys)
-	for vecs := f.MaxVectors() - 1; vecs > 0; vecs-- {
-		f.Branch(f, n.keys, "EQ", imm(vecs*f.Lanes), fmt.Sprintf("lanes%d", vecs*f.Lanes))
-	}
-	for n.vecs = f.MaxVectors(); n.vecs > 0; n.vecs-- {
+	f.byLanes(n.keys, func(vecs int) {
+		n.vecs = vecs
 		n.exp = &exp{Func: f}
 		n.emit()
-	}
+	})
 	return f
 }
 
 func (n *normalizer) emit() {
-	n.Label(n.name("lanes"))
 	m := n.vectors(fmt.Sprintf("%d lanes:", n.vecs*n.Lanes))
 	n.maxima = m.take(n.vecs, "m")
 	n.sum = m.take(n.vecs, "sum")
@@ -133,10 +64,10 @@ func (n *normalizer) emit() {
 	if n.VectorMasks { // y becomes a mask
 		n.p = m.take(n.vecs, "p")
 	}
-	if n.SpareForMulAdd {
-		n.spare = m.one("spare")
-	}
-	n.constants(m)
+	n.exp.spareFrom(m)
+	n.exp.constants(m, 0)
+	n.min = m.constant(kernel.ExpMin, "min")
+	n.negZero = m.constant(negZero, "-0")
 
 	n.load("Max", n.ptr)
 	for j, v := range n.maxima {

@@ -259,7 +259,6 @@ func (t *tile) keptLoop() {
 // x*y of whole vectors.
 type vectorLogic struct {
 	signs, shift1 func(v, dst Vec)
-	clear         func(bits, v Vec)
 	fma           func(x, y, acc Vec)
 }
 
@@ -272,10 +271,10 @@ func (t *tile) keptByZero(do vectorLogic) {
 		t.loadB(j, p)
 		do.signs(p, dropped)
 		do.shift1(dropped, x)
-		do.clear(x, p)
+		t.ClearBits(t.Func, x, p)
 		for r, acc := range t.acc {
 			t.Broadcast(t.Func, t.elem(r), x)
-			do.clear(dropped, x)
+			t.ClearBits(t.Func, dropped, x)
 			do.fma(x, p, acc[j])
 		}
 	}

@@ -21,8 +21,9 @@ for l := range Rows {
 }
 `
 
-// A transposer is the body of PackQ and Finish: squares of Lanes rows by Lanes
-// dims, between rows at offsets (of a caller's tensor) and rows of lanes.
+// A transposer is the body of PackQ, Bias and Finish: squares of Lanes rows by Lanes
+// dims (keys in Bias), between rows at offsets (of a caller's tensor) and rows of
+// lanes.
 type transposer struct {
 	*Func
 	scattered Int // the caller's tensor, at the dim of the next square
@@ -34,6 +35,9 @@ type transposer struct {
 	lanes     Int // lanes left
 	dims      Int // dims left
 	tmp       Int
+
+	// nextBlock, if not nil, writes what moves on with the lanes of the square.
+	nextBlock func()
 }
 
 func (t *transposer) reserve() {
@@ -48,9 +52,9 @@ func (t *transposer) reserve() {
 	t.tmp = t.int("scratch")
 }
 
-// emit writes the loops over squares. square moves row on by all its rows, that
-// is, up to Lanes.
-func (t *transposer) emit(scattered, packed string, block, square func()) {
+// emit writes the loops over squares. scattered, packed and dims are the fields of the
+// arguments. square moves row on by all its rows, that is, up to Lanes.
+func (t *transposer) emit(scattered, packed, dims string, block, square func()) {
 	t.load("Off", t.off)
 	t.load(packed, t.packed)
 	t.loadBytes("Stride", t.stride)
@@ -62,7 +66,7 @@ func (t *transposer) emit(scattered, packed string, block, square func()) {
 	block()
 	t.load(scattered, t.scattered)
 	t.Op(t.Mov, t.packed, t.row)
-	t.load("Dim", t.dims)
+	t.load(dims, t.dims)
 
 	t.Loop("square")
 	square()
@@ -70,6 +74,9 @@ func (t *transposer) emit(scattered, packed string, block, square func()) {
 	t.Op(t.Sub, n, t.dims)
 	t.Branch(t.Func, t.dims, "GT", "$0", "square")
 
+	if t.nextBlock != nil {
+		t.nextBlock()
+	}
 	t.Op(t.Add, 8*n, t.off)
 	t.Op(t.Add, t.Bytes(), t.packed)
 	t.Op(t.Sub, n, t.rows)
@@ -116,7 +123,7 @@ func packQ(arch *Arch) *Func {
 	scale := m.one("Scale")
 	mask := t.mask(m)
 
-	t.emit("Src", "Dst", func() {
+	t.emit("Src", "Dst", "Dim", func() {
 		f.Broadcast(f, f.arg("Scale"), scale)
 		f.note("a.Scale")
 	}, func() {
@@ -155,7 +162,7 @@ func finish(arch *Arch) *Func {
 	mask := t.mask(m)
 
 	f.load("Sum", sum)
-	t.emit("Dst", "O", func() {
+	t.emit("Dst", "O", "Dim", func() {
 		f.Op(f.Load, mem(sum, 0), recip)
 		f.Op(f.Add, f.Bytes(), sum)
 		f.Recip(f, f.constant(1), recip, [2]Vec{rows[0], rows[1]})

@@ -4,6 +4,7 @@ import "fmt"
 
 // Comparisons of VCMPPS and VPCMPD.
 const (
+	cmpEqual      = 0x00 // false for a NaN
 	cmpNotEqual   = 0x04 // !(a == b), true for a NaN
 	cmpNotLess    = 0x15 // !(a < b), true for a NaN; quiet
 	cmpIntAtLeast = 0x05 // a >= b of VPCMPD
@@ -16,14 +17,19 @@ var (
 )
 
 // x86 returns the part of an Arch that AVX2 and AVX-512 share: vectors of n
-// lanes, in registers called reg0, reg1, ... count of them.
-func x86(n int, reg string, count int) Arch {
+// lanes, in registers called reg0, reg1, ... count of them, whose lower halves are
+// called half0, half1, ...
+func x86(n int, reg string, count int, half string) Arch {
 	arch := Arch{
 		Lanes: n,
 		// Not SP and BP, and not R15, which position-independent code may lose.
 		Ints: []Int{"DI", "SI", "AX", "BX", "CX", "DX", "R8", "R9", "R10", "R11", "R12", "R13", "R14"},
 
-		Mov: "MOVQ", Add: "ADDQ", Sub: "SUBQ", Shl: "SHLQ",
+		Mov: "MOVQ", Add: "ADDQ", Sub: "SUBQ", Shl: "SHLQ", MulInt: "IMULQ",
+		ClearInt: func(f *Func, bits Int, addr string) {
+			f.Op("NOTQ", bits)
+			f.Op("ANDQ", bits, addr)
+		},
 		Branch: func(f *Func, x Int, cond, y, label string) {
 			if y == "$0" && (cond == "EQ" || cond == "NE") {
 				f.Op("TESTQ", x, x)
@@ -52,7 +58,7 @@ func x86(n int, reg string, count int) Arch {
 		Indexed: func(_ *Func, ptr, i Int) string { return fmt.Sprintf("(%s)(%s*4)", ptr, i) },
 
 		Load: "VMOVUPS", Store: "VMOVUPS", Element: "VBROADCASTSS", Copy: "VMOVAPS",
-		AddV: "VADDPS", SubV: "VSUBPS",
+		AddV: "VADDPS", SubV: "VSUBPS", MulV: "VMULPS", DivV: "VDIVPS", OrV: "VORPS", ShlV: "VPSLLD",
 		Broadcast: func(f *Func, addr string, v Vec) { f.Op("VBROADCASTSS", addr, v) },
 		Zero:      func(f *Func, v Vec) { f.Op("VXORPS", v, v, v) },
 		FMA:       func(f *Func, x, y, acc Vec) { f.Op("VFMADD231PS", y, x, acc) },
@@ -66,11 +72,20 @@ func x86(n int, reg string, count int) Arch {
 			return p
 		},
 		// Enough for two units with a latency of five cycles and for three with four.
-		PeakAccs: 12,
+		PeakAccs:  12,
+		ClearBits: func(f *Func, bits, v Vec) { f.Op("VANDNPS", v, bits, v) },
 		// The second source, m, is the result where s is not greater, a NaN included.
-		MaxOf:   func(f *Func, s, m, _ Vec) { f.Op("VMAXPS", m, s, m) },
-		MulLoad: func(f *Func, addr string, x, v Vec) { f.Op("VMULPS", addr, x, v) },
-		AddLoad: func(f *Func, addr string, v Vec) { f.Op("VADDPS", addr, v, v) },
+		MaxOf:      func(f *Func, s, m, _ Vec) { f.Op("VMAXPS", m, s, m) },
+		MinOf:      func(f *Func, s, m, _ Vec) { f.Op("VMINPS", m, s, m) },
+		MulLoad:    func(f *Func, addr string, x, v Vec) { f.Op("VMULPS", addr, x, v) },
+		LoadHalves: func(f *Func, addr string, v Vec) { f.Op("VCVTPH2PS", addr, v) },
+		LoadHalf: func(f *Func, addr string, tmp Int, v Vec) {
+			f.Op("MOVWLZX", addr, tmp)
+			f.Op("VMOVD", tmp, low(v, "X"))
+			f.Op("VCVTPH2PS", low(v, half), v)
+		},
+		StoreElement: func(f *Func, v Vec, addr string) { f.Op("VMOVSS", low(v, "X"), addr) },
+		AddLoad:      func(f *Func, addr string, v Vec) { f.Op("VADDPS", addr, v, v) },
 	}
 	for i := range count {
 		arch.Vectors = append(arch.Vectors, Vec(fmt.Sprint(reg, i)))

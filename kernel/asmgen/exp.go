@@ -1,0 +1,79 @@
+package asmgen
+
+import (
+	"fmt"
+
+	"github.com/qkv-go/qkv/kernel"
+)
+
+// exp is what the exponential works with. The constants are registers, or memory
+// operands where registers ran out.
+type exp struct {
+	*Func
+	magic, min string
+	poly       [len(kernel.ExpPoly)]string
+	y, t, f, p []Vec // of each stream
+	spare      Vec   // if SpareForMulAdd
+}
+
+// spareFrom reserves the spare register.
+func (e *exp) spareFrom(m *vecMap) {
+	if e.SpareForMulAdd {
+		e.spare = m.one("spare")
+	}
+}
+
+// constants loads the constants of reduce and of horner(low).
+func (e *exp) constants(m *vecMap, low int) {
+	e.magic = m.constant(kernel.ExpMagic, "magic")
+	for i := low; i < len(e.poly); i++ {
+		e.poly[i] = m.constant(kernel.ExpPoly[i], fmt.Sprintf("poly[%d]", i))
+	}
+}
+
+// reduce is t = y + magic, f = y - (t - magic) for every stream, an operation of all
+// streams at a time, to hide its latency.
+func (e *exp) reduce() {
+	for j, y := range e.y {
+		e.Op(e.AddV, e.magic, y, e.t[j])
+	}
+	for j, t := range e.t {
+		e.Op(e.SubV, e.magic, t, e.f[j])
+	}
+	for j, f := range e.f {
+		e.Op(e.SubV, f, e.y[j], f)
+	}
+}
+
+// horner is p = the polynomial from coefficient low on, of f.
+func (e *exp) horner(low int) {
+	top := len(e.poly) - 1
+	from := e.Copy
+	if inMemory(e.poly[top]) {
+		from = e.Load
+	}
+	for _, p := range e.p {
+		e.Op(from, e.poly[top], p)
+	}
+	for i := top - 1; i >= low; i-- {
+		for j, p := range e.p {
+			e.p[j], e.spare = e.MulAdd(e.Func, e.poly[i], e.f[j], p, e.spare)
+		}
+	}
+}
+
+// exp2 is p = Exp2(y) for every stream. y, t and f are lost.
+func (e *exp) exp2() {
+	e.reduce()
+	for j, y := range e.y {
+		e.Normal(e.Func, e.min, y, j)
+	}
+	e.horner(0)
+	for j, p := range e.p {
+		e.Op(e.ShlV, exponentBits, e.t[j], e.t[j])
+		e.MulNormal(e.Func, e.t[j], e.y[j], p, j)
+	}
+}
+
+// exponentBits is where the exponent of a float32 begins.
+const exponentBits = 23
