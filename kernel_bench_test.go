@@ -2,7 +2,9 @@ package qkv
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -39,8 +41,29 @@ func BenchmarkKernel(b *testing.B) {
 					softmaxMasked := s.softmax
 					softmaxMasked.MaskFrom = 0
 					softmaxMasked.Mask = &s.mask[0]
-					b.Run(name("softmax"), func(b *testing.B) { s.weights(b, &s.softmax) })
-					b.Run(name("softmaxMasked"), func(b *testing.B) { s.weights(b, &softmaxMasked) })
+					b.Run(name("softmax"), func(b *testing.B) {
+						s.elements(b, func() { s.set.Softmax(&s.softmax) })
+					})
+					b.Run(name("softmaxMasked"), func(b *testing.B) {
+						s.elements(b, func() { s.set.Softmax(&softmaxMasked) })
+					})
+					b.Run(name("softcap"), func(b *testing.B) {
+						s.elements(b, func() { s.set.Softcap(&s.softcap) })
+					})
+					b.Run(name("alibi"), func(b *testing.B) {
+						s.elements(b, func() { s.set.ALiBi(&s.alibi) })
+					})
+					b.Run(name("bias"), func(b *testing.B) {
+						s.elements(b, func() { s.set.Bias(&s.bias) })
+					})
+					biasMasked := s.bias
+					biasMasked.Src = &s.infs[0]
+					b.Run(name("biasMasked"), func(b *testing.B) {
+						s.elements(b, func() { s.set.Bias(&biasMasked) })
+					})
+					b.Run(name("float16"), func(b *testing.B) {
+						s.elements(b, func() { s.set.Float16(&s.s[0], &s.halves[0], len(s.halves)) })
+					})
 				}
 				b.Run(name("pack"), func(b *testing.B) {
 					s.bytes(b, func() { s.set.PackQ(&s.pack) })
@@ -59,8 +82,13 @@ type kernelBench struct {
 	lanes, dim int
 	mask       []uint64
 	s          []float32
+	halves     []uint16
+	infs       []float32 // biases, half of them -Inf
 	pack       kernel.PackArgs
 	scores     kernel.ScoresArgs
+	softcap    kernel.SoftcapArgs
+	alibi      kernel.ALiBiArgs
+	bias       kernel.BiasArgs
 	softmax    kernel.SoftmaxArgs
 	accumulate kernel.AccumulateArgs
 	finish     kernel.FinishArgs
@@ -96,6 +124,25 @@ func newKernelBench(set *kernel.Set, lanes, dim int) *kernelBench {
 	s.scores = kernel.ScoresArgs{
 		K: &kv[0], KeyStride: dim, DimStride: 1, Keys: keys, Dim: dim,
 		Q: &packed[0], S: &random(keys * lanes)[0], Lanes: lanes, Stride: lanes,
+	}
+	s.softcap = kernel.SoftcapArgs{S: &s.s[0], Keys: keys, Lanes: lanes, Stride: lanes, In: 0.2, Out: 10}
+	s.alibi = kernel.ALiBiArgs{
+		S: &s.s[0], Keys: keys, Pos: &state[0][0], Slope: &state[1][0], Lanes: lanes, Stride: lanes,
+	}
+	biases, biasOff := random(lanes*keys), new([kernel.MaxLanes]int)
+	for l := range lanes {
+		biasOff[l] = l * keys
+	}
+	s.infs = slices.Clone(biases)
+	for i := range s.infs {
+		if r.IntN(2) == 0 {
+			s.infs[i] = float32(math.Inf(-1))
+		}
+	}
+	s.halves = make([]uint16, keys*lanes)
+	s.bias = kernel.BiasArgs{
+		Src: &biases[0], Off: biasOff, Rows: lanes, Keys: keys, S: &random(keys * lanes)[0],
+		Mask: &slices.Clone(s.mask)[0], Scale: 1, Lanes: lanes, Stride: lanes,
 	}
 	s.softmax = kernel.SoftmaxArgs{
 		S: &s.s[0], Keys: keys, MaskFrom: keys,
@@ -136,11 +183,11 @@ func (s *kernelBench) flops(b *testing.B, work float64, f func()) {
 	b.ReportMetric(100*rate/peak, "%peak")
 }
 
-// weights times Softmax. Its time does not depend on values: the weights of a call
-// serve as the scores of the next.
-func (s *kernelBench) weights(b *testing.B, a *kernel.SoftmaxArgs) {
+// elements times a function of each score. Its time does not depend on values: what
+// a call leaves serves the next.
+func (s *kernelBench) elements(b *testing.B, f func()) {
 	for b.Loop() {
-		s.set.Softmax(a)
+		f()
 	}
 	n := float64(b.N) * float64(len(s.s))
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/n*16, "ns/16scores")
