@@ -47,7 +47,7 @@ func FuzzFloat64(f *testing.F) {
 			a := newAttention(t, qkv.Config{Kernel: set, Workers: 1 + int(seed%3)})
 			p.run(t, a)
 			p.check(t, 20)
-			p.out.checkGaps(t)
+			checkGaps(t, p.out)
 		}
 	})
 }
@@ -76,7 +76,7 @@ func FuzzSameBits(f *testing.F) {
 			gotOut, gotLSE := p.run(t, a)
 			sameBits(t, set+" out", gotOut, out)
 			sameBits(t, set+" lse", gotLSE, lse)
-			p.out.checkGaps(t)
+			checkGaps(t, p.out)
 
 			seq := p.q.shape[2]
 			if seq == 0 {

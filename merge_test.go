@@ -44,7 +44,7 @@ func TestMerge(t *testing.T) {
 				if err := qkv.Merge(p.out.view(), p.lse, parts); err != nil {
 					t.Fatal(err)
 				}
-				p.out.checkGaps(t)
+				checkGaps(t, p.out)
 				p.check(t, 0)
 				if len(parts) == 1 {
 					sameBits(t, "one part: out", p.out.values(), want)

@@ -111,7 +111,8 @@ func TestNanoGPT(t *testing.T) {
 		var worst, worstLSE float64 // of the bounds
 		for x := range p.lse {
 			b, h, i := x/(nanoHeads*nanoSeq), x/nanoSeq%nanoHeads, x%nanoSeq
-			_, _, tol, lseTol := p.row(b, h, i)
+			row := p.row(b, h, i)
+			tol, lseTol := row.outTol, row.lseTol
 			weights := attSm[x*nanoSeq:][:nanoSeq]
 			for d := range nanoDim {
 				got := float64(p.out.at(b, h, i, d))

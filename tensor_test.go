@@ -8,14 +8,16 @@ import (
 	"github.com/qkv-go/qkv"
 )
 
-// tensor is a strided [batch, heads, seq, dim] tensor over a slice with a canary
-// everywhere else.
-type tensor struct {
-	data   []float32
+// strided is a strided [batch, heads, seq, dim] tensor.
+type strided[T qkv.Element] struct {
+	data   []T
 	offset int
 	shape  [4]int
 	stride [4]int
 }
+
+// tensor is one over a slice with a canary everywhere else.
+type tensor = strided[float32]
 
 const canary = float32(-12345.5)
 
@@ -58,14 +60,14 @@ func newTensor(layout string, batch, heads, seq, dim int, next func() float32) *
 	return x
 }
 
-func (x *tensor) index(b, h, s, d int) int {
+func (x *strided[T]) index(b, h, s, d int) int {
 	return x.offset + b*x.stride[0] + h*x.stride[1] + s*x.stride[2] + d*x.stride[3]
 }
 
-func (x *tensor) at(b, h, s, d int) float32 { return x.data[x.index(b, h, s, d)] }
+func (x *strided[T]) at(b, h, s, d int) T { return x.data[x.index(b, h, s, d)] }
 
 // each calls f with the index of every element, in the order of the axes.
-func (x *tensor) each(f func(i int)) {
+func (x *strided[T]) each(f func(i int)) {
 	for b := range x.shape[0] {
 		for h := range x.shape[1] {
 			for s := range x.shape[2] {
@@ -78,23 +80,23 @@ func (x *tensor) each(f func(i int)) {
 }
 
 // values returns the elements in the order of the axes.
-func (x *tensor) values() []float32 {
-	var v []float32
+func (x *strided[T]) values() []T {
+	var v []T
 	x.each(func(i int) { v = append(v, x.data[i]) })
 	return v
 }
 
-func (x *tensor) view() qkv.View { return qkv.Strided(x.data, x.offset, x.shape, x.stride) }
+func (x *strided[T]) view() qkv.View { return qkv.Strided(x.data, x.offset, x.shape, x.stride) }
 
 // rows returns the view of n positions from the first.
-func (x *tensor) rows(first, n int) qkv.View {
+func (x *strided[T]) rows(first, n int) qkv.View {
 	shape := x.shape
 	shape[2] = n
 	return qkv.Strided(x.data, x.offset+first*x.stride[2], shape, x.stride)
 }
 
 // checkGaps reports canaries that were overwritten.
-func (x *tensor) checkGaps(t *testing.T) {
+func checkGaps(t *testing.T, x *tensor) {
 	t.Helper()
 	own := make([]bool, len(x.data))
 	x.each(func(i int) { own[i] = true })
@@ -110,12 +112,57 @@ func normal(seed uint64) func() float32 {
 	return func() float32 { return float32(r.NormFloat64()) }
 }
 
-// problem is attention over tensors.
+// problem is attention over tensors: a [qkv.Call] whose every part can be read back.
 type problem struct {
 	q, k, v, out *tensor
 	lse          []float32
 	scale        float32
-	mask         qkv.Mask
+	mask         qkv.Mask // less Blocks and Keep, which are those below
+
+	lensQ, lensKV []int
+	cuQ, cuKV     []int
+
+	blocks   *blocks
+	keep     *strided[bool]
+	softcap  float32
+	alibi    []float32
+	bias     *tensor               // one of
+	bias16   *strided[qkv.Float16] // these
+	scoreMod *mod
+	sinks    []float32
+	probMod  *mod
+	scores   *tensor
+	scoresAt qkv.Stage
+}
+
+// blocks is a block mask and what it was made with.
+type blocks struct {
+	queryBlock, keyBlock int
+	shape                [4]int // sequences, heads, rows, columns
+	*qkv.BlockMask
+}
+
+// mod is a callback: what f makes of a score or a probability, for both a tile and the
+// reference. The pairs of a part of a problem are counted from base.
+type mod struct {
+	f     func(batch, head, query, key int, x float64) float64
+	slope float64 // the steepest of f
+	base  [3]int  // batch, head, query
+}
+
+func (m *mod) at(batch, head, query, key int, x float64) float64 {
+	return m.f(m.base[0]+batch, m.base[1]+head, m.base[2]+query, key, x)
+}
+
+func (m *mod) callback() func(*qkv.Tile) {
+	if m == nil {
+		return nil
+	}
+	return func(t *qkv.Tile) {
+		t.Each(func(head, query, key int, s float32) float32 {
+			return float32(m.at(t.Batch, head, query, key, float64(s)))
+		})
+	}
 }
 
 type dims struct {
@@ -138,100 +185,27 @@ func newProblem(d dims, layout string, mask qkv.Mask, next func() float32) *prob
 }
 
 func (p *problem) call() *qkv.Call {
-	return &qkv.Call{Q: p.q.view(), K: p.k.view(), V: p.v.view(), Out: p.out.view(), LSE: p.lse, Scale: p.scale, Mask: p.mask}
-}
-
-// keys returns how many keys the query at position i attends.
-func (p *problem) keys(i int) int {
-	seqQ, seqKV := p.q.shape[2], p.k.shape[2]
-	if !p.mask.Causal {
-		return seqKV
+	c := &qkv.Call{
+		Q: p.q.view(), K: p.k.view(), V: p.v.view(), Out: p.out.view(), LSE: p.lse,
+		LensQ: p.lensQ, LensKV: p.lensKV, CuLensQ: p.cuQ, CuLensKV: p.cuKV,
+		Scale: p.scale, Softcap: p.softcap, ALiBi: p.alibi,
+		ScoreMod: p.scoreMod.callback(), Mask: p.mask, Sinks: p.sinks, ProbMod: p.probMod.callback(),
 	}
-	switch p.mask.Align {
-	case qkv.BottomRight:
-		return max(0, min(i+seqKV-seqQ+1, seqKV))
-	case qkv.AlignOffset:
-		return max(0, min(i+max(-1<<20, min(p.mask.Offset, 1<<20))+1, seqKV))
+	if p.blocks != nil {
+		c.Mask.Blocks = p.blocks.BlockMask
 	}
-	return min(i+1, seqKV)
-}
-
-// u is the unit roundoff of float32.
-const u = 0x1p-24
-
-// row computes one row in float64: output, log-sum-exp, and bounds of the error that
-// a float32 computation may make in them.
-//
-// A score is a sum of dim products, whose rounding errors are at most
-// u * |q|·|k| each in the worst order; they nearly cancel, and twice the sum of
-// magnitudes once is a bound that random data stay well under. A weight has that
-// error times its exponent's slope, 1, plus the rounding of the score, of the
-// maximum and of exp2; the sums over n keys, in blocks, add at most sqrt(n) more.
-func (p *problem) row(b, h, i int) (out []float64, lse float64, outTol []float64, lseTol float64) {
-	n := p.keys(i)
-	kh := h / (p.q.shape[1] / max(1, p.k.shape[1]))
-	dim, dimV := p.q.shape[3], p.v.shape[3]
-	scale := float64(p.scale)
-	if scale == 0 {
-		scale = 1 / math.Sqrt(float64(dim))
+	if p.keep != nil {
+		c.Mask.Keep = p.keep.view()
 	}
-	out, outTol = make([]float64, dimV), make([]float64, dimV)
-	if n == 0 {
-		return out, math.Inf(-1), outTol, 0
+	if p.bias != nil {
+		c.Bias = p.bias.view()
+	} else if p.bias16 != nil {
+		c.Bias = p.bias16.view()
 	}
-	s := make([]float64, n)
-	top, mag := math.Inf(-1), 0.0
-	for j := range s {
-		m := 0.0
-		for d := range dim {
-			x := float64(p.q.at(b, h, i, d)) * float64(p.k.at(b, kh, j, d)) * scale
-			s[j] += x
-			m += math.Abs(x)
-		}
-		mag = max(mag, m)
-		top = max(top, s[j])
+	if p.scores != nil {
+		c.Scores, c.ScoresAt = p.scores.view(), p.scoresAt
 	}
-	sum := 0.0
-	for j := range s {
-		s[j] = math.Exp(s[j] - top)
-		sum += s[j]
-	}
-	rel := u * (4*mag + 2*math.Sqrt(float64(n)) + 16)
-	for d := range out {
-		abs := 0.0
-		for j := range s {
-			x := s[j] / sum * float64(p.v.at(b, kh, j, d))
-			out[d] += x
-			abs += math.Abs(x)
-		}
-		outTol[d] = math.Expm1(rel)*abs + 0x1p-126
-	}
-	lse = top + math.Log(sum)
-	return out, lse, outTol, rel + 2*u*math.Abs(lse)
-}
-
-// check compares every row, or a sample of them, with float64.
-func (p *problem) check(t *testing.T, sample int) {
-	t.Helper()
-	r := rand.New(rand.NewPCG(3, 4))
-	batch, heads, seq := p.q.shape[0], p.q.shape[1], p.q.shape[2]
-	total := batch * heads * seq
-	for x := range total {
-		if sample > 0 && total > sample && x != 0 && x != total-1 && r.IntN(total) >= sample {
-			continue
-		}
-		b, h, i := x/(heads*seq), x/seq%heads, x%seq
-		want, wantLSE, tol, lseTol := p.row(b, h, i)
-		for d := range want {
-			got := float64(p.out.at(b, h, i, d))
-			if !(math.Abs(got-want[d]) <= tol[d]) {
-				t.Fatalf("out[%d,%d,%d,%d] = %g, want %g ± %g", b, h, i, d, got, want[d], tol[d])
-			}
-		}
-		if got := float64(p.lse[x]); got != wantLSE && !(math.Abs(got-wantLSE) <= lseTol) {
-			t.Fatalf("lse[%d,%d,%d] = %g, want %g ± %g", b, h, i, got, wantLSE, lseTol)
-		}
-	}
+	return c
 }
 
 // sets returns the names of the kernel sets that this machine can run.
@@ -258,7 +232,12 @@ func newAttention(t testing.TB, cfg qkv.Config) *qkv.Attention {
 func (p *problem) run(t *testing.T, a *qkv.Attention) (out, lse []float32) {
 	t.Helper()
 	p.out.each(func(i int) { p.out.data[i] = canary })
-	clear(p.lse)
+	for i := range p.lse {
+		p.lse[i] = canary
+	}
+	if p.scores != nil {
+		p.scores.each(func(i int) { p.scores.data[i] = canary })
+	}
 	if err := a.Run(p.call()); err != nil {
 		t.Fatal(err)
 	}
