@@ -52,43 +52,34 @@ func FuzzFloat64(f *testing.F) {
 	})
 }
 
-// FuzzSameBits compares sets, workers and chunks bit for bit over shapes, masks and
-// any values: those that raw bytes spell.
+// FuzzSameBits compares sets, workers, chunks and heads bit for bit over combinations of
+// features and any values: those that raw bytes spell.
 func FuzzSameBits(f *testing.F) {
-	f.Add(uint64(0), int8(0), int16(0), []byte{0, 0, 0x80, 0x3f})
-	f.Add(uint64(0x123456789abcdef), int8(1), int16(0), []byte{1, 2, 3, 4, 0, 0, 0xc0, 0x7f, 0, 0, 0x80, 0xff})
-	f.Add(uint64(0xfedcba987654321), int8(2), int16(0), []byte{0xff, 0xff, 0x7f, 0x7f, 1, 0, 0, 0, 0, 0, 0, 0x80})
-	f.Add(uint64(99999999999999), int8(3), int16(-20), []byte{})
-	f.Fuzz(func(t *testing.T, shape uint64, mask int8, offset int16, values []byte) {
-		r := rand.New(rand.NewPCG(shape, uint64(len(values))))
-		next := func() float32 {
-			// Half the values are ordinary, so that not every row is NaN.
-			if i := r.IntN(2 * (len(values)/4 + 1)); i < len(values)/4 {
-				return math.Float32frombits(binary.LittleEndian.Uint32(values[4*i:]))
+	f.Add(uint32(0), uint64(0), uint64(0), []byte{0, 0, 0x80, 0x3f})
+	f.Add(uint32(0), uint64(99999999999999), uint64(0), []byte{})
+	for i := range features {
+		f.Add(uint32(1)<<i, uint64(0x123456789abcdef)<<i, uint64(i), []byte{1, 2, 3, 4, 0, 0, 0xc0, 0x7f, 0, 0, 0x80, 0xff})
+		f.Add(uint32(3)<<i, uint64(0xfedcba987654321)>>i, uint64(i), []byte{0xff, 0xff, 0x7f, 0x7f, 1, 0, 0, 0, 0, 0, 0, 0x80})
+	}
+	f.Fuzz(func(t *testing.T, which uint32, shape, seed uint64, values []byte) {
+		p := fuzzFeatures(feature(which), shape, seed)
+		r := rand.New(rand.NewPCG(seed, uint64(len(values))))
+		spell := func(x []float32, i int) {
+			// Half the values stay as they are, so that not every row is NaN.
+			if at := r.IntN(2 * (len(values)/4 + 1)); at < len(values)/4 {
+				x[i] = math.Float32frombits(binary.LittleEndian.Uint32(values[4*at:]))
 			}
-			return float32(r.NormFloat64())
 		}
-		p := fuzzProblem(shape, mask, offset, next)
-		ref := newAttention(t, qkv.Config{Kernel: "generic", Workers: 1})
-		out, lse := p.run(t, ref)
-		for _, set := range sets() {
-			a := newAttention(t, qkv.Config{Kernel: set, Workers: 1 + r.IntN(4)})
-			gotOut, gotLSE := p.run(t, a)
-			sameBits(t, set+" out", gotOut, out)
-			sameBits(t, set+" lse", gotLSE, lse)
-			checkGaps(t, p.out)
-
-			seq := p.q.shape[2]
-			if seq == 0 {
-				continue
-			}
-			first := r.IntN(seq)
-			n := 1 + r.IntN(seq-first)
-			rows := p.q.shape[0] * p.q.shape[1]
-			gotOut, gotLSE = p.chunk(t, a, first, n)
-			sameBits(t, set+" chunk out", gotOut, pickRows(out, rows, seq, p.out.shape[3], first, n))
-			sameBits(t, set+" chunk lse", gotLSE, pickRows(lse, rows, seq, 1, first, n))
+		for _, x := range []*tensor{p.q, p.k, p.v} {
+			x.each(func(i int) { spell(x.data, i) })
 		}
+		if p.bias != nil {
+			p.bias.each(func(i int) { spell(p.bias.data, i) })
+		}
+		for h := range p.sinks {
+			spell(p.sinks, h)
+		}
+		p.checkSameSample(t, r)
 	})
 }
 

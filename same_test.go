@@ -20,92 +20,170 @@ func (p *problem) offset() int {
 	return p.mask.Offset
 }
 
-// chunk computes the rows [first, first+n) of every head of p in a call of their own.
-func (p *problem) chunk(t *testing.T, a *qkv.Attention, first, n int) (out, lse []float32) {
-	t.Helper()
-	c := p.call()
-	c.Q, c.Out = p.q.rows(first, n), p.out.rows(first, n)
-	c.LSE = make([]float32, p.q.shape[0]*p.q.shape[1]*n)
-	if p.mask.Causal {
-		c.Mask = causalAt(max(-1<<20, min(p.offset(), 1<<20)) + first)
+// cut returns the view of x that begins at an element and has other lengths.
+func (x *strided[T]) cut(first, shape [4]int) *strided[T] {
+	return &strided[T]{x.data, x.index(first[0], first[1], first[2], first[3]), shape, x.stride}
+}
+
+// cutPairs returns of a tensor of pairs that broadcasts what belongs to the queries
+// [i, i+n) and the keys of one sequence, for heads from h on.
+func cutPairs[T qkv.Element](x *strided[T], b, h, heads, i, n, keys int) *strided[T] {
+	if x == nil {
+		return nil
 	}
-	if err := a.Run(c); err != nil {
-		t.Fatal(err)
+	first, shape := [4]int{b, h, i, 0}, [4]int{1, heads, n, keys}
+	for axis, n := range x.shape {
+		if n == 1 {
+			first[axis], shape[axis] = 0, 1
+		}
 	}
-	for b := range p.q.shape[0] {
-		for h := range p.q.shape[1] {
-			for i := range n {
-				for d := range p.out.shape[3] {
-					out = append(out, p.out.at(b, h, first+i, d))
-				}
+	return x.cut(first, shape)
+}
+
+// A region is heads and queries of one sequence.
+type region struct{ b, h, heads, first, n int }
+
+func (g region) String() string {
+	return fmt.Sprintf("sequence %d, heads %d..%d, rows %d..%d", g.b, g.h, g.h+g.heads-1, g.first, g.first+g.n-1)
+}
+
+// alone returns the problem of a region, which must have all heads or one of at least one
+// sequence with keys. Its outputs are its own.
+func (p *problem) alone(g region) *problem {
+	s := p.sequence(g.b)
+	share := p.q.shape[1] / p.k.shape[1]
+	kh, kvHeads := g.h/share, (g.heads+share-1)/share
+	c := *p
+	q := [4]int{s.batch, g.h, s.q0 + g.first, 0}
+	k := [4]int{s.batch, kh, s.k0, 0}
+	c.q = p.q.cut(q, [4]int{1, g.heads, g.n, p.q.shape[3]})
+	c.k = p.k.cut(k, [4]int{1, kvHeads, s.keys, p.k.shape[3]})
+	c.v = p.v.cut(k, [4]int{1, kvHeads, s.keys, p.v.shape[3]})
+	c.out = newTensor("bshd", 1, g.heads, g.n, p.out.shape[3], nil)
+	c.lse = make([]float32, g.heads*g.n)
+	c.cuQ, c.cuKV = nil, nil
+	if p.lensQ != nil {
+		c.lensQ = []int{max(0, min(s.lenQ-g.first, g.n))}
+	}
+	if p.lensKV != nil {
+		c.lensKV = []int{s.lenKV}
+	}
+
+	m := &c.mask
+	m.Align, m.Offsets, m.Prefixes = qkv.AlignOffset, nil, nil
+	m.Offset = int(max(-1<<30, min(s.offset, 1<<30))) + g.first
+	m.Prefix = min(s.prefix, s.lenKV)
+	if m.SegmentsQ != nil {
+		m.SegmentsQ = m.SegmentsQ[s.batch*p.q.shape[2]+s.q0+g.first:][:g.n]
+		m.SegmentsKV = m.SegmentsKV[s.batch*p.k.shape[2]+s.k0:][:s.keys]
+	}
+	if b := p.blocks; b != nil {
+		// The blocks of the first query need not begin with it.
+		shape := [4]int{1, g.heads, g.n, (s.keys + b.keyBlock - 1) / b.keyBlock}
+		c.blocks = newBlocks(1, b.keyBlock, shape, func(_, h, row, column int) bool {
+			return b.Kept(min(g.b, b.shape[0]-1), min(g.h+h, b.shape[1]-1), (g.first+row)/b.queryBlock, column)
+		})
+	}
+	c.keep = cutPairs(p.keep, g.b, g.h, g.heads, g.first, g.n, s.keys)
+	c.bias = cutPairs(p.bias, g.b, g.h, g.heads, g.first, g.n, s.keys)
+	c.bias16 = cutPairs(p.bias16, g.b, g.h, g.heads, g.first, g.n, s.keys)
+	if p.alibi != nil {
+		c.alibi = p.alibi[g.h:][:g.heads]
+	}
+	if p.sinks != nil {
+		c.sinks = p.sinks[g.h:][:g.heads]
+	}
+	for _, m := range []**mod{&c.scoreMod, &c.probMod} {
+		if *m != nil {
+			moved := **m
+			moved.base = [3]int{g.b, g.h, g.first}
+			*m = &moved
+		}
+	}
+	if p.scores != nil {
+		c.scores = newTensor("bhsd", 1, g.heads, g.n, s.keys, nil)
+	}
+	return &c
+}
+
+// pick returns what p last computed for a region.
+func (p *problem) pick(g region) (out, lse, scores []float32) {
+	s := p.sequence(g.b)
+	for h := g.h; h < g.h+g.heads; h++ {
+		for i := g.first; i < g.first+g.n; i++ {
+			if p.lse != nil {
+				lse = append(lse, p.lse[p.lseIndex(&s, h, i)])
 			}
 		}
 	}
-	return out, c.LSE
+	out = p.out.cut([4]int{s.batch, g.h, s.q0 + g.first, 0}, [4]int{1, g.heads, g.n, p.out.shape[3]}).values()
+	if p.scores != nil {
+		scores = p.scores.cut([4]int{g.b, g.h, g.first, 0}, [4]int{1, g.heads, g.n, s.keys}).values()
+	}
+	return out, lse, scores
 }
 
-// pickRows returns the rows [first, first+n) of every head from whole, a [batch, heads,
-// seq, dim] tensor.
-func pickRows(whole []float32, heads, seq, dim, first, n int) []float32 {
-	var rows []float32
-	for h := range heads {
-		rows = append(rows, whole[(h*seq+first)*dim:][:n*dim]...)
+// checkAlone computes a region in a call of its own and compares what p last computed.
+func (p *problem) checkAlone(t *testing.T, a *qkv.Attention, g region) {
+	t.Helper()
+	what := fmt.Sprintf("kernel=%s %v", a.Kernel().Name, g)
+	out, lse, scores := p.pick(g)
+	one := p.alone(g)
+	gotOut, gotLSE := one.run(t, a)
+	sameBits(t, what+" out", gotOut, out)
+	if p.lse != nil {
+		sameBits(t, what+" lse", gotLSE, lse)
 	}
-	return rows
+	if p.scores != nil {
+		sameBits(t, what+" scores", one.scores.values(), scores)
+	}
+}
+
+// reference computes p on the generic set with one worker.
+func (p *problem) reference(t *testing.T) (check func(set string, workers int)) {
+	t.Helper()
+	out, lse := p.run(t, newAttention(t, qkv.Config{Kernel: "generic", Workers: 1}))
+	var scores []float32
+	if p.scores != nil {
+		scores = p.scores.values()
+	}
+	return func(set string, workers int) {
+		t.Helper()
+		what := fmt.Sprintf("kernel=%s workers=%d", set, workers)
+		gotOut, gotLSE := p.run(t, newAttention(t, qkv.Config{Kernel: set, Workers: workers}))
+		sameBits(t, what+" out", gotOut, out)
+		sameBits(t, what+" lse", gotLSE, lse)
+		if p.scores != nil {
+			sameBits(t, what+" scores", p.scores.values(), scores)
+		}
+	}
 }
 
 // checkSame computes p in every way that must give the same bits: each kernel set,
-// numbers of workers, queries in chunks, a row alone, a batch and head alone.
+// numbers of workers, the queries of a sequence in chunks, a row alone, a head alone.
 func (p *problem) checkSame(t *testing.T) {
 	t.Helper()
-	ref := newAttention(t, qkv.Config{Kernel: "generic", Workers: 1})
-	out, lse := p.run(t, ref)
-	batch, heads, seq, dim := p.out.shape[0], p.out.shape[1], p.out.shape[2], p.out.shape[3]
-
+	check := p.reference(t)
+	heads := p.q.shape[1]
 	for _, set := range sets() {
 		for _, workers := range []int{1, 2, 7} {
-			what := fmt.Sprintf("kernel=%s workers=%d", set, workers)
-			a := newAttention(t, qkv.Config{Kernel: set, Workers: workers})
-			gotOut, gotLSE := p.run(t, a)
-			sameBits(t, what+" out", gotOut, out)
-			sameBits(t, what+" lse", gotLSE, lse)
+			check(set, workers)
 		}
-
 		a := newAttention(t, qkv.Config{Kernel: set})
 		for _, n := range []int{1, 5, 16, 64, 100} {
-			step := n
-			if n == 1 {
-				step = max(1, seq/3) // rows alone: a sample
-			}
-			for first := 0; first < seq; first += step {
-				n := min(n, seq-first)
-				what := fmt.Sprintf("kernel=%s rows %d..%d", set, first, first+n-1)
-				gotOut, gotLSE := p.chunk(t, a, first, n)
-				sameBits(t, what+" out", gotOut, pickRows(out, batch*heads, seq, dim, first, n))
-				sameBits(t, what+" lse", gotLSE, pickRows(lse, batch*heads, seq, 1, first, n))
+			for b := range p.sequences() {
+				rows := p.sequence(b).rows
+				step := n
+				if n == 1 {
+					step = max(1, rows/3) // rows alone: a sample
+				}
+				for first := 0; first < rows && heads > 0; first += step {
+					p.checkAlone(t, a, region{b, 0, heads, first, min(n, rows-first)})
+				}
 			}
 		}
-
-		if batch*heads*seq == 0 {
-			continue
-		}
-		b, h := batch-1, heads/2
-		kh := h / (heads / p.k.shape[1])
-		one := func(x *tensor, h int) qkv.View {
-			shape := x.shape
-			shape[0], shape[1] = 1, 1
-			return qkv.Strided(x.data, x.index(b, h, 0, 0), shape, x.stride)
-		}
-		if seqKV := p.k.shape[2]; seqKV > 0 {
-			c := p.call()
-			c.Q, c.K, c.V, c.Out = one(p.q, h), one(p.k, kh), one(p.v, kh), one(p.out, h)
-			c.LSE = make([]float32, seq)
-			if err := a.Run(c); err != nil {
-				t.Fatal(err)
-			}
-			at := (b*heads + h) * seq
-			sameBits(t, "kernel="+set+" one head's lse", c.LSE, lse[at:at+seq])
-			sameBits(t, "kernel="+set+" one head's out", p.out.values()[at*dim:][:seq*dim], out[at*dim:][:seq*dim])
+		if b := p.sequences() - 1; heads > 0 && b >= 0 {
+			p.checkAlone(t, a, region{b, heads / 2, 1, 0, p.sequence(b).rows})
 		}
 	}
 }
@@ -151,5 +229,35 @@ func TestSameBitsExtreme(t *testing.T) {
 				newProblem(dims{1, 2, 2, 20, 300, 2, 3}, "bshd", bottomRight, next).checkSame(t)
 			})
 		}
+	}
+}
+
+// Combinations of everything that a call may have keep it.
+func TestSameBitsFeatures(t *testing.T) {
+	n := 150
+	if testing.Short() {
+		n = 50
+	}
+	sampleFeatures(t, n, func(t *testing.T, seed uint64, p *problem) {
+		p.checkSameSample(t, rand.New(rand.NewPCG(seed, 12)))
+	})
+}
+
+// checkSameSample is checkSame for every set, but of chosen workers and regions.
+func (p *problem) checkSameSample(t *testing.T, r *rand.Rand) {
+	t.Helper()
+	check := p.reference(t)
+	for _, set := range sets() {
+		check(set, drawn(r, 1, 2, 7))
+		p.checkUnwritten(t)
+		b, heads := r.IntN(p.sequences()), p.q.shape[1]
+		rows := p.sequence(b).rows
+		if rows == 0 {
+			continue
+		}
+		a := newAttention(t, qkv.Config{Kernel: set})
+		first := r.IntN(rows)
+		p.checkAlone(t, a, region{b, 0, heads, first, 1 + r.IntN(rows-first)})
+		p.checkAlone(t, a, region{b, r.IntN(heads), 1, 0, rows})
 	}
 }
