@@ -30,8 +30,8 @@ type Config struct {
 	// among them; 0 means GOMAXPROCS. It never changes a result.
 	Workers int
 
-	// Labels makes workers carry the pprof label "phase" (pack, scores, softmax,
-	// accumulate, finish), for use under a CPU profile. All the work is then
+	// Labels makes workers carry the pprof label "phase" (pack, mask, scores, modify,
+	// softmax, accumulate, finish), for use under a CPU profile. All the work is then
 	// done on goroutines other than the caller's.
 	Labels bool
 }
@@ -79,8 +79,8 @@ func (a *Attention) Workers() int {
 
 // Run computes c. The error is an [*ArgError]; nothing has been written then.
 //
-// Out may be the very view that Q is. Otherwise it must share no element with Q, K,
-// V or LSE.
+// Out may be the very view that Q is. Otherwise Out, LSE and Scores share no element with
+// each other or with anything that is read.
 func (a *Attention) Run(c *Call) error {
 	var p tile.Problem
 	if err := c.problem(&p); err != nil {

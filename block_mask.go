@@ -2,11 +2,11 @@ package qkv
 
 import "github.com/qkv-go/qkv/tile"
 
-// A BlockMask keeps whole blocks of (query, key) pairs, such as a block-sparse attention
-// has them (Child et al., 2019; BigBird, Zaheer et al., 2020): those of QueryBlock queries
-// from position i*QueryBlock on and of KeyBlock keys from j*KeyBlock on. It costs least
-// where KeyBlock is a multiple of 128. It may be used by several calls at once while
-// nobody changes it.
+// A BlockMask keeps whole blocks of (query, key) pairs, as block-sparse attention does
+// (Child et al., 2019; BigBird, Zaheer et al., 2020). Row i of its blocks is a number of
+// queries from position i times that number on, and column j likewise of keys. It costs
+// least where both numbers are multiples of 128. It may be used by several calls at once
+// while nobody changes it.
 type BlockMask struct {
 	queryBlock, keyBlock        int
 	batch, heads, rows, columns int

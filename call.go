@@ -95,7 +95,9 @@ type Call struct {
 	ScoresAt Stage
 }
 
-// A Tile is a block of scores or probabilities that a callback changes.
+// A Tile is a block of scores or probabilities that a callback changes in place: that of
+// row r and key t.Key+k is t.S[k*t.Stride+r], for r in t.Rows and k in t.Keys. The methods
+// Head and Query tell what a row is, and Each goes through all.
 type Tile = tile.Tile
 
 // A Stage is a step on the way from scores to probabilities.
