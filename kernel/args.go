@@ -83,7 +83,7 @@ type SoftcapArgs struct {
 type ALiBiArgs struct {
 	S      *float32 // [Keys][Stride], updated
 	Keys   int      // 1..KeyBlock
-	First  int      // index of the first key in its block
+	First  int      // index of the first key in its block, 0..KeyBlock-Keys
 	Pos    *float32 // [Lanes] position less that of the block's first key
 	Slope  *float32 // [Lanes]
 	Lanes  int

@@ -7,23 +7,45 @@ func Checked(s *Set) *Set {
 	assert(s.Lanes > 0 && s.Lanes%s.Vec == 0, "kernel: Set.Lanes is not a multiple of Set.Vec")
 	assert(s.Lanes <= MaxLanes, "kernel: Set.Lanes > MaxLanes")
 	assert(s.Rows > 0, "kernel: Set.Rows is not positive")
-	assert(s.PackQ != nil && s.Scores != nil && s.Softmax != nil && s.Accumulate != nil &&
-		s.Finish != nil && s.Peak != nil && s.Read != nil, "kernel: Set lacks a function")
+	assert(s.PackQ != nil && s.Scores != nil && s.Softcap != nil && s.ALiBi != nil && s.Bias != nil &&
+		s.Softmax != nil && s.Accumulate != nil && s.Finish != nil && s.Float16 != nil &&
+		s.Peak != nil && s.Read != nil, "kernel: Set lacks a function")
 	assert(s.PeakFLOPs > 0, "kernel: Set.PeakFLOPs is not positive")
 
 	c := *s
 	c.PackQ = func(a *PackArgs) {
 		s.checkLanes(a.Lanes, a.Stride)
-		checkRows(a.Rows, a.Lanes, a.Dim)
+		checkRows(a.Rows, a.Lanes)
+		checkDim(a.Dim)
 		assert(a.Src != nil && a.Off != nil && a.Dst != nil, "kernel: PackQ: nil operand")
 		s.PackQ(a)
 	}
 	c.Scores = func(a *ScoresArgs) {
 		s.checkLanes(a.Lanes, a.Stride)
 		checkKeys(a.Keys)
-		assert(a.Dim >= 1, "kernel: Dim < 1")
+		checkDim(a.Dim)
 		assert(a.K != nil && a.Q != nil && a.S != nil, "kernel: Scores: nil operand")
 		s.Scores(a)
+	}
+	c.Softcap = func(a *SoftcapArgs) {
+		s.checkLanes(a.Lanes, a.Stride)
+		checkKeys(a.Keys)
+		assert(a.S != nil, "kernel: Softcap: nil operand")
+		s.Softcap(a)
+	}
+	c.ALiBi = func(a *ALiBiArgs) {
+		s.checkLanes(a.Lanes, a.Stride)
+		checkKeys(a.Keys)
+		assert(0 <= a.First && a.First <= KeyBlock-a.Keys, "kernel: ALiBi: keys outside of their block")
+		assert(a.S != nil && a.Pos != nil && a.Slope != nil, "kernel: ALiBi: nil operand")
+		s.ALiBi(a)
+	}
+	c.Bias = func(a *BiasArgs) {
+		s.checkLanes(a.Lanes, a.Stride)
+		checkKeys(a.Keys)
+		checkRows(a.Rows, a.Lanes)
+		assert(a.Src != nil && a.Off != nil && a.S != nil && a.Mask != nil, "kernel: Bias: nil operand")
+		s.Bias(a)
 	}
 	c.Softmax = func(a *SoftmaxArgs) {
 		s.checkLanes(a.Lanes, a.Stride)
@@ -38,7 +60,7 @@ func Checked(s *Set) *Set {
 		s.checkLanes(a.Lanes, a.Stride)
 		checkKeys(a.Keys)
 		checkMaskFrom(a.MaskFrom, a.Keys)
-		assert(a.Dim >= 1, "kernel: Dim < 1")
+		checkDim(a.Dim)
 		assert(a.V != nil && a.P != nil && a.O != nil, "kernel: Accumulate: nil operand")
 		assert(a.Mode == First || a.Mode == Add || a.Mode == Rescale, "kernel: Accumulate: unknown Mode")
 		assert(a.Mode != Rescale || a.Alpha != nil, "kernel: Accumulate: Rescale without Alpha")
@@ -46,9 +68,15 @@ func Checked(s *Set) *Set {
 	}
 	c.Finish = func(a *FinishArgs) {
 		s.checkLanes(a.Lanes, a.Stride)
-		checkRows(a.Rows, a.Lanes, a.Dim)
+		checkRows(a.Rows, a.Lanes)
+		checkDim(a.Dim)
 		assert(a.O != nil && a.Sum != nil && a.Dst != nil && a.Off != nil, "kernel: Finish: nil operand")
 		s.Finish(a)
+	}
+	c.Float16 = func(dst *float32, src *uint16, n int) {
+		assert(n >= 1, "kernel: Float16: n < 1")
+		assert(dst != nil && src != nil, "kernel: Float16: nil operand")
+		s.Float16(dst, src, n)
 	}
 	c.Peak = func(n int) {
 		assert(n >= 0, "kernel: Peak: n < 0")
@@ -68,8 +96,11 @@ func (s *Set) checkLanes(lanes, stride int) {
 	assert(stride >= lanes, "kernel: Stride < Lanes")
 }
 
-func checkRows(rows, lanes, dim int) {
+func checkRows(rows, lanes int) {
 	assert(1 <= rows && rows <= lanes, "kernel: Rows outside 1..Lanes")
+}
+
+func checkDim(dim int) {
 	assert(dim >= 1, "kernel: Dim < 1")
 }
 

@@ -6,9 +6,11 @@ import "testing"
 func quiet() Set {
 	return Set{
 		Name: "quiet", Vec: 8, Lanes: 16, Rows: 6,
-		PackQ: func(*PackArgs) {}, Scores: func(*ScoresArgs) {}, Softmax: func(*SoftmaxArgs) {},
-		Accumulate: func(*AccumulateArgs) {}, Finish: func(*FinishArgs) {},
-		Peak: func(int) {}, PeakFLOPs: 1, Read: func(*float32, int) float32 { return 0 },
+		PackQ: func(*PackArgs) {}, Scores: func(*ScoresArgs) {},
+		Softcap: func(*SoftcapArgs) {}, ALiBi: func(*ALiBiArgs) {}, Bias: func(*BiasArgs) {},
+		Softmax: func(*SoftmaxArgs) {}, Accumulate: func(*AccumulateArgs) {}, Finish: func(*FinishArgs) {},
+		Float16: func(*float32, *uint16, int) {},
+		Peak:    func(int) {}, PeakFLOPs: 1, Read: func(*float32, int) float32 { return 0 },
 	}
 }
 
@@ -67,6 +69,30 @@ func TestChecked(t *testing.T) {
 		{"kernel: Dim < 1", func(a *ScoresArgs) { a.Dim = 0 }},
 		{"kernel: Stride < Lanes", func(a *ScoresArgs) { a.Stride = 15 }},
 	})
+	testClauses(t, s.Softcap, SoftcapArgs{S: &f, Keys: KeyBlock, Lanes: 8, Stride: 8}, []violation[SoftcapArgs]{
+		{"kernel: Softcap: nil operand", func(a *SoftcapArgs) { a.S = nil }},
+		{"kernel: Keys outside 1..KeyBlock", func(a *SoftcapArgs) { a.Keys = KeyBlock + 1 }},
+		{"kernel: Stride < Lanes", func(a *SoftcapArgs) { a.Stride = 7 }},
+	})
+	testClauses(t, s.ALiBi, ALiBiArgs{S: &f, Keys: KeyBlock - 1, First: 1, Pos: &f, Slope: &f, Lanes: 16, Stride: 16}, []violation[ALiBiArgs]{
+		{"kernel: ALiBi: nil operand", func(a *ALiBiArgs) { a.S = nil }},
+		{"kernel: ALiBi: nil operand", func(a *ALiBiArgs) { a.Pos = nil }},
+		{"kernel: ALiBi: nil operand", func(a *ALiBiArgs) { a.Slope = nil }},
+		{"kernel: ALiBi: keys outside of their block", func(a *ALiBiArgs) { a.First = -1 }},
+		{"kernel: ALiBi: keys outside of their block", func(a *ALiBiArgs) { a.First = 2 }},
+		{"kernel: Keys outside 1..KeyBlock", func(a *ALiBiArgs) { a.Keys = 0 }},
+		{"kernel: Lanes is not a positive multiple of Vec", func(a *ALiBiArgs) { a.Lanes = 12 }},
+	})
+	testClauses(t, s.Bias, BiasArgs{Src: &f, Off: &off, Rows: 16, Keys: 1, S: &f, Mask: &m, Lanes: 16, Stride: 16}, []violation[BiasArgs]{
+		{"kernel: Bias: nil operand", func(a *BiasArgs) { a.Src = nil }},
+		{"kernel: Bias: nil operand", func(a *BiasArgs) { a.Off = nil }},
+		{"kernel: Bias: nil operand", func(a *BiasArgs) { a.S = nil }},
+		{"kernel: Bias: nil operand", func(a *BiasArgs) { a.Mask = nil }},
+		{"kernel: Rows outside 1..Lanes", func(a *BiasArgs) { a.Rows = 0 }},
+		{"kernel: Rows outside 1..Lanes", func(a *BiasArgs) { a.Rows = 17 }},
+		{"kernel: Keys outside 1..KeyBlock", func(a *BiasArgs) { a.Keys = 0 }},
+		{"kernel: Lanes > Set.Lanes", func(a *BiasArgs) { a.Lanes, a.Stride = 24, 24 }},
+	})
 	testClauses(t, s.Softmax, SoftmaxArgs{S: &f, Keys: 5, MaskFrom: 2, Mask: &m, Max: &f, Sum: &f, Alpha: &f, Lanes: 8, Stride: 8}, []violation[SoftmaxArgs]{
 		{"kernel: Softmax: nil operand", func(a *SoftmaxArgs) { a.S = nil }},
 		{"kernel: Softmax: nil operand", func(a *SoftmaxArgs) { a.Max = nil }},
@@ -99,6 +125,17 @@ func TestChecked(t *testing.T) {
 		{"kernel: Dim < 1", func(a *FinishArgs) { a.Dim = 0 }},
 		{"kernel: Lanes > Set.Lanes", func(a *FinishArgs) { a.Lanes, a.Stride = 64, 64 }},
 	})
+	type conversion struct {
+		dst *float32
+		src *uint16
+		n   int
+	}
+	var h uint16
+	testClauses(t, func(c *conversion) { s.Float16(c.dst, c.src, c.n) }, conversion{&f, &h, 1}, []violation[conversion]{
+		{"kernel: Float16: nil operand", func(c *conversion) { c.dst = nil }},
+		{"kernel: Float16: nil operand", func(c *conversion) { c.src = nil }},
+		{"kernel: Float16: n < 1", func(c *conversion) { c.n = 0 }},
+	})
 	if v := panicOf(func() { s.Peak(-1) }); v != "kernel: Peak: n < 0" {
 		t.Errorf("Peak(-1): panic %v", v)
 	}
@@ -119,6 +156,8 @@ func TestCheckedSet(t *testing.T) {
 		{"kernel: Set.Lanes > MaxLanes", func(s *Set) { s.Lanes = 72 }},
 		{"kernel: Set.Rows is not positive", func(s *Set) { s.Rows = 0 }},
 		{"kernel: Set lacks a function", func(s *Set) { s.Finish = nil }},
+		{"kernel: Set lacks a function", func(s *Set) { s.Softcap = nil }},
+		{"kernel: Set lacks a function", func(s *Set) { s.Float16 = nil }},
 		{"kernel: Set.PeakFLOPs is not positive", func(s *Set) { s.PeakFLOPs = 0 }},
 	})
 }
