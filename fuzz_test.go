@@ -57,6 +57,8 @@ func FuzzFloat64(f *testing.F) {
 func FuzzSameBits(f *testing.F) {
 	f.Add(uint32(0), uint64(0), uint64(0), []byte{0, 0, 0x80, 0x3f})
 	f.Add(uint32(0), uint64(99999999999999), uint64(0), []byte{})
+	// Probabilities of masked pairs in rows of NaN.
+	f.Add(uint32(196655), uint64(17513998550885), uint64(16), []byte("\xff\xff\x7f\x7f\x01\x00\x00\x00\x00\x00\x00\x80"))
 	for i := range features {
 		f.Add(uint32(1)<<i, uint64(0x123456789abcdef)<<i, uint64(i), []byte{1, 2, 3, 4, 0, 0, 0xc0, 0x7f, 0, 0, 0x80, 0xff})
 		f.Add(uint32(3)<<i, uint64(0xfedcba987654321)>>i, uint64(i), []byte{0xff, 0xff, 0x7f, 0x7f, 1, 0, 0, 0, 0, 0, 0, 0x80})

@@ -1,6 +1,9 @@
 package tile
 
-import "unsafe"
+import (
+	"math"
+	"unsafe"
+)
 
 // A Tile is a block of scores or probabilities: of some queries, which may be of several
 // heads that share a KV head, and some keys of one sequence.
@@ -46,6 +49,8 @@ func (w *workspace) call(f func(*Tile), s *seq, g *laneGroup, head, key0, from, 
 	w.tile = Tile{}
 }
 
+const signBit = 1 << 31 // of the bits of a float32
+
 // weigh turns the weights of the keys [from, to) into probabilities, those taken away
 // by the mask into +0.
 func (w *workspace) weigh(g *laneGroup, from, to int) {
@@ -57,8 +62,13 @@ func (w *workspace) weigh(g *laneGroup, from, to int) {
 		}
 	}
 	for k := from; k < to; k++ {
-		for l, x := range unsafe.Slice(lane(w.p, k, g.lanes, 0), g.lanes) {
-			*lane(w.p, k, g.lanes, l) = float32(x*w.recip[l]) + 0
+		row := unsafe.Slice(lane(w.p, k, g.lanes, 0), g.lanes)
+		for l, x := range row {
+			if math.Float32bits(x) == signBit { // taken away, also where the sum is NaN
+				row[l] = 0
+			} else {
+				row[l] = float32(x * w.recip[l])
+			}
 		}
 	}
 }
