@@ -89,6 +89,7 @@ type Call struct {
 	// Scores, if given, receives the scores at the stage ScoresAt, or the probabilities:
 	// float32, in the shape of [Pairs], or of a ragged batch at least as long as its
 	// longest sequence; what lies beyond the lengths of a sequence is then not written.
+	// Queries of padding have scores of -Inf, and probabilities of 0.
 	// It is the one part of a call that takes memory and time for each pair of a query
 	// and a key, masked or not; the scores are computed again for it.
 	Scores   View
