@@ -24,11 +24,7 @@ func TestCallErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	huge := math.MaxInt / 2
-	for _, c := range []struct {
-		arg   string
-		want  string
-		spoil func(c *qkv.Call)
-	}{
+	for _, c := range []callError{
 		{"k", "qkv: k has head dim 8, q has 16", func(c *qkv.Call) { c.K = qkv.BHSD(data, 2, 2, 8, 8) }},
 		{"k", "qkv: k has batch 1, q has 2", func(c *qkv.Call) { c.K = qkv.BHSD(data, 1, 2, 8, 16) }},
 		{"v", "qkv: v has batch 1, q has 2", func(c *qkv.Call) { c.V = qkv.BHSD(data, 1, 2, 8, 16) }},
@@ -81,28 +77,40 @@ func TestCallErrors(t *testing.T) {
 		{"mask", "qkv: mask has Align -1, the last is 2", func(c *qkv.Call) { c.Mask.Align = -1 }},
 		{"mask", "qkv: mask has offset 3, which needs AlignOffset", func(c *qkv.Call) { c.Mask = qkv.Mask{Causal: true, Offset: 3} }},
 	} {
-		call := good()
-		c.spoil(call)
-		for i := range out {
-			out[i] = canary
+		c.check(t, good(), out)
+	}
+}
+
+// A callError is a call with one mistake.
+type callError struct {
+	arg   string
+	want  string
+	spoil func(c *qkv.Call)
+}
+
+// check makes a call with the mistake and requires its error, and no output before it.
+func (e callError) check(t *testing.T, c *qkv.Call, out []float32) {
+	t.Helper()
+	e.spoil(c)
+	for i := range out {
+		out[i] = canary
+	}
+	err := qkv.Run(c)
+	var arg *qkv.ArgError
+	if !errors.As(err, &arg) {
+		t.Errorf("%s: error %v", e.want, err)
+		return
+	}
+	if arg.Arg != e.arg || !strings.Contains(err.Error(), e.want) {
+		t.Errorf("error %q of %q, want %q of %q", err, arg.Arg, e.want, e.arg)
+	}
+	for i := range out {
+		if out[i] != canary {
+			t.Fatalf("%s: out was written", e.want)
 		}
-		err := qkv.Run(call)
-		var arg *qkv.ArgError
-		if !errors.As(err, &arg) {
-			t.Errorf("%s: error %v", c.want, err)
-			continue
-		}
-		if arg.Arg != c.arg || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("error %q of %q, want %q of %q", err, arg.Arg, c.want, c.arg)
-		}
-		for i := range out {
-			if out[i] != canary {
-				t.Fatalf("%s: out was written", c.want)
-			}
-		}
-		if _, explainErr := newAttention(t, qkv.Config{}).Explain(call); explainErr == nil || explainErr.Error() != err.Error() {
-			t.Errorf("Explain says %v, Run %v", explainErr, err)
-		}
+	}
+	if _, explainErr := newAttention(t, qkv.Config{}).Explain(c); explainErr == nil || explainErr.Error() != err.Error() {
+		t.Errorf("Explain says %v, Run %v", explainErr, err)
 	}
 }
 
