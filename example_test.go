@@ -108,3 +108,77 @@ func ExampleAttention_Explain() {
 	fmt.Println(plan.Kernel, plan.Path, plan.KeyBlock, plan.Workers, plan.Pairs, err)
 	// Output: generic prefill 128 2 4202496 <nil>
 }
+
+// A stream that keeps its first tokens and the last few, with a sink for each head: each
+// query attends itself, the two keys before it, and key 0.
+func ExampleMask_window() {
+	const seq, heads, dim = 6, 1, 1
+	q := make([]float32, seq*heads*dim)
+	k := make([]float32, seq*heads*dim)
+	v := []float32{100, 1, 2, 3, 4, 5}
+	out := make([]float32, seq*heads*dim)
+	mask := qkv.Mask{Causal: true, Window: &qkv.Window{Left: 2}, Prefix: 1}
+	err := qkv.Run(&qkv.Call{
+		Q:     qkv.BSHD(q, 1, seq, heads, dim),
+		K:     qkv.BSHD(k, 1, seq, heads, dim),
+		V:     qkv.BSHD(v, 1, seq, heads, dim),
+		Out:   qkv.BSHD(out, 1, seq, heads, dim),
+		Mask:  mask,
+		Sinks: []float32{0}, // the weight of one more key, of no value
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(mask)
+	// All scores are 0: query 5 has (100 + 3 + 4 + 5) / 5.
+	fmt.Printf("%.1f\n", out)
+	// Output:
+	// causal window 2:0 top-left prefix 1
+	// [50.0 33.7 25.8 21.2 21.8 22.4]
+}
+
+// Two sequences one behind the other: a prompt of three tokens, and one token more of a
+// sequence with four cached keys.
+func ExampleCall_ragged() {
+	const heads, dim = 1, 1
+	cuLensQ, cuLensKV := []int{0, 3, 4}, []int{0, 3, 7}
+	q := make([]float32, 4*heads*dim)
+	k := make([]float32, 7*heads*dim)
+	v := []float32{1, 2, 3, 10, 20, 30, 40}
+	out := make([]float32, 4*heads*dim)
+	err := qkv.Run(&qkv.Call{
+		Q:        qkv.THD(q, 4, heads, dim),
+		K:        qkv.THD(k, 7, heads, dim),
+		V:        qkv.THD(v, 7, heads, dim),
+		Out:      qkv.THD(out, 4, heads, dim),
+		CuLensQ:  cuLensQ,
+		CuLensKV: cuLensKV,
+		Mask:     qkv.Mask{Causal: true, Align: qkv.BottomRight},
+	})
+	fmt.Println(out, err)
+	// Output: [1 1.5 2 25] <nil>
+}
+
+// A bias that no field has: scores of keys in the past fall with the square of the
+// distance.
+func ExampleCall_scoreMod() {
+	const seq, dim = 4, 1
+	zeros := make([]float32, seq*dim)
+	v := []float32{1, 2, 3, 4}
+	out := make([]float32, seq*dim)
+	err := qkv.Run(&qkv.Call{
+		Q:    qkv.BHSD(zeros, 1, 1, seq, dim),
+		K:    qkv.BHSD(zeros, 1, 1, seq, dim),
+		V:    qkv.BHSD(v, 1, 1, seq, dim),
+		Out:  qkv.BHSD(out, 1, 1, seq, dim),
+		Mask: qkv.Mask{Causal: true},
+		ScoreMod: func(t *qkv.Tile) {
+			t.Each(func(head, query, key int, s float32) float32 {
+				distance := float32(query - key)
+				return s - distance*distance
+			})
+		},
+	})
+	fmt.Printf("%.3f %v\n", out, err)
+	// Output: [1.000 1.731 2.708 3.708] <nil>
+}

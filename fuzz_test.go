@@ -85,62 +85,158 @@ func FuzzSameBits(f *testing.F) {
 	})
 }
 
-// FuzzCall hands arbitrary shapes and strides to Run: it returns an error or stays
-// inside the slices.
+// FuzzCall hands arbitrary shapes, strides and lengths to Run: it returns an error or
+// stays inside the slices.
 func FuzzCall(f *testing.F) {
 	f.Add([]byte{1, 2, 3, 4})
+	for i := range 40 {
+		// Small numbers: views that fit.
+		r := rand.New(rand.NewPCG(uint64(i), 6))
+		f.Add(draw(300, func() byte { return byte(r.IntN(4 + i)) }))
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		r := rand.New(rand.NewPCG(uint64(len(b)), 5))
-		number := func() int {
-			if len(b) == 0 {
-				return 0
-			}
-			x := int(int8(b[0]))
-			b = b[1:]
-			switch {
-			case x > 120:
-				return math.MaxInt >> (x - 121)
-			case x < -120:
-				return math.MinInt >> (-x - 121)
-			}
-			return x
-		}
-		four := func() (x [4]int) {
-			for i := range x {
-				x[i] = number()
-			}
-			return x
-		}
-		const size = 2000
-		buf := make([]float32, 3*size)
-		for i := range buf {
-			buf[i] = canary
-		}
-		in := make([]float32, size)
-		for i := range in {
-			in[i] = float32(r.NormFloat64())
-		}
-		q := qkv.Strided(in, number(), four(), four())
-		kv := four()
-		k := qkv.Strided(in, number(), kv, four())
-		v := qkv.Strided(in, number(), kv, four())
-		out := qkv.Strided(buf[size:2*size], number(), q.Shape(), four())
-		c := &qkv.Call{Q: q, K: k, V: v, Out: out, Mask: qkv.Mask{Causal: number()&1 == 0, Align: qkv.Align(number() & 3), Offset: number()}}
-		// A broadcast axis makes any amount of work of a short slice.
-		work := 1.0
-		for _, n := range append(append([]int{}, sliceOf(q.Shape())...), sliceOf(k.Shape())...) {
-			work *= math.Max(1, float64(n))
-		}
-		if work > 1e7 {
-			return
-		}
-		err := newAttention(t, qkv.Config{Workers: 2}).Run(c)
-		for i, x := range buf {
-			if x != canary && (i < size || i >= 2*size || err != nil) {
-				t.Fatalf("element %d was written, error %v", i, err)
-			}
-		}
+		fuzzCall(t, b)
 	})
 }
 
-func sliceOf(x [4]int) []int { return x[:] }
+// A byteReader makes numbers of bytes: most of them small, some at the ends of int.
+type byteReader struct{ b []byte }
+
+func (r *byteReader) number() int {
+	if len(r.b) == 0 {
+		return 0
+	}
+	x := int(int8(r.b[0]))
+	r.b = r.b[1:]
+	switch {
+	case x > 120:
+		return math.MaxInt >> (x - 121)
+	case x < -120:
+		return math.MinInt >> (-x - 121)
+	}
+	return x
+}
+
+func (r *byteReader) flag() bool { return r.number()&1 == 1 }
+
+func (r *byteReader) four() (x [4]int) {
+	for i := range x {
+		x[i] = r.number()
+	}
+	return x
+}
+
+// near returns x, or sometimes another number.
+func (r *byteReader) near(x int) int {
+	if r.number()&7 == 7 {
+		return r.number()
+	}
+	return x
+}
+
+// some returns about n numbers, or nil.
+func (r *byteReader) some(n int) []int {
+	if !r.flag() {
+		return nil
+	}
+	return draw(max(0, min(r.near(n), 50)), r.number)
+}
+
+// pairs returns the shape of a tensor of pairs that may broadcast.
+func (r *byteReader) pairs(full [4]int) [4]int {
+	for axis := range full {
+		if r.flag() {
+			full[axis] = r.near(1)
+		}
+	}
+	return full
+}
+
+func fuzzCall(t *testing.T, b []byte) {
+	r := &byteReader{b}
+	const size = 2000
+	values := normal(uint64(len(b)))
+	in := draw(size, values)
+	// What may be written lies between canaries.
+	guarded := draw(7*size, func() float32 { return canary })
+	out, scores, lse := guarded[size:2*size], guarded[3*size:4*size], guarded[5*size:6*size]
+
+	c := &qkv.Call{Q: qkv.Strided(in, r.number(), r.four(), r.four())}
+	q := c.Q.Shape()
+	kv := [4]int{r.near(q[0]), r.number(), r.number(), r.near(q[3])}
+	c.K = qkv.Strided(in, r.number(), kv, r.four())
+	c.V = qkv.Strided(in, r.number(), kv, r.four())
+	c.Out = qkv.Strided(out, r.number(), q, r.four())
+	if n := float64(q[0]) * float64(q[1]) * float64(q[2]); r.flag() && n >= 0 && n <= size {
+		c.LSE = lse[:r.near(int(n))&1023]
+	}
+	n, full := q[0], [4]int{q[0], q[1], q[2], kv[2]}
+	if r.number()&3 == 3 {
+		c.CuLensQ, c.CuLensKV = r.some(3), r.some(3)
+		n = len(c.CuLensQ) - 1
+		full = [4]int{n, q[1], r.near(q[2]), r.near(kv[2])}
+	}
+	c.LensQ, c.LensKV = r.some(n), r.some(n)
+	c.Softcap, c.Scale = float32(r.number()), float32(r.number())
+	for _, x := range []*[]float32{&c.ALiBi, &c.Sinks} {
+		if r.flag() {
+			*x = in[:r.near(q[1])&1023]
+		}
+	}
+	c.Mask = qkv.Mask{
+		Causal: r.flag(), Align: qkv.Align(r.number() & 3), Offset: r.near(0), Offsets: r.some(n),
+		Prefix: r.near(0), Prefixes: r.some(n),
+	}
+	if r.flag() {
+		c.Mask.Window = &qkv.Window{Left: r.number(), Right: r.number()}
+	}
+	if r.flag() {
+		c.Mask.SegmentsQ = make([]int32, r.near(q[0]*q[2])&1023)
+		c.Mask.SegmentsKV = make([]int32, r.near(kv[0]*kv[2])&1023)
+	}
+	if r.flag() {
+		// The error is that of a mask that cannot be.
+		c.Mask.Blocks, _ = qkv.NewBlockMask(r.number(), r.number(), r.near(n)&63, r.near(1)&63, r.number()&63, r.number()&63)
+	}
+	if r.flag() {
+		c.Mask.Keep = qkv.Strided(draw(size, func() bool { return values() > 0 }), r.number(), r.pairs(full), r.four())
+	}
+	switch r.number() & 3 {
+	case 1:
+		c.Bias = qkv.Strided(in, r.number(), r.pairs(full), r.four())
+	case 2:
+		c.Bias = qkv.Strided(make([]qkv.Float16, size), r.number(), r.pairs(full), r.four())
+	}
+	if r.flag() {
+		shape := [4]int{r.near(full[0]), r.near(full[1]), r.near(full[2]), r.near(full[3])}
+		c.Scores = qkv.Strided(scores, r.number(), shape, r.four())
+		c.ScoresAt = qkv.Stage(r.number() & 3)
+	}
+	nothing := func(*qkv.Tile) {}
+	if r.flag() {
+		c.ScoreMod = nothing
+	}
+	if r.flag() {
+		c.ProbMod = nothing
+	}
+
+	// A broadcast axis makes any amount of work of a short slice.
+	work := 1.0
+	for _, x := range [][4]int{q, kv} {
+		for _, n := range x {
+			work *= math.Max(1, float64(n))
+		}
+	}
+	if work > 1e7 {
+		return
+	}
+	err := newAttention(t, qkv.Config{Workers: 2}).Run(c)
+	for i, x := range guarded {
+		if x == canary {
+			continue
+		}
+		if part := i / size; err != nil || part%2 == 0 || part == 3 && c.Scores == (qkv.View{}) {
+			t.Fatalf("element %d was written, error %v", i, err)
+		}
+	}
+}
