@@ -5,7 +5,6 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"slices"
 	"testing"
 
 	"github.com/qkv-go/qkv"
@@ -15,26 +14,8 @@ import (
 // casesDir has the backend node tests, one folder each.
 const casesDir = "../../shared/data/onnx"
 
-// plainCases are the cases that qkv computes as they are: float32, with Q, K and V and
-// nothing else.
-var plainCases = []string{
-	"test_attention_3d",
-	"test_attention_3d_causal",
-	"test_attention_3d_diff_heads_sizes",
-	"test_attention_3d_diff_heads_sizes_causal",
-	"test_attention_3d_gqa_scaled",
-	"test_attention_3d_scaled",
-	"test_attention_3d_transpose_verification",
-	"test_attention_4d_causal",
-	"test_attention_4d_diff_heads_sizes",
-	"test_attention_4d_diff_heads_sizes_causal",
-	"test_attention_4d_gqa_causal",
-	"test_attention_4d_gqa_scaled",
-	"test_attention_4d_scaled",
-}
-
-// loadCases returns every case, by name.
-func loadCases(t testing.TB) map[string]*onnx.Case {
+// loadCases returns every case.
+func loadCases(t testing.TB) []*onnx.Case {
 	t.Helper()
 	if _, err := os.Stat(casesDir); err != nil {
 		t.Skipf("no ONNX backend node tests here: %v", err)
@@ -43,59 +24,20 @@ func loadCases(t testing.TB) map[string]*onnx.Case {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cases := make(map[string]*onnx.Case)
+	var cases []*onnx.Case
 	for _, dir := range dirs {
 		c, err := onnx.LoadCase(dir)
 		if err != nil {
 			t.Fatal(err)
 		}
-		cases[c.Name] = c
+		cases = append(cases, c)
 	}
 	return cases
 }
 
-// plain reports whether a case is one of plainCases, judged by its model.
-func plain(c *onnx.Case) bool {
-	n := &c.Model.Node
-	if n.Op != "Attention" || n.Domain != "" {
-		return false
-	}
-	for i, name := range n.Inputs {
-		if (i < 3) != (name != "") {
-			return false
-		}
-	}
-	for i, name := range n.Outputs {
-		if (i == 0) != (name != "") {
-			return false
-		}
-	}
-	for _, a := range n.Attributes {
-		switch a.Name {
-		case "is_causal", "kv_num_heads", "q_num_heads", "scale":
-		default:
-			return false
-		}
-	}
-	return c.Sets[0].Inputs[0].Type == onnx.Float
-}
-
-// Every case that qkv can compute is computed, and none leaves the list unseen.
-func TestPlainCases(t *testing.T) {
-	var got []string
-	for name, c := range loadCases(t) {
-		if plain(c) {
-			got = append(got, name)
-		}
-	}
-	slices.Sort(got)
-	if !slices.Equal(got, plainCases) {
-		t.Errorf("plain cases found:\n%q\nwant:\n%q", got, plainCases)
-	}
-}
-
-func TestAttention(t *testing.T) {
-	cases := loadCases(t)
+// everyKernel calls f with each kernel set that this machine can run.
+func everyKernel(t *testing.T, f func(t *testing.T, a *qkv.Attention)) {
+	t.Helper()
 	for _, k := range qkv.Kernels() {
 		if k.Missing != 0 {
 			t.Logf("kernel set %s needs %v", k.Set.Name, k.Missing)
@@ -105,50 +47,32 @@ func TestAttention(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, name := range plainCases {
-			t.Run(fmt.Sprintf("kernel=%s/%s", k.Set.Name, name), func(t *testing.T) {
-				c := cases[name]
-				if c == nil {
-					t.Fatal("no such case")
+		t.Run("kernel="+k.Set.Name, func(t *testing.T) { f(t, a) })
+	}
+}
+
+func TestCases(t *testing.T) {
+	cases := loadCases(t)
+	if len(cases) == 0 {
+		t.Fatal("no case")
+	}
+	everyKernel(t, func(t *testing.T, a *qkv.Attention) {
+		for _, c := range cases {
+			t.Run(c.Name, func(t *testing.T) {
+				largest, err := c.Check(a)
+				if err != nil {
+					t.Fatal(err)
 				}
-				for i := range c.Sets {
-					runPlain(t, a, &c.Model.Node, &c.Sets[i])
+				t.Logf("largest difference %.2g", largest)
+				if c.Model.Node.Op == "Attention" {
+					checkRounding(t, a, c)
 				}
 			})
 		}
-	}
+	})
 }
 
-func runPlain(t *testing.T, a *qkv.Attention, n *onnx.Node, set *onnx.DataSet) {
-	t.Helper()
-	q, k, v := set.Inputs[0], set.Inputs[1], set.Inputs[2]
-	y := set.Outputs[0]
-	heads, kvHeads := intAttr(t, n, "q_num_heads"), intAttr(t, n, "kv_num_heads")
-	want := floats(t, y)
-	got := make([]float32, len(want))
-	scale, err := n.Float("scale", 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	call := &qkv.Call{
-		Q:     view(t, q, floats(t, q), heads),
-		K:     view(t, k, floats(t, k), kvHeads),
-		V:     view(t, v, floats(t, v), kvHeads),
-		Out:   view(t, y, got, heads),
-		Scale: scale,
-	}
-	if intAttr(t, n, "is_causal") != 0 {
-		// Without a cache no key precedes the first query: query i attends the keys
-		// j <= i, however many more keys there are.
-		call.Mask.Causal = true
-	}
-	if err := a.Run(call); err != nil {
-		t.Fatal(err)
-	}
-	compare(t, got, want, floats(t, v))
-}
-
-// compare holds got to what the ONNX runner asks, and to rounding.
+// checkRounding holds Y of FLOAT to rounding.
 //
 // An output is a mean of values by weights that sum to 1, so relative errors of at most
 // e in the weights and in their sum move it by at most 2e times the largest value.
@@ -156,57 +80,180 @@ func runPlain(t *testing.T, a *qkv.Attention, n *onnx.Node, set *onnx.DataSet) {
 // exponential, made twice: by us and in the file. If all were of one sign that would
 // be some 160 units of roundoff; they are not, and 16 units (1e-6) is several times
 // what is seen.
-func compare(t *testing.T, got, want, values []float32) {
+func checkRounding(t *testing.T, a *qkv.Attention, c *onnx.Case) {
 	t.Helper()
-	const rtol, atol, rounding = 1e-3, 1e-7, 16 * 0x1p-24
-	largest := 0.0
-	for _, x := range values {
-		largest = max(largest, math.Abs(float64(x)))
-	}
-	worst := 0.0
-	for i := range want {
-		g, w := float64(got[i]), float64(want[i])
-		diff := math.Abs(g - w)
-		if !(diff <= atol+rtol*math.Abs(w)) {
-			t.Fatalf("y[%d] = %g, want %g, within rtol %g, atol %g", i, g, w, rtol, atol)
+	const rounding = 16 * 0x1p-24
+	for i := range c.Sets {
+		in, out := c.Sets[i].Inputs, c.Sets[i].Outputs
+		if out[0].Type != onnx.Float {
+			return
 		}
-		if !(diff <= rounding*largest) {
-			t.Fatalf("y[%d] = %g, want %g ± %g", i, g, w, rounding*largest)
+		largest := largestOf(t, in[2])
+		if len(in) > 5 && in[5] != nil {
+			largest = max(largest, largestOf(t, in[5]))
 		}
-		worst = max(worst, diff/largest)
+		got, err := onnx.Run(a, c.Model, in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := onnx.Compare(got[0], out[0], onnx.Tolerance{Abs: rounding * largest}); err != nil {
+			t.Error(err)
+		}
 	}
-	t.Logf("largest difference %.2g of the largest value", worst)
 }
 
-// view is a tensor of the operator, [batch, heads, seq, dim] or [batch, seq, heads*dim].
-func view(t *testing.T, x *onnx.Tensor, data []float32, heads int) qkv.View {
-	t.Helper()
-	switch d := x.Dims; len(d) {
-	case 4:
-		return qkv.BHSD(data, d[0], d[1], d[2], d[3])
-	case 3:
-		if heads > 0 && d[2]%heads == 0 {
-			return qkv.BSHD(data, d[0], d[1], heads, d[2]/heads)
-		}
-	}
-	t.Fatalf("tensor %q has shape %v, heads %d", x.Name, x.Dims, heads)
-	panic("unreachable")
-}
-
-func floats(t *testing.T, x *onnx.Tensor) []float32 {
+func largestOf(t *testing.T, x *onnx.Tensor) float64 {
 	t.Helper()
 	v, err := x.Float32s()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return v
+	largest := 0.0
+	for _, x := range v {
+		largest = max(largest, math.Abs(float64(x)))
+	}
+	return largest
 }
 
-func intAttr(t *testing.T, n *onnx.Node, name string) int {
-	t.Helper()
-	v, err := n.Int(name, 0)
-	if err != nil {
-		t.Fatal(err)
+// The attributes and inputs of a node of TestSpecification.
+type spec struct {
+	name           string
+	opset          int64 // 25 if 0
+	ints           map[string]int64
+	floats         map[string]float32
+	q, k, v        []int
+	mask           []int // none if nil
+	boolMask       bool
+	past           int // keys; -1: none, but present outputs
+	nonpad         []int64
+	scores         bool // the output qk_matmul_output is wanted
+	maskedRow      bool // the mask of the first query masks everything
+	poison         bool // keys and values beyond nonpad are NaN
+	otherTypeValue bool // V is FLOAT where Q is not, and DOUBLE where it is
+}
+
+var specs = func() []spec {
+	q, k, v := []int{2, 6, 5, 8}, []int{2, 2, 7, 8}, []int{2, 2, 7, 10}
+	list := []spec{
+		{name: "plain", q: q, k: k, v: v},
+		{name: "scale", q: q, k: k, v: v, floats: map[string]float32{"scale": 0.7}},
+		{name: "scale 0", q: q, k: k, v: v, floats: map[string]float32{"scale": 0}},
+		{name: "heads given", q: q, k: k, v: v, ints: map[string]int64{"q_num_heads": 6, "kv_num_heads": 2}},
+		{name: "softmax in float64", q: q, k: k, v: v, ints: map[string]int64{"softmax_precision": 11, "is_causal": 1}},
+		{name: "softmax in float16", q: q, k: k, v: v, ints: map[string]int64{"softmax_precision": 10}},
+		{name: "newest opset", opset: 28, q: q, k: k, v: v},
+		{name: "values of another type", q: q, k: k, v: v, otherTypeValue: true, past: 2, scores: true},
+
+		{name: "3-D grouped", ints: map[string]int64{"q_num_heads": 6, "kv_num_heads": 2, "is_causal": 1},
+			q: []int{2, 5, 48}, k: []int{2, 7, 16}, v: []int{2, 7, 20}, scores: true},
+		{name: "3-D past", ints: map[string]int64{"q_num_heads": 6, "kv_num_heads": 2, "is_causal": 1},
+			q: []int{2, 5, 48}, k: []int{2, 7, 16}, v: []int{2, 7, 20}, past: 4, scores: true},
+		{name: "3-D present only", ints: map[string]int64{"q_num_heads": 6, "kv_num_heads": 2},
+			q: []int{2, 5, 48}, k: []int{2, 7, 16}, v: []int{2, 7, 20}, past: -1},
+		{name: "3-D static cache", ints: map[string]int64{"q_num_heads": 6, "kv_num_heads": 2, "is_causal": 1},
+			q: []int{2, 3, 48}, k: []int{2, 7, 16}, v: []int{2, 7, 20}, nonpad: []int64{7, 4}},
+
+		{name: "static cache", q: q, k: k, v: v, nonpad: []int64{3, 7}, poison: true},
+		{name: "static cache causal", q: q, k: k, v: v, nonpad: []int64{6, 7}, poison: true, ints: map[string]int64{"is_causal": 1}},
+		{name: "negative offset", q: q, k: k, v: v, nonpad: []int64{2, 0}, poison: true, ints: map[string]int64{"is_causal": 1}},
+		{name: "negative offset probabilities", q: q, k: k, v: v, nonpad: []int64{2, 0}, scores: true,
+			ints: map[string]int64{"is_causal": 1, "qk_matmul_output_mode": 3}},
+		{name: "short mask of a static cache", q: q, k: k, v: v, nonpad: []int64{3, 4}, mask: []int{2, 6, 5, 4}, poison: true},
+		{name: "mask shorter than a static cache", q: q, k: k, v: v, nonpad: []int64{3, 7}, mask: []int{5, 4}, ints: map[string]int64{"is_causal": 1}},
+
+		{name: "opset 23 broadcasts a key", opset: 23, q: q, k: k, v: v, mask: []int{5, 1}},
+		{name: "opset 24 pads a key", opset: 24, q: q, k: k, v: v, mask: []int{5, 1}},
+		{name: "mask of no key", q: q, k: k, v: v, mask: []int{5, 0}},
+
+		{name: "left window", q: q, k: k, v: v, ints: map[string]int64{"left_window_size": 2}},
+		{name: "right window", q: q, k: k, v: v, ints: map[string]int64{"right_window_size": 1}},
+		{name: "window of none", q: q, k: k, v: v, ints: map[string]int64{"left_window_size": -1, "right_window_size": -1}},
+		{name: "window of itself", q: q, k: k, v: v, ints: map[string]int64{"left_window_size": 0, "right_window_size": 0}, past: 1, scores: true},
+		{name: "huge window", q: q, k: k, v: v, ints: map[string]int64{"left_window_size": math.MaxInt64, "right_window_size": 1 << 40}},
+		{name: "causal window", q: q, k: k, v: v, past: 4, ints: map[string]int64{"left_window_size": 2, "right_window_size": 3, "is_causal": 1}},
+		{name: "window in a static cache", q: q, k: k, v: v, nonpad: []int64{2, 6}, poison: true,
+			ints: map[string]int64{"left_window_size": 1, "right_window_size": 1}},
+		{name: "window beside a mask", q: q, k: k, v: v, mask: []int{6, 1, 7}, boolMask: true, scores: true,
+			ints: map[string]int64{"left_window_size": 1, "right_window_size": 2, "qk_matmul_output_mode": 2}},
+
+		{name: "one query", q: []int{3, 4, 1, 16}, k: []int{3, 1, 9, 16}, v: []int{3, 1, 9, 16}, past: 200, ints: map[string]int64{"is_causal": 1}},
+		{name: "several blocks of keys", q: []int{1, 2, 70, 16}, k: []int{1, 1, 300, 16}, v: []int{1, 1, 300, 16}, past: 90, mask: []int{70, 390},
+			scores: true, ints: map[string]int64{"is_causal": 1, "qk_matmul_output_mode": 3}},
+
+		{name: "no queries", q: []int{2, 6, 0, 8}, k: k, v: v, past: 2, scores: true, mask: []int{0, 9}},
+		{name: "no keys", q: q, k: []int{2, 2, 0, 8}, v: []int{2, 2, 0, 10}, scores: true, ints: map[string]int64{"qk_matmul_output_mode": 3}},
+		{name: "no keys but the past", q: q, k: []int{2, 2, 0, 8}, v: []int{2, 2, 0, 10}, past: 3, ints: map[string]int64{"is_causal": 1}},
+		{name: "no keys and a mask", q: q, k: []int{2, 2, 0, 8}, v: []int{2, 2, 0, 10}, mask: []int{5, 1}},
+		{name: "no batch", q: []int{0, 6, 5, 8}, k: []int{0, 2, 7, 8}, v: []int{0, 2, 7, 10}, past: 2, scores: true,
+			ints: map[string]int64{"is_causal": 1, "qk_matmul_output_mode": 3}},
+		{name: "no heads", q: []int{2, 0, 5, 8}, k: []int{2, 0, 7, 8}, v: []int{2, 0, 7, 10}, past: -1},
+		{name: "nothing", q: []int{0, 0, 0, 8}, k: []int{0, 0, 0, 8}, v: []int{0, 0, 0, 8}, scores: true, ints: map[string]int64{"qk_matmul_output_mode": 2}},
 	}
-	return int(v)
+	for _, dims := range [][]int{{11}, {5, 11}, {6, 5, 11}, {6, 1, 11}, {2, 6, 5, 11}, {2, 1, 5, 11}, {1, 6, 1, 11}, {1, 1, 1, 11}, {2, 6, 5, 8}, {3}} {
+		for _, boolMask := range []bool{false, true} {
+			for mode := range int64(4) {
+				for _, causal := range []int64{0, 1} {
+					list = append(list, spec{
+						name: fmt.Sprintf("mask %v bool=%v mode=%d causal=%d", dims, boolMask, mode, causal),
+						q:    q, k: k, v: v, past: 4, mask: dims, boolMask: boolMask, scores: true, maskedRow: mode%2 == 1,
+						ints:   map[string]int64{"qk_matmul_output_mode": mode, "is_causal": causal},
+						floats: map[string]float32{"softcap": 1.5},
+					})
+				}
+			}
+			list = append(list, spec{
+				name: fmt.Sprintf("mask %v bool=%v", dims, boolMask),
+				q:    q, k: k, v: v, past: 4, mask: dims, boolMask: boolMask, maskedRow: true,
+			})
+		}
+	}
+	return list
+}()
+
+func TestSpecification(t *testing.T) {
+	everyKernel(t, func(t *testing.T, a *qkv.Attention) {
+		for _, typ := range []onnx.ElementType{onnx.Float, onnx.Float16, onnx.BFloat16, onnx.Double} {
+			if typ == onnx.Double && a.Kernel().Name != "generic" {
+				continue // no kernel takes part
+			}
+			for _, s := range specs {
+				t.Run(fmt.Sprintf("%v/%s", typ, s.name), func(t *testing.T) {
+					m, in := s.build(typ)
+					got, err := onnx.Run(a, m, in)
+					if err != nil {
+						t.Fatal(err)
+					}
+					for i, want := range s.evaluate(typ, in) {
+						if want == nil {
+							if i < len(got) && got[i] != nil {
+								t.Errorf("output %d is there", i)
+							}
+							continue
+						}
+						if got[i].Name != m.Node.Outputs[i] {
+							t.Errorf("output %d is named %q", i, got[i].Name)
+						}
+						if err := near(got[i], want, allowed(got[i].Type)); err != nil {
+							t.Error(err)
+						}
+					}
+				})
+			}
+		}
+	})
+}
+
+// allowed is half a unit in the last place of an output rounded once, and about 64 of the
+// type that it is computed in: scores are up to 10 and outputs up to 2.
+func allowed(typ onnx.ElementType) onnx.Tolerance {
+	const float32s = 64 * 0x1p-24
+	switch typ {
+	case onnx.Double:
+		return onnx.Tolerance{Rel: 64 * 0x1p-53, Abs: 64 * 0x1p-53}
+	case onnx.Float16:
+		return onnx.Tolerance{Rel: 0x1p-11 + float32s, Abs: float32s}
+	case onnx.BFloat16:
+		return onnx.Tolerance{Rel: 0x1p-8 + float32s, Abs: float32s}
+	}
+	return onnx.Tolerance{Rel: float32s, Abs: float32s}
 }

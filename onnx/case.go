@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+
+	"github.com/qkv-go/qkv"
 )
 
 // A Case is a backend node test: a model and what it computes. On disk it is a folder
@@ -25,7 +27,9 @@ type DataSet struct {
 }
 
 // LoadCase reads the case in a folder. A file that the graph needs and the folder
-// lacks is an error, and so is one that the graph has no use for.
+// lacks is an error, and so is one that the graph has no use for. A case of another
+// operator than those that [Run] computes is an [*UnsupportedError]: its tensors may be
+// of a kind that this package does not read.
 func LoadCase(dir string) (*Case, error) {
 	b, err := os.ReadFile(filepath.Join(dir, "model.onnx"))
 	if err != nil {
@@ -33,6 +37,9 @@ func LoadCase(dir string) (*Case, error) {
 	}
 	m, err := ParseModel(b)
 	if err != nil {
+		return nil, fmt.Errorf("%s: %w", dir, err)
+	}
+	if _, err := m.Node.operator(); err != nil {
 		return nil, fmt.Errorf("%s: %w", dir, err)
 	}
 	c := &Case{Name: filepath.Base(dir), Model: m}
@@ -87,4 +94,30 @@ func loadTensors(dir, kind string, names, graph []string) ([]*Tensor, error) {
 		}
 	}
 	return tensors, nil
+}
+
+// Check computes every data set of the case and compares the outputs with those that it
+// has. It returns the largest difference of two elements. The error says what differs
+// by more than [ToleranceOf] the type allows, or why nothing could be computed.
+func (c *Case) Check(a *qkv.Attention) (largest float64, err error) {
+	for i := range c.Sets {
+		got, err := Run(a, c.Model, c.Sets[i].Inputs)
+		if err != nil {
+			return largest, err
+		}
+		for j, want := range c.Sets[i].Outputs {
+			if want == nil {
+				continue
+			}
+			diff, err := Compare(got[j], want, ToleranceOf(want.Type))
+			largest = max(largest, diff)
+			if err != nil && len(c.Sets) > 1 {
+				err = fmt.Errorf("%w (data set %d)", err, i)
+			}
+			if err != nil {
+				return largest, err
+			}
+		}
+	}
+	return largest, nil
 }

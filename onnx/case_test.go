@@ -1,6 +1,7 @@
 package onnx
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,7 +11,7 @@ import (
 // scalar is a tensor of one byte.
 func scalar(v byte) message { return message{}.varint(2, 2).bytes(9, []byte{v}) }
 
-// writeCase writes the case of [attention], each tensor the scalar of its file's number.
+// writeCase writes the case of [attentionModel], each tensor the scalar of its file's number.
 func writeCase(t *testing.T) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "test_case")
@@ -18,7 +19,7 @@ func writeCase(t *testing.T) string {
 	if err := os.MkdirAll(set, 0o777); err != nil {
 		t.Fatal(err)
 	}
-	write(t, filepath.Join(dir, "model.onnx"), attention())
+	write(t, filepath.Join(dir, "model.onnx"), attentionModel())
 	for i, name := range []string{"input_0.pb", "input_1.pb", "input_2.pb", "input_3.pb", "output_0.pb"} {
 		write(t, filepath.Join(set, name), scalar(byte(i)))
 	}
@@ -67,7 +68,7 @@ func TestLoadCaseErrors(t *testing.T) {
 		}, "input_1.pb"},
 		{"bad tensor", func(t *testing.T, dir string) { write(t, filepath.Join(dir, set, "input_2.pb"), []byte{0}) }, "input_2.pb: onnx: tensor"},
 		{"input of the node only", func(t *testing.T, dir string) {
-			node := message{}.string(1, "Q", "X").string(2, "Y")
+			node := message{}.string(1, "Q", "X").string(2, "Y").string(4, "Attention")
 			graph := message{}.bytes(1, node).bytes(12, value("Y"))
 			for _, name := range []string{"Q", "K", "V", "P"} {
 				graph = graph.bytes(11, value(name))
@@ -84,6 +85,27 @@ func TestLoadCaseErrors(t *testing.T) {
 				t.Errorf("error %q, want %q in it", err, c.want)
 			}
 		})
+	}
+}
+
+// A case of another operator is told apart before its tensors are read.
+func TestLoadCaseUnsupported(t *testing.T) {
+	node := func(op string) message { return message{}.string(1, "X").string(2, "Y").string(4, op) }
+	for _, c := range []struct {
+		graph message
+		want  string
+	}{
+		{message{}.bytes(1, node("Relu")), `operator "Relu" is not supported`},
+		{message{}.bytes(1, node("Attention").string(7, "com.microsoft")), `of domain "com.microsoft" is not supported`},
+		{message{}.bytes(1, node("Attention")).bytes(1, node("Relu")), "a model of 2 nodes is not supported"},
+		{message{}.bytes(1, node("Attention")).bytes(5, nil), "a model with initializers is not supported"},
+	} {
+		dir := writeCase(t)
+		write(t, filepath.Join(dir, "model.onnx"), message{}.bytes(7, c.graph))
+		_, err := LoadCase(dir)
+		if u := (*UnsupportedError)(nil); !errors.As(err, &u) || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("error %v, want %q in it", err, c.want)
+		}
 	}
 }
 

@@ -37,33 +37,41 @@ func canonical(domain string) string {
 	return domain
 }
 
-// ParseModel reads a ModelProto. A graph of other than one node is an error, and so is
-// one with initializers.
+// ParseModel reads a ModelProto. A graph of more than one node is an [*UnsupportedError],
+// and so is one with initializers.
 func ParseModel(b []byte) (*Model, error) {
 	m := new(Model)
-	nodes := 0
+	var g graph
 	for f, err := range fields(b) {
 		if err == nil {
-			err = m.parse(&f, &nodes)
+			err = m.parse(&f, &g)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("onnx: model: %w", err)
 		}
 	}
-	if nodes != 1 {
-		return nil, fmt.Errorf("onnx: model: %d nodes, want 1", nodes)
+	switch {
+	case g.nodes == 0:
+		return nil, fmt.Errorf("onnx: model: no node")
+	case g.nodes > 1:
+		return nil, &UnsupportedError{fmt.Sprintf("a model of %d nodes is not supported", g.nodes)}
+	case g.initializers > 0:
+		return nil, &UnsupportedError{"a model with initializers is not supported"}
 	}
 	return m, nil
 }
 
-func (m *Model) parse(f *field, nodes *int) (err error) {
+// A graph is what is counted of a GraphProto.
+type graph struct{ nodes, initializers int }
+
+func (m *Model) parse(f *field, g *graph) (err error) {
 	var data []byte
 	switch f.num {
 	case 1:
 		m.IRVersion, err = f.int64()
 	case 7:
 		if data, err = f.bytes(); err == nil {
-			err = m.parseGraph(data, nodes)
+			err = m.parseGraph(data, g)
 		}
 	case 8:
 		if data, err = f.bytes(); err == nil {
@@ -76,7 +84,7 @@ func (m *Model) parse(f *field, nodes *int) (err error) {
 }
 
 // parseGraph reads a GraphProto.
-func (m *Model) parseGraph(b []byte, nodes *int) error {
+func (m *Model) parseGraph(b []byte, g *graph) error {
 	for f, err := range fields(b) {
 		if err != nil {
 			return fmt.Errorf("graph: %w", err)
@@ -86,13 +94,13 @@ func (m *Model) parseGraph(b []byte, nodes *int) error {
 		switch f.num {
 		case 1:
 			// Others are counted, not read.
-			if *nodes++; *nodes == 1 {
+			if g.nodes++; g.nodes == 1 {
 				if data, err = f.bytes(); err == nil {
 					err = m.Node.parse(data)
 				}
 			}
 		case 5, 15:
-			err = fmt.Errorf("initializers are not supported")
+			g.initializers++
 		case 11:
 			if data, err = f.bytes(); err == nil {
 				name, err = valueName(data)
