@@ -1,5 +1,5 @@
-// Command qkv computes attention on .npy files, measures it, and tells what it runs
-// on. Run it without arguments for its usage.
+// Command qkv computes attention on .npy files, measures it, runs ONNX backend node
+// tests, and tells what it runs on. Run it without arguments for its usage.
 package main
 
 import (
@@ -17,13 +17,14 @@ import (
 
 const usage = `qkv computes softmax(scale * Q Kᵀ + mask) V on CPUs.
 
-  qkv run    compute it on .npy files
-  qkv bench  measure it beside the ceilings of this machine
-  qkv info   say what this machine has and which kernel set runs
+  qkv run      compute it on .npy files
+  qkv bench    measure it beside the ceilings of this machine
+  qkv conform  run ONNX backend node tests of Attention and RotaryEmbedding
+  qkv info     say what this machine has and which kernel set runs
   qkv version
 
-"qkv run -h" and "qkv bench -h" list the flags. The environment variable QKV_KERNEL
-names a kernel set to use where -kernel does not.
+"qkv run -h", "qkv bench -h" and "qkv conform -h" list the flags. The environment variable
+QKV_KERNEL names a kernel set to use where -kernel does not.
 `
 
 // Exit codes.
@@ -51,6 +52,7 @@ func badUsage(format string, args ...any) error { return usageError{fmt.Sprintf(
 var commands = map[string]func(ctx context.Context, args []string, stdout, stderr io.Writer) error{
 	"run":     runCommand,
 	"bench":   benchCommand,
+	"conform": conformCommand,
 	"info":    infoCommand,
 	"version": versionCommand,
 }
@@ -63,7 +65,7 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	do := commands[args[0]]
 	if do == nil {
-		fmt.Fprintf(stderr, "qkv: unknown command %q, want run, bench, info, version or help\n", args[0])
+		fmt.Fprintf(stderr, "qkv: unknown command %q, want run, bench, conform, info, version or help\n", args[0])
 		return exitUsage
 	}
 	err := do(ctx, args[1:], stdout, stderr)
@@ -81,23 +83,35 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return exitFailed
 }
 
-// parseFlags parses the flags of a command, which takes no other arguments. Asked for
+// parseFlags parses the flags of a command that takes no other arguments. Asked for
 // help, it writes the usage and returns flag.ErrHelp.
 func parseFlags(f *flag.FlagSet, args []string, synopsis string, stdout io.Writer) error {
+	others, err := parseArgs(f, args, synopsis, stdout)
+	if err == nil && len(others) > 0 {
+		err = badUsage("unexpected argument %q", others[0])
+	}
+	return err
+}
+
+// parseArgs does as parseFlags and returns the other arguments, which may stand among
+// the flags.
+func parseArgs(f *flag.FlagSet, args []string, synopsis string, stdout io.Writer) (others []string, err error) {
 	f.SetOutput(io.Discard)
 	f.Usage = func() {}
-	if err := f.Parse(args); errors.Is(err, flag.ErrHelp) {
-		fmt.Fprintf(stdout, "usage: %s\n\n", synopsis)
-		f.SetOutput(stdout)
-		f.PrintDefaults()
-		return err
-	} else if err != nil {
-		return badUsage("%v", err)
+	for {
+		if err := f.Parse(args); errors.Is(err, flag.ErrHelp) {
+			fmt.Fprintf(stdout, "usage: %s\n\n", synopsis)
+			f.SetOutput(stdout)
+			f.PrintDefaults()
+			return nil, err
+		} else if err != nil {
+			return nil, badUsage("%v", err)
+		}
+		if f.NArg() == 0 {
+			return others, nil
+		}
+		others, args = append(others, f.Arg(0)), f.Args()[1:]
 	}
-	if f.NArg() > 0 {
-		return badUsage("unexpected argument %q", f.Arg(0))
-	}
-	return nil
 }
 
 func versionCommand(_ context.Context, args []string, stdout, _ io.Writer) error {

@@ -20,7 +20,7 @@ func TestUsage(t *testing.T) {
 			t.Errorf("%q: exit %d, stdout %q, stderr %q", args, code, out, errs)
 		}
 	}
-	for _, name := range []string{"run", "bench", "info", "version"} {
+	for _, name := range []string{"run", "bench", "conform", "info", "version"} {
 		if code, out, errs := qkvRun(name, "-h"); code != exitOK || !strings.HasPrefix(out, "usage: qkv "+name) || errs != "" {
 			t.Errorf("%s -h: exit %d, stdout %q, stderr %q", name, code, out, errs)
 		}
@@ -70,6 +70,12 @@ func TestBadUsage(t *testing.T) {
 		{[]string{"bench", "-workers", "-1"}, "-workers is -1"},
 		{[]string{"bench", "-workers", "1000000"}, "-workers is 1000000"},
 		{[]string{"bench", "now"}, `unexpected argument "now"`},
+		{[]string{"conform"}, "DIR is missing"},
+		{[]string{"conform", "-workers", "1"}, "DIR is missing"},
+		{[]string{"conform", "a", "-workers", "1", "b"}, `unexpected argument "b"`},
+		{[]string{"conform", "a", "-workers", "-1"}, "-workers is -1"},
+		{[]string{"conform", "-kernel", "quantum", "a"}, `unknown kernel set "quantum"`},
+		{[]string{"conform", "a", "-json"}, "not defined: -json"},
 		{[]string{"info", "-xml"}, "not defined: -xml"},
 		{[]string{"version", "2"}, `unexpected argument "2"`},
 	} {
