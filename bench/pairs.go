@@ -67,17 +67,17 @@ func (p *pairs) length(batch int) (queries, keys int) {
 }
 
 // position returns where a query stands among the keys. Beyond maxOffset nothing changes.
-func (p *pairs) position(batch, query int) int {
+func (p *pairs) position(batch, query int) int64 {
 	const maxOffset = 1 << 40
 	m := &p.shape.Mask
 	switch m.Align {
 	case qkv.BottomRight:
 		queries, keys := p.length(batch)
-		return query + keys - queries
+		return int64(query) + int64(keys) - int64(queries)
 	case qkv.AlignOffset:
-		return query + max(-maxOffset, min(m.Offset, maxOffset))
+		return int64(query) + max(-maxOffset, min(int64(m.Offset), maxOffset))
 	}
-	return query
+	return int64(query)
 }
 
 // of returns the spans of the keys that a query attends, ascending, but for those that
@@ -92,13 +92,13 @@ func (p *pairs) of(batch, query int) []span {
 	at := p.position(batch, query)
 	band := span{0, keys}
 	if w := m.Window; w.Given && w.Left != qkv.Unbounded {
-		band.from = max(0, min(at-w.Left, keys))
+		band.from = int(max(0, min(at-int64(w.Left), int64(keys))))
 	}
 	if w := m.Window; w.Given && w.Right != qkv.Unbounded {
-		band.to = max(0, min(at+w.Right+1, keys))
+		band.to = int(max(0, min(at+int64(w.Right)+1, int64(keys))))
 	}
 	if m.Causal {
-		band.to = max(0, min(at+1, band.to))
+		band.to = int(max(0, min(at+1, int64(band.to))))
 	}
 	prefix := min(m.Prefix, keys)
 	segment := span{0, keys}

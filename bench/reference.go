@@ -135,7 +135,7 @@ func (o *Operands) referenceKeys(p *pairs, batch, head, query int) (keys []refer
 				k.error = (1-t*t)*k.error + 16*unit*math.Abs(k.score)
 			}
 			if o.ALiBi != nil {
-				k.add(-float64(o.ALiBi[head])*math.Abs(float64(position-j)), 3)
+				k.add(-float64(o.ALiBi[head])*math.Abs(float64(position-int64(j))), 3)
 			}
 			if s.Values.Bias.Given {
 				k.add(o.bias(head, query, j), 1)
