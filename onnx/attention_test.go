@@ -5,6 +5,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/qkv-go/qkv"
@@ -256,4 +257,30 @@ func allowed(typ onnx.ElementType) onnx.Tolerance {
 		return onnx.Tolerance{Rel: 0x1p-8 + float32s, Abs: float32s}
 	}
 	return onnx.Tolerance{Rel: float32s, Abs: float32s}
+}
+
+// A NaN that a query attends shows in all that it attends, in float32 and in float64, and
+// what is masked stays so.
+func TestAttentionNaN(t *testing.T) {
+	s := spec{q: []int{1, 1, 2, 4}, k: []int{1, 1, 3, 4}, v: []int{1, 1, 3, 4}, scores: true, ints: map[string]int64{"is_causal": 1, "qk_matmul_output_mode": 3}}
+	nan := math.NaN()
+	everyKernel(t, func(t *testing.T, a *qkv.Attention) {
+		for _, typ := range []onnx.ElementType{onnx.Float, onnx.Double} {
+			m, in := s.build(typ)
+			k := arrayOf(in[1])
+			k.data[4], k.data[8] = nan, nan // of the keys 1 and 2
+			in[1] = k.tensor("")
+			got, err := onnx.Run(a, m, in)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := near(got[3], &array{typ, []int{1, 1, 2, 3}, []float64{1, 0, 0, nan, nan, 0}}, onnx.Tolerance{}); err != nil {
+				t.Errorf("%v: %v", typ, err)
+			}
+			y := slices.Concat(arrayOf(in[2]).data[:4], []float64{nan, nan, nan, nan})
+			if err := near(got[0], &array{typ, []int{1, 1, 2, 4}, y}, onnx.Tolerance{}); err != nil {
+				t.Errorf("%v: %v", typ, err)
+			}
+		}
+	})
 }

@@ -51,7 +51,7 @@ func (n *attention) rows(y operand, scores *Tensor) error {
 					}
 				}
 				record(qkv.StageMasked, s)
-				softmax(s)
+				softmax(s, attended)
 				record(qkv.StageProbs, s)
 				sum := out[y.row(b, h, i):][:y.shape[3]]
 				for j, p := range s {
@@ -132,8 +132,9 @@ func (m *attentionMask) bias() (func(b, h, i, j int) float64, error) {
 	}, nil
 }
 
-// softmax replaces scores by their probabilities, which are zeros if all are -Inf.
-func softmax(s []float64) {
+// softmax replaces scores by their probabilities: zeros of what is not attended, even
+// beside a NaN, and of all if all are -Inf.
+func softmax(s []float64, attended []bool) {
 	largest := math.Inf(-1)
 	for _, x := range s {
 		largest = max(largest, x) // NaN if one is
@@ -144,10 +145,14 @@ func softmax(s []float64) {
 	}
 	sum := 0.0
 	for j, x := range s {
-		s[j] = math.Exp(x - largest)
-		sum += s[j]
+		if s[j] = 0; attended[j] {
+			s[j] = math.Exp(x - largest)
+			sum += s[j]
+		}
 	}
 	for j := range s {
-		s[j] /= sum
+		if attended[j] {
+			s[j] /= sum
+		}
 	}
 }
