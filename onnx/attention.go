@@ -105,7 +105,7 @@ func (n *attention) readAttributes(p *application) error {
 		name  string
 		bound *int
 	}{{"left_window_size", &n.left}, {"right_window_size", &n.right}} {
-		v, err := p.int(side.name, -1, 0, math.MaxInt64)
+		v, err := p.int(side.name, -1, -1, math.MaxInt64)
 		if err != nil {
 			return err
 		}

@@ -2,12 +2,14 @@ package onnx
 
 import (
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/qkv-go/qkv"
 )
 
-// Opsets that the operators here are known in.
+// Opsets that the operators here are known in: from the one that defines them to the one
+// that follows ONNX 1.22. In a later one they may be others.
 const (
 	oldestOpset = 23
 	newestOpset = 28
@@ -162,8 +164,11 @@ func (p *application) give(output int, typ ElementType, dims ...int) (*Tensor, e
 // int returns an integer attribute, which must be lo to hi, or absent.
 func (p *application) int(name string, absent, lo, hi int64) (int64, error) {
 	v, err := p.node.Int(name, absent)
-	if err == nil && v != absent && (v < lo || v > hi) {
-		err = fmt.Errorf("%s is %d, want %d to %d", name, v, lo, hi)
+	switch {
+	case err != nil || v == absent || v >= lo && v <= hi:
+		return v, err
+	case hi == math.MaxInt64:
+		return 0, fmt.Errorf("%s is %d, at least %d is needed", name, v, lo)
 	}
-	return v, err
+	return 0, fmt.Errorf("%s is %d, want %d to %d", name, v, lo, hi)
 }
