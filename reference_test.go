@@ -180,10 +180,15 @@ func (p *problem) row(b, h, i int) row {
 	if p.sinks != nil {
 		top = float64(p.sinks[h])
 	}
+	q := make([]float64, dim)
+	for d := range q {
+		q[d] = float64(p.q.at(s.batch, h, s.q0+i, d)) * scale
+	}
 	for j := range n {
 		mag := 0.0
-		for d := range dim {
-			x := float64(p.q.at(s.batch, h, s.q0+i, d)) * float64(p.k.at(s.batch, kh, s.k0+j, d)) * scale
+		key := p.k.index(s.batch, kh, s.k0+j, 0)
+		for d, x := range q {
+			x *= float64(p.k.data[key+d*p.k.stride[3]])
 			scaled[j] += x
 			mag += math.Abs(x)
 		}
@@ -255,6 +260,7 @@ func (p *problem) row(b, h, i int) row {
 // relative and lack what they have in common.
 func (p *problem) reweigh(r *row, s *sequence, h, i, kh int, common float64) {
 	probs, tol := r.scores[qkv.StageProbs], r.scoresTol[qkv.StageProbs]
+	sums := 2*math.Sqrt(float64(len(probs))) + 16
 	for j, w := range probs {
 		e := math.Expm1(tol[j]+common)*w + 0x1p-126
 		if math.IsInf(r.scores[qkv.StageMasked][j], -1) {
@@ -268,10 +274,12 @@ func (p *problem) reweigh(r *row, s *sequence, h, i, kh int, common float64) {
 			w = max(0, p.probMod.at(s.index, h, i, j, w))
 			e = e*p.probMod.slope + u*w
 		}
+		value := p.v.index(s.batch, kh, s.k0+j, 0)
+		e += u * w * sums
 		for d := range r.out {
-			v := float64(p.v.at(s.batch, kh, s.k0+j, d))
+			v := float64(p.v.data[value+d*p.v.stride[3]])
 			r.out[d] += w * v
-			r.outTol[d] += (e + u*w*(2*math.Sqrt(float64(len(probs)))+16)) * math.Abs(v)
+			r.outTol[d] += e * math.Abs(v)
 		}
 	}
 	for d := range r.outTol {
