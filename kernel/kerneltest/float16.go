@@ -8,7 +8,7 @@ import (
 // halves returns n binary16 numbers, flush against the guard, that count from number
 // on.
 func (s *suite) halves(n, number int) *uint16 {
-	words := s.arena.words(s.TB, "src", (n+1)/2)
+	words := s.arena.exactWords(s.TB, "src", (n+1)/2)
 	p := (*uint16)(unsafe.Pointer(&words[0]))
 	if s.edge == back {
 		p = half(p, 2*len(words)-n)

@@ -39,6 +39,7 @@ type arena struct {
 type span struct {
 	name   string
 	mem    []uint32
+	exact  bool     // no float32: all bits count
 	canary []uint32 // words beside it on the side that has no guard
 	init   []uint32
 	want   []uint32
@@ -79,6 +80,14 @@ func (a *arena) words(t testing.TB, name string, n int) []uint32 {
 	fill(s.canary, poison)
 	a.used = append(a.used, s)
 	return s.mem
+}
+
+// exactWords returns n words of poison that are no float32: two of them are equal only if all
+// their bits are.
+func (a *arena) exactWords(t testing.TB, name string, n int) []uint32 {
+	w := a.words(t, name, n)
+	a.used[len(a.used)-1].exact = true
+	return w
 }
 
 func fill(w []uint32, v uint32) {
@@ -152,7 +161,7 @@ func (a *arena) compare(t testing.TB, what func() string, want, got func()) bool
 		}
 		for j, g := range s.mem {
 			w := s.want[j]
-			if g == w || isNaN(g) && isNaN(w) && !(w == poison && s.init[j] == poison) {
+			if g == w || isNaN(g) && isNaN(w) && !s.exact && !(w == poison && s.init[j] == poison) {
 				continue
 			}
 			if s.init[j] == poison {

@@ -13,7 +13,7 @@ func (s *suite) mask(n, taken int) *uint64 {
 	if n == 0 {
 		return nil
 	}
-	m := (*uint64)(unsafe.Pointer(unsafe.SliceData(s.arena.words(s.TB, "Mask", 2*n))))
+	m := (*uint64)(unsafe.Pointer(unsafe.SliceData(s.arena.exactWords(s.TB, "Mask", 2*n))))
 	for i := range n {
 		var w uint64
 		for b := range 64 {
