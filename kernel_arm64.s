@@ -2,6 +2,7 @@
 
 //go:build !purego
 
+#include "funcdata.h"
 #include "textflag.h"
 
 // func packQNEON(a *kernel.PackArgs)
@@ -4361,7 +4362,8 @@ expDone4:
 //	8x3: V0..V23 accumulators; V24..V26 row of B; V27..V28 elements of A
 //	12x2: V0..V23 accumulators; V24..V25 row of B; V26..V27 elements of A
 //	12x1: V0..V11 accumulators; V12 row of B; V13..V14 elements of A
-TEXT ·accumulateNEON(SB), NOSPLIT, $0-8
+TEXT ·accumulateNEON(SB), 0, $1024-8
+	NO_LOCAL_POINTERS
 	MOVD a+0(FP), R0
 	MOVD (R0), R19 // a.V
 	MOVD 8(R0), R21 // a.KeyStride
@@ -4372,6 +4374,60 @@ TEXT ·accumulateNEON(SB), NOSPLIT, $0-8
 	LSL $2, R23
 	MOVD 40(R0), R25 // a.Dim
 	MOVD 56(R0), R26 // a.O
+	MOVD 24(R0), R24 // a.Keys
+	MOVD 32(R0), R17
+	SUB R17, R24 // a.MaskFrom
+	CBZ R24, found
+	MOVD 32(R0), R22 // a.MaskFrom
+	MUL R23, R22
+	MOVD 48(R0), R3 // a.P
+	ADD R3, R22
+	MOVD 72(R0), R2 // a.Lanes
+	PCALIGN $32
+
+find:
+	MOVD $-1, R3
+	MOVD RSP, R17
+	ADD R24<<3, R17
+	MOVD R3, (R17)
+	FMOVQ (R22), F0
+	WORD $0x4f210400 // sshr v0.4s, v0.4s, #31
+	VADDP V0.S4, V0.S4, V0.S4
+	VADDP V0.S4, V0.S4, V0.S4
+	VMOV V0.S[0], R3
+	MVN R3, R3
+	MOVD RSP, R17
+	ADD R24<<3, R17
+	MOVH R3, (R17)
+	CMP $4, R2
+	BEQ next
+	FMOVQ 16(R22), F0
+	WORD $0x4f210400 // sshr v0.4s, v0.4s, #31
+	VADDP V0.S4, V0.S4, V0.S4
+	VADDP V0.S4, V0.S4, V0.S4
+	VMOV V0.S[0], R3
+	MVN R3, R3
+	MOVD RSP, R17
+	ADD R24<<3, R17
+	MOVH R3, 2(R17)
+	CMP $8, R2
+	BEQ next
+	FMOVQ 32(R22), F0
+	WORD $0x4f210400 // sshr v0.4s, v0.4s, #31
+	VADDP V0.S4, V0.S4, V0.S4
+	VADDP V0.S4, V0.S4, V0.S4
+	VMOV V0.S[0], R3
+	MVN R3, R3
+	MOVD RSP, R17
+	ADD R24<<3, R17
+	MOVH R3, 4(R17)
+
+next:
+	ADD R23, R22
+	SUBS $1, R24
+	BNE find
+
+found:
 	MOVD 72(R0), R24 // a.Lanes
 	CMP $8, R24
 	BEQ lanes8
@@ -4562,6 +4618,11 @@ masked8x3:
 	PCALIGN $32
 
 kept8x3:
+	MOVD RSP, R17
+	ADD R24<<3, R17
+	MOVD (R17), R17
+	CMN $1, R17
+	BEQ keptAll8x3
 	FMOVQ (R22), F24
 	WORD $0x4f21071b // sshr v27.4s, v24.4s, #31
 	VUSHR $1, V27.S4, V28.S4
@@ -4673,6 +4734,48 @@ kept8x3:
 	ADD R23, R22
 	ADD R21, R1
 	SUBS $1, R24
+	BNE kept8x3
+	JMP update8x3
+
+keptAll8x3:
+	FMOVQ (R22), F24
+	FMOVQ 16(R22), F25
+	FMOVQ 32(R22), F26
+	FMOVS (R2)(R1), F27
+	WORD $0x4f9b1300 // fmla v0.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1321 // fmla v1.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b1342 // fmla v2.4s, v26.4s, v27.s[0]
+	FMOVS (R3)(R1), F28
+	WORD $0x4f9c1303 // fmla v3.4s, v24.4s, v28.s[0]
+	WORD $0x4f9c1324 // fmla v4.4s, v25.4s, v28.s[0]
+	WORD $0x4f9c1345 // fmla v5.4s, v26.4s, v28.s[0]
+	FMOVS (R4)(R1), F27
+	WORD $0x4f9b1306 // fmla v6.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1327 // fmla v7.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b1348 // fmla v8.4s, v26.4s, v27.s[0]
+	FMOVS (R5)(R1), F28
+	WORD $0x4f9c1309 // fmla v9.4s, v24.4s, v28.s[0]
+	WORD $0x4f9c132a // fmla v10.4s, v25.4s, v28.s[0]
+	WORD $0x4f9c134b // fmla v11.4s, v26.4s, v28.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R6)(R1), F27
+	WORD $0x4f9b130c // fmla v12.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b132d // fmla v13.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b134e // fmla v14.4s, v26.4s, v27.s[0]
+	FMOVS (R7)(R1), F28
+	WORD $0x4f9c130f // fmla v15.4s, v24.4s, v28.s[0]
+	WORD $0x4f9c1330 // fmla v16.4s, v25.4s, v28.s[0]
+	WORD $0x4f9c1351 // fmla v17.4s, v26.4s, v28.s[0]
+	FMOVS (R8)(R1), F27
+	WORD $0x4f9b1312 // fmla v18.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1333 // fmla v19.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b1354 // fmla v20.4s, v26.4s, v27.s[0]
+	FMOVS (R9)(R1), F28
+	WORD $0x4f9c1315 // fmla v21.4s, v24.4s, v28.s[0]
+	WORD $0x4f9c1336 // fmla v22.4s, v25.4s, v28.s[0]
+	WORD $0x4f9c1357 // fmla v23.4s, v26.4s, v28.s[0]
+	ADD R21, R1
 	BNE kept8x3
 
 update8x3:
@@ -4912,6 +5015,11 @@ masked7x3:
 	PCALIGN $32
 
 kept7x3:
+	MOVD RSP, R17
+	ADD R24<<3, R17
+	MOVD (R17), R17
+	CMN $1, R17
+	BEQ keptAll7x3
 	FMOVQ (R22), F21
 	WORD $0x4f2106b8 // sshr v24.4s, v21.4s, #31
 	VUSHR $1, V24.S4, V25.S4
@@ -5011,6 +5119,44 @@ kept7x3:
 	ADD R23, R22
 	ADD R21, R1
 	SUBS $1, R24
+	BNE kept7x3
+	JMP update7x3
+
+keptAll7x3:
+	FMOVQ (R22), F21
+	FMOVQ 16(R22), F22
+	FMOVQ 32(R22), F23
+	FMOVS (R2)(R1), F24
+	WORD $0x4f9812a0 // fmla v0.4s, v21.4s, v24.s[0]
+	WORD $0x4f9812c1 // fmla v1.4s, v22.4s, v24.s[0]
+	WORD $0x4f9812e2 // fmla v2.4s, v23.4s, v24.s[0]
+	FMOVS (R3)(R1), F25
+	WORD $0x4f9912a3 // fmla v3.4s, v21.4s, v25.s[0]
+	WORD $0x4f9912c4 // fmla v4.4s, v22.4s, v25.s[0]
+	WORD $0x4f9912e5 // fmla v5.4s, v23.4s, v25.s[0]
+	FMOVS (R4)(R1), F24
+	WORD $0x4f9812a6 // fmla v6.4s, v21.4s, v24.s[0]
+	WORD $0x4f9812c7 // fmla v7.4s, v22.4s, v24.s[0]
+	WORD $0x4f9812e8 // fmla v8.4s, v23.4s, v24.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R5)(R1), F25
+	WORD $0x4f9912a9 // fmla v9.4s, v21.4s, v25.s[0]
+	WORD $0x4f9912ca // fmla v10.4s, v22.4s, v25.s[0]
+	WORD $0x4f9912eb // fmla v11.4s, v23.4s, v25.s[0]
+	FMOVS (R6)(R1), F24
+	WORD $0x4f9812ac // fmla v12.4s, v21.4s, v24.s[0]
+	WORD $0x4f9812cd // fmla v13.4s, v22.4s, v24.s[0]
+	WORD $0x4f9812ee // fmla v14.4s, v23.4s, v24.s[0]
+	FMOVS (R7)(R1), F25
+	WORD $0x4f9912af // fmla v15.4s, v21.4s, v25.s[0]
+	WORD $0x4f9912d0 // fmla v16.4s, v22.4s, v25.s[0]
+	WORD $0x4f9912f1 // fmla v17.4s, v23.4s, v25.s[0]
+	FMOVS (R8)(R1), F24
+	WORD $0x4f9812b2 // fmla v18.4s, v21.4s, v24.s[0]
+	WORD $0x4f9812d3 // fmla v19.4s, v22.4s, v24.s[0]
+	WORD $0x4f9812f4 // fmla v20.4s, v23.4s, v24.s[0]
+	ADD R21, R1
 	BNE kept7x3
 
 update7x3:
@@ -5225,6 +5371,11 @@ masked6x3:
 	PCALIGN $32
 
 kept6x3:
+	MOVD RSP, R17
+	ADD R24<<3, R17
+	MOVD (R17), R17
+	CMN $1, R17
+	BEQ keptAll6x3
 	FMOVQ (R22), F18
 	WORD $0x4f210655 // sshr v21.4s, v18.4s, #31
 	VUSHR $1, V21.S4, V22.S4
@@ -5312,6 +5463,40 @@ kept6x3:
 	ADD R23, R22
 	ADD R21, R1
 	SUBS $1, R24
+	BNE kept6x3
+	JMP update6x3
+
+keptAll6x3:
+	FMOVQ (R22), F18
+	FMOVQ 16(R22), F19
+	FMOVQ 32(R22), F20
+	FMOVS (R2)(R1), F21
+	WORD $0x4f951240 // fmla v0.4s, v18.4s, v21.s[0]
+	WORD $0x4f951261 // fmla v1.4s, v19.4s, v21.s[0]
+	WORD $0x4f951282 // fmla v2.4s, v20.4s, v21.s[0]
+	FMOVS (R3)(R1), F22
+	WORD $0x4f961243 // fmla v3.4s, v18.4s, v22.s[0]
+	WORD $0x4f961264 // fmla v4.4s, v19.4s, v22.s[0]
+	WORD $0x4f961285 // fmla v5.4s, v20.4s, v22.s[0]
+	FMOVS (R4)(R1), F21
+	WORD $0x4f951246 // fmla v6.4s, v18.4s, v21.s[0]
+	WORD $0x4f951267 // fmla v7.4s, v19.4s, v21.s[0]
+	WORD $0x4f951288 // fmla v8.4s, v20.4s, v21.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R5)(R1), F22
+	WORD $0x4f961249 // fmla v9.4s, v18.4s, v22.s[0]
+	WORD $0x4f96126a // fmla v10.4s, v19.4s, v22.s[0]
+	WORD $0x4f96128b // fmla v11.4s, v20.4s, v22.s[0]
+	FMOVS (R6)(R1), F21
+	WORD $0x4f95124c // fmla v12.4s, v18.4s, v21.s[0]
+	WORD $0x4f95126d // fmla v13.4s, v19.4s, v21.s[0]
+	WORD $0x4f95128e // fmla v14.4s, v20.4s, v21.s[0]
+	FMOVS (R7)(R1), F22
+	WORD $0x4f96124f // fmla v15.4s, v18.4s, v22.s[0]
+	WORD $0x4f961270 // fmla v16.4s, v19.4s, v22.s[0]
+	WORD $0x4f961291 // fmla v17.4s, v20.4s, v22.s[0]
+	ADD R21, R1
 	BNE kept6x3
 
 update6x3:
@@ -5502,6 +5687,11 @@ masked5x3:
 	PCALIGN $32
 
 kept5x3:
+	MOVD RSP, R17
+	ADD R24<<3, R17
+	MOVD (R17), R17
+	CMN $1, R17
+	BEQ keptAll5x3
 	FMOVQ (R22), F15
 	WORD $0x4f2105f2 // sshr v18.4s, v15.4s, #31
 	VUSHR $1, V18.S4, V19.S4
@@ -5577,6 +5767,36 @@ kept5x3:
 	ADD R23, R22
 	ADD R21, R1
 	SUBS $1, R24
+	BNE kept5x3
+	JMP update5x3
+
+keptAll5x3:
+	FMOVQ (R22), F15
+	FMOVQ 16(R22), F16
+	FMOVQ 32(R22), F17
+	FMOVS (R2)(R1), F18
+	WORD $0x4f9211e0 // fmla v0.4s, v15.4s, v18.s[0]
+	WORD $0x4f921201 // fmla v1.4s, v16.4s, v18.s[0]
+	WORD $0x4f921222 // fmla v2.4s, v17.4s, v18.s[0]
+	FMOVS (R3)(R1), F19
+	WORD $0x4f9311e3 // fmla v3.4s, v15.4s, v19.s[0]
+	WORD $0x4f931204 // fmla v4.4s, v16.4s, v19.s[0]
+	WORD $0x4f931225 // fmla v5.4s, v17.4s, v19.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R4)(R1), F18
+	WORD $0x4f9211e6 // fmla v6.4s, v15.4s, v18.s[0]
+	WORD $0x4f921207 // fmla v7.4s, v16.4s, v18.s[0]
+	WORD $0x4f921228 // fmla v8.4s, v17.4s, v18.s[0]
+	FMOVS (R5)(R1), F19
+	WORD $0x4f9311e9 // fmla v9.4s, v15.4s, v19.s[0]
+	WORD $0x4f93120a // fmla v10.4s, v16.4s, v19.s[0]
+	WORD $0x4f93122b // fmla v11.4s, v17.4s, v19.s[0]
+	FMOVS (R6)(R1), F18
+	WORD $0x4f9211ec // fmla v12.4s, v15.4s, v18.s[0]
+	WORD $0x4f92120d // fmla v13.4s, v16.4s, v18.s[0]
+	WORD $0x4f92122e // fmla v14.4s, v17.4s, v18.s[0]
+	ADD R21, R1
 	BNE kept5x3
 
 update5x3:
@@ -5743,6 +5963,11 @@ masked4x3:
 	PCALIGN $32
 
 kept4x3:
+	MOVD RSP, R17
+	ADD R24<<3, R17
+	MOVD (R17), R17
+	CMN $1, R17
+	BEQ keptAll4x3
 	FMOVQ (R22), F12
 	WORD $0x4f21058f // sshr v15.4s, v12.4s, #31
 	VUSHR $1, V15.S4, V16.S4
@@ -5806,6 +6031,32 @@ kept4x3:
 	ADD R23, R22
 	ADD R21, R1
 	SUBS $1, R24
+	BNE kept4x3
+	JMP update4x3
+
+keptAll4x3:
+	FMOVQ (R22), F12
+	FMOVQ 16(R22), F13
+	FMOVQ 32(R22), F14
+	FMOVS (R2)(R1), F15
+	WORD $0x4f8f1180 // fmla v0.4s, v12.4s, v15.s[0]
+	WORD $0x4f8f11a1 // fmla v1.4s, v13.4s, v15.s[0]
+	WORD $0x4f8f11c2 // fmla v2.4s, v14.4s, v15.s[0]
+	FMOVS (R3)(R1), F16
+	WORD $0x4f901183 // fmla v3.4s, v12.4s, v16.s[0]
+	WORD $0x4f9011a4 // fmla v4.4s, v13.4s, v16.s[0]
+	WORD $0x4f9011c5 // fmla v5.4s, v14.4s, v16.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R4)(R1), F15
+	WORD $0x4f8f1186 // fmla v6.4s, v12.4s, v15.s[0]
+	WORD $0x4f8f11a7 // fmla v7.4s, v13.4s, v15.s[0]
+	WORD $0x4f8f11c8 // fmla v8.4s, v14.4s, v15.s[0]
+	FMOVS (R5)(R1), F16
+	WORD $0x4f901189 // fmla v9.4s, v12.4s, v16.s[0]
+	WORD $0x4f9011aa // fmla v10.4s, v13.4s, v16.s[0]
+	WORD $0x4f9011cb // fmla v11.4s, v14.4s, v16.s[0]
+	ADD R21, R1
 	BNE kept4x3
 
 update4x3:
@@ -5948,6 +6199,11 @@ masked3x3:
 	PCALIGN $32
 
 kept3x3:
+	MOVD RSP, R17
+	ADD R24<<3, R17
+	MOVD (R17), R17
+	CMN $1, R17
+	BEQ keptAll3x3
 	FMOVQ (R22), F9
 	WORD $0x4f21052c // sshr v12.4s, v9.4s, #31
 	VUSHR $1, V12.S4, V13.S4
@@ -5999,6 +6255,28 @@ kept3x3:
 	ADD R23, R22
 	ADD R21, R1
 	SUBS $1, R24
+	BNE kept3x3
+	JMP update3x3
+
+keptAll3x3:
+	FMOVQ (R22), F9
+	FMOVQ 16(R22), F10
+	FMOVQ 32(R22), F11
+	FMOVS (R2)(R1), F12
+	WORD $0x4f8c1120 // fmla v0.4s, v9.4s, v12.s[0]
+	WORD $0x4f8c1141 // fmla v1.4s, v10.4s, v12.s[0]
+	WORD $0x4f8c1162 // fmla v2.4s, v11.4s, v12.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R3)(R1), F13
+	WORD $0x4f8d1123 // fmla v3.4s, v9.4s, v13.s[0]
+	WORD $0x4f8d1144 // fmla v4.4s, v10.4s, v13.s[0]
+	WORD $0x4f8d1165 // fmla v5.4s, v11.4s, v13.s[0]
+	FMOVS (R4)(R1), F12
+	WORD $0x4f8c1126 // fmla v6.4s, v9.4s, v12.s[0]
+	WORD $0x4f8c1147 // fmla v7.4s, v10.4s, v12.s[0]
+	WORD $0x4f8c1168 // fmla v8.4s, v11.4s, v12.s[0]
+	ADD R21, R1
 	BNE kept3x3
 
 update3x3:
@@ -6117,6 +6395,11 @@ masked2x3:
 	PCALIGN $32
 
 kept2x3:
+	MOVD RSP, R17
+	ADD R24<<3, R17
+	MOVD (R17), R17
+	CMN $1, R17
+	BEQ keptAll2x3
 	FMOVQ (R22), F6
 	WORD $0x4f2104c9 // sshr v9.4s, v6.4s, #31
 	VUSHR $1, V9.S4, V10.S4
@@ -6156,6 +6439,24 @@ kept2x3:
 	ADD R23, R22
 	ADD R21, R1
 	SUBS $1, R24
+	BNE kept2x3
+	JMP update2x3
+
+keptAll2x3:
+	FMOVQ (R22), F6
+	FMOVQ 16(R22), F7
+	FMOVQ 32(R22), F8
+	FMOVS (R2)(R1), F9
+	WORD $0x4f8910c0 // fmla v0.4s, v6.4s, v9.s[0]
+	WORD $0x4f8910e1 // fmla v1.4s, v7.4s, v9.s[0]
+	WORD $0x4f891102 // fmla v2.4s, v8.4s, v9.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R3)(R1), F10
+	WORD $0x4f8a10c3 // fmla v3.4s, v6.4s, v10.s[0]
+	WORD $0x4f8a10e4 // fmla v4.4s, v7.4s, v10.s[0]
+	WORD $0x4f8a1105 // fmla v5.4s, v8.4s, v10.s[0]
+	ADD R21, R1
 	BNE kept2x3
 
 update2x3:
@@ -6250,6 +6551,11 @@ masked1x3:
 	PCALIGN $32
 
 kept1x3:
+	MOVD RSP, R17
+	ADD R24<<3, R17
+	MOVD (R17), R17
+	CMN $1, R17
+	BEQ keptAll1x3
 	FMOVQ (R22), F3
 	WORD $0x4f210466 // sshr v6.4s, v3.4s, #31
 	VUSHR $1, V6.S4, V7.S4
@@ -6277,6 +6583,20 @@ kept1x3:
 	ADD R23, R22
 	ADD R21, R1
 	SUBS $1, R24
+	BNE kept1x3
+	JMP update1x3
+
+keptAll1x3:
+	FMOVQ (R22), F3
+	FMOVQ 16(R22), F4
+	FMOVQ 32(R22), F5
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R2)(R1), F6
+	WORD $0x4f861060 // fmla v0.4s, v3.4s, v6.s[0]
+	WORD $0x4f861081 // fmla v1.4s, v4.4s, v6.s[0]
+	WORD $0x4f8610a2 // fmla v2.4s, v5.4s, v6.s[0]
+	ADD R21, R1
 	BNE kept1x3
 
 update1x3:
@@ -6517,6 +6837,11 @@ masked12x2:
 	PCALIGN $32
 
 kept12x2:
+	MOVD RSP, R17
+	ADD R24<<3, R17
+	MOVD (R17), R17
+	CMN $1, R17
+	BEQ keptAll12x2
 	FMOVQ (R22), F24
 	WORD $0x4f21071a // sshr v26.4s, v24.4s, #31
 	VUSHR $1, V26.S4, V27.S4
@@ -6624,6 +6949,51 @@ kept12x2:
 	ADD R23, R22
 	ADD R21, R1
 	SUBS $1, R24
+	BNE kept12x2
+	JMP update12x2
+
+keptAll12x2:
+	FMOVQ (R22), F24
+	FMOVQ 16(R22), F25
+	FMOVS (R2)(R1), F26
+	WORD $0x4f9a1300 // fmla v0.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a1321 // fmla v1.4s, v25.4s, v26.s[0]
+	FMOVS (R3)(R1), F27
+	WORD $0x4f9b1302 // fmla v2.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1323 // fmla v3.4s, v25.4s, v27.s[0]
+	FMOVS (R4)(R1), F26
+	WORD $0x4f9a1304 // fmla v4.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a1325 // fmla v5.4s, v25.4s, v26.s[0]
+	FMOVS (R5)(R1), F27
+	WORD $0x4f9b1306 // fmla v6.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1327 // fmla v7.4s, v25.4s, v27.s[0]
+	FMOVS (R6)(R1), F26
+	WORD $0x4f9a1308 // fmla v8.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a1329 // fmla v9.4s, v25.4s, v26.s[0]
+	FMOVS (R7)(R1), F27
+	WORD $0x4f9b130a // fmla v10.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b132b // fmla v11.4s, v25.4s, v27.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R8)(R1), F26
+	WORD $0x4f9a130c // fmla v12.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a132d // fmla v13.4s, v25.4s, v26.s[0]
+	FMOVS (R9)(R1), F27
+	WORD $0x4f9b130e // fmla v14.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b132f // fmla v15.4s, v25.4s, v27.s[0]
+	FMOVS (R10)(R1), F26
+	WORD $0x4f9a1310 // fmla v16.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a1331 // fmla v17.4s, v25.4s, v26.s[0]
+	FMOVS (R11)(R1), F27
+	WORD $0x4f9b1312 // fmla v18.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1333 // fmla v19.4s, v25.4s, v27.s[0]
+	FMOVS (R12)(R1), F26
+	WORD $0x4f9a1314 // fmla v20.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a1335 // fmla v21.4s, v25.4s, v26.s[0]
+	FMOVS (R13)(R1), F27
+	WORD $0x4f9b1316 // fmla v22.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1337 // fmla v23.4s, v25.4s, v27.s[0]
+	ADD R21, R1
 	BNE kept12x2
 
 update12x2:
@@ -6887,6 +7257,11 @@ masked11x2:
 	PCALIGN $32
 
 kept11x2:
+	MOVD RSP, R17
+	ADD R24<<3, R17
+	MOVD (R17), R17
+	CMN $1, R17
+	BEQ keptAll11x2
 	FMOVQ (R22), F22
 	WORD $0x4f2106d8 // sshr v24.4s, v22.4s, #31
 	VUSHR $1, V24.S4, V25.S4
@@ -6986,6 +7361,48 @@ kept11x2:
 	ADD R23, R22
 	ADD R21, R1
 	SUBS $1, R24
+	BNE kept11x2
+	JMP update11x2
+
+keptAll11x2:
+	FMOVQ (R22), F22
+	FMOVQ 16(R22), F23
+	FMOVS (R2)(R1), F24
+	WORD $0x4f9812c0 // fmla v0.4s, v22.4s, v24.s[0]
+	WORD $0x4f9812e1 // fmla v1.4s, v23.4s, v24.s[0]
+	FMOVS (R3)(R1), F25
+	WORD $0x4f9912c2 // fmla v2.4s, v22.4s, v25.s[0]
+	WORD $0x4f9912e3 // fmla v3.4s, v23.4s, v25.s[0]
+	FMOVS (R4)(R1), F24
+	WORD $0x4f9812c4 // fmla v4.4s, v22.4s, v24.s[0]
+	WORD $0x4f9812e5 // fmla v5.4s, v23.4s, v24.s[0]
+	FMOVS (R5)(R1), F25
+	WORD $0x4f9912c6 // fmla v6.4s, v22.4s, v25.s[0]
+	WORD $0x4f9912e7 // fmla v7.4s, v23.4s, v25.s[0]
+	FMOVS (R6)(R1), F24
+	WORD $0x4f9812c8 // fmla v8.4s, v22.4s, v24.s[0]
+	WORD $0x4f9812e9 // fmla v9.4s, v23.4s, v24.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R7)(R1), F25
+	WORD $0x4f9912ca // fmla v10.4s, v22.4s, v25.s[0]
+	WORD $0x4f9912eb // fmla v11.4s, v23.4s, v25.s[0]
+	FMOVS (R8)(R1), F24
+	WORD $0x4f9812cc // fmla v12.4s, v22.4s, v24.s[0]
+	WORD $0x4f9812ed // fmla v13.4s, v23.4s, v24.s[0]
+	FMOVS (R9)(R1), F25
+	WORD $0x4f9912ce // fmla v14.4s, v22.4s, v25.s[0]
+	WORD $0x4f9912ef // fmla v15.4s, v23.4s, v25.s[0]
+	FMOVS (R10)(R1), F24
+	WORD $0x4f9812d0 // fmla v16.4s, v22.4s, v24.s[0]
+	WORD $0x4f9812f1 // fmla v17.4s, v23.4s, v24.s[0]
+	FMOVS (R11)(R1), F25
+	WORD $0x4f9912d2 // fmla v18.4s, v22.4s, v25.s[0]
+	WORD $0x4f9912f3 // fmla v19.4s, v23.4s, v25.s[0]
+	FMOVS (R12)(R1), F24
+	WORD $0x4f9812d4 // fmla v20.4s, v22.4s, v24.s[0]
+	WORD $0x4f9812f5 // fmla v21.4s, v23.4s, v24.s[0]
+	ADD R21, R1
 	BNE kept11x2
 
 update11x2:
@@ -7230,6 +7647,11 @@ masked10x2:
 	PCALIGN $32
 
 kept10x2:
+	MOVD RSP, R17
+	ADD R24<<3, R17
+	MOVD (R17), R17
+	CMN $1, R17
+	BEQ keptAll10x2
 	FMOVQ (R22), F20
 	WORD $0x4f210696 // sshr v22.4s, v20.4s, #31
 	VUSHR $1, V22.S4, V23.S4
@@ -7321,6 +7743,45 @@ kept10x2:
 	ADD R23, R22
 	ADD R21, R1
 	SUBS $1, R24
+	BNE kept10x2
+	JMP update10x2
+
+keptAll10x2:
+	FMOVQ (R22), F20
+	FMOVQ 16(R22), F21
+	FMOVS (R2)(R1), F22
+	WORD $0x4f961280 // fmla v0.4s, v20.4s, v22.s[0]
+	WORD $0x4f9612a1 // fmla v1.4s, v21.4s, v22.s[0]
+	FMOVS (R3)(R1), F23
+	WORD $0x4f971282 // fmla v2.4s, v20.4s, v23.s[0]
+	WORD $0x4f9712a3 // fmla v3.4s, v21.4s, v23.s[0]
+	FMOVS (R4)(R1), F22
+	WORD $0x4f961284 // fmla v4.4s, v20.4s, v22.s[0]
+	WORD $0x4f9612a5 // fmla v5.4s, v21.4s, v22.s[0]
+	FMOVS (R5)(R1), F23
+	WORD $0x4f971286 // fmla v6.4s, v20.4s, v23.s[0]
+	WORD $0x4f9712a7 // fmla v7.4s, v21.4s, v23.s[0]
+	FMOVS (R6)(R1), F22
+	WORD $0x4f961288 // fmla v8.4s, v20.4s, v22.s[0]
+	WORD $0x4f9612a9 // fmla v9.4s, v21.4s, v22.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R7)(R1), F23
+	WORD $0x4f97128a // fmla v10.4s, v20.4s, v23.s[0]
+	WORD $0x4f9712ab // fmla v11.4s, v21.4s, v23.s[0]
+	FMOVS (R8)(R1), F22
+	WORD $0x4f96128c // fmla v12.4s, v20.4s, v22.s[0]
+	WORD $0x4f9612ad // fmla v13.4s, v21.4s, v22.s[0]
+	FMOVS (R9)(R1), F23
+	WORD $0x4f97128e // fmla v14.4s, v20.4s, v23.s[0]
+	WORD $0x4f9712af // fmla v15.4s, v21.4s, v23.s[0]
+	FMOVS (R10)(R1), F22
+	WORD $0x4f961290 // fmla v16.4s, v20.4s, v22.s[0]
+	WORD $0x4f9612b1 // fmla v17.4s, v21.4s, v22.s[0]
+	FMOVS (R11)(R1), F23
+	WORD $0x4f971292 // fmla v18.4s, v20.4s, v23.s[0]
+	WORD $0x4f9712b3 // fmla v19.4s, v21.4s, v23.s[0]
+	ADD R21, R1
 	BNE kept10x2
 
 update10x2:
@@ -7547,6 +8008,11 @@ masked9x2:
 	PCALIGN $32
 
 kept9x2:
+	MOVD RSP, R17
+	ADD R24<<3, R17
+	MOVD (R17), R17
+	CMN $1, R17
+	BEQ keptAll9x2
 	FMOVQ (R22), F18
 	WORD $0x4f210654 // sshr v20.4s, v18.4s, #31
 	VUSHR $1, V20.S4, V21.S4
@@ -7630,6 +8096,42 @@ kept9x2:
 	ADD R23, R22
 	ADD R21, R1
 	SUBS $1, R24
+	BNE kept9x2
+	JMP update9x2
+
+keptAll9x2:
+	FMOVQ (R22), F18
+	FMOVQ 16(R22), F19
+	FMOVS (R2)(R1), F20
+	WORD $0x4f941240 // fmla v0.4s, v18.4s, v20.s[0]
+	WORD $0x4f941261 // fmla v1.4s, v19.4s, v20.s[0]
+	FMOVS (R3)(R1), F21
+	WORD $0x4f951242 // fmla v2.4s, v18.4s, v21.s[0]
+	WORD $0x4f951263 // fmla v3.4s, v19.4s, v21.s[0]
+	FMOVS (R4)(R1), F20
+	WORD $0x4f941244 // fmla v4.4s, v18.4s, v20.s[0]
+	WORD $0x4f941265 // fmla v5.4s, v19.4s, v20.s[0]
+	FMOVS (R5)(R1), F21
+	WORD $0x4f951246 // fmla v6.4s, v18.4s, v21.s[0]
+	WORD $0x4f951267 // fmla v7.4s, v19.4s, v21.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R6)(R1), F20
+	WORD $0x4f941248 // fmla v8.4s, v18.4s, v20.s[0]
+	WORD $0x4f941269 // fmla v9.4s, v19.4s, v20.s[0]
+	FMOVS (R7)(R1), F21
+	WORD $0x4f95124a // fmla v10.4s, v18.4s, v21.s[0]
+	WORD $0x4f95126b // fmla v11.4s, v19.4s, v21.s[0]
+	FMOVS (R8)(R1), F20
+	WORD $0x4f94124c // fmla v12.4s, v18.4s, v20.s[0]
+	WORD $0x4f94126d // fmla v13.4s, v19.4s, v20.s[0]
+	FMOVS (R9)(R1), F21
+	WORD $0x4f95124e // fmla v14.4s, v18.4s, v21.s[0]
+	WORD $0x4f95126f // fmla v15.4s, v19.4s, v21.s[0]
+	FMOVS (R10)(R1), F20
+	WORD $0x4f941250 // fmla v16.4s, v18.4s, v20.s[0]
+	WORD $0x4f941271 // fmla v17.4s, v19.4s, v20.s[0]
+	ADD R21, R1
 	BNE kept9x2
 
 update9x2:
@@ -7838,6 +8340,11 @@ masked8x2:
 	PCALIGN $32
 
 kept8x2:
+	MOVD RSP, R17
+	ADD R24<<3, R17
+	MOVD (R17), R17
+	CMN $1, R17
+	BEQ keptAll8x2
 	FMOVQ (R22), F16
 	WORD $0x4f210612 // sshr v18.4s, v16.4s, #31
 	VUSHR $1, V18.S4, V19.S4
@@ -7913,6 +8420,39 @@ kept8x2:
 	ADD R23, R22
 	ADD R21, R1
 	SUBS $1, R24
+	BNE kept8x2
+	JMP update8x2
+
+keptAll8x2:
+	FMOVQ (R22), F16
+	FMOVQ 16(R22), F17
+	FMOVS (R2)(R1), F18
+	WORD $0x4f921200 // fmla v0.4s, v16.4s, v18.s[0]
+	WORD $0x4f921221 // fmla v1.4s, v17.4s, v18.s[0]
+	FMOVS (R3)(R1), F19
+	WORD $0x4f931202 // fmla v2.4s, v16.4s, v19.s[0]
+	WORD $0x4f931223 // fmla v3.4s, v17.4s, v19.s[0]
+	FMOVS (R4)(R1), F18
+	WORD $0x4f921204 // fmla v4.4s, v16.4s, v18.s[0]
+	WORD $0x4f921225 // fmla v5.4s, v17.4s, v18.s[0]
+	FMOVS (R5)(R1), F19
+	WORD $0x4f931206 // fmla v6.4s, v16.4s, v19.s[0]
+	WORD $0x4f931227 // fmla v7.4s, v17.4s, v19.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R6)(R1), F18
+	WORD $0x4f921208 // fmla v8.4s, v16.4s, v18.s[0]
+	WORD $0x4f921229 // fmla v9.4s, v17.4s, v18.s[0]
+	FMOVS (R7)(R1), F19
+	WORD $0x4f93120a // fmla v10.4s, v16.4s, v19.s[0]
+	WORD $0x4f93122b // fmla v11.4s, v17.4s, v19.s[0]
+	FMOVS (R8)(R1), F18
+	WORD $0x4f92120c // fmla v12.4s, v16.4s, v18.s[0]
+	WORD $0x4f92122d // fmla v13.4s, v17.4s, v18.s[0]
+	FMOVS (R9)(R1), F19
+	WORD $0x4f93120e // fmla v14.4s, v16.4s, v19.s[0]
+	WORD $0x4f93122f // fmla v15.4s, v17.4s, v19.s[0]
+	ADD R21, R1
 	BNE kept8x2
 
 update8x2:
@@ -8103,6 +8643,11 @@ masked7x2:
 	PCALIGN $32
 
 kept7x2:
+	MOVD RSP, R17
+	ADD R24<<3, R17
+	MOVD (R17), R17
+	CMN $1, R17
+	BEQ keptAll7x2
 	FMOVQ (R22), F14
 	WORD $0x4f2105d0 // sshr v16.4s, v14.4s, #31
 	VUSHR $1, V16.S4, V17.S4
@@ -8170,6 +8715,36 @@ kept7x2:
 	ADD R23, R22
 	ADD R21, R1
 	SUBS $1, R24
+	BNE kept7x2
+	JMP update7x2
+
+keptAll7x2:
+	FMOVQ (R22), F14
+	FMOVQ 16(R22), F15
+	FMOVS (R2)(R1), F16
+	WORD $0x4f9011c0 // fmla v0.4s, v14.4s, v16.s[0]
+	WORD $0x4f9011e1 // fmla v1.4s, v15.4s, v16.s[0]
+	FMOVS (R3)(R1), F17
+	WORD $0x4f9111c2 // fmla v2.4s, v14.4s, v17.s[0]
+	WORD $0x4f9111e3 // fmla v3.4s, v15.4s, v17.s[0]
+	FMOVS (R4)(R1), F16
+	WORD $0x4f9011c4 // fmla v4.4s, v14.4s, v16.s[0]
+	WORD $0x4f9011e5 // fmla v5.4s, v15.4s, v16.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R5)(R1), F17
+	WORD $0x4f9111c6 // fmla v6.4s, v14.4s, v17.s[0]
+	WORD $0x4f9111e7 // fmla v7.4s, v15.4s, v17.s[0]
+	FMOVS (R6)(R1), F16
+	WORD $0x4f9011c8 // fmla v8.4s, v14.4s, v16.s[0]
+	WORD $0x4f9011e9 // fmla v9.4s, v15.4s, v16.s[0]
+	FMOVS (R7)(R1), F17
+	WORD $0x4f9111ca // fmla v10.4s, v14.4s, v17.s[0]
+	WORD $0x4f9111eb // fmla v11.4s, v15.4s, v17.s[0]
+	FMOVS (R8)(R1), F16
+	WORD $0x4f9011cc // fmla v12.4s, v14.4s, v16.s[0]
+	WORD $0x4f9011ed // fmla v13.4s, v15.4s, v16.s[0]
+	ADD R21, R1
 	BNE kept7x2
 
 update7x2:
@@ -8342,6 +8917,11 @@ masked6x2:
 	PCALIGN $32
 
 kept6x2:
+	MOVD RSP, R17
+	ADD R24<<3, R17
+	MOVD (R17), R17
+	CMN $1, R17
+	BEQ keptAll6x2
 	FMOVQ (R22), F12
 	WORD $0x4f21058e // sshr v14.4s, v12.4s, #31
 	VUSHR $1, V14.S4, V15.S4
@@ -8401,6 +8981,33 @@ kept6x2:
 	ADD R23, R22
 	ADD R21, R1
 	SUBS $1, R24
+	BNE kept6x2
+	JMP update6x2
+
+keptAll6x2:
+	FMOVQ (R22), F12
+	FMOVQ 16(R22), F13
+	FMOVS (R2)(R1), F14
+	WORD $0x4f8e1180 // fmla v0.4s, v12.4s, v14.s[0]
+	WORD $0x4f8e11a1 // fmla v1.4s, v13.4s, v14.s[0]
+	FMOVS (R3)(R1), F15
+	WORD $0x4f8f1182 // fmla v2.4s, v12.4s, v15.s[0]
+	WORD $0x4f8f11a3 // fmla v3.4s, v13.4s, v15.s[0]
+	FMOVS (R4)(R1), F14
+	WORD $0x4f8e1184 // fmla v4.4s, v12.4s, v14.s[0]
+	WORD $0x4f8e11a5 // fmla v5.4s, v13.4s, v14.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R5)(R1), F15
+	WORD $0x4f8f1186 // fmla v6.4s, v12.4s, v15.s[0]
+	WORD $0x4f8f11a7 // fmla v7.4s, v13.4s, v15.s[0]
+	FMOVS (R6)(R1), F14
+	WORD $0x4f8e1188 // fmla v8.4s, v12.4s, v14.s[0]
+	WORD $0x4f8e11a9 // fmla v9.4s, v13.4s, v14.s[0]
+	FMOVS (R7)(R1), F15
+	WORD $0x4f8f118a // fmla v10.4s, v12.4s, v15.s[0]
+	WORD $0x4f8f11ab // fmla v11.4s, v13.4s, v15.s[0]
+	ADD R21, R1
 	BNE kept6x2
 
 update6x2:
@@ -8555,6 +9162,11 @@ masked5x2:
 	PCALIGN $32
 
 kept5x2:
+	MOVD RSP, R17
+	ADD R24<<3, R17
+	MOVD (R17), R17
+	CMN $1, R17
+	BEQ keptAll5x2
 	FMOVQ (R22), F10
 	WORD $0x4f21054c // sshr v12.4s, v10.4s, #31
 	VUSHR $1, V12.S4, V13.S4
@@ -8606,6 +9218,30 @@ kept5x2:
 	ADD R23, R22
 	ADD R21, R1
 	SUBS $1, R24
+	BNE kept5x2
+	JMP update5x2
+
+keptAll5x2:
+	FMOVQ (R22), F10
+	FMOVQ 16(R22), F11
+	FMOVS (R2)(R1), F12
+	WORD $0x4f8c1140 // fmla v0.4s, v10.4s, v12.s[0]
+	WORD $0x4f8c1161 // fmla v1.4s, v11.4s, v12.s[0]
+	FMOVS (R3)(R1), F13
+	WORD $0x4f8d1142 // fmla v2.4s, v10.4s, v13.s[0]
+	WORD $0x4f8d1163 // fmla v3.4s, v11.4s, v13.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R4)(R1), F12
+	WORD $0x4f8c1144 // fmla v4.4s, v10.4s, v12.s[0]
+	WORD $0x4f8c1165 // fmla v5.4s, v11.4s, v12.s[0]
+	FMOVS (R5)(R1), F13
+	WORD $0x4f8d1146 // fmla v6.4s, v10.4s, v13.s[0]
+	WORD $0x4f8d1167 // fmla v7.4s, v11.4s, v13.s[0]
+	FMOVS (R6)(R1), F12
+	WORD $0x4f8c1148 // fmla v8.4s, v10.4s, v12.s[0]
+	WORD $0x4f8c1169 // fmla v9.4s, v11.4s, v12.s[0]
+	ADD R21, R1
 	BNE kept5x2
 
 update5x2:
@@ -8742,6 +9378,11 @@ masked4x2:
 	PCALIGN $32
 
 kept4x2:
+	MOVD RSP, R17
+	ADD R24<<3, R17
+	MOVD (R17), R17
+	CMN $1, R17
+	BEQ keptAll4x2
 	FMOVQ (R22), F8
 	WORD $0x4f21050a // sshr v10.4s, v8.4s, #31
 	VUSHR $1, V10.S4, V11.S4
@@ -8785,6 +9426,27 @@ kept4x2:
 	ADD R23, R22
 	ADD R21, R1
 	SUBS $1, R24
+	BNE kept4x2
+	JMP update4x2
+
+keptAll4x2:
+	FMOVQ (R22), F8
+	FMOVQ 16(R22), F9
+	FMOVS (R2)(R1), F10
+	WORD $0x4f8a1100 // fmla v0.4s, v8.4s, v10.s[0]
+	WORD $0x4f8a1121 // fmla v1.4s, v9.4s, v10.s[0]
+	FMOVS (R3)(R1), F11
+	WORD $0x4f8b1102 // fmla v2.4s, v8.4s, v11.s[0]
+	WORD $0x4f8b1123 // fmla v3.4s, v9.4s, v11.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R4)(R1), F10
+	WORD $0x4f8a1104 // fmla v4.4s, v8.4s, v10.s[0]
+	WORD $0x4f8a1125 // fmla v5.4s, v9.4s, v10.s[0]
+	FMOVS (R5)(R1), F11
+	WORD $0x4f8b1106 // fmla v6.4s, v8.4s, v11.s[0]
+	WORD $0x4f8b1127 // fmla v7.4s, v9.4s, v11.s[0]
+	ADD R21, R1
 	BNE kept4x2
 
 update4x2:
@@ -8903,6 +9565,11 @@ masked3x2:
 	PCALIGN $32
 
 kept3x2:
+	MOVD RSP, R17
+	ADD R24<<3, R17
+	MOVD (R17), R17
+	CMN $1, R17
+	BEQ keptAll3x2
 	FMOVQ (R22), F6
 	WORD $0x4f2104c8 // sshr v8.4s, v6.4s, #31
 	VUSHR $1, V8.S4, V9.S4
@@ -8938,6 +9605,24 @@ kept3x2:
 	ADD R23, R22
 	ADD R21, R1
 	SUBS $1, R24
+	BNE kept3x2
+	JMP update3x2
+
+keptAll3x2:
+	FMOVQ (R22), F6
+	FMOVQ 16(R22), F7
+	FMOVS (R2)(R1), F8
+	WORD $0x4f8810c0 // fmla v0.4s, v6.4s, v8.s[0]
+	WORD $0x4f8810e1 // fmla v1.4s, v7.4s, v8.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R3)(R1), F9
+	WORD $0x4f8910c2 // fmla v2.4s, v6.4s, v9.s[0]
+	WORD $0x4f8910e3 // fmla v3.4s, v7.4s, v9.s[0]
+	FMOVS (R4)(R1), F8
+	WORD $0x4f8810c4 // fmla v4.4s, v6.4s, v8.s[0]
+	WORD $0x4f8810e5 // fmla v5.4s, v7.4s, v8.s[0]
+	ADD R21, R1
 	BNE kept3x2
 
 update3x2:
@@ -9038,6 +9723,11 @@ masked2x2:
 	PCALIGN $32
 
 kept2x2:
+	MOVD RSP, R17
+	ADD R24<<3, R17
+	MOVD (R17), R17
+	CMN $1, R17
+	BEQ keptAll2x2
 	FMOVQ (R22), F4
 	WORD $0x4f210486 // sshr v6.4s, v4.4s, #31
 	VUSHR $1, V6.S4, V7.S4
@@ -9065,6 +9755,21 @@ kept2x2:
 	ADD R23, R22
 	ADD R21, R1
 	SUBS $1, R24
+	BNE kept2x2
+	JMP update2x2
+
+keptAll2x2:
+	FMOVQ (R22), F4
+	FMOVQ 16(R22), F5
+	FMOVS (R2)(R1), F6
+	WORD $0x4f861080 // fmla v0.4s, v4.4s, v6.s[0]
+	WORD $0x4f8610a1 // fmla v1.4s, v5.4s, v6.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R3)(R1), F7
+	WORD $0x4f871082 // fmla v2.4s, v4.4s, v7.s[0]
+	WORD $0x4f8710a3 // fmla v3.4s, v5.4s, v7.s[0]
+	ADD R21, R1
 	BNE kept2x2
 
 update2x2:
@@ -9147,6 +9852,11 @@ masked1x2:
 	PCALIGN $32
 
 kept1x2:
+	MOVD RSP, R17
+	ADD R24<<3, R17
+	MOVD (R17), R17
+	CMN $1, R17
+	BEQ keptAll1x2
 	FMOVQ (R22), F2
 	WORD $0x4f210444 // sshr v4.4s, v2.4s, #31
 	VUSHR $1, V4.S4, V5.S4
@@ -9166,6 +9876,18 @@ kept1x2:
 	ADD R23, R22
 	ADD R21, R1
 	SUBS $1, R24
+	BNE kept1x2
+	JMP update1x2
+
+keptAll1x2:
+	FMOVQ (R22), F2
+	FMOVQ 16(R22), F3
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R2)(R1), F4
+	WORD $0x4f841040 // fmla v0.4s, v2.4s, v4.s[0]
+	WORD $0x4f841061 // fmla v1.4s, v3.4s, v4.s[0]
+	ADD R21, R1
 	BNE kept1x2
 
 update1x2:
@@ -9364,6 +10086,11 @@ masked12x1:
 	PCALIGN $32
 
 kept12x1:
+	MOVD RSP, R17
+	ADD R24<<3, R17
+	MOVD (R17), R17
+	CMN $1, R17
+	BEQ keptAll12x1
 	FMOVQ (R22), F12
 	WORD $0x4f21058d // sshr v13.4s, v12.4s, #31
 	VUSHR $1, V13.S4, V14.S4
@@ -9419,6 +10146,38 @@ kept12x1:
 	ADD R23, R22
 	ADD R21, R1
 	SUBS $1, R24
+	BNE kept12x1
+	JMP update12x1
+
+keptAll12x1:
+	FMOVQ (R22), F12
+	FMOVS (R2)(R1), F13
+	WORD $0x4f8d1180 // fmla v0.4s, v12.4s, v13.s[0]
+	FMOVS (R3)(R1), F14
+	WORD $0x4f8e1181 // fmla v1.4s, v12.4s, v14.s[0]
+	FMOVS (R4)(R1), F13
+	WORD $0x4f8d1182 // fmla v2.4s, v12.4s, v13.s[0]
+	FMOVS (R5)(R1), F14
+	WORD $0x4f8e1183 // fmla v3.4s, v12.4s, v14.s[0]
+	FMOVS (R6)(R1), F13
+	WORD $0x4f8d1184 // fmla v4.4s, v12.4s, v13.s[0]
+	FMOVS (R7)(R1), F14
+	WORD $0x4f8e1185 // fmla v5.4s, v12.4s, v14.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R8)(R1), F13
+	WORD $0x4f8d1186 // fmla v6.4s, v12.4s, v13.s[0]
+	FMOVS (R9)(R1), F14
+	WORD $0x4f8e1187 // fmla v7.4s, v12.4s, v14.s[0]
+	FMOVS (R10)(R1), F13
+	WORD $0x4f8d1188 // fmla v8.4s, v12.4s, v13.s[0]
+	FMOVS (R11)(R1), F14
+	WORD $0x4f8e1189 // fmla v9.4s, v12.4s, v14.s[0]
+	FMOVS (R12)(R1), F13
+	WORD $0x4f8d118a // fmla v10.4s, v12.4s, v13.s[0]
+	FMOVS (R13)(R1), F14
+	WORD $0x4f8e118b // fmla v11.4s, v12.4s, v14.s[0]
+	ADD R21, R1
 	BNE kept12x1
 
 update12x1:
@@ -9610,6 +10369,11 @@ masked11x1:
 	PCALIGN $32
 
 kept11x1:
+	MOVD RSP, R17
+	ADD R24<<3, R17
+	MOVD (R17), R17
+	CMN $1, R17
+	BEQ keptAll11x1
 	FMOVQ (R22), F11
 	WORD $0x4f21056c // sshr v12.4s, v11.4s, #31
 	VUSHR $1, V12.S4, V13.S4
@@ -9661,6 +10425,36 @@ kept11x1:
 	ADD R23, R22
 	ADD R21, R1
 	SUBS $1, R24
+	BNE kept11x1
+	JMP update11x1
+
+keptAll11x1:
+	FMOVQ (R22), F11
+	FMOVS (R2)(R1), F12
+	WORD $0x4f8c1160 // fmla v0.4s, v11.4s, v12.s[0]
+	FMOVS (R3)(R1), F13
+	WORD $0x4f8d1161 // fmla v1.4s, v11.4s, v13.s[0]
+	FMOVS (R4)(R1), F12
+	WORD $0x4f8c1162 // fmla v2.4s, v11.4s, v12.s[0]
+	FMOVS (R5)(R1), F13
+	WORD $0x4f8d1163 // fmla v3.4s, v11.4s, v13.s[0]
+	FMOVS (R6)(R1), F12
+	WORD $0x4f8c1164 // fmla v4.4s, v11.4s, v12.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R7)(R1), F13
+	WORD $0x4f8d1165 // fmla v5.4s, v11.4s, v13.s[0]
+	FMOVS (R8)(R1), F12
+	WORD $0x4f8c1166 // fmla v6.4s, v11.4s, v12.s[0]
+	FMOVS (R9)(R1), F13
+	WORD $0x4f8d1167 // fmla v7.4s, v11.4s, v13.s[0]
+	FMOVS (R10)(R1), F12
+	WORD $0x4f8c1168 // fmla v8.4s, v11.4s, v12.s[0]
+	FMOVS (R11)(R1), F13
+	WORD $0x4f8d1169 // fmla v9.4s, v11.4s, v13.s[0]
+	FMOVS (R12)(R1), F12
+	WORD $0x4f8c116a // fmla v10.4s, v11.4s, v12.s[0]
+	ADD R21, R1
 	BNE kept11x1
 
 update11x1:
@@ -9839,6 +10633,11 @@ masked10x1:
 	PCALIGN $32
 
 kept10x1:
+	MOVD RSP, R17
+	ADD R24<<3, R17
+	MOVD (R17), R17
+	CMN $1, R17
+	BEQ keptAll10x1
 	FMOVQ (R22), F10
 	WORD $0x4f21054b // sshr v11.4s, v10.4s, #31
 	VUSHR $1, V11.S4, V12.S4
@@ -9886,6 +10685,34 @@ kept10x1:
 	ADD R23, R22
 	ADD R21, R1
 	SUBS $1, R24
+	BNE kept10x1
+	JMP update10x1
+
+keptAll10x1:
+	FMOVQ (R22), F10
+	FMOVS (R2)(R1), F11
+	WORD $0x4f8b1140 // fmla v0.4s, v10.4s, v11.s[0]
+	FMOVS (R3)(R1), F12
+	WORD $0x4f8c1141 // fmla v1.4s, v10.4s, v12.s[0]
+	FMOVS (R4)(R1), F11
+	WORD $0x4f8b1142 // fmla v2.4s, v10.4s, v11.s[0]
+	FMOVS (R5)(R1), F12
+	WORD $0x4f8c1143 // fmla v3.4s, v10.4s, v12.s[0]
+	FMOVS (R6)(R1), F11
+	WORD $0x4f8b1144 // fmla v4.4s, v10.4s, v11.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R7)(R1), F12
+	WORD $0x4f8c1145 // fmla v5.4s, v10.4s, v12.s[0]
+	FMOVS (R8)(R1), F11
+	WORD $0x4f8b1146 // fmla v6.4s, v10.4s, v11.s[0]
+	FMOVS (R9)(R1), F12
+	WORD $0x4f8c1147 // fmla v7.4s, v10.4s, v12.s[0]
+	FMOVS (R10)(R1), F11
+	WORD $0x4f8b1148 // fmla v8.4s, v10.4s, v11.s[0]
+	FMOVS (R11)(R1), F12
+	WORD $0x4f8c1149 // fmla v9.4s, v10.4s, v12.s[0]
+	ADD R21, R1
 	BNE kept10x1
 
 update10x1:
@@ -10052,6 +10879,11 @@ masked9x1:
 	PCALIGN $32
 
 kept9x1:
+	MOVD RSP, R17
+	ADD R24<<3, R17
+	MOVD (R17), R17
+	CMN $1, R17
+	BEQ keptAll9x1
 	FMOVQ (R22), F9
 	WORD $0x4f21052a // sshr v10.4s, v9.4s, #31
 	VUSHR $1, V10.S4, V11.S4
@@ -10095,6 +10927,32 @@ kept9x1:
 	ADD R23, R22
 	ADD R21, R1
 	SUBS $1, R24
+	BNE kept9x1
+	JMP update9x1
+
+keptAll9x1:
+	FMOVQ (R22), F9
+	FMOVS (R2)(R1), F10
+	WORD $0x4f8a1120 // fmla v0.4s, v9.4s, v10.s[0]
+	FMOVS (R3)(R1), F11
+	WORD $0x4f8b1121 // fmla v1.4s, v9.4s, v11.s[0]
+	FMOVS (R4)(R1), F10
+	WORD $0x4f8a1122 // fmla v2.4s, v9.4s, v10.s[0]
+	FMOVS (R5)(R1), F11
+	WORD $0x4f8b1123 // fmla v3.4s, v9.4s, v11.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R6)(R1), F10
+	WORD $0x4f8a1124 // fmla v4.4s, v9.4s, v10.s[0]
+	FMOVS (R7)(R1), F11
+	WORD $0x4f8b1125 // fmla v5.4s, v9.4s, v11.s[0]
+	FMOVS (R8)(R1), F10
+	WORD $0x4f8a1126 // fmla v6.4s, v9.4s, v10.s[0]
+	FMOVS (R9)(R1), F11
+	WORD $0x4f8b1127 // fmla v7.4s, v9.4s, v11.s[0]
+	FMOVS (R10)(R1), F10
+	WORD $0x4f8a1128 // fmla v8.4s, v9.4s, v10.s[0]
+	ADD R21, R1
 	BNE kept9x1
 
 update9x1:
@@ -10249,6 +11107,11 @@ masked8x1:
 	PCALIGN $32
 
 kept8x1:
+	MOVD RSP, R17
+	ADD R24<<3, R17
+	MOVD (R17), R17
+	CMN $1, R17
+	BEQ keptAll8x1
 	FMOVQ (R22), F8
 	WORD $0x4f210509 // sshr v9.4s, v8.4s, #31
 	VUSHR $1, V9.S4, V10.S4
@@ -10288,6 +11151,30 @@ kept8x1:
 	ADD R23, R22
 	ADD R21, R1
 	SUBS $1, R24
+	BNE kept8x1
+	JMP update8x1
+
+keptAll8x1:
+	FMOVQ (R22), F8
+	FMOVS (R2)(R1), F9
+	WORD $0x4f891100 // fmla v0.4s, v8.4s, v9.s[0]
+	FMOVS (R3)(R1), F10
+	WORD $0x4f8a1101 // fmla v1.4s, v8.4s, v10.s[0]
+	FMOVS (R4)(R1), F9
+	WORD $0x4f891102 // fmla v2.4s, v8.4s, v9.s[0]
+	FMOVS (R5)(R1), F10
+	WORD $0x4f8a1103 // fmla v3.4s, v8.4s, v10.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R6)(R1), F9
+	WORD $0x4f891104 // fmla v4.4s, v8.4s, v9.s[0]
+	FMOVS (R7)(R1), F10
+	WORD $0x4f8a1105 // fmla v5.4s, v8.4s, v10.s[0]
+	FMOVS (R8)(R1), F9
+	WORD $0x4f891106 // fmla v6.4s, v8.4s, v9.s[0]
+	FMOVS (R9)(R1), F10
+	WORD $0x4f8a1107 // fmla v7.4s, v8.4s, v10.s[0]
+	ADD R21, R1
 	BNE kept8x1
 
 update8x1:
@@ -10430,6 +11317,11 @@ masked7x1:
 	PCALIGN $32
 
 kept7x1:
+	MOVD RSP, R17
+	ADD R24<<3, R17
+	MOVD (R17), R17
+	CMN $1, R17
+	BEQ keptAll7x1
 	FMOVQ (R22), F7
 	WORD $0x4f2104e8 // sshr v8.4s, v7.4s, #31
 	VUSHR $1, V8.S4, V9.S4
@@ -10465,6 +11357,28 @@ kept7x1:
 	ADD R23, R22
 	ADD R21, R1
 	SUBS $1, R24
+	BNE kept7x1
+	JMP update7x1
+
+keptAll7x1:
+	FMOVQ (R22), F7
+	FMOVS (R2)(R1), F8
+	WORD $0x4f8810e0 // fmla v0.4s, v7.4s, v8.s[0]
+	FMOVS (R3)(R1), F9
+	WORD $0x4f8910e1 // fmla v1.4s, v7.4s, v9.s[0]
+	FMOVS (R4)(R1), F8
+	WORD $0x4f8810e2 // fmla v2.4s, v7.4s, v8.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R5)(R1), F9
+	WORD $0x4f8910e3 // fmla v3.4s, v7.4s, v9.s[0]
+	FMOVS (R6)(R1), F8
+	WORD $0x4f8810e4 // fmla v4.4s, v7.4s, v8.s[0]
+	FMOVS (R7)(R1), F9
+	WORD $0x4f8910e5 // fmla v5.4s, v7.4s, v9.s[0]
+	FMOVS (R8)(R1), F8
+	WORD $0x4f8810e6 // fmla v6.4s, v7.4s, v8.s[0]
+	ADD R21, R1
 	BNE kept7x1
 
 update7x1:
@@ -10595,6 +11509,11 @@ masked6x1:
 	PCALIGN $32
 
 kept6x1:
+	MOVD RSP, R17
+	ADD R24<<3, R17
+	MOVD (R17), R17
+	CMN $1, R17
+	BEQ keptAll6x1
 	FMOVQ (R22), F6
 	WORD $0x4f2104c7 // sshr v7.4s, v6.4s, #31
 	VUSHR $1, V7.S4, V8.S4
@@ -10626,6 +11545,26 @@ kept6x1:
 	ADD R23, R22
 	ADD R21, R1
 	SUBS $1, R24
+	BNE kept6x1
+	JMP update6x1
+
+keptAll6x1:
+	FMOVQ (R22), F6
+	FMOVS (R2)(R1), F7
+	WORD $0x4f8710c0 // fmla v0.4s, v6.4s, v7.s[0]
+	FMOVS (R3)(R1), F8
+	WORD $0x4f8810c1 // fmla v1.4s, v6.4s, v8.s[0]
+	FMOVS (R4)(R1), F7
+	WORD $0x4f8710c2 // fmla v2.4s, v6.4s, v7.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R5)(R1), F8
+	WORD $0x4f8810c3 // fmla v3.4s, v6.4s, v8.s[0]
+	FMOVS (R6)(R1), F7
+	WORD $0x4f8710c4 // fmla v4.4s, v6.4s, v7.s[0]
+	FMOVS (R7)(R1), F8
+	WORD $0x4f8810c5 // fmla v5.4s, v6.4s, v8.s[0]
+	ADD R21, R1
 	BNE kept6x1
 
 update6x1:
@@ -10744,6 +11683,11 @@ masked5x1:
 	PCALIGN $32
 
 kept5x1:
+	MOVD RSP, R17
+	ADD R24<<3, R17
+	MOVD (R17), R17
+	CMN $1, R17
+	BEQ keptAll5x1
 	FMOVQ (R22), F5
 	WORD $0x4f2104a6 // sshr v6.4s, v5.4s, #31
 	VUSHR $1, V6.S4, V7.S4
@@ -10771,6 +11715,24 @@ kept5x1:
 	ADD R23, R22
 	ADD R21, R1
 	SUBS $1, R24
+	BNE kept5x1
+	JMP update5x1
+
+keptAll5x1:
+	FMOVQ (R22), F5
+	FMOVS (R2)(R1), F6
+	WORD $0x4f8610a0 // fmla v0.4s, v5.4s, v6.s[0]
+	FMOVS (R3)(R1), F7
+	WORD $0x4f8710a1 // fmla v1.4s, v5.4s, v7.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R4)(R1), F6
+	WORD $0x4f8610a2 // fmla v2.4s, v5.4s, v6.s[0]
+	FMOVS (R5)(R1), F7
+	WORD $0x4f8710a3 // fmla v3.4s, v5.4s, v7.s[0]
+	FMOVS (R6)(R1), F6
+	WORD $0x4f8610a4 // fmla v4.4s, v5.4s, v6.s[0]
+	ADD R21, R1
 	BNE kept5x1
 
 update5x1:
@@ -10877,6 +11839,11 @@ masked4x1:
 	PCALIGN $32
 
 kept4x1:
+	MOVD RSP, R17
+	ADD R24<<3, R17
+	MOVD (R17), R17
+	CMN $1, R17
+	BEQ keptAll4x1
 	FMOVQ (R22), F4
 	WORD $0x4f210485 // sshr v5.4s, v4.4s, #31
 	VUSHR $1, V5.S4, V6.S4
@@ -10900,6 +11867,22 @@ kept4x1:
 	ADD R23, R22
 	ADD R21, R1
 	SUBS $1, R24
+	BNE kept4x1
+	JMP update4x1
+
+keptAll4x1:
+	FMOVQ (R22), F4
+	FMOVS (R2)(R1), F5
+	WORD $0x4f851080 // fmla v0.4s, v4.4s, v5.s[0]
+	FMOVS (R3)(R1), F6
+	WORD $0x4f861081 // fmla v1.4s, v4.4s, v6.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R4)(R1), F5
+	WORD $0x4f851082 // fmla v2.4s, v4.4s, v5.s[0]
+	FMOVS (R5)(R1), F6
+	WORD $0x4f861083 // fmla v3.4s, v4.4s, v6.s[0]
+	ADD R21, R1
 	BNE kept4x1
 
 update4x1:
@@ -10994,6 +11977,11 @@ masked3x1:
 	PCALIGN $32
 
 kept3x1:
+	MOVD RSP, R17
+	ADD R24<<3, R17
+	MOVD (R17), R17
+	CMN $1, R17
+	BEQ keptAll3x1
 	FMOVQ (R22), F3
 	WORD $0x4f210464 // sshr v4.4s, v3.4s, #31
 	VUSHR $1, V4.S4, V5.S4
@@ -11013,6 +12001,20 @@ kept3x1:
 	ADD R23, R22
 	ADD R21, R1
 	SUBS $1, R24
+	BNE kept3x1
+	JMP update3x1
+
+keptAll3x1:
+	FMOVQ (R22), F3
+	FMOVS (R2)(R1), F4
+	WORD $0x4f841060 // fmla v0.4s, v3.4s, v4.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R3)(R1), F5
+	WORD $0x4f851061 // fmla v1.4s, v3.4s, v5.s[0]
+	FMOVS (R4)(R1), F4
+	WORD $0x4f841062 // fmla v2.4s, v3.4s, v4.s[0]
+	ADD R21, R1
 	BNE kept3x1
 
 update3x1:
@@ -11095,6 +12097,11 @@ masked2x1:
 	PCALIGN $32
 
 kept2x1:
+	MOVD RSP, R17
+	ADD R24<<3, R17
+	MOVD (R17), R17
+	CMN $1, R17
+	BEQ keptAll2x1
 	FMOVQ (R22), F2
 	WORD $0x4f210443 // sshr v3.4s, v2.4s, #31
 	VUSHR $1, V3.S4, V4.S4
@@ -11110,6 +12117,18 @@ kept2x1:
 	ADD R23, R22
 	ADD R21, R1
 	SUBS $1, R24
+	BNE kept2x1
+	JMP update2x1
+
+keptAll2x1:
+	FMOVQ (R22), F2
+	FMOVS (R2)(R1), F3
+	WORD $0x4f831040 // fmla v0.4s, v2.4s, v3.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R3)(R1), F4
+	WORD $0x4f841041 // fmla v1.4s, v2.4s, v4.s[0]
+	ADD R21, R1
 	BNE kept2x1
 
 update2x1:
@@ -11180,6 +12199,11 @@ masked1x1:
 	PCALIGN $32
 
 kept1x1:
+	MOVD RSP, R17
+	ADD R24<<3, R17
+	MOVD (R17), R17
+	CMN $1, R17
+	BEQ keptAll1x1
 	FMOVQ (R22), F1
 	WORD $0x4f210422 // sshr v2.4s, v1.4s, #31
 	VUSHR $1, V2.S4, V3.S4
@@ -11191,6 +12215,16 @@ kept1x1:
 	ADD R23, R22
 	ADD R21, R1
 	SUBS $1, R24
+	BNE kept1x1
+	JMP update1x1
+
+keptAll1x1:
+	FMOVQ (R22), F1
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R2)(R1), F2
+	WORD $0x4f821020 // fmla v0.4s, v1.4s, v2.s[0]
+	ADD R21, R1
 	BNE kept1x1
 
 update1x1:

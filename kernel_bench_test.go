@@ -7,6 +7,7 @@ import (
 	"slices"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/qkv-go/qkv/kernel"
 )
@@ -32,11 +33,20 @@ func BenchmarkKernel(b *testing.B) {
 				b.Run(name("accumulate"), func(b *testing.B) {
 					s.flops(b, product, func() { s.set.Accumulate(&s.accumulate) })
 				})
-				masked := s.accumulate
-				masked.MaskFrom = 0
-				b.Run(name("accumulateMasked"), func(b *testing.B) {
-					s.flops(b, product, func() { s.set.Accumulate(&masked) })
-				})
+				// Half of the keys of each lane, one in fifty, and those after a diagonal.
+				for _, m := range []struct {
+					op      string
+					dropped func(k, l int) bool
+				}{
+					{"accumulateMasked", func(k, l int) bool { return s.mask[k]>>l&1 == 0 }},
+					{"accumulateFewMasked", func(k, l int) bool { return (k*lanes+l)*7919%50 == 0 }},
+					{"accumulateEdge", func(k, l int) bool { return k*lanes > kernel.KeyBlock*l }},
+				} {
+					masked := s.masked(m.dropped)
+					b.Run(name(m.op), func(b *testing.B) {
+						s.flops(b, product, func() { s.set.Accumulate(&masked) })
+					})
+				}
 				if dim == 128 {
 					softmaxMasked := s.softmax
 					softmaxMasked.MaskFrom = 0
@@ -158,6 +168,19 @@ func newKernelBench(set *kernel.Set, lanes, dim int) *kernelBench {
 		Rows: lanes, Dim: dim, Lanes: lanes, Stride: lanes,
 	}
 	return s
+}
+
+// masked returns the operands of Accumulate with weights of -0.
+func (s *kernelBench) masked(dropped func(k, l int) bool) kernel.AccumulateArgs {
+	a := s.accumulate
+	weights := slices.Clone(unsafe.Slice(a.P, kernel.KeyBlock*s.lanes))
+	for i := range weights {
+		if dropped(i/s.lanes, i%s.lanes) {
+			weights[i] = float32(math.Copysign(0, -1))
+		}
+	}
+	a.P, a.MaskFrom = &weights[0], 0
+	return a
 }
 
 // peakRate measures Peak, in floating-point operations a nanosecond.

@@ -1,6 +1,7 @@
 package qkv
 
 import (
+	"math"
 	"runtime"
 	"testing"
 
@@ -25,6 +26,43 @@ func TestKernels(t *testing.T) {
 // TestCheckedKernels shows that the assertions let pass what conforms.
 func TestCheckedKernels(t *testing.T) {
 	kerneltest.Test(t, kernel.Checked(&genericSet))
+}
+
+// deep calls f under n frames of its own.
+//
+//go:noinline
+func deep(n int, f func()) int {
+	if n == 0 {
+		f()
+		return 0
+	}
+	return 1 + deep(n-1, f)
+}
+
+// TestKernelsGrowStack calls the function that has local variables wherever a stack may
+// end.
+func TestKernelsGrowStack(t *testing.T) {
+	for _, k := range Kernels() {
+		if k.Missing != 0 {
+			continue
+		}
+		weights := make([]float32, 2*k.Set.Lanes)
+		weights[0] = float32(math.Copysign(0, -1))
+		for n := range 200 {
+			value, out := [2]float32{3, 5}, make([]float32, k.Set.Lanes)
+			weights[k.Set.Lanes] = float32(n)
+			a := kernel.AccumulateArgs{
+				V: &value[0], KeyStride: 1, DimStride: 1, Keys: 2, Dim: 1, P: &weights[0], O: &out[0],
+				Lanes: k.Set.Lanes, Stride: k.Set.Lanes,
+			}
+			done := make(chan int)
+			go func() { done <- deep(n, func() { k.Set.Accumulate(&a) }) }()
+			<-done
+			if want := 5 * float32(n); out[0] != want {
+				t.Fatalf("%s: %v, want %v", k.Set.Name, out[0], want)
+			}
+		}
+	}
 }
 
 // TestKernelsFound asks another library for the CPU's features, so that a machine

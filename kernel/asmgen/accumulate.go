@@ -33,6 +33,8 @@ func accumulate(arch *Arch) *Func {
 	f.load("Dim", p.rows)
 	f.load("O", p.c)
 
+	p.findKept("P")
+
 	// The first product is the sum of it and -0, so it sets the accumulators, unless
 	// its key may be left out.
 	p.steps = func(t *tile) {
@@ -52,7 +54,7 @@ func accumulate(arch *Arch) *Func {
 		f.SubLoad(f, f.arg("MaskFrom"), p.k)
 		f.note("a.MaskFrom")
 		f.Branch(f, p.k, "EQ", "$0", done)
-		t.keptLoop()
+		t.keptLoop(done)
 		f.Label(done)
 	}
 

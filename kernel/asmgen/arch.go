@@ -77,10 +77,15 @@ type Arch struct {
 	PeakAccs int
 
 	// KeptStep writes a step of a micro-tile that leaves out the lanes where B has
-	// its sign bit set, whatever A and B are there. ZeroForKeep asks for a vector
-	// register that holds 0.
-	ZeroForKeep bool
-	KeptStep    func(t *tile)
+	// its sign bit set, whatever A and B are there.
+	KeptStep func(t *tile)
+	// Local returns the address of byte off of local variable i of 8 bytes, from 1 on.
+	Local func(f *Func, i Int, off int) string
+	// KeptLanes writes to local variable i, for vector j of the row at b, what KeptStep
+	// may use, all ones where no sign bit is set. v and tmp are free.
+	KeptLanes func(f *Func, b Int, j int, i Int, v Vec, tmp Int)
+	// KeptAll writes a jump to label where local variable i is all ones.
+	KeptAll func(f *Func, i Int, label string)
 
 	// ClearBits clears the bits of v that are set in bits. CopySign gives v the sign bits
 	// of memory; sign holds those bits, and tmp is free.

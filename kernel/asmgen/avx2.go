@@ -22,6 +22,12 @@ var avx2 = func() *Arch {
 			fma:    func(x, y, acc Vec) { t.FMA(t.Func, x, y, acc) },
 		})
 	}
+	arch.KeptLanes = func(f *Func, b Int, j int, i Int, v Vec, tmp Int) {
+		f.Op(f.Load, mem(b, j*f.Bytes()), v)
+		f.Op("VMOVMSKPS", v, tmp)
+		f.Op("NOTL", tmp)
+		f.Op("MOVB", tmp, f.Local(f, i, j))
+	}
 	// keptLanes is v = all ones in the lanes kept, 0 in the others.
 	keptLanes := func(f *Func, ptr Int, j int, v Vec) {
 		bits := f.symbol("laneBits", 1, 2, 4, 8, 16, 32, 64, 128) + "(SB)"

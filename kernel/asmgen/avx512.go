@@ -22,12 +22,11 @@ var avx512 = func() *Arch {
 	arch.Needs = kernel.AVX512F | kernel.AVX512DQ | kernel.AVX512BW | kernel.AVX512VL
 	arch.Rows = []int{12, 8, 8, 6}
 
-	arch.ZeroForKeep = true
 	arch.KeptStep = func(t *tile) {
 		t.mask("K1..K4 lanes kept, of each vector of a row of B")
 		for j := range t.bv {
 			t.loadB(j, t.bv[j])
-			t.Op("VPCMPD", cmpIntAtLeast, t.zero, t.bv[j], maskOf(j))
+			t.Op("KMOVW", t.Local(t.Func, t.k, 2*j), maskOf(j))
 		}
 		for r, acc := range t.acc {
 			x := t.tmp[r%len(t.tmp)]
@@ -36,6 +35,12 @@ var avx512 = func() *Arch {
 				t.Op("VFMADD231PS", b, x, maskOf(j), acc[j])
 			}
 		}
+	}
+	arch.KeptLanes = func(f *Func, b Int, j int, i Int, v Vec, _ Int) {
+		f.Op(f.Load, mem(b, j*f.Bytes()), v)
+		f.Op("VPMOVD2M", v, maskTmp)
+		f.Op("KNOTW", maskTmp, maskTmp)
+		f.Op("KMOVW", maskTmp, f.Local(f, i, 2*j))
 	}
 	loadMask := func(f *Func, ptr Int, j int) {
 		f.mask("K7 lanes kept, of a vector")

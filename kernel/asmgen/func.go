@@ -21,6 +21,7 @@ type Func struct {
 	name    string
 	decl    string // Go declaration after the name
 	frame   int    // bytes of arguments and results
+	locals  int    // bytes of local variables, without pointers
 	formula string
 	args    reflect.Type // struct that the first integer register points to
 	notes   []string     // register map
@@ -261,6 +262,11 @@ func (f *Func) writeTo(out *bytes.Buffer) {
 	for _, n := range f.notes {
 		fmt.Fprintf(out, "//\t%s\n", strings.TrimSuffix(n, ";"))
 	}
-	fmt.Fprintf(out, "TEXT ·%s(SB), NOSPLIT, $0-%d\n", f.name, f.frame)
+	if f.locals == 0 {
+		fmt.Fprintf(out, "TEXT ·%s(SB), NOSPLIT, $0-%d\n", f.name, f.frame)
+	} else {
+		fmt.Fprintf(out, "TEXT ·%s(SB), 0, $%d-%d\n", f.name, f.locals, f.frame)
+		out.WriteString("\tNO_LOCAL_POINTERS\n")
+	}
 	out.Write(f.body.Bytes())
 }

@@ -143,12 +143,37 @@ var neon = func() *Arch {
 		arch.Vectors = append(arch.Vectors, Vec(fmt.Sprint("V", i)))
 	}
 
+	// sum adds the lanes of v, integers.
+	sum := func(f *Func, v Vec, dst Int) {
+		f.Op("VADDP.S4", v, v, v)
+		f.Op("VADDP.S4", v, v, v)
+		f.Op("VMOV", string(v)+".S[0]", dst)
+	}
 	arch.KeptStep = func(t *tile) {
 		t.keptByZero(vectorLogic{
 			signs:  func(v, signs Vec) { t.Op("SSHR.S4", 31, v, signs) },
 			shift1: func(v, dst Vec) { t.Op("VUSHR.S4", 1, v, dst) },
 			fma:    func(x, y, acc Vec) { t.Op("VFMLA.S4", x, y, acc) },
 		})
+	}
+	// The link register is saved before the first local variable.
+	arch.Local = func(f *Func, i Int, off int) string {
+		f.Op("MOVD", "RSP", neonInt)
+		f.Op("ADD", fmt.Sprintf("%s<<3", i), neonInt)
+		return mem(neonInt, off)
+	}
+	// Two bytes a vector.
+	arch.KeptLanes = func(f *Func, b Int, j int, i Int, v Vec, tmp Int) {
+		f.Op(f.Load, mem(b, j*f.Bytes()), v)
+		f.Op("SSHR.S4", 31, v, v)
+		sum(f, v, tmp)
+		f.Op("MVN", tmp, tmp)
+		f.Op("MOVH", tmp, f.Local(f, i, 2*j))
+	}
+	arch.KeptAll = func(f *Func, i Int, label string) {
+		f.Op("MOVD", f.Local(f, i, 0), neonInt)
+		f.Op("CMN", 1, neonInt)
+		f.Op("BEQ", label)
 	}
 	// laneBits loads the mask bits of the lanes of vector j into neonVec.
 	laneBits := func(f *Func, j int) {
@@ -227,9 +252,7 @@ var neon = func() *Arch {
 		f.Op("FCMEQ.S4", x, v, tmp)
 		laneBits(f, 0)
 		f.Op("VAND.B16", neonVec, tmp, tmp)
-		f.Op("VADDP.S4", tmp, tmp, tmp)
-		f.Op("VADDP.S4", tmp, tmp, tmp)
-		f.Op("VMOV", string(tmp)+".S[0]", dst)
+		sum(f, tmp, dst)
 	}
 	arch.Transpose = func(f *Func, rows []Vec, tmp Vec) []Vec {
 		r := slices.Clone(rows)

@@ -37,7 +37,6 @@ type tile struct {
 	acc  [][]Vec // [row][vector]
 	bv   []Vec   // a row of B
 	tmp  []Vec   // free
-	zero Vec     // 0, if ZeroForKeep
 }
 
 func (p *product) reserve() {
@@ -136,9 +135,6 @@ func (p *product) tile(rows, vecs int) {
 	}
 	t.bv = m.take(vecs, "row of B")
 	t.tmp = m.take(2, "elements of A")
-	if p.ZeroForKeep {
-		t.zero = m.one("0")
-	}
 	if !full {
 		p.notes = notes // a shorter tile uses a part of a full one's
 	}
@@ -239,43 +235,4 @@ func (t *tile) loop() {
 	t.Loop("loop" + t.name)
 	t.step(t.FMA, func() { t.Count(t.Func, t.k) })
 	t.Again(t.Func, "loop"+t.name)
-}
-
-// keptLoop writes a loop over k of steps that leave out the lanes where B has its
-// sign bit set.
-func (t *tile) keptLoop() {
-	if t.ZeroForKeep {
-		t.Zero(t.Func, t.zero)
-	}
-	t.Loop("kept" + t.name)
-	t.KeptStep(t)
-	t.nextB()
-	t.nextA()
-	t.Countdown(t.k, "kept"+t.name)
-}
-
-// vectorLogic is what keptByZero needs of an architecture: signs is all ones where v
-// has its sign bit set, shift1 is v >> 1, clear takes bits out of v, and fma is acc +=
-// x*y of whole vectors.
-type vectorLogic struct {
-	signs, shift1 func(v, dst Vec)
-	fma           func(x, y, acc Vec)
-}
-
-// keptByZero is a KeptStep for sets without mask registers. Where p has its sign bit
-// set, 0 * -0 is added instead, which is -0 and changes nothing. A vector of B at a
-// time, for want of registers.
-func (t *tile) keptByZero(do vectorLogic) {
-	p, dropped, x := t.bv[0], t.tmp[0], t.tmp[1]
-	for j := range t.vecs {
-		t.loadB(j, p)
-		do.signs(p, dropped)
-		do.shift1(dropped, x)
-		t.ClearBits(t.Func, x, p)
-		for r, acc := range t.acc {
-			t.Broadcast(t.Func, t.elem(r), x)
-			t.ClearBits(t.Func, dropped, x)
-			do.fma(x, p, acc[j])
-		}
-	}
 }

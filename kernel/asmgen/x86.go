@@ -48,6 +48,12 @@ func x86(n int, reg string, count int, half string) Arch {
 			f.Op("RET")
 		},
 
+		Local: x86Local,
+		KeptAll: func(f *Func, i Int, label string) {
+			f.Op("CMPQ", x86Local(f, i, 0), -1)
+			f.Op("JEQ", label)
+		},
+
 		RowsPerPtr: 3,
 		RowAddr: func(ptr, stride Int, i int) string {
 			if i == 0 {
@@ -92,6 +98,9 @@ func x86(n int, reg string, count int, half string) Arch {
 	}
 	return arch
 }
+
+// x86Local is Arch.Local.
+func x86Local(_ *Func, i Int, off int) string { return fmt.Sprintf("%d(SP)(%s*8)", off-8, i) }
 
 // low returns a 128-bit or a 256-bit part of a register.
 func low(v Vec, part string) Vec { return Vec(part) + v[1:] }
