@@ -182,7 +182,7 @@ func TestErrorAgainstNaive(t *testing.T) {
 	p.run(t, newAttention(t, qkv.Config{}))
 	var ours, naive float64
 	step := 1
-	if testing.Short() {
+	if brief() {
 		step = 16
 	}
 	for i := 0; i < seq; i += step {

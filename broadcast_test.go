@@ -37,7 +37,7 @@ func formed[T qkv.Element](form string, shape, full [4]int, next func() T) *stri
 // batch and heads 1), boolean and added, in each order of memory: the forms of PyTorch's
 // test_mask_vs_math_cpu.
 func TestBroadcast(t *testing.T) {
-	d := dims{2, 4, 2, 37, 150, 9, 10}
+	d := dims{2, 4, 2, 21, 140, 3, 5}
 	full := [4]int{d.batch, d.heads, d.seqQ, d.seqKV}
 	forEachSet(t, func(t *testing.T, a *qkv.Attention) {
 		for form := range 16 {
@@ -61,7 +61,7 @@ func TestBroadcast(t *testing.T) {
 							p.bias16 = formed(strides, shape, full, func() qkv.Float16 { return drawn[qkv.Float16](r, 0, 0xfc00, 0x3c00, 0xb555, 1) })
 						}
 						p.run(t, a)
-						p.check(t, 5)
+						p.check(t, 4)
 					})
 				}
 			}

@@ -344,8 +344,8 @@ func (p *problem) checkPlan(t *testing.T, a *qkv.Attention) {
 
 func TestFeatures(t *testing.T) {
 	n := 300
-	if testing.Short() {
-		n = 60
+	if brief() {
+		n = 40
 	}
 	worst := 0.0
 	sampleFeatures(t, n, func(t *testing.T, seed uint64, p *problem) {

@@ -120,9 +120,11 @@ func (c ggmlCase) work() int {
 	return d.heads * d.seqQ * d.seqKV * (d.dimQK + d.dimV)
 }
 
-// ggmlCases returns the whole grid, or a part of it that covers every value and those pairs
-// of values that cost little.
-func ggmlCases(all bool, cheap int) (cases []ggmlCase) {
+// ggmlCases returns the whole grid, or a part of it that covers every value and, if asked to,
+// those pairs of values that cost little.
+func ggmlCases(all, pairs bool) (cases []ggmlCase) {
+	const cheap = 10_000_000
+
 	total := 1
 	for _, a := range ggmlAxes {
 		total *= len(a.values)
@@ -166,7 +168,7 @@ func ggmlCases(all bool, cheap int) (cases []ggmlCase) {
 			cases = append(cases, c)
 		}
 	}
-	cover(true, cheap)
+	cover(pairs, cheap)
 	cover(false, math.MaxInt)
 	return cases
 }
@@ -175,15 +177,12 @@ func ggmlCases(all bool, cheap int) (cases []ggmlCase) {
 // what their float16 costs: there the error may be 5e-4.
 func TestGGMLGrid(t *testing.T) {
 	const most = 1e-10
-	all, cheap, names := *grid == "all", 10_000_000, sets()
-	if testing.Short() {
-		cheap = 2_000_000
-	}
+	all, names := *grid == "all", sets()
 	if all {
 		names = names[:1]
 	}
 	worst, worstCase := 0.0, ""
-	cases := ggmlCases(all, cheap)
+	cases := ggmlCases(all, !brief())
 	for _, set := range names {
 		a := newAttention(t, qkv.Config{Kernel: set})
 		for _, c := range cases {

@@ -235,8 +235,8 @@ func TestSameBitsExtreme(t *testing.T) {
 // Combinations of everything that a call may have keep it.
 func TestSameBitsFeatures(t *testing.T) {
 	n := 150
-	if testing.Short() {
-		n = 50
+	if brief() {
+		n = 30
 	}
 	sampleFeatures(t, n, func(t *testing.T, seed uint64, p *problem) {
 		p.checkSameSample(t, rand.New(rand.NewPCG(seed, 12)))

@@ -208,6 +208,9 @@ func (p *problem) call() *qkv.Call {
 	return c
 }
 
+// brief reports whether samples are to be small.
+func brief() bool { return testing.Short() || raceEnabled }
+
 // sets returns the names of the kernel sets that this machine can run.
 func sets() []string {
 	var names []string
