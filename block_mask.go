@@ -6,7 +6,7 @@ import "github.com/qkv-go/qkv/tile"
 // (Child et al., 2019; BigBird, Zaheer et al., 2020). Row i of its blocks is a number of
 // queries from position i times that number on, and column j likewise of keys. It costs
 // least where both numbers are multiples of 128. It may be used by several calls at once
-// while nobody changes it.
+// while nobody changes it. The zero BlockMask is of no use.
 type BlockMask struct {
 	queryBlock, keyBlock        int
 	batch, heads, rows, columns int
@@ -92,6 +92,9 @@ func (b *BlockMask) index(batch, head, row, column int) int {
 
 // resolve checks the mask against the lengths of p and puts it there.
 func (b *BlockMask) resolve(p *tile.Problem) error {
+	if b.queryBlock < 1 {
+		return argError("mask", b.queryBlock, 1, "block mask has query block %d, at least 1 is needed: NewBlockMask makes one", b.queryBlock)
+	}
 	for _, x := range [...]struct {
 		name      string
 		got, want int

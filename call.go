@@ -26,9 +26,11 @@ import (
 //	s = ScoreMod(s)
 //	s = -Inf where Mask does not keep the pair
 //
-// A query without any key has an output of zeros and a log-sum-exp of -Inf. Keys
-// and values that a query does not attend never reach its output, not even if they
-// are NaN; a NaN that it does attend always does.
+// A query without any key has an output of zeros, and a log-sum-exp of -Inf or that of its
+// sink. Keys and values that a query does not attend never reach its output, not even if
+// they are NaN; a NaN that it does attend always does, unless ScoreMod replaces it.
+//
+// None of the slices may change until Run returns, other than those that it writes.
 type Call struct {
 	Q   View // [batch, heads, seqQ, dimQK]
 	K   View // [batch, kvHeads, seqKV, dimQK]
@@ -69,7 +71,8 @@ type Call struct {
 	// ScoreMod, if not nil, changes a tile of scores at a time, in the manner of
 	// FlexAttention (Dong et al., 2024). It is called from several goroutines at once, and
 	// its result for a pair must depend on that pair alone. The tile may hold pairs that
-	// the mask takes away; their scores are arbitrary. It must not keep the tile. If it
+	// the mask takes away; their scores are arbitrary. It must not keep the tile. A pair
+	// comes again if its score is computed again, for ProbMod or Scores. If ScoreMod
 	// panics, so does Run.
 	ScoreMod func(*Tile)
 
@@ -115,6 +118,9 @@ const (
 	StageProbs
 )
 
+// minSoftcap is the least normal float32: the reciprocal of a lesser one may not be finite.
+const minSoftcap = 0x1p-126
+
 // problem checks the call and translates it.
 func (c *Call) problem(p *tile.Problem) error {
 	if err := c.operands(p); err != nil {
@@ -136,6 +142,8 @@ func (c *Call) problem(p *tile.Problem) error {
 	}
 	if s := float64(c.Softcap); !(s >= 0) || math.IsInf(s, 0) {
 		return argError("softcap", 0, 0, "softcap is %v, a finite number of at least 0 is needed", c.Softcap)
+	} else if s > 0 && s < minSoftcap {
+		return argError("softcap", 0, 0, "softcap is %v, 0 or at least %v is needed", c.Softcap, float32(minSoftcap))
 	}
 	p.Softcap = c.Softcap
 	for _, x := range [...]struct {
@@ -252,7 +260,7 @@ func (c *Call) lengths(p *tile.Problem) error {
 		{"lensKV", "cuLensKV", "k", c.LensKV, c.CuLensKV, seqKV},
 	}
 	for _, s := range sides {
-		if s.lengths == nil {
+		if s.lengths == nil || c.CuLensQ != nil || c.CuLensKV != nil {
 			continue
 		}
 		if len(s.lengths) != batch {

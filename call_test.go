@@ -1,7 +1,9 @@
 package qkv_test
 
 import (
+	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 
@@ -68,6 +70,7 @@ func TestFeatureErrors(t *testing.T) {
 		{"softcap", "qkv: softcap is -1, a finite number of at least 0 is needed", func(c *qkv.Call) { c.Softcap = -1 }},
 		{"softcap", "qkv: softcap is +Inf, a finite number of at least 0 is needed", func(c *qkv.Call) { c.Softcap = posInf }},
 		{"softcap", "qkv: softcap is -Inf, a finite number of at least 0 is needed", func(c *qkv.Call) { c.Softcap = negInf }},
+		{"softcap", "qkv: softcap is 1e-39, 0 or at least 1.1754944e-38 is needed", func(c *qkv.Call) { c.Softcap = 1e-39 }},
 		{"softcap", "qkv: softcap is NaN, a finite number of at least 0 is needed", func(c *qkv.Call) { c.Softcap = nan }},
 		{"alibi", "qkv: alibi has length 2, q has 4 heads", func(c *qkv.Call) { c.ALiBi = make([]float32, 2) }},
 		{"alibi", "qkv: alibi has length 0, q has 4 heads", func(c *qkv.Call) { c.ALiBi = []float32{} }},
@@ -106,7 +109,7 @@ func TestFeatureErrors(t *testing.T) {
 		{"cuLensQ", "qkv: cuLensQ[2] is 4, less than 5 before it", after(ragged, func(c *qkv.Call) { c.CuLensQ[2] = 4 })},
 		{"cuLensKV", "qkv: cuLensKV ends at 31, k has 30 tokens", after(ragged, func(c *qkv.Call) { c.CuLensKV[3] = 31 })},
 		{"cuLensKV", "less than 11 before it", after(ragged, func(c *qkv.Call) { c.CuLensKV[3] = math.MinInt })},
-		{"lensQ", "qkv: lensQ has 3 lengths, the batch has 1 sequences", after(ragged, func(c *qkv.Call) { c.LensQ = []int{1, 2, 3} })},
+		{"lensQ", "qkv: lensQ has 3 lengths, a ragged batch has none beside cuLensQ", after(ragged, func(c *qkv.Call) { c.LensQ = []int{1, 2, 3} })},
 		{"lensKV", "qkv: lensKV has 1 lengths, a ragged batch has none beside cuLensKV", after(ragged, func(c *qkv.Call) { c.LensKV = []int{1} })},
 		{"lse", "qkv: lse has length 12, out has 80 rows", after(ragged, func(c *qkv.Call) { c.LSE = make([]float32, 12) })},
 
@@ -121,9 +124,9 @@ func TestFeatureErrors(t *testing.T) {
 		{"mask", "qkv: mask has 2 offsets, the batch has 3 sequences", after(ragged, func(c *qkv.Call) {
 			c.Mask.Align, c.Mask.Offsets = qkv.AlignOffset, []int{0, 1}
 		})},
+		{"mask", "qkv: block mask has query block 0, at least 1 is needed: NewBlockMask makes one", func(c *qkv.Call) { c.Mask.Blocks = new(qkv.BlockMask) }},
 		{"mask", "qkv: mask has prefix -1, at least 0 is needed", func(c *qkv.Call) { c.Mask.Prefix = -1 }},
-		{"mask", "qkv: mask has prefix 11, k has sequence length 10", func(c *qkv.Call) { c.Mask.Prefix = 11 }},
-		{"mask", "qkv: mask has prefix 12, k has sequence length 10", func(c *qkv.Call) { c.Mask.Prefixes = []int{0, 12} }},
+		{"mask", "qkv: mask has prefixes[1] -3, at least 0 is needed", func(c *qkv.Call) { c.Mask.Prefixes = []int{0, -3} }},
 		{"mask", "qkv: mask has prefix 1 and 2 prefixes, one of them is needed", func(c *qkv.Call) { c.Mask.Prefix, c.Mask.Prefixes = 1, []int{0, 0} }},
 		{"mask", "qkv: mask has 3 prefixes, the batch has 2 sequences", func(c *qkv.Call) { c.Mask.Prefixes = []int{0, 0, 0} }},
 		{"mask", "qkv: mask has segmentsKV of length 0, k has 20 tokens", func(c *qkv.Call) { c.Mask.SegmentsQ = make([]int32, 16) }},
@@ -189,4 +192,82 @@ func TestBlockMaskErrors(t *testing.T) {
 		}
 	}()
 	m.Kept(0, 0, 3, 0)
+}
+
+// TestLengthsChange: a callback that changes the lengths of its own call reaches nothing
+// that is not an operand.
+func TestLengthsChange(t *testing.T) {
+	a := newAttention(t, qkv.Config{Workers: 1})
+	p := newProblem(dims{1, 2, 1, 200, 200, 8, 8}, "bshd", none, normal(1))
+	p.cuQ, p.cuKV = []int{0, 90, 200}, []int{0, 100, 200}
+	c := p.call()
+	cuQ, cuKV := slices.Clone(p.cuQ), slices.Clone(p.cuKV)
+	c.CuLensQ, c.CuLensKV = cuQ, cuKV
+	run := func(f func()) []float32 {
+		called := false
+		c.ScoreMod = func(*qkv.Tile) {
+			called = true
+			f()
+		}
+		if err := a.Run(c); err != nil || !called {
+			t.Fatal(err, called)
+		}
+		checkGaps(t, p.out)
+		return p.out.values()
+	}
+	want := run(func() {})
+	sameBits(t, "out", run(func() { cuQ[1], cuQ[2], cuKV[1], cuKV[2] = 1<<29, 1<<30, 1<<29, 1<<30 }), want)
+}
+
+// TestFarOffsets: as far off as an int can be, a query attends the same keys alone as among
+// others.
+func TestFarOffsets(t *testing.T) {
+	const seq = 12
+	for _, offset := range []int{math.MinInt, math.MinInt + 1, math.MaxInt, math.MaxInt - seq, -1 << 30, 1 << 30} {
+		for _, w := range []qkv.Window{
+			{Left: qkv.Unbounded, Right: qkv.Unbounded - 1}, {Left: qkv.Unbounded - 1, Right: qkv.Unbounded},
+			{Left: qkv.Unbounded - 1, Right: qkv.Unbounded - 1}, {Left: 1<<30 + 5, Right: 1<<30 + 5}, {Left: 3, Right: 3},
+		} {
+			p := newProblem(dims{1, 1, 1, seq, seq, 4, 4}, "bhsd", qkv.Mask{Align: qkv.AlignOffset, Offset: offset, Window: &w}, normal(1))
+			a := newAttention(t, qkv.Config{})
+			_, lse := p.run(t, a)
+			for i := range seq {
+				if offset > math.MaxInt-i {
+					continue
+				}
+				keys := 0
+				for j := range seq {
+					// In float64, large enough and exact where it matters.
+					d := float64(j-i) - float64(offset)
+					if (w.Left == qkv.Unbounded || d >= -float64(w.Left)) && (w.Right == qkv.Unbounded || d <= float64(w.Right)) {
+						keys++
+					}
+				}
+				c := p.call()
+				c.Q, c.Out, c.LSE = p.q.rows(i, 1), p.out.rows(i, 1), make([]float32, 1)
+				c.Mask.Offset = offset + i
+				if err := a.Run(c); err != nil {
+					t.Fatal(err)
+				}
+				sameBits(t, fmt.Sprintf("offset %d, window %v, query %d", offset, w, i), c.LSE, lse[i:i+1])
+				if far := math.Abs(float64(offset)) > 1<<52; !far && (keys == 0) != math.IsInf(float64(lse[i]), -1) {
+					t.Errorf("offset %d, window %v: query %d attends %d keys, log-sum-exp %v", offset, w, i, keys, lse[i])
+				}
+			}
+		}
+	}
+}
+
+// TestEmptyViews: a tensor without elements is a tensor, not the lack of one.
+func TestEmptyViews(t *testing.T) {
+	data := make([]float32, 12)
+	c := &qkv.Call{Q: qkv.BHSD(data, 1, 1, 3, 4), K: qkv.BHSD(data, 1, 1, 3, 4), V: qkv.BHSD(data, 1, 1, 3, 4), Out: qkv.BHSD(make([]float32, 12), 1, 1, 3, 4)}
+	c.Mask.Keep = qkv.Pairs([]bool{}, 0, 0, 0, 0)
+	if err := qkv.Run(c); err == nil || !strings.HasPrefix(err.Error(), "qkv: mask has batch 0, which does not broadcast to 1") {
+		t.Errorf("mask: error %v", err)
+	}
+	c.Mask.Keep, c.Bias = qkv.View{}, qkv.Pairs([]float32{}, 0, 0, 0, 0)
+	if err := qkv.Run(c); err == nil || !strings.HasPrefix(err.Error(), "qkv: bias has batch 0, which does not broadcast to 1") {
+		t.Errorf("bias: error %v", err)
+	}
 }

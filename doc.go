@@ -30,9 +30,9 @@
 //     the queries gives it bit for bit. (A NaN is a NaN; its payload may differ.)
 //   - The error against exact arithmetic is that of float32: products are fused,
 //     sums over keys go in blocks of 128, exp2 is within 1 ulp.
-//   - A row without a key is zeros, and its log-sum-exp is -Inf.
+//   - A row without a key is zeros, and its log-sum-exp is -Inf, or that of its sink.
 //   - What is masked never reaches a row, NaN and Inf included. An unmasked NaN
-//     always does.
+//     always does, unless a callback replaces it.
 //   - Scores up to the largest float32 do not overflow.
 //
 // docs/numerics.md has the details.

@@ -55,15 +55,16 @@ type Mask struct {
 	Window *Window
 
 	// Align is where the queries stand among the keys, for Causal, Window and
-	// Call.ALiBi. Offset, or Offsets [sequences], go with AlignOffset only.
+	// Call.ALiBi; without one of them it has no effect. Offset, or Offsets [sequences], go
+	// with AlignOffset only.
 	Align   Align
 	Offset  int
 	Offsets []int
 
 	// Prefix is the number of keys, from the first on, that every query attends
 	// whatever Causal and Window say: the prompt of a prefix language model (Raffel et
-	// al., 2020), or the first tokens that a stream keeps (Xiao et al., 2023). Prefixes
-	// [sequences] gives one for each sequence instead.
+	// al., 2020), or the first tokens that a stream keeps (Xiao et al., 2023). There may be
+	// fewer keys. Prefixes [sequences] gives one for each sequence instead.
 	Prefix   int
 	Prefixes []int
 
@@ -194,21 +195,12 @@ func (m *Mask) resolvePrefix(p *tile.Problem) error {
 	if n := p.Batch; m.Prefixes != nil && len(m.Prefixes) != n {
 		return argError("mask", len(m.Prefixes), n, "mask has %d prefixes, the batch has %d sequences", len(m.Prefixes), n)
 	}
-	check := func(n int) error {
+	if m.Prefix < 0 {
+		return argError("mask", m.Prefix, 0, "mask has prefix %d, at least 0 is needed", m.Prefix)
+	}
+	for i, n := range m.Prefixes {
 		if n < 0 {
-			return argError("mask", n, 0, "mask has prefix %d, at least 0 is needed", n)
-		}
-		if n > p.SeqKV {
-			return argError("mask", n, p.SeqKV, "mask has prefix %d, k has sequence length %d", n, p.SeqKV)
-		}
-		return nil
-	}
-	if err := check(m.Prefix); err != nil {
-		return err
-	}
-	for _, n := range m.Prefixes {
-		if err := check(n); err != nil {
-			return err
+			return argError("mask", n, 0, "mask has prefixes[%d] %d, at least 0 is needed", i, n)
 		}
 	}
 	p.Mask.Prefix, p.Mask.Prefixes = m.Prefix, m.Prefixes

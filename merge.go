@@ -21,9 +21,10 @@ type Partial struct {
 //	out = Σ w_i Out_i / Σ w_i
 //	lse = max LSE + ln Σ w_i
 //
-// in that order (Juravsky et al., Hydragen, 2024, and the cascades of FlashInfer, Ye et al., 2025). A part in
-// which a row has no key, of log-sum-exp -Inf, counts for nothing there, NaN included; a
-// log-sum-exp of NaN makes the row NaN. Sinks take part in one of the calls only.
+// both summed in the order of parts (Juravsky et al., Hydragen, 2024; the cascades of
+// FlashInfer, Ye et al., 2025). A part in which a row has no key, of log-sum-exp -Inf,
+// counts for nothing there, NaN included; a log-sum-exp of NaN or +Inf makes the row NaN.
+// Sinks take part in one of the calls only.
 //
 // lse may be nil. out and lse may be those of a part, and share no other element with
 // one. The result does not have the bits of a single call over all keys, but it is within
@@ -34,12 +35,14 @@ func Merge(out View, lse []float32, parts []Partial) error {
 		return err
 	}
 	heads, seq := out.shape[axisHeads], out.shape[axisSeq]
-	if out.empty() { // of dims, or of rows
-		return nil
+	var few [16]mergeTerm
+	terms := few[:0]
+	if len(parts) > len(few) {
+		terms = make([]mergeTerm, 0, len(parts))
 	}
 	for row := range mul(out.shape[axisBatch], heads, seq) {
 		b, h, s := row/seq/heads, row/seq%heads, row%seq
-		mergeRow(&out, lse, parts, b, h, s, row)
+		mergeRow(&out, lse, parts, terms, b, h, s, row)
 	}
 	return nil
 }
@@ -81,8 +84,9 @@ func checkMerge(out *View, lse []float32, parts []Partial) error {
 	return nil
 }
 
-// mergeRow merges one row: that of the log-sum-exp at index row.
-func mergeRow(out *View, lse []float32, parts []Partial, b, h, s, row int) {
+// mergeRow merges one row: that of the log-sum-exp at index row. terms has room for one of
+// each part.
+func mergeRow(out *View, lse []float32, parts []Partial, terms []mergeTerm, b, h, s, row int) {
 	top := float32(math.Inf(-1))
 	for i := range parts {
 		// NaN, once there, stays.
@@ -90,8 +94,6 @@ func mergeRow(out *View, lse []float32, parts []Partial, b, h, s, row int) {
 			top = x
 		}
 	}
-	// Up to 16 stay on the stack.
-	terms := make([]mergeTerm, 0, 16)
 	sum := 0.0
 	for i := range parts {
 		if x := parts[i].LSE[row]; !math.IsInf(float64(x), -1) {
@@ -137,7 +139,10 @@ func mergeWeight(lse, top float32) float64 {
 	return float64(kernel.Exp2(float32((float64(lse) - float64(top)) * (math.Log2E / 2))))
 }
 
-// element returns the address of the first dim of a row of a view that is not empty.
+// element returns the address of the first dim of a row of a view, nil if it has no dims.
 func (v *View) element(b, h, s int) unsafe.Pointer {
+	if v.empty() {
+		return nil
+	}
 	return unsafe.Add(v.first(), v.kind.size()*(b*v.stride[0]+h*v.stride[1]+s*v.stride[2]))
 }

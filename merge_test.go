@@ -109,6 +109,28 @@ func TestMergeInPlace(t *testing.T) {
 	if n != 0 {
 		t.Errorf("%v allocations", n)
 	}
+	many := make([]qkv.Partial, 40)
+	for i := range many {
+		many[i] = first
+	}
+	if n := testing.AllocsPerRun(10, func() {
+		if err := qkv.Merge(p.out.view(), p.lse, many); err != nil {
+			t.Fatal(err)
+		}
+	}); n > 1 {
+		t.Errorf("%v allocations for %d parts, at most 1 is needed", n, len(many))
+	}
+	for i, x := range p.lse {
+		if want := float64(first.LSE[i]) + math.Log(40); math.Abs(float64(x)-want) > 1e-5 {
+			t.Fatalf("lse[%d] of %d equal parts is %v, want %v", i, len(many), x, want)
+		}
+	}
+	// Without a dim of values there are log-sum-exps still.
+	none := qkv.BHSD([]float32{}, 1, 2, 20, 0)
+	if err := qkv.Merge(none, p.lse, []qkv.Partial{{Out: none, LSE: first.LSE}}); err != nil {
+		t.Fatal(err)
+	}
+	sameBits(t, "lse without values", p.lse, first.LSE)
 }
 
 func TestMergeErrors(t *testing.T) {

@@ -126,7 +126,7 @@ func (v View) Shape() [4]int { return v.shape }
 func (v View) Strides() [4]int { return v.stride }
 
 // given reports whether there is a view at all.
-func (v *View) given() bool { return v.shape != [4]int{} }
+func (v *View) given() bool { return *v != View{} }
 
 // empty reports whether the view has no element.
 func (v *View) empty() bool {

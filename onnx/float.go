@@ -128,13 +128,7 @@ func halfValue(b uint16, exponent int) float32 {
 	if exponent == 8 { // the upper half of a float32
 		return math.Float32frombits(uint32(b) << 16)
 	}
-	sign, rest := uint32(b&0x8000)<<16, uint32(b&0x7fff)
-	if rest >= 0x7c00 {
-		return math.Float32frombits(sign | 0x7f800000 | (rest-0x7c00)<<13)
-	}
-	// The exponent in place but too low by 127 - 15; subnormal numbers too come out exact.
-	x := math.Float32frombits(rest<<13) * 0x1p112
-	return math.Float32frombits(sign | math.Float32bits(x))
+	return qkv.Float16(b).Float32()
 }
 
 // half returns the bits of the 16-bit number nearest to x, ties to even. It is the

@@ -26,7 +26,7 @@ func (n *attention) readMask(p *application) error {
 		return nil
 	}
 	if t.Type != Bool && !isFloat(t.Type) {
-		return fmt.Errorf("attn_mask has elements of type %v, BOOL or the type of q is needed", t.Type)
+		return fmt.Errorf("attn_mask has elements of type %v, BOOL, FLOAT, FLOAT16, BFLOAT16 or DOUBLE is needed", t.Type)
 	}
 	if len(t.Dims) < 1 || len(t.Dims) > 4 {
 		return fmt.Errorf("attn_mask has %d dims, 1 to 4 are needed", len(t.Dims))

@@ -72,6 +72,9 @@ func Run(a *qkv.Attention, m *Model, inputs []*Tensor) ([]*Tensor, error) {
 	return p.out[:len(n.Outputs)], nil
 }
 
+// maxExtent bounds the dims of a tensor beside one of 0, which no data bounds.
+const maxExtent = 1 << 20
+
 // An application is a node about to be computed.
 type application struct {
 	attention *qkv.Attention
@@ -137,6 +140,9 @@ func (p *application) check(op *operator, inputs []*Tensor) error {
 			if d < 0 {
 				return fmt.Errorf("%s has dim %d of %d", name, axis, d)
 			}
+		}
+		if n := t.extent(); n > maxExtent && t.Len() == 0 {
+			return fmt.Errorf("%s has shape %v and no elements, dims of a product of at most %d are supported", name, t.Dims, maxExtent)
 		}
 		if size, ok := t.size(); !ok || size != len(t.Data) || t.Type.Bits() == 0 {
 			return fmt.Errorf("%s has %d bytes of data for shape %v of %v", name, len(t.Data), t.Dims, t.Type)

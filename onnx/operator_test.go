@@ -64,7 +64,7 @@ func TestRunErrors(t *testing.T) {
 		{name: "head size", opset: 25, in: []*onnx.Tensor{q, float(2, 2, 5, 7), k}, want: "k has head size 7, q has 8"},
 		{name: "no head size", opset: 25, in: []*onnx.Tensor{q, k, float(2, 2, 5, 0)}, want: "v has head size 0"},
 		{name: "lengths", opset: 25, in: []*onnx.Tensor{q, k, float(2, 2, 6, 8)}, want: "v has sequence length 6, k has 5"},
-		{name: "huge", opset: 25, in: []*onnx.Tensor{q, k, float(2, 0, 1<<31-1, 8)}, want: "v has sequence length 2147483647"},
+		{name: "huge", opset: 25, in: []*onnx.Tensor{q, k, float(2, 0, 1<<31-1, 8)}, want: "V has shape [2 0 2147483647 8] and no elements"},
 		{name: "type", opset: 25, in: []*onnx.Tensor{of(onnx.Int64, 2, 4, 3, 8), k, k}, want: "q has elements of type INT64"},
 		{name: "types", opset: 25, in: []*onnx.Tensor{of(onnx.Float16, 2, 4, 3, 8), k, k}, want: "k has elements of type FLOAT, q has FLOAT16"},
 		{name: "data", opset: 25, in: []*onnx.Tensor{{Type: onnx.Float, Dims: []int{1, 1, 1, 1}}, k, k}, want: "Q has 0 bytes of data"},
@@ -303,4 +303,19 @@ func FuzzRun(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestRunHuge: dims that no data bounds, beside one of 0, neither take memory nor time.
+func TestRunHuge(t *testing.T) {
+	a, err := qkv.New(qkv.Config{Workers: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, typ := range []onnx.ElementType{onnx.Float, onnx.Double} {
+		x := &onnx.Tensor{Type: typ, Dims: []int{1 << 28, 1, 0, 8}}
+		_, err := onnx.Run(a, model("Attention", 24, nil, nil, []string{"q", "k", "v"}, []string{"y"}), []*onnx.Tensor{x, x, x})
+		if err == nil || !strings.Contains(err.Error(), "Q has shape [268435456 1 0 8] and no elements") {
+			t.Errorf("%v: error %v", typ, err)
+		}
+	}
 }

@@ -164,6 +164,19 @@ func (t *Tensor) size() (int, bool) {
 	return int(lo/8 + (lo%8+7)/8), true
 }
 
+// extent returns the product of the dims but for those of 0, and the largest int if none
+// holds it.
+func (t *Tensor) extent() int {
+	n := uint(1)
+	for _, d := range t.Dims {
+		hi, lo := bits.Mul(n, uint(max(1, d)))
+		if n = lo; hi != 0 || lo > math.MaxInt {
+			return math.MaxInt
+		}
+	}
+	return int(n)
+}
+
 // Len returns the number of elements.
 func (t *Tensor) Len() int {
 	n := 1

@@ -50,6 +50,7 @@ func (e *Engine) Run(p *Problem, workers int) {
 	}
 	j := e.jobs.Get().(*job)
 	j.problem, j.sched, j.modifies = *p, s, p.modifies()
+	j.own()
 	j.next.Store(0)
 	others := s.Workers - 1
 	if e.labels {
@@ -72,10 +73,28 @@ type job struct {
 	problem  Problem
 	sched    Schedule
 	modifies bool          // something changes the scores
+	lengths  []int         // those of the problem
 	next     atomic.Int64  // item to take next
 	left     atomic.Int64  // goroutines besides the caller's that have not left it
 	done     chan struct{} // receives when the last one leaves
 	failure  atomic.Pointer[failure]
+}
+
+// own copies the lengths of the sequences, which were checked: a callback that changes
+// them must not reach beyond the operands.
+func (j *job) own() {
+	p := &j.problem
+	if n := len(p.LensQ) + len(p.LensKV) + len(p.CuQ) + len(p.CuKV); cap(j.lengths) < n {
+		j.lengths = make([]int, 0, n)
+	}
+	j.lengths = j.lengths[:0]
+	for _, list := range [...]*[]int{&p.LensQ, &p.LensKV, &p.CuQ, &p.CuKV} {
+		if *list != nil {
+			first := len(j.lengths)
+			j.lengths = append(j.lengths, *list...)
+			*list = j.lengths[first:]
+		}
+	}
 }
 
 // A failure is what a callback panicked with.

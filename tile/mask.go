@@ -47,16 +47,27 @@ func (m *Mask) dense() bool {
 	return m.SegmentsQ != nil || m.Blocks.Bits != nil || m.Keep.Given
 }
 
+// window returns the first and the last key that a query at a position attends.
+func (m *Mask) window(at int64) (left, right int64) {
+	return clampFar(addSat(at, -m.Left)), clampFar(addSat(at, m.Right))
+}
+
+// clampFar brings a position that no sequence reaches to where sums with others do not
+// overflow.
+func clampFar(at int64) int64 {
+	const far = 1 << 40
+	return max(-far, min(at, far))
+}
+
 // band returns the keys [lo, hi) that the position of a query allows. Both grow with the
 // position.
 func (m *Mask) band(s *seq, pos int) (lo, hi int) {
-	at := addSat(int64(pos), s.offset)
-	if m.Left != Unbounded {
-		lo = int(clamp64(addSat(at, -m.Left), int64(s.lenKV)))
-	}
 	hi = s.lenKV
+	if m.Left != Unbounded {
+		lo = int(clamp64(int64(pos)+s.left, int64(s.lenKV)))
+	}
 	if m.Right != Unbounded {
-		hi = int(clamp64(addSat(addSat(at, m.Right), 1), int64(s.lenKV)))
+		hi = int(clamp64(int64(pos)+s.right+1, int64(s.lenKV)))
 	}
 	return lo, max(lo, hi)
 }
@@ -119,14 +130,13 @@ func (m *Mask) fill(words []uint64, s *seq, key0, from, to, row, share int) {
 			words[k] = ^uint64(0)
 			continue
 		}
-		// The positions from key-offset-Right to key-offset+Left attend the key.
-		at := addSat(key, -s.offset)
+		// The positions from key-right to key-left attend the key.
 		word := ^uint64(0)
 		if m.Right != Unbounded {
-			word <<= lanesBefore(addSat(at, -m.Right), row, share)
+			word <<= lanesBefore(key-s.right, row, share)
 		}
 		if m.Left != Unbounded {
-			word &^= ^uint64(0) << lanesBefore(addSat(addSat(at, m.Left), 1), row, share)
+			word &^= ^uint64(0) << lanesBefore(key-s.left+1, row, share)
 		}
 		words[k] = word
 	}

@@ -53,8 +53,8 @@ func (w *workspace) softcap(j *job, g *laneGroup, from, to int) {
 // alibi adds the biases that grow with distance.
 func (w *workspace) alibi(j *job, s *seq, g *laneGroup, key0, from, to int) {
 	for l := range g.rows {
-		at := addSat(addSat(int64((g.row+l)/w.share), s.offset), -int64(key0))
-		w.pos[l] = float32(at)
+		at := clampFar(addSat(int64((g.row+l)/w.share), s.offset))
+		w.pos[l] = float32(at - int64(key0))
 	}
 	a := &w.alibiArgs
 	a.S = lane(w.p, from, g.lanes, 0)

@@ -80,6 +80,7 @@ type seq struct {
 	lenQ, lenKV int
 	padQ        int   // queries from lenQ on that are padding
 	offset      int64 // position of the first query among the keys
+	left, right int64 // first and last key in the window of the first query
 	prefix      int   // keys that every query attends
 }
 
@@ -107,6 +108,7 @@ func (p *Problem) seq(i int) seq {
 	default:
 		s.offset = m.Offset
 	}
+	s.left, s.right = m.window(s.offset)
 	s.prefix = m.Prefix
 	if m.Prefixes != nil {
 		s.prefix = m.Prefixes[i]

@@ -61,7 +61,7 @@ func (e *Engine) schedule(p *Problem, workers int) Schedule {
 	if workers > 1 {
 		work := 2 * p.estimate() * float64(p.DimQK+p.DimV)
 		if most := 1 + work/minWork; most < float64(workers) {
-			workers = int(most)
+			workers = max(1, int(most))
 			s.WorkersWhy = "more would not pay for so little work"
 		}
 	}
@@ -113,13 +113,13 @@ func (p *Problem) estimate() float64 {
 	for i := 0; i < sequences; i += step {
 		s := p.seq(i)
 		seen++
-		keys, n := 0, min(s.lenQ, sample)
+		keys, n := 0.0, min(s.lenQ, sample)
 		for q := range n {
 			lo, hi := p.Mask.band(&s, int(int64(q)*int64(s.lenQ)/int64(n)))
-			keys += max(hi-lo, s.prefix)
+			keys += float64(max(hi-lo, s.prefix))
 		}
 		if n > 0 {
-			pairs += float64(keys) / float64(n) * float64(s.lenQ)
+			pairs += keys / float64(n) * float64(s.lenQ)
 		}
 	}
 	return pairs / float64(max(1, seen)) * float64(p.Batch) * float64(p.Heads)
