@@ -4731,6 +4731,8 @@ kept8x3:
 	VDUP V28.S[0], V28.S4
 	WORD $0x4e7b1f9c // bic v28.16b, v28.16b, v27.16b
 	VFMLA V28.S4, V24.S4, V23.S4
+
+keptNone8x3:
 	ADD R23, R22
 	ADD R21, R1
 	SUBS $1, R24
@@ -5116,6 +5118,8 @@ kept7x3:
 	VDUP V25.S[0], V25.S4
 	WORD $0x4e781f39 // bic v25.16b, v25.16b, v24.16b
 	VFMLA V25.S4, V21.S4, V20.S4
+
+keptNone7x3:
 	ADD R23, R22
 	ADD R21, R1
 	SUBS $1, R24
@@ -5460,6 +5464,8 @@ kept6x3:
 	VDUP V22.S[0], V22.S4
 	WORD $0x4e751ed6 // bic v22.16b, v22.16b, v21.16b
 	VFMLA V22.S4, V18.S4, V17.S4
+
+keptNone6x3:
 	ADD R23, R22
 	ADD R21, R1
 	SUBS $1, R24
@@ -5764,6 +5770,8 @@ kept5x3:
 	VDUP V19.S[0], V19.S4
 	WORD $0x4e721e73 // bic v19.16b, v19.16b, v18.16b
 	VFMLA V19.S4, V15.S4, V14.S4
+
+keptNone5x3:
 	ADD R23, R22
 	ADD R21, R1
 	SUBS $1, R24
@@ -6028,6 +6036,8 @@ kept4x3:
 	VDUP V16.S[0], V16.S4
 	WORD $0x4e6f1e10 // bic v16.16b, v16.16b, v15.16b
 	VFMLA V16.S4, V12.S4, V11.S4
+
+keptNone4x3:
 	ADD R23, R22
 	ADD R21, R1
 	SUBS $1, R24
@@ -6252,6 +6262,8 @@ kept3x3:
 	VDUP V13.S[0], V13.S4
 	WORD $0x4e6c1dad // bic v13.16b, v13.16b, v12.16b
 	VFMLA V13.S4, V9.S4, V8.S4
+
+keptNone3x3:
 	ADD R23, R22
 	ADD R21, R1
 	SUBS $1, R24
@@ -6436,6 +6448,8 @@ kept2x3:
 	VDUP V10.S[0], V10.S4
 	WORD $0x4e691d4a // bic v10.16b, v10.16b, v9.16b
 	VFMLA V10.S4, V6.S4, V5.S4
+
+keptNone2x3:
 	ADD R23, R22
 	ADD R21, R1
 	SUBS $1, R24
@@ -6580,6 +6594,8 @@ kept1x3:
 	VDUP V7.S[0], V7.S4
 	WORD $0x4e661ce7 // bic v7.16b, v7.16b, v6.16b
 	VFMLA V7.S4, V3.S4, V2.S4
+
+keptNone1x3:
 	ADD R23, R22
 	ADD R21, R1
 	SUBS $1, R24
@@ -6946,6 +6962,8 @@ kept12x2:
 	VDUP V27.S[0], V27.S4
 	WORD $0x4e7a1f7b // bic v27.16b, v27.16b, v26.16b
 	VFMLA V27.S4, V24.S4, V23.S4
+
+keptNone12x2:
 	ADD R23, R22
 	ADD R21, R1
 	SUBS $1, R24
@@ -7358,6 +7376,8 @@ kept11x2:
 	VDUP V25.S[0], V25.S4
 	WORD $0x4e781f39 // bic v25.16b, v25.16b, v24.16b
 	VFMLA V25.S4, V22.S4, V21.S4
+
+keptNone11x2:
 	ADD R23, R22
 	ADD R21, R1
 	SUBS $1, R24
@@ -7740,6 +7760,8 @@ kept10x2:
 	VDUP V23.S[0], V23.S4
 	WORD $0x4e761ef7 // bic v23.16b, v23.16b, v22.16b
 	VFMLA V23.S4, V20.S4, V19.S4
+
+keptNone10x2:
 	ADD R23, R22
 	ADD R21, R1
 	SUBS $1, R24
@@ -8093,6 +8115,8 @@ kept9x2:
 	VDUP V21.S[0], V21.S4
 	WORD $0x4e741eb5 // bic v21.16b, v21.16b, v20.16b
 	VFMLA V21.S4, V18.S4, V17.S4
+
+keptNone9x2:
 	ADD R23, R22
 	ADD R21, R1
 	SUBS $1, R24
@@ -8417,6 +8441,8 @@ kept8x2:
 	VDUP V19.S[0], V19.S4
 	WORD $0x4e721e73 // bic v19.16b, v19.16b, v18.16b
 	VFMLA V19.S4, V16.S4, V15.S4
+
+keptNone8x2:
 	ADD R23, R22
 	ADD R21, R1
 	SUBS $1, R24
@@ -8712,6 +8738,8 @@ kept7x2:
 	VDUP V17.S[0], V17.S4
 	WORD $0x4e701e31 // bic v17.16b, v17.16b, v16.16b
 	VFMLA V17.S4, V14.S4, V13.S4
+
+keptNone7x2:
 	ADD R23, R22
 	ADD R21, R1
 	SUBS $1, R24
@@ -8978,6 +9006,8 @@ kept6x2:
 	VDUP V15.S[0], V15.S4
 	WORD $0x4e6e1def // bic v15.16b, v15.16b, v14.16b
 	VFMLA V15.S4, V12.S4, V11.S4
+
+keptNone6x2:
 	ADD R23, R22
 	ADD R21, R1
 	SUBS $1, R24
@@ -9215,6 +9245,8 @@ kept5x2:
 	VDUP V13.S[0], V13.S4
 	WORD $0x4e6c1dad // bic v13.16b, v13.16b, v12.16b
 	VFMLA V13.S4, V10.S4, V9.S4
+
+keptNone5x2:
 	ADD R23, R22
 	ADD R21, R1
 	SUBS $1, R24
@@ -9423,6 +9455,8 @@ kept4x2:
 	VDUP V11.S[0], V11.S4
 	WORD $0x4e6a1d6b // bic v11.16b, v11.16b, v10.16b
 	VFMLA V11.S4, V8.S4, V7.S4
+
+keptNone4x2:
 	ADD R23, R22
 	ADD R21, R1
 	SUBS $1, R24
@@ -9602,6 +9636,8 @@ kept3x2:
 	VDUP V9.S[0], V9.S4
 	WORD $0x4e681d29 // bic v9.16b, v9.16b, v8.16b
 	VFMLA V9.S4, V6.S4, V5.S4
+
+keptNone3x2:
 	ADD R23, R22
 	ADD R21, R1
 	SUBS $1, R24
@@ -9752,6 +9788,8 @@ kept2x2:
 	VDUP V7.S[0], V7.S4
 	WORD $0x4e661ce7 // bic v7.16b, v7.16b, v6.16b
 	VFMLA V7.S4, V4.S4, V3.S4
+
+keptNone2x2:
 	ADD R23, R22
 	ADD R21, R1
 	SUBS $1, R24
@@ -9873,6 +9911,8 @@ kept1x2:
 	VDUP V5.S[0], V5.S4
 	WORD $0x4e641ca5 // bic v5.16b, v5.16b, v4.16b
 	VFMLA V5.S4, V2.S4, V1.S4
+
+keptNone1x2:
 	ADD R23, R22
 	ADD R21, R1
 	SUBS $1, R24
@@ -10143,6 +10183,8 @@ kept12x1:
 	VDUP V14.S[0], V14.S4
 	WORD $0x4e6d1dce // bic v14.16b, v14.16b, v13.16b
 	VFMLA V14.S4, V12.S4, V11.S4
+
+keptNone12x1:
 	ADD R23, R22
 	ADD R21, R1
 	SUBS $1, R24
@@ -10422,6 +10464,8 @@ kept11x1:
 	VDUP V13.S[0], V13.S4
 	WORD $0x4e6c1dad // bic v13.16b, v13.16b, v12.16b
 	VFMLA V13.S4, V11.S4, V10.S4
+
+keptNone11x1:
 	ADD R23, R22
 	ADD R21, R1
 	SUBS $1, R24
@@ -10682,6 +10726,8 @@ kept10x1:
 	VDUP V12.S[0], V12.S4
 	WORD $0x4e6b1d8c // bic v12.16b, v12.16b, v11.16b
 	VFMLA V12.S4, V10.S4, V9.S4
+
+keptNone10x1:
 	ADD R23, R22
 	ADD R21, R1
 	SUBS $1, R24
@@ -10924,6 +10970,8 @@ kept9x1:
 	VDUP V11.S[0], V11.S4
 	WORD $0x4e6a1d6b // bic v11.16b, v11.16b, v10.16b
 	VFMLA V11.S4, V9.S4, V8.S4
+
+keptNone9x1:
 	ADD R23, R22
 	ADD R21, R1
 	SUBS $1, R24
@@ -11148,6 +11196,8 @@ kept8x1:
 	VDUP V10.S[0], V10.S4
 	WORD $0x4e691d4a // bic v10.16b, v10.16b, v9.16b
 	VFMLA V10.S4, V8.S4, V7.S4
+
+keptNone8x1:
 	ADD R23, R22
 	ADD R21, R1
 	SUBS $1, R24
@@ -11354,6 +11404,8 @@ kept7x1:
 	VDUP V9.S[0], V9.S4
 	WORD $0x4e681d29 // bic v9.16b, v9.16b, v8.16b
 	VFMLA V9.S4, V7.S4, V6.S4
+
+keptNone7x1:
 	ADD R23, R22
 	ADD R21, R1
 	SUBS $1, R24
@@ -11542,6 +11594,8 @@ kept6x1:
 	VDUP V8.S[0], V8.S4
 	WORD $0x4e671d08 // bic v8.16b, v8.16b, v7.16b
 	VFMLA V8.S4, V6.S4, V5.S4
+
+keptNone6x1:
 	ADD R23, R22
 	ADD R21, R1
 	SUBS $1, R24
@@ -11712,6 +11766,8 @@ kept5x1:
 	VDUP V7.S[0], V7.S4
 	WORD $0x4e661ce7 // bic v7.16b, v7.16b, v6.16b
 	VFMLA V7.S4, V5.S4, V4.S4
+
+keptNone5x1:
 	ADD R23, R22
 	ADD R21, R1
 	SUBS $1, R24
@@ -11864,6 +11920,8 @@ kept4x1:
 	VDUP V6.S[0], V6.S4
 	WORD $0x4e651cc6 // bic v6.16b, v6.16b, v5.16b
 	VFMLA V6.S4, V4.S4, V3.S4
+
+keptNone4x1:
 	ADD R23, R22
 	ADD R21, R1
 	SUBS $1, R24
@@ -11998,6 +12056,8 @@ kept3x1:
 	VDUP V5.S[0], V5.S4
 	WORD $0x4e641ca5 // bic v5.16b, v5.16b, v4.16b
 	VFMLA V5.S4, V3.S4, V2.S4
+
+keptNone3x1:
 	ADD R23, R22
 	ADD R21, R1
 	SUBS $1, R24
@@ -12114,6 +12174,8 @@ kept2x1:
 	VDUP V4.S[0], V4.S4
 	WORD $0x4e631c84 // bic v4.16b, v4.16b, v3.16b
 	VFMLA V4.S4, V2.S4, V1.S4
+
+keptNone2x1:
 	ADD R23, R22
 	ADD R21, R1
 	SUBS $1, R24
@@ -12212,6 +12274,8 @@ kept1x1:
 	VDUP V3.S[0], V3.S4
 	WORD $0x4e621c63 // bic v3.16b, v3.16b, v2.16b
 	VFMLA V3.S4, V1.S4, V0.S4
+
+keptNone1x1:
 	ADD R23, R22
 	ADD R21, R1
 	SUBS $1, R24

@@ -84,8 +84,10 @@ type Arch struct {
 	// KeptLanes writes to local variable i, for vector j of the row at b, what KeptStep
 	// may use, all ones where no sign bit is set. v and tmp are free.
 	KeptLanes func(f *Func, b Int, j int, i Int, v Vec, tmp Int)
-	// KeptAll writes a jump to label where local variable i is all ones.
-	KeptAll func(f *Func, i Int, label string)
+	// KeptAll writes a jump to label where local variable i is all ones, and KeptNone one
+	// where none of its lanes, in vecs vectors, is kept. KeptNone may be nil, or write none.
+	KeptAll  func(f *Func, i Int, label string)
+	KeptNone func(f *Func, i Int, vecs int, label string)
 
 	// ClearBits clears the bits of v that are set in bits. CopySign gives v the sign bits
 	// of memory; sign holds those bits, and tmp is free.

@@ -103,7 +103,8 @@ func (f *Func) Label(name string) {
 	fmt.Fprintf(&f.body, "\n%s:\n", name)
 }
 
-// Loop writes a label that is jumped to often.
+// Loop writes a label that is jumped to often. No label that a jump forward leads to may
+// stand just before it: there Go's assembler does not come to an end.
 func (f *Func) Loop(name string) {
 	f.Op("PCALIGN", 32)
 	f.Label(name)

@@ -36,10 +36,14 @@ func (p *product) findKept(b string) {
 // keptLoop writes a loop over k of steps that leave out the lanes where B has its
 // sign bit set, as findKept noted, and goes on at done. Most steps have none.
 func (t *tile) keptLoop(done string) {
-	kept, all := "kept"+t.name, "keptAll"+t.name
+	kept, all, none := "kept"+t.name, "keptAll"+t.name, "keptNone"+t.name
 	t.Loop(kept)
 	t.KeptAll(t.Func, t.k, all)
+	if t.KeptNone != nil {
+		t.KeptNone(t.Func, t.k, t.vecs, none)
+	}
 	t.KeptStep(t)
+	t.Label(none)
 	t.nextB()
 	t.nextA()
 	t.Countdown(t.k, kept)

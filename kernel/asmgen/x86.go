@@ -1,6 +1,9 @@
 package asmgen
 
-import "fmt"
+import (
+	"fmt"
+	"math"
+)
 
 // Comparisons of VCMPPS and VPCMPD.
 const (
@@ -52,6 +55,13 @@ func x86(n int, reg string, count int, half string) Arch {
 		KeptAll: func(f *Func, i Int, label string) {
 			f.Op("CMPQ", x86Local(f, i, 0), -1)
 			f.Op("JEQ", label)
+		},
+		KeptNone: func(f *Func, i Int, vecs int, label string) {
+			// The lanes that are not there are ones. A comparison holds no more than 32 bits.
+			if none := -1 << (vecs * n); none >= math.MinInt32 {
+				f.Op("CMPQ", x86Local(f, i, 0), none)
+				f.Op("JEQ", label)
+			}
 		},
 
 		RowsPerPtr: 3,
