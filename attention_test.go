@@ -55,6 +55,10 @@ func (d dims) String() string {
 }
 
 func TestAgainstFloat64(t *testing.T) {
+	rows := 200
+	if brief() {
+		rows = 30
+	}
 	for _, set := range sets() {
 		t.Run("kernel="+set, func(t *testing.T) {
 			a := newAttention(t, qkv.Config{Kernel: set})
@@ -63,7 +67,7 @@ func TestAgainstFloat64(t *testing.T) {
 					t.Run(fmt.Sprintf("%v,mask=%v,layout=%s", s.dims, s.mask, layout), func(t *testing.T) {
 						p := newProblem(s.dims, layout, s.mask, normal(1))
 						p.run(t, a)
-						p.check(t, 200)
+						p.check(t, rows)
 						checkGaps(t, p.out)
 					})
 				}

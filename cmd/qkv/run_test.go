@@ -169,7 +169,7 @@ func TestRunPairs(t *testing.T) {
 		{[]string{"-bias", boolPath}, "bool.npy: its dtype is |b1, little-endian float32 (<f4) is needed"},
 		{[]string{"-mask", biasPath}, "bias.npy: its dtype is <f4, bool (|b1) or uint8 (|u1) is needed"},
 		{[]string{"-mask", filepath.Join(files, "none.npy")}, "no such file"},
-		{[]string{"-prefix", "8"}, "prefix 8, k has sequence length 7"},
+		{[]string{"-softcap", "1e-39"}, "softcap is 1e-39, 0 or at least 1.1754944e-38 is needed"},
 	} {
 		dir := t.TempDir()
 		code, _, errs := qkvRun(append(append(inputs(t, dir, q, k, v), "-o", filepath.Join(dir, "out.npy")), c.flags...)...)
