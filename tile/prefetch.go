@@ -26,17 +26,21 @@ type prefetcher struct {
 
 // plan lists what comes after a key block of an item: the block at next, if that is
 // before end; before the last block the rows of the output; and after it what the next
-// item begins with. The block may be the first one, too.
+// item begins with. The block may be the first one, too. What is listed last is asked for
+// first, and biases and masks, of which there is most, are asked for last.
 func (f *prefetcher) plan(w *workspace, j *job, s *seq, groups []laneGroup, head, next, end int, first bool) {
 	p := &j.problem
 	f.n, f.rows, f.calls = 0, 0, 2*len(groups)
 	last := &groups[len(groups)-1]
 	row, rows := groups[0].row, last.row+last.rows-groups[0].row
+	if next < end {
+		f.addPairs(p, s, head, row, rows, w.share, next)
+	}
 	if left := end - next; left > 0 && left <= kernel.KeyBlock || left <= 0 && first {
 		f.addRows(&p.Out, s, head, row, rows, w.share, p.DimV)
 	}
 	if next < end {
-		f.addBlock(p, s, head, row, rows, w.share, next)
+		f.addKeys(p, s, head, next)
 		return
 	}
 	// Most likely the item that this worker takes next.
@@ -51,26 +55,35 @@ func (f *prefetcher) plan(w *workspace, j *job, s *seq, groups []laneGroup, head
 	if rows = min(j.sched.Rows(), w.share*after.lenQ-row); rows <= 0 {
 		return
 	}
-	f.addRows(&p.Q, &after, head, row, rows, w.share, p.DimQK)
 	prefix, lo, hi := w.keys(p, &after, row, row+rows)
-	if key0, end := nextBlock(0, prefix, lo, hi); key0 < end {
-		f.addBlock(p, &after, head, row, rows, w.share, key0)
+	key0, end := nextBlock(0, prefix, lo, hi)
+	if key0 < end {
+		f.addPairs(p, &after, head, row, rows, w.share, key0)
+	}
+	f.addRows(&p.Q, &after, head, row, rows, w.share, p.DimQK)
+	if key0 < end {
+		f.addKeys(p, &after, head, key0)
 	}
 }
 
-// addBlock lists the key block at key0, and what there is for its pairs with query rows.
-func (f *prefetcher) addBlock(p *Problem, s *seq, head, row, rows, share, key0 int) {
+// addPairs lists what there is for the pairs of query rows with the key block at key0.
+func (f *prefetcher) addPairs(p *Problem, s *seq, head, row, rows, share, key0 int) {
 	end := min(s.lenKV, key0+kernel.KeyBlock)
 	if p.Bias.Given {
 		size := 4
 		if p.BiasFloat16 {
 			size = 2
 		}
-		f.addPairs(&p.Bias, size, s, head, row, rows, share, key0, end)
+		f.addTensor(&p.Bias, size, s, head, row, rows, share, key0, end)
 	}
 	if p.Mask.Keep.Given {
-		f.addPairs(&p.Mask.Keep, 1, s, head, row, rows, share, key0, end)
+		f.addTensor(&p.Mask.Keep, 1, s, head, row, rows, share, key0, end)
 	}
+}
+
+// addKeys lists the key block at key0.
+func (f *prefetcher) addKeys(p *Problem, s *seq, head, key0 int) {
+	end := min(s.lenKV, key0+kernel.KeyBlock)
 	f.add(&p.V, s.batch, head, s.k0+key0, s.k0+end, p.DimV)
 	f.add(&p.K, s.batch, head, s.k0+key0, s.k0+end, p.DimQK)
 }
@@ -82,8 +95,8 @@ func (f *prefetcher) addRows(o *Operand, s *seq, head, row, rows, share, dim int
 	}
 }
 
-// addPairs lists the elements of size bytes of query rows and the keys [key0, end).
-func (f *prefetcher) addPairs(t *Pairs, size int, s *seq, head, row, rows, share, key0, end int) {
+// addTensor lists the elements of size bytes of query rows and the keys [key0, end).
+func (f *prefetcher) addTensor(t *Pairs, size int, s *seq, head, row, rows, share, key0, end int) {
 	if t.Stride[3] != 1 || t.Stride[2] == 0 {
 		return
 	}

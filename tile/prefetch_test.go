@@ -31,6 +31,7 @@ func TestPrefetch(t *testing.T) {
 		Softmax:    func(*kernel.SoftmaxArgs) {},
 		Accumulate: func(a *kernel.AccumulateArgs) { take(&a.Ahead, (a.Dim+rows-1)/rows) },
 		Finish:     func(*kernel.FinishArgs) {},
+		Bias:       func(*kernel.BiasArgs) {},
 	}
 	operand := func(heads int) (Operand, []float32) {
 		mem := make([]float32, batch*heads*seq*dim)
@@ -45,16 +46,27 @@ func TestPrefetch(t *testing.T) {
 	p.K, k = operand(kvHeads)
 	p.V, v = operand(kvHeads)
 	p.Out, out = operand(heads)
+	bias, keep := make([]float32, heads*seq*seq), make([]bool, seq*seq)
+	p.Bias = Pairs{Given: true, Base: unsafe.Pointer(&bias[0]), Stride: [4]int{0, seq * seq, seq, 1}}
+	for i := range keep {
+		keep[i] = true
+	}
+	p.Mask.Keep = Pairs{Given: true, Base: unsafe.Pointer(&keep[0]), Stride: [4]int{0, 0, seq, 1}}
 	New(set, Caches{48 << 10, 256 << 10, 64 << 10}, false).Run(&p, 1)
 
 	inside := map[uintptr]bool{}
 	for _, x := range []struct {
-		name string
-		mem  []float32
-		all  float64 // share that has to be asked for
-	}{{"q", q, 0.5}, {"k", k, 0.8}, {"v", v, 0.8}, {"out", out, 0.5}} {
+		name  string
+		first unsafe.Pointer
+		bytes int
+		all   float64 // share that has to be asked for
+	}{
+		{"q", unsafe.Pointer(&q[0]), 4 * len(q), 0.5}, {"k", unsafe.Pointer(&k[0]), 4 * len(k), 0.8},
+		{"v", unsafe.Pointer(&v[0]), 4 * len(v), 0.8}, {"out", unsafe.Pointer(&out[0]), 4 * len(out), 0.5},
+		{"bias", unsafe.Pointer(&bias[0]), 4 * len(bias), 0.5}, {"keep", unsafe.Pointer(&keep[0]), len(keep), 0.7},
+	} {
 		n, got := 0, 0
-		for a := uintptr(unsafe.Pointer(&x.mem[0])) / line; a <= uintptr(unsafe.Pointer(&x.mem[len(x.mem)-1]))/line; a++ {
+		for a := uintptr(x.first) / line; a <= (uintptr(x.first)+uintptr(x.bytes)-1)/line; a++ {
 			inside[a] = true
 			n++
 			if asked[a] {
