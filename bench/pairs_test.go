@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"fmt"
 	"math"
 	"slices"
 	"testing"
@@ -47,13 +48,13 @@ func TestPairs(t *testing.T) {
 		"h=1,sq=7,skv=9,d=1",
 		"b=2,h=3,sq=7,skv=9,d=1,mask=causal",
 		"h=1,sq=9,skv=7,d=1,mask=causal-top-left",
-		"h=1,sq=9,skv=7,d=1,mask=causal@-9223372036854775808",
-		"h=1,sq=9,skv=7,d=1,mask=causal@9223372036854775807",
+		fmt.Sprintf("h=1,sq=9,skv=7,d=1,mask=causal@%d", math.MinInt),
+		fmt.Sprintf("h=1,sq=9,skv=7,d=1,mask=causal@%d", math.MaxInt),
 		"h=1,sq=20,skv=30,d=1,window=2:5",
 		"h=1,sq=20,skv=30,d=1,mask=none-bottom-right,window=all:5",
 		"h=1,sq=20,skv=30,d=1,mask=none@-25,window=3:all",
 		"h=1,sq=20,skv=30,d=1,mask=causal,window=3:3,prefix=5",
-		"h=1,sq=20,skv=30,d=1,mask=none@-9223372036854775808,window=3:3,prefix=5",
+		fmt.Sprintf("h=1,sq=20,skv=30,d=1,mask=none@%d,window=3:3,prefix=5", math.MinInt),
 		"h=1,sq=20,skv=30,d=1,segments=7",
 		"h=1,sq=20,skv=30,d=1,mask=causal,segments=20",
 		"h=1,sq=20,skv=30,d=1,blocks=4:0.25",
