@@ -39,7 +39,7 @@ func formed[T qkv.Element](form string, shape, full [4]int, next func() T) *stri
 func TestBroadcast(t *testing.T) {
 	d := dims{2, 4, 2, 21, 140, 3, 5}
 	full := [4]int{d.batch, d.heads, d.seqQ, d.seqKV}
-	forEachSet(t, func(t *testing.T, a *qkv.Attention) {
+	forEachSet(t, func(t *testing.T, a *qkv.Engine) {
 		for form := range 16 {
 			shape := full
 			for axis := range shape {

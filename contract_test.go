@@ -70,7 +70,7 @@ func probMod(c *qkv.Call, values ...float32) *qkv.Call {
 
 // gives runs a call of one row and compares its output and its log-sum-exp, to a few
 // roundings.
-func gives(t *testing.T, a *qkv.Attention, c *qkv.Call, lse float64, out ...float32) {
+func gives(t *testing.T, a *qkv.Engine, c *qkv.Call, lse float64, out ...float32) {
 	t.Helper()
 	got, gotLSE := []float32{}, []float32{canary}
 	for range c.V.Shape()[3] {
@@ -95,7 +95,7 @@ func gives(t *testing.T, a *qkv.Attention, c *qkv.Call, lse float64, out ...floa
 }
 
 // sameWith requires the bits of a problem's results not to change.
-func sameWith(t *testing.T, a *qkv.Attention, p *problem, change func()) {
+func sameWith(t *testing.T, a *qkv.Engine, p *problem, change func()) {
 	t.Helper()
 	out, lse := p.run(t, a)
 	change()
@@ -110,8 +110,8 @@ var (
 )
 
 // contract has a test for each case of the tables in docs/numerics.md, by its name.
-var contract = map[string]func(t *testing.T, a *qkv.Attention){
-	"row without a key: there is none, or none that mask, lengths and bias keep": func(t *testing.T, a *qkv.Attention) {
+var contract = map[string]func(t *testing.T, a *qkv.Engine){
+	"row without a key: there is none, or none that mask, lengths and bias keep": func(t *testing.T, a *qkv.Engine) {
 		no := math.Inf(-1)
 		none := scored()
 		none.V = qkv.BHSD([]float32{}, 1, 1, 0, 2)
@@ -135,7 +135,7 @@ var contract = map[string]func(t *testing.T, a *qkv.Attention){
 		c.CuLensQ, c.CuLensKV = []int{0, 1}, []int{1, 1}
 		gives(t, a, c, no, 0, 0)
 	},
-	"row without a key, but with a sink": func(t *testing.T, a *qkv.Attention) {
+	"row without a key, but with a sink": func(t *testing.T, a *qkv.Engine) {
 		for _, sink := range []float32{0, 3, -200, math.MaxFloat32, lowest} {
 			c := sunk(scored(nan, 2), sink)
 			c.Mask = causalAt(-1)
@@ -143,12 +143,12 @@ var contract = map[string]func(t *testing.T, a *qkv.Attention){
 			gives(t, a, sunk(biased(scored(1, 2), negInf, negInf), sink), float64(sink), 0, 0)
 		}
 	},
-	"row of padding, whatever else it has": func(t *testing.T, a *qkv.Attention) {
+	"row of padding, whatever else it has": func(t *testing.T, a *qkv.Engine) {
 		c := biased(sunk(scored(nan, posInf), nan), nan, nan)
 		c.LensQ = []int{0}
 		gives(t, a, c, math.Inf(-1), 0, 0)
 	},
-	"no batch, no head or no query": func(t *testing.T, a *qkv.Attention) {
+	"no batch, no head or no query": func(t *testing.T, a *qkv.Engine) {
 		for _, d := range []dims{{0, 2, 2, 5, 5, 8, 8}, {1, 0, 0, 5, 5, 8, 8}, {1, 2, 2, 0, 5, 8, 8}} {
 			p := newProblem(d, "bhsd", bottomRight, normal(1))
 			p.scores = newTensor("bhsd", d.batch, d.heads, d.seqQ, d.seqKV, nil)
@@ -158,7 +158,7 @@ var contract = map[string]func(t *testing.T, a *qkv.Attention){
 			}
 		}
 	},
-	"NaN or Inf in a key or value that the row does not attend": func(t *testing.T, a *qkv.Attention) {
+	"NaN or Inf in a key or value that the row does not attend": func(t *testing.T, a *qkv.Engine) {
 		seeds := uint64(6)
 		if brief() {
 			seeds = 2
@@ -173,72 +173,72 @@ var contract = map[string]func(t *testing.T, a *qkv.Attention){
 			}
 		}
 	},
-	"NaN in the query, or in a key that the row attends": func(t *testing.T, a *qkv.Attention) {
+	"NaN in the query, or in a key that the row attends": func(t *testing.T, a *qkv.Engine) {
 		gives(t, a, scored(1, nan, 2), undefined, nan, nan, nan)
 		c := scored(1, 2)
 		c.Q = qkv.BHSD([]float32{nan}, 1, 1, 1, 1)
 		gives(t, a, sunk(c, 3), undefined, nan, nan)
 	},
-	"NaN in a value that the row attends": func(t *testing.T, a *qkv.Attention) {
+	"NaN in a value that the row attends": func(t *testing.T, a *qkv.Engine) {
 		c := scored(100, -100)
 		c.V = qkv.BHSD([]float32{1, 2, nan, 3}, 1, 1, 2, 2)
 		gives(t, a, c, 100, nan, 2)
 	},
-	"Inf in a value that the row attends": func(t *testing.T, a *qkv.Attention) {
+	"Inf in a value that the row attends": func(t *testing.T, a *qkv.Engine) {
 		gives(t, a, valued(1, posInf), math.Ln2, posInf)
 		gives(t, a, valued(negInf, posInf), math.Ln2, nan)
 		c := scored(100, -100)
 		c.V = qkv.BHSD([]float32{1, posInf}, 1, 1, 2, 1)
 		gives(t, a, c, 100, nan)
 	},
-	"score of +Inf": func(t *testing.T, a *qkv.Attention) {
+	"score of +Inf": func(t *testing.T, a *qkv.Engine) {
 		gives(t, a, scored(posInf, 0), undefined, nan, nan)
 		gives(t, a, sunk(scored(posInf, 0), 1), undefined, nan, nan)
 	},
-	"score of -Inf": func(t *testing.T, a *qkv.Attention) {
+	"score of -Inf": func(t *testing.T, a *qkv.Engine) {
 		gives(t, a, scored(negInf, 0, 0), math.Ln2, 0, .5, .5)
 		c := scored(negInf, 0)
 		c.V = qkv.BHSD([]float32{nan, 1}, 1, 1, 2, 1)
 		gives(t, a, c, 0, nan)
 	},
-	"all scores -Inf": func(t *testing.T, a *qkv.Attention) {
+	"all scores -Inf": func(t *testing.T, a *qkv.Engine) {
 		gives(t, a, scored(negInf, negInf), math.Inf(-1), 0, 0)
 		gives(t, a, sunk(scored(negInf, negInf), 2), 2, 0, 0)
 		c := scored(negInf, negInf)
 		c.V = qkv.BHSD([]float32{1, posInf}, 1, 1, 2, 1)
 		gives(t, a, c, math.Inf(-1), nan)
 	},
-	"scores as large as float32 holds": func(t *testing.T, a *qkv.Attention) {
+	"scores as large as float32 holds": func(t *testing.T, a *qkv.Engine) {
 		const big = math.MaxFloat32
 		gives(t, a, scored(big, -big, 0), big, 1, 0, 0)
 		gives(t, a, scored(-big, -big), -big, .5, .5)
 		gives(t, a, sunk(scored(big, big), 0), big, .5, .5)
 		gives(t, a, scoreMod(scored(0, 0), big, -big), big, 1, 0)
 	},
-	"score of +Inf or -Inf under a softcap": func(t *testing.T, a *qkv.Attention) {
+	"score of +Inf or -Inf under a softcap": func(t *testing.T, a *qkv.Engine) {
 		e := math.Exp(-4)
 		gives(t, a, capped(scored(posInf, negInf), 2), 2+math.Log1p(e), float32(1/(1+e)), float32(e/(1+e)))
 	},
-	"score of NaN under a softcap": func(t *testing.T, a *qkv.Attention) {
+	"score of NaN under a softcap": func(t *testing.T, a *qkv.Engine) {
 		gives(t, a, capped(scored(nan, 1), 2), undefined, nan, nan)
 	},
-	"bias of -Inf": func(t *testing.T, a *qkv.Attention) {
+	"bias of -Inf": func(t *testing.T, a *qkv.Engine) {
 		gives(t, a, biased(scored(0, nan, 0), 0, negInf, 0), math.Ln2, .5, 0, .5)
 		gives(t, a, biased(scored(0, posInf, 0), 0, negInf, 0), math.Ln2, .5, 0, .5)
 		gives(t, a, biased(valued(1, nan), 0, negInf), 0, 1)
 	},
-	"bias of the lowest finite number": func(t *testing.T, a *qkv.Attention) {
+	"bias of the lowest finite number": func(t *testing.T, a *qkv.Engine) {
 		gives(t, a, biased(scored(0, 5, 0), 0, lowest, 0), math.Ln2, .5, 0, .5)
 		gives(t, a, biased(scored(0, 5), lowest, lowest), lowest, .5, .5)
 		gives(t, a, biased(valued(1, nan), 0, lowest), 0, nan)
 	},
-	"bias of +Inf": func(t *testing.T, a *qkv.Attention) {
+	"bias of +Inf": func(t *testing.T, a *qkv.Engine) {
 		gives(t, a, biased(scored(0, 0), posInf, 0), undefined, nan, nan)
 	},
-	"bias of NaN": func(t *testing.T, a *qkv.Attention) {
+	"bias of NaN": func(t *testing.T, a *qkv.Engine) {
 		gives(t, a, biased(scored(0, 0), nan, 0), undefined, nan, nan)
 	},
-	"NaN or Inf in a bias of a pair that the mask takes away": func(t *testing.T, a *qkv.Attention) {
+	"NaN or Inf in a bias of a pair that the mask takes away": func(t *testing.T, a *qkv.Engine) {
 		for _, poison := range []float32{nan, posInf, negInf} {
 			p := keptProblem()
 			p.bias = formed("contiguous", p.keep.shape, p.keep.shape, func() float32 { return 0.5 })
@@ -251,30 +251,30 @@ var contract = map[string]func(t *testing.T, a *qkv.Attention){
 			})
 		}
 	},
-	"sink of -Inf": func(t *testing.T, a *qkv.Attention) {
+	"sink of -Inf": func(t *testing.T, a *qkv.Engine) {
 		gives(t, a, sunk(scored(0, 0), negInf), math.Ln2, .5, .5)
 		gives(t, a, sunk(scored(negInf), negInf), math.Inf(-1), 0)
 	},
-	"sink of +Inf or NaN": func(t *testing.T, a *qkv.Attention) {
+	"sink of +Inf or NaN": func(t *testing.T, a *qkv.Engine) {
 		for _, sink := range []float32{nan, posInf} {
 			gives(t, a, sunk(scored(0, 0), sink), undefined, nan, nan)
 			gives(t, a, sunk(biased(scored(0, 0), negInf, negInf), sink), undefined, nan, nan)
 			gives(t, a, probMod(sunk(scored(0, 0), sink), 1, 1), undefined, nan, nan)
 		}
 	},
-	"sink as large as float32 holds": func(t *testing.T, a *qkv.Attention) {
+	"sink as large as float32 holds": func(t *testing.T, a *qkv.Engine) {
 		gives(t, a, sunk(scored(0, 0), math.MaxFloat32), math.MaxFloat32, 0, 0)
 		gives(t, a, sunk(scored(0, 0), lowest), math.Ln2, .5, .5)
 	},
-	"ScoreMod returns NaN or +Inf": func(t *testing.T, a *qkv.Attention) {
+	"ScoreMod returns NaN or +Inf": func(t *testing.T, a *qkv.Engine) {
 		gives(t, a, scoreMod(scored(0, 0), nan, 0), undefined, nan, nan)
 		gives(t, a, scoreMod(scored(0, 0), 0, posInf), undefined, nan, nan)
 	},
-	"ScoreMod returns -Inf": func(t *testing.T, a *qkv.Attention) {
+	"ScoreMod returns -Inf": func(t *testing.T, a *qkv.Engine) {
 		gives(t, a, scoreMod(scored(0, 0), negInf, 0), 0, 0, 1)
 		gives(t, a, scoreMod(valued(nan, 1), negInf, 0), 0, nan)
 	},
-	"callback returns anything for a pair that the mask takes away": func(t *testing.T, a *qkv.Attention) {
+	"callback returns anything for a pair that the mask takes away": func(t *testing.T, a *qkv.Engine) {
 		for _, poison := range []float64{undefined, infinite, -infinite, -1} {
 			for _, which := range []string{"scores", "probabilities"} {
 				p := keptProblem()
@@ -295,43 +295,43 @@ var contract = map[string]func(t *testing.T, a *qkv.Attention){
 			}
 		}
 	},
-	"ProbMod returns less than 0": func(t *testing.T, a *qkv.Attention) {
+	"ProbMod returns less than 0": func(t *testing.T, a *qkv.Engine) {
 		gives(t, a, probMod(scored(0, 0, 0), -1, negInf, .25), math.Log(3), 0, 0, .25)
 		gives(t, a, probMod(valued(nan, 1), -1, .25), math.Ln2, nan)
 	},
-	"ProbMod returns NaN": func(t *testing.T, a *qkv.Attention) {
+	"ProbMod returns NaN": func(t *testing.T, a *qkv.Engine) {
 		gives(t, a, probMod(scored(0, 0), nan, 1), math.Ln2, nan, nan)
 	},
-	"ProbMod returns +Inf": func(t *testing.T, a *qkv.Attention) {
+	"ProbMod returns +Inf": func(t *testing.T, a *qkv.Engine) {
 		gives(t, a, probMod(valued(2, 1), posInf, 1), math.Ln2, posInf)
 		gives(t, a, probMod(scored(0, 0), posInf, 1), math.Ln2, posInf, nan)
 	},
-	"ProbMod in a row that is NaN": func(t *testing.T, a *qkv.Attention) {
+	"ProbMod in a row that is NaN": func(t *testing.T, a *qkv.Engine) {
 		gives(t, a, probMod(scored(nan, 0), 0, 0), undefined, nan, nan)
 	},
 
-	"pair that is masked": func(t *testing.T, a *qkv.Attention) {
+	"pair that is masked": func(t *testing.T, a *qkv.Engine) {
 		p := keptProblem()
 		s := p.sequence(0)
 		testRecord(t, a, p, func(h, i, j int) bool { return p.masked(&s, h, i, j) }, "scores", "-Inf", "0")
 	},
-	"pair of a key of padding": func(t *testing.T, a *qkv.Attention) {
+	"pair of a key of padding": func(t *testing.T, a *qkv.Engine) {
 		p := keptProblem()
 		p.lensKV = []int{140}
 		testRecord(t, a, p, func(_, _, j int) bool { return j >= 140 }, "scores", "-Inf", "0")
 	},
-	"row of padding": func(t *testing.T, a *qkv.Attention) {
+	"row of padding": func(t *testing.T, a *qkv.Engine) {
 		p := keptProblem()
 		p.lensQ = []int{30}
 		testRecord(t, a, p, func(_, i, _ int) bool { return i >= 30 }, "-Inf", "-Inf", "0")
 	},
-	"row without a key, with or without a sink": func(t *testing.T, a *qkv.Attention) {
+	"row without a key, with or without a sink": func(t *testing.T, a *qkv.Engine) {
 		p := newProblem(dims{1, 4, 2, 50, 150, 8, 8}, "bhsd", causalAt(-10), normal(2))
 		testRecord(t, a, p, func(_, i, _ int) bool { return i < 10 }, "scores", "-Inf", "0")
 		p.sinks = []float32{1, 2, 3, 4}
 		testRecord(t, a, p, func(_, i, _ int) bool { return i < 10 }, "scores", "-Inf", "0")
 	},
-	"row that is NaN": func(t *testing.T, a *qkv.Attention) {
+	"row that is NaN": func(t *testing.T, a *qkv.Engine) {
 		p := keptProblem()
 		s := p.sequence(0)
 		p.sinks = []float32{1, nan, 2, nan}
@@ -353,7 +353,7 @@ func keptProblem() *problem {
 }
 
 // testRecord compares what is recorded of some pairs: "scores" are those of no mask.
-func testRecord(t *testing.T, a *qkv.Attention, p *problem, pairs func(h, i, j int) bool, want ...string) {
+func testRecord(t *testing.T, a *qkv.Engine, p *problem, pairs func(h, i, j int) bool, want ...string) {
 	t.Helper()
 	stages := []qkv.Stage{qkv.StageScaled, qkv.StageMasked, qkv.StageProbs, qkv.StageCapped}
 	want = append(want, want[0])
@@ -396,7 +396,7 @@ func testRecord(t *testing.T, a *qkv.Attention, p *problem, pairs func(h, i, j i
 
 // testMaskedPoison puts what no number is into a key and its values and compares the rows
 // that do not attend it.
-func testMaskedPoison(t *testing.T, a *qkv.Attention, p *problem, r *rand.Rand) {
+func testMaskedPoison(t *testing.T, a *qkv.Engine, p *problem, r *rand.Rand) {
 	t.Helper()
 	if p.k.shape[2] == 0 {
 		return

@@ -10,9 +10,9 @@
 //
 // Describe tensors that you own with a [View]: [BHSD] and [BSHD] for contiguous ones,
 // [PackedQKV] for the output of a fused projection, [Strided] for anything else.
-// Make an [Attention] with [New], once, and [Attention.Run] a [Call] on it as often
+// Make an [Engine] with [New], once, and [Engine.Run] a [Call] on it as often
 // as you like, from any number of goroutines. [Run] does both with the defaults.
-// [Attention.Explain] says what a call runs and why.
+// [Engine.Explain] says what a call runs and why.
 //
 // # Masks and scores
 //

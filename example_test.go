@@ -28,7 +28,7 @@ func Example() {
 
 // A layer of a decoder: eight query heads over two KV heads, in the
 // layout [batch, seq, heads, dim], with a causal mask.
-func ExampleAttention_Run() {
+func ExampleEngine_Run() {
 	const batch, seq, heads, kvHeads, dim = 1, 3, 8, 2, 4
 	q := make([]float32, batch*seq*heads*dim)
 	k := make([]float32, batch*seq*kvHeads*dim)
@@ -92,7 +92,7 @@ func ExampleArgError() {
 	// Output: qkv: k has head dim 64, q has 128
 }
 
-func ExampleAttention_Explain() {
+func ExampleEngine_Explain() {
 	a, err := qkv.New(qkv.Config{Kernel: "generic", Workers: 2})
 	if err != nil {
 		log.Fatal(err)

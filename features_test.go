@@ -300,7 +300,7 @@ func (p *problem) checkFeatures(t *testing.T, seed uint64) (worst float64) {
 }
 
 // checkPlan counts the pairs and tiles that the mask keeps one by one.
-func (p *problem) checkPlan(t *testing.T, a *qkv.Attention) {
+func (p *problem) checkPlan(t *testing.T, a *qkv.Engine) {
 	t.Helper()
 	plan, err := a.Explain(p.call())
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 )
 
 // part computes p over the keys [first, end).
-func (p *problem) part(t *testing.T, a *qkv.Attention, first, end int) qkv.Partial {
+func (p *problem) part(t *testing.T, a *qkv.Engine, first, end int) qkv.Partial {
 	t.Helper()
 	out := newTensor("bshd", p.out.shape[0], p.out.shape[1], p.out.shape[2], p.out.shape[3], nil)
 	c := p.call()
@@ -28,7 +28,7 @@ func (p *problem) part(t *testing.T, a *qkv.Attention, first, end int) qkv.Parti
 // TestMerge: attention over parts of the keys, merged, is attention over all. The sum is
 // that of p.check, with a weight more, which is within its bound of the scores' errors.
 func TestMerge(t *testing.T) {
-	forEachSet(t, func(t *testing.T, a *qkv.Attention) {
+	forEachSet(t, func(t *testing.T, a *qkv.Engine) {
 		for _, m := range []qkv.Mask{none, topLeft, bottomRight} {
 			for _, cuts := range [][]int{{0, 300}, {0, 1, 300}, {0, 0, 128, 300, 300}, {0, 50, 100, 150, 200, 250, 300}} {
 				p := newProblem(dims{2, 4, 2, 33, 300, 24, 20}, "gaps", m, normal(7))

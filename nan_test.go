@@ -15,7 +15,7 @@ var (
 )
 
 // forEachSet runs f with every kernel set that this machine has.
-func forEachSet(t *testing.T, f func(t *testing.T, a *qkv.Attention)) {
+func forEachSet(t *testing.T, f func(t *testing.T, a *qkv.Engine)) {
 	for _, set := range sets() {
 		t.Run("kernel="+set, func(t *testing.T) { f(t, newAttention(t, qkv.Config{Kernel: set})) })
 	}
@@ -23,7 +23,7 @@ func forEachSet(t *testing.T, f func(t *testing.T, a *qkv.Attention)) {
 
 // A row without any key is zeros and has log-sum-exp -Inf.
 func TestEmptyRow(t *testing.T) {
-	forEachSet(t, func(t *testing.T, a *qkv.Attention) {
+	forEachSet(t, func(t *testing.T, a *qkv.Engine) {
 		for _, c := range []struct {
 			dims
 			mask  qkv.Mask
@@ -57,7 +57,7 @@ func TestEmptyRow(t *testing.T) {
 // What is masked never leaks: poison in the keys and values that a query does not
 // attend leaves every bit of its row as it was.
 func TestMaskedNeverLeaks(t *testing.T) {
-	forEachSet(t, func(t *testing.T, a *qkv.Attention) {
+	forEachSet(t, func(t *testing.T, a *qkv.Engine) {
 		for _, poison := range []float32{nan, math.Float32frombits(0xffc00001), posInf, negInf, math.MaxFloat32} {
 			for _, where := range []string{"k", "v", "kv"} {
 				p := newProblem(dims{1, 4, 2, 150, 150, 16, 20}, "bhsd", topLeft, normal(2))
@@ -87,7 +87,7 @@ func TestMaskedNeverLeaks(t *testing.T) {
 
 // An unmasked NaN always shows, also with a weight that underflows to 0.
 func TestUnmaskedNaNShows(t *testing.T) {
-	forEachSet(t, func(t *testing.T, a *qkv.Attention) {
+	forEachSet(t, func(t *testing.T, a *qkv.Engine) {
 		const seq, dim = 150, 16
 		for _, key := range []int{0, 1, 63, 64, 127, 128, 149} {
 			for _, bits := range []uint32{0x7fc00000, 0xffc00000, 0x7f800001, 0xffffffff, 0x7fc001ff} {
@@ -146,7 +146,7 @@ func TestUnmaskedNaNShows(t *testing.T) {
 // Scores as large as float32 allows do not overflow the softmax.
 func TestLargeScores(t *testing.T) {
 	const big = math.MaxFloat32
-	forEachSet(t, func(t *testing.T, a *qkv.Attention) {
+	forEachSet(t, func(t *testing.T, a *qkv.Engine) {
 		for _, c := range []struct {
 			q, scale float32
 			k        []float32

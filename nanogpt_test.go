@@ -99,7 +99,7 @@ func TestNanoGPT(t *testing.T) {
 	attSm := m.values(t, "attSm", nanoBatch, nanoHeads, nanoSeq, nanoSeq)
 	y := m.values(t, "y", nanoBatch, nanoSeq, nanoWidth)
 
-	forEachSet(t, func(t *testing.T, a *qkv.Attention) {
+	forEachSet(t, func(t *testing.T, a *qkv.Engine) {
 		p := &problem{
 			q: nanoTensor(q), k: nanoTensor(k), v: nanoTensor(v),
 			out:  nanoTensor(make([]float32, len(q))),
@@ -162,7 +162,7 @@ func TestNanoGPTLayouts(t *testing.T) {
 	const rows, n = nanoBatch * nanoHeads * nanoSeq, nanoBatch * nanoHeads * nanoSeq * nanoDim
 	causal := qkv.Mask{Causal: true}
 	var first []float32 // of the first kernel set: every other has its bits too
-	forEachSet(t, func(t *testing.T, a *qkv.Attention) {
+	forEachSet(t, func(t *testing.T, a *qkv.Engine) {
 		run := func(q, k, v, out qkv.View, lse []float32) {
 			t.Helper()
 			if err := a.Run(&qkv.Call{Q: q, K: k, V: v, Out: out, LSE: lse, Mask: causal}); err != nil {

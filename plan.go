@@ -32,18 +32,18 @@ type Plan struct {
 }
 
 // Explain returns what Run would do with c, without doing it.
-func (a *Attention) Explain(c *Call) (Plan, error) {
+func (e *Engine) Explain(c *Call) (Plan, error) {
 	var p tile.Problem
 	if err := c.problem(&p); err != nil {
 		return Plan{}, err
 	}
-	s := a.engine.Schedule(&p, a.Workers())
-	survey := a.engine.Survey(&p, &s)
+	s := e.engine.Schedule(&p, e.Workers())
+	survey := e.engine.Survey(&p, &s)
 	plan := Plan{
-		Kernel:     a.set.Name,
+		Kernel:     e.set.Name,
 		Path:       "prefill",
 		Lanes:      s.Lanes,
-		Rows:       a.set.Rows,
+		Rows:       e.set.Rows,
 		KeyBlock:   kernel.KeyBlock,
 		QueryBlock: s.Rows(),
 		Items:      s.Items,
@@ -56,12 +56,12 @@ func (a *Attention) Explain(c *Call) (Plan, error) {
 	}
 	plan.FLOPs = 2 * float64(plan.Pairs) * float64(p.DimQK+p.DimV)
 	plan.Why = append(plan.Why,
-		fmt.Sprintf("kernel set %s: %s", plan.Kernel, a.why),
+		fmt.Sprintf("kernel set %s: %s", plan.Kernel, e.why),
 		fmt.Sprintf("%d lanes: %s", s.Lanes, s.LanesWhy),
 		fmt.Sprintf("key blocks of %d: the numerical contract, the same on every set", kernel.KeyBlock),
 		fmt.Sprintf("%d tiles: %d skipped, %d masked, %d full", plan.Tiles, plan.Skipped, plan.Masked, plan.Full),
 		fmt.Sprintf("%d items of up to %d rows: %s", s.Items, s.Rows(), s.GroupsWhy),
-		fmt.Sprintf("%d of at most %d workers: %s", s.Workers, a.Workers(), s.WorkersWhy),
+		fmt.Sprintf("%d of at most %d workers: %s", s.Workers, e.Workers(), s.WorkersWhy),
 	)
 	return plan, nil
 }

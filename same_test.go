@@ -124,7 +124,7 @@ func (p *problem) pick(g region) (out, lse, scores []float32) {
 }
 
 // checkAlone computes a region in a call of its own and compares what p last computed.
-func (p *problem) checkAlone(t *testing.T, a *qkv.Attention, g region) {
+func (p *problem) checkAlone(t *testing.T, a *qkv.Engine, g region) {
 	t.Helper()
 	what := fmt.Sprintf("kernel=%s %v", a.Kernel().Name, g)
 	out, lse, scores := p.pick(g)

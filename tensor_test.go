@@ -222,7 +222,7 @@ func sets() []string {
 	return names
 }
 
-func newAttention(t testing.TB, cfg qkv.Config) *qkv.Attention {
+func newAttention(t testing.TB, cfg qkv.Config) *qkv.Engine {
 	t.Helper()
 	a, err := qkv.New(cfg)
 	if err != nil {
@@ -232,7 +232,7 @@ func newAttention(t testing.TB, cfg qkv.Config) *qkv.Attention {
 }
 
 // run computes p and returns the elements of the output and the log-sum-exp.
-func (p *problem) run(t *testing.T, a *qkv.Attention) (out, lse []float32) {
+func (p *problem) run(t *testing.T, a *qkv.Engine) (out, lse []float32) {
 	t.Helper()
 	p.out.each(func(i int) { p.out.data[i] = canary })
 	for i := range p.lse {

@@ -200,7 +200,7 @@ func (r *Runner) Run(ctx context.Context, j Job, limit time.Duration) (Run, erro
 
 // timed is a call that is right and warm.
 type timed struct {
-	a       *qkv.Attention
+	a       *qkv.Engine
 	call    *qkv.Call
 	flops   float64
 	calls   int           // of a sample
@@ -210,7 +210,7 @@ type timed struct {
 
 // prepare checks a shape against float64 and finds how many calls make a sample. It keeps
 // the operands.
-func (r *Runner) prepare(a *qkv.Attention, s Shape, operands **Operands) (*timed, Check, error) {
+func (r *Runner) prepare(a *qkv.Engine, s Shape, operands **Operands) (*timed, Check, error) {
 	if *operands == nil || (*operands).Shape != s {
 		*operands = nil // for the collector
 		*operands = NewOperands(s, 1)

@@ -313,7 +313,7 @@ func (n *attention) output(p *application) (operand, error) {
 }
 
 // run computes the node by package qkv.
-func (n *attention) run(a *qkv.Attention, y operand, scores *Tensor) error {
+func (n *attention) run(a *qkv.Engine, y operand, scores *Tensor) error {
 	if n.mask.short && scores == nil {
 		n.shorten()
 	}

@@ -37,7 +37,7 @@ func loadCases(t testing.TB) []*onnx.Case {
 }
 
 // everyKernel calls f with each kernel set that this machine can run.
-func everyKernel(t *testing.T, f func(t *testing.T, a *qkv.Attention)) {
+func everyKernel(t *testing.T, f func(t *testing.T, a *qkv.Engine)) {
 	t.Helper()
 	for _, k := range qkv.Kernels() {
 		if k.Missing != 0 {
@@ -57,7 +57,7 @@ func TestCases(t *testing.T) {
 	if len(cases) == 0 {
 		t.Fatal("no case")
 	}
-	everyKernel(t, func(t *testing.T, a *qkv.Attention) {
+	everyKernel(t, func(t *testing.T, a *qkv.Engine) {
 		for _, c := range cases {
 			t.Run(c.Name, func(t *testing.T) {
 				largest, err := c.Check(a)
@@ -81,7 +81,7 @@ func TestCases(t *testing.T) {
 // exponential, made twice: by us and in the file. If all were of one sign that would
 // be some 160 units of roundoff; they are not, and 16 units (1e-6) is several times
 // what is seen.
-func checkRounding(t *testing.T, a *qkv.Attention, c *onnx.Case) {
+func checkRounding(t *testing.T, a *qkv.Engine, c *onnx.Case) {
 	t.Helper()
 	const rounding = 16 * 0x1p-24
 	for i := range c.Sets {
@@ -212,7 +212,7 @@ var specs = func() []spec {
 }()
 
 func TestSpecification(t *testing.T) {
-	everyKernel(t, func(t *testing.T, a *qkv.Attention) {
+	everyKernel(t, func(t *testing.T, a *qkv.Engine) {
 		for _, typ := range []onnx.ElementType{onnx.Float, onnx.Float16, onnx.BFloat16, onnx.Double} {
 			if typ == onnx.Double && a.Kernel().Name != "generic" {
 				continue // no kernel takes part
@@ -264,7 +264,7 @@ func allowed(typ onnx.ElementType) onnx.Tolerance {
 func TestAttentionNaN(t *testing.T) {
 	s := spec{q: []int{1, 1, 2, 4}, k: []int{1, 1, 3, 4}, v: []int{1, 1, 3, 4}, scores: true, ints: map[string]int64{"is_causal": 1, "qk_matmul_output_mode": 3}}
 	nan := math.NaN()
-	everyKernel(t, func(t *testing.T, a *qkv.Attention) {
+	everyKernel(t, func(t *testing.T, a *qkv.Engine) {
 		for _, typ := range []onnx.ElementType{onnx.Float, onnx.Double} {
 			m, in := s.build(typ)
 			k := arrayOf(in[1])

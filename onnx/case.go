@@ -99,7 +99,7 @@ func loadTensors(dir, kind string, names, graph []string) ([]*Tensor, error) {
 // Check computes every data set of the case and compares the outputs with those that it
 // has. It returns the largest difference of two elements. The error says what differs
 // by more than [ToleranceOf] the type allows, or why nothing could be computed.
-func (c *Case) Check(a *qkv.Attention) (largest float64, err error) {
+func (c *Case) Check(a *qkv.Engine) (largest float64, err error) {
 	for i := range c.Sets {
 		got, err := Run(a, c.Model, c.Sets[i].Inputs)
 		if err != nil {

@@ -56,7 +56,7 @@ func (n *Node) operator() (*operator, error) {
 // of fewer bits at the end; in float64 where a type or softmax_precision is DOUBLE.
 //
 // Inputs are not changed. Outputs share no memory with them.
-func Run(a *qkv.Attention, m *Model, inputs []*Tensor) ([]*Tensor, error) {
+func Run(a *qkv.Engine, m *Model, inputs []*Tensor) ([]*Tensor, error) {
 	n := &m.Node
 	op, err := n.operator()
 	if err != nil {
@@ -77,7 +77,7 @@ const maxExtent = 1 << 20
 
 // An application is a node about to be computed.
 type application struct {
-	attention *qkv.Attention
+	attention *qkv.Engine
 	node      *Node
 	opset     int64
 	in, out   []*Tensor // one for each that the operator defines

@@ -144,7 +144,7 @@ func TestRunErrors(t *testing.T) {
 	wantError(t, a, m, []*onnx.Tensor{q, nil, k}, "onnx: Attention: ", "the tensor of K is nil, or should be")
 }
 
-func wantError(t *testing.T, a *qkv.Attention, m *onnx.Model, in []*onnx.Tensor, prefix, want string) {
+func wantError(t *testing.T, a *qkv.Engine, m *onnx.Model, in []*onnx.Tensor, prefix, want string) {
 	t.Helper()
 	if out, err := onnx.Run(a, m, in); err == nil || out != nil {
 		t.Errorf("got %v, error %v", out, err)

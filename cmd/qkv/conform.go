@@ -103,7 +103,7 @@ func conformCommand(ctx context.Context, args []string, stdout, _ io.Writer) err
 }
 
 // conform runs the test in a folder.
-func conform(a *qkv.Attention, dir string) (largest float64, err error) {
+func conform(a *qkv.Engine, dir string) (largest float64, err error) {
 	c, err := onnx.LoadCase(dir)
 	if err != nil {
 		return 0, err

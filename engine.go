@@ -18,7 +18,7 @@ const (
 	MaxSeq = 1 << 30
 )
 
-// Config says how an [Attention] computes. The zero value is the best that the
+// Config says how an [Engine] computes. The zero value is the best that the
 // machine can do.
 type Config struct {
 	// Kernel forces a kernel set by name, see [Kernels]. If it is empty, the
@@ -36,20 +36,20 @@ type Config struct {
 	Labels bool
 }
 
-// An Attention computes scaled dot-product attention. It keeps workspaces between
-// calls, so that calls allocate nothing in steady state; they grow with the head
+// An Engine computes scaled dot-product attention on a kernel set. It keeps workspaces
+// between calls, so that calls allocate nothing in steady state; they grow with the head
 // dims and the number of calls at one time, not with sequence lengths. It is safe
 // for use by several goroutines at once.
-type Attention struct {
+type Engine struct {
 	set     *kernel.Set
 	why     string
 	workers int
 	engine  *tile.Engine
 }
 
-// New returns an Attention. The error is a [*KernelError] for a kernel set that this
+// New returns an Engine. The error is a [*KernelError] for a kernel set that this
 // machine cannot run, or an [*ArgError].
-func New(cfg Config) (*Attention, error) {
+func New(cfg Config) (*Engine, error) {
 	if cfg.Workers < 0 {
 		return nil, argError("workers", cfg.Workers, 0, "workers is %d, at least 0 is needed", cfg.Workers)
 	}
@@ -58,7 +58,7 @@ func New(cfg Config) (*Attention, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Attention{
+	return &Engine{
 		set:     set,
 		why:     why,
 		workers: cfg.Workers,
@@ -67,35 +67,35 @@ func New(cfg Config) (*Attention, error) {
 }
 
 // Kernel returns the kernel set in use.
-func (a *Attention) Kernel() *kernel.Set { return a.set }
+func (e *Engine) Kernel() *kernel.Set { return e.set }
 
 // Workers returns the most goroutines that one call computes on.
-func (a *Attention) Workers() int {
-	if a.workers == 0 {
+func (e *Engine) Workers() int {
+	if e.workers == 0 {
 		return runtime.GOMAXPROCS(0)
 	}
-	return a.workers
+	return e.workers
 }
 
 // Run computes c. The error is an [*ArgError]; nothing has been written then.
 //
 // Out may be the very view that Q is. Otherwise Out, LSE and Scores share no element with
 // each other or with anything that is read.
-func (a *Attention) Run(c *Call) error {
+func (e *Engine) Run(c *Call) error {
 	var p tile.Problem
 	if err := c.problem(&p); err != nil {
 		return err
 	}
-	a.engine.Run(&p, a.Workers())
+	e.engine.Run(&p, e.Workers())
 	return nil
 }
 
-var defaultAttention = sync.OnceValues(func() (*Attention, error) { return New(Config{}) })
+var defaultEngine = sync.OnceValues(func() (*Engine, error) { return New(Config{}) })
 
 // Run computes c on the best kernel set (or the one that QKV_KERNEL names when it
 // is first called) with GOMAXPROCS workers.
 func Run(c *Call) error {
-	a, err := defaultAttention()
+	a, err := defaultEngine()
 	if err != nil {
 		return err
 	}
