@@ -24,6 +24,7 @@ var avx512Set = kernel.Set{
 	Softmax:    softmaxAVX512,
 	Accumulate: accumulateAVX512,
 	Finish:     finishWith(finishAVX512),
+	Multiply:   multiplyAVX512,
 	Peak:       peakAVX512,
 	PeakFLOPs:  2 * 16 * peakFMAs,
 	Read:       readAVX512,
@@ -46,6 +47,7 @@ var avx2Set = kernel.Set{
 	Softmax:    softmaxAVX2,
 	Accumulate: accumulateAVX2,
 	Finish:     finishWith(finishAVX2),
+	Multiply:   multiplyAVX2,
 	Peak:       peakAVX2,
 	PeakFLOPs:  2 * 8 * peakFMAs,
 	Read:       readAVX2,
@@ -90,6 +92,11 @@ func accumulateAVX512(a *kernel.AccumulateArgs)
 //
 //go:noescape
 func finishAVX512(a *kernel.FinishArgs)
+
+// multiplyAVX512 is multiplyGeneric.
+//
+//go:noescape
+func multiplyAVX512(a *kernel.MultiplyArgs)
 
 // float16AVX512 is float16Generic.
 //
@@ -143,6 +150,11 @@ func accumulateAVX2(a *kernel.AccumulateArgs)
 //
 //go:noescape
 func finishAVX2(a *kernel.FinishArgs)
+
+// multiplyAVX2 is multiplyGeneric.
+//
+//go:noescape
+func multiplyAVX2(a *kernel.MultiplyArgs)
 
 // float16AVX2 is float16Generic.
 //

@@ -24,6 +24,7 @@ var neonSet = kernel.Set{
 	Softmax:    softmaxNEON,
 	Accumulate: accumulateNEON,
 	Finish:     finishWith(finishNEON),
+	Multiply:   multiplyNEON,
 	Peak:       peakNEON,
 	PeakFLOPs:  2 * 4 * peakFMAs,
 	Read:       readNEON,
@@ -68,6 +69,11 @@ func accumulateNEON(a *kernel.AccumulateArgs)
 //
 //go:noescape
 func finishNEON(a *kernel.FinishArgs)
+
+// multiplyNEON is multiplyGeneric.
+//
+//go:noescape
+func multiplyNEON(a *kernel.MultiplyArgs)
 
 // float16NEON is float16Generic.
 //

@@ -12502,6 +12502,4232 @@ stored:
 	BGT block
 	RET
 
+// func multiplyNEON(a *kernel.MultiplyArgs)
+//
+//	for i := range Rows {
+//		acc = +0
+//		for k := range Depth {
+//			acc = fma(A[i*RowStride+k*ColStride], B[k], acc)
+//		}
+//		C[i] = ((Add ? C[i] : +0) + (Bias != nil ? Bias : +0)) + acc
+//	}
+//
+// Needs: asimd.
+// Registers:
+//
+//	R0 arguments
+//	R19 A, next micro-tile
+//	R20 A, bytes from row to row
+//	R21 A, bytes from step to step
+//	R22 B
+//	R23 B and C, bytes from row to row
+//	R24 steps left
+//	R25 rows left
+//	R26 C
+//	R1 A, bytes from the first step
+//	R2..R13 A, every row
+//	8x3: V0..V23 accumulators; V24..V26 row of B; V27..V28 elements of A
+//	12x2: V0..V23 accumulators; V24..V25 row of B; V26..V27 elements of A
+//	12x1: V0..V11 accumulators; V12 row of B; V13..V14 elements of A
+TEXT ·multiplyNEON(SB), NOSPLIT, $0-8
+	MOVD a+0(FP), R0
+	MOVD (R0), R19 // a.A
+	MOVD 8(R0), R20 // a.RowStride
+	LSL $2, R20
+	MOVD 16(R0), R21 // a.ColStride
+	LSL $2, R21
+	MOVD 72(R0), R23 // a.Lanes
+	LSL $2, R23
+	MOVD 24(R0), R25 // a.Rows
+	MOVD 56(R0), R26 // a.C
+	MOVD 72(R0), R24 // a.Lanes
+	CMP $8, R24
+	BEQ lanes8
+	CMP $4, R24
+	BEQ lanes4
+	PCALIGN $32
+
+lanes12:
+	CBZ R25, done
+	MOVD 96(R0), R24 // a.Ahead.Rows
+	CBZ R24, aheadDonelanes12
+	MOVD 120(R0), R22 // a.Ahead.Batch
+	MOVD 88(R0), R2 // a.Ahead.Base
+
+aheadRowlanes12:
+	MOVD R2, R3
+	MOVD 112(R0), R4 // a.Ahead.Lines
+
+aheadLinelanes12:
+	PRFM (R3), PLDL2KEEP
+	ADD $64, R3
+	SUBS $1, R4
+	BNE aheadLinelanes12
+	MOVD 104(R0), R3 // a.Ahead.Stride
+	ADD R3, R2
+	SUB $1, R24
+	CBZ R24, aheadSavelanes12
+	SUBS $1, R22
+	BNE aheadRowlanes12
+
+aheadSavelanes12:
+	MOVD R24, 96(R0) // a.Ahead.Rows
+	MOVD R2, 88(R0) // a.Ahead.Base
+
+aheadDonelanes12:
+	CMP $1, R25
+	BEQ tile1x3
+	CMP $2, R25
+	BEQ tile2x3
+	CMP $3, R25
+	BEQ tile3x3
+	CMP $4, R25
+	BEQ tile4x3
+	CMP $5, R25
+	BEQ tile5x3
+	CMP $6, R25
+	BEQ tile6x3
+	CMP $7, R25
+	BEQ tile7x3
+
+tile8x3:
+	MOVD R19, R2
+	ADD R20, R19
+	MOVD R19, R3
+	ADD R20, R19
+	MOVD R19, R4
+	ADD R20, R19
+	MOVD R19, R5
+	ADD R20, R19
+	MOVD R19, R6
+	ADD R20, R19
+	MOVD R19, R7
+	ADD R20, R19
+	MOVD R19, R8
+	ADD R20, R19
+	MOVD R19, R9
+	ADD R20, R19
+	MOVD $0, R1
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	VMOVI $0, V11.B16
+	VMOVI $0, V12.B16
+	VMOVI $0, V13.B16
+	VMOVI $0, V14.B16
+	VMOVI $0, V15.B16
+	VMOVI $0, V16.B16
+	VMOVI $0, V17.B16
+	VMOVI $0, V18.B16
+	VMOVI $0, V19.B16
+	VMOVI $0, V20.B16
+	VMOVI $0, V21.B16
+	VMOVI $0, V22.B16
+	VMOVI $0, V23.B16
+	MOVD 40(R0), R22 // a.B
+	MOVD 32(R0), R24 // a.Depth
+	PCALIGN $32
+
+loop8x3:
+	FMOVQ (R22), F24
+	FMOVQ 16(R22), F25
+	FMOVQ 32(R22), F26
+	FMOVS (R2)(R1), F27
+	WORD $0x4f9b1300 // fmla v0.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1321 // fmla v1.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b1342 // fmla v2.4s, v26.4s, v27.s[0]
+	FMOVS (R3)(R1), F28
+	WORD $0x4f9c1303 // fmla v3.4s, v24.4s, v28.s[0]
+	WORD $0x4f9c1324 // fmla v4.4s, v25.4s, v28.s[0]
+	WORD $0x4f9c1345 // fmla v5.4s, v26.4s, v28.s[0]
+	FMOVS (R4)(R1), F27
+	WORD $0x4f9b1306 // fmla v6.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1327 // fmla v7.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b1348 // fmla v8.4s, v26.4s, v27.s[0]
+	FMOVS (R5)(R1), F28
+	WORD $0x4f9c1309 // fmla v9.4s, v24.4s, v28.s[0]
+	WORD $0x4f9c132a // fmla v10.4s, v25.4s, v28.s[0]
+	WORD $0x4f9c134b // fmla v11.4s, v26.4s, v28.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R6)(R1), F27
+	WORD $0x4f9b130c // fmla v12.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b132d // fmla v13.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b134e // fmla v14.4s, v26.4s, v27.s[0]
+	FMOVS (R7)(R1), F28
+	WORD $0x4f9c130f // fmla v15.4s, v24.4s, v28.s[0]
+	WORD $0x4f9c1330 // fmla v16.4s, v25.4s, v28.s[0]
+	WORD $0x4f9c1351 // fmla v17.4s, v26.4s, v28.s[0]
+	FMOVS (R8)(R1), F27
+	WORD $0x4f9b1312 // fmla v18.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1333 // fmla v19.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b1354 // fmla v20.4s, v26.4s, v27.s[0]
+	FMOVS (R9)(R1), F28
+	WORD $0x4f9c1315 // fmla v21.4s, v24.4s, v28.s[0]
+	WORD $0x4f9c1336 // fmla v22.4s, v25.4s, v28.s[0]
+	WORD $0x4f9c1357 // fmla v23.4s, v26.4s, v28.s[0]
+	ADD R21, R1
+	BNE loop8x3
+	MOVD 48(R0), R22 // a.Bias
+	CBNZ R22, biased8x3
+	MOVD $zeros<>(SB), R22
+
+biased8x3:
+	MOVD 64(R0), R4 // a.Stride
+	LSL $2, R4
+	MOVD R26, R2
+	MOVD R4, R3
+	MOVBU 80(R0), R24 // a.Add
+	CBNZ R24, added8x3
+	MOVD $zeros<>(SB), R2
+	MOVD $0, R3
+
+added8x3:
+	FMOVQ (R22), F24
+	FMOVQ 16(R22), F25
+	FMOVQ 32(R22), F26
+	FMOVQ (R2), F27
+	WORD $0x4e38d77b // fadd v27.4s, v27.4s, v24.4s
+	WORD $0x4e3bd400 // fadd v0.4s, v0.4s, v27.4s
+	FMOVQ F0, (R26)
+	FMOVQ 16(R2), F28
+	WORD $0x4e39d79c // fadd v28.4s, v28.4s, v25.4s
+	WORD $0x4e3cd421 // fadd v1.4s, v1.4s, v28.4s
+	FMOVQ F1, 16(R26)
+	FMOVQ 32(R2), F27
+	WORD $0x4e3ad77b // fadd v27.4s, v27.4s, v26.4s
+	WORD $0x4e3bd442 // fadd v2.4s, v2.4s, v27.4s
+	FMOVQ F2, 32(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F28
+	WORD $0x4e38d79c // fadd v28.4s, v28.4s, v24.4s
+	WORD $0x4e3cd463 // fadd v3.4s, v3.4s, v28.4s
+	FMOVQ F3, (R26)
+	FMOVQ 16(R2), F27
+	WORD $0x4e39d77b // fadd v27.4s, v27.4s, v25.4s
+	WORD $0x4e3bd484 // fadd v4.4s, v4.4s, v27.4s
+	FMOVQ F4, 16(R26)
+	FMOVQ 32(R2), F28
+	WORD $0x4e3ad79c // fadd v28.4s, v28.4s, v26.4s
+	WORD $0x4e3cd4a5 // fadd v5.4s, v5.4s, v28.4s
+	FMOVQ F5, 32(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F27
+	WORD $0x4e38d77b // fadd v27.4s, v27.4s, v24.4s
+	WORD $0x4e3bd4c6 // fadd v6.4s, v6.4s, v27.4s
+	FMOVQ F6, (R26)
+	FMOVQ 16(R2), F28
+	WORD $0x4e39d79c // fadd v28.4s, v28.4s, v25.4s
+	WORD $0x4e3cd4e7 // fadd v7.4s, v7.4s, v28.4s
+	FMOVQ F7, 16(R26)
+	FMOVQ 32(R2), F27
+	WORD $0x4e3ad77b // fadd v27.4s, v27.4s, v26.4s
+	WORD $0x4e3bd508 // fadd v8.4s, v8.4s, v27.4s
+	FMOVQ F8, 32(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F28
+	WORD $0x4e38d79c // fadd v28.4s, v28.4s, v24.4s
+	WORD $0x4e3cd529 // fadd v9.4s, v9.4s, v28.4s
+	FMOVQ F9, (R26)
+	FMOVQ 16(R2), F27
+	WORD $0x4e39d77b // fadd v27.4s, v27.4s, v25.4s
+	WORD $0x4e3bd54a // fadd v10.4s, v10.4s, v27.4s
+	FMOVQ F10, 16(R26)
+	FMOVQ 32(R2), F28
+	WORD $0x4e3ad79c // fadd v28.4s, v28.4s, v26.4s
+	WORD $0x4e3cd56b // fadd v11.4s, v11.4s, v28.4s
+	FMOVQ F11, 32(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F27
+	WORD $0x4e38d77b // fadd v27.4s, v27.4s, v24.4s
+	WORD $0x4e3bd58c // fadd v12.4s, v12.4s, v27.4s
+	FMOVQ F12, (R26)
+	FMOVQ 16(R2), F28
+	WORD $0x4e39d79c // fadd v28.4s, v28.4s, v25.4s
+	WORD $0x4e3cd5ad // fadd v13.4s, v13.4s, v28.4s
+	FMOVQ F13, 16(R26)
+	FMOVQ 32(R2), F27
+	WORD $0x4e3ad77b // fadd v27.4s, v27.4s, v26.4s
+	WORD $0x4e3bd5ce // fadd v14.4s, v14.4s, v27.4s
+	FMOVQ F14, 32(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F28
+	WORD $0x4e38d79c // fadd v28.4s, v28.4s, v24.4s
+	WORD $0x4e3cd5ef // fadd v15.4s, v15.4s, v28.4s
+	FMOVQ F15, (R26)
+	FMOVQ 16(R2), F27
+	WORD $0x4e39d77b // fadd v27.4s, v27.4s, v25.4s
+	WORD $0x4e3bd610 // fadd v16.4s, v16.4s, v27.4s
+	FMOVQ F16, 16(R26)
+	FMOVQ 32(R2), F28
+	WORD $0x4e3ad79c // fadd v28.4s, v28.4s, v26.4s
+	WORD $0x4e3cd631 // fadd v17.4s, v17.4s, v28.4s
+	FMOVQ F17, 32(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F27
+	WORD $0x4e38d77b // fadd v27.4s, v27.4s, v24.4s
+	WORD $0x4e3bd652 // fadd v18.4s, v18.4s, v27.4s
+	FMOVQ F18, (R26)
+	FMOVQ 16(R2), F28
+	WORD $0x4e39d79c // fadd v28.4s, v28.4s, v25.4s
+	WORD $0x4e3cd673 // fadd v19.4s, v19.4s, v28.4s
+	FMOVQ F19, 16(R26)
+	FMOVQ 32(R2), F27
+	WORD $0x4e3ad77b // fadd v27.4s, v27.4s, v26.4s
+	WORD $0x4e3bd694 // fadd v20.4s, v20.4s, v27.4s
+	FMOVQ F20, 32(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F28
+	WORD $0x4e38d79c // fadd v28.4s, v28.4s, v24.4s
+	WORD $0x4e3cd6b5 // fadd v21.4s, v21.4s, v28.4s
+	FMOVQ F21, (R26)
+	FMOVQ 16(R2), F27
+	WORD $0x4e39d77b // fadd v27.4s, v27.4s, v25.4s
+	WORD $0x4e3bd6d6 // fadd v22.4s, v22.4s, v27.4s
+	FMOVQ F22, 16(R26)
+	FMOVQ 32(R2), F28
+	WORD $0x4e3ad79c // fadd v28.4s, v28.4s, v26.4s
+	WORD $0x4e3cd6f7 // fadd v23.4s, v23.4s, v28.4s
+	FMOVQ F23, 32(R26)
+	ADD R3, R2
+	ADD R4, R26
+	SUB $8, R25
+	JMP lanes12
+
+tile7x3:
+	MOVD R19, R2
+	ADD R20, R19
+	MOVD R19, R3
+	ADD R20, R19
+	MOVD R19, R4
+	ADD R20, R19
+	MOVD R19, R5
+	ADD R20, R19
+	MOVD R19, R6
+	ADD R20, R19
+	MOVD R19, R7
+	ADD R20, R19
+	MOVD R19, R8
+	ADD R20, R19
+	MOVD $0, R1
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	VMOVI $0, V11.B16
+	VMOVI $0, V12.B16
+	VMOVI $0, V13.B16
+	VMOVI $0, V14.B16
+	VMOVI $0, V15.B16
+	VMOVI $0, V16.B16
+	VMOVI $0, V17.B16
+	VMOVI $0, V18.B16
+	VMOVI $0, V19.B16
+	VMOVI $0, V20.B16
+	MOVD 40(R0), R22 // a.B
+	MOVD 32(R0), R24 // a.Depth
+	PCALIGN $32
+
+loop7x3:
+	FMOVQ (R22), F21
+	FMOVQ 16(R22), F22
+	FMOVQ 32(R22), F23
+	FMOVS (R2)(R1), F24
+	WORD $0x4f9812a0 // fmla v0.4s, v21.4s, v24.s[0]
+	WORD $0x4f9812c1 // fmla v1.4s, v22.4s, v24.s[0]
+	WORD $0x4f9812e2 // fmla v2.4s, v23.4s, v24.s[0]
+	FMOVS (R3)(R1), F25
+	WORD $0x4f9912a3 // fmla v3.4s, v21.4s, v25.s[0]
+	WORD $0x4f9912c4 // fmla v4.4s, v22.4s, v25.s[0]
+	WORD $0x4f9912e5 // fmla v5.4s, v23.4s, v25.s[0]
+	FMOVS (R4)(R1), F24
+	WORD $0x4f9812a6 // fmla v6.4s, v21.4s, v24.s[0]
+	WORD $0x4f9812c7 // fmla v7.4s, v22.4s, v24.s[0]
+	WORD $0x4f9812e8 // fmla v8.4s, v23.4s, v24.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R5)(R1), F25
+	WORD $0x4f9912a9 // fmla v9.4s, v21.4s, v25.s[0]
+	WORD $0x4f9912ca // fmla v10.4s, v22.4s, v25.s[0]
+	WORD $0x4f9912eb // fmla v11.4s, v23.4s, v25.s[0]
+	FMOVS (R6)(R1), F24
+	WORD $0x4f9812ac // fmla v12.4s, v21.4s, v24.s[0]
+	WORD $0x4f9812cd // fmla v13.4s, v22.4s, v24.s[0]
+	WORD $0x4f9812ee // fmla v14.4s, v23.4s, v24.s[0]
+	FMOVS (R7)(R1), F25
+	WORD $0x4f9912af // fmla v15.4s, v21.4s, v25.s[0]
+	WORD $0x4f9912d0 // fmla v16.4s, v22.4s, v25.s[0]
+	WORD $0x4f9912f1 // fmla v17.4s, v23.4s, v25.s[0]
+	FMOVS (R8)(R1), F24
+	WORD $0x4f9812b2 // fmla v18.4s, v21.4s, v24.s[0]
+	WORD $0x4f9812d3 // fmla v19.4s, v22.4s, v24.s[0]
+	WORD $0x4f9812f4 // fmla v20.4s, v23.4s, v24.s[0]
+	ADD R21, R1
+	BNE loop7x3
+	MOVD 48(R0), R22 // a.Bias
+	CBNZ R22, biased7x3
+	MOVD $zeros<>(SB), R22
+
+biased7x3:
+	MOVD 64(R0), R4 // a.Stride
+	LSL $2, R4
+	MOVD R26, R2
+	MOVD R4, R3
+	MOVBU 80(R0), R24 // a.Add
+	CBNZ R24, added7x3
+	MOVD $zeros<>(SB), R2
+	MOVD $0, R3
+
+added7x3:
+	FMOVQ (R22), F21
+	FMOVQ 16(R22), F22
+	FMOVQ 32(R22), F23
+	FMOVQ (R2), F24
+	WORD $0x4e35d718 // fadd v24.4s, v24.4s, v21.4s
+	WORD $0x4e38d400 // fadd v0.4s, v0.4s, v24.4s
+	FMOVQ F0, (R26)
+	FMOVQ 16(R2), F25
+	WORD $0x4e36d739 // fadd v25.4s, v25.4s, v22.4s
+	WORD $0x4e39d421 // fadd v1.4s, v1.4s, v25.4s
+	FMOVQ F1, 16(R26)
+	FMOVQ 32(R2), F24
+	WORD $0x4e37d718 // fadd v24.4s, v24.4s, v23.4s
+	WORD $0x4e38d442 // fadd v2.4s, v2.4s, v24.4s
+	FMOVQ F2, 32(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F25
+	WORD $0x4e35d739 // fadd v25.4s, v25.4s, v21.4s
+	WORD $0x4e39d463 // fadd v3.4s, v3.4s, v25.4s
+	FMOVQ F3, (R26)
+	FMOVQ 16(R2), F24
+	WORD $0x4e36d718 // fadd v24.4s, v24.4s, v22.4s
+	WORD $0x4e38d484 // fadd v4.4s, v4.4s, v24.4s
+	FMOVQ F4, 16(R26)
+	FMOVQ 32(R2), F25
+	WORD $0x4e37d739 // fadd v25.4s, v25.4s, v23.4s
+	WORD $0x4e39d4a5 // fadd v5.4s, v5.4s, v25.4s
+	FMOVQ F5, 32(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F24
+	WORD $0x4e35d718 // fadd v24.4s, v24.4s, v21.4s
+	WORD $0x4e38d4c6 // fadd v6.4s, v6.4s, v24.4s
+	FMOVQ F6, (R26)
+	FMOVQ 16(R2), F25
+	WORD $0x4e36d739 // fadd v25.4s, v25.4s, v22.4s
+	WORD $0x4e39d4e7 // fadd v7.4s, v7.4s, v25.4s
+	FMOVQ F7, 16(R26)
+	FMOVQ 32(R2), F24
+	WORD $0x4e37d718 // fadd v24.4s, v24.4s, v23.4s
+	WORD $0x4e38d508 // fadd v8.4s, v8.4s, v24.4s
+	FMOVQ F8, 32(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F25
+	WORD $0x4e35d739 // fadd v25.4s, v25.4s, v21.4s
+	WORD $0x4e39d529 // fadd v9.4s, v9.4s, v25.4s
+	FMOVQ F9, (R26)
+	FMOVQ 16(R2), F24
+	WORD $0x4e36d718 // fadd v24.4s, v24.4s, v22.4s
+	WORD $0x4e38d54a // fadd v10.4s, v10.4s, v24.4s
+	FMOVQ F10, 16(R26)
+	FMOVQ 32(R2), F25
+	WORD $0x4e37d739 // fadd v25.4s, v25.4s, v23.4s
+	WORD $0x4e39d56b // fadd v11.4s, v11.4s, v25.4s
+	FMOVQ F11, 32(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F24
+	WORD $0x4e35d718 // fadd v24.4s, v24.4s, v21.4s
+	WORD $0x4e38d58c // fadd v12.4s, v12.4s, v24.4s
+	FMOVQ F12, (R26)
+	FMOVQ 16(R2), F25
+	WORD $0x4e36d739 // fadd v25.4s, v25.4s, v22.4s
+	WORD $0x4e39d5ad // fadd v13.4s, v13.4s, v25.4s
+	FMOVQ F13, 16(R26)
+	FMOVQ 32(R2), F24
+	WORD $0x4e37d718 // fadd v24.4s, v24.4s, v23.4s
+	WORD $0x4e38d5ce // fadd v14.4s, v14.4s, v24.4s
+	FMOVQ F14, 32(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F25
+	WORD $0x4e35d739 // fadd v25.4s, v25.4s, v21.4s
+	WORD $0x4e39d5ef // fadd v15.4s, v15.4s, v25.4s
+	FMOVQ F15, (R26)
+	FMOVQ 16(R2), F24
+	WORD $0x4e36d718 // fadd v24.4s, v24.4s, v22.4s
+	WORD $0x4e38d610 // fadd v16.4s, v16.4s, v24.4s
+	FMOVQ F16, 16(R26)
+	FMOVQ 32(R2), F25
+	WORD $0x4e37d739 // fadd v25.4s, v25.4s, v23.4s
+	WORD $0x4e39d631 // fadd v17.4s, v17.4s, v25.4s
+	FMOVQ F17, 32(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F24
+	WORD $0x4e35d718 // fadd v24.4s, v24.4s, v21.4s
+	WORD $0x4e38d652 // fadd v18.4s, v18.4s, v24.4s
+	FMOVQ F18, (R26)
+	FMOVQ 16(R2), F25
+	WORD $0x4e36d739 // fadd v25.4s, v25.4s, v22.4s
+	WORD $0x4e39d673 // fadd v19.4s, v19.4s, v25.4s
+	FMOVQ F19, 16(R26)
+	FMOVQ 32(R2), F24
+	WORD $0x4e37d718 // fadd v24.4s, v24.4s, v23.4s
+	WORD $0x4e38d694 // fadd v20.4s, v20.4s, v24.4s
+	FMOVQ F20, 32(R26)
+	ADD R3, R2
+	ADD R4, R26
+	JMP done
+
+tile6x3:
+	MOVD R19, R2
+	ADD R20, R19
+	MOVD R19, R3
+	ADD R20, R19
+	MOVD R19, R4
+	ADD R20, R19
+	MOVD R19, R5
+	ADD R20, R19
+	MOVD R19, R6
+	ADD R20, R19
+	MOVD R19, R7
+	ADD R20, R19
+	MOVD $0, R1
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	VMOVI $0, V11.B16
+	VMOVI $0, V12.B16
+	VMOVI $0, V13.B16
+	VMOVI $0, V14.B16
+	VMOVI $0, V15.B16
+	VMOVI $0, V16.B16
+	VMOVI $0, V17.B16
+	MOVD 40(R0), R22 // a.B
+	MOVD 32(R0), R24 // a.Depth
+	PCALIGN $32
+
+loop6x3:
+	FMOVQ (R22), F18
+	FMOVQ 16(R22), F19
+	FMOVQ 32(R22), F20
+	FMOVS (R2)(R1), F21
+	WORD $0x4f951240 // fmla v0.4s, v18.4s, v21.s[0]
+	WORD $0x4f951261 // fmla v1.4s, v19.4s, v21.s[0]
+	WORD $0x4f951282 // fmla v2.4s, v20.4s, v21.s[0]
+	FMOVS (R3)(R1), F22
+	WORD $0x4f961243 // fmla v3.4s, v18.4s, v22.s[0]
+	WORD $0x4f961264 // fmla v4.4s, v19.4s, v22.s[0]
+	WORD $0x4f961285 // fmla v5.4s, v20.4s, v22.s[0]
+	FMOVS (R4)(R1), F21
+	WORD $0x4f951246 // fmla v6.4s, v18.4s, v21.s[0]
+	WORD $0x4f951267 // fmla v7.4s, v19.4s, v21.s[0]
+	WORD $0x4f951288 // fmla v8.4s, v20.4s, v21.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R5)(R1), F22
+	WORD $0x4f961249 // fmla v9.4s, v18.4s, v22.s[0]
+	WORD $0x4f96126a // fmla v10.4s, v19.4s, v22.s[0]
+	WORD $0x4f96128b // fmla v11.4s, v20.4s, v22.s[0]
+	FMOVS (R6)(R1), F21
+	WORD $0x4f95124c // fmla v12.4s, v18.4s, v21.s[0]
+	WORD $0x4f95126d // fmla v13.4s, v19.4s, v21.s[0]
+	WORD $0x4f95128e // fmla v14.4s, v20.4s, v21.s[0]
+	FMOVS (R7)(R1), F22
+	WORD $0x4f96124f // fmla v15.4s, v18.4s, v22.s[0]
+	WORD $0x4f961270 // fmla v16.4s, v19.4s, v22.s[0]
+	WORD $0x4f961291 // fmla v17.4s, v20.4s, v22.s[0]
+	ADD R21, R1
+	BNE loop6x3
+	MOVD 48(R0), R22 // a.Bias
+	CBNZ R22, biased6x3
+	MOVD $zeros<>(SB), R22
+
+biased6x3:
+	MOVD 64(R0), R4 // a.Stride
+	LSL $2, R4
+	MOVD R26, R2
+	MOVD R4, R3
+	MOVBU 80(R0), R24 // a.Add
+	CBNZ R24, added6x3
+	MOVD $zeros<>(SB), R2
+	MOVD $0, R3
+
+added6x3:
+	FMOVQ (R22), F18
+	FMOVQ 16(R22), F19
+	FMOVQ 32(R22), F20
+	FMOVQ (R2), F21
+	WORD $0x4e32d6b5 // fadd v21.4s, v21.4s, v18.4s
+	WORD $0x4e35d400 // fadd v0.4s, v0.4s, v21.4s
+	FMOVQ F0, (R26)
+	FMOVQ 16(R2), F22
+	WORD $0x4e33d6d6 // fadd v22.4s, v22.4s, v19.4s
+	WORD $0x4e36d421 // fadd v1.4s, v1.4s, v22.4s
+	FMOVQ F1, 16(R26)
+	FMOVQ 32(R2), F21
+	WORD $0x4e34d6b5 // fadd v21.4s, v21.4s, v20.4s
+	WORD $0x4e35d442 // fadd v2.4s, v2.4s, v21.4s
+	FMOVQ F2, 32(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F22
+	WORD $0x4e32d6d6 // fadd v22.4s, v22.4s, v18.4s
+	WORD $0x4e36d463 // fadd v3.4s, v3.4s, v22.4s
+	FMOVQ F3, (R26)
+	FMOVQ 16(R2), F21
+	WORD $0x4e33d6b5 // fadd v21.4s, v21.4s, v19.4s
+	WORD $0x4e35d484 // fadd v4.4s, v4.4s, v21.4s
+	FMOVQ F4, 16(R26)
+	FMOVQ 32(R2), F22
+	WORD $0x4e34d6d6 // fadd v22.4s, v22.4s, v20.4s
+	WORD $0x4e36d4a5 // fadd v5.4s, v5.4s, v22.4s
+	FMOVQ F5, 32(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F21
+	WORD $0x4e32d6b5 // fadd v21.4s, v21.4s, v18.4s
+	WORD $0x4e35d4c6 // fadd v6.4s, v6.4s, v21.4s
+	FMOVQ F6, (R26)
+	FMOVQ 16(R2), F22
+	WORD $0x4e33d6d6 // fadd v22.4s, v22.4s, v19.4s
+	WORD $0x4e36d4e7 // fadd v7.4s, v7.4s, v22.4s
+	FMOVQ F7, 16(R26)
+	FMOVQ 32(R2), F21
+	WORD $0x4e34d6b5 // fadd v21.4s, v21.4s, v20.4s
+	WORD $0x4e35d508 // fadd v8.4s, v8.4s, v21.4s
+	FMOVQ F8, 32(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F22
+	WORD $0x4e32d6d6 // fadd v22.4s, v22.4s, v18.4s
+	WORD $0x4e36d529 // fadd v9.4s, v9.4s, v22.4s
+	FMOVQ F9, (R26)
+	FMOVQ 16(R2), F21
+	WORD $0x4e33d6b5 // fadd v21.4s, v21.4s, v19.4s
+	WORD $0x4e35d54a // fadd v10.4s, v10.4s, v21.4s
+	FMOVQ F10, 16(R26)
+	FMOVQ 32(R2), F22
+	WORD $0x4e34d6d6 // fadd v22.4s, v22.4s, v20.4s
+	WORD $0x4e36d56b // fadd v11.4s, v11.4s, v22.4s
+	FMOVQ F11, 32(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F21
+	WORD $0x4e32d6b5 // fadd v21.4s, v21.4s, v18.4s
+	WORD $0x4e35d58c // fadd v12.4s, v12.4s, v21.4s
+	FMOVQ F12, (R26)
+	FMOVQ 16(R2), F22
+	WORD $0x4e33d6d6 // fadd v22.4s, v22.4s, v19.4s
+	WORD $0x4e36d5ad // fadd v13.4s, v13.4s, v22.4s
+	FMOVQ F13, 16(R26)
+	FMOVQ 32(R2), F21
+	WORD $0x4e34d6b5 // fadd v21.4s, v21.4s, v20.4s
+	WORD $0x4e35d5ce // fadd v14.4s, v14.4s, v21.4s
+	FMOVQ F14, 32(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F22
+	WORD $0x4e32d6d6 // fadd v22.4s, v22.4s, v18.4s
+	WORD $0x4e36d5ef // fadd v15.4s, v15.4s, v22.4s
+	FMOVQ F15, (R26)
+	FMOVQ 16(R2), F21
+	WORD $0x4e33d6b5 // fadd v21.4s, v21.4s, v19.4s
+	WORD $0x4e35d610 // fadd v16.4s, v16.4s, v21.4s
+	FMOVQ F16, 16(R26)
+	FMOVQ 32(R2), F22
+	WORD $0x4e34d6d6 // fadd v22.4s, v22.4s, v20.4s
+	WORD $0x4e36d631 // fadd v17.4s, v17.4s, v22.4s
+	FMOVQ F17, 32(R26)
+	ADD R3, R2
+	ADD R4, R26
+	JMP done
+
+tile5x3:
+	MOVD R19, R2
+	ADD R20, R19
+	MOVD R19, R3
+	ADD R20, R19
+	MOVD R19, R4
+	ADD R20, R19
+	MOVD R19, R5
+	ADD R20, R19
+	MOVD R19, R6
+	ADD R20, R19
+	MOVD $0, R1
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	VMOVI $0, V11.B16
+	VMOVI $0, V12.B16
+	VMOVI $0, V13.B16
+	VMOVI $0, V14.B16
+	MOVD 40(R0), R22 // a.B
+	MOVD 32(R0), R24 // a.Depth
+	PCALIGN $32
+
+loop5x3:
+	FMOVQ (R22), F15
+	FMOVQ 16(R22), F16
+	FMOVQ 32(R22), F17
+	FMOVS (R2)(R1), F18
+	WORD $0x4f9211e0 // fmla v0.4s, v15.4s, v18.s[0]
+	WORD $0x4f921201 // fmla v1.4s, v16.4s, v18.s[0]
+	WORD $0x4f921222 // fmla v2.4s, v17.4s, v18.s[0]
+	FMOVS (R3)(R1), F19
+	WORD $0x4f9311e3 // fmla v3.4s, v15.4s, v19.s[0]
+	WORD $0x4f931204 // fmla v4.4s, v16.4s, v19.s[0]
+	WORD $0x4f931225 // fmla v5.4s, v17.4s, v19.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R4)(R1), F18
+	WORD $0x4f9211e6 // fmla v6.4s, v15.4s, v18.s[0]
+	WORD $0x4f921207 // fmla v7.4s, v16.4s, v18.s[0]
+	WORD $0x4f921228 // fmla v8.4s, v17.4s, v18.s[0]
+	FMOVS (R5)(R1), F19
+	WORD $0x4f9311e9 // fmla v9.4s, v15.4s, v19.s[0]
+	WORD $0x4f93120a // fmla v10.4s, v16.4s, v19.s[0]
+	WORD $0x4f93122b // fmla v11.4s, v17.4s, v19.s[0]
+	FMOVS (R6)(R1), F18
+	WORD $0x4f9211ec // fmla v12.4s, v15.4s, v18.s[0]
+	WORD $0x4f92120d // fmla v13.4s, v16.4s, v18.s[0]
+	WORD $0x4f92122e // fmla v14.4s, v17.4s, v18.s[0]
+	ADD R21, R1
+	BNE loop5x3
+	MOVD 48(R0), R22 // a.Bias
+	CBNZ R22, biased5x3
+	MOVD $zeros<>(SB), R22
+
+biased5x3:
+	MOVD 64(R0), R4 // a.Stride
+	LSL $2, R4
+	MOVD R26, R2
+	MOVD R4, R3
+	MOVBU 80(R0), R24 // a.Add
+	CBNZ R24, added5x3
+	MOVD $zeros<>(SB), R2
+	MOVD $0, R3
+
+added5x3:
+	FMOVQ (R22), F15
+	FMOVQ 16(R22), F16
+	FMOVQ 32(R22), F17
+	FMOVQ (R2), F18
+	WORD $0x4e2fd652 // fadd v18.4s, v18.4s, v15.4s
+	WORD $0x4e32d400 // fadd v0.4s, v0.4s, v18.4s
+	FMOVQ F0, (R26)
+	FMOVQ 16(R2), F19
+	WORD $0x4e30d673 // fadd v19.4s, v19.4s, v16.4s
+	WORD $0x4e33d421 // fadd v1.4s, v1.4s, v19.4s
+	FMOVQ F1, 16(R26)
+	FMOVQ 32(R2), F18
+	WORD $0x4e31d652 // fadd v18.4s, v18.4s, v17.4s
+	WORD $0x4e32d442 // fadd v2.4s, v2.4s, v18.4s
+	FMOVQ F2, 32(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F19
+	WORD $0x4e2fd673 // fadd v19.4s, v19.4s, v15.4s
+	WORD $0x4e33d463 // fadd v3.4s, v3.4s, v19.4s
+	FMOVQ F3, (R26)
+	FMOVQ 16(R2), F18
+	WORD $0x4e30d652 // fadd v18.4s, v18.4s, v16.4s
+	WORD $0x4e32d484 // fadd v4.4s, v4.4s, v18.4s
+	FMOVQ F4, 16(R26)
+	FMOVQ 32(R2), F19
+	WORD $0x4e31d673 // fadd v19.4s, v19.4s, v17.4s
+	WORD $0x4e33d4a5 // fadd v5.4s, v5.4s, v19.4s
+	FMOVQ F5, 32(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F18
+	WORD $0x4e2fd652 // fadd v18.4s, v18.4s, v15.4s
+	WORD $0x4e32d4c6 // fadd v6.4s, v6.4s, v18.4s
+	FMOVQ F6, (R26)
+	FMOVQ 16(R2), F19
+	WORD $0x4e30d673 // fadd v19.4s, v19.4s, v16.4s
+	WORD $0x4e33d4e7 // fadd v7.4s, v7.4s, v19.4s
+	FMOVQ F7, 16(R26)
+	FMOVQ 32(R2), F18
+	WORD $0x4e31d652 // fadd v18.4s, v18.4s, v17.4s
+	WORD $0x4e32d508 // fadd v8.4s, v8.4s, v18.4s
+	FMOVQ F8, 32(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F19
+	WORD $0x4e2fd673 // fadd v19.4s, v19.4s, v15.4s
+	WORD $0x4e33d529 // fadd v9.4s, v9.4s, v19.4s
+	FMOVQ F9, (R26)
+	FMOVQ 16(R2), F18
+	WORD $0x4e30d652 // fadd v18.4s, v18.4s, v16.4s
+	WORD $0x4e32d54a // fadd v10.4s, v10.4s, v18.4s
+	FMOVQ F10, 16(R26)
+	FMOVQ 32(R2), F19
+	WORD $0x4e31d673 // fadd v19.4s, v19.4s, v17.4s
+	WORD $0x4e33d56b // fadd v11.4s, v11.4s, v19.4s
+	FMOVQ F11, 32(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F18
+	WORD $0x4e2fd652 // fadd v18.4s, v18.4s, v15.4s
+	WORD $0x4e32d58c // fadd v12.4s, v12.4s, v18.4s
+	FMOVQ F12, (R26)
+	FMOVQ 16(R2), F19
+	WORD $0x4e30d673 // fadd v19.4s, v19.4s, v16.4s
+	WORD $0x4e33d5ad // fadd v13.4s, v13.4s, v19.4s
+	FMOVQ F13, 16(R26)
+	FMOVQ 32(R2), F18
+	WORD $0x4e31d652 // fadd v18.4s, v18.4s, v17.4s
+	WORD $0x4e32d5ce // fadd v14.4s, v14.4s, v18.4s
+	FMOVQ F14, 32(R26)
+	ADD R3, R2
+	ADD R4, R26
+	JMP done
+
+tile4x3:
+	MOVD R19, R2
+	ADD R20, R19
+	MOVD R19, R3
+	ADD R20, R19
+	MOVD R19, R4
+	ADD R20, R19
+	MOVD R19, R5
+	ADD R20, R19
+	MOVD $0, R1
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	VMOVI $0, V11.B16
+	MOVD 40(R0), R22 // a.B
+	MOVD 32(R0), R24 // a.Depth
+	PCALIGN $32
+
+loop4x3:
+	FMOVQ (R22), F12
+	FMOVQ 16(R22), F13
+	FMOVQ 32(R22), F14
+	FMOVS (R2)(R1), F15
+	WORD $0x4f8f1180 // fmla v0.4s, v12.4s, v15.s[0]
+	WORD $0x4f8f11a1 // fmla v1.4s, v13.4s, v15.s[0]
+	WORD $0x4f8f11c2 // fmla v2.4s, v14.4s, v15.s[0]
+	FMOVS (R3)(R1), F16
+	WORD $0x4f901183 // fmla v3.4s, v12.4s, v16.s[0]
+	WORD $0x4f9011a4 // fmla v4.4s, v13.4s, v16.s[0]
+	WORD $0x4f9011c5 // fmla v5.4s, v14.4s, v16.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R4)(R1), F15
+	WORD $0x4f8f1186 // fmla v6.4s, v12.4s, v15.s[0]
+	WORD $0x4f8f11a7 // fmla v7.4s, v13.4s, v15.s[0]
+	WORD $0x4f8f11c8 // fmla v8.4s, v14.4s, v15.s[0]
+	FMOVS (R5)(R1), F16
+	WORD $0x4f901189 // fmla v9.4s, v12.4s, v16.s[0]
+	WORD $0x4f9011aa // fmla v10.4s, v13.4s, v16.s[0]
+	WORD $0x4f9011cb // fmla v11.4s, v14.4s, v16.s[0]
+	ADD R21, R1
+	BNE loop4x3
+	MOVD 48(R0), R22 // a.Bias
+	CBNZ R22, biased4x3
+	MOVD $zeros<>(SB), R22
+
+biased4x3:
+	MOVD 64(R0), R4 // a.Stride
+	LSL $2, R4
+	MOVD R26, R2
+	MOVD R4, R3
+	MOVBU 80(R0), R24 // a.Add
+	CBNZ R24, added4x3
+	MOVD $zeros<>(SB), R2
+	MOVD $0, R3
+
+added4x3:
+	FMOVQ (R22), F12
+	FMOVQ 16(R22), F13
+	FMOVQ 32(R22), F14
+	FMOVQ (R2), F15
+	WORD $0x4e2cd5ef // fadd v15.4s, v15.4s, v12.4s
+	WORD $0x4e2fd400 // fadd v0.4s, v0.4s, v15.4s
+	FMOVQ F0, (R26)
+	FMOVQ 16(R2), F16
+	WORD $0x4e2dd610 // fadd v16.4s, v16.4s, v13.4s
+	WORD $0x4e30d421 // fadd v1.4s, v1.4s, v16.4s
+	FMOVQ F1, 16(R26)
+	FMOVQ 32(R2), F15
+	WORD $0x4e2ed5ef // fadd v15.4s, v15.4s, v14.4s
+	WORD $0x4e2fd442 // fadd v2.4s, v2.4s, v15.4s
+	FMOVQ F2, 32(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F16
+	WORD $0x4e2cd610 // fadd v16.4s, v16.4s, v12.4s
+	WORD $0x4e30d463 // fadd v3.4s, v3.4s, v16.4s
+	FMOVQ F3, (R26)
+	FMOVQ 16(R2), F15
+	WORD $0x4e2dd5ef // fadd v15.4s, v15.4s, v13.4s
+	WORD $0x4e2fd484 // fadd v4.4s, v4.4s, v15.4s
+	FMOVQ F4, 16(R26)
+	FMOVQ 32(R2), F16
+	WORD $0x4e2ed610 // fadd v16.4s, v16.4s, v14.4s
+	WORD $0x4e30d4a5 // fadd v5.4s, v5.4s, v16.4s
+	FMOVQ F5, 32(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F15
+	WORD $0x4e2cd5ef // fadd v15.4s, v15.4s, v12.4s
+	WORD $0x4e2fd4c6 // fadd v6.4s, v6.4s, v15.4s
+	FMOVQ F6, (R26)
+	FMOVQ 16(R2), F16
+	WORD $0x4e2dd610 // fadd v16.4s, v16.4s, v13.4s
+	WORD $0x4e30d4e7 // fadd v7.4s, v7.4s, v16.4s
+	FMOVQ F7, 16(R26)
+	FMOVQ 32(R2), F15
+	WORD $0x4e2ed5ef // fadd v15.4s, v15.4s, v14.4s
+	WORD $0x4e2fd508 // fadd v8.4s, v8.4s, v15.4s
+	FMOVQ F8, 32(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F16
+	WORD $0x4e2cd610 // fadd v16.4s, v16.4s, v12.4s
+	WORD $0x4e30d529 // fadd v9.4s, v9.4s, v16.4s
+	FMOVQ F9, (R26)
+	FMOVQ 16(R2), F15
+	WORD $0x4e2dd5ef // fadd v15.4s, v15.4s, v13.4s
+	WORD $0x4e2fd54a // fadd v10.4s, v10.4s, v15.4s
+	FMOVQ F10, 16(R26)
+	FMOVQ 32(R2), F16
+	WORD $0x4e2ed610 // fadd v16.4s, v16.4s, v14.4s
+	WORD $0x4e30d56b // fadd v11.4s, v11.4s, v16.4s
+	FMOVQ F11, 32(R26)
+	ADD R3, R2
+	ADD R4, R26
+	JMP done
+
+tile3x3:
+	MOVD R19, R2
+	ADD R20, R19
+	MOVD R19, R3
+	ADD R20, R19
+	MOVD R19, R4
+	ADD R20, R19
+	MOVD $0, R1
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	MOVD 40(R0), R22 // a.B
+	MOVD 32(R0), R24 // a.Depth
+	PCALIGN $32
+
+loop3x3:
+	FMOVQ (R22), F9
+	FMOVQ 16(R22), F10
+	FMOVQ 32(R22), F11
+	FMOVS (R2)(R1), F12
+	WORD $0x4f8c1120 // fmla v0.4s, v9.4s, v12.s[0]
+	WORD $0x4f8c1141 // fmla v1.4s, v10.4s, v12.s[0]
+	WORD $0x4f8c1162 // fmla v2.4s, v11.4s, v12.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R3)(R1), F13
+	WORD $0x4f8d1123 // fmla v3.4s, v9.4s, v13.s[0]
+	WORD $0x4f8d1144 // fmla v4.4s, v10.4s, v13.s[0]
+	WORD $0x4f8d1165 // fmla v5.4s, v11.4s, v13.s[0]
+	FMOVS (R4)(R1), F12
+	WORD $0x4f8c1126 // fmla v6.4s, v9.4s, v12.s[0]
+	WORD $0x4f8c1147 // fmla v7.4s, v10.4s, v12.s[0]
+	WORD $0x4f8c1168 // fmla v8.4s, v11.4s, v12.s[0]
+	ADD R21, R1
+	BNE loop3x3
+	MOVD 48(R0), R22 // a.Bias
+	CBNZ R22, biased3x3
+	MOVD $zeros<>(SB), R22
+
+biased3x3:
+	MOVD 64(R0), R4 // a.Stride
+	LSL $2, R4
+	MOVD R26, R2
+	MOVD R4, R3
+	MOVBU 80(R0), R24 // a.Add
+	CBNZ R24, added3x3
+	MOVD $zeros<>(SB), R2
+	MOVD $0, R3
+
+added3x3:
+	FMOVQ (R22), F9
+	FMOVQ 16(R22), F10
+	FMOVQ 32(R22), F11
+	FMOVQ (R2), F12
+	WORD $0x4e29d58c // fadd v12.4s, v12.4s, v9.4s
+	WORD $0x4e2cd400 // fadd v0.4s, v0.4s, v12.4s
+	FMOVQ F0, (R26)
+	FMOVQ 16(R2), F13
+	WORD $0x4e2ad5ad // fadd v13.4s, v13.4s, v10.4s
+	WORD $0x4e2dd421 // fadd v1.4s, v1.4s, v13.4s
+	FMOVQ F1, 16(R26)
+	FMOVQ 32(R2), F12
+	WORD $0x4e2bd58c // fadd v12.4s, v12.4s, v11.4s
+	WORD $0x4e2cd442 // fadd v2.4s, v2.4s, v12.4s
+	FMOVQ F2, 32(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F13
+	WORD $0x4e29d5ad // fadd v13.4s, v13.4s, v9.4s
+	WORD $0x4e2dd463 // fadd v3.4s, v3.4s, v13.4s
+	FMOVQ F3, (R26)
+	FMOVQ 16(R2), F12
+	WORD $0x4e2ad58c // fadd v12.4s, v12.4s, v10.4s
+	WORD $0x4e2cd484 // fadd v4.4s, v4.4s, v12.4s
+	FMOVQ F4, 16(R26)
+	FMOVQ 32(R2), F13
+	WORD $0x4e2bd5ad // fadd v13.4s, v13.4s, v11.4s
+	WORD $0x4e2dd4a5 // fadd v5.4s, v5.4s, v13.4s
+	FMOVQ F5, 32(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F12
+	WORD $0x4e29d58c // fadd v12.4s, v12.4s, v9.4s
+	WORD $0x4e2cd4c6 // fadd v6.4s, v6.4s, v12.4s
+	FMOVQ F6, (R26)
+	FMOVQ 16(R2), F13
+	WORD $0x4e2ad5ad // fadd v13.4s, v13.4s, v10.4s
+	WORD $0x4e2dd4e7 // fadd v7.4s, v7.4s, v13.4s
+	FMOVQ F7, 16(R26)
+	FMOVQ 32(R2), F12
+	WORD $0x4e2bd58c // fadd v12.4s, v12.4s, v11.4s
+	WORD $0x4e2cd508 // fadd v8.4s, v8.4s, v12.4s
+	FMOVQ F8, 32(R26)
+	ADD R3, R2
+	ADD R4, R26
+	JMP done
+
+tile2x3:
+	MOVD R19, R2
+	ADD R20, R19
+	MOVD R19, R3
+	ADD R20, R19
+	MOVD $0, R1
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	MOVD 40(R0), R22 // a.B
+	MOVD 32(R0), R24 // a.Depth
+	PCALIGN $32
+
+loop2x3:
+	FMOVQ (R22), F6
+	FMOVQ 16(R22), F7
+	FMOVQ 32(R22), F8
+	FMOVS (R2)(R1), F9
+	WORD $0x4f8910c0 // fmla v0.4s, v6.4s, v9.s[0]
+	WORD $0x4f8910e1 // fmla v1.4s, v7.4s, v9.s[0]
+	WORD $0x4f891102 // fmla v2.4s, v8.4s, v9.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R3)(R1), F10
+	WORD $0x4f8a10c3 // fmla v3.4s, v6.4s, v10.s[0]
+	WORD $0x4f8a10e4 // fmla v4.4s, v7.4s, v10.s[0]
+	WORD $0x4f8a1105 // fmla v5.4s, v8.4s, v10.s[0]
+	ADD R21, R1
+	BNE loop2x3
+	MOVD 48(R0), R22 // a.Bias
+	CBNZ R22, biased2x3
+	MOVD $zeros<>(SB), R22
+
+biased2x3:
+	MOVD 64(R0), R4 // a.Stride
+	LSL $2, R4
+	MOVD R26, R2
+	MOVD R4, R3
+	MOVBU 80(R0), R24 // a.Add
+	CBNZ R24, added2x3
+	MOVD $zeros<>(SB), R2
+	MOVD $0, R3
+
+added2x3:
+	FMOVQ (R22), F6
+	FMOVQ 16(R22), F7
+	FMOVQ 32(R22), F8
+	FMOVQ (R2), F9
+	WORD $0x4e26d529 // fadd v9.4s, v9.4s, v6.4s
+	WORD $0x4e29d400 // fadd v0.4s, v0.4s, v9.4s
+	FMOVQ F0, (R26)
+	FMOVQ 16(R2), F10
+	WORD $0x4e27d54a // fadd v10.4s, v10.4s, v7.4s
+	WORD $0x4e2ad421 // fadd v1.4s, v1.4s, v10.4s
+	FMOVQ F1, 16(R26)
+	FMOVQ 32(R2), F9
+	WORD $0x4e28d529 // fadd v9.4s, v9.4s, v8.4s
+	WORD $0x4e29d442 // fadd v2.4s, v2.4s, v9.4s
+	FMOVQ F2, 32(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F10
+	WORD $0x4e26d54a // fadd v10.4s, v10.4s, v6.4s
+	WORD $0x4e2ad463 // fadd v3.4s, v3.4s, v10.4s
+	FMOVQ F3, (R26)
+	FMOVQ 16(R2), F9
+	WORD $0x4e27d529 // fadd v9.4s, v9.4s, v7.4s
+	WORD $0x4e29d484 // fadd v4.4s, v4.4s, v9.4s
+	FMOVQ F4, 16(R26)
+	FMOVQ 32(R2), F10
+	WORD $0x4e28d54a // fadd v10.4s, v10.4s, v8.4s
+	WORD $0x4e2ad4a5 // fadd v5.4s, v5.4s, v10.4s
+	FMOVQ F5, 32(R26)
+	ADD R3, R2
+	ADD R4, R26
+	JMP done
+
+tile1x3:
+	MOVD R19, R2
+	ADD R20, R19
+	MOVD $0, R1
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	MOVD 40(R0), R22 // a.B
+	MOVD 32(R0), R24 // a.Depth
+	PCALIGN $32
+
+loop1x3:
+	FMOVQ (R22), F3
+	FMOVQ 16(R22), F4
+	FMOVQ 32(R22), F5
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R2)(R1), F6
+	WORD $0x4f861060 // fmla v0.4s, v3.4s, v6.s[0]
+	WORD $0x4f861081 // fmla v1.4s, v4.4s, v6.s[0]
+	WORD $0x4f8610a2 // fmla v2.4s, v5.4s, v6.s[0]
+	ADD R21, R1
+	BNE loop1x3
+	MOVD 48(R0), R22 // a.Bias
+	CBNZ R22, biased1x3
+	MOVD $zeros<>(SB), R22
+
+biased1x3:
+	MOVD 64(R0), R4 // a.Stride
+	LSL $2, R4
+	MOVD R26, R2
+	MOVD R4, R3
+	MOVBU 80(R0), R24 // a.Add
+	CBNZ R24, added1x3
+	MOVD $zeros<>(SB), R2
+	MOVD $0, R3
+
+added1x3:
+	FMOVQ (R22), F3
+	FMOVQ 16(R22), F4
+	FMOVQ 32(R22), F5
+	FMOVQ (R2), F6
+	WORD $0x4e23d4c6 // fadd v6.4s, v6.4s, v3.4s
+	WORD $0x4e26d400 // fadd v0.4s, v0.4s, v6.4s
+	FMOVQ F0, (R26)
+	FMOVQ 16(R2), F7
+	WORD $0x4e24d4e7 // fadd v7.4s, v7.4s, v4.4s
+	WORD $0x4e27d421 // fadd v1.4s, v1.4s, v7.4s
+	FMOVQ F1, 16(R26)
+	FMOVQ 32(R2), F6
+	WORD $0x4e25d4c6 // fadd v6.4s, v6.4s, v5.4s
+	WORD $0x4e26d442 // fadd v2.4s, v2.4s, v6.4s
+	FMOVQ F2, 32(R26)
+	ADD R3, R2
+	ADD R4, R26
+	JMP done
+	PCALIGN $32
+
+lanes8:
+	CBZ R25, done
+	MOVD 96(R0), R24 // a.Ahead.Rows
+	CBZ R24, aheadDonelanes8
+	MOVD 120(R0), R22 // a.Ahead.Batch
+	MOVD 88(R0), R2 // a.Ahead.Base
+
+aheadRowlanes8:
+	MOVD R2, R3
+	MOVD 112(R0), R4 // a.Ahead.Lines
+
+aheadLinelanes8:
+	PRFM (R3), PLDL2KEEP
+	ADD $64, R3
+	SUBS $1, R4
+	BNE aheadLinelanes8
+	MOVD 104(R0), R3 // a.Ahead.Stride
+	ADD R3, R2
+	SUB $1, R24
+	CBZ R24, aheadSavelanes8
+	SUBS $1, R22
+	BNE aheadRowlanes8
+
+aheadSavelanes8:
+	MOVD R24, 96(R0) // a.Ahead.Rows
+	MOVD R2, 88(R0) // a.Ahead.Base
+
+aheadDonelanes8:
+	CMP $1, R25
+	BEQ tile1x2
+	CMP $2, R25
+	BEQ tile2x2
+	CMP $3, R25
+	BEQ tile3x2
+	CMP $4, R25
+	BEQ tile4x2
+	CMP $5, R25
+	BEQ tile5x2
+	CMP $6, R25
+	BEQ tile6x2
+	CMP $7, R25
+	BEQ tile7x2
+	CMP $8, R25
+	BEQ tile8x2
+	CMP $9, R25
+	BEQ tile9x2
+	CMP $10, R25
+	BEQ tile10x2
+	CMP $11, R25
+	BEQ tile11x2
+
+tile12x2:
+	MOVD R19, R2
+	ADD R20, R19
+	MOVD R19, R3
+	ADD R20, R19
+	MOVD R19, R4
+	ADD R20, R19
+	MOVD R19, R5
+	ADD R20, R19
+	MOVD R19, R6
+	ADD R20, R19
+	MOVD R19, R7
+	ADD R20, R19
+	MOVD R19, R8
+	ADD R20, R19
+	MOVD R19, R9
+	ADD R20, R19
+	MOVD R19, R10
+	ADD R20, R19
+	MOVD R19, R11
+	ADD R20, R19
+	MOVD R19, R12
+	ADD R20, R19
+	MOVD R19, R13
+	ADD R20, R19
+	MOVD $0, R1
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	VMOVI $0, V11.B16
+	VMOVI $0, V12.B16
+	VMOVI $0, V13.B16
+	VMOVI $0, V14.B16
+	VMOVI $0, V15.B16
+	VMOVI $0, V16.B16
+	VMOVI $0, V17.B16
+	VMOVI $0, V18.B16
+	VMOVI $0, V19.B16
+	VMOVI $0, V20.B16
+	VMOVI $0, V21.B16
+	VMOVI $0, V22.B16
+	VMOVI $0, V23.B16
+	MOVD 40(R0), R22 // a.B
+	MOVD 32(R0), R24 // a.Depth
+	PCALIGN $32
+
+loop12x2:
+	FMOVQ (R22), F24
+	FMOVQ 16(R22), F25
+	FMOVS (R2)(R1), F26
+	WORD $0x4f9a1300 // fmla v0.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a1321 // fmla v1.4s, v25.4s, v26.s[0]
+	FMOVS (R3)(R1), F27
+	WORD $0x4f9b1302 // fmla v2.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1323 // fmla v3.4s, v25.4s, v27.s[0]
+	FMOVS (R4)(R1), F26
+	WORD $0x4f9a1304 // fmla v4.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a1325 // fmla v5.4s, v25.4s, v26.s[0]
+	FMOVS (R5)(R1), F27
+	WORD $0x4f9b1306 // fmla v6.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1327 // fmla v7.4s, v25.4s, v27.s[0]
+	FMOVS (R6)(R1), F26
+	WORD $0x4f9a1308 // fmla v8.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a1329 // fmla v9.4s, v25.4s, v26.s[0]
+	FMOVS (R7)(R1), F27
+	WORD $0x4f9b130a // fmla v10.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b132b // fmla v11.4s, v25.4s, v27.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R8)(R1), F26
+	WORD $0x4f9a130c // fmla v12.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a132d // fmla v13.4s, v25.4s, v26.s[0]
+	FMOVS (R9)(R1), F27
+	WORD $0x4f9b130e // fmla v14.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b132f // fmla v15.4s, v25.4s, v27.s[0]
+	FMOVS (R10)(R1), F26
+	WORD $0x4f9a1310 // fmla v16.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a1331 // fmla v17.4s, v25.4s, v26.s[0]
+	FMOVS (R11)(R1), F27
+	WORD $0x4f9b1312 // fmla v18.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1333 // fmla v19.4s, v25.4s, v27.s[0]
+	FMOVS (R12)(R1), F26
+	WORD $0x4f9a1314 // fmla v20.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a1335 // fmla v21.4s, v25.4s, v26.s[0]
+	FMOVS (R13)(R1), F27
+	WORD $0x4f9b1316 // fmla v22.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1337 // fmla v23.4s, v25.4s, v27.s[0]
+	ADD R21, R1
+	BNE loop12x2
+	MOVD 48(R0), R22 // a.Bias
+	CBNZ R22, biased12x2
+	MOVD $zeros<>(SB), R22
+
+biased12x2:
+	MOVD 64(R0), R4 // a.Stride
+	LSL $2, R4
+	MOVD R26, R2
+	MOVD R4, R3
+	MOVBU 80(R0), R24 // a.Add
+	CBNZ R24, added12x2
+	MOVD $zeros<>(SB), R2
+	MOVD $0, R3
+
+added12x2:
+	FMOVQ (R22), F24
+	FMOVQ 16(R22), F25
+	FMOVQ (R2), F26
+	WORD $0x4e38d75a // fadd v26.4s, v26.4s, v24.4s
+	WORD $0x4e3ad400 // fadd v0.4s, v0.4s, v26.4s
+	FMOVQ F0, (R26)
+	FMOVQ 16(R2), F27
+	WORD $0x4e39d77b // fadd v27.4s, v27.4s, v25.4s
+	WORD $0x4e3bd421 // fadd v1.4s, v1.4s, v27.4s
+	FMOVQ F1, 16(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F26
+	WORD $0x4e38d75a // fadd v26.4s, v26.4s, v24.4s
+	WORD $0x4e3ad442 // fadd v2.4s, v2.4s, v26.4s
+	FMOVQ F2, (R26)
+	FMOVQ 16(R2), F27
+	WORD $0x4e39d77b // fadd v27.4s, v27.4s, v25.4s
+	WORD $0x4e3bd463 // fadd v3.4s, v3.4s, v27.4s
+	FMOVQ F3, 16(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F26
+	WORD $0x4e38d75a // fadd v26.4s, v26.4s, v24.4s
+	WORD $0x4e3ad484 // fadd v4.4s, v4.4s, v26.4s
+	FMOVQ F4, (R26)
+	FMOVQ 16(R2), F27
+	WORD $0x4e39d77b // fadd v27.4s, v27.4s, v25.4s
+	WORD $0x4e3bd4a5 // fadd v5.4s, v5.4s, v27.4s
+	FMOVQ F5, 16(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F26
+	WORD $0x4e38d75a // fadd v26.4s, v26.4s, v24.4s
+	WORD $0x4e3ad4c6 // fadd v6.4s, v6.4s, v26.4s
+	FMOVQ F6, (R26)
+	FMOVQ 16(R2), F27
+	WORD $0x4e39d77b // fadd v27.4s, v27.4s, v25.4s
+	WORD $0x4e3bd4e7 // fadd v7.4s, v7.4s, v27.4s
+	FMOVQ F7, 16(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F26
+	WORD $0x4e38d75a // fadd v26.4s, v26.4s, v24.4s
+	WORD $0x4e3ad508 // fadd v8.4s, v8.4s, v26.4s
+	FMOVQ F8, (R26)
+	FMOVQ 16(R2), F27
+	WORD $0x4e39d77b // fadd v27.4s, v27.4s, v25.4s
+	WORD $0x4e3bd529 // fadd v9.4s, v9.4s, v27.4s
+	FMOVQ F9, 16(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F26
+	WORD $0x4e38d75a // fadd v26.4s, v26.4s, v24.4s
+	WORD $0x4e3ad54a // fadd v10.4s, v10.4s, v26.4s
+	FMOVQ F10, (R26)
+	FMOVQ 16(R2), F27
+	WORD $0x4e39d77b // fadd v27.4s, v27.4s, v25.4s
+	WORD $0x4e3bd56b // fadd v11.4s, v11.4s, v27.4s
+	FMOVQ F11, 16(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F26
+	WORD $0x4e38d75a // fadd v26.4s, v26.4s, v24.4s
+	WORD $0x4e3ad58c // fadd v12.4s, v12.4s, v26.4s
+	FMOVQ F12, (R26)
+	FMOVQ 16(R2), F27
+	WORD $0x4e39d77b // fadd v27.4s, v27.4s, v25.4s
+	WORD $0x4e3bd5ad // fadd v13.4s, v13.4s, v27.4s
+	FMOVQ F13, 16(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F26
+	WORD $0x4e38d75a // fadd v26.4s, v26.4s, v24.4s
+	WORD $0x4e3ad5ce // fadd v14.4s, v14.4s, v26.4s
+	FMOVQ F14, (R26)
+	FMOVQ 16(R2), F27
+	WORD $0x4e39d77b // fadd v27.4s, v27.4s, v25.4s
+	WORD $0x4e3bd5ef // fadd v15.4s, v15.4s, v27.4s
+	FMOVQ F15, 16(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F26
+	WORD $0x4e38d75a // fadd v26.4s, v26.4s, v24.4s
+	WORD $0x4e3ad610 // fadd v16.4s, v16.4s, v26.4s
+	FMOVQ F16, (R26)
+	FMOVQ 16(R2), F27
+	WORD $0x4e39d77b // fadd v27.4s, v27.4s, v25.4s
+	WORD $0x4e3bd631 // fadd v17.4s, v17.4s, v27.4s
+	FMOVQ F17, 16(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F26
+	WORD $0x4e38d75a // fadd v26.4s, v26.4s, v24.4s
+	WORD $0x4e3ad652 // fadd v18.4s, v18.4s, v26.4s
+	FMOVQ F18, (R26)
+	FMOVQ 16(R2), F27
+	WORD $0x4e39d77b // fadd v27.4s, v27.4s, v25.4s
+	WORD $0x4e3bd673 // fadd v19.4s, v19.4s, v27.4s
+	FMOVQ F19, 16(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F26
+	WORD $0x4e38d75a // fadd v26.4s, v26.4s, v24.4s
+	WORD $0x4e3ad694 // fadd v20.4s, v20.4s, v26.4s
+	FMOVQ F20, (R26)
+	FMOVQ 16(R2), F27
+	WORD $0x4e39d77b // fadd v27.4s, v27.4s, v25.4s
+	WORD $0x4e3bd6b5 // fadd v21.4s, v21.4s, v27.4s
+	FMOVQ F21, 16(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F26
+	WORD $0x4e38d75a // fadd v26.4s, v26.4s, v24.4s
+	WORD $0x4e3ad6d6 // fadd v22.4s, v22.4s, v26.4s
+	FMOVQ F22, (R26)
+	FMOVQ 16(R2), F27
+	WORD $0x4e39d77b // fadd v27.4s, v27.4s, v25.4s
+	WORD $0x4e3bd6f7 // fadd v23.4s, v23.4s, v27.4s
+	FMOVQ F23, 16(R26)
+	ADD R3, R2
+	ADD R4, R26
+	SUB $12, R25
+	JMP lanes8
+
+tile11x2:
+	MOVD R19, R2
+	ADD R20, R19
+	MOVD R19, R3
+	ADD R20, R19
+	MOVD R19, R4
+	ADD R20, R19
+	MOVD R19, R5
+	ADD R20, R19
+	MOVD R19, R6
+	ADD R20, R19
+	MOVD R19, R7
+	ADD R20, R19
+	MOVD R19, R8
+	ADD R20, R19
+	MOVD R19, R9
+	ADD R20, R19
+	MOVD R19, R10
+	ADD R20, R19
+	MOVD R19, R11
+	ADD R20, R19
+	MOVD R19, R12
+	ADD R20, R19
+	MOVD $0, R1
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	VMOVI $0, V11.B16
+	VMOVI $0, V12.B16
+	VMOVI $0, V13.B16
+	VMOVI $0, V14.B16
+	VMOVI $0, V15.B16
+	VMOVI $0, V16.B16
+	VMOVI $0, V17.B16
+	VMOVI $0, V18.B16
+	VMOVI $0, V19.B16
+	VMOVI $0, V20.B16
+	VMOVI $0, V21.B16
+	MOVD 40(R0), R22 // a.B
+	MOVD 32(R0), R24 // a.Depth
+	PCALIGN $32
+
+loop11x2:
+	FMOVQ (R22), F22
+	FMOVQ 16(R22), F23
+	FMOVS (R2)(R1), F24
+	WORD $0x4f9812c0 // fmla v0.4s, v22.4s, v24.s[0]
+	WORD $0x4f9812e1 // fmla v1.4s, v23.4s, v24.s[0]
+	FMOVS (R3)(R1), F25
+	WORD $0x4f9912c2 // fmla v2.4s, v22.4s, v25.s[0]
+	WORD $0x4f9912e3 // fmla v3.4s, v23.4s, v25.s[0]
+	FMOVS (R4)(R1), F24
+	WORD $0x4f9812c4 // fmla v4.4s, v22.4s, v24.s[0]
+	WORD $0x4f9812e5 // fmla v5.4s, v23.4s, v24.s[0]
+	FMOVS (R5)(R1), F25
+	WORD $0x4f9912c6 // fmla v6.4s, v22.4s, v25.s[0]
+	WORD $0x4f9912e7 // fmla v7.4s, v23.4s, v25.s[0]
+	FMOVS (R6)(R1), F24
+	WORD $0x4f9812c8 // fmla v8.4s, v22.4s, v24.s[0]
+	WORD $0x4f9812e9 // fmla v9.4s, v23.4s, v24.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R7)(R1), F25
+	WORD $0x4f9912ca // fmla v10.4s, v22.4s, v25.s[0]
+	WORD $0x4f9912eb // fmla v11.4s, v23.4s, v25.s[0]
+	FMOVS (R8)(R1), F24
+	WORD $0x4f9812cc // fmla v12.4s, v22.4s, v24.s[0]
+	WORD $0x4f9812ed // fmla v13.4s, v23.4s, v24.s[0]
+	FMOVS (R9)(R1), F25
+	WORD $0x4f9912ce // fmla v14.4s, v22.4s, v25.s[0]
+	WORD $0x4f9912ef // fmla v15.4s, v23.4s, v25.s[0]
+	FMOVS (R10)(R1), F24
+	WORD $0x4f9812d0 // fmla v16.4s, v22.4s, v24.s[0]
+	WORD $0x4f9812f1 // fmla v17.4s, v23.4s, v24.s[0]
+	FMOVS (R11)(R1), F25
+	WORD $0x4f9912d2 // fmla v18.4s, v22.4s, v25.s[0]
+	WORD $0x4f9912f3 // fmla v19.4s, v23.4s, v25.s[0]
+	FMOVS (R12)(R1), F24
+	WORD $0x4f9812d4 // fmla v20.4s, v22.4s, v24.s[0]
+	WORD $0x4f9812f5 // fmla v21.4s, v23.4s, v24.s[0]
+	ADD R21, R1
+	BNE loop11x2
+	MOVD 48(R0), R22 // a.Bias
+	CBNZ R22, biased11x2
+	MOVD $zeros<>(SB), R22
+
+biased11x2:
+	MOVD 64(R0), R4 // a.Stride
+	LSL $2, R4
+	MOVD R26, R2
+	MOVD R4, R3
+	MOVBU 80(R0), R24 // a.Add
+	CBNZ R24, added11x2
+	MOVD $zeros<>(SB), R2
+	MOVD $0, R3
+
+added11x2:
+	FMOVQ (R22), F22
+	FMOVQ 16(R22), F23
+	FMOVQ (R2), F24
+	WORD $0x4e36d718 // fadd v24.4s, v24.4s, v22.4s
+	WORD $0x4e38d400 // fadd v0.4s, v0.4s, v24.4s
+	FMOVQ F0, (R26)
+	FMOVQ 16(R2), F25
+	WORD $0x4e37d739 // fadd v25.4s, v25.4s, v23.4s
+	WORD $0x4e39d421 // fadd v1.4s, v1.4s, v25.4s
+	FMOVQ F1, 16(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F24
+	WORD $0x4e36d718 // fadd v24.4s, v24.4s, v22.4s
+	WORD $0x4e38d442 // fadd v2.4s, v2.4s, v24.4s
+	FMOVQ F2, (R26)
+	FMOVQ 16(R2), F25
+	WORD $0x4e37d739 // fadd v25.4s, v25.4s, v23.4s
+	WORD $0x4e39d463 // fadd v3.4s, v3.4s, v25.4s
+	FMOVQ F3, 16(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F24
+	WORD $0x4e36d718 // fadd v24.4s, v24.4s, v22.4s
+	WORD $0x4e38d484 // fadd v4.4s, v4.4s, v24.4s
+	FMOVQ F4, (R26)
+	FMOVQ 16(R2), F25
+	WORD $0x4e37d739 // fadd v25.4s, v25.4s, v23.4s
+	WORD $0x4e39d4a5 // fadd v5.4s, v5.4s, v25.4s
+	FMOVQ F5, 16(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F24
+	WORD $0x4e36d718 // fadd v24.4s, v24.4s, v22.4s
+	WORD $0x4e38d4c6 // fadd v6.4s, v6.4s, v24.4s
+	FMOVQ F6, (R26)
+	FMOVQ 16(R2), F25
+	WORD $0x4e37d739 // fadd v25.4s, v25.4s, v23.4s
+	WORD $0x4e39d4e7 // fadd v7.4s, v7.4s, v25.4s
+	FMOVQ F7, 16(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F24
+	WORD $0x4e36d718 // fadd v24.4s, v24.4s, v22.4s
+	WORD $0x4e38d508 // fadd v8.4s, v8.4s, v24.4s
+	FMOVQ F8, (R26)
+	FMOVQ 16(R2), F25
+	WORD $0x4e37d739 // fadd v25.4s, v25.4s, v23.4s
+	WORD $0x4e39d529 // fadd v9.4s, v9.4s, v25.4s
+	FMOVQ F9, 16(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F24
+	WORD $0x4e36d718 // fadd v24.4s, v24.4s, v22.4s
+	WORD $0x4e38d54a // fadd v10.4s, v10.4s, v24.4s
+	FMOVQ F10, (R26)
+	FMOVQ 16(R2), F25
+	WORD $0x4e37d739 // fadd v25.4s, v25.4s, v23.4s
+	WORD $0x4e39d56b // fadd v11.4s, v11.4s, v25.4s
+	FMOVQ F11, 16(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F24
+	WORD $0x4e36d718 // fadd v24.4s, v24.4s, v22.4s
+	WORD $0x4e38d58c // fadd v12.4s, v12.4s, v24.4s
+	FMOVQ F12, (R26)
+	FMOVQ 16(R2), F25
+	WORD $0x4e37d739 // fadd v25.4s, v25.4s, v23.4s
+	WORD $0x4e39d5ad // fadd v13.4s, v13.4s, v25.4s
+	FMOVQ F13, 16(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F24
+	WORD $0x4e36d718 // fadd v24.4s, v24.4s, v22.4s
+	WORD $0x4e38d5ce // fadd v14.4s, v14.4s, v24.4s
+	FMOVQ F14, (R26)
+	FMOVQ 16(R2), F25
+	WORD $0x4e37d739 // fadd v25.4s, v25.4s, v23.4s
+	WORD $0x4e39d5ef // fadd v15.4s, v15.4s, v25.4s
+	FMOVQ F15, 16(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F24
+	WORD $0x4e36d718 // fadd v24.4s, v24.4s, v22.4s
+	WORD $0x4e38d610 // fadd v16.4s, v16.4s, v24.4s
+	FMOVQ F16, (R26)
+	FMOVQ 16(R2), F25
+	WORD $0x4e37d739 // fadd v25.4s, v25.4s, v23.4s
+	WORD $0x4e39d631 // fadd v17.4s, v17.4s, v25.4s
+	FMOVQ F17, 16(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F24
+	WORD $0x4e36d718 // fadd v24.4s, v24.4s, v22.4s
+	WORD $0x4e38d652 // fadd v18.4s, v18.4s, v24.4s
+	FMOVQ F18, (R26)
+	FMOVQ 16(R2), F25
+	WORD $0x4e37d739 // fadd v25.4s, v25.4s, v23.4s
+	WORD $0x4e39d673 // fadd v19.4s, v19.4s, v25.4s
+	FMOVQ F19, 16(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F24
+	WORD $0x4e36d718 // fadd v24.4s, v24.4s, v22.4s
+	WORD $0x4e38d694 // fadd v20.4s, v20.4s, v24.4s
+	FMOVQ F20, (R26)
+	FMOVQ 16(R2), F25
+	WORD $0x4e37d739 // fadd v25.4s, v25.4s, v23.4s
+	WORD $0x4e39d6b5 // fadd v21.4s, v21.4s, v25.4s
+	FMOVQ F21, 16(R26)
+	ADD R3, R2
+	ADD R4, R26
+	JMP done
+
+tile10x2:
+	MOVD R19, R2
+	ADD R20, R19
+	MOVD R19, R3
+	ADD R20, R19
+	MOVD R19, R4
+	ADD R20, R19
+	MOVD R19, R5
+	ADD R20, R19
+	MOVD R19, R6
+	ADD R20, R19
+	MOVD R19, R7
+	ADD R20, R19
+	MOVD R19, R8
+	ADD R20, R19
+	MOVD R19, R9
+	ADD R20, R19
+	MOVD R19, R10
+	ADD R20, R19
+	MOVD R19, R11
+	ADD R20, R19
+	MOVD $0, R1
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	VMOVI $0, V11.B16
+	VMOVI $0, V12.B16
+	VMOVI $0, V13.B16
+	VMOVI $0, V14.B16
+	VMOVI $0, V15.B16
+	VMOVI $0, V16.B16
+	VMOVI $0, V17.B16
+	VMOVI $0, V18.B16
+	VMOVI $0, V19.B16
+	MOVD 40(R0), R22 // a.B
+	MOVD 32(R0), R24 // a.Depth
+	PCALIGN $32
+
+loop10x2:
+	FMOVQ (R22), F20
+	FMOVQ 16(R22), F21
+	FMOVS (R2)(R1), F22
+	WORD $0x4f961280 // fmla v0.4s, v20.4s, v22.s[0]
+	WORD $0x4f9612a1 // fmla v1.4s, v21.4s, v22.s[0]
+	FMOVS (R3)(R1), F23
+	WORD $0x4f971282 // fmla v2.4s, v20.4s, v23.s[0]
+	WORD $0x4f9712a3 // fmla v3.4s, v21.4s, v23.s[0]
+	FMOVS (R4)(R1), F22
+	WORD $0x4f961284 // fmla v4.4s, v20.4s, v22.s[0]
+	WORD $0x4f9612a5 // fmla v5.4s, v21.4s, v22.s[0]
+	FMOVS (R5)(R1), F23
+	WORD $0x4f971286 // fmla v6.4s, v20.4s, v23.s[0]
+	WORD $0x4f9712a7 // fmla v7.4s, v21.4s, v23.s[0]
+	FMOVS (R6)(R1), F22
+	WORD $0x4f961288 // fmla v8.4s, v20.4s, v22.s[0]
+	WORD $0x4f9612a9 // fmla v9.4s, v21.4s, v22.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R7)(R1), F23
+	WORD $0x4f97128a // fmla v10.4s, v20.4s, v23.s[0]
+	WORD $0x4f9712ab // fmla v11.4s, v21.4s, v23.s[0]
+	FMOVS (R8)(R1), F22
+	WORD $0x4f96128c // fmla v12.4s, v20.4s, v22.s[0]
+	WORD $0x4f9612ad // fmla v13.4s, v21.4s, v22.s[0]
+	FMOVS (R9)(R1), F23
+	WORD $0x4f97128e // fmla v14.4s, v20.4s, v23.s[0]
+	WORD $0x4f9712af // fmla v15.4s, v21.4s, v23.s[0]
+	FMOVS (R10)(R1), F22
+	WORD $0x4f961290 // fmla v16.4s, v20.4s, v22.s[0]
+	WORD $0x4f9612b1 // fmla v17.4s, v21.4s, v22.s[0]
+	FMOVS (R11)(R1), F23
+	WORD $0x4f971292 // fmla v18.4s, v20.4s, v23.s[0]
+	WORD $0x4f9712b3 // fmla v19.4s, v21.4s, v23.s[0]
+	ADD R21, R1
+	BNE loop10x2
+	MOVD 48(R0), R22 // a.Bias
+	CBNZ R22, biased10x2
+	MOVD $zeros<>(SB), R22
+
+biased10x2:
+	MOVD 64(R0), R4 // a.Stride
+	LSL $2, R4
+	MOVD R26, R2
+	MOVD R4, R3
+	MOVBU 80(R0), R24 // a.Add
+	CBNZ R24, added10x2
+	MOVD $zeros<>(SB), R2
+	MOVD $0, R3
+
+added10x2:
+	FMOVQ (R22), F20
+	FMOVQ 16(R22), F21
+	FMOVQ (R2), F22
+	WORD $0x4e34d6d6 // fadd v22.4s, v22.4s, v20.4s
+	WORD $0x4e36d400 // fadd v0.4s, v0.4s, v22.4s
+	FMOVQ F0, (R26)
+	FMOVQ 16(R2), F23
+	WORD $0x4e35d6f7 // fadd v23.4s, v23.4s, v21.4s
+	WORD $0x4e37d421 // fadd v1.4s, v1.4s, v23.4s
+	FMOVQ F1, 16(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F22
+	WORD $0x4e34d6d6 // fadd v22.4s, v22.4s, v20.4s
+	WORD $0x4e36d442 // fadd v2.4s, v2.4s, v22.4s
+	FMOVQ F2, (R26)
+	FMOVQ 16(R2), F23
+	WORD $0x4e35d6f7 // fadd v23.4s, v23.4s, v21.4s
+	WORD $0x4e37d463 // fadd v3.4s, v3.4s, v23.4s
+	FMOVQ F3, 16(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F22
+	WORD $0x4e34d6d6 // fadd v22.4s, v22.4s, v20.4s
+	WORD $0x4e36d484 // fadd v4.4s, v4.4s, v22.4s
+	FMOVQ F4, (R26)
+	FMOVQ 16(R2), F23
+	WORD $0x4e35d6f7 // fadd v23.4s, v23.4s, v21.4s
+	WORD $0x4e37d4a5 // fadd v5.4s, v5.4s, v23.4s
+	FMOVQ F5, 16(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F22
+	WORD $0x4e34d6d6 // fadd v22.4s, v22.4s, v20.4s
+	WORD $0x4e36d4c6 // fadd v6.4s, v6.4s, v22.4s
+	FMOVQ F6, (R26)
+	FMOVQ 16(R2), F23
+	WORD $0x4e35d6f7 // fadd v23.4s, v23.4s, v21.4s
+	WORD $0x4e37d4e7 // fadd v7.4s, v7.4s, v23.4s
+	FMOVQ F7, 16(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F22
+	WORD $0x4e34d6d6 // fadd v22.4s, v22.4s, v20.4s
+	WORD $0x4e36d508 // fadd v8.4s, v8.4s, v22.4s
+	FMOVQ F8, (R26)
+	FMOVQ 16(R2), F23
+	WORD $0x4e35d6f7 // fadd v23.4s, v23.4s, v21.4s
+	WORD $0x4e37d529 // fadd v9.4s, v9.4s, v23.4s
+	FMOVQ F9, 16(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F22
+	WORD $0x4e34d6d6 // fadd v22.4s, v22.4s, v20.4s
+	WORD $0x4e36d54a // fadd v10.4s, v10.4s, v22.4s
+	FMOVQ F10, (R26)
+	FMOVQ 16(R2), F23
+	WORD $0x4e35d6f7 // fadd v23.4s, v23.4s, v21.4s
+	WORD $0x4e37d56b // fadd v11.4s, v11.4s, v23.4s
+	FMOVQ F11, 16(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F22
+	WORD $0x4e34d6d6 // fadd v22.4s, v22.4s, v20.4s
+	WORD $0x4e36d58c // fadd v12.4s, v12.4s, v22.4s
+	FMOVQ F12, (R26)
+	FMOVQ 16(R2), F23
+	WORD $0x4e35d6f7 // fadd v23.4s, v23.4s, v21.4s
+	WORD $0x4e37d5ad // fadd v13.4s, v13.4s, v23.4s
+	FMOVQ F13, 16(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F22
+	WORD $0x4e34d6d6 // fadd v22.4s, v22.4s, v20.4s
+	WORD $0x4e36d5ce // fadd v14.4s, v14.4s, v22.4s
+	FMOVQ F14, (R26)
+	FMOVQ 16(R2), F23
+	WORD $0x4e35d6f7 // fadd v23.4s, v23.4s, v21.4s
+	WORD $0x4e37d5ef // fadd v15.4s, v15.4s, v23.4s
+	FMOVQ F15, 16(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F22
+	WORD $0x4e34d6d6 // fadd v22.4s, v22.4s, v20.4s
+	WORD $0x4e36d610 // fadd v16.4s, v16.4s, v22.4s
+	FMOVQ F16, (R26)
+	FMOVQ 16(R2), F23
+	WORD $0x4e35d6f7 // fadd v23.4s, v23.4s, v21.4s
+	WORD $0x4e37d631 // fadd v17.4s, v17.4s, v23.4s
+	FMOVQ F17, 16(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F22
+	WORD $0x4e34d6d6 // fadd v22.4s, v22.4s, v20.4s
+	WORD $0x4e36d652 // fadd v18.4s, v18.4s, v22.4s
+	FMOVQ F18, (R26)
+	FMOVQ 16(R2), F23
+	WORD $0x4e35d6f7 // fadd v23.4s, v23.4s, v21.4s
+	WORD $0x4e37d673 // fadd v19.4s, v19.4s, v23.4s
+	FMOVQ F19, 16(R26)
+	ADD R3, R2
+	ADD R4, R26
+	JMP done
+
+tile9x2:
+	MOVD R19, R2
+	ADD R20, R19
+	MOVD R19, R3
+	ADD R20, R19
+	MOVD R19, R4
+	ADD R20, R19
+	MOVD R19, R5
+	ADD R20, R19
+	MOVD R19, R6
+	ADD R20, R19
+	MOVD R19, R7
+	ADD R20, R19
+	MOVD R19, R8
+	ADD R20, R19
+	MOVD R19, R9
+	ADD R20, R19
+	MOVD R19, R10
+	ADD R20, R19
+	MOVD $0, R1
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	VMOVI $0, V11.B16
+	VMOVI $0, V12.B16
+	VMOVI $0, V13.B16
+	VMOVI $0, V14.B16
+	VMOVI $0, V15.B16
+	VMOVI $0, V16.B16
+	VMOVI $0, V17.B16
+	MOVD 40(R0), R22 // a.B
+	MOVD 32(R0), R24 // a.Depth
+	PCALIGN $32
+
+loop9x2:
+	FMOVQ (R22), F18
+	FMOVQ 16(R22), F19
+	FMOVS (R2)(R1), F20
+	WORD $0x4f941240 // fmla v0.4s, v18.4s, v20.s[0]
+	WORD $0x4f941261 // fmla v1.4s, v19.4s, v20.s[0]
+	FMOVS (R3)(R1), F21
+	WORD $0x4f951242 // fmla v2.4s, v18.4s, v21.s[0]
+	WORD $0x4f951263 // fmla v3.4s, v19.4s, v21.s[0]
+	FMOVS (R4)(R1), F20
+	WORD $0x4f941244 // fmla v4.4s, v18.4s, v20.s[0]
+	WORD $0x4f941265 // fmla v5.4s, v19.4s, v20.s[0]
+	FMOVS (R5)(R1), F21
+	WORD $0x4f951246 // fmla v6.4s, v18.4s, v21.s[0]
+	WORD $0x4f951267 // fmla v7.4s, v19.4s, v21.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R6)(R1), F20
+	WORD $0x4f941248 // fmla v8.4s, v18.4s, v20.s[0]
+	WORD $0x4f941269 // fmla v9.4s, v19.4s, v20.s[0]
+	FMOVS (R7)(R1), F21
+	WORD $0x4f95124a // fmla v10.4s, v18.4s, v21.s[0]
+	WORD $0x4f95126b // fmla v11.4s, v19.4s, v21.s[0]
+	FMOVS (R8)(R1), F20
+	WORD $0x4f94124c // fmla v12.4s, v18.4s, v20.s[0]
+	WORD $0x4f94126d // fmla v13.4s, v19.4s, v20.s[0]
+	FMOVS (R9)(R1), F21
+	WORD $0x4f95124e // fmla v14.4s, v18.4s, v21.s[0]
+	WORD $0x4f95126f // fmla v15.4s, v19.4s, v21.s[0]
+	FMOVS (R10)(R1), F20
+	WORD $0x4f941250 // fmla v16.4s, v18.4s, v20.s[0]
+	WORD $0x4f941271 // fmla v17.4s, v19.4s, v20.s[0]
+	ADD R21, R1
+	BNE loop9x2
+	MOVD 48(R0), R22 // a.Bias
+	CBNZ R22, biased9x2
+	MOVD $zeros<>(SB), R22
+
+biased9x2:
+	MOVD 64(R0), R4 // a.Stride
+	LSL $2, R4
+	MOVD R26, R2
+	MOVD R4, R3
+	MOVBU 80(R0), R24 // a.Add
+	CBNZ R24, added9x2
+	MOVD $zeros<>(SB), R2
+	MOVD $0, R3
+
+added9x2:
+	FMOVQ (R22), F18
+	FMOVQ 16(R22), F19
+	FMOVQ (R2), F20
+	WORD $0x4e32d694 // fadd v20.4s, v20.4s, v18.4s
+	WORD $0x4e34d400 // fadd v0.4s, v0.4s, v20.4s
+	FMOVQ F0, (R26)
+	FMOVQ 16(R2), F21
+	WORD $0x4e33d6b5 // fadd v21.4s, v21.4s, v19.4s
+	WORD $0x4e35d421 // fadd v1.4s, v1.4s, v21.4s
+	FMOVQ F1, 16(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F20
+	WORD $0x4e32d694 // fadd v20.4s, v20.4s, v18.4s
+	WORD $0x4e34d442 // fadd v2.4s, v2.4s, v20.4s
+	FMOVQ F2, (R26)
+	FMOVQ 16(R2), F21
+	WORD $0x4e33d6b5 // fadd v21.4s, v21.4s, v19.4s
+	WORD $0x4e35d463 // fadd v3.4s, v3.4s, v21.4s
+	FMOVQ F3, 16(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F20
+	WORD $0x4e32d694 // fadd v20.4s, v20.4s, v18.4s
+	WORD $0x4e34d484 // fadd v4.4s, v4.4s, v20.4s
+	FMOVQ F4, (R26)
+	FMOVQ 16(R2), F21
+	WORD $0x4e33d6b5 // fadd v21.4s, v21.4s, v19.4s
+	WORD $0x4e35d4a5 // fadd v5.4s, v5.4s, v21.4s
+	FMOVQ F5, 16(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F20
+	WORD $0x4e32d694 // fadd v20.4s, v20.4s, v18.4s
+	WORD $0x4e34d4c6 // fadd v6.4s, v6.4s, v20.4s
+	FMOVQ F6, (R26)
+	FMOVQ 16(R2), F21
+	WORD $0x4e33d6b5 // fadd v21.4s, v21.4s, v19.4s
+	WORD $0x4e35d4e7 // fadd v7.4s, v7.4s, v21.4s
+	FMOVQ F7, 16(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F20
+	WORD $0x4e32d694 // fadd v20.4s, v20.4s, v18.4s
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	FMOVQ F8, (R26)
+	FMOVQ 16(R2), F21
+	WORD $0x4e33d6b5 // fadd v21.4s, v21.4s, v19.4s
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVQ F9, 16(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F20
+	WORD $0x4e32d694 // fadd v20.4s, v20.4s, v18.4s
+	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
+	FMOVQ F10, (R26)
+	FMOVQ 16(R2), F21
+	WORD $0x4e33d6b5 // fadd v21.4s, v21.4s, v19.4s
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVQ F11, 16(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F20
+	WORD $0x4e32d694 // fadd v20.4s, v20.4s, v18.4s
+	WORD $0x4e34d58c // fadd v12.4s, v12.4s, v20.4s
+	FMOVQ F12, (R26)
+	FMOVQ 16(R2), F21
+	WORD $0x4e33d6b5 // fadd v21.4s, v21.4s, v19.4s
+	WORD $0x4e35d5ad // fadd v13.4s, v13.4s, v21.4s
+	FMOVQ F13, 16(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F20
+	WORD $0x4e32d694 // fadd v20.4s, v20.4s, v18.4s
+	WORD $0x4e34d5ce // fadd v14.4s, v14.4s, v20.4s
+	FMOVQ F14, (R26)
+	FMOVQ 16(R2), F21
+	WORD $0x4e33d6b5 // fadd v21.4s, v21.4s, v19.4s
+	WORD $0x4e35d5ef // fadd v15.4s, v15.4s, v21.4s
+	FMOVQ F15, 16(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F20
+	WORD $0x4e32d694 // fadd v20.4s, v20.4s, v18.4s
+	WORD $0x4e34d610 // fadd v16.4s, v16.4s, v20.4s
+	FMOVQ F16, (R26)
+	FMOVQ 16(R2), F21
+	WORD $0x4e33d6b5 // fadd v21.4s, v21.4s, v19.4s
+	WORD $0x4e35d631 // fadd v17.4s, v17.4s, v21.4s
+	FMOVQ F17, 16(R26)
+	ADD R3, R2
+	ADD R4, R26
+	JMP done
+
+tile8x2:
+	MOVD R19, R2
+	ADD R20, R19
+	MOVD R19, R3
+	ADD R20, R19
+	MOVD R19, R4
+	ADD R20, R19
+	MOVD R19, R5
+	ADD R20, R19
+	MOVD R19, R6
+	ADD R20, R19
+	MOVD R19, R7
+	ADD R20, R19
+	MOVD R19, R8
+	ADD R20, R19
+	MOVD R19, R9
+	ADD R20, R19
+	MOVD $0, R1
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	VMOVI $0, V11.B16
+	VMOVI $0, V12.B16
+	VMOVI $0, V13.B16
+	VMOVI $0, V14.B16
+	VMOVI $0, V15.B16
+	MOVD 40(R0), R22 // a.B
+	MOVD 32(R0), R24 // a.Depth
+	PCALIGN $32
+
+loop8x2:
+	FMOVQ (R22), F16
+	FMOVQ 16(R22), F17
+	FMOVS (R2)(R1), F18
+	WORD $0x4f921200 // fmla v0.4s, v16.4s, v18.s[0]
+	WORD $0x4f921221 // fmla v1.4s, v17.4s, v18.s[0]
+	FMOVS (R3)(R1), F19
+	WORD $0x4f931202 // fmla v2.4s, v16.4s, v19.s[0]
+	WORD $0x4f931223 // fmla v3.4s, v17.4s, v19.s[0]
+	FMOVS (R4)(R1), F18
+	WORD $0x4f921204 // fmla v4.4s, v16.4s, v18.s[0]
+	WORD $0x4f921225 // fmla v5.4s, v17.4s, v18.s[0]
+	FMOVS (R5)(R1), F19
+	WORD $0x4f931206 // fmla v6.4s, v16.4s, v19.s[0]
+	WORD $0x4f931227 // fmla v7.4s, v17.4s, v19.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R6)(R1), F18
+	WORD $0x4f921208 // fmla v8.4s, v16.4s, v18.s[0]
+	WORD $0x4f921229 // fmla v9.4s, v17.4s, v18.s[0]
+	FMOVS (R7)(R1), F19
+	WORD $0x4f93120a // fmla v10.4s, v16.4s, v19.s[0]
+	WORD $0x4f93122b // fmla v11.4s, v17.4s, v19.s[0]
+	FMOVS (R8)(R1), F18
+	WORD $0x4f92120c // fmla v12.4s, v16.4s, v18.s[0]
+	WORD $0x4f92122d // fmla v13.4s, v17.4s, v18.s[0]
+	FMOVS (R9)(R1), F19
+	WORD $0x4f93120e // fmla v14.4s, v16.4s, v19.s[0]
+	WORD $0x4f93122f // fmla v15.4s, v17.4s, v19.s[0]
+	ADD R21, R1
+	BNE loop8x2
+	MOVD 48(R0), R22 // a.Bias
+	CBNZ R22, biased8x2
+	MOVD $zeros<>(SB), R22
+
+biased8x2:
+	MOVD 64(R0), R4 // a.Stride
+	LSL $2, R4
+	MOVD R26, R2
+	MOVD R4, R3
+	MOVBU 80(R0), R24 // a.Add
+	CBNZ R24, added8x2
+	MOVD $zeros<>(SB), R2
+	MOVD $0, R3
+
+added8x2:
+	FMOVQ (R22), F16
+	FMOVQ 16(R22), F17
+	FMOVQ (R2), F18
+	WORD $0x4e30d652 // fadd v18.4s, v18.4s, v16.4s
+	WORD $0x4e32d400 // fadd v0.4s, v0.4s, v18.4s
+	FMOVQ F0, (R26)
+	FMOVQ 16(R2), F19
+	WORD $0x4e31d673 // fadd v19.4s, v19.4s, v17.4s
+	WORD $0x4e33d421 // fadd v1.4s, v1.4s, v19.4s
+	FMOVQ F1, 16(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F18
+	WORD $0x4e30d652 // fadd v18.4s, v18.4s, v16.4s
+	WORD $0x4e32d442 // fadd v2.4s, v2.4s, v18.4s
+	FMOVQ F2, (R26)
+	FMOVQ 16(R2), F19
+	WORD $0x4e31d673 // fadd v19.4s, v19.4s, v17.4s
+	WORD $0x4e33d463 // fadd v3.4s, v3.4s, v19.4s
+	FMOVQ F3, 16(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F18
+	WORD $0x4e30d652 // fadd v18.4s, v18.4s, v16.4s
+	WORD $0x4e32d484 // fadd v4.4s, v4.4s, v18.4s
+	FMOVQ F4, (R26)
+	FMOVQ 16(R2), F19
+	WORD $0x4e31d673 // fadd v19.4s, v19.4s, v17.4s
+	WORD $0x4e33d4a5 // fadd v5.4s, v5.4s, v19.4s
+	FMOVQ F5, 16(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F18
+	WORD $0x4e30d652 // fadd v18.4s, v18.4s, v16.4s
+	WORD $0x4e32d4c6 // fadd v6.4s, v6.4s, v18.4s
+	FMOVQ F6, (R26)
+	FMOVQ 16(R2), F19
+	WORD $0x4e31d673 // fadd v19.4s, v19.4s, v17.4s
+	WORD $0x4e33d4e7 // fadd v7.4s, v7.4s, v19.4s
+	FMOVQ F7, 16(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F18
+	WORD $0x4e30d652 // fadd v18.4s, v18.4s, v16.4s
+	WORD $0x4e32d508 // fadd v8.4s, v8.4s, v18.4s
+	FMOVQ F8, (R26)
+	FMOVQ 16(R2), F19
+	WORD $0x4e31d673 // fadd v19.4s, v19.4s, v17.4s
+	WORD $0x4e33d529 // fadd v9.4s, v9.4s, v19.4s
+	FMOVQ F9, 16(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F18
+	WORD $0x4e30d652 // fadd v18.4s, v18.4s, v16.4s
+	WORD $0x4e32d54a // fadd v10.4s, v10.4s, v18.4s
+	FMOVQ F10, (R26)
+	FMOVQ 16(R2), F19
+	WORD $0x4e31d673 // fadd v19.4s, v19.4s, v17.4s
+	WORD $0x4e33d56b // fadd v11.4s, v11.4s, v19.4s
+	FMOVQ F11, 16(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F18
+	WORD $0x4e30d652 // fadd v18.4s, v18.4s, v16.4s
+	WORD $0x4e32d58c // fadd v12.4s, v12.4s, v18.4s
+	FMOVQ F12, (R26)
+	FMOVQ 16(R2), F19
+	WORD $0x4e31d673 // fadd v19.4s, v19.4s, v17.4s
+	WORD $0x4e33d5ad // fadd v13.4s, v13.4s, v19.4s
+	FMOVQ F13, 16(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F18
+	WORD $0x4e30d652 // fadd v18.4s, v18.4s, v16.4s
+	WORD $0x4e32d5ce // fadd v14.4s, v14.4s, v18.4s
+	FMOVQ F14, (R26)
+	FMOVQ 16(R2), F19
+	WORD $0x4e31d673 // fadd v19.4s, v19.4s, v17.4s
+	WORD $0x4e33d5ef // fadd v15.4s, v15.4s, v19.4s
+	FMOVQ F15, 16(R26)
+	ADD R3, R2
+	ADD R4, R26
+	JMP done
+
+tile7x2:
+	MOVD R19, R2
+	ADD R20, R19
+	MOVD R19, R3
+	ADD R20, R19
+	MOVD R19, R4
+	ADD R20, R19
+	MOVD R19, R5
+	ADD R20, R19
+	MOVD R19, R6
+	ADD R20, R19
+	MOVD R19, R7
+	ADD R20, R19
+	MOVD R19, R8
+	ADD R20, R19
+	MOVD $0, R1
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	VMOVI $0, V11.B16
+	VMOVI $0, V12.B16
+	VMOVI $0, V13.B16
+	MOVD 40(R0), R22 // a.B
+	MOVD 32(R0), R24 // a.Depth
+	PCALIGN $32
+
+loop7x2:
+	FMOVQ (R22), F14
+	FMOVQ 16(R22), F15
+	FMOVS (R2)(R1), F16
+	WORD $0x4f9011c0 // fmla v0.4s, v14.4s, v16.s[0]
+	WORD $0x4f9011e1 // fmla v1.4s, v15.4s, v16.s[0]
+	FMOVS (R3)(R1), F17
+	WORD $0x4f9111c2 // fmla v2.4s, v14.4s, v17.s[0]
+	WORD $0x4f9111e3 // fmla v3.4s, v15.4s, v17.s[0]
+	FMOVS (R4)(R1), F16
+	WORD $0x4f9011c4 // fmla v4.4s, v14.4s, v16.s[0]
+	WORD $0x4f9011e5 // fmla v5.4s, v15.4s, v16.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R5)(R1), F17
+	WORD $0x4f9111c6 // fmla v6.4s, v14.4s, v17.s[0]
+	WORD $0x4f9111e7 // fmla v7.4s, v15.4s, v17.s[0]
+	FMOVS (R6)(R1), F16
+	WORD $0x4f9011c8 // fmla v8.4s, v14.4s, v16.s[0]
+	WORD $0x4f9011e9 // fmla v9.4s, v15.4s, v16.s[0]
+	FMOVS (R7)(R1), F17
+	WORD $0x4f9111ca // fmla v10.4s, v14.4s, v17.s[0]
+	WORD $0x4f9111eb // fmla v11.4s, v15.4s, v17.s[0]
+	FMOVS (R8)(R1), F16
+	WORD $0x4f9011cc // fmla v12.4s, v14.4s, v16.s[0]
+	WORD $0x4f9011ed // fmla v13.4s, v15.4s, v16.s[0]
+	ADD R21, R1
+	BNE loop7x2
+	MOVD 48(R0), R22 // a.Bias
+	CBNZ R22, biased7x2
+	MOVD $zeros<>(SB), R22
+
+biased7x2:
+	MOVD 64(R0), R4 // a.Stride
+	LSL $2, R4
+	MOVD R26, R2
+	MOVD R4, R3
+	MOVBU 80(R0), R24 // a.Add
+	CBNZ R24, added7x2
+	MOVD $zeros<>(SB), R2
+	MOVD $0, R3
+
+added7x2:
+	FMOVQ (R22), F14
+	FMOVQ 16(R22), F15
+	FMOVQ (R2), F16
+	WORD $0x4e2ed610 // fadd v16.4s, v16.4s, v14.4s
+	WORD $0x4e30d400 // fadd v0.4s, v0.4s, v16.4s
+	FMOVQ F0, (R26)
+	FMOVQ 16(R2), F17
+	WORD $0x4e2fd631 // fadd v17.4s, v17.4s, v15.4s
+	WORD $0x4e31d421 // fadd v1.4s, v1.4s, v17.4s
+	FMOVQ F1, 16(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F16
+	WORD $0x4e2ed610 // fadd v16.4s, v16.4s, v14.4s
+	WORD $0x4e30d442 // fadd v2.4s, v2.4s, v16.4s
+	FMOVQ F2, (R26)
+	FMOVQ 16(R2), F17
+	WORD $0x4e2fd631 // fadd v17.4s, v17.4s, v15.4s
+	WORD $0x4e31d463 // fadd v3.4s, v3.4s, v17.4s
+	FMOVQ F3, 16(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F16
+	WORD $0x4e2ed610 // fadd v16.4s, v16.4s, v14.4s
+	WORD $0x4e30d484 // fadd v4.4s, v4.4s, v16.4s
+	FMOVQ F4, (R26)
+	FMOVQ 16(R2), F17
+	WORD $0x4e2fd631 // fadd v17.4s, v17.4s, v15.4s
+	WORD $0x4e31d4a5 // fadd v5.4s, v5.4s, v17.4s
+	FMOVQ F5, 16(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F16
+	WORD $0x4e2ed610 // fadd v16.4s, v16.4s, v14.4s
+	WORD $0x4e30d4c6 // fadd v6.4s, v6.4s, v16.4s
+	FMOVQ F6, (R26)
+	FMOVQ 16(R2), F17
+	WORD $0x4e2fd631 // fadd v17.4s, v17.4s, v15.4s
+	WORD $0x4e31d4e7 // fadd v7.4s, v7.4s, v17.4s
+	FMOVQ F7, 16(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F16
+	WORD $0x4e2ed610 // fadd v16.4s, v16.4s, v14.4s
+	WORD $0x4e30d508 // fadd v8.4s, v8.4s, v16.4s
+	FMOVQ F8, (R26)
+	FMOVQ 16(R2), F17
+	WORD $0x4e2fd631 // fadd v17.4s, v17.4s, v15.4s
+	WORD $0x4e31d529 // fadd v9.4s, v9.4s, v17.4s
+	FMOVQ F9, 16(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F16
+	WORD $0x4e2ed610 // fadd v16.4s, v16.4s, v14.4s
+	WORD $0x4e30d54a // fadd v10.4s, v10.4s, v16.4s
+	FMOVQ F10, (R26)
+	FMOVQ 16(R2), F17
+	WORD $0x4e2fd631 // fadd v17.4s, v17.4s, v15.4s
+	WORD $0x4e31d56b // fadd v11.4s, v11.4s, v17.4s
+	FMOVQ F11, 16(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F16
+	WORD $0x4e2ed610 // fadd v16.4s, v16.4s, v14.4s
+	WORD $0x4e30d58c // fadd v12.4s, v12.4s, v16.4s
+	FMOVQ F12, (R26)
+	FMOVQ 16(R2), F17
+	WORD $0x4e2fd631 // fadd v17.4s, v17.4s, v15.4s
+	WORD $0x4e31d5ad // fadd v13.4s, v13.4s, v17.4s
+	FMOVQ F13, 16(R26)
+	ADD R3, R2
+	ADD R4, R26
+	JMP done
+
+tile6x2:
+	MOVD R19, R2
+	ADD R20, R19
+	MOVD R19, R3
+	ADD R20, R19
+	MOVD R19, R4
+	ADD R20, R19
+	MOVD R19, R5
+	ADD R20, R19
+	MOVD R19, R6
+	ADD R20, R19
+	MOVD R19, R7
+	ADD R20, R19
+	MOVD $0, R1
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	VMOVI $0, V11.B16
+	MOVD 40(R0), R22 // a.B
+	MOVD 32(R0), R24 // a.Depth
+	PCALIGN $32
+
+loop6x2:
+	FMOVQ (R22), F12
+	FMOVQ 16(R22), F13
+	FMOVS (R2)(R1), F14
+	WORD $0x4f8e1180 // fmla v0.4s, v12.4s, v14.s[0]
+	WORD $0x4f8e11a1 // fmla v1.4s, v13.4s, v14.s[0]
+	FMOVS (R3)(R1), F15
+	WORD $0x4f8f1182 // fmla v2.4s, v12.4s, v15.s[0]
+	WORD $0x4f8f11a3 // fmla v3.4s, v13.4s, v15.s[0]
+	FMOVS (R4)(R1), F14
+	WORD $0x4f8e1184 // fmla v4.4s, v12.4s, v14.s[0]
+	WORD $0x4f8e11a5 // fmla v5.4s, v13.4s, v14.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R5)(R1), F15
+	WORD $0x4f8f1186 // fmla v6.4s, v12.4s, v15.s[0]
+	WORD $0x4f8f11a7 // fmla v7.4s, v13.4s, v15.s[0]
+	FMOVS (R6)(R1), F14
+	WORD $0x4f8e1188 // fmla v8.4s, v12.4s, v14.s[0]
+	WORD $0x4f8e11a9 // fmla v9.4s, v13.4s, v14.s[0]
+	FMOVS (R7)(R1), F15
+	WORD $0x4f8f118a // fmla v10.4s, v12.4s, v15.s[0]
+	WORD $0x4f8f11ab // fmla v11.4s, v13.4s, v15.s[0]
+	ADD R21, R1
+	BNE loop6x2
+	MOVD 48(R0), R22 // a.Bias
+	CBNZ R22, biased6x2
+	MOVD $zeros<>(SB), R22
+
+biased6x2:
+	MOVD 64(R0), R4 // a.Stride
+	LSL $2, R4
+	MOVD R26, R2
+	MOVD R4, R3
+	MOVBU 80(R0), R24 // a.Add
+	CBNZ R24, added6x2
+	MOVD $zeros<>(SB), R2
+	MOVD $0, R3
+
+added6x2:
+	FMOVQ (R22), F12
+	FMOVQ 16(R22), F13
+	FMOVQ (R2), F14
+	WORD $0x4e2cd5ce // fadd v14.4s, v14.4s, v12.4s
+	WORD $0x4e2ed400 // fadd v0.4s, v0.4s, v14.4s
+	FMOVQ F0, (R26)
+	FMOVQ 16(R2), F15
+	WORD $0x4e2dd5ef // fadd v15.4s, v15.4s, v13.4s
+	WORD $0x4e2fd421 // fadd v1.4s, v1.4s, v15.4s
+	FMOVQ F1, 16(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F14
+	WORD $0x4e2cd5ce // fadd v14.4s, v14.4s, v12.4s
+	WORD $0x4e2ed442 // fadd v2.4s, v2.4s, v14.4s
+	FMOVQ F2, (R26)
+	FMOVQ 16(R2), F15
+	WORD $0x4e2dd5ef // fadd v15.4s, v15.4s, v13.4s
+	WORD $0x4e2fd463 // fadd v3.4s, v3.4s, v15.4s
+	FMOVQ F3, 16(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F14
+	WORD $0x4e2cd5ce // fadd v14.4s, v14.4s, v12.4s
+	WORD $0x4e2ed484 // fadd v4.4s, v4.4s, v14.4s
+	FMOVQ F4, (R26)
+	FMOVQ 16(R2), F15
+	WORD $0x4e2dd5ef // fadd v15.4s, v15.4s, v13.4s
+	WORD $0x4e2fd4a5 // fadd v5.4s, v5.4s, v15.4s
+	FMOVQ F5, 16(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F14
+	WORD $0x4e2cd5ce // fadd v14.4s, v14.4s, v12.4s
+	WORD $0x4e2ed4c6 // fadd v6.4s, v6.4s, v14.4s
+	FMOVQ F6, (R26)
+	FMOVQ 16(R2), F15
+	WORD $0x4e2dd5ef // fadd v15.4s, v15.4s, v13.4s
+	WORD $0x4e2fd4e7 // fadd v7.4s, v7.4s, v15.4s
+	FMOVQ F7, 16(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F14
+	WORD $0x4e2cd5ce // fadd v14.4s, v14.4s, v12.4s
+	WORD $0x4e2ed508 // fadd v8.4s, v8.4s, v14.4s
+	FMOVQ F8, (R26)
+	FMOVQ 16(R2), F15
+	WORD $0x4e2dd5ef // fadd v15.4s, v15.4s, v13.4s
+	WORD $0x4e2fd529 // fadd v9.4s, v9.4s, v15.4s
+	FMOVQ F9, 16(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F14
+	WORD $0x4e2cd5ce // fadd v14.4s, v14.4s, v12.4s
+	WORD $0x4e2ed54a // fadd v10.4s, v10.4s, v14.4s
+	FMOVQ F10, (R26)
+	FMOVQ 16(R2), F15
+	WORD $0x4e2dd5ef // fadd v15.4s, v15.4s, v13.4s
+	WORD $0x4e2fd56b // fadd v11.4s, v11.4s, v15.4s
+	FMOVQ F11, 16(R26)
+	ADD R3, R2
+	ADD R4, R26
+	JMP done
+
+tile5x2:
+	MOVD R19, R2
+	ADD R20, R19
+	MOVD R19, R3
+	ADD R20, R19
+	MOVD R19, R4
+	ADD R20, R19
+	MOVD R19, R5
+	ADD R20, R19
+	MOVD R19, R6
+	ADD R20, R19
+	MOVD $0, R1
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	MOVD 40(R0), R22 // a.B
+	MOVD 32(R0), R24 // a.Depth
+	PCALIGN $32
+
+loop5x2:
+	FMOVQ (R22), F10
+	FMOVQ 16(R22), F11
+	FMOVS (R2)(R1), F12
+	WORD $0x4f8c1140 // fmla v0.4s, v10.4s, v12.s[0]
+	WORD $0x4f8c1161 // fmla v1.4s, v11.4s, v12.s[0]
+	FMOVS (R3)(R1), F13
+	WORD $0x4f8d1142 // fmla v2.4s, v10.4s, v13.s[0]
+	WORD $0x4f8d1163 // fmla v3.4s, v11.4s, v13.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R4)(R1), F12
+	WORD $0x4f8c1144 // fmla v4.4s, v10.4s, v12.s[0]
+	WORD $0x4f8c1165 // fmla v5.4s, v11.4s, v12.s[0]
+	FMOVS (R5)(R1), F13
+	WORD $0x4f8d1146 // fmla v6.4s, v10.4s, v13.s[0]
+	WORD $0x4f8d1167 // fmla v7.4s, v11.4s, v13.s[0]
+	FMOVS (R6)(R1), F12
+	WORD $0x4f8c1148 // fmla v8.4s, v10.4s, v12.s[0]
+	WORD $0x4f8c1169 // fmla v9.4s, v11.4s, v12.s[0]
+	ADD R21, R1
+	BNE loop5x2
+	MOVD 48(R0), R22 // a.Bias
+	CBNZ R22, biased5x2
+	MOVD $zeros<>(SB), R22
+
+biased5x2:
+	MOVD 64(R0), R4 // a.Stride
+	LSL $2, R4
+	MOVD R26, R2
+	MOVD R4, R3
+	MOVBU 80(R0), R24 // a.Add
+	CBNZ R24, added5x2
+	MOVD $zeros<>(SB), R2
+	MOVD $0, R3
+
+added5x2:
+	FMOVQ (R22), F10
+	FMOVQ 16(R22), F11
+	FMOVQ (R2), F12
+	WORD $0x4e2ad58c // fadd v12.4s, v12.4s, v10.4s
+	WORD $0x4e2cd400 // fadd v0.4s, v0.4s, v12.4s
+	FMOVQ F0, (R26)
+	FMOVQ 16(R2), F13
+	WORD $0x4e2bd5ad // fadd v13.4s, v13.4s, v11.4s
+	WORD $0x4e2dd421 // fadd v1.4s, v1.4s, v13.4s
+	FMOVQ F1, 16(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F12
+	WORD $0x4e2ad58c // fadd v12.4s, v12.4s, v10.4s
+	WORD $0x4e2cd442 // fadd v2.4s, v2.4s, v12.4s
+	FMOVQ F2, (R26)
+	FMOVQ 16(R2), F13
+	WORD $0x4e2bd5ad // fadd v13.4s, v13.4s, v11.4s
+	WORD $0x4e2dd463 // fadd v3.4s, v3.4s, v13.4s
+	FMOVQ F3, 16(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F12
+	WORD $0x4e2ad58c // fadd v12.4s, v12.4s, v10.4s
+	WORD $0x4e2cd484 // fadd v4.4s, v4.4s, v12.4s
+	FMOVQ F4, (R26)
+	FMOVQ 16(R2), F13
+	WORD $0x4e2bd5ad // fadd v13.4s, v13.4s, v11.4s
+	WORD $0x4e2dd4a5 // fadd v5.4s, v5.4s, v13.4s
+	FMOVQ F5, 16(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F12
+	WORD $0x4e2ad58c // fadd v12.4s, v12.4s, v10.4s
+	WORD $0x4e2cd4c6 // fadd v6.4s, v6.4s, v12.4s
+	FMOVQ F6, (R26)
+	FMOVQ 16(R2), F13
+	WORD $0x4e2bd5ad // fadd v13.4s, v13.4s, v11.4s
+	WORD $0x4e2dd4e7 // fadd v7.4s, v7.4s, v13.4s
+	FMOVQ F7, 16(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F12
+	WORD $0x4e2ad58c // fadd v12.4s, v12.4s, v10.4s
+	WORD $0x4e2cd508 // fadd v8.4s, v8.4s, v12.4s
+	FMOVQ F8, (R26)
+	FMOVQ 16(R2), F13
+	WORD $0x4e2bd5ad // fadd v13.4s, v13.4s, v11.4s
+	WORD $0x4e2dd529 // fadd v9.4s, v9.4s, v13.4s
+	FMOVQ F9, 16(R26)
+	ADD R3, R2
+	ADD R4, R26
+	JMP done
+
+tile4x2:
+	MOVD R19, R2
+	ADD R20, R19
+	MOVD R19, R3
+	ADD R20, R19
+	MOVD R19, R4
+	ADD R20, R19
+	MOVD R19, R5
+	ADD R20, R19
+	MOVD $0, R1
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	MOVD 40(R0), R22 // a.B
+	MOVD 32(R0), R24 // a.Depth
+	PCALIGN $32
+
+loop4x2:
+	FMOVQ (R22), F8
+	FMOVQ 16(R22), F9
+	FMOVS (R2)(R1), F10
+	WORD $0x4f8a1100 // fmla v0.4s, v8.4s, v10.s[0]
+	WORD $0x4f8a1121 // fmla v1.4s, v9.4s, v10.s[0]
+	FMOVS (R3)(R1), F11
+	WORD $0x4f8b1102 // fmla v2.4s, v8.4s, v11.s[0]
+	WORD $0x4f8b1123 // fmla v3.4s, v9.4s, v11.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R4)(R1), F10
+	WORD $0x4f8a1104 // fmla v4.4s, v8.4s, v10.s[0]
+	WORD $0x4f8a1125 // fmla v5.4s, v9.4s, v10.s[0]
+	FMOVS (R5)(R1), F11
+	WORD $0x4f8b1106 // fmla v6.4s, v8.4s, v11.s[0]
+	WORD $0x4f8b1127 // fmla v7.4s, v9.4s, v11.s[0]
+	ADD R21, R1
+	BNE loop4x2
+	MOVD 48(R0), R22 // a.Bias
+	CBNZ R22, biased4x2
+	MOVD $zeros<>(SB), R22
+
+biased4x2:
+	MOVD 64(R0), R4 // a.Stride
+	LSL $2, R4
+	MOVD R26, R2
+	MOVD R4, R3
+	MOVBU 80(R0), R24 // a.Add
+	CBNZ R24, added4x2
+	MOVD $zeros<>(SB), R2
+	MOVD $0, R3
+
+added4x2:
+	FMOVQ (R22), F8
+	FMOVQ 16(R22), F9
+	FMOVQ (R2), F10
+	WORD $0x4e28d54a // fadd v10.4s, v10.4s, v8.4s
+	WORD $0x4e2ad400 // fadd v0.4s, v0.4s, v10.4s
+	FMOVQ F0, (R26)
+	FMOVQ 16(R2), F11
+	WORD $0x4e29d56b // fadd v11.4s, v11.4s, v9.4s
+	WORD $0x4e2bd421 // fadd v1.4s, v1.4s, v11.4s
+	FMOVQ F1, 16(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F10
+	WORD $0x4e28d54a // fadd v10.4s, v10.4s, v8.4s
+	WORD $0x4e2ad442 // fadd v2.4s, v2.4s, v10.4s
+	FMOVQ F2, (R26)
+	FMOVQ 16(R2), F11
+	WORD $0x4e29d56b // fadd v11.4s, v11.4s, v9.4s
+	WORD $0x4e2bd463 // fadd v3.4s, v3.4s, v11.4s
+	FMOVQ F3, 16(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F10
+	WORD $0x4e28d54a // fadd v10.4s, v10.4s, v8.4s
+	WORD $0x4e2ad484 // fadd v4.4s, v4.4s, v10.4s
+	FMOVQ F4, (R26)
+	FMOVQ 16(R2), F11
+	WORD $0x4e29d56b // fadd v11.4s, v11.4s, v9.4s
+	WORD $0x4e2bd4a5 // fadd v5.4s, v5.4s, v11.4s
+	FMOVQ F5, 16(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F10
+	WORD $0x4e28d54a // fadd v10.4s, v10.4s, v8.4s
+	WORD $0x4e2ad4c6 // fadd v6.4s, v6.4s, v10.4s
+	FMOVQ F6, (R26)
+	FMOVQ 16(R2), F11
+	WORD $0x4e29d56b // fadd v11.4s, v11.4s, v9.4s
+	WORD $0x4e2bd4e7 // fadd v7.4s, v7.4s, v11.4s
+	FMOVQ F7, 16(R26)
+	ADD R3, R2
+	ADD R4, R26
+	JMP done
+
+tile3x2:
+	MOVD R19, R2
+	ADD R20, R19
+	MOVD R19, R3
+	ADD R20, R19
+	MOVD R19, R4
+	ADD R20, R19
+	MOVD $0, R1
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	MOVD 40(R0), R22 // a.B
+	MOVD 32(R0), R24 // a.Depth
+	PCALIGN $32
+
+loop3x2:
+	FMOVQ (R22), F6
+	FMOVQ 16(R22), F7
+	FMOVS (R2)(R1), F8
+	WORD $0x4f8810c0 // fmla v0.4s, v6.4s, v8.s[0]
+	WORD $0x4f8810e1 // fmla v1.4s, v7.4s, v8.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R3)(R1), F9
+	WORD $0x4f8910c2 // fmla v2.4s, v6.4s, v9.s[0]
+	WORD $0x4f8910e3 // fmla v3.4s, v7.4s, v9.s[0]
+	FMOVS (R4)(R1), F8
+	WORD $0x4f8810c4 // fmla v4.4s, v6.4s, v8.s[0]
+	WORD $0x4f8810e5 // fmla v5.4s, v7.4s, v8.s[0]
+	ADD R21, R1
+	BNE loop3x2
+	MOVD 48(R0), R22 // a.Bias
+	CBNZ R22, biased3x2
+	MOVD $zeros<>(SB), R22
+
+biased3x2:
+	MOVD 64(R0), R4 // a.Stride
+	LSL $2, R4
+	MOVD R26, R2
+	MOVD R4, R3
+	MOVBU 80(R0), R24 // a.Add
+	CBNZ R24, added3x2
+	MOVD $zeros<>(SB), R2
+	MOVD $0, R3
+
+added3x2:
+	FMOVQ (R22), F6
+	FMOVQ 16(R22), F7
+	FMOVQ (R2), F8
+	WORD $0x4e26d508 // fadd v8.4s, v8.4s, v6.4s
+	WORD $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
+	FMOVQ F0, (R26)
+	FMOVQ 16(R2), F9
+	WORD $0x4e27d529 // fadd v9.4s, v9.4s, v7.4s
+	WORD $0x4e29d421 // fadd v1.4s, v1.4s, v9.4s
+	FMOVQ F1, 16(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F8
+	WORD $0x4e26d508 // fadd v8.4s, v8.4s, v6.4s
+	WORD $0x4e28d442 // fadd v2.4s, v2.4s, v8.4s
+	FMOVQ F2, (R26)
+	FMOVQ 16(R2), F9
+	WORD $0x4e27d529 // fadd v9.4s, v9.4s, v7.4s
+	WORD $0x4e29d463 // fadd v3.4s, v3.4s, v9.4s
+	FMOVQ F3, 16(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F8
+	WORD $0x4e26d508 // fadd v8.4s, v8.4s, v6.4s
+	WORD $0x4e28d484 // fadd v4.4s, v4.4s, v8.4s
+	FMOVQ F4, (R26)
+	FMOVQ 16(R2), F9
+	WORD $0x4e27d529 // fadd v9.4s, v9.4s, v7.4s
+	WORD $0x4e29d4a5 // fadd v5.4s, v5.4s, v9.4s
+	FMOVQ F5, 16(R26)
+	ADD R3, R2
+	ADD R4, R26
+	JMP done
+
+tile2x2:
+	MOVD R19, R2
+	ADD R20, R19
+	MOVD R19, R3
+	ADD R20, R19
+	MOVD $0, R1
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	MOVD 40(R0), R22 // a.B
+	MOVD 32(R0), R24 // a.Depth
+	PCALIGN $32
+
+loop2x2:
+	FMOVQ (R22), F4
+	FMOVQ 16(R22), F5
+	FMOVS (R2)(R1), F6
+	WORD $0x4f861080 // fmla v0.4s, v4.4s, v6.s[0]
+	WORD $0x4f8610a1 // fmla v1.4s, v5.4s, v6.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R3)(R1), F7
+	WORD $0x4f871082 // fmla v2.4s, v4.4s, v7.s[0]
+	WORD $0x4f8710a3 // fmla v3.4s, v5.4s, v7.s[0]
+	ADD R21, R1
+	BNE loop2x2
+	MOVD 48(R0), R22 // a.Bias
+	CBNZ R22, biased2x2
+	MOVD $zeros<>(SB), R22
+
+biased2x2:
+	MOVD 64(R0), R4 // a.Stride
+	LSL $2, R4
+	MOVD R26, R2
+	MOVD R4, R3
+	MOVBU 80(R0), R24 // a.Add
+	CBNZ R24, added2x2
+	MOVD $zeros<>(SB), R2
+	MOVD $0, R3
+
+added2x2:
+	FMOVQ (R22), F4
+	FMOVQ 16(R22), F5
+	FMOVQ (R2), F6
+	WORD $0x4e24d4c6 // fadd v6.4s, v6.4s, v4.4s
+	WORD $0x4e26d400 // fadd v0.4s, v0.4s, v6.4s
+	FMOVQ F0, (R26)
+	FMOVQ 16(R2), F7
+	WORD $0x4e25d4e7 // fadd v7.4s, v7.4s, v5.4s
+	WORD $0x4e27d421 // fadd v1.4s, v1.4s, v7.4s
+	FMOVQ F1, 16(R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F6
+	WORD $0x4e24d4c6 // fadd v6.4s, v6.4s, v4.4s
+	WORD $0x4e26d442 // fadd v2.4s, v2.4s, v6.4s
+	FMOVQ F2, (R26)
+	FMOVQ 16(R2), F7
+	WORD $0x4e25d4e7 // fadd v7.4s, v7.4s, v5.4s
+	WORD $0x4e27d463 // fadd v3.4s, v3.4s, v7.4s
+	FMOVQ F3, 16(R26)
+	ADD R3, R2
+	ADD R4, R26
+	JMP done
+
+tile1x2:
+	MOVD R19, R2
+	ADD R20, R19
+	MOVD $0, R1
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	MOVD 40(R0), R22 // a.B
+	MOVD 32(R0), R24 // a.Depth
+	PCALIGN $32
+
+loop1x2:
+	FMOVQ (R22), F2
+	FMOVQ 16(R22), F3
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R2)(R1), F4
+	WORD $0x4f841040 // fmla v0.4s, v2.4s, v4.s[0]
+	WORD $0x4f841061 // fmla v1.4s, v3.4s, v4.s[0]
+	ADD R21, R1
+	BNE loop1x2
+	MOVD 48(R0), R22 // a.Bias
+	CBNZ R22, biased1x2
+	MOVD $zeros<>(SB), R22
+
+biased1x2:
+	MOVD 64(R0), R4 // a.Stride
+	LSL $2, R4
+	MOVD R26, R2
+	MOVD R4, R3
+	MOVBU 80(R0), R24 // a.Add
+	CBNZ R24, added1x2
+	MOVD $zeros<>(SB), R2
+	MOVD $0, R3
+
+added1x2:
+	FMOVQ (R22), F2
+	FMOVQ 16(R22), F3
+	FMOVQ (R2), F4
+	WORD $0x4e22d484 // fadd v4.4s, v4.4s, v2.4s
+	WORD $0x4e24d400 // fadd v0.4s, v0.4s, v4.4s
+	FMOVQ F0, (R26)
+	FMOVQ 16(R2), F5
+	WORD $0x4e23d4a5 // fadd v5.4s, v5.4s, v3.4s
+	WORD $0x4e25d421 // fadd v1.4s, v1.4s, v5.4s
+	FMOVQ F1, 16(R26)
+	ADD R3, R2
+	ADD R4, R26
+	JMP done
+	PCALIGN $32
+
+lanes4:
+	CBZ R25, done
+	MOVD 96(R0), R24 // a.Ahead.Rows
+	CBZ R24, aheadDonelanes4
+	MOVD 120(R0), R22 // a.Ahead.Batch
+	MOVD 88(R0), R2 // a.Ahead.Base
+
+aheadRowlanes4:
+	MOVD R2, R3
+	MOVD 112(R0), R4 // a.Ahead.Lines
+
+aheadLinelanes4:
+	PRFM (R3), PLDL2KEEP
+	ADD $64, R3
+	SUBS $1, R4
+	BNE aheadLinelanes4
+	MOVD 104(R0), R3 // a.Ahead.Stride
+	ADD R3, R2
+	SUB $1, R24
+	CBZ R24, aheadSavelanes4
+	SUBS $1, R22
+	BNE aheadRowlanes4
+
+aheadSavelanes4:
+	MOVD R24, 96(R0) // a.Ahead.Rows
+	MOVD R2, 88(R0) // a.Ahead.Base
+
+aheadDonelanes4:
+	CMP $1, R25
+	BEQ tile1x1
+	CMP $2, R25
+	BEQ tile2x1
+	CMP $3, R25
+	BEQ tile3x1
+	CMP $4, R25
+	BEQ tile4x1
+	CMP $5, R25
+	BEQ tile5x1
+	CMP $6, R25
+	BEQ tile6x1
+	CMP $7, R25
+	BEQ tile7x1
+	CMP $8, R25
+	BEQ tile8x1
+	CMP $9, R25
+	BEQ tile9x1
+	CMP $10, R25
+	BEQ tile10x1
+	CMP $11, R25
+	BEQ tile11x1
+
+tile12x1:
+	MOVD R19, R2
+	ADD R20, R19
+	MOVD R19, R3
+	ADD R20, R19
+	MOVD R19, R4
+	ADD R20, R19
+	MOVD R19, R5
+	ADD R20, R19
+	MOVD R19, R6
+	ADD R20, R19
+	MOVD R19, R7
+	ADD R20, R19
+	MOVD R19, R8
+	ADD R20, R19
+	MOVD R19, R9
+	ADD R20, R19
+	MOVD R19, R10
+	ADD R20, R19
+	MOVD R19, R11
+	ADD R20, R19
+	MOVD R19, R12
+	ADD R20, R19
+	MOVD R19, R13
+	ADD R20, R19
+	MOVD $0, R1
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	VMOVI $0, V11.B16
+	MOVD 40(R0), R22 // a.B
+	MOVD 32(R0), R24 // a.Depth
+	PCALIGN $32
+
+loop12x1:
+	FMOVQ (R22), F12
+	FMOVS (R2)(R1), F13
+	WORD $0x4f8d1180 // fmla v0.4s, v12.4s, v13.s[0]
+	FMOVS (R3)(R1), F14
+	WORD $0x4f8e1181 // fmla v1.4s, v12.4s, v14.s[0]
+	FMOVS (R4)(R1), F13
+	WORD $0x4f8d1182 // fmla v2.4s, v12.4s, v13.s[0]
+	FMOVS (R5)(R1), F14
+	WORD $0x4f8e1183 // fmla v3.4s, v12.4s, v14.s[0]
+	FMOVS (R6)(R1), F13
+	WORD $0x4f8d1184 // fmla v4.4s, v12.4s, v13.s[0]
+	FMOVS (R7)(R1), F14
+	WORD $0x4f8e1185 // fmla v5.4s, v12.4s, v14.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R8)(R1), F13
+	WORD $0x4f8d1186 // fmla v6.4s, v12.4s, v13.s[0]
+	FMOVS (R9)(R1), F14
+	WORD $0x4f8e1187 // fmla v7.4s, v12.4s, v14.s[0]
+	FMOVS (R10)(R1), F13
+	WORD $0x4f8d1188 // fmla v8.4s, v12.4s, v13.s[0]
+	FMOVS (R11)(R1), F14
+	WORD $0x4f8e1189 // fmla v9.4s, v12.4s, v14.s[0]
+	FMOVS (R12)(R1), F13
+	WORD $0x4f8d118a // fmla v10.4s, v12.4s, v13.s[0]
+	FMOVS (R13)(R1), F14
+	WORD $0x4f8e118b // fmla v11.4s, v12.4s, v14.s[0]
+	ADD R21, R1
+	BNE loop12x1
+	MOVD 48(R0), R22 // a.Bias
+	CBNZ R22, biased12x1
+	MOVD $zeros<>(SB), R22
+
+biased12x1:
+	MOVD 64(R0), R4 // a.Stride
+	LSL $2, R4
+	MOVD R26, R2
+	MOVD R4, R3
+	MOVBU 80(R0), R24 // a.Add
+	CBNZ R24, added12x1
+	MOVD $zeros<>(SB), R2
+	MOVD $0, R3
+
+added12x1:
+	FMOVQ (R22), F12
+	FMOVQ (R2), F13
+	WORD $0x4e2cd5ad // fadd v13.4s, v13.4s, v12.4s
+	WORD $0x4e2dd400 // fadd v0.4s, v0.4s, v13.4s
+	FMOVQ F0, (R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F14
+	WORD $0x4e2cd5ce // fadd v14.4s, v14.4s, v12.4s
+	WORD $0x4e2ed421 // fadd v1.4s, v1.4s, v14.4s
+	FMOVQ F1, (R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F13
+	WORD $0x4e2cd5ad // fadd v13.4s, v13.4s, v12.4s
+	WORD $0x4e2dd442 // fadd v2.4s, v2.4s, v13.4s
+	FMOVQ F2, (R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F14
+	WORD $0x4e2cd5ce // fadd v14.4s, v14.4s, v12.4s
+	WORD $0x4e2ed463 // fadd v3.4s, v3.4s, v14.4s
+	FMOVQ F3, (R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F13
+	WORD $0x4e2cd5ad // fadd v13.4s, v13.4s, v12.4s
+	WORD $0x4e2dd484 // fadd v4.4s, v4.4s, v13.4s
+	FMOVQ F4, (R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F14
+	WORD $0x4e2cd5ce // fadd v14.4s, v14.4s, v12.4s
+	WORD $0x4e2ed4a5 // fadd v5.4s, v5.4s, v14.4s
+	FMOVQ F5, (R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F13
+	WORD $0x4e2cd5ad // fadd v13.4s, v13.4s, v12.4s
+	WORD $0x4e2dd4c6 // fadd v6.4s, v6.4s, v13.4s
+	FMOVQ F6, (R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F14
+	WORD $0x4e2cd5ce // fadd v14.4s, v14.4s, v12.4s
+	WORD $0x4e2ed4e7 // fadd v7.4s, v7.4s, v14.4s
+	FMOVQ F7, (R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F13
+	WORD $0x4e2cd5ad // fadd v13.4s, v13.4s, v12.4s
+	WORD $0x4e2dd508 // fadd v8.4s, v8.4s, v13.4s
+	FMOVQ F8, (R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F14
+	WORD $0x4e2cd5ce // fadd v14.4s, v14.4s, v12.4s
+	WORD $0x4e2ed529 // fadd v9.4s, v9.4s, v14.4s
+	FMOVQ F9, (R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F13
+	WORD $0x4e2cd5ad // fadd v13.4s, v13.4s, v12.4s
+	WORD $0x4e2dd54a // fadd v10.4s, v10.4s, v13.4s
+	FMOVQ F10, (R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F14
+	WORD $0x4e2cd5ce // fadd v14.4s, v14.4s, v12.4s
+	WORD $0x4e2ed56b // fadd v11.4s, v11.4s, v14.4s
+	FMOVQ F11, (R26)
+	ADD R3, R2
+	ADD R4, R26
+	SUB $12, R25
+	JMP lanes4
+
+tile11x1:
+	MOVD R19, R2
+	ADD R20, R19
+	MOVD R19, R3
+	ADD R20, R19
+	MOVD R19, R4
+	ADD R20, R19
+	MOVD R19, R5
+	ADD R20, R19
+	MOVD R19, R6
+	ADD R20, R19
+	MOVD R19, R7
+	ADD R20, R19
+	MOVD R19, R8
+	ADD R20, R19
+	MOVD R19, R9
+	ADD R20, R19
+	MOVD R19, R10
+	ADD R20, R19
+	MOVD R19, R11
+	ADD R20, R19
+	MOVD R19, R12
+	ADD R20, R19
+	MOVD $0, R1
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	MOVD 40(R0), R22 // a.B
+	MOVD 32(R0), R24 // a.Depth
+	PCALIGN $32
+
+loop11x1:
+	FMOVQ (R22), F11
+	FMOVS (R2)(R1), F12
+	WORD $0x4f8c1160 // fmla v0.4s, v11.4s, v12.s[0]
+	FMOVS (R3)(R1), F13
+	WORD $0x4f8d1161 // fmla v1.4s, v11.4s, v13.s[0]
+	FMOVS (R4)(R1), F12
+	WORD $0x4f8c1162 // fmla v2.4s, v11.4s, v12.s[0]
+	FMOVS (R5)(R1), F13
+	WORD $0x4f8d1163 // fmla v3.4s, v11.4s, v13.s[0]
+	FMOVS (R6)(R1), F12
+	WORD $0x4f8c1164 // fmla v4.4s, v11.4s, v12.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R7)(R1), F13
+	WORD $0x4f8d1165 // fmla v5.4s, v11.4s, v13.s[0]
+	FMOVS (R8)(R1), F12
+	WORD $0x4f8c1166 // fmla v6.4s, v11.4s, v12.s[0]
+	FMOVS (R9)(R1), F13
+	WORD $0x4f8d1167 // fmla v7.4s, v11.4s, v13.s[0]
+	FMOVS (R10)(R1), F12
+	WORD $0x4f8c1168 // fmla v8.4s, v11.4s, v12.s[0]
+	FMOVS (R11)(R1), F13
+	WORD $0x4f8d1169 // fmla v9.4s, v11.4s, v13.s[0]
+	FMOVS (R12)(R1), F12
+	WORD $0x4f8c116a // fmla v10.4s, v11.4s, v12.s[0]
+	ADD R21, R1
+	BNE loop11x1
+	MOVD 48(R0), R22 // a.Bias
+	CBNZ R22, biased11x1
+	MOVD $zeros<>(SB), R22
+
+biased11x1:
+	MOVD 64(R0), R4 // a.Stride
+	LSL $2, R4
+	MOVD R26, R2
+	MOVD R4, R3
+	MOVBU 80(R0), R24 // a.Add
+	CBNZ R24, added11x1
+	MOVD $zeros<>(SB), R2
+	MOVD $0, R3
+
+added11x1:
+	FMOVQ (R22), F11
+	FMOVQ (R2), F12
+	WORD $0x4e2bd58c // fadd v12.4s, v12.4s, v11.4s
+	WORD $0x4e2cd400 // fadd v0.4s, v0.4s, v12.4s
+	FMOVQ F0, (R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F13
+	WORD $0x4e2bd5ad // fadd v13.4s, v13.4s, v11.4s
+	WORD $0x4e2dd421 // fadd v1.4s, v1.4s, v13.4s
+	FMOVQ F1, (R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F12
+	WORD $0x4e2bd58c // fadd v12.4s, v12.4s, v11.4s
+	WORD $0x4e2cd442 // fadd v2.4s, v2.4s, v12.4s
+	FMOVQ F2, (R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F13
+	WORD $0x4e2bd5ad // fadd v13.4s, v13.4s, v11.4s
+	WORD $0x4e2dd463 // fadd v3.4s, v3.4s, v13.4s
+	FMOVQ F3, (R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F12
+	WORD $0x4e2bd58c // fadd v12.4s, v12.4s, v11.4s
+	WORD $0x4e2cd484 // fadd v4.4s, v4.4s, v12.4s
+	FMOVQ F4, (R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F13
+	WORD $0x4e2bd5ad // fadd v13.4s, v13.4s, v11.4s
+	WORD $0x4e2dd4a5 // fadd v5.4s, v5.4s, v13.4s
+	FMOVQ F5, (R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F12
+	WORD $0x4e2bd58c // fadd v12.4s, v12.4s, v11.4s
+	WORD $0x4e2cd4c6 // fadd v6.4s, v6.4s, v12.4s
+	FMOVQ F6, (R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F13
+	WORD $0x4e2bd5ad // fadd v13.4s, v13.4s, v11.4s
+	WORD $0x4e2dd4e7 // fadd v7.4s, v7.4s, v13.4s
+	FMOVQ F7, (R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F12
+	WORD $0x4e2bd58c // fadd v12.4s, v12.4s, v11.4s
+	WORD $0x4e2cd508 // fadd v8.4s, v8.4s, v12.4s
+	FMOVQ F8, (R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F13
+	WORD $0x4e2bd5ad // fadd v13.4s, v13.4s, v11.4s
+	WORD $0x4e2dd529 // fadd v9.4s, v9.4s, v13.4s
+	FMOVQ F9, (R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F12
+	WORD $0x4e2bd58c // fadd v12.4s, v12.4s, v11.4s
+	WORD $0x4e2cd54a // fadd v10.4s, v10.4s, v12.4s
+	FMOVQ F10, (R26)
+	ADD R3, R2
+	ADD R4, R26
+	JMP done
+
+tile10x1:
+	MOVD R19, R2
+	ADD R20, R19
+	MOVD R19, R3
+	ADD R20, R19
+	MOVD R19, R4
+	ADD R20, R19
+	MOVD R19, R5
+	ADD R20, R19
+	MOVD R19, R6
+	ADD R20, R19
+	MOVD R19, R7
+	ADD R20, R19
+	MOVD R19, R8
+	ADD R20, R19
+	MOVD R19, R9
+	ADD R20, R19
+	MOVD R19, R10
+	ADD R20, R19
+	MOVD R19, R11
+	ADD R20, R19
+	MOVD $0, R1
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	MOVD 40(R0), R22 // a.B
+	MOVD 32(R0), R24 // a.Depth
+	PCALIGN $32
+
+loop10x1:
+	FMOVQ (R22), F10
+	FMOVS (R2)(R1), F11
+	WORD $0x4f8b1140 // fmla v0.4s, v10.4s, v11.s[0]
+	FMOVS (R3)(R1), F12
+	WORD $0x4f8c1141 // fmla v1.4s, v10.4s, v12.s[0]
+	FMOVS (R4)(R1), F11
+	WORD $0x4f8b1142 // fmla v2.4s, v10.4s, v11.s[0]
+	FMOVS (R5)(R1), F12
+	WORD $0x4f8c1143 // fmla v3.4s, v10.4s, v12.s[0]
+	FMOVS (R6)(R1), F11
+	WORD $0x4f8b1144 // fmla v4.4s, v10.4s, v11.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R7)(R1), F12
+	WORD $0x4f8c1145 // fmla v5.4s, v10.4s, v12.s[0]
+	FMOVS (R8)(R1), F11
+	WORD $0x4f8b1146 // fmla v6.4s, v10.4s, v11.s[0]
+	FMOVS (R9)(R1), F12
+	WORD $0x4f8c1147 // fmla v7.4s, v10.4s, v12.s[0]
+	FMOVS (R10)(R1), F11
+	WORD $0x4f8b1148 // fmla v8.4s, v10.4s, v11.s[0]
+	FMOVS (R11)(R1), F12
+	WORD $0x4f8c1149 // fmla v9.4s, v10.4s, v12.s[0]
+	ADD R21, R1
+	BNE loop10x1
+	MOVD 48(R0), R22 // a.Bias
+	CBNZ R22, biased10x1
+	MOVD $zeros<>(SB), R22
+
+biased10x1:
+	MOVD 64(R0), R4 // a.Stride
+	LSL $2, R4
+	MOVD R26, R2
+	MOVD R4, R3
+	MOVBU 80(R0), R24 // a.Add
+	CBNZ R24, added10x1
+	MOVD $zeros<>(SB), R2
+	MOVD $0, R3
+
+added10x1:
+	FMOVQ (R22), F10
+	FMOVQ (R2), F11
+	WORD $0x4e2ad56b // fadd v11.4s, v11.4s, v10.4s
+	WORD $0x4e2bd400 // fadd v0.4s, v0.4s, v11.4s
+	FMOVQ F0, (R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F12
+	WORD $0x4e2ad58c // fadd v12.4s, v12.4s, v10.4s
+	WORD $0x4e2cd421 // fadd v1.4s, v1.4s, v12.4s
+	FMOVQ F1, (R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F11
+	WORD $0x4e2ad56b // fadd v11.4s, v11.4s, v10.4s
+	WORD $0x4e2bd442 // fadd v2.4s, v2.4s, v11.4s
+	FMOVQ F2, (R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F12
+	WORD $0x4e2ad58c // fadd v12.4s, v12.4s, v10.4s
+	WORD $0x4e2cd463 // fadd v3.4s, v3.4s, v12.4s
+	FMOVQ F3, (R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F11
+	WORD $0x4e2ad56b // fadd v11.4s, v11.4s, v10.4s
+	WORD $0x4e2bd484 // fadd v4.4s, v4.4s, v11.4s
+	FMOVQ F4, (R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F12
+	WORD $0x4e2ad58c // fadd v12.4s, v12.4s, v10.4s
+	WORD $0x4e2cd4a5 // fadd v5.4s, v5.4s, v12.4s
+	FMOVQ F5, (R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F11
+	WORD $0x4e2ad56b // fadd v11.4s, v11.4s, v10.4s
+	WORD $0x4e2bd4c6 // fadd v6.4s, v6.4s, v11.4s
+	FMOVQ F6, (R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F12
+	WORD $0x4e2ad58c // fadd v12.4s, v12.4s, v10.4s
+	WORD $0x4e2cd4e7 // fadd v7.4s, v7.4s, v12.4s
+	FMOVQ F7, (R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F11
+	WORD $0x4e2ad56b // fadd v11.4s, v11.4s, v10.4s
+	WORD $0x4e2bd508 // fadd v8.4s, v8.4s, v11.4s
+	FMOVQ F8, (R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F12
+	WORD $0x4e2ad58c // fadd v12.4s, v12.4s, v10.4s
+	WORD $0x4e2cd529 // fadd v9.4s, v9.4s, v12.4s
+	FMOVQ F9, (R26)
+	ADD R3, R2
+	ADD R4, R26
+	JMP done
+
+tile9x1:
+	MOVD R19, R2
+	ADD R20, R19
+	MOVD R19, R3
+	ADD R20, R19
+	MOVD R19, R4
+	ADD R20, R19
+	MOVD R19, R5
+	ADD R20, R19
+	MOVD R19, R6
+	ADD R20, R19
+	MOVD R19, R7
+	ADD R20, R19
+	MOVD R19, R8
+	ADD R20, R19
+	MOVD R19, R9
+	ADD R20, R19
+	MOVD R19, R10
+	ADD R20, R19
+	MOVD $0, R1
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	MOVD 40(R0), R22 // a.B
+	MOVD 32(R0), R24 // a.Depth
+	PCALIGN $32
+
+loop9x1:
+	FMOVQ (R22), F9
+	FMOVS (R2)(R1), F10
+	WORD $0x4f8a1120 // fmla v0.4s, v9.4s, v10.s[0]
+	FMOVS (R3)(R1), F11
+	WORD $0x4f8b1121 // fmla v1.4s, v9.4s, v11.s[0]
+	FMOVS (R4)(R1), F10
+	WORD $0x4f8a1122 // fmla v2.4s, v9.4s, v10.s[0]
+	FMOVS (R5)(R1), F11
+	WORD $0x4f8b1123 // fmla v3.4s, v9.4s, v11.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R6)(R1), F10
+	WORD $0x4f8a1124 // fmla v4.4s, v9.4s, v10.s[0]
+	FMOVS (R7)(R1), F11
+	WORD $0x4f8b1125 // fmla v5.4s, v9.4s, v11.s[0]
+	FMOVS (R8)(R1), F10
+	WORD $0x4f8a1126 // fmla v6.4s, v9.4s, v10.s[0]
+	FMOVS (R9)(R1), F11
+	WORD $0x4f8b1127 // fmla v7.4s, v9.4s, v11.s[0]
+	FMOVS (R10)(R1), F10
+	WORD $0x4f8a1128 // fmla v8.4s, v9.4s, v10.s[0]
+	ADD R21, R1
+	BNE loop9x1
+	MOVD 48(R0), R22 // a.Bias
+	CBNZ R22, biased9x1
+	MOVD $zeros<>(SB), R22
+
+biased9x1:
+	MOVD 64(R0), R4 // a.Stride
+	LSL $2, R4
+	MOVD R26, R2
+	MOVD R4, R3
+	MOVBU 80(R0), R24 // a.Add
+	CBNZ R24, added9x1
+	MOVD $zeros<>(SB), R2
+	MOVD $0, R3
+
+added9x1:
+	FMOVQ (R22), F9
+	FMOVQ (R2), F10
+	WORD $0x4e29d54a // fadd v10.4s, v10.4s, v9.4s
+	WORD $0x4e2ad400 // fadd v0.4s, v0.4s, v10.4s
+	FMOVQ F0, (R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F11
+	WORD $0x4e29d56b // fadd v11.4s, v11.4s, v9.4s
+	WORD $0x4e2bd421 // fadd v1.4s, v1.4s, v11.4s
+	FMOVQ F1, (R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F10
+	WORD $0x4e29d54a // fadd v10.4s, v10.4s, v9.4s
+	WORD $0x4e2ad442 // fadd v2.4s, v2.4s, v10.4s
+	FMOVQ F2, (R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F11
+	WORD $0x4e29d56b // fadd v11.4s, v11.4s, v9.4s
+	WORD $0x4e2bd463 // fadd v3.4s, v3.4s, v11.4s
+	FMOVQ F3, (R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F10
+	WORD $0x4e29d54a // fadd v10.4s, v10.4s, v9.4s
+	WORD $0x4e2ad484 // fadd v4.4s, v4.4s, v10.4s
+	FMOVQ F4, (R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F11
+	WORD $0x4e29d56b // fadd v11.4s, v11.4s, v9.4s
+	WORD $0x4e2bd4a5 // fadd v5.4s, v5.4s, v11.4s
+	FMOVQ F5, (R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F10
+	WORD $0x4e29d54a // fadd v10.4s, v10.4s, v9.4s
+	WORD $0x4e2ad4c6 // fadd v6.4s, v6.4s, v10.4s
+	FMOVQ F6, (R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F11
+	WORD $0x4e29d56b // fadd v11.4s, v11.4s, v9.4s
+	WORD $0x4e2bd4e7 // fadd v7.4s, v7.4s, v11.4s
+	FMOVQ F7, (R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F10
+	WORD $0x4e29d54a // fadd v10.4s, v10.4s, v9.4s
+	WORD $0x4e2ad508 // fadd v8.4s, v8.4s, v10.4s
+	FMOVQ F8, (R26)
+	ADD R3, R2
+	ADD R4, R26
+	JMP done
+
+tile8x1:
+	MOVD R19, R2
+	ADD R20, R19
+	MOVD R19, R3
+	ADD R20, R19
+	MOVD R19, R4
+	ADD R20, R19
+	MOVD R19, R5
+	ADD R20, R19
+	MOVD R19, R6
+	ADD R20, R19
+	MOVD R19, R7
+	ADD R20, R19
+	MOVD R19, R8
+	ADD R20, R19
+	MOVD R19, R9
+	ADD R20, R19
+	MOVD $0, R1
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	MOVD 40(R0), R22 // a.B
+	MOVD 32(R0), R24 // a.Depth
+	PCALIGN $32
+
+loop8x1:
+	FMOVQ (R22), F8
+	FMOVS (R2)(R1), F9
+	WORD $0x4f891100 // fmla v0.4s, v8.4s, v9.s[0]
+	FMOVS (R3)(R1), F10
+	WORD $0x4f8a1101 // fmla v1.4s, v8.4s, v10.s[0]
+	FMOVS (R4)(R1), F9
+	WORD $0x4f891102 // fmla v2.4s, v8.4s, v9.s[0]
+	FMOVS (R5)(R1), F10
+	WORD $0x4f8a1103 // fmla v3.4s, v8.4s, v10.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R6)(R1), F9
+	WORD $0x4f891104 // fmla v4.4s, v8.4s, v9.s[0]
+	FMOVS (R7)(R1), F10
+	WORD $0x4f8a1105 // fmla v5.4s, v8.4s, v10.s[0]
+	FMOVS (R8)(R1), F9
+	WORD $0x4f891106 // fmla v6.4s, v8.4s, v9.s[0]
+	FMOVS (R9)(R1), F10
+	WORD $0x4f8a1107 // fmla v7.4s, v8.4s, v10.s[0]
+	ADD R21, R1
+	BNE loop8x1
+	MOVD 48(R0), R22 // a.Bias
+	CBNZ R22, biased8x1
+	MOVD $zeros<>(SB), R22
+
+biased8x1:
+	MOVD 64(R0), R4 // a.Stride
+	LSL $2, R4
+	MOVD R26, R2
+	MOVD R4, R3
+	MOVBU 80(R0), R24 // a.Add
+	CBNZ R24, added8x1
+	MOVD $zeros<>(SB), R2
+	MOVD $0, R3
+
+added8x1:
+	FMOVQ (R22), F8
+	FMOVQ (R2), F9
+	WORD $0x4e28d529 // fadd v9.4s, v9.4s, v8.4s
+	WORD $0x4e29d400 // fadd v0.4s, v0.4s, v9.4s
+	FMOVQ F0, (R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F10
+	WORD $0x4e28d54a // fadd v10.4s, v10.4s, v8.4s
+	WORD $0x4e2ad421 // fadd v1.4s, v1.4s, v10.4s
+	FMOVQ F1, (R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F9
+	WORD $0x4e28d529 // fadd v9.4s, v9.4s, v8.4s
+	WORD $0x4e29d442 // fadd v2.4s, v2.4s, v9.4s
+	FMOVQ F2, (R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F10
+	WORD $0x4e28d54a // fadd v10.4s, v10.4s, v8.4s
+	WORD $0x4e2ad463 // fadd v3.4s, v3.4s, v10.4s
+	FMOVQ F3, (R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F9
+	WORD $0x4e28d529 // fadd v9.4s, v9.4s, v8.4s
+	WORD $0x4e29d484 // fadd v4.4s, v4.4s, v9.4s
+	FMOVQ F4, (R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F10
+	WORD $0x4e28d54a // fadd v10.4s, v10.4s, v8.4s
+	WORD $0x4e2ad4a5 // fadd v5.4s, v5.4s, v10.4s
+	FMOVQ F5, (R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F9
+	WORD $0x4e28d529 // fadd v9.4s, v9.4s, v8.4s
+	WORD $0x4e29d4c6 // fadd v6.4s, v6.4s, v9.4s
+	FMOVQ F6, (R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F10
+	WORD $0x4e28d54a // fadd v10.4s, v10.4s, v8.4s
+	WORD $0x4e2ad4e7 // fadd v7.4s, v7.4s, v10.4s
+	FMOVQ F7, (R26)
+	ADD R3, R2
+	ADD R4, R26
+	JMP done
+
+tile7x1:
+	MOVD R19, R2
+	ADD R20, R19
+	MOVD R19, R3
+	ADD R20, R19
+	MOVD R19, R4
+	ADD R20, R19
+	MOVD R19, R5
+	ADD R20, R19
+	MOVD R19, R6
+	ADD R20, R19
+	MOVD R19, R7
+	ADD R20, R19
+	MOVD R19, R8
+	ADD R20, R19
+	MOVD $0, R1
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	MOVD 40(R0), R22 // a.B
+	MOVD 32(R0), R24 // a.Depth
+	PCALIGN $32
+
+loop7x1:
+	FMOVQ (R22), F7
+	FMOVS (R2)(R1), F8
+	WORD $0x4f8810e0 // fmla v0.4s, v7.4s, v8.s[0]
+	FMOVS (R3)(R1), F9
+	WORD $0x4f8910e1 // fmla v1.4s, v7.4s, v9.s[0]
+	FMOVS (R4)(R1), F8
+	WORD $0x4f8810e2 // fmla v2.4s, v7.4s, v8.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R5)(R1), F9
+	WORD $0x4f8910e3 // fmla v3.4s, v7.4s, v9.s[0]
+	FMOVS (R6)(R1), F8
+	WORD $0x4f8810e4 // fmla v4.4s, v7.4s, v8.s[0]
+	FMOVS (R7)(R1), F9
+	WORD $0x4f8910e5 // fmla v5.4s, v7.4s, v9.s[0]
+	FMOVS (R8)(R1), F8
+	WORD $0x4f8810e6 // fmla v6.4s, v7.4s, v8.s[0]
+	ADD R21, R1
+	BNE loop7x1
+	MOVD 48(R0), R22 // a.Bias
+	CBNZ R22, biased7x1
+	MOVD $zeros<>(SB), R22
+
+biased7x1:
+	MOVD 64(R0), R4 // a.Stride
+	LSL $2, R4
+	MOVD R26, R2
+	MOVD R4, R3
+	MOVBU 80(R0), R24 // a.Add
+	CBNZ R24, added7x1
+	MOVD $zeros<>(SB), R2
+	MOVD $0, R3
+
+added7x1:
+	FMOVQ (R22), F7
+	FMOVQ (R2), F8
+	WORD $0x4e27d508 // fadd v8.4s, v8.4s, v7.4s
+	WORD $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
+	FMOVQ F0, (R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F9
+	WORD $0x4e27d529 // fadd v9.4s, v9.4s, v7.4s
+	WORD $0x4e29d421 // fadd v1.4s, v1.4s, v9.4s
+	FMOVQ F1, (R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F8
+	WORD $0x4e27d508 // fadd v8.4s, v8.4s, v7.4s
+	WORD $0x4e28d442 // fadd v2.4s, v2.4s, v8.4s
+	FMOVQ F2, (R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F9
+	WORD $0x4e27d529 // fadd v9.4s, v9.4s, v7.4s
+	WORD $0x4e29d463 // fadd v3.4s, v3.4s, v9.4s
+	FMOVQ F3, (R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F8
+	WORD $0x4e27d508 // fadd v8.4s, v8.4s, v7.4s
+	WORD $0x4e28d484 // fadd v4.4s, v4.4s, v8.4s
+	FMOVQ F4, (R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F9
+	WORD $0x4e27d529 // fadd v9.4s, v9.4s, v7.4s
+	WORD $0x4e29d4a5 // fadd v5.4s, v5.4s, v9.4s
+	FMOVQ F5, (R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F8
+	WORD $0x4e27d508 // fadd v8.4s, v8.4s, v7.4s
+	WORD $0x4e28d4c6 // fadd v6.4s, v6.4s, v8.4s
+	FMOVQ F6, (R26)
+	ADD R3, R2
+	ADD R4, R26
+	JMP done
+
+tile6x1:
+	MOVD R19, R2
+	ADD R20, R19
+	MOVD R19, R3
+	ADD R20, R19
+	MOVD R19, R4
+	ADD R20, R19
+	MOVD R19, R5
+	ADD R20, R19
+	MOVD R19, R6
+	ADD R20, R19
+	MOVD R19, R7
+	ADD R20, R19
+	MOVD $0, R1
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	MOVD 40(R0), R22 // a.B
+	MOVD 32(R0), R24 // a.Depth
+	PCALIGN $32
+
+loop6x1:
+	FMOVQ (R22), F6
+	FMOVS (R2)(R1), F7
+	WORD $0x4f8710c0 // fmla v0.4s, v6.4s, v7.s[0]
+	FMOVS (R3)(R1), F8
+	WORD $0x4f8810c1 // fmla v1.4s, v6.4s, v8.s[0]
+	FMOVS (R4)(R1), F7
+	WORD $0x4f8710c2 // fmla v2.4s, v6.4s, v7.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R5)(R1), F8
+	WORD $0x4f8810c3 // fmla v3.4s, v6.4s, v8.s[0]
+	FMOVS (R6)(R1), F7
+	WORD $0x4f8710c4 // fmla v4.4s, v6.4s, v7.s[0]
+	FMOVS (R7)(R1), F8
+	WORD $0x4f8810c5 // fmla v5.4s, v6.4s, v8.s[0]
+	ADD R21, R1
+	BNE loop6x1
+	MOVD 48(R0), R22 // a.Bias
+	CBNZ R22, biased6x1
+	MOVD $zeros<>(SB), R22
+
+biased6x1:
+	MOVD 64(R0), R4 // a.Stride
+	LSL $2, R4
+	MOVD R26, R2
+	MOVD R4, R3
+	MOVBU 80(R0), R24 // a.Add
+	CBNZ R24, added6x1
+	MOVD $zeros<>(SB), R2
+	MOVD $0, R3
+
+added6x1:
+	FMOVQ (R22), F6
+	FMOVQ (R2), F7
+	WORD $0x4e26d4e7 // fadd v7.4s, v7.4s, v6.4s
+	WORD $0x4e27d400 // fadd v0.4s, v0.4s, v7.4s
+	FMOVQ F0, (R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F8
+	WORD $0x4e26d508 // fadd v8.4s, v8.4s, v6.4s
+	WORD $0x4e28d421 // fadd v1.4s, v1.4s, v8.4s
+	FMOVQ F1, (R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F7
+	WORD $0x4e26d4e7 // fadd v7.4s, v7.4s, v6.4s
+	WORD $0x4e27d442 // fadd v2.4s, v2.4s, v7.4s
+	FMOVQ F2, (R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F8
+	WORD $0x4e26d508 // fadd v8.4s, v8.4s, v6.4s
+	WORD $0x4e28d463 // fadd v3.4s, v3.4s, v8.4s
+	FMOVQ F3, (R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F7
+	WORD $0x4e26d4e7 // fadd v7.4s, v7.4s, v6.4s
+	WORD $0x4e27d484 // fadd v4.4s, v4.4s, v7.4s
+	FMOVQ F4, (R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F8
+	WORD $0x4e26d508 // fadd v8.4s, v8.4s, v6.4s
+	WORD $0x4e28d4a5 // fadd v5.4s, v5.4s, v8.4s
+	FMOVQ F5, (R26)
+	ADD R3, R2
+	ADD R4, R26
+	JMP done
+
+tile5x1:
+	MOVD R19, R2
+	ADD R20, R19
+	MOVD R19, R3
+	ADD R20, R19
+	MOVD R19, R4
+	ADD R20, R19
+	MOVD R19, R5
+	ADD R20, R19
+	MOVD R19, R6
+	ADD R20, R19
+	MOVD $0, R1
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	MOVD 40(R0), R22 // a.B
+	MOVD 32(R0), R24 // a.Depth
+	PCALIGN $32
+
+loop5x1:
+	FMOVQ (R22), F5
+	FMOVS (R2)(R1), F6
+	WORD $0x4f8610a0 // fmla v0.4s, v5.4s, v6.s[0]
+	FMOVS (R3)(R1), F7
+	WORD $0x4f8710a1 // fmla v1.4s, v5.4s, v7.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R4)(R1), F6
+	WORD $0x4f8610a2 // fmla v2.4s, v5.4s, v6.s[0]
+	FMOVS (R5)(R1), F7
+	WORD $0x4f8710a3 // fmla v3.4s, v5.4s, v7.s[0]
+	FMOVS (R6)(R1), F6
+	WORD $0x4f8610a4 // fmla v4.4s, v5.4s, v6.s[0]
+	ADD R21, R1
+	BNE loop5x1
+	MOVD 48(R0), R22 // a.Bias
+	CBNZ R22, biased5x1
+	MOVD $zeros<>(SB), R22
+
+biased5x1:
+	MOVD 64(R0), R4 // a.Stride
+	LSL $2, R4
+	MOVD R26, R2
+	MOVD R4, R3
+	MOVBU 80(R0), R24 // a.Add
+	CBNZ R24, added5x1
+	MOVD $zeros<>(SB), R2
+	MOVD $0, R3
+
+added5x1:
+	FMOVQ (R22), F5
+	FMOVQ (R2), F6
+	WORD $0x4e25d4c6 // fadd v6.4s, v6.4s, v5.4s
+	WORD $0x4e26d400 // fadd v0.4s, v0.4s, v6.4s
+	FMOVQ F0, (R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F7
+	WORD $0x4e25d4e7 // fadd v7.4s, v7.4s, v5.4s
+	WORD $0x4e27d421 // fadd v1.4s, v1.4s, v7.4s
+	FMOVQ F1, (R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F6
+	WORD $0x4e25d4c6 // fadd v6.4s, v6.4s, v5.4s
+	WORD $0x4e26d442 // fadd v2.4s, v2.4s, v6.4s
+	FMOVQ F2, (R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F7
+	WORD $0x4e25d4e7 // fadd v7.4s, v7.4s, v5.4s
+	WORD $0x4e27d463 // fadd v3.4s, v3.4s, v7.4s
+	FMOVQ F3, (R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F6
+	WORD $0x4e25d4c6 // fadd v6.4s, v6.4s, v5.4s
+	WORD $0x4e26d484 // fadd v4.4s, v4.4s, v6.4s
+	FMOVQ F4, (R26)
+	ADD R3, R2
+	ADD R4, R26
+	JMP done
+
+tile4x1:
+	MOVD R19, R2
+	ADD R20, R19
+	MOVD R19, R3
+	ADD R20, R19
+	MOVD R19, R4
+	ADD R20, R19
+	MOVD R19, R5
+	ADD R20, R19
+	MOVD $0, R1
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	MOVD 40(R0), R22 // a.B
+	MOVD 32(R0), R24 // a.Depth
+	PCALIGN $32
+
+loop4x1:
+	FMOVQ (R22), F4
+	FMOVS (R2)(R1), F5
+	WORD $0x4f851080 // fmla v0.4s, v4.4s, v5.s[0]
+	FMOVS (R3)(R1), F6
+	WORD $0x4f861081 // fmla v1.4s, v4.4s, v6.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R4)(R1), F5
+	WORD $0x4f851082 // fmla v2.4s, v4.4s, v5.s[0]
+	FMOVS (R5)(R1), F6
+	WORD $0x4f861083 // fmla v3.4s, v4.4s, v6.s[0]
+	ADD R21, R1
+	BNE loop4x1
+	MOVD 48(R0), R22 // a.Bias
+	CBNZ R22, biased4x1
+	MOVD $zeros<>(SB), R22
+
+biased4x1:
+	MOVD 64(R0), R4 // a.Stride
+	LSL $2, R4
+	MOVD R26, R2
+	MOVD R4, R3
+	MOVBU 80(R0), R24 // a.Add
+	CBNZ R24, added4x1
+	MOVD $zeros<>(SB), R2
+	MOVD $0, R3
+
+added4x1:
+	FMOVQ (R22), F4
+	FMOVQ (R2), F5
+	WORD $0x4e24d4a5 // fadd v5.4s, v5.4s, v4.4s
+	WORD $0x4e25d400 // fadd v0.4s, v0.4s, v5.4s
+	FMOVQ F0, (R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F6
+	WORD $0x4e24d4c6 // fadd v6.4s, v6.4s, v4.4s
+	WORD $0x4e26d421 // fadd v1.4s, v1.4s, v6.4s
+	FMOVQ F1, (R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F5
+	WORD $0x4e24d4a5 // fadd v5.4s, v5.4s, v4.4s
+	WORD $0x4e25d442 // fadd v2.4s, v2.4s, v5.4s
+	FMOVQ F2, (R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F6
+	WORD $0x4e24d4c6 // fadd v6.4s, v6.4s, v4.4s
+	WORD $0x4e26d463 // fadd v3.4s, v3.4s, v6.4s
+	FMOVQ F3, (R26)
+	ADD R3, R2
+	ADD R4, R26
+	JMP done
+
+tile3x1:
+	MOVD R19, R2
+	ADD R20, R19
+	MOVD R19, R3
+	ADD R20, R19
+	MOVD R19, R4
+	ADD R20, R19
+	MOVD $0, R1
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	MOVD 40(R0), R22 // a.B
+	MOVD 32(R0), R24 // a.Depth
+	PCALIGN $32
+
+loop3x1:
+	FMOVQ (R22), F3
+	FMOVS (R2)(R1), F4
+	WORD $0x4f841060 // fmla v0.4s, v3.4s, v4.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R3)(R1), F5
+	WORD $0x4f851061 // fmla v1.4s, v3.4s, v5.s[0]
+	FMOVS (R4)(R1), F4
+	WORD $0x4f841062 // fmla v2.4s, v3.4s, v4.s[0]
+	ADD R21, R1
+	BNE loop3x1
+	MOVD 48(R0), R22 // a.Bias
+	CBNZ R22, biased3x1
+	MOVD $zeros<>(SB), R22
+
+biased3x1:
+	MOVD 64(R0), R4 // a.Stride
+	LSL $2, R4
+	MOVD R26, R2
+	MOVD R4, R3
+	MOVBU 80(R0), R24 // a.Add
+	CBNZ R24, added3x1
+	MOVD $zeros<>(SB), R2
+	MOVD $0, R3
+
+added3x1:
+	FMOVQ (R22), F3
+	FMOVQ (R2), F4
+	WORD $0x4e23d484 // fadd v4.4s, v4.4s, v3.4s
+	WORD $0x4e24d400 // fadd v0.4s, v0.4s, v4.4s
+	FMOVQ F0, (R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F5
+	WORD $0x4e23d4a5 // fadd v5.4s, v5.4s, v3.4s
+	WORD $0x4e25d421 // fadd v1.4s, v1.4s, v5.4s
+	FMOVQ F1, (R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F4
+	WORD $0x4e23d484 // fadd v4.4s, v4.4s, v3.4s
+	WORD $0x4e24d442 // fadd v2.4s, v2.4s, v4.4s
+	FMOVQ F2, (R26)
+	ADD R3, R2
+	ADD R4, R26
+	JMP done
+
+tile2x1:
+	MOVD R19, R2
+	ADD R20, R19
+	MOVD R19, R3
+	ADD R20, R19
+	MOVD $0, R1
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	MOVD 40(R0), R22 // a.B
+	MOVD 32(R0), R24 // a.Depth
+	PCALIGN $32
+
+loop2x1:
+	FMOVQ (R22), F2
+	FMOVS (R2)(R1), F3
+	WORD $0x4f831040 // fmla v0.4s, v2.4s, v3.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R3)(R1), F4
+	WORD $0x4f841041 // fmla v1.4s, v2.4s, v4.s[0]
+	ADD R21, R1
+	BNE loop2x1
+	MOVD 48(R0), R22 // a.Bias
+	CBNZ R22, biased2x1
+	MOVD $zeros<>(SB), R22
+
+biased2x1:
+	MOVD 64(R0), R4 // a.Stride
+	LSL $2, R4
+	MOVD R26, R2
+	MOVD R4, R3
+	MOVBU 80(R0), R24 // a.Add
+	CBNZ R24, added2x1
+	MOVD $zeros<>(SB), R2
+	MOVD $0, R3
+
+added2x1:
+	FMOVQ (R22), F2
+	FMOVQ (R2), F3
+	WORD $0x4e22d463 // fadd v3.4s, v3.4s, v2.4s
+	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
+	FMOVQ F0, (R26)
+	ADD R3, R2
+	ADD R4, R26
+	FMOVQ (R2), F4
+	WORD $0x4e22d484 // fadd v4.4s, v4.4s, v2.4s
+	WORD $0x4e24d421 // fadd v1.4s, v1.4s, v4.4s
+	FMOVQ F1, (R26)
+	ADD R3, R2
+	ADD R4, R26
+	JMP done
+
+tile1x1:
+	MOVD R19, R2
+	ADD R20, R19
+	MOVD $0, R1
+	VMOVI $0, V0.B16
+	MOVD 40(R0), R22 // a.B
+	MOVD 32(R0), R24 // a.Depth
+	PCALIGN $32
+
+loop1x1:
+	FMOVQ (R22), F1
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R2)(R1), F2
+	WORD $0x4f821020 // fmla v0.4s, v1.4s, v2.s[0]
+	ADD R21, R1
+	BNE loop1x1
+	MOVD 48(R0), R22 // a.Bias
+	CBNZ R22, biased1x1
+	MOVD $zeros<>(SB), R22
+
+biased1x1:
+	MOVD 64(R0), R4 // a.Stride
+	LSL $2, R4
+	MOVD R26, R2
+	MOVD R4, R3
+	MOVBU 80(R0), R24 // a.Add
+	CBNZ R24, added1x1
+	MOVD $zeros<>(SB), R2
+	MOVD $0, R3
+
+added1x1:
+	FMOVQ (R22), F1
+	FMOVQ (R2), F2
+	WORD $0x4e21d442 // fadd v2.4s, v2.4s, v1.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R26)
+	ADD R3, R2
+	ADD R4, R26
+	JMP done
+
+done:
+	RET
+
 // func float16NEON(dst *float32, src *uint16, n int)
 //
 //	for i := range n {

@@ -22,6 +22,7 @@ var genericSet = kernel.Set{
 	Softmax:    softmaxGeneric,
 	Accumulate: accumulateGeneric,
 	Finish:     finishGeneric,
+	Multiply:   multiplyGeneric,
 	Float16:    float16Generic,
 	Peak:       peakGeneric,
 	PeakFLOPs:  2 * 4,
@@ -236,6 +237,42 @@ func finishGeneric(a *kernel.FinishArgs) {
 		dst := at(a.Dst, a.Off[l])
 		for d := range a.Dim {
 			*at(dst, d*a.DimStride) = *at(a.O, d*a.Stride+l) * r
+		}
+	}
+}
+
+func multiplyGeneric(a *kernel.MultiplyArgs) {
+	for i := range a.Rows {
+		row := at(a.A, i*a.RowStride)
+		for l := 0; l < a.Lanes; l += 4 {
+			var s0, s1, s2, s3 float32
+			for k := range a.Depth {
+				x := *at(row, k*a.ColStride)
+				b := quad(a.B, k*a.Lanes+l)
+				t0 := kernel.WideFMA(x, b[0], s0)
+				t1 := kernel.WideFMA(x, b[1], s1)
+				t2 := kernel.WideFMA(x, b[2], s2)
+				t3 := kernel.WideFMA(x, b[3], s3)
+				if kernel.Ambiguous(t0) || kernel.Ambiguous(t1) || kernel.Ambiguous(t2) || kernel.Ambiguous(t3) {
+					s0 = kernel.FMA(x, b[0], s0)
+					s1 = kernel.FMA(x, b[1], s1)
+					s2 = kernel.FMA(x, b[2], s2)
+					s3 = kernel.FMA(x, b[3], s3)
+					continue
+				}
+				s0, s1, s2, s3 = float32(t0), float32(t1), float32(t2), float32(t3)
+			}
+			c := quad(a.C, i*a.Stride+l)
+			var old, bias [4]float32
+			if a.Add {
+				old = *c
+			}
+			if a.Bias != nil {
+				bias = *quad(a.Bias, l)
+			}
+			for j, s := range [4]float32{s0, s1, s2, s3} {
+				c[j] = (old[j] + bias[j]) + s
+			}
 		}
 	}
 }

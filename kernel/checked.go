@@ -8,7 +8,7 @@ func Checked(s *Set) *Set {
 	assert(s.Lanes <= MaxLanes, "kernel: Set.Lanes > MaxLanes")
 	assert(s.Rows > 0, "kernel: Set.Rows is not positive")
 	assert(s.PackQ != nil && s.Scores != nil && s.Softcap != nil && s.ALiBi != nil && s.Bias != nil &&
-		s.Softmax != nil && s.Accumulate != nil && s.Finish != nil && s.Float16 != nil &&
+		s.Softmax != nil && s.Accumulate != nil && s.Finish != nil && s.Multiply != nil && s.Float16 != nil &&
 		s.Peak != nil && s.Read != nil, "kernel: Set lacks a function")
 	assert(s.PeakFLOPs > 0, "kernel: Set.PeakFLOPs is not positive")
 
@@ -72,6 +72,14 @@ func Checked(s *Set) *Set {
 		checkDim(a.Dim)
 		assert(a.O != nil && a.Sum != nil && a.Dst != nil && a.Off != nil, "kernel: Finish: nil operand")
 		s.Finish(a)
+	}
+	c.Multiply = func(a *MultiplyArgs) {
+		s.checkLanes(a.Lanes, a.Lanes)
+		assert(a.Rows >= 1, "kernel: Multiply: Rows < 1")
+		assert(1 <= a.Depth && a.Depth <= KC, "kernel: Multiply: Depth outside 1..KC")
+		assert(a.Rows == 1 || a.Stride >= a.Lanes || -a.Stride >= a.Lanes, "kernel: Multiply: rows of C overlap")
+		assert(a.A != nil && a.B != nil && a.C != nil, "kernel: Multiply: nil operand")
+		s.Multiply(a)
 	}
 	c.Float16 = func(dst *float32, src *uint16, n int) {
 		assert(n >= 1, "kernel: Float16: n < 1")

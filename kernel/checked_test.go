@@ -8,7 +8,7 @@ func quiet() Set {
 		Name: "quiet", Vec: 8, Lanes: 16, Rows: 6,
 		PackQ: func(*PackArgs) {}, Scores: func(*ScoresArgs) {},
 		Softcap: func(*SoftcapArgs) {}, ALiBi: func(*ALiBiArgs) {}, Bias: func(*BiasArgs) {},
-		Softmax: func(*SoftmaxArgs) {}, Accumulate: func(*AccumulateArgs) {}, Finish: func(*FinishArgs) {},
+		Softmax: func(*SoftmaxArgs) {}, Accumulate: func(*AccumulateArgs) {}, Finish: func(*FinishArgs) {}, Multiply: func(*MultiplyArgs) {},
 		Float16: func(*float32, *uint16, int) {},
 		Peak:    func(int) {}, PeakFLOPs: 1, Read: func(*float32, int) float32 { return 0 },
 	}

@@ -69,6 +69,9 @@ type Set struct {
 	// Finish divides by the row sums and transposes the output back into rows.
 	Finish func(*FinishArgs)
 
+	// Multiply multiplies rows of a matrix by a packed panel.
+	Multiply func(*MultiplyArgs)
+
 	// Float16 converts n values, n at least 1, from IEEE 754 binary16. A NaN stays one.
 	Float16 func(dst *float32, src *uint16, n int)
 

@@ -23,6 +23,8 @@ type Arch struct {
 	Mov, Add, Sub, Shl, MulInt string
 	// ClearInt clears the bits of a word of memory that are set in bits, which is lost.
 	ClearInt func(f *Func, bits Int, addr string)
+	// LoadByte loads a byte.
+	LoadByte func(f *Func, addr string, dst Int)
 	// SubLoad is dst -= memory.
 	SubLoad func(f *Func, addr string, dst Int)
 	// Prefetch brings the line at an address into the second-level cache.

@@ -38,6 +38,7 @@ var neon = func() *Arch {
 			f.Op("BIC", bits, neonInt)
 			f.Op("MOVD", neonInt, addr)
 		},
+		LoadByte: func(f *Func, addr string, dst Int) { f.Op("MOVBU", addr, dst) },
 		SubLoad: func(f *Func, addr string, dst Int) {
 			f.Op("MOVD", addr, neonInt)
 			f.Op("SUB", neonInt, dst)

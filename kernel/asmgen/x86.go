@@ -43,6 +43,7 @@ func x86(n int, reg string, count int, half string) Arch {
 		},
 		Count:    func(f *Func, r Int) { f.Op("DECQ", r) },
 		Again:    func(f *Func, label string) { f.Op("JNE", label) },
+		LoadByte: func(f *Func, addr string, dst Int) { f.Op("MOVBLZX", addr, dst) },
 		SubLoad:  func(f *Func, addr string, dst Int) { f.Op("SUBQ", addr, dst) },
 		Prefetch: func(f *Func, addr string) { f.Op("PREFETCHT1", addr) },
 		Address:  func(f *Func, symbol string, dst Int) { f.Op("LEAQ", symbol+"(SB)", dst) },

@@ -156,3 +156,23 @@ func finish(a *kernel.FinishArgs) {
 		}
 	}
 }
+
+func multiply(a *kernel.MultiplyArgs) {
+	for i := range a.Rows {
+		for l := range a.Lanes {
+			acc := float32(0)
+			for k := range a.Depth {
+				acc = kernel.FMA(*el(a.A, i*a.RowStride+k*a.ColStride), *el(a.B, k*a.Lanes+l), acc)
+			}
+			c := float32(0)
+			if a.Add {
+				c = *el(a.C, i*a.Stride+l)
+			}
+			b := float32(0)
+			if a.Bias != nil {
+				b = *el(a.Bias, l)
+			}
+			*el(a.C, i*a.Stride+l) = (c + b) + acc
+		}
+	}
+}

@@ -43,6 +43,7 @@ var operations = []operation{
 	{"Softmax", (*suite).softmax},
 	{"Accumulate", (*suite).accumulate},
 	{"Finish", (*suite).finish},
+	{"Multiply", (*suite).multiply},
 	{"Float16", (*suite).float16},
 	{"Claims", (*suite).claims},
 	{"Attention", (*suite).attention},

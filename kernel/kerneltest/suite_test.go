@@ -15,7 +15,7 @@ func reference() *kernel.Set {
 	return &kernel.Set{
 		Name: "reference", Vec: 4, Lanes: 8, Rows: 3,
 		PackQ: packQ, Scores: scores, Softcap: softcap, ALiBi: alibi, Bias: bias,
-		Softmax: softmax, Accumulate: accumulate, Finish: finish, Float16: float16,
+		Softmax: softmax, Accumulate: accumulate, Finish: finish, Multiply: multiply, Float16: float16,
 		Peak: func(int) {}, PeakFLOPs: 1,
 		Read: func(p *float32, n int) float32 {
 			var s float32

@@ -1,0 +1,42 @@
+package kernel
+
+// KC is the number of terms of a matrix product that share a sum: the inner dimension
+// is cut at multiples of KC, each part is summed by itself, and the parts are added in
+// order. That keeps rounding errors small and is part of the numerical contract, so
+// this is one constant for every Set.
+const KC = 256
+
+// MultiplyArgs are the operands of Set.Multiply, a block of a matrix product: rows of A
+// by a panel of B.
+//
+//	for i := range Rows {
+//		for l := range Lanes {
+//			acc := float32(0)
+//			for k := range Depth {
+//				acc = fma(A[i*RowStride+k*ColStride], B[k*Lanes+l], acc)
+//			}
+//			c := float32(0)
+//			if Add {
+//				c = C[i*Stride+l]
+//			}
+//			b := float32(0)
+//			if Bias != nil {
+//				b = Bias[l]
+//			}
+//			C[i*Stride+l] = (c + b) + acc
+//		}
+//	}
+type MultiplyArgs struct {
+	A         *float32
+	RowStride int      // elements from one row of A to the next, any sign, 0 included
+	ColStride int      // elements from one column of A to the next, any sign, 0 included
+	Rows      int      // at least 1
+	Depth     int      // 1..KC
+	B         *float32 // [Depth][Lanes]
+	Bias      *float32 // [Lanes], or nil
+	C         *float32 // [Rows][Stride], of either sign, written or updated; no two elements share memory
+	Stride    int      // elements from one row of C to the next, any sign
+	Lanes     int
+	Add       bool
+	Ahead     Ahead
+}
