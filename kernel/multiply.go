@@ -38,5 +38,4 @@ type MultiplyArgs struct {
 	Stride    int      // elements from one row of C to the next, any sign
 	Lanes     int
 	Add       bool
-	Ahead     Ahead
 }

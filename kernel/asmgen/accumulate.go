@@ -24,7 +24,7 @@ for d := range Dim {
 // to read, it reads constants.
 func accumulate(arch *Arch) *Func {
 	f := newFunc(arch, "accumulate", reflect.TypeFor[kernel.AccumulateArgs](), accumulateFormula)
-	p := &product{Func: f}
+	p := &product{Func: f, prefetches: true}
 	p.reserve()
 	f.load("V", p.a)
 	f.loadBytes("KeyStride", p.ca)

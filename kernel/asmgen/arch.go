@@ -27,8 +27,9 @@ type Arch struct {
 	LoadByte func(f *Func, addr string, dst Int)
 	// SubLoad is dst -= memory.
 	SubLoad func(f *Func, addr string, dst Int)
-	// Prefetch brings the line at an address into the second-level cache.
-	Prefetch func(f *Func, addr string)
+	// Prefetch brings the line at an address into the second-level cache, PrefetchNear
+	// into the first.
+	Prefetch, PrefetchNear func(f *Func, addr string)
 	// Branch writes a comparison of x with y (a register or "$1") and a jump to
 	// label where cond (EQ, NE, LT, LE, GT, GE) holds.
 	Branch func(f *Func, x Int, cond, y, label string)

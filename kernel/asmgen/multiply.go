@@ -30,6 +30,17 @@ func multiply(arch *Arch) *Func {
 	f.load("C", p.c)
 
 	p.steps = func(t *tile) {
+		row, stride := p.b, p.k
+		f.Op(f.Mov, p.c, row)
+		f.loadBytes("Stride", stride)
+		for r := range t.acc {
+			for off := 0; off < t.vecs*f.Bytes(); off += cacheLine {
+				f.PrefetchNear(f, mem(row, off))
+			}
+			if r < len(t.acc)-1 {
+				f.Op(f.Add, stride, row)
+			}
+		}
 		t.clear()
 		f.load("B", p.b)
 		f.load("Depth", p.k)

@@ -43,7 +43,8 @@ var neon = func() *Arch {
 			f.Op("MOVD", addr, neonInt)
 			f.Op("SUB", neonInt, dst)
 		},
-		Prefetch: func(f *Func, addr string) { f.Op("PRFM", addr, "PLDL2KEEP") },
+		PrefetchNear: func(f *Func, addr string) { f.Op("PRFM", addr, "PLDL1KEEP") },
+		Prefetch:     func(f *Func, addr string) { f.Op("PRFM", addr, "PLDL2KEEP") },
 		Branch: func(f *Func, x Int, cond, y, label string) {
 			switch {
 			case y == "$0" && cond == "EQ":

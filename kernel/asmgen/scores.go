@@ -18,7 +18,7 @@ for k := range Keys {
 // scores writes Scores: A is K, a row of it a key; B is Q and C is S.
 func scores(arch *Arch) *Func {
 	f := newFunc(arch, "scores", reflect.TypeFor[kernel.ScoresArgs](), scoresFormula)
-	p := &product{Func: f}
+	p := &product{Func: f, prefetches: true}
 	p.reserve()
 	f.load("K", p.a)
 	f.loadBytes("KeyStride", p.ra)

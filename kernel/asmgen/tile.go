@@ -23,6 +23,8 @@ type product struct {
 	rows   Int // rows left
 	c      Int // next row of C
 
+	prefetches bool // the arguments have an Ahead
+
 	// steps writes all steps over k, from accumulators that hold nothing.
 	steps func(t *tile)
 	// store writes the epilogue of a micro-tile.
@@ -75,7 +77,9 @@ func (p *product) emit() {
 		height := p.Arch.Rows[vecs-1]
 		p.Loop(lanes)
 		p.Branch(p.Func, p.rows, "EQ", "$0", "done")
-		p.ahead(lanes)
+		if p.prefetches {
+			p.ahead(lanes)
+		}
 		for r := 1; r < height; r++ {
 			p.Branch(p.Func, p.rows, "EQ", imm(r), fmt.Sprintf("tile%dx%d", r, vecs))
 		}

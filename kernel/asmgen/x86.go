@@ -41,12 +41,13 @@ func x86(n int, reg string, count int, half string) Arch {
 			}
 			f.Op("J"+cond, label)
 		},
-		Count:    func(f *Func, r Int) { f.Op("DECQ", r) },
-		Again:    func(f *Func, label string) { f.Op("JNE", label) },
-		LoadByte: func(f *Func, addr string, dst Int) { f.Op("MOVBLZX", addr, dst) },
-		SubLoad:  func(f *Func, addr string, dst Int) { f.Op("SUBQ", addr, dst) },
-		Prefetch: func(f *Func, addr string) { f.Op("PREFETCHT1", addr) },
-		Address:  func(f *Func, symbol string, dst Int) { f.Op("LEAQ", symbol+"(SB)", dst) },
+		Count:        func(f *Func, r Int) { f.Op("DECQ", r) },
+		Again:        func(f *Func, label string) { f.Op("JNE", label) },
+		LoadByte:     func(f *Func, addr string, dst Int) { f.Op("MOVBLZX", addr, dst) },
+		SubLoad:      func(f *Func, addr string, dst Int) { f.Op("SUBQ", addr, dst) },
+		PrefetchNear: func(f *Func, addr string) { f.Op("PREFETCHT0", addr) },
+		Prefetch:     func(f *Func, addr string) { f.Op("PREFETCHT1", addr) },
+		Address:      func(f *Func, symbol string, dst Int) { f.Op("LEAQ", symbol+"(SB)", dst) },
 		Return: func(f *Func) {
 			f.Op("VZEROUPPER")
 			f.Op("RET")
