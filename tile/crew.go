@@ -30,17 +30,61 @@ type crew struct {
 // A hand is one goroutine of a crew.
 type hand struct {
 	crew *crew
-	job  atomic.Pointer[job]
+	task atomic.Pointer[task]
 	run  func() // bound once: a go statement with a closure would allocate
 }
 
-// start gives j to n goroutines.
-func (c *crew) start(j *job, n int) {
+// A task is work that goroutines share.
+type task struct {
+	drain func()        // takes part until nothing is left
+	left  atomic.Int64  // goroutines besides the caller's that have not left it
+	done  chan struct{} // receives when the last one leaves
+}
+
+// init makes a task that may run again and again. drain is bound once: each closure
+// would be allocated.
+func (t *task) init(drain func()) {
+	t.drain = drain
+	t.done = make(chan struct{}, 1)
+}
+
+// run does the task with so many goroutines, the caller's among them unless it is kept
+// apart. It does not end before they have.
+func (c *crew) run(t *task, workers int, apart bool) {
+	others := workers - 1
+	if apart { // the caller's own labels could not be read back to restore them
+		others++
+	}
+	t.left.Store(int64(others))
+	if others > 0 {
+		defer t.wait() // also if a callback ends the goroutine
+		c.start(t, others)
+	}
+	if !apart {
+		t.drain()
+	}
+}
+
+// wait waits for the other goroutines to leave.
+func (t *task) wait() {
+	spin(patience, func() bool { return t.left.Load() == 0 })
+	<-t.done
+}
+
+// leave ends a goroutine's part.
+func (t *task) leave() {
+	if t.left.Add(-1) == 0 {
+		t.done <- struct{}{}
+	}
+}
+
+// start gives t to n goroutines.
+func (c *crew) start(t *task, n int) {
 	c.mu.Lock()
 	known := min(n, len(c.idle))
 	hands := c.idle[len(c.idle)-known:]
 	for i, h := range hands {
-		h.job.Store(j)
+		h.task.Store(t)
 		hands[i] = nil
 	}
 	c.idle = c.idle[:len(c.idle)-known]
@@ -51,34 +95,34 @@ func (c *crew) start(j *job, n int) {
 			h = &hand{crew: c}
 			h.run = h.loop
 		}
-		h.job.Store(j)
+		h.task.Store(t)
 		go h.run()
 	}
 }
 
-// loop works on jobs until none comes for a while.
+// loop works on tasks until none comes for a while.
 func (h *hand) loop() {
 	for {
-		h.do(h.job.Load())
-		if !spin(linger, func() bool { return h.job.Load() != nil }) && h.crew.dismiss(h) {
+		h.do(h.task.Load())
+		if !spin(linger, func() bool { return h.task.Load() != nil }) && h.crew.dismiss(h) {
 			return
 		}
 	}
 }
 
-// do takes part in a job. A callback may end the goroutine within; then h is lost.
-func (h *hand) do(j *job) {
-	defer j.leave()
-	h.job.Store(nil)
-	j.drain()
-	// Idle before the job ends: its caller may come with the next at once.
+// do takes part in a task. A callback may end the goroutine within; then h is lost.
+func (h *hand) do(t *task) {
+	defer t.leave()
+	h.task.Store(nil)
+	t.drain()
+	// Idle before the task ends: its caller may come with the next at once.
 	h.crew.mu.Lock()
 	h.crew.idle = append(h.crew.idle, h)
 	h.crew.mu.Unlock()
 }
 
 // dismiss takes h off the idle list and reports true, or reports false if h has been
-// given a job.
+// given a task.
 func (c *crew) dismiss(h *hand) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

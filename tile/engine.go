@@ -17,6 +17,8 @@ type Engine struct {
 	labels     bool
 	workspaces sync.Pool
 	jobs       sync.Pool
+	benches    sync.Pool
+	products   sync.Pool
 	crew       crew
 }
 
@@ -33,7 +35,17 @@ func New(set *kernel.Set, caches Caches, labels bool) *Engine {
 	}
 	e := &Engine{set: set, caches: caches, labels: labels}
 	e.workspaces.New = func() any { return new(workspace) }
-	e.jobs.New = func() any { return &job{engine: e, done: make(chan struct{}, 1)} }
+	e.jobs.New = func() any {
+		j := &job{engine: e}
+		j.init(j.drain)
+		return j
+	}
+	e.benches.New = func() any { return new(bench) }
+	e.products.New = func() any {
+		j := &productJob{engine: e}
+		j.init(j.drain)
+		return j
+	}
 	return e
 }
 
@@ -52,13 +64,7 @@ func (e *Engine) Run(p *Problem, workers int) {
 	j.problem, j.sched, j.modifies = *p, s, p.modifies()
 	j.own()
 	j.next.Store(0)
-	others := s.Workers - 1
-	if e.labels {
-		// The caller's own labels cannot be read back to restore them.
-		others++
-	}
-	j.left.Store(int64(others))
-	j.run(others, !e.labels)
+	e.crew.run(&j.task, s.Workers, e.labels)
 	f := j.failure.Swap(nil)
 	j.problem = Problem{}
 	e.jobs.Put(j)
@@ -69,14 +75,13 @@ func (e *Engine) Run(p *Problem, workers int) {
 
 // A job is a Problem being computed.
 type job struct {
+	task
 	engine   *Engine
 	problem  Problem
 	sched    Schedule
-	modifies bool          // something changes the scores
-	lengths  []int         // those of the problem
-	next     atomic.Int64  // item to take next
-	left     atomic.Int64  // goroutines besides the caller's that have not left it
-	done     chan struct{} // receives when the last one leaves
+	modifies bool         // something changes the scores
+	lengths  []int        // those of the problem
+	next     atomic.Int64 // item to take next
 	failure  atomic.Pointer[failure]
 }
 
@@ -99,31 +104,6 @@ func (j *job) own() {
 
 // A failure is what a callback panicked with.
 type failure struct{ value any }
-
-// run computes the job with other goroutines and, if the caller takes part, its own. It
-// does not end before they have.
-func (j *job) run(others int, own bool) {
-	if others > 0 {
-		defer j.wait() // also if a callback ends the goroutine
-		j.engine.crew.start(j, others)
-	}
-	if own {
-		j.drain()
-	}
-}
-
-// wait waits for the other goroutines to leave.
-func (j *job) wait() {
-	spin(patience, func() bool { return j.left.Load() == 0 })
-	<-j.done
-}
-
-// leave ends a goroutine's part in the job.
-func (j *job) leave() {
-	if j.left.Add(-1) == 0 {
-		j.done <- struct{}{}
-	}
-}
 
 // drain computes items until none is left. If a callback panics or ends the goroutine, none
 // is left for anyone, and the job has failed.
@@ -160,7 +140,7 @@ func (j *job) items() {
 	}
 	w.release()
 	j.engine.workspaces.Put(w)
-	j.phase(phaseNone)
+	j.engine.phase(phaseNone)
 }
 
 // A phase is a part of the work on an item, as profiles name it.
@@ -174,19 +154,21 @@ const (
 	phaseSoftmax
 	phaseAccumulate
 	phaseFinish
+	phaseMultiply
+	phaseRotate
 	phaseNone
 )
 
 var phaseLabels = func() (labels []context.Context) {
-	for _, name := range []string{"pack", "mask", "scores", "modify", "softmax", "accumulate", "finish"} {
+	for _, name := range []string{"pack", "mask", "scores", "modify", "softmax", "accumulate", "finish", "multiply", "rotate"} {
 		labels = append(labels, pprof.WithLabels(context.Background(), pprof.Labels("phase", name)))
 	}
 	return append(labels, context.Background())
 }()
 
 // phase labels the goroutine for profiles.
-func (j *job) phase(p phase) {
-	if j.engine.labels {
+func (e *Engine) phase(p phase) {
+	if e.labels {
 		pprof.SetGoroutineLabels(phaseLabels[p])
 	}
 }

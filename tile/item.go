@@ -51,7 +51,7 @@ func (w *workspace) item(j *job, i int) {
 			w.record(j, &s, &groups[gi], head)
 		}
 	}
-	j.phase(phaseFinish)
+	j.engine.phase(phaseFinish)
 	for gi := range groups {
 		w.close(j, &s, &groups[gi], head)
 	}
@@ -164,7 +164,7 @@ func (p *Problem) unit() float64 {
 // pack packs the queries of a lane group.
 func (w *workspace) pack(j *job, s *seq, g *laneGroup, head int) {
 	p := &j.problem
-	j.phase(phasePack)
+	j.engine.phase(phasePack)
 	w.rowOffsets(g, &p.Q)
 	a := &w.packArgs
 	a.Src = (*float32)(p.Q.at(s.batch, head*w.share, s.q0))
@@ -200,7 +200,7 @@ func (w *workspace) rowOffsets(g *laneGroup, o *Operand) {
 func (w *workspace) block(j *job, s *seq, g *laneGroup, head, key0, n int, pass pass) {
 	p, set := &j.problem, j.engine.set
 	if p.Mask.dense() {
-		j.phase(phaseMask)
+		j.engine.phase(phaseMask)
 	}
 	c := w.cover(p, s, g, head, key0, n, set.Vec)
 	if c.from == c.to {
@@ -216,14 +216,14 @@ func (w *workspace) block(j *job, s *seq, g *laneGroup, head, key0, n int, pass 
 	}
 	moved := w.softmaxArgs.Moved
 	if pass == reweigh {
-		j.phase(phaseModify)
+		j.engine.phase(phaseModify)
 		w.weigh(g, c.from, c.to)
 		w.call(p.ProbMod, s, g, head, key0, c.from, c.to)
 		w.setSigns(g, &c)
 		moved = false
 	}
 
-	j.phase(phaseAccumulate)
+	j.engine.phase(phaseAccumulate)
 	mode := kernel.Add
 	switch {
 	case !g.started:
@@ -248,7 +248,7 @@ func (w *workspace) weights(j *job, s *seq, g *laneGroup, head, key0 int, c *cov
 	if c.from == c.to {
 		return
 	}
-	j.phase(phaseSoftmax)
+	j.engine.phase(phaseSoftmax)
 	a := &w.softmaxArgs
 	a.S = lane(w.p, c.from, g.lanes, 0)
 	a.Keys, a.MaskFrom = c.to-c.from, c.full-c.from
@@ -266,7 +266,7 @@ func (w *workspace) covered(j *job, s *seq, g *laneGroup, head, key0 int, c *cov
 	if !g.packed {
 		w.pack(j, s, g, head)
 	}
-	j.phase(phaseScores)
+	j.engine.phase(phaseScores)
 	k := j.problem.K.at(s.batch, head, s.k0+key0)
 	if c.half > 0 {
 		// The keys that both halves attend, and on either side those of one.
@@ -281,7 +281,7 @@ func (w *workspace) covered(j *job, s *seq, g *laneGroup, head, key0 int, c *cov
 		w.scores(j, g, k, c.from, c.to, 0, g.lanes)
 	}
 	if j.modifies {
-		j.phase(phaseModify)
+		j.engine.phase(phaseModify)
 		w.modify(j, s, g, head, key0, c)
 	}
 }

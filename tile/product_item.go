@@ -1,0 +1,226 @@
+package tile
+
+import (
+	"sync/atomic"
+	"unsafe"
+
+	"github.com/qkv-go/qkv/kernel"
+)
+
+// A productJob is a Product being computed.
+type productJob struct {
+	task
+	engine  *Engine
+	product Product
+	parts   []Part // of the product
+	plan    productPlan
+	next    atomic.Int64 // item to take next
+}
+
+// A bench is what one worker on a product needs: arguments, which would escape to the
+// heap at each call through a function value; a block of a panel that is packed on the
+// way; and results on the way to columns that no micro-tile can be written to.
+type bench struct {
+	args     kernel.MultiplyArgs
+	packArgs kernel.PackArgs
+	off      [kernel.MaxLanes]int
+	bias     [kernel.MaxLanes]float32
+	panel    buffer
+	results  buffer
+}
+
+// A buffer is memory that grows.
+type buffer []float32
+
+// room returns n values that begin on a cache line.
+func (b *buffer) room(n int) *float32 {
+	if len(*b) < n+cacheLine {
+		*b = make(buffer, n+cacheLine)
+	}
+	first := &(*b)[0]
+	return &(*b)[-int(uintptr(unsafe.Pointer(first))/4)&(cacheLine-1)]
+}
+
+// release drops the references to the caller's memory.
+func (b *bench) release() {
+	b.packArgs.Src, b.packArgs.Dst = nil, nil
+	b.args.A, b.args.B, b.args.C, b.args.Bias = nil, nil, nil, nil
+}
+
+// pack packs depth rows of the weights of a panel, from row k on, into dst [depth][lanes].
+func (b *bench) pack(set *kernel.Set, dst *float32, p *panel, k, depth int) {
+	w, col := &p.W, p.col()
+	if w.Col == 1 && w.Row != 1 { // rows of lanes already
+		for i := range depth {
+			to := unsafe.Slice((*float32)(unsafe.Add(unsafe.Pointer(dst), 4*i*p.lanes)), p.lanes)
+			copy(to, unsafe.Slice((*float32)(w.at(k+i, col)), p.cols))
+			clear(to[p.cols:])
+		}
+		return
+	}
+	for i := range p.cols {
+		b.off[i] = i * w.Col
+	}
+	b.packArgs = kernel.PackArgs{
+		Src: (*float32)(w.at(k, col)), Off: &b.off, DimStride: w.Row,
+		Rows: p.cols, Dim: depth,
+		Dst: dst, Lanes: p.lanes, Stride: p.lanes, Scale: 1,
+	}
+	set.PackQ(&b.packArgs)
+}
+
+// drain computes items until none is left.
+func (j *productJob) drain() {
+	i := int(j.next.Add(1)) - 1
+	if i >= j.plan.items() {
+		return
+	}
+	b := j.engine.benches.Get().(*bench)
+	for ; i < j.plan.items(); i = int(j.next.Add(1)) - 1 {
+		// Items of one run of weights are neighbours.
+		j.item(b, i%j.plan.rowBlocks*j.plan.mc, i/j.plan.rowBlocks*j.plan.nc)
+	}
+	b.release()
+	j.engine.benches.Put(b)
+	j.engine.phase(phaseNone)
+}
+
+// item computes the units from unit on of a block of rows.
+func (j *productJob) item(b *bench, row, unit int) {
+	p := &j.product
+	rows := min(j.plan.mc, p.Rows-row)
+	end := min(unit+j.plan.nc, j.plan.units)
+	packed := p.Panels
+	for i := range p.Parts {
+		part := &p.Parts[i]
+		l := newLayout(j.engine.set, part.Width)
+		units, panels := p.units(part, &l)
+		if lo, hi := max(0, unit), min(units, end); lo < hi {
+			j.panels(b, part, &l, packed, lo*panels, hi*panels, row, rows)
+			if p.Finish != nil {
+				j.engine.phase(phaseRotate)
+				for head := lo; head < hi; head++ {
+					p.Finish.FinishHead(i, head, row, rows)
+				}
+			}
+		}
+		unit, end = unit-units, end-units
+		if packed != nil {
+			packed = unsafe.Add(packed, 4*p.Depth*part.Heads*l.lanes())
+		}
+	}
+}
+
+// panels computes the panels [lo, hi) of a part, whose packed weights begin at packed, for
+// a block of rows.
+func (j *productJob) panels(b *bench, part *Part, l *layout, packed unsafe.Pointer, lo, hi, row, rows int) {
+	for i := lo; i < hi; i++ {
+		at := part.panel(l, i)
+		weights := packed
+		if packed != nil {
+			weights = unsafe.Add(packed, 4*j.product.Depth*at.before)
+		}
+		if at.direct() {
+			j.direct(b, &at, weights, row, rows)
+		} else {
+			j.scattered(b, &at, weights, row, rows)
+		}
+	}
+}
+
+// direct computes a panel of Y where it is.
+func (j *productJob) direct(b *bench, at *panel, weights unsafe.Pointer, row, rows int) {
+	p := &j.product
+	a := &b.args
+	y := &at.Y
+	for k := 0; k < p.Depth; k += kernel.KC {
+		j.step(b, at, weights, k)
+		a.Add, a.Bias = true, nil
+		if k == 0 {
+			a.Add, a.Bias = p.Add, (*float32)(at.bias())
+		}
+		for i := 0; i < rows; {
+			batch, token := (row+i)/p.Seq, (row+i)%p.Seq
+			a.C = (*float32)(unsafe.Add(y.at(batch, at.head, token), 4*at.dim))
+			n := rows - i
+			switch {
+			case p.Seq == 1:
+				a.Stride = y.Stride[0]
+			case y.Stride[0] == p.Seq*y.Stride[2]:
+				a.Stride = y.Stride[2]
+			default:
+				n, a.Stride = min(n, p.Seq-token), y.Stride[2]
+			}
+			j.rows(b, row+i, n, k)
+			i += n
+		}
+	}
+}
+
+// scattered computes a panel of Y in a buffer and copies its columns.
+func (j *productJob) scattered(b *bench, at *panel, weights unsafe.Pointer, row, rows int) {
+	p := &j.product
+	a := &b.args
+	results := b.results.room(rows * at.lanes)
+	values := unsafe.Slice(results, rows*at.lanes)
+	if p.Add {
+		j.each(at, row, rows, func(i, col int, y *float32) { values[i*at.lanes+col] = *y })
+	}
+	for k := 0; k < p.Depth; k += kernel.KC {
+		j.step(b, at, weights, k)
+		a.C, a.Stride = results, at.lanes
+		a.Add, a.Bias = p.Add || k > 0, nil
+		if bias := at.bias(); bias != nil && k == 0 {
+			clear(b.bias[copy(b.bias[:], unsafe.Slice((*float32)(bias), at.cols)):])
+			a.Bias = &b.bias[0]
+		}
+		j.rows(b, row, rows, k)
+	}
+	j.each(at, row, rows, func(i, col int, y *float32) { *y = values[i*at.lanes+col] })
+}
+
+// each calls f with each element of a panel of Y, and its row from row on and its column.
+func (j *productJob) each(at *panel, row, rows int, f func(i, col int, y *float32)) {
+	p := &j.product
+	for i := range rows {
+		y := at.Y.at((row+i)/p.Seq, at.head, (row+i)%p.Seq)
+		for col := range at.cols {
+			f(i, col, (*float32)(unsafe.Add(y, 4*(at.dim+col)*at.Y.Stride[3])))
+		}
+	}
+}
+
+// step has the kernel multiply by the rows of a panel from row k on, which it packs if
+// they are not packed yet.
+func (j *productJob) step(b *bench, at *panel, weights unsafe.Pointer, k int) {
+	p := &j.product
+	a := &b.args
+	a.Lanes = at.lanes
+	a.Depth = min(kernel.KC, p.Depth-k)
+	if weights != nil {
+		a.B = (*float32)(unsafe.Add(weights, 4*k*at.lanes))
+	} else {
+		j.engine.phase(phasePack)
+		a.B = b.panel.room(a.Depth * at.lanes)
+		b.pack(j.engine.set, a.B, at, k, a.Depth)
+	}
+	j.engine.phase(phaseMultiply)
+}
+
+// rows multiplies n rows of X by what step has set, into a.C.
+func (j *productJob) rows(b *bench, row, n, k int) {
+	x := &j.product.X
+	a := &b.args
+	a.RowStride, a.ColStride = x.Row, x.Col
+	most := max(j.engine.set.Rows, callWork/2/a.Depth/j.engine.set.Rows*j.engine.set.Rows)
+	for {
+		a.A = (*float32)(x.at(row, k))
+		a.Rows = min(n, most)
+		j.engine.set.Multiply(a)
+		if n -= a.Rows; n == 0 {
+			return
+		}
+		row += a.Rows
+		a.C = (*float32)(unsafe.Add(unsafe.Pointer(a.C), 4*a.Rows*a.Stride))
+	}
+}
