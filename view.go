@@ -141,6 +141,9 @@ func (v *View) first() unsafe.Pointer {
 	return unsafe.Add(v.data, v.kind.size()*v.offset)
 }
 
+// floats returns the slice of a view of float32.
+func (v *View) floats() []float32 { return unsafe.Slice((*float32)(v.data), v.len) }
+
 // check reports an axis of negative length, and an element outside the slice.
 func (v *View) check(name string, axes *[4]string) error {
 	for axis, n := range v.shape {

@@ -1,0 +1,111 @@
+package qkv
+
+import (
+	"unsafe"
+
+	"github.com/qkv-go/qkv/tile"
+)
+
+// A Product is the operands of a matrix product,
+//
+//	Y = X W + Bias
+//
+// such as a linear layer of a network. Each sum over the inner dimension goes in parts of
+// [kernel.KC] terms, see docs/numerics.md, whatever the number of rows.
+type Product struct {
+	X Matrix // [m, k]
+
+	// W [k, n] is read where it is and packed a block at a time on the way. Packed, in its
+	// place, is faster where the rows of X are few, and takes the memory of a copy. Weights
+	// that are stored [out, in] are the transpose of W, see [Matrix.T].
+	W      Matrix
+	Packed *PackedMatrix
+
+	Bias []float32 // [n], or nil
+	Y    Matrix    // [m, n], written; it shares no element with what is read
+
+	// Accumulate adds to what Y holds: Y = (Y + Bias) + X W.
+	Accumulate bool
+}
+
+// MatMul computes p. The error is an [*ArgError]; nothing has been written then.
+func (e *Engine) MatMul(p *Product) error {
+	part := [1]tile.Part{}
+	q := tile.Product{Parts: part[:]}
+	if err := p.problem(e, &q); err != nil {
+		return err
+	}
+	e.engine.Multiply(&q, e.Workers())
+	return nil
+}
+
+// problem checks the product and translates it. q has one part.
+func (p *Product) problem(e *Engine, q *tile.Product) error {
+	for _, x := range [...]struct {
+		name string
+		m    *Matrix
+	}{{"x", &p.X}, {"y", &p.Y}} {
+		if err := x.m.check(x.name); err != nil {
+			return err
+		}
+	}
+	part := &q.Parts[0]
+	k, n := p.W.rows, p.W.cols
+	switch w := p.Packed; {
+	case w != nil && p.W.given():
+		return argError("w", w.rows, p.W.rows, "w is given twice, packed with %d rows and not packed with %d", w.rows, p.W.rows)
+	case w != nil:
+		if w.set != e.set {
+			return argError("w", 0, 0, "w is packed for kernel set %s, this engine runs %s", w.setName(), e.set.Name)
+		}
+		k, n = w.rows, w.cols
+		q.Panels = unsafe.Pointer(unsafe.SliceData(w.mem))
+	default:
+		if err := p.W.check("w"); err != nil {
+			return err
+		}
+		part.W = p.W.tile()
+	}
+	for _, x := range [...]struct {
+		name      string
+		got, want int
+		format    string
+	}{
+		{"w", k, p.X.cols, "w has %d rows, x has %d columns"},
+		{"y", p.Y.rows, p.X.rows, "y has %d rows, x has %d"},
+		{"y", p.Y.cols, n, "y has %d columns, w has %d"},
+	} {
+		if x.got != x.want {
+			return argError(x.name, x.got, x.want, x.format, x.got, x.want)
+		}
+	}
+	if err := checkBias("bias", p.Bias, "w", n); err != nil {
+		return err
+	}
+	if err := p.Y.checkWritable("y"); err != nil {
+		return err
+	}
+	q.X, q.Rows, q.Depth, q.Seq = p.X.tile(), p.X.rows, p.X.cols, p.X.rows
+	q.Add = p.Accumulate
+	y := p.Y.tile()
+	part.Heads, part.Width = 1, n
+	part.Bias = unsafe.Pointer(unsafe.SliceData(p.Bias))
+	part.Y = tile.Operand{Base: y.Base, Stride: [4]int{0, 0, y.Row, y.Col}}
+	return nil
+}
+
+// checkBias reports a bias of another length than the columns of its weights.
+func checkBias(name string, bias []float32, weights string, cols int) error {
+	if bias != nil && len(bias) != cols {
+		return argError(name, len(bias), cols, "%s has length %d, %s has %d columns", name, len(bias), weights, cols)
+	}
+	return nil
+}
+
+// setName names the kernel set of a packed matrix, of which the zero value has none.
+func (p *PackedMatrix) setName() string {
+	if p.set == nil {
+		return "none"
+	}
+	return p.set.Name
+}

@@ -1,0 +1,96 @@
+package qkv
+
+import (
+	"math"
+	"unsafe"
+
+	"github.com/qkv-go/qkv/tile"
+)
+
+// A Matrix is a strided matrix of float32 over a slice that the caller owns. It copies
+// nothing. Whether it stays inside its slice is checked where it is used. The zero
+// Matrix is none.
+type Matrix struct {
+	data      []float32
+	offset    int
+	rows      int
+	cols      int
+	rowStride int
+	colStride int
+}
+
+// RowMajor returns the matrix of contiguous data, row after row.
+func RowMajor(data []float32, rows, cols int) Matrix {
+	return StridedMatrix(data, 0, rows, cols, cols, 1)
+}
+
+// StridedMatrix returns a matrix whose element (i, j) is
+//
+//	data[offset + i*rowStride + j*colStride]
+//
+// Strides may be 0 or negative.
+func StridedMatrix(data []float32, offset, rows, cols, rowStride, colStride int) Matrix {
+	return Matrix{data: data, offset: offset, rows: rows, cols: cols, rowStride: rowStride, colStride: colStride}
+}
+
+// T returns the transpose, in the same memory: that of weights stored [out, in], as
+// PyTorch has them, is [in, out].
+func (m Matrix) T() Matrix {
+	m.rows, m.cols = m.cols, m.rows
+	m.rowStride, m.colStride = m.colStride, m.rowStride
+	return m
+}
+
+// Rows returns the number of rows.
+func (m Matrix) Rows() int { return m.rows }
+
+// Cols returns the number of columns.
+func (m Matrix) Cols() int { return m.cols }
+
+// given reports whether there is a matrix at all.
+func (m *Matrix) given() bool {
+	return m.data != nil || m.offset != 0 || m.rows != 0 || m.cols != 0 || m.rowStride != 0 || m.colStride != 0
+}
+
+// Slice returns rows [lo, hi) and all columns. It panics if there are no such rows.
+func (m Matrix) Slice(lo, hi int) Matrix {
+	if lo < 0 || hi < lo || hi > m.rows {
+		panic("qkv: Matrix.Slice outside of the matrix")
+	}
+	m.offset += lo * m.rowStride
+	m.rows = hi - lo
+	return m
+}
+
+// view returns the matrix as a View with rows on the seq axis.
+func (m *Matrix) view() View {
+	return Strided(m.data, m.offset, [4]int{1, 1, m.rows, m.cols}, [4]int{0, 0, m.rowStride, m.colStride})
+}
+
+var matrixAxisNames = [4]string{"batch", "heads", "rows", "columns"}
+
+// check reports a matrix without an element, and an element outside the slice.
+func (m *Matrix) check(name string) error {
+	if m.rows < 1 {
+		return argError(name, m.rows, 1, "%s has %d rows, at least 1 is needed", name, m.rows)
+	}
+	if m.cols < 1 {
+		return argError(name, m.cols, 1, "%s has %d columns, at least 1 is needed", name, m.cols)
+	}
+	if m.rows > math.MaxInt/8/m.cols {
+		return argError(name, m.rows, math.MaxInt/8/m.cols, "%s has %d rows of %d columns, which is more than can be addressed", name, m.rows, m.cols)
+	}
+	v := m.view()
+	return v.check(name, &matrixAxisNames)
+}
+
+// checkWritable reports elements that share memory.
+func (m *Matrix) checkWritable(name string) error {
+	v := m.view()
+	return v.checkWritable(name, &matrixAxisNames)
+}
+
+// tile returns the matrix, which was checked.
+func (m *Matrix) tile() tile.Matrix {
+	return tile.Matrix{Base: unsafe.Pointer(&m.data[m.offset]), Row: m.rowStride, Col: m.colStride}
+}

@@ -1,0 +1,56 @@
+package qkv
+
+import (
+	"math"
+	"unsafe"
+
+	"github.com/qkv-go/qkv/kernel"
+	"github.com/qkv-go/qkv/tile"
+)
+
+// A PackedMatrix is a copy of a matrix of weights in the order in which a kernel set
+// reads them: panels of columns as wide as a micro-tile, row after row. It is the right
+// operand of [Engine.MatMul] on any Engine of the same kernel set. It does not change.
+type PackedMatrix struct {
+	set        *kernel.Set
+	rows, cols int
+	mem        []float32
+}
+
+// Rows returns the number of rows, the inner dimension of a product.
+func (p *PackedMatrix) Rows() int { return p.rows }
+
+// Cols returns the number of columns.
+func (p *PackedMatrix) Cols() int { return p.cols }
+
+// Bytes returns the size of the copy.
+func (p *PackedMatrix) Bytes() int { return 4 * len(p.mem) }
+
+// Pack packs w, [in, out]. Weights that are stored [out, in] are packed as w.T(). The
+// error is an [*ArgError].
+func (e *Engine) Pack(w Matrix) (*PackedMatrix, error) {
+	if err := w.check("w"); err != nil {
+		return nil, err
+	}
+	p := &PackedMatrix{set: e.set, rows: w.rows, cols: w.cols}
+	var err error
+	p.mem, err = e.pack(w.rows, []tile.Part{{Heads: 1, Width: w.cols, W: w.tile()}})
+	return p, err
+}
+
+// pack packs the weights of parts.
+func (e *Engine) pack(depth int, parts []tile.Part) ([]float32, error) {
+	lanes := 0
+	for i := range parts {
+		lanes += e.engine.PackedLanes(parts[i].Heads, parts[i].Width)
+	}
+	if lanes > math.MaxInt/8/depth {
+		return nil, argError("w", lanes, math.MaxInt/8/depth, "w has %d rows of %d columns, which is more than can be packed", depth, lanes)
+	}
+	const line = 16 // float32 of a cache line
+	mem := make([]float32, lanes*depth+line-1)
+	skip := -int(uintptr(unsafe.Pointer(&mem[0]))/4) & (line - 1)
+	mem = mem[skip:][:lanes*depth]
+	e.engine.Pack(unsafe.Pointer(&mem[0]), &tile.Product{Depth: depth, Parts: parts})
+	return mem, nil
+}
