@@ -1,0 +1,225 @@
+package qkv
+
+import (
+	"sync"
+
+	"github.com/qkv-go/qkv/tile"
+)
+
+// A LayerConfig is the weights and the options of a [Layer].
+type LayerConfig struct {
+	// The projection has weights for all of Q, K and V.
+	ProjectionConfig
+
+	Out Linear // [Heads*dimV, out]
+
+	// Attention has the options of the attention: everything but its operands.
+	Attention Call
+
+	// MaxTokens, if not 0, is the most tokens, over all sequences, of one call. It bounds
+	// the memory that the Layer keeps, see [Layer.Workspace].
+	MaxTokens int
+}
+
+// A Layer is a whole attention layer of a network,
+//
+//	Y = softmax(scale * Q Kᵀ + mask) V Wo + bo, where Q, K and V are projections of X
+//
+// for heads side by side. It keeps its workspaces between calls, so that these allocate
+// nothing in steady state. It is safe for use by several goroutines at once.
+type Layer struct {
+	projection *Projection
+	out        *PackedMatrix // nil if the weights are read in place
+	outInPlace Matrix
+	outBias    []float32
+	options    Call
+	max        int
+
+	heads, kvHeads, dimQK, dimV int
+
+	spaces sync.Pool // of *layerSpace
+}
+
+// NewLayer returns a Layer, for use on e. It keeps the biases, and the weights if they are
+// read in place. The error is an [*ArgError].
+func (e *Engine) NewLayer(cfg LayerConfig) (*Layer, error) {
+	for i, l := range [...]*Linear{&cfg.Q, &cfg.K, &cfg.V} {
+		if !l.W.given() {
+			name := projectionNames[i] + " weights"
+			return nil, argError(name, 0, 1, "%s has %d rows, a layer needs at least 1", name, 0)
+		}
+	}
+	if cfg.MaxTokens < 0 {
+		return nil, argError("maxTokens", cfg.MaxTokens, 0, "maxTokens is %d, at least 0 is needed", cfg.MaxTokens)
+	}
+	p, err := e.NewProjection(cfg.ProjectionConfig)
+	if err != nil {
+		return nil, err
+	}
+	q, k, v := &p.parts[0], &p.parts[1], &p.parts[2]
+	l := &Layer{
+		projection: p, outBias: cfg.Out.Bias, options: cfg.Attention, max: cfg.MaxTokens,
+		heads: q.Heads, kvHeads: k.Heads, dimQK: q.Width, dimV: v.Width,
+	}
+	if k.Width != q.Width {
+		return nil, argError("k weights", k.Width, q.Width, "k weights has head dim %d, q weights has %d", k.Width, q.Width)
+	}
+	if l.heads%l.kvHeads != 0 {
+		return nil, argError("heads", l.heads, l.kvHeads, "there are %d heads, not a multiple of %d KV heads", l.heads, l.kvHeads)
+	}
+	const name = "out weights"
+	if err := cfg.Out.W.check(name); err != nil {
+		return nil, err
+	}
+	if n := mul(l.heads, l.dimV); cfg.Out.W.rows != n {
+		return nil, argError(name, cfg.Out.W.rows, n, "%s has %d rows, the heads have %d values", name, cfg.Out.W.rows, n)
+	}
+	if err := checkBias("out bias", cfg.Out.Bias, name, cfg.Out.W.cols); err != nil {
+		return nil, err
+	}
+	if cfg.InPlace {
+		l.outInPlace = cfg.Out.W
+	} else if l.out, err = e.Pack(cfg.Out.W); err != nil {
+		return nil, err
+	}
+	l.spaces.New = func() any { return new(layerSpace) }
+	return l, nil
+}
+
+// Workspace returns the bytes that a call of so many tokens, over all sequences, needs: for
+// the queries, keys and values, and for the attention's output where that does not take
+// the place of the queries. There are as many workspaces as there are calls at one time.
+func (l *Layer) Workspace(tokens int) int {
+	row := l.heads*l.dimQK + l.kvHeads*(l.dimQK+l.dimV)
+	if l.dimQK != l.dimV {
+		row += l.heads * l.dimV
+	}
+	return mul(4, tokens, row)
+}
+
+// A LayerCall is the operands of a [Layer].
+type LayerCall struct {
+	X     Matrix // [batch*seq, in]: token s of sequence b in row b*seq + s
+	Y     Matrix // [batch*seq, out], written; it may be X
+	Batch int    // sequences, of equal length; 0 means 1
+
+	// Attention, if not nil, replaces the options of the [LayerConfig]. Of its operands Q,
+	// K, V and Out those that are given receive what they are called for, which else goes to
+	// a workspace: all of [batch, heads, seq, dim]. Out is then laid out as [BSHD] has it.
+	Attention *Call
+}
+
+// Forward computes the layer for one sequence, x [seq, in], into y [seq, out], which may
+// be x. The error is an [*ArgError]; nothing has been written then.
+func (l *Layer) Forward(y, x Matrix) error {
+	return l.Run(&LayerCall{X: x, Y: y})
+}
+
+// A layerSpace is what a call of a Layer needs.
+type layerSpace struct {
+	mem     []float32
+	call    Call
+	project ProjectionCall
+	out     Product
+	part    [1]tile.Part // of the output projection
+	product tile.Product
+	problem tile.Problem
+}
+
+// Run computes c. The error is an [*ArgError]; nothing has been written then.
+func (l *Layer) Run(c *LayerCall) error {
+	s := l.spaces.Get().(*layerSpace)
+	err := l.run(c, s)
+	*s = layerSpace{mem: s.mem} // the caller's memory
+	l.spaces.Put(s)
+	return err
+}
+
+func (l *Layer) run(c *LayerCall, s *layerSpace) error {
+	e := l.projection.engine
+	batch := c.Batch
+	if batch == 0 {
+		batch = 1
+	}
+	if err := c.X.check("x"); err != nil {
+		return err
+	}
+	tokens := c.X.rows
+	if batch < 0 || tokens%batch != 0 {
+		return argError("x", tokens, batch, "x has %d rows, not a multiple of batch %d", tokens, batch)
+	}
+	if l.max != 0 && tokens > l.max {
+		return argError("x", tokens, l.max, "x has %d tokens, the layer is made for at most %d", tokens, l.max)
+	}
+
+	s.call = l.options
+	if c.Attention != nil {
+		s.call = *c.Attention
+	}
+	l.place(s, batch, tokens/batch)
+	o := &s.call.Out
+	if err := o.check("out", &axisNames); err != nil {
+		return err
+	}
+	if o.stride[axisHeads] != mul(l.dimV, o.stride[axisDim]) || batch > 1 && o.stride[axisBatch] != mul(tokens/batch, o.stride[axisSeq]) {
+		return argError("out", o.stride[axisHeads], l.dimV, "out has strides %v, those of [batch, seq, heads, dim] are needed", o.stride)
+	}
+
+	// Everything is checked before anything is written.
+	s.project = ProjectionCall{X: c.X, Q: s.call.Q, K: s.call.K, V: s.call.V}
+	run := l.projection.runs.Get().(*projecting)
+	defer l.projection.runs.Put(run)
+	defer run.release()
+	if err := run.prepare(&s.project); err != nil {
+		return err
+	}
+	if err := s.call.problem(&s.problem); err != nil {
+		return err
+	}
+	s.out = Product{
+		X: Matrix{data: o.floats(), offset: o.offset, rows: tokens, cols: l.heads * l.dimV, rowStride: o.stride[axisSeq], colStride: o.stride[axisDim]},
+		W: l.outInPlace, Packed: l.out, Bias: l.outBias, Y: c.Y,
+	}
+	s.product.Parts = s.part[:]
+	if err := s.out.problem(e, &s.product); err != nil {
+		return err
+	}
+
+	workers := e.Workers()
+	e.engine.Multiply(&run.product, workers)
+	e.engine.Run(&s.problem, workers)
+	e.engine.Multiply(&s.product, workers)
+	return nil
+}
+
+// place gives the operands of the attention that are not the caller's a place in the
+// workspace: keys and values each head by itself, queries and outputs token by token.
+func (l *Layer) place(s *layerSpace, batch, seq int) {
+	if n := l.Workspace(batch*seq) / 4; len(s.mem) < n {
+		s.mem = make([]float32, n)
+	}
+	free := s.mem
+	take := func(n int) []float32 {
+		m := free[:n:n]
+		free = free[n:]
+		return m
+	}
+	c := &s.call
+	if !c.K.given() {
+		c.K = BHSD(take(batch*seq*l.kvHeads*l.dimQK), batch, l.kvHeads, seq, l.dimQK)
+	}
+	if !c.V.given() {
+		c.V = BHSD(take(batch*seq*l.kvHeads*l.dimV), batch, l.kvHeads, seq, l.dimV)
+	}
+	q := take(batch * seq * l.heads * l.dimQK)
+	if !c.Out.given() {
+		out := q
+		if l.dimQK != l.dimV {
+			out = take(batch * seq * l.heads * l.dimV)
+		}
+		c.Out = BSHD(out, batch, seq, l.heads, l.dimV)
+	}
+	if !c.Q.given() {
+		c.Q = BSHD(q, batch, seq, l.heads, l.dimQK)
+	}
+}

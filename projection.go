@@ -1,0 +1,196 @@
+package qkv
+
+import (
+	"sync"
+	"unsafe"
+
+	"github.com/qkv-go/qkv/tile"
+)
+
+// A Linear is the weights of a linear layer, y = x W + Bias.
+type Linear struct {
+	W    Matrix    // [in, out]; weights that are stored [out, in] are its transpose, see [Matrix.T]
+	Bias []float32 // [out], or nil
+}
+
+// A ProjectionConfig says what a [Projection] computes. Of Q, K and V those without weights
+// are left out.
+type ProjectionConfig struct {
+	Q Linear // [in, Heads*dimQK]
+	K Linear // [in, KVHeads*dimQK]
+	V Linear // [in, KVHeads*dimV]
+
+	Heads   int // of queries
+	KVHeads int // of keys and values; 0 means Heads
+
+	// InPlace reads the weights where they are at each call, as those of a file mapped into
+	// memory. Otherwise they are packed once, into one copy of all three, which is faster
+	// where tokens are few.
+	InPlace bool
+}
+
+// A Projection computes queries, keys and values from the same rows in one product,
+//
+//	Q = X Wq + bq, K = X Wk + bk, V = X Wv + bv
+//
+// and writes each where attention will read it, or into a cache. It is safe for use by
+// several goroutines at once.
+type Projection struct {
+	engine *Engine
+	parts  []projectedPart
+	in     int
+	packed []float32 // nil if the weights are read in place
+	runs   sync.Pool // of *projecting
+}
+
+// A projectedPart is one of Q, K and V.
+type projectedPart struct {
+	tile.Part
+	index int // of q, k and v
+	bias  []float32
+}
+
+var projectionNames = [3]string{"q", "k", "v"}
+
+// NewProjection returns a Projection, for use on e. It keeps the biases, and the
+// weights if they are read in place. The error is an [*ArgError].
+func (e *Engine) NewProjection(cfg ProjectionConfig) (*Projection, error) {
+	p := &Projection{engine: e}
+	heads := [3]int{cfg.Heads, cfg.KVHeads, cfg.KVHeads}
+	if cfg.KVHeads == 0 {
+		heads[1], heads[2] = cfg.Heads, cfg.Heads
+	}
+	var first string
+	for i, l := range [...]*Linear{&cfg.Q, &cfg.K, &cfg.V} {
+		if !l.W.given() {
+			continue
+		}
+		name := projectionNames[i] + " weights"
+		if err := l.W.check(name); err != nil {
+			return nil, err
+		}
+		if heads[i] < 1 || l.W.cols%heads[i] != 0 {
+			return nil, argError(name, l.W.cols, heads[i], "%s has %d columns, not a multiple of %d heads", name, l.W.cols, heads[i])
+		}
+		if err := checkBias(projectionNames[i]+" bias", l.Bias, name, l.W.cols); err != nil {
+			return nil, err
+		}
+		width := l.W.cols / heads[i]
+		if width > MaxDim {
+			return nil, argError(name, width, MaxDim, "%s has head dim %d, at most %d is supported", name, width, MaxDim)
+		}
+		if first == "" {
+			first, p.in = name, l.W.rows
+		} else if l.W.rows != p.in {
+			return nil, argError(name, l.W.rows, p.in, "%s has %d rows, %s has %d", name, l.W.rows, first, p.in)
+		}
+		p.parts = append(p.parts, projectedPart{index: i, bias: l.Bias, Part: tile.Part{
+			Heads: heads[i], Width: width, W: l.W.tile(), Bias: unsafe.Pointer(unsafe.SliceData(l.Bias)),
+		}})
+	}
+	if first == "" {
+		return nil, argError("weights", 0, 1, "the projection has %d matrices of weights, at least 1 is needed", 0)
+	}
+	if !cfg.InPlace {
+		parts := make([]tile.Part, len(p.parts))
+		for i := range parts {
+			parts[i] = p.parts[i].Part
+		}
+		var err error
+		if p.packed, err = e.pack(p.in, parts); err != nil {
+			return nil, err
+		}
+		for i := range p.parts {
+			p.parts[i].W = tile.Matrix{}
+		}
+	}
+	p.runs.New = func() any { return &projecting{projection: p, parts: make([]tile.Part, len(p.parts))} }
+	return p, nil
+}
+
+// A ProjectionCall is the operands of a [Projection].
+type ProjectionCall struct {
+	X Matrix // [batch*seq, in]: token s of sequence b in row b*seq + s
+
+	// Written: [batch, heads, seq, dim], any strides, such as those of tokens of a cache. Of
+	// what the projection leaves out there is none. They share no element with each other or
+	// with X.
+	Q, K, V View
+}
+
+// Run computes c. The error is an [*ArgError]; nothing has been written then.
+func (p *Projection) Run(c *ProjectionCall) error {
+	run := p.runs.Get().(*projecting)
+	err := run.prepare(c)
+	if err == nil {
+		p.engine.engine.Multiply(&run.product, p.engine.Workers())
+	}
+	run.release()
+	p.runs.Put(run)
+	return err
+}
+
+// projecting is a call of a Projection.
+type projecting struct {
+	projection *Projection
+	product    tile.Product
+	parts      []tile.Part // of the product
+}
+
+// prepare checks the call and translates it.
+func (r *projecting) prepare(c *ProjectionCall) error {
+	p := r.projection
+	if err := c.X.check("x"); err != nil {
+		return err
+	}
+	if c.X.cols != p.in {
+		return argError("x", c.X.cols, p.in, "x has %d columns, the weights have %d rows", c.X.cols, p.in)
+	}
+	views := [3]*View{&c.Q, &c.K, &c.V}
+	var batch, seq int
+	for i := range p.parts {
+		part := &p.parts[i]
+		name, v := projectionNames[part.index], views[part.index]
+		if err := v.checkKind(name, kindFloat32); err != nil {
+			return err
+		}
+		if err := v.check(name, &axisNames); err != nil {
+			return err
+		}
+		if i == 0 {
+			batch, seq = v.shape[axisBatch], v.shape[axisSeq]
+			if n := mul(batch, seq); n != c.X.rows {
+				return argError(name, n, c.X.rows, "%s has %d tokens (batch %d, sequence length %d), x has %d rows", name, n, batch, seq, c.X.rows)
+			}
+		}
+		for axis, want := range [4]int{batch, part.Heads, seq, part.Width} {
+			if got := v.shape[axis]; got != want {
+				return argError(name, got, want, "%s has %s %d, the projection gives %d", name, axisNames[axis], got, want)
+			}
+		}
+		if err := v.checkWritable(name, &axisNames); err != nil {
+			return err
+		}
+		r.parts[i] = part.Part
+		r.parts[i].Y = tile.Operand{Base: v.first(), Stride: v.stride}
+		views[part.index] = nil
+	}
+	for i, v := range views {
+		if v != nil && v.given() {
+			name := projectionNames[i]
+			return argError(name, v.shape[axisDim], 0, "%s is given, with head dim %d, and the projection has no weights for it", name, v.shape[axisDim])
+		}
+	}
+	r.product = tile.Product{
+		X: c.X.tile(), Rows: c.X.rows, Depth: p.in, Seq: seq,
+		Parts: r.parts, Panels: unsafe.Pointer(unsafe.SliceData(p.packed)),
+	}
+	return nil
+}
+
+// release drops the references to the caller's memory.
+func (r *projecting) release() {
+	clear(r.parts)
+	r.product = tile.Product{}
+}
+
