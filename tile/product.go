@@ -140,6 +140,7 @@ type productPlan struct {
 	nc, runs      int // units of a run
 	units         int
 	workers       int
+	transposed    bool
 }
 
 func (p *productPlan) items() int { return p.rowBlocks * p.runs }
@@ -152,12 +153,22 @@ func (p *Product) units(part *Part, l *layout) (units, panels int) {
 	return l.panels, 1
 }
 
-// productItems is the least number of items a worker to aim for.
-const productItems = 8
+const (
+	// productItems is the least number of items a worker to aim for.
+	productItems = 8
 
-// plan divides p for at most workers goroutines.
+	// productRun is the units of a run. They go through the block of rows one after the
+	// other, since the results of more of them would not stay in the second-level cache.
+	productRun = 2
+
+	// transposedColumns are the columns of a run of a transposed product: the rows are
+	// packed again for each run.
+	transposedColumns = 768
+)
+
+// planProduct divides p for at most workers goroutines.
 func (e *Engine) planProduct(p *Product, workers int) productPlan {
-	var plan productPlan
+	plan := productPlan{transposed: e.transposes(p)}
 	columns := 0
 	for i := range p.Parts {
 		part := &p.Parts[i]
@@ -170,30 +181,32 @@ func (e *Engine) planProduct(p *Product, workers int) productPlan {
 		return plan
 	}
 	work := 2 * float64(p.Rows) * float64(p.Depth) * float64(columns)
-	plan.workers = clamp(int(1+work/minWork), 1, workers)
+	plan.workers = workers
+	if most := 1 + work/minWork; most < float64(workers) {
+		plan.workers = max(1, int(most))
+	}
 
 	// A step over the depth of a block of X takes an eighth of the second-level cache,
-	// beside the weights and the results of a panel. Weights that are packed on the way are
-	// packed once for each block of rows.
-	mc := max(e.set.Rows, e.caches.L2/8/(4*kernel.KC))
-	if p.Panels == nil {
-		mc *= 8
+	// beside the weights and the results of a panel.
+	step := e.set.Rows
+	mc, nc := max(step, e.caches.L2/8/(4*kernel.KC)), productRun
+	switch {
+	case plan.transposed:
+		step = e.set.Lanes
+		mc, nc = 8*step, max(1, transposedColumns*plan.units/columns)
+	case p.Panels == nil:
+		mc *= 8 // weights are packed again for each block of rows
 	}
-	nc := 2
 	for {
-		plan.rowBlocks = (p.Rows + mc - 1) / mc
-		plan.mc = (p.Rows + plan.rowBlocks - 1) / plan.rowBlocks
-		plan.mc = (plan.mc + e.set.Rows - 1) / e.set.Rows * e.set.Rows
-		plan.rowBlocks = (p.Rows + plan.mc - 1) / plan.mc
-		plan.runs = (plan.units + nc - 1) / nc
-		plan.nc = (plan.units + plan.runs - 1) / plan.runs
-		plan.runs = (plan.units + plan.nc - 1) / plan.nc
+		plan.mc, plan.rowBlocks = divide(p.Rows, mc, step)
+		plan.nc, plan.runs = divide(plan.units, nc, 1)
 		if plan.workers == 1 || plan.items() >= productItems*plan.workers {
 			break
 		}
-		if nc = plan.nc; nc > 1 {
+		mc, nc = plan.mc, plan.nc
+		if tall := mc > 4*step; nc > 1 && !(plan.transposed && tall) {
 			nc = (nc + 1) / 2
-		} else if mc = plan.mc; mc > 4*e.set.Rows {
+		} else if tall {
 			mc = (mc + 1) / 2
 		} else {
 			break
@@ -201,6 +214,14 @@ func (e *Engine) planProduct(p *Product, workers int) productPlan {
 	}
 	plan.workers = min(plan.workers, plan.items())
 	return plan
+}
+
+// divide cuts n into blocks of equal size, at most about most, a multiple of step.
+func divide(n, most, step int) (size, blocks int) {
+	blocks = (n + most - 1) / most
+	size = (n + blocks - 1) / blocks
+	size = (size + step - 1) / step * step
+	return size, (n + size - 1) / size
 }
 
 // Multiply computes p with at most workers goroutines.

@@ -21,12 +21,13 @@ type productJob struct {
 // heap at each call through a function value; a block of a panel that is packed on the
 // way; and results on the way to columns that no micro-tile can be written to.
 type bench struct {
-	args     kernel.MultiplyArgs
-	packArgs kernel.PackArgs
-	off      [kernel.MaxLanes]int
-	bias     [kernel.MaxLanes]float32
-	panel    buffer
-	results  buffer
+	args       kernel.MultiplyArgs
+	packArgs   kernel.PackArgs
+	finishArgs kernel.FinishArgs
+	off        [kernel.MaxLanes]int
+	bias       [kernel.MaxLanes]float32
+	panel      buffer
+	results    buffer
 }
 
 // A buffer is memory that grows.
@@ -45,6 +46,7 @@ func (b *buffer) room(n int) *float32 {
 func (b *bench) release() {
 	b.packArgs.Src, b.packArgs.Dst = nil, nil
 	b.args.A, b.args.B, b.args.C, b.args.Bias = nil, nil, nil, nil
+	b.finishArgs.Dst = nil
 }
 
 // pack packs depth rows of the weights of a panel, from row k on, into dst [depth][lanes].
@@ -96,7 +98,11 @@ func (j *productJob) item(b *bench, row, unit int) {
 		l := newLayout(j.engine.set, part.Width)
 		units, panels := p.units(part, &l)
 		if lo, hi := max(0, unit), min(units, end); lo < hi {
-			j.panels(b, part, &l, packed, lo*panels, hi*panels, row, rows)
+			if j.plan.transposed {
+				j.transposed(b, part, &l, lo*panels, hi*panels, row, rows)
+			} else {
+				j.panels(b, part, &l, packed, lo*panels, hi*panels, row, rows)
+			}
 			if p.Finish != nil {
 				j.engine.phase(phaseRotate)
 				for head := lo; head < hi; head++ {

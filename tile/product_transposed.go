@@ -1,0 +1,136 @@
+package tile
+
+import (
+	"unsafe"
+
+	"github.com/qkv-go/qkv/kernel"
+)
+
+// columnBlock is the most columns of Y that the transposed product works on together: a
+// multiple of every set's Rows.
+const columnBlock = 192
+
+// transposes reports whether p is computed transposed, Yᵀ = Wᵀ Xᵀ, with rows of X in lanes
+// and weights broadcast from where they are. That needs no copy of weights whose columns
+// are contiguous, and rows enough to fill a vector. The bits are the same.
+func (e *Engine) transposes(p *Product) bool {
+	if p.Panels != nil || p.Rows < e.set.Vec {
+		return false
+	}
+	for i := range p.Parts {
+		if p.Parts[i].W.Row != 1 {
+			return false
+		}
+	}
+	return true
+}
+
+// transposed computes the panels [lo, hi) of a part for a block of rows.
+func (j *productJob) transposed(b *bench, part *Part, l *layout, lo, hi, row, rows int) {
+	set := j.engine.set
+	for end := row + rows; row < end; row += set.Lanes {
+		n := min(set.Lanes, end-row)
+		lanes := (n + set.Vec - 1) / set.Vec * set.Vec
+		j.packRows(b, row, n, lanes)
+		for i := lo; i < hi; {
+			first := part.panel(l, i)
+			cols := first.cols
+			// Panels of one head are neighbours.
+			for i++; i < hi && i%l.panels != 0; i++ {
+				next := part.panel(l, i)
+				if cols+next.cols > columnBlock {
+					break
+				}
+				cols += next.cols
+			}
+			j.columns(b, &first, cols, row, n, lanes)
+		}
+	}
+}
+
+// packRows transposes n rows of X into lanes.
+func (j *productJob) packRows(b *bench, row, n, lanes int) {
+	j.engine.phase(phasePack)
+	x := &j.product.X
+	for i := range n {
+		b.off[i] = i * x.Row
+	}
+	b.packArgs = kernel.PackArgs{
+		Src: (*float32)(x.at(row, 0)), Off: &b.off, DimStride: x.Col,
+		Rows: n, Dim: j.product.Depth,
+		Dst: b.panel.room(j.product.Depth * lanes), Lanes: lanes, Stride: lanes, Scale: 1,
+	}
+	j.engine.set.PackQ(&b.packArgs)
+}
+
+// columns computes columns of Y, of one head, from the first of a panel on, for the rows
+// that packRows has packed.
+func (j *productJob) columns(b *bench, at *panel, cols, row, n, lanes int) {
+	j.engine.phase(phaseMultiply)
+	p, set := &j.product, j.engine.set
+	results := b.results.room(cols * lanes)
+	y := &at.Y
+	for i := range n {
+		token := row + i
+		b.off[i] = token/p.Seq*y.Stride[0] + token%p.Seq*y.Stride[2]
+	}
+	first := (*float32)(unsafe.Add(y.at(0, at.head, 0), 4*at.dim*y.Stride[3]))
+	begun := j.begin(b, at, results, first, cols, n, lanes)
+	a := &b.args
+	a.RowStride, a.ColStride, a.Rows = at.W.Col, at.W.Row, cols
+	a.Bias, a.C, a.Stride, a.Lanes = nil, results, lanes, lanes
+	for k := 0; k < p.Depth; k += kernel.KC {
+		a.A = (*float32)(at.W.at(k, at.col()))
+		a.Depth = min(kernel.KC, p.Depth-k)
+		a.B = (*float32)(unsafe.Add(unsafe.Pointer(b.packArgs.Dst), 4*k*lanes))
+		a.Add = begun || k > 0
+		set.Multiply(a)
+	}
+	b.finishArgs = kernel.FinishArgs{
+		O: results, Sum: &ones[0], Dst: first, Off: &b.off, DimStride: y.Stride[3],
+		Rows: n, Dim: cols, Lanes: lanes, Stride: lanes,
+	}
+	set.Finish(&b.finishArgs)
+}
+
+// begin puts what the product is added to into results [cols][lanes], and reports whether
+// there is any: sums of Y and the bias, where one that is missing is +0.
+func (j *productJob) begin(b *bench, at *panel, results, first *float32, cols, n, lanes int) bool {
+	if j.product.Add {
+		args := b.packArgs
+		b.packArgs = kernel.PackArgs{
+			Src: first, Off: &b.off, DimStride: at.Y.Stride[3], Rows: n, Dim: cols,
+			Dst: results, Lanes: lanes, Stride: lanes, Scale: 1,
+		}
+		j.engine.set.PackQ(&b.packArgs)
+		b.packArgs = args
+	} else if at.Bias == nil {
+		return false
+	}
+	values := unsafe.Slice(results, cols*lanes)
+	if !j.product.Add {
+		clear(values)
+	}
+	var bias []float32
+	if at.Bias != nil {
+		bias = unsafe.Slice((*float32)(at.bias()), cols)
+	}
+	for c := range cols {
+		x := float32(0)
+		if bias != nil {
+			x = bias[c]
+		}
+		for i := range values[c*lanes:][:lanes] {
+			values[c*lanes+i] += x
+		}
+	}
+	return true
+}
+
+// ones are the sums that Finish divides by.
+var ones = func() (x [kernel.MaxLanes]float32) {
+	for i := range x {
+		x[i] = 1
+	}
+	return x
+}()
