@@ -121,7 +121,6 @@ type layerSpace struct {
 	call    Call
 	project ProjectionCall
 	out     Product
-	part    [1]tile.Part // of the output projection
 	product tile.Product
 	problem tile.Problem
 }
@@ -180,7 +179,6 @@ func (l *Layer) run(c *LayerCall, s *layerSpace) error {
 		X: Matrix{data: o.floats(), offset: o.offset, rows: tokens, cols: l.heads * l.dimV, rowStride: o.stride[axisSeq], colStride: o.stride[axisDim]},
 		W: l.outInPlace, Packed: l.out, Bias: l.outBias, Y: c.Y,
 	}
-	s.product.Parts = s.part[:]
 	if err := s.out.problem(e, &s.product); err != nil {
 		return err
 	}

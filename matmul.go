@@ -30,8 +30,7 @@ type Product struct {
 
 // MatMul computes p. The error is an [*ArgError]; nothing has been written then.
 func (e *Engine) MatMul(p *Product) error {
-	part := [1]tile.Part{}
-	q := tile.Product{Parts: part[:]}
+	var q tile.Product
 	if err := p.problem(e, &q); err != nil {
 		return err
 	}
@@ -39,7 +38,7 @@ func (e *Engine) MatMul(p *Product) error {
 	return nil
 }
 
-// problem checks the product and translates it. q has one part.
+// problem checks the product and translates it. It has one part.
 func (p *Product) problem(e *Engine, q *tile.Product) error {
 	for _, x := range [...]struct {
 		name string
@@ -50,6 +49,7 @@ func (p *Product) problem(e *Engine, q *tile.Product) error {
 		}
 	}
 	part := &q.Parts[0]
+	q.N = 1
 	k, n := p.W.rows, p.W.cols
 	switch w := p.Packed; {
 	case w != nil && p.W.given():

@@ -34,23 +34,22 @@ func (e *Engine) Pack(w Matrix) (*PackedMatrix, error) {
 	}
 	p := &PackedMatrix{set: e.set, rows: w.rows, cols: w.cols}
 	var err error
-	p.mem, err = e.pack(w.rows, []tile.Part{{Heads: 1, Width: w.cols, W: w.tile()}})
+	p.mem, err = e.pack(&tile.Product{
+		Depth: w.rows, N: 1, Parts: [tile.MaxParts]tile.Part{{Heads: 1, Width: w.cols, W: w.tile()}},
+	})
 	return p, err
 }
 
-// pack packs the weights of parts.
-func (e *Engine) pack(depth int, parts []tile.Part) ([]float32, error) {
-	lanes := 0
-	for i := range parts {
-		lanes += e.engine.PackedLanes(parts[i].Heads, parts[i].Width)
-	}
-	if lanes > math.MaxInt/8/depth {
-		return nil, argError("w", lanes, math.MaxInt/8/depth, "w has %d rows of %d columns, which is more than can be packed", depth, lanes)
+// pack returns the weights of a product, packed.
+func (e *Engine) pack(p *tile.Product) ([]float32, error) {
+	lanes := e.engine.PackedLanes(p)
+	if lanes > math.MaxInt/8/p.Depth {
+		return nil, argError("w", lanes, math.MaxInt/8/p.Depth, "w has %d rows of %d columns, which is more than can be packed", p.Depth, lanes)
 	}
 	const line = 16 // float32 of a cache line
-	mem := make([]float32, lanes*depth+line-1)
+	mem := make([]float32, lanes*p.Depth+line-1)
 	skip := -int(uintptr(unsafe.Pointer(&mem[0]))/4) & (line - 1)
-	mem = mem[skip:][:lanes*depth]
-	e.engine.Pack(unsafe.Pointer(&mem[0]), &tile.Product{Depth: depth, Parts: parts})
+	mem = mem[skip:][:lanes*p.Depth]
+	e.engine.Pack(unsafe.Pointer(&mem[0]), p)
 	return mem, nil
 }

@@ -92,19 +92,19 @@ func (e *Engine) NewProjection(cfg ProjectionConfig) (*Projection, error) {
 		return nil, argError("weights", 0, 1, "the projection has %d matrices of weights, at least 1 is needed", 0)
 	}
 	if !cfg.InPlace {
-		parts := make([]tile.Part, len(p.parts))
-		for i := range parts {
-			parts[i] = p.parts[i].Part
+		all := tile.Product{Depth: p.in, N: len(p.parts)}
+		for i := range p.parts {
+			all.Parts[i] = p.parts[i].Part
 		}
 		var err error
-		if p.packed, err = e.pack(p.in, parts); err != nil {
+		if p.packed, err = e.pack(&all); err != nil {
 			return nil, err
 		}
 		for i := range p.parts {
 			p.parts[i].W = tile.Matrix{}
 		}
 	}
-	p.runs.New = func() any { return &projecting{projection: p, parts: make([]tile.Part, len(p.parts))} }
+	p.runs.New = func() any { return &projecting{projection: p} }
 	return p, nil
 }
 
@@ -134,7 +134,6 @@ func (p *Projection) Run(c *ProjectionCall) error {
 type projecting struct {
 	projection *Projection
 	product    tile.Product
-	parts      []tile.Part // of the product
 }
 
 // prepare checks the call and translates it.
@@ -171,8 +170,8 @@ func (r *projecting) prepare(c *ProjectionCall) error {
 		if err := v.checkWritable(name, &axisNames); err != nil {
 			return err
 		}
-		r.parts[i] = part.Part
-		r.parts[i].Y = tile.Operand{Base: v.first(), Stride: v.stride}
+		r.product.Parts[i] = part.Part
+		r.product.Parts[i].Y = tile.Operand{Base: v.first(), Stride: v.stride}
 		views[part.index] = nil
 	}
 	for i, v := range views {
@@ -181,16 +180,14 @@ func (r *projecting) prepare(c *ProjectionCall) error {
 			return argError(name, v.shape[axisDim], 0, "%s is given, with head dim %d, and the projection has no weights for it", name, v.shape[axisDim])
 		}
 	}
-	r.product = tile.Product{
-		X: c.X.tile(), Rows: c.X.rows, Depth: p.in, Seq: seq,
-		Parts: r.parts, Panels: unsafe.Pointer(unsafe.SliceData(p.packed)),
-	}
+	q := &r.product
+	q.N = len(p.parts)
+	q.X, q.Rows, q.Depth, q.Seq = c.X.tile(), c.X.rows, p.in, seq
+	q.Panels = unsafe.Pointer(unsafe.SliceData(p.packed))
 	return nil
 }
 
 // release drops the references to the caller's memory.
 func (r *projecting) release() {
-	clear(r.parts)
 	r.product = tile.Product{}
 }
-

@@ -20,11 +20,12 @@ func (m *Matrix) at(row, col int) unsafe.Pointer {
 // which has weights, a bias and a place in memory of its own, and parts into heads of
 // equal width.
 type Product struct {
-	X     Matrix // [Rows, Depth]
-	Rows  int    // at least 1: a multiple of Seq
-	Depth int    // at least 1
-	Seq   int    // rows of a sequence
-	Parts []Part
+	X     Matrix         // [Rows, Depth]
+	Rows  int            // at least 1: a multiple of Seq
+	Depth int            // at least 1
+	Seq   int            // rows of a sequence
+	Parts [MaxParts]Part // the first N
+	N     int
 	Add   bool // Y += X W + bias
 
 	// Panels, if not nil, are the weights as Pack leaves them.
@@ -34,6 +35,12 @@ type Product struct {
 	// complete, and must be safe for use by several goroutines at once.
 	Finish Finisher
 }
+
+// MaxParts is the most parts of a product: queries, keys and values.
+const MaxParts = 3
+
+// parts are the parts that there are.
+func (p *Product) parts() []Part { return p.Parts[:p.N] }
 
 // A Finisher changes what a product has written.
 type Finisher interface {
@@ -105,18 +112,23 @@ func (p *panel) bias() unsafe.Pointer {
 // direct reports whether a micro-tile can be written where it belongs.
 func (p *panel) direct() bool { return p.cols == p.lanes && p.Y.Stride[3] == 1 }
 
-// PackedLanes returns the lanes of all panels of the heads: packed weights have Depth
-// float32 for each.
-func (e *Engine) PackedLanes(heads, width int) int {
-	l := newLayout(e.set, width)
-	return heads * l.lanes()
+// PackedLanes returns the lanes of all panels of p: packed weights have Depth float32
+// for each.
+func (e *Engine) PackedLanes(p *Product) int {
+	lanes := 0
+	for i := range p.parts() {
+		part := &p.Parts[i]
+		l := newLayout(e.set, part.Width)
+		lanes += part.Heads * l.lanes()
+	}
+	return lanes
 }
 
 // Pack packs the weights of the parts into dst, which begins on a cache line: panel after
 // panel, each [Depth][lanes].
 func (e *Engine) Pack(dst unsafe.Pointer, p *Product) {
 	b := e.benches.Get().(*bench)
-	for i := range p.Parts {
+	for i := range p.parts() {
 		part := &p.Parts[i]
 		l := newLayout(e.set, part.Width)
 		for n := range part.Heads * l.panels {
@@ -170,7 +182,7 @@ const (
 func (e *Engine) planProduct(p *Product, workers int) productPlan {
 	plan := productPlan{transposed: e.transposes(p)}
 	columns := 0
-	for i := range p.Parts {
+	for i := range p.parts() {
 		part := &p.Parts[i]
 		l := newLayout(e.set, part.Width)
 		units, _ := p.units(part, &l)
@@ -231,12 +243,9 @@ func (e *Engine) Multiply(p *Product, workers int) {
 		return
 	}
 	j := e.products.Get().(*productJob)
-	j.parts = append(j.parts[:0], p.Parts...)
 	j.product, j.plan = *p, plan
-	j.product.Parts = j.parts
 	j.next.Store(0)
 	e.crew.run(&j.task, plan.workers, e.labels)
-	clear(j.parts)
 	j.product = Product{}
 	e.products.Put(j)
 }

@@ -12,7 +12,6 @@ type productJob struct {
 	task
 	engine  *Engine
 	product Product
-	parts   []Part // of the product
 	plan    productPlan
 	next    atomic.Int64 // item to take next
 }
@@ -93,7 +92,7 @@ func (j *productJob) item(b *bench, row, unit int) {
 	rows := min(j.plan.mc, p.Rows-row)
 	end := min(unit+j.plan.nc, j.plan.units)
 	packed := p.Panels
-	for i := range p.Parts {
+	for i := range p.parts() {
 		part := &p.Parts[i]
 		l := newLayout(j.engine.set, part.Width)
 		units, panels := p.units(part, &l)

@@ -17,7 +17,7 @@ func (e *Engine) transposes(p *Product) bool {
 	if p.Panels != nil || p.Rows < e.set.Vec {
 		return false
 	}
-	for i := range p.Parts {
+	for i := range p.parts() {
 		if p.Parts[i].W.Row != 1 {
 			return false
 		}
