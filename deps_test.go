@@ -25,7 +25,8 @@ var allowed = map[string][]string{
 	"onnx":              {".", "google.golang.org/protobuf"},
 	"bench":             {".", "kernel", "tile", "onnx", "github.com/klauspost/cpuid/v2", "golang.org/x/sys"},
 	"cmd": {".", "kernel", "tile", "onnx", "bench", "github.com/klauspost/cpuid/v2", "golang.org/x/sys",
-		"codeberg.org/sbinet/npyio", "github.com/schollz/progressbar/v3", "golang.org/x/term"},
+		"codeberg.org/sbinet/npyio", "github.com/schollz/progressbar/v3", "golang.org/x/term",
+		"gonum.org/v1/plot", "github.com/rivo/uniseg"},
 }
 
 // inTree reports whether a package is below a tree. The root is a tree of one, and

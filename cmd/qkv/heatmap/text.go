@@ -1,0 +1,354 @@
+package heatmap
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/rivo/uniseg"
+)
+
+// Colors is how a terminal can colour.
+type Colors int
+
+const (
+	// NoColors is plain text: shades are characters.
+	NoColors Colors = iota
+	// Colors256 is the colours of xterm-256color.
+	Colors256
+	// TrueColor is any colour, of 24 bits.
+	TrueColor
+)
+
+// A Terminal is what text is written for.
+type Terminal struct {
+	Width  int // characters in a line; 0 means 80
+	Colors Colors
+}
+
+// shades are those of a fifth of the scale each.
+const shades = " ░▒▓█"
+
+// Marks of what has no probability, where there are no colours.
+const (
+	maskedMark = "·"
+	nanMark    = "?"
+)
+
+// WriteText draws the maps with characters, as many side by side as the lines have
+// room for. Long sequences are reduced to what fits; then the text says so.
+func (a *Attention) WriteText(w io.Writer, o Options, t Terminal) error {
+	if err := a.check(); err != nil {
+		return err
+	}
+	b := bufio.NewWriter(w) // an error stays until Flush
+	x := a.textLayout(o, t)
+	if o.Title != "" {
+		fmt.Fprintln(b, o.Title)
+	}
+	if note := x.grid.note(); note != "" {
+		fmt.Fprintln(b, note)
+	}
+	for first := 0; first < len(a.maps); first += x.across {
+		fmt.Fprintln(b)
+		x.maps(b, first, min(first+x.across, len(a.maps)))
+	}
+	fmt.Fprintln(b)
+	x.names(b)
+	x.legend(b)
+	return b.Flush()
+}
+
+// A textLayout is how maps become lines.
+type textLayout struct {
+	a      *Attention
+	colors Colors
+	scale  scale
+	grid   grid
+	width  int // characters of a line
+
+	half   bool     // a line is two rows of cells
+	narrow bool     // a cell is one character wide, not two
+	rows   []string // the label of each line, all of the same width
+	header string   // above each map
+	keys   bool     // the header names the keys themselves
+	across int      // maps side by side
+}
+
+const (
+	textGap  = 2  // between maps
+	largeMap = 24 // cells of a side that have two characters each, if there are colours
+	mostText = 64 // cells of a side
+	leastMap = 32 // characters that a map may be wide, to have another beside it
+)
+
+func (a *Attention) textLayout(o Options, t Terminal) *textLayout {
+	x := &textLayout{a: a, colors: t.Colors, scale: a.scale(o.Log), width: t.Width}
+	if x.width <= 0 {
+		x.width = 80
+	}
+	// The labels of the rows, before it is known which of them have room.
+	margin := textWidth(x.rowLabel(a.queries - 1))
+	for i := range a.QueryLabels {
+		margin = max(margin, textWidth(x.rowLabel(i)))
+	}
+	room := max(x.width-margin-1, 8)
+	x.lay(room)
+	if shared := max((room-textGap)/2, min(room, leastMap)); len(a.maps) > 1 && x.grid.columns*x.cellWidth() > shared {
+		// Two side by side at least, unless it is for them that cells are more than pairs.
+		alone := *x
+		x.lay(shared)
+		if alone.grid.block == 1 && alone.grid.rows <= mostText/2 {
+			*x = alone
+		}
+	}
+	x.label()
+	x.across = max((x.width-textWidth(x.rows[0])+textGap)/(x.mapWidth()+textGap), 1)
+	return x
+}
+
+// lay chooses the grid for so many characters a line.
+func (x *textLayout) lay(room int) {
+	a := x.a
+	x.half = x.colors != NoColors && (max(a.queries, a.keys) > largeMap || 2*a.keys > room)
+	x.narrow = x.half
+	if x.half {
+		x.grid = a.fit(mostText, min(mostText, room))
+		return
+	}
+	x.grid = a.fit(mostText/2, min(mostText, room)/2)
+	if g := a.fit(mostText/2, min(mostText, room)); g.block == 1 && x.grid.block > 1 {
+		x.grid, x.narrow = g, true
+	}
+}
+
+// cellWidth is the characters that a cell is wide.
+func (x *textLayout) cellWidth() int {
+	if x.narrow {
+		return 1
+	}
+	return 2
+}
+
+// cellRows is the cells of a column that a line has.
+func (x *textLayout) cellRows() int {
+	if x.half {
+		return 2
+	}
+	return 1
+}
+
+// mapWidth is the characters of a map, and of its name.
+func (x *textLayout) mapWidth() int {
+	w := x.grid.columns * x.cellWidth()
+	for i := range x.a.maps {
+		w = max(w, textWidth(x.a.maps[i].name))
+	}
+	return w
+}
+
+// rowLabel names a query, with its number.
+func (x *textLayout) rowLabel(i int) string { return label(x.a.QueryLabels, i, 2) }
+
+// label makes the labels of the lines and the header.
+func (x *textLayout) label() {
+	lines := over(x.grid.rows, x.cellRows())
+	x.rows = make([]string, lines)
+	perLine := x.grid.block * x.cellRows()
+	spacing := 1.0 // in lines
+	if x.a.QueryLabels == nil && lines > 12 {
+		spacing = 4
+	}
+	step := tickStep(spacing, 1/float64(perLine))
+	for i := 0; i < x.a.queries; i += step {
+		if at := &x.rows[i/perLine]; *at == "" {
+			*at = x.rowLabel(i)
+		}
+	}
+	width := 0
+	for _, s := range x.rows {
+		width = max(width, textWidth(s))
+	}
+	for i, s := range x.rows {
+		x.rows[i] = strings.Repeat(" ", width-textWidth(s)) + s + " "
+	}
+
+	// Tokens of a letter fit above their columns.
+	x.keys = x.a.KeyLabels != nil && x.grid.block == 1 && !x.narrow
+	for _, s := range x.a.KeyLabels {
+		x.keys = x.keys && textWidth(visible(s)) == 1
+	}
+	var b strings.Builder
+	if x.keys {
+		for _, s := range x.a.KeyLabels {
+			b.WriteString(visible(s) + " ")
+		}
+	} else {
+		n := label(nil, x.a.keys-1, 1)
+		perCell := float64(x.cellWidth()) / float64(x.grid.block)
+		step := tickStep(float64(len(n)+1), perCell)
+		for i := 0; i < x.a.keys; i += step {
+			at := i / x.grid.block * x.cellWidth()
+			if n := label(nil, i, 1); at >= b.Len() && at+len(n) <= x.grid.columns*x.cellWidth() {
+				b.WriteString(strings.Repeat(" ", at-b.Len()) + n + " ")
+			}
+		}
+	}
+	x.header = strings.TrimRight(b.String(), " ")
+}
+
+// textWidth is the characters that a terminal gives a string.
+func textWidth(s string) int { return uniseg.StringWidth(s) }
+
+// maps writes some maps side by side.
+func (x *textLayout) maps(b *bufio.Writer, first, last int) {
+	margin := strings.Repeat(" ", textWidth(x.rows[0]))
+	line := func(margin string, part func(i int) (s string, width int)) {
+		text := margin
+		for i := first; i < last; i++ {
+			s, n := part(i)
+			text += s
+			if i < last-1 {
+				text += strings.Repeat(" ", x.mapWidth()-n+textGap)
+			}
+		}
+		fmt.Fprintln(b, strings.TrimRight(text, " "))
+	}
+	line(margin, func(i int) (string, int) { s := x.a.maps[i].name; return s, textWidth(s) })
+	line(margin, func(int) (string, int) { return x.header, textWidth(x.header) })
+	cells := make([][]float32, last)
+	for i := first; i < last; i++ {
+		cells[i] = x.a.cells(i, x.grid)
+	}
+	for r, label := range x.rows {
+		line(label, func(i int) (string, int) { return x.line(cells[i], r), x.grid.columns * x.cellWidth() })
+	}
+}
+
+// line returns line r of a map.
+func (x *textLayout) line(cells []float32, r int) string {
+	row := func(r int) []float32 {
+		if r >= x.grid.rows {
+			return nil
+		}
+		return cells[r*x.grid.columns:][:x.grid.columns]
+	}
+	var b strings.Builder
+	switch {
+	case x.colors == NoColors:
+		for _, p := range row(r) {
+			b.WriteString(strings.Repeat(x.shade(p), x.cellWidth()))
+		}
+	case x.half:
+		upper, lower := row(2*r), row(2*r+1)
+		var last paint
+		for c, p := range upper {
+			q := float32(Masked)
+			if lower != nil {
+				q = lower[c]
+			}
+			now := paint{fore: x.color(p), back: x.color(q)}
+			mark := "▀"
+			switch {
+			case now.fore == nil && now.back == nil:
+				mark = " "
+			case now.fore == nil:
+				mark, now = "▄", paint{fore: now.back}
+			}
+			b.WriteString(x.change(last, now) + mark)
+			last = now
+		}
+		b.WriteString(x.change(last, paint{}))
+	default:
+		var last paint
+		for _, p := range row(r) {
+			now := paint{back: x.color(p)}
+			b.WriteString(x.change(last, now) + strings.Repeat(" ", x.cellWidth()))
+			last = now
+		}
+		b.WriteString(x.change(last, paint{}))
+	}
+	return b.String()
+}
+
+// shade returns the character of a cell.
+func (x *textLayout) shade(p float32) string {
+	switch {
+	case p != p:
+		return nanMark
+	case p == Masked:
+		return maskedMark
+	}
+	all := []rune(shades)
+	return string(all[min(int(x.scale.at(p)*float64(len(all))), len(all)-1)])
+}
+
+// names lists the keys that no label shows.
+func (x *textLayout) names(b *bufio.Writer) {
+	if x.a.KeyLabels == nil || x.keys || len(x.a.QueryLabels) == len(x.a.KeyLabels) {
+		return
+	}
+	const most = 128
+	line := "keys:"
+	for i := range x.a.KeyLabels {
+		name := label(x.a.KeyLabels, i, 2)
+		if i == most {
+			name = "…"
+		}
+		if textWidth(line)+2+textWidth(name) > x.width {
+			fmt.Fprintln(b, line)
+			line = "     "
+		}
+		line += "  " + name
+		if i == most {
+			break
+		}
+	}
+	fmt.Fprintln(b, line)
+}
+
+// legend says what the colours or the characters mean.
+func (x *textLayout) legend(b *bufio.Writer) {
+	least, most := x.scale.ends()
+	if x.colors == NoColors {
+		b.WriteString("probability:")
+		all := []rune(shades)
+		for i, s := range all {
+			sep := ","
+			if i == 0 {
+				sep, s = "", '␣'
+			}
+			if i == len(all)-1 {
+				fmt.Fprintf(b, "%s %c up to %s", sep, s, most)
+			} else {
+				fmt.Fprintf(b, "%s %c below %s", sep, s, number(x.scale.of(float64(i+1)/float64(len(all)))))
+			}
+		}
+	} else {
+		const steps = 32
+		b.WriteString("probability " + least + " ")
+		var last paint
+		for i := range steps {
+			now := paint{back: rgb(colorAt(float64(i) / (steps - 1)))}
+			b.WriteString(x.change(last, now) + " ")
+			last = now
+		}
+		b.WriteString(x.change(last, paint{}) + " " + most)
+	}
+	if x.a.masked {
+		mark := maskedMark
+		if x.colors != NoColors {
+			mark = "blank"
+		}
+		b.WriteString("; " + mark + " masked")
+	}
+	if x.a.nan {
+		mark := nanMark
+		if x.colors != NoColors {
+			mark = x.change(paint{}, paint{back: rgb(nanColor)}) + "  " + x.change(paint{back: rgb(nanColor)}, paint{})
+		}
+		b.WriteString("; " + mark + " NaN")
+	}
+	b.WriteString("\n")
+}
