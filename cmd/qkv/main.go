@@ -1,4 +1,4 @@
-// Command qkv computes attention on .npy files, measures it, runs ONNX backend node
+// Command qkv computes attention on .npy files, draws it, measures it, runs ONNX backend node
 // tests, and tells what it runs on. Run it without arguments for its usage.
 package main
 
@@ -18,12 +18,13 @@ import (
 const usage = `qkv computes softmax(scale * Q Kᵀ + mask) V on CPUs.
 
   qkv run      compute it on .npy files
+  qkv view     draw its probabilities, in the terminal or as pictures
   qkv bench    measure it beside the ceilings of this machine
   qkv conform  run ONNX backend node tests of Attention and RotaryEmbedding
   qkv info     say what this machine has and which kernel set runs
   qkv version
 
-"qkv run -h", "qkv bench -h" and "qkv conform -h" list the flags. The environment variable
+"qkv run -h" lists the flags of run, and so on. The environment variable
 QKV_KERNEL names a kernel set to use where -kernel does not.
 `
 
@@ -51,6 +52,7 @@ func badUsage(format string, args ...any) error { return usageError{fmt.Sprintf(
 
 var commands = map[string]func(ctx context.Context, args []string, stdout, stderr io.Writer) error{
 	"run":     runCommand,
+	"view":    viewCommand,
 	"bench":   benchCommand,
 	"conform": conformCommand,
 	"info":    infoCommand,
@@ -65,7 +67,7 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	do := commands[args[0]]
 	if do == nil {
-		fmt.Fprintf(stderr, "qkv: unknown command %q, want run, bench, conform, info, version or help\n", args[0])
+		fmt.Fprintf(stderr, "qkv: unknown command %q, want run, view, bench, conform, info, version or help\n", args[0])
 		return exitUsage
 	}
 	err := do(ctx, args[1:], stdout, stderr)

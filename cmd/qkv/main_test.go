@@ -20,7 +20,7 @@ func TestUsage(t *testing.T) {
 			t.Errorf("%q: exit %d, stdout %q, stderr %q", args, code, out, errs)
 		}
 	}
-	for _, name := range []string{"run", "bench", "conform", "info", "version"} {
+	for _, name := range []string{"run", "view", "bench", "conform", "info", "version"} {
 		if code, out, errs := qkvRun(name, "-h"); code != exitOK || !strings.HasPrefix(out, "usage: qkv "+name) || errs != "" {
 			t.Errorf("%s -h: exit %d, stdout %q, stderr %q", name, code, out, errs)
 		}
@@ -33,6 +33,9 @@ func TestUsage(t *testing.T) {
 func TestBadUsage(t *testing.T) {
 	files := func(more ...string) []string {
 		return append([]string{"run", "-q", "q.npy", "-k", "k.npy", "-v", "v.npy", "-o", "o.npy"}, more...)
+	}
+	view := func(more ...string) []string {
+		return append([]string{"view", "-q", "q.npy", "-k", "k.npy"}, more...)
 	}
 	for _, c := range []struct {
 		args []string
@@ -62,6 +65,19 @@ func TestBadUsage(t *testing.T) {
 		{files("-workers", "x"), "invalid value"},
 		{files("-kernel", "quantum"), `unknown kernel set "quantum"`},
 		{files("-lse", "./o.npy"), "the same file"},
+		{[]string{"view", "-k", "k"}, "-q is missing"},
+		{[]string{"view", "-q", "q"}, "-k is missing"},
+		{view("-v", "v"), "not defined: -v"},
+		{view("more"), `unexpected argument "more"`},
+		{view("-o", "x.jpg"), `-o is "x.jpg", want a directory or a name that ends in .png or .svg`},
+		{view("-layout", "sbhd"), `-layout is "sbhd"`},
+		{view("-batch", "-1"), "-batch is -1, want 0 or more"},
+		{view("-head", "-1"), "-head is -1, want 0 or more"},
+		{view("-workers", "-1"), "-workers is -1, want 0 or more"},
+		{view("-tokens", "a", "-tokens-file", "b"), "-tokens and -tokens-file exclude each other"},
+		{view("-align", "3", "-causal", "3"), "-causal and -align exclude each other"},
+		{view("-scale", "0"), "want a finite number other than 0"},
+		{view("-kernel", "quantum"), `unknown kernel set "quantum"`},
 		{[]string{"bench", "-preset", "none"}, "want default, prefill, dims, small"},
 		{[]string{"bench", "-shape", "h=1"}, "sq is missing"},
 		{[]string{"bench", "-shape", "h=1,sq=1,d=1,bias=row"}, "is not head, shared, head16 or shared16"},

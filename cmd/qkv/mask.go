@@ -10,11 +10,12 @@ import (
 	"github.com/qkv-go/qkv"
 )
 
-// maskFlags are the flags of qkv run that say which keys a query attends.
+// maskFlags are the flags of qkv run and qkv view that say which keys a query attends.
 type maskFlags struct {
 	mask          qkv.Mask
-	keep          string // file
-	causal, align bool   // given
+	keep          string           // file
+	kept          pairsArray[bool] // what it holds, once read
+	causal, align bool             // given
 }
 
 func (m *maskFlags) register(f *flag.FlagSet) {
@@ -88,18 +89,44 @@ func (m *maskFlags) read() (qkv.Mask, error) {
 	if err != nil {
 		return qkv.Mask{}, err
 	}
+	if m.kept, err = pairs(m.keep, dims, bools); err != nil {
+		return qkv.Mask{}, err
+	}
 	mask := m.mask
-	mask.Keep, err = pairs(m.keep, dims, bools)
-	return mask, err
+	mask.Keep = m.kept.view()
+	return mask, nil
 }
 
-// pairs returns the view of what a file has for pairs of a query and a key: its axes are
-// the last of batch, heads, seqQ and seqKV.
-func pairs[T qkv.Element](path string, dims []int, data []T) (qkv.View, error) {
+// A pairsArray is what a file has for pairs of a query and a key: [batch, heads, seqQ,
+// seqKV], each the call's or 1.
+type pairsArray[T qkv.Element] struct {
+	dims [4]int
+	data []T
+}
+
+// pairs returns the array of a file whose axes are the last of batch, heads, seqQ and
+// seqKV.
+func pairs[T qkv.Element](path string, dims []int, data []T) (pairsArray[T], error) {
 	if n := len(dims); n < 2 || n > 4 {
-		return qkv.View{}, fmt.Errorf("%s: its shape %s has %d axes, 2 to 4 are needed", path, dimsString(dims), n)
+		return pairsArray[T]{}, fmt.Errorf("%s: its shape %s has %d axes, 2 to 4 are needed", path, dimsString(dims), n)
 	}
-	d := [4]int{1, 1, 1, 1}
-	copy(d[4-len(dims):], dims)
-	return qkv.Pairs(data, d[0], d[1], d[2], d[3]), nil
+	p := pairsArray[T]{[4]int{1, 1, 1, 1}, data}
+	copy(p.dims[4-len(dims):], dims)
+	return p, nil
+}
+
+func (p pairsArray[T]) view() qkv.View {
+	return qkv.Pairs(p.data, p.dims[0], p.dims[1], p.dims[2], p.dims[3])
+}
+
+// of returns the view of the pairs of one head, which the view has or broadcasts to.
+func (p pairsArray[T]) of(batch, head int) qkv.View {
+	if p.dims[0] == 1 {
+		batch = 0
+	}
+	if p.dims[1] == 1 {
+		head = 0
+	}
+	n := p.dims[2] * p.dims[3]
+	return qkv.Pairs(p.data[(batch*p.dims[1]+head)*n:][:n], 1, 1, p.dims[2], p.dims[3])
 }

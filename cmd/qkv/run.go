@@ -116,15 +116,8 @@ func runCommand(ctx context.Context, args []string, stdout, _ io.Writer) error {
 		a    *array
 		view *qkv.View
 	}{{"q", r.q, &q, &c.Q}, {"k", r.k, &k, &c.K}, {"v", r.v, &v, &c.V}} {
-		if n := len(t.a.dims); n < 2 || n > 4 {
-			return fmt.Errorf("%s: its shape %s has %d axes, 2 to 4 are needed", t.path, dimsString(t.a.dims), n)
-		}
-		if len(t.a.dims) != len(q.dims) {
-			return fmt.Errorf("%s has shape %s, q has %s: the number of axes differs", t.name, dimsString(t.a.dims), dimsString(q.dims))
-		}
-		*t.view = view(*t.a, r.layout)
-		if d := t.view.Shape()[3]; d < 1 || d > qkv.MaxDim { // before it shapes the output
-			return fmt.Errorf("%s has head dim %d, 1 to %d are supported", t.name, d, qkv.MaxDim)
+		if *t.view, err = operand(t.name, t.path, *t.a, q, r.layout); err != nil {
+			return err
 		}
 	}
 	out := array{dims: append([]int(nil), q.dims...)}
@@ -156,6 +149,21 @@ func runCommand(ctx context.Context, args []string, stdout, _ io.Writer) error {
 		return err
 	}
 	return writeFiles(ctx, files...)
+}
+
+// operand returns the view of the array of a file beside that of the queries.
+func operand(name, path string, a, q array, layout string) (qkv.View, error) {
+	if n := len(a.dims); n < 2 || n > 4 {
+		return qkv.View{}, fmt.Errorf("%s: its shape %s has %d axes, 2 to 4 are needed", path, dimsString(a.dims), n)
+	}
+	if len(a.dims) != len(q.dims) {
+		return qkv.View{}, fmt.Errorf("%s has shape %s, q has %s: the number of axes differs", name, dimsString(a.dims), dimsString(q.dims))
+	}
+	x := view(a, layout)
+	if d := x.Shape()[3]; d < 1 || d > qkv.MaxDim { // before it shapes the output
+		return qkv.View{}, fmt.Errorf("%s has head dim %d, 1 to %d are supported", name, d, qkv.MaxDim)
+	}
+	return x, nil
 }
 
 // view returns the view of an array of rank 2 to 4 that the layout says.

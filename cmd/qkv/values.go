@@ -10,10 +10,11 @@ import (
 	"github.com/qkv-go/qkv"
 )
 
-// valueFlags are the flags of qkv run that change scores.
+// valueFlags are the flags of qkv run and qkv view that change scores.
 type valueFlags struct {
-	scale, softcap     float32 // 0 if not given
-	alibi, sinks, bias string  // files
+	scale, softcap     float32             // 0 if not given
+	alibi, sinks, bias string              // files
+	biases             pairsArray[float32] // what that of the bias holds, once read
 }
 
 func (v *valueFlags) register(f *flag.FlagSet) {
@@ -67,6 +68,9 @@ func (v *valueFlags) read(c *qkv.Call) error {
 	if err != nil {
 		return err
 	}
-	c.Bias, err = pairs(v.bias, a.dims, a.data)
-	return err
+	if v.biases, err = pairs(v.bias, a.dims, a.data); err != nil {
+		return err
+	}
+	c.Bias = v.biases.view()
+	return nil
 }

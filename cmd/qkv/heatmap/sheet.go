@@ -126,7 +126,7 @@ func (s *sheet) plot(i int, left, bottom bool) *plot.Plot {
 	if bottom {
 		p.X.Label.Text = "key"
 		ticks := s.ticks(s.a.KeyLabels, s.a.keys, s.kx, false)
-		if s.a.KeyLabels != nil {
+		if s.a.KeyLabels != nil && !s.fits(ticks) {
 			p.X.Tick.Label.Rotation = math.Pi / 2
 			p.X.Tick.Label.XAlign, p.X.Tick.Label.YAlign = draw.XRight, draw.YCenter
 			for i := range ticks { // turned labels would touch the tick marks
@@ -140,6 +140,21 @@ func (s *sheet) plot(i int, left, bottom bool) *plot.Plot {
 		p.Y.Tick.Marker = s.ticks(s.a.QueryLabels, s.a.queries, s.ky, true)
 	}
 	return p
+}
+
+// fits reports whether the labels of keys have room side by side.
+func (s *sheet) fits(ticks plot.ConstantTicks) bool {
+	text := style(tickSize, draw.XCenter, draw.YTop)
+	apart := float64(s.grid.columns) // of ticks, in cells
+	if len(ticks) > 1 {
+		apart = ticks[1].Value - ticks[0].Value
+	}
+	for _, t := range ticks {
+		if text.Width(t.Label)+4 > vg.Length(apart*float64(s.kx))*dot {
+			return false
+		}
+	}
+	return true
 }
 
 // ticks names as many of n queries or keys as have room, k dots a cell.

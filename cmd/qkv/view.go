@@ -1,0 +1,162 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/term"
+
+	"github.com/qkv-go/qkv/cmd/qkv/heatmap"
+)
+
+const viewSynopsis = `qkv view -q Q.npy -k K.npy [-o DIR|FILE.png|FILE.svg] [flags]
+
+It draws the attention probabilities of each head, queries down and keys across, in the
+terminal or into pictures: into a FILE all heads, into a directory also each head by
+itself. Q and K, the masks and what changes scores are as for qkv run.`
+
+// Of more keys than manyKeys, most have a probability whose linear colour is that of 0.
+const manyKeys = 128
+
+// viewFlags are the flags of qkv view.
+type viewFlags struct {
+	q, k, out            string
+	layout, kernel       string
+	tokens, tokensFile   string
+	batch, head, workers int
+	oneHead              bool // -head is given
+	log, logGiven        bool
+	mask                 maskFlags
+	values               valueFlags
+}
+
+func (v *viewFlags) parse(args []string, stdout io.Writer) error {
+	f := flag.NewFlagSet("view", flag.ContinueOnError)
+	f.StringVar(&v.q, "q", "", "read the queries from `FILE`")
+	f.StringVar(&v.k, "k", "", "read the keys from `FILE`")
+	f.StringVar(&v.out, "o", "", "write to `PATH`, which ends in .png or .svg or is a directory, instead of the terminal")
+	f.StringVar(&v.layout, "layout", "bhsd", "the `LAYOUT` of the files, bhsd or bshd")
+	f.StringVar(&v.tokens, "tokens", "", "name the keys by `WORDS`, separated by spaces, and the queries where they stand at keys")
+	f.StringVar(&v.tokensFile, "tokens-file", "", "name them by the lines of `FILE`")
+	f.IntVar(&v.batch, "batch", 0, "draw element `N` of the batch")
+	f.IntVar(&v.head, "head", 0, "draw head `N` only, not all")
+	f.BoolVar(&v.log, "log", false, "colour by the logarithm of the probability (default if there are more than 128 keys)")
+	f.StringVar(&v.kernel, "kernel", "", "use the kernel set `NAME`, as qkv info lists them")
+	f.IntVar(&v.workers, "workers", 0, "compute on at most `N` processors, 0 for all")
+	v.mask.register(f)
+	v.values.register(f)
+	if err := parseFlags(f, args, viewSynopsis, stdout); err != nil {
+		return err
+	}
+	f.Visit(func(g *flag.Flag) {
+		v.oneHead = v.oneHead || g.Name == "head"
+		v.logGiven = v.logGiven || g.Name == "log"
+	})
+	for _, needed := range []struct{ name, value string }{{"q", v.q}, {"k", v.k}} {
+		if needed.value == "" {
+			return badUsage("-%s is missing", needed.name)
+		}
+	}
+	if v.layout != "bhsd" && v.layout != "bshd" {
+		return badUsage("-layout is %q, want bhsd or bshd", v.layout)
+	}
+	if v.tokens != "" && v.tokensFile != "" {
+		return badUsage("-tokens and -tokens-file exclude each other")
+	}
+	for _, x := range []struct {
+		name string
+		n    int
+	}{{"batch", v.batch}, {"head", v.head}, {"workers", v.workers}} {
+		if x.n < 0 {
+			return badUsage("-%s is %d, want 0 or more", x.name, x.n)
+		}
+	}
+	if err := v.mask.check(); err != nil {
+		return err
+	}
+	return checkKernelFlag(v.kernel)
+}
+
+func viewCommand(ctx context.Context, args []string, stdout, _ io.Writer) error {
+	var v viewFlags
+	if err := v.parse(args, stdout); err != nil {
+		return err
+	}
+	out, err := v.pictures()
+	if err != nil {
+		return err
+	}
+	a, title, err := v.attention(ctx)
+	if err != nil {
+		return err
+	}
+	options := heatmap.Options{Title: title, Log: v.log}
+	if !v.logGiven {
+		options.Log = a.Keys() > manyKeys
+	}
+	if out == nil {
+		return a.WriteText(stdout, options, terminal(stdout))
+	}
+	return writeFiles(ctx, out(a, options)...)
+}
+
+// pictures returns what the output holds of the maps, nil if it is the terminal.
+func (v *viewFlags) pictures() (func(*heatmap.Attention, heatmap.Options) []content, error) {
+	if v.out == "" {
+		return nil, nil
+	}
+	write := map[string]func(*heatmap.Attention, io.Writer, heatmap.Options) error{
+		".png": (*heatmap.Attention).WritePNG,
+		".svg": (*heatmap.Attention).WriteSVG,
+	}
+	picture := func(path string, a *heatmap.Attention, o heatmap.Options) content {
+		do := write[strings.ToLower(filepath.Ext(path))]
+		return content{path, func(w io.Writer) error { return do(a, w, o) }}
+	}
+	if info, err := os.Stat(v.out); err == nil && info.IsDir() {
+		return func(a *heatmap.Attention, o heatmap.Options) []content {
+			all := []content{picture(filepath.Join(v.out, "heads.png"), a, o)}
+			for i := range a.Maps() {
+				name := strings.NewReplacer(", ", "-", " ", "").Replace(a.Name(i))
+				all = append(all, picture(filepath.Join(v.out, name+".png"), a.Only(i), o))
+			}
+			return all
+		}, nil
+	}
+	if write[strings.ToLower(filepath.Ext(v.out))] == nil {
+		return nil, badUsage("-o is %q, want a directory or a name that ends in .png or .svg", v.out)
+	}
+	return func(a *heatmap.Attention, o heatmap.Options) []content {
+		return []content{picture(v.out, a, o)}
+	}, checkWritable(v.out)
+}
+
+// terminal says what a writer can show.
+func terminal(w io.Writer) heatmap.Terminal {
+	f, ok := w.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return heatmap.Terminal{}
+	}
+	t := heatmap.Terminal{Colors: terminalColors(os.Getenv)}
+	if width, _, err := term.GetSize(int(f.Fd())); err == nil {
+		t.Width = width
+	}
+	return t
+}
+
+// terminalColors goes by the usual variables of the environment (see no-color.org).
+func terminalColors(getenv func(string) string) heatmap.Colors {
+	name := getenv("TERM")
+	switch {
+	case getenv("NO_COLOR") != "", name == "", name == "dumb":
+		return heatmap.NoColors
+	case slices.Contains([]string{"truecolor", "24bit"}, getenv("COLORTERM")), strings.HasSuffix(name, "-direct"):
+		return heatmap.TrueColor
+	}
+	return heatmap.Colors256
+}
