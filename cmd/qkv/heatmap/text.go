@@ -36,8 +36,9 @@ const (
 	nanMark    = "?"
 )
 
-// WriteText draws the maps with characters, as many side by side as the lines have
-// room for. Long sequences are reduced to what fits; then the text says so.
+// WriteText draws the maps with characters, as many side by side as the lines have room
+// for, but none beside those of another row of the sheet. Long sequences are reduced to
+// what fits; then the text says so.
 func (a *Attention) WriteText(w io.Writer, o Options, t Terminal) error {
 	if err := a.check(); err != nil {
 		return err
@@ -50,9 +51,15 @@ func (a *Attention) WriteText(w io.Writer, o Options, t Terminal) error {
 	if note := x.grid.note(); note != "" {
 		fmt.Fprintln(b, note)
 	}
-	for first := 0; first < len(a.maps); first += x.across {
+	row := len(a.maps)
+	if a.Columns > 0 {
+		row = a.Columns
+	}
+	for first := 0; first < len(a.maps); {
+		last := min(first+x.across, first-first%row+row, len(a.maps))
 		fmt.Fprintln(b)
-		x.maps(b, first, min(first+x.across, len(a.maps)))
+		x.maps(b, first, last)
+		first = last
 	}
 	fmt.Fprintln(b)
 	x.names(b)

@@ -34,6 +34,14 @@ probability: ␣ below 0.2, ░ below 0.4, ▒ below 0.6, ▓ below 0.8, █ up 
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 
+	// In the rows of a sheet.
+	three := attention(t, 3, 4, small, small, small)
+	three.Columns = 2
+	got = writeText(t, three, Options{}, Terminal{})
+	if !strings.Contains(got, "\n  head 0    head 1\n") || !strings.Contains(got, "\n  head 2\n") {
+		t.Errorf("rows of two maps:\n%s", got)
+	}
+
 	// In lines too short for two.
 	got = writeText(t, a, Options{}, Terminal{Width: 19})
 	if n := strings.Count(got, "\n0 ██··  ··\n"); n != 2 || strings.Contains(got, "head 0    head 1") {
