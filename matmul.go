@@ -109,3 +109,13 @@ func (p *PackedMatrix) setName() string {
 	}
 	return p.set.Name
 }
+
+// MatMul computes p on the best kernel set (or the one that QKV_KERNEL names when it is
+// first needed) with GOMAXPROCS workers.
+func MatMul(p *Product) error {
+	e, err := defaultEngine()
+	if err != nil {
+		return err
+	}
+	return e.MatMul(p)
+}

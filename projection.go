@@ -72,12 +72,12 @@ func (e *Engine) NewProjection(cfg ProjectionConfig) (*Projection, error) {
 		if heads[i] < 1 || l.W.cols%heads[i] != 0 {
 			return nil, argError(name, l.W.cols, heads[i], "%s has %d columns, not a multiple of %d heads", name, l.W.cols, heads[i])
 		}
-		if err := checkBias(projectionNames[i]+" bias", l.Bias, name, l.W.cols); err != nil {
-			return nil, err
-		}
 		width := l.W.cols / heads[i]
 		if width > MaxDim {
 			return nil, argError(name, width, MaxDim, "%s has head dim %d, at most %d is supported", name, width, MaxDim)
+		}
+		if err := checkBias(projectionNames[i]+" bias", l.Bias, name, l.W.cols); err != nil {
+			return nil, err
 		}
 		if first == "" {
 			first, p.in = name, l.W.rows
