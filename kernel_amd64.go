@@ -25,6 +25,7 @@ var avx512Set = kernel.Set{
 	Accumulate: accumulateAVX512,
 	Finish:     finishWith(finishAVX512),
 	Multiply:   multiplyAVX512,
+	Rotary:     rotaryAVX512,
 	Peak:       peakAVX512,
 	PeakFLOPs:  2 * 16 * peakFMAs,
 	Read:       readAVX512,
@@ -48,6 +49,7 @@ var avx2Set = kernel.Set{
 	Accumulate: accumulateAVX2,
 	Finish:     finishWith(finishAVX2),
 	Multiply:   multiplyAVX2,
+	Rotary:     rotaryAVX2,
 	Peak:       peakAVX2,
 	PeakFLOPs:  2 * 8 * peakFMAs,
 	Read:       readAVX2,
@@ -102,6 +104,11 @@ func multiplyAVX512(a *kernel.MultiplyArgs)
 //
 //go:noescape
 func float16AVX512(dst *float32, src *uint16, n int)
+
+// rotaryAVX512 is rotaryGeneric.
+//
+//go:noescape
+func rotaryAVX512(a *kernel.RotaryArgs)
 
 // peakAVX512 runs n rounds of peakFMAs multiply-adds of vectors.
 func peakAVX512(n int)
@@ -160,6 +167,11 @@ func multiplyAVX2(a *kernel.MultiplyArgs)
 //
 //go:noescape
 func float16AVX2(dst *float32, src *uint16, n int)
+
+// rotaryAVX2 is rotaryGeneric.
+//
+//go:noescape
+func rotaryAVX2(a *kernel.RotaryArgs)
 
 // peakAVX2 runs n rounds of peakFMAs multiply-adds of vectors.
 func peakAVX2(n int)

@@ -16772,6 +16772,280 @@ done:
 	VZEROUPPER
 	RET
 
+// func rotaryAVX512(a *kernel.RotaryArgs)
+//
+//	for r := range Rows, i := range Pairs {
+//		j, k = Pairing == Interleaved ? 2*i, 2*i+1 : i, Pairs+i
+//		x0, x1 = X[r*XStride+j], X[r*XStride+k]
+//		cos, sin = Cos[r*TableStride+i], Sin[r*TableStride+i]
+//		Y[r*YStride+j] = fma(-sin, x1, x0*cos)
+//		Y[r*YStride+k] = fma(sin, x0, x1*cos)
+//	}
+//
+// Needs: avx512f avx512dq avx512bw avx512vl.
+// Registers:
+//
+//	DI arguments
+//	SI X
+//	AX Y
+//	BX X, second elements
+//	CX Y, second elements
+//	DX Cos
+//	R8 Sin
+//	R9 pairs left
+//	R10 rows left
+//	R11 X, bytes from the end of a row to the next
+//	R12 Y, the same
+//	R13 Cos and Sin, the same
+//	R14 scratch
+//	all: Z0 1; Z1..Z4 cos, sin, x0 and x1; Z5..Z6 y0 and y1; Z7..Z9 cos, sin and x; Z10 x, neighbours swapped; Z11 y; Z12 signs of first elements
+//	K1 dims of the square
+TEXT ·rotaryAVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), DI
+	VBROADCASTSS const3f800000<>(SB), Z0
+	MOVQ (DI), SI // a.X
+	MOVQ 16(DI), AX // a.Y
+	MOVQ 32(DI), DX // a.Cos
+	MOVQ 40(DI), R8 // a.Sin
+	MOVQ 56(DI), R10 // a.Rows
+	MOVQ 8(DI), R11 // a.XStride
+	SHLQ $2, R11
+	MOVQ 24(DI), R12 // a.YStride
+	SHLQ $2, R12
+	MOVQ 48(DI), R13 // a.TableStride
+	SHLQ $2, R13
+	MOVQ 64(DI), R14 // a.Pairs
+	SHLQ $2, R14
+	SUBQ R14, R11
+	SUBQ R14, R12
+	SUBQ R14, R13
+	MOVQ 72(DI), R9 // a.Pairing
+	TESTQ R9, R9
+	JNE interleaved
+	MOVQ SI, BX
+	ADDQ R14, BX
+	MOVQ AX, CX
+	ADDQ R14, CX
+	PCALIGN $32
+
+rowHalf:
+	MOVQ 64(DI), R9 // a.Pairs
+	SUBQ $32, R9
+	CMPQ R9, $0
+	JLT endHalf2
+	PCALIGN $32
+
+loopHalf2:
+	VMOVUPS (DX), Z1
+	VMOVUPS (R8), Z2
+	VMOVUPS (SI), Z3
+	VMOVUPS (BX), Z4
+	VMULPS Z1, Z3, Z5
+	VMULPS Z1, Z4, Z6
+	VFNMADD231PS Z2, Z4, Z5
+	VFMADD231PS Z2, Z3, Z6
+	VMOVUPS Z5, (AX)
+	VMOVUPS Z6, (CX)
+	VMOVUPS 64(DX), Z1
+	VMOVUPS 64(R8), Z2
+	VMOVUPS 64(SI), Z3
+	VMOVUPS 64(BX), Z4
+	VMULPS Z1, Z3, Z5
+	VMULPS Z1, Z4, Z6
+	VFNMADD231PS Z2, Z4, Z5
+	VFMADD231PS Z2, Z3, Z6
+	VMOVUPS Z5, 64(AX)
+	VMOVUPS Z6, 64(CX)
+	ADDQ $128, SI
+	ADDQ $128, BX
+	ADDQ $128, AX
+	ADDQ $128, CX
+	ADDQ $128, DX
+	ADDQ $128, R8
+	SUBQ $32, R9
+	CMPQ R9, $0
+	JGE loopHalf2
+
+endHalf2:
+	ADDQ $32, R9
+	SUBQ $16, R9
+	CMPQ R9, $0
+	JLT endHalf1
+	PCALIGN $32
+
+loopHalf1:
+	VMOVUPS (DX), Z1
+	VMOVUPS (R8), Z2
+	VMOVUPS (SI), Z3
+	VMOVUPS (BX), Z4
+	VMULPS Z1, Z3, Z5
+	VMULPS Z1, Z4, Z6
+	VFNMADD231PS Z2, Z4, Z5
+	VFMADD231PS Z2, Z3, Z6
+	VMOVUPS Z5, (AX)
+	VMOVUPS Z6, (CX)
+	ADDQ $64, SI
+	ADDQ $64, BX
+	ADDQ $64, AX
+	ADDQ $64, CX
+	ADDQ $64, DX
+	ADDQ $64, R8
+	SUBQ $16, R9
+	CMPQ R9, $0
+	JGE loopHalf1
+
+endHalf1:
+	ADDQ $16, R9
+	TESTQ R9, R9
+	JEQ nextHalf
+	LEAQ lowLanes<>(SB), R14
+	KMOVW (R14)(R9*2), K1
+	VXORPS Z1, Z1, Z1
+	VMULPS.Z (DX), Z0, K1, Z1
+	VXORPS Z2, Z2, Z2
+	VMULPS.Z (R8), Z0, K1, Z2
+	VXORPS Z3, Z3, Z3
+	VMULPS.Z (SI), Z0, K1, Z3
+	VXORPS Z4, Z4, Z4
+	VMULPS.Z (BX), Z0, K1, Z4
+	VMULPS Z1, Z3, Z5
+	VMULPS Z1, Z4, Z6
+	VFNMADD231PS Z2, Z4, Z5
+	VFMADD231PS Z2, Z3, Z6
+	VMOVUPS Z5, K1, (AX)
+	VMOVUPS Z6, K1, (CX)
+	SHLQ $2, R9
+	ADDQ R9, SI
+	ADDQ R9, BX
+	ADDQ R9, AX
+	ADDQ R9, CX
+	ADDQ R9, DX
+	ADDQ R9, R8
+
+nextHalf:
+	ADDQ R11, SI
+	ADDQ R11, BX
+	ADDQ R12, AX
+	ADDQ R12, CX
+	ADDQ R13, DX
+	ADDQ R13, R8
+	DECQ R10
+	JNE rowHalf
+	VZEROUPPER
+	RET
+
+interleaved:
+	SUBQ R14, R11
+	SUBQ R14, R12
+	LEAQ evenSigns16<>(SB), R9
+	VMOVUPS (R9), Z12
+	PCALIGN $32
+
+rowPair:
+	MOVQ 64(DI), R9 // a.Pairs
+	SUBQ $16, R9
+	CMPQ R9, $0
+	JLT endPair2
+	PCALIGN $32
+
+loopPair2:
+	VPMOVZXDQ (DX), Z7
+	VMOVSLDUP Z7, Z7
+	VPMOVZXDQ (R8), Z8
+	VMOVSLDUP Z8, Z8
+	VMOVUPS (SI), Z9
+	VXORPS Z12, Z8, Z8
+	VPERMILPS $177, Z9, Z10
+	VMULPS Z7, Z9, Z11
+	VFMADD231PS Z8, Z10, Z11
+	VMOVUPS Z11, (AX)
+	VPMOVZXDQ 32(DX), Z7
+	VMOVSLDUP Z7, Z7
+	VPMOVZXDQ 32(R8), Z8
+	VMOVSLDUP Z8, Z8
+	VMOVUPS 64(SI), Z9
+	VXORPS Z12, Z8, Z8
+	VPERMILPS $177, Z9, Z10
+	VMULPS Z7, Z9, Z11
+	VFMADD231PS Z8, Z10, Z11
+	VMOVUPS Z11, 64(AX)
+	ADDQ $64, DX
+	ADDQ $64, R8
+	ADDQ $128, SI
+	ADDQ $128, AX
+	SUBQ $16, R9
+	CMPQ R9, $0
+	JGE loopPair2
+
+endPair2:
+	ADDQ $16, R9
+	SUBQ $8, R9
+	CMPQ R9, $0
+	JLT endPair1
+	PCALIGN $32
+
+loopPair1:
+	VPMOVZXDQ (DX), Z7
+	VMOVSLDUP Z7, Z7
+	VPMOVZXDQ (R8), Z8
+	VMOVSLDUP Z8, Z8
+	VMOVUPS (SI), Z9
+	VXORPS Z12, Z8, Z8
+	VPERMILPS $177, Z9, Z10
+	VMULPS Z7, Z9, Z11
+	VFMADD231PS Z8, Z10, Z11
+	VMOVUPS Z11, (AX)
+	ADDQ $32, DX
+	ADDQ $32, R8
+	ADDQ $64, SI
+	ADDQ $64, AX
+	SUBQ $8, R9
+	CMPQ R9, $0
+	JGE loopPair1
+
+endPair1:
+	ADDQ $8, R9
+	TESTQ R9, R9
+	JEQ nextPair
+	LEAQ lowLanes<>(SB), R14
+	KMOVW (R14)(R9*2), K1
+	VXORPS Z7, Z7, Z7
+	VMULPS.Z (DX), Z0, K1, Z7
+	VPMOVZXDQ Y7, Z7
+	VMOVSLDUP Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VMULPS.Z (R8), Z0, K1, Z8
+	VPMOVZXDQ Y8, Z8
+	VMOVSLDUP Z8, Z8
+	MOVQ R9, R14
+	ADDQ R9, R14
+	LEAQ lowLanes<>(SB), BX
+	KMOVW (BX)(R14*2), K1
+	VXORPS Z9, Z9, Z9
+	VMULPS.Z (SI), Z0, K1, Z9
+	VXORPS Z12, Z8, Z8
+	VPERMILPS $177, Z9, Z10
+	VMULPS Z7, Z9, Z11
+	VFMADD231PS Z8, Z10, Z11
+	VMOVUPS Z11, K1, (AX)
+	SHLQ $2, R9
+	ADDQ R9, DX
+	ADDQ R9, R8
+	ADDQ R9, SI
+	ADDQ R9, SI
+	ADDQ R9, AX
+	ADDQ R9, AX
+
+nextPair:
+	ADDQ R11, SI
+	ADDQ R12, AX
+	ADDQ R13, DX
+	ADDQ R13, R8
+	DECQ R10
+	JNE rowPair
+	VZEROUPPER
+	RET
+
 // func peakAVX512(n int)
 //
 //	for range n {
@@ -24855,6 +25129,292 @@ done:
 	VZEROUPPER
 	RET
 
+// func rotaryAVX2(a *kernel.RotaryArgs)
+//
+//	for r := range Rows, i := range Pairs {
+//		j, k = Pairing == Interleaved ? 2*i, 2*i+1 : i, Pairs+i
+//		x0, x1 = X[r*XStride+j], X[r*XStride+k]
+//		cos, sin = Cos[r*TableStride+i], Sin[r*TableStride+i]
+//		Y[r*YStride+j] = fma(-sin, x1, x0*cos)
+//		Y[r*YStride+k] = fma(sin, x0, x1*cos)
+//	}
+//
+// Needs: avx2 fma3 f16c.
+// Registers:
+//
+//	DI arguments
+//	SI X
+//	AX Y
+//	BX X, second elements
+//	CX Y, second elements
+//	DX Cos
+//	R8 Sin
+//	R9 pairs left
+//	R10 rows left
+//	R11 X, bytes from the end of a row to the next
+//	R12 Y, the same
+//	R13 Cos and Sin, the same
+//	R14 scratch
+//	all: Y0 1; Y1 mask; Y2..Y5 cos, sin, x0 and x1; Y6..Y7 y0 and y1; Y8..Y10 cos, sin and x; Y11 x, neighbours swapped; Y12 y; Y13 signs of first elements
+TEXT ·rotaryAVX2(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), DI
+	VBROADCASTSS const3f800000<>(SB), Y0
+	MOVQ (DI), SI // a.X
+	MOVQ 16(DI), AX // a.Y
+	MOVQ 32(DI), DX // a.Cos
+	MOVQ 40(DI), R8 // a.Sin
+	MOVQ 56(DI), R10 // a.Rows
+	MOVQ 8(DI), R11 // a.XStride
+	SHLQ $2, R11
+	MOVQ 24(DI), R12 // a.YStride
+	SHLQ $2, R12
+	MOVQ 48(DI), R13 // a.TableStride
+	SHLQ $2, R13
+	MOVQ 64(DI), R14 // a.Pairs
+	SHLQ $2, R14
+	SUBQ R14, R11
+	SUBQ R14, R12
+	SUBQ R14, R13
+	MOVQ 72(DI), R9 // a.Pairing
+	TESTQ R9, R9
+	JNE interleaved
+	MOVQ SI, BX
+	ADDQ R14, BX
+	MOVQ AX, CX
+	ADDQ R14, CX
+	PCALIGN $32
+
+rowHalf:
+	MOVQ 64(DI), R9 // a.Pairs
+	SUBQ $16, R9
+	CMPQ R9, $0
+	JLT endHalf2
+	PCALIGN $32
+
+loopHalf2:
+	VMOVUPS (DX), Y2
+	VMOVUPS (R8), Y3
+	VMOVUPS (SI), Y4
+	VMOVUPS (BX), Y5
+	VMULPS Y2, Y4, Y6
+	VMULPS Y2, Y5, Y7
+	VFNMADD231PS Y3, Y5, Y6
+	VFMADD231PS Y3, Y4, Y7
+	VMOVUPS Y6, (AX)
+	VMOVUPS Y7, (CX)
+	VMOVUPS 32(DX), Y2
+	VMOVUPS 32(R8), Y3
+	VMOVUPS 32(SI), Y4
+	VMOVUPS 32(BX), Y5
+	VMULPS Y2, Y4, Y6
+	VMULPS Y2, Y5, Y7
+	VFNMADD231PS Y3, Y5, Y6
+	VFMADD231PS Y3, Y4, Y7
+	VMOVUPS Y6, 32(AX)
+	VMOVUPS Y7, 32(CX)
+	ADDQ $64, SI
+	ADDQ $64, BX
+	ADDQ $64, AX
+	ADDQ $64, CX
+	ADDQ $64, DX
+	ADDQ $64, R8
+	SUBQ $16, R9
+	CMPQ R9, $0
+	JGE loopHalf2
+
+endHalf2:
+	ADDQ $16, R9
+	SUBQ $8, R9
+	CMPQ R9, $0
+	JLT endHalf1
+	PCALIGN $32
+
+loopHalf1:
+	VMOVUPS (DX), Y2
+	VMOVUPS (R8), Y3
+	VMOVUPS (SI), Y4
+	VMOVUPS (BX), Y5
+	VMULPS Y2, Y4, Y6
+	VMULPS Y2, Y5, Y7
+	VFNMADD231PS Y3, Y5, Y6
+	VFMADD231PS Y3, Y4, Y7
+	VMOVUPS Y6, (AX)
+	VMOVUPS Y7, (CX)
+	ADDQ $32, SI
+	ADDQ $32, BX
+	ADDQ $32, AX
+	ADDQ $32, CX
+	ADDQ $32, DX
+	ADDQ $32, R8
+	SUBQ $8, R9
+	CMPQ R9, $0
+	JGE loopHalf1
+
+endHalf1:
+	ADDQ $8, R9
+	TESTQ R9, R9
+	JEQ nextHalf
+	LEAQ laneWindow<>(SB), R14
+	NEGQ R9
+	VMOVUPS 32(R14)(R9*4), Y1
+	NEGQ R9
+	VXORPS Y2, Y2, Y2
+	VMASKMOVPS (DX), Y1, Y2
+	VMULPS Y0, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VMASKMOVPS (R8), Y1, Y3
+	VMULPS Y0, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VMASKMOVPS (SI), Y1, Y4
+	VMULPS Y0, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VMASKMOVPS (BX), Y1, Y5
+	VMULPS Y0, Y5, Y5
+	VMULPS Y2, Y4, Y6
+	VMULPS Y2, Y5, Y7
+	VFNMADD231PS Y3, Y5, Y6
+	VFMADD231PS Y3, Y4, Y7
+	VMASKMOVPS Y6, Y1, (AX)
+	VMASKMOVPS Y7, Y1, (CX)
+	SHLQ $2, R9
+	ADDQ R9, SI
+	ADDQ R9, BX
+	ADDQ R9, AX
+	ADDQ R9, CX
+	ADDQ R9, DX
+	ADDQ R9, R8
+
+nextHalf:
+	ADDQ R11, SI
+	ADDQ R11, BX
+	ADDQ R12, AX
+	ADDQ R12, CX
+	ADDQ R13, DX
+	ADDQ R13, R8
+	DECQ R10
+	JNE rowHalf
+	VZEROUPPER
+	RET
+
+interleaved:
+	SUBQ R14, R11
+	SUBQ R14, R12
+	LEAQ evenSigns8<>(SB), R9
+	VMOVUPS (R9), Y13
+	PCALIGN $32
+
+rowPair:
+	MOVQ 64(DI), R9 // a.Pairs
+	SUBQ $8, R9
+	CMPQ R9, $0
+	JLT endPair2
+	PCALIGN $32
+
+loopPair2:
+	VPMOVZXDQ (DX), Y8
+	VMOVSLDUP Y8, Y8
+	VPMOVZXDQ (R8), Y9
+	VMOVSLDUP Y9, Y9
+	VMOVUPS (SI), Y10
+	VXORPS Y13, Y9, Y9
+	VPERMILPS $177, Y10, Y11
+	VMULPS Y8, Y10, Y12
+	VFMADD231PS Y9, Y11, Y12
+	VMOVUPS Y12, (AX)
+	VPMOVZXDQ 16(DX), Y8
+	VMOVSLDUP Y8, Y8
+	VPMOVZXDQ 16(R8), Y9
+	VMOVSLDUP Y9, Y9
+	VMOVUPS 32(SI), Y10
+	VXORPS Y13, Y9, Y9
+	VPERMILPS $177, Y10, Y11
+	VMULPS Y8, Y10, Y12
+	VFMADD231PS Y9, Y11, Y12
+	VMOVUPS Y12, 32(AX)
+	ADDQ $32, DX
+	ADDQ $32, R8
+	ADDQ $64, SI
+	ADDQ $64, AX
+	SUBQ $8, R9
+	CMPQ R9, $0
+	JGE loopPair2
+
+endPair2:
+	ADDQ $8, R9
+	SUBQ $4, R9
+	CMPQ R9, $0
+	JLT endPair1
+	PCALIGN $32
+
+loopPair1:
+	VPMOVZXDQ (DX), Y8
+	VMOVSLDUP Y8, Y8
+	VPMOVZXDQ (R8), Y9
+	VMOVSLDUP Y9, Y9
+	VMOVUPS (SI), Y10
+	VXORPS Y13, Y9, Y9
+	VPERMILPS $177, Y10, Y11
+	VMULPS Y8, Y10, Y12
+	VFMADD231PS Y9, Y11, Y12
+	VMOVUPS Y12, (AX)
+	ADDQ $16, DX
+	ADDQ $16, R8
+	ADDQ $32, SI
+	ADDQ $32, AX
+	SUBQ $4, R9
+	CMPQ R9, $0
+	JGE loopPair1
+
+endPair1:
+	ADDQ $4, R9
+	TESTQ R9, R9
+	JEQ nextPair
+	LEAQ laneWindow<>(SB), R14
+	NEGQ R9
+	VMOVUPS 32(R14)(R9*4), Y1
+	NEGQ R9
+	VXORPS Y8, Y8, Y8
+	VMASKMOVPS (DX), Y1, Y8
+	VMULPS Y0, Y8, Y8
+	VPMOVZXDQ X8, Y8
+	VMOVSLDUP Y8, Y8
+	VXORPS Y9, Y9, Y9
+	VMASKMOVPS (R8), Y1, Y9
+	VMULPS Y0, Y9, Y9
+	VPMOVZXDQ X9, Y9
+	VMOVSLDUP Y9, Y9
+	MOVQ R9, R14
+	ADDQ R9, R14
+	LEAQ laneWindow<>(SB), BX
+	NEGQ R14
+	VMOVUPS 32(BX)(R14*4), Y1
+	NEGQ R14
+	VXORPS Y10, Y10, Y10
+	VMASKMOVPS (SI), Y1, Y10
+	VMULPS Y0, Y10, Y10
+	VXORPS Y13, Y9, Y9
+	VPERMILPS $177, Y10, Y11
+	VMULPS Y8, Y10, Y12
+	VFMADD231PS Y9, Y11, Y12
+	VMASKMOVPS Y12, Y1, (AX)
+	SHLQ $2, R9
+	ADDQ R9, DX
+	ADDQ R9, R8
+	ADDQ R9, SI
+	ADDQ R9, SI
+	ADDQ R9, AX
+	ADDQ R9, AX
+
+nextPair:
+	ADDQ R11, SI
+	ADDQ R12, AX
+	ADDQ R13, DX
+	ADDQ R13, R8
+	DECQ R10
+	JNE rowPair
+	VZEROUPPER
+	RET
+
 // func peakAVX2(n int)
 //
 //	for range n {
@@ -25092,6 +25652,22 @@ DATA constff800000<>+8(SB)/8, $0xff800000ff800000
 DATA constff800000<>+16(SB)/8, $0xff800000ff800000
 DATA constff800000<>+24(SB)/8, $0xff800000ff800000
 GLOBL constff800000<>(SB), RODATA|NOPTR, $32
+
+DATA evenSigns16<>+0(SB)/8, $0x0000000080000000
+DATA evenSigns16<>+8(SB)/8, $0x0000000080000000
+DATA evenSigns16<>+16(SB)/8, $0x0000000080000000
+DATA evenSigns16<>+24(SB)/8, $0x0000000080000000
+DATA evenSigns16<>+32(SB)/8, $0x0000000080000000
+DATA evenSigns16<>+40(SB)/8, $0x0000000080000000
+DATA evenSigns16<>+48(SB)/8, $0x0000000080000000
+DATA evenSigns16<>+56(SB)/8, $0x0000000080000000
+GLOBL evenSigns16<>(SB), RODATA|NOPTR, $64
+
+DATA evenSigns8<>+0(SB)/8, $0x0000000080000000
+DATA evenSigns8<>+8(SB)/8, $0x0000000080000000
+DATA evenSigns8<>+16(SB)/8, $0x0000000080000000
+DATA evenSigns8<>+24(SB)/8, $0x0000000080000000
+GLOBL evenSigns8<>(SB), RODATA|NOPTR, $32
 
 DATA keyIndex<>+0(SB)/8, $0x3f80000000000000
 DATA keyIndex<>+8(SB)/8, $0x4040000040000000

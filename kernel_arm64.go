@@ -25,6 +25,7 @@ var neonSet = kernel.Set{
 	Accumulate: accumulateNEON,
 	Finish:     finishWith(finishNEON),
 	Multiply:   multiplyNEON,
+	Rotary:     rotaryNEON,
 	Peak:       peakNEON,
 	PeakFLOPs:  2 * 4 * peakFMAs,
 	Read:       readNEON,
@@ -79,6 +80,11 @@ func multiplyNEON(a *kernel.MultiplyArgs)
 //
 //go:noescape
 func float16NEON(dst *float32, src *uint16, n int)
+
+// rotaryNEON is rotaryGeneric.
+//
+//go:noescape
+func rotaryNEON(a *kernel.RotaryArgs)
 
 // peakNEON runs n rounds of peakFMAs multiply-adds of vectors.
 func peakNEON(n int)

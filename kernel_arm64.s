@@ -17149,6 +17149,431 @@ one:
 done:
 	RET
 
+// func rotaryNEON(a *kernel.RotaryArgs)
+//
+//	for r := range Rows, i := range Pairs {
+//		j, k = Pairing == Interleaved ? 2*i, 2*i+1 : i, Pairs+i
+//		x0, x1 = X[r*XStride+j], X[r*XStride+k]
+//		cos, sin = Cos[r*TableStride+i], Sin[r*TableStride+i]
+//		Y[r*YStride+j] = fma(-sin, x1, x0*cos)
+//		Y[r*YStride+k] = fma(sin, x0, x1*cos)
+//	}
+//
+// Needs: asimd.
+// Registers:
+//
+//	R0 arguments
+//	R19 X
+//	R20 Y
+//	R21 X, second elements
+//	R22 Y, second elements
+//	R23 Cos
+//	R24 Sin
+//	R25 pairs left
+//	R26 rows left
+//	R1 X, bytes from the end of a row to the next
+//	R2 Y, the same
+//	R3 Cos and Sin, the same
+//	R4 scratch
+//	all: V0 1; V1..V4 cos, sin, x0 and x1; V5..V6 y0 and y1; V7..V9 cos, sin and x; V10 x, neighbours swapped; V11 y; V12 signs of first elements
+TEXT ·rotaryNEON(SB), NOSPLIT, $0-8
+	MOVD a+0(FP), R0
+	MOVD $const3f800000<>(SB), R17
+	FMOVS (R17), F0
+	VDUP V0.S[0], V0.S4
+	MOVD (R0), R19 // a.X
+	MOVD 16(R0), R20 // a.Y
+	MOVD 32(R0), R23 // a.Cos
+	MOVD 40(R0), R24 // a.Sin
+	MOVD 56(R0), R26 // a.Rows
+	MOVD 8(R0), R1 // a.XStride
+	LSL $2, R1
+	MOVD 24(R0), R2 // a.YStride
+	LSL $2, R2
+	MOVD 48(R0), R3 // a.TableStride
+	LSL $2, R3
+	MOVD 64(R0), R4 // a.Pairs
+	LSL $2, R4
+	SUB R4, R1
+	SUB R4, R2
+	SUB R4, R3
+	MOVD 72(R0), R25 // a.Pairing
+	CBNZ R25, interleaved
+	MOVD R19, R21
+	ADD R4, R21
+	MOVD R20, R22
+	ADD R4, R22
+	PCALIGN $32
+
+rowHalf:
+	MOVD 64(R0), R25 // a.Pairs
+	SUB $8, R25
+	CMP $0, R25
+	BLT endHalf2
+	PCALIGN $32
+
+loopHalf2:
+	FMOVQ (R23), F1
+	FMOVQ (R24), F2
+	FMOVQ (R19), F3
+	FMOVQ (R21), F4
+	WORD $0x6e21dc65 // fmul v5.4s, v3.4s, v1.4s
+	WORD $0x6e21dc86 // fmul v6.4s, v4.4s, v1.4s
+	VFMLS V2.S4, V4.S4, V5.S4
+	VFMLA V2.S4, V3.S4, V6.S4
+	FMOVQ F5, (R20)
+	FMOVQ F6, (R22)
+	FMOVQ 16(R23), F1
+	FMOVQ 16(R24), F2
+	FMOVQ 16(R19), F3
+	FMOVQ 16(R21), F4
+	WORD $0x6e21dc65 // fmul v5.4s, v3.4s, v1.4s
+	WORD $0x6e21dc86 // fmul v6.4s, v4.4s, v1.4s
+	VFMLS V2.S4, V4.S4, V5.S4
+	VFMLA V2.S4, V3.S4, V6.S4
+	FMOVQ F5, 16(R20)
+	FMOVQ F6, 16(R22)
+	ADD $32, R19
+	ADD $32, R21
+	ADD $32, R20
+	ADD $32, R22
+	ADD $32, R23
+	ADD $32, R24
+	SUB $8, R25
+	CMP $0, R25
+	BGE loopHalf2
+
+endHalf2:
+	ADD $8, R25
+	SUB $4, R25
+	CMP $0, R25
+	BLT endHalf1
+	PCALIGN $32
+
+loopHalf1:
+	FMOVQ (R23), F1
+	FMOVQ (R24), F2
+	FMOVQ (R19), F3
+	FMOVQ (R21), F4
+	WORD $0x6e21dc65 // fmul v5.4s, v3.4s, v1.4s
+	WORD $0x6e21dc86 // fmul v6.4s, v4.4s, v1.4s
+	VFMLS V2.S4, V4.S4, V5.S4
+	VFMLA V2.S4, V3.S4, V6.S4
+	FMOVQ F5, (R20)
+	FMOVQ F6, (R22)
+	ADD $16, R19
+	ADD $16, R21
+	ADD $16, R20
+	ADD $16, R22
+	ADD $16, R23
+	ADD $16, R24
+	SUB $4, R25
+	CMP $0, R25
+	BGE loopHalf1
+
+endHalf1:
+	ADD $4, R25
+	CBZ R25, nextHalf
+	VMOVI $0, V1.B16
+	CMP $4, R25
+	BLT someV1
+	FMOVQ (R23), F1
+	JMP loadedV1
+
+someV1:
+	VLD1 (R23), V1.S[0]
+	CMP $1, R25
+	BEQ doneV1
+	ADD $4, R23, R17
+	VLD1 (R17), V1.S[1]
+	CMP $2, R25
+	BEQ doneV1
+	ADD $4, R17, R17
+	VLD1 (R17), V1.S[2]
+
+doneV1:
+
+loadedV1:
+	WORD $0x6e20dc21 // fmul v1.4s, v1.4s, v0.4s
+	VMOVI $0, V2.B16
+	CMP $4, R25
+	BLT someV2
+	FMOVQ (R24), F2
+	JMP loadedV2
+
+someV2:
+	VLD1 (R24), V2.S[0]
+	CMP $1, R25
+	BEQ doneV2
+	ADD $4, R24, R17
+	VLD1 (R17), V2.S[1]
+	CMP $2, R25
+	BEQ doneV2
+	ADD $4, R17, R17
+	VLD1 (R17), V2.S[2]
+
+doneV2:
+
+loadedV2:
+	WORD $0x6e20dc42 // fmul v2.4s, v2.4s, v0.4s
+	VMOVI $0, V3.B16
+	CMP $4, R25
+	BLT someV3
+	FMOVQ (R19), F3
+	JMP loadedV3
+
+someV3:
+	VLD1 (R19), V3.S[0]
+	CMP $1, R25
+	BEQ doneV3
+	ADD $4, R19, R17
+	VLD1 (R17), V3.S[1]
+	CMP $2, R25
+	BEQ doneV3
+	ADD $4, R17, R17
+	VLD1 (R17), V3.S[2]
+
+doneV3:
+
+loadedV3:
+	WORD $0x6e20dc63 // fmul v3.4s, v3.4s, v0.4s
+	VMOVI $0, V4.B16
+	CMP $4, R25
+	BLT someV4
+	FMOVQ (R21), F4
+	JMP loadedV4
+
+someV4:
+	VLD1 (R21), V4.S[0]
+	CMP $1, R25
+	BEQ doneV4
+	ADD $4, R21, R17
+	VLD1 (R17), V4.S[1]
+	CMP $2, R25
+	BEQ doneV4
+	ADD $4, R17, R17
+	VLD1 (R17), V4.S[2]
+
+doneV4:
+
+loadedV4:
+	WORD $0x6e20dc84 // fmul v4.4s, v4.4s, v0.4s
+	WORD $0x6e21dc65 // fmul v5.4s, v3.4s, v1.4s
+	WORD $0x6e21dc86 // fmul v6.4s, v4.4s, v1.4s
+	VFMLS V2.S4, V4.S4, V5.S4
+	VFMLA V2.S4, V3.S4, V6.S4
+	VST1 V5.S[0], (R20)
+	CMP $1, R25
+	BEQ doneV5
+	ADD $4, R20, R17
+	VST1 V5.S[1], (R17)
+	CMP $2, R25
+	BEQ doneV5
+	ADD $4, R17, R17
+	VST1 V5.S[2], (R17)
+
+doneV5:
+	VST1 V6.S[0], (R22)
+	CMP $1, R25
+	BEQ doneV6
+	ADD $4, R22, R17
+	VST1 V6.S[1], (R17)
+	CMP $2, R25
+	BEQ doneV6
+	ADD $4, R17, R17
+	VST1 V6.S[2], (R17)
+
+doneV6:
+	LSL $2, R25
+	ADD R25, R19
+	ADD R25, R21
+	ADD R25, R20
+	ADD R25, R22
+	ADD R25, R23
+	ADD R25, R24
+
+nextHalf:
+	ADD R1, R19
+	ADD R1, R21
+	ADD R2, R20
+	ADD R2, R22
+	ADD R3, R23
+	ADD R3, R24
+	SUBS $1, R26
+	BNE rowHalf
+	RET
+
+interleaved:
+	SUB R4, R1
+	SUB R4, R2
+	MOVD $evenSigns4<>(SB), R25
+	FMOVQ (R25), F12
+	PCALIGN $32
+
+rowPair:
+	MOVD 64(R0), R25 // a.Pairs
+	SUB $4, R25
+	CMP $0, R25
+	BLT endPair2
+	PCALIGN $32
+
+loopPair2:
+	FMOVD (R23), F7
+	VZIP1 V7.S4, V7.S4, V7.S4
+	FMOVD (R24), F8
+	VZIP1 V8.S4, V8.S4, V8.S4
+	FMOVQ (R19), F9
+	VEOR V12.B16, V8.B16, V8.B16
+	VREV64 V9.S4, V10.S4
+	WORD $0x6e27dd2b // fmul v11.4s, v9.4s, v7.4s
+	VFMLA V8.S4, V10.S4, V11.S4
+	FMOVQ F11, (R20)
+	FMOVD 8(R23), F7
+	VZIP1 V7.S4, V7.S4, V7.S4
+	FMOVD 8(R24), F8
+	VZIP1 V8.S4, V8.S4, V8.S4
+	FMOVQ 16(R19), F9
+	VEOR V12.B16, V8.B16, V8.B16
+	VREV64 V9.S4, V10.S4
+	WORD $0x6e27dd2b // fmul v11.4s, v9.4s, v7.4s
+	VFMLA V8.S4, V10.S4, V11.S4
+	FMOVQ F11, 16(R20)
+	ADD $16, R23
+	ADD $16, R24
+	ADD $32, R19
+	ADD $32, R20
+	SUB $4, R25
+	CMP $0, R25
+	BGE loopPair2
+
+endPair2:
+	ADD $4, R25
+	SUB $2, R25
+	CMP $0, R25
+	BLT endPair1
+	PCALIGN $32
+
+loopPair1:
+	FMOVD (R23), F7
+	VZIP1 V7.S4, V7.S4, V7.S4
+	FMOVD (R24), F8
+	VZIP1 V8.S4, V8.S4, V8.S4
+	FMOVQ (R19), F9
+	VEOR V12.B16, V8.B16, V8.B16
+	VREV64 V9.S4, V10.S4
+	WORD $0x6e27dd2b // fmul v11.4s, v9.4s, v7.4s
+	VFMLA V8.S4, V10.S4, V11.S4
+	FMOVQ F11, (R20)
+	ADD $8, R23
+	ADD $8, R24
+	ADD $16, R19
+	ADD $16, R20
+	SUB $2, R25
+	CMP $0, R25
+	BGE loopPair1
+
+endPair1:
+	ADD $2, R25
+	CBZ R25, nextPair
+	VMOVI $0, V7.B16
+	CMP $4, R25
+	BLT someV7
+	FMOVQ (R23), F7
+	JMP loadedV7
+
+someV7:
+	VLD1 (R23), V7.S[0]
+	CMP $1, R25
+	BEQ doneV7
+	ADD $4, R23, R17
+	VLD1 (R17), V7.S[1]
+	CMP $2, R25
+	BEQ doneV7
+	ADD $4, R17, R17
+	VLD1 (R17), V7.S[2]
+
+doneV7:
+
+loadedV7:
+	WORD $0x6e20dce7 // fmul v7.4s, v7.4s, v0.4s
+	VZIP1 V7.S4, V7.S4, V7.S4
+	VMOVI $0, V8.B16
+	CMP $4, R25
+	BLT someV8
+	FMOVQ (R24), F8
+	JMP loadedV8
+
+someV8:
+	VLD1 (R24), V8.S[0]
+	CMP $1, R25
+	BEQ doneV8
+	ADD $4, R24, R17
+	VLD1 (R17), V8.S[1]
+	CMP $2, R25
+	BEQ doneV8
+	ADD $4, R17, R17
+	VLD1 (R17), V8.S[2]
+
+doneV8:
+
+loadedV8:
+	WORD $0x6e20dd08 // fmul v8.4s, v8.4s, v0.4s
+	VZIP1 V8.S4, V8.S4, V8.S4
+	MOVD R25, R4
+	ADD R25, R4
+	VMOVI $0, V9.B16
+	CMP $4, R4
+	BLT someV9
+	FMOVQ (R19), F9
+	JMP loadedV9
+
+someV9:
+	VLD1 (R19), V9.S[0]
+	CMP $1, R4
+	BEQ doneV9
+	ADD $4, R19, R17
+	VLD1 (R17), V9.S[1]
+	CMP $2, R4
+	BEQ doneV9
+	ADD $4, R17, R17
+	VLD1 (R17), V9.S[2]
+
+doneV9:
+
+loadedV9:
+	WORD $0x6e20dd29 // fmul v9.4s, v9.4s, v0.4s
+	VEOR V12.B16, V8.B16, V8.B16
+	VREV64 V9.S4, V10.S4
+	WORD $0x6e27dd2b // fmul v11.4s, v9.4s, v7.4s
+	VFMLA V8.S4, V10.S4, V11.S4
+	VST1 V11.S[0], (R20)
+	CMP $1, R4
+	BEQ doneV11
+	ADD $4, R20, R17
+	VST1 V11.S[1], (R17)
+	CMP $2, R4
+	BEQ doneV11
+	ADD $4, R17, R17
+	VST1 V11.S[2], (R17)
+
+doneV11:
+	LSL $2, R25
+	ADD R25, R23
+	ADD R25, R24
+	ADD R25, R19
+	ADD R25, R19
+	ADD R25, R20
+	ADD R25, R20
+
+nextPair:
+	ADD R1, R19
+	ADD R2, R20
+	ADD R3, R23
+	ADD R3, R24
+	SUBS $1, R26
+	BNE rowPair
+	RET
+
 // func peakNEON(n int)
 //
 //	for range n {
@@ -17492,6 +17917,10 @@ DATA constff800000<>+8(SB)/8, $0xff800000ff800000
 DATA constff800000<>+16(SB)/8, $0xff800000ff800000
 DATA constff800000<>+24(SB)/8, $0xff800000ff800000
 GLOBL constff800000<>(SB), RODATA|NOPTR, $32
+
+DATA evenSigns4<>+0(SB)/8, $0x0000000080000000
+DATA evenSigns4<>+8(SB)/8, $0x0000000080000000
+GLOBL evenSigns4<>(SB), RODATA|NOPTR, $16
 
 DATA keyIndex<>+0(SB)/8, $0x3f80000000000000
 DATA keyIndex<>+8(SB)/8, $0x4040000040000000

@@ -24,6 +24,7 @@ var genericSet = kernel.Set{
 	Finish:     finishGeneric,
 	Multiply:   multiplyGeneric,
 	Float16:    float16Generic,
+	Rotary:     rotaryGeneric,
 	Peak:       peakGeneric,
 	PeakFLOPs:  2 * 4,
 	Read:       readGeneric,

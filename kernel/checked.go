@@ -9,6 +9,7 @@ func Checked(s *Set) *Set {
 	assert(s.Rows > 0, "kernel: Set.Rows is not positive")
 	assert(s.PackQ != nil && s.Scores != nil && s.Softcap != nil && s.ALiBi != nil && s.Bias != nil &&
 		s.Softmax != nil && s.Accumulate != nil && s.Finish != nil && s.Multiply != nil && s.Float16 != nil &&
+		s.Rotary != nil &&
 		s.Peak != nil && s.Read != nil, "kernel: Set lacks a function")
 	assert(s.PeakFLOPs > 0, "kernel: Set.PeakFLOPs is not positive")
 
@@ -85,6 +86,14 @@ func Checked(s *Set) *Set {
 		assert(n >= 1, "kernel: Float16: n < 1")
 		assert(dst != nil && src != nil, "kernel: Float16: nil operand")
 		s.Float16(dst, src, n)
+	}
+	c.Rotary = func(a *RotaryArgs) {
+		assert(a.Rows >= 1, "kernel: Rotary: Rows < 1")
+		assert(a.Pairs >= 1, "kernel: Rotary: Pairs < 1")
+		assert(a.Pairing == HalfSplit || a.Pairing == Interleaved, "kernel: Rotary: unknown Pairing")
+		assert(a.X != nil && a.Y != nil && a.Cos != nil && a.Sin != nil, "kernel: Rotary: nil operand")
+		assert(a.X != a.Y || a.XStride == a.YStride, "kernel: Rotary: in place with two strides")
+		s.Rotary(a)
 	}
 	c.Peak = func(n int) {
 		assert(n >= 0, "kernel: Peak: n < 0")

@@ -10,6 +10,7 @@ func quiet() Set {
 		Softcap: func(*SoftcapArgs) {}, ALiBi: func(*ALiBiArgs) {}, Bias: func(*BiasArgs) {},
 		Softmax: func(*SoftmaxArgs) {}, Accumulate: func(*AccumulateArgs) {}, Finish: func(*FinishArgs) {}, Multiply: func(*MultiplyArgs) {},
 		Float16: func(*float32, *uint16, int) {},
+		Rotary:  func(*RotaryArgs) {},
 		Peak:    func(int) {}, PeakFLOPs: 1, Read: func(*float32, int) float32 { return 0 },
 	}
 }
@@ -136,6 +137,17 @@ func TestChecked(t *testing.T) {
 		{"kernel: Float16: nil operand", func(c *conversion) { c.src = nil }},
 		{"kernel: Float16: n < 1", func(c *conversion) { c.n = 0 }},
 	})
+	var g float32
+	testClauses(t, s.Rotary, RotaryArgs{X: &f, XStride: 2, Y: &f, YStride: 2, Cos: &g, Sin: &g, Rows: 2, Pairs: 1, Pairing: Interleaved}, []violation[RotaryArgs]{
+		{"kernel: Rotary: nil operand", func(a *RotaryArgs) { a.X = nil }},
+		{"kernel: Rotary: nil operand", func(a *RotaryArgs) { a.Y = nil }},
+		{"kernel: Rotary: nil operand", func(a *RotaryArgs) { a.Cos = nil }},
+		{"kernel: Rotary: nil operand", func(a *RotaryArgs) { a.Sin = nil }},
+		{"kernel: Rotary: Rows < 1", func(a *RotaryArgs) { a.Rows = 0 }},
+		{"kernel: Rotary: Pairs < 1", func(a *RotaryArgs) { a.Pairs = 0 }},
+		{"kernel: Rotary: unknown Pairing", func(a *RotaryArgs) { a.Pairing = 2 }},
+		{"kernel: Rotary: in place with two strides", func(a *RotaryArgs) { a.YStride = 3 }},
+	})
 	if v := panicOf(func() { s.Peak(-1) }); v != "kernel: Peak: n < 0" {
 		t.Errorf("Peak(-1): panic %v", v)
 	}
@@ -158,6 +170,7 @@ func TestCheckedSet(t *testing.T) {
 		{"kernel: Set lacks a function", func(s *Set) { s.Finish = nil }},
 		{"kernel: Set lacks a function", func(s *Set) { s.Softcap = nil }},
 		{"kernel: Set lacks a function", func(s *Set) { s.Float16 = nil }},
+		{"kernel: Set lacks a function", func(s *Set) { s.Rotary = nil }},
 		{"kernel: Set.PeakFLOPs is not positive", func(s *Set) { s.PeakFLOPs = 0 }},
 	})
 }

@@ -75,6 +75,9 @@ type Set struct {
 	// Float16 converts n values, n at least 1, from IEEE 754 binary16. A NaN stays one.
 	Float16 func(dst *float32, src *uint16, n int)
 
+	// Rotary rotates pairs of elements of rows (RoFormer; Su et al., 2021).
+	Rotary func(*RotaryArgs)
+
 	// Peak runs n rounds of independent fused multiply-adds at the widest
 	// vectors the Set uses, PeakFLOPs floating-point operations each round. It
 	// measures the ceiling.

@@ -59,7 +59,9 @@ type Arch struct {
 	// dst: dst = a op b).
 	Load, Store, Element, Copy string
 	AddV, SubV, MulV, DivV     string
-	OrV, ShlV                  string
+	OrV, XorV, ShlV            string
+	// FMAV is acc += x*y of whole vectors, and FMSV is acc -= x*y.
+	FMAV, FMSV string
 	// Broadcast loads one element of memory into every lane.
 	Broadcast func(f *Func, addr string, v Vec)
 	// Constants are operands of arithmetic straight from memory.
@@ -136,6 +138,13 @@ type Arch struct {
 	LoadHalves   func(f *Func, addr string, v Vec)
 	LoadHalf     func(f *Func, addr string, tmp Int, v Vec)
 	StoreElement func(f *Func, v Vec, addr string)
+
+	// SwapPairs is v with the neighbours of each pair swapped. LoadPairs loads half a
+	// vector, each element into both lanes of a pair, and SpreadPairs does so with the low
+	// half of v.
+	SwapPairs   func(f *Func, v, dst Vec)
+	LoadPairs   func(f *Func, addr string, v Vec)
+	SpreadPairs func(f *Func, v Vec)
 
 	// AddLoad is v += memory. Reduce adds the lanes of v and stores the sum.
 	AddLoad func(f *Func, addr string, v Vec)

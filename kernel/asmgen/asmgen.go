@@ -41,6 +41,7 @@ var emitters = []func(*Arch) *Func{
 	finish,
 	multiply,
 	float16,
+	rotary,
 	peak,
 	read,
 }

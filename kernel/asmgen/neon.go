@@ -72,7 +72,8 @@ var neon = func() *Arch {
 		},
 
 		Load: "FMOVQ", Store: "FMOVQ", Element: "FMOVS", Copy: "VMOV.B16",
-		AddV: "FADD.S4", SubV: "FSUB.S4", MulV: "FMUL.S4", DivV: "FDIV.S4", OrV: "VORR.B16", ShlV: "VSHL.S4",
+		AddV: "FADD.S4", SubV: "FSUB.S4", MulV: "FMUL.S4", DivV: "FDIV.S4", OrV: "VORR.B16", XorV: "VEOR.B16", ShlV: "VSHL.S4",
+		FMAV: "VFMLA.S4", FMSV: "VFMLS.S4",
 		Broadcast: func(f *Func, addr string, v Vec) {
 			if inMemory(addr) {
 				f.Op("MOVD", "$"+addr, neonInt)
@@ -135,6 +136,12 @@ var neon = func() *Arch {
 			f.Op("FMOVS", tmp, v)
 			f.Op("FCVTL.S4", v, v)
 		},
+		SwapPairs: func(f *Func, v, dst Vec) { f.Op("VREV64.S4", v, dst) },
+		LoadPairs: func(f *Func, addr string, v Vec) {
+			f.Op("FMOVD", addr, v)
+			f.Op("VZIP1.S4", v, v, v)
+		},
+		SpreadPairs:  func(f *Func, v Vec) { f.Op("VZIP1.S4", v, v, v) },
 		StoreElement: func(f *Func, v Vec, addr string) { f.Op("FMOVS", v, addr) },
 		AddLoad: func(f *Func, addr string, v Vec) {
 			f.Op("FMOVQ", addr, neonVec)

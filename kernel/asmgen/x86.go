@@ -76,7 +76,8 @@ func x86(n int, reg string, count int, half string) Arch {
 		Indexed: func(_ *Func, ptr, i Int) string { return fmt.Sprintf("(%s)(%s*4)", ptr, i) },
 
 		Load: "VMOVUPS", Store: "VMOVUPS", Element: "VBROADCASTSS", Copy: "VMOVAPS",
-		AddV: "VADDPS", SubV: "VSUBPS", MulV: "VMULPS", DivV: "VDIVPS", OrV: "VORPS", ShlV: "VPSLLD",
+		AddV: "VADDPS", SubV: "VSUBPS", MulV: "VMULPS", DivV: "VDIVPS", OrV: "VORPS", XorV: "VXORPS", ShlV: "VPSLLD",
+		FMAV: "VFMADD231PS", FMSV: "VFNMADD231PS",
 		Broadcast: func(f *Func, addr string, v Vec) { f.Op("VBROADCASTSS", addr, v) },
 		Zero:      func(f *Func, v Vec) { f.Op("VXORPS", v, v, v) },
 		FMA:       func(f *Func, x, y, acc Vec) { f.Op("VFMADD231PS", y, x, acc) },
@@ -101,6 +102,15 @@ func x86(n int, reg string, count int, half string) Arch {
 			f.Op("MOVWLZX", addr, tmp)
 			f.Op("VMOVD", tmp, low(v, "X"))
 			f.Op("VCVTPH2PS", low(v, half), v)
+		},
+		SwapPairs: func(f *Func, v, dst Vec) { f.Op("VPERMILPS", 0b10_11_00_01, v, dst) },
+		LoadPairs: func(f *Func, addr string, v Vec) {
+			f.Op("VPMOVZXDQ", addr, v)
+			f.Op("VMOVSLDUP", v, v)
+		},
+		SpreadPairs: func(f *Func, v Vec) {
+			f.Op("VPMOVZXDQ", low(v, half), v)
+			f.Op("VMOVSLDUP", v, v)
 		},
 		StoreElement: func(f *Func, v Vec, addr string) { f.Op("VMOVSS", low(v, "X"), addr) },
 		AddLoad:      func(f *Func, addr string, v Vec) { f.Op("VADDPS", addr, v, v) },

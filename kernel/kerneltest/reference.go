@@ -90,6 +90,21 @@ func float16(dst *float32, src *uint16, n int) {
 	}
 }
 
+func rotary(a *kernel.RotaryArgs) {
+	for r := range a.Rows {
+		for i := range a.Pairs {
+			j, k := i, a.Pairs+i
+			if a.Pairing == kernel.Interleaved {
+				j, k = 2*i, 2*i+1
+			}
+			x0, x1 := *el(a.X, r*a.XStride+j), *el(a.X, r*a.XStride+k)
+			cos, sin := *el(a.Cos, r*a.TableStride+i), *el(a.Sin, r*a.TableStride+i)
+			*el(a.Y, r*a.YStride+j) = kernel.FMA(-sin, x1, float32(x0*cos))
+			*el(a.Y, r*a.YStride+k) = kernel.FMA(sin, x0, float32(x1*cos))
+		}
+	}
+}
+
 func softmax(a *kernel.SoftmaxArgs) {
 	kept := func(k, l int) bool {
 		return k < a.MaskFrom || *word(a.Mask, k-a.MaskFrom)>>l&1 == 1

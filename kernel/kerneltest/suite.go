@@ -45,6 +45,7 @@ var operations = []operation{
 	{"Finish", (*suite).finish},
 	{"Multiply", (*suite).multiply},
 	{"Float16", (*suite).float16},
+	{"Rotary", (*suite).rotary},
 	{"Claims", (*suite).claims},
 	{"Attention", (*suite).attention},
 	{"Read", (*suite).read},

@@ -16,7 +16,8 @@ func reference() *kernel.Set {
 		Name: "reference", Vec: 4, Lanes: 8, Rows: 3,
 		PackQ: packQ, Scores: scores, Softcap: softcap, ALiBi: alibi, Bias: bias,
 		Softmax: softmax, Accumulate: accumulate, Finish: finish, Multiply: multiply, Float16: float16,
-		Peak: func(int) {}, PeakFLOPs: 1,
+		Rotary: rotary,
+		Peak:   func(int) {}, PeakFLOPs: 1,
 		Read: func(p *float32, n int) float32 {
 			var s float32
 			for i := range n {
@@ -254,6 +255,73 @@ func TestFaults(t *testing.T) {
 				float16(dst, src, n)
 				for i := n; i%4 != 0; i++ {
 					*el(dst, i) = 0
+				}
+			}
+		}},
+		{"loses the sign of a zero", "Rotary", "want", func(s *kernel.Set) {
+			s.Rotary = func(a *kernel.RotaryArgs) {
+				rotary(a)
+				for r := range a.Rows {
+					for d := range 2 * a.Pairs {
+						if y := el(a.Y, r*a.YStride+d); *y == 0 {
+							*y = 0 // without its sign
+						}
+					}
+				}
+			}
+		}},
+		{"rotates the other pairs", "Rotary", "want", func(s *kernel.Set) {
+			s.Rotary = func(a *kernel.RotaryArgs) { b := *a; b.Pairing = 1 - a.Pairing; rotary(&b) }
+		}},
+		{"rounds both products", "Rotary", "want", func(s *kernel.Set) {
+			s.Rotary = func(a *kernel.RotaryArgs) {
+				for r := range a.Rows {
+					b := *a
+					b.X, b.Y, b.Rows = el(a.X, r*a.XStride), el(a.Y, r*a.YStride), 1
+					b.Cos, b.Sin = el(a.Cos, r*a.TableStride), el(a.Sin, r*a.TableStride)
+					for i := range b.Pairs {
+						j, k := i, b.Pairs+i
+						if b.Pairing == kernel.Interleaved {
+							j, k = 2*i, 2*i+1
+						}
+						x0, x1, cos, sin := *el(b.X, j), *el(b.X, k), *el(b.Cos, i), *el(b.Sin, i)
+						*el(b.Y, j) = float32(x0*cos) - float32(x1*sin)
+						*el(b.Y, k) = float32(x1*cos) + float32(x0*sin)
+					}
+				}
+			}
+		}},
+		{"fuses the other product", "Rotary", "want", func(s *kernel.Set) {
+			s.Rotary = func(a *kernel.RotaryArgs) {
+				rotary(a)
+				j, k := 0, a.Pairs
+				if a.Pairing == kernel.Interleaved {
+					k = 1
+				}
+				if a.X != a.Y && a.Rows == 1 {
+					*el(a.Y, j) = kernel.FMA(*el(a.Cos, 0), *el(a.X, j), -float32(*el(a.Sin, 0)**el(a.X, k)))
+				}
+			}
+		}},
+		{"keeps the first row's tables", "Rotary", "want", func(s *kernel.Set) {
+			s.Rotary = func(a *kernel.RotaryArgs) { b := *a; b.TableStride = 0; rotary(&b) }
+		}},
+		{"reads another cosine", "Rotary", "fault", func(s *kernel.Set) {
+			s.Rotary = func(a *kernel.RotaryArgs) { sink = *el(a.Cos, a.Pairs); rotary(a) }
+		}},
+		{"writes beside rows", "Rotary", "no operand", func(s *kernel.Set) {
+			s.Rotary = func(a *kernel.RotaryArgs) {
+				rotary(a)
+				if a.Rows > 1 && a.YStride > 2*a.Pairs {
+					*el(a.Y, 2*a.Pairs) = nan
+				}
+			}
+		}},
+		{"stores whole vectors", "Rotary", "outside", func(s *kernel.Set) {
+			s.Rotary = func(a *kernel.RotaryArgs) {
+				rotary(a)
+				if a.Pairs%2 != 0 && a.YStride > 0 {
+					*el(a.Y, (a.Rows-1)*a.YStride+2*a.Pairs) = 0
 				}
 			}
 		}},
