@@ -3,6 +3,9 @@ package onnx
 import (
 	"fmt"
 	"math"
+	"slices"
+
+	"github.com/qkv-go/qkv"
 )
 
 // rotaryOperator is RotaryEmbedding of the ONNX standard, opset 23. That it takes DOUBLE
@@ -40,11 +43,10 @@ func computeRotary(p *application) error {
 		return err
 	}
 	if y.Type == Double {
-		rotate[float64](&n, y)
-	} else {
-		rotate[float32](&n, y)
+		n.rotateDouble(y)
+		return nil
 	}
-	return nil
+	return n.run(p.attention, y)
 }
 
 func (n *rotary) read(p *application) error {
@@ -123,11 +125,50 @@ func (n *rotary) readCaches(p *application) error {
 	return nil
 }
 
-// rotate computes Y. The products are rounded before they are added, so that no
-// architecture fuses them and the results are the same on all.
-func rotate[T float32 | float64](n *rotary, y *Tensor) {
-	x, cos, sin := floats[T](n.x.Tensor), floats[T](n.cos), floats[T](n.sin)
-	out := append(make([]T, 0, len(x)), x...)
+// run computes Y by package qkv.
+func (n *rotary) run(a *qkv.Engine, y *Tensor) error {
+	out := slices.Clone(floats[float32](n.x.Tensor))
+	if len(out) > 0 {
+		r, err := qkv.NewRotary(qkv.RotaryConfig{
+			Dim: n.dim, Interleaved: n.neighbour == 1, Cos: n.table(n.cos), Sin: n.table(n.sin),
+		})
+		if err != nil {
+			return err
+		}
+		rows := n.rows
+		if rows == nil { // the caches have a row for each token
+			rows = make([]int, n.x.shape[0]*n.x.shape[2])
+			for i := range rows {
+				rows[i] = i
+			}
+		}
+		if err := a.Rotate(r, n.x.view(out), rows); err != nil {
+			return err
+		}
+	}
+	y.Data = encode(y.Type, out)
+	return nil
+}
+
+// table returns a cache without the columns that are not used.
+func (n *rotary) table(cache *Tensor) []float32 {
+	values := floats[float32](cache)
+	used := n.dim / 2
+	if n.cacheDim == used {
+		return values
+	}
+	table := make([]float32, 0, len(values)/n.cacheDim*used)
+	for ; len(values) > 0; values = values[n.cacheDim:] {
+		table = append(table, values[:used]...)
+	}
+	return table
+}
+
+// rotateDouble computes Y in float64. The products are rounded before they are added, so
+// that no architecture fuses them and the results are the same on all.
+func (n *rotary) rotateDouble(y *Tensor) {
+	x, cos, sin := floats[float64](n.x.Tensor), floats[float64](n.cos), floats[float64](n.sin)
+	out := slices.Clone(x)
 	if len(x) > 0 {
 		d := n.x.shape
 		for b := range d[0] {
@@ -142,8 +183,8 @@ func rotate[T float32 | float64](n *rotary, y *Tensor) {
 					for i := range c {
 						at := from + i*n.step
 						re, im := x[at], x[at+n.neighbour]
-						out[at] = T(c[i]*re) - T(sn[i]*im)
-						out[at+n.neighbour] = T(sn[i]*re) + T(c[i]*im)
+						out[at] = float64(c[i]*re) - float64(sn[i]*im)
+						out[at+n.neighbour] = float64(sn[i]*re) + float64(c[i]*im)
 					}
 				}
 			}
