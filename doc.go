@@ -14,6 +14,11 @@
 // as you like, from any number of goroutines. [Run] does both with the defaults.
 // [Engine.Explain] says what a call runs and why.
 //
+// # Positions
+//
+// [NewRotary] makes the tables of a rotary position embedding from what a model's
+// config.json says, and [Engine.Rotate] rotates queries and keys by them.
+//
 // # Masks and scores
 //
 // All of it is fused, and all of it composes. A [Mask] has causal masks, sliding windows,
