@@ -103,6 +103,10 @@ type LayerCall struct {
 	Y     Matrix // [batch*seq, out], written; it may be X
 	Batch int    // sequences, of equal length; 0 means 1
 
+	// Positions [seq], or [batch*seq] where each sequence has its own, are those of the
+	// tokens for the rotary embedding; nil means 0 to seq-1.
+	Positions []int
+
 	// Attention, if not nil, replaces the options of the [LayerConfig]. Of its operands Q,
 	// K, V and Out those that are given receive what they are called for, which else goes to
 	// a workspace: all of [batch, heads, seq, dim]. Out is then laid out as [BSHD] has it.
@@ -165,7 +169,7 @@ func (l *Layer) run(c *LayerCall, s *layerSpace) error {
 	}
 
 	// Everything is checked before anything is written.
-	s.project = ProjectionCall{X: c.X, Q: s.call.Q, K: s.call.K, V: s.call.V}
+	s.project = ProjectionCall{X: c.X, Q: s.call.Q, K: s.call.K, V: s.call.V, Positions: c.Positions}
 	run := l.projection.runs.Get().(*projecting)
 	defer l.projection.runs.Put(run)
 	defer run.release()

@@ -10,7 +10,7 @@ import (
 // i % normLanes.
 const normLanes = 16
 
-// normHead divides the dim elements at p, at least 1, by their root mean square and
+// normHead divides the dim elements from p on, stride apart, at least 1, by their root mean square and
 // multiplies them by weight [dim], or by nothing if it is nil, in place (RMSNorm; Zhang and
 // Sennrich, 2019):
 //
@@ -21,10 +21,10 @@ const normLanes = 16
 //
 // Every operation is rounded to float32. The mean square of elements above 2^63 overflows,
 // and they become zeros.
-func normHead(p *float32, dim int, weight []float32, eps float32) {
+func normHead(p *float32, dim, stride int, weight []float32, eps float32) {
 	var sum [normLanes]float32
 	for i := range dim {
-		x := *at(p, i)
+		x := *at(p, i*stride)
 		s := &sum[i%normLanes]
 		if t := kernel.WideFMA(x, x, *s); kernel.Ambiguous(t) {
 			*s = kernel.FMA(x, x, *s)
@@ -39,9 +39,9 @@ func normHead(p *float32, dim int, weight []float32, eps float32) {
 	}
 	r := 1 / float32(math.Sqrt(float64(sum[0]/float32(dim)+eps)))
 	for i := range dim {
-		*at(p, i) *= r
+		*at(p, i*stride) *= r
 	}
 	for i, w := range weight {
-		*at(p, i) *= w
+		*at(p, i*stride) *= w
 	}
 }

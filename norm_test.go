@@ -28,7 +28,7 @@ func TestNormHead(t *testing.T) {
 				mean += float64(v) * float64(v) / float64(dim)
 			}
 			before := slices.Clone(x)
-			normHead(&x[0], dim, weight, eps)
+			normHead(&x[0], dim, 1, weight, eps)
 			for i, got := range x[:dim] {
 				want := float64(before[i]) / math.Sqrt(mean+float64(float32(eps)))
 				if weight != nil {
@@ -51,7 +51,7 @@ func TestNormHead(t *testing.T) {
 func TestNormHeadOrder(t *testing.T) {
 	sumOf := func(x ...float32) float32 {
 		y := slices.Clone(x)
-		normHead(&y[0], len(y), nil, 0)
+		normHead(&y[0], len(y), 1, nil, 0)
 		return y[len(y)-1]
 	}
 	// By the formula, in exact arithmetic: 16 sums of two squares, then the tree.
@@ -75,13 +75,13 @@ func TestNormHeadOrder(t *testing.T) {
 // becomes NaN.
 func TestNormHeadSpecial(t *testing.T) {
 	x := []float32{0, float32(math.Copysign(0, -1))}
-	normHead(&x[0], 2, nil, 1e-6)
+	normHead(&x[0], 2, 1, nil, 1e-6)
 	if x[0] != 0 || x[1] != 0 || !math.Signbit(float64(x[1])) {
 		t.Errorf("zeros become %v", x)
 	}
 	for _, bad := range []float64{math.NaN(), math.Inf(1)} {
 		x := []float32{1, float32(bad)}
-		normHead(&x[0], 2, nil, 1e-6)
+		normHead(&x[0], 2, 1, nil, 1e-6)
 		if x[1] == x[1] {
 			t.Errorf("%v becomes %v", bad, x[1])
 		}

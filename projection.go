@@ -1,6 +1,7 @@
 package qkv
 
 import (
+	"math"
 	"sync"
 	"unsafe"
 
@@ -23,6 +24,15 @@ type ProjectionConfig struct {
 	Heads   int // of queries
 	KVHeads int // of keys and values; 0 means Heads
 
+	// QNorm and KNorm [dimQK], if not nil, are the weights of a normalisation of each head
+	// of the queries and keys by its root mean square (Qwen 3, Gemma 3, 2025), see
+	// docs/numerics.md. NormEps is added to the mean square; 0 means 1e-6.
+	QNorm, KNorm []float32
+	NormEps      float32
+
+	// Rotary, if not nil, rotates queries and keys by their positions, after that.
+	Rotary *Rotary
+
 	// InPlace reads the weights where they are at each call, as those of a file mapped into
 	// memory. Otherwise they are packed once, into one copy of all three, which is faster
 	// where tokens are few.
@@ -40,6 +50,9 @@ type Projection struct {
 	parts  []projectedPart
 	in     int
 	packed []float32 // nil if the weights are read in place
+	rotary *Rotary
+	norms  [2][]float32 // of q and k
+	eps    float32
 	runs   sync.Pool // of *projecting
 }
 
@@ -55,7 +68,13 @@ var projectionNames = [3]string{"q", "k", "v"}
 // NewProjection returns a Projection, for use on e. It keeps the biases, and the
 // weights if they are read in place. The error is an [*ArgError].
 func (e *Engine) NewProjection(cfg ProjectionConfig) (*Projection, error) {
-	p := &Projection{engine: e}
+	p := &Projection{engine: e, rotary: cfg.Rotary, norms: [2][]float32{cfg.QNorm, cfg.KNorm}, eps: cfg.NormEps}
+	if p.eps == 0 {
+		p.eps = 1e-6
+	}
+	if eps := float64(p.eps); !(eps > 0) || math.IsInf(eps, 0) {
+		return nil, argError("normEps", 0, 0, "normEps is %v, a positive finite number is needed, or 0", cfg.NormEps)
+	}
 	heads := [3]int{cfg.Heads, cfg.KVHeads, cfg.KVHeads}
 	if cfg.KVHeads == 0 {
 		heads[1], heads[2] = cfg.Heads, cfg.Heads
@@ -84,6 +103,9 @@ func (e *Engine) NewProjection(cfg ProjectionConfig) (*Projection, error) {
 		} else if l.W.rows != p.in {
 			return nil, argError(name, l.W.rows, p.in, "%s has %d rows, %s has %d", name, l.W.rows, first, p.in)
 		}
+		if err := p.checkFinish(i, width); err != nil {
+			return nil, err
+		}
 		p.parts = append(p.parts, projectedPart{index: i, bias: l.Bias, Part: tile.Part{
 			Heads: heads[i], Width: width, W: l.W.tile(), Bias: unsafe.Pointer(unsafe.SliceData(l.Bias)),
 		}})
@@ -108,6 +130,28 @@ func (e *Engine) NewProjection(cfg ProjectionConfig) (*Projection, error) {
 	return p, nil
 }
 
+// checkFinish reports what cannot be done to a head of so many dims.
+func (p *Projection) checkFinish(index, width int) error {
+	if index == len(p.norms) { // values
+		return nil
+	}
+	name := projectionNames[index]
+	if w := p.norms[index]; w != nil && len(w) != width {
+		return argError(name+" norm", len(w), width, "%s norm has length %d, %s has head dim %d", name, len(w), name, width)
+	}
+	if r := p.rotary; r != nil && r.pairs == 0 {
+		return argError("rotary", 0, 0, "rotary is empty, one of NewRotary is needed")
+	} else if r != nil && width < r.Dim() {
+		return argError(name, width, r.Dim(), "%s has head dim %d, the rotary embedding has %d", name, width, r.Dim())
+	}
+	return nil
+}
+
+// finishes reports whether something is done to the heads of a part after the product.
+func (p *Projection) finishes(index int) bool {
+	return index < len(p.norms) && (p.norms[index] != nil || p.rotary != nil)
+}
+
 // A ProjectionCall is the operands of a [Projection].
 type ProjectionCall struct {
 	X Matrix // [batch*seq, in]: token s of sequence b in row b*seq + s
@@ -116,6 +160,10 @@ type ProjectionCall struct {
 	// what the projection leaves out there is none. They share no element with each other or
 	// with X.
 	Q, K, V View
+
+	// Positions [seq], or [batch*seq] where each sequence has its own, are those of the
+	// tokens for the rotary embedding; nil means 0 to seq-1.
+	Positions []int
 }
 
 // Run computes c. The error is an [*ArgError]; nothing has been written then.
@@ -134,6 +182,7 @@ func (p *Projection) Run(c *ProjectionCall) error {
 type projecting struct {
 	projection *Projection
 	product    tile.Product
+	call       ProjectionCall
 }
 
 // prepare checks the call and translates it.
@@ -170,6 +219,9 @@ func (r *projecting) prepare(c *ProjectionCall) error {
 		if err := v.checkWritable(name, &axisNames); err != nil {
 			return err
 		}
+		if p.finishes(part.index) {
+			r.product.Finish = r
+		}
 		r.product.Parts[i] = part.Part
 		r.product.Parts[i].Y = tile.Operand{Base: v.first(), Stride: v.stride}
 		views[part.index] = nil
@@ -180,6 +232,15 @@ func (r *projecting) prepare(c *ProjectionCall) error {
 			return argError(name, v.shape[axisDim], 0, "%s is given, with head dim %d, and the projection has no weights for it", name, v.shape[axisDim])
 		}
 	}
+	if c.Positions != nil && p.rotary == nil {
+		return argError("positions", len(c.Positions), 0, "positions has length %d, and the projection has no rotary embedding", len(c.Positions))
+	}
+	if p.rotary != nil {
+		if err := p.rotary.checkPositions("x", batch, seq, c.Positions, false); err != nil {
+			return err
+		}
+	}
+	r.call = *c
 	q := &r.product
 	q.N = len(p.parts)
 	q.X, q.Rows, q.Depth, q.Seq = c.X.tile(), c.X.rows, p.in, seq
@@ -189,5 +250,37 @@ func (r *projecting) prepare(c *ProjectionCall) error {
 
 // release drops the references to the caller's memory.
 func (r *projecting) release() {
-	r.product = tile.Product{}
+	r.product, r.call = tile.Product{}, ProjectionCall{}
+}
+
+// FinishHead normalises and rotates a head of queries or keys.
+func (r *projecting) FinishHead(part, head, row, rows int) {
+	p := r.projection
+	index := p.parts[part].index
+	if !p.finishes(index) {
+		return
+	}
+	x := [...]*View{&r.call.Q, &r.call.K}[index]
+	one := *x
+	one.offset += head * x.stride[axisHeads]
+	one.shape[axisHeads] = 1
+	batch, seq := x.shape[axisBatch], x.shape[axisSeq]
+	for end := row + rows; row < end; {
+		b, s := row/seq, row%seq
+		n := min(end-row, seq-s)
+		if w := p.norms[index]; w != nil {
+			for i := range n {
+				at := one.offset + b*x.stride[axisBatch] + (s+i)*x.stride[axisSeq]
+				normHead((*float32)(unsafe.Add(x.data, 4*at)), x.shape[axisDim], x.stride[axisDim], w, p.eps)
+			}
+		}
+		if p.rotary != nil {
+			positions := r.call.Positions
+			if batch > 1 && len(positions) == batch*seq {
+				positions = positions[b*seq:][:seq]
+			}
+			p.rotary.rotateTokens(p.engine.set, &one, b, s, s+n, positions)
+		}
+		row += n
+	}
 }

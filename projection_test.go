@@ -3,6 +3,7 @@ package qkv_test
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -224,6 +225,169 @@ func TestProjectionErrors(t *testing.T) {
 		c.spoil(&call)
 		err := pr.Run(&call)
 		if !errors.As(err, new(*qkv.ArgError)) || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("error %v, want %q", err, c.want)
+		}
+		for _, o := range out {
+			if slices.ContainsFunc(o.data, func(x float32) bool { return x != canary }) {
+				t.Fatalf("%s: something was written", c.want)
+			}
+		}
+	}
+}
+
+// TestProjectionFinish normalises and rotates queries and keys on the way: rotation alone
+// has the bits of Engine.Rotate, and both are near to float64, in every layout, with the
+// same bits on every set.
+func TestProjectionFinish(t *testing.T) {
+	next := normal(16)
+	for _, p := range []projection{{1, 37, 48, 3, 3, 16, 16}, {2, 5, 33, 4, 2, 80, 48}, {3, 1, 30, 6, 2, 65, 64}, {1, 300, 20, 1, 1, 12, 5}} {
+		cfg := p.config(next)
+		x := newMatrix("rows", p.batch*p.seq, p.in, next).matrix()
+		rotary, err := qkv.NewRotary(qkv.RotaryConfig{Dim: 10, MaxPositions: 1000})
+		if err != nil {
+			t.Fatal(err)
+		}
+		qNorm, kNorm := newMatrix("rows", 1, p.dimQK, next).data, newMatrix("rows", 1, p.dimQK, next).data
+		own := make([]int, p.batch*p.seq)
+		for i := range own {
+			own[i] = (i*i*7 + 3) % 1000
+		}
+		for _, positions := range [][]int{nil, own[:p.seq], own} {
+			var rotated, both [3][]float32
+			forEachSet(t, func(t *testing.T, e *qkv.Engine) {
+				run := func(cfg qkv.ProjectionConfig, layout string) []*tensor {
+					pr, err := e.NewProjection(cfg)
+					if err != nil {
+						t.Fatal(err)
+					}
+					out := p.tensors(layout)
+					c := qkv.ProjectionCall{X: x, Q: out[0].view(), K: out[1].view(), V: out[2].view()}
+					if cfg.Rotary != nil {
+						c.Positions = positions
+					}
+					if err := pr.Run(&c); err != nil {
+						t.Fatal(err)
+					}
+					for _, o := range out {
+						checkGaps(t, o)
+					}
+					return out
+				}
+				plain := run(cfg, "bhsd")
+				for _, layout := range []string{"bshd", "bhsd", "bhds", "gaps", "reversed"} {
+					withRotary, withBoth := cfg, cfg
+					withRotary.Rotary, withBoth.Rotary = rotary, rotary
+					withBoth.QNorm, withBoth.KNorm, withBoth.NormEps = qNorm, kNorm, 1e-5
+					got, gotBoth := run(withRotary, layout), run(withBoth, layout)
+					if rotated[0] == nil {
+						for i, o := range run(cfg, "bhsd") {
+							if i < 2 {
+								if err := e.Rotate(rotary, o.view(), positions); err != nil {
+									t.Fatal(err)
+								}
+							}
+							rotated[i] = o.values()
+						}
+						for i, o := range gotBoth {
+							both[i] = o.values()
+						}
+					}
+					for i := range got {
+						what := fmt.Sprintf("%+v %s part %d", p, layout, i)
+						sameBits(t, what+" rotated", got[i].values(), rotated[i])
+						sameBits(t, what+" normalised and rotated", gotBoth[i].values(), both[i])
+					}
+				}
+				for i, norm := range [][]float32{qNorm, kNorm} {
+					cos, sin := rotary.Tables()
+					o := plain[i]
+					at := 0
+					for b := range p.batch {
+						for h := range o.shape[1] {
+							for s := range p.seq {
+								square := 0.0
+								for d := range p.dimQK {
+									square += float64(o.at(b, h, s, d)) * float64(o.at(b, h, s, d))
+								}
+								root := math.Sqrt(square/float64(p.dimQK) + 1e-5)
+								y := make([]float64, p.dimQK)
+								for d := range y {
+									y[d] = float64(o.at(b, h, s, d)) / root * float64(norm[d])
+								}
+								position := s
+								if len(positions) == p.seq {
+									position = positions[s]
+								} else if positions != nil {
+									position = positions[b*p.seq+s]
+								}
+								for j := range 5 {
+									c, sn := float64(cos[position*5+j]), float64(sin[position*5+j])
+									y[j], y[j+5] = y[j]*c-y[j+5]*sn, y[j+5]*c+y[j]*sn
+								}
+								for d := range y {
+									if got := float64(both[i][at]); math.Abs(got-y[d]) > 2e-6*(1+math.Abs(y[d]))*3 {
+										t.Fatalf("%+v part %d [%d,%d,%d,%d]: %g, want %g", p, i, b, h, s, d, got, y[d])
+									}
+									at++
+								}
+							}
+						}
+					}
+				}
+			})
+		}
+	}
+}
+
+func TestProjectionFinishErrors(t *testing.T) {
+	p := projection{2, 4, 6, 4, 2, 8, 6}
+	next := normal(17)
+	e := newAttention(t, qkv.Config{})
+	rotary := func(dim, positions int) *qkv.Rotary {
+		r, err := qkv.NewRotary(qkv.RotaryConfig{Dim: dim, MaxPositions: positions})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	for _, c := range []struct {
+		want  string
+		spoil func(c *qkv.ProjectionConfig)
+	}{
+		{"qkv: q has head dim 8, the rotary embedding has 10", func(c *qkv.ProjectionConfig) { c.Rotary = rotary(10, 9) }},
+		{"qkv: rotary is empty, one of NewRotary is needed", func(c *qkv.ProjectionConfig) { c.Rotary = new(qkv.Rotary) }},
+		{"qkv: q norm has length 7, q has head dim 8", func(c *qkv.ProjectionConfig) { c.QNorm = make([]float32, 7) }},
+		{"qkv: k norm has length 0, k has head dim 8", func(c *qkv.ProjectionConfig) { c.KNorm = []float32{} }},
+		{"qkv: normEps is -1, a positive finite number is needed, or 0", func(c *qkv.ProjectionConfig) { c.NormEps = -1 }},
+		{"qkv: normEps is NaN, a positive finite number is needed, or 0", func(c *qkv.ProjectionConfig) { c.NormEps = nan }},
+	} {
+		cfg := p.config(next)
+		c.spoil(&cfg)
+		if _, err := e.NewProjection(cfg); !errors.As(err, new(*qkv.ArgError)) || err.Error() != c.want {
+			t.Errorf("error %v, want %q", err, c.want)
+		}
+	}
+	x := newMatrix("rows", p.batch*p.seq, p.in, next).matrix()
+	for _, c := range []struct {
+		want      string
+		rotary    *qkv.Rotary
+		positions []int
+	}{
+		{"qkv: positions has length 4, and the projection has no rotary embedding", nil, make([]int, 4)},
+		{"qkv: x has sequence length 4, the rotary embedding has 3 positions", rotary(8, 3), nil},
+		{"qkv: positions has length 3, x has sequence length 4 and batch 2", rotary(8, 9), make([]int, 3)},
+		{"qkv: positions[2] is 9, the rotary embedding has 9 positions", rotary(8, 9), []int{0, 8, 9, 3}},
+		{"qkv: positions[7] is -1, the rotary embedding has 9 positions", rotary(8, 9), []int{0, 8, 1, 3, 4, 5, 6, -1}},
+	} {
+		cfg := p.config(next)
+		cfg.Rotary = c.rotary
+		pr, err := e.NewProjection(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out := p.tensors("bhsd")
+		err = pr.Run(&qkv.ProjectionCall{X: x, Q: out[0].view(), K: out[1].view(), V: out[2].view(), Positions: c.positions})
+		if !errors.As(err, new(*qkv.ArgError)) || err.Error() != c.want {
 			t.Errorf("error %v, want %q", err, c.want)
 		}
 		for _, o := range out {

@@ -162,22 +162,28 @@ func (e *Engine) Rotate(r *Rotary, x View, positions []int) error {
 	if x.empty() {
 		return nil
 	}
-	a := rotaryArgs.Get().(*kernel.RotaryArgs)
 	own := len(positions) != x.shape[axisSeq] // positions of each sequence
 	for b := range x.shape[axisBatch] {
 		of := positions
 		if of != nil && own {
 			of = of[b*x.shape[axisSeq]:][:x.shape[axisSeq]]
 		}
-		for s := 0; s < x.shape[axisSeq]; {
-			first, n := run(of, s, x.shape[axisSeq])
-			r.rotateRun(e.set, a, &x, b, s, n, first)
-			s += n
-		}
+		r.rotateTokens(e.set, &x, b, 0, x.shape[axisSeq], of)
+	}
+	return nil
+}
+
+// rotateTokens rotates the tokens [s, end) of a sequence, whose positions are those of all
+// of its tokens.
+func (r *Rotary) rotateTokens(set *kernel.Set, x *View, b, s, end int, positions []int) {
+	a := rotaryArgs.Get().(*kernel.RotaryArgs)
+	for s < end {
+		first, n := run(positions, s, end)
+		r.rotateRun(set, a, x, b, s, n, first)
+		s += n
 	}
 	*a = kernel.RotaryArgs{} // keeps no tensor alive
 	rotaryArgs.Put(a)
-	return nil
 }
 
 // run returns the position of token s, and how many tokens from it on, below end, have
@@ -208,12 +214,16 @@ func (r *Rotary) check(x *View, positions []int) error {
 	if err := x.checkWritable("x", &axisNames); err != nil {
 		return err
 	}
-	batch, seq := x.shape[axisBatch], x.shape[axisSeq]
+	return r.checkPositions("x", x.shape[axisBatch], x.shape[axisSeq], positions, x.empty())
+}
+
+// checkPositions reports positions of a tensor of that name that the tables do not have.
+func (r *Rotary) checkPositions(name string, batch, seq int, positions []int, empty bool) error {
 	if n := len(positions); positions != nil && n != seq && n != mul(batch, seq) {
-		return argError("positions", n, seq, "positions has length %d, x has sequence length %d and batch %d", n, seq, batch)
+		return argError("positions", n, seq, "positions has length %d, %s has sequence length %d and batch %d", n, name, seq, batch)
 	}
-	if positions == nil && seq > r.positions && !x.empty() {
-		return argError("x", seq, r.positions, "x has sequence length %d, the rotary embedding has %d positions", seq, r.positions)
+	if positions == nil && seq > r.positions && !empty {
+		return argError(name, seq, r.positions, "%s has sequence length %d, the rotary embedding has %d positions", name, seq, r.positions)
 	}
 	for i, p := range positions {
 		if p < 0 || p >= r.positions {
