@@ -26,7 +26,8 @@ var allowed = map[string][]string{
 	"bench":             {".", "kernel", "tile", "onnx", "github.com/klauspost/cpuid/v2", "golang.org/x/sys"},
 	"cmd": {".", "kernel", "tile", "onnx", "bench", "github.com/klauspost/cpuid/v2", "golang.org/x/sys",
 		"codeberg.org/sbinet/npyio", "github.com/schollz/progressbar/v3", "golang.org/x/term",
-		"gonum.org/v1/plot", "github.com/rivo/uniseg"},
+		"gonum.org/v1/plot", "github.com/rivo/uniseg", "examples/nanogpt/gpt"},
+	"examples": {".", "github.com/minio/simdjson-go", "golang.org/x/sys"},
 }
 
 // inTree reports whether a package is below a tree. The root is a tree of one, and
@@ -153,6 +154,11 @@ func TestImportRules(t *testing.T) {
 		{"bench", "cmd/qkv", false},
 		{"cmd/qkv", "bench/report", true},
 		{"onnx", "google.golang.org/protobuf/encoding/protowire", true},
+		{"examples/nanogpt", "examples/nanogpt/gpt", true},
+		{"examples/nanogpt/gpt", ".", true},
+		{"examples/nanogpt/gpt", "kernel", false},
+		{"cmd/qkv", "examples/nanogpt/gpt", true},
+		{".", "examples/nanogpt/gpt", false},
 	} {
 		if got := mayImport(treeOf(c.from), c.to); got != c.ok {
 			t.Errorf("%s may import %s: %v, want %v", c.from, c.to, got, c.ok)

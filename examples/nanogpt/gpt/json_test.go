@@ -1,0 +1,101 @@
+package gpt
+
+import (
+	"fmt"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/minio/simdjson-go"
+)
+
+// sameParse holds parseJSON, and simdjson where it may read data, against encoding/json.
+func sameParse(t *testing.T, data []byte) {
+	t.Helper()
+	want, wantErr := parseStandard(data)
+	got, err := parseJSON(data)
+	if fmt.Sprint(err) != fmt.Sprint(wantErr) || !reflect.DeepEqual(got, want) {
+		t.Fatalf("%.200q: parseJSON gives %.200v, %v; encoding/json %.200v, %v", data, got, err, want, wantErr)
+	}
+	if !simdjson.SupportedCPU() || !plain(data) {
+		return
+	}
+	if _, err := parseSIMD(data); (err == nil) != (wantErr == nil) {
+		t.Fatalf("%.200q: simdjson gives error %v, encoding/json %v", data, err, wantErr)
+	}
+}
+
+// TestParseFiles reads the real files, and what is left of them when they are cut off.
+func TestParseFiles(t *testing.T) {
+	for _, path := range []string{modelFile, partialsFile} {
+		data := readFile(t, path)
+		sameParse(t, data)
+		if !plain(data) {
+			t.Errorf("%s is not plain, simdjson does not read it", path)
+		}
+		for n := len(data) - 1; n > 0; n = n * 3 / 4 {
+			sameParse(t, data[:n])
+			if _, err := parseJSON(data[:n]); err == nil {
+				t.Errorf("the first %d of %d bytes are read without an error", n, len(data))
+			}
+		}
+	}
+}
+
+func TestParseMalformed(t *testing.T) {
+	for _, c := range []struct{ data, want string }{
+		{``, "unexpected end of JSON input at byte 0"},
+		{`{"a": {"b": "c`, "unexpected end of JSON input at byte 14"},
+		{`{"a": {"b": 1}`, "unexpected end of JSON input at byte 14"},
+		{`{"a": 1,}`, "invalid character '}' looking for beginning of object key string at byte 9"},
+		{`{"a": 01}`, "invalid character '1' after object key:value pair at byte 8"},
+		{`{"a": tru}`, "invalid character '}' in literal true (expecting 'e') at byte 10"},
+		{`{} {}`, "invalid character '{' after top-level value at byte 4"},
+		{"{\"a\": \"b\nc\"}", `invalid character '\n' in string literal at byte 9`},
+		{`{"a": "\u 000"}`, `invalid character ' ' in \u hexadecimal character escape at byte 10`},
+		{`[]`, "an object is needed"},
+		{`null`, "an object is needed"},
+		{`"a"`, "an object is needed"},
+		{`{"a": {"b": [{}]}}`, errDepth.Error()},
+		{`{"a": ` + strings.Repeat("[", 20000) + strings.Repeat("]", 20000) + `}`, "invalid character '[' exceeded max depth at byte 10006"},
+	} {
+		sameParse(t, []byte(c.data))
+		if _, err := parseJSON([]byte(c.data)); err == nil || err.Error() != c.want {
+			t.Errorf("%.40q: error %v, want %s", c.data, err, c.want)
+		}
+	}
+}
+
+func FuzzParseJSON(f *testing.F) {
+	for _, s := range []string{
+		`{"config": {"n_layer": 3, "x": [1, 2.5, -3e2, 18446744073709551615, true, false, null, "a\u0041\n"]}}`,
+		`{}`, `[]`, ``, `null`, `{"a": {"shape": [3, 4], "data": "AAAA"}}`, "{\"a\": \"b\nc\"}", "{\"\": \"\x95\"}",
+		`{"a": {"b": [{}]}, "a": 1}`,
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		want, wantErr := parseStandard(data)
+		got, err := parseJSON(data)
+		if fmt.Sprint(err) != fmt.Sprint(wantErr) || !reflect.DeepEqual(got, want) {
+			t.Fatalf("%q: parseJSON gives %v, %v; encoding/json %v, %v", data, got, err, want, wantErr)
+		}
+	})
+}
+
+func BenchmarkParseJSON(b *testing.B) {
+	data := readFile(b, modelFile)
+	for _, p := range []struct {
+		name  string
+		parse func([]byte) (object, error)
+	}{{"parser=chosen", parseJSON}, {"parser=standard", parseStandard}} {
+		b.Run(p.name, func(b *testing.B) {
+			b.SetBytes(int64(len(data)))
+			for b.Loop() {
+				if _, err := p.parse(data); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
