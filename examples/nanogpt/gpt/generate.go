@@ -55,7 +55,7 @@ func (m *Model) Sort(letters string) (string, []Step, error) {
 		return "", nil, err
 	}
 	if n := (m.Context + 1) / 2; len(tokens) != n {
-		return "", nil, inputError("letters", "letters has %d letters, the model sorts %d", len(tokens), n)
+		return "", nil, inputError("letters", "%.20q has %d letters, the model sorts %d", letters, len(tokens), n)
 	}
 	steps, err := m.Generate(tokens, len(tokens))
 	if err != nil {

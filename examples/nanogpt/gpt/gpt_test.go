@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/qkv-go/qkv"
@@ -352,10 +353,11 @@ func TestBadInput(t *testing.T) {
 		{generate(5, 0, 0, 0, 0), "tokens", "gpt: 5 tokens are to follow 4, the model's context has room for 4"},
 		{generate(1, make([]int, 20)...), "tokens", "gpt: 1 tokens are to follow 20, the model's context has room for 0"},
 		{generate(math.MaxInt, 0), "tokens", fmt.Sprintf("gpt: %d tokens are to follow 1, the model's context has room for 7", math.MaxInt)},
-		{sort("ABC"), "letters", "gpt: letters has 3 letters, the model sorts 4"},
-		{sort("ABCE"), "letters", `gpt: letters has 'E', the model knows A to D`},
-		{sort("abcd"), "letters", `gpt: letters has 'a', the model knows A to D`},
-		{sort("\xffBCD"), "letters", `gpt: letters has '�', the model knows A to D`},
+		{sort("ABC"), "letters", `gpt: "ABC" has 3 letters, the model sorts 4`},
+		{sort(strings.Repeat("A", 1000)), "letters", `gpt: "AAAAAAAAAAAAAAAAAAAA" has 1000 letters, the model sorts 4`},
+		{sort("ABCE"), "letters", `gpt: "ABCE" has 'E', the model knows A to D`},
+		{sort("abcd"), "letters", `gpt: "abcd" has 'a', the model knows A to D`},
+		{sort("\xffBCD"), "letters", `gpt: "\xffBCD" has '�', the model knows A to D`},
 	} {
 		var e *InputError
 		if !errors.As(c.err, &e) || e.Name != c.name || c.err.Error() != c.want {

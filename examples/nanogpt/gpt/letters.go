@@ -9,7 +9,7 @@ func (m *Model) Tokens(letters string) ([]int, error) {
 	tokens := make([]int, 0, len(letters))
 	for _, r := range letters {
 		if r < 'A' || int(r-'A') >= m.Vocab {
-			return nil, inputError("letters", "letters has %q, the model knows A to %s", r, Label(m.Vocab-1))
+			return nil, inputError("letters", "%.20q has %q, the model knows A to %s", letters, r, Label(m.Vocab-1))
 		}
 		tokens = append(tokens, int(r-'A'))
 	}
