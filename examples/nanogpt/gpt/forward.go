@@ -24,27 +24,32 @@ func (m *Model) Forward(tokens []int, trace Trace) (Tensor, error) {
 	}
 	p := &pass{Model: m, trace: trace}
 
-	// A position starts as what is there plus where it is.
+	// A position starts as what is there plus where it is, [seq, width]: a row of weights
+	// for each token, and a row for each place in the sequence.
 	tok, pos := newTensor(len(tokens), m.Width), newTensor(len(tokens), m.Width)
 	for t, token := range tokens {
 		copy(tok.row(t), m.wte.row(token))
 		copy(pos.row(t), m.wpe.row(t))
 	}
-	x := p.record("x", add(p.record("tok_emb", tok), p.record("pos_emb", pos)))
+	x := trace.put("x", add(trace.put("tok_emb", tok), trace.put("pos_emb", pos)))
 
-	// Each block adds to it what it finds out.
+	// Each block adds to x what it finds out, [seq, width] to [seq, width].
 	for i := range m.blocks {
 		p.layer = i
 		x = trace.put(fmt.Sprintf("block%d", i), p.block(&m.blocks[i], x))
 	}
 
-	// At the end a row is compared with a row of weights for each token.
+	// At the end each row is compared with a row of weights for each token: the product
+	// [seq, width] x [width, vocab] is a score for each.
 	x = trace.put("ln_f", m.lnF.apply(x))
 	logits := trace.put("lm_head", p.linear(m.lmHead, x))
 	if trace != nil {
 		trace.put("probs", softmax(logits))
 	}
-	return logits, p.err
+	if p.err != nil {
+		return Tensor{}, p.err
+	}
+	return logits, nil
 }
 
 // A pass is one run of the network.
@@ -55,22 +60,19 @@ type pass struct {
 	err   error // the first; what follows one is of no use
 }
 
-// block runs a transformer block on x [seq, width]: first positions gather from each other,
-// then each thinks by itself. Both add to x, so that a block that has nothing to say
-// leaves x as it is.
+// block runs a transformer block on x [seq, width]. First positions gather from each other
+// (attention), then each works by itself on what it has (multilayer perceptron). Both add
+// their result to x rather than replace it, so that what is there already is kept unless
+// there is something to change, through any number of blocks.
 func (p *pass) block(b *block, x Tensor) Tensor {
-	// Attention.
-	ln1 := p.record("ln1", b.ln1.apply(x))
-	yProj := p.record("yProj", p.attend(b, ln1))
-	x = p.record("attnResid", add(x, yProj))
-
-	// Multilayer perceptron: 4*width questions about each row, of which GELU keeps those
-	// that are answered with yes, and what to add for each.
-	ln2 := p.record("ln2", b.ln2.apply(x))
-	fc := p.record("fc", p.linear(b.fc, ln2))
-	act := p.record("gelu", gelu(fc))
-	mlp := p.record("mlp", p.linear(b.proj, act))
-	return p.record("mlpResid", add(x, mlp))
+	ln1 := p.record("ln1", b.ln1.apply(x))        // [seq, width], of one size everywhere
+	yProj := p.record("yProj", p.attend(b, ln1))  // [seq, width], see there
+	x = p.record("attnResid", add(x, yProj))      // [seq, width]
+	ln2 := p.record("ln2", b.ln2.apply(x))        // [seq, width]
+	fc := p.record("fc", p.linear(b.fc, ln2))     // [seq, 4*width], how far each pattern is met
+	act := p.record("gelu", gelu(fc))             // [seq, 4*width], those that are
+	mlp := p.record("mlp", p.linear(b.proj, act)) // [seq, width], what to add for each
+	return p.record("mlpResid", add(x, mlp))      // [seq, width]
 }
 
 // attend runs the attention of a block on x [seq, width], for all heads:
