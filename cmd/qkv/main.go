@@ -77,8 +77,9 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if errors.Is(err, context.Canceled) {
 		err = errors.New("interrupted")
 	}
-	// The library's errors carry its name, which is also the command's.
-	fmt.Fprintf(stderr, "qkv %s: %s\n", args[0], strings.TrimPrefix(err.Error(), "qkv: "))
+	// Errors of packages carry their names, of which the library's is the command's.
+	text := strings.TrimPrefix(strings.TrimPrefix(err.Error(), "qkv: "), "gpt: ")
+	fmt.Fprintf(stderr, "qkv %s: %s\n", args[0], text)
 	if errors.As(err, new(usageError)) {
 		return exitUsage
 	}

@@ -15,10 +15,12 @@ import (
 )
 
 const viewSynopsis = `qkv view -q Q.npy -k K.npy [-o DIR|FILE.png|FILE.svg] [flags]
+       qkv view -model MODEL.json LETTERS [-o DIR|FILE.png|FILE.svg] [flags]
 
 It draws the attention probabilities of each head, queries down and keys across, in the
 terminal or into pictures: into a FILE all heads, into a directory also each head by
-itself. Q and K, the masks and what changes scores are as for qkv run.`
+itself. Q and K, the masks and what changes scores are as for qkv run. MODEL.json is that
+of examples/nanogpt, of which all layers are drawn.`
 
 // Of more keys than manyKeys, most have a probability whose linear colour is that of 0.
 const manyKeys = 128
@@ -26,6 +28,7 @@ const manyKeys = 128
 // viewFlags are the flags of qkv view.
 type viewFlags struct {
 	q, k, out            string
+	model, letters       string
 	layout, kernel       string
 	tokens, tokensFile   string
 	batch, head, workers int
@@ -39,6 +42,7 @@ func (v *viewFlags) parse(args []string, stdout io.Writer) error {
 	f := flag.NewFlagSet("view", flag.ContinueOnError)
 	f.StringVar(&v.q, "q", "", "read the queries from `FILE`")
 	f.StringVar(&v.k, "k", "", "read the keys from `FILE`")
+	f.StringVar(&v.model, "model", "", "draw what the model in `FILE` does with LETTERS")
 	f.StringVar(&v.out, "o", "", "write to `PATH`, which ends in .png or .svg or is a directory, instead of the terminal")
 	f.StringVar(&v.layout, "layout", "bhsd", "the `LAYOUT` of the files, bhsd or bshd")
 	f.StringVar(&v.tokens, "tokens", "", "name the keys by `WORDS`, separated by spaces, and the queries where they stand at keys")
@@ -50,15 +54,33 @@ func (v *viewFlags) parse(args []string, stdout io.Writer) error {
 	f.IntVar(&v.workers, "workers", 0, "compute on at most `N` processors, 0 for all")
 	v.mask.register(f)
 	v.values.register(f)
-	if err := parseFlags(f, args, viewSynopsis, stdout); err != nil {
+	others, err := parseArgs(f, args, viewSynopsis, stdout)
+	if err != nil {
 		return err
 	}
 	f.Visit(func(g *flag.Flag) {
 		v.oneHead = v.oneHead || g.Name == "head"
 		v.logGiven = v.logGiven || g.Name == "log"
 	})
+	if v.model != "" {
+		if len(others) == 0 {
+			return badUsage("LETTERS is missing")
+		}
+		v.letters, others = others[0], others[1:]
+		f.Visit(func(g *flag.Flag) {
+			if !slices.Contains([]string{"model", "o", "head", "log", "kernel", "workers"}, g.Name) {
+				err = badUsage("-model and -%s exclude each other", g.Name)
+			}
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if len(others) > 0 {
+		return badUsage("unexpected argument %q", others[0])
+	}
 	for _, needed := range []struct{ name, value string }{{"q", v.q}, {"k", v.k}} {
-		if needed.value == "" {
+		if needed.value == "" && v.model == "" {
 			return badUsage("-%s is missing", needed.name)
 		}
 	}
@@ -91,7 +113,13 @@ func viewCommand(ctx context.Context, args []string, stdout, _ io.Writer) error 
 	if err != nil {
 		return err
 	}
-	a, title, err := v.attention(ctx)
+	var a *heatmap.Attention
+	var title string
+	if v.model != "" {
+		a, title, err = v.modelAttention()
+	} else {
+		a, title, err = v.attention(ctx)
+	}
 	if err != nil {
 		return err
 	}

@@ -2,7 +2,9 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"image/png"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -300,6 +302,41 @@ func TestTerminalColors(t *testing.T) {
 	} {
 		if got := terminalColors(func(name string) string { return c.env[name] }); got != c.want {
 			t.Errorf("%v: %v, want %v", c.env, got, c.want)
+		}
+	}
+}
+
+// TestViewModel: a trained model, of which 6 letters are sorted.
+func TestViewModel(t *testing.T) {
+	model := filepath.Join("..", "..", "..", "shared", "data", "nano-gpt", "gpt-nano-sort-model.json")
+	if _, err := os.Stat(model); errors.Is(err, fs.ErrNotExist) {
+		t.Skip("the data of nano-gpt is not here")
+	}
+	code, stdout, errs := qkvRun("view", "-model", model, "CBABBC")
+	if code != exitOK || errs != "" || !strings.HasPrefix(stdout, "CBABBC, causal\n\n    layer 0, head 0  layer 0, head 1  layer 0, head 2\n    C B A B B C ") {
+		t.Fatalf("exit %d, stderr %q, stdout\n%s", code, errs, stdout)
+	}
+	if n := strings.Count(stdout, "\n0 C ██··········"); n != 3 {
+		t.Errorf("%d layers:\n%s", n, stdout)
+	}
+	dir := t.TempDir()
+	if code, _, errs := qkvRun("view", "-model", model, "-o", dir, "-head", "1", "ABC"); code != exitOK {
+		t.Fatalf("exit %d, %s", code, errs)
+	}
+	if names, want := listDir(t, dir), []string{"heads.png", "layer0-head1.png", "layer1-head1.png", "layer2-head1.png"}; !slices.Equal(names, want) {
+		t.Errorf("files %v, want %v", names, want)
+	}
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{model, "ABX"}, `qkv view: "ABX" has 'X', the model knows A to C`},
+		{[]string{model, ""}, "there are 0 tokens, the model takes 1 to 11"},
+		{[]string{model, "A", "-head", "3"}, "-head is 3, the model has 3 heads"},
+		{[]string{"none.json", "A"}, "no such file"},
+	} {
+		if code, _, errs := qkvRun(append([]string{"view", "-model"}, c.args...)...); code != exitFailed || !strings.Contains(errs, c.want) {
+			t.Errorf("%q: exit %d, stderr %q, want %q", c.args, code, errs, c.want)
 		}
 	}
 }
