@@ -12582,24 +12582,6 @@ tile8x3:
 	MOVD R19, R9
 	ADD R20, R19
 	MOVD $0, R1
-	MOVD R26, R22
-	MOVD 64(R0), R24 // a.Stride
-	LSL $2, R24
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
@@ -12626,6 +12608,72 @@ tile8x3:
 	VMOVI $0, V23.B16
 	MOVD 40(R0), R22 // a.B
 	MOVD 32(R0), R24 // a.Depth
+	CMP $16, R24
+	BLE last8x3
+	SUB $16, R24
+	PCALIGN $32
+
+most8x3:
+	FMOVQ (R22), F24
+	FMOVQ 16(R22), F25
+	FMOVQ 32(R22), F26
+	FMOVS (R2)(R1), F27
+	WORD $0x4f9b1300 // fmla v0.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1321 // fmla v1.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b1342 // fmla v2.4s, v26.4s, v27.s[0]
+	FMOVS (R3)(R1), F28
+	WORD $0x4f9c1303 // fmla v3.4s, v24.4s, v28.s[0]
+	WORD $0x4f9c1324 // fmla v4.4s, v25.4s, v28.s[0]
+	WORD $0x4f9c1345 // fmla v5.4s, v26.4s, v28.s[0]
+	FMOVS (R4)(R1), F27
+	WORD $0x4f9b1306 // fmla v6.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1327 // fmla v7.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b1348 // fmla v8.4s, v26.4s, v27.s[0]
+	FMOVS (R5)(R1), F28
+	WORD $0x4f9c1309 // fmla v9.4s, v24.4s, v28.s[0]
+	WORD $0x4f9c132a // fmla v10.4s, v25.4s, v28.s[0]
+	WORD $0x4f9c134b // fmla v11.4s, v26.4s, v28.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R6)(R1), F27
+	WORD $0x4f9b130c // fmla v12.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b132d // fmla v13.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b134e // fmla v14.4s, v26.4s, v27.s[0]
+	FMOVS (R7)(R1), F28
+	WORD $0x4f9c130f // fmla v15.4s, v24.4s, v28.s[0]
+	WORD $0x4f9c1330 // fmla v16.4s, v25.4s, v28.s[0]
+	WORD $0x4f9c1351 // fmla v17.4s, v26.4s, v28.s[0]
+	FMOVS (R8)(R1), F27
+	WORD $0x4f9b1312 // fmla v18.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1333 // fmla v19.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b1354 // fmla v20.4s, v26.4s, v27.s[0]
+	FMOVS (R9)(R1), F28
+	WORD $0x4f9c1315 // fmla v21.4s, v24.4s, v28.s[0]
+	WORD $0x4f9c1336 // fmla v22.4s, v25.4s, v28.s[0]
+	WORD $0x4f9c1357 // fmla v23.4s, v26.4s, v28.s[0]
+	ADD R21, R1
+	BNE most8x3
+	MOVD $16, R24
+
+last8x3:
+	MOVD R26, R10
+	MOVD 64(R0), R11 // a.Stride
+	LSL $2, R11
+	PRFM (R10), PLDL1KEEP
+	ADD R11, R10
+	PRFM (R10), PLDL1KEEP
+	ADD R11, R10
+	PRFM (R10), PLDL1KEEP
+	ADD R11, R10
+	PRFM (R10), PLDL1KEEP
+	ADD R11, R10
+	PRFM (R10), PLDL1KEEP
+	ADD R11, R10
+	PRFM (R10), PLDL1KEEP
+	ADD R11, R10
+	PRFM (R10), PLDL1KEEP
+	ADD R11, R10
+	PRFM (R10), PLDL1KEEP
 	PCALIGN $32
 
 loop8x3:
@@ -12817,22 +12865,6 @@ tile7x3:
 	MOVD R19, R8
 	ADD R20, R19
 	MOVD $0, R1
-	MOVD R26, R22
-	MOVD 64(R0), R24 // a.Stride
-	LSL $2, R24
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
@@ -12856,6 +12888,66 @@ tile7x3:
 	VMOVI $0, V20.B16
 	MOVD 40(R0), R22 // a.B
 	MOVD 32(R0), R24 // a.Depth
+	CMP $16, R24
+	BLE last7x3
+	SUB $16, R24
+	PCALIGN $32
+
+most7x3:
+	FMOVQ (R22), F21
+	FMOVQ 16(R22), F22
+	FMOVQ 32(R22), F23
+	FMOVS (R2)(R1), F24
+	WORD $0x4f9812a0 // fmla v0.4s, v21.4s, v24.s[0]
+	WORD $0x4f9812c1 // fmla v1.4s, v22.4s, v24.s[0]
+	WORD $0x4f9812e2 // fmla v2.4s, v23.4s, v24.s[0]
+	FMOVS (R3)(R1), F25
+	WORD $0x4f9912a3 // fmla v3.4s, v21.4s, v25.s[0]
+	WORD $0x4f9912c4 // fmla v4.4s, v22.4s, v25.s[0]
+	WORD $0x4f9912e5 // fmla v5.4s, v23.4s, v25.s[0]
+	FMOVS (R4)(R1), F24
+	WORD $0x4f9812a6 // fmla v6.4s, v21.4s, v24.s[0]
+	WORD $0x4f9812c7 // fmla v7.4s, v22.4s, v24.s[0]
+	WORD $0x4f9812e8 // fmla v8.4s, v23.4s, v24.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R5)(R1), F25
+	WORD $0x4f9912a9 // fmla v9.4s, v21.4s, v25.s[0]
+	WORD $0x4f9912ca // fmla v10.4s, v22.4s, v25.s[0]
+	WORD $0x4f9912eb // fmla v11.4s, v23.4s, v25.s[0]
+	FMOVS (R6)(R1), F24
+	WORD $0x4f9812ac // fmla v12.4s, v21.4s, v24.s[0]
+	WORD $0x4f9812cd // fmla v13.4s, v22.4s, v24.s[0]
+	WORD $0x4f9812ee // fmla v14.4s, v23.4s, v24.s[0]
+	FMOVS (R7)(R1), F25
+	WORD $0x4f9912af // fmla v15.4s, v21.4s, v25.s[0]
+	WORD $0x4f9912d0 // fmla v16.4s, v22.4s, v25.s[0]
+	WORD $0x4f9912f1 // fmla v17.4s, v23.4s, v25.s[0]
+	FMOVS (R8)(R1), F24
+	WORD $0x4f9812b2 // fmla v18.4s, v21.4s, v24.s[0]
+	WORD $0x4f9812d3 // fmla v19.4s, v22.4s, v24.s[0]
+	WORD $0x4f9812f4 // fmla v20.4s, v23.4s, v24.s[0]
+	ADD R21, R1
+	BNE most7x3
+	MOVD $16, R24
+
+last7x3:
+	MOVD R26, R9
+	MOVD 64(R0), R10 // a.Stride
+	LSL $2, R10
+	PRFM (R9), PLDL1KEEP
+	ADD R10, R9
+	PRFM (R9), PLDL1KEEP
+	ADD R10, R9
+	PRFM (R9), PLDL1KEEP
+	ADD R10, R9
+	PRFM (R9), PLDL1KEEP
+	ADD R10, R9
+	PRFM (R9), PLDL1KEEP
+	ADD R10, R9
+	PRFM (R9), PLDL1KEEP
+	ADD R10, R9
+	PRFM (R9), PLDL1KEEP
 	PCALIGN $32
 
 loop7x3:
@@ -13026,20 +13118,6 @@ tile6x3:
 	MOVD R19, R7
 	ADD R20, R19
 	MOVD $0, R1
-	MOVD R26, R22
-	MOVD 64(R0), R24 // a.Stride
-	LSL $2, R24
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
@@ -13060,6 +13138,60 @@ tile6x3:
 	VMOVI $0, V17.B16
 	MOVD 40(R0), R22 // a.B
 	MOVD 32(R0), R24 // a.Depth
+	CMP $16, R24
+	BLE last6x3
+	SUB $16, R24
+	PCALIGN $32
+
+most6x3:
+	FMOVQ (R22), F18
+	FMOVQ 16(R22), F19
+	FMOVQ 32(R22), F20
+	FMOVS (R2)(R1), F21
+	WORD $0x4f951240 // fmla v0.4s, v18.4s, v21.s[0]
+	WORD $0x4f951261 // fmla v1.4s, v19.4s, v21.s[0]
+	WORD $0x4f951282 // fmla v2.4s, v20.4s, v21.s[0]
+	FMOVS (R3)(R1), F22
+	WORD $0x4f961243 // fmla v3.4s, v18.4s, v22.s[0]
+	WORD $0x4f961264 // fmla v4.4s, v19.4s, v22.s[0]
+	WORD $0x4f961285 // fmla v5.4s, v20.4s, v22.s[0]
+	FMOVS (R4)(R1), F21
+	WORD $0x4f951246 // fmla v6.4s, v18.4s, v21.s[0]
+	WORD $0x4f951267 // fmla v7.4s, v19.4s, v21.s[0]
+	WORD $0x4f951288 // fmla v8.4s, v20.4s, v21.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R5)(R1), F22
+	WORD $0x4f961249 // fmla v9.4s, v18.4s, v22.s[0]
+	WORD $0x4f96126a // fmla v10.4s, v19.4s, v22.s[0]
+	WORD $0x4f96128b // fmla v11.4s, v20.4s, v22.s[0]
+	FMOVS (R6)(R1), F21
+	WORD $0x4f95124c // fmla v12.4s, v18.4s, v21.s[0]
+	WORD $0x4f95126d // fmla v13.4s, v19.4s, v21.s[0]
+	WORD $0x4f95128e // fmla v14.4s, v20.4s, v21.s[0]
+	FMOVS (R7)(R1), F22
+	WORD $0x4f96124f // fmla v15.4s, v18.4s, v22.s[0]
+	WORD $0x4f961270 // fmla v16.4s, v19.4s, v22.s[0]
+	WORD $0x4f961291 // fmla v17.4s, v20.4s, v22.s[0]
+	ADD R21, R1
+	BNE most6x3
+	MOVD $16, R24
+
+last6x3:
+	MOVD R26, R8
+	MOVD 64(R0), R9 // a.Stride
+	LSL $2, R9
+	PRFM (R8), PLDL1KEEP
+	ADD R9, R8
+	PRFM (R8), PLDL1KEEP
+	ADD R9, R8
+	PRFM (R8), PLDL1KEEP
+	ADD R9, R8
+	PRFM (R8), PLDL1KEEP
+	ADD R9, R8
+	PRFM (R8), PLDL1KEEP
+	ADD R9, R8
+	PRFM (R8), PLDL1KEEP
 	PCALIGN $32
 
 loop6x3:
@@ -13210,18 +13342,6 @@ tile5x3:
 	MOVD R19, R6
 	ADD R20, R19
 	MOVD $0, R1
-	MOVD R26, R22
-	MOVD 64(R0), R24 // a.Stride
-	LSL $2, R24
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
@@ -13239,6 +13359,54 @@ tile5x3:
 	VMOVI $0, V14.B16
 	MOVD 40(R0), R22 // a.B
 	MOVD 32(R0), R24 // a.Depth
+	CMP $16, R24
+	BLE last5x3
+	SUB $16, R24
+	PCALIGN $32
+
+most5x3:
+	FMOVQ (R22), F15
+	FMOVQ 16(R22), F16
+	FMOVQ 32(R22), F17
+	FMOVS (R2)(R1), F18
+	WORD $0x4f9211e0 // fmla v0.4s, v15.4s, v18.s[0]
+	WORD $0x4f921201 // fmla v1.4s, v16.4s, v18.s[0]
+	WORD $0x4f921222 // fmla v2.4s, v17.4s, v18.s[0]
+	FMOVS (R3)(R1), F19
+	WORD $0x4f9311e3 // fmla v3.4s, v15.4s, v19.s[0]
+	WORD $0x4f931204 // fmla v4.4s, v16.4s, v19.s[0]
+	WORD $0x4f931225 // fmla v5.4s, v17.4s, v19.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R4)(R1), F18
+	WORD $0x4f9211e6 // fmla v6.4s, v15.4s, v18.s[0]
+	WORD $0x4f921207 // fmla v7.4s, v16.4s, v18.s[0]
+	WORD $0x4f921228 // fmla v8.4s, v17.4s, v18.s[0]
+	FMOVS (R5)(R1), F19
+	WORD $0x4f9311e9 // fmla v9.4s, v15.4s, v19.s[0]
+	WORD $0x4f93120a // fmla v10.4s, v16.4s, v19.s[0]
+	WORD $0x4f93122b // fmla v11.4s, v17.4s, v19.s[0]
+	FMOVS (R6)(R1), F18
+	WORD $0x4f9211ec // fmla v12.4s, v15.4s, v18.s[0]
+	WORD $0x4f92120d // fmla v13.4s, v16.4s, v18.s[0]
+	WORD $0x4f92122e // fmla v14.4s, v17.4s, v18.s[0]
+	ADD R21, R1
+	BNE most5x3
+	MOVD $16, R24
+
+last5x3:
+	MOVD R26, R7
+	MOVD 64(R0), R8 // a.Stride
+	LSL $2, R8
+	PRFM (R7), PLDL1KEEP
+	ADD R8, R7
+	PRFM (R7), PLDL1KEEP
+	ADD R8, R7
+	PRFM (R7), PLDL1KEEP
+	ADD R8, R7
+	PRFM (R7), PLDL1KEEP
+	ADD R8, R7
+	PRFM (R7), PLDL1KEEP
 	PCALIGN $32
 
 loop5x3:
@@ -13369,16 +13537,6 @@ tile4x3:
 	MOVD R19, R5
 	ADD R20, R19
 	MOVD $0, R1
-	MOVD R26, R22
-	MOVD 64(R0), R24 // a.Stride
-	LSL $2, R24
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
@@ -13393,6 +13551,48 @@ tile4x3:
 	VMOVI $0, V11.B16
 	MOVD 40(R0), R22 // a.B
 	MOVD 32(R0), R24 // a.Depth
+	CMP $16, R24
+	BLE last4x3
+	SUB $16, R24
+	PCALIGN $32
+
+most4x3:
+	FMOVQ (R22), F12
+	FMOVQ 16(R22), F13
+	FMOVQ 32(R22), F14
+	FMOVS (R2)(R1), F15
+	WORD $0x4f8f1180 // fmla v0.4s, v12.4s, v15.s[0]
+	WORD $0x4f8f11a1 // fmla v1.4s, v13.4s, v15.s[0]
+	WORD $0x4f8f11c2 // fmla v2.4s, v14.4s, v15.s[0]
+	FMOVS (R3)(R1), F16
+	WORD $0x4f901183 // fmla v3.4s, v12.4s, v16.s[0]
+	WORD $0x4f9011a4 // fmla v4.4s, v13.4s, v16.s[0]
+	WORD $0x4f9011c5 // fmla v5.4s, v14.4s, v16.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R4)(R1), F15
+	WORD $0x4f8f1186 // fmla v6.4s, v12.4s, v15.s[0]
+	WORD $0x4f8f11a7 // fmla v7.4s, v13.4s, v15.s[0]
+	WORD $0x4f8f11c8 // fmla v8.4s, v14.4s, v15.s[0]
+	FMOVS (R5)(R1), F16
+	WORD $0x4f901189 // fmla v9.4s, v12.4s, v16.s[0]
+	WORD $0x4f9011aa // fmla v10.4s, v13.4s, v16.s[0]
+	WORD $0x4f9011cb // fmla v11.4s, v14.4s, v16.s[0]
+	ADD R21, R1
+	BNE most4x3
+	MOVD $16, R24
+
+last4x3:
+	MOVD R26, R6
+	MOVD 64(R0), R7 // a.Stride
+	LSL $2, R7
+	PRFM (R6), PLDL1KEEP
+	ADD R7, R6
+	PRFM (R6), PLDL1KEEP
+	ADD R7, R6
+	PRFM (R6), PLDL1KEEP
+	ADD R7, R6
+	PRFM (R6), PLDL1KEEP
 	PCALIGN $32
 
 loop4x3:
@@ -13503,14 +13703,6 @@ tile3x3:
 	MOVD R19, R4
 	ADD R20, R19
 	MOVD $0, R1
-	MOVD R26, R22
-	MOVD 64(R0), R24 // a.Stride
-	LSL $2, R24
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
@@ -13522,6 +13714,42 @@ tile3x3:
 	VMOVI $0, V8.B16
 	MOVD 40(R0), R22 // a.B
 	MOVD 32(R0), R24 // a.Depth
+	CMP $16, R24
+	BLE last3x3
+	SUB $16, R24
+	PCALIGN $32
+
+most3x3:
+	FMOVQ (R22), F9
+	FMOVQ 16(R22), F10
+	FMOVQ 32(R22), F11
+	FMOVS (R2)(R1), F12
+	WORD $0x4f8c1120 // fmla v0.4s, v9.4s, v12.s[0]
+	WORD $0x4f8c1141 // fmla v1.4s, v10.4s, v12.s[0]
+	WORD $0x4f8c1162 // fmla v2.4s, v11.4s, v12.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R3)(R1), F13
+	WORD $0x4f8d1123 // fmla v3.4s, v9.4s, v13.s[0]
+	WORD $0x4f8d1144 // fmla v4.4s, v10.4s, v13.s[0]
+	WORD $0x4f8d1165 // fmla v5.4s, v11.4s, v13.s[0]
+	FMOVS (R4)(R1), F12
+	WORD $0x4f8c1126 // fmla v6.4s, v9.4s, v12.s[0]
+	WORD $0x4f8c1147 // fmla v7.4s, v10.4s, v12.s[0]
+	WORD $0x4f8c1168 // fmla v8.4s, v11.4s, v12.s[0]
+	ADD R21, R1
+	BNE most3x3
+	MOVD $16, R24
+
+last3x3:
+	MOVD R26, R5
+	MOVD 64(R0), R6 // a.Stride
+	LSL $2, R6
+	PRFM (R5), PLDL1KEEP
+	ADD R6, R5
+	PRFM (R5), PLDL1KEEP
+	ADD R6, R5
+	PRFM (R5), PLDL1KEEP
 	PCALIGN $32
 
 loop3x3:
@@ -13612,12 +13840,6 @@ tile2x3:
 	MOVD R19, R3
 	ADD R20, R19
 	MOVD $0, R1
-	MOVD R26, R22
-	MOVD 64(R0), R24 // a.Stride
-	LSL $2, R24
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
@@ -13626,6 +13848,36 @@ tile2x3:
 	VMOVI $0, V5.B16
 	MOVD 40(R0), R22 // a.B
 	MOVD 32(R0), R24 // a.Depth
+	CMP $16, R24
+	BLE last2x3
+	SUB $16, R24
+	PCALIGN $32
+
+most2x3:
+	FMOVQ (R22), F6
+	FMOVQ 16(R22), F7
+	FMOVQ 32(R22), F8
+	FMOVS (R2)(R1), F9
+	WORD $0x4f8910c0 // fmla v0.4s, v6.4s, v9.s[0]
+	WORD $0x4f8910e1 // fmla v1.4s, v7.4s, v9.s[0]
+	WORD $0x4f891102 // fmla v2.4s, v8.4s, v9.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R3)(R1), F10
+	WORD $0x4f8a10c3 // fmla v3.4s, v6.4s, v10.s[0]
+	WORD $0x4f8a10e4 // fmla v4.4s, v7.4s, v10.s[0]
+	WORD $0x4f8a1105 // fmla v5.4s, v8.4s, v10.s[0]
+	ADD R21, R1
+	BNE most2x3
+	MOVD $16, R24
+
+last2x3:
+	MOVD R26, R4
+	MOVD 64(R0), R5 // a.Stride
+	LSL $2, R5
+	PRFM (R4), PLDL1KEEP
+	ADD R5, R4
+	PRFM (R4), PLDL1KEEP
 	PCALIGN $32
 
 loop2x3:
@@ -13696,15 +13948,35 @@ tile1x3:
 	MOVD R19, R2
 	ADD R20, R19
 	MOVD $0, R1
-	MOVD R26, R22
-	MOVD 64(R0), R24 // a.Stride
-	LSL $2, R24
-	PRFM (R22), PLDL1KEEP
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
 	MOVD 40(R0), R22 // a.B
 	MOVD 32(R0), R24 // a.Depth
+	CMP $16, R24
+	BLE last1x3
+	SUB $16, R24
+	PCALIGN $32
+
+most1x3:
+	FMOVQ (R22), F3
+	FMOVQ 16(R22), F4
+	FMOVQ 32(R22), F5
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R2)(R1), F6
+	WORD $0x4f861060 // fmla v0.4s, v3.4s, v6.s[0]
+	WORD $0x4f861081 // fmla v1.4s, v4.4s, v6.s[0]
+	WORD $0x4f8610a2 // fmla v2.4s, v5.4s, v6.s[0]
+	ADD R21, R1
+	BNE most1x3
+	MOVD $16, R24
+
+last1x3:
+	MOVD R26, R3
+	MOVD 64(R0), R4 // a.Stride
+	LSL $2, R4
+	PRFM (R3), PLDL1KEEP
 	PCALIGN $32
 
 loop1x3:
@@ -13805,6 +14077,30 @@ tile12x2:
 	MOVD R19, R13
 	ADD R20, R19
 	MOVD $0, R1
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	VMOVI $0, V11.B16
+	VMOVI $0, V12.B16
+	VMOVI $0, V13.B16
+	VMOVI $0, V14.B16
+	VMOVI $0, V15.B16
+	VMOVI $0, V16.B16
+	VMOVI $0, V17.B16
+	VMOVI $0, V18.B16
+	VMOVI $0, V19.B16
+	VMOVI $0, V20.B16
+	VMOVI $0, V21.B16
+	VMOVI $0, V22.B16
+	VMOVI $0, V23.B16
 	MOVD R26, R22
 	MOVD 64(R0), R24 // a.Stride
 	LSL $2, R24
@@ -13831,30 +14127,6 @@ tile12x2:
 	PRFM (R22), PLDL1KEEP
 	ADD R24, R22
 	PRFM (R22), PLDL1KEEP
-	VMOVI $0, V0.B16
-	VMOVI $0, V1.B16
-	VMOVI $0, V2.B16
-	VMOVI $0, V3.B16
-	VMOVI $0, V4.B16
-	VMOVI $0, V5.B16
-	VMOVI $0, V6.B16
-	VMOVI $0, V7.B16
-	VMOVI $0, V8.B16
-	VMOVI $0, V9.B16
-	VMOVI $0, V10.B16
-	VMOVI $0, V11.B16
-	VMOVI $0, V12.B16
-	VMOVI $0, V13.B16
-	VMOVI $0, V14.B16
-	VMOVI $0, V15.B16
-	VMOVI $0, V16.B16
-	VMOVI $0, V17.B16
-	VMOVI $0, V18.B16
-	VMOVI $0, V19.B16
-	VMOVI $0, V20.B16
-	VMOVI $0, V21.B16
-	VMOVI $0, V22.B16
-	VMOVI $0, V23.B16
 	MOVD 40(R0), R22 // a.B
 	MOVD 32(R0), R24 // a.Depth
 	PCALIGN $32
@@ -14066,6 +14338,28 @@ tile11x2:
 	MOVD R19, R12
 	ADD R20, R19
 	MOVD $0, R1
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	VMOVI $0, V11.B16
+	VMOVI $0, V12.B16
+	VMOVI $0, V13.B16
+	VMOVI $0, V14.B16
+	VMOVI $0, V15.B16
+	VMOVI $0, V16.B16
+	VMOVI $0, V17.B16
+	VMOVI $0, V18.B16
+	VMOVI $0, V19.B16
+	VMOVI $0, V20.B16
+	VMOVI $0, V21.B16
 	MOVD R26, R22
 	MOVD 64(R0), R24 // a.Stride
 	LSL $2, R24
@@ -14090,28 +14384,6 @@ tile11x2:
 	PRFM (R22), PLDL1KEEP
 	ADD R24, R22
 	PRFM (R22), PLDL1KEEP
-	VMOVI $0, V0.B16
-	VMOVI $0, V1.B16
-	VMOVI $0, V2.B16
-	VMOVI $0, V3.B16
-	VMOVI $0, V4.B16
-	VMOVI $0, V5.B16
-	VMOVI $0, V6.B16
-	VMOVI $0, V7.B16
-	VMOVI $0, V8.B16
-	VMOVI $0, V9.B16
-	VMOVI $0, V10.B16
-	VMOVI $0, V11.B16
-	VMOVI $0, V12.B16
-	VMOVI $0, V13.B16
-	VMOVI $0, V14.B16
-	VMOVI $0, V15.B16
-	VMOVI $0, V16.B16
-	VMOVI $0, V17.B16
-	VMOVI $0, V18.B16
-	VMOVI $0, V19.B16
-	VMOVI $0, V20.B16
-	VMOVI $0, V21.B16
 	MOVD 40(R0), R22 // a.B
 	MOVD 32(R0), R24 // a.Depth
 	PCALIGN $32
@@ -14307,28 +14579,6 @@ tile10x2:
 	MOVD R19, R11
 	ADD R20, R19
 	MOVD $0, R1
-	MOVD R26, R22
-	MOVD 64(R0), R24 // a.Stride
-	LSL $2, R24
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
@@ -14351,6 +14601,73 @@ tile10x2:
 	VMOVI $0, V19.B16
 	MOVD 40(R0), R22 // a.B
 	MOVD 32(R0), R24 // a.Depth
+	CMP $16, R24
+	BLE last10x2
+	SUB $16, R24
+	PCALIGN $32
+
+most10x2:
+	FMOVQ (R22), F20
+	FMOVQ 16(R22), F21
+	FMOVS (R2)(R1), F22
+	WORD $0x4f961280 // fmla v0.4s, v20.4s, v22.s[0]
+	WORD $0x4f9612a1 // fmla v1.4s, v21.4s, v22.s[0]
+	FMOVS (R3)(R1), F23
+	WORD $0x4f971282 // fmla v2.4s, v20.4s, v23.s[0]
+	WORD $0x4f9712a3 // fmla v3.4s, v21.4s, v23.s[0]
+	FMOVS (R4)(R1), F22
+	WORD $0x4f961284 // fmla v4.4s, v20.4s, v22.s[0]
+	WORD $0x4f9612a5 // fmla v5.4s, v21.4s, v22.s[0]
+	FMOVS (R5)(R1), F23
+	WORD $0x4f971286 // fmla v6.4s, v20.4s, v23.s[0]
+	WORD $0x4f9712a7 // fmla v7.4s, v21.4s, v23.s[0]
+	FMOVS (R6)(R1), F22
+	WORD $0x4f961288 // fmla v8.4s, v20.4s, v22.s[0]
+	WORD $0x4f9612a9 // fmla v9.4s, v21.4s, v22.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R7)(R1), F23
+	WORD $0x4f97128a // fmla v10.4s, v20.4s, v23.s[0]
+	WORD $0x4f9712ab // fmla v11.4s, v21.4s, v23.s[0]
+	FMOVS (R8)(R1), F22
+	WORD $0x4f96128c // fmla v12.4s, v20.4s, v22.s[0]
+	WORD $0x4f9612ad // fmla v13.4s, v21.4s, v22.s[0]
+	FMOVS (R9)(R1), F23
+	WORD $0x4f97128e // fmla v14.4s, v20.4s, v23.s[0]
+	WORD $0x4f9712af // fmla v15.4s, v21.4s, v23.s[0]
+	FMOVS (R10)(R1), F22
+	WORD $0x4f961290 // fmla v16.4s, v20.4s, v22.s[0]
+	WORD $0x4f9612b1 // fmla v17.4s, v21.4s, v22.s[0]
+	FMOVS (R11)(R1), F23
+	WORD $0x4f971292 // fmla v18.4s, v20.4s, v23.s[0]
+	WORD $0x4f9712b3 // fmla v19.4s, v21.4s, v23.s[0]
+	ADD R21, R1
+	BNE most10x2
+	MOVD $16, R24
+
+last10x2:
+	MOVD R26, R12
+	MOVD 64(R0), R13 // a.Stride
+	LSL $2, R13
+	PRFM (R12), PLDL1KEEP
+	ADD R13, R12
+	PRFM (R12), PLDL1KEEP
+	ADD R13, R12
+	PRFM (R12), PLDL1KEEP
+	ADD R13, R12
+	PRFM (R12), PLDL1KEEP
+	ADD R13, R12
+	PRFM (R12), PLDL1KEEP
+	ADD R13, R12
+	PRFM (R12), PLDL1KEEP
+	ADD R13, R12
+	PRFM (R12), PLDL1KEEP
+	ADD R13, R12
+	PRFM (R12), PLDL1KEEP
+	ADD R13, R12
+	PRFM (R12), PLDL1KEEP
+	ADD R13, R12
+	PRFM (R12), PLDL1KEEP
 	PCALIGN $32
 
 loop10x2:
@@ -14529,26 +14846,6 @@ tile9x2:
 	MOVD R19, R10
 	ADD R20, R19
 	MOVD $0, R1
-	MOVD R26, R22
-	MOVD 64(R0), R24 // a.Stride
-	LSL $2, R24
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
@@ -14569,6 +14866,68 @@ tile9x2:
 	VMOVI $0, V17.B16
 	MOVD 40(R0), R22 // a.B
 	MOVD 32(R0), R24 // a.Depth
+	CMP $16, R24
+	BLE last9x2
+	SUB $16, R24
+	PCALIGN $32
+
+most9x2:
+	FMOVQ (R22), F18
+	FMOVQ 16(R22), F19
+	FMOVS (R2)(R1), F20
+	WORD $0x4f941240 // fmla v0.4s, v18.4s, v20.s[0]
+	WORD $0x4f941261 // fmla v1.4s, v19.4s, v20.s[0]
+	FMOVS (R3)(R1), F21
+	WORD $0x4f951242 // fmla v2.4s, v18.4s, v21.s[0]
+	WORD $0x4f951263 // fmla v3.4s, v19.4s, v21.s[0]
+	FMOVS (R4)(R1), F20
+	WORD $0x4f941244 // fmla v4.4s, v18.4s, v20.s[0]
+	WORD $0x4f941265 // fmla v5.4s, v19.4s, v20.s[0]
+	FMOVS (R5)(R1), F21
+	WORD $0x4f951246 // fmla v6.4s, v18.4s, v21.s[0]
+	WORD $0x4f951267 // fmla v7.4s, v19.4s, v21.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R6)(R1), F20
+	WORD $0x4f941248 // fmla v8.4s, v18.4s, v20.s[0]
+	WORD $0x4f941269 // fmla v9.4s, v19.4s, v20.s[0]
+	FMOVS (R7)(R1), F21
+	WORD $0x4f95124a // fmla v10.4s, v18.4s, v21.s[0]
+	WORD $0x4f95126b // fmla v11.4s, v19.4s, v21.s[0]
+	FMOVS (R8)(R1), F20
+	WORD $0x4f94124c // fmla v12.4s, v18.4s, v20.s[0]
+	WORD $0x4f94126d // fmla v13.4s, v19.4s, v20.s[0]
+	FMOVS (R9)(R1), F21
+	WORD $0x4f95124e // fmla v14.4s, v18.4s, v21.s[0]
+	WORD $0x4f95126f // fmla v15.4s, v19.4s, v21.s[0]
+	FMOVS (R10)(R1), F20
+	WORD $0x4f941250 // fmla v16.4s, v18.4s, v20.s[0]
+	WORD $0x4f941271 // fmla v17.4s, v19.4s, v20.s[0]
+	ADD R21, R1
+	BNE most9x2
+	MOVD $16, R24
+
+last9x2:
+	MOVD R26, R11
+	MOVD 64(R0), R12 // a.Stride
+	LSL $2, R12
+	PRFM (R11), PLDL1KEEP
+	ADD R12, R11
+	PRFM (R11), PLDL1KEEP
+	ADD R12, R11
+	PRFM (R11), PLDL1KEEP
+	ADD R12, R11
+	PRFM (R11), PLDL1KEEP
+	ADD R12, R11
+	PRFM (R11), PLDL1KEEP
+	ADD R12, R11
+	PRFM (R11), PLDL1KEEP
+	ADD R12, R11
+	PRFM (R11), PLDL1KEEP
+	ADD R12, R11
+	PRFM (R11), PLDL1KEEP
+	ADD R12, R11
+	PRFM (R11), PLDL1KEEP
 	PCALIGN $32
 
 loop9x2:
@@ -14732,24 +15091,6 @@ tile8x2:
 	MOVD R19, R9
 	ADD R20, R19
 	MOVD $0, R1
-	MOVD R26, R22
-	MOVD 64(R0), R24 // a.Stride
-	LSL $2, R24
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
@@ -14768,6 +15109,63 @@ tile8x2:
 	VMOVI $0, V15.B16
 	MOVD 40(R0), R22 // a.B
 	MOVD 32(R0), R24 // a.Depth
+	CMP $16, R24
+	BLE last8x2
+	SUB $16, R24
+	PCALIGN $32
+
+most8x2:
+	FMOVQ (R22), F16
+	FMOVQ 16(R22), F17
+	FMOVS (R2)(R1), F18
+	WORD $0x4f921200 // fmla v0.4s, v16.4s, v18.s[0]
+	WORD $0x4f921221 // fmla v1.4s, v17.4s, v18.s[0]
+	FMOVS (R3)(R1), F19
+	WORD $0x4f931202 // fmla v2.4s, v16.4s, v19.s[0]
+	WORD $0x4f931223 // fmla v3.4s, v17.4s, v19.s[0]
+	FMOVS (R4)(R1), F18
+	WORD $0x4f921204 // fmla v4.4s, v16.4s, v18.s[0]
+	WORD $0x4f921225 // fmla v5.4s, v17.4s, v18.s[0]
+	FMOVS (R5)(R1), F19
+	WORD $0x4f931206 // fmla v6.4s, v16.4s, v19.s[0]
+	WORD $0x4f931227 // fmla v7.4s, v17.4s, v19.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R6)(R1), F18
+	WORD $0x4f921208 // fmla v8.4s, v16.4s, v18.s[0]
+	WORD $0x4f921229 // fmla v9.4s, v17.4s, v18.s[0]
+	FMOVS (R7)(R1), F19
+	WORD $0x4f93120a // fmla v10.4s, v16.4s, v19.s[0]
+	WORD $0x4f93122b // fmla v11.4s, v17.4s, v19.s[0]
+	FMOVS (R8)(R1), F18
+	WORD $0x4f92120c // fmla v12.4s, v16.4s, v18.s[0]
+	WORD $0x4f92122d // fmla v13.4s, v17.4s, v18.s[0]
+	FMOVS (R9)(R1), F19
+	WORD $0x4f93120e // fmla v14.4s, v16.4s, v19.s[0]
+	WORD $0x4f93122f // fmla v15.4s, v17.4s, v19.s[0]
+	ADD R21, R1
+	BNE most8x2
+	MOVD $16, R24
+
+last8x2:
+	MOVD R26, R10
+	MOVD 64(R0), R11 // a.Stride
+	LSL $2, R11
+	PRFM (R10), PLDL1KEEP
+	ADD R11, R10
+	PRFM (R10), PLDL1KEEP
+	ADD R11, R10
+	PRFM (R10), PLDL1KEEP
+	ADD R11, R10
+	PRFM (R10), PLDL1KEEP
+	ADD R11, R10
+	PRFM (R10), PLDL1KEEP
+	ADD R11, R10
+	PRFM (R10), PLDL1KEEP
+	ADD R11, R10
+	PRFM (R10), PLDL1KEEP
+	ADD R11, R10
+	PRFM (R10), PLDL1KEEP
 	PCALIGN $32
 
 loop8x2:
@@ -14916,22 +15314,6 @@ tile7x2:
 	MOVD R19, R8
 	ADD R20, R19
 	MOVD $0, R1
-	MOVD R26, R22
-	MOVD 64(R0), R24 // a.Stride
-	LSL $2, R24
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
@@ -14948,6 +15330,58 @@ tile7x2:
 	VMOVI $0, V13.B16
 	MOVD 40(R0), R22 // a.B
 	MOVD 32(R0), R24 // a.Depth
+	CMP $16, R24
+	BLE last7x2
+	SUB $16, R24
+	PCALIGN $32
+
+most7x2:
+	FMOVQ (R22), F14
+	FMOVQ 16(R22), F15
+	FMOVS (R2)(R1), F16
+	WORD $0x4f9011c0 // fmla v0.4s, v14.4s, v16.s[0]
+	WORD $0x4f9011e1 // fmla v1.4s, v15.4s, v16.s[0]
+	FMOVS (R3)(R1), F17
+	WORD $0x4f9111c2 // fmla v2.4s, v14.4s, v17.s[0]
+	WORD $0x4f9111e3 // fmla v3.4s, v15.4s, v17.s[0]
+	FMOVS (R4)(R1), F16
+	WORD $0x4f9011c4 // fmla v4.4s, v14.4s, v16.s[0]
+	WORD $0x4f9011e5 // fmla v5.4s, v15.4s, v16.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R5)(R1), F17
+	WORD $0x4f9111c6 // fmla v6.4s, v14.4s, v17.s[0]
+	WORD $0x4f9111e7 // fmla v7.4s, v15.4s, v17.s[0]
+	FMOVS (R6)(R1), F16
+	WORD $0x4f9011c8 // fmla v8.4s, v14.4s, v16.s[0]
+	WORD $0x4f9011e9 // fmla v9.4s, v15.4s, v16.s[0]
+	FMOVS (R7)(R1), F17
+	WORD $0x4f9111ca // fmla v10.4s, v14.4s, v17.s[0]
+	WORD $0x4f9111eb // fmla v11.4s, v15.4s, v17.s[0]
+	FMOVS (R8)(R1), F16
+	WORD $0x4f9011cc // fmla v12.4s, v14.4s, v16.s[0]
+	WORD $0x4f9011ed // fmla v13.4s, v15.4s, v16.s[0]
+	ADD R21, R1
+	BNE most7x2
+	MOVD $16, R24
+
+last7x2:
+	MOVD R26, R9
+	MOVD 64(R0), R10 // a.Stride
+	LSL $2, R10
+	PRFM (R9), PLDL1KEEP
+	ADD R10, R9
+	PRFM (R9), PLDL1KEEP
+	ADD R10, R9
+	PRFM (R9), PLDL1KEEP
+	ADD R10, R9
+	PRFM (R9), PLDL1KEEP
+	ADD R10, R9
+	PRFM (R9), PLDL1KEEP
+	ADD R10, R9
+	PRFM (R9), PLDL1KEEP
+	ADD R10, R9
+	PRFM (R9), PLDL1KEEP
 	PCALIGN $32
 
 loop7x2:
@@ -15081,20 +15515,6 @@ tile6x2:
 	MOVD R19, R7
 	ADD R20, R19
 	MOVD $0, R1
-	MOVD R26, R22
-	MOVD 64(R0), R24 // a.Stride
-	LSL $2, R24
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
@@ -15109,6 +15529,53 @@ tile6x2:
 	VMOVI $0, V11.B16
 	MOVD 40(R0), R22 // a.B
 	MOVD 32(R0), R24 // a.Depth
+	CMP $16, R24
+	BLE last6x2
+	SUB $16, R24
+	PCALIGN $32
+
+most6x2:
+	FMOVQ (R22), F12
+	FMOVQ 16(R22), F13
+	FMOVS (R2)(R1), F14
+	WORD $0x4f8e1180 // fmla v0.4s, v12.4s, v14.s[0]
+	WORD $0x4f8e11a1 // fmla v1.4s, v13.4s, v14.s[0]
+	FMOVS (R3)(R1), F15
+	WORD $0x4f8f1182 // fmla v2.4s, v12.4s, v15.s[0]
+	WORD $0x4f8f11a3 // fmla v3.4s, v13.4s, v15.s[0]
+	FMOVS (R4)(R1), F14
+	WORD $0x4f8e1184 // fmla v4.4s, v12.4s, v14.s[0]
+	WORD $0x4f8e11a5 // fmla v5.4s, v13.4s, v14.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R5)(R1), F15
+	WORD $0x4f8f1186 // fmla v6.4s, v12.4s, v15.s[0]
+	WORD $0x4f8f11a7 // fmla v7.4s, v13.4s, v15.s[0]
+	FMOVS (R6)(R1), F14
+	WORD $0x4f8e1188 // fmla v8.4s, v12.4s, v14.s[0]
+	WORD $0x4f8e11a9 // fmla v9.4s, v13.4s, v14.s[0]
+	FMOVS (R7)(R1), F15
+	WORD $0x4f8f118a // fmla v10.4s, v12.4s, v15.s[0]
+	WORD $0x4f8f11ab // fmla v11.4s, v13.4s, v15.s[0]
+	ADD R21, R1
+	BNE most6x2
+	MOVD $16, R24
+
+last6x2:
+	MOVD R26, R8
+	MOVD 64(R0), R9 // a.Stride
+	LSL $2, R9
+	PRFM (R8), PLDL1KEEP
+	ADD R9, R8
+	PRFM (R8), PLDL1KEEP
+	ADD R9, R8
+	PRFM (R8), PLDL1KEEP
+	ADD R9, R8
+	PRFM (R8), PLDL1KEEP
+	ADD R9, R8
+	PRFM (R8), PLDL1KEEP
+	ADD R9, R8
+	PRFM (R8), PLDL1KEEP
 	PCALIGN $32
 
 loop6x2:
@@ -15227,18 +15694,6 @@ tile5x2:
 	MOVD R19, R6
 	ADD R20, R19
 	MOVD $0, R1
-	MOVD R26, R22
-	MOVD 64(R0), R24 // a.Stride
-	LSL $2, R24
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
@@ -15251,6 +15706,48 @@ tile5x2:
 	VMOVI $0, V9.B16
 	MOVD 40(R0), R22 // a.B
 	MOVD 32(R0), R24 // a.Depth
+	CMP $16, R24
+	BLE last5x2
+	SUB $16, R24
+	PCALIGN $32
+
+most5x2:
+	FMOVQ (R22), F10
+	FMOVQ 16(R22), F11
+	FMOVS (R2)(R1), F12
+	WORD $0x4f8c1140 // fmla v0.4s, v10.4s, v12.s[0]
+	WORD $0x4f8c1161 // fmla v1.4s, v11.4s, v12.s[0]
+	FMOVS (R3)(R1), F13
+	WORD $0x4f8d1142 // fmla v2.4s, v10.4s, v13.s[0]
+	WORD $0x4f8d1163 // fmla v3.4s, v11.4s, v13.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R4)(R1), F12
+	WORD $0x4f8c1144 // fmla v4.4s, v10.4s, v12.s[0]
+	WORD $0x4f8c1165 // fmla v5.4s, v11.4s, v12.s[0]
+	FMOVS (R5)(R1), F13
+	WORD $0x4f8d1146 // fmla v6.4s, v10.4s, v13.s[0]
+	WORD $0x4f8d1167 // fmla v7.4s, v11.4s, v13.s[0]
+	FMOVS (R6)(R1), F12
+	WORD $0x4f8c1148 // fmla v8.4s, v10.4s, v12.s[0]
+	WORD $0x4f8c1169 // fmla v9.4s, v11.4s, v12.s[0]
+	ADD R21, R1
+	BNE most5x2
+	MOVD $16, R24
+
+last5x2:
+	MOVD R26, R7
+	MOVD 64(R0), R8 // a.Stride
+	LSL $2, R8
+	PRFM (R7), PLDL1KEEP
+	ADD R8, R7
+	PRFM (R7), PLDL1KEEP
+	ADD R8, R7
+	PRFM (R7), PLDL1KEEP
+	ADD R8, R7
+	PRFM (R7), PLDL1KEEP
+	ADD R8, R7
+	PRFM (R7), PLDL1KEEP
 	PCALIGN $32
 
 loop5x2:
@@ -15354,16 +15851,6 @@ tile4x2:
 	MOVD R19, R5
 	ADD R20, R19
 	MOVD $0, R1
-	MOVD R26, R22
-	MOVD 64(R0), R24 // a.Stride
-	LSL $2, R24
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
@@ -15374,6 +15861,43 @@ tile4x2:
 	VMOVI $0, V7.B16
 	MOVD 40(R0), R22 // a.B
 	MOVD 32(R0), R24 // a.Depth
+	CMP $16, R24
+	BLE last4x2
+	SUB $16, R24
+	PCALIGN $32
+
+most4x2:
+	FMOVQ (R22), F8
+	FMOVQ 16(R22), F9
+	FMOVS (R2)(R1), F10
+	WORD $0x4f8a1100 // fmla v0.4s, v8.4s, v10.s[0]
+	WORD $0x4f8a1121 // fmla v1.4s, v9.4s, v10.s[0]
+	FMOVS (R3)(R1), F11
+	WORD $0x4f8b1102 // fmla v2.4s, v8.4s, v11.s[0]
+	WORD $0x4f8b1123 // fmla v3.4s, v9.4s, v11.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R4)(R1), F10
+	WORD $0x4f8a1104 // fmla v4.4s, v8.4s, v10.s[0]
+	WORD $0x4f8a1125 // fmla v5.4s, v9.4s, v10.s[0]
+	FMOVS (R5)(R1), F11
+	WORD $0x4f8b1106 // fmla v6.4s, v8.4s, v11.s[0]
+	WORD $0x4f8b1127 // fmla v7.4s, v9.4s, v11.s[0]
+	ADD R21, R1
+	BNE most4x2
+	MOVD $16, R24
+
+last4x2:
+	MOVD R26, R6
+	MOVD 64(R0), R7 // a.Stride
+	LSL $2, R7
+	PRFM (R6), PLDL1KEEP
+	ADD R7, R6
+	PRFM (R6), PLDL1KEEP
+	ADD R7, R6
+	PRFM (R6), PLDL1KEEP
+	ADD R7, R6
+	PRFM (R6), PLDL1KEEP
 	PCALIGN $32
 
 loop4x2:
@@ -15462,14 +15986,6 @@ tile3x2:
 	MOVD R19, R4
 	ADD R20, R19
 	MOVD $0, R1
-	MOVD R26, R22
-	MOVD 64(R0), R24 // a.Stride
-	LSL $2, R24
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
@@ -15478,6 +15994,38 @@ tile3x2:
 	VMOVI $0, V5.B16
 	MOVD 40(R0), R22 // a.B
 	MOVD 32(R0), R24 // a.Depth
+	CMP $16, R24
+	BLE last3x2
+	SUB $16, R24
+	PCALIGN $32
+
+most3x2:
+	FMOVQ (R22), F6
+	FMOVQ 16(R22), F7
+	FMOVS (R2)(R1), F8
+	WORD $0x4f8810c0 // fmla v0.4s, v6.4s, v8.s[0]
+	WORD $0x4f8810e1 // fmla v1.4s, v7.4s, v8.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R3)(R1), F9
+	WORD $0x4f8910c2 // fmla v2.4s, v6.4s, v9.s[0]
+	WORD $0x4f8910e3 // fmla v3.4s, v7.4s, v9.s[0]
+	FMOVS (R4)(R1), F8
+	WORD $0x4f8810c4 // fmla v4.4s, v6.4s, v8.s[0]
+	WORD $0x4f8810e5 // fmla v5.4s, v7.4s, v8.s[0]
+	ADD R21, R1
+	BNE most3x2
+	MOVD $16, R24
+
+last3x2:
+	MOVD R26, R5
+	MOVD 64(R0), R6 // a.Stride
+	LSL $2, R6
+	PRFM (R5), PLDL1KEEP
+	ADD R6, R5
+	PRFM (R5), PLDL1KEEP
+	ADD R6, R5
+	PRFM (R5), PLDL1KEEP
 	PCALIGN $32
 
 loop3x2:
@@ -15551,18 +16099,39 @@ tile2x2:
 	MOVD R19, R3
 	ADD R20, R19
 	MOVD $0, R1
-	MOVD R26, R22
-	MOVD 64(R0), R24 // a.Stride
-	LSL $2, R24
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
 	VMOVI $0, V3.B16
 	MOVD 40(R0), R22 // a.B
 	MOVD 32(R0), R24 // a.Depth
+	CMP $16, R24
+	BLE last2x2
+	SUB $16, R24
+	PCALIGN $32
+
+most2x2:
+	FMOVQ (R22), F4
+	FMOVQ 16(R22), F5
+	FMOVS (R2)(R1), F6
+	WORD $0x4f861080 // fmla v0.4s, v4.4s, v6.s[0]
+	WORD $0x4f8610a1 // fmla v1.4s, v5.4s, v6.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R3)(R1), F7
+	WORD $0x4f871082 // fmla v2.4s, v4.4s, v7.s[0]
+	WORD $0x4f8710a3 // fmla v3.4s, v5.4s, v7.s[0]
+	ADD R21, R1
+	BNE most2x2
+	MOVD $16, R24
+
+last2x2:
+	MOVD R26, R4
+	MOVD 64(R0), R5 // a.Stride
+	LSL $2, R5
+	PRFM (R4), PLDL1KEEP
+	ADD R5, R4
+	PRFM (R4), PLDL1KEEP
 	PCALIGN $32
 
 loop2x2:
@@ -15621,14 +16190,32 @@ tile1x2:
 	MOVD R19, R2
 	ADD R20, R19
 	MOVD $0, R1
-	MOVD R26, R22
-	MOVD 64(R0), R24 // a.Stride
-	LSL $2, R24
-	PRFM (R22), PLDL1KEEP
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	MOVD 40(R0), R22 // a.B
 	MOVD 32(R0), R24 // a.Depth
+	CMP $16, R24
+	BLE last1x2
+	SUB $16, R24
+	PCALIGN $32
+
+most1x2:
+	FMOVQ (R22), F2
+	FMOVQ 16(R22), F3
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R2)(R1), F4
+	WORD $0x4f841040 // fmla v0.4s, v2.4s, v4.s[0]
+	WORD $0x4f841061 // fmla v1.4s, v3.4s, v4.s[0]
+	ADD R21, R1
+	BNE most1x2
+	MOVD $16, R24
+
+last1x2:
+	MOVD R26, R3
+	MOVD 64(R0), R4 // a.Stride
+	LSL $2, R4
+	PRFM (R3), PLDL1KEEP
 	PCALIGN $32
 
 loop1x2:
@@ -15722,6 +16309,18 @@ tile12x1:
 	MOVD R19, R13
 	ADD R20, R19
 	MOVD $0, R1
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	VMOVI $0, V11.B16
 	MOVD R26, R22
 	MOVD 64(R0), R24 // a.Stride
 	LSL $2, R24
@@ -15748,18 +16347,6 @@ tile12x1:
 	PRFM (R22), PLDL1KEEP
 	ADD R24, R22
 	PRFM (R22), PLDL1KEEP
-	VMOVI $0, V0.B16
-	VMOVI $0, V1.B16
-	VMOVI $0, V2.B16
-	VMOVI $0, V3.B16
-	VMOVI $0, V4.B16
-	VMOVI $0, V5.B16
-	VMOVI $0, V6.B16
-	VMOVI $0, V7.B16
-	VMOVI $0, V8.B16
-	VMOVI $0, V9.B16
-	VMOVI $0, V10.B16
-	VMOVI $0, V11.B16
 	MOVD 40(R0), R22 // a.B
 	MOVD 32(R0), R24 // a.Depth
 	PCALIGN $32
@@ -15909,6 +16496,17 @@ tile11x1:
 	MOVD R19, R12
 	ADD R20, R19
 	MOVD $0, R1
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
 	MOVD R26, R22
 	MOVD 64(R0), R24 // a.Stride
 	LSL $2, R24
@@ -15933,17 +16531,6 @@ tile11x1:
 	PRFM (R22), PLDL1KEEP
 	ADD R24, R22
 	PRFM (R22), PLDL1KEEP
-	VMOVI $0, V0.B16
-	VMOVI $0, V1.B16
-	VMOVI $0, V2.B16
-	VMOVI $0, V3.B16
-	VMOVI $0, V4.B16
-	VMOVI $0, V5.B16
-	VMOVI $0, V6.B16
-	VMOVI $0, V7.B16
-	VMOVI $0, V8.B16
-	VMOVI $0, V9.B16
-	VMOVI $0, V10.B16
 	MOVD 40(R0), R22 // a.B
 	MOVD 32(R0), R24 // a.Depth
 	PCALIGN $32
@@ -16082,28 +16669,6 @@ tile10x1:
 	MOVD R19, R11
 	ADD R20, R19
 	MOVD $0, R1
-	MOVD R26, R22
-	MOVD 64(R0), R24 // a.Stride
-	LSL $2, R24
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
@@ -16116,6 +16681,62 @@ tile10x1:
 	VMOVI $0, V9.B16
 	MOVD 40(R0), R22 // a.B
 	MOVD 32(R0), R24 // a.Depth
+	CMP $16, R24
+	BLE last10x1
+	SUB $16, R24
+	PCALIGN $32
+
+most10x1:
+	FMOVQ (R22), F10
+	FMOVS (R2)(R1), F11
+	WORD $0x4f8b1140 // fmla v0.4s, v10.4s, v11.s[0]
+	FMOVS (R3)(R1), F12
+	WORD $0x4f8c1141 // fmla v1.4s, v10.4s, v12.s[0]
+	FMOVS (R4)(R1), F11
+	WORD $0x4f8b1142 // fmla v2.4s, v10.4s, v11.s[0]
+	FMOVS (R5)(R1), F12
+	WORD $0x4f8c1143 // fmla v3.4s, v10.4s, v12.s[0]
+	FMOVS (R6)(R1), F11
+	WORD $0x4f8b1144 // fmla v4.4s, v10.4s, v11.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R7)(R1), F12
+	WORD $0x4f8c1145 // fmla v5.4s, v10.4s, v12.s[0]
+	FMOVS (R8)(R1), F11
+	WORD $0x4f8b1146 // fmla v6.4s, v10.4s, v11.s[0]
+	FMOVS (R9)(R1), F12
+	WORD $0x4f8c1147 // fmla v7.4s, v10.4s, v12.s[0]
+	FMOVS (R10)(R1), F11
+	WORD $0x4f8b1148 // fmla v8.4s, v10.4s, v11.s[0]
+	FMOVS (R11)(R1), F12
+	WORD $0x4f8c1149 // fmla v9.4s, v10.4s, v12.s[0]
+	ADD R21, R1
+	BNE most10x1
+	MOVD $16, R24
+
+last10x1:
+	MOVD R26, R12
+	MOVD 64(R0), R13 // a.Stride
+	LSL $2, R13
+	PRFM (R12), PLDL1KEEP
+	ADD R13, R12
+	PRFM (R12), PLDL1KEEP
+	ADD R13, R12
+	PRFM (R12), PLDL1KEEP
+	ADD R13, R12
+	PRFM (R12), PLDL1KEEP
+	ADD R13, R12
+	PRFM (R12), PLDL1KEEP
+	ADD R13, R12
+	PRFM (R12), PLDL1KEEP
+	ADD R13, R12
+	PRFM (R12), PLDL1KEEP
+	ADD R13, R12
+	PRFM (R12), PLDL1KEEP
+	ADD R13, R12
+	PRFM (R12), PLDL1KEEP
+	ADD R13, R12
+	PRFM (R12), PLDL1KEEP
 	PCALIGN $32
 
 loop10x1:
@@ -16242,26 +16863,6 @@ tile9x1:
 	MOVD R19, R10
 	ADD R20, R19
 	MOVD $0, R1
-	MOVD R26, R22
-	MOVD 64(R0), R24 // a.Stride
-	LSL $2, R24
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
@@ -16273,6 +16874,58 @@ tile9x1:
 	VMOVI $0, V8.B16
 	MOVD 40(R0), R22 // a.B
 	MOVD 32(R0), R24 // a.Depth
+	CMP $16, R24
+	BLE last9x1
+	SUB $16, R24
+	PCALIGN $32
+
+most9x1:
+	FMOVQ (R22), F9
+	FMOVS (R2)(R1), F10
+	WORD $0x4f8a1120 // fmla v0.4s, v9.4s, v10.s[0]
+	FMOVS (R3)(R1), F11
+	WORD $0x4f8b1121 // fmla v1.4s, v9.4s, v11.s[0]
+	FMOVS (R4)(R1), F10
+	WORD $0x4f8a1122 // fmla v2.4s, v9.4s, v10.s[0]
+	FMOVS (R5)(R1), F11
+	WORD $0x4f8b1123 // fmla v3.4s, v9.4s, v11.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R6)(R1), F10
+	WORD $0x4f8a1124 // fmla v4.4s, v9.4s, v10.s[0]
+	FMOVS (R7)(R1), F11
+	WORD $0x4f8b1125 // fmla v5.4s, v9.4s, v11.s[0]
+	FMOVS (R8)(R1), F10
+	WORD $0x4f8a1126 // fmla v6.4s, v9.4s, v10.s[0]
+	FMOVS (R9)(R1), F11
+	WORD $0x4f8b1127 // fmla v7.4s, v9.4s, v11.s[0]
+	FMOVS (R10)(R1), F10
+	WORD $0x4f8a1128 // fmla v8.4s, v9.4s, v10.s[0]
+	ADD R21, R1
+	BNE most9x1
+	MOVD $16, R24
+
+last9x1:
+	MOVD R26, R11
+	MOVD 64(R0), R12 // a.Stride
+	LSL $2, R12
+	PRFM (R11), PLDL1KEEP
+	ADD R12, R11
+	PRFM (R11), PLDL1KEEP
+	ADD R12, R11
+	PRFM (R11), PLDL1KEEP
+	ADD R12, R11
+	PRFM (R11), PLDL1KEEP
+	ADD R12, R11
+	PRFM (R11), PLDL1KEEP
+	ADD R12, R11
+	PRFM (R11), PLDL1KEEP
+	ADD R12, R11
+	PRFM (R11), PLDL1KEEP
+	ADD R12, R11
+	PRFM (R11), PLDL1KEEP
+	ADD R12, R11
+	PRFM (R11), PLDL1KEEP
 	PCALIGN $32
 
 loop9x1:
@@ -16389,24 +17042,6 @@ tile8x1:
 	MOVD R19, R9
 	ADD R20, R19
 	MOVD $0, R1
-	MOVD R26, R22
-	MOVD 64(R0), R24 // a.Stride
-	LSL $2, R24
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
@@ -16417,6 +17052,54 @@ tile8x1:
 	VMOVI $0, V7.B16
 	MOVD 40(R0), R22 // a.B
 	MOVD 32(R0), R24 // a.Depth
+	CMP $16, R24
+	BLE last8x1
+	SUB $16, R24
+	PCALIGN $32
+
+most8x1:
+	FMOVQ (R22), F8
+	FMOVS (R2)(R1), F9
+	WORD $0x4f891100 // fmla v0.4s, v8.4s, v9.s[0]
+	FMOVS (R3)(R1), F10
+	WORD $0x4f8a1101 // fmla v1.4s, v8.4s, v10.s[0]
+	FMOVS (R4)(R1), F9
+	WORD $0x4f891102 // fmla v2.4s, v8.4s, v9.s[0]
+	FMOVS (R5)(R1), F10
+	WORD $0x4f8a1103 // fmla v3.4s, v8.4s, v10.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R6)(R1), F9
+	WORD $0x4f891104 // fmla v4.4s, v8.4s, v9.s[0]
+	FMOVS (R7)(R1), F10
+	WORD $0x4f8a1105 // fmla v5.4s, v8.4s, v10.s[0]
+	FMOVS (R8)(R1), F9
+	WORD $0x4f891106 // fmla v6.4s, v8.4s, v9.s[0]
+	FMOVS (R9)(R1), F10
+	WORD $0x4f8a1107 // fmla v7.4s, v8.4s, v10.s[0]
+	ADD R21, R1
+	BNE most8x1
+	MOVD $16, R24
+
+last8x1:
+	MOVD R26, R10
+	MOVD 64(R0), R11 // a.Stride
+	LSL $2, R11
+	PRFM (R10), PLDL1KEEP
+	ADD R11, R10
+	PRFM (R10), PLDL1KEEP
+	ADD R11, R10
+	PRFM (R10), PLDL1KEEP
+	ADD R11, R10
+	PRFM (R10), PLDL1KEEP
+	ADD R11, R10
+	PRFM (R10), PLDL1KEEP
+	ADD R11, R10
+	PRFM (R10), PLDL1KEEP
+	ADD R11, R10
+	PRFM (R10), PLDL1KEEP
+	ADD R11, R10
+	PRFM (R10), PLDL1KEEP
 	PCALIGN $32
 
 loop8x1:
@@ -16523,22 +17206,6 @@ tile7x1:
 	MOVD R19, R8
 	ADD R20, R19
 	MOVD $0, R1
-	MOVD R26, R22
-	MOVD 64(R0), R24 // a.Stride
-	LSL $2, R24
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
@@ -16548,6 +17215,50 @@ tile7x1:
 	VMOVI $0, V6.B16
 	MOVD 40(R0), R22 // a.B
 	MOVD 32(R0), R24 // a.Depth
+	CMP $16, R24
+	BLE last7x1
+	SUB $16, R24
+	PCALIGN $32
+
+most7x1:
+	FMOVQ (R22), F7
+	FMOVS (R2)(R1), F8
+	WORD $0x4f8810e0 // fmla v0.4s, v7.4s, v8.s[0]
+	FMOVS (R3)(R1), F9
+	WORD $0x4f8910e1 // fmla v1.4s, v7.4s, v9.s[0]
+	FMOVS (R4)(R1), F8
+	WORD $0x4f8810e2 // fmla v2.4s, v7.4s, v8.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R5)(R1), F9
+	WORD $0x4f8910e3 // fmla v3.4s, v7.4s, v9.s[0]
+	FMOVS (R6)(R1), F8
+	WORD $0x4f8810e4 // fmla v4.4s, v7.4s, v8.s[0]
+	FMOVS (R7)(R1), F9
+	WORD $0x4f8910e5 // fmla v5.4s, v7.4s, v9.s[0]
+	FMOVS (R8)(R1), F8
+	WORD $0x4f8810e6 // fmla v6.4s, v7.4s, v8.s[0]
+	ADD R21, R1
+	BNE most7x1
+	MOVD $16, R24
+
+last7x1:
+	MOVD R26, R9
+	MOVD 64(R0), R10 // a.Stride
+	LSL $2, R10
+	PRFM (R9), PLDL1KEEP
+	ADD R10, R9
+	PRFM (R9), PLDL1KEEP
+	ADD R10, R9
+	PRFM (R9), PLDL1KEEP
+	ADD R10, R9
+	PRFM (R9), PLDL1KEEP
+	ADD R10, R9
+	PRFM (R9), PLDL1KEEP
+	ADD R10, R9
+	PRFM (R9), PLDL1KEEP
+	ADD R10, R9
+	PRFM (R9), PLDL1KEEP
 	PCALIGN $32
 
 loop7x1:
@@ -16644,20 +17355,6 @@ tile6x1:
 	MOVD R19, R7
 	ADD R20, R19
 	MOVD $0, R1
-	MOVD R26, R22
-	MOVD 64(R0), R24 // a.Stride
-	LSL $2, R24
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
@@ -16666,6 +17363,46 @@ tile6x1:
 	VMOVI $0, V5.B16
 	MOVD 40(R0), R22 // a.B
 	MOVD 32(R0), R24 // a.Depth
+	CMP $16, R24
+	BLE last6x1
+	SUB $16, R24
+	PCALIGN $32
+
+most6x1:
+	FMOVQ (R22), F6
+	FMOVS (R2)(R1), F7
+	WORD $0x4f8710c0 // fmla v0.4s, v6.4s, v7.s[0]
+	FMOVS (R3)(R1), F8
+	WORD $0x4f8810c1 // fmla v1.4s, v6.4s, v8.s[0]
+	FMOVS (R4)(R1), F7
+	WORD $0x4f8710c2 // fmla v2.4s, v6.4s, v7.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R5)(R1), F8
+	WORD $0x4f8810c3 // fmla v3.4s, v6.4s, v8.s[0]
+	FMOVS (R6)(R1), F7
+	WORD $0x4f8710c4 // fmla v4.4s, v6.4s, v7.s[0]
+	FMOVS (R7)(R1), F8
+	WORD $0x4f8810c5 // fmla v5.4s, v6.4s, v8.s[0]
+	ADD R21, R1
+	BNE most6x1
+	MOVD $16, R24
+
+last6x1:
+	MOVD R26, R8
+	MOVD 64(R0), R9 // a.Stride
+	LSL $2, R9
+	PRFM (R8), PLDL1KEEP
+	ADD R9, R8
+	PRFM (R8), PLDL1KEEP
+	ADD R9, R8
+	PRFM (R8), PLDL1KEEP
+	ADD R9, R8
+	PRFM (R8), PLDL1KEEP
+	ADD R9, R8
+	PRFM (R8), PLDL1KEEP
+	ADD R9, R8
+	PRFM (R8), PLDL1KEEP
 	PCALIGN $32
 
 loop6x1:
@@ -16752,18 +17489,6 @@ tile5x1:
 	MOVD R19, R6
 	ADD R20, R19
 	MOVD $0, R1
-	MOVD R26, R22
-	MOVD 64(R0), R24 // a.Stride
-	LSL $2, R24
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
@@ -16771,6 +17496,42 @@ tile5x1:
 	VMOVI $0, V4.B16
 	MOVD 40(R0), R22 // a.B
 	MOVD 32(R0), R24 // a.Depth
+	CMP $16, R24
+	BLE last5x1
+	SUB $16, R24
+	PCALIGN $32
+
+most5x1:
+	FMOVQ (R22), F5
+	FMOVS (R2)(R1), F6
+	WORD $0x4f8610a0 // fmla v0.4s, v5.4s, v6.s[0]
+	FMOVS (R3)(R1), F7
+	WORD $0x4f8710a1 // fmla v1.4s, v5.4s, v7.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R4)(R1), F6
+	WORD $0x4f8610a2 // fmla v2.4s, v5.4s, v6.s[0]
+	FMOVS (R5)(R1), F7
+	WORD $0x4f8710a3 // fmla v3.4s, v5.4s, v7.s[0]
+	FMOVS (R6)(R1), F6
+	WORD $0x4f8610a4 // fmla v4.4s, v5.4s, v6.s[0]
+	ADD R21, R1
+	BNE most5x1
+	MOVD $16, R24
+
+last5x1:
+	MOVD R26, R7
+	MOVD 64(R0), R8 // a.Stride
+	LSL $2, R8
+	PRFM (R7), PLDL1KEEP
+	ADD R8, R7
+	PRFM (R7), PLDL1KEEP
+	ADD R8, R7
+	PRFM (R7), PLDL1KEEP
+	ADD R8, R7
+	PRFM (R7), PLDL1KEEP
+	ADD R8, R7
+	PRFM (R7), PLDL1KEEP
 	PCALIGN $32
 
 loop5x1:
@@ -16847,22 +17608,44 @@ tile4x1:
 	MOVD R19, R5
 	ADD R20, R19
 	MOVD $0, R1
-	MOVD R26, R22
-	MOVD 64(R0), R24 // a.Stride
-	LSL $2, R24
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
 	VMOVI $0, V3.B16
 	MOVD 40(R0), R22 // a.B
 	MOVD 32(R0), R24 // a.Depth
+	CMP $16, R24
+	BLE last4x1
+	SUB $16, R24
+	PCALIGN $32
+
+most4x1:
+	FMOVQ (R22), F4
+	FMOVS (R2)(R1), F5
+	WORD $0x4f851080 // fmla v0.4s, v4.4s, v5.s[0]
+	FMOVS (R3)(R1), F6
+	WORD $0x4f861081 // fmla v1.4s, v4.4s, v6.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R4)(R1), F5
+	WORD $0x4f851082 // fmla v2.4s, v4.4s, v5.s[0]
+	FMOVS (R5)(R1), F6
+	WORD $0x4f861083 // fmla v3.4s, v4.4s, v6.s[0]
+	ADD R21, R1
+	BNE most4x1
+	MOVD $16, R24
+
+last4x1:
+	MOVD R26, R6
+	MOVD 64(R0), R7 // a.Stride
+	LSL $2, R7
+	PRFM (R6), PLDL1KEEP
+	ADD R7, R6
+	PRFM (R6), PLDL1KEEP
+	ADD R7, R6
+	PRFM (R6), PLDL1KEEP
+	ADD R7, R6
+	PRFM (R6), PLDL1KEEP
 	PCALIGN $32
 
 loop4x1:
@@ -16929,19 +17712,39 @@ tile3x1:
 	MOVD R19, R4
 	ADD R20, R19
 	MOVD $0, R1
-	MOVD R26, R22
-	MOVD 64(R0), R24 // a.Stride
-	LSL $2, R24
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
 	MOVD 40(R0), R22 // a.B
 	MOVD 32(R0), R24 // a.Depth
+	CMP $16, R24
+	BLE last3x1
+	SUB $16, R24
+	PCALIGN $32
+
+most3x1:
+	FMOVQ (R22), F3
+	FMOVS (R2)(R1), F4
+	WORD $0x4f841060 // fmla v0.4s, v3.4s, v4.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R3)(R1), F5
+	WORD $0x4f851061 // fmla v1.4s, v3.4s, v5.s[0]
+	FMOVS (R4)(R1), F4
+	WORD $0x4f841062 // fmla v2.4s, v3.4s, v4.s[0]
+	ADD R21, R1
+	BNE most3x1
+	MOVD $16, R24
+
+last3x1:
+	MOVD R26, R5
+	MOVD 64(R0), R6 // a.Stride
+	LSL $2, R6
+	PRFM (R5), PLDL1KEEP
+	ADD R6, R5
+	PRFM (R5), PLDL1KEEP
+	ADD R6, R5
+	PRFM (R5), PLDL1KEEP
 	PCALIGN $32
 
 loop3x1:
@@ -16998,16 +17801,34 @@ tile2x1:
 	MOVD R19, R3
 	ADD R20, R19
 	MOVD $0, R1
-	MOVD R26, R22
-	MOVD 64(R0), R24 // a.Stride
-	LSL $2, R24
-	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
-	PRFM (R22), PLDL1KEEP
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	MOVD 40(R0), R22 // a.B
 	MOVD 32(R0), R24 // a.Depth
+	CMP $16, R24
+	BLE last2x1
+	SUB $16, R24
+	PCALIGN $32
+
+most2x1:
+	FMOVQ (R22), F2
+	FMOVS (R2)(R1), F3
+	WORD $0x4f831040 // fmla v0.4s, v2.4s, v3.s[0]
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R3)(R1), F4
+	WORD $0x4f841041 // fmla v1.4s, v2.4s, v4.s[0]
+	ADD R21, R1
+	BNE most2x1
+	MOVD $16, R24
+
+last2x1:
+	MOVD R26, R4
+	MOVD 64(R0), R5 // a.Stride
+	LSL $2, R5
+	PRFM (R4), PLDL1KEEP
+	ADD R5, R4
+	PRFM (R4), PLDL1KEEP
 	PCALIGN $32
 
 loop2x1:
@@ -17054,13 +17875,29 @@ tile1x1:
 	MOVD R19, R2
 	ADD R20, R19
 	MOVD $0, R1
-	MOVD R26, R22
-	MOVD 64(R0), R24 // a.Stride
-	LSL $2, R24
-	PRFM (R22), PLDL1KEEP
 	VMOVI $0, V0.B16
 	MOVD 40(R0), R22 // a.B
 	MOVD 32(R0), R24 // a.Depth
+	CMP $16, R24
+	BLE last1x1
+	SUB $16, R24
+	PCALIGN $32
+
+most1x1:
+	FMOVQ (R22), F1
+	ADD R23, R22
+	SUBS $1, R24
+	FMOVS (R2)(R1), F2
+	WORD $0x4f821020 // fmla v0.4s, v1.4s, v2.s[0]
+	ADD R21, R1
+	BNE most1x1
+	MOVD $16, R24
+
+last1x1:
+	MOVD R26, R3
+	MOVD 64(R0), R4 // a.Stride
+	LSL $2, R4
+	PRFM (R3), PLDL1KEEP
 	PCALIGN $32
 
 loop1x1:

@@ -171,7 +171,7 @@ const (
 
 	// productRun is the units of a run. They go through the block of rows one after the
 	// other, since the results of more of them would not stay in the second-level cache.
-	productRun = 2
+	productRun = 4
 
 	// transposedColumns are the columns of a run of a transposed product: the rows are
 	// packed again for each run.

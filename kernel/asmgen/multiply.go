@@ -30,20 +30,26 @@ func multiply(arch *Arch) *Func {
 	f.load("C", p.c)
 
 	p.steps = func(t *tile) {
-		row, stride := p.b, p.k
-		f.Op(f.Mov, p.c, row)
-		f.loadBytes("Stride", stride)
-		for r := range t.acc {
-			for off := 0; off < t.vecs*f.Bytes(); off += cacheLine {
-				f.PrefetchNear(f, mem(row, off))
-			}
-			if r < len(t.acc)-1 {
-				f.Op(f.Add, stride, row)
-			}
-		}
+		used := (len(t.acc) + f.RowsPerPtr - 1) / f.RowsPerPtr
 		t.clear()
+		if used+2 > len(p.ptr) { // no registers left but those of B and of the steps
+			p.askForC(t, p.b, p.k)
+			f.load("B", p.b)
+			f.load("Depth", p.k)
+			t.loop()
+			return
+		}
+		// What is asked for much earlier has left the first-level cache again: the steps
+		// read more than it holds.
+		last := "last" + t.name
 		f.load("B", p.b)
 		f.load("Depth", p.k)
+		f.Branch(f, p.k, "LE", imm(askSteps), last)
+		f.Op(f.Sub, askSteps, p.k)
+		t.loopAs("most" + t.name)
+		f.Op(f.Mov, askSteps, p.k)
+		f.Label(last)
+		p.askForC(t, p.ptr[used], p.ptr[used+1])
 		t.loop()
 	}
 	zeros := f.symbol("zeros", make([]uint32, kernel.MaxLanes)...)
@@ -80,4 +86,22 @@ func multiply(arch *Arch) *Func {
 	}
 	p.emit()
 	return f
+}
+
+// askSteps is how many steps before the end of a micro-tile the rows of C are asked for:
+// long enough for the second-level cache to answer.
+const askSteps = 16
+
+// askForC asks for the rows of C of a micro-tile. row and stride are free.
+func (p *product) askForC(t *tile, row, stride Int) {
+	p.Op(p.Mov, p.c, row)
+	p.loadBytes("Stride", stride)
+	for r := range t.acc {
+		for off := 0; off < t.vecs*p.Bytes(); off += cacheLine {
+			p.PrefetchNear(p.Func, mem(row, off))
+		}
+		if r < len(t.acc)-1 {
+			p.Op(p.Add, stride, row)
+		}
+	}
 }

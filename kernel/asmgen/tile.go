@@ -235,8 +235,11 @@ func (t *tile) step(op func(f *Func, x, y, acc Vec), count func()) {
 }
 
 // loop writes a loop over k, which is set, of steps whose elements all count.
-func (t *tile) loop() {
-	t.Loop("loop" + t.name)
+func (t *tile) loop() { t.loopAs("loop" + t.name) }
+
+// loopAs is loop, and names its label.
+func (t *tile) loopAs(label string) {
+	t.Loop(label)
 	t.step(t.FMA, func() { t.Count(t.Func, t.k) })
-	t.Again(t.Func, "loop"+t.name)
+	t.Again(t.Func, label)
 }
