@@ -70,4 +70,44 @@ func TestGolden(t *testing.T) {
 			}
 		}
 	}
+	goldenLayers(t)
+}
+
+// goldenLayer are hashes of a layer's output for so many tokens, the same on every
+// architecture.
+var goldenLayer = []struct {
+	projection
+	hash string
+}{
+	{projection{1, 1, 7, 2, 1, 6, 3}, "efd2c8924bd27ac8"},
+	{projection{2, 9, 33, 4, 2, 16, 8}, "b14d7f5432727b1f"},
+	{projection{1, 20, 600, 3, 3, 20, 17}, "9f9d2f5b027edaf3"},
+}
+
+func goldenLayers(t *testing.T) {
+	rotary, err := qkv.NewRotary(qkv.RotaryConfig{Dim: 6, MaxPositions: 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, set := range sets() {
+		e := newAttention(t, qkv.Config{Kernel: set})
+		for i, c := range goldenLayer {
+			next := integers(uint64(i), -1)
+			cfg := c.layerConfig(11, next)
+			cfg.Rotary = rotary
+			cfg.QNorm, cfg.KNorm = newMatrix("rows", 1, c.dimQK, next).data, newMatrix("rows", 1, c.dimQK, next).data
+			l, err := e.NewLayer(cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			tokens := c.batch * c.seq
+			y := make([]float32, tokens*11)
+			if err := l.Run(&qkv.LayerCall{X: newMatrix("rows", tokens, c.in, next).matrix(), Y: qkv.RowMajor(y, tokens, 11), Batch: c.batch}); err != nil {
+				t.Fatal(err)
+			}
+			if got := hash(y); got != c.hash {
+				t.Errorf("kernel=%s layer %+v: hash %s, want %s", set, c.projection, got, c.hash)
+			}
+		}
+	}
 }

@@ -68,7 +68,7 @@ func (e *Engine) NewLayer(cfg LayerConfig) (*Layer, error) {
 		return nil, argError("heads", l.heads, l.kvHeads, "there are %d heads, not a multiple of %d KV heads", l.heads, l.kvHeads)
 	}
 	const name = "out weights"
-	if err := cfg.Out.W.check(name); err != nil {
+	if err := cfg.Out.W.checkWeights(name); err != nil {
 		return nil, err
 	}
 	if n := mul(l.heads, l.dimV); cfg.Out.W.rows != n {

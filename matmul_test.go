@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -283,7 +284,10 @@ func TestMatMulErrors(t *testing.T) {
 	if err := e.MatMul(good()); err != nil {
 		t.Fatal(err)
 	}
-	huge := math.MaxInt / 2
+	huge := math.MaxInt / 2 // 2^30 - 1 where an int has 32 bits
+	if strconv.IntSize == 32 {
+		huge = math.MaxInt
+	}
 	cases := []struct {
 		arg, want string
 		spoil     func(p *qkv.Product)
@@ -299,7 +303,8 @@ func TestMatMulErrors(t *testing.T) {
 		{"x", "qkv: x reaches element 5, its slice has 5", func(p *qkv.Product) { p.X = qkv.RowMajor(x[:5], 2, 3) }},
 		{"x", "qkv: x begins at element -1", func(p *qkv.Product) { p.X = qkv.StridedMatrix(x, -1, 2, 3, 3, 1) }},
 		{"w", "before the first of its slice (rows 3, stride -4)", func(p *qkv.Product) { p.W = qkv.StridedMatrix(w, 0, 3, 4, -4, 1) }},
-		{"x", "which is more than can be addressed", func(p *qkv.Product) { p.X = qkv.StridedMatrix(x, 0, huge, huge, 0, 0) }},
+		{"x", "rows, at most 1073741824 are supported", func(p *qkv.Product) { p.X = qkv.StridedMatrix(x, 0, huge, 3, 0, 0) }},
+		{"w", "columns, at most 1073741824 are supported", func(p *qkv.Product) { p.W = qkv.StridedMatrix(w, 0, 3, huge, 0, 0) }},
 		{"y", "qkv: y overlaps itself: its columns stride is 0, at least 1 is needed", func(p *qkv.Product) { p.Y = qkv.StridedMatrix(y, 0, 2, 4, 4, 0) }},
 		{"w", "qkv: w is given twice, packed with 3 rows and not packed with 3", func(p *qkv.Product) { p.Packed = packed }},
 		{"w", "qkv: w is packed for kernel set none, this engine runs " + e.Kernel().Name, func(p *qkv.Product) { p.W, p.Packed = qkv.Matrix{}, new(qkv.PackedMatrix) }},
@@ -327,7 +332,7 @@ func TestMatMulErrors(t *testing.T) {
 			}
 		}
 	}
-	for _, m := range []qkv.Matrix{{}, qkv.RowMajor(w, 3, 5), qkv.StridedMatrix(w, 0, huge, 1, 0, 0)} {
+	for _, m := range []qkv.Matrix{{}, qkv.RowMajor(w, 3, 5), qkv.StridedMatrix(w, 0, 1<<30, 1, 0, 0), qkv.StridedMatrix(w, 0, 13, 1, 0, 0)} {
 		if _, err := e.Pack(m); !errors.As(err, new(*qkv.ArgError)) {
 			t.Errorf("Pack of %d x %d: error %v", m.Rows(), m.Cols(), err)
 		}
@@ -363,6 +368,41 @@ func TestMatMulAllocs(t *testing.T) {
 				}
 			}); n != 0 {
 				t.Errorf("workers=%d w=%s: %v allocations a call", workers, form, n)
+			}
+		}
+	}
+}
+
+// TestExplainMatMul names the path of each form of the weights.
+func TestExplainMatMul(t *testing.T) {
+	for _, set := range sets() {
+		e := newAttention(t, qkv.Config{Kernel: set, Workers: 2})
+		vec := e.Kernel().Vec
+		for _, c := range []struct {
+			rows int
+			form string
+			path string
+		}{
+			{1, "packed", "packed"}, {300, "packed columns", "packed"},
+			{vec - 1, "columns", "packing"}, {vec, "columns", "transposed"}, {300, "columns", "transposed"},
+			{1, "rows", "packing"}, {300, "rows", "packing"}, {300, "every other", "packing"},
+		} {
+			p := qkv.Product{X: qkv.RowMajor(make([]float32, c.rows*70), c.rows, 70), Y: qkv.RowMajor(make([]float32, c.rows*90), c.rows, 90)}
+			withWeights(t, e, &p, newMatrix("rows", 70, 90, normal(1)), c.form)
+			plan, err := e.ExplainMatMul(&p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if plan.Path != c.path || plan.Kernel != set || plan.KC != kernel.KC || plan.FLOPs != float64(2*c.rows*70*90) {
+				t.Errorf("kernel=%s m=%d w=%s: %+v, want path %s", set, c.rows, c.form, plan, c.path)
+			}
+			if plan.MC < 1 || plan.NC < 1 || plan.Items < 1 || plan.Workers < 1 || plan.Workers > min(2, plan.Items) ||
+				!strings.HasPrefix(plan.String(), c.path+" on "+set+": ") {
+				t.Errorf("%v", plan)
+			}
+			p.Y = qkv.Matrix{}
+			if _, err := e.ExplainMatMul(&p); err == nil || err.Error() != e.MatMul(&p).Error() {
+				t.Errorf("ExplainMatMul says %v, MatMul %v", err, e.MatMul(&p))
 			}
 		}
 	}

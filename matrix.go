@@ -1,7 +1,6 @@
 package qkv
 
 import (
-	"math"
 	"unsafe"
 
 	"github.com/qkv-go/qkv/tile"
@@ -77,11 +76,26 @@ func (m *Matrix) check(name string) error {
 	if m.cols < 1 {
 		return argError(name, m.cols, 1, "%s has %d columns, at least 1 is needed", name, m.cols)
 	}
-	if m.rows > math.MaxInt/8/m.cols {
-		return argError(name, m.rows, math.MaxInt/8/m.cols, "%s has %d rows of %d columns, which is more than can be addressed", name, m.rows, m.cols)
+	if m.rows > MaxSeq {
+		return argError(name, m.rows, MaxSeq, "%s has %d rows, at most %d are supported", name, m.rows, MaxSeq)
+	}
+	if m.cols > MaxSeq {
+		return argError(name, m.cols, MaxSeq, "%s has %d columns, at most %d are supported", name, m.cols, MaxSeq)
 	}
 	v := m.view()
 	return v.check(name, &matrixAxisNames)
+}
+
+// checkWeights reports what check does, and elements that share memory so much that a copy
+// would be larger than the slice.
+func (m *Matrix) checkWeights(name string) error {
+	if err := m.check(name); err != nil {
+		return err
+	}
+	if n := mul(m.rows, m.cols); n > len(m.data) {
+		return argError(name, n, len(m.data), "%s has %d elements, its slice has %d", name, n, len(m.data))
+	}
+	return nil
 }
 
 // checkWritable reports elements that share memory.

@@ -29,7 +29,7 @@ func (p *PackedMatrix) Bytes() int { return 4 * len(p.mem) }
 // Pack packs w, [in, out]. Weights that are stored [out, in] are packed as w.T(). The
 // error is an [*ArgError].
 func (e *Engine) Pack(w Matrix) (*PackedMatrix, error) {
-	if err := w.check("w"); err != nil {
+	if err := w.checkWeights("w"); err != nil {
 		return nil, err
 	}
 	p := &PackedMatrix{set: e.set, rows: w.rows, cols: w.cols}

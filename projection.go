@@ -85,7 +85,7 @@ func (e *Engine) NewProjection(cfg ProjectionConfig) (*Projection, error) {
 			continue
 		}
 		name := projectionNames[i] + " weights"
-		if err := l.W.check(name); err != nil {
+		if err := l.W.checkWeights(name); err != nil {
 			return nil, err
 		}
 		if heads[i] < 1 || l.W.cols%heads[i] != 0 {

@@ -189,7 +189,10 @@ func TestProjectionErrors(t *testing.T) {
 		{"qkv: v weights has 0 columns, at least 1 is needed", func(c *qkv.ProjectionConfig) { c.V.W = qkv.RowMajor(nil, 6, 0) }},
 		{"qkv: q weights reaches element", func(c *qkv.ProjectionConfig) { c.Q.W = qkv.RowMajor(make([]float32, 10), 6, 32) }},
 		{"qkv: q weights has head dim 16388, at most 16384 is supported", func(c *qkv.ProjectionConfig) {
-			c.Q.W = qkv.StridedMatrix(make([]float32, 1), 0, 6, 4*16388, 0, 0)
+			c.Q.W = qkv.RowMajor(make([]float32, 6*4*16388), 6, 4*16388)
+		}},
+		{"qkv: q weights has 192 elements, its slice has 1", func(c *qkv.ProjectionConfig) {
+			c.Q.W = qkv.StridedMatrix(make([]float32, 1), 0, 6, 32, 0, 0)
 		}},
 	} {
 		cfg := p.config(next)

@@ -126,6 +126,17 @@ func TestChecked(t *testing.T) {
 		{"kernel: Dim < 1", func(a *FinishArgs) { a.Dim = 0 }},
 		{"kernel: Lanes > Set.Lanes", func(a *FinishArgs) { a.Lanes, a.Stride = 64, 64 }},
 	})
+	testClauses(t, s.Multiply, MultiplyArgs{A: &f, Rows: 2, Depth: 3, B: &f, C: &f, Stride: -8, Lanes: 8}, []violation[MultiplyArgs]{
+		{"kernel: Multiply: nil operand", func(a *MultiplyArgs) { a.A = nil }},
+		{"kernel: Multiply: nil operand", func(a *MultiplyArgs) { a.B = nil }},
+		{"kernel: Multiply: nil operand", func(a *MultiplyArgs) { a.C = nil }},
+		{"kernel: Multiply: Rows < 1", func(a *MultiplyArgs) { a.Rows = 0 }},
+		{"kernel: Multiply: Depth outside 1..KC", func(a *MultiplyArgs) { a.Depth = 0 }},
+		{"kernel: Multiply: Depth outside 1..KC", func(a *MultiplyArgs) { a.Depth = KC + 1 }},
+		{"kernel: Multiply: rows of C overlap", func(a *MultiplyArgs) { a.Stride = 7 }},
+		{"kernel: Lanes is not a positive multiple of Vec", func(a *MultiplyArgs) { a.Lanes = 4 }},
+		{"kernel: Lanes > Set.Lanes", func(a *MultiplyArgs) { a.Lanes, a.Stride = 64, 64 }},
+	})
 	type conversion struct {
 		dst *float32
 		src *uint16

@@ -144,18 +144,21 @@ func (e *Engine) Pack(dst unsafe.Pointer, p *Product) {
 	e.benches.Put(b)
 }
 
-// A productPlan is the division of a Product into items: a block of rows by a run of
+// A ProductPlan is the division of a Product into items: a block of rows by a run of
 // units. A unit is a head, or a panel of a part with one head that nothing is done to
 // afterwards.
-type productPlan struct {
-	mc, rowBlocks int // rows of a block
-	nc, runs      int // units of a run
-	units         int
-	workers       int
-	transposed    bool
+type ProductPlan struct {
+	MC, RowBlocks int // rows of a block, and blocks
+	NC, Runs      int // units of a run, and runs
+	Units         int
+	Workers       int
+
+	// Transposed says that rows of X are in lanes, and weights are read where they are.
+	Transposed bool
 }
 
-func (p *productPlan) items() int { return p.rowBlocks * p.runs }
+// Items is the number of items.
+func (p *ProductPlan) Items() int { return p.RowBlocks * p.Runs }
 
 // units returns the units of a part, and the panels of each.
 func (p *Product) units(part *Part, l *layout) (units, panels int) {
@@ -178,24 +181,24 @@ const (
 	transposedColumns = 768
 )
 
-// planProduct divides p for at most workers goroutines.
-func (e *Engine) planProduct(p *Product, workers int) productPlan {
-	plan := productPlan{transposed: e.transposes(p)}
+// PlanProduct says how Multiply divides p for at most workers goroutines.
+func (e *Engine) PlanProduct(p *Product, workers int) ProductPlan {
+	plan := ProductPlan{Transposed: e.transposes(p)}
 	columns := 0
 	for i := range p.parts() {
 		part := &p.Parts[i]
 		l := newLayout(e.set, part.Width)
 		units, _ := p.units(part, &l)
-		plan.units += units
+		plan.Units += units
 		columns += part.Heads * part.Width
 	}
-	if plan.units == 0 {
+	if plan.Units == 0 {
 		return plan
 	}
 	work := 2 * float64(p.Rows) * float64(p.Depth) * float64(columns)
-	plan.workers = workers
+	plan.Workers = workers
 	if most := 1 + work/minWork; most < float64(workers) {
-		plan.workers = max(1, int(most))
+		plan.Workers = max(1, int(most))
 	}
 
 	// A step over the depth of a block of X takes an eighth of the second-level cache,
@@ -203,20 +206,20 @@ func (e *Engine) planProduct(p *Product, workers int) productPlan {
 	step := e.set.Rows
 	mc, nc := max(step, e.caches.L2/8/(4*kernel.KC)), productRun
 	switch {
-	case plan.transposed:
+	case plan.Transposed:
 		step = e.set.Lanes
-		mc, nc = 8*step, max(1, transposedColumns*plan.units/columns)
+		mc, nc = 8*step, max(1, transposedColumns*plan.Units/columns)
 	case p.Panels == nil:
 		mc *= 8 // weights are packed again for each block of rows
 	}
 	for {
-		plan.mc, plan.rowBlocks = divide(p.Rows, mc, step)
-		plan.nc, plan.runs = divide(plan.units, nc, 1)
-		if plan.workers == 1 || plan.items() >= productItems*plan.workers {
+		plan.MC, plan.RowBlocks = divide(p.Rows, mc, step)
+		plan.NC, plan.Runs = divide(plan.Units, nc, 1)
+		if plan.Workers == 1 || plan.Items() >= productItems*plan.Workers {
 			break
 		}
-		mc, nc = plan.mc, plan.nc
-		if tall := mc > 4*step; nc > 1 && !(plan.transposed && tall) {
+		mc, nc = plan.MC, plan.NC
+		if tall := mc > 4*step; nc > 1 && !(plan.Transposed && tall) {
 			nc = (nc + 1) / 2
 		} else if tall {
 			mc = (mc + 1) / 2
@@ -224,7 +227,7 @@ func (e *Engine) planProduct(p *Product, workers int) productPlan {
 			break
 		}
 	}
-	plan.workers = min(plan.workers, plan.items())
+	plan.Workers = min(plan.Workers, plan.Items())
 	return plan
 }
 
@@ -238,14 +241,14 @@ func divide(n, most, step int) (size, blocks int) {
 
 // Multiply computes p with at most workers goroutines.
 func (e *Engine) Multiply(p *Product, workers int) {
-	plan := e.planProduct(p, workers)
-	if plan.units == 0 {
+	plan := e.PlanProduct(p, workers)
+	if plan.Units == 0 {
 		return
 	}
 	j := e.products.Get().(*productJob)
 	j.product, j.plan = *p, plan
 	j.next.Store(0)
-	e.crew.run(&j.task, plan.workers, e.labels)
+	e.crew.run(&j.task, plan.Workers, e.labels)
 	j.product = Product{}
 	e.products.Put(j)
 }

@@ -12,7 +12,7 @@ type productJob struct {
 	task
 	engine  *Engine
 	product Product
-	plan    productPlan
+	plan    ProductPlan
 	next    atomic.Int64 // item to take next
 }
 
@@ -73,13 +73,13 @@ func (b *bench) pack(set *kernel.Set, dst *float32, p *panel, k, depth int) {
 // drain computes items until none is left.
 func (j *productJob) drain() {
 	i := int(j.next.Add(1)) - 1
-	if i >= j.plan.items() {
+	if i >= j.plan.Items() {
 		return
 	}
 	b := j.engine.benches.Get().(*bench)
-	for ; i < j.plan.items(); i = int(j.next.Add(1)) - 1 {
+	for ; i < j.plan.Items(); i = int(j.next.Add(1)) - 1 {
 		// Items of one run of weights are neighbours.
-		j.item(b, i%j.plan.rowBlocks*j.plan.mc, i/j.plan.rowBlocks*j.plan.nc)
+		j.item(b, i%j.plan.RowBlocks*j.plan.MC, i/j.plan.RowBlocks*j.plan.NC)
 	}
 	b.release()
 	j.engine.benches.Put(b)
@@ -89,15 +89,15 @@ func (j *productJob) drain() {
 // item computes the units from unit on of a block of rows.
 func (j *productJob) item(b *bench, row, unit int) {
 	p := &j.product
-	rows := min(j.plan.mc, p.Rows-row)
-	end := min(unit+j.plan.nc, j.plan.units)
+	rows := min(j.plan.MC, p.Rows-row)
+	end := min(unit+j.plan.NC, j.plan.Units)
 	packed := p.Panels
 	for i := range p.parts() {
 		part := &p.Parts[i]
 		l := newLayout(j.engine.set, part.Width)
 		units, panels := p.units(part, &l)
 		if lo, hi := max(0, unit), min(units, end); lo < hi {
-			if j.plan.transposed {
+			if j.plan.Transposed {
 				j.transposed(b, part, &l, lo*panels, hi*panels, row, rows)
 			} else {
 				j.panels(b, part, &l, packed, lo*panels, hi*panels, row, rows)

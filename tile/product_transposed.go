@@ -10,11 +10,14 @@ import (
 // multiple of every set's Rows.
 const columnBlock = 192
 
+// maxTransposedDepth bounds the rows of X that are packed at a time: 64 MiB of 64 of them.
+const maxTransposedDepth = 1 << 18
+
 // transposes reports whether p is computed transposed, Yᵀ = Wᵀ Xᵀ, with rows of X in lanes
 // and weights broadcast from where they are. That needs no copy of weights whose columns
 // are contiguous, and rows enough to fill a vector. The bits are the same.
 func (e *Engine) transposes(p *Product) bool {
-	if p.Panels != nil || p.Rows < e.set.Vec {
+	if p.Panels != nil || p.Rows < e.set.Vec || p.Depth > maxTransposedDepth {
 		return false
 	}
 	for i := range p.parts() {

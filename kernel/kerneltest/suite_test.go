@@ -258,6 +258,55 @@ func TestFaults(t *testing.T) {
 				}
 			}
 		}},
+		{"adds C at the end", "Multiply", "want", func(s *kernel.Set) {
+			s.Multiply = func(a *kernel.MultiplyArgs) {
+				b := *a
+				b.Bias, b.Add = nil, false
+				old := make([]float32, a.Rows*a.Lanes)
+				for i := range a.Rows * a.Lanes {
+					if a.Add {
+						old[i] = *el(a.C, i/a.Lanes*a.Stride+i%a.Lanes)
+					}
+				}
+				multiply(&b)
+				for i := range a.Rows * a.Lanes {
+					c := el(a.C, i/a.Lanes*a.Stride+i%a.Lanes)
+					if a.Bias != nil {
+						*c += *el(a.Bias, i%a.Lanes)
+					}
+					*c += old[i]
+				}
+			}
+		}},
+		{"reads C without Add", "Multiply", "want", func(s *kernel.Set) {
+			s.Multiply = func(a *kernel.MultiplyArgs) { b := *a; b.Add = true; multiply(&b) }
+		}},
+		{"forgets the bias", "Multiply", "want", func(s *kernel.Set) {
+			s.Multiply = func(a *kernel.MultiplyArgs) { b := *a; b.Bias = nil; multiply(&b) }
+		}},
+		{"sums from both ends", "Multiply", "want", func(s *kernel.Set) {
+			s.Multiply = func(a *kernel.MultiplyArgs) {
+				b := *a
+				if a.Depth > 2 {
+					b.Depth = a.Depth / 2
+					multiply(&b)
+					b.A, b.B = el(a.A, b.Depth*a.ColStride), el(a.B, b.Depth*a.Lanes)
+					b.Depth, b.Add, b.Bias = a.Depth-b.Depth, true, nil
+				}
+				multiply(&b)
+			}
+		}},
+		{"reads a row of B too many", "Multiply", "fault", func(s *kernel.Set) {
+			s.Multiply = func(a *kernel.MultiplyArgs) { sink = *el(a.B, a.Depth*a.Lanes); multiply(a) }
+		}},
+		{"writes beside rows", "Multiply", "no operand", func(s *kernel.Set) {
+			s.Multiply = func(a *kernel.MultiplyArgs) {
+				multiply(a)
+				if a.Rows > 1 && a.Stride > a.Lanes {
+					*el(a.C, a.Lanes) = nan
+				}
+			}
+		}},
 		{"loses the sign of a zero", "Rotary", "want", func(s *kernel.Set) {
 			s.Rotary = func(a *kernel.RotaryArgs) {
 				rotary(a)

@@ -1,0 +1,78 @@
+package qkv
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/qkv-go/qkv/kernel"
+	"github.com/qkv-go/qkv/tile"
+)
+
+// A MatMulPlan says what a product runs.
+type MatMulPlan struct {
+	Kernel string // kernel set
+
+	// Path is "packed" for packed weights, "packing" for weights that are packed a block at a
+	// time on the way, and "transposed" for weights that are read in place. All give the
+	// same bits.
+	Path string
+
+	NR      int // lanes of a micro-tile: columns of Y, or rows where it is transposed
+	MR      int // rows of a micro-tile of NR lanes
+	KC      int // terms of a sum by itself
+	MC      int // rows of a work item
+	NC      int // columns of a work item, about
+	Items   int // work items
+	Workers int // goroutines
+
+	FLOPs float64 // 2 * m * n * k
+
+	// Why gives the reasons, one sentence each.
+	Why []string
+}
+
+// ExplainMatMul returns what MatMul would do with p, without doing it.
+func (e *Engine) ExplainMatMul(p *Product) (MatMulPlan, error) {
+	var q tile.Product
+	if err := p.problem(e, &q); err != nil {
+		return MatMulPlan{}, err
+	}
+	t := e.engine.PlanProduct(&q, e.Workers())
+	columns := q.Parts[0].Width
+	plan := MatMulPlan{
+		Kernel: e.set.Name, NR: e.set.Lanes, MR: e.set.Rows, KC: kernel.KC,
+		MC: min(t.MC, q.Rows), NC: (columns + t.Runs - 1) / t.Runs, Items: t.Items(), Workers: t.Workers,
+		FLOPs: 2 * float64(q.Rows) * float64(columns) * float64(q.Depth),
+	}
+	why := ""
+	switch {
+	case q.Panels != nil:
+		plan.Path, why = "packed", "the weights were packed before"
+	case t.Transposed:
+		plan.Path, why = "transposed", "the weights are contiguous along the inner dimension, and rows fill a vector"
+	case q.Parts[0].W.Row != 1:
+		plan.Path, why = "packing", "the weights are not contiguous along the inner dimension"
+	default:
+		plan.Path, why = "packing", "rows do not fill a vector, or the inner dimension is very long"
+	}
+	plan.Why = []string{
+		fmt.Sprintf("kernel set %s: %s", e.set.Name, e.why),
+		fmt.Sprintf("path %s: %s", plan.Path, why),
+		fmt.Sprintf("sums of %d terms: the numerical contract, the same on every set", plan.KC),
+		fmt.Sprintf("%d items of up to %d rows and about %d columns: what the second-level cache holds, and what keeps every worker busy", plan.Items, plan.MC, plan.NC),
+		fmt.Sprintf("%d of at most %d workers", plan.Workers, e.Workers()),
+	}
+	return plan, nil
+}
+
+// String describes the plan on several lines.
+func (p MatMulPlan) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s on %s: %d x %d micro-tiles, KC %d, MC %d, NC %d, %d items on %d workers, %.4g GFLOP",
+		p.Path, p.Kernel, p.MR, p.NR, p.KC, p.MC, p.NC, p.Items, p.Workers, p.FLOPs*1e-9)
+	for _, w := range p.Why {
+		b.WriteString("\n  ")
+		b.WriteString(w)
+	}
+	return b.String()
+}
