@@ -2,9 +2,10 @@
 //
 //	Out = softmax(scale * Q Kᵀ + mask) V
 //
-// in Go and Go assembly, without cgo. It never holds the matrix of scores: the keys
-// go by in blocks under an online softmax (Milakov and Gimelshein, 2018; Dao et al.,
-// FlashAttention, 2022), with a block of queries along the vector lanes.
+// and the projections that make Q, K, V and the layer's output, in Go and Go assembly,
+// without cgo. It never holds the matrix of scores: the keys go by in blocks under an
+// online softmax (Milakov and Gimelshein, 2018; Dao et al., FlashAttention, 2022), with a
+// block of queries along the vector lanes.
 //
 // # Use
 //
@@ -14,10 +15,15 @@
 // as you like, from any number of goroutines. [Run] does both with the defaults.
 // [Engine.Explain] says what a call runs and why.
 //
-// # Positions
+// # Layers
 //
-// [NewRotary] makes the tables of a rotary position embedding from what a model's
-// config.json says, and [Engine.Rotate] rotates queries and keys by them.
+// A [Layer] is all of it, weights in: [Engine.NewLayer] takes them as a model file has them,
+// and [Layer.Forward] computes Y from X. Its parts can be had by themselves: a [Projection]
+// computes queries, keys and values in one product and writes them where attention reads
+// them, or into a cache, normalised and rotated; [Engine.MatMul] multiplies matrices, with
+// weights packed once by [Engine.Pack] or read where they are; [NewRotary] makes the tables
+// of a rotary position embedding from what a model's config.json says, and [Engine.Rotate]
+// rotates by them. [Engine.ExplainMatMul] says how a product will run.
 //
 // # Masks and scores
 //
@@ -32,9 +38,11 @@
 //
 //   - Same bits: a result depends on its row's query, keys, values, mask and what
 //     changes its scores only. Every kernel set, number of workers, batch and chunking of
-//     the queries gives it bit for bit. (A NaN is a NaN; its payload may differ.)
+//     the queries gives it bit for bit, and an element of a product comes from its row and
+//     column alone. (A NaN is a NaN; its payload may differ.)
 //   - The error against exact arithmetic is that of float32: products are fused,
-//     sums over keys go in blocks of 128, exp2 is within 1 ulp.
+//     sums over keys go in blocks of 128 and those of matrix products in parts of 256,
+//     exp2 is within 1 ulp.
 //   - A row without a key is zeros, and its log-sum-exp is -Inf, or that of its sink.
 //   - What is masked never reaches a row, NaN and Inf included. An unmasked NaN
 //     always does, unless a callback replaces it.
