@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -284,10 +283,7 @@ func TestMatMulErrors(t *testing.T) {
 	if err := e.MatMul(good()); err != nil {
 		t.Fatal(err)
 	}
-	huge := math.MaxInt / 2 // 2^30 - 1 where an int has 32 bits
-	if strconv.IntSize == 32 {
-		huge = math.MaxInt
-	}
+	huge := math.MaxInt / 2
 	cases := []struct {
 		arg, want string
 		spoil     func(p *qkv.Product)
@@ -303,8 +299,8 @@ func TestMatMulErrors(t *testing.T) {
 		{"x", "qkv: x reaches element 5, its slice has 5", func(p *qkv.Product) { p.X = qkv.RowMajor(x[:5], 2, 3) }},
 		{"x", "qkv: x begins at element -1", func(p *qkv.Product) { p.X = qkv.StridedMatrix(x, -1, 2, 3, 3, 1) }},
 		{"w", "before the first of its slice (rows 3, stride -4)", func(p *qkv.Product) { p.W = qkv.StridedMatrix(w, 0, 3, 4, -4, 1) }},
-		{"x", "rows, at most 1073741824 are supported", func(p *qkv.Product) { p.X = qkv.StridedMatrix(x, 0, huge, 3, 0, 0) }},
-		{"w", "columns, at most 1073741824 are supported", func(p *qkv.Product) { p.W = qkv.StridedMatrix(w, 0, 3, huge, 0, 0) }},
+		{"x", "elements in a slice of 6, at most", func(p *qkv.Product) { p.X = qkv.StridedMatrix(x, 0, huge, 3, 0, 0) }},
+		{"w", "elements in a slice of 12, at most", func(p *qkv.Product) { p.W = qkv.StridedMatrix(w, 0, 3, huge, 0, 0) }},
 		{"y", "qkv: y overlaps itself: its columns stride is 0, at least 1 is needed", func(p *qkv.Product) { p.Y = qkv.StridedMatrix(y, 0, 2, 4, 4, 0) }},
 		{"w", "qkv: w is given twice, packed with 3 rows and not packed with 3", func(p *qkv.Product) { p.Packed = packed }},
 		{"w", "qkv: w is packed for kernel set none, this engine runs " + e.Kernel().Name, func(p *qkv.Product) { p.W, p.Packed = qkv.Matrix{}, new(qkv.PackedMatrix) }},
@@ -332,10 +328,39 @@ func TestMatMulErrors(t *testing.T) {
 			}
 		}
 	}
-	for _, m := range []qkv.Matrix{{}, qkv.RowMajor(w, 3, 5), qkv.StridedMatrix(w, 0, 1<<30, 1, 0, 0), qkv.StridedMatrix(w, 0, 13, 1, 0, 0)} {
-		if _, err := e.Pack(m); !errors.As(err, new(*qkv.ArgError)) {
-			t.Errorf("Pack of %d x %d: error %v", m.Rows(), m.Cols(), err)
+	for _, m := range []qkv.Matrix{
+		{}, qkv.RowMajor(w, 3, 5), qkv.StridedMatrix(w, 0, huge, 1, 0, 0), qkv.StridedMatrix(w, 0, 1, math.MaxInt/16, 0, 0), qkv.StridedMatrix(w, 0, 13, 1, 0, 0),
+	} {
+		if p, err := e.Pack(m); !errors.As(err, new(*qkv.ArgError)) || p != nil {
+			t.Errorf("Pack of %d x %d: %v, error %v", m.Rows(), m.Cols(), p, err)
 		}
+	}
+}
+
+// TestMatrixRepeated has matrices that repeat the elements of a slice: few are multiplied,
+// and so many that they would take forever are an error.
+func TestMatrixRepeated(t *testing.T) {
+	e := newAttention(t, qkv.Config{})
+	one, y := []float32{1}, []float32{canary}
+	repeated := func(rows, cols int) qkv.Matrix { return qkv.StridedMatrix(one, 0, rows, cols, 0, 0) }
+	p := qkv.Product{X: repeated(1, 1000), W: repeated(1000, 1), Y: qkv.RowMajor(y, 1, 1)}
+	if err := e.MatMul(&p); err != nil || y[0] != 1000 {
+		t.Errorf("%v, error %v", y[0], err)
+	}
+	const many = math.MaxInt / 16
+	y[0] = canary
+	p.X, p.W = repeated(1, many), repeated(many, 1)
+	var arg *qkv.ArgError
+	if err := e.MatMul(&p); !errors.As(err, &arg) || arg.Arg != "x" || !strings.Contains(err.Error(), "elements in a slice of 1, at most") || y[0] != canary {
+		t.Errorf("error %v, y %v", err, y[0])
+	}
+	// The lanes of the panels of both together wrap to a few.
+	_, err := e.NewProjection(qkv.ProjectionConfig{
+		Q: qkv.Linear{W: repeated(1, many+1)}, Heads: many + 1,
+		K: qkv.Linear{W: repeated(1, many+2)}, KVHeads: many + 2,
+	})
+	if !errors.As(err, &arg) || arg.Arg != "q weights" {
+		t.Errorf("error %v", err)
 	}
 }
 

@@ -1,6 +1,7 @@
 package qkv
 
 import (
+	"strconv"
 	"unsafe"
 
 	"github.com/qkv-go/qkv/tile"
@@ -27,7 +28,8 @@ func RowMajor(data []float32, rows, cols int) Matrix {
 //
 //	data[offset + i*rowStride + j*colStride]
 //
-// Strides may be 0 or negative.
+// Strides may be 0 or negative. A matrix that has more elements than data may have at most
+// 2^28 of them, or 2^26 where an int has 32 bits.
 func StridedMatrix(data []float32, offset, rows, cols, rowStride, colStride int) Matrix {
 	return Matrix{data: data, offset: offset, rows: rows, cols: cols, rowStride: rowStride, colStride: colStride}
 }
@@ -66,6 +68,11 @@ func (m *Matrix) view() View {
 	return Strided(m.data, m.offset, [4]int{1, 1, m.rows, m.cols}, [4]int{0, 0, m.rowStride, m.colStride})
 }
 
+// maxRepeated bounds the elements of a matrix that repeats those of its slice: by strides of
+// 0 a few could take any amount of time, and packed of memory. Where an int has 32 bits it
+// is a quarter.
+const maxRepeated = 1 << (28 - 2*(64-strconv.IntSize)/32)
+
 var matrixAxisNames = [4]string{"batch", "heads", "rows", "columns"}
 
 // check reports a matrix without an element, and an element outside the slice.
@@ -76,11 +83,8 @@ func (m *Matrix) check(name string) error {
 	if m.cols < 1 {
 		return argError(name, m.cols, 1, "%s has %d columns, at least 1 is needed", name, m.cols)
 	}
-	if m.rows > MaxSeq {
-		return argError(name, m.rows, MaxSeq, "%s has %d rows, at most %d are supported", name, m.rows, MaxSeq)
-	}
-	if m.cols > MaxSeq {
-		return argError(name, m.cols, MaxSeq, "%s has %d columns, at most %d are supported", name, m.cols, MaxSeq)
+	if n, most := mul(m.rows, m.cols), max(maxRepeated, len(m.data)); n > most {
+		return argError(name, n, most, "%s has %d elements in a slice of %d, at most %d can share it", name, n, len(m.data), most)
 	}
 	v := m.view()
 	return v.check(name, &matrixAxisNames)

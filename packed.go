@@ -32,20 +32,23 @@ func (e *Engine) Pack(w Matrix) (*PackedMatrix, error) {
 	if err := w.checkWeights("w"); err != nil {
 		return nil, err
 	}
-	p := &PackedMatrix{set: e.set, rows: w.rows, cols: w.cols}
-	var err error
-	p.mem, err = e.pack(&tile.Product{
+	mem, err := e.pack(&tile.Product{
 		Depth: w.rows, N: 1, Parts: [tile.MaxParts]tile.Part{{Heads: 1, Width: w.cols, W: w.tile()}},
 	})
-	return p, err
+	if err != nil {
+		return nil, err
+	}
+	return &PackedMatrix{set: e.set, rows: w.rows, cols: w.cols, mem: mem}, nil
 }
 
 // pack returns the weights of a product, packed.
 func (e *Engine) pack(p *tile.Product) ([]float32, error) {
-	lanes := e.engine.PackedLanes(p)
-	if lanes > math.MaxInt/8/p.Depth {
-		return nil, argError("w", lanes, math.MaxInt/8/p.Depth, "w has %d rows of %d columns, which is more than can be packed", p.Depth, lanes)
+	most := math.MaxInt / 8 / p.Depth
+	all := e.engine.PackedLanes(p)
+	if all > int64(most) {
+		return nil, argError("w", int(min(all, math.MaxInt)), most, "w has %d rows of %d columns with padding, at most %d can be packed", p.Depth, all, most)
 	}
+	lanes := int(all)
 	const line = 16 // float32 of a cache line
 	mem := make([]float32, lanes*p.Depth+line-1)
 	skip := -int(uintptr(unsafe.Pointer(&mem[0]))/4) & (line - 1)

@@ -113,13 +113,13 @@ func (p *panel) bias() unsafe.Pointer {
 func (p *panel) direct() bool { return p.cols == p.lanes && p.Y.Stride[3] == 1 }
 
 // PackedLanes returns the lanes of all panels of p: packed weights have Depth float32
-// for each.
-func (e *Engine) PackedLanes(p *Product) int {
-	lanes := 0
+// for each. Their number may be more than an int of 32 bits holds.
+func (e *Engine) PackedLanes(p *Product) int64 {
+	lanes := int64(0)
 	for i := range p.parts() {
 		part := &p.Parts[i]
 		l := newLayout(e.set, part.Width)
-		lanes += part.Heads * l.lanes()
+		lanes += int64(part.Heads) * int64(l.lanes())
 	}
 	return lanes
 }
