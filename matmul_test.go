@@ -223,7 +223,7 @@ func TestMatMul(t *testing.T) {
 // TestMatMulSpecial has signs of zeros, infinities and NaN go where IEEE arithmetic has
 // them, in each form of the weights.
 func TestMatMulSpecial(t *testing.T) {
-	values := []float32{0, float32(math.Copysign(0, -1)), 1, -1, posInf, negInf, nan, math.MaxFloat32, math.SmallestNonzeroFloat32}
+	values := []float32{0, float32(math.Copysign(0, -1)), 1, -1, posInf, negInf, nan, math.MaxFloat32, math.SmallestNonzeroFloat32, -math.SmallestNonzeroFloat32}
 	r := rand.New(rand.NewPCG(5, 6))
 	next := func() float32 { return values[r.IntN(len(values))] }
 	for range 20 {
@@ -263,6 +263,28 @@ func TestMatMulSpecial(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestMatMulNegativeZero adds products that underflow to -0 to a Y and a bias of -0, which
+// only a sum of nothing else keeps.
+func TestMatMulNegativeZero(t *testing.T) {
+	all := func(rows, cols int, v float32) *matrix {
+		return newMatrix("rows", rows, cols, func() float32 { return v })
+	}
+	negZero := float32(math.Copysign(0, -1))
+	const m, n = 70, 33
+	x, w, bias := all(m, 1, 0x1p-100), all(1, n, -0x1p-100), all(1, n, negZero).data
+	forEachSet(t, func(t *testing.T, e *qkv.Engine) {
+		for _, form := range forms {
+			y := all(m, n, negZero)
+			p := qkv.Product{X: x.matrix(), Bias: bias, Y: y.matrix(), Accumulate: true}
+			withWeights(t, e, &p, w, form)
+			if err := e.MatMul(&p); err != nil {
+				t.Fatal(err)
+			}
+			sameBits(t, "w="+form, y.data, all(m, n, negZero).data)
+		}
+	})
 }
 
 func TestMatMulErrors(t *testing.T) {

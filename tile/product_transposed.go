@@ -1,6 +1,7 @@
 package tile
 
 import (
+	"math"
 	"unsafe"
 
 	"github.com/qkv-go/qkv/kernel"
@@ -82,12 +83,16 @@ func (j *productJob) columns(b *bench, at *panel, cols, row, n, lanes int) {
 	a := &b.args
 	a.RowStride, a.ColStride, a.Rows = at.W.Col, at.W.Row, cols
 	a.Bias, a.C, a.Stride, a.Lanes = nil, results, lanes, lanes
+	if begun { // a sum of -0 stays one: results have their bias
+		a.Bias = &negativeZeros[0]
+	}
 	for k := 0; k < p.Depth; k += kernel.KC {
 		a.A = (*float32)(at.W.at(k, at.col()))
 		a.Depth = min(kernel.KC, p.Depth-k)
 		a.B = (*float32)(unsafe.Add(unsafe.Pointer(b.packArgs.Dst), 4*k*lanes))
 		a.Add = begun || k > 0
 		set.Multiply(a)
+		a.Bias = nil
 	}
 	b.finishArgs = kernel.FinishArgs{
 		O: results, Sum: &ones[0], Dst: first, Off: &b.off, DimStride: y.Stride[3],
@@ -130,10 +135,12 @@ func (j *productJob) begin(b *bench, at *panel, results, first *float32, cols, n
 	return true
 }
 
-// ones are the sums that Finish divides by.
-var ones = func() (x [kernel.MaxLanes]float32) {
+// ones are the sums that Finish divides by, negativeZeros a bias that changes nothing.
+var ones, negativeZeros = lanesOf(1), lanesOf(float32(math.Copysign(0, -1)))
+
+func lanesOf(v float32) (x [kernel.MaxLanes]float32) {
 	for i := range x {
-		x[i] = 1
+		x[i] = v
 	}
 	return x
-}()
+}
