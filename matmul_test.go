@@ -265,6 +265,31 @@ func TestMatMulSpecial(t *testing.T) {
 	}
 }
 
+// TestMatMulDeep has an inner dimension on either side of that above which no form of the
+// weights is multiplied transposed.
+func TestMatMulDeep(t *testing.T) {
+	next := normal(17)
+	for _, k := range []int{1 << 16, 1<<16 + 1} {
+		x, w := newMatrix("rows", 17, k, next), newMatrix("columns", k, 2, next)
+		var want []float32
+		for _, set := range sets() {
+			e := newAttention(t, qkv.Config{Kernel: set})
+			for _, form := range []string{"packed", "columns"} {
+				y := make([]float32, 17*2)
+				p := qkv.Product{X: x.matrix(), Y: qkv.RowMajor(y, 17, 2)}
+				withWeights(t, e, &p, w, form)
+				if err := e.MatMul(&p); err != nil {
+					t.Fatal(err)
+				}
+				if want == nil {
+					want = y
+				}
+				sameBits(t, fmt.Sprintf("kernel=%s k=%d w=%s", set, k, form), y, want)
+			}
+		}
+	}
+}
+
 // TestMatMulNegativeZero adds products that underflow to -0 to a Y and a bias of -0, which
 // only a sum of nothing else keeps.
 func TestMatMulNegativeZero(t *testing.T) {

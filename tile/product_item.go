@@ -26,6 +26,7 @@ type bench struct {
 	off        [kernel.MaxLanes]int
 	bias       [kernel.MaxLanes]float32
 	panel      buffer
+	rows       *float32 // of X [Depth][lanes], in panel, of a transposed product
 	results    buffer
 }
 

@@ -11,14 +11,15 @@ import (
 // multiple of every set's Rows.
 const columnBlock = 192
 
-// maxTransposedDepth bounds the rows of X that are packed at a time: 64 MiB of 64 of them.
-const maxTransposedDepth = 1 << 18
+// transposedDepth bounds the depth of a transposed product, of which a block of rows is
+// packed whole: to 16 MiB in the widest lanes. A deeper one packs its weights instead.
+const transposedDepth = 1 << 16
 
 // transposes reports whether p is computed transposed, Yᵀ = Wᵀ Xᵀ, with rows of X in lanes
 // and weights broadcast from where they are. That needs no copy of weights whose columns
 // are contiguous, and rows enough to fill a vector. The bits are the same.
 func (e *Engine) transposes(p *Product) bool {
-	if p.Panels != nil || p.Rows < e.set.Vec || p.Depth > maxTransposedDepth {
+	if p.Panels != nil || p.Rows < e.set.Vec || p.Depth > transposedDepth {
 		return false
 	}
 	for i := range p.parts() {
@@ -59,12 +60,16 @@ func (j *productJob) packRows(b *bench, row, n, lanes int) {
 	for i := range n {
 		b.off[i] = i * x.Row
 	}
-	b.packArgs = kernel.PackArgs{
-		Src: (*float32)(x.at(row, 0)), Off: &b.off, DimStride: x.Col,
-		Rows: n, Dim: j.product.Depth,
-		Dst: b.panel.room(j.product.Depth * lanes), Lanes: lanes, Stride: lanes, Scale: 1,
+	depth := j.product.Depth
+	b.rows = b.panel.room(depth * lanes)
+	for k := 0; k < depth; k += kernel.KC { // no call takes long
+		b.packArgs = kernel.PackArgs{
+			Src: (*float32)(x.at(row, k)), Off: &b.off, DimStride: x.Col,
+			Rows: n, Dim: min(kernel.KC, depth-k),
+			Dst: (*float32)(unsafe.Add(unsafe.Pointer(b.rows), 4*k*lanes)), Lanes: lanes, Stride: lanes, Scale: 1,
+		}
+		j.engine.set.PackQ(&b.packArgs)
 	}
-	j.engine.set.PackQ(&b.packArgs)
 }
 
 // columns computes columns of Y, of one head, from the first of a panel on, for the rows
@@ -89,7 +94,7 @@ func (j *productJob) columns(b *bench, at *panel, cols, row, n, lanes int) {
 	for k := 0; k < p.Depth; k += kernel.KC {
 		a.A = (*float32)(at.W.at(k, at.col()))
 		a.Depth = min(kernel.KC, p.Depth-k)
-		a.B = (*float32)(unsafe.Add(unsafe.Pointer(b.packArgs.Dst), 4*k*lanes))
+		a.B = (*float32)(unsafe.Add(unsafe.Pointer(b.rows), 4*k*lanes))
 		a.Add = begun || k > 0
 		set.Multiply(a)
 		a.Bias = nil
@@ -105,13 +110,11 @@ func (j *productJob) columns(b *bench, at *panel, cols, row, n, lanes int) {
 // there is any: sums of Y and the bias, where one that is missing is +0.
 func (j *productJob) begin(b *bench, at *panel, results, first *float32, cols, n, lanes int) bool {
 	if j.product.Add {
-		args := b.packArgs
 		b.packArgs = kernel.PackArgs{
 			Src: first, Off: &b.off, DimStride: at.Y.Stride[3], Rows: n, Dim: cols,
 			Dst: results, Lanes: lanes, Stride: lanes, Scale: 1,
 		}
 		j.engine.set.PackQ(&b.packArgs)
-		b.packArgs = args
 	} else if at.Bias == nil {
 		return false
 	}

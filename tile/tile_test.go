@@ -169,6 +169,19 @@ func TestWorkspaceSize(t *testing.T) {
 	}
 }
 
+// A transposed product packs rows of X whole, and does so for no depth that is too large
+// for that.
+func TestTransposes(t *testing.T) {
+	e := New(&kernel.Set{Vec: 16, Lanes: 64}, Caches{}, false)
+	for depth, want := range map[int]bool{1: true, transposedDepth: true, transposedDepth + 1: false, math.MaxInt / 8: false} {
+		p := Product{Rows: 16, Depth: depth, N: 1}
+		p.Parts[0].W = Matrix{Row: 1, Col: depth}
+		if got := e.transposes(&p); got != want {
+			t.Errorf("depth %d: %v, want %v", depth, got, want)
+		}
+	}
+}
+
 func TestLog(t *testing.T) {
 	for x := 1.0; x < 1e12; x *= 1.0007 {
 		got, want := Log(x), math.Log(x)
