@@ -172,8 +172,8 @@ const (
 	// productItems is the least number of items a worker to aim for.
 	productItems = 8
 
-	// productRun is the units of a run. They go through the block of rows one after the
-	// other, since the results of more of them would not stay in the second-level cache.
+	// productRun is the units of a run, which go through the block of rows one after the
+	// other.
 	productRun = 4
 
 	// transposedColumns are the columns of a run of a transposed product: the rows are

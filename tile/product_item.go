@@ -170,7 +170,9 @@ func (j *productJob) scattered(b *bench, at *panel, weights unsafe.Pointer, row,
 	results := b.results.room(rows * at.lanes)
 	values := unsafe.Slice(results, rows*at.lanes)
 	if p.Add {
-		j.each(at, row, rows, func(i, col int, y *float32) { values[i*at.lanes+col] = *y })
+		for i := range rows {
+			at.load(values[i*at.lanes:], (row+i)/p.Seq, (row+i)%p.Seq)
+		}
 	}
 	for k := 0; k < p.Depth; k += kernel.KC {
 		j.step(b, at, weights, k)
@@ -182,17 +184,32 @@ func (j *productJob) scattered(b *bench, at *panel, weights unsafe.Pointer, row,
 		}
 		j.rows(b, row, rows, k)
 	}
-	j.each(at, row, rows, func(i, col int, y *float32) { *y = values[i*at.lanes+col] })
+	for i := range rows {
+		at.store(values[i*at.lanes:], (row+i)/p.Seq, (row+i)%p.Seq)
+	}
 }
 
-// each calls f with each element of a panel of Y, and its row from row on and its column.
-func (j *productJob) each(at *panel, row, rows int, f func(i, col int, y *float32)) {
-	p := &j.product
-	for i := range rows {
-		y := at.Y.at((row+i)/p.Seq, at.head, (row+i)%p.Seq)
-		for col := range at.cols {
-			f(i, col, (*float32)(unsafe.Add(y, 4*(at.dim+col)*at.Y.Stride[3])))
-		}
+// load copies a row of a panel of Y into values.
+func (p *panel) load(values []float32, batch, token int) {
+	y, stride := p.Y.at(batch, p.head, token), p.Y.Stride[3]
+	if stride == 1 {
+		copy(values, unsafe.Slice((*float32)(unsafe.Add(y, 4*p.dim)), p.cols))
+		return
+	}
+	for i := range p.cols {
+		values[i] = *(*float32)(unsafe.Add(y, 4*(p.dim+i)*stride))
+	}
+}
+
+// store copies values into a row of a panel of Y.
+func (p *panel) store(values []float32, batch, token int) {
+	y, stride := p.Y.at(batch, p.head, token), p.Y.Stride[3]
+	if stride == 1 {
+		copy(unsafe.Slice((*float32)(unsafe.Add(y, 4*p.dim)), p.cols), values)
+		return
+	}
+	for i := range p.cols {
+		*(*float32)(unsafe.Add(y, 4*(p.dim+i)*stride)) = values[i]
 	}
 }
 
