@@ -1,6 +1,7 @@
 package qkv
 
 import (
+	"math"
 	"sync"
 
 	"github.com/qkv-go/qkv/tile"
@@ -155,6 +156,10 @@ func (l *Layer) run(c *LayerCall, s *layerSpace) error {
 		return argError("x", tokens, l.max, "x has %d tokens, the layer is made for at most %d", tokens, l.max)
 	}
 
+	// Y has elements of its own for each token, so that these bound the workspace.
+	if err := l.checkOutput(&c.Y, tokens); err != nil {
+		return err
+	}
 	s.call = l.options
 	if c.Attention != nil {
 		s.call = *c.Attention
@@ -164,7 +169,7 @@ func (l *Layer) run(c *LayerCall, s *layerSpace) error {
 	if err := o.check("out", &axisNames); err != nil {
 		return err
 	}
-	if o.stride[axisHeads] != mul(l.dimV, o.stride[axisDim]) || batch > 1 && o.stride[axisBatch] != mul(tokens/batch, o.stride[axisSeq]) {
+	if l.heads > 1 && o.stride[axisHeads] != mul(l.dimV, o.stride[axisDim]) || batch > 1 && o.stride[axisBatch] != mul(tokens/batch, o.stride[axisSeq]) {
 		return argError("out", o.stride[axisHeads], l.dimV, "out has strides %v, those of [batch, seq, heads, dim] are needed", o.stride)
 	}
 
@@ -191,6 +196,24 @@ func (l *Layer) run(c *LayerCall, s *layerSpace) error {
 	e.engine.Multiply(&run.product, workers)
 	e.engine.Run(&s.problem, workers)
 	e.engine.Multiply(&s.product, workers)
+	return nil
+}
+
+// checkOutput reports a y that has not a row for each token, and tokens that need a workspace
+// larger than can be addressed.
+func (l *Layer) checkOutput(y *Matrix, tokens int) error {
+	if err := y.check("y"); err != nil {
+		return err
+	}
+	if y.rows != tokens {
+		return argError("y", y.rows, tokens, "y has %d rows, x has %d", y.rows, tokens)
+	}
+	if err := y.checkWritable("y"); err != nil {
+		return err
+	}
+	if most := math.MaxInt / l.Workspace(1); tokens > most {
+		return argError("x", tokens, most, "x has %d tokens, the workspace of at most %d can be addressed", tokens, most)
+	}
 	return nil
 }
 

@@ -232,6 +232,12 @@ func TestLayerErrors(t *testing.T) {
 	if got, want := l.Workspace(8), 4*8*(4*8+2*(8+8)); got != want {
 		t.Errorf("workspace of %d bytes, want %d", got, want)
 	}
+	cfg.MaxTokens = 0
+	unbounded, err := e.NewLayer(cfg) // has no room yet for the tokens that a call may claim
+	if err != nil {
+		t.Fatal(err)
+	}
+	limited := l
 	data := make([]float32, 1000)
 	for _, c := range []struct {
 		want  string
@@ -243,6 +249,10 @@ func TestLayerErrors(t *testing.T) {
 		{"qkv: x has 7 columns, the weights have 6 rows", func(c *qkv.LayerCall) { c.X = qkv.RowMajor(data, 8, 7) }},
 		{"qkv: y has 4 columns, w has 5", func(c *qkv.LayerCall) { c.Y = qkv.RowMajor(data, 8, 4) }},
 		{"qkv: y has 7 rows, x has 8", func(c *qkv.LayerCall) { c.Y = qkv.RowMajor(data, 7, 5) }},
+		{"qkv: y has 8 rows, x has 16777216", func(c *qkv.LayerCall) { l, c.X = unbounded, qkv.StridedMatrix(data, 0, 1<<24, 6, 0, 1) }},
+		{"qkv: y overlaps itself", func(c *qkv.LayerCall) {
+			l, c.X, c.Y = unbounded, qkv.StridedMatrix(data, 0, 1<<24, 6, 0, 1), qkv.StridedMatrix(data, 0, 1<<24, 5, 0, 1)
+		}},
 		{"qkv: softcap is -1", func(c *qkv.LayerCall) { c.Attention = &qkv.Call{Softcap: -1} }},
 		{"qkv: k has sequence length 5, the projection gives 4", func(c *qkv.LayerCall) {
 			c.Attention = &qkv.Call{K: qkv.BHSD(data, 2, 2, 5, 8)}
@@ -257,6 +267,7 @@ func TestLayerErrors(t *testing.T) {
 			c.Attention = &qkv.Call{Out: qkv.BSHD(make([]qkv.Float16, 256), 2, 4, 4, 8)}
 		}},
 	} {
+		l = limited
 		y := newMatrix("rows", 8, 5, func() float32 { return canary })
 		call := qkv.LayerCall{X: newMatrix("rows", 8, 6, next).matrix(), Y: y.matrix(), Batch: 2}
 		c.spoil(&call)
@@ -267,6 +278,28 @@ func TestLayerErrors(t *testing.T) {
 			t.Fatalf("%s: something was written", c.want)
 		}
 	}
+}
+
+// TestLayerOneHead gives a layer of one head a place for its output in which the stride of
+// the heads is that of no head.
+func TestLayerOneHead(t *testing.T) {
+	p := projection{1, 5, 6, 1, 1, 8, 8}
+	next := normal(18)
+	e := newAttention(t, qkv.Config{})
+	l, err := e.NewLayer(p.layerConfig(7, next))
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := newMatrix("rows", p.seq, p.in, next).matrix()
+	want, y := make([]float32, p.seq*7), make([]float32, p.seq*7)
+	if err := l.Forward(qkv.RowMajor(want, p.seq, 7), x); err != nil {
+		t.Fatal(err)
+	}
+	c := qkv.Call{Mask: qkv.Mask{Causal: true}, Out: qkv.BHSD(make([]float32, p.seq*8), 1, 1, p.seq, 8)}
+	if err := l.Run(&qkv.LayerCall{X: x, Y: qkv.RowMajor(y, p.seq, 7), Attention: &c}); err != nil {
+		t.Fatal(err)
+	}
+	sameBits(t, "one head", y, want)
 }
 
 func TestLayerAllocs(t *testing.T) {
