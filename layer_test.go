@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -232,12 +233,6 @@ func TestLayerErrors(t *testing.T) {
 	if got, want := l.Workspace(8), 4*8*(4*8+2*(8+8)); got != want {
 		t.Errorf("workspace of %d bytes, want %d", got, want)
 	}
-	cfg.MaxTokens = 0
-	unbounded, err := e.NewLayer(cfg) // has no room yet for the tokens that a call may claim
-	if err != nil {
-		t.Fatal(err)
-	}
-	limited := l
 	data := make([]float32, 1000)
 	for _, c := range []struct {
 		want  string
@@ -249,10 +244,6 @@ func TestLayerErrors(t *testing.T) {
 		{"qkv: x has 7 columns, the weights have 6 rows", func(c *qkv.LayerCall) { c.X = qkv.RowMajor(data, 8, 7) }},
 		{"qkv: y has 4 columns, w has 5", func(c *qkv.LayerCall) { c.Y = qkv.RowMajor(data, 8, 4) }},
 		{"qkv: y has 7 rows, x has 8", func(c *qkv.LayerCall) { c.Y = qkv.RowMajor(data, 7, 5) }},
-		{"qkv: y has 8 rows, x has 16777216", func(c *qkv.LayerCall) { l, c.X = unbounded, qkv.StridedMatrix(data, 0, 1<<24, 6, 0, 1) }},
-		{"qkv: y overlaps itself", func(c *qkv.LayerCall) {
-			l, c.X, c.Y = unbounded, qkv.StridedMatrix(data, 0, 1<<24, 6, 0, 1), qkv.StridedMatrix(data, 0, 1<<24, 5, 0, 1)
-		}},
 		{"qkv: softcap is -1", func(c *qkv.LayerCall) { c.Attention = &qkv.Call{Softcap: -1} }},
 		{"qkv: k has sequence length 5, the projection gives 4", func(c *qkv.LayerCall) {
 			c.Attention = &qkv.Call{K: qkv.BHSD(data, 2, 2, 5, 8)}
@@ -267,7 +258,6 @@ func TestLayerErrors(t *testing.T) {
 			c.Attention = &qkv.Call{Out: qkv.BSHD(make([]qkv.Float16, 256), 2, 4, 4, 8)}
 		}},
 	} {
-		l = limited
 		y := newMatrix("rows", 8, 5, func() float32 { return canary })
 		call := qkv.LayerCall{X: newMatrix("rows", 8, 6, next).matrix(), Y: y.matrix(), Batch: 2}
 		c.spoil(&call)
@@ -276,6 +266,35 @@ func TestLayerErrors(t *testing.T) {
 		}
 		if slices.ContainsFunc(append(y.data, data...), func(x float32) bool { return x != canary && x != 0 }) {
 			t.Fatalf("%s: something was written", c.want)
+		}
+	}
+}
+
+// TestLayerClaims has an X that claims many tokens by repeating one, for which the layer
+// takes no memory.
+func TestLayerClaims(t *testing.T) {
+	p := projection{1, 4, 6, 4, 2, 8, 8}
+	e := newAttention(t, qkv.Config{})
+	l, err := e.NewLayer(p.layerConfig(5, normal(19)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const tokens = 1 << 23 // a workspace of 2 GiB
+	data := make([]float32, 40)
+	x := qkv.StridedMatrix(data, 0, tokens, 6, 0, 1)
+	for want, y := range map[string]qkv.Matrix{
+		"qkv: y has 8 rows, x has 8388608": qkv.RowMajor(data, 8, 5),
+		"qkv: y overlaps itself":           qkv.StridedMatrix(data, 0, tokens, 5, 0, 1),
+	} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		err := l.Forward(y, x)
+		runtime.ReadMemStats(&after)
+		if !errors.As(err, new(*qkv.ArgError)) || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v, want %q", err, want)
+		}
+		if n := after.TotalAlloc - before.TotalAlloc; n > 1<<20 {
+			t.Errorf("%s: %d bytes were allocated before", want, n)
 		}
 	}
 }
