@@ -50,6 +50,13 @@ func (e *Engine) NewLayer(cfg LayerConfig) (*Layer, error) {
 			return nil, argError(name, 0, 1, "%s has %d rows, a layer needs at least 1", name, 0)
 		}
 	}
+	o := &cfg.Attention
+	for i, v := range [...]*View{&o.Q, &o.K, &o.V, &o.Out} {
+		if v.given() {
+			name := [...]string{"q", "k", "v", "out"}[i]
+			return nil, argError(name, v.shape[axisDim], 0, "%s is given, with head dim %d, in a configuration; it belongs to a call", name, v.shape[axisDim])
+		}
+	}
 	if cfg.MaxTokens < 0 {
 		return nil, argError("maxTokens", cfg.MaxTokens, 0, "maxTokens is %d, at least 0 is needed", cfg.MaxTokens)
 	}
@@ -111,6 +118,8 @@ type LayerCall struct {
 	// Attention, if not nil, replaces the options of the [LayerConfig]. Of its operands Q,
 	// K, V and Out those that are given receive what they are called for, which else goes to
 	// a workspace: all of [batch, heads, seq, dim]. Out is then laid out as [BSHD] has it.
+	// Tokens that no sequence of a ragged batch has count as zeros there, and in an Out that
+	// is given as what it holds.
 	Attention *Call
 }
 
@@ -164,6 +173,7 @@ func (l *Layer) run(c *LayerCall, s *layerSpace) error {
 	if c.Attention != nil {
 		s.call = *c.Attention
 	}
+	ours := !s.call.Out.given()
 	l.place(s, batch, tokens/batch)
 	o := &s.call.Out
 	if err := o.check("out", &axisNames); err != nil {
@@ -193,8 +203,17 @@ func (l *Layer) run(c *LayerCall, s *layerSpace) error {
 	}
 
 	workers := e.Workers()
+	from, to := 0, tokens // those of a ragged batch; a callback may change its lengths
+	if cu := s.call.CuLensQ; cu != nil {
+		from, to = cu[0], cu[len(cu)-1]
+	}
 	e.engine.Multiply(&run.product, workers)
 	e.engine.Run(&s.problem, workers)
+	if ours { // what no sequence has is not written: queries, or another call's
+		row, all := o.stride[axisSeq], o.floats()
+		clear(all[:from*row])
+		clear(all[to*row : tokens*row])
+	}
 	e.engine.Multiply(&s.product, workers)
 	return nil
 }

@@ -215,6 +215,7 @@ func TestLayerErrors(t *testing.T) {
 		}},
 		{"qkv: out weights has 31 rows, the heads have 32 values", func(c *qkv.LayerConfig) { c.Out.W = newMatrix("rows", 31, 5, next).matrix() }},
 		{"qkv: out bias has length 4, out weights has 5 columns", func(c *qkv.LayerConfig) { c.Out.Bias = make([]float32, 4) }},
+		{"qkv: out is given, with head dim 8, in a configuration", func(c *qkv.LayerConfig) { c.Attention.Out = qkv.BSHD(make([]float32, 32), 1, 1, 4, 8) }},
 		{"qkv: maxTokens is -1, at least 0 is needed", func(c *qkv.LayerConfig) { c.MaxTokens = -1 }},
 	} {
 		cfg := p.layerConfig(5, next)
@@ -296,6 +297,38 @@ func TestLayerClaims(t *testing.T) {
 		if n := after.TotalAlloc - before.TotalAlloc; n > 1<<20 {
 			t.Errorf("%s: %d bytes were allocated before", want, n)
 		}
+	}
+}
+
+// TestLayerRagged has tokens that no sequence has: their outputs are the bias, whatever the
+// workspace holds.
+func TestLayerRagged(t *testing.T) {
+	next := normal(20)
+	for _, p := range []projection{{1, 12, 10, 4, 2, 8, 8}, {1, 12, 10, 4, 2, 8, 16}} {
+		cfg := p.layerConfig(7, next)
+		e := newAttention(t, qkv.Config{})
+		l, err := e.NewLayer(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		x := newMatrix("rows", p.seq, p.in, next).matrix()
+		y := newMatrix("rows", p.seq, 7, func() float32 { return nan })
+		if err := l.Forward(y.matrix(), x); err != nil { // fills the workspace
+			t.Fatal(err)
+		}
+		c := qkv.Call{CuLensQ: []int{2, 5, 9}, CuLensKV: []int{0, 3, 12}}
+		if err := l.Run(&qkv.LayerCall{X: x, Y: y.matrix(), Attention: &c}); err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range []int{0, 1, 9, 10, 11} {
+			sameBits(t, fmt.Sprintf("%+v, token %d", p, s), y.data[s*7:][:7], cfg.Out.Bias)
+		}
+		c.Out = newTensor("bshd", 1, p.heads, p.seq, p.dimV, func() float32 { return 0 }).view()
+		want := make([]float32, len(y.data))
+		if err := l.Run(&qkv.LayerCall{X: x, Y: qkv.RowMajor(want, p.seq, 7), Attention: &c}); err != nil {
+			t.Fatal(err)
+		}
+		sameBits(t, fmt.Sprintf("%+v, out given", p), y.data, want)
 	}
 }
 
