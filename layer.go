@@ -112,7 +112,8 @@ type LayerCall struct {
 	Batch int    // sequences, of equal length; 0 means 1
 
 	// Positions [seq], or [batch*seq] where each sequence has its own, are those of the
-	// tokens for the rotary embedding; nil means 0 to seq-1.
+	// tokens for the rotary embedding; nil means 0 to seq-1. A ragged batch, by CuLensQ of
+	// Attention, is one sequence here: its tokens need the positions of their own.
 	Positions []int
 
 	// Attention, if not nil, replaces the options of the [LayerConfig]. Of its operands Q,
