@@ -15,9 +15,10 @@ import (
 type Product struct {
 	X Matrix // [m, k]
 
-	// W [k, n] is read where it is and packed a block at a time on the way. Packed, in its
-	// place, is faster where the rows of X are few, and takes the memory of a copy. Weights
-	// that are stored [out, in] are the transpose of W, see [Matrix.T].
+	// W [k, n] is read where it is. Weights that are stored [out, in] are its transpose, see
+	// [Matrix.T]: they are not copied at all if X has rows enough, and otherwise, as are
+	// other layouts, a small block at a time. Packed, in the place of W, is faster, most of
+	// all where the rows of X are few, and takes the memory of a copy.
 	W      Matrix
 	Packed *PackedMatrix
 
@@ -84,6 +85,14 @@ func (p *Product) problem(e *Engine, q *tile.Product) error {
 	}
 	if err := p.Y.checkWritable("y"); err != nil {
 		return err
+	}
+	for _, m := range [...]struct {
+		name string
+		*Matrix
+	}{{"x", &p.X}, {"w", &p.W}} {
+		if m.given() && &m.data[m.offset] == &p.Y.data[p.Y.offset] {
+			return argError("y", 0, 0, "y and %s begin at the same element", m.name)
+		}
 	}
 	q.X, q.Rows, q.Depth, q.Seq = p.X.tile(), p.X.rows, p.X.cols, p.X.rows
 	q.Add = p.Accumulate

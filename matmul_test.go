@@ -349,6 +349,8 @@ func TestMatMulErrors(t *testing.T) {
 		{"x", "elements in a slice of 6, at most", func(p *qkv.Product) { p.X = qkv.StridedMatrix(x, 0, huge, 3, 0, 0) }},
 		{"w", "elements in a slice of 12, at most", func(p *qkv.Product) { p.W = qkv.StridedMatrix(w, 0, 3, huge, 0, 0) }},
 		{"y", "qkv: y overlaps itself: its columns stride is 0, at least 1 is needed", func(p *qkv.Product) { p.Y = qkv.StridedMatrix(y, 0, 2, 4, 4, 0) }},
+		{"y", "qkv: y and x begin at the same element", func(p *qkv.Product) { p.X = qkv.RowMajor(y, 2, 3) }},
+		{"y", "qkv: y and w begin at the same element", func(p *qkv.Product) { p.W = qkv.StridedMatrix(y, 0, 3, 4, 1, 1) }},
 		{"w", "qkv: w is given twice, packed with 3 rows and not packed with 3", func(p *qkv.Product) { p.Packed = packed }},
 		{"w", "qkv: w is packed for kernel set none, this engine runs " + e.Kernel().Name, func(p *qkv.Product) { p.W, p.Packed = qkv.Matrix{}, new(qkv.PackedMatrix) }},
 	}
