@@ -31,16 +31,17 @@ type Config struct {
 	Workers int
 
 	// Labels makes workers carry the pprof label "phase" (pack, mask, scores, modify,
-	// softmax, accumulate, finish, multiply, rotate), for use under a CPU profile. All the work is then
-	// done on goroutines other than the caller's.
+	// softmax, accumulate, finish; of matrix products pack, multiply, and rotate for what is
+	// done to finished heads), for use under a CPU profile. All the work is then done on
+	// goroutines other than the caller's.
 	Labels bool
 }
 
-// An Engine computes scaled dot-product attention, and the matrix products around it, on
-// a kernel set. It keeps workspaces between calls, so that calls allocate nothing in
-// steady state; they grow with the head dims, the inner dimension of products and the
-// number of calls at one time, not with sequence lengths. It is safe for use by several
-// goroutines at once.
+// An Engine computes scaled dot-product attention, and the matrix products on either side
+// of it, on a kernel set. It keeps workspaces between calls, so that calls allocate nothing
+// in steady state; they grow with the head dims, the inner dimension of products up to a
+// bound, and the number of calls at one time, not with sequence lengths. It is safe for use
+// by several goroutines at once.
 type Engine struct {
 	set     *kernel.Set
 	why     string

@@ -41,8 +41,8 @@ type Layer struct {
 	spaces sync.Pool // of *layerSpace
 }
 
-// NewLayer returns a Layer, for use on e. It keeps the biases, and the weights if they are
-// read in place. The error is an [*ArgError].
+// NewLayer returns a Layer, for use on e. It keeps the biases, the weights of the norms, and
+// the others if they are read in place. The error is an [*ArgError].
 func (e *Engine) NewLayer(cfg LayerConfig) (*Layer, error) {
 	for i, l := range [...]*Linear{&cfg.Q, &cfg.K, &cfg.V} {
 		if !l.W.given() {

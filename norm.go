@@ -10,7 +10,7 @@ import (
 // i % normLanes.
 const normLanes = 16
 
-// normHead divides the dim elements from p on, stride apart, at least 1, by their root mean square and
+// normHead divides the dim elements from p on, stride apart, by their root mean square and
 // multiplies them by weight [dim], or by nothing if it is nil, in place (RMSNorm; Zhang and
 // Sennrich, 2019):
 //

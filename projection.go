@@ -65,8 +65,8 @@ type projectedPart struct {
 
 var projectionNames = [3]string{"q", "k", "v"}
 
-// NewProjection returns a Projection, for use on e. It keeps the biases, and the
-// weights if they are read in place. The error is an [*ArgError].
+// NewProjection returns a Projection, for use on e. It keeps the biases, the weights of
+// the norms, and the others if they are read in place. The error is an [*ArgError].
 func (e *Engine) NewProjection(cfg ProjectionConfig) (*Projection, error) {
 	p := &Projection{engine: e, rotary: cfg.Rotary, norms: [2][]float32{cfg.QNorm, cfg.KNorm}, eps: cfg.NormEps}
 	if p.eps == 0 {
