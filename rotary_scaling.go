@@ -225,6 +225,7 @@ func (s *RotaryScaling) scaledBase(dim, positions int, base float64) float64 {
 	case ScalingDynamic:
 		original := s.OriginalMaxPositions
 		factor = float64(s.Factor*float64(max(positions, original)))/float64(original) - (s.Factor - 1)
+		factor = max(factor, 1) // where Factor is so large that their difference is lost
 	}
 	if factor == 1 || dim == 2 {
 		return base

@@ -295,6 +295,16 @@ func TestRotaryConfigErrors(t *testing.T) {
 	}
 }
 
+// TestRotaryDynamicFactor has a factor beside which 1 is lost: up to OriginalMaxPositions
+// the base stays what it is.
+func TestRotaryDynamicFactor(t *testing.T) {
+	cfg := qkv.RotaryConfig{Dim: 8, MaxPositions: 16, Base: 1.5}
+	want, _ := newRotary(t, cfg).Tables()
+	cfg.Scaling = qkv.RotaryScaling{Type: qkv.ScalingDynamic, Factor: 1e17, OriginalMaxPositions: 16}
+	got, _ := newRotary(t, cfg).Tables()
+	sameBits(t, "factor 1e17", got, want)
+}
+
 // TestRotateAllocs: a call allocates nothing.
 func TestRotateAllocs(t *testing.T) {
 	if raceEnabled {
