@@ -14,7 +14,8 @@ type LayerConfig struct {
 
 	Out Linear // [Heads*dimV, out]
 
-	// Attention has the options of the attention: everything but its operands.
+	// Attention has the options of the attention: everything but its operands and what else
+	// it writes, which belong to a call.
 	Attention Call
 
 	// MaxTokens, if not 0, is the most tokens, over all sequences, of one call. It bounds
@@ -51,11 +52,14 @@ func (e *Engine) NewLayer(cfg LayerConfig) (*Layer, error) {
 		}
 	}
 	o := &cfg.Attention
-	for i, v := range [...]*View{&o.Q, &o.K, &o.V, &o.Out} {
+	for i, v := range [...]*View{&o.Q, &o.K, &o.V, &o.Out, &o.Scores} {
 		if v.given() {
-			name := [...]string{"q", "k", "v", "out"}[i]
-			return nil, argError(name, v.shape[axisDim], 0, "%s is given, with head dim %d, in a configuration; it belongs to a call", name, v.shape[axisDim])
+			name := [...]string{"q", "k", "v", "out", "scores"}[i]
+			return nil, argError(name, v.shape[axisDim], 0, "%s is given, with dim %d, in a configuration; it belongs to a call", name, v.shape[axisDim])
 		}
+	}
+	if o.LSE != nil {
+		return nil, argError("lse", len(o.LSE), 0, "lse is given, with length %d, in a configuration; it belongs to a call", len(o.LSE))
 	}
 	if cfg.MaxTokens < 0 {
 		return nil, argError("maxTokens", cfg.MaxTokens, 0, "maxTokens is %d, at least 0 is needed", cfg.MaxTokens)

@@ -215,7 +215,8 @@ func TestLayerErrors(t *testing.T) {
 		}},
 		{"qkv: out weights has 31 rows, the heads have 32 values", func(c *qkv.LayerConfig) { c.Out.W = newMatrix("rows", 31, 5, next).matrix() }},
 		{"qkv: out bias has length 4, out weights has 5 columns", func(c *qkv.LayerConfig) { c.Out.Bias = make([]float32, 4) }},
-		{"qkv: out is given, with head dim 8, in a configuration", func(c *qkv.LayerConfig) { c.Attention.Out = qkv.BSHD(make([]float32, 32), 1, 1, 4, 8) }},
+		{"qkv: out is given, with dim 8, in a configuration; it belongs to a call", func(c *qkv.LayerConfig) { c.Attention.Out = qkv.BSHD(make([]float32, 32), 1, 1, 4, 8) }},
+		{"qkv: lse is given, with length 3, in a configuration; it belongs to a call", func(c *qkv.LayerConfig) { c.Attention.LSE = make([]float32, 3) }},
 		{"qkv: maxTokens is -1, at least 0 is needed", func(c *qkv.LayerConfig) { c.MaxTokens = -1 }},
 	} {
 		cfg := p.layerConfig(5, next)

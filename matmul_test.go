@@ -418,6 +418,11 @@ func TestMatrixSlice(t *testing.T) {
 	if s := m.Slice(1, 3); s.Rows() != 2 || s.Cols() != 3 {
 		t.Errorf("%d x %d", s.Rows(), s.Cols())
 	}
+	far := qkv.StridedMatrix([]float32{1, 2, 3, 4}, 0, math.MaxInt/64, 4, math.MaxInt/64, 1).Slice(128, 129)
+	y := []float32{canary}
+	if err := qkv.MatMul(&qkv.Product{X: far, W: qkv.RowMajor([]float32{1, 1, 1, 1}, 4, 1), Y: qkv.RowMajor(y, 1, 1)}); err == nil {
+		t.Errorf("rows beyond what an int counts: %v", y)
+	}
 	defer func() {
 		if recover() == nil {
 			t.Error("no panic")

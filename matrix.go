@@ -58,7 +58,7 @@ func (m Matrix) Slice(lo, hi int) Matrix {
 	if lo < 0 || hi < lo || hi > m.rows {
 		panic("qkv: Matrix.Slice outside of the matrix")
 	}
-	m.offset += lo * m.rowStride
+	m.offset += mul(lo, m.rowStride) // where that is too far, the next check says so
 	m.rows = hi - lo
 	return m
 }

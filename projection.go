@@ -232,6 +232,13 @@ func (r *projecting) prepare(c *ProjectionCall) error {
 			return argError(name, v.shape[axisDim], 0, "%s is given, with head dim %d, and the projection has no weights for it", name, v.shape[axisDim])
 		}
 	}
+	for i := range p.parts {
+		for j := range i {
+			if a, b := &p.parts[i], &p.parts[j]; r.product.Parts[i].Y.Base != nil && r.product.Parts[i].Y.Base == r.product.Parts[j].Y.Base {
+				return argError(projectionNames[a.index], 0, 0, "%s and %s begin at the same element", projectionNames[a.index], projectionNames[b.index])
+			}
+		}
+	}
 	if c.Positions != nil && p.rotary == nil {
 		return argError("positions", len(c.Positions), 0, "positions has length %d, and the projection has no rotary embedding", len(c.Positions))
 	}

@@ -217,6 +217,7 @@ func TestProjectionErrors(t *testing.T) {
 		{"qkv: k has heads 1, the projection gives 2", func(c *qkv.ProjectionCall) { c.K = qkv.BHSD(make([]float32, 64), 2, 1, 4, 8) }},
 		{"qkv: v has sequence length 3, the projection gives 4", func(c *qkv.ProjectionCall) { c.V = qkv.BHSD(make([]float32, 96), 2, 2, 3, 8) }},
 		{"qkv: k has batch 0, the projection gives 2", func(c *qkv.ProjectionCall) { c.K = qkv.View{} }},
+		{"qkv: v and k begin at the same element", func(c *qkv.ProjectionCall) { c.V = c.K }},
 		{"qkv: q overlaps itself", func(c *qkv.ProjectionCall) {
 			c.Q = qkv.Strided(make([]float32, 64), 0, [4]int{2, 4, 4, 8}, [4]int{0, 0, 8, 1})
 		}},
