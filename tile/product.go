@@ -172,9 +172,9 @@ const (
 	// productItems is the least number of items a worker to aim for.
 	productItems = 8
 
-	// productRun is the units of a run, which go through the block of rows one after the
-	// other.
-	productRun = 4
+	// productRun is the units of a run, which go through a block of rows one after the
+	// other, where they find the block in the second-level cache again.
+	productRun = 8
 
 	// transposedColumns are the columns of a run of a transposed product: the rows are
 	// packed again for each run.
@@ -204,7 +204,10 @@ func (e *Engine) PlanProduct(p *Product, workers int) ProductPlan {
 	// A step over the depth of a block of X takes an eighth of the second-level cache,
 	// beside the weights and the results of a panel.
 	step := e.set.Rows
-	mc, nc := max(step, e.caches.L2/8/(4*kernel.KC)), productRun
+	mc, nc := max(step, e.caches.L2/8/(4*kernel.KC)), 1
+	if int64(p.Depth)*int64(4*mc) <= int64(e.caches.L2) {
+		nc = productRun
+	}
 	switch {
 	case plan.Transposed:
 		step = e.set.Lanes
