@@ -97,9 +97,9 @@ var defaultEngine = sync.OnceValues(func() (*Engine, error) { return New(Config{
 // Run computes c on the best kernel set (or the one that QKV_KERNEL names when it
 // is first called) with GOMAXPROCS workers.
 func Run(c *Call) error {
-	a, err := defaultEngine()
+	e, err := defaultEngine()
 	if err != nil {
 		return err
 	}
-	return a.Run(c)
+	return e.Run(c)
 }

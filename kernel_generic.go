@@ -60,26 +60,32 @@ func scoresGeneric(a *kernel.ScoresArgs) {
 	for k := range a.Keys {
 		key := at(a.K, k*a.KeyStride)
 		for l := 0; l < a.Lanes; l += 4 {
-			var s0, s1, s2, s3 float32
-			for d := range a.Dim {
-				x := *at(key, d*a.DimStride)
-				q := quad(a.Q, d*a.Stride+l)
-				t0 := kernel.WideFMA(x, q[0], s0)
-				t1 := kernel.WideFMA(x, q[1], s1)
-				t2 := kernel.WideFMA(x, q[2], s2)
-				t3 := kernel.WideFMA(x, q[3], s3)
-				if kernel.Ambiguous(t0) || kernel.Ambiguous(t1) || kernel.Ambiguous(t2) || kernel.Ambiguous(t3) {
-					s0 = kernel.FMA(x, q[0], s0)
-					s1 = kernel.FMA(x, q[1], s1)
-					s2 = kernel.FMA(x, q[2], s2)
-					s3 = kernel.FMA(x, q[3], s3)
-					continue
-				}
-				s0, s1, s2, s3 = float32(t0), float32(t1), float32(t2), float32(t3)
-			}
-			*quad(a.S, k*a.Stride+l) = [4]float32{s0, s1, s2, s3}
+			*quad(a.S, k*a.Stride+l) = chains(key, a.DimStride, at(a.Q, l), a.Stride, a.Dim)
 		}
 	}
+}
+
+// chains returns, for four lanes, the chain of n fused multiply-adds from +0 of elements of
+// x, step apart, by rows of y, stride apart.
+func chains(x *float32, step int, y *float32, stride, n int) [4]float32 {
+	var s0, s1, s2, s3 float32
+	for i := range n {
+		e := *at(x, i*step)
+		v := quad(y, i*stride)
+		t0 := kernel.WideFMA(e, v[0], s0)
+		t1 := kernel.WideFMA(e, v[1], s1)
+		t2 := kernel.WideFMA(e, v[2], s2)
+		t3 := kernel.WideFMA(e, v[3], s3)
+		if kernel.Ambiguous(t0) || kernel.Ambiguous(t1) || kernel.Ambiguous(t2) || kernel.Ambiguous(t3) {
+			s0 = kernel.FMA(e, v[0], s0)
+			s1 = kernel.FMA(e, v[1], s1)
+			s2 = kernel.FMA(e, v[2], s2)
+			s3 = kernel.FMA(e, v[3], s3)
+			continue
+		}
+		s0, s1, s2, s3 = float32(t0), float32(t1), float32(t2), float32(t3)
+	}
+	return [4]float32{s0, s1, s2, s3}
 }
 
 func softcapGeneric(a *kernel.SoftcapArgs) {
@@ -246,23 +252,6 @@ func multiplyGeneric(a *kernel.MultiplyArgs) {
 	for i := range a.Rows {
 		row := at(a.A, i*a.RowStride)
 		for l := 0; l < a.Lanes; l += 4 {
-			var s0, s1, s2, s3 float32
-			for k := range a.Depth {
-				x := *at(row, k*a.ColStride)
-				b := quad(a.B, k*a.Lanes+l)
-				t0 := kernel.WideFMA(x, b[0], s0)
-				t1 := kernel.WideFMA(x, b[1], s1)
-				t2 := kernel.WideFMA(x, b[2], s2)
-				t3 := kernel.WideFMA(x, b[3], s3)
-				if kernel.Ambiguous(t0) || kernel.Ambiguous(t1) || kernel.Ambiguous(t2) || kernel.Ambiguous(t3) {
-					s0 = kernel.FMA(x, b[0], s0)
-					s1 = kernel.FMA(x, b[1], s1)
-					s2 = kernel.FMA(x, b[2], s2)
-					s3 = kernel.FMA(x, b[3], s3)
-					continue
-				}
-				s0, s1, s2, s3 = float32(t0), float32(t1), float32(t2), float32(t3)
-			}
 			c := quad(a.C, i*a.Stride+l)
 			var old, bias [4]float32
 			if a.Add {
@@ -271,7 +260,7 @@ func multiplyGeneric(a *kernel.MultiplyArgs) {
 			if a.Bias != nil {
 				bias = *quad(a.Bias, l)
 			}
-			for j, s := range [4]float32{s0, s1, s2, s3} {
+			for j, s := range chains(row, a.ColStride, at(a.B, l), a.Lanes, a.Depth) {
 				c[j] = (old[j] + bias[j]) + s
 			}
 		}

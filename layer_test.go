@@ -98,6 +98,62 @@ func TestLayer(t *testing.T) {
 	}
 }
 
+// TestLayerOptions gives a layer every kind of option of the attention, of its configuration
+// and of a call, and compares it with the attention by itself, bit for bit.
+func TestLayerOptions(t *testing.T) {
+	p := projection{2, 70, 24, 4, 2, 16, 16}
+	const out = 9
+	next := normal(21)
+	cfg := p.layerConfig(out, next)
+	x := newMatrix("rows", p.batch*p.seq, p.in, next).matrix()
+	bias := newTensor("bhsd", 1, p.heads, p.seq, p.seq, next).view()
+	double := func(tile *qkv.Tile) {
+		tile.Each(func(_, _, _ int, s float32) float32 { return 2 * s })
+	}
+	forEachSet(t, func(t *testing.T, e *qkv.Engine) {
+		for i, options := range []qkv.Call{
+			{},
+			{Mask: qkv.Mask{Causal: true, Window: &qkv.Window{Left: 20}, Prefix: 3}, Scale: 0.1},
+			{Softcap: 5, ALiBi: []float32{0.5, 0.25, 0.125, 0.0625}, Sinks: []float32{0, 1, -1, 2}},
+			{Bias: bias, Mask: qkv.Mask{Causal: true}},
+			{LensQ: []int{70, 31}, LensKV: []int{50, 70}},
+			{ScoreMod: double, ProbMod: double},
+		} {
+			cfg.Attention = options
+			l, err := e.NewLayer(cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			tensors := append(p.tensors("bhsd"), newTensor("bshd", p.batch, p.heads, p.seq, p.dimV, nil))
+			lse := make([]float32, p.batch*p.heads*p.seq)
+			c := options
+			c.Q, c.K, c.V, c.Out, c.LSE = tensors[0].view(), tensors[1].view(), tensors[2].view(), tensors[3].view(), lse
+			y, yTraced := make([]float32, p.batch*p.seq*out), make([]float32, p.batch*p.seq*out)
+			if err := l.Run(&qkv.LayerCall{X: x, Y: qkv.RowMajor(y, p.batch*p.seq, out), Batch: p.batch}); err != nil {
+				t.Fatal(err)
+			}
+			if err := l.Run(&qkv.LayerCall{X: x, Y: qkv.RowMajor(yTraced, p.batch*p.seq, out), Batch: p.batch, Attention: &c}); err != nil {
+				t.Fatal(err)
+			}
+			sameBits(t, fmt.Sprintf("options %d, of a call", i), yTraced, y)
+
+			alone := newTensor("bshd", p.batch, p.heads, p.seq, p.dimV, nil)
+			lseAlone := make([]float32, len(lse))
+			c.Out, c.LSE = alone.view(), lseAlone
+			if err := e.Run(&c); err != nil {
+				t.Fatal(err)
+			}
+			sameBits(t, fmt.Sprintf("options %d, out", i), tensors[3].data, alone.data)
+			sameBits(t, fmt.Sprintf("options %d, lse", i), lse, lseAlone)
+			want := make([]float32, len(y))
+			if err := e.MatMul(&qkv.Product{X: qkv.RowMajor(alone.data, p.batch*p.seq, p.heads*p.dimV), W: cfg.Out.W, Bias: cfg.Out.Bias, Y: qkv.RowMajor(want, p.batch*p.seq, out)}); err != nil {
+				t.Fatal(err)
+			}
+			sameBits(t, fmt.Sprintf("options %d, y", i), y, want)
+		}
+	})
+}
+
 // TestLayerInPlace has the output in the place of the input.
 func TestLayerInPlace(t *testing.T) {
 	p := projection{1, 20, 48, 3, 1, 16, 16}
@@ -361,9 +417,15 @@ func TestLayerAllocs(t *testing.T) {
 	}
 	p := projection{2, 40, 48, 4, 2, 16, 16}
 	next := normal(15)
+	cfg := p.layerConfig(p.in, next)
+	cfg.QNorm, cfg.KNorm = newMatrix("rows", 1, p.dimQK, next).data, newMatrix("rows", 1, p.dimQK, next).data
+	var err error
+	if cfg.Rotary, err = qkv.NewRotary(qkv.RotaryConfig{Dim: p.dimQK, MaxPositions: p.seq}); err != nil {
+		t.Fatal(err)
+	}
 	for _, workers := range []int{1, 2} {
 		e := newAttention(t, qkv.Config{Workers: workers})
-		l, err := e.NewLayer(p.layerConfig(p.in, next))
+		l, err := e.NewLayer(cfg)
 		if err != nil {
 			t.Fatal(err)
 		}

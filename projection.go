@@ -60,7 +60,6 @@ type Projection struct {
 type projectedPart struct {
 	tile.Part
 	index int // of q, k and v
-	bias  []float32
 }
 
 var projectionNames = [3]string{"q", "k", "v"}
@@ -106,7 +105,7 @@ func (e *Engine) NewProjection(cfg ProjectionConfig) (*Projection, error) {
 		if err := p.checkFinish(i, width); err != nil {
 			return nil, err
 		}
-		p.parts = append(p.parts, projectedPart{index: i, bias: l.Bias, Part: tile.Part{
+		p.parts = append(p.parts, projectedPart{index: i, Part: tile.Part{
 			Heads: heads[i], Width: width, W: l.W.tile(), Bias: unsafe.Pointer(unsafe.SliceData(l.Bias)),
 		}})
 	}

@@ -12,14 +12,14 @@ import (
 // An Engine runs Problems on one kernel.Set. It may be used by several goroutines at
 // once.
 type Engine struct {
-	set        *kernel.Set
-	caches     Caches
-	labels     bool
-	workspaces sync.Pool
-	jobs       sync.Pool
-	benches    sync.Pool
-	products   sync.Pool
-	crew       crew
+	set           *kernel.Set
+	caches        Caches
+	labels        bool
+	workspaces    sync.Pool
+	jobs          sync.Pool
+	productSpaces sync.Pool
+	products      sync.Pool
+	crew          crew
 }
 
 // New returns an Engine. With labels, workers carry the pprof label "phase".
@@ -40,7 +40,7 @@ func New(set *kernel.Set, caches Caches, labels bool) *Engine {
 		j.init(j.drain)
 		return j
 	}
-	e.benches.New = func() any { return new(bench) }
+	e.productSpaces.New = func() any { return new(productWorkspace) }
 	e.products.New = func() any {
 		j := &productJob{engine: e}
 		j.init(j.drain)

@@ -127,7 +127,7 @@ func (e *Engine) PackedLanes(p *Product) int64 {
 // Pack packs the weights of the parts into dst, which begins on a cache line: panel after
 // panel, each [Depth][lanes].
 func (e *Engine) Pack(dst unsafe.Pointer, p *Product) {
-	b := e.benches.Get().(*bench)
+	ws := e.productSpaces.Get().(*productWorkspace)
 	for i := range p.parts() {
 		part := &p.Parts[i]
 		l := newLayout(e.set, part.Width)
@@ -135,13 +135,13 @@ func (e *Engine) Pack(dst unsafe.Pointer, p *Product) {
 			panel := part.panel(&l, n)
 			for k := 0; k < p.Depth; k += kernel.KC {
 				depth := min(kernel.KC, p.Depth-k)
-				b.pack(e.set, (*float32)(dst), &panel, k, depth)
+				ws.pack(e.set, (*float32)(dst), &panel, k, depth)
 				dst = unsafe.Add(dst, 4*depth*panel.lanes)
 			}
 		}
 	}
-	b.release()
-	e.benches.Put(b)
+	ws.release()
+	e.productSpaces.Put(ws)
 }
 
 // A ProductPlan is the division of a Product into items: a block of rows by a run of

@@ -16,10 +16,11 @@ type productJob struct {
 	next    atomic.Int64 // item to take next
 }
 
-// A bench is what one worker on a product needs: arguments, which would escape to the
-// heap at each call through a function value; a block of a panel that is packed on the
-// way; and results on the way to columns that no micro-tile can be written to.
-type bench struct {
+// A productWorkspace is what one worker on a product needs: arguments, which would escape
+// to the heap at each call through a function value; a step of a panel, or rows of X, that
+// are packed on the way; and results on the way to columns that no micro-tile can be
+// written to.
+type productWorkspace struct {
 	args       kernel.MultiplyArgs
 	packArgs   kernel.PackArgs
 	finishArgs kernel.FinishArgs
@@ -34,23 +35,23 @@ type bench struct {
 type buffer []float32
 
 // room returns n values that begin on a cache line.
-func (b *buffer) room(n int) *float32 {
-	if len(*b) < n+cacheLine {
-		*b = make(buffer, n+cacheLine)
+func (ws *buffer) room(n int) *float32 {
+	if len(*ws) < n+cacheLine {
+		*ws = make(buffer, n+cacheLine)
 	}
-	first := &(*b)[0]
-	return &(*b)[-int(uintptr(unsafe.Pointer(first))/4)&(cacheLine-1)]
+	first := &(*ws)[0]
+	return &(*ws)[-int(uintptr(unsafe.Pointer(first))/4)&(cacheLine-1)]
 }
 
 // release drops the references to the caller's memory.
-func (b *bench) release() {
-	b.packArgs.Src, b.packArgs.Dst = nil, nil
-	b.args.A, b.args.B, b.args.C, b.args.Bias = nil, nil, nil, nil
-	b.finishArgs.Dst = nil
+func (ws *productWorkspace) release() {
+	ws.packArgs.Src, ws.packArgs.Dst = nil, nil
+	ws.args.A, ws.args.B, ws.args.C, ws.args.Bias = nil, nil, nil, nil
+	ws.finishArgs.Dst = nil
 }
 
 // pack packs depth rows of the weights of a panel, from row k on, into dst [depth][lanes].
-func (b *bench) pack(set *kernel.Set, dst *float32, p *panel, k, depth int) {
+func (ws *productWorkspace) pack(set *kernel.Set, dst *float32, p *panel, k, depth int) {
 	w, col := &p.W, p.col()
 	if w.Col == 1 && w.Row != 1 { // rows of lanes already
 		for i := range depth {
@@ -61,14 +62,14 @@ func (b *bench) pack(set *kernel.Set, dst *float32, p *panel, k, depth int) {
 		return
 	}
 	for i := range p.cols {
-		b.off[i] = i * w.Col
+		ws.off[i] = i * w.Col
 	}
-	b.packArgs = kernel.PackArgs{
-		Src: (*float32)(w.at(k, col)), Off: &b.off, DimStride: w.Row,
+	ws.packArgs = kernel.PackArgs{
+		Src: (*float32)(w.at(k, col)), Off: &ws.off, DimStride: w.Row,
 		Rows: p.cols, Dim: depth,
 		Dst: dst, Lanes: p.lanes, Stride: p.lanes, Scale: 1,
 	}
-	set.PackQ(&b.packArgs)
+	set.PackQ(&ws.packArgs)
 }
 
 // drain computes items until none is left.
@@ -77,18 +78,18 @@ func (j *productJob) drain() {
 	if i >= j.plan.Items() {
 		return
 	}
-	b := j.engine.benches.Get().(*bench)
+	ws := j.engine.productSpaces.Get().(*productWorkspace)
 	for ; i < j.plan.Items(); i = int(j.next.Add(1)) - 1 {
 		// Items of one run of weights are neighbours.
-		j.item(b, i%j.plan.RowBlocks*j.plan.MC, i/j.plan.RowBlocks*j.plan.NC)
+		j.item(ws, i%j.plan.RowBlocks*j.plan.MC, i/j.plan.RowBlocks*j.plan.NC)
 	}
-	b.release()
-	j.engine.benches.Put(b)
+	ws.release()
+	j.engine.productSpaces.Put(ws)
 	j.engine.phase(phaseNone)
 }
 
 // item computes the units from unit on of a block of rows.
-func (j *productJob) item(b *bench, row, unit int) {
+func (j *productJob) item(ws *productWorkspace, row, unit int) {
 	p := &j.product
 	rows := min(j.plan.MC, p.Rows-row)
 	end := min(unit+j.plan.NC, j.plan.Units)
@@ -99,9 +100,9 @@ func (j *productJob) item(b *bench, row, unit int) {
 		units, panels := p.units(part, &l)
 		if lo, hi := max(0, unit), min(units, end); lo < hi {
 			if j.plan.Transposed {
-				j.transposed(b, part, &l, lo*panels, hi*panels, row, rows)
+				j.transposed(ws, part, &l, lo*panels, hi*panels, row, rows)
 			} else {
-				j.panels(b, part, &l, packed, lo*panels, hi*panels, row, rows)
+				j.panels(ws, part, &l, packed, lo*panels, hi*panels, row, rows)
 			}
 			if p.Finish != nil {
 				j.engine.phase(phaseRotate)
@@ -119,7 +120,7 @@ func (j *productJob) item(b *bench, row, unit int) {
 
 // panels computes the panels [lo, hi) of a part, whose packed weights begin at packed, for
 // a block of rows.
-func (j *productJob) panels(b *bench, part *Part, l *layout, packed unsafe.Pointer, lo, hi, row, rows int) {
+func (j *productJob) panels(ws *productWorkspace, part *Part, l *layout, packed unsafe.Pointer, lo, hi, row, rows int) {
 	for i := lo; i < hi; i++ {
 		at := part.panel(l, i)
 		weights := packed
@@ -127,20 +128,20 @@ func (j *productJob) panels(b *bench, part *Part, l *layout, packed unsafe.Point
 			weights = unsafe.Add(packed, 4*j.product.Depth*at.before)
 		}
 		if at.direct() {
-			j.direct(b, &at, weights, row, rows)
+			j.direct(ws, &at, weights, row, rows)
 		} else {
-			j.scattered(b, &at, weights, row, rows)
+			j.scattered(ws, &at, weights, row, rows)
 		}
 	}
 }
 
 // direct computes a panel of Y where it is.
-func (j *productJob) direct(b *bench, at *panel, weights unsafe.Pointer, row, rows int) {
+func (j *productJob) direct(ws *productWorkspace, at *panel, weights unsafe.Pointer, row, rows int) {
 	p := &j.product
-	a := &b.args
+	a := &ws.args
 	y := &at.Y
 	for k := 0; k < p.Depth; k += kernel.KC {
-		j.step(b, at, weights, k)
+		j.step(ws, at, weights, k)
 		a.Add, a.Bias = true, nil
 		if k == 0 {
 			a.Add, a.Bias = p.Add, (*float32)(at.bias())
@@ -157,17 +158,17 @@ func (j *productJob) direct(b *bench, at *panel, weights unsafe.Pointer, row, ro
 			default:
 				n, a.Stride = min(n, p.Seq-token), y.Stride[2]
 			}
-			j.rows(b, row+i, n, k)
+			j.rows(ws, row+i, n, k)
 			i += n
 		}
 	}
 }
 
 // scattered computes a panel of Y in a buffer and copies its columns.
-func (j *productJob) scattered(b *bench, at *panel, weights unsafe.Pointer, row, rows int) {
+func (j *productJob) scattered(ws *productWorkspace, at *panel, weights unsafe.Pointer, row, rows int) {
 	p := &j.product
-	a := &b.args
-	results := b.results.room(rows * at.lanes)
+	a := &ws.args
+	results := ws.results.room(rows * at.lanes)
 	values := unsafe.Slice(results, rows*at.lanes)
 	if p.Add {
 		for i := range rows {
@@ -175,14 +176,14 @@ func (j *productJob) scattered(b *bench, at *panel, weights unsafe.Pointer, row,
 		}
 	}
 	for k := 0; k < p.Depth; k += kernel.KC {
-		j.step(b, at, weights, k)
+		j.step(ws, at, weights, k)
 		a.C, a.Stride = results, at.lanes
 		a.Add, a.Bias = p.Add || k > 0, nil
 		if bias := at.bias(); bias != nil && k == 0 {
-			clear(b.bias[copy(b.bias[:], unsafe.Slice((*float32)(bias), at.cols)):])
-			a.Bias = &b.bias[0]
+			clear(ws.bias[copy(ws.bias[:], unsafe.Slice((*float32)(bias), at.cols)):])
+			a.Bias = &ws.bias[0]
 		}
-		j.rows(b, row, rows, k)
+		j.rows(ws, row, rows, k)
 	}
 	for i := range rows {
 		at.store(values[i*at.lanes:], (row+i)/p.Seq, (row+i)%p.Seq)
@@ -215,25 +216,25 @@ func (p *panel) store(values []float32, batch, token int) {
 
 // step has the kernel multiply by the rows of a panel from row k on, which it packs if
 // they are not packed yet.
-func (j *productJob) step(b *bench, at *panel, weights unsafe.Pointer, k int) {
+func (j *productJob) step(ws *productWorkspace, at *panel, weights unsafe.Pointer, k int) {
 	p := &j.product
-	a := &b.args
+	a := &ws.args
 	a.Lanes = at.lanes
 	a.Depth = min(kernel.KC, p.Depth-k)
 	if weights != nil {
 		a.B = (*float32)(unsafe.Add(weights, 4*k*at.lanes))
 	} else {
 		j.engine.phase(phasePack)
-		a.B = b.panel.room(a.Depth * at.lanes)
-		b.pack(j.engine.set, a.B, at, k, a.Depth)
+		a.B = ws.panel.room(a.Depth * at.lanes)
+		ws.pack(j.engine.set, a.B, at, k, a.Depth)
 	}
 	j.engine.phase(phaseMultiply)
 }
 
 // rows multiplies n rows of X by what step has set, into a.C.
-func (j *productJob) rows(b *bench, row, n, k int) {
+func (j *productJob) rows(ws *productWorkspace, row, n, k int) {
 	x := &j.product.X
-	a := &b.args
+	a := &ws.args
 	a.RowStride, a.ColStride = x.Row, x.Col
 	most := max(j.engine.set.Rows, callWork/2/a.Depth/j.engine.set.Rows*j.engine.set.Rows)
 	for {

@@ -31,12 +31,12 @@ func (e *Engine) transposes(p *Product) bool {
 }
 
 // transposed computes the panels [lo, hi) of a part for a block of rows.
-func (j *productJob) transposed(b *bench, part *Part, l *layout, lo, hi, row, rows int) {
+func (j *productJob) transposed(ws *productWorkspace, part *Part, l *layout, lo, hi, row, rows int) {
 	set := j.engine.set
 	for end := row + rows; row < end; row += set.Lanes {
 		n := min(set.Lanes, end-row)
 		lanes := (n + set.Vec - 1) / set.Vec * set.Vec
-		j.packRows(b, row, n, lanes)
+		j.packRows(ws, row, n, lanes)
 		for i := lo; i < hi; {
 			first := part.panel(l, i)
 			cols := first.cols
@@ -48,44 +48,44 @@ func (j *productJob) transposed(b *bench, part *Part, l *layout, lo, hi, row, ro
 				}
 				cols += next.cols
 			}
-			j.columns(b, &first, cols, row, n, lanes)
+			j.columns(ws, &first, cols, row, n, lanes)
 		}
 	}
 }
 
 // packRows transposes n rows of X into lanes.
-func (j *productJob) packRows(b *bench, row, n, lanes int) {
+func (j *productJob) packRows(ws *productWorkspace, row, n, lanes int) {
 	j.engine.phase(phasePack)
 	x := &j.product.X
 	for i := range n {
-		b.off[i] = i * x.Row
+		ws.off[i] = i * x.Row
 	}
 	depth := j.product.Depth
-	b.rows = b.panel.room(depth * lanes)
+	ws.rows = ws.panel.room(depth * lanes)
 	for k := 0; k < depth; k += kernel.KC { // no call takes long
-		b.packArgs = kernel.PackArgs{
-			Src: (*float32)(x.at(row, k)), Off: &b.off, DimStride: x.Col,
+		ws.packArgs = kernel.PackArgs{
+			Src: (*float32)(x.at(row, k)), Off: &ws.off, DimStride: x.Col,
 			Rows: n, Dim: min(kernel.KC, depth-k),
-			Dst: (*float32)(unsafe.Add(unsafe.Pointer(b.rows), 4*k*lanes)), Lanes: lanes, Stride: lanes, Scale: 1,
+			Dst: (*float32)(unsafe.Add(unsafe.Pointer(ws.rows), 4*k*lanes)), Lanes: lanes, Stride: lanes, Scale: 1,
 		}
-		j.engine.set.PackQ(&b.packArgs)
+		j.engine.set.PackQ(&ws.packArgs)
 	}
 }
 
 // columns computes columns of Y, of one head, from the first of a panel on, for the rows
 // that packRows has packed.
-func (j *productJob) columns(b *bench, at *panel, cols, row, n, lanes int) {
+func (j *productJob) columns(ws *productWorkspace, at *panel, cols, row, n, lanes int) {
 	j.engine.phase(phaseMultiply)
 	p, set := &j.product, j.engine.set
-	results := b.results.room(cols * lanes)
+	results := ws.results.room(cols * lanes)
 	y := &at.Y
 	for i := range n {
 		token := row + i
-		b.off[i] = token/p.Seq*y.Stride[0] + token%p.Seq*y.Stride[2]
+		ws.off[i] = token/p.Seq*y.Stride[0] + token%p.Seq*y.Stride[2]
 	}
 	first := (*float32)(unsafe.Add(y.at(0, at.head, 0), 4*at.dim*y.Stride[3]))
-	begun := j.begin(b, at, results, first, cols, n, lanes)
-	a := &b.args
+	begun := j.begin(ws, at, results, first, cols, n, lanes)
+	a := &ws.args
 	a.RowStride, a.ColStride, a.Rows = at.W.Col, at.W.Row, cols
 	a.Bias, a.C, a.Stride, a.Lanes = nil, results, lanes, lanes
 	if begun { // a sum of -0 stays one: results have their bias
@@ -94,27 +94,27 @@ func (j *productJob) columns(b *bench, at *panel, cols, row, n, lanes int) {
 	for k := 0; k < p.Depth; k += kernel.KC {
 		a.A = (*float32)(at.W.at(k, at.col()))
 		a.Depth = min(kernel.KC, p.Depth-k)
-		a.B = (*float32)(unsafe.Add(unsafe.Pointer(b.rows), 4*k*lanes))
+		a.B = (*float32)(unsafe.Add(unsafe.Pointer(ws.rows), 4*k*lanes))
 		a.Add = begun || k > 0
 		set.Multiply(a)
 		a.Bias = nil
 	}
-	b.finishArgs = kernel.FinishArgs{
-		O: results, Sum: &ones[0], Dst: first, Off: &b.off, DimStride: y.Stride[3],
+	ws.finishArgs = kernel.FinishArgs{
+		O: results, Sum: &ones[0], Dst: first, Off: &ws.off, DimStride: y.Stride[3],
 		Rows: n, Dim: cols, Lanes: lanes, Stride: lanes,
 	}
-	set.Finish(&b.finishArgs)
+	set.Finish(&ws.finishArgs)
 }
 
 // begin puts what the product is added to into results [cols][lanes], and reports whether
 // there is any: sums of Y and the bias, where one that is missing is +0.
-func (j *productJob) begin(b *bench, at *panel, results, first *float32, cols, n, lanes int) bool {
+func (j *productJob) begin(ws *productWorkspace, at *panel, results, first *float32, cols, n, lanes int) bool {
 	if j.product.Add {
-		b.packArgs = kernel.PackArgs{
-			Src: first, Off: &b.off, DimStride: at.Y.Stride[3], Rows: n, Dim: cols,
+		ws.packArgs = kernel.PackArgs{
+			Src: first, Off: &ws.off, DimStride: at.Y.Stride[3], Rows: n, Dim: cols,
 			Dst: results, Lanes: lanes, Stride: lanes, Scale: 1,
 		}
-		j.engine.set.PackQ(&b.packArgs)
+		j.engine.set.PackQ(&ws.packArgs)
 	} else if at.Bias == nil {
 		return false
 	}

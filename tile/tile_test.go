@@ -3,6 +3,7 @@ package tile
 import (
 	"math"
 	"testing"
+	"unsafe"
 
 	"github.com/qkv-go/qkv/kernel"
 )
@@ -179,6 +180,39 @@ func TestTransposes(t *testing.T) {
 		if got := e.transposes(&p); got != want {
 			t.Errorf("depth %d: %v, want %v", depth, got, want)
 		}
+	}
+}
+
+// The blocks of a product follow the second-level cache, cover rows and columns once, and
+// are cut in both dimensions where workers are many.
+func TestPlanProduct(t *testing.T) {
+	set := &kernel.Set{Vec: 16, Lanes: 64, Rows: 6}
+	panels := new(float32)
+	product := func(rows, depth, columns int) *Product {
+		p := &Product{Rows: rows, Seq: rows, Depth: depth, N: 1, Panels: unsafe.Pointer(panels)}
+		p.Parts[0] = Part{Heads: 1, Width: columns}
+		return p
+	}
+	small, large := New(set, Caches{L2: 256 << 10}, false), New(set, Caches{L2: 2 << 20}, false)
+	p := product(4096, 4096, 4096)
+	a, b := small.PlanProduct(p, 1), large.PlanProduct(p, 1)
+	if a.MC < 24 || a.MC > 48 || b.MC < 240 || b.MC > 300 {
+		t.Errorf("blocks of %d rows for 256 KiB and %d for 2 MiB", a.MC, b.MC)
+	}
+	for _, rows := range []int{1, 5, 100, 1000, 1 << 20} {
+		for _, columns := range []int{1, 64, 65, 5000} {
+			for _, workers := range []int{1, 2, 16, 64} {
+				plan := large.PlanProduct(product(rows, 300, columns), workers)
+				if (plan.RowBlocks-1)*plan.MC >= rows || plan.RowBlocks*plan.MC < rows ||
+					(plan.Runs-1)*plan.NC >= plan.Units || plan.Runs*plan.NC < plan.Units ||
+					plan.Units != (columns+63)/64 || plan.Workers < 1 || plan.Workers > min(workers, plan.Items()) {
+					t.Errorf("%d rows, %d columns, %d workers: %+v", rows, columns, workers, plan)
+				}
+			}
+		}
+	}
+	if plan := large.PlanProduct(product(512, 4096, 512), 16); plan.RowBlocks < 2 || plan.Runs < 2 || plan.Workers != 16 {
+		t.Errorf("16 workers: %+v", plan)
 	}
 }
 
