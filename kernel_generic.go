@@ -10,27 +10,33 @@ import (
 // genericSet is the contract in Go. It runs on every architecture, and is what
 // machine code is compared with.
 var genericSet = kernel.Set{
-	Name:       "generic",
-	Vec:        4,
-	Lanes:      16,
-	Rows:       1,
-	PackQ:      packQGeneric,
-	Scores:     scoresGeneric,
-	Softcap:    softcapGeneric,
-	ALiBi:      alibiGeneric,
-	Bias:       biasGeneric,
-	Softmax:    softmaxGeneric,
-	Accumulate: accumulateGeneric,
-	Finish:     finishGeneric,
-	Multiply:   multiplyGeneric,
-	Float16:    float16Generic,
-	Rotary:     rotaryGeneric,
-	Peak:       peakGeneric,
-	PeakFLOPs:  2 * 4,
-	Read:       readGeneric,
+	Name:             "generic",
+	Vec:              4,
+	Lanes:            16,
+	Rows:             1,
+	PackQ:            packQGeneric,
+	Scores:           scoresGeneric,
+	Softcap:          softcapGeneric,
+	ALiBi:            alibiGeneric,
+	Bias:             biasGeneric,
+	Softmax:          softmaxGeneric,
+	Accumulate:       accumulateGeneric,
+	Finish:           finishGeneric,
+	Merge:            mergeGeneric,
+	Convert:          convertGeneric,
+	DecodeScores:     decodeScoresGeneric,
+	DecodeAccumulate: decodeAccumulateGeneric,
+	Multiply:         multiplyGeneric,
+	Float16:          float16Generic,
+	Rotary:           rotaryGeneric,
+	Peak:             peakGeneric,
+	PeakFLOPs:        2 * 4,
+	Read:             readGeneric,
 }
 
 const signBit = 1 << 31 // of the bits of a float32
+
+var negZero = math.Float32frombits(signBit)
 
 // at returns the address of the element i float32 after p.
 func at(p *float32, i int) *float32 {

@@ -9,7 +9,7 @@ func Checked(s *Set) *Set {
 	assert(s.Rows > 0, "kernel: Set.Rows is not positive")
 	assert(s.PackQ != nil && s.Scores != nil && s.Softcap != nil && s.ALiBi != nil && s.Bias != nil &&
 		s.Softmax != nil && s.Accumulate != nil && s.Finish != nil && s.Multiply != nil && s.Float16 != nil &&
-		s.Rotary != nil &&
+		s.Rotary != nil && s.Merge != nil && s.Convert != nil && s.DecodeScores != nil && s.DecodeAccumulate != nil &&
 		s.Peak != nil && s.Read != nil, "kernel: Set lacks a function")
 	assert(s.PeakFLOPs > 0, "kernel: Set.PeakFLOPs is not positive")
 
@@ -63,8 +63,7 @@ func Checked(s *Set) *Set {
 		checkMaskFrom(a.MaskFrom, a.Keys)
 		checkDim(a.Dim)
 		assert(a.V != nil && a.P != nil && a.O != nil, "kernel: Accumulate: nil operand")
-		assert(a.Mode == First || a.Mode == Add || a.Mode == Rescale, "kernel: Accumulate: unknown Mode")
-		assert(a.Mode != Rescale || a.Alpha != nil, "kernel: Accumulate: Rescale without Alpha")
+		checkMode(a.Mode, a.Alpha)
 		s.Accumulate(a)
 	}
 	c.Finish = func(a *FinishArgs) {
@@ -73,6 +72,39 @@ func Checked(s *Set) *Set {
 		checkDim(a.Dim)
 		assert(a.O != nil && a.Sum != nil && a.Dst != nil && a.Off != nil, "kernel: Finish: nil operand")
 		s.Finish(a)
+	}
+	c.Merge = func(a *MergeArgs) {
+		s.checkLanes(a.Lanes, a.Stride)
+		checkDim(a.Dim)
+		assert(a.O != nil && a.Max != nil && a.Sum != nil && a.Chunk != nil && a.ChunkMax != nil && a.ChunkSum != nil,
+			"kernel: Merge: nil operand")
+		s.Merge(a)
+	}
+	c.Convert = func(a *ConvertArgs) {
+		checkKeys(a.Rows)
+		checkElem(a.Elem, a.Dim, a.Scale)
+		assert(a.Stride >= a.Dim, "kernel: Convert: Stride < Dim")
+		assert(a.Src != nil && a.Off != nil && a.Dst != nil, "kernel: Convert: nil operand")
+		s.Convert(a)
+	}
+	c.DecodeScores = func(a *DecodeScoresArgs) {
+		checkKeys(a.Keys)
+		checkElem(a.Elem, a.Dim, a.Scale)
+		checkDecodeRows(a.Rows)
+		assert(a.QStride >= a.Rows && a.Stride >= a.Rows, "kernel: DecodeScores: a stride < Rows")
+		assert(a.K != nil && a.Off != nil && a.Q != nil && a.S != nil, "kernel: DecodeScores: nil operand")
+		s.DecodeScores(a)
+	}
+	c.DecodeAccumulate = func(a *DecodeAccumulateArgs) {
+		checkKeys(a.Keys)
+		checkMaskFrom(a.MaskFrom, a.Keys)
+		checkElem(a.Elem, a.Dim, a.Scale)
+		checkDecodeRows(a.Rows)
+		checkMode(a.Mode, a.Alpha)
+		assert(a.Stride >= a.Rows, "kernel: DecodeAccumulate: Stride < Rows")
+		assert(a.OStride >= a.Dim, "kernel: DecodeAccumulate: OStride < Dim")
+		assert(a.V != nil && a.Off != nil && a.P != nil && a.O != nil, "kernel: DecodeAccumulate: nil operand")
+		s.DecodeAccumulate(a)
 	}
 	c.Multiply = func(a *MultiplyArgs) {
 		s.checkLanes(a.Lanes, a.Lanes)
@@ -123,6 +155,22 @@ func checkDim(dim int) {
 
 func checkKeys(keys int) {
 	assert(1 <= keys && keys <= KeyBlock, "kernel: Keys outside 1..KeyBlock")
+}
+
+func checkDecodeRows(rows int) {
+	assert(1 <= rows && rows <= DecodeRows, "kernel: Rows outside 1..DecodeRows")
+}
+
+func checkElem(e Elem, dim int, scale *float32) {
+	assert(0 <= e && e < elems, "kernel: unknown Elem")
+	checkDim(dim)
+	assert(dim%e.UnitValues() == 0, "kernel: Dim is not a multiple of the Elem's block")
+	assert(e != Int8 || scale != nil, "kernel: Int8 without Scale")
+}
+
+func checkMode(mode UpdateMode, alpha *float32) {
+	assert(mode == First || mode == Add || mode == Rescale, "kernel: unknown Mode")
+	assert(mode != Rescale || alpha != nil, "kernel: Rescale without Alpha")
 }
 
 func checkMaskFrom(from, keys int) {

@@ -18,6 +18,12 @@ package kernel
 // Set.
 const KeyBlock = 128
 
+// KeyChunk is the number of keys whose results are summed by themselves and then merged
+// by their log-sum-exp, chunk after chunk, so that the chunks of a long sequence can be
+// computed apart. Chunks start at multiples of KeyChunk of the absolute key index: like
+// KeyBlock, of which it is a multiple, a part of the numerical contract.
+const KeyChunk = 8 * KeyBlock
+
 // MaxLanes is the most lanes a group may have: one bit of a mask word each.
 const MaxLanes = 64
 
@@ -68,6 +74,17 @@ type Set struct {
 
 	// Finish divides by the row sums and transposes the output back into rows.
 	Finish func(*FinishArgs)
+
+	// Merge adds the results of a chunk of keys to those of the chunks before.
+	Merge func(*MergeArgs)
+
+	// Convert makes float32 of rows of keys or values of any type.
+	Convert func(*ConvertArgs)
+
+	// DecodeScores and DecodeAccumulate take the place of Scores and Accumulate where a
+	// KV head has few queries.
+	DecodeScores     func(*DecodeScoresArgs)
+	DecodeAccumulate func(*DecodeAccumulateArgs)
 
 	// Multiply multiplies rows of a matrix by a packed panel.
 	Multiply func(*MultiplyArgs)

@@ -1,0 +1,125 @@
+package kernel
+
+import "unsafe"
+
+// DecodeRows is the most query rows of a call of DecodeScores or DecodeAccumulate.
+const DecodeRows = 16
+
+// DecodeScoresArgs are the operands of Set.DecodeScores, which computes what Scores
+// does, to the bit, for few queries: it reads rows of memory, each element once.
+//
+//	for k := range Keys {
+//		for r := range Rows {
+//			acc := float32(0)
+//			for d := range Dim {
+//				key := Elem.Value(K + Off[k], d, Elem.Unit(), Scale[k])
+//				acc = fma(key, Q[d*QStride+r], acc)
+//			}
+//			S[k*Stride+r] = acc
+//		}
+//	}
+type DecodeScoresArgs struct {
+	K       unsafe.Pointer
+	Off     *[KeyBlock]int // bytes from K to each key; may be negative
+	Elem    Elem
+	Scale   *float32 // [Keys], of Int8; otherwise not read
+	Keys    int      // 1..KeyBlock
+	Dim     int      // at least 1; of Q8_0, a multiple of BlockValues
+	Q       *float32 // [Dim][QStride], as PackQ left it
+	QStride int      // at least Rows
+	Rows    int      // 1..DecodeRows
+	S       *float32 // [Keys][Stride], of which Rows are written
+	Stride  int      // at least Rows
+}
+
+// DecodeAccumulateArgs are the operands of Set.DecodeAccumulate, which computes what
+// Accumulate does, to the bit, for few queries, and keeps the output in rows.
+//
+//	for r := range Rows {
+//		for d := range Dim {
+//			acc := float32(-0.0)
+//			for k := range Keys {
+//				p := P[k*Stride+r]
+//				if k >= MaskFrom && signbit(p) {
+//					continue
+//				}
+//				acc = fma(Elem.Value(V + Off[k], d, Elem.Unit(), Scale[k]), p, acc)
+//			}
+//			switch Mode {
+//			case First:
+//				O[r*OStride+d] = 0 + acc
+//			case Add:
+//				O[r*OStride+d] = O[r*OStride+d] + acc
+//			case Rescale:
+//				O[r*OStride+d] = fma(O[r*OStride+d], Alpha[r], acc)
+//			}
+//		}
+//	}
+type DecodeAccumulateArgs struct {
+	V        unsafe.Pointer
+	Off      *[KeyBlock]int // bytes from V to each value; may be negative
+	Elem     Elem
+	Scale    *float32 // [Keys], of Int8; otherwise not read
+	Keys     int      // 1..KeyBlock
+	MaskFrom int      // 0..Keys
+	Dim      int      // dims of the call, at least 1; of Q8_0, a multiple of BlockValues
+	P        *float32 // [Keys][Stride], as Softmax left it
+	Stride   int      // at least Rows
+	Rows     int      // 1..DecodeRows
+	O        *float32 // [Rows][OStride], updated
+	OStride  int      // at least Dim
+	Alpha    *float32 // [Rows], as Softmax left it
+	Mode     UpdateMode
+}
+
+// ConvertArgs are the operands of Set.Convert, which makes float32 of rows.
+//
+//	for k := range Rows {
+//		for d := range Dim {
+//			Dst[k*Stride+d] = Elem.Value(Src + Off[k], d, UnitStride, Scale[k])
+//		}
+//	}
+type ConvertArgs struct {
+	Src        unsafe.Pointer
+	Off        *[KeyBlock]int // bytes from Src to each row; may be negative
+	Elem       Elem
+	UnitStride int      // bytes from one unit to the next, any sign, 0 included
+	Scale      *float32 // [Rows], of Int8; otherwise not read
+	Rows       int      // 1..KeyBlock
+	Dim        int      // at least 1; of Q8_0, a multiple of BlockValues
+	Dst        *float32 // [Rows][Stride]
+	Stride     int      // at least Dim
+}
+
+// MergeArgs are the operands of Set.Merge, which adds the results of a chunk of keys to
+// those of the chunks before it. A lane without any weight changes nothing, to the bit.
+//
+//	for l := range Lanes {
+//		m := Max[l]
+//		if ChunkMax[l] > m {
+//			m = ChunkMax[l]
+//		}
+//		a, b := Exp2(Max[l]-m), Exp2(ChunkMax[l]-m)
+//		if Sum[l] == 0 {
+//			a = -0.0
+//		}
+//		if ChunkSum[l] == 0 {
+//			b = -0.0
+//		}
+//		Max[l] = m
+//		Sum[l] = fma(Sum[l], a, ChunkSum[l]*b)
+//		for d := range Dim {
+//			O[d*Stride+l] = fma(O[d*Stride+l], a, Chunk[d*Stride+l]*b)
+//		}
+//	}
+type MergeArgs struct {
+	O        *float32 // [Dim][Stride], updated
+	Max, Sum *float32 // [Lanes], updated
+
+	Chunk              *float32 // [Dim][Stride]
+	ChunkMax, ChunkSum *float32 // [Lanes]
+
+	Dim    int // at least 1
+	Lanes  int
+	Stride int
+}
