@@ -32,10 +32,17 @@ import (
 //
 // None of the slices may change until Run returns, other than those that it writes.
 type Call struct {
-	Q   View // [batch, heads, seqQ, dimQK]
+	Q   View // [batch, heads, seqQ, dimQK], float32
 	K   View // [batch, kvHeads, seqKV, dimQK]
 	V   View // [batch, kvHeads, seqKV, dimV]
-	Out View // [batch, heads, seqQ, dimV], written
+	Out View // [batch, heads, seqQ, dimV], float32, written
+
+	// KScale and VScale [batch, kvHeads, seqKV, 1], float32, have the scale of each row of K
+	// or V that is of int8: a value is its scale times the integer, rounded to float32.
+	//
+	// K and V may also be of float32, [Float16], [BFloat16] and [BlockQ8_0], each of its own
+	// type. The result is, to the bit, that of the same values in float32.
+	KScale, VScale View
 
 	// LSE, if not nil, receives for each row the natural logarithm of the sum of
 	// exponentials of its scores, and of its sink: contiguous [batch, heads, seqQ].
@@ -50,8 +57,23 @@ type Call struct {
 	// 1 (see [THD]) and hold the sequences one behind the other. Sequence i has the tokens
 	// from CuLensQ[i] to before CuLensQ[i+1] of Q and Out, and those of K and V by
 	// CuLensKV: cumulative lengths, as FlashAttention's cu_seqlens. Tokens of Out
-	// before the first and from the last on are not written. LSE is [heads, tokens].
+	// before the first and from the last on are not written. LSE is [heads, tokens]. With
+	// CuLensQ alone, K and V have a sequence each on their batch axis, or Tables.
 	CuLensQ, CuLensKV []int
+
+	// Tables, if not nil, has the pages of each sequence. K and V are then pools of pages,
+	// [pages, kvHeads, page tokens, dim], and so are their scales: key j of sequence i is
+	// token j mod n of page Tables[i][j/n] of n tokens, and LensKV says how many keys it
+	// has (Kwon et al., PagedAttention, 2023). A page may be of several sequences. A
+	// contiguous cache [slots, kvHeads, capacity, dim] is a pool whose sequences have a
+	// page each. Q has a sequence for each table, or CuLensQ.
+	Tables [][]int32
+
+	// Ring has the keys of a sequence with Tables go round: from key Mask.Prefix on they
+	// take the rest of its pages in turn, and again from there, so that key j lies where
+	// key j-r did, of r tokens. LensKV counts all keys from the beginning; those that were
+	// overwritten are not attended. There is no Mask.Prefixes then.
+	Ring bool
 
 	// Scale multiplies the scores; 0 means 1/sqrt(dimQK). It may be negative.
 	Scale float32
@@ -180,11 +202,12 @@ func (c *Call) problem(p *tile.Problem) error {
 // operands checks Q, K, V and Out.
 func (c *Call) operands(p *tile.Problem) error {
 	views := [...]struct {
-		name string
-		view *View
-	}{{"q", &c.Q}, {"k", &c.K}, {"v", &c.V}, {"out", &c.Out}}
+		name  string
+		view  *View
+		kinds []elemKind
+	}{{"q", &c.Q, kindsFloat32}, {"k", &c.K, kindsKV}, {"v", &c.V, kindsKV}, {"out", &c.Out, kindsFloat32}}
 	for _, x := range views {
-		if err := x.view.checkKind(x.name, kindFloat32); err != nil {
+		if err := x.view.checkKind(x.name, x.kinds...); err != nil {
 			return err
 		}
 		if err := x.view.check(x.name, &axisNames); err != nil {
@@ -192,13 +215,17 @@ func (c *Call) operands(p *tile.Problem) error {
 		}
 	}
 	q, k, v, out := &c.Q, &c.K, &c.V, &c.Out
+	sequences, name := q, "q"
+	if c.CuLensQ != nil || c.Tables != nil {
+		sequences, name = k, "k"
+	}
 	for _, m := range [...]struct {
 		a, b         *View
 		aName, bName string
 		axis         int
 	}{
-		{k, q, "k", "q", axisBatch},
-		{v, q, "v", "q", axisBatch},
+		{k, sequences, "k", name, axisBatch},
+		{v, sequences, "v", name, axisBatch},
 		{out, q, "out", "q", axisBatch},
 		{v, k, "v", "k", axisHeads},
 		{out, q, "out", "q", axisHeads},
@@ -236,79 +263,50 @@ func (c *Call) operands(p *tile.Problem) error {
 		}
 	}
 	p.Q = tile.Operand{Base: q.first(), Stride: q.stride}
-	p.K = tile.Operand{Base: k.first(), Stride: k.stride}
-	p.V = tile.Operand{Base: v.first(), Stride: v.stride}
+	var err error
+	if p.K, err = k.keys("k", &c.KScale, "kScale"); err != nil {
+		return err
+	}
+	if p.V, err = v.keys("v", &c.VScale, "vScale"); err != nil {
+		return err
+	}
 	p.Out = tile.Operand{Base: out.first(), Stride: out.stride}
 	p.Heads, p.KVHeads = heads, kvHeads
 	p.DimQK, p.DimV = q.shape[axisDim], v.shape[axisDim]
 	return nil
 }
 
-// lengths checks the lengths of the sequences and puts their number and the longest into
-// p.
-func (c *Call) lengths(p *tile.Problem) error {
-	batch, seqQ, seqKV := c.Q.shape[axisBatch], c.Q.shape[axisSeq], c.K.shape[axisSeq]
-	p.Batch, p.SeqQ, p.SeqKV = batch, seqQ, seqKV
-	p.TokensQ, p.TokensKV = mul(batch, seqQ), mul(batch, seqKV)
-	sides := [...]struct {
-		lens, cu       string
-		view           string
-		lengths, cumul []int
-		tokens         int
-	}{
-		{"lensQ", "cuLensQ", "q", c.LensQ, c.CuLensQ, seqQ},
-		{"lensKV", "cuLensKV", "k", c.LensKV, c.CuLensKV, seqKV},
+// The element types of operands.
+var (
+	kindsFloat32 = []elemKind{kindFloat32}
+	kindsKV      = []elemKind{kindFloat32, kindFloat16, kindBFloat16, kindInt8, kindQ8_0}
+)
+
+// keys translates checked keys or values, after a check of their scales.
+func (v *View) keys(name string, scale *View, scaleName string) (tile.KV, error) {
+	kv := tile.KV{Elem: v.kind.elem(), Base: v.first(), Stride: v.stride}
+	for axis := range kv.Stride {
+		kv.Stride[axis] *= v.kind.size()
 	}
-	for _, s := range sides {
-		if s.lengths == nil || c.CuLensQ != nil || c.CuLensKV != nil {
-			continue
+	if v.kind != kindInt8 {
+		if scale.given() {
+			return kv, argError(scaleName, int(v.kind), int(kindInt8), "%s is given, %s has elements of type %v", scaleName, name, v.kind)
 		}
-		if len(s.lengths) != batch {
-			return argError(s.lens, len(s.lengths), batch, "%s has %d lengths, the batch has %d sequences", s.lens, len(s.lengths), batch)
-		}
-		for i, n := range s.lengths {
-			if n < 0 {
-				return argError(s.lens, n, 0, "%s[%d] is %d, at least 0 is needed", s.lens, i, n)
-			}
-			if n > s.tokens {
-				return argError(s.lens, n, s.tokens, "%s[%d] is %d, %s has sequence length %d", s.lens, i, n, s.view, s.tokens)
-			}
+		return kv, nil
+	}
+	if err := scale.checkKind(scaleName, kindFloat32); err != nil {
+		return kv, err
+	}
+	if err := scale.check(scaleName, &axisNames); err != nil {
+		return kv, err
+	}
+	for axis, want := range [4]int{v.shape[0], v.shape[1], v.shape[2], 1} {
+		if got := scale.shape[axis]; got != want {
+			return kv, argError(scaleName, got, want, "%s has %s %d, %s needs %d", scaleName, axisNames[axis], got, name, want)
 		}
 	}
-	p.LensQ, p.LensKV = c.LensQ, c.LensKV
-	if c.CuLensQ == nil && c.CuLensKV == nil {
-		return nil
-	}
-	if batch != 1 {
-		return argError("q", batch, 1, "q has batch %d, a ragged batch has 1", batch)
-	}
-	var longest [2]int
-	for side, s := range sides {
-		if s.lengths != nil {
-			return argError(s.lens, len(s.lengths), 0, "%s has %d lengths, a ragged batch has none beside %s", s.lens, len(s.lengths), s.cu)
-		}
-		if len(s.cumul) == 0 {
-			return argError(s.cu, 0, 1, "%s has %d cumulative lengths, at least 1 is needed", s.cu, 0)
-		}
-		if s.cumul[0] < 0 {
-			return argError(s.cu, s.cumul[0], 0, "%s[0] is %d, at least 0 is needed", s.cu, s.cumul[0])
-		}
-		for i, at := range s.cumul[1:] {
-			if before := s.cumul[i]; at < before {
-				return argError(s.cu, at, before, "%s[%d] is %d, less than %d before it", s.cu, i+1, at, before)
-			}
-			longest[side] = max(longest[side], at-s.cumul[i])
-		}
-		if last := s.cumul[len(s.cumul)-1]; last > s.tokens {
-			return argError(s.cu, last, s.tokens, "%s ends at %d, %s has %d tokens", s.cu, last, s.view, s.tokens)
-		}
-	}
-	if a, b := len(c.CuLensQ), len(c.CuLensKV); a != b {
-		return argError("cuLensKV", b, a, "cuLensKV has %d cumulative lengths, cuLensQ has %d", b, a)
-	}
-	p.CuQ, p.CuKV = c.CuLensQ, c.CuLensKV
-	p.Batch, p.SeqQ, p.SeqKV = len(c.CuLensQ)-1, longest[0], longest[1]
-	return nil
+	kv.Scale = tile.Operand{Base: scale.first(), Stride: scale.stride}
+	return kv, nil
 }
 
 // scores checks Scores.

@@ -102,7 +102,7 @@ func TestFeatureErrors(t *testing.T) {
 		{"lensKV", "qkv: lensKV[1] is 11, k has sequence length 10", func(c *qkv.Call) { c.LensKV = []int{10, 11} }},
 
 		{"q", "qkv: q has batch 2, a ragged batch has 1", func(c *qkv.Call) { c.CuLensQ, c.CuLensKV = []int{0, 8}, []int{0, 10} }},
-		{"cuLensKV", "qkv: cuLensKV has 0 cumulative lengths, at least 1 is needed", after(ragged, func(c *qkv.Call) { c.CuLensKV = nil })},
+		{"k", "qkv: k has batch 1, cuLensQ has 3 sequences", after(ragged, func(c *qkv.Call) { c.CuLensKV = nil })},
 		{"cuLensQ", "qkv: cuLensQ has 0 cumulative lengths, at least 1 is needed", after(ragged, func(c *qkv.Call) { c.CuLensQ = []int{} })},
 		{"cuLensKV", "qkv: cuLensKV has 3 cumulative lengths, cuLensQ has 4", after(ragged, func(c *qkv.Call) { c.CuLensKV = c.CuLensKV[:3] })},
 		{"cuLensQ", "qkv: cuLensQ[0] is -1, at least 0 is needed", after(ragged, func(c *qkv.Call) { c.CuLensQ[0] = -1 })},

@@ -91,11 +91,10 @@ func mergeGeneric(a *kernel.MergeArgs) {
 			newTop = m
 		}
 		wa, wb := kernel.Exp2(*top-newTop), kernel.Exp2(m-newTop)
-		if *sum == 0 {
-			wa = negZero
-		}
 		if s == 0 {
 			wb = negZero
+		} else if *sum == 0 {
+			wa = negZero
 		}
 		*top = newTop
 		*sum = kernel.FMA(*sum, wa, float32(s*wb))

@@ -11,12 +11,13 @@ import (
 // A Plan says what a call runs.
 type Plan struct {
 	Kernel     string // kernel set
-	Path       string // "prefill": queries in lanes
+	Path       string // "prefill": queries in lanes; "decode": few queries; "prefill and decode": of each some sequences
 	Lanes      int    // queries of a lane group
 	Rows       int    // micro-tile rows at that many lanes: keys, value dims
 	KeyBlock   int    // keys per softmax update
 	QueryBlock int    // query rows of a work item, over the heads that share a KV head
-	Items      int    // work items
+	Items      int    // work items of prefill
+	Decode     int    // work items of decoding: chunks of keys, or all of them, of some KV heads
 	Workers    int    // goroutines
 
 	// Tiles counts the blocks of up to Lanes queries by up to KeyBlock keys. Of them,
@@ -47,12 +48,19 @@ func (e *Engine) Explain(c *Call) (Plan, error) {
 		KeyBlock:   kernel.KeyBlock,
 		QueryBlock: s.Rows(),
 		Items:      s.Items,
+		Decode:     s.Decode,
 		Workers:    s.Workers,
 		Tiles:      survey.Tiles,
 		Skipped:    survey.Skipped,
 		Masked:     survey.Masked(),
 		Full:       survey.Full,
 		Pairs:      survey.Pairs,
+	}
+	switch {
+	case s.Decode > 0 && s.Items > 0:
+		plan.Path = "prefill and decode"
+	case s.Decode > 0:
+		plan.Path = "decode"
 	}
 	plan.FLOPs = 2 * float64(plan.Pairs) * float64(p.DimQK+p.DimV)
 	plan.Why = append(plan.Why,

@@ -5,31 +5,63 @@ import (
 	"math/bits"
 	"slices"
 	"unsafe"
+
+	"github.com/qkv-go/qkv/kernel"
 )
 
 // Element is the constraint of the element types that a [View] may have.
 type Element interface {
-	float32 | Float16 | bool
+	float32 | Float16 | BFloat16 | int8 | BlockQ8_0 | bool
 }
 
 // An elemKind is the element type of a View.
 type elemKind uint8
 
 const (
-	kindFloat32 elemKind = iota
+	kindFloat32 elemKind = iota // kernel.Elem counts in the same order
 	kindFloat16
+	kindBFloat16
+	kindInt8
+	kindQ8_0
 	kindBool
 )
 
-func (k elemKind) String() string { return [...]string{"float32", "Float16", "bool"}[k] }
+func (k elemKind) String() string {
+	if k == kindBool {
+		return "bool"
+	}
+	return k.elem().String()
+}
 
-// size returns the bytes of an element.
-func (k elemKind) size() int { return [...]int{4, 2, 1}[k] }
+// size returns the bytes of an element of the slice.
+func (k elemKind) size() int {
+	if k == kindBool {
+		return 1
+	}
+	return k.elem().Unit()
+}
+
+// values returns the values of an element of the slice along head dim.
+func (k elemKind) values() int {
+	if k == kindQ8_0 {
+		return kernel.BlockValues
+	}
+	return 1
+}
+
+// elem returns the type as kernels know it, other than for bool.
+func (k elemKind) elem() kernel.Elem { return kernel.Elem(k) }
 
 func kindOf[T Element]() elemKind {
 	switch any(*new(T)).(type) {
 	case Float16:
 		return kindFloat16
+	case BFloat16:
+		return kindBFloat16
+	case int8:
+		return kindInt8
+	case BlockQ8_0:
+		return kindQ8_0
 	case bool:
 		return kindBool
 	}
@@ -69,7 +101,8 @@ var (
 //
 // Shape and stride are in the order batch, heads, seq, dim, whatever the order in
 // memory; strides are in elements. A stride may be 0 (the axis is broadcast) or
-// negative.
+// negative. Of a view of [BlockQ8_0], the shape has the head dim in values, a multiple of
+// 32, and the strides are in blocks.
 func Strided[T Element](data []T, offset int, shape, stride [4]int) View {
 	return View{
 		data:   unsafe.Pointer(unsafe.SliceData(data)),
@@ -85,7 +118,15 @@ func Strided[T Element](data []T, offset int, shape, stride [4]int) View {
 func BHSD[T Element](data []T, batch, heads, seq, dim int) View {
 	return Strided(data, 0,
 		[4]int{batch, heads, seq, dim},
-		[4]int{mul(heads, seq, dim), mul(seq, dim), dim, 1})
+		[4]int{mul(heads, seq, units[T](dim)), mul(seq, units[T](dim)), units[T](dim), 1})
+}
+
+// units returns the elements of a row of dim values.
+func units[T Element](dim int) int {
+	if n := kindOf[T]().values(); n > 1 {
+		return (dim + n - 1) / n
+	}
+	return dim
 }
 
 // BSHD returns a view of contiguous data laid out [batch, seq, heads, dim], which is
@@ -93,7 +134,7 @@ func BHSD[T Element](data []T, batch, heads, seq, dim int) View {
 func BSHD[T Element](data []T, batch, seq, heads, dim int) View {
 	return Strided(data, 0,
 		[4]int{batch, heads, seq, dim},
-		[4]int{mul(seq, heads, dim), dim, mul(heads, dim), 1})
+		[4]int{mul(seq, heads, units[T](dim)), units[T](dim), mul(heads, units[T](dim)), 1})
 }
 
 // THD returns a view of contiguous data laid out [tokens, heads, dim]: the sequences of
@@ -111,11 +152,12 @@ func Pairs[T Element](data []T, batch, heads, seqQ, seqKV int) View {
 // PackedQKV returns views of the queries, keys and values of contiguous data laid
 // out [batch, seq, heads+2*kvHeads, dim]: what one fused projection writes.
 func PackedQKV[T Element](data []T, batch, seq, heads, kvHeads, dim int) (q, k, v View) {
-	row := mul(heads+2*kvHeads, dim)
-	stride := [4]int{mul(seq, row), dim, row, 1}
+	head := units[T](dim)
+	row := mul(heads+2*kvHeads, head)
+	stride := [4]int{mul(seq, row), head, row, 1}
 	q = Strided(data, 0, [4]int{batch, heads, seq, dim}, stride)
-	k = Strided(data, mul(heads, dim), [4]int{batch, kvHeads, seq, dim}, stride)
-	v = Strided(data, mul(heads+kvHeads, dim), [4]int{batch, kvHeads, seq, dim}, stride)
+	k = Strided(data, mul(heads, head), [4]int{batch, kvHeads, seq, dim}, stride)
+	v = Strided(data, mul(heads+kvHeads, head), [4]int{batch, kvHeads, seq, dim}, stride)
 	return q, k, v
 }
 
@@ -154,11 +196,17 @@ func (v *View) check(name string, axes *[4]string) error {
 	if v.empty() {
 		return nil
 	}
+	if n, dim := v.kind.values(), v.shape[axisDim]; dim%n != 0 {
+		return argError(name, dim, n, "%s has %s %d, not a multiple of the %d of a block", name, axes[axisDim], dim, n)
+	}
 	lo, hi := v.offset, v.offset
 	if lo < 0 {
 		return argError(name, lo, 0, "%s begins at element %d", name, lo)
 	}
 	for axis, n := range v.shape {
+		if axis == axisDim {
+			n /= v.kind.values()
+		}
 		span := mul(n-1, v.stride[axis])
 		switch {
 		case span < 0:

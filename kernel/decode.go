@@ -100,11 +100,10 @@ type ConvertArgs struct {
 //			m = ChunkMax[l]
 //		}
 //		a, b := Exp2(Max[l]-m), Exp2(ChunkMax[l]-m)
-//		if Sum[l] == 0 {
-//			a = -0.0
-//		}
 //		if ChunkSum[l] == 0 {
 //			b = -0.0
+//		} else if Sum[l] == 0 {
+//			a = -0.0
 //		}
 //		Max[l] = m
 //		Sum[l] = fma(Sum[l], a, ChunkSum[l]*b)

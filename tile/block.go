@@ -12,13 +12,23 @@ type laneGroup struct {
 	row, rows int // first row and number of rows
 	lanes     int // rows rounded up to the Set's granularity; also the row stride of q and o
 
-	q, o     *float32 // [DimQK][lanes], [DimV][lanes]
-	max, sum *float32 // [lanes]
+	partial           // of the keys gone through, or of the chunk that it is in
+	total    partial  // of the chunks before, if begun
+	q        *float32 // [DimQK][lanes]
 	slope    *float32 // [lanes], for ALiBi
 	off      *[kernel.MaxLanes]int
 	segments runSpan // of the rows, if the mask has segments
 	packed   bool    // q holds the queries, and off their offsets
 	started  bool    // o holds the result of some key block
+	weighed  bool    // sum holds some
+	begun    bool    // total holds something
+	decoding bool    // see decoder
+}
+
+// A partial is the result of attention over some keys.
+type partial struct {
+	o        *float32 // [DimV][lanes]
+	max, sum *float32 // [lanes]
 }
 
 // all is a mask word of the group's rows.

@@ -39,7 +39,7 @@ func (p *Problem) segmentsQ(s *seq, from, to int) []int32 {
 }
 
 func (p *Problem) segmentsKV(s *seq, from, to int) []int32 {
-	return p.Mask.SegmentsKV[s.batch*p.SeqKV+s.k0:][from:to]
+	return p.Mask.SegmentsKV[s.batchKV*p.SeqKV+s.k0:][from:to]
 }
 
 // openKeys notes what lane groups are told of the n keys from key0 on.

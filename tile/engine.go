@@ -3,6 +3,7 @@ package tile
 import (
 	"context"
 	"runtime/pprof"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -51,18 +52,20 @@ func New(set *kernel.Set, caches Caches, labels bool) *Engine {
 
 // Schedule says how Run will divide p.
 func (e *Engine) Schedule(p *Problem, workers int) Schedule {
-	return e.schedule(p, workers)
+	return e.schedule(p, workers, new(decoding))
 }
 
 // Run computes p with at most workers goroutines, the caller's among them.
 func (e *Engine) Run(p *Problem, workers int) {
-	s := e.schedule(p, workers)
-	if s.Items == 0 {
+	j := e.jobs.Get().(*job)
+	s := e.schedule(p, workers, &j.decoding)
+	if s.Items+s.Decode == 0 {
+		e.jobs.Put(j)
 		return
 	}
-	j := e.jobs.Get().(*job)
 	j.problem, j.sched, j.modifies = *p, s, p.modifies()
 	j.own()
+	j.parts.reserve(&j.decoding, e.set.Vec, p.DimV)
 	j.next.Store(0)
 	e.crew.run(&j.task, s.Workers, e.labels)
 	f := j.failure.Swap(nil)
@@ -79,8 +82,12 @@ type job struct {
 	engine   *Engine
 	problem  Problem
 	sched    Schedule
-	modifies bool         // something changes the scores
-	lengths  []int        // those of the problem
+	modifies bool // something changes the scores
+	decoding decoding
+	parts    parts
+	lengths  []int // those of the problem
+	tables   [][]int32
+	pages    []int32
 	next     atomic.Int64 // item to take next
 	failure  atomic.Pointer[failure]
 }
@@ -100,6 +107,21 @@ func (j *job) own() {
 			*list = j.lengths[first:]
 		}
 	}
+	if p.Tables == nil {
+		return
+	}
+	j.tables, j.pages = j.tables[:0], j.pages[:0]
+	n := 0
+	for _, t := range p.Tables {
+		n += len(t)
+	}
+	j.pages = slices.Grow(j.pages, n)
+	for _, t := range p.Tables {
+		first := len(j.pages)
+		j.pages = append(j.pages, t...)
+		j.tables = append(j.tables, j.pages[first:])
+	}
+	p.Tables = j.tables
 }
 
 // A failure is what a callback panicked with.
@@ -119,7 +141,7 @@ func (j *job) drain() {
 				f.value = "qkv: a callback ended its goroutine"
 			}
 			j.failure.CompareAndSwap(nil, f)
-			j.next.Store(int64(j.sched.Items))
+			j.next.Store(int64(j.sched.Items + j.sched.Decode))
 		}()
 		j.items()
 		whole = true
@@ -130,12 +152,13 @@ func (j *job) drain() {
 
 func (j *job) items() {
 	i := int(j.next.Add(1)) - 1
-	if i >= j.sched.Items {
+	n := j.sched.Items + j.sched.Decode
+	if i >= n {
 		return
 	}
 	w := j.engine.workspaces.Get().(*workspace)
 	w.reserve(&j.problem, &j.sched)
-	for ; i < j.sched.Items; i = int(j.next.Add(1)) - 1 {
+	for ; i < n; i = int(j.next.Add(1)) - 1 {
 		w.item(j, i)
 	}
 	w.release()

@@ -20,9 +20,16 @@ const (
 // scores, softmax and accumulate, then finish.
 func (w *workspace) item(j *job, i int) {
 	p, sched := &j.problem, &j.sched
+	if i >= sched.Items {
+		w.decode(j, &j.decoding.items[i-sched.Items])
+		return
+	}
 	head, block := sched.item(i)
 	s := p.seq(head / p.KVHeads)
 	head %= p.KVHeads
+	if sched.Decode > 0 && j.engine.decodes(p, &s) {
+		return
+	}
 	w.share = p.group()
 
 	first := block * sched.Rows()
@@ -44,6 +51,9 @@ func (w *workspace) item(j *job, i int) {
 		w.keyBlocks(j, &s, groups, head, attend)
 	} else {
 		w.keyBlocks(j, &s, groups, head, sum)
+		for gi := range groups {
+			groups[gi].started = false
+		}
 		w.keyBlocks(j, &s, groups, head, reweigh)
 	}
 	if p.Record.Base != nil {
@@ -59,9 +69,9 @@ func (w *workspace) item(j *job, i int) {
 
 // keys returns the keys that some of the rows [first, end) of a sequence attend by their
 // bands: those before prefix and those of [lo, hi).
-func (w *workspace) keys(p *Problem, s *seq, first, end int) (prefix, lo, hi int) {
-	lo, _ = p.Mask.band(s, first/w.share)
-	_, hi = p.Mask.band(s, (end-1)/w.share)
+func (p *Problem) keys(s *seq, first, end int) (prefix, lo, hi int) {
+	lo, _ = p.Mask.band(s, first/p.group())
+	_, hi = p.Mask.band(s, (end-1)/p.group())
 	return s.prefix, lo, max(lo, hi)
 }
 
@@ -82,22 +92,35 @@ func nextBlock(key0, prefix, lo, hi int) (key, end int) {
 func (w *workspace) keyBlocks(j *job, s *seq, groups []laneGroup, head int, pass pass) {
 	p := &j.problem
 	first, last := &groups[0], &groups[len(groups)-1]
-	prefix, lo, hi := w.keys(p, s, first.row, last.row+last.rows)
+	prefix, lo, hi := p.keys(s, first.row, last.row+last.rows)
 	key0, end := nextBlock(0, prefix, lo, hi)
-	begin := key0
+	begin, chunk := key0, key0/kernel.KeyChunk
 	for key0 < end {
+		if at := key0 / kernel.KeyChunk; at != chunk && pass != reweigh {
+			for gi := range groups {
+				w.fold(j, &groups[gi], pass)
+			}
+			chunk = at
+		}
 		next, _ := nextBlock(key0+kernel.KeyBlock, prefix, lo, hi)
 		if j.sched.Prefetch && pass == attend {
 			w.ahead.plan(w, j, s, groups, head, next, end, key0 == begin)
 		}
 		n := min(kernel.KeyBlock, s.lenKV-key0)
 		w.openKeys(p, s, key0, n)
+		w.k.find(p, s, head, key0, n)
+		w.v.find(p, s, head, key0, n)
 		for gi := range groups {
 			w.block(j, s, &groups[gi], head, key0, n, pass)
 		}
 		key0 = next
 	}
 	w.ahead.n = 0
+	if pass != reweigh {
+		for gi := range groups {
+			w.settle(j, &groups[gi], pass)
+		}
+	}
 }
 
 var initMax = func() (m [kernel.MaxLanes]float32) {
@@ -117,14 +140,11 @@ var (
 func (w *workspace) open(j *job, s *seq, g *laneGroup, head int) {
 	p, set := &j.problem, j.engine.set
 	g.lanes = (g.rows + set.Vec - 1) / set.Vec * set.Vec
-	g.packed, g.started = false, false
+	g.packed, g.begun = false, false
 	w.openRows(p, s, g)
-	clear(unsafe.Slice(g.sum, g.lanes))
-	copy(unsafe.Slice(g.max, g.lanes), initMax[:])
+	g.openPartial()
 	if p.Sinks != nil {
-		for l := range g.rows {
-			openSink(p.Sinks[w.head(g, head, l)], lane(g.max, 0, 0, l), lane(g.sum, 0, 0, l))
-		}
+		w.openSinks(p, g, head)
 	}
 	if p.ALiBi != nil {
 		for l := range g.rows {
@@ -135,7 +155,66 @@ func (w *workspace) open(j *job, s *seq, g *laneGroup, head int) {
 
 // head returns the query head of a lane under a KV head.
 func (w *workspace) head(g *laneGroup, head, lane int) int {
-	return head*w.share + (g.row+lane)%w.share
+	if g.decoding {
+		head += lane / w.decoder.perHead
+	}
+	return head*w.share + (g.row+lane)%w.share // perHead is a multiple of share
+}
+
+// openPartial begins a chunk of keys.
+func (g *laneGroup) openPartial() {
+	g.started, g.weighed = false, false
+	clear(unsafe.Slice(g.sum, g.lanes))
+	copy(unsafe.Slice(g.max, g.lanes), initMax[:])
+}
+
+// openSinks begins the total of a lane group with the sinks of its rows.
+func (w *workspace) openSinks(p *Problem, g *laneGroup, head int) {
+	t := &g.total
+	clear(unsafe.Slice(t.o, p.DimV*g.lanes))
+	clear(unsafe.Slice(t.sum, g.lanes))
+	copy(unsafe.Slice(t.max, g.lanes), initMax[:])
+	for l := range g.rows {
+		openSink(p.Sinks[w.head(g, head, l)], lane(t.max, 0, 0, l), lane(t.sum, 0, 0, l))
+	}
+	g.begun = true
+}
+
+// fold ends a chunk of keys: its result becomes a part of the total.
+func (w *workspace) fold(j *job, g *laneGroup, pass pass) {
+	if !g.weighed {
+		return
+	}
+	if !g.begun {
+		g.partial, g.total = g.total, g.partial
+		g.begun = true
+	} else {
+		w.merge(j, g, &g.partial, pass)
+	}
+	g.openPartial()
+}
+
+// merge adds a result to the total of a lane group.
+func (w *workspace) merge(j *job, g *laneGroup, from *partial, pass pass) {
+	j.engine.phase(phaseFinish)
+	a := &w.mergeArgs
+	a.O, a.Max, a.Sum = g.total.o, g.total.max, g.total.sum
+	a.Chunk, a.ChunkMax, a.ChunkSum = from.o, from.max, from.sum
+	a.Lanes, a.Stride = g.lanes, g.lanes
+	a.Dim = j.problem.DimV
+	if pass == sum {
+		a.Dim = 1 // there are no outputs, and nobody looks at this one
+	}
+	j.engine.set.Merge(a)
+}
+
+// settle leaves the result over all keys in the lane group's partial.
+func (w *workspace) settle(j *job, g *laneGroup, pass pass) {
+	if g.begun {
+		w.fold(j, g, pass)
+		g.partial, g.total = g.total, g.partial
+		g.started = true
+	}
 }
 
 // openSink begins a row with the weight of its sink.
@@ -182,6 +261,13 @@ func (w *workspace) pack(j *job, s *seq, g *laneGroup, head int) {
 // rowOffsets sets the offsets of the group's rows in o from its first row's head.
 func (w *workspace) rowOffsets(g *laneGroup, o *Operand) {
 	group := w.share
+	if g.decoding {
+		for l := range g.off[:g.rows] {
+			head, row := l/w.decoder.perHead*group, l%w.decoder.perHead
+			g.off[l] = (head+row%group)*o.Stride[1] + row/group*o.Stride[2]
+		}
+		return
+	}
 	pos, h := g.row/group, g.row%group
 	off := pos*o.Stride[2] + h*o.Stride[1]
 	// From the last head of a position to the first of the next.
@@ -202,7 +288,12 @@ func (w *workspace) block(j *job, s *seq, g *laneGroup, head, key0, n int, pass 
 	if p.Mask.dense() {
 		j.engine.phase(phaseMask)
 	}
-	c := w.cover(p, s, g, head, key0, n, set.Vec)
+	var c cover
+	if g.decoding {
+		c = w.decodeCover(p, s, g, head, key0, n)
+	} else {
+		c = w.cover(p, s, g, head, key0, n, set.Vec)
+	}
 	if c.from == c.to {
 		return
 	}
@@ -210,8 +301,12 @@ func (w *workspace) block(j *job, s *seq, g *laneGroup, head, key0, n int, pass 
 	if pass == reweigh {
 		sums = &w.spare[0]
 	}
-	w.weights(j, s, g, head, key0, &c, sums)
-	if c.from == c.to || pass == sum {
+	w.weights(j, s, g, head, key0, n, &c, sums)
+	if c.from == c.to {
+		return
+	}
+	g.weighed = true
+	if pass == sum {
 		return
 	}
 	moved := w.softmaxArgs.Moved
@@ -231,20 +326,22 @@ func (w *workspace) block(j *job, s *seq, g *laneGroup, head, key0, n int, pass 
 	case moved:
 		mode = kernel.Rescale
 	}
-	v := p.V.at(s.batch, head, s.k0+key0)
-	if c.half > 0 {
-		w.accumulate(j, g, v, c.low, 0, c.half, mode)
-		w.accumulate(j, g, v, c.high, c.half, g.lanes, mode)
-	} else {
-		w.accumulate(j, g, v, c.span, 0, g.lanes, mode)
+	switch {
+	case g.decoding:
+		w.decodeValues(j, s, g, head, key0, n, c.span, mode)
+	case c.half > 0:
+		w.accumulate(j, g, n, c.low, 0, c.half, mode)
+		w.accumulate(j, g, n, c.high, c.half, g.lanes, mode)
+	default:
+		w.accumulate(j, g, n, c.span, 0, g.lanes, mode)
 	}
 	g.started = true
 }
 
-// weights computes the weights of what c covers: the scores, what changes them, and the
+// weights computes the weights of what c covers of the n keys of a block: the scores, what changes them, and the
 // softmax, which goes on from the group's maxima and from sums. c may come out smaller.
-func (w *workspace) weights(j *job, s *seq, g *laneGroup, head, key0 int, c *cover, sums *float32) {
-	w.covered(j, s, g, head, key0, c)
+func (w *workspace) weights(j *job, s *seq, g *laneGroup, head, key0, n int, c *cover, sums *float32) {
+	w.covered(j, s, g, head, key0, n, c)
 	if c.from == c.to {
 		return
 	}
@@ -261,24 +358,27 @@ func (w *workspace) weights(j *job, s *seq, g *laneGroup, head, key0 int, c *cov
 	j.engine.set.Softmax(a)
 }
 
-// covered computes the scores of what c covers, as the softmax wants them.
-func (w *workspace) covered(j *job, s *seq, g *laneGroup, head, key0 int, c *cover) {
+// covered computes the scores of what c covers of the n keys of a block, as the softmax
+// wants them.
+func (w *workspace) covered(j *job, s *seq, g *laneGroup, head, key0, n int, c *cover) {
 	if !g.packed {
 		w.pack(j, s, g, head)
 	}
 	j.engine.phase(phaseScores)
-	k := j.problem.K.at(s.batch, head, s.k0+key0)
-	if c.half > 0 {
+	switch {
+	case g.decoding:
+		w.decodeKeys(j, s, g, head, key0, n, c.span)
+	case c.half > 0:
 		// The keys that both halves attend, and on either side those of one.
 		lo, hi := c.high.from, c.low.to
 		if lo >= hi {
 			lo, hi = c.low.to, c.low.to
 		}
-		w.scores(j, g, k, c.low.from, lo, 0, c.half)
-		w.scores(j, g, k, lo, hi, 0, g.lanes)
-		w.scores(j, g, k, max(hi, c.high.from), c.high.to, c.half, g.lanes)
-	} else {
-		w.scores(j, g, k, c.from, c.to, 0, g.lanes)
+		w.scores(j, g, n, c.low.from, lo, 0, c.half)
+		w.scores(j, g, n, lo, hi, 0, g.lanes)
+		w.scores(j, g, n, max(hi, c.high.from), c.high.to, c.half, g.lanes)
+	default:
+		w.scores(j, g, n, c.from, c.to, 0, g.lanes)
 	}
 	if j.modifies {
 		j.engine.phase(phaseModify)
@@ -291,12 +391,16 @@ func lane(base *float32, row, stride, lane int) *float32 {
 	return (*float32)(unsafe.Add(unsafe.Pointer(base), 4*(row*stride+lane)))
 }
 
-// scores computes the scores of the keys [lo, hi) of the block at k for the lanes
+// scores computes the scores of the keys [lo, hi) of the block of n for the lanes
 // [first, end).
-func (w *workspace) scores(j *job, g *laneGroup, k unsafe.Pointer, lo, hi, first, end int) {
+func (w *workspace) scores(j *job, g *laneGroup, n, lo, hi, first, end int) {
 	p, set := &j.problem, j.engine.set
+	if lo >= hi {
+		return
+	}
 	a := &w.scoresArgs
-	a.KeyStride, a.DimStride = p.K.Stride[2], p.K.Stride[3]
+	var k unsafe.Pointer
+	k, a.KeyStride, a.DimStride = w.k.operand(w, set, n, p.DimQK)
 	a.Dim = p.DimQK
 	a.Q = lane(g.q, 0, 0, first)
 	a.Lanes, a.Stride = end-first, g.lanes
@@ -310,16 +414,17 @@ func (w *workspace) scores(j *job, g *laneGroup, k unsafe.Pointer, lo, hi, first
 	}
 }
 
-// accumulate adds the weighted values of the keys of a span of the block at v for the
+// accumulate adds the weighted values of the keys of a span of the block of n for the
 // lanes [first, end).
-func (w *workspace) accumulate(j *job, g *laneGroup, v unsafe.Pointer, keys span, first, end int, mode kernel.UpdateMode) {
+func (w *workspace) accumulate(j *job, g *laneGroup, n int, keys span, first, end int, mode kernel.UpdateMode) {
 	p, set := &j.problem, j.engine.set
 	a := &w.accumulateArgs
-	a.KeyStride, a.DimStride = p.V.Stride[2], p.V.Stride[3]
 	a.Keys, a.MaskFrom = keys.to-keys.from, keys.full-keys.from
 	if a.Keys == 0 {
 		return
 	}
+	var v unsafe.Pointer
+	v, a.KeyStride, a.DimStride = w.v.operand(w, set, n, p.DimV)
 	v = unsafe.Add(v, 4*keys.from*a.KeyStride)
 	a.P = lane(w.p, keys.from, g.lanes, first)
 	a.Alpha = lane(w.softmaxArgs.Alpha, 0, 0, first)
@@ -362,7 +467,11 @@ func (w *workspace) close(j *job, s *seq, g *laneGroup, head int) {
 	}
 	maxs, sums := unsafe.Slice(g.max, g.lanes), unsafe.Slice(g.sum, g.lanes)
 	for l := range g.rows {
-		*p.lse(s, head*group, g.row+l) = logSumExp(maxs[l], sums[l])
+		at, row := head, g.row+l
+		if g.decoding {
+			at, row = head+l/w.decoder.perHead, l%w.decoder.perHead
+		}
+		*p.lse(s, at*group, row) = logSumExp(maxs[l], sums[l])
 	}
 }
 

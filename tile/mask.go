@@ -62,9 +62,9 @@ func clampFar(at int64) int64 {
 // band returns the keys [lo, hi) that the position of a query allows. Both grow with the
 // position.
 func (m *Mask) band(s *seq, pos int) (lo, hi int) {
-	hi = s.lenKV
+	lo, hi = s.first, s.lenKV
 	if m.Left != Unbounded {
-		lo = int(clamp64(int64(pos)+s.left, int64(s.lenKV)))
+		lo = max(lo, int(clamp64(int64(pos)+s.left, int64(s.lenKV))))
 	}
 	if m.Right != Unbounded {
 		hi = int(clamp64(int64(pos)+s.right+1, int64(s.lenKV)))
@@ -128,6 +128,10 @@ func (m *Mask) fill(words []uint64, s *seq, key0, from, to, row, share int) {
 		key := int64(key0 + k)
 		if key < int64(s.prefix) {
 			words[k] = ^uint64(0)
+			continue
+		}
+		if key < int64(s.first) {
+			words[k] = 0
 			continue
 		}
 		// The positions from key-right to key-left attend the key.

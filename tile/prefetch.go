@@ -55,7 +55,7 @@ func (f *prefetcher) plan(w *workspace, j *job, s *seq, groups []laneGroup, head
 	if rows = min(j.sched.Rows(), w.share*after.lenQ-row); rows <= 0 {
 		return
 	}
-	prefix, lo, hi := w.keys(p, &after, row, row+rows)
+	prefix, lo, hi := p.keys(&after, row, row+rows)
 	key0, end := nextBlock(0, prefix, lo, hi)
 	if key0 < end {
 		f.addPairs(p, &after, head, row, rows, w.share, key0)
@@ -84,8 +84,11 @@ func (f *prefetcher) addPairs(p *Problem, s *seq, head, row, rows, share, key0 i
 // addKeys lists the key block at key0.
 func (f *prefetcher) addKeys(p *Problem, s *seq, head, key0 int) {
 	end := min(s.lenKV, key0+kernel.KeyBlock)
-	f.add(&p.V, s.batch, head, s.k0+key0, s.k0+end, p.DimV)
-	f.add(&p.K, s.batch, head, s.k0+key0, s.k0+end, p.DimQK)
+	batch, token, run := p.place(s, key0)
+	if n := min(end-key0, run); n > 0 {
+		f.addKV(&p.V, batch, head, token, n, p.DimV)
+		f.addKV(&p.K, batch, head, token, n, p.DimQK)
+	}
 }
 
 // addRows lists query rows, each in its head.
@@ -114,6 +117,13 @@ func (f *prefetcher) addTensor(t *Pairs, size int, s *seq, head, row, rows, shar
 func (f *prefetcher) add(o *Operand, batch, head, lo, hi, dim int) {
 	if lo < hi && o.Stride[3] == 1 {
 		f.note(o.at(batch, head, lo), hi-lo, 4*o.Stride[2], 4*dim)
+	}
+}
+
+// addKV lists n rows of keys or values.
+func (f *prefetcher) addKV(kv *KV, batch, head, token, n, dim int) {
+	if kv.dense() {
+		f.note(kv.at(batch, head, token), n, kv.Stride[2], dim/kv.Elem.UnitValues()*kv.Elem.Unit())
 	}
 }
 

@@ -43,8 +43,16 @@ func TestPrefetch(t *testing.T) {
 	}
 	var q, k, v, out []float32
 	p.Q, q = operand(heads)
-	p.K, k = operand(kvHeads)
-	p.V, v = operand(kvHeads)
+	keys := func() (KV, []float32) {
+		o, mem := operand(kvHeads)
+		kv := KV{Base: o.Base, Stride: o.Stride}
+		for axis := range kv.Stride {
+			kv.Stride[axis] *= 4
+		}
+		return kv, mem
+	}
+	p.K, k = keys()
+	p.V, v = keys()
 	p.Out, out = operand(heads)
 	bias, keep := make([]float32, heads*seq*seq), make([]bool, seq*seq)
 	p.Bias = Pairs{Given: true, Base: unsafe.Pointer(&bias[0]), Stride: [4]int{0, seq * seq, seq, 1}}

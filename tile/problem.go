@@ -26,8 +26,9 @@ func (o *Operand) at(batch, head, token int) unsafe.Pointer {
 // A Problem is one call of attention. Heads is a multiple of KVHeads, and
 // query head h reads KV head h / (Heads/KVHeads).
 type Problem struct {
-	Q, K, V, Out Operand
-	LSE          unsafe.Pointer // contiguous [batch, heads, seq], or nil
+	Q, Out Operand
+	K, V   KV
+	LSE    unsafe.Pointer // contiguous [batch, heads, seq], or nil
 
 	Batch, Heads, KVHeads int // Batch counts sequences
 	SeqQ, SeqKV           int // the longest
@@ -38,8 +39,14 @@ type Problem struct {
 	// LensQ and LensKV [Batch], if not nil, are the lengths of the sequences.
 	LensQ, LensKV []int
 	// CuQ and CuKV [Batch+1], if not nil, are cumulative lengths: all sequences are
-	// then one behind the other in batch 0 of the operands.
+	// then one behind the other in batch 0 of Q and Out, and of K and V. CuKV needs CuQ.
 	CuQ, CuKV []int
+	// Tables [Batch], if not nil, has the pages of each sequence in K and V, of PageTokens
+	// each. With Ring, keys from Mask.Prefix on go through the rest of the pages in turn,
+	// again and again.
+	Tables     [][]int32
+	PageTokens int
+	Ring       bool
 
 	Scale       float32
 	Softcap     float32   // 0 if there is none
@@ -75,21 +82,27 @@ func (p *Problem) rows() int { return p.group() * p.SeqQ }
 // A seq is one sequence of the batch.
 type seq struct {
 	index       int // among the sequences
-	batch       int // of the operands
+	batch       int // of Q and Out
+	batchKV     int // of K and V, without tables
 	q0, k0      int // first token on the operands' seq axis
+	table       []int32
 	lenQ, lenKV int
 	padQ        int   // queries from lenQ on that are padding
 	offset      int64 // position of the first query among the keys
 	left, right int64 // first and last key in the window of the first query
 	prefix      int   // keys that every query attends
+	first       int   // keys before it and not of the prefix are lost
 }
 
 // seq returns the i-th sequence.
 func (p *Problem) seq(i int) seq {
-	s := seq{index: i, batch: i, lenQ: p.SeqQ, lenKV: p.SeqKV}
+	s := seq{index: i, batch: i, batchKV: i, lenQ: p.SeqQ, lenKV: p.SeqKV}
 	if p.CuQ != nil {
 		s.batch = 0
 		s.q0, s.lenQ = p.CuQ[i], p.CuQ[i+1]-p.CuQ[i]
+	}
+	if p.CuKV != nil {
+		s.batchKV = 0
 		s.k0, s.lenKV = p.CuKV[i], p.CuKV[i+1]-p.CuKV[i]
 	}
 	if p.LensQ != nil {
@@ -114,6 +127,15 @@ func (p *Problem) seq(i int) seq {
 		s.prefix = m.Prefixes[i]
 	}
 	s.prefix = min(s.prefix, s.lenKV)
+	if p.Tables != nil {
+		s.table = p.Tables[i]
+		if p.Ring {
+			keep := m.Prefix
+			if first := s.lenKV - (len(s.table)*p.PageTokens - keep); first > keep {
+				s.first = first
+			}
+		}
+	}
 	return s
 }
 

@@ -11,7 +11,7 @@ import (
 func (w *workspace) record(j *job, s *seq, g *laneGroup, head int) {
 	p := &j.problem
 	keys := s.lenKV
-	if p.CuKV == nil {
+	if p.CuKV == nil && p.Tables == nil {
 		keys = p.SeqKV // padding too
 	}
 	if keys == 0 {
@@ -26,9 +26,10 @@ func (w *workspace) record(j *job, s *seq, g *laneGroup, head int) {
 	}
 	for key0 := 0; key0 < keys; key0 += kernel.KeyBlock {
 		n := min(kernel.KeyBlock, keys-key0)
+		w.k.find(p, s, head, key0, n)
 		switch p.RecordAt {
 		case Scaled, Capped:
-			w.scores(j, g, p.K.at(s.batch, head, s.k0+key0), 0, n, 0, g.lanes)
+			w.scores(j, g, n, 0, n, 0, g.lanes)
 			if p.RecordAt == Capped {
 				w.softcap(j, g, 0, n)
 			}
@@ -47,7 +48,7 @@ func (w *workspace) recordMasked(j *job, s *seq, g *laneGroup, head, key0, n int
 	p := &j.problem
 	c := w.recordCover(p, s, g, head, key0, n)
 	if c.from < c.to {
-		w.covered(j, s, g, head, key0, &c)
+		w.covered(j, s, g, head, key0, n, &c)
 	}
 	for k := range n {
 		word := ^uint64(0)
@@ -79,7 +80,7 @@ func (w *workspace) recordProbs(j *job, s *seq, g *laneGroup, head, key0, n int)
 	p := &j.problem
 	c := w.recordCover(p, s, g, head, key0, n)
 	if c.from < c.to {
-		w.weights(j, s, g, head, key0, &c, &w.spare[0])
+		w.weights(j, s, g, head, key0, n, &c, &w.spare[0])
 	}
 	if c.from < c.to {
 		w.weigh(g, c.from, c.to)

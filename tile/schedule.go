@@ -16,6 +16,10 @@ const (
 	// to finish then leave little idle time.
 	itemsPerWorker = 24
 
+	// decodeWork is the number of query rows of a KV head from which on its keys and values
+	// cost more arithmetic than memory.
+	decodeWork = 16
+
 	// maxGroups bounds the lane groups of a query block.
 	maxGroups = 32
 
@@ -32,7 +36,8 @@ type Schedule struct {
 	Groups  int // lane groups of a full query block
 	Blocks  int // query blocks per KV head
 	Heads   int // KV heads over all batches
-	Items   int // Blocks * Heads
+	Items   int // Blocks * Heads, 0 if all sequences are decoded
+	Decode  int // items of sequences with few queries
 	Workers int
 
 	// Prefetch says that operands may come from memory: they are larger than
@@ -49,7 +54,8 @@ type Schedule struct {
 func (s *Schedule) Rows() int { return s.Lanes * s.Groups }
 
 // schedule divides p for at most workers goroutines.
-func (e *Engine) schedule(p *Problem, workers int) Schedule {
+func (e *Engine) schedule(p *Problem, workers int, d *decoding) Schedule {
+	d.items = d.items[:0]
 	s := Schedule{Groups: 1, Heads: p.Batch * p.KVHeads, Workers: 1}
 	s.Lanes, s.LanesWhy = e.lanes(p)
 	if p.Batch == 0 || p.Heads == 0 || p.SeqQ == 0 {
@@ -60,6 +66,10 @@ func (e *Engine) schedule(p *Problem, workers int) Schedule {
 	s.WorkersWhy = "what was asked for"
 	if workers > 1 {
 		work := 2 * p.estimate() * float64(p.DimQK+p.DimV)
+		if p.decodes() {
+			// Waiting for memory counts as the operations of a prefill that reads as much.
+			work *= float64(max(1, decodeWork/max(1, p.rows())))
+		}
 		if most := 1 + work/minWork; most < float64(workers) {
 			workers = max(1, int(most))
 			s.WorkersWhy = "more would not pay for so little work"
@@ -86,9 +96,14 @@ func (e *Engine) schedule(p *Problem, workers int) Schedule {
 	s.Blocks = (all + s.Groups - 1) / s.Groups
 	s.Groups = (all + s.Blocks - 1) / s.Blocks // as even as can be
 	s.Items = s.Blocks * s.Heads
+	d.list(e, p, workers)
+	s.Decode = len(d.items)
+	if s.Decode > 0 && e.allDecoded(p) {
+		s.Items = 0
+	}
 	s.Workers = workers
-	if s.Items < workers {
-		s.Workers = s.Items
+	if n := s.Items + s.Decode; n < workers {
+		s.Workers = n
 		s.WorkersWhy = "there are no more items"
 	}
 	s.Prefetch = float64(perRow)*(float64(p.Heads)*float64(p.TokensQ)+float64(p.KVHeads)*float64(p.TokensKV)) > float64(e.caches.L3/4)

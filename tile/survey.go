@@ -31,7 +31,7 @@ func (s *Survey) add(o Survey, n int64) {
 // Survey looks at every tile of p, once for heads and sequences that are alike.
 func (e *Engine) Survey(p *Problem, s *Schedule) Survey {
 	var all Survey
-	if s.Items == 0 {
+	if s.Items+s.Decode == 0 {
 		return all
 	}
 	w := e.workspaces.Get().(*workspace)
@@ -64,7 +64,7 @@ func (w *workspace) survey(p *Problem, s *seq, head, lanes, vec int) Survey {
 	for row := 0; row < rows; row += lanes {
 		g := laneGroup{row: row, rows: min(lanes, rows-row), lanes: lanes}
 		w.openRows(p, s, &g)
-		prefix, lo, hi := w.keys(p, s, row, row+g.rows)
+		prefix, lo, hi := p.keys(s, row, row+g.rows)
 		counted := int64(0)
 		key0, end := nextBlock(0, prefix, lo, hi)
 		for key0 < end {

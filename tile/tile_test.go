@@ -55,7 +55,7 @@ func TestBlocks(t *testing.T) {
 		w.share = p.group()
 		for row := 0; row < p.rows(); row += lanes {
 			g := laneGroup{row: row, rows: min(lanes, p.rows()-row), lanes: lanes}
-			prefix, lo, hi := w.keys(&p, &s, row, row+g.rows)
+			prefix, lo, hi := p.keys(&s, row, row+g.rows)
 			next, end := nextBlock(0, prefix, lo, hi)
 			for key0 := 0; key0 < p.SeqKV; key0 += kernel.KeyBlock {
 				n := min(kernel.KeyBlock, p.SeqKV-key0)

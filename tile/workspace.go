@@ -28,6 +28,9 @@ type workspace struct {
 	recip     [kernel.MaxLanes]float32
 	spare     [kernel.MaxLanes]float32 // sums that nobody wants
 
+	k, v    keyRows // of the key block
+	decoder decoder
+
 	packArgs       kernel.PackArgs
 	scoresArgs     kernel.ScoresArgs
 	softcapArgs    kernel.SoftcapArgs
@@ -36,6 +39,10 @@ type workspace struct {
 	softmaxArgs    kernel.SoftmaxArgs
 	accumulateArgs kernel.AccumulateArgs
 	finishArgs     kernel.FinishArgs
+	mergeArgs      kernel.MergeArgs
+	convertArgs    kernel.ConvertArgs
+	decodeScores   kernel.DecodeScoresArgs
+	decodeAccum    kernel.DecodeAccumulateArgs
 	ahead          prefetcher
 }
 
@@ -45,9 +52,20 @@ const cacheLine = 16
 // reserve lays out the buffers for the groups of s.
 func (w *workspace) reserve(p *Problem, s *Schedule) {
 	perGroup := s.Lanes * (p.DimQK + p.DimV + 3)
-	n := s.Groups*perGroup + s.Lanes*(kernel.KeyBlock+1) + cacheLine*(5*s.Groups+4)
+	totals := p.SeqKV > kernel.KeyChunk || p.Sinks != nil
+	if totals {
+		perGroup += s.Lanes * (p.DimV + 2)
+	}
+	n := s.Groups*perGroup + s.Lanes*(kernel.KeyBlock+1) + cacheLine*(8*s.Groups+7)
 	if p.Bias.Given {
 		n += s.Lanes * kernel.KeyBlock
+	}
+	copies := p.copies()
+	if copies {
+		n += kernel.KeyBlock * (p.DimQK + p.DimV)
+	}
+	if s.Decode > 0 {
+		n += kernel.DecodeRows * p.DimV
 	}
 	if len(w.mem) < n {
 		w.mem = make([]float32, n)
@@ -72,6 +90,18 @@ func (w *workspace) reserve(p *Problem, s *Schedule) {
 		g.sum = take(s.Lanes)
 		g.slope = take(s.Lanes)
 		g.off = &w.off[i]
+		if totals {
+			g.total = partial{take(s.Lanes * p.DimV), take(s.Lanes), take(s.Lanes)}
+		}
+	}
+	w.k.kv, w.v.kv = &p.K, &p.V
+	w.k.offWhole, w.v.offWhole = 0, 0
+	if copies {
+		w.k.floats = take(kernel.KeyBlock * p.DimQK)
+		w.v.floats = take(kernel.KeyBlock * p.DimV)
+	}
+	if s.Decode > 0 {
+		w.decoder.rows = take(kernel.DecodeRows * p.DimV)
 	}
 }
 
@@ -79,6 +109,11 @@ func (w *workspace) reserve(p *Problem, s *Schedule) {
 func (w *workspace) release() {
 	w.packArgs.Src = nil
 	w.scoresArgs.K = nil
+	w.k.forget()
+	w.v.forget()
+	w.convertArgs.Src, w.convertArgs.Scale = nil, nil
+	w.decodeScores.K, w.decodeScores.Scale = nil, nil
+	w.decodeAccum.V, w.decodeAccum.Scale = nil, nil
 	w.biasArgs.Src = nil
 	w.accumulateArgs.V = nil
 	w.finishArgs.Dst = nil

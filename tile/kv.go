@@ -1,0 +1,145 @@
+package tile
+
+import (
+	"unsafe"
+
+	"github.com/qkv-go/qkv/kernel"
+)
+
+// A KV is a strided tensor of keys or values [batch, KV heads, tokens, dim], or a pool of
+// pages [pages, KV heads, tokens of a page, dim].
+type KV struct {
+	Elem   kernel.Elem
+	Base   unsafe.Pointer // unit (0, 0, 0, 0), nil if there is none
+	Stride [4]int         // in bytes, any sign, 0 included; that of dim is from unit to unit
+	Scale  Operand        // [batch, KV heads, tokens, 1], of Int8
+}
+
+// at returns the address of the first unit of a row, nil if there is none.
+func (t *KV) at(batch, head, token int) unsafe.Pointer {
+	if t.Base == nil {
+		return nil
+	}
+	return unsafe.Add(t.Base, batch*t.Stride[0]+head*t.Stride[1]+token*t.Stride[2])
+}
+
+// dense reports whether the units of a row lie side by side.
+func (t *KV) dense() bool { return t.Stride[3] == t.Elem.Unit() }
+
+// place returns where a key of a sequence is in K and V: the index on their batch axis and
+// the token there, and how many keys from it on follow each other.
+func (p *Problem) place(s *seq, key int) (batch, token, run int) {
+	if p.Tables == nil {
+		return s.batchKV, s.k0 + key, kernel.KeyBlock
+	}
+	run = kernel.KeyBlock
+	if p.Ring {
+		keep, size := p.Mask.Prefix, len(s.table)*p.PageTokens
+		if key < keep {
+			run = keep - key
+		} else {
+			key = (key - keep) % (size - keep)
+			run = size - keep - key
+			key += keep
+		}
+	}
+	batch, token = int(s.table[key/p.PageTokens]), key%p.PageTokens
+	return batch, token, min(run, p.PageTokens-token)
+}
+
+// A keyRows is the rows of a key block of K or of V for one KV head.
+type keyRows struct {
+	kv     *KV
+	base   unsafe.Pointer // nil if not looked up yet
+	stride int            // bytes from row to row, if whole
+	whole  bool           // the rows are as far apart as stride says
+	scale  *float32       // of each row, for Int8
+
+	floats *float32 // [KeyBlock][dim], a copy in float32
+	copied bool     // it holds the block
+
+	off       [2 * kernel.KeyBlock]int // bytes from base to each row, in the first half
+	offWhole  int                      // off is that of rows this far apart, if not 0
+	scaleCopy [kernel.KeyBlock]float32
+}
+
+// find looks up the n keys from key0 on.
+func (r *keyRows) find(p *Problem, s *seq, head, key0, n int) {
+	kv := r.kv
+	r.copied = false
+	batch, token, run := p.place(s, key0)
+	r.base, r.stride, r.whole = kv.at(batch, head, token), kv.Stride[2], run >= n
+	if kv.Elem == kernel.Int8 {
+		r.findScales(p, s, head, key0, n)
+	}
+	if r.whole {
+		return
+	}
+	r.offWhole = 0
+	for k := 0; k < n; {
+		batch, token, run = p.place(s, key0+k)
+		off := int(uintptr(kv.at(batch, head, token)) - uintptr(r.base))
+		for end := min(n, k+run); k < end; k++ {
+			r.off[k] = off
+			off += kv.Stride[2]
+		}
+	}
+}
+
+// offsets returns the offsets from base of the rows from one on.
+func (r *keyRows) offsets(from int) *[kernel.KeyBlock]int {
+	if r.whole && (r.offWhole != r.stride || r.stride == 0) {
+		for k := range kernel.KeyBlock {
+			r.off[k] = k * r.stride
+		}
+		r.offWhole = r.stride
+	}
+	return (*[kernel.KeyBlock]int)(r.off[from:])
+}
+
+// findScales finds the scales of the keys, side by side.
+func (r *keyRows) findScales(p *Problem, s *seq, head, key0, n int) {
+	scale := &r.kv.Scale
+	batch, token, run := p.place(s, key0)
+	if run >= n && scale.Stride[2] == 1 {
+		r.scale = (*float32)(scale.at(batch, head, token))
+		return
+	}
+	r.scale = &r.scaleCopy[0]
+	for k := 0; k < n; {
+		batch, token, run = p.place(s, key0+k)
+		from := scale.at(batch, head, token)
+		for i := range min(run, n-k) {
+			r.scaleCopy[k] = *(*float32)(unsafe.Add(from, 4*i*scale.Stride[2]))
+			k++
+		}
+	}
+}
+
+// forget drops the references to the caller's memory.
+func (r *keyRows) forget() { r.kv, r.base, r.scale = nil, nil, nil }
+
+// copies reports whether Scores and Accumulate need copies of keys or values.
+func (p *Problem) copies() bool {
+	return p.Tables != nil || p.K.Elem != kernel.Float32 || p.V.Elem != kernel.Float32
+}
+
+// inPlace reports whether Scores and Accumulate can read the rows where they are.
+func (r *keyRows) inPlace() bool { return r.kv.Elem == kernel.Float32 && r.whole }
+
+// operand returns the rows as Scores and Accumulate want them, n of them in all: the first
+// element, and the elements from row to row and from dim to dim.
+func (r *keyRows) operand(w *workspace, set *kernel.Set, n, dim int) (first unsafe.Pointer, rowStride, dimStride int) {
+	if r.inPlace() {
+		return r.base, r.stride / 4, r.kv.Stride[3] / 4
+	}
+	if !r.copied {
+		a := &w.convertArgs
+		a.Src, a.Off, a.Elem, a.UnitStride = r.base, r.offsets(0), r.kv.Elem, r.kv.Stride[3]
+		a.Scale, a.Rows, a.Dim = r.scale, n, dim
+		a.Dst, a.Stride = r.floats, dim
+		set.Convert(a)
+		r.copied = true
+	}
+	return unsafe.Pointer(r.floats), dim, 1
+}
