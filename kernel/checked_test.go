@@ -1,6 +1,9 @@
 package kernel
 
-import "testing"
+import (
+	"testing"
+	"unsafe"
+)
 
 // quiet is a Set whose functions do nothing.
 func quiet() Set {
@@ -9,6 +12,8 @@ func quiet() Set {
 		PackQ: func(*PackArgs) {}, Scores: func(*ScoresArgs) {},
 		Softcap: func(*SoftcapArgs) {}, ALiBi: func(*ALiBiArgs) {}, Bias: func(*BiasArgs) {},
 		Softmax: func(*SoftmaxArgs) {}, Accumulate: func(*AccumulateArgs) {}, Finish: func(*FinishArgs) {}, Multiply: func(*MultiplyArgs) {},
+		Merge: func(*MergeArgs) {}, Convert: func(*ConvertArgs) {},
+		DecodeScores: func(*DecodeScoresArgs) {}, DecodeAccumulate: func(*DecodeAccumulateArgs) {},
 		Float16: func(*float32, *uint16, int) {},
 		Rotary:  func(*RotaryArgs) {},
 		Peak:    func(int) {}, PeakFLOPs: 1, Read: func(*float32, int) float32 { return 0 },
@@ -110,8 +115,8 @@ func TestChecked(t *testing.T) {
 		{"kernel: Accumulate: nil operand", func(a *AccumulateArgs) { a.V = nil }},
 		{"kernel: Accumulate: nil operand", func(a *AccumulateArgs) { a.P = nil }},
 		{"kernel: Accumulate: nil operand", func(a *AccumulateArgs) { a.O = nil }},
-		{"kernel: Accumulate: Rescale without Alpha", func(a *AccumulateArgs) { a.Alpha = nil }},
-		{"kernel: Accumulate: unknown Mode", func(a *AccumulateArgs) { a.Mode = 3 }},
+		{"kernel: Rescale without Alpha", func(a *AccumulateArgs) { a.Alpha = nil }},
+		{"kernel: unknown Mode", func(a *AccumulateArgs) { a.Mode = 3 }},
 		{"kernel: Keys outside 1..KeyBlock", func(a *AccumulateArgs) { a.Keys = 0 }},
 		{"kernel: MaskFrom outside 0..Keys", func(a *AccumulateArgs) { a.MaskFrom = 6 }},
 		{"kernel: Dim < 1", func(a *AccumulateArgs) { a.Dim = 0 }},
@@ -125,6 +130,63 @@ func TestChecked(t *testing.T) {
 		{"kernel: Rows outside 1..Lanes", func(a *FinishArgs) { a.Rows = 9 }},
 		{"kernel: Dim < 1", func(a *FinishArgs) { a.Dim = 0 }},
 		{"kernel: Lanes > Set.Lanes", func(a *FinishArgs) { a.Lanes, a.Stride = 64, 64 }},
+	})
+	testClauses(t, s.Merge, MergeArgs{O: &f, Max: &f, Sum: &f, Chunk: &f, ChunkMax: &f, ChunkSum: &f, Dim: 1, Lanes: 8, Stride: 8}, []violation[MergeArgs]{
+		{"kernel: Merge: nil operand", func(a *MergeArgs) { a.O = nil }},
+		{"kernel: Merge: nil operand", func(a *MergeArgs) { a.Max = nil }},
+		{"kernel: Merge: nil operand", func(a *MergeArgs) { a.Sum = nil }},
+		{"kernel: Merge: nil operand", func(a *MergeArgs) { a.Chunk = nil }},
+		{"kernel: Merge: nil operand", func(a *MergeArgs) { a.ChunkMax = nil }},
+		{"kernel: Merge: nil operand", func(a *MergeArgs) { a.ChunkSum = nil }},
+		{"kernel: Dim < 1", func(a *MergeArgs) { a.Dim = 0 }},
+		{"kernel: Lanes is not a positive multiple of Vec", func(a *MergeArgs) { a.Lanes = 4 }},
+		{"kernel: Lanes > Set.Lanes", func(a *MergeArgs) { a.Lanes, a.Stride = 24, 24 }},
+		{"kernel: Stride < Lanes", func(a *MergeArgs) { a.Stride = 7 }},
+	})
+	row := unsafe.Pointer(&f)
+	var keyOff [KeyBlock]int
+	testClauses(t, s.Convert, ConvertArgs{Src: row, Off: &keyOff, Elem: Int8, Scale: &f, Rows: KeyBlock, Dim: 1, Dst: &f, Stride: 1}, []violation[ConvertArgs]{
+		{"kernel: Convert: nil operand", func(a *ConvertArgs) { a.Src = nil }},
+		{"kernel: Convert: nil operand", func(a *ConvertArgs) { a.Off = nil }},
+		{"kernel: Convert: nil operand", func(a *ConvertArgs) { a.Dst = nil }},
+		{"kernel: Keys outside 1..KeyBlock", func(a *ConvertArgs) { a.Rows = 0 }},
+		{"kernel: Keys outside 1..KeyBlock", func(a *ConvertArgs) { a.Rows = KeyBlock + 1 }},
+		{"kernel: unknown Elem", func(a *ConvertArgs) { a.Elem = -1 }},
+		{"kernel: unknown Elem", func(a *ConvertArgs) { a.Elem = elems }},
+		{"kernel: Int8 without Scale", func(a *ConvertArgs) { a.Scale = nil }},
+		{"kernel: Dim < 1", func(a *ConvertArgs) { a.Dim = 0 }},
+		{"kernel: Dim is not a multiple of the Elem's block", func(a *ConvertArgs) { a.Elem, a.Dim, a.Stride = Q8_0, 33, 33 }},
+		{"kernel: Convert: Stride < Dim", func(a *ConvertArgs) { a.Dim = 2 }},
+	})
+	testClauses(t, s.DecodeScores, DecodeScoresArgs{K: row, Off: &keyOff, Elem: Q8_0, Keys: 1, Dim: BlockValues, Q: &f, QStride: 2, Rows: 2, S: &f, Stride: 2}, []violation[DecodeScoresArgs]{
+		{"kernel: DecodeScores: nil operand", func(a *DecodeScoresArgs) { a.K = nil }},
+		{"kernel: DecodeScores: nil operand", func(a *DecodeScoresArgs) { a.Off = nil }},
+		{"kernel: DecodeScores: nil operand", func(a *DecodeScoresArgs) { a.Q = nil }},
+		{"kernel: DecodeScores: nil operand", func(a *DecodeScoresArgs) { a.S = nil }},
+		{"kernel: DecodeScores: a stride < Rows", func(a *DecodeScoresArgs) { a.QStride = 1 }},
+		{"kernel: DecodeScores: a stride < Rows", func(a *DecodeScoresArgs) { a.Stride = 1 }},
+		{"kernel: Keys outside 1..KeyBlock", func(a *DecodeScoresArgs) { a.Keys = 0 }},
+		{"kernel: unknown Elem", func(a *DecodeScoresArgs) { a.Elem = elems }},
+		{"kernel: Int8 without Scale", func(a *DecodeScoresArgs) { a.Elem = Int8 }},
+		{"kernel: Dim is not a multiple of the Elem's block", func(a *DecodeScoresArgs) { a.Dim = 16 }},
+		{"kernel: Rows outside 1..DecodeRows", func(a *DecodeScoresArgs) { a.Rows = 0 }},
+		{"kernel: Rows outside 1..DecodeRows", func(a *DecodeScoresArgs) { a.Rows = DecodeRows + 1 }},
+	})
+	testClauses(t, s.DecodeAccumulate, DecodeAccumulateArgs{V: row, Off: &keyOff, Elem: BFloat16, Keys: 5, MaskFrom: 5, Dim: 3, P: &f, Stride: 2, Rows: 2, O: &f, OStride: 3, Alpha: &f, Mode: Rescale}, []violation[DecodeAccumulateArgs]{
+		{"kernel: DecodeAccumulate: nil operand", func(a *DecodeAccumulateArgs) { a.V = nil }},
+		{"kernel: DecodeAccumulate: nil operand", func(a *DecodeAccumulateArgs) { a.Off = nil }},
+		{"kernel: DecodeAccumulate: nil operand", func(a *DecodeAccumulateArgs) { a.P = nil }},
+		{"kernel: DecodeAccumulate: nil operand", func(a *DecodeAccumulateArgs) { a.O = nil }},
+		{"kernel: Rescale without Alpha", func(a *DecodeAccumulateArgs) { a.Alpha = nil }},
+		{"kernel: unknown Mode", func(a *DecodeAccumulateArgs) { a.Mode = -1 }},
+		{"kernel: Keys outside 1..KeyBlock", func(a *DecodeAccumulateArgs) { a.Keys = KeyBlock + 1 }},
+		{"kernel: MaskFrom outside 0..Keys", func(a *DecodeAccumulateArgs) { a.MaskFrom = 6 }},
+		{"kernel: unknown Elem", func(a *DecodeAccumulateArgs) { a.Elem = -1 }},
+		{"kernel: Int8 without Scale", func(a *DecodeAccumulateArgs) { a.Elem = Int8 }},
+		{"kernel: Dim < 1", func(a *DecodeAccumulateArgs) { a.Dim = 0 }},
+		{"kernel: Rows outside 1..DecodeRows", func(a *DecodeAccumulateArgs) { a.Rows, a.Stride = DecodeRows+1, DecodeRows+1 }},
+		{"kernel: DecodeAccumulate: Stride < Rows", func(a *DecodeAccumulateArgs) { a.Stride = 1 }},
+		{"kernel: DecodeAccumulate: OStride < Dim", func(a *DecodeAccumulateArgs) { a.OStride = 2 }},
 	})
 	testClauses(t, s.Multiply, MultiplyArgs{A: &f, Rows: 2, Depth: 3, B: &f, C: &f, Stride: -8, Lanes: 8}, []violation[MultiplyArgs]{
 		{"kernel: Multiply: nil operand", func(a *MultiplyArgs) { a.A = nil }},
@@ -180,6 +242,10 @@ func TestCheckedSet(t *testing.T) {
 		{"kernel: Set.Rows is not positive", func(s *Set) { s.Rows = 0 }},
 		{"kernel: Set lacks a function", func(s *Set) { s.Finish = nil }},
 		{"kernel: Set lacks a function", func(s *Set) { s.Softcap = nil }},
+		{"kernel: Set lacks a function", func(s *Set) { s.Merge = nil }},
+		{"kernel: Set lacks a function", func(s *Set) { s.Convert = nil }},
+		{"kernel: Set lacks a function", func(s *Set) { s.DecodeScores = nil }},
+		{"kernel: Set lacks a function", func(s *Set) { s.DecodeAccumulate = nil }},
 		{"kernel: Set lacks a function", func(s *Set) { s.Float16 = nil }},
 		{"kernel: Set lacks a function", func(s *Set) { s.Rotary = nil }},
 		{"kernel: Set.PeakFLOPs is not positive", func(s *Set) { s.PeakFLOPs = 0 }},

@@ -66,3 +66,48 @@ func (s *suite) softmax(lanes int) {
 		}
 	}
 }
+
+func (s *suite) merge(lanes int) {
+	maxima := []gen{
+		uniform(-4, 4),
+		constant(kernel.InitMax),
+		uniform(-4, 4).with(constant(kernel.InitMax), 3),
+		uniform(-70, 2),
+		constant(1), // no difference
+		uniform(-4, 4).with(special, 4),
+		wide, bits,
+	}
+	sums := []gen{
+		uniform(1, 100),
+		uniform(1, 100).with(zero, 2),
+		zero.with(constant(negZero), 2),
+		uniform(1, 100).with(constant(nan), 4).with(zero, 4),
+		uniform(1, 100).with(special, 2),
+		bits,
+	}
+	for _, dim := range dims() {
+		for range 6 {
+			s.begin()
+			stride := s.stride(lanes)
+			gm, gc := choose(s.Rand, maxima), choose(s.Rand, maxima)
+			gs, gt := choose(s.Rand, sums), choose(s.Rand, sums)
+			g, h := choose(s.Rand, numbers), choose(s.Rand, numbers)
+			a := kernel.MergeArgs{
+				O:        s.matrix("O", dim, lanes, stride, g),
+				Max:      s.matrix("Max", 1, lanes, lanes, gm),
+				Sum:      s.matrix("Sum", 1, lanes, lanes, gs),
+				Chunk:    s.matrix("Chunk", dim, lanes, stride, h),
+				ChunkMax: s.matrix("ChunkMax", 1, lanes, lanes, gc),
+				ChunkSum: s.matrix("ChunkSum", 1, lanes, lanes, gt),
+				Dim:      dim, Lanes: lanes, Stride: stride,
+			}
+			got := a
+			what := func() string {
+				return fmt.Sprintf("Merge dim=%d lanes=%d stride=%d O=%s Max=%s Sum=%s Chunk=%s ChunkMax=%s ChunkSum=%s",
+					dim, lanes, stride, g.name, gm.name, gs.name, h.name, gc.name, gt.name)
+			}
+			s.check(what, func() { merge(&a) }, func() { s.set.Merge(&got) })
+			unchanged(s, what, got, a)
+		}
+	}
+}

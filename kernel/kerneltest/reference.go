@@ -191,3 +191,79 @@ func multiply(a *kernel.MultiplyArgs) {
 		}
 	}
 }
+
+func merge(a *kernel.MergeArgs) {
+	for l := range a.Lanes {
+		m := *el(a.Max, l)
+		if c := *el(a.ChunkMax, l); c > m {
+			m = c
+		}
+		wa, wb := kernel.Exp2(*el(a.Max, l)-m), kernel.Exp2(*el(a.ChunkMax, l)-m)
+		if *el(a.Sum, l) == 0 {
+			wa = negZero
+		}
+		if *el(a.ChunkSum, l) == 0 {
+			wb = negZero
+		}
+		*el(a.Max, l) = m
+		*el(a.Sum, l) = kernel.FMA(*el(a.Sum, l), wa, float32(*el(a.ChunkSum, l)*wb))
+		for d := range a.Dim {
+			o := el(a.O, d*a.Stride+l)
+			*o = kernel.FMA(*o, wa, float32(*el(a.Chunk, d*a.Stride+l)*wb))
+		}
+	}
+}
+
+// scaleOf is the scale of a row, of Int8.
+func scaleOf(e kernel.Elem, scale *float32, row int) float32 {
+	if e != kernel.Int8 {
+		return nan // not an operand
+	}
+	return *el(scale, row)
+}
+
+func convert(a *kernel.ConvertArgs) {
+	for k := range a.Rows {
+		for d := range a.Dim {
+			*el(a.Dst, k*a.Stride+d) = a.Elem.Value(unsafe.Add(a.Src, a.Off[k]), d, a.UnitStride, scaleOf(a.Elem, a.Scale, k))
+		}
+	}
+}
+
+func decodeScores(a *kernel.DecodeScoresArgs) {
+	for k := range a.Keys {
+		for r := range a.Rows {
+			acc := float32(0)
+			for d := range a.Dim {
+				key := a.Elem.Value(unsafe.Add(a.K, a.Off[k]), d, a.Elem.Unit(), scaleOf(a.Elem, a.Scale, k))
+				acc = kernel.FMA(key, *el(a.Q, d*a.QStride+r), acc)
+			}
+			*el(a.S, k*a.Stride+r) = acc
+		}
+	}
+}
+
+func decodeAccumulate(a *kernel.DecodeAccumulateArgs) {
+	for r := range a.Rows {
+		for d := range a.Dim {
+			acc := negZero
+			for k := range a.Keys {
+				p := *el(a.P, k*a.Stride+r)
+				if k >= a.MaskFrom && math.Signbit(float64(p)) {
+					continue
+				}
+				value := a.Elem.Value(unsafe.Add(a.V, a.Off[k]), d, a.Elem.Unit(), scaleOf(a.Elem, a.Scale, k))
+				acc = kernel.FMA(value, p, acc)
+			}
+			o := el(a.O, r*a.OStride+d)
+			switch a.Mode {
+			case kernel.First:
+				*o = 0 + acc
+			case kernel.Add:
+				*o = *o + acc
+			case kernel.Rescale:
+				*o = kernel.FMA(*o, *el(a.Alpha, r), acc)
+			}
+		}
+	}
+}

@@ -15,9 +15,10 @@ func reference() *kernel.Set {
 	return &kernel.Set{
 		Name: "reference", Vec: 4, Lanes: 8, Rows: 3,
 		PackQ: packQ, Scores: scores, Softcap: softcap, ALiBi: alibi, Bias: bias,
-		Softmax: softmax, Accumulate: accumulate, Finish: finish, Multiply: multiply, Float16: float16,
-		Rotary: rotary,
-		Peak:   func(int) {}, PeakFLOPs: 1,
+		Softmax: softmax, Accumulate: accumulate, Finish: finish, Merge: merge, Convert: convert,
+		DecodeScores: decodeScores, DecodeAccumulate: decodeAccumulate,
+		Multiply: multiply, Float16: float16, Rotary: rotary,
+		Peak: func(int) {}, PeakFLOPs: 1,
 		Read: func(p *float32, n int) float32 {
 			var s float32
 			for i := range n {
@@ -46,14 +47,17 @@ func (r *recorder) Fatalf(format string, args ...any) { r.Errorf(format, args...
 func (r *recorder) Fatal(args ...any)                 { r.Fatalf("%s", fmt.Sprint(args...)) }
 func (r *recorder) FailNow()                          { runtime.Goexit() }
 
+// A fault changes a set so that it breaks a clause.
+type fault struct {
+	name string
+	op   string // what must find it
+	want string // in the failure
+	set  func(s *kernel.Set)
+}
+
 // TestFaults runs the suite on sets that each break one clause.
 func TestFaults(t *testing.T) {
-	for _, f := range []struct {
-		name string
-		op   string // what must find it
-		want string // in the failure
-		set  func(s *kernel.Set)
-	}{
+	for _, f := range append([]fault{
 		{"reads past Q", "Scores", "fault", func(s *kernel.Set) {
 			s.Scores = func(a *kernel.ScoresArgs) {
 				sink = *el(a.Q, (a.Dim-1)*a.Stride+a.Lanes)
@@ -467,7 +471,7 @@ func TestFaults(t *testing.T) {
 		{"skips elements", "Read", "does not depend", func(s *kernel.Set) {
 			s.Read = func(p *float32, n int) float32 { return reference().Read(p, n-1) }
 		}},
-	} {
+	}, decodeFaults...) {
 		t.Run(f.name, func(t *testing.T) {
 			if f.want == "fault" && !faults {
 				t.Skip("no pages that fault on this system")

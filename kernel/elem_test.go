@@ -1,0 +1,131 @@
+package kernel
+
+import (
+	"math"
+	"testing"
+	"unsafe"
+)
+
+// TestElem: units are as large as what strides count, and each has a name of its own.
+func TestElem(t *testing.T) {
+	if n := unsafe.Sizeof(BlockQ8_0{}); n != 34 {
+		t.Errorf("a block of Q8_0 is %d bytes, want 34", n)
+	}
+	if off := unsafe.Offsetof(BlockQ8_0{}.Quants); off != 2 {
+		t.Errorf("its values begin at byte %d, want 2", off)
+	}
+	units := map[Elem][2]int{Float32: {4, 1}, Float16: {2, 1}, BFloat16: {2, 1}, Int8: {1, 1}, Q8_0: {34, 32}}
+	names := map[string]bool{}
+	for _, e := range Elems {
+		if got := [2]int{e.Unit(), e.UnitValues()}; got != units[e] {
+			t.Errorf("%v: a unit has %d bytes and %d values, want %v", e, got[0], got[1], units[e])
+		}
+		if names[e.String()] {
+			t.Errorf("two types are called %v", e)
+		}
+		names[e.String()] = true
+	}
+	if len(names) != len(units) {
+		t.Errorf("%d types, want %d", len(names), len(units))
+	}
+}
+
+// TestElemValue reads units that stand between others, forward and backward.
+func TestElemValue(t *testing.T) {
+	test := func(e Elem, p unsafe.Pointer, i, stride int, scale float32, want float64) {
+		t.Helper()
+		if got := e.Value(p, i, stride, scale); float64(got) != want {
+			t.Errorf("%v: value %d, %d bytes apart, is %v, want %v", e, i, stride, got, want)
+		}
+	}
+	f := [4]float32{1, -2, 3.5, 5}
+	test(Float32, unsafe.Pointer(&f[0]), 1, 4, 7, -2)
+	test(Float32, unsafe.Pointer(&f[3]), 1, -8, 7, -2)
+	h := [4]uint16{0x3c00, 0xc000, 0x4300, 0x0001}
+	test(Float16, unsafe.Pointer(&h[0]), 2, 2, 7, 3.5)
+	test(Float16, unsafe.Pointer(&h[3]), 0, 0, 7, 0x1p-24)
+	test(Float16, unsafe.Pointer(&h[3]), 1, -4, 7, -2)
+	b := [3]uint16{0x3f80, 0xc000, 0x0001}
+	test(BFloat16, unsafe.Pointer(&b[0]), 1, 2, 7, -2)
+	test(BFloat16, unsafe.Pointer(&b[0]), 1, 4, 7, 0x1p-133)
+	q := [3]int8{-128, 127, 3}
+	const third = float32(1) / 3
+	test(Int8, unsafe.Pointer(&q[0]), 0, 1, third, float64(-128*third))
+	test(Int8, unsafe.Pointer(&q[0]), 1, 1, 0.5, 63.5)
+	test(Int8, unsafe.Pointer(&q[0]), 2, 1, third, float64(float32(3*float64(third)))) // rounded
+
+	var blocks [3]BlockQ8_0
+	for j := range blocks {
+		blocks[j].Scale = Float32ToFloat16(float32(j) - 0x1.554p-2)
+		for i := range blocks[j].Quants {
+			blocks[j].Quants[i] = int8(j*41 + i*8 - 128)
+		}
+	}
+	unit := Q8_0.Unit()
+	for i := range 3 * BlockValues {
+		scale := float64(Float16ToFloat32(blocks[i/32].Scale))
+		test(Q8_0, unsafe.Pointer(&blocks[0]), i, unit, 7, scale*float64(blocks[i/32].Quants[i%32]))
+		back := &blocks[2-i/32]
+		test(Q8_0, unsafe.Pointer(&blocks[2]), i, -unit, 7, float64(Float16ToFloat32(back.Scale))*float64(back.Quants[i%32]))
+	}
+}
+
+// TestBFloat16 converts every number, and back.
+func TestBFloat16(t *testing.T) {
+	for i := range 1 << 16 {
+		h := uint16(i)
+		got := BFloat16ToFloat32(h)
+		back := Float32ToBFloat16(got)
+		if h&0x7fff > 0x7f80 {
+			if got == got || back&0x7fff <= 0x7f80 || back&0x40 == 0 || back>>15 != h>>15 {
+				t.Errorf("%#04x, a NaN, is %v, and that is %#04x", h, got, back)
+			}
+			continue
+		}
+		want := math.Ldexp(float64(h&0x7f|0x80), int(h>>7&0xff)-134)
+		switch h >> 7 & 0xff {
+		case 0:
+			want = math.Ldexp(float64(h&0x7f), -133)
+		case 0xff:
+			want = math.Inf(1)
+		}
+		want = math.Copysign(want, 1-2*float64(h>>15))
+		if math.Float64bits(float64(got)) != math.Float64bits(want) || back != h {
+			t.Errorf("%#04x is %v, want %v, and that is %#04x", h, got, want, back)
+		}
+	}
+}
+
+// TestBFloat16Rounding holds numbers between two of bfloat16 against these in float64,
+// where the one that would follow the largest stands for the infinity.
+func TestBFloat16Rounding(t *testing.T) {
+	value := func(h uint16) float64 {
+		if h == 0x7f80 {
+			return 0x1p128
+		}
+		return float64(BFloat16ToFloat32(h))
+	}
+	test := func(f float32, lo uint16) {
+		t.Helper()
+		below, above := float64(f)-value(lo), value(lo+1)-float64(f)
+		want := lo
+		if above < below || above == below && lo&1 == 1 {
+			want++
+		}
+		for sign, x := range map[uint16]float32{0: f, 0x8000: -f} {
+			if got := Float32ToBFloat16(x); got != sign|want {
+				t.Fatalf("%x is %#04x, want %#04x", x, got, sign|want)
+			}
+		}
+	}
+	for h := uint16(0); h < 0x7f80; h++ {
+		for _, low := range []uint32{1, 0x7fff, 0x8000, 0x8001, 0xffff, uint32(h) * 40503 & 0xffff} {
+			test(math.Float32frombits(uint32(h)<<16|low), h)
+		}
+	}
+	for _, b := range []uint32{0x7f800001, 0x7fffffff, 0xff800001, 0xffffffff, 0xffc00000} {
+		if got := Float32ToBFloat16(math.Float32frombits(b)); got&0x7fff <= 0x7f80 || got>>15 != uint16(b>>31) {
+			t.Errorf("the NaN %#08x is %#04x", b, got)
+		}
+	}
+}

@@ -1,0 +1,109 @@
+package kerneltest
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/qkv-go/qkv/kernel"
+)
+
+// A decodeShape is what a call of DecodeScores or DecodeAccumulate spans.
+type decodeShape struct {
+	elem            kernel.Elem
+	keys, dim, rows int
+}
+
+// decodeShapes returns every number of rows with some of keys and dims, and the other way
+// around.
+func (s *suite) decodeShapes() []decodeShape {
+	keyCounts := []int{1, 2, 3, 5, 8, 15, 16, 17, 33}
+	rowCount := func() int { return 1 + s.IntN(kernel.DecodeRows) }
+	var list []decodeShape
+	for _, e := range kernel.Elems {
+		dims := elemDims(e)
+		dim := func() int { return dims[s.IntN(len(dims))] }
+		keys := func() int { return keyCounts[s.IntN(len(keyCounts))] }
+		for rows := 1; rows <= kernel.DecodeRows; rows++ {
+			list = append(list, decodeShape{e, keys(), dim(), rows}, decodeShape{e, keys(), dim(), rows})
+		}
+		for _, dim := range dims {
+			list = append(list, decodeShape{e, keys(), dim, rowCount()})
+		}
+		for _, keys := range append(keyCounts, 4, 6, 7, 9, 64, 100, kernel.KeyBlock-1, kernel.KeyBlock) {
+			list = append(list, decodeShape{e, keys, dim(), rowCount()})
+		}
+	}
+	if testing.Short() {
+		s.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
+		list = list[:len(list)/4]
+	}
+	return list
+}
+
+// decodeLayout returns a layout of rows, which have unit strides.
+func (s *suite) decodeLayout(sh decodeShape) layout {
+	return elemLayouts(sh.elem, sh.dim/sh.elem.UnitValues())[s.IntN(5)]
+}
+
+func (s *suite) decodeScores(int) {
+	for _, sh := range s.decodeShapes() {
+		s.begin()
+		l := s.decodeLayout(sh)
+		qStride, stride := s.stride(sh.rows), s.stride(sh.rows)
+		gk, gq := choose(s.Rand, numbers), choose(s.Rand, numbers)
+		k, off, scale := s.elems("K", sh.elem, sh.keys, sh.dim, l, gk)
+		a := kernel.DecodeScoresArgs{
+			K: k, Off: off, Elem: sh.elem, Scale: scale, Keys: sh.keys, Dim: sh.dim,
+			Q: s.matrix("Q", sh.dim, sh.rows, qStride, gq), QStride: qStride, Rows: sh.rows,
+			S: s.matrix("S", sh.keys, sh.rows, stride, unwritten), Stride: stride,
+		}
+		got := a
+		what := func() string {
+			return fmt.Sprintf("DecodeScores %+v strides=%d,%d %v K=%s Q=%s", sh, qStride, stride, l, gk.name, gq.name)
+		}
+		s.check(what, func() { decodeScores(&a) }, func() { s.set.DecodeScores(&got) })
+		unchanged(s, what, got, a)
+	}
+}
+
+func (s *suite) decodeAccumulate(int) {
+	for _, sh := range s.decodeShapes() {
+		for _, mode := range []kernel.UpdateMode{kernel.First, kernel.Add, kernel.Rescale} {
+			s.begin()
+			l := s.decodeLayout(sh)
+			from := []int{0, s.IntN(sh.keys + 1), sh.keys}[s.IntN(3)]
+			stride, oStride := s.stride(sh.rows), s.stride(sh.dim)
+			gv, gp, gOld := choose(s.Rand, numbers), choose(s.Rand, weightKinds), unwritten
+			if mode != kernel.First {
+				gOld = choose(s.Rand, numbers)
+			}
+			if s.IntN(4) == 0 {
+				gp = gp.with(constant(negZero), 4) // of keys that are kept, too
+			}
+			v, off, scale := s.elems("V", sh.elem, sh.keys, sh.dim, l, gv)
+			a := kernel.DecodeAccumulateArgs{
+				V: v, Off: off, Elem: sh.elem, Scale: scale, Keys: sh.keys, MaskFrom: from, Dim: sh.dim,
+				P: s.matrix("P", sh.keys, sh.rows, stride, gp), Stride: stride, Rows: sh.rows,
+				O: s.matrix("O", sh.rows, sh.dim, oStride, gOld), OStride: oStride, Mode: mode,
+			}
+			for k := from; k < sh.keys; k++ {
+				taken := []int{1, 2, 8, 1 << 30}[s.IntN(4)] // of as many one is masked: all to none
+				for r := range sh.rows {
+					if s.IntN(taken) == 0 {
+						*el(a.P, k*stride+r) = negZero
+					}
+				}
+			}
+			if mode == kernel.Rescale {
+				a.Alpha = s.matrix("Alpha", 1, sh.rows, sh.rows, choose(s.Rand, weightKinds))
+			}
+			got := a
+			what := func() string {
+				return fmt.Sprintf("DecodeAccumulate %+v from=%d strides=%d,%d mode=%d %v V=%s P=%s O=%s",
+					sh, from, stride, oStride, mode, l, gv.name, gp.name, gOld.name)
+			}
+			s.check(what, func() { decodeAccumulate(&a) }, func() { s.set.DecodeAccumulate(&got) })
+			unchanged(s, what, got, a)
+		}
+	}
+}
