@@ -25,7 +25,7 @@ var avx512Set = kernel.Set{
 	Accumulate:       accumulateAVX512,
 	Finish:           finishWith(finishAVX512),
 	Merge:            mergeGeneric,
-	Convert:          convertGeneric,
+	Convert:          convertWith(convertAVX512),
 	DecodeScores:     decodeScoresGeneric,
 	DecodeAccumulate: decodeAccumulateGeneric,
 	Multiply:         multiplyAVX512,
@@ -53,7 +53,7 @@ var avx2Set = kernel.Set{
 	Accumulate:       accumulateAVX2,
 	Finish:           finishWith(finishAVX2),
 	Merge:            mergeGeneric,
-	Convert:          convertGeneric,
+	Convert:          convertWith(convertAVX2),
 	DecodeScores:     decodeScoresGeneric,
 	DecodeAccumulate: decodeAccumulateGeneric,
 	Multiply:         multiplyAVX2,
@@ -102,6 +102,11 @@ func accumulateAVX512(a *kernel.AccumulateArgs)
 //
 //go:noescape
 func finishAVX512(a *kernel.FinishArgs)
+
+// convertAVX512 is convertGeneric where UnitStride is that of units without gaps.
+//
+//go:noescape
+func convertAVX512(a *kernel.ConvertArgs)
 
 // multiplyAVX512 is multiplyGeneric.
 //
@@ -165,6 +170,11 @@ func accumulateAVX2(a *kernel.AccumulateArgs)
 //
 //go:noescape
 func finishAVX2(a *kernel.FinishArgs)
+
+// convertAVX2 is convertGeneric where UnitStride is that of units without gaps.
+//
+//go:noescape
+func convertAVX2(a *kernel.ConvertArgs)
 
 // multiplyAVX2 is multiplyGeneric.
 //

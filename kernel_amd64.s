@@ -12027,6 +12027,312 @@ stored:
 	VZEROUPPER
 	RET
 
+// func convertAVX512(a *kernel.ConvertArgs)
+//
+//	for k := range Rows, d := range Dim {
+//		Dst[k*Stride+d] = Elem.Value(Src + Off[k], d, Elem.Unit(), Scale[k])
+//	}
+//
+// Needs: avx512f avx512dq avx512bw avx512vl.
+// Registers:
+//
+//	DI arguments
+//	SI Off
+//	AX Scale
+//	BX rows left
+//	CX row of Dst
+//	DX Dst, bytes from row to row
+//	R8 Src
+//	R9 Dst
+//	R10 dims left
+//	R11 scratch
+//	all: Z0 values; Z1 scale
+TEXT ·convertAVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), DI
+	MOVQ 8(DI), SI // a.Off
+	MOVQ 32(DI), AX // a.Scale
+	MOVQ 56(DI), CX // a.Dst
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	MOVQ 16(DI), R10 // a.Elem
+	CMPQ R10, $1
+	JEQ Float16
+	CMPQ R10, $2
+	JEQ BFloat16
+	CMPQ R10, $3
+	JEQ int8
+	CMPQ R10, $4
+	JEQ BlockQ8_0
+
+float32:
+	MOVQ 40(DI), BX // a.Rows
+	PCALIGN $32
+
+float32Row:
+	MOVQ (DI), R8 // a.Src
+	MOVQ (SI), R11
+	ADDQ R11, R8
+	ADDQ $8, SI
+	MOVQ CX, R9
+	MOVQ 48(DI), R10 // a.Dim
+	SUBQ $16, R10
+	CMPQ R10, $0
+	JLT float32Few
+	PCALIGN $32
+
+float32Vector:
+	VMOVUPS (R8), Z0
+	VMOVUPS Z0, (R9)
+	ADDQ $64, R8
+	ADDQ $64, R9
+	SUBQ $16, R10
+	CMPQ R10, $0
+	JGE float32Vector
+	CMPQ R10, $-16
+	JEQ float32Next
+	MOVQ R10, R11
+	SHLQ $2, R11
+	ADDQ R11, R8
+	MOVQ R10, R11
+	SHLQ $2, R11
+	ADDQ R11, R9
+	VMOVUPS (R8), Z0
+	VMOVUPS Z0, (R9)
+	JMP float32Next
+
+float32Few:
+	ADDQ $16, R10
+	PCALIGN $32
+
+float32One:
+	VMOVSS (R8), X0
+	VMOVSS X0, (R9)
+	ADDQ $4, R8
+	ADDQ $4, R9
+	DECQ R10
+	JNE float32One
+
+float32Next:
+	ADDQ DX, CX
+	DECQ BX
+	JNE float32Row
+	VZEROUPPER
+	RET
+
+Float16:
+	MOVQ 40(DI), BX // a.Rows
+	PCALIGN $32
+
+Float16Row:
+	MOVQ (DI), R8 // a.Src
+	MOVQ (SI), R11
+	ADDQ R11, R8
+	ADDQ $8, SI
+	MOVQ CX, R9
+	MOVQ 48(DI), R10 // a.Dim
+	SUBQ $16, R10
+	CMPQ R10, $0
+	JLT Float16Few
+	PCALIGN $32
+
+Float16Vector:
+	VCVTPH2PS (R8), Z0
+	VMOVUPS Z0, (R9)
+	ADDQ $32, R8
+	ADDQ $64, R9
+	SUBQ $16, R10
+	CMPQ R10, $0
+	JGE Float16Vector
+	CMPQ R10, $-16
+	JEQ Float16Next
+	MOVQ R10, R11
+	SHLQ $1, R11
+	ADDQ R11, R8
+	MOVQ R10, R11
+	SHLQ $2, R11
+	ADDQ R11, R9
+	VCVTPH2PS (R8), Z0
+	VMOVUPS Z0, (R9)
+	JMP Float16Next
+
+Float16Few:
+	ADDQ $16, R10
+	PCALIGN $32
+
+Float16One:
+	MOVWLZX (R8), R11
+	VMOVD R11, X0
+	VCVTPH2PS Y0, Z0
+	VMOVSS X0, (R9)
+	ADDQ $2, R8
+	ADDQ $4, R9
+	DECQ R10
+	JNE Float16One
+
+Float16Next:
+	ADDQ DX, CX
+	DECQ BX
+	JNE Float16Row
+	VZEROUPPER
+	RET
+
+BFloat16:
+	MOVQ 40(DI), BX // a.Rows
+	PCALIGN $32
+
+BFloat16Row:
+	MOVQ (DI), R8 // a.Src
+	MOVQ (SI), R11
+	ADDQ R11, R8
+	ADDQ $8, SI
+	MOVQ CX, R9
+	MOVQ 48(DI), R10 // a.Dim
+	SUBQ $16, R10
+	CMPQ R10, $0
+	JLT BFloat16Few
+	PCALIGN $32
+
+BFloat16Vector:
+	VPMOVZXWD (R8), Z0
+	VPSLLD $16, Z0, Z0
+	VMOVUPS Z0, (R9)
+	ADDQ $32, R8
+	ADDQ $64, R9
+	SUBQ $16, R10
+	CMPQ R10, $0
+	JGE BFloat16Vector
+	CMPQ R10, $-16
+	JEQ BFloat16Next
+	MOVQ R10, R11
+	SHLQ $1, R11
+	ADDQ R11, R8
+	MOVQ R10, R11
+	SHLQ $2, R11
+	ADDQ R11, R9
+	VPMOVZXWD (R8), Z0
+	VPSLLD $16, Z0, Z0
+	VMOVUPS Z0, (R9)
+	JMP BFloat16Next
+
+BFloat16Few:
+	ADDQ $16, R10
+	PCALIGN $32
+
+BFloat16One:
+	MOVWLZX (R8), R11
+	SHLL $16, R11
+	VMOVD R11, X0
+	VMOVSS X0, (R9)
+	ADDQ $2, R8
+	ADDQ $4, R9
+	DECQ R10
+	JNE BFloat16One
+
+BFloat16Next:
+	ADDQ DX, CX
+	DECQ BX
+	JNE BFloat16Row
+	VZEROUPPER
+	RET
+
+int8:
+	MOVQ 40(DI), BX // a.Rows
+	PCALIGN $32
+
+int8Row:
+	MOVQ (DI), R8 // a.Src
+	MOVQ (SI), R11
+	ADDQ R11, R8
+	ADDQ $8, SI
+	MOVQ CX, R9
+	MOVQ 48(DI), R10 // a.Dim
+	VBROADCASTSS (AX), Z1
+	ADDQ $4, AX
+	SUBQ $16, R10
+	CMPQ R10, $0
+	JLT int8Few
+	PCALIGN $32
+
+int8Vector:
+	VPMOVSXBD (R8), Z0
+	VCVTDQ2PS Z0, Z0
+	VMULPS Z1, Z0, Z0
+	VMOVUPS Z0, (R9)
+	ADDQ $16, R8
+	ADDQ $64, R9
+	SUBQ $16, R10
+	CMPQ R10, $0
+	JGE int8Vector
+	CMPQ R10, $-16
+	JEQ int8Next
+	MOVQ R10, R11
+	ADDQ R11, R8
+	MOVQ R10, R11
+	SHLQ $2, R11
+	ADDQ R11, R9
+	VPMOVSXBD (R8), Z0
+	VCVTDQ2PS Z0, Z0
+	VMULPS Z1, Z0, Z0
+	VMOVUPS Z0, (R9)
+	JMP int8Next
+
+int8Few:
+	ADDQ $16, R10
+	PCALIGN $32
+
+int8One:
+	MOVBLSX (R8), R11
+	VMOVD R11, X0
+	VCVTDQ2PS X0, X0
+	VMULPS Z1, Z0, Z0
+	VMOVSS X0, (R9)
+	ADDQ $1, R8
+	ADDQ $4, R9
+	DECQ R10
+	JNE int8One
+
+int8Next:
+	ADDQ DX, CX
+	DECQ BX
+	JNE int8Row
+	VZEROUPPER
+	RET
+
+BlockQ8_0:
+	MOVQ 40(DI), BX // a.Rows
+	PCALIGN $32
+
+BlockQ8_0Row:
+	MOVQ (DI), R8 // a.Src
+	MOVQ (SI), R11
+	ADDQ R11, R8
+	ADDQ $8, SI
+	MOVQ CX, R9
+	MOVQ 48(DI), R10 // a.Dim
+	PCALIGN $32
+
+block:
+	VPBROADCASTW (R8), Y1
+	VCVTPH2PS Y1, Z1
+	VPMOVSXBD 2(R8), Z0
+	VCVTDQ2PS Z0, Z0
+	VMULPS Z1, Z0, Z0
+	VMOVUPS Z0, (R9)
+	VPMOVSXBD 18(R8), Z0
+	VCVTDQ2PS Z0, Z0
+	VMULPS Z1, Z0, Z0
+	VMOVUPS Z0, 64(R9)
+	ADDQ $34, R8
+	ADDQ $128, R9
+	SUBQ $32, R10
+	CMPQ R10, $0
+	JGT block
+	ADDQ DX, CX
+	DECQ BX
+	JNE BlockQ8_0Row
+	VZEROUPPER
+	RET
+
 // func multiplyAVX512(a *kernel.MultiplyArgs)
 //
 //	for i := range Rows {
@@ -23684,6 +23990,320 @@ stored:
 	SUBQ $8, R9
 	CMPQ R9, $0
 	JGT block
+	VZEROUPPER
+	RET
+
+// func convertAVX2(a *kernel.ConvertArgs)
+//
+//	for k := range Rows, d := range Dim {
+//		Dst[k*Stride+d] = Elem.Value(Src + Off[k], d, Elem.Unit(), Scale[k])
+//	}
+//
+// Needs: avx2 fma3 f16c.
+// Registers:
+//
+//	DI arguments
+//	SI Off
+//	AX Scale
+//	BX rows left
+//	CX row of Dst
+//	DX Dst, bytes from row to row
+//	R8 Src
+//	R9 Dst
+//	R10 dims left
+//	R11 scratch
+//	all: Y0 values; Y1 scale
+TEXT ·convertAVX2(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), DI
+	MOVQ 8(DI), SI // a.Off
+	MOVQ 32(DI), AX // a.Scale
+	MOVQ 56(DI), CX // a.Dst
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	MOVQ 16(DI), R10 // a.Elem
+	CMPQ R10, $1
+	JEQ Float16
+	CMPQ R10, $2
+	JEQ BFloat16
+	CMPQ R10, $3
+	JEQ int8
+	CMPQ R10, $4
+	JEQ BlockQ8_0
+
+float32:
+	MOVQ 40(DI), BX // a.Rows
+	PCALIGN $32
+
+float32Row:
+	MOVQ (DI), R8 // a.Src
+	MOVQ (SI), R11
+	ADDQ R11, R8
+	ADDQ $8, SI
+	MOVQ CX, R9
+	MOVQ 48(DI), R10 // a.Dim
+	SUBQ $8, R10
+	CMPQ R10, $0
+	JLT float32Few
+	PCALIGN $32
+
+float32Vector:
+	VMOVUPS (R8), Y0
+	VMOVUPS Y0, (R9)
+	ADDQ $32, R8
+	ADDQ $32, R9
+	SUBQ $8, R10
+	CMPQ R10, $0
+	JGE float32Vector
+	CMPQ R10, $-8
+	JEQ float32Next
+	MOVQ R10, R11
+	SHLQ $2, R11
+	ADDQ R11, R8
+	MOVQ R10, R11
+	SHLQ $2, R11
+	ADDQ R11, R9
+	VMOVUPS (R8), Y0
+	VMOVUPS Y0, (R9)
+	JMP float32Next
+
+float32Few:
+	ADDQ $8, R10
+	PCALIGN $32
+
+float32One:
+	VMOVSS (R8), X0
+	VMOVSS X0, (R9)
+	ADDQ $4, R8
+	ADDQ $4, R9
+	DECQ R10
+	JNE float32One
+
+float32Next:
+	ADDQ DX, CX
+	DECQ BX
+	JNE float32Row
+	VZEROUPPER
+	RET
+
+Float16:
+	MOVQ 40(DI), BX // a.Rows
+	PCALIGN $32
+
+Float16Row:
+	MOVQ (DI), R8 // a.Src
+	MOVQ (SI), R11
+	ADDQ R11, R8
+	ADDQ $8, SI
+	MOVQ CX, R9
+	MOVQ 48(DI), R10 // a.Dim
+	SUBQ $8, R10
+	CMPQ R10, $0
+	JLT Float16Few
+	PCALIGN $32
+
+Float16Vector:
+	VCVTPH2PS (R8), Y0
+	VMOVUPS Y0, (R9)
+	ADDQ $16, R8
+	ADDQ $32, R9
+	SUBQ $8, R10
+	CMPQ R10, $0
+	JGE Float16Vector
+	CMPQ R10, $-8
+	JEQ Float16Next
+	MOVQ R10, R11
+	SHLQ $1, R11
+	ADDQ R11, R8
+	MOVQ R10, R11
+	SHLQ $2, R11
+	ADDQ R11, R9
+	VCVTPH2PS (R8), Y0
+	VMOVUPS Y0, (R9)
+	JMP Float16Next
+
+Float16Few:
+	ADDQ $8, R10
+	PCALIGN $32
+
+Float16One:
+	MOVWLZX (R8), R11
+	VMOVD R11, X0
+	VCVTPH2PS X0, Y0
+	VMOVSS X0, (R9)
+	ADDQ $2, R8
+	ADDQ $4, R9
+	DECQ R10
+	JNE Float16One
+
+Float16Next:
+	ADDQ DX, CX
+	DECQ BX
+	JNE Float16Row
+	VZEROUPPER
+	RET
+
+BFloat16:
+	MOVQ 40(DI), BX // a.Rows
+	PCALIGN $32
+
+BFloat16Row:
+	MOVQ (DI), R8 // a.Src
+	MOVQ (SI), R11
+	ADDQ R11, R8
+	ADDQ $8, SI
+	MOVQ CX, R9
+	MOVQ 48(DI), R10 // a.Dim
+	SUBQ $8, R10
+	CMPQ R10, $0
+	JLT BFloat16Few
+	PCALIGN $32
+
+BFloat16Vector:
+	VPMOVZXWD (R8), Y0
+	VPSLLD $16, Y0, Y0
+	VMOVUPS Y0, (R9)
+	ADDQ $16, R8
+	ADDQ $32, R9
+	SUBQ $8, R10
+	CMPQ R10, $0
+	JGE BFloat16Vector
+	CMPQ R10, $-8
+	JEQ BFloat16Next
+	MOVQ R10, R11
+	SHLQ $1, R11
+	ADDQ R11, R8
+	MOVQ R10, R11
+	SHLQ $2, R11
+	ADDQ R11, R9
+	VPMOVZXWD (R8), Y0
+	VPSLLD $16, Y0, Y0
+	VMOVUPS Y0, (R9)
+	JMP BFloat16Next
+
+BFloat16Few:
+	ADDQ $8, R10
+	PCALIGN $32
+
+BFloat16One:
+	MOVWLZX (R8), R11
+	SHLL $16, R11
+	VMOVD R11, X0
+	VMOVSS X0, (R9)
+	ADDQ $2, R8
+	ADDQ $4, R9
+	DECQ R10
+	JNE BFloat16One
+
+BFloat16Next:
+	ADDQ DX, CX
+	DECQ BX
+	JNE BFloat16Row
+	VZEROUPPER
+	RET
+
+int8:
+	MOVQ 40(DI), BX // a.Rows
+	PCALIGN $32
+
+int8Row:
+	MOVQ (DI), R8 // a.Src
+	MOVQ (SI), R11
+	ADDQ R11, R8
+	ADDQ $8, SI
+	MOVQ CX, R9
+	MOVQ 48(DI), R10 // a.Dim
+	VBROADCASTSS (AX), Y1
+	ADDQ $4, AX
+	SUBQ $8, R10
+	CMPQ R10, $0
+	JLT int8Few
+	PCALIGN $32
+
+int8Vector:
+	VPMOVSXBD (R8), Y0
+	VCVTDQ2PS Y0, Y0
+	VMULPS Y1, Y0, Y0
+	VMOVUPS Y0, (R9)
+	ADDQ $8, R8
+	ADDQ $32, R9
+	SUBQ $8, R10
+	CMPQ R10, $0
+	JGE int8Vector
+	CMPQ R10, $-8
+	JEQ int8Next
+	MOVQ R10, R11
+	ADDQ R11, R8
+	MOVQ R10, R11
+	SHLQ $2, R11
+	ADDQ R11, R9
+	VPMOVSXBD (R8), Y0
+	VCVTDQ2PS Y0, Y0
+	VMULPS Y1, Y0, Y0
+	VMOVUPS Y0, (R9)
+	JMP int8Next
+
+int8Few:
+	ADDQ $8, R10
+	PCALIGN $32
+
+int8One:
+	MOVBLSX (R8), R11
+	VMOVD R11, X0
+	VCVTDQ2PS X0, X0
+	VMULPS Y1, Y0, Y0
+	VMOVSS X0, (R9)
+	ADDQ $1, R8
+	ADDQ $4, R9
+	DECQ R10
+	JNE int8One
+
+int8Next:
+	ADDQ DX, CX
+	DECQ BX
+	JNE int8Row
+	VZEROUPPER
+	RET
+
+BlockQ8_0:
+	MOVQ 40(DI), BX // a.Rows
+	PCALIGN $32
+
+BlockQ8_0Row:
+	MOVQ (DI), R8 // a.Src
+	MOVQ (SI), R11
+	ADDQ R11, R8
+	ADDQ $8, SI
+	MOVQ CX, R9
+	MOVQ 48(DI), R10 // a.Dim
+	PCALIGN $32
+
+block:
+	VPBROADCASTW (R8), X1
+	VCVTPH2PS X1, Y1
+	VPMOVSXBD 2(R8), Y0
+	VCVTDQ2PS Y0, Y0
+	VMULPS Y1, Y0, Y0
+	VMOVUPS Y0, (R9)
+	VPMOVSXBD 10(R8), Y0
+	VCVTDQ2PS Y0, Y0
+	VMULPS Y1, Y0, Y0
+	VMOVUPS Y0, 32(R9)
+	VPMOVSXBD 18(R8), Y0
+	VCVTDQ2PS Y0, Y0
+	VMULPS Y1, Y0, Y0
+	VMOVUPS Y0, 64(R9)
+	VPMOVSXBD 26(R8), Y0
+	VCVTDQ2PS Y0, Y0
+	VMULPS Y1, Y0, Y0
+	VMOVUPS Y0, 96(R9)
+	ADDQ $34, R8
+	ADDQ $128, R9
+	SUBQ $32, R10
+	CMPQ R10, $0
+	JGT block
+	ADDQ DX, CX
+	DECQ BX
+	JNE BlockQ8_0Row
 	VZEROUPPER
 	RET
 

@@ -25,7 +25,7 @@ var neonSet = kernel.Set{
 	Accumulate:       accumulateNEON,
 	Finish:           finishWith(finishNEON),
 	Merge:            mergeGeneric,
-	Convert:          convertGeneric,
+	Convert:          convertWith(convertNEON),
 	DecodeScores:     decodeScoresGeneric,
 	DecodeAccumulate: decodeAccumulateGeneric,
 	Multiply:         multiplyNEON,
@@ -74,6 +74,11 @@ func accumulateNEON(a *kernel.AccumulateArgs)
 //
 //go:noescape
 func finishNEON(a *kernel.FinishArgs)
+
+// convertNEON is convertGeneric where UnitStride is that of units without gaps.
+//
+//go:noescape
+func convertNEON(a *kernel.ConvertArgs)
 
 // multiplyNEON is multiplyGeneric.
 //

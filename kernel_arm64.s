@@ -12502,6 +12502,355 @@ stored:
 	BGT block
 	RET
 
+// func convertNEON(a *kernel.ConvertArgs)
+//
+//	for k := range Rows, d := range Dim {
+//		Dst[k*Stride+d] = Elem.Value(Src + Off[k], d, Elem.Unit(), Scale[k])
+//	}
+//
+// Needs: asimd.
+// Registers:
+//
+//	R0 arguments
+//	R19 Off
+//	R20 Scale
+//	R21 rows left
+//	R22 row of Dst
+//	R23 Dst, bytes from row to row
+//	R24 Src
+//	R25 Dst
+//	R26 dims left
+//	R1 scratch
+//	all: V0 values; V1 scale
+TEXT ·convertNEON(SB), NOSPLIT, $0-8
+	MOVD a+0(FP), R0
+	MOVD 8(R0), R19 // a.Off
+	MOVD 32(R0), R20 // a.Scale
+	MOVD 56(R0), R22 // a.Dst
+	MOVD 64(R0), R23 // a.Stride
+	LSL $2, R23
+	MOVD 16(R0), R26 // a.Elem
+	CMP $1, R26
+	BEQ Float16
+	CMP $2, R26
+	BEQ BFloat16
+	CMP $3, R26
+	BEQ int8
+	CMP $4, R26
+	BEQ BlockQ8_0
+
+float32:
+	MOVD 40(R0), R21 // a.Rows
+	PCALIGN $32
+
+float32Row:
+	MOVD (R0), R24 // a.Src
+	MOVD (R19), R1
+	ADD R1, R24
+	ADD $8, R19
+	MOVD R22, R25
+	MOVD 48(R0), R26 // a.Dim
+	SUB $4, R26
+	CMP $0, R26
+	BLT float32Few
+	PCALIGN $32
+
+float32Vector:
+	FMOVQ (R24), F0
+	FMOVQ F0, (R25)
+	ADD $16, R24
+	ADD $16, R25
+	SUB $4, R26
+	CMP $0, R26
+	BGE float32Vector
+	CMP $-4, R26
+	BEQ float32Next
+	MOVD R26, R1
+	LSL $2, R1
+	ADD R1, R24
+	MOVD R26, R1
+	LSL $2, R1
+	ADD R1, R25
+	FMOVQ (R24), F0
+	FMOVQ F0, (R25)
+	JMP float32Next
+
+float32Few:
+	ADD $4, R26
+	PCALIGN $32
+
+float32One:
+	FMOVS (R24), F0
+	FMOVS F0, (R25)
+	ADD $4, R24
+	ADD $4, R25
+	SUBS $1, R26
+	BNE float32One
+
+float32Next:
+	ADD R23, R22
+	SUBS $1, R21
+	BNE float32Row
+	RET
+
+Float16:
+	MOVD 40(R0), R21 // a.Rows
+	PCALIGN $32
+
+Float16Row:
+	MOVD (R0), R24 // a.Src
+	MOVD (R19), R1
+	ADD R1, R24
+	ADD $8, R19
+	MOVD R22, R25
+	MOVD 48(R0), R26 // a.Dim
+	SUB $4, R26
+	CMP $0, R26
+	BLT Float16Few
+	PCALIGN $32
+
+Float16Vector:
+	FMOVD (R24), F0
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	FMOVQ F0, (R25)
+	ADD $8, R24
+	ADD $16, R25
+	SUB $4, R26
+	CMP $0, R26
+	BGE Float16Vector
+	CMP $-4, R26
+	BEQ Float16Next
+	MOVD R26, R1
+	LSL $1, R1
+	ADD R1, R24
+	MOVD R26, R1
+	LSL $2, R1
+	ADD R1, R25
+	FMOVD (R24), F0
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	FMOVQ F0, (R25)
+	JMP Float16Next
+
+Float16Few:
+	ADD $4, R26
+	PCALIGN $32
+
+Float16One:
+	MOVHU (R24), R1
+	FMOVS R1, F0
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	FMOVS F0, (R25)
+	ADD $2, R24
+	ADD $4, R25
+	SUBS $1, R26
+	BNE Float16One
+
+Float16Next:
+	ADD R23, R22
+	SUBS $1, R21
+	BNE Float16Row
+	RET
+
+BFloat16:
+	MOVD 40(R0), R21 // a.Rows
+	PCALIGN $32
+
+BFloat16Row:
+	MOVD (R0), R24 // a.Src
+	MOVD (R19), R1
+	ADD R1, R24
+	ADD $8, R19
+	MOVD R22, R25
+	MOVD 48(R0), R26 // a.Dim
+	SUB $4, R26
+	CMP $0, R26
+	BLT BFloat16Few
+	PCALIGN $32
+
+BFloat16Vector:
+	FMOVD (R24), F0
+	WORD $0x2e613800 // shll v0.4s, v0.4h, #16
+	FMOVQ F0, (R25)
+	ADD $8, R24
+	ADD $16, R25
+	SUB $4, R26
+	CMP $0, R26
+	BGE BFloat16Vector
+	CMP $-4, R26
+	BEQ BFloat16Next
+	MOVD R26, R1
+	LSL $1, R1
+	ADD R1, R24
+	MOVD R26, R1
+	LSL $2, R1
+	ADD R1, R25
+	FMOVD (R24), F0
+	WORD $0x2e613800 // shll v0.4s, v0.4h, #16
+	FMOVQ F0, (R25)
+	JMP BFloat16Next
+
+BFloat16Few:
+	ADD $4, R26
+	PCALIGN $32
+
+BFloat16One:
+	MOVHU (R24), R1
+	LSL $16, R1
+	FMOVS R1, F0
+	FMOVS F0, (R25)
+	ADD $2, R24
+	ADD $4, R25
+	SUBS $1, R26
+	BNE BFloat16One
+
+BFloat16Next:
+	ADD R23, R22
+	SUBS $1, R21
+	BNE BFloat16Row
+	RET
+
+int8:
+	MOVD 40(R0), R21 // a.Rows
+	PCALIGN $32
+
+int8Row:
+	MOVD (R0), R24 // a.Src
+	MOVD (R19), R1
+	ADD R1, R24
+	ADD $8, R19
+	MOVD R22, R25
+	MOVD 48(R0), R26 // a.Dim
+	FMOVS (R20), F1
+	VDUP V1.S[0], V1.S4
+	ADD $4, R20
+	SUB $4, R26
+	CMP $0, R26
+	BLT int8Few
+	PCALIGN $32
+
+int8Vector:
+	FMOVS (R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R25)
+	ADD $4, R24
+	ADD $16, R25
+	SUB $4, R26
+	CMP $0, R26
+	BGE int8Vector
+	CMP $-4, R26
+	BEQ int8Next
+	MOVD R26, R1
+	ADD R1, R24
+	MOVD R26, R1
+	LSL $2, R1
+	ADD R1, R25
+	FMOVS (R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R25)
+	JMP int8Next
+
+int8Few:
+	ADD $4, R26
+	PCALIGN $32
+
+int8One:
+	MOVB (R24), R1
+	SCVTFWS R1, F0
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	FMOVS F0, (R25)
+	ADD $1, R24
+	ADD $4, R25
+	SUBS $1, R26
+	BNE int8One
+
+int8Next:
+	ADD R23, R22
+	SUBS $1, R21
+	BNE int8Row
+	RET
+
+BlockQ8_0:
+	MOVD 40(R0), R21 // a.Rows
+	PCALIGN $32
+
+BlockQ8_0Row:
+	MOVD (R0), R24 // a.Src
+	MOVD (R19), R1
+	ADD R1, R24
+	ADD $8, R19
+	MOVD R22, R25
+	MOVD 48(R0), R26 // a.Dim
+	PCALIGN $32
+
+block:
+	MOVHU (R24), R17
+	FMOVS R17, F1
+	WORD $0x0e217821 // fcvtl v1.4s, v1.4h
+	VDUP V1.S[0], V1.S4
+	FMOVS 2(R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R25)
+	FMOVS 6(R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	FMOVQ F0, 16(R25)
+	FMOVS 10(R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	FMOVQ F0, 32(R25)
+	FMOVS 14(R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	FMOVQ F0, 48(R25)
+	FMOVS 18(R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	FMOVQ F0, 64(R25)
+	FMOVS 22(R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	FMOVQ F0, 80(R25)
+	FMOVS 26(R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	FMOVQ F0, 96(R25)
+	FMOVS 30(R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	FMOVQ F0, 112(R25)
+	ADD $34, R24
+	ADD $128, R25
+	SUB $32, R26
+	CMP $0, R26
+	BGT block
+	ADD R23, R22
+	SUBS $1, R21
+	BNE BlockQ8_0Row
+	RET
+
 // func multiplyNEON(a *kernel.MultiplyArgs)
 //
 //	for i := range Rows {

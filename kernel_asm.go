@@ -28,3 +28,14 @@ func finishWith(unit func(*kernel.FinishArgs)) func(*kernel.FinishArgs) {
 		}
 	}
 }
+
+// convertWith returns the Convert of a set whose machine code needs units without gaps.
+func convertWith(unit func(*kernel.ConvertArgs)) func(*kernel.ConvertArgs) {
+	return func(a *kernel.ConvertArgs) {
+		if a.UnitStride == a.Elem.Unit() {
+			unit(a)
+		} else {
+			convertGeneric(a)
+		}
+	}
+}

@@ -16,7 +16,7 @@ type form int
 const (
 	threeSame form = iota // Vm, Vn, Vd
 	byElement             // Vm.S[0], Vn, Vd
-	widen                 // Vn, Vd: the low half of Vn
+	widen                 // Vn, Vd, where the comment tells their arrangements
 	shiftS4               // shift right of 32-bit elements by 1..32: $shift, Vn, Vd
 )
 
@@ -43,6 +43,10 @@ var encodings = map[string]encoding{
 	"FSUB.S4":   {threeSame, 0x4ea0d400, "fsub" + sss},
 	"BIC.B16":   {threeSame, 0x4e601c00, "bic %d.16b, %n.16b, %m.16b"},
 	"SSHR.S4":   {shiftS4, 0x4f000400, "sshr %d.4s, %n.4s, #%s"},
+	"SCVTF.S4":  {widen, 0x4e21d800, "scvtf %d.4s, %n.4s"},
+	"SHLL.S4":   {widen, 0x2e613800, "shll %d.4s, %n.4h, #16"},
+	"SXTL.H8":   {widen, 0x0f08a400, "sxtl %d.8h, %n.8b"},
+	"SXTL.S4":   {widen, 0x0f10a400, "sxtl %d.4s, %n.4h"},
 }
 
 // word returns an instruction as the assembler's WORD with Arm's syntax as a comment.

@@ -133,11 +133,13 @@ type Arch struct {
 	// it, in order. tmp is free.
 	Transpose func(f *Func, rows []Vec, tmp Vec) []Vec
 
-	// LoadHalves loads a vector of binary16 numbers, and LoadHalf one, as float32.
-	// StoreElement stores the first element.
-	LoadHalves   func(f *Func, addr string, v Vec)
-	LoadHalf     func(f *Func, addr string, tmp Int, v Vec)
-	StoreElement func(f *Func, v Vec, addr string)
+	// LoadElem loads a vector of elements as float32, of Int8 and Q8_0 without their
+	// scale, and LoadOne one element, into the first lane. BroadcastHalf loads a binary16
+	// number into every lane. StoreElement stores the first lane.
+	LoadElem      func(f *Func, e kernel.Elem, addr string, v Vec)
+	LoadOne       func(f *Func, e kernel.Elem, addr string, tmp Int, v Vec)
+	BroadcastHalf func(f *Func, addr string, v Vec)
+	StoreElement  func(f *Func, v Vec, addr string)
 
 	// SwapPairs is v with the neighbours of each pair swapped. LoadPairs loads half a
 	// vector, each element into both lanes of a pair, and SpreadPairs does so with the low

@@ -39,6 +39,7 @@ var emitters = []func(*Arch) *Func{
 	softmax,
 	accumulate,
 	finish,
+	convert,
 	multiply,
 	float16,
 	rotary,

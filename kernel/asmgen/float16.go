@@ -1,5 +1,7 @@
 package asmgen
 
+import "github.com/qkv-go/qkv/kernel"
+
 const float16Formula = `
 for i := range n {
 	dst[i] = float32(src[i])
@@ -19,7 +21,7 @@ func float16(arch *Arch) *Func {
 	f.Op(f.Sub, f.Lanes, n)
 	f.Branch(f, n, "LT", "$0", "tail")
 	f.Loop("loop")
-	f.LoadHalves(f, mem(src, 0), v)
+	f.LoadElem(f, kernel.Float16, mem(src, 0), v)
 	f.Op(f.Store, v, mem(dst, 0))
 	f.Op(f.Add, f.Bytes()/2, src)
 	f.Op(f.Add, f.Bytes(), dst)
@@ -29,7 +31,7 @@ func float16(arch *Arch) *Func {
 	f.Op(f.Add, f.Lanes, n)
 	f.Branch(f, n, "EQ", "$0", "done")
 	f.Loop("one")
-	f.LoadHalf(f, mem(src, 0), tmp, v)
+	f.LoadOne(f, kernel.Float16, mem(src, 0), tmp, v)
 	f.StoreElement(f, v, mem(dst, 0))
 	f.Op(f.Add, 2, src)
 	f.Op(f.Add, 4, dst)

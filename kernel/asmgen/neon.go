@@ -127,14 +127,43 @@ var neon = func() *Arch {
 			f.Op("FMOVQ", addr, v)
 			f.Op("FMUL.S4", x, v, v)
 		},
-		LoadHalves: func(f *Func, addr string, v Vec) {
-			f.Op("FMOVD", addr, v)
-			f.Op("FCVTL.S4", v, v)
+		LoadElem: func(f *Func, e kernel.Elem, addr string, v Vec) {
+			switch e {
+			case kernel.Float16:
+				f.Op("FMOVD", addr, v)
+				f.Op("FCVTL.S4", v, v)
+			case kernel.BFloat16:
+				f.Op("FMOVD", addr, v)
+				f.Op("SHLL.S4", v, v)
+			case kernel.Int8, kernel.Q8_0:
+				f.Op("FMOVS", addr, v)
+				f.Op("SXTL.H8", v, v)
+				f.Op("SXTL.S4", v, v)
+				f.Op("SCVTF.S4", v, v)
+			default:
+				f.Op(f.Load, addr, v)
+			}
 		},
-		LoadHalf: func(f *Func, addr string, tmp Int, v Vec) {
-			f.Op("MOVHU", addr, tmp)
-			f.Op("FMOVS", tmp, v)
-			f.Op("FCVTL.S4", v, v)
+		LoadOne: func(f *Func, e kernel.Elem, addr string, tmp Int, v Vec) {
+			switch e {
+			case kernel.Float16:
+				f.Op("MOVHU", addr, tmp)
+				f.Op("FMOVS", tmp, v)
+				f.Op("FCVTL.S4", v, v)
+			case kernel.BFloat16:
+				f.Op("MOVHU", addr, tmp)
+				f.Op(f.Shl, 16, tmp)
+				f.Op("FMOVS", tmp, v)
+			case kernel.Int8, kernel.Q8_0:
+				f.Op("MOVB", addr, tmp)
+				f.Op("SCVTFWS", tmp, v)
+			default:
+				f.Op("FMOVS", addr, v)
+			}
+		},
+		BroadcastHalf: func(f *Func, addr string, v Vec) {
+			f.LoadOne(f, kernel.Float16, addr, neonInt, v)
+			f.Op("VDUP", string(v)+".S[0]", string(v)+".S4")
 		},
 		SwapPairs: func(f *Func, v, dst Vec) { f.Op("VREV64.S4", v, dst) },
 		LoadPairs: func(f *Func, addr string, v Vec) {

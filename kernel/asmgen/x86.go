@@ -3,6 +3,8 @@ package asmgen
 import (
 	"fmt"
 	"math"
+
+	"github.com/qkv-go/qkv/kernel"
 )
 
 // Comparisons of VCMPPS and VPCMPD.
@@ -94,13 +96,44 @@ func x86(n int, reg string, count int, half string) Arch {
 		PeakAccs:  12,
 		ClearBits: func(f *Func, bits, v Vec) { f.Op("VANDNPS", v, bits, v) },
 		// The second source, m, is the result where s is not greater, a NaN included.
-		MaxOf:      func(f *Func, s, m, _ Vec) { f.Op("VMAXPS", m, s, m) },
-		MinOf:      func(f *Func, s, m, _ Vec) { f.Op("VMINPS", m, s, m) },
-		MulLoad:    func(f *Func, addr string, x, v Vec) { f.Op("VMULPS", addr, x, v) },
-		LoadHalves: func(f *Func, addr string, v Vec) { f.Op("VCVTPH2PS", addr, v) },
-		LoadHalf: func(f *Func, addr string, tmp Int, v Vec) {
-			f.Op("MOVWLZX", addr, tmp)
-			f.Op("VMOVD", tmp, low(v, "X"))
+		MaxOf:   func(f *Func, s, m, _ Vec) { f.Op("VMAXPS", m, s, m) },
+		MinOf:   func(f *Func, s, m, _ Vec) { f.Op("VMINPS", m, s, m) },
+		MulLoad: func(f *Func, addr string, x, v Vec) { f.Op("VMULPS", addr, x, v) },
+		LoadElem: func(f *Func, e kernel.Elem, addr string, v Vec) {
+			switch e {
+			case kernel.Float16:
+				f.Op("VCVTPH2PS", addr, v)
+			case kernel.BFloat16:
+				f.Op("VPMOVZXWD", addr, v)
+				f.Op(f.ShlV, 16, v, v)
+			case kernel.Int8, kernel.Q8_0:
+				f.Op("VPMOVSXBD", addr, v)
+				f.Op("VCVTDQ2PS", v, v)
+			default:
+				f.Op(f.Load, addr, v)
+			}
+		},
+		LoadOne: func(f *Func, e kernel.Elem, addr string, tmp Int, v Vec) {
+			x := low(v, "X")
+			switch e {
+			case kernel.Float16:
+				f.Op("MOVWLZX", addr, tmp)
+				f.Op("VMOVD", tmp, x)
+				f.Op("VCVTPH2PS", low(v, half), v)
+			case kernel.BFloat16:
+				f.Op("MOVWLZX", addr, tmp)
+				f.Op("SHLL", 16, tmp)
+				f.Op("VMOVD", tmp, x)
+			case kernel.Int8, kernel.Q8_0:
+				f.Op("MOVBLSX", addr, tmp)
+				f.Op("VMOVD", tmp, x)
+				f.Op("VCVTDQ2PS", x, x)
+			default:
+				f.Op("VMOVSS", addr, x)
+			}
+		},
+		BroadcastHalf: func(f *Func, addr string, v Vec) {
+			f.Op("VPBROADCASTW", addr, low(v, half))
 			f.Op("VCVTPH2PS", low(v, half), v)
 		},
 		SwapPairs: func(f *Func, v, dst Vec) { f.Op("VPERMILPS", 0b10_11_00_01, v, dst) },

@@ -1,0 +1,147 @@
+package asmgen
+
+import (
+	"math/bits"
+	"reflect"
+	"unsafe"
+
+	"github.com/qkv-go/qkv/kernel"
+)
+
+const convertFormula = `
+for k := range Rows, d := range Dim {
+	Dst[k*Stride+d] = Elem.Value(Src + Off[k], d, Elem.Unit(), Scale[k])
+}
+`
+
+// A converter is the body of Convert for a type of elements.
+type converter struct {
+	*Func
+	elem             kernel.Elem
+	off, scale, rows Int
+	row, stride      Int // of Dst
+	src, dst         Int // where the row goes on
+	n                Int // dims left of the row
+	tmp              Int
+	v, factor        Vec
+}
+
+// convert writes Convert where UnitStride is that of units without gaps.
+func convert(arch *Arch) *Func {
+	f := newFunc(arch, "convert", reflect.TypeFor[kernel.ConvertArgs](), convertFormula)
+	c := &converter{
+		Func: f, off: f.int("Off"), scale: f.int("Scale"), rows: f.int("rows left"),
+		row: f.int("row of Dst"), stride: f.int("Dst, bytes from row to row"),
+		src: f.int("Src"), dst: f.int("Dst"), n: f.int("dims left"), tmp: f.int("scratch"),
+	}
+	m := f.vectors("all:")
+	c.v, c.factor = m.one("values"), m.one("scale")
+	f.load("Off", c.off)
+	f.load("Scale", c.scale)
+	f.load("Dst", c.row)
+	f.loadBytes("Stride", c.stride)
+	f.load("Elem", c.n)
+	for _, e := range kernel.Elems[1:] {
+		f.Branch(f, c.n, "EQ", imm(int(e)), e.String())
+	}
+	for _, c.elem = range kernel.Elems {
+		f.Label(c.elem.String())
+		c.emit()
+	}
+	return f
+}
+
+func (c *converter) emit() {
+	row := c.elem.String() + "Row"
+	c.load("Rows", c.rows)
+	c.Loop(row)
+	c.load("Src", c.src)
+	c.Op(c.Mov, mem(c.off, 0), c.tmp)
+	c.Op(c.Add, c.tmp, c.src)
+	c.Op(c.Add, 8, c.off)
+	c.Op(c.Mov, c.row, c.dst)
+	c.load("Dim", c.n)
+	switch c.elem {
+	case kernel.Q8_0:
+		c.blocks()
+	case kernel.Int8:
+		c.Broadcast(c.Func, mem(c.scale, 0), c.factor)
+		c.Op(c.Add, 4, c.scale)
+		c.elements()
+	default:
+		c.elements()
+	}
+	c.Op(c.Add, c.stride, c.row)
+	c.Countdown(c.rows, row)
+	c.Return(c.Func)
+}
+
+// blocks converts a row of blocks.
+func (c *converter) blocks() {
+	const loop = "block"
+	c.Loop(loop)
+	c.BroadcastHalf(c.Func, mem(c.src, 0), c.factor)
+	for i := range kernel.BlockValues / c.Lanes {
+		c.vector(quants+i*c.Lanes, i*c.Bytes())
+	}
+	c.Op(c.Add, c.elem.Unit(), c.src)
+	c.Op(c.Add, 4*kernel.BlockValues, c.dst)
+	c.Op(c.Sub, kernel.BlockValues, c.n)
+	c.Branch(c.Func, c.n, "GT", "$0", loop)
+}
+
+// quants is where the values of a block begin.
+const quants = int(unsafe.Offsetof(kernel.BlockQ8_0{}.Quants))
+
+// elements converts a row of single elements. What is left after whole vectors is
+// converted with elements before it or, if these are too few, one by one.
+func (c *converter) elements() {
+	name := func(what string) string { return c.elem.String() + what }
+	unit := c.elem.Unit()
+	c.Op(c.Sub, c.Lanes, c.n)
+	c.Branch(c.Func, c.n, "LT", "$0", name("Few"))
+	c.Loop(name("Vector"))
+	c.vector(0, 0)
+	c.Op(c.Add, unit*c.Lanes, c.src)
+	c.Op(c.Add, c.Bytes(), c.dst)
+	c.Op(c.Sub, c.Lanes, c.n)
+	c.Branch(c.Func, c.n, "GE", "$0", name("Vector"))
+	c.Branch(c.Func, c.n, "EQ", imm(-c.Lanes), name("Next"))
+	for _, p := range []struct {
+		ptr  Int
+		unit int
+	}{{c.src, unit}, {c.dst, 4}} {
+		c.Op(c.Mov, c.n, c.tmp)
+		if shift := bits.Len(uint(p.unit)) - 1; shift > 0 {
+			c.Op(c.Shl, shift, c.tmp)
+		}
+		c.Op(c.Add, c.tmp, p.ptr)
+	}
+	c.vector(0, 0)
+	c.Jump(name("Next"))
+
+	c.Label(name("Few"))
+	c.Op(c.Add, c.Lanes, c.n)
+	c.Loop(name("One"))
+	c.LoadOne(c.Func, c.elem, mem(c.src, 0), c.tmp, c.v)
+	c.scaled()
+	c.StoreElement(c.Func, c.v, mem(c.dst, 0))
+	c.Op(c.Add, unit, c.src)
+	c.Op(c.Add, 4, c.dst)
+	c.Countdown(c.n, name("One"))
+	c.Label(name("Next"))
+}
+
+// vector converts a vector, from and to addresses by their offsets.
+func (c *converter) vector(src, dst int) {
+	c.LoadElem(c.Func, c.elem, mem(c.src, src), c.v)
+	c.scaled()
+	c.Op(c.Store, c.v, mem(c.dst, dst))
+}
+
+// scaled multiplies by the scale of the row or block.
+func (c *converter) scaled() {
+	if c.elem == kernel.Int8 || c.elem == kernel.Q8_0 {
+		c.Op(c.MulV, c.factor, c.v, c.v)
+	}
+}
