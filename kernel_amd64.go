@@ -24,7 +24,7 @@ var avx512Set = kernel.Set{
 	Softmax:          softmaxAVX512,
 	Accumulate:       accumulateAVX512,
 	Finish:           finishWith(finishAVX512),
-	Merge:            mergeGeneric,
+	Merge:            mergeAVX512,
 	Convert:          convertWith(convertAVX512),
 	DecodeScores:     decodeScoresGeneric,
 	DecodeAccumulate: decodeAccumulateGeneric,
@@ -52,7 +52,7 @@ var avx2Set = kernel.Set{
 	Softmax:          softmaxAVX2,
 	Accumulate:       accumulateAVX2,
 	Finish:           finishWith(finishAVX2),
-	Merge:            mergeGeneric,
+	Merge:            mergeAVX2,
 	Convert:          convertWith(convertAVX2),
 	DecodeScores:     decodeScoresGeneric,
 	DecodeAccumulate: decodeAccumulateGeneric,
@@ -102,6 +102,11 @@ func accumulateAVX512(a *kernel.AccumulateArgs)
 //
 //go:noescape
 func finishAVX512(a *kernel.FinishArgs)
+
+// mergeAVX512 is mergeGeneric.
+//
+//go:noescape
+func mergeAVX512(a *kernel.MergeArgs)
 
 // convertAVX512 is convertGeneric where UnitStride is that of units without gaps.
 //
@@ -170,6 +175,11 @@ func accumulateAVX2(a *kernel.AccumulateArgs)
 //
 //go:noescape
 func finishAVX2(a *kernel.FinishArgs)
+
+// mergeAVX2 is mergeGeneric.
+//
+//go:noescape
+func mergeAVX2(a *kernel.MergeArgs)
 
 // convertAVX2 is convertGeneric where UnitStride is that of units without gaps.
 //

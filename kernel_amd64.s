@@ -12027,6 +12027,124 @@ stored:
 	VZEROUPPER
 	RET
 
+// func mergeAVX512(a *kernel.MergeArgs)
+//
+//	for l := range Lanes {
+//		m = ChunkMax[l] > Max[l] ? ChunkMax[l] : Max[l]
+//		a = Sum[l] == 0 ? -0 : exp(Max[l] - m)
+//		b = ChunkSum[l] == 0 ? -0 : exp(ChunkMax[l] - m)
+//		Max[l] = m
+//		Sum[l] = fma(Sum[l], a, ChunkSum[l]*b)
+//		O[d][l] = fma(O[d][l], a, Chunk[d][l]*b), for each d
+//	}
+//
+// Needs: avx512f avx512dq avx512bw avx512vl.
+// Registers:
+//
+//	DI arguments
+//	SI O
+//	AX Chunk
+//	BX O and Chunk, bytes from row to row
+//	CX dims left
+//	DX lanes left
+//	R8 bytes before the vector
+//	R9 Max, Sum, ChunkMax, ChunkSum
+//	all: Z0..Z1 y, sums, O and Chunk; Z2..Z3 t; Z4..Z5 f; Z6..Z7 p, weights; Z8 m; Z9 magic; Z10 poly[0]; Z11 poly[1]; Z12 poly[2]; Z13 poly[3]; Z14 poly[4]; Z15 poly[5]; Z16 poly[6]; Z17 min; Z18 -0
+//	K1..K4 lanes with a normal weight, of each vector
+//	K7 sums of 0
+TEXT ·mergeAVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), DI
+	VBROADCASTSS const4ac0007f<>(SB), Z9
+	VBROADCASTSS const3f800000<>(SB), Z10
+	VBROADCASTSS const3fb17218<>(SB), Z11
+	VBROADCASTSS const3f75fdf0<>(SB), Z12
+	VBROADCASTSS const3ee357b6<>(SB), Z13
+	VBROADCASTSS const3e1d952a<>(SB), Z14
+	VBROADCASTSS const3d2f8448<>(SB), Z15
+	VBROADCASTSS const3c2209c5<>(SB), Z16
+	VBROADCASTSS constc27c0000<>(SB), Z17
+	VBROADCASTSS const80000000<>(SB), Z18
+	MOVQ 56(DI), DX // a.Lanes
+	MOVQ 64(DI), BX // a.Stride
+	SHLQ $2, BX
+	MOVQ $0, R8
+	PCALIGN $32
+
+lanes:
+	MOVQ 32(DI), R9 // a.ChunkMax
+	ADDQ R8, R9
+	VMOVUPS (R9), Z1
+	MOVQ 8(DI), R9 // a.Max
+	ADDQ R8, R9
+	VMOVUPS (R9), Z0
+	VMOVAPS Z0, Z8
+	VMOVAPS Z1, Z2
+	VMAXPS Z8, Z2, Z8
+	VMOVUPS Z8, (R9)
+	VSUBPS Z8, Z0, Z0
+	VSUBPS Z8, Z1, Z1
+	VADDPS Z9, Z0, Z2
+	VADDPS Z9, Z1, Z3
+	VSUBPS Z9, Z2, Z4
+	VSUBPS Z9, Z3, Z5
+	VSUBPS Z4, Z0, Z4
+	VSUBPS Z5, Z1, Z5
+	VCMPPS $21, Z17, Z0, K1
+	VCMPPS $21, Z17, Z1, K2
+	VMOVAPS Z16, Z6
+	VMOVAPS Z16, Z7
+	VFMADD213PS Z15, Z4, Z6
+	VFMADD213PS Z15, Z5, Z7
+	VFMADD213PS Z14, Z4, Z6
+	VFMADD213PS Z14, Z5, Z7
+	VFMADD213PS Z13, Z4, Z6
+	VFMADD213PS Z13, Z5, Z7
+	VFMADD213PS Z12, Z4, Z6
+	VFMADD213PS Z12, Z5, Z7
+	VFMADD213PS Z11, Z4, Z6
+	VFMADD213PS Z11, Z5, Z7
+	VFMADD213PS Z10, Z4, Z6
+	VFMADD213PS Z10, Z5, Z7
+	VPSLLD $23, Z2, Z2
+	VMULPS.Z Z2, Z6, K1, Z6
+	VPSLLD $23, Z3, Z3
+	VMULPS.Z Z3, Z7, K2, Z7
+	MOVQ 40(DI), R9 // a.ChunkSum
+	ADDQ R8, R9
+	VMOVUPS (R9), Z1
+	MOVQ 16(DI), R9 // a.Sum
+	ADDQ R8, R9
+	VMOVUPS (R9), Z0
+	VCMPPS $0, Z18, Z0, K7
+	VBLENDMPS Z18, Z6, K7, Z6
+	VCMPPS $0, Z18, Z1, K7
+	VBLENDMPS Z18, Z7, K7, Z7
+	VMULPS Z7, Z1, Z1
+	VFMADD213PS Z1, Z6, Z0
+	VMOVUPS Z0, (R9)
+	MOVQ (DI), SI // a.O
+	ADDQ R8, SI
+	MOVQ 24(DI), AX // a.Chunk
+	ADDQ R8, AX
+	MOVQ 48(DI), CX // a.Dim
+	PCALIGN $32
+
+dims:
+	VMULPS (AX), Z7, Z1
+	VMOVUPS (SI), Z0
+	VFMADD213PS Z1, Z6, Z0
+	VMOVUPS Z0, (SI)
+	ADDQ BX, AX
+	ADDQ BX, SI
+	DECQ CX
+	JNE dims
+	ADDQ $64, R8
+	SUBQ $16, DX
+	CMPQ DX, $0
+	JGT lanes
+	VZEROUPPER
+	RET
+
 // func convertAVX512(a *kernel.ConvertArgs)
 //
 //	for k := range Rows, d := range Dim {
@@ -23990,6 +24108,121 @@ stored:
 	SUBQ $8, R9
 	CMPQ R9, $0
 	JGT block
+	VZEROUPPER
+	RET
+
+// func mergeAVX2(a *kernel.MergeArgs)
+//
+//	for l := range Lanes {
+//		m = ChunkMax[l] > Max[l] ? ChunkMax[l] : Max[l]
+//		a = Sum[l] == 0 ? -0 : exp(Max[l] - m)
+//		b = ChunkSum[l] == 0 ? -0 : exp(ChunkMax[l] - m)
+//		Max[l] = m
+//		Sum[l] = fma(Sum[l], a, ChunkSum[l]*b)
+//		O[d][l] = fma(O[d][l], a, Chunk[d][l]*b), for each d
+//	}
+//
+// Needs: avx2 fma3 f16c.
+// Registers:
+//
+//	DI arguments
+//	SI O
+//	AX Chunk
+//	BX O and Chunk, bytes from row to row
+//	CX dims left
+//	DX lanes left
+//	R8 bytes before the vector
+//	R9 Max, Sum, ChunkMax, ChunkSum
+//	all: Y0..Y1 y, sums, O and Chunk; Y2..Y3 t; Y4..Y5 f; Y6..Y7 p, weights; Y8 m; Y9 magic; Y10 poly[0]; Y11 poly[1]; Y12 poly[2]; Y13 poly[3]; Y14 poly[4]; Y15 poly[5]
+TEXT ·mergeAVX2(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), DI
+	VBROADCASTSS const4ac0007f<>(SB), Y9
+	VBROADCASTSS const3f800000<>(SB), Y10
+	VBROADCASTSS const3fb17218<>(SB), Y11
+	VBROADCASTSS const3f75fdf0<>(SB), Y12
+	VBROADCASTSS const3ee357b6<>(SB), Y13
+	VBROADCASTSS const3e1d952a<>(SB), Y14
+	VBROADCASTSS const3d2f8448<>(SB), Y15
+	MOVQ 56(DI), DX // a.Lanes
+	MOVQ 64(DI), BX // a.Stride
+	SHLQ $2, BX
+	MOVQ $0, R8
+	PCALIGN $32
+
+lanes:
+	MOVQ 32(DI), R9 // a.ChunkMax
+	ADDQ R8, R9
+	VMOVUPS (R9), Y1
+	MOVQ 8(DI), R9 // a.Max
+	ADDQ R8, R9
+	VMOVUPS (R9), Y0
+	VMOVAPS Y0, Y8
+	VMOVAPS Y1, Y2
+	VMAXPS Y8, Y2, Y8
+	VMOVUPS Y8, (R9)
+	VSUBPS Y8, Y0, Y0
+	VSUBPS Y8, Y1, Y1
+	VADDPS Y9, Y0, Y2
+	VADDPS Y9, Y1, Y3
+	VSUBPS Y9, Y2, Y4
+	VSUBPS Y9, Y3, Y5
+	VSUBPS Y4, Y0, Y4
+	VSUBPS Y5, Y1, Y5
+	VCMPPS $21, constc27c0000<>(SB), Y0, Y0
+	VCMPPS $21, constc27c0000<>(SB), Y1, Y1
+	VMOVUPS const3c2209c5<>(SB), Y6
+	VMOVUPS const3c2209c5<>(SB), Y7
+	VFMADD213PS Y15, Y4, Y6
+	VFMADD213PS Y15, Y5, Y7
+	VFMADD213PS Y14, Y4, Y6
+	VFMADD213PS Y14, Y5, Y7
+	VFMADD213PS Y13, Y4, Y6
+	VFMADD213PS Y13, Y5, Y7
+	VFMADD213PS Y12, Y4, Y6
+	VFMADD213PS Y12, Y5, Y7
+	VFMADD213PS Y11, Y4, Y6
+	VFMADD213PS Y11, Y5, Y7
+	VFMADD213PS Y10, Y4, Y6
+	VFMADD213PS Y10, Y5, Y7
+	VPSLLD $23, Y2, Y2
+	VMULPS Y2, Y6, Y6
+	VANDPS Y0, Y6, Y6
+	VPSLLD $23, Y3, Y3
+	VMULPS Y3, Y7, Y7
+	VANDPS Y1, Y7, Y7
+	MOVQ 40(DI), R9 // a.ChunkSum
+	ADDQ R8, R9
+	VMOVUPS (R9), Y1
+	MOVQ 16(DI), R9 // a.Sum
+	ADDQ R8, R9
+	VMOVUPS (R9), Y0
+	VCMPPS $0, const80000000<>(SB), Y0, Y2
+	VBLENDVPS Y2, const80000000<>(SB), Y6, Y6
+	VCMPPS $0, const80000000<>(SB), Y1, Y3
+	VBLENDVPS Y3, const80000000<>(SB), Y7, Y7
+	VMULPS Y7, Y1, Y1
+	VFMADD213PS Y1, Y6, Y0
+	VMOVUPS Y0, (R9)
+	MOVQ (DI), SI // a.O
+	ADDQ R8, SI
+	MOVQ 24(DI), AX // a.Chunk
+	ADDQ R8, AX
+	MOVQ 48(DI), CX // a.Dim
+	PCALIGN $32
+
+dims:
+	VMULPS (AX), Y7, Y1
+	VMOVUPS (SI), Y0
+	VFMADD213PS Y1, Y6, Y0
+	VMOVUPS Y0, (SI)
+	ADDQ BX, AX
+	ADDQ BX, SI
+	DECQ CX
+	JNE dims
+	ADDQ $32, R8
+	SUBQ $8, DX
+	CMPQ DX, $0
+	JGT lanes
 	VZEROUPPER
 	RET
 

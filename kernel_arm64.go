@@ -24,7 +24,7 @@ var neonSet = kernel.Set{
 	Softmax:          softmaxNEON,
 	Accumulate:       accumulateNEON,
 	Finish:           finishWith(finishNEON),
-	Merge:            mergeGeneric,
+	Merge:            mergeNEON,
 	Convert:          convertWith(convertNEON),
 	DecodeScores:     decodeScoresGeneric,
 	DecodeAccumulate: decodeAccumulateGeneric,
@@ -74,6 +74,11 @@ func accumulateNEON(a *kernel.AccumulateArgs)
 //
 //go:noescape
 func finishNEON(a *kernel.FinishArgs)
+
+// mergeNEON is mergeGeneric.
+//
+//go:noescape
+func mergeNEON(a *kernel.MergeArgs)
 
 // convertNEON is convertGeneric where UnitStride is that of units without gaps.
 //

@@ -12502,6 +12502,157 @@ stored:
 	BGT block
 	RET
 
+// func mergeNEON(a *kernel.MergeArgs)
+//
+//	for l := range Lanes {
+//		m = ChunkMax[l] > Max[l] ? ChunkMax[l] : Max[l]
+//		a = Sum[l] == 0 ? -0 : exp(Max[l] - m)
+//		b = ChunkSum[l] == 0 ? -0 : exp(ChunkMax[l] - m)
+//		Max[l] = m
+//		Sum[l] = fma(Sum[l], a, ChunkSum[l]*b)
+//		O[d][l] = fma(O[d][l], a, Chunk[d][l]*b), for each d
+//	}
+//
+// Needs: asimd.
+// Registers:
+//
+//	R0 arguments
+//	R19 O
+//	R20 Chunk
+//	R21 O and Chunk, bytes from row to row
+//	R22 dims left
+//	R23 lanes left
+//	R24 bytes before the vector
+//	R25 Max, Sum, ChunkMax, ChunkSum
+//	all: V0..V1 y, sums, O and Chunk; V2..V3 t; V4..V5 f; V6..V7 p, weights; V8 m; V9 spare; V10 magic; V11 poly[0]; V12 poly[1]; V13 poly[2]; V14 poly[3]; V15 poly[4]; V16 poly[5]; V17 poly[6]; V18 min; V19 -0
+TEXT ·mergeNEON(SB), NOSPLIT, $0-8
+	MOVD a+0(FP), R0
+	MOVD $const4ac0007f<>(SB), R17
+	FMOVS (R17), F10
+	VDUP V10.S[0], V10.S4
+	MOVD $const3f800000<>(SB), R17
+	FMOVS (R17), F11
+	VDUP V11.S[0], V11.S4
+	MOVD $const3fb17218<>(SB), R17
+	FMOVS (R17), F12
+	VDUP V12.S[0], V12.S4
+	MOVD $const3f75fdf0<>(SB), R17
+	FMOVS (R17), F13
+	VDUP V13.S[0], V13.S4
+	MOVD $const3ee357b6<>(SB), R17
+	FMOVS (R17), F14
+	VDUP V14.S[0], V14.S4
+	MOVD $const3e1d952a<>(SB), R17
+	FMOVS (R17), F15
+	VDUP V15.S[0], V15.S4
+	MOVD $const3d2f8448<>(SB), R17
+	FMOVS (R17), F16
+	VDUP V16.S[0], V16.S4
+	MOVD $const3c2209c5<>(SB), R17
+	FMOVS (R17), F17
+	VDUP V17.S[0], V17.S4
+	MOVD $constc27c0000<>(SB), R17
+	FMOVS (R17), F18
+	VDUP V18.S[0], V18.S4
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F19
+	VDUP V19.S[0], V19.S4
+	MOVD 56(R0), R23 // a.Lanes
+	MOVD 64(R0), R21 // a.Stride
+	LSL $2, R21
+	MOVD $0, R24
+	PCALIGN $32
+
+lanes:
+	MOVD 32(R0), R25 // a.ChunkMax
+	ADD R24, R25
+	FMOVQ (R25), F1
+	MOVD 8(R0), R25 // a.Max
+	ADD R24, R25
+	FMOVQ (R25), F0
+	VMOV V0.B16, V8.B16
+	VMOV V1.B16, V2.B16
+	WORD $0x6ea8e443 // fcmgt v3.4s, v2.4s, v8.4s
+	VBIT V3.B16, V2.B16, V8.B16
+	FMOVQ F8, (R25)
+	WORD $0x4ea8d400 // fsub v0.4s, v0.4s, v8.4s
+	WORD $0x4ea8d421 // fsub v1.4s, v1.4s, v8.4s
+	WORD $0x4e2ad402 // fadd v2.4s, v0.4s, v10.4s
+	WORD $0x4e2ad423 // fadd v3.4s, v1.4s, v10.4s
+	WORD $0x4eaad444 // fsub v4.4s, v2.4s, v10.4s
+	WORD $0x4eaad465 // fsub v5.4s, v3.4s, v10.4s
+	WORD $0x4ea4d404 // fsub v4.4s, v0.4s, v4.4s
+	WORD $0x4ea5d425 // fsub v5.4s, v1.4s, v5.4s
+	WORD $0x6ea0e640 // fcmgt v0.4s, v18.4s, v0.4s
+	WORD $0x6ea1e641 // fcmgt v1.4s, v18.4s, v1.4s
+	VMOV V17.B16, V6.B16
+	VMOV V17.B16, V7.B16
+	VMOV V16.B16, V9.B16
+	VFMLA V4.S4, V6.S4, V9.S4
+	VMOV V16.B16, V6.B16
+	VFMLA V5.S4, V7.S4, V6.S4
+	VMOV V15.B16, V7.B16
+	VFMLA V4.S4, V9.S4, V7.S4
+	VMOV V15.B16, V9.B16
+	VFMLA V5.S4, V6.S4, V9.S4
+	VMOV V14.B16, V6.B16
+	VFMLA V4.S4, V7.S4, V6.S4
+	VMOV V14.B16, V7.B16
+	VFMLA V5.S4, V9.S4, V7.S4
+	VMOV V13.B16, V9.B16
+	VFMLA V4.S4, V6.S4, V9.S4
+	VMOV V13.B16, V6.B16
+	VFMLA V5.S4, V7.S4, V6.S4
+	VMOV V12.B16, V7.B16
+	VFMLA V4.S4, V9.S4, V7.S4
+	VMOV V12.B16, V9.B16
+	VFMLA V5.S4, V6.S4, V9.S4
+	VMOV V11.B16, V6.B16
+	VFMLA V4.S4, V7.S4, V6.S4
+	VMOV V11.B16, V7.B16
+	VFMLA V5.S4, V9.S4, V7.S4
+	VSHL $23, V2.S4, V2.S4
+	WORD $0x6e22dcc6 // fmul v6.4s, v6.4s, v2.4s
+	WORD $0x4e601cc6 // bic v6.16b, v6.16b, v0.16b
+	VSHL $23, V3.S4, V3.S4
+	WORD $0x6e23dce7 // fmul v7.4s, v7.4s, v3.4s
+	WORD $0x4e611ce7 // bic v7.16b, v7.16b, v1.16b
+	MOVD 40(R0), R25 // a.ChunkSum
+	ADD R24, R25
+	FMOVQ (R25), F1
+	MOVD 16(R0), R25 // a.Sum
+	ADD R24, R25
+	FMOVQ (R25), F0
+	WORD $0x4e33e402 // fcmeq v2.4s, v0.4s, v19.4s
+	VBIT V2.B16, V19.B16, V6.B16
+	WORD $0x4e33e423 // fcmeq v3.4s, v1.4s, v19.4s
+	VBIT V3.B16, V19.B16, V7.B16
+	WORD $0x6e27dc21 // fmul v1.4s, v1.4s, v7.4s
+	VFMLA V6.S4, V0.S4, V1.S4
+	FMOVQ F1, (R25)
+	MOVD (R0), R19 // a.O
+	ADD R24, R19
+	MOVD 24(R0), R20 // a.Chunk
+	ADD R24, R20
+	MOVD 48(R0), R22 // a.Dim
+	PCALIGN $32
+
+dims:
+	FMOVQ (R20), F1
+	WORD $0x6e27dc21 // fmul v1.4s, v1.4s, v7.4s
+	FMOVQ (R19), F0
+	VFMLA V6.S4, V0.S4, V1.S4
+	FMOVQ F1, (R19)
+	ADD R21, R20
+	ADD R21, R19
+	SUBS $1, R22
+	BNE dims
+	ADD $16, R24
+	SUB $4, R23
+	CMP $0, R23
+	BGT lanes
+	RET
+
 // func convertNEON(a *kernel.ConvertArgs)
 //
 //	for k := range Rows, d := range Dim {

@@ -39,6 +39,7 @@ var emitters = []func(*Arch) *Func{
 	softmax,
 	accumulate,
 	finish,
+	merge,
 	convert,
 	multiply,
 	float16,

@@ -238,6 +238,10 @@ var neon = func() *Arch {
 		keptLanes(f, ptr, j, tmp)
 		f.Op("VBIF.B16", tmp, Vec(negZero), p)
 	}
+	arch.DropEmpty = func(f *Func, negZero string, sum, p, tmp Vec) {
+		f.Op("FCMEQ.S4", Vec(negZero), sum, tmp)
+		f.Op("VBIT.B16", tmp, Vec(negZero), p)
+	}
 	arch.Moved = func(f *Func, v []Vec, one string, tmp Int, addr string) {
 		for j, x := range v {
 			f.Op("FCMEQ.S4", Vec(one), x, x)
