@@ -12031,8 +12031,9 @@ stored:
 //
 //	for l := range Lanes {
 //		m = ChunkMax[l] > Max[l] ? ChunkMax[l] : Max[l]
-//		a = Sum[l] == 0 ? -0 : exp(Max[l] - m)
-//		b = ChunkSum[l] == 0 ? -0 : exp(ChunkMax[l] - m)
+//		a, b = exp(Max[l] - m), exp(ChunkMax[l] - m)
+//		a = ChunkSum[l] == 0 ? 1 : Sum[l] == 0 ? -0 : a
+//		b = ChunkSum[l] == 0 ? -0 : b
 //		Max[l] = m
 //		Sum[l] = fma(Sum[l], a, ChunkSum[l]*b)
 //		O[d][l] = fma(O[d][l], a, Chunk[d][l]*b), for each d
@@ -12119,6 +12120,8 @@ lanes:
 	VBLENDMPS Z18, Z6, K7, Z6
 	VCMPPS $0, Z18, Z1, K7
 	VBLENDMPS Z18, Z7, K7, Z7
+	VCMPPS $0, Z18, Z1, K7
+	VBLENDMPS Z10, Z6, K7, Z6
 	VMULPS Z7, Z1, Z1
 	VFMADD213PS Z1, Z6, Z0
 	VMOVUPS Z0, (R9)
@@ -24115,8 +24118,9 @@ stored:
 //
 //	for l := range Lanes {
 //		m = ChunkMax[l] > Max[l] ? ChunkMax[l] : Max[l]
-//		a = Sum[l] == 0 ? -0 : exp(Max[l] - m)
-//		b = ChunkSum[l] == 0 ? -0 : exp(ChunkMax[l] - m)
+//		a, b = exp(Max[l] - m), exp(ChunkMax[l] - m)
+//		a = ChunkSum[l] == 0 ? 1 : Sum[l] == 0 ? -0 : a
+//		b = ChunkSum[l] == 0 ? -0 : b
 //		Max[l] = m
 //		Sum[l] = fma(Sum[l], a, ChunkSum[l]*b)
 //		O[d][l] = fma(O[d][l], a, Chunk[d][l]*b), for each d
@@ -24200,6 +24204,8 @@ lanes:
 	VBLENDVPS Y2, const80000000<>(SB), Y6, Y6
 	VCMPPS $0, const80000000<>(SB), Y1, Y3
 	VBLENDVPS Y3, const80000000<>(SB), Y7, Y7
+	VCMPPS $0, const80000000<>(SB), Y1, Y2
+	VBLENDVPS Y2, Y10, Y6, Y6
 	VMULPS Y7, Y1, Y1
 	VFMADD213PS Y1, Y6, Y0
 	VMOVUPS Y0, (R9)

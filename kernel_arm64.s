@@ -12506,8 +12506,9 @@ stored:
 //
 //	for l := range Lanes {
 //		m = ChunkMax[l] > Max[l] ? ChunkMax[l] : Max[l]
-//		a = Sum[l] == 0 ? -0 : exp(Max[l] - m)
-//		b = ChunkSum[l] == 0 ? -0 : exp(ChunkMax[l] - m)
+//		a, b = exp(Max[l] - m), exp(ChunkMax[l] - m)
+//		a = ChunkSum[l] == 0 ? 1 : Sum[l] == 0 ? -0 : a
+//		b = ChunkSum[l] == 0 ? -0 : b
 //		Max[l] = m
 //		Sum[l] = fma(Sum[l], a, ChunkSum[l]*b)
 //		O[d][l] = fma(O[d][l], a, Chunk[d][l]*b), for each d
@@ -12627,6 +12628,8 @@ lanes:
 	VBIT V2.B16, V19.B16, V6.B16
 	WORD $0x4e33e423 // fcmeq v3.4s, v1.4s, v19.4s
 	VBIT V3.B16, V19.B16, V7.B16
+	WORD $0x4e33e422 // fcmeq v2.4s, v1.4s, v19.4s
+	VBIT V2.B16, V11.B16, V6.B16
 	WORD $0x6e27dc21 // fmul v1.4s, v1.4s, v7.4s
 	VFMLA V6.S4, V0.S4, V1.S4
 	FMOVQ F1, (R25)

@@ -92,7 +92,7 @@ func mergeGeneric(a *kernel.MergeArgs) {
 		}
 		wa, wb := kernel.Exp2(*top-newTop), kernel.Exp2(m-newTop)
 		if s == 0 {
-			wb = negZero
+			wa, wb = 1, negZero
 		} else if *sum == 0 {
 			wa = negZero
 		}

@@ -101,7 +101,7 @@ type ConvertArgs struct {
 //		}
 //		a, b := Exp2(Max[l]-m), Exp2(ChunkMax[l]-m)
 //		if ChunkSum[l] == 0 {
-//			b = -0.0
+//			a, b = 1, -0.0
 //		} else if Sum[l] == 0 {
 //			a = -0.0
 //		}

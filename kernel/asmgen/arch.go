@@ -111,9 +111,9 @@ type Arch struct {
 	// DropMasked is p = -0 in the lanes of vector j whose bit is clear in the mask
 	// word at ptr. tmp is free.
 	DropMasked func(f *Func, ptr Int, j int, negZero string, p, tmp Vec)
-	// DropEmpty is p = -0 in the lanes where sum is 0, of either sign. sum is kept, tmp
+	// WhereZero is p = x in the lanes where sum is zero, of either sign. sum is kept, tmp
 	// is free.
-	DropEmpty func(f *Func, negZero string, sum, p, tmp Vec)
+	WhereZero func(f *Func, zero, x string, sum, p, tmp Vec)
 	// Moved sets the byte at addr to whether some lane of v is not one. v is lost.
 	Moved func(f *Func, v []Vec, one string, tmp Int, addr string)
 

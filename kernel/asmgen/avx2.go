@@ -53,9 +53,9 @@ var avx2 = func() *Arch {
 		f.Op("VANDNPS", negZero, tmp, tmp)
 		f.Op("VORPS", tmp, p, p)
 	}
-	arch.DropEmpty = func(f *Func, negZero string, sum, p, tmp Vec) {
-		f.Op("VCMPPS", cmpEqual, negZero, sum, tmp)
-		f.Op("VBLENDVPS", tmp, negZero, p, p)
+	arch.WhereZero = func(f *Func, zero, x string, sum, p, tmp Vec) {
+		f.Op("VCMPPS", cmpEqual, zero, sum, tmp)
+		f.Op("VBLENDVPS", tmp, x, p, p)
 	}
 	arch.Moved = func(f *Func, v []Vec, one string, tmp Int, addr string) {
 		for j, x := range v {

@@ -61,10 +61,10 @@ var avx512 = func() *Arch {
 		loadMask(f, ptr, j)
 		f.Op("VBLENDMPS", p, negZero, maskTmp, p)
 	}
-	arch.DropEmpty = func(f *Func, negZero string, sum, p, _ Vec) {
+	arch.WhereZero = func(f *Func, zero, x string, sum, p, _ Vec) {
 		f.mask("K7 sums of 0")
-		f.Op("VCMPPS", cmpEqual, negZero, sum, maskTmp)
-		f.Op("VBLENDMPS", negZero, p, maskTmp, p)
+		f.Op("VCMPPS", cmpEqual, zero, sum, maskTmp)
+		f.Op("VBLENDMPS", x, p, maskTmp, p)
 	}
 	arch.Moved = func(f *Func, v []Vec, one string, tmp Int, addr string) {
 		for j, x := range v {

@@ -9,8 +9,9 @@ import (
 const mergeFormula = `
 for l := range Lanes {
 	m = ChunkMax[l] > Max[l] ? ChunkMax[l] : Max[l]
-	a = Sum[l] == 0 ? -0 : exp(Max[l] - m)
-	b = ChunkSum[l] == 0 ? -0 : exp(ChunkMax[l] - m)
+	a, b = exp(Max[l] - m), exp(ChunkMax[l] - m)
+	a = ChunkSum[l] == 0 ? 1 : Sum[l] == 0 ? -0 : a
+	b = ChunkSum[l] == 0 ? -0 : b
 	Max[l] = m
 	Sum[l] = fma(Sum[l], a, ChunkSum[l]*b)
 	O[d][l] = fma(O[d][l], a, Chunk[d][l]*b), for each d
@@ -63,8 +64,9 @@ func merge(arch *Arch) *Func {
 	f.Op(f.Load, at("ChunkSum"), e.y[1])
 	f.Op(f.Load, at("Sum"), e.y[0])
 	for i, sum := range e.y {
-		f.DropEmpty(f, empty, sum, e.p[i], e.t[i])
+		f.WhereZero(f, empty, empty, sum, e.p[i], e.t[i])
 	}
+	f.WhereZero(f, empty, e.poly[0], e.y[1], e.p[0], e.t[0]) // poly[0] is 1
 	f.Op(f.MulV, e.p[1], e.y[1], e.y[1])
 	add(mem(ptr, 0))
 

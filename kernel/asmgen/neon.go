@@ -238,9 +238,9 @@ var neon = func() *Arch {
 		keptLanes(f, ptr, j, tmp)
 		f.Op("VBIF.B16", tmp, Vec(negZero), p)
 	}
-	arch.DropEmpty = func(f *Func, negZero string, sum, p, tmp Vec) {
-		f.Op("FCMEQ.S4", Vec(negZero), sum, tmp)
-		f.Op("VBIT.B16", tmp, Vec(negZero), p)
+	arch.WhereZero = func(f *Func, zero, x string, sum, p, tmp Vec) {
+		f.Op("FCMEQ.S4", Vec(zero), sum, tmp)
+		f.Op("VBIT.B16", tmp, Vec(x), p)
 	}
 	arch.Moved = func(f *Func, v []Vec, one string, tmp Int, addr string) {
 		for j, x := range v {

@@ -199,11 +199,10 @@ func merge(a *kernel.MergeArgs) {
 			m = c
 		}
 		wa, wb := kernel.Exp2(*el(a.Max, l)-m), kernel.Exp2(*el(a.ChunkMax, l)-m)
-		if *el(a.Sum, l) == 0 {
-			wa = negZero
-		}
 		if *el(a.ChunkSum, l) == 0 {
-			wb = negZero
+			wa, wb = 1, negZero
+		} else if *el(a.Sum, l) == 0 {
+			wa = negZero
 		}
 		*el(a.Max, l) = m
 		*el(a.Sum, l) = kernel.FMA(*el(a.Sum, l), wa, float32(*el(a.ChunkSum, l)*wb))
