@@ -18,6 +18,9 @@ func (s *suite) claims(lanes int) {
 		}
 		s.ahead(lanes, keys)
 	}
+	for _, g := range numbers {
+		s.emptyChunk(lanes, g)
+	}
 }
 
 // ahead: asking for memory changes no result, whatever is at the address, and never
@@ -163,6 +166,22 @@ func (s *suite) maskedBlock(lanes, keys int, g gen) {
 	if sm.Moved {
 		s.Fatal("a masked block moved the maximum")
 	}
+}
+
+// emptyChunk: a chunk without any weight leaves a lane as it was.
+func (s *suite) emptyChunk(lanes int, g gen) {
+	const dim = 19
+	s.begin()
+	a := kernel.MergeArgs{
+		O:        s.matrix("O", dim, lanes, lanes, g),
+		Max:      s.matrix("Max", 1, lanes, lanes, uniform(-4, 80).with(constant(kernel.InitMax), 3)),
+		Sum:      s.matrix("Sum", 1, lanes, lanes, g),
+		Chunk:    s.matrix("Chunk", dim, lanes, lanes, zero),
+		ChunkMax: s.matrix("ChunkMax", 1, lanes, lanes, constant(kernel.InitMax)),
+		ChunkSum: s.matrix("ChunkSum", 1, lanes, lanes, zero),
+		Dim:      dim, Lanes: lanes, Stride: lanes,
+	}
+	s.check(func() string { return fmt.Sprintf("empty chunk lanes=%d %s", lanes, g.name) }, func() {}, func() { s.set.Merge(&a) })
 }
 
 // attention runs all functions in turn and compares the result with attention in

@@ -44,6 +44,32 @@ var decodeFaults = []fault{
 			merge(a)
 		}
 	}},
+	{"takes in the maximum of an empty chunk", "Merge", "want", func(s *kernel.Set) {
+		s.Merge = func(a *kernel.MergeArgs) {
+			for l := range a.Lanes {
+				if *el(a.ChunkSum, l) != 0 {
+					continue
+				}
+				if weight := kernel.Exp2(*el(a.Max, l) - *el(a.ChunkMax, l)); weight < 1 {
+					*el(a.Sum, l) *= weight
+					for d := range a.Dim {
+						*el(a.O, d*a.Stride+l) *= weight
+					}
+				}
+			}
+			merge(a)
+		}
+	}},
+	{"adds an empty chunk", "Claims", "want", func(s *kernel.Set) {
+		s.Merge = func(a *kernel.MergeArgs) {
+			merge(a)
+			for d := range a.Dim {
+				for l := range a.Lanes {
+					*el(a.O, d*a.Stride+l) += *el(a.Chunk, d*a.Stride+l)
+				}
+			}
+		}
+	}},
 	{"takes the other maximum beside a NaN", "Merge", "want", func(s *kernel.Set) {
 		s.Merge = func(a *kernel.MergeArgs) {
 			for l := range a.Lanes {
