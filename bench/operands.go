@@ -10,14 +10,14 @@ import (
 	"github.com/qkv-go/qkv"
 )
 
-// Operands are the tensors of one attention. Q, K, V and Out are contiguous [batch, heads,
-// seq, dim], or [tokens, heads, dim] in a ragged batch. Those that the shape has no use for
-// are nil.
+// Operands are the tensors of one attention. Q and Out are contiguous [batch, heads, seq,
+// dim], or [tokens, heads, dim] where they are packed; K and V likewise, or pools of pages
+// [pages, heads, page, dim]. Those that the shape has no use for are nil.
 type Operands struct {
-	Shape   Shape
-	Q, K, V []float32
-	Out     []float32
-	LSE     []float32 // [batch, heads, seqQ], or [heads, tokens]
+	Shape  Shape
+	Q, Out []float32
+	K, V   Tensor
+	LSE    []float32 // [batch, heads, seqQ], or [heads, tokens]
 
 	Keep   []bool        // [seqQ, seqKV]
 	Bias   []float32     // [heads, seqQ, seqKV] or [seqQ, seqKV]
@@ -25,34 +25,53 @@ type Operands struct {
 	ALiBi  []float32     // [heads]
 	Sinks  []float32     // [heads]
 
-	tokens []int // where the sequences of a ragged batch begin, nil for another
+	queries, keys []int     // of each sequence, nil if all are as long as the shape
+	tokens        []int     // where the sequences of packed queries begin, otherwise nil
+	tables        [][]int32 // pages of each sequence, nil without
+	q, kv         layout
 }
 
 // NewOperands returns operands with standard normal queries, keys, values, biases and
 // sinks, the same for the same seed, and an output of NaN, so that what is never written
 // shows.
 func NewOperands(s Shape, seed uint64) *Operands {
-	tokensQ, tokensKV := s.Batch*s.SeqQ, s.Batch*s.SeqKV
-	o := &Operands{Shape: s}
-	if s.Lengths.Ragged {
-		o.tokens = cumulate(s.lengths())
-		tokensQ = o.tokens[s.Batch]
-		tokensKV = tokensQ
+	o := &Operands{
+		Shape: s,
+		q:     layout{batch: s.Batch, heads: s.Heads, seq: s.SeqQ},
+		kv:    layout{batch: s.Batch, heads: s.KVHeads, seq: s.SeqKV},
 	}
-	o.Q = make([]float32, tokensQ*s.Heads*s.DimQK)
-	o.K = make([]float32, tokensKV*s.KVHeads*s.DimQK)
-	o.V = make([]float32, tokensKV*s.KVHeads*s.DimV)
-	o.Out = make([]float32, tokensQ*s.Heads*s.DimV)
-	o.LSE = make([]float32, tokensQ*s.Heads)
+	o.queries, o.keys = s.lengths()
+	if s.packed() {
+		o.tokens = cumulate(o.queries)
+		o.q = layout{packed: true, heads: s.Heads, seq: o.tokens[s.Batch]}
+	}
+	if s.Lengths.Ragged {
+		o.kv = layout{packed: true, heads: s.KVHeads, seq: o.tokens[s.Batch]}
+	}
+	var used func(int) bool // a row of keys or values
+	if pages := 0; s.KV.Page != 0 {
+		o.tables, pages = s.tables()
+		o.kv = layout{batch: pages, heads: s.KVHeads, seq: s.KV.Page}
+	} else if s.Lengths.LeastKV != 0 {
+		used = func(row int) bool { return row%s.SeqKV < o.keys[row/s.SeqKV/s.KVHeads] }
+	}
+	rowsQ, rowsKV := o.q.rows(), o.kv.rows()
+	o.Q = make([]float32, rowsQ*s.DimQK)
+	o.K = newTensor(s.KV.K, rowsKV, s.DimQK)
+	o.V = newTensor(s.KV.V, rowsKV, s.DimV)
+	o.Out = make([]float32, rowsQ*s.DimV)
+	o.LSE = make([]float32, rowsQ)
 	if s.Values.Bias.Given {
 		o.Bias = make([]float32, s.biasHeads()*s.SeqQ*s.SeqKV)
 	}
 	if s.Values.Sinks {
 		o.Sinks = make([]float32, s.Heads)
 	}
-	for i, x := range [][]float32{o.Q, o.K, o.V, o.Bias, o.Sinks} {
-		fillNormal(x, seed, uint64(i))
-	}
+	fillNormal(o.Q, seed, 0)
+	o.K.fill(rowsKV, seed, 1, used)
+	o.V.fill(rowsKV, seed, 2, used)
+	fillNormal(o.Bias, seed, 3)
+	fillNormal(o.Sinks, seed, 4)
 	if s.Values.Bias.Half {
 		o.Bias16 = make([]qkv.Float16, len(o.Bias))
 		for i, x := range o.Bias {
@@ -90,28 +109,29 @@ func (o *Operands) Spoil() {
 // Call returns the attention of the operands at the default scale.
 func (o *Operands) Call() *qkv.Call {
 	s := o.Shape
-	view := func(x []float32, heads, seq, dim int) qkv.View {
-		if o.tokens != nil {
-			return qkv.THD(x, o.tokens[s.Batch], heads, dim)
-		}
-		return qkv.BHSD(x, s.Batch, heads, seq, dim)
-	}
 	c := &qkv.Call{
-		Q:       view(o.Q, s.Heads, s.SeqQ, s.DimQK),
-		K:       view(o.K, s.KVHeads, s.SeqKV, s.DimQK),
-		V:       view(o.V, s.KVHeads, s.SeqKV, s.DimV),
-		Out:     view(o.Out, s.Heads, s.SeqQ, s.DimV),
+		Q:       viewOf(o.Q, o.q, s.DimQK),
+		Out:     viewOf(o.Out, o.q, s.DimV),
 		LSE:     o.LSE,
 		Mask:    o.mask(),
 		Softcap: float32(s.Values.Softcap),
 		ALiBi:   o.ALiBi,
 		Sinks:   o.Sinks,
+		CuLensQ: o.tokens,
+		Tables:  o.tables,
 	}
-	if o.tokens != nil {
-		c.CuLensQ, c.CuLensKV = o.tokens, o.tokens
-	} else {
-		c.LensQ = s.lengths()
-		c.LensKV = c.LensQ
+	c.K, c.KScale = o.K.views(o.kv)
+	c.V, c.VScale = o.V.views(o.kv)
+	if o.tokens == nil && s.Lengths.Least != 0 {
+		c.LensQ = o.queries
+	}
+	switch {
+	case s.Lengths.Ragged:
+		c.CuLensKV = o.tokens
+	case o.tables != nil:
+		c.LensKV = s.keys()
+	default:
+		c.LensKV = o.keys
 	}
 	switch {
 	case o.Bias != nil:
@@ -131,7 +151,7 @@ func (o *Operands) mask() qkv.Mask {
 	}
 	p := newPairs(s)
 	if m.Segments != 0 {
-		mask.SegmentsQ, mask.SegmentsKV = p.segments(s.SeqQ), p.segments(s.SeqKV)
+		mask.SegmentsQ, mask.SegmentsKV = p.segments(s.SeqQ, p.queries, s.packed()), p.segments(s.SeqKV, p.keys, s.Lengths.Ragged)
 	}
 	if size := m.Blocks.Size; size != 0 {
 		var kept []qkv.BlockPair
@@ -152,13 +172,14 @@ func (o *Operands) mask() qkv.Mask {
 	return mask
 }
 
-// segments returns the segment of every token on an axis of that length.
-func (p *pairs) segments(length int) []int32 {
+// segments returns the segment of every token on an axis of that length, or of those that
+// lens counts if they are packed.
+func (p *pairs) segments(length int, lens []int, packed bool) []int32 {
 	var list []int32
 	for b := range p.shape.Batch {
 		n := length
-		if p.shape.Lengths.Ragged {
-			n = p.lens[b]
+		if packed {
+			n = lens[b]
 		}
 		for i := range n {
 			list = append(list, int32(segmentOf(i, p.shape.Mask.Segments, length)))
@@ -167,12 +188,23 @@ func (p *pairs) segments(length int) []int32 {
 	return list
 }
 
-// row returns a row of an operand.
-func (o *Operands) row(x []float32, heads, seq, dim, batch, head, i int) []float32 {
+// queryRow returns the index of a query's row of Q and Out.
+func (o *Operands) queryRow(batch, head, query int) int {
 	if o.tokens != nil {
-		return x[((o.tokens[batch]+i)*heads+head)*dim:][:dim]
+		query += o.tokens[batch]
 	}
-	return x[((batch*heads+head)*seq+i)*dim:][:dim]
+	return o.q.row(batch, head, query)
+}
+
+// keyRow returns the index of a key's row of K and V.
+func (o *Operands) keyRow(batch, head, key int) int {
+	switch {
+	case o.tables != nil:
+		return o.kv.row(int(o.tables[batch][key/o.kv.seq]), head, key%o.kv.seq)
+	case o.kv.packed:
+		key += o.tokens[batch]
+	}
+	return o.kv.row(batch, head, key)
 }
 
 // bias returns the bias of a pair.
@@ -218,10 +250,13 @@ func fromFloat16(h qkv.Float16) float64 {
 	return x
 }
 
+// pieceLen is about how many values are filled from one seed.
+const pieceLen = 1 << 16
+
 // fillNormal fills x in pieces that have a seed of their own, so that the values do
 // not depend on who fills them.
 func fillNormal(x []float32, seed, stream uint64) {
-	const piece = 1 << 16
+	const piece = pieceLen
 	pieces := (len(x) + piece - 1) / piece
 	parallel(pieces, func(p int) {
 		r := rand.New(rand.NewPCG(seed, stream<<40|uint64(p)))

@@ -21,10 +21,16 @@ var options = []option{
 	newOption("keep", func(s *Shape) *float64 { return &s.Mask.Keep }, parseShare, formatNumber),
 	newOption("ragged", func(s *Shape) *Lengths { return &s.Lengths }, parseLengths(true), formatLengths(true)),
 	newOption("padded", func(s *Shape) *Lengths { return &s.Lengths }, parseLengths(false), formatLengths(false)),
+	newOption("kvlens", func(s *Shape) *int { return &s.Lengths.LeastKV }, parseCount, formatCount),
+	newOption("prefill", func(s *Shape) *int { return &s.Lengths.Prefill }, parseCount, formatCount),
 	newOption("bias", func(s *Shape) *Bias { return &s.Values.Bias }, parseBias, Bias.String),
 	newOption("alibi", func(s *Shape) *bool { return &s.Values.ALiBi }, parseSwitch, formatSwitch),
 	newOption("softcap", func(s *Shape) *float64 { return &s.Values.Softcap }, parseSoftcap, formatNumber),
 	newOption("sinks", func(s *Shape) *bool { return &s.Values.Sinks }, parseSwitch, formatSwitch),
+	elemOption("kv", true, true),
+	elemOption("k", true, false),
+	elemOption("v", false, true),
+	newOption("page", func(s *Shape) *int { return &s.KV.Page }, parseCount, formatCount),
 }
 
 func newOption[T any](key string, field func(*Shape) *T, parse func(string) (T, error), format func(T) string) option {

@@ -14,17 +14,15 @@ type span struct{ from, to int }
 // apart from what package tile does with a mask.
 type pairs struct {
 	shape   Shape
-	lens    []int   // of the sequences, or nil
-	cu      []int   // their sums in a ragged batch, otherwise nil
+	queries []int   // of each sequence, or nil
+	keys    []int   // likewise
 	columns [][]int // kept blocks of each row of blocks, ascending, or nil
 	spans   []span  // scratch
 }
 
 func newPairs(s Shape) *pairs {
-	p := &pairs{shape: s, lens: s.lengths()}
-	if s.Lengths.Ragged {
-		p.cu = cumulate(p.lens)
-	}
+	p := &pairs{shape: s}
+	p.queries, p.keys = s.lengths()
 	if b := s.Mask.Blocks; b.Size != 0 {
 		rows, columns := blocksOf(s.SeqQ, b.Size), blocksOf(s.SeqKV, b.Size)
 		keep := max(1, int(b.Keep*float64(columns)+0.5))
@@ -60,10 +58,10 @@ func (m *Mask) kept(query, key int) bool {
 
 // length returns the queries and keys of a sequence.
 func (p *pairs) length(batch int) (queries, keys int) {
-	if p.lens == nil {
+	if p.queries == nil {
 		return p.shape.SeqQ, p.shape.SeqKV
 	}
-	return p.lens[batch], p.lens[batch]
+	return p.queries[batch], p.keys[batch]
 }
 
 // position returns where a query stands among the keys. Beyond maxOffset nothing changes.
@@ -133,29 +131,62 @@ func segmentOf(token, n, length int) int { return token * n / length }
 // segmentStart returns the first token of a segment.
 func segmentStart(segment, n, length int) int { return (segment*length + n - 1) / n }
 
-// Pairs returns the number of (query, key) pairs that the mask keeps, over all heads. A
-// bias takes none away.
-func (s Shape) Pairs() int64 {
-	p := newPairs(s)
-	batch, same := s.Batch, 1
-	if p.lens == nil {
-		batch, same = 1, s.Batch
+// each calls f with every span of the keys of every query, of one sequence if all are
+// alike, and returns how many sequences each call stands for.
+func (p *pairs) each(f func(batch, query int, x span)) int64 {
+	batch, same := p.shape.Batch, 1
+	if p.queries == nil {
+		batch, same = 1, p.shape.Batch
 	}
-	var n int64
 	for b := range batch {
-		for i := range s.SeqQ {
+		queries, _ := p.length(b)
+		for i := range queries {
 			for _, x := range p.of(b, i) {
-				if s.Mask.Keep == 0 {
-					n += int64(x.to - x.from)
-					continue
-				}
-				for j := x.from; j < x.to; j++ {
-					if s.Mask.kept(i, j) {
-						n++
-					}
-				}
+				f(b, i, x)
 			}
 		}
 	}
-	return n * int64(same) * int64(s.Heads)
+	return int64(same)
 }
+
+// Pairs returns the number of (query, key) pairs that the mask keeps, over all heads. A
+// bias takes none away.
+func (s Shape) Pairs() int64 {
+	var n int64
+	same := newPairs(s).each(func(_, query int, x span) {
+		if s.Mask.Keep == 0 {
+			n += int64(x.to - x.from)
+			return
+		}
+		for j := x.from; j < x.to; j++ {
+			if s.Mask.kept(query, j) {
+				n++
+			}
+		}
+	})
+	return n * same * int64(s.Heads)
+}
+
+// Keys returns the number of keys that some query of their sequence attends, over all KV
+// heads.
+func (s Shape) Keys() int64 {
+	var n int64
+	attended, of := make([]bool, s.SeqKV), -1 // of a sequence
+	same := newPairs(s).each(func(batch, query int, x span) {
+		if batch != of {
+			clear(attended)
+			of = batch
+		}
+		for j := x.from; j < x.to; j++ {
+			if !attended[j] && s.Mask.kept(query, j) {
+				attended[j] = true
+				n++
+			}
+		}
+	})
+	return n * same * int64(s.KVHeads)
+}
+
+// KVBytes returns the bytes of keys and values that have to be read, scales included: of
+// each key of [Shape.Keys] once.
+func (s Shape) KVBytes() int64 { return s.Keys() * int64(s.kvRowBytes()) }

@@ -10,10 +10,10 @@ import (
 )
 
 // attends says of one pair what [ParseShape] documents.
-func attends(s Shape, lens []int, batch, query, key int) bool {
+func attends(s Shape, lensQ, lensKV []int, batch, query, key int) bool {
 	queries, keys := s.SeqQ, s.SeqKV
-	if lens != nil {
-		queries, keys = lens[batch], lens[batch]
+	if lensQ != nil {
+		queries, keys = lensQ[batch], lensKV[batch]
 	}
 	if query >= queries || key >= keys {
 		return false
@@ -64,12 +64,20 @@ func TestPairs(t *testing.T) {
 		"b=8,h=2,sq=20,d=1,padded=3,mask=causal",
 		"b=8,h=2,sq=20,d=1,ragged=3,window=4:2",
 		"b=8,h=2,sq=20,d=1,ragged=20",
+		"h=8,hkv=2,sq=1,skv=30,d=1,mask=causal,window=9:0,prefix=3",
+		"b=3,h=4,hkv=2,sq=3,skv=30,d=1,mask=causal,window=9:0,prefix=3",
+		"b=8,h=4,hkv=2,sq=1,skv=30,d=1,kvlens=5",
+		"b=8,h=4,hkv=2,sq=3,skv=30,d=1,mask=causal,kvlens=1,page=4,keep=0.5",
+		"b=8,h=4,hkv=2,sq=9,skv=30,d=1,mask=causal,prefill=3",
+		"b=8,h=4,hkv=2,sq=9,skv=30,d=1,mask=causal,prefill=3,kvlens=2,window=6:0,segments=2",
 		"b=3,h=1,sq=40,d=1,mask=causal,window=9:0,prefix=3,segments=2,blocks=5:0.5,keep=0.7,ragged=10",
 	} {
 		s := parse(t, text)
-		p, lens := newPairs(s), s.lengths()
-		var want int64
+		p := newPairs(s)
+		lensQ, lensKV := s.lengths()
+		var want, wantKeys int64
 		for b := range s.Batch {
+			attended := make(map[int]bool)
 			for i := range s.SeqQ {
 				var got, keys []int
 				for _, x := range p.of(b, i) {
@@ -80,8 +88,9 @@ func TestPairs(t *testing.T) {
 					}
 				}
 				for j := range s.SeqKV {
-					if attends(s, lens, b, i, j) {
+					if attends(s, lensQ, lensKV, b, i, j) {
 						keys = append(keys, j)
+						attended[j] = true
 					}
 				}
 				if !slices.Equal(got, keys) {
@@ -89,6 +98,10 @@ func TestPairs(t *testing.T) {
 				}
 				want += int64(s.Heads * len(keys))
 			}
+			wantKeys += int64(s.KVHeads * len(attended))
+		}
+		if got := s.Keys(); got != wantKeys {
+			t.Errorf("%s: %d keys, want %d", text, got, wantKeys)
 		}
 		if got := s.Pairs(); got != want {
 			t.Errorf("%s: %d pairs, want %d", text, got, want)
@@ -143,14 +156,65 @@ func TestBlocks(t *testing.T) {
 
 func TestLengths(t *testing.T) {
 	s := parse(t, "b=64,h=1,sq=2048,d=1,ragged=16")
-	lens := s.lengths()
-	if len(lens) != 64 || slices.Max(lens) != 2048 || slices.Min(lens) < 16 || !slices.Equal(lens, s.lengths()) {
-		t.Errorf("lengths %v", lens)
+	lens, keys := s.lengths()
+	again, _ := s.lengths()
+	if len(lens) != 64 || slices.Max(lens) != 2048 || slices.Min(lens) < 16 || !slices.Equal(lens, again) || !slices.Equal(lens, keys) {
+		t.Errorf("lengths %v, %v", lens, keys)
 	}
 	if sum := cumulate(lens)[64]; sum < 64*800 || sum > 64*1300 {
 		t.Errorf("%d tokens of 64 sequences", sum)
 	}
 	if got := cumulate([]int{3, 0, 4}); !slices.Equal(got, []int{0, 3, 3, 7}) {
 		t.Errorf("cumulate: %v", got)
+	}
+}
+
+func TestLengthsOfCaches(t *testing.T) {
+	s := parse(t, "b=64,h=1,sq=512,skv=2560,d=1,kvlens=100,prefill=4")
+	queries, keys := s.lengths()
+	prefilled := 0
+	for i, n := range queries {
+		least := 100
+		if n == 512 {
+			prefilled++
+			least = 512
+		} else if n != 1 {
+			t.Errorf("sequence %d has %d queries", i, n)
+		}
+		if keys[i] < least || keys[i] > 2560 {
+			t.Errorf("sequence %d of %d queries has %d keys", i, n, keys[i])
+		}
+	}
+	if prefilled != 4 || keys[0] != 2560 || slices.Min(keys) > 500 {
+		t.Errorf("%d sequences of 512 queries, keys %v", prefilled, keys)
+	}
+	if queries, keys := parse(t, "b=2,h=1,sq=1,skv=9,d=1").lengths(); queries != nil || keys != nil {
+		t.Errorf("lengths %v, %v, want none", queries, keys)
+	}
+}
+
+// TestTables: each page is of one sequence, and they are in no order.
+func TestTables(t *testing.T) {
+	s := parse(t, "b=5,h=1,sq=1,skv=1000,d=1,kvlens=100,page=16")
+	_, keys := s.lengths()
+	tables, pages := s.tables()
+	var all []int32
+	for i, table := range tables {
+		if want := (keys[i] + 15) / 16; len(table) != want {
+			t.Errorf("sequence %d of %d keys has %d pages, want %d", i, keys[i], len(table), want)
+		}
+		all = append(all, table...)
+	}
+	if slices.IsSorted(all) {
+		t.Error("the pages are in order")
+	}
+	slices.Sort(all)
+	for i, page := range all {
+		if int(page) != i {
+			t.Fatalf("page %d of all is %d", i, page)
+		}
+	}
+	if len(tables) != 5 || len(all) != pages {
+		t.Errorf("%d tables of %d pages, there are %d", len(tables), len(all), pages)
 	}
 }

@@ -105,10 +105,11 @@ const unit = 1.0 / (1 << 24)
 func (o *Operands) referenceKeys(p *pairs, batch, head, query int) (keys []referenceKey, blocks int) {
 	s := o.Shape
 	kvHead := head / (s.Heads / s.KVHeads)
-	q := o.row(o.Q, s.Heads, s.SeqQ, s.DimQK, batch, head, query)
+	q := o.Q[o.queryRow(batch, head, query)*s.DimQK:][:s.DimQK]
 	position := p.position(batch, query)
 	scale := 1 / math.Sqrt(float64(s.DimQK))
 	last := -1 // block
+	room := make([]float32, s.DimQK)
 	for _, x := range p.of(batch, query) {
 		for j := x.from; j < x.to; j++ {
 			if !s.Mask.kept(query, j) {
@@ -119,13 +120,14 @@ func (o *Operands) referenceKeys(p *pairs, batch, head, query int) (keys []refer
 				blocks++
 			}
 			var dot, abs float64
-			for i, k := range o.row(o.K, s.KVHeads, s.SeqKV, s.DimQK, batch, kvHead, j) {
+			row := o.keyRow(batch, kvHead, j)
+			for i, k := range o.K.row(row, room) {
 				p := float64(q[i]) * float64(k)
 				dot += p
 				abs += math.Abs(p)
 			}
 			k := referenceKey{
-				value: o.row(o.V, s.KVHeads, s.SeqKV, s.DimV, batch, kvHead, j),
+				value: o.V.row(row, nil),
 				score: scale * dot,
 				error: float64(s.DimQK+3) * unit * scale * abs,
 			}

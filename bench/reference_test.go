@@ -22,8 +22,8 @@ func parse(t testing.TB, text string) Shape {
 func TestReferenceByHand(t *testing.T) {
 	o := NewOperands(parse(t, "h=2,hkv=1,sq=2,d=1,mask=causal"), 1)
 	copy(o.Q, []float32{1, 1, 0, 2})
-	copy(o.K, []float32{0, float32(math.Ln2)})
-	copy(o.V, []float32{3, 9})
+	copy(o.K.Float32, []float32{0, float32(math.Ln2)})
+	copy(o.V.Float32, []float32{3, 9})
 	for _, c := range []struct {
 		head, query int
 		out, lse    float64
@@ -61,7 +61,7 @@ func TestReferenceValuesByHand(t *testing.T) {
 		{"sinks=1", 1, func(o *Operands) { o.Sinks[0] = float32(ln(2)) }, 3, ln(4)},
 		{"softcap=2", 0, func(o *Operands) {
 			o.Q[0] = 1
-			copy(o.K, []float32{0, float32(2 * math.Atanh(ln(2)/2))}) // capped to ln 2
+			copy(o.K.Float32, []float32{0, float32(2 * math.Atanh(ln(2)/2))}) // capped to ln 2
 		}, 7, ln(3)},
 		{"window=0:0", 1, func(*Operands) {}, 9, 0},
 		{"mask=causal", 0, func(*Operands) {}, 3, 0},
@@ -71,8 +71,8 @@ func TestReferenceValuesByHand(t *testing.T) {
 		{"mask=causal@-1,sinks=1", 0, func(o *Operands) { o.Sinks[0] = 2 }, 0, 2},
 	} {
 		o := NewOperands(parse(t, "h=1,sq=2,d=1,"+c.text), 1)
-		clear(o.K)
-		copy(o.V, []float32{3, 9})
+		clear(o.K.Float32)
+		copy(o.V.Float32, []float32{3, 9})
 		c.set(o)
 		r := o.Reference(0, 0, c.query)
 		if math.Abs(r.Out[0]-c.out) > 1e-6 || r.LSE != c.lse && !(math.Abs(r.LSE-c.lse) <= 1e-6) {
@@ -85,13 +85,13 @@ func TestReferenceValuesByHand(t *testing.T) {
 	// Two sequences of 2 and 1 tokens, packed: the second one's heads follow its token.
 	o := NewOperands(parse(t, "b=2,h=2,sq=2,d=1,ragged=1"), 1)
 	o.tokens = []int{0, 2, 3}
-	copy(o.V, []float32{1, 2, 3, 4, 5, 6})
+	copy(o.V.Float32, []float32{1, 2, 3, 4, 5, 6})
 	for row, want := range [][3]int{{0, 0, 0}, {0, 0, 1}, {1, 0, 0}, {0, 1, 0}, {0, 1, 1}, {1, 1, 0}} {
 		if b, h, i := o.locate(row); [3]int{b, h, i} != want {
 			t.Errorf("row %d is of %v, want %v", row, [3]int{b, h, i}, want)
 		}
 	}
-	if got := o.row(o.V, 2, 2, 1, 1, 1, 0)[0]; got != 6 {
+	if got := o.V.Float32[o.keyRow(1, 1, 0)]; got != 6 {
 		t.Errorf("the value of sequence 1, head 1, token 0 is %v, want 6", got)
 	}
 }
@@ -204,6 +204,10 @@ func TestCheckFindsErrors(t *testing.T) {
 		{"h=2,sq=64,d=16,softcap=50", func(c *qkv.Call) { c.Softcap = 49.9 }},
 		{"h=2,sq=64,d=16,sinks=1", func(c *qkv.Call) { c.Sinks = nil }},
 		{"b=3,h=2,sq=64,d=16,padded=9", func(c *qkv.Call) { c.LensKV = nil }},
+		{"h=2,sq=1,skv=64,d=16,page=16", func(c *qkv.Call) { c.Tables[0][1], c.Tables[0][2] = c.Tables[0][2], c.Tables[0][1]; c.LensKV[0] = 40 }},
+		{"b=4,h=2,sq=1,skv=64,d=16,kvlens=9", func(c *qkv.Call) { c.LensKV[1]-- }},
+		{"b=4,h=2,sq=9,skv=64,d=16,prefill=1", func(c *qkv.Call) { c.CuLensQ[3]++ }},
+		{"h=2,sq=1,skv=64,d=32,kv=int8", func(c *qkv.Call) { c.KScale = qkv.Strided(make([]float32, 1), 0, [4]int{1, 2, 64, 1}, [4]int{}) }},
 		{"h=2,sq=64,d=16,keep=0.9", func(c *qkv.Call) { c.Mask.Keep = qkv.View{} }},
 	} {
 		o := NewOperands(parse(t, c.text), 1)
@@ -245,10 +249,10 @@ func TestSampleRows(t *testing.T) {
 func TestOperandsRepeat(t *testing.T) {
 	s := parse(t, "h=3,sq=400,d=100")
 	a, b, c := NewOperands(s, 1), NewOperands(s, 1), NewOperands(s, 2)
-	if !slices.Equal(a.Q, b.Q) || !slices.Equal(a.V, b.V) {
+	if !slices.Equal(a.Q, b.Q) || !slices.Equal(a.V.Float32, b.V.Float32) {
 		t.Error("the same seed gives other values")
 	}
-	if slices.Equal(a.Q, c.Q) || slices.Equal(a.Q, a.K) {
+	if slices.Equal(a.Q, c.Q) || slices.Equal(a.Q, a.K.Float32) {
 		t.Error("another seed, or tensor, has the same values")
 	}
 	var sum, squares float64

@@ -11,7 +11,8 @@ import (
 	"github.com/qkv-go/qkv"
 )
 
-// A Shape is the lengths, the mask and the values of an attention.
+// A Shape is the lengths, the mask and the values of an attention, and how its keys and
+// values are stored.
 type Shape struct {
 	Batch, Heads, KVHeads int
 	SeqQ, SeqKV           int
@@ -19,6 +20,7 @@ type Shape struct {
 	Mask                  Mask
 	Lengths               Lengths
 	Values                Values
+	KV                    KV
 }
 
 // maxBytes bounds the operands of a shape together, and so keeps Pairs from
@@ -39,12 +41,19 @@ const maxBytes = 32 << 30
 //	keep=0.98         a boolean mask [sq, skv] that keeps that share of the pairs
 //	ragged=16         sequences of 16 to sq tokens, packed as [tokens, heads, dim]
 //	padded=16         sequences of 16 to sq tokens, padded to sq
+//	kvlens=100        sequences of 100 to skv keys, each with sq queries
+//	prefill=4         4 sequences, spread over the batch, of sq queries, the others of one,
+//	                  packed as [tokens, heads, dim]
 //	bias=head         a bias [h, sq, skv]; shared has [sq, skv]; head16, shared16 are float16
 //	alibi=1           a slope for each head
 //	softcap=50        scores bounded to within ±50
 //	sinks=1           a logit for each head
+//	kv=float16        the type of keys and values: float32, float16, bfloat16, int8 (with a
+//	                  scale for each row) or q8_0; k and v for one of them
+//	page=16           keys and values in pages of 16 tokens, shuffled
 //
-// What is random in them is the same for each shape. ragged and padded need skv=sq.
+// What is random in them is the same for each shape. ragged and padded need skv=sq, and have
+// neither kvlens nor prefill.
 func ParseShape(text string) (Shape, error) {
 	s := Shape{Batch: 1}
 	lengths := map[string]*int{
@@ -93,8 +102,10 @@ func ParseShape(text string) (Shape, error) {
 			return Shape{}, fmt.Errorf("shape %q: %s is missing", text, key)
 		}
 	}
-	if seen["ragged"] && seen["padded"] {
-		return Shape{}, fmt.Errorf("shape %q: ragged and padded exclude each other", text)
+	for _, x := range exclusive {
+		if seen[x[0]] && seen[x[1]] {
+			return Shape{}, fmt.Errorf("shape %q: %s and %s exclude each other", text, x[0], x[1])
+		}
 	}
 	for _, f := range []struct{ length, from *int }{{&s.KVHeads, &s.Heads}, {&s.SeqKV, &s.SeqQ}, {&s.DimV, &s.DimQK}} {
 		if *f.length == 0 {
@@ -105,6 +116,12 @@ func ParseShape(text string) (Shape, error) {
 		return Shape{}, fmt.Errorf("shape %q: %w", text, err)
 	}
 	return s, nil
+}
+
+// exclusive are the keys that exclude each other.
+var exclusive = [][2]string{
+	{"ragged", "padded"}, {"ragged", "kvlens"}, {"padded", "kvlens"}, {"ragged", "prefill"}, {"padded", "prefill"},
+	{"ragged", "page"}, {"kv", "k"}, {"kv", "v"},
 }
 
 // Options writes the keys that stand behind the mask in the text of the shape, "" if
@@ -137,6 +154,25 @@ func (s Shape) check() error {
 	} else if n > 0 && s.SeqQ != s.SeqKV {
 		return fmt.Errorf("ragged and padded need skv=sq")
 	}
+	if n := s.Lengths.LeastKV; n > s.SeqKV {
+		return fmt.Errorf("sequences of at least %d keys, and at most %d", n, s.SeqKV)
+	}
+	if n := s.Lengths.Prefill; n > 0 {
+		switch {
+		case n >= s.Batch:
+			return fmt.Errorf("prefill of %d of %d sequences leaves none with one query", n, s.Batch)
+		case s.SeqQ < 2:
+			return fmt.Errorf("prefill of %d query, at least 2 are needed", s.SeqQ)
+		case s.SeqQ > s.SeqKV:
+			return fmt.Errorf("prefill of %d queries, there are %d keys", s.SeqQ, s.SeqKV)
+		}
+	}
+	if n := s.KV.Page; n > qkv.MaxSeq {
+		return fmt.Errorf("pages of %d tokens, at most %d are supported", n, qkv.MaxSeq)
+	}
+	if err := s.KV.check(s.DimQK, s.DimV); err != nil {
+		return err
+	}
 	if s.Bytes() > maxBytes {
 		return fmt.Errorf("the operands take more than %d GiB", maxBytes>>30)
 	}
@@ -144,11 +180,15 @@ func (s Shape) check() error {
 }
 
 // Bytes returns the size of the operands Q, K, V, Out and LSE and of what there is for
-// each pair, or more than can be had where that overflows. Padding counts, ragged or not.
+// each pair, or more than can be had where that overflows. Padding counts, packed or not.
 func (s Shape) Bytes() int64 {
+	pages, page := 1, s.SeqKV
+	if s.KV.Page != 0 {
+		pages, page = s.pagesOf(s.SeqKV), s.KV.Page
+	}
 	bytes := satAdd(
 		satMul(4, s.Batch, s.Heads, s.SeqQ, s.DimQK+s.DimV+1),
-		satMul(4, s.Batch, s.KVHeads, s.SeqKV, s.DimQK+s.DimV))
+		satMul(s.kvRowBytes(), s.Batch, s.KVHeads, pages, page))
 	if s.Mask.Keep != 0 {
 		bytes = satAdd(bytes, satMul(s.SeqQ, s.SeqKV))
 	}
@@ -212,16 +252,23 @@ func (s Shape) Short() string {
 }
 
 // Unmasked returns the shape that computes every pair of its own sizes and changes no
-// score, and whether that is another shape. Of a batch whose lengths differ it has one
+// score, of the same keys and values, and whether that is another shape. Of a batch whose lengths differ it has one
 // sequence, of the greatest length.
 func (s Shape) Unmasked() (Shape, bool) {
 	u := s
 	u.Mask, u.Lengths, u.Values = Mask{}, Lengths{}, Values{}
-	if s.Lengths.Least != 0 {
+	if s.Lengths != (Lengths{}) {
 		u.Batch = 1
 	}
 	return u, u != s
 }
+
+// fewQueries is how many queries an engine decodes at once, drafted ones among them.
+const fewQueries = 16
+
+// Decodes reports whether some of the sequences have as few queries as where an engine
+// decodes: it is reading keys and values that may then take the time, whatever the path.
+func (s Shape) Decodes() bool { return s.SeqQ <= fewQueries || s.Lengths.Prefill != 0 }
 
 // FLOPs returns the floating-point operations that count: a multiplication and an
 // addition for each kept pair and each dim of both products. Nothing counts of the

@@ -7,11 +7,19 @@ import (
 	"testing"
 
 	"github.com/qkv-go/qkv"
+	"github.com/qkv-go/qkv/kernel"
 )
 
 // sizes returns a shape of those lengths, in the order of [Shape.String].
 func sizes(batch, heads, kvHeads, seqQ, seqKV, dimQK, dimV int, mask Mask) Shape {
 	return Shape{Batch: batch, Heads: heads, KVHeads: kvHeads, SeqQ: seqQ, SeqKV: seqKV, DimQK: dimQK, DimV: dimV, Mask: mask}
+}
+
+// nine returns the shape h=1,sq=9,d=1 as set changes it.
+func nine(set func(*Shape)) Shape {
+	s := sizes(1, 1, 1, 9, 9, 1, 1, Mask{})
+	set(&s)
+	return s
 }
 
 func TestParseShape(t *testing.T) {
@@ -34,14 +42,22 @@ func TestParseShape(t *testing.T) {
 			Causal: true, Align: qkv.BottomRight, Prefix: 9, Segments: 9, Blocks: Blocks{128, 0.25}, Keep: 0.98,
 		})},
 		{"h=1,sq=9,d=1,keep=1e-3", sizes(1, 1, 1, 9, 9, 1, 1, Mask{Keep: 1e-3})},
-		{"b=2,h=1,sq=9,d=1,ragged=9", Shape{2, 1, 1, 9, 9, 1, 1, Mask{}, Lengths{9, true}, Values{}}},
-		{"b=2,h=1,sq=9,d=1,padded=1", Shape{2, 1, 1, 9, 9, 1, 1, Mask{}, Lengths{1, false}, Values{}}},
-		{"h=1,sq=9,d=1,bias=head", Shape{1, 1, 1, 9, 9, 1, 1, Mask{}, Lengths{}, Values{Bias: Bias{true, true, false}}}},
-		{"h=1,sq=9,d=1,bias=shared", Shape{1, 1, 1, 9, 9, 1, 1, Mask{}, Lengths{}, Values{Bias: Bias{true, false, false}}}},
-		{"h=1,sq=9,d=1,bias=head16", Shape{1, 1, 1, 9, 9, 1, 1, Mask{}, Lengths{}, Values{Bias: Bias{true, true, true}}}},
-		{"h=1,sq=9,d=1,sinks=1,softcap=12.5,alibi=1,bias=shared16", Shape{1, 1, 1, 9, 9, 1, 1, Mask{}, Lengths{}, Values{
-			Bias: Bias{true, false, true}, ALiBi: true, Softcap: 12.5, Sinks: true,
-		}}},
+		{"b=2,h=1,sq=9,d=1,ragged=9", nine(func(s *Shape) { s.Batch, s.Lengths = 2, Lengths{Least: 9, Ragged: true} })},
+		{"b=2,h=1,sq=9,d=1,padded=1", nine(func(s *Shape) { s.Batch, s.Lengths = 2, Lengths{Least: 1} })},
+		{"b=2,h=1,sq=9,d=1,kvlens=3", nine(func(s *Shape) { s.Batch, s.Lengths = 2, Lengths{LeastKV: 3} })},
+		{"b=2,h=1,sq=9,d=1,prefill=1", nine(func(s *Shape) { s.Batch, s.Lengths = 2, Lengths{Prefill: 1} })},
+		{"h=1,sq=9,d=1,bias=head", nine(func(s *Shape) { s.Values = Values{Bias: Bias{true, true, false}} })},
+		{"h=1,sq=9,d=1,bias=shared", nine(func(s *Shape) { s.Values = Values{Bias: Bias{true, false, false}} })},
+		{"h=1,sq=9,d=1,bias=head16", nine(func(s *Shape) { s.Values = Values{Bias: Bias{true, true, true}} })},
+		{"h=1,sq=9,d=1,sinks=1,softcap=12.5,alibi=1,bias=shared16", nine(func(s *Shape) {
+			s.Values = Values{Bias: Bias{true, false, true}, ALiBi: true, Softcap: 12.5, Sinks: true}
+		})},
+		{"h=1,sq=9,d=1,kv=float32", nine(func(*Shape) {})},
+		{"h=1,sq=9,d=1,kv=bfloat16,page=16", nine(func(s *Shape) { s.KV = KV{kernel.BFloat16, kernel.BFloat16, 16} })},
+		{"h=1,sq=9,d=1,page=1,k=int8,v=float16", nine(func(s *Shape) { s.KV = KV{kernel.Int8, kernel.Float16, 1} })},
+		{"h=1,sq=9,d=1,v=int8", nine(func(s *Shape) { s.KV.V = kernel.Int8 })},
+		{"h=1,sq=9,d=1,k=float16,v=float16", nine(func(s *Shape) { s.KV = KV{kernel.Float16, kernel.Float16, 0} })},
+		{"h=1,sq=9,dv=64,d=32,kv=q8_0", nine(func(s *Shape) { s.DimQK, s.DimV, s.KV = 32, 64, KV{kernel.Q8_0, kernel.Q8_0, 0} })},
 	} {
 		got, err := ParseShape(c.text)
 		if err != nil || got != c.want {
@@ -94,6 +110,25 @@ func TestParseShapeErrors(t *testing.T) {
 		{"h=8,sq=16,d=64,sinks=yes", "is not 1"},
 		{"h=8,sq=16,d=64,softcap=-1", "is not a finite number above 0"},
 		{"h=8,sq=16,d=64,softcap=1e99", "is not a finite number above 0"},
+		{"h=8,sq=16,d=64,kvlens=17", "at least 17 keys, and at most 16"},
+		{"h=8,sq=16,d=64,kvlens=0", "is not a positive number"},
+		{"h=8,sq=16,d=64,kvlens=3,ragged=1", "ragged and kvlens exclude each other"},
+		{"h=8,sq=16,d=64,padded=1,kvlens=3", "padded and kvlens exclude each other"},
+		{"b=4,h=8,sq=16,d=64,prefill=4", "prefill of 4 of 4 sequences leaves none"},
+		{"b=4,h=8,sq=1,d=64,prefill=2", "prefill of 1 query, at least 2 are needed"},
+		{"b=4,h=8,sq=16,skv=15,d=64,prefill=2", "prefill of 16 queries, there are 15 keys"},
+		{"b=4,h=8,sq=16,d=64,prefill=2,ragged=1", "ragged and prefill exclude each other"},
+		{"b=4,h=8,sq=16,d=64,prefill=2,padded=1", "padded and prefill exclude each other"},
+		{"h=8,sq=16,d=64,page=0", "is not a positive number"},
+		{"h=8,sq=16,d=64,page=2147483647", "at most 1073741824 are supported"},
+		{"h=8,sq=16,d=64,page=4,ragged=1", "ragged and page exclude each other"},
+		{"h=8,sq=16,d=64,kv=fp16", `kv="fp16" is not float32, float16, bfloat16, int8 or q8_0`},
+		{"h=8,sq=16,d=64,k=", `k="" is not float32`},
+		{"h=8,sq=16,d=64,kv=int8,v=int8", "kv and v exclude each other"},
+		{"h=8,sq=16,d=64,k=int8,kv=int8", "kv and k exclude each other"},
+		{"h=8,sq=16,d=40,dv=64,kv=q8_0", "keys of q8_0 need a head dim that is a multiple of 32, it is 40"},
+		{"h=8,sq=16,d=40,v=q8_0", "values of q8_0 need a head dim that is a multiple of 32, it is 40"},
+		{"h=1,sq=1,skv=4,d=16384,dv=16384,page=536870912", "more than 32 GiB"},
 		{"h=8,sq=65536,d=64,keep=1,bias=head16", "more than 32 GiB"},
 		{"h=1,sq=2147483647,d=64", "more than 32 GiB"},
 		{"b=65536,h=65536,sq=65536,d=16384", "more than 32 GiB"},
@@ -112,6 +147,7 @@ func TestUnmasked(t *testing.T) {
 		{"h=4,sq=10,d=8,window=1:1,keep=0.5", "h=4,sq=10,d=8"},
 		{"h=4,sq=10,d=8,sinks=1", "h=4,sq=10,d=8"},
 		{"b=64,h=4,sq=10,d=8,ragged=1", "h=4,sq=10,d=8"},
+		{"b=64,h=4,sq=10,skv=20,d=8,prefill=9,kvlens=3,kv=int8,page=4", "h=4,sq=10,skv=20,d=8,kv=int8,page=4"},
 	} {
 		s := parse(t, c.text)
 		u, other := s.Unmasked()
@@ -150,6 +186,8 @@ func TestShapeFLOPs(t *testing.T) {
 		"b=9,h=4,hkv=2,sq=150,d=8,mask=causal,padded=3",
 		"b=3,h=2,sq=150,d=8,mask=causal,window=60:0,prefix=9,segments=4,blocks=32:0.6,keep=0.5,ragged=40",
 		"h=4,sq=10,d=8,bias=head,alibi=1,softcap=5,sinks=1",
+		"b=9,h=4,hkv=2,sq=3,skv=300,d=8,mask=causal,kvlens=20,window=100:0,prefix=4",
+		"b=9,h=4,hkv=2,sq=70,skv=300,d=8,mask=causal,kvlens=20,prefill=4,page=16,kv=float16",
 	} {
 		s, err := ParseShape(text)
 		if err != nil {

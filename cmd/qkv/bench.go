@@ -39,10 +39,15 @@ A shape is KEY=VALUE,... of which h, sq and d are needed:
   keep=0.98        a boolean mask [sq, skv] that keeps that share of the pairs
   ragged=16        sequences of 16 to sq tokens, packed as [tokens, heads, dim]
   padded=16        sequences of 16 to sq tokens, padded to sq
+  kvlens=100       sequences of 100 to skv keys, each with sq queries
+  prefill=4        4 sequences, spread over the batch, of sq queries, the others of one
   bias=head        a bias [h, sq, skv]; shared: [sq, skv]; head16, shared16: in float16
   alibi=1          a slope for each head
   softcap=50       scores bounded to within ±50
-  sinks=1          a logit for each head`
+  sinks=1          a logit for each head
+  kv=float16       the type of keys and values: float32, float16, bfloat16, int8 or q8_0;
+                   k=, v= for one of them
+  page=16          keys and values in pages of 16 tokens, shuffled`
 
 // maxWorkers is far more than pays, and few enough to start.
 const maxWorkers = 4096

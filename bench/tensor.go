@@ -1,0 +1,181 @@
+package bench
+
+import (
+	"math"
+	"math/rand/v2"
+
+	"github.com/qkv-go/qkv"
+	"github.com/qkv-go/qkv/kernel"
+)
+
+// A Tensor is rows of keys or values of one of the element types; the slices of the others
+// are nil.
+type Tensor struct {
+	Float32  []float32
+	Float16  []qkv.Float16
+	BFloat16 []qkv.BFloat16
+	Int8     []int8
+	Scale    []float32 // of each row of Int8
+	Q8_0     []qkv.BlockQ8_0
+
+	elem kernel.Elem
+	dim  int
+}
+
+func newTensor(e kernel.Elem, rows, dim int) Tensor {
+	t := Tensor{elem: e, dim: dim}
+	switch n := rows * dim; e {
+	case kernel.Float32:
+		t.Float32 = make([]float32, n)
+	case kernel.Float16:
+		t.Float16 = make([]qkv.Float16, n)
+	case kernel.BFloat16:
+		t.BFloat16 = make([]qkv.BFloat16, n)
+	case kernel.Int8:
+		t.Int8, t.Scale = make([]int8, n), make([]float32, rows)
+	case kernel.Q8_0:
+		t.Q8_0 = make([]qkv.BlockQ8_0, n/kernel.BlockValues)
+	}
+	return t
+}
+
+// fill fills the rows that are used with standard normal numbers, rounded to the type. Those
+// that are not stay unwritten, and take no memory.
+func (t *Tensor) fill(rows int, seed, stream uint64, used func(row int) bool) {
+	if t.elem == kernel.Float32 && used == nil {
+		fillNormal(t.Float32, seed, stream)
+		return
+	}
+	piece := max(1, pieceLen/t.dim)
+	parallel((rows+piece-1)/piece, func(p int) {
+		r := rand.New(rand.NewPCG(seed, stream<<40|uint64(p)))
+		x := make([]float32, t.dim)
+		for row := p * piece; row < min((p+1)*piece, rows); row++ {
+			if used != nil && !used(row) {
+				continue
+			}
+			for i := range x {
+				x[i] = float32(r.NormFloat64())
+			}
+			t.set(row, x)
+		}
+	})
+}
+
+// set rounds x into a row: towards 0, or to the nearest of the integers.
+func (t *Tensor) set(row int, x []float32) {
+	at := row * t.dim
+	switch t.elem {
+	case kernel.Float32:
+		copy(t.Float32[at:], x)
+	case kernel.Float16:
+		for i, x := range x {
+			t.Float16[at+i] = toFloat16(x)
+		}
+	case kernel.BFloat16:
+		for i, x := range x {
+			t.BFloat16[at+i] = qkv.BFloat16(math.Float32bits(x) >> 16)
+		}
+	case kernel.Int8:
+		scale := float32(greatest(x) / 127)
+		t.Scale[row] = scale
+		quantise(t.Int8[at:at+t.dim], x, float64(scale))
+	case kernel.Q8_0:
+		const n = kernel.BlockValues
+		for i := range t.dim / n {
+			b, x := &t.Q8_0[at/n+i], x[i*n:][:n]
+			scale := toFloat16(float32(greatest(x) / 127))
+			b.Scale = uint16(scale)
+			quantise(b.Quants[:], x, fromFloat16(scale))
+		}
+	}
+}
+
+func greatest(x []float32) float64 {
+	most := 0.0
+	for _, x := range x {
+		most = max(most, math.Abs(float64(x)))
+	}
+	return most
+}
+
+func quantise(to []int8, x []float32, scale float64) {
+	if scale == 0 {
+		clear(to)
+		return
+	}
+	for i, x := range x {
+		to[i] = int8(max(-127, min(math.RoundToEven(float64(x)/scale), 127)))
+	}
+}
+
+// row returns the values of a row: in place if they are float32, otherwise in to, or in new
+// memory if it is nil.
+func (t *Tensor) row(row int, to []float32) []float32 {
+	at := row * t.dim
+	if t.elem == kernel.Float32 {
+		return t.Float32[at:][:t.dim]
+	}
+	if to == nil {
+		to = make([]float32, t.dim)
+	}
+	for i := range to {
+		switch t.elem {
+		case kernel.Float16:
+			to[i] = float32(fromFloat16(t.Float16[at+i]))
+		case kernel.BFloat16:
+			to[i] = math.Float32frombits(uint32(t.BFloat16[at+i]) << 16)
+		case kernel.Int8:
+			to[i] = float32(float64(t.Scale[row]) * float64(t.Int8[at+i]))
+		case kernel.Q8_0:
+			b := &t.Q8_0[(at+i)/kernel.BlockValues]
+			to[i] = float32(fromFloat16(qkv.Float16(b.Scale)) * float64(b.Quants[i%kernel.BlockValues]))
+		}
+	}
+	return to
+}
+
+// views returns a view of the elements, as layout makes it of them, and one of the scales if
+// there are any.
+func (t *Tensor) views(l layout) (elements, scales qkv.View) {
+	switch t.elem {
+	case kernel.Float16:
+		return viewOf(t.Float16, l, t.dim), scales
+	case kernel.BFloat16:
+		return viewOf(t.BFloat16, l, t.dim), scales
+	case kernel.Int8:
+		return viewOf(t.Int8, l, t.dim), viewOf(t.Scale, l, 1)
+	case kernel.Q8_0:
+		return viewOf(t.Q8_0, l, t.dim), scales
+	}
+	return viewOf(t.Float32, l, t.dim), scales
+}
+
+// A layout is the axes of an operand: contiguous [batch, heads, seq, dim], or packed
+// [seq, heads, dim].
+type layout struct {
+	packed            bool
+	batch, heads, seq int
+}
+
+func viewOf[T qkv.Element](x []T, l layout, dim int) qkv.View {
+	if l.packed {
+		return qkv.THD(x, l.seq, l.heads, dim)
+	}
+	return qkv.BHSD(x, l.batch, l.heads, l.seq, dim)
+}
+
+// row returns the index of a row of an operand.
+func (l layout) row(batch, head, i int) int {
+	if l.packed {
+		return i*l.heads + head
+	}
+	return (batch*l.heads+head)*l.seq + i
+}
+
+func (l layout) rows() int {
+	if l.packed {
+		return l.seq * l.heads
+	}
+	return l.batch * l.heads * l.seq
+}
