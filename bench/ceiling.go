@@ -65,6 +65,9 @@ func MeasureCeilings(set *kernel.Set, caches []Cache, workers int) Ceilings {
 	return c
 }
 
+// levelMemory is what no cache has room for.
+const levelMemory = "memory"
+
 // levels says what to read to measure each level. The first two are taken for a
 // core's own, the third for one that all share.
 func levels(caches []Cache, workers int) []Bandwidth {
@@ -79,7 +82,7 @@ func levels(caches []Cache, workers int) []Bandwidth {
 		last = max(last, c.Bytes)
 	}
 	memory := max(minMemory, 4*min(last, maxMemory/4))
-	list = append(list, Bandwidth{Level: "memory", BytesOne: memory, BytesAll: memory / workers})
+	list = append(list, Bandwidth{Level: levelMemory, BytesOne: memory, BytesAll: memory / workers})
 	for i := range list {
 		list[i].BytesOne = roundRead(list[i].BytesOne)
 		list[i].BytesAll = roundRead(list[i].BytesAll)
@@ -108,28 +111,32 @@ type position struct {
 
 func newBuffers(set *kernel.Set, workers, bytes int) *buffers {
 	b := &buffers{set: set, data: make([]float32, bytes/4), pos: make([]position, workers)}
-	for i := range b.data {
-		b.data[i] = 1 // a page that was never written reads from one page of zeros
-	}
+	// A page that was never written reads from one page of zeros. Several processors write
+	// it, as they do operands, so that both lie alike.
+	pieces := (len(b.data) + pieceLen - 1) / pieceLen
+	parallel(pieces, func(p int) {
+		part := b.data[p*pieceLen : min((p+1)*pieceLen, len(b.data))]
+		for i := range part {
+			part[i] = 1
+		}
+	})
 	return b
 }
 
 // rate reads bytes on each of workers, again and again, and returns bytes a second.
 func (b *buffers) rate(workers, bytes int, d time.Duration) float64 {
+	clear(b.pos)
+	return b.read(workers, bytes, d)
+}
+
+// read reads as rate does, from where each worker stopped.
+func (b *buffers) read(workers, bytes int, d time.Duration) float64 {
 	call := min(bytes, readCall)
 	perPiece := max(1, readCall/call) // the clock is not read after each few nanoseconds
-	clear(b.pos)
 	rate := together(workers, d, func(w int) float64 {
-		p := &b.pos[w]
-		mine := b.data[w*bytes/4:][:bytes/4]
 		work := 0
 		for range perPiece {
-			n := min(call/4, len(mine)-p.next)
-			p.sum += b.set.Read(&mine[p.next], n)
-			work += 4 * n
-			if p.next += n; p.next == len(mine) {
-				p.next = 0
-			}
+			work += b.next(w, bytes)
 		}
 		return float64(work)
 	})
@@ -137,4 +144,28 @@ func (b *buffers) rate(workers, bytes int, d time.Duration) float64 {
 		panic("bench: a sum of ones is NaN")
 	}
 	return rate
+}
+
+// pass reads all of it once, from the beginning.
+func (b *buffers) pass(workers, bytes int) {
+	clear(b.pos)
+	together(workers, 0, func(w int) float64 {
+		work := 0
+		for work < bytes {
+			work += b.next(w, bytes)
+		}
+		return float64(work)
+	})
+}
+
+// next makes one call, on the part of a worker, and returns the bytes that it has read.
+func (b *buffers) next(w, bytes int) int {
+	p := &b.pos[w]
+	mine := b.data[w*bytes/4:][:bytes/4]
+	n := min(readCall/4, len(mine)-p.next)
+	p.sum += b.set.Read(&mine[p.next], n)
+	if p.next += n; p.next == len(mine) {
+		p.next = 0
+	}
+	return 4 * n
 }

@@ -55,11 +55,7 @@ func ThisMachine() Machine {
 		m.CPU = cmp.Or(coreName(), "unknown CPU")
 	}
 	slices.Sort(m.Features)
-	for _, c := range []Cache{{"L1", cpu.Cache.L1D}, {"L2", cpu.Cache.L2}, {"L3", cpu.Cache.L3}} {
-		if c.Bytes > 0 { // -1 where unknown
-			m.Caches = append(m.Caches, c)
-		}
-	}
+	m.Caches = dataCaches()
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, s := range info.Settings {
 			switch s.Key {
@@ -71,4 +67,16 @@ func ThisMachine() Machine {
 		}
 	}
 	return m
+}
+
+// dataCaches returns the data caches that are known, the smallest first.
+func dataCaches() []Cache {
+	var list []Cache
+	cache := &cpuid.CPU.Cache
+	for _, c := range []Cache{{"L1", cache.L1D}, {"L2", cache.L2}, {"L3", cache.L3}} {
+		if c.Bytes > 0 { // -1 where unknown
+			list = append(list, c)
+		}
+	}
+	return list
 }

@@ -16,7 +16,7 @@ type Options struct {
 	Kernel string        // kernel set, see [qkv.Config]
 	Labels bool          // label phases for profiles, see [qkv.Config]
 	Time   time.Duration // timing each run, 0 means 1.2 s
-	Burst  time.Duration // each burst of the peak, 0 means 10 ms
+	Burst  time.Duration // each burst of the peak, and of reading, 0 means 10 ms
 
 	// Unmasked has the samples of each shape alternate with those of its unmasked one, see
 	// [Shape.Unmasked], and both be compared.
@@ -47,6 +47,8 @@ type Runner struct {
 	peak     *Peak
 	operands *Operands // of the last run
 	unmasked *Operands // of the last shape that it was compared with
+	stream   *stream   // of the last run of a shape that decodes
+	caches   []Cache
 }
 
 // NewRunner returns a Runner. The error is that of [qkv.New].
@@ -61,7 +63,7 @@ func NewRunner(opts Options) (*Runner, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Runner{opts: opts, set: a.Kernel(), peak: NewPeak(a.Kernel())}, nil
+	return &Runner{opts: opts, set: a.Kernel(), peak: NewPeak(a.Kernel()), caches: dataCaches()}, nil
 }
 
 // Kernel returns the kernel set that is measured.
@@ -137,6 +139,8 @@ func (r *Runner) Run(ctx context.Context, j Job, limit time.Duration) (Run, erro
 		Mask:    MaskName(j.Shape.Mask),
 		Options: j.Shape.Options(),
 		DType:   "float32",
+		KDType:  elemName(j.Shape.KV.K),
+		VDType:  elemName(j.Shape.KV.V),
 		Kernel:  r.set.Name,
 		Workers: workers,
 		FLOPs:   j.Shape.FLOPs(),
@@ -150,7 +154,7 @@ func (r *Runner) Run(ctx context.Context, j Job, limit time.Duration) (Run, erro
 		return Run{}, err
 	}
 	run.CheckedRows, run.MaxError, run.ErrorOfBound = check.Rows, check.MaxError, check.OfBound
-	run.Calls = shape.calls
+	run.Calls, run.Path = shape.calls, shape.path
 	budget, cost := r.opts.Time, shape.cost
 	var unmasked *timed
 	if u, other := j.Shape.Unmasked(); r.opts.Unmasked && other {
@@ -160,15 +164,26 @@ func (r *Runner) Run(ctx context.Context, j Job, limit time.Duration) (Run, erro
 		run.Unmasked = u.String()
 		budget, cost = 2*budget, cost+unmasked.cost
 	}
+	stream, bytes := r.streamOf(j.Shape, workers)
 
 	runtime.GC() // what is left of checking is not to be collected under the clock
-	var bursts, ratios []float64
+	var bursts, reads, ratios []float64
 	deadline := time.Now().Add(budget)
 	late := func(t time.Time) bool { return limit != 0 && t.Sub(start)+cost > limit }
 	enough := func() bool {
 		return len(shape.samples) >= minSamples && (unmasked == nil || len(ratios) >= minSamples)
 	}
-	bursts = append(bursts, r.peak.Burst(workers, r.opts.Burst))
+	burst := func() error {
+		bursts = append(bursts, r.peak.Burst(workers, r.opts.Burst))
+		if stream == nil {
+			return nil
+		}
+		reads = append(reads, stream.burst(r.opts.Burst))
+		return shape.warm()
+	}
+	if err := burst(); err != nil {
+		return Run{}, err
+	}
 	for {
 		rate, err := shape.round(ctx, between)
 		if err != nil {
@@ -181,7 +196,9 @@ func (r *Runner) Run(ctx context.Context, j Job, limit time.Duration) (Run, erro
 			}
 			ratios = append(ratios, rate/other)
 		}
-		bursts = append(bursts, r.peak.Burst(workers, r.opts.Burst))
+		if err := burst(); err != nil {
+			return Run{}, err
+		}
 		if now := time.Now(); late(now) || now.After(deadline) && enough() {
 			break
 		}
@@ -191,6 +208,9 @@ func (r *Runner) Run(ctx context.Context, j Job, limit time.Duration) (Run, erro
 	run.GFLOPS = 1e-9 * run.FLOPs / run.SecondsMedian
 	run.PeakGFLOPS = 1e-9 * median(bursts)
 	run.Efficiency = run.GFLOPS / run.PeakGFLOPS
+	if stream != nil {
+		run.roofline(bytes, median(reads), stream.level)
+	}
 	if unmasked != nil {
 		run.UnmaskedGFLOPS = 1e-9 * unmasked.flops / median(unmasked.samples)
 		run.OfUnmasked = median(ratios)
@@ -198,10 +218,28 @@ func (r *Runner) Run(ctx context.Context, j Job, limit time.Duration) (Run, erro
 	return run, nil
 }
 
+// streamOf returns what to read in turns with a shape, and how much of it its calls read. It
+// returns nil for a shape that does not decode, or has no key to read.
+func (r *Runner) streamOf(s Shape, workers int) (*stream, int64) {
+	if !s.Decodes() {
+		return nil, 0
+	}
+	bytes := s.KVBytes()
+	if bytes == 0 {
+		return nil, 0
+	}
+	if r.stream == nil || !r.stream.fits(workers, bytes) {
+		r.stream = nil // for the collector
+		r.stream = newStream(r.set, workers, bytes, r.caches)
+	}
+	return r.stream, bytes
+}
+
 // timed is a call that is right and warm.
 type timed struct {
 	a       *qkv.Engine
 	call    *qkv.Call
+	path    string
 	flops   float64
 	calls   int           // of a sample
 	cost    time.Duration // of a sample
@@ -228,6 +266,11 @@ func (r *Runner) prepare(a *qkv.Engine, s Shape, operands **Operands) (*timed, C
 		return nil, Check{}, fmt.Errorf("%s on %s with %d workers is wrong: %w", s, r.set.Name, a.Workers(), err)
 	}
 	t.call.LSE = nil // only the output is timed
+	plan, err := a.Explain(t.call)
+	if err != nil {
+		return nil, Check{}, err
+	}
+	t.path = plan.Path
 
 	// Calls until now were the first: count them again, warm, if they are short.
 	for cost < minSample {
@@ -240,6 +283,15 @@ func (r *Runner) prepare(a *qkv.Engine, s Shape, operands **Operands) (*timed, C
 	}
 	t.cost = cost
 	return t, check, nil
+}
+
+// warm brings back what bursts of reading have driven out of the caches, unless the calls are
+// too long for that to show.
+func (t *timed) warm() error {
+	if t.cost > between {
+		return nil
+	}
+	return t.a.Run(t.call)
 }
 
 // sample times that many calls together.

@@ -54,6 +54,38 @@ func TestRunner(t *testing.T) {
 	}
 }
 
+// TestRunnerDecodes: what decodes is timed beside the rate of reading, other shapes are not.
+func TestRunnerDecodes(t *testing.T) {
+	r := newRunner(t, quick)
+	for _, c := range []struct{ text, path, k, v string }{
+		{"h=8,hkv=2,sq=1,skv=300,d=32", "decode", "float32", "float32"},
+		{"b=3,h=8,hkv=2,sq=2,skv=300,d=32,mask=causal,kvlens=9,page=16,k=q8_0,v=int8", "decode", "q8_0", "int8"},
+		{"b=3,h=8,hkv=2,sq=40,skv=300,d=32,mask=causal,kvlens=9,prefill=1,page=16,kv=float16", "prefill and decode", "float16", "float16"},
+		{"h=8,hkv=2,sq=70,d=32", "prefill", "float32", "float32"},
+		{"h=1,sq=1,skv=9,d=8,mask=causal@-9", "decode", "float32", "float32"}, // no key
+	} {
+		s := parse(t, c.text)
+		run, err := r.Run(context.Background(), Job{s, 2}, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if run.Path != c.path || run.KDType != c.k || run.VDType != c.v {
+			t.Errorf("%s: %+v", c.text, run)
+		}
+		bytes := s.KVBytes()
+		if !s.Decodes() || bytes == 0 {
+			if run.KVBytes != 0 || run.ReadGBps != 0 || run.Limit != "" {
+				t.Errorf("%s: %+v, want no rate of reading", c.text, run)
+			}
+			continue
+		}
+		if run.KVBytes != bytes || !near(run.GBps, 1e-9*float64(bytes)/run.SecondsMedian) || !near(run.OfRead, run.GBps/run.ReadGBps) ||
+			!(run.ReadGBps > 0) || run.ReadLevel == "" || run.OfLimit != max(run.OfRead, run.Efficiency) {
+			t.Errorf("%s: %+v", c.text, run)
+		}
+	}
+}
+
 func TestRunnerUnmasked(t *testing.T) {
 	opts := quick
 	opts.Unmasked = true
@@ -146,7 +178,8 @@ func TestDocument(t *testing.T) {
 		t.Fatalf("%d runs", len(doc.Runs))
 	}
 	has(doc.Runs[0], "name", "batch", "heads", "kv_heads", "seq_q", "seq_kv", "dim_qk", "dim_v", "mask", "dtype",
-		"kernel", "workers", "seconds_median", "seconds_min", "gflops", "peak_gflops", "efficiency")
+		"kernel", "workers", "seconds_median", "seconds_min", "gflops", "peak_gflops", "efficiency",
+		"path", "k_dtype", "v_dtype", "kv_bytes", "gbps", "read_gbps", "read_level", "of_read", "limit", "of_limit")
 }
 
 func TestMedian(t *testing.T) {
