@@ -11,6 +11,11 @@
 // alternate with the timed calls. An efficiency is a rate over the median of its own
 // bursts, never over a figure from another minute.
 //
+// Few queries are bound by reading keys and values, see [Shape.Decodes]. Beside them a
+// buffer of their size is read in the same turns, so that it comes from the same level of
+// memory, and the share of that rate stands beside that of the peak: the greater one is
+// that of the limit which binds (the roofline; Williams et al., 2009).
+//
 // What a mask, lengths or changed scores cost is the share of the rate of the same sizes
 // without them, and is measured in the same way: the calls of both alternate, see
 // [Options].

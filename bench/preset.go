@@ -147,6 +147,39 @@ func Presets() []Preset {
 				"h=8,sq=2048,d=128,sinks=1",
 			),
 		},
+		{
+			// Each call reads the cache that the one before it read: a cache of the processor
+			// that holds all of it does so from call to call. In an engine it holds less, as
+			// weights and the caches of other layers pass through between two steps.
+			Name:    "decode",
+			About:   "few queries over a long cache, the same at every step, beside reading as much",
+			Workers: []int{1, 0},
+			Shapes: shapes(
+				"h=32,hkv=8,sq=1,skv=8192,d=128",
+				"h=32,hkv=8,sq=1,skv=8192,d=128,kv=float16",
+				"h=32,hkv=8,sq=1,skv=8192,d=128,kv=bfloat16",
+				"h=32,hkv=8,sq=1,skv=8192,d=128,kv=int8",
+				"h=32,hkv=8,sq=1,skv=8192,d=128,kv=q8_0",
+				"h=32,sq=1,skv=8192,d=128",
+				"h=32,hkv=8,sq=1,skv=1024,d=128",
+				"h=32,hkv=8,sq=1,skv=8192,d=128,kv=float16,page=16",
+				"h=32,hkv=8,sq=8,skv=8192,d=128,mask=causal,kv=float16",
+				"h=32,hkv=8,sq=1,skv=8192,d=128,mask=causal,window=1023:0,prefix=4,kv=float16",
+				"h=8,hkv=1,sq=1,skv=8192,d=128,kv=float16",
+				"h=32,hkv=8,sq=1,skv=8192,d=64,kv=float16",
+			),
+		},
+		{
+			Name:    "batch",
+			About:   "the steps of a server: caches of any length, with prompts among them, and in pages",
+			Workers: []int{1, 0},
+			Shapes: shapes(
+				"b=64,h=32,hkv=8,sq=1,skv=4000,d=128,kvlens=100,kv=float16",
+				"b=64,h=32,hkv=8,sq=1,skv=4000,d=128,kvlens=100,kv=float16,page=16",
+				"b=64,h=32,hkv=8,sq=512,skv=2560,d=128,mask=causal,kvlens=100,prefill=4,kv=float16",
+				"b=64,h=32,hkv=8,sq=512,skv=2560,d=128,mask=causal,kvlens=100,prefill=4,kv=float16,page=16",
+			),
+		},
 	}
 }
 

@@ -24,7 +24,7 @@ func TestBench(t *testing.T) {
 	if code != exitOK || errs != "" {
 		t.Fatalf("exit %d, stderr %q: no progress is wanted but on a terminal", code, errs)
 	}
-	for _, want := range []string{"ceilings of", "peak FMA, GFLOP/s", "read memory, GB/s", "median ms", "h=2,hkv=1,sq=64,d=32,mask=causal", "h=1,sq=1,skv=9,d=8", "checked against float64"} {
+	for _, want := range []string{"ceilings of", "peak FMA, GFLOP/s", "read memory, GB/s", "median ms", "read GB/s", "bound by", "h=2,hkv=1,sq=64,d=32,mask=causal", "h=1,sq=1,skv=9,d=8", "checked against float64"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("the output lacks %q:\n%s", want, out)
 		}
@@ -58,6 +58,12 @@ func TestBench(t *testing.T) {
 			GFLOPS     float64
 			Peak       float64 `json:"peak_gflops"`
 			Efficiency float64
+			Path       string
+			KDType     string  `json:"k_dtype"`
+			Bytes      int     `json:"kv_bytes"`
+			Read       float64 `json:"read_gbps"`
+			Limit      string
+			OfLimit    float64 `json:"of_limit"`
 		}
 	}
 	if err := json.Unmarshal(text, &doc); err != nil {
@@ -74,6 +80,12 @@ func TestBench(t *testing.T) {
 		r.Kernel == "" || r.Median <= 0 || r.GFLOPS <= 0 || r.Peak <= 0 || r.Efficiency <= 0 {
 		t.Errorf("run %+v", r)
 	}
+	if r.Path != "prefill" || r.KDType != "float32" || r.Bytes != 0 || r.Read != 0 || r.Limit != "" {
+		t.Errorf("run %+v, want no rate of reading", r)
+	}
+	if r := doc.Runs[1]; r.Path != "decode" || r.Bytes != 9*2*8*4 || r.Read <= 0 || r.Limit == "" || r.OfLimit <= 0 {
+		t.Errorf("run %+v, want a rate of reading", r)
+	}
 }
 
 func TestBenchUnmasked(t *testing.T) {
@@ -81,11 +93,11 @@ func TestBenchUnmasked(t *testing.T) {
 		t.Skip("takes seconds")
 	}
 	path := filepath.Join(t.TempDir(), "r.json")
-	code, out, errs := qkvRun("bench", "-unmasked", "-shape", "h=1,sq=16,d=8,window=3:0", "-shape", "h=1,sq=16,d=8", "-workers", "1", "-json", path)
+	code, out, errs := qkvRun("bench", "-unmasked", "-shape", "h=1,sq=32,d=8,window=3:0", "-shape", "h=1,sq=32,d=8", "-workers", "1", "-json", path)
 	if code != exitOK || errs != "" {
 		t.Fatalf("exit %d, stderr %q", code, errs)
 	}
-	for _, want := range []string{"of peak  of unmasked\n", "h=1,sq=16,d=8,window=3:0 ", "of unmasked: the share"} {
+	for _, want := range []string{"of peak  of unmasked\n", "h=1,sq=32,d=8,window=3:0 ", "of unmasked: the share"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("the output lacks %q:\n%s", want, out)
 		}
@@ -108,7 +120,7 @@ func TestBenchUnmasked(t *testing.T) {
 		t.Fatalf("%d runs", len(doc.Runs))
 	}
 	r := doc.Runs[0]
-	if r.Options != "window=3:0" || r.Unmasked != "b=1,h=1,hkv=1,sq=16,skv=16,d=8,dv=8,mask=none" || !(r.OfUnmasked > 0 && r.GFLOPS > 0) {
+	if r.Options != "window=3:0" || r.Unmasked != "b=1,h=1,hkv=1,sq=32,skv=32,d=8,dv=8,mask=none" || !(r.OfUnmasked > 0 && r.GFLOPS > 0) {
 		t.Errorf("%+v", r)
 	}
 	if r := doc.Runs[1]; r.Unmasked != "" || r.Options != "" {
