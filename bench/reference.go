@@ -38,11 +38,14 @@ type referenceKey struct {
 //   - A sink is a score that rounds once, ε = u|s|, with a value of 0.
 //   - A sum over keys is a chain within a block and a chain of blocks, which errs by
 //     ρ = (min(n, 128) + b)u more.
+//   - Where chunks of blocks are summed apart and merged, a weight goes through the blocks of
+//     its chunk and one merge for each chunk: no more than b + 1 in all.
 //   - Out = N/l with N = Σ w v, l = Σ w. With weights that sum to 1, N errs by at most
 //     Σ w(η+ρ)|v|, l by Σ wη + ρ, and 1/l and the product by it round: 2u|out|.
 //   - LSE = m + ln l errs by the relative error of l and one rounding.
 //
-// Products of two such terms, and weights below 2^-126, are allowed for by a hundredth
+// Keys and values are the numbers that their type stores: how they were rounded to it
+// does not count. Products of two such terms, and weights below 2^-126, are allowed for by a hundredth
 // more and by 1e-30.
 func (o *Operands) Reference(batch, head, query int) ReferenceRow {
 	s := o.Shape
