@@ -26,8 +26,9 @@ var avx512Set = kernel.Set{
 	Finish:           finishWith(finishAVX512),
 	Merge:            mergeAVX512,
 	Convert:          convertWith(convertAVX512),
-	DecodeScores:     decodeScoresGeneric,
-	DecodeAccumulate: decodeAccumulateGeneric,
+	DecodeRows:       16,
+	DecodeScores:     decodeScoresAVX512,
+	DecodeAccumulate: decodeAccumulateAVX512,
 	Multiply:         multiplyAVX512,
 	Rotary:           rotaryAVX512,
 	Peak:             peakAVX512,
@@ -54,8 +55,9 @@ var avx2Set = kernel.Set{
 	Finish:           finishWith(finishAVX2),
 	Merge:            mergeAVX2,
 	Convert:          convertWith(convertAVX2),
-	DecodeScores:     decodeScoresGeneric,
-	DecodeAccumulate: decodeAccumulateGeneric,
+	DecodeRows:       12,
+	DecodeScores:     decodeScoresAVX2,
+	DecodeAccumulate: decodeAccumulateAVX2,
 	Multiply:         multiplyAVX2,
 	Rotary:           rotaryAVX2,
 	Peak:             peakAVX2,
@@ -112,6 +114,16 @@ func mergeAVX512(a *kernel.MergeArgs)
 //
 //go:noescape
 func convertAVX512(a *kernel.ConvertArgs)
+
+// decodeScoresAVX512 is decodeScoresGeneric.
+//
+//go:noescape
+func decodeScoresAVX512(a *kernel.DecodeScoresArgs)
+
+// decodeAccumulateAVX512 is decodeAccumulateGeneric.
+//
+//go:noescape
+func decodeAccumulateAVX512(a *kernel.DecodeAccumulateArgs)
 
 // multiplyAVX512 is multiplyGeneric.
 //
@@ -185,6 +197,16 @@ func mergeAVX2(a *kernel.MergeArgs)
 //
 //go:noescape
 func convertAVX2(a *kernel.ConvertArgs)
+
+// decodeScoresAVX2 is decodeScoresGeneric.
+//
+//go:noescape
+func decodeScoresAVX2(a *kernel.DecodeScoresArgs)
+
+// decodeAccumulateAVX2 is decodeAccumulateGeneric.
+//
+//go:noescape
+func decodeAccumulateAVX2(a *kernel.DecodeAccumulateArgs)
 
 // multiplyAVX2 is multiplyGeneric.
 //

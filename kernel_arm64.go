@@ -26,8 +26,9 @@ var neonSet = kernel.Set{
 	Finish:           finishWith(finishNEON),
 	Merge:            mergeNEON,
 	Convert:          convertWith(convertNEON),
-	DecodeScores:     decodeScoresGeneric,
-	DecodeAccumulate: decodeAccumulateGeneric,
+	DecodeRows:       12,
+	DecodeScores:     decodeScoresNEON,
+	DecodeAccumulate: decodeAccumulateNEON,
 	Multiply:         multiplyNEON,
 	Rotary:           rotaryNEON,
 	Peak:             peakNEON,
@@ -84,6 +85,16 @@ func mergeNEON(a *kernel.MergeArgs)
 //
 //go:noescape
 func convertNEON(a *kernel.ConvertArgs)
+
+// decodeScoresNEON is decodeScoresGeneric.
+//
+//go:noescape
+func decodeScoresNEON(a *kernel.DecodeScoresArgs)
+
+// decodeAccumulateNEON is decodeAccumulateGeneric.
+//
+//go:noescape
+func decodeAccumulateNEON(a *kernel.DecodeAccumulateArgs)
 
 // multiplyNEON is multiplyGeneric.
 //

@@ -28,7 +28,7 @@ func decodeScoresGeneric(a *kernel.DecodeScoresArgs) {
 	unit := a.Elem.Unit()
 	for k := range a.Keys {
 		key, scale := unsafe.Add(a.K, a.Off[k]), rowScale(a.Elem, a.Scale, k)
-		var acc [kernel.DecodeRows]float32
+		var acc [kernel.MaxDecodeRows]float32
 		for d0 := 0; d0 < a.Dim; d0 += len(row) {
 			n := min(len(row), a.Dim-d0)
 			for i := range n {

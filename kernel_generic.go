@@ -24,6 +24,7 @@ var genericSet = kernel.Set{
 	Finish:           finishGeneric,
 	Merge:            mergeGeneric,
 	Convert:          convertGeneric,
+	DecodeRows:       kernel.MaxDecodeRows,
 	DecodeScores:     decodeScoresGeneric,
 	DecodeAccumulate: decodeAccumulateGeneric,
 	Multiply:         multiplyGeneric,

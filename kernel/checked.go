@@ -11,6 +11,7 @@ func Checked(s *Set) *Set {
 		s.Softmax != nil && s.Accumulate != nil && s.Finish != nil && s.Multiply != nil && s.Float16 != nil &&
 		s.Rotary != nil && s.Merge != nil && s.Convert != nil && s.DecodeScores != nil && s.DecodeAccumulate != nil &&
 		s.Peak != nil && s.Read != nil, "kernel: Set lacks a function")
+	assert(1 <= s.DecodeRows && s.DecodeRows <= MaxDecodeRows, "kernel: Set.DecodeRows outside 1..MaxDecodeRows")
 	assert(s.PeakFLOPs > 0, "kernel: Set.PeakFLOPs is not positive")
 
 	c := *s
@@ -90,7 +91,8 @@ func Checked(s *Set) *Set {
 	c.DecodeScores = func(a *DecodeScoresArgs) {
 		checkKeys(a.Keys)
 		checkElem(a.Elem, a.Dim, a.Scale)
-		checkDecodeRows(a.Rows)
+		s.checkDecodeRows(a.Rows)
+		assert(a.Dim >= s.Vec, "kernel: DecodeScores: Dim < Vec")
 		assert(a.QStride >= a.Rows && a.Stride >= a.Rows, "kernel: DecodeScores: a stride < Rows")
 		assert(a.K != nil && a.Off != nil && a.Q != nil && a.S != nil, "kernel: DecodeScores: nil operand")
 		s.DecodeScores(a)
@@ -99,7 +101,8 @@ func Checked(s *Set) *Set {
 		checkKeys(a.Keys)
 		checkMaskFrom(a.MaskFrom, a.Keys)
 		checkElem(a.Elem, a.Dim, a.Scale)
-		checkDecodeRows(a.Rows)
+		s.checkDecodeRows(a.Rows)
+		assert(a.Dim%s.Vec == 0, "kernel: DecodeAccumulate: Dim is not a multiple of Vec")
 		checkMode(a.Mode, a.Alpha)
 		assert(a.Stride >= a.Rows, "kernel: DecodeAccumulate: Stride < Rows")
 		assert(a.OStride >= a.Dim, "kernel: DecodeAccumulate: OStride < Dim")
@@ -157,8 +160,8 @@ func checkKeys(keys int) {
 	assert(1 <= keys && keys <= KeyBlock, "kernel: Keys outside 1..KeyBlock")
 }
 
-func checkDecodeRows(rows int) {
-	assert(1 <= rows && rows <= DecodeRows, "kernel: Rows outside 1..DecodeRows")
+func (s *Set) checkDecodeRows(rows int) {
+	assert(1 <= rows && rows <= s.DecodeRows, "kernel: Rows outside 1..DecodeRows")
 }
 
 func checkElem(e Elem, dim int, scale *float32) {

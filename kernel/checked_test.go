@@ -8,7 +8,7 @@ import (
 // quiet is a Set whose functions do nothing.
 func quiet() Set {
 	return Set{
-		Name: "quiet", Vec: 8, Lanes: 16, Rows: 6,
+		Name: "quiet", Vec: 8, Lanes: 16, Rows: 6, DecodeRows: 12,
 		PackQ: func(*PackArgs) {}, Scores: func(*ScoresArgs) {},
 		Softcap: func(*SoftcapArgs) {}, ALiBi: func(*ALiBiArgs) {}, Bias: func(*BiasArgs) {},
 		Softmax: func(*SoftmaxArgs) {}, Accumulate: func(*AccumulateArgs) {}, Finish: func(*FinishArgs) {}, Multiply: func(*MultiplyArgs) {},
@@ -169,10 +169,11 @@ func TestChecked(t *testing.T) {
 		{"kernel: unknown Elem", func(a *DecodeScoresArgs) { a.Elem = elems }},
 		{"kernel: Int8 without Scale", func(a *DecodeScoresArgs) { a.Elem = Int8 }},
 		{"kernel: Dim is not a multiple of the Elem's block", func(a *DecodeScoresArgs) { a.Dim = 16 }},
+		{"kernel: DecodeScores: Dim < Vec", func(a *DecodeScoresArgs) { a.Elem, a.Dim = Float32, 7 }},
 		{"kernel: Rows outside 1..DecodeRows", func(a *DecodeScoresArgs) { a.Rows = 0 }},
-		{"kernel: Rows outside 1..DecodeRows", func(a *DecodeScoresArgs) { a.Rows = DecodeRows + 1 }},
+		{"kernel: Rows outside 1..DecodeRows", func(a *DecodeScoresArgs) { a.Rows, a.QStride, a.Stride = 13, 13, 13 }},
 	})
-	testClauses(t, s.DecodeAccumulate, DecodeAccumulateArgs{V: row, Off: &keyOff, Elem: BFloat16, Keys: 5, MaskFrom: 5, Dim: 3, P: &f, Stride: 2, Rows: 2, O: &f, OStride: 3, Alpha: &f, Mode: Rescale}, []violation[DecodeAccumulateArgs]{
+	testClauses(t, s.DecodeAccumulate, DecodeAccumulateArgs{V: row, Off: &keyOff, Elem: BFloat16, Keys: 5, MaskFrom: 5, Dim: 8, P: &f, Stride: 2, Rows: 2, O: &f, OStride: 8, Alpha: &f, Mode: Rescale}, []violation[DecodeAccumulateArgs]{
 		{"kernel: DecodeAccumulate: nil operand", func(a *DecodeAccumulateArgs) { a.V = nil }},
 		{"kernel: DecodeAccumulate: nil operand", func(a *DecodeAccumulateArgs) { a.Off = nil }},
 		{"kernel: DecodeAccumulate: nil operand", func(a *DecodeAccumulateArgs) { a.P = nil }},
@@ -184,9 +185,10 @@ func TestChecked(t *testing.T) {
 		{"kernel: unknown Elem", func(a *DecodeAccumulateArgs) { a.Elem = -1 }},
 		{"kernel: Int8 without Scale", func(a *DecodeAccumulateArgs) { a.Elem = Int8 }},
 		{"kernel: Dim < 1", func(a *DecodeAccumulateArgs) { a.Dim = 0 }},
-		{"kernel: Rows outside 1..DecodeRows", func(a *DecodeAccumulateArgs) { a.Rows, a.Stride = DecodeRows+1, DecodeRows+1 }},
+		{"kernel: Rows outside 1..DecodeRows", func(a *DecodeAccumulateArgs) { a.Rows, a.Stride = 13, 13 }},
+		{"kernel: DecodeAccumulate: Dim is not a multiple of Vec", func(a *DecodeAccumulateArgs) { a.Dim = 4 }},
 		{"kernel: DecodeAccumulate: Stride < Rows", func(a *DecodeAccumulateArgs) { a.Stride = 1 }},
-		{"kernel: DecodeAccumulate: OStride < Dim", func(a *DecodeAccumulateArgs) { a.OStride = 2 }},
+		{"kernel: DecodeAccumulate: OStride < Dim", func(a *DecodeAccumulateArgs) { a.OStride = 7 }},
 	})
 	testClauses(t, s.Multiply, MultiplyArgs{A: &f, Rows: 2, Depth: 3, B: &f, C: &f, Stride: -8, Lanes: 8}, []violation[MultiplyArgs]{
 		{"kernel: Multiply: nil operand", func(a *MultiplyArgs) { a.A = nil }},
@@ -248,6 +250,8 @@ func TestCheckedSet(t *testing.T) {
 		{"kernel: Set lacks a function", func(s *Set) { s.DecodeAccumulate = nil }},
 		{"kernel: Set lacks a function", func(s *Set) { s.Float16 = nil }},
 		{"kernel: Set lacks a function", func(s *Set) { s.Rotary = nil }},
+		{"kernel: Set.DecodeRows outside 1..MaxDecodeRows", func(s *Set) { s.DecodeRows = 0 }},
+		{"kernel: Set.DecodeRows outside 1..MaxDecodeRows", func(s *Set) { s.DecodeRows = MaxDecodeRows + 1 }},
 		{"kernel: Set.PeakFLOPs is not positive", func(s *Set) { s.PeakFLOPs = 0 }},
 	})
 }

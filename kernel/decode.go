@@ -2,8 +2,8 @@ package kernel
 
 import "unsafe"
 
-// DecodeRows is the most query rows of a call of DecodeScores or DecodeAccumulate.
-const DecodeRows = 16
+// MaxDecodeRows bounds Set.DecodeRows.
+const MaxDecodeRows = 16
 
 // DecodeScoresArgs are the operands of Set.DecodeScores, which computes what Scores
 // does, to the bit, for few queries: it reads rows of memory, each element once.
@@ -24,10 +24,10 @@ type DecodeScoresArgs struct {
 	Elem    Elem
 	Scale   *float32 // [Keys], of Int8; otherwise not read
 	Keys    int      // 1..KeyBlock
-	Dim     int      // at least 1; of Q8_0, a multiple of BlockValues
+	Dim     int      // at least Set.Vec; of Q8_0, a multiple of BlockValues
 	Q       *float32 // [Dim][QStride], as PackQ left it
 	QStride int      // at least Rows
-	Rows    int      // 1..DecodeRows
+	Rows    int      // 1..Set.DecodeRows
 	S       *float32 // [Keys][Stride], of which Rows are written
 	Stride  int      // at least Rows
 }
@@ -62,10 +62,10 @@ type DecodeAccumulateArgs struct {
 	Scale    *float32 // [Keys], of Int8; otherwise not read
 	Keys     int      // 1..KeyBlock
 	MaskFrom int      // 0..Keys
-	Dim      int      // dims of the call, at least 1; of Q8_0, a multiple of BlockValues
+	Dim      int      // dims of the call, a multiple of Set.Vec, and of BlockValues for Q8_0
 	P        *float32 // [Keys][Stride], as Softmax left it
 	Stride   int      // at least Rows
-	Rows     int      // 1..DecodeRows
+	Rows     int      // 1..Set.DecodeRows
 	O        *float32 // [Rows][OStride], updated
 	OStride  int      // at least Dim
 	Alpha    *float32 // [Rows], as Softmax left it

@@ -81,6 +81,10 @@ type Set struct {
 	// Convert makes float32 of rows of keys or values of any type.
 	Convert func(*ConvertArgs)
 
+	// DecodeRows is the most query rows of a KV head that DecodeScores and
+	// DecodeAccumulate take, at most MaxDecodeRows.
+	DecodeRows int
+
 	// DecodeScores and DecodeAccumulate take the place of Scores and Accumulate where a
 	// KV head has few queries.
 	DecodeScores     func(*DecodeScoresArgs)

@@ -11,13 +11,11 @@ import (
 
 // allDecoded reports whether every sequence is decoded.
 func (e *Engine) allDecoded(p *Problem) bool {
-	if p.rows() <= e.decodeRows() {
-		return true
-	}
+	sequences := p.Batch
 	if p.alike() {
-		return false
+		sequences = 1
 	}
-	for b := range p.Batch {
+	for b := range sequences {
 		s := p.seq(b)
 		if !e.decodes(p, &s) {
 			return false
@@ -36,17 +34,18 @@ type decodeItem struct {
 	first, chunks    int32 // partials of all chunks
 }
 
-// decodeRows returns the most rows of a KV head that are decoded.
-func (e *Engine) decodeRows() int { return min(kernel.DecodeRows, e.set.Lanes) }
+// decodeRows returns the most rows of all KV heads that are decoded at once.
+func (e *Engine) decodeRows() int { return min(kernel.MaxDecodeRows, e.set.Lanes) }
 
-// decodes reports whether sequences with few queries may be decoded.
-func (p *Problem) decodes() bool {
-	return p.ProbMod == nil && p.Record.Base == nil && p.Heads > 0 && p.K.dense() && p.V.dense()
+// canDecode reports whether sequences with few queries may be decoded.
+func (e *Engine) canDecode(p *Problem) bool {
+	return p.ProbMod == nil && p.Record.Base == nil && p.Heads > 0 && p.K.dense() && p.V.dense() &&
+		p.DimQK >= e.set.Vec && p.DimV%e.set.Vec == 0
 }
 
 // decodes reports whether a sequence is decoded: few of its queries share a KV head.
 func (e *Engine) decodes(p *Problem, s *seq) bool {
-	return p.decodes() && p.group()*(s.lenQ+s.padQ) <= e.decodeRows()
+	return e.canDecode(p) && p.group()*(s.lenQ+s.padQ) <= min(e.set.DecodeRows, e.decodeRows())
 }
 
 const (
@@ -69,7 +68,7 @@ type decoding struct {
 // list lists the decode items of p for so many workers.
 func (d *decoding) list(e *Engine, p *Problem, workers int) {
 	d.items, d.parts, d.groups, d.lanes = d.items[:0], 0, 0, 0
-	if !p.decodes() || p.SeqQ == 0 {
+	if !e.canDecode(p) || p.SeqQ == 0 {
 		return
 	}
 	// As many KV heads at once as fill the lanes of the softmax, if there is nothing that
@@ -294,7 +293,7 @@ func (w *workspace) decodeValues(j *job, s *seq, g *laneGroup, head, key0, n int
 	a.Keys, a.MaskFrom = keys.to-keys.from, keys.full-keys.from
 	a.Rows, a.Stride, a.OStride = d.perHead, g.lanes, p.DimV
 	unit, values := a.Elem.Unit(), a.Elem.UnitValues()
-	step := max(kernel.BlockValues, callWork/a.Keys/kernel.BlockValues*kernel.BlockValues)
+	step := max(kernel.MaxLanes, callWork/a.Keys/kernel.MaxLanes*kernel.MaxLanes)
 	for h := range d.heads {
 		w.v.find(p, s, head+h, key0, n)
 		a.Off = w.v.offsets(keys.from)

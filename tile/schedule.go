@@ -66,7 +66,7 @@ func (e *Engine) schedule(p *Problem, workers int, d *decoding) Schedule {
 	s.WorkersWhy = "what was asked for"
 	if workers > 1 {
 		work := 2 * p.estimate() * float64(p.DimQK+p.DimV)
-		if p.decodes() {
+		if e.canDecode(p) {
 			// Waiting for memory counts as the operations of a prefill that reads as much.
 			work *= float64(max(1, decodeWork/max(1, p.rows())))
 		}

@@ -65,7 +65,7 @@ func (w *workspace) reserve(p *Problem, s *Schedule) {
 		n += kernel.KeyBlock * (p.DimQK + p.DimV)
 	}
 	if s.Decode > 0 {
-		n += kernel.DecodeRows * p.DimV
+		n += kernel.MaxDecodeRows * p.DimV
 	}
 	if len(w.mem) < n {
 		w.mem = make([]float32, n)
@@ -101,7 +101,7 @@ func (w *workspace) reserve(p *Problem, s *Schedule) {
 		w.v.floats = take(kernel.KeyBlock * p.DimV)
 	}
 	if s.Decode > 0 {
-		w.decoder.rows = take(kernel.DecodeRows * p.DimV)
+		w.decoder.rows = take(kernel.MaxDecodeRows * p.DimV)
 	}
 }
 

@@ -8,8 +8,10 @@ type Arch struct {
 	Name  string // suffix of the function names
 	Needs kernel.Features
 
-	Lanes int   // float32 in a vector register
-	Rows  []int // height of the micro-tile with i+1 vectors a row; the largest set of lanes is len(Rows) vectors
+	Lanes int // float32 in a vector register
+	// DecodeRows is the most rows of DecodeScores: each has an accumulator.
+	DecodeRows int
+	Rows       []int // height of the micro-tile with i+1 vectors a row; the largest set of lanes is len(Rows) vectors
 
 	Vectors []Vec // every vector register
 	Ints    []Int // every integer register; the first holds the arguments
@@ -20,13 +22,23 @@ type Arch struct {
 	Instr func(op string, operands []any) string
 
 	// Integer mnemonics.
-	Mov, Add, Sub, Shl, MulInt string
+	Mov, Add, Sub, And, Shl, MulInt string
 	// ClearInt clears the bits of a word of memory that are set in bits, which is lost.
 	ClearInt func(f *Func, bits Int, addr string)
 	// LoadByte loads a byte.
 	LoadByte func(f *Func, addr string, dst Int)
-	// SubLoad is dst -= memory.
-	SubLoad func(f *Func, addr string, dst Int)
+	// SubLoad is dst -= memory, and AddMem is dst += memory.
+	SubLoad, AddMem func(f *Func, addr string, dst Int)
+	// LoadSigned loads 32 bits with their sign, LoadHalfInt 16 bits, and StoreHalfInt
+	// stores 16.
+	LoadSigned, LoadHalfInt func(f *Func, addr string, dst Int)
+	StoreHalfInt            func(f *Func, src Int, addr string)
+	// LocalBase loads the address of local memory, on a line of the cache if that is as
+	// much larger.
+	LocalBase func(f *Func, dst Int)
+	// AddressAt returns the address of the byte disp after base + off, which may be lost.
+	// AddressOf does not lose it.
+	AddressAt, AddressOf func(f *Func, base, off Int, disp int) string
 	// Prefetch brings the line at an address into the second-level cache, PrefetchNear
 	// into the first.
 	Prefetch, PrefetchNear func(f *Func, addr string)
@@ -132,6 +144,12 @@ type Arch struct {
 	Recip func(f *Func, one string, v Vec, tmp [2]Vec)
 	// LanesEqual sets a bit of dst for each lane where v is x. tmp is free; it may be v.
 	LanesEqual func(f *Func, x, v, tmp Vec, dst Int)
+	// FMABroadcast is acc += y * an element of memory. tmp is free.
+	FMABroadcast func(f *Func, addr string, y, acc, tmp Vec)
+	// StorePart stores the first n elements of a part of 128 bits. tmp is free.
+	StorePart func(f *Func, v Vec, part, n int, ptr Int, tmp Vec)
+	// Interleave are the interleavings of elements and of pairs of them.
+	Interleave [2]interleave
 	// Transpose transposes the square of rows, and returns the registers that hold
 	// it, in order. tmp is free.
 	Transpose func(f *Func, rows []Vec, tmp Vec) []Vec

@@ -41,6 +41,8 @@ var emitters = []func(*Arch) *Func{
 	finish,
 	merge,
 	convert,
+	decodeScores,
+	decodeAccumulate,
 	multiply,
 	float16,
 	rotary,

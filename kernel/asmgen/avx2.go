@@ -11,6 +11,7 @@ var avx2 = func() *Arch {
 	arch := x86(8, "Y", 16, "X")
 	arch.Name = "AVX2"
 	arch.Needs = kernel.AVX2 | kernel.FMA3 | kernel.F16C
+	arch.DecodeRows = 12
 	arch.Rows = []int{12, 6}
 	arch.MemoryOperands = true
 	arch.VectorMasks = true

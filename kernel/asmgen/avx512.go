@@ -20,8 +20,12 @@ var avx512 = func() *Arch {
 	arch := x86(16, "Z", 32, "Y")
 	arch.Name = "AVX512"
 	arch.Needs = kernel.AVX512F | kernel.AVX512DQ | kernel.AVX512BW | kernel.AVX512VL
+	arch.DecodeRows = 16
 	arch.Rows = []int{12, 8, 8, 6}
 
+	arch.FMABroadcast = func(f *Func, addr string, y, acc, _ Vec) {
+		f.Op("VFMADD231PS.BCST", addr, y, acc)
+	}
 	arch.KeptStep = func(t *tile) {
 		t.mask("K1..K4 lanes kept, of each vector of a row of B")
 		for j := range t.bv {

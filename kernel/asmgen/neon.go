@@ -23,6 +23,8 @@ var neon = func() *Arch {
 		Needs: kernel.ASIMD,
 		Lanes: 4,
 		Rows:  []int{12, 12, 8},
+
+		DecodeRows: 12,
 		// Not R18, the platform's, and not R27 to R31, which Go's assembler, Go and the
 		// calling convention use.
 		Ints: []Int{
@@ -32,7 +34,7 @@ var neon = func() *Arch {
 
 		Instr: a64,
 
-		Mov: "MOVD", Add: "ADD", Sub: "SUB", Shl: "LSL", MulInt: "MUL",
+		Mov: "MOVD", Add: "ADD", Sub: "SUB", And: "AND", Shl: "LSL", MulInt: "MUL",
 		ClearInt: func(f *Func, bits Int, addr string) {
 			f.Op("MOVD", addr, neonInt)
 			f.Op("BIC", bits, neonInt)
@@ -43,6 +45,44 @@ var neon = func() *Arch {
 			f.Op("MOVD", addr, neonInt)
 			f.Op("SUB", neonInt, dst)
 		},
+		AddMem: func(f *Func, addr string, dst Int) {
+			f.Op("MOVD", addr, neonInt)
+			f.Op("ADD", neonInt, dst)
+		},
+		LoadSigned:   func(f *Func, addr string, dst Int) { f.Op("MOVW", addr, dst) },
+		LoadHalfInt:  func(f *Func, addr string, dst Int) { f.Op("MOVHU", addr, dst) },
+		StoreHalfInt: func(f *Func, src Int, addr string) { f.Op("MOVH", src, addr) },
+		LocalBase: func(f *Func, dst Int) { // after the link register
+			f.Op("MOVD", "RSP", dst)
+			f.Op("ADD", 16, dst)
+		},
+		AddressAt: func(f *Func, base, off Int, disp int) string {
+			f.Op("ADD", base, off)
+			return mem(off, disp)
+		},
+		AddressOf: func(f *Func, base, off Int, disp int) string {
+			f.Op("ADD", base, off, neonInt)
+			return mem(neonInt, disp)
+		},
+		FMABroadcast: func(f *Func, addr string, y, acc, tmp Vec) {
+			f.Broadcast(f, addr, tmp)
+			f.Op("VFMLA.S4", tmp, y, acc)
+		},
+		StorePart: func(f *Func, v Vec, _, n int, ptr Int, _ Vec) {
+			switch n {
+			case 4:
+				f.Op("FMOVQ", v, mem(ptr, 0))
+			case 3:
+				f.Op("FMOVD", v, mem(ptr, 0))
+				f.Op("ADD", 8, ptr, neonInt)
+				f.Op("VST1", string(v)+".S[2]", mem(neonInt, 0))
+			case 2:
+				f.Op("FMOVD", v, mem(ptr, 0))
+			case 1:
+				f.Op("FMOVS", v, mem(ptr, 0))
+			}
+		},
+		Interleave:   [2]interleave{{"VZIP1.S4", "VZIP2.S4"}, {"VZIP1.D2", "VZIP2.D2"}},
 		PrefetchNear: func(f *Func, addr string) { f.Op("PRFM", addr, "PLDL1KEEP") },
 		Prefetch:     func(f *Func, addr string) { f.Op("PRFM", addr, "PLDL2KEEP") },
 		Branch: func(f *Func, x Int, cond, y, label string) {

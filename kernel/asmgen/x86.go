@@ -30,7 +30,7 @@ func x86(n int, reg string, count int, half string) Arch {
 		// Not SP and BP, and not R15, which position-independent code may lose.
 		Ints: []Int{"DI", "SI", "AX", "BX", "CX", "DX", "R8", "R9", "R10", "R11", "R12", "R13", "R14"},
 
-		Mov: "MOVQ", Add: "ADDQ", Sub: "SUBQ", Shl: "SHLQ", MulInt: "IMULQ",
+		Mov: "MOVQ", Add: "ADDQ", Sub: "SUBQ", And: "ANDQ", Shl: "SHLQ", MulInt: "IMULQ",
 		ClearInt: func(f *Func, bits Int, addr string) {
 			f.Op("NOTQ", bits)
 			f.Op("ANDQ", bits, addr)
@@ -47,6 +47,43 @@ func x86(n int, reg string, count int, half string) Arch {
 		Again:        func(f *Func, label string) { f.Op("JNE", label) },
 		LoadByte:     func(f *Func, addr string, dst Int) { f.Op("MOVBLZX", addr, dst) },
 		SubLoad:      func(f *Func, addr string, dst Int) { f.Op("SUBQ", addr, dst) },
+		AddMem:       func(f *Func, addr string, dst Int) { f.Op("ADDQ", addr, dst) },
+		LoadSigned:   func(f *Func, addr string, dst Int) { f.Op("MOVLQSX", addr, dst) },
+		LoadHalfInt:  func(f *Func, addr string, dst Int) { f.Op("MOVWLZX", addr, dst) },
+		StoreHalfInt: func(f *Func, src Int, addr string) { f.Op("MOVW", src, addr) },
+		LocalBase: func(f *Func, dst Int) {
+			f.Op("LEAQ", fmt.Sprintf("%d(SP)", cacheLine-1), dst)
+			f.Op("ANDQ", -cacheLine, dst)
+		},
+		AddressAt: x86Address,
+		AddressOf: x86Address,
+		FMABroadcast: func(f *Func, addr string, y, acc, tmp Vec) {
+			f.Op("VBROADCASTSS", addr, tmp)
+			f.Op("VFMADD231PS", tmp, y, acc)
+		},
+		StorePart: func(f *Func, v Vec, part, n int, ptr Int, tmp Vec) {
+			x := low(v, "X")
+			if part > 0 {
+				x = low(tmp, "X")
+				if reg == "Z" {
+					f.Op("VEXTRACTF32X4", part, v, x)
+				} else {
+					f.Op("VEXTRACTF128", part, v, x)
+				}
+			}
+			switch n {
+			case 4:
+				f.Op("VMOVUPS", x, mem(ptr, 0))
+			case 3:
+				f.Op("VMOVSD", x, mem(ptr, 0))
+				f.Op("VEXTRACTPS", 2, x, mem(ptr, 8))
+			case 2:
+				f.Op("VMOVSD", x, mem(ptr, 0))
+			case 1:
+				f.Op("VMOVSS", x, mem(ptr, 0))
+			}
+		},
+		Interleave:   [2]interleave{unpackPS, unpackPD},
 		PrefetchNear: func(f *Func, addr string) { f.Op("PREFETCHT0", addr) },
 		Prefetch:     func(f *Func, addr string) { f.Op("PREFETCHT1", addr) },
 		Address:      func(f *Func, symbol string, dst Int) { f.Op("LEAQ", symbol+"(SB)", dst) },
@@ -152,6 +189,15 @@ func x86(n int, reg string, count int, half string) Arch {
 		arch.Vectors = append(arch.Vectors, Vec(fmt.Sprint(reg, i)))
 	}
 	return arch
+}
+
+// x86Address is Arch.AddressAt.
+func x86Address(_ *Func, base, off Int, disp int) string {
+	s := fmt.Sprintf("(%s)(%s*1)", base, off)
+	if disp != 0 {
+		s = fmt.Sprint(disp) + s
+	}
+	return s
 }
 
 // x86Local is Arch.Local.

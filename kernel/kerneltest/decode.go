@@ -17,13 +17,13 @@ type decodeShape struct {
 // around.
 func (s *suite) decodeShapes() []decodeShape {
 	keyCounts := []int{1, 2, 3, 5, 8, 15, 16, 17, 33}
-	rowCount := func() int { return 1 + s.IntN(kernel.DecodeRows) }
+	rowCount := func() int { return 1 + s.IntN(s.set.DecodeRows) }
 	var list []decodeShape
 	for _, e := range kernel.Elems {
 		dims := elemDims(e)
 		dim := func() int { return dims[s.IntN(len(dims))] }
 		keys := func() int { return keyCounts[s.IntN(len(keyCounts))] }
-		for rows := 1; rows <= kernel.DecodeRows; rows++ {
+		for rows := 1; rows <= s.set.DecodeRows; rows++ {
 			list = append(list, decodeShape{e, keys(), dim(), rows}, decodeShape{e, keys(), dim(), rows})
 		}
 		for _, dim := range dims {
@@ -48,6 +48,7 @@ func (s *suite) decodeLayout(sh decodeShape) layout {
 func (s *suite) decodeScores(int) {
 	for _, sh := range s.decodeShapes() {
 		s.begin()
+		sh.dim = max(sh.dim, s.set.Vec)
 		l := s.decodeLayout(sh)
 		qStride, stride := s.stride(sh.rows), s.stride(sh.rows)
 		gk, gq := choose(s.Rand, numbers), choose(s.Rand, numbers)
@@ -68,6 +69,7 @@ func (s *suite) decodeScores(int) {
 
 func (s *suite) decodeAccumulate(int) {
 	for _, sh := range s.decodeShapes() {
+		sh.dim = (sh.dim + s.set.Vec - 1) / s.set.Vec * s.set.Vec
 		for _, mode := range []kernel.UpdateMode{kernel.First, kernel.Add, kernel.Rescale} {
 			s.begin()
 			l := s.decodeLayout(sh)

@@ -318,7 +318,7 @@ var decodeFaults = []fault{
 	{"stores whole vectors", "DecodeAccumulate", "outside", func(s *kernel.Set) {
 		s.DecodeAccumulate = func(a *kernel.DecodeAccumulateArgs) {
 			decodeAccumulate(a)
-			if a.Dim%2 != 0 {
+			if a.Dim%8 != 0 {
 				*el(a.O, (a.Rows-1)*a.OStride+a.Dim) = 0
 			}
 		}

@@ -16,7 +16,7 @@ func reference() *kernel.Set {
 		Name: "reference", Vec: 4, Lanes: 8, Rows: 3,
 		PackQ: packQ, Scores: scores, Softcap: softcap, ALiBi: alibi, Bias: bias,
 		Softmax: softmax, Accumulate: accumulate, Finish: finish, Merge: merge, Convert: convert,
-		DecodeScores: decodeScores, DecodeAccumulate: decodeAccumulate,
+		DecodeRows: kernel.MaxDecodeRows, DecodeScores: decodeScores, DecodeAccumulate: decodeAccumulate,
 		Multiply: multiply, Float16: float16, Rotary: rotary,
 		Peak: func(int) {}, PeakFLOPs: 1,
 		Read: func(p *float32, n int) float32 {

@@ -1,0 +1,278 @@
+package asmgen
+
+import (
+	"fmt"
+	"math"
+	"reflect"
+
+	"github.com/qkv-go/qkv/kernel"
+)
+
+const decodeAccumulateFormula = `
+for r := range Rows, d := range Dim {
+	acc = -0
+	for k := range Keys {
+		if k < MaskFrom || !signbit(P[k*Stride+r]) {
+			acc = fma(value k [d], P[k*Stride+r], acc)
+		}
+	}
+	O[r*OStride+d] = fma(Mode == First ? +0 : O[r*OStride+d], Mode == Rescale ? Alpha[r] : 1, acc)
+}
+`
+
+// A valueAdder is the body of DecodeAccumulate. It takes some rows of weights and some
+// vectors of dims at a time through all keys, with dims in the lanes. If some keys may be
+// left out, it takes a row at a time.
+type valueAdder struct {
+	*Func
+	off, scale, p Int // of the next key
+	v             Int // units of the dims
+	dims          Int // left
+	o, oStride    Int
+	first         Int // P, of the rows
+	rows          Int // left
+	stride        Int // P, bytes from key to key
+	n, tmp        Int
+
+	elem kernel.Elem
+}
+
+// decodeRowsAtOnce is the most rows of DecodeAccumulate at a time: more read the values
+// again.
+const decodeRowsAtOnce = 4
+
+// vectorsAtOnce returns how many vectors of dims to take at a time beside so many rows, the
+// most first; none if the rows are too many.
+func (arch *Arch) vectorsAtOnce(e kernel.Elem, rows int) []int {
+	least := 1
+	if e == kernel.Q8_0 {
+		least = kernel.BlockValues / arch.Lanes
+	}
+	var list []int
+	for n := max(4, least); n >= least; n /= 2 {
+		if rows*n+rows+3 <= len(arch.Vectors) {
+			list = append(list, n)
+		}
+	}
+	return list
+}
+
+// decodeAccumulate writes DecodeAccumulate.
+func decodeAccumulate(arch *Arch) *Func {
+	f := newFunc(arch, "decodeAccumulate", reflect.TypeFor[kernel.DecodeAccumulateArgs](), decodeAccumulateFormula)
+	a := &valueAdder{
+		Func: f, off: f.int("Off, next key"), scale: f.int("Scale, next key"), p: f.int("P, next key"),
+		v: f.int("V, next dims"), dims: f.int("dims left"), o: f.int("O"), oStride: f.int("O, bytes from row to row"),
+		first: f.int("P, next rows"), rows: f.int("rows left"), stride: f.int("P, bytes from key to key"),
+		n: f.int("keys left"), tmp: f.int("scratch"),
+	}
+	f.load("P", a.first)
+	f.load("Rows", a.rows)
+	f.loadBytes("Stride", a.stride)
+	f.loadBytes("OStride", a.oStride)
+	f.load("Elem", a.n)
+	for _, e := range kernel.Elems[1:] {
+		f.Branch(f, a.n, "EQ", imm(int(e)), e.String())
+	}
+	for _, a.elem = range kernel.Elems {
+		f.Label(a.elem.String())
+		a.emit()
+	}
+	return f
+}
+
+func (a *valueAdder) name(format string, args ...any) string {
+	return a.elem.String() + fmt.Sprintf(format, args...)
+}
+
+// emit writes the loops over rows and dims of an element type.
+func (a *valueAdder) emit() {
+	most := decodeRowsAtOnce
+	for len(a.vectorsAtOnce(a.elem, most)) == 0 {
+		most--
+	}
+	a.Label(a.name("Rows"))
+	a.load("V", a.v)
+	a.load("Dim", a.dims)
+	// O of the rows: those done are Rows less the rows left.
+	a.load("Rows", a.o)
+	a.Op(a.Sub, a.rows, a.o)
+	a.Op(a.MulInt, a.oStride, a.o)
+	a.load("O", a.tmp)
+	a.Op(a.Add, a.tmp, a.o)
+	a.load("MaskFrom", a.n)
+	a.load("Keys", a.tmp)
+	a.Op(a.Sub, a.n, a.tmp)
+	a.Branch(a.Func, a.tmp, "NE", "$0", a.name("Dims1"))
+	for rows := 1; rows < most; rows++ {
+		a.Branch(a.Func, a.rows, "EQ", imm(rows), a.name("Dims%d", rows))
+	}
+	for rows := most; rows > 0; rows-- {
+		a.overDims(rows)
+		a.Op(a.Add, 4*rows, a.first)
+		a.Op(a.Sub, rows, a.rows)
+		a.Branch(a.Func, a.rows, "GT", "$0", a.name("Rows"))
+		a.Return(a.Func)
+	}
+}
+
+// overDims writes the loop over dims for a number of rows.
+func (a *valueAdder) overDims(rows int) {
+	sizes := a.vectorsAtOnce(a.elem, rows)
+	label := a.name("Dims%d", rows)
+	a.Loop(label)
+	for _, vecs := range sizes[:len(sizes)-1] {
+		a.Branch(a.Func, a.dims, "GE", imm(vecs*a.Lanes), a.name("%dx%d", rows, vecs))
+	}
+	for i := len(sizes) - 1; i >= 0; i-- {
+		vecs := sizes[i]
+		a.Label(a.name("%dx%d", rows, vecs))
+		a.tile(rows, vecs)
+		values := vecs * a.Lanes
+		a.Op(a.Add, values/a.elem.UnitValues()*a.elem.Unit(), a.v)
+		a.Op(a.Add, 4*values, a.o)
+		a.Op(a.Sub, values, a.dims)
+		a.Branch(a.Func, a.dims, "GT", "$0", label)
+		if i > 0 {
+			a.Jump(a.name("RowsDone%d", rows))
+		}
+	}
+	a.Label(a.name("RowsDone%d", rows))
+}
+
+// tile writes all keys for some rows and vectors of dims.
+func (a *valueAdder) tile(rows, vecs int) {
+	notes := a.notes
+	m := a.vectors("tile:")
+	all := m.take(rows*vecs, "accumulators")
+	acc := make([][]Vec, rows)
+	for r := range acc {
+		acc[r] = all[r*vecs:][:vecs]
+	}
+	weights := m.take(rows, "weights")
+	values := m.take(2, "values")
+	factor := m.one("scale")
+	if a.elem != kernel.Float32 || rows*vecs < 16 {
+		a.notes = notes // that of the largest is enough
+	}
+	a.Broadcast(a.Func, a.constant(negZero), all[0])
+	for _, v := range all[1:] {
+		a.Op(a.Copy, all[0], v)
+	}
+	a.load("Off", a.off)
+	a.load("Scale", a.scale)
+	a.Op(a.Mov, a.first, a.p)
+	key := func(loop, next string) {
+		a.Op(a.Mov, mem(a.off, 0), a.tmp)
+		if next != "" { // it may be masked
+			a.LoadSigned(a.Func, mem(a.p, 0), a.scale)
+			a.Branch(a.Func, a.scale, "LT", "$0", next)
+			a.maskedScale()
+		}
+		for r, w := range weights {
+			a.Broadcast(a.Func, mem(a.p, 4*r), w)
+		}
+		if a.elem == kernel.Int8 {
+			a.Broadcast(a.Func, mem(a.scale, 0), factor)
+		}
+		a.values(acc, weights, values, factor)
+		if next != "" {
+			a.Label(next)
+		}
+		a.Op(a.Add, 8, a.off)
+		if a.elem == kernel.Int8 && next == "" {
+			a.Op(a.Add, 4, a.scale)
+		}
+		a.Op(a.Add, a.stride, a.p)
+		a.Countdown(a.n, loop)
+	}
+	loop := a.name("%dx%dKey", rows, vecs)
+	if rows > 1 {
+		a.load("Keys", a.n)
+		a.Loop(loop)
+		key(loop, "")
+	} else {
+		masked, done := loop+"sMasked", loop+"sDone"
+		a.load("MaskFrom", a.n)
+		a.Branch(a.Func, a.n, "EQ", "$0", masked)
+		a.Loop(loop)
+		key(loop, "")
+		a.Label(masked)
+		a.load("Keys", a.n)
+		a.SubLoad(a.Func, a.arg("MaskFrom"), a.n)
+		a.Branch(a.Func, a.n, "EQ", "$0", done)
+		a.Loop(loop + "Masked")
+		key(loop+"Masked", loop+"Next")
+		a.Label(done)
+	}
+	a.update(acc, values[0], factor)
+}
+
+// maskedScale points scale to that of the key that is next, which the register does not
+// follow where keys may be masked.
+func (a *valueAdder) maskedScale() {
+	if a.elem != kernel.Int8 {
+		return
+	}
+	a.load("Keys", a.scale)
+	a.Op(a.Sub, a.n, a.scale)
+	a.Op(a.Shl, 2, a.scale)
+	a.AddMem(a.Func, a.arg("Scale"), a.scale)
+}
+
+// values adds the weighted values of a key.
+func (a *valueAdder) values(acc [][]Vec, weights, values []Vec, factor Vec) {
+	for j := range acc[0] {
+		v := values[j%len(values)]
+		disp := j * a.Lanes * a.elem.Unit()
+		if a.elem == kernel.Q8_0 {
+			block, within := j*a.Lanes/kernel.BlockValues*a.elem.Unit(), j*a.Lanes%kernel.BlockValues
+			if within == 0 {
+				a.BroadcastHalf(a.Func, a.AddressOf(a.Func, a.v, a.tmp, block), factor)
+			}
+			disp = block + quants + within
+		}
+		a.LoadElem(a.Func, a.elem, a.AddressOf(a.Func, a.v, a.tmp, disp), v)
+		if a.elem == kernel.Int8 || a.elem == kernel.Q8_0 {
+			a.Op(a.MulV, factor, v, v)
+		}
+		for r, w := range weights {
+			a.Op(a.FMAV, w, v, acc[r][j])
+		}
+	}
+}
+
+// update writes the epilogue of a tile, as that of Accumulate.
+func (a *valueAdder) update(acc [][]Vec, x, alpha Vec) {
+	ready := a.name("%dx%dReady", len(acc), len(acc[0]))
+	from, fromStride, to, weight := a.off, a.p, a.n, a.scale
+	ones := make([]uint32, kernel.MaxLanes)
+	for i := range ones {
+		ones[i] = math.Float32bits(1)
+	}
+	a.Op(a.Mov, a.o, from)
+	a.Op(a.Mov, a.o, to)
+	a.Op(a.Mov, a.oStride, fromStride)
+	a.load("Rows", weight)
+	a.Op(a.Sub, a.rows, weight)
+	a.Op(a.Shl, 2, weight)
+	a.AddMem(a.Func, a.arg("Alpha"), weight)
+	a.load("Mode", a.tmp)
+	a.Branch(a.Func, a.tmp, "EQ", imm(int(kernel.Rescale)), ready)
+	a.Address(a.Func, a.symbol("ones", ones...), weight)
+	a.Branch(a.Func, a.tmp, "EQ", imm(int(kernel.Add)), ready)
+	a.Address(a.Func, a.symbol("zeros", make([]uint32, kernel.MaxLanes)...), from)
+	a.Op(a.Mov, 0, fromStride)
+	a.Label(ready)
+	for r, row := range acc {
+		a.Broadcast(a.Func, mem(weight, 4*r), alpha)
+		for j, v := range row {
+			a.Op(a.Load, mem(from, j*a.Bytes()), x)
+			a.Op(a.Store, a.Update(a.Func, v, alpha, x), mem(to, j*a.Bytes()))
+		}
+		if r < len(acc)-1 {
+			a.Op(a.Add, fromStride, from)
+			a.Op(a.Add, a.oStride, to)
+		}
+	}
+}
