@@ -11,7 +11,10 @@ type Arch struct {
 	Lanes int // float32 in a vector register
 	// DecodeRows is the most rows of DecodeScores: each has an accumulator.
 	DecodeRows int
-	Rows       []int // height of the micro-tile with i+1 vectors a row; the largest set of lanes is len(Rows) vectors
+	// DecodePipeline has DecodeScores load a square while it multiplies another, with
+	// instructions of AVX-512.
+	DecodePipeline bool
+	Rows           []int // height of the micro-tile with i+1 vectors a row; the largest set of lanes is len(Rows) vectors
 
 	Vectors []Vec // every vector register
 	Ints    []Int // every integer register; the first holds the arguments

@@ -21,6 +21,7 @@ var avx512 = func() *Arch {
 	arch.Name = "AVX512"
 	arch.Needs = kernel.AVX512F | kernel.AVX512DQ | kernel.AVX512BW | kernel.AVX512VL
 	arch.DecodeRows = 16
+	arch.DecodePipeline = true
 	arch.Rows = []int{12, 8, 8, 6}
 
 	arch.FMABroadcast = func(f *Func, addr string, y, acc, _ Vec) {

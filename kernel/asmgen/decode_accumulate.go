@@ -49,7 +49,7 @@ func (arch *Arch) vectorsAtOnce(e kernel.Elem, rows int) []int {
 		least = kernel.BlockValues / arch.Lanes
 	}
 	var list []int
-	for n := max(4, least); n >= least; n /= 2 {
+	for n := max(8, least); n >= least; n /= 2 {
 		if rows*n+rows+3 <= len(arch.Vectors) {
 			list = append(list, n)
 		}

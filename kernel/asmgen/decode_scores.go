@@ -43,6 +43,9 @@ func (f *Func) localOff() int        { return f.localScales() + f.Bytes() }
 
 // decodeScores writes DecodeScores.
 func decodeScores(arch *Arch) *Func {
+	if arch.DecodePipeline {
+		return decodePipeline(arch)
+	}
 	f := newFunc(arch, "decodeScores", reflect.TypeFor[kernel.DecodeScoresArgs](), decodeScoresFormula)
 	d := &keyScorer{
 		Func: f, off: f.int("Off, next keys"), scale: f.int("Scale, next keys"), s: f.int("S, next keys"),
