@@ -183,8 +183,11 @@ func (v *View) first() unsafe.Pointer {
 	return unsafe.Add(v.data, v.kind.size()*v.offset)
 }
 
+// elements returns the slice of a view of that type.
+func elements[T Element](v *View) []T { return unsafe.Slice((*T)(v.data), v.len) }
+
 // floats returns the slice of a view of float32.
-func (v *View) floats() []float32 { return unsafe.Slice((*float32)(v.data), v.len) }
+func (v *View) floats() []float32 { return elements[float32](v) }
 
 // check reports an axis of negative length, and an element outside the slice.
 func (v *View) check(name string, axes *[4]string) error {

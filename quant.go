@@ -1,0 +1,144 @@
+package qkv
+
+import (
+	"math"
+	"unsafe"
+
+	"github.com/qkv-go/qkv/kernel"
+)
+
+// maxQuant is the largest magnitude of an integer that stands for a value.
+const maxQuant = 127
+
+// quietNaN16 is the bits of a NaN of binary16.
+const quietNaN16 = 0x7e00
+
+// QuantizeInt8 makes integers of the values of a row and returns their scale, which is the
+// largest magnitude divided by 127: value i is about scale * dst[i]. An integer is the one
+// nearest to the quotient, ties to even. Zeros have scale 0. If a value is NaN or infinite,
+// the scale is NaN, so that no value of the row passes for a number. The error is an
+// [*ArgError] for slices of different lengths.
+func QuantizeInt8(dst []int8, src []float32) (scale float32, err error) {
+	if len(dst) != len(src) {
+		return 0, argError("dst", len(dst), len(src), "dst has %d integers, src has %d values", len(dst), len(src))
+	}
+	return quantizeInt8(dst, 0, 1, src, 0, 1, len(src)), nil
+}
+
+// quantizeInt8 is QuantizeInt8 for n values of src, the first at from and each so far from
+// the last, to dst likewise.
+func quantizeInt8(dst []int8, to, dstStride int, src []float32, from, srcStride, n int) float32 {
+	scale := largest(src, from, srcStride, n) / maxQuant
+	if !finite(scale) {
+		scale = float32(math.NaN())
+	}
+	for i := range n {
+		q := int8(0)
+		if scale > 0 {
+			q = quant(math.RoundToEven(float64(src[from+i*srcStride] / scale)))
+		}
+		dst[to+i*dstStride] = q
+	}
+	return scale
+}
+
+// DequantizeInt8 computes the values that QuantizeInt8 made integers of: each is the product
+// of scale and the integer, rounded to float32, as a [Call] has it. The error is an
+// [*ArgError] for slices of different lengths.
+func DequantizeInt8(dst []float32, src []int8, scale float32) error {
+	if len(dst) != len(src) {
+		return argError("dst", len(dst), len(src), "dst has %d values, src has %d integers", len(dst), len(src))
+	}
+	for i, q := range src {
+		dst[i] = scale * float32(q)
+	}
+	return nil
+}
+
+// QuantizeQ8_0 makes blocks of a row as ggml's quantize_row_q8_0_ref does, to the bit
+// wherever that is defined: the scale is the largest magnitude divided by 127, an integer
+// the one nearest to the product with the reciprocal, ties away from zero, and only then is
+// the scale rounded to binary16. A block with a NaN or an infinity has a scale that is none
+// of a number either, and integers of 0: all of its values are NaN. The error is an
+// [*ArgError] if src has not 32 values for each block.
+func QuantizeQ8_0(dst []BlockQ8_0, src []float32) error {
+	if n := mul(len(dst), kernel.BlockValues); n != len(src) {
+		return argError("src", len(src), n, "src has %d values, dst has blocks of %d", len(src), n)
+	}
+	for i := range dst {
+		quantizeQ8_0(&dst[i], src, i*kernel.BlockValues, 1)
+	}
+	return nil
+}
+
+// quantizeQ8_0 makes a block of values of src, the first at from and each so far from the
+// last.
+func quantizeQ8_0(dst *BlockQ8_0, src []float32, from, stride int) {
+	d := largest(src, from, stride, kernel.BlockValues) / maxQuant
+	dst.Scale = kernel.Float32ToFloat16(d)
+	if d != d {
+		dst.Scale = quietNaN16
+	}
+	inverse := float32(0)
+	if d != 0 && finite(1/d) { // not so small that the scale is 0
+		inverse = 1 / d
+	}
+	for i := range dst.Quants {
+		x := src[from+i*stride] * inverse
+		if !finite(x) {
+			x = 0
+		}
+		dst.Quants[i] = quant(math.Round(float64(x)))
+	}
+}
+
+// DequantizeQ8_0 computes the values of blocks, which are exact. The error is an
+// [*ArgError] if dst has not 32 values for each block.
+func DequantizeQ8_0(dst []float32, src []BlockQ8_0) error {
+	if n := mul(len(src), kernel.BlockValues); n != len(dst) {
+		return argError("dst", len(dst), n, "dst has %d values, src has blocks of %d", len(dst), n)
+	}
+	for i := range src {
+		scale := kernel.Float16ToFloat32(src[i].Scale)
+		for j, q := range src[i].Quants {
+			dst[i*kernel.BlockValues+j] = scale * float32(q)
+		}
+	}
+	return nil
+}
+
+// BlocksQ8_0 returns the memory of b as blocks, in the byte order of the machine: the cache
+// of an engine that has ggml's layout. The error is an [*ArgError] if b does not have the
+// bytes of whole blocks, or begins at an odd address.
+func BlocksQ8_0(b []byte) ([]BlockQ8_0, error) {
+	const size = int(unsafe.Sizeof(BlockQ8_0{}))
+	const align = int(unsafe.Alignof(BlockQ8_0{}))
+	if len(b)%size != 0 {
+		return nil, argError("b", len(b), size, "b has %d bytes, not a multiple of the %d of a block", len(b), size)
+	}
+	at := unsafe.Pointer(unsafe.SliceData(b))
+	if len(b) == 0 {
+		return nil, nil
+	}
+	if off := int(uintptr(at) % uintptr(align)); off != 0 {
+		return nil, argError("b", off, align, "b begins %d bytes from a multiple of %d", off, align)
+	}
+	return unsafe.Slice((*BlockQ8_0)(at), len(b)/size), nil
+}
+
+// largest returns the largest magnitude of n values of x, the first at from and each so far
+// from the last, or NaN if one is.
+func largest(x []float32, from, stride, n int) float32 {
+	most := float32(0)
+	for i := range n {
+		// max returns a NaN if one of the two is.
+		most = max(most, float32(math.Abs(float64(x[from+i*stride]))))
+	}
+	return most
+}
+
+func finite(x float32) bool { return x-x == 0 }
+
+// quant returns a rounded quotient within the integers' range, which it leaves where a scale
+// has few bits.
+func quant(x float64) int8 { return int8(max(-maxQuant, min(x, maxQuant))) }
