@@ -10,6 +10,15 @@ import (
 	"github.com/qkv-go/qkv"
 )
 
+// after returns the changes of a call one after the other.
+func after(changes ...func(*qkv.Call)) func(*qkv.Call) {
+	return func(c *qkv.Call) {
+		for _, change := range changes {
+			change(c)
+		}
+	}
+}
+
 // Mistakes in what changes scores: each names the argument and what contradicts what.
 func TestFeatureErrors(t *testing.T) {
 	const batch, heads, seq, keys, dim = 2, 4, 8, 10, 16
@@ -60,9 +69,6 @@ func TestFeatureErrors(t *testing.T) {
 		return func(c *qkv.Call) { c.Mask.Window = &qkv.Window{Left: left, Right: right} }
 	}
 	scores := func(v qkv.View) func(*qkv.Call) { return func(c *qkv.Call) { c.Scores = v } }
-	after := func(first, then func(*qkv.Call)) func(*qkv.Call) {
-		return func(c *qkv.Call) { first(c); then(c) }
-	}
 	for _, e := range []callError{
 		{"q", "qkv: q has elements of type Float16, float32 is needed", func(c *qkv.Call) { c.Q = qkv.BHSD(half, 2, 4, 8, 16) }},
 		{"out", "qkv: out has elements of type bool, float32 is needed", func(c *qkv.Call) { c.Out = qkv.BHSD(bools, 2, 4, 8, 16) }},

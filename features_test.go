@@ -88,6 +88,14 @@ func pairsOf[T qkv.Element](r *rand.Rand, shape [4]int, long bool, next func() T
 // fuzzFeatures makes a problem of a fuzzer's numbers: which features it has, its lengths,
 // and everything else.
 func fuzzFeatures(which feature, shape, seed uint64) *problem {
+	return fuzzFeaturesOf(which, shape, seed, sizes{seqQ: 150, seqKV: 400, dims: 24, dimStep: 1})
+}
+
+// sizes bounds the lengths of a problem, exclusively, and has the number of head dims to
+// choose from.
+type sizes struct{ seqQ, seqKV, dims, dimStep int }
+
+func fuzzFeaturesOf(which feature, shape, seed uint64, most sizes) *problem {
 	field := func(n uint64) int {
 		x := shape % n
 		shape /= n
@@ -99,7 +107,8 @@ func fuzzFeatures(which feature, shape, seed uint64) *problem {
 	kvHeads := 1 + field(2)
 	d := dims{
 		batch: 1 + field(3), heads: kvHeads * (1 + field(4)), kvHeads: kvHeads,
-		seqQ: field(150), seqKV: field(400), dimQK: 1 + field(24), dimV: 1 + field(24),
+		seqQ: field(uint64(most.seqQ)), seqKV: field(uint64(most.seqKV)),
+		dimQK: most.dimStep * (1 + field(uint64(most.dims))), dimV: most.dimStep * (1 + field(uint64(most.dims))),
 	}
 	lenQ, lenKV, n := d.seqQ, d.seqKV, d.batch // of the longest, and the sequences
 	var cuQ, cuKV []int

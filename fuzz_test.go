@@ -89,7 +89,7 @@ func FuzzSameBits(f *testing.F) {
 // stays inside the slices.
 func FuzzCall(f *testing.F) {
 	f.Add([]byte{1, 2, 3, 4})
-	for i := range 40 {
+	for i := range 80 {
 		// Small numbers: views that fit.
 		r := rand.New(rand.NewPCG(uint64(i), 6))
 		f.Add(draw(300, func() byte { return byte(r.IntN(4 + i)) }))
@@ -220,6 +220,10 @@ func fuzzCall(t *testing.T, b []byte) {
 		c.ProbMod = nothing
 	}
 
+	if r.flag() {
+		fuzzKeys(r, c, kv, size)
+	}
+
 	// A broadcast axis makes any amount of work of a short slice.
 	work := 1.0
 	for _, x := range [][4]int{q, kv} {
@@ -237,6 +241,37 @@ func fuzzCall(t *testing.T, b []byte) {
 		}
 		if part := i / size; err != nil || part%2 == 0 || part == 3 && c.Scores == (qkv.View{}) {
 			t.Fatalf("element %d was written, error %v", i, err)
+		}
+	}
+}
+
+// fuzzKeys gives a call keys and values of other types, and page tables.
+func fuzzKeys(r *byteReader, c *qkv.Call, kv [4]int, size int) {
+	scales := draw(size, normal(5))
+	for _, x := range [...]struct{ rows, scale *qkv.View }{{&c.K, &c.KScale}, {&c.V, &c.VScale}} {
+		switch r.number() & 7 {
+		case 1:
+			*x.rows = qkv.Strided(make([]qkv.Float16, size), r.number(), kv, r.four())
+		case 2:
+			*x.rows = qkv.Strided(make([]qkv.BFloat16, size), r.number(), kv, r.four())
+		case 3:
+			*x.rows = qkv.Strided(make([]int8, size), r.number(), kv, r.four())
+		case 4:
+			*x.rows = qkv.Strided(make([]qkv.BlockQ8_0, size/34), r.number(), kv, r.four())
+		}
+		if r.flag() {
+			*x.scale = qkv.Strided(scales, r.number(), [4]int{kv[0], kv[1], kv[2], r.near(1)}, r.four())
+		}
+	}
+	if !r.flag() {
+		return
+	}
+	c.Ring = r.flag()
+	c.CuLensKV = nil
+	c.Tables = make([][]int32, max(0, min(r.near(len(c.LensKV)), 50)))
+	for i := range c.Tables {
+		for range max(0, min(r.number(), 20)) {
+			c.Tables[i] = append(c.Tables[i], int32(r.near(0)))
 		}
 	}
 }

@@ -133,6 +133,8 @@ type problem struct {
 	probMod  *mod
 	scores   *tensor
 	scoresAt qkv.Stage
+
+	change func(*qkv.Call) // if not nil, makes another call of the same result
 }
 
 // blocks is a block mask and what it was made with.
@@ -204,6 +206,9 @@ func (p *problem) call() *qkv.Call {
 	}
 	if p.scores != nil {
 		c.Scores, c.ScoresAt = p.scores.view(), p.scoresAt
+	}
+	if p.change != nil {
+		p.change(c)
 	}
 	return c
 }

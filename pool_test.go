@@ -1,0 +1,119 @@
+package qkv_test
+
+import (
+	"math"
+
+	"github.com/qkv-go/qkv"
+)
+
+var elemTypes = []qkv.ElemType{qkv.TypeFloat32, qkv.TypeFloat16, qkv.TypeBFloat16, qkv.TypeInt8, qkv.TypeQ8_0}
+
+// must panics on the error of a call that is right.
+func must(err error) {
+	if err != nil {
+		panic(err)
+	}
+}
+
+// stored returns the values that a row has once it is of a type.
+func stored(typ qkv.ElemType, row []float32) []float32 {
+	out := make([]float32, len(row))
+	switch typ {
+	case qkv.TypeFloat32:
+		copy(out, row)
+	case qkv.TypeFloat16:
+		for i, x := range row {
+			out[i] = qkv.ToFloat16(x).Float32()
+		}
+	case qkv.TypeBFloat16:
+		for i, x := range row {
+			out[i] = qkv.ToBFloat16(x).Float32()
+		}
+	case qkv.TypeInt8:
+		ints := make([]int8, len(row))
+		scale, err := qkv.QuantizeInt8(ints, row)
+		must(err)
+		must(qkv.DequantizeInt8(out, ints, scale))
+	case qkv.TypeQ8_0:
+		blocks := make([]qkv.BlockQ8_0, len(row)/32)
+		must(qkv.QuantizeQ8_0(blocks, row))
+		must(qkv.DequantizeQ8_0(out, blocks))
+	}
+	return out
+}
+
+// A pool is a contiguous tensor of keys or values of a type, whose rows are NaN until they
+// are set.
+type pool struct {
+	typ      qkv.ElemType
+	shape    [4]int
+	floats   []float32
+	halves   []qkv.Float16
+	brains   []qkv.BFloat16
+	ints     []int8
+	scales   []float32 // of ints
+	blocks   []qkv.BlockQ8_0
+	rowUnits int
+}
+
+func newPool(typ qkv.ElemType, shape [4]int) *pool {
+	p := &pool{typ: typ, shape: shape, rowUnits: shape[3]}
+	rows := shape[0] * shape[1] * shape[2]
+	switch typ {
+	case qkv.TypeFloat32:
+		p.floats = draw(rows*shape[3], func() float32 { return nan })
+	case qkv.TypeFloat16:
+		p.halves = draw(rows*shape[3], func() qkv.Float16 { return qkv.ToFloat16(nan) })
+	case qkv.TypeBFloat16:
+		p.brains = draw(rows*shape[3], func() qkv.BFloat16 { return qkv.ToBFloat16(nan) })
+	case qkv.TypeInt8:
+		p.ints = draw(rows*shape[3], func() int8 { return math.MinInt8 })
+		p.scales = draw(rows, func() float32 { return nan })
+	case qkv.TypeQ8_0:
+		p.rowUnits /= 32
+		p.blocks = draw(rows*p.rowUnits, func() qkv.BlockQ8_0 { return qkv.BlockQ8_0{Scale: 0x7e00} })
+	}
+	return p
+}
+
+// set stores a row.
+func (p *pool) set(b, h, t int, row []float32) {
+	n := (b*p.shape[1]+h)*p.shape[2] + t
+	at := n * p.rowUnits
+	switch p.typ {
+	case qkv.TypeFloat32:
+		copy(p.floats[at:], row)
+	case qkv.TypeFloat16:
+		for i, x := range row {
+			p.halves[at+i] = qkv.ToFloat16(x)
+		}
+	case qkv.TypeBFloat16:
+		for i, x := range row {
+			p.brains[at+i] = qkv.ToBFloat16(x)
+		}
+	case qkv.TypeInt8:
+		scale, err := qkv.QuantizeInt8(p.ints[at:at+p.rowUnits], row)
+		must(err)
+		p.scales[n] = scale
+	case qkv.TypeQ8_0:
+		must(qkv.QuantizeQ8_0(p.blocks[at:at+p.rowUnits], row))
+	}
+}
+
+// views returns the tensor and its scales, the zero View if there are none.
+func (p *pool) views() (x, scale qkv.View) {
+	b, h, s, d := p.shape[0], p.shape[1], p.shape[2], p.shape[3]
+	switch p.typ {
+	case qkv.TypeFloat16:
+		x = qkv.BHSD(p.halves, b, h, s, d)
+	case qkv.TypeBFloat16:
+		x = qkv.BHSD(p.brains, b, h, s, d)
+	case qkv.TypeInt8:
+		x, scale = qkv.BHSD(p.ints, b, h, s, d), qkv.BHSD(p.scales, b, h, s, 1)
+	case qkv.TypeQ8_0:
+		x = qkv.BHSD(p.blocks, b, h, s, d)
+	default:
+		x = qkv.BHSD(p.floats, b, h, s, d)
+	}
+	return x, scale
+}
