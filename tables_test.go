@@ -117,18 +117,7 @@ func (p *problem) put(r *rand.Rand, at place, keyType, valueType qkv.ElemType) (
 	if at == inRing {
 		p.lose(lens, lost)
 	}
-	segments := p.mask.SegmentsKV
-	if segments != nil && p.cuKV != nil {
-		// As for a batch of the longest length.
-		most := 0
-		for _, n := range lens {
-			most = max(most, n)
-		}
-		segments = make([]int32, n*most)
-		for i, n := range lens {
-			copy(segments[i*most:], p.mask.SegmentsKV[p.cuKV[i]:][:n])
-		}
-	}
+	segments := p.padSegments()
 	return func(c *qkv.Call) {
 		c.K, c.KScale = pools[0].views()
 		c.V, c.VScale = pools[1].views()

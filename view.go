@@ -250,22 +250,24 @@ func (v *View) checkWritable(name string, axes *[4]string) error {
 	}
 	var done [4]bool
 	span := 0
-	for range v.shape {
+	shape := v.shape
+	shape[axisDim] /= v.kind.values()
+	for range shape {
 		best := -1
-		for axis := range v.shape {
+		for axis := range shape {
 			if !done[axis] && (best < 0 || abs(v.stride[axis]) < abs(v.stride[best])) {
 				best = axis
 			}
 		}
 		done[best] = true
-		if v.shape[best] == 1 {
+		if shape[best] == 1 {
 			continue
 		}
 		if step := abs(v.stride[best]); step <= span {
 			return argError(name, step, span+1, "%s overlaps itself: its %s stride is %d, at least %d is needed",
 				name, axes[best], v.stride[best], span+1)
 		}
-		span += (v.shape[best] - 1) * abs(v.stride[best])
+		span += (shape[best] - 1) * abs(v.stride[best])
 	}
 	return nil
 }

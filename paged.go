@@ -1,0 +1,124 @@
+package qkv
+
+import (
+	"fmt"
+	"sync"
+)
+
+// PagedConfig says how a [PagedCache] is laid out.
+type PagedConfig struct {
+	Pages      int
+	PageTokens int // tokens of a page
+	KVHeads    int
+	DimQK      int
+	DimV       int
+
+	// KeyType and ValueType are what keys and values are kept in.
+	KeyType, ValueType ElemType
+
+	// K and V, if given, are the memory of the pages in any strides: [pages, kvHeads, page
+	// tokens, dim], of the types above. KScale and VScale [pages, kvHeads, page tokens, 1] go
+	// with int8. Otherwise the cache allocates them, contiguous.
+	K, V           View
+	KScale, VScale View
+}
+
+// A PagedCache keeps the keys and values of any number of sequences in pages of a fixed
+// number of tokens, which sequences with a common beginning share (Kwon et al.,
+// PagedAttention, 2023).
+//
+// Different sequences may be used at the same time, those that share pages among them:
+// appended to, forked, truncated, freed and attended. While a sequence is appended to,
+// forked, truncated or freed, nothing else may use it, and no call that attends it may run.
+type PagedCache struct {
+	store
+	pageTokens int
+
+	mu    sync.Mutex
+	refs  []int32 // sequences that have each page
+	free  []int32
+	lists [][]int32 // memory for the pages of sequences to come
+}
+
+// A PagesError reports that a [PagedCache] has not enough free pages. Nothing has changed
+// when it is returned.
+type PagesError struct {
+	Needed, Free int
+}
+
+func (e *PagesError) Error() string {
+	return fmt.Sprintf("qkv: %d pages are needed, %d are free", e.Needed, e.Free)
+}
+
+// NewPagedCache returns a cache of free pages. The error is an [*ArgError].
+func NewPagedCache(cfg PagedConfig) (*PagedCache, error) {
+	c := &PagedCache{store: store{cfg.K, cfg.V, cfg.KScale, cfg.VScale}, pageTokens: cfg.PageTokens}
+	err := c.open(storeNames{"pages", "pageTokens"}, cfg.Pages, cfg.KVHeads, cfg.PageTokens, cfg.DimQK, cfg.DimV, cfg.KeyType, cfg.ValueType)
+	if err != nil {
+		return nil, err
+	}
+	c.refs, c.free = make([]int32, cfg.Pages), make([]int32, cfg.Pages)
+	for i := range c.free {
+		c.free[i] = int32(cfg.Pages - 1 - i) // the first are taken first
+	}
+	return c, nil
+}
+
+// FreePages returns how many pages no sequence has.
+func (c *PagedCache) FreePages() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.free)
+}
+
+// pages returns how many pages so many tokens take.
+func (c *PagedCache) pages(tokens int) int { return (tokens + c.pageTokens - 1) / c.pageTokens }
+
+// release gives up a sequence's hold of pages. The lock is held.
+func (c *PagedCache) release(pages []int32) {
+	for _, page := range pages {
+		if c.refs[page]--; c.refs[page] == 0 {
+			c.free = append(c.free, page)
+		}
+	}
+}
+
+// take returns a free page, which there is, as one of one sequence. The lock is held.
+func (c *PagedCache) take() int32 {
+	last := len(c.free) - 1
+	page := c.free[last]
+	c.free = c.free[:last]
+	c.refs[page] = 1
+	return page
+}
+
+// list returns an empty list of pages. The lock is held.
+func (c *PagedCache) list() []int32 {
+	if last := len(c.lists) - 1; last >= 0 {
+		l := c.lists[last]
+		c.lists = c.lists[:last]
+		return l
+	}
+	return nil
+}
+
+// Use has a call attend some sequences, the i-th of its queries those of sequences[i]: it
+// sets K, V, KScale, VScale, Tables, LensKV, CuLensKV and Ring. Queries and the rest are the
+// caller's: a decoder has Mask.Causal and [BottomRight], and the tokens of the queries
+// appended before.
+//
+// The call refers to b, and is good until a sequence changes. The error is an [*ArgError];
+// the call has not changed then.
+func (c *PagedCache) Use(call *Call, b *Batch, sequences []*Sequence) error {
+	for i, s := range sequences {
+		if err := s.check(c); err != nil {
+			return argError("sequences", i, len(sequences), "sequences[%d]: %s", i, err)
+		}
+	}
+	b.grow(len(sequences))
+	for i, s := range sequences {
+		b.tables[i], b.lens[i] = s.pages, s.len
+	}
+	b.fill(call, &c.store)
+	return nil
+}

@@ -1,0 +1,250 @@
+package qkv
+
+import (
+	"math"
+
+	"github.com/qkv-go/qkv/kernel"
+)
+
+// maxStore is the most bytes that a cache allocates for keys, or for values.
+const maxStore = math.MaxInt >> 1 & (1<<45 - 1)
+
+// A store is the memory of a cache, [places, KV heads, tokens, dim]: a place is a slot or a
+// page.
+type store struct {
+	k, v           View
+	kScale, vScale View // zero Views unless the type is int8
+}
+
+// storeNames names the first and the third axis of a store.
+type storeNames struct{ places, tokens string }
+
+// open checks the shape of a store and allocates what the caller does not give, K and V in s.
+func (s *store) open(names storeNames, places, kvHeads, tokens, dimQK, dimV int, keyType, valueType ElemType) error {
+	for _, x := range [...]struct {
+		name    string
+		n, most int
+	}{
+		{names.places, places, math.MaxInt32},
+		{"kvHeads", kvHeads, math.MaxInt32},
+		{names.tokens, tokens, MaxSeq},
+		{"dimQK", dimQK, MaxDim},
+		{"dimV", dimV, MaxDim},
+	} {
+		if x.n < 1 {
+			return argError(x.name, x.n, 1, "%s is %d, at least 1 is needed", x.name, x.n)
+		}
+		if x.n > x.most {
+			return argError(x.name, x.n, x.most, "%s is %d, at most %d is supported", x.name, x.n, x.most)
+		}
+	}
+	if s.k.given() != s.v.given() {
+		name, other := "k", "v"
+		if s.k.given() {
+			name, other = other, name
+		}
+		return argError(name, 0, 1, "%s is not given, %s is", name, other)
+	}
+	for _, x := range [...]struct {
+		typeName, name, scaleName, dimName string
+		view, scale                        *View
+		dim                                int
+		typ                                ElemType
+	}{
+		{"keyType", "k", "kScale", "dimQK", &s.k, &s.kScale, dimQK, keyType},
+		{"valueType", "v", "vScale", "dimV", &s.v, &s.vScale, dimV, valueType},
+	} {
+		if !x.typ.known() {
+			return argError(x.typeName, int(x.typ), int(TypeQ8_0), "%s is %d, the last is %d", x.typeName, int(x.typ), int(TypeQ8_0))
+		}
+		kind := elemKind(x.typ)
+		if n := kind.values(); x.dim%n != 0 {
+			return argError(x.dimName, x.dim, n, "%s is %d, not a multiple of the %d of a block", x.dimName, x.dim, n)
+		}
+		shape := [4]int{places, kvHeads, tokens, x.dim}
+		scaleShape := [4]int{places, kvHeads, tokens, 1}
+		if !x.view.given() {
+			if x.scale.given() {
+				return argError(x.scaleName, 1, 0, "%s is given, %s is not", x.scaleName, x.name)
+			}
+			if n := mul(places, kvHeads, tokens, max(x.dim/kind.values()*kind.size(), 4)); n > maxStore {
+				return argError(names.places, n, maxStore, "%s of %d take %d bytes for %s, at most %d are supported",
+					names.places, places, n, x.name, maxStore)
+			}
+			*x.view = allocate(x.typ, shape)
+			if x.typ == TypeInt8 {
+				*x.scale = allocate(TypeFloat32, scaleShape)
+			}
+			continue
+		}
+		if err := x.view.checkMemory(x.name, kind, shape); err != nil {
+			return err
+		}
+		if x.typ == TypeInt8 {
+			if err := x.scale.checkMemory(x.scaleName, kindFloat32, scaleShape); err != nil {
+				return err
+			}
+		} else if x.scale.given() {
+			return argError(x.scaleName, int(x.typ), int(TypeInt8), "%s is given, %s has elements of type %v", x.scaleName, x.name, x.typ)
+		}
+	}
+	if s.k.first() == s.v.first() {
+		return argError("v", 0, 0, "k and v begin at the same element")
+	}
+	return nil
+}
+
+// checkMemory checks a view that a cache is to write.
+func (v *View) checkMemory(name string, kind elemKind, shape [4]int) error {
+	if err := v.checkKind(name, kind); err != nil {
+		return err
+	}
+	if err := v.checkShape(name, shape); err != nil {
+		return err
+	}
+	if err := v.check(name, &axisNames); err != nil {
+		return err
+	}
+	return v.checkWritable(name, &axisNames)
+}
+
+// checkShape reports a shape other than that wanted.
+func (v *View) checkShape(name string, want [4]int) error {
+	for axis, n := range want {
+		if got := v.shape[axis]; got != n {
+			return argError(name, got, n, "%s has %s %d, the cache needs %d", name, axisNames[axis], got, n)
+		}
+	}
+	return nil
+}
+
+// allocate returns a contiguous view of zeros.
+func allocate(t ElemType, shape [4]int) View {
+	switch t {
+	case TypeFloat16:
+		return allocateOf[Float16](shape)
+	case TypeBFloat16:
+		return allocateOf[BFloat16](shape)
+	case TypeInt8:
+		return allocateOf[int8](shape)
+	case TypeQ8_0:
+		return allocateOf[BlockQ8_0](shape)
+	}
+	return allocateOf[float32](shape)
+}
+
+func allocateOf[T Element](shape [4]int) View {
+	data := make([]T, shape[0]*shape[1]*shape[2]*units[T](shape[3]))
+	return BHSD(data, shape[0], shape[1], shape[2], shape[3])
+}
+
+// checkTokens checks keys and values to append and returns how many there are.
+func (s *store) checkTokens(k, v *View) (n int, err error) {
+	n = k.shape[axisSeq]
+	for _, x := range [...]struct {
+		name      string
+		view, own *View
+	}{{"k", k, &s.k}, {"v", v, &s.v}} {
+		if err := x.view.checkKind(x.name, kindsFloat32...); err != nil {
+			return 0, err
+		}
+		if err := x.view.check(x.name, &axisNames); err != nil {
+			return 0, err
+		}
+		if err := x.view.checkShape(x.name, [4]int{1, x.own.shape[axisHeads], x.view.shape[axisSeq], x.own.shape[axisDim]}); err != nil {
+			return 0, err
+		}
+	}
+	if got := v.shape[axisSeq]; got != n {
+		return 0, argError("v", got, n, "v has sequence length %d, k has %d", got, n)
+	}
+	return n, nil
+}
+
+// write stores n tokens of k and v from one on as those of a place from token on.
+func (s *store) write(place, token int, k, v *View, from, n int) {
+	s.k.put(&s.kScale, place, token, k, from, n)
+	s.v.put(&s.vScale, place, token, v, from, n)
+}
+
+// put stores n rows of each head of src, of float32, from one on as those of a place from
+// token on.
+func (v *View) put(scale *View, place, token int, src *View, from, n int) {
+	values, step, dim := src.floats(), src.stride[axisDim], src.shape[axisDim]
+	for h := range v.shape[axisHeads] {
+		for t := range n {
+			// The dim axis of either may go backwards, so a row has no slice of its own.
+			x := src.offset + h*src.stride[axisHeads] + (from+t)*src.stride[axisSeq]
+			at := v.row(place, h, token+t)
+			switch to := v.stride[axisDim]; v.kind {
+			case kindFloat32:
+				dst := elements[float32](v)
+				if to == 1 && step == 1 {
+					copy(dst[at:at+dim], values[x:x+dim])
+					continue
+				}
+				for d := range dim {
+					dst[at+d*to] = values[x+d*step]
+				}
+			case kindFloat16:
+				dst := elements[Float16](v)
+				for d := range dim {
+					dst[at+d*to] = ToFloat16(values[x+d*step])
+				}
+			case kindBFloat16:
+				dst := elements[BFloat16](v)
+				for d := range dim {
+					dst[at+d*to] = ToBFloat16(values[x+d*step])
+				}
+			case kindInt8:
+				factor := quantizeInt8(elements[int8](v), at, to, values, x, step, dim)
+				elements[float32](scale)[scale.row(place, h, token+t)] = factor
+			case kindQ8_0:
+				dst := elements[BlockQ8_0](v)
+				for d := 0; d < dim; d += kernel.BlockValues {
+					quantizeQ8_0(&dst[at+d/kernel.BlockValues*to], values, x+d*step, step)
+				}
+			}
+		}
+	}
+}
+
+// row returns the index of the first element of a row.
+func (v *View) row(batch, head, token int) int {
+	return v.offset + batch*v.stride[axisBatch] + head*v.stride[axisHeads] + token*v.stride[axisSeq]
+}
+
+// move copies the first n tokens of a place to another.
+func (s *store) move(to, from, n int) {
+	for _, v := range [...]*View{&s.k, &s.v, &s.kScale, &s.vScale} {
+		switch {
+		case !v.given():
+		case v.kind == kindFloat32:
+			move[float32](v, to, from, n)
+		case v.kind == kindFloat16:
+			move[Float16](v, to, from, n)
+		case v.kind == kindBFloat16:
+			move[BFloat16](v, to, from, n)
+		case v.kind == kindInt8:
+			move[int8](v, to, from, n)
+		case v.kind == kindQ8_0:
+			move[BlockQ8_0](v, to, from, n)
+		}
+	}
+}
+
+func move[T Element](v *View, to, from, n int) {
+	data, step, dim := elements[T](v), v.stride[axisDim], units[T](v.shape[axisDim])
+	for h := range v.shape[axisHeads] {
+		for t := range n {
+			dst, src := v.row(to, h, t), v.row(from, h, t)
+			if step == 1 {
+				copy(data[dst:dst+dim], data[src:src+dim])
+				continue
+			}
+			for d := range dim {
+				data[dst+d*step] = data[src+d*step]
+			}
+		}
+	}
+}
