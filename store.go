@@ -140,25 +140,29 @@ func allocateOf[T Element](shape [4]int) View {
 
 // checkTokens checks keys and values to append and returns how many there are.
 func (s *store) checkTokens(k, v *View) (n int, err error) {
-	n = k.shape[axisSeq]
-	for _, x := range [...]struct {
-		name      string
-		view, own *View
-	}{{"k", k, &s.k}, {"v", v, &s.v}} {
-		if err := x.view.checkKind(x.name, kindsFloat32...); err != nil {
-			return 0, err
-		}
-		if err := x.view.check(x.name, &axisNames); err != nil {
-			return 0, err
-		}
-		if err := x.view.checkShape(x.name, [4]int{1, x.own.shape[axisHeads], x.view.shape[axisSeq], x.own.shape[axisDim]}); err != nil {
-			return 0, err
-		}
+	if err := k.checkTokens("k", &s.k); err != nil {
+		return 0, err
 	}
+	if err := v.checkTokens("v", &s.v); err != nil {
+		return 0, err
+	}
+	n = k.shape[axisSeq]
 	if got := v.shape[axisSeq]; got != n {
 		return 0, argError("v", got, n, "v has sequence length %d, k has %d", got, n)
 	}
 	return n, nil
+}
+
+// checkTokens checks rows to store in own. A list of views and their names would have the
+// views escape.
+func (v *View) checkTokens(name string, own *View) error {
+	if err := v.checkKind(name, kindsFloat32...); err != nil {
+		return err
+	}
+	if err := v.check(name, &axisNames); err != nil {
+		return err
+	}
+	return v.checkShape(name, [4]int{1, own.shape[axisHeads], v.shape[axisSeq], own.shape[axisDim]})
 }
 
 // write stores n tokens of k and v from one on as those of a place from token on.
