@@ -14,7 +14,8 @@ type CacheConfig struct {
 	KeyType, ValueType ElemType
 
 	// Ring has a slot go round: once it is full, a token takes the place of the oldest that
-	// is not one of the first Keep, which stay (Xiao et al., 2023).
+	// is not one of the first Keep, which stay (Xiao et al., 2023). They are attended as
+	// Mask.Prefix says: by every query, and so by those before them in one chunk.
 	Ring bool
 	Keep int
 
@@ -41,14 +42,13 @@ type Cache struct {
 	capacity     int
 	ring         bool
 	keep, window int
-	slots        []slot
+	slots        []slotState
 }
 
-// A slot is the state of a sequence.
-type slot struct {
-	len int
-	// lost is the end of the tokens of a ring that were overwritten: those from Keep on.
-	lost int
+// A slotState is where a sequence stands.
+type slotState struct {
+	len  int
+	lost int // in a ring, the tokens from keep to before it were overwritten
 }
 
 // A CapacityError reports tokens for which a slot of a [Cache] has no room. Nothing has been
@@ -94,12 +94,12 @@ func NewCache(cfg CacheConfig) (*Cache, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.slots = make([]slot, cfg.Sequences)
+	c.slots = make([]slotState, cfg.Sequences)
 	return c, nil
 }
 
 // slot returns the state of a slot.
-func (c *Cache) slot(i int) (*slot, error) {
+func (c *Cache) slot(i int) (*slotState, error) {
 	if i < 0 || i >= len(c.slots) {
 		return nil, argError("slot", i, len(c.slots), "slot is %d, the cache has %d", i, len(c.slots))
 	}
@@ -129,7 +129,7 @@ func (c *Cache) least(at int) int {
 }
 
 // room returns how many tokens can be appended to a sequence.
-func (c *Cache) room(s *slot) int {
+func (c *Cache) room(s *slotState) int {
 	n := c.capacity - s.len
 	if c.ring {
 		// Of a ring that is full, the chunk and the keys in the window of its first query
@@ -211,11 +211,9 @@ func (c *Cache) Reset(slot int) error {
 	if err != nil {
 		return err
 	}
-	*s = emptySlot
+	*s = slotState{}
 	return nil
 }
-
-var emptySlot slot
 
 // Use has a call attend the sequences of some slots, the i-th of its queries those of
 // slots[i]: it sets K, V, KScale, VScale, Tables, LensKV, CuLensKV and Ring, and of a ring

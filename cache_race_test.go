@@ -134,6 +134,47 @@ func TestPagedParallel(t *testing.T) {
 	}
 }
 
+// TestPartingParallel: of two sequences that part within a page, one may write before the
+// other has copied it.
+func TestPartingParallel(t *testing.T) {
+	for _, s := range cacheShapes[:5] {
+		m := newPagedModel(t, s, s.paged(4, 32))
+		a := newAttention(t, qkv.Config{Kernel: "generic", Workers: 1})
+		r := rand.New(rand.NewPCG(1, 75))
+		for range 20 {
+			m.live = []modelSequence{{m.cache.NewSequence(), new(history)}}
+			m.append(t, r, 0, 30)
+			fork, err := m.live[0].Fork()
+			if err != nil {
+				t.Fatal(err)
+			}
+			m.live = append(m.live, modelSequence{fork, m.live[0].h.clone()})
+			inParallel(2, func(i int) {
+				r := rand.New(rand.NewPCG(uint64(i), 76))
+				one := m.live[i]
+				if i == 1 {
+					if err := one.Truncate(10); err != nil {
+						t.Error(err)
+					}
+					one.h.truncate(s, 10)
+				}
+				k, v := s.tokens(r, 1)
+				if err := one.Append(k.view(), v.view()); err != nil {
+					t.Error(err)
+				}
+				one.h.append(s, k, v)
+			})
+			m.check(t)
+			m.attend(t, r, a)
+			for _, one := range m.live {
+				if err := one.Free(); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+}
+
 // TestCacheAllocations: appending and attending allocate nothing in steady state.
 func TestCacheAllocations(t *testing.T) {
 	if raceEnabled {

@@ -130,6 +130,9 @@ func TestQuantizeSpecial(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			if (scale != scale) != c.nan {
+				t.Fatalf("%v at %d, int8: scale %v", c.value, at, scale)
+			}
 			if err := qkv.DequantizeInt8(got, ints, scale); err != nil {
 				t.Fatal(err)
 			}
