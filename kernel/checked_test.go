@@ -144,8 +144,8 @@ func TestChecked(t *testing.T) {
 		{"kernel: Stride < Lanes", func(a *MergeArgs) { a.Stride = 7 }},
 	})
 	row := unsafe.Pointer(&f)
-	var keyOff [KeyBlock]int
-	testClauses(t, s.Convert, ConvertArgs{Src: row, Off: &keyOff, Elem: Int8, Scale: &f, Rows: KeyBlock, Dim: 1, Dst: &f, Stride: 1}, []violation[ConvertArgs]{
+	var keyOff [2 * KeyBlock]int
+	testClauses(t, s.Convert, ConvertArgs{Src: row, Off: (*[KeyBlock]int)(keyOff[:]), Elem: Int8, Scale: &f, Rows: KeyBlock, Dim: 1, Dst: &f, Stride: 1}, []violation[ConvertArgs]{
 		{"kernel: Convert: nil operand", func(a *ConvertArgs) { a.Src = nil }},
 		{"kernel: Convert: nil operand", func(a *ConvertArgs) { a.Off = nil }},
 		{"kernel: Convert: nil operand", func(a *ConvertArgs) { a.Dst = nil }},

@@ -5,6 +5,11 @@ import "unsafe"
 // MaxDecodeRows bounds Set.DecodeRows.
 const MaxDecodeRows = 16
 
+// Upcoming is how many offsets after those of the keys a kernel may read: those of rows that
+// are wanted next, which it may ask the CPU to bring into a cache. No address there needs
+// to be valid.
+const Upcoming = KeyBlock
+
 // DecodeScoresArgs are the operands of Set.DecodeScores, which computes what Scores
 // does, to the bit, for few queries: it reads rows of memory, each element once.
 //
@@ -20,7 +25,7 @@ const MaxDecodeRows = 16
 //	}
 type DecodeScoresArgs struct {
 	K       unsafe.Pointer
-	Off     *[KeyBlock]int // bytes from K to each key; may be negative
+	Off     *[2 * KeyBlock]int // bytes from K to each key; may be negative. See [Upcoming]
 	Elem    Elem
 	Scale   *float32 // [Keys], of Int8; otherwise not read
 	Keys    int      // 1..KeyBlock
@@ -57,7 +62,7 @@ type DecodeScoresArgs struct {
 //	}
 type DecodeAccumulateArgs struct {
 	V        unsafe.Pointer
-	Off      *[KeyBlock]int // bytes from V to each value; may be negative
+	Off      *[2 * KeyBlock]int // bytes from V to each value; may be negative. See [Upcoming]
 	Elem     Elem
 	Scale    *float32 // [Keys], of Int8; otherwise not read
 	Keys     int      // 1..KeyBlock

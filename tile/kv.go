@@ -50,17 +50,26 @@ func (p *Problem) place(s *seq, key int) (batch, token, run int) {
 // A keyRows is the rows of a key block of K or of V for one KV head.
 type keyRows struct {
 	kv     *KV
-	base   unsafe.Pointer // nil if not looked up yet
-	stride int            // bytes from row to row, if whole
-	whole  bool           // the rows are as far apart as stride says
-	scale  *float32       // of each row, for Int8
+	base   unsafe.Pointer
+	stride int      // bytes from row to row, if whole
+	whole  bool     // the rows are as far apart as stride says
+	scale  *float32 // of each row, for Int8
 
 	floats *float32 // [KeyBlock][dim], a copy in float32
 	copied bool     // it holds the block
 
-	off       [2 * kernel.KeyBlock]int // bytes from base to each row, in the first half
-	offWhole  int                      // off is that of rows this far apart, if not 0
+	// off has bytes from base to each row of the block and of the one after, and room for
+	// what a kernel that begins within the block may look at.
+	off       [3 * kernel.KeyBlock]int
+	offAt     offsetsOf
 	scaleCopy [kernel.KeyBlock]float32
+}
+
+// offsetsOf says what rows offsets are those of: rows as far apart as stride, if whole, and
+// otherwise those of two blocks of a sequence.
+type offsetsOf struct {
+	whole             bool
+	stride, seq, key0 int // seq from 1 on
 }
 
 // find looks up the n keys from key0 on.
@@ -68,33 +77,50 @@ func (r *keyRows) find(p *Problem, s *seq, head, key0, n int) {
 	kv := r.kv
 	r.copied = false
 	batch, token, run := p.place(s, key0)
-	r.base, r.stride, r.whole = kv.at(batch, head, token), kv.Stride[2], run >= n
+	r.whole = run >= n
 	if kv.Elem == kernel.Int8 {
 		r.findScales(p, s, head, key0, n)
 	}
-	if r.whole {
+	if !r.whole {
+		r.base = kv.at(0, head, 0)
+		if r.offAt != (offsetsOf{seq: s.index + 1, key0: key0}) {
+			r.tableOffsets(p, s, key0)
+		}
 		return
 	}
-	r.offWhole = 0
-	for k := 0; k < n; {
-		batch, token, run = p.place(s, key0+k)
-		off := int(uintptr(kv.at(batch, head, token)) - uintptr(r.base))
-		for end := min(n, k+run); k < end; k++ {
-			r.off[k] = off
-			off += kv.Stride[2]
+	r.base, r.stride = kv.at(batch, head, token), kv.Stride[2]
+	if want := (offsetsOf{whole: true, stride: r.stride}); r.offAt != want {
+		for k := range 2 * kernel.KeyBlock {
+			r.off[k] = k * r.stride
 		}
+		r.offAt = want
 	}
 }
 
 // offsets returns the offsets from base of the rows from one on.
-func (r *keyRows) offsets(from int) *[kernel.KeyBlock]int {
-	if r.whole && (r.offWhole != r.stride || r.stride == 0) {
-		for k := range kernel.KeyBlock {
-			r.off[k] = k * r.stride
-		}
-		r.offWhole = r.stride
+func (r *keyRows) offsets(from int) *[2 * kernel.KeyBlock]int {
+	return (*[2 * kernel.KeyBlock]int)(r.off[from:])
+}
+
+// tableOffsets looks up the offsets of the block at key0 and of the next.
+func (r *keyRows) tableOffsets(p *Problem, s *seq, key0 int) {
+	first := 0
+	if r.offAt == (offsetsOf{seq: s.index + 1, key0: key0 - kernel.KeyBlock}) {
+		first = copy(r.off[:kernel.KeyBlock], r.off[kernel.KeyBlock:])
 	}
-	return (*[kernel.KeyBlock]int)(r.off[from:])
+	end := min(2*kernel.KeyBlock, s.lenKV-key0)
+	for k := first; k < end; {
+		batch, token, run := p.place(s, key0+k)
+		off := batch*r.kv.Stride[0] + token*r.kv.Stride[2]
+		for last := min(end, k+run); k < last; k++ {
+			r.off[k] = off
+			off += r.kv.Stride[2]
+		}
+	}
+	for k := max(end, first); k < 2*kernel.KeyBlock; k++ { // there are no more: nothing new to ask for
+		r.off[k] = r.off[end-1]
+	}
+	r.offAt = offsetsOf{seq: s.index + 1, key0: key0}
 }
 
 // findScales finds the scales of the keys, side by side.
@@ -135,7 +161,7 @@ func (r *keyRows) operand(w *workspace, set *kernel.Set, n, dim int) (first unsa
 	}
 	if !r.copied {
 		a := &w.convertArgs
-		a.Src, a.Off, a.Elem, a.UnitStride = r.base, r.offsets(0), r.kv.Elem, r.kv.Stride[3]
+		a.Src, a.Off, a.Elem, a.UnitStride = r.base, (*[kernel.KeyBlock]int)(r.off[:]), r.kv.Elem, r.kv.Stride[3]
 		a.Scale, a.Rows, a.Dim = r.scale, n, dim
 		a.Dst, a.Stride = r.floats, dim
 		set.Convert(a)

@@ -95,7 +95,7 @@ func (w *workspace) reserve(p *Problem, s *Schedule) {
 		}
 	}
 	w.k.kv, w.v.kv = &p.K, &p.V
-	w.k.offWhole, w.v.offWhole = 0, 0
+	w.k.offAt, w.v.offAt = offsetsOf{}, offsetsOf{}
 	if copies {
 		w.k.floats = take(kernel.KeyBlock * p.DimQK)
 		w.v.floats = take(kernel.KeyBlock * p.DimV)

@@ -28,7 +28,8 @@ type valueAdder struct {
 	off, scale, p Int // of the next key
 	v             Int // units of the dims
 	dims          Int // left
-	o, oStride    Int
+	o             Int
+	ahead         Int // offset of a row to ask for
 	first         Int // P, of the rows
 	rows          Int // left
 	stride        Int // P, bytes from key to key
@@ -62,14 +63,13 @@ func decodeAccumulate(arch *Arch) *Func {
 	f := newFunc(arch, "decodeAccumulate", reflect.TypeFor[kernel.DecodeAccumulateArgs](), decodeAccumulateFormula)
 	a := &valueAdder{
 		Func: f, off: f.int("Off, next key"), scale: f.int("Scale, next key"), p: f.int("P, next key"),
-		v: f.int("V, next dims"), dims: f.int("dims left"), o: f.int("O"), oStride: f.int("O, bytes from row to row"),
+		v: f.int("V, next dims"), dims: f.int("dims left"), o: f.int("O"), ahead: f.int("Off, upcoming"),
 		first: f.int("P, next rows"), rows: f.int("rows left"), stride: f.int("P, bytes from key to key"),
 		n: f.int("keys left"), tmp: f.int("scratch"),
 	}
 	f.load("P", a.first)
 	f.load("Rows", a.rows)
 	f.loadBytes("Stride", a.stride)
-	f.loadBytes("OStride", a.oStride)
 	f.load("Elem", a.n)
 	for _, e := range kernel.Elems[1:] {
 		f.Branch(f, a.n, "EQ", imm(int(e)), e.String())
@@ -97,7 +97,8 @@ func (a *valueAdder) emit() {
 	// O of the rows: those done are Rows less the rows left.
 	a.load("Rows", a.o)
 	a.Op(a.Sub, a.rows, a.o)
-	a.Op(a.MulInt, a.oStride, a.o)
+	a.loadBytes("OStride", a.tmp)
+	a.Op(a.MulInt, a.tmp, a.o)
 	a.load("O", a.tmp)
 	a.Op(a.Add, a.tmp, a.o)
 	a.load("MaskFrom", a.n)
@@ -163,6 +164,7 @@ func (a *valueAdder) tile(rows, vecs int) {
 	a.load("Scale", a.scale)
 	a.Op(a.Mov, a.first, a.p)
 	key := func(loop, next string) {
+		a.Op(a.Mov, mem(a.off, 8*upcoming(a.elem)), a.ahead)
 		a.Op(a.Mov, mem(a.off, 0), a.tmp)
 		if next != "" { // it may be masked
 			a.LoadSigned(a.Func, mem(a.p, 0), a.scale)
@@ -232,6 +234,9 @@ func (a *valueAdder) values(acc [][]Vec, weights, values []Vec, factor Vec) {
 			}
 			disp = block + quants + within
 		}
+		if disp/cacheLine != (disp-a.Lanes*a.elem.Unit())/cacheLine || j == 0 {
+			a.Prefetch(a.Func, a.AddressOf(a.Func, a.v, a.ahead, disp))
+		}
 		a.LoadElem(a.Func, a.elem, a.AddressOf(a.Func, a.v, a.tmp, disp), v)
 		if a.elem == kernel.Int8 || a.elem == kernel.Q8_0 {
 			a.Op(a.MulV, factor, v, v)
@@ -252,7 +257,7 @@ func (a *valueAdder) update(acc [][]Vec, x, alpha Vec) {
 	}
 	a.Op(a.Mov, a.o, from)
 	a.Op(a.Mov, a.o, to)
-	a.Op(a.Mov, a.oStride, fromStride)
+	a.loadBytes("OStride", fromStride)
 	a.load("Rows", weight)
 	a.Op(a.Sub, a.rows, weight)
 	a.Op(a.Shl, 2, weight)
@@ -261,9 +266,11 @@ func (a *valueAdder) update(acc [][]Vec, x, alpha Vec) {
 	a.Branch(a.Func, a.tmp, "EQ", imm(int(kernel.Rescale)), ready)
 	a.Address(a.Func, a.symbol("ones", ones...), weight)
 	a.Branch(a.Func, a.tmp, "EQ", imm(int(kernel.Add)), ready)
-	a.Address(a.Func, a.symbol("zeros", make([]uint32, kernel.MaxLanes)...), from)
+	a.Address(a.Func, a.symbol("zeroRow", make([]uint32, 8*16)...), from)
 	a.Op(a.Mov, 0, fromStride)
 	a.Label(ready)
+	toStride := a.tmp
+	a.loadBytes("OStride", toStride)
 	for r, row := range acc {
 		a.Broadcast(a.Func, mem(weight, 4*r), alpha)
 		for j, v := range row {
@@ -272,7 +279,7 @@ func (a *valueAdder) update(acc [][]Vec, x, alpha Vec) {
 		}
 		if r < len(acc)-1 {
 			a.Op(a.Add, fromStride, from)
-			a.Op(a.Add, a.oStride, to)
+			a.Op(a.Add, toStride, to)
 		}
 	}
 }

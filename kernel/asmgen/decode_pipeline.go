@@ -91,7 +91,7 @@ const (
 	pipeScale  = pipeAcc + kernel.MaxDecodeRows*squareBytes
 	pipeHalves = pipeScale + 2*squareBytes
 	pipeOff    = pipeHalves + squareBytes
-	pipeScales = pipeOff + 8*pipelineKeys
+	pipeScales = pipeOff + 8*(pipelineKeys+kernel.Upcoming)
 	pipeWords  = pipeScales + 4*pipelineKeys
 	pipeSize   = pipeWords + 64
 
@@ -269,6 +269,8 @@ func (p *keyPipeline) openSquare() {
 func (p *keyPipeline) transposition() {
 	k := p.kind
 	for i, v := range p.rows {
+		p.Op(p.Mov, mem(p.off, 8*(i+upcoming(k.elem))), p.tmp)
+		p.Prefetch(p.Func, x86Address(p.Func, p.key, p.tmp, 0))
 		p.Op(p.Mov, mem(p.off, 8*i), p.tmp)
 		if k.elem == kernel.Q8_0 {
 			p.Op("VMOVDQU8.Z", x86Address(p.Func, p.key, p.tmp, quants), maskRow, v)
@@ -316,6 +318,11 @@ func (p *keyPipeline) transposition() {
 		}
 		p.rows = out
 	}
+}
+
+// upcoming is how many rows ahead to ask for: about 16 KiB of 128 dims.
+func upcoming(e kernel.Elem) int {
+	return min(kernel.Upcoming, 16<<10/(128*e.Unit()/e.UnitValues()))
 }
 
 // unpack transposes the squares in the 128-bit parts of rows, as many as an element

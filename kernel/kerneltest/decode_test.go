@@ -262,7 +262,7 @@ var decodeFaults = []fault{
 			for k := range a.Keys {
 				b := *a
 				b.V, b.P, b.Keys = unsafe.Add(a.V, a.Off[k]), el(a.P, k*a.Stride), 1
-				b.Off, b.MaskFrom = new([kernel.KeyBlock]int), min(1, max(0, a.MaskFrom-k))
+				b.Off, b.MaskFrom = new([2 * kernel.KeyBlock]int), min(1, max(0, a.MaskFrom-k))
 				if a.Elem == kernel.Int8 {
 					b.Scale = el(a.Scale, k)
 				}

@@ -50,9 +50,9 @@ func elemLayouts(e kernel.Elem, n int) []layout {
 
 // elems returns scattered rows of n values, flush against the guard to the byte, the
 // offsets of the rows, and their scales if they have any.
-func (s *suite) elems(name string, e kernel.Elem, rows, n int, l layout, g gen) (unsafe.Pointer, *[kernel.KeyBlock]int, *float32) {
-	off := (*[kernel.KeyBlock]int)(unsafe.Pointer(unsafe.SliceData(
-		s.arena.exactWords(s.TB, name+" offsets", kernel.KeyBlock*int(unsafe.Sizeof(int(0)))/4))))
+func (s *suite) elems(name string, e kernel.Elem, rows, n int, l layout, g gen) (unsafe.Pointer, *[2 * kernel.KeyBlock]int, *float32) {
+	off := (*[2 * kernel.KeyBlock]int)(unsafe.Pointer(unsafe.SliceData(
+		s.arena.exactWords(s.TB, name+" offsets", 2*kernel.KeyBlock*int(unsafe.Sizeof(int(0)))/4))))
 	for i := range off {
 		off[i] = 1 << 28 // not an operand; an address that faults
 	}
@@ -123,7 +123,7 @@ func (s *suite) convert(int) {
 				g := choose(s.Rand, numbers)
 				src, off, scale := s.elems("Src", e, rows, dim, l, g)
 				a := kernel.ConvertArgs{
-					Src: src, Off: off, Elem: e, UnitStride: l.inner, Scale: scale, Rows: rows, Dim: dim,
+					Src: src, Off: (*[kernel.KeyBlock]int)(off[:]), Elem: e, UnitStride: l.inner, Scale: scale, Rows: rows, Dim: dim,
 					Dst: s.matrix("Dst", rows, dim, stride, unwritten), Stride: stride,
 				}
 				got := a
@@ -152,7 +152,7 @@ func (s *suite) convertAll(e kernel.Elem) {
 			}
 		}
 		a := kernel.ConvertArgs{
-			Src: src, Off: off, Elem: e, UnitStride: 2, Rows: rows, Dim: 256,
+			Src: src, Off: (*[kernel.KeyBlock]int)(off[:]), Elem: e, UnitStride: 2, Rows: rows, Dim: 256,
 			Dst: s.matrix("Dst", rows, 256, 256, unwritten), Stride: 256,
 		}
 		what := func() string { return fmt.Sprintf("Convert %v from %#04x on", e, number) }
