@@ -14,8 +14,7 @@ type CacheConfig struct {
 	KeyType, ValueType ElemType
 
 	// Ring has a slot go round: once it is full, a token takes the place of the oldest that
-	// is not one of the first Keep, which stay (Xiao et al., 2023). They are attended as
-	// Mask.Prefix says: by every query, and so by those before them in one chunk.
+	// is not one of the first Keep, which stay (Xiao et al., 2023): they are Mask.First.
 	Ring bool
 	Keep int
 
@@ -217,7 +216,7 @@ func (c *Cache) Reset(slot int) error {
 
 // Use has a call attend the sequences of some slots, the i-th of its queries those of
 // slots[i]: it sets K, V, KScale, VScale, Tables, LensKV, CuLensKV and Ring, and of a ring
-// Mask.Prefix, to Keep, and Mask.Window, if the cache has a Window. Queries and the rest are
+// Mask.First, to Keep, and Mask.Window, if the cache has a Window. Queries and the rest are
 // the caller's: a decoder has Mask.Causal and [BottomRight], and the tokens of the queries
 // appended before.
 //
@@ -241,7 +240,7 @@ func (c *Cache) Use(call *Call, b *Batch, slots []int) error {
 	if !c.ring {
 		return nil
 	}
-	call.Ring, call.Mask.Prefix = true, c.keep
+	call.Ring, call.Mask.First = true, c.keep
 	if c.window > 0 && call.Mask.Window == nil {
 		b.window = Window{Left: c.window - 1, Right: Unbounded}
 		call.Mask.Window = &b.window

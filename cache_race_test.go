@@ -255,13 +255,13 @@ func TestUseClears(t *testing.T) {
 	if err := ring.Use(call, b, []int{0}); err != nil {
 		t.Fatal(err)
 	}
-	if !call.Ring || call.Mask.Prefix != 2 || call.Mask.Window == nil || call.Mask.Window.Left != 2 {
+	if !call.Ring || call.Mask.First != 2 || call.Mask.Window == nil || call.Mask.Window.Left != 2 {
 		t.Errorf("a ring: %v, mask %v", call.Ring, call.Mask)
 	}
 	if err := plain.Use(call, b, []int{0}); err != nil {
 		t.Fatal(err)
 	}
-	if call.Ring || call.Mask.Prefix != 0 || call.Mask.Window != nil || !call.Mask.Causal {
+	if call.Ring || call.Mask.First != 0 || call.Mask.Window != nil || !call.Mask.Causal {
 		t.Errorf("no ring: %v, mask %v", call.Ring, call.Mask)
 	}
 	own := &qkv.Window{Left: 1}

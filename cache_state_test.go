@@ -90,7 +90,7 @@ func (m *cacheModel) truncate(n int) bool {
 func (m *cacheModel) mask() qkv.Mask {
 	mask := bottomRight
 	if m.cfg.Ring {
-		mask.Prefix, mask.Window = m.cfg.Keep, &qkv.Window{Left: m.window() - 1, Right: qkv.Unbounded}
+		mask.First, mask.Window = m.cfg.Keep, &qkv.Window{Left: m.window() - 1, Right: qkv.Unbounded}
 	}
 	return mask
 }

@@ -69,7 +69,8 @@ type Call struct {
 	// page each. Q has a sequence for each table, or CuLensQ.
 	Tables [][]int32
 
-	// Ring has the keys of a sequence with Tables go round: from key Mask.Prefix on they
+	// Ring has the keys of a sequence with Tables go round: from key Mask.First on, or
+	// Mask.Prefix, they
 	// take the rest of its pages in turn, and again from there, so that key j lies where
 	// key j-r did, of r tokens. LensKV counts all keys from the beginning; those that were
 	// overwritten are not attended. There is no Mask.Prefixes then.

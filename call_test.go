@@ -131,6 +131,8 @@ func TestFeatureErrors(t *testing.T) {
 			c.Mask.Align, c.Mask.Offsets = qkv.AlignOffset, []int{0, 1}
 		})},
 		{"mask", "qkv: block mask has query block 0, at least 1 is needed: NewBlockMask makes one", func(c *qkv.Call) { c.Mask.Blocks = new(qkv.BlockMask) }},
+		{"mask", "qkv: mask has first -1, at least 0 is needed", func(c *qkv.Call) { c.Mask.First = -1 }},
+		{"mask", "qkv: mask has first 2 and a prefix, one of them is needed", func(c *qkv.Call) { c.Mask.First, c.Mask.Prefix = 2, 3 }},
 		{"mask", "qkv: mask has prefix -1, at least 0 is needed", func(c *qkv.Call) { c.Mask.Prefix = -1 }},
 		{"mask", "qkv: mask has prefixes[1] -3, at least 0 is needed", func(c *qkv.Call) { c.Mask.Prefixes = []int{0, -3} }},
 		{"mask", "qkv: mask has prefix 1 and 2 prefixes, one of them is needed", func(c *qkv.Call) { c.Mask.Prefix, c.Mask.Prefixes = 1, []int{0, 0} }},

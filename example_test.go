@@ -117,7 +117,7 @@ func ExampleMask_window() {
 	k := make([]float32, seq*heads*dim)
 	v := []float32{100, 1, 2, 3, 4, 5}
 	out := make([]float32, seq*heads*dim)
-	mask := qkv.Mask{Causal: true, Window: &qkv.Window{Left: 2}, Prefix: 1}
+	mask := qkv.Mask{Causal: true, Window: &qkv.Window{Left: 2}, First: 1}
 	err := qkv.Run(&qkv.Call{
 		Q:     qkv.BSHD(q, 1, seq, heads, dim),
 		K:     qkv.BSHD(k, 1, seq, heads, dim),
@@ -133,7 +133,7 @@ func ExampleMask_window() {
 	// All scores are 0: query 5 has (100 + 3 + 4 + 5) / 5.
 	fmt.Printf("%.1f\n", out)
 	// Output:
-	// causal window 2:0 top-left prefix 1
+	// causal window 2:0 top-left first 1
 	// [50.0 33.7 25.8 21.2 21.8 22.4]
 }
 

@@ -19,6 +19,7 @@ const (
 	withBottomRight
 	withOffsets
 	withPrefix
+	withFirst
 	withSegments
 	withBlocks
 	withKeep
@@ -37,7 +38,7 @@ const (
 )
 
 var featureNames = [features]string{
-	"causal", "window", "bottom-right", "offsets", "prefix", "segments", "blocks", "keep", "softcap",
+	"causal", "window", "bottom-right", "offsets", "prefix", "first", "segments", "blocks", "keep", "softcap",
 	"alibi", "bias", "bias16", "scoremod", "sinks", "probmod", "lens", "ragged", "scores", "nolse",
 }
 
@@ -161,6 +162,9 @@ func fuzzFeaturesOf(which feature, shape, seed uint64, most sizes) *problem {
 		} else {
 			m.Prefixes = draw(n, func() int { return r.IntN(lenKV + 1) })
 		}
+	}
+	if has(withFirst) && m.Prefix == 0 && m.Prefixes == nil {
+		m.First = r.IntN(lenKV + 1)
 	}
 	if has(withSegments) {
 		// Runs, as packed documents are, or any order.

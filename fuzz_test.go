@@ -185,7 +185,7 @@ func fuzzCall(t *testing.T, b []byte) {
 	}
 	c.Mask = qkv.Mask{
 		Causal: r.flag(), Align: qkv.Align(r.number() & 3), Offset: r.near(0), Offsets: r.some(n),
-		Prefix: r.near(0), Prefixes: r.some(n),
+		Prefix: r.near(0), Prefixes: r.some(n), First: r.near(0),
 	}
 	if r.flag() {
 		c.Mask.Window = &qkv.Window{Left: r.number(), Right: r.number()}

@@ -111,6 +111,7 @@ func (c *Call) tables(p *tile.Problem, k *side) error {
 	if c.Ring && c.Mask.Prefixes != nil {
 		return argError("mask", len(c.Mask.Prefixes), 0, "mask has %d prefixes, a ring has one for all sequences", len(c.Mask.Prefixes))
 	}
+	keep := max(c.Mask.First, c.Mask.Prefix)
 	p.SeqKV = 0
 	for i, table := range c.Tables {
 		n := c.LensKV[i]
@@ -120,8 +121,8 @@ func (c *Call) tables(p *tile.Problem, k *side) error {
 		p.SeqKV = max(p.SeqKV, n)
 		have := mul(len(table), k.tokens)
 		if c.Ring && n > have {
-			if have <= c.Mask.Prefix {
-				return argError("tables", have, c.Mask.Prefix+1, "tables[%d] has pages of %d tokens, a ring with a prefix of %d needs more", i, have, c.Mask.Prefix)
+			if have <= keep {
+				return argError("tables", have, keep+1, "tables[%d] has pages of %d tokens, a ring that keeps %d needs more", i, have, keep)
 			}
 			n = have
 		}

@@ -63,10 +63,15 @@ type Mask struct {
 
 	// Prefix is the number of keys, from the first on, that every query attends
 	// whatever Causal and Window say: the prompt of a prefix language model (Raffel et
-	// al., 2020), or the first tokens that a stream keeps (Xiao et al., 2023). There may be
-	// fewer keys. Prefixes [sequences] gives one for each sequence instead.
+	// al., 2020). There may be fewer keys. Prefixes [sequences] gives one for each sequence
+	// instead.
 	Prefix   int
 	Prefixes []int
+
+	// First is the number of keys, from the first on, that a Window's left side does not
+	// take away: the first tokens that a stream keeps (Xiao et al., 2023). Causal and the
+	// right side hold for them as for any other. There is no prefix beside it.
+	First int
 
 	// SegmentsQ and SegmentsKV keep the keys whose segment is the query's, such as the
 	// document of a packed sequence: contiguous [batch, seqQ] and [batch, seqKV], or
@@ -112,6 +117,9 @@ func (m Mask) String() string {
 		add("%d prefixes", len(m.Prefixes))
 	} else if m.Prefix != 0 {
 		add("prefix %d", m.Prefix)
+	}
+	if m.First != 0 {
+		add("first %d", m.First)
 	}
 	if m.SegmentsQ != nil {
 		add("segments")
@@ -198,12 +206,21 @@ func (m *Mask) resolvePrefix(p *tile.Problem) error {
 	if m.Prefix < 0 {
 		return argError("mask", m.Prefix, 0, "mask has prefix %d, at least 0 is needed", m.Prefix)
 	}
+	if m.First < 0 {
+		return argError("mask", m.First, 0, "mask has first %d, at least 0 is needed", m.First)
+	}
+	if n := m.Prefix + len(m.Prefixes); m.First != 0 && n != 0 {
+		return argError("mask", m.First, n, "mask has first %d and a prefix, one of them is needed", m.First)
+	}
 	for i, n := range m.Prefixes {
 		if n < 0 {
 			return argError("mask", n, 0, "mask has prefixes[%d] %d, at least 0 is needed", i, n)
 		}
 	}
 	p.Mask.Prefix, p.Mask.Prefixes = m.Prefix, m.Prefixes
+	if m.First != 0 {
+		p.Mask.Prefix, p.Mask.Behind = m.First, true
+	}
 	return nil
 }
 

@@ -16,6 +16,7 @@ type sequence struct {
 	rows, keys   int // with padding
 	offset       float64
 	prefix       int
+	first        int
 }
 
 func (p *problem) sequences() int {
@@ -49,6 +50,7 @@ func (p *problem) sequence(b int) sequence {
 		}
 	}
 	s.prefix = p.mask.Prefix
+	s.first = p.mask.First
 	if p.mask.Prefixes != nil {
 		s.prefix = p.mask.Prefixes[b]
 	}
@@ -82,7 +84,7 @@ func (p *problem) masked(s *sequence, h, i, j int) bool {
 		if m.Causal && ahead > 0 {
 			return true
 		}
-		if w := m.Window; w != nil && (w.Left != qkv.Unbounded && ahead < -float64(w.Left) || w.Right != qkv.Unbounded && ahead > float64(w.Right)) {
+		if w := m.Window; w != nil && (j >= s.first && w.Left != qkv.Unbounded && ahead < -float64(w.Left) || w.Right != qkv.Unbounded && ahead > float64(w.Right)) {
 			return true
 		}
 	}

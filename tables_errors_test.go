@@ -71,10 +71,10 @@ func TestTypesAndTablesErrors(t *testing.T) {
 		{"v", "qkv: v has batch 5, k has 6", func(c *qkv.Call) { c.V = qkv.BHSD(blocks, 5, 2, 4, 32) }},
 
 		{"ring", "qkv: ring is set, it needs tables", after(padded, func(c *qkv.Call) { c.Ring = true })},
-		{"tables", "qkv: tables[0] has pages of 8 tokens, a ring with a prefix of 8 needs more", after(ring, func(c *qkv.Call) {
+		{"tables", "qkv: tables[0] has pages of 8 tokens, a ring that keeps 8 needs more", after(ring, func(c *qkv.Call) {
 			c.Mask.Prefix, c.LensKV[0] = 8, 9
 		})},
-		{"tables", "qkv: tables[1] has pages of 0 tokens, a ring with a prefix of 3 needs more", after(ring, func(c *qkv.Call) { c.Tables[1] = nil })},
+		{"tables", "qkv: tables[1] has pages of 0 tokens, a ring that keeps 3 needs more", after(ring, func(c *qkv.Call) { c.Tables[1] = nil })},
 		{"mask", "qkv: mask has 2 prefixes, a ring has one for all sequences", after(ring, func(c *qkv.Call) {
 			c.Mask.Prefix, c.Mask.Prefixes = 0, []int{1, 1}
 		})},

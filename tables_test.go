@@ -77,13 +77,14 @@ func (p *problem) put(r *rand.Rand, at place, keyType, valueType qkv.ElemType) (
 		i := r.IntN(n)
 		lens[i], p.lensKV[i] = longest, longest
 	}
+	keep := p.mask.Prefix + p.mask.First
 	tokens := drawn(r, 1, 3, 16, 64, 100, 128, 200)
 	sizes := draw(n, func() int { return 0 }) // pages of each sequence
 	total := 0
 	for i, n := range lens {
 		sizes[i] = (n + tokens - 1) / tokens
 		if at == inRing {
-			sizes[i] = 1 + p.mask.Prefix/tokens + r.IntN(max(1, sizes[i]))
+			sizes[i] = 1 + keep/tokens + r.IntN(max(1, sizes[i]))
 		}
 		sizes[i] += r.IntN(2)
 		total += sizes[i]
@@ -104,8 +105,8 @@ func (p *problem) put(r *rand.Rand, at place, keyType, valueType qkv.ElemType) (
 			s := p.sequence(b)
 			for j := range lens[b] {
 				key := j
-				if size := len(tables[b])*tokens - p.mask.Prefix; at == inRing && j >= p.mask.Prefix {
-					key = p.mask.Prefix + (j-p.mask.Prefix)%size
+				if size := len(tables[b])*tokens - keep; at == inRing && j >= keep {
+					key = keep + (j-keep)%size
 					lost[b] = lens[b] - size
 				}
 				for h := range x.shape[1] {
@@ -147,7 +148,7 @@ func (p *problem) lose(lens, lost []int) {
 		for h := range keep.shape[1] {
 			for i := range keep.shape[2] {
 				for j := range keep.shape[3] {
-					kept := j < p.mask.Prefix || j >= lost[b]
+					kept := j < p.mask.Prefix+p.mask.First || j >= lost[b]
 					keep.data[keep.index(b, h, i, j)] = kept && (p.keep == nil || shared(p.keep, b, h, i, j))
 				}
 			}

@@ -72,7 +72,11 @@ func (w *workspace) item(j *job, i int) {
 func (p *Problem) keys(s *seq, first, end int) (prefix, lo, hi int) {
 	lo, _ = p.Mask.band(s, first/p.group())
 	_, hi = p.Mask.band(s, (end-1)/p.group())
-	return s.prefix, lo, max(lo, hi)
+	prefix = s.prefix
+	if p.Mask.Behind {
+		prefix = min(prefix, hi)
+	}
+	return prefix, lo, max(lo, hi)
 }
 
 // nextBlock returns the first key of the first block from key0 on that holds some of the

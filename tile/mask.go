@@ -21,6 +21,8 @@ type Mask struct {
 
 	Prefix   int   // keys that every query attends whatever Left and Right are,
 	Prefixes []int // or one for each sequence
+	// Behind says that Right holds for the keys of the prefix, too.
+	Behind bool
 
 	SegmentsQ, SegmentsKV []int32 // of each token, or nil
 	Blocks                Blocks
@@ -103,14 +105,20 @@ func (m *Mask) span(s *seq, key0, n, first, last int) span {
 	if from < lo2 {
 		full = from
 	}
-	if prefix := min(s.prefix, end); prefix > key0 {
+	prefix := min(s.prefix, end)
+	every := prefix // that of every position
+	if m.Behind {
+		prefix = min(prefix, hi2)
+		every = clamp(hi, key0, max(key0, prefix))
+	}
+	if prefix > key0 {
 		if from == to || prefix < from {
 			// The gap up to the band, if there is one, is masked.
-			full = prefix
+			full = every
 		} else {
 			// The band begins within the prefix.
-			if prefix < lo2 {
-				full = prefix
+			if prefix < lo2 || every < prefix {
+				full = every
 			} else {
 				full = max(prefix, clamp(hi, prefix, max(prefix, to)))
 			}
@@ -128,6 +136,9 @@ func (m *Mask) fill(words []uint64, s *seq, key0, from, to, row, share int) {
 		key := int64(key0 + k)
 		if key < int64(s.prefix) {
 			words[k] = ^uint64(0)
+			if m.Behind && m.Right != Unbounded {
+				words[k] <<= lanesBefore(key-s.right, row, share)
+			}
 			continue
 		}
 		if key < int64(s.first) {

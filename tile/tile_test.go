@@ -27,6 +27,7 @@ func problems() []Problem {
 						}
 						p.Mask.Offset = int64(offset)
 						p.Mask.Prefix = []int{0, 0, 40, 300}[i%4]
+						p.Mask.Behind = (n+i)%2 == 1
 						ps = append(ps, p)
 					}
 				}
@@ -38,12 +39,12 @@ func problems() []Problem {
 
 // keeps says whether a query attends a key.
 func (p *Problem) keeps(s *seq, i, j int) bool {
-	if j < s.prefix {
+	if j < s.prefix && !p.Mask.Behind {
 		return true
 	}
 	// The difference of positions does not fit where offsets are as large as can be.
 	d := addSat(int64(j-i), -max(s.offset, -math.MaxInt64))
-	return (p.Mask.Right == Unbounded || d <= p.Mask.Right) && (p.Mask.Left == Unbounded || d >= -p.Mask.Left)
+	return (p.Mask.Right == Unbounded || d <= p.Mask.Right) && (j < s.prefix || p.Mask.Left == Unbounded || d >= -p.Mask.Left)
 }
 
 // The blocks of every lane group hold exactly the keys that its rows attend.
