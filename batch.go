@@ -23,7 +23,7 @@ func (b *Batch) fill(c *Call, s *store) {
 	c.K, c.V, c.KScale, c.VScale = s.k, s.v, s.kScale, s.vScale
 	c.Tables, c.LensKV, c.CuLensKV = b.tables, b.lens, nil
 	if c.Ring {
-		c.Ring, c.Mask.Prefix = false, 0
+		c.Ring, c.Mask.First = false, 0
 		if c.Mask.Window == &b.window {
 			c.Mask.Window = nil
 		}

@@ -9,15 +9,15 @@ import (
 	"github.com/qkv-go/qkv/kernel"
 )
 
-// allDecoded reports whether every sequence is decoded.
-func (e *Engine) allDecoded(p *Problem) bool {
+// allDivided reports whether the keys of every sequence are divided.
+func (e *Engine) allDivided(p *Problem, rows int) bool {
 	sequences := p.Batch
 	if p.alike() {
 		sequences = 1
 	}
 	for b := range sequences {
 		s := p.seq(b)
-		if !e.decodes(p, &s) {
+		if !e.divides(p, &s, rows) {
 			return false
 		}
 	}
@@ -48,6 +48,12 @@ func (e *Engine) decodes(p *Problem, s *seq) bool {
 	return e.canDecode(p) && p.group()*(s.lenQ+s.padQ) <= min(e.set.DecodeRows, e.decodeRows())
 }
 
+// divides reports whether the keys of a sequence are divided over items: if it is decoded,
+// or has up to so many rows.
+func (e *Engine) divides(p *Problem, s *seq, rows int) bool {
+	return p.group()*(s.lenQ+s.padQ) <= rows && p.ProbMod == nil && p.Record.Base == nil || e.decodes(p, s)
+}
+
 const (
 	// itemsToSpread is the least number of decode items a worker that leaves sequences
 	// whole: their lengths then even out.
@@ -65,10 +71,11 @@ type decoding struct {
 	lanes  int // of a partial
 }
 
-// list lists the decode items of p for so many workers.
-func (d *decoding) list(e *Engine, p *Problem, workers int) {
+// list lists the decode items of p for so many workers. Sequences of up to rows query rows
+// have their keys divided, too.
+func (d *decoding) list(e *Engine, p *Problem, workers, rows int) {
 	d.items, d.parts, d.groups, d.lanes = d.items[:0], 0, 0, 0
-	if !e.canDecode(p) || p.SeqQ == 0 {
+	if rows == 0 && !e.canDecode(p) || p.SeqQ == 0 || p.Heads == 0 {
 		return
 	}
 	// As many KV heads at once as fill the lanes of the softmax, if there is nothing that
@@ -78,17 +85,20 @@ func (d *decoding) list(e *Engine, p *Problem, workers int) {
 		most = min(p.KVHeads, max(1, e.decodeRows()/max(1, p.group())))
 	}
 	if workers > 1 {
-		for most > 1 && d.count(e, p, most) < minDecodeItems*workers {
+		for most > 1 && d.count(e, p, most, rows) < minDecodeItems*workers {
 			most = (most + 1) / 2
 		}
 	}
 	whole := workers == 1
 	for b := range p.Batch {
 		s := p.seq(b)
-		if !e.decodes(p, &s) {
+		if !e.divides(p, &s, rows) {
 			continue
 		}
-		heads := max(1, min(most, e.decodeRows()/max(1, p.group()*s.lenQ)))
+		heads := 1
+		if e.decodes(p, &s) {
+			heads = max(1, min(most, e.decodeRows()/max(1, p.group()*s.lenQ)))
+		}
 		for head := 0; head < p.KVHeads; head += heads {
 			d.items = append(d.items, decodeItem{
 				seq: int32(b), head: int32(head), heads: int32(min(heads, p.KVHeads-head)), chunk: -1,
@@ -109,14 +119,14 @@ func (d *decoding) list(e *Engine, p *Problem, workers int) {
 func (p *Problem) lengthsDiffer() bool { return p.LensKV != nil || p.CuKV != nil }
 
 // count returns about how many items there are if each has so many KV heads and a chunk.
-func (d *decoding) count(e *Engine, p *Problem, heads int) int {
+func (d *decoding) count(e *Engine, p *Problem, heads, rows int) int {
 	n, step := 0, 1
 	if p.alike() {
 		step = p.Batch
 	}
 	for b := 0; b < p.Batch; b += step {
 		s := p.seq(b)
-		if e.decodes(p, &s) {
+		if e.divides(p, &s, rows) {
 			n += step * ((p.KVHeads + heads - 1) / heads) * max(1, (s.lenKV+kernel.KeyChunk-1)/kernel.KeyChunk)
 		}
 	}
@@ -179,7 +189,7 @@ func (w *workspace) decode(j *job, it *decodeItem) {
 		return
 	}
 	own, ownTotal := g.partial, g.total
-	g.row, g.rows, g.decoding = 0, d.heads*d.perHead, true
+	g.row, g.rows, g.decoding = 0, d.heads*d.perHead, j.engine.decodes(p, &s)
 	vec := j.engine.set.Vec
 	g.lanes = (g.rows + vec - 1) / vec * vec
 	d.one = laneGroup{rows: d.perHead, lanes: (d.perHead + vec - 1) / vec * vec, slope: g.slope}
@@ -230,10 +240,14 @@ func (w *workspace) decodeChunk(j *job, s *seq, g *laneGroup, head, chunk int) {
 	for key0 < end {
 		n := min(kernel.KeyBlock, s.lenKV-key0)
 		w.openKeys(p, s, key0, n)
+		if !g.decoding {
+			w.k.find(p, s, head, key0, n)
+			w.v.find(p, s, head, key0, n)
+		}
 		w.block(j, s, g, head, key0, n, attend)
 		key0, _ = nextBlock(key0+kernel.KeyBlock, prefix, lo, hi)
 	}
-	if !g.started {
+	if !g.started || !g.decoding {
 		return
 	}
 	j.engine.phase(phaseFinish)

@@ -27,7 +27,7 @@ func (w *workspace) item(j *job, i int) {
 	head, block := sched.item(i)
 	s := p.seq(head / p.KVHeads)
 	head %= p.KVHeads
-	if sched.Decode > 0 && j.engine.decodes(p, &s) {
+	if sched.Decode > 0 && j.engine.divides(p, &s, sched.divided) {
 		return
 	}
 	w.share = p.group()

@@ -27,12 +27,12 @@ func (t *KV) at(batch, head, token int) unsafe.Pointer {
 func (t *KV) dense() bool { return t.Stride[3] == t.Elem.Unit() }
 
 // place returns where a key of a sequence is in K and V: the index on their batch axis and
-// the token there, and how many keys from it on follow each other.
+// the token there, and how many keys from it on follow each other, up to two blocks.
 func (p *Problem) place(s *seq, key int) (batch, token, run int) {
 	if p.Tables == nil {
-		return s.batchKV, s.k0 + key, kernel.KeyBlock
+		return s.batchKV, s.k0 + key, 2 * kernel.KeyBlock
 	}
-	run = kernel.KeyBlock
+	run = 2 * kernel.KeyBlock
 	if p.Ring {
 		keep, size := p.Mask.Prefix, len(s.table)*p.PageTokens
 		if key < keep {
@@ -65,10 +65,10 @@ type keyRows struct {
 	scaleCopy [kernel.KeyBlock]float32
 }
 
-// offsetsOf says what rows offsets are those of: rows as far apart as stride, if whole, and
+// offsetsOf says what rows offsets are those of: rows as far apart as stride, if even, and
 // otherwise those of two blocks of a sequence.
 type offsetsOf struct {
-	whole             bool
+	even              bool
 	stride, seq, key0 int // seq from 1 on
 }
 
@@ -81,15 +81,16 @@ func (r *keyRows) find(p *Problem, s *seq, head, key0, n int) {
 	if kv.Elem == kernel.Int8 {
 		r.findScales(p, s, head, key0, n)
 	}
-	if !r.whole {
+	r.stride = kv.Stride[2]
+	if run < 2*kernel.KeyBlock {
 		r.base = kv.at(0, head, 0)
 		if r.offAt != (offsetsOf{seq: s.index + 1, key0: key0}) {
 			r.tableOffsets(p, s, key0)
 		}
 		return
 	}
-	r.base, r.stride = kv.at(batch, head, token), kv.Stride[2]
-	if want := (offsetsOf{whole: true, stride: r.stride}); r.offAt != want {
+	r.base = kv.at(batch, head, token)
+	if want := (offsetsOf{even: true, stride: r.stride}); r.offAt != want {
 		for k := range 2 * kernel.KeyBlock {
 			r.off[k] = k * r.stride
 		}
@@ -157,7 +158,7 @@ func (r *keyRows) inPlace() bool { return r.kv.Elem == kernel.Float32 && r.whole
 // element, and the elements from row to row and from dim to dim.
 func (r *keyRows) operand(w *workspace, set *kernel.Set, n, dim int) (first unsafe.Pointer, rowStride, dimStride int) {
 	if r.inPlace() {
-		return r.base, r.stride / 4, r.kv.Stride[3] / 4
+		return unsafe.Add(r.base, r.off[0]), r.stride / 4, r.kv.Stride[3] / 4
 	}
 	if !r.copied {
 		a := &w.convertArgs

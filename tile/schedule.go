@@ -37,7 +37,7 @@ type Schedule struct {
 	Blocks  int // query blocks per KV head
 	Heads   int // KV heads over all batches
 	Items   int // Blocks * Heads, 0 if all sequences are decoded
-	Decode  int // items of sequences with few queries
+	Decode  int // items of sequences with few queries, whose keys may be divided
 	Workers int
 
 	// Prefetch says that operands may come from memory: they are larger than
@@ -47,6 +47,7 @@ type Schedule struct {
 	// Why those: a clause each.
 	LanesWhy, GroupsWhy, WorkersWhy string
 
+	divided int // rows of sequences whose keys are divided although they are not decoded
 	section int // KV heads whose keys and values stay in the last-level cache together
 }
 
@@ -96,9 +97,12 @@ func (e *Engine) schedule(p *Problem, workers int, d *decoding) Schedule {
 	s.Blocks = (all + s.Groups - 1) / s.Groups
 	s.Groups = (all + s.Blocks - 1) / s.Blocks // as even as can be
 	s.Items = s.Blocks * s.Heads
-	d.list(e, p, workers)
+	if workers > 1 && s.Heads < minDecodeItems*workers {
+		s.divided = s.Lanes
+	}
+	d.list(e, p, workers, s.divided)
 	s.Decode = len(d.items)
-	if s.Decode > 0 && e.allDecoded(p) {
+	if s.Decode > 0 && e.allDivided(p, s.divided) {
 		s.Items = 0
 	}
 	s.Workers = workers

@@ -129,8 +129,8 @@ func TestSchedule(t *testing.T) {
 		for _, p := range problems() {
 			for _, workers := range []int{1, 2, 16} {
 				s := e.Schedule(&p, workers)
-				if s.Workers < 1 || s.Workers > workers || s.Workers > s.Items {
-					t.Fatalf("%+v: %d workers of %d for %d items", p, s.Workers, workers, s.Items)
+				if s.Workers < 1 || s.Workers > workers || s.Workers > s.Items+s.Decode {
+					t.Fatalf("%+v: %d workers of %d for %d items", p, s.Workers, workers, s.Items+s.Decode)
 				}
 				if s.Lanes > set.Lanes || s.Lanes%set.Vec != 0 || s.Groups < 1 || s.Groups > maxGroups {
 					t.Fatalf("%+v: %d lanes, %d groups", p, s.Lanes, s.Groups)

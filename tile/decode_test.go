@@ -1,0 +1,121 @@
+package tile
+
+import (
+	"slices"
+	"testing"
+	"unsafe"
+
+	"github.com/qkv-go/qkv/kernel"
+)
+
+// batches returns problems of sequences of few queries and many, and keys of several chunks.
+func batches() []Problem {
+	const c = kernel.KeyChunk
+	key := new(float32)
+	var ps []Problem
+	for _, heads := range [][2]int{{1, 1}, {8, 2}, {8, 8}, {6, 2}, {30, 1}} {
+		for i, lens := range [][2][]int{
+			{{1}, {5 * c}}, {{1}, {0}}, {{0, 1}, {3, c}}, {{1, 300, 4}, {2*c + 1, c + 7, 9 * c}},
+			{{8, 8}, {4 * c, 4 * c}}, {{1, 1, 1, 1, 1, 1, 1, 1}, {1, c - 1, c, c + 1, 2 * c, 3*c + 5, 40, 4000}},
+		} {
+			for _, mask := range []Mask{
+				{Left: Unbounded, Right: Unbounded}, {Left: Unbounded, Right: 0, BottomRight: true},
+				{Left: 100, Right: 0, BottomRight: true}, {Left: 100, Right: 0, BottomRight: true, Prefix: 3},
+				{Left: 100, Right: 0, BottomRight: true, Prefix: 2 * c, Behind: true}, {Left: 0, Right: 0, Offset: -9 * c},
+			} {
+				p := Problem{
+					Batch: len(lens[0]), Heads: heads[0], KVHeads: heads[1], DimQK: 64, DimV: 64, Mask: mask,
+					K: KV{Base: unsafe.Pointer(key), Stride: [4]int{0, 0, 0, 4}}, V: KV{Base: unsafe.Pointer(key), Stride: [4]int{0, 0, 0, 4}},
+					SeqQ: slices.Max(lens[0]), SeqKV: slices.Max(lens[1]), LensKV: lens[1], CuQ: []int{0},
+				}
+				for _, n := range lens[0] {
+					p.CuQ = append(p.CuQ, p.CuQ[len(p.CuQ)-1]+n)
+				}
+				if i%2 == 1 {
+					p.Softcap = 1
+				}
+				ps = append(ps, p)
+			}
+		}
+	}
+	return ps
+}
+
+// Every chunk of keys of every KV head is in one item, for as long as its partial is its own.
+func TestDecodeItems(t *testing.T) {
+	e := New(&kernel.Set{Vec: 16, Lanes: 64, DecodeRows: 16}, Caches{}, false)
+	var whole, divided, bundled int
+	for _, p := range batches() {
+		for _, workers := range []int{1, 2, 16, 100} {
+			var d decoding
+			s := e.schedule(&p, workers, &d)
+			if s.Decode != len(d.items) || s.Workers > max(1, s.Items+s.Decode) {
+				t.Fatalf("%+v: %d workers, %d decode items of %d", p, s.Workers, s.Decode, len(d.items))
+			}
+			type chunk struct{ seq, head, chunk int32 }
+			seen := map[chunk]bool{}
+			parts := map[int32]bool{}
+			groups := map[int32]int32{}
+			for _, it := range d.items {
+				q := p.seq(int(it.seq))
+				rows := p.group() * q.lenQ
+				if rows > max(e.set.DecodeRows, s.divided) || int(it.heads)*rows > kernel.MaxDecodeRows && it.heads > 1 {
+					t.Fatalf("%+v: an item of %d heads of %d rows", p, it.heads, rows)
+				}
+				if it.heads > 1 {
+					bundled++
+				}
+				if it.chunk >= 0 {
+					divided++
+					if parts[it.part] || int(it.part) >= d.parts || int(it.group) >= d.groups || it.part < it.first || it.part >= it.first+it.chunks {
+						t.Fatalf("%+v: partial %d of %d, group %d of %d, %+v", p, it.part, d.parts, it.group, d.groups, it)
+					}
+					if d.lanes < int(it.heads)*rows {
+						t.Fatalf("%+v: partials of %d lanes for %d rows", p, d.lanes, int(it.heads)*rows)
+					}
+					parts[it.part] = true
+					groups[it.group]++
+					if groups[it.group] > it.chunks {
+						t.Fatalf("%+v: group %d has more than %d chunks", p, it.group, it.chunks)
+					}
+				} else {
+					whole++
+				}
+				for h := it.head; h < it.head+it.heads; h++ {
+					if seen[chunk{it.seq, h, -1}] || seen[chunk{it.seq, h, it.chunk}] {
+						t.Fatalf("%+v: head %d of sequence %d again: chunk %d", p, h, it.seq, it.chunk)
+					}
+					seen[chunk{it.seq, h, it.chunk}] = true
+				}
+			}
+			if len(parts) != d.parts {
+				t.Fatalf("%+v: %d of %d partials", p, len(parts), d.parts)
+			}
+			for b := range p.Batch {
+				q := p.seq(b)
+				if !e.divides(&p, &q, s.divided) {
+					continue
+				}
+				for h := range p.KVHeads {
+					if seen[chunk{int32(b), int32(h), -1}] {
+						continue
+					}
+					for at := 0; at < q.lenKV; at += kernel.KeyChunk {
+						attended := false
+						for j := at; j < min(at+kernel.KeyChunk, q.lenKV) && !attended; j++ {
+							for i := range q.lenQ {
+								attended = attended || p.keeps(&q, i, j)
+							}
+						}
+						if attended && !seen[chunk{int32(b), int32(h), int32(at / kernel.KeyChunk)}] {
+							t.Fatalf("%+v: workers=%d: chunk at %d of head %d of sequence %d is missing", p, workers, at, h, b)
+						}
+					}
+				}
+			}
+		}
+	}
+	if whole == 0 || divided == 0 || bundled == 0 {
+		t.Errorf("%d whole items, %d chunks, %d of several heads", whole, divided, bundled)
+	}
+}
