@@ -173,6 +173,15 @@ var contract = map[string]func(t *testing.T, a *qkv.Engine){
 			}
 		}
 	},
+	"NaN or Inf in a page beyond the last key of its sequence, or in a page of none": testUnusedTokens,
+	"NaN or Inf in a key or value that a ring has overwritten":                       testOverwritten,
+	"NaN or Inf in the scale of a key or value that the row does not attend":         testUnattendedScale,
+	"NaN in the scale of a key that the row attends": func(t *testing.T, a *qkv.Engine) {
+		testScale(t, a, false, func(qkv.ElemType, int) bool { return true }, true)
+	},
+	"NaN in the scale of a value that the row attends": func(t *testing.T, a *qkv.Engine) {
+		testScale(t, a, true, func(typ qkv.ElemType, d int) bool { return typ == qkv.TypeInt8 || d < 32 }, false)
+	},
 	"NaN in the query, or in a key that the row attends": func(t *testing.T, a *qkv.Engine) {
 		gives(t, a, scored(1, nan, 2), undefined, nan, nan, nan)
 		c := scored(1, 2)
@@ -331,6 +340,7 @@ var contract = map[string]func(t *testing.T, a *qkv.Engine){
 		p.sinks = []float32{1, 2, 3, 4}
 		testRecord(t, a, p, func(_, i, _ int) bool { return i < 10 }, "scores", "-Inf", "0")
 	},
+	"pair of a key that a ring has overwritten": testRecordOverwritten,
 	"row that is NaN": func(t *testing.T, a *qkv.Engine) {
 		p := keptProblem()
 		s := p.sequence(0)
