@@ -34,8 +34,8 @@ type CacheConfig struct {
 // tokens. A sequence is written once, as its tokens come, and read where it is.
 //
 // Methods that name different slots may run at the same time, as may calls that attend
-// them. While a slot is appended to, truncated or reset, nothing else may use it, and no call
-// that attends it may run.
+// them. Len, Use and calls only read a slot and may share it. While a slot is appended to,
+// truncated or reset, nothing else may use it, and no call that attends it may run.
 type Cache struct {
 	store
 	capacity     int
@@ -146,10 +146,10 @@ func (c *Cache) room(s *slotState) int {
 // already where there are rotary embeddings. Nothing else is copied. They share no element
 // with the cache.
 //
-// A ring takes no more tokens at once than leave it the keys that their queries attend:
-// with a Window, window + tokens <= capacity - keep + 1 once the slot is full. Without one,
-// a query attends the last capacity - keep keys counted back from the end of the tokens
-// appended: more than one token at once then takes keys away from the first of them.
+// A ring with a Window takes no more tokens at once than leave it the keys that their queries
+// attend: once the slot is full, window + tokens <= capacity - keep + 1. Without a Window it
+// then takes up to capacity - keep, and the queries of all of them attend what is left after the
+// last one: of more than one token, the first lose keys that they would have had alone.
 //
 // The error is an [*ArgError], or a [*CapacityError] where there is no room. Nothing has
 // been written then.
@@ -183,9 +183,10 @@ func (c *Cache) Append(slot int, k, v View) error {
 	return nil
 }
 
-// Truncate goes back to the first n tokens of a sequence. A ring goes back only as far as
-// the queries from there on find the keys that they attend, by its Window if it has one. The
-// error is an [*ArgError]; nothing has changed then.
+// Truncate goes back to the first n tokens of a sequence. A ring that has overwritten tokens
+// goes back only as far as the next query finds the keys that it attends: by 1 from the
+// most tokens that it had, with a Window by capacity - keep - window + 1; or to no more
+// than Keep tokens. The error is an [*ArgError]; nothing has changed then.
 func (c *Cache) Truncate(slot, n int) error {
 	s, err := c.slot(slot)
 	if err != nil {
@@ -216,12 +217,14 @@ func (c *Cache) Reset(slot int) error {
 
 // Use has a call attend the sequences of some slots, the i-th of its queries those of
 // slots[i]: it sets K, V, KScale, VScale, Tables, LensKV, CuLensKV and Ring, and of a ring
-// Mask.First, to Keep, and Mask.Window, if the cache has a Window. Queries and the rest are
-// the caller's: a decoder has Mask.Causal and [BottomRight], and the tokens of the queries
-// appended before.
+// Mask.First, to Keep, and Mask.Window, if the cache has a Window and the call none of its
+// own, which must not be longer. Where
+// the call was a ring's before, it takes that back. Q, Out, CuLensQ and the rest of the mask
+// are the caller's: a decoder appends the tokens of its queries first, and has Mask.Causal
+// and [BottomRight].
 //
-// The call refers to b, and is good until a slot changes. The error is an [*ArgError]; the
-// call has not changed then.
+// The call refers to b, and is good until one of the slots changes. The error is an
+// [*ArgError]; the call has not changed then.
 func (c *Cache) Use(call *Call, b *Batch, slots []int) error {
 	for i, slot := range slots {
 		if slot < 0 || slot >= len(c.slots) {

@@ -37,11 +37,11 @@ type Call struct {
 	V   View // [batch, kvHeads, seqKV, dimV]
 	Out View // [batch, heads, seqQ, dimV], float32, written
 
-	// KScale and VScale [batch, kvHeads, seqKV, 1], float32, have the scale of each row of K
-	// or V that is of int8: a value is its scale times the integer, rounded to float32.
-	//
-	// K and V may also be of float32, [Float16], [BFloat16] and [BlockQ8_0], each of its own
+	// K and V may be of float32, [Float16], [BFloat16], int8 and [BlockQ8_0], each of its own
 	// type. The result is, to the bit, that of the same values in float32.
+	//
+	// KScale and VScale [batch, kvHeads, seqKV, 1], float32, go with int8, and have the scale
+	// of each row: a value is its scale times the integer, rounded to float32.
 	KScale, VScale View
 
 	// LSE, if not nil, receives for each row the natural logarithm of the sum of
@@ -67,13 +67,17 @@ type Call struct {
 	// has (Kwon et al., PagedAttention, 2023). A page may be of several sequences. A
 	// contiguous cache [slots, kvHeads, capacity, dim] is a pool whose sequences have a
 	// page each. Q has a sequence for each table, or CuLensQ.
+	//
+	// The longest of LensKV is then the number of keys that block masks, Mask.Keep, Bias
+	// and Scores go by, and Mask.SegmentsKV is [sequences, longest], with CuLensQ too.
 	Tables [][]int32
 
 	// Ring has the keys of a sequence with Tables go round: from key Mask.First on, or
 	// Mask.Prefix, they
 	// take the rest of its pages in turn, and again from there, so that key j lies where
 	// key j-r did, of r tokens. LensKV counts all keys from the beginning; those that were
-	// overwritten are not attended. There is no Mask.Prefixes then.
+	// overwritten are not attended, by earlier queries either. Before the mask, Scores has
+	// for such a key the score of the one in its place. There is no Mask.Prefixes then.
 	Ring bool
 
 	// Scale multiplies the scores; 0 means 1/sqrt(dimQK). It may be negative.
@@ -114,8 +118,9 @@ type Call struct {
 
 	// Scores, if given, receives the scores at the stage ScoresAt, or the probabilities:
 	// float32, in the shape of [Pairs], or of a ragged batch at least as long as its
-	// longest sequence; what lies beyond the lengths of a sequence is then not written.
-	// Queries of padding have scores of -Inf, and probabilities of 0.
+	// longest sequence. What lies beyond the lengths of a sequence is then not written, and
+	// with Tables not what lies beyond its LensKV. Queries of padding have scores of -Inf,
+	// and probabilities of 0.
 	// It is the one part of a call that takes memory and time for each pair of a query
 	// and a key, masked or not; the scores are computed again for it.
 	Scores   View

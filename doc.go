@@ -10,7 +10,8 @@
 // # Use
 //
 // Describe tensors that you own with a [View]: [BHSD] and [BSHD] for contiguous ones,
-// [PackedQKV] for the output of a fused projection, [Strided] for anything else.
+// [PackedQKV] for the output of a fused projection, [THD] for a ragged batch, [Strided] for
+// anything else.
 // Make an [Engine] with [New], once, and [Engine.Run] a [Call] on it as often
 // as you like, from any number of goroutines. [Run] does both with the defaults.
 // [Engine.Explain] says what a call runs and why.
@@ -34,15 +35,34 @@
 // keys without a kept pair are not computed. [Merge] joins attentions over parts of the
 // keys.
 //
+// # Caches and decoding
+//
+// Keys and values may be float32, [Float16], [BFloat16], int8 with a scale for each row, or
+// ggml's blocks [BlockQ8_0], and are computed with in float32. [QuantizeInt8],
+// [QuantizeQ8_0], [ToFloat16] and [ToBFloat16] make them.
+//
+// A [Cache] keeps each sequence in a slot of a fixed size, which may be a ring that forgets
+// the oldest tokens; a [PagedCache] in pages, which a forked [Sequence] shares. Append
+// stores the keys and values of new tokens in the type of the cache, and Use points a
+// [Call] at those of some sequences. With CuLensQ they have any numbers of queries, the prompt
+// of one beside the next token of another. An engine with a cache of its own sets
+// Call.Tables, or LensKV, itself.
+//
+// A step of a decoder appends its tokens and then attends from them, under a mask that is
+// Causal and [BottomRight]. Where few queries share a KV head, the kernels that run read each
+// key and value once, in its type, and a long sequence is divided among the workers.
+//
 // # Numerical contract
 //
 //   - Same bits: a result depends on its row's query, keys, values, mask and what
-//     changes its scores only. Every kernel set, number of workers, batch and chunking of
-//     the queries gives it bit for bit, and an element of a product comes from its row and
-//     column alone. (A NaN is a NaN; its payload may differ.)
+//     changes its scores only. Every kernel set, number of workers, batch, chunking of
+//     the queries and place of the keys gives it bit for bit, prefill as decoding, and an
+//     element of a product comes from its row and column alone. (A NaN is a NaN; its payload
+//     may differ.)
 //   - The error against exact arithmetic is that of float32: products are fused,
-//     sums over keys go in blocks of 128 and those of matrix products in parts of 256,
-//     exp2 is within 1 ulp.
+//     sums over keys go in blocks of 128 and chunks of 1,024, those of matrix products in
+//     parts of 256, exp2 is within 1 ulp. Keys and values are the numbers that their type
+//     holds.
 //   - A row without a key is zeros, and its log-sum-exp is -Inf, or that of its sink.
 //   - What is masked never reaches a row, NaN and Inf included. An unmasked NaN
 //     always does, unless a callback replaces it.

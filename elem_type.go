@@ -5,6 +5,7 @@ import "fmt"
 // An ElemType is a type that keys and values are kept in.
 type ElemType int
 
+// The types of keys and values.
 const (
 	TypeFloat32  = ElemType(kindFloat32)
 	TypeFloat16  = ElemType(kindFloat16)  // [Float16]

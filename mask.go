@@ -75,7 +75,7 @@ type Mask struct {
 
 	// SegmentsQ and SegmentsKV keep the keys whose segment is the query's, such as the
 	// document of a packed sequence: contiguous [batch, seqQ] and [batch, seqKV], or
-	// [tokens] of a ragged batch. Both or neither.
+	// [tokens] of a ragged batch. Both or neither. See Call.Tables.
 	SegmentsQ, SegmentsKV []int32
 
 	// Blocks, if not nil, keeps some blocks of pairs.

@@ -28,8 +28,9 @@ type PagedConfig struct {
 // PagedAttention, 2023).
 //
 // Different sequences may be used at the same time, those that share pages among them:
-// appended to, forked, truncated, freed and attended. While a sequence is appended to,
-// forked, truncated or freed, nothing else may use it, and no call that attends it may run.
+// appended to, forked, truncated, freed and attended. Len, Use and calls only read a sequence
+// and may share it. While it is appended to, forked, truncated or freed, nothing else may use
+// it, and no call that attends it may run.
 type PagedCache struct {
 	store
 	pageTokens int
@@ -103,12 +104,13 @@ func (c *PagedCache) list() []int32 {
 }
 
 // Use has a call attend some sequences, the i-th of its queries those of sequences[i]: it
-// sets K, V, KScale, VScale, Tables, LensKV, CuLensKV and Ring. Queries and the rest are the
-// caller's: a decoder has Mask.Causal and [BottomRight], and the tokens of the queries
-// appended before.
+// sets K, V, KScale, VScale, Tables, LensKV, CuLensKV and Ring, and takes back what the ring
+// of a [Cache] had set in its mask. Q, Out, CuLensQ and the rest of the mask are the
+// caller's: a decoder appends the tokens of its queries first, and has Mask.Causal and
+// [BottomRight].
 //
-// The call refers to b, and is good until a sequence changes. The error is an [*ArgError];
-// the call has not changed then.
+// The call refers to b, and is good until one of the sequences changes. The error is an
+// [*ArgError]; the call has not changed then.
 func (c *PagedCache) Use(call *Call, b *Batch, sequences []*Sequence) error {
 	for i, s := range sequences {
 		if err := s.check(c); err != nil {

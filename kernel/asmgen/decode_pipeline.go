@@ -320,7 +320,7 @@ func (p *keyPipeline) transposition() {
 	}
 }
 
-// upcoming is how many rows ahead to ask for: about 12 KiB of 128 dims.
+// upcoming is how many rows ahead to ask for: 16 KiB of 128 dims, or as many as Off has.
 func upcoming(e kernel.Elem) int {
 	return min(kernel.Upcoming, 16<<10/(128*e.Unit()/e.UnitValues()))
 }
