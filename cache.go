@@ -218,10 +218,9 @@ func (c *Cache) Reset(slot int) error {
 // Use has a call attend the sequences of some slots, the i-th of its queries those of
 // slots[i]: it sets K, V, KScale, VScale, Tables, LensKV, CuLensKV and Ring, and of a ring
 // Mask.First, to Keep, and Mask.Window, if the cache has a Window and the call none of its
-// own, which must not be longer. Where
-// the call was a ring's before, it takes that back. Q, Out, CuLensQ and the rest of the mask
-// are the caller's: a decoder appends the tokens of its queries first, and has Mask.Causal
-// and [BottomRight].
+// own, which must not be longer. It takes back what a ring had set before. Q, Out, CuLensQ
+// and the rest of the mask are the caller's: a decoder appends the tokens of its queries
+// first, and has Mask.Causal and [BottomRight].
 //
 // The call refers to b, and is good until one of the slots changes. The error is an
 // [*ArgError]; the call has not changed then.

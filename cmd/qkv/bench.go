@@ -20,7 +20,8 @@ import (
 
 const benchSynopsis = `qkv bench [flags]
 
-Measures the ceilings of this machine, then shapes beside the peak of their own minute.
+Measures the ceilings of this machine, then shapes beside the peak of their own minute, and
+few queries beside the rate at which as many keys and values are read, too.
 Every result is compared with float64 before it is timed: up to 64 rows spread over
 batch, heads and positions, to within the error bound of float32 arithmetic.
 
