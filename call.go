@@ -72,12 +72,12 @@ type Call struct {
 	// and Scores go by, and Mask.SegmentsKV is [sequences, longest], with CuLensQ too.
 	Tables [][]int32
 
-	// Ring has the keys of a sequence with Tables go round: from key Mask.First on, or
-	// Mask.Prefix, they
-	// take the rest of its pages in turn, and again from there, so that key j lies where
-	// key j-r did, of r tokens. LensKV counts all keys from the beginning; those that were
-	// overwritten are not attended, by earlier queries either. Before the mask, Scores has
-	// for such a key the score of the one in its place. There is no Mask.Prefixes then.
+	// Ring has the keys of a sequence with Tables go round: those from key Mask.First on, or
+	// Mask.Prefix, take the rest of its pages in turn, and again from there, so that key j
+	// lies where key j-r did, of r tokens. LensKV counts all keys from the beginning; those
+	// that were overwritten are not attended, by earlier queries either. Before the mask,
+	// Scores has for such a key the score of the one in its place. There is no
+	// Mask.Prefixes then.
 	Ring bool
 
 	// Scale multiplies the scores; 0 means 1/sqrt(dimQK). It may be negative.
