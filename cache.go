@@ -148,8 +148,8 @@ func (c *Cache) room(s *slotState) int {
 //
 // A ring with a Window takes no more tokens at once than leave it the keys that their queries
 // attend: once the slot is full, window + tokens <= capacity - keep + 1. Without a Window it
-// then takes up to capacity - keep, and the queries of all of them attend what is left after the
-// last one: of more than one token, the first lose keys that they would have had alone.
+// then takes up to capacity - keep, and all of their queries attend what is left after the last
+// one: of more than one token, the first lose keys that they would have had alone.
 //
 // The error is an [*ArgError], or a [*CapacityError] where there is no room. Nothing has
 // been written then.
