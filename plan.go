@@ -68,7 +68,14 @@ func (e *Engine) Explain(c *Call) (Plan, error) {
 		fmt.Sprintf("%d lanes: %s", s.Lanes, s.LanesWhy),
 		fmt.Sprintf("key blocks of %d: the numerical contract, the same on every set", kernel.KeyBlock),
 		fmt.Sprintf("%d tiles: %d skipped, %d masked, %d full", plan.Tiles, plan.Skipped, plan.Masked, plan.Full),
-		fmt.Sprintf("%d items of up to %d rows: %s", s.Items, s.Rows(), s.GroupsWhy),
+	)
+	if s.Items > 0 || s.Decode == 0 {
+		plan.Why = append(plan.Why, fmt.Sprintf("%d items of up to %d rows: %s", s.Items, s.Rows(), s.GroupsWhy))
+	}
+	if s.Decode > 0 {
+		plan.Why = append(plan.Why, fmt.Sprintf("%d items of few queries: %s", s.Decode, s.DecodeWhy))
+	}
+	plan.Why = append(plan.Why,
 		fmt.Sprintf("%d of at most %d workers: %s", s.Workers, e.Workers(), s.WorkersWhy),
 	)
 	return plan, nil
@@ -77,8 +84,17 @@ func (e *Engine) Explain(c *Call) (Plan, error) {
 // String describes the plan on several lines.
 func (p Plan) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s on %s: %d lanes x %d rows, key block %d, query block %d, %d items on %d workers, %.4g GFLOP",
-		p.Path, p.Kernel, p.Lanes, p.Rows, p.KeyBlock, p.QueryBlock, p.Items, p.Workers, p.FLOPs*1e-9)
+	fmt.Fprintf(&b, "%s on %s: ", p.Path, p.Kernel)
+	if p.Items > 0 || p.Decode == 0 {
+		fmt.Fprintf(&b, "%d lanes x %d rows, key block %d, query block %d, %d items", p.Lanes, p.Rows, p.KeyBlock, p.QueryBlock, p.Items)
+	}
+	if p.Items > 0 && p.Decode > 0 {
+		b.WriteString(" and ")
+	}
+	if p.Decode > 0 {
+		fmt.Fprintf(&b, "%d items of few queries", p.Decode)
+	}
+	fmt.Fprintf(&b, " on %d workers, %.4g GFLOP", p.Workers, p.FLOPs*1e-9)
 	for _, w := range p.Why {
 		b.WriteString("\n  ")
 		b.WriteString(w)

@@ -69,6 +69,7 @@ type decoding struct {
 	parts  int // partials
 	groups int // counters
 	lanes  int // of a partial
+	why    string
 }
 
 // list lists the decode items of p for so many workers. Sequences of up to rows query rows
@@ -105,8 +106,13 @@ func (d *decoding) list(e *Engine, p *Problem, workers, rows int) {
 			})
 		}
 	}
+	d.why = "one worker takes a sequence whole"
+	if !whole {
+		d.why = "sequences are whole, there are enough of them"
+	}
 	if !whole && len(d.items) < itemsToSpread*workers {
 		d.split(p)
+		d.why = "chunks of keys, so that there are enough for every worker"
 	} else if workers > 1 && p.lengthsDiffer() {
 		slices.SortFunc(d.items, func(a, b decodeItem) int {
 			x, y := p.seq(int(a.seq)), p.seq(int(b.seq))

@@ -45,7 +45,7 @@ type Schedule struct {
 	Prefetch bool
 
 	// Why those: a clause each.
-	LanesWhy, GroupsWhy, WorkersWhy string
+	LanesWhy, GroupsWhy, DecodeWhy, WorkersWhy string
 
 	divided int // rows of sequences whose keys are divided although they are not decoded
 	section int // KV heads whose keys and values stay in the last-level cache together
@@ -101,7 +101,7 @@ func (e *Engine) schedule(p *Problem, workers int, d *decoding) Schedule {
 		s.divided = s.Lanes
 	}
 	d.list(e, p, workers, s.divided)
-	s.Decode = len(d.items)
+	s.Decode, s.DecodeWhy = len(d.items), d.why
 	if s.Decode > 0 && e.allDivided(p, s.divided) {
 		s.Items = 0
 	}

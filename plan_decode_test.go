@@ -1,0 +1,59 @@
+package qkv_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/qkv-go/qkv"
+)
+
+// A few queries have their keys divided where workers would lack work, and a plan says so.
+func TestExplainDecode(t *testing.T) {
+	const heads, kvHeads, seqKV, dim = 8, 2, 5000, 16
+	kv := make([]float32, kvHeads*seqKV*dim)
+	q := make([]float32, heads*100*dim)
+	call := func(batch int, cu ...int) *qkv.Call {
+		tokens := cu[len(cu)-1]
+		c := &qkv.Call{
+			Q: qkv.THD(q, tokens, heads, dim), Out: qkv.THD(q, tokens, heads, dim), CuLensQ: cu,
+			K: qkv.Strided(kv, 0, [4]int{batch, kvHeads, seqKV, dim}, [4]int{0, seqKV * dim, dim, 1}),
+		}
+		c.V = c.K
+		return c
+	}
+	for _, test := range []struct {
+		call          *qkv.Call
+		workers       int
+		path          string
+		items, decode int
+		why           string
+	}{
+		{call(1, 0, 1), 1, "decode", 0, 1, "1 items of few queries: one worker takes a sequence whole"},
+		{call(1, 0, 1), 2, "decode", 0, 10, "10 items of few queries: chunks of keys"}, // of one KV head each
+		{call(40, upTo(40)...), 1, "decode", 0, 40, "whole"},
+		{call(40, upTo(40)...), 2, "decode", 0, 40, "40 items of few queries: sequences are whole"},
+		{call(2, 0, 99, 100), 1, "prefill and decode", 4, 1, "4 items of up to"},
+		{call(1, 0, 100), 1, "prefill", 2, 0, "2 items of up to"},
+	} {
+		e, err := qkv.New(qkv.Config{Kernel: "generic", Workers: test.workers})
+		if err != nil {
+			t.Fatal(err)
+		}
+		plan, err := e.Explain(test.call)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if plan.Path != test.path || plan.Items != test.items || plan.Decode != test.decode || !strings.Contains(plan.String(), test.why) {
+			t.Errorf("workers=%d: %d items, %d of few queries, want %s, %d and %d\n%v", test.workers, plan.Items, plan.Decode, test.path, test.items, test.decode, plan)
+		}
+	}
+}
+
+// upTo returns 0 to n.
+func upTo(n int) []int {
+	list := make([]int, n+1)
+	for i := range list {
+		list[i] = i
+	}
+	return list
+}
