@@ -194,11 +194,14 @@ func (p *keyPipeline) emit() {
 
 	p.Label(k.label("Load"))
 	p.openSquare()
-	p.write(p.capture(p.transposition))
+	p.transposition(true)
 	p.storeSquare()
 	p.advance("Load")
 	p.Op("CMPQ", mem(p.local, wordBegun), 0)
-	p.Op("JNE", k.label("Close"))
+	p.Op("JEQ", k.label("Begin"))
+	p.Branch(p.Func, p.dims, "GT", "$0", k.label("Square"))
+	p.Jump(k.label("Close"))
+	p.Label(k.label("Begin"))
 	p.Op(p.Mov, 1, mem(p.local, wordBegun))
 
 	p.Label(k.label("Keys"))
@@ -265,18 +268,26 @@ func (p *keyPipeline) openSquare() {
 	p.Label(whole)
 }
 
-// transposition loads and transposes the next square, in registers.
-func (p *keyPipeline) transposition() {
+// transposition loads and transposes the next square, in registers. A masked load takes an
+// instruction more, of the ports that are short.
+func (p *keyPipeline) transposition(masked bool) {
 	k := p.kind
 	for i, v := range p.rows {
 		p.Op(p.Mov, mem(p.off, 8*(i+upcoming(k.elem))), p.tmp)
 		p.Prefetch(p.Func, x86Address(p.Func, p.key, p.tmp, 0))
 		p.Op(p.Mov, mem(p.off, 8*i), p.tmp)
-		if k.elem == kernel.Q8_0 {
-			p.Op("VMOVDQU8.Z", x86Address(p.Func, p.key, p.tmp, quants), maskRow, v)
-			p.Op("VMOVDQU8", x86Address(p.Func, p.key, p.tmp, quants+k.elem.Unit()-kernel.BlockValues), maskSecond, v)
-		} else {
-			p.Op("VMOVDQU8.Z", x86Address(p.Func, p.key, p.tmp, 0), maskRow, v)
+		row := func(off int) string { return x86Address(p.Func, p.key, p.tmp, off) }
+		switch second := quants + k.elem.Unit(); {
+		case k.elem == kernel.Q8_0 && masked:
+			p.Op("VMOVDQU8.Z", row(quants), maskRow, v)
+			p.Op("VMOVDQU8", row(second-kernel.BlockValues), maskSecond, v)
+		case k.elem == kernel.Q8_0:
+			p.Op(p.Load, row(quants), low(v, "Y"))
+			p.Op("VINSERTI64X4", 1, row(second), v, v)
+		case masked:
+			p.Op("VMOVDQU8.Z", row(0), maskRow, v)
+		default:
+			p.Op(p.Load, row(0), v)
 		}
 	}
 	if k.elem == kernel.Q8_0 {
@@ -414,15 +425,14 @@ func (p *keyPipeline) loadFactors() {
 }
 
 // multiply adds the products of the square to the accumulators: for all rows if there is no
-// next square or this one is not whole, and otherwise for pipelineRows while the next one is
+// next square or one of them is not whole, and otherwise for pipelineRows while the next one is
 // transposed, and before that for the others.
 func (p *keyPipeline) multiply() {
 	k := p.kind
 	alone, rows := k.label("Alone"), k.label("Alone1")
 	p.load("Rows", p.tmp)
 	p.Op(p.Mov, 0, p.n)
-	p.Branch(p.Func, p.next, "LE", "$0", alone)
-	p.Branch(p.Func, p.dims, "LT", imm(k.dims), alone)
+	p.unlessBoth(alone)
 	for r := 1; r <= pipelineRows; r++ {
 		p.Branch(p.Func, p.tmp, "EQ", imm(r), k.label("Both%d", r))
 	}
@@ -459,13 +469,27 @@ func (p *keyPipeline) multiply() {
 	p.Op("JGT", k.label("Rows"))
 	p.Op(p.Mov, mem(p.local, saveQ), p.q)
 	p.Op(p.Mov, mem(p.local, saveS), p.s)
-	p.Branch(p.Func, p.next, "LE", "$0", k.label("Close"))
-	p.Branch(p.Func, p.dims, "GE", imm(k.dims), k.label("Both%d", pipelineRows))
-	p.Jump(k.label("Load")) // and close the keys
+	p.unlessBoth(k.label("Done"))
+	p.Jump(k.label("Both%d", pipelineRows))
+	p.Label(k.label("Done"))
+	p.Op(p.Mov, p.qStride, p.tmp)
+	p.Op(p.Shl, bits.Len(uint(k.dims))-1, p.tmp)
+	p.Op(p.Add, p.tmp, p.q)
+	p.Op(p.Sub, k.dims, p.dims)
+	p.Branch(p.Func, p.next, "GT", "$0", k.label("Load"))
+	p.Jump(k.label("Close"))
 
 	for r := pipelineRows; r > 0; r-- {
 		p.multiplyBoth(r)
 	}
+}
+
+// unlessBoth writes a jump to label unless there is a next square and it and this one are
+// whole.
+func (p *keyPipeline) unlessBoth(label string) {
+	p.Branch(p.Func, p.next, "LE", "$0", label)
+	p.Branch(p.Func, p.dims, "LT", imm(p.kind.dims), label)
+	p.Branch(p.Func, p.nextDims, "LT", imm(p.kind.dims), label)
 }
 
 // multiplyAlone multiplies the square for a number of rows. s and q are lost.
@@ -549,10 +573,12 @@ func (p *keyPipeline) multiplyBoth(rows int) {
 	loop, save := k.label("Both%dLoop", rows), k.label("Both%dSave", rows)
 	p.Loop(loop)
 	p.loadFactors()
-	p.openSquare()
+	if k.elem == kernel.Q8_0 {
+		p.Op(p.Mov, k.elem.Unit(), p.n)
+	}
 	before := slices.Clone(p.rows)
 	spare := p.spare
-	lines := p.capture(p.transposition)
+	lines := p.capture(func() { p.transposition(false) })
 	written := 0
 	for d := range k.dims {
 		p.step(p.local, k.at(d), d, acc)
@@ -564,8 +590,7 @@ func (p *keyPipeline) multiplyBoth(rows int) {
 	p.rows, p.spare = before, spare
 	p.advance(fmt.Sprint("Both", rows))
 	p.Op(p.Sub, k.dims, p.dims)
-	p.Branch(p.Func, p.dims, "LT", imm(k.dims), save)
-	p.Branch(p.Func, p.next, "LE", "$0", save)
+	p.unlessBoth(save)
 	if rows == pipelineRows {
 		p.load("Rows", p.tmp)
 		p.Branch(p.Func, p.tmp, "LE", imm(pipelineRows), loop)
