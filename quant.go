@@ -84,7 +84,7 @@ func quantizeQ8_0(dst *BlockQ8_0, src []float32, from, stride int) {
 		inverse = 1 / d
 	}
 	for i := range dst.Quants {
-		x := src[from+i*stride] * inverse
+		x := float32(src[from+i*stride] * inverse) // rounded: finite subtracts it from itself
 		if !finite(x) {
 			x = 0
 		}
