@@ -62,7 +62,7 @@ func TestRunnerDecodes(t *testing.T) {
 		{"b=3,h=8,hkv=2,sq=2,skv=300,d=32,mask=causal,kvlens=9,page=16,k=q8_0,v=int8", "decode", "q8_0", "int8"},
 		{"b=3,h=8,hkv=2,sq=40,skv=300,d=32,mask=causal,kvlens=9,prefill=1,page=16,kv=float16", "prefill and decode", "float16", "float16"},
 		{"h=8,hkv=2,sq=70,d=32", "prefill", "float32", "float32"},
-		{"h=1,sq=1,skv=9,d=16,mask=causal@-9", "decode", "float32", "float32"}, // no key
+		{"h=1,sq=1,skv=40,d=16,mask=causal@-40", "decode", "float32", "float32"}, // no key
 	} {
 		s := parse(t, c.text)
 		run, err := r.Run(context.Background(), Job{s, 2}, 0)

@@ -43,9 +43,11 @@ func (e *Engine) canDecode(p *Problem) bool {
 		p.DimQK >= e.set.Vec && p.DimV%e.set.Vec == 0
 }
 
-// decodes reports whether a sequence is decoded: few of its queries share a KV head.
+// decodes reports whether a sequence is decoded: few of its queries share a KV head, and
+// there are enough keys.
 func (e *Engine) decodes(p *Problem, s *seq) bool {
-	return e.canDecode(p) && p.group()*(s.lenQ+s.padQ) <= min(e.set.DecodeRows, e.decodeRows())
+	return e.canDecode(p) && p.group()*(s.lenQ+s.padQ) <= min(e.set.DecodeRows, e.decodeRows()) &&
+		p.KVHeads*max(s.lenKV, 8) >= minDecode
 }
 
 // divides reports whether the keys of a sequence are divided over items: if it is decoded,
@@ -58,6 +60,10 @@ const (
 	// itemsToSpread is the least number of decode items a worker that leaves sequences
 	// whole: their lengths then even out.
 	itemsToSpread = 16
+
+	// minDecode is the least number of keys of all KV heads that are decoded; a head counts
+	// as eight.
+	minDecode = 32
 
 	// minDecodeItems is the least number of items a worker to divide a sequence into.
 	minDecodeItems = 4
@@ -203,7 +209,7 @@ func (w *workspace) decode(j *job, it *decodeItem) {
 		g.partial = j.part(int(it.part), g.lanes)
 	}
 	if g.rows < g.lanes { // scores that nobody writes
-		clear(unsafe.Slice(w.p, kernel.KeyBlock*g.lanes))
+		clear(unsafe.Slice(w.p, min(kernel.KeyBlock, s.lenKV)*g.lanes))
 	}
 	w.open(j, &s, g, head)
 	w.openRows(p, &s, &d.one)

@@ -53,6 +53,7 @@ type keyRows struct {
 	base   unsafe.Pointer
 	stride int      // bytes from row to row, if whole
 	whole  bool     // the rows are as far apart as stride says
+	even   bool     // those of the next block, too, from base on
 	scale  *float32 // of each row, for Int8
 
 	floats *float32 // [KeyBlock][dim], a copy in float32
@@ -81,8 +82,8 @@ func (r *keyRows) find(p *Problem, s *seq, head, key0, n int) {
 	if kv.Elem == kernel.Int8 {
 		r.findScales(p, s, head, key0, n)
 	}
-	r.stride = kv.Stride[2]
-	if run < 2*kernel.KeyBlock {
+	r.stride, r.even = kv.Stride[2], run >= 2*kernel.KeyBlock
+	if !r.even {
 		r.base = kv.at(0, head, 0)
 		if r.offAt != (offsetsOf{seq: s.index + 1, key0: key0}) {
 			r.tableOffsets(p, s, key0)
@@ -90,16 +91,16 @@ func (r *keyRows) find(p *Problem, s *seq, head, key0, n int) {
 		return
 	}
 	r.base = kv.at(batch, head, token)
-	if want := (offsetsOf{even: true, stride: r.stride}); r.offAt != want {
+}
+
+// offsets returns the offsets from base of the rows from one on.
+func (r *keyRows) offsets(from int) *[2 * kernel.KeyBlock]int {
+	if want := (offsetsOf{even: true, stride: r.stride}); r.even && r.offAt != want {
 		for k := range 2 * kernel.KeyBlock {
 			r.off[k] = k * r.stride
 		}
 		r.offAt = want
 	}
-}
-
-// offsets returns the offsets from base of the rows from one on.
-func (r *keyRows) offsets(from int) *[2 * kernel.KeyBlock]int {
 	return (*[2 * kernel.KeyBlock]int)(r.off[from:])
 }
 
@@ -158,11 +159,15 @@ func (r *keyRows) inPlace() bool { return r.kv.Elem == kernel.Float32 && r.whole
 // element, and the elements from row to row and from dim to dim.
 func (r *keyRows) operand(w *workspace, set *kernel.Set, n, dim int) (first unsafe.Pointer, rowStride, dimStride int) {
 	if r.inPlace() {
-		return unsafe.Add(r.base, r.off[0]), r.stride / 4, r.kv.Stride[3] / 4
+		first = r.base
+		if !r.even {
+			first = unsafe.Add(first, r.off[0])
+		}
+		return first, r.stride / 4, r.kv.Stride[3] / 4
 	}
 	if !r.copied {
 		a := &w.convertArgs
-		a.Src, a.Off, a.Elem, a.UnitStride = r.base, (*[kernel.KeyBlock]int)(r.off[:]), r.kv.Elem, r.kv.Stride[3]
+		a.Src, a.Off, a.Elem, a.UnitStride = r.base, (*[kernel.KeyBlock]int)(r.offsets(0)[:]), r.kv.Elem, r.kv.Stride[3]
 		a.Scale, a.Rows, a.Dim = r.scale, n, dim
 		a.Dst, a.Stride = r.floats, dim
 		set.Convert(a)

@@ -19,12 +19,12 @@ func TestBench(t *testing.T) {
 	}
 	dir := t.TempDir()
 	path := func(name string) string { return filepath.Join(dir, name) }
-	code, out, errs := qkvRun("bench", "-shape", "h=2,hkv=1,sq=64,d=32,mask=causal", "-shape", "h=1,sq=1,skv=9,d=16", "-workers", "2",
+	code, out, errs := qkvRun("bench", "-shape", "h=2,hkv=1,sq=64,d=32,mask=causal", "-shape", "h=1,sq=1,skv=40,d=16", "-workers", "2",
 		"-json", path("r.json"), "-cpuprofile", path("cpu"), "-memprofile", path("mem"), "-trace", path("trace"))
 	if code != exitOK || errs != "" {
 		t.Fatalf("exit %d, stderr %q: no progress is wanted but on a terminal", code, errs)
 	}
-	for _, want := range []string{"ceilings of", "peak FMA, GFLOP/s", "read memory, GB/s", "median ms", "read GB/s", "bound by", "h=2,hkv=1,sq=64,d=32,mask=causal", "h=1,sq=1,skv=9,d=16", "checked against float64"} {
+	for _, want := range []string{"ceilings of", "peak FMA, GFLOP/s", "read memory, GB/s", "median ms", "read GB/s", "bound by", "h=2,hkv=1,sq=64,d=32,mask=causal", "h=1,sq=1,skv=40,d=16", "checked against float64"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("the output lacks %q:\n%s", want, out)
 		}
@@ -83,7 +83,7 @@ func TestBench(t *testing.T) {
 	if r.Path != "prefill" || r.KDType != "float32" || r.Bytes != 0 || r.Read != 0 || r.Limit != "" {
 		t.Errorf("run %+v, want no rate of reading", r)
 	}
-	if r := doc.Runs[1]; r.Path != "decode" || r.Bytes != 9*2*16*4 || r.Read <= 0 || r.Limit == "" || r.OfLimit <= 0 {
+	if r := doc.Runs[1]; r.Path != "decode" || r.Bytes != 40*2*16*4 || r.Read <= 0 || r.Limit == "" || r.OfLimit <= 0 {
 		t.Errorf("run %+v, want a rate of reading", r)
 	}
 }

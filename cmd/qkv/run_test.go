@@ -184,7 +184,7 @@ func TestRunExplain(t *testing.T) {
 	out := filepath.Join(dir, "out.npy")
 	a := ramp(2, 5, 4)
 	code, stdout, errs := qkvRun(append(inputs(t, dir, a, a, a), "-o", out, "-explain", "-kernel", "generic", "-causal", "top-left")...)
-	if code != exitOK || errs != "" || !strings.HasPrefix(stdout, "decode on generic: ") || !strings.Contains(stdout, "\n  kernel set generic: ") {
+	if code != exitOK || errs != "" || !strings.HasPrefix(stdout, "prefill on generic: ") || !strings.Contains(stdout, "\n  kernel set generic: ") {
 		t.Errorf("exit %d, stdout %q, stderr %q", code, stdout, errs)
 	}
 	if got := readArray(t, out); !slices.Equal(got.dims, a.dims) {
