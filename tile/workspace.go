@@ -51,14 +51,18 @@ const cacheLine = 16
 
 // reserve lays out the buffers for the groups of s.
 func (w *workspace) reserve(p *Problem, s *Schedule) {
-	perGroup := s.Lanes * (p.DimQK + p.DimV + 3)
+	lanes := s.Lanes
+	if s.Decode > 0 {
+		lanes = max(lanes, kernel.MaxDecodeRows) // whatever lanes fit the first-level cache or the mask
+	}
+	perGroup := lanes * (p.DimQK + p.DimV + 3)
 	totals := p.SeqKV > kernel.KeyChunk || p.Sinks != nil
 	if totals {
-		perGroup += s.Lanes * (p.DimV + 2)
+		perGroup += lanes * (p.DimV + 2)
 	}
-	n := s.Groups*perGroup + s.Lanes*(kernel.KeyBlock+1) + cacheLine*(8*s.Groups+7)
+	n := s.Groups*perGroup + lanes*(kernel.KeyBlock+1) + cacheLine*(8*s.Groups+7)
 	if p.Bias.Given {
-		n += s.Lanes * kernel.KeyBlock
+		n += lanes * kernel.KeyBlock
 	}
 	copies := p.copies()
 	if copies {
@@ -77,21 +81,21 @@ func (w *workspace) reserve(p *Problem, s *Schedule) {
 		free = free[skip+n:]
 		return b
 	}
-	w.p = take(kernel.KeyBlock * s.Lanes)
+	w.p = take(kernel.KeyBlock * lanes)
 	if p.Bias.Given {
-		w.biases = take(kernel.KeyBlock * s.Lanes)
+		w.biases = take(kernel.KeyBlock * lanes)
 	}
-	w.softmaxArgs.Alpha = take(s.Lanes)
+	w.softmaxArgs.Alpha = take(lanes)
 	for i := range w.groups[:s.Groups] {
 		g := &w.groups[i]
-		g.q = take(s.Lanes * p.DimQK)
-		g.o = take(s.Lanes * p.DimV)
-		g.max = take(s.Lanes)
-		g.sum = take(s.Lanes)
-		g.slope = take(s.Lanes)
+		g.q = take(lanes * p.DimQK)
+		g.o = take(lanes * p.DimV)
+		g.max = take(lanes)
+		g.sum = take(lanes)
+		g.slope = take(lanes)
 		g.off = &w.off[i]
 		if totals {
-			g.total = partial{take(s.Lanes * p.DimV), take(s.Lanes), take(s.Lanes)}
+			g.total = partial{take(lanes * p.DimV), take(lanes), take(lanes)}
 		}
 	}
 	w.k.kv, w.v.kv = &p.K, &p.V
