@@ -10,22 +10,24 @@ type Batch struct {
 	window Window
 }
 
-// grow makes room for n sequences.
+// grow makes room for n sequences. Tables of none are not nil, which would be no tables.
 func (b *Batch) grow(n int) {
-	if cap(b.lens) < n {
+	if b.tables == nil || cap(b.lens) < n {
 		b.tables, b.slots, b.lens = make([][]int32, n), make([]int32, n), make([]int, n)
 	}
 	b.tables, b.slots, b.lens = b.tables[:n], b.slots[:n], b.lens[:n]
 }
 
-// fill has a call attend what the tables say, and takes back what a ring had set in it.
+// fill has a call attend what the tables say, and takes back what a ring had set in it, with
+// whatever Batch.
 func (b *Batch) fill(c *Call, s *store) {
 	c.K, c.V, c.KScale, c.VScale = s.k, s.v, s.kScale, s.vScale
 	c.Tables, c.LensKV, c.CuLensKV = b.tables, b.lens, nil
 	if c.Ring {
 		c.Ring, c.Mask.First = false, 0
-		if c.Mask.Window == &b.window {
-			c.Mask.Window = nil
-		}
 	}
+	if c.Mask.Window == c.window {
+		c.Mask.Window = nil
+	}
+	c.window = nil
 }

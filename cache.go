@@ -230,7 +230,7 @@ func (c *Cache) Use(call *Call, b *Batch, slots []int) error {
 			return argError("slots", slot, len(c.slots), "slots[%d] is %d, the cache has %d", i, slot, len(c.slots))
 		}
 	}
-	if w := call.Mask.Window; c.window > 0 && w != nil && w != &b.window && w.Left >= c.window {
+	if w := call.Mask.Window; c.window > 0 && w != nil && w != call.window && w.Left >= c.window {
 		return argError("mask", w.Left, c.window-1, "mask has a window with left bound %d, that of the cache is %d", w.Left, c.window-1)
 	}
 	b.grow(len(slots))
@@ -245,7 +245,7 @@ func (c *Cache) Use(call *Call, b *Batch, slots []int) error {
 	call.Ring, call.Mask.First = true, c.keep
 	if c.window > 0 && call.Mask.Window == nil {
 		b.window = Window{Left: c.window - 1, Right: Unbounded}
-		call.Mask.Window = &b.window
+		call.Mask.Window, call.window = &b.window, &b.window
 	}
 	return nil
 }

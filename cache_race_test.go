@@ -264,6 +264,20 @@ func TestUseClears(t *testing.T) {
 	if call.Ring || call.Mask.First != 0 || call.Mask.Window != nil || !call.Mask.Causal {
 		t.Errorf("no ring: %v, mask %v", call.Ring, call.Mask)
 	}
+	// Another Batch, and a ring with a wider window.
+	cfg.Window = 5
+	wide, other := newCache(t, cfg), new(qkv.Batch)
+	for range 2 {
+		if err := ring.Use(call, b, []int{0}); err != nil || call.Mask.Window.Left != 2 {
+			t.Errorf("a ring: window %v, error %v", call.Mask.Window, err)
+		}
+		if err := wide.Use(call, other, []int{0}); err != nil || call.Mask.Window.Left != 4 {
+			t.Errorf("another ring: window %v, error %v", call.Mask.Window, err)
+		}
+	}
+	if err := plain.Use(call, b, []int{0}); err != nil || call.Mask.Window != nil {
+		t.Errorf("no ring: mask %v, error %v", call.Mask, err)
+	}
 	own := &qkv.Window{Left: 1}
 	call.Mask.Window, call.Mask.Prefix = own, 1
 	if err := plain.Use(call, b, []int{0}); err != nil || call.Mask.Window != own || call.Mask.Prefix != 1 {

@@ -316,3 +316,31 @@ func TestCacheNaN(t *testing.T) {
 		}
 	}
 }
+
+// TestUseNone: a call that attends no sequences of a cache has nothing to do.
+func TestUseNone(t *testing.T) {
+	s := cacheShapes[0]
+	slots := newCache(t, s.config(3, 8))
+	pages, err := qkv.NewPagedCache(s.paged(3, 8))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := newAttention(t, qkv.Config{})
+	for what, use := range map[string]func(*qkv.Call, *qkv.Batch) error{
+		"slots": func(c *qkv.Call, b *qkv.Batch) error { return slots.Use(c, b, nil) },
+		"pages": func(c *qkv.Call, b *qkv.Batch) error { return pages.Use(c, b, nil) },
+	} {
+		call := &qkv.Call{
+			Q:   qkv.BHSD[float32](nil, 0, s.kvHeads, 1, s.dimQK),
+			Out: qkv.BHSD[float32](nil, 0, s.kvHeads, 1, s.dimV),
+		}
+		if err := errors.Join(use(call, new(qkv.Batch)), a.Run(call)); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+		call.Q, call.Out = qkv.THD[float32](nil, 0, s.kvHeads, s.dimQK), qkv.THD[float32](nil, 0, s.kvHeads, s.dimV)
+		call.CuLensQ = []int{0}
+		if err := a.Run(call); err != nil {
+			t.Errorf("%s, ragged: %v", what, err)
+		}
+	}
+}

@@ -125,6 +125,8 @@ type Call struct {
 	// and a key, masked or not; the scores are computed again for it.
 	Scores   View
 	ScoresAt Stage
+
+	window *Window // what a cache set Mask.Window to
 }
 
 // A Tile is a block of scores or probabilities that a callback changes in place: that of
