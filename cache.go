@@ -219,8 +219,8 @@ func (c *Cache) Reset(slot int) error {
 // slots[i]: it sets K, V, KScale, VScale, Tables, LensKV, CuLensKV and Ring, and of a ring
 // Mask.First, to Keep, and Mask.Window, if the cache has a Window and the call none of its
 // own, which must not be longer. It takes back what a ring had set before. Q, Out, CuLensQ
-// and the rest of the mask are the caller's: a decoder appends the tokens of its queries
-// first, and has Mask.Causal and [BottomRight].
+// and the rest of the mask are the caller's, but of a ring for a prefix, which there is not:
+// a decoder appends the tokens of its queries first, and has Mask.Causal and [BottomRight].
 //
 // The call refers to b, and is good until one of the slots changes. The error is an
 // [*ArgError]; the call has not changed then.
@@ -232,6 +232,11 @@ func (c *Cache) Use(call *Call, b *Batch, slots []int) error {
 	}
 	if w := call.Mask.Window; c.window > 0 && w != nil && w != call.window && w.Left >= c.window {
 		return argError("mask", w.Left, c.window-1, "mask has a window with left bound %d, that of the cache is %d", w.Left, c.window-1)
+	}
+	if m := &call.Mask; c.ring && m.Prefix != 0 {
+		return argError("mask", m.Prefix, c.keep, "mask has prefix %d, a ring keeps its own first %d", m.Prefix, c.keep)
+	} else if c.ring && m.Prefixes != nil {
+		return argError("mask", len(m.Prefixes), c.keep, "mask has %d prefixes, a ring keeps its own first %d", len(m.Prefixes), c.keep)
 	}
 	b.grow(len(slots))
 	for i, slot := range slots {

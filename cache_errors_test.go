@@ -149,6 +149,11 @@ func TestCacheErrors(t *testing.T) {
 	ring.Ring, ring.Window = true, 4
 	call := &qkv.Call{Mask: qkv.Mask{Window: &qkv.Window{Left: 4}}}
 	checkArgError(t, newCache(t, ring).Use(call, new(qkv.Batch), []int{0}), "mask", "qkv: mask has a window with left bound 4, that of the cache is 3")
+	// Prefixes would stay where the ring goes round.
+	call.Mask = qkv.Mask{Prefix: 2}
+	checkArgError(t, newCache(t, ring).Use(call, new(qkv.Batch), []int{0}), "mask", "qkv: mask has prefix 2, a ring keeps its own first 0")
+	call.Mask = qkv.Mask{Prefixes: []int{2}}
+	checkArgError(t, newCache(t, ring).Use(call, new(qkv.Batch), []int{0}), "mask", "qkv: mask has 1 prefixes, a ring keeps its own first 0")
 	if call.Tables != nil || call.K != (qkv.View{}) {
 		t.Error("the call has changed")
 	}
