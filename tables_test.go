@@ -222,6 +222,23 @@ func TestTypesAndTables(t *testing.T) {
 	t.Logf("largest error: %.3g of its bound", worst)
 }
 
+// TestRingEarlyQueries: queries that stand before all keys of a ring but its first attend
+// those up to their own position, not all.
+func TestRingEarlyQueries(t *testing.T) {
+	for seed := range uint64(4) {
+		for _, seqQ := range []int{1, 5, 70} {
+			for _, mask := range []qkv.Mask{
+				{Causal: true, First: 40}, {Window: &qkv.Window{Left: 2, Right: 3}, First: 200},
+				{Causal: true, First: 70, Align: qkv.AlignOffset, Offset: -3}, {Causal: true, Prefix: 40},
+			} {
+				p := newProblem(dims{2, 4, 2, seqQ, 1500, 16, 16}, "bhsd", mask, normal(seed))
+				p.change = p.put(rand.New(rand.NewPCG(seed, 22)), inRing, qkv.TypeFloat32, qkv.TypeFloat16)
+				t.Run(fmt.Sprintf("seed=%d,q=%d,mask=%v", seed, seqQ, mask), func(t *testing.T) { p.checkPut(t) })
+			}
+		}
+	}
+}
+
 // FuzzTypesAndTables is TestTypesAndTables of a fuzzer's numbers.
 func FuzzTypesAndTables(f *testing.F) {
 	for i := range features {

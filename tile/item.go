@@ -74,7 +74,7 @@ func (p *Problem) keys(s *seq, first, end int) (prefix, lo, hi int) {
 	_, hi = p.Mask.band(s, (end-1)/p.group())
 	prefix = s.prefix
 	if p.Mask.Behind {
-		prefix = min(prefix, hi)
+		prefix = min(prefix, p.Mask.end(s, (end-1)/p.group()))
 	}
 	return prefix, lo, max(lo, hi)
 }

@@ -64,14 +64,20 @@ func clampFar(at int64) int64 {
 // band returns the keys [lo, hi) that the position of a query allows. Both grow with the
 // position.
 func (m *Mask) band(s *seq, pos int) (lo, hi int) {
-	lo, hi = s.first, s.lenKV
+	lo = s.first
 	if m.Left != Unbounded {
 		lo = max(lo, int(clamp64(int64(pos)+s.left, int64(s.lenKV))))
 	}
-	if m.Right != Unbounded {
-		hi = int(clamp64(int64(pos)+s.right+1, int64(s.lenKV)))
+	return lo, max(lo, m.end(s, pos))
+}
+
+// end returns the end of the keys that Right allows to the position of a query: in a ring,
+// all of them may be lost but for those of the prefix.
+func (m *Mask) end(s *seq, pos int) int {
+	if m.Right == Unbounded {
+		return s.lenKV
 	}
-	return lo, max(lo, hi)
+	return int(clamp64(int64(pos)+s.right+1, int64(s.lenKV)))
 }
 
 // addSat adds, saturating.
@@ -108,8 +114,8 @@ func (m *Mask) span(s *seq, key0, n, first, last int) span {
 	prefix := min(s.prefix, end)
 	every := prefix // that of every position
 	if m.Behind {
-		prefix = min(prefix, hi2)
-		every = clamp(hi, key0, max(key0, prefix))
+		prefix = min(prefix, m.end(s, last))
+		every = clamp(m.end(s, first), key0, max(key0, prefix))
 	}
 	if prefix > key0 {
 		if from == to || prefix < from {
