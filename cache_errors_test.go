@@ -179,6 +179,7 @@ func TestSequenceErrors(t *testing.T) {
 		_, err := s.Fork()
 		return err
 	}
+	none, empty := new(qkv.PagedCache).NewSequence(), qkv.BHSD[float32](nil, 1, 0, 3, 0)
 	for _, e := range []struct {
 		arg, want string
 		err       error
@@ -197,6 +198,8 @@ func TestSequenceErrors(t *testing.T) {
 		{"sequence", "qkv: sequence: it is no sequence: NewSequence makes one", new(qkv.Sequence).Append(tokens(1), tokens(1))},
 		{"sequence", "qkv: sequence: it is no sequence: NewSequence makes one", (*qkv.Sequence)(nil).Free()},
 		{"sequence", "qkv: sequence: it is no sequence: NewSequence makes one", fork(nil)},
+		{"sequence", "qkv: sequence: its cache has no pages: NewPagedCache makes one", none.Append(empty, empty)},
+		{"sequence", "qkv: sequence: its cache has no pages: NewPagedCache makes one", none.Truncate(0)},
 	} {
 		checkArgError(t, e.err, e.arg, e.want)
 	}

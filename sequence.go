@@ -24,6 +24,7 @@ const (
 	noSequence    misuse = "it is no sequence: NewSequence makes one"
 	freedSequence misuse = "it was freed"
 	otherCache    misuse = "it is of another cache"
+	noCache       misuse = "its cache has no pages: NewPagedCache makes one"
 )
 
 // check reports a sequence that cannot be used, or not with that cache.
@@ -35,6 +36,8 @@ func (s *Sequence) check(c *PagedCache) error {
 		return freedSequence
 	case s.cache != c:
 		return otherCache
+	case c.pageTokens == 0:
+		return noCache
 	}
 	return nil
 }
