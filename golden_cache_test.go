@@ -1,0 +1,64 @@
+package qkv_test
+
+import (
+	"testing"
+
+	"github.com/qkv-go/qkv"
+)
+
+// goldenCache are hashes of what one query and 20 queries make of the same 1,500 keys, more
+// than a chunk, kept in each type: the same on every architecture.
+var goldenCache = []struct {
+	keys, values qkv.ElemType
+	hash         string
+}{
+	{qkv.TypeFloat32, qkv.TypeFloat32, "6720e2f1aa96c39c"},
+	{qkv.TypeFloat16, qkv.TypeBFloat16, "a305d44d4662cdb0"},
+	{qkv.TypeBFloat16, qkv.TypeFloat16, "e9633815d26b8428"},
+	{qkv.TypeInt8, qkv.TypeQ8_0, "0cde864392807c96"},
+	{qkv.TypeQ8_0, qkv.TypeInt8, "a874127cccdaf26d"},
+}
+
+func TestGoldenCaches(t *testing.T) {
+	const heads, kvHeads, tokens, dim = 4, 2, 1500, 32
+	for _, set := range sets() {
+		e := newAttention(t, qkv.Config{Kernel: set})
+		for i, c := range goldenCache {
+			next := integers(uint64(i), 1)
+			draw := func(n int) []float32 {
+				x := make([]float32, n)
+				for i := range x {
+					x[i] = next()
+				}
+				return x
+			}
+			cache, err := qkv.NewCache(qkv.CacheConfig{
+				Sequences: 1, KVHeads: kvHeads, Capacity: tokens, DimQK: dim, DimV: dim, KeyType: c.keys, ValueType: c.values,
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			k, v := draw(kvHeads*tokens*dim), draw(kvHeads*tokens*dim)
+			if err := cache.Append(0, qkv.BHSD(k, 1, kvHeads, tokens, dim), qkv.BHSD(v, 1, kvHeads, tokens, dim)); err != nil {
+				t.Fatal(err)
+			}
+			var results [][]float32
+			for _, queries := range []int{1, 20} {
+				q, out, lse := draw(heads*queries*dim), make([]float32, heads*queries*dim), make([]float32, heads*queries)
+				call := &qkv.Call{
+					Q: qkv.BHSD(q, 1, heads, queries, dim), Out: qkv.BHSD(out, 1, heads, queries, dim), LSE: lse, Mask: bottomRight,
+				}
+				if err := cache.Use(call, new(qkv.Batch), []int{0}); err != nil {
+					t.Fatal(err)
+				}
+				if err := e.Run(call); err != nil {
+					t.Fatal(err)
+				}
+				results = append(results, out, lse)
+			}
+			if got := hash(results...); got != c.hash {
+				t.Errorf("kernel=%s %v, %v: hash %s, want %s", set, c.keys, c.values, got, c.hash)
+			}
+		}
+	}
+}
