@@ -194,7 +194,10 @@ func (p *keyPipeline) emit() {
 
 	p.Label(k.label("Load"))
 	p.openSquare()
-	p.transposition(true)
+	for i := range pipelineKeys {
+		p.askAhead(i)
+	}
+	p.write(p.capture(func() { p.transposition(true) }))
 	p.storeSquare()
 	p.advance("Load")
 	p.Op("CMPQ", mem(p.local, wordBegun), 0)
@@ -273,36 +276,56 @@ func (p *keyPipeline) openSquare() {
 func (p *keyPipeline) transposition(masked bool) {
 	k := p.kind
 	for i, v := range p.rows {
-		p.Op(p.Mov, mem(p.off, 8*(i+upcoming(k.elem))), p.tmp)
-		p.Prefetch(p.Func, x86Address(p.Func, p.key, p.tmp, 0))
-		p.Op(p.Mov, mem(p.off, 8*i), p.tmp)
-		row := func(off int) string { return x86Address(p.Func, p.key, p.tmp, off) }
-		switch second := quants + k.elem.Unit(); {
-		case k.elem == kernel.Q8_0 && masked:
-			p.Op("VMOVDQU8.Z", row(quants), maskRow, v)
-			p.Op("VMOVDQU8", row(second-kernel.BlockValues), maskSecond, v)
-		case k.elem == kernel.Q8_0:
-			p.Op(p.Load, row(quants), low(v, "Y"))
-			p.Op("VINSERTI64X4", 1, row(second), v, v)
-		case masked:
-			p.Op("VMOVDQU8.Z", row(0), maskRow, v)
-		default:
-			p.Op(p.Load, row(0), v)
-		}
+		p.together(func() { p.loadRow(i, v, masked) })
 	}
 	if k.elem == kernel.Q8_0 {
 		for i := range p.rows {
-			half := pipeHalves + 2*i
-			for second := range 2 {
-				p.Op(p.Mov, mem(p.off, 8*i), p.tmp)
-				if second == 1 {
-					p.Op(p.Add, p.n, p.tmp)
-				}
-				p.Op("MOVWLZX", x86Address(p.Func, p.key, p.tmp, 0), p.tmp)
-				p.Op("MOVW", p.tmp, mem(p.local, half+2*pipelineKeys*second))
-			}
+			p.together(func() { p.collectScales(i) })
 		}
 	}
+	p.transpose()
+}
+
+// loadRow loads a key of the next square.
+func (p *keyPipeline) loadRow(i int, v Vec, masked bool) {
+	k := p.kind
+	p.Op(p.Mov, mem(p.off, 8*i), p.tmp)
+	row := func(off int) string { return x86Address(p.Func, p.key, p.tmp, off) }
+	switch second := quants + k.elem.Unit(); {
+	case k.elem == kernel.Q8_0 && masked:
+		p.Op("VMOVDQU8.Z", row(quants), maskRow, v)
+		p.Op("VMOVDQU8", row(second-kernel.BlockValues), maskSecond, v)
+	case k.elem == kernel.Q8_0:
+		p.Op(p.Load, row(quants), low(v, "Y"))
+		p.Op("VINSERTI64X4", 1, row(second), v, v)
+	case masked:
+		p.Op("VMOVDQU8.Z", row(0), maskRow, v)
+	default:
+		p.Op(p.Load, row(0), v)
+	}
+}
+
+// collectScales copies the scales of the two blocks of a key of the next square.
+func (p *keyPipeline) collectScales(i int) {
+	for second := range 2 {
+		p.Op(p.Mov, mem(p.off, 8*i), p.tmp)
+		if second == 1 {
+			p.Op(p.Add, p.n, p.tmp)
+		}
+		p.Op("MOVWLZX", x86Address(p.Func, p.key, p.tmp, 0), p.tmp)
+		p.Op("MOVW", p.tmp, mem(p.local, pipeHalves+2*i+2*pipelineKeys*second))
+	}
+}
+
+// askAhead asks for a row that is wanted later, at the dims of the next square.
+func (p *keyPipeline) askAhead(i int) {
+	p.Op(p.Mov, mem(p.off, 8*(i+upcoming(p.kind.elem))), p.tmp)
+	p.Prefetch(p.Func, x86Address(p.Func, p.key, p.tmp, 0))
+}
+
+// transpose transposes the next square.
+func (p *keyPipeline) transpose() {
+	k := p.kind
 	switch k.elem {
 	case kernel.Float16:
 		stages := []interleave{{"VPUNPCKLWD", "VPUNPCKHWD"}, {"VPUNPCKLDQ", "VPUNPCKHDQ"}, {"VPUNPCKLQDQ", "VPUNPCKHQDQ"}}
@@ -581,6 +604,10 @@ func (p *keyPipeline) multiplyBoth(rows int) {
 	lines := p.capture(func() { p.transposition(false) })
 	written := 0
 	for d := range k.dims {
+		// One by one: the CPU can have few requests under way.
+		if every := k.dims / pipelineKeys; d%every == 0 {
+			p.askAhead(d / every)
+		}
 		p.step(p.local, k.at(d), d, acc)
 		upTo := len(lines) * (d + 1) / k.dims
 		p.write(lines[written:upTo])
@@ -652,6 +679,16 @@ func (p *keyPipeline) closeKeys() {
 	p.Op(p.Sub, pipelineKeys, p.keys)
 }
 
+// joint stands for the end of a line that the next one must follow.
+const joint = "\x00"
+
+// together writes what emit does, to be captured as one line: it has the scratch register
+// from beginning to end.
+func (p *keyPipeline) together(emit func()) {
+	lines := strings.Join(p.capture(emit), "")
+	p.body.WriteString(strings.ReplaceAll(strings.TrimSuffix(lines, "\n"), "\n", joint) + "\n")
+}
+
 // capture returns the lines that emit writes, without writing them.
 func (p *keyPipeline) capture(emit func()) []string {
 	written := p.body
@@ -665,6 +702,6 @@ func (p *keyPipeline) capture(emit func()) []string {
 // write writes lines.
 func (p *keyPipeline) write(lines []string) {
 	for _, l := range lines {
-		p.body.WriteString(l)
+		p.body.WriteString(strings.ReplaceAll(l, joint, "\n"))
 	}
 }
