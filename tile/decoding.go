@@ -1,0 +1,175 @@
+package tile
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/qkv-go/qkv/kernel"
+)
+
+// A decodeItem is the decoding of a sequence with few queries by some of its KV heads: of
+// all chunks of its keys, or of one.
+type decodeItem struct {
+	seq, head, heads int32
+	chunk            int32 // -1 for all
+	part             int32 // index of the chunk's partial
+	group            int32 // index of what counts the chunks done
+	first, chunks    int32 // partials of all chunks
+}
+
+// decodeRows returns the most rows of all KV heads that are decoded at once.
+func (e *Engine) decodeRows() int { return min(kernel.MaxDecodeRows, e.set.Lanes) }
+
+// canDecode reports whether sequences with few queries may be decoded.
+func (e *Engine) canDecode(p *Problem) bool {
+	return p.ProbMod == nil && p.Record.Base == nil && p.Heads > 0 && p.K.dense() && p.V.dense() &&
+		p.DimQK >= e.set.Vec && p.DimV%e.set.Vec == 0
+}
+
+// decodes reports whether a sequence is decoded: few of its queries share a KV head, and
+// there are enough keys.
+func (e *Engine) decodes(p *Problem, s *seq) bool {
+	return e.canDecode(p) && p.group()*(s.lenQ+s.padQ) <= min(e.set.DecodeRows, e.decodeRows()) &&
+		p.KVHeads*max(s.lenKV, 8) >= minDecode
+}
+
+// divides reports whether the keys of a sequence are divided over items: if it is decoded,
+// or has up to so many rows.
+func (e *Engine) divides(p *Problem, s *seq, rows int) bool {
+	return p.group()*(s.lenQ+s.padQ) <= rows && p.ProbMod == nil && p.Record.Base == nil || e.decodes(p, s)
+}
+
+// allDivided reports whether the keys of every sequence are divided.
+func (e *Engine) allDivided(p *Problem, rows int) bool {
+	sequences := p.Batch
+	if p.alike() {
+		sequences = 1
+	}
+	for b := range sequences {
+		s := p.seq(b)
+		if !e.divides(p, &s, rows) {
+			return false
+		}
+	}
+	return true
+}
+
+const (
+	// itemsToSpread is the least number of decode items a worker that leaves sequences
+	// whole: their lengths then even out.
+	itemsToSpread = 16
+
+	// minDecode is the least number of keys of all KV heads that are decoded; a head counts
+	// as eight.
+	minDecode = 32
+
+	// minDecodeItems is the least number of items a worker to divide a sequence into.
+	minDecodeItems = 4
+)
+
+// A decoding is the list of decode items of a Problem.
+type decoding struct {
+	items  []decodeItem
+	parts  int // partials
+	groups int // counters
+	lanes  int // of a partial
+	why    string
+}
+
+// list lists the decode items of p for so many workers. Sequences of up to rows query rows
+// have their keys divided, too.
+func (d *decoding) list(e *Engine, p *Problem, workers, rows int) {
+	d.items, d.parts, d.groups, d.lanes = d.items[:0], 0, 0, 0
+	if rows == 0 && !e.canDecode(p) || p.SeqQ == 0 || p.Heads == 0 {
+		return
+	}
+	// As many KV heads at once as fill the lanes of the softmax, if there is nothing that
+	// depends on the head.
+	most := 1
+	if !p.Mask.dense() && !p.modifies() {
+		most = min(p.KVHeads, max(1, e.decodeRows()/max(1, p.group())))
+	}
+	if workers > 1 {
+		for most > 1 && d.count(e, p, most, rows) < minDecodeItems*workers {
+			most = (most + 1) / 2
+		}
+	}
+	whole := workers == 1
+	for b := range p.Batch {
+		s := p.seq(b)
+		if !e.divides(p, &s, rows) {
+			continue
+		}
+		heads := 1
+		if e.decodes(p, &s) {
+			heads = max(1, min(most, e.decodeRows()/max(1, p.group()*s.lenQ)))
+		}
+		for head := 0; head < p.KVHeads; head += heads {
+			d.items = append(d.items, decodeItem{
+				seq: int32(b), head: int32(head), heads: int32(min(heads, p.KVHeads-head)), chunk: -1,
+			})
+		}
+	}
+	d.why = "one worker takes a sequence whole"
+	if !whole {
+		d.why = "sequences are whole, there are enough of them"
+	}
+	if !whole && len(d.items) < itemsToSpread*workers {
+		d.split(p)
+		d.why = "chunks of keys, so that there are enough for every worker"
+	} else if workers > 1 && p.lengthsDiffer() {
+		slices.SortFunc(d.items, func(a, b decodeItem) int {
+			x, y := p.seq(int(a.seq)), p.seq(int(b.seq))
+			return cmp.Compare(y.lenKV, x.lenKV) // the longest first
+		})
+	}
+}
+
+// lengthsDiffer reports whether sequences may have different numbers of keys.
+func (p *Problem) lengthsDiffer() bool { return p.LensKV != nil || p.CuKV != nil }
+
+// count returns about how many items there are if each has so many KV heads and a chunk.
+func (d *decoding) count(e *Engine, p *Problem, heads, rows int) int {
+	n, step := 0, 1
+	if p.alike() {
+		step = p.Batch
+	}
+	for b := 0; b < p.Batch; b += step {
+		s := p.seq(b)
+		if e.divides(p, &s, rows) {
+			n += step * ((p.KVHeads + heads - 1) / heads) * max(1, (s.lenKV+kernel.KeyChunk-1)/kernel.KeyChunk)
+		}
+	}
+	return n
+}
+
+// split divides the items into chunks.
+func (d *decoding) split(p *Problem) {
+	whole := len(d.items)
+	for i := range whole {
+		it := d.items[i]
+		s := p.seq(int(it.seq))
+		it.first, it.group = int32(d.parts), int32(d.groups)
+		prefix, lo, hi := p.keys(&s, 0, p.group()*s.lenQ)
+		key0, end := nextBlock(0, prefix, lo, hi)
+		first := len(d.items)
+		for key0 < end {
+			it.chunk, it.part = int32(key0/kernel.KeyChunk), int32(d.parts)
+			d.items = append(d.items, it)
+			d.parts++
+			key0, end = nextBlock(int(it.chunk+1)*kernel.KeyChunk, prefix, lo, hi)
+		}
+		switch n := len(d.items) - first; {
+		case n < 2: // nothing to divide
+			d.items = append(d.items[:first], d.items[i])
+			d.parts -= n
+		default:
+			for k := first; k < len(d.items); k++ {
+				d.items[k].chunks = int32(n)
+			}
+			d.groups++
+			d.lanes = max(d.lanes, p.group()*s.lenQ*int(it.heads))
+		}
+	}
+	d.items = append(d.items[:0], d.items[whole:]...)
+}

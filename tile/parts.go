@@ -1,0 +1,66 @@
+package tile
+
+import (
+	"sync/atomic"
+	"unsafe"
+)
+
+// parts is memory for the partials of chunks that are computed apart.
+type parts struct {
+	mem     []float32
+	stride  int // values of a partial
+	dim     int
+	started []bool // whether a partial holds anything
+	done    []atomic.Int32
+}
+
+// reserve makes room for the partials of d.
+func (ps *parts) reserve(d *decoding, vec, dim int) {
+	lanes := (d.lanes + vec - 1) / vec * vec
+	ps.dim = dim
+	ps.stride = (lanes*(dim+2) + cacheLine - 1) / cacheLine * cacheLine
+	if n := d.parts*ps.stride + cacheLine; len(ps.mem) < n {
+		ps.mem = make([]float32, n)
+	}
+	if len(ps.started) < d.parts {
+		ps.started = make([]bool, d.parts)
+	}
+	if len(ps.done) < d.groups {
+		ps.done = make([]atomic.Int32, d.groups)
+	}
+	for i := range d.groups {
+		ps.done[i].Store(0)
+	}
+}
+
+// part returns the memory of a partial of so many lanes.
+func (j *job) part(i, lanes int) partial {
+	ps := &j.parts
+	skip := -int(uintptr(unsafe.Pointer(&ps.mem[0]))/4) & (cacheLine - 1)
+	first := &ps.mem[skip+i*ps.stride]
+	return partial{first, lane(first, ps.dim, lanes, 0), lane(first, ps.dim+1, lanes, 0)}
+}
+
+// partDone notes that a chunk is done, and reports whether it was the last of its group.
+func (j *job) partDone(it *decodeItem, started bool) bool {
+	j.parts.started[it.part] = started
+	return j.parts.done[it.group].Add(1) == it.chunks
+}
+
+// join merges the partials of all chunks in their order.
+func (w *workspace) join(j *job, it *decodeItem, g *laneGroup) {
+	for i := int(it.first); i < int(it.first+it.chunks); i++ {
+		if !j.parts.started[i] {
+			continue
+		}
+		from := j.part(i, g.lanes)
+		if g.begun {
+			w.merge(j, g, &from, attend)
+		} else {
+			g.total, g.begun = from, true // its memory is no longer wanted
+		}
+	}
+	if g.started = g.begun; g.begun {
+		g.partial = g.total
+	}
+}
