@@ -118,13 +118,14 @@ func (c *Cache) Len(slot int) int {
 // size is the tokens of a ring that go round.
 func (c *Cache) size() int { return c.capacity - c.keep }
 
-// least returns the first token of a ring, other than those kept, that the query at a
-// position attends.
-func (c *Cache) least(at int) int {
+// least returns the first token of a ring, other than those kept, that a sequence of n tokens
+// must still have: that of the next query by the window, or without one all that a call takes
+// to be there.
+func (c *Cache) least(n int) int {
 	if c.window > 0 {
-		return at - c.window + 1
+		return n - c.window + 1
 	}
-	return at - c.size() + 1
+	return n - c.size()
 }
 
 // room returns how many tokens can be appended to a sequence.
@@ -184,9 +185,9 @@ func (c *Cache) Append(slot int, k, v View) error {
 }
 
 // Truncate goes back to the first n tokens of a sequence. A ring that has overwritten tokens
-// goes back only as far as the next query finds the keys that it attends: by 1 from the
-// most tokens that it had, with a Window by capacity - keep - window + 1; or to no more
-// than Keep tokens. The error is an [*ArgError]; nothing has changed then.
+// goes back only with a Window, and as far as the next query finds the keys that it attends:
+// by capacity - keep - window + 1 from the most tokens that it had; or to no more than Keep
+// tokens. The error is an [*ArgError]; nothing has changed then.
 func (c *Cache) Truncate(slot, n int) error {
 	s, err := c.slot(slot)
 	if err != nil {

@@ -42,10 +42,15 @@ func (m *cacheModel) window() int {
 	return math.MaxInt32
 }
 
-// serves reports whether the memory has what a query at a position attends before it.
+// serves reports whether the memory has what a query at a position attends before it or,
+// without a window, all that a sequence of so many tokens keeps.
 func (m *cacheModel) serves(has []int, at int) bool {
+	least := at - m.window()
+	if m.cfg.Window > 0 {
+		least++
+	}
 	for token := range at {
-		if token >= m.cfg.Keep && token <= at-m.window() {
+		if token >= m.cfg.Keep && token < least {
 			continue
 		}
 		if has[m.place(token)] != token {
@@ -181,6 +186,7 @@ func FuzzCache(f *testing.F) {
 		r := rand.New(rand.NewPCG(seed, 52))
 		f.Add(seed, draw(60, func() byte { return byte(r.Uint32()) }))
 	}
+	f.Add(uint64(10), []byte("00 \x1a7")) // a ring without a window that has gone round, truncated
 	f.Fuzz(func(t *testing.T, seed uint64, ops []byte) {
 		if len(ops) > 200 {
 			return
