@@ -40,14 +40,10 @@ func convert(arch *Arch) *Func {
 	f.load("Scale", c.scale)
 	f.load("Dst", c.row)
 	f.loadBytes("Stride", c.stride)
-	f.load("Elem", c.n)
-	for _, e := range kernel.Elems[1:] {
-		f.Branch(f, c.n, "EQ", imm(int(e)), e.String())
-	}
-	for _, c.elem = range kernel.Elems {
-		f.Label(c.elem.String())
+	f.byElem(c.n, func(e kernel.Elem) {
+		c.elem = e
 		c.emit()
-	}
+	})
 	return f
 }
 

@@ -70,14 +70,10 @@ func decodeAccumulate(arch *Arch) *Func {
 	f.load("P", a.first)
 	f.load("Rows", a.rows)
 	f.loadBytes("Stride", a.stride)
-	f.load("Elem", a.n)
-	for _, e := range kernel.Elems[1:] {
-		f.Branch(f, a.n, "EQ", imm(int(e)), e.String())
-	}
-	for _, a.elem = range kernel.Elems {
-		f.Label(a.elem.String())
+	f.byElem(a.n, func(e kernel.Elem) {
+		a.elem = e
 		a.emit()
-	}
+	})
 	return f
 }
 

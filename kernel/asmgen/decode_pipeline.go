@@ -64,7 +64,8 @@ type squareKind struct {
 	pair bool // two dims share a word of 32 bits
 }
 
-var squareKinds = []squareKind{
+// squareKinds are those of each element type.
+var squareKinds = [...]squareKind{
 	{elem: kernel.Float32, dims: 16, run: 16, runs: []int{0}},
 	{elem: kernel.Float16, dims: 32, run: 8, runs: []int{0, 32, 512, 544}},
 	{elem: kernel.BFloat16, dims: 32, run: 32, runs: []int{0}, pair: true},
@@ -137,15 +138,10 @@ func decodePipeline(arch *Arch) *Func {
 	f.Op(f.Mov, p.tmp, mem(p.local, wordScale))
 	f.Op(f.Mov, 0, mem(p.local, wordBegun))
 	p.few()
-	f.load("Elem", p.n)
-	for i := range squareKinds[1:] {
-		f.Branch(f, p.n, "EQ", imm(int(squareKinds[i+1].elem)), squareKinds[i+1].label(""))
-	}
-	for i := range squareKinds {
-		p.kind = &squareKinds[i]
-		f.Label(p.kind.label(""))
+	f.byElem(p.n, func(e kernel.Elem) {
+		p.kind = &squareKinds[e]
 		p.emit()
-	}
+	})
 	return f
 }
 

@@ -64,17 +64,12 @@ func decodeScores(arch *Arch) *Func {
 	f.Loop("keys")
 	d.openKeys()
 	f.Loop("square")
-	f.load("Elem", d.n)
-	for _, e := range kernel.Elems[1:] {
-		f.Branch(f, d.n, "EQ", imm(int(e)), e.String())
-	}
-	for _, e := range kernel.Elems {
-		f.Label(e.String())
+	f.byElem(d.n, func(e kernel.Elem) {
 		d.square(e)
 		if e != kernel.Elems[len(kernel.Elems)-1] {
 			f.Jump("multiply")
 		}
-	}
+	})
 	d.multiply()
 	d.closeKeys()
 	f.Return(f)

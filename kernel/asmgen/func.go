@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/qkv-go/qkv/kernel"
 )
 
 // Vec and Int are registers.
@@ -130,6 +132,18 @@ func (f *Func) byLanes(n Int, body func(vecs int)) {
 	for vecs := f.MaxVectors(); vecs > 0; vecs-- {
 		f.Label(name(vecs))
 		body(vecs)
+	}
+}
+
+// byElem writes body for each element type, below a choice by a.Elem, which n holds for it.
+func (f *Func) byElem(n Int, body func(e kernel.Elem)) {
+	f.load("Elem", n)
+	for _, e := range kernel.Elems[1:] {
+		f.Branch(f, n, "EQ", imm(int(e)), e.String())
+	}
+	for _, e := range kernel.Elems {
+		f.Label(e.String())
+		body(e)
 	}
 }
 
