@@ -47095,8 +47095,7 @@ float32:
 	JGE fullfloat32
 	MOVQ R10, R14
 	SUBQ $8, R14
-	ADDQ R14, R14
-	ADDQ R14, R14
+	SHLQ $2, R14
 	ADDQ R14, DX
 
 fullfloat32:
@@ -47156,7 +47155,7 @@ Float16:
 	JGE fullFloat16
 	MOVQ R10, R14
 	SUBQ $8, R14
-	ADDQ R14, R14
+	SHLQ $1, R14
 	ADDQ R14, DX
 
 fullFloat16:
@@ -47216,7 +47215,7 @@ BFloat16:
 	JGE fullBFloat16
 	MOVQ R10, R14
 	SUBQ $8, R14
-	ADDQ R14, R14
+	SHLQ $1, R14
 	ADDQ R14, DX
 
 fullBFloat16:
@@ -47463,11 +47462,7 @@ multiply:
 	JGE steps
 	MOVQ $8, R14
 	SUBQ R10, R14
-	ADDQ R14, R14
-	ADDQ R14, R14
-	ADDQ R14, R14
-	ADDQ R14, R14
-	ADDQ R14, R14
+	SHLQ $5, R14
 	ADDQ R14, R12
 	MOVQ R10, R13
 
@@ -48136,9 +48131,7 @@ store1:
 stored1:
 
 nextKeys:
-	ADDQ R14, R14
-	ADDQ R14, R14
-	ADDQ R14, R14
+	SHLQ $3, R14
 	ADDQ R14, BX
 	ADDQ $64, SI
 	ADDQ $32, AX

@@ -13147,8 +13147,7 @@ float32:
 	BGE fullfloat32
 	MOVD R26, R4
 	SUB $4, R4
-	ADD R4, R4
-	ADD R4, R4
+	LSL $2, R4
 	ADD R4, R23
 
 fullfloat32:
@@ -13184,7 +13183,7 @@ Float16:
 	BGE fullFloat16
 	MOVD R26, R4
 	SUB $4, R4
-	ADD R4, R4
+	LSL $1, R4
 	ADD R4, R23
 
 fullFloat16:
@@ -13224,7 +13223,7 @@ BFloat16:
 	BGE fullBFloat16
 	MOVD R26, R4
 	SUB $4, R4
-	ADD R4, R4
+	LSL $1, R4
 	ADD R4, R23
 
 fullBFloat16:
@@ -13387,10 +13386,7 @@ multiply:
 	BGE steps
 	MOVD $4, R4
 	SUB R26, R4
-	ADD R4, R4
-	ADD R4, R4
-	ADD R4, R4
-	ADD R4, R4
+	LSL $4, R4
 	ADD R4, R2
 	MOVD R26, R3
 
@@ -14057,8 +14053,7 @@ store1:
 stored1:
 
 nextKeys:
-	ADD R4, R4
-	ADD R4, R4
+	LSL $2, R4
 	ADD R4, R21
 	ADD $32, R19
 	ADD $16, R20

@@ -1,7 +1,6 @@
 package asmgen
 
 import (
-	"math/bits"
 	"reflect"
 	"unsafe"
 
@@ -108,9 +107,7 @@ func (c *converter) elements() {
 		unit int
 	}{{c.src, unit}, {c.dst, 4}} {
 		c.Op(c.Mov, c.n, c.tmp)
-		if shift := bits.Len(uint(p.unit)) - 1; shift > 0 {
-			c.Op(c.Shl, shift, c.tmp)
-		}
+		c.times(p.unit, c.tmp)
 		c.Op(c.Add, c.tmp, p.ptr)
 	}
 	c.vector(0, 0)

@@ -258,9 +258,7 @@ func (p *keyPipeline) openSquare() {
 	p.Op("KMOVQ", p.tmp, maskRow)
 	p.Branch(p.Func, p.nextDims, "GE", imm(k.dims), whole)
 	p.Op(p.Mov, p.nextDims, p.n)
-	if shift := bits.Len(uint(k.elem.Unit())) - 1; shift > 0 {
-		p.Op(p.Shl, shift, p.n)
-	}
+	p.times(k.elem.Unit(), p.n)
 	p.Op(p.Shl, p.n, p.tmp)
 	p.Op("NOTQ", p.tmp)
 	p.Op("KMOVQ", p.tmp, maskRow)
@@ -463,7 +461,7 @@ func (p *keyPipeline) multiply() {
 	p.Op(p.Mov, p.s, mem(p.local, saveS))
 	p.Op("LEAQ", fmt.Sprintf("(%s)(%s*4)", p.q, p.n), p.tmp)
 	p.Op(p.Mov, p.tmp, mem(p.local, wordQ))
-	p.Op(p.Shl, bits.Len(squareBytes)-1, p.n)
+	p.times(squareBytes, p.n)
 	p.Op("LEAQ", fmt.Sprintf("%d(%s)(%s*1)", pipeAcc, p.local, p.n), p.tmp)
 	p.Op(p.Mov, p.tmp, mem(p.local, wordAcc))
 	p.loadFactors()
@@ -492,7 +490,7 @@ func (p *keyPipeline) multiply() {
 	p.Jump(k.label("Both%d", pipelineRows))
 	p.Label(k.label("Done"))
 	p.Op(p.Mov, p.qStride, p.tmp)
-	p.Op(p.Shl, bits.Len(uint(k.dims))-1, p.tmp)
+	p.times(k.dims, p.tmp)
 	p.Op(p.Add, p.tmp, p.q)
 	p.Op(p.Sub, k.dims, p.dims)
 	p.Branch(p.Func, p.next, "GT", "$0", k.label("Load"))
@@ -669,7 +667,7 @@ func (p *keyPipeline) closeKeys() {
 	}
 	p.Label(k.label("Closed"))
 	p.Op(p.Mov, mem(p.local, saveS), p.s)
-	p.Op(p.Shl, bits.Len(pipelineKeys)-1, stride)
+	p.times(pipelineKeys, stride)
 	p.Op(p.Add, stride, p.s)
 	p.Op(p.Add, 4*pipelineKeys, mem(p.local, wordScale))
 	p.Op(p.Sub, pipelineKeys, p.keys)

@@ -157,9 +157,7 @@ func (d *keyScorer) square(e kernel.Elem) {
 		d.Branch(d.Func, d.dims, "GE", imm(n), full)
 		d.Op(d.Mov, d.dims, d.tmp)
 		d.Op(d.Sub, n, d.tmp)
-		for range bitsOf(unit) {
-			d.Op(d.Add, d.tmp, d.tmp)
-		}
+		d.times(unit, d.tmp)
 		d.Op(d.Add, d.tmp, d.key)
 		d.Label(full)
 		if e == kernel.Int8 {
@@ -178,15 +176,6 @@ func (d *keyScorer) square(e kernel.Elem) {
 		}
 		d.Op(d.Store, v, mem(d.local, i*d.Bytes()))
 	}
-}
-
-// bitsOf returns the logarithm of a power of two.
-func bitsOf(n int) int {
-	b := 0
-	for ; n > 1; n /= 2 {
-		b++
-	}
-	return b
 }
 
 // blockScales leaves the scales of the keys' blocks in factor. At the first square of a block
@@ -218,9 +207,7 @@ func (d *keyScorer) multiply() {
 	d.Branch(d.Func, d.dims, "GE", imm(n), "steps")
 	d.Op(d.Mov, n, d.tmp)
 	d.Op(d.Sub, d.dims, d.tmp)
-	for range bitsOf(d.Bytes()) {
-		d.Op(d.Add, d.tmp, d.tmp)
-	}
+	d.times(d.Bytes(), d.tmp)
 	d.Op(d.Add, d.tmp, d.t)
 	d.Op(d.Mov, d.dims, d.n)
 	d.Label("steps")
@@ -305,9 +292,7 @@ func (d *keyScorer) closeKeys() {
 	}
 	d.Label("nextKeys")
 	n := d.Lanes
-	for range bitsOf(n) {
-		d.Op(d.Add, d.tmp, d.tmp)
-	}
+	d.times(n, d.tmp)
 	d.Op(d.Add, d.tmp, d.s)
 	d.Op(d.Add, 8*n, d.off)
 	d.Op(d.Add, 4*n, d.scale)

@@ -3,6 +3,7 @@ package asmgen
 import (
 	"bytes"
 	"fmt"
+	"math/bits"
 	"reflect"
 	"slices"
 	"strconv"
@@ -177,6 +178,13 @@ func (f *Func) save(src Int, name string) {
 func (f *Func) loadBytes(name string, dst Int) {
 	f.load(name, dst)
 	f.Op(f.Shl, 2, dst)
+}
+
+// times multiplies r by a power of two.
+func (f *Func) times(n int, r Int) {
+	if shift := bits.Len(uint(n)) - 1; shift > 0 {
+		f.Op(f.Shl, shift, r)
+	}
 }
 
 // int reserves an integer register for a purpose.
