@@ -20,7 +20,7 @@ func BenchmarkAttention(b *testing.B) {
 		}
 		preset.Workers = []int{1, 0}
 		for _, j := range preset.Jobs(0) {
-			b.Run(fmt.Sprintf("preset=%s/%s/workers=%d", name, strings.ReplaceAll(j.Shape.String(), ",", "/"), j.Workers), func(b *testing.B) {
+			b.Run(fmt.Sprintf("preset=%s/%s/workers=%d", name, strings.ReplaceAll(j.Work.String(), ",", "/"), j.Workers), func(b *testing.B) {
 				benchmarkAttention(b, j)
 			})
 		}
@@ -28,24 +28,20 @@ func BenchmarkAttention(b *testing.B) {
 }
 
 func benchmarkAttention(b *testing.B, j Job) {
-	a, err := qkv.New(qkv.Config{Workers: j.Workers})
+	e, err := qkv.New(qkv.Config{Workers: j.Workers})
 	if err != nil {
 		b.Fatal(err)
 	}
-	o := NewOperands(j.Shape, 1)
-	call := o.Call()
-	if err := a.Run(call); err != nil {
+	t, _, err := new(Runner).prepare(b.Context(), engine{}, j.Work, j.Workers, new(Inputs))
+	if err != nil {
 		b.Fatal(err)
 	}
-	if _, err := o.Check(CheckRows); err != nil {
-		b.Fatal(err)
-	}
-	peak := NewPeak(a.Kernel())
+	peak := NewPeak(e.Kernel())
 	bursts := []float64{peak.Burst(j.Workers, defaultBurst)}
 	burst := time.Now()
 	b.ReportAllocs()
 	for b.Loop() {
-		if err := a.Run(call); err != nil {
+		if err := t.path.Run(); err != nil {
 			b.Fatal(err)
 		}
 		if time.Since(burst) > 100*time.Millisecond {
@@ -55,7 +51,7 @@ func benchmarkAttention(b *testing.B, j Job) {
 			b.StartTimer()
 		}
 	}
-	rate := j.Shape.FLOPs() * float64(b.N) / b.Elapsed().Seconds()
+	rate := j.Work.FLOPs() * float64(b.N) / b.Elapsed().Seconds()
 	b.ReportMetric(1e-9*rate, "GFLOP/s")
 	b.ReportMetric(100*rate/median(bursts), "%peak")
 }

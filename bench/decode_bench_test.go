@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-
-	"github.com/qkv-go/qkv"
 )
 
 // BenchmarkDecode runs the shapes of few queries on the best kernel set, or the one that
@@ -23,7 +21,7 @@ func BenchmarkDecode(b *testing.B) {
 			b.Fatal(err)
 		}
 		for _, j := range preset.Jobs(0) {
-			b.Run(fmt.Sprintf("preset=%s/%s/workers=%d", name, strings.ReplaceAll(j.Shape.String(), ",", "/"), j.Workers), func(b *testing.B) {
+			b.Run(fmt.Sprintf("preset=%s/%s/workers=%d", name, strings.ReplaceAll(j.Work.String(), ",", "/"), j.Workers), func(b *testing.B) {
 				benchmarkDecode(b, r, j)
 			})
 		}
@@ -31,15 +29,11 @@ func BenchmarkDecode(b *testing.B) {
 }
 
 func benchmarkDecode(b *testing.B, r *Runner, j Job) {
-	e, err := qkv.New(qkv.Config{Workers: j.Workers})
+	call, _, err := r.prepare(b.Context(), engine{}, j.Work, j.Workers, &r.inputs)
 	if err != nil {
 		b.Fatal(err)
 	}
-	call, _, err := r.prepare(e, j.Shape, &r.operands)
-	if err != nil {
-		b.Fatal(err)
-	}
-	stream, bytes := r.streamOf(j.Shape, j.Workers)
+	stream, bytes := r.streamOf(j.Work, j.Workers)
 	var peaks, reads []float64
 	for b.Loop() {
 		peaks = append(peaks, r.peak.Burst(j.Workers, r.opts.Burst))

@@ -2,17 +2,17 @@
 // on: the peak rate of fused multiply-adds and the read bandwidth of each level of
 // memory, both through the kernel set that is measured.
 //
-// A [Runner] takes a [Shape] and a number of workers and returns a [Run]. Before
-// it times a shape it compares a sample of the result's rows with float64, see
-// [Operands.Check].
+// A [Runner] takes a [Work], such as a [Shape], and a number of workers and returns a [Run].
+// Before it times the work it compares a sample of the result's rows with float64, see
+// [Inputs]. It measures other libraries in the same way, see [System].
 //
 // Machines are shared and clocks drift, so the peak is measured anew beside every
 // run: short bursts of multiply-adds, on as many goroutines as the run has workers,
 // alternate with the timed calls. An efficiency is a rate over the median of its own
 // bursts, never over a figure from another minute.
 //
-// Few queries are bound by reading keys and values, see [Shape.Decodes]. Beside them a
-// buffer of their size is read in the same turns, so that it comes from the same level of
+// Few queries are bound by reading keys and values, few rows by weights, see
+// [Work.ReadBytes]. Beside them a buffer of that size is read in the same turns, so that it comes from the same level of
 // memory, and the share of that rate stands beside that of the peak: the greater one is
 // that of the limit which binds (the roofline; Williams et al., 2009).
 //

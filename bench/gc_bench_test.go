@@ -69,7 +69,7 @@ func benchmarkGCPause(b *testing.B, callers int, work func(caller int)) {
 			name string
 			q    float64
 		}{{"p50", 0.5}, {"p90", 0.9}, {"max", 1}} {
-			b.ReportMetric(1e6*quantile(before[i], after[i], q.q), q.name+"-"+name+"-µs")
+			b.ReportMetric(1e6*gained(before[i], after[i], q.q), q.name+"-"+name+"-µs")
 		}
 	}
 }
@@ -82,8 +82,8 @@ func pauses() [2]*metrics.Float64Histogram {
 	return [2]*metrics.Float64Histogram{samples[0].Value.Float64Histogram(), samples[1].Value.Float64Histogram()}
 }
 
-// quantile returns a quantile of what a histogram gained: the upper end of its bucket.
-func quantile(before, after *metrics.Float64Histogram, q float64) float64 {
+// gained returns a quantile of what a histogram gained: the upper end of its bucket.
+func gained(before, after *metrics.Float64Histogram, q float64) float64 {
 	var total, seen uint64
 	for i := range after.Counts {
 		total += after.Counts[i] - before.Counts[i]

@@ -3,13 +3,12 @@ package bench
 import (
 	"cmp"
 	"runtime"
-	"runtime/debug"
 	"slices"
 
 	"github.com/klauspost/cpuid/v2"
 )
 
-// A Machine is the CPU and the build that a record is of.
+// A Machine is the CPU that a record is of, and what runs it.
 type Machine struct {
 	CPU        string   `json:"cpu"`
 	Vendor     string   `json:"vendor"`
@@ -23,9 +22,6 @@ type Machine struct {
 	GOMAXPROCS int      `json:"gomaxprocs"` // at once
 	Caches     []Cache  `json:"caches"`
 	Features   []string `json:"features"`
-	GoVersion  string   `json:"go_version"`
-	Commit     string   `json:"commit,omitempty"`   // what the build knows of it
-	Modified   bool     `json:"modified,omitempty"` // the build had changes not in the commit
 }
 
 // A Cache is a data cache as one core sees it.
@@ -49,23 +45,12 @@ func ThisMachine() Machine {
 		Threads:    runtime.NumCPU(),
 		GOMAXPROCS: runtime.GOMAXPROCS(0),
 		Features:   cpu.FeatureSet(),
-		GoVersion:  runtime.Version(),
 	}
 	if m.CPU == "" {
 		m.CPU = cmp.Or(coreName(), "unknown CPU")
 	}
 	slices.Sort(m.Features)
 	m.Caches = dataCaches()
-	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, s := range info.Settings {
-			switch s.Key {
-			case "vcs.revision":
-				m.Commit = s.Value
-			case "vcs.modified":
-				m.Modified = s.Value == "true"
-			}
-		}
-	}
 	return m
 }
 

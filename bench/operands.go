@@ -96,6 +96,9 @@ func NewOperands(s Shape, seed uint64) *Operands {
 	return o
 }
 
+// Work returns the shape.
+func (o *Operands) Work() Work { return o.Shape }
+
 // Spoil overwrites the output with NaN.
 func (o *Operands) Spoil() {
 	nan := float32(math.NaN())

@@ -8,19 +8,19 @@ import (
 	"time"
 )
 
-// A Job is a shape to run on a number of workers.
+// A Job is a work to run on a number of workers.
 type Job struct {
-	Shape   Shape
+	Work    Work
 	Workers int // 0 means GOMAXPROCS
 }
 
-// A Preset is a named list of shapes.
+// A Preset is a named list of works.
 type Preset struct {
-	Name   string
-	About  string
-	Shapes []Shape
+	Name  string
+	About string
+	Works []Work
 
-	// Workers lists the numbers of workers that each shape runs on, 0 for
+	// Workers lists the numbers of workers that each work runs on, 0 for
 	// GOMAXPROCS.
 	Workers []int
 
@@ -32,7 +32,7 @@ type Preset struct {
 	Limit time.Duration
 }
 
-// Jobs returns each shape on each number of workers, or on one number only if
+// Jobs returns each work on each number of workers, or on one number only if
 // workers is not 0.
 func (p Preset) Jobs(workers int) []Job {
 	counts := p.Workers
@@ -40,13 +40,13 @@ func (p Preset) Jobs(workers int) []Job {
 		counts = []int{workers}
 	}
 	var jobs []Job
-	for _, s := range p.Shapes {
+	for _, w := range p.Works {
 		first := len(jobs)
 		for _, n := range counts {
 			if n == 0 {
 				n = runtime.GOMAXPROCS(0)
 			}
-			if j := (Job{Shape: s, Workers: n}); !slices.Contains(jobs[first:], j) {
+			if j := (Job{Work: w, Workers: n}); !slices.Contains(jobs[first:], j) {
 				jobs = append(jobs, j)
 			}
 		}
@@ -62,7 +62,7 @@ func Presets() []Preset {
 			About:   "full and causal, short and long, within 30 seconds",
 			Workers: []int{1, 0},
 			Limit:   27 * time.Second,
-			Shapes: shapes(
+			Works: works(
 				"h=12,sq=128,d=64",
 				"h=12,sq=1024,d=64",
 				"h=32,sq=512,d=128",
@@ -75,7 +75,7 @@ func Presets() []Preset {
 			Name:    "prefill",
 			About:   "prompts of language models, and encoders",
 			Workers: []int{1, 2},
-			Shapes: shapes(
+			Works: works(
 				"h=32,sq=2048,d=128",
 				"h=32,sq=512,d=128",
 				"h=32,hkv=8,sq=512,d=128,mask=causal",
@@ -89,7 +89,7 @@ func Presets() []Preset {
 			Name:    "dims",
 			About:   "head dims other than 64 and 128",
 			Workers: []int{1, 0},
-			Shapes: shapes(
+			Works: works(
 				"h=8,sq=2048,d=80",
 				"h=8,sq=2048,d=96",
 				"h=8,sq=2048,d=112",
@@ -102,7 +102,7 @@ func Presets() []Preset {
 			Name:    "small",
 			About:   "the latency of little work, and of single queries",
 			Workers: []int{1, 0},
-			Shapes: shapes(
+			Works: works(
 				"h=1,sq=1,d=64",
 				"h=12,sq=1,d=64",
 				"h=1,sq=16,d=64",
@@ -118,7 +118,7 @@ func Presets() []Preset {
 			About:    "every kind of mask, and the shapes without",
 			Workers:  []int{1, 0},
 			Unmasked: true,
-			Shapes: shapes(
+			Works: works(
 				"h=8,sq=2048,d=128",
 				"h=8,sq=8192,d=128",
 				"h=8,sq=2048,d=128,mask=causal",
@@ -136,7 +136,7 @@ func Presets() []Preset {
 			About:    "everything that changes scores, and the shape without",
 			Workers:  []int{1, 0},
 			Unmasked: true,
-			Shapes: shapes(
+			Works: works(
 				"h=8,sq=2048,d=128",
 				"h=8,sq=2048,d=128,bias=head",
 				"h=8,sq=2048,d=128,bias=shared",
@@ -154,7 +154,7 @@ func Presets() []Preset {
 			Name:    "decode",
 			About:   "few queries over a long cache, the same at every step, beside reading as much",
 			Workers: []int{1, 0},
-			Shapes: shapes(
+			Works: works(
 				"h=32,hkv=8,sq=1,skv=8192,d=128",
 				"h=32,hkv=8,sq=1,skv=8192,d=128,kv=float16",
 				"h=32,hkv=8,sq=1,skv=8192,d=128,kv=bfloat16",
@@ -173,7 +173,7 @@ func Presets() []Preset {
 			Name:    "batch",
 			About:   "the steps of a server: caches of any length, with prompts among them, and in pages",
 			Workers: []int{1, 0},
-			Shapes: shapes(
+			Works: works(
 				"b=64,h=32,hkv=8,sq=1,skv=4000,d=128,kvlens=100,kv=float16",
 				"b=64,h=32,hkv=8,sq=1,skv=4000,d=128,kvlens=100,kv=float16,page=16",
 				"b=64,h=32,hkv=8,sq=512,skv=2560,d=128,mask=causal,kvlens=100,prefill=4,kv=float16",
@@ -193,16 +193,4 @@ func FindPreset(name string) (Preset, error) {
 		names = append(names, p.Name)
 	}
 	return Preset{}, fmt.Errorf("unknown preset %q, want %s", name, strings.Join(names, ", "))
-}
-
-func shapes(texts ...string) []Shape {
-	var list []Shape
-	for _, t := range texts {
-		s, err := ParseShape(t)
-		if err != nil {
-			panic("bench: " + err.Error())
-		}
-		list = append(list, s)
-	}
-	return list
 }

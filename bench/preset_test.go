@@ -12,17 +12,17 @@ func TestPresets(t *testing.T) {
 		if err != nil || got.Name != p.Name {
 			t.Errorf("FindPreset(%q) = %q, %v", p.Name, got.Name, err)
 		}
-		if p.About == "" || len(p.Shapes) == 0 || len(p.Workers) == 0 {
+		if p.About == "" || len(p.Works) == 0 || len(p.Workers) == 0 {
 			t.Errorf("preset %q is incomplete", p.Name)
 		}
 		seen := make(map[Job]bool)
 		for _, j := range p.Jobs(0) {
 			if seen[j] || j.Workers < 1 {
-				t.Errorf("preset %q has %v on %d workers twice, or on none", p.Name, j.Shape, j.Workers)
+				t.Errorf("preset %q has %v on %d workers twice, or on none", p.Name, j.Work, j.Workers)
 			}
 			seen[j] = true
 		}
-		if jobs := p.Jobs(3); len(jobs) != len(p.Shapes) || jobs[0].Workers != 3 {
+		if jobs := p.Jobs(3); len(jobs) != len(p.Works) || jobs[0].Workers != 3 {
 			t.Errorf("preset %q on 3 workers: %v", p.Name, jobs)
 		}
 	}
@@ -40,7 +40,7 @@ func TestPresets(t *testing.T) {
 func TestJobsOnOneProcessor(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	p := Presets()[0]
-	if jobs := p.Jobs(0); len(jobs) != len(p.Shapes) {
-		t.Errorf("%d jobs for %d shapes: 1 and all processors are the same", len(jobs), len(p.Shapes))
+	if jobs := p.Jobs(0); len(jobs) != len(p.Works) {
+		t.Errorf("%d jobs for %d shapes: 1 and all processors are the same", len(jobs), len(p.Works))
 	}
 }

@@ -1,57 +1,91 @@
 package bench
 
+import "time"
+
+// Format is what [Document.Format] says.
+const Format = "qkv-bench-1"
+
 // A Document is what one invocation measured.
 type Document struct {
-	Machine  Machine  `json:"machine"`
-	Ceilings Ceilings `json:"ceilings"`
-	Runs     []Run    `json:"runs"`
-	Skipped  []Skip   `json:"skipped,omitempty"`
+	Format   string    `json:"format"` // that of this package, see [Format]
+	Time     time.Time `json:"time"`   // of the beginning
+	Machine  Machine   `json:"machine"`
+	Build    Build     `json:"build"` // of qkv
+	Ceilings Ceilings  `json:"ceilings"`
+	Runs     []Run     `json:"runs"`
+	Skipped  []Skip    `json:"skipped,omitempty"`
 }
 
-// A Run is the measurement of a shape on a number of workers.
-type Run struct {
-	Name    string `json:"name"` // the shape in full, see [Shape.String]
-	Batch   int    `json:"batch"`
-	Heads   int    `json:"heads"`
-	KVHeads int    `json:"kv_heads"`
-	SeqQ    int    `json:"seq_q"`
-	SeqKV   int    `json:"seq_kv"`
-	DimQK   int    `json:"dim_qk"`
-	DimV    int    `json:"dim_v"`
-	Mask    string `json:"mask"`              // see [ParseMask]
-	Options string `json:"options,omitempty"` // see [Shape.Options]
-	DType   string `json:"dtype"`             // of queries and output
-	KDType  string `json:"k_dtype"`           // as the text of a shape names it, see [ParseShape]
-	VDType  string `json:"v_dtype"`
-	Kernel  string `json:"kernel"`
-	Workers int    `json:"workers"`
-	Path    string `json:"path"` // see [qkv.Plan]
+// NewDocument returns a document of this machine and build, without ceilings and runs.
+func NewDocument() Document {
+	return Document{
+		Format:  Format,
+		Time:    time.Now().UTC().Truncate(time.Second),
+		Machine: ThisMachine(),
+		Build:   ThisBuild(),
+		Runs:    []Run{},
+	}
+}
 
-	FLOPs         float64 `json:"flops"` // of one call, see [Shape.FLOPs]
+// Kinds of a [Run].
+const (
+	KindAttention = "attention"
+	KindProduct   = "product"
+)
+
+// A Run is the measurement of a work on a number of workers.
+type Run struct {
+	Name    string `json:"name"`    // the work in full, see [Work.String]
+	Kind    string `json:"kind"`    // attention or product
+	System  string `json:"system"`  // "qkv", or what was measured in its place
+	Version string `json:"version"` // of the system
+	Path    string `json:"path"`    // see [Path]; of qkv's attention, see [qkv.Plan]
+	Kernel  string `json:"kernel"`  // set of the library, or of the peak beside another system
+	Workers int    `json:"workers"`
+
+	// Of an attention.
+	Batch   int    `json:"batch,omitempty"`
+	Heads   int    `json:"heads,omitempty"`
+	KVHeads int    `json:"kv_heads,omitempty"`
+	SeqQ    int    `json:"seq_q,omitempty"`
+	SeqKV   int    `json:"seq_kv,omitempty"`
+	DimQK   int    `json:"dim_qk,omitempty"`
+	DimV    int    `json:"dim_v,omitempty"`
+	Mask    string `json:"mask,omitempty"`    // see [ParseMask]
+	Options string `json:"options,omitempty"` // see [Shape.Options]
+	KDType  string `json:"k_dtype,omitempty"` // as the text of a shape names it, see [ParseShape]
+	VDType  string `json:"v_dtype,omitempty"`
+	DType   string `json:"dtype"` // of queries and output, or of all matrices
+
+	// Samples of so many calls each were taken in rounds, between bursts of the peak.
+	FLOPs         float64 `json:"flops"` // of one call, see [Work.FLOPs]
 	SecondsMedian float64 `json:"seconds_median"`
 	SecondsMin    float64 `json:"seconds_min"`
+	SecondsQ1     float64 `json:"seconds_q1"` // quartiles
+	SecondsQ3     float64 `json:"seconds_q3"`
 	Samples       int     `json:"samples"`
 	Calls         int     `json:"calls_per_sample"`
+	Rounds        []Round `json:"rounds"`
 
-	// PeakGFLOPS is the median of the bursts that alternated with the samples, on as
+	// PeakGFLOPS is the median of the bursts that alternated with the rounds, on as
 	// many workers; there were Bursts of them.
 	GFLOPS     float64 `json:"gflops"` // from the median
 	PeakGFLOPS float64 `json:"peak_gflops"`
 	Bursts     int     `json:"peak_bursts"`
 	Efficiency float64 `json:"efficiency"` // GFLOPS / PeakGFLOPS
 
-	// Of a shape that decodes, see [Shape.Decodes]: the keys and values that a call has to
-	// read, see [Shape.KVBytes], how fast it reads them, and beside it the median rate of
-	// reading as many bytes on as many workers, in bursts that alternated with the samples
-	// as those of the peak did. ReadLevel is the first level of memory, by the sizes of
-	// caches alone, that so many bytes fit in: L1, L2, L3 or memory.
-	KVBytes   int64   `json:"kv_bytes,omitempty"`
+	// Of a work that reading may bind, see [Work.ReadBytes]: what a call has to read, how
+	// fast it does, and beside it the median rate of reading as many bytes on as many
+	// workers, in bursts that alternated with the rounds as those of the peak did.
+	// ReadLevel is the first level of memory, by the sizes of caches alone, that so many
+	// bytes fit in: L1, L2, L3 or memory.
+	ReadBytes int64   `json:"read_bytes,omitempty"`
 	GBps      float64 `json:"gbps,omitempty"` // from the median
 	ReadGBps  float64 `json:"read_gbps,omitempty"`
 	ReadLevel string  `json:"read_level,omitempty"`
 	OfRead    float64 `json:"of_read,omitempty"` // GBps / ReadGBps
 
-	// Limit is what such a shape is bound by: bandwidth or FMA, whichever would take longer
+	// Limit is what such a work is bound by: bandwidth or FMA, whichever would take longer
 	// at its limit alone. OfLimit is the share of it, OfRead or Efficiency.
 	Limit   string  `json:"limit,omitempty"`
 	OfLimit float64 `json:"of_limit,omitempty"`
@@ -69,11 +103,20 @@ type Run struct {
 	ErrorOfBound float64 `json:"error_of_bound"`
 }
 
-// A Skip is a run left out because it would not have fitted in the time.
+// A Round is the samples between two bursts.
+type Round struct {
+	Seconds    float64 `json:"seconds"`             // of a call, the median
+	PeakGFLOPS float64 `json:"peak_gflops"`         // mean of the burst before and the one after
+	ReadGBps   float64 `json:"read_gbps,omitempty"` // likewise
+}
+
+// A Skip is a run left out: it would not have fitted in the time, or the system has no way.
 type Skip struct {
 	Name    string  `json:"name"`
+	System  string  `json:"system"`
 	Kernel  string  `json:"kernel"`
 	Workers int     `json:"workers"`
-	Needs   float64 `json:"needs_seconds"` // an estimate
-	Share   float64 `json:"share_seconds"` // what it could have had
+	Reason  string  `json:"reason,omitempty"`        // if not the time
+	Needs   float64 `json:"needs_seconds,omitempty"` // an estimate
+	Share   float64 `json:"share_seconds,omitempty"` // what it could have had
 }

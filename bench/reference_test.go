@@ -152,7 +152,7 @@ func TestCheck(t *testing.T) {
 			if err := a.Run(o.Call()); err != nil {
 				t.Fatal(err)
 			}
-			c, err := o.Check(1 << 30)
+			c, err := o.Check(1<<30, nil)
 			if err != nil {
 				t.Errorf("%s, %s: %v", k.Set.Name, text, err)
 			}
@@ -183,12 +183,12 @@ func TestCheckFindsErrors(t *testing.T) {
 	} {
 		good := c.x[c.at]
 		c.x[c.at] = c.value(good)
-		if _, err := o.Check(1 << 30); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := o.Check(1<<30, nil); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: error %v, want one about %s", c.name, err, c.want)
 		}
 		c.x[c.at] = good
 	}
-	if _, err := o.Check(1 << 30); err != nil {
+	if _, err := o.Check(1<<30, nil); err != nil {
 		t.Error(err)
 	}
 	for _, c := range []struct {
@@ -216,7 +216,7 @@ func TestCheckFindsErrors(t *testing.T) {
 		if err := qkv.Run(call); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := o.Check(1 << 30); err == nil {
+		if _, err := o.Check(1<<30, nil); err == nil {
 			t.Errorf("%s: a call of something else goes through", c.text)
 		}
 	}
@@ -226,7 +226,7 @@ func TestCheckFindsErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	o.Shape.Mask = Mask{Causal: true}
-	if _, err := o.Check(CheckRows); err == nil {
+	if _, err := o.Check(CheckRows, nil); err == nil {
 		t.Error("a mask that is off by one goes through")
 	}
 }

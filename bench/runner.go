@@ -40,14 +40,14 @@ const (
 	minSamples = 3
 )
 
-// A Runner measures shapes on one kernel set.
+// A Runner measures works on one kernel set, or on other systems beside its peak.
 type Runner struct {
 	opts     Options
 	set      *kernel.Set
 	peak     *Peak
-	operands *Operands // of the last run
-	unmasked *Operands // of the last shape that it was compared with
-	stream   *stream   // of the last run of a shape that decodes
+	inputs   Inputs  // of the last run
+	unmasked Inputs  // of the last shape that it was compared with
+	stream   *stream // of the last run that reads
 	caches   []Cache
 }
 
@@ -83,7 +83,7 @@ func (r *Runner) All(ctx context.Context, jobs []Job, limit time.Duration, begin
 			share = max(1, min(left, 3*left/time.Duration(len(jobs)-i)))
 			if needs := r.estimate(j); needs > share {
 				done(i, nil, &Skip{
-					Name: j.Shape.String(), Kernel: r.set.Name, Workers: j.workers(),
+					Name: j.Work.String(), System: SystemName, Kernel: r.set.Name, Workers: j.workers(),
 					Needs: needs.Seconds(), Share: share.Seconds(),
 				})
 				continue
@@ -105,96 +105,103 @@ func (j Job) workers() int {
 	return j.Workers
 }
 
-// estimate returns the least time for a job: two calls, one to check and one to time,
+// estimate returns the least time for a job: three calls, two to check and one to time,
 // at half the peak, and the operands.
 func (r *Runner) estimate(j Job) time.Duration {
 	const fill = 100e6 // bytes a second
 	rate := r.peak.Burst(j.workers(), r.opts.Burst)
-	shapes := []Shape{j.Shape}
-	if u, other := j.Shape.Unmasked(); r.opts.Unmasked && other {
-		shapes = append(shapes, u)
+	works := []Work{j.Work}
+	if u, other := r.unmaskedOf(j.Work); other {
+		works = append(works, u)
 	}
 	var needs time.Duration
-	for _, s := range shapes {
-		needs += time.Duration(1e9 * (2*s.FLOPs()/(rate/2) + float64(s.Bytes())/fill))
+	for _, w := range works {
+		needs += time.Duration(1e9 * (3*w.FLOPs()/(rate/2) + float64(w.Bytes())/fill))
 	}
 	return needs
+}
+
+// unmaskedOf returns the shape that is to be compared with a work, if there is one.
+func (r *Runner) unmaskedOf(w Work) (Shape, bool) {
+	s, ok := w.(Shape)
+	if !ok || !r.opts.Unmasked {
+		return Shape{}, false
+	}
+	return s.Unmasked()
 }
 
 // Run checks the job against float64 and times it. It takes about Options.Time, twice that
 // beside an unmasked shape, or as long as three calls; with a limit other than 0, it
 // stops sampling when that has passed.
 func (r *Runner) Run(ctx context.Context, j Job, limit time.Duration) (Run, error) {
+	return r.RunOn(ctx, engine{kernel: r.opts.Kernel, labels: r.opts.Labels}, j, limit)
+}
+
+// RunOn is Run on any system, by the fastest of its paths. The error is an
+// [*UnsupportedError] if it has none.
+func (r *Runner) RunOn(ctx context.Context, sys System, j Job, limit time.Duration) (Run, error) {
 	start := time.Now()
 	workers := j.workers()
 	run := Run{
-		Name:    j.Shape.String(),
-		Batch:   j.Shape.Batch,
-		Heads:   j.Shape.Heads,
-		KVHeads: j.Shape.KVHeads,
-		SeqQ:    j.Shape.SeqQ,
-		SeqKV:   j.Shape.SeqKV,
-		DimQK:   j.Shape.DimQK,
-		DimV:    j.Shape.DimV,
-		Mask:    MaskName(j.Shape.Mask),
-		Options: j.Shape.Options(),
+		Name:    j.Work.String(),
+		System:  sys.Name(),
+		Version: sys.Version(),
 		DType:   "float32",
-		KDType:  elemName(j.Shape.KV.K),
-		VDType:  elemName(j.Shape.KV.V),
 		Kernel:  r.set.Name,
 		Workers: workers,
-		FLOPs:   j.Shape.FLOPs(),
+		FLOPs:   j.Work.FLOPs(),
 	}
-	a, err := qkv.New(qkv.Config{Kernel: r.opts.Kernel, Workers: workers, Labels: r.opts.Labels})
+	j.Work.describe(&run)
+	work, check, err := r.prepare(ctx, sys, j.Work, workers, &r.inputs)
 	if err != nil {
 		return Run{}, err
 	}
-	shape, check, err := r.prepare(a, j.Shape, &r.operands)
-	if err != nil {
-		return Run{}, err
-	}
+	defer work.path.close()
 	run.CheckedRows, run.MaxError, run.ErrorOfBound = check.Rows, check.MaxError, check.OfBound
-	run.Calls, run.Path = shape.calls, shape.path
-	budget, cost := r.opts.Time, shape.cost
+	run.Calls, run.Path = work.calls, work.path.Name
+	budget, cost := r.opts.Time, work.cost
 	var unmasked *timed
-	if u, other := j.Shape.Unmasked(); r.opts.Unmasked && other {
-		if unmasked, _, err = r.prepare(a, u, &r.unmasked); err != nil {
+	if u, other := r.unmaskedOf(j.Work); other {
+		if unmasked, _, err = r.prepare(ctx, sys, u, workers, &r.unmasked); err != nil {
 			return Run{}, err
 		}
+		defer unmasked.path.close()
 		run.Unmasked = u.String()
 		budget, cost = 2*budget, cost+unmasked.cost
 	}
-	stream, bytes := r.streamOf(j.Shape, workers)
+	stream, bytes := r.streamOf(j.Work, workers)
 
 	runtime.GC() // what is left of checking is not to be collected under the clock
-	var bursts, reads, ratios []float64
+	var bursts, reads, ratios, rounds []float64
 	deadline := time.Now().Add(budget)
 	late := func(t time.Time) bool { return limit != 0 && t.Sub(start)+cost > limit }
 	enough := func() bool {
-		return len(shape.samples) >= minSamples && (unmasked == nil || len(ratios) >= minSamples)
+		return len(work.samples) >= minSamples && (unmasked == nil || len(ratios) >= minSamples)
 	}
 	burst := func() error {
+		time.Sleep(work.path.Settle)
 		bursts = append(bursts, r.peak.Burst(workers, r.opts.Burst))
 		if stream == nil {
 			return nil
 		}
 		reads = append(reads, stream.burst(r.opts.Burst))
-		return shape.warm()
+		return work.warm()
 	}
 	if err := burst(); err != nil {
 		return Run{}, err
 	}
 	for {
-		rate, err := shape.round(ctx, between)
+		seconds, err := work.round(ctx, between)
 		if err != nil {
 			return Run{}, err
 		}
+		rounds = append(rounds, seconds)
 		if unmasked != nil {
 			other, err := unmasked.round(ctx, between)
 			if err != nil {
 				return Run{}, err
 			}
-			ratios = append(ratios, rate/other)
+			ratios = append(ratios, work.flops/seconds/(unmasked.flops/other))
 		}
 		if err := burst(); err != nil {
 			return Run{}, err
@@ -203,8 +210,16 @@ func (r *Runner) Run(ctx context.Context, j Job, limit time.Duration) (Run, erro
 			break
 		}
 	}
-	run.Samples, run.Bursts = len(shape.samples), len(bursts)
-	run.SecondsMedian, run.SecondsMin = median(shape.samples), slices.Min(shape.samples)
+	for i, seconds := range rounds {
+		round := Round{Seconds: seconds, PeakGFLOPS: 1e-9 * (bursts[i] + bursts[i+1]) / 2}
+		if stream != nil {
+			round.ReadGBps = 1e-9 * (reads[i] + reads[i+1]) / 2
+		}
+		run.Rounds = append(run.Rounds, round)
+	}
+	run.Samples, run.Bursts = len(work.samples), len(bursts)
+	run.SecondsMedian, run.SecondsMin = median(work.samples), slices.Min(work.samples)
+	run.SecondsQ1, run.SecondsQ3 = quantile(work.samples, 0.25), quantile(work.samples, 0.75)
 	run.GFLOPS = 1e-9 * run.FLOPs / run.SecondsMedian
 	run.PeakGFLOPS = 1e-9 * median(bursts)
 	run.Efficiency = run.GFLOPS / run.PeakGFLOPS
@@ -218,13 +233,10 @@ func (r *Runner) Run(ctx context.Context, j Job, limit time.Duration) (Run, erro
 	return run, nil
 }
 
-// streamOf returns what to read in turns with a shape, and how much of it its calls read. It
-// returns nil for a shape that does not decode, or has no key to read.
-func (r *Runner) streamOf(s Shape, workers int) (*stream, int64) {
-	if !s.Decodes() {
-		return nil, 0
-	}
-	bytes := s.KVBytes()
+// streamOf returns what to read in turns with a work, and how much of it its calls read. It
+// returns nil for one that reading does not bind.
+func (r *Runner) streamOf(w Work, workers int) (*stream, int64) {
+	bytes := w.ReadBytes()
 	if bytes == 0 {
 		return nil, 0
 	}
@@ -235,98 +247,38 @@ func (r *Runner) streamOf(s Shape, workers int) (*stream, int64) {
 	return r.stream, bytes
 }
 
-// timed is a call that is right and warm.
-type timed struct {
-	a       *qkv.Engine
-	call    *qkv.Call
-	path    string
-	flops   float64
-	calls   int           // of a sample
-	cost    time.Duration // of a sample
-	samples []float64     // seconds of a call
-}
-
-// prepare checks a shape against float64 and finds how many calls make a sample. It keeps
-// the operands.
-func (r *Runner) prepare(a *qkv.Engine, s Shape, operands **Operands) (*timed, Check, error) {
-	if *operands == nil || (*operands).Shape != s {
-		*operands = nil // for the collector
-		*operands = NewOperands(s, 1)
+// prepare makes the inputs of a work, or takes those of the last one, and returns the fastest
+// of the ways in which a system computes them.
+func (r *Runner) prepare(ctx context.Context, sys System, w Work, workers int, inputs *Inputs) (*timed, Check, error) {
+	if *inputs == nil || (*inputs).Work() != w {
+		*inputs = nil // for the collector
+		*inputs = w.Inputs(1)
 	}
-	o := *operands
-	t := &timed{a: a, call: o.Call(), flops: s.FLOPs(), calls: 1}
-
-	o.Spoil()
-	cost, err := t.sample(1)
+	paths, err := sys.Paths(*inputs, workers)
 	if err != nil {
 		return nil, Check{}, err
 	}
-	check, err := o.Check(CheckRows)
-	if err != nil {
-		return nil, Check{}, fmt.Errorf("%s on %s with %d workers is wrong: %w", s, r.set.Name, a.Workers(), err)
-	}
-	t.call.LSE = nil // only the output is timed
-	plan, err := a.Explain(t.call)
-	if err != nil {
-		return nil, Check{}, err
-	}
-	t.path = plan.Path
-
-	// Calls until now were the first: count them again, warm, if they are short.
-	for cost < minSample {
-		if cost, err = t.sample(t.calls); err != nil {
-			return nil, Check{}, err
-		}
-		if cost < minSample {
-			t.calls *= 2
-		}
-	}
-	t.cost = cost
-	return t, check, nil
-}
-
-// warm brings back what bursts of reading have driven out of the caches, unless the calls are
-// too long for that to show.
-func (t *timed) warm() error {
-	if t.cost > between {
-		return nil
-	}
-	return t.a.Run(t.call)
-}
-
-// sample times that many calls together.
-func (t *timed) sample(calls int) (time.Duration, error) {
-	start := time.Now()
-	for range calls {
-		if err := t.a.Run(t.call); err != nil {
-			return 0, err
-		}
-	}
-	return time.Since(start), nil
-}
-
-// round takes samples until d has passed, at least one, and returns their rate in FLOP/s.
-func (t *timed) round(ctx context.Context, d time.Duration) (float64, error) {
-	start := time.Now()
-	first := len(t.samples)
-	for {
-		cost, err := t.sample(t.calls)
+	var best *timed
+	var check Check
+	for i := range paths {
+		t, c, err := newTimed(ctx, &paths[i], *inputs, len(paths) > 1)
 		if err != nil {
-			return 0, err
+			for _, p := range paths[i:] {
+				p.close()
+			}
+			if best != nil {
+				best.path.close()
+			}
+			return nil, Check{}, fmt.Errorf("%s of %s on %s with %d workers: %w", w, sys.Name(), r.set.Name, workers, err)
 		}
-		t.samples = append(t.samples, cost.Seconds()/float64(t.calls))
-		if err := ctx.Err(); err != nil {
-			return 0, err
+		slower := t
+		if best == nil || t.quickest() < best.quickest() {
+			slower, best, check = best, t, c
 		}
-		if time.Since(start) > d {
-			return t.flops / median(slices.Clone(t.samples[first:])), nil
+		if slower != nil {
+			slower.path.close()
 		}
 	}
-}
-
-// median returns the median of x, which it sorts.
-func median(x []float64) float64 {
-	slices.Sort(x)
-	n := len(x)
-	return (x[(n-1)/2] + x[n/2]) / 2
+	best.samples = best.samples[:0]
+	return best, check, nil
 }

@@ -74,12 +74,12 @@ func TestRunnerDecodes(t *testing.T) {
 		}
 		bytes := s.KVBytes()
 		if !s.Decodes() || bytes == 0 {
-			if run.KVBytes != 0 || run.ReadGBps != 0 || run.Limit != "" {
+			if run.ReadBytes != 0 || run.ReadGBps != 0 || run.Limit != "" {
 				t.Errorf("%s: %+v, want no rate of reading", c.text, run)
 			}
 			continue
 		}
-		if run.KVBytes != bytes || !near(run.GBps, 1e-9*float64(bytes)/run.SecondsMedian) || !near(run.OfRead, run.GBps/run.ReadGBps) ||
+		if run.ReadBytes != bytes || !near(run.GBps, 1e-9*float64(bytes)/run.SecondsMedian) || !near(run.OfRead, run.GBps/run.ReadGBps) ||
 			!(run.ReadGBps > 0) || run.ReadLevel == "" || run.OfLimit != max(run.OfRead, run.Efficiency) {
 			t.Errorf("%s: %+v", c.text, run)
 		}
@@ -135,7 +135,7 @@ func TestAll(t *testing.T) {
 				ran = append(ran, i)
 			} else {
 				skipped = append(skipped, i)
-				if !(skip.Needs > skip.Share) || skip.Name != jobs[i].Shape.String() {
+				if !(skip.Needs > skip.Share) || skip.Name != jobs[i].Work.String() {
 					t.Errorf("%+v", skip)
 				}
 			}
@@ -152,12 +152,15 @@ func TestDocument(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text, err := json.Marshal(Document{Machine: ThisMachine(), Runs: []Run{run}})
+	whole := NewDocument()
+	whole.Runs = append(whole.Runs, run)
+	text, err := json.Marshal(whole)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var doc struct {
 		Machine  map[string]any
+		Build    map[string]any
 		Ceilings map[string]any
 		Runs     []map[string]any
 	}
@@ -172,14 +175,15 @@ func TestDocument(t *testing.T) {
 			}
 		}
 	}
-	has(doc.Machine, "cpu", "os", "arch", "cores", "threads", "gomaxprocs", "caches", "features", "go_version")
+	has(doc.Machine, "cpu", "os", "arch", "cores", "threads", "gomaxprocs", "caches", "features")
+	has(doc.Build, "version", "go_version")
 	has(doc.Ceilings, "kernel", "workers", "peak_gflops_one", "peak_gflops_all", "read")
 	if len(doc.Runs) != 1 {
 		t.Fatalf("%d runs", len(doc.Runs))
 	}
-	has(doc.Runs[0], "name", "batch", "heads", "kv_heads", "seq_q", "seq_kv", "dim_qk", "dim_v", "mask", "dtype",
+	has(doc.Runs[0], "name", "kind", "system", "version", "rounds", "seconds_q1", "seconds_q3", "batch", "heads", "kv_heads", "seq_q", "seq_kv", "dim_qk", "dim_v", "mask", "dtype",
 		"kernel", "workers", "seconds_median", "seconds_min", "gflops", "peak_gflops", "efficiency",
-		"path", "k_dtype", "v_dtype", "kv_bytes", "gbps", "read_gbps", "read_level", "of_read", "limit", "of_limit")
+		"path", "k_dtype", "v_dtype", "read_bytes", "gbps", "read_gbps", "read_level", "of_read", "limit", "of_limit")
 }
 
 func TestMedian(t *testing.T) {

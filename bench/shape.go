@@ -270,6 +270,26 @@ const fewQueries = 16
 // decodes: it is reading keys and values that may then take the time, whatever the path.
 func (s Shape) Decodes() bool { return s.SeqQ <= fewQueries || s.Lengths.Prefill != 0 }
 
+// ReadBytes returns KVBytes of a shape that decodes.
+func (s Shape) ReadBytes() int64 {
+	if !s.Decodes() {
+		return 0
+	}
+	return s.KVBytes()
+}
+
+// Inputs is [NewOperands].
+func (s Shape) Inputs(seed uint64) Inputs { return NewOperands(s, seed) }
+
+func (s Shape) describe(r *Run) {
+	r.Kind = KindAttention
+	r.Batch, r.Heads, r.KVHeads = s.Batch, s.Heads, s.KVHeads
+	r.SeqQ, r.SeqKV = s.SeqQ, s.SeqKV
+	r.DimQK, r.DimV = s.DimQK, s.DimV
+	r.Mask, r.Options = MaskName(s.Mask), s.Options()
+	r.KDType, r.VDType = elemName(s.KV.K), elemName(s.KV.V)
+}
+
 // FLOPs returns the floating-point operations that count: a multiplication and an
 // addition for each kept pair and each dim of both products. Nothing counts of the
 // softmax, nor of what changes the scores.

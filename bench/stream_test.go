@@ -107,7 +107,7 @@ func TestRoofline(t *testing.T) {
 	} {
 		r := Run{SecondsMedian: 0.1, Efficiency: c.efficiency}
 		r.roofline(1e9, c.read, "L3")
-		if r.KVBytes != 1e9 || !near(r.GBps, 10) || !near(r.ReadGBps, 20) || !near(r.OfRead, 0.5) || r.ReadLevel != "L3" {
+		if r.ReadBytes != 1e9 || !near(r.GBps, 10) || !near(r.ReadGBps, 20) || !near(r.OfRead, 0.5) || r.ReadLevel != "L3" {
 			t.Errorf("%+v", r)
 		}
 		if r.Limit != c.limit || !near(r.OfLimit, c.share) {

@@ -107,11 +107,11 @@ func (b *benchFlags) parse(args []string, stdout io.Writer) error {
 	default:
 		b.preset.Workers = []int{0}
 		for _, text := range shapes {
-			s, err := bench.ParseShape(text)
+			w, err := bench.ParseWork(text)
 			if err != nil {
 				return badUsage("%v", err)
 			}
-			b.preset.Shapes = append(b.preset.Shapes, s)
+			b.preset.Works = append(b.preset.Works, w)
 		}
 	}
 	b.preset.Unmasked = b.preset.Unmasked || *unmasked
@@ -144,40 +144,40 @@ func benchCommand(ctx context.Context, args []string, stdout, stderr io.Writer) 
 	}
 	bar := newProgress(stderr, 1+len(jobs))
 	defer bar.finish()
-	report := newReport(stdout, jobs, b.preset.Unmasked)
+	table := newTable(stdout, jobs, b.preset.Unmasked)
 
-	doc := bench.Document{Machine: bench.ThisMachine(), Runs: []bench.Run{}}
-	report.machine(&doc.Machine)
+	doc := bench.NewDocument()
+	table.machine(&doc.Machine, &doc.Build)
 	bar.begin("ceilings")
 	doc.Ceilings = bench.MeasureCeilings(runner.Kernel(), doc.Machine.Caches, workers)
 	bar.done()
-	report.ceilings(&doc.Ceilings)
-	report.header()
+	table.ceilings(&doc.Ceilings)
+	table.header()
 	limit := b.preset.Limit
 	if limit != 0 {
 		limit = max(1, limit-time.Since(start))
 	}
 	err = runner.All(ctx, jobs, limit,
 		func(i int) {
-			bar.begin(fmt.Sprintf("%s on %s", jobs[i].Shape.Short(), plural(jobs[i].Workers, "worker")))
+			bar.begin(fmt.Sprintf("%s on %s", jobs[i].Work.Short(), plural(jobs[i].Workers, "worker")))
 		},
 		func(i int, run *bench.Run, skip *bench.Skip) {
 			bar.done()
 			if run != nil {
 				doc.Runs = append(doc.Runs, *run)
-				report.run(jobs[i], run)
+				table.run(jobs[i], run)
 			} else {
 				doc.Skipped = append(doc.Skipped, *skip)
-				report.skip(jobs[i], skip)
+				table.skip(jobs[i], skip)
 			}
 		})
 	bar.finish()
 	if err != nil {
 		return err
 	}
-	report.footer(&doc)
-	if report.err != nil {
-		return report.err
+	table.footer(&doc)
+	if table.err != nil {
+		return table.err
 	}
 	if b.json == "" {
 		return nil

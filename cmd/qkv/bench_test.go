@@ -60,7 +60,7 @@ func TestBench(t *testing.T) {
 			Efficiency float64
 			Path       string
 			KDType     string  `json:"k_dtype"`
-			Bytes      int     `json:"kv_bytes"`
+			Bytes      int     `json:"read_bytes"`
 			Read       float64 `json:"read_gbps"`
 			Limit      string
 			OfLimit    float64 `json:"of_limit"`

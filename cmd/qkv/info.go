@@ -19,6 +19,7 @@ Says what this machine has, and which kernel set runs and why.`
 // An infoDocument is what qkv info -json writes.
 type infoDocument struct {
 	Machine bench.Machine `json:"machine"`
+	Build   bench.Build   `json:"build"`
 	Kernels []kernelEntry `json:"kernels"` // best first
 }
 
@@ -43,7 +44,7 @@ func infoCommand(_ context.Context, args []string, stdout, _ io.Writer) error {
 	if err != nil {
 		return err // QKV_KERNEL names none
 	}
-	doc := infoDocument{Machine: bench.ThisMachine(), Kernels: kernelEntries(qkv.Kernels(), a.Kernel().Name, os.Getenv(qkv.KernelEnv) != "")}
+	doc := infoDocument{Machine: bench.ThisMachine(), Build: bench.ThisBuild(), Kernels: kernelEntries(qkv.Kernels(), a.Kernel().Name, os.Getenv(qkv.KernelEnv) != "")}
 	if *asJSON {
 		return writeJSON(stdout, &doc)
 	}
@@ -94,7 +95,7 @@ func (d *infoDocument) print(w io.Writer) error {
 	for _, c := range m.Caches {
 		fmt.Fprintf(t, "%s cache\t%s\n", c.Level, size(c.Bytes))
 	}
-	fmt.Fprintf(t, "build\t%s/%s, %s\n", m.OS, m.Arch, m.GoVersion)
+	fmt.Fprintf(t, "build\t%s/%s, %s\n", m.OS, m.Arch, d.Build.GoVersion)
 	if err := t.Flush(); err != nil {
 		return err
 	}

@@ -10,9 +10,10 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"strings"
 	"syscall"
+
+	"github.com/qkv-go/qkv/bench"
 )
 
 const usage = `qkv computes softmax(scale * Q Kᵀ + mask) V on CPUs.
@@ -121,17 +122,7 @@ func versionCommand(_ context.Context, args []string, stdout, _ io.Writer) error
 	if err := parseFlags(flag.NewFlagSet("version", flag.ContinueOnError), args, "qkv version", stdout); err != nil {
 		return err
 	}
-	version, commit := "unknown", ""
-	if info, ok := debug.ReadBuildInfo(); ok {
-		if v := info.Main.Version; v != "" {
-			version = v
-		}
-		for _, s := range info.Settings {
-			if s.Key == "vcs.revision" {
-				commit = " " + s.Value
-			}
-		}
-	}
-	_, err := fmt.Fprintf(stdout, "qkv %s%s\n", version, commit)
+	b := bench.ThisBuild()
+	_, err := fmt.Fprintln(stdout, strings.TrimSpace(fmt.Sprintf("qkv %s %s", b.Version, b.Commit)))
 	return err
 }

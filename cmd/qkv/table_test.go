@@ -16,10 +16,10 @@ func writeReport(t *testing.T, unmasked bool, texts []string, runs []bench.Run) 
 		if err != nil {
 			t.Fatal(err)
 		}
-		jobs = append(jobs, bench.Job{Shape: s, Workers: runs[i].Workers})
+		jobs = append(jobs, bench.Job{Work: s, Workers: runs[i].Workers})
 	}
 	var out strings.Builder
-	r := newReport(&out, jobs, unmasked)
+	r := newTable(&out, jobs, unmasked)
 	r.header()
 	for i := range runs {
 		if runs[i].SecondsMedian == 0 {
@@ -46,7 +46,7 @@ func TestReport(t *testing.T) {
 	const mixed = "b=64,h=32,hkv=8,sq=512,skv=2560,d=128,mask=causal,prefill=4,kvlens=100,page=16,kv=float16"
 	decoded := bench.Run{
 		Workers: 1, Path: "decode", SecondsMedian: 2.512e-3, SecondsMin: 2.4e-3, GFLOPS: 53.42, PeakGFLOPS: 117.1, Efficiency: 0.4562,
-		KVBytes: 33554432, GBps: 13.357, ReadGBps: 14.2, ReadLevel: "memory", OfRead: 0.9406, Limit: bench.LimitBandwidth, OfLimit: 0.9406,
+		ReadBytes: 33554432, GBps: 13.357, ReadGBps: 14.2, ReadLevel: "memory", OfRead: 0.9406, Limit: bench.LimitBandwidth, OfLimit: 0.9406,
 	}
 	both := decoded
 	both.Workers = 2
@@ -54,7 +54,7 @@ func TestReport(t *testing.T) {
 	mixedRun.Path = "prefill and decode"
 	few := bench.Run{
 		Workers: 16, Path: "prefill", SecondsMedian: 1.0004, GFLOPS: 1234.56, Efficiency: 0.9,
-		KVBytes: 12345678901, GBps: 0.123, ReadGBps: 212.9, ReadLevel: "L3", OfRead: 0.001, Limit: bench.LimitFMA, OfLimit: 0.9,
+		ReadBytes: 12345678901, GBps: 0.123, ReadGBps: 212.9, ReadLevel: "L3", OfRead: 0.001, Limit: bench.LimitFMA, OfLimit: 0.9,
 	}
 	other := bench.Run{Workers: 1, Path: "prefill", SecondsMedian: 0.01, SecondsMin: 0.009, GFLOPS: 100, PeakGFLOPS: 110, Efficiency: 0.909}
 	ofUnmasked := other

@@ -10,42 +10,42 @@ import (
 	"github.com/qkv-go/qkv/bench"
 )
 
-// A report writes measurements for a person to read, as they come: the columns are
+// A table writes measurements for a person to read, as they come: the columns are
 // wide enough from the start.
-type report struct {
+type table struct {
 	w     io.Writer
 	width int   // of the column of shapes
 	err   error // the first
 
 	unmasked bool // whether there is a column of shares of unmasked rates
 
-	// decodes is whether some shape decodes. There are then columns of what is read, and a
-	// shape has a line of its own above its runs.
-	decodes bool
-	shape   bench.Shape // of the last such line
+	// reads is whether reading may bind some work. There are then columns of what is read,
+	// and a work has a line of its own above its runs.
+	reads bool
+	work  bench.Work // of the last such line
 }
 
-func newReport(w io.Writer, jobs []bench.Job, unmasked bool) *report {
-	r := &report{w: w, width: len("shape"), unmasked: unmasked}
+func newTable(w io.Writer, jobs []bench.Job, unmasked bool) *table {
+	t := &table{w: w, width: len("shape"), unmasked: unmasked}
 	for _, j := range jobs {
-		r.width = max(r.width, len(j.Shape.Short()))
-		r.decodes = r.decodes || j.Shape.Decodes()
+		t.width = max(t.width, len(j.Work.Short()))
+		t.reads = t.reads || j.Work.ReadBytes() > 0
 	}
-	return r
+	return t
 }
 
-func (r *report) printf(format string, args ...any) {
-	if _, err := fmt.Fprintf(r.w, format, args...); err != nil && r.err == nil {
-		r.err = err
+func (t *table) printf(format string, args ...any) {
+	if _, err := fmt.Fprintf(t.w, format, args...); err != nil && t.err == nil {
+		t.err = err
 	}
 }
 
-func (r *report) machine(m *bench.Machine) {
-	r.printf("%s\n", machineLine(m))
+func (t *table) machine(m *bench.Machine, b *bench.Build) {
+	t.printf("%s\n", machineLine(m, b))
 }
 
 // machineLine describes a machine on one line.
-func machineLine(m *bench.Machine) string {
+func machineLine(m *bench.Machine, b *bench.Build) string {
 	s := m.CPU
 	if m.Cores > 0 {
 		s += ", " + plural(m.Cores, "core")
@@ -57,21 +57,21 @@ func machineLine(m *bench.Machine) string {
 	for _, c := range m.Caches {
 		s += fmt.Sprintf(", %s %s", c.Level, size(c.Bytes))
 	}
-	return s + fmt.Sprintf(", %s/%s, %s", m.OS, m.Arch, m.GoVersion)
+	return s + fmt.Sprintf(", %s/%s, %s", m.OS, m.Arch, b.GoVersion)
 }
 
-func (r *report) ceilings(c *bench.Ceilings) {
+func (t *table) ceilings(c *bench.Ceilings) {
 	row := func(name string, one, all any) {
-		r.printf("%-22s  %9v", name, one)
+		t.printf("%-22s  %9v", name, one)
 		if c.Workers > 1 {
-			r.printf("  %11v", all)
+			t.printf("  %11v", all)
 		}
-		r.printf("\n")
+		t.printf("\n")
 	}
 	rate := func(name string, one, all float64) {
 		row(name, fmt.Sprintf("%.1f", one), fmt.Sprintf("%.1f", all))
 	}
-	r.printf("\n")
+	t.printf("\n")
 	row("ceilings of "+c.Kernel, "1 worker", plural(c.Workers, "worker"))
 	rate("peak FMA, GFLOP/s", c.PeakGFLOPSOne, c.PeakGFLOPSAll)
 	for _, l := range c.Read {
@@ -79,77 +79,77 @@ func (r *report) ceilings(c *bench.Ceilings) {
 	}
 }
 
-func (r *report) header() {
+func (t *table) header() {
 	limit := ""
-	if r.decodes {
+	if t.reads {
 		limit = "bound by"
-		r.printf("\nworkers  median ms       MB   GB/s  read GB/s  level   of read  GFLOP/s  of peak  %s", limit)
+		t.printf("\nworkers  median ms       MB   GB/s  read GB/s  level   of read  GFLOP/s  of peak  %s", limit)
 	} else {
-		r.printf("\n%-*s  workers  median ms     min ms  GFLOP/s  peak GFLOP/s  of peak", r.width, "shape")
+		t.printf("\n%-*s  workers  median ms     min ms  GFLOP/s  peak GFLOP/s  of peak", t.width, "shape")
 	}
-	if r.unmasked {
-		r.printf("%s  of unmasked", r.afterLimit(limit))
+	if t.unmasked {
+		t.printf("%s  of unmasked", t.afterLimit(limit))
 	}
-	r.printf("\n")
+	t.printf("\n")
 }
 
-func (r *report) run(j bench.Job, run *bench.Run) {
+func (t *table) run(j bench.Job, run *bench.Run) {
 	limit := run.Limit
 	switch {
-	case !r.decodes:
-		r.printf("%-*s  %7d  %9s  %9s  %7.1f  %12.1f  %6.1f%%", r.width, j.Shape.Short(), j.Workers,
+	case !t.reads:
+		t.printf("%-*s  %7d  %9s  %9s  %7.1f  %12.1f  %6.1f%%", t.width, j.Work.Short(), j.Workers,
 			significant(1e3*run.SecondsMedian), significant(1e3*run.SecondsMin), run.GFLOPS, run.PeakGFLOPS, 100*run.Efficiency)
-	case run.KVBytes == 0:
+	case run.ReadBytes == 0:
 		limit = bench.LimitFMA
-		r.shapeLine(j, "")
-		r.printf("%7d  %9s  %7s  %5s  %9s  %-6s  %7s  %7.1f  %6.1f%%  %s", j.Workers, significant(1e3*run.SecondsMedian),
+		t.workLine(j, "")
+		t.printf("%7d  %9s  %7s  %5s  %9s  %-6s  %7s  %7.1f  %6.1f%%  %s", j.Workers, significant(1e3*run.SecondsMedian),
 			"-", "-", "-", "-", "-", run.GFLOPS, 100*run.Efficiency, limit)
 	default:
-		r.shapeLine(j, run.Path)
-		r.printf("%7d  %9s  %7s  %5s  %9s  %-6s  %6.1f%%  %7.1f  %6.1f%%  %s", j.Workers, significant(1e3*run.SecondsMedian),
-			threeDigits(1e-6*float64(run.KVBytes)), threeDigits(run.GBps), threeDigits(run.ReadGBps), run.ReadLevel, 100*run.OfRead,
+		t.workLine(j, run.Path)
+		t.printf("%7d  %9s  %7s  %5s  %9s  %-6s  %6.1f%%  %7.1f  %6.1f%%  %s", j.Workers, significant(1e3*run.SecondsMedian),
+			threeDigits(1e-6*float64(run.ReadBytes)), threeDigits(run.GBps), threeDigits(run.ReadGBps), run.ReadLevel, 100*run.OfRead,
 			run.GFLOPS, 100*run.Efficiency, limit)
 	}
 	if run.Unmasked != "" {
-		r.printf("%s  %10.1f%%", r.afterLimit(limit), 100*run.OfUnmasked)
+		t.printf("%s  %10.1f%%", t.afterLimit(limit), 100*run.OfUnmasked)
 	}
-	r.printf("\n")
+	t.printf("\n")
 }
 
 // afterLimit returns the blanks that fill the column of limits behind one, if there is such a
 // column: it is the last but for that of shares of unmasked rates.
-func (r *report) afterLimit(limit string) string {
-	if !r.decodes {
+func (t *table) afterLimit(limit string) string {
+	if !t.reads {
 		return ""
 	}
 	return strings.Repeat(" ", len(bench.LimitBandwidth)-len(limit))
 }
 
-// shapeLine writes the shape of a job, once for all runs in a row. It tells of a shape of few
-// queries that is not decoded.
-func (r *report) shapeLine(j bench.Job, path string) {
-	if j.Shape == r.shape {
+// workLine writes the work of a job, once for all runs in a row. It tells of few queries
+// that are not decoded.
+func (t *table) workLine(j bench.Job, path string) {
+	if j.Work == t.work {
 		return
 	}
-	r.shape = j.Shape
-	r.printf("%s", j.Shape.Short())
+	t.work = j.Work
+	t.printf("%s", j.Work.Short())
 	if path == "prefill" {
-		r.printf(" (path: prefill)")
+		t.printf(" (path: prefill)")
 	}
-	r.printf("\n")
+	t.printf("\n")
 }
 
-func (r *report) skip(j bench.Job, s *bench.Skip) {
-	if r.decodes {
-		r.shapeLine(j, "")
+func (t *table) skip(j bench.Job, s *bench.Skip) {
+	if t.reads {
+		t.workLine(j, "")
 	} else {
-		r.printf("%-*s  ", r.width, j.Shape.Short())
+		t.printf("%-*s  ", t.width, j.Work.Short())
 	}
-	r.printf("%7d  left out: needs about %.1f s, has %.1f s\n", j.Workers, s.Needs, s.Share)
+	t.printf("%7d  left out: needs about %.1f s, has %.1f s\n", j.Workers, s.Needs, s.Share)
 }
 
 // footer says what the numbers rest on.
-func (r *report) footer(d *bench.Document) {
+func (t *table) footer(d *bench.Document) {
 	if len(d.Runs) == 0 {
 		return
 	}
@@ -157,15 +157,15 @@ func (r *report) footer(d *bench.Document) {
 	for _, run := range d.Runs {
 		worst, share = max(worst, run.MaxError), max(share, run.ErrorOfBound)
 	}
-	r.printf("\npeak: the median of bursts between the timed calls, on as many workers at once\n")
-	if r.decodes {
-		r.printf("read: likewise, of reading as many bytes as the keys and values that a call has to read (MB)\n")
-		r.printf("bound by: what would take longer at its limit, and so is the greater of the two shares\n")
+	t.printf("\npeak: the median of bursts between the timed calls, on as many workers at once\n")
+	if t.reads {
+		t.printf("read: likewise, of reading as many bytes as the keys and values that a call has to read (MB)\n")
+		t.printf("bound by: what would take longer at its limit, and so is the greater of the two shares\n")
 	}
-	if r.unmasked {
-		r.printf("of unmasked: the share of the rate without mask and changed scores, in turns with it\n")
+	if t.unmasked {
+		t.printf("of unmasked: the share of the rate without mask and changed scores, in turns with it\n")
 	}
-	r.printf("checked against float64: %d rows of each result, or all; largest error %.2g, %.2g%% of its bound\n",
+	t.printf("checked against float64: %d rows of each result, or all; largest error %.2g, %.2g%% of its bound\n",
 		bench.CheckRows, worst, 100*share)
 }
 

@@ -1,0 +1,134 @@
+package bench
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+)
+
+// A Product is the sizes of a float32 matrix product with weights as models have them:
+// X [M, K] times the transpose of W [N, K].
+type Product struct{ M, N, K int }
+
+// ParseProduct reads m=512,n=4096,k=4096, in that order.
+func ParseProduct(text string) (Product, error) {
+	var p Product
+	fields := strings.Split(text, ",")
+	for i, to := range []*int{&p.M, &p.N, &p.K} {
+		key := [3]string{"m", "n", "k"}[i]
+		if i >= len(fields) {
+			return Product{}, fmt.Errorf("product %q: %s is missing", text, key)
+		}
+		name, value, _ := strings.Cut(strings.TrimSpace(fields[i]), "=")
+		n, err := strconv.Atoi(value)
+		if name != key || err != nil || n < 1 {
+			return Product{}, fmt.Errorf("product %q: %q is not %s=NUMBER", text, fields[i], key)
+		}
+		*to = n
+	}
+	if len(fields) > 3 {
+		return Product{}, fmt.Errorf("product %q: %q is too much", text, fields[3])
+	}
+	if b := p.Bytes(); b > maxBytes {
+		return Product{}, fmt.Errorf("product %q: the matrices would take %d bytes, at most %d are measured", text, b, int64(maxBytes))
+	}
+	return p, nil
+}
+
+// String writes the product as [ParseProduct] reads it.
+func (p Product) String() string { return fmt.Sprintf("m=%d,n=%d,k=%d", p.M, p.N, p.K) }
+
+// Short is String.
+func (p Product) Short() string { return p.String() }
+
+// FLOPs counts a multiplication and an addition for each term.
+func (p Product) FLOPs() float64 { return 2 * float64(p.M) * float64(p.N) * float64(p.K) }
+
+// Bytes returns the size of the three matrices.
+func (p Product) Bytes() int64 {
+	return satMul(4, satAddInt(satMul(p.M, p.K), satMul(p.N, p.K), satMul(p.M, p.N)))
+}
+
+// ReadBytes returns the size of the weights for few rows.
+func (p Product) ReadBytes() int64 {
+	if p.M > fewQueries {
+		return 0
+	}
+	return satMul(4, p.N, p.K)
+}
+
+func satAddInt(terms ...int64) int {
+	sum := int64(0)
+	for _, t := range terms {
+		sum = satAdd(sum, t)
+	}
+	return int(min(sum, math.MaxInt))
+}
+
+func (p Product) describe(r *Run) { r.Kind = KindProduct }
+
+// Inputs makes matrices of standard normal numbers.
+func (p Product) Inputs(seed uint64) Inputs {
+	in := &ProductInputs{
+		Product: p,
+		X:       make([]float32, p.M*p.K), W: make([]float32, p.N*p.K), Y: make([]float32, p.M*p.N),
+	}
+	fillNormal(in.X, seed, 5)
+	fillNormal(in.W, seed, 6)
+	in.Spoil()
+	return in
+}
+
+// ProductInputs are the matrices of a product, contiguous, row by row.
+type ProductInputs struct {
+	Product Product
+	X       []float32 // [M, K]
+	W       []float32 // [N, K]
+	Y       []float32 // [M, N], the result
+}
+
+// Work returns the product.
+func (in *ProductInputs) Work() Work { return in.Product }
+
+// Spoil overwrites Y with NaN.
+func (in *ProductInputs) Spoil() {
+	for i := range in.Y {
+		in.Y[i] = float32(math.NaN())
+	}
+}
+
+// Check compares elements of Y with float64, 64 of each of at most so many rows. In whatever
+// order K terms are summed, the error is at most K times the unit roundoff times the sum of
+// their sizes, to first order (Higham, Accuracy and Stability of Numerical Algorithms, 3.1).
+func (in *ProductInputs) Check(rows int, path *Path) (Check, error) {
+	const perRow = 64
+	p, roundoff := in.Product, path.roundoff()
+	list, columns := sampleRows(p.M, rows), sampleRows(p.N, perRow)
+	checks, errs := make([]Check, len(list)), make([]error, len(list))
+	parallel(len(list), func(i int) {
+		c, x := &checks[i], in.X[list[i]*p.K:][:p.K]
+		for _, j := range columns {
+			w := in.W[j*p.K:][:p.K]
+			sum, size := 0.0, 0.0
+			for l, x := range x {
+				t := float64(x) * float64(w[l])
+				sum, size = sum+t, size+math.Abs(t)
+			}
+			got, bound := in.Y[list[i]*p.N+j], 1.01*float64(p.K)*roundoff*size+1e-30
+			off := math.Abs(float64(got) - sum)
+			c.MaxError, c.OfBound = max(c.MaxError, off), max(c.OfBound, off/bound)
+			if errs[i] == nil && !(off <= bound) {
+				errs[i] = fmt.Errorf("row %d, column %d is %g, want %g: off by %.3g, at most %.3g is rounding", list[i], j, got, sum, off, bound)
+			}
+		}
+	})
+	all := Check{Rows: len(list)}
+	for i, c := range checks {
+		all.MaxError, all.OfBound = max(all.MaxError, c.MaxError), max(all.OfBound, c.OfBound)
+		if errs[i] != nil {
+			return all, errs[i]
+		}
+	}
+	return all, nil
+}

@@ -1,0 +1,128 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"math"
+	"strings"
+	"testing"
+)
+
+func TestParseProduct(t *testing.T) {
+	p, err := ParseProduct("m=3,n=5, k=7")
+	if err != nil || p != (Product{3, 5, 7}) {
+		t.Fatalf("%v, error %v", p, err)
+	}
+	if w, err := ParseWork(p.String()); err != nil || w != Work(p) {
+		t.Errorf("%s is read as %v, error %v", p, w, err)
+	}
+	if p.FLOPs() != 210 || p.Bytes() != 4*(21+35+15) || p.ReadBytes() != 4*35 {
+		t.Errorf("%v FLOPs, %d bytes, %d to read", p.FLOPs(), p.Bytes(), p.ReadBytes())
+	}
+	for _, c := range []struct{ text, want string }{
+		{"m=3,n=5", "k is missing"},
+		{"m=3,k=5,n=7", `"k=5" is not n=NUMBER`},
+		{"m=0,n=1,k=1", `"m=0" is not m=NUMBER`},
+		{"m=1,n=1,k=1,l=1", `"l=1" is too much`},
+		{"m=1000000,n=1000000,k=1", "would take"},
+		{"m=9223372036854775807,n=9223372036854775807,k=9223372036854775807", "would take"},
+	} {
+		if _, err := ParseWork(c.text); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: error %v, want %q", c.text, err, c.want)
+		}
+	}
+}
+
+func TestRunnerProduct(t *testing.T) {
+	r := newRunner(t, quick)
+	for _, text := range []string{"m=1,n=64,k=300", "m=40,n=50,k=60"} {
+		w, err := ParseWork(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		run, err := r.Run(context.Background(), Job{w, 2}, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if run.Name != text || run.Kind != KindProduct || run.ReadBytes != w.ReadBytes() || run.CheckedRows == 0 ||
+			!near(run.GFLOPS, 1e-9*w.FLOPs()/run.SecondsMedian) || len(run.Rounds) != run.Bursts-1 {
+			t.Errorf("%s: %+v", text, run)
+		}
+	}
+}
+
+// TestProductCheck: an element that is wrong is found, in float32 and, if it is wrong enough,
+// in less.
+func TestProductCheck(t *testing.T) {
+	p := Product{5, 9, 33}
+	in := p.Inputs(1).(*ProductInputs)
+	paths, err := engine{}.Paths(in, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := paths[0].compute(); err != nil {
+		t.Fatal(err)
+	}
+	if c, err := in.Check(CheckRows, nil); err != nil || c.Rows != 5 || !(c.OfBound > 0 && c.OfBound < 1) {
+		t.Errorf("%+v, error %v", c, err)
+	}
+	y := in.Y[31]
+	for _, x := range []float32{y + 0.01, float32(math.NaN())} {
+		in.Y[31] = x
+		if _, err := in.Check(CheckRows, nil); err == nil || !strings.Contains(err.Error(), "row 3, column 4 is") {
+			t.Errorf("%v in place of %v: error %v", x, y, err)
+		}
+	}
+	in.Y[31] = y + 0.01
+	if _, err := in.Check(CheckRows, &Path{Roundoff: RoundoffBFloat16}); err != nil {
+		t.Errorf("an error of 0.01: %v, it is within bfloat16", err)
+	}
+}
+
+// slow is a system with two paths.
+type slow struct {
+	engine
+	closed *int
+	wrong  bool
+}
+
+func (s slow) Name() string { return "slow" }
+
+func (s slow) Paths(in Inputs, workers int) ([]Path, error) {
+	if in.Work().FLOPs() < 100 {
+		return nil, &UnsupportedError{System: s.Name(), Work: in.Work(), Reason: "it is too little"}
+	}
+	paths, err := s.engine.Paths(in, workers)
+	if err != nil {
+		return nil, err
+	}
+	fast := paths[0]
+	fast.Name, fast.Close = "fast", func() { *s.closed++ }
+	thrice := fast
+	thrice.Name = "thrice"
+	thrice.Run = func() error { return errors.Join(fast.Run(), fast.Run(), fast.Run()) }
+	last := thrice
+	if s.wrong {
+		last.Name, last.Run = "nothing", func() error { return nil }
+		last.Finish = nil
+	}
+	return []Path{thrice, fast, last}, nil
+}
+
+func TestRunOn(t *testing.T) {
+	r := newRunner(t, quick)
+	closed := 0
+	s := slow{closed: &closed}
+	run, err := r.RunOn(context.Background(), s, Job{parse(t, "h=2,sq=64,d=32"), 1}, 0)
+	if err != nil || run.System != "slow" || run.Path != "fast" || closed != 3 {
+		t.Errorf("%+v, error %v, %d paths closed; want the fast one of three", run, err, closed)
+	}
+	closed = 0
+	s.wrong = true
+	if _, err := r.RunOn(context.Background(), s, Job{parse(t, "h=2,sq=64,d=32"), 1}, 0); err == nil || !strings.Contains(err.Error(), "nothing is wrong") || closed != 3 {
+		t.Errorf("a path that computes nothing: error %v, %d paths closed", err, closed)
+	}
+	if _, err := r.RunOn(context.Background(), s, Job{parse(t, "h=1,sq=1,d=8"), 1}, 0); !errors.As(err, new(*UnsupportedError)) {
+		t.Errorf("error %v, want that of a system without a way", err)
+	}
+}

@@ -1,0 +1,123 @@
+package bench
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/qkv-go/qkv"
+)
+
+// A System computes works: qkv, or what people would use in its place.
+type System interface {
+	Name() string    // "qkv", "onnxruntime"
+	Version() string // of what is linked or loaded
+
+	// Paths returns the ways in which the system computes the inputs on so many threads. What
+	// the system would have done before, such as packing weights or laying keys out as its
+	// cache has them, is done. The error is an [*UnsupportedError] where it has no way.
+	Paths(in Inputs, workers int) ([]Path, error)
+}
+
+// A Path is one way of a [System] to compute the inputs that it was made for.
+type Path struct {
+	Name string // as a record has it: "flash_attn_ext", "sgemm by blocks of 128"
+
+	// Run computes the inputs once. It is what is timed.
+	Run func() error
+
+	// Finish, if not nil, copies the result to where the inputs have it.
+	Finish func() error
+
+	// Close, if not nil, ends threads and frees memory.
+	Close func()
+
+	// Roundoff is the unit roundoff of the arithmetic, 0 for that of float32.
+	Roundoff float64
+
+	// NoLSE says that the log-sum-exp is not returned, and so not checked.
+	NoLSE bool
+
+	// Settle is how long threads of the system go on looking for work, and so keep
+	// processors busy, after Run has returned.
+	Settle time.Duration
+}
+
+func (p *Path) roundoff() float64 {
+	if p == nil || p.Roundoff == 0 {
+		return Roundoff32
+	}
+	return p.Roundoff
+}
+
+func (p *Path) close() {
+	if p.Close != nil {
+		p.Close()
+	}
+}
+
+// compute computes the inputs, and has the result where it is checked.
+func (p *Path) compute() error {
+	if err := p.Run(); err != nil {
+		return err
+	}
+	if p.Finish != nil {
+		return p.Finish()
+	}
+	return nil
+}
+
+// An UnsupportedError says why a system does not compute a work.
+type UnsupportedError struct {
+	System string
+	Work   Work
+	Reason string
+}
+
+func (e *UnsupportedError) Error() string {
+	return fmt.Sprintf("%s does not compute %s: %s", e.System, e.Work.Short(), e.Reason)
+}
+
+// engine is qkv on a kernel set.
+type engine struct {
+	kernel string
+	labels bool
+}
+
+// SystemName is the name of qkv as a [System].
+const SystemName = "qkv"
+
+func (engine) Name() string { return SystemName }
+
+func (engine) Version() string { return ThisBuild().Version }
+
+func (s engine) Paths(in Inputs, workers int) ([]Path, error) {
+	e, err := qkv.New(qkv.Config{Kernel: s.kernel, Workers: workers, Labels: s.labels})
+	if err != nil {
+		return nil, err
+	}
+	switch in := in.(type) {
+	case *Operands:
+		call := in.Call()
+		plan, err := e.Explain(call)
+		if err != nil {
+			return nil, err
+		}
+		// Only the output is timed.
+		timed := *call
+		timed.LSE = nil
+		return []Path{{
+			Name:   plan.Path,
+			Run:    func() error { return e.Run(&timed) },
+			Finish: func() error { return e.Run(call) },
+		}}, nil
+	case *ProductInputs:
+		p := in.Product
+		packed, err := e.Pack(qkv.RowMajor(in.W, p.N, p.K).T())
+		if err != nil {
+			return nil, err
+		}
+		product := &qkv.Product{X: qkv.RowMajor(in.X, p.M, p.K), Y: qkv.RowMajor(in.Y, p.M, p.N), Packed: packed}
+		return []Path{{Name: "packed weights", Run: func() error { return e.MatMul(product) }}}, nil
+	}
+	return nil, &UnsupportedError{System: s.Name(), Work: in.Work(), Reason: "there is no call for it"}
+}

@@ -1,0 +1,111 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// timed is a path that is right and warm.
+type timed struct {
+	path    *Path
+	flops   float64
+	calls   int           // of a sample
+	cost    time.Duration // of a sample
+	samples []float64     // seconds of a call
+}
+
+// newTimed checks a path against float64 and finds how many calls make a sample. One that is
+// to be compared with others is sampled.
+func newTimed(ctx context.Context, p *Path, in Inputs, compare bool) (*timed, Check, error) {
+	t := &timed{path: p, flops: in.Work().FLOPs(), calls: 1}
+	in.Spoil()
+	start := time.Now()
+	err := p.compute()
+	cost := time.Since(start)
+	if err != nil {
+		return nil, Check{}, fmt.Errorf("%s: %w", p.Name, err)
+	}
+	check, err := in.Check(CheckRows, p)
+	if err != nil {
+		return nil, Check{}, fmt.Errorf("%s is wrong: %w", p.Name, err)
+	}
+	// Calls until now were the first: count them again, warm, if they are short.
+	for cost < minSample {
+		if cost, err = t.sample(t.calls); err != nil {
+			return nil, Check{}, err
+		}
+		if cost < minSample {
+			t.calls *= 2
+		}
+	}
+	t.cost = cost
+	if compare {
+		if _, err := t.round(ctx, 3*between); err != nil {
+			return nil, Check{}, err
+		}
+	}
+	return t, check, nil
+}
+
+// quickest returns the least time of a call among the samples.
+func (t *timed) quickest() float64 {
+	if len(t.samples) == 0 {
+		return 0
+	}
+	return slices.Min(t.samples)
+}
+
+// warm brings back what bursts of reading have driven out of the caches, unless the calls are
+// too long for that to show.
+func (t *timed) warm() error {
+	if t.cost > between {
+		return nil
+	}
+	return t.path.Run()
+}
+
+// sample times that many calls together.
+func (t *timed) sample(calls int) (time.Duration, error) {
+	start := time.Now()
+	for range calls {
+		if err := t.path.Run(); err != nil {
+			return 0, err
+		}
+	}
+	return time.Since(start), nil
+}
+
+// round takes samples until d has passed, at least one, and returns the median of a call's
+// seconds.
+func (t *timed) round(ctx context.Context, d time.Duration) (float64, error) {
+	start := time.Now()
+	first := len(t.samples)
+	for {
+		cost, err := t.sample(t.calls)
+		if err != nil {
+			return 0, err
+		}
+		t.samples = append(t.samples, cost.Seconds()/float64(t.calls))
+		if err := ctx.Err(); err != nil {
+			return 0, err
+		}
+		if time.Since(start) > d {
+			return median(slices.Clone(t.samples[first:])), nil
+		}
+	}
+}
+
+// median returns the median of x, which it sorts.
+func median(x []float64) float64 { return quantile(x, 0.5) }
+
+// quantile returns the value below which that share of x lies, between the two nearest. It
+// sorts x.
+func quantile(x []float64, share float64) float64 {
+	slices.Sort(x)
+	at := share * float64(len(x)-1)
+	i := int(at)
+	j := min(i+1, len(x)-1)
+	return x[i] + (at-float64(i))*(x[j]-x[i])
+}

@@ -1,0 +1,83 @@
+package bench
+
+import (
+	"fmt"
+	"strings"
+)
+
+// A Work is what is measured: a [Shape], a [Product].
+type Work interface {
+	// String names the work in full, as a record does. [ParseWork] reads it.
+	String() string
+
+	// Short names it without what [ParseWork] adds of its own.
+	Short() string
+
+	// FLOPs returns the floating-point operations that count.
+	FLOPs() float64
+
+	// ReadBytes returns what a call has to read where that may bind it, more than its
+	// operations: keys and values for few queries, the weights for few rows. Otherwise it
+	// returns 0.
+	ReadBytes() int64
+
+	// Bytes returns the size of all operands.
+	Bytes() int64
+
+	// Inputs makes operands, the same for the same seed.
+	Inputs(seed uint64) Inputs
+
+	describe(*Run)
+}
+
+// Inputs are the operands of a [Work], and room for its result: [*Operands] or
+// [*ProductInputs].
+type Inputs interface {
+	// Work returns what they are operands of.
+	Work() Work
+
+	// Spoil overwrites the result with NaN.
+	Spoil()
+
+	// Check compares a sample of the result with float64, at most so many rows of it. The
+	// error names an element that is off by more than the rounding of the path's arithmetic
+	// explains; nil stands for a path in float32.
+	Check(rows int, p *Path) (Check, error)
+}
+
+// The unit roundoffs of arithmetic that a [Path] may use.
+const (
+	Roundoff32       = 0x1p-24 // float32
+	RoundoffFloat16  = 0x1p-11
+	RoundoffBFloat16 = 0x1p-8
+)
+
+// ParseWork reads what [Work.String] and [Work.Short] write: a shape, see [ParseShape], or, if
+// it begins with m=, a product, see [ParseProduct].
+func ParseWork(text string) (Work, error) {
+	if strings.HasPrefix(strings.TrimSpace(text), "m=") {
+		p, err := ParseProduct(text)
+		if err != nil {
+			return nil, err
+		}
+		return p, nil
+	}
+	s, err := ParseShape(text)
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// works reads the texts of presets.
+func works(texts ...string) []Work {
+	var list []Work
+	for _, t := range texts {
+		w, err := ParseWork(t)
+		if err != nil {
+			panic(fmt.Sprintf("bench: %v", err))
+		}
+		list = append(list, w)
+	}
+	return list
+}
