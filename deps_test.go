@@ -23,11 +23,13 @@ var allowed = map[string][]string{
 	"tile":              {"kernel"},
 	".":                 {"kernel", "tile", "github.com/klauspost/cpuid/v2", "golang.org/x/sys"},
 	"onnx":              {".", "google.golang.org/protobuf"},
-	"bench":             {".", "kernel", "tile", "onnx", "github.com/klauspost/cpuid/v2", "golang.org/x/sys"},
+	"internal":          {"github.com/minio/simdjson-go"},
+	"bench": {".", "kernel", "tile", "onnx", "internal", "github.com/klauspost/cpuid/v2", "golang.org/x/sys",
+		"golang.org/x/perf", "gonum.org/v1/plot"},
 	"cmd": {".", "kernel", "tile", "onnx", "bench", "github.com/klauspost/cpuid/v2", "golang.org/x/sys",
 		"codeberg.org/sbinet/npyio", "github.com/schollz/progressbar/v3", "golang.org/x/term",
 		"gonum.org/v1/plot", "github.com/rivo/uniseg", "examples/nanogpt/gpt"},
-	"examples": {".", "github.com/minio/simdjson-go", "golang.org/x/sys"},
+	"examples": {".", "internal", "golang.org/x/sys"},
 }
 
 // inTree reports whether a package is below a tree. The root is a tree of one, and

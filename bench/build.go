@@ -14,6 +14,20 @@ type Build struct {
 	GoVersion string `json:"go_version"`
 }
 
+// Short names the build by the first digits of its commit, with a plus if there were changes
+// not in it, or by its version.
+func (b Build) Short() string {
+	const digits = 8
+	if len(b.Commit) < digits {
+		return b.Version
+	}
+	name := b.Commit[:digits]
+	if b.Modified {
+		name += "+"
+	}
+	return name
+}
+
 const module = "github.com/qkv-go/qkv"
 
 // ThisBuild describes the program that calls it, as far as it concerns this module.

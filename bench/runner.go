@@ -37,7 +37,7 @@ const (
 
 	// minSamples are taken, of each shape, even if they take longer than Options.Time,
 	// unless a limit forbids it.
-	minSamples = 3
+	minSamples = 5
 )
 
 // A Runner measures works on one kernel set, or on other systems beside its peak.
@@ -131,7 +131,7 @@ func (r *Runner) unmaskedOf(w Work) (Shape, bool) {
 }
 
 // Run checks the job against float64 and times it. It takes about Options.Time, twice that
-// beside an unmasked shape, or as long as three calls; with a limit other than 0, it
+// beside an unmasked shape, or as long as five calls; with a limit other than 0, it
 // stops sampling when that has passed.
 func (r *Runner) Run(ctx context.Context, j Job, limit time.Duration) (Run, error) {
 	return r.RunOn(ctx, engine{kernel: r.opts.Kernel, labels: r.opts.Labels}, j, limit)

@@ -50,14 +50,17 @@ A shape is KEY=VALUE,... of which h, sq and d are needed:
                    k=, v= for one of them
   page=16          keys and values in pages of 16 tokens, shuffled`
 
-// maxWorkers is far more than pays, and few enough to start.
-const maxWorkers = 4096
+const (
+	maxWorkers = 4096 // far more than pays, and few enough to start
+	maxCount   = 1000
+)
 
 // benchFlags are the flags of qkv bench.
 type benchFlags struct {
 	preset  bench.Preset
 	kernel  string
 	workers int // 0 means what the preset says
+	count   int
 	json    string
 
 	cpuprofile, memprofile, trace string
@@ -77,6 +80,7 @@ func (b *benchFlags) parse(args []string, stdout io.Writer) error {
 	})
 	f.StringVar(&b.kernel, "kernel", "", "use the kernel set `NAME`, as qkv info lists them")
 	f.IntVar(&b.workers, "workers", 0, "compute on `N` processors, 0 for all (default: the preset's choice)")
+	f.IntVar(&b.count, "count", 1, "measure everything `N` times over, so that a record has what changes in between")
 	unmasked := f.Bool("unmasked", false, "time each shape in turns with one of its sizes without mask and changed scores, and print its\nshare of that rate (default: the preset's choice)")
 	f.StringVar(&b.json, "json", "", "write the record to `FILE`")
 	f.StringVar(&b.cpuprofile, "cpuprofile", "", "write a CPU profile to `FILE`, with phases as labels")
@@ -87,6 +91,9 @@ func (b *benchFlags) parse(args []string, stdout io.Writer) error {
 	}
 	if b.workers < 0 || b.workers > maxWorkers {
 		return badUsage("-workers is %d, want 0 to %d", b.workers, maxWorkers)
+	}
+	if b.count < 1 || b.count > maxCount {
+		return badUsage("-count is %d, want 1 to %d", b.count, maxCount)
 	}
 	f.Visit(func(f *flag.Flag) {
 		if f.Name == "workers" && b.workers == 0 {
@@ -137,7 +144,7 @@ func benchCommand(ctx context.Context, args []string, stdout, stderr io.Writer) 
 	}
 	defer func() { err = errors.Join(err, stop()) }()
 
-	jobs := b.preset.Jobs(b.workers)
+	jobs := slices.Repeat(b.preset.Jobs(b.workers), b.count)
 	var workers int
 	for _, j := range jobs {
 		workers = max(workers, j.Workers)
@@ -155,7 +162,7 @@ func benchCommand(ctx context.Context, args []string, stdout, stderr io.Writer) 
 	table.header()
 	limit := b.preset.Limit
 	if limit != 0 {
-		limit = max(1, limit-time.Since(start))
+		limit = max(1, limit*time.Duration(b.count)-time.Since(start))
 	}
 	err = runner.All(ctx, jobs, limit,
 		func(i int) {

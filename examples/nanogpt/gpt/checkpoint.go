@@ -1,6 +1,14 @@
 package gpt
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/qkv-go/qkv/internal/jsontree"
+)
+
+// maxDepth is how deep the objects and arrays of a checkpoint lie in each other: the
+// file, a tensor, its shape.
+const maxDepth = 3
 
 // Config is the shape of a model.
 type Config struct {
@@ -14,16 +22,16 @@ type Config struct {
 // A checkpoint is a file of a configuration and named tensors.
 type checkpoint struct {
 	Config
-	values object
+	values jsontree.Object
 }
 
 func parseCheckpoint(data []byte) (*checkpoint, error) {
-	values, err := parseJSON(data)
+	values, err := jsontree.Parse(data, maxDepth)
 	if err != nil {
 		return nil, inputError("checkpoint", "checkpoint is not JSON of tensors: %v", err)
 	}
 	c := &checkpoint{values: values}
-	config, ok := values["config"].(object)
+	config, ok := values["config"].(jsontree.Object)
 	if !ok {
 		return nil, inputError("config", "config is %s, an object is needed", show(values["config"]))
 	}
@@ -49,7 +57,7 @@ func parseCheckpoint(data []byte) (*checkpoint, error) {
 
 // tensor returns a tensor, which must have a shape.
 func (c *checkpoint) tensor(name string, shape ...int) (Tensor, error) {
-	o, ok := c.values[name].(object)
+	o, ok := c.values[name].(jsontree.Object)
 	if !ok {
 		return Tensor{}, inputError(name, "%s is %s, a tensor is needed", name, show(c.values[name]))
 	}

@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/qkv-go/qkv"
+	"github.com/qkv-go/qkv/internal/jsontree"
 )
 
 // The trained model, and every value on the way through it for three inputs, in PyTorch.
@@ -96,7 +97,7 @@ func TestForward(t *testing.T) {
 		}
 		worst, worstName := 0.0, ""
 		for _, name := range names {
-			w, err := decode(name, want.values[name].(object))
+			w, err := decode(name, want.values[name].(jsontree.Object))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -4,6 +4,8 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"math"
+
+	"github.com/qkv-go/qkv/internal/jsontree"
 )
 
 // A Tensor is numbers in row-major order: the last axis is contiguous.
@@ -37,7 +39,7 @@ func add(a, b Tensor) Tensor {
 }
 
 // decode reads the tensor that an object of a checkpoint describes.
-func decode(name string, o object) (Tensor, error) {
+func decode(name string, o jsontree.Object) (Tensor, error) {
 	if dtype, ok := o["dtype"].(string); !ok || dtype != "torch.float32" {
 		return Tensor{}, inputError(name, "%s has dtype %v, torch.float32 is needed", name, show(o["dtype"]))
 	}

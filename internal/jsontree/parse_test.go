@@ -1,7 +1,9 @@
-package gpt
+package jsontree
 
 import (
+	"errors"
 	"fmt"
+	"os"
 	"reflect"
 	"strings"
 	"testing"
@@ -9,18 +11,39 @@ import (
 	"github.com/minio/simdjson-go"
 )
 
-// sameParse holds parseJSON, and simdjson where it may read data, against encoding/json.
+// maxDepth is that of the tests.
+const maxDepth = 3
+
+// Real files.
+const (
+	modelFile    = "../../../shared/data/nano-gpt/gpt-nano-sort-model.json"
+	partialsFile = "../../../shared/data/nano-gpt/gpt-nano-sort-t0-partials.json"
+)
+
+func readFile(t testing.TB, path string) []byte {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		t.Skipf("no trained model here: %v", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// sameParse holds Parse, and simdjson where it may read data, against encoding/json.
 func sameParse(t *testing.T, data []byte) {
 	t.Helper()
-	want, wantErr := parseStandard(data)
-	got, err := parseJSON(data)
+	want, wantErr := parseStandard(data, maxDepth)
+	got, err := Parse(data, maxDepth)
 	if fmt.Sprint(err) != fmt.Sprint(wantErr) || !reflect.DeepEqual(got, want) {
-		t.Fatalf("%.200q: parseJSON gives %.200v, %v; encoding/json %.200v, %v", data, got, err, want, wantErr)
+		t.Fatalf("%.200q: Parse gives %.200v, %v; encoding/json %.200v, %v", data, got, err, want, wantErr)
 	}
 	if !simdjson.SupportedCPU() || !plain(data) {
 		return
 	}
-	if _, err := parseSIMD(data); (err == nil) != (wantErr == nil) {
+	if _, err := parseSIMD(data, maxDepth); (err == nil) != (wantErr == nil) {
 		t.Fatalf("%.200q: simdjson gives error %v, encoding/json %v", data, err, wantErr)
 	}
 }
@@ -35,7 +58,7 @@ func TestParseFiles(t *testing.T) {
 		}
 		for n := len(data) - 1; n > 0; n = n * 3 / 4 {
 			sameParse(t, data[:n])
-			if _, err := parseJSON(data[:n]); err == nil {
+			if _, err := Parse(data[:n], maxDepth); err == nil {
 				t.Errorf("the first %d of %d bytes are read without an error", n, len(data))
 			}
 		}
@@ -56,17 +79,17 @@ func TestParseMalformed(t *testing.T) {
 		{`[]`, "an object is needed"},
 		{`null`, "an object is needed"},
 		{`"a"`, "an object is needed"},
-		{`{"a": {"b": [{}]}}`, errDepth.Error()},
+		{`{"a": {"b": [{}]}}`, depthError(maxDepth).Error()},
 		{`{"a": ` + strings.Repeat("[", 20000) + strings.Repeat("]", 20000) + `}`, "invalid character '[' exceeded max depth at byte 10006"},
 	} {
 		sameParse(t, []byte(c.data))
-		if _, err := parseJSON([]byte(c.data)); err == nil || err.Error() != c.want {
+		if _, err := Parse([]byte(c.data), maxDepth); err == nil || err.Error() != c.want {
 			t.Errorf("%.40q: error %v, want %s", c.data, err, c.want)
 		}
 	}
 }
 
-func FuzzParseJSON(f *testing.F) {
+func FuzzParse(f *testing.F) {
 	for _, s := range []string{
 		`{"config": {"n_layer": 3, "x": [1, 2.5, -3e2, 18446744073709551615, true, false, null, "a\u0041\n"]}}`,
 		`{}`, `[]`, ``, `null`, `{"a": {"shape": [3, 4], "data": "AAAA"}}`, "{\"a\": \"b\nc\"}", "{\"\": \"\x95\"}",
@@ -75,24 +98,24 @@ func FuzzParseJSON(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		want, wantErr := parseStandard(data)
-		got, err := parseJSON(data)
+		want, wantErr := parseStandard(data, maxDepth)
+		got, err := Parse(data, maxDepth)
 		if fmt.Sprint(err) != fmt.Sprint(wantErr) || !reflect.DeepEqual(got, want) {
-			t.Fatalf("%q: parseJSON gives %v, %v; encoding/json %v, %v", data, got, err, want, wantErr)
+			t.Fatalf("%q: Parse gives %v, %v; encoding/json %v, %v", data, got, err, want, wantErr)
 		}
 	})
 }
 
-func BenchmarkParseJSON(b *testing.B) {
+func BenchmarkParse(b *testing.B) {
 	data := readFile(b, modelFile)
 	for _, p := range []struct {
 		name  string
-		parse func([]byte) (object, error)
-	}{{"parser=chosen", parseJSON}, {"parser=standard", parseStandard}} {
+		parse func([]byte, int) (Object, error)
+	}{{"parser=chosen", Parse}, {"parser=standard", parseStandard}} {
 		b.Run(p.name, func(b *testing.B) {
 			b.SetBytes(int64(len(data)))
 			for b.Loop() {
-				if _, err := p.parse(data); err != nil {
+				if _, err := p.parse(data, maxDepth); err != nil {
 					b.Fatal(err)
 				}
 			}

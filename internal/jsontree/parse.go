@@ -1,4 +1,5 @@
-package gpt
+// Package jsontree reads JSON: into a tree of values, and from that into structures.
+package jsontree
 
 import (
 	"encoding/json"
@@ -8,26 +9,30 @@ import (
 	"github.com/minio/simdjson-go"
 )
 
-// An object is the members of a JSON object: string, float64, bool, nil, object or
+// An Object is the members of a JSON object: string, float64, bool, nil, Object or
 // []any of these.
-type object = map[string]any
+type Object = map[string]any
 
-// maxDepth is how deep the objects and arrays of a checkpoint lie in each other: the
-// file, a tensor, its shape.
-const maxDepth = 3
+var (
+	errObject = errors.New("an object is needed")
+	errDeep   = errors.New("too deep")
+)
 
-var errDepth = fmt.Errorf("more than %d objects and arrays lie in each other", maxDepth)
+func depthError(most int) error {
+	return fmt.Errorf("more than %d objects and arrays lie in each other", most)
+}
 
-// parseJSON reads a file of one object: with simdjson where the CPU has the vector
-// instructions that it needs, which is about twice as fast on a trained model. What it
-// rejects, with few words, encoding/json reads again to say what is wrong and where.
-func parseJSON(data []byte) (object, error) {
+// Parse reads a file of one object, in which at most so many objects and arrays lie in each
+// other: with simdjson where the CPU has the vector instructions that it needs, which is
+// about twice as fast on a large file. What it rejects, with few words, encoding/json reads
+// again to say what is wrong and where.
+func Parse(data []byte, maxDepth int) (Object, error) {
 	if simdjson.SupportedCPU() && plain(data) {
-		if o, err := parseSIMD(data); err == nil {
+		if o, err := parseSIMD(data, maxDepth); err == nil {
 			return o, nil
 		}
 	}
-	return parseStandard(data)
+	return parseStandard(data, maxDepth)
 }
 
 // plain reports whether data has nothing that simdjson takes although it is no JSON:
@@ -47,7 +52,7 @@ func plain(data []byte) bool {
 	return !inString
 }
 
-func parseStandard(data []byte) (object, error) {
+func parseStandard(data []byte, maxDepth int) (Object, error) {
 	var x any
 	if err := json.Unmarshal(data, &x); err != nil {
 		if at := (*json.SyntaxError)(nil); errors.As(err, &at) {
@@ -55,12 +60,12 @@ func parseStandard(data []byte) (object, error) {
 		}
 		return nil, err
 	}
-	o, ok := x.(object)
+	o, ok := x.(Object)
 	if !ok {
-		return nil, errors.New("an object is needed")
+		return nil, errObject
 	}
 	if depth(o) > maxDepth {
-		return nil, errDepth
+		return nil, depthError(maxDepth)
 	}
 	return o, nil
 }
@@ -69,7 +74,7 @@ func parseStandard(data []byte) (object, error) {
 func depth(x any) int {
 	deepest := 0
 	switch x := x.(type) {
-	case object:
+	case Object:
 		for _, v := range x {
 			deepest = max(deepest, depth(v))
 		}
@@ -83,7 +88,7 @@ func depth(x any) int {
 	return deepest + 1
 }
 
-func parseSIMD(data []byte) (object, error) {
+func parseSIMD(data []byte, maxDepth int) (Object, error) {
 	p, err := simdjson.Parse(data, nil)
 	if err != nil {
 		return nil, err
@@ -95,13 +100,13 @@ func parseSIMD(data []byte) (object, error) {
 		return nil, err
 	}
 	if typ != simdjson.TypeObject {
-		return nil, errors.New("an object is needed")
+		return nil, errObject
 	}
 	x, err := value(root, maxDepth)
 	if err != nil {
 		return nil, err
 	}
-	return x.(object), nil
+	return x.(Object), nil
 }
 
 // value copies what an iterator stands at, in which objects and arrays are at most depth
@@ -118,7 +123,7 @@ func value(it *simdjson.Iter, depth int) (any, error) {
 		return nil, nil
 	}
 	if depth == 0 {
-		return nil, errDepth
+		return nil, errDeep
 	}
 	var elem simdjson.Iter
 	if it.Type() == simdjson.TypeObject {
@@ -126,7 +131,7 @@ func value(it *simdjson.Iter, depth int) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		o := object{}
+		o := Object{}
 		for {
 			name, typ, err := from.NextElement(&elem)
 			if err != nil || typ == simdjson.TypeNone {

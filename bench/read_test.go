@@ -1,0 +1,90 @@
+package bench
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestReadDocument(t *testing.T) {
+	d := steady(3, 1, 1)
+	d.Skipped = []Skip{{Name: "a", System: "b", Workers: 1, Reason: "c"}}
+	d.Runs[0].SecondsMedian, d.Runs[0].SecondsMin, d.Runs[0].PeakGFLOPS = 1, 1, 1
+	d.Time = time.Date(2024, 2, 29, 1, 2, 3, 0, time.UTC)
+	d.Ceilings.Read = []Bandwidth{{Level: "L1"}}
+	text, err := json.MarshalIndent(d, "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "record.json")
+	write := func(text string) {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(string(text))
+	got, err := ReadDocument(path)
+	if err != nil || !reflect.DeepEqual(got, d) {
+		t.Fatalf("%+v, error %v, want %+v", got, err, d)
+	}
+
+	for _, c := range []struct{ old, new, want string }{
+		{"{", "[{", "not a record: "},
+		{string(text), "", "not a record: unexpected end of JSON input at byte 0"},
+		{string(text), "{}", `not a record of qkv bench: there is no "format"`},
+		{Format, "qkv-bench-99", `a record of format "qkv-bench-99", this program reads ` + Format},
+		{`"cpu":`, `"gpu":`, "machine.cpu: it is missing"},
+		{`"workers": 2`, `"workers": 2.5`, "runs[0].workers: it is 2.5, an integer is needed"},
+		{`"workers": 2`, `"workers": -2`, "runs[0].workers is -2, at least 1 is needed"},
+		{`"system": "qkv"`, `"system": ""`, "runs[0].system is empty"},
+		{`"seconds_median": 1`, `"seconds_median": 0`, "runs[0].seconds_median is 0, a positive number is needed"},
+		{`"seconds": 1.001`, `"seconds": -1.001`, "runs[0].rounds[1].seconds is -1.001, a positive number is needed"},
+		{`"seconds": 1.001`, `"seconds": 1e999`, "not a record: "},
+	} {
+		changed := strings.Replace(string(text), c.old, c.new, 1)
+		if changed == string(text) {
+			t.Fatalf("%q is not in %s", c.old, text)
+		}
+		write(changed)
+		_, err := ReadDocument(path)
+		if !errors.As(err, new(*RecordError)) || !strings.HasPrefix(err.Error(), path+": "+c.want) {
+			t.Errorf("%q in place of %q: error %v, want %s", c.new, c.old, err, c.want)
+		}
+	}
+	if _, err := ReadDocument(path + ".none"); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("no file: error %v", err)
+	}
+	if _, err := ParseDocument(make([]byte, maxRecord+1)); err == nil || !strings.Contains(err.Error(), "at most") {
+		t.Errorf("too large a file: error %v", err)
+	}
+}
+
+func FuzzParseDocument(f *testing.F) {
+	text, err := json.Marshal(noisy(newRand(), 1))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(text)
+	f.Add([]byte(`{"format":"` + Format + `"}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		d, err := ParseDocument(data)
+		if err != nil {
+			return
+		}
+		var b bytes.Buffer
+		if err := WriteBenchfmt(&b, d); err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range Compare(d, d, 0.05).Rows {
+			if r.Verdict == Regression {
+				t.Fatalf("a record is slower than itself: %+v", r)
+			}
+		}
+	})
+}

@@ -1,0 +1,233 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/qkv-go/qkv/bench"
+)
+
+const compareSynopsis = `qkv compare [flags] BASE.json OTHER.json...
+
+Holds records of qkv bench against the first of them. A difference counts if it exceeds the
+noise (p < 0.05 in a Mann-Whitney U-test, as benchstat judges it). Where machine and kernel
+set are the same, a regression is a work that takes more time and reaches less, by more than
+the threshold, of the limit that was measured in turns with it: what a neighbour takes away,
+it takes from the limit too. Between different machines the time alone is judged, and nothing
+is a regression unless -threshold is given.
+
+Exit code: 0, 1 if there is a regression, 2 for wrong usage. A record that cannot be read is 1.`
+
+const defaultThreshold = 0.05
+
+// errRegression ends a comparison that found one.
+type errRegression struct{ count int }
+
+func (e errRegression) Error() string { return plural(e.count, "regression") }
+
+func compareCommand(_ context.Context, args []string, stdout, _ io.Writer) error {
+	f := flag.NewFlagSet("compare", flag.ContinueOnError)
+	threshold, given := defaultThreshold, false
+	f.Func("threshold", "a regression is more than `SHARE` slower, such as 5% or 0.05 (default 5%)", func(text string) (err error) {
+		given = true
+		threshold, err = parseShare(text)
+		return err
+	})
+	format := f.String("format", "table", "write a `FORMAT`: table, md, or benchfmt, which benchstat reads (-col .file or /commit)")
+	files, err := parseArgs(f, args, compareSynopsis, stdout)
+	if err != nil {
+		return err
+	}
+	if *format != "table" && *format != "md" && *format != "benchfmt" {
+		return badUsage("-format is %q, want table, md or benchfmt", *format)
+	}
+	if len(files) < 2 && !(*format == "benchfmt" && len(files) == 1) {
+		return badUsage("%s given, want a base and at least one other record", plural(len(files), "record"))
+	}
+	var docs []*bench.Document
+	for _, name := range files {
+		d, err := bench.ReadDocument(name)
+		if err != nil {
+			return err
+		}
+		docs = append(docs, d)
+	}
+	if *format == "benchfmt" {
+		return bench.WriteBenchfmt(stdout, docs...)
+	}
+	files = shorten(files)
+	out := &comparison{w: stdout, md: *format == "md"}
+	for i, d := range docs {
+		out.document(files[i], d)
+	}
+	regressions := 0
+	for i, other := range docs[1:] {
+		c := bench.Compare(docs[0], other, threshold)
+		judged := c.SameMachine || given
+		out.table(files[0], files[i+1], c, judged)
+		if judged {
+			regressions += len(c.Regressions())
+		}
+	}
+	if out.err != nil {
+		return out.err
+	}
+	if regressions > 0 {
+		return errRegression{regressions}
+	}
+	return nil
+}
+
+// shorten leaves the directories out of names that are different without.
+func shorten(files []string) []string {
+	var list []string
+	for _, f := range files {
+		base := filepath.Base(f)
+		if slices.Contains(list, base) {
+			return files
+		}
+		list = append(list, base)
+	}
+	return list
+}
+
+// parseShare reads 5% or 0.05.
+func parseShare(text string) (float64, error) {
+	number, percent := strings.CutSuffix(text, "%")
+	x, err := strconv.ParseFloat(number, 64)
+	if percent {
+		x /= 100
+	}
+	if err != nil || !(x >= 0 && x <= 10) {
+		return 0, fmt.Errorf("%q is not a share such as 5%% or 0.05", text)
+	}
+	return x, nil
+}
+
+// comparison writes comparisons for a person to read.
+type comparison struct {
+	w   io.Writer
+	md  bool
+	err error // the first
+}
+
+func (c *comparison) printf(format string, args ...any) {
+	if _, err := fmt.Fprintf(c.w, format, args...); err != nil && c.err == nil {
+		c.err = err
+	}
+}
+
+// document says what a record is of.
+func (c *comparison) document(name string, d *bench.Document) {
+	line := fmt.Sprintf("%s: %s, kernel set %s, qkv %s, %s", name, machineLine(&d.Machine, &d.Build), d.Ceilings.Kernel,
+		d.Build.Short(), d.Time.UTC().Format("2006-01-02 15:04"))
+	if c.md {
+		line += "  " // ends the line
+	}
+	c.printf("%s\n", line)
+}
+
+// table writes a comparison of two records.
+func (c *comparison) table(base, other string, x *bench.Comparison, judged bool) {
+	c.printf("\n")
+	if differ := x.Differences(); len(differ) > 0 {
+		c.printf("%s differ: %s\n\n", base+" and "+other, strings.Join(differ, "; "))
+	}
+	head := []string{"work", "workers", base, other, "time"}
+	if x.SameMachine {
+		head = append(head, "of limit", "")
+	}
+	head = append(head, "p", "verdict")
+	systems := false
+	for _, r := range x.Rows {
+		systems = systems || r.System != bench.SystemName
+	}
+	if systems {
+		head = append([]string{"system"}, head...)
+	}
+	rows := [][]string{head}
+	for _, r := range x.Rows {
+		var row []string
+		if systems {
+			row = append(row, r.System)
+		}
+		row = append(row, short(r.Name), strconv.Itoa(r.Workers), seconds(r.Base), seconds(r.Other))
+		if r.Verdict == bench.OnlyOne {
+			row = append(row, make([]string, len(head)-len(row)-1)...)
+			rows = append(rows, append(row, r.Verdict.String()))
+			continue
+		}
+		row = append(row, change(r.Slowdown))
+		p := r.P
+		if x.SameMachine {
+			a, _ := bench.Median(r.Base.OfLimit)
+			b, _ := bench.Median(r.Other.OfLimit)
+			row = append(row, fmt.Sprintf("%.1f%%", 100*a), fmt.Sprintf("%.1f%%", 100*b))
+			p = r.LimitP
+		}
+		verdict := r.Verdict
+		if verdict == bench.Regression && !judged {
+			verdict = bench.Slower
+		}
+		rows = append(rows, append(row, fmt.Sprintf("%.3f", p), verdict.String()))
+	}
+	mean, limits := x.Geomean()
+	last := make([]string, len(head))
+	at := 0
+	if systems {
+		at = 1
+	}
+	last[at], last[at+4] = "geometric mean", change(mean)
+	if x.SameMachine {
+		last[at+6] = change(1 / limits)
+	}
+	c.rows(append(rows, last))
+}
+
+// rows writes aligned columns, or a table of Markdown.
+func (c *comparison) rows(rows [][]string) {
+	if c.md {
+		for i, r := range rows {
+			c.printf("| %s |\n", strings.Join(r, " | "))
+			if i == 0 {
+				c.printf("|%s\n", strings.Repeat("---|", len(r)))
+			}
+		}
+		return
+	}
+	t := tabwriter.NewWriter(c.w, 0, 0, 2, ' ', 0)
+	for _, r := range rows {
+		fmt.Fprintln(t, strings.TrimRight(strings.Join(r, "\t"), "\t"))
+	}
+	if err := t.Flush(); err != nil && c.err == nil {
+		c.err = err
+	}
+}
+
+// short names a work without its defaults.
+func short(name string) string {
+	w, err := bench.ParseWork(name)
+	if err != nil { // that of a later version
+		return name
+	}
+	return w.Short()
+}
+
+// seconds writes the median of the times and their spread.
+func seconds(f bench.Figures) string {
+	if !f.Has() {
+		return "-"
+	}
+	m, spread := bench.Median(f.Seconds)
+	return fmt.Sprintf("%s ms ±%.0f%%", significant(1e3*m), 100*spread)
+}
+
+// change writes a ratio as a difference.
+func change(ratio float64) string { return fmt.Sprintf("%+.1f%%", 100*(ratio-1)) }

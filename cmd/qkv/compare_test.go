@@ -1,0 +1,78 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/qkv-go/qkv/bench"
+)
+
+// record writes a record of a work that takes so many seconds, give or take a thousandth.
+func record(t *testing.T, dir, name, cpu string, seconds float64) string {
+	t.Helper()
+	d := bench.NewDocument()
+	d.Machine.CPU, d.Ceilings.Kernel = cpu, "avx2"
+	d.Build.Commit = name + "0123456789"
+	run := bench.Run{
+		Name: "b=1,h=2,hkv=2,sq=64,skv=64,d=32,dv=32,mask=causal", Kind: bench.KindAttention, System: bench.SystemName, Kernel: "avx2",
+		Workers: 3, FLOPs: 1e6, SecondsMedian: seconds, SecondsMin: seconds, PeakGFLOPS: 1,
+	}
+	for i := range 10 {
+		run.Rounds = append(run.Rounds, bench.Round{Seconds: seconds * (1 + 0.001*float64(i)), PeakGFLOPS: 1})
+	}
+	d.Runs = append(d.Runs, run)
+	text, err := json.Marshal(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, name)
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestCompare(t *testing.T) {
+	dir := t.TempDir()
+	a, same, slow := record(t, dir, "a.json", "x", 0.1), record(t, dir, "same.json", "x", 0.1), record(t, dir, "slow.json", "x", 0.11)
+	other := record(t, dir, "other.json", "y", 0.2)
+	bad := filepath.Join(dir, "bad.json")
+	if err := os.WriteFile(bad, []byte(`{"machine": {}}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		args string
+		code int
+		want []string // in the output, or the error
+	}{
+		{a + " " + same, exitOK, []string{"h=2,sq=64,d=32,mask=causal", "100.5 ms ±0%", "+0.0%", "same", "geometric mean", "qkv a.json01", "builds a.json01 and same.jso"}},
+		{a + " " + slow, exitFailed, []string{"+10.0%", "REGRESSION", "qkv compare: 1 regression"}},
+		{a + " -threshold 15% " + slow, exitOK, []string{"+10.0%", "slower"}},
+		{a + " -threshold 0.15 " + slow, exitOK, []string{"slower"}},
+		{slow + " " + a, exitOK, []string{"-9.1%", "faster"}},
+		{a + " " + same + " " + slow, exitFailed, []string{"same", "REGRESSION"}},
+		{a + " " + other, exitOK, []string{"CPUs x and y", "+100.0%", "slower"}},
+		{a + " " + other + " -threshold 50%", exitFailed, []string{"REGRESSION"}},
+		{a + " " + slow + " -format md", exitFailed, []string{"| work | workers |", "|---|---|", "| REGRESSION |"}},
+		{a + " -format benchfmt", exitOK, []string{"cpu: x\n", "BenchmarkAttention/b=1/h=2/hkv=2/sq=64/skv=64/d=32/dv=32/mask=causal/workers=3 0 "}},
+		{a, exitUsage, []string{"1 record given, want a base and at least one other record"}},
+		{a + " " + same + " -format html", exitUsage, []string{`-format is "html", want table, md or benchfmt`}},
+		{a + " " + same + " -threshold x", exitUsage, []string{`"x" is not a share such as 5% or 0.05`}},
+		{a + " " + bad, exitFailed, []string{`bad.json: not a record of qkv bench: there is no "format"`}},
+		{a + " " + bad + ".none", exitFailed, []string{"no such file"}},
+	} {
+		var out, errs strings.Builder
+		code := command(t.Context(), append([]string{"compare"}, strings.Fields(c.args)...), &out, &errs)
+		if code != c.code {
+			t.Errorf("%s: exit code %d, want %d; %s", c.args, code, c.code, errs.String())
+		}
+		for _, want := range c.want {
+			if !strings.Contains(out.String()+errs.String(), want) {
+				t.Errorf("%s: no %q in\n%s%s", c.args, want, out.String(), errs.String())
+			}
+		}
+	}
+}
