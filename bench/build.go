@@ -38,7 +38,7 @@ func ThisBuild() Build {
 		return b
 	}
 	for _, m := range append(info.Deps, &info.Main) {
-		if m.Path == module {
+		if m.Path == module && m.Replace == nil { // a replacement has no version
 			b.Version = cmp.Or(m.Version, b.Version)
 		}
 	}

@@ -86,9 +86,12 @@ type engine struct {
 // SystemName is the name of qkv as a [System].
 const SystemName = "qkv"
 
+// Library returns qkv on the kernel set that [qkv.New] chooses.
+func Library() System { return engine{} }
+
 func (engine) Name() string { return SystemName }
 
-func (engine) Version() string { return ThisBuild().Version }
+func (engine) Version() string { return ThisBuild().Short() }
 
 func (s engine) Paths(in Inputs, workers int) ([]Path, error) {
 	e, err := qkv.New(qkv.Config{Kernel: s.kernel, Workers: workers, Labels: s.labels})

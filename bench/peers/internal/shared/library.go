@@ -33,6 +33,23 @@ func Load(global bool, names ...string) (*Library, error) {
 	return nil, first
 }
 
+// Setenv sets a variable of the environment that libraries see: that of Go's
+// os.Setenv is Go's alone.
+func Setenv(key, value string) error {
+	c, err := Load(false, "libc.so.6", "libSystem.B.dylib")
+	if err != nil {
+		return err
+	}
+	var setenv func(key, value string, overwrite int32) int32
+	if err := c.Func(&setenv, "setenv"); err != nil {
+		return err
+	}
+	if setenv(key, value, 1) != 0 {
+		return fmt.Errorf("setenv %s failed", key)
+	}
+	return nil
+}
+
 // Func makes the function that fn points to call a symbol.
 func (l *Library) Func(fn any, symbol string) error {
 	addr, err := purego.Dlsym(l.handle, symbol)
@@ -47,4 +64,13 @@ func (l *Library) Func(fn any, symbol string) error {
 func (l *Library) Has(symbol string) bool {
 	_, err := purego.Dlsym(l.handle, symbol)
 	return err == nil
+}
+
+// Symbol returns the address of a symbol.
+func (l *Library) Symbol(symbol string) (uintptr, error) {
+	addr, err := purego.Dlsym(l.handle, symbol)
+	if err != nil {
+		return 0, fmt.Errorf("%s lacks %s: %w", l.Name, symbol, err)
+	}
+	return addr, nil
 }

@@ -1,0 +1,219 @@
+// Command peers measures what people would use in place of qkv beside it: the same works, the
+// same inputs, the same count of operations and the same comparison with float64.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/term"
+
+	"github.com/qkv-go/qkv/bench"
+)
+
+// defaultWorks are prefill in float32, prefill in 16 bits, decoding, and matrix products.
+var defaultWorks = []string{
+	"h=12,sq=128,d=64",
+	"h=12,sq=1024,d=64",
+	"h=32,sq=512,d=128",
+	"h=32,hkv=8,sq=512,d=128,mask=causal",
+	"h=8,sq=2048,d=128",
+	"h=32,hkv=8,sq=2048,d=128,mask=causal",
+	"h=32,hkv=8,sq=512,d=128,mask=causal,kv=float16",
+	"h=32,hkv=8,sq=512,d=128,mask=causal,kv=bfloat16",
+	"h=32,hkv=8,sq=1,skv=1024,d=128",
+	"h=32,hkv=8,sq=1,skv=8192,d=128",
+	"h=32,hkv=8,sq=1,skv=8192,d=128,kv=float16",
+	"h=32,hkv=8,sq=1,skv=8192,d=128,kv=bfloat16",
+	"h=32,hkv=8,sq=1,skv=8192,d=128,kv=int8",
+	"h=32,hkv=8,sq=1,skv=8192,d=128,kv=q8_0",
+	"m=1,n=4096,k=4096",
+	"m=128,n=768,k=768",
+	"m=512,n=4096,k=4096",
+}
+
+// options are the flags.
+type options struct {
+	lib     string
+	only    string
+	works   []bench.Work
+	workers []int
+	time    time.Duration
+	limit   time.Duration
+	json    string
+	md      bool
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	o, err := parse(os.Args[1:], os.Stderr)
+	if errors.Is(err, flag.ErrHelp) {
+		return
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "peers:", err)
+		os.Exit(2)
+	}
+	if err := o.run(ctx, os.Stdout, os.Stderr); err != nil {
+		fmt.Fprintln(os.Stderr, "peers:", err)
+		os.Exit(1)
+	}
+}
+
+func parse(args []string, stderr io.Writer) (*options, error) {
+	o := &options{}
+	f := flag.NewFlagSet("peers", flag.ContinueOnError)
+	f.SetOutput(stderr)
+	f.StringVar(&o.lib, "lib", "lib", "the `DIR` that setup has put libraries in")
+	f.StringVar(&o.only, "only", "", "measure only the systems of these `NAMES`, with commas between them, beside qkv")
+	f.Func("work", "measure the `WORK`, such as h=32,sq=512,d=128 or m=512,n=4096,k=4096; may be repeated", func(text string) error {
+		w, err := bench.ParseWork(text)
+		o.works = append(o.works, w)
+		return err
+	})
+	workers := f.Int("workers", 0, "compute on `N` threads (default: one, and all processors)")
+	f.DurationVar(&o.time, "time", 600*time.Millisecond, "time each work on each system for `D`")
+	f.DurationVar(&o.limit, "limit", 15*time.Minute, "leave out what has not begun after `D`")
+	f.StringVar(&o.json, "json", "", "write the record to `FILE`")
+	format := f.String("format", "table", "write the results as a `FORMAT`: table or md")
+	if err := f.Parse(args); err != nil {
+		return nil, err
+	}
+	switch {
+	case f.NArg() > 0:
+		return nil, fmt.Errorf("unexpected argument %q", f.Arg(0))
+	case *format != "table" && *format != "md":
+		return nil, fmt.Errorf("-format is %q, want table or md", *format)
+	case *workers < 0:
+		return nil, fmt.Errorf("-workers is %d, at least 1 is needed", *workers)
+	}
+	o.md = *format == "md"
+	if *workers != 0 {
+		o.workers = []int{*workers}
+	} else if o.workers = []int{1}; runtime.GOMAXPROCS(0) > 1 {
+		o.workers = append(o.workers, runtime.GOMAXPROCS(0))
+	}
+	if o.works == nil {
+		for _, text := range defaultWorks {
+			w, err := bench.ParseWork(text)
+			if err != nil {
+				return nil, err
+			}
+			o.works = append(o.works, w)
+		}
+	}
+	for _, name := range o.names() {
+		if !slices.ContainsFunc(candidates, func(c candidate) bool { return c.name == name }) {
+			return nil, fmt.Errorf("-only: there is no system %q", name)
+		}
+	}
+	return o, nil
+}
+
+// names lists the systems that were asked for, none if all.
+func (o *options) names() []string {
+	return strings.FieldsFunc(o.only, func(c rune) bool { return c == ',' || c == ' ' })
+}
+
+func (o *options) run(ctx context.Context, stdout, stderr io.Writer) error {
+	start := time.Now()
+	progress := func(format string, args ...any) {
+		if f, ok := stderr.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+			fmt.Fprintf(f, "\r\x1b[K"+format, args...)
+		}
+	}
+	runner, err := bench.NewRunner(bench.Options{Time: o.time})
+	if err != nil {
+		return err
+	}
+	doc := bench.NewDocument()
+	table := &table{w: stdout, md: o.md}
+	systems := []bench.System{bench.Library()}
+	table.printf("%s, %d processors, kernel set %s\n\n", doc.Machine.CPU, runtime.GOMAXPROCS(0), runner.Kernel().Name)
+	table.system(systems[0])
+	for _, c := range candidates {
+		if names := o.names(); len(names) > 0 && !slices.Contains(names, c.name) {
+			continue
+		}
+		s, err := c.open(o.lib)
+		if err != nil {
+			table.missing(c, err)
+			continue
+		}
+		systems = append(systems, s)
+		table.system(s)
+	}
+	doc.Ceilings = bench.MeasureCeilings(runner.Kernel(), doc.Machine.Caches, slices.Max(o.workers))
+
+	for _, w := range o.works {
+		for _, workers := range o.workers {
+			g := group{work: w, workers: workers}
+			for _, s := range systems {
+				if ctx.Err() != nil || time.Since(start) > o.limit {
+					g.skip(&doc, s, "there was no time left")
+					continue
+				}
+				progress("%s, %s: %s", w.Short(), threads(workers), s.Name())
+				run, err := runner.RunOn(ctx, s, bench.Job{Work: w, Workers: workers}, 0)
+				var unsupported *bench.UnsupportedError
+				switch {
+				case errors.As(err, &unsupported):
+					g.skip(&doc, s, unsupported.Reason)
+				case errors.Is(err, context.Canceled):
+					g.skip(&doc, s, "interrupted")
+				case err != nil:
+					g.fail(&doc, s, err)
+				default:
+					doc.Runs = append(doc.Runs, run)
+					g.runs = append(g.runs, run)
+				}
+			}
+			progress("")
+			table.group(&g)
+		}
+	}
+	table.summary()
+	if o.json != "" {
+		if err := write(o.json, &doc); err != nil {
+			return err
+		}
+	}
+	if table.err != nil {
+		return table.err
+	}
+	if table.failed > 0 {
+		return fmt.Errorf("%d results failed", table.failed)
+	}
+	return ctx.Err()
+}
+
+// write writes the record when it is whole.
+func write(path string, doc *bench.Document) error {
+	text, err := json.MarshalIndent(doc, "", "  ")
+	if err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), ".peers-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	_, err = f.Write(append(text, '\n'))
+	if err = errors.Join(err, f.Chmod(0o644), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}

@@ -1,0 +1,19 @@
+package main
+
+import (
+	"github.com/qkv-go/qkv/bench"
+	"github.com/qkv-go/qkv/bench/peers/blas"
+)
+
+// A candidate is a system that may be on this machine.
+type candidate struct {
+	name string
+	open func(lib string) (bench.System, error)
+	from string // where it is to be had
+}
+
+// candidates lists the systems in the order in which they run.
+var candidates = []candidate{
+	{"openblas", blas.OpenBLAS, "Debian: libopenblas0-pthread"},
+	{"blis", blas.BLIS, "Debian: libblis4-pthread"},
+}

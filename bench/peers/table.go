@@ -1,0 +1,137 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/qkv-go/qkv/bench"
+)
+
+// A group is the runs of a work on a number of threads.
+type group struct {
+	work    bench.Work
+	workers int
+	runs    []bench.Run
+	left    []bench.Skip // left out, or failed
+	failed  int
+}
+
+func (g *group) skip(doc *bench.Document, s bench.System, reason string) {
+	skip := bench.Skip{Name: g.work.String(), System: s.Name(), Workers: g.workers, Reason: reason}
+	doc.Skipped = append(doc.Skipped, skip)
+	g.left = append(g.left, skip)
+}
+
+func (g *group) fail(doc *bench.Document, s bench.System, err error) {
+	g.skip(doc, s, "FAILED: "+err.Error())
+	g.failed++
+}
+
+// A table writes results for a person to read, as they come.
+type table struct {
+	w      io.Writer
+	md     bool
+	err    error    // the first
+	groups int      // with qkv and another system
+	lost   []string // groups in which qkv is not first
+	failed int
+}
+
+func (t *table) printf(format string, args ...any) {
+	if _, err := fmt.Fprintf(t.w, format, args...); err != nil && t.err == nil {
+		t.err = err
+	}
+}
+
+func (t *table) system(s bench.System) {
+	t.printf("%-12s %s\n", s.Name(), s.Version())
+}
+
+func (t *table) missing(c candidate, err error) {
+	reason, _, _ := strings.Cut(err.Error(), "\n")
+	t.printf("%-12s missing: %s (%s)\n", c.name, reason, c.from)
+}
+
+// group writes the runs of a group, the fastest first.
+func (t *table) group(g *group) {
+	slices.SortStableFunc(g.runs, func(a, b bench.Run) int { return cmp.Compare(a.SecondsMedian, b.SecondsMedian) })
+	var own *bench.Run
+	for i := range g.runs {
+		if g.runs[i].System == bench.SystemName {
+			own = &g.runs[i]
+		}
+	}
+	title := fmt.Sprintf("%s, %s", g.work.Short(), threads(g.workers))
+	t.failed += g.failed
+	if own != nil && len(g.runs) > 1 {
+		t.groups++
+		if g.runs[0].System != bench.SystemName {
+			t.lost = append(t.lost, fmt.Sprintf("%s: %s takes %.2f of the time", title, g.runs[0].System, g.runs[0].SecondsMedian/own.SecondsMedian))
+		}
+	}
+	reads := g.work.ReadBytes() > 0
+	head := []string{"system", "median ms", "time", "GFLOP/s", "of peak", "error", "path"}
+	if reads {
+		head = []string{"system", "median ms", "time", "GB/s", "of read", "error", "path"}
+	}
+	rows := [][]string{head}
+	for _, r := range g.runs {
+		rate, share := r.GFLOPS, r.Efficiency
+		if reads {
+			rate, share = r.GBps, r.OfRead
+		}
+		relative := "-"
+		if own != nil {
+			relative = fmt.Sprintf("%.2f", r.SecondsMedian/own.SecondsMedian)
+		}
+		rows = append(rows, []string{
+			r.System, strconv.FormatFloat(1e3*r.SecondsMedian, 'g', 4, 64), relative,
+			fmt.Sprintf("%.1f", rate), fmt.Sprintf("%.1f%%", 100*share), fmt.Sprintf("%.1e", r.MaxError), r.Path,
+		})
+	}
+	if t.md {
+		t.printf("\n%s:\n\n", title)
+		for i, r := range rows {
+			t.printf("| %s |\n", strings.Join(r, " | "))
+			if i == 0 {
+				t.printf("|%s\n", strings.Repeat("---|", len(r)))
+			}
+		}
+	} else {
+		t.printf("\n%s\n", title)
+		for _, r := range rows {
+			t.printf("  %-12s %10s %7s %8s %8s %8s  %s\n", r[0], r[1], r[2], r[3], r[4], r[5], r[6])
+		}
+	}
+	left := "  %-12s %s\n"
+	if t.md {
+		left = "\n%s: %s\n"
+	}
+	for _, s := range g.left {
+		t.printf(left, s.System, s.Reason)
+	}
+}
+
+func threads(n int) string {
+	if n == 1 {
+		return "1 thread"
+	}
+	return strconv.Itoa(n) + " threads"
+}
+
+// summary says where qkv is not first.
+func (t *table) summary() {
+	t.printf("\ntime: that of a call over qkv's; of peak, of read: the share of what multiply-adds, or reading, reach alone in turns with it\n")
+	if len(t.lost) == 0 {
+		t.printf("qkv is first in all %d\n", t.groups)
+		return
+	}
+	t.printf("qkv is first in %d of %d, but not in\n", t.groups-len(t.lost), t.groups)
+	for _, l := range t.lost {
+		t.printf("  %s\n", l)
+	}
+}
