@@ -3,6 +3,7 @@ package main
 import (
 	"github.com/qkv-go/qkv/bench"
 	"github.com/qkv-go/qkv/bench/peers/blas"
+	"github.com/qkv-go/qkv/bench/peers/ggml"
 )
 
 // A candidate is a system that may be on this machine.
@@ -14,6 +15,7 @@ type candidate struct {
 
 // candidates lists the systems in the order in which they run.
 var candidates = []candidate{
+	{"ggml", ggml.Open, "npm: @node-llama-cpp/linux-x64"},
 	{"openblas", blas.OpenBLAS, "Debian: libopenblas0-pthread"},
 	{"blis", blas.BLIS, "Debian: libblis4-pthread"},
 }

@@ -22,7 +22,7 @@ func (s *System) threeSteps(o *bench.Operands, workers int) bench.Path {
 	return bench.Path{
 		Name:   "sgemm, softmax, sgemm for each head",
 		NoLSE:  true,
-		Settle: s.settle,
+		Settle: s.settle(workers),
 		Run: func() error {
 			s.setThreads(workers)
 			for h := range shape.Batch * shape.Heads {
@@ -132,9 +132,8 @@ func (s *System) blocked(o *bench.Operands, rowBlock, workers int) bench.Path {
 		spaces <- newSpace(s, set, min(rows, rowBlock), shape.DimV)
 	}
 	return bench.Path{
-		Name:   fmt.Sprintf("sgemm by blocks of %d queries, this library's softmax", min(rows, rowBlock)),
-		NoLSE:  true,
-		Settle: s.settle,
+		Name:  fmt.Sprintf("sgemm by blocks of %d queries, this library's softmax", min(rows, rowBlock)),
+		NoLSE: true,
 		Run: func() error {
 			s.setThreads(1)
 			share(workers, shape.Batch*heads*blocks, func(i int) {

@@ -21,7 +21,7 @@ type System struct {
 	name, version string
 	sgemm         uintptr
 	setThreads    func(n int)
-	settle        time.Duration
+	spin          time.Duration // of idle threads
 }
 
 // OpenBLAS loads OpenBLAS. The folder is not looked at.
@@ -41,7 +41,7 @@ func OpenBLAS(string) (bench.System, error) {
 		return nil, err
 	}
 	// Its threads look for work for 2^26 cycles, by default.
-	s := &System{name: "openblas", settle: 40 * time.Millisecond}
+	s := &System{name: "openblas", spin: 40 * time.Millisecond}
 	var config func() string
 	var threads func(n int32)
 	if s.sgemm, err = l.Symbol("sgemm_"); err == nil {
@@ -101,7 +101,7 @@ func (s *System) Paths(in bench.Inputs, workers int) ([]bench.Path, error) {
 		p, g := in.Product, &gemm{lib: s}
 		return []bench.Path{{
 			Name:   "sgemm",
-			Settle: s.settle,
+			Settle: s.settle(workers),
 			Run: func() error {
 				s.setThreads(workers)
 				g.run(false, true, p.M, p.N, p.K, 1, &in.X[0], p.K, &in.W[0], p.K, 0, &in.Y[0], p.N)
@@ -123,6 +123,14 @@ func (s *System) Paths(in bench.Inputs, workers int) ([]bench.Path, error) {
 		return paths, nil
 	}
 	return nil, &bench.UnsupportedError{System: s.name, Work: in.Work(), Reason: "it is neither attention nor a product"}
+}
+
+// settle is how long threads of the library are busy after a call on so many.
+func (s *System) settle(workers int) time.Duration {
+	if workers == 1 {
+		return 0
+	}
+	return s.spin
 }
 
 func unsupported(s bench.Shape) string {

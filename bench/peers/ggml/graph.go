@@ -1,0 +1,122 @@
+package ggml
+
+import (
+	"fmt"
+	"runtime"
+	"time"
+	"unsafe"
+
+	"github.com/ebitengine/purego"
+
+	"github.com/qkv-go/qkv/bench"
+)
+
+const (
+	alignment  = 64 // of tensors
+	maxTensors = 16
+
+	// poll is how long the threads of a pool look for work, with llama.cpp's settings.
+	poll = 120 * time.Millisecond
+)
+
+// A graph is a computation that is ready to run.
+type graph struct {
+	sys     *System
+	ctx     handle
+	graph   handle
+	backend handle
+	pool    handle
+	buffers []handle
+	pins    runtime.Pinner
+	copies  []func() // of inputs that cannot be used in place
+	workers int
+}
+
+// start makes a backend with threads of its own, and an empty graph.
+func (s *System) start(workers int) *graph {
+	g := &graph{sys: s, ctx: s.newContext(maxTensors), backend: s.initBackend(), workers: workers}
+	// ggml_threadpool_params: a mask of 512 CPUs, and six fields.
+	const size = 1024
+	params := make([]byte, size)
+	s.initPoolParams(address(params), int32(workers))
+	g.pool = s.newPool(address(params))
+	runtime.KeepAlive(params)
+	s.setThreads(g.backend, int32(workers))
+	s.setPool(g.backend, g.pool)
+	g.graph = s.newGraph(g.ctx)
+	return g
+}
+
+func address[T any](x []T) handle { return handle(unsafe.Pointer(unsafe.SliceData(x))) }
+
+// tensor makes a tensor without data.
+func (g *graph) tensor(typ int, ne ...int) handle {
+	n := [4]int64{1, 1, 1, 1}
+	for i, x := range ne {
+		n[i] = int64(x)
+	}
+	return g.sys.newTensor(g.ctx, int32(typ), n[0], n[1], n[2], n[3])
+}
+
+func bytesOf[T any](x []T) uintptr { return uintptr(len(x)) * unsafe.Sizeof(x[0]) }
+
+// place lets a tensor use x where it is, if it lies as ggml wants it to.
+func place[T any](g *graph, t handle, x []T) (placed bool) {
+	if address(x)%alignment != 0 {
+		return false
+	}
+	g.pins.Pin(unsafe.SliceData(x))
+	b := g.sys.bufferFromPtr(address(x), bytesOf(x))
+	g.buffers = append(g.buffers, b)
+	g.sys.placeTensor(b, t, address(x))
+	return true
+}
+
+// set copies x to a tensor that has memory.
+func set[T any](g *graph, t handle, x []T) {
+	g.sys.set(t, address(x), 0, bytesOf(x))
+	runtime.KeepAlive(x)
+}
+
+// get copies a tensor to x.
+func get[T any](g *graph, t handle, x []T) {
+	g.sys.get(t, address(x), 0, bytesOf(x))
+	runtime.KeepAlive(x)
+}
+
+// alloc gives memory to what has none.
+func (g *graph) alloc() {
+	if b := g.sys.alloc(g.ctx, g.backend); b != 0 {
+		g.buffers = append(g.buffers, b)
+	}
+}
+
+func (g *graph) run() error {
+	for _, c := range g.copies {
+		c()
+	}
+	status, _, _ := purego.SyscallN(g.sys.compute, g.backend, g.graph)
+	if int32(status) != 0 {
+		return fmt.Errorf("ggml_backend_graph_compute returned %d", int32(status))
+	}
+	return nil
+}
+
+func (g *graph) close() {
+	for _, b := range g.buffers {
+		g.sys.freeBuffer(b)
+	}
+	g.sys.freeBackend(g.backend)
+	g.sys.freePool(g.pool)
+	g.sys.freeContext(g.ctx)
+	g.pins.Unpin()
+}
+
+// path returns the way that a graph is.
+func (g *graph) path(name string, roundoff float64, finish func() error) bench.Path {
+	p := bench.Path{Name: name, Roundoff: roundoff, NoLSE: true, Run: g.run, Finish: finish, Close: g.close}
+	if g.workers > 1 {
+		p.Settle = poll
+	}
+	return p
+}
