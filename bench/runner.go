@@ -179,7 +179,9 @@ func (r *Runner) RunOn(ctx context.Context, sys System, j Job, limit time.Durati
 		return len(work.samples) >= minSamples && (unmasked == nil || len(ratios) >= minSamples)
 	}
 	burst := func() error {
-		time.Sleep(work.path.Settle)
+		if work.path.Rest != nil {
+			work.path.Rest()
+		}
 		bursts = append(bursts, r.peak.Burst(workers, r.opts.Burst))
 		if stream == nil {
 			return nil

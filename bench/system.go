@@ -2,7 +2,6 @@ package bench
 
 import (
 	"fmt"
-	"time"
 
 	"github.com/qkv-go/qkv"
 )
@@ -37,9 +36,9 @@ type Path struct {
 	// NoLSE says that the log-sum-exp is not returned, and so not checked.
 	NoLSE bool
 
-	// Settle is how long threads of the system go on looking for work, and so keep
-	// processors busy, after Run has returned.
-	Settle time.Duration
+	// Rest, if not nil, returns when threads of the system no longer keep processors busy
+	// looking for work, which some do after Run has returned.
+	Rest func()
 }
 
 func (p *Path) roundoff() float64 {

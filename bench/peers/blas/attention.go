@@ -20,9 +20,9 @@ func (s *System) threeSteps(o *bench.Operands, workers int) bench.Path {
 	d, dv, group := shape.DimQK, shape.DimV, shape.Heads/shape.KVHeads
 	scale := float32(1 / math.Sqrt(float64(d)))
 	return bench.Path{
-		Name:   "sgemm, softmax, sgemm for each head",
-		NoLSE:  true,
-		Settle: s.settle(workers),
+		Name:  "sgemm, softmax, sgemm for each head",
+		NoLSE: true,
+		Rest:  s.rest(workers),
 		Run: func() error {
 			s.setThreads(workers)
 			for h := range shape.Batch * shape.Heads {

@@ -100,8 +100,8 @@ func (s *System) Paths(in bench.Inputs, workers int) ([]bench.Path, error) {
 	case *bench.ProductInputs:
 		p, g := in.Product, &gemm{lib: s}
 		return []bench.Path{{
-			Name:   "sgemm",
-			Settle: s.settle(workers),
+			Name: "sgemm",
+			Rest: s.rest(workers),
 			Run: func() error {
 				s.setThreads(workers)
 				g.run(false, true, p.M, p.N, p.K, 1, &in.X[0], p.K, &in.W[0], p.K, 0, &in.Y[0], p.N)
@@ -125,12 +125,12 @@ func (s *System) Paths(in bench.Inputs, workers int) ([]bench.Path, error) {
 	return nil, &bench.UnsupportedError{System: s.name, Work: in.Work(), Reason: "it is neither attention nor a product"}
 }
 
-// settle is how long threads of the library are busy after a call on so many.
-func (s *System) settle(workers int) time.Duration {
-	if workers == 1 {
-		return 0
+// rest waits until the threads of the library are idle after a call on so many.
+func (s *System) rest(workers int) func() {
+	if workers == 1 || s.spin == 0 {
+		return nil
 	}
-	return s.spin
+	return func() { time.Sleep(s.spin) }
 }
 
 func unsupported(s bench.Shape) string {

@@ -54,6 +54,7 @@ type System struct {
 	setPool        func(backend, pool handle)
 	initPoolParams func(params handle, n int32)
 	newPool        func(params handle) handle
+	pausePool      func(pool handle)
 	freePool       func(pool handle)
 }
 
@@ -102,6 +103,7 @@ func Open(lib string) (bench.System, error) {
 		{cpu, &s.setPool, "ggml_backend_cpu_set_threadpool"},
 		{cpu, &s.newPool, "ggml_threadpool_new"},
 		{cpu, &s.freePool, "ggml_threadpool_free"},
+		{cpu, &s.pausePool, "ggml_threadpool_pause"},
 	} {
 		if err := f.lib.Func(f.fn, f.symbol); err != nil {
 			return nil, err

@@ -3,7 +3,6 @@ package ggml
 import (
 	"fmt"
 	"runtime"
-	"time"
 	"unsafe"
 
 	"github.com/ebitengine/purego"
@@ -14,9 +13,6 @@ import (
 const (
 	alignment  = 64 // of tensors
 	maxTensors = 16
-
-	// poll is how long the threads of a pool look for work, with llama.cpp's settings.
-	poll = 120 * time.Millisecond
 )
 
 // A graph is a computation that is ready to run.
@@ -116,7 +112,7 @@ func (g *graph) close() {
 func (g *graph) path(name string, roundoff float64, finish func() error) bench.Path {
 	p := bench.Path{Name: name, Roundoff: roundoff, NoLSE: true, Run: g.run, Finish: finish, Close: g.close}
 	if g.workers > 1 {
-		p.Settle = poll
+		p.Rest = func() { g.sys.pausePool(g.pool) } // it goes on with the next computation
 	}
 	return p
 }
