@@ -60,7 +60,7 @@ func TestProductCheck(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := paths[0].compute(); err != nil {
+	if err := paths[0].Compute(); err != nil {
 		t.Fatal(err)
 	}
 	if c, err := in.Check(CheckRows, nil); err != nil || c.Rows != 5 || !(c.OfBound > 0 && c.OfBound < 1) {

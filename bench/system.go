@@ -21,7 +21,11 @@ type System interface {
 type Path struct {
 	Name string // as a record has it: "flash_attn_ext", "sgemm by blocks of 128"
 
-	// Run computes the inputs once. It is what is timed.
+	// Load, if not nil, copies the inputs to where the path has them, in its layout and type.
+	// Keys, values and weights may be copied when the path is made: they do not change.
+	Load func() error
+
+	// Run computes once. It is what is timed.
 	Run func() error
 
 	// Finish, if not nil, copies the result to where the inputs have it.
@@ -54,8 +58,13 @@ func (p *Path) close() {
 	}
 }
 
-// compute computes the inputs, and has the result where it is checked.
-func (p *Path) compute() error {
+// Compute computes the inputs as they are, and has the result where it is checked.
+func (p *Path) Compute() error {
+	if p.Load != nil {
+		if err := p.Load(); err != nil {
+			return err
+		}
+	}
 	if err := p.Run(); err != nil {
 		return err
 	}

@@ -22,7 +22,7 @@ func newTimed(ctx context.Context, p *Path, in Inputs, compare bool) (*timed, Ch
 	t := &timed{path: p, flops: in.Work().FLOPs(), calls: 1}
 	in.Spoil()
 	start := time.Now()
-	err := p.compute()
+	err := p.Compute()
 	cost := time.Since(start)
 	if err != nil {
 		return nil, Check{}, fmt.Errorf("%s: %w", p.Name, err)

@@ -57,17 +57,9 @@ func (s *System) product(in *bench.ProductInputs, workers int) bench.Path {
 	w, x := g.tensor(typeF32, p.K, p.N), g.tensor(typeF32, p.K, p.M)
 	y := s.mulMat(g.ctx, w, x)
 	s.expand(g.graph, y)
-	input(g, x, in.X)
 	g.alloc()
 	set(g, w, in.W)
-	return g.path("ggml_mul_mat", 0, func() error { get(g, y, in.Y); return nil })
-}
-
-// input has a tensor read x at each run.
-func input(g *graph, t handle, x []float32) {
-	if !place(g, t, x) {
-		g.copies = append(g.copies, func() { set(g, t, x) })
-	}
+	return g.path("ggml_mul_mat", 0, func() { set(g, x, in.X) }, func() { get(g, y, in.Y) })
 }
 
 // kv makes the tensor of keys or values. What it returns copies them.
@@ -132,14 +124,13 @@ func (s *System) flashPath(in *bench.Operands, workers int, f32 bool) bench.Path
 		name += ", precision f32"
 	}
 	s.expand(g.graph, out)
-	input(g, q, in.Q)
 	g.alloc()
 	setK()
 	setV()
 	setMask()
 	// The result is [batch, seq, heads, dim].
 	result := make([]float32, len(in.Out))
-	return g.path(name, t.roundoff, func() error {
+	return g.path(name, t.roundoff, func() { set(g, q, in.Q) }, func() {
 		get(g, out, result)
 		dv := shape.DimV
 		for b := range shape.Batch {
@@ -149,7 +140,6 @@ func (s *System) flashPath(in *bench.Operands, workers int, f32 bool) bench.Path
 				}
 			}
 		}
-		return nil
 	})
 }
 
@@ -164,16 +154,12 @@ func (s *System) plain(in *bench.Operands, workers int) bench.Path {
 	weights := s.softMax(g.ctx, s.mulMat(g.ctx, k, q), m, scaleOf(shape), 0)
 	out := s.mulMat(g.ctx, v, weights)
 	s.expand(g.graph, out)
-	input(g, q, in.Q)
 	g.alloc()
 	setK()
 	setV()
 	setMask()
 	t := types[shape.KV.K]
-	return g.path("ggml_mul_mat, ggml_soft_max_ext, ggml_mul_mat, "+t.name, t.roundoff, func() error {
-		get(g, out, in.Out)
-		return nil
-	})
+	return g.path("ggml_mul_mat, ggml_soft_max_ext, ggml_mul_mat, "+t.name, t.roundoff, func() { set(g, q, in.Q) }, func() { get(g, out, in.Out) })
 }
 
 // transposed returns the values with their dims outside and their positions inside.

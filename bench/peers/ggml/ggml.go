@@ -42,8 +42,6 @@ type System struct {
 	tensorOverhead func() uintptr
 	graphOverhead  func() uintptr
 	alloc          func(ctx, backend handle) handle // of what has no memory yet
-	bufferFromPtr  func(p handle, size uintptr) handle
-	placeTensor    func(buffer, t, at handle) int32
 	freeBuffer     func(buffer handle)
 	set            func(t, data handle, offset, size uintptr)
 	get            func(t, data handle, offset, size uintptr)
@@ -91,8 +89,6 @@ func Open(lib string) (bench.System, error) {
 		{base, &s.tensorOverhead, "ggml_tensor_overhead"},
 		{base, &s.graphOverhead, "ggml_graph_overhead"},
 		{base, &s.alloc, "ggml_backend_alloc_ctx_tensors"},
-		{base, &s.bufferFromPtr, "ggml_backend_cpu_buffer_from_ptr"},
-		{base, &s.placeTensor, "ggml_backend_tensor_alloc"},
 		{base, &s.freeBuffer, "ggml_backend_buffer_free"},
 		{base, &s.set, "ggml_backend_tensor_set"},
 		{base, &s.get, "ggml_backend_tensor_get"},

@@ -10,10 +10,8 @@ import (
 	"github.com/qkv-go/qkv/bench"
 )
 
-const (
-	alignment  = 64 // of tensors
-	maxTensors = 16
-)
+// maxTensors are those of a graph.
+const maxTensors = 16
 
 // A graph is a computation that is ready to run.
 type graph struct {
@@ -23,8 +21,6 @@ type graph struct {
 	backend handle
 	pool    handle
 	buffers []handle
-	pins    runtime.Pinner
-	copies  []func() // of inputs that cannot be used in place
 	workers int
 }
 
@@ -56,18 +52,6 @@ func (g *graph) tensor(typ int, ne ...int) handle {
 
 func bytesOf[T any](x []T) uintptr { return uintptr(len(x)) * unsafe.Sizeof(x[0]) }
 
-// place lets a tensor use x where it is, if it lies as ggml wants it to.
-func place[T any](g *graph, t handle, x []T) (placed bool) {
-	if address(x)%alignment != 0 {
-		return false
-	}
-	g.pins.Pin(unsafe.SliceData(x))
-	b := g.sys.bufferFromPtr(address(x), bytesOf(x))
-	g.buffers = append(g.buffers, b)
-	g.sys.placeTensor(b, t, address(x))
-	return true
-}
-
 // set copies x to a tensor that has memory.
 func set[T any](g *graph, t handle, x []T) {
 	g.sys.set(t, address(x), 0, bytesOf(x))
@@ -88,9 +72,6 @@ func (g *graph) alloc() {
 }
 
 func (g *graph) run() error {
-	for _, c := range g.copies {
-		c()
-	}
 	status, _, _ := purego.SyscallN(g.sys.compute, g.backend, g.graph)
 	if int32(status) != 0 {
 		return fmt.Errorf("ggml_backend_graph_compute returned %d", int32(status))
@@ -105,12 +86,13 @@ func (g *graph) close() {
 	g.sys.freeBackend(g.backend)
 	g.sys.freePool(g.pool)
 	g.sys.freeContext(g.ctx)
-	g.pins.Unpin()
 }
 
 // path returns the way that a graph is.
-func (g *graph) path(name string, roundoff float64, finish func() error) bench.Path {
-	p := bench.Path{Name: name, Roundoff: roundoff, NoLSE: true, Run: g.run, Finish: finish, Close: g.close}
+func (g *graph) path(name string, roundoff float64, load, finish func()) bench.Path {
+	p := bench.Path{Name: name, Roundoff: roundoff, NoLSE: true, Run: g.run, Close: g.close}
+	p.Load = func() error { load(); return nil }
+	p.Finish = func() error { finish(); return nil }
 	if g.workers > 1 {
 		p.Rest = func() { g.sys.pausePool(g.pool) } // it goes on with the next computation
 	}
