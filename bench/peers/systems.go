@@ -4,6 +4,7 @@ import (
 	"github.com/qkv-go/qkv/bench"
 	"github.com/qkv-go/qkv/bench/peers/blas"
 	"github.com/qkv-go/qkv/bench/peers/ggml"
+	"github.com/qkv-go/qkv/bench/peers/onnxruntime"
 )
 
 // A candidate is a system that may be on this machine.
@@ -16,6 +17,7 @@ type candidate struct {
 // candidates lists the systems in the order in which they run.
 var candidates = []candidate{
 	{"ggml", ggml.Open, "npm: @node-llama-cpp/linux-x64"},
+	{"onnxruntime", onnxruntime.Open, "npm: onnxruntime-node"},
 	{"openblas", blas.OpenBLAS, "Debian: libopenblas0-pthread"},
 	{"blis", blas.BLIS, "Debian: libblis4-pthread"},
 }

@@ -21,6 +21,7 @@ type graph struct {
 	backend handle
 	pool    handle
 	buffers []handle
+	params  []byte
 	workers int
 }
 
@@ -29,10 +30,9 @@ func (s *System) start(workers int) *graph {
 	g := &graph{sys: s, ctx: s.newContext(maxTensors), backend: s.initBackend(), workers: workers}
 	// ggml_threadpool_params: a mask of 512 CPUs, and six fields.
 	const size = 1024
-	params := make([]byte, size)
-	s.initPoolParams(address(params), int32(workers))
-	g.pool = s.newPool(address(params))
-	runtime.KeepAlive(params)
+	g.params = make([]byte, size) // on the heap: stacks move
+	s.initPoolParams(address(g.params), int32(workers))
+	g.pool = s.newPool(address(g.params))
 	s.setThreads(g.backend, int32(workers))
 	s.setPool(g.backend, g.pool)
 	g.graph = s.newGraph(g.ctx)

@@ -1,0 +1,278 @@
+package onnxruntime
+
+import (
+	"fmt"
+	"unsafe"
+
+	"github.com/qkv-go/qkv"
+	"github.com/qkv-go/qkv/bench"
+	"github.com/qkv-go/qkv/kernel"
+)
+
+const (
+	contrib      = "com.microsoft"
+	contribOpset = 1
+)
+
+// Paths has those of its operators that compute a work: Attention of ONNX, MultiHeadAttention
+// and GroupQueryAttention for attention; Gemm and MatMul for products.
+func (s *System) Paths(in bench.Inputs, workers int) ([]bench.Path, error) {
+	refuse := func(reason string) ([]bench.Path, error) {
+		return nil, &bench.UnsupportedError{System: s.Name(), Work: in.Work(), Reason: reason}
+	}
+	switch in := in.(type) {
+	case *bench.ProductInputs:
+		return s.products(in, workers)
+	case *bench.Operands:
+		shape := in.Shape
+		plain := shape
+		plain.Mask, plain.KV = bench.Mask{Causal: shape.Mask.Causal, Align: shape.Mask.Align}, bench.KV{K: shape.KV.K, V: shape.KV.V}
+		plain.Lengths, plain.Values = bench.Lengths{}, bench.Values{}
+		switch {
+		case plain != shape:
+			return refuse("of masks and the like only causal is measured")
+		case shape.KV.K == kernel.Float32 && shape.KV.V == kernel.Float32:
+			return attention(s, in, workers, in.K.Float32, in.V.Float32)
+		case shape.KV.K == kernel.Float16 && shape.KV.V == kernel.Float16:
+			return attention(s, in, workers, in.K.Float16, in.V.Float16)
+		}
+		return refuse("its CPU operators have float32 and float16 only")
+	}
+	return refuse("it is neither attention nor a product")
+}
+
+// products multiplies by weights that are initialisers, which are packed once.
+func (s *System) products(in *bench.ProductInputs, workers int) ([]bench.Path, error) {
+	p := in.Product
+	n, k, m := int64(p.N), int64(p.K), int64(p.M)
+	x, y := tensorType{"x", typeFloat, []int64{m, k}}, tensorType{"y", typeFloat, []int64{m, n}}
+	transposed := make([]float32, len(in.W)) // [K, N]
+	for i := range p.N {
+		for j := range p.K {
+			transposed[j*p.N+i] = in.W[i*p.K+j]
+		}
+	}
+	var paths []bench.Path
+	for _, c := range []struct {
+		model model
+		data  []float32
+	}{
+		{model{op: "Gemm", ints: map[string]int64{"transB": 1}, weight: &tensorType{"w", typeFloat, []int64{n, k}}}, in.W},
+		{model{op: "MatMul", weight: &tensorType{"w", typeFloat, []int64{k, n}}}, transposed},
+	} {
+		c.model.inputs, c.model.outputs = []tensorType{x}, []tensorType{y}
+		c.model.weightData = bytesOf(c.data)
+		o := s.start(&c.model, workers)
+		bind(o, bindInput, x, in.X)
+		bind(o, bindOutput, y, in.Y)
+		path, err := o.path(c.model.op, 0, func() {}, func() {})
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", c.model.op, err)
+		}
+		paths = append(paths, path)
+	}
+	return paths, nil
+}
+
+func bytesOf(x []float32) []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), 4*len(x))
+}
+
+// An element is one that its operators have.
+type element interface{ float32 | qkv.Float16 }
+
+// operands are those of an attention in an element type, of which queries and output take part
+// in its layouts.
+type operands[T element] struct {
+	in       *bench.Operands
+	sys      *System
+	workers  int
+	typ      int32
+	q, out   []T // [batch, heads, seq, dim] or [batch, seq, heads, dim]
+	k, v     []T // [batch, heads, seq, dim]
+	roundoff float64
+}
+
+func attention[T element](s *System, in *bench.Operands, workers int, k, v []T) ([]bench.Path, error) {
+	o := &operands[T]{in: in, sys: s, workers: workers, typ: typeFloat, k: k, v: v}
+	if unsafe.Sizeof(k[0]) == 2 {
+		o.typ, o.roundoff = typeFloat16, bench.RoundoffFloat16
+	}
+	o.q, o.out = make([]T, len(in.Q)), make([]T, len(in.Out))
+	shape := in.Shape
+	var paths []bench.Path
+	var failed error
+	add := func(name string, make func() (bench.Path, error)) {
+		if path, err := make(); err == nil {
+			paths = append(paths, path)
+		} else if failed == nil {
+			failed = fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	single := shape.SeqQ == 1 && shape.Mask.Align == qkv.BottomRight
+	causal := shape.Mask.Causal && !single
+	square := shape.SeqQ == shape.SeqKV || shape.Mask.Align == qkv.TopLeft
+	equal := shape.Heads == shape.KVHeads
+	if !causal || square {
+		add("Attention", func() (bench.Path, error) { return o.standard(causal) })
+	}
+	if equal && (!causal || shape.SeqQ == shape.SeqKV) {
+		add("MultiHeadAttention", func() (bench.Path, error) { return o.multiHead(causal) })
+	}
+	if shape.DimQK == shape.DimV && (shape.SeqQ == 1 && (single || !shape.Mask.Causal) || causal && shape.SeqQ == shape.SeqKV) {
+		add("GroupQueryAttention", func() (bench.Path, error) { return o.groupQuery() })
+	}
+	if len(paths) > 0 {
+		return paths, nil
+	}
+	reason := "no operator has such a mask"
+	if failed != nil {
+		reason = failed.Error()
+	}
+	return nil, &bench.UnsupportedError{System: s.Name(), Work: shape, Reason: reason}
+}
+
+// types returns the types of operands as [batch, heads, seq, dim].
+func (o *operands[T]) types() (q, k, v, out tensorType) {
+	s := o.in.Shape
+	of := func(name string, heads, seq, dim int) tensorType {
+		return tensorType{name, o.typ, []int64{int64(s.Batch), int64(heads), int64(seq), int64(dim)}}
+	}
+	return of("q", s.Heads, s.SeqQ, s.DimQK), of("k", s.KVHeads, s.SeqKV, s.DimQK), of("v", s.KVHeads, s.SeqKV, s.DimV),
+		of("out", s.Heads, s.SeqQ, s.DimV)
+}
+
+// packed returns the type of a tensor with its heads behind its positions, [batch, seq, heads * dim].
+func packed(t tensorType) tensorType {
+	return tensorType{t.name, t.typ, []int64{t.dims[0], t.dims[2], t.dims[1] * t.dims[3]}}
+}
+
+// standard is Attention of ONNX.
+func (o *operands[T]) standard(causal bool) (bench.Path, error) {
+	q, k, v, out := o.types()
+	m := model{op: "Attention", inputs: []tensorType{q, k, v}, outputs: []tensorType{out}, ints: map[string]int64{}}
+	if causal {
+		m.ints["is_causal"] = 1
+	}
+	x := o.sys.start(&m, o.workers)
+	bind(x, bindInput, q, o.q)
+	bind(x, bindInput, k, o.k)
+	bind(x, bindInput, v, o.v)
+	bind(x, bindOutput, out, o.out)
+	return x.path("Attention", o.roundoff, func() { o.load(false) }, func() { o.finish(false) })
+}
+
+// multiHead is MultiHeadAttention, with keys and values as they are in a cache.
+func (o *operands[T]) multiHead(causal bool) (bench.Path, error) {
+	q, k, v, out := o.types()
+	q, out = packed(q), packed(out)
+	m := model{
+		domain: contrib, opset: contribOpset, op: "MultiHeadAttention", inputs: []tensorType{q, k, v}, outputs: []tensorType{out},
+		ints: map[string]int64{"num_heads": int64(o.in.Shape.Heads)},
+	}
+	if causal {
+		m.ints["unidirectional"] = 1
+	}
+	x := o.sys.start(&m, o.workers)
+	bind(x, bindInput, q, o.q)
+	bind(x, bindInput, k, o.k)
+	bind(x, bindInput, v, o.v)
+	bind(x, bindOutput, out, o.out)
+	return x.path("MultiHeadAttention", o.roundoff, func() { o.load(true) }, func() { o.finish(true) })
+}
+
+// groupQuery is GroupQueryAttention: the new keys and values, as many as queries, go into a
+// cache, which is one buffer for what was before and what is after.
+func (o *operands[T]) groupQuery() (bench.Path, error) {
+	s := o.in.Shape
+	q, k, v, out := o.types()
+	past := []tensorType{{"past_key", o.typ, k.dims}, {"past_value", o.typ, v.dims}}
+	present := []tensorType{{"present_key", o.typ, k.dims}, {"present_value", o.typ, v.dims}}
+	q, out = packed(q), packed(out)
+	newK := tensorType{"k", o.typ, []int64{int64(s.Batch), int64(s.SeqQ), int64(s.KVHeads * s.DimQK)}}
+	newV := tensorType{"v", o.typ, []int64{int64(s.Batch), int64(s.SeqQ), int64(s.KVHeads * s.DimV)}}
+	last := tensorType{"seqlens_k", typeInt32, []int64{int64(s.Batch)}}
+	total := tensorType{"total_sequence_length", typeInt32, []int64{1}}
+	m := model{
+		domain: contrib, opset: contribOpset, op: "GroupQueryAttention",
+		inputs:  []tensorType{q, newK, newV, past[0], past[1], last, total},
+		outputs: []tensorType{out, present[0], present[1]},
+		ints:    map[string]int64{"num_heads": int64(s.Heads), "kv_num_heads": int64(s.KVHeads)},
+	}
+	x := o.sys.start(&m, o.workers)
+	lasts := make([]int32, s.Batch)
+	for i := range lasts {
+		lasts[i] = int32(s.SeqKV - 1)
+	}
+	bind(x, bindInput, q, o.q)
+	bind(x, bindInput, newK, newest(o.k, s, s.DimQK))
+	bind(x, bindInput, newV, newest(o.v, s, s.DimV))
+	cacheK, cacheV := append([]T(nil), o.k...), append([]T(nil), o.v...)
+	bind(x, bindInput, past[0], cacheK)
+	bind(x, bindInput, past[1], cacheV)
+	bind(x, bindInput, last, lasts)
+	bind(x, bindInput, total, []int32{int32(s.SeqKV)})
+	bind(x, bindOutput, out, o.out)
+	bind(x, bindOutput, present[0], cacheK)
+	bind(x, bindOutput, present[1], cacheV)
+	return x.path("GroupQueryAttention", o.roundoff, func() { o.load(true) }, func() { o.finish(true) })
+}
+
+// newest returns the last rows of a cache, as many as there are queries, as [batch, seq, heads * dim].
+func newest[T element](x []T, s bench.Shape, dim int) []T {
+	y := make([]T, 0, s.Batch*s.SeqQ*s.KVHeads*dim)
+	for b := range s.Batch {
+		for i := s.SeqKV - s.SeqQ; i < s.SeqKV; i++ {
+			for h := range s.KVHeads {
+				y = append(y, x[((b*s.KVHeads+h)*s.SeqKV+i)*dim:][:dim]...)
+			}
+		}
+	}
+	return y
+}
+
+// load copies queries to the operand, with heads behind positions if it is packed.
+func (o *operands[T]) load(packed bool) {
+	o.each(packed, o.in.Shape.DimQK, func(ours, theirs int) { o.q[theirs] = round[T](o.in.Q[ours]) })
+}
+
+// finish copies the output back.
+func (o *operands[T]) finish(packed bool) {
+	o.each(packed, o.in.Shape.DimV, func(ours, theirs int) { o.in.Out[ours] = widen(o.out[theirs]) })
+}
+
+// each goes through the elements of queries or output.
+func (o *operands[T]) each(packed bool, dim int, f func(ours, theirs int)) {
+	s := o.in.Shape
+	for b := range s.Batch {
+		for h := range s.Heads {
+			for i := range s.SeqQ {
+				ours := ((b*s.Heads+h)*s.SeqQ + i) * dim
+				theirs := ours
+				if packed {
+					theirs = ((b*s.SeqQ+i)*s.Heads + h) * dim
+				}
+				for d := range dim {
+					f(ours+d, theirs+d)
+				}
+			}
+		}
+	}
+}
+
+func round[T element](x float32) (y T) {
+	switch p := any(&y).(type) {
+	case *float32:
+		*p = x
+	case *qkv.Float16:
+		*p = qkv.ToFloat16(x)
+	}
+	return y
+}
+
+func widen[T element](x T) float32 {
+	if h, ok := any(x).(qkv.Float16); ok {
+		return h.Float32()
+	}
+	return float32(x)
+}
