@@ -179,9 +179,7 @@ func (r *Runner) RunOn(ctx context.Context, sys System, j Job, limit time.Durati
 		return len(work.samples) >= minSamples && (unmasked == nil || len(ratios) >= minSamples)
 	}
 	burst := func() error {
-		if work.path.Rest != nil {
-			work.path.Rest()
-		}
+		work.rest()
 		bursts = append(bursts, r.peak.Burst(workers, r.opts.Burst))
 		if stream == nil {
 			return nil
@@ -273,6 +271,7 @@ func (r *Runner) prepare(ctx context.Context, sys System, w Work, workers int, i
 			}
 			return nil, Check{}, fmt.Errorf("%s of %s on %s with %d workers: %w", w, sys.Name(), r.set.Name, workers, err)
 		}
+		t.rest() // before the next is sampled
 		slower := t
 		if best == nil || t.quickest() < best.quickest() {
 			slower, best, check = best, t, c

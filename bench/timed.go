@@ -57,6 +57,13 @@ func (t *timed) quickest() float64 {
 	return slices.Min(t.samples)
 }
 
+// rest has threads of the path leave the processors alone.
+func (t *timed) rest() {
+	if t.path.Rest != nil {
+		t.path.Rest()
+	}
+}
+
 // warm brings back what bursts of reading have driven out of the caches, unless the calls are
 // too long for that to show.
 func (t *timed) warm() error {

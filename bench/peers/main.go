@@ -195,7 +195,7 @@ func (o *options) run(ctx context.Context, stdout, stderr io.Writer) error {
 		return table.err
 	}
 	if table.failed > 0 {
-		return fmt.Errorf("%d results failed", table.failed)
+		return fmt.Errorf("%d of the results failed", table.failed)
 	}
 	return ctx.Err()
 }

@@ -9,7 +9,7 @@ import (
 )
 
 // spin is how long idle threads look for work.
-const spin = 20 * time.Millisecond
+const spin = 60 * time.Millisecond
 
 // A session is a model with operands bound to it.
 type session struct {

@@ -1,0 +1,118 @@
+package main
+
+import (
+	"errors"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/qkv-go/qkv/bench"
+)
+
+func TestParse(t *testing.T) {
+	for _, c := range []struct{ args, want string }{
+		{"x", `unexpected argument "x"`},
+		{"-format csv", `-format is "csv", want table or md`},
+		{"-workers -1", "-workers is -1"},
+		{"-only openblas,none", `there is no system "none"`},
+		{"-work h=1", "sq is missing"},
+	} {
+		if _, err := parse(strings.Fields(c.args), new(strings.Builder)); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: error %v, want %q", c.args, err, c.want)
+		}
+	}
+	o, err := parse(nil, new(strings.Builder))
+	if err != nil || len(o.works) != len(defaultWorks) || o.workers[0] != 1 || o.limit == 0 {
+		t.Errorf("%+v, error %v", o, err)
+	}
+}
+
+// other is qkv by another name, or fails.
+type other struct {
+	bench.System
+	err error
+}
+
+func (h other) Name() string { return "half" }
+
+func (h other) Paths(in bench.Inputs, workers int) ([]bench.Path, error) {
+	paths, err := h.System.Paths(in, workers)
+	for i := range paths {
+		if h.err != nil {
+			paths[i].Run = func() error { return h.err }
+		}
+	}
+	return paths, err
+}
+
+func TestRun(t *testing.T) {
+	saved := candidates
+	defer func() { candidates = saved }()
+	candidates = []candidate{
+		{"half", func(string) (bench.System, error) { return other{System: bench.Library()}, nil }, ""},
+		{"broken", func(string) (bench.System, error) {
+			return other{bench.Library(), errors.New("it is broken")}, nil
+		}, ""},
+		{"absent", func(string) (bench.System, error) { return nil, errors.New("no such library\nand more") }, "the moon"},
+	}
+	path := filepath.Join(t.TempDir(), "r.json")
+	run := func(args ...string) (string, error) {
+		o, err := parse(append(args, "-time", "1ms", "-work", "h=2,sq=40,d=16", "-workers", "1", "-json", path), new(strings.Builder))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out strings.Builder
+		err = o.run(t.Context(), &out, new(strings.Builder))
+		return out.String(), err
+	}
+
+	out, err := run("-only", "half,absent")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"absent       missing: no such library (the moon)\n", "h=2,sq=40,d=16, 1 thread", "of peak", "half  "} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q in\n%s", want, out)
+		}
+	}
+	d, err := bench.ReadDocument(path)
+	if err != nil || len(d.Runs) != 2 || d.Runs[0].System != bench.SystemName || d.Runs[1].System != "half" {
+		t.Errorf("the record is %+v, error %v", d, err)
+	}
+
+	out, err = run()
+	if err == nil || err.Error() != "1 of the results failed" || !strings.Contains(out, "FAILED: ") || !strings.Contains(out, "it is broken") {
+		t.Errorf("with a system that fails: error %v\n%s", err, out)
+	}
+	out, err = run("-limit", "1ns", "-only", "half")
+	if err != nil || !strings.Contains(out, "there was no time left") {
+		t.Errorf("without time: error %v\n%s", err, out)
+	}
+}
+
+func TestTable(t *testing.T) {
+	w, err := bench.ParseWork("h=2,sq=40,d=16")
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := func(system string, seconds float64) bench.Run {
+		return bench.Run{System: system, SecondsMedian: seconds, GFLOPS: 1 / seconds, Path: "path of " + system}
+	}
+	var out strings.Builder
+	x := &table{w: &out, md: true}
+	x.group(&group{work: w, workers: 2, runs: []bench.Run{run("qkv", 2), run("a", 3)}})
+	x.group(&group{work: w, workers: 1, runs: []bench.Run{run("qkv", 2), run("a", 3), run("b", 1)}, left: []bench.Skip{{System: "c", Reason: "why"}}})
+	x.summary()
+	for _, want := range []string{
+		"h=2,sq=40,d=16, 2 threads:", "| a | 3000 | 1.50 | 0.3 |", "path of b", "c: why",
+		"qkv is first in 1 of 2, but not in\n  h=2,sq=40,d=16, 1 thread: b takes 0.50 of the time",
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in\n%s", want, out.String())
+		}
+	}
+	if x := (options{limit: time.Second, only: "a, b,c"}); len(x.names()) != 3 {
+		t.Errorf("names are %q", x.names())
+	}
+}
