@@ -86,6 +86,12 @@ func Presets() []Preset {
 			),
 		},
 		{
+			Name:    "lengths",
+			About:   "sequences of 128 to 4,096 tokens, for a picture of rates over lengths",
+			Workers: []int{1, 0},
+			Works:   overLengths(128, 4096, "h=8,sq=%d,d=64", "h=8,sq=%d,d=64,mask=causal", "h=8,sq=%d,d=128", "h=8,sq=%d,d=128,mask=causal"),
+		},
+		{
 			Name:    "dims",
 			About:   "head dims other than 64 and 128",
 			Workers: []int{1, 0},
@@ -181,6 +187,17 @@ func Presets() []Preset {
 			),
 		},
 	}
+}
+
+// overLengths returns works of lengths from least to most, each twice the one before.
+func overLengths(least, most int, formats ...string) []Work {
+	var texts []string
+	for _, f := range formats {
+		for n := least; n <= most; n *= 2 {
+			texts = append(texts, fmt.Sprintf(f, n))
+		}
+	}
+	return works(texts...)
 }
 
 // FindPreset returns the preset of that name. The error lists all there are.

@@ -40,7 +40,7 @@ func writeReport(t *testing.T, unmasked bool, texts []string, runs []bench.Run) 
 	return strings.TrimPrefix(out.String(), "\n")
 }
 
-func TestReport(t *testing.T) {
+func TestTable(t *testing.T) {
 	const cache = "h=32,hkv=8,sq=1,skv=8192,d=128,kv=float16"
 	const few8 = "h=32,hkv=8,sq=8,skv=8192,d=128,mask=causal"
 	const mixed = "b=64,h=32,hkv=8,sq=512,skv=2560,d=128,mask=causal,prefill=4,kvlens=100,page=16,kv=float16"

@@ -1,0 +1,99 @@
+package report
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+
+	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/plotter"
+	"gonum.org/v1/plot/vg/draw"
+)
+
+// logScale is a scale by powers of a base with a label at every so many of them.
+type logScale struct {
+	base  float64
+	every int
+	text  func(x float64) string
+}
+
+// Ticks marks whole powers.
+func (l logScale) Ticks(least, most float64) []plot.Tick {
+	var ticks []plot.Tick
+	log := math.Log(l.base)
+	for i := int(math.Ceil(math.Log(least)/log - 1e-9)); i <= int(math.Floor(math.Log(most)/log+1e-9)); i++ {
+		x := math.Pow(l.base, float64(i))
+		t := plot.Tick{Value: x}
+		if i%l.every == 0 {
+			t.Label = l.text(x)
+		}
+		ticks = append(ticks, t)
+	}
+	return ticks
+}
+
+// number writes a number with at most four digits that count.
+func number(x float64) string {
+	if x >= 1e4 && x < 1e9 {
+		return strconv.FormatFloat(x, 'f', 0, 64)
+	}
+	return strconv.FormatFloat(x, 'g', 4, 64)
+}
+
+// length writes a length of a sequence: 512, 2k.
+func length(x float64) string {
+	if x >= 1024 && math.Mod(x, 1024) == 0 {
+		return fmt.Sprintf("%gk", x/1024)
+	}
+	return number(x)
+}
+
+// linearScale is a linear scale of half a dozen round numbers.
+type linearScale struct{}
+
+// Ticks marks round numbers.
+func (linearScale) Ticks(least, most float64) []plot.Tick {
+	const about = 6
+	unit := math.Pow(10, math.Floor(math.Log10((most-least)/about)))
+	step := unit
+	for _, m := range []float64{2, 5, 10} {
+		if (most-least)/step > about {
+			step = m * unit
+		}
+	}
+	var ticks []plot.Tick
+	for i := int(math.Ceil(least/step - 1e-9)); float64(i)*step <= most; i++ {
+		ticks = append(ticks, plot.Tick{Value: float64(i) * step, Label: number(float64(i) * step)})
+	}
+	return ticks
+}
+
+// logarithmic makes an axis of powers of a base.
+func logarithmic(a *plot.Axis, base float64, every int, text func(float64) string) {
+	a.Scale = plot.LogScale{}
+	a.Tick.Marker = logScale{base, every, text}
+}
+
+// grid draws faint lines at the ticks.
+func grid(p *plot.Plot) {
+	g := plotter.NewGrid()
+	g.Horizontal = draw.LineStyle{Color: light.faint, Width: 0.5}
+	g.Vertical = draw.LineStyle{Color: light.faint, Width: 0.5}
+	p.Add(g)
+}
+
+// add draws points, and lines between them, in the look of a mark.
+func add(p *plot.Plot, points plotter.XYs, m mark) {
+	if m.line {
+		p.Add(&plotter.Line{XYs: points, LineStyle: m.lineStyle()})
+	}
+	if m.shape != nil {
+		p.Add(&plotter.Scatter{XYs: points, GlyphStyle: m.glyph()})
+	}
+}
+
+// powersAround returns powers of a base that enclose a range with room around it.
+func powersAround(base, least, most float64) (lo, hi float64) {
+	log := math.Log(base)
+	return math.Pow(base, math.Floor(math.Log(least)/log-0.2)), math.Pow(base, math.Ceil(math.Log(most)/log+0.1))
+}

@@ -1,0 +1,135 @@
+package report
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/plotter"
+	"gonum.org/v1/plot/vg"
+	"gonum.org/v1/plot/vg/draw"
+
+	"github.com/qkv-go/qkv/bench"
+	"github.com/qkv-go/qkv/kernel"
+)
+
+// A bar is a rate in a category.
+type bar struct {
+	category int
+	rate     float64
+}
+
+// decode draws how fast keys and values of each type are read, for the sizes that most types
+// were measured at.
+func (r *Report) decode() []figure {
+	runs := r.runs(func(x *run) bool {
+		s, ok := x.work.(bench.Shape)
+		return ok && x.GBps > 0 && s.SeqQ == 1 && s.KV.K == s.KV.V && s.KV.Page == 0 && plain(s)
+	})
+	sizes, groups := byKey(runs, func(x *run) string {
+		s := x.work.(bench.Shape)
+		s.KV = bench.KV{}
+		return s.Short()
+	})
+	if len(sizes) == 0 {
+		return nil
+	}
+	kinds := func(size string) int {
+		list, _ := byKey(groups[size], func(x *run) string { return x.KDType })
+		return len(list)
+	}
+	size := slices.MaxFunc(sizes, func(a, b string) int { return cmp.Compare(kinds(a), kinds(b)) })
+
+	var figures []figure
+	counts, byWorkers := byKey(groups[size], func(x *run) int { return x.Workers })
+	for _, n := range counts {
+		figures = append(figures, r.decodeOf(size, n, byWorkers[n]))
+	}
+	return figures
+}
+
+// decodeOf draws runs of one size on one number of workers.
+func (r *Report) decodeOf(size string, n int, runs []*run) figure {
+	types, _ := byKey(runs, func(x *run) kernel.Elem { return x.work.(bench.Shape).KV.K })
+	var names []string
+	for _, e := range types {
+		for _, x := range runs {
+			if x.work.(bench.Shape).KV.K == e {
+				names = append(names, x.KDType)
+				break
+			}
+		}
+	}
+	keys, series := byKey(runs, func(x *run) string { return x.r.letter + x.ofSystem() }) // qkv first
+	reading := make([][]float64, len(types))
+	f := figure{
+		name:    fmt.Sprintf("decode-%d", n),
+		title:   "Keys and values read in decoding, " + workers(n),
+		caption: fmt.Sprintf("One query over a cache (%s), by the type of keys and values. The line above is the rate of reading as many bytes with nothing else to do, measured in turns with the runs.", size),
+	}
+	bars := make([][]bar, len(keys))
+	top := 0.0
+	for i, k := range keys {
+		m := seriesMark(i)
+		m.line, m.shape = false, draw.BoxGlyph{}
+		x := series[k][0]
+		f.legend = append(f.legend, entry{label(x.System, x.ofRecord(r)), m})
+		for _, x := range series[k] {
+			at := slices.Index(types, x.work.(bench.Shape).KV.K)
+			bars[i] = append(bars[i], bar{at, x.GBps})
+			reading[at] = append(reading[at], x.ReadGBps)
+			top = max(top, x.GBps)
+		}
+	}
+	lines := make([]float64, len(types))
+	for i, list := range reading {
+		slices.Sort(list)
+		lines[i] = list[len(list)/2]
+		top = max(top, lines[i])
+	}
+	f.legend = append(f.legend, entry{"reading alone", mark{color: light.ink, line: true}})
+	f.plot = func(p *plot.Plot, narrow bool) {
+		g := plotter.NewGrid()
+		g.Horizontal, g.Vertical = draw.LineStyle{Color: light.faint, Width: 0.5}, draw.LineStyle{}
+		p.Add(g)
+		p.NominalX(names...)
+		p.X.Label.Text, p.Y.Label.Text = "type of keys and values", "rate, GB/s"
+		p.Add(&barChart{bars, lines})
+		p.X.Min, p.X.Max = -0.5, float64(len(types))-0.5
+		p.Y.Min, p.Y.Max = 0, 1.08*top
+	}
+	return f
+}
+
+// plain reports whether a shape has neither mask nor changed scores nor lengths of their own.
+func plain(s bench.Shape) bool {
+	return s.Mask == bench.Mask{} && s.Values == bench.Values{} && s.Lengths == bench.Lengths{}
+}
+
+// A barChart draws the bars of each series side by side in their categories, and a line across
+// each category.
+type barChart struct {
+	bars  [][]bar
+	lines []float64
+}
+
+// Plot draws on the data area.
+func (b *barChart) Plot(c draw.Canvas, p *plot.Plot) {
+	x, y := p.Transforms(&c)
+	width := 0.8 / float64(len(b.bars))
+	for i, list := range b.bars {
+		m := seriesMark(i)
+		for _, one := range list {
+			left := float64(one.category) - 0.4 + (float64(i)+0.08)*width
+			right := left + 0.84*width
+			c.FillPolygon(m.color, []vg.Point{
+				{X: x(left), Y: y(0)}, {X: x(left), Y: y(one.rate)}, {X: x(right), Y: y(one.rate)}, {X: x(right), Y: y(0)},
+			})
+		}
+	}
+	for i, read := range b.lines {
+		at := float64(i)
+		c.StrokeLine2(draw.LineStyle{Color: light.ink, Width: 1.6}, x(at-0.42), y(read), x(at+0.42), y(read))
+	}
+}

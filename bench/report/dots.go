@@ -1,0 +1,165 @@
+package report
+
+import (
+	"fmt"
+	"math"
+	"slices"
+
+	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/plotter"
+	"gonum.org/v1/plot/text"
+	"gonum.org/v1/plot/vg"
+	"gonum.org/v1/plot/vg/draw"
+
+	"github.com/qkv-go/qkv/bench"
+)
+
+// A row of dots is a work, with the times of several over that of one.
+type dotRow struct {
+	name string
+	dots map[string]float64
+}
+
+// peers draws the times of other systems over those of qkv, a figure for each number of
+// workers of a record.
+func (r *Report) peers() []figure {
+	var figures []figure
+	for i := range r.records {
+		rec := &r.records[i]
+		all := r.runs(func(x *run) bool { return x.r == rec })
+		counts, byWorkers := byKey(all, func(x *run) int { return x.Workers })
+		for _, n := range counts {
+			rows, names := dotRows(byWorkers[n], func(x *run) string { return x.System }, bench.SystemName)
+			if len(rows) == 0 {
+				continue
+			}
+			f := dotFigure(rows, names, bench.SystemName)
+			f.name, f.title = fmt.Sprintf("peers-%d", n), "Other systems beside qkv, "+workers(n)
+			f.caption = "The time of a call over qkv's, each on the fastest of its paths: right of the line it is slower."
+			f.x("time, times that of qkv")
+			if r.several() {
+				f.name += "-" + rec.letter
+				f.title += ", " + rec.letter
+			}
+			figures = append(figures, f.figure)
+		}
+	}
+	return figures
+}
+
+// machines draws the times of records over those of the first.
+func (r *Report) machines() []figure {
+	if !r.several() {
+		return nil
+	}
+	var figures []figure
+	all := r.runs(func(x *run) bool { return x.ofSystem() == "" })
+	counts, byWorkers := byKey(all, func(x *run) int { return x.Workers })
+	for _, n := range counts {
+		rows, names := dotRows(byWorkers[n], func(x *run) string { return x.r.letter }, "A")
+		if len(rows) == 0 {
+			continue
+		}
+		f := dotFigure(rows, names, "A")
+		f.name, f.title = fmt.Sprintf("records-%d", n), "Records beside the first, "+workers(n)
+		f.caption = "The time of a call over that of record A: right of the line it is slower."
+		f.x("time, times that of A")
+		figures = append(figures, f.figure)
+	}
+	return figures
+}
+
+// dotRows returns the works that the base and another have, and the names of the others.
+func dotRows(runs []*run, nameOf func(*run) string, base string) (rows []dotRow, names []string) {
+	var works []string
+	times := make(map[string]map[string]float64)
+	for _, x := range runs {
+		w := x.short()
+		if times[w] == nil {
+			works = append(works, w)
+			times[w] = make(map[string]float64)
+		}
+		times[w][nameOf(x)] = x.SecondsMedian
+	}
+	for _, w := range works {
+		own, ok := times[w][base]
+		if !ok || len(times[w]) < 2 {
+			continue
+		}
+		row := dotRow{name: w, dots: make(map[string]float64)}
+		for name, t := range times[w] {
+			if name != base {
+				row.dots[name] = t / own
+				if !slices.Contains(names, name) {
+					names = append(names, name)
+				}
+			}
+		}
+		rows = append(rows, row)
+	}
+	slices.Sort(names)
+	return rows, names
+}
+
+// dotPlot is a figure whose axis of times is named later.
+type dotPlot struct {
+	figure
+	x func(label string)
+}
+
+func dotFigure(rows []dotRow, names []string, base string) *dotPlot {
+	const rowHeight vg.Length = 22
+	f := &dotPlot{figure: figure{height: 70 + rowHeight*vg.Length(len(rows))}}
+	axis := ""
+	f.x = func(label string) { axis = label }
+	unit := mark{color: light.ink, line: true}
+	f.legend = []entry{{base, unit}}
+	least, most := 0.9, 1.1
+	marks := make(map[string]mark)
+	for i, name := range names {
+		m := seriesMark(i)
+		m.line = false
+		marks[name] = m
+		f.legend = append(f.legend, entry{name, m})
+	}
+	labels := make([]string, len(rows))
+	for i, r := range rows {
+		labels[len(rows)-1-i] = r.name
+		for _, t := range r.dots {
+			least, most = min(least, t), max(most, t)
+		}
+	}
+	f.plot = func(p *plot.Plot, narrow bool) {
+		grid(p)
+		p.X.Label.Text = axis
+		logarithmic(&p.X, 2, 1, number)
+		if narrow { // names above their rows instead of beside them
+			p.NominalY(make([]string, len(rows))...)
+		} else {
+			p.NominalY(labels...)
+		}
+		add(p, plotter.XYs{{X: 1, Y: -0.5}, {X: 1, Y: float64(len(rows)) - 0.5}}, unit)
+		for _, name := range names {
+			var points plotter.XYs
+			for i, r := range rows {
+				if t, ok := r.dots[name]; ok {
+					points = append(points, plotter.XY{X: t, Y: float64(len(rows) - 1 - i)})
+				}
+			}
+			add(p, points, marks[name])
+		}
+		p.X.Min, p.X.Max = math.Min(least/1.1, 0.9), most*1.1
+		p.Y.Min, p.Y.Max = -0.5, float64(len(rows))-0.5
+		if narrow {
+			style := textStyle(smallSize - 1.5)
+			style.YAlign = draw.YBottom
+			at := make(plotter.XYs, len(rows))
+			for i := range at {
+				at[i] = plotter.XY{X: p.X.Min * 1.03, Y: float64(i) + 0.12}
+			}
+			styles := slices.Repeat([]text.Style{style}, len(rows))
+			p.Add(&plotter.Labels{XYs: at, Labels: labels, TextStyle: styles})
+		}
+	}
+	return f
+}

@@ -1,0 +1,126 @@
+package report
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/plotter"
+
+	"github.com/qkv-go/qkv/bench"
+)
+
+// A line is the runs of one kind over sequence lengths.
+type line struct {
+	name   string
+	mark   mark
+	points plotter.XYs
+	peaks  plotter.XYs
+}
+
+// lengths draws the rate of prefill over the length of the sequence, a figure for each number
+// of workers.
+func (r *Report) lengths() []figure {
+	runs := r.runs(func(x *run) bool {
+		s, ok := x.work.(bench.Shape)
+		return ok && s.SeqQ == s.SeqKV && s.Options() == "" && s.ReadBytes() == 0
+	})
+	var figures []figure
+	counts, byWorkers := byKey(runs, func(x *run) int { return x.Workers })
+	for _, n := range counts {
+		list := byWorkers[n]
+		if !slices.ContainsFunc(list, func(x *run) bool { return x.ofSystem() != "" }) {
+			lines := r.linesOf(list, func(x *run) string { return label(x.dimAndMask(), x.ofRecord(r)) })
+			figures = append(figures, lengthFigure("", n, lines)...)
+			continue
+		}
+		// With other systems, each dim and mask has a figure.
+		kinds, byKind := byKey(list, (*run).dimAndMask)
+		for _, k := range kinds {
+			lines := r.linesOf(byKind[k], func(x *run) string { return label(x.System, x.ofRecord(r)) })
+			figures = append(figures, lengthFigure(k, n, lines)...)
+		}
+	}
+	return figures
+}
+
+// dimAndMask names the head dim and the mask of a run.
+func (x *run) dimAndMask() string {
+	mask := x.Mask
+	if mask == "none" {
+		mask = "full"
+	}
+	return fmt.Sprintf("d=%d %s", x.DimQK, mask)
+}
+
+// linesOf returns a line for each name, those of qkv first, that has more than one length. Of
+// several head counts the rates are about the same: the middle one stands for all.
+func (r *Report) linesOf(runs []*run, nameOf func(*run) string) []line {
+	names, groups := byKey(runs, nameOf)
+	slices.SortStableFunc(names, func(a, b string) int {
+		return cmp.Compare(len(groups[a][0].ofSystem()), 0) - cmp.Compare(len(groups[b][0].ofSystem()), 0)
+	})
+	var lines []line
+	for _, name := range names {
+		l := line{name: name, mark: seriesMark(len(lines))}
+		lens, same := byKey(groups[name], func(x *run) int { return x.SeqQ })
+		if len(lens) < 2 {
+			continue
+		}
+		for _, n := range lens {
+			list := same[n]
+			slices.SortFunc(list, func(a, b *run) int { return cmp.Compare(a.GFLOPS, b.GFLOPS) })
+			mid := list[len(list)/2]
+			l.points = append(l.points, plotter.XY{X: float64(n), Y: mid.GFLOPS})
+			l.peaks = append(l.peaks, plotter.XY{X: float64(n), Y: mid.PeakGFLOPS})
+		}
+		lines = append(lines, l)
+	}
+	return lines
+}
+
+// lengthFigure returns the figure of lines, or none if there is none.
+func lengthFigure(kind string, n int, lines []line) []figure {
+	if len(lines) == 0 {
+		return nil
+	}
+	f := figure{
+		name:    strings.Join(strings.Fields(fmt.Sprintf("lengths %s %d", kind, n)), "-"),
+		title:   label("Rate over sequence length", kind, workers(n)),
+		caption: "Only pairs that the mask keeps count. The ceiling is the rate of multiply-adds alone, measured in turns with each run.",
+	}
+	ceiling := mark{color: light.ink, line: true, dashes: dashed}
+	f.legend = append(f.legend, entry{"ceiling", ceiling})
+	peaks := make(map[float64][]float64)
+	var least, most, top float64
+	for _, l := range lines {
+		f.legend = append(f.legend, entry{l.name, l.mark})
+		for i, p := range l.points {
+			peaks[p.X] = append(peaks[p.X], l.peaks[i].Y)
+			if least == 0 || p.X < least {
+				least = p.X
+			}
+			most, top = max(most, p.X), max(top, p.Y, l.peaks[i].Y)
+		}
+	}
+	var roof plotter.XYs
+	for x, list := range peaks {
+		slices.Sort(list)
+		roof = append(roof, plotter.XY{X: x, Y: list[len(list)/2]})
+	}
+	slices.SortFunc(roof, func(a, b plotter.XY) int { return cmp.Compare(a.X, b.X) })
+	f.plot = func(p *plot.Plot, narrow bool) {
+		grid(p)
+		p.X.Label.Text, p.Y.Label.Text = "sequence length, tokens", "rate, GFLOP/s"
+		logarithmic(&p.X, 2, 1, length)
+		add(p, roof, ceiling)
+		for _, l := range lines {
+			add(p, l.points, l.mark)
+		}
+		p.X.Min, p.X.Max = least/1.1, most*1.1
+		p.Y.Min, p.Y.Max = 0, 1.08*top
+	}
+	return []figure{f}
+}

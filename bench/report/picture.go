@@ -1,0 +1,139 @@
+package report
+
+import (
+	"fmt"
+	"html"
+	"io"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"gonum.org/v1/plot/vg"
+	"gonum.org/v1/plot/vg/draw"
+	"gonum.org/v1/plot/vg/vgimg"
+	"gonum.org/v1/plot/vg/vgsvg"
+)
+
+const dpi = 144 // of a PNG
+
+// figures returns all that the records have data for.
+func (r *Report) figures() []figure {
+	return slices.Concat(r.roofline(), r.lengths(), r.decode(), r.scaling(), r.peers(), r.machines())
+}
+
+// Plots returns the names of the plots that the records have data for.
+func (r *Report) Plots() []string {
+	var names []string
+	for _, f := range r.figures() {
+		names = append(names, f.name)
+	}
+	return names
+}
+
+// choose returns the plot of a name, or all of them if it is empty.
+func (r *Report) choose(name string) ([]figure, error) {
+	all := r.figures()
+	if name != "" {
+		names := r.Plots()
+		all = slices.DeleteFunc(all, func(f figure) bool { return f.name != name })
+		if len(all) == 0 {
+			return nil, fmt.Errorf("there is no plot %q, the records have data for %s", name, strings.Join(names, ", "))
+		}
+	}
+	if len(all) == 0 {
+		return nil, fmt.Errorf("the records have no data for a plot")
+	}
+	return all, nil
+}
+
+// sheet draws figures one above the other on what makes a canvas of their size.
+func sheet(figures []figure, canvas func(width, height vg.Length) vg.CanvasSizer) {
+	var width, height vg.Length
+	for _, f := range figures {
+		w, h := f.size(false, true)
+		width, height = max(width, w), height+h
+	}
+	c := draw.New(canvas(width, height))
+	top := height
+	for _, f := range figures {
+		_, h := f.size(false, true)
+		f.draw(draw.Crop(c, 0, 0, top-h, top-height), false, true)
+		top -= h
+	}
+}
+
+// WriteSVG writes the plot of that name, or all if it is empty, one above the other.
+func (r *Report) WriteSVG(w io.Writer, name string) error {
+	figures, err := r.choose(name)
+	if err != nil {
+		return err
+	}
+	var c *vgsvg.Canvas
+	sheet(figures, func(width, height vg.Length) vg.CanvasSizer {
+		c = vgsvg.New(width, height)
+		return c
+	})
+	_, err = io.WriteString(w, svgText(c))
+	return err
+}
+
+// WritePNG writes the plot of that name, or all if it is empty, one above the other.
+func (r *Report) WritePNG(w io.Writer, name string) error {
+	figures, err := r.choose(name)
+	if err != nil {
+		return err
+	}
+	var c *vgimg.Canvas
+	sheet(figures, func(width, height vg.Length) vg.CanvasSizer {
+		c = vgimg.NewWith(vgimg.UseWH(width, height), vgimg.UseDPI(dpi))
+		return c
+	})
+	_, err = vgimg.PngCanvas{Canvas: c}.WriteTo(w)
+	return err
+}
+
+var textElement = regexp.MustCompile(`font-size:([0-9.]+)px([^>]*")>([^<]*)</text>`)
+
+// svgText returns what is drawn on a canvas. For readers who lack Liberation Sans it names
+// other fonts, and gives each text the length that it was laid out for.
+func svgText(c *vgsvg.Canvas) string {
+	var b strings.Builder
+	if _, err := c.WriteTo(&b); err != nil {
+		panic("report: " + err.Error()) // a strings.Builder takes everything
+	}
+	s := strings.ReplaceAll(b.String(), "font-family:Liberation Sans;", "font-family:Liberation Sans,Arial,Helvetica,sans-serif;")
+	return textElement.ReplaceAllStringFunc(s, func(e string) string {
+		m := textElement.FindStringSubmatch(e)
+		size, err := strconv.ParseFloat(m[1], 64)
+		if err != nil || m[3] == "" {
+			return e
+		}
+		length := textStyle(vg.Length(size)).Width(html.UnescapeString(m[3]))
+		return fmt.Sprintf(`font-size:%spx%s textLength="%.1f" lengthAdjust="spacingAndGlyphs">%s</text>`, m[1], m[2], float64(length), m[3])
+	})
+}
+
+// inline returns a figure as an element of a page, coloured by variables of CSS. The page has
+// its title and its legend.
+func (f *figure) inline(narrow bool) string {
+	width, height := f.size(narrow, false)
+	return inline(width, height, func(c draw.Canvas) { f.draw(c, narrow, false) })
+}
+
+// inline returns the mark as an element of a page.
+func (m *mark) inline() string {
+	const height = 12
+	return inline(swatchWidth, height, func(c draw.Canvas) { m.draw(&c, 0, height/2) })
+}
+
+func inline(width, height vg.Length, paint func(draw.Canvas)) string {
+	c := vgsvg.New(width, height)
+	paint(draw.New(c))
+	s := svgText(c)
+	s = s[strings.Index(s, "<svg"):] // after the declaration and comments
+	// The page says how wide it is.
+	end := strings.Index(s, ">")
+	head := fmt.Sprintf(`<svg viewBox="0 0 %v %v" role="img" xmlns="http://www.w3.org/2000/svg"`, float64(width), float64(height))
+	return head + byVariable.Replace(s[end:])
+}

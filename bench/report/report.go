@@ -1,0 +1,163 @@
+// Package report draws records of measurements: as a page, as pictures, as tables.
+package report
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/qkv-go/qkv/bench"
+)
+
+// A Report is of one record or of several, the first of which the others are held against.
+type Report struct {
+	records []record
+}
+
+// A record is a document with what it is called.
+type record struct {
+	*bench.Document
+	letter string // A, B, ...
+	runs   []run
+}
+
+// A run is the runs of one work on one system and number of workers in a record.
+type run struct {
+	bench.Run
+	work bench.Work // nil if this version does not know it
+	r    *record
+}
+
+// maxRecords have a letter each.
+const maxRecords = 26
+
+// New returns a report. It is an error if there is no record, no run in any, or more than 26
+// records.
+func New(docs ...*bench.Document) (*Report, error) {
+	if len(docs) > maxRecords {
+		return nil, fmt.Errorf("%d records are too many, at most %d are drawn", len(docs), maxRecords)
+	}
+	r := &Report{records: make([]record, len(docs))}
+	n := 0
+	for i, d := range docs {
+		rec := &r.records[i]
+		rec.Document, rec.letter = d, string(rune('A'+i))
+		seen := make(map[string]int)
+		for _, x := range d.Runs {
+			key := fmt.Sprint(x.Name, x.System, x.Workers)
+			if at, ok := seen[key]; ok { // of a later pass: keep the faster
+				if x.SecondsMedian < rec.runs[at].SecondsMedian {
+					rec.runs[at].Run = x
+				}
+				continue
+			}
+			seen[key] = len(rec.runs)
+			w, err := bench.ParseWork(x.Name)
+			if err != nil {
+				w = nil
+			}
+			rec.runs = append(rec.runs, run{x, w, rec})
+			n++
+		}
+	}
+	if n == 0 {
+		return nil, fmt.Errorf("there is no run to report")
+	}
+	return r, nil
+}
+
+// several reports whether things have to say which record they are of.
+func (r *Report) several() bool { return len(r.records) > 1 }
+
+// runs returns the runs of all records that a function keeps.
+func (r *Report) runs(keep func(*run) bool) []*run {
+	var list []*run
+	for i := range r.records {
+		for j := range r.records[i].runs {
+			if x := &r.records[i].runs[j]; keep(x) {
+				list = append(list, x)
+			}
+		}
+	}
+	return list
+}
+
+// label puts what names a thing together, leaving out what is empty.
+func label(parts ...string) string {
+	return strings.Join(slices.DeleteFunc(parts, func(s string) bool { return s == "" }), ", ")
+}
+
+// ofRecord names the record of a run where there are several.
+func (x *run) ofRecord(r *Report) string {
+	if r.several() {
+		return x.r.letter
+	}
+	return ""
+}
+
+// ofSystem names the system of a run if it is not qkv.
+func (x *run) ofSystem() string {
+	if x.System == bench.SystemName {
+		return ""
+	}
+	return x.System
+}
+
+// short names the work of a run.
+func (x *run) short() string {
+	return short(x.Name)
+}
+
+// short names a work without its defaults.
+func short(name string) string {
+	w, err := bench.ParseWork(name)
+	if err != nil { // of a later version
+		return name
+	}
+	return w.Short()
+}
+
+func workers(n int) string {
+	if n == 1 {
+		return "1 worker"
+	}
+	return fmt.Sprintf("%d workers", n)
+}
+
+// ofLimit returns the share of the limit that binds a run.
+func (x *run) ofLimit() float64 {
+	if x.Limit != "" {
+		return x.OfLimit
+	}
+	return x.Efficiency
+}
+
+// machine describes the machine of a record on a line.
+func (r *record) machine() string {
+	m := &r.Machine
+	cores := ""
+	if m.Cores > 0 {
+		cores = fmt.Sprintf("%d cores", m.Cores)
+	}
+	return label(m.CPU, cores, m.OS+"/"+m.Arch, "kernel set "+r.Ceilings.Kernel)
+}
+
+// build describes the build of a record on a line.
+func (r *record) build() string {
+	return label("qkv "+r.Build.Short(), r.Build.GoVersion, r.Time.UTC().Format("2006-01-02 15:04 UTC"))
+}
+
+// byKey groups runs by a key, in the order of the keys.
+func byKey[K cmp.Ordered](runs []*run, key func(*run) K) (keys []K, groups map[K][]*run) {
+	groups = make(map[K][]*run)
+	for _, x := range runs {
+		k := key(x)
+		if groups[k] == nil {
+			keys = append(keys, k)
+		}
+		groups[k] = append(groups[k], x)
+	}
+	slices.Sort(keys)
+	return keys, groups
+}

@@ -1,0 +1,205 @@
+package report
+
+import (
+	"bytes"
+	"encoding/xml"
+	"image/png"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/qkv-go/qkv/bench"
+)
+
+// hostile is text that would break out of a page, a picture or a table.
+const hostile = `<script>alert("x")</script> | & ' ]]>`
+
+// document makes a record of a machine with runs of everything that is drawn.
+func document(cpu string, speed float64) *bench.Document {
+	d := bench.NewDocument()
+	d.Machine.CPU = cpu
+	d.Ceilings = bench.Ceilings{Kernel: "avx2", Workers: 2, PeakGFLOPSOne: 100, PeakGFLOPSAll: 200, Read: []bench.Bandwidth{
+		{Level: "L1", GBpsOne: 300, GBpsAll: 600}, {Level: "memory", GBpsOne: 20, GBpsAll: 30},
+	}}
+	for _, text := range []string{
+		"h=2,sq=128,d=64", "h=2,sq=512,d=64", "h=2,sq=128,d=64,mask=causal", "h=2,sq=256,d=64,mask=causal",
+		"h=4,sq=1,skv=1000,d=64", "h=4,sq=1,skv=1000,d=64,kv=float16", "m=20,n=30,k=40",
+	} {
+		w, err := bench.ParseWork(text)
+		if err != nil {
+			panic(err)
+		}
+		for workers := 1; workers <= 2; workers++ {
+			for i, system := range []string{bench.SystemName, "other"} {
+				x := bench.Run{
+					Name: w.String(), Kind: bench.KindAttention, System: system, Version: "1", Kernel: "avx2", Workers: workers,
+					FLOPs: w.FLOPs(), SecondsMedian: w.FLOPs() / float64(80*workers) / speed * float64(1+i) * 1e-9, PeakGFLOPS: float64(100 * workers),
+				}
+				if s, ok := w.(bench.Shape); ok {
+					x.SeqQ, x.DimQK, x.Mask, x.KDType = s.SeqQ, s.DimQK, bench.MaskName(s.Mask), "float32"
+					if strings.Contains(text, "float16") {
+						x.KDType = "float16"
+					}
+				} else {
+					x.Kind = bench.KindProduct
+				}
+				x.SecondsMin, x.SecondsQ1, x.SecondsQ3 = x.SecondsMedian, x.SecondsMedian, x.SecondsMedian
+				x.GFLOPS = 1e-9 * x.FLOPs / x.SecondsMedian
+				if x.ReadBytes = w.ReadBytes(); x.ReadBytes > 0 {
+					x.GBps, x.ReadGBps, x.Limit = 1e-9*float64(x.ReadBytes)/x.SecondsMedian, 50, bench.LimitBandwidth
+				}
+				d.Runs = append(d.Runs, x)
+			}
+		}
+	}
+	return &d
+}
+
+func newReport(t *testing.T, docs ...*bench.Document) *Report {
+	t.Helper()
+	r, err := New(docs...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func TestPlots(t *testing.T) {
+	want := []string{
+		"roofline-1", "roofline-2", "lengths-d=64-causal-1", "lengths-d=64-full-1", "lengths-d=64-causal-2", "lengths-d=64-full-2",
+		"decode-1", "decode-2", "scaling", "peers-1", "peers-2",
+	}
+	if got := newReport(t, document("x", 1)).Plots(); !slices.Equal(got, want) {
+		t.Errorf("a record has %v, want %v", got, want)
+	}
+	both := newReport(t, document("x", 1), document("y", 2)).Plots()
+	for _, name := range []string{"roofline-1-A", "roofline-2-B", "records-1", "records-2", "peers-2-B"} {
+		if !slices.Contains(both, name) {
+			t.Errorf("two records have %v, without %s", both, name)
+		}
+	}
+	// What a record lacks is left out.
+	d := document("x", 1)
+	d.Runs = d.Runs[:1]
+	if got := newReport(t, d).Plots(); !slices.Equal(got, []string{"roofline-1"}) {
+		t.Errorf("a single run has %v", got)
+	}
+	d.Runs[0].Name = "of a later version"
+	if got := newReport(t, d).Plots(); len(got) != 0 {
+		t.Errorf("an unknown work has %v", got)
+	}
+}
+
+// TestHTML: the page is well-formed but for what HTML leaves open, refers to nothing outside,
+// and what a record says stays text.
+func TestHTML(t *testing.T) {
+	d := document(hostile, 1)
+	d.Runs[0].Path, d.Runs[1].System, d.Runs[2].Version, d.Runs[3].KDType = hostile, hostile, hostile, hostile
+	d.Skipped = []bench.Skip{{Name: hostile, System: hostile, Workers: 1, Reason: hostile}, {Name: "h=1,sq=1,d=8", System: "qkv", Workers: 2}}
+	var page bytes.Buffer
+	if err := newReport(t, d, document("y", 2)).WriteHTML(&page); err != nil {
+		t.Fatal(err)
+	}
+	text := page.String()
+	for _, bad := range []string{"<script", "http://", "https://", "src=", "@import", "url(", "href="} {
+		if at := strings.Index(strings.ReplaceAll(text, "http://www.w3.org/", ""), bad); at >= 0 {
+			t.Errorf("the page has %q: %.80q", bad, text[at:])
+		}
+	}
+	for _, want := range []string{"Record A", "Record B", "Roofline, 2 workers, B", "operations per byte, FLOP/B", "2 left out", "prefers-color-scheme: dark", "--series-3: "} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the page lacks %q", want)
+		}
+	}
+	dec := xml.NewDecoder(&page)
+	dec.Strict, dec.AutoClose, dec.Entity = false, xml.HTMLAutoClose, xml.HTMLEntity
+	figures := 0
+	for {
+		tok, err := dec.Token()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e, ok := tok.(xml.StartElement); ok && e.Name.Local == "figure" {
+			figures++
+		}
+	}
+	if want := len(newReport(t, d, document("y", 2)).Plots()); figures != want {
+		t.Errorf("%d figures, want %d", figures, want)
+	}
+	if light := strings.Count(text, css(light.ink)); light != 1 {
+		t.Errorf("a colour of the light theme stands in the page %d times, once in its variable is right", light)
+	}
+}
+
+func TestPictures(t *testing.T) {
+	r := newReport(t, document(hostile, 1))
+	for _, name := range append(r.Plots(), "") {
+		var b bytes.Buffer
+		if err := r.WriteSVG(&b, name); err != nil {
+			t.Fatal(err)
+		}
+		if err := xml.Unmarshal(b.Bytes(), new(struct{})); err != nil {
+			t.Errorf("%q: %v", name, err)
+		}
+		b.Reset()
+		if err := r.WritePNG(&b, name); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := png.Decode(&b); err != nil {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+	if err := r.WriteSVG(io.Discard, "pie"); err == nil || !strings.Contains(err.Error(), `no plot "pie"`) || !strings.Contains(err.Error(), "scaling") {
+		t.Errorf("an unknown plot: error %v", err)
+	}
+}
+
+func TestMarkdown(t *testing.T) {
+	var b strings.Builder
+	if err := newReport(t, document("x | y", 1)).WriteMarkdown(&b); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`x \| y`, "| peak multiply-adds, GFLOP/s | 100.0 | 200.0 |", "| h=4,sq=1,skv=1000,d=64,kv=float16 | other, 1 | 2 |"} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("no %q in\n%s", want, b.String())
+		}
+	}
+}
+
+func TestNewErrors(t *testing.T) {
+	empty := bench.NewDocument()
+	if _, err := New(&empty); err == nil {
+		t.Error("a record without a run is taken")
+	}
+	if _, err := New(slices.Repeat([]*bench.Document{document("x", 1)}, maxRecords+1)...); err == nil {
+		t.Errorf("%d records are taken", maxRecords+1)
+	}
+}
+
+func TestTicks(t *testing.T) {
+	for _, c := range []struct {
+		least, most float64
+		want        string
+	}{{0, 260, "0 50 100 150 200 250"}, {0, 1, "0 0.2 0.4 0.6 0.8 1"}, {0, 5.4, "0 1 2 3 4 5"}} {
+		var labels []string
+		for _, tick := range (linearScale{}).Ticks(c.least, c.most) {
+			labels = append(labels, tick.Label)
+		}
+		if got := strings.Join(labels, " "); got != c.want {
+			t.Errorf("from %g to %g: %s, want %s", c.least, c.most, got, c.want)
+		}
+	}
+	for x, want := range map[float64]string{1e4: "10000", 0.1: "0.1", 1234.56: "1235", 2048: "2k"} {
+		got := number(x)
+		if x == 2048 {
+			got = length(x)
+		}
+		if got != want {
+			t.Errorf("%v is written %s, want %s", x, got, want)
+		}
+	}
+}

@@ -1,0 +1,142 @@
+package report
+
+import (
+	"fmt"
+	"math"
+	"slices"
+
+	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/plotter"
+	"gonum.org/v1/plot/vg"
+
+	"github.com/qkv-go/qkv/bench"
+)
+
+// roofs are the limits of a record on a number of workers.
+type roofs struct {
+	workers int
+	peak    float64 // GFLOP/s
+	levels  []string
+	read    []float64 // GB/s of each
+}
+
+func (r *record) roofs() []roofs {
+	c := &r.Ceilings
+	one := roofs{workers: 1, peak: c.PeakGFLOPSOne}
+	all := roofs{workers: c.Workers, peak: c.PeakGFLOPSAll}
+	for _, b := range c.Read {
+		one.levels, one.read = append(one.levels, b.Level), append(one.read, b.GBpsOne)
+		all.levels, all.read = append(all.levels, b.Level), append(all.read, b.GBpsAll)
+	}
+	if c.Workers <= 1 {
+		return []roofs{one}
+	}
+	return []roofs{one, all}
+}
+
+// intensity returns the operations of a run for each byte that it has to move: every operand
+// read or written once.
+func (x *run) intensity() float64 {
+	if x.work == nil || x.work.Bytes() <= 0 {
+		return 0
+	}
+	return x.FLOPs / float64(x.work.Bytes())
+}
+
+// roofline draws the limits of each record and every run of it (Williams et al., 2009).
+func (r *Report) roofline() []figure {
+	var figures []figure
+	for i := range r.records {
+		rec := &r.records[i]
+		for _, roof := range rec.roofs() {
+			f := rec.rooflineOf(roof)
+			if f == nil {
+				continue
+			}
+			if r.several() {
+				f.name += "-" + rec.letter
+				f.title += ", " + rec.letter
+			}
+			figures = append(figures, *f)
+		}
+	}
+	return figures
+}
+
+func (r *record) rooflineOf(roof roofs) *figure {
+	if roof.peak <= 0 {
+		return nil
+	}
+	groups := []struct {
+		name string
+		keep func(*run) bool
+	}{
+		{"attention, many queries", func(x *run) bool { return x.Kind == bench.KindAttention && x.ReadBytes == 0 }},
+		{"attention, few queries", func(x *run) bool { return x.Kind == bench.KindAttention && x.ReadBytes > 0 }},
+		{"matrix products", func(x *run) bool { return x.Kind != bench.KindAttention }},
+	}
+	f := &figure{
+		name:  fmt.Sprintf("roofline-%d", roof.workers),
+		title: "Roofline, " + workers(roof.workers),
+		caption: "Each point is a run: its rate against the operations it does for each byte that it has to move at least. " +
+			"Above it are the limits of the machine: the peak of multiply-adds, and the rate at which each level of memory is read.",
+	}
+	points := make([]plotter.XYs, 0, len(groups))
+	var xs, ys []float64
+	for i, g := range groups {
+		for _, own := range []bool{true, false} {
+			var list plotter.XYs
+			for j := range r.runs {
+				x := &r.runs[j]
+				in := x.intensity()
+				if x.Workers != roof.workers || !g.keep(x) || (x.System == bench.SystemName) != own || in <= 0 || x.GFLOPS <= 0 {
+					continue
+				}
+				list = append(list, plotter.XY{X: in, Y: x.GFLOPS})
+				xs, ys = append(xs, in), append(ys, x.GFLOPS)
+			}
+			if len(list) == 0 {
+				continue
+			}
+			m, name := mark{color: light.series[i], shape: full[i]}, g.name
+			if !own {
+				m.shape, name = hollow[i], name+", other systems"
+			}
+			points = append(points, list)
+			f.legend = append(f.legend, entry{name, m})
+		}
+	}
+	if len(xs) == 0 {
+		return nil
+	}
+	marks := slices.Clone(f.legend)
+	least, most := powersAround(10, min(1, slices.Min(xs)), max(100, slices.Max(xs)))
+	bottom, top := slices.Min(ys), roof.peak
+	for i := range roof.read {
+		style := mark{color: light.ink, line: true}
+		if roof.levels[i] != "memory" {
+			style = mark{color: light.series[len(light.series)-1], line: true, dashes: [][]vg.Length{nil, dashed, dotted}[min(i, 2)]}
+		}
+		f.legend = append(f.legend, entry{fmt.Sprintf("%s, %s GB/s", roof.levels[i], number(math.Round(roof.read[i]))), style})
+	}
+	f.legend = append(f.legend, entry{fmt.Sprintf("peak, %s GFLOP/s", number(math.Round(roof.peak))), mark{color: light.ink, line: true}})
+	roofMarks := f.legend[len(marks):]
+	f.plot = func(p *plot.Plot, narrow bool) {
+		grid(p)
+		p.X.Label.Text, p.Y.Label.Text = "operations per byte, FLOP/B", "rate, GFLOP/s"
+		logarithmic(&p.X, 10, 1, number)
+		logarithmic(&p.Y, 10, 1, number)
+		for i, rate := range roof.read {
+			ridge := roof.peak / rate
+			line := plotter.XYs{{X: least, Y: least * rate}, {X: min(ridge, most), Y: min(ridge, most) * rate}}
+			add(p, line, roofMarks[i].mark)
+		}
+		add(p, plotter.XYs{{X: max(least, roof.peak/slices.Max(append(slices.Clone(roof.read), roof.peak/least))), Y: roof.peak}, {X: most, Y: roof.peak}}, roofMarks[len(roofMarks)-1].mark)
+		for i, list := range points {
+			add(p, list, marks[i].mark)
+		}
+		p.X.Min, p.X.Max = least, most
+		p.Y.Min, p.Y.Max = powersAround(10, bottom, top)
+	}
+	return f
+}

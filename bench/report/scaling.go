@@ -1,0 +1,99 @@
+package report
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/plotter"
+	"gonum.org/v1/plot/vg/draw"
+)
+
+// scaling draws how many times as fast as one worker several are.
+func (r *Report) scaling() []figure {
+	runs := r.runs(func(x *run) bool { return x.ofSystem() == "" })
+	keys, groups := byKey(runs, func(x *run) string { return x.r.letter + x.Kind + x.Limit + x.Name })
+	type curve struct {
+		kind   string
+		points plotter.XYs
+	}
+	var curves []curve
+	var kinds []string
+	most, top := 1.0, 1.0
+	for _, k := range keys {
+		list := groups[k]
+		slices.SortFunc(list, func(a, b *run) int { return cmp.Compare(a.Workers, b.Workers) })
+		if list[0].Workers != 1 || len(list) < 2 {
+			continue
+		}
+		kind := label(kindOf(list[0]), list[0].ofRecord(r))
+		if !slices.Contains(kinds, kind) {
+			kinds = append(kinds, kind)
+		}
+		c := curve{kind: kind}
+		for _, x := range list {
+			speed := list[0].SecondsMedian / x.SecondsMedian
+			c.points = append(c.points, plotter.XY{X: float64(x.Workers), Y: speed})
+			most, top = max(most, float64(x.Workers)), max(top, speed)
+		}
+		curves = append(curves, c)
+	}
+	if len(curves) == 0 {
+		return nil
+	}
+	ideal := mark{color: light.ink, line: true, dashes: dashed}
+	f := figure{
+		name: "scaling", title: "Scaling with workers",
+		caption: "How many times as fast a work is on several workers, a line for each. What is bound by memory can gain no more than reading does.",
+		legend:  []entry{{"ideal", ideal}},
+		height:  280,
+	}
+	for i, k := range kinds {
+		f.legend = append(f.legend, entry{k, seriesMark(i)})
+	}
+	f.plot = func(p *plot.Plot, narrow bool) {
+		grid(p)
+		p.X.Label.Text, p.Y.Label.Text = "workers", "speed, times that of one worker"
+		add(p, plotter.XYs{{X: 1, Y: 1}, {X: most, Y: most}}, ideal)
+		for _, c := range curves {
+			m := seriesMark(slices.Index(kinds, c.kind))
+			line := m.lineStyle()
+			line.Width = 0.8
+			p.Add(&plotter.Line{XYs: c.points, LineStyle: line})
+			p.Add(&plotter.Scatter{XYs: c.points, GlyphStyle: draw.GlyphStyle{Color: m.color, Radius: 2.5, Shape: m.shape}})
+		}
+		p.X.Min, p.X.Max = 0.9, most+0.1
+		p.Y.Min, p.Y.Max = 0.9, 1.05*max(most, top)
+		p.X.Tick.Marker, p.Y.Tick.Marker = wholeTicks{}, wholeTicks{}
+	}
+	return []figure{f}
+}
+
+func kindOf(x *run) string {
+	switch {
+	case x.Limit != "" && x.ReadBytes > 0:
+		return "few queries or rows"
+	case x.Kind != "attention":
+		return "products"
+	}
+	return "prefill"
+}
+
+// wholeTicks marks whole numbers, at most a dozen.
+type wholeTicks struct{}
+
+// Ticks returns them.
+func (wholeTicks) Ticks(least, most float64) []plot.Tick {
+	step := 1
+	for (most-least)/float64(step) > 12 {
+		step *= 2
+	}
+	var ticks []plot.Tick
+	for i := 1; float64(i) <= most; i++ {
+		if i == 1 || i%step == 0 {
+			ticks = append(ticks, plot.Tick{Value: float64(i), Label: fmt.Sprint(i)})
+		}
+	}
+	return ticks
+}

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"io"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/qkv-go/qkv/bench"
+	"github.com/qkv-go/qkv/bench/report"
+)
+
+const reportSynopsis = `qkv report [flags] RECORD.json...
+
+Draws records of qkv bench: the roofline of the machine with every run, rates over sequence
+length, decoding by element type, scaling with workers, other systems, and a table. Several
+records stand side by side.`
+
+var reportFormats = []string{"html", "md", "svg", "png"}
+
+func reportCommand(ctx context.Context, args []string, stdout, _ io.Writer) error {
+	f := flag.NewFlagSet("report", flag.ContinueOnError)
+	out := f.String("o", "", "write to `FILE` (default, for md: standard output)")
+	format := f.String("format", "", "write a `FORMAT`: html, one page that needs nothing else; md, tables; svg or png,\npictures (default: by the name of the file)")
+	plot := f.String("plot", "", "of svg and png: draw the plot of that `NAME` only")
+	files, err := parseArgs(f, args, reportSynopsis, stdout)
+	if err != nil {
+		return err
+	}
+	if len(files) == 0 {
+		return badUsage("no record given")
+	}
+	if *format == "" {
+		*format = "html"
+		if ext := strings.TrimPrefix(filepath.Ext(*out), "."); slices.Contains(reportFormats, ext) {
+			*format = ext
+		}
+	}
+	switch {
+	case !slices.Contains(reportFormats, *format):
+		return badUsage("-format is %q, want %s", *format, strings.Join(reportFormats, ", "))
+	case *out == "" && *format != "md":
+		return badUsage("-o is needed to write %s", *format)
+	case *plot != "" && *format != "svg" && *format != "png":
+		return badUsage("-plot is for svg and png, not for %s", *format)
+	}
+	var docs []*bench.Document
+	for _, name := range files {
+		d, err := bench.ReadDocument(name)
+		if err != nil {
+			return err
+		}
+		docs = append(docs, d)
+	}
+	r, err := report.New(docs...)
+	if err != nil {
+		return err
+	}
+	write := map[string]func(io.Writer) error{
+		"html": r.WriteHTML,
+		"md":   r.WriteMarkdown,
+		"svg":  func(w io.Writer) error { return r.WriteSVG(w, *plot) },
+		"png":  func(w io.Writer) error { return r.WritePNG(w, *plot) },
+	}[*format]
+	if *out == "" {
+		return write(stdout)
+	}
+	return writeFiles(ctx, content{*out, write})
+}

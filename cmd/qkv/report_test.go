@@ -1,0 +1,45 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestReport(t *testing.T) {
+	dir := t.TempDir()
+	a, b := record(t, dir, "a.json", "x", 0.1), record(t, dir, "b.json", "y", 0.2)
+	path := func(name string) string { return filepath.Join(dir, name) }
+	for _, c := range []struct {
+		args string
+		code int
+		file string // written
+		want string // in it, in the output or the error
+	}{
+		{a + " -o " + path("r.html"), exitOK, "r.html", "<!DOCTYPE html>"},
+		{a + " " + b + " -o " + path("r"), exitOK, "r", "Record B"},
+		{a + " -o " + path("r.svg"), exitFailed, "", "no data for a plot"}, // 3 workers, ceilings unknown
+		{a + " -format md", exitOK, "", "| h=2,sq=64,d=32,mask=causal |"},
+		{a + " -o " + path("r.md"), exitOK, "r.md", "| h=2,sq=64,d=32,mask=causal |"},
+		{a + " " + b + " -o " + path("r.png"), exitOK, "r.png", "PNG"},
+		{a, exitUsage, "", "-o is needed to write html"},
+		{"-o " + path("x"), exitUsage, "", "no record given"},
+		{a + " -format pdf", exitUsage, "", `-format is "pdf"`},
+		{a + " -plot scaling -o " + path("x.html"), exitUsage, "", "-plot is for svg and png"},
+		{path("none.json") + " -o " + path("x"), exitFailed, "", "no such file"},
+	} {
+		code, out, errs := qkvRun(append([]string{"report"}, strings.Fields(c.args)...)...)
+		text := out + errs
+		if c.file != "" {
+			data, err := os.ReadFile(path(c.file))
+			if err != nil {
+				t.Errorf("%s: %v", c.args, err)
+			}
+			text = string(data)
+		}
+		if code != c.code || !strings.Contains(text, c.want) {
+			t.Errorf("%s: exit code %d, want %d and %q: %.300s%s", c.args, code, c.code, c.want, text, errs)
+		}
+	}
+}
