@@ -108,8 +108,12 @@ type dotPlot struct {
 }
 
 func dotFigure(rows []dotRow, names []string, base string) *dotPlot {
-	const rowHeight vg.Length = 22
-	f := &dotPlot{figure: figure{height: 70 + rowHeight*vg.Length(len(rows))}}
+	f := &dotPlot{figure: figure{height: func(narrow bool) vg.Length {
+		if narrow { // names stand above their rows
+			return 50 + 34*vg.Length(len(rows))
+		}
+		return 50 + 22*vg.Length(len(rows))
+	}}}
 	axis := ""
 	f.x = func(label string) { axis = label }
 	unit := mark{color: light.ink, line: true}
@@ -117,7 +121,7 @@ func dotFigure(rows []dotRow, names []string, base string) *dotPlot {
 	least, most := 0.9, 1.1
 	marks := make(map[string]mark)
 	for i, name := range names {
-		m := seriesMark(i)
+		m := seriesMark(i + 1) // the base is the first
 		m.line = false
 		marks[name] = m
 		f.legend = append(f.legend, entry{name, m})
@@ -133,7 +137,7 @@ func dotFigure(rows []dotRow, names []string, base string) *dotPlot {
 		grid(p)
 		p.X.Label.Text = axis
 		logarithmic(&p.X, 2, 1, number)
-		if narrow { // names above their rows instead of beside them
+		if narrow {
 			p.NominalY(make([]string, len(rows))...)
 		} else {
 			p.NominalY(labels...)
@@ -155,7 +159,7 @@ func dotFigure(rows []dotRow, names []string, base string) *dotPlot {
 			style.YAlign = draw.YBottom
 			at := make(plotter.XYs, len(rows))
 			for i := range at {
-				at[i] = plotter.XY{X: p.X.Min * 1.03, Y: float64(i) + 0.12}
+				at[i] = plotter.XY{X: p.X.Min * 1.03, Y: float64(i) + 0.18}
 			}
 			styles := slices.Repeat([]text.Style{style}, len(rows))
 			p.Add(&plotter.Labels{XYs: at, Labels: labels, TextStyle: styles})

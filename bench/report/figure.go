@@ -17,7 +17,7 @@ type figure struct {
 	title   string
 	caption string // what it shows and how to read it
 	legend  []entry
-	height  vg.Length // 0 means the usual
+	height  func(narrow bool) vg.Length // nil means the usual
 
 	plot func(p *plot.Plot, narrow bool)
 }
@@ -85,8 +85,8 @@ func (f *figure) size(narrow, alone bool) (width, height vg.Length) {
 	if narrow {
 		width = narrowWidth
 	}
-	if f.height != 0 {
-		height = f.height
+	if f.height != nil {
+		height = f.height(narrow)
 	}
 	if alone {
 		height += 2*textSize + f.legendHeight(width)

@@ -47,7 +47,6 @@ func (r *Report) scaling() []figure {
 		name: "scaling", title: "Scaling with workers",
 		caption: "How many times as fast a work is on several workers, a line for each. What is bound by memory can gain no more than reading does.",
 		legend:  []entry{{"ideal", ideal}},
-		height:  280,
 	}
 	for i, k := range kinds {
 		f.legend = append(f.legend, entry{k, seriesMark(i)})

@@ -81,7 +81,7 @@ func TestBadUsage(t *testing.T) {
 		{view("-align", "3", "-causal", "3"), "-causal and -align exclude each other"},
 		{view("-scale", "0"), "want a finite number other than 0"},
 		{view("-kernel", "quantum"), `unknown kernel set "quantum"`},
-		{[]string{"bench", "-preset", "none"}, "want default, prefill, dims, small"},
+		{[]string{"bench", "-preset", "none"}, "want default, prefill, lengths, dims, small"},
 		{[]string{"bench", "-shape", "h=1"}, "sq is missing"},
 		{[]string{"bench", "-shape", "h=1,sq=1,d=1,bias=row"}, "is not head, shared, head16 or shared16"},
 		{[]string{"bench", "-shape", "h=1,sq=1,d=1", "-preset", "small"}, "exclude each other"},
