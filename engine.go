@@ -31,9 +31,10 @@ type Config struct {
 	Workers int
 
 	// Labels makes workers carry the pprof label "phase" (pack, mask, scores, modify,
-	// softmax, accumulate, finish; of matrix products pack, multiply, and rotate for what is
-	// done to finished heads), for use under a CPU profile. All the work is then done on
-	// goroutines other than the caller's.
+	// softmax, accumulate, finish; of matrix products pack, multiply, or project in a
+	// [Projection], and rotate for what is done to its finished heads), for use under a CPU
+	// profile. All the work is then done on goroutines other than the caller's. Caches are
+	// written by the caller's, which may label itself, see [runtime/pprof.Do].
 	Labels bool
 }
 

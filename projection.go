@@ -248,7 +248,7 @@ func (r *projecting) prepare(c *ProjectionCall) error {
 	}
 	r.call = *c
 	q := &r.product
-	q.N = len(p.parts)
+	q.N, q.Project = len(p.parts), true
 	q.X, q.Rows, q.Depth, q.Seq = c.X.tile(), c.X.rows, p.in, seq
 	q.Panels = unsafe.Pointer(unsafe.SliceData(p.packed))
 	return nil

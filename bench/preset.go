@@ -186,6 +186,24 @@ func Presets() []Preset {
 				"b=64,h=32,hkv=8,sq=512,skv=2560,d=128,mask=causal,kvlens=100,prefill=4,kv=float16,page=16",
 			),
 		},
+		{
+			Name:    "linear",
+			About:   "matrix products, projections and appending to caches",
+			Workers: []int{1, 0},
+			Works: works(
+				"m=512,n=4096,k=4096",
+				"m=128,n=768,k=768",
+				"m=2048,n=1024,k=1024",
+				"m=1,n=4096,k=4096",
+				"m=8,n=4096,k=4096",
+				"project=512,in=4096,h=32,hkv=8,d=128",
+				"project=1,in=4096,h=32,hkv=8,d=128",
+				"append=512,hkv=8,d=128",
+				"append=512,hkv=8,d=128,kv=float16",
+				"append=512,hkv=8,d=128,kv=int8",
+				"append=512,hkv=8,d=128,kv=q8_0,page=16",
+			),
+		},
 	}
 }
 

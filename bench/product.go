@@ -3,32 +3,21 @@ package bench
 import (
 	"fmt"
 	"math"
-	"strconv"
-	"strings"
 )
 
 // A Product is the sizes of a float32 matrix product with weights as models have them:
 // X [M, K] times the transpose of W [N, K].
 type Product struct{ M, N, K int }
 
-// ParseProduct reads m=512,n=4096,k=4096, in that order.
+// ParseProduct reads m=512,n=4096,k=4096.
 func ParseProduct(text string) (Product, error) {
 	var p Product
-	fields := strings.Split(text, ",")
-	for i, to := range []*int{&p.M, &p.N, &p.K} {
-		key := [3]string{"m", "n", "k"}[i]
-		if i >= len(fields) {
-			return Product{}, fmt.Errorf("product %q: %s is missing", text, key)
-		}
-		name, value, _ := strings.Cut(strings.TrimSpace(fields[i]), "=")
-		n, err := strconv.Atoi(value)
-		if name != key || err != nil || n < 1 {
-			return Product{}, fmt.Errorf("product %q: %q is not %s=NUMBER", text, fields[i], key)
-		}
-		*to = n
+	fields := []field{{"m", &p.M}, {"n", &p.N}, {"k", &p.K}}
+	if err := parseFields("product", text, fields, nil); err != nil {
+		return Product{}, err
 	}
-	if len(fields) > 3 {
-		return Product{}, fmt.Errorf("product %q: %q is too much", text, fields[3])
+	if key := missing(fields); key != "" {
+		return Product{}, fmt.Errorf("product %q: %s is missing", text, key)
 	}
 	if b := p.Bytes(); b > maxBytes {
 		return Product{}, fmt.Errorf("product %q: the matrices would take %d bytes, at most %d are measured", text, b, int64(maxBytes))
@@ -123,12 +112,5 @@ func (in *ProductInputs) Check(rows int, path *Path) (Check, error) {
 			}
 		}
 	})
-	all := Check{Rows: len(list)}
-	for i, c := range checks {
-		all.MaxError, all.OfBound = max(all.MaxError, c.MaxError), max(all.OfBound, c.OfBound)
-		if errs[i] != nil {
-			return all, errs[i]
-		}
-	}
-	return all, nil
+	return joinChecks(checks, errs)
 }

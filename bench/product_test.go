@@ -21,9 +21,10 @@ func TestParseProduct(t *testing.T) {
 	}
 	for _, c := range []struct{ text, want string }{
 		{"m=3,n=5", "k is missing"},
-		{"m=3,k=5,n=7", `"k=5" is not n=NUMBER`},
-		{"m=0,n=1,k=1", `"m=0" is not m=NUMBER`},
-		{"m=1,n=1,k=1,l=1", `"l=1" is too much`},
+		{"m=3,n=5,n=7", "n is given twice"},
+		{"m=0,n=1,k=1", "m=0 is not a positive number"},
+		{"m=1,n=1,k=1,l=1", `unknown key "l"`},
+		{"m=1,n", `"n" is not key=value`},
 		{"m=1000000,n=1000000,k=1", "would take"},
 		{"m=9223372036854775807,n=9223372036854775807,k=9223372036854775807", "would take"},
 	} {

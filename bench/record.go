@@ -29,14 +29,16 @@ func NewDocument() Document {
 
 // Kinds of a [Run].
 const (
-	KindAttention = "attention"
-	KindProduct   = "product"
+	KindAttention  = "attention"
+	KindProduct    = "product"
+	KindProjection = "projection"
+	KindAppend     = "append"
 )
 
 // A Run is the measurement of a work on a number of workers.
 type Run struct {
 	Name    string `json:"name"`    // the work in full, see [Work.String]
-	Kind    string `json:"kind"`    // attention or product
+	Kind    string `json:"kind"`    // attention, product, projection or append
 	System  string `json:"system"`  // "qkv", or what was measured in its place
 	Version string `json:"version"` // of the system
 	Path    string `json:"path"`    // see [Path]; of qkv's attention, see [qkv.Plan]

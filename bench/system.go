@@ -1,7 +1,9 @@
 package bench
 
 import (
+	"context"
 	"fmt"
+	"runtime/pprof"
 
 	"github.com/qkv-go/qkv"
 )
@@ -129,6 +131,83 @@ func (s engine) Paths(in Inputs, workers int) ([]Path, error) {
 		}
 		product := &qkv.Product{X: qkv.RowMajor(in.X, p.M, p.K), Y: qkv.RowMajor(in.Y, p.M, p.N), Packed: packed}
 		return []Path{{Name: "packed weights", Run: func() error { return e.MatMul(product) }}}, nil
+	case *ProjectionInputs:
+		return s.projection(e, in)
+	case *AppendInputs:
+		return s.append(in)
 	}
 	return nil, &UnsupportedError{System: s.Name(), Work: in.Work(), Reason: "there is no call for it"}
+}
+
+func (s engine) projection(e *qkv.Engine, in *ProjectionInputs) ([]Path, error) {
+	p := in.Projection
+	rotary, err := qkv.NewRotary(qkv.RotaryConfig{Dim: p.Dim, MaxPositions: p.Rows})
+	if err != nil {
+		return nil, err
+	}
+	linear := func(w []float32) qkv.Linear { return qkv.Linear{W: qkv.RowMajor(w, len(w)/p.In, p.In).T()} }
+	projection, err := e.NewProjection(qkv.ProjectionConfig{
+		Q: linear(in.W[0]), K: linear(in.W[1]), V: linear(in.W[2]), Heads: p.Heads, KVHeads: p.KVHeads, Rotary: rotary,
+	})
+	if err != nil {
+		return nil, err
+	}
+	out := func(x []float32) qkv.View { return qkv.BHSD(x, 1, len(x)/p.Rows/p.Dim, p.Rows, p.Dim) }
+	call := &qkv.ProjectionCall{X: qkv.RowMajor(in.X, p.Rows, p.In), Q: out(in.Out[0]), K: out(in.Out[1]), V: out(in.Out[2])}
+	return []Path{{Name: "packed weights", Run: func() error { return projection.Run(call) }}}, nil
+}
+
+// append has a cache go back to its beginning before each call.
+func (s engine) append(in *AppendInputs) ([]Path, error) {
+	a := in.Append
+	k, v := qkv.BHSD(in.K, 1, a.KVHeads, a.Tokens, a.Dim), qkv.BHSD(in.V, 1, a.KVHeads, a.Tokens, a.Dim)
+	call, batch := new(qkv.Call), new(qkv.Batch)
+	p := Path{Name: "contiguous"}
+	if page := a.KV.Page; page != 0 {
+		c, err := qkv.NewPagedCache(qkv.PagedConfig{
+			Pages: (a.Tokens-1)/page + 1, PageTokens: page, KVHeads: a.KVHeads, DimQK: a.Dim, DimV: a.Dim,
+			KeyType: qkv.ElemType(a.KV.K), ValueType: qkv.ElemType(a.KV.V),
+		})
+		if err != nil {
+			return nil, err
+		}
+		seq := c.NewSequence()
+		p.Name = "pages"
+		p.Run = func() error {
+			if err := seq.Truncate(0); err != nil {
+				return err
+			}
+			return seq.Append(k, v)
+		}
+		p.Finish = func() error {
+			in.stored = call
+			return c.Use(call, batch, []*qkv.Sequence{seq})
+		}
+	} else {
+		c, err := qkv.NewCache(qkv.CacheConfig{
+			Sequences: 1, Capacity: a.Tokens, KVHeads: a.KVHeads, DimQK: a.Dim, DimV: a.Dim,
+			KeyType: qkv.ElemType(a.KV.K), ValueType: qkv.ElemType(a.KV.V),
+		})
+		if err != nil {
+			return nil, err
+		}
+		p.Run = func() error {
+			if err := c.Reset(0); err != nil {
+				return err
+			}
+			return c.Append(0, k, v)
+		}
+		p.Finish = func() error {
+			in.stored = call
+			return c.Use(call, batch, []int{0})
+		}
+	}
+	if s.labels { // a cache has no workers that could be labelled
+		run := p.Run
+		p.Run = func() (err error) {
+			pprof.Do(context.Background(), pprof.Labels("phase", "append"), func(context.Context) { err = run() })
+			return err
+		}
+	}
+	return []Path{p}, nil
 }

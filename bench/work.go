@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// A Work is what is measured: a [Shape], a [Product].
+// A Work is what is measured: a [Shape], a [Product], a [Projection] or an [Append].
 type Work interface {
 	// String names the work in full, as a record does. [ParseWork] reads it.
 	String() string
@@ -30,8 +30,8 @@ type Work interface {
 	describe(*Run)
 }
 
-// Inputs are the operands of a [Work], and room for its result: [*Operands] or
-// [*ProductInputs].
+// Inputs are the operands of a [Work], and room for its result: [*Operands],
+// [*ProductInputs], [*ProjectionInputs] or [*AppendInputs].
 type Inputs interface {
 	// Work returns what they are operands of.
 	Work() Work
@@ -52,21 +52,25 @@ const (
 	RoundoffBFloat16 = 0x1p-8
 )
 
-// ParseWork reads what [Work.String] and [Work.Short] write: a shape, see [ParseShape], or, if
-// it begins with m=, a product, see [ParseProduct].
-func ParseWork(text string) (Work, error) {
-	if strings.HasPrefix(strings.TrimSpace(text), "m=") {
-		p, err := ParseProduct(text)
-		if err != nil {
-			return nil, err
-		}
-		return p, nil
+// ParseWork reads what [Work.String] and [Work.Short] write. The first key says which work it
+// is: m= a product, see [ParseProduct]; project= a projection, see [ParseProjection]; append=
+// tokens for a cache, see [ParseAppend]; any other a shape, see [ParseShape].
+func ParseWork(text string) (w Work, err error) {
+	key, _, _ := strings.Cut(strings.TrimSpace(text), "=")
+	switch key {
+	case "m":
+		w, err = ParseProduct(text)
+	case "project":
+		w, err = ParseProjection(text)
+	case "append":
+		w, err = ParseAppend(text)
+	default:
+		w, err = ParseShape(text)
 	}
-	s, err := ParseShape(text)
 	if err != nil {
 		return nil, err
 	}
-	return s, nil
+	return w, nil
 }
 
 // works reads the texts of presets.

@@ -178,12 +178,13 @@ const (
 	phaseAccumulate
 	phaseFinish
 	phaseMultiply
+	phaseProject
 	phaseRotate
 	phaseNone
 )
 
 var phaseLabels = func() (labels []context.Context) {
-	for _, name := range []string{"pack", "mask", "scores", "modify", "softmax", "accumulate", "finish", "multiply", "rotate"} {
+	for _, name := range []string{"pack", "mask", "scores", "modify", "softmax", "accumulate", "finish", "multiply", "project", "rotate"} {
 		labels = append(labels, pprof.WithLabels(context.Background(), pprof.Labels("phase", name)))
 	}
 	return append(labels, context.Background())

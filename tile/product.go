@@ -31,6 +31,9 @@ type Product struct {
 	// Panels, if not nil, are the weights as Pack leaves them.
 	Panels unsafe.Pointer
 
+	// Project says that it makes queries, keys or values, for profiles to name.
+	Project bool
+
 	// Finish, if not nil, is called with each head of each block of rows when it is
 	// complete, and must be safe for use by several goroutines at once.
 	Finish Finisher
@@ -38,6 +41,14 @@ type Product struct {
 
 // MaxParts is the most parts of a product: queries, keys and values.
 const MaxParts = 3
+
+// phase is what the work of multiplying is called.
+func (p *Product) phase() phase {
+	if p.Project {
+		return phaseProject
+	}
+	return phaseMultiply
+}
 
 // parts are the parts that there are.
 func (p *Product) parts() []Part { return p.Parts[:p.N] }

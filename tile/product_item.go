@@ -228,7 +228,7 @@ func (j *productJob) step(ws *productWorkspace, at *panel, weights unsafe.Pointe
 		a.B = ws.panel.room(a.Depth * at.lanes)
 		ws.pack(j.engine.set, a.B, at, k, a.Depth)
 	}
-	j.engine.phase(phaseMultiply)
+	j.engine.phase(j.product.phase())
 }
 
 // rows multiplies n rows of X by what step has set, into a.C.

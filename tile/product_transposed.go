@@ -75,7 +75,7 @@ func (j *productJob) packRows(ws *productWorkspace, row, n, lanes int) {
 // columns computes columns of Y, of one head, from the first of a panel on, for the rows
 // that packRows has packed.
 func (j *productJob) columns(ws *productWorkspace, at *panel, cols, row, n, lanes int) {
-	j.engine.phase(phaseMultiply)
+	j.engine.phase(j.product.phase())
 	p, set := &j.product, j.engine.set
 	results := ws.results.room(cols * lanes)
 	y := &at.Y

@@ -25,6 +25,14 @@ few queries beside the rate at which as many keys and values are read, too.
 Every result is compared with float64 before it is timed: up to 64 rows spread over
 batch, heads and positions, to within the error bound of float32 arithmetic.
 
+Other than attention there are
+
+  m=512,n=4096,k=4096                   a matrix product, X [m, k] W [n, k] transposed
+  project=512,in=4096,h=32,hkv=8,d=128  queries, keys and values of 512 tokens in one product,
+                                        rotated by their positions
+  append=512,hkv=8,d=128                keys and values of 512 tokens into a cache; kv= and
+                                        page= as below
+
 A shape is KEY=VALUE,... of which h, sq and d are needed:
 
   b=1              sequences

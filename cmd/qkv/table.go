@@ -26,7 +26,7 @@ type table struct {
 }
 
 func newTable(w io.Writer, jobs []bench.Job, unmasked bool) *table {
-	t := &table{w: w, width: len("shape"), unmasked: unmasked}
+	t := &table{w: w, width: len("work"), unmasked: unmasked}
 	for _, j := range jobs {
 		t.width = max(t.width, len(j.Work.Short()))
 		t.reads = t.reads || j.Work.ReadBytes() > 0
@@ -85,7 +85,7 @@ func (t *table) header() {
 		limit = "bound by"
 		t.printf("\nworkers  median ms       MB   GB/s  read GB/s  level   of read  GFLOP/s  of peak  %s", limit)
 	} else {
-		t.printf("\n%-*s  workers  median ms     min ms  GFLOP/s  peak GFLOP/s  of peak", t.width, "shape")
+		t.printf("\n%-*s  workers  median ms     min ms  GFLOP/s  peak GFLOP/s  of peak", t.width, "work")
 	}
 	if t.unmasked {
 		t.printf("%s  of unmasked", t.afterLimit(limit))
@@ -106,9 +106,13 @@ func (t *table) run(j bench.Job, run *bench.Run) {
 			"-", "-", "-", "-", "-", run.GFLOPS, 100*run.Efficiency, limit)
 	default:
 		t.workLine(j, run.Path)
-		t.printf("%7d  %9s  %7s  %5s  %9s  %-6s  %6.1f%%  %7.1f  %6.1f%%  %s", j.Workers, significant(1e3*run.SecondsMedian),
+		rate, share := "-", "-"
+		if run.GFLOPS > 0 {
+			rate, share = fmt.Sprintf("%.1f", run.GFLOPS), fmt.Sprintf("%.1f%%", 100*run.Efficiency)
+		}
+		t.printf("%7d  %9s  %7s  %5s  %9s  %-6s  %6.1f%%  %7s  %7s  %s", j.Workers, significant(1e3*run.SecondsMedian),
 			threeDigits(1e-6*float64(run.ReadBytes)), threeDigits(run.GBps), threeDigits(run.ReadGBps), run.ReadLevel, 100*run.OfRead,
-			run.GFLOPS, 100*run.Efficiency, limit)
+			rate, share, limit)
 	}
 	if run.Unmasked != "" {
 		t.printf("%s  %10.1f%%", t.afterLimit(limit), 100*run.OfUnmasked)
@@ -159,7 +163,7 @@ func (t *table) footer(d *bench.Document) {
 	}
 	t.printf("\npeak: the median of bursts between the timed calls, on as many workers at once\n")
 	if t.reads {
-		t.printf("read: likewise, of reading as many bytes as the keys and values that a call has to read (MB)\n")
+		t.printf("read: likewise, of reading as many bytes as a call has to read (MB): keys and values, weights, or what is appended\n")
 		t.printf("bound by: what would take longer at its limit, and so is the greater of the two shares\n")
 	}
 	if t.unmasked {

@@ -67,7 +67,7 @@ func TestTable(t *testing.T) {
 		want     string
 	}{
 		{"prefill", false, []string{"h=12,sq=64,d=64", "h=12,sq=128,d=64"}, []bench.Run{other, {Workers: 2}}, `
-shape             workers  median ms     min ms  GFLOP/s  peak GFLOP/s  of peak
+work              workers  median ms     min ms  GFLOP/s  peak GFLOP/s  of peak
 h=12,sq=64,d=64         1      10.00      9.000    100.0         110.0    90.9%
 h=12,sq=128,d=64        2  left out: needs about 9.0 s, has 1.2 s
 `},
