@@ -15,6 +15,7 @@ func TestParse(t *testing.T) {
 		{"x", `unexpected argument "x"`},
 		{"-format csv", `-format is "csv", want table or md`},
 		{"-workers -1", "-workers is -1"},
+		{"-passes 0", "-passes is 0"},
 		{"-only openblas,none", `there is no system "none"`},
 		{"-work h=1", "sq is missing"},
 	} {
@@ -58,7 +59,7 @@ func TestRun(t *testing.T) {
 	}
 	path := filepath.Join(t.TempDir(), "r.json")
 	run := func(args ...string) (string, error) {
-		o, err := parse(append(args, "-time", "1ms", "-work", "h=2,sq=40,d=16", "-workers", "1", "-json", path), new(strings.Builder))
+		o, err := parse(append(args, "-time", "3ms", "-work", "h=2,sq=40,d=16", "-workers", "1", "-json", path), new(strings.Builder))
 		if err != nil {
 			t.Fatal(err)
 		}

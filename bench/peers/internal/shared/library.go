@@ -1,4 +1,5 @@
-// Package shared finds and loads shared libraries with dlopen.
+// Package shared has what systems share: loading of shared libraries with dlopen, limits on
+// threads, attention by blocks of queries.
 package shared
 
 import (

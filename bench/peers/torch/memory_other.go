@@ -1,0 +1,14 @@
+//go:build !linux
+
+package torch
+
+import "os"
+
+// newMemory returns a temporary file that has no name any more.
+func newMemory(name string) (*os.File, error) {
+	f, err := os.CreateTemp("", name)
+	if err != nil {
+		return nil, err
+	}
+	return f, os.Remove(f.Name())
+}
