@@ -17,6 +17,7 @@ type Ceilings struct {
 	PeakGFLOPSOne float64     `json:"peak_gflops_one"`
 	PeakGFLOPSAll float64     `json:"peak_gflops_all"`
 	Read          []Bandwidth `json:"read"`
+	Clocks        []Clock     `json:"clocks,omitempty"`
 }
 
 // A Bandwidth is the rate of reading a buffer over and over again.
@@ -62,6 +63,7 @@ func MeasureCeilings(set *kernel.Set, caches []Cache, workers int) Ceilings {
 		l.GBpsAll = 1e-9 * best(workers, func() float64 { return buf.rate(workers, l.BytesAll, ceilingBurst) })
 		c.Read = append(c.Read, l)
 	}
+	c.Clocks = measureClocks(set, peak, workers)
 	return c
 }
 

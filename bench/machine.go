@@ -11,6 +11,7 @@ import (
 // A Machine is the CPU that a record is of, and what runs it.
 type Machine struct {
 	CPU        string   `json:"cpu"`
+	Core       string   `json:"microarchitecture,omitempty"` // such as Zen 5, where it is known
 	Vendor     string   `json:"vendor"`
 	Family     int      `json:"family"`
 	Model      int      `json:"model"`
@@ -46,6 +47,7 @@ func ThisMachine() Machine {
 		GOMAXPROCS: runtime.GOMAXPROCS(0),
 		Features:   cpu.FeatureSet(),
 	}
+	m.Core = microarchitecture(m.Vendor, m.Family, m.Model)
 	if m.CPU == "" {
 		m.CPU = cmp.Or(coreName(), "unknown CPU")
 	}

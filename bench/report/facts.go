@@ -16,6 +16,7 @@ func (r *record) facts() [][2]string {
 	}
 	add("CPU", m.CPU)
 	add("family, model", strings.TrimSpace(fmt.Sprintf("%s %d, %d, stepping %d", m.Vendor, m.Family, m.Model, m.Stepping)))
+	add("microarchitecture", m.Core)
 	cores := ""
 	if m.Cores > 0 {
 		cores = fmt.Sprintf("%d cores, ", m.Cores)
@@ -26,6 +27,13 @@ func (r *record) facts() [][2]string {
 		caches = append(caches, fmt.Sprintf("%s %g KiB", c.Level, float64(c.Bytes)/1024))
 	}
 	add("caches", strings.Join(caches, ", "))
+	for _, c := range r.Ceilings.Clocks {
+		clock := fmt.Sprintf("%.2f GHz on one core", c.GHzOne)
+		if r.Ceilings.Workers > 1 {
+			clock += fmt.Sprintf(", %.2f on %d", c.GHzAll, r.Ceilings.Workers)
+		}
+		add("clock, "+c.Load+" load", clock)
+	}
 	add("system", m.OS+"/"+m.Arch)
 	add("kernel set", r.Ceilings.Kernel)
 	add("qkv", r.Build.Short())

@@ -140,7 +140,7 @@ func (r *record) machine() string {
 	if m.Cores > 0 {
 		cores = fmt.Sprintf("%d cores", m.Cores)
 	}
-	return label(m.CPU, cores, m.OS+"/"+m.Arch, "kernel set "+r.Ceilings.Kernel)
+	return label(m.CPU, m.Core, cores, m.OS+"/"+m.Arch, "kernel set "+r.Ceilings.Kernel)
 }
 
 // build describes the build of a record on a line.

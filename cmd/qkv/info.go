@@ -87,6 +87,9 @@ func (d *infoDocument) print(w io.Writer) error {
 		vendor += ", "
 	}
 	fmt.Fprintf(t, "CPU\t%s (%sfamily %d, model %d, stepping %d)\n", m.CPU, vendor, m.Family, m.Model, m.Stepping)
+	if m.Core != "" {
+		fmt.Fprintf(t, "microarchitecture\t%s\n", m.Core)
+	}
 	threads := plural(m.Threads, "thread")
 	if m.Cores > 0 {
 		threads = plural(m.Cores, "core") + ", " + threads

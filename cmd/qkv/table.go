@@ -47,6 +47,9 @@ func (t *table) machine(m *bench.Machine, b *bench.Build) {
 // machineLine describes a machine on one line.
 func machineLine(m *bench.Machine, b *bench.Build) string {
 	s := m.CPU
+	if m.Core != "" {
+		s += " (" + m.Core + ")"
+	}
 	if m.Cores > 0 {
 		s += ", " + plural(m.Cores, "core")
 	}
@@ -62,7 +65,7 @@ func machineLine(m *bench.Machine, b *bench.Build) string {
 
 func (t *table) ceilings(c *bench.Ceilings) {
 	row := func(name string, one, all any) {
-		t.printf("%-22s  %9v", name, one)
+		t.printf("%-23s  %9v", name, one)
 		if c.Workers > 1 {
 			t.printf("  %11v", all)
 		}
@@ -76,6 +79,9 @@ func (t *table) ceilings(c *bench.Ceilings) {
 	rate("peak FMA, GFLOP/s", c.PeakGFLOPSOne, c.PeakGFLOPSAll)
 	for _, l := range c.Read {
 		rate("read "+l.Level+", GB/s", l.GBpsOne, l.GBpsAll)
+	}
+	for _, l := range c.Clocks {
+		row("clock, "+l.Load+" load, GHz", fmt.Sprintf("%.2f", l.GHzOne), fmt.Sprintf("%.2f", l.GHzAll))
 	}
 }
 
