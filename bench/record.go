@@ -99,6 +99,8 @@ type Run struct {
 	UnmaskedGFLOPS float64 `json:"unmasked_gflops,omitempty"` // from the median
 	OfUnmasked     float64 `json:"of_unmasked,omitempty"`
 
+	Counters *Counters `json:"counters,omitempty"`
+
 	// What was compared with float64 before timing, see [Check].
 	CheckedRows  int     `json:"checked_rows"`
 	MaxError     float64 `json:"max_error"`

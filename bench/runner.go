@@ -18,6 +18,10 @@ type Options struct {
 	Time   time.Duration // timing each run, 0 means 1.2 s
 	Burst  time.Duration // each burst of the peak, and of reading, 0 means 10 ms
 
+	// Counters has each run count what [Counters] has, as far as the machine can, see
+	// [Runner.Counters].
+	Counters bool
+
 	// Unmasked has the samples of each shape alternate with those of its unmasked one, see
 	// [Shape.Unmasked], and both be compared.
 	Unmasked bool
@@ -49,6 +53,7 @@ type Runner struct {
 	unmasked Inputs  // of the last shape that it was compared with
 	stream   *stream // of the last run that reads
 	caches   []Cache
+	counters bool
 }
 
 // NewRunner returns a Runner. The error is that of [qkv.New].
@@ -63,7 +68,17 @@ func NewRunner(opts Options) (*Runner, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Runner{opts: opts, set: a.Kernel(), peak: NewPeak(a.Kernel()), caches: dataCaches()}, nil
+	return &Runner{opts: opts, set: a.Kernel(), peak: NewPeak(a.Kernel()), caches: dataCaches(), counters: opts.Counters}, nil
+}
+
+// Counters returns a [*CountersError] for what the machine cannot count, nil if it counts
+// everything.
+func (r *Runner) Counters() error {
+	s, err := newCounterSet(r.set.Vec)
+	if s != nil {
+		s.close()
+	}
+	return err
 }
 
 // Kernel returns the kernel set that is measured.
@@ -171,6 +186,14 @@ func (r *Runner) RunOn(ctx context.Context, sys System, j Job, limit time.Durati
 	}
 	stream, bytes := r.streamOf(j.Work, workers)
 
+	var counters *counterSet
+	if r.counters {
+		// Once the workers' threads are there; later ones are counted too.
+		if counters, _ = newCounterSet(r.set.Vec); counters != nil {
+			defer counters.close()
+		}
+	}
+
 	runtime.GC() // what is left of checking is not to be collected under the clock
 	var bursts, reads, ratios, rounds []float64
 	deadline := time.Now().Add(budget)
@@ -191,7 +214,7 @@ func (r *Runner) RunOn(ctx context.Context, sys System, j Job, limit time.Durati
 		return Run{}, err
 	}
 	for {
-		seconds, err := work.round(ctx, between)
+		seconds, err := work.counted(ctx, counters)
 		if err != nil {
 			return Run{}, err
 		}
@@ -216,6 +239,9 @@ func (r *Runner) RunOn(ctx context.Context, sys System, j Job, limit time.Durati
 			round.ReadGBps = 1e-9 * (reads[i] + reads[i+1]) / 2
 		}
 		run.Rounds = append(run.Rounds, round)
+	}
+	if counters != nil {
+		run.Counters = counters.counted(len(work.samples) * work.calls)
 	}
 	run.Samples, run.Bursts = len(work.samples), len(bursts)
 	run.SecondsMedian, run.SecondsMin = median(work.samples), slices.Min(work.samples)

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -82,6 +83,18 @@ func (t *timed) sample(calls int) (time.Duration, error) {
 		}
 	}
 	return time.Since(start), nil
+}
+
+// counted takes a round of samples under counters, if there are any.
+func (t *timed) counted(ctx context.Context, counters *counterSet) (seconds float64, err error) {
+	if counters == nil {
+		return t.round(ctx, between)
+	}
+	if err := counters.start(); err != nil {
+		return 0, err
+	}
+	seconds, err = t.round(ctx, between)
+	return seconds, errors.Join(err, counters.stop())
 }
 
 // round takes samples until d has passed, at least one, and returns the median of a call's

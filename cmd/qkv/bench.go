@@ -69,7 +69,9 @@ type benchFlags struct {
 	kernel  string
 	workers int // 0 means what the preset says
 	count   int
-	json    string
+
+	counters bool
+	json     string
 
 	cpuprofile, memprofile, trace string
 }
@@ -89,6 +91,7 @@ func (b *benchFlags) parse(args []string, stdout io.Writer) error {
 	f.StringVar(&b.kernel, "kernel", "", "use the kernel set `NAME`, as qkv info lists them")
 	f.IntVar(&b.workers, "workers", 0, "compute on `N` processors, 0 for all (default: the preset's choice)")
 	f.IntVar(&b.count, "count", 1, "measure everything `N` times over, so that a record has what changes in between")
+	f.BoolVar(&b.counters, "counters", false, "count cycles, instructions, cache misses and the like of each run, where the machine can")
 	unmasked := f.Bool("unmasked", false, "time each shape in turns with one of its sizes without mask and changed scores, and print its\nshare of that rate (default: the preset's choice)")
 	f.StringVar(&b.json, "json", "", "write the record to `FILE`")
 	f.StringVar(&b.cpuprofile, "cpuprofile", "", "write a CPU profile to `FILE`, with phases as labels")
@@ -139,7 +142,7 @@ func benchCommand(ctx context.Context, args []string, stdout, stderr io.Writer) 
 	if err := b.parse(args, stdout); err != nil {
 		return err
 	}
-	runner, err := bench.NewRunner(bench.Options{Kernel: b.kernel, Labels: b.cpuprofile != "", Unmasked: b.preset.Unmasked})
+	runner, err := bench.NewRunner(bench.Options{Kernel: b.kernel, Labels: b.cpuprofile != "", Unmasked: b.preset.Unmasked, Counters: b.counters})
 	if err != nil {
 		return err
 	}
@@ -167,6 +170,9 @@ func benchCommand(ctx context.Context, args []string, stdout, stderr io.Writer) 
 	doc.Ceilings = bench.MeasureCeilings(runner.Kernel(), doc.Machine.Caches, workers)
 	bar.done()
 	table.ceilings(&doc.Ceilings)
+	if b.counters {
+		table.counters(runner.Counters())
+	}
 	table.header()
 	limit := b.preset.Limit
 	if limit != 0 {

@@ -85,6 +85,13 @@ func (t *table) ceilings(c *bench.Ceilings) {
 	}
 }
 
+// counters says what cannot be counted.
+func (t *table) counters(err error) {
+	if err != nil {
+		t.printf("\n%v\n", err)
+	}
+}
+
 func (t *table) header() {
 	limit := ""
 	if t.reads {
@@ -124,6 +131,30 @@ func (t *table) run(j bench.Job, run *bench.Run) {
 		t.printf("%s  %10.1f%%", t.afterLimit(limit), 100*run.OfUnmasked)
 	}
 	t.printf("\n")
+	if c := run.Counters; c != nil {
+		t.printf("%8s%s\n", "", countersLine(c))
+	}
+}
+
+// countersLine writes what was counted of a call.
+func countersLine(c *bench.Counters) string {
+	var parts []string
+	add := func(name string, x float64, format func(float64) string) {
+		if x > 0 {
+			parts = append(parts, format(x)+" "+name)
+		}
+	}
+	plain := func(x float64) string { return strconv.FormatFloat(x, 'g', 3, 64) }
+	add("cycles", c.Cycles, plain)
+	add("instructions", c.Instructions, plain)
+	add("a cycle", c.IPC, threeDigits)
+	add("of them multiply-adds", c.FMAShare, func(x float64) string { return fmt.Sprintf("%.0f%%", 100*x) })
+	add("L1 misses", c.L1Misses, plain)
+	add("LLC misses", c.LLCMisses, plain)
+	add("ms on processors", 1e3*c.TaskSeconds, significant)
+	add("context switches", c.ContextSwitches, plain)
+	add("page faults", c.PageFaults, plain)
+	return "a call: " + strings.Join(parts, ", ")
 }
 
 // afterLimit returns the blanks that fill the column of limits behind one, if there is such a
