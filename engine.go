@@ -36,6 +36,10 @@ type Config struct {
 	// profile. All the work is then done on goroutines other than the caller's. Caches are
 	// written by the caller's, which may label itself, see [runtime/pprof.Do].
 	Labels bool
+
+	// Tuning, if not nil, has choices for this CPU and kernel set, see [ReadTuning]. It never
+	// changes a result.
+	Tuning *Tuning
 }
 
 // An Engine computes scaled dot-product attention, and the matrix products on either side
@@ -51,7 +55,7 @@ type Engine struct {
 }
 
 // New returns an Engine. The error is a [*KernelError] for a kernel set that this
-// machine cannot run, or an [*ArgError].
+// machine cannot run, a [*TuningError], or an [*ArgError].
 func New(cfg Config) (*Engine, error) {
 	if cfg.Workers < 0 {
 		return nil, argError("workers", cfg.Workers, 0, "workers is %d, at least 0 is needed", cfg.Workers)
@@ -61,11 +65,16 @@ func New(cfg Config) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
+	if cfg.Tuning != nil {
+		if err := cfg.Tuning.check(set); err != nil {
+			return nil, err
+		}
+	}
 	return &Engine{
 		set:     set,
 		why:     why,
 		workers: cfg.Workers,
-		engine:  tile.New(set, caches(&cpuid.CPU), cfg.Labels),
+		engine:  tile.New(set, caches(&cpuid.CPU), cfg.Labels, cfg.Tuning.tile()),
 	}, nil
 }
 

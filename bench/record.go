@@ -44,6 +44,7 @@ type Run struct {
 	Path    string `json:"path"`    // see [Path]; of qkv's attention, see [qkv.Plan]
 	Kernel  string `json:"kernel"`  // set of the library, or of the peak beside another system
 	Workers int    `json:"workers"`
+	Tuned   bool   `json:"tuned,omitempty"` // by a file, see [qkv.Tuning]
 
 	// Of an attention.
 	Batch   int    `json:"batch,omitempty"`

@@ -15,6 +15,7 @@ import (
 type Options struct {
 	Kernel string        // kernel set, see [qkv.Config]
 	Labels bool          // label phases for profiles, see [qkv.Config]
+	Tuning *qkv.Tuning   // see [qkv.Config]
 	Time   time.Duration // timing each run, 0 means 1.2 s
 	Burst  time.Duration // each burst of the peak, and of reading, 0 means 10 ms
 
@@ -64,7 +65,7 @@ func NewRunner(opts Options) (*Runner, error) {
 	if opts.Burst == 0 {
 		opts.Burst = defaultBurst
 	}
-	a, err := qkv.New(qkv.Config{Kernel: opts.Kernel})
+	a, err := qkv.New(qkv.Config{Kernel: opts.Kernel, Tuning: opts.Tuning})
 	if err != nil {
 		return nil, err
 	}
@@ -149,7 +150,7 @@ func (r *Runner) unmaskedOf(w Work) (Shape, bool) {
 // beside an unmasked shape, or as long as five calls; with a limit other than 0, it
 // stops sampling when that has passed.
 func (r *Runner) Run(ctx context.Context, j Job, limit time.Duration) (Run, error) {
-	return r.RunOn(ctx, engine{kernel: r.opts.Kernel, labels: r.opts.Labels}, j, limit)
+	return r.RunOn(ctx, engine{kernel: r.opts.Kernel, labels: r.opts.Labels, tuning: r.opts.Tuning}, j, limit)
 }
 
 // RunOn is Run on any system, by the fastest of its paths. The error is an
@@ -172,6 +173,7 @@ func (r *Runner) RunOn(ctx context.Context, sys System, j Job, limit time.Durati
 		return Run{}, err
 	}
 	defer work.path.close()
+	run.Tuned = r.opts.Tuning != nil && sys.Name() == SystemName
 	run.CheckedRows, run.MaxError, run.ErrorOfBound = check.Rows, check.MaxError, check.OfBound
 	run.Calls, run.Path = work.calls, work.path.Name
 	budget, cost := r.opts.Time, work.cost

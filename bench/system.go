@@ -91,6 +91,7 @@ func (e *UnsupportedError) Error() string {
 type engine struct {
 	kernel string
 	labels bool
+	tuning *qkv.Tuning
 }
 
 // SystemName is the name of qkv as a [System].
@@ -104,7 +105,7 @@ func (engine) Name() string { return SystemName }
 func (engine) Version() string { return ThisBuild().Short() }
 
 func (s engine) Paths(in Inputs, workers int) ([]Path, error) {
-	e, err := qkv.New(qkv.Config{Kernel: s.kernel, Workers: workers, Labels: s.labels})
+	e, err := qkv.New(qkv.Config{Kernel: s.kernel, Workers: workers, Labels: s.labels, Tuning: s.tuning})
 	if err != nil {
 		return nil, err
 	}

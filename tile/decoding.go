@@ -29,7 +29,7 @@ func (e *Engine) canDecode(p *Problem) bool {
 // decodes reports whether a sequence is decoded: few of its queries share a KV head, and
 // there are enough keys.
 func (e *Engine) decodes(p *Problem, s *seq) bool {
-	return e.canDecode(p) && p.group()*(s.lenQ+s.padQ) <= min(e.set.DecodeRows, e.decodeRows()) &&
+	return e.canDecode(p) && p.group()*(s.lenQ+s.padQ) <= e.mostDecoded(p) &&
 		p.KVHeads*max(s.lenKV, 8) >= minDecode
 }
 

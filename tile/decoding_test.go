@@ -43,7 +43,7 @@ func batches() []Problem {
 
 // Every chunk of keys of every KV head is in one item, for as long as its partial is its own.
 func TestDecodeItems(t *testing.T) {
-	e := New(&kernel.Set{Vec: 16, Lanes: 64, DecodeRows: 16}, Caches{}, false)
+	e := New(&kernel.Set{Vec: 16, Lanes: 64, DecodeRows: 16}, Caches{}, false, Tuning{})
 	var whole, divided, bundled int
 	for _, p := range batches() {
 		for _, workers := range []int{1, 2, 16, 100} {

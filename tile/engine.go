@@ -16,6 +16,7 @@ type Engine struct {
 	set           *kernel.Set
 	caches        Caches
 	labels        bool
+	tuning        Tuning
 	workspaces    sync.Pool
 	jobs          sync.Pool
 	productSpaces sync.Pool
@@ -24,7 +25,7 @@ type Engine struct {
 }
 
 // New returns an Engine. With labels, workers carry the pprof label "phase".
-func New(set *kernel.Set, caches Caches, labels bool) *Engine {
+func New(set *kernel.Set, caches Caches, labels bool, tuning Tuning) *Engine {
 	if caches.L1 <= 0 {
 		caches.L1 = 32 << 10
 	}
@@ -34,7 +35,7 @@ func New(set *kernel.Set, caches Caches, labels bool) *Engine {
 	if caches.L3 <= 0 {
 		caches.L3 = 8 * caches.L2
 	}
-	e := &Engine{set: set, caches: caches, labels: labels}
+	e := &Engine{set: set, caches: caches, labels: labels, tuning: tuning}
 	e.workspaces.New = func() any { return new(workspace) }
 	e.jobs.New = func() any {
 		j := &job{engine: e}

@@ -81,8 +81,11 @@ func (e *Engine) schedule(p *Problem, workers int, d *decoding) Schedule {
 	// key block.
 	perRow := 4 * (p.DimQK + p.DimV)
 	fit := (e.caches.L2/4*3/perRow - kernel.KeyBlock) / s.Lanes
-	s.Groups = clamp(fit, 1, maxGroups)
 	s.GroupsWhy = "what three quarters of the second-level cache hold beside a key block"
+	if n := e.rule(p).QueryRows; n > 0 {
+		fit, s.GroupsWhy = n/s.Lanes, asTuned
+	}
+	s.Groups = clamp(fit, 1, maxGroups)
 	all := (rows + s.Lanes - 1) / s.Lanes
 	if s.Groups >= all {
 		s.Groups = all
@@ -155,6 +158,9 @@ func (e *Engine) lanes(p *Problem) (lanes int, why string) {
 				return n, "they divide the blocks of the mask"
 			}
 		}
+	}
+	if n := e.rule(p).Lanes; n > 0 {
+		return n, asTuned
 	}
 	if n := lanes / 4 * 3; n%e.set.Vec == 0 && 4*lanes*p.DimQK >= e.caches.L1 && 4*n*p.DimQK < e.caches.L1 {
 		return n, "more packed queries would fill the first-level cache"

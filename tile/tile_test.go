@@ -90,7 +90,7 @@ func TestBlocks(t *testing.T) {
 }
 
 func TestSurvey(t *testing.T) {
-	e := New(&kernel.Set{Name: "test", Vec: 16, Lanes: 64, Rows: 6}, Caches{}, false)
+	e := New(&kernel.Set{Name: "test", Vec: 16, Lanes: 64, Rows: 6}, Caches{}, false, Tuning{})
 	for _, p := range problems() {
 		var want Survey
 		s := p.seq(0)
@@ -125,7 +125,7 @@ func TestSurvey(t *testing.T) {
 func TestSchedule(t *testing.T) {
 	set := &kernel.Set{Name: "test", Vec: 16, Lanes: 64, Rows: 6}
 	for _, caches := range []Caches{{}, {32 << 10, 256 << 10, 1 << 20}, {48 << 10, 2 << 20, 64 << 20}} {
-		e := New(set, caches, false)
+		e := New(set, caches, false, Tuning{})
 		for _, p := range problems() {
 			for _, workers := range []int{1, 2, 16} {
 				s := e.Schedule(&p, workers)
@@ -158,7 +158,7 @@ func TestSchedule(t *testing.T) {
 
 // A workspace is as large for a long sequence as for a short one.
 func TestWorkspaceSize(t *testing.T) {
-	e := New(&kernel.Set{Vec: 16, Lanes: 64}, Caches{48 << 10, 1 << 20, 32 << 20}, false)
+	e := New(&kernel.Set{Vec: 16, Lanes: 64}, Caches{48 << 10, 1 << 20, 32 << 20}, false, Tuning{})
 	size := func(seq int) int {
 		p := Problem{Batch: 1, Heads: 8, KVHeads: 2, SeqQ: seq, SeqKV: seq, DimQK: 128, DimV: 128}
 		s := e.Schedule(&p, 2)
@@ -174,7 +174,7 @@ func TestWorkspaceSize(t *testing.T) {
 // A transposed product packs rows of X whole, and does so for no depth that is too large
 // for that.
 func TestTransposes(t *testing.T) {
-	e := New(&kernel.Set{Vec: 16, Lanes: 64}, Caches{}, false)
+	e := New(&kernel.Set{Vec: 16, Lanes: 64}, Caches{}, false, Tuning{})
 	for depth, want := range map[int]bool{1: true, transposedDepth: true, transposedDepth + 1: false, math.MaxInt / 8: false} {
 		p := Product{Rows: 16, Depth: depth, N: 1}
 		p.Parts[0].W = Matrix{Row: 1, Col: depth}
@@ -194,7 +194,7 @@ func TestPlanProduct(t *testing.T) {
 		p.Parts[0] = Part{Heads: 1, Width: columns}
 		return p
 	}
-	small, large := New(set, Caches{L2: 256 << 10}, false), New(set, Caches{L2: 2 << 20}, false)
+	small, large := New(set, Caches{L2: 256 << 10}, false, Tuning{}), New(set, Caches{L2: 2 << 20}, false, Tuning{})
 	p := product(4096, 4096, 4096)
 	a, b := small.PlanProduct(p, 1), large.PlanProduct(p, 1)
 	if a.MC < 24 || a.MC > 48 || b.MC < 240 || b.MC > 300 {

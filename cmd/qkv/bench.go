@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/qkv-go/qkv"
 	"github.com/qkv-go/qkv/bench"
 )
 
@@ -71,6 +72,7 @@ type benchFlags struct {
 	count   int
 
 	counters bool
+	tuning   string
 	json     string
 
 	cpuprofile, memprofile, trace string
@@ -89,6 +91,7 @@ func (b *benchFlags) parse(args []string, stdout io.Writer) error {
 		return nil
 	})
 	f.StringVar(&b.kernel, "kernel", "", "use the kernel set `NAME`, as qkv info lists them")
+	f.StringVar(&b.tuning, "tuning", "", "use the choices of `FILE`, which qkv tune has written")
 	f.IntVar(&b.workers, "workers", 0, "compute on `N` processors, 0 for all (default: the preset's choice)")
 	f.IntVar(&b.count, "count", 1, "measure everything `N` times over, so that a record has what changes in between")
 	f.BoolVar(&b.counters, "counters", false, "count cycles, instructions, cache misses and the like of each run, where the machine can")
@@ -142,7 +145,14 @@ func benchCommand(ctx context.Context, args []string, stdout, stderr io.Writer) 
 	if err := b.parse(args, stdout); err != nil {
 		return err
 	}
-	runner, err := bench.NewRunner(bench.Options{Kernel: b.kernel, Labels: b.cpuprofile != "", Unmasked: b.preset.Unmasked, Counters: b.counters})
+	var tuning *qkv.Tuning
+	if b.tuning != "" {
+		var err error
+		if tuning, err = qkv.ReadTuning(b.tuning); err != nil {
+			return err
+		}
+	}
+	runner, err := bench.NewRunner(bench.Options{Kernel: b.kernel, Tuning: tuning, Labels: b.cpuprofile != "", Unmasked: b.preset.Unmasked, Counters: b.counters})
 	if err != nil {
 		return err
 	}

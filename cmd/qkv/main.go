@@ -23,6 +23,7 @@ const usage = `qkv computes softmax(scale * Q Kᵀ + mask) V on CPUs.
   qkv bench    measure it beside the ceilings of this machine
   qkv compare  hold records of it against each other
   qkv report   draw them: a page, pictures or tables
+  qkv tune     measure choices for this CPU, for the library to load
   qkv conform  run ONNX backend node tests of Attention and RotaryEmbedding
   qkv info     say what this machine has and which kernel set runs
   qkv version
@@ -59,6 +60,7 @@ var commands = map[string]func(ctx context.Context, args []string, stdout, stder
 	"bench":   benchCommand,
 	"compare": compareCommand,
 	"report":  reportCommand,
+	"tune":    tuneCommand,
 	"conform": conformCommand,
 	"info":    infoCommand,
 	"version": versionCommand,
@@ -72,7 +74,7 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	do := commands[args[0]]
 	if do == nil {
-		fmt.Fprintf(stderr, "qkv: unknown command %q, want run, view, bench, compare, report, conform, info, version or help\n", args[0])
+		fmt.Fprintf(stderr, "qkv: unknown command %q, want run, view, bench, compare, report, tune, conform, info, version or help\n", args[0])
 		return exitUsage
 	}
 	err := do(ctx, args[1:], stdout, stderr)

@@ -1,0 +1,40 @@
+package tile
+
+// A Tuning is choices that a machine was measured to be fastest with, in place of those that
+// are made from the sizes of its caches. It changes no result.
+type Tuning struct {
+	// Rules are tried in order: the first counts whose MaxDim is at least the head dims.
+	Rules []Rule
+}
+
+// A Rule is the choices for head dims up to MaxDim. A field that is 0 leaves a choice as it is.
+type Rule struct {
+	MaxDim    int
+	Lanes     int // of a full lane group: a multiple of the Set's Vec, at most its Lanes
+	QueryRows int // of a query block, at least a lane group
+
+	// DecodeRows is the most query rows of a KV head that are decoded, instead of going the way
+	// of prefill; less than 0 for none.
+	DecodeRows int
+}
+
+// rule returns the choices for a problem, none of which is made if no rule fits.
+func (e *Engine) rule(p *Problem) Rule {
+	for _, r := range e.tuning.Rules {
+		if max(p.DimQK, p.DimV) <= r.MaxDim {
+			return r
+		}
+	}
+	return Rule{}
+}
+
+// mostDecoded returns the most query rows of a KV head that are decoded.
+func (e *Engine) mostDecoded(p *Problem) int {
+	most := min(e.set.DecodeRows, e.decodeRows())
+	if n := e.rule(p).DecodeRows; n != 0 {
+		most = min(most, n)
+	}
+	return most
+}
+
+const asTuned = "as tuned"
