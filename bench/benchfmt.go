@@ -48,7 +48,7 @@ func WriteBenchfmt(w io.Writer, docs ...*Document) error {
 func (r *Run) benchmark() string {
 	kind := strings.ToUpper(r.Kind[:1]) + r.Kind[1:]
 	work := strings.Join(strings.FieldsFunc(r.Name, func(c rune) bool { return c == ',' || c <= ' ' }), "/")
-	return kind + "/" + work + "/workers=" + strconv.Itoa(r.Workers)
+	return kind + "/workers=" + strconv.Itoa(r.Workers) + "/" + work
 }
 
 // oneLine keeps a value of a record from breaking the format.

@@ -57,7 +57,7 @@ func TestCompare(t *testing.T) {
 		{a + " " + other, exitOK, []string{"CPUs x and y", "+100.0%", "slower"}},
 		{a + " " + other + " -threshold 50%", exitFailed, []string{"REGRESSION"}},
 		{a + " " + slow + " -format md", exitFailed, []string{"| work | workers |", "|---|---|", "| REGRESSION |"}},
-		{a + " -format benchfmt", exitOK, []string{"cpu: x\n", "BenchmarkAttention/b=1/h=2/hkv=2/sq=64/skv=64/d=32/dv=32/mask=causal/workers=3 0 "}},
+		{a + " -format benchfmt", exitOK, []string{"cpu: x\n", "BenchmarkAttention/workers=3/b=1/h=2/hkv=2/sq=64/skv=64/d=32/dv=32/mask=causal 0 "}},
 		{a, exitUsage, []string{"1 record given, want a base and at least one other record"}},
 		{a + " " + same + " -format html", exitUsage, []string{`-format is "html", want table, md or benchfmt`}},
 		{a + " " + same + " -threshold x", exitUsage, []string{`"x" is not a share such as 5% or 0.05`}},

@@ -13,6 +13,9 @@ func TestTune(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes seconds")
 	}
+	if os.Getenv(qkv.KernelEnv) == "generic" || len(qkv.Kernels()) == 1 {
+		t.Skip("takes minutes on the generic kernel set")
+	}
 	path := filepath.Join(t.TempDir(), "tuning.json")
 	code, out, errs := qkvRun("tune", "-time", "1us", "-rounds", "1", "-o", path)
 	if code != exitOK || errs != "" {
