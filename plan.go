@@ -13,7 +13,7 @@ type Plan struct {
 	Kernel     string // kernel set
 	Path       string // "prefill": queries in lanes; "decode": few queries; "prefill and decode": of each some sequences
 	Lanes      int    // queries of a lane group
-	Rows       int    // micro-tile rows at that many lanes: keys, value dims
+	Rows       int    // micro-tile rows of a full lane group of the set: keys, value dims
 	KeyBlock   int    // keys per softmax update
 	QueryBlock int    // query rows of a work item, over the heads that share a KV head
 	Items      int    // work items of prefill

@@ -56,7 +56,7 @@ const (
 	Same                         // no difference beyond the noise
 	Faster                       // beyond the noise
 	Slower                       // beyond the noise, within the threshold
-	SlowerMachine                // beyond the threshold, but not if measured against the machine's limits
+	SlowerMachine                // beyond the noise, but no farther from the machine's limits
 	Regression                   // beyond the noise and the threshold
 )
 
@@ -146,7 +146,7 @@ func (r *Row) judge(threshold float64, sameMachine bool) {
 		r.Verdict = TooFew
 	case p < alpha && worst > 1+threshold && r.Slowdown > 1:
 		r.Verdict = Regression
-	case r.P < alpha && r.Slowdown > 1+threshold && sameMachine:
+	case r.P < alpha && r.Slowdown > 1 && sameMachine && !(r.LimitP < alpha && r.LimitSlowdown > 1):
 		r.Verdict = SlowerMachine
 	case r.P < alpha && r.Slowdown > 1:
 		r.Verdict = Slower

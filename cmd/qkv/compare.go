@@ -140,11 +140,11 @@ func (c *comparison) table(base, other string, x *bench.Comparison, judged bool)
 	if differ := x.Differences(); len(differ) > 0 {
 		c.printf("%s differ: %s\n\n", base+" and "+other, strings.Join(differ, "; "))
 	}
-	head := []string{"work", "workers", base, other, "time"}
+	head := []string{"work", "workers", base, other, "time", "p"}
 	if x.SameMachine {
-		head = append(head, "of limit", "")
+		head = append(head, "of limit", "", "p")
 	}
-	head = append(head, "p", "verdict")
+	head = append(head, "verdict")
 	systems := false
 	for _, r := range x.Rows {
 		systems = systems || r.System != bench.SystemName
@@ -164,19 +164,17 @@ func (c *comparison) table(base, other string, x *bench.Comparison, judged bool)
 			rows = append(rows, append(row, r.Verdict.String()))
 			continue
 		}
-		row = append(row, change(r.Slowdown))
-		p := r.P
+		row = append(row, change(r.Slowdown), fmt.Sprintf("%.3f", r.P))
 		if x.SameMachine {
 			a, _ := bench.Median(r.Base.OfLimit)
 			b, _ := bench.Median(r.Other.OfLimit)
-			row = append(row, fmt.Sprintf("%.1f%%", 100*a), fmt.Sprintf("%.1f%%", 100*b))
-			p = r.LimitP
+			row = append(row, fmt.Sprintf("%.1f%%", 100*a), fmt.Sprintf("%.1f%%", 100*b), fmt.Sprintf("%.3f", r.LimitP))
 		}
 		verdict := r.Verdict
 		if verdict == bench.Regression && !judged {
 			verdict = bench.Slower
 		}
-		rows = append(rows, append(row, fmt.Sprintf("%.3f", p), verdict.String()))
+		rows = append(rows, append(row, verdict.String()))
 	}
 	mean, limits := x.Geomean()
 	last := make([]string, len(head))
@@ -186,7 +184,7 @@ func (c *comparison) table(base, other string, x *bench.Comparison, judged bool)
 	}
 	last[at], last[at+4] = "geometric mean", change(mean)
 	if x.SameMachine {
-		last[at+6] = change(1 / limits)
+		last[at+7] = change(1 / limits)
 	}
 	c.rows(append(rows, last))
 }

@@ -79,7 +79,7 @@ func tuneCommand(ctx context.Context, args []string, stdout, stderr io.Writer) e
 
 // trial writes a line of a trial, with a star at what is chosen.
 func (t *table) trial(x *bench.Trial) {
-	builtIn := fmt.Sprintf("%d lanes x %d rows", x.Plan.Lanes, x.Plan.Rows)
+	builtIn := fmt.Sprintf("%d lanes", x.Plan.Lanes)
 	switch x.Knob {
 	case "query rows":
 		builtIn = fmt.Sprintf("%d rows", x.Plan.QueryBlock)

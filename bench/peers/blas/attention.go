@@ -8,6 +8,7 @@ import (
 
 	"github.com/qkv-go/qkv"
 	"github.com/qkv-go/qkv/bench"
+	"github.com/qkv-go/qkv/bench/peers/internal/shared"
 	"github.com/qkv-go/qkv/kernel"
 )
 
@@ -18,7 +19,7 @@ func (s *System) threeSteps(o *bench.Operands, workers int) bench.Path {
 	scores := make([]float32, shape.SeqQ*shape.SeqKV)
 	g := &gemm{lib: s}
 	d, dv, group := shape.DimQK, shape.DimV, shape.Heads/shape.KVHeads
-	scale := float32(1 / math.Sqrt(float64(d)))
+	scale := shared.Scale(shape)
 	return bench.Path{
 		Name:  "sgemm, softmax, sgemm for each head",
 		NoLSE: true,
@@ -45,11 +46,7 @@ func keysOf(s bench.Shape, query int) int {
 	if !s.Mask.Causal {
 		return s.SeqKV
 	}
-	n := query + 1
-	if s.Mask.Align == qkv.BottomRight {
-		n += s.SeqKV - s.SeqQ
-	}
-	return max(0, min(n, s.SeqKV))
+	return query + 1 + s.SeqKV - s.SeqQ
 }
 
 // softmax makes weights of the first n scores of a row, and zeros of the others.
@@ -195,7 +192,7 @@ func (w *space) block(o *bench.Operands, heads, rows, rowBlock, head, block int)
 		w.max[i], w.sum[i] = kernel.InitMax, 0
 	}
 	clear(w.o)
-	scale := float32(math.Log2E / 2 / math.Sqrt(float64(d)))
+	scale := math.Log2E / 2 * shared.Scale(shape)
 	for key := 0; key < keys; key += keyBlock {
 		block := min(keyBlock, keys-key)
 		w.gemm.run(false, true, block, n, d, scale, &o.K.Float32[(kv+key)*d], d, &q[0], d, 0, &w.s[0], w.stride)

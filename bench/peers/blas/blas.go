@@ -13,7 +13,6 @@ import (
 
 	"github.com/qkv-go/qkv/bench"
 	"github.com/qkv-go/qkv/bench/peers/internal/shared"
-	"github.com/qkv-go/qkv/kernel"
 )
 
 // A System is a BLAS.
@@ -109,8 +108,11 @@ func (s *System) Paths(in bench.Inputs, workers int) ([]bench.Path, error) {
 			},
 		}}, nil
 	case *bench.Operands:
-		if reason := unsupported(in.Shape); reason != "" {
-			return nil, &bench.UnsupportedError{System: s.name, Work: in.Shape, Reason: reason}
+		if in.K.Float32 == nil || in.V.Float32 == nil {
+			return nil, &bench.UnsupportedError{System: s.name, Work: in.Shape, Reason: "sgemm reads float32 only"}
+		}
+		if extra := shared.Extra(in.Shape); extra != "" {
+			return nil, &bench.UnsupportedError{System: s.name, Work: in.Shape, Reason: "of its own it has no " + extra}
 		}
 		var paths []bench.Path
 		for _, rows := range rowBlocks {
@@ -131,18 +133,6 @@ func (s *System) rest(workers int) func() {
 		return nil
 	}
 	return func() { time.Sleep(s.spin) }
-}
-
-func unsupported(s bench.Shape) string {
-	switch {
-	case s.KV.K != kernel.Float32 || s.KV.V != kernel.Float32:
-		return "sgemm reads float32 only"
-	case s.Options() != "":
-		return "no masks but causal"
-	case s.Mask.Causal && s.Mask.Offset != 0:
-		return "no causal mask at an offset"
-	}
-	return ""
 }
 
 // A gemm is the operands of a call of sgemm, which takes pointers to all.

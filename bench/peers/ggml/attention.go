@@ -1,10 +1,8 @@
 package ggml
 
 import (
-	"math"
-
-	"github.com/qkv-go/qkv"
 	"github.com/qkv-go/qkv/bench"
+	"github.com/qkv-go/qkv/bench/peers/internal/shared"
 	"github.com/qkv-go/qkv/kernel"
 )
 
@@ -36,8 +34,8 @@ func (s *System) Paths(in bench.Inputs, workers int) ([]bench.Path, error) {
 		switch {
 		case !ok || shape.KV.K != shape.KV.V:
 			return refuse("it has no such type of keys and values")
-		case shape.KV.Page != 0 || shape.Lengths != (bench.Lengths{}) || shape.Values != (bench.Values{}) || shape.Mask != (bench.Mask{Causal: shape.Mask.Causal, Align: shape.Mask.Align, Offset: shape.Mask.Offset}):
-			return refuse("of masks and the like only causal is measured")
+		case shared.Extra(shape) != "":
+			return refuse("it is not measured with " + shared.Extra(shape))
 		}
 		paths := []bench.Path{s.flashPath(in, workers, false)}
 		if shape.KV.K == kernel.Float16 {
@@ -81,24 +79,17 @@ func kv(g *graph, t *bench.Tensor, e kernel.Elem, dim, seq, heads, batch int) (h
 
 // mask makes the mask of a causal shape, 0 for others. What it returns fills it.
 func mask(g *graph, s bench.Shape) (handle, func()) {
-	if !s.Mask.Causal || s.SeqQ == 1 && s.Mask.Align == qkv.BottomRight {
+	if !s.Mask.Causal || s.SeqQ == 1 {
 		return 0, func() {}
 	}
 	const pad, negInf = 64, 0xfc00 // in float16
 	rows := (s.SeqQ + pad - 1) / pad * pad
 	m := g.tensor(typeF16, s.SeqKV, rows)
 	return m, func() {
-		offset := 0
-		switch s.Mask.Align {
-		case qkv.BottomRight:
-			offset = s.SeqKV - s.SeqQ
-		case qkv.AlignOffset:
-			offset = s.Mask.Offset
-		}
 		x := make([]uint16, rows*s.SeqKV)
 		for i := range rows {
 			for j := range s.SeqKV {
-				if j > i+offset {
+				if j > i+s.SeqKV-s.SeqQ {
 					x[i*s.SeqKV+j] = negInf
 				}
 			}
@@ -107,8 +98,6 @@ func mask(g *graph, s bench.Shape) (handle, func()) {
 	}
 }
 
-func scaleOf(s bench.Shape) float32 { return float32(1 / math.Sqrt(float64(s.DimQK))) }
-
 // flashPath is the fused attention. Of float16 it has a choice of precision.
 func (s *System) flashPath(in *bench.Operands, workers int, f32 bool) bench.Path {
 	shape, g := in.Shape, s.start(workers)
@@ -116,7 +105,7 @@ func (s *System) flashPath(in *bench.Operands, workers int, f32 bool) bench.Path
 	k, setK := kv(g, &in.K, shape.KV.K, shape.DimQK, shape.SeqKV, shape.KVHeads, shape.Batch)
 	v, setV := kv(g, &in.V, shape.KV.V, shape.DimV, shape.SeqKV, shape.KVHeads, shape.Batch)
 	m, setMask := mask(g, shape)
-	out := s.flash(g.ctx, q, k, v, m, scaleOf(shape), 0, 0)
+	out := s.flash(g.ctx, q, k, v, m, shared.Scale(shape), 0, 0)
 	t := types[shape.KV.K]
 	name := "ggml_flash_attn_ext, " + t.name
 	if f32 {
@@ -151,7 +140,7 @@ func (s *System) plain(in *bench.Operands, workers int) bench.Path {
 	k, setK := kv(g, &in.K, shape.KV.K, shape.DimQK, shape.SeqKV, shape.KVHeads, shape.Batch)
 	v, setV := kv(g, transposed(in), shape.KV.V, shape.SeqKV, shape.DimV, shape.KVHeads, shape.Batch)
 	m, setMask := mask(g, shape)
-	weights := s.softMax(g.ctx, s.mulMat(g.ctx, k, q), m, scaleOf(shape), 0)
+	weights := s.softMax(g.ctx, s.mulMat(g.ctx, k, q), m, shared.Scale(shape), 0)
 	out := s.mulMat(g.ctx, v, weights)
 	s.expand(g.graph, out)
 	g.alloc()

@@ -6,6 +6,7 @@ import (
 
 	"github.com/qkv-go/qkv"
 	"github.com/qkv-go/qkv/bench"
+	"github.com/qkv-go/qkv/bench/peers/internal/shared"
 	"github.com/qkv-go/qkv/kernel"
 )
 
@@ -25,12 +26,9 @@ func (s *System) Paths(in bench.Inputs, workers int) ([]bench.Path, error) {
 		return s.products(in, workers)
 	case *bench.Operands:
 		shape := in.Shape
-		plain := shape
-		plain.Mask, plain.KV = bench.Mask{Causal: shape.Mask.Causal, Align: shape.Mask.Align}, bench.KV{K: shape.KV.K, V: shape.KV.V}
-		plain.Lengths, plain.Values = bench.Lengths{}, bench.Values{}
 		switch {
-		case plain != shape:
-			return refuse("of masks and the like only causal is measured")
+		case shared.Extra(shape) != "":
+			return refuse("it is not measured with " + shared.Extra(shape))
 		case shape.KV.K == kernel.Float32 && shape.KV.V == kernel.Float32:
 			return attention(s, in, workers, in.K.Float32, in.V.Float32)
 		case shape.KV.K == kernel.Float16 && shape.KV.V == kernel.Float16:
@@ -109,17 +107,16 @@ func attention[T element](s *System, in *bench.Operands, workers int, k, v []T) 
 			failed = fmt.Errorf("%s: %w", name, err)
 		}
 	}
-	single := shape.SeqQ == 1 && shape.Mask.Align == qkv.BottomRight
-	causal := shape.Mask.Causal && !single
-	square := shape.SeqQ == shape.SeqKV || shape.Mask.Align == qkv.TopLeft
+	causal := shape.Mask.Causal && shape.SeqQ > 1
+	square := shape.SeqQ == shape.SeqKV
 	equal := shape.Heads == shape.KVHeads
 	if !causal || square {
 		add("Attention", func() (bench.Path, error) { return o.standard(causal) })
 	}
-	if equal && (!causal || shape.SeqQ == shape.SeqKV) {
+	if equal && (!causal || square) {
 		add("MultiHeadAttention", func() (bench.Path, error) { return o.multiHead(causal) })
 	}
-	if shape.DimQK == shape.DimV && (shape.SeqQ == 1 && (single || !shape.Mask.Causal) || causal && shape.SeqQ == shape.SeqKV) {
+	if shape.DimQK == shape.DimV && (shape.SeqQ == 1 || causal && square) {
 		add("GroupQueryAttention", func() (bench.Path, error) { return o.groupQuery() })
 	}
 	if len(paths) > 0 {
