@@ -160,6 +160,9 @@ func (r *Row) judge(threshold float64, sameMachine bool) {
 // slowdown returns the median of b over that of a, and the probability of such a difference
 // by chance.
 func slowdown(a, b *benchmath.Sample) (ratio, p float64) {
+	if center(a) == 0 || center(b) == 0 { // the share of a limit where nothing counts
+		return 1, 1
+	}
 	return center(b) / center(a), benchmath.AssumeNothing.Compare(a, b).P
 }
 

@@ -3,7 +3,6 @@ package bench
 import (
 	"fmt"
 	"io"
-	"math"
 	"os"
 
 	"github.com/qkv-go/qkv/internal/jsontree"
@@ -73,6 +72,14 @@ func ParseDocument(data []byte) (*Document, error) {
 	return &d, nil
 }
 
+// Ranges that no measurement leaves, and within which figures can be drawn.
+const (
+	leastSeconds, mostSeconds = 1e-12, 1e9
+	mostRate                  = 1e12 // GFLOP/s or GB/s
+	mostFLOPs                 = 1e30
+	maxWorkers                = 1 << 16
+)
+
 // check reports figures that no measurement gives.
 func (r *Run) check() error {
 	for _, f := range []struct {
@@ -82,33 +89,34 @@ func (r *Run) check() error {
 			return fmt.Errorf("%s is empty", f.name)
 		}
 	}
-	if r.Workers < 1 {
-		return fmt.Errorf("workers is %d, at least 1 is needed", r.Workers)
+	if r.Workers < 1 || r.Workers > maxWorkers {
+		return fmt.Errorf("workers is %d, 1 to %d is needed", r.Workers, maxWorkers)
 	}
 	if len(r.Rounds) == 0 {
 		return fmt.Errorf("rounds is empty")
 	}
 	type figure struct {
-		name  string
-		value float64
+		name               string
+		value, least, most float64
 	}
-	positive := []figure{{"seconds_median", r.SecondsMedian}, {"seconds_min", r.SecondsMin}, {"peak_gflops", r.PeakGFLOPS}}
+	seconds := func(name string, x float64) figure { return figure{name, x, leastSeconds, mostSeconds} }
+	rate := func(name string, x float64) figure { return figure{name, x, 0, mostRate} }
+	const some = 1e-12 // what is divided by
+	figures := []figure{
+		seconds("seconds_median", r.SecondsMedian), seconds("seconds_min", r.SecondsMin),
+		{"peak_gflops", r.PeakGFLOPS, some, mostRate}, rate("gflops", r.GFLOPS), rate("gbps", r.GBps), rate("read_gbps", r.ReadGBps),
+		{"flops", r.FLOPs, 0, mostFLOPs}, {"read_bytes", float64(r.ReadBytes), 0, mostFLOPs},
+	}
 	for i, round := range r.Rounds {
-		positive = append(positive,
-			figure{fmt.Sprintf("rounds[%d].seconds", i), round.Seconds},
-			figure{fmt.Sprintf("rounds[%d].peak_gflops", i), round.PeakGFLOPS})
+		name := func(field string) string { return fmt.Sprintf("rounds[%d].%s", i, field) }
+		figures = append(figures, seconds(name("seconds"), round.Seconds), figure{name("peak_gflops"), round.PeakGFLOPS, some, mostRate})
 		if r.ReadBytes != 0 {
-			positive = append(positive, figure{fmt.Sprintf("rounds[%d].read_gbps", i), round.ReadGBps})
+			figures = append(figures, figure{name("read_gbps"), round.ReadGBps, some, mostRate})
 		}
 	}
-	for _, f := range positive {
-		if !(f.value > 0) || math.IsInf(f.value, 0) {
-			return fmt.Errorf("%s is %v, a positive number is needed", f.name, f.value)
-		}
-	}
-	for _, f := range []figure{{"flops", r.FLOPs}, {"read_bytes", float64(r.ReadBytes)}} {
-		if !(f.value >= 0) || math.IsInf(f.value, 0) {
-			return fmt.Errorf("%s is %v, it cannot be negative", f.name, f.value)
+	for _, f := range figures {
+		if !(f.least <= f.value && f.value <= f.most) {
+			return fmt.Errorf("%s is %v, %g to %g is needed", f.name, f.value, f.least, f.most)
 		}
 	}
 	return nil

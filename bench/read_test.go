@@ -41,10 +41,11 @@ func TestReadDocument(t *testing.T) {
 		{Format, "qkv-bench-99", `a record of format "qkv-bench-99", this program reads ` + Format},
 		{`"cpu":`, `"gpu":`, "machine.cpu: it is missing"},
 		{`"workers": 2`, `"workers": 2.5`, "runs[0].workers: it is 2.5, an integer is needed"},
-		{`"workers": 2`, `"workers": -2`, "runs[0].workers is -2, at least 1 is needed"},
+		{`"workers": 2`, `"workers": 65537`, "runs[0].workers is 65537, 1 to 65536 is needed"},
+		{`"workers": 2`, `"workers": -2`, "runs[0].workers is -2, 1 to 65536 is needed"},
 		{`"system": "qkv"`, `"system": ""`, "runs[0].system is empty"},
-		{`"seconds_median": 1`, `"seconds_median": 0`, "runs[0].seconds_median is 0, a positive number is needed"},
-		{`"seconds": 1.001`, `"seconds": -1.001`, "runs[0].rounds[1].seconds is -1.001, a positive number is needed"},
+		{`"seconds_median": 1`, `"seconds_median": 0`, "runs[0].seconds_median is 0, 1e-12 to 1e+09 is needed"},
+		{`"seconds": 1.001`, `"seconds": -1.001`, "runs[0].rounds[1].seconds is -1.001, 1e-12 to"},
 		{`"seconds": 1.001`, `"seconds": 1e999`, "not a record: "},
 	} {
 		changed := strings.Replace(string(text), c.old, c.new, 1)

@@ -47,7 +47,7 @@ var defaultWorks = []string{
 
 // farBehind is how many times the least time of a work a system may take to be measured in
 // more than one pass: what disturbs a machine for a moment does not make up for more.
-const farBehind = 10
+const farBehind = 5
 
 // options are the flags.
 type options struct {

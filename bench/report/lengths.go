@@ -48,11 +48,11 @@ func (r *Report) lengths() []figure {
 
 // dimAndMask names the head dim and the mask of a run.
 func (x *run) dimAndMask() string {
-	mask := x.Mask
+	mask := bench.MaskName(x.work.(bench.Shape).Mask)
 	if mask == "none" {
 		mask = "full"
 	}
-	return fmt.Sprintf("d=%d %s", x.DimQK, mask)
+	return fmt.Sprintf("d=%d %s", x.work.(bench.Shape).DimQK, mask)
 }
 
 // linesOf returns a line for each name, those of qkv first, that has more than one length. Of
@@ -65,7 +65,7 @@ func (r *Report) linesOf(runs []*run, nameOf func(*run) string) []line {
 	var lines []line
 	for _, name := range names {
 		l := line{name: name, mark: seriesMark(len(lines))}
-		lens, same := byKey(groups[name], func(x *run) int { return x.SeqQ })
+		lens, same := byKey(groups[name], func(x *run) int { return x.work.(bench.Shape).SeqQ })
 		if len(lens) < 2 {
 			continue
 		}

@@ -91,6 +91,28 @@ func TestPlots(t *testing.T) {
 	}
 }
 
+// TestOdd: figures that make no sense draw nothing, and do not panic.
+func TestOdd(t *testing.T) {
+	for name, edit := range map[string]func(*bench.Document){
+		"ceilings of 0":         func(d *bench.Document) { d.Ceilings = bench.Ceilings{Read: []bench.Bandwidth{{}}} },
+		"negative ceilings":     func(d *bench.Document) { d.Ceilings.PeakGFLOPSOne, d.Ceilings.Read[0].GBpsAll = -1, -1 },
+		"enormous ceilings":     func(d *bench.Document) { d.Ceilings.PeakGFLOPSOne, d.Ceilings.Read[0].GBpsAll = 1e300, 1e300 },
+		"no level":              func(d *bench.Document) { d.Ceilings.Read = nil },
+		"lengths and dims of 0": func(d *bench.Document) { d.Runs[0].SeqQ, d.Runs[0].DimQK, d.Runs[0].Mask = 0, -1, "x" },
+		"no rates":              func(d *bench.Document) { d.Runs[0].GFLOPS, d.Runs[0].PeakGFLOPS = 0, 0 },
+		"many workers":          func(d *bench.Document) { d.Runs[0].Workers = 1 << 16 },
+		"quick and slow": func(d *bench.Document) {
+			d.Runs[0].SecondsMedian, d.Runs[1].SecondsMedian, d.Runs[0].FLOPs = 1e-12, 1e9, 1e30
+		},
+	} {
+		d := document("x", 1)
+		edit(d)
+		if err := newReport(t, d, document("y", 1)).WriteHTML(io.Discard); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 // TestHTML: the page is well-formed but for what HTML leaves open, refers to nothing outside,
 // and what a record says stays text.
 func TestHTML(t *testing.T) {

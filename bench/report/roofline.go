@@ -25,6 +25,9 @@ func (r *record) roofs() []roofs {
 	one := roofs{workers: 1, peak: c.PeakGFLOPSOne}
 	all := roofs{workers: c.Workers, peak: c.PeakGFLOPSAll}
 	for _, b := range c.Read {
+		if !drawable(b.GBpsOne) || !drawable(b.GBpsAll) {
+			continue
+		}
 		one.levels, one.read = append(one.levels, b.Level), append(one.read, b.GBpsOne)
 		all.levels, all.read = append(all.levels, b.Level), append(all.read, b.GBpsAll)
 	}
@@ -33,6 +36,9 @@ func (r *record) roofs() []roofs {
 	}
 	return []roofs{one, all}
 }
+
+// drawable reports whether a rate has a place on a logarithmic axis.
+func drawable(rate float64) bool { return rate > 1e-6 && rate < 1e12 }
 
 // intensity returns the operations of a run for each byte that it has to move: every operand
 // read or written once.
@@ -64,7 +70,7 @@ func (r *Report) roofline() []figure {
 }
 
 func (r *record) rooflineOf(roof roofs) *figure {
-	if roof.peak <= 0 {
+	if !drawable(roof.peak) {
 		return nil
 	}
 	groups := []struct {
@@ -89,7 +95,7 @@ func (r *record) rooflineOf(roof roofs) *figure {
 			for j := range r.runs {
 				x := &r.runs[j]
 				in := x.intensity()
-				if x.Workers != roof.workers || !g.keep(x) || (x.System == bench.SystemName) != own || in <= 0 || x.GFLOPS <= 0 {
+				if x.Workers != roof.workers || !g.keep(x) || (x.System == bench.SystemName) != own || in <= 1e-9 || !drawable(x.GFLOPS) {
 					continue
 				}
 				list = append(list, plotter.XY{X: in, Y: x.GFLOPS})
