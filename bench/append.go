@@ -63,7 +63,7 @@ func (a Append) FLOPs() float64 { return 0 }
 
 // Bytes returns the size of the new keys and values, and of what is stored of them.
 func (a Append) Bytes() int64 {
-	return satMul(2, a.Tokens, a.KVHeads, 4*a.Dim+rowBytes(a.KV.K, a.Dim))
+	return satAdd(satMul(2, a.Tokens, a.KVHeads, 4, a.Dim), satMul(2, a.Tokens, a.KVHeads, rowBytes(a.KV.K, a.Dim)))
 }
 
 // ReadBytes returns Bytes: all of them are read or written.

@@ -36,7 +36,7 @@ func (p Product) FLOPs() float64 { return 2 * float64(p.M) * float64(p.N) * floa
 
 // Bytes returns the size of the three matrices.
 func (p Product) Bytes() int64 {
-	return satMul(4, satAddInt(satMul(p.M, p.K), satMul(p.N, p.K), satMul(p.M, p.N)))
+	return satAdd(satAdd(satMul(4, p.M, p.K), satMul(4, p.N, p.K)), satMul(4, p.M, p.N))
 }
 
 // ReadBytes returns the size of the weights for few rows.
@@ -45,14 +45,6 @@ func (p Product) ReadBytes() int64 {
 		return 0
 	}
 	return satMul(4, p.N, p.K)
-}
-
-func satAddInt(terms ...int64) int {
-	sum := int64(0)
-	for _, t := range terms {
-		sum = satAdd(sum, t)
-	}
-	return int(min(sum, math.MaxInt))
 }
 
 func (p Product) describe(r *Run) { r.Kind = KindProduct }

@@ -26,7 +26,7 @@ func TestParseProduct(t *testing.T) {
 		{"m=1,n=1,k=1,l=1", `unknown key "l"`},
 		{"m=1,n", `"n" is not key=value`},
 		{"m=1000000,n=1000000,k=1", "would take"},
-		{"m=9223372036854775807,n=9223372036854775807,k=9223372036854775807", "would take"},
+		{"m=2147483647,n=2147483647,k=2147483647", "would take"},
 	} {
 		if _, err := ParseWork(c.text); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: error %v, want %q", c.text, err, c.want)

@@ -50,7 +50,7 @@ func (p Projection) Short() string {
 
 // product is the product of all heads.
 func (p Projection) product() Product {
-	return Product{M: p.Rows, N: satAddInt(satMul(p.Heads, p.Dim), satMul(2, p.KVHeads, p.Dim)), K: p.In}
+	return Product{M: p.Rows, N: int(min(satAdd(satMul(p.Heads, p.Dim), satMul(2, p.KVHeads, p.Dim)), math.MaxInt)), K: p.In}
 }
 
 // FLOPs returns those of the products; the rotation counts nothing.

@@ -9,7 +9,7 @@ import (
 )
 
 type inner struct {
-	N    int       `json:"n"`
+	N    int64     `json:"n"`
 	List []float64 `json:"list"`
 }
 
