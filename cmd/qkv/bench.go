@@ -86,7 +86,7 @@ func (b *benchFlags) parse(args []string, stdout io.Writer) error {
 	}
 	var shapes []string
 	preset := f.String("preset", "", "run the shapes of the preset `NAME`:"+list.String())
-	f.Func("shape", "run the shape `SHAPE`, such as h=32,hkv=8,sq=2048,d=128,mask=causal; may be repeated", func(text string) error {
+	f.Func("shape", "run the shape `SHAPE`, such as h=32,hkv=8,sq=2048,d=128,mask=causal or m=512,n=4096,k=4096; may be repeated", func(text string) error {
 		shapes = append(shapes, text)
 		return nil
 	})

@@ -40,7 +40,7 @@ func compareCommand(_ context.Context, args []string, stdout, _ io.Writer) error
 		threshold, err = parseShare(text)
 		return err
 	})
-	format := f.String("format", "table", "write a `FORMAT`: table, md, or benchfmt, which benchstat reads (-col .file or /commit)")
+	format := f.String("format", "table", "write a `FORMAT`: table, md, or benchfmt, which benchstat reads (such as with -col commit)")
 	files, err := parseArgs(f, args, compareSynopsis, stdout)
 	if err != nil {
 		return err
