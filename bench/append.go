@@ -66,6 +66,9 @@ func (a Append) Bytes() int64 {
 	return satAdd(satMul(2, a.Tokens, a.KVHeads, 4, a.Dim), satMul(2, a.Tokens, a.KVHeads, rowBytes(a.KV.K, a.Dim)))
 }
 
+// MovedBytes returns Bytes.
+func (a Append) MovedBytes() int64 { return a.Bytes() }
+
 // ReadBytes returns Bytes: all of them are read or written.
 func (a Append) ReadBytes() int64 { return a.Bytes() }
 

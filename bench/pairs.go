@@ -171,15 +171,26 @@ func (s Shape) Pairs() int64 {
 // heads.
 func (s Shape) Keys() int64 {
 	var n int64
-	attended, of := make([]bool, s.SeqKV), -1 // of a sequence
+	// Of the sequence at hand, the nearest key from each on that was not attended so far, as
+	// the root of a path.
+	next, of := make([]int32, s.SeqKV+1), -1
+	rest := func(j int) int {
+		for next[j] != int32(j) {
+			next[j] = next[next[j]]
+			j = int(next[j])
+		}
+		return j
+	}
 	same := newPairs(s).each(func(batch, query int, x span) {
 		if batch != of {
-			clear(attended)
+			for j := range next {
+				next[j] = int32(j)
+			}
 			of = batch
 		}
-		for j := x.from; j < x.to; j++ {
-			if !attended[j] && s.Mask.kept(query, j) {
-				attended[j] = true
+		for j := rest(x.from); j < x.to; j = rest(j + 1) {
+			if s.Mask.kept(query, j) {
+				next[j] = int32(j + 1)
 				n++
 			}
 		}

@@ -39,6 +39,9 @@ func (p Product) Bytes() int64 {
 	return satAdd(satAdd(satMul(4, p.M, p.K), satMul(4, p.N, p.K)), satMul(4, p.M, p.N))
 }
 
+// MovedBytes returns Bytes.
+func (p Product) MovedBytes() int64 { return p.Bytes() }
+
 // ReadBytes returns the size of the weights for few rows.
 func (p Product) ReadBytes() int64 {
 	if p.M > fewQueries {

@@ -59,6 +59,9 @@ func (p Projection) FLOPs() float64 { return p.product().FLOPs() }
 // Bytes returns the size of rows, weights and results.
 func (p Projection) Bytes() int64 { return p.product().Bytes() }
 
+// MovedBytes returns Bytes.
+func (p Projection) MovedBytes() int64 { return p.Bytes() }
+
 // ReadBytes returns the size of the weights for few rows.
 func (p Projection) ReadBytes() int64 { return p.product().ReadBytes() }
 

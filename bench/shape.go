@@ -189,13 +189,32 @@ func (s Shape) Bytes() int64 {
 	bytes := satAdd(
 		satMul(4, s.Batch, s.Heads, s.SeqQ, s.DimQK+s.DimV+1),
 		satMul(s.kvRowBytes(), s.Batch, s.KVHeads, pages, page))
+	return satAdd(bytes, s.pairBytes())
+}
+
+// pairBytes returns the size of boolean masks and biases.
+func (s Shape) pairBytes() int64 {
+	var bytes int64
 	if s.Mask.Keep != 0 {
-		bytes = satAdd(bytes, satMul(s.SeqQ, s.SeqKV))
+		bytes = satMul(s.SeqQ, s.SeqKV)
 	}
 	if b := s.Values.Bias; b.Given {
 		bytes = satAdd(bytes, satMul(b.size(), s.biasHeads(), s.SeqQ, s.SeqKV))
 	}
 	return bytes
+}
+
+// MovedBytes returns the size of what there is of Q, Out, K and V for the lengths of the
+// sequences, of keys that some query attends, and of what there is for each pair.
+func (s Shape) MovedBytes() int64 {
+	tokens := int64(s.Batch) * int64(s.SeqQ)
+	if queries, _ := s.lengths(); queries != nil {
+		tokens = 0
+		for _, n := range queries {
+			tokens += int64(n)
+		}
+	}
+	return 4*tokens*int64(s.Heads)*int64(s.DimQK+s.DimV) + s.KVBytes() + s.pairBytes()
 }
 
 func satAdd(a, b int64) int64 {

@@ -24,6 +24,10 @@ type Work interface {
 	// Bytes returns the size of all operands.
 	Bytes() int64
 
+	// MovedBytes returns what a call has to read and write at least: each element that it
+	// needs once.
+	MovedBytes() int64
+
 	// Inputs makes operands, the same for the same seed.
 	Inputs(seed uint64) Inputs
 

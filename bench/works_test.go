@@ -105,3 +105,27 @@ func TestWorkChecks(t *testing.T) {
 		}
 	}
 }
+
+func TestMovedBytes(t *testing.T) {
+	for text, want := range map[string]int64{
+		"m=2,n=3,k=5":                                 4 * (2*5 + 5*3 + 2*3),
+		"append=10,hkv=2,d=8,kv=float16":              10 * 2 * 8 * 2 * (4 + 2),
+		"h=2,hkv=1,sq=10,d=8":                         4 * 10 * (2*2 + 2) * 8,
+		"h=2,hkv=1,sq=10,d=8,dv=4":                    4 * 10 * (2 + 1) * 12,
+		"h=2,sq=1,skv=100,d=8,mask=causal,window=9:0": 4*2*16 + 2*10*16*4,
+		"h=1,sq=10,d=8,bias=shared16":                 4*10*4*8 + 2*100,
+		"h=1,sq=10,d=8,keep=0.5":                      4*10*4*8 + 100,
+		"b=2,h=1,sq=1,skv=9,d=8,kvlens=9":             2 * (4*16 + 9*4*16),
+		"b=2,h=1,sq=9,skv=9,d=8,prefill=1":            4*10*16 + 2*9*4*16,
+		"h=1,sq=100000,d=8,mask=causal":               4 * 100000 * 4 * 8,
+		"project=4,in=8,h=2,hkv=1,d=2":                4 * (4*8 + 8*8 + 4*8),
+	} {
+		w, err := ParseWork(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := w.MovedBytes(); got != want {
+			t.Errorf("%s moves %d bytes, want %d", text, got, want)
+		}
+	}
+}
