@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/qkv-go/qkv/bench"
+	"github.com/qkv-go/qkv/internal/markdown"
 )
 
 // A group is the runs of a work on a number of threads.
@@ -94,25 +95,19 @@ func (t *table) group(g *group) {
 		})
 	}
 	if t.md {
-		t.printf("\n%s:\n\n", title)
-		for i, r := range rows {
-			t.printf("| %s |\n", strings.Join(r, " | "))
-			if i == 0 {
-				t.printf("|%s\n", strings.Repeat("---|", len(r)))
-			}
-		}
+		t.printf("\n%s:\n\n%s", markdown.Escape(title), markdown.Table(rows))
 	} else {
 		t.printf("\n%s\n", title)
 		for _, r := range rows {
 			t.printf("  %-12s %10s %7s %8s %8s %8s  %s\n", r[0], r[1], r[2], r[3], r[4], r[5], r[6])
 		}
 	}
-	left := "  %-12s %s\n"
-	if t.md {
-		left = "\n%s: %s\n"
-	}
 	for _, s := range g.left {
-		t.printf(left, s.System, s.Reason)
+		if t.md {
+			t.printf("\n%s: %s\n", s.System, markdown.Escape(s.Reason))
+		} else {
+			t.printf("  %-12s %s\n", s.System, s.Reason)
+		}
 	}
 }
 

@@ -10,22 +10,48 @@ import (
 	"gonum.org/v1/plot/vg/draw"
 )
 
-// logScale is a scale by powers of a base with a label at every so many of them.
+// logScale is a scale by powers of a base.
 type logScale struct {
-	base  float64
-	every int
-	text  func(x float64) string
+	base float64
+	text func(x float64) string
 }
 
-// Ticks marks whole powers.
+// Ticks marks whole powers, with labels at no more than about a dozen; where there are hardly any, round numbers.
 func (l logScale) Ticks(least, most float64) []plot.Tick {
-	var ticks []plot.Tick
 	log := math.Log(l.base)
-	for i := int(math.Ceil(math.Log(least)/log - 1e-9)); i <= int(math.Floor(math.Log(most)/log+1e-9)); i++ {
+	first, last := int(math.Ceil(math.Log(least)/log-1e-9)), int(math.Floor(math.Log(most)/log+1e-9))
+	if last-first < 2 {
+		return linearScale{}.Ticks(least, most)
+	}
+	every := 1 + (last-first)/13
+	var ticks []plot.Tick
+	for i := first; i <= last; i++ {
 		x := math.Pow(l.base, float64(i))
 		t := plot.Tick{Value: x}
-		if i%l.every == 0 {
+		if i%every == 0 {
 			t.Label = l.text(x)
+		}
+		ticks = append(ticks, t)
+	}
+	return ticks
+}
+
+// A lengthScale is a logarithmic scale of the lengths that were measured.
+type lengthScale []float64
+
+// Ticks marks the lengths where they are few, and powers of two where they are many. A label
+// that would run into the one before it is left out.
+func (l lengthScale) Ticks(least, most float64) []plot.Tick {
+	const many, apart = 12, 0.06
+	if len(l) > many {
+		return logScale{2, length}.Ticks(least, most)
+	}
+	var ticks []plot.Tick
+	last := math.Inf(-1)
+	for _, x := range l {
+		t := plot.Tick{Value: x}
+		if at := math.Log(x) / math.Log(most/least); at-last >= apart {
+			t.Label, last = length(x), at
 		}
 		ticks = append(ticks, t)
 	}
@@ -54,6 +80,9 @@ type linearScale struct{}
 // Ticks marks round numbers.
 func (linearScale) Ticks(least, most float64) []plot.Tick {
 	const about = 6
+	if !(most > least) {
+		return nil
+	}
 	unit := math.Pow(10, math.Floor(math.Log10((most-least)/about)))
 	step := unit
 	for _, m := range []float64{2, 5, 10} {
@@ -69,9 +98,9 @@ func (linearScale) Ticks(least, most float64) []plot.Tick {
 }
 
 // logarithmic makes an axis of powers of a base.
-func logarithmic(a *plot.Axis, base float64, every int, text func(float64) string) {
+func logarithmic(a *plot.Axis, base float64) {
 	a.Scale = plot.LogScale{}
-	a.Tick.Marker = logScale{base, every, text}
+	a.Tick.Marker = logScale{base, number}
 }
 
 // grid draws faint lines at the ticks.

@@ -3,6 +3,7 @@ package report
 import (
 	"cmp"
 	"fmt"
+	"image/color"
 	"slices"
 
 	"gonum.org/v1/plot"
@@ -14,10 +15,10 @@ import (
 	"github.com/qkv-go/qkv/kernel"
 )
 
-// A bar is a rate in a category.
+// A bar is a rate in a category, and the rate of reading alone beside it.
 type bar struct {
-	category int
-	rate     float64
+	category   int
+	rate, read float64
 }
 
 // decode draws how fast keys and values of each type are read, for the sizes that most types
@@ -62,31 +63,22 @@ func (r *Report) decodeOf(size string, n int, runs []*run) figure {
 		}
 	}
 	keys, series := byKey(runs, func(x *run) string { return x.r.letter + x.ofSystem() }) // qkv first
-	reading := make([][]float64, len(types))
 	f := figure{
 		name:    fmt.Sprintf("decode-%d", n),
 		title:   "Keys and values read in decoding, " + workers(n),
-		caption: fmt.Sprintf("One query over a cache (%s), by the type of keys and values. The line above is the rate of reading as many bytes with nothing else to do, measured in turns with the runs.", size),
+		caption: fmt.Sprintf("One query over a cache (%s), by the type of keys and values. The line above a bar is the rate of reading as many bytes with nothing else to do, measured in turns with the run.", size),
 	}
 	bars := make([][]bar, len(keys))
 	top := 0.0
 	for i, k := range keys {
-		m := seriesMark(i)
-		m.line, m.shape = false, draw.BoxGlyph{}
+		m := barMark(i)
 		x := series[k][0]
 		f.legend = append(f.legend, entry{label(x.System, x.ofRecord(r)), m})
 		for _, x := range series[k] {
 			at := slices.Index(types, x.work.(bench.Shape).KV.K)
-			bars[i] = append(bars[i], bar{at, x.GBps})
-			reading[at] = append(reading[at], x.ReadGBps)
-			top = max(top, x.GBps)
+			bars[i] = append(bars[i], bar{at, x.GBps, x.ReadGBps})
+			top = max(top, x.GBps, x.ReadGBps)
 		}
-	}
-	lines := make([]float64, len(types))
-	for i, list := range reading {
-		slices.Sort(list)
-		lines[i] = list[len(list)/2]
-		top = max(top, lines[i])
 	}
 	f.legend = append(f.legend, entry{"reading alone", mark{color: light.ink, line: true}})
 	f.plot = func(p *plot.Plot, narrow bool) {
@@ -95,7 +87,7 @@ func (r *Report) decodeOf(size string, n int, runs []*run) figure {
 		p.Add(g)
 		p.NominalX(names...)
 		p.X.Label.Text, p.Y.Label.Text = "type of keys and values", "rate, GB/s"
-		p.Add(&barChart{bars, lines})
+		p.Add(barChart(bars))
 		p.X.Min, p.X.Max = -0.5, float64(len(types))-0.5
 		p.Y.Min, p.Y.Max = 0, 1.08*top
 	}
@@ -107,29 +99,54 @@ func plain(s bench.Shape) bool {
 	return s.Mask == bench.Mask{} && s.Values == bench.Values{} && s.Lengths == bench.Lengths{}
 }
 
-// A barChart draws the bars of each series side by side in their categories, and a line across
-// each category.
-type barChart struct {
-	bars  [][]bar
-	lines []float64
-}
+// A barChart draws the bars of each series side by side in their categories, and a line above
+// each.
+type barChart [][]bar
 
 // Plot draws on the data area.
-func (b *barChart) Plot(c draw.Canvas, p *plot.Plot) {
+func (b barChart) Plot(c draw.Canvas, p *plot.Plot) {
 	x, y := p.Transforms(&c)
-	width := 0.8 / float64(len(b.bars))
-	for i, list := range b.bars {
-		m := seriesMark(i)
+	width := 0.8 / float64(len(b))
+	for i, list := range b {
+		m := barMark(i)
 		for _, one := range list {
-			left := float64(one.category) - 0.4 + (float64(i)+0.08)*width
-			right := left + 0.84*width
-			c.FillPolygon(m.color, []vg.Point{
-				{X: x(left), Y: y(0)}, {X: x(left), Y: y(one.rate)}, {X: x(right), Y: y(one.rate)}, {X: x(right), Y: y(0)},
+			left := float64(one.category) - 0.4 + float64(i)*width
+			m.shape.(barGlyph).fill(&c, m.color, vg.Rectangle{
+				Min: vg.Point{X: x(left + 0.08*width), Y: y(0)},
+				Max: vg.Point{X: x(left + 0.92*width), Y: y(one.rate)},
 			})
+			c.StrokeLine2(draw.LineStyle{Color: light.ink, Width: 1.6}, x(left), y(one.read), x(left+width), y(one.read))
 		}
 	}
-	for i, read := range b.lines {
-		at := float64(i)
-		c.StrokeLine2(draw.LineStyle{Color: light.ink, Width: 1.6}, x(at-0.42), y(read), x(at+0.42), y(read))
+}
+
+// barMark returns the look of the bars of the i-th series.
+func barMark(i int) mark {
+	m := seriesMark(i)
+	m.line, m.shape = false, barGlyph(i/len(light.series)%3)
+	return m
+}
+
+// A barGlyph is how a bar is filled: 0 with its colour, 1 not at all, 2 with stripes.
+type barGlyph int
+
+// fill draws a bar.
+func (g barGlyph) fill(c *draw.Canvas, of color.Color, bar vg.Rectangle) {
+	corners := []vg.Point{bar.Min, {X: bar.Min.X, Y: bar.Max.Y}, bar.Max, {X: bar.Max.X, Y: bar.Min.Y}}
+	if g == 0 {
+		c.FillPolygon(of, corners)
+		return
 	}
+	line := draw.LineStyle{Color: of, Width: 1}
+	c.StrokeLines(line, append(corners, bar.Min))
+	const gap = 4
+	for y := bar.Min.Y + gap; g == 2 && y < bar.Max.Y; y += gap {
+		c.StrokeLine2(line, bar.Min.X, y, bar.Max.X, y)
+	}
+}
+
+// DrawGlyph draws a bar for a legend.
+func (g barGlyph) DrawGlyph(c *draw.Canvas, s draw.GlyphStyle, at vg.Point) {
+	half := vg.Point{X: s.Radius, Y: s.Radius}
+	g.fill(c, s.Color, vg.Rectangle{Min: at.Sub(half), Max: at.Add(half)})
 }

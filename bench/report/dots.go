@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"sort"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
@@ -83,19 +84,22 @@ func dotRows(runs []*run, nameOf func(*run) string, base string) (rows []dotRow,
 	}
 	for _, w := range works {
 		own, ok := times[w][base]
-		if !ok || len(times[w]) < 2 {
+		if !ok {
 			continue
 		}
 		row := dotRow{name: w, dots: make(map[string]float64)}
 		for name, t := range times[w] {
-			if name != base {
-				row.dots[name] = t / own
-				if !slices.Contains(names, name) {
-					names = append(names, name)
-				}
+			if name == base || !drawable(t/own) {
+				continue
+			}
+			row.dots[name] = t / own
+			if !slices.Contains(names, name) {
+				names = append(names, name)
 			}
 		}
-		rows = append(rows, row)
+		if len(row.dots) > 0 {
+			rows = append(rows, row)
+		}
 	}
 	slices.Sort(names)
 	return rows, names
@@ -108,8 +112,21 @@ type dotPlot struct {
 }
 
 func dotFigure(rows []dotRow, names []string, base string) *dotPlot {
+	// Names that would leave too little beside them stand above their rows.
+	const beside, above = 230, narrowWidth - 40
+	var longest, broken vg.Length
+	for _, r := range rows {
+		longest = max(longest, textStyle(smallSize).Width(r.name))
+		if textStyle(rowName).Width(r.name) > above {
+			broken = rowNameLine
+		}
+	}
+	long := longest > beside
 	f := &dotPlot{figure: figure{height: func(narrow bool) vg.Length {
-		if narrow { // names stand above their rows
+		switch {
+		case narrow:
+			return 50 + (34+broken)*vg.Length(len(rows))
+		case long:
 			return 50 + 34*vg.Length(len(rows))
 		}
 		return 50 + 22*vg.Length(len(rows))
@@ -136,9 +153,10 @@ func dotFigure(rows []dotRow, names []string, base string) *dotPlot {
 	f.plot = func(p *plot.Plot, narrow bool) {
 		grid(p)
 		p.X.Label.Text = axis
-		logarithmic(&p.X, 2, 1, number)
-		if narrow {
+		logarithmic(&p.X, 2)
+		if narrow || long {
 			p.NominalY(make([]string, len(rows))...)
+			p.Add(rowNames(labels))
 		} else {
 			p.NominalY(labels...)
 		}
@@ -154,16 +172,58 @@ func dotFigure(rows []dotRow, names []string, base string) *dotPlot {
 		}
 		p.X.Min, p.X.Max = math.Min(least/1.1, 0.9), most*1.1
 		p.Y.Min, p.Y.Max = -0.5, float64(len(rows))-0.5
-		if narrow {
-			style := textStyle(smallSize - 1.5)
-			style.YAlign = draw.YBottom
-			at := make(plotter.XYs, len(rows))
-			for i := range at {
-				at[i] = plotter.XY{X: p.X.Min * 1.03, Y: float64(i) + 0.18}
-			}
-			styles := slices.Repeat([]text.Style{style}, len(rows))
-			p.Add(&plotter.Labels{XYs: at, Labels: labels, TextStyle: styles})
-		}
 	}
 	return f
+}
+
+// rowNames are written above their rows, from the left edge of the data area on, in up to two
+// lines. They take no part in how large that is, as plotter.Labels do.
+type rowNames []string
+
+const (
+	rowName     = smallSize - 1.5
+	rowNameLine = rowName + 2
+)
+
+// Plot draws on the data area.
+func (names rowNames) Plot(c draw.Canvas, p *plot.Plot) {
+	const inset, above = 4, 6
+	_, y := p.Transforms(&c)
+	style := textStyle(rowName)
+	style.YAlign = draw.YBottom
+	for i, name := range names {
+		lines := wrap(style, name, c.Max.X-c.Min.X-inset)
+		for j, line := range lines {
+			up := above + rowNameLine*vg.Length(len(lines)-1-j)
+			c.FillText(style, vg.Point{X: c.Min.X + inset, Y: y(float64(i)) + up}, line)
+		}
+	}
+}
+
+// wrap returns the name of a work in one line or two, broken behind a comma, as much of it as
+// has room.
+func wrap(s text.Style, name string, width vg.Length) []string {
+	if s.Width(name) <= width {
+		return []string{name}
+	}
+	cut := 0
+	for i, c := range name {
+		if c == ',' && s.Width(name[:i+1]) <= width {
+			cut = i + 1
+		}
+	}
+	if cut == 0 {
+		return []string{elide(s, name, width)}
+	}
+	return []string{name[:cut], elide(s, name[cut:], width)}
+}
+
+// elide returns the text, or as much of it as has room.
+func elide(s text.Style, name string, width vg.Length) string {
+	if s.Width(name) <= width {
+		return name
+	}
+	runes := []rune(name)
+	n := sort.Search(len(runes), func(n int) bool { return s.Width(string(runes[:n])+"…") > width })
+	return string(runes[:max(0, n-1)]) + "…"
 }

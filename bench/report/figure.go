@@ -50,6 +50,9 @@ var (
 	hollow = []draw.GlyphDrawer{draw.RingGlyph{}, draw.SquareGlyph{}, draw.TriangleGlyph{}}
 	dashed = []vg.Length{5, 3}
 	dotted = []vg.Length{1.5, 2.5}
+
+	// dashes of lines of one colour.
+	dashes = [][]vg.Length{dashed, dotted, {9, 3}, {7, 2.5, 1.5, 2.5}}
 )
 
 // seriesMark returns the look of the i-th series.

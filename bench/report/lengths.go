@@ -3,6 +3,7 @@ package report
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -12,9 +13,10 @@ import (
 	"github.com/qkv-go/qkv/bench"
 )
 
-// A line is the runs of one kind over sequence lengths.
+// A line is the runs of one kind of a record over sequence lengths.
 type line struct {
 	name   string
+	record string // empty if there is one only
 	mark   mark
 	points plotter.XYs
 	peaks  plotter.XYs
@@ -64,7 +66,7 @@ func (r *Report) linesOf(runs []*run, nameOf func(*run) string) []line {
 	})
 	var lines []line
 	for _, name := range names {
-		l := line{name: name, mark: seriesMark(len(lines))}
+		l := line{name: name, record: groups[name][0].ofRecord(r), mark: seriesMark(len(lines))}
 		lens, same := byKey(groups[name], func(x *run) int { return x.work.(bench.Shape).SeqQ })
 		if len(lens) < 2 {
 			continue
@@ -91,36 +93,61 @@ func lengthFigure(kind string, n int, lines []line) []figure {
 		title:   label("Rate over sequence length", kind, workers(n)),
 		caption: "Only pairs that the mask keeps count. The ceiling is the rate of multiply-adds alone, measured in turns with each run.",
 	}
-	ceiling := mark{color: light.ink, line: true, dashes: dashed}
-	f.legend = append(f.legend, entry{"ceiling", ceiling})
-	peaks := make(map[float64][]float64)
-	var least, most, top float64
+	var records []string
+	roofs := make(map[string]plotter.XYs)
+	for _, l := range lines {
+		if !slices.Contains(records, l.record) {
+			records = append(records, l.record)
+		}
+	}
+	slices.Sort(records)
+	ceilings := make([]mark, len(records))
+	for i, record := range records {
+		roofs[record] = roofOf(lines, record)
+		ceilings[i] = mark{color: light.ink, line: true, dashes: dashes[i%len(dashes)]}
+		f.legend = append(f.legend, entry{label("ceiling", record), ceilings[i]})
+	}
+	var top float64
+	var lens []float64
 	for _, l := range lines {
 		f.legend = append(f.legend, entry{l.name, l.mark})
 		for i, p := range l.points {
-			peaks[p.X] = append(peaks[p.X], l.peaks[i].Y)
-			if least == 0 || p.X < least {
-				least = p.X
-			}
-			most, top = max(most, p.X), max(top, p.Y, l.peaks[i].Y)
+			lens, top = append(lens, p.X), max(top, p.Y, l.peaks[i].Y)
 		}
 	}
-	var roof plotter.XYs
-	for x, list := range peaks {
-		slices.Sort(list)
-		roof = append(roof, plotter.XY{X: x, Y: list[len(list)/2]})
-	}
-	slices.SortFunc(roof, func(a, b plotter.XY) int { return cmp.Compare(a.X, b.X) })
+	slices.Sort(lens)
+	lens = slices.Compact(lens)
 	f.plot = func(p *plot.Plot, narrow bool) {
 		grid(p)
 		p.X.Label.Text, p.Y.Label.Text = "sequence length, tokens", "rate, GFLOP/s"
-		logarithmic(&p.X, 2, 1, length)
-		add(p, roof, ceiling)
+		logarithmic(&p.X, 2)
+		p.X.Tick.Marker = lengthScale(lens)
+		for i, record := range records {
+			add(p, roofs[record], ceilings[i])
+		}
 		for _, l := range lines {
 			add(p, l.points, l.mark)
 		}
-		p.X.Min, p.X.Max = least/1.1, most*1.1
+		p.X.Min, p.X.Max = lens[0]/1.1, lens[len(lens)-1]*1.1
 		p.Y.Min, p.Y.Max = 0, 1.08*top
 	}
 	return []figure{f}
+}
+
+// roofOf returns the median peak beside the lines of a record at each length.
+func roofOf(lines []line, record string) plotter.XYs {
+	peaks := make(map[float64][]float64)
+	for _, l := range lines {
+		if l.record == record {
+			for _, p := range l.peaks {
+				peaks[p.X] = append(peaks[p.X], p.Y)
+			}
+		}
+	}
+	var roof plotter.XYs
+	for _, x := range slices.Sorted(maps.Keys(peaks)) {
+		slices.Sort(peaks[x])
+		roof = append(roof, plotter.XY{X: x, Y: peaks[x][len(peaks[x])/2]})
+	}
+	return roof
 }

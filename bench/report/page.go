@@ -31,6 +31,7 @@ type pageRecord struct {
 	Facts                  [][2]string
 	Ceilings               [][]string
 	Rows                   [][]string
+	Note                   string
 	Skipped                [][4]string
 }
 
@@ -53,7 +54,7 @@ func (r *Report) WriteHTML(w io.Writer) error {
 	}
 	for i := range r.records {
 		rec := &r.records[i]
-		p := pageRecord{Machine: rec.machine(), Build: rec.build(), Facts: rec.facts(), Ceilings: rec.ceilingRows()}
+		p := pageRecord{Machine: rec.machine(), Build: rec.build(), Facts: rec.facts(), Ceilings: rec.ceilingRows(), Note: rec.note()}
 		if r.several() {
 			p.Letter = rec.letter
 		}

@@ -78,11 +78,21 @@ func (r *Report) WriteSVG(w io.Writer, name string) error {
 	return err
 }
 
-// WritePNG writes the plot of that name, or all if it is empty, one above the other.
+// WritePNG writes the plot of that name, or all if it is empty, one above the other. It is an
+// error if they have more than 100 million pixels.
 func (r *Report) WritePNG(w io.Writer, name string) error {
 	figures, err := r.choose(name)
 	if err != nil {
 		return err
+	}
+	const most = 100e6
+	pixels := 0.0
+	for _, f := range figures {
+		w, h := f.size(false, true)
+		pixels += w.Dots(dpi) * h.Dots(dpi)
+	}
+	if pixels > most {
+		return fmt.Errorf("a picture of %.0f million pixels is too large, at most %.0f million are drawn: choose a plot, or SVG", pixels/1e6, most/1e6)
 	}
 	var c *vgimg.Canvas
 	sheet(figures, func(width, height vg.Length) vg.CanvasSizer {

@@ -20,6 +20,7 @@ type record struct {
 	*bench.Document
 	letter string // A, B, ...
 	runs   []run
+	passes int // of the work that was measured most often
 }
 
 // A run is the runs of one work on one system and number of workers in a record.
@@ -43,16 +44,26 @@ func New(docs ...*bench.Document) (*Report, error) {
 	for i, d := range docs {
 		rec := &r.records[i]
 		rec.Document, rec.letter = d, string(rune('A'+i))
-		seen := make(map[string]int)
+		type key struct {
+			name, system string
+			workers      int
+		}
+		type seen struct{ at, passes int }
+		runs := make(map[key]seen)
 		for _, x := range d.Runs {
-			key := fmt.Sprint(x.Name, x.System, x.Workers)
-			if at, ok := seen[key]; ok { // of a later pass: keep the faster
-				if x.SecondsMedian < rec.runs[at].SecondsMedian {
-					rec.runs[at].Run = x
+			k := key{x.Name, x.System, x.Workers}
+			s, ok := runs[k]
+			s.passes++
+			rec.passes = max(rec.passes, s.passes)
+			if ok {
+				runs[k] = s
+				if x.SecondsMedian < rec.runs[s.at].SecondsMedian {
+					rec.runs[s.at].Run = x
 				}
 				continue
 			}
-			seen[key] = len(rec.runs)
+			s.at = len(rec.runs)
+			runs[k] = s
 			w, err := bench.ParseWork(x.Name)
 			if err != nil {
 				w = nil
@@ -141,6 +152,14 @@ func (r *record) machine() string {
 		cores = fmt.Sprintf("%d cores", m.Cores)
 	}
 	return label(m.CPU, m.Core, cores, m.OS+"/"+m.Arch, "kernel set "+r.Ceilings.Kernel)
+}
+
+// note says what of the runs is not shown.
+func (r *record) note() string {
+	if r.passes < 2 {
+		return ""
+	}
+	return fmt.Sprintf("Works were measured up to %d times; the fastest is shown.", r.passes)
 }
 
 // build describes the build of a record on a line.

@@ -3,11 +3,17 @@ package report
 import (
 	"bytes"
 	"encoding/xml"
+	"fmt"
+	"html"
 	"image/png"
 	"io"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
+
+	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/plotter"
 
 	"github.com/qkv-go/qkv/bench"
 )
@@ -91,7 +97,7 @@ func TestPlots(t *testing.T) {
 	}
 }
 
-// TestOdd: figures that make no sense draw nothing, and do not panic.
+// TestOdd: figures that make no sense end neither in a panic nor never.
 func TestOdd(t *testing.T) {
 	for name, edit := range map[string]func(*bench.Document){
 		"ceilings of 0":         func(d *bench.Document) { d.Ceilings = bench.Ceilings{Read: []bench.Bandwidth{{}}} },
@@ -101,6 +107,15 @@ func TestOdd(t *testing.T) {
 		"lengths and dims of 0": func(d *bench.Document) { d.Runs[0].SeqQ, d.Runs[0].DimQK, d.Runs[0].Mask = 0, -1, "x" },
 		"no rates":              func(d *bench.Document) { d.Runs[0].GFLOPS, d.Runs[0].PeakGFLOPS = 0, 0 },
 		"many workers":          func(d *bench.Document) { d.Runs[0].Workers = 1 << 16 },
+		"a speed of 1e21": func(d *bench.Document) {
+			d.Runs[0].SecondsMedian, d.Runs[2].SecondsMedian = 9e8, 1e-12
+		},
+		"a speed without end": func(d *bench.Document) { d.Runs[2].SecondsMedian = 0 },
+		"nothing but zeros": func(d *bench.Document) {
+			for i := range d.Runs {
+				d.Runs[i].GFLOPS, d.Runs[i].PeakGFLOPS, d.Runs[i].GBps, d.Runs[i].ReadGBps = 0, 0, 0, 0
+			}
+		},
 		"quick and slow": func(d *bench.Document) {
 			d.Runs[0].SecondsMedian, d.Runs[1].SecondsMedian, d.Runs[0].FLOPs = 1e-12, 1e9, 1e30
 		},
@@ -152,7 +167,7 @@ func TestHTML(t *testing.T) {
 	if want := len(newReport(t, d, document("y", 2)).Plots()); figures != want {
 		t.Errorf("%d figures, want %d", figures, want)
 	}
-	if light := strings.Count(text, css(light.ink)); light != 1 {
+	if light := strings.Count(strings.ToLower(text), css(light.ink)); light != 1 {
 		t.Errorf("a colour of the light theme stands in the page %d times, once in its variable is right", light)
 	}
 }
@@ -223,5 +238,164 @@ func TestTicks(t *testing.T) {
 		if got != want {
 			t.Errorf("%v is written %s, want %s", x, got, want)
 		}
+	}
+}
+
+func TestScales(t *testing.T) {
+	for _, c := range []struct {
+		scale       plot.Ticker
+		least, most float64
+		want        string
+	}{
+		{logScale{10, number}, 0.5, 2000, "1 10 100 1000"},
+		{logScale{2, number}, 0.9, 9, "1 2 4 8"},
+		{logScale{2, number}, 0.9, 1.3, "0.9 1 1.1 1.2 1.3"},
+		{logScale{2, number}, 1, 1 << 24, "1 4 16 64 256 1024 4096 16384 65536 262144 1048576 4194304 16777216"},
+		{lengthScale{100, 300, 512, 520, 4096}, 90, 4500, "100 300 512 4k"},
+		{lengthScale{1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096}, 0.9, 4500, "1 2 4 8 16 32 64 128 256 512 1k 2k 4k"},
+		{wholeTicks{}, 0.9, 4.2, "1 2 3 4"},
+		{wholeTicks{}, 0.9, 67, "1 10 20 30 40 50 60"},
+		{wholeTicks{}, 0.9, 1e12, "1 1e+11 2e+11 3e+11 4e+11 5e+11 6e+11 7e+11 8e+11 9e+11 1e+12"},
+	} {
+		var labels []string
+		for _, tick := range c.scale.Ticks(c.least, c.most) {
+			if tick.Label != "" {
+				labels = append(labels, tick.Label)
+			}
+		}
+		if got := strings.Join(labels, " "); got != c.want {
+			t.Errorf("%T from %g to %g: %s, want %s", c.scale, c.least, c.most, got, c.want)
+		}
+	}
+}
+
+// TestRowNames: every work of a preset is named, at either width.
+func TestRowNames(t *testing.T) {
+	for _, p := range bench.Presets() {
+		d := document("x", 1)
+		d.Runs = nil
+		for _, w := range p.Works {
+			for i, system := range []string{bench.SystemName, "other"} {
+				d.Runs = append(d.Runs, bench.Run{Name: w.String(), Kind: bench.KindAttention, System: system, Workers: 1, SecondsMedian: float64(1 + i)})
+			}
+		}
+		for _, f := range newReport(t, d).peers() {
+			for _, narrow := range []bool{false, true} {
+				var all strings.Builder // a name may be in two lines
+				for _, m := range regexp.MustCompile(">([^<]*)</text>").FindAllStringSubmatch(f.inline(narrow), -1) {
+					all.WriteString(html.UnescapeString(m[1]))
+				}
+				for _, w := range p.Works {
+					if !strings.Contains(all.String(), w.Short()) {
+						t.Errorf("preset %s, narrow %v: %s is not there", p.Name, narrow, w.Short())
+					}
+				}
+			}
+		}
+	}
+	style := textStyle(10)
+	long := strings.Repeat("sehr ", 100)
+	if got := elide(style, long, 100); !strings.HasPrefix(got, "sehr ") || !strings.HasSuffix(got, "…") || style.Width(got) > 100 {
+		t.Errorf("elided to %q", got)
+	}
+	if got := elide(style, "kurz", 100); got != "kurz" {
+		t.Errorf("a short text became %q", got)
+	}
+}
+
+// TestSeveral: what was measured on another machine is no limit of this one.
+func TestSeveral(t *testing.T) {
+	fast := document("y", 2)
+	for i := range fast.Runs {
+		fast.Runs[i].PeakGFLOPS *= 4
+	}
+	r := newReport(t, document("x", 1), fast)
+	var names []string
+	for _, f := range r.lengths() {
+		if f.name != "lengths-d=64-full-1" {
+			continue
+		}
+		for _, e := range f.legend {
+			names = append(names, e.text)
+		}
+	}
+	if want := []string{"ceiling, A", "ceiling, B", "qkv, A", "qkv, B", "other, A", "other, B"}; !slices.Equal(names, want) {
+		t.Errorf("the legend is %q, want %q", names, want)
+	}
+	lines := []line{{record: "A", peaks: plotter.XYs{{X: 1, Y: 10}, {X: 2, Y: 11}}}, {record: "B", peaks: plotter.XYs{{X: 1, Y: 40}}}}
+	if got := roofOf(lines, "A"); !slices.Equal(got, plotter.XYs{{X: 1, Y: 10}, {X: 2, Y: 11}}) {
+		t.Errorf("the ceiling of A is %v", got)
+	}
+}
+
+// TestScalingLimits: a work may be bound by something else on more workers.
+func TestScalingLimits(t *testing.T) {
+	d := document("x", 1)
+	d.Runs = slices.DeleteFunc(d.Runs, func(x bench.Run) bool { return x.ReadBytes == 0 || x.System != bench.SystemName })
+	for i := range d.Runs {
+		if d.Runs[i].Workers == 2 {
+			d.Runs[i].Limit = bench.LimitFMA
+		}
+	}
+	figures := newReport(t, d).scaling()
+	if len(figures) != 1 || len(figures[0].legend) != 2 || figures[0].legend[1].text != "few queries or rows" {
+		t.Errorf("%+v", figures)
+	}
+}
+
+// TestRooflineTop: a run above the peak is in the picture.
+func TestRooflineTop(t *testing.T) {
+	d := document("x", 1)
+	d.Runs[0].GFLOPS = 5e4
+	p := plot.New()
+	newReport(t, d).roofline()[0].plot(p, false)
+	if p.Y.Max < 5e4 {
+		t.Errorf("the axis ends at %g", p.Y.Max)
+	}
+}
+
+func TestBarMarks(t *testing.T) {
+	seen := make(map[string]int)
+	for i := range 3 * len(light.series) {
+		m := barMark(i)
+		look := fmt.Sprint(m.color, m.shape)
+		if other, ok := seen[look]; ok {
+			t.Errorf("series %d looks as %d does", i, other)
+		}
+		seen[look] = i
+	}
+}
+
+// TestPasses: of several measurements of a work the fastest is shown, and that is said.
+func TestPasses(t *testing.T) {
+	d := document("x", 1)
+	if note := newReport(t, d).records[0].note(); note != "" {
+		t.Errorf("one pass: %q", note)
+	}
+	again := d.Runs[0]
+	again.SecondsMedian /= 2
+	d.Runs = append(d.Runs, again)
+	// Another work, whose name and number run together to the same.
+	d.Runs[1].System, d.Runs[1].Workers = "torch1", 1
+	d.Runs[3].System, d.Runs[3].Workers, d.Runs[3].Name = "torch", 11, d.Runs[1].Name
+	r := newReport(t, d).records[0]
+	if len(r.runs) != len(d.Runs)-1 || r.runs[0].SecondsMedian != again.SecondsMedian || !strings.Contains(r.note(), "up to 2 times; the fastest") {
+		t.Errorf("%d runs of %d, the first of %g s, %q", len(r.runs), len(d.Runs), r.runs[0].SecondsMedian, r.note())
+	}
+	var b strings.Builder
+	if err := newReport(t, d).WriteMarkdown(&b); err != nil || !strings.Contains(b.String(), "the fastest is shown") {
+		t.Errorf("no note in %s, error %v", b.String(), err)
+	}
+}
+
+func TestPNGTooLarge(t *testing.T) {
+	d := document("x", 1)
+	for i := range 5000 {
+		for j, system := range []string{bench.SystemName, "other"} {
+			d.Runs = append(d.Runs, bench.Run{Name: fmt.Sprintf("m=%d,n=30,k=40", 100+i), Kind: bench.KindProduct, System: system, Workers: 1, SecondsMedian: float64(1 + j)})
+		}
+	}
+	if err := newReport(t, d).WritePNG(io.Discard, "peers-1"); err == nil || !strings.Contains(err.Error(), "million pixels is too large") {
+		t.Errorf("error %v", err)
 	}
 }

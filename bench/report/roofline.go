@@ -40,13 +40,16 @@ func (r *record) roofs() []roofs {
 // drawable reports whether a rate has a place on a logarithmic axis.
 func drawable(rate float64) bool { return rate > 1e-6 && rate < 1e12 }
 
-// intensity returns the operations of a run for each byte that it has to move: every operand
-// read or written once.
+// intensity returns the operations of a run for each byte that it has to move.
 func (x *run) intensity() float64 {
-	if x.work == nil || x.work.Bytes() <= 0 {
+	if x.work == nil {
 		return 0
 	}
-	return x.FLOPs / float64(x.work.Bytes())
+	moved := x.work.MovedBytes()
+	if moved <= 0 {
+		return 0
+	}
+	return x.FLOPs / float64(moved)
 }
 
 // roofline draws the limits of each record and every run of it (Williams et al., 2009).
@@ -117,7 +120,7 @@ func (r *record) rooflineOf(roof roofs) *figure {
 	}
 	marks := slices.Clone(f.legend)
 	least, most := powersAround(10, min(1, slices.Min(xs)), max(100, slices.Max(xs)))
-	bottom, top := slices.Min(ys), roof.peak
+	bottom, top := slices.Min(ys), max(roof.peak, slices.Max(ys))
 	for i := range roof.read {
 		style := mark{color: light.ink, line: true}
 		if roof.levels[i] != "memory" {
@@ -130,8 +133,8 @@ func (r *record) rooflineOf(roof roofs) *figure {
 	f.plot = func(p *plot.Plot, narrow bool) {
 		grid(p)
 		p.X.Label.Text, p.Y.Label.Text = "operations per byte, FLOP/B", "rate, GFLOP/s"
-		logarithmic(&p.X, 10, 1, number)
-		logarithmic(&p.Y, 10, 1, number)
+		logarithmic(&p.X, 10)
+		logarithmic(&p.Y, 10)
 		for i, rate := range roof.read {
 			ridge := roof.peak / rate
 			line := plotter.XYs{{X: least, Y: least * rate}, {X: min(ridge, most), Y: min(ridge, most) * rate}}

@@ -2,18 +2,19 @@ package report
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/vg/draw"
+
+	"github.com/qkv-go/qkv/bench"
 )
 
 // scaling draws how many times as fast as one worker several are.
 func (r *Report) scaling() []figure {
 	runs := r.runs(func(x *run) bool { return x.ofSystem() == "" })
-	keys, groups := byKey(runs, func(x *run) string { return x.r.letter + x.Kind + x.Limit + x.Name })
+	keys, groups := byKey(runs, func(x *run) string { return x.r.letter + " " + x.Name })
 	type curve struct {
 		kind   string
 		points plotter.XYs
@@ -34,6 +35,9 @@ func (r *Report) scaling() []figure {
 		c := curve{kind: kind}
 		for _, x := range list {
 			speed := list[0].SecondsMedian / x.SecondsMedian
+			if !drawable(speed) {
+				continue
+			}
 			c.points = append(c.points, plotter.XY{X: float64(x.Workers), Y: speed})
 			most, top = max(most, float64(x.Workers)), max(top, speed)
 		}
@@ -71,27 +75,29 @@ func (r *Report) scaling() []figure {
 
 func kindOf(x *run) string {
 	switch {
-	case x.Limit != "" && x.ReadBytes > 0:
+	case x.Kind == bench.KindAppend:
+		return "append"
+	case x.ReadBytes > 0:
 		return "few queries or rows"
-	case x.Kind != "attention":
-		return "products"
+	case x.Kind == bench.KindAttention:
+		return "prefill"
 	}
-	return "prefill"
+	return "products"
 }
 
-// wholeTicks marks whole numbers, at most a dozen.
+// wholeTicks marks 1, and at most a dozen round whole numbers above it.
 type wholeTicks struct{}
 
 // Ticks returns them.
-func (wholeTicks) Ticks(least, most float64) []plot.Tick {
-	step := 1
-	for (most-least)/float64(step) > 12 {
-		step *= 2
+func (wholeTicks) Ticks(_, most float64) []plot.Tick {
+	step := 1.0
+	for i := 0; most/step > 12; i++ {
+		step *= []float64{2, 2.5, 2}[i%3]
 	}
-	var ticks []plot.Tick
-	for i := 1; float64(i) <= most; i++ {
-		if i == 1 || i%step == 0 {
-			ticks = append(ticks, plot.Tick{Value: float64(i), Label: fmt.Sprint(i)})
+	ticks := []plot.Tick{{Value: 1, Label: "1"}}
+	for i := 1.0; i*step <= most; i++ {
+		if i*step > 1 {
+			ticks = append(ticks, plot.Tick{Value: i * step, Label: number(i * step)})
 		}
 	}
 	return ticks

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/qkv-go/qkv/bench"
+	"github.com/qkv-go/qkv/internal/markdown"
 )
 
 // header are the columns of the table of runs.
@@ -73,33 +74,16 @@ func (r *Report) WriteMarkdown(w io.Writer) error {
 		if r.several() {
 			name = rec.letter + ": "
 		}
-		fmt.Fprintf(&b, "%s%s  \n%s\n\n", cell(name), cell(rec.machine()), cell(rec.build()))
-		markdown(&b, rec.ceilingRows())
-		b.WriteString("\n")
+		fmt.Fprintf(&b, "%s%s  \n%s\n\n%s\n", name, markdown.Escape(rec.machine()), markdown.Escape(rec.build()), markdown.Table(rec.ceilingRows()))
 		rows := [][]string{header}
 		for j := range rec.runs {
 			rows = append(rows, rec.runs[j].row())
 		}
-		markdown(&b, rows)
+		b.WriteString(markdown.Table(rows))
+		if note := rec.note(); note != "" {
+			b.WriteString("\n" + note + "\n")
+		}
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
-}
-
-// markdown writes a table, its header first.
-func markdown(b *strings.Builder, rows [][]string) {
-	for i, row := range rows {
-		for _, c := range row {
-			b.WriteString("| " + cell(c) + " ")
-		}
-		b.WriteString("|\n")
-		if i == 0 {
-			b.WriteString("|" + strings.Repeat("---|", len(row)) + "\n")
-		}
-	}
-}
-
-// cell escapes text of a record.
-func cell(s string) string {
-	return strings.NewReplacer("|", `\|`, "\n", " ", "<", "&lt;", "`", "'").Replace(s)
 }
