@@ -9,7 +9,8 @@ import (
 )
 
 // WriteBenchfmt writes the runs of records in the format of Go benchmarks, which benchstat
-// reads: a line for each sample, see [Figures], under the names that go test -bench has.
+// reads: a line for each sample, see [Figures]. Names are those of this package's own
+// benchmarks, without the preset.
 func WriteBenchfmt(w io.Writer, docs ...*Document) error {
 	out := benchfmt.NewWriter(w)
 	for _, d := range docs {
@@ -24,7 +25,7 @@ func WriteBenchfmt(w io.Writer, docs ...*Document) error {
 					result.Config = append(result.Config, benchfmt.Config{Key: c.key, Value: []byte(value), File: true})
 				}
 			}
-			seconds, shares := run.samples()
+			seconds, shares := run.samples(run.Limit)
 			for i, s := range seconds {
 				result.Values = []benchfmt.Value{{Value: 1e9 * s, Unit: "ns/op"}}
 				add := func(value float64, unit string) {

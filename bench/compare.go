@@ -71,13 +71,14 @@ const (
 	mostSamples = 10   // of a run
 )
 
-// Compare holds a record against a base. A work that takes more time than in the base is a
-// regression if the difference exceeds the noise (p < 0.05) and the threshold, a share such as
-// 0.05. On the same machine it is the share of the limit that has to differ so, which is
-// measured in turns with the work: a neighbour's load slows both, and hides nothing.
+// Compare holds a record against a base. A work is a regression if it takes more time than in
+// the base, beyond the noise (p < 0.05) and by more than the threshold, a share such as 0.05. On
+// the same machine noise and threshold are those of the share of the limit, which is measured in
+// turns with the work, and any more time will do: a neighbour's load slows work and limit alike,
+// and hides nothing. The limit is that which binds the work in the base.
 func Compare(base, other *Document, threshold float64) *Comparison {
 	c := &Comparison{Base: base, Other: other, SameMachine: sameMachine(base, other)}
-	rows := make(map[Row]int)
+	rows, limits := make(map[Row]int), make(map[Row]string)
 	collect := func(d *Document, of func(*Row) *Figures) {
 		seconds, shares := make(map[int][]float64), make(map[int][]float64)
 		for i := range d.Runs {
@@ -86,10 +87,10 @@ func Compare(base, other *Document, threshold float64) *Comparison {
 			at, ok := rows[key]
 			if !ok {
 				at = len(c.Rows)
-				rows[key] = at
+				rows[key], limits[key] = at, run.Limit
 				c.Rows = append(c.Rows, key)
 			}
-			s, l := run.samples()
+			s, l := run.samples(limits[key])
 			seconds[at], shares[at] = append(seconds[at], s...), append(shares[at], l...)
 		}
 		for at, s := range seconds {
@@ -107,25 +108,25 @@ func Compare(base, other *Document, threshold float64) *Comparison {
 	return c
 }
 
-// samples returns the seconds of a call and the share of the limit, of up to mostSamples
+// samples returns the seconds of a call and the share of a limit, of up to mostSamples
 // stretches of rounds.
-func (r *Run) samples() (seconds, ofLimit []float64) {
+func (r *Run) samples(limit string) (seconds, ofLimit []float64) {
 	n := len(r.Rounds)
 	groups := min(n, mostSamples)
 	for g := range groups {
 		var s, l []float64
 		for _, round := range r.Rounds[g*n/groups : (g+1)*n/groups] {
 			s = append(s, round.Seconds)
-			l = append(l, r.ofLimit(round))
+			l = append(l, r.shareOf(limit, round))
 		}
 		seconds, ofLimit = append(seconds, median(s)), append(ofLimit, median(l))
 	}
 	return seconds, ofLimit
 }
 
-// ofLimit returns the share of the limit of the run that a round reached.
-func (r *Run) ofLimit(round Round) float64 {
-	if r.ReadBytes != 0 && (r.Limit == LimitBandwidth || r.FLOPs == 0) {
+// shareOf returns the share of a limit that a round reached.
+func (r *Run) shareOf(limit string, round Round) float64 {
+	if r.ReadBytes != 0 && (limit == LimitBandwidth || r.FLOPs == 0) {
 		return 1e-9 * float64(r.ReadBytes) / round.Seconds / round.ReadGBps
 	}
 	return 1e-9 * r.FLOPs / round.Seconds / round.PeakGFLOPS
@@ -146,14 +147,14 @@ func (r *Row) judge(threshold float64, sameMachine bool) {
 		r.Verdict = TooFew
 	case p < alpha && worst > 1+threshold && r.Slowdown > 1:
 		r.Verdict = Regression
-	case r.P < alpha && r.Slowdown > 1 && sameMachine && !(r.LimitP < alpha && r.LimitSlowdown > 1):
-		r.Verdict = SlowerMachine
-	case r.P < alpha && r.Slowdown > 1:
-		r.Verdict = Slower
-	case r.P < alpha && r.Slowdown < 1:
-		r.Verdict = Faster
-	default:
+	case !(r.P < alpha) || r.Slowdown == 1:
 		r.Verdict = Same
+	case r.Slowdown < 1:
+		r.Verdict = Faster
+	case !(p < alpha && worst > 1):
+		r.Verdict = SlowerMachine
+	default:
+		r.Verdict = Slower
 	}
 }
 
@@ -179,18 +180,29 @@ func Median(s *benchmath.Sample) (median, spread float64) {
 // Geomean returns the geometric means of both slowdowns over the rows that both records have;
 // 1 if there is none. That of the limits is 0 unless the machine is the same.
 func (c *Comparison) Geomean() (slowdown, limitSlowdown float64) {
-	var n, sum, limits float64
+	var sum, limits float64
 	for _, r := range c.Rows {
 		if r.Verdict != OnlyOne {
-			n++
 			sum += math.Log(r.Slowdown)
 			limits += math.Log(r.LimitSlowdown)
 		}
 	}
+	n := float64(c.Common())
 	if n == 0 {
 		return 1, 1
 	}
 	return math.Exp(sum / n), math.Exp(limits / n)
+}
+
+// Common returns how many works both records have.
+func (c *Comparison) Common() int {
+	n := 0
+	for _, r := range c.Rows {
+		if r.Verdict != OnlyOne {
+			n++
+		}
+	}
+	return n
 }
 
 // Regressions returns the rows that are.

@@ -105,6 +105,31 @@ func TestCompareVerdicts(t *testing.T) {
 	}
 }
 
+// TestCompareLimits: the limit of the base is that of both, and what takes no more time is no
+// regression however much the limit moved.
+func TestCompareLimits(t *testing.T) {
+	reading := func(limit string) *Document {
+		d := steady(20, 1, 1)
+		r := &d.Runs[0]
+		r.ReadBytes, r.Limit = 1e9, limit
+		for i := range r.Rounds {
+			r.Rounds[i].ReadGBps = 2
+		}
+		return d
+	}
+	base, other := reading(LimitFMA), reading(LimitBandwidth)
+	if r := Compare(base, other, 0.05).Rows[0]; r.Verdict != Same || math.Abs(r.LimitSlowdown-1) > 1e-9 {
+		t.Errorf("the same, by another limit: %+v", r)
+	}
+	other = steady(20, 1, 1)
+	for i := range other.Runs[0].Rounds {
+		other.Runs[0].Rounds[i].PeakGFLOPS *= 1.2
+	}
+	if r := Compare(steady(20, 1, 1), other, 0.05).Rows[0]; r.Verdict != Same || r.LimitSlowdown < 1.1 || r.LimitP > alpha {
+		t.Errorf("the same time beside a higher peak: %+v", r)
+	}
+}
+
 func TestCompareRows(t *testing.T) {
 	a, b := steady(10, 1, 1), steady(10, 1.2, 1)
 	a.Runs = append(a.Runs, a.Runs[0])

@@ -47,6 +47,10 @@ func TestReadDocument(t *testing.T) {
 		{`"seconds_median": 1`, `"seconds_median": 0`, "runs[0].seconds_median is 0, 1e-12 to 1e+09 is needed"},
 		{`"seconds": 1.001`, `"seconds": -1.001`, "runs[0].rounds[1].seconds is -1.001, 1e-12 to"},
 		{`"seconds": 1.001`, `"seconds": 1e999`, "not a record: "},
+		{`"kind": "attention"`, `"kind": "pie"`, `runs[0].kind is "pie", attention, product, projection, append is needed`},
+		{`"seconds_q3": 0`, `"seconds_q3": -1`, "runs[0].seconds_q3 is -1, 0 to 1e+09 is needed"},
+		{`"max_error": 0`, `"max_error": -1`, "runs[0].max_error is -1, 0 to"},
+		{`"gbps_one": 0`, `"gbps_one": 1e20`, "ceilings.read[0].gbps_one is 1e+20, 0 to 1e+12 is needed"},
 	} {
 		changed := strings.Replace(string(text), c.old, c.new, 1)
 		if changed == string(text) {
@@ -57,6 +61,11 @@ func TestReadDocument(t *testing.T) {
 		if !errors.As(err, new(*RecordError)) || !strings.HasPrefix(err.Error(), path+": "+c.want) {
 			t.Errorf("%q in place of %q: error %v, want %s", c.new, c.old, err, c.want)
 		}
+	}
+	// What is no text does not get to a terminal or a picture.
+	write(strings.Replace(string(text), `"path": ""`, `"path": "a\u001b[31m\nb\u202e\uffff é"`, 1))
+	if d, err := ReadDocument(path); err != nil || d.Runs[0].Path != "a [31m b   é" {
+		t.Errorf("%+v, error %v", d, err)
 	}
 	if _, err := ReadDocument(path + ".none"); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("no file: error %v", err)

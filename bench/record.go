@@ -35,6 +35,8 @@ const (
 	KindAppend     = "append"
 )
 
+var kinds = []string{KindAttention, KindProduct, KindProjection, KindAppend}
+
 // A Run is the measurement of a work on a number of workers.
 type Run struct {
 	Name    string `json:"name"`    // the work in full, see [Work.String]

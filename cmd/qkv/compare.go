@@ -12,18 +12,20 @@ import (
 	"text/tabwriter"
 
 	"github.com/qkv-go/qkv/bench"
+	"github.com/qkv-go/qkv/internal/markdown"
 )
 
 const compareSynopsis = `qkv compare [flags] BASE.json OTHER.json...
 
 Holds records of qkv bench against the first of them. A difference counts if it exceeds the
 noise (p < 0.05 in a Mann-Whitney U-test, as benchstat judges it). Where machine and kernel
-set are the same, a regression is a work that takes more time and reaches less, by more than
-the threshold, of the limit that was measured in turns with it: what a neighbour takes away,
-it takes from the limit too. Between different machines the time alone is judged, and nothing
-is a regression unless -threshold is given.
+set are the same, the share of the limit that was measured in turns with a work is judged: a
+regression reaches less of it, beyond the noise and by more than the threshold, and takes more
+time. What a neighbour takes away, it takes from the limit too. Between different machines the
+time alone is judged, and nothing is a regression unless -threshold is given.
 
-Exit code: 0, 1 if there is a regression, 2 for wrong usage. A record that cannot be read is 1.`
+Exit code: 0, 1 if there is a regression, 2 for wrong usage. A record that cannot be read is 1,
+and so is one that has no work of the first.`
 
 const defaultThreshold = 0.05
 
@@ -48,6 +50,9 @@ func compareCommand(_ context.Context, args []string, stdout, _ io.Writer) error
 	if *format != "table" && *format != "md" && *format != "benchfmt" {
 		return badUsage("-format is %q, want table, md or benchfmt", *format)
 	}
+	if given && *format == "benchfmt" {
+		return badUsage("-format benchfmt judges nothing, so -threshold has no use")
+	}
 	if len(files) < 2 && !(*format == "benchfmt" && len(files) == 1) {
 		return badUsage("%s given, want a base and at least one other record", plural(len(files), "record"))
 	}
@@ -67,17 +72,23 @@ func compareCommand(_ context.Context, args []string, stdout, _ io.Writer) error
 	for i, d := range docs {
 		out.document(files[i], d)
 	}
-	regressions := 0
+	regressions, foreign := 0, ""
 	for i, other := range docs[1:] {
 		c := bench.Compare(docs[0], other, threshold)
 		judged := c.SameMachine || given
 		out.table(files[0], files[i+1], c, judged)
+		if c.Common() == 0 {
+			foreign = files[i+1]
+		}
 		if judged {
 			regressions += len(c.Regressions())
 		}
 	}
 	if out.err != nil {
 		return out.err
+	}
+	if foreign != "" {
+		return fmt.Errorf("%s has no work of %s", foreign, files[0])
 	}
 	if regressions > 0 {
 		return errRegression{regressions}
@@ -104,6 +115,8 @@ func parseShare(text string) (float64, error) {
 	x, err := strconv.ParseFloat(number, 64)
 	if percent {
 		x /= 100
+	} else if x >= 1 {
+		return 0, fmt.Errorf("%q is not a share such as 5%% or 0.05; above 1 it needs a percent sign", text)
 	}
 	if err != nil || !(x >= 0 && x <= 10) {
 		return 0, fmt.Errorf("%q is not a share such as 5%% or 0.05", text)
@@ -129,7 +142,7 @@ func (c *comparison) document(name string, d *bench.Document) {
 	line := fmt.Sprintf("%s: %s, kernel set %s, qkv %s, %s", name, machineLine(&d.Machine, &d.Build), d.Ceilings.Kernel,
 		d.Build.Short(), d.Time.UTC().Format("2006-01-02 15:04"))
 	if c.md {
-		line += "  " // ends the line
+		line = markdown.Escape(line) + "  " // ends the line
 	}
 	c.printf("%s\n", line)
 }
@@ -138,7 +151,11 @@ func (c *comparison) document(name string, d *bench.Document) {
 func (c *comparison) table(base, other string, x *bench.Comparison, judged bool) {
 	c.printf("\n")
 	if differ := x.Differences(); len(differ) > 0 {
-		c.printf("%s differ: %s\n\n", base+" and "+other, strings.Join(differ, "; "))
+		line := fmt.Sprintf("%s and %s differ: %s", base, other, strings.Join(differ, "; "))
+		if c.md {
+			line = markdown.Escape(line)
+		}
+		c.printf("%s\n\n", line)
 	}
 	head := []string{"work", "workers", base, other, "time", "p"}
 	if x.SameMachine {
@@ -176,6 +193,10 @@ func (c *comparison) table(base, other string, x *bench.Comparison, judged bool)
 		}
 		rows = append(rows, append(row, verdict.String()))
 	}
+	if x.Common() == 0 {
+		c.rows(rows)
+		return
+	}
 	mean, limits := x.Geomean()
 	last := make([]string, len(head))
 	at := 0
@@ -192,12 +213,7 @@ func (c *comparison) table(base, other string, x *bench.Comparison, judged bool)
 // rows writes aligned columns, or a table of Markdown.
 func (c *comparison) rows(rows [][]string) {
 	if c.md {
-		for i, r := range rows {
-			c.printf("| %s |\n", strings.Join(r, " | "))
-			if i == 0 {
-				c.printf("|%s\n", strings.Repeat("---|", len(r)))
-			}
-		}
+		c.printf("%s", markdown.Table(rows))
 		return
 	}
 	t := tabwriter.NewWriter(c.w, 0, 0, 2, ' ', 0)

@@ -39,6 +39,14 @@ func TestCompare(t *testing.T) {
 	dir := t.TempDir()
 	a, same, slow := record(t, dir, "a.json", "x", 0.1), record(t, dir, "same.json", "x", 0.1), record(t, dir, "slow.json", "x", 0.11)
 	other := record(t, dir, "other.json", "y", 0.2)
+	foreign := record(t, dir, "foreign.json", "x", 0.1)
+	text, err := os.ReadFile(foreign)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(foreign, []byte(strings.ReplaceAll(string(text), "sq=64", "sq=65")), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	bad := filepath.Join(dir, "bad.json")
 	if err := os.WriteFile(bad, []byte(`{"machine": {}}`), 0o600); err != nil {
 		t.Fatal(err)
@@ -61,6 +69,11 @@ func TestCompare(t *testing.T) {
 		{a, exitUsage, []string{"1 record given, want a base and at least one other record"}},
 		{a + " " + same + " -format html", exitUsage, []string{`-format is "html", want table, md or benchfmt`}},
 		{a + " " + same + " -threshold x", exitUsage, []string{`"x" is not a share such as 5% or 0.05`}},
+		{a + " " + same + " -threshold 5", exitUsage, []string{`"5" is not a share such as 5% or 0.05; above 1 it needs a percent sign`}},
+		{a + " -format benchfmt -threshold 5%", exitUsage, []string{"so -threshold has no use"}},
+		{a + " " + foreign, exitFailed, []string{"only in one", "qkv compare: foreign.json has no work of a.json"}},
+		{"-format md -- " + a + " " + same, exitOK, []string{"| work | workers |"}},
+		{"-- " + a + " -threshold", exitFailed, []string{"-threshold: no such file"}},
 		{a + " " + bad, exitFailed, []string{`bad.json: not a record of qkv bench: there is no "format"`}},
 		{a + " " + bad + ".none", exitFailed, []string{"no such file"}},
 	} {
