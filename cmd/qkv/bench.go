@@ -7,7 +7,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"os"
 	"runtime"
 	"runtime/pprof"
 	"runtime/trace"
@@ -109,11 +108,18 @@ func (b *benchFlags) parse(args []string, stdout io.Writer) error {
 	if b.count < 1 || b.count > maxCount {
 		return badUsage("-count is %d, want 1 to %d", b.count, maxCount)
 	}
+	unmaskedGiven := false
 	f.Visit(func(f *flag.Flag) {
-		if f.Name == "workers" && b.workers == 0 {
+		switch {
+		case f.Name == "workers" && b.workers == 0:
 			b.workers = runtime.GOMAXPROCS(0)
+		case f.Name == "unmasked":
+			unmaskedGiven = true
 		}
 	})
+	if err := checkDistinct(flagFile{"tuning", b.tuning}, flagFile{"json", b.json}, flagFile{"cpuprofile", b.cpuprofile}, flagFile{"memprofile", b.memprofile}, flagFile{"trace", b.trace}); err != nil {
+		return err
+	}
 	switch {
 	case shapes == nil:
 		if *preset == "" {
@@ -135,8 +141,22 @@ func (b *benchFlags) parse(args []string, stdout io.Writer) error {
 			b.preset.Works = append(b.preset.Works, w)
 		}
 	}
-	b.preset.Unmasked = b.preset.Unmasked || *unmasked
+	if unmaskedGiven {
+		b.preset.Unmasked = *unmasked
+		if *unmasked && !slices.ContainsFunc(b.preset.Works, hasUnmasked) {
+			return badUsage("-unmasked: no work has a mask or changed scores")
+		}
+	}
 	return checkKernelFlag(b.kernel)
+}
+
+// hasUnmasked reports whether a work can be compared with one of its sizes without mask.
+func hasUnmasked(w bench.Work) bool {
+	s, ok := w.(bench.Shape)
+	if ok {
+		_, ok = s.Unmasked()
+	}
+	return ok
 }
 
 func benchCommand(ctx context.Context, args []string, stdout, stderr io.Writer) (err error) {
@@ -159,11 +179,11 @@ func benchCommand(ctx context.Context, args []string, stdout, stderr io.Writer) 
 	if err := checkWritable(b.json); err != nil {
 		return err
 	}
-	stop, err := b.profile()
+	profiles, err := b.profile()
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, stop()) }()
+	defer func() { err = profiles.end(err) }()
 
 	jobs := slices.Repeat(b.preset.Jobs(b.workers), b.count)
 	var workers int
@@ -222,42 +242,53 @@ func writeJSON(w io.Writer, v any) error {
 	return enc.Encode(v)
 }
 
-// profile starts the profiles that are asked for. The function that it returns ends
-// and writes them.
-func (b *benchFlags) profile() (stop func() error, err error) {
-	var ends []func() error
-	stop = func() error {
-		var errs []error
-		for _, end := range slices.Backward(ends) {
-			errs = append(errs, end())
-		}
-		return errors.Join(errs...)
-	}
-	start := func(path string, begin func(io.Writer) error, end func(io.Writer) error) error {
-		if path == "" {
-			return nil
-		}
-		f, err := os.Create(path)
-		if err != nil {
-			return err
-		}
-		if err := begin(f); err != nil {
-			f.Close()
-			return err
-		}
-		ends = append(ends, func() error { return errors.Join(end(f), f.Close()) })
-		return nil
-	}
-	err = errors.Join(
-		start(b.memprofile, func(io.Writer) error { return nil }, func(w io.Writer) error {
+// profiles are being taken.
+type profiles struct {
+	files outputs
+	ends  []func() error // in the order that they were begun
+}
+
+// profile starts the profiles that are asked for.
+func (b *benchFlags) profile() (*profiles, error) {
+	p := new(profiles)
+	nothing := func(io.Writer) error { return nil }
+	err := errors.Join(
+		p.start(b.memprofile, nothing, func(w io.Writer) error {
 			runtime.GC() // the profile is of the last collection
 			return pprof.Lookup("allocs").WriteTo(w, 0)
 		}),
-		start(b.trace, trace.Start, func(io.Writer) error { trace.Stop(); return nil }),
-		start(b.cpuprofile, pprof.StartCPUProfile, func(io.Writer) error { pprof.StopCPUProfile(); return nil }),
+		p.start(b.trace, trace.Start, func(io.Writer) error { trace.Stop(); return nil }),
+		p.start(b.cpuprofile, pprof.StartCPUProfile, func(io.Writer) error { pprof.StopCPUProfile(); return nil }),
 	)
 	if err != nil {
-		return nil, errors.Join(err, stop())
+		return nil, p.end(err)
 	}
-	return stop, nil
+	return p, nil
+}
+
+func (p *profiles) start(path string, begin, end func(io.Writer) error) error {
+	if path == "" {
+		return nil
+	}
+	f, err := p.files.create(path)
+	if err != nil {
+		return err
+	}
+	if err := begin(f); err != nil {
+		return err
+	}
+	p.ends = append(p.ends, func() error { return end(f) })
+	return nil
+}
+
+// end ends the profiles. Their files are left only if what was measured has ended well.
+func (p *profiles) end(err error) error {
+	for _, end := range slices.Backward(p.ends) {
+		err = errors.Join(err, end())
+	}
+	if err != nil {
+		p.files.discard()
+		return err
+	}
+	return p.files.commit()
 }

@@ -136,7 +136,7 @@ func TestBenchFails(t *testing.T) {
 	}{
 		{[]string{"-json", filepath.Join(dir, "none", "r.json")}, "no such file"},
 		{[]string{"-json", dir}, "is a directory"},
-		{[]string{"-cpuprofile", filepath.Join(dir, "none", "cpu")}, "no such file"},
+		{[]string{"-memprofile", filepath.Join(dir, "mem"), "-cpuprofile", filepath.Join(dir, "none", "cpu")}, "no such file"},
 	} {
 		code, out, errs := qkvRun(append([]string{"bench", "-shape", "h=1,sq=1,d=8"}, c.args...)...)
 		if code != exitFailed || out != "" || !strings.Contains(errs, c.want) || strings.Count(errs, "\n") != 1 {
@@ -147,11 +147,18 @@ func TestBenchFails(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	var out, errs bytes.Buffer
-	code := command(ctx, []string{"bench", "-shape", "h=1,sq=1,d=8", "-workers", "1", "-kernel", "generic", "-json", filepath.Join(dir, "r.json")}, &out, &errs)
+	profile := filepath.Join(dir, "cpu")
+	if err := os.WriteFile(profile, []byte("of before"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code := command(ctx, []string{"bench", "-shape", "h=1,sq=1,d=8", "-workers", "1", "-kernel", "generic", "-json", filepath.Join(dir, "r.json"), "-cpuprofile", profile}, &out, &errs)
 	if code != exitFailed || errs.String() != "qkv bench: interrupted\n" {
 		t.Errorf("interrupted: exit %d, %q", code, errs.String())
 	}
-	if names := listDir(t, dir); len(names) != 0 {
+	if text, err := os.ReadFile(profile); err != nil || string(text) != "of before" {
+		t.Errorf("the profile of before is %q, error %v", text, err)
+	}
+	if names := listDir(t, dir); len(names) != 1 {
 		t.Errorf("left behind: %v", names)
 	}
 }

@@ -42,6 +42,7 @@ const (
 func main() {
 	// An interrupt ends the work between two steps, so that no file is left behind.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // another ends the process
 	code := command(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
@@ -68,6 +69,9 @@ var commands = map[string]func(ctx context.Context, args []string, stdout, stder
 
 // command carries out a command line and returns the exit code.
 func command(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	if len(args) > 1 && args[0] == "help" {
+		args = []string{args[1], "-h"}
+	}
 	if len(args) == 0 || args[0] == "help" || args[0] == "-h" || args[0] == "-help" || args[0] == "--help" {
 		io.WriteString(stdout, usage)
 		return exitOK
@@ -117,8 +121,8 @@ func parseArgs(f *flag.FlagSet, args []string, synopsis string, stdout io.Writer
 		} else if err != nil {
 			return nil, badUsage("%v", err)
 		}
-		if f.NArg() == 0 {
-			return others, nil
+		if parsed := len(args) - f.NArg(); f.NArg() == 0 || parsed > 0 && args[parsed-1] == "--" {
+			return append(others, f.Args()...), nil
 		}
 		others, args = append(others, f.Arg(0)), f.Args()[1:]
 	}

@@ -20,7 +20,10 @@ func TestUsage(t *testing.T) {
 			t.Errorf("%q: exit %d, stdout %q, stderr %q", args, code, out, errs)
 		}
 	}
-	for _, name := range []string{"run", "view", "bench", "conform", "info", "version"} {
+	for _, name := range []string{"run", "view", "bench", "compare", "report", "tune", "conform", "info", "version"} {
+		if code, out, errs := qkvRun("help", name); code != exitOK || !strings.HasPrefix(out, "usage: qkv "+name) || errs != "" {
+			t.Errorf("help %s: exit %d, stdout %q, stderr %q", name, code, out, errs)
+		}
 		if code, out, errs := qkvRun(name, "-h"); code != exitOK || !strings.HasPrefix(out, "usage: qkv "+name) || errs != "" {
 			t.Errorf("%s -h: exit %d, stdout %q, stderr %q", name, code, out, errs)
 		}
@@ -89,6 +92,19 @@ func TestBadUsage(t *testing.T) {
 		{[]string{"bench", "-workers", "-1"}, "-workers is -1"},
 		{[]string{"bench", "-workers", "1000000"}, "-workers is 1000000"},
 		{[]string{"bench", "now"}, `unexpected argument "now"`},
+		{[]string{"bench", "-json", "./x", "-cpuprofile", "x"}, "-json and -cpuprofile name the same file"},
+		{[]string{"bench", "-count", "0"}, "-count is 0"},
+		{[]string{"bench", "-unmasked", "-shape", "m=1,n=1,k=1", "-shape", "h=1,sq=1,d=1"}, "-unmasked: no work has a mask or changed scores"},
+		{[]string{"compare", "a"}, "1 record given"},
+		{[]string{"compare", "a", "b", "-threshold", "200"}, "is not a share"},
+		{[]string{"compare", "a", "b", "-format", "xml"}, `-format is "xml"`},
+		{[]string{"report"}, "no record given"},
+		{[]string{"report", "a", "-o", "x.jpg"}, "want a name that ends in .html, .md, .svg, .png, or -format"},
+		{[]string{"tune", "-workers", "-1"}, "-workers is -1"},
+		{[]string{"tune", "-rounds", "0"}, "-rounds is 0"},
+		{[]string{"tune", "-time", "-1s"}, "-time is -1s"},
+		{[]string{"tune", "-kernel", "quantum"}, `unknown kernel set "quantum"`},
+		{[]string{"help", "nonsense"}, `unknown command "nonsense"`},
 		{[]string{"conform"}, "DIR is missing"},
 		{[]string{"conform", "-workers", "1"}, "DIR is missing"},
 		{[]string{"conform", "a", "-workers", "1", "b"}, `unexpected argument "b"`},

@@ -72,48 +72,99 @@ type content struct {
 	write func(io.Writer) error
 }
 
-// writeFiles writes all of the files or, if anything fails or ctx is canceled, none.
-func writeFiles(ctx context.Context, files ...content) (err error) {
-	var outputs []*output
-	defer func() {
-		for _, o := range outputs {
-			o.discard()
-		}
-	}()
-	for _, f := range files {
-		o, err := createOutput(f.path)
-		if err != nil {
-			return err
-		}
-		outputs = append(outputs, o)
+// outputs are files that take their names together.
+type outputs []*output
+
+func (o *outputs) create(path string) (io.Writer, error) {
+	out, err := createOutput(path)
+	if err != nil {
+		return nil, err
 	}
-	for i, f := range files {
-		o := outputs[i]
-		if err := f.write(o.file); err != nil {
-			return withPath(err, f.path)
-		}
-		if err := o.file.Close(); err != nil {
-			return withPath(err, f.path)
+	*o = append(*o, out)
+	return out.file, nil
+}
+
+func (o outputs) discard() {
+	for _, out := range o {
+		out.discard()
+	}
+}
+
+// commit gives the files their names or, if that fails, leaves none.
+func (o outputs) commit() error {
+	defer o.discard()
+	for _, out := range o {
+		if err := out.file.Close(); err != nil {
+			return withPath(err, out.path)
 		}
 	}
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	for i, o := range outputs {
-		if o.temp == "" {
+	for i, out := range o {
+		if out.temp == "" {
 			continue
 		}
-		if err := os.Rename(o.temp, o.path); err != nil {
-			for _, done := range outputs[:i] {
+		if err := os.Rename(out.temp, out.path); err != nil {
+			for _, done := range o[:i] {
 				if done.path != "" {
 					os.Remove(done.path)
 				}
 			}
 			return err
 		}
-		o.temp = ""
+		out.temp = ""
 	}
 	return nil
+}
+
+// writeFiles writes all of the files or, if anything fails or ctx is canceled, none.
+func writeFiles(ctx context.Context, files ...content) error {
+	var all outputs
+	write := func() error {
+		for _, f := range files {
+			if _, err := all.create(f.path); err != nil {
+				return err
+			}
+		}
+		for i, f := range files {
+			if err := f.write(all[i].file); err != nil {
+				return withPath(err, f.path)
+			}
+		}
+		return ctx.Err()
+	}
+	if err := write(); err != nil {
+		all.discard()
+		return err
+	}
+	return all.commit()
+}
+
+// A flagFile is a file that a flag names, or an empty path.
+type flagFile struct{ flag, path string }
+
+// checkDistinct reports two flags that name the same file.
+func checkDistinct(files ...flagFile) error {
+	for i, a := range files {
+		for _, b := range files[:i] {
+			if sameFile(a.path, b.path) {
+				return badUsage("-%s and -%s name the same file", b.flag, a.flag)
+			}
+		}
+	}
+	return nil
+}
+
+// sameFile reports whether two paths are given that name one file. A device or a pipe is no
+// file.
+func sameFile(a, b string) bool {
+	if a == "" || b == "" {
+		return false
+	}
+	x, errA := os.Stat(a)
+	y, errB := os.Stat(b)
+	if errA == nil && errB == nil {
+		return x.Mode().IsRegular() && os.SameFile(x, y)
+	}
+	return filepath.Clean(a) == filepath.Clean(b)
 }
 
 // checkWritable reports early that writeFiles will fail.

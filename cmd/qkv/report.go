@@ -33,9 +33,12 @@ func reportCommand(ctx context.Context, args []string, stdout, _ io.Writer) erro
 		return badUsage("no record given")
 	}
 	if *format == "" {
-		*format = "html"
-		if ext := strings.TrimPrefix(filepath.Ext(*out), "."); slices.Contains(reportFormats, ext) {
-			*format = ext
+		*format = strings.TrimPrefix(strings.ToLower(filepath.Ext(*out)), ".")
+		switch {
+		case *format == "":
+			*format = "html"
+		case !slices.Contains(reportFormats, *format):
+			return badUsage("-o is %q, want a name that ends in .%s, or -format", *out, strings.Join(reportFormats, ", ."))
 		}
 	}
 	switch {
@@ -45,6 +48,11 @@ func reportCommand(ctx context.Context, args []string, stdout, _ io.Writer) erro
 		return badUsage("-o is needed to write %s", *format)
 	case *plot != "" && *format != "svg" && *format != "png":
 		return badUsage("-plot is for svg and png, not for %s", *format)
+	}
+	for _, name := range files {
+		if sameFile(name, *out) {
+			return badUsage("-o is %s, which is a record to read", *out)
+		}
 	}
 	var docs []*bench.Document
 	for _, name := range files {

@@ -6,7 +6,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"path/filepath"
 
 	"github.com/qkv-go/qkv"
 )
@@ -57,8 +56,8 @@ func (r *runFlags) parse(args []string, stdout io.Writer) error {
 	if r.workers < 0 {
 		return badUsage("-workers is %d, want 0 or more", r.workers)
 	}
-	if r.lse != "" && filepath.Clean(r.lse) == filepath.Clean(r.out) {
-		return badUsage("-o and -lse name the same file")
+	if err := checkDistinct(flagFile{"o", r.out}, flagFile{"lse", r.lse}); err != nil {
+		return err
 	}
 	if err := r.mask.check(); err != nil {
 		return err

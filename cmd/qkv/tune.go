@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"runtime"
 	"strings"
 	"time"
 
@@ -36,6 +37,9 @@ func tuneCommand(ctx context.Context, args []string, stdout, stderr io.Writer) e
 	case opts.Rounds < 1 || opts.Rounds > maxCount:
 		return badUsage("-rounds is %d, want 1 to %d", opts.Rounds, maxCount)
 	}
+	if opts.Workers == 0 {
+		opts.Workers = runtime.GOMAXPROCS(0)
+	}
 	if err := checkKernelFlag(opts.Kernel); err != nil {
 		return err
 	}
@@ -49,7 +53,7 @@ func tuneCommand(ctx context.Context, args []string, stdout, stderr io.Writer) e
 	machine, build := bench.ThisMachine(), bench.ThisBuild()
 	t := &table{w: stdout}
 	t.machine(&machine, &build)
-	t.printf("kernel set %s, %s; a choice has to be 1.5%% faster in 80%% of the rounds\n\n", tuner.Kernel().Name, plural(max(1, opts.Workers), "worker"))
+	t.printf("kernel set %s, %s; a choice has to be 1.5%% faster in 80%% of the rounds\n\n", tuner.Kernel().Name, plural(opts.Workers, "worker"))
 	t.printf("%-28s  %-26s  %s\n", "choice, head dims", "built in", "rate of others over it")
 	bar := newProgress(stderr, tuner.Steps())
 	defer bar.finish()
