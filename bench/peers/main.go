@@ -49,6 +49,9 @@ var defaultWorks = []string{
 // more than one pass: what disturbs a machine for a moment does not make up for more.
 const farBehind = 5
 
+// slowest is how many times the time for a work a system may take: its calls are fewer then.
+const slowest = 10
+
 // options are the flags.
 type options struct {
 	lib     string
@@ -191,7 +194,7 @@ func (o *options) run(ctx context.Context, stdout, stderr io.Writer) error {
 						continue
 					}
 					progress("%s, %s: %s", w.Short(), threads(workers), s.Name())
-					run, err := runner.RunOn(ctx, s, bench.Job{Work: w, Workers: workers}, 0)
+					run, err := runner.RunOn(ctx, s, bench.Job{Work: w, Workers: workers}, slowest*o.time)
 					var unsupported *bench.UnsupportedError
 					switch {
 					case errors.As(err, &unsupported):

@@ -2,6 +2,7 @@ package onnxruntime
 
 import (
 	"fmt"
+	"strings"
 	"unsafe"
 
 	"github.com/qkv-go/qkv"
@@ -99,12 +100,12 @@ func attention[T element](s *System, in *bench.Operands, workers int, k, v []T) 
 	o.q, o.out = make([]T, len(in.Q)), make([]T, len(in.Out))
 	shape := in.Shape
 	var paths []bench.Path
-	var failed error
+	var failed []string
 	add := func(name string, make func() (bench.Path, error)) {
 		if path, err := make(); err == nil {
 			paths = append(paths, path)
-		} else if failed == nil {
-			failed = fmt.Errorf("%s: %w", name, err)
+		} else {
+			failed = append(failed, fmt.Sprintf("%s: %v", name, err))
 		}
 	}
 	causal := shape.Mask.Causal && shape.SeqQ > 1
@@ -120,11 +121,16 @@ func attention[T element](s *System, in *bench.Operands, workers int, k, v []T) 
 		add("GroupQueryAttention", func() (bench.Path, error) { return o.groupQuery() })
 	}
 	if len(paths) > 0 {
+		for i := range paths {
+			if failed != nil { // the name says what it was not held against
+				paths[i].Name += "; not tried, " + strings.Join(failed, "; ")
+			}
+		}
 		return paths, nil
 	}
 	reason := "no operator has such a mask"
 	if failed != nil {
-		reason = failed.Error()
+		reason = strings.Join(failed, "; ")
 	}
 	return nil, &bench.UnsupportedError{System: s.Name(), Work: shape, Reason: reason}
 }
