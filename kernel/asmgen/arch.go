@@ -66,6 +66,10 @@ type Arch struct {
 	RowsPerPtr int
 	StepOffset bool
 	RowAddr    func(ptr, stride Int, i int) string
+	// Unroll is how many steps of a full micro-tile a turn of its loop has. Two micro-tiles of
+	// about the same height are taken in place of a full one and one of fewer than FewAccs
+	// accumulators, which would wait for each other. 0 leaves either as it is.
+	Unroll, FewAccs int
 	// Indexed returns the address of element i of the float32 at ptr. i may be lost.
 	Indexed func(f *Func, ptr, i Int) string
 

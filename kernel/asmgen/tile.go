@@ -36,6 +36,7 @@ type tile struct {
 	*product
 	name string
 	vecs int
+	full bool    // of as many rows as there may be
 	acc  [][]Vec // [row][vector]
 	bv   []Vec   // a row of B
 	tmp  []Vec   // free
@@ -83,9 +84,12 @@ func (p *product) emit() {
 		for r := 1; r < height; r++ {
 			p.Branch(p.Func, p.rows, "EQ", imm(r), fmt.Sprintf("tile%dx%d", r, vecs))
 		}
+		for r := height + 1; (r-height)*vecs < p.FewAccs; r++ {
+			p.Branch(p.Func, p.rows, "EQ", imm(r), fmt.Sprintf("tile%dx%d", (r+1)/2, vecs))
+		}
 		for r := height; r > 0; r-- {
 			p.tile(r, vecs)
-			if r == height {
+			if r == height || p.FewAccs > 0 {
 				p.Op(p.Sub, r, p.rows)
 				p.Jump(lanes)
 			} else {
@@ -129,8 +133,7 @@ func (p *product) ahead(lanes string) {
 
 // tile writes one micro-tile.
 func (p *product) tile(rows, vecs int) {
-	t := &tile{product: p, name: fmt.Sprintf("%dx%d", rows, vecs), vecs: vecs}
-	full := rows == p.Arch.Rows[vecs-1]
+	t := &tile{product: p, name: fmt.Sprintf("%dx%d", rows, vecs), vecs: vecs, full: rows == p.Arch.Rows[vecs-1]}
 	notes := p.notes
 	m := p.vectors(t.name + ":")
 	acc := m.take(rows*vecs, "accumulators")
@@ -139,7 +142,7 @@ func (p *product) tile(rows, vecs int) {
 	}
 	t.bv = m.take(vecs, "row of B")
 	t.tmp = m.take(2, "elements of A")
-	if !full {
+	if !t.full {
 		p.notes = notes // a shorter tile uses a part of a full one's
 	}
 
@@ -239,7 +242,22 @@ func (t *tile) loop() { t.loopAs("loop" + t.name) }
 
 // loopAs is loop, and names its label.
 func (t *tile) loopAs(label string) {
-	t.Loop(label)
+	one, done := label, label+"Done"
+	if n := t.Unroll; n > 1 && t.full {
+		one = label + "Rest"
+		t.Branch(t.Func, t.k, "LT", imm(n), one)
+		t.Loop(label)
+		for range n {
+			t.step(t.FMA, nil)
+		}
+		t.Op(t.Sub, n, t.k)
+		t.Branch(t.Func, t.k, "GE", imm(n), label)
+		t.Branch(t.Func, t.k, "EQ", "$0", done)
+	}
+	t.Loop(one)
 	t.step(t.FMA, func() { t.Count(t.Func, t.k) })
-	t.Again(t.Func, label)
+	t.Again(t.Func, one)
+	if one != label {
+		t.Label(done)
+	}
 }
