@@ -14,7 +14,9 @@ type Arch struct {
 	// DecodePipeline has DecodeScores load a square while it multiplies another, with
 	// instructions of AVX-512.
 	DecodePipeline bool
-	Rows           []int // height of the micro-tile with i+1 vectors a row; the largest set of lanes is len(Rows) vectors
+	// DecodeLocal has decoding keep accumulators in local memory, with instructions of AVX2.
+	DecodeLocal bool
+	Rows        []int // height of the micro-tile with i+1 vectors a row; the largest set of lanes is len(Rows) vectors
 
 	Vectors []Vec // every vector register
 	Ints    []Int // every integer register; the first holds the arguments

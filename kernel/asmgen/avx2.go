@@ -12,6 +12,7 @@ var avx2 = func() *Arch {
 	arch.Name = "AVX2"
 	arch.Needs = kernel.AVX2 | kernel.FMA3 | kernel.F16C
 	arch.DecodeRows = 12
+	arch.DecodeLocal = true
 	arch.Unroll = 4
 	arch.FewAccs = 8 // two units with a latency of four cycles
 	arch.Rows = []int{12, 6}

@@ -67,6 +67,28 @@ func decodeAccumulate(arch *Arch) *Func {
 		first: f.int("P, next rows"), rows: f.int("rows left"), stride: f.int("P, bytes from key to key"),
 		n: f.int("keys left"), tmp: f.int("scratch"),
 	}
+	if f.DecodeLocal {
+		f.locals = f.rowFrame()
+		f.load("MaskFrom", a.n)
+		f.load("Keys", a.tmp)
+		f.Branch(f, a.n, "NE", string(a.tmp), "registers")
+		f.load("Rows", a.rows)
+		f.Branch(f, a.rows, "EQ", "$1", "registers")
+		r := &rowAdder{
+			Func: f, keys: [4]Int{a.off, a.scale, a.p, a.v}, p: a.dims, pair: a.o, stride: a.stride,
+			acc: a.ahead, accNext: a.first, dims: a.n, rows: a.rows, weights: a.tmp,
+		}
+		f.load("Elem", a.n)
+		for _, e := range kernel.Elems[1:] {
+			f.Branch(f, a.n, "EQ", imm(int(e)), "rows"+e.String())
+		}
+		for _, e := range kernel.Elems {
+			f.Label("rows" + e.String())
+			r.elem = e
+			r.emit()
+		}
+		f.Label("registers")
+	}
 	f.load("P", a.first)
 	f.load("Rows", a.rows)
 	f.loadBytes("Stride", a.stride)

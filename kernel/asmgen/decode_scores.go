@@ -43,8 +43,11 @@ func (f *Func) localOff() int        { return f.localScales() + f.Bytes() }
 
 // decodeScores writes DecodeScores.
 func decodeScores(arch *Arch) *Func {
-	if arch.DecodePipeline {
+	switch {
+	case arch.DecodePipeline:
 		return decodePipeline(arch)
+	case arch.DecodeLocal:
+		return decodeGroups(arch)
 	}
 	f := newFunc(arch, "decodeScores", reflect.TypeFor[kernel.DecodeScoresArgs](), decodeScoresFormula)
 	d := &keyScorer{

@@ -1,0 +1,510 @@
+package asmgen
+
+import (
+	"fmt"
+	"reflect"
+
+	"github.com/qkv-go/qkv/kernel"
+)
+
+// A groupScorer is the body of DecodeScores on AVX2: 16 keys at a time, in two groups of as many
+// as a vector has lanes, and a chunk of dims after the other. The chunk of a group is transposed
+// into local memory in its stored type, squares of 8 keys by 8 dims at a time; what is
+// multiplied is converted as it is read from there. Two groups are as many accumulators of up to
+// four rows as hide the latency of the multiply-adds.
+type groupScorer struct {
+	*Func
+	off      Int // of the first group
+	keys     Int // left
+	key      Int // K, next dims
+	q        Int // Q, dims of the chunk
+	qStride  Int // bytes from dim to dim
+	dims     Int // left
+	local    Int
+	t        Int // transposed
+	n, tmp   Int
+	row      Int // Q, next rows
+	rowsLeft Int
+
+	elem kernel.Elem
+}
+
+const (
+	groupKeys = 8
+	chunkDims = kernel.BlockValues
+	// groupSlack is room before a transposed chunk for a square that begins before it.
+	groupSlack = groupKeys * 4 * groupKeys
+	groupBytes = groupSlack + chunkDims*4*groupKeys
+)
+
+// Local memory of a groupScorer: the transposed chunks of both groups, scales of their keys,
+// their accumulators, halves of the scales, Off and Scale of less than a group, Scale and S of
+// the keys that are next.
+func (g *groupScorer) localT(group int) int      { return group*groupBytes + groupSlack }
+func (g *groupScorer) localFactor(group int) int { return 2*groupBytes + group*g.Bytes() }
+func (g *groupScorer) localAcc(group, row int) int {
+	return 2*groupBytes + 2*g.Bytes() + (group*kernel.MaxDecodeRows+row)*g.Bytes()
+}
+func (g *groupScorer) localHalves() int { return g.localAcc(2, 0) }
+func (g *groupScorer) localOff() int    { return g.localHalves() + g.Bytes() }
+func (g *groupScorer) localScales() int { return g.localOff() + 8*groupKeys }
+func (g *groupScorer) localScale() int  { return g.localScales() + 4*groupKeys }
+func (g *groupScorer) localS() int      { return g.localScale() + 8 }
+
+// decodeGroups writes DecodeScores.
+func decodeGroups(arch *Arch) *Func {
+	f := newFunc(arch, "decodeScores", reflect.TypeFor[kernel.DecodeScoresArgs](), decodeScoresFormula)
+	g := &groupScorer{
+		Func: f, off: f.int("Off, next keys"), keys: f.int("keys left"), key: f.int("K, next dims"),
+		q: f.int("Q, dims of the chunk"), qStride: f.int("Q, bytes from dim to dim"), dims: f.int("dims left"),
+		local: f.int("local memory"), t: f.int("transposed"), n: f.int("steps left"), tmp: f.int("scratch"),
+		row: f.int("Q, next rows"), rowsLeft: f.int("rows left"),
+	}
+	f.locals = g.localS() + 8 + cacheLine
+	f.LocalBase(f, g.local)
+	f.load("Off", g.off)
+	f.load("Scale", g.tmp)
+	f.Op(f.Mov, g.tmp, mem(g.local, g.localScale()))
+	f.load("S", g.tmp)
+	f.Op(f.Mov, g.tmp, mem(g.local, g.localS()))
+	f.load("Keys", g.keys)
+	f.loadBytes("QStride", g.qStride)
+
+	f.Loop("keys")
+	g.open()
+	f.Loop("chunk")
+	f.byElem(g.n, func(e kernel.Elem) {
+		g.elem = e
+		g.transpose()
+		g.multiply()
+		f.Jump("next")
+	})
+	f.Label("next")
+	f.Op(f.Sub, chunkDims, g.dims)
+	f.Branch(f, g.dims, "GT", "$0", "chunk")
+	g.close()
+	f.Return(f)
+	return f
+}
+
+// whole leaves for label unless there are keys for two groups.
+func (g *groupScorer) unlessTwo(label string) {
+	g.Branch(g.Func, g.keys, "LT", imm(2*groupKeys), label)
+}
+
+// open sets up for the next keys. The last group begins where it is whole, among keys that
+// were done before; if there are fewer keys in all, the last of them stands for the missing
+// ones.
+func (g *groupScorer) open() {
+	scale, s := g.row, g.rowsLeft
+	g.Branch(g.Func, g.keys, "GE", imm(groupKeys), "whole")
+	g.load("Keys", g.tmp)
+	g.Op(g.Mov, mem(g.local, g.localScale()), scale)
+	g.Branch(g.Func, g.tmp, "LT", imm(groupKeys), "few")
+	g.Op(g.Mov, mem(g.local, g.localS()), s)
+	g.Op(g.Sub, groupKeys, g.keys) // less than 0
+	g.Op(g.Mov, g.keys, g.tmp)
+	g.Op(g.Shl, 2, g.tmp)
+	g.Op(g.Add, g.tmp, scale)
+	g.Op(g.Shl, 1, g.tmp)
+	g.Op(g.Add, g.tmp, g.off)
+	g.loadBytes("Stride", g.tmp)
+	g.Op(g.MulInt, g.keys, g.tmp)
+	g.Op(g.Add, g.tmp, s)
+	g.Op(g.Mov, scale, mem(g.local, g.localScale()))
+	g.Op(g.Mov, s, mem(g.local, g.localS()))
+	g.Op(g.Mov, groupKeys, g.keys)
+	g.Jump("whole")
+
+	g.Label("few")
+	g.Op(g.Mov, g.local, g.t)
+	g.Op(g.Mov, groupKeys, g.n)
+	one := g.Vectors[0]
+	g.load("Elem", g.q)
+	g.Loop("copy")
+	g.Op(g.Mov, mem(g.off, 0), g.tmp)
+	g.Op(g.Mov, g.tmp, mem(g.t, g.localOff()))
+	g.Op(g.Add, 8, g.t)
+	g.Branch(g.Func, g.keys, "EQ", "$1", "last")
+	g.Op(g.Add, 8, g.off)
+	g.Op(g.Sub, 1, g.keys)
+	g.Label("last")
+	g.Countdown(g.n, "copy")
+	g.Op(g.Mov, g.local, g.off)
+	g.Op(g.Add, g.localOff(), g.off)
+	g.load("Keys", g.keys)
+	g.Branch(g.Func, g.q, "NE", imm(int(kernel.Int8)), "whole")
+	g.Op(g.Mov, g.local, g.t)
+	g.Op(g.Mov, groupKeys, g.n)
+	g.Loop("copyScale")
+	g.LoadOne(g.Func, kernel.Float32, mem(scale, 0), g.tmp, one)
+	g.StoreElement(g.Func, one, mem(g.t, g.localScales()))
+	g.Op(g.Add, 4, g.t)
+	g.Branch(g.Func, g.keys, "EQ", "$1", "lastScale")
+	g.Op(g.Add, 4, scale)
+	g.Op(g.Sub, 1, g.keys)
+	g.Label("lastScale")
+	g.Countdown(g.n, "copyScale")
+	g.Op(g.Mov, g.local, scale)
+	g.Op(g.Add, g.localScales(), scale)
+	g.Op(g.Mov, scale, mem(g.local, g.localScale()))
+	g.load("Keys", g.keys)
+
+	g.Label("whole")
+	zero := g.Vectors[0]
+	g.Zero(g.Func, zero)
+	for group := range 2 {
+		for r := range g.DecodeRows {
+			g.Op(g.Store, zero, mem(g.local, g.localAcc(group, r)))
+		}
+	}
+	g.load("K", g.key)
+	g.load("Q", g.q)
+	g.load("Dim", g.dims)
+}
+
+// width returns the bytes of an element.
+func (g *groupScorer) width() int {
+	if g.elem == kernel.Q8_0 {
+		return 1
+	}
+	return g.elem.Unit()
+}
+
+func (g *groupScorer) name(format string, args ...any) string {
+	return g.elem.String() + fmt.Sprintf(format, args...)
+}
+
+// transpose writes the next chunk of dims of both groups to local memory, and moves key on.
+func (g *groupScorer) transpose() {
+	const square = groupKeys
+	begin := 0
+	if g.elem == kernel.Q8_0 {
+		begin = quants
+	}
+	for group := range 2 {
+		if group == 1 {
+			g.unlessTwo(g.name("Transposed"))
+			g.Op(g.Add, 8*groupKeys, g.off)
+		}
+		g.ask(group)
+		switch g.elem {
+		case kernel.Q8_0:
+			g.blockScales(group)
+		case kernel.Int8:
+			g.Op(g.Mov, mem(g.local, g.localScale()), g.tmp)
+			g.Op(g.Load, mem(g.tmp, group*g.Bytes()), g.Vectors[0])
+			g.Op(g.Store, g.Vectors[0], mem(g.local, g.localFactor(group)))
+		}
+		if begin != 0 {
+			g.Op(g.Add, begin, g.key)
+		}
+		// key moves on with the squares, and back.
+		g.Op(g.Mov, g.key, g.row)
+		g.Op(g.Mov, g.local, g.t)
+		g.Op(g.Add, g.localT(group), g.t)
+		g.Op(g.Mov, chunkDims, g.n)
+		g.Branch(g.Func, g.dims, "GE", imm(chunkDims), g.name("Square%d", group))
+		g.Op(g.Mov, g.dims, g.n)
+		square0, last, next := g.name("Square%d", group), g.name("Squares%d", group), g.name("SquaresDone%d", group)
+		g.Jump(square0)
+		g.Label(last) // the last square begins where it is whole
+		g.Op(g.Mov, g.n, g.tmp)
+		g.Op(g.Sub, square, g.tmp)
+		g.times(g.width(), g.tmp)
+		g.Op(g.Add, g.tmp, g.row)
+		g.times(groupKeys, g.tmp)
+		g.Op(g.Add, g.tmp, g.t)
+		g.Op(g.Mov, square, g.n)
+		g.Label(square0)
+		g.Branch(g.Func, g.n, "LT", imm(square), last)
+		g.square()
+		g.Op(g.Add, square*g.width(), g.row)
+		g.Op(g.Add, square*g.width()*groupKeys, g.t)
+		g.Op(g.Sub, square, g.n)
+		g.Branch(g.Func, g.n, "GT", "$0", square0)
+		g.Label(next)
+		if begin != 0 {
+			g.Op(g.Sub, begin, g.key)
+		}
+		if group == 1 {
+			g.Op(g.Sub, 8*groupKeys, g.off)
+		}
+	}
+	g.Label(g.name("Transposed"))
+	chunk := chunkDims * g.width()
+	if g.elem == kernel.Q8_0 {
+		chunk = g.elem.Unit()
+	}
+	g.Op(g.Add, chunk, g.key)
+}
+
+// ask asks for the rows that are wanted later, at the dims of the chunk. Behind less than a
+// group there are none.
+func (g *groupScorer) ask(group int) {
+	done := g.name("Asked%d", group)
+	if group == 0 {
+		g.Branch(g.Func, g.keys, "LT", imm(groupKeys), done)
+	}
+	for i := range groupKeys {
+		g.Op(g.Mov, mem(g.off, 8*(upcoming(g.elem)+i)), g.tmp)
+		for at := 0; at < chunkDims*g.width(); at += cacheLine {
+			g.Prefetch(g.Func, g.AddressOf(g.Func, g.key, g.tmp, at))
+		}
+	}
+	if group == 0 {
+		g.Label(done)
+	}
+}
+
+// blockScales leaves the scales of the blocks of a group in local memory.
+func (g *groupScorer) blockScales(group int) {
+	for i := range groupKeys {
+		g.Op(g.Mov, mem(g.off, 8*i), g.tmp)
+		g.LoadHalfInt(g.Func, g.AddressOf(g.Func, g.key, g.tmp, 0), g.tmp)
+		g.StoreHalfInt(g.Func, g.tmp, mem(g.local, g.localHalves()+2*i))
+	}
+	g.LoadElem(g.Func, kernel.Float16, mem(g.local, g.localHalves()), g.Vectors[0])
+	g.Op(g.Store, g.Vectors[0], mem(g.local, g.localFactor(group)))
+}
+
+// square writes a square of 8 keys by 8 dims at row to t, a dim of all keys after the other.
+func (g *groupScorer) square() {
+	m := g.vectors(g.elem.String() + " square:")
+	key := func(i, at int) string { // loads tmp
+		g.Op(g.Mov, mem(g.off, 8*i), g.tmp)
+		return g.AddressOf(g.Func, g.row, g.tmp, at)
+	}
+	switch g.width() {
+	case 4: // a half of each register is of keys 0 to 3, the other of 4 to 7
+		v, tmp := m.take(8, "rows"), m.one("scratch")
+		for i := range 4 {
+			for half := range 2 {
+				g.Op("VMOVUPS", key(i, 16*half), low(v[4*half+i], "X"))
+			}
+		}
+		for i := range 4 {
+			for half := range 2 {
+				x := v[4*half+i]
+				g.Op("VINSERTF128", 1, key(4+i, 16*half), x, x)
+			}
+		}
+		transpose4x4(g.Func, unpackPS, unpackPD, v, &tmp)
+		for d, v := range v {
+			g.Op("VMOVUPS", v, mem(g.t, 32*d))
+		}
+	case 2:
+		v, tmp := m.take(4, "rows"), m.one("scratch")
+		for i := range 4 {
+			g.Op("VMOVDQU", key(i, 0), low(v[i], "X"))
+		}
+		for i := range 4 {
+			g.Op("VINSERTI128", 1, key(4+i, 0), v[i], v[i])
+		}
+		transpose4x4(g.Func, unpackWD, unpackDQ, v, &tmp)
+		for d, v := range v { // two dims of keys 0 to 3, and of 4 to 7
+			g.Op("VPERMQ", 0b11_01_10_00, v, v)
+			g.Op("VMOVDQU", v, mem(g.t, 32*d))
+		}
+	case 1:
+		v, tmp := m.take(4, "rows"), m.one("scratch")
+		for i := range 4 {
+			g.Op("VMOVQ", key(i, 0), low(v[i], "X"))
+		}
+		for i := range 4 {
+			g.Op("VMOVHPS", key(4+i, 0), low(v[i], "X"), low(v[i], "X"))
+		}
+		for i := range v {
+			v[i] = low(v[i], "X")
+		}
+		tmp = low(tmp, "X")
+		// Of rows 0 and 1, 4 and 5, 2 and 3, 6 and 7.
+		butterfly(g.Func, []any{"VPUNPCKLBW"}, []any{"VPUNPCKHBW"}, &v[0], &v[1], &tmp)
+		butterfly(g.Func, []any{"VPUNPCKLBW"}, []any{"VPUNPCKHBW"}, &v[2], &v[3], &tmp)
+		// Of keys 0 to 3, and of 4 to 7: dims 0 to 3, and 4 to 7.
+		butterfly(g.Func, []any{"VPUNPCKLWD"}, []any{"VPUNPCKHWD"}, &v[0], &v[2], &tmp)
+		butterfly(g.Func, []any{"VPUNPCKLWD"}, []any{"VPUNPCKHWD"}, &v[1], &v[3], &tmp)
+		butterfly(g.Func, []any{"VPUNPCKLDQ"}, []any{"VPUNPCKHDQ"}, &v[0], &v[1], &tmp)
+		butterfly(g.Func, []any{"VPUNPCKLDQ"}, []any{"VPUNPCKHDQ"}, &v[2], &v[3], &tmp)
+		for d, v := range v {
+			g.Op("VMOVDQU", v, mem(g.t, 16*d))
+		}
+	}
+}
+
+// Interleavings of 16 bits and of pairs of them.
+var (
+	unpackWD = interleave{"VPUNPCKLWD", "VPUNPCKHWD"}
+	unpackDQ = interleave{"VPUNPCKLDQ", "VPUNPCKHDQ"}
+)
+
+// multiply adds the products of the chunk, and moves q on.
+func (g *groupScorer) multiply() {
+	g.Op(g.Mov, g.q, g.row)
+	g.load("Rows", g.rowsLeft)
+	g.Op(g.Mov, g.local, g.tmp) // accumulators of the rows
+	quad := g.name("Rows")
+	name := func(rows, groups int) string { return g.name("%dRows%d", rows, groups) }
+	g.Label(quad)
+	g.Op(g.Mov, g.local, g.t)
+	g.Op(g.Add, g.localT(0), g.t)
+	g.Op(g.Mov, chunkDims, g.n)
+	g.Branch(g.Func, g.dims, "GE", imm(chunkDims), g.name("Dims"))
+	g.Op(g.Mov, g.dims, g.n)
+	g.Label(g.name("Dims"))
+	g.unlessTwo(g.name("One"))
+	for groups := 2; groups > 0; groups-- {
+		if groups == 1 {
+			g.Label(g.name("One"))
+		}
+		for rows := 1; rows < 4; rows++ {
+			g.Branch(g.Func, g.rowsLeft, "EQ", imm(rows), name(rows, groups))
+		}
+		for rows := 4; rows > 0; rows-- {
+			g.Label(name(rows, groups))
+			g.products(rows, groups, name(rows, groups)+"Dim")
+			if rows == 4 {
+				g.Op(g.Sub, 4, g.rowsLeft)
+				g.Branch(g.Func, g.rowsLeft, "EQ", "$0", g.name("Multiplied"))
+				g.Op(g.Add, 4*g.Bytes(), g.tmp)
+				// Back to the first dim, at the next rows.
+				g.Op(g.Mov, g.q, g.row)
+				g.load("Rows", g.n)
+				g.Op(g.Sub, g.rowsLeft, g.n)
+				g.Op(g.Shl, 2, g.n)
+				g.Op(g.Add, g.n, g.row)
+				g.Jump(quad)
+			} else if rows > 1 || groups > 1 {
+				g.Jump(g.name("Multiplied"))
+			}
+		}
+	}
+	g.Label(g.name("Multiplied"))
+	// row is where the dims of the chunk end, of some row: Q goes on by as many strides.
+	g.Op(g.Mov, g.qStride, g.tmp)
+	g.times(chunkDims, g.tmp)
+	g.Op(g.Add, g.tmp, g.q)
+}
+
+// products adds the products of up to four rows and one or two groups.
+func (g *groupScorer) products(rows, groups int, loop string) {
+	notes := g.notes
+	m := g.vectors("products:")
+	acc := make([][]Vec, groups)
+	for i := range acc {
+		acc[i] = m.take(rows, "accumulators")
+	}
+	v, x := m.take(groups, "keys"), m.take(2, "queries")
+	factor := m.take(groups, "scales")
+	if rows < 4 || groups < 2 || g.elem != kernel.Float32 {
+		g.notes = notes
+	}
+	scaled := g.elem == kernel.Int8 || g.elem == kernel.Q8_0
+	for i, list := range acc {
+		for r, a := range list {
+			g.Op(g.Load, mem(g.tmp, g.localAcc(i, r)), a)
+		}
+		if scaled {
+			g.Op(g.Load, mem(g.local, g.localFactor(i)), factor[i])
+		}
+	}
+	g.Loop(loop)
+	for i, v := range v {
+		g.LoadElem(g.Func, g.elem, mem(g.t, i*groupBytes), v)
+		if scaled {
+			g.Op(g.MulV, factor[i], v, v)
+		}
+	}
+	for r := range rows {
+		x := x[r%2]
+		g.Broadcast(g.Func, mem(g.row, 4*r), x)
+		for i, v := range v {
+			g.FMA(g.Func, x, v, acc[i][r])
+		}
+	}
+	g.Op(g.Add, g.width()*groupKeys, g.t)
+	g.Op(g.Add, g.qStride, g.row)
+	g.Countdown(g.n, loop)
+	for i, list := range acc {
+		for r, a := range list {
+			g.Op(g.Store, a, mem(g.tmp, g.localAcc(i, r)))
+		}
+	}
+}
+
+// close writes the scores of the groups, four rows at a time.
+func (g *groupScorer) close() {
+	acc, rows, key, s, stride := g.t, g.n, g.key, g.q, g.tmp
+	m := g.vectors("scores:")
+	v := m.take(4, "rows")
+	scratch := m.one("scratch")
+	g.loadBytes("Stride", stride)
+	for group := range 2 {
+		tmp := scratch
+		name := func(what string) string { return fmt.Sprintf("%s%d", what, group) }
+		if group == 1 {
+			g.unlessTwo("closed")
+		}
+		g.Op(g.Mov, mem(g.local, g.localS()), s)
+		if group == 1 {
+			for range groupKeys {
+				g.Op(g.Add, stride, s)
+			}
+		}
+		g.Op(g.Mov, g.local, acc)
+		g.load("Rows", rows)
+		g.Loop(name("quad"))
+		for i, v := range v {
+			g.Op(g.Load, mem(acc, g.localAcc(group, i)), v)
+		}
+		quad := [4]Vec(v)
+		transpose4x4(g.Func, g.Interleave[0], g.Interleave[1], quad[:], &tmp)
+		g.Op(g.Mov, s, key)
+		for n := 1; n < 4; n++ {
+			g.Branch(g.Func, rows, "EQ", imm(n), name(fmt.Sprint("store", n)+"of"))
+		}
+		for n := 4; n > 0; n-- {
+			g.Label(name(fmt.Sprint("store", n) + "of"))
+			for i := range groupKeys {
+				g.StorePart(g.Func, quad[i%4], i/4, n, key, tmp)
+				if i < groupKeys-1 {
+					if group == 0 {
+						g.Branch(g.Func, g.keys, "EQ", imm(i+1), name(fmt.Sprint("stored", n)+"of"))
+					}
+					g.Op(g.Add, stride, key)
+				}
+			}
+			if group == 0 {
+				g.Label(name(fmt.Sprint("stored", n) + "of"))
+			}
+			if n == 4 {
+				g.Op(g.Add, 4*g.Bytes(), acc)
+				g.Op(g.Add, 16, s)
+				g.Op(g.Sub, 4, rows)
+				g.Branch(g.Func, rows, "GT", "$0", name("quad"))
+			}
+			if n > 1 {
+				g.Jump(name("group"))
+			}
+		}
+		g.Label(name("group"))
+		// On to the keys after the group. The second group follows as the first did.
+		if group == 0 {
+			g.unlessTwo("closed")
+		}
+	}
+	g.Label("closed")
+	groups := g.rowsLeft
+	g.Op(g.Mov, groupKeys, groups)
+	g.unlessTwo("groups")
+	g.Op(g.Mov, 2*groupKeys, groups)
+	g.Label("groups")
+	g.Op(g.Sub, groups, g.keys)
+	g.Op(g.MulInt, groups, stride)
+	g.Op(g.Add, stride, mem(g.local, g.localS()))
+	g.Op(g.Shl, 2, groups)
+	g.Op(g.Add, groups, mem(g.local, g.localScale()))
+	g.Op(g.Shl, 1, groups)
+	g.Op(g.Add, groups, g.off)
+	g.Branch(g.Func, g.keys, "GT", "$0", "keys")
+}

@@ -1,0 +1,295 @@
+package asmgen
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/qkv-go/qkv/kernel"
+)
+
+// A rowAdder is the body of DecodeAccumulate where each key counts, on AVX2, whose registers
+// hold few accumulators: they are in local memory, for all rows and up to tileDims dims. Keys go
+// through four at a time, in the order that their values lie in memory, two vectors of dims at a
+// time: for each row those two accumulators take the products of four keys.
+type rowAdder struct {
+	*Func
+	keys         [4]Int // the values of up to four keys, next dims
+	p, pair      Int    // P of the first and of the third of them, next row
+	stride       Int    // P, bytes from key to key
+	acc, accNext Int    // accumulators of the next row, of the next dims
+	dims, rows   Int    // left of the tile
+	weights      Int    // P of the first of them
+
+	elem kernel.Elem
+}
+
+const (
+	tileDims = 128
+	// keysAtOnce share a pass over the accumulators.
+	keysAtOnce = 4
+)
+
+// Variables in local memory, below the accumulators: the next key's offset and scale, keys and
+// dims left, V and O at the tile, and V at the dims that are next.
+const (
+	localOff = 8 * iota
+	localScale
+	localKeys
+	localDims
+	localV
+	localO
+	localAhead
+	localVars = 64
+)
+
+// rowFrame is the size of local memory of a rowAdder.
+func (f *Func) rowFrame() int { return localVars + f.DecodeRows*4*tileDims + cacheLine }
+
+func local(off int) string { return fmt.Sprintf("%d(SP)", off) }
+
+func (a *rowAdder) name(format string, args ...any) string {
+	return "rows" + a.elem.String() + fmt.Sprintf(format, args...)
+}
+
+// unitBytes returns the bytes of so many values.
+func (a *rowAdder) unitBytes(values int) int {
+	return values / a.elem.UnitValues() * a.elem.Unit()
+}
+
+// emit writes the loops over tiles of dims and keys of an element type.
+func (a *rowAdder) emit() {
+	tmp := a.keys[0]
+	move := func(field string, to int) {
+		a.load(field, tmp)
+		a.Op(a.Mov, tmp, local(to))
+	}
+	move("V", localV)
+	move("O", localO)
+	move("Dim", localDims)
+	a.loadBytes("Stride", a.stride)
+
+	a.Label(a.name("Tile"))
+	a.clear()
+	move("Off", localOff)
+	move("Scale", localScale)
+	move("Keys", localKeys)
+	a.load("P", a.weights)
+	for _, keys := range []int{keysAtOnce, 1} {
+		next := a.name("Tail")
+		if keys == 1 {
+			next = a.name("Update")
+		}
+		a.Label(a.name("Keys%d", keys))
+		a.Op("CMPQ", local(localKeys), keys)
+		a.Op("JLT", next)
+		a.pass(keys)
+		a.Op(a.Add, 8*keys, local(localOff))
+		a.Op(a.Add, 4*keys, local(localScale))
+		a.Op(a.Sub, keys, local(localKeys))
+		for range keys {
+			a.Op(a.Add, a.stride, a.weights)
+		}
+		a.Jump(a.name("Keys%d", keys))
+		a.Label(next)
+	}
+	a.update()
+	a.Op(a.Add, a.unitBytes(tileDims), local(localV))
+	a.Op(a.Add, 4*tileDims, local(localO))
+	a.Op(a.Sub, tileDims, local(localDims))
+	a.Op("JGT", a.name("Tile"))
+	a.Return(a.Func)
+}
+
+// base loads the address of the accumulators.
+func (a *rowAdder) base(dst Int) {
+	a.Op("LEAQ", local(localVars+cacheLine-1), dst)
+	a.Op(a.And, -cacheLine, dst)
+}
+
+// tileLeft loads the dims of the tile.
+func (a *rowAdder) tileLeft(label string) {
+	a.Op(a.Mov, local(localDims), a.dims)
+	a.Branch(a.Func, a.dims, "LE", imm(tileDims), label)
+	a.Op(a.Mov, tileDims, a.dims)
+	a.Label(label)
+}
+
+// clear sets the accumulators of the rows to -0.
+func (a *rowAdder) clear() {
+	zero := a.Vectors[0]
+	a.Broadcast(a.Func, a.constant(negZero), zero)
+	a.base(a.acc)
+	a.load("Rows", a.rows)
+	a.Loop(a.name("Clear"))
+	for i := range tileDims / a.Lanes {
+		a.Op(a.Store, zero, mem(a.acc, i*a.Bytes()))
+	}
+	a.Op(a.Add, 4*tileDims, a.acc)
+	a.Countdown(a.rows, a.name("Clear"))
+}
+
+// pass adds the values of so many keys, all dims of the tile.
+func (a *rowAdder) pass(keys int) {
+	off, ptr := a.rows, a.acc
+	a.Op(a.Mov, local(localOff), off)
+	a.Op(a.Mov, local(localV), a.p)
+	a.Op(a.Mov, a.p, local(localAhead))
+	for i := range keys {
+		a.Op(a.Mov, mem(off, 8*i), a.keys[i])
+		a.Op(a.Add, a.p, a.keys[i])
+	}
+	a.base(a.accNext)
+	a.tileLeft(a.name("Left%d", keys))
+	// A step is two vectors of dims, of Q8_0 a block.
+	two := 2 * a.Lanes
+	step := two
+	if a.elem == kernel.Q8_0 {
+		step = kernel.BlockValues
+	}
+	loop, last, done := a.name("Dims%d", keys), a.name("Last%d", keys), a.name("Done%d", keys)
+	a.Branch(a.Func, a.dims, "LT", imm(step), last)
+	a.Loop(loop)
+	// Ask for the rows that are wanted later.
+	a.Op(a.Mov, local(localOff), off)
+	for i := range keys {
+		a.Op(a.Mov, mem(off, 8*(upcoming(a.elem)+i)), ptr)
+		a.Op(a.Add, local(localAhead), ptr)
+		a.PrefetchNear(a.Func, mem(ptr, 0))
+	}
+	a.Op(a.Add, a.unitBytes(step), local(localAhead))
+	for d := 0; d < step; d += two {
+		a.products(keys, 2, d)
+	}
+	for i := range keys {
+		a.Op(a.Add, a.unitBytes(step), a.keys[i])
+	}
+	a.Op(a.Sub, step, a.dims)
+	a.Branch(a.Func, a.dims, "GE", imm(step), loop)
+	a.Label(last)
+	if a.elem != kernel.Q8_0 {
+		a.Branch(a.Func, a.dims, "EQ", "$0", done)
+		a.products(keys, 1, 0)
+	}
+	a.Label(done)
+}
+
+// products adds the products of so many vectors of dims, from dim d of the step on.
+func (a *rowAdder) products(keys, vecs, d int) {
+	m := a.vectors(fmt.Sprintf("%d keys, %d vectors:", keys, vecs))
+	values := make([][]Vec, keys)
+	for i := range values {
+		values[i] = m.take(vecs, "values")
+	}
+	acc := m.take(vecs, "accumulators")
+	w := m.take(2, "weights")
+	scale := a.rows
+	if a.elem == kernel.Int8 {
+		a.Op(a.Mov, local(localScale), scale)
+	}
+	for i, list := range values {
+		switch a.elem {
+		case kernel.Int8:
+			a.Broadcast(a.Func, mem(scale, 4*i), w[0])
+		case kernel.Q8_0:
+			a.BroadcastHalf(a.Func, mem(a.keys[i], 0), w[0])
+			d += quants
+		}
+		for j, v := range list {
+			a.LoadElem(a.Func, a.elem, mem(a.keys[i], d*a.width()+j*a.Lanes*a.width()), v)
+			if a.elem == kernel.Int8 || a.elem == kernel.Q8_0 {
+				a.Op(a.MulV, w[0], v, v)
+			}
+		}
+		if a.elem == kernel.Q8_0 {
+			d -= quants
+		}
+	}
+	loop := a.name("Row%dx%dFrom%d", keys, vecs, d)
+	a.Op(a.Mov, a.weights, a.p)
+	if keys > 2 {
+		a.Op("LEAQ", fmt.Sprintf("(%s)(%s*2)", a.weights, a.stride), a.pair)
+	}
+	a.Op(a.Mov, a.accNext, a.acc)
+	a.load("Rows", a.rows)
+	a.Loop(loop)
+	for j, v := range acc {
+		a.Op(a.Load, mem(a.acc, j*a.Bytes()), v)
+	}
+	for i, list := range values {
+		x := w[i%2]
+		addr := []string{mem(a.p, 0), fmt.Sprintf("(%s)(%s*1)", a.p, a.stride), mem(a.pair, 0), fmt.Sprintf("(%s)(%s*1)", a.pair, a.stride)}[i]
+		a.Broadcast(a.Func, addr, x)
+		for j, v := range list {
+			a.FMA(a.Func, x, v, acc[j])
+		}
+	}
+	for j, v := range acc {
+		a.Op(a.Store, v, mem(a.acc, j*a.Bytes()))
+	}
+	a.Op(a.Add, 4, a.p)
+	if keys > 2 {
+		a.Op(a.Add, 4, a.pair)
+	}
+	a.Op(a.Add, 4*tileDims, a.acc)
+	a.Countdown(a.rows, loop)
+	a.Op(a.Add, vecs*a.Bytes(), a.accNext)
+}
+
+// width returns the bytes of an element.
+func (a *rowAdder) width() int {
+	if a.elem == kernel.Q8_0 {
+		return 1
+	}
+	return a.elem.Unit()
+}
+
+// update writes the epilogue of a tile, as that of Accumulate.
+func (a *rowAdder) update() {
+	m := a.vectors("update:")
+	alpha, v, x := m.one("alpha"), m.one("accumulator"), m.one("O")
+	from, to, fromStride, toStride, weight, ready := a.keys[0], a.keys[1], a.keys[2], a.keys[3], a.p, a.name("Ready")
+	row, rowDims, rowFrom := a.pair, a.weights, a.accNext
+	ones := make([]uint32, kernel.MaxLanes)
+	for i := range ones {
+		ones[i] = math.Float32bits(1)
+	}
+	a.tileLeft(a.name("UpdateLeft"))
+	a.base(a.acc)
+	a.Op(a.Mov, local(localO), to)
+	a.Op(a.Mov, to, from)
+	a.loadBytes("OStride", toStride)
+	a.Op(a.Mov, toStride, fromStride)
+	a.load("Alpha", weight)
+	a.load("Mode", row)
+	a.Branch(a.Func, row, "EQ", imm(int(kernel.Rescale)), ready)
+	a.Address(a.Func, a.symbol("ones", ones...), weight)
+	a.Branch(a.Func, row, "EQ", imm(int(kernel.Add)), ready)
+	a.Address(a.Func, a.symbol("zeroRow", make([]uint32, 8*16)...), from)
+	a.Op(a.Mov, 0, fromStride)
+	a.Label(ready)
+	a.load("Rows", a.rows)
+	loop, dims := a.name("UpdateRow"), a.name("UpdateDims")
+	a.Loop(loop)
+	a.Broadcast(a.Func, mem(weight, 0), alpha)
+	a.Op(a.Mov, to, row)
+	a.Op(a.Mov, from, rowFrom)
+	a.Op(a.Mov, a.dims, rowDims)
+	// acc moves on by a whole row whatever the dims.
+	a.Loop(dims)
+	a.Op(a.Load, mem(a.acc, 0), v)
+	a.Op(a.Load, mem(rowFrom, 0), x)
+	a.Op(a.Store, a.Update(a.Func, v, alpha, x), mem(row, 0))
+	for _, r := range []Int{a.acc, row, rowFrom} {
+		a.Op(a.Add, a.Bytes(), r)
+	}
+	a.Op(a.Sub, a.Lanes, rowDims)
+	a.Branch(a.Func, rowDims, "GT", "$0", dims)
+	a.Op(a.Mov, a.dims, rowDims)
+	a.Op(a.Shl, 2, rowDims)
+	a.Op(a.Sub, rowDims, a.acc)
+	a.Op(a.Add, 4*tileDims, a.acc)
+	a.Op(a.Add, toStride, to)
+	a.Op(a.Add, fromStride, from)
+	a.Op(a.Add, 4, weight)
+	a.Countdown(a.rows, loop)
+}
