@@ -47696,7 +47696,7 @@ float32Asked0:
 	MOVQ R8, R11
 	JMP float32Square0
 
-float32Squares0:
+float32LastSquare0:
 	MOVQ R11, R12
 	SUBQ $8, R12
 	SHLQ $2, R12
@@ -47707,7 +47707,7 @@ float32Squares0:
 
 float32Square0:
 	CMPQ R11, $8
-	JLT float32Squares0
+	JLT float32LastSquare0
 	MOVQ (SI), R12
 	VMOVUPS (R13)(R12*1), X0
 	MOVQ (SI), R12
@@ -47769,8 +47769,6 @@ float32Square0:
 	SUBQ $8, R11
 	CMPQ R11, $0
 	JGT float32Square0
-
-float32SquaresDone0:
 	CMPQ AX, $16
 	JLT float32Transposed
 	ADDQ $64, SI
@@ -47807,7 +47805,7 @@ float32SquaresDone0:
 	MOVQ R8, R11
 	JMP float32Square1
 
-float32Squares1:
+float32LastSquare1:
 	MOVQ R11, R12
 	SUBQ $8, R12
 	SHLQ $2, R12
@@ -47818,7 +47816,7 @@ float32Squares1:
 
 float32Square1:
 	CMPQ R11, $8
-	JLT float32Squares1
+	JLT float32LastSquare1
 	MOVQ (SI), R12
 	VMOVUPS (R13)(R12*1), X0
 	MOVQ (SI), R12
@@ -47880,8 +47878,6 @@ float32Square1:
 	SUBQ $8, R11
 	CMPQ R11, $0
 	JGT float32Square1
-
-float32SquaresDone1:
 	SUBQ $64, SI
 
 float32Transposed:
@@ -48171,7 +48167,7 @@ Float16Asked0:
 	MOVQ R8, R11
 	JMP Float16Square0
 
-Float16Squares0:
+Float16LastSquare0:
 	MOVQ R11, R12
 	SUBQ $8, R12
 	SHLQ $1, R12
@@ -48182,7 +48178,7 @@ Float16Squares0:
 
 Float16Square0:
 	CMPQ R11, $8
-	JLT Float16Squares0
+	JLT Float16LastSquare0
 	MOVQ (SI), R12
 	VMOVDQU (R13)(R12*1), X0
 	MOVQ 8(SI), R12
@@ -48220,8 +48216,6 @@ Float16Square0:
 	SUBQ $8, R11
 	CMPQ R11, $0
 	JGT Float16Square0
-
-Float16SquaresDone0:
 	CMPQ AX, $16
 	JLT Float16Transposed
 	ADDQ $64, SI
@@ -48250,7 +48244,7 @@ Float16SquaresDone0:
 	MOVQ R8, R11
 	JMP Float16Square1
 
-Float16Squares1:
+Float16LastSquare1:
 	MOVQ R11, R12
 	SUBQ $8, R12
 	SHLQ $1, R12
@@ -48261,7 +48255,7 @@ Float16Squares1:
 
 Float16Square1:
 	CMPQ R11, $8
-	JLT Float16Squares1
+	JLT Float16LastSquare1
 	MOVQ (SI), R12
 	VMOVDQU (R13)(R12*1), X0
 	MOVQ 8(SI), R12
@@ -48299,8 +48293,6 @@ Float16Square1:
 	SUBQ $8, R11
 	CMPQ R11, $0
 	JGT Float16Square1
-
-Float16SquaresDone1:
 	SUBQ $64, SI
 
 Float16Transposed:
@@ -48590,7 +48582,7 @@ BFloat16Asked0:
 	MOVQ R8, R11
 	JMP BFloat16Square0
 
-BFloat16Squares0:
+BFloat16LastSquare0:
 	MOVQ R11, R12
 	SUBQ $8, R12
 	SHLQ $1, R12
@@ -48601,7 +48593,7 @@ BFloat16Squares0:
 
 BFloat16Square0:
 	CMPQ R11, $8
-	JLT BFloat16Squares0
+	JLT BFloat16LastSquare0
 	MOVQ (SI), R12
 	VMOVDQU (R13)(R12*1), X0
 	MOVQ 8(SI), R12
@@ -48639,8 +48631,6 @@ BFloat16Square0:
 	SUBQ $8, R11
 	CMPQ R11, $0
 	JGT BFloat16Square0
-
-BFloat16SquaresDone0:
 	CMPQ AX, $16
 	JLT BFloat16Transposed
 	ADDQ $64, SI
@@ -48669,7 +48659,7 @@ BFloat16SquaresDone0:
 	MOVQ R8, R11
 	JMP BFloat16Square1
 
-BFloat16Squares1:
+BFloat16LastSquare1:
 	MOVQ R11, R12
 	SUBQ $8, R12
 	SHLQ $1, R12
@@ -48680,7 +48670,7 @@ BFloat16Squares1:
 
 BFloat16Square1:
 	CMPQ R11, $8
-	JLT BFloat16Squares1
+	JLT BFloat16LastSquare1
 	MOVQ (SI), R12
 	VMOVDQU (R13)(R12*1), X0
 	MOVQ 8(SI), R12
@@ -48718,8 +48708,6 @@ BFloat16Square1:
 	SUBQ $8, R11
 	CMPQ R11, $0
 	JGT BFloat16Square1
-
-BFloat16SquaresDone1:
 	SUBQ $64, SI
 
 BFloat16Transposed:
@@ -49024,7 +49012,7 @@ int8Asked0:
 	MOVQ R8, R11
 	JMP int8Square0
 
-int8Squares0:
+int8LastSquare0:
 	MOVQ R11, R12
 	SUBQ $8, R12
 	ADDQ R12, R13
@@ -49034,7 +49022,7 @@ int8Squares0:
 
 int8Square0:
 	CMPQ R11, $8
-	JLT int8Squares0
+	JLT int8LastSquare0
 	MOVQ (SI), R12
 	VMOVQ (R13)(R12*1), X0
 	MOVQ 8(SI), R12
@@ -49072,8 +49060,6 @@ int8Square0:
 	SUBQ $8, R11
 	CMPQ R11, $0
 	JGT int8Square0
-
-int8SquaresDone0:
 	CMPQ AX, $16
 	JLT int8Transposed
 	ADDQ $64, SI
@@ -49105,7 +49091,7 @@ int8SquaresDone0:
 	MOVQ R8, R11
 	JMP int8Square1
 
-int8Squares1:
+int8LastSquare1:
 	MOVQ R11, R12
 	SUBQ $8, R12
 	ADDQ R12, R13
@@ -49115,7 +49101,7 @@ int8Squares1:
 
 int8Square1:
 	CMPQ R11, $8
-	JLT int8Squares1
+	JLT int8LastSquare1
 	MOVQ (SI), R12
 	VMOVQ (R13)(R12*1), X0
 	MOVQ 8(SI), R12
@@ -49153,8 +49139,6 @@ int8Square1:
 	SUBQ $8, R11
 	CMPQ R11, $0
 	JGT int8Square1
-
-int8SquaresDone1:
 	SUBQ $64, SI
 
 int8Transposed:
@@ -49507,7 +49491,7 @@ BlockQ8_0Asked0:
 	MOVQ R8, R11
 	JMP BlockQ8_0Square0
 
-BlockQ8_0Squares0:
+BlockQ8_0LastSquare0:
 	MOVQ R11, R12
 	SUBQ $8, R12
 	ADDQ R12, R13
@@ -49517,7 +49501,7 @@ BlockQ8_0Squares0:
 
 BlockQ8_0Square0:
 	CMPQ R11, $8
-	JLT BlockQ8_0Squares0
+	JLT BlockQ8_0LastSquare0
 	MOVQ (SI), R12
 	VMOVQ (R13)(R12*1), X0
 	MOVQ 8(SI), R12
@@ -49555,8 +49539,6 @@ BlockQ8_0Square0:
 	SUBQ $8, R11
 	CMPQ R11, $0
 	JGT BlockQ8_0Square0
-
-BlockQ8_0SquaresDone0:
 	SUBQ $2, BX
 	CMPQ AX, $16
 	JLT BlockQ8_0Transposed
@@ -49613,7 +49595,7 @@ BlockQ8_0SquaresDone0:
 	MOVQ R8, R11
 	JMP BlockQ8_0Square1
 
-BlockQ8_0Squares1:
+BlockQ8_0LastSquare1:
 	MOVQ R11, R12
 	SUBQ $8, R12
 	ADDQ R12, R13
@@ -49623,7 +49605,7 @@ BlockQ8_0Squares1:
 
 BlockQ8_0Square1:
 	CMPQ R11, $8
-	JLT BlockQ8_0Squares1
+	JLT BlockQ8_0LastSquare1
 	MOVQ (SI), R12
 	VMOVQ (R13)(R12*1), X0
 	MOVQ 8(SI), R12
@@ -49661,8 +49643,6 @@ BlockQ8_0Square1:
 	SUBQ $8, R11
 	CMPQ R11, $0
 	JGT BlockQ8_0Square1
-
-BlockQ8_0SquaresDone1:
 	SUBQ $2, BX
 	SUBQ $64, SI
 
@@ -50156,8 +50136,6 @@ store1of0:
 stored1of0:
 
 group0:
-	CMPQ AX, $16
-	JLT closed
 	CMPQ AX, $16
 	JLT closed
 	MOVQ 3784(R9), CX

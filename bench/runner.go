@@ -275,6 +275,10 @@ func (r *Runner) streamOf(w Work, workers int) (*stream, int64) {
 	return r.stream, bytes
 }
 
+// farSlower is how many times as long as the fastest path so far the first call of another may
+// take to be compared with it.
+const farSlower = 5
+
 // prepare makes the inputs of a work, or takes those of the last one, and returns the fastest
 // of the ways in which a system computes them.
 func (r *Runner) prepare(ctx context.Context, sys System, w Work, workers int, inputs *Inputs) (*timed, Check, error) {
@@ -289,7 +293,11 @@ func (r *Runner) prepare(ctx context.Context, sys System, w Work, workers int, i
 	var best *timed
 	var check Check
 	for i := range paths {
-		t, c, err := newTimed(ctx, &paths[i], *inputs, len(paths) > 1)
+		most := time.Duration(0)
+		if best != nil {
+			most = time.Duration(farSlower * 1e9 * best.quickest())
+		}
+		t, c, err := newTimed(ctx, &paths[i], *inputs, len(paths) > 1, most)
 		if err != nil {
 			for _, p := range paths[i:] {
 				p.close()
@@ -301,7 +309,7 @@ func (r *Runner) prepare(ctx context.Context, sys System, w Work, workers int, i
 		}
 		t.rest() // before the next is sampled
 		slower := t
-		if best == nil || t.quickest() < best.quickest() {
+		if best == nil || len(t.samples) > 0 && t.quickest() < best.quickest() {
 			slower, best, check = best, t, c
 		}
 		if slower != nil {

@@ -225,7 +225,7 @@ func (t *Tuner) tryAll(ctx context.Context, trial *Trial, tunings []*qkv.Tuning)
 					return err
 				}
 			}
-			x, _, err := newTimed(ctx, &Path{NoLSE: true, Run: func() error { return e.Run(call) }}, o, false)
+			x, _, err := newTimed(ctx, &Path{NoLSE: true, Run: func() error { return e.Run(call) }}, o, false, 0)
 			if err != nil {
 				return fmt.Errorf("%s: %w", shape, err)
 			}

@@ -96,7 +96,7 @@ func parse(args []string, stderr io.Writer) (*options, error) {
 	workers := f.Int("workers", 0, "compute on `N` threads (default: one, and all processors)")
 	f.DurationVar(&o.time, "time", 600*time.Millisecond, "time each work on each system for `D` in all")
 	f.IntVar(&o.passes, "passes", 2, "go through the systems of a work `N` times, and keep the best of each: another program that\nruns for a moment then hits nobody alone")
-	f.DurationVar(&o.limit, "limit", 15*time.Minute, "leave out what has not begun after `D`")
+	f.DurationVar(&o.limit, "limit", 25*time.Minute, "leave out what has not begun after `D`")
 	f.StringVar(&o.json, "json", "", "write the record to `FILE`")
 	format := f.String("format", "table", "write the results as a `FORMAT`: table or md")
 	if err := f.Parse(args); err != nil {

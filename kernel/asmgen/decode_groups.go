@@ -87,7 +87,7 @@ func decodeGroups(arch *Arch) *Func {
 	return f
 }
 
-// whole leaves for label unless there are keys for two groups.
+// unlessTwo jumps to label unless there are keys for two groups.
 func (g *groupScorer) unlessTwo(label string) {
 	g.Branch(g.Func, g.keys, "LT", imm(2*groupKeys), label)
 }
@@ -206,8 +206,8 @@ func (g *groupScorer) transpose() {
 		g.Op(g.Mov, chunkDims, g.n)
 		g.Branch(g.Func, g.dims, "GE", imm(chunkDims), g.name("Square%d", group))
 		g.Op(g.Mov, g.dims, g.n)
-		square0, last, next := g.name("Square%d", group), g.name("Squares%d", group), g.name("SquaresDone%d", group)
-		g.Jump(square0)
+		next, last := g.name("Square%d", group), g.name("LastSquare%d", group)
+		g.Jump(next)
 		g.Label(last) // the last square begins where it is whole
 		g.Op(g.Mov, g.n, g.tmp)
 		g.Op(g.Sub, square, g.tmp)
@@ -216,14 +216,13 @@ func (g *groupScorer) transpose() {
 		g.times(groupKeys, g.tmp)
 		g.Op(g.Add, g.tmp, g.t)
 		g.Op(g.Mov, square, g.n)
-		g.Label(square0)
+		g.Label(next)
 		g.Branch(g.Func, g.n, "LT", imm(square), last)
 		g.square()
 		g.Op(g.Add, square*g.width(), g.row)
 		g.Op(g.Add, square*g.width()*groupKeys, g.t)
 		g.Op(g.Sub, square, g.n)
-		g.Branch(g.Func, g.n, "GT", "$0", square0)
-		g.Label(next)
+		g.Branch(g.Func, g.n, "GT", "$0", next)
 		if begin != 0 {
 			g.Op(g.Sub, begin, g.key)
 		}
@@ -342,7 +341,7 @@ var (
 func (g *groupScorer) multiply() {
 	g.Op(g.Mov, g.q, g.row)
 	g.load("Rows", g.rowsLeft)
-	g.Op(g.Mov, g.local, g.tmp) // accumulators of the rows
+	g.Op(g.Mov, g.local, g.tmp) // at the accumulators of the rows
 	quad := g.name("Rows")
 	name := func(rows, groups int) string { return g.name("%dRows%d", rows, groups) }
 	g.Label(quad)
@@ -380,7 +379,6 @@ func (g *groupScorer) multiply() {
 		}
 	}
 	g.Label(g.name("Multiplied"))
-	// row is where the dims of the chunk end, of some row: Q goes on by as many strides.
 	g.Op(g.Mov, g.qStride, g.tmp)
 	g.times(chunkDims, g.tmp)
 	g.Op(g.Add, g.tmp, g.q)
@@ -488,10 +486,6 @@ func (g *groupScorer) close() {
 			}
 		}
 		g.Label(name("group"))
-		// On to the keys after the group. The second group follows as the first did.
-		if group == 0 {
-			g.unlessTwo("closed")
-		}
 	}
 	g.Label("closed")
 	groups := g.rowsLeft

@@ -32,20 +32,20 @@ const (
 // Variables in local memory, below the accumulators: the next key's offset and scale, keys and
 // dims left, V and O at the tile, and V at the dims that are next.
 const (
-	localOff = 8 * iota
-	localScale
-	localKeys
-	localDims
-	localV
-	localO
-	localAhead
-	localVars = 64
+	slotOff = 8 * iota
+	slotScale
+	slotKeys
+	slotDims
+	slotV
+	slotO
+	slotAhead
+	slotsEnd = 64
 )
 
 // rowFrame is the size of local memory of a rowAdder.
-func (f *Func) rowFrame() int { return localVars + f.DecodeRows*4*tileDims + cacheLine }
+func (f *Func) rowFrame() int { return slotsEnd + f.DecodeRows*4*tileDims + cacheLine }
 
-func local(off int) string { return fmt.Sprintf("%d(SP)", off) }
+func slot(off int) string { return fmt.Sprintf("%d(SP)", off) }
 
 func (a *rowAdder) name(format string, args ...any) string {
 	return "rows" + a.elem.String() + fmt.Sprintf(format, args...)
@@ -61,18 +61,18 @@ func (a *rowAdder) emit() {
 	tmp := a.keys[0]
 	move := func(field string, to int) {
 		a.load(field, tmp)
-		a.Op(a.Mov, tmp, local(to))
+		a.Op(a.Mov, tmp, slot(to))
 	}
-	move("V", localV)
-	move("O", localO)
-	move("Dim", localDims)
+	move("V", slotV)
+	move("O", slotO)
+	move("Dim", slotDims)
 	a.loadBytes("Stride", a.stride)
 
 	a.Label(a.name("Tile"))
 	a.clear()
-	move("Off", localOff)
-	move("Scale", localScale)
-	move("Keys", localKeys)
+	move("Off", slotOff)
+	move("Scale", slotScale)
+	move("Keys", slotKeys)
 	a.load("P", a.weights)
 	for _, keys := range []int{keysAtOnce, 1} {
 		next := a.name("Tail")
@@ -80,12 +80,12 @@ func (a *rowAdder) emit() {
 			next = a.name("Update")
 		}
 		a.Label(a.name("Keys%d", keys))
-		a.Op("CMPQ", local(localKeys), keys)
+		a.Op("CMPQ", slot(slotKeys), keys)
 		a.Op("JLT", next)
 		a.pass(keys)
-		a.Op(a.Add, 8*keys, local(localOff))
-		a.Op(a.Add, 4*keys, local(localScale))
-		a.Op(a.Sub, keys, local(localKeys))
+		a.Op(a.Add, 8*keys, slot(slotOff))
+		a.Op(a.Add, 4*keys, slot(slotScale))
+		a.Op(a.Sub, keys, slot(slotKeys))
 		for range keys {
 			a.Op(a.Add, a.stride, a.weights)
 		}
@@ -93,22 +93,22 @@ func (a *rowAdder) emit() {
 		a.Label(next)
 	}
 	a.update()
-	a.Op(a.Add, a.unitBytes(tileDims), local(localV))
-	a.Op(a.Add, 4*tileDims, local(localO))
-	a.Op(a.Sub, tileDims, local(localDims))
+	a.Op(a.Add, a.unitBytes(tileDims), slot(slotV))
+	a.Op(a.Add, 4*tileDims, slot(slotO))
+	a.Op(a.Sub, tileDims, slot(slotDims))
 	a.Op("JGT", a.name("Tile"))
 	a.Return(a.Func)
 }
 
 // base loads the address of the accumulators.
 func (a *rowAdder) base(dst Int) {
-	a.Op("LEAQ", local(localVars+cacheLine-1), dst)
+	a.Op("LEAQ", slot(slotsEnd+cacheLine-1), dst)
 	a.Op(a.And, -cacheLine, dst)
 }
 
 // tileLeft loads the dims of the tile.
 func (a *rowAdder) tileLeft(label string) {
-	a.Op(a.Mov, local(localDims), a.dims)
+	a.Op(a.Mov, slot(slotDims), a.dims)
 	a.Branch(a.Func, a.dims, "LE", imm(tileDims), label)
 	a.Op(a.Mov, tileDims, a.dims)
 	a.Label(label)
@@ -131,9 +131,9 @@ func (a *rowAdder) clear() {
 // pass adds the values of so many keys, all dims of the tile.
 func (a *rowAdder) pass(keys int) {
 	off, ptr := a.rows, a.acc
-	a.Op(a.Mov, local(localOff), off)
-	a.Op(a.Mov, local(localV), a.p)
-	a.Op(a.Mov, a.p, local(localAhead))
+	a.Op(a.Mov, slot(slotOff), off)
+	a.Op(a.Mov, slot(slotV), a.p)
+	a.Op(a.Mov, a.p, slot(slotAhead))
 	for i := range keys {
 		a.Op(a.Mov, mem(off, 8*i), a.keys[i])
 		a.Op(a.Add, a.p, a.keys[i])
@@ -150,13 +150,13 @@ func (a *rowAdder) pass(keys int) {
 	a.Branch(a.Func, a.dims, "LT", imm(step), last)
 	a.Loop(loop)
 	// Ask for the rows that are wanted later.
-	a.Op(a.Mov, local(localOff), off)
+	a.Op(a.Mov, slot(slotOff), off)
 	for i := range keys {
 		a.Op(a.Mov, mem(off, 8*(upcoming(a.elem)+i)), ptr)
-		a.Op(a.Add, local(localAhead), ptr)
+		a.Op(a.Add, slot(slotAhead), ptr)
 		a.PrefetchNear(a.Func, mem(ptr, 0))
 	}
-	a.Op(a.Add, a.unitBytes(step), local(localAhead))
+	a.Op(a.Add, a.unitBytes(step), slot(slotAhead))
 	for d := 0; d < step; d += two {
 		a.products(keys, 2, d)
 	}
@@ -184,7 +184,7 @@ func (a *rowAdder) products(keys, vecs, d int) {
 	w := m.take(2, "weights")
 	scale := a.rows
 	if a.elem == kernel.Int8 {
-		a.Op(a.Mov, local(localScale), scale)
+		a.Op(a.Mov, slot(slotScale), scale)
 	}
 	for i, list := range values {
 		switch a.elem {
@@ -255,7 +255,7 @@ func (a *rowAdder) update() {
 	}
 	a.tileLeft(a.name("UpdateLeft"))
 	a.base(a.acc)
-	a.Op(a.Mov, local(localO), to)
+	a.Op(a.Mov, slot(slotO), to)
 	a.Op(a.Mov, to, from)
 	a.loadBytes("OStride", toStride)
 	a.Op(a.Mov, toStride, fromStride)
