@@ -156,11 +156,13 @@ func dotFigure(rows []dotRow, names []string, base string) *dotPlot {
 		logarithmic(&p.X, 2)
 		if narrow || long {
 			p.NominalY(make([]string, len(rows))...)
-			p.Add(rowNames(labels))
 		} else {
 			p.NominalY(labels...)
 		}
 		add(p, plotter.XYs{{X: 1, Y: -0.5}, {X: 1, Y: float64(len(rows)) - 0.5}}, unit)
+		if narrow || long {
+			p.Add(rowNames(labels))
+		}
 		for _, name := range names {
 			var points plotter.XYs
 			for i, r := range rows {
@@ -194,8 +196,10 @@ func (names rowNames) Plot(c draw.Canvas, p *plot.Plot) {
 	for i, name := range names {
 		lines := wrap(style, name, c.Max.X-c.Min.X-inset)
 		for j, line := range lines {
-			up := above + rowNameLine*vg.Length(len(lines)-1-j)
-			c.FillText(style, vg.Point{X: c.Min.X + inset, Y: y(float64(i)) + up}, line)
+			at := vg.Point{X: c.Min.X + inset, Y: y(float64(i)) + above + rowNameLine*vg.Length(len(lines)-1-j)}
+			right, top, bottom := at.X+style.Width(line), at.Y+rowNameLine, at.Y-2
+			c.FillPolygon(light.back, []vg.Point{{X: at.X, Y: bottom}, {X: at.X, Y: top}, {X: right, Y: top}, {X: right, Y: bottom}}) // over lines
+			c.FillText(style, at, line)
 		}
 	}
 }
