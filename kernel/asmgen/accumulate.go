@@ -58,10 +58,7 @@ func accumulate(arch *Arch) *Func {
 		f.Label(done)
 	}
 
-	ones := make([]uint32, kernel.MaxLanes)
-	for i := range ones {
-		ones[i] = math.Float32bits(1)
-	}
+	zeros := f.symbol("zeros", make([]uint32, kernel.MaxLanes)...)
 	p.store = func(t *tile) {
 		old, alpha, mode := p.ptr[0], p.b, p.k
 		oldStride := p.ca
@@ -70,12 +67,7 @@ func accumulate(arch *Arch) *Func {
 		f.Op(f.Mov, p.stride, oldStride)
 		f.load("Alpha", alpha)
 		f.load("Mode", mode)
-		f.Branch(f, mode, "EQ", imm(int(kernel.Rescale)), ready)
-		f.Address(f, f.symbol("ones", ones...), alpha)
-		f.Branch(f, mode, "EQ", imm(int(kernel.Add)), ready)
-		f.Address(f, f.symbol("zeros", make([]uint32, kernel.MaxLanes)...), old)
-		f.Op(f.Mov, 0, oldStride)
-		f.Label(ready)
+		f.byMode(mode, alpha, old, oldStride, zeros, ready)
 		for j, v := range t.bv {
 			f.Op(f.Load, mem(alpha, j*f.Bytes()), v)
 		}
@@ -93,3 +85,21 @@ func accumulate(arch *Arch) *Func {
 	p.emit()
 	return f
 }
+
+// byMode has an epilogue read constants where mode says that there is no O or Alpha to read:
+// zeros in place of O at old, ones in place of the weights of it.
+func (f *Func) byMode(mode, weight, old, oldStride Int, zeros, ready string) {
+	ones := make([]uint32, kernel.MaxLanes)
+	for i := range ones {
+		ones[i] = math.Float32bits(1)
+	}
+	f.Branch(f, mode, "EQ", imm(int(kernel.Rescale)), ready)
+	f.Address(f, f.symbol("ones", ones...), weight)
+	f.Branch(f, mode, "EQ", imm(int(kernel.Add)), ready)
+	f.Address(f, zeros, old)
+	f.Op(f.Mov, 0, oldStride)
+	f.Label(ready)
+}
+
+// zeroRow is the zeros of a row of dims that DecodeAccumulate takes at a time.
+func (f *Func) zeroRow() string { return f.symbol("zeroRow", make([]uint32, tileDims)...) }

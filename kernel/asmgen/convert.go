@@ -88,6 +88,14 @@ func (c *converter) blocks() {
 // quants is where the values of a block begin.
 const quants = int(unsafe.Offsetof(kernel.BlockQ8_0{}.Quants))
 
+// width returns the bytes of a value, without the scale of its block.
+func width(e kernel.Elem) int {
+	if e == kernel.Q8_0 {
+		return 1
+	}
+	return e.Unit()
+}
+
 // elements converts a row of single elements. What is left after whole vectors is
 // converted with elements before it or, if these are too few, one by one.
 func (c *converter) elements() {

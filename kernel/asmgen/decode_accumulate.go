@@ -2,7 +2,6 @@ package asmgen
 
 import (
 	"fmt"
-	"math"
 	"reflect"
 
 	"github.com/qkv-go/qkv/kernel"
@@ -78,15 +77,10 @@ func decodeAccumulate(arch *Arch) *Func {
 			Func: f, keys: [4]Int{a.off, a.scale, a.p, a.v}, p: a.dims, pair: a.o, stride: a.stride,
 			acc: a.ahead, accNext: a.first, dims: a.n, rows: a.rows, weights: a.tmp,
 		}
-		f.load("Elem", a.n)
-		for _, e := range kernel.Elems[1:] {
-			f.Branch(f, a.n, "EQ", imm(int(e)), "rows"+e.String())
-		}
-		for _, e := range kernel.Elems {
-			f.Label("rows" + e.String())
+		f.byElemAs("rows", a.n, func(e kernel.Elem) {
 			r.elem = e
 			r.emit()
-		}
+		})
 		f.Label("registers")
 	}
 	f.load("P", a.first)
@@ -269,10 +263,6 @@ func (a *valueAdder) values(acc [][]Vec, weights, values []Vec, factor Vec) {
 func (a *valueAdder) update(acc [][]Vec, x, alpha Vec) {
 	ready := a.name("%dx%dReady", len(acc), len(acc[0]))
 	from, fromStride, to, weight := a.off, a.p, a.n, a.scale
-	ones := make([]uint32, kernel.MaxLanes)
-	for i := range ones {
-		ones[i] = math.Float32bits(1)
-	}
 	a.Op(a.Mov, a.o, from)
 	a.Op(a.Mov, a.o, to)
 	a.loadBytes("OStride", fromStride)
@@ -281,12 +271,7 @@ func (a *valueAdder) update(acc [][]Vec, x, alpha Vec) {
 	a.Op(a.Shl, 2, weight)
 	a.AddMem(a.Func, a.arg("Alpha"), weight)
 	a.load("Mode", a.tmp)
-	a.Branch(a.Func, a.tmp, "EQ", imm(int(kernel.Rescale)), ready)
-	a.Address(a.Func, a.symbol("ones", ones...), weight)
-	a.Branch(a.Func, a.tmp, "EQ", imm(int(kernel.Add)), ready)
-	a.Address(a.Func, a.symbol("zeroRow", make([]uint32, 8*16)...), from)
-	a.Op(a.Mov, 0, fromStride)
-	a.Label(ready)
+	a.byMode(a.tmp, weight, from, fromStride, a.zeroRow(), ready)
 	toStride := a.tmp
 	a.loadBytes("OStride", toStride)
 	for r, row := range acc {

@@ -92,64 +92,20 @@ func (g *groupScorer) unlessTwo(label string) {
 	g.Branch(g.Func, g.keys, "LT", imm(2*groupKeys), label)
 }
 
-// open sets up for the next keys. The last group begins where it is whole, among keys that
-// were done before; if there are fewer keys in all, the last of them stands for the missing
-// ones.
+// open sets up for the next keys. Of the last ones there is one group.
 func (g *groupScorer) open() {
 	scale, s := g.row, g.rowsLeft
+	o := keyOpener{
+		Func: g.Func, off: g.off, scale: scale, s: s, keys: g.keys, local: g.local, t: g.t, n: g.n, tmp: g.tmp,
+		localOff: g.localOff(), localScales: g.localScales(), moved: func() {
+			g.Op(g.Mov, scale, mem(g.local, g.localScale()))
+			g.Op(g.Mov, s, mem(g.local, g.localS()))
+		},
+	}
 	g.Branch(g.Func, g.keys, "GE", imm(groupKeys), "whole")
-	g.load("Keys", g.tmp)
 	g.Op(g.Mov, mem(g.local, g.localScale()), scale)
-	g.Branch(g.Func, g.tmp, "LT", imm(groupKeys), "few")
 	g.Op(g.Mov, mem(g.local, g.localS()), s)
-	g.Op(g.Sub, groupKeys, g.keys) // less than 0
-	g.Op(g.Mov, g.keys, g.tmp)
-	g.Op(g.Shl, 2, g.tmp)
-	g.Op(g.Add, g.tmp, scale)
-	g.Op(g.Shl, 1, g.tmp)
-	g.Op(g.Add, g.tmp, g.off)
-	g.loadBytes("Stride", g.tmp)
-	g.Op(g.MulInt, g.keys, g.tmp)
-	g.Op(g.Add, g.tmp, s)
-	g.Op(g.Mov, scale, mem(g.local, g.localScale()))
-	g.Op(g.Mov, s, mem(g.local, g.localS()))
-	g.Op(g.Mov, groupKeys, g.keys)
-	g.Jump("whole")
-
-	g.Label("few")
-	g.Op(g.Mov, g.local, g.t)
-	g.Op(g.Mov, groupKeys, g.n)
-	one := g.Vectors[0]
-	g.load("Elem", g.q)
-	g.Loop("copy")
-	g.Op(g.Mov, mem(g.off, 0), g.tmp)
-	g.Op(g.Mov, g.tmp, mem(g.t, g.localOff()))
-	g.Op(g.Add, 8, g.t)
-	g.Branch(g.Func, g.keys, "EQ", "$1", "last")
-	g.Op(g.Add, 8, g.off)
-	g.Op(g.Sub, 1, g.keys)
-	g.Label("last")
-	g.Countdown(g.n, "copy")
-	g.Op(g.Mov, g.local, g.off)
-	g.Op(g.Add, g.localOff(), g.off)
-	g.load("Keys", g.keys)
-	g.Branch(g.Func, g.q, "NE", imm(int(kernel.Int8)), "whole")
-	g.Op(g.Mov, g.local, g.t)
-	g.Op(g.Mov, groupKeys, g.n)
-	g.Loop("copyScale")
-	g.LoadOne(g.Func, kernel.Float32, mem(scale, 0), g.tmp, one)
-	g.StoreElement(g.Func, one, mem(g.t, g.localScales()))
-	g.Op(g.Add, 4, g.t)
-	g.Branch(g.Func, g.keys, "EQ", "$1", "lastScale")
-	g.Op(g.Add, 4, scale)
-	g.Op(g.Sub, 1, g.keys)
-	g.Label("lastScale")
-	g.Countdown(g.n, "copyScale")
-	g.Op(g.Mov, g.local, scale)
-	g.Op(g.Add, g.localScales(), scale)
-	g.Op(g.Mov, scale, mem(g.local, g.localScale()))
-	g.load("Keys", g.keys)
-
+	o.open("whole")
 	g.Label("whole")
 	zero := g.Vectors[0]
 	g.Zero(g.Func, zero)
@@ -161,14 +117,6 @@ func (g *groupScorer) open() {
 	g.load("K", g.key)
 	g.load("Q", g.q)
 	g.load("Dim", g.dims)
-}
-
-// width returns the bytes of an element.
-func (g *groupScorer) width() int {
-	if g.elem == kernel.Q8_0 {
-		return 1
-	}
-	return g.elem.Unit()
 }
 
 func (g *groupScorer) name(format string, args ...any) string {
@@ -211,7 +159,7 @@ func (g *groupScorer) transpose() {
 		g.Label(last) // the last square begins where it is whole
 		g.Op(g.Mov, g.n, g.tmp)
 		g.Op(g.Sub, square, g.tmp)
-		g.times(g.width(), g.tmp)
+		g.times(width(g.elem), g.tmp)
 		g.Op(g.Add, g.tmp, g.row)
 		g.times(groupKeys, g.tmp)
 		g.Op(g.Add, g.tmp, g.t)
@@ -219,8 +167,8 @@ func (g *groupScorer) transpose() {
 		g.Label(next)
 		g.Branch(g.Func, g.n, "LT", imm(square), last)
 		g.square()
-		g.Op(g.Add, square*g.width(), g.row)
-		g.Op(g.Add, square*g.width()*groupKeys, g.t)
+		g.Op(g.Add, square*width(g.elem), g.row)
+		g.Op(g.Add, square*width(g.elem)*groupKeys, g.t)
 		g.Op(g.Sub, square, g.n)
 		g.Branch(g.Func, g.n, "GT", "$0", next)
 		if begin != 0 {
@@ -231,7 +179,7 @@ func (g *groupScorer) transpose() {
 		}
 	}
 	g.Label(g.name("Transposed"))
-	chunk := chunkDims * g.width()
+	chunk := chunkDims * width(g.elem)
 	if g.elem == kernel.Q8_0 {
 		chunk = g.elem.Unit()
 	}
@@ -247,7 +195,7 @@ func (g *groupScorer) ask(group int) {
 	}
 	for i := range groupKeys {
 		g.Op(g.Mov, mem(g.off, 8*(upcoming(g.elem)+i)), g.tmp)
-		for at := 0; at < chunkDims*g.width(); at += cacheLine {
+		for at := 0; at < chunkDims*width(g.elem); at += cacheLine {
 			g.Prefetch(g.Func, g.AddressOf(g.Func, g.key, g.tmp, at))
 		}
 	}
@@ -274,32 +222,32 @@ func (g *groupScorer) square() {
 		g.Op(g.Mov, mem(g.off, 8*i), g.tmp)
 		return g.AddressOf(g.Func, g.row, g.tmp, at)
 	}
-	switch g.width() {
-	case 4: // a half of each register is of keys 0 to 3, the other of 4 to 7
+	// Keys 0 to 3 are in the low halves of four registers, 4 to 7 in the high ones; the next 16
+	// bytes of each in four more.
+	halves := func(v []Vec) {
+		for i := range groupKeys {
+			g.Op(g.Mov, mem(g.off, 8*i), g.tmp)
+			for at := 0; at < len(v)/4; at++ {
+				x, addr := v[4*at+i%4], g.AddressOf(g.Func, g.row, g.tmp, 16*at)
+				if i < 4 {
+					g.Op("VMOVUPS", addr, low(x, "X"))
+				} else {
+					g.Op("VINSERTF128", 1, addr, x, x)
+				}
+			}
+		}
+	}
+	switch width(g.elem) {
+	case 4:
 		v, tmp := m.take(8, "rows"), m.one("scratch")
-		for i := range 4 {
-			for half := range 2 {
-				g.Op("VMOVUPS", key(i, 16*half), low(v[4*half+i], "X"))
-			}
-		}
-		for i := range 4 {
-			for half := range 2 {
-				x := v[4*half+i]
-				g.Op("VINSERTF128", 1, key(4+i, 16*half), x, x)
-			}
-		}
+		halves(v)
 		transpose4x4(g.Func, unpackPS, unpackPD, v, &tmp)
 		for d, v := range v {
 			g.Op("VMOVUPS", v, mem(g.t, 32*d))
 		}
 	case 2:
 		v, tmp := m.take(4, "rows"), m.one("scratch")
-		for i := range 4 {
-			g.Op("VMOVDQU", key(i, 0), low(v[i], "X"))
-		}
-		for i := range 4 {
-			g.Op("VINSERTI128", 1, key(4+i, 0), v[i], v[i])
-		}
+		halves(v)
 		transpose4x4(g.Func, unpackWD, unpackDQ, v, &tmp)
 		for d, v := range v { // two dims of keys 0 to 3, and of 4 to 7
 			g.Op("VPERMQ", 0b11_01_10_00, v, v)
@@ -420,7 +368,7 @@ func (g *groupScorer) products(rows, groups int, loop string) {
 			g.FMA(g.Func, x, v, acc[i][r])
 		}
 	}
-	g.Op(g.Add, g.width()*groupKeys, g.t)
+	g.Op(g.Add, width(g.elem)*groupKeys, g.t)
 	g.Op(g.Add, g.qStride, g.row)
 	g.Countdown(g.n, loop)
 	for i, list := range acc {
@@ -430,62 +378,23 @@ func (g *groupScorer) products(rows, groups int, loop string) {
 	}
 }
 
-// close writes the scores of the groups, four rows at a time.
+// close writes the scores of the groups.
 func (g *groupScorer) close() {
-	acc, rows, key, s, stride := g.t, g.n, g.key, g.q, g.tmp
-	m := g.vectors("scores:")
-	v := m.take(4, "rows")
-	scratch := m.one("scratch")
+	w := scoreWriter{Func: g.Func, acc: g.t, rows: g.n, key: g.key, s: g.q, stride: g.tmp, keys: g.keys}
+	stride := w.stride
 	g.loadBytes("Stride", stride)
 	for group := range 2 {
-		tmp := scratch
-		name := func(what string) string { return fmt.Sprintf("%s%d", what, group) }
 		if group == 1 {
 			g.unlessTwo("closed")
 		}
-		g.Op(g.Mov, mem(g.local, g.localS()), s)
-		if group == 1 {
-			for range groupKeys {
-				g.Op(g.Add, stride, s)
-			}
+		g.Op(g.Mov, mem(g.local, g.localS()), w.s)
+		for range group * groupKeys {
+			g.Op(g.Add, stride, w.s)
 		}
-		g.Op(g.Mov, g.local, acc)
-		g.load("Rows", rows)
-		g.Loop(name("quad"))
-		for i, v := range v {
-			g.Op(g.Load, mem(acc, g.localAcc(group, i)), v)
-		}
-		quad := [4]Vec(v)
-		transpose4x4(g.Func, g.Interleave[0], g.Interleave[1], quad[:], &tmp)
-		g.Op(g.Mov, s, key)
-		for n := 1; n < 4; n++ {
-			g.Branch(g.Func, rows, "EQ", imm(n), name(fmt.Sprint("store", n)+"of"))
-		}
-		for n := 4; n > 0; n-- {
-			g.Label(name(fmt.Sprint("store", n) + "of"))
-			for i := range groupKeys {
-				g.StorePart(g.Func, quad[i%4], i/4, n, key, tmp)
-				if i < groupKeys-1 {
-					if group == 0 {
-						g.Branch(g.Func, g.keys, "EQ", imm(i+1), name(fmt.Sprint("stored", n)+"of"))
-					}
-					g.Op(g.Add, stride, key)
-				}
-			}
-			if group == 0 {
-				g.Label(name(fmt.Sprint("stored", n) + "of"))
-			}
-			if n == 4 {
-				g.Op(g.Add, 4*g.Bytes(), acc)
-				g.Op(g.Add, 16, s)
-				g.Op(g.Sub, 4, rows)
-				g.Branch(g.Func, rows, "GT", "$0", name("quad"))
-			}
-			if n > 1 {
-				g.Jump(name("group"))
-			}
-		}
-		g.Label(name("group"))
+		g.Op(g.Mov, g.local, w.acc)
+		g.load("Rows", w.rows)
+		name := func(label string) string { return fmt.Sprintf("%sOf%d", label, group) }
+		w.write(func(row int) int { return g.localAcc(group, row) }, name("group"), name)
 	}
 	g.Label("closed")
 	groups := g.rowsLeft

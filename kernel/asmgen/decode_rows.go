@@ -2,7 +2,6 @@ package asmgen
 
 import (
 	"fmt"
-	"math"
 
 	"github.com/qkv-go/qkv/kernel"
 )
@@ -195,7 +194,7 @@ func (a *rowAdder) products(keys, vecs, d int) {
 			d += quants
 		}
 		for j, v := range list {
-			a.LoadElem(a.Func, a.elem, mem(a.keys[i], d*a.width()+j*a.Lanes*a.width()), v)
+			a.LoadElem(a.Func, a.elem, mem(a.keys[i], d*width(a.elem)+j*a.Lanes*width(a.elem)), v)
 			if a.elem == kernel.Int8 || a.elem == kernel.Q8_0 {
 				a.Op(a.MulV, w[0], v, v)
 			}
@@ -235,24 +234,12 @@ func (a *rowAdder) products(keys, vecs, d int) {
 	a.Op(a.Add, vecs*a.Bytes(), a.accNext)
 }
 
-// width returns the bytes of an element.
-func (a *rowAdder) width() int {
-	if a.elem == kernel.Q8_0 {
-		return 1
-	}
-	return a.elem.Unit()
-}
-
 // update writes the epilogue of a tile, as that of Accumulate.
 func (a *rowAdder) update() {
 	m := a.vectors("update:")
 	alpha, v, x := m.one("alpha"), m.one("accumulator"), m.one("O")
 	from, to, fromStride, toStride, weight, ready := a.keys[0], a.keys[1], a.keys[2], a.keys[3], a.p, a.name("Ready")
 	row, rowDims, rowFrom := a.pair, a.weights, a.accNext
-	ones := make([]uint32, kernel.MaxLanes)
-	for i := range ones {
-		ones[i] = math.Float32bits(1)
-	}
 	a.tileLeft(a.name("UpdateLeft"))
 	a.base(a.acc)
 	a.Op(a.Mov, slot(slotO), to)
@@ -261,12 +248,7 @@ func (a *rowAdder) update() {
 	a.Op(a.Mov, toStride, fromStride)
 	a.load("Alpha", weight)
 	a.load("Mode", row)
-	a.Branch(a.Func, row, "EQ", imm(int(kernel.Rescale)), ready)
-	a.Address(a.Func, a.symbol("ones", ones...), weight)
-	a.Branch(a.Func, row, "EQ", imm(int(kernel.Add)), ready)
-	a.Address(a.Func, a.symbol("zeroRow", make([]uint32, 8*16)...), from)
-	a.Op(a.Mov, 0, fromStride)
-	a.Label(ready)
+	a.byMode(row, weight, from, fromStride, a.zeroRow(), ready)
 	a.load("Rows", a.rows)
 	loop, dims := a.name("UpdateRow"), a.name("UpdateDims")
 	a.Loop(loop)

@@ -79,59 +79,14 @@ func decodeScores(arch *Arch) *Func {
 	return f
 }
 
-// openKeys sets up for a vector of keys. The last one begins where it is whole, among keys
-// that were done before; if there are fewer keys in all, the last of them stands for
-// the missing ones.
+// openKeys sets up for a vector of keys.
 func (d *keyScorer) openKeys() {
-	n := d.Lanes
-	d.Branch(d.Func, d.keys, "GE", imm(n), "whole")
-	d.load("Keys", d.tmp)
-	d.Branch(d.Func, d.tmp, "LT", imm(n), "few")
-	d.Op(d.Sub, n, d.keys) // less than 0
-	d.Op(d.Mov, d.keys, d.tmp)
-	d.Op(d.Shl, 2, d.tmp)
-	d.Op(d.Add, d.tmp, d.scale)
-	d.Op(d.Shl, 1, d.tmp)
-	d.Op(d.Add, d.tmp, d.off)
-	d.loadBytes("Stride", d.tmp)
-	d.Op(d.MulInt, d.keys, d.tmp)
-	d.Op(d.Add, d.tmp, d.s)
-	d.Op(d.Mov, n, d.keys)
-	d.Jump("whole")
-
-	d.Label("few")
-	d.Op(d.Mov, d.local, d.t)
-	d.Op(d.Mov, n, d.n)
-	d.Loop("copy")
-	d.Op(d.Mov, mem(d.off, 0), d.tmp)
-	d.Op(d.Mov, d.tmp, mem(d.t, d.localOff()))
-	d.Op(d.Add, 8, d.t)
-	d.Branch(d.Func, d.keys, "EQ", "$1", "last")
-	d.Op(d.Add, 8, d.off)
-	d.Op(d.Sub, 1, d.keys)
-	d.Label("last")
-	d.Countdown(d.n, "copy")
-	d.Op(d.Mov, d.local, d.off)
-	d.Op(d.Add, d.localOff(), d.off)
-	d.load("Keys", d.keys)
-	d.load("Elem", d.n)
-	d.Branch(d.Func, d.n, "NE", imm(int(kernel.Int8)), "whole")
-	d.Op(d.Mov, d.local, d.t)
-	d.Op(d.Mov, n, d.n)
-	one := d.Vectors[0]
-	d.Loop("copyScale")
-	d.LoadOne(d.Func, kernel.Float32, mem(d.scale, 0), d.tmp, one)
-	d.StoreElement(d.Func, one, mem(d.t, d.localScales()))
-	d.Op(d.Add, 4, d.t)
-	d.Branch(d.Func, d.keys, "EQ", "$1", "lastScale")
-	d.Op(d.Add, 4, d.scale)
-	d.Op(d.Sub, 1, d.keys)
-	d.Label("lastScale")
-	d.Countdown(d.n, "copyScale")
-	d.Op(d.Mov, d.local, d.scale)
-	d.Op(d.Add, d.localScales(), d.scale)
-	d.load("Keys", d.keys)
-
+	o := keyOpener{
+		Func: d.Func, off: d.off, scale: d.scale, s: d.s, keys: d.keys, local: d.local, t: d.t, n: d.n, tmp: d.tmp,
+		localOff: d.localOff(), localScales: d.localScales(), moved: func() {},
+	}
+	d.Branch(d.Func, d.keys, "GE", imm(d.Lanes), "whole")
+	o.open("whole")
 	d.Label("whole")
 	zero := d.Vectors[0]
 	d.Zero(d.Func, zero)
@@ -141,6 +96,74 @@ func (d *keyScorer) openKeys() {
 	d.load("K", d.key)
 	d.load("Q", d.q)
 	d.load("Dim", d.dims)
+}
+
+// A keyOpener makes a whole vector of fewer keys.
+type keyOpener struct {
+	*Func
+	off, scale, s Int // of the next keys
+	keys          Int // left
+	local         Int
+	t, n, tmp     Int // free
+
+	localOff, localScales int // room for the offsets and scales of a vector of keys
+
+	moved func() // writes what is to be done when scale or s have changed
+}
+
+// open has the last vector begin where it is whole, among keys that were done before; if there
+// are fewer keys in all, the last of them stands for the missing ones. It jumps to whole, or
+// falls through.
+func (o *keyOpener) open(whole string) {
+	n := o.Lanes
+	o.load("Keys", o.tmp)
+	o.Branch(o.Func, o.tmp, "LT", imm(n), "few")
+	o.Op(o.Sub, n, o.keys) // less than 0
+	o.Op(o.Mov, o.keys, o.tmp)
+	o.Op(o.Shl, 2, o.tmp)
+	o.Op(o.Add, o.tmp, o.scale)
+	o.Op(o.Shl, 1, o.tmp)
+	o.Op(o.Add, o.tmp, o.off)
+	o.loadBytes("Stride", o.tmp)
+	o.Op(o.MulInt, o.keys, o.tmp)
+	o.Op(o.Add, o.tmp, o.s)
+	o.moved()
+	o.Op(o.Mov, n, o.keys)
+	o.Jump(whole)
+
+	o.Label("few")
+	o.Op(o.Mov, o.local, o.t)
+	o.Op(o.Mov, n, o.n)
+	o.Loop("copy")
+	o.Op(o.Mov, mem(o.off, 0), o.tmp)
+	o.Op(o.Mov, o.tmp, mem(o.t, o.localOff))
+	o.Op(o.Add, 8, o.t)
+	o.Branch(o.Func, o.keys, "EQ", "$1", "last")
+	o.Op(o.Add, 8, o.off)
+	o.Op(o.Sub, 1, o.keys)
+	o.Label("last")
+	o.Countdown(o.n, "copy")
+	o.Op(o.Mov, o.local, o.off)
+	o.Op(o.Add, o.localOff, o.off)
+	o.load("Keys", o.keys)
+	o.load("Elem", o.n)
+	o.Branch(o.Func, o.n, "NE", imm(int(kernel.Int8)), whole)
+	o.Op(o.Mov, o.local, o.t)
+	o.Op(o.Mov, n, o.n)
+	one := o.Vectors[0]
+	o.Loop("copyScale")
+	o.LoadOne(o.Func, kernel.Float32, mem(o.scale, 0), o.tmp, one)
+	o.StoreElement(o.Func, one, mem(o.t, o.localScales))
+	o.Op(o.Add, 4, o.t)
+	o.Branch(o.Func, o.keys, "EQ", "$1", "lastScale")
+	o.Op(o.Add, 4, o.scale)
+	o.Op(o.Sub, 1, o.keys)
+	o.Label("lastScale")
+	o.Countdown(o.n, "copyScale")
+	o.Op(o.Mov, o.local, o.scale)
+	o.Op(o.Add, o.localScales, o.scale)
+	o.moved()
+	o.load("Keys", o.keys)
 }
 
 // square loads and transposes the next square of dims. The last one begins where it is
@@ -252,48 +275,14 @@ func (d *keyScorer) multiply() {
 	d.Branch(d.Func, d.dims, "GT", "$0", "square")
 }
 
-// closeKeys writes the scores of the vector of keys, four rows at a time.
+// closeKeys writes the scores of the vector of keys.
 func (d *keyScorer) closeKeys() {
-	acc, rows, key, s := d.t, d.n, d.key, d.q
-	m := d.vectors("scores:")
-	v := m.take(4, "rows")
-	tmp := m.one("scratch")
-	d.Op(d.Mov, d.local, acc)
-	d.Op(d.Mov, d.s, s)
-	d.load("Rows", rows)
-	d.loadBytes("Stride", d.tmp)
-
-	d.Loop("quad")
-	for i, v := range v {
-		d.Op(d.Load, mem(acc, d.localAcc(i)), v)
-	}
-	quad := [4]Vec(v)
-	transpose4x4(d.Func, d.Interleave[0], d.Interleave[1], quad[:], &tmp)
-	d.Op(d.Mov, s, key)
-	for n := 1; n < 4; n++ {
-		d.Branch(d.Func, rows, "EQ", imm(n), fmt.Sprint("store", n))
-	}
-	for n := 4; n > 0; n-- {
-		d.Label(fmt.Sprint("store", n))
-		for i := range d.Lanes {
-			d.StorePart(d.Func, quad[i%4], i/4, n, key, tmp)
-			if i < d.Lanes-1 {
-				d.Branch(d.Func, d.keys, "EQ", imm(i+1), fmt.Sprint("stored", n))
-				d.Op(d.Add, d.tmp, key)
-			}
-		}
-		d.Label(fmt.Sprint("stored", n))
-		if n == 4 {
-			d.Op(d.Add, 4*d.Bytes(), acc)
-			d.Op(d.Add, 16, s)
-			d.Op(d.Sub, 4, rows)
-			d.Branch(d.Func, rows, "GT", "$0", "quad")
-		}
-		if n > 1 {
-			d.Jump("nextKeys")
-		}
-	}
-	d.Label("nextKeys")
+	w := scoreWriter{Func: d.Func, acc: d.t, rows: d.n, key: d.key, s: d.q, stride: d.tmp, keys: d.keys}
+	d.Op(d.Mov, d.local, w.acc)
+	d.Op(d.Mov, d.s, w.s)
+	d.load("Rows", w.rows)
+	d.loadBytes("Stride", w.stride)
+	w.write(d.localAcc, "nextKeys", func(label string) string { return label })
 	n := d.Lanes
 	d.times(n, d.tmp)
 	d.Op(d.Add, d.tmp, d.s)
@@ -301,4 +290,57 @@ func (d *keyScorer) closeKeys() {
 	d.Op(d.Add, 4*n, d.scale)
 	d.Op(d.Sub, n, d.keys)
 	d.Branch(d.Func, d.keys, "GT", "$0", "keys")
+}
+
+// A scoreWriter writes the scores of a vector of keys, four rows at a time.
+type scoreWriter struct {
+	*Func
+	acc    Int // the accumulators
+	rows   Int // left
+	s      Int // S, next rows
+	key    Int // S, next key
+	stride Int // bytes from key to key
+	keys   Int // in the vector, if fewer than it has lanes
+}
+
+// write writes them from the accumulators at the offsets of rows. name makes labels of their
+// own, and done is the last.
+func (w *scoreWriter) write(accOf func(row int) int, done string, name func(label string) string) {
+	m := w.vectors("scores:")
+	v := m.take(4, "rows")
+	tmp := m.one("scratch")
+	quadLabel := name("quad")
+	w.Loop(quadLabel)
+	for i, v := range v {
+		w.Op(w.Load, mem(w.acc, accOf(i)), v)
+	}
+	quad := [4]Vec(v)
+	transpose4x4(w.Func, w.Interleave[0], w.Interleave[1], quad[:], &tmp)
+	w.Op(w.Mov, w.s, w.key)
+	store := func(n int) string { return name(fmt.Sprint("store", n)) }
+	stored := func(n int) string { return name(fmt.Sprint("stored", n)) }
+	for n := 1; n < 4; n++ {
+		w.Branch(w.Func, w.rows, "EQ", imm(n), store(n))
+	}
+	for n := 4; n > 0; n-- {
+		w.Label(store(n))
+		for i := range w.Lanes {
+			w.StorePart(w.Func, quad[i%4], i/4, n, w.key, tmp)
+			if i < w.Lanes-1 {
+				w.Branch(w.Func, w.keys, "EQ", imm(i+1), stored(n))
+				w.Op(w.Add, w.stride, w.key)
+			}
+		}
+		w.Label(stored(n))
+		if n == 4 {
+			w.Op(w.Add, 4*w.Bytes(), w.acc)
+			w.Op(w.Add, 16, w.s)
+			w.Op(w.Sub, 4, w.rows)
+			w.Branch(w.Func, w.rows, "GT", "$0", quadLabel)
+		}
+		if n > 1 {
+			w.Jump(done)
+		}
+	}
+	w.Label(done)
 }

@@ -137,13 +137,16 @@ func (f *Func) byLanes(n Int, body func(vecs int)) {
 }
 
 // byElem writes body for each element type, below a choice by a.Elem, which n holds for it.
-func (f *Func) byElem(n Int, body func(e kernel.Elem)) {
+func (f *Func) byElem(n Int, body func(e kernel.Elem)) { f.byElemAs("", n, body) }
+
+// byElemAs is byElem, with a prefix of its labels.
+func (f *Func) byElemAs(prefix string, n Int, body func(e kernel.Elem)) {
 	f.load("Elem", n)
 	for _, e := range kernel.Elems[1:] {
-		f.Branch(f, n, "EQ", imm(int(e)), e.String())
+		f.Branch(f, n, "EQ", imm(int(e)), prefix+e.String())
 	}
 	for _, e := range kernel.Elems {
-		f.Label(e.String())
+		f.Label(prefix + e.String())
 		body(e)
 	}
 }
