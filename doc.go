@@ -60,8 +60,8 @@
 //     element of a product comes from its row and column alone. (A NaN is a NaN; its payload
 //     may differ.)
 //   - The error against exact arithmetic is that of float32: products are fused,
-//     sums over keys go in blocks of 128 and chunks of 1,024, those of matrix products in
-//     parts of 256, exp2 is within 1 ulp. Keys and values are the numbers that their type
+//     sums over keys go in blocks of 128, chunks of 1,024 and a tree of chunks, those of
+//     matrix products in parts of 256, exp2 is within 1 ulp. Keys and values are the numbers that their type
 //     holds.
 //   - A row without a key is zeros, and its log-sum-exp is -Inf, or that of its sink.
 //   - What is masked never reaches a row, NaN and Inf included. An unmasked NaN

@@ -55,6 +55,8 @@ var golden = []struct {
 	{dims{1, 6, 2, 5, 20, 9, 4}, "broadcast", bottomRight, -40, "eea6cb208ad5607b"},
 	{dims{1, 2, 1, 6, 40, 4, 4}, "bhsd", causalAt(-3), 20, "19ac63d0b6e009bf"},
 	{dims{1, 5, 1, 30, 150, 64, 48}, "bshd", bottomRight, 1, "3d753f1511c34365"},
+	{dims{1, 2, 1, 3, 9300, 5, 4}, "bhsd", none, 0, "96f900ce77d794c7"}, // ten chunks
+	{dims{1, 1, 1, 1, 7000, 16, 16}, "bshd", causalAt(6100), 1, "a60c7dd6b8ea791e"},
 }
 
 func TestGolden(t *testing.T) {

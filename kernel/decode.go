@@ -96,8 +96,8 @@ type ConvertArgs struct {
 	Stride     int      // at least Dim
 }
 
-// MergeArgs are the operands of Set.Merge, which adds the results of a chunk of keys to
-// those of the chunks before it. A lane without any weight changes nothing, to the bit.
+// MergeArgs are the operands of Set.Merge, which adds the results of a chunk of keys, or of
+// some, to those of chunks before. A lane without any weight changes nothing, to the bit.
 //
 //	for l := range Lanes {
 //		m := Max[l]

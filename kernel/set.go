@@ -19,7 +19,7 @@ package kernel
 const KeyBlock = 128
 
 // KeyChunk is the number of keys whose results are summed by themselves and then merged
-// by their log-sum-exp, chunk after chunk, so that the chunks of a long sequence can be
+// by their log-sum-exp, in a tree over all chunks, so that the chunks of a long sequence can be
 // computed apart. Chunks start at multiples of KeyChunk of the absolute key index: like
 // KeyBlock, of which it is a multiple, a part of the numerical contract.
 const KeyChunk = 8 * KeyBlock
@@ -75,7 +75,7 @@ type Set struct {
 	// Finish divides by the row sums and transposes the output back into rows.
 	Finish func(*FinishArgs)
 
-	// Merge adds the results of a chunk of keys to those of the chunks before.
+	// Merge adds the results of a chunk of keys, or of some, to those of chunks before.
 	Merge func(*MergeArgs)
 
 	// Convert makes float32 of rows of keys or values of any type.

@@ -13,7 +13,7 @@ type laneGroup struct {
 	lanes     int // rows rounded up to the Set's granularity; also the row stride of q and o
 
 	partial           // of the keys gone through, or of the chunk that it is in
-	total    partial  // of the chunks before, if begun
+	tree     tree     // of the chunks before
 	q        *float32 // [DimQK][lanes]
 	slope    *float32 // [lanes], for ALiBi
 	off      *[kernel.MaxLanes]int
@@ -21,7 +21,8 @@ type laneGroup struct {
 	packed   bool    // q holds the queries, and off their offsets
 	started  bool    // o holds the result of some key block
 	weighed  bool    // sum holds some
-	begun    bool    // total holds something
+	values   partial // its o, of values that probabilities weight
+	attended uint64  // rows that values has some of
 	decoding bool    // see decoder
 }
 

@@ -12,6 +12,7 @@ type decoder struct {
 	perHead int      // rows of each
 	rows    *float32 // [rows][DimV], the output of a chunk
 	one     laneGroup
+	tree    tree // of the partials of all chunks
 }
 
 // decode computes a decode item.
@@ -30,7 +31,7 @@ func (w *workspace) decode(j *job, it *decodeItem) {
 	if d.perHead == 0 {
 		return
 	}
-	own, ownTotal := g.partial, g.total
+	own, ownNode := g.partial, g.tree.nodes[0].partial
 	g.row, g.rows, g.decoding = 0, d.heads*d.perHead, j.engine.decodes(p, &s)
 	vec := j.engine.set.Vec
 	g.lanes = (g.rows + vec - 1) / vec * vec
@@ -49,28 +50,32 @@ func (w *workspace) decode(j *job, it *decodeItem) {
 	} else {
 		w.decodeChunk(j, &s, g, head, int(it.chunk))
 		if last = j.partDone(it, g.started); last {
-			w.join(j, it, g)
+			w.join(j, it, g, head)
 		}
 	}
 	if last {
 		j.engine.phase(phaseFinish)
 		w.close(j, &s, g, head)
 	}
-	g.partial, g.total, g.decoding = own, ownTotal, false
+	if it.chunk >= 0 {
+		g.partial, g.tree.nodes[0].partial = own, ownNode
+	}
+	g.decoding = false
 }
 
 // decodeChunks takes a lane group through all keys.
 func (w *workspace) decodeChunks(j *job, s *seq, g *laneGroup, head int) {
 	prefix, lo, hi := j.problem.keys(s, 0, w.decoder.perHead)
 	key0, end := nextBlock(0, prefix, lo, hi)
+	chunk := key0 / kernel.KeyChunk
 	for key0 < end {
-		chunk := key0 / kernel.KeyChunk
 		w.decodeChunk(j, s, g, head, chunk)
 		if key0, end = nextBlock((chunk+1)*kernel.KeyChunk, prefix, lo, hi); key0 < end {
-			w.fold(j, g, attend)
+			w.fold(j, g, chunk, key0/kernel.KeyChunk, attend)
+			chunk = key0 / kernel.KeyChunk
 		}
 	}
-	w.settle(j, g, attend)
+	w.settle(j, g, head, chunk, attend)
 }
 
 // decodeChunk takes a lane group through a chunk of keys.

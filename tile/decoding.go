@@ -70,16 +70,17 @@ const (
 // A decoding is the list of decode items of a Problem.
 type decoding struct {
 	items  []decodeItem
-	parts  int // partials
-	groups int // counters
-	lanes  int // of a partial
+	parts  int     // partials
+	chunks []int32 // that of each partial
+	groups int     // counters
+	lanes  int     // of a partial
 	why    string
 }
 
 // list lists the decode items of p for so many workers. Sequences of up to rows query rows
 // have their keys divided, too.
 func (d *decoding) list(e *Engine, p *Problem, workers, rows int) {
-	d.items, d.parts, d.groups, d.lanes = d.items[:0], 0, 0, 0
+	d.items, d.chunks, d.parts, d.groups, d.lanes = d.items[:0], d.chunks[:0], 0, 0, 0
 	if rows == 0 && !e.canDecode(p) || p.SeqQ == 0 || p.Heads == 0 {
 		return
 	}
@@ -155,7 +156,7 @@ func (d *decoding) split(p *Problem) {
 		first := len(d.items)
 		for key0 < end {
 			it.chunk, it.part = int32(key0/kernel.KeyChunk), int32(d.parts)
-			d.items = append(d.items, it)
+			d.items, d.chunks = append(d.items, it), append(d.chunks, it.chunk)
 			d.parts++
 			key0, end = nextBlock(int(it.chunk+1)*kernel.KeyChunk, prefix, lo, hi)
 		}
@@ -163,6 +164,7 @@ func (d *decoding) split(p *Problem) {
 		case n < 2: // nothing to divide
 			d.items = append(d.items[:first], d.items[i])
 			d.parts -= n
+			d.chunks = d.chunks[:d.parts]
 		default:
 			for k := first; k < len(d.items); k++ {
 				d.items[k].chunks = int32(n)

@@ -52,7 +52,8 @@ func (w *workspace) item(j *job, i int) {
 	} else {
 		w.keyBlocks(j, &s, groups, head, sum)
 		for gi := range groups {
-			groups[gi].started = false
+			groups[gi].values.o = groups[gi].o
+			groups[gi].openValues()
 		}
 		w.keyBlocks(j, &s, groups, head, reweigh)
 	}
@@ -100,9 +101,9 @@ func (w *workspace) keyBlocks(j *job, s *seq, groups []laneGroup, head int, pass
 	key0, end := nextBlock(0, prefix, lo, hi)
 	begin, chunk := key0, key0/kernel.KeyChunk
 	for key0 < end {
-		if at := key0 / kernel.KeyChunk; at != chunk && pass != reweigh {
+		if at := key0 / kernel.KeyChunk; at != chunk {
 			for gi := range groups {
-				w.fold(j, &groups[gi], pass)
+				w.fold(j, &groups[gi], chunk, at, pass)
 			}
 			chunk = at
 		}
@@ -120,10 +121,8 @@ func (w *workspace) keyBlocks(j *job, s *seq, groups []laneGroup, head int, pass
 		key0 = next
 	}
 	w.ahead.n = 0
-	if pass != reweigh {
-		for gi := range groups {
-			w.settle(j, &groups[gi], pass)
-		}
+	for gi := range groups {
+		w.settle(j, &groups[gi], head, chunk, pass)
 	}
 }
 
@@ -144,12 +143,9 @@ var (
 func (w *workspace) open(j *job, s *seq, g *laneGroup, head int) {
 	p, set := &j.problem, j.engine.set
 	g.lanes = (g.rows + set.Vec - 1) / set.Vec * set.Vec
-	g.packed, g.begun = false, false
+	g.packed, g.tree.n = false, 0
 	w.openRows(p, s, g)
 	g.openPartial()
-	if p.Sinks != nil {
-		w.openSinks(p, g, head)
-	}
 	if p.ALiBi != nil {
 		for l := range g.rows {
 			*lane(g.slope, 0, 0, l) = -float32(float64(p.ALiBi[w.head(g, head, l)]) * p.unit())
@@ -170,66 +166,6 @@ func (g *laneGroup) openPartial() {
 	g.started, g.weighed = false, false
 	clear(unsafe.Slice(g.sum, g.lanes))
 	copy(unsafe.Slice(g.max, g.lanes), initMax[:])
-}
-
-// openSinks begins the total of a lane group with the sinks of its rows.
-func (w *workspace) openSinks(p *Problem, g *laneGroup, head int) {
-	t := &g.total
-	clear(unsafe.Slice(t.o, p.DimV*g.lanes))
-	clear(unsafe.Slice(t.sum, g.lanes))
-	copy(unsafe.Slice(t.max, g.lanes), initMax[:])
-	for l := range g.rows {
-		openSink(p.Sinks[w.head(g, head, l)], lane(t.max, 0, 0, l), lane(t.sum, 0, 0, l))
-	}
-	g.begun = true
-}
-
-// fold ends a chunk of keys: its result becomes a part of the total.
-func (w *workspace) fold(j *job, g *laneGroup, pass pass) {
-	if !g.weighed {
-		return
-	}
-	if !g.begun {
-		g.partial, g.total = g.total, g.partial
-		g.begun = true
-	} else {
-		w.merge(j, g, &g.partial, pass)
-	}
-	g.openPartial()
-}
-
-// merge adds a result to the total of a lane group.
-func (w *workspace) merge(j *job, g *laneGroup, from *partial, pass pass) {
-	j.engine.phase(phaseFinish)
-	a := &w.mergeArgs
-	a.O, a.Max, a.Sum = g.total.o, g.total.max, g.total.sum
-	a.Chunk, a.ChunkMax, a.ChunkSum = from.o, from.max, from.sum
-	a.Lanes, a.Stride = g.lanes, g.lanes
-	a.Dim = j.problem.DimV
-	if pass == sum {
-		a.Dim = 1 // there are no outputs, and nobody looks at this one
-	}
-	j.engine.set.Merge(a)
-}
-
-// settle leaves the result over all keys in the lane group's partial.
-func (w *workspace) settle(j *job, g *laneGroup, pass pass) {
-	if g.begun {
-		w.fold(j, g, pass)
-		g.partial, g.total = g.total, g.partial
-		g.started = true
-	}
-}
-
-// openSink begins a row with the weight of its sink.
-func openSink(sink float32, top, sum *float32) {
-	switch x := float64(sink); {
-	case x <= math.MaxFloat32 && x >= -math.MaxFloat32:
-		*top, *sum = float32(x*softmaxUnit), 1
-	case x < 0: // -Inf
-	default:
-		*sum = nan
-	}
 }
 
 // softmaxUnit is what the softmax wants scores multiplied by, see [kernel.Exp2].
@@ -319,6 +255,7 @@ func (w *workspace) block(j *job, s *seq, g *laneGroup, head, key0, n int, pass 
 		w.weigh(g, c.from, c.to)
 		w.call(p.ProbMod, s, g, head, key0, c.from, c.to)
 		w.setSigns(g, &c)
+		g.attended |= w.attended(g, &c)
 		moved = false
 	}
 

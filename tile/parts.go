@@ -47,20 +47,22 @@ func (j *job) partDone(it *decodeItem, started bool) bool {
 	return j.parts.done[it.group].Add(1) == it.chunks
 }
 
-// join merges the partials of all chunks in their order.
-func (w *workspace) join(j *job, it *decodeItem, g *laneGroup) {
+// join merges the partials of all chunks.
+func (w *workspace) join(j *job, it *decodeItem, g *laneGroup, head int) {
+	t, dim := &w.decoder.tree, j.problem.DimV
 	for i := int(it.first); i < int(it.first+it.chunks); i++ {
-		if !j.parts.started[i] {
-			continue
-		}
-		from := j.part(i, g.lanes)
-		if g.begun {
-			w.merge(j, g, &from, attend)
-		} else {
-			g.total, g.begun = from, true // its memory is no longer wanted
+		if j.parts.started[i] {
+			w.carry(j, t, g.lanes, int(j.decoding.chunks[i]), dim)
+			t.nodes[t.n] = node{j.part(i, g.lanes), int(j.decoding.chunks[i])}
+			t.n++
 		}
 	}
-	if g.started = g.begun; g.begun {
-		g.partial = g.total
+	w.carry(j, t, g.lanes, noChunk, dim)
+	if g.started = t.n > 0; g.started {
+		g.partial = t.nodes[0].partial
+	}
+	t.n = 0
+	if j.problem.Sinks != nil {
+		w.addSinks(j, g, head, attend)
 	}
 }

@@ -95,3 +95,14 @@ func (w *workspace) setSigns(g *laneGroup, c *cover) {
 		}
 	}
 }
+
+// attended returns the lanes that attend some of what c covers.
+func (w *workspace) attended(g *laneGroup, c *cover) (lanes uint64) {
+	if c.full > c.from {
+		return g.all()
+	}
+	for _, word := range w.mask[c.full:c.to] {
+		lanes |= word
+	}
+	return lanes & g.all()
+}

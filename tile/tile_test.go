@@ -156,7 +156,8 @@ func TestSchedule(t *testing.T) {
 	}
 }
 
-// A workspace is as large for a long sequence as for a short one.
+// A workspace has an output for each level of the tree of chunks, and is otherwise as large for
+// a long sequence as for a short one.
 func TestWorkspaceSize(t *testing.T) {
 	e := New(&kernel.Set{Vec: 16, Lanes: 64}, Caches{48 << 10, 1 << 20, 32 << 20}, false, Tuning{})
 	size := func(seq int) int {
@@ -166,8 +167,11 @@ func TestWorkspaceSize(t *testing.T) {
 		w.reserve(&p, &s)
 		return len(w.mem)
 	}
-	if short, long := size(4096), size(1<<20); short != long {
-		t.Errorf("%d values at 4096 positions, %d at %d", short, long, 1<<20)
+	const output = 64*(128+2) + 3*cacheLine // of a lane group
+	p := Problem{Batch: 1, Heads: 8, KVHeads: 2, SeqQ: 4096, SeqKV: 4096, DimQK: 128, DimV: 128}
+	s := e.Schedule(&p, 2)
+	if short, long := size(4096), size(1<<20); long-short != 8*s.Groups*output {
+		t.Errorf("%d values at 4096 positions, %d at %d, 8 levels of %d groups more", short, long, 1<<20, s.Groups)
 	}
 }
 

@@ -55,12 +55,12 @@ func (w *workspace) reserve(p *Problem, s *Schedule) {
 	if s.Decode > 0 {
 		lanes = max(lanes, kernel.MaxDecodeRows) // whatever lanes fit the first-level cache or the mask
 	}
-	perGroup := lanes * (p.DimQK + p.DimV + 3)
-	totals := p.SeqKV > kernel.KeyChunk || p.Sinks != nil
-	if totals {
-		perGroup += lanes * (p.DimV + 2)
+	nodes := nodesOf(p.SeqKV)
+	if p.Sinks != nil {
+		nodes = max(nodes, 1)
 	}
-	n := s.Groups*perGroup + lanes*(kernel.KeyBlock+1) + cacheLine*(8*s.Groups+7)
+	perGroup := lanes*(p.DimQK+3) + (1+nodes)*lanes*(p.DimV+2) + cacheLine*(4+3*(1+nodes))
+	n := s.Groups*perGroup + lanes*(kernel.KeyBlock+1) + 7*cacheLine
 	if p.Bias.Given {
 		n += lanes * kernel.KeyBlock
 	}
@@ -93,9 +93,10 @@ func (w *workspace) reserve(p *Problem, s *Schedule) {
 		g.max = take(lanes)
 		g.sum = take(lanes)
 		g.slope = take(lanes)
+		g.values.max, g.values.sum = take(lanes), take(lanes)
 		g.off = &w.off[i]
-		if totals {
-			g.total = partial{take(lanes * p.DimV), take(lanes), take(lanes)}
+		for k := range nodes {
+			g.tree.nodes[k].partial = partial{take(lanes * p.DimV), take(lanes), take(lanes)}
 		}
 	}
 	w.k.kv, w.v.kv = &p.K, &p.V
@@ -118,6 +119,7 @@ func (w *workspace) release() {
 	w.convertArgs.Src, w.convertArgs.Scale = nil, nil
 	w.decodeScores.K, w.decodeScores.Scale = nil, nil
 	w.decodeAccum.V, w.decodeAccum.Scale = nil, nil
+	w.decoder.tree = tree{}
 	w.biasArgs.Src = nil
 	w.accumulateArgs.V = nil
 	w.finishArgs.Dst = nil

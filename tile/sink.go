@@ -1,0 +1,35 @@
+package tile
+
+import (
+	"math"
+	"unsafe"
+)
+
+// addSinks adds the result of a lane group to the sinks of its rows.
+func (w *workspace) addSinks(j *job, g *laneGroup, head int, pass pass) {
+	p, sinks := &j.problem, &g.tree.nodes[0].partial
+	dim := p.mergeDim(pass)
+	if !g.started {
+		clear(unsafe.Slice(g.o, dim*g.lanes))
+	}
+	clear(unsafe.Slice(sinks.o, dim*g.lanes))
+	clear(unsafe.Slice(sinks.sum, g.lanes))
+	copy(unsafe.Slice(sinks.max, g.lanes), initMax[:])
+	for l := range g.rows {
+		openSink(p.Sinks[w.head(g, head, l)], lane(sinks.max, 0, 0, l), lane(sinks.sum, 0, 0, l))
+	}
+	w.merge(j, sinks, &g.partial, g.lanes, dim)
+	g.partial, *sinks = *sinks, g.partial
+	g.started = true
+}
+
+// openSink begins a row with the weight of its sink.
+func openSink(sink float32, top, sum *float32) {
+	switch x := float64(sink); {
+	case x <= math.MaxFloat32 && x >= -math.MaxFloat32:
+		*top, *sum = float32(x*softmaxUnit), 1
+	case x < 0: // -Inf
+	default:
+		*sum = nan
+	}
+}

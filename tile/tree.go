@@ -1,0 +1,140 @@
+package tile
+
+import (
+	"math/bits"
+	"unsafe"
+
+	"github.com/qkv-go/qkv/kernel"
+)
+
+// A tree adds up the results of chunks of keys. Its leaves are all chunks by their index,
+// those that are skipped among them, and a node is the result of its left half and its
+// right half merged: so neither the order nor the depth of the sums depends on which
+// chunks are there, and the error grows with the logarithm of their number.
+//
+// The nodes are a stack: what is complete of the path to the chunk that comes next, the
+// largest first.
+type tree struct {
+	nodes [maxNodes]node // beyond n, memory for those to come
+	n     int
+}
+
+// A node is the result of chunks, one of which is that of the index.
+type node struct {
+	partial
+	chunk int
+}
+
+const (
+	// maxNodes is more than a path has of a tree of as many chunks as keys can have.
+	maxNodes = 24
+
+	// noChunk is the chunk that comes after the last: every node is complete.
+	noChunk = -1
+)
+
+// nodesOf returns the most nodes that are on the stack while one of so many keys' chunks is
+// computed: the bits set in its index.
+func nodesOf(keys int) int {
+	return bits.Len(uint(max(keys, 1)+kernel.KeyChunk-1)/kernel.KeyChunk) - 1
+}
+
+// push takes the result of a chunk onto the stack, and gives its memory another in exchange.
+func (t *tree) push(p *partial, chunk int) {
+	n := &t.nodes[t.n]
+	n.partial, *p = *p, n.partial
+	n.chunk = chunk
+	t.n++
+}
+
+// carry merges the nodes that are complete if next is the chunk that comes next.
+func (w *workspace) carry(j *job, t *tree, lanes, next, dim int) {
+	for t.n > 1 {
+		left, right := &t.nodes[t.n-2], &t.nodes[t.n-1]
+		if bits.Len(uint(left.chunk^right.chunk)) > bits.Len(uint(right.chunk^next)) {
+			return // next is in the right half, too
+		}
+		w.merge(j, &left.partial, &right.partial, lanes, dim)
+		t.n--
+	}
+}
+
+// merge adds a result to another.
+func (w *workspace) merge(j *job, to, from *partial, lanes, dim int) {
+	j.engine.phase(phaseFinish)
+	a := &w.mergeArgs
+	a.O, a.Max, a.Sum = to.o, to.max, to.sum
+	a.Chunk, a.ChunkMax, a.ChunkSum = from.o, from.max, from.sum
+	a.Lanes, a.Stride = lanes, lanes
+	a.Dim = dim
+	j.engine.set.Merge(a)
+}
+
+// mergeDim is the dims that a pass merges.
+func (p *Problem) mergeDim(pass pass) int {
+	if pass == sum {
+		return 1 // there are no outputs, and nobody looks at this one
+	}
+	return p.DimV
+}
+
+// fold ends a chunk of keys before the next.
+func (w *workspace) fold(j *job, g *laneGroup, chunk, next int, pass pass) {
+	t, p := &g.tree, &g.partial
+	if pass == reweigh {
+		p = &g.values
+	}
+	at := t.n
+	if g.weighed {
+		if pass == reweigh {
+			g.closeValues()
+		}
+		t.push(p, chunk)
+	}
+	w.carry(j, t, g.lanes, next, j.problem.mergeDim(pass))
+	if !g.weighed {
+		return
+	}
+	if t.n <= at { // merged: its memory is free, and near
+		t.nodes[at].partial, *p = *p, t.nodes[at].partial
+	}
+	if pass == reweigh {
+		g.openValues()
+	} else {
+		g.openPartial()
+	}
+}
+
+// settle leaves the result over all keys, the last of them in chunk, in the lane group's
+// partial.
+func (w *workspace) settle(j *job, g *laneGroup, head, chunk int, pass pass) {
+	if t := &g.tree; t.n > 0 {
+		w.fold(j, g, chunk, noChunk, pass)
+		t.n = 0
+		if pass == reweigh {
+			g.values, t.nodes[0].partial = t.nodes[0].partial, g.values
+			g.o = g.values.o
+		} else {
+			g.partial, t.nodes[0].partial = t.nodes[0].partial, g.partial
+		}
+		g.started = true
+	}
+	if pass != reweigh && j.problem.Sinks != nil {
+		w.addSinks(j, g, head, pass)
+	}
+}
+
+// openValues begins a chunk of values that probabilities weight.
+func (g *laneGroup) openValues() {
+	g.o = g.values.o
+	g.started, g.weighed, g.attended = false, false, 0
+}
+
+// closeValues has the result of such a chunk count as it is: under one maximum and sum for
+// all rows that attend some of it.
+func (g *laneGroup) closeValues() {
+	clear(unsafe.Slice(g.values.max, g.lanes))
+	for l, sums := 0, unsafe.Slice(g.values.sum, g.lanes); l < g.lanes; l++ {
+		sums[l] = float32(g.attended >> l & 1)
+	}
+}
