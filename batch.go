@@ -7,15 +7,16 @@ type Batch struct {
 	tables [][]int32
 	slots  []int32 // the pages of sequences that have one each
 	lens   []int
+	lost   []int // tokens before it were overwritten, in rings
 	window Window
 }
 
 // grow makes room for n sequences. Tables of none are not nil, which would be no tables.
 func (b *Batch) grow(n int) {
 	if b.tables == nil || cap(b.lens) < n {
-		b.tables, b.slots, b.lens = make([][]int32, n), make([]int32, n), make([]int, n)
+		b.tables, b.slots, b.lens, b.lost = make([][]int32, n), make([]int32, n), make([]int, n), make([]int, n)
 	}
-	b.tables, b.slots, b.lens = b.tables[:n], b.slots[:n], b.lens[:n]
+	b.tables, b.slots, b.lens, b.lost = b.tables[:n], b.slots[:n], b.lens[:n], b.lost[:n]
 }
 
 // fill has a call attend what the tables say, and takes back what a ring had set in it, with
@@ -24,7 +25,7 @@ func (b *Batch) fill(c *Call, s *store) {
 	c.K, c.V, c.KScale, c.VScale = s.k, s.v, s.kScale, s.vScale
 	c.Tables, c.LensKV, c.CuLensKV = b.tables, b.lens, nil
 	if c.Ring {
-		c.Ring, c.Mask.First = false, 0
+		c.Ring, c.Lost, c.Mask.First = false, nil, 0
 	}
 	if c.Mask.Window == c.window {
 		c.Mask.Window = nil

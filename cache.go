@@ -187,7 +187,8 @@ func (c *Cache) Append(slot int, k, v View) error {
 // Truncate goes back to the first n tokens of a sequence. A ring that has overwritten tokens
 // goes back only with a Window, and as far as the next query finds the keys that it attends:
 // by capacity - keep - window + 1 from the most tokens that it had; or to no more than Keep
-// tokens. The error is an [*ArgError]; nothing has changed then.
+// tokens. Tokens that were overwritten stay lost, and no query attends them. The error is an
+// [*ArgError]; nothing has changed then.
 func (c *Cache) Truncate(slot, n int) error {
 	s, err := c.slot(slot)
 	if err != nil {
@@ -218,7 +219,7 @@ func (c *Cache) Reset(slot int) error {
 
 // Use has a call attend the sequences of some slots, the i-th of its queries those of
 // slots[i]: it sets K, V, KScale, VScale, Tables, LensKV, CuLensKV and Ring, and of a ring
-// Mask.First, to Keep, and Mask.Window, if the cache has a Window and the call none of its
+// Lost, Mask.First, to Keep, and Mask.Window, if the cache has a Window and the call none of its
 // own, which must not be longer. It takes back what a ring had set before. Q, Out, CuLensQ
 // and the rest of the mask are the caller's, but of a ring for a prefix, which there is not:
 // a decoder appends the tokens of its queries first, and has Mask.Causal and [BottomRight].
@@ -241,14 +242,14 @@ func (c *Cache) Use(call *Call, b *Batch, slots []int) error {
 	}
 	b.grow(len(slots))
 	for i, slot := range slots {
-		b.slots[i], b.lens[i] = int32(slot), c.slots[slot].len
+		b.slots[i], b.lens[i], b.lost[i] = int32(slot), c.slots[slot].len, c.slots[slot].lost
 		b.tables[i] = b.slots[i : i+1 : i+1]
 	}
 	b.fill(call, &c.store)
 	if !c.ring {
 		return nil
 	}
-	call.Ring, call.Mask.First = true, c.keep
+	call.Ring, call.Lost, call.Mask.First = true, b.lost, c.keep
 	if c.window > 0 && call.Mask.Window == nil {
 		b.window = Window{Left: c.window - 1, Right: Unbounded}
 		call.Mask.Window, call.window = &b.window, &b.window

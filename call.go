@@ -80,6 +80,11 @@ type Call struct {
 	// Mask.Prefixes then.
 	Ring bool
 
+	// Lost [sequences], if not nil, says of rings that were longer and went back what LensKV
+	// does not: the keys of sequence i before Lost[i], but for the first ones that stay, were
+	// overwritten. Of a ring that has had n keys, that is n-r.
+	Lost []int
+
 	// Scale multiplies the scores; 0 means 1/sqrt(dimQK). It may be negative.
 	Scale float32
 

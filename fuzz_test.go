@@ -274,4 +274,5 @@ func fuzzKeys(r *byteReader, c *qkv.Call, kv [4]int, size int) {
 			c.Tables[i] = append(c.Tables[i], int32(r.near(0)))
 		}
 	}
+	c.Lost = r.some(len(c.Tables))
 }

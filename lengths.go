@@ -34,6 +34,9 @@ func (c *Call) lengths(p *tile.Problem) error {
 	if c.Ring {
 		return argError("ring", 1, 0, "ring is set, it needs tables")
 	}
+	if c.Lost != nil {
+		return argError("lost", len(c.Lost), 0, "lost has %d sequences, it needs ring", len(c.Lost))
+	}
 	if k.cu != nil {
 		longest, err := k.ragged()
 		if err != nil {
@@ -111,12 +114,20 @@ func (c *Call) tables(p *tile.Problem, k *side) error {
 	if c.Ring && c.Mask.Prefixes != nil {
 		return argError("mask", len(c.Mask.Prefixes), 0, "mask has %d prefixes, a ring has one for all sequences", len(c.Mask.Prefixes))
 	}
+	if n := len(c.Lost); c.Lost != nil && !c.Ring {
+		return argError("lost", n, 0, "lost has %d sequences, it needs ring", n)
+	} else if c.Lost != nil && n != p.Batch {
+		return argError("lost", n, p.Batch, "lost has %d sequences, tables has %d", n, p.Batch)
+	}
 	keep := max(c.Mask.First, c.Mask.Prefix)
 	p.SeqKV = 0
 	for i, table := range c.Tables {
 		n := c.LensKV[i]
 		if n < 0 || n > MaxSeq {
 			return argError("lensKV", n, MaxSeq, "lensKV[%d] is %d, 0 to %d is supported", i, n, MaxSeq)
+		}
+		if c.Lost != nil && (c.Lost[i] < 0 || c.Lost[i] > n) {
+			return argError("lost", c.Lost[i], n, "lost[%d] is %d, 0 to lensKV[%d] of %d is supported", i, c.Lost[i], i, n)
 		}
 		p.SeqKV = max(p.SeqKV, n)
 		have := mul(len(table), k.tokens)
@@ -138,7 +149,7 @@ func (c *Call) tables(p *tile.Problem, k *side) error {
 			}
 		}
 	}
-	p.Tables, p.PageTokens, p.Ring = c.Tables, k.tokens, c.Ring
+	p.Tables, p.PageTokens, p.Ring, p.Lost = c.Tables, k.tokens, c.Ring, c.Lost
 	p.TokensKV = mul(p.Batch, p.SeqKV)
 	return nil
 }

@@ -105,7 +105,7 @@ func (c *PagedCache) list() []int32 {
 
 // Use has a call attend some sequences, the i-th of its queries those of sequences[i]: it
 // sets K, V, KScale, VScale, Tables, LensKV, CuLensKV and Ring, and takes back what the ring
-// of a [Cache] had set in its mask. Q, Out, CuLensQ and the rest of the mask are the
+// of a [Cache] had set in Lost and in its mask. Q, Out, CuLensQ and the rest of the mask are the
 // caller's: a decoder appends the tokens of its queries first, and has Mask.Causal and
 // [BottomRight].
 //

@@ -29,7 +29,7 @@ func TestTypesAndTablesErrors(t *testing.T) {
 	}
 	ring := func(c *qkv.Call) { c.Ring, c.Mask.Prefix = true, 3 }
 	for _, change := range []func(*qkv.Call){
-		func(*qkv.Call) {}, padded, ragged, ring, after(ring, func(c *qkv.Call) { c.LensKV = []int{1000, 0} }),
+		func(*qkv.Call) {}, padded, ragged, ring, after(ring, func(c *qkv.Call) { c.LensKV = []int{1000, 0} }), after(ring, func(c *qkv.Call) { c.Lost = []int{7, 0} }),
 		func(c *qkv.Call) { c.LensKV = []int{0, 0}; c.Tables = [][]int32{nil, {}} },
 		after(ragged, func(c *qkv.Call) { c.Tables[0] = c.Tables[0][:1]; c.LensKV[0] = 4 }),
 	} {
@@ -71,6 +71,11 @@ func TestTypesAndTablesErrors(t *testing.T) {
 		{"v", "qkv: v has batch 5, k has 6", func(c *qkv.Call) { c.V = qkv.BHSD(blocks, 5, 2, 4, 32) }},
 
 		{"ring", "qkv: ring is set, it needs tables", after(padded, func(c *qkv.Call) { c.Ring = true })},
+		{"lost", "qkv: lost has 2 sequences, it needs ring", after(padded, func(c *qkv.Call) { c.Lost = []int{0, 0} })},
+		{"lost", "qkv: lost has 0 sequences, it needs ring", func(c *qkv.Call) { c.Lost = []int{} }},
+		{"lost", "qkv: lost has 1 sequences, tables has 2", after(ring, func(c *qkv.Call) { c.Lost = []int{0} })},
+		{"lost", "qkv: lost[1] is 10, 0 to lensKV[1] of 9 is supported", after(ring, func(c *qkv.Call) { c.Lost = []int{7, 10} })},
+		{"lost", "qkv: lost[0] is -1, 0 to lensKV[0] of 7 is supported", after(ring, func(c *qkv.Call) { c.Lost = []int{-1, 9} })},
 		{"tables", "qkv: tables[0] has pages of 8 tokens, a ring that keeps 8 needs more", after(ring, func(c *qkv.Call) {
 			c.Mask.Prefix, c.LensKV[0] = 8, 9
 		})},

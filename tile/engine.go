@@ -97,11 +97,11 @@ type job struct {
 // them must not reach beyond the operands.
 func (j *job) own() {
 	p := &j.problem
-	if n := len(p.LensQ) + len(p.LensKV) + len(p.CuQ) + len(p.CuKV); cap(j.lengths) < n {
+	if n := len(p.LensQ) + len(p.LensKV) + len(p.CuQ) + len(p.CuKV) + len(p.Lost); cap(j.lengths) < n {
 		j.lengths = make([]int, 0, n)
 	}
 	j.lengths = j.lengths[:0]
-	for _, list := range [...]*[]int{&p.LensQ, &p.LensKV, &p.CuQ, &p.CuKV} {
+	for _, list := range [...]*[]int{&p.LensQ, &p.LensKV, &p.CuQ, &p.CuKV, &p.Lost} {
 		if *list != nil {
 			first := len(j.lengths)
 			j.lengths = append(j.lengths, *list...)

@@ -47,6 +47,7 @@ type Problem struct {
 	Tables     [][]int32
 	PageTokens int
 	Ring       bool
+	Lost       []int // [Batch], or nil: keys of a ring before it are lost, besides those that LensKV tells
 
 	Scale       float32
 	Softcap     float32   // 0 if there is none
@@ -131,7 +132,11 @@ func (p *Problem) seq(i int) seq {
 		s.table = p.Tables[i]
 		if p.Ring {
 			keep := m.Prefix
-			if first := s.lenKV - (len(s.table)*p.PageTokens - keep); first > keep {
+			first := s.lenKV - (len(s.table)*p.PageTokens - keep)
+			if p.Lost != nil {
+				first = max(first, p.Lost[i])
+			}
+			if first > keep {
 				s.first = first
 			}
 		}
