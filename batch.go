@@ -32,3 +32,40 @@ func (b *Batch) fill(c *Call, s *store) {
 	}
 	c.window = nil
 }
+
+// queries returns how many queries the i-th sequence of c has, 0 where c does not say yet.
+func (c *Call) queries(i int) int {
+	switch {
+	case c.CuLensQ == nil && i < len(c.LensQ):
+		return c.LensQ[i]
+	case c.CuLensQ == nil:
+		return c.Q.shape[axisSeq]
+	case i+1 < len(c.CuLensQ):
+		return c.CuLensQ[i+1] - c.CuLensQ[i]
+	}
+	return 0
+}
+
+// checkAlign reports a mask that goes by positions and has the first query at the first key
+// though there are more keys than queries: nobody who attends a cache means that. windowed
+// says that there will be a window.
+func (c *Call) checkAlign(name string, i, keys int, windowed bool) error {
+	m := &c.Mask
+	if m.Align != TopLeft {
+		return nil
+	}
+	what := ""
+	switch {
+	case m.Causal:
+		what = "Causal"
+	case windowed || m.Window != nil && m.Window != c.window:
+		what = "a window"
+	case c.ALiBi != nil:
+		what = "ALiBi"
+	}
+	if n := c.queries(i); what != "" && n < keys {
+		return argError("mask", keys, n, "mask has Align TopLeft with %s, %s[%d] has %d keys and %d queries: set Mask.Align to BottomRight, or to AlignOffset",
+			what, name, i, keys, n)
+	}
+	return nil
+}
