@@ -85,7 +85,8 @@ type Call struct {
 	// overwritten. Of a ring that has had n keys, that is n-r.
 	Lost []int
 
-	// Scale multiplies the scores; 0 means 1/sqrt(dimQK). It may be negative.
+	// Scale multiplies the scores; 0 means 1/sqrt(dimQK). It may be negative. The least
+	// magnitude is 2^-125, as of a Softcap.
 	Scale float32
 
 	// Softcap bounds the scores to within ±Softcap (Gemma 2, 2024); 0 means no bound.
@@ -153,8 +154,10 @@ const (
 	StageProbs
 )
 
-// minSoftcap is the least normal float32: the reciprocal of a lesser one may not be finite.
-const minSoftcap = 0x1p-126
+// minFactor is the least magnitude of a number that everything of a kind is multiplied by.
+// In the softmax's units, of about 0.72, it is still normal: a lesser one has fewer bits, and
+// what is large would show their error.
+const minFactor = 0x1p-125
 
 // problem checks the call and translates it.
 func (c *Call) problem(p *tile.Problem) error {
@@ -170,6 +173,8 @@ func (c *Call) problem(p *tile.Problem) error {
 	p.LSE = unsafe.Pointer(unsafe.SliceData(c.LSE))
 	if s := float64(c.Scale); math.IsNaN(s) || math.IsInf(s, 0) {
 		return argError("scale", 0, 0, "scale is %v, a finite number is needed", c.Scale)
+	} else if s != 0 && math.Abs(s) < minFactor {
+		return argError("scale", 0, 0, "scale is %v, 0 or a magnitude of at least %v is needed", c.Scale, float32(minFactor))
 	}
 	p.Scale = c.Scale
 	if p.Scale == 0 {
@@ -177,8 +182,8 @@ func (c *Call) problem(p *tile.Problem) error {
 	}
 	if s := float64(c.Softcap); !(s >= 0) || math.IsInf(s, 0) {
 		return argError("softcap", 0, 0, "softcap is %v, a finite number of at least 0 is needed", c.Softcap)
-	} else if s > 0 && s < minSoftcap {
-		return argError("softcap", 0, 0, "softcap is %v, 0 or at least %v is needed", c.Softcap, float32(minSoftcap))
+	} else if s > 0 && s < minFactor {
+		return argError("softcap", 0, 0, "softcap is %v, 0 or at least %v is needed", c.Softcap, float32(minFactor))
 	}
 	p.Softcap = c.Softcap
 	for _, x := range [...]struct {

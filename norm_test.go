@@ -13,8 +13,11 @@ import (
 func TestNormHead(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for dim := 1; dim <= 300; dim++ {
-		for _, scale := range []float64{1, 1e-3, 1e10} {
-			const eps = 1e-6
+		for _, scale := range []float64{1, 1e-3, 1e10, 1e-19, 1e-22} {
+			eps := float32(1e-6)
+			if scale < 1e-10 {
+				eps = minFactor // squares underflow
+			}
 			x, weight := make([]float32, dim+1), make([]float32, dim)
 			for i := range weight {
 				x[i], weight[i] = float32(scale*r.NormFloat64()), float32(r.NormFloat64())

@@ -26,7 +26,8 @@ type ProjectionConfig struct {
 
 	// QNorm and KNorm [dimQK], if not nil, are the weights of a normalisation of each head
 	// of the queries and keys by its root mean square (Qwen 3, Gemma 3, 2025), see
-	// docs/numerics.md. NormEps is added to the mean square; 0 means 1e-6.
+	// docs/numerics.md. NormEps is added to the mean square; 0 means 1e-6, and 2^-125 is the
+	// least.
 	QNorm, KNorm []float32
 	NormEps      float32
 
@@ -73,6 +74,8 @@ func (e *Engine) NewProjection(cfg ProjectionConfig) (*Projection, error) {
 	}
 	if eps := float64(p.eps); !(eps > 0) || math.IsInf(eps, 0) {
 		return nil, argError("normEps", 0, 0, "normEps is %v, a positive finite number is needed, or 0", cfg.NormEps)
+	} else if eps < minFactor { // squares that underflow would count beside it
+		return nil, argError("normEps", 0, 0, "normEps is %v, 0 or at least %v is needed", cfg.NormEps, float32(minFactor))
 	}
 	heads := [3]int{cfg.Heads, cfg.KVHeads, cfg.KVHeads}
 	if cfg.KVHeads == 0 {

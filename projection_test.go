@@ -363,6 +363,7 @@ func TestProjectionFinishErrors(t *testing.T) {
 		{"qkv: q norm has length 7, q has head dim 8", func(c *qkv.ProjectionConfig) { c.QNorm = make([]float32, 7) }},
 		{"qkv: k norm has length 0, k has head dim 8", func(c *qkv.ProjectionConfig) { c.KNorm = []float32{} }},
 		{"qkv: normEps is -1, a positive finite number is needed, or 0", func(c *qkv.ProjectionConfig) { c.NormEps = -1 }},
+		{"qkv: normEps is 1e-39, 0 or at least 2.3509887e-38 is needed", func(c *qkv.ProjectionConfig) { c.NormEps = 1e-39 }},
 		{"qkv: normEps is NaN, a positive finite number is needed, or 0", func(c *qkv.ProjectionConfig) { c.NormEps = nan }},
 	} {
 		cfg := p.config(next)

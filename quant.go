@@ -15,9 +15,10 @@ const quietNaN16 = 0x7e00
 
 // QuantizeInt8 makes integers of the values of a row and returns their scale, which is the
 // largest magnitude divided by 127: value i is about scale * dst[i]. An integer is the one
-// nearest to the quotient, ties to even. Zeros have scale 0. If a value is NaN or infinite,
-// the scale is NaN, so that no value of the row passes for a number. The error is an
-// [*ArgError] for slices of different lengths.
+// nearest to the quotient, ties to even: a value is off by half the scale, and by 2^-143 where
+// the scale is subnormal. Zeros have scale 0. If a value is NaN or infinite, the scale is NaN,
+// so that no value of the row passes for a number. The error is an [*ArgError] for slices of
+// different lengths.
 func QuantizeInt8(dst []int8, src []float32) (scale float32, err error) {
 	if len(dst) != len(src) {
 		return 0, argError("dst", len(dst), len(src), "dst has %d integers, src has %d values", len(dst), len(src))
@@ -58,7 +59,9 @@ func DequantizeInt8(dst []float32, src []int8, scale float32) error {
 // QuantizeQ8_0 makes blocks of a row as ggml's quantize_row_q8_0_ref does, to the bit
 // wherever that is defined: the scale is the largest magnitude divided by 127, an integer
 // the one nearest to the product with the reciprocal, ties away from zero, and only then is
-// the scale rounded to binary16. A block with a NaN or an infinity has a scale that is none
+// the scale rounded to binary16. Values off the range of such scales are lost: of a block whose
+// largest magnitude is below 127·2^-25, 3.8e-6, the scale is 0, below 2^-7 it has fewer bits,
+// and from 127·65520, 8.3e6, it is infinite. A block with a NaN or an infinity has a scale that is none
 // of a number either, and integers of 0: all of its values are NaN. The error is an
 // [*ArgError] if src has not 32 values for each block.
 func QuantizeQ8_0(dst []BlockQ8_0, src []float32) error {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"hash/fnv"
 	"math"
+	"math/rand/v2"
 	"testing"
 	"unsafe"
 
@@ -213,6 +214,46 @@ func TestElemTypeString(t *testing.T) {
 	} {
 		if got := typ.String(); got != want {
 			t.Errorf("%d is %q, want %q", int(typ), got, want)
+		}
+	}
+}
+
+// TestQuantizeTiny: values that have scales of few bits are off by no more than documented.
+func TestQuantizeTiny(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 81))
+	for exp := -149; exp < -100; exp++ {
+		for range 20 {
+			x := draw(32, func() float32 { return float32(math.Ldexp(2*r.Float64()-1, exp)) })
+			ints, got := make([]int8, 32), make([]float32, 32)
+			scale, err := qkv.QuantizeInt8(ints, x)
+			must(errors.Join(err, qkv.DequantizeInt8(got, ints, scale)))
+			for i := range x {
+				if e := math.Abs(float64(got[i]) - float64(x[i])); e > float64(scale)*(0.5+1e-4)+0x1p-143 {
+					t.Fatalf("2^%d: %g became %g, scale %g", exp, x[i], got[i], scale)
+				}
+			}
+		}
+	}
+	for exp := -30; exp < 24; exp++ {
+		for range 20 {
+			x := draw(32, func() float32 { return float32(math.Ldexp(2*r.Float64()-1, exp)) })
+			most := 0.0
+			for _, v := range x {
+				most = max(most, math.Abs(float64(v)))
+			}
+			blocks, got := make([]qkv.BlockQ8_0, 1), make([]float32, 32)
+			must(errors.Join(qkv.QuantizeQ8_0(blocks, x), qkv.DequantizeQ8_0(got, blocks)))
+			for i := range x {
+				e := math.Abs(float64(got[i]) - float64(x[i]))
+				switch {
+				case most >= 127*65520:
+					if got[i]-got[i] == 0 {
+						t.Fatalf("2^%d: %g became %g", exp, x[i], got[i])
+					}
+				case most < 127*0x1p-25 && got[i] != 0, e > most/127*0.5+max(most*0x1p-11, 127*0x1p-25)+1e-6*most:
+					t.Fatalf("2^%d: %g became %g of at most %g", exp, x[i], got[i], most)
+				}
+			}
 		}
 	}
 }

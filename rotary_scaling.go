@@ -130,8 +130,9 @@ func (s *RotaryScaling) check(dim, positions int) error {
 			}
 		}
 	}
-	if a := s.attentionFactor(); !(a > 0) || math.IsInf(a, 0) {
-		return argError("scaling", 0, 0, "scaling %q has attention factor %v, a positive finite number is needed", string(s.Type), a)
+	if a := s.attentionFactor(); !(a >= minFactor) || a > math.MaxFloat32 {
+		return argError("scaling", 0, 0, "scaling %q has attention factor %v, %v to %v is supported",
+			string(s.Type), a, float32(minFactor), float32(math.MaxFloat32))
 	}
 	return nil
 }

@@ -265,6 +265,8 @@ func TestRotaryConfigErrors(t *testing.T) {
 		{"scaling", `scaling "yarn" has factor NaN,`, with(yarn, func(s *qkv.RotaryScaling) { s.Factor = math.NaN() })},
 		{"scaling", `scaling "yarn" has original max positions 0, 2 to 1073741824 are supported`, with(yarn, func(s *qkv.RotaryScaling) { s.OriginalMaxPositions = 0 })},
 		{"scaling", `scaling "yarn" has betas 1 and 2,`, with(yarn, func(s *qkv.RotaryScaling) { s.BetaFast, s.BetaSlow = 1, 2 })},
+		{"scaling", `scaling "yarn" has attention factor 1e-39, 2.3509887e-38 to 3.4028235e+38 is supported`, with(yarn, func(s *qkv.RotaryScaling) { s.AttentionFactor = 1e-39 })},
+		{"scaling", `scaling "yarn" has attention factor 1e+39, 2.3509887e-38 to 3.4028235e+38 is supported`, with(yarn, func(s *qkv.RotaryScaling) { s.AttentionFactor = 1e39 })},
 		{"scaling", `scaling "yarn" has attention factor -1,`, with(yarn, func(s *qkv.RotaryScaling) { s.AttentionFactor = -1 })},
 		{"scaling", `scaling "yarn" has attention factor +Inf,`, with(yarn, func(s *qkv.RotaryScaling) { s.MScale, s.MScaleAllDim = inf, -1 })},
 		{"scaling", `scaling "llama3" has frequency factors 4 and 4,`, with(llama, func(s *qkv.RotaryScaling) { s.LowFreqFactor = 4 })},
