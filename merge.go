@@ -26,6 +26,9 @@ type Partial struct {
 // counts for nothing there, NaN included; a log-sum-exp of NaN or +Inf makes the row NaN.
 // Sinks take part in one of the calls only.
 //
+// The sums are in float64, so that the error does not grow with the number of parts of a call.
+// To merge part after part into one result rounds it each time.
+//
 // lse may be nil. out and lse may be those of a part, and share no other element with
 // one. The result does not have the bits of a single call over all keys, but it is within
 // float32 rounding of it, and the same on every machine. The error is an [*ArgError];

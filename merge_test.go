@@ -133,6 +133,26 @@ func TestMergeInPlace(t *testing.T) {
 	sameBits(t, "lse without values", p.lse, first.LSE)
 }
 
+// TestMergeMany: the error does not grow with the number of parts.
+func TestMergeMany(t *testing.T) {
+	const parts, dim, value, lse = 1 << 17, 3, 0.7, 2.5
+	v := draw(dim, func() float32 { return value })
+	all := draw(parts, func() qkv.Partial {
+		return qkv.Partial{Out: qkv.BHSD(v, 1, 1, 1, dim), LSE: []float32{lse}}
+	})
+	for i := range all[parts/2:] { // half of them weigh a quarter
+		all[parts/2+i].LSE[0] -= float32(math.Log(4))
+	}
+	out, got := make([]float32, dim), make([]float32, 1)
+	if err := qkv.Merge(qkv.BHSD(out, 1, 1, 1, dim), got, all); err != nil {
+		t.Fatal(err)
+	}
+	sameBits(t, "out", out, v)
+	if want := lse + math.Log(parts*5./8); math.Abs(float64(got[0])-want) > 1e-6 {
+		t.Errorf("lse %v, want %v", got[0], want)
+	}
+}
+
 func TestMergeErrors(t *testing.T) {
 	data := make([]float32, 64)
 	view := func(seq int) qkv.View { return qkv.BHSD(data, 1, 2, seq, 4) }
