@@ -8,11 +8,50 @@ import (
 
 func convertGeneric(a *kernel.ConvertArgs) {
 	for r := range a.Rows {
-		row, scale := unsafe.Add(a.Src, a.Off[r]), rowScale(a.Elem, a.Scale, r)
-		for d := range a.Dim {
-			*at(a.Dst, r*a.Stride+d) = a.Elem.Value(row, d, a.UnitStride, scale)
+		row := unsafe.Slice(at(a.Dst, r*a.Stride), a.Dim)
+		widen(row, a.Elem, unsafe.Add(a.Src, a.Off[r]), 0, a.UnitStride, rowScale(a.Elem, a.Scale, r))
+	}
+}
+
+// widen makes float32 of the values of a row from the first on.
+func widen(dst []float32, e kernel.Elem, row unsafe.Pointer, first, stride int, scale float32) {
+	switch e {
+	case kernel.Float16:
+		for i := range dst {
+			dst[i] = kernel.Float16ToFloat32(*(*uint16)(unsafe.Add(row, (first+i)*stride)))
+		}
+	case kernel.BFloat16:
+		for i := range dst {
+			dst[i] = kernel.BFloat16ToFloat32(*(*uint16)(unsafe.Add(row, (first+i)*stride)))
+		}
+	case kernel.Int8:
+		for i := range dst {
+			dst[i] = scale * float32(*(*int8)(unsafe.Add(row, (first+i)*stride)))
+		}
+	case kernel.Q8_0:
+		for len(dst) > 0 {
+			b := (*kernel.BlockQ8_0)(unsafe.Add(row, first/kernel.BlockValues*stride))
+			scale, from := kernel.Float16ToFloat32(b.Scale), first%kernel.BlockValues
+			n := min(kernel.BlockValues-from, len(dst))
+			for i, q := range b.Quants[from:][:n] {
+				dst[i] = scale * float32(q)
+			}
+			dst, first = dst[n:], first+n
+		}
+	default:
+		for i := range dst {
+			dst[i] = *(*float32)(unsafe.Add(row, (first+i)*stride))
 		}
 	}
+}
+
+// widened returns values of a row from the first on, in buf unless they are float32 already.
+func widened(buf []float32, e kernel.Elem, row unsafe.Pointer, first int, scale float32) []float32 {
+	if e == kernel.Float32 {
+		return unsafe.Slice((*float32)(unsafe.Add(row, 4*first)), len(buf))
+	}
+	widen(buf, e, row, first, e.Unit(), scale)
+	return buf
 }
 
 // rowScale returns the scale of a row of that type.
@@ -24,62 +63,98 @@ func rowScale(e kernel.Elem, scale *float32, row int) float32 {
 }
 
 func decodeScoresGeneric(a *kernel.DecodeScoresArgs) {
-	var row [kernel.BlockValues]float32
-	unit := a.Elem.Unit()
-	for k := range a.Keys {
-		key, scale := unsafe.Add(a.K, a.Off[k]), rowScale(a.Elem, a.Scale, k)
-		var acc [kernel.MaxDecodeRows]float32
-		for d0 := 0; d0 < a.Dim; d0 += len(row) {
-			n := min(len(row), a.Dim-d0)
-			for i := range n {
-				row[i] = a.Elem.Value(key, d0+i, unit, scale)
+	const dims = kernel.KeyBlock
+	var buf [dims]float32
+	var keys [dims]terms // of ChainLanes keys at a time
+	queries := kernel.NoSpan
+	for r := range a.Rows {
+		queries = span(at(a.Q, r), a.QStride, a.Dim, queries)
+	}
+	for k0 := 0; k0 < a.Keys; k0 += kernel.ChainLanes {
+		lanes := min(kernel.ChainLanes, a.Keys-k0)
+		if lanes < kernel.ChainLanes {
+			clear(keys[:])
+		}
+		all := kernel.AnySpan
+		if a.Rows >= worthSpan {
+			all = kernel.NoSpan
+		}
+		for d0 := 0; d0 < a.Dim; d0 += dims {
+			n := min(dims, a.Dim-d0)
+			for l := range lanes {
+				row := widened(buf[:n], a.Elem, unsafe.Add(a.K, a.Off[k0+l]), d0, rowScale(a.Elem, a.Scale, k0+l))
+				for i, x := range row {
+					keys[i][l] = kernel.Term(x)
+				}
+				if a.Rows >= worthSpan {
+					all = span(&row[0], 1, n, all)
+				}
 			}
 			for r := range a.Rows {
-				acc[r] = chain(acc[r], row[:n], at(a.Q, d0*a.QStride+r), a.QStride)
+				s := at(a.S, k0*a.Stride+r)
+				var c kernel.Chains
+				if d0 > 0 {
+					for l := range lanes {
+						c[l] = kernel.Term(*at(s, l*a.Stride))
+					}
+				}
+				c.Add(at(a.Q, d0*a.QStride+r), a.QStride, &keys[0], n, queries, all, a.Dim)
+				for l := range lanes {
+					*at(s, l*a.Stride) = float32(c[l])
+				}
 			}
 		}
-		for r := range a.Rows {
-			*at(a.S, k*a.Stride+r) = acc[r]
-		}
 	}
-}
-
-// chain returns acc after fused multiply-adds of x by elements of y, stride apart.
-func chain(acc float32, x []float32, y *float32, stride int) float32 {
-	for i, e := range x {
-		t := kernel.WideFMA(e, *at(y, i*stride), acc)
-		if kernel.Ambiguous(t) {
-			acc = kernel.FMA(e, *at(y, i*stride), acc)
-			continue
-		}
-		acc = float32(t)
-	}
-	return acc
 }
 
 func decodeAccumulateGeneric(a *kernel.DecodeAccumulateArgs) {
-	var column [kernel.KeyBlock]float32
-	unit := a.Elem.Unit()
-	for d := range a.Dim {
+	const dims = 4 * kernel.ChainLanes // what a row is converted to at a time
+	var buf [dims]float32
+	var values [dims / kernel.ChainLanes][kernel.KeyBlock]terms
+	weights := kernel.NoSpan
+	for r := range a.Rows {
+		weights = span(at(a.P, r), a.Stride, a.Keys, weights)
+	}
+	for d0 := 0; d0 < a.Dim; d0 += dims {
+		n := min(dims, a.Dim-d0)
+		all := kernel.AnySpan
+		if a.Rows >= worthSpan {
+			all = kernel.NoSpan
+		}
 		for k := range a.Keys {
-			column[k] = a.Elem.Value(unsafe.Add(a.V, a.Off[k]), d, unit, rowScale(a.Elem, a.Scale, k))
+			row := widened(buf[:n], a.Elem, unsafe.Add(a.V, a.Off[k]), d0, rowScale(a.Elem, a.Scale, k))
+			for i := 0; i < n; i += kernel.ChainLanes {
+				load(&values[i/kernel.ChainLanes][k], &row[i], min(kernel.ChainLanes, n-i))
+			}
+			if a.Rows >= worthSpan {
+				all = span(&row[0], 1, n, all)
+			}
 		}
 		for r := range a.Rows {
-			acc := negZero
-			for k, x := range column[:a.Keys] {
-				acc = addWeighted(acc, x, *at(a.P, k*a.Stride+r), k >= a.MaskFrom)
-			}
-			o := at(a.O, r*a.OStride+d)
-			switch a.Mode {
-			case kernel.First:
-				*o = 0 + acc
-			case kernel.Add:
-				*o += acc
-			case kernel.Rescale:
-				*o = kernel.FMA(*o, *at(a.Alpha, r), acc)
+			for i := 0; i < n; i += kernel.ChainLanes {
+				block := &values[i/kernel.ChainLanes]
+				c := negZeros
+				c.Add(at(a.P, r), a.Stride, &block[0], a.Keys, weights, all, a.Keys)
+				for l := range min(kernel.ChainLanes, n-i) {
+					acc := float32(c[l])
+					if a.MaskFrom < a.Keys && tainted(acc) {
+						acc = weighTerms(block, l, at(a.P, r), a.Stride, a.Keys, a.MaskFrom)
+					}
+					o := at(a.O, r*a.OStride+d0+i+l)
+					*o = updated(*o, acc, a.Mode, a.Alpha, r)
+				}
 			}
 		}
 	}
+}
+
+// weighTerms is weigh for the values of a lane.
+func weighTerms(v *[kernel.KeyBlock]terms, lane int, p *float32, step, n, maskFrom int) float32 {
+	var column [kernel.KeyBlock]float32
+	for k := range n {
+		column[k] = float32(v[k][lane])
+	}
+	return weigh(&column[0], 1, p, step, n, maskFrom)
 }
 
 func mergeGeneric(a *kernel.MergeArgs) {

@@ -31,7 +31,7 @@ var genericSet = kernel.Set{
 	Float16:          float16Generic,
 	Rotary:           rotaryGeneric,
 	Peak:             peakGeneric,
-	PeakFLOPs:        2 * 4,
+	PeakFLOPs:        2 * kernel.ChainLanes,
 	Read:             readGeneric,
 }
 
@@ -63,36 +63,69 @@ func packQGeneric(a *kernel.PackArgs) {
 	}
 }
 
-func scoresGeneric(a *kernel.ScoresArgs) {
-	for k := range a.Keys {
-		key := at(a.K, k*a.KeyStride)
-		for l := 0; l < a.Lanes; l += 4 {
-			*quad(a.S, k*a.Stride+l) = chains(key, a.DimStride, at(a.Q, l), a.Stride, a.Dim)
+// terms are rows of operands of kernel.Chains.
+type terms = [kernel.ChainLanes]kernel.Term
+
+// load fills t with n numbers from p on, the rest with zeros.
+func load(t *terms, p *float32, n int) {
+	if n == len(t) {
+		for i, x := range (*[kernel.ChainLanes]float32)(unsafe.Pointer(p)) {
+			t[i] = kernel.Term(x)
 		}
+		return
+	}
+	*t = terms{}
+	for i, x := range unsafe.Slice(p, n) {
+		t[i] = kernel.Term(x)
 	}
 }
 
-// chains returns, for four lanes, the chain of n fused multiply-adds from +0 of elements of
-// x, step apart, by rows of y, stride apart.
-func chains(x *float32, step int, y *float32, stride, n int) [4]float32 {
-	var s0, s1, s2, s3 float32
-	for i := range n {
-		e := *at(x, i*step)
-		v := quad(y, i*stride)
-		t0 := kernel.WideFMA(e, v[0], s0)
-		t1 := kernel.WideFMA(e, v[1], s1)
-		t2 := kernel.WideFMA(e, v[2], s2)
-		t3 := kernel.WideFMA(e, v[3], s3)
-		if kernel.Ambiguous(t0) || kernel.Ambiguous(t1) || kernel.Ambiguous(t2) || kernel.Ambiguous(t3) {
-			s0 = kernel.FMA(e, v[0], s0)
-			s1 = kernel.FMA(e, v[1], s1)
-			s2 = kernel.FMA(e, v[2], s2)
-			s3 = kernel.FMA(e, v[3], s3)
-			continue
-		}
-		s0, s1, s2, s3 = float32(t0), float32(t1), float32(t2), float32(t3)
+// worthSpan is the number of rows that have to share operands for their span to be worth
+// knowing: it costs about what one row loses without it.
+const worthSpan = 2
+
+// span returns what n numbers, step apart, and s span, where kernel.Chains asks for it.
+func span(p *float32, step, n int, s kernel.Span) kernel.Span {
+	if kernel.Fused {
+		return s
 	}
-	return [4]float32{s0, s1, s2, s3}
+	for i := range n {
+		s = s.And(*at(p, i*step))
+	}
+	return s
+}
+
+func scoresGeneric(a *kernel.ScoresArgs) {
+	var q [kernel.KeyBlock]terms
+	keys := kernel.NoSpan
+	for k := range a.Keys {
+		keys = span(at(a.K, k*a.KeyStride), a.DimStride, a.Dim, keys)
+	}
+	for l := 0; l < a.Lanes; l += kernel.ChainLanes {
+		lanes := min(kernel.ChainLanes, a.Lanes-l)
+		queries := kernel.NoSpan
+		for d0 := 0; d0 < a.Dim; d0 += len(q) {
+			dims := min(len(q), a.Dim-d0)
+			for i := range dims {
+				row := at(a.Q, (d0+i)*a.Stride+l)
+				load(&q[i], row, lanes)
+				queries = span(row, 1, lanes, queries)
+			}
+			for k := range a.Keys {
+				s := unsafe.Slice(at(a.S, k*a.Stride+l), lanes)
+				var c kernel.Chains
+				if d0 > 0 {
+					for i, x := range s {
+						c[i] = kernel.Term(x)
+					}
+				}
+				c.Add(at(a.K, k*a.KeyStride+d0*a.DimStride), a.DimStride, &q[0], dims, keys, queries, a.Dim)
+				for i := range s {
+					s[i] = float32(c[i])
+				}
+			}
+		}
+	}
 }
 
 func softcapGeneric(a *kernel.SoftcapArgs) {
@@ -187,59 +220,65 @@ func softmaxGeneric(a *kernel.SoftmaxArgs) {
 }
 
 func accumulateGeneric(a *kernel.AccumulateArgs) {
-	for d := range a.Dim {
-		val := at(a.V, d*a.DimStride)
-		for l := 0; l < a.Lanes; l += 4 {
-			acc0 := math.Float32frombits(signBit)
-			acc1, acc2, acc3 := acc0, acc0, acc0
-			for k := range a.Keys {
-				x := *at(val, k*a.KeyStride)
-				p := quad(a.P, k*a.Stride+l)
-				t0 := kernel.WideFMA(x, p[0], acc0)
-				t1 := kernel.WideFMA(x, p[1], acc1)
-				t2 := kernel.WideFMA(x, p[2], acc2)
-				t3 := kernel.WideFMA(x, p[3], acc3)
-				masked := k >= a.MaskFrom
-				if masked && anySign(p) || kernel.Ambiguous(t0) || kernel.Ambiguous(t1) || kernel.Ambiguous(t2) || kernel.Ambiguous(t3) {
-					acc0 = addWeighted(acc0, x, p[0], masked)
-					acc1 = addWeighted(acc1, x, p[1], masked)
-					acc2 = addWeighted(acc2, x, p[2], masked)
-					acc3 = addWeighted(acc3, x, p[3], masked)
-					continue
+	var p [kernel.KeyBlock]terms
+	values := kernel.NoSpan
+	for k := range a.Keys {
+		values = span(at(a.V, k*a.KeyStride), a.DimStride, a.Dim, values)
+	}
+	for l := 0; l < a.Lanes; l += kernel.ChainLanes {
+		lanes := min(kernel.ChainLanes, a.Lanes-l)
+		weights := kernel.NoSpan
+		for k := range a.Keys {
+			row := at(a.P, k*a.Stride+l)
+			load(&p[k], row, lanes)
+			weights = span(row, 1, lanes, weights)
+		}
+		for d := range a.Dim {
+			c := negZeros
+			c.Add(at(a.V, d*a.DimStride), a.KeyStride, &p[0], a.Keys, values, weights, a.Keys)
+			for i := range lanes {
+				acc, lane := float32(c[i]), l+i
+				if a.MaskFrom < a.Keys && tainted(acc) {
+					acc = weigh(at(a.V, d*a.DimStride), a.KeyStride, at(a.P, lane), a.Stride, a.Keys, a.MaskFrom)
 				}
-				acc0, acc1, acc2, acc3 = float32(t0), float32(t1), float32(t2), float32(t3)
-			}
-			acc := [4]float32{acc0, acc1, acc2, acc3}
-			o := quad(a.O, d*a.Stride+l)
-			switch a.Mode {
-			case kernel.First:
-				for i := range o {
-					o[i] = 0 + acc[i] // +0, where the sum is -0
-				}
-			case kernel.Add:
-				for i := range o {
-					o[i] += acc[i]
-				}
-			case kernel.Rescale:
-				for i, alpha := range quad(a.Alpha, l) {
-					o[i] = kernel.FMA(o[i], alpha, acc[i])
-				}
+				o := at(a.O, d*a.Stride+lane)
+				*o = updated(*o, acc, a.Mode, a.Alpha, lane)
 			}
 		}
 	}
 }
 
-// anySign reports whether a weight has the sign bit set.
-func anySign(p *[4]float32) bool {
-	return (math.Float32bits(p[0])|math.Float32bits(p[1])|math.Float32bits(p[2])|math.Float32bits(p[3]))&signBit != 0
+var negZeros = kernel.Chains{
+	kernel.Term(negZero), kernel.Term(negZero), kernel.Term(negZero), kernel.Term(negZero),
+	kernel.Term(negZero), kernel.Term(negZero), kernel.Term(negZero), kernel.Term(negZero),
 }
 
-// addWeighted returns acc + x*p, or acc if the mask took p away.
-func addWeighted(acc, x, p float32, masked bool) float32 {
-	if masked && math.Float32bits(p)&signBit != 0 {
-		return acc
+// tainted reports whether acc may differ from the sum without masked keys, whose weights are
+// -0: such a product changes nothing but the sign of a zero, unless the value is not finite.
+func tainted(acc float32) bool { return acc == 0 || acc-acc != 0 }
+
+// weigh returns the sum of n values weighted by p, each step apart, without those from
+// maskFrom on that are masked.
+func weigh(v *float32, vStep int, p *float32, pStep, n, maskFrom int) float32 {
+	acc := negZero
+	for k := range n {
+		w := *at(p, k*pStep)
+		if k < maskFrom || math.Float32bits(w)&signBit == 0 {
+			acc = kernel.FMA(*at(v, k*vStep), w, acc)
+		}
 	}
-	return kernel.FMA(x, p, acc)
+	return acc
+}
+
+// updated returns an output after a block of keys that adds acc.
+func updated(o, acc float32, mode kernel.UpdateMode, alpha *float32, lane int) float32 {
+	switch mode {
+	case kernel.First:
+		return 0 + acc // +0, where the sum is -0
+	case kernel.Add:
+		return o + acc
+	}
+	return kernel.FMA(o, *at(alpha, lane), acc)
 }
 
 func finishGeneric(a *kernel.FinishArgs) {
@@ -256,38 +295,55 @@ func finishGeneric(a *kernel.FinishArgs) {
 }
 
 func multiplyGeneric(a *kernel.MultiplyArgs) {
+	var b [kernel.KC]terms
+	rows := kernel.NoSpan
 	for i := range a.Rows {
-		row := at(a.A, i*a.RowStride)
-		for l := 0; l < a.Lanes; l += 4 {
-			c := quad(a.C, i*a.Stride+l)
-			var old, bias [4]float32
-			if a.Add {
-				old = *c
+		rows = span(at(a.A, i*a.RowStride), a.ColStride, a.Depth, rows)
+	}
+	for l := 0; l < a.Lanes; l += kernel.ChainLanes {
+		lanes := min(kernel.ChainLanes, a.Lanes-l)
+		panel := kernel.AnySpan
+		if a.Rows >= worthSpan {
+			panel = kernel.NoSpan
+		}
+		for k := range a.Depth {
+			row := at(a.B, k*a.Lanes+l)
+			load(&b[k], row, lanes)
+			if a.Rows >= worthSpan {
+				panel = span(row, 1, lanes, panel)
 			}
-			if a.Bias != nil {
-				bias = *quad(a.Bias, l)
-			}
-			for j, s := range chains(row, a.ColStride, at(a.B, l), a.Lanes, a.Depth) {
-				c[j] = (old[j] + bias[j]) + s
+		}
+		for i := range a.Rows {
+			var sums kernel.Chains
+			sums.Add(at(a.A, i*a.RowStride), a.ColStride, &b[0], a.Depth, rows, panel, a.Depth)
+			c := at(a.C, i*a.Stride+l)
+			for j := range lanes {
+				var old, bias float32
+				if a.Add {
+					old = *at(c, j)
+				}
+				if a.Bias != nil {
+					bias = *at(a.Bias, l+j)
+				}
+				*at(c, j) = (old + bias) + float32(sums[j])
 			}
 		}
 	}
 }
 
 func peakGeneric(n int) {
-	x, y := float32(n), float32(0.5)
-	var s0, s1, s2, s3 float32
-	for range n {
-		t0 := kernel.WideFMA(x, y, s0)
-		t1 := kernel.WideFMA(x, y, s1)
-		t2 := kernel.WideFMA(x, y, s2)
-		t3 := kernel.WideFMA(x, y, s3)
-		if kernel.Ambiguous(t0) || kernel.Ambiguous(t1) || kernel.Ambiguous(t2) || kernel.Ambiguous(t3) {
-			t0, t1, t2, t3 = 0, 0, 0, 0
+	const depth = 64
+	x, y, c := float32(1), [depth]terms{}, kernel.Chains{}
+	ones := kernel.NoSpan.And(x)
+	for i := range y {
+		for l := range y[i] {
+			y[i][l] = 1
 		}
-		s0, s1, s2, s3 = float32(t0), float32(t1), float32(t2), float32(t3)
 	}
-	if s0+s1+s2+s3 < 0 {
+	for ; n > 0; n -= depth {
+		c.Add(&x, 0, &y[0], min(n, depth), ones, ones, depth)
+	}
+	if c[0] < 0 {
 		panic("qkv: a sum of positive products is negative") // keeps the sums alive
 	}
 }

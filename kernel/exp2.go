@@ -35,17 +35,13 @@ var ExpPoly = [7]float32{
 // largest float32 from overflowing when they are converted to base 2, and costs
 // nothing: it is in the coefficients.)
 //
-// This is the sequence of operations that every Set performs.
+// This is the sequence of operations that every Set performs, with one fused multiply-add
+// for each coefficient but the last.
 func Exp2(y float32) float32 {
-	t := y + ExpMagic
-	f := y - float32(t-ExpMagic)
-	p := ExpPoly[6]
-	for i := 5; i >= 0; i-- {
-		p = FMA(p, f, ExpPoly[i])
-	}
-	r := p * math.Float32frombits(math.Float32bits(t)<<23)
 	if y < ExpMin {
 		return 0
 	}
-	return r
+	t := y + ExpMagic
+	f := y - float32(t-ExpMagic)
+	return float32(horner(f, 0) * math.Float32frombits(math.Float32bits(t)<<23))
 }

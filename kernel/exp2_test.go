@@ -93,6 +93,54 @@ func TestExp2Range(t *testing.T) {
 	}
 }
 
+// exactExp2 is Exp2 in its steps.
+func exactExp2(y float32) float32 {
+	if y < ExpMin {
+		return 0
+	}
+	t := y + ExpMagic
+	f := y - float32(t-ExpMagic)
+	p := ExpPoly[6]
+	for i := 5; i >= 0; i-- {
+		p = ExactFMA(p, f, ExpPoly[i])
+	}
+	return float32(p * math.Float32frombits(math.Float32bits(t)<<23))
+}
+
+// TestExp2Steps holds the bits of Exp2 against its steps.
+func TestExp2Steps(t *testing.T) {
+	stride := uint32(97)
+	if testing.Short() {
+		stride = 9973
+	}
+	for b := uint32(1 << 31); b <= 0xff900000; b += stride {
+		y := math.Float32frombits(b)
+		if got, want := Exp2(y), exactExp2(y); !same(got, want) {
+			t.Fatalf("Exp2(%x) = %x, want %x", y, got, want)
+		}
+	}
+}
+
+// TestHornerTies has the arguments from 2^-30 on of which a sum, rounded to float64, looks
+// like a tie: in 9 it is none.
+func TestHornerTies(t *testing.T) {
+	for _, f := range []float32{0x1.f446a4p-15, -0x1.8342p-07, -0x1.d108p-06, 0x1.5e02bp-04, -0x1.076dp-03, -0x1.1149p-03, -0x1.373d7p-03, 0x1.3b07p-03, 0x1.501p-03, -0x1.68p-03, -0x1.bcp-03, -0x1.c48p-03, 0x1.e476p-03, -0x1.ff31p-03, 0x1p-02, -0x1p-02} {
+		p, ties := ExpPoly[6], 0
+		for i := 5; i >= 0; i-- {
+			if ambiguous(wideFMA(p, f, ExpPoly[i])) {
+				ties++
+			}
+			p = ExactFMA(p, f, ExpPoly[i])
+			if got := horner(f, i); !same(got, p) {
+				t.Errorf("from %d on at %x: %x, want %x", i, f, got, p)
+			}
+		}
+		if ties == 0 {
+			t.Errorf("no tie at %x", f)
+		}
+	}
+}
+
 func BenchmarkExp2(b *testing.B) {
 	y := float32(-3.3)
 	for b.Loop() {

@@ -1,31 +1,39 @@
 package kernel
 
-import "math"
+import (
+	"math"
+	"math/bits"
+)
 
-// FMA returns x*y + z with one rounding, as a hardware float32 fused
-// multiply-add does.
-func FMA(x, y, z float32) float32 {
-	s := WideFMA(x, y, z)
-	if Ambiguous(s) {
+// ExactFMA returns x*y + z with one rounding, as a hardware float32 fused multiply-add
+// does, on every architecture. [FMA] is the same and faster where hardware has one.
+func ExactFMA(x, y, z float32) float32 {
+	s := wideFMA(x, y, z)
+	if ambiguous(s) {
 		s = oddFMA(x, y, z)
 	}
 	return float32(s)
 }
 
-// WideFMA returns x*y + z rounded to float64. Unless it is [Ambiguous], rounding
-// it to float32 gives [FMA], which is too large to be inlined: loops take this
-// pair, and FMA where it fails.
-func WideFMA(x, y, z float32) float64 {
+// wideFMA returns x*y + z rounded to float64. Unless it is ambiguous, rounding it to float32
+// gives FMA, which is too large to be inlined where it is ExactFMA.
+func wideFMA(x, y, z float32) float64 {
 	return float64(x)*float64(y) + float64(z) // the product is exact
 }
 
-// Ambiguous reports whether s, a sum rounded to float64, may round to another
+// A float64 has dropped more bits than a float32 holds; half are those of half a last place.
+const (
+	dropped = 1<<29 - 1
+	half    = 1 << 28
+)
+
+// ambiguous reports whether s, a sum rounded to float64, may round to another
 // float32 than the exact sum does: where it lies exactly between two float32, or
 // below the normal range, where float32 has fewer bits.
-func Ambiguous(s float64) bool {
+func ambiguous(s float64) bool {
 	const minNormal = 1023 - 126 // the float64 exponent field of 2^-126
 	b := math.Float64bits(s)
-	return b<<35 == 1<<63 || b<<1-1<<53 < (minNormal-1)<<53 // wraps for a zero
+	return b&dropped == half || b<<1-1<<53 < (minNormal-1)<<53 // wraps for a zero
 }
 
 // oddFMA returns x*y + z rounded to odd in float64, which makes another rounding
@@ -49,4 +57,56 @@ func oddFMA(x, y, z float32) float64 {
 		s = math.Float64frombits(b)
 	}
 	return s
+}
+
+// SquareSums is the number of sums of [Squares].
+const SquareSums = 16
+
+// Squares returns sums of the squares of n numbers, step apart: element i counts to sum
+// i % SquareSums, by a fused multiply-add, upwards, from +0.
+func Squares(p *float32, step, n int) (sums [SquareSums]float32) {
+	for i := range n {
+		x, s := *at(p, i*step), &sums[i%SquareSums]
+		if !Fused {
+			if t := wideFMA(x, x, *s); !ambiguous(t) {
+				*s = float32(t)
+				continue
+			}
+		}
+		*s = FMA(x, x, *s)
+	}
+	return sums
+}
+
+// ChainLanes is the number of chains of a [Chains].
+const ChainLanes = 8
+
+// Chains are sums, a lane each, that [Chains.Add] adds to. A Term holds a float32.
+type Chains [ChainLanes]Term
+
+// A Span bounds the exponents of numbers, from [NoSpan] on.
+type Span struct{ low, high uint32 }
+
+// NoSpan is the span of no number, and of zeros; AnySpan that of all.
+var (
+	NoSpan  = Span{low: math.MaxUint32}
+	AnySpan = Span{high: math.MaxUint32}
+)
+
+// And returns the span of what s spans and x.
+func (s Span) And(x float32) Span {
+	b := math.Float32bits(x) << 1
+	return Span{min(s.low, b-1), max(s.high, b)} // a zero wraps
+}
+
+// Finite reports whether no number is an infinity or a NaN.
+func (s Span) Finite() bool { return s.high < 0xff<<24 }
+
+// plain reports whether no sum of n products of a number of s and one of t overflows, and
+// every such sum below the normal range is one that float32 holds: a multiple of the
+// product of last places that is at least 2^-149.
+func (s Span) plain(t Span, n int) bool {
+	return s.Finite() && t.Finite() &&
+		s.low>>24+t.low>>24 >= 2*(127+23)-149 &&
+		s.high>>24+t.high>>24+uint32(bits.Len(uint(n))) <= 2*127+124
 }

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// exactFMA computes x*y + z without an error and rounds it once.
-func exactFMA(x, y, z float32) float32 {
+// bigFMA computes x*y + z without an error and rounds it once.
+func bigFMA(x, y, z float32) float32 {
 	s := float64(x)*float64(y) + float64(z)
 	if math.IsNaN(s) || math.IsInf(s, 0) { // an operand is one: the sum has no rounding
 		return float32(s)
@@ -26,11 +26,43 @@ func same(a, b float32) bool {
 }
 
 func testFMA(t testing.TB, x, y, z float32) {
-	if got, want := FMA(x, y, z), exactFMA(x, y, z); !same(got, want) {
+	want := bigFMA(x, y, z)
+	if got := ExactFMA(x, y, z); !same(got, want) {
+		t.Fatalf("ExactFMA(%x, %x, %x) = %x, want %x", x, y, z, got, want)
+	}
+	if got := FMA(x, y, z); !same(got, want) {
 		t.Fatalf("FMA(%x, %x, %x) = %x, want %x", x, y, z, got, want)
 	}
-	if s := WideFMA(x, y, z); !Ambiguous(s) && !same(float32(s), exactFMA(x, y, z)) {
-		t.Fatalf("WideFMA(%x, %x, %x) = %x rounds wrong and is not ambiguous", x, y, z, s)
+	testChains(t, x, y, z, want)
+}
+
+// testChains adds a product to z in each lane, beside sums that are never in question, which
+// a lane that is must not disturb. It does so where spans rule out sums that leave the normal
+// range, as far as they do, and where they do not.
+func testChains(t testing.TB, x, y, z, want float32) {
+	spans := []Span{AnySpan}
+	if math.Abs(float64(z)) < 0x1p126 { // as sums of products within a span are
+		spans = append(spans, NoSpan.And(x))
+	}
+	for _, xs := range spans {
+		for lane := range ChainLanes {
+			var c Chains
+			var terms [ChainLanes]Term
+			for l := range c {
+				c[l], terms[l] = Term(lane-l), 1
+			}
+			c[lane], terms[lane] = Term(z), Term(y)
+			others := c
+			c.Add(&x, 1, &terms, 1, xs, NoSpan.And(y).And(1), 1)
+			if !same(float32(c[lane]), want) {
+				t.Fatalf("Chains: %x*%x + %x = %x in lane %d, want %x", x, y, z, float32(c[lane]), lane, want)
+			}
+			for l := range c {
+				if sum := x + float32(others[l]); l != lane && !same(float32(c[l]), sum) {
+					t.Fatalf("Chains: %x*1 + %x = %x in lane %d, want %x", x, float32(others[l]), float32(c[l]), l, sum)
+				}
+			}
+		}
 	}
 }
 
@@ -78,7 +110,7 @@ func TestFMAHalfway(t *testing.T) {
 	if testing.Short() {
 		n /= 10
 	}
-	var twice, ambiguous int
+	var twice, doubtful int
 	for range n {
 		e := r.IntN(276) - 149 // 2^e is the last place of z
 		z := float32(math.Ldexp(float64(1<<23+r.IntN(1<<23)), e))
@@ -101,16 +133,16 @@ func TestFMAHalfway(t *testing.T) {
 			z = -z
 		}
 		testFMA(t, x, y, z)
-		s := WideFMA(x, y, z)
-		if Ambiguous(s) {
-			ambiguous++
+		s := wideFMA(x, y, z)
+		if ambiguous(s) {
+			doubtful++
 		}
 		if !same(float32(s), FMA(x, y, z)) {
 			twice++
 		}
 	}
 	if twice < n/100 {
-		t.Errorf("rounding twice is wrong for %d of %d operands (%d ambiguous): they do not test much", twice, n, ambiguous)
+		t.Errorf("rounding twice is wrong for %d of %d operands (%d ambiguous): they do not test much", twice, n, doubtful)
 	}
 }
 
@@ -121,6 +153,78 @@ func FuzzFMA(f *testing.F) {
 	f.Fuzz(func(t *testing.T, x, y, z uint32) {
 		testFMA(t, math.Float32frombits(x), math.Float32frombits(y), math.Float32frombits(z))
 	})
+}
+
+// TestChains adds many terms, of each of several kinds, in steps and whole.
+func TestChains(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	kinds := map[string]func() float32{
+		"normal":    func() float32 { return float32(r.NormFloat64()) },
+		"integers":  func() float32 { return float32(r.IntN(1<<12) - 1<<11) },
+		"bfloat16":  func() float32 { return BFloat16ToFloat32(Float32ToBFloat16(float32(r.NormFloat64()))) },
+		"zeros":     func() float32 { return [...]float32{0, 1, math.Float32frombits(1 << 31)}[r.IntN(3)] },
+		"tiny":      func() float32 { return float32(r.NormFloat64() * 0x1p-70) },
+		"subnormal": func() float32 { return math.Float32frombits(r.Uint32() & (1<<31 | 1<<23 - 1)) },
+		"huge":      func() float32 { return float32(r.NormFloat64() * 0x1p62) },
+		"any":       func() float32 { return math.Float32frombits(r.Uint32()) },
+	}
+	for xKind, xNext := range kinds {
+		for yKind, yNext := range kinds {
+			for range 20 {
+				const n = 60
+				x, y := make([]float32, 2*n), make([][ChainLanes]Term, n)
+				xs, ys := NoSpan, NoSpan
+				var want [ChainLanes]float32
+				for i := range n {
+					x[2*i] = xNext()
+					xs = xs.And(x[2*i])
+					for l := range ChainLanes {
+						v := yNext()
+						y[i][l] = Term(v)
+						ys = ys.And(v)
+						want[l] = ExactFMA(x[2*i], v, want[l])
+					}
+				}
+				if r.IntN(4) == 0 {
+					xs = AnySpan
+				}
+				var c Chains
+				split := r.IntN(n)
+				c.Add(&x[0], 2, &y[0], split, xs, ys, n)
+				c.Add(&x[2*split], 2, &y[split], n-split, xs, ys, n)
+				for l := range c {
+					if got := float32(c[l]); !same(got, want[l]) {
+						t.Fatalf("%s times %s, lane %d: %x, want %x", xKind, yKind, l, got, want[l])
+					}
+				}
+			}
+		}
+	}
+}
+
+// TestSpan holds what spans promise against sums.
+func TestSpan(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	of := func(e int) float32 { return float32(math.Ldexp(1+r.Float64(), e)) }
+	var plain int
+	for range 100_000 {
+		x, y, n := of(r.IntN(276)-149), of(r.IntN(276)-149), 1+r.IntN(100_000)
+		if !NoSpan.And(x).And(0).plain(NoSpan.And(y), n) {
+			continue
+		}
+		plain++
+		if p := float64(x) * float64(y); p*float64(n) >= 0x1p127 || math.Ldexp(p, 149) != math.Trunc(math.Ldexp(p, 149)) {
+			t.Fatalf("%x times %x, %d times: out of range", x, y, n)
+		}
+	}
+	if plain < 10_000 {
+		t.Errorf("%d spans are plain: they test little", plain)
+	}
+	for _, x := range []float32{float32(math.Inf(-1)), float32(math.NaN())} {
+		if s := NoSpan.And(1).And(x); s.Finite() || s.plain(NoSpan, 1) || NoSpan.plain(s, 1) {
+			t.Errorf("%v is finite", x)
+		}
+	}
 }
 
 func BenchmarkFMA(b *testing.B) {

@@ -19,13 +19,9 @@ func Softcap(s, in, out float32) float32 {
 	}
 	t := y + ExpMagic
 	f := y - float32(t-ExpMagic)
-	q := ExpPoly[6]
-	for i := 5; i >= 1; i-- {
-		q = FMA(q, f, ExpPoly[i])
-	}
-	q *= f
+	q := float32(horner(f, 1) * f)
 	e := math.Float32frombits(math.Float32bits(t) << 23)
 	x := FMA(e, q, e-1)
 	r := x / (x + 2)
-	return math.Float32frombits(math.Float32bits(r)&^sign|math.Float32bits(s)&sign) * out
+	return float32(math.Float32frombits(math.Float32bits(r)&^sign|math.Float32bits(s)&sign) * out)
 }

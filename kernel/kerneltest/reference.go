@@ -40,7 +40,7 @@ func scores(a *kernel.ScoresArgs) {
 		for l := range a.Lanes {
 			acc := float32(0)
 			for d := range a.Dim {
-				acc = kernel.FMA(*el(a.K, k*a.KeyStride+d*a.DimStride), *el(a.Q, d*a.Stride+l), acc)
+				acc = kernel.ExactFMA(*el(a.K, k*a.KeyStride+d*a.DimStride), *el(a.Q, d*a.Stride+l), acc)
 			}
 			*el(a.S, k*a.Stride+l) = acc
 		}
@@ -61,7 +61,7 @@ func alibi(a *kernel.ALiBiArgs) {
 		for l := range a.Lanes {
 			s := el(a.S, k*a.Stride+l)
 			distance := float32(math.Abs(float64(*el(a.Pos, l) - float32(a.First+k))))
-			*s = kernel.FMA(*el(a.Slope, l), distance, *s)
+			*s = kernel.ExactFMA(*el(a.Slope, l), distance, *s)
 		}
 	}
 }
@@ -79,7 +79,7 @@ func bias(a *kernel.BiasArgs) {
 				a.Cleared = true
 			}
 			s := el(a.S, k*a.Stride+l)
-			*s = kernel.FMA(b, a.Scale, *s)
+			*s = kernel.ExactFMA(b, a.Scale, *s)
 		}
 	}
 }
@@ -99,8 +99,8 @@ func rotary(a *kernel.RotaryArgs) {
 			}
 			x0, x1 := *el(a.X, r*a.XStride+j), *el(a.X, r*a.XStride+k)
 			cos, sin := *el(a.Cos, r*a.TableStride+i), *el(a.Sin, r*a.TableStride+i)
-			*el(a.Y, r*a.YStride+j) = kernel.FMA(-sin, x1, float32(x0*cos))
-			*el(a.Y, r*a.YStride+k) = kernel.FMA(sin, x0, float32(x1*cos))
+			*el(a.Y, r*a.YStride+j) = kernel.ExactFMA(-sin, x1, float32(x0*cos))
+			*el(a.Y, r*a.YStride+k) = kernel.ExactFMA(sin, x0, float32(x1*cos))
 		}
 	}
 }
@@ -129,7 +129,7 @@ func softmax(a *kernel.SoftmaxArgs) {
 		}
 		*el(a.Max, l) = m
 		*el(a.Alpha, l) = alpha
-		*el(a.Sum, l) = kernel.FMA(*el(a.Sum, l), alpha, sum)
+		*el(a.Sum, l) = kernel.ExactFMA(*el(a.Sum, l), alpha, sum)
 		if alpha != 1 {
 			a.Moved = true
 		}
@@ -145,7 +145,7 @@ func accumulate(a *kernel.AccumulateArgs) {
 				if k >= a.MaskFrom && math.Signbit(float64(p)) {
 					continue
 				}
-				acc = kernel.FMA(*el(a.V, k*a.KeyStride+d*a.DimStride), p, acc)
+				acc = kernel.ExactFMA(*el(a.V, k*a.KeyStride+d*a.DimStride), p, acc)
 			}
 			o := el(a.O, d*a.Stride+l)
 			switch a.Mode {
@@ -154,7 +154,7 @@ func accumulate(a *kernel.AccumulateArgs) {
 			case kernel.Add:
 				*o = *o + acc
 			case kernel.Rescale:
-				*o = kernel.FMA(*o, *el(a.Alpha, l), acc)
+				*o = kernel.ExactFMA(*o, *el(a.Alpha, l), acc)
 			}
 		}
 	}
@@ -177,7 +177,7 @@ func multiply(a *kernel.MultiplyArgs) {
 		for l := range a.Lanes {
 			acc := float32(0)
 			for k := range a.Depth {
-				acc = kernel.FMA(*el(a.A, i*a.RowStride+k*a.ColStride), *el(a.B, k*a.Lanes+l), acc)
+				acc = kernel.ExactFMA(*el(a.A, i*a.RowStride+k*a.ColStride), *el(a.B, k*a.Lanes+l), acc)
 			}
 			c := float32(0)
 			if a.Add {
@@ -205,10 +205,10 @@ func merge(a *kernel.MergeArgs) {
 			wa = negZero
 		}
 		*el(a.Max, l) = m
-		*el(a.Sum, l) = kernel.FMA(*el(a.Sum, l), wa, float32(*el(a.ChunkSum, l)*wb))
+		*el(a.Sum, l) = kernel.ExactFMA(*el(a.Sum, l), wa, float32(*el(a.ChunkSum, l)*wb))
 		for d := range a.Dim {
 			o := el(a.O, d*a.Stride+l)
-			*o = kernel.FMA(*o, wa, float32(*el(a.Chunk, d*a.Stride+l)*wb))
+			*o = kernel.ExactFMA(*o, wa, float32(*el(a.Chunk, d*a.Stride+l)*wb))
 		}
 	}
 }
@@ -235,7 +235,7 @@ func decodeScores(a *kernel.DecodeScoresArgs) {
 			acc := float32(0)
 			for d := range a.Dim {
 				key := a.Elem.Value(unsafe.Add(a.K, a.Off[k]), d, a.Elem.Unit(), scaleOf(a.Elem, a.Scale, k))
-				acc = kernel.FMA(key, *el(a.Q, d*a.QStride+r), acc)
+				acc = kernel.ExactFMA(key, *el(a.Q, d*a.QStride+r), acc)
 			}
 			*el(a.S, k*a.Stride+r) = acc
 		}
@@ -252,7 +252,7 @@ func decodeAccumulate(a *kernel.DecodeAccumulateArgs) {
 					continue
 				}
 				value := a.Elem.Value(unsafe.Add(a.V, a.Off[k]), d, a.Elem.Unit(), scaleOf(a.Elem, a.Scale, k))
-				acc = kernel.FMA(value, p, acc)
+				acc = kernel.ExactFMA(value, p, acc)
 			}
 			o := el(a.O, r*a.OStride+d)
 			switch a.Mode {
@@ -261,7 +261,7 @@ func decodeAccumulate(a *kernel.DecodeAccumulateArgs) {
 			case kernel.Add:
 				*o = *o + acc
 			case kernel.Rescale:
-				*o = kernel.FMA(*o, *el(a.Alpha, r), acc)
+				*o = kernel.ExactFMA(*o, *el(a.Alpha, r), acc)
 			}
 		}
 	}

@@ -101,7 +101,7 @@ func TestFaults(t *testing.T) {
 					for l := range a.Lanes {
 						var acc float32
 						for d := range a.Dim {
-							acc = float32(kernel.WideFMA(*el(a.K, k*a.KeyStride+d*a.DimStride), *el(a.Q, d*a.Stride+l), acc))
+							acc = float32(float64(*el(a.K, k*a.KeyStride+d*a.DimStride))*float64(*el(a.Q, d*a.Stride+l)) + float64(acc))
 						}
 						*el(a.S, k*a.Stride+l) = acc
 					}
@@ -162,7 +162,7 @@ func TestFaults(t *testing.T) {
 				for k := range a.Keys {
 					for l := range a.Lanes {
 						s := el(a.S, k*a.Stride+l)
-						*s = kernel.FMA(*el(a.Slope, l), max(0, *el(a.Pos, l)-float32(a.First+k)), *s)
+						*s = kernel.ExactFMA(*el(a.Slope, l), max(0, *el(a.Pos, l)-float32(a.First+k)), *s)
 					}
 				}
 			}
@@ -352,7 +352,7 @@ func TestFaults(t *testing.T) {
 					k = 1
 				}
 				if a.X != a.Y && a.Rows == 1 {
-					*el(a.Y, j) = kernel.FMA(*el(a.Cos, 0), *el(a.X, j), -float32(*el(a.Sin, 0)**el(a.X, k)))
+					*el(a.Y, j) = kernel.ExactFMA(*el(a.Cos, 0), *el(a.X, j), -float32(*el(a.Sin, 0)**el(a.X, k)))
 				}
 			}
 		}},
