@@ -11,11 +11,8 @@ import (
 	"testing"
 
 	"github.com/qkv-go/qkv"
+	"github.com/qkv-go/qkv/internal/shareddata"
 )
-
-// nanoGPTFile has every intermediate value of a trained GPT's forward pass in PyTorch,
-// for three inputs.
-const nanoGPTFile = "../shared/data/nano-gpt/gpt-nano-sort-t0-partials.json"
 
 // The shape of the model's attention.
 const (
@@ -26,14 +23,15 @@ const (
 	nanoWidth = nanoHeads * nanoDim
 )
 
-// nanoGPT reads intermediate values by name.
+// nanoGPT has every intermediate value of a trained GPT's forward pass in PyTorch, for three
+// inputs, by name.
 type nanoGPT map[string]json.RawMessage
 
 func loadNanoGPT(t *testing.T) nanoGPT {
 	t.Helper()
-	b, err := os.ReadFile(nanoGPTFile)
+	b, err := os.ReadFile(shareddata.Path(t, "nano-gpt", "gpt-nano-sort-t0-partials.json"))
 	if err != nil {
-		t.Skipf("no values of the trained model here: %v", err)
+		t.Fatal(err)
 	}
 	var m nanoGPT
 	if err := json.Unmarshal(b, &m); err != nil {

@@ -3,25 +3,19 @@ package onnx_test
 import (
 	"fmt"
 	"math"
-	"os"
 	"path/filepath"
 	"slices"
 	"testing"
 
 	"github.com/qkv-go/qkv"
+	"github.com/qkv-go/qkv/internal/shareddata"
 	"github.com/qkv-go/qkv/onnx"
 )
 
-// casesDir has the backend node tests, one folder each.
-const casesDir = "../../shared/data/onnx"
-
-// loadCases returns every case.
+// loadCases returns every backend node test, which have a folder each.
 func loadCases(t testing.TB) []*onnx.Case {
 	t.Helper()
-	if _, err := os.Stat(casesDir); err != nil {
-		t.Skipf("no ONNX backend node tests here: %v", err)
-	}
-	dirs, err := filepath.Glob(filepath.Join(casesDir, "test_*"))
+	dirs, err := filepath.Glob(filepath.Join(shareddata.Path(t, "onnx"), "test_*"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/qkv-go/qkv/internal/shareddata"
 )
 
 // value is a ValueInfoProto.
@@ -135,7 +137,11 @@ func FuzzModel(f *testing.F) {
 // seedFiles adds the files of the real cases, where they are present.
 func seedFiles(f *testing.F, pattern string) {
 	f.Helper()
-	files, err := filepath.Glob(filepath.Join("../../shared/data/onnx", "*", pattern))
+	dir, ok := shareddata.Find(f, "onnx")
+	if !ok {
+		return
+	}
+	files, err := filepath.Glob(filepath.Join(dir, "*", pattern))
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/qkv-go/qkv"
+	"github.com/qkv-go/qkv/internal/shareddata"
 )
 
 // field appends a field of bytes to a message.
@@ -140,10 +141,7 @@ func TestConform(t *testing.T) {
 
 // TestConformCases runs the tests of ONNX that are here on every kernel set.
 func TestConformCases(t *testing.T) {
-	dir := filepath.Join("..", "..", "..", "shared", "data", "onnx")
-	if _, err := os.Stat(dir); err != nil {
-		t.Skipf("no ONNX backend node tests here: %v", err)
-	}
+	dir := shareddata.Path(t, "onnx")
 	for _, k := range qkv.Kernels() {
 		if k.Missing != 0 {
 			continue

@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/qkv-go/qkv"
+	"github.com/qkv-go/qkv/internal/shareddata"
 )
 
 // inputs writes q, k and v and returns the flags that name them.
@@ -355,10 +356,8 @@ func TestWriteFiles(t *testing.T) {
 
 // TestRunNanoGPT reproduces the attention of a trained model as PyTorch computed it.
 func TestRunNanoGPT(t *testing.T) {
-	text, err := os.ReadFile(filepath.Join("..", "..", "..", "shared", "data", "nano-gpt", "gpt-nano-sort-t0-partials.json"))
-	if errors.Is(err, fs.ErrNotExist) {
-		t.Skip("the data of nano-gpt is not here")
-	} else if err != nil {
+	text, err := os.ReadFile(shareddata.Path(t, "nano-gpt", "gpt-nano-sort-t0-partials.json"))
+	if err != nil {
 		t.Fatal(err)
 	}
 	var file map[string]json.RawMessage

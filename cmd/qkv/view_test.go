@@ -2,9 +2,7 @@ package main
 
 import (
 	"bytes"
-	"errors"
 	"image/png"
-	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -14,6 +12,7 @@ import (
 
 	"github.com/qkv-go/qkv"
 	"github.com/qkv-go/qkv/cmd/qkv/heatmap"
+	"github.com/qkv-go/qkv/internal/shareddata"
 )
 
 // viewInputs writes q and k and returns the flags that name them.
@@ -308,10 +307,7 @@ func TestTerminalColors(t *testing.T) {
 
 // TestViewModel: a trained model, of which 6 letters are sorted.
 func TestViewModel(t *testing.T) {
-	model := filepath.Join("..", "..", "..", "shared", "data", "nano-gpt", "gpt-nano-sort-model.json")
-	if _, err := os.Stat(model); errors.Is(err, fs.ErrNotExist) {
-		t.Skip("the data of nano-gpt is not here")
-	}
+	model := shareddata.Path(t, "nano-gpt", "gpt-nano-sort-model.json")
 	code, stdout, errs := qkvRun("view", "-model", model, "CBABBC")
 	if code != exitOK || errs != "" || !strings.HasPrefix(stdout, "CBABBC, causal\n\n    layer 0, head 0  layer 0, head 1  layer 0, head 2\n    C B A B B C ") {
 		t.Fatalf("exit %d, stderr %q, stdout\n%s", code, errs, stdout)

@@ -1,13 +1,12 @@
 package main
 
 import (
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-)
 
-const modelFile = "../../../shared/data/nano-gpt/gpt-nano-sort-model.json"
+	"github.com/qkv-go/qkv/internal/shareddata"
+)
 
 func run(args ...string) (code int, stdout, stderr string) {
 	var out, errOut strings.Builder
@@ -16,9 +15,7 @@ func run(args ...string) (code int, stdout, stderr string) {
 }
 
 func TestSort(t *testing.T) {
-	if _, err := os.Stat(modelFile); err != nil {
-		t.Skipf("no trained model here: %v", err)
-	}
+	modelFile := shareddata.Path(t, "nano-gpt", "gpt-nano-sort-model.json")
 	for _, c := range []struct {
 		args []string
 		want string

@@ -1,7 +1,6 @@
 package jsontree
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"reflect"
@@ -9,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/minio/simdjson-go"
+
+	"github.com/qkv-go/qkv/internal/shareddata"
 )
 
 // maxDepth is that of the tests.
@@ -16,16 +17,13 @@ const maxDepth = 3
 
 // Real files.
 const (
-	modelFile    = "../../../shared/data/nano-gpt/gpt-nano-sort-model.json"
-	partialsFile = "../../../shared/data/nano-gpt/gpt-nano-sort-t0-partials.json"
+	modelFile    = "gpt-nano-sort-model.json"
+	partialsFile = "gpt-nano-sort-t0-partials.json"
 )
 
-func readFile(t testing.TB, path string) []byte {
+func readFile(t testing.TB, name string) []byte {
 	t.Helper()
-	data, err := os.ReadFile(path)
-	if errors.Is(err, os.ErrNotExist) {
-		t.Skipf("no trained model here: %v", err)
-	}
+	data, err := os.ReadFile(shareddata.Path(t, "nano-gpt", name))
 	if err != nil {
 		t.Fatal(err)
 	}

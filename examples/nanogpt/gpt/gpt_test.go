@@ -16,20 +16,18 @@ import (
 
 	"github.com/qkv-go/qkv"
 	"github.com/qkv-go/qkv/internal/jsontree"
+	"github.com/qkv-go/qkv/internal/shareddata"
 )
 
 // The trained model, and every value on the way through it for three inputs, in PyTorch.
 const (
-	modelFile    = "../../../../shared/data/nano-gpt/gpt-nano-sort-model.json"
-	partialsFile = "../../../../shared/data/nano-gpt/gpt-nano-sort-t0-partials.json"
+	modelFile    = "gpt-nano-sort-model.json"
+	partialsFile = "gpt-nano-sort-t0-partials.json"
 )
 
-func readFile(t testing.TB, path string) []byte {
+func readFile(t testing.TB, name string) []byte {
 	t.Helper()
-	data, err := os.ReadFile(path)
-	if errors.Is(err, os.ErrNotExist) {
-		t.Skipf("no trained model here: %v", err)
-	}
+	data, err := os.ReadFile(shareddata.Path(t, "nano-gpt", name))
 	if err != nil {
 		t.Fatal(err)
 	}
