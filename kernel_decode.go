@@ -108,41 +108,35 @@ func decodeScoresGeneric(a *kernel.DecodeScoresArgs) {
 }
 
 func decodeAccumulateGeneric(a *kernel.DecodeAccumulateArgs) {
-	const dims = 4 * kernel.ChainLanes // what a row is converted to at a time
-	var buf [dims]float32
-	var values [dims / kernel.ChainLanes][kernel.KeyBlock]terms
+	var buf [kernel.ChainLanes]float32
+	var values [kernel.KeyBlock]terms // of ChainLanes dims at a time
 	weights := kernel.NoSpan
 	for r := range a.Rows {
 		weights = span(at(a.P, r), a.Stride, a.Keys, weights)
 	}
-	for d0 := 0; d0 < a.Dim; d0 += dims {
-		n := min(dims, a.Dim-d0)
+	for d0 := 0; d0 < a.Dim; d0 += kernel.ChainLanes {
+		lanes := min(kernel.ChainLanes, a.Dim-d0)
 		all := kernel.AnySpan
 		if a.Rows >= worthSpan {
 			all = kernel.NoSpan
 		}
 		for k := range a.Keys {
-			row := widened(buf[:n], a.Elem, unsafe.Add(a.V, a.Off[k]), d0, rowScale(a.Elem, a.Scale, k))
-			for i := 0; i < n; i += kernel.ChainLanes {
-				load(&values[i/kernel.ChainLanes][k], &row[i], min(kernel.ChainLanes, n-i))
-			}
+			row := widened(buf[:lanes], a.Elem, unsafe.Add(a.V, a.Off[k]), d0, rowScale(a.Elem, a.Scale, k))
+			load(&values[k], &row[0], lanes)
 			if a.Rows >= worthSpan {
-				all = span(&row[0], 1, n, all)
+				all = span(&row[0], 1, lanes, all)
 			}
 		}
 		for r := range a.Rows {
-			for i := 0; i < n; i += kernel.ChainLanes {
-				block := &values[i/kernel.ChainLanes]
-				c := negZeros
-				c.Add(at(a.P, r), a.Stride, &block[0], a.Keys, weights, all, a.Keys)
-				for l := range min(kernel.ChainLanes, n-i) {
-					acc := float32(c[l])
-					if a.MaskFrom < a.Keys && tainted(acc) {
-						acc = weighTerms(block, l, at(a.P, r), a.Stride, a.Keys, a.MaskFrom)
-					}
-					o := at(a.O, r*a.OStride+d0+i+l)
-					*o = updated(*o, acc, a.Mode, a.Alpha, r)
+			c := negZeros
+			c.Add(at(a.P, r), a.Stride, &values[0], a.Keys, weights, all, a.Keys)
+			for l := range lanes {
+				acc := float32(c[l])
+				if a.MaskFrom < a.Keys && tainted(acc) {
+					acc = weighTerms(&values, l, at(a.P, r), a.Stride, a.Keys, a.MaskFrom)
 				}
+				o := at(a.O, r*a.OStride+d0+l)
+				*o = updated(*o, acc, a.Mode, a.Alpha, r)
 			}
 		}
 	}
