@@ -9,7 +9,7 @@ import (
 )
 
 // WriteBenchfmt writes the runs of records in the format of Go benchmarks, which benchstat
-// reads: a line for each sample, see [Figures]. Names are those of this package's own
+// reads: a line for each run, the median of its rounds. Names are those of this package's own
 // benchmarks, without the preset.
 func WriteBenchfmt(w io.Writer, docs ...*Document) error {
 	out := benchfmt.NewWriter(w)
@@ -25,20 +25,18 @@ func WriteBenchfmt(w io.Writer, docs ...*Document) error {
 					result.Config = append(result.Config, benchfmt.Config{Key: c.key, Value: []byte(value), File: true})
 				}
 			}
-			seconds, shares := run.samples(run.Limit)
-			for i, s := range seconds {
-				result.Values = []benchfmt.Value{{Value: 1e9 * s, Unit: "ns/op"}}
-				add := func(value float64, unit string) {
-					if value > 0 {
-						result.Values = append(result.Values, benchfmt.Value{Value: value, Unit: unit})
-					}
+			seconds, share := run.sample(run.Limit)
+			result.Values = []benchfmt.Value{{Value: 1e9 * seconds, Unit: "ns/op"}}
+			add := func(value float64, unit string) {
+				if value > 0 {
+					result.Values = append(result.Values, benchfmt.Value{Value: value, Unit: unit})
 				}
-				add(1e-9*run.FLOPs/s, "GFLOP/s")
-				add(1e-9*float64(run.ReadBytes)/s, "GB/s")
-				add(100*shares[i], "%limit")
-				if err := out.Write(result); err != nil {
-					return err
-				}
+			}
+			add(1e-9*run.FLOPs/seconds, "GFLOP/s")
+			add(1e-9*float64(run.ReadBytes)/seconds, "GB/s")
+			add(100*share, "%limit")
+			if err := out.Write(result); err != nil {
+				return err
 			}
 		}
 	}

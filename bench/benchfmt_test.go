@@ -32,8 +32,8 @@ func TestWriteBenchfmt(t *testing.T) {
 			t.Errorf("%s has the values %v", result.Name, result.Values)
 		}
 	}
-	if len(lines) != 5 || lines["Attention/workers=1/b=1/h=8/hkv=8/sq=64/skv=64/d=64/dv=64/mask=none"] != mostSamples ||
-		lines["Product/workers=1/m=64/n=64/k=64"] != mostSamples || lines["Attention/workers=2/b=1/h=1/hkv=1/sq=64/skv=64/d=64/dv=64/mask=none"] != 4 {
+	if len(lines) != 5 || lines["Attention/workers=1/b=1/h=8/hkv=8/sq=64/skv=64/d=64/dv=64/mask=none"] != 10 ||
+		lines["Product/workers=1/m=64/n=64/k=64"] != 10 || lines["Attention/workers=2/b=1/h=1/hkv=1/sq=64/skv=64/d=64/dv=64/mask=none"] != 4 {
 		t.Errorf("%v", lines)
 	}
 }

@@ -24,9 +24,9 @@ type Ceilings struct {
 type Bandwidth struct {
 	Level string `json:"level"` // L1, L2, L3 or memory
 
-	// BytesOne and BytesAll are what each worker reads: half of the level, and half
-	// of its share where workers share the level; four times the last level of
-	// cache for memory.
+	// BytesOne and BytesAll are what each worker reads: half of a first or second level;
+	// the geometric mean of the second and a worker's share of the third, since other
+	// virtual machines may have most of that; four times the last level for memory.
 	BytesOne int     `json:"bytes_one"`
 	BytesAll int     `json:"bytes_all"`
 	GBpsOne  float64 `json:"gbps_one"`
@@ -67,8 +67,10 @@ func MeasureCeilings(set *kernel.Set, caches []Cache, workers int) Ceilings {
 	return c
 }
 
-// levelMemory is what no cache has room for.
-const levelMemory = "memory"
+const (
+	levelShared = "L3"     // taken for one that all cores share
+	levelMemory = "memory" // what no cache has room for
+)
 
 // levels says what to read to measure each level. The first two are taken for a
 // core's own, the third for one that all share.
@@ -77,8 +79,14 @@ func levels(caches []Cache, workers int) []Bandwidth {
 	last := 0
 	for _, c := range caches {
 		l := Bandwidth{Level: c.Level, BytesOne: c.Bytes / 2, BytesAll: c.Bytes / 2}
-		if c.Level == "L3" {
+		if c.Level == levelShared {
 			l.BytesAll /= workers
+			if last > 0 {
+				between := func(share int) int {
+					return max(last*3/2, int(math.Sqrt(float64(last)*float64(share)))) // not of the second
+				}
+				l.BytesOne, l.BytesAll = between(c.Bytes), between(c.Bytes/workers)
+			}
 		}
 		list = append(list, l)
 		last = max(last, c.Bytes)

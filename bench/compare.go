@@ -37,11 +37,14 @@ type Row struct {
 	Verdict Verdict
 }
 
-// Figures are samples of a work in a record. A sample is the median of a few rounds in a row:
-// what disturbs a machine lasts longer than a round, and rounds that share it count once.
+// Figures are samples of a work in a record, one of each pass: what disturbs a machine lasts
+// longer than a run, so that rounds of one run share it and count once. Passes that were
+// disturbed are left out, see [Document.Disturbed], unless fewer than four would remain.
 type Figures struct {
-	Seconds *benchmath.Sample // of a call
+	Seconds *benchmath.Sample // of a call, the median of the rounds
 	OfLimit *benchmath.Sample // rate over that of the limit beside it: the peak, or reading
+
+	Passes, Calm int // how often the work was measured, and how often nothing disturbed it
 }
 
 // Has reports whether the record has the work.
@@ -52,52 +55,49 @@ type Verdict int
 
 const (
 	OnlyOne       Verdict = iota // one of the records lacks the work
-	TooFew                       // fewer than four samples: measure again, with -count
+	TooFew                       // measured fewer than six times: measure again, with -count
 	Same                         // no difference beyond the noise
 	Faster                       // beyond the noise
 	Slower                       // beyond the noise, within the threshold
 	SlowerMachine                // beyond the noise, but no farther from the machine's limits
+	Disturbed                    // different, but of one record fewer than four passes were left alone
 	Regression                   // beyond the noise and the threshold
 )
 
 // String is what a table says.
 func (v Verdict) String() string {
-	return [...]string{"only in one", "too few samples", "same", "faster", "slower", "slower, as was the machine", "REGRESSION"}[v]
+	return [...]string{"only in one", "too few passes", "same", "faster", "slower", "slower, as was the machine", "disturbed, cannot tell", "REGRESSION"}[v]
 }
 
 const (
-	alpha       = 0.05 // significance, as benchstat has it
-	leastSample = 4    // samples that can be significant
-	mostSamples = 10   // of a run
+	alpha = 0.05 // significance, as benchstat has it
+
+	// LeastPasses is how often a record has to measure a work to be compared. So few as
+	// leastCalm of them can differ significantly, in a U-test against as many.
+	LeastPasses = 6
+	leastCalm   = 4
 )
 
 // Compare holds a record against a base. A work is a regression if it takes more time than in
 // the base, beyond the noise (p < 0.05) and by more than the threshold, a share such as 0.05. On
 // the same machine noise and threshold are those of the share of the limit, which is measured in
 // turns with the work, and any more time will do: a neighbour's load slows work and limit alike,
-// and hides nothing. The limit is that which binds the work in the base.
+// and hides nothing. The limit is that which binds the work in the base. A record that has measured
+// a work fewer than [LeastPasses] times cannot tell, nor one of which too few passes were left
+// alone, see [Figures].
 func Compare(base, other *Document, threshold float64) *Comparison {
 	c := &Comparison{Base: base, Other: other, SameMachine: sameMachine(base, other)}
 	rows, limits := make(map[Row]int), make(map[Row]string)
 	collect := func(d *Document, of func(*Row) *Figures) {
-		seconds, shares := make(map[int][]float64), make(map[int][]float64)
-		for i := range d.Runs {
-			run := &d.Runs[i]
-			key := Row{Name: run.Name, System: run.System, Workers: run.Workers}
+		for _, x := range d.Results() {
+			key := Row{Name: x.Name, System: x.System, Workers: x.Workers}
 			at, ok := rows[key]
 			if !ok {
 				at = len(c.Rows)
-				rows[key], limits[key] = at, run.Limit
+				rows[key], limits[key] = at, x.Limit
 				c.Rows = append(c.Rows, key)
 			}
-			s, l := run.samples(limits[key])
-			seconds[at], shares[at] = append(seconds[at], s...), append(shares[at], l...)
-		}
-		for at, s := range seconds {
-			*of(&c.Rows[at]) = Figures{
-				benchmath.NewSample(s, &benchmath.DefaultThresholds),
-				benchmath.NewSample(shares[at], &benchmath.DefaultThresholds),
-			}
+			*of(&c.Rows[at]) = x.figures(limits[key])
 		}
 	}
 	collect(base, func(r *Row) *Figures { return &r.Base })
@@ -108,20 +108,36 @@ func Compare(base, other *Document, threshold float64) *Comparison {
 	return c
 }
 
-// samples returns the seconds of a call and the share of a limit, of up to mostSamples
-// stretches of rounds.
-func (r *Run) samples(limit string) (seconds, ofLimit []float64) {
-	n := len(r.Rounds)
-	groups := min(n, mostSamples)
-	for g := range groups {
-		var s, l []float64
-		for _, round := range r.Rounds[g*n/groups : (g+1)*n/groups] {
-			s = append(s, round.Seconds)
-			l = append(l, r.shareOf(limit, round))
-		}
-		seconds, ofLimit = append(seconds, median(s)), append(ofLimit, median(l))
+// figures returns the samples of the passes that are compared, against a limit.
+func (x *Result) figures(limit string) Figures {
+	passes := x.Passes
+	if x.Calm >= leastCalm {
+		passes = passes[:x.Calm]
 	}
-	return seconds, ofLimit
+	var seconds, ofLimit []float64
+	for _, r := range passes {
+		s, l := r.sample(limit)
+		seconds, ofLimit = append(seconds, s), append(ofLimit, l)
+	}
+	return Figures{
+		Seconds: benchmath.NewSample(seconds, &benchmath.DefaultThresholds),
+		OfLimit: benchmath.NewSample(ofLimit, &benchmath.DefaultThresholds),
+		Passes:  len(x.Passes), Calm: x.Calm,
+	}
+}
+
+// sample returns the seconds of a call and the share of a limit, the medians of the rounds.
+func (r *Run) sample(limit string) (seconds, ofLimit float64) {
+	rounds := r.Rounds
+	if len(rounds) == 0 { // of a document that was not read from a file
+		rounds = []Round{{Seconds: r.SecondsMedian, PeakGFLOPS: r.PeakGFLOPS, ReadGBps: r.ReadGBps}}
+	}
+	var s, l []float64
+	for _, round := range rounds {
+		s = append(s, round.Seconds)
+		l = append(l, r.shareOf(limit, round))
+	}
+	return median(s), median(l)
 }
 
 // shareOf returns the share of a limit that a round reached.
@@ -143,8 +159,10 @@ func (r *Row) judge(threshold float64, sameMachine bool) {
 		worst, p = r.LimitSlowdown, r.LimitP
 	}
 	switch {
-	case len(r.Base.Seconds.Values) < leastSample || len(r.Other.Seconds.Values) < leastSample:
+	case min(r.Base.Passes, r.Other.Passes) < LeastPasses:
 		r.Verdict = TooFew
+	case min(r.Base.Calm, r.Other.Calm) < leastCalm && (p < alpha && worst != 1 || r.P < alpha && r.Slowdown != 1):
+		r.Verdict = Disturbed
 	case p < alpha && worst > 1+threshold && r.Slowdown > 1:
 		r.Verdict = Regression
 	case !(r.P < alpha) || r.Slowdown == 1:
@@ -192,6 +210,17 @@ func (c *Comparison) Geomean() (slowdown, limitSlowdown float64) {
 		return 1, 1
 	}
 	return math.Exp(sum / n), math.Exp(limits / n)
+}
+
+// Judged returns how many works of both records were measured often enough to be compared.
+func (c *Comparison) Judged() int {
+	n := 0
+	for _, r := range c.Rows {
+		if r.Verdict != OnlyOne && r.Verdict != TooFew {
+			n++
+		}
+	}
+	return n
 }
 
 // Common returns how many works both records have.

@@ -8,8 +8,12 @@
 //
 // Machines are shared and clocks drift, so the peak is measured anew beside every
 // run: short bursts of multiply-adds, on as many goroutines as the run has workers,
-// alternate with the timed calls. An efficiency is a rate over the median of its own
+// alternate with the timed calls. An efficiency is a rate over the best of its own
 // bursts, never over a figure from another minute.
+//
+// What a neighbour takes makes figures that mislead. A run notes the [Load] beside it, and
+// [Document.Disturbed] says which runs are not to be trusted. One measurement tells nothing of
+// its own noise: to [Compare] records, each has to have measured a work several times.
 //
 // Few queries are bound by reading keys and values, few rows by weights, see
 // [Work.ReadBytes]. Beside them a buffer of that size is read in the same turns, so that it comes from the same level of

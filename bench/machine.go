@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"runtime"
 	"slices"
+	"strings"
 
 	"github.com/klauspost/cpuid/v2"
 )
@@ -18,6 +19,10 @@ type Machine struct {
 	Stepping   int      `json:"stepping"`
 	OS         string   `json:"os"`
 	Arch       string   `json:"arch"`
+	System     string   `json:"system,omitempty"`     // name and version, such as Debian GNU/Linux 12
+	Release    string   `json:"os_release,omitempty"` // of the operating system's kernel
+	Hypervisor string   `json:"hypervisor,omitempty"` // such as KVM; empty if none tells of itself
+	Memory     int64    `json:"memory_bytes,omitempty"`
 	Cores      int      `json:"cores"`      // physical, 0 if unknown
 	Threads    int      `json:"threads"`    // logical processors that this process may use
 	GOMAXPROCS int      `json:"gomaxprocs"` // at once
@@ -46,7 +51,9 @@ func ThisMachine() Machine {
 		Threads:    runtime.NumCPU(),
 		GOMAXPROCS: runtime.GOMAXPROCS(0),
 		Features:   cpu.FeatureSet(),
+		Hypervisor: hypervisor(cpu),
 	}
+	m.System, m.Release, m.Memory = thisSystem()
 	m.Core = microarchitecture(m.Vendor, m.Family, m.Model)
 	if m.CPU == "" {
 		m.CPU = cmp.Or(coreName(), "unknown CPU")
@@ -66,4 +73,26 @@ func dataCaches() []Cache {
 		}
 	}
 	return list
+}
+
+// hypervisor names what runs the machine, if it is virtual and says so.
+func hypervisor(cpu *cpuid.CPUInfo) string {
+	switch {
+	case !cpu.Supports(cpuid.HYPERVISOR):
+		return ""
+	case cpu.HypervisorVendorID != cpuid.VendorUnknown:
+		return cpu.HypervisorVendorID.String()
+	}
+	return cmp.Or(strings.Trim(cpu.HypervisorVendorString, "\x00 "), "unknown")
+}
+
+// systemName returns the name that an operating system gives itself in the text of
+// /etc/os-release.
+func systemName(osRelease string) string {
+	for line := range strings.Lines(osRelease) {
+		if value, ok := strings.CutPrefix(strings.TrimSpace(line), "PRETTY_NAME="); ok {
+			return strings.Trim(value, `"'`)
+		}
+	}
+	return ""
 }

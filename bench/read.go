@@ -5,8 +5,10 @@ import (
 	"io"
 	"math"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
+	"time"
 	"unicode"
 
 	"github.com/qkv-go/qkv/internal/jsontree"
@@ -68,8 +70,8 @@ func ParseDocument(data []byte) (*Document, error) {
 	if err := jsontree.Decode(printable(o).(jsontree.Object), &d); err != nil {
 		return nil, err
 	}
-	if err := d.Ceilings.check(); err != nil {
-		return nil, fmt.Errorf("ceilings.%w", err)
+	if err := checkNumbers("", reflect.ValueOf(&d).Elem()); err != nil {
+		return nil, err
 	}
 	for i := range d.Runs {
 		if err := d.Runs[i].check(); err != nil {
@@ -102,15 +104,86 @@ func printable(x any) any {
 	return x
 }
 
-// Ranges that no measurement leaves, and within which figures can be drawn.
+// A numberRange is the range of a number.
+type numberRange struct{ least, most float64 }
+
 const (
-	leastSeconds, mostSeconds = 1e-12, 1e9
-	mostRate                  = 1e12 // GFLOP/s or GB/s
-	mostFLOPs                 = 1e30
-	maxWorkers                = 1 << 16
+	mostRate   = 1e12 // GFLOP/s or GB/s
+	maxWorkers = 1 << 16
+	someRate   = 1e-12 // what is divided by
 )
 
-// check reports figures that no measurement gives.
+// anyNumber is that of a number without one of its own: no figure of a record is negative.
+var anyNumber = numberRange{0, 1e12}
+
+// spans are ranges that no measurement leaves, and within which figures can be drawn, by the
+// names of fields. The first holds that ends the path of a field.
+var spans = []struct {
+	names []string
+	numberRange
+}{
+	{[]string{"ceilings.workers"}, numberRange{0, maxWorkers}}, // none were measured
+	{[]string{".workers"}, numberRange{1, maxWorkers}},
+	{[]string{".cores", ".threads", ".gomaxprocs", ".processors", ".own", ".others", ".steal", ".load_average"}, numberRange{0, maxWorkers}},
+	{[]string{".bytes", ".bytes_one", ".bytes_all", ".memory_bytes", ".checked_rows"}, numberRange{0, 1 << 53}},
+	{[]string{".seconds_median", ".seconds_min", "].seconds"}, numberRange{1e-12, 1e9}},
+	{[]string{".seconds_q1", ".seconds_q3", "load.seconds", ".needs_seconds", ".share_seconds"}, numberRange{0, 1e9}},
+	{[]string{".flops", ".read_bytes"}, numberRange{0, 1e30}},
+	{[]string{"].peak_gflops"}, numberRange{someRate, mostRate}},
+	{[]string{".max_error"}, numberRange{0, math.MaxFloat64}},
+	{[]string{".error_of_bound"}, numberRange{0, 1}}, // what exceeds its bound is not timed
+	{[]string{".ghz_one", ".ghz_all", ".ipc"}, numberRange{0, 1000}},
+	{[]string{".fma_share"}, numberRange{0, 2}}, // an estimate, see [Counters]
+	{[]string{".cycles", ".instructions", "_misses", ".context_switches", ".page_faults"}, numberRange{0, 1e18}},
+}
+
+// checkNumbers reports numbers of a record, at any depth, that no measurement gives.
+func checkNumbers(path string, v reflect.Value) error {
+	var x float64
+	switch {
+	case v.Kind() == reflect.Pointer:
+		if v.IsNil() {
+			return nil
+		}
+		return checkNumbers(path, v.Elem())
+	case v.Type() == reflect.TypeFor[time.Time]():
+		return nil
+	case v.Kind() == reflect.Struct:
+		for i := range v.NumField() {
+			name, _, _ := strings.Cut(v.Type().Field(i).Tag.Get("json"), ",")
+			if err := checkNumbers(path+"."+name, v.Field(i)); err != nil {
+				return err
+			}
+		}
+		return nil
+	case v.Kind() == reflect.Slice:
+		for i := range v.Len() {
+			if err := checkNumbers(fmt.Sprintf("%s[%d]", path, i), v.Index(i)); err != nil {
+				return err
+			}
+		}
+		return nil
+	case v.CanFloat():
+		x = v.Float()
+	case v.CanInt():
+		x = float64(v.Int())
+	default:
+		return nil
+	}
+	in := anyNumber
+	for _, s := range spans {
+		if slices.ContainsFunc(s.names, func(name string) bool { return strings.HasSuffix(path, name) }) {
+			in = s.numberRange
+			break
+		}
+	}
+	if !(in.least <= x && x <= in.most) {
+		return fmt.Errorf("%s is %v, %g to %g is needed", strings.TrimPrefix(path, "."), v, in.least, in.most)
+	}
+	return nil
+}
+
+// check reports what no measurement gives.
 func (r *Run) check() error {
 	for _, f := range []struct {
 		name, value string
@@ -122,56 +195,45 @@ func (r *Run) check() error {
 	if !slices.Contains(kinds, r.Kind) {
 		return fmt.Errorf("kind is %q, %s is needed", r.Kind, strings.Join(kinds, ", "))
 	}
-	if r.Workers < 1 || r.Workers > maxWorkers {
-		return fmt.Errorf("workers is %d, 1 to %d is needed", r.Workers, maxWorkers)
-	}
 	if len(r.Rounds) == 0 {
 		return fmt.Errorf("rounds is empty")
 	}
-	seconds := func(name string, x float64) figure { return figure{name, x, leastSeconds, mostSeconds} }
-	rate := func(name string, x float64) figure { return figure{name, x, 0, mostRate} }
-	const some = 1e-12 // what is divided by
-	figures := []figure{
-		seconds("seconds_median", r.SecondsMedian), seconds("seconds_min", r.SecondsMin),
-		{"seconds_q1", r.SecondsQ1, 0, mostSeconds}, {"seconds_q3", r.SecondsQ3, 0, mostSeconds},
-		rate("efficiency", r.Efficiency), rate("of_read", r.OfRead), rate("of_limit", r.OfLimit), rate("of_unmasked", r.OfUnmasked),
-		{"max_error", r.MaxError, 0, math.MaxFloat64},
-		{"peak_gflops", r.PeakGFLOPS, some, mostRate}, rate("gflops", r.GFLOPS), rate("gbps", r.GBps), rate("read_gbps", r.ReadGBps),
-		{"flops", r.FLOPs, 0, mostFLOPs}, {"read_bytes", float64(r.ReadBytes), 0, mostFLOPs},
-	}
 	for i, round := range r.Rounds {
-		name := func(field string) string { return fmt.Sprintf("rounds[%d].%s", i, field) }
-		figures = append(figures, seconds(name("seconds"), round.Seconds), figure{name("peak_gflops"), round.PeakGFLOPS, some, mostRate})
-		if r.ReadBytes != 0 {
-			figures = append(figures, figure{name("read_gbps"), round.ReadGBps, some, mostRate})
+		if r.ReadBytes != 0 && round.ReadGBps < someRate {
+			return fmt.Errorf("rounds[%d].read_gbps is %v, %g to %g is needed", i, round.ReadGBps, someRate, float64(mostRate))
 		}
 	}
-	return checkFigures(figures)
-}
-
-// check reports figures that no measurement gives.
-func (c *Ceilings) check() error {
-	if c.Workers < 0 || c.Workers > maxWorkers {
-		return fmt.Errorf("workers is %d, 0 to %d is needed", c.Workers, maxWorkers)
-	}
-	figures := []figure{{"peak_gflops_one", c.PeakGFLOPSOne, 0, mostRate}, {"peak_gflops_all", c.PeakGFLOPSAll, 0, mostRate}}
-	for i, b := range c.Read {
-		figures = append(figures, figure{fmt.Sprintf("read[%d].gbps_one", i), b.GBpsOne, 0, mostRate}, figure{fmt.Sprintf("read[%d].gbps_all", i), b.GBpsAll, 0, mostRate})
-	}
-	return checkFigures(figures)
-}
-
-// A figure is a number of a record with the range that it has to be in.
-type figure struct {
-	name               string
-	value, least, most float64
-}
-
-func checkFigures(figures []figure) error {
-	for _, f := range figures {
-		if !(f.least <= f.value && f.value <= f.most) {
-			return fmt.Errorf("%s is %v, %g to %g is needed", f.name, f.value, f.least, f.most)
+	times := []struct {
+		name    string
+		seconds float64
+	}{{"seconds_min", r.SecondsMin}, {"seconds_q1", r.SecondsQ1}, {"seconds_median", r.SecondsMedian}, {"seconds_q3", r.SecondsQ3}}
+	for i, t := range times {
+		for _, before := range times[:i] {
+			if before.seconds > t.seconds && t.seconds != 0 { // 0 is not given
+				return fmt.Errorf("%s is %v, which is more than %s, %v", before.name, before.seconds, t.name, t.seconds)
+			}
 		}
+	}
+	// What follows from other figures has to agree with them, where it is given.
+	const tolerance = 1e-6
+	for _, f := range []struct {
+		name, of           string
+		value, over, under float64
+	}{
+		{"gflops", "flops / seconds_median", r.GFLOPS, 1e-9 * r.FLOPs, r.SecondsMedian},
+		{"efficiency", "gflops / peak_gflops", r.Efficiency, r.GFLOPS, r.PeakGFLOPS},
+		{"gbps", "read_bytes / seconds_median", r.GBps, 1e-9 * float64(r.ReadBytes), r.SecondsMedian},
+		{"of_read", "gbps / read_gbps", r.OfRead, r.GBps, r.ReadGBps},
+	} {
+		if f.value == 0 || f.under == 0 {
+			continue
+		}
+		if want := f.over / f.under; !(math.Abs(f.value-want) <= tolerance*want) {
+			return fmt.Errorf("%s is %v, and %s is %v", f.name, f.value, f.of, want)
+		}
+	}
+	if r.OfLimit != 0 && r.OfLimit != r.Efficiency && r.OfLimit != r.OfRead {
+		return fmt.Errorf("of_limit is %v, and neither efficiency, %v, nor of_read, %v", r.OfLimit, r.Efficiency, r.OfRead)
 	}
 	return nil
 }

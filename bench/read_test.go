@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"math"
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -15,7 +17,7 @@ import (
 func TestReadDocument(t *testing.T) {
 	d := steady(3, 1, 1)
 	d.Skipped = []Skip{{Name: "a", System: "b", Workers: 1, Reason: "c"}}
-	d.Runs[0].SecondsMedian, d.Runs[0].SecondsMin, d.Runs[0].PeakGFLOPS = 1, 1, 1
+	d.Runs[0].SecondsMedian, d.Runs[0].SecondsMin = 1, 1
 	d.Time = time.Date(2024, 2, 29, 1, 2, 3, 0, time.UTC)
 	d.Ceilings.Read = []Bandwidth{{Level: "L1"}}
 	text, err := json.MarshalIndent(d, "", "  ")
@@ -45,7 +47,7 @@ func TestReadDocument(t *testing.T) {
 		{`"workers": 2`, `"workers": -2`, "runs[0].workers is -2, 1 to 65536 is needed"},
 		{`"system": "qkv"`, `"system": ""`, "runs[0].system is empty"},
 		{`"seconds_median": 1`, `"seconds_median": 0`, "runs[0].seconds_median is 0, 1e-12 to 1e+09 is needed"},
-		{`"seconds": 1.001`, `"seconds": -1.001`, "runs[0].rounds[1].seconds is -1.001, 1e-12 to"},
+		{`"seconds": 1.001`, `"seconds": -1.001`, "runs[1].rounds[0].seconds is -1.001, 1e-12 to"},
 		{`"seconds": 1.001`, `"seconds": 1e999`, "not a record: "},
 		{`"kind": "attention"`, `"kind": "pie"`, `runs[0].kind is "pie", attention, product, projection, append is needed`},
 		{`"seconds_q3": 0`, `"seconds_q3": -1`, "runs[0].seconds_q3 is -1, 0 to 1e+09 is needed"},
@@ -72,6 +74,113 @@ func TestReadDocument(t *testing.T) {
 	}
 	if _, err := ParseDocument(make([]byte, maxRecord+1)); err == nil || !strings.Contains(err.Error(), "at most") {
 		t.Errorf("too large a file: error %v", err)
+	}
+}
+
+// whole returns a record that has every field.
+func whole(t *testing.T) *Document {
+	t.Helper()
+	w := works("h=4,sq=1,skv=1024,d=64")[0]
+	run := Run{
+		Name: w.String(), System: SystemName, Kernel: "avx2", Workers: 1,
+		FLOPs: w.FLOPs(), SecondsMedian: 1e-3, SecondsMin: 1e-3, SecondsQ1: 1e-3, SecondsQ3: 1e-3, Samples: 1, Calls: 1,
+		Rounds: []Round{{1e-3, 100, 20}}, PeakGFLOPS: 100, Bursts: 2,
+		UnmaskedGFLOPS: 1, OfUnmasked: 1, CheckedRows: 1, MaxError: 1e-7, ErrorOfBound: 0.1,
+		Counters: &Counters{1, 1, 1, 1, 1, 1, 1, 1, 1}, Load: &Load{1, 2, 1, 0, 0, 1},
+	}
+	w.describe(&run)
+	run.GFLOPS = 1e-9 * run.FLOPs / run.SecondsMedian
+	run.Efficiency = run.GFLOPS / run.PeakGFLOPS
+	run.roofline(w.ReadBytes(), 20e9, "L3")
+	d := NewDocument()
+	d.Machine.Memory, d.Machine.Caches = 1<<34, []Cache{{"L1", 32 << 10}}
+	d.Ceilings = Ceilings{"avx2", 2, 100, 200, []Bandwidth{{"L1", 1, 1, 1, 1}}, []Clock{{"integer", 3, 3}}}
+	d.Runs = []Run{run}
+	d.Skipped = []Skip{{Name: "a", System: "b", Workers: 1, Needs: 1, Share: 1}}
+	return &d
+}
+
+// TestImpossibleNumbers puts what no measurement gives in place of each number of a record, of
+// whatever field there is.
+func TestImpossibleNumbers(t *testing.T) {
+	d := whole(t)
+	parse := func() error {
+		text, err := json.Marshal(d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = ParseDocument(text)
+		return err
+	}
+	if err := parse(); err != nil {
+		t.Fatal(err)
+	}
+	var walk func(path string, v reflect.Value)
+	try := func(path string, set func(bad float64)) {
+		for _, bad := range []float64{-5, 1e17, 1e35} {
+			if bad > 0 && strings.HasSuffix(path, ".max_error") { // has any
+				continue
+			}
+			if bad == 1e17 && regexp.MustCompile(`(flops|read_bytes)$|counters`).MatchString(path) { // may be
+				continue
+			}
+			set(bad)
+			if err := parse(); err == nil || !strings.Contains(err.Error(), path[strings.LastIndex(path, ".")+1:]) {
+				t.Errorf("%s of %v: error %v", path, bad, err)
+			}
+		}
+	}
+	walk = func(path string, v reflect.Value) {
+		switch kind := v.Kind(); {
+		case kind == reflect.Pointer && v.IsNil(), kind == reflect.Slice && v.Len() == 0:
+			t.Errorf("the whole record has no %s", path)
+		case kind == reflect.Pointer:
+			walk(path, v.Elem())
+		case kind == reflect.Struct && v.Type() != reflect.TypeFor[time.Time]():
+			for i := range v.NumField() {
+				name, _, _ := strings.Cut(v.Type().Field(i).Tag.Get("json"), ",")
+				walk(path+"."+name, v.Field(i))
+			}
+		case kind == reflect.Slice:
+			walk(path+"[0]", v.Index(0))
+		case v.CanFloat():
+			before := v.Float()
+			try(path, v.SetFloat)
+			v.SetFloat(before)
+		case v.CanInt():
+			before := v.Int()
+			try(path, func(bad float64) { v.SetInt(int64(max(-5, min(bad, math.MaxInt32*float64(math.MaxInt32))))) })
+			v.SetInt(before)
+		}
+	}
+	walk("", reflect.ValueOf(d).Elem())
+	if err := parse(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestContradictions: figures that follow from others agree with them.
+func TestContradictions(t *testing.T) {
+	for want, edit := range map[string]func(*Run){
+		"gflops is ":          func(r *Run) { r.GFLOPS *= 1.1 },
+		"efficiency is ":      func(r *Run) { r.Efficiency = 5 },
+		"gbps is ":            func(r *Run) { r.GBps *= 0.9 },
+		"of_read is ":         func(r *Run) { r.OfRead *= 1.1 },
+		"of_limit is ":        func(r *Run) { r.OfLimit *= 1.1 },
+		"seconds_min is ":     func(r *Run) { r.SecondsMin *= 2 },
+		"seconds_q1 is ":      func(r *Run) { r.SecondsQ1 *= 2 },
+		"seconds_median is ":  func(r *Run) { r.SecondsQ3 /= 2; r.SecondsQ1, r.SecondsMin = 0, r.SecondsMin/4 },
+		"rounds[0].read_gbps": func(r *Run) { r.Rounds[0].ReadGBps = 0 },
+	} {
+		d := whole(t)
+		edit(&d.Runs[0])
+		text, err := json.Marshal(d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := ParseDocument(text); err == nil || !strings.HasPrefix(err.Error(), "runs[0]."+want) {
+			t.Errorf("%s: error %v", want, err)
+		}
 	}
 }
 

@@ -3,12 +3,13 @@ package bench
 import "time"
 
 // Format is what [Document.Format] says.
-const Format = "qkv-bench-1"
+const Format = "qkv-bench-2"
 
 // A Document is what one invocation measured.
 type Document struct {
-	Format   string    `json:"format"` // that of this package, see [Format]
-	Time     time.Time `json:"time"`   // of the beginning
+	Format   string    `json:"format"`          // that of this package, see [Format]
+	Label    string    `json:"label,omitempty"` // what it is called, if not by its file
+	Time     time.Time `json:"time"`            // of the beginning
 	Machine  Machine   `json:"machine"`
 	Build    Build     `json:"build"` // of qkv
 	Ceilings Ceilings  `json:"ceilings"`
@@ -72,18 +73,19 @@ type Run struct {
 	Calls         int     `json:"calls_per_sample"`
 	Rounds        []Round `json:"rounds"`
 
-	// PeakGFLOPS is the median of the bursts that alternated with the rounds, on as
-	// many workers; there were Bursts of them.
+	// PeakGFLOPS is the best of the bursts that alternated with the rounds, on as many
+	// workers; there were Bursts of them. What disturbs a burst makes it slower, never faster.
 	GFLOPS     float64 `json:"gflops"` // from the median
 	PeakGFLOPS float64 `json:"peak_gflops"`
 	Bursts     int     `json:"peak_bursts"`
 	Efficiency float64 `json:"efficiency"` // GFLOPS / PeakGFLOPS
 
 	// Of a work that reading may bind, see [Work.ReadBytes]: what a call has to read, how
-	// fast it does, and beside it the median rate of reading as many bytes on as many
+	// fast it does, and beside it the best rate of reading as many bytes on as many
 	// workers, in bursts that alternated with the rounds as those of the peak did.
 	// ReadLevel is the first level of memory, by the sizes of caches alone, that so many
-	// bytes fit in: L1, L2, L3 or memory.
+	// bytes fit in: L1, L2, L3 or memory. Where half of them or more fit in a level before,
+	// it is both, such as L2/L3.
 	ReadBytes int64   `json:"read_bytes,omitempty"`
 	GBps      float64 `json:"gbps,omitempty"` // from the median
 	ReadGBps  float64 `json:"read_gbps,omitempty"`
@@ -103,6 +105,8 @@ type Run struct {
 	OfUnmasked     float64 `json:"of_unmasked,omitempty"`
 
 	Counters *Counters `json:"counters,omitempty"`
+
+	Load *Load `json:"load,omitempty"` // while it was timed, nil where it is unknown
 
 	// What was compared with float64 before timing, see [Check].
 	CheckedRows  int     `json:"checked_rows"`

@@ -198,6 +198,7 @@ func (r *Runner) RunOn(ctx context.Context, sys System, j Job, limit time.Durati
 
 	runtime.GC() // what is left of checking is not to be collected under the clock
 	var bursts, reads, ratios, rounds []float64
+	load := watchLoad()
 	deadline := time.Now().Add(budget)
 	late := func(t time.Time) bool { return limit != 0 && t.Sub(start)+cost > limit }
 	enough := func() bool {
@@ -235,6 +236,7 @@ func (r *Runner) RunOn(ctx context.Context, sys System, j Job, limit time.Durati
 			break
 		}
 	}
+	run.Load = load()
 	for i, seconds := range rounds {
 		round := Round{Seconds: seconds, PeakGFLOPS: 1e-9 * (bursts[i] + bursts[i+1]) / 2}
 		if stream != nil {
@@ -249,10 +251,10 @@ func (r *Runner) RunOn(ctx context.Context, sys System, j Job, limit time.Durati
 	run.SecondsMedian, run.SecondsMin = median(work.samples), slices.Min(work.samples)
 	run.SecondsQ1, run.SecondsQ3 = quantile(work.samples, 0.25), quantile(work.samples, 0.75)
 	run.GFLOPS = 1e-9 * run.FLOPs / run.SecondsMedian
-	run.PeakGFLOPS = 1e-9 * median(bursts)
+	run.PeakGFLOPS = 1e-9 * slices.Max(bursts)
 	run.Efficiency = run.GFLOPS / run.PeakGFLOPS
 	if stream != nil {
-		run.roofline(bytes, median(reads), stream.level)
+		run.roofline(bytes, slices.Max(reads), stream.level)
 	}
 	if unmasked != nil {
 		run.UnmaskedGFLOPS = 1e-9 * unmasked.flops / median(unmasked.samples)

@@ -1,6 +1,9 @@
 package bench
 
 import (
+	"math"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/qkv-go/qkv/kernel"
@@ -39,22 +42,28 @@ func (s *stream) fits(workers int, bytes int64) bool {
 // for the stream holds it; what is in memory is read on from where the last burst ended,
 // since no cache has that.
 func (s *stream) burst(d time.Duration) float64 {
-	if s.level != levelMemory {
+	if !strings.HasSuffix(s.level, levelMemory) {
 		s.buf.pass(s.workers, s.part)
 	}
 	return s.buf.read(s.workers, s.part, d)
 }
 
-// levelOf returns the first level that so many workers' parts fit in. As in levels, the
-// third is taken for one that all share.
+// levelOf returns the first level that so many workers' parts fit in, and the one before if it
+// has room for half of them: their rate is then of both. As in levels, the third is taken for
+// one that all share.
 func levelOf(caches []Cache, workers, part int) string {
-	for _, c := range caches {
+	before := ""
+	for _, c := range append(slices.Clip(caches), Cache{levelMemory, math.MaxInt}) {
 		bytes := int64(part)
-		if c.Level == "L3" {
+		if c.Level == levelShared {
 			bytes *= int64(workers)
 		}
 		if bytes <= int64(c.Bytes) {
-			return c.Level
+			return before + c.Level
+		}
+		before = ""
+		if bytes/2 <= int64(c.Bytes) {
+			before = c.Level + "/"
 		}
 	}
 	return levelMemory

@@ -15,8 +15,9 @@ func TestLevelOf(t *testing.T) {
 		workers, part int
 		want          string
 	}{
-		{1, 48 << 10, "L1"}, {8, 48 << 10, "L1"}, {1, 49 << 10, "L2"}, {4, 1 << 20, "L2"},
-		{1, 32 << 20, "L3"}, {2, 16 << 20, "L3"}, {2, 17 << 20, "memory"}, {1 << 20, 1 << 30, "memory"},
+		{1, 48 << 10, "L1"}, {8, 48 << 10, "L1"}, {1, 49 << 10, "L1/L2"}, {1, 97 << 10, "L2"}, {4, 1 << 20, "L2"},
+		{1, 2 << 20, "L2/L3"}, {1, 3 << 20, "L3"}, {1, 32 << 20, "L3"}, {2, 16 << 20, "L3"},
+		{2, 17 << 20, "L3/memory"}, {2, 33 << 20, "memory"}, {1 << 20, 1 << 30, "memory"},
 	} {
 		if got := levelOf(caches, c.workers, c.part); got != c.want {
 			t.Errorf("%d workers' %d bytes fit in %s, want %s", c.workers, c.part, got, c.want)

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/qkv-go/qkv"
 	"github.com/qkv-go/qkv/bench"
@@ -61,6 +62,12 @@ A shape is KEY=VALUE,... of which h, sq and d are needed:
 const (
 	maxWorkers = 4096 // far more than pays, and few enough to start
 	maxCount   = 1000
+	maxLabel   = 60 // characters
+
+	// recordCount is how often a record measures everything, so that others can be compared
+	// with it though neighbours disturb some passes. Each is short then.
+	recordCount = 8
+	passTime    = 400 * time.Millisecond
 )
 
 // benchFlags are the flags of qkv bench.
@@ -73,6 +80,7 @@ type benchFlags struct {
 	counters bool
 	tuning   string
 	json     string
+	label    string
 
 	cpuprofile, memprofile, trace string
 }
@@ -92,10 +100,11 @@ func (b *benchFlags) parse(args []string, stdout io.Writer) error {
 	f.StringVar(&b.kernel, "kernel", "", "use the kernel set `NAME`, as qkv info lists them")
 	f.StringVar(&b.tuning, "tuning", "", "use the choices of `FILE`, which qkv tune has written")
 	f.IntVar(&b.workers, "workers", 0, "compute on `N` processors, 0 for all (default: the preset's choice)")
-	f.IntVar(&b.count, "count", 1, "measure everything `N` times over, so that a record has what changes in between")
+	f.IntVar(&b.count, "count", 0, fmt.Sprintf("measure everything `N` times over, so that a record has what changes in between\n(default: %d for a record, 1 without -json)", recordCount))
 	f.BoolVar(&b.counters, "counters", false, "count cycles, instructions, cache misses and the like of each run, where the machine can")
 	unmasked := f.Bool("unmasked", false, "time each shape in turns with one of its sizes without mask and changed scores, and print its\nshare of that rate (default: the preset's choice)")
 	f.StringVar(&b.json, "json", "", "write the record to `FILE`")
+	f.StringVar(&b.label, "label", "", "have the record called `TEXT` in reports and comparisons (default: by its file)")
 	f.StringVar(&b.cpuprofile, "cpuprofile", "", "write a CPU profile to `FILE`, with phases as labels")
 	f.StringVar(&b.memprofile, "memprofile", "", "write a profile of allocations to `FILE`")
 	f.StringVar(&b.trace, "trace", "", "write an execution trace to `FILE`")
@@ -105,18 +114,31 @@ func (b *benchFlags) parse(args []string, stdout io.Writer) error {
 	if b.workers < 0 || b.workers > maxWorkers {
 		return badUsage("-workers is %d, want 0 to %d", b.workers, maxWorkers)
 	}
-	if b.count < 1 || b.count > maxCount {
-		return badUsage("-count is %d, want 1 to %d", b.count, maxCount)
+	if n := utf8.RuneCountInString(b.label); n > maxLabel {
+		return badUsage("-label has %d characters, want at most %d", n, maxLabel)
 	}
-	unmaskedGiven := false
+	if b.label != "" && b.json == "" {
+		return badUsage("-label is of a record, and there is no -json")
+	}
+	unmaskedGiven, countGiven := false, false
 	f.Visit(func(f *flag.Flag) {
 		switch {
+		case f.Name == "count":
+			countGiven = true
 		case f.Name == "workers" && b.workers == 0:
 			b.workers = runtime.GOMAXPROCS(0)
 		case f.Name == "unmasked":
 			unmaskedGiven = true
 		}
 	})
+	switch {
+	case !countGiven && b.json != "":
+		b.count = recordCount
+	case !countGiven:
+		b.count = 1
+	case b.count < 1 || b.count > maxCount:
+		return badUsage("-count is %d, want 1 to %d", b.count, maxCount)
+	}
 	if err := checkDistinct(flagFile{"tuning", b.tuning}, flagFile{"json", b.json}, flagFile{"cpuprofile", b.cpuprofile}, flagFile{"memprofile", b.memprofile}, flagFile{"trace", b.trace}); err != nil {
 		return err
 	}
@@ -172,7 +194,11 @@ func benchCommand(ctx context.Context, args []string, stdout, stderr io.Writer) 
 			return err
 		}
 	}
-	runner, err := bench.NewRunner(bench.Options{Kernel: b.kernel, Tuning: tuning, Labels: b.cpuprofile != "", Unmasked: b.preset.Unmasked, Counters: b.counters})
+	opts := bench.Options{Kernel: b.kernel, Tuning: tuning, Labels: b.cpuprofile != "", Unmasked: b.preset.Unmasked, Counters: b.counters}
+	if b.count > 1 {
+		opts.Time = passTime
+	}
+	runner, err := bench.NewRunner(opts)
 	if err != nil {
 		return err
 	}
@@ -185,7 +211,8 @@ func benchCommand(ctx context.Context, args []string, stdout, stderr io.Writer) 
 	}
 	defer func() { err = profiles.end(err) }()
 
-	jobs := slices.Repeat(b.preset.Jobs(b.workers), b.count)
+	pass := b.preset.Jobs(b.workers)
+	jobs := slices.Repeat(pass, b.count)
 	var workers int
 	for _, j := range jobs {
 		workers = max(workers, j.Workers)
@@ -195,6 +222,7 @@ func benchCommand(ctx context.Context, args []string, stdout, stderr io.Writer) 
 	table := newTable(stdout, jobs, b.preset.Unmasked)
 
 	doc := bench.NewDocument()
+	doc.Label = b.label
 	table.machine(&doc.Machine, &doc.Build)
 	bar.begin("ceilings")
 	doc.Ceilings = bench.MeasureCeilings(runner.Kernel(), doc.Machine.Caches, workers)
@@ -210,15 +238,25 @@ func benchCommand(ctx context.Context, args []string, stdout, stderr io.Writer) 
 	}
 	err = runner.All(ctx, jobs, limit,
 		func(i int) {
-			bar.begin(fmt.Sprintf("%s on %s", jobs[i].Work.Short(), plural(jobs[i].Workers, "worker")))
+			step := fmt.Sprintf("%s on %s", jobs[i].Work.Short(), plural(jobs[i].Workers, "worker"))
+			if b.count > 1 {
+				step = fmt.Sprintf("pass %d of %d, %s", 1+i/len(pass), b.count, step)
+			}
+			bar.begin(step)
 		},
 		func(i int, run *bench.Run, skip *bench.Skip) {
 			bar.done()
 			if run != nil {
-				doc.Runs = append(doc.Runs, *run)
-				table.run(jobs[i], run)
+				doc.Add(*run)
 			} else {
 				doc.Skipped = append(doc.Skipped, *skip)
+			}
+			if i < len(jobs)-len(pass) {
+				return // the last pass has the result of all
+			}
+			if r := doc.Result(jobs[i]); r != nil {
+				table.run(jobs[i], r)
+			} else {
 				table.skip(jobs[i], skip)
 			}
 		})

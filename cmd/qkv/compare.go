@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"flag"
 	"fmt"
 	"io"
+	"math"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -18,14 +20,17 @@ import (
 const compareSynopsis = `qkv compare [flags] BASE.json OTHER.json...
 
 Holds records of qkv bench against the first of them. A difference counts if it exceeds the
-noise (p < 0.05 in a Mann-Whitney U-test, as benchstat judges it). Where machine and kernel
+noise (p < 0.05 in a Mann-Whitney U-test over the passes of a record, as benchstat judges it).
+A record that has measured a work fewer than 6 times cannot tell, and one of which others have
+disturbed all but 3 passes tells no difference either: qkv bench -json measures 8 times, its
+flag -count says otherwise. Where machine and kernel
 set are the same, the share of the limit that was measured in turns with a work is judged: a
 regression reaches less of it, beyond the noise and by more than the threshold, and takes more
 time. What a neighbour takes away, it takes from the limit too. Between different machines the
 time alone is judged, and nothing is a regression unless -threshold is given.
 
 Exit code: 0, 1 if there is a regression, 2 for wrong usage. A record that cannot be read is 1,
-and so is one that has no work of the first.`
+and so is one that has no work of the first, or none that both have measured often enough.`
 
 const defaultThreshold = 0.05
 
@@ -67,18 +72,21 @@ func compareCommand(_ context.Context, args []string, stdout, _ io.Writer) error
 	if *format == "benchfmt" {
 		return bench.WriteBenchfmt(stdout, docs...)
 	}
-	files = shorten(files)
+	files = recordNames(files, docs)
 	out := &comparison{w: stdout, md: *format == "md"}
 	for i, d := range docs {
 		out.document(files[i], d)
 	}
-	regressions, foreign := 0, ""
+	regressions, foreign, few := 0, "", ""
 	for i, other := range docs[1:] {
 		c := bench.Compare(docs[0], other, threshold)
 		judged := c.SameMachine || given
 		out.table(files[0], files[i+1], c, judged)
-		if c.Common() == 0 {
+		switch {
+		case c.Common() == 0:
 			foreign = files[i+1]
+		case c.Judged() == 0:
+			few = files[i+1]
 		}
 		if judged {
 			regressions += len(c.Regressions())
@@ -93,20 +101,32 @@ func compareCommand(_ context.Context, args []string, stdout, _ io.Writer) error
 	if regressions > 0 {
 		return errRegression{regressions}
 	}
+	if few != "" {
+		return fmt.Errorf("%s and %s cannot be compared: no work was measured %d times in both", files[0], few, bench.LeastPasses)
+	}
 	return nil
 }
 
-// shorten leaves the directories out of names that are different without.
-func shorten(files []string) []string {
-	var list []string
-	for _, f := range files {
+// recordNames returns what records are called: by their labels, or by their files. Directories and
+// endings are left out where names are different without.
+func recordNames(files []string, docs []*bench.Document) []string {
+	short := make([]string, len(files))
+	for i, f := range files {
 		base := filepath.Base(f)
-		if slices.Contains(list, base) {
-			return files
-		}
-		list = append(list, base)
+		short[i] = cmp.Or(docs[i].Label, strings.TrimSuffix(base, ".json"), base)
 	}
-	return list
+	names := slices.Clone(short)
+	for i, name := range short {
+		if slices.Index(short, name) != i || slices.Contains(short[i+1:], name) {
+			names[i] = files[i]
+		}
+	}
+	for i := range names { // of a file that is given twice
+		if at := slices.Index(names, names[i]); at != i {
+			names[i] = fmt.Sprintf("%s (%d)", names[i], i+1)
+		}
+	}
+	return names
 }
 
 // parseShare reads 5% or 0.05.
@@ -197,6 +217,7 @@ func (c *comparison) table(base, other string, x *bench.Comparison, judged bool)
 		c.rows(rows)
 		return
 	}
+	defer c.warnings(base, other, x)
 	mean, limits := x.Geomean()
 	last := make([]string, len(head))
 	at := 0
@@ -208,6 +229,43 @@ func (c *comparison) table(base, other string, x *bench.Comparison, judged bool)
 		last[at+7] = change(1 / limits)
 	}
 	c.rows(append(rows, last))
+}
+
+// warnings say what a comparison cannot tell.
+func (c *comparison) warnings(base, other string, x *bench.Comparison) {
+	var few, disturbed int
+	least := [2]int{math.MaxInt, math.MaxInt}
+	for _, r := range x.Rows {
+		switch r.Verdict {
+		case bench.TooFew:
+			few++
+			least[0], least[1] = min(least[0], r.Base.Passes), min(least[1], r.Other.Passes)
+		case bench.Disturbed:
+			disturbed++
+		}
+	}
+	paragraph := func(format string, args ...any) {
+		text := fmt.Sprintf(format, args...)
+		if c.md {
+			text = markdown.Escape(text)
+		}
+		c.printf("\n%s\n", text)
+	}
+	if few > 0 {
+		paragraph("Of %s %d cannot tell a difference from noise: measured %s in %s and %s in %s, where %d times are needed. Measure with -count %d or more, as qkv bench -json does by itself.",
+			plural(x.Common(), "work"), few, times(least[0]), base, times(least[1]), other, bench.LeastPasses, bench.LeastPasses)
+	}
+	if disturbed > 0 {
+		paragraph("Of %s %d cannot tell since something disturbed them. Measure again when the machine is left alone.", plural(x.Common(), "work"), disturbed)
+	}
+}
+
+// times says how often.
+func times(n int) string {
+	if n == 1 {
+		return "once"
+	}
+	return fmt.Sprintf("%d times", n)
 }
 
 // rows writes aligned columns, or a table of Markdown.
@@ -234,13 +292,17 @@ func short(name string) string {
 	return w.Short()
 }
 
-// seconds writes the median of the times and their spread.
+// seconds writes the median of the times and their spread, with a mark if all were disturbed.
 func seconds(f bench.Figures) string {
 	if !f.Has() {
 		return "-"
 	}
 	m, spread := bench.Median(f.Seconds)
-	return fmt.Sprintf("%s ms ±%.0f%%", significant(1e3*m), 100*spread)
+	mark := ""
+	if f.Calm == 0 {
+		mark = "!"
+	}
+	return fmt.Sprintf("%s ms ±%.0f%%%s", significant(1e3*m), 100*spread, mark)
 }
 
 // change writes a ratio as a difference.

@@ -94,6 +94,8 @@ func TestBadUsage(t *testing.T) {
 		{[]string{"bench", "now"}, `unexpected argument "now"`},
 		{[]string{"bench", "-json", "./x", "-cpuprofile", "x"}, "-json and -cpuprofile name the same file"},
 		{[]string{"bench", "-count", "0"}, "-count is 0"},
+		{[]string{"bench", "-label", "x"}, "there is no -json"},
+		{[]string{"bench", "-json", "x", "-label", strings.Repeat("x", 61)}, "-label has 61 characters, want at most 60"},
 		{[]string{"bench", "-unmasked", "-shape", "m=1,n=1,k=1", "-shape", "h=1,sq=1,d=1"}, "-unmasked: no work has a mask or changed scores"},
 		{[]string{"compare", "a"}, "1 record given"},
 		{[]string{"compare", "a", "b", "-threshold", "200"}, "is not a share"},

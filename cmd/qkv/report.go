@@ -62,6 +62,9 @@ func reportCommand(ctx context.Context, args []string, stdout, _ io.Writer) erro
 		}
 		docs = append(docs, d)
 	}
+	for i, name := range recordNames(files, docs) {
+		docs[i].Label = name
+	}
 	r, err := report.New(docs...)
 	if err != nil {
 		return err

@@ -23,6 +23,8 @@ type table struct {
 	// and a work has a line of its own above its runs.
 	reads bool
 	work  bench.Work // of the last such line
+
+	disturbed []string // what was, and by what
 }
 
 func newTable(w io.Writer, jobs []bench.Job, unmasked bool) *table {
@@ -106,7 +108,7 @@ func (t *table) header() {
 	t.printf("\n")
 }
 
-func (t *table) run(j bench.Job, run *bench.Run) {
+func (t *table) run(j bench.Job, run *bench.Result) {
 	limit := run.Limit
 	switch {
 	case !t.reads:
@@ -129,6 +131,10 @@ func (t *table) run(j bench.Job, run *bench.Run) {
 	}
 	if run.Unmasked != "" {
 		t.printf("%s  %10.1f%%", t.afterLimit(limit), 100*run.OfUnmasked)
+	}
+	if run.Disturbed != nil {
+		t.printf("!")
+		t.disturbed = append(t.disturbed, fmt.Sprintf("%s on %s: %s", j.Work.Short(), plural(j.Workers, "worker"), strings.Join(run.Disturbed, ", ")))
 	}
 	t.printf("\n")
 	if c := run.Counters; c != nil {
@@ -194,11 +200,18 @@ func (t *table) footer(d *bench.Document) {
 	if len(d.Runs) == 0 {
 		return
 	}
-	worst, share := 0.0, 0.0
-	for _, run := range d.Runs {
-		worst, share = max(worst, run.MaxError), max(share, run.ErrorOfBound)
+	worst, share, passes := 0.0, 0.0, 0
+	for _, r := range d.Results() {
+		passes = max(passes, len(r.Passes))
+		for _, run := range r.Passes {
+			worst, share = max(worst, run.MaxError), max(share, run.ErrorOfBound)
+		}
 	}
-	t.printf("\npeak: the median of bursts between the timed calls, on as many workers at once\n")
+	t.printf("\n")
+	if passes > 1 {
+		t.printf("of %d passes the one whose time is the median, of those that nothing disturbed; min of all\n", passes)
+	}
+	t.printf("peak: the best of the bursts between the timed calls, on as many workers at once\n")
 	if t.reads {
 		t.printf("read: likewise, of reading as many bytes as a call has to read (MB): keys and values, weights, or what is appended\n")
 		t.printf("bound by: what would take longer at its limit, and so is the greater of the two shares\n")
@@ -208,6 +221,14 @@ func (t *table) footer(d *bench.Document) {
 	}
 	t.printf("checked against float64: %d rows of each result, or all; largest error %.2g, %.2g%% of its bound\n",
 		bench.CheckRows, worst, 100*share)
+	const most = 3 // that are told
+	for i, what := range t.disturbed {
+		if i == most && len(t.disturbed) > most+1 {
+			t.printf("! and %d more\n", len(t.disturbed)-most)
+			break
+		}
+		t.printf("! disturbed, and not to be trusted: %s\n", what)
+	}
 }
 
 // significant writes x with four significant digits, without an exponent.
