@@ -16,22 +16,34 @@ type logScale struct {
 	text func(x float64) string
 }
 
-// Ticks marks whole powers, with labels at no more than about a dozen; where there are hardly any, round numbers.
+// Ticks marks whole powers, with labels at no more than about a dozen. Of powers of ten that are
+// few, 2 and 5 times each have labels too; where there are hardly any, round numbers.
 func (l logScale) Ticks(least, most float64) []plot.Tick {
 	log := math.Log(l.base)
+	decades := math.Log(most/least) / log
 	first, last := int(math.Ceil(math.Log(least)/log-1e-9)), int(math.Floor(math.Log(most)/log+1e-9))
-	if last-first < 2 {
+	if decades < 1 || l.base != 10 && last-first < 2 {
 		return linearScale{}.Ticks(least, most)
 	}
 	every := 1 + (last-first)/13
 	var ticks []plot.Tick
-	for i := first; i <= last; i++ {
+	for i := first - 1; i <= last; i++ {
 		x := math.Pow(l.base, float64(i))
-		t := plot.Tick{Value: x}
-		if i%every == 0 {
-			t.Label = l.text(x)
+		if i >= first {
+			t := plot.Tick{Value: x}
+			if i%every == 0 {
+				t.Label = l.text(x)
+			}
+			ticks = append(ticks, t)
 		}
-		ticks = append(ticks, t)
+		if l.base != 10 || last-first > 2 {
+			continue
+		}
+		for _, m := range []float64{2, 5} {
+			if y := m * x; least <= y && y <= most {
+				ticks = append(ticks, plot.Tick{Value: y, Label: l.text(y)})
+			}
+		}
 	}
 	return ticks
 }
@@ -97,6 +109,19 @@ func (linearScale) Ticks(least, most float64) []plot.Tick {
 	return ticks
 }
 
+// farApart is the ratio of rates from which on a linear axis would not show the lower one.
+const farApart = 12
+
+// rates gives an axis of rates the range from 0, or a logarithmic scale where they are far apart.
+func rates(a *plot.Axis, least, most float64) {
+	if drawable(least) && drawable(most) && most/least > farApart {
+		logarithmic(a, 10)
+		a.Min, a.Max = least/1.5, 1.5*most
+		return
+	}
+	a.Min, a.Max = 0, 1.08*most
+}
+
 // logarithmic makes an axis of powers of a base.
 func logarithmic(a *plot.Axis, base float64) {
 	a.Scale = plot.LogScale{}
@@ -119,10 +144,4 @@ func add(p *plot.Plot, points plotter.XYs, m mark) {
 	if m.shape != nil {
 		p.Add(&plotter.Scatter{XYs: points, GlyphStyle: m.glyph()})
 	}
-}
-
-// powersAround returns powers of a base that enclose a range with room around it.
-func powersAround(base, least, most float64) (lo, hi float64) {
-	log := math.Log(base)
-	return math.Pow(base, math.Floor(math.Log(least)/log-0.2)), math.Pow(base, math.Ceil(math.Log(most)/log+0.1))
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"image/color"
+	"math"
 	"slices"
 
 	"gonum.org/v1/plot"
@@ -57,19 +58,21 @@ func (r *Report) decodeOf(size string, n int, runs []*run) figure {
 	for _, e := range types {
 		for _, x := range runs {
 			if x.work.(bench.Shape).KV.K == e {
-				names = append(names, x.KDType)
+				names = append(names, fmt.Sprintf("%s\n%.3g MB", x.KDType, 1e-6*float64(x.ReadBytes)))
 				break
 			}
 		}
 	}
-	keys, series := byKey(runs, func(x *run) string { return x.r.letter + x.ofSystem() }) // qkv first
+	keys, series := byKey(runs, func(x *run) string {
+		return fmt.Sprintf("%03d", slices.IndexFunc(r.records, func(rec record) bool { return rec.name == x.r.name })) + x.ofSystem()
+	}) // qkv first
 	f := figure{
 		name:    fmt.Sprintf("decode-%d", n),
 		title:   "Keys and values read in decoding, " + workers(n),
 		caption: fmt.Sprintf("One query over a cache (%s), by the type of keys and values. The line above a bar is the rate of reading as many bytes with nothing else to do, measured in turns with the run.", size),
 	}
 	bars := make([][]bar, len(keys))
-	top := 0.0
+	bottom, top := math.Inf(1), 0.0
 	for i, k := range keys {
 		m := barMark(i)
 		x := series[k][0]
@@ -78,6 +81,7 @@ func (r *Report) decodeOf(size string, n int, runs []*run) figure {
 			at := slices.Index(types, x.work.(bench.Shape).KV.K)
 			bars[i] = append(bars[i], bar{at, x.GBps, x.ReadGBps})
 			top = max(top, x.GBps, x.ReadGBps)
+			bottom = min(bottom, x.GBps)
 		}
 	}
 	f.legend = append(f.legend, entry{"reading alone", mark{color: light.ink, line: true}})
@@ -86,10 +90,10 @@ func (r *Report) decodeOf(size string, n int, runs []*run) figure {
 		g.Horizontal, g.Vertical = draw.LineStyle{Color: light.faint, Width: 0.5}, draw.LineStyle{}
 		p.Add(g)
 		p.NominalX(names...)
-		p.X.Label.Text, p.Y.Label.Text = "type of keys and values", "rate, GB/s"
+		p.X.Label.Text, p.Y.Label.Text = "type of keys and values, and what a call reads", "rate, GB/s"
 		p.Add(barChart(bars))
 		p.X.Min, p.X.Max = -0.5, float64(len(types))-0.5
-		p.Y.Min, p.Y.Max = 0, 1.08*top
+		rates(&p.Y, bottom, top)
 	}
 	return f
 }
@@ -112,7 +116,7 @@ func (b barChart) Plot(c draw.Canvas, p *plot.Plot) {
 		for _, one := range list {
 			left := float64(one.category) - 0.4 + float64(i)*width
 			m.shape.(barGlyph).fill(&c, m.color, vg.Rectangle{
-				Min: vg.Point{X: x(left + 0.08*width), Y: y(0)},
+				Min: vg.Point{X: x(left + 0.08*width), Y: y(p.Y.Min)},
 				Max: vg.Point{X: x(left + 0.92*width), Y: y(one.rate)},
 			})
 			c.StrokeLine2(draw.LineStyle{Color: light.ink, Width: 1.6}, x(left), y(one.read), x(left+width), y(one.read))

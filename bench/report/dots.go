@@ -39,8 +39,8 @@ func (r *Report) peers() []figure {
 			f.caption = "The time of a call over qkv's, each on the fastest of its paths: right of the line it is slower."
 			f.x("time, times that of qkv")
 			if r.several() {
-				f.name += "-" + rec.letter
-				f.title += ", " + rec.letter
+				f.name += "-" + slug(rec.name)
+				f.title += ", " + rec.name
 			}
 			figures = append(figures, f.figure)
 		}
@@ -54,17 +54,18 @@ func (r *Report) machines() []figure {
 		return nil
 	}
 	var figures []figure
+	base := r.records[0].name
 	all := r.runs(func(x *run) bool { return x.ofSystem() == "" })
 	counts, byWorkers := byKey(all, func(x *run) int { return x.Workers })
 	for _, n := range counts {
-		rows, names := dotRows(byWorkers[n], func(x *run) string { return x.r.letter }, "A")
+		rows, names := dotRows(byWorkers[n], func(x *run) string { return x.r.name }, base)
 		if len(rows) == 0 {
 			continue
 		}
-		f := dotFigure(rows, names, "A")
+		f := dotFigure(rows, names, base)
 		f.name, f.title = fmt.Sprintf("records-%d", n), "Records beside the first, "+workers(n)
-		f.caption = "The time of a call over that of record A: right of the line it is slower."
-		f.x("time, times that of A")
+		f.caption = fmt.Sprintf("The time of a call over that of %s: right of the line it is slower.", base)
+		f.x("time, times that of " + elide(textStyle(textSize), base, 180))
 		figures = append(figures, f.figure)
 	}
 	return figures

@@ -19,7 +19,8 @@ type figure struct {
 	legend  []entry
 	height  func(narrow bool) vg.Length // nil means the usual
 
-	plot func(p *plot.Plot, narrow bool)
+	plot   func(p *plot.Plot, narrow bool)
+	points namedPoints // of it, whose titles an SVG has
 }
 
 // An entry of a legend is a mark and a text.
@@ -97,8 +98,8 @@ func (f *figure) size(narrow, alone bool) (width, height vg.Length) {
 	return width, height
 }
 
-// draw draws the figure on a canvas of its size.
-func (f *figure) draw(c draw.Canvas, narrow, alone bool) {
+// draw draws the figure on a canvas of its size, and puts titles where they are wanted.
+func (f *figure) draw(c draw.Canvas, narrow, alone bool, t *titles) {
 	c.SetColor(light.back)
 	c.Fill(c.Rectangle.Path())
 	c = draw.Crop(c, margin, -margin, margin, -margin)
@@ -120,6 +121,9 @@ func (f *figure) draw(c draw.Canvas, narrow, alone bool) {
 	}
 	f.plot(p, narrow)
 	p.Draw(c)
+	if t != nil {
+		f.points.titles(p.DataCanvas(c), p, t)
+	}
 }
 
 func withAlign(s, from text.Style) text.Style {

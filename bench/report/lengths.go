@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 
@@ -27,7 +28,7 @@ type line struct {
 func (r *Report) lengths() []figure {
 	runs := r.runs(func(x *run) bool {
 		s, ok := x.work.(bench.Shape)
-		return ok && s.SeqQ == s.SeqKV && s.Options() == "" && s.ReadBytes() == 0
+		return ok && x.Disturbed == nil && s.SeqQ == s.SeqKV && s.Options() == "" && s.ReadBytes() == 0
 	})
 	var figures []figure
 	counts, byWorkers := byKey(runs, func(x *run) int { return x.Workers })
@@ -91,7 +92,7 @@ func lengthFigure(kind string, n int, lines []line) []figure {
 	f := figure{
 		name:    strings.Join(strings.Fields(fmt.Sprintf("lengths %s %d", kind, n)), "-"),
 		title:   label("Rate over sequence length", kind, workers(n)),
-		caption: "Only pairs that the mask keeps count. The ceiling is the rate of multiply-adds alone, measured in turns with each run.",
+		caption: "Only pairs that the mask keeps count. The ceiling is the rate of multiply-adds alone, the best of bursts in turns with each run. Disturbed runs are left out.",
 	}
 	var records []string
 	roofs := make(map[string]plotter.XYs)
@@ -107,12 +108,13 @@ func lengthFigure(kind string, n int, lines []line) []figure {
 		ceilings[i] = mark{color: light.ink, line: true, dashes: dashes[i%len(dashes)]}
 		f.legend = append(f.legend, entry{label("ceiling", record), ceilings[i]})
 	}
-	var top float64
+	bottom, top := math.Inf(1), 0.0
 	var lens []float64
 	for _, l := range lines {
 		f.legend = append(f.legend, entry{l.name, l.mark})
 		for i, p := range l.points {
 			lens, top = append(lens, p.X), max(top, p.Y, l.peaks[i].Y)
+			bottom = min(bottom, p.Y, l.peaks[i].Y)
 		}
 	}
 	slices.Sort(lens)
@@ -129,25 +131,24 @@ func lengthFigure(kind string, n int, lines []line) []figure {
 			add(p, l.points, l.mark)
 		}
 		p.X.Min, p.X.Max = lens[0]/1.1, lens[len(lens)-1]*1.1
-		p.Y.Min, p.Y.Max = 0, 1.08*top
+		rates(&p.Y, bottom, top)
 	}
 	return []figure{f}
 }
 
-// roofOf returns the median peak beside the lines of a record at each length.
+// roofOf returns the best peak beside the lines of a record at each length.
 func roofOf(lines []line, record string) plotter.XYs {
-	peaks := make(map[float64][]float64)
+	peaks := make(map[float64]float64)
 	for _, l := range lines {
 		if l.record == record {
 			for _, p := range l.peaks {
-				peaks[p.X] = append(peaks[p.X], p.Y)
+				peaks[p.X] = max(peaks[p.X], p.Y)
 			}
 		}
 	}
 	var roof plotter.XYs
 	for _, x := range slices.Sorted(maps.Keys(peaks)) {
-		slices.Sort(peaks[x])
-		roof = append(roof, plotter.XY{X: x, Y: peaks[x][len(peaks[x])/2]})
+		roof = append(roof, plotter.XY{X: x, Y: peaks[x]})
 	}
 	return roof
 }

@@ -4,6 +4,7 @@ import (
 	_ "embed"
 	"html/template"
 	"io"
+	"slices"
 	"strconv"
 )
 
@@ -27,12 +28,43 @@ type pageEntry struct {
 
 // A pageRecord is a record as the page has it.
 type pageRecord struct {
-	Letter, Machine, Build string
-	Facts                  [][2]string
-	Ceilings               [][]string
-	Rows                   [][]string
-	Note                   string
-	Skipped                [][4]string
+	Name      string // where there are several
+	Facts     [][2]string
+	Ceilings  [][]string
+	Runs      pageTable
+	Note      string
+	Disturbed []string
+	Skipped   pageTable
+}
+
+// A pageTable is a table, of whose columns some are text.
+type pageTable struct {
+	Header []pageCell
+	Rows   [][]pageCell
+}
+
+type pageCell struct {
+	Text string
+	Left bool // aligned
+}
+
+// textColumns are the headers of columns that are no numbers.
+var textColumns = []string{"work", "system", "bound by", "path", "verdict", "why"}
+
+func newPageTable(rows [][]string) pageTable {
+	var t pageTable
+	cells := func(row []string) []pageCell {
+		var list []pageCell
+		for i, text := range row {
+			list = append(list, pageCell{text, slices.Contains(textColumns, rows[0][i])})
+		}
+		return list
+	}
+	t.Header = cells(rows[0])
+	for _, r := range rows[1:] {
+		t.Rows = append(t.Rows, cells(r))
+	}
+	return t
 }
 
 // WriteHTML writes a page that needs nothing else: no network, no scripts.
@@ -40,34 +72,36 @@ func (r *Report) WriteHTML(w io.Writer) error {
 	data := struct {
 		Title       string
 		Light, Dark template.CSS
+		Verdict     []string
+		Joined      *pageTable
 		Records     []pageRecord
 		Figures     []pageFigure
-		Header      []string
 	}{
-		Title:  "qkv on " + r.records[0].Machine.CPU,
-		Light:  template.CSS(light.variables()),
-		Dark:   template.CSS(dark.variables()),
-		Header: header,
+		Title:   "qkv on " + r.records[0].Machine.CPU,
+		Light:   template.CSS(light.variables()),
+		Dark:    template.CSS(dark.variables()),
+		Verdict: r.verdict(),
 	}
 	if r.several() {
 		data.Title = "qkv, records side by side"
+		joined := newPageTable(r.joined())
+		data.Joined = &joined
 	}
 	for i := range r.records {
 		rec := &r.records[i]
-		p := pageRecord{Machine: rec.machine(), Build: rec.build(), Facts: rec.facts(), Ceilings: rec.ceilingRows(), Note: rec.note()}
+		p := pageRecord{Facts: rec.facts(), Ceilings: rec.ceilingRows(), Runs: newPageTable(rec.rows()), Note: rec.note(), Disturbed: rec.disturbed()}
 		if r.several() {
-			p.Letter = rec.letter
+			p.Name = rec.name
 		}
-		for j := range rec.runs {
-			p.Rows = append(p.Rows, rec.runs[j].row())
-		}
+		skipped := [][]string{{"work", "system", "workers", "why"}}
 		for _, s := range rec.Skipped {
 			reason := s.Reason
 			if reason == "" {
 				reason = "it would have taken too long"
 			}
-			p.Skipped = append(p.Skipped, [4]string{short(s.Name), s.System, strconv.Itoa(s.Workers), reason})
+			skipped = append(skipped, []string{short(s.Name), s.System, strconv.Itoa(s.Workers), reason})
 		}
+		p.Skipped = newPageTable(skipped)
 		data.Records = append(data.Records, p)
 	}
 	for _, f := range r.figures() {

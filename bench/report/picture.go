@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
@@ -31,6 +32,16 @@ func (r *Report) Plots() []string {
 	return names
 }
 
+// slug returns a name without what a command line would take for more.
+func slug(name string) string {
+	return strings.Map(func(c rune) rune {
+		if unicode.IsLetter(c) || unicode.IsDigit(c) || strings.ContainsRune("._=+-", c) {
+			return c
+		}
+		return '-'
+	}, name)
+}
+
 // choose returns the plot of a name, or all of them if it is empty.
 func (r *Report) choose(name string) ([]figure, error) {
 	all := r.figures()
@@ -47,20 +58,23 @@ func (r *Report) choose(name string) ([]figure, error) {
 	return all, nil
 }
 
-// sheet draws figures one above the other on what makes a canvas of their size.
-func sheet(figures []figure, canvas func(width, height vg.Length) vg.CanvasSizer) {
+// sheet draws figures one above the other on what makes a canvas of their size, and returns the
+// titles of what is there.
+func sheet(figures []figure, canvas func(width, height vg.Length) vg.CanvasSizer) string {
 	var width, height vg.Length
 	for _, f := range figures {
 		w, h := f.size(false, true)
 		width, height = max(width, w), height+h
 	}
+	t := &titles{height: height}
 	c := draw.New(canvas(width, height))
 	top := height
 	for _, f := range figures {
 		_, h := f.size(false, true)
-		f.draw(draw.Crop(c, 0, 0, top-h, top-height), false, true)
+		f.draw(draw.Crop(c, 0, 0, top-h, top-height), false, true, t)
 		top -= h
 	}
+	return t.text.String()
 }
 
 // WriteSVG writes the plot of that name, or all if it is empty, one above the other.
@@ -70,11 +84,11 @@ func (r *Report) WriteSVG(w io.Writer, name string) error {
 		return err
 	}
 	var c *vgsvg.Canvas
-	sheet(figures, func(width, height vg.Length) vg.CanvasSizer {
+	titles := sheet(figures, func(width, height vg.Length) vg.CanvasSizer {
 		c = vgsvg.New(width, height)
 		return c
 	})
-	_, err = io.WriteString(w, svgText(c))
+	_, err = io.WriteString(w, withTitles(svgText(c), titles))
 	return err
 }
 
@@ -128,7 +142,15 @@ func svgText(c *vgsvg.Canvas) string {
 // its title and its legend.
 func (f *figure) inline(narrow bool) string {
 	width, height := f.size(narrow, false)
-	return inline(width, height, func(c draw.Canvas) { f.draw(c, narrow, false) })
+	t := &titles{height: height}
+	s := inline(width, height, func(c draw.Canvas) { f.draw(c, narrow, false, t) })
+	return withTitles(s, t.text.String())
+}
+
+// withTitles puts titles over all else of an SVG.
+func withTitles(svg, titles string) string {
+	end := strings.LastIndex(svg, "</svg>")
+	return svg[:end] + titles + svg[end:]
 }
 
 // inline returns the mark as an element of a page.

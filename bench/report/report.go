@@ -13,66 +13,53 @@ import (
 // A Report is of one record or of several, the first of which the others are held against.
 type Report struct {
 	records []record
+	works   []string // the names of all, each once; its place is the number of a work
+	at      map[string]int
 }
 
 // A record is a document with what it is called.
 type record struct {
 	*bench.Document
-	letter string // A, B, ...
+	name   string
 	runs   []run
 	passes int // of the work that was measured most often
 }
 
-// A run is the runs of one work on one system and number of workers in a record.
+// A run is the result of one work on one system and number of workers in a record.
 type run struct {
-	bench.Run
-	work bench.Work // nil if this version does not know it
-	r    *record
+	bench.Result
+	work   bench.Work // nil if this version does not know it
+	number int        // of the work, from 1 on
+	r      *record
 }
 
-// maxRecords have a letter each.
+// maxRecords are what can be told apart.
 const maxRecords = 26
 
-// New returns a report. It is an error if there is no record, no run in any, or more than 26
-// records.
+// New returns a report of documents, which are called by their labels. It is an error if there is
+// no document, no run in any, or more than 26 documents.
 func New(docs ...*bench.Document) (*Report, error) {
 	if len(docs) > maxRecords {
 		return nil, fmt.Errorf("%d records are too many, at most %d are drawn", len(docs), maxRecords)
 	}
-	r := &Report{records: make([]record, len(docs))}
-	n := 0
+	r := &Report{records: make([]record, len(docs)), at: make(map[string]int)}
 	for i, d := range docs {
 		rec := &r.records[i]
-		rec.Document, rec.letter = d, string(rune('A'+i))
-		type key struct {
-			name, system string
-			workers      int
-		}
-		type seen struct{ at, passes int }
-		runs := make(map[key]seen)
-		for _, x := range d.Runs {
-			k := key{x.Name, x.System, x.Workers}
-			s, ok := runs[k]
-			s.passes++
-			rec.passes = max(rec.passes, s.passes)
-			if ok {
-				runs[k] = s
-				if x.SecondsMedian < rec.runs[s.at].SecondsMedian {
-					rec.runs[s.at].Run = x
-				}
-				continue
-			}
-			s.at = len(rec.runs)
-			runs[k] = s
+		rec.Document, rec.name = d, cmp.Or(d.Label, fmt.Sprintf("record %d", i+1))
+		for _, x := range d.Results() {
+			rec.passes = max(rec.passes, len(x.Passes))
 			w, err := bench.ParseWork(x.Name)
 			if err != nil {
 				w = nil
 			}
-			rec.runs = append(rec.runs, run{x, w, rec})
-			n++
+			if r.at[x.Name] == 0 {
+				r.works = append(r.works, x.Name)
+				r.at[x.Name] = len(r.works)
+			}
+			rec.runs = append(rec.runs, run{x, w, r.at[x.Name], rec})
 		}
 	}
-	if n == 0 {
+	if len(r.works) == 0 {
 		return nil, fmt.Errorf("there is no run to report")
 	}
 	return r, nil
@@ -102,7 +89,7 @@ func label(parts ...string) string {
 // ofRecord names the record of a run where there are several.
 func (x *run) ofRecord(r *Report) string {
 	if r.several() {
-		return x.r.letter
+		return x.r.name
 	}
 	return ""
 }
@@ -159,7 +146,18 @@ func (r *record) note() string {
 	if r.passes < 2 {
 		return ""
 	}
-	return fmt.Sprintf("Works were measured up to %d times; the fastest is shown.", r.passes)
+	return fmt.Sprintf("Works were measured up to %d times; shown is the one whose time is the median, of those that nothing disturbed.", r.passes)
+}
+
+// disturbed says which runs are not to be trusted, and why.
+func (r *record) disturbed() []string {
+	var list []string
+	for i := range r.runs {
+		if x := &r.runs[i]; x.Disturbed != nil {
+			list = append(list, fmt.Sprintf("%d on %s: %s", x.number, label(workers(x.Workers), x.ofSystem()), strings.Join(x.Disturbed, ", ")))
+		}
+	}
+	return list
 }
 
 // build describes the build of a record on a line.

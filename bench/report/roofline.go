@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
+	"strings"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
@@ -15,8 +17,8 @@ import (
 // roofs are the limits of a record on a number of workers.
 type roofs struct {
 	workers int
-	peak    float64 // GFLOP/s
-	levels  []string
+	peak    float64   // GFLOP/s
+	levels  []string  // with the size that was read
 	read    []float64 // GB/s of each
 }
 
@@ -28,8 +30,8 @@ func (r *record) roofs() []roofs {
 		if !drawable(b.GBpsOne) || !drawable(b.GBpsAll) {
 			continue
 		}
-		one.levels, one.read = append(one.levels, b.Level), append(one.read, b.GBpsOne)
-		all.levels, all.read = append(all.levels, b.Level), append(all.read, b.GBpsAll)
+		one.levels, one.read = append(one.levels, sized(b.Level, b.BytesOne)), append(one.read, b.GBpsOne)
+		all.levels, all.read = append(all.levels, sized(b.Level, b.BytesAll*c.Workers)), append(all.read, b.GBpsAll)
 	}
 	if c.Workers <= 1 {
 		return []roofs{one}
@@ -63,8 +65,8 @@ func (r *Report) roofline() []figure {
 				continue
 			}
 			if r.several() {
-				f.name += "-" + rec.letter
-				f.title += ", " + rec.letter
+				f.name += "-" + slug(rec.name)
+				f.title += ", " + rec.name
 			}
 			figures = append(figures, *f)
 		}
@@ -88,10 +90,11 @@ func (r *record) rooflineOf(roof roofs) *figure {
 		name:  fmt.Sprintf("roofline-%d", roof.workers),
 		title: "Roofline, " + workers(roof.workers),
 		caption: "Each point is a run: its rate against the operations it does for each byte that it has to move at least. " +
-			"Above it are the limits of the machine: the peak of multiply-adds, and the rate at which each level of memory is read.",
+			"Numbers are those of the table below. Above are the limits of the machine, the best of all bursts: the peak of multiply-adds, and the rate at which each level of memory is read.",
 	}
 	points := make([]plotter.XYs, 0, len(groups))
 	var xs, ys []float64
+	var named namedPoints
 	for i, g := range groups {
 		for _, own := range []bool{true, false} {
 			var list plotter.XYs
@@ -102,6 +105,10 @@ func (r *record) rooflineOf(roof roofs) *figure {
 					continue
 				}
 				list = append(list, plotter.XY{X: in, Y: x.GFLOPS})
+				named = append(named, namedPoint{
+					XY: plotter.XY{X: in, Y: x.GFLOPS}, name: strconv.Itoa(x.number), disturbed: x.Disturbed != nil,
+					title: label(fmt.Sprintf("%d: %s", x.number, x.short()), x.ofSystem(), number(x.GFLOPS)+" GFLOP/s", fmt.Sprintf("%.1f%% of limit", 100*x.ofLimit())),
+				})
 				xs, ys = append(xs, in), append(ys, x.GFLOPS)
 			}
 			if len(list) == 0 {
@@ -119,33 +126,49 @@ func (r *record) rooflineOf(roof roofs) *figure {
 		return nil
 	}
 	marks := slices.Clone(f.legend)
-	least, most := powersAround(10, min(1, slices.Min(xs)), max(100, slices.Max(xs)))
-	bottom, top := slices.Min(ys), max(roof.peak, slices.Max(ys))
+	// The axes fit the points, and the ridge of the slowest level.
+	ridges := []float64{}
+	if len(roof.read) > 0 {
+		ridges = append(ridges, min(roof.peak/slices.Min(roof.read), 1e3*slices.Max(xs)))
+	}
+	least, most := slices.Min(append(ridges, xs...))/1.7, slices.Max(append(ridges, xs...))*1.7
+	bottom, top := slices.Min(ys)/2, max(roof.peak, slices.Max(ys))*1.5
+	if slices.ContainsFunc(named, func(p namedPoint) bool { return p.disturbed }) {
+		f.legend = append(f.legend, entry{"disturbed", mark{color: light.ink, shape: roundGlyph{}}})
+	}
+	f.points = named
+	first := len(f.legend)
+	var lines []float64 // rates of the levels that are drawn
 	for i := range roof.read {
+		if roof.peak/roof.read[i] <= least {
+			continue // it ends left of the picture
+		}
+		lines = append(lines, roof.read[i])
 		style := mark{color: light.ink, line: true}
-		if roof.levels[i] != "memory" {
+		if !strings.HasPrefix(roof.levels[i], "memory") {
 			style = mark{color: light.series[len(light.series)-1], line: true, dashes: [][]vg.Length{nil, dashed, dotted}[min(i, 2)]}
 		}
 		f.legend = append(f.legend, entry{fmt.Sprintf("%s, %s GB/s", roof.levels[i], number(math.Round(roof.read[i]))), style})
 	}
 	f.legend = append(f.legend, entry{fmt.Sprintf("peak, %s GFLOP/s", number(math.Round(roof.peak))), mark{color: light.ink, line: true}})
-	roofMarks := f.legend[len(marks):]
+	roofMarks := f.legend[first:]
 	f.plot = func(p *plot.Plot, narrow bool) {
 		grid(p)
 		p.X.Label.Text, p.Y.Label.Text = "operations per byte, FLOP/B", "rate, GFLOP/s"
 		logarithmic(&p.X, 10)
 		logarithmic(&p.Y, 10)
-		for i, rate := range roof.read {
+		for i, rate := range lines {
 			ridge := roof.peak / rate
 			line := plotter.XYs{{X: least, Y: least * rate}, {X: min(ridge, most), Y: min(ridge, most) * rate}}
 			add(p, line, roofMarks[i].mark)
 		}
-		add(p, plotter.XYs{{X: max(least, roof.peak/slices.Max(append(slices.Clone(roof.read), roof.peak/least))), Y: roof.peak}, {X: most, Y: roof.peak}}, roofMarks[len(roofMarks)-1].mark)
+		add(p, plotter.XYs{{X: max(least, roof.peak/slices.Max(append(slices.Clone(lines), roof.peak/most))), Y: roof.peak}, {X: most, Y: roof.peak}}, roofMarks[len(roofMarks)-1].mark)
 		for i, list := range points {
 			add(p, list, marks[i].mark)
 		}
+		p.Add(named)
 		p.X.Min, p.X.Max = least, most
-		p.Y.Min, p.Y.Max = powersAround(10, bottom, top)
+		p.Y.Min, p.Y.Max = bottom, top
 	}
 	return f
 }

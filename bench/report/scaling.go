@@ -13,8 +13,8 @@ import (
 
 // scaling draws how many times as fast as one worker several are.
 func (r *Report) scaling() []figure {
-	runs := r.runs(func(x *run) bool { return x.ofSystem() == "" })
-	keys, groups := byKey(runs, func(x *run) string { return x.r.letter + " " + x.Name })
+	runs := r.runs(func(x *run) bool { return x.ofSystem() == "" && x.Disturbed == nil })
+	keys, groups := byKey(runs, func(x *run) string { return x.r.name + "\x00" + x.Name })
 	type curve struct {
 		kind   string
 		points plotter.XYs
@@ -49,7 +49,7 @@ func (r *Report) scaling() []figure {
 	ideal := mark{color: light.ink, line: true, dashes: dashed}
 	f := figure{
 		name: "scaling", title: "Scaling with workers",
-		caption: "How many times as fast a work is on several workers, a line for each. What is bound by memory can gain no more than reading does.",
+		caption: "How many times as fast a work is on several workers, a line for each. What is bound by memory can gain no more than reading does. Disturbed runs are left out.",
 		legend:  []entry{{"ideal", ideal}},
 	}
 	for i, k := range kinds {

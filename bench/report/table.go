@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -11,11 +12,17 @@ import (
 	"github.com/qkv-go/qkv/internal/markdown"
 )
 
-// header are the columns of the table of runs.
-var header = []string{"work", "system", "workers", "median ms", "quartiles ms", "GFLOP/s", "GB/s", "of limit", "bound by", "largest error", "path"}
+// header are the columns of the table of runs, by whether there are other systems.
+func header(systems bool) []string {
+	h := []string{"#", "work", "workers", "median ms", "±", "GFLOP/s", "GB/s", "of limit", "bound by", "passes", "error", "path"}
+	if systems {
+		return slices.Insert(h, 2, "system")
+	}
+	return h
+}
 
 // row returns the columns of a run.
-func (x *run) row() []string {
+func (x *run) row(systems bool) []string {
 	rate := func(v float64) string {
 		if v == 0 {
 			return "–"
@@ -26,11 +33,45 @@ func (x *run) row() []string {
 	if limit == "" {
 		limit = bench.LimitFMA
 	}
-	return []string{
-		x.short(), label(x.System, x.Version), strconv.Itoa(x.Workers),
-		digits(1e3 * x.SecondsMedian), digits(1e3*x.SecondsQ1) + " to " + digits(1e3*x.SecondsQ3),
-		rate(x.GFLOPS), rate(x.GBps), fmt.Sprintf("%.1f%%", 100*x.ofLimit()), limit, fmt.Sprintf("%.1e", x.MaxError), x.Path,
+	passes := strconv.Itoa(len(x.Passes))
+	if x.Calm > 0 && x.Calm < len(x.Passes) {
+		passes = fmt.Sprintf("%d of %d", x.Calm, len(x.Passes))
 	}
+	spread := "–"
+	if x.SecondsQ1 > 0 && x.SecondsQ3 > 0 {
+		spread = fmt.Sprintf("%.1f%%", 100*(x.SecondsQ3-x.SecondsQ1)/2/x.SecondsMedian)
+	}
+	cells := []string{
+		strconv.Itoa(x.number), x.short(), strconv.Itoa(x.Workers), digits(1e3 * x.SecondsMedian), spread,
+		rate(x.GFLOPS), rate(x.GBps), x.share(), limit, passes, fmt.Sprintf("%.1e", x.MaxError), x.Path,
+	}
+	if systems {
+		return slices.Insert(cells, 2, label(x.System, x.Version))
+	}
+	return cells
+}
+
+// share writes the share of the limit, with a mark if it is not to be trusted.
+func (x *run) share() string {
+	s := fmt.Sprintf("%.1f%%", 100*x.ofLimit())
+	if x.Disturbed != nil {
+		s += "!"
+	}
+	return s
+}
+
+// systems reports whether a record has runs of other systems.
+func (r *record) systems() bool {
+	return slices.ContainsFunc(r.runs, func(x run) bool { return x.ofSystem() != "" })
+}
+
+// rows returns the table of the runs of a record, its header first.
+func (r *record) rows() [][]string {
+	rows := [][]string{header(r.systems())}
+	for i := range r.runs {
+		rows = append(rows, r.runs[i].row(r.systems()))
+	}
+	return rows
 }
 
 // digits writes four digits that count.
@@ -57,31 +98,66 @@ func (r *record) ceilingRows() [][]string {
 	}
 	rows := [][]string{head, row("peak multiply-adds, GFLOP/s", c.PeakGFLOPSOne, c.PeakGFLOPSAll)}
 	for _, b := range c.Read {
-		rows = append(rows, row("reading "+b.Level+", GB/s", b.GBpsOne, b.GBpsAll))
+		size := bytesText(b.BytesOne)
+		if all := bytesText(b.BytesAll * c.Workers); c.Workers > 1 && all != size {
+			size = label(size, all)
+		}
+		level := b.Level
+		if size != "" {
+			level += " (" + size + ")"
+		}
+		rows = append(rows, row("reading "+level+", GB/s", b.GBpsOne, b.GBpsAll))
 	}
 	return rows
 }
 
-// WriteMarkdown writes the records as tables of Markdown.
+// sized names a level of memory with the size that was read of it.
+func sized(level string, bytes int) string {
+	if size := bytesText(bytes); size != "" {
+		return level + " (" + size + ")"
+	}
+	return level
+}
+
+// bytesText writes a size, or nothing if there is none.
+func bytesText(bytes int) string {
+	switch {
+	case bytes <= 0:
+		return ""
+	case bytes >= 1<<20:
+		return fmt.Sprintf("%.3g MiB", float64(bytes)/(1<<20))
+	}
+	return fmt.Sprintf("%.3g KiB", float64(bytes)/(1<<10))
+}
+
+// WriteMarkdown writes the verdict and the records as tables of Markdown.
 func (r *Report) WriteMarkdown(w io.Writer) error {
 	var b strings.Builder
+	for _, v := range r.verdict() {
+		b.WriteString(markdown.Escape(v) + "\n\n")
+	}
+	if r.several() {
+		b.WriteString(markdown.Table(r.joined()) + "\n")
+	}
 	for i := range r.records {
 		rec := &r.records[i]
 		if i > 0 {
 			b.WriteString("\n")
 		}
-		name := ""
 		if r.several() {
-			name = rec.letter + ": "
+			b.WriteString("**" + markdown.Escape(rec.name) + "**  \n")
 		}
-		fmt.Fprintf(&b, "%s%s  \n%s\n\n%s\n", name, markdown.Escape(rec.machine()), markdown.Escape(rec.build()), markdown.Table(rec.ceilingRows()))
-		rows := [][]string{header}
-		for j := range rec.runs {
-			rows = append(rows, rec.runs[j].row())
+		for _, f := range rec.facts() {
+			if slices.Contains(briefFacts, f[0]) {
+				fmt.Fprintf(&b, "%s: %s  \n", f[0], markdown.Escape(f[1]))
+			}
 		}
-		b.WriteString(markdown.Table(rows))
+		fmt.Fprintf(&b, "\n%s\n%s", markdown.Table(rec.ceilingRows()), markdown.Table(rec.rows()))
 		if note := rec.note(); note != "" {
 			b.WriteString("\n" + note + "\n")
+		}
+		for _, d := range rec.disturbed() {
+			b.WriteString("\n! " + markdown.Escape(d) + "  \n")
 		}
 	}
 	_, err := io.WriteString(w, b.String())

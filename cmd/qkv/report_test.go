@@ -18,10 +18,10 @@ func TestReport(t *testing.T) {
 		want string // in it, in the output or the error
 	}{
 		{a + " -o " + path("r.html"), exitOK, "r.html", "<!DOCTYPE html>"},
-		{a + " " + b + " -o " + path("r"), exitOK, "r", "Record B"},
+		{a + " " + b + " -o " + path("r"), exitOK, "r", "b takes 2 times as long as a, in the geometric mean of 1 (2 to 2): 1 slower. The machines or kernel sets are different."},
 		{a + " -o " + path("r.svg"), exitFailed, "", "no data for a plot"}, // 3 workers, ceilings unknown
-		{a + " -format md", exitOK, "", "| h=2,sq=64,d=32,mask=causal |"},
-		{a + " -o " + path("r.md"), exitOK, "r.md", "| h=2,sq=64,d=32,mask=causal |"},
+		{a + " -format md", exitOK, "", "| 1 | h=2,sq=64,d=32,mask=causal |"},
+		{a + " -o " + path("r.md"), exitOK, "r.md", "| 1 | h=2,sq=64,d=32,mask=causal |"},
 		{a + " " + b + " -o " + path("r.png"), exitOK, "r.png", "PNG"},
 		{a + " " + b + " -o " + path("R.PNG"), exitOK, "R.PNG", "PNG"},
 		{a + " -o " + a, exitUsage, "a.json", `"seconds"`},
