@@ -67,6 +67,21 @@ func MeasureCeilings(set *kernel.Set, caches []Cache, workers int) Ceilings {
 	return c
 }
 
+// Raise takes what another measurement on the same machine found higher.
+func (c *Ceilings) Raise(o *Ceilings) {
+	raise := func(x *float64, to float64) { *x = max(*x, to) }
+	raise(&c.PeakGFLOPSOne, o.PeakGFLOPSOne)
+	raise(&c.PeakGFLOPSAll, o.PeakGFLOPSAll)
+	for i := range min(len(c.Read), len(o.Read)) {
+		raise(&c.Read[i].GBpsOne, o.Read[i].GBpsOne)
+		raise(&c.Read[i].GBpsAll, o.Read[i].GBpsAll)
+	}
+	for i := range min(len(c.Clocks), len(o.Clocks)) {
+		raise(&c.Clocks[i].GHzOne, o.Clocks[i].GHzOne)
+		raise(&c.Clocks[i].GHzAll, o.Clocks[i].GHzAll)
+	}
+}
+
 const (
 	levelShared = "L3"     // taken for one that all cores share
 	levelMemory = "memory" // what no cache has room for

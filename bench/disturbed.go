@@ -188,14 +188,13 @@ func (d *Document) Results() []Result {
 		if x.Calm == 0 {
 			x.Disturbed = best.disturbed(&x.Run)
 		}
-		if len(x.Passes) == 1 {
-			continue
-		}
 		var times []float64
 		for _, r := range of {
 			times = append(times, r.SecondsMedian)
 		}
-		x.SecondsQ1, x.SecondsQ3 = quantile(times, 0.25), quantile(times, 0.75)
+		if len(times) > 1 {
+			x.SecondsQ1, x.SecondsQ3 = quantile(times, 0.25), quantile(times, 0.75)
+		}
 		for _, r := range x.Passes {
 			x.SecondsMin = min(x.SecondsMin, r.SecondsMin)
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/qkv-go/qkv"
+	"github.com/qkv-go/qkv/bench"
 )
 
 func TestBench(t *testing.T) {
@@ -20,7 +22,7 @@ func TestBench(t *testing.T) {
 	dir := t.TempDir()
 	path := func(name string) string { return filepath.Join(dir, name) }
 	code, out, errs := qkvRun("bench", "-shape", "h=2,hkv=1,sq=64,d=32,mask=causal", "-shape", "h=1,sq=1,skv=40,d=16", "-workers", "2",
-		"-json", path("r.json"), "-cpuprofile", path("cpu"), "-memprofile", path("mem"), "-trace", path("trace"))
+		"-count", "2", "-label", "of a test", "-json", path("r.json"), "-cpuprofile", path("cpu"), "-memprofile", path("mem"), "-trace", path("trace"))
 	if code != exitOK || errs != "" {
 		t.Fatalf("exit %d, stderr %q: no progress is wanted but on a terminal", code, errs)
 	}
@@ -39,6 +41,7 @@ func TestBench(t *testing.T) {
 		t.Fatal(err)
 	}
 	var doc struct {
+		Label    string
 		Machine  struct{ CPU, OS string }
 		Ceilings struct {
 			Workers int
@@ -72,8 +75,11 @@ func TestBench(t *testing.T) {
 	if doc.Machine.CPU == "" || doc.Ceilings.Workers != 2 || doc.Ceilings.Peak <= 0 || len(doc.Ceilings.Read) == 0 || doc.Ceilings.Read[0].Rate <= 0 {
 		t.Errorf("machine and ceilings: %+v %+v", doc.Machine, doc.Ceilings)
 	}
-	if len(doc.Runs) != 2 {
-		t.Fatalf("%d runs", len(doc.Runs))
+	if len(doc.Runs) != 4 || doc.Label != "of a test" {
+		t.Fatalf("%d runs of %q", len(doc.Runs), doc.Label)
+	}
+	if n := strings.Count(out, "h=2,hkv=1,sq=64,d=32,mask=causal\n"); n != 1 || !strings.Contains(out, "of 2 passes the one") {
+		t.Errorf("two passes are shown %d times:\n%s", n, out)
 	}
 	r := doc.Runs[0]
 	if r.Name != "b=1,h=2,hkv=1,sq=64,skv=64,d=32,dv=32,mask=causal" || r.Mask != "causal" || r.DType != "float32" || r.Workers != 2 ||
@@ -88,12 +94,28 @@ func TestBench(t *testing.T) {
 	}
 }
 
+// TestBenchCount: a record can be compared, and what is only printed takes no longer than it has to.
+func TestBenchCount(t *testing.T) {
+	for _, c := range []struct {
+		args string
+		want int
+	}{{"", 1}, {"-json r.json", recordCount}, {"-json r.json -count 3", 3}, {"-count 2", 2}} {
+		var b benchFlags
+		if err := b.parse(strings.Fields(c.args), io.Discard); err != nil || b.count != c.want {
+			t.Errorf("%q: %d passes, error %v, want %d", c.args, b.count, err, c.want)
+		}
+	}
+	if recordCount < bench.LeastPasses {
+		t.Errorf("a record of %d passes cannot be compared", recordCount)
+	}
+}
+
 func TestBenchUnmasked(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes seconds")
 	}
 	path := filepath.Join(t.TempDir(), "r.json")
-	code, out, errs := qkvRun("bench", "-unmasked", "-shape", "h=1,sq=32,d=8,window=3:0", "-shape", "h=1,sq=32,d=8", "-workers", "1", "-json", path)
+	code, out, errs := qkvRun("bench", "-unmasked", "-shape", "h=1,sq=32,d=8,window=3:0", "-shape", "h=1,sq=32,d=8", "-workers", "1", "-count", "1", "-json", path)
 	if code != exitOK || errs != "" {
 		t.Fatalf("exit %d, stderr %q", code, errs)
 	}
