@@ -204,6 +204,9 @@ func (o *options) run(ctx context.Context, stdout, stderr io.Writer) error {
 					case err != nil:
 						g.fail(&doc, s, err)
 					}
+					if err == nil {
+						doc.Add(run)
+					}
 					if out[i] = err != nil; !out[i] && (best[i].Rounds == nil || run.SecondsMedian < best[i].SecondsMedian) {
 						best[i] = run
 					}
@@ -211,12 +214,11 @@ func (o *options) run(ctx context.Context, stdout, stderr io.Writer) error {
 			}
 			for i, run := range best {
 				if !out[i] && run.Rounds != nil {
-					doc.Runs = append(doc.Runs, run)
 					g.runs = append(g.runs, run)
 				}
 			}
 			progress("")
-			table.group(&g)
+			table.group(&g, &doc)
 		}
 	}
 	table.summary()

@@ -78,7 +78,7 @@ func TestRun(t *testing.T) {
 		}
 	}
 	d, err := bench.ReadDocument(path)
-	if err != nil || len(d.Runs) != 2 || d.Runs[0].System != bench.SystemName || d.Runs[1].System != "half" {
+	if err != nil || len(d.Runs) != 4 || len(d.Results()) != 2 || d.Runs[0].System != bench.SystemName || d.Runs[1].System != "half" { // two passes
 		t.Errorf("the record is %+v, error %v", d, err)
 	}
 
@@ -102,8 +102,8 @@ func TestTable(t *testing.T) {
 	}
 	var out strings.Builder
 	x := &table{w: &out, md: true}
-	x.group(&group{work: w, workers: 2, runs: []bench.Run{run("qkv", 2), run("a", 3)}})
-	x.group(&group{work: w, workers: 1, runs: []bench.Run{run("qkv", 2), run("a", 3), run("b", 1)}, left: []bench.Skip{{System: "c", Reason: "why"}}})
+	x.group(&group{work: w, workers: 2, runs: []bench.Run{run("qkv", 2), run("a", 3)}}, new(bench.Document))
+	x.group(&group{work: w, workers: 1, runs: []bench.Run{run("qkv", 2), run("a", 3), run("b", 1)}, left: []bench.Skip{{System: "c", Reason: "why"}}}, new(bench.Document))
 	x.summary()
 	for _, want := range []string{
 		"h=2,sq=40,d=16, 2 threads:", "| a | 3000 | 1.50 | 0.3 |", "path of b", "c: why",

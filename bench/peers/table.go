@@ -40,6 +40,8 @@ type table struct {
 	groups int      // with qkv and another system
 	lost   []string // groups in which qkv is not first
 	failed int
+
+	disturbed int // runs
 }
 
 func (t *table) printf(format string, args ...any) {
@@ -57,8 +59,8 @@ func (t *table) missing(c candidate, err error) {
 	t.printf("%-12s missing: %s (%s)\n", c.name, reason, c.from)
 }
 
-// group writes the runs of a group, the fastest first.
-func (t *table) group(g *group) {
+// group writes the runs of a group, the fastest first. What others have disturbed is marked.
+func (t *table) group(g *group, doc *bench.Document) {
 	slices.SortStableFunc(g.runs, func(a, b bench.Run) int { return cmp.Compare(a.SecondsMedian, b.SecondsMedian) })
 	var own *bench.Run
 	for i := range g.runs {
@@ -85,13 +87,17 @@ func (t *table) group(g *group) {
 		if reads {
 			rate, share = r.GBps, r.OfRead
 		}
+		mark := ""
+		if doc.Disturbed(&r) != nil {
+			mark, t.disturbed = "!", t.disturbed+1
+		}
 		relative := "-"
 		if own != nil {
 			relative = fmt.Sprintf("%.2f", r.SecondsMedian/own.SecondsMedian)
 		}
 		rows = append(rows, []string{
 			r.System, strconv.FormatFloat(1e3*r.SecondsMedian, 'g', 4, 64), relative,
-			fmt.Sprintf("%.1f", rate), fmt.Sprintf("%.1f%%", 100*share), fmt.Sprintf("%.1e", r.MaxError), r.Path,
+			fmt.Sprintf("%.1f", rate), fmt.Sprintf("%.1f%%%s", 100*share, mark), fmt.Sprintf("%.1e", r.MaxError), r.Path,
 		})
 	}
 	if t.md {
@@ -121,6 +127,9 @@ func threads(n int) string {
 // summary says where qkv is not first.
 func (t *table) summary() {
 	t.printf("\ntime: that of a call over qkv's; of peak, of read: the share of what multiply-adds, or reading, reach alone in turns with it\n")
+	if t.disturbed > 0 {
+		t.printf("!: %d are disturbed by what else ran, and not to be trusted; qkv report says by what\n", t.disturbed)
+	}
 	if len(t.lost) == 0 {
 		t.printf("qkv is first in all %d\n", t.groups)
 		return
