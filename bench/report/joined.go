@@ -127,7 +127,7 @@ func (r *Report) verdict() []string {
 		disturbed += len(r.records[i].disturbed())
 	}
 	if disturbed > 0 {
-		list = append(list, fmt.Sprintf("Of %d results %d are disturbed, marked with !, and not to be trusted: measure them again when the machine is left alone.", all, disturbed))
+		list = append(list, fmt.Sprintf("Of %s disturbed: %d, marked with ! and not to be trusted. Measure again when the machine is left alone.", plural(all, "result"), disturbed))
 	}
 	return list
 }
@@ -221,7 +221,7 @@ func (r *record) others() []string {
 		for _, x := range groups[s] {
 			logs += math.Log(x.SecondsMedian / own[runKey{x.Name, "", x.Workers}].SecondsMedian)
 		}
-		parts = append(parts, fmt.Sprintf("%s %s times (%d works)", s, times(math.Exp(logs/float64(len(groups[s])))), len(groups[s])))
+		parts = append(parts, fmt.Sprintf("%s %s times (%s)", s, times(math.Exp(logs/float64(len(groups[s])))), plural(len(groups[s]), "work")))
 	}
 	if parts == nil {
 		return nil

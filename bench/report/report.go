@@ -116,11 +116,13 @@ func short(name string) string {
 	return w.Short()
 }
 
-func workers(n int) string {
+func workers(n int) string { return plural(n, "worker") }
+
+func plural(n int, noun string) string {
 	if n == 1 {
-		return "1 worker"
+		return "1 " + noun
 	}
-	return fmt.Sprintf("%d workers", n)
+	return fmt.Sprintf("%d %ss", n, noun)
 }
 
 // ofLimit returns the share of the limit that binds a run.

@@ -90,7 +90,7 @@ func (r *record) rooflineOf(roof roofs) *figure {
 		name:  fmt.Sprintf("roofline-%d", roof.workers),
 		title: "Roofline, " + workers(roof.workers),
 		caption: "Each point is a run: its rate against the operations it does for each byte that it has to move at least. " +
-			"Numbers are those of the table below. Above are the limits of the machine, the best of all bursts: the peak of multiply-adds, and the rate at which each level of memory is read.",
+			"Numbers are those of works in the tables. Above are the limits of the machine, the best of all bursts: the peak of multiply-adds, and the rate at which each level of memory is read.",
 	}
 	points := make([]plotter.XYs, 0, len(groups))
 	var xs, ys []float64
