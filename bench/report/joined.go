@@ -34,7 +34,7 @@ func (r *Report) joined() [][]string {
 	var keys []runKey
 	runs := make([]map[runKey]*run, len(r.records))
 	verdicts := make([]map[runKey]string, len(r.records))
-	ratios := make([]float64, len(r.records))
+	means := make([]string, len(r.records)) // of the times, nothing where no work is common
 	for i := range r.records {
 		rec := &r.records[i]
 		runs[i] = make(map[runKey]*run)
@@ -51,7 +51,10 @@ func (r *Report) joined() [][]string {
 			for _, row := range c.Rows {
 				verdicts[i][runKey{row.Name, row.System, row.Workers}] = shown(c, row.Verdict).String()
 			}
-			ratios[i], _ = c.Geomean()
+			if c.Common() > 0 {
+				mean, _ := c.Geomean()
+				means[i] = times(mean)
+			}
 		}
 	}
 	slices.SortStableFunc(keys, func(a, b runKey) int { return r.at[a.name] - r.at[b.name] })
@@ -88,7 +91,7 @@ func (r *Report) joined() [][]string {
 	last[1] = "geometric mean"
 	at := slices.Index(head, "workers") + 3
 	for i := 1; i < len(r.records); i++ {
-		last[at+2] = times(ratios[i])
+		last[at+2] = means[i]
 		at += 4
 	}
 	return append(rows, last)

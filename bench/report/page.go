@@ -6,6 +6,7 @@ import (
 	"io"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 //go:embed page.html
@@ -43,9 +44,10 @@ type pageTable struct {
 	Rows   [][]pageCell
 }
 
+// A pageCell is text that may be broken between its parts.
 type pageCell struct {
-	Text string
-	Left bool // aligned
+	Parts []string
+	Left  bool // aligned
 }
 
 // textColumns are the headers of columns that are no numbers.
@@ -56,7 +58,7 @@ func newPageTable(rows [][]string) pageTable {
 	cells := func(row []string) []pageCell {
 		var list []pageCell
 		for i, text := range row {
-			list = append(list, pageCell{text, slices.Contains(textColumns, rows[0][i])})
+			list = append(list, pageCell{strings.SplitAfter(text, ","), slices.Contains(textColumns, rows[0][i])})
 		}
 		return list
 	}

@@ -133,16 +133,6 @@ func (x *run) ofLimit() float64 {
 	return x.Efficiency
 }
 
-// machine describes the machine of a record on a line.
-func (r *record) machine() string {
-	m := &r.Machine
-	cores := ""
-	if m.Cores > 0 {
-		cores = fmt.Sprintf("%d cores", m.Cores)
-	}
-	return label(m.CPU, m.Core, cores, m.OS+"/"+m.Arch, "kernel set "+r.Ceilings.Kernel)
-}
-
 // note says what of the runs is not shown.
 func (r *record) note() string {
 	if r.passes < 2 {
@@ -160,11 +150,6 @@ func (r *record) disturbed() []string {
 		}
 	}
 	return list
-}
-
-// build describes the build of a record on a line.
-func (r *record) build() string {
-	return label("qkv "+r.Build.Short(), r.Build.GoVersion, r.Time.UTC().Format("2006-01-02 15:04 UTC"))
 }
 
 // byKey groups runs by a key, in the order of the keys.

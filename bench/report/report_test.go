@@ -401,3 +401,81 @@ func TestPNGTooLarge(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
+
+// TestJoined: one table holds all records against the first, and a sentence says what it shows.
+func TestJoined(t *testing.T) {
+	slow, foreign := document("x", 0.5), document("x", 1)
+	slow.Label, foreign.Label = "slow", "foreign"
+	for i := range slow.Runs {
+		slow.Runs[i].Efficiency = 1.5
+	}
+	foreign.Runs = foreign.Runs[:1]
+	foreign.Runs[0].Name = "b=1,h=1,hkv=1,sq=9,skv=9,d=8,dv=8,mask=none"
+	r := newReport(t, document("x", 1), slow, foreign)
+	rows := r.joined()
+	if want := []string{"#", "work", "system", "workers", "record 1, ms", "of limit", "slow, ms", "of limit", "times", "verdict", "foreign, ms", "of limit", "times", "verdict"}; !slices.Equal(rows[0], want) {
+		t.Errorf("the columns are %q, want %q", rows[0], want)
+	}
+	if want := 1 + 28 + 1 + 1; len(rows) != want {
+		t.Errorf("%d rows, want %d", len(rows), want)
+	}
+	if got, want := strings.Join(rows[1], "|"), "1|h=2,sq=128,d=64|qkv|1|0.1049|0.0%|0.2097|150.0%!|2|too few passes|–|–|–|–"; got != want {
+		t.Errorf("the first row is %s, want %s", got, want)
+	}
+	if got, want := strings.Join(rows[len(rows)-1], "|"), "|geometric mean|||||||2|||||"; got != want {
+		t.Errorf("the last row is %s, want %s", got, want)
+	}
+	verdict := strings.Join(r.verdict(), "\n")
+	for _, want := range []string{
+		"slow takes 2 times as long as record 1, in the geometric mean of 28 (2 to 2): 28 too few passes. A work has to be measured 6 times",
+		"foreign has no work of record 1.", "Of 57 results disturbed: 28, marked with !",
+	} {
+		if !strings.Contains(verdict, want) {
+			t.Errorf("no %q in\n%s", want, verdict)
+		}
+	}
+	if got := newReport(t, document("x", 1)).verdict(); len(got) != 1 || !strings.Contains(got[0], "other 2 times (14 works)") {
+		t.Errorf("of one record: %q", got)
+	}
+}
+
+// TestNumbers: every point of a roofline is named, and those that are disturbed have a ring.
+func TestNumbers(t *testing.T) {
+	d := document("x", 1)
+	for i := range d.Runs {
+		d.Runs[i].Efficiency = 0.8
+	}
+	d.Runs[0].Efficiency = 1.77
+	f := newReport(t, d).roofline()[0]
+	if len(f.points) != 14 || !f.points[0].disturbed || f.points[1].disturbed || f.points[0].name != "1" || !strings.Contains(f.points[13].title, "7: m=20,n=30,k=40, other, ") {
+		t.Errorf("%+v", f.points)
+	}
+	page := f.inline(false)
+	if n := strings.Count(page, "<title>"); n != 14 {
+		t.Errorf("%d titles", n)
+	}
+	if !slices.ContainsFunc(f.legend, func(e entry) bool { return e.text == "disturbed" }) {
+		t.Errorf("the legend is %+v", f.legend)
+	}
+}
+
+// TestFarApart: where one set is far slower than another, both are seen.
+func TestFarApart(t *testing.T) {
+	slow := document("x", 0.02)
+	for i := range slow.Runs {
+		slow.Runs[i].PeakGFLOPS *= 0.02
+	}
+	for _, c := range []struct {
+		docs []*bench.Document
+		want bool
+	}{{[]*bench.Document{document("x", 1)}, false}, {[]*bench.Document{document("x", 1), slow}, true}} {
+		r := newReport(t, c.docs...)
+		for _, f := range slices.Concat(r.lengths(), r.decode()) {
+			p := plot.New()
+			f.plot(p, false)
+			if _, log := p.Y.Scale.(plot.LogScale); log != c.want {
+				t.Errorf("%s of %d records: logarithmic %v", f.name, len(c.docs), log)
+			}
+		}
+	}
+}
