@@ -5,7 +5,6 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
-	"sync"
 )
 
 // CheckRows is how many rows [Runner.Run] compares with float64.
@@ -27,26 +26,42 @@ type Check struct {
 func (o *Operands) Check(rows int, path *Path) (Check, error) {
 	list := sampleRows(len(o.LSE), rows)
 	c := Check{Rows: len(list)}
-	var mu sync.Mutex
 	var firstErr error
-	parallel(len(list), func(i int) {
-		row := list[i]
-		one, err := o.checkRow(row, path)
-		mu.Lock()
-		defer mu.Unlock()
+	for i, ref := range o.references(list) {
+		one, err := o.checkRow(list[i], ref, path)
 		c.MaxError = max(c.MaxError, one.MaxError)
 		c.OfBound = max(c.OfBound, one.OfBound)
 		if firstErr == nil {
 			firstErr = err
 		}
-	})
+	}
 	return c, firstErr
 }
 
-func (o *Operands) checkRow(row int, path *Path) (c Check, err error) {
+// references returns the references of rows. They are computed once: a work is checked for each
+// of the ways to compute it, and its inputs do not change.
+func (o *Operands) references(rows []int) []*ReferenceRow {
+	if o.known == nil {
+		o.known = make(map[int]*ReferenceRow)
+	}
+	var fresh []int
+	for _, row := range rows {
+		if o.known[row] == nil {
+			o.known[row] = new(ReferenceRow)
+			fresh = append(fresh, row)
+		}
+	}
+	list := make([]*ReferenceRow, len(rows))
+	for i, row := range rows {
+		list[i] = o.known[row]
+	}
+	parallel(len(fresh), func(i int) { *o.known[fresh[i]] = o.Reference(o.locate(fresh[i])) })
+	return list
+}
+
+func (o *Operands) checkRow(row int, ref *ReferenceRow, path *Path) (c Check, err error) {
 	s, scale := o.Shape, path.roundoff()/Roundoff32
 	batch, head, query := o.locate(row)
-	ref := o.Reference(batch, head, query)
 	compare := func(name string, got float32, want, bound float64) {
 		bound *= scale
 		off := math.Abs(float64(got) - want)

@@ -29,6 +29,8 @@ type Operands struct {
 	tokens        []int     // where the sequences of packed queries begin, otherwise nil
 	tables        [][]int32 // pages of each sequence, nil without
 	q, kv         layout
+
+	known map[int]*ReferenceRow // by the element of LSE, see references
 }
 
 // NewOperands returns operands with standard normal queries, keys, values, biases and

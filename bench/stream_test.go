@@ -3,6 +3,7 @@ package bench
 import (
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 	"unsafe"
 
@@ -83,18 +84,19 @@ func TestStream(t *testing.T) {
 
 // TestStreamGoesOn: what no cache holds is read on from where the last burst ended.
 func TestStreamGoesOn(t *testing.T) {
-	set := *qkv.Kernels()[len(qkv.Kernels())-1].Set
-	set.Read = func(*float32, int) float32 { time.Sleep(time.Millisecond); return 1 }
-	s := newStream(&set, 1, 64<<20, nil)
-	before := s.buf.pos[0].next
-	for range 3 {
-		s.burst(time.Millisecond)
-		if at := s.buf.pos[0].next; at <= before {
-			t.Errorf("a burst from %d ended at %d", before, at)
-		} else {
-			before = at
+	synctest.Test(t, func(t *testing.T) {
+		set := *qkv.Kernels()[len(qkv.Kernels())-1].Set
+		set.Read = func(*float32, int) float32 { time.Sleep(time.Millisecond); return 1 }
+		s := newStream(&set, 1, 4*readCall, nil)
+		for i := range 6 {
+			if at, want := s.buf.pos[0].next, i%4*readCall/4; at != want {
+				t.Errorf("burst %d begins at element %d, want %d", i, at, want)
+			}
+			if rate, want := s.burst(time.Millisecond), readCall/1e-3; !near(rate, want) {
+				t.Errorf("burst %d: %g bytes a second, want %g", i, rate, want)
+			}
 		}
-	}
+	})
 }
 
 func TestRoofline(t *testing.T) {
