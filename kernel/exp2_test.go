@@ -5,37 +5,26 @@ import (
 	"testing"
 )
 
-// ulps returns the error of Exp2(y) in units of the last place of the result.
-func ulps(y float32) float64 {
-	want := math.Exp2(2 * float64(y))
-	e := int(math.Float64bits(want)>>52) - 1023
-	return (float64(Exp2(y)) - want) * math.Float64frombits(uint64(1023+23-e)<<52)
-}
-
-// TestExp2 bounds the error at every float32 from ExpMin to -2^-26, and at a sample
-// above, where the result is 1.
+// TestExp2 bounds the error at float32 from ExpMin to -2^-26, and above, where the result is 1.
+// Each one of them is what -exhaustive is for.
 func TestExp2(t *testing.T) {
 	const least, almost, zero = 0xc27c0000, 0xb2800000, 0x80000000 // -63, -2^-26, -0
-	strides := [2]uint32{1, 9973}
-	if testing.Short() {
-		strides[0] = 997
+	worst := eachFloat(almost, least, func(lo, hi uint32) worstCase { return exp2Error(lo, hi, strideOf(11, 997)) })
+	above := exp2Error(zero, almost, 9973)
+	worst.note(above.at, above.error)
+	t.Logf("largest error: %.4f ulp, at %x", worst.error, worst.at)
+	if !(worst.error <= 1) {
+		t.Errorf("Exp2(%x) = %x, wrong by %v ulp", worst.at, Exp2(worst.at), worst.error)
 	}
-	var worst float64
-	var at float32
-	test := func(from, to, stride uint32) {
-		for b := from; b <= to; b += stride {
-			y := math.Float32frombits(b)
-			if e := math.Abs(ulps(y)); !(e <= worst) {
-				worst, at = e, y
-			}
-		}
+}
+
+// exp2Error returns the largest error among the float32 of some bits, in ulp.
+func exp2Error(lo, hi, stride uint32) (worst worstCase) {
+	for b := uint64(lo); b <= uint64(hi); b += uint64(stride) {
+		y := math.Float32frombits(uint32(b))
+		worst.note(y, ulpsOf(float64(Exp2(y)), math.Exp2(2*float64(y))))
 	}
-	test(almost, least, strides[0])
-	test(zero, almost, strides[1])
-	t.Logf("largest error: %.4f ulp, at %x", worst, at)
-	if !(worst <= 1) {
-		t.Errorf("Exp2(%x) = %x, wrong by %v ulp", at, Exp2(at), worst)
-	}
+	return worst
 }
 
 func TestExp2Exact(t *testing.T) {
