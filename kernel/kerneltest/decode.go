@@ -2,7 +2,7 @@ package kerneltest
 
 import (
 	"fmt"
-	"testing"
+	"slices"
 
 	"github.com/qkv-go/qkv/kernel"
 )
@@ -33,11 +33,7 @@ func (s *suite) decodeShapes() []decodeShape {
 			list = append(list, decodeShape{e, keys, dim(), rowCount()})
 		}
 	}
-	if testing.Short() {
-		s.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
-		list = list[:len(list)/4]
-	}
-	return list
+	return slices.DeleteFunc(list, func(decodeShape) bool { return s.skip() })
 }
 
 // decodeLayout returns a layout of rows, which have unit strides.

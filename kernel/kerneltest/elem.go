@@ -117,6 +117,9 @@ func (s *suite) convert(int) {
 		for _, dim := range elemDims(e) {
 			all := elemLayouts(e, dim/e.UnitValues())
 			for _, l := range []layout{all[s.IntN(3)], all[s.IntN(3)], all[s.IntN(len(all))]} {
+				if s.skip() {
+					continue
+				}
 				s.begin()
 				rows := 1 + s.IntN([]int{1, 9, kernel.KeyBlock}[s.IntN(3)])
 				stride := s.stride(dim)

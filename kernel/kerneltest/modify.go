@@ -29,6 +29,9 @@ func (s *suite) softcap(lanes int) {
 	for _, keys := range keyCounts() {
 		for _, g := range kinds {
 			for _, c := range caps {
+				if s.skip() {
+					continue
+				}
 				s.begin()
 				stride := s.stride(lanes)
 				a := kernel.SoftcapArgs{
@@ -60,6 +63,9 @@ func (s *suite) alibi(lanes int) {
 		for _, gp := range positions {
 			for _, gl := range slopes {
 				for _, first := range []int{0, s.IntN(kernel.KeyBlock - keys + 1), kernel.KeyBlock - keys} {
+					if s.skip() {
+						continue
+					}
 					s.begin()
 					stride := s.stride(lanes)
 					gs := choose(s.Rand, scoreKinds)
@@ -94,6 +100,9 @@ func (s *suite) bias(lanes int) {
 				{"overlapping", 1, 1},
 			}
 			for range 2 {
+				if s.skip() {
+					continue
+				}
 				s.begin()
 				l := layouts[s.IntN(len(layouts))]
 				stride := s.stride(lanes)

@@ -43,6 +43,9 @@ func (s *suite) softmax(lanes int) {
 	for _, keys := range keyCounts {
 		for _, gs := range scoreKinds {
 			for _, from := range []int{0, s.IntN(keys + 1), keys - 1, keys} {
+				if s.skip() {
+					continue
+				}
 				s.begin()
 				stride := s.stride(lanes)
 				st := states[s.IntN(len(states))]
@@ -87,6 +90,9 @@ func (s *suite) merge(lanes int) {
 	}
 	for _, dim := range dims() {
 		for range 6 {
+			if s.skip() {
+				continue
+			}
 			s.begin()
 			stride := s.stride(lanes)
 			gm, gc := choose(s.Rand, maxima), choose(s.Rand, maxima)

@@ -35,46 +35,47 @@ func (s *suite) accumulate(lanes int) {
 	for _, sh := range s.shapes(256, kernel.KeyBlock) {
 		dim, keys := sh.tile, sh.loop
 		all := layouts(keys, dim)
-		for _, mode := range []kernel.UpdateMode{kernel.First, kernel.Add, kernel.Rescale} {
-			for _, from := range []int{0, s.IntN(keys + 1), keys} {
-				s.begin()
-				l := all[s.IntN(len(all))]
-				stride := s.stride(lanes)
-				gv, gp := choose(s.Rand, numbers), choose(s.Rand, weightKinds)
-				a := kernel.AccumulateArgs{
-					V:         s.strided("V", keys, l.outer, dim, l.inner, gv),
-					KeyStride: l.outer, DimStride: l.inner, Keys: keys, MaskFrom: from, Dim: dim,
-					P:     s.matrix("P", keys, lanes, stride, gp),
-					O:     s.matrix("O", dim, lanes, stride, unwritten),
-					Lanes: lanes, Stride: stride, Mode: mode,
-				}
-				for k := from; k < keys; k++ {
-					taken := []int{1, 2, 8, 1 << 30}[s.IntN(4)] // of as many one is masked: all to none
-					for i := range lanes {
-						if s.IntN(taken) == 0 {
-							*el(a.P, k*stride+i) = negZero
-						}
-					}
-				}
-				if mode != kernel.First {
-					g := choose(s.Rand, numbers)
-					for d := range dim {
-						for i := range lanes {
-							*el(a.O, d*stride+i) = g.draw(s.Rand)
-						}
-					}
-				}
-				if mode == kernel.Rescale {
-					a.Alpha = s.matrix("Alpha", 1, lanes, lanes, choose(s.Rand, weightKinds))
-				}
-				got := a
-				what := func() string {
-					return fmt.Sprintf("Accumulate keys=%d from=%d dim=%d lanes=%d stride=%d mode=%d %v V=%s P=%s",
-						keys, from, dim, lanes, stride, mode, l, gv.name, gp.name)
-				}
-				s.check(what, func() { accumulate(&a) }, func() { s.set.Accumulate(&got) })
-				unchanged(s, what, got, a)
+		// Each mode with one of where masks begin, in turns: over the edges and lanes with all.
+		masked := []int{0, s.IntN(keys + 1), keys}
+		for i, mode := range []kernel.UpdateMode{kernel.First, kernel.Add, kernel.Rescale} {
+			from := masked[(i+s.turn)%len(masked)]
+			s.begin()
+			l := all[s.IntN(len(all))]
+			stride := s.stride(lanes)
+			gv, gp := choose(s.Rand, numbers), choose(s.Rand, weightKinds)
+			a := kernel.AccumulateArgs{
+				V:         s.strided("V", keys, l.outer, dim, l.inner, gv),
+				KeyStride: l.outer, DimStride: l.inner, Keys: keys, MaskFrom: from, Dim: dim,
+				P:     s.matrix("P", keys, lanes, stride, gp),
+				O:     s.matrix("O", dim, lanes, stride, unwritten),
+				Lanes: lanes, Stride: stride, Mode: mode,
 			}
+			for k := from; k < keys; k++ {
+				taken := []int{1, 2, 8, 1 << 30}[s.IntN(4)] // of as many one is masked: all to none
+				for i := range lanes {
+					if s.IntN(taken) == 0 {
+						*el(a.P, k*stride+i) = negZero
+					}
+				}
+			}
+			if mode != kernel.First {
+				g := choose(s.Rand, numbers)
+				for d := range dim {
+					for i := range lanes {
+						*el(a.O, d*stride+i) = g.draw(s.Rand)
+					}
+				}
+			}
+			if mode == kernel.Rescale {
+				a.Alpha = s.matrix("Alpha", 1, lanes, lanes, choose(s.Rand, weightKinds))
+			}
+			got := a
+			what := func() string {
+				return fmt.Sprintf("Accumulate keys=%d from=%d dim=%d lanes=%d stride=%d mode=%d %v V=%s P=%s",
+					keys, from, dim, lanes, stride, mode, l, gv.name, gp.name)
+			}
+			s.check(what, func() { accumulate(&a) }, func() { s.set.Accumulate(&got) })
+			unchanged(s, what, got, a)
 		}
 	}
 }

@@ -20,6 +20,9 @@ func (s *suite) rotary(int) {
 		for _, pairing := range []kernel.Pairing{kernel.HalfSplit, kernel.Interleaved} {
 			for _, n := range []int{1, 2, 5} {
 				for _, table := range tables {
+					if s.skip() {
+						continue
+					}
 					inPlace := s.IntN(2) == 0
 					x, y := rows[s.IntN(len(rows))], rows[s.IntN(len(rows))]
 					if !inPlace && s.IntN(4) == 0 {

@@ -21,6 +21,9 @@ func (s *suite) packQ(lanes int) {
 			all := layouts(rows, dim)
 			// Unit strides have code of their own: take one every time.
 			for _, l := range []layout{all[s.IntN(3)], all[s.IntN(len(all))]} {
+				if s.skip() {
+					continue
+				}
 				s.begin()
 				stride := s.stride(lanes)
 				g := choose(s.Rand, numbers)
@@ -50,6 +53,9 @@ func (s *suite) finish(lanes int) {
 		for _, dim := range dims() {
 			all := disjointLayouts(rows, dim)
 			for _, l := range []layout{all[s.IntN(3)], all[s.IntN(len(all))]} {
+				if s.skip() {
+					continue
+				}
 				s.begin()
 				stride := s.stride(lanes)
 				g, gs := choose(s.Rand, numbers), choose(s.Rand, sums)
