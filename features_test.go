@@ -302,6 +302,7 @@ func sampleFeatures(t *testing.T, n int, f func(t *testing.T, seed uint64, p *pr
 // checkFeatures compares every kernel set with float64, and what Explain counts with what
 // the mask keeps.
 func (p *problem) checkFeatures(t *testing.T, seed uint64) (worst float64) {
+	p.known = make(map[[3]int]row)
 	for _, set := range sets() {
 		a := newAttention(t, qkv.Config{Kernel: set, Workers: 1 + int(seed%3)})
 		p.run(t, a)

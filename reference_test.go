@@ -157,6 +157,17 @@ type row struct {
 // a sink is one of a score that was rounded once. The sums over n keys, in blocks, add
 // at most 2 sqrt(n) more. Weights below 2^-126 are lost.
 func (p *problem) row(b, h, i int) row {
+	if r, ok := p.known[[3]int{b, h, i}]; ok {
+		return r
+	}
+	r := p.newRow(b, h, i)
+	if p.known != nil {
+		p.known[[3]int{b, h, i}] = r
+	}
+	return r
+}
+
+func (p *problem) newRow(b, h, i int) row {
 	s := p.sequence(b)
 	dim, dimV, n := p.q.shape[3], p.v.shape[3], s.keys
 	var r row

@@ -71,8 +71,9 @@ func (x *strided[T]) each(f func(i int)) {
 	for b := range x.shape[0] {
 		for h := range x.shape[1] {
 			for s := range x.shape[2] {
+				row := x.index(b, h, s, 0)
 				for d := range x.shape[3] {
-					f(x.index(b, h, s, d))
+					f(row + d*x.stride[3])
 				}
 			}
 		}
@@ -81,7 +82,7 @@ func (x *strided[T]) each(f func(i int)) {
 
 // values returns the elements in the order of the axes.
 func (x *strided[T]) values() []T {
-	var v []T
+	v := make([]T, 0, x.shape[0]*x.shape[1]*x.shape[2]*x.shape[3])
 	x.each(func(i int) { v = append(v, x.data[i]) })
 	return v
 }
@@ -135,6 +136,8 @@ type problem struct {
 	scoresAt qkv.Stage
 
 	change func(*qkv.Call) // if not nil, makes another call of the same result
+
+	known map[[3]int]row // if not nil, rows of the reference so far, of a problem that stays as it is
 }
 
 // blocks is a block mask and what it was made with.

@@ -67,8 +67,11 @@ func TestBlocks(t *testing.T) {
 					next, end = nextBlock(next+kernel.KeyBlock, prefix, lo, hi)
 				}
 				for k := range n {
+					query, want := -1, false // rows of a query keep the same keys
 					for l := range g.rows {
-						want := p.keeps(&s, (row+l)/w.share, key0+k)
+						if i := (row + l) / w.share; i != query {
+							query, want = i, p.keeps(&s, i, key0+k)
+						}
 						in := c.span
 						if c.half > 0 && l < c.half {
 							in = c.low
@@ -97,13 +100,16 @@ func TestSurvey(t *testing.T) {
 		for row := 0; row < p.rows(); row += 64 {
 			for key0 := 0; key0 < p.SeqKV; key0 += kernel.KeyBlock {
 				kept, all := int64(0), int64(0)
-				for r := row; r < min(row+64, p.rows()); r++ {
+				for r, end := row, min(row+64, p.rows()); r < end; {
+					query := r / p.group()
+					rows := int64(min(end, (query+1)*p.group()) - r) // they keep the same keys
 					for j := key0; j < min(key0+kernel.KeyBlock, p.SeqKV); j++ {
-						all++
-						if p.keeps(&s, r/p.group(), j) {
-							kept++
+						all += rows
+						if p.keeps(&s, query, j) {
+							kept += rows
 						}
 					}
+					r += int(rows)
 				}
 				n := int64(p.Batch * p.KVHeads)
 				want.Tiles += n
