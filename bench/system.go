@@ -42,6 +42,9 @@ type Path struct {
 	// NoLSE says that the log-sum-exp is not returned, and so not checked.
 	NoLSE bool
 
+	// Slow, if not empty, says why the path takes so long that it is not to be measured unasked.
+	Slow string
+
 	// Rest, if not nil, returns when threads of the system no longer keep processors busy
 	// looking for work, which some do after Run has returned.
 	Rest func()

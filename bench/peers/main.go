@@ -61,6 +61,7 @@ type options struct {
 	time    time.Duration
 	passes  int
 	limit   time.Duration
+	slow    bool
 	json    string
 	md      bool
 }
@@ -96,7 +97,8 @@ func parse(args []string, stderr io.Writer) (*options, error) {
 	workers := f.Int("workers", 0, "compute on `N` threads (default: one, and all processors)")
 	f.DurationVar(&o.time, "time", 600*time.Millisecond, "time each work on each system for `D` in all")
 	f.IntVar(&o.passes, "passes", 2, "go through the systems of a work `N` times, and keep the best of each: another program that\nruns for a moment then hits nobody alone")
-	f.DurationVar(&o.limit, "limit", 25*time.Minute, "leave out what has not begun after `D`")
+	f.DurationVar(&o.limit, "limit", 9*time.Minute, "leave out what has not begun after `D`")
+	f.BoolVar(&o.slow, "slow", false, "measure paths that take many times as long as others, too")
 	f.StringVar(&o.json, "json", "", "write the record to `FILE`")
 	format := f.String("format", "table", "write the results as a `FORMAT`: table or md")
 	if err := f.Parse(args); err != nil {
@@ -164,6 +166,9 @@ func (o *options) run(ctx context.Context, stdout, stderr io.Writer) error {
 		if err != nil {
 			table.missing(c, err)
 			continue
+		}
+		if !o.slow {
+			s = quick{s}
 		}
 		systems = append(systems, s)
 		table.system(s)
@@ -234,6 +239,29 @@ func (o *options) run(ctx context.Context, stdout, stderr io.Writer) error {
 		return fmt.Errorf("%d of the results failed", table.failed)
 	}
 	return ctx.Err()
+}
+
+// quick is a system less its slow paths.
+type quick struct{ bench.System }
+
+func (s quick) Paths(in bench.Inputs, workers int) ([]bench.Path, error) {
+	paths, err := s.System.Paths(in, workers)
+	var left []bench.Path
+	var reasons []string
+	for _, p := range paths {
+		if p.Slow == "" {
+			left = append(left, p)
+			continue
+		}
+		if p.Close != nil {
+			p.Close()
+		}
+		reasons = append(reasons, fmt.Sprintf("%s is left out: %s", p.Name, p.Slow))
+	}
+	if err == nil && len(left) == 0 && len(reasons) > 0 {
+		err = &bench.UnsupportedError{System: s.Name(), Work: in.Work(), Reason: strings.Join(reasons, "; ") + "; -slow measures it"}
+	}
+	return left, err
 }
 
 // write writes the record when it is whole.

@@ -47,6 +47,51 @@ func (h other) Paths(in bench.Inputs, workers int) ([]bench.Path, error) {
 	return paths, err
 }
 
+// slowly is qkv by a slow path and, if it has one, by another.
+type slowly struct {
+	bench.System
+	quick bool
+}
+
+func (slowly) Name() string { return "slowly" }
+
+func (s slowly) Paths(in bench.Inputs, workers int) ([]bench.Path, error) {
+	paths, err := s.System.Paths(in, workers)
+	slow := paths[0]
+	slow.Name, slow.Slow = "the long way", "it goes round by the sea"
+	if !s.quick {
+		paths = nil
+	}
+	return append(paths, slow), err
+}
+
+// TestSlow: slow paths are named and left out unless they are asked for.
+func TestSlow(t *testing.T) {
+	in := workOf(t, "h=1,sq=4,d=8").Inputs(1)
+	for _, both := range []bool{true, false} {
+		paths, err := quick{slowly{bench.Library(), both}}.Paths(in, 1)
+		if both && (err != nil || len(paths) != 1 || paths[0].Slow != "") {
+			t.Errorf("%d paths, error %v", len(paths), err)
+		}
+		if both {
+			continue
+		}
+		var unsupported *bench.UnsupportedError
+		if !errors.As(err, &unsupported) || unsupported.Reason != "the long way is left out: it goes round by the sea; -slow measures it" {
+			t.Errorf("%d paths, error %v", len(paths), err)
+		}
+	}
+}
+
+func workOf(t *testing.T, text string) bench.Work {
+	t.Helper()
+	w, err := bench.ParseWork(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
 func TestRun(t *testing.T) {
 	saved := candidates
 	defer func() { candidates = saved }()

@@ -14,6 +14,7 @@ func sdpa(in *bench.Operands, workers int) bench.Path {
 	pool := workerpool.New(workers)
 	return bench.Path{
 		Name: named("nn.MultiHeadSDPAAuto"),
+		Slow: slow(in),
 		Run: func() error {
 			multiHead(pool, in, in.Q, in.K.Float32, in.V.Float32, in.Out, shared.Scale(in.Shape))
 			return nil
@@ -36,6 +37,7 @@ func sdpaHalf[T half](in *bench.Operands, workers int, k, v []T, round func(floa
 	q, out := make([]T, len(in.Q)), make([]T, len(in.Out))
 	return bench.Path{
 		Name: named("nn.MultiHeadSDPAAuto, " + name),
+		Slow: slow(in),
 		Run: func() error {
 			pool.ParallelFor(len(q), func(from, to int) {
 				for i := from; i < to; i++ {
@@ -63,6 +65,7 @@ func sdpaWidened[T half](in *bench.Operands, workers int, k, v []T, name string)
 	wideK, wideV := make([]float32, len(k)), make([]float32, len(v))
 	return bench.Path{
 		Name: named("nn.MultiHeadSDPAAuto, " + name + " K and V widened"),
+		Slow: slow(in),
 		Run: func() error {
 			pool.ParallelFor(len(k), func(from, to int) {
 				for i := from; i < to; i++ {
@@ -90,12 +93,14 @@ func threeSteps(in *bench.Operands, workers int) bench.Path {
 	}
 	name := "MatMulKLast, softmax and BlockedMatMul"
 	var transposed []float32
+	slow := slow(in)
 	if !s.Mask.Causal && s.SeqQ >= rows {
 		name = "PackedMatMul of keys transposed each time, softmax and BlockedMatMul"
-		transposed = make([]float32, len(in.K.Float32))
+		transposed, slow = make([]float32, len(in.K.Float32)), ""
 	}
 	return bench.Path{
 		Name: named(name),
+		Slow: slow,
 		Run: func() error {
 			if transposed != nil {
 				shared.Parallel(workers, s.Batch*s.KVHeads, func(_, head int) {

@@ -33,6 +33,15 @@ func (*System) Version() string { return shared.ModuleVersion(module) }
 // vectors reports whether there is vector code.
 func vectors() bool { return hwy.CurrentLevel() != hwy.DispatchScalar }
 
+// slow says of large works why a path is slow that multiplies by the keys as they are: with AVX2
+// alone v0.0.12 has no fast code for it.
+func slow(in *bench.Operands) string {
+	if most := 1e9; in.Shape.FLOPs() < most || hwy.CurrentLevel() != hwy.DispatchAVX2 {
+		return ""
+	}
+	return "it takes 30 times as long as qkv without AVX-512"
+}
+
 // named adds the vectors that a path uses to its name.
 func named(name string) string {
 	if !vectors() {
