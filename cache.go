@@ -115,6 +115,15 @@ func (c *Cache) Len(slot int) int {
 	return s.len
 }
 
+// Bytes returns the size of the keys and values that the cache has room for, with the scales of
+// int8:
+//
+//	sequences * kvHeads * capacity * (row of dimQK + row of dimV)
+//
+// A row of n dims is 4n bytes in float32, 2n in Float16 and BFloat16, n + 4 in int8, and 34n/32
+// in Q8_0. Gaps that the strides of memory of the caller's leave do not count.
+func (c *Cache) Bytes() int { return c.bytes() }
+
 // size is the tokens of a ring that go round.
 func (c *Cache) size() int { return c.capacity - c.keep }
 

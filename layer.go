@@ -42,6 +42,17 @@ type Layer struct {
 	spaces sync.Pool // of *layerSpace
 }
 
+// Bytes returns the size of the packed copies of the weights: that of the projection, see
+// [Projection.Bytes], and that of the output's, see [PackedMatrix.Bytes]. It is 0 if they are read
+// in place.
+func (l *Layer) Bytes() int {
+	n := l.projection.Bytes()
+	if l.out != nil {
+		n += l.out.Bytes()
+	}
+	return n
+}
+
 // NewLayer returns a Layer, for use on e. It keeps the biases, the weights of the norms, and
 // the others if they are read in place. The error is an [*ArgError].
 func (e *Engine) NewLayer(cfg LayerConfig) (*Layer, error) {

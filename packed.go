@@ -23,7 +23,8 @@ func (p *PackedMatrix) Rows() int { return p.rows }
 // Cols returns the number of columns.
 func (p *PackedMatrix) Cols() int { return p.cols }
 
-// Bytes returns the size of the copy.
+// Bytes returns the size of the copy, 4 bytes for each of rows * cols, with cols rounded up to a
+// multiple of the kernel set's vector, see [kernel.Set].
 func (p *PackedMatrix) Bytes() int { return 4 * len(p.mem) }
 
 // Pack packs w, [in, out]. Weights that are stored [out, in] are packed as w.T(). The

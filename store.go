@@ -94,6 +94,15 @@ func (s *store) open(names storeNames, places, kvHeads, tokens, dimQK, dimV int,
 	return nil
 }
 
+// bytes is the size of the keys and values that there is room for, without gaps.
+func (s *store) bytes() int {
+	n := 0
+	for _, v := range [...]*View{&s.k, &s.v, &s.kScale, &s.vScale} {
+		n += v.shape[axisBatch] * v.shape[axisHeads] * v.shape[axisSeq] * (v.shape[axisDim] / v.kind.values()) * v.kind.size()
+	}
+	return n
+}
+
 // checkMemory checks a view that a cache is to write.
 func (v *View) checkMemory(name string, kind elemKind, shape [4]int) error {
 	if err := v.checkKind(name, kind); err != nil {
