@@ -17,6 +17,7 @@ type TuneOptions struct {
 	Workers int           // see [qkv.Config]
 	Time    time.Duration // of a sample, 0 means 15 ms
 	Rounds  int           // of samples in turns, 0 means 12
+	Seq     int           // most queries and keys of a shape, 0 means no bound
 }
 
 // A Trial is choices that were measured in turns with the built-in one.
@@ -106,6 +107,14 @@ func NewTuner(opts TuneOptions) (*Tuner, error) {
 			Knob: "decoding", Dims: fmt.Sprintf("%d rows a KV head", n), Shapes: few,
 			Choices: []Choice{{Name: "as prefill", Rule: rule}},
 		}, -1})
+	}
+	if opts.Seq > 0 {
+		for _, step := range t.trials {
+			for i := range step.trial.Shapes {
+				s := &step.trial.Shapes[i]
+				s.SeqQ, s.SeqKV = min(s.SeqQ, opts.Seq), min(s.SeqKV, opts.Seq)
+			}
+		}
 	}
 	return t, nil
 }

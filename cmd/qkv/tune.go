@@ -26,6 +26,7 @@ func tuneCommand(ctx context.Context, args []string, stdout, stderr io.Writer) e
 	f.IntVar(&opts.Workers, "workers", 1, "compute on `N` processors, 0 for all")
 	f.DurationVar(&opts.Time, "time", 15*time.Millisecond, "time each choice for `D` in a round")
 	f.IntVar(&opts.Rounds, "rounds", 12, "take `N` rounds of turns")
+	f.IntVar(&opts.Seq, "seq", 2048, "measure with at most `N` queries and keys, as the calls have that it is for")
 	if err := parseFlags(f, args, tuneSynopsis, stdout); err != nil {
 		return err
 	}
@@ -34,6 +35,8 @@ func tuneCommand(ctx context.Context, args []string, stdout, stderr io.Writer) e
 		return badUsage("-workers is %d, want 0 to %d", opts.Workers, maxWorkers)
 	case opts.Time <= 0 || opts.Time > time.Minute:
 		return badUsage("-time is %s, want more than 0 and at most a minute", opts.Time)
+	case opts.Seq < 1:
+		return badUsage("-seq is %d, at least 1 is needed", opts.Seq)
 	case opts.Rounds < 1 || opts.Rounds > maxCount:
 		return badUsage("-rounds is %d, want 1 to %d", opts.Rounds, maxCount)
 	}

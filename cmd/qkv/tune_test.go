@@ -13,11 +13,8 @@ func TestTune(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes seconds")
 	}
-	if os.Getenv(qkv.KernelEnv) == "generic" || len(qkv.Kernels()) == 1 {
-		t.Skip("takes minutes on the generic kernel set")
-	}
 	path := filepath.Join(t.TempDir(), "tuning.json")
-	code, out, errs := qkvRun("tune", "-time", "1us", "-rounds", "1", "-o", path)
+	code, out, errs := qkvRun("tune", "-time", "1us", "-rounds", "1", "-seq", "64", "-o", path)
 	if code != exitOK || errs != "" {
 		t.Fatalf("exit %d, stderr %q", code, errs)
 	}
@@ -46,7 +43,7 @@ func TestTune(t *testing.T) {
 	if code, _, errs := qkvRun("bench", "-shape", "h=1,sq=16,d=8", "-tuning", path); code != exitFailed || !strings.Contains(errs, `tuning: cpu is "another"`) {
 		t.Errorf("a tuning of another CPU: exit %d, %s", code, errs)
 	}
-	for _, args := range []string{"-workers -1", "-time 0", "-rounds 0", "-kernel none", "x"} {
+	for _, args := range []string{"-workers -1", "-time 0", "-rounds 0", "-seq 0", "-kernel none", "x"} {
 		if code, _, _ := qkvRun(append([]string{"tune"}, strings.Fields(args)...)...); code == exitOK {
 			t.Errorf("tune %s: exit %d", args, code)
 		}
