@@ -26,7 +26,7 @@ func Kernels() []KernelInfo { return kernelsFor(features(&cpuid.CPU) | baseline(
 
 func kernelsFor(have kernel.Features) []KernelInfo {
 	var infos []KernelInfo
-	for _, s := range append(archSets(), &genericSet) {
+	for _, s := range append(archSets(), genericSet) {
 		infos = append(infos, KernelInfo{Set: s, Missing: s.Needs.Missing(have)})
 	}
 	return infos

@@ -5,16 +5,19 @@ package qkv
 import "github.com/qkv-go/qkv/kernel"
 
 // archSets returns the kernel sets in machine code, best first.
-func archSets() []*kernel.Set { return []*kernel.Set{&avx512Set, &avx2Set} }
+func archSets() []*kernel.Set { return []*kernel.Set{avx512Set, avx2Set} }
 
 // avx512Set works on 64 lanes in four vectors: 24 accumulators, a row of B, and an
 // element of A.
 var avx512Set = kernel.Set{
-	Name:             "avx512",
-	Needs:            kernel.AVX512F | kernel.AVX512DQ | kernel.AVX512BW | kernel.AVX512VL,
-	Vec:              16,
-	Lanes:            64,
-	Rows:             6,
+	Name:       "avx512",
+	Needs:      kernel.AVX512F | kernel.AVX512DQ | kernel.AVX512BW | kernel.AVX512VL,
+	Vec:        16,
+	Lanes:      64,
+	Rows:       6,
+	DecodeRows: 16,
+	PeakFLOPs:  2 * 16 * peakFMAs,
+}.With(kernel.Funcs{
 	PackQ:            packQWith(packQAVX512),
 	Scores:           scoresAVX512,
 	Softcap:          softcapAVX512,
@@ -26,24 +29,25 @@ var avx512Set = kernel.Set{
 	Finish:           finishWith(finishAVX512),
 	Merge:            mergeAVX512,
 	Convert:          convertWith(convertAVX512),
-	DecodeRows:       16,
 	DecodeScores:     decodeScoresAVX512,
 	DecodeAccumulate: decodeAccumulateAVX512,
 	Multiply:         multiplyAVX512,
 	Rotary:           rotaryAVX512,
 	Peak:             peakAVX512,
-	PeakFLOPs:        2 * 16 * peakFMAs,
 	Read:             readAVX512,
-}
+})
 
 // avx2Set works on 16 lanes in two vectors: 12 accumulators, a row of B, and an
 // element of A.
 var avx2Set = kernel.Set{
-	Name:             "avx2",
-	Needs:            kernel.AVX2 | kernel.FMA3 | kernel.F16C,
-	Vec:              8,
-	Lanes:            16,
-	Rows:             6,
+	Name:       "avx2",
+	Needs:      kernel.AVX2 | kernel.FMA3 | kernel.F16C,
+	Vec:        8,
+	Lanes:      16,
+	Rows:       6,
+	DecodeRows: 12,
+	PeakFLOPs:  2 * 8 * peakFMAs,
+}.With(kernel.Funcs{
 	PackQ:            packQWith(packQAVX2),
 	Scores:           scoresAVX2,
 	Softcap:          softcapAVX2,
@@ -55,15 +59,13 @@ var avx2Set = kernel.Set{
 	Finish:           finishWith(finishAVX2),
 	Merge:            mergeAVX2,
 	Convert:          convertWith(convertAVX2),
-	DecodeRows:       12,
 	DecodeScores:     decodeScoresAVX2,
 	DecodeAccumulate: decodeAccumulateAVX2,
 	Multiply:         multiplyAVX2,
 	Rotary:           rotaryAVX2,
 	Peak:             peakAVX2,
-	PeakFLOPs:        2 * 8 * peakFMAs,
 	Read:             readAVX2,
-}
+})
 
 // packQAVX512 is packQGeneric where DimStride is 1.
 //

@@ -5,16 +5,19 @@ package qkv
 import "github.com/qkv-go/qkv/kernel"
 
 // archSets returns the kernel sets in machine code, best first.
-func archSets() []*kernel.Set { return []*kernel.Set{&neonSet} }
+func archSets() []*kernel.Set { return []*kernel.Set{neonSet} }
 
 // neonSet works on 12 lanes in three vectors: 24 accumulators, a row of B, and an
 // element of A.
 var neonSet = kernel.Set{
-	Name:             "neon",
-	Needs:            kernel.ASIMD,
-	Vec:              4,
-	Lanes:            12,
-	Rows:             8,
+	Name:       "neon",
+	Needs:      kernel.ASIMD,
+	Vec:        4,
+	Lanes:      12,
+	Rows:       8,
+	DecodeRows: 12,
+	PeakFLOPs:  2 * 4 * peakFMAs,
+}.With(kernel.Funcs{
 	PackQ:            packQWith(packQNEON),
 	Scores:           scoresNEON,
 	Softcap:          softcapNEON,
@@ -26,15 +29,13 @@ var neonSet = kernel.Set{
 	Finish:           finishWith(finishNEON),
 	Merge:            mergeNEON,
 	Convert:          convertWith(convertNEON),
-	DecodeRows:       12,
 	DecodeScores:     decodeScoresNEON,
 	DecodeAccumulate: decodeAccumulateNEON,
 	Multiply:         multiplyNEON,
 	Rotary:           rotaryNEON,
 	Peak:             peakNEON,
-	PeakFLOPs:        2 * 4 * peakFMAs,
 	Read:             readNEON,
-}
+})
 
 // packQNEON is packQGeneric where DimStride is 1.
 //

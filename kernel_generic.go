@@ -10,10 +10,13 @@ import (
 // genericSet is the contract in Go. It runs on every architecture, and is what
 // machine code is compared with.
 var genericSet = kernel.Set{
-	Name:             "generic",
-	Vec:              4,
-	Lanes:            16,
-	Rows:             1,
+	Name:       "generic",
+	Vec:        4,
+	Lanes:      16,
+	Rows:       1,
+	DecodeRows: kernel.MaxDecodeRows,
+	PeakFLOPs:  2 * kernel.ChainLanes,
+}.With(kernel.Funcs{
 	PackQ:            packQGeneric,
 	Scores:           scoresGeneric,
 	Softcap:          softcapGeneric,
@@ -24,16 +27,14 @@ var genericSet = kernel.Set{
 	Finish:           finishGeneric,
 	Merge:            mergeGeneric,
 	Convert:          convertGeneric,
-	DecodeRows:       kernel.MaxDecodeRows,
 	DecodeScores:     decodeScoresGeneric,
 	DecodeAccumulate: decodeAccumulateGeneric,
 	Multiply:         multiplyGeneric,
 	Float16:          float16Generic,
 	Rotary:           rotaryGeneric,
 	Peak:             peakGeneric,
-	PeakFLOPs:        2 * kernel.ChainLanes,
 	Read:             readGeneric,
-}
+})
 
 const signBit = 1 << 31 // of the bits of a float32
 

@@ -97,7 +97,7 @@ func TestKernelsOrder(t *testing.T) {
 		}
 		seen[k.Set.Name] = true
 	}
-	if last := infos[len(infos)-1]; last.Set != &genericSet || last.Missing != 0 {
+	if last := infos[len(infos)-1]; last.Set != genericSet || last.Missing != 0 {
 		t.Errorf("the last set is %q, missing %v; want generic, missing nothing", last.Set.Name, last.Missing)
 	}
 }

@@ -227,8 +227,8 @@ func (l *Layer) run(c *LayerCall, s *layerSpace) error {
 	e.engine.Run(&s.problem, workers)
 	if ours { // what no sequence has is not written: queries, or another call's
 		row, all := o.stride[axisSeq], o.floats()
-		clear(all[:from*row])
-		clear(all[to*row : tokens*row])
+		clearRows(all[:from*row])
+		clearRows(all[to*row : tokens*row])
 	}
 	e.engine.Multiply(&s.product, workers)
 	return nil

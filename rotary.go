@@ -141,10 +141,6 @@ func (r *Rotary) Positions() int { return r.positions }
 // Tables returns the cosines and sines, [positions, Dim/2]. They may not be changed.
 func (r *Rotary) Tables() (cos, sin []float32) { return r.cos, r.sin }
 
-// maxRotaryElements bounds the elements of a call into machine code, which takes at most
-// some ten microseconds then.
-const maxRotaryElements = 1 << 15
-
 // rotaryArgs keeps arguments of kernels between calls.
 var rotaryArgs = sync.Pool{New: func() any { return new(kernel.RotaryArgs) }}
 
@@ -270,16 +266,13 @@ func (r *Rotary) rotateToken(set *kernel.Set, args *kernel.RotaryArgs, p *float3
 // rotateRows rotates rows in place. The first is at a position; the tables of each next
 // row are tableStride elements on.
 func (r *Rotary) rotateRows(set *kernel.Set, a *kernel.RotaryArgs, p *float32, rows, stride, position, tableStride int) {
-	most := max(1, maxRotaryElements/r.Dim())
-	for row := 0; row < rows; row += most {
-		table := position*r.pairs + row*tableStride
-		*a = kernel.RotaryArgs{
-			X: at(p, row*stride), XStride: stride, Y: at(p, row*stride), YStride: stride,
-			Cos: &r.cos[table], Sin: &r.sin[table], TableStride: tableStride,
-			Rows: min(most, rows-row), Pairs: r.pairs, Pairing: r.pairing,
-		}
-		set.Rotary(a)
+	table := position * r.pairs
+	*a = kernel.RotaryArgs{
+		X: p, XStride: stride, Y: p, YStride: stride,
+		Cos: &r.cos[table], Sin: &r.sin[table], TableStride: tableStride,
+		Rows: rows, Pairs: r.pairs, Pairing: r.pairing,
 	}
+	set.Rotary(a)
 }
 
 // rotateStrided rotates a row in place whose elements are stride apart.

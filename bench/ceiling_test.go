@@ -66,14 +66,14 @@ func TestPeakCalls(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			calls, longest := 0, time.Duration(0)
-			set := &kernel.Set{PeakFLOPs: 64, Peak: func(rounds int) {
+			set := kernel.Set{PeakFLOPs: 64}.With(kernel.Funcs{Peak: func(rounds int) {
 				d := time.Duration(rounds) * c.round
 				longest = max(longest, d)
 				if calls++; calls%c.interrupted == 0 {
 					d += time.Millisecond
 				}
 				time.Sleep(d)
-			}}
+			}})
 			p := NewPeak(set)
 			if want := max(callTime, c.round); longest > want || p.rounds > 1 && longest < callTime/2 {
 				t.Errorf("rounds of %v: the longest call takes %v, want %v to %v", c.round, longest, callTime/2, want)

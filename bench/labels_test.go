@@ -27,18 +27,21 @@ func TestLabels(t *testing.T) {
 		phase, _, _ := strings.Cut(label, `"`)
 		seen[function+": "+phase] = true
 	}
-	noting(note, "PackQ", &set.PackQ)
-	noting(note, "Scores", &set.Scores)
-	noting(note, "Softcap", &set.Softcap)
-	noting(note, "ALiBi", &set.ALiBi)
-	noting(note, "Bias", &set.Bias)
-	noting(note, "Softmax", &set.Softmax)
-	noting(note, "Accumulate", &set.Accumulate)
-	noting(note, "Finish", &set.Finish)
-	noting(note, "DecodeScores", &set.DecodeScores)
-	noting(note, "DecodeAccumulate", &set.DecodeAccumulate)
-	noting(note, "Multiply", &set.Multiply)
-	noting(note, "Rotary", &set.Rotary)
+	old := *set
+	*set = *old.With(kernel.Funcs{
+		PackQ:            noting(note, "PackQ", old.PackQ),
+		Scores:           noting(note, "Scores", old.Scores),
+		Softcap:          noting(note, "Softcap", old.Softcap),
+		ALiBi:            noting(note, "ALiBi", old.ALiBi),
+		Bias:             noting(note, "Bias", old.Bias),
+		Softmax:          noting(note, "Softmax", old.Softmax),
+		Accumulate:       noting(note, "Accumulate", old.Accumulate),
+		Finish:           noting(note, "Finish", old.Finish),
+		DecodeScores:     noting(note, "DecodeScores", old.DecodeScores),
+		DecodeAccumulate: noting(note, "DecodeAccumulate", old.DecodeAccumulate),
+		Multiply:         noting(note, "Multiply", old.Multiply),
+		Rotary:           noting(note, "Rotary", old.Rotary),
+	})
 	for _, c := range []struct {
 		text string
 		want []string
@@ -89,12 +92,11 @@ func TestLabels(t *testing.T) {
 	done.Wait()
 }
 
-// noting has a kernel function call note with its name first.
-func noting[A any](note func(string), name string, f *func(*A)) {
-	old := *f
-	*f = func(a *A) {
+// noting returns a function that calls note with its name before it does what f does.
+func noting[A any](note func(string), name string, f func(*A)) func(*A) {
+	return func(a *A) {
 		note(name)
-		old(a)
+		f(a)
 	}
 }
 

@@ -7,7 +7,7 @@ import (
 	"time"
 	"unsafe"
 
-	"github.com/qkv-go/qkv"
+	"github.com/qkv-go/qkv/kernel"
 )
 
 func TestLevelOf(t *testing.T) {
@@ -39,8 +39,7 @@ func TestStream(t *testing.T) {
 		var mu sync.Mutex
 		var start *float32
 		var data []int // times that each grain was read
-		set := *qkv.Kernels()[len(qkv.Kernels())-1].Set
-		set.Read = func(p *float32, n int) float32 {
+		read := func(p *float32, n int) float32 {
 			mu.Lock()
 			defer mu.Unlock()
 			if data != nil {
@@ -56,7 +55,8 @@ func TestStream(t *testing.T) {
 			}
 			return 1
 		}
-		s := newStream(&set, c.workers, c.bytes, []Cache{{"L1", 1 << 30}})
+		set := kernel.Set{}.With(kernel.Funcs{Read: read})
+		s := newStream(set, c.workers, c.bytes, []Cache{{"L1", 1 << 30}})
 		if s.part != c.part || !s.fits(c.workers, c.bytes) || s.fits(c.workers+1, c.bytes) || s.fits(c.workers, c.bytes+readGrain*int64(c.workers)) {
 			t.Errorf("%d bytes on %d workers: parts of %d, want %d", c.bytes, c.workers, s.part, c.part)
 		}
@@ -85,9 +85,8 @@ func TestStream(t *testing.T) {
 // TestStreamGoesOn: what no cache holds is read on from where the last burst ended.
 func TestStreamGoesOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		set := *qkv.Kernels()[len(qkv.Kernels())-1].Set
-		set.Read = func(*float32, int) float32 { time.Sleep(time.Millisecond); return 1 }
-		s := newStream(&set, 1, 4*readCall, nil)
+		read := func(*float32, int) float32 { time.Sleep(time.Millisecond); return 1 }
+		s := newStream(kernel.Set{}.With(kernel.Funcs{Read: read}), 1, 4*readCall, nil)
 		for i := range 6 {
 			if at, want := s.buf.pos[0].next, i%4*readCall/4; at != want {
 				t.Errorf("burst %d begins at element %d, want %d", i, at, want)

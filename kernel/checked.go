@@ -7,47 +7,53 @@ func Checked(s *Set) *Set {
 	assert(s.Lanes > 0 && s.Lanes%s.Vec == 0, "kernel: Set.Lanes is not a multiple of Set.Vec")
 	assert(s.Lanes <= MaxLanes, "kernel: Set.Lanes > MaxLanes")
 	assert(s.Rows > 0, "kernel: Set.Rows is not positive")
-	assert(s.PackQ != nil && s.Scores != nil && s.Softcap != nil && s.ALiBi != nil && s.Bias != nil &&
-		s.Softmax != nil && s.Accumulate != nil && s.Finish != nil && s.Multiply != nil && s.Float16 != nil &&
-		s.Rotary != nil && s.Merge != nil && s.Convert != nil && s.DecodeScores != nil && s.DecodeAccumulate != nil &&
-		s.Peak != nil && s.Read != nil, "kernel: Set lacks a function")
+	f := &s.funcs
+	assert(f.PackQ != nil && f.Scores != nil && f.Softcap != nil && f.ALiBi != nil && f.Bias != nil &&
+		f.Softmax != nil && f.Accumulate != nil && f.Finish != nil && f.Multiply != nil && f.Float16 != nil &&
+		f.Rotary != nil && f.Merge != nil && f.Convert != nil && f.DecodeScores != nil && f.DecodeAccumulate != nil &&
+		f.Peak != nil && f.Read != nil, "kernel: Set lacks a function")
 	assert(1 <= s.DecodeRows && s.DecodeRows <= MaxDecodeRows, "kernel: Set.DecodeRows outside 1..MaxDecodeRows")
 	assert(s.PeakFLOPs > 0, "kernel: Set.PeakFLOPs is not positive")
 
-	c := *s
+	var c Funcs
 	c.PackQ = func(a *PackArgs) {
 		s.checkLanes(a.Lanes, a.Stride)
 		checkRows(a.Rows, a.Lanes)
 		checkDim(a.Dim)
 		assert(a.Src != nil && a.Off != nil && a.Dst != nil, "kernel: PackQ: nil operand")
-		s.PackQ(a)
+		checkWork(a.Work())
+		f.PackQ(a)
 	}
 	c.Scores = func(a *ScoresArgs) {
 		s.checkLanes(a.Lanes, a.Stride)
 		checkKeys(a.Keys)
 		checkDim(a.Dim)
 		assert(a.K != nil && a.Q != nil && a.S != nil, "kernel: Scores: nil operand")
-		s.Scores(a)
+		checkWork(a.Work())
+		f.Scores(a)
 	}
 	c.Softcap = func(a *SoftcapArgs) {
 		s.checkLanes(a.Lanes, a.Stride)
 		checkKeys(a.Keys)
 		assert(a.S != nil, "kernel: Softcap: nil operand")
-		s.Softcap(a)
+		checkWork(a.Work())
+		f.Softcap(a)
 	}
 	c.ALiBi = func(a *ALiBiArgs) {
 		s.checkLanes(a.Lanes, a.Stride)
 		checkKeys(a.Keys)
 		assert(0 <= a.First && a.First <= KeyBlock-a.Keys, "kernel: ALiBi: keys outside of their block")
 		assert(a.S != nil && a.Pos != nil && a.Slope != nil, "kernel: ALiBi: nil operand")
-		s.ALiBi(a)
+		checkWork(a.Work())
+		f.ALiBi(a)
 	}
 	c.Bias = func(a *BiasArgs) {
 		s.checkLanes(a.Lanes, a.Stride)
 		checkKeys(a.Keys)
 		checkRows(a.Rows, a.Lanes)
 		assert(a.Src != nil && a.Off != nil && a.S != nil && a.Mask != nil, "kernel: Bias: nil operand")
-		s.Bias(a)
+		checkWork(a.Work())
+		f.Bias(a)
 	}
 	c.Softmax = func(a *SoftmaxArgs) {
 		s.checkLanes(a.Lanes, a.Stride)
@@ -56,7 +62,8 @@ func Checked(s *Set) *Set {
 		assert(a.MaskFrom == a.Keys || a.Mask != nil, "kernel: Softmax: MaskFrom < Keys without a Mask")
 		assert(a.MaskFrom < a.Keys || a.Mask == nil, "kernel: Softmax: MaskFrom == Keys with a Mask")
 		assert(a.S != nil && a.Max != nil && a.Sum != nil && a.Alpha != nil, "kernel: Softmax: nil operand")
-		s.Softmax(a)
+		checkWork(a.Work())
+		f.Softmax(a)
 	}
 	c.Accumulate = func(a *AccumulateArgs) {
 		s.checkLanes(a.Lanes, a.Stride)
@@ -65,28 +72,32 @@ func Checked(s *Set) *Set {
 		checkDim(a.Dim)
 		assert(a.V != nil && a.P != nil && a.O != nil, "kernel: Accumulate: nil operand")
 		checkMode(a.Mode, a.Alpha)
-		s.Accumulate(a)
+		checkWork(a.Work())
+		f.Accumulate(a)
 	}
 	c.Finish = func(a *FinishArgs) {
 		s.checkLanes(a.Lanes, a.Stride)
 		checkRows(a.Rows, a.Lanes)
 		checkDim(a.Dim)
 		assert(a.O != nil && a.Sum != nil && a.Dst != nil && a.Off != nil, "kernel: Finish: nil operand")
-		s.Finish(a)
+		checkWork(a.Work())
+		f.Finish(a)
 	}
 	c.Merge = func(a *MergeArgs) {
 		s.checkLanes(a.Lanes, a.Stride)
 		checkDim(a.Dim)
 		assert(a.O != nil && a.Max != nil && a.Sum != nil && a.Chunk != nil && a.ChunkMax != nil && a.ChunkSum != nil,
 			"kernel: Merge: nil operand")
-		s.Merge(a)
+		checkWork(a.Work())
+		f.Merge(a)
 	}
 	c.Convert = func(a *ConvertArgs) {
 		checkKeys(a.Rows)
 		checkElem(a.Elem, a.Dim, a.Scale)
 		assert(a.Stride >= a.Dim, "kernel: Convert: Stride < Dim")
 		assert(a.Src != nil && a.Off != nil && a.Dst != nil, "kernel: Convert: nil operand")
-		s.Convert(a)
+		checkWork(a.Work())
+		f.Convert(a)
 	}
 	c.DecodeScores = func(a *DecodeScoresArgs) {
 		checkKeys(a.Keys)
@@ -95,7 +106,8 @@ func Checked(s *Set) *Set {
 		assert(a.Dim >= s.Vec, "kernel: DecodeScores: Dim < Vec")
 		assert(a.QStride >= a.Rows && a.Stride >= a.Rows, "kernel: DecodeScores: a stride < Rows")
 		assert(a.K != nil && a.Off != nil && a.Q != nil && a.S != nil, "kernel: DecodeScores: nil operand")
-		s.DecodeScores(a)
+		checkWork(a.Work())
+		f.DecodeScores(a)
 	}
 	c.DecodeAccumulate = func(a *DecodeAccumulateArgs) {
 		checkKeys(a.Keys)
@@ -107,7 +119,8 @@ func Checked(s *Set) *Set {
 		assert(a.Stride >= a.Rows, "kernel: DecodeAccumulate: Stride < Rows")
 		assert(a.OStride >= a.Dim, "kernel: DecodeAccumulate: OStride < Dim")
 		assert(a.V != nil && a.Off != nil && a.P != nil && a.O != nil, "kernel: DecodeAccumulate: nil operand")
-		s.DecodeAccumulate(a)
+		checkWork(a.Work())
+		f.DecodeAccumulate(a)
 	}
 	c.Multiply = func(a *MultiplyArgs) {
 		s.checkLanes(a.Lanes, a.Lanes)
@@ -115,12 +128,13 @@ func Checked(s *Set) *Set {
 		assert(1 <= a.Depth && a.Depth <= KC, "kernel: Multiply: Depth outside 1..KC")
 		assert(a.Rows == 1 || a.Stride >= a.Lanes || -a.Stride >= a.Lanes, "kernel: Multiply: rows of C overlap")
 		assert(a.A != nil && a.B != nil && a.C != nil, "kernel: Multiply: nil operand")
-		s.Multiply(a)
+		checkWork(a.Work())
+		f.Multiply(a)
 	}
 	c.Float16 = func(dst *float32, src *uint16, n int) {
 		assert(n >= 1, "kernel: Float16: n < 1")
 		assert(dst != nil && src != nil, "kernel: Float16: nil operand")
-		s.Float16(dst, src, n)
+		f.Float16(dst, src, n)
 	}
 	c.Rotary = func(a *RotaryArgs) {
 		assert(a.Rows >= 1, "kernel: Rotary: Rows < 1")
@@ -128,24 +142,29 @@ func Checked(s *Set) *Set {
 		assert(a.Pairing == HalfSplit || a.Pairing == Interleaved, "kernel: Rotary: unknown Pairing")
 		assert(a.X != nil && a.Y != nil && a.Cos != nil && a.Sin != nil, "kernel: Rotary: nil operand")
 		assert(a.X != a.Y || a.XStride == a.YStride, "kernel: Rotary: in place with two strides")
-		s.Rotary(a)
+		checkWork(a.Work())
+		f.Rotary(a)
 	}
 	c.Peak = func(n int) {
 		assert(n >= 0, "kernel: Peak: n < 0")
-		s.Peak(n)
+		f.Peak(n)
 	}
 	c.Read = func(p *float32, n int) float32 {
 		assert(p != nil, "kernel: Read: nil operand")
 		assert(n > 0 && n%256 == 0, "kernel: Read: n is not a positive multiple of 256")
-		return s.Read(p, n)
+		return f.Read(p, n)
 	}
-	return &c
+	return s.With(c)
 }
 
 func (s *Set) checkLanes(lanes, stride int) {
 	assert(lanes > 0 && lanes%s.Vec == 0, "kernel: Lanes is not a positive multiple of Vec")
 	assert(lanes <= s.Lanes, "kernel: Lanes > Set.Lanes")
 	assert(stride >= lanes, "kernel: Stride < Lanes")
+}
+
+func checkWork(work int64) {
+	assert(work <= MaxWork, "kernel: Work of a call > MaxWork")
 }
 
 func checkRows(rows, lanes int) {

@@ -5,10 +5,11 @@ import (
 	"unsafe"
 )
 
-// quiet is a Set whose functions do nothing.
-func quiet() Set {
-	return Set{
-		Name: "quiet", Vec: 8, Lanes: 16, Rows: 6, DecodeRows: 12,
+// quiet describes a Set whose functions do nothing.
+var quiet = Set{Name: "quiet", Vec: 8, Lanes: 16, Rows: 6, DecodeRows: 12, PeakFLOPs: 1}
+
+func nothing() Funcs {
+	return Funcs{
 		PackQ: func(*PackArgs) {}, Scores: func(*ScoresArgs) {},
 		Softcap: func(*SoftcapArgs) {}, ALiBi: func(*ALiBiArgs) {}, Bias: func(*BiasArgs) {},
 		Softmax: func(*SoftmaxArgs) {}, Accumulate: func(*AccumulateArgs) {}, Finish: func(*FinishArgs) {}, Multiply: func(*MultiplyArgs) {},
@@ -16,7 +17,7 @@ func quiet() Set {
 		DecodeScores: func(*DecodeScoresArgs) {}, DecodeAccumulate: func(*DecodeAccumulateArgs) {},
 		Float16: func(*float32, *uint16, int) {},
 		Rotary:  func(*RotaryArgs) {},
-		Peak:    func(int) {}, PeakFLOPs: 1, Read: func(*float32, int) float32 { return 0 },
+		Peak:    func(int) {}, Read: func(*float32, int) float32 { return 0 },
 	}
 }
 
@@ -48,8 +49,7 @@ func testClauses[A any](t *testing.T, call func(*A), good A, bad []violation[A])
 }
 
 func TestChecked(t *testing.T) {
-	set := quiet()
-	s := Checked(&set)
+	s := Checked(quiet.With(nothing())).funcs
 	var f float32
 	var m uint64
 	var off [MaxLanes]int
@@ -237,19 +237,19 @@ func TestChecked(t *testing.T) {
 }
 
 func TestCheckedSet(t *testing.T) {
-	testClauses(t, func(s *Set) { Checked(s) }, quiet(), []violation[Set]{
+	testClauses(t, func(s *Set) { Checked(s) }, *quiet.With(nothing()), []violation[Set]{
 		{"kernel: Set.Vec is not positive", func(s *Set) { s.Vec = 0 }},
 		{"kernel: Set.Lanes is not a multiple of Set.Vec", func(s *Set) { s.Lanes = 12 }},
 		{"kernel: Set.Lanes > MaxLanes", func(s *Set) { s.Lanes = 72 }},
 		{"kernel: Set.Rows is not positive", func(s *Set) { s.Rows = 0 }},
-		{"kernel: Set lacks a function", func(s *Set) { s.Finish = nil }},
-		{"kernel: Set lacks a function", func(s *Set) { s.Softcap = nil }},
-		{"kernel: Set lacks a function", func(s *Set) { s.Merge = nil }},
-		{"kernel: Set lacks a function", func(s *Set) { s.Convert = nil }},
-		{"kernel: Set lacks a function", func(s *Set) { s.DecodeScores = nil }},
-		{"kernel: Set lacks a function", func(s *Set) { s.DecodeAccumulate = nil }},
-		{"kernel: Set lacks a function", func(s *Set) { s.Float16 = nil }},
-		{"kernel: Set lacks a function", func(s *Set) { s.Rotary = nil }},
+		{"kernel: Set lacks a function", func(s *Set) { s.funcs.Finish = nil }},
+		{"kernel: Set lacks a function", func(s *Set) { s.funcs.Softcap = nil }},
+		{"kernel: Set lacks a function", func(s *Set) { s.funcs.Merge = nil }},
+		{"kernel: Set lacks a function", func(s *Set) { s.funcs.Convert = nil }},
+		{"kernel: Set lacks a function", func(s *Set) { s.funcs.DecodeScores = nil }},
+		{"kernel: Set lacks a function", func(s *Set) { s.funcs.DecodeAccumulate = nil }},
+		{"kernel: Set lacks a function", func(s *Set) { s.funcs.Float16 = nil }},
+		{"kernel: Set lacks a function", func(s *Set) { s.funcs.Rotary = nil }},
 		{"kernel: Set.DecodeRows outside 1..MaxDecodeRows", func(s *Set) { s.DecodeRows = 0 }},
 		{"kernel: Set.DecodeRows outside 1..MaxDecodeRows", func(s *Set) { s.DecodeRows = MaxDecodeRows + 1 }},
 		{"kernel: Set.PeakFLOPs is not positive", func(s *Set) { s.PeakFLOPs = 0 }},

@@ -1,8 +1,8 @@
 // Package kernel is the contract between the tiled attention loop and the
 // code that does its arithmetic.
 //
-// A [Set] is a table of functions, one for each phase of attention over one
-// lane group (a block of queries along the vector lanes) and one key block.
+// A [Set] has a function for each phase of attention over one lane group (a block of
+// queries along the vector lanes) and one key block.
 // Every Set computes the same bits: each function is specified as a sequence
 // of IEEE 754 float32 operations per lane, in an order that depends on
 // nothing but the operands. Vector width, rows of the micro-tile and the
@@ -10,6 +10,11 @@
 //
 // The functions check nothing. A caller passes operands that satisfy the
 // comments below; [Checked] wraps a Set with assertions for tests.
+//
+// Machine code cannot be stopped, and neither can a Go loop that calls nothing else: the
+// wrappers that Go makes for it have no point of preemption. So a [Set]'s functions in
+// machine code are called by its methods only. Each is such a point, and divides what
+// takes longer than [MaxWork].
 package kernel
 
 // KeyBlock is the number of keys that share one update of the running maximum.
@@ -27,13 +32,7 @@ const KeyChunk = 8 * KeyBlock
 // MaxLanes is the most lanes a group may have: one bit of a mask word each.
 const MaxLanes = 64
 
-// A Set is one implementation of the attention kernels.
-//
-// Throughout, a matrix "[n][Stride]" is row-major with Stride float32 values
-// from one row to the next, of which the first Lanes are operands; the kernel
-// neither reads nor writes the rest. No function reads or writes
-// anything that is not an operand, and an operand that is written overlaps no
-// other. In the formulas, -0.0 is the negative zero.
+// A Set is one implementation of the attention kernels. [Set.With] makes one.
 type Set struct {
 	// Name identifies the set: "generic", "avx2", "avx512", ...
 	Name string
@@ -51,6 +50,31 @@ type Set struct {
 	// dims in Accumulate. It informs cost models and reports only.
 	Rows int
 
+	// DecodeRows is the most query rows of a KV head that DecodeScores and
+	// DecodeAccumulate take, at most MaxDecodeRows.
+	DecodeRows int
+
+	// PeakFLOPs is the floating-point operations of a round of Peak.
+	PeakFLOPs int
+
+	funcs Funcs
+}
+
+// With returns a Set that is as s says and has these functions.
+func (s Set) With(f Funcs) *Set {
+	s.funcs = f
+	return &s
+}
+
+// Funcs are the functions of a [Set], whose methods call them with work of at most
+// [MaxWork].
+//
+// Throughout, a matrix "[n][Stride]" is row-major with Stride float32 values
+// from one row to the next, of which the first Lanes are operands; the kernel
+// neither reads nor writes the rest. No function reads or writes
+// anything that is not an operand, and an operand that is written overlaps no
+// other. In the formulas, -0.0 is the negative zero.
+type Funcs struct {
 	// PackQ scales a block of query rows and transposes it into lanes.
 	PackQ func(*PackArgs)
 
@@ -81,10 +105,6 @@ type Set struct {
 	// Convert makes float32 of rows of keys or values of any type.
 	Convert func(*ConvertArgs)
 
-	// DecodeRows is the most query rows of a KV head that DecodeScores and
-	// DecodeAccumulate take, at most MaxDecodeRows.
-	DecodeRows int
-
 	// DecodeScores and DecodeAccumulate take the place of Scores and Accumulate where a
 	// KV head has few queries.
 	DecodeScores     func(*DecodeScoresArgs)
@@ -100,10 +120,9 @@ type Set struct {
 	Rotary func(*RotaryArgs)
 
 	// Peak runs n rounds of independent fused multiply-adds at the widest
-	// vectors the Set uses, PeakFLOPs floating-point operations each round. It
+	// vectors the Set uses, Set.PeakFLOPs floating-point operations each round. It
 	// measures the ceiling.
-	Peak      func(n int)
-	PeakFLOPs int
+	Peak func(n int)
 
 	// Read loads n float32 values (n a multiple of 256) and returns something
 	// that depends on all of them. It measures read bandwidth.

@@ -131,18 +131,15 @@ func (w *workspace) decodeKeys(j *job, s *seq, g *laneGroup, head, key0, n int, 
 	a := &w.decodeScores
 	a.Elem, a.Dim = p.K.Elem, p.DimQK
 	a.QStride, a.Rows, a.Stride = g.lanes, d.perHead, g.lanes
-	step := max(1, callWork/p.DimQK)
 	for h := range d.heads {
 		w.k.find(p, s, head+h, key0, n)
 		a.K = w.k.base
 		a.Q = lane(g.q, 0, 0, h*d.perHead)
-		for lo := keys.from; lo < keys.to; lo += step {
-			a.Off = w.k.offsets(lo)
-			a.Scale = floatsFrom(w.k.scale, lo)
-			a.S = lane(w.p, lo, g.lanes, h*d.perHead)
-			a.Keys = min(step, keys.to-lo)
-			j.engine.set.DecodeScores(a)
-		}
+		a.Off = w.k.offsets(keys.from)
+		a.Scale = floatsFrom(w.k.scale, keys.from)
+		a.S = lane(w.p, keys.from, g.lanes, h*d.perHead)
+		a.Keys = keys.to - keys.from
+		j.engine.set.DecodeScores(a)
 	}
 }
 
@@ -153,20 +150,16 @@ func (w *workspace) decodeValues(j *job, s *seq, g *laneGroup, head, key0, n int
 	a.Elem, a.Mode = p.V.Elem, mode
 	a.Keys, a.MaskFrom = keys.to-keys.from, keys.full-keys.from
 	a.Rows, a.Stride, a.OStride = d.perHead, g.lanes, p.DimV
-	unit, values := a.Elem.Unit(), a.Elem.UnitValues()
-	step := max(kernel.MaxLanes, callWork/a.Keys/kernel.MaxLanes*kernel.MaxLanes)
+	a.Dim = p.DimV
 	for h := range d.heads {
 		w.v.find(p, s, head+h, key0, n)
 		a.Off = w.v.offsets(keys.from)
 		a.Scale = floatsFrom(w.v.scale, keys.from)
 		a.P = lane(w.p, keys.from, g.lanes, h*d.perHead)
 		a.Alpha = lane(w.softmaxArgs.Alpha, 0, 0, h*d.perHead)
-		for at := 0; at < p.DimV; at += step {
-			a.V = unsafe.Add(w.v.base, at/values*unit)
-			a.O = lane(d.rows, h*d.perHead, p.DimV, at)
-			a.Dim = min(step, p.DimV-at)
-			j.engine.set.DecodeAccumulate(a)
-		}
+		a.V = w.v.base
+		a.O = lane(d.rows, h*d.perHead, p.DimV, 0)
+		j.engine.set.DecodeAccumulate(a)
 	}
 }
 

@@ -3,7 +3,6 @@ package tile
 import (
 	"context"
 	"runtime/pprof"
-	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -104,7 +103,7 @@ func (j *job) own() {
 	for _, list := range [...]*[]int{&p.LensQ, &p.LensKV, &p.CuQ, &p.CuKV, &p.Lost} {
 		if *list != nil {
 			first := len(j.lengths)
-			j.lengths = append(j.lengths, *list...)
+			j.lengths = appendAll(j.lengths, *list)
 			*list = j.lengths[first:]
 		}
 	}
@@ -116,10 +115,12 @@ func (j *job) own() {
 	for _, t := range p.Tables {
 		n += len(t)
 	}
-	j.pages = slices.Grow(j.pages, n)
+	if cap(j.pages) < n {
+		j.pages = make([]int32, 0, n)
+	}
 	for _, t := range p.Tables {
 		first := len(j.pages)
-		j.pages = append(j.pages, t...)
+		j.pages = appendAll(j.pages, t)
 		j.tables = append(j.tables, j.pages[first:])
 	}
 	p.Tables = j.tables
@@ -158,7 +159,7 @@ func (j *job) items() {
 		return
 	}
 	w := j.engine.workspaces.Get().(*workspace)
-	w.reserve(&j.problem, &j.sched)
+	w.reserve(j.engine.set, &j.problem, &j.sched)
 	for ; i < n; i = int(j.next.Add(1)) - 1 {
 		w.item(j, i)
 	}

@@ -345,14 +345,12 @@ func (w *workspace) scores(j *job, g *laneGroup, n, lo, hi, first, end int) {
 	a.Dim = p.DimQK
 	a.Q = lane(g.q, 0, 0, first)
 	a.Lanes, a.Stride = end-first, g.lanes
-	for step := max(1, callWork/p.DimQK); lo < hi; lo += step {
-		a.K = (*float32)(unsafe.Add(k, 4*lo*a.KeyStride))
-		a.S = lane(w.p, lo, g.lanes, first)
-		a.Keys = min(step, hi-lo)
-		w.ahead.deal(&a.Ahead, (a.Keys+set.Rows-1)/set.Rows)
-		set.Scores(a)
-		w.ahead.back(&a.Ahead)
-	}
+	a.K = (*float32)(unsafe.Add(k, 4*lo*a.KeyStride))
+	a.S = lane(w.p, lo, g.lanes, first)
+	a.Keys = hi - lo
+	w.ahead.deal(&a.Ahead, (a.Keys+set.Rows-1)/set.Rows)
+	set.Scores(a)
+	w.ahead.back(&a.Ahead)
 }
 
 // accumulate adds the weighted values of the keys of a span of the block of n for the
@@ -366,19 +364,15 @@ func (w *workspace) accumulate(j *job, g *laneGroup, n int, keys span, first, en
 	}
 	var v unsafe.Pointer
 	v, a.KeyStride, a.DimStride = w.v.operand(w, set, n, p.DimV)
-	v = unsafe.Add(v, 4*keys.from*a.KeyStride)
+	a.V = (*float32)(unsafe.Add(v, 4*keys.from*a.KeyStride))
+	a.O, a.Dim = lane(g.o, 0, 0, first), p.DimV
 	a.P = lane(w.p, keys.from, g.lanes, first)
 	a.Alpha = lane(w.softmaxArgs.Alpha, 0, 0, first)
 	a.Lanes, a.Stride = end-first, g.lanes
 	a.Mode = mode
-	for at, step := 0, max(1, callWork/a.Keys); at < p.DimV; at += step {
-		a.V = (*float32)(unsafe.Add(v, 4*at*a.DimStride))
-		a.O = lane(g.o, at, g.lanes, first)
-		a.Dim = min(step, p.DimV-at)
-		w.ahead.deal(&a.Ahead, (a.Dim+set.Rows-1)/set.Rows)
-		set.Accumulate(a)
-		w.ahead.back(&a.Ahead)
-	}
+	w.ahead.deal(&a.Ahead, (a.Dim+set.Rows-1)/set.Rows)
+	set.Accumulate(a)
+	w.ahead.back(&a.Ahead)
 }
 
 // close writes the rows of a lane group, and their log-sum-exp where asked for.
@@ -386,7 +380,7 @@ func (w *workspace) close(j *job, s *seq, g *laneGroup, head int) {
 	p := &j.problem
 	group := w.share
 	if !g.started {
-		clear(unsafe.Slice(g.o, p.DimV*g.lanes))
+		zero(g.o, p.DimV*g.lanes)
 	}
 	if p.Out.Stride != p.Q.Stride || !g.packed {
 		w.rowOffsets(g, &p.Out)

@@ -53,6 +53,7 @@ type keyRows struct {
 	base   unsafe.Pointer
 	stride int      // bytes from row to row, if whole
 	whole  bool     // the rows are as far apart as stride says
+	apart  bool     // their elements lie so far apart that they are copied
 	even   bool     // those of the next block, too, from base on
 	scale  *float32 // of each row, for Int8
 
@@ -148,12 +149,19 @@ func (r *keyRows) findScales(p *Problem, s *seq, head, key0, n int) {
 func (r *keyRows) forget() { r.kv, r.base, r.scale = nil, nil, nil }
 
 // copies reports whether Scores and Accumulate need copies of keys or values.
-func (p *Problem) copies() bool {
-	return p.Tables != nil || p.K.Elem != kernel.Float32 || p.V.Elem != kernel.Float32
+func (p *Problem) copies(set *kernel.Set) bool {
+	return p.Tables != nil || p.K.Elem != kernel.Float32 || p.V.Elem != kernel.Float32 || p.keysApart(set)
+}
+
+// keysApart reports whether the elements of a key lie so far apart that a micro-tile of
+// them would take long to read.
+func (p *Problem) keysApart(set *kernel.Set) bool {
+	a := kernel.ScoresArgs{Keys: set.Rows, Dim: p.DimQK, DimStride: p.K.Stride[3] / 4}
+	return p.K.Elem == kernel.Float32 && a.Work() > kernel.MaxWork
 }
 
 // inPlace reports whether Scores and Accumulate can read the rows where they are.
-func (r *keyRows) inPlace() bool { return r.kv.Elem == kernel.Float32 && r.whole }
+func (r *keyRows) inPlace() bool { return r.kv.Elem == kernel.Float32 && r.whole && !r.apart }
 
 // operand returns the rows as Scores and Accumulate want them, n of them in all: the first
 // element, and the elements from row to row and from dim to dim.

@@ -24,15 +24,14 @@ func TestPrefetch(t *testing.T) {
 		}
 	}
 	const rows = 6
-	set := &kernel.Set{
-		Name: "test", Vec: 16, Lanes: 64, Rows: rows,
+	set := kernel.Set{Name: "test", Vec: 16, Lanes: 64, Rows: rows}.With(kernel.Funcs{
 		PackQ:      func(*kernel.PackArgs) {},
 		Scores:     func(a *kernel.ScoresArgs) { take(&a.Ahead, (a.Keys+rows-1)/rows) },
 		Softmax:    func(*kernel.SoftmaxArgs) {},
 		Accumulate: func(a *kernel.AccumulateArgs) { take(&a.Ahead, (a.Dim+rows-1)/rows) },
 		Finish:     func(*kernel.FinishArgs) {},
 		Bias:       func(*kernel.BiasArgs) {},
-	}
+	})
 	operand := func(heads int) (Operand, []float32) {
 		mem := make([]float32, batch*heads*seq*dim)
 		return Operand{unsafe.Pointer(&mem[0]), [4]int{heads * seq * dim, seq * dim, dim, 1}}, mem

@@ -236,15 +236,6 @@ func (j *productJob) rows(ws *productWorkspace, row, n, k int) {
 	x := &j.product.X
 	a := &ws.args
 	a.RowStride, a.ColStride = x.Row, x.Col
-	most := max(j.engine.set.Rows, callWork/2/a.Depth/j.engine.set.Rows*j.engine.set.Rows)
-	for {
-		a.A = (*float32)(x.at(row, k))
-		a.Rows = min(n, most)
-		j.engine.set.Multiply(a)
-		if n -= a.Rows; n == 0 {
-			return
-		}
-		row += a.Rows
-		a.C = (*float32)(unsafe.Add(unsafe.Pointer(a.C), 4*a.Rows*a.Stride))
-	}
+	a.A, a.Rows = (*float32)(x.at(row, k)), n
+	j.engine.set.Multiply(a)
 }

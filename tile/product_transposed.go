@@ -62,14 +62,11 @@ func (j *productJob) packRows(ws *productWorkspace, row, n, lanes int) {
 	}
 	depth := j.product.Depth
 	ws.rows = ws.panel.room(depth * lanes)
-	for k := 0; k < depth; k += kernel.KC { // no call takes long
-		ws.packArgs = kernel.PackArgs{
-			Src: (*float32)(x.at(row, k)), Off: &ws.off, DimStride: x.Col,
-			Rows: n, Dim: min(kernel.KC, depth-k),
-			Dst: (*float32)(unsafe.Add(unsafe.Pointer(ws.rows), 4*k*lanes)), Lanes: lanes, Stride: lanes, Scale: 1,
-		}
-		j.engine.set.PackQ(&ws.packArgs)
+	ws.packArgs = kernel.PackArgs{
+		Src: (*float32)(x.at(row, 0)), Off: &ws.off, DimStride: x.Col, Rows: n, Dim: depth,
+		Dst: ws.rows, Lanes: lanes, Stride: lanes, Scale: 1,
 	}
+	j.engine.set.PackQ(&ws.packArgs)
 }
 
 // columns computes columns of Y, of one head, from the first of a panel on, for the rows

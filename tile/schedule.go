@@ -22,10 +22,6 @@ const (
 
 	// maxGroups bounds the lane groups of a query block.
 	maxGroups = 32
-
-	// callWork bounds rows times depth of one micro-tile call, so that no call
-	// outlasts about 100 µs on a slow core.
-	callWork = 1 << 17
 )
 
 // A Schedule is the division of a Problem into work items. An item is a query

@@ -10,9 +10,9 @@ func (w *workspace) addSinks(j *job, g *laneGroup, head int, pass pass) {
 	p, sinks := &j.problem, &g.tree.nodes[0].partial
 	dim := p.mergeDim(pass)
 	if !g.started {
-		clear(unsafe.Slice(g.o, dim*g.lanes))
+		zero(g.o, dim*g.lanes)
 	}
-	clear(unsafe.Slice(sinks.o, dim*g.lanes))
+	zero(sinks.o, dim*g.lanes)
 	clear(unsafe.Slice(sinks.sum, g.lanes))
 	copy(unsafe.Slice(sinks.max, g.lanes), initMax[:])
 	for l := range g.rows {

@@ -50,7 +50,7 @@ type workspace struct {
 const cacheLine = 16
 
 // reserve lays out the buffers for the groups of s.
-func (w *workspace) reserve(p *Problem, s *Schedule) {
+func (w *workspace) reserve(set *kernel.Set, p *Problem, s *Schedule) {
 	lanes := s.Lanes
 	if s.Decode > 0 {
 		lanes = max(lanes, kernel.MaxDecodeRows) // whatever lanes fit the first-level cache or the mask
@@ -64,7 +64,7 @@ func (w *workspace) reserve(p *Problem, s *Schedule) {
 	if p.Bias.Given {
 		n += lanes * kernel.KeyBlock
 	}
-	copies := p.copies()
+	copies := p.copies(set)
 	if copies {
 		n += kernel.KeyBlock * (p.DimQK + p.DimV)
 	}
@@ -100,6 +100,7 @@ func (w *workspace) reserve(p *Problem, s *Schedule) {
 		}
 	}
 	w.k.kv, w.v.kv = &p.K, &p.V
+	w.k.apart = p.keysApart(set)
 	w.k.offAt, w.v.offAt = offsetsOf{}, offsetsOf{}
 	if copies {
 		w.k.floats = take(kernel.KeyBlock * p.DimQK)

@@ -9,7 +9,7 @@ import (
 
 // decodeFaults are those of the functions for few queries and long sequences.
 var decodeFaults = []fault{
-	{"scales an empty sum by +0", "Merge", "want", func(s *kernel.Set) {
+	{"scales an empty sum by +0", "Merge", "want", func(s *kernel.Funcs) {
 		s.Merge = func(a *kernel.MergeArgs) {
 			old := make([]float32, 2*a.Lanes)
 			for l := range a.Lanes {
@@ -23,7 +23,7 @@ var decodeFaults = []fault{
 			}
 		}
 	}},
-	{"takes a NaN for an empty sum", "Merge", "want", func(s *kernel.Set) {
+	{"takes a NaN for an empty sum", "Merge", "want", func(s *kernel.Funcs) {
 		s.Merge = func(a *kernel.MergeArgs) {
 			for l := range a.Lanes {
 				if sum := el(a.Sum, l); *sum != *sum {
@@ -33,7 +33,7 @@ var decodeFaults = []fault{
 			merge(a)
 		}
 	}},
-	{"keeps the weight of an empty chunk", "Merge", "want", func(s *kernel.Set) {
+	{"keeps the weight of an empty chunk", "Merge", "want", func(s *kernel.Funcs) {
 		s.Merge = func(a *kernel.MergeArgs) {
 			for l := range a.Lanes {
 				if sum := el(a.ChunkSum, l); *sum == 0 {
@@ -44,7 +44,7 @@ var decodeFaults = []fault{
 			merge(a)
 		}
 	}},
-	{"takes in the maximum of an empty chunk", "Merge", "want", func(s *kernel.Set) {
+	{"takes in the maximum of an empty chunk", "Merge", "want", func(s *kernel.Funcs) {
 		s.Merge = func(a *kernel.MergeArgs) {
 			for l := range a.Lanes {
 				if *el(a.ChunkSum, l) != 0 {
@@ -60,7 +60,7 @@ var decodeFaults = []fault{
 			merge(a)
 		}
 	}},
-	{"adds an empty chunk", "Claims", "want", func(s *kernel.Set) {
+	{"adds an empty chunk", "Claims", "want", func(s *kernel.Funcs) {
 		s.Merge = func(a *kernel.MergeArgs) {
 			merge(a)
 			for d := range a.Dim {
@@ -70,7 +70,7 @@ var decodeFaults = []fault{
 			}
 		}
 	}},
-	{"takes the other maximum beside a NaN", "Merge", "want", func(s *kernel.Set) {
+	{"takes the other maximum beside a NaN", "Merge", "want", func(s *kernel.Funcs) {
 		s.Merge = func(a *kernel.MergeArgs) {
 			for l := range a.Lanes {
 				if m := el(a.Max, l); *m != *m {
@@ -80,7 +80,7 @@ var decodeFaults = []fault{
 			merge(a)
 		}
 	}},
-	{"fuses the other product", "Merge", "want", func(s *kernel.Set) {
+	{"fuses the other product", "Merge", "want", func(s *kernel.Funcs) {
 		s.Merge = func(a *kernel.MergeArgs) {
 			b := *a
 			o, chunk := make([]float32, a.Dim*a.Stride), make([]float32, a.Dim*a.Stride)
@@ -101,10 +101,10 @@ var decodeFaults = []fault{
 			}
 		}
 	}},
-	{"reads a row too many", "Merge", "fault", func(s *kernel.Set) {
+	{"reads a row too many", "Merge", "fault", func(s *kernel.Funcs) {
 		s.Merge = func(a *kernel.MergeArgs) { sink = *el(a.Chunk, (a.Dim-1)*a.Stride+a.Lanes); merge(a) }
 	}},
-	{"reads a value too many", "Convert", "fault", func(s *kernel.Set) {
+	{"reads a value too many", "Convert", "fault", func(s *kernel.Funcs) {
 		s.Convert = func(a *kernel.ConvertArgs) {
 			for r := range a.Rows {
 				if u := a.UnitStride; u == a.Elem.Unit() {
@@ -114,7 +114,7 @@ var decodeFaults = []fault{
 			convert(a)
 		}
 	}},
-	{"reads whole words", "Convert", "fault", func(s *kernel.Set) {
+	{"reads whole words", "Convert", "fault", func(s *kernel.Funcs) {
 		s.Convert = func(a *kernel.ConvertArgs) {
 			for r := range a.Rows {
 				if a.UnitStride == 1 {
@@ -124,7 +124,7 @@ var decodeFaults = []fault{
 			convert(a)
 		}
 	}},
-	{"reads before a row", "Convert", "fault", func(s *kernel.Set) {
+	{"reads before a row", "Convert", "fault", func(s *kernel.Funcs) {
 		s.Convert = func(a *kernel.ConvertArgs) {
 			for r := range a.Rows {
 				if a.UnitStride == 1 {
@@ -134,7 +134,7 @@ var decodeFaults = []fault{
 			convert(a)
 		}
 	}},
-	{"ignores UnitStride", "Convert", "want", func(s *kernel.Set) {
+	{"ignores UnitStride", "Convert", "want", func(s *kernel.Funcs) {
 		s.Convert = func(a *kernel.ConvertArgs) {
 			b := *a
 			if b.UnitStride > b.Elem.Unit() {
@@ -143,7 +143,7 @@ var decodeFaults = []fault{
 			convert(&b)
 		}
 	}},
-	{"ignores Off", "Convert", "want", func(s *kernel.Set) {
+	{"ignores Off", "Convert", "want", func(s *kernel.Funcs) {
 		s.Convert = func(a *kernel.ConvertArgs) {
 			b := *a
 			b.Off = new([kernel.KeyBlock]int)
@@ -153,13 +153,13 @@ var decodeFaults = []fault{
 			convert(&b)
 		}
 	}},
-	{"keeps the first row's scale", "Convert", "want", func(s *kernel.Set) {
+	{"keeps the first row's scale", "Convert", "want", func(s *kernel.Funcs) {
 		s.Convert = func(a *kernel.ConvertArgs) { convertScaled(a, func(int) float32 { return *a.Scale }) }
 	}},
-	{"forgets scales", "Convert", "want", func(s *kernel.Set) {
+	{"forgets scales", "Convert", "want", func(s *kernel.Funcs) {
 		s.Convert = func(a *kernel.ConvertArgs) { convertScaled(a, func(int) float32 { return 1 }) }
 	}},
-	{"flushes subnormals", "Convert", "want", func(s *kernel.Set) {
+	{"flushes subnormals", "Convert", "want", func(s *kernel.Funcs) {
 		s.Convert = func(a *kernel.ConvertArgs) {
 			convert(a)
 			for i := range a.Rows * a.Dim {
@@ -170,7 +170,7 @@ var decodeFaults = []fault{
 			}
 		}
 	}},
-	{"writes beside rows", "Convert", "no operand", func(s *kernel.Set) {
+	{"writes beside rows", "Convert", "no operand", func(s *kernel.Funcs) {
 		s.Convert = func(a *kernel.ConvertArgs) {
 			convert(a)
 			if a.Rows > 1 && a.Stride > a.Dim {
@@ -178,7 +178,7 @@ var decodeFaults = []fault{
 			}
 		}
 	}},
-	{"sums from both ends", "DecodeScores", "want", func(s *kernel.Set) {
+	{"sums from both ends", "DecodeScores", "want", func(s *kernel.Funcs) {
 		s.DecodeScores = func(a *kernel.DecodeScoresArgs) {
 			b := *a
 			u := a.Elem.UnitValues()
@@ -198,7 +198,7 @@ var decodeFaults = []fault{
 			}
 		}
 	}},
-	{"scales sums", "DecodeScores", "want", func(s *kernel.Set) {
+	{"scales sums", "DecodeScores", "want", func(s *kernel.Funcs) {
 		s.DecodeScores = func(a *kernel.DecodeScoresArgs) {
 			if a.Elem != kernel.Int8 {
 				decodeScores(a)
@@ -218,7 +218,7 @@ var decodeFaults = []fault{
 			}
 		}
 	}},
-	{"reads a value too many", "DecodeScores", "fault", func(s *kernel.Set) {
+	{"reads a value too many", "DecodeScores", "fault", func(s *kernel.Funcs) {
 		s.DecodeScores = func(a *kernel.DecodeScoresArgs) {
 			for k := range a.Keys {
 				sink = float32(*(*byte)(unsafe.Add(a.K, a.Off[k]+a.Dim/a.Elem.UnitValues()*a.Elem.Unit())))
@@ -226,13 +226,13 @@ var decodeFaults = []fault{
 			decodeScores(a)
 		}
 	}},
-	{"reads a row too many", "DecodeScores", "fault", func(s *kernel.Set) {
+	{"reads a row too many", "DecodeScores", "fault", func(s *kernel.Funcs) {
 		s.DecodeScores = func(a *kernel.DecodeScoresArgs) {
 			sink = *el(a.Q, (a.Dim-1)*a.QStride+a.Rows)
 			decodeScores(a)
 		}
 	}},
-	{"writes a row too many", "DecodeScores", "no operand", func(s *kernel.Set) {
+	{"writes a row too many", "DecodeScores", "no operand", func(s *kernel.Funcs) {
 		s.DecodeScores = func(a *kernel.DecodeScoresArgs) {
 			decodeScores(a)
 			if a.Keys > 1 && a.Stride > a.Rows {
@@ -240,24 +240,24 @@ var decodeFaults = []fault{
 			}
 		}
 	}},
-	{"adds masked values", "DecodeAccumulate", "want", func(s *kernel.Set) {
+	{"adds masked values", "DecodeAccumulate", "want", func(s *kernel.Funcs) {
 		s.DecodeAccumulate = func(a *kernel.DecodeAccumulateArgs) {
 			b := *a
 			b.MaskFrom = b.Keys
 			decodeAccumulate(&b)
 		}
 	}},
-	{"leaves out values before MaskFrom", "DecodeAccumulate", "want", func(s *kernel.Set) {
+	{"leaves out values before MaskFrom", "DecodeAccumulate", "want", func(s *kernel.Funcs) {
 		s.DecodeAccumulate = func(a *kernel.DecodeAccumulateArgs) { b := *a; b.MaskFrom = 0; decodeAccumulate(&b) }
 	}},
-	{"reads the first output", "DecodeAccumulate", "want", func(s *kernel.Set) {
+	{"reads the first output", "DecodeAccumulate", "want", func(s *kernel.Funcs) {
 		s.DecodeAccumulate = func(a *kernel.DecodeAccumulateArgs) {
 			b := *a
 			b.Mode = max(b.Mode, kernel.Add)
 			decodeAccumulate(&b)
 		}
 	}},
-	{"begins at the output", "DecodeAccumulate", "want", func(s *kernel.Set) {
+	{"begins at the output", "DecodeAccumulate", "want", func(s *kernel.Funcs) {
 		s.DecodeAccumulate = func(a *kernel.DecodeAccumulateArgs) {
 			for k := range a.Keys {
 				b := *a
@@ -273,7 +273,7 @@ var decodeFaults = []fault{
 			}
 		}
 	}},
-	{"rounds products", "DecodeAccumulate", "want", func(s *kernel.Set) {
+	{"rounds products", "DecodeAccumulate", "want", func(s *kernel.Funcs) {
 		s.DecodeAccumulate = func(a *kernel.DecodeAccumulateArgs) {
 			b := *a
 			b.Mode = kernel.First
@@ -293,7 +293,7 @@ var decodeFaults = []fault{
 			}
 		}
 	}},
-	{"reads an Alpha too many", "DecodeAccumulate", "fault", func(s *kernel.Set) {
+	{"reads an Alpha too many", "DecodeAccumulate", "fault", func(s *kernel.Funcs) {
 		s.DecodeAccumulate = func(a *kernel.DecodeAccumulateArgs) {
 			if a.Mode == kernel.Rescale {
 				sink = *el(a.Alpha, a.Rows)
@@ -301,13 +301,13 @@ var decodeFaults = []fault{
 			decodeAccumulate(a)
 		}
 	}},
-	{"reads a weight too many", "DecodeAccumulate", "fault", func(s *kernel.Set) {
+	{"reads a weight too many", "DecodeAccumulate", "fault", func(s *kernel.Funcs) {
 		s.DecodeAccumulate = func(a *kernel.DecodeAccumulateArgs) {
 			sink = *el(a.P, (a.Keys-1)*a.Stride+a.Rows)
 			decodeAccumulate(a)
 		}
 	}},
-	{"writes beside rows", "DecodeAccumulate", "no operand", func(s *kernel.Set) {
+	{"writes beside rows", "DecodeAccumulate", "no operand", func(s *kernel.Funcs) {
 		s.DecodeAccumulate = func(a *kernel.DecodeAccumulateArgs) {
 			decodeAccumulate(a)
 			if a.Rows > 1 && a.OStride > a.Dim {
@@ -315,7 +315,7 @@ var decodeFaults = []fault{
 			}
 		}
 	}},
-	{"stores whole vectors", "DecodeAccumulate", "outside", func(s *kernel.Set) {
+	{"stores whole vectors", "DecodeAccumulate", "outside", func(s *kernel.Funcs) {
 		s.DecodeAccumulate = func(a *kernel.DecodeAccumulateArgs) {
 			decodeAccumulate(a)
 			if a.Dim%8 != 0 {

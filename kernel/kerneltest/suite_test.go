@@ -10,15 +10,17 @@ import (
 	"github.com/qkv-go/qkv/kernel"
 )
 
-// reference returns the transcription of the contract as a Set.
-func reference() *kernel.Set {
-	return &kernel.Set{
-		Name: "reference", Vec: 4, Lanes: 8, Rows: 3,
+// reference describes the transcription of the contract.
+var reference = kernel.Set{Name: "reference", Vec: 4, Lanes: 8, Rows: 3, DecodeRows: kernel.MaxDecodeRows, PeakFLOPs: 1}
+
+// transcription returns the functions of the reference.
+func transcription() kernel.Funcs {
+	return kernel.Funcs{
 		PackQ: packQ, Scores: scores, Softcap: softcap, ALiBi: alibi, Bias: bias,
 		Softmax: softmax, Accumulate: accumulate, Finish: finish, Merge: merge, Convert: convert,
-		DecodeRows: kernel.MaxDecodeRows, DecodeScores: decodeScores, DecodeAccumulate: decodeAccumulate,
+		DecodeScores: decodeScores, DecodeAccumulate: decodeAccumulate,
 		Multiply: multiply, Float16: float16, Rotary: rotary,
-		Peak: func(int) {}, PeakFLOPs: 1,
+		Peak: func(int) {},
 		Read: func(p *float32, n int) float32 {
 			var s float32
 			for i := range n {
@@ -31,7 +33,7 @@ func reference() *kernel.Set {
 
 // TestReference: the suite finds no fault in its own transcription. What is wrong with a case shows
 // in an eighth of them.
-func TestReference(t *testing.T) { test(t, reference(), true) }
+func TestReference(t *testing.T) { test(t, reference.With(transcription()), true) }
 
 // A recorder keeps the first failure of a test that should fail.
 type recorder struct {
@@ -54,22 +56,22 @@ type fault struct {
 	name string
 	op   string // what must find it
 	want string // in the failure
-	set  func(s *kernel.Set)
+	set  func(s *kernel.Funcs)
 }
 
 // TestFaults runs the suite on sets that each break one clause.
 func TestFaults(t *testing.T) {
 	for _, f := range append([]fault{
-		{"reads past Q", "Scores", "fault", func(s *kernel.Set) {
+		{"reads past Q", "Scores", "fault", func(s *kernel.Funcs) {
 			s.Scores = func(a *kernel.ScoresArgs) {
 				sink = *el(a.Q, (a.Dim-1)*a.Stride+a.Lanes)
 				scores(a)
 			}
 		}},
-		{"reads before K", "Scores", "fault", func(s *kernel.Set) {
+		{"reads before K", "Scores", "fault", func(s *kernel.Funcs) {
 			s.Scores = func(a *kernel.ScoresArgs) { sink = *el(a.K, -1); scores(a) }
 		}},
-		{"writes between rows", "Scores", "no operand", func(s *kernel.Set) {
+		{"writes between rows", "Scores", "no operand", func(s *kernel.Funcs) {
 			s.Scores = func(a *kernel.ScoresArgs) {
 				scores(a)
 				if a.Keys > 1 && a.Stride > a.Lanes {
@@ -77,14 +79,14 @@ func TestFaults(t *testing.T) {
 				}
 			}
 		}},
-		{"ignores KeyStride", "Scores", "want", func(s *kernel.Set) {
+		{"ignores KeyStride", "Scores", "want", func(s *kernel.Funcs) {
 			s.Scores = func(a *kernel.ScoresArgs) {
 				b := *a
 				b.KeyStride = a.Dim
 				scores(&b)
 			}
 		}},
-		{"rounds products", "Scores", "want", func(s *kernel.Set) {
+		{"rounds products", "Scores", "want", func(s *kernel.Funcs) {
 			s.Scores = func(a *kernel.ScoresArgs) {
 				for k := range a.Keys {
 					for l := range a.Lanes {
@@ -97,7 +99,7 @@ func TestFaults(t *testing.T) {
 				}
 			}
 		}},
-		{"rounds sums twice", "Scores", "want", func(s *kernel.Set) {
+		{"rounds sums twice", "Scores", "want", func(s *kernel.Funcs) {
 			s.Scores = func(a *kernel.ScoresArgs) {
 				for k := range a.Keys {
 					for l := range a.Lanes {
@@ -110,23 +112,23 @@ func TestFaults(t *testing.T) {
 				}
 			}
 		}},
-		{"changes its arguments", "Scores", "arguments", func(s *kernel.Set) {
+		{"changes its arguments", "Scores", "arguments", func(s *kernel.Funcs) {
 			s.Scores = func(a *kernel.ScoresArgs) { scores(a); a.Keys = 0 }
 		}},
-		{"leaves spare lanes", "PackQ", "stale", func(s *kernel.Set) {
+		{"leaves spare lanes", "PackQ", "stale", func(s *kernel.Funcs) {
 			s.PackQ = func(a *kernel.PackArgs) {
 				b := *a
 				b.Lanes = a.Rows
 				packQ(&b)
 			}
 		}},
-		{"packs spare rows", "PackQ", "fault", func(s *kernel.Set) {
+		{"packs spare rows", "PackQ", "fault", func(s *kernel.Funcs) {
 			s.PackQ = func(a *kernel.PackArgs) {
 				sink = *el(a.Src, a.Off[min(a.Rows, a.Lanes-1)])
 				packQ(a)
 			}
 		}},
-		{"caps without a sign", "Softcap", "want", func(s *kernel.Set) {
+		{"caps without a sign", "Softcap", "want", func(s *kernel.Funcs) {
 			s.Softcap = func(a *kernel.SoftcapArgs) {
 				b := *a
 				for k := range a.Keys {
@@ -138,7 +140,7 @@ func TestFaults(t *testing.T) {
 				}
 			}
 		}},
-		{"caps between rows", "Softcap", "no operand", func(s *kernel.Set) {
+		{"caps between rows", "Softcap", "no operand", func(s *kernel.Funcs) {
 			s.Softcap = func(a *kernel.SoftcapArgs) {
 				softcap(a)
 				if a.Keys > 1 && a.Stride > a.Lanes {
@@ -146,7 +148,7 @@ func TestFaults(t *testing.T) {
 				}
 			}
 		}},
-		{"caps by the other tanh", "Softcap", "want", func(s *kernel.Set) {
+		{"caps by the other tanh", "Softcap", "want", func(s *kernel.Funcs) {
 			s.Softcap = func(a *kernel.SoftcapArgs) {
 				for k := range a.Keys {
 					for l := range a.Lanes {
@@ -156,10 +158,10 @@ func TestFaults(t *testing.T) {
 				}
 			}
 		}},
-		{"ignores First", "ALiBi", "want", func(s *kernel.Set) {
+		{"ignores First", "ALiBi", "want", func(s *kernel.Funcs) {
 			s.ALiBi = func(a *kernel.ALiBiArgs) { b := *a; b.First = 0; alibi(&b) }
 		}},
-		{"forgets keys to come", "ALiBi", "want", func(s *kernel.Set) {
+		{"forgets keys to come", "ALiBi", "want", func(s *kernel.Funcs) {
 			s.ALiBi = func(a *kernel.ALiBiArgs) {
 				for k := range a.Keys {
 					for l := range a.Lanes {
@@ -169,16 +171,16 @@ func TestFaults(t *testing.T) {
 				}
 			}
 		}},
-		{"reads another slope", "ALiBi", "fault", func(s *kernel.Set) {
+		{"reads another slope", "ALiBi", "fault", func(s *kernel.Funcs) {
 			s.ALiBi = func(a *kernel.ALiBiArgs) { sink = *el(a.Slope, a.Lanes); alibi(a) }
 		}},
-		{"adds spare rows", "Bias", "fault", func(s *kernel.Set) {
+		{"adds spare rows", "Bias", "fault", func(s *kernel.Funcs) {
 			s.Bias = func(a *kernel.BiasArgs) { b := *a; b.Rows = a.Lanes; bias(&b); a.Cleared = b.Cleared }
 		}},
-		{"reads another key", "Bias", "fault", func(s *kernel.Set) {
+		{"reads another key", "Bias", "fault", func(s *kernel.Funcs) {
 			s.Bias = func(a *kernel.BiasArgs) { sink = *el(a.Src, a.Off[0]+a.Keys); bias(a) }
 		}},
-		{"leaves spare rows", "Bias", "want", func(s *kernel.Set) {
+		{"leaves spare rows", "Bias", "want", func(s *kernel.Funcs) {
 			s.Bias = func(a *kernel.BiasArgs) {
 				b := *a
 				b.Lanes = a.Rows
@@ -186,7 +188,7 @@ func TestFaults(t *testing.T) {
 				a.Cleared = b.Cleared
 			}
 		}},
-		{"masks by large biases", "Bias", "want", func(s *kernel.Set) {
+		{"masks by large biases", "Bias", "want", func(s *kernel.Funcs) {
 			s.Bias = func(a *kernel.BiasArgs) {
 				bias(a)
 				for k := range a.Keys {
@@ -198,7 +200,7 @@ func TestFaults(t *testing.T) {
 				}
 			}
 		}},
-		{"keeps where a bias is -Inf", "Bias", "want", func(s *kernel.Set) {
+		{"keeps where a bias is -Inf", "Bias", "want", func(s *kernel.Funcs) {
 			s.Bias = func(a *kernel.BiasArgs) {
 				bias(a)
 				if a.Cleared {
@@ -206,7 +208,7 @@ func TestFaults(t *testing.T) {
 				}
 			}
 		}},
-		{"clears bits past the lanes", "Bias", "want", func(s *kernel.Set) {
+		{"clears bits past the lanes", "Bias", "want", func(s *kernel.Funcs) {
 			s.Bias = func(a *kernel.BiasArgs) {
 				bias(a)
 				if a.Cleared {
@@ -214,13 +216,13 @@ func TestFaults(t *testing.T) {
 				}
 			}
 		}},
-		{"forgets Cleared", "Bias", "arguments", func(s *kernel.Set) {
+		{"forgets Cleared", "Bias", "arguments", func(s *kernel.Funcs) {
 			s.Bias = func(a *kernel.BiasArgs) { bias(a); a.Cleared = false }
 		}},
-		{"leaves Cleared", "Bias", "arguments", func(s *kernel.Set) {
+		{"leaves Cleared", "Bias", "arguments", func(s *kernel.Funcs) {
 			s.Bias = func(a *kernel.BiasArgs) { old := a.Cleared; bias(a); a.Cleared = a.Cleared || old }
 		}},
-		{"rounds products of biases", "Bias", "want", func(s *kernel.Set) {
+		{"rounds products of biases", "Bias", "want", func(s *kernel.Funcs) {
 			s.Bias = func(a *kernel.BiasArgs) {
 				b := *a
 				scaled := make([]float32, a.Rows*a.Keys)
@@ -240,13 +242,13 @@ func TestFaults(t *testing.T) {
 				a.Cleared = b.Cleared
 			}
 		}},
-		{"reads another half", "Float16", "fault", func(s *kernel.Set) {
+		{"reads another half", "Float16", "fault", func(s *kernel.Funcs) {
 			s.Float16 = func(dst *float32, src *uint16, n int) {
 				sink = float32(*half(src, n))
 				float16(dst, src, n)
 			}
 		}},
-		{"flushes subnormals", "Float16", "want", func(s *kernel.Set) {
+		{"flushes subnormals", "Float16", "want", func(s *kernel.Funcs) {
 			s.Float16 = func(dst *float32, src *uint16, n int) {
 				float16(dst, src, n)
 				for i := range n {
@@ -256,7 +258,7 @@ func TestFaults(t *testing.T) {
 				}
 			}
 		}},
-		{"converts in whole vectors", "Float16", "outside", func(s *kernel.Set) {
+		{"converts in whole vectors", "Float16", "outside", func(s *kernel.Funcs) {
 			s.Float16 = func(dst *float32, src *uint16, n int) {
 				float16(dst, src, n)
 				for i := n; i%4 != 0; i++ {
@@ -264,7 +266,7 @@ func TestFaults(t *testing.T) {
 				}
 			}
 		}},
-		{"adds C at the end", "Multiply", "want", func(s *kernel.Set) {
+		{"adds C at the end", "Multiply", "want", func(s *kernel.Funcs) {
 			s.Multiply = func(a *kernel.MultiplyArgs) {
 				b := *a
 				b.Bias, b.Add = nil, false
@@ -284,13 +286,13 @@ func TestFaults(t *testing.T) {
 				}
 			}
 		}},
-		{"reads C without Add", "Multiply", "want", func(s *kernel.Set) {
+		{"reads C without Add", "Multiply", "want", func(s *kernel.Funcs) {
 			s.Multiply = func(a *kernel.MultiplyArgs) { b := *a; b.Add = true; multiply(&b) }
 		}},
-		{"forgets the bias", "Multiply", "want", func(s *kernel.Set) {
+		{"forgets the bias", "Multiply", "want", func(s *kernel.Funcs) {
 			s.Multiply = func(a *kernel.MultiplyArgs) { b := *a; b.Bias = nil; multiply(&b) }
 		}},
-		{"sums from both ends", "Multiply", "want", func(s *kernel.Set) {
+		{"sums from both ends", "Multiply", "want", func(s *kernel.Funcs) {
 			s.Multiply = func(a *kernel.MultiplyArgs) {
 				b := *a
 				if a.Depth > 2 {
@@ -302,10 +304,10 @@ func TestFaults(t *testing.T) {
 				multiply(&b)
 			}
 		}},
-		{"reads a row of B too many", "Multiply", "fault", func(s *kernel.Set) {
+		{"reads a row of B too many", "Multiply", "fault", func(s *kernel.Funcs) {
 			s.Multiply = func(a *kernel.MultiplyArgs) { sink = *el(a.B, a.Depth*a.Lanes); multiply(a) }
 		}},
-		{"writes beside rows", "Multiply", "no operand", func(s *kernel.Set) {
+		{"writes beside rows", "Multiply", "no operand", func(s *kernel.Funcs) {
 			s.Multiply = func(a *kernel.MultiplyArgs) {
 				multiply(a)
 				if a.Rows > 1 && a.Stride > a.Lanes {
@@ -313,7 +315,7 @@ func TestFaults(t *testing.T) {
 				}
 			}
 		}},
-		{"loses the sign of a zero", "Rotary", "want", func(s *kernel.Set) {
+		{"loses the sign of a zero", "Rotary", "want", func(s *kernel.Funcs) {
 			s.Rotary = func(a *kernel.RotaryArgs) {
 				rotary(a)
 				for r := range a.Rows {
@@ -325,10 +327,10 @@ func TestFaults(t *testing.T) {
 				}
 			}
 		}},
-		{"rotates the other pairs", "Rotary", "want", func(s *kernel.Set) {
+		{"rotates the other pairs", "Rotary", "want", func(s *kernel.Funcs) {
 			s.Rotary = func(a *kernel.RotaryArgs) { b := *a; b.Pairing = 1 - a.Pairing; rotary(&b) }
 		}},
-		{"rounds both products", "Rotary", "want", func(s *kernel.Set) {
+		{"rounds both products", "Rotary", "want", func(s *kernel.Funcs) {
 			s.Rotary = func(a *kernel.RotaryArgs) {
 				for r := range a.Rows {
 					b := *a
@@ -346,7 +348,7 @@ func TestFaults(t *testing.T) {
 				}
 			}
 		}},
-		{"fuses the other product", "Rotary", "want", func(s *kernel.Set) {
+		{"fuses the other product", "Rotary", "want", func(s *kernel.Funcs) {
 			s.Rotary = func(a *kernel.RotaryArgs) {
 				rotary(a)
 				j, k := 0, a.Pairs
@@ -358,13 +360,13 @@ func TestFaults(t *testing.T) {
 				}
 			}
 		}},
-		{"keeps the first row's tables", "Rotary", "want", func(s *kernel.Set) {
+		{"keeps the first row's tables", "Rotary", "want", func(s *kernel.Funcs) {
 			s.Rotary = func(a *kernel.RotaryArgs) { b := *a; b.TableStride = 0; rotary(&b) }
 		}},
-		{"reads another cosine", "Rotary", "fault", func(s *kernel.Set) {
+		{"reads another cosine", "Rotary", "fault", func(s *kernel.Funcs) {
 			s.Rotary = func(a *kernel.RotaryArgs) { sink = *el(a.Cos, a.Pairs); rotary(a) }
 		}},
-		{"writes beside rows", "Rotary", "no operand", func(s *kernel.Set) {
+		{"writes beside rows", "Rotary", "no operand", func(s *kernel.Funcs) {
 			s.Rotary = func(a *kernel.RotaryArgs) {
 				rotary(a)
 				if a.Rows > 1 && a.YStride > 2*a.Pairs {
@@ -372,7 +374,7 @@ func TestFaults(t *testing.T) {
 				}
 			}
 		}},
-		{"stores whole vectors", "Rotary", "outside", func(s *kernel.Set) {
+		{"stores whole vectors", "Rotary", "outside", func(s *kernel.Funcs) {
 			s.Rotary = func(a *kernel.RotaryArgs) {
 				rotary(a)
 				if a.Pairs%2 != 0 && a.YStride > 0 {
@@ -380,7 +382,7 @@ func TestFaults(t *testing.T) {
 				}
 			}
 		}},
-		{"counts the weights of masked keys", "Softmax", "want", func(s *kernel.Set) {
+		{"counts the weights of masked keys", "Softmax", "want", func(s *kernel.Funcs) {
 			s.Softmax = func(a *kernel.SoftmaxArgs) {
 				b := *a
 				b.MaskFrom, b.Mask = b.Keys, nil
@@ -388,7 +390,7 @@ func TestFaults(t *testing.T) {
 				a.Moved = b.Moved
 			}
 		}},
-		{"masks with +0", "Softmax", "want", func(s *kernel.Set) {
+		{"masks with +0", "Softmax", "want", func(s *kernel.Funcs) {
 			s.Softmax = func(a *kernel.SoftmaxArgs) {
 				softmax(a)
 				for i := range (a.Keys-1)*a.Stride + a.Lanes {
@@ -398,10 +400,10 @@ func TestFaults(t *testing.T) {
 				}
 			}
 		}},
-		{"forgets Moved", "Softmax", "arguments", func(s *kernel.Set) {
+		{"forgets Moved", "Softmax", "arguments", func(s *kernel.Funcs) {
 			s.Softmax = func(a *kernel.SoftmaxArgs) { softmax(a); a.Moved = false }
 		}},
-		{"ends in exp2 that underflows late", "Softmax", "want", func(s *kernel.Set) {
+		{"ends in exp2 that underflows late", "Softmax", "want", func(s *kernel.Funcs) {
 			s.Softmax = func(a *kernel.SoftmaxArgs) {
 				before := make([]float32, (a.Keys-1)*a.Stride+a.Lanes)
 				for i := range before {
@@ -416,21 +418,21 @@ func TestFaults(t *testing.T) {
 				}
 			}
 		}},
-		{"adds masked values", "Accumulate", "want", func(s *kernel.Set) {
+		{"adds masked values", "Accumulate", "want", func(s *kernel.Funcs) {
 			s.Accumulate = func(a *kernel.AccumulateArgs) {
 				b := *a
 				b.MaskFrom = b.Keys
 				accumulate(&b)
 			}
 		}},
-		{"reads the first output", "Accumulate", "want", func(s *kernel.Set) {
+		{"reads the first output", "Accumulate", "want", func(s *kernel.Funcs) {
 			s.Accumulate = func(a *kernel.AccumulateArgs) {
 				b := *a
 				b.Mode = max(b.Mode, kernel.Add)
 				accumulate(&b)
 			}
 		}},
-		{"begins at +0", "Accumulate", "want", func(s *kernel.Set) {
+		{"begins at +0", "Accumulate", "want", func(s *kernel.Funcs) {
 			s.Accumulate = func(a *kernel.AccumulateArgs) {
 				accumulate(a)
 				for d := range a.Dim {
@@ -440,7 +442,7 @@ func TestFaults(t *testing.T) {
 				}
 			}
 		}},
-		{"gives First a sign", "Claims", "want", func(s *kernel.Set) {
+		{"gives First a sign", "Claims", "want", func(s *kernel.Funcs) {
 			s.Accumulate = func(a *kernel.AccumulateArgs) {
 				accumulate(a)
 				if o := el(a.O, 0); a.Mode == kernel.First && *o == 0 {
@@ -448,7 +450,7 @@ func TestFaults(t *testing.T) {
 				}
 			}
 		}},
-		{"divides", "Finish", "want", func(s *kernel.Set) {
+		{"divides", "Finish", "want", func(s *kernel.Funcs) {
 			s.Finish = func(a *kernel.FinishArgs) {
 				for l := range a.Rows {
 					for d := range a.Dim {
@@ -457,29 +459,30 @@ func TestFaults(t *testing.T) {
 				}
 			}
 		}},
-		{"writes spare rows", "Finish", "fault", func(s *kernel.Set) {
+		{"writes spare rows", "Finish", "fault", func(s *kernel.Funcs) {
 			s.Finish = func(a *kernel.FinishArgs) {
 				finish(a)
 				*el(a.Dst, a.Off[min(a.Rows, a.Lanes-1)]) = 0
 			}
 		}},
-		{"swaps values", "Attention", "want", func(s *kernel.Set) {
+		{"swaps values", "Attention", "want", func(s *kernel.Funcs) {
 			s.Accumulate = func(a *kernel.AccumulateArgs) {
 				b := *a
 				b.V, b.KeyStride = el(a.V, (a.Keys-1)*a.KeyStride), -a.KeyStride
 				accumulate(&b)
 			}
 		}},
-		{"skips elements", "Read", "does not depend", func(s *kernel.Set) {
-			s.Read = func(p *float32, n int) float32 { return reference().Read(p, n-1) }
+		{"skips elements", "Read", "does not depend", func(s *kernel.Funcs) {
+			s.Read = func(p *float32, n int) float32 { return transcription().Read(p, n-1) }
 		}},
 	}, decodeFaults...) {
 		t.Run(f.name, func(t *testing.T) {
 			if f.want == "fault" && !faults {
 				t.Skip("no pages that fault on this system")
 			}
-			set := reference()
-			f.set(set)
+			funcs := transcription()
+			f.set(&funcs)
+			set := reference.With(funcs)
 			r := &recorder{TB: t}
 			for _, op := range operations {
 				if op.name == f.op {

@@ -1,0 +1,329 @@
+package qkv
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"math"
+	"math/rand/v2"
+	"os"
+	"reflect"
+	"strings"
+	"testing"
+	"unsafe"
+
+	"github.com/qkv-go/qkv/kernel"
+	"github.com/qkv-go/qkv/tile"
+)
+
+// TestMachineCodeIsCalledBySets: functions without a body are named where a kernel.Set is
+// made of them, and nowhere else. A loop that calls one itself could not be stopped.
+func TestMachineCodeIsCalledBySets(t *testing.T) {
+	files := token.NewFileSet()
+	names, err := os.ReadDir(".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []*ast.File
+	code := map[string]bool{}
+	for _, name := range names {
+		if !strings.HasSuffix(name.Name(), ".go") || strings.HasSuffix(name.Name(), "_test.go") {
+			continue
+		}
+		file, err := parser.ParseFile(files, name.Name(), nil, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, file)
+		for _, d := range file.Decls {
+			if f, ok := d.(*ast.FuncDecl); ok && f.Body == nil {
+				code[f.Name.Name] = true
+			}
+		}
+	}
+	if len(code) < 3*15 {
+		t.Fatalf("%d functions without a body, want those of three sets", len(code))
+	}
+	for _, file := range all {
+		for _, d := range file.Decls {
+			if f, ok := d.(*ast.FuncDecl); ok && f.Body != nil {
+				ast.Inspect(f.Body, func(n ast.Node) bool {
+					if id, ok := n.(*ast.Ident); ok && code[id.Name] {
+						t.Errorf("%v: %s has %s", files.Position(id.Pos()), f.Name.Name, id.Name)
+					}
+					return true
+				})
+			}
+		}
+	}
+}
+
+// A workLog has the largest work of the calls of each function.
+type workLog map[string]int64
+
+func (w workLog) note(name string, work int64) { w[name] = max(w[name], work) }
+
+// logged returns a set of that shape whose functions do nothing but note their work.
+func logged(shape kernel.Set, w workLog) *kernel.Set {
+	return shape.With(kernel.Funcs{
+		PackQ:            func(a *kernel.PackArgs) { w.note("PackQ", a.Work()) },
+		Scores:           func(a *kernel.ScoresArgs) { w.note("Scores", a.Work()) },
+		Softcap:          func(a *kernel.SoftcapArgs) { w.note("Softcap", a.Work()) },
+		ALiBi:            func(a *kernel.ALiBiArgs) { w.note("ALiBi", a.Work()) },
+		Bias:             func(a *kernel.BiasArgs) { w.note("Bias", a.Work()) },
+		Softmax:          func(a *kernel.SoftmaxArgs) { w.note("Softmax", a.Work()) },
+		Accumulate:       func(a *kernel.AccumulateArgs) { w.note("Accumulate", a.Work()) },
+		Finish:           func(a *kernel.FinishArgs) { w.note("Finish", a.Work()) },
+		Merge:            func(a *kernel.MergeArgs) { w.note("Merge", a.Work()) },
+		Convert:          func(a *kernel.ConvertArgs) { w.note("Convert", a.Work()) },
+		DecodeScores:     func(a *kernel.DecodeScoresArgs) { w.note("DecodeScores", a.Work()) },
+		DecodeAccumulate: func(a *kernel.DecodeAccumulateArgs) { w.note("DecodeAccumulate", a.Work()) },
+		Multiply:         func(a *kernel.MultiplyArgs) { w.note("Multiply", a.Work()) },
+		Float16:          func(_ *float32, _ *uint16, n int) { w.note("Float16", int64(n)) },
+		Rotary:           func(a *kernel.RotaryArgs) { w.note("Rotary", a.Work()) },
+		Peak:             func(n int) { w.note("Peak", int64(n)) },
+		Read:             func(_ *float32, n int) float32 { w.note("Read", int64(n)); return 0 },
+	})
+}
+
+// TestWorkOfCalls runs every operation on the largest operands, and those that take the most
+// for their size, and finds no call with more work than is stated.
+func TestWorkOfCalls(t *testing.T) {
+	shapes := []kernel.Set{{Name: "neon", Vec: 4, Lanes: 12, Rows: 8, DecodeRows: 12}}
+	for _, k := range Kernels() {
+		shapes = append(shapes, *k.Set)
+	}
+	for _, shape := range shapes {
+		t.Run(shape.Name, func(t *testing.T) {
+			w := workLog{}
+			set := logged(shape, w)
+			e := &Engine{set: set, workers: 1, engine: tile.New(set, tile.Caches{L1: 32 << 10, L2: 2 << 20, L3: 64 << 20}, false, tile.Tuning{})}
+			largestCalls(t, e)
+			set.Peak(1 << 30)
+			set.Read(new(float32), 1<<30)
+			for _, f := range reflect.VisibleFields(reflect.TypeFor[kernel.Funcs]()) {
+				switch work := w[f.Name]; {
+				case work == 0:
+					t.Errorf("%s was not called", f.Name)
+				case work > kernel.MaxWork:
+					t.Errorf("%s was called with work of %d, at most %d is allowed", f.Name, work, kernel.MaxWork)
+				}
+			}
+		})
+	}
+}
+
+// largestCalls runs the operations of e. Operands overlap themselves where they are read, so
+// that they take little memory.
+func largestCalls(t *testing.T, e *Engine) {
+	const dim, far, keys = MaxDim, 16, kernel.KeyChunk + 200
+	ok := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	data := make([]float32, far*dim+4*keys)
+	halves := make([]Float16, len(data))
+	small := make([]int8, len(data))
+	blocks := make([]BlockQ8_0, len(data)/kernel.BlockValues*2)
+	out := make([]float32, 70*far*dim)
+	for _, step := range []int{1, 2, far} {
+		view := func(rows int) View {
+			return Strided(data, 0, [4]int{1, 1, rows, dim}, [4]int{0, 0, 1, step})
+		}
+		kvs := []View{
+			view(keys),
+			Strided(halves, 0, [4]int{1, 1, keys, dim}, [4]int{0, 0, 1, step}),
+			Strided(small, 0, [4]int{1, 1, keys, dim}, [4]int{0, 0, 1, step}),
+		}
+		if step <= 2 {
+			kvs = append(kvs, Strided(blocks, 0, [4]int{1, 1, keys, dim}, [4]int{0, 0, 0, step}))
+		}
+		for _, rows := range []int{1, 70} {
+			for i, kv := range kvs {
+				c := Call{
+					Q: view(rows), K: kv, V: kv,
+					Out: Strided(out, 0, [4]int{1, 1, rows, dim}, [4]int{0, 0, dim * step, step}),
+				}
+				if i == 2 {
+					c.KScale = Strided(data, 0, [4]int{1, 1, keys, 1}, [4]int{})
+					c.VScale = c.KScale
+				}
+				ok(e.Run(&c))
+				c.Softcap, c.ALiBi, c.Sinks = 30, []float32{1}, []float32{1}
+				c.Bias = Strided(data, 0, [4]int{1, 1, rows, keys}, [4]int{0, 0, 1, 1})
+				ok(e.Run(&c))
+				c.Bias = Strided(halves, 0, [4]int{1, 1, rows, keys}, [4]int{0, 0, 1, 1})
+				ok(e.Run(&c))
+				if rows == 1 || i > 0 {
+					continue
+				}
+				c.ProbMod = func(*Tile) {}
+				c.Scores, c.ScoresAt = Pairs(make([]float32, rows*keys), 1, 1, rows, keys), StageProbs
+				ok(e.Run(&c))
+			}
+		}
+		rotary, err := NewRotary(RotaryConfig{Dim: dim, MaxPositions: 1})
+		ok(err)
+		const heads = 60
+		ok(e.Rotate(rotary, Strided(out, 0, [4]int{1, heads, 1, dim}, [4]int{0, dim * step, 0, step}), nil))
+	}
+	narrow, err := NewRotary(RotaryConfig{Dim: 2, MaxPositions: len(out) / 2})
+	ok(err)
+	ok(e.Rotate(narrow, BHSD(out, 1, 1, len(out)/2, 2), nil))
+	for _, c := range []struct{ m, k, n int }{
+		{1, 5000, 50}, {1, 5000, 3000}, {3000, 1, 70}, {3000, 5000, 3}, {100, 1 << 16, 3}, {100, 5000, 300}, {5000, 300, 100},
+	} {
+		for _, step := range []int{1, far} {
+			x := StridedMatrix(data, 0, c.m, c.k, 1, step)
+			y := StridedMatrix(out, 0, c.m, c.n, c.n*step, step)
+			if c.k > far*dim/step {
+				continue
+			}
+			for _, w := range []Matrix{
+				StridedMatrix(data, 0, c.k, c.n, 1, 0), StridedMatrix(data, 0, c.k, c.n, 0, 1), StridedMatrix(data, 0, c.k, c.n, step, 2),
+			} {
+				bias := make([]float32, c.n)
+				ok(e.MatMul(&Product{X: x, W: w, Y: y, Bias: bias, Accumulate: true}))
+				if c.k*c.n <= len(data) { // a copy has every element
+					packed, err := e.Pack(w)
+					ok(err)
+					ok(e.MatMul(&Product{X: x, Packed: packed, Y: y}))
+				}
+			}
+		}
+	}
+}
+
+// TestCallsDivide: a method of a set that divides its work has the bits of one call.
+func TestCallsDivide(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	random := func(n int) []float32 {
+		x := make([]float32, n)
+		for i := range x {
+			x[i] = r.Float32() - 0.5
+		}
+		return x
+	}
+	for _, k := range Kernels() {
+		if k.Missing != 0 {
+			continue
+		}
+		set := k.Set
+		lanes := set.Vec
+		const dim, keys = MaxDim, 30
+		data, packed, weights := random(2*keys*dim), random(dim*kernel.MaxLanes), random(keys*kernel.MaxLanes)
+		off, far, bytes := new([kernel.MaxLanes]int), new([kernel.KeyBlock]int), new([2 * kernel.KeyBlock]int)
+		for i := range off {
+			off[i] = i % keys * dim
+		}
+		for i := range bytes {
+			bytes[i] = i % keys * dim
+		}
+		for i := range far {
+			far[i] = i % keys * 2 * dim
+		}
+		raw := unsafe.Pointer(&data[0])
+		maxima, sums := random(lanes), random(lanes)
+		for i := range sums {
+			sums[i] += 2
+		}
+		alpha := random(kernel.MaxLanes)
+		base := random(dim * keys)
+		for _, c := range []struct {
+			name string
+			call func(generic bool, out, top, sum *float32)
+		}{
+			{"PackQ", func(generic bool, out, _, _ *float32) {
+				a := &kernel.PackArgs{Src: &data[0], Off: off, DimStride: 1, Rows: lanes, Dim: dim, Dst: out, Lanes: lanes, Stride: lanes, Scale: 2}
+				either(t, generic, packQGeneric, set.PackQ, a)
+			}},
+			{"Scores", func(generic bool, out, _, _ *float32) {
+				a := &kernel.ScoresArgs{K: &data[0], KeyStride: dim, DimStride: 1, Keys: keys, Dim: dim, Q: &packed[0], S: out, Lanes: lanes, Stride: lanes}
+				either(t, generic, scoresGeneric, set.Scores, a)
+			}},
+			{"Accumulate", func(generic bool, out, _, _ *float32) {
+				a := &kernel.AccumulateArgs{
+					V: &data[0], KeyStride: dim, DimStride: 1, Keys: keys, MaskFrom: 3, Dim: dim, P: &weights[0], O: out, Alpha: &alpha[0],
+					Lanes: lanes, Stride: lanes, Mode: kernel.Rescale,
+				}
+				either(t, generic, accumulateGeneric, set.Accumulate, a)
+			}},
+			{"Finish", func(generic bool, out, _, _ *float32) {
+				a := &kernel.FinishArgs{O: &data[0], Sum: &sums[0], Dst: out, Off: off, DimStride: 1, Rows: lanes, Dim: dim, Lanes: lanes, Stride: lanes}
+				either(t, generic, finishGeneric, set.Finish, a)
+			}},
+			{"Merge", func(generic bool, out, top, sum *float32) {
+				a := &kernel.MergeArgs{O: out, Max: top, Sum: sum, Chunk: &data[0], ChunkMax: &maxima[0], ChunkSum: &sums[0], Dim: dim, Lanes: lanes, Stride: lanes}
+				either(t, generic, mergeGeneric, set.Merge, a)
+			}},
+			{"Convert", func(generic bool, out, _, _ *float32) {
+				a := &kernel.ConvertArgs{Src: raw, Off: far, Elem: kernel.BFloat16, UnitStride: 2, Rows: keys, Dim: dim, Dst: out, Stride: dim}
+				either(t, generic, convertGeneric, set.Convert, a)
+			}},
+			{"Convert blocks", func(generic bool, out, _, _ *float32) {
+				a := &kernel.ConvertArgs{Src: raw, Off: far, Elem: kernel.Q8_0, UnitStride: 36, Rows: keys, Dim: dim, Dst: out, Stride: dim}
+				either(t, generic, convertGeneric, set.Convert, a)
+			}},
+			{"DecodeScores", func(generic bool, out, _, _ *float32) {
+				a := &kernel.DecodeScoresArgs{K: raw, Off: bytes, Elem: kernel.Int8, Scale: &alpha[0], Keys: keys, Dim: dim, Q: &packed[0], QStride: 4, Rows: 3, S: out, Stride: 4}
+				either(t, generic, decodeScoresGeneric, set.DecodeScores, a)
+			}},
+			{"DecodeAccumulate", func(generic bool, out, _, _ *float32) {
+				a := &kernel.DecodeAccumulateArgs{
+					V: raw, Off: bytes, Elem: kernel.Int8, Scale: &alpha[0], Keys: keys, MaskFrom: 3, Dim: dim, P: &weights[0], Stride: 4, Rows: 3,
+					O: out, OStride: dim, Alpha: &alpha[0], Mode: kernel.Rescale,
+				}
+				either(t, generic, decodeAccumulateGeneric, set.DecodeAccumulate, a)
+			}},
+			{"Multiply", func(generic bool, out, _, _ *float32) {
+				a := &kernel.MultiplyArgs{
+					A: &data[0], RowStride: 1, ColStride: 20, Rows: 1000, Depth: kernel.KC, B: &packed[0], Bias: &alpha[0], C: out, Stride: lanes, Lanes: lanes, Add: true,
+				}
+				either(t, generic, multiplyGeneric, set.Multiply, a)
+			}},
+			{"Float16", func(generic bool, out, _, _ *float32) {
+				const n = 100_000
+				if generic {
+					float16Generic(out, (*uint16)(raw), n)
+				} else {
+					set.Float16(out, (*uint16)(raw), n)
+				}
+			}},
+			{"Rotary", func(generic bool, out, _, _ *float32) {
+				a := &kernel.RotaryArgs{X: out, XStride: dim, Y: out, YStride: dim, Cos: &data[0], Sin: &data[1], TableStride: dim, Rows: keys - 1, Pairs: dim / 2}
+				either(t, generic, rotaryGeneric, set.Rotary, a)
+			}},
+		} {
+			results := [2][]float32{}
+			for i := range results {
+				out := append([]float32(nil), base...)
+				top, sum := append([]float32(nil), maxima...), append([]float32(nil), sums...)
+				top[0]++
+				c.call(i == 0, &out[0], &top[0], &sum[0])
+				results[i] = append(append(out, top...), sum...)
+			}
+			for i, want := range results[0] {
+				if got := results[1][i]; math.Float32bits(got) != math.Float32bits(want) && got == got {
+					t.Fatalf("%s of %s: element %d is %v, want %v", c.name, set.Name, i, got, want)
+				}
+			}
+		}
+	}
+}
+
+// either makes one call of the generic function or one of the method, which leaves its
+// arguments as they are.
+func either[A comparable](t *testing.T, generic bool, one, divided func(*A), a *A) {
+	t.Helper()
+	if generic {
+		one(a)
+		return
+	}
+	before := *a
+	divided(a)
+	if *a != before {
+		t.Errorf("arguments are %+v after the call, want %+v", *a, before)
+	}
+}

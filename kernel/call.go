@@ -1,0 +1,266 @@
+package kernel
+
+import "unsafe"
+
+// The methods of a Set call its functions. None is inlined, so that each begins with what
+// a function in Go has and machine code has not: a look whether the goroutine is to stop.
+// One that divides its work calls itself, for the same reason. Arguments are as they were
+// after a call, but for what it writes.
+
+// PackQ calls [Funcs.PackQ].
+//
+//go:noinline
+func (s *Set) PackQ(a *PackArgs) {
+	if a.Work() <= MaxWork {
+		s.funcs.PackQ(a)
+		return
+	}
+	src, dst, dim := a.Src, a.Dst, a.Dim
+	step := part(dim, a.Work())
+	for d := 0; d < dim; d += step {
+		a.Src, a.Dst, a.Dim = floatAt(src, d*a.DimStride), floatAt(dst, d*a.Stride), min(step, dim-d)
+		s.PackQ(a)
+	}
+	a.Src, a.Dst, a.Dim = src, dst, dim
+}
+
+// Scores calls [Funcs.Scores].
+//
+//go:noinline
+func (s *Set) Scores(a *ScoresArgs) {
+	if a.Work() <= MaxWork || a.Keys == 1 {
+		s.funcs.Scores(a)
+		return
+	}
+	key, scores, keys := a.K, a.S, a.Keys
+	step := s.wholeTiles(part(keys, a.Work()))
+	for k := 0; k < keys; k += step {
+		a.K, a.S, a.Keys = floatAt(key, k*a.KeyStride), floatAt(scores, k*a.Stride), min(step, keys-k)
+		s.Scores(a)
+	}
+	a.K, a.S, a.Keys = key, scores, keys
+}
+
+// part returns how many of n rows or dims have no more than [MaxWork] of their work, and at
+// least one.
+func part(n int, work int64) int { return int(max(1, MaxWork*int64(n)/work)) }
+
+// wholeTiles returns at most n rows, of whole micro-tiles if they have as many.
+func (s *Set) wholeTiles(n int) int {
+	if n >= s.Rows {
+		n -= n % s.Rows
+	}
+	return n
+}
+
+// Softcap calls [Funcs.Softcap].
+//
+//go:noinline
+func (s *Set) Softcap(a *SoftcapArgs) { s.funcs.Softcap(a) }
+
+// ALiBi calls [Funcs.ALiBi].
+//
+//go:noinline
+func (s *Set) ALiBi(a *ALiBiArgs) { s.funcs.ALiBi(a) }
+
+// Bias calls [Funcs.Bias].
+//
+//go:noinline
+func (s *Set) Bias(a *BiasArgs) { s.funcs.Bias(a) }
+
+// Softmax calls [Funcs.Softmax].
+//
+//go:noinline
+func (s *Set) Softmax(a *SoftmaxArgs) { s.funcs.Softmax(a) }
+
+// Accumulate calls [Funcs.Accumulate].
+//
+//go:noinline
+func (s *Set) Accumulate(a *AccumulateArgs) {
+	if a.Work() <= MaxWork {
+		s.funcs.Accumulate(a)
+		return
+	}
+	value, out, dim := a.V, a.O, a.Dim
+	step := s.wholeTiles(part(dim, a.Work()))
+	for d := 0; d < dim; d += step {
+		a.V, a.O, a.Dim = floatAt(value, d*a.DimStride), floatAt(out, d*a.Stride), min(step, dim-d)
+		s.Accumulate(a)
+	}
+	a.V, a.O, a.Dim = value, out, dim
+}
+
+// Finish calls [Funcs.Finish].
+//
+//go:noinline
+func (s *Set) Finish(a *FinishArgs) {
+	if a.Work() <= MaxWork {
+		s.funcs.Finish(a)
+		return
+	}
+	out, dst, dim := a.O, a.Dst, a.Dim
+	step := part(dim, a.Work())
+	for d := 0; d < dim; d += step {
+		a.O, a.Dst, a.Dim = floatAt(out, d*a.Stride), floatAt(dst, d*a.DimStride), min(step, dim-d)
+		s.Finish(a)
+	}
+	a.O, a.Dst, a.Dim = out, dst, dim
+}
+
+// Merge calls [Funcs.Merge].
+//
+//go:noinline
+func (s *Set) Merge(a *MergeArgs) {
+	if a.Work() <= MaxWork {
+		s.funcs.Merge(a)
+		return
+	}
+	// Each part of the dims begins with the maxima and sums of the first.
+	var top, sum [MaxLanes]float32
+	tops, sums := unsafe.Slice(a.Max, a.Lanes), unsafe.Slice(a.Sum, a.Lanes)
+	copy(top[:], tops)
+	copy(sum[:], sums)
+	out, chunk, dim := a.O, a.Chunk, a.Dim
+	step := part(dim, a.Work())
+	for d := 0; d < dim; d += step {
+		copy(tops, top[:])
+		copy(sums, sum[:])
+		a.O, a.Chunk, a.Dim = floatAt(out, d*a.Stride), floatAt(chunk, d*a.Stride), min(step, dim-d)
+		s.Merge(a)
+	}
+	a.O, a.Chunk, a.Dim = out, chunk, dim
+}
+
+// Convert calls [Funcs.Convert].
+//
+//go:noinline
+func (s *Set) Convert(a *ConvertArgs) {
+	if a.Work() <= MaxWork {
+		s.funcs.Convert(a)
+		return
+	}
+	src, dst, dim, values := a.Src, a.Dst, a.Dim, a.Elem.UnitValues()
+	step := part(dim/values, a.Work()) * values
+	for d := 0; d < dim; d += step {
+		a.Src, a.Dst, a.Dim = unsafe.Add(src, d/values*a.UnitStride), floatAt(dst, d), min(step, dim-d)
+		s.Convert(a)
+	}
+	a.Src, a.Dst, a.Dim = src, dst, dim
+}
+
+// DecodeScores calls [Funcs.DecodeScores].
+//
+//go:noinline
+func (s *Set) DecodeScores(a *DecodeScoresArgs) {
+	if a.Work() <= MaxWork {
+		s.funcs.DecodeScores(a)
+		return
+	}
+	off, scale, scores, keys := a.Off, a.Scale, a.S, a.Keys
+	step := part(keys, a.Work())
+	for k := 0; k < keys; k += step {
+		a.Off, a.S, a.Keys = offsetsFrom(off, k), floatAt(scores, k*a.Stride), min(step, keys-k)
+		if a.Elem == Int8 {
+			a.Scale = floatAt(scale, k)
+		}
+		s.DecodeScores(a)
+	}
+	a.Off, a.Scale, a.S, a.Keys = off, scale, scores, keys
+}
+
+// offsetsFrom returns the offsets from one on. Nobody reads those beyond the array.
+//
+//go:nocheckptr
+func offsetsFrom(off *[2 * KeyBlock]int, i int) *[2 * KeyBlock]int {
+	return (*[2 * KeyBlock]int)(unsafe.Add(unsafe.Pointer(off), i*int(unsafe.Sizeof(off[0]))))
+}
+
+// DecodeAccumulate calls [Funcs.DecodeAccumulate].
+//
+//go:noinline
+func (s *Set) DecodeAccumulate(a *DecodeAccumulateArgs) {
+	if a.Work() <= MaxWork {
+		s.funcs.DecodeAccumulate(a)
+		return
+	}
+	value, out, dim, unit, values := a.V, a.O, a.Dim, a.Elem.Unit(), a.Elem.UnitValues()
+	step := part(dim, a.Work()) / MaxLanes * MaxLanes // whole vectors and blocks: there are few keys
+	for d := 0; d < dim; d += step {
+		a.V, a.O, a.Dim = unsafe.Add(value, d/values*unit), floatAt(out, d), min(step, dim-d)
+		s.DecodeAccumulate(a)
+	}
+	a.V, a.O, a.Dim = value, out, dim
+}
+
+// Multiply calls [Funcs.Multiply].
+//
+//go:noinline
+func (s *Set) Multiply(a *MultiplyArgs) {
+	if a.Work() <= MaxWork {
+		s.funcs.Multiply(a)
+		return
+	}
+	left, out, rows := a.A, a.C, a.Rows
+	step := s.wholeTiles(part(rows, a.Work()))
+	for r := 0; r < rows; r += step {
+		a.A, a.C, a.Rows = floatAt(left, r*a.RowStride), floatAt(out, r*a.Stride), min(step, rows-r)
+		s.Multiply(a)
+	}
+	a.A, a.C, a.Rows = left, out, rows
+}
+
+// Float16 calls [Funcs.Float16].
+//
+//go:noinline
+func (s *Set) Float16(dst *float32, src *uint16, n int) {
+	for ; n > maxMoved; n -= maxMoved {
+		s.Float16(dst, src, maxMoved)
+		dst, src = floatAt(dst, maxMoved), (*uint16)(unsafe.Add(unsafe.Pointer(src), 2*maxMoved))
+	}
+	s.funcs.Float16(dst, src, n)
+}
+
+// Rotary calls [Funcs.Rotary].
+//
+//go:noinline
+func (s *Set) Rotary(a *RotaryArgs) {
+	if a.Work() <= MaxWork {
+		s.funcs.Rotary(a)
+		return
+	}
+	x, y, cos, sin, rows := a.X, a.Y, a.Cos, a.Sin, a.Rows
+	step := part(rows, a.Work())
+	for r := 0; r < rows; r += step {
+		a.X, a.Y, a.Rows = floatAt(x, r*a.XStride), floatAt(y, r*a.YStride), min(step, rows-r)
+		a.Cos, a.Sin = floatAt(cos, r*a.TableStride), floatAt(sin, r*a.TableStride)
+		s.Rotary(a)
+	}
+	a.X, a.Y, a.Cos, a.Sin, a.Rows = x, y, cos, sin, rows
+}
+
+// Peak calls [Funcs.Peak].
+//
+//go:noinline
+func (s *Set) Peak(n int) {
+	for ; n > maxRounds; n -= maxRounds {
+		s.Peak(maxRounds)
+	}
+	s.funcs.Peak(n)
+}
+
+// Read calls [Funcs.Read].
+//
+//go:noinline
+func (s *Set) Read(p *float32, n int) float32 {
+	sum := float32(0)
+	for ; n > MaxWork; n -= MaxWork {
+		sum += s.Read(p, MaxWork)
+		p = floatAt(p, MaxWork)
+	}
+	return sum + s.funcs.Read(p, n)
+}
+
+// floatAt returns the address of the element i float32 after p.
+func floatAt(p *float32, i int) *float32 {
+	return (*float32)(unsafe.Add(unsafe.Pointer(p), 4*i))
+}

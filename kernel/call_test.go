@@ -1,0 +1,171 @@
+package kernel
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"reflect"
+	"runtime"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// TestCallsStop shows that a loop of calls can be stopped at every method of a Set,
+// whatever its function is: in a process without asynchronous preemption, in which a loop
+// that has no such point keeps a collection waiting for ever.
+func TestCallsStop(t *testing.T) {
+	const env = "QKV_TEST_CALLS_STOP"
+	if os.Getenv(env) != "" {
+		collectUnderCalls()
+		return
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		t.Skip(err)
+	}
+	ctx := context.Background()
+	if end, ok := t.Deadline(); ok {
+		var cancel func()
+		ctx, cancel = context.WithDeadline(ctx, end.Add(-10*time.Second)) // before the test's own
+		defer cancel()
+	}
+	cmd := exec.CommandContext(ctx, exe, "-test.run=^TestCallsStop$", "-test.v")
+	cmd.Env = append(os.Environ(), env+"=1", "GODEBUG=asyncpreemptoff=1")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("a loop of calls cannot be stopped, the last one named: %v\n%s", err, out)
+	}
+}
+
+// collectUnderCalls collects garbage beside a loop of calls of each method.
+func collectUnderCalls() {
+	runtime.GOMAXPROCS(max(2, runtime.GOMAXPROCS(0)))
+	s := quiet.With(nothing())
+	for _, l := range loops {
+		println(l.name)
+		var begun, stop atomic.Bool
+		done := make(chan bool)
+		go func() {
+			l.run(s, &begun, &stop)
+			close(done)
+		}()
+		for !begun.Load() {
+			runtime.Gosched()
+		}
+		runtime.GC()
+		stop.Store(true)
+		<-done
+	}
+}
+
+// A loop calls a method of a Set until it is to stop.
+type loop struct {
+	name string
+	run  func(s *Set, begun, stop *atomic.Bool)
+}
+
+// Each is written out: a call through a function value is one that cannot be inlined.
+var loops = []loop{
+	{"PackQ", func(s *Set, begun, stop *atomic.Bool) {
+		for a := new(PackArgs); !stop.Load(); begun.Store(true) {
+			s.PackQ(a)
+		}
+	}},
+	{"Scores", func(s *Set, begun, stop *atomic.Bool) {
+		for a := new(ScoresArgs); !stop.Load(); begun.Store(true) {
+			s.Scores(a)
+		}
+	}},
+	{"Softcap", func(s *Set, begun, stop *atomic.Bool) {
+		for a := new(SoftcapArgs); !stop.Load(); begun.Store(true) {
+			s.Softcap(a)
+		}
+	}},
+	{"ALiBi", func(s *Set, begun, stop *atomic.Bool) {
+		for a := new(ALiBiArgs); !stop.Load(); begun.Store(true) {
+			s.ALiBi(a)
+		}
+	}},
+	{"Bias", func(s *Set, begun, stop *atomic.Bool) {
+		for a := new(BiasArgs); !stop.Load(); begun.Store(true) {
+			s.Bias(a)
+		}
+	}},
+	{"Softmax", func(s *Set, begun, stop *atomic.Bool) {
+		for a := new(SoftmaxArgs); !stop.Load(); begun.Store(true) {
+			s.Softmax(a)
+		}
+	}},
+	{"Accumulate", func(s *Set, begun, stop *atomic.Bool) {
+		for a := new(AccumulateArgs); !stop.Load(); begun.Store(true) {
+			s.Accumulate(a)
+		}
+	}},
+	{"Finish", func(s *Set, begun, stop *atomic.Bool) {
+		for a := new(FinishArgs); !stop.Load(); begun.Store(true) {
+			s.Finish(a)
+		}
+	}},
+	{"Merge", func(s *Set, begun, stop *atomic.Bool) {
+		for a := new(MergeArgs); !stop.Load(); begun.Store(true) {
+			s.Merge(a)
+		}
+	}},
+	{"Convert", func(s *Set, begun, stop *atomic.Bool) {
+		for a := new(ConvertArgs); !stop.Load(); begun.Store(true) {
+			s.Convert(a)
+		}
+	}},
+	{"DecodeScores", func(s *Set, begun, stop *atomic.Bool) {
+		for a := new(DecodeScoresArgs); !stop.Load(); begun.Store(true) {
+			s.DecodeScores(a)
+		}
+	}},
+	{"DecodeAccumulate", func(s *Set, begun, stop *atomic.Bool) {
+		for a := new(DecodeAccumulateArgs); !stop.Load(); begun.Store(true) {
+			s.DecodeAccumulate(a)
+		}
+	}},
+	{"Multiply", func(s *Set, begun, stop *atomic.Bool) {
+		for a := new(MultiplyArgs); !stop.Load(); begun.Store(true) {
+			s.Multiply(a)
+		}
+	}},
+	{"Rotary", func(s *Set, begun, stop *atomic.Bool) {
+		for a := new(RotaryArgs); !stop.Load(); begun.Store(true) {
+			s.Rotary(a)
+		}
+	}},
+	{"Float16", func(s *Set, begun, stop *atomic.Bool) {
+		for ; !stop.Load(); begun.Store(true) {
+			s.Float16(nil, nil, 1)
+		}
+	}},
+	{"Peak", func(s *Set, begun, stop *atomic.Bool) {
+		for ; !stop.Load(); begun.Store(true) {
+			s.Peak(1)
+		}
+	}},
+	{"Read", func(s *Set, begun, stop *atomic.Bool) {
+		for ; !stop.Load(); begun.Store(true) {
+			s.Read(nil, 256)
+		}
+	}},
+}
+
+// TestLoops: every function of a Set has a method of its name, which has a loop.
+func TestLoops(t *testing.T) {
+	have := map[string]bool{}
+	for _, l := range loops {
+		have[l.name] = true
+	}
+	set := reflect.TypeFor[*Set]()
+	for _, f := range reflect.VisibleFields(reflect.TypeFor[Funcs]()) {
+		if !have[f.Name] {
+			t.Errorf("%s has no loop", f.Name)
+		}
+		if m, ok := set.MethodByName(f.Name); !ok || m.Type.NumIn() != f.Type.NumIn()+1 {
+			t.Errorf("%s has no method", f.Name)
+		}
+	}
+}

@@ -1,0 +1,75 @@
+package kernel
+
+// MaxWork bounds the work of a call of machine code, so that none outlasts about 100 µs
+// on a slow core: a unit is some 0.75 ns there. It is the bound of what cannot be stopped.
+const MaxWork = 1 << 17
+
+const (
+	// moved is the work of an element that is moved or converted.
+	moved = 4
+
+	// apart is how many elements one counts for that has a cache line of its own, at most.
+	apart = 16
+
+	// rowWork is the work of a row whose elements are few: it has lines of its own.
+	rowWork = 128
+
+	maxMoved  = MaxWork / moved // elements of a call of Float16
+	maxRounds = MaxWork / 8     // rounds of a call of Peak
+)
+
+// far returns how many elements one counts for, of those that lie a stride apart.
+func far(stride int) int64 { return int64(min(max(stride, -stride, 1), apart)) }
+
+// Work returns the work of a call.
+func (a *PackArgs) Work() int64 { return int64(a.Lanes) * int64(a.Dim) * moved * far(a.DimStride) }
+
+// Work returns the work of a call. That of one key is not divided: a caller whose dims lie
+// apart has to copy them where it would exceed [MaxWork].
+func (a *ScoresArgs) Work() int64 { return int64(a.Keys) * int64(a.Dim) * far(a.DimStride) }
+
+// Work returns the work of a call.
+func (a *SoftcapArgs) Work() int64 { return int64(a.Keys) * int64(a.Lanes) * moved }
+
+// Work returns the work of a call.
+func (a *ALiBiArgs) Work() int64 { return int64(a.Keys) * int64(a.Lanes) * moved }
+
+// Work returns the work of a call.
+func (a *BiasArgs) Work() int64 { return int64(a.Keys) * int64(a.Lanes) * moved }
+
+// Work returns the work of a call.
+func (a *SoftmaxArgs) Work() int64 { return int64(a.Keys) * int64(a.Lanes) * moved }
+
+// Work returns the work of a call.
+func (a *AccumulateArgs) Work() int64 {
+	return int64(a.Keys) * int64(a.Dim) * min(far(a.DimStride), far(a.KeyStride))
+}
+
+// Work returns the work of a call.
+func (a *FinishArgs) Work() int64 { return int64(a.Lanes) * int64(a.Dim) * moved * far(a.DimStride) }
+
+// Work returns the work of a call.
+func (a *MergeArgs) Work() int64 { return int64(a.Lanes) * int64(a.Dim) * moved }
+
+// Work returns the work of a call.
+func (a *ConvertArgs) Work() int64 {
+	units := int64(a.Rows) * int64(a.Dim/a.Elem.UnitValues())
+	if a.Elem == Q8_0 {
+		return units * BlockValues * moved // a block has lines of its own
+	}
+	return units * moved * far(a.UnitStride/a.Elem.Unit())
+}
+
+// Work returns the work of a call.
+func (a *DecodeScoresArgs) Work() int64 { return int64(a.Keys) * int64(a.Dim) }
+
+// Work returns the work of a call.
+func (a *DecodeAccumulateArgs) Work() int64 { return int64(a.Keys) * int64(a.Dim) }
+
+// Work returns the work of a call.
+func (a *MultiplyArgs) Work() int64 {
+	return int64(a.Rows) * (int64(a.Depth)*far(a.ColStride) + rowWork)
+}
+
+// Work returns the work of a call.
+func (a *RotaryArgs) Work() int64 { return int64(a.Rows) * int64(max(2*a.Pairs*moved, rowWork)) }
