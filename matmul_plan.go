@@ -60,7 +60,7 @@ func (e *Engine) ExplainMatMul(p *Product) (MatMulPlan, error) {
 		fmt.Sprintf("path %s: %s", plan.Path, why),
 		fmt.Sprintf("sums of %d terms: the numerical contract, the same on every set", plan.KC),
 		fmt.Sprintf("%d items of up to %d rows and about %d columns: what the second-level cache holds, and what keeps every worker busy", plan.Items, plan.MC, plan.NC),
-		fmt.Sprintf("%d of at most %d workers", plan.Workers, e.Workers()),
+		fmt.Sprintf("%d of at most %d workers: %s", plan.Workers, e.Workers(), t.WorkersWhy),
 	}
 	return plan, nil
 }

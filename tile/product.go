@@ -1,6 +1,7 @@
 package tile
 
 import (
+	"math"
 	"unsafe"
 
 	"github.com/qkv-go/qkv/kernel"
@@ -166,6 +167,8 @@ type ProductPlan struct {
 
 	// Transposed says that rows of X are in lanes, and weights are read where they are.
 	Transposed bool
+
+	WorkersWhy string // a clause
 }
 
 // Items is the number of items.
@@ -204,13 +207,10 @@ func (e *Engine) PlanProduct(p *Product, workers int) ProductPlan {
 		columns += part.Heads * part.Width
 	}
 	if plan.Units == 0 {
+		plan.WorkersWhy = "there is no work"
 		return plan
 	}
-	work := 2 * float64(p.Rows) * float64(p.Depth) * float64(columns)
-	plan.Workers = workers
-	if most := 1 + work/minWork; most < float64(workers) {
-		plan.Workers = max(1, int(most))
-	}
+	plan.Workers, plan.WorkersWhy = productWorkers(p.Rows, p.Depth, columns, workers)
 
 	// A step over the depth of a block of X takes an eighth of the second-level cache,
 	// beside the weights and the results of a panel.
@@ -241,8 +241,29 @@ func (e *Engine) PlanProduct(p *Product, workers int) ProductPlan {
 			break
 		}
 	}
-	plan.Workers = min(plan.Workers, plan.Items())
+	if n := plan.Items(); n < plan.Workers {
+		plan.Workers, plan.WorkersWhy = n, "there are no more items"
+	}
 	return plan
+}
+
+// productWorkers returns how many of at most so many workers a product pays for, and why.
+// Few rows wait for the weights to be read: that counts as the operations of as many rows as
+// take as long.
+func productWorkers(rows, depth, columns, workers int) (n int, why string) {
+	work := 2 * float64(max(rows, decodeWork)) * float64(depth) * float64(columns)
+	most := 1 + work/minWork
+	// One worker starts the others, one after the other. The more there are, the less time
+	// each saves: with the work w and what it costs to start one s, w/n + s*n is least at
+	// the root of w/s.
+	most = min(most, max(1, math.Sqrt(work/startWork)))
+	switch {
+	case workers == 1 || float64(workers) <= most:
+		return workers, "what was asked for"
+	case rows < decodeWork:
+		return max(1, int(most)), "more would not pay for so few weights to read"
+	}
+	return max(1, int(most)), "more would not pay for so little work"
 }
 
 // divide cuts n into blocks of equal size, at most about most, a multiple of step.

@@ -12,12 +12,15 @@ const (
 	// goroutine of its own: about ten times what starting one costs.
 	minWork = 4 << 20
 
+	// startWork is the floating-point operations that take as long as starting one.
+	startWork = 1 << 16
+
 	// itemsPerWorker is the least number of items a worker to aim for: the last ones
 	// to finish then leave little idle time.
 	itemsPerWorker = 24
 
 	// decodeWork is the number of query rows of a KV head from which on its keys and values
-	// cost more arithmetic than memory.
+	// cost more arithmetic than memory; and of rows of a product, its weights.
 	decodeWork = 16
 
 	// maxGroups bounds the lane groups of a query block.
