@@ -11,6 +11,17 @@ type Batch struct {
 	window Window
 }
 
+// checkUse reports a call or a Batch of nil.
+func checkUse(call *Call, b *Batch) error {
+	if call == nil {
+		return argError("call", 0, 1, "call is nil")
+	}
+	if b == nil {
+		return argError("batch", 0, 1, "batch is nil")
+	}
+	return nil
+}
+
 // grow makes room for n sequences. Tables of none are not nil, which would be no tables.
 func (b *Batch) grow(n int) {
 	if b.tables == nil || cap(b.lens) < n {

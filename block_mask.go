@@ -83,7 +83,7 @@ func (b *BlockMask) Kept(batch, head, row, column int) bool {
 }
 
 func (b *BlockMask) index(batch, head, row, column int) int {
-	if batch < 0 || batch >= b.batch || head < 0 || head >= b.heads ||
+	if b == nil || batch < 0 || batch >= b.batch || head < 0 || head >= b.heads ||
 		row < 0 || row >= b.rows || column < 0 || column >= b.columns {
 		panic("qkv: block mask: no such block")
 	}

@@ -63,7 +63,8 @@ func (e *CapacityError) Error() string {
 	return fmt.Sprintf("qkv: slot %d has %d tokens and room for %d more, not for %d", e.Slot, e.Len, e.Room, e.Tokens)
 }
 
-// NewCache returns a cache of empty sequences. The error is an [*ArgError].
+// NewCache returns a cache of empty sequences. The error is an [*ArgError], or a [*MemoryError]
+// for more memory than there is; that of K and V that are given may be of any size.
 func NewCache(cfg CacheConfig) (*Cache, error) {
 	c := &Cache{
 		store:    store{cfg.K, cfg.V, cfg.KScale, cfg.VScale},
@@ -89,7 +90,7 @@ func NewCache(cfg CacheConfig) (*Cache, error) {
 			return nil, argError("window", cfg.Window, n, "window is %d, capacity %d less keep %d is %d", cfg.Window, cfg.Capacity, cfg.Keep, n)
 		}
 	}
-	err := c.open(storeNames{"sequences", "capacity"}, cfg.Sequences, cfg.KVHeads, cfg.Capacity, cfg.DimQK, cfg.DimV, cfg.KeyType, cfg.ValueType)
+	err := c.open(storeNames{"sequences", "capacity", "cache"}, cfg.Sequences, cfg.KVHeads, cfg.Capacity, cfg.DimQK, cfg.DimV, cfg.KeyType, cfg.ValueType)
 	if err != nil {
 		return nil, err
 	}
@@ -99,6 +100,9 @@ func NewCache(cfg CacheConfig) (*Cache, error) {
 
 // slot returns the state of a slot.
 func (c *Cache) slot(i int) (*slotState, error) {
+	if c == nil {
+		return nil, argError("cache", 0, 1, "cache is nil: NewCache makes one")
+	}
 	if i < 0 || i >= len(c.slots) {
 		return nil, argError("slot", i, len(c.slots), "slot is %d, the cache has %d", i, len(c.slots))
 	}
@@ -238,6 +242,12 @@ func (c *Cache) Reset(slot int) error {
 // The call refers to b, and is good until one of the slots changes. The error is an
 // [*ArgError]; the call has not changed then.
 func (c *Cache) Use(call *Call, b *Batch, slots []int) error {
+	if c == nil {
+		return argError("cache", 0, 1, "cache is nil: NewCache makes one")
+	}
+	if err := checkUse(call, b); err != nil {
+		return err
+	}
 	for i, slot := range slots {
 		if slot < 0 || slot >= len(c.slots) {
 			return argError("slots", slot, len(c.slots), "slots[%d] is %d, the cache has %d", i, slot, len(c.slots))

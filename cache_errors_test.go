@@ -72,13 +72,13 @@ func TestCacheMemoryErrors(t *testing.T) {
 		{"v", "qkv: v overlaps itself: its head dim stride is 1, at least 8 is needed", func(c *qkv.PagedConfig) {
 			c.V = qkv.Strided(blocks, 0, [4]int{3, 2, 8, 64}, [4]int{32, 16, 1, 1})
 		}},
-		{"kScale", "qkv: kScale has batch 0, the cache needs 3", func(c *qkv.PagedConfig) { c.KScale = qkv.View{} }},
+		{"kScale", "qkv: kScale is not given", func(c *qkv.PagedConfig) { c.KScale = qkv.View{} }},
 		{"kScale", "qkv: kScale has elements of type int8, float32 is needed", func(c *qkv.PagedConfig) { c.KScale = qkv.BHSD(ints, 3, 2, 8, 1) }},
 		{"kScale", "qkv: kScale overlaps itself: its heads stride is 0, at least 1 is needed", func(c *qkv.PagedConfig) {
 			c.KScale = qkv.Strided(floats, 0, [4]int{3, 2, 8, 1}, [4]int{8, 0, 1, 1})
 		}},
 		{"vScale", "qkv: vScale is given, v has elements of type BlockQ8_0", func(c *qkv.PagedConfig) { c.VScale = c.KScale }},
-		{"v", "qkv: k and v begin at the same element", func(c *qkv.PagedConfig) {
+		{"v", "qkv: v and k share elements", func(c *qkv.PagedConfig) {
 			c.ValueType, c.DimV, c.V, c.VScale = qkv.TypeInt8, 32, c.K, c.KScale
 		}},
 	} {
@@ -123,7 +123,7 @@ func TestCacheErrors(t *testing.T) {
 		{"v", "qkv: v has elements of type Float16, float32 is needed", c.Append(0, k, qkv.BHSD(halves, 1, 2, 3, 64))},
 		{"v", "qkv: v reaches element 383, its slice has 383", c.Append(0, k, qkv.BHSD(data[:383], 1, 2, 3, 64))},
 		{"k", "qkv: k has negative sequence length -1", c.Append(0, qkv.BHSD(data, 1, 2, -1, 32), qkv.BHSD(data, 1, 2, -1, 64))},
-		{"k", "qkv: k has batch 0, the cache needs 1", c.Append(0, qkv.View{}, v)},
+		{"k", "qkv: k is not given", c.Append(0, qkv.View{}, v)},
 		{"slots", "qkv: slots[1] is 3, the cache has 3", c.Use(new(qkv.Call), new(qkv.Batch), []int{0, 3})},
 		{"slots", "qkv: slots[0] is -1, the cache has 3", c.Use(new(qkv.Call), new(qkv.Batch), []int{-1})},
 	} {

@@ -132,6 +132,12 @@ type Call struct {
 	Scores   View
 	ScoresAt Stage
 
+	// Progress, if not nil, is called whenever one more of the work items that the call was
+	// divided into is done, with how many of them are. They are not of equal size. It is called
+	// from several goroutines at once, so that a lesser number may come after a greater. If it
+	// panics, so does Run.
+	Progress func(done, of int)
+
 	window *Window // what a cache set Mask.Window to
 }
 
@@ -161,6 +167,9 @@ const minFactor = 0x1p-125
 
 // problem checks the call and translates it.
 func (c *Call) problem(p *tile.Problem) error {
+	if c == nil {
+		return argError("call", 0, 1, "call is nil")
+	}
 	if err := c.operands(p); err != nil {
 		return err
 	}
@@ -213,8 +222,35 @@ func (c *Call) problem(p *tile.Problem) error {
 		}
 		p.BiasFloat16 = c.Bias.kind == kindFloat16
 	}
-	p.ScoreMod, p.ProbMod = c.ScoreMod, c.ProbMod
-	return c.scores(p)
+	p.ScoreMod, p.ProbMod, p.Progress = c.ScoreMod, c.ProbMod, c.Progress
+	if err := c.scores(p); err != nil {
+		return err
+	}
+	return c.apart()
+}
+
+// apart reports an output that shares an element with another, or with what is read. Out may be Q
+// itself.
+func (c *Call) apart() error {
+	names := [...]string{"scores", "out", "lse", "q", "k", "v", "kScale", "vScale", "bias", "mask", "alibi", "sinks"}
+	regions := [len(names)]region{
+		c.Scores.region(), c.Out.region(), floatsRegion(c.LSE),
+		c.Q.region(), c.K.region(), c.V.region(), c.KScale.region(), c.VScale.region(),
+		c.Bias.region(), c.Mask.Keep.region(), floatsRegion(c.ALiBi), floatsRegion(c.Sinks),
+	}
+	const out, q = 1, 3
+	inPlace := c.Out == c.Q
+	for i := range 3 { // what is written
+		for j := i + 1; j < len(names); j++ {
+			if i == out && j == q && inPlace {
+				continue
+			}
+			if err := checkApart(names[i], &regions[i], names[j], &regions[j]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // operands checks Q, K, V and Out.
@@ -274,11 +310,6 @@ func (c *Call) operands(p *tile.Problem) error {
 	}
 	if err := out.checkWritable("out", &axisNames); err != nil {
 		return err
-	}
-	for _, x := range views[1:3] {
-		if at := out.first(); at != nil && at == x.view.first() {
-			return argError("out", 0, 0, "out and %s begin at the same element", x.name)
-		}
 	}
 	p.Q = tile.Operand{Base: q.first(), Stride: q.stride}
 	var err error
@@ -352,14 +383,6 @@ func (c *Call) scores(p *tile.Problem) error {
 	}
 	if err := v.checkWritable("scores", &pairAxisNames); err != nil {
 		return err
-	}
-	for _, x := range [...]struct {
-		name string
-		view *View
-	}{{"q", &c.Q}, {"k", &c.K}, {"v", &c.V}, {"out", &c.Out}, {"bias", &c.Bias}} {
-		if at := v.first(); at != nil && at == x.view.first() {
-			return argError("scores", 0, 0, "scores and %s begin at the same element", x.name)
-		}
 	}
 	p.Record = tile.Operand{Base: v.first(), Stride: v.stride}
 	p.RecordAt = tile.Stage(c.ScoresAt)

@@ -165,9 +165,9 @@ func TestFeatureErrors(t *testing.T) {
 		{"scores", "qkv: scores reaches element 639, its slice has 500", scores(qkv.Pairs(out[2048:2548], 2, 4, 8, 10))},
 		{"scores", "qkv: scores overlaps itself: its heads stride is 0, at least 1 is needed",
 			scores(qkv.Strided(out[2048:], 0, [4]int{2, 4, 8, 10}, [4]int{320, 0, 10, 1}))},
-		{"scores", "qkv: scores and out begin at the same element", scores(qkv.Pairs(out, 2, 4, 8, 10))},
-		{"scores", "qkv: scores and q begin at the same element", scores(qkv.Pairs(data, 2, 4, 8, 10))},
-		{"scores", "qkv: scores and bias begin at the same element", func(c *qkv.Call) {
+		{"scores", "qkv: scores and out share elements", scores(qkv.Pairs(out, 2, 4, 8, 10))},
+		{"scores", "qkv: scores and q share elements", scores(qkv.Pairs(data, 2, 4, 8, 10))},
+		{"scores", "qkv: scores and bias share elements", func(c *qkv.Call) {
 			c.Bias = qkv.Pairs(out[3000:], 1, 1, 8, 10)
 			c.Scores = qkv.Pairs(out[3000:], 2, 4, 8, 10)
 		}},

@@ -16,6 +16,14 @@
 // as you like, from any number of goroutines. [Run] does both with the defaults.
 // [Engine.Explain] says what a call runs and why.
 //
+// [Engine.RunContext] and the other methods of that form end early when a context is done, within
+// some milliseconds where a kernel set has vectors, and a tenth of a second on generic. What a
+// call that has ended early leaves in its outputs stands at each. Appending to a cache and packing
+// weights, which copy memory, are not ended early.
+//
+// A method on an Engine, a Layer or another object of this package that is nil or was not made by
+// its constructor returns an [*ArgError], or panics and says so where it returns no error.
+//
 // # Layers
 //
 // A [Layer] is all of it, weights in: [Engine.NewLayer] takes them as a model file has them,

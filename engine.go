@@ -1,6 +1,7 @@
 package qkv
 
 import (
+	"context"
 	"runtime"
 	"sync"
 
@@ -78,11 +79,31 @@ func New(cfg Config) (*Engine, error) {
 	}, nil
 }
 
-// Kernel returns the kernel set in use.
-func (e *Engine) Kernel() *kernel.Set { return e.set }
+// noEngine is what is wrong with an Engine that New has not made.
+const noEngine = "engine is nil or zero: New makes one"
 
-// Workers returns the most goroutines that one call computes on.
+// ready reports an Engine that New has not made.
+func (e *Engine) ready() error {
+	if e == nil || e.engine == nil {
+		return argError("engine", 0, 1, noEngine)
+	}
+	return nil
+}
+
+// Kernel returns the kernel set in use. It panics on an Engine that New has not made.
+func (e *Engine) Kernel() *kernel.Set {
+	if e.ready() != nil {
+		panic("qkv: " + noEngine)
+	}
+	return e.set
+}
+
+// Workers returns the most goroutines that one call computes on. It panics on an Engine that New
+// has not made.
 func (e *Engine) Workers() int {
+	if e.ready() != nil {
+		panic("qkv: " + noEngine)
+	}
 	if e.workers == 0 {
 		return runtime.GOMAXPROCS(0)
 	}
@@ -94,12 +115,36 @@ func (e *Engine) Workers() int {
 // Out may be the very view that Q is. Otherwise Out, LSE and Scores share no element with
 // each other or with anything that is read.
 func (e *Engine) Run(c *Call) error {
-	var p tile.Problem
-	if err := c.problem(&p); err != nil {
+	_, err := e.run(c, nil)
+	return err
+}
+
+// RunContext is Run that ends early, see the package's documentation, when ctx is done. The error is
+// then that of the context, wrapped, and its cause. Of Out and LSE, each row of a query and a head
+// is then either computed or as it was, and nobody knows which; where Out is Q, so are the queries.
+// Scores are anything. A context that is done before the call has nothing written.
+func (e *Engine) RunContext(ctx context.Context, c *Call) error {
+	done, err := begin(ctx)
+	if err != nil {
 		return err
 	}
-	e.engine.Run(&p, e.Workers())
-	return nil
+	if whole, err := e.run(c, done); whole || err != nil {
+		return err
+	}
+	return ended(ctx)
+}
+
+// run computes c until done is closed, and reports whether all of it is computed.
+func (e *Engine) run(c *Call, done tile.Done) (whole bool, err error) {
+	if err := e.ready(); err != nil {
+		return false, err
+	}
+	var p tile.Problem
+	if err := c.problem(&p); err != nil {
+		return false, err
+	}
+	p.Done = done
+	return e.engine.Run(&p, e.Workers()), nil
 }
 
 var defaultEngine = sync.OnceValues(func() (*Engine, error) { return New(Config{}) })

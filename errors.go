@@ -2,6 +2,7 @@ package qkv
 
 import (
 	"fmt"
+	"reflect"
 	"strings"
 
 	"github.com/qkv-go/qkv/kernel"
@@ -18,8 +19,42 @@ type ArgError struct {
 
 func (e *ArgError) Error() string { return "qkv: " + e.msg }
 
+// argError makes a message of copies of the arguments. Whatever they were read from would
+// otherwise escape: the Call or the Product that a caller writes where it is used would be
+// allocated, for an error that there is not.
 func argError(arg string, got, want int, format string, args ...any) error {
-	return &ArgError{Arg: arg, Got: got, Want: want, msg: fmt.Sprintf(format, args...)}
+	if false {
+		_ = fmt.Sprintf(format, args...) // has vet check the formats
+	}
+	copies := make([]any, len(args))
+	for i, a := range args {
+		copies[i] = copyOf(a)
+	}
+	return &ArgError{Arg: strings.Clone(arg), Got: got, Want: want, msg: fmt.Sprintf(format, copies...)}
+}
+
+// copyOf returns a copy of an argument of a message. Those that are printed by a method of their
+// own have a case of their own.
+func copyOf(a any) any {
+	switch a := a.(type) {
+	case float32:
+		return a
+	case [4]int:
+		return a
+	case elemKind:
+		return a
+	case ElemType:
+		return a
+	}
+	switch v := reflect.ValueOf(a); {
+	case v.CanInt():
+		return v.Int()
+	case v.CanFloat():
+		return v.Float()
+	case v.Kind() == reflect.String:
+		return strings.Clone(v.String())
+	}
+	return "?"
 }
 
 // A KernelError reports a kernel set that was asked for by name and cannot run here.

@@ -69,7 +69,7 @@ func TestCallErrors(t *testing.T) {
 		{"out", "qkv: out overlaps itself: its sequence length stride is 15, at least 16 is needed", func(c *qkv.Call) {
 			c.Out = qkv.Strided(out, 0, [4]int{2, 4, 8, 16}, [4]int{512, 128, 15, 1})
 		}},
-		{"out", "qkv: out and k begin at the same element", func(c *qkv.Call) { c.K = qkv.BHSD(out, 2, 2, 8, 16) }},
+		{"out", "qkv: out and k share elements", func(c *qkv.Call) { c.K = qkv.BHSD(out, 2, 2, 8, 16) }},
 		{"lse", "qkv: lse has length 63, out has 64 rows", func(c *qkv.Call) { c.LSE = make([]float32, 63) }},
 		{"scale", "qkv: scale is NaN, a finite number is needed", func(c *qkv.Call) { c.Scale = nan }},
 		{"scale", "qkv: scale is +Inf, a finite number is needed", func(c *qkv.Call) { c.Scale = posInf }},

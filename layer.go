@@ -1,6 +1,7 @@
 package qkv
 
 import (
+	"context"
 	"math"
 	"sync"
 
@@ -54,8 +55,12 @@ func (l *Layer) Bytes() int {
 }
 
 // NewLayer returns a Layer, for use on e. It keeps the biases, the weights of the norms, and
-// the others if they are read in place. The error is an [*ArgError].
+// the others if they are read in place. The error is an [*ArgError], or a [*MemoryError] for more
+// memory than there is.
 func (e *Engine) NewLayer(cfg LayerConfig) (*Layer, error) {
+	if err := e.ready(); err != nil {
+		return nil, err
+	}
 	for i, l := range [...]*Linear{&cfg.Q, &cfg.K, &cfg.V} {
 		if !l.W.given() {
 			name := projectionNames[i] + " weights"
@@ -111,8 +116,11 @@ func (e *Engine) NewLayer(cfg LayerConfig) (*Layer, error) {
 
 // Workspace returns the bytes that a call of so many tokens, over all sequences, needs: for
 // the queries, keys and values, and for the attention's output where that does not take
-// the place of the queries. There are as many workspaces as there are calls at one time.
+// the place of the queries; of nil 0. There are as many workspaces as there are calls at one time.
 func (l *Layer) Workspace(tokens int) int {
+	if l == nil {
+		return 0
+	}
 	row := l.heads*l.dimQK + l.kvHeads*(l.dimQK+l.dimV)
 	if l.dimQK != l.dimV {
 		row += l.heads * l.dimV
@@ -131,7 +139,8 @@ type LayerCall struct {
 	// Attention, is one sequence here: its tokens need the positions of their own.
 	Positions []int
 
-	// Attention, if not nil, replaces the options of the [LayerConfig]. Of its operands Q,
+	// Attention, if not nil, replaces the options of the [LayerConfig]. One that is written where
+	// it is used is allocated at each call: keep it. Of its operands Q,
 	// K, V and Out those that are given receive what they are called for, which else goes to
 	// a workspace: all of [batch, heads, seq, dim]. Out is then laid out as [BSHD] has it.
 	// Tokens that no sequence of a ragged batch has count as zeros there, and in an Out that
@@ -153,18 +162,53 @@ type layerSpace struct {
 	out     Product
 	product tile.Product
 	problem tile.Problem
+	ours    bool // the output of the attention is in mem
 }
 
-// Run computes c. The error is an [*ArgError]; nothing has been written then.
+// Run computes c. The error is an [*ArgError], or a [*MemoryError] for a workspace larger than
+// there is memory; nothing has been written then.
 func (l *Layer) Run(c *LayerCall) error {
-	s := l.spaces.Get().(*layerSpace)
-	err := l.run(c, s)
-	*s = layerSpace{mem: s.mem} // the caller's memory
-	l.spaces.Put(s)
+	_, err := l.run(c, nil)
 	return err
 }
 
-func (l *Layer) run(c *LayerCall, s *layerSpace) error {
+// RunContext is Run that ends early, within some milliseconds, when ctx is done. The error is then
+// that of the context, wrapped, and its cause. Y and what Attention has to receive are anything
+// then. A context that is done before the call has nothing written.
+func (l *Layer) RunContext(ctx context.Context, c *LayerCall) error {
+	done, err := begin(ctx)
+	if err != nil {
+		return err
+	}
+	if whole, err := l.run(c, done); whole || err != nil {
+		return err
+	}
+	return ended(ctx)
+}
+
+// run computes c until done is closed, and reports whether all of it is computed.
+func (l *Layer) run(c *LayerCall, done tile.Done) (whole bool, err error) {
+	if l == nil || l.projection == nil {
+		return false, argError("layer", 0, 1, "layer is nil or zero: NewLayer makes one")
+	}
+	if c == nil {
+		return false, argError("call", 0, 1, "call is nil")
+	}
+	s := l.spaces.Get().(*layerSpace)
+	run := l.projection.runs.Get().(*projecting)
+	if err = l.prepare(c, s, run); err == nil {
+		s.problem.Done, s.product.Done, run.product.Done = done, done, done
+		whole = l.compute(s, run)
+	}
+	run.release()
+	l.projection.runs.Put(run)
+	*s = layerSpace{mem: s.mem} // the caller's memory
+	l.spaces.Put(s)
+	return whole, err
+}
+
+// prepare checks the call and translates it: everything is checked before anything is written.
+func (l *Layer) prepare(c *LayerCall, s *layerSpace, run *projecting) error {
 	e := l.projection.engine
 	batch := c.Batch
 	if batch == 0 {
@@ -189,8 +233,10 @@ func (l *Layer) run(c *LayerCall, s *layerSpace) error {
 	if c.Attention != nil {
 		s.call = *c.Attention
 	}
-	ours := !s.call.Out.given()
-	l.place(s, batch, tokens/batch)
+	s.ours = !s.call.Out.given()
+	if err := l.place(s, batch, tokens/batch); err != nil {
+		return err
+	}
 	o := &s.call.Out
 	if err := o.check("out", &axisNames); err != nil {
 		return err
@@ -199,11 +245,7 @@ func (l *Layer) run(c *LayerCall, s *layerSpace) error {
 		return argError("out", o.stride[axisHeads], l.dimV, "out has strides %v, those of [batch, seq, heads, dim] are needed", o.stride)
 	}
 
-	// Everything is checked before anything is written.
 	s.project = ProjectionCall{X: c.X, Q: s.call.Q, K: s.call.K, V: s.call.V, Positions: c.Positions}
-	run := l.projection.runs.Get().(*projecting)
-	defer l.projection.runs.Put(run)
-	defer run.release()
 	if err := run.prepare(&s.project); err != nil {
 		return err
 	}
@@ -217,21 +259,35 @@ func (l *Layer) run(c *LayerCall, s *layerSpace) error {
 	if err := s.out.problem(e, &s.product); err != nil {
 		return err
 	}
+	if a := c.Attention; a != nil { // what is given is the caller's to keep
+		written, given := c.Y.region(), [...]region{a.Q.region(), a.K.region(), a.V.region()}
+		for i, name := range projectionNames {
+			if err := checkApart("y", &written, name, &given[i]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
 
-	workers := e.Workers()
+// compute computes what prepare has checked, and reports whether all of it is computed.
+func (l *Layer) compute(s *layerSpace, run *projecting) bool {
+	e, o := l.projection.engine.engine, &s.call.Out
+	workers := l.projection.engine.Workers()
+	tokens := s.out.X.rows
 	from, to := 0, tokens // those of a ragged batch; a callback may change its lengths
 	if cu := s.call.CuLensQ; cu != nil {
 		from, to = cu[0], cu[len(cu)-1]
 	}
-	e.engine.Multiply(&run.product, workers)
-	e.engine.Run(&s.problem, workers)
-	if ours { // what no sequence has is not written: queries, or another call's
+	if !e.Multiply(&run.product, workers) || !e.Run(&s.problem, workers) {
+		return false
+	}
+	if s.ours { // what no sequence has is not written: queries, or another call's
 		row, all := o.stride[axisSeq], o.floats()
 		clearRows(all[:from*row])
 		clearRows(all[to*row : tokens*row])
 	}
-	e.engine.Multiply(&s.product, workers)
-	return nil
+	return e.Multiply(&s.product, workers)
 }
 
 // checkOutput reports a y that has not a row for each token, and tokens that need a workspace
@@ -253,9 +309,13 @@ func (l *Layer) checkOutput(y *Matrix, tokens int) error {
 }
 
 // place gives the operands of the attention that are not the caller's a place in the
-// workspace: keys and values each head by itself, queries and outputs token by token.
-func (l *Layer) place(s *layerSpace, batch, seq int) {
+// workspace: keys and values each head by itself, queries and outputs token by token. The error is
+// a [*MemoryError].
+func (l *Layer) place(s *layerSpace, batch, seq int) error {
 	if n := l.Workspace(batch*seq) / 4; len(s.mem) < n {
+		if err := checkMemory("workspace", 4*int64(n)); err != nil {
+			return err
+		}
 		s.mem = make([]float32, n)
 	}
 	free := s.mem
@@ -282,4 +342,5 @@ func (l *Layer) place(s *layerSpace, batch, seq int) {
 	if !c.Q.given() {
 		c.Q = BSHD(q, batch, seq, l.heads, l.dimQK)
 	}
+	return nil
 }

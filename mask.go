@@ -51,7 +51,8 @@ type Mask struct {
 	// Causal keeps the keys up to the query's own position.
 	Causal bool
 
-	// Window, if not nil, keeps the keys near the query's own position.
+	// Window, if not nil, keeps the keys near the query's own position. One that is written where
+	// it is used is allocated at each call: keep it.
 	Window *Window
 
 	// Align is where the queries stand among the keys, for Causal, Window and

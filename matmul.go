@@ -1,6 +1,7 @@
 package qkv
 
 import (
+	"context"
 	"unsafe"
 
 	"github.com/qkv-go/qkv/tile"
@@ -31,16 +32,42 @@ type Product struct {
 
 // MatMul computes p. The error is an [*ArgError]; nothing has been written then.
 func (e *Engine) MatMul(p *Product) error {
-	var q tile.Product
-	if err := p.problem(e, &q); err != nil {
+	_, err := e.matMul(p, nil)
+	return err
+}
+
+// MatMulContext is MatMul that ends early, within some milliseconds, when ctx is done. The error
+// is then that of the context, wrapped, and its cause. Y is anything then, with Accumulate too. A
+// context that is done before the call has nothing written.
+func (e *Engine) MatMulContext(ctx context.Context, p *Product) error {
+	done, err := begin(ctx)
+	if err != nil {
 		return err
 	}
-	e.engine.Multiply(&q, e.Workers())
-	return nil
+	if whole, err := e.matMul(p, done); whole || err != nil {
+		return err
+	}
+	return ended(ctx)
+}
+
+// matMul computes p until done is closed, and reports whether all of it is computed.
+func (e *Engine) matMul(p *Product, done tile.Done) (whole bool, err error) {
+	if err := e.ready(); err != nil {
+		return false, err
+	}
+	var q tile.Product
+	if err := p.problem(e, &q); err != nil {
+		return false, err
+	}
+	q.Done = done
+	return e.engine.Multiply(&q, e.Workers()), nil
 }
 
 // problem checks the product and translates it. It has one part.
 func (p *Product) problem(e *Engine, q *tile.Product) error {
+	if p == nil {
+		return argError("product", 0, 1, "product is nil")
+	}
 	for _, x := range [...]struct {
 		name string
 		m    *Matrix
@@ -86,12 +113,11 @@ func (p *Product) problem(e *Engine, q *tile.Product) error {
 	if err := p.Y.checkWritable("y"); err != nil {
 		return err
 	}
-	for _, m := range [...]struct {
-		name string
-		*Matrix
-	}{{"x", &p.X}, {"w", &p.W}} {
-		if m.given() && &m.data[m.offset] == &p.Y.data[p.Y.offset] {
-			return argError("y", 0, 0, "y and %s begin at the same element", m.name)
+	written := p.Y.region()
+	read := [...]region{p.X.region(), p.W.region(), floatsRegion(p.Bias)}
+	for i, name := range [...]string{"x", "w", "bias"} {
+		if err := checkApart("y", &written, name, &read[i]); err != nil {
+			return err
 		}
 	}
 	q.X, q.Rows, q.Depth, q.Seq = p.X.tile(), p.X.rows, p.X.cols, p.X.rows

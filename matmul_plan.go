@@ -33,6 +33,9 @@ type MatMulPlan struct {
 
 // ExplainMatMul returns what MatMul would do with p, without doing it.
 func (e *Engine) ExplainMatMul(p *Product) (MatMulPlan, error) {
+	if err := e.ready(); err != nil {
+		return MatMulPlan{}, err
+	}
 	var q tile.Product
 	if err := p.problem(e, &q); err != nil {
 		return MatMulPlan{}, err

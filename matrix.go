@@ -77,6 +77,9 @@ var matrixAxisNames = [4]string{"batch", "heads", "rows", "columns"}
 
 // check reports a matrix without an element, and an element outside the slice.
 func (m *Matrix) check(name string) error {
+	if !m.given() {
+		return argError(name, 0, 1, "%s is not given", name)
+	}
 	if m.rows < 1 {
 		return argError(name, m.rows, 1, "%s has %d rows, at least 1 is needed", name, m.rows)
 	}

@@ -84,6 +84,26 @@ func checkMerge(out *View, lse []float32, parts []Partial) error {
 			return argError("parts", got, rows, "parts[%d] has a log-sum-exp of length %d, out has %d rows", i, got, rows)
 		}
 	}
+	return mergeApart(out, lse, parts)
+}
+
+// mergeApart reports a result that shares elements with a part, other than one that is that of the
+// part.
+func mergeApart(out *View, lse []float32, parts []Partial) error {
+	rows, sums := out.region(), floatsRegion(lse)
+	if err := checkApart("out", &rows, "lse", &sums); err != nil {
+		return err
+	}
+	for i := range parts {
+		p := &parts[i]
+		partRows, partSums := p.Out.region(), floatsRegion(p.LSE)
+		if p.Out != *out && rows.shares(&partRows) || rows.shares(&partSums) {
+			return argError("out", i, 0, "out and parts[%d] share elements", i)
+		}
+		if sums.base != partSums.base && sums.shares(&partSums) || sums.shares(&partRows) {
+			return argError("lse", i, 0, "lse and parts[%d] share elements", i)
+		}
+	}
 	return nil
 }
 

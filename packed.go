@@ -17,19 +17,37 @@ type PackedMatrix struct {
 	mem        []float32
 }
 
-// Rows returns the number of rows, the inner dimension of a product.
-func (p *PackedMatrix) Rows() int { return p.rows }
+// Rows returns the number of rows, the inner dimension of a product. Of nil it is 0.
+func (p *PackedMatrix) Rows() int {
+	if p == nil {
+		return 0
+	}
+	return p.rows
+}
 
-// Cols returns the number of columns.
-func (p *PackedMatrix) Cols() int { return p.cols }
+// Cols returns the number of columns. Of nil it is 0.
+func (p *PackedMatrix) Cols() int {
+	if p == nil {
+		return 0
+	}
+	return p.cols
+}
 
 // Bytes returns the size of the copy, 4 bytes for each of rows * cols, with cols rounded up to a
-// multiple of the kernel set's vector, see [kernel.Set].
-func (p *PackedMatrix) Bytes() int { return 4 * len(p.mem) }
+// multiple of the kernel set's vector, see [kernel.Set]. Of nil it is 0.
+func (p *PackedMatrix) Bytes() int {
+	if p == nil {
+		return 0
+	}
+	return 4 * len(p.mem)
+}
 
 // Pack packs w, [in, out]. Weights that are stored [out, in] are packed as w.T(). The
-// error is an [*ArgError].
+// error is an [*ArgError], or a [*MemoryError] for more memory than there is.
 func (e *Engine) Pack(w Matrix) (*PackedMatrix, error) {
+	if err := e.ready(); err != nil {
+		return nil, err
+	}
 	if err := w.checkWeights("w"); err != nil {
 		return nil, err
 	}
@@ -50,6 +68,9 @@ func (e *Engine) pack(p *tile.Product) ([]float32, error) {
 		return nil, argError("w", int(min(all, math.MaxInt)), most, "w has %d rows of %d columns with padding, at most %d can be packed", p.Depth, all, most)
 	}
 	lanes := int(all)
+	if err := checkMemory("w", int64(mul(4, lanes, p.Depth))); err != nil {
+		return nil, err
+	}
 	const line = 16 // float32 of a cache line
 	mem := make([]float32, lanes*p.Depth+line-1)
 	skip := -int(uintptr(unsafe.Pointer(&mem[0]))/4) & (line - 1)

@@ -51,10 +51,11 @@ func (e *PagesError) Error() string {
 	return fmt.Sprintf("qkv: %d pages are needed, %d are free", e.Needed, e.Free)
 }
 
-// NewPagedCache returns a cache of free pages. The error is an [*ArgError].
+// NewPagedCache returns a cache of free pages. The error is an [*ArgError], or a [*MemoryError]
+// for more memory than there is; that of K and V that are given may be of any size.
 func NewPagedCache(cfg PagedConfig) (*PagedCache, error) {
 	c := &PagedCache{store: store{cfg.K, cfg.V, cfg.KScale, cfg.VScale}, pageTokens: cfg.PageTokens}
-	err := c.open(storeNames{"pages", "pageTokens"}, cfg.Pages, cfg.KVHeads, cfg.PageTokens, cfg.DimQK, cfg.DimV, cfg.KeyType, cfg.ValueType)
+	err := c.open(storeNames{"pages", "pageTokens", "pages"}, cfg.Pages, cfg.KVHeads, cfg.PageTokens, cfg.DimQK, cfg.DimV, cfg.KeyType, cfg.ValueType)
 	if err != nil {
 		return nil, err
 	}
@@ -65,8 +66,11 @@ func NewPagedCache(cfg PagedConfig) (*PagedCache, error) {
 	return c, nil
 }
 
-// FreePages returns how many pages no sequence has.
+// FreePages returns how many pages no sequence has, 0 of a cache of nil.
 func (c *PagedCache) FreePages() int {
+	if c == nil {
+		return 0
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return len(c.free)
@@ -118,6 +122,12 @@ func (c *PagedCache) list() []int32 {
 // The call refers to b, and is good until one of the sequences changes. The error is an
 // [*ArgError]; the call has not changed then.
 func (c *PagedCache) Use(call *Call, b *Batch, sequences []*Sequence) error {
+	if c == nil {
+		return argError("cache", 0, 1, "cache is nil: NewPagedCache makes one")
+	}
+	if err := checkUse(call, b); err != nil {
+		return err
+	}
 	for i, s := range sequences {
 		if err := s.check(c); err != nil {
 			return argError("sequences", i, len(sequences), "sequences[%d]: %s", i, err)

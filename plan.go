@@ -1,6 +1,7 @@
 package qkv
 
 import (
+	"context"
 	"fmt"
 	"strings"
 
@@ -34,10 +35,33 @@ type Plan struct {
 
 // Explain returns what Run would do with c, without doing it.
 func (e *Engine) Explain(c *Call) (Plan, error) {
+	return e.explain(c, nil)
+}
+
+// ExplainContext is Explain that ends early when ctx is done: it looks at every tile of a mask that
+// is read from memory. The error is then that of the context, wrapped, and its cause.
+func (e *Engine) ExplainContext(ctx context.Context, c *Call) (Plan, error) {
+	done, err := begin(ctx)
+	if err != nil {
+		return Plan{}, err
+	}
+	plan, err := e.explain(c, done)
+	if err == nil && done.Over() {
+		return Plan{}, ended(ctx)
+	}
+	return plan, err
+}
+
+// explain explains c, wrongly once done is closed.
+func (e *Engine) explain(c *Call, done tile.Done) (Plan, error) {
+	if err := e.ready(); err != nil {
+		return Plan{}, err
+	}
 	var p tile.Problem
 	if err := c.problem(&p); err != nil {
 		return Plan{}, err
 	}
+	p.Done = done
 	s := e.engine.Schedule(&p, e.Workers())
 	survey := e.engine.Survey(&p, &s)
 	plan := Plan{

@@ -1,6 +1,7 @@
 package qkv
 
 import (
+	"context"
 	"math"
 	"sync"
 	"unsafe"
@@ -71,8 +72,12 @@ type projectedPart struct {
 var projectionNames = [3]string{"q", "k", "v"}
 
 // NewProjection returns a Projection, for use on e. It keeps the biases, the weights of
-// the norms, and the others if they are read in place. The error is an [*ArgError].
+// the norms, and the others if they are read in place. The error is an [*ArgError], or a
+// [*MemoryError] for more memory than there is.
 func (e *Engine) NewProjection(cfg ProjectionConfig) (*Projection, error) {
+	if err := e.ready(); err != nil {
+		return nil, err
+	}
 	p := &Projection{engine: e, rotary: cfg.Rotary, norms: [2][]float32{cfg.QNorm, cfg.KNorm}, eps: cfg.NormEps}
 	if p.eps == 0 {
 		p.eps = 1e-6
@@ -175,14 +180,40 @@ type ProjectionCall struct {
 
 // Run computes c. The error is an [*ArgError]; nothing has been written then.
 func (p *Projection) Run(c *ProjectionCall) error {
+	_, err := p.run(c, nil)
+	return err
+}
+
+// RunContext is Run that ends early, within some milliseconds, when ctx is done. The error is then
+// that of the context, wrapped, and its cause. Q, K and V are anything then. A context that is done
+// before the call has nothing written.
+func (p *Projection) RunContext(ctx context.Context, c *ProjectionCall) error {
+	done, err := begin(ctx)
+	if err != nil {
+		return err
+	}
+	if whole, err := p.run(c, done); whole || err != nil {
+		return err
+	}
+	return ended(ctx)
+}
+
+// run computes c until done is closed, and reports whether all of it is computed.
+func (p *Projection) run(c *ProjectionCall, done tile.Done) (whole bool, err error) {
+	if p == nil || p.engine == nil {
+		return false, argError("projection", 0, 1, "projection is nil or zero: NewProjection makes one")
+	}
+	if c == nil {
+		return false, argError("call", 0, 1, "call is nil")
+	}
 	run := p.runs.Get().(*projecting)
-	err := run.prepare(c)
-	if err == nil {
-		p.engine.engine.Multiply(&run.product, p.engine.Workers())
+	if err = run.prepare(c); err == nil {
+		run.product.Done = done
+		whole = p.engine.engine.Multiply(&run.product, p.engine.Workers())
 	}
 	run.release()
 	p.runs.Put(run)
-	return err
+	return whole, err
 }
 
 // projecting is a call of a Projection.
@@ -239,11 +270,15 @@ func (r *projecting) prepare(c *ProjectionCall) error {
 			return argError(name, v.shape[axisDim], 0, "%s is given, with head dim %d, and the projection has no weights for it", name, v.shape[axisDim])
 		}
 	}
-	for i := range p.parts {
+	written, x := [3]region{c.Q.region(), c.K.region(), c.V.region()}, c.X.region()
+	for i, name := range projectionNames {
 		for j := range i {
-			if a, b := &p.parts[i], &p.parts[j]; r.product.Parts[i].Y.Base != nil && r.product.Parts[i].Y.Base == r.product.Parts[j].Y.Base {
-				return argError(projectionNames[a.index], 0, 0, "%s and %s begin at the same element", projectionNames[a.index], projectionNames[b.index])
+			if err := checkApart(name, &written[i], projectionNames[j], &written[j]); err != nil {
+				return err
 			}
+		}
+		if err := checkApart(name, &written[i], "x", &x); err != nil {
+			return err
 		}
 	}
 	if c.Positions != nil && p.rotary == nil {

@@ -216,8 +216,8 @@ func TestProjectionErrors(t *testing.T) {
 		{"qkv: q has 8 tokens (batch 2, sequence length 4), x has 7 rows", func(c *qkv.ProjectionCall) { c.X = x.Slice(0, 7) }},
 		{"qkv: k has heads 1, the projection gives 2", func(c *qkv.ProjectionCall) { c.K = qkv.BHSD(make([]float32, 64), 2, 1, 4, 8) }},
 		{"qkv: v has sequence length 3, the projection gives 4", func(c *qkv.ProjectionCall) { c.V = qkv.BHSD(make([]float32, 96), 2, 2, 3, 8) }},
-		{"qkv: k has batch 0, the projection gives 2", func(c *qkv.ProjectionCall) { c.K = qkv.View{} }},
-		{"qkv: v and k begin at the same element", func(c *qkv.ProjectionCall) { c.V = c.K }},
+		{"qkv: k is not given", func(c *qkv.ProjectionCall) { c.K = qkv.View{} }},
+		{"qkv: v and k share elements", func(c *qkv.ProjectionCall) { c.V = c.K }},
 		{"qkv: q overlaps itself", func(c *qkv.ProjectionCall) {
 			c.Q = qkv.Strided(make([]float32, 64), 0, [4]int{2, 4, 4, 8}, [4]int{0, 0, 8, 1})
 		}},

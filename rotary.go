@@ -1,12 +1,14 @@
 package qkv
 
 import (
+	"context"
 	"math"
 	"strconv"
 	"sync"
 	"unsafe"
 
 	"github.com/qkv-go/qkv/kernel"
+	"github.com/qkv-go/qkv/tile"
 )
 
 // A RotaryConfig describes a rotary position embedding (RoFormer; Su et al., 2021): pair i
@@ -53,7 +55,8 @@ type Rotary struct {
 // has 32 bits.
 const maxTable = 1 << (28 - 2*(64-strconv.IntSize)/32)
 
-// NewRotary makes the tables of an embedding. The error is an [*ArgError].
+// NewRotary makes the tables of an embedding. The error is an [*ArgError], or a [*MemoryError] for
+// more memory than there is.
 func NewRotary(cfg RotaryConfig) (*Rotary, error) {
 	dim := cfg.Dim
 	switch {
@@ -95,6 +98,9 @@ func NewRotary(cfg RotaryConfig) (*Rotary, error) {
 	if b := s.scaledBase(dim, n, base); !(b <= math.MaxFloat64) {
 		return nil, argError("base", 0, 1, "base is %v and its scaling %q makes it %v", base, string(s.Type), b)
 	}
+	if err := checkMemory("maxPositions", 2*4*int64(n)*int64(r.pairs)); err != nil {
+		return nil, err
+	}
 	r.positions = n
 	r.tables(s.frequencies(dim, n, base), s.attentionFactor())
 	return r, nil
@@ -132,14 +138,29 @@ func (r *Rotary) tables(freqs []float64, factor float64) {
 	}
 }
 
-// Dim returns the number of elements of a head that are rotated.
-func (r *Rotary) Dim() int { return 2 * r.pairs }
+// Dim returns the number of elements of a head that are rotated. Of nil it is 0.
+func (r *Rotary) Dim() int {
+	if r == nil {
+		return 0
+	}
+	return 2 * r.pairs
+}
 
-// Positions returns the number of positions that the tables have, from 0 on.
-func (r *Rotary) Positions() int { return r.positions }
+// Positions returns the number of positions that the tables have, from 0 on. Of nil it is 0.
+func (r *Rotary) Positions() int {
+	if r == nil {
+		return 0
+	}
+	return r.positions
+}
 
-// Tables returns the cosines and sines, [positions, Dim/2]. They may not be changed.
-func (r *Rotary) Tables() (cos, sin []float32) { return r.cos, r.sin }
+// Tables returns the cosines and sines, [positions, Dim/2], of nil none. They may not be changed.
+func (r *Rotary) Tables() (cos, sin []float32) {
+	if r == nil {
+		return nil, nil
+	}
+	return r.cos, r.sin
+}
 
 // rotaryArgs keeps arguments of kernels between calls.
 var rotaryArgs = sync.Pool{New: func() any { return new(kernel.RotaryArgs) }}
@@ -152,21 +173,56 @@ var rotaryArgs = sync.Pool{New: func() any { return new(kernel.RotaryArgs) }}
 // For each pair, y0 = fma(-sin, x1, x0*cos) and y1 = fma(sin, x0, x1*cos), the first
 // product rounded, on every kernel set. The batch and the other tokens do not matter.
 func (e *Engine) Rotate(r *Rotary, x View, positions []int) error {
-	if err := r.check(&x, positions); err != nil {
+	_, err := e.rotate(r, &x, positions, nil)
+	return err
+}
+
+// RotateContext is Rotate that ends early, within some milliseconds, when ctx is done. The error
+// is then that of the context, wrapped, and its cause. The first tokens are then rotated, of all
+// sequences before one and of that one, and the others as they were; nobody knows how many. A
+// context that is done before the call has nothing written.
+func (e *Engine) RotateContext(ctx context.Context, r *Rotary, x View, positions []int) error {
+	done, err := begin(ctx)
+	if err != nil {
 		return err
 	}
-	if x.empty() {
-		return nil
+	if whole, err := e.rotate(r, &x, positions, done); whole || err != nil {
+		return err
 	}
-	own := len(positions) != x.shape[axisSeq] // positions of each sequence
+	return ended(ctx)
+}
+
+// rotateStep bounds the elements that are rotated between two looks at whether to go on: they take
+// a millisecond or two.
+const rotateStep = 1 << 20
+
+// rotate rotates x until done is closed, and reports whether all of it is rotated.
+func (e *Engine) rotate(r *Rotary, x *View, positions []int, done tile.Done) (whole bool, err error) {
+	if err := e.ready(); err != nil {
+		return false, err
+	}
+	if err := r.check(x, positions); err != nil {
+		return false, err
+	}
+	if x.empty() {
+		return true, nil
+	}
+	seq := x.shape[axisSeq]
+	step := max(1, rotateStep/mul(x.shape[axisHeads], r.Dim()))
+	own := len(positions) != seq // positions of each sequence
 	for b := range x.shape[axisBatch] {
 		of := positions
 		if of != nil && own {
-			of = of[b*x.shape[axisSeq]:][:x.shape[axisSeq]]
+			of = of[b*seq:][:seq]
 		}
-		r.rotateTokens(e.set, &x, b, 0, x.shape[axisSeq], of)
+		for s := 0; s < seq; s += step {
+			if done.Over() {
+				return false, nil
+			}
+			r.rotateTokens(e.set, x, b, s, min(s+step, seq), of)
+		}
 	}
-	return nil
+	return true, nil
 }
 
 // rotateTokens rotates the tokens [s, end) of a sequence, whose positions are those of all
@@ -209,6 +265,10 @@ func (r *Rotary) check(x *View, positions []int) error {
 	}
 	if err := x.checkWritable("x", &axisNames); err != nil {
 		return err
+	}
+	written, cos, sin := x.region(), floatsRegion(r.cos), floatsRegion(r.sin)
+	if written.shares(&cos) || written.shares(&sin) {
+		return argError("x", 0, 0, "x and the tables of the rotary embedding share elements")
 	}
 	return r.checkPositions("x", x.shape[axisBatch], x.shape[axisSeq], positions, x.empty())
 }

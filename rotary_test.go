@@ -201,7 +201,7 @@ func TestRotateErrors(t *testing.T) {
 		{"rotary", "qkv: rotary is nil or empty, one of NewRotary is needed", nil, view, nil},
 		{"rotary", "qkv: rotary is nil or empty, one of NewRotary is needed", &qkv.Rotary{}, view, nil},
 		{"x", "qkv: x has elements of type bool, float32 is needed", rotary, qkv.BHSD(make([]bool, 8), 1, 1, 1, 8), nil},
-		{"x", "qkv: x has head dim 0, the rotary embedding has 8", rotary, qkv.View{}, nil},
+		{"x", "qkv: x is not given", rotary, qkv.View{}, nil},
 		{"x", "qkv: x has head dim 4, the rotary embedding has 8", rotary, qkv.BHSD(data, 2, 3, 4, 4), nil},
 		{"x", "qkv: x reaches element 383, its slice has 192", rotary, qkv.BHSD(data, 4, 3, 4, 8), nil},
 		{"x", "qkv: x overlaps itself: its heads stride is 0, at least 1 is needed", rotary,

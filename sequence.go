@@ -8,8 +8,11 @@ type Sequence struct {
 	freed bool
 }
 
-// NewSequence returns an empty sequence, which has no pages yet.
+// NewSequence returns an empty sequence, which has no pages yet. It panics on a cache of nil.
 func (c *PagedCache) NewSequence() *Sequence {
+	if c == nil {
+		panic("qkv: PagedCache is nil: NewPagedCache makes one")
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return &Sequence{cache: c, pages: c.list()}

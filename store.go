@@ -16,8 +16,8 @@ type store struct {
 	kScale, vScale View // zero Views unless the type is int8
 }
 
-// storeNames names the first and the third axis of a store.
-type storeNames struct{ places, tokens string }
+// storeNames names the first and the third axis of a store, and its memory.
+type storeNames struct{ places, tokens, memory string }
 
 // open checks the shape of a store and allocates what the caller does not give, K and V in s.
 func (s *store) open(names storeNames, places, kvHeads, tokens, dimQK, dimV int, keyType, valueType ElemType) error {
@@ -45,6 +45,7 @@ func (s *store) open(names storeNames, places, kvHeads, tokens, dimQK, dimV int,
 		}
 		return argError(name, 0, 1, "%s is not given, %s is", name, other)
 	}
+	total := int64(0) // of what is to be allocated
 	for _, x := range [...]struct {
 		typeName, name, scaleName, dimName string
 		view, scale                        *View
@@ -71,10 +72,11 @@ func (s *store) open(names storeNames, places, kvHeads, tokens, dimQK, dimV int,
 				return argError(names.places, n, maxStore, "%s of %d take %d bytes for %s, at most %d are supported",
 					names.places, places, n, x.name, maxStore)
 			}
-			*x.view = allocate(x.typ, shape)
+			row := x.dim / kind.values() * kind.size()
 			if x.typ == TypeInt8 {
-				*x.scale = allocate(TypeFloat32, scaleShape)
+				row += kindFloat32.size()
 			}
+			total += int64(mul(places, kvHeads, tokens, row)) // at most a few times maxStore
 			continue
 		}
 		if err := x.view.checkMemory(x.name, kind, shape); err != nil {
@@ -88,8 +90,27 @@ func (s *store) open(names storeNames, places, kvHeads, tokens, dimQK, dimV int,
 			return argError(x.scaleName, int(x.typ), int(TypeInt8), "%s is given, %s has elements of type %v", x.scaleName, x.name, x.typ)
 		}
 	}
-	if s.k.first() == s.v.first() {
-		return argError("v", 0, 0, "k and v begin at the same element")
+	if s.k.given() {
+		return s.apart()
+	}
+	if err := checkMemory(names.memory, total); err != nil {
+		return err
+	}
+	s.k, s.kScale = allocate(keyType, places, kvHeads, tokens, dimQK)
+	s.v, s.vScale = allocate(valueType, places, kvHeads, tokens, dimV)
+	return nil
+}
+
+// apart reports given memory that is given twice.
+func (s *store) apart() error {
+	names := [...]string{"k", "v", "kScale", "vScale"}
+	regions := [len(names)]region{s.k.region(), s.v.region(), s.kScale.region(), s.vScale.region()}
+	for i := range regions {
+		for j := range i {
+			if err := checkApart(names[i], &regions[i], names[j], &regions[j]); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }
@@ -105,6 +126,9 @@ func (s *store) bytes() int {
 
 // checkMemory checks a view that a cache is to write.
 func (v *View) checkMemory(name string, kind elemKind, shape [4]int) error {
+	if !v.given() {
+		return argError(name, 0, 1, "%s is not given", name)
+	}
 	if err := v.checkKind(name, kind); err != nil {
 		return err
 	}
@@ -127,19 +151,20 @@ func (v *View) checkShape(name string, want [4]int) error {
 	return nil
 }
 
-// allocate returns a contiguous view of zeros.
-func allocate(t ElemType, shape [4]int) View {
+// allocate returns a contiguous view of zeros, and the scales of its rows if it needs some.
+func allocate(t ElemType, shape ...int) (rows, scales View) {
+	s := [4]int(shape)
 	switch t {
 	case TypeFloat16:
-		return allocateOf[Float16](shape)
+		return allocateOf[Float16](s), View{}
 	case TypeBFloat16:
-		return allocateOf[BFloat16](shape)
+		return allocateOf[BFloat16](s), View{}
 	case TypeInt8:
-		return allocateOf[int8](shape)
+		return allocateOf[int8](s), allocateOf[float32]([4]int{s[0], s[1], s[2], 1})
 	case TypeQ8_0:
-		return allocateOf[BlockQ8_0](shape)
+		return allocateOf[BlockQ8_0](s), View{}
 	}
-	return allocateOf[float32](shape)
+	return allocateOf[float32](s), View{}
 }
 
 func allocateOf[T Element](shape [4]int) View {
@@ -158,6 +183,15 @@ func (s *store) checkTokens(k, v *View) (n int, err error) {
 	n = k.shape[axisSeq]
 	if got := v.shape[axisSeq]; got != n {
 		return 0, argError("v", got, n, "v has sequence length %d, k has %d", got, n)
+	}
+	own := [...]region{s.k.region(), s.v.region(), s.kScale.region(), s.vScale.region()}
+	read := [...]region{k.region(), v.region()}
+	for i, name := range [...]string{"k", "v"} {
+		for j := range own {
+			if read[i].shares(&own[j]) {
+				return 0, argError(name, 0, 0, "%s and the cache share elements", name)
+			}
+		}
 	}
 	return n, nil
 }

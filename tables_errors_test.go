@@ -48,7 +48,7 @@ func TestTypesAndTablesErrors(t *testing.T) {
 		{"v", "qkv: v has head dim 33, not a multiple of the 32 of a block", func(c *qkv.Call) { c.V = qkv.BHSD(blocks, 6, 2, 4, 33) }},
 		{"v", "qkv: v reaches element 47, its slice has 47", func(c *qkv.Call) { c.V = qkv.BHSD(blocks[:47], 6, 2, 4, 32) }},
 		{"kScale", "qkv: kScale has heads 0, k needs 2", func(c *qkv.Call) { c.KScale = qkv.BHSD(data, 6, 0, 4, 1) }},
-		{"kScale", "qkv: kScale has batch 0, k needs 6", func(c *qkv.Call) { c.KScale = qkv.View{} }},
+		{"kScale", "qkv: kScale is not given", func(c *qkv.Call) { c.KScale = qkv.View{} }},
 		{"kScale", "qkv: kScale has head dim 32, k needs 1", func(c *qkv.Call) { c.KScale = qkv.BHSD(data, 6, 2, 4, 32) }},
 		{"kScale", "qkv: kScale has elements of type Float16, float32 is needed", func(c *qkv.Call) { c.KScale = qkv.BHSD(halves, 6, 2, 4, 1) }},
 		{"kScale", "qkv: kScale reaches element 47, its slice has 20", func(c *qkv.Call) { c.KScale = qkv.BHSD(data[:20], 6, 2, 4, 1) }},

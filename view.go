@@ -189,8 +189,12 @@ func elements[T Element](v *View) []T { return unsafe.Slice((*T)(v.data), v.len)
 // floats returns the slice of a view of float32.
 func (v *View) floats() []float32 { return elements[float32](v) }
 
-// check reports an axis of negative length, and an element outside the slice.
+// check reports a view that is not given, an axis of negative length, and an element outside the
+// slice.
 func (v *View) check(name string, axes *[4]string) error {
+	if !v.given() {
+		return argError(name, 0, 1, "%s is not given", name)
+	}
 	for axis, n := range v.shape {
 		if n < 0 {
 			return argError(name, n, 0, "%s has negative %s %d", name, axes[axis], n)

@@ -15,8 +15,9 @@ type decoder struct {
 	tree    tree // of the partials of all chunks
 }
 
-// decode computes a decode item.
-func (w *workspace) decode(j *job, it *decodeItem) {
+// decode computes a decode item. It reports false if the work is to end and the item is not
+// done: its rows are not written then.
+func (w *workspace) decode(j *job, it *decodeItem) bool {
 	p := &j.problem
 	s := p.seq(int(it.seq))
 	w.share = p.group()
@@ -29,7 +30,7 @@ func (w *workspace) decode(j *job, it *decodeItem) {
 		}
 	}
 	if d.perHead == 0 {
-		return
+		return true
 	}
 	own, ownNode := g.partial, g.tree.nodes[0].partial
 	g.row, g.rows, g.decoding = 0, d.heads*d.perHead, j.engine.decodes(p, &s)
@@ -44,11 +45,14 @@ func (w *workspace) decode(j *job, it *decodeItem) {
 	}
 	w.open(j, &s, g, head)
 	w.openRows(p, &s, &d.one)
-	last := true
 	if it.chunk < 0 {
 		w.decodeChunks(j, &s, g, head)
 	} else {
 		w.decodeChunk(j, &s, g, head, int(it.chunk))
+	}
+	over := p.Done.Over() // some of that may be missing
+	last := !over
+	if last && it.chunk >= 0 {
 		if last = j.partDone(it, g.started); last {
 			w.join(j, it, g, head)
 		}
@@ -61,6 +65,7 @@ func (w *workspace) decode(j *job, it *decodeItem) {
 		g.partial, g.tree.nodes[0].partial = own, ownNode
 	}
 	g.decoding = false
+	return !over
 }
 
 // decodeChunks takes a lane group through all keys.
@@ -68,7 +73,7 @@ func (w *workspace) decodeChunks(j *job, s *seq, g *laneGroup, head int) {
 	prefix, lo, hi := j.problem.keys(s, 0, w.decoder.perHead)
 	key0, end := nextBlock(0, prefix, lo, hi)
 	chunk := key0 / kernel.KeyChunk
-	for key0 < end {
+	for key0 < end && !j.problem.Done.Over() {
 		w.decodeChunk(j, s, g, head, chunk)
 		if key0, end = nextBlock((chunk+1)*kernel.KeyChunk, prefix, lo, hi); key0 < end {
 			w.fold(j, g, chunk, key0/kernel.KeyChunk, attend)
@@ -84,7 +89,7 @@ func (w *workspace) decodeChunk(j *job, s *seq, g *laneGroup, head, chunk int) {
 	prefix, lo, hi := p.keys(s, 0, d.perHead)
 	key0, end := nextBlock(chunk*kernel.KeyChunk, prefix, lo, hi)
 	end = min(end, (chunk+1)*kernel.KeyChunk)
-	for key0 < end {
+	for key0 < end && !p.Done.Over() {
 		n := min(kernel.KeyBlock, s.lenKV-key0)
 		w.openKeys(p, s, key0, n)
 		if !g.decoding {

@@ -65,6 +65,10 @@ const (
 
 	// minDecodeItems is the least number of items a worker to divide a sequence into.
 	minDecodeItems = 4
+
+	// maxParts is the most bytes of partials. Keys and values that are in memory have some hundred
+	// times as many; those that repeat, by strides of 0, may be few and their partials any number.
+	maxParts = 1 << 30
 )
 
 // A decoding is the list of decode items of a Problem.
@@ -115,7 +119,7 @@ func (d *decoding) list(e *Engine, p *Problem, workers, rows int) {
 	if !whole {
 		d.why = "sequences are whole, there are enough of them"
 	}
-	if !whole && len(d.items) < itemsToSpread*workers {
+	if !whole && len(d.items) < itemsToSpread*workers && d.partBytes(e, p, rows) <= maxParts {
 		d.split(p)
 		d.why = "chunks of keys, so that there are enough for every worker"
 	} else if workers > 1 && p.lengthsDiffer() {
@@ -124,6 +128,12 @@ func (d *decoding) list(e *Engine, p *Problem, workers, rows int) {
 			return cmp.Compare(y.lenKV, x.lenKV) // the longest first
 		})
 	}
+}
+
+// partBytes returns at least the bytes of the partials of all items if they are divided.
+func (d *decoding) partBytes(e *Engine, p *Problem, rows int) float64 {
+	chunks := (p.SeqKV + kernel.KeyChunk - 1) / kernel.KeyChunk
+	return 4 * float64(len(d.items)) * float64(chunks) * float64(max(rows, e.decodeRows())) * float64(p.DimV+2)
 }
 
 // lengthsDiffer reports whether sequences may have different numbers of keys.

@@ -55,25 +55,30 @@ func (e *Engine) Schedule(p *Problem, workers int) Schedule {
 	return e.schedule(p, workers, new(decoding))
 }
 
-// Run computes p with at most workers goroutines, the caller's among them.
-func (e *Engine) Run(p *Problem, workers int) {
+// Run computes p with at most workers goroutines, the caller's among them, and reports whether
+// all of it is done. If it is not, since p.Done was closed, each row of Out and LSE is either
+// done or as it was.
+func (e *Engine) Run(p *Problem, workers int) bool {
 	j := e.jobs.Get().(*job)
 	s := e.schedule(p, workers, &j.decoding)
 	if s.Items+s.Decode == 0 {
 		e.jobs.Put(j)
-		return
+		return true
 	}
 	j.problem, j.sched, j.modifies = *p, s, p.modifies()
 	j.own()
 	j.parts.reserve(&j.decoding, e.set.Vec, p.DimV)
 	j.next.Store(0)
+	j.finished.Store(0)
 	e.crew.run(&j.task, s.Workers, e.labels)
 	f := j.failure.Swap(nil)
+	whole := j.finished.Load() == int64(s.Items+s.Decode)
 	j.problem = Problem{}
 	e.jobs.Put(j)
 	if f != nil {
 		panic(f.value)
 	}
+	return whole
 }
 
 // A job is a Problem being computed.
@@ -89,6 +94,7 @@ type job struct {
 	tables   [][]int32
 	pages    []int32
 	next     atomic.Int64 // item to take next
+	finished atomic.Int64 // items
 	failure  atomic.Pointer[failure]
 }
 
@@ -132,7 +138,7 @@ type failure struct{ value any }
 // drain computes items until none is left. If a callback panics or ends the goroutine, none
 // is left for anyone, and the job has failed.
 func (j *job) drain() {
-	if j.problem.ScoreMod != nil || j.problem.ProbMod != nil {
+	if j.problem.ScoreMod != nil || j.problem.ProbMod != nil || j.problem.Progress != nil {
 		whole := false
 		defer func() {
 			if whole {
@@ -160,8 +166,11 @@ func (j *job) items() {
 	}
 	w := j.engine.workspaces.Get().(*workspace)
 	w.reserve(j.engine.set, &j.problem, &j.sched)
-	for ; i < n; i = int(j.next.Add(1)) - 1 {
-		w.item(j, i)
+	for ; i < n && w.item(j, i); i = int(j.next.Add(1)) - 1 {
+		done := int(j.finished.Add(1))
+		if f := j.problem.Progress; f != nil {
+			f(done, n)
+		}
 	}
 	w.release()
 	j.engine.workspaces.Put(w)

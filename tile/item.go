@@ -17,18 +17,21 @@ const (
 )
 
 // item computes one query block: pack, then for each key block and each lane group
-// scores, softmax and accumulate, then finish.
-func (w *workspace) item(j *job, i int) {
+// scores, softmax and accumulate, then finish. It reports false if the work is to end and the
+// item is not done: its rows are not written then.
+func (w *workspace) item(j *job, i int) bool {
 	p, sched := &j.problem, &j.sched
+	if p.Done.Over() {
+		return false
+	}
 	if i >= sched.Items {
-		w.decode(j, &j.decoding.items[i-sched.Items])
-		return
+		return w.decode(j, &j.decoding.items[i-sched.Items])
 	}
 	head, block := sched.item(i)
 	s := p.seq(head / p.KVHeads)
 	head %= p.KVHeads
 	if sched.Decode > 0 && j.engine.divides(p, &s, sched.divided) {
-		return
+		return true
 	}
 	w.share = p.group()
 
@@ -38,7 +41,7 @@ func (w *workspace) item(j *job, i int) {
 		w.pad(p, &s, head, from, to)
 	}
 	if rows <= 0 {
-		return
+		return true
 	}
 	groups := w.groups[:(rows+sched.Lanes-1)/sched.Lanes]
 	for gi := range groups {
@@ -62,10 +65,14 @@ func (w *workspace) item(j *job, i int) {
 			w.record(j, &s, &groups[gi], head)
 		}
 	}
+	if p.Done.Over() { // some of that may be missing
+		return false
+	}
 	j.engine.phase(phaseFinish)
 	for gi := range groups {
 		w.close(j, &s, &groups[gi], head)
 	}
+	return true
 }
 
 // keys returns the keys that some of the rows [first, end) of a sequence attend by their
@@ -93,7 +100,8 @@ func nextBlock(key0, prefix, lo, hi int) (key, end int) {
 	return key0, end
 }
 
-// keyBlocks takes the lane groups of an item through the keys together.
+// keyBlocks takes the lane groups of an item through the keys together, or stops on the way if
+// the work is to end.
 func (w *workspace) keyBlocks(j *job, s *seq, groups []laneGroup, head int, pass pass) {
 	p := &j.problem
 	first, last := &groups[0], &groups[len(groups)-1]
@@ -117,6 +125,9 @@ func (w *workspace) keyBlocks(j *job, s *seq, groups []laneGroup, head int, pass
 		w.v.find(p, s, head, key0, n)
 		for gi := range groups {
 			w.block(j, s, &groups[gi], head, key0, n, pass)
+		}
+		if p.Done.Over() {
+			break
 		}
 		key0 = next
 	}
@@ -222,9 +233,12 @@ func (w *workspace) rowOffsets(g *laneGroup, o *Operand) {
 	}
 }
 
-// block takes a lane group through the n keys of the block at key0.
+// block takes a lane group through the n keys of the block at key0, unless the work is to end.
 func (w *workspace) block(j *job, s *seq, g *laneGroup, head, key0, n int, pass pass) {
 	p, set := &j.problem, j.engine.set
+	if p.Done.Over() {
+		return
+	}
 	if p.Mask.dense() {
 		j.engine.phase(phaseMask)
 	}
@@ -242,7 +256,7 @@ func (w *workspace) block(j *job, s *seq, g *laneGroup, head, key0, n int, pass 
 		sums = &w.spare[0]
 	}
 	w.weights(j, s, g, head, key0, n, &c, sums)
-	if c.from == c.to {
+	if c.from == c.to || p.Done.Over() {
 		return
 	}
 	g.weighed = true

@@ -58,9 +58,12 @@ type Problem struct {
 	Mask        Mask
 
 	ScoreMod, ProbMod func(*Tile)
+	Progress          func(done, of int) // called with the items that are done, or nil
 
 	Record   Operand // [batch, heads, seqQ, seqKV] for scores, nil for none
 	RecordAt Stage
+
+	Done Done
 }
 
 // A Stage is one of the stages of the scores to record, as package qkv has them.

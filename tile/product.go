@@ -35,6 +35,8 @@ type Product struct {
 	// Project says that it makes queries, keys or values, for profiles to name.
 	Project bool
 
+	Done Done
+
 	// Finish, if not nil, is called with each head of each block of rows when it is
 	// complete, and must be safe for use by several goroutines at once.
 	Finish Finisher
@@ -274,16 +276,20 @@ func divide(n, most, step int) (size, blocks int) {
 	return size, (n + size - 1) / size
 }
 
-// Multiply computes p with at most workers goroutines.
-func (e *Engine) Multiply(p *Product, workers int) {
+// Multiply computes p with at most workers goroutines, and reports whether all of it is done. If
+// it is not, since p.Done was closed, Y is anything.
+func (e *Engine) Multiply(p *Product, workers int) bool {
 	plan := e.PlanProduct(p, workers)
 	if plan.Units == 0 {
-		return
+		return true
 	}
 	j := e.products.Get().(*productJob)
 	j.product, j.plan = *p, plan
 	j.next.Store(0)
+	j.finished.Store(0)
 	e.crew.run(&j.task, plan.Workers, e.labels)
+	whole := j.finished.Load() == int64(plan.Items())
 	j.product = Product{}
 	e.products.Put(j)
+	return whole
 }

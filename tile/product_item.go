@@ -14,6 +14,8 @@ type productJob struct {
 	product Product
 	plan    ProductPlan
 	next    atomic.Int64 // item to take next
+
+	finished atomic.Int64 // items
 }
 
 // A productWorkspace is what one worker on a product needs: arguments, which would escape
@@ -79,16 +81,21 @@ func (j *productJob) drain() {
 		return
 	}
 	ws := j.engine.productSpaces.Get().(*productWorkspace)
-	for ; i < j.plan.Items(); i = int(j.next.Add(1)) - 1 {
+	for ; i < j.plan.Items() && !j.product.Done.Over(); i = int(j.next.Add(1)) - 1 {
 		// Items of one run of weights are neighbours.
 		j.item(ws, i%j.plan.RowBlocks*j.plan.MC, i/j.plan.RowBlocks*j.plan.NC)
+		if j.product.Done.Over() { // some of it may be missing
+			break
+		}
+		j.finished.Add(1)
 	}
 	ws.release()
 	j.engine.productSpaces.Put(ws)
 	j.engine.phase(phaseNone)
 }
 
-// item computes the units from unit on of a block of rows.
+// item computes the units from unit on of a block of rows, or stops on the way if the work is to
+// end.
 func (j *productJob) item(ws *productWorkspace, row, unit int) {
 	p := &j.product
 	rows := min(j.plan.MC, p.Rows-row)
@@ -106,7 +113,7 @@ func (j *productJob) item(ws *productWorkspace, row, unit int) {
 			}
 			if p.Finish != nil {
 				j.engine.phase(phaseRotate)
-				for head := lo; head < hi; head++ {
+				for head := lo; head < hi && !p.Done.Over(); head++ {
 					p.Finish.FinishHead(i, head, row, rows)
 				}
 			}
@@ -140,7 +147,7 @@ func (j *productJob) direct(ws *productWorkspace, at *panel, weights unsafe.Poin
 	p := &j.product
 	a := &ws.args
 	y := &at.Y
-	for k := 0; k < p.Depth; k += kernel.KC {
+	for k := 0; k < p.Depth && !p.Done.Over(); k += kernel.KC {
 		j.step(ws, at, weights, k)
 		a.Add, a.Bias = true, nil
 		if k == 0 {
@@ -175,7 +182,7 @@ func (j *productJob) scattered(ws *productWorkspace, at *panel, weights unsafe.P
 			at.load(values[i*at.lanes:], (row+i)/p.Seq, (row+i)%p.Seq)
 		}
 	}
-	for k := 0; k < p.Depth; k += kernel.KC {
+	for k := 0; k < p.Depth && !p.Done.Over(); k += kernel.KC {
 		j.step(ws, at, weights, k)
 		a.C, a.Stride = results, at.lanes
 		a.Add, a.Bias = p.Add || k > 0, nil

@@ -88,7 +88,7 @@ func (j *productJob) columns(ws *productWorkspace, at *panel, cols, row, n, lane
 	if begun { // a sum of -0 stays one: results have their bias
 		a.Bias = &negativeZeros[0]
 	}
-	for k := 0; k < p.Depth; k += kernel.KC {
+	for k := 0; k < p.Depth && !p.Done.Over(); k += kernel.KC {
 		a.A = (*float32)(at.W.at(k, at.col()))
 		a.Depth = min(kernel.KC, p.Depth-k)
 		a.B = (*float32)(unsafe.Add(unsafe.Pointer(ws.rows), 4*k*lanes))

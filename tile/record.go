@@ -24,7 +24,7 @@ func (w *workspace) record(j *job, s *seq, g *laneGroup, head int) {
 		pos, h := (g.row+l)/w.share, (g.row+l)%w.share
 		w.recordOff[l] = h*p.Record.Stride[1] + pos*p.Record.Stride[2]
 	}
-	for key0 := 0; key0 < keys; key0 += kernel.KeyBlock {
+	for key0 := 0; key0 < keys && !p.Done.Over(); key0 += kernel.KeyBlock {
 		n := min(kernel.KeyBlock, keys-key0)
 		w.k.find(p, s, head, key0, n)
 		switch p.RecordAt {

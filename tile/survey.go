@@ -61,13 +61,13 @@ func (w *workspace) survey(p *Problem, s *seq, head, lanes, vec int) Survey {
 	var all Survey
 	rows := w.share * s.lenQ
 	blocks := int64(s.lenKV+kernel.KeyBlock-1) / kernel.KeyBlock
-	for row := 0; row < rows; row += lanes {
+	for row := 0; row < rows && !p.Done.Over(); row += lanes {
 		g := laneGroup{row: row, rows: min(lanes, rows-row), lanes: lanes}
 		w.openRows(p, s, &g)
 		prefix, lo, hi := p.keys(s, row, row+g.rows)
 		counted := int64(0)
 		key0, end := nextBlock(0, prefix, lo, hi)
-		for key0 < end {
+		for key0 < end && !p.Done.Over() {
 			n := min(kernel.KeyBlock, s.lenKV-key0)
 			w.openKeys(p, s, key0, n)
 			switch c := w.cover(p, s, &g, head, key0, n, vec); {

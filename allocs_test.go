@@ -1,0 +1,196 @@
+package qkv_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/qkv-go/qkv"
+)
+
+// TestAllocsAsWritten: nothing is allocated by calls in the forms that people write, with the
+// operands where they are used, as README.md, the documentation and the examples have them.
+func TestAllocsAsWritten(t *testing.T) {
+	if raceEnabled {
+		t.Skip("sync.Pool drops items under the race detector")
+	}
+	const batch, seq, heads, kvHeads, dim, in = 2, 24, 4, 2, 32, 48
+	floats := func(n int) []float32 { return draw(n, normal(uint64(n))) }
+	q, k, v, out := floats(batch*seq*heads*dim), floats(batch*seq*kvHeads*dim), floats(batch*seq*kvHeads*dim), floats(batch*seq*heads*dim)
+	x, y := floats(seq*in), floats(seq*in)
+	lse, slopes, sinks := floats(batch*heads*seq), floats(heads), floats(heads)
+	window, options := &qkv.Window{Left: 7}, &qkv.Call{Mask: qkv.Mask{Causal: true, Align: qkv.BottomRight}}
+	token := func(x []float32) qkv.View { return qkv.BSHD(x[:kvHeads*dim], 1, 1, kvHeads, dim) }
+	queries, outputs := qkv.BHSD(q[:2*heads*dim], 2, heads, 1, dim), qkv.BHSD(out[:2*heads*dim], 2, heads, 1, dim)
+	keep, bias := make([]bool, seq*seq), floats(heads*seq*seq)
+	for i := range keep {
+		keep[i] = true
+	}
+	lens, starts := []int{20, 24}, []int{0, 20, 44}
+	outB := floats(batch * seq * heads * dim)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+
+	for _, workers := range []int{1, 2} {
+		e := newAttention(t, qkv.Config{Workers: workers})
+		rotary, err := qkv.NewRotary(qkv.RotaryConfig{Dim: dim, MaxPositions: 64})
+		must(err)
+		packed, err := e.Pack(qkv.RowMajor(floats(in*in), in, in).T())
+		must(err)
+		linear := func(cols int) qkv.Linear {
+			return qkv.Linear{W: qkv.RowMajor(floats(in*cols), cols, in).T(), Bias: floats(cols)}
+		}
+		weights := qkv.ProjectionConfig{
+			Q: linear(heads * dim), K: linear(kvHeads * dim), V: linear(kvHeads * dim),
+			Heads: heads, KVHeads: kvHeads, Rotary: rotary, QNorm: floats(dim), KNorm: floats(dim),
+		}
+		projection, err := e.NewProjection(weights)
+		must(err)
+		layer, err := e.NewLayer(qkv.LayerConfig{
+			ProjectionConfig: weights,
+			Out:              qkv.Linear{W: qkv.RowMajor(floats(in*heads*dim), in, heads*dim).T()},
+			Attention:        qkv.Call{Mask: qkv.Mask{Causal: true}},
+		})
+		must(err)
+		slots, err := qkv.NewCache(qkv.CacheConfig{Sequences: 2, Capacity: seq, KVHeads: kvHeads, DimQK: dim, DimV: dim, KeyType: qkv.TypeInt8})
+		must(err)
+		ring, err := qkv.NewCache(qkv.CacheConfig{Sequences: 2, Capacity: seq, KVHeads: kvHeads, DimQK: dim, DimV: dim, Ring: true, Window: 8})
+		must(err)
+		paged, err := qkv.NewPagedCache(qkv.PagedConfig{Pages: 64, PageTokens: 8, KVHeads: kvHeads, DimQK: dim, DimV: dim, ValueType: qkv.TypeFloat16})
+		must(err)
+		one, two := paged.NewSequence(), paged.NewSequence()
+		must(one.Append(qkv.BSHD(k[:seq*kvHeads*dim], 1, seq, kvHeads, dim), qkv.BSHD(v[:seq*kvHeads*dim], 1, seq, kvHeads, dim)))
+		must(two.Append(qkv.BSHD(k[:8*kvHeads*dim], 1, 8, kvHeads, dim), qkv.BSHD(v[:8*kvHeads*dim], 1, 8, kvHeads, dim)))
+		var b qkv.Batch
+
+		for _, f := range []struct {
+			name string
+			do   func() error
+		}{
+			{"Run", func() error {
+				return e.Run(&qkv.Call{
+					Q:    qkv.BSHD(q, batch, seq, heads, dim),
+					K:    qkv.BSHD(k, batch, seq, kvHeads, dim),
+					V:    qkv.BSHD(v, batch, seq, kvHeads, dim),
+					Out:  qkv.BSHD(out, batch, seq, heads, dim),
+					Mask: qkv.Mask{Causal: true, Align: qkv.BottomRight, Window: window},
+				})
+			}},
+			{"RunContext", func() error {
+				return e.RunContext(ctx, &qkv.Call{
+					Q:   qkv.BSHD(q, batch, seq, heads, dim),
+					K:   qkv.BSHD(k, batch, seq, kvHeads, dim),
+					V:   qkv.BSHD(v, batch, seq, kvHeads, dim),
+					Out: qkv.BSHD(out, batch, seq, heads, dim), LSE: lse, Sinks: sinks, ALiBi: slopes, Softcap: 30,
+				})
+			}},
+			{"package Run", func() error {
+				return qkv.Run(&qkv.Call{
+					Q: qkv.BHSD(q, batch, heads, seq, dim), K: qkv.BHSD(k, batch, kvHeads, seq, dim),
+					V: qkv.BHSD(v, batch, kvHeads, seq, dim), Out: qkv.BHSD(out, batch, heads, seq, dim),
+				})
+			}},
+			{"Run with pairs", func() error {
+				return e.Run(&qkv.Call{
+					Q: qkv.BSHD(q, batch, seq, heads, dim), K: qkv.BSHD(k, batch, seq, kvHeads, dim),
+					V: qkv.BSHD(v, batch, seq, kvHeads, dim), Out: qkv.BSHD(out, batch, seq, heads, dim),
+					Bias: qkv.Pairs(bias, 1, heads, seq, seq), Mask: qkv.Mask{Keep: qkv.Pairs(keep, 1, 1, seq, seq)},
+					LensQ: lens, LensKV: lens,
+				})
+			}},
+			{"Run ragged", func() error {
+				return e.Run(&qkv.Call{
+					Q: qkv.THD(q, batch*seq, heads, dim), K: qkv.THD(k, batch*seq, kvHeads, dim),
+					V: qkv.THD(v, batch*seq, kvHeads, dim), Out: qkv.THD(out, batch*seq, heads, dim),
+					CuLensQ: starts, CuLensKV: starts,
+				})
+			}},
+			{"Run in place of packed", func() error {
+				q, k, v := qkv.PackedQKV(q[:seq*8*dim], 1, seq, 4, 2, dim)
+				return e.Run(&qkv.Call{Q: q, K: k, V: v, Out: q})
+			}},
+			{"MatMul", func() error {
+				return e.MatMul(&qkv.Product{X: qkv.RowMajor(x, seq, in), W: qkv.RowMajor(bias[:in*in], in, in).T(), Y: qkv.RowMajor(y, seq, in)})
+			}},
+			{"MatMul packed", func() error {
+				return e.MatMul(&qkv.Product{X: qkv.RowMajor(x, seq, in), Packed: packed, Bias: bias[:in], Y: qkv.RowMajor(y, seq, in)})
+			}},
+			{"package MatMul", func() error {
+				return qkv.MatMul(&qkv.Product{X: qkv.RowMajor(x, seq, in), W: qkv.RowMajor(bias[:in*in], in, in), Y: qkv.RowMajor(y, seq, in)})
+			}},
+			{"MatMulContext", func() error {
+				return e.MatMulContext(ctx, &qkv.Product{X: qkv.RowMajor(x, seq, in), Packed: packed, Y: qkv.RowMajor(y, seq, in)})
+			}},
+			{"Rotate", func() error { return e.Rotate(rotary, qkv.BSHD(outB, batch, seq, heads, dim), nil) }},
+			{"Rotate at positions", func() error {
+				return e.Rotate(rotary, qkv.BHSD(outB[:2*heads*dim], 1, heads, 2, dim), []int{3, 9})
+			}},
+			{"RotateContext", func() error { return e.RotateContext(ctx, rotary, qkv.BSHD(outB, batch, seq, heads, dim), nil) }},
+			{"Projection", func() error {
+				return projection.Run(&qkv.ProjectionCall{
+					X: qkv.RowMajor(x, seq, in), Q: qkv.BSHD(outB[:seq*heads*dim], 1, seq, heads, dim),
+					K: qkv.BSHD(out[:seq*kvHeads*dim], 1, seq, kvHeads, dim), V: qkv.BSHD(out[seq*kvHeads*dim:][:seq*kvHeads*dim], 1, seq, kvHeads, dim),
+				})
+			}},
+			{"Layer.Forward", func() error { return layer.Forward(qkv.RowMajor(y, seq, in), qkv.RowMajor(x, seq, in)) }},
+			{"Layer.Run", func() error {
+				return layer.Run(&qkv.LayerCall{
+					X: qkv.RowMajor(x, seq, in), Y: qkv.RowMajor(y, seq, in), Batch: 2,
+					Attention: options,
+				})
+			}},
+			{"Layer.RunContext", func() error {
+				return layer.RunContext(ctx, &qkv.LayerCall{X: qkv.RowMajor(x, seq, in), Y: qkv.RowMajor(y, seq, in)})
+			}},
+			{"Cache", func() error {
+				for slot := range 2 {
+					if slots.Len(slot) == seq {
+						must(slots.Truncate(slot, 1))
+					}
+					must(slots.Append(slot, token(k), token(v)))
+				}
+				call := qkv.Call{Q: queries, Out: outputs, Mask: qkv.Mask{Causal: true, Align: qkv.BottomRight}}
+				if err := slots.Use(&call, &b, []int{0, 1}); err != nil {
+					return err
+				}
+				return e.Run(&call)
+			}},
+			{"ring Cache", func() error {
+				must(ring.Append(0, token(k), token(v)))
+				must(ring.Append(1, token(k), token(v)))
+				call := qkv.Call{Q: queries, Out: outputs, Mask: qkv.Mask{Causal: true, Align: qkv.BottomRight}}
+				if err := ring.Use(&call, &b, []int{0, 1}); err != nil {
+					return err
+				}
+				return e.Run(&call)
+			}},
+			{"PagedCache", func() error {
+				for _, s := range []*qkv.Sequence{one, two} {
+					if s.Len() == seq {
+						must(s.Truncate(1))
+					}
+					must(s.Append(token(k), token(v)))
+				}
+				call := qkv.Call{Q: queries, Out: outputs, Mask: qkv.Mask{Causal: true, Align: qkv.BottomRight}}
+				if err := paged.Use(&call, &b, []*qkv.Sequence{one, two}); err != nil {
+					return err
+				}
+				return e.Run(&call)
+			}},
+			{"Merge", func() error {
+				n := batch * heads * seq
+				return qkv.Merge(qkv.BSHD(out, batch, seq, heads, dim), nil, []qkv.Partial{
+					{Out: qkv.BSHD(q, batch, seq, heads, dim), LSE: lse[:n]},
+					{Out: qkv.BSHD(outB, batch, seq, heads, dim), LSE: lse[:n]},
+				})
+			}},
+		} {
+			if n := testing.AllocsPerRun(50, func() {
+				if err := f.do(); err != nil {
+					t.Fatalf("%s: %v", f.name, err)
+				}
+			}); n != 0 {
+				t.Errorf("%s with %d workers: %v allocations a call", f.name, workers, n)
+			}
+		}
+	}
+}

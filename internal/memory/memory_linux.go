@@ -1,0 +1,54 @@
+package memory
+
+import (
+	"math"
+	"os"
+	"path"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+func limit() int64 {
+	var info unix.Sysinfo_t
+	if unix.Sysinfo(&info) != nil {
+		return 0
+	}
+	unit := int64(info.Unit)
+	most := int64(info.Totalram) * unit
+	if group := groupLimit("/", os.ReadFile); group < most {
+		most = group
+	}
+	return most + int64(info.Totalswap)*unit
+}
+
+// groupLimit returns the least limit of the control groups that this process is in, of version 1
+// or 2, and otherwise more than any machine has. root is what all paths begin with.
+func groupLimit(root string, read func(string) ([]byte, error)) int64 {
+	least := int64(math.MaxInt64)
+	list, _ := read(path.Join(root, "proc/self/cgroup"))
+	for line := range strings.Lines(string(list)) {
+		fields := strings.SplitN(strings.TrimSpace(line), ":", 3)
+		if len(fields) != 3 {
+			continue
+		}
+		dir, file := "sys/fs/cgroup", "memory.max"
+		switch {
+		case fields[1] == "memory":
+			dir, file = "sys/fs/cgroup/memory", "memory.limit_in_bytes"
+		case fields[1] != "":
+			continue
+		}
+		for group := path.Clean("/" + fields[2]); ; group = path.Dir(group) {
+			text, _ := read(path.Join(root, dir, group, file))
+			if n, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64); err == nil && n > 0 {
+				least = min(least, n)
+			}
+			if group == "/" {
+				break
+			}
+		}
+	}
+	return least
+}

@@ -1,0 +1,124 @@
+package qkv_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/qkv-go/qkv"
+)
+
+// TestNil: what is nil, or was not made by its constructor, is an error that says so, or a panic
+// that does where there is no error to return. Nothing reads what is not there.
+func TestNil(t *testing.T) {
+	e := newAttention(t, qkv.Config{})
+	ctx := context.Background()
+	x := make([]float32, 8)
+	view, matrix := qkv.BHSD(x, 1, 1, 2, 4), qkv.RowMajor(x, 2, 4)
+	batch := new(qkv.Batch)
+	for _, e := range []*qkv.Engine{nil, {}} {
+		for i, err := range []error{
+			e.Run(&qkv.Call{}), e.RunContext(ctx, &qkv.Call{}), second(e.Explain(&qkv.Call{})), second(e.ExplainContext(ctx, &qkv.Call{})),
+			e.MatMul(&qkv.Product{}), e.MatMulContext(ctx, &qkv.Product{}), second(e.ExplainMatMul(&qkv.Product{})),
+			e.Rotate(nil, view, nil), e.RotateContext(ctx, nil, view, nil), second(e.Pack(matrix)),
+			second(e.NewProjection(qkv.ProjectionConfig{})), second(e.NewLayer(qkv.LayerConfig{})),
+		} {
+			isArgError(t, fmt.Sprintf("engine %v, call %d", e, i), err, "engine is nil or zero")
+		}
+		panics(t, "engine is nil or zero", func() { e.Workers() })
+		panics(t, "engine is nil or zero", func() { e.Kernel() })
+	}
+	var rotary *qkv.Rotary
+	for i, err := range []error{
+		e.Run(nil), e.RunContext(ctx, nil), second(e.Explain(nil)), qkv.Run(nil),
+		e.MatMul(nil), e.MatMulContext(ctx, nil), second(e.ExplainMatMul(nil)), qkv.MatMul(nil),
+		e.Rotate(nil, view, nil), e.Rotate(&qkv.Rotary{}, view, nil),
+		(*qkv.Layer)(nil).Run(nil), (*qkv.Layer)(nil).Forward(matrix, matrix), new(qkv.Layer).Run(&qkv.LayerCall{}), new(qkv.Layer).RunContext(ctx, nil),
+		(*qkv.Projection)(nil).Run(nil), new(qkv.Projection).Run(&qkv.ProjectionCall{}),
+		(*qkv.Cache)(nil).Append(0, view, view), new(qkv.Cache).Append(0, view, view), (*qkv.Cache)(nil).Truncate(0, 0),
+		(*qkv.Cache)(nil).Reset(0), (*qkv.Cache)(nil).Use(&qkv.Call{}, batch, nil), new(qkv.Cache).Use(nil, batch, nil), new(qkv.Cache).Use(&qkv.Call{}, nil, nil),
+		(*qkv.PagedCache)(nil).Use(&qkv.Call{}, batch, nil), new(qkv.PagedCache).Use(nil, batch, nil), new(qkv.PagedCache).Use(&qkv.Call{}, nil, nil),
+		new(qkv.PagedCache).Use(&qkv.Call{}, batch, []*qkv.Sequence{nil}), (*qkv.Sequence)(nil).Append(view, view), new(qkv.Sequence).Append(view, view),
+		second((*qkv.Sequence)(nil).Fork()), (*qkv.Sequence)(nil).Truncate(0), (*qkv.Sequence)(nil).Free(),
+		qkv.Merge(view, nil, nil), qkv.Merge(view, nil, make([]qkv.Partial, 1)),
+	} {
+		isArgError(t, fmt.Sprintf("call %d", i), err, "")
+	}
+	layer, err := e.NewLayer(qkv.LayerConfig{
+		ProjectionConfig: qkv.ProjectionConfig{Q: qkv.Linear{W: matrix}, K: qkv.Linear{W: matrix}, V: qkv.Linear{W: matrix}, Heads: 1},
+		Out:              qkv.Linear{W: qkv.RowMajor(x, 4, 2)},
+	})
+	must(err)
+	isArgError(t, "layer", layer.Run(nil), "call is nil")
+	isArgError(t, "layer", layer.Run(&qkv.LayerCall{}), "x is not given")
+	if n := (*qkv.Cache)(nil).Len(0) + (*qkv.Sequence)(nil).Len() + (*qkv.PagedCache)(nil).FreePages() + (*qkv.PackedMatrix)(nil).Bytes() +
+		rotary.Dim() + rotary.Positions() + (*qkv.Layer)(nil).Workspace(3); n != 0 {
+		t.Errorf("there are %d of nothing", n)
+	}
+	panics(t, "PagedCache is nil", func() { (*qkv.PagedCache)(nil).NewSequence() })
+	panics(t, "no such block", func() { (*qkv.BlockMask)(nil).Set(0, 0, 0, 0, true) })
+	panics(t, "no such block", func() { new(qkv.BlockMask).Kept(0, 0, 0, 0) })
+}
+
+func second[T any](_ T, err error) error { return err }
+
+// isArgError reports another error than an ArgError of that text.
+func isArgError(t *testing.T, what string, err error, text string) {
+	t.Helper()
+	if !errors.As(err, new(*qkv.ArgError)) || !strings.Contains(err.Error(), text) {
+		t.Errorf("%s: error %v, want an ArgError with %q", what, err, text)
+	}
+}
+
+// panics reports a function that does not panic with that text.
+func panics(t *testing.T, text string, f func()) {
+	t.Helper()
+	defer func() {
+		r := recover()
+		if _, crash := r.(runtime.Error); crash || !strings.Contains(fmt.Sprint(r), text) {
+			t.Errorf("panics with %v, want %q", r, text)
+		}
+	}()
+	f()
+}
+
+// TestNotGiven: what is missing is said to be missing.
+func TestNotGiven(t *testing.T) {
+	e := newAttention(t, qkv.Config{})
+	x := make([]float32, 64)
+	f, i8 := qkv.BHSD(x, 1, 2, 2, 4), qkv.BHSD(make([]int8, 16), 1, 2, 2, 4)
+	m := qkv.RowMajor(x, 4, 4)
+	out := qkv.BHSD(make([]float32, 16), 1, 2, 2, 4)
+	cache, err := qkv.NewCache(qkv.CacheConfig{Sequences: 1, Capacity: 4, KVHeads: 2, DimQK: 4, DimV: 4})
+	must(err)
+	projection, err := e.NewProjection(qkv.ProjectionConfig{Q: qkv.Linear{W: m}, K: qkv.Linear{W: m}, Heads: 1})
+	must(err)
+	rotary, err := qkv.NewRotary(qkv.RotaryConfig{Dim: 4, MaxPositions: 4})
+	must(err)
+	store := qkv.CacheConfig{Sequences: 1, Capacity: 2, KVHeads: 2, DimQK: 4, DimV: 4, KeyType: qkv.TypeInt8, K: i8, V: f}
+	for want, err := range map[string]error{
+		"q is not given":        e.Run(&qkv.Call{}),
+		"k is not given":        e.Run(&qkv.Call{Q: f}),
+		"v is not given":        e.Run(&qkv.Call{Q: f, K: f}),
+		"out is not given":      e.Run(&qkv.Call{Q: f, K: f, V: f}),
+		"kScale is not given":   e.Run(&qkv.Call{Q: f, K: i8, V: f, Out: out}),
+		"vScale is not given":   e.Run(&qkv.Call{Q: f, K: f, V: i8, Out: out}),
+		"x is not given":        e.MatMul(&qkv.Product{}),
+		"y is not given":        e.MatMul(&qkv.Product{X: m}),
+		"w is not given":        e.MatMul(&qkv.Product{X: m, Y: m}),
+		"qkv: x is not given":   e.Rotate(rotary, qkv.View{}, nil),
+		"qkv: w is not given":   second(e.Pack(qkv.Matrix{})),
+		"qkv: k is not given":   cache.Append(0, qkv.View{}, f),
+		"qkv: v is not given":   cache.Append(0, qkv.BHSD(x, 1, 2, 1, 4), qkv.View{}),
+		"qkv: q is not given":   projection.Run(&qkv.ProjectionCall{X: m}),
+		" x is not given":       projection.Run(&qkv.ProjectionCall{}),
+		" out is not given":     qkv.Merge(qkv.View{}, nil, make([]qkv.Partial, 1)),
+		" kScale is not given":  second(qkv.NewCache(store)),
+		"out weights is not gi": second(e.NewLayer(qkv.LayerConfig{ProjectionConfig: qkv.ProjectionConfig{Q: qkv.Linear{W: m}, K: qkv.Linear{W: m}, V: qkv.Linear{W: m}, Heads: 1}})),
+	} {
+		isArgError(t, want, err, want)
+	}
+}

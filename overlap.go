@@ -1,0 +1,151 @@
+package qkv
+
+import (
+	"cmp"
+	"slices"
+	"unsafe"
+)
+
+// A region is the bytes of the elements of a strided tensor.
+type region struct {
+	base unsafe.Pointer // of the first element, nil if there is none
+	size int            // bytes of an element
+	axes [4]regionAxis
+
+	lo, hi int // the first and the last byte, from base
+}
+
+// A regionAxis is so many steps of so many bytes, of either sign.
+type regionAxis struct{ step, steps int }
+
+// region returns the bytes of a checked view.
+func (v *View) region() (r region) {
+	if r.base = v.first(); r.base == nil {
+		return r
+	}
+	r.size = v.kind.size()
+	for i, n := range v.shape {
+		if i == axisDim {
+			n /= v.kind.values()
+		}
+		r.axes[i] = regionAxis{v.stride[i] * r.size, n - 1}
+	}
+	r.extend()
+	return r
+}
+
+// extend sets the first and the last byte.
+func (r *region) extend() {
+	r.hi = r.size - 1
+	for _, a := range r.axes {
+		r.lo, r.hi = r.lo+min(0, a.step*a.steps), r.hi+max(0, a.step*a.steps)
+	}
+}
+
+// region returns the bytes of a checked matrix, none of one that is not given.
+func (m *Matrix) region() (r region) {
+	if !m.given() {
+		return r
+	}
+	r.base, r.size = unsafe.Pointer(&m.data[m.offset]), 4
+	r.axes = [4]regionAxis{{4 * m.rowStride, m.rows - 1}, {4 * m.colStride, m.cols - 1}}
+	r.extend()
+	return r
+}
+
+// floatsRegion returns the bytes of a slice.
+func floatsRegion(x []float32) (r region) {
+	if len(x) > 0 {
+		r = region{base: unsafe.Pointer(unsafe.SliceData(x)), size: 4, axes: [4]regionAxis{{4, len(x) - 1}}}
+		r.extend()
+	}
+	return r
+}
+
+// shares reports whether two regions have a byte in common. The tensors of a fused projection
+// interleave and do not. Of strides that nobody uses, it may not find out, and reports false.
+func (r *region) shares(o *region) bool {
+	if r.base == nil || o.base == nil {
+		return false
+	}
+	apart := int(uintptr(o.base) - uintptr(r.base))
+	if apart+o.lo > r.hi || apart+o.hi < r.lo {
+		return false
+	}
+	// A byte of both is at r.base + Σ x[i]*step[i] + b = o.base + Σ y[i]*step[i] + c. With steps
+	// made positive, and y turned round, the sum of all terms is to be target.
+	var s sharing
+	target := apart
+	for _, a := range r.axes {
+		if a.step < 0 {
+			target -= a.step * a.steps
+		}
+		s.add(abs(a.step), a.steps)
+	}
+	for _, a := range o.axes {
+		if a.step > 0 {
+			target += a.step * a.steps
+		}
+		s.add(abs(a.step), a.steps)
+	}
+	target += o.size - 1
+	s.add(1, r.size-1+o.size-1)
+	terms := s.terms[:s.n]
+	slices.SortFunc(terms, func(a, b regionAxis) int { return cmp.Compare(b.step, a.step) })
+	rest := 0
+	for i := len(terms) - 1; i >= 0; i-- {
+		s.rest[i] = rest
+		rest += terms[i].step * terms[i].steps
+	}
+	s.left = 1 << 12
+	return s.reach(0, target)
+}
+
+// A sharing is the search for a sum of terms, each of up to so many steps.
+type sharing struct {
+	terms [9]regionAxis // the largest step first
+	n     int
+	rest  [9]int // the most of the terms behind
+	left  int    // tries
+}
+
+// add adds a term, or steps to one of the same size.
+func (s *sharing) add(step, steps int) {
+	if step == 0 || steps == 0 {
+		return
+	}
+	for i := range s.terms[:s.n] {
+		if s.terms[i].step == step {
+			s.terms[i].steps += steps
+			return
+		}
+	}
+	s.terms[s.n] = regionAxis{step, steps}
+	s.n++
+}
+
+// reach reports whether the terms from one on can make a sum. Where each step is larger than all
+// that is behind it, as in tensors, there are a few tries at each.
+func (s *sharing) reach(term, sum int) bool {
+	if term == s.n {
+		return sum == 0
+	}
+	t := &s.terms[term]
+	for x := min(t.steps, sum/t.step); x >= 0 && sum-x*t.step <= s.rest[term]; x-- {
+		if s.left--; s.left < 0 {
+			return false
+		}
+		if s.reach(term+1, sum-x*t.step) {
+			return true
+		}
+	}
+	return false
+}
+
+// checkApart reports an output and another operand that share memory.
+func checkApart(name string, out *region, other string, r *region) error {
+	if out.shares(r) {
+		return argError(name, 0, 0, "%s and %s share elements", name, other)
+	}
+	return nil
+}
