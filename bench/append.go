@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"context"
 	"fmt"
 	"math"
 
@@ -105,11 +106,15 @@ func (in *AppendInputs) Spoil() { in.stored = nil }
 // Check compares the values that a query attends in the cache with those that went there, by
 // a query for each of a sample of tokens that attends that token alone: its output is the
 // stored value, of which at most half a unit in the last place of the type is lost.
-func (in *AppendInputs) Check(rows int, _ *Path) (Check, error) {
+func (in *AppendInputs) Check(ctx context.Context, rows int, _ *Path) (Check, error) {
 	if in.stored == nil {
 		return Check{}, fmt.Errorf("nothing was appended")
 	}
 	a := in.Append
+	e, err := qkv.New(qkv.Config{})
+	if err != nil {
+		return Check{}, err
+	}
 	tokens := sampleRows(a.Tokens, rows)
 	checks, errs := make([]Check, len(tokens)), make([]error, len(tokens))
 	q, out := make([]float32, a.KVHeads*a.Dim), make([]float32, a.KVHeads*a.Dim)
@@ -122,7 +127,7 @@ func (in *AppendInputs) Check(rows int, _ *Path) (Check, error) {
 			}
 			call.Q, call.Out = qkv.BHSD(q, 1, a.KVHeads, 1, a.Dim), qkv.BHSD(out, 1, a.KVHeads, 1, a.Dim)
 			call.Mask = qkv.Mask{Align: qkv.AlignOffset, Offset: token, Window: &qkv.Window{}}
-			if err := qkv.Run(&call); err != nil {
+			if err := e.RunContext(ctx, &call); err != nil {
 				return Check{}, err
 			}
 			for h := range a.KVHeads {

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -23,11 +24,15 @@ type Check struct {
 // that every part of the batch, the heads and the sequence is looked at. The error
 // names an element that is off by more than its bound, which grows with the unit roundoff
 // of the path.
-func (o *Operands) Check(rows int, path *Path) (Check, error) {
+func (o *Operands) Check(ctx context.Context, rows int, path *Path) (Check, error) {
 	list := sampleRows(len(o.LSE), rows)
+	refs, err := o.references(ctx, list)
+	if err != nil {
+		return Check{}, err
+	}
 	c := Check{Rows: len(list)}
 	var firstErr error
-	for i, ref := range o.references(list) {
+	for i, ref := range refs {
 		one, err := o.checkRow(list[i], ref, path)
 		c.MaxError = max(c.MaxError, one.MaxError)
 		c.OfBound = max(c.OfBound, one.OfBound)
@@ -38,9 +43,10 @@ func (o *Operands) Check(rows int, path *Path) (Check, error) {
 	return c, firstErr
 }
 
-// references returns the references of rows. They are computed once: a work is checked for each
-// of the ways to compute it, and its inputs do not change.
-func (o *Operands) references(rows []int) []*ReferenceRow {
+// references returns the references of rows, or the cause for which the context ended. They are
+// computed once: a work is checked for each of the ways to compute it, and its inputs do not
+// change.
+func (o *Operands) references(ctx context.Context, rows []int) ([]*ReferenceRow, error) {
 	if o.known == nil {
 		o.known = make(map[int]*ReferenceRow)
 	}
@@ -55,8 +61,17 @@ func (o *Operands) references(rows []int) []*ReferenceRow {
 	for i, row := range rows {
 		list[i] = o.known[row]
 	}
-	parallel(len(fresh), func(i int) { *o.known[fresh[i]] = o.Reference(o.locate(fresh[i])) })
-	return list
+	parallel(len(fresh), func(i int) {
+		batch, head, query := o.locate(fresh[i])
+		*o.known[fresh[i]] = o.reference(ctx, batch, head, query)
+	})
+	if ctx.Err() != nil { // some are not whole
+		for _, row := range fresh {
+			delete(o.known, row)
+		}
+		return nil, context.Cause(ctx)
+	}
+	return list, nil
 }
 
 func (o *Operands) checkRow(row int, ref *ReferenceRow, path *Path) (c Check, err error) {

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"context"
 	"fmt"
 	"math"
 )
@@ -85,12 +86,15 @@ func (in *ProductInputs) Spoil() {
 // Check compares elements of Y with float64, 64 of each of at most so many rows. In whatever
 // order K terms are summed, the error is at most K times the unit roundoff times the sum of
 // their sizes, to first order (Higham, Accuracy and Stability of Numerical Algorithms, 3.1).
-func (in *ProductInputs) Check(rows int, path *Path) (Check, error) {
+func (in *ProductInputs) Check(ctx context.Context, rows int, path *Path) (Check, error) {
 	const perRow = 64
 	p, roundoff := in.Product, path.roundoff()
 	list, columns := sampleRows(p.M, rows), sampleRows(p.N, perRow)
 	checks, errs := make([]Check, len(list)), make([]error, len(list))
 	parallel(len(list), func(i int) {
+		if ctx.Err() != nil {
+			return
+		}
 		c, x := &checks[i], in.X[list[i]*p.K:][:p.K]
 		for _, j := range columns {
 			w := in.W[j*p.K:][:p.K]
@@ -107,5 +111,8 @@ func (in *ProductInputs) Check(rows int, path *Path) (Check, error) {
 			}
 		}
 	})
+	if ctx.Err() != nil {
+		return Check{}, context.Cause(ctx)
+	}
 	return joinChecks(checks, errs)
 }

@@ -64,18 +64,18 @@ func TestProductCheck(t *testing.T) {
 	if err := paths[0].Compute(); err != nil {
 		t.Fatal(err)
 	}
-	if c, err := in.Check(CheckRows, nil); err != nil || c.Rows != 5 || !(c.OfBound > 0 && c.OfBound < 1) {
+	if c, err := in.Check(context.Background(), CheckRows, nil); err != nil || c.Rows != 5 || !(c.OfBound > 0 && c.OfBound < 1) {
 		t.Errorf("%+v, error %v", c, err)
 	}
 	y := in.Y[31]
 	for _, x := range []float32{y + 0.01, float32(math.NaN())} {
 		in.Y[31] = x
-		if _, err := in.Check(CheckRows, nil); err == nil || !strings.Contains(err.Error(), "row 3, column 4 is") {
+		if _, err := in.Check(context.Background(), CheckRows, nil); err == nil || !strings.Contains(err.Error(), "row 3, column 4 is") {
 			t.Errorf("%v in place of %v: error %v", x, y, err)
 		}
 	}
 	in.Y[31] = y + 0.01
-	if _, err := in.Check(CheckRows, &Path{Roundoff: RoundoffBFloat16}); err != nil {
+	if _, err := in.Check(context.Background(), CheckRows, &Path{Roundoff: RoundoffBFloat16}); err != nil {
 		t.Errorf("an error of 0.01: %v, it is within bfloat16", err)
 	}
 }

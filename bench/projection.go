@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"context"
 	"fmt"
 	"math"
 )
@@ -107,12 +108,15 @@ func (in *ProjectionInputs) Spoil() {
 // Check compares elements of a sample of rows with float64, 16 of each of queries, keys and
 // values. A rotated element has the errors of its pair, see [ProductInputs.Check], and a few
 // roundings of sines, cosines and the sum.
-func (in *ProjectionInputs) Check(rows int, path *Path) (Check, error) {
+func (in *ProjectionInputs) Check(ctx context.Context, rows int, path *Path) (Check, error) {
 	const perRow = 16
 	p, u := in.Projection, path.roundoff()
 	list := sampleRows(p.Rows, rows)
 	checks, errs := make([]Check, len(list)), make([]error, len(list))
 	parallel(len(list), func(i int) {
+		if ctx.Err() != nil {
+			return
+		}
 		for part := range in.Out {
 			for _, at := range sampleRows(len(in.W[part])/p.In, perRow) {
 				head, d := at/p.Dim, at%p.Dim
@@ -128,6 +132,9 @@ func (in *ProjectionInputs) Check(rows int, path *Path) (Check, error) {
 			}
 		}
 	})
+	if ctx.Err() != nil {
+		return Check{}, context.Cause(ctx)
+	}
 	return joinChecks(checks, errs)
 }
 

@@ -1,6 +1,9 @@
 package bench
 
-import "math"
+import (
+	"context"
+	"math"
+)
 
 // A ReferenceRow is one row of attention in float64, and how far from it a float32
 // result may be.
@@ -48,6 +51,11 @@ type referenceKey struct {
 // does not count. Products of two such terms, and weights below 2^-126, are allowed for by a hundredth
 // more and by 1e-30.
 func (o *Operands) Reference(batch, head, query int) ReferenceRow {
+	return o.reference(context.Background(), batch, head, query)
+}
+
+// reference is Reference, of fewer keys once the context is done.
+func (o *Operands) reference(ctx context.Context, batch, head, query int) ReferenceRow {
 	s := o.Shape
 	r := ReferenceRow{
 		Out:      make([]float64, s.DimV),
@@ -58,7 +66,7 @@ func (o *Operands) Reference(batch, head, query int) ReferenceRow {
 	if queries, _ := p.length(batch); query >= queries {
 		return r // padding
 	}
-	keys, blocks := o.referenceKeys(p, batch, head, query)
+	keys, blocks := o.referenceKeys(ctx, p, batch, head, query)
 	attended := len(keys)
 	if o.Sinks != nil {
 		x := float64(o.Sinks[head])
@@ -105,7 +113,7 @@ func (o *Operands) Reference(batch, head, query int) ReferenceRow {
 const unit = 1.0 / (1 << 24)
 
 // referenceKeys returns the keys that a query attends, and in how many blocks they are.
-func (o *Operands) referenceKeys(p *pairs, batch, head, query int) (keys []referenceKey, blocks int) {
+func (o *Operands) referenceKeys(ctx context.Context, p *pairs, batch, head, query int) (keys []referenceKey, blocks int) {
 	s := o.Shape
 	kvHead := head / (s.Heads / s.KVHeads)
 	q := o.Q[o.queryRow(batch, head, query)*s.DimQK:][:s.DimQK]
@@ -121,6 +129,9 @@ func (o *Operands) referenceKeys(p *pairs, batch, head, query int) (keys []refer
 			if j/128 != last {
 				last = j / 128
 				blocks++
+				if ctx.Err() != nil {
+					return keys, blocks
+				}
 			}
 			var dot, abs float64
 			row := o.keyRow(batch, kvHead, j)

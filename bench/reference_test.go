@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"context"
 	"math"
 	"slices"
 	"strings"
@@ -152,7 +153,7 @@ func TestCheck(t *testing.T) {
 			if err := a.Run(o.Call()); err != nil {
 				t.Fatal(err)
 			}
-			c, err := o.Check(1<<30, nil)
+			c, err := o.Check(context.Background(), 1<<30, nil)
 			if err != nil {
 				t.Errorf("%s, %s: %v", k.Set.Name, text, err)
 			}
@@ -183,12 +184,12 @@ func TestCheckFindsErrors(t *testing.T) {
 	} {
 		good := c.x[c.at]
 		c.x[c.at] = c.value(good)
-		if _, err := o.Check(1<<30, nil); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := o.Check(context.Background(), 1<<30, nil); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: error %v, want one about %s", c.name, err, c.want)
 		}
 		c.x[c.at] = good
 	}
-	if _, err := o.Check(1<<30, nil); err != nil {
+	if _, err := o.Check(context.Background(), 1<<30, nil); err != nil {
 		t.Error(err)
 	}
 	for _, c := range []struct {
@@ -216,7 +217,7 @@ func TestCheckFindsErrors(t *testing.T) {
 		if err := qkv.Run(call); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := o.Check(1<<30, nil); err == nil {
+		if _, err := o.Check(context.Background(), 1<<30, nil); err == nil {
 			t.Errorf("%s: a call of something else goes through", c.text)
 		}
 	}
@@ -226,7 +227,7 @@ func TestCheckFindsErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	o.Shape.Mask = Mask{Causal: true}
-	if _, err := o.Check(CheckRows, nil); err == nil {
+	if _, err := o.Check(context.Background(), CheckRows, nil); err == nil {
 		t.Error("a mask that is off by one goes through")
 	}
 }

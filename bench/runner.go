@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/qkv-go/qkv"
+	"github.com/qkv-go/qkv/internal/memory"
 	"github.com/qkv-go/qkv/kernel"
 )
 
@@ -135,6 +136,43 @@ func (r *Runner) estimate(j Job) time.Duration {
 		needs += time.Duration(1e9 * (3*w.FLOPs()/(rate/2) + float64(w.Bytes())/fill))
 	}
 	return needs
+}
+
+// An Estimate is what a job will take at the least.
+type Estimate struct {
+	Bytes int64         // operands
+	Call  time.Duration // one call, at the peak
+	Calls int           // to check and to time
+	Check time.Duration // the comparison with float64, about
+}
+
+// Total is the time of all of it.
+func (e Estimate) Total() time.Duration { return time.Duration(e.Calls)*e.Call + e.Check }
+
+// Estimate says what a job without a limit will take, from the peak of now.
+func (r *Runner) Estimate(j Job) Estimate {
+	const reference = 0.5e9 // operations a second of a processor in float64
+	e := Estimate{Bytes: j.Work.Bytes(), Calls: 2 + minSamples}
+	flops := j.Work.FLOPs()
+	e.Call = nanoseconds(flops / r.peak.Burst(j.workers(), r.opts.Burst))
+	if s, ok := j.Work.(Shape); ok { // of others a few elements are compared
+		rows := float64(s.Batch) * float64(s.Heads) * float64(s.SeqQ)
+		e.Check = nanoseconds(flops * min(1, CheckRows/rows) / (reference * float64(runtime.GOMAXPROCS(0))))
+	}
+	return e
+}
+
+// nanoseconds returns a time that is at most some years.
+func nanoseconds(seconds float64) time.Duration { return time.Duration(min(1e9*seconds, 1<<58)) }
+
+// A MemoryError reports a work whose operands this machine has no memory for.
+type MemoryError struct {
+	Work         Work
+	Bytes, Limit int64
+}
+
+func (e *MemoryError) Error() string {
+	return fmt.Sprintf("%s takes %d bytes for its operands, there are %d", e.Work.Short(), e.Bytes, e.Limit)
 }
 
 // unmaskedOf returns the shape that is to be compared with a work, if there is one.
@@ -286,6 +324,9 @@ const farSlower = 5
 func (r *Runner) prepare(ctx context.Context, sys System, w Work, workers int, inputs *Inputs) (*timed, Check, error) {
 	if *inputs == nil || (*inputs).Work() != w {
 		*inputs = nil // for the collector
+		if n := w.Bytes(); !memory.Has(n) {
+			return nil, Check{}, &MemoryError{Work: w, Bytes: n, Limit: memory.Limit()}
+		}
 		*inputs = w.Inputs(1)
 	}
 	paths, err := sys.Paths(*inputs, workers)

@@ -33,6 +33,9 @@ type Path struct {
 	// Finish, if not nil, copies the result to where the inputs have it.
 	Finish func() error
 
+	// Bind, if not nil, gives the context that ends Run and Finish early.
+	Bind func(context.Context)
+
 	// Close, if not nil, ends threads and frees memory.
 	Close func()
 
@@ -112,6 +115,8 @@ func (s engine) Paths(in Inputs, workers int) ([]Path, error) {
 	if err != nil {
 		return nil, err
 	}
+	ctx := context.Background()
+	bind := func(c context.Context) { ctx = c }
 	switch in := in.(type) {
 	case *Operands:
 		call := in.Call()
@@ -124,8 +129,9 @@ func (s engine) Paths(in Inputs, workers int) ([]Path, error) {
 		timed.LSE = nil
 		return []Path{{
 			Name:   plan.Path,
-			Run:    func() error { return e.Run(&timed) },
-			Finish: func() error { return e.Run(call) },
+			Run:    func() error { return e.RunContext(ctx, &timed) },
+			Finish: func() error { return e.RunContext(ctx, call) },
+			Bind:   bind,
 		}}, nil
 	case *ProductInputs:
 		p := in.Product
@@ -134,7 +140,7 @@ func (s engine) Paths(in Inputs, workers int) ([]Path, error) {
 			return nil, err
 		}
 		product := &qkv.Product{X: qkv.RowMajor(in.X, p.M, p.K), Y: qkv.RowMajor(in.Y, p.M, p.N), Packed: packed}
-		return []Path{{Name: "packed weights", Run: func() error { return e.MatMul(product) }}}, nil
+		return []Path{{Name: "packed weights", Run: func() error { return e.MatMulContext(ctx, product) }, Bind: bind}}, nil
 	case *ProjectionInputs:
 		return s.projection(e, in)
 	case *AppendInputs:
@@ -158,7 +164,8 @@ func (s engine) projection(e *qkv.Engine, in *ProjectionInputs) ([]Path, error) 
 	}
 	out := func(x []float32) qkv.View { return qkv.BHSD(x, 1, len(x)/p.Rows/p.Dim, p.Rows, p.Dim) }
 	call := &qkv.ProjectionCall{X: qkv.RowMajor(in.X, p.Rows, p.In), Q: out(in.Out[0]), K: out(in.Out[1]), V: out(in.Out[2])}
-	return []Path{{Name: "packed weights", Run: func() error { return projection.Run(call) }}}, nil
+	ctx := context.Background()
+	return []Path{{Name: "packed weights", Run: func() error { return projection.RunContext(ctx, call) }, Bind: func(c context.Context) { ctx = c }}}, nil
 }
 
 // append has a cache go back to its beginning before each call.

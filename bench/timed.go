@@ -26,6 +26,9 @@ type timed struct {
 // is not 0.
 func newTimed(ctx context.Context, p *Path, in Inputs, compare bool, most time.Duration) (*timed, Check, error) {
 	t := &timed{path: p, flops: in.Work().FLOPs(), calls: 1}
+	if p.Bind != nil {
+		p.Bind(ctx)
+	}
 	in.Spoil()
 	start := time.Now()
 	err := p.Compute()
@@ -33,7 +36,7 @@ func newTimed(ctx context.Context, p *Path, in Inputs, compare bool, most time.D
 	if err != nil {
 		return nil, Check{}, fmt.Errorf("%s: %w", p.Name, err)
 	}
-	check, err := in.Check(CheckRows, p)
+	check, err := in.Check(ctx, CheckRows, p)
 	if err != nil {
 		return nil, Check{}, fmt.Errorf("%s is wrong: %w", p.Name, err)
 	}

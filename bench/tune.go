@@ -63,7 +63,7 @@ type Tuner struct {
 	trials []tuneStep
 
 	// run is what is timed: a call on the engine with a tuning, nil for the built-in choices.
-	run func(e *qkv.Engine, tuning *qkv.Tuning, call *qkv.Call) error
+	run func(ctx context.Context, e *qkv.Engine, tuning *qkv.Tuning, call *qkv.Call) error
 }
 
 // A tuneStep is a trial to be made. Its rules are those of the class of head dims that it adds to.
@@ -84,7 +84,9 @@ func NewTuner(opts TuneOptions) (*Tuner, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Tuner{opts: opts, set: e.Kernel(), run: func(e *qkv.Engine, _ *qkv.Tuning, call *qkv.Call) error { return e.Run(call) }}
+	t := &Tuner{opts: opts, set: e.Kernel(), run: func(ctx context.Context, e *qkv.Engine, _ *qkv.Tuning, call *qkv.Call) error {
+		return e.RunContext(ctx, call)
+	}}
 	for i, class := range dimClasses {
 		prefill := tuneShapes("h=8,sq=512,d=%d", "h=8,hkv=2,sq=1024,d=%d,mask=causal")(class.sample)
 		lanes := Trial{Knob: "lanes", Dims: class.name, Shapes: prefill}
@@ -237,7 +239,7 @@ func (t *Tuner) tryAll(ctx context.Context, trial *Trial, tunings []*qkv.Tuning)
 					return err
 				}
 			}
-			x, _, err := newTimed(ctx, &Path{NoLSE: true, Run: func() error { return t.run(e, tuning, call) }}, o, false, 0)
+			x, _, err := newTimed(ctx, &Path{NoLSE: true, Run: func() error { return t.run(ctx, e, tuning, call) }}, o, false, 0)
 			if err != nil {
 				return fmt.Errorf("%s: %w", shape, err)
 			}

@@ -109,7 +109,7 @@ func TestTunerFinds(t *testing.T) {
 					{Trial{Knob: "decoding", Shapes: []Shape{parse(t, "h=1,sq=1,skv=8,d=8")}, Choices: []Choice{{Rule: qkv.TuningRule{DecodeRows: -1}}}}, -1},
 				}
 				calls := make(map[*qkv.Tuning]int)
-				tuner.run = func(e *qkv.Engine, tuning *qkv.Tuning, x *qkv.Call) error {
+				tuner.run = func(_ context.Context, e *qkv.Engine, tuning *qkv.Tuning, x *qkv.Call) error {
 					// The first call is for the comparison with float64, the second warms.
 					round := calls[tuning] - 2
 					calls[tuning]++

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"context"
 	"fmt"
 	"strings"
 )
@@ -45,8 +46,8 @@ type Inputs interface {
 
 	// Check compares a sample of the result with float64, at most so many rows of it. The
 	// error names an element that is off by more than the rounding of the path's arithmetic
-	// explains; nil stands for a path in float32.
-	Check(rows int, p *Path) (Check, error)
+	// explains; nil stands for a path in float32. It ends early when the context does.
+	Check(ctx context.Context, rows int, p *Path) (Check, error)
 }
 
 // The unit roundoffs of arithmetic that a [Path] may use.

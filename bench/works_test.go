@@ -96,11 +96,11 @@ func TestWorkChecks(t *testing.T) {
 		if err := paths[0].Compute(); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := in.Check(1000, nil); err != nil {
+		if _, err := in.Check(context.Background(), 1000, nil); err != nil {
 			t.Errorf("%s: %v", c.text, err)
 		}
 		c.spoil(in)
-		if _, err := in.Check(1000, nil); err == nil {
+		if _, err := in.Check(context.Background(), 1000, nil); err == nil {
 			t.Errorf("%s: what is wrong is not found", c.text)
 		}
 	}

@@ -2,6 +2,7 @@
 package systemtest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"testing"
@@ -50,7 +51,7 @@ func compute(in bench.Inputs, p *bench.Path) error {
 	if err := p.Compute(); err != nil {
 		return err
 	}
-	_, err := in.Check(1<<20, p)
+	_, err := in.Check(context.Background(), 1<<20, p)
 	return err
 }
 
