@@ -77,6 +77,8 @@ type benchFlags struct {
 	workers int // 0 means what the preset says
 	count   int
 
+	announce bool // works that take long are the user's own
+
 	counters bool
 	tuning   string
 	json     string
@@ -154,7 +156,7 @@ func (b *benchFlags) parse(args []string, stdout io.Writer) error {
 	case *preset != "":
 		return badUsage("-preset and -shape exclude each other")
 	default:
-		b.preset.Workers = []int{0}
+		b.preset.Workers, b.announce = []int{0}, true
 		for _, text := range shapes {
 			w, err := bench.ParseWork(text)
 			if err != nil {
@@ -231,6 +233,9 @@ func benchCommand(ctx context.Context, args []string, stdout, stderr io.Writer) 
 	if b.counters {
 		table.counters(runner.Counters())
 	}
+	if b.announce {
+		announce(stderr, runner, jobs)
+	}
 	table.header()
 	limit := b.preset.Limit
 	if limit != 0 {
@@ -276,6 +281,50 @@ func benchCommand(ctx context.Context, args []string, stdout, stderr io.Writer) 
 		return nil
 	}
 	return writeFiles(ctx, content{b.json, func(w io.Writer) error { return writeJSON(w, &doc) }})
+}
+
+// Works that take longer, or more memory, than these are announced.
+const (
+	longWork  = 10 * time.Second
+	largeWork = 1 << 30
+)
+
+// announce says beforehand what works will take.
+func announce(w io.Writer, r *bench.Runner, jobs []bench.Job) {
+	for i, j := range jobs {
+		if slices.Contains(jobs[:i], j) {
+			continue
+		}
+		e := r.Estimate(j)
+		if e.Total() < longWork && e.Bytes < largeWork {
+			continue
+		}
+		fmt.Fprintf(w, "qkv bench: %s on %s takes %s of memory and at least %s: %d calls of %s at the peak, and about %s to compare with float64\n",
+			j.Work.Short(), plural(j.Workers, "worker"), byteSize(e.Bytes), roundTime(e.Total()), e.Calls, roundTime(e.Call), roundTime(e.Check))
+	}
+}
+
+// roundTime writes a time to the minute, the second or three digits.
+func roundTime(d time.Duration) string {
+	switch {
+	case d >= time.Hour:
+		return strings.TrimSuffix(d.Round(time.Minute).String(), "0s")
+	case d >= time.Minute:
+		return d.Round(time.Second).String()
+	}
+	unit := time.Duration(1)
+	for unit*1000 <= d {
+		unit *= 10
+	}
+	return d.Round(unit).String()
+}
+
+// byteSize writes a size in GB or MB.
+func byteSize(n int64) string {
+	if n >= 1e9 {
+		return fmt.Sprintf("%.1f GB", 1e-9*float64(n))
+	}
+	return fmt.Sprintf("%.1f MB", 1e-6*float64(n))
 }
 
 func writeJSON(w io.Writer, v any) error {

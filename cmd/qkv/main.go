@@ -9,9 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 
 	"github.com/qkv-go/qkv/bench"
 )
@@ -40,12 +38,7 @@ const (
 )
 
 func main() {
-	// An interrupt ends the work between two steps, so that no file is left behind.
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // another ends the process
-	code := command(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	stop()
-	os.Exit(code)
+	os.Exit(command(untilSignal(), os.Args[1:], os.Stdout, os.Stderr))
 }
 
 // A usageError reports a command line that cannot be carried out.
@@ -85,7 +78,10 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if err == nil || errors.Is(err, flag.ErrHelp) {
 		return exitOK
 	}
-	if errors.Is(err, context.Canceled) {
+	code := exitFailed
+	if s := (signalError{}); errors.As(context.Cause(ctx), &s) { // whatever came of it
+		err, code = s, s.exitCode()
+	} else if errors.Is(err, context.Canceled) {
 		err = errors.New("interrupted")
 	}
 	// Errors of packages carry their names, of which the library's is the command's.
@@ -94,7 +90,7 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if errors.As(err, new(usageError)) {
 		return exitUsage
 	}
-	return exitFailed
+	return code
 }
 
 // parseFlags parses the flags of a command that takes no other arguments. Asked for

@@ -39,8 +39,7 @@ func createOutput(path string) (*output, error) {
 	}
 	for {
 		temp := filepath.Join(dir, "."+name+"."+strconv.FormatUint(rand.Uint64(), 36))
-		// os.CreateTemp would make it unreadable for others.
-		f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+		f, err := temporaries.create(temp)
 		if errors.Is(err, os.ErrExist) {
 			continue
 		} else if err != nil {
@@ -62,7 +61,7 @@ func withPath(err error, path string) error {
 func (o *output) discard() {
 	o.file.Close()
 	if o.temp != "" {
-		os.Remove(o.temp)
+		temporaries.remove(o.temp)
 	}
 }
 
@@ -98,6 +97,11 @@ func (o outputs) commit() error {
 			return withPath(err, out.path)
 		}
 	}
+	return temporaries.commit(o.rename)
+}
+
+// rename gives the files their names or, if that fails, leaves none.
+func (o outputs) rename() error {
 	for i, out := range o {
 		if out.temp == "" {
 			continue

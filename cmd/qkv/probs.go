@@ -16,7 +16,7 @@ import (
 const maxProbs = 1 << 30
 
 // read reads the files of the call.
-func (v *viewFlags) read() (*headProbs, error) {
+func (v *viewFlags) read(ctx context.Context) (*headProbs, error) {
 	engine, err := qkv.New(qkv.Config{Kernel: v.kernel, Workers: v.workers})
 	if err != nil {
 		return nil, err
@@ -43,12 +43,12 @@ func (v *viewFlags) read() (*headProbs, error) {
 	if err := v.values.read(c); err != nil {
 		return nil, err
 	}
-	return p, p.check()
+	return p, p.check(ctx)
 }
 
 // attention computes the maps of the arrays in files, and says what they are of.
 func (v *viewFlags) attention(ctx context.Context) (*heatmap.Attention, string, error) {
-	p, err := v.read()
+	p, err := v.read(ctx)
 	if err != nil {
 		return nil, "", err
 	}
@@ -74,10 +74,7 @@ func (v *viewFlags) attention(ctx context.Context) (*heatmap.Attention, string, 
 		return nil, "", err
 	}
 	for h := first; h < last; h++ {
-		if err := ctx.Err(); err != nil {
-			return nil, "", err
-		}
-		probs, err := p.of(h)
+		probs, err := p.of(ctx, h)
 		if err != nil {
 			return nil, "", err
 		}
@@ -125,19 +122,19 @@ func nothing(batch, heads, seq int) qkv.View {
 }
 
 // check reports what is wrong with the call of all heads.
-func (p *headProbs) check() error {
+func (p *headProbs) check(ctx context.Context) error {
 	c := p.call
 	batch, heads, queries, _ := p.lengths()
 	k := c.K.Shape()
 	c.V = nothing(k[0], k[1], k[2])
 	c.Out = qkv.BHSD(make([]float32, batch*heads*queries), batch, heads, queries, 1)
-	_, err := p.engine.Explain(&c)
+	_, err := p.engine.ExplainContext(ctx, &c)
 	return err
 }
 
 // of returns the probabilities of a head, [seqQ, seqKV], with heatmap.Masked where a pair is
 // masked. They are overwritten by the next.
-func (p *headProbs) of(head int) ([]float32, error) {
+func (p *headProbs) of(ctx context.Context, head int) ([]float32, error) {
 	_, heads, queries, keys := p.lengths()
 	if p.probs == nil {
 		p.probs = make([]float32, queries*keys)
@@ -167,7 +164,7 @@ func (p *headProbs) of(head int) ([]float32, error) {
 		c.Bias = p.flags.values.biases.of(batch, head)
 	}
 	c.Scores, c.ScoresAt = qkv.Pairs(p.probs, 1, 1, queries, keys), qkv.StageProbs
-	if err := p.engine.Run(&c); err != nil {
+	if err := p.engine.RunContext(ctx, &c); err != nil {
 		return nil, err
 	}
 
@@ -184,7 +181,7 @@ func (p *headProbs) of(head int) ([]float32, error) {
 		Mask: c.Mask, Bias: c.Bias,
 		Scores: qkv.Pairs(p.scores, 1, 1, queries, keys), ScoresAt: qkv.StageMasked,
 	}
-	if err := p.engine.Run(&zero); err != nil {
+	if err := p.engine.RunContext(ctx, &zero); err != nil {
 		return nil, err
 	}
 	for i, s := range p.scores {

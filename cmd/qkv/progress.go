@@ -3,6 +3,7 @@ package main
 import (
 	"io"
 	"os"
+	"sync"
 
 	"github.com/schollz/progressbar/v3"
 	"golang.org/x/term"
@@ -26,6 +27,34 @@ func newProgress(w io.Writer, steps int) *progress {
 		progressbar.OptionClearOnFinish(),
 	)}
 }
+
+// A share shows on a terminal how much of one step is done. Elsewhere it shows nothing.
+type share struct {
+	progress *progress
+	mu       sync.Mutex
+	most     int
+}
+
+func newShare(w io.Writer, step string) *share {
+	s := &share{progress: newProgress(w, 100)}
+	s.progress.begin(step)
+	return s
+}
+
+// to shows a share if it has a percent more. It may be called by several goroutines at once.
+func (s *share) to(done, of int) {
+	if s.progress == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n := int(100 * int64(done) / int64(of)); n > s.most {
+		s.most = n
+		s.progress.bar.Set(n)
+	}
+}
+
+func (s *share) finish() { s.progress.finish() }
 
 // begin names the step that begins.
 func (p *progress) begin(step string) {

@@ -8,6 +8,7 @@ import (
 	"io"
 
 	"github.com/qkv-go/qkv"
+	"github.com/qkv-go/qkv/internal/memory"
 )
 
 const runSynopsis = `qkv run -q Q.npy -k K.npy -v V.npy -o OUT.npy [flags]
@@ -77,7 +78,7 @@ func checkKernelFlag(name string) error {
 	return nil
 }
 
-func runCommand(ctx context.Context, args []string, stdout, _ io.Writer) error {
+func runCommand(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	var r runFlags
 	if err := r.parse(args, stdout); err != nil {
 		return err
@@ -125,6 +126,9 @@ func runCommand(ctx context.Context, args []string, stdout, _ io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("the output: %w", err)
 	}
+	if bytes := 4 * int64(n); !memory.Has(bytes) {
+		return fmt.Errorf("the output of shape %s takes %d bytes, which cannot be had", dimsString(out.dims), bytes)
+	}
 	out.data = make([]float32, n)
 	c.Out = view(out, r.layout)
 
@@ -136,7 +140,7 @@ func runCommand(ctx context.Context, args []string, stdout, _ io.Writer) error {
 		files = append(files, content{r.lse, lse.encode})
 	}
 	if r.explain {
-		plan, err := attention.Explain(&c)
+		plan, err := attention.ExplainContext(ctx, &c)
 		if err != nil {
 			return err
 		}
@@ -144,7 +148,12 @@ func runCommand(ctx context.Context, args []string, stdout, _ io.Writer) error {
 			return err
 		}
 	}
-	if err := attention.Run(&c); err != nil {
+	bar := newShare(stderr, "computing")
+	defer bar.finish()
+	c.Progress = bar.to
+	err = attention.RunContext(ctx, &c)
+	bar.finish()
+	if err != nil {
 		return err
 	}
 	return writeFiles(ctx, files...)

@@ -170,12 +170,12 @@ func TestViewProbs(t *testing.T) {
 					t.Fatal(err)
 				}
 				v.batch = b
-				p, err := v.read()
+				p, err := v.read(t.Context())
 				if err != nil {
 					t.Fatal(err)
 				}
 				for h := range heads {
-					got, err := p.of(h)
+					got, err := p.of(t.Context(), h)
 					if err != nil {
 						t.Fatal(err)
 					}
