@@ -119,3 +119,23 @@ func TestDecodeItems(t *testing.T) {
 		t.Errorf("%d whole items, %d chunks, %d of several heads", whole, divided, bundled)
 	}
 }
+
+// Keys that repeat, by strides of 0, are as many as an int holds: their partials are not.
+func TestPartialsBounded(t *testing.T) {
+	e := New(&kernel.Set{Vec: 16, Lanes: 64, DecodeRows: 16}, Caches{}, false, Tuning{})
+	for _, keys := range []int{1 << 20, 1 << 30} {
+		p := Problem{
+			Batch: 1, Heads: 1, KVHeads: 1, SeqQ: 1, SeqKV: keys, TokensQ: 1, TokensKV: keys, DimQK: 128, DimV: 128,
+			K: KV{Stride: [4]int{0, 0, 0, 4}}, V: KV{Stride: [4]int{0, 0, 0, 4}},
+			Mask: Mask{Left: Unbounded, Right: Unbounded},
+		}
+		var d decoding
+		e.schedule(&p, 8, &d)
+		if bytes := 4 * d.parts * d.lanes * (p.DimV + 2); bytes > maxParts {
+			t.Errorf("%d keys: partials of %d bytes", keys, bytes)
+		}
+		if divided := d.parts > 0; divided != (keys == 1<<20) {
+			t.Errorf("%d keys: %d partials", keys, d.parts)
+		}
+	}
+}
