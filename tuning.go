@@ -1,14 +1,14 @@
 package qkv
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/klauspost/cpuid/v2"
 
+	"github.com/qkv-go/qkv/internal/jsontree"
 	"github.com/qkv-go/qkv/kernel"
 	"github.com/qkv-go/qkv/tile"
 )
@@ -59,8 +59,10 @@ func CPUName() string {
 	return fmt.Sprintf("%s, family %d, model %d", c.BrandName, c.Family, c.Model)
 }
 
-// maxTuning is the most bytes of a file.
-const maxTuning = 1 << 16
+const (
+	maxTuning   = 1 << 16 // bytes of a file
+	tuningDepth = 3       // the tuning, its rules, a rule
+)
 
 // ReadTuning reads a file that qkv tune has written. Whether it is of this machine is checked
 // by [New].
@@ -77,14 +79,23 @@ func ReadTuning(path string) (*Tuning, error) {
 	if len(data) > maxTuning {
 		return nil, fmt.Errorf("qkv: %s: a tuning has at most %d bytes", path, maxTuning)
 	}
-	t := new(Tuning)
-	d := json.NewDecoder(bytes.NewReader(data))
-	d.DisallowUnknownFields()
-	if err := d.Decode(t); err != nil {
-		return nil, fmt.Errorf("qkv: %s is not a tuning: %w", path, err)
+	t, err := ParseTuning(data)
+	if err != nil {
+		return nil, fmt.Errorf("qkv: %s is %s", path, strings.TrimPrefix(err.Error(), "qkv: "))
 	}
-	if _, err := d.Token(); err != io.EOF {
-		return nil, fmt.Errorf("qkv: %s is not a tuning: something follows it", path)
+	return t, nil
+}
+
+// ParseTuning reads the text of a file, see [ReadTuning]. A field that is missing, null, of
+// another type, there twice or not known is an error.
+func ParseTuning(data []byte) (*Tuning, error) {
+	o, err := jsontree.Parse(data, tuningDepth)
+	t := new(Tuning)
+	if err == nil {
+		err = jsontree.DecodeExact(o, t)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("qkv: not a tuning: %w", err)
 	}
 	return t, nil
 }

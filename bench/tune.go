@@ -192,7 +192,7 @@ func (t *Tuner) Run(ctx context.Context, begin func(i int, name string), done fu
 			return nil, Trial{}, err
 		}
 		if whole.Choices[0].Speed <= 1 {
-			tuning.Rules = nil
+			tuning.Rules = []qkv.TuningRule{}
 		} else {
 			whole.Best = 0
 		}

@@ -2,8 +2,10 @@ package jsontree
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -22,12 +24,19 @@ func (e *FieldError) Error() string { return e.Path + ": " + e.Reason }
 // member without a field is left out. The fields may be strings, bools, numbers, times,
 // structures, pointers to them and slices. The error is a [*FieldError].
 func Decode(o Object, to any) error {
-	return decode("", o, reflect.ValueOf(to).Elem())
+	return decoder{}.value("", o, reflect.ValueOf(to).Elem())
 }
+
+// DecodeExact does as [Decode], but a member without a field is an error, and so is a null.
+func DecodeExact(o Object, to any) error {
+	return decoder{exact: true}.value("", o, reflect.ValueOf(to).Elem())
+}
+
+type decoder struct{ exact bool }
 
 var timeType = reflect.TypeFor[time.Time]()
 
-func decode(path string, x any, to reflect.Value) error {
+func (d decoder) value(path string, x any, to reflect.Value) error {
 	wrong := func(want string) error {
 		return &FieldError{strings.TrimPrefix(path, "."), fmt.Sprintf("it is %s, %s is needed", show(x), want)}
 	}
@@ -41,14 +50,14 @@ func decode(path string, x any, to reflect.Value) error {
 		to.Set(reflect.ValueOf(t))
 	case kind == reflect.Pointer:
 		to.Set(reflect.New(to.Type().Elem()))
-		return decode(path, x, to.Elem())
+		return d.value(path, x, to.Elem())
 	case kind == reflect.Struct:
 		o, ok := x.(Object)
 		if !ok {
 			return wrong("an object")
 		}
-		return decodeFields(path, o, to)
-	case kind == reflect.Slice && x == nil: // encoding/json writes a nil slice so
+		return d.fields(path, o, to)
+	case kind == reflect.Slice && x == nil && !d.exact: // encoding/json writes a nil slice so
 		to.SetZero()
 	case kind == reflect.Slice:
 		list, ok := x.([]any)
@@ -57,7 +66,7 @@ func decode(path string, x any, to reflect.Value) error {
 		}
 		to.Set(reflect.MakeSlice(to.Type(), len(list), len(list)))
 		for i, x := range list {
-			if err := decode(fmt.Sprintf("%s[%d]", path, i), x, to.Index(i)); err != nil {
+			if err := d.value(fmt.Sprintf("%s[%d]", path, i), x, to.Index(i)); err != nil {
 				return err
 			}
 		}
@@ -92,12 +101,14 @@ func decode(path string, x any, to reflect.Value) error {
 	return nil
 }
 
-func decodeFields(path string, o Object, to reflect.Value) error {
+func (d decoder) fields(path string, o Object, to reflect.Value) error {
+	known := map[string]bool{}
 	for i := range to.NumField() {
 		name, options, _ := strings.Cut(to.Type().Field(i).Tag.Get("json"), ",")
 		if name == "" || name == "-" {
 			continue
 		}
+		known[name] = true
 		field := path + "." + name
 		x, ok := o[name]
 		if !ok {
@@ -106,8 +117,15 @@ func decodeFields(path string, o Object, to reflect.Value) error {
 			}
 			return &FieldError{strings.TrimPrefix(field, "."), "it is missing"}
 		}
-		if err := decode(field, x, to.Field(i)); err != nil {
+		if err := d.value(field, x, to.Field(i)); err != nil {
 			return err
+		}
+	}
+	if d.exact {
+		for _, name := range slices.Sorted(maps.Keys(o)) {
+			if !known[name] {
+				return &FieldError{strings.TrimPrefix(path+"."+name, "."), "it is not known"}
+			}
 		}
 	}
 	return nil

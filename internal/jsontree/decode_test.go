@@ -65,4 +65,23 @@ func TestDecodeErrors(t *testing.T) {
 			t.Errorf("%s: error %v, want %s", c.text, err, c.want)
 		}
 	}
+	for _, c := range []struct{ text, want, exact string }{
+		{`{` + rest + `, "inners": [{"n": 1, "list": null}]}`, "", "inners[0].list: it is null, an array is needed"},
+		{`{` + rest + `, "inners": null}`, "", "inners: it is null, an array is needed"},
+		{`{` + rest + `, "inners": [], "small": null}`, "small: it is null, an integer is needed", "small: it is null, an integer is needed"},
+		{`{` + rest + `, "inners": [], "more": 1}`, "", "more: it is not known"},
+		{`{` + rest + `, "inners": [], "OK": true}`, "", "OK: it is not known"},
+		{`{` + rest + `, "inners": [{"n": 1, "list": [], "m": 1}]}`, "", "inners[0].m: it is not known"},
+		{`{` + rest + `, "inners": []}`, "", ""},
+	} {
+		o, err := Parse([]byte(c.text), 5)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for want, err := range map[*string]error{&c.want: Decode(o, new(outer)), &c.exact: DecodeExact(o, new(outer))} {
+			if *want == "" && err != nil || *want != "" && (err == nil || err.Error() != *want) {
+				t.Errorf("%s: error %v, want %q", c.text, err, *want)
+			}
+		}
+	}
 }

@@ -3,6 +3,7 @@ package gpt
 import (
 	"slices"
 
+	"github.com/qkv-go/qkv/internal/fastjson"
 	"github.com/qkv-go/qkv/internal/jsontree"
 )
 
@@ -26,7 +27,7 @@ type checkpoint struct {
 }
 
 func parseCheckpoint(data []byte) (*checkpoint, error) {
-	values, err := jsontree.Parse(data, maxDepth)
+	values, err := fastjson.Parse(data, maxDepth)
 	if err != nil {
 		return nil, inputError("checkpoint", "checkpoint is not JSON of tensors: %v", err)
 	}

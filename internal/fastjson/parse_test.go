@@ -1,4 +1,4 @@
-package jsontree
+package fastjson
 
 import (
 	"fmt"
@@ -9,6 +9,7 @@ import (
 
 	"github.com/minio/simdjson-go"
 
+	"github.com/qkv-go/qkv/internal/jsontree"
 	"github.com/qkv-go/qkv/internal/shareddata"
 )
 
@@ -33,7 +34,7 @@ func readFile(t testing.TB, name string) []byte {
 // sameParse holds Parse, and simdjson where it may read data, against encoding/json.
 func sameParse(t *testing.T, data []byte) {
 	t.Helper()
-	want, wantErr := parseStandard(data, maxDepth)
+	want, wantErr := jsontree.Parse(data, maxDepth)
 	got, err := Parse(data, maxDepth)
 	if fmt.Sprint(err) != fmt.Sprint(wantErr) || !reflect.DeepEqual(got, want) {
 		t.Fatalf("%.200q: Parse gives %.200v, %v; encoding/json %.200v, %v", data, got, err, want, wantErr)
@@ -77,7 +78,10 @@ func TestParseMalformed(t *testing.T) {
 		{`[]`, "an object is needed"},
 		{`null`, "an object is needed"},
 		{`"a"`, "an object is needed"},
-		{`{"a": {"b": [{}]}}`, depthError(maxDepth).Error()},
+		{`{"a": 1, "b": {"a": 2}, "a": 3}`, `"a" stands twice in an object, the second time at byte 27`},
+		{`{"a": [{"b": 1, "b": null}]}`, `"b" stands twice in an object, the second time at byte 19`},
+		{`{"a": 1, "\u0061": 3}`, `"a" stands twice in an object, the second time at byte 17`},
+		{`{"a": {"b": [{}]}}`, "more than 3 objects and arrays lie in each other"},
 		{`{"a": ` + strings.Repeat("[", 20000) + strings.Repeat("]", 20000) + `}`, "invalid character '[' exceeded max depth at byte 10006"},
 	} {
 		sameParse(t, []byte(c.data))
@@ -96,7 +100,7 @@ func FuzzParse(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		want, wantErr := parseStandard(data, maxDepth)
+		want, wantErr := jsontree.Parse(data, maxDepth)
 		got, err := Parse(data, maxDepth)
 		if fmt.Sprint(err) != fmt.Sprint(wantErr) || !reflect.DeepEqual(got, want) {
 			t.Fatalf("%q: Parse gives %v, %v; encoding/json %v, %v", data, got, err, want, wantErr)
@@ -108,8 +112,8 @@ func BenchmarkParse(b *testing.B) {
 	data := readFile(b, modelFile)
 	for _, p := range []struct {
 		name  string
-		parse func([]byte, int) (Object, error)
-	}{{"parser=chosen", Parse}, {"parser=standard", parseStandard}} {
+		parse func([]byte, int) (jsontree.Object, error)
+	}{{"parser=fast", Parse}, {"parser=standard", jsontree.Parse}} {
 		b.Run(p.name, func(b *testing.B) {
 			b.SetBytes(int64(len(data)))
 			for b.Loop() {
