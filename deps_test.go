@@ -30,7 +30,7 @@ var allowed = map[string][]string{
 	"bench": {".", "kernel", "tile", "onnx", "internal", "github.com/klauspost/cpuid/v2", "golang.org/x/sys",
 		"golang.org/x/perf", "gonum.org/v1/plot"},
 	"cmd": {".", "kernel", "tile", "onnx", "bench", "internal", "github.com/klauspost/cpuid/v2", "golang.org/x/sys",
-		"codeberg.org/sbinet/npyio", "github.com/schollz/progressbar/v3", "golang.org/x/term",
+		"github.com/schollz/progressbar/v3", "golang.org/x/term",
 		"gonum.org/v1/plot", "github.com/rivo/uniseg", "examples/nanogpt/gpt"},
 	"examples": {".", "internal", "golang.org/x/sys"},
 }

@@ -141,7 +141,7 @@ func (b *benchFlags) parse(args []string, stdout io.Writer) error {
 	case b.count < 1 || b.count > maxCount:
 		return badUsage("-count is %d, want 1 to %d", b.count, maxCount)
 	}
-	if err := checkDistinct(flagFile{"tuning", b.tuning}, flagFile{"json", b.json}, flagFile{"cpuprofile", b.cpuprofile}, flagFile{"memprofile", b.memprofile}, flagFile{"trace", b.trace}); err != nil {
+	if err := checkFiles([]flagFile{{"-tuning", b.tuning}}, []flagFile{{"-json", b.json}, {"-cpuprofile", b.cpuprofile}, {"-memprofile", b.memprofile}, {"-trace", b.trace}}); err != nil {
 		return err
 	}
 	switch {
@@ -192,7 +192,7 @@ func benchCommand(ctx context.Context, args []string, stdout, stderr io.Writer) 
 	var tuning *qkv.Tuning
 	if b.tuning != "" {
 		var err error
-		if tuning, err = qkv.ReadTuning(b.tuning); err != nil {
+		if tuning, err = readTuning(b.tuning); err != nil {
 			return err
 		}
 	}
@@ -207,7 +207,7 @@ func benchCommand(ctx context.Context, args []string, stdout, stderr io.Writer) 
 	if err := checkWritable(b.json); err != nil {
 		return err
 	}
-	profiles, err := b.profile()
+	profiles, err := b.profile(stdout)
 	if err != nil {
 		return err
 	}
@@ -221,7 +221,7 @@ func benchCommand(ctx context.Context, args []string, stdout, stderr io.Writer) 
 	}
 	bar := newProgress(stderr, 1+len(jobs))
 	defer bar.finish()
-	table := newTable(stdout, jobs, b.preset.Unmasked)
+	table := newTable(reading(stdout, stderr, b.json, b.cpuprofile, b.memprofile, b.trace), jobs, b.preset.Unmasked)
 
 	doc := bench.NewDocument()
 	doc.Label = b.label
@@ -280,7 +280,7 @@ func benchCommand(ctx context.Context, args []string, stdout, stderr io.Writer) 
 	if b.json == "" {
 		return nil
 	}
-	return writeFiles(ctx, content{b.json, func(w io.Writer) error { return writeJSON(w, &doc) }})
+	return writeFiles(ctx, stdout, content{b.json, func(w io.Writer) error { return writeJSON(w, &doc) }})
 }
 
 // Works that take longer, or more memory, than these are announced.
@@ -340,8 +340,8 @@ type profiles struct {
 }
 
 // profile starts the profiles that are asked for.
-func (b *benchFlags) profile() (*profiles, error) {
-	p := new(profiles)
+func (b *benchFlags) profile(stdout io.Writer) (*profiles, error) {
+	p := &profiles{files: outputs{stdout: stdout}}
 	nothing := func(io.Writer) error { return nil }
 	err := errors.Join(
 		p.start(b.memprofile, nothing, func(w io.Writer) error {

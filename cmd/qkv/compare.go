@@ -61,9 +61,16 @@ func compareCommand(_ context.Context, args []string, stdout, _ io.Writer) error
 	if len(files) < 2 && !(*format == "benchfmt" && len(files) == 1) {
 		return badUsage("%s given, want a base and at least one other record", plural(len(files), "record"))
 	}
+	var records []flagFile
+	for _, name := range files {
+		records = append(records, flagFile{"a record", name})
+	}
+	if err := checkFiles(records, nil); err != nil {
+		return err
+	}
 	var docs []*bench.Document
 	for _, name := range files {
-		d, err := bench.ReadDocument(name)
+		d, err := readRecord(name)
 		if err != nil {
 			return err
 		}

@@ -26,8 +26,8 @@ const usage = `qkv computes softmax(scale * Q Kᵀ + mask) V on CPUs.
   qkv info     say what this machine has and which kernel set runs
   qkv version
 
-"qkv run -h" lists the flags of run, and so on. The environment variable
-QKV_KERNEL names a kernel set to use where -kernel does not.
+"qkv run -h" lists the flags of run, and so on. A file named - is standard input or output.
+The environment variable QKV_KERNEL names a kernel set to use where -kernel does not.
 `
 
 // Exit codes.
@@ -84,13 +84,17 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	} else if errors.Is(err, context.Canceled) {
 		err = errors.New("interrupted")
 	}
-	// Errors of packages carry their names, of which the library's is the command's.
-	text := strings.TrimPrefix(strings.TrimPrefix(err.Error(), "qkv: "), "gpt: ")
-	fmt.Fprintf(stderr, "qkv %s: %s\n", args[0], text)
+	fmt.Fprintf(stderr, "qkv %s: %s\n", args[0], plain(err))
 	if errors.As(err, new(usageError)) {
 		return exitUsage
 	}
 	return code
+}
+
+// plain is an error without the name of the package that it carries, of which the library's
+// is the command's.
+func plain(err error) string {
+	return strings.TrimPrefix(strings.TrimPrefix(err.Error(), "qkv: "), "gpt: ")
 }
 
 // parseFlags parses the flags of a command that takes no other arguments. Asked for

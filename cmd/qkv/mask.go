@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/qkv-go/qkv"
+	"github.com/qkv-go/qkv/cmd/qkv/npy"
 )
 
 // maskFlags are the flags of qkv run and qkv view that say which keys a query attends.
@@ -108,7 +109,7 @@ type pairsArray[T qkv.Element] struct {
 // seqKV.
 func pairs[T qkv.Element](path string, dims []int, data []T) (pairsArray[T], error) {
 	if n := len(dims); n < 2 || n > 4 {
-		return pairsArray[T]{}, fmt.Errorf("%s: its shape %s has %d axes, 2 to 4 are needed", path, dimsString(dims), n)
+		return pairsArray[T]{}, fmt.Errorf("%s: its shape %s has %d axes, 2 to 4 are needed", path, npy.Tuple(dims), n)
 	}
 	p := pairsArray[T]{[4]int{1, 1, 1, 1}, data}
 	copy(p.dims[4-len(dims):], dims)

@@ -8,6 +8,9 @@ import (
 	"github.com/qkv-go/qkv/examples/nanogpt/gpt"
 )
 
+// maxModel is the most bytes of a model that is drawn.
+const maxModel = 1 << 30
+
 // modelAttention computes the maps of all layers of a model on letters, and says what they
 // are of.
 func (v *viewFlags) modelAttention() (*heatmap.Attention, string, error) {
@@ -15,9 +18,13 @@ func (v *viewFlags) modelAttention() (*heatmap.Attention, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
-	m, err := gpt.Load(v.model, engine)
+	data, err := readAll(v.model, maxModel)
 	if err != nil {
 		return nil, "", err
+	}
+	m, err := gpt.Parse(data, engine)
+	if err != nil {
+		return nil, "", inputError{v.model, err}
 	}
 	tokens, err := m.Tokens(v.letters)
 	if err != nil {

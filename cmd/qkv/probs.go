@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"os"
 	"slices"
 	"strings"
 
@@ -200,7 +199,7 @@ func (v *viewFlags) label(a *heatmap.Attention, queries, keys int) error {
 	case v.tokens != "":
 		tokens = strings.Fields(v.tokens)
 	case v.tokensFile != "":
-		text, err := os.ReadFile(v.tokensFile)
+		text, err := readAll(v.tokensFile, maxInput)
 		if err != nil {
 			return err
 		}

@@ -49,14 +49,21 @@ func reportCommand(ctx context.Context, args []string, stdout, _ io.Writer) erro
 	case *plot != "" && *format != "svg" && *format != "png":
 		return badUsage("-plot is for svg and png, not for %s", *format)
 	}
+	var records []flagFile
 	for _, name := range files {
-		if sameFile(name, *out) {
-			return badUsage("-o is %s, which is a record to read", *out)
+		records = append(records, flagFile{"a record", name})
+	}
+	if err := checkFiles(records, []flagFile{{"-o", *out}}); err != nil {
+		return err
+	}
+	if *format == "png" {
+		if err := checkBinary(stdout, "-o", *out); err != nil {
+			return err
 		}
 	}
 	var docs []*bench.Document
 	for _, name := range files {
-		d, err := bench.ReadDocument(name)
+		d, err := readRecord(name)
 		if err != nil {
 			return err
 		}
@@ -78,5 +85,5 @@ func reportCommand(ctx context.Context, args []string, stdout, _ io.Writer) erro
 	if *out == "" {
 		return write(stdout)
 	}
-	return writeFiles(ctx, content{*out, write})
+	return writeFiles(ctx, stdout, content{*out, write})
 }

@@ -8,13 +8,16 @@ import (
 	"io"
 
 	"github.com/qkv-go/qkv"
+	"github.com/qkv-go/qkv/cmd/qkv/npy"
 	"github.com/qkv-go/qkv/internal/memory"
 )
 
 const runSynopsis = `qkv run -q Q.npy -k K.npy -v V.npy -o OUT.npy [flags]
 
-Q, K and V are float32, all of the same rank: [seq, dim], [heads, seq, dim] or
+Q, K and V are all of the same rank: [seq, dim], [heads, seq, dim] or
 [batch, heads, seq, dim]; with -layout bshd [seq, heads, dim] and [batch, seq, heads, dim].
+They may be float32, float64 or float16, in any byte order and order of the axes, and are
+computed with in float32, which is what is written.
 K and V may have fewer heads, in a number that divides Q's. OUT has the rank and the
 layout of Q. LSE, the log-sum-exp of the scores, is [batch, heads, seq], less the axes
 that Q lacks. A score goes through -scale, -softcap, -alibi, -bias and the masks in this
@@ -57,7 +60,8 @@ func (r *runFlags) parse(args []string, stdout io.Writer) error {
 	if r.workers < 0 {
 		return badUsage("-workers is %d, want 0 or more", r.workers)
 	}
-	if err := checkDistinct(flagFile{"o", r.out}, flagFile{"lse", r.lse}); err != nil {
+	inputs := []flagFile{{"-q", r.q}, {"-k", r.k}, {"-v", r.v}, {"-mask", r.mask.keep}, {"-alibi", r.values.alibi}, {"-bias", r.values.bias}, {"-sinks", r.values.sinks}}
+	if err := checkFiles(inputs, []flagFile{{"-o", r.out}, {"-lse", r.lse}}); err != nil {
 		return err
 	}
 	if err := r.mask.check(); err != nil {
@@ -81,6 +85,9 @@ func checkKernelFlag(name string) error {
 func runCommand(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	var r runFlags
 	if err := r.parse(args, stdout); err != nil {
+		return err
+	}
+	if err := errors.Join(checkBinary(stdout, "-o", r.out), checkBinary(stdout, "-lse", r.lse)); err != nil {
 		return err
 	}
 	attention, err := qkv.New(qkv.Config{Kernel: r.kernel, Workers: r.workers})
@@ -127,7 +134,7 @@ func runCommand(ctx context.Context, args []string, stdout, stderr io.Writer) er
 		return fmt.Errorf("the output: %w", err)
 	}
 	if bytes := 4 * int64(n); !memory.Has(bytes) {
-		return fmt.Errorf("the output of shape %s takes %d bytes, which cannot be had", dimsString(out.dims), bytes)
+		return fmt.Errorf("the output of shape %s takes %d bytes, which cannot be had", npy.Tuple(out.dims), bytes)
 	}
 	out.data = make([]float32, n)
 	c.Out = view(out, r.layout)
@@ -144,7 +151,7 @@ func runCommand(ctx context.Context, args []string, stdout, stderr io.Writer) er
 		if err != nil {
 			return err
 		}
-		if _, err := fmt.Fprintln(stdout, plan); err != nil {
+		if _, err := fmt.Fprintln(reading(stdout, stderr, r.out, r.lse), plan); err != nil {
 			return err
 		}
 	}
@@ -156,16 +163,16 @@ func runCommand(ctx context.Context, args []string, stdout, stderr io.Writer) er
 	if err != nil {
 		return err
 	}
-	return writeFiles(ctx, files...)
+	return writeFiles(ctx, stdout, files...)
 }
 
 // operand returns the view of the array of a file beside that of the queries.
 func operand(name, path string, a, q array, layout string) (qkv.View, error) {
 	if n := len(a.dims); n < 2 || n > 4 {
-		return qkv.View{}, fmt.Errorf("%s: its shape %s has %d axes, 2 to 4 are needed", path, dimsString(a.dims), n)
+		return qkv.View{}, fmt.Errorf("%s: its shape %s has %d axes, 2 to 4 are needed", path, npy.Tuple(a.dims), n)
 	}
 	if len(a.dims) != len(q.dims) {
-		return qkv.View{}, fmt.Errorf("%s has shape %s, q has %s: the number of axes differs", name, dimsString(a.dims), dimsString(q.dims))
+		return qkv.View{}, fmt.Errorf("%s has shape %s, q has %s: the number of axes differs", name, npy.Tuple(a.dims), npy.Tuple(q.dims))
 	}
 	x := view(a, layout)
 	if d := x.Shape()[3]; d < 1 || d > qkv.MaxDim { // before it shapes the output

@@ -14,11 +14,11 @@ type temporaryFiles struct {
 }
 
 // create creates a file that does not exist.
-func (t *temporaryFiles) create(path string) (*os.File, error) {
+func (t *temporaryFiles) create(path string, mode os.FileMode) (*os.File, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	// os.CreateTemp would make it unreadable for others.
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+	// os.CreateTemp would make a new file unreadable for others.
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, mode)
 	if err == nil {
 		if t.paths == nil {
 			t.paths = make(map[string]bool)

@@ -46,6 +46,7 @@ func tuneCommand(ctx context.Context, args []string, stdout, stderr io.Writer) e
 	if err := checkKernelFlag(opts.Kernel); err != nil {
 		return err
 	}
+	text := reading(stdout, stderr, *out)
 	if err := checkWritable(*out); err != nil {
 		return err
 	}
@@ -54,7 +55,7 @@ func tuneCommand(ctx context.Context, args []string, stdout, stderr io.Writer) e
 		return err
 	}
 	machine, build := bench.ThisMachine(), bench.ThisBuild()
-	t := &table{w: stdout}
+	t := &table{w: text}
 	t.machine(&machine, &build)
 	t.printf("kernel set %s, %s; a choice has to be 1.5%% faster in 80%% of the rounds\n\n", tuner.Kernel().Name, plural(opts.Workers, "worker"))
 	t.printf("%-28s  %-26s  %s\n", "choice, head dims", "built in", "rate of others over it")
@@ -81,7 +82,7 @@ func tuneCommand(ctx context.Context, args []string, stdout, stderr io.Writer) e
 	if t.err != nil || *out == "" {
 		return t.err
 	}
-	return writeFiles(ctx, content{*out, func(w io.Writer) error { return writeJSON(w, tuning) }})
+	return writeFiles(ctx, stdout, content{*out, func(w io.Writer) error { return writeJSON(w, tuning) }})
 }
 
 // trial writes a line of a trial, with a star at what is chosen.

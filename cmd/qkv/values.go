@@ -8,6 +8,7 @@ import (
 	"strconv"
 
 	"github.com/qkv-go/qkv"
+	"github.com/qkv-go/qkv/cmd/qkv/npy"
 )
 
 // valueFlags are the flags of qkv run and qkv view that change scores.
@@ -57,7 +58,7 @@ func (v *valueFlags) read(c *qkv.Call) error {
 			return err
 		}
 		if n := len(a.dims); n != 1 {
-			return fmt.Errorf("%s: its shape %s has %d axes, 1 is needed", x.path, dimsString(a.dims), n)
+			return fmt.Errorf("%s: its shape %s has %d axes, 1 is needed", x.path, npy.Tuple(a.dims), n)
 		}
 		*x.dst = a.data
 	}

@@ -20,14 +20,15 @@ const viewSynopsis = `qkv view -q Q.npy -k K.npy [-o DIR|FILE.png|FILE.svg] [fla
 It draws the attention probabilities of each head, queries down and keys across, in the
 terminal or into pictures: into a FILE all heads, into a directory also each head by
 itself. Q and K, the masks and what changes scores are as for qkv run. MODEL.json is that
-of examples/nanogpt, of which all layers are drawn.`
+of examples/nanogpt, of which all layers are drawn: gpt-nano-sort-model.json, in the folder
+public of https://github.com/bbycroft/llm-viz.`
 
 // Of more keys than manyKeys, most have a probability whose linear colour is that of 0.
 const manyKeys = 128
 
 // viewFlags are the flags of qkv view.
 type viewFlags struct {
-	q, k, out            string
+	q, k, out, format    string
 	model, letters       string
 	layout, kernel       string
 	tokens, tokensFile   string
@@ -44,6 +45,7 @@ func (v *viewFlags) parse(args []string, stdout io.Writer) error {
 	f.StringVar(&v.k, "k", "", "read the keys from `FILE`")
 	f.StringVar(&v.model, "model", "", "draw what the model in `FILE` does with LETTERS")
 	f.StringVar(&v.out, "o", "", "write to `PATH`, which ends in .png or .svg or is a directory, instead of the terminal")
+	f.StringVar(&v.format, "format", "", "write pictures of a `FORMAT`, png or svg (default: by the name of the file)")
 	f.StringVar(&v.layout, "layout", "bhsd", "the `LAYOUT` of the files, bhsd or bshd")
 	f.StringVar(&v.tokens, "tokens", "", "name the keys by `WORDS`, separated by spaces, and the queries where they stand at keys")
 	f.StringVar(&v.tokensFile, "tokens-file", "", "name them by the lines of `FILE`")
@@ -68,7 +70,7 @@ func (v *viewFlags) parse(args []string, stdout io.Writer) error {
 		}
 		v.letters, others = others[0], others[1:]
 		f.Visit(func(g *flag.Flag) {
-			if !slices.Contains([]string{"model", "o", "head", "log", "kernel", "workers"}, g.Name) {
+			if !slices.Contains([]string{"model", "o", "format", "head", "log", "kernel", "workers"}, g.Name) {
 				err = badUsage("-model and -%s exclude each other", g.Name)
 			}
 		})
@@ -98,6 +100,16 @@ func (v *viewFlags) parse(args []string, stdout io.Writer) error {
 			return badUsage("-%s is %d, want 0 or more", x.name, x.n)
 		}
 	}
+	if v.format != "" && v.format != "png" && v.format != "svg" {
+		return badUsage("-format is %q, want png or svg", v.format)
+	}
+	if v.format != "" && v.out == "" {
+		return badUsage("-format is for pictures, so -o is needed")
+	}
+	inputs := []flagFile{{"-q", v.q}, {"-k", v.k}, {"-model", v.model}, {"-tokens-file", v.tokensFile}, {"-mask", v.mask.keep}, {"-alibi", v.values.alibi}, {"-bias", v.values.bias}, {"-sinks", v.values.sinks}}
+	if err := checkFiles(inputs, []flagFile{{"-o", v.out}}); err != nil {
+		return err
+	}
 	if err := v.mask.check(); err != nil {
 		return err
 	}
@@ -109,7 +121,7 @@ func viewCommand(ctx context.Context, args []string, stdout, _ io.Writer) error 
 	if err := v.parse(args, stdout); err != nil {
 		return err
 	}
-	out, err := v.pictures()
+	out, err := v.pictures(stdout)
 	if err != nil {
 		return err
 	}
@@ -130,34 +142,47 @@ func viewCommand(ctx context.Context, args []string, stdout, _ io.Writer) error 
 	if out == nil {
 		return a.WriteText(stdout, options, terminal(stdout))
 	}
-	return writeFiles(ctx, out(a, options)...)
+	return writeFiles(ctx, stdout, out(a, options)...)
 }
 
 // pictures returns what the output holds of the maps, nil if it is the terminal.
-func (v *viewFlags) pictures() (func(*heatmap.Attention, heatmap.Options) []content, error) {
+func (v *viewFlags) pictures(stdout io.Writer) (func(*heatmap.Attention, heatmap.Options) []content, error) {
 	if v.out == "" {
 		return nil, nil
 	}
 	write := map[string]func(*heatmap.Attention, io.Writer, heatmap.Options) error{
-		".png": (*heatmap.Attention).WritePNG,
-		".svg": (*heatmap.Attention).WriteSVG,
+		"png": (*heatmap.Attention).WritePNG,
+		"svg": (*heatmap.Attention).WriteSVG,
+	}
+	info, err := os.Stat(v.out)
+	dir := v.out != standard && err == nil && info.IsDir()
+	format := v.format
+	if format == "" {
+		format = strings.TrimPrefix(strings.ToLower(filepath.Ext(v.out)), ".")
+		if dir {
+			format = "png"
+		}
 	}
 	picture := func(path string, a *heatmap.Attention, o heatmap.Options) content {
-		do := write[strings.ToLower(filepath.Ext(path))]
-		return content{path, func(w io.Writer) error { return do(a, w, o) }}
+		return content{path, func(w io.Writer) error { return write[format](a, w, o) }}
 	}
-	if info, err := os.Stat(v.out); err == nil && info.IsDir() {
+	if dir {
 		return func(a *heatmap.Attention, o heatmap.Options) []content {
-			all := []content{picture(filepath.Join(v.out, "heads.png"), a, o)}
+			all := []content{picture(filepath.Join(v.out, "heads."+format), a, o)}
 			for i := range a.Maps() {
 				name := strings.NewReplacer(", ", "-", " ", "").Replace(a.Name(i))
-				all = append(all, picture(filepath.Join(v.out, name+".png"), a.Only(i), o))
+				all = append(all, picture(filepath.Join(v.out, name+"."+format), a.Only(i), o))
 			}
 			return all
 		}, nil
 	}
-	if write[strings.ToLower(filepath.Ext(v.out))] == nil {
-		return nil, badUsage("-o is %q, want a directory or a name that ends in .png or .svg", v.out)
+	if write[format] == nil {
+		return nil, badUsage("-o is %q, want a directory or a name that ends in .png or .svg, or -format", v.out)
+	}
+	if format == "png" {
+		if err := checkBinary(stdout, "-o", v.out); err != nil {
+			return nil, err
+		}
 	}
 	return func(a *heatmap.Attention, o heatmap.Options) []content {
 		return []content{picture(v.out, a, o)}
@@ -166,10 +191,10 @@ func (v *viewFlags) pictures() (func(*heatmap.Attention, heatmap.Options) []cont
 
 // terminal says what a writer can show.
 func terminal(w io.Writer) heatmap.Terminal {
-	f, ok := w.(*os.File)
-	if !ok || !term.IsTerminal(int(f.Fd())) {
+	if !isTerminal(w) {
 		return heatmap.Terminal{}
 	}
+	f := w.(*os.File)
 	t := heatmap.Terminal{Colors: terminalColors(os.Getenv)}
 	if width, _, err := term.GetSize(int(f.Fd())); err == nil {
 		t.Width = width
