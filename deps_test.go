@@ -31,7 +31,7 @@ var allowed = map[string][]string{
 		"golang.org/x/perf", "gonum.org/v1/plot"},
 	"cmd": {".", "kernel", "tile", "onnx", "bench", "internal", "github.com/klauspost/cpuid/v2", "golang.org/x/sys",
 		"github.com/schollz/progressbar/v3", "golang.org/x/term",
-		"gonum.org/v1/plot", "github.com/rivo/uniseg", "examples/nanogpt/gpt"},
+		"gonum.org/v1/plot", "golang.org/x/image", "golang.org/x/text", "github.com/rivo/uniseg", "examples/nanogpt/gpt"},
 	"examples": {".", "internal", "golang.org/x/sys"},
 }
 

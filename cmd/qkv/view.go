@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"flag"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -116,7 +117,7 @@ func (v *viewFlags) parse(args []string, stdout io.Writer) error {
 	return checkKernelFlag(v.kernel)
 }
 
-func viewCommand(ctx context.Context, args []string, stdout, _ io.Writer) error {
+func viewCommand(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	var v viewFlags
 	if err := v.parse(args, stdout); err != nil {
 		return err
@@ -142,7 +143,13 @@ func viewCommand(ctx context.Context, args []string, stdout, _ io.Writer) error 
 	if out == nil {
 		return a.WriteText(stdout, options, terminal(stdout))
 	}
-	return writeFiles(ctx, stdout, out(a, options)...)
+	if err := writeFiles(ctx, stdout, out(a, options)...); err != nil {
+		return err
+	}
+	if n := a.Escaped(); n > 0 && v.pictureFormat() == "png" {
+		fmt.Fprintf(stderr, "qkv view: the font of PNG lacks characters of %s, which are escaped; those of an SVG are its reader's\n", plural(n, "token"))
+	}
+	return nil
 }
 
 // pictures returns what the output holds of the maps, nil if it is the terminal.
@@ -154,19 +161,11 @@ func (v *viewFlags) pictures(stdout io.Writer) (func(*heatmap.Attention, heatmap
 		"png": (*heatmap.Attention).WritePNG,
 		"svg": (*heatmap.Attention).WriteSVG,
 	}
-	info, err := os.Stat(v.out)
-	dir := v.out != standard && err == nil && info.IsDir()
-	format := v.format
-	if format == "" {
-		format = strings.TrimPrefix(strings.ToLower(filepath.Ext(v.out)), ".")
-		if dir {
-			format = "png"
-		}
-	}
+	format := v.pictureFormat()
 	picture := func(path string, a *heatmap.Attention, o heatmap.Options) content {
 		return content{path, func(w io.Writer) error { return write[format](a, w, o) }}
 	}
-	if dir {
+	if v.intoDirectory() {
 		return func(a *heatmap.Attention, o heatmap.Options) []content {
 			all := []content{picture(filepath.Join(v.out, "heads."+format), a, o)}
 			for i := range a.Maps() {
@@ -187,6 +186,23 @@ func (v *viewFlags) pictures(stdout io.Writer) (func(*heatmap.Attention, heatmap
 	return func(a *heatmap.Attention, o heatmap.Options) []content {
 		return []content{picture(v.out, a, o)}
 	}, checkWritable(v.out)
+}
+
+// intoDirectory reports whether -o is a directory.
+func (v *viewFlags) intoDirectory() bool {
+	info, err := os.Stat(v.out)
+	return v.out != standard && err == nil && info.IsDir()
+}
+
+// pictureFormat is the format that is asked for, or that the name of the output says.
+func (v *viewFlags) pictureFormat() string {
+	switch {
+	case v.format != "":
+		return v.format
+	case v.intoDirectory():
+		return "png"
+	}
+	return strings.TrimPrefix(strings.ToLower(filepath.Ext(v.out)), ".")
 }
 
 // terminal says what a writer can show.

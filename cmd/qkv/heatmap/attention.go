@@ -6,7 +6,8 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"strconv"
+	"strings"
+	"unicode"
 )
 
 // Masked, in place of a probability, is a pair that the query does not attend. It is drawn
@@ -30,13 +31,16 @@ type Attention struct {
 	Columns int
 
 	queries, keys int
-	block         int // a cell is the maximum of block × block pairs
+	block         block // of a cell
 	maps          []headMap
 	top           float32 // the largest probability that was added
 	masked, nan   bool    // a cell is
 }
 
-// A headMap is the cells of a head, [queries/block, keys/block] rounded up.
+// A block is pairs of so many queries and keys, of which a cell shows the maximum.
+type block struct{ queries, keys int }
+
+// A headMap is the cells of a head, [queries/block.queries, keys/block.keys] rounded up.
 type headMap struct {
 	name  string
 	cells []float32
@@ -53,7 +57,12 @@ func New(queries, keys int) (*Attention, error) {
 			return nil, fmt.Errorf("%d %s cannot be drawn, 1 to %d can", x.n, x.name, math.MaxInt32-maxCells)
 		}
 	}
-	return &Attention{queries: queries, keys: keys, block: over(max(queries, keys), maxCells)}, nil
+	return &Attention{queries: queries, keys: keys, block: block{over(queries, maxCells), over(keys, maxCells)}}, nil
+}
+
+// size returns how many cells a map has.
+func (a *Attention) size() (rows, columns int) {
+	return over(a.queries, a.block.queries), over(a.keys, a.block.keys)
 }
 
 // over returns n/by, rounded up.
@@ -70,7 +79,7 @@ func (a *Attention) Add(name string, probs []float32) error {
 	if len(a.maps) == maxMaps {
 		return fmt.Errorf("%s is one too many to draw: at most %d are", name, maxMaps)
 	}
-	rows, columns := over(a.queries, a.block), over(a.keys, a.block)
+	rows, columns := a.size()
 	if n := int64(len(a.maps)+1) * int64(rows*columns); n > maxTotal {
 		return fmt.Errorf("%s makes it %d cells of %d bytes in memory, at most %d are drawn", name, n, 4, maxTotal)
 	}
@@ -99,20 +108,20 @@ func finite(p float32) float32 {
 	return p
 }
 
-// reduce returns the maximum of each block × block cells. That of a NaN is NaN.
-func reduce(cells []float32, rows, columns, block int) []float32 {
-	if block == 1 {
+// reduce returns the maximum of each block of cells. That of a NaN is NaN.
+func reduce(cells []float32, rows, columns int, by block) []float32 {
+	if by == (block{1, 1}) {
 		return slices.Clone(cells)
 	}
-	width := over(columns, block)
-	to := make([]float32, over(rows, block)*width)
+	width := over(columns, by.keys)
+	to := make([]float32, over(rows, by.queries)*width)
 	for i := range to {
 		to[i] = Masked
 	}
 	for r := range rows {
-		line := to[r/block*width:][:width]
+		line := to[r/by.queries*width:][:width]
 		for c, p := range cells[r*columns:][:columns] {
-			line[c/block] = max(line[c/block], p)
+			line[c/by.keys] = max(line[c/by.keys], p)
 		}
 	}
 	return to
@@ -155,27 +164,46 @@ func (a *Attention) check() error {
 
 // grid is the cells of maps at one resolution.
 type grid struct {
-	block         int // a cell is the maximum of block × block pairs
+	block         block // of a cell
 	rows, columns int
 }
 
-// fit returns the finest grid with at most that many rows and columns.
+// fit returns the finest grid with at most that many rows and columns. Along each axis a cell
+// covers no more than that axis needs.
 func (a *Attention) fit(rows, columns int) grid {
-	g := grid{rows: over(a.queries, a.block), columns: over(a.keys, a.block)}
-	more := max(over(g.rows, rows), over(g.columns, columns))
-	return grid{a.block * more, over(g.rows, more), over(g.columns, more)}
+	r, c := a.size()
+	down, across := over(r, rows), over(c, columns)
+	return grid{block{a.block.queries * down, a.block.keys * across}, over(r, down), over(c, across)}
 }
 
 // cells returns those of map i on the grid.
 func (a *Attention) cells(i int, g grid) []float32 {
-	return reduce(a.maps[i].cells, over(a.queries, a.block), over(a.keys, a.block), g.block/a.block)
+	rows, columns := a.size()
+	return reduce(a.maps[i].cells, rows, columns, block{g.block.queries / a.block.queries, g.block.keys / a.block.keys})
 }
 
 // note says what a cell is, where it is not a pair.
 func (g grid) note() string {
-	if g.block == 1 {
+	if g.block == (block{1, 1}) {
 		return ""
 	}
-	n := strconv.Itoa(g.block)
-	return "each cell is the maximum of " + n + "×" + n + " pairs"
+	return fmt.Sprintf("each cell is the maximum of %d×%d pairs", g.block.queries, g.block.keys)
+}
+
+// Escaped returns how many labels have characters that the font of PNG lacks, which are
+// written there as \u4e2d and the like. SVG leaves them to the fonts of its reader.
+func (a *Attention) Escaped() int {
+	n := 0
+	count := func(labels []string) {
+		for _, s := range labels {
+			if strings.ContainsFunc(s, func(r rune) bool { return unicode.IsPrint(r) && !hasGlyph(r) }) {
+				n++
+			}
+		}
+	}
+	count(a.KeyLabels)
+	if len(a.KeyLabels) == 0 {
+		count(a.QueryLabels)
+	}
+	return n
 }

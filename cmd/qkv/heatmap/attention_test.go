@@ -127,7 +127,7 @@ func TestReduce(t *testing.T) {
 		0.1, 0.2, Masked, Masked, 0.3,
 		0.4, 0.0, Masked, Masked, nan,
 		0.5, Masked, 0.0, 0.1, Masked,
-	}, 3, 5, 2)
+	}, 3, 5, block{2, 2})
 	want := []float32{0.4, Masked, nan, 0.5, 0.1, Masked}
 	if !slices.EqualFunc(got, want, func(a, b float32) bool { return a == b || a != a && b != b }) {
 		t.Errorf("%v, want %v", got, want)
@@ -138,16 +138,62 @@ func TestReduce(t *testing.T) {
 	probs := make([]float32, queries*keys)
 	probs[2*keys+2499] = 1
 	a := attention(t, queries, keys, probs)
-	if a.block != 3 || len(a.maps[0].cells) != 834 || a.maps[0].cells[833] != 1 {
+	if a.block != (block{1, 3}) || len(a.maps[0].cells) != 3*834 || a.maps[0].cells[3*834-1] != 1 {
 		t.Errorf("block %d, %d cells", a.block, len(a.maps[0].cells))
 	}
 	g := a.fit(100, 100)
-	if g != (grid{27, 1, 93}) {
+	if g != (grid{block{1, 27}, 3, 93}) {
 		t.Errorf("grid %v", g)
 	}
 	cells := a.cells(0, g)
-	if len(cells) != 93 || cells[92] != 1 || cells[0] != 0 {
+	if len(cells) != 3*93 || cells[3*93-1] != 1 || cells[0] != 0 {
 		t.Errorf("cells %v", cells)
+	}
+}
+
+// TestFewByMany: a query, or a key, of few has cells of its own, in every rendering.
+func TestFewByMany(t *testing.T) {
+	for _, c := range []struct {
+		queries, keys int
+		block         block // of the finest cells that are kept
+	}{
+		{13, 3000, block{1, 3}}, {3000, 13, block{3, 1}}, {1, 100000, block{1, 98}}, {2000, 1, block{2, 1}}, {13, 1000, block{1, 1}}, {24, 4096, block{1, 4}}, {2000, 5000, block{2, 5}},
+	} {
+		a := attention(t, c.queries, c.keys)
+		if a.block != c.block {
+			t.Errorf("%+v: kept in blocks of %+v", c, a.block)
+		}
+		probs := make([]float32, c.queries*c.keys)
+		for i := range c.queries { // a query attends keys at a place of its own
+			probs[i*c.keys+i*c.keys/c.queries] = 1
+		}
+		if err := a.Add("head", probs); err != nil {
+			t.Fatal(err)
+		}
+		check := func(name string, g grid) {
+			t.Helper()
+			if c.queries <= 24 && g.block.queries != 1 || c.keys <= 24 && g.block.keys != 1 {
+				t.Errorf("%+v: %s has cells of %+v", c, name, g.block)
+			}
+			for i, p := range a.cells(0, g) {
+				q, k := i/g.columns*g.block.queries, i%g.columns*g.block.keys
+				want := float32(0)
+				for last := min(q+g.block.queries, c.queries); q < last; q++ {
+					if at := q * c.keys / c.queries; at >= k && at < k+g.block.keys {
+						want = 1
+					}
+				}
+				if p != want {
+					t.Fatalf("%+v: %s: cell %d of %+v is %v, want %v", c, name, i, g, p, want)
+				}
+			}
+		}
+		check("a picture", a.sheet(Options{}, shown{}).grid)
+		for _, colors := range []Colors{NoColors, Colors256} {
+			for _, width := range []int{40, 80, 200} {
+				check("text", a.textLayout(Options{}, Terminal{width, colors}).grid)
+			}
+		}
 	}
 }
 
@@ -219,21 +265,54 @@ func TestTickStep(t *testing.T) {
 	}
 }
 
-func TestVisible(t *testing.T) {
-	for s, want := range map[string]string{
-		"cat":                    "cat",
-		" the":                   "␣the",
-		"\n\t":                   "⏎⇥",
-		"\x1b[31m":               "�[31m",
-		"日本":                     "日本",
-		"\xff":                   "�",
-		"":                       "",
-		"abcdefghijklmnop":       "abcdefghijklmnop",
-		"abcdefghijklmnopq":      "abcdefghijklmnop…",
-		strings.Repeat("é", 100): strings.Repeat("é", 16) + "…",
+func TestLabels(t *testing.T) {
+	for _, c := range []struct{ label, terminal, png string }{
+		{"cat", "cat", "cat"},
+		{" the", "␣the", "_the"},
+		{"\n\t", "⏎⇥", `\n\t`},
+		{"\r\n", "⏎", `\r\n`},
+		{"\x1b[31m\x00\x7f\u0085", `\x1b[31m\x00\x7f…`, `\x1b[31m\x00\x7f…`},
+		{"a\u202eb", `a\u202eb`, `a\u202eb`}, // would turn what follows
+		{"日本", "日本", `\u65e5\u672c`},
+		{"日本語日本語日本語", "日本語日本語日本…", `\u65e5\u672c…`},
+		{"سلام", "سلام", `\u0633\u0644…`},
+		// Liberation Sans has Hebrew, which a PNG draws from left to right.
+		{"שלום", "שלום", "\u05dd\u05d5\u05dc\u05e9"},
+		{"שלום!", "שלום!", "!\u05dd\u05d5\u05dc\u05e9"},
+		{"ok שלום", "ok␣שלום", "ok_\u05dd\u05d5\u05dc\u05e9"},
+		{"😀", "😀", `\U0001f600`},
+		{"👨\u200d👧", `👨\u200d👧`, `\U0001f468\u200d…`}, // terminals do not agree on its width
+		{"e\u0301te\u0301", "e\u0301te\u0301", "e\u0301te\u0301"},
+		{"\u0301", "◌\u0301", "◌\u0301"},
+		{"\xff\xfe", `\xff\xfe`, `\xff\xfe`},
+		{"\ufffd", "\ufffd", `\ufffd`},
+		{"", "", ""},
+		{"abcdefghijklmnop", "abcdefghijklmnop", "abcdefghijklmnop"},
+		{"abcdefghijklmnopq", "abcdefghijklmnop…", "abcdefghijklmnop…"},
+		{strings.Repeat("é", 100), strings.Repeat("é", 16) + "…", strings.Repeat("é", 16) + "…"},
+		{strings.Repeat("e\u0301", 100), strings.Repeat("e\u0301", 16) + "…", strings.Repeat("e\u0301", 16) + "…"},
 	} {
-		if got := visible(s); got != want {
-			t.Errorf("%q: %q, want %q", s, got, want)
+		if got := (shown{}).text(c.label); got != c.terminal {
+			t.Errorf("%q: %q, want %q", c.label, got, c.terminal)
 		}
+		got := shown{glyphs: true}.text(c.label)
+		if got != c.png {
+			t.Errorf("%q: %q in a PNG, want %q", c.label, got, c.png)
+		}
+		if lacks(got) {
+			t.Errorf("%q: the font lacks some of %q", c.label, got)
+		}
+	}
+	for label, want := range map[string]string{
+		"cat": "cat", "日本": "日本", "سلام": "\u2068سلام\u2069", "שלום!": "\u2068שלום!\u2069", "ok שלום": "\u2068ok␣שלום\u2069",
+	} {
+		if got := (shown{isolates: true}).text(label); got != want {
+			t.Errorf("%q: %q in an SVG, want %q", label, got, want)
+		}
+	}
+	a := attention(t, 1, 5)
+	a.KeyLabels = []string{"日", " the", "\n", "سلام", "\x1b"}
+	if n := a.Escaped(); n != 2 {
+		t.Errorf("%d labels are escaped, want 2", n)
 	}
 }

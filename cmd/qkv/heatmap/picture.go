@@ -26,24 +26,26 @@ type Options struct {
 	Log bool
 }
 
-// WritePNG writes a picture of all maps.
+// WritePNG writes a picture of all maps. Characters of labels that its font lacks are escaped,
+// see [Attention.Escaped].
 func (a *Attention) WritePNG(w io.Writer, o Options) error {
 	if err := a.check(); err != nil {
 		return err
 	}
-	s := a.sheet(o)
+	s := a.sheet(o, shown{glyphs: true})
 	c := vgimg.NewWith(vgimg.UseWH(s.width, s.height), vgimg.UseDPI(dpi))
 	s.draw(draw.New(c))
 	_, err := vgimg.PngCanvas{Canvas: c}.WriteTo(w)
 	return err
 }
 
-// WriteSVG writes a picture of all maps, with its text as text.
+// WriteSVG writes a picture of all maps, with its text as text, which its reader draws in the
+// fonts and directions of its characters.
 func (a *Attention) WriteSVG(w io.Writer, o Options) error {
 	if err := a.check(); err != nil {
 		return err
 	}
-	s := a.sheet(o)
+	s := a.sheet(o, shown{isolates: true})
 	c := vgsvg.New(s.width, s.height)
 	s.draw(draw.New(c))
 	var b strings.Builder
@@ -71,10 +73,10 @@ const (
 func style(size vg.Length, x draw.XAlignment, y draw.YAlignment) text.Style {
 	return text.Style{
 		Color:   color.Black,
-		Font:    font.From(font.Font{Typeface: "Liberation", Variant: "Sans"}, size),
+		Font:    font.From(typeface, size),
 		XAlign:  x,
 		YAlign:  y,
-		Handler: plot.DefaultTextHandler,
+		Handler: textHandler,
 	}
 }
 
@@ -160,6 +162,12 @@ func place(p *plot.Plot, c draw.Canvas, data vg.Rectangle) draw.Canvas {
 		c.Max = c.Max.Add(data.Max.Sub(got.Max))
 	}
 	return c
+}
+
+// rotate turns a vector by an angle.
+func rotate(p vg.Point, angle float64) vg.Point {
+	sin, cos := math.Sincos(angle)
+	return vg.Point{X: p.X*vg.Length(cos) - p.Y*vg.Length(sin), Y: p.X*vg.Length(sin) + p.Y*vg.Length(cos)}
 }
 
 // frame draws the outline of a data area.

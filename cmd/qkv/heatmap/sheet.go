@@ -29,6 +29,7 @@ const (
 // is a sheet too. Lengths are multiples of a dot where an image goes.
 type sheet struct {
 	a             *Attention
+	shown         shown // of labels
 	title, note   string
 	scale         scale
 	grid          grid
@@ -41,8 +42,8 @@ type sheet struct {
 }
 
 // sheet lays the maps out.
-func (a *Attention) sheet(o Options) *sheet {
-	s := &sheet{a: a, title: o.Title, scale: a.scale(o.Log)}
+func (a *Attention) sheet(o Options, labels shown) *sheet {
+	s := &sheet{a: a, shown: labels, title: o.Title, scale: a.scale(o.Log)}
 	n := len(a.maps)
 	s.columns = a.Columns
 	if s.columns == 0 || s.columns > n {
@@ -60,10 +61,12 @@ func (a *Attention) sheet(o Options) *sheet {
 	const largest, thinnest, labelled = 56, 60, 24 // dots of a cell; of the shorter side; of a cell with a label
 	longest := max(s.grid.rows, s.grid.columns)
 	k := min(side/longest, largest)
-	if (a.QueryLabels != nil || a.KeyLabels != nil) && s.grid.block == 1 && longest <= 1024/labelled {
+	if (a.QueryLabels != nil || a.KeyLabels != nil) && s.grid.block == (block{1, 1}) && longest <= 1024/labelled {
 		k = max(k, labelled)
 	}
-	s.kx, s.ky = max(k, over(thinnest, s.grid.columns)), max(k, over(thinnest, s.grid.rows))
+	// Few queries beside many keys, or the other way round, have room for their labels.
+	cell := func(n int) int { return max(k, over(thinnest, n), min(labelled, longest*k/3/n)) }
+	s.kx, s.ky = cell(s.grid.columns), cell(s.grid.rows)
 	s.data = vg.Point{X: vg.Length(s.grid.columns*s.kx) * dot, Y: vg.Length(s.grid.rows*s.ky) * dot}
 
 	// Room for the labels: what a map with all of them takes.
@@ -159,18 +162,20 @@ func (s *sheet) fits(ticks plot.ConstantTicks) bool {
 
 // ticks names as many of n queries or keys as have room, k dots a cell.
 func (s *sheet) ticks(labels []string, n, k int, down bool) plot.ConstantTicks {
-	spacing := tickSize + 3
-	if !down && labels == nil { // side by side
-		spacing = style(tickSize, draw.XCenter, draw.YTop).Width(label(nil, n-1, 1)) + 6
+	spacing, block := tickSize+3, s.grid.block.keys
+	if down {
+		block = s.grid.block.queries
+	} else if labels == nil { // side by side
+		spacing = style(tickSize, draw.XCenter, draw.YTop).Width(s.shown.label(nil, n-1, 1)) + 6
 	}
-	step := tickStep(float64(spacing), float64(dot)*float64(k)/float64(s.grid.block))
+	step := tickStep(float64(spacing), float64(dot)*float64(k)/float64(block))
 	ticks := plot.ConstantTicks{}
 	for i := 0; i < n; i += step {
-		at := (float64(i)+0.5)/float64(s.grid.block) - 0.5
+		at := (float64(i)+0.5)/float64(block) - 0.5
 		if down {
 			at = float64(s.grid.rows-1) - at
 		}
-		ticks = append(ticks, plot.Tick{Value: at, Label: label(labels, i, step)})
+		ticks = append(ticks, plot.Tick{Value: at, Label: s.shown.label(labels, i, step)})
 	}
 	return ticks
 }

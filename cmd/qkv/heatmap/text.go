@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 
 	"github.com/rivo/uniseg"
@@ -106,7 +107,7 @@ func (a *Attention) textLayout(o Options, t Terminal) *textLayout {
 		// Two side by side at least, unless it is for them that cells are more than pairs.
 		alone := *x
 		x.lay(shared)
-		if alone.grid.block == 1 && alone.grid.rows <= mostText/2 {
+		if alone.grid.block == (block{1, 1}) && alone.grid.rows <= mostText/2 {
 			*x = alone
 		}
 	}
@@ -118,15 +119,16 @@ func (a *Attention) textLayout(o Options, t Terminal) *textLayout {
 // lay chooses the grid for so many characters a line.
 func (x *textLayout) lay(room int) {
 	a := x.a
-	x.half = x.colors != NoColors && (max(a.queries, a.keys) > largeMap || 2*a.keys > room)
+	// Where the keys alone are many, each query has a line.
+	x.half = x.colors != NoColors && a.queries > 1 && (a.queries > largeMap || (a.keys > largeMap || 2*a.keys > room) && 4*a.queries > min(a.keys, mostText))
 	x.narrow = x.half
 	if x.half {
 		x.grid = a.fit(mostText, min(mostText, room))
 		return
 	}
 	x.grid = a.fit(mostText/2, min(mostText, room)/2)
-	if g := a.fit(mostText/2, min(mostText, room)); g.block == 1 && x.grid.block > 1 {
-		x.grid, x.narrow = g, true
+	if b := x.grid.block; b.keys > b.queries {
+		x.grid, x.narrow = a.fit(mostText/2, min(mostText, room)), true
 	}
 }
 
@@ -156,13 +158,13 @@ func (x *textLayout) mapWidth() int {
 }
 
 // rowLabel names a query, with its number.
-func (x *textLayout) rowLabel(i int) string { return label(x.a.QueryLabels, i, 2) }
+func (x *textLayout) rowLabel(i int) string { return shown{}.label(x.a.QueryLabels, i, 2) }
 
 // label makes the labels of the lines and the header.
 func (x *textLayout) label() {
 	lines := over(x.grid.rows, x.cellRows())
 	x.rows = make([]string, lines)
-	perLine := x.grid.block * x.cellRows()
+	perLine := x.grid.block.queries * x.cellRows()
 	spacing := 1.0 // in lines
 	if x.a.QueryLabels == nil && lines > 12 {
 		spacing = 4
@@ -181,23 +183,25 @@ func (x *textLayout) label() {
 		x.rows[i] = strings.Repeat(" ", width-textWidth(s)) + s + " "
 	}
 
-	// Tokens of a letter fit above their columns.
-	x.keys = x.a.KeyLabels != nil && x.grid.block == 1 && !x.narrow
+	// Tokens of a letter, be it a wide one, fit above their columns.
+	x.keys = x.a.KeyLabels != nil && x.grid.block.keys == 1 && !x.narrow
 	for _, s := range x.a.KeyLabels {
-		x.keys = x.keys && textWidth(visible(s)) == 1
+		s = shown{}.text(s)
+		x.keys = x.keys && (textWidth(s) == 1 || textWidth(s) == 2 && uniseg.GraphemeClusterCount(s) == 1)
 	}
 	var b strings.Builder
 	if x.keys {
 		for _, s := range x.a.KeyLabels {
-			b.WriteString(visible(s) + " ")
+			s = shown{}.text(s)
+			b.WriteString(s + strings.Repeat(" ", 2-textWidth(s)))
 		}
 	} else {
-		n := label(nil, x.a.keys-1, 1)
-		perCell := float64(x.cellWidth()) / float64(x.grid.block)
+		n := strconv.Itoa(x.a.keys - 1)
+		perCell := float64(x.cellWidth()) / float64(x.grid.block.keys)
 		step := tickStep(float64(len(n)+1), perCell)
 		for i := 0; i < x.a.keys; i += step {
-			at := i / x.grid.block * x.cellWidth()
-			if n := label(nil, i, 1); at >= b.Len() && at+len(n) <= x.grid.columns*x.cellWidth() {
+			at := i / x.grid.block.keys * x.cellWidth()
+			if n := strconv.Itoa(i); at >= b.Len() && at+len(n) <= x.grid.columns*x.cellWidth() {
 				b.WriteString(strings.Repeat(" ", at-b.Len()) + n + " ")
 			}
 		}
@@ -299,7 +303,7 @@ func (x *textLayout) names(b *bufio.Writer) {
 	const most = 128
 	line := "keys:"
 	for i := range x.a.KeyLabels {
-		name := label(x.a.KeyLabels, i, 2)
+		name := shown{}.label(x.a.KeyLabels, i, 2)
 		if i == most {
 			name = "…"
 		}

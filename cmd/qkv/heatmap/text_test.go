@@ -138,7 +138,7 @@ func TestTextColors(t *testing.T) {
 	}
 
 	// Two rows a line.
-	x := &textLayout{a: a, colors: Colors256, scale: a.scale(false), grid: grid{1, 3, 2}, half: true, narrow: true}
+	x := &textLayout{a: a, colors: Colors256, scale: a.scale(false), grid: grid{block{1, 1}, 3, 2}, half: true, narrow: true}
 	for r, want := range []string{
 		"\x1b[38;5;220m\x1b[48;5;53m▀\x1b[39m\x1b[49m ",
 		" \x1b[38;5;220m▀\x1b[39m",
@@ -151,7 +151,7 @@ func TestTextColors(t *testing.T) {
 		}
 	}
 	lower := attention(t, 2, 1, []float32{Masked, 0})
-	x.a, x.grid = lower, grid{1, 2, 1}
+	x.a, x.grid = lower, grid{block{1, 1}, 2, 1}
 	if got, want := x.line(lower.maps[0].cells, 0), "\x1b[38;"+code(x, 0)+"▄\x1b[39m"; got != want {
 		t.Errorf("a lower cell is %q, want %q", got, want)
 	}
