@@ -48,15 +48,16 @@ func pick(infos []KernelInfo, name string) (*kernel.Set, error) {
 	return nil, err
 }
 
-// kernelName returns the set that is asked for, and by what.
-func kernelName(cfg string) (name, why string) {
+// kernelName returns the set that is asked for, by which environment variable if by one, and
+// why.
+func kernelName(cfg string) (name, env, why string) {
 	if cfg != "" {
-		return cfg, "forced by Config.Kernel"
+		return cfg, "", "forced by Config.Kernel"
 	}
-	if env := os.Getenv(KernelEnv); env != "" {
-		return env, "forced by " + KernelEnv
+	if name := os.Getenv(KernelEnv); name != "" {
+		return name, KernelEnv, "forced by " + KernelEnv
 	}
-	return "", "the best that this CPU can run"
+	return "", "", "the best that this CPU can run"
 }
 
 // features returns what the CPU has and the operating system saves: cpuid reports

@@ -2,6 +2,7 @@ package qkv
 
 import (
 	"context"
+	"errors"
 	"runtime"
 	"sync"
 
@@ -61,8 +62,11 @@ func New(cfg Config) (*Engine, error) {
 	if cfg.Workers < 0 {
 		return nil, argError("workers", cfg.Workers, 0, "workers is %d, at least 0 is needed", cfg.Workers)
 	}
-	name, why := kernelName(cfg.Kernel)
+	name, env, why := kernelName(cfg.Kernel)
 	set, err := pick(Kernels(), name)
+	if e := (*KernelError)(nil); errors.As(err, &e) {
+		e.Env = env
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -60,6 +60,7 @@ func copyOf(a any) any {
 // A KernelError reports a kernel set that was asked for by name and cannot run here.
 type KernelError struct {
 	Name      string
+	Env       string          // the environment variable that named it, if one did
 	Known     bool            // a set of this architecture has the name
 	Missing   kernel.Features // what the CPU or its operating system lacks
 	Available []string        // sets that this machine can run, best first
@@ -67,10 +68,14 @@ type KernelError struct {
 
 func (e *KernelError) Error() string {
 	var b strings.Builder
+	b.WriteString("qkv: ")
+	if e.Env != "" {
+		fmt.Fprintf(&b, "the environment variable %s: ", e.Env)
+	}
 	if e.Known {
-		fmt.Fprintf(&b, "qkv: kernel set %q needs %s, which this machine lacks", e.Name, e.Missing)
+		fmt.Fprintf(&b, "kernel set %q needs %s, which this machine lacks", e.Name, e.Missing)
 	} else {
-		fmt.Fprintf(&b, "qkv: unknown kernel set %q", e.Name)
+		fmt.Fprintf(&b, "unknown kernel set %q", e.Name)
 	}
 	fmt.Fprintf(&b, "; this machine can run %s", strings.Join(e.Available, ", "))
 	return b.String()

@@ -23,9 +23,10 @@ type Machine struct {
 	Release    string   `json:"os_release,omitempty"` // of the operating system's kernel
 	Hypervisor string   `json:"hypervisor,omitempty"` // such as KVM; empty if none tells of itself
 	Memory     int64    `json:"memory_bytes,omitempty"`
-	Cores      int      `json:"cores"`      // physical, 0 if unknown
-	Threads    int      `json:"threads"`    // logical processors that this process may use
-	GOMAXPROCS int      `json:"gomaxprocs"` // at once
+	Cores      int      `json:"cores"`                    // physical, 0 if unknown
+	Threads    int      `json:"threads"`                  // logical processors that this process may use
+	Online     int      `json:"threads_online,omitempty"` // that there are, 0 if unknown
+	GOMAXPROCS int      `json:"gomaxprocs"`               // at once
 	Caches     []Cache  `json:"caches"`
 	Features   []string `json:"features"`
 }
@@ -54,6 +55,9 @@ func ThisMachine() Machine {
 		Hypervisor: hypervisor(cpu),
 	}
 	m.System, m.Release, m.Memory = thisSystem()
+	if m.Online = onlineThreads(); m.Online > 0 {
+		m.Cores = min(m.Cores, m.Online) // a virtual machine may have fewer than its CPU says
+	}
 	m.Core = microarchitecture(m.Vendor, m.Family, m.Model)
 	if m.CPU == "" {
 		m.CPU = cmp.Or(coreName(), "unknown CPU")

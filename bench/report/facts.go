@@ -17,11 +17,7 @@ func (r *record) facts() [][2]string {
 	add("CPU", m.CPU)
 	add("family, model", strings.TrimSpace(fmt.Sprintf("%s %d, %d, stepping %d", m.Vendor, m.Family, m.Model, m.Stepping)))
 	add("microarchitecture", m.Core)
-	cores := ""
-	if m.Cores > 0 {
-		cores = fmt.Sprintf("%d cores, ", m.Cores)
-	}
-	add("processors", fmt.Sprintf("%s%d threads, GOMAXPROCS %d", cores, m.Threads, m.GOMAXPROCS))
+	add("processors", fmt.Sprintf("%s, GOMAXPROCS %d", m.Processors(), m.GOMAXPROCS))
 	var caches []string
 	for _, c := range m.Caches {
 		caches = append(caches, fmt.Sprintf("%s %g KiB", c.Level, float64(c.Bytes)/1024))

@@ -229,8 +229,19 @@ func TestInfo(t *testing.T) {
 		t.Errorf("chosen: %v, want generic", got)
 	}
 	t.Setenv(qkv.KernelEnv, "quantum")
-	if code, _, errs := qkvRun("info"); code != exitFailed || !strings.Contains(errs, `"quantum"`) {
+	code, out, errs = qkvRun("info")
+	if code != exitFailed || !strings.HasPrefix(errs, `qkv info: the environment variable QKV_KERNEL: unknown kernel set "quantum"; this machine can run `) {
 		t.Errorf("%s=quantum: exit %d, %q", qkv.KernelEnv, code, errs)
+	}
+	if !strings.Contains(out, "processors") || !strings.Contains(out, "generic") || strings.Contains(out, "*") || !strings.Contains(out, "can run") {
+		t.Errorf("%s=quantum: the sets are not listed:\n%s", qkv.KernelEnv, out)
+	}
+	var doc infoDocument
+	if code, out, _ := qkvRun("info", "-json"); code != exitFailed || json.Unmarshal([]byte(out), &doc) != nil || !strings.Contains(doc.Error, "quantum") || len(chosen(doc)) != 0 || len(doc.Kernels) != len(qkv.Kernels()) {
+		t.Errorf("%s=quantum: exit %d, %+v", qkv.KernelEnv, code, doc)
+	}
+	if code, _, errs := qkvRun("conform", "."); code != exitFailed || !strings.Contains(errs, "environment variable QKV_KERNEL") {
+		t.Errorf("conform with %s=quantum: exit %d, %q", qkv.KernelEnv, code, errs)
 	}
 }
 

@@ -21,6 +21,9 @@ type infoDocument struct {
 	Machine bench.Machine `json:"machine"`
 	Build   bench.Build   `json:"build"`
 	Kernels []kernelEntry `json:"kernels"` // best first
+
+	// Error says why none of them is chosen, if so.
+	Error string `json:"error,omitempty"`
 }
 
 type kernelEntry struct {
@@ -40,15 +43,23 @@ func infoCommand(_ context.Context, args []string, stdout, _ io.Writer) error {
 	if err := parseFlags(f, args, infoSynopsis, stdout); err != nil {
 		return err
 	}
-	a, err := qkv.New(qkv.Config{})
-	if err != nil {
-		return err // QKV_KERNEL names none
+	doc := infoDocument{Machine: bench.ThisMachine(), Build: bench.ThisBuild()}
+	chosen := ""
+	a, wrong := qkv.New(qkv.Config{})
+	if wrong != nil { // of which the rest is what helps
+		doc.Error = plain(wrong)
+	} else {
+		chosen = a.Kernel().Name
 	}
-	doc := infoDocument{Machine: bench.ThisMachine(), Build: bench.ThisBuild(), Kernels: kernelEntries(qkv.Kernels(), a.Kernel().Name, os.Getenv(qkv.KernelEnv) != "")}
+	doc.Kernels = kernelEntries(qkv.Kernels(), chosen, os.Getenv(qkv.KernelEnv) != "")
+	write := doc.print
 	if *asJSON {
-		return writeJSON(stdout, &doc)
+		write = func(w io.Writer) error { return writeJSON(w, &doc) }
 	}
-	return doc.print(stdout)
+	if err := write(stdout); err != nil {
+		return err
+	}
+	return wrong
 }
 
 // kernelEntries says of each set why it was chosen or not.
@@ -67,6 +78,8 @@ func kernelEntries(infos []qkv.KernelInfo, chosen string, forced bool) []kernelE
 			e.Why = "the best that this machine can run"
 		case k.Missing != 0:
 			e.Why = "this machine lacks " + k.Missing.String()
+		case chosen == "":
+			e.Why = "can run"
 		case forced:
 			e.Why = qkv.KernelEnv + " forces " + chosen
 		default:
@@ -90,11 +103,7 @@ func (d *infoDocument) print(w io.Writer) error {
 	if m.Core != "" {
 		fmt.Fprintf(t, "microarchitecture\t%s\n", m.Core)
 	}
-	threads := plural(m.Threads, "thread")
-	if m.Cores > 0 {
-		threads = plural(m.Cores, "core") + ", " + threads
-	}
-	fmt.Fprintf(t, "processors\t%s, GOMAXPROCS %d\n", threads, m.GOMAXPROCS)
+	fmt.Fprintf(t, "processors\t%s, GOMAXPROCS %d\n", m.Processors(), m.GOMAXPROCS)
 	for _, c := range m.Caches {
 		fmt.Fprintf(t, "%s cache\t%s\n", c.Level, size(c.Bytes))
 	}

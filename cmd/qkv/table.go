@@ -52,10 +52,7 @@ func machineLine(m *bench.Machine, b *bench.Build) string {
 	if m.Core != "" {
 		s += " (" + m.Core + ")"
 	}
-	if m.Cores > 0 {
-		s += ", " + plural(m.Cores, "core")
-	}
-	s += ", " + plural(m.Threads, "thread")
+	s += ", " + m.Processors()
 	if m.GOMAXPROCS != m.Threads {
 		s += fmt.Sprintf(" (GOMAXPROCS %d)", m.GOMAXPROCS)
 	}
