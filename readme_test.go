@@ -1,0 +1,127 @@
+package qkv_test
+
+import (
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/qkv-go/qkv"
+)
+
+// The snippets of README.md, with what stands for "..." in them: they compile, and run.
+
+func readmeCall(q, k, v, out []float32, batch, seq, heads, kvHeads, dim int) (*qkv.Engine, error) {
+	e, err := qkv.New(qkv.Config{})
+	if err != nil {
+		return nil, err
+	}
+	err = e.Run(&qkv.Call{
+		Q:    qkv.BSHD(q, batch, seq, heads, dim), // or BHSD, PackedQKV, Strided
+		K:    qkv.BSHD(k, batch, seq, kvHeads, dim),
+		V:    qkv.BSHD(v, batch, seq, kvHeads, dim),
+		Out:  qkv.BSHD(out, batch, seq, heads, dim),
+		Mask: qkv.Mask{Causal: true, Align: qkv.BottomRight, Window: &qkv.Window{Left: 1023}},
+	})
+	return e, err
+}
+
+func readmeCache(e *qkv.Engine, q, k, v, out []float32, n, tokens, heads, kvHeads, dim int, starts []int) error {
+	cache, err := qkv.NewPagedCache(qkv.PagedConfig{
+		Pages: 4096, PageTokens: 16, KVHeads: kvHeads, DimQK: dim, DimV: dim,
+		KeyType: qkv.TypeInt8, ValueType: qkv.TypeFloat16,
+	})
+	if err != nil {
+		return err
+	}
+	s := cache.NewSequence()
+	err = s.Append(qkv.BSHD(k, 1, n, kvHeads, dim), qkv.BSHD(v, 1, n, kvHeads, dim)) // n new tokens
+	if err != nil {
+		return err
+	}
+	other, err := s.Fork()
+	if err != nil {
+		return err
+	}
+	var work qkv.Batch // to be reused
+	call := qkv.Call{
+		Q: qkv.THD(q, tokens, heads, dim), Out: qkv.THD(out, tokens, heads, dim),
+		CuLensQ: starts, // of each sequence's queries, and the end of the last
+		Mask:    qkv.Mask{Causal: true, Align: qkv.BottomRight},
+	}
+	err = cache.Use(&call, &work, []*qkv.Sequence{s, other})
+	if err != nil {
+		return err
+	}
+	err = e.Run(&call)
+	return err
+}
+
+func readmeLayer(e *qkv.Engine, wq, wk, wv, wo, bq, x, y []float32, model, seq, heads, kvHeads, dim int, rotary *qkv.Rotary) error {
+	layer, err := e.NewLayer(qkv.LayerConfig{
+		ProjectionConfig: qkv.ProjectionConfig{
+			Q: qkv.Linear{W: qkv.RowMajor(wq, heads*dim, model).T(), Bias: bq}, K: qkv.Linear{W: qkv.RowMajor(wk, kvHeads*dim, model).T()}, V: qkv.Linear{W: qkv.RowMajor(wv, kvHeads*dim, model).T()},
+			Heads: heads, KVHeads: kvHeads, Rotary: rotary,
+		},
+		Out:       qkv.Linear{W: qkv.RowMajor(wo, model, heads*dim).T()},
+		Attention: qkv.Call{Mask: qkv.Mask{Causal: true}},
+	})
+	if err != nil {
+		return err
+	}
+	err = layer.Forward(qkv.RowMajor(y, seq, model), qkv.RowMajor(x, seq, model))
+	return err
+}
+
+func TestReadmeSnippets(t *testing.T) {
+	const batch, seq, heads, kvHeads, dim, model = 2, 3, 4, 2, 8, 16
+	ones := func(n int) []float32 { return slices.Repeat([]float32{1}, n) }
+	q, k, v, out := ones(batch*seq*heads*dim), ones(batch*seq*kvHeads*dim), ones(batch*seq*kvHeads*dim), make([]float32, batch*seq*heads*dim)
+	e, err := readmeCall(q, k, v, out, batch, seq, heads, kvHeads, dim)
+	if err != nil || out[0] != 1 {
+		t.Fatalf("%v, error %v", out[0], err)
+	}
+	clear(out)
+	if err := readmeCache(e, q, k, v, out, seq, 2*seq, heads, kvHeads, dim, []int{0, seq, 2 * seq}); err != nil || out[len(out)-1] != 1 {
+		t.Errorf("%v, error %v", out[len(out)-1], err)
+	}
+	rotary, err := qkv.NewRotary(qkv.RotaryConfig{Dim: dim, MaxPositions: seq, Base: 10000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	y := make([]float32, seq*model)
+	wq, wk, wo := ones(heads*dim*model), ones(kvHeads*dim*model), ones(model*heads*dim)
+	if err := readmeLayer(e, wq, wk, wk, wo, ones(heads*dim), ones(seq*model), y, model, seq, heads, kvHeads, dim, rotary); err != nil || y[0] != model*heads*dim {
+		t.Errorf("%v, error %v", y[0], err)
+	}
+
+	// They are those of README.md: between its dots, the same text.
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	source, err := os.ReadFile("readme_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	space := regexp.MustCompile(`\s+`)
+	plain := func(s string) string { return space.ReplaceAllString(s, " ") }
+	functions := strings.Split(string(source), "\nfunc ")[1:4]
+	snippets := regexp.MustCompile("(?s)```go\n(.*?)```").FindAllStringSubmatch(string(readme), -1)
+	if len(snippets) != len(functions) {
+		t.Fatalf("README.md has %d snippets, here are %d", len(snippets), len(functions))
+	}
+	for i, snippet := range snippets {
+		rest := plain(functions[i])
+		for part := range strings.SplitSeq(snippet[1], "...") {
+			part = strings.TrimSpace(plain(part))
+			_, after, found := strings.Cut(rest, part)
+			if !found {
+				t.Errorf("snippet %d of README.md has, and the function here has not or not in that order:\n%s", i, part)
+				break
+			}
+			rest = after
+		}
+	}
+}
