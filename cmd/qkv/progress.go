@@ -3,15 +3,18 @@ package main
 import (
 	"io"
 	"os"
+	"strings"
 	"sync"
 
+	"github.com/rivo/uniseg"
 	"github.com/schollz/progressbar/v3"
 	"golang.org/x/term"
 )
 
 // A progress shows on a terminal how far the work is. Elsewhere it is nil, and silent.
 type progress struct {
-	bar *progressbar.ProgressBar
+	bar     *progressbar.ProgressBar
+	columns func() int // of the terminal, 0 if unknown
 }
 
 func newProgress(w io.Writer, steps int) *progress {
@@ -25,7 +28,34 @@ func newProgress(w io.Writer, steps int) *progress {
 		progressbar.OptionShowCount(),
 		progressbar.OptionSetPredictTime(false),
 		progressbar.OptionClearOnFinish(),
-	)}
+	), func() int {
+		columns, _, err := term.GetSize(int(f.Fd()))
+		if err != nil {
+			return 0
+		}
+		return columns
+	}}
+}
+
+// fitting is the beginning of a step's name that has room beside the rest of the line, of
+// which the bar itself gives way: a line that wraps could not be taken away.
+func fitting(step string, columns int) string {
+	const rest = len(" 100% || (1000/1000) [59m59s] ")
+	room := columns - rest
+	switch {
+	case columns == 0 || uniseg.StringWidth(step) <= room:
+		return step
+	case room < 4: // says nothing
+		return ""
+	}
+	var b strings.Builder
+	width := 1 // of the dots
+	for g := uniseg.NewGraphemes(step); g.Next(); b.WriteString(g.Str()) {
+		if width += g.Width(); width > room {
+			break
+		}
+	}
+	return b.String() + "…"
 }
 
 // A share shows on a terminal how much of one step is done. Elsewhere it shows nothing.
@@ -59,7 +89,7 @@ func (s *share) finish() { s.progress.finish() }
 // begin names the step that begins.
 func (p *progress) begin(step string) {
 	if p != nil {
-		p.bar.Describe(step)
+		p.bar.Describe(fitting(step, p.columns()))
 	}
 }
 
