@@ -31,6 +31,7 @@ var options = []option{
 	elemOption("k", true, false),
 	elemOption("v", false, true),
 	newOption("page", func(s *Shape) *int { return &s.KV.Page }, parseCount, formatCount),
+	newOption("layout", func(s *Shape) *Layout { return &s.Layout }, parseLayout, Layout.String),
 }
 
 func newOption[T any](key string, field func(*Shape) *T, parse func(string) (T, error), format func(T) string) option {

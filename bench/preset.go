@@ -187,6 +187,17 @@ func Presets() []Preset {
 			),
 		},
 		{
+			Name:    "layouts",
+			About:   "queries, keys and values as engines have them in memory, and in pages",
+			Workers: []int{1},
+			Works: slices.Concat(
+				inLayouts("h=8,sq=2048,d=128", "layout=bhsd", "layout=bshd", "layout=bshd+16", "layout=qkv", "layout=bhds", "page=16", "kv=float16", "kv=float16,layout=bshd"),
+				inLayouts("h=32,hkv=8,sq=2048,d=128", "layout=bhsd", "layout=bshd", "layout=qkv", "page=16", "kv=float16", "kv=float16,layout=bshd"),
+				inLayouts("h=12,sq=1024,d=64", "layout=bhsd", "layout=bshd", "layout=qkv", "page=16", "kv=float16", "kv=float16,layout=bshd"),
+				inLayouts("h=32,hkv=8,sq=1,skv=8192,d=128", "layout=bhsd", "layout=bshd", "page=16", "page=16,layout=bshd", "page=256"),
+			),
+		},
+		{
 			Name:    "linear",
 			About:   "matrix products, projections and appending to caches",
 			Workers: []int{1, 0},
@@ -205,6 +216,15 @@ func Presets() []Preset {
 			),
 		},
 	}
+}
+
+// inLayouts returns works that differ in their last keys.
+func inLayouts(text string, ends ...string) []Work {
+	var texts []string
+	for _, e := range ends {
+		texts = append(texts, text+","+e)
+	}
+	return works(texts...)
 }
 
 // overLengths returns works of lengths from least to most, each twice the one before.

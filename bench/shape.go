@@ -21,6 +21,7 @@ type Shape struct {
 	Lengths               Lengths
 	Values                Values
 	KV                    KV
+	Layout                Layout
 }
 
 // maxBytes bounds the operands of a shape together, and so keeps Pairs from
@@ -51,6 +52,8 @@ const maxBytes = 32 << 30
 //	kv=float16        the type of keys and values: float32, float16, bfloat16, int8 (with a
 //	                  scale for each row) or q8_0; k and v for one of them
 //	page=16           keys and values in pages of 16 tokens, shuffled
+//	layout=bshd       the order of the axes in memory: bhsd, bshd, qkv (one tensor [batch, seq,
+//	                  heads + 2 KV heads, dim]) or bhds; bshd+16 has 16 elements behind each row
 //
 // What is random in them is the same for each shape. ragged and padded need skv=sq, and have
 // neither kvlens nor prefill.
@@ -173,13 +176,16 @@ func (s Shape) check() error {
 	if err := s.KV.check(s.DimQK, s.DimV); err != nil {
 		return err
 	}
+	if err := s.Layout.check(s); err != nil {
+		return err
+	}
 	if s.Bytes() > maxBytes {
 		return fmt.Errorf("the operands take more than %d GiB", maxBytes>>30)
 	}
 	return nil
 }
 
-// Bytes returns the size of the operands Q, K, V, Out and LSE and of what there is for
+// Bytes returns the size of the operands Q, K, V, Out and LSE, of their copies in the layout, and of what there is for
 // each pair, or more than can be had where that overflows. Padding counts, packed or not.
 func (s Shape) Bytes() int64 {
 	pages, page := 1, s.SeqKV
@@ -189,7 +195,7 @@ func (s Shape) Bytes() int64 {
 	bytes := satAdd(
 		satMul(4, s.Batch, s.Heads, s.SeqQ, s.DimQK+s.DimV+1),
 		satMul(s.kvRowBytes(), s.Batch, s.KVHeads, pages, page))
-	return satAdd(bytes, s.pairBytes())
+	return satAdd(satAdd(bytes, s.Layout.bytes(s)), s.pairBytes())
 }
 
 // pairBytes returns the size of boolean masks and biases.

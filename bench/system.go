@@ -119,7 +119,8 @@ func (s engine) Paths(in Inputs, workers int) ([]Path, error) {
 	bind := func(c context.Context) { ctx = c }
 	switch in := in.(type) {
 	case *Operands:
-		call := in.Call()
+		a := in.arrange()
+		call := a.call
 		plan, err := e.Explain(call)
 		if err != nil {
 			return nil, err
@@ -127,12 +128,23 @@ func (s engine) Paths(in Inputs, workers int) ([]Path, error) {
 		// Only the output is timed.
 		timed := *call
 		timed.LSE = nil
-		return []Path{{
+		p := Path{
 			Name:   plan.Path,
 			Run:    func() error { return e.RunContext(ctx, &timed) },
 			Finish: func() error { return e.RunContext(ctx, call) },
 			Bind:   bind,
-		}}, nil
+		}
+		if a.load != nil {
+			p.Load = func() error { a.load(); return nil }
+			p.Finish = func() error {
+				if err := e.RunContext(ctx, call); err != nil {
+					return err
+				}
+				a.gather()
+				return nil
+			}
+		}
+		return []Path{p}, nil
 	case *ProductInputs:
 		p := in.Product
 		packed, err := e.Pack(qkv.RowMajor(in.W, p.N, p.K).T())

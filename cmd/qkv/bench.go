@@ -57,7 +57,10 @@ A shape is KEY=VALUE,... of which h, sq and d are needed:
   sinks=1          a logit for each head
   kv=float16       the type of keys and values: float32, float16, bfloat16, int8 or q8_0;
                    k=, v= for one of them
-  page=16          keys and values in pages of 16 tokens, shuffled`
+  page=16          keys and values in pages of 16 tokens, shuffled
+  layout=bshd      the order of axes in memory: bhsd (batch, heads, seq, dim), bshd, qkv (one
+                   tensor of all three, token by token) or bhds; bshd+16 has 16 elements
+                   behind each row`
 
 const (
 	maxWorkers = 4096 // far more than pays, and few enough to start
