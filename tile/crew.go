@@ -14,8 +14,14 @@ const (
 	linger = 100 * time.Microsecond
 
 	// patience is how long a caller looks out for the others' last items before it
-	// falls asleep: most items are shorter.
+	// falls asleep, at most: most items are shorter.
 	patience = time.Millisecond
+
+	// patienceShare is the share of its own work on a task that a caller looks out for, or
+	// linger if that is more: an item is less. One that takes longer is that of a goroutine
+	// whose processor another process has taken. Once the caller sleeps, the operating system
+	// has a processor for it.
+	patienceShare = 8
 )
 
 // A crew is the goroutines of an Engine other than its callers'. They are started when
@@ -39,6 +45,7 @@ type task struct {
 	drain func()        // takes part until nothing is left
 	left  atomic.Int64  // goroutines besides the caller's that have not left it
 	done  chan struct{} // receives when the last one leaves
+	hands []*hand       // that it was given to
 }
 
 // init makes a task that may run again and again. drain is bound once: each closure
@@ -57,7 +64,8 @@ func (c *crew) run(t *task, workers int, apart bool) {
 	}
 	t.left.Store(int64(others))
 	if others > 0 {
-		defer t.wait() // also if a callback ends the goroutine
+		begin := time.Now()
+		defer func() { c.wait(t, begin, apart) }() // also if a callback ends the goroutine
 		c.start(t, others)
 	}
 	if !apart {
@@ -65,10 +73,37 @@ func (c *crew) run(t *task, workers int, apart bool) {
 	}
 }
 
-// wait waits for the other goroutines to leave.
-func (t *task) wait() {
-	spin(patience, func() bool { return t.left.Load() == 0 })
+// wait waits for the other goroutines to leave. Where the caller has taken part, nothing is
+// left to do: those that have not come yet need not.
+func (c *crew) wait(t *task, begin time.Time, apart bool) {
+	most := patience
+	if !apart {
+		if c.takeBack(t) {
+			return
+		}
+		most = min(most, max(linger, time.Since(begin)/patienceShare))
+	}
+	spin(most, func() bool { return t.left.Load() == 0 })
 	<-t.done
+}
+
+// takeBack takes t back from those that have not come yet, and reports whether nobody takes
+// part any more.
+func (c *crew) takeBack(t *task) bool {
+	if t.left.Load() == 0 {
+		<-t.done
+		return true
+	}
+	c.mu.Lock()
+	n := int64(0)
+	for _, h := range t.hands {
+		if h.task.CompareAndSwap(t, nil) {
+			c.idle = append(c.idle, h)
+			n++
+		}
+	}
+	c.mu.Unlock()
+	return n > 0 && t.left.Add(-n) == 0 // otherwise the last one that leaves says so
 }
 
 // leave ends a goroutine's part.
@@ -83,6 +118,7 @@ func (c *crew) start(t *task, n int) {
 	c.mu.Lock()
 	known := min(n, len(c.idle))
 	hands := c.idle[len(c.idle)-known:]
+	t.hands = append(t.hands[:0], hands...)
 	for i, h := range hands {
 		h.task.Store(t)
 		hands[i] = nil
@@ -96,6 +132,7 @@ func (c *crew) start(t *task, n int) {
 			h.run = h.loop
 		}
 		h.task.Store(t)
+		t.hands = append(t.hands, h)
 		go h.run()
 	}
 }
@@ -103,7 +140,9 @@ func (c *crew) start(t *task, n int) {
 // loop works on tasks until none comes for a while.
 func (h *hand) loop() {
 	for {
-		h.do(h.task.Load())
+		if t := h.task.Swap(nil); t != nil { // or it was taken back
+			h.do(t)
+		}
 		if !spin(linger, func() bool { return h.task.Load() != nil }) && h.crew.dismiss(h) {
 			return
 		}
@@ -113,7 +152,6 @@ func (h *hand) loop() {
 // do takes part in a task. A callback may end the goroutine within; then h is lost.
 func (h *hand) do(t *task) {
 	defer t.leave()
-	h.task.Store(nil)
 	t.drain()
 	// Idle before the task ends: its caller may come with the next at once.
 	h.crew.mu.Lock()
