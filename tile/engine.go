@@ -21,6 +21,7 @@ type Engine struct {
 	productSpaces sync.Pool
 	products      sync.Pool
 	crew          crew
+	paces         [maxPace - minPace]pace // of products
 }
 
 // New returns an Engine. With labels, workers carry the pprof label "phase".

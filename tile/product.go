@@ -2,6 +2,7 @@ package tile
 
 import (
 	"math"
+	"time"
 	"unsafe"
 
 	"github.com/qkv-go/qkv/kernel"
@@ -171,6 +172,8 @@ type ProductPlan struct {
 	Transposed bool
 
 	WorkersWhy string // a clause
+
+	work int64 // operations that it takes as long as
 }
 
 // Items is the number of items.
@@ -212,6 +215,7 @@ func (e *Engine) PlanProduct(p *Product, workers int) ProductPlan {
 		plan.WorkersWhy = "there is no work"
 		return plan
 	}
+	plan.work = productWork(p.Rows, p.Depth, columns)
 	plan.Workers, plan.WorkersWhy = productWorkers(p.Rows, p.Depth, columns, workers)
 
 	// A step over the depth of a block of X takes an eighth of the second-level cache,
@@ -249,11 +253,15 @@ func (e *Engine) PlanProduct(p *Product, workers int) ProductPlan {
 	return plan
 }
 
+// productWork returns the operations of a product. Few rows wait for the weights to be read: that
+// counts as the operations of as many rows as take as long.
+func productWork(rows, depth, columns int) int64 {
+	return int64(min(2*float64(max(rows, decodeWork))*float64(depth)*float64(columns), 1<<62))
+}
+
 // productWorkers returns how many of at most so many workers a product pays for, and why.
-// Few rows wait for the weights to be read: that counts as the operations of as many rows as
-// take as long.
 func productWorkers(rows, depth, columns, workers int) (n int, why string) {
-	work := 2 * float64(max(rows, decodeWork)) * float64(depth) * float64(columns)
+	work := float64(productWork(rows, depth, columns))
 	most := 1 + work/minWork
 	// One worker starts the others, one after the other. The more there are, the less time
 	// each saves: with the work w and what it costs to start one s, w/n + s*n is least at
@@ -283,12 +291,23 @@ func (e *Engine) Multiply(p *Product, workers int) bool {
 	if plan.Units == 0 {
 		return true
 	}
+	pace, alone := e.pace(plan.work), false
+	var begin time.Time
+	if pace != nil && plan.Workers > 1 {
+		if alone = pace.next(); alone {
+			plan = e.PlanProduct(p, 1)
+		}
+		begin = time.Now()
+	}
 	j := e.products.Get().(*productJob)
 	j.product, j.plan = *p, plan
 	j.next.Store(0)
 	j.finished.Store(0)
 	e.crew.run(&j.task, plan.Workers, e.labels)
 	whole := j.finished.Load() == int64(plan.Items())
+	if whole && !begin.IsZero() {
+		pace.note(alone, plan.work, time.Since(begin))
+	}
 	j.product = Product{}
 	e.products.Put(j)
 	return whole
