@@ -69,6 +69,9 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		io.WriteString(stdout, usage)
 		return exitOK
 	}
+	if args[0] == "-v" || args[0] == "-version" || args[0] == "--version" {
+		args = append([]string{"version"}, args[1:]...)
+	}
 	do := commands[args[0]]
 	if do == nil {
 		fmt.Fprintf(stderr, "qkv: unknown command %q, want run, view, bench, compare, report, tune, conform, info, version or help\n", args[0])
@@ -84,10 +87,11 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	} else if errors.Is(err, context.Canceled) {
 		err = errors.New("interrupted")
 	}
-	fmt.Fprintf(stderr, "qkv %s: %s\n", args[0], plain(err))
 	if errors.As(err, new(usageError)) {
+		fmt.Fprintf(stderr, "qkv %s: %s (qkv %[1]s -h says more)\n", args[0], plain(err))
 		return exitUsage
 	}
+	fmt.Fprintf(stderr, "qkv %s: %s\n", args[0], plain(err))
 	return code
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -28,8 +29,10 @@ func TestUsage(t *testing.T) {
 			t.Errorf("%s -h: exit %d, stdout %q, stderr %q", name, code, out, errs)
 		}
 	}
-	if code, out, _ := qkvRun("version"); code != exitOK || !strings.HasPrefix(out, "qkv ") {
-		t.Errorf("version: exit %d, %q", code, out)
+	for _, name := range []string{"version", "-v", "-version", "--version"} {
+		if code, out, _ := qkvRun(name); code != exitOK || !strings.HasPrefix(out, "qkv ") {
+			t.Errorf("%s: exit %d, %q", name, code, out)
+		}
 	}
 }
 
@@ -44,6 +47,9 @@ func TestBadUsage(t *testing.T) {
 		args []string
 		want string
 	}{
+		{[]string{"run"}, "(qkv run -h says more)"},
+		{[]string{"compare", "a", "-x"}, "(qkv compare -h says more)"},
+		{view("-o", filepath.Join("none", "new")+"/"), "is no directory yet"},
 		{[]string{"walk"}, `unknown command "walk"`},
 		{[]string{"run"}, "-q is missing"},
 		{[]string{"run", "-q", "q", "-k", "k", "-v", "v"}, "-o is missing"},

@@ -30,9 +30,11 @@ func createOutput(path string, stdout io.Writer) (*output, error) {
 	if path == standard {
 		return &output{to: stdout}, nil
 	}
-	path = resolve(path) // a link keeps pointing where it does
-	dir, name := filepath.Split(path)
 	info, err := os.Stat(path)
+	if err != nil || info.Mode().IsRegular() {
+		path = resolve(path) // a link keeps pointing where it does; that to a pipe names none
+	}
+	dir, name := filepath.Split(path)
 	switch {
 	case err != nil && name == "":
 		return nil, fmt.Errorf("%q names no file", path)

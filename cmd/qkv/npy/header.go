@@ -42,6 +42,9 @@ func ReadHeader(b *bufio.Reader) (h Header, length int, err error) {
 		if err != nil && err != io.EOF {
 			return h, 0, err
 		}
+		if bytes.HasPrefix(start, []byte("PK\x03\x04")) {
+			return h, 0, fmt.Errorf("%w but an archive, such as a .npz, whose parts may be some", ErrFormat)
+		}
 		return h, 0, ErrFormat
 	}
 	if err != nil {

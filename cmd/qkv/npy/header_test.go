@@ -147,7 +147,7 @@ func TestHeaderErrors(t *testing.T) {
 			t.Errorf("%q: error %v, want one about %q", c.data, err, c.want)
 		}
 	}
-	if _, _, err := read([]byte("PK\x03\x04 a .npz file")); !errors.Is(err, ErrFormat) {
+	if _, _, err := read([]byte("PK\x03\x04 a .npz file")); !errors.Is(err, ErrFormat) || !strings.Contains(err.Error(), "an archive, such as a .npz") {
 		t.Errorf("error %v", err)
 	}
 }
