@@ -214,6 +214,9 @@ func TestCallsDivide(t *testing.T) {
 		lanes := set.Vec
 		const dim, keys = MaxDim, 30
 		data, packed, weights := random(2*keys*dim), random(dim*kernel.MaxLanes), random(keys*kernel.MaxLanes)
+		for i, x := range weights {
+			weights[i] = max(x, float32(math.Copysign(0, -1))) // of a masked key it is -0
+		}
 		off, far, bytes := new([kernel.MaxLanes]int), new([kernel.KeyBlock]int), new([2 * kernel.KeyBlock]int)
 		for i := range off {
 			off[i] = i % keys * dim

@@ -182,7 +182,8 @@ const (
 )
 
 // AccumulateArgs are the operands of Set.Accumulate. A key from MaskFrom on takes no
-// part in a lane whose weight has the sign bit set, whatever its value is.
+// part in a lane whose weight has the sign bit set, whatever its value is. Such a weight is
+// -0, or a NaN: none is less than 0, see [SoftmaxArgs].
 //
 //	for d := range Dim {
 //		for l := range Lanes {

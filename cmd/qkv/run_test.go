@@ -170,7 +170,7 @@ func TestRunPairs(t *testing.T) {
 		{[]string{"-bias", boolPath}, "bool.npy: its dtype is |b1, float32, float64 or float16 is needed"},
 		{[]string{"-mask", biasPath}, "bias.npy: its dtype is <f4, bool or uint8 is needed"},
 		{[]string{"-mask", filepath.Join(files, "none.npy")}, "no such file"},
-		{[]string{"-softcap", "1e-39"}, "softcap is 1e-39, 0 or at least 1.1754944e-38 is needed"},
+		{[]string{"-softcap", "1e-39"}, "softcap is 1e-39, 0 or at least 2.3509887e-38 is needed"},
 	} {
 		dir := t.TempDir()
 		code, _, errs := qkvRun(append(append(inputs(t, dir, q, k, v), "-o", filepath.Join(dir, "out.npy")), c.flags...)...)
