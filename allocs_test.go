@@ -18,7 +18,7 @@ func TestAllocsAsWritten(t *testing.T) {
 	q, k, v, out := floats(batch*seq*heads*dim), floats(batch*seq*kvHeads*dim), floats(batch*seq*kvHeads*dim), floats(batch*seq*heads*dim)
 	x, y := floats(seq*in), floats(seq*in)
 	lse, slopes, sinks := floats(batch*heads*seq), floats(heads), floats(heads)
-	window, options := &qkv.Window{Left: 7}, &qkv.Call{Mask: qkv.Mask{Causal: true, Align: qkv.BottomRight}}
+	options := &qkv.Call{Mask: qkv.Mask{Causal: true, Align: qkv.BottomRight}}
 	token := func(x []float32) qkv.View { return qkv.BSHD(x[:kvHeads*dim], 1, 1, kvHeads, dim) }
 	queries, outputs := qkv.BHSD(q[:2*heads*dim], 2, heads, 1, dim), qkv.BHSD(out[:2*heads*dim], 2, heads, 1, dim)
 	keep, bias := make([]bool, seq*seq), floats(heads*seq*seq)
@@ -72,7 +72,7 @@ func TestAllocsAsWritten(t *testing.T) {
 					K:    qkv.BSHD(k, batch, seq, kvHeads, dim),
 					V:    qkv.BSHD(v, batch, seq, kvHeads, dim),
 					Out:  qkv.BSHD(out, batch, seq, heads, dim),
-					Mask: qkv.Mask{Causal: true, Align: qkv.BottomRight, Window: window},
+					Mask: qkv.Mask{Causal: true, Align: qkv.BottomRight, Window: qkv.Sliding(7, 0)},
 				})
 			}},
 			{"RunContext", func() error {

@@ -8,7 +8,6 @@ type Batch struct {
 	slots  []int32 // the pages of sequences that have one each
 	lens   []int
 	lost   []int // tokens before it were overwritten, in rings
-	window Window
 }
 
 // checkUse reports a call or a Batch of nil.
@@ -38,10 +37,9 @@ func (b *Batch) fill(c *Call, s *store) {
 	if c.Ring {
 		c.Ring, c.Lost, c.Mask.First = false, nil, 0
 	}
-	if c.Mask.Window == c.window {
-		c.Mask.Window = nil
+	if c.Mask.Window.cache {
+		c.Mask.Window = Window{}
 	}
-	c.window = nil
 }
 
 // queries returns how many queries the i-th sequence of c has, 0 where c does not say yet.
@@ -69,7 +67,7 @@ func (c *Call) checkAlign(name string, i, keys int, windowed bool) error {
 	switch {
 	case m.Causal:
 		what = "Causal"
-	case windowed || m.Window != nil && m.Window != c.window:
+	case windowed || m.Window.given && !m.Window.cache:
 		what = "a window"
 	case c.ALiBi != nil:
 		what = "ALiBi"

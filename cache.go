@@ -253,8 +253,8 @@ func (c *Cache) Use(call *Call, b *Batch, slots []int) error {
 			return argError("slots", slot, len(c.slots), "slots[%d] is %d, the cache has %d", i, slot, len(c.slots))
 		}
 	}
-	if w := call.Mask.Window; c.window > 0 && w != nil && w != call.window && w.Left >= c.window {
-		return argError("mask", w.Left, c.window-1, "mask has a window with left bound %d, that of the cache is %d", w.Left, c.window-1)
+	if w := call.Mask.Window; c.window > 0 && w.given && !w.cache && w.left >= c.window {
+		return argError("mask", w.left, c.window-1, "mask has a window with left bound %d, that of the cache is %d", w.left, c.window-1)
 	}
 	if m := &call.Mask; c.ring && m.Prefix != 0 {
 		return argError("mask", m.Prefix, c.keep, "mask has prefix %d, a ring keeps its own first %d", m.Prefix, c.keep)
@@ -276,9 +276,8 @@ func (c *Cache) Use(call *Call, b *Batch, slots []int) error {
 		return nil
 	}
 	call.Ring, call.Lost, call.Mask.First = true, b.lost, c.keep
-	if c.window > 0 && call.Mask.Window == nil {
-		b.window = Window{Left: c.window - 1, Right: Unbounded}
-		call.Mask.Window, call.window = &b.window, &b.window
+	if c.window > 0 && !call.Mask.Window.given {
+		call.Mask.Window = Window{left: c.window - 1, right: Unbounded, given: true, cache: true}
 	}
 	return nil
 }

@@ -149,7 +149,7 @@ func TestCacheErrors(t *testing.T) {
 
 	ring := s.config(1, 8)
 	ring.Ring, ring.Window = true, 4
-	call := &qkv.Call{Mask: qkv.Mask{Window: &qkv.Window{Left: 4}}}
+	call := &qkv.Call{Mask: qkv.Mask{Window: qkv.Sliding(4, 0)}}
 	checkArgError(t, newCache(t, ring).Use(call, new(qkv.Batch), []int{0}), "mask", "qkv: mask has a window with left bound 4, that of the cache is 3")
 	// Prefixes would stay where the ring goes round.
 	call.Mask = qkv.Mask{Prefix: 2}
@@ -252,7 +252,7 @@ func TestUseTopLeft(t *testing.T) {
 		add  func(*qkv.Call)
 	}{
 		{"Causal", func(c *qkv.Call) { c.Mask.Causal = true }},
-		{"a window", func(c *qkv.Call) { c.Mask.Window = &qkv.Window{Left: 2} }},
+		{"a window", func(c *qkv.Call) { c.Mask.Window = qkv.Sliding(2, 0) }},
 		{"ALiBi", func(c *qkv.Call) { c.ALiBi = make([]float32, 2) }},
 		{"", func(*qkv.Call) {}},
 	}

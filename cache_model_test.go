@@ -36,12 +36,13 @@ func (s cacheShape) anywhere(t *testing.T, what string, r *rand.Rand, a *qkv.Eng
 	}
 	own := r.IntN(3) == 0
 	if own {
-		p.mask.Window = &qkv.Window{Left: r.IntN(20), Right: r.IntN(20)}
+		left := 20
 		if cfg.Window > 0 {
-			p.mask.Window.Left = r.IntN(cfg.Window)
+			left = cfg.Window
 		}
+		p.mask.Window = qkv.Sliding(r.IntN(left), r.IntN(20))
 	} else if cfg.Window > 0 {
-		p.mask.Window = &qkv.Window{Left: cfg.Window - 1, Right: qkv.Unbounded}
+		p.mask.Window = qkv.Sliding(cfg.Window-1, qkv.Unbounded)
 	}
 	if cfg.Ring {
 		p.mask.First = cfg.Keep
@@ -56,7 +57,7 @@ func (s cacheShape) anywhere(t *testing.T, what string, r *rand.Rand, a *qkv.Eng
 	p.checkUse(t, what, a, func(call *qkv.Call) error {
 		call.Mask.Keep, call.Mask.First = qkv.View{}, 0
 		if !own {
-			call.Mask.Window = nil
+			call.Mask.Window = qkv.Window{}
 		}
 		return use(call)
 	})

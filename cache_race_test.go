@@ -252,33 +252,40 @@ func TestUseClears(t *testing.T) {
 	cfg.Ring, cfg.Keep, cfg.Window = true, 2, 3
 	ring := newCache(t, cfg)
 	call, b := &qkv.Call{Mask: bottomRight}, new(qkv.Batch)
+	left := func(c *qkv.Call) int {
+		n, _, ok := c.Mask.Window.Bounds()
+		if !ok {
+			return -1
+		}
+		return n
+	}
 	if err := ring.Use(call, b, []int{0}); err != nil {
 		t.Fatal(err)
 	}
-	if !call.Ring || call.Mask.First != 2 || call.Mask.Window == nil || call.Mask.Window.Left != 2 {
+	if !call.Ring || call.Mask.First != 2 || left(call) != 2 {
 		t.Errorf("a ring: %v, mask %v", call.Ring, call.Mask)
 	}
 	if err := plain.Use(call, b, []int{0}); err != nil {
 		t.Fatal(err)
 	}
-	if call.Ring || call.Mask.First != 0 || call.Mask.Window != nil || !call.Mask.Causal {
+	if call.Ring || call.Mask.First != 0 || call.Mask.Window != (qkv.Window{}) || !call.Mask.Causal {
 		t.Errorf("no ring: %v, mask %v", call.Ring, call.Mask)
 	}
 	// Another Batch, and a ring with a wider window.
 	cfg.Window = 5
 	wide, other := newCache(t, cfg), new(qkv.Batch)
 	for range 2 {
-		if err := ring.Use(call, b, []int{0}); err != nil || call.Mask.Window.Left != 2 {
+		if err := ring.Use(call, b, []int{0}); err != nil || left(call) != 2 {
 			t.Errorf("a ring: window %v, error %v", call.Mask.Window, err)
 		}
-		if err := wide.Use(call, other, []int{0}); err != nil || call.Mask.Window.Left != 4 {
+		if err := wide.Use(call, other, []int{0}); err != nil || left(call) != 4 {
 			t.Errorf("another ring: window %v, error %v", call.Mask.Window, err)
 		}
 	}
-	if err := plain.Use(call, b, []int{0}); err != nil || call.Mask.Window != nil {
+	if err := plain.Use(call, b, []int{0}); err != nil || call.Mask.Window != (qkv.Window{}) {
 		t.Errorf("no ring: mask %v, error %v", call.Mask, err)
 	}
-	own := &qkv.Window{Left: 1}
+	own := qkv.Sliding(1, 0)
 	call.Mask.Window, call.Mask.Prefix = own, 1
 	if err := plain.Use(call, b, []int{0}); err != nil || call.Mask.Window != own || call.Mask.Prefix != 1 {
 		t.Errorf("the caller's: mask %v, error %v", call.Mask, err)

@@ -95,7 +95,7 @@ func (m *cacheModel) truncate(n int) bool {
 func (m *cacheModel) mask() qkv.Mask {
 	mask := bottomRight
 	if m.cfg.Ring {
-		mask.First, mask.Window = m.cfg.Keep, &qkv.Window{Left: m.window() - 1, Right: qkv.Unbounded}
+		mask.First, mask.Window = m.cfg.Keep, qkv.Sliding(m.window()-1, qkv.Unbounded)
 	}
 	return mask
 }
@@ -167,7 +167,7 @@ func fuzzCache(t *testing.T, seed uint64, ops []byte) {
 			p.mask = m.mask()
 			p.checkUse(t, "attend", a, func(call *qkv.Call) error {
 				if cfg.Window == 0 {
-					call.Mask.Window = nil
+					call.Mask.Window = qkv.Window{}
 				}
 				return c.Use(call, &b, some)
 			})

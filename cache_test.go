@@ -85,7 +85,7 @@ func checkChunks(t *testing.T, s cacheShape, c cached, chunks [][]int, v variant
 		use := func(which []int) func(*qkv.Call) error {
 			return func(call *qkv.Call) error {
 				if hide { // for the cache to set
-					call.Mask.Window, call.Mask.First = nil, 0
+					call.Mask.Window, call.Mask.First = qkv.Window{}, 0
 				}
 				return c.use(call, &b, which)
 			}
@@ -161,7 +161,7 @@ func TestRings(t *testing.T) {
 				for range 12 + 20/n {
 					chunks = append(chunks, []int{n, 1, 1 + n/2})
 				}
-				mask := qkv.Mask{Causal: true, Align: qkv.BottomRight, First: keep, Window: &qkv.Window{Left: window - 1}}
+				mask := qkv.Mask{Causal: true, Align: qkv.BottomRight, First: keep, Window: qkv.Sliding(window-1, 0)}
 				t.Run(fmt.Sprintf("%v,slack=%d,%s", s, slack, v.name), func(t *testing.T) {
 					checkChunks(t, s, contiguous(newCache(t, cfg)), chunks, v, mask, slack > 0)
 				})
@@ -180,11 +180,11 @@ func TestRingWithoutWindow(t *testing.T) {
 		for range 50 {
 			chunks = append(chunks, []int{1, 1})
 		}
-		mask := qkv.Mask{Causal: true, Align: qkv.BottomRight, First: keep, Window: &qkv.Window{Left: 20 - keep - 1}}
+		mask := qkv.Mask{Causal: true, Align: qkv.BottomRight, First: keep, Window: qkv.Sliding(20-keep-1, 0)}
 		c := newCache(t, cfg)
 		hidden := contiguous(c)
 		hidden.use = func(call *qkv.Call, b *qkv.Batch, slots []int) error {
-			call.Mask.Window = nil
+			call.Mask.Window = qkv.Window{}
 			return c.Use(call, b, slots)
 		}
 		checkChunks(t, s, hidden, chunks, variants[0], mask, false)

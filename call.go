@@ -137,8 +137,6 @@ type Call struct {
 	// from several goroutines at once, so that a lesser number may come after a greater. If it
 	// panics, so does Run.
 	Progress func(done, of int)
-
-	window *Window // what a cache set Mask.Window to
 }
 
 // A Tile is a block of scores or probabilities that a callback changes in place: that of

@@ -46,7 +46,7 @@ func TestFeatureErrors(t *testing.T) {
 		c.LensQ, c.LensKV = []int{0, seq}, []int{keys, 3}
 		c.Mask.Prefixes, c.Mask.Align, c.Mask.Offsets = []int{0, keys}, qkv.AlignOffset, []int{-5, math.MaxInt}
 		c.Mask.SegmentsQ, c.Mask.SegmentsKV = make([]int32, batch*seq), make([]int32, batch*keys)
-		c.Mask.Window = &qkv.Window{Left: 0, Right: qkv.Unbounded}
+		c.Mask.Window = qkv.Sliding(0, qkv.Unbounded)
 		c.Mask.Blocks = newBlocks(3, 100, [4]int{1, heads, 3, 1}, func(_, _, _, _ int) bool { return true }).BlockMask
 	}
 	for _, change := range []func(*qkv.Call){func(*qkv.Call) {}, ragged, everything} {
@@ -66,7 +66,7 @@ func TestFeatureErrors(t *testing.T) {
 		}
 	}
 	window := func(left, right int) func(*qkv.Call) {
-		return func(c *qkv.Call) { c.Mask.Window = &qkv.Window{Left: left, Right: right} }
+		return func(c *qkv.Call) { c.Mask.Window = qkv.Sliding(left, right) }
 	}
 	scores := func(v qkv.View) func(*qkv.Call) { return func(c *qkv.Call) { c.Scores = v } }
 	for _, e := range []callError{
@@ -236,10 +236,11 @@ func TestFarOffsets(t *testing.T) {
 	const seq = 12
 	for _, offset := range []int{math.MinInt, math.MinInt + 1, math.MaxInt, math.MaxInt - seq, -1 << 30, 1 << 30} {
 		for _, w := range []qkv.Window{
-			{Left: qkv.Unbounded, Right: qkv.Unbounded - 1}, {Left: qkv.Unbounded - 1, Right: qkv.Unbounded},
-			{Left: qkv.Unbounded - 1, Right: qkv.Unbounded - 1}, {Left: 1<<30 + 5, Right: 1<<30 + 5}, {Left: 3, Right: 3},
+			qkv.Sliding(qkv.Unbounded, qkv.Unbounded-1), qkv.Sliding(qkv.Unbounded-1, qkv.Unbounded),
+			qkv.Sliding(qkv.Unbounded-1, qkv.Unbounded-1), qkv.Sliding(1<<30+5, 1<<30+5), qkv.Sliding(3, 3),
 		} {
-			p := newProblem(dims{1, 1, 1, seq, seq, 4, 4}, "bhsd", qkv.Mask{Align: qkv.AlignOffset, Offset: offset, Window: &w}, normal(1))
+			left, right, _ := w.Bounds()
+			p := newProblem(dims{1, 1, 1, seq, seq, 4, 4}, "bhsd", qkv.Mask{Align: qkv.AlignOffset, Offset: offset, Window: w}, normal(1))
 			a := newAttention(t, qkv.Config{})
 			_, lse := p.run(t, a)
 			for i := range seq {
@@ -250,7 +251,7 @@ func TestFarOffsets(t *testing.T) {
 				for j := range seq {
 					// In float64, large enough and exact where it matters.
 					d := float64(j-i) - float64(offset)
-					if (w.Left == qkv.Unbounded || d >= -float64(w.Left)) && (w.Right == qkv.Unbounded || d <= float64(w.Right)) {
+					if (left == qkv.Unbounded || d >= -float64(left)) && (right == qkv.Unbounded || d <= float64(right)) {
 						keys++
 					}
 				}

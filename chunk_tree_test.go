@@ -178,11 +178,11 @@ var chunkMasks = []struct {
 	}},
 	{"window", func(r *rand.Rand, p *problem) {
 		p.mask = bottomRight
-		p.mask.Window = &qkv.Window{Left: r.IntN(p.k.shape[2])}
+		p.mask.Window = qkv.Sliding(r.IntN(p.k.shape[2]), 0)
 	}},
 	{"first and window", func(r *rand.Rand, p *problem) {
 		p.mask = bottomRight
-		p.mask.First, p.mask.Window = r.IntN(p.k.shape[2]), &qkv.Window{Left: r.IntN(4 * kernel.KeyChunk)}
+		p.mask.First, p.mask.Window = r.IntN(p.k.shape[2]), qkv.Sliding(r.IntN(4*kernel.KeyChunk), 0)
 	}},
 	{"blocks", func(r *rand.Rand, p *problem) {
 		shape := [4]int{1, p.q.shape[1], p.q.shape[2], (p.k.shape[2] + 127) / 128}

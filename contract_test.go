@@ -119,7 +119,7 @@ var contract = map[string]func(t *testing.T, a *qkv.Engine){
 		gives(t, a, biased(scored(1, 2), negInf, negInf), no, 0, 0)
 		for _, m := range []qkv.Mask{
 			causalAt(-1),
-			{Window: &qkv.Window{}, Align: qkv.AlignOffset, Offset: 2},
+			{Window: qkv.Sliding(0, 0), Align: qkv.AlignOffset, Offset: 2},
 			{SegmentsQ: []int32{1}, SegmentsKV: []int32{0, 2}},
 			{Blocks: newBlocks(1, 1, [4]int{1, 1, 1, 2}, func(_, _, _, _ int) bool { return false }).BlockMask},
 			{Keep: qkv.Pairs([]bool{false}, 1, 1, 1, 1)},

@@ -117,7 +117,7 @@ func ExampleMask_window() {
 	k := make([]float32, seq*heads*dim)
 	v := []float32{100, 1, 2, 3, 4, 5}
 	out := make([]float32, seq*heads*dim)
-	mask := qkv.Mask{Causal: true, Window: &qkv.Window{Left: 2}, First: 1}
+	mask := qkv.Mask{Causal: true, Window: qkv.Sliding(2, 0), First: 1}
 	err := qkv.Run(&qkv.Call{
 		Q:     qkv.BSHD(q, 1, seq, heads, dim),
 		K:     qkv.BSHD(k, 1, seq, heads, dim),

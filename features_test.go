@@ -146,7 +146,7 @@ func fuzzFeaturesOf(which feature, shape, seed uint64, most sizes) *problem {
 	m.Causal = has(withCausal)
 	if has(withWindow) {
 		side := func() int { return drawn(r, 0, 1, r.IntN(20), r.IntN(200), qkv.Unbounded, qkv.Unbounded-1) }
-		m.Window = &qkv.Window{Left: side(), Right: side()}
+		m.Window = qkv.Sliding(side(), side())
 	}
 	switch offset := func() int { return r.IntN(lenQ+lenKV+1) - lenQ }; {
 	case has(withOffsets) && r.IntN(2) == 0:

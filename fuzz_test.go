@@ -188,7 +188,7 @@ func fuzzCall(t *testing.T, b []byte) {
 		Prefix: r.near(0), Prefixes: r.some(n), First: r.near(0),
 	}
 	if r.flag() {
-		c.Mask.Window = &qkv.Window{Left: r.number(), Right: r.number()}
+		c.Mask.Window = qkv.Sliding(r.number(), r.number())
 	}
 	if r.flag() {
 		c.Mask.SegmentsQ = make([]int32, r.near(q[0]*q[2])&1023)

@@ -113,7 +113,7 @@ func TestLayerOptions(t *testing.T) {
 	forEachSet(t, func(t *testing.T, e *qkv.Engine) {
 		for i, options := range []qkv.Call{
 			{},
-			{Mask: qkv.Mask{Causal: true, Window: &qkv.Window{Left: 20}, Prefix: 3}, Scale: 0.1},
+			{Mask: qkv.Mask{Causal: true, Window: qkv.Sliding(20, 0), Prefix: 3}, Scale: 0.1},
 			{Softcap: 5, ALiBi: []float32{0.5, 0.25, 0.125, 0.0625}, Sinks: []float32{0, 1, -1, 2}},
 			{Bias: bias, Mask: qkv.Mask{Causal: true}},
 			{LensQ: []int{70, 31}, LensKV: []int{50, 70}},

@@ -38,12 +38,21 @@ func (a Align) String() string {
 // Unbounded is a side of a [Window] without a bound.
 const Unbounded = math.MaxInt
 
-// A Window is a sliding window: the query at position p attends the keys from p-Left to
-// p+Right (Beltagy et al., Longformer, 2020). A model that attends the last n keys, the
-// query's own among them, has Left n-1.
+// A Window is a sliding window (Beltagy et al., Longformer, 2020), see [Sliding]. The zero
+// Window is none.
 type Window struct {
-	Left, Right int // at least 0, or Unbounded
+	left, right int
+	given       bool
+	cache       bool // [Cache.Use] has set it
 }
+
+// Sliding returns the window in which the query at position p attends the keys from p-left to
+// p+right. Both are at least 0, or [Unbounded]; that is checked where the window is used. A
+// model that attends the last n keys, the query's own among them, has Sliding(n-1, 0).
+func Sliding(left, right int) Window { return Window{left: left, right: right, given: true} }
+
+// Bounds returns what [Sliding] made the window of, and whether there is one.
+func (w Window) Bounds() (left, right int, ok bool) { return w.left, w.right, w.given }
 
 // A Mask says which keys a query attends: those that every part of it keeps. The zero
 // value keeps all. Blocks of keys that no query of a block attends are not computed.
@@ -51,9 +60,8 @@ type Mask struct {
 	// Causal keeps the keys up to the query's own position.
 	Causal bool
 
-	// Window, if not nil, keeps the keys near the query's own position. One that is written where
-	// it is used is allocated at each call: keep it.
-	Window *Window
+	// Window, if there is one, keeps the keys near the query's own position.
+	Window Window
 
 	// Align is where the queries stand among the keys, for Causal, Window and
 	// Call.ALiBi; without one of them it has no effect. Offset, or Offsets [sequences], go
@@ -95,16 +103,16 @@ func (m Mask) String() string {
 	if m.Causal {
 		add("causal")
 	}
-	if w := m.Window; w != nil {
+	if w := m.Window; w.given {
 		side := func(n int) string {
 			if n == Unbounded {
 				return "all"
 			}
 			return fmt.Sprint(n)
 		}
-		add("window %s:%s", side(w.Left), side(w.Right))
+		add("window %s:%s", side(w.left), side(w.right))
 	}
-	if m.Causal || m.Window != nil || m.Align != TopLeft {
+	if m.Causal || m.Window.given || m.Align != TopLeft {
 		switch {
 		case m.Align == AlignOffset && m.Offsets != nil:
 			add("at %d offsets", len(m.Offsets))
@@ -158,13 +166,13 @@ func (m *Mask) resolve(p *tile.Problem) error {
 		Left: tile.Unbounded, Right: tile.Unbounded,
 		BottomRight: m.Align == BottomRight, Offset: int64(m.Offset), Offsets: m.Offsets,
 	}
-	if w := m.Window; w != nil {
-		for side, n := range [2]int{w.Left, w.Right} {
+	if w := m.Window; w.given {
+		for side, n := range [2]int{w.left, w.right} {
 			if n < 0 {
 				return argError("mask", n, 0, "mask has a window with %s bound %d, at least 0 is needed", [2]string{"left", "right"}[side], n)
 			}
 		}
-		p.Mask.Left, p.Mask.Right = bound(w.Left), bound(w.Right)
+		p.Mask.Left, p.Mask.Right = bound(w.left), bound(w.right)
 	}
 	if m.Causal {
 		p.Mask.Right = 0

@@ -22,7 +22,7 @@ func readmeCall(q, k, v, out []float32, batch, seq, heads, kvHeads, dim int) (*q
 		K:    qkv.BSHD(k, batch, seq, kvHeads, dim),
 		V:    qkv.BSHD(v, batch, seq, kvHeads, dim),
 		Out:  qkv.BSHD(out, batch, seq, heads, dim),
-		Mask: qkv.Mask{Causal: true, Align: qkv.BottomRight, Window: &qkv.Window{Left: 1023}},
+		Mask: qkv.Mask{Causal: true, Align: qkv.BottomRight, Window: qkv.Sliding(1023, 0)},
 	})
 	return e, err
 }

@@ -84,7 +84,7 @@ func (p *problem) masked(s *sequence, h, i, j int) bool {
 		if m.Causal && ahead > 0 {
 			return true
 		}
-		if w := m.Window; w != nil && (j >= s.first && w.Left != qkv.Unbounded && ahead < -float64(w.Left) || w.Right != qkv.Unbounded && ahead > float64(w.Right)) {
+		if left, right, ok := m.Window.Bounds(); ok && (j >= s.first && left != qkv.Unbounded && ahead < -float64(left) || right != qkv.Unbounded && ahead > float64(right)) {
 			return true
 		}
 	}

@@ -123,7 +123,7 @@ func attentionVector(e *qkv.Engine, a *vectors.Attention, draw func() float64) (
 			}
 			return n
 		}
-		call.Mask.Window = &qkv.Window{Left: side(a.Window[0]), Right: side(a.Window[1])}
+		call.Mask.Window = qkv.Sliding(side(a.Window[0]), side(a.Window[1]))
 	}
 	if a.Segments != 0 {
 		segments := func(n int) (all []int32) {
@@ -207,7 +207,7 @@ func vectorCache(a *vectors.Attention) (appendTo func(k, v qkv.View) error, use 
 	}
 	use = func(c *qkv.Call) error {
 		if cfg.Ring { // the cache says both
-			c.Mask.Window, c.Mask.First = nil, 0
+			c.Mask.Window, c.Mask.First = qkv.Window{}, 0
 		}
 		return cache.Use(c, new(qkv.Batch), []int{0})
 	}

@@ -126,7 +126,7 @@ func (in *AppendInputs) Check(ctx context.Context, rows int, _ *Path) (Check, er
 				call.V, call.VScale = call.K, call.KScale
 			}
 			call.Q, call.Out = qkv.BHSD(q, 1, a.KVHeads, 1, a.Dim), qkv.BHSD(out, 1, a.KVHeads, 1, a.Dim)
-			call.Mask = qkv.Mask{Align: qkv.AlignOffset, Offset: token, Window: &qkv.Window{}}
+			call.Mask = qkv.Mask{Align: qkv.AlignOffset, Offset: token, Window: qkv.Sliding(0, 0)}
 			if err := e.RunContext(ctx, &call); err != nil {
 				return Check{}, err
 			}

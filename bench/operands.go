@@ -152,7 +152,7 @@ func (o *Operands) mask() qkv.Mask {
 	s, m := o.Shape, o.Shape.Mask
 	mask := qkv.Mask{Causal: m.Causal, Align: m.Align, Offset: m.Offset, Prefix: m.Prefix}
 	if w := m.Window; w.Given {
-		mask.Window = &qkv.Window{Left: w.Left, Right: w.Right}
+		mask.Window = qkv.Sliding(w.Left, w.Right)
 	}
 	p := newPairs(s)
 	if m.Segments != 0 {

@@ -196,7 +196,7 @@ func TestCheckFindsErrors(t *testing.T) {
 		text  string
 		spoil func(c *qkv.Call)
 	}{
-		{"h=2,sq=64,d=16,mask=causal,window=20:0", func(c *qkv.Call) { c.Mask.Window.Left++ }},
+		{"h=2,sq=64,d=16,mask=causal,window=20:0", func(c *qkv.Call) { c.Mask.Window = qkv.Sliding(21, 0) }},
 		{"h=2,sq=64,d=16,segments=2", func(c *qkv.Call) { c.Mask.SegmentsKV[31] = 1 }},
 		{"h=2,sq=64,d=16,blocks=16:0.5", func(c *qkv.Call) { c.Mask.Blocks.Set(0, 0, 0, 0, !c.Mask.Blocks.Kept(0, 0, 0, 0)) }},
 		{"h=2,sq=64,d=16,mask=causal,prefix=9", func(c *qkv.Call) { c.Mask.Prefix++ }},

@@ -358,12 +358,12 @@ func (n *attention) shorten() {
 	n.mask.keys, n.mask.short = keys, false
 }
 
-func (n *attention) window() *qkv.Window {
+func (n *attention) window() qkv.Window {
 	side := func(bound int) int {
 		if bound == math.MaxInt32 {
 			return qkv.Unbounded
 		}
 		return bound
 	}
-	return &qkv.Window{Left: side(n.left), Right: side(n.right)}
+	return qkv.Sliding(side(n.left), side(n.right))
 }

@@ -77,7 +77,7 @@ func (m *maskFlags) parseWindow(s string) error {
 		}
 		bounds[i] = n
 	}
-	m.mask.Window = &qkv.Window{Left: bounds[0], Right: bounds[1]}
+	m.mask.Window = qkv.Sliding(bounds[0], bounds[1])
 	return nil
 }
 

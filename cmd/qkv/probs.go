@@ -168,7 +168,8 @@ func (p *headProbs) of(ctx context.Context, head int) ([]float32, error) {
 	}
 
 	m := &p.call.Mask
-	if !m.Causal && m.Window == nil && p.flags.mask.keep == "" && !biased {
+	_, _, windowed := m.Window.Bounds()
+	if !m.Causal && !windowed && p.flags.mask.keep == "" && !biased {
 		return p.probs, nil
 	}
 	// Of scores that are all 0, those that are -Inf in the end are masked.
@@ -215,7 +216,8 @@ func (v *viewFlags) label(a *heatmap.Attention, queries, keys int) error {
 	}
 	a.KeyLabels = tokens
 	m := v.mask.mask
-	if queries != keys && !m.Causal && m.Window == nil && !v.mask.align {
+	_, _, windowed := m.Window.Bounds()
+	if queries != keys && !m.Causal && !windowed && !v.mask.align {
 		return nil
 	}
 	first := m.Offset

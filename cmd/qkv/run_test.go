@@ -43,13 +43,13 @@ func TestRun(t *testing.T) {
 		{[]string{"-causal", "bottom-right", "-scale", "0.25"}, qkv.Mask{Causal: true, Align: qkv.BottomRight}, 0.25},
 		{[]string{"-causal", "-2", "-kernel", "generic"}, qkv.Mask{Causal: true, Align: qkv.AlignOffset, Offset: -2}, 0},
 		{[]string{"-causal", "bottom-right", "-window", "1:0", "-prefix", "2"}, qkv.Mask{
-			Causal: true, Align: qkv.BottomRight, Window: &qkv.Window{Left: 1}, Prefix: 2,
+			Causal: true, Align: qkv.BottomRight, Window: qkv.Sliding(1, 0), Prefix: 2,
 		}, 0},
 		{[]string{"-window", "all:1", "-align", "3"}, qkv.Mask{
-			Align: qkv.AlignOffset, Offset: 3, Window: &qkv.Window{Left: qkv.Unbounded, Right: 1},
+			Align: qkv.AlignOffset, Offset: 3, Window: qkv.Sliding(qkv.Unbounded, 1),
 		}, 0},
 		{[]string{"-align", "bottom-right", "-window", "0:all"}, qkv.Mask{
-			Align: qkv.BottomRight, Window: &qkv.Window{Right: qkv.Unbounded},
+			Align: qkv.BottomRight, Window: qkv.Sliding(0, qkv.Unbounded),
 		}, 0},
 	} {
 		want := ramp(batch, heads, seqQ, dimV)
