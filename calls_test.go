@@ -79,9 +79,9 @@ func logged(shape kernel.Set, w workLog) *kernel.Set {
 		DecodeScores:     func(a *kernel.DecodeScoresArgs) { w.note("DecodeScores", a.Work()) },
 		DecodeAccumulate: func(a *kernel.DecodeAccumulateArgs) { w.note("DecodeAccumulate", a.Work()) },
 		Multiply:         func(a *kernel.MultiplyArgs) { w.note("Multiply", a.Work()) },
-		Float16:          func(_ *float32, _ *uint16, n int) { w.note("Float16", int64(n)) },
+		Float16:          func(_ *float32, _ *uint16, n int) { w.note("Float16", 4*int64(n)) },
 		Rotary:           func(a *kernel.RotaryArgs) { w.note("Rotary", a.Work()) },
-		Peak:             func(n int) { w.note("Peak", int64(n)) },
+		Peak:             func(n int) { w.note("Peak", 8*int64(n)) },
 		Read:             func(_ *float32, n int) float32 { w.note("Read", int64(n)); return 0 },
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"math"
 	"sync"
 
+	"github.com/qkv-go/qkv/kernel"
 	"github.com/qkv-go/qkv/tile"
 )
 
@@ -284,8 +285,8 @@ func (l *Layer) compute(s *layerSpace, run *projecting) bool {
 	}
 	if s.ours { // what no sequence has is not written: queries, or another call's
 		row, all := o.stride[axisSeq], o.floats()
-		clearRows(all[:from*row])
-		clearRows(all[to*row : tokens*row])
+		kernel.Clear(all[:from*row])
+		kernel.Clear(all[to*row : tokens*row])
 	}
 	return e.Multiply(&s.product, workers)
 }

@@ -227,7 +227,7 @@ func (v *View) put(scale *View, place, token int, src *View, from, n int) {
 			case kindFloat32:
 				dst := elements[float32](v)
 				if to == 1 && step == 1 {
-					copyRow(dst[at:at+dim], values[x:x+dim])
+					kernel.Copy(dst[at:at+dim], values[x:x+dim])
 					continue
 				}
 				for d := range dim {
@@ -280,30 +280,13 @@ func (s *store) move(to, from, n int) {
 	}
 }
 
-// copyRow copies a row. A loop of copies alone would have no point at which it can be
-// stopped: this function is one.
-//
-//go:noinline
-func copyRow[T Element](dst, src []T) { copy(dst, src) }
-
-// clearRows clears rows, some elements at a time for the same reason.
-//
-//go:noinline
-func clearRows(x []float32) {
-	const most = 1 << 14
-	for ; len(x) > most; x = x[most:] {
-		clearRows(x[:most])
-	}
-	clear(x)
-}
-
 func move[T Element](v *View, to, from, n int) {
 	data, step, dim := elements[T](v), v.stride[axisDim], units[T](v.shape[axisDim])
 	for h := range v.shape[axisHeads] {
 		for t := range n {
 			dst, src := v.row(to, h, t), v.row(from, h, t)
 			if step == 1 {
-				copyRow(data[dst:dst+dim], data[src:src+dim])
+				kernel.Copy(data[dst:dst+dim], data[src:src+dim])
 				continue
 			}
 			for d := range dim {

@@ -18,7 +18,7 @@ func (s *Set) PackQ(a *PackArgs) {
 	src, dst, dim := a.Src, a.Dst, a.Dim
 	step := part(dim, a.Work())
 	for d := 0; d < dim; d += step {
-		a.Src, a.Dst, a.Dim = floatAt(src, d*a.DimStride), floatAt(dst, d*a.Stride), min(step, dim-d)
+		a.Src, a.Dst, a.Dim = at(src, d*a.DimStride), at(dst, d*a.Stride), min(step, dim-d)
 		s.PackQ(a)
 	}
 	a.Src, a.Dst, a.Dim = src, dst, dim
@@ -35,7 +35,7 @@ func (s *Set) Scores(a *ScoresArgs) {
 	key, scores, keys := a.K, a.S, a.Keys
 	step := s.wholeTiles(part(keys, a.Work()))
 	for k := 0; k < keys; k += step {
-		a.K, a.S, a.Keys = floatAt(key, k*a.KeyStride), floatAt(scores, k*a.Stride), min(step, keys-k)
+		a.K, a.S, a.Keys = at(key, k*a.KeyStride), at(scores, k*a.Stride), min(step, keys-k)
 		s.Scores(a)
 	}
 	a.K, a.S, a.Keys = key, scores, keys
@@ -84,7 +84,7 @@ func (s *Set) Accumulate(a *AccumulateArgs) {
 	value, out, dim := a.V, a.O, a.Dim
 	step := s.wholeTiles(part(dim, a.Work()))
 	for d := 0; d < dim; d += step {
-		a.V, a.O, a.Dim = floatAt(value, d*a.DimStride), floatAt(out, d*a.Stride), min(step, dim-d)
+		a.V, a.O, a.Dim = at(value, d*a.DimStride), at(out, d*a.Stride), min(step, dim-d)
 		s.Accumulate(a)
 	}
 	a.V, a.O, a.Dim = value, out, dim
@@ -101,7 +101,7 @@ func (s *Set) Finish(a *FinishArgs) {
 	out, dst, dim := a.O, a.Dst, a.Dim
 	step := part(dim, a.Work())
 	for d := 0; d < dim; d += step {
-		a.O, a.Dst, a.Dim = floatAt(out, d*a.Stride), floatAt(dst, d*a.DimStride), min(step, dim-d)
+		a.O, a.Dst, a.Dim = at(out, d*a.Stride), at(dst, d*a.DimStride), min(step, dim-d)
 		s.Finish(a)
 	}
 	a.O, a.Dst, a.Dim = out, dst, dim
@@ -125,7 +125,7 @@ func (s *Set) Merge(a *MergeArgs) {
 	for d := 0; d < dim; d += step {
 		copy(tops, top[:])
 		copy(sums, sum[:])
-		a.O, a.Chunk, a.Dim = floatAt(out, d*a.Stride), floatAt(chunk, d*a.Stride), min(step, dim-d)
+		a.O, a.Chunk, a.Dim = at(out, d*a.Stride), at(chunk, d*a.Stride), min(step, dim-d)
 		s.Merge(a)
 	}
 	a.O, a.Chunk, a.Dim = out, chunk, dim
@@ -142,7 +142,7 @@ func (s *Set) Convert(a *ConvertArgs) {
 	src, dst, dim, values := a.Src, a.Dst, a.Dim, a.Elem.UnitValues()
 	step := part(dim/values, a.Work()) * values
 	for d := 0; d < dim; d += step {
-		a.Src, a.Dst, a.Dim = unsafe.Add(src, d/values*a.UnitStride), floatAt(dst, d), min(step, dim-d)
+		a.Src, a.Dst, a.Dim = unsafe.Add(src, d/values*a.UnitStride), at(dst, d), min(step, dim-d)
 		s.Convert(a)
 	}
 	a.Src, a.Dst, a.Dim = src, dst, dim
@@ -159,9 +159,9 @@ func (s *Set) DecodeScores(a *DecodeScoresArgs) {
 	off, scale, scores, keys := a.Off, a.Scale, a.S, a.Keys
 	step := part(keys, a.Work())
 	for k := 0; k < keys; k += step {
-		a.Off, a.S, a.Keys = offsetsFrom(off, k), floatAt(scores, k*a.Stride), min(step, keys-k)
+		a.Off, a.S, a.Keys = offsetsFrom(off, k), at(scores, k*a.Stride), min(step, keys-k)
 		if a.Elem == Int8 {
-			a.Scale = floatAt(scale, k)
+			a.Scale = at(scale, k)
 		}
 		s.DecodeScores(a)
 	}
@@ -186,7 +186,7 @@ func (s *Set) DecodeAccumulate(a *DecodeAccumulateArgs) {
 	value, out, dim, unit, values := a.V, a.O, a.Dim, a.Elem.Unit(), a.Elem.UnitValues()
 	step := part(dim, a.Work()) / MaxLanes * MaxLanes // whole vectors and blocks: there are few keys
 	for d := 0; d < dim; d += step {
-		a.V, a.O, a.Dim = unsafe.Add(value, d/values*unit), floatAt(out, d), min(step, dim-d)
+		a.V, a.O, a.Dim = unsafe.Add(value, d/values*unit), at(out, d), min(step, dim-d)
 		s.DecodeAccumulate(a)
 	}
 	a.V, a.O, a.Dim = value, out, dim
@@ -203,7 +203,7 @@ func (s *Set) Multiply(a *MultiplyArgs) {
 	left, out, rows := a.A, a.C, a.Rows
 	step := s.wholeTiles(part(rows, a.Work()))
 	for r := 0; r < rows; r += step {
-		a.A, a.C, a.Rows = floatAt(left, r*a.RowStride), floatAt(out, r*a.Stride), min(step, rows-r)
+		a.A, a.C, a.Rows = at(left, r*a.RowStride), at(out, r*a.Stride), min(step, rows-r)
 		s.Multiply(a)
 	}
 	a.A, a.C, a.Rows = left, out, rows
@@ -215,7 +215,7 @@ func (s *Set) Multiply(a *MultiplyArgs) {
 func (s *Set) Float16(dst *float32, src *uint16, n int) {
 	for ; n > maxMoved; n -= maxMoved {
 		s.Float16(dst, src, maxMoved)
-		dst, src = floatAt(dst, maxMoved), (*uint16)(unsafe.Add(unsafe.Pointer(src), 2*maxMoved))
+		dst, src = at(dst, maxMoved), (*uint16)(unsafe.Add(unsafe.Pointer(src), 2*maxMoved))
 	}
 	s.funcs.Float16(dst, src, n)
 }
@@ -231,8 +231,8 @@ func (s *Set) Rotary(a *RotaryArgs) {
 	x, y, cos, sin, rows := a.X, a.Y, a.Cos, a.Sin, a.Rows
 	step := part(rows, a.Work())
 	for r := 0; r < rows; r += step {
-		a.X, a.Y, a.Rows = floatAt(x, r*a.XStride), floatAt(y, r*a.YStride), min(step, rows-r)
-		a.Cos, a.Sin = floatAt(cos, r*a.TableStride), floatAt(sin, r*a.TableStride)
+		a.X, a.Y, a.Rows = at(x, r*a.XStride), at(y, r*a.YStride), min(step, rows-r)
+		a.Cos, a.Sin = at(cos, r*a.TableStride), at(sin, r*a.TableStride)
 		s.Rotary(a)
 	}
 	a.X, a.Y, a.Cos, a.Sin, a.Rows = x, y, cos, sin, rows
@@ -255,12 +255,7 @@ func (s *Set) Read(p *float32, n int) float32 {
 	sum := float32(0)
 	for ; n > MaxWork; n -= MaxWork {
 		sum += s.Read(p, MaxWork)
-		p = floatAt(p, MaxWork)
+		p = at(p, MaxWork)
 	}
 	return sum + s.funcs.Read(p, n)
-}
-
-// floatAt returns the address of the element i float32 after p.
-func floatAt(p *float32, i int) *float32 {
-	return (*float32)(unsafe.Add(unsafe.Pointer(p), 4*i))
 }

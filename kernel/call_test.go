@@ -12,7 +12,7 @@ import (
 )
 
 // TestCallsStop shows that a loop of calls can be stopped at every method of a Set,
-// whatever its function is: in a process without asynchronous preemption, in which a loop
+// whatever its function is, and where memory is moved: in a process without asynchronous preemption, in which a loop
 // that has no such point keeps a collection waiting for ever.
 func TestCallsStop(t *testing.T) {
 	const env = "QKV_TEST_CALLS_STOP"
@@ -58,7 +58,7 @@ func collectUnderCalls() {
 	}
 }
 
-// A loop calls a method of a Set until it is to stop.
+// A loop calls a method of a Set, or a function that moves memory, until it is to stop.
 type loop struct {
 	name string
 	run  func(s *Set, begun, stop *atomic.Bool)
@@ -144,6 +144,21 @@ var loops = []loop{
 	{"Peak", func(s *Set, begun, stop *atomic.Bool) {
 		for ; !stop.Load(); begun.Store(true) {
 			s.Peak(1)
+		}
+	}},
+	{"Clear", func(_ *Set, begun, stop *atomic.Bool) {
+		for x := make([]float32, 8); !stop.Load(); begun.Store(true) {
+			Clear(x)
+		}
+	}},
+	{"Copy", func(_ *Set, begun, stop *atomic.Bool) {
+		for x := make([]float32, 8); !stop.Load(); begun.Store(true) {
+			Copy(x[:4], x[4:])
+		}
+	}},
+	{"Append", func(_ *Set, begun, stop *atomic.Bool) {
+		for x := make([]float32, 8); !stop.Load(); begun.Store(true) {
+			x = Append(x[:4], x[4:])
 		}
 	}},
 	{"Read", func(s *Set, begun, stop *atomic.Bool) {

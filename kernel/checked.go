@@ -134,6 +134,7 @@ func Checked(s *Set) *Set {
 	c.Float16 = func(dst *float32, src *uint16, n int) {
 		assert(n >= 1, "kernel: Float16: n < 1")
 		assert(dst != nil && src != nil, "kernel: Float16: nil operand")
+		checkWork(int64(n) * moved)
 		f.Float16(dst, src, n)
 	}
 	c.Rotary = func(a *RotaryArgs) {
@@ -147,11 +148,13 @@ func Checked(s *Set) *Set {
 	}
 	c.Peak = func(n int) {
 		assert(n >= 0, "kernel: Peak: n < 0")
+		checkWork(int64(n) * peakWork)
 		f.Peak(n)
 	}
 	c.Read = func(p *float32, n int) float32 {
 		assert(p != nil, "kernel: Read: nil operand")
 		assert(n > 0 && n%256 == 0, "kernel: Read: n is not a positive multiple of 256")
+		checkWork(int64(n))
 		return f.Read(p, n)
 	}
 	return s.With(c)

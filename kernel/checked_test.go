@@ -255,3 +255,51 @@ func TestCheckedSet(t *testing.T) {
 		{"kernel: Set.PeakFLOPs is not positive", func(s *Set) { s.PeakFLOPs = 0 }},
 	})
 }
+
+// TestCheckedWork: of every function whose work has no other bound, a call that has too much
+// is found.
+func TestCheckedWork(t *testing.T) {
+	s := Checked(quiet.With(nothing())).funcs
+	const n = MaxWork + 256
+	var f, g float32
+	var h uint16
+	var off [MaxLanes]int
+	var keyOff [2 * KeyBlock]int
+	var rowOff [KeyBlock]int
+	row := unsafe.Pointer(&f)
+	for name, call := range map[string]func(){
+		"PackQ": func() {
+			s.PackQ(&PackArgs{Src: &f, Off: &off, DimStride: 1, Rows: 3, Dim: n, Dst: &f, Lanes: 8, Stride: 8})
+		},
+		"Scores": func() { s.Scores(&ScoresArgs{K: &f, Keys: 1, Dim: n, Q: &f, S: &f, Lanes: 16, Stride: 16}) },
+		"Accumulate": func() {
+			s.Accumulate(&AccumulateArgs{V: &f, Keys: 1, MaskFrom: 1, Dim: n, P: &f, O: &f, Lanes: 8, Stride: 8})
+		},
+		"Finish": func() {
+			s.Finish(&FinishArgs{O: &f, Sum: &f, Dst: &f, Off: &off, DimStride: 1, Rows: 1, Dim: n, Lanes: 8, Stride: 8})
+		},
+		"Merge": func() {
+			s.Merge(&MergeArgs{O: &f, Max: &f, Sum: &f, Chunk: &f, ChunkMax: &f, ChunkSum: &f, Dim: n, Lanes: 8, Stride: 8})
+		},
+		"Convert": func() {
+			s.Convert(&ConvertArgs{Src: row, Off: &rowOff, Elem: Float16, UnitStride: 2, Rows: 1, Dim: n, Dst: &f, Stride: n})
+		},
+		"DecodeScores": func() {
+			s.DecodeScores(&DecodeScoresArgs{K: row, Off: &keyOff, Elem: Float16, Keys: 1, Dim: n, Q: &f, QStride: 1, Rows: 1, S: &f, Stride: 1})
+		},
+		"DecodeAccumulate": func() {
+			s.DecodeAccumulate(&DecodeAccumulateArgs{V: row, Off: &keyOff, Elem: Float16, Keys: 1, MaskFrom: 1, Dim: n, P: &f, Stride: 1, Rows: 1, O: &f, OStride: n})
+		},
+		"Multiply": func() { s.Multiply(&MultiplyArgs{A: &f, Rows: n, Depth: 1, B: &f, C: &f, Stride: 8, Lanes: 8}) },
+		"Float16":  func() { s.Float16(&f, &h, maxMoved+1) },
+		"Rotary": func() {
+			s.Rotary(&RotaryArgs{X: &f, XStride: 2, Y: &f, YStride: 2, Cos: &g, Sin: &g, Rows: n, Pairs: 1})
+		},
+		"Peak": func() { s.Peak(maxRounds + 1) },
+		"Read": func() { s.Read(&f, n) },
+	} {
+		if v := panicOf(call); v != "kernel: Work of a call > MaxWork" {
+			t.Errorf("%s: panic %v", name, v)
+		}
+	}
+}

@@ -3,6 +3,7 @@ package kernel
 import (
 	"math"
 	"math/bits"
+	"unsafe"
 )
 
 // ExactFMA returns x*y + z with one rounding, as a hardware float32 fused multiply-add
@@ -109,4 +110,14 @@ func (s Span) plain(t Span, n int) bool {
 	return s.Finite() && t.Finite() &&
 		s.low>>24+t.low>>24 >= 2*(127+23)-149 &&
 		s.high>>24+t.high>>24+uint32(bits.Len(uint(n))) <= 2*127+124
+}
+
+// at returns the address of the element i float32 after p.
+func at(p *float32, i int) *float32 {
+	return (*float32)(unsafe.Add(unsafe.Pointer(p), 4*i))
+}
+
+// termsAt returns the i-th row of terms after p.
+func termsAt(p *[ChainLanes]Term, i int) *[ChainLanes]Term {
+	return (*[ChainLanes]Term)(unsafe.Add(unsafe.Pointer(p), i*int(unsafe.Sizeof(*p))))
 }

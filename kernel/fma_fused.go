@@ -2,8 +2,6 @@
 
 package kernel
 
-import "unsafe"
-
 // Fused reports whether a fused multiply-add of float32 is an instruction that the
 // compiler uses.
 const Fused = true
@@ -42,12 +40,4 @@ func (c *Chains) Add(x *float32, step int, terms *[ChainLanes]Term, n int, _, _ 
 		s7 = FMA(e, y[7], s7)
 	}
 	*c = Chains{s0, s1, s2, s3, s4, s5, s6, s7}
-}
-
-func at(p *float32, i int) *float32 {
-	return (*float32)(unsafe.Add(unsafe.Pointer(p), 4*i))
-}
-
-func termsAt(p *[ChainLanes]Term, i int) *[ChainLanes]Term {
-	return (*[ChainLanes]Term)(unsafe.Add(unsafe.Pointer(p), 4*ChainLanes*i))
 }

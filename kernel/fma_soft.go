@@ -2,16 +2,13 @@
 
 package kernel
 
-import (
-	"math"
-	"unsafe"
-)
+import "math"
 
 // Fused reports whether a fused multiply-add of float32 is an instruction that the
 // compiler uses.
 const Fused = false
 
-// A Term is an operand of [Chains], a float32.
+// A Term is an operand of [Chains], a float32 in the bits of a float64.
 type Term = float64
 
 // FMA returns x*y + z with one rounding.
@@ -188,12 +185,4 @@ func (c *Chains) ranged(x *float32, step int, terms *[ChainLanes]float64, i, n i
 func outside(b uint64) bool {
 	const low, high = (1023 - 126) << 53, (1023 + 128) << 53
 	return b<<1-low >= high-low && b<<1 > half<<1
-}
-
-func at(p *float32, i int) *float32 {
-	return (*float32)(unsafe.Add(unsafe.Pointer(p), 4*i))
-}
-
-func termsAt(p *[ChainLanes]float64, i int) *[ChainLanes]float64 {
-	return (*[ChainLanes]float64)(unsafe.Add(unsafe.Pointer(p), 8*ChainLanes*i))
 }

@@ -14,8 +14,11 @@ const (
 	// rowWork is the work of a row whose elements are few: it has lines of its own.
 	rowWork = 128
 
-	maxMoved  = MaxWork / moved // elements of a call of Float16
-	maxRounds = MaxWork / 8     // rounds of a call of Peak
+	// peakWork is the work of a round of Peak.
+	peakWork = 8
+
+	maxMoved  = MaxWork / moved    // elements of a call of Float16, and of those that move memory
+	maxRounds = MaxWork / peakWork // rounds of a call of Peak
 )
 
 // far returns how many elements one counts for, of those that lie a stride apart.

@@ -110,7 +110,7 @@ func (j *job) own() {
 	for _, list := range [...]*[]int{&p.LensQ, &p.LensKV, &p.CuQ, &p.CuKV, &p.Lost} {
 		if *list != nil {
 			first := len(j.lengths)
-			j.lengths = appendAll(j.lengths, *list)
+			j.lengths = kernel.Append(j.lengths, *list)
 			*list = j.lengths[first:]
 		}
 	}
@@ -127,7 +127,7 @@ func (j *job) own() {
 	}
 	for _, t := range p.Tables {
 		first := len(j.pages)
-		j.pages = appendAll(j.pages, t)
+		j.pages = kernel.Append(j.pages, t)
 		j.tables = append(j.tables, j.pages[first:])
 	}
 	p.Tables = j.tables

@@ -394,7 +394,7 @@ func (w *workspace) close(j *job, s *seq, g *laneGroup, head int) {
 	p := &j.problem
 	group := w.share
 	if !g.started {
-		zero(g.o, p.DimV*g.lanes)
+		kernel.Clear(unsafe.Slice(g.o, p.DimV*g.lanes))
 	}
 	if p.Out.Stride != p.Q.Stride || !g.packed {
 		w.rowOffsets(g, &p.Out)

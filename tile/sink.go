@@ -3,6 +3,8 @@ package tile
 import (
 	"math"
 	"unsafe"
+
+	"github.com/qkv-go/qkv/kernel"
 )
 
 // addSinks adds the result of a lane group to the sinks of its rows.
@@ -10,9 +12,9 @@ func (w *workspace) addSinks(j *job, g *laneGroup, head int, pass pass) {
 	p, sinks := &j.problem, &g.tree.nodes[0].partial
 	dim := p.mergeDim(pass)
 	if !g.started {
-		zero(g.o, dim*g.lanes)
+		kernel.Clear(unsafe.Slice(g.o, dim*g.lanes))
 	}
-	zero(sinks.o, dim*g.lanes)
+	kernel.Clear(unsafe.Slice(sinks.o, dim*g.lanes))
 	clear(unsafe.Slice(sinks.sum, g.lanes))
 	copy(unsafe.Slice(sinks.max, g.lanes), initMax[:])
 	for l := range g.rows {
