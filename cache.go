@@ -125,8 +125,13 @@ func (c *Cache) Len(slot int) int {
 //	sequences * kvHeads * capacity * (row of dimQK + row of dimV)
 //
 // A row of n dims is 4n bytes in float32, 2n in Float16 and BFloat16, n + 4 in int8, and 34n/32
-// in Q8_0. Gaps that the strides of memory of the caller's leave do not count.
-func (c *Cache) Bytes() int { return c.bytes() }
+// in Q8_0. Gaps that the strides of memory of the caller's leave do not count. Of nil it is 0.
+func (c *Cache) Bytes() int {
+	if c == nil {
+		return 0
+	}
+	return c.bytes()
+}
 
 // size is the tokens of a ring that go round.
 func (c *Cache) size() int { return c.capacity - c.keep }

@@ -130,6 +130,7 @@ func pagedStates(t *testing.T, seed uint64, ops []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	pages := c.FreePages()
 	a := newAttention(t, qkv.Config{Workers: 1 + r.IntN(2)})
 	sequences := []*qkv.Sequence{c.NewSequence()}
 	histories := []*history{new(history)}
@@ -189,8 +190,8 @@ func pagedStates(t *testing.T, seed uint64, ops []byte) {
 			t.Fatal(err)
 		}
 	}
-	if x := c.NewSequence(); x.Len() != 0 {
-		t.Fatal("a new sequence has tokens")
+	if n := c.FreePages(); n != pages {
+		t.Fatalf("%d of %d pages are free when all sequences are", n, pages)
 	}
 }
 

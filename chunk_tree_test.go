@@ -51,9 +51,9 @@ func weighted(p []float32, d int, value func(k, d int) float32) float32 {
 func (x *softmaxState) merge(y *softmaxState) {
 	m := max(x.m, y.m)
 	a, b := kernel.Exp2(x.m-m), kernel.Exp2(y.m-m)
-	x.l = kernel.FMA(x.l, a, y.l*b)
+	x.l = kernel.FMA(x.l, a, float32(y.l*b))
 	for d := range x.o {
-		x.o[d] = kernel.FMA(x.o[d], a, y.o[d]*b)
+		x.o[d] = kernel.FMA(x.o[d], a, float32(y.o[d]*b))
 	}
 	x.m = m
 }

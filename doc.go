@@ -22,7 +22,8 @@
 // weights, which copy memory, are not ended early.
 //
 // A method on an Engine, a Layer or another object of this package that is nil or was not made by
-// its constructor returns an [*ArgError], or panics and says so where it returns no error.
+// its constructor returns an [*ArgError]. One that returns no error returns 0, or panics and says
+// so.
 //
 // # Layers
 //

@@ -46,13 +46,12 @@ type Layer struct {
 
 // Bytes returns the size of the packed copies of the weights: that of the projection, see
 // [Projection.Bytes], and that of the output's, see [PackedMatrix.Bytes]. It is 0 if they are read
-// in place.
+// in place, and of nil.
 func (l *Layer) Bytes() int {
-	n := l.projection.Bytes()
-	if l.out != nil {
-		n += l.out.Bytes()
+	if l == nil {
+		return 0
 	}
-	return n
+	return l.projection.Bytes() + l.out.Bytes()
 }
 
 // NewLayer returns a Layer, for use on e. It keeps the biases, the weights of the norms, and

@@ -55,7 +55,10 @@ func TestNil(t *testing.T) {
 	isArgError(t, "layer", layer.Run(nil), "call is nil")
 	isArgError(t, "layer", layer.Run(&qkv.LayerCall{}), "x is not given")
 	if n := (*qkv.Cache)(nil).Len(0) + (*qkv.Sequence)(nil).Len() + (*qkv.PagedCache)(nil).FreePages() + (*qkv.PackedMatrix)(nil).Bytes() +
-		rotary.Dim() + rotary.Positions() + (*qkv.Layer)(nil).Workspace(3); n != 0 {
+		rotary.Dim() + rotary.Positions() + (*qkv.Layer)(nil).Workspace(3) +
+		(*qkv.Cache)(nil).Bytes() + (*qkv.PagedCache)(nil).Bytes() + (*qkv.Projection)(nil).Bytes() + (*qkv.Layer)(nil).Bytes() +
+		new(qkv.Cache).Bytes() + new(qkv.PagedCache).Bytes() + new(qkv.Projection).Bytes() + new(qkv.Layer).Bytes() +
+		new(qkv.Cache).Len(0) + new(qkv.PagedCache).FreePages() + new(qkv.PackedMatrix).Bytes() + new(qkv.Rotary).Dim() + new(qkv.Layer).Workspace(3); n != 0 {
 		t.Errorf("there are %d of nothing", n)
 	}
 	panics(t, "PagedCache is nil", func() { (*qkv.PagedCache)(nil).NewSequence() })

@@ -78,8 +78,13 @@ func (c *PagedCache) FreePages() int {
 
 // Bytes returns the size of the keys and values that the pages have room for, with the scales of
 // int8: as of a [Cache] with as many sequences as there are pages, and a page's tokens as the
-// capacity. Tables of pages take 4 bytes a page.
-func (c *PagedCache) Bytes() int { return c.bytes() }
+// capacity. Tables of pages take 4 bytes a page. Of nil it is 0.
+func (c *PagedCache) Bytes() int {
+	if c == nil {
+		return 0
+	}
+	return c.bytes()
+}
 
 // pages returns how many pages so many tokens take.
 func (c *PagedCache) pages(tokens int) int { return (tokens + c.pageTokens - 1) / c.pageTokens }

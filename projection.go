@@ -60,8 +60,13 @@ type Projection struct {
 
 // Bytes returns the size of the packed copy of the weights: for each of Q, K and V, 4 * in * heads
 // * head dim, with the head dim rounded up to a multiple of the kernel set's vector, see
-// [kernel.Set]. It is 0 if they are read in place.
-func (p *Projection) Bytes() int { return 4 * len(p.packed) }
+// [kernel.Set]. It is 0 if they are read in place, and of nil.
+func (p *Projection) Bytes() int {
+	if p == nil {
+		return 0
+	}
+	return 4 * len(p.packed)
+}
 
 // A projectedPart is one of Q, K and V.
 type projectedPart struct {

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 
 	"github.com/klauspost/cpuid/v2"
 
@@ -79,9 +78,9 @@ func ReadTuning(path string) (*Tuning, error) {
 	if len(data) > maxTuning {
 		return nil, fmt.Errorf("qkv: %s: a tuning has at most %d bytes", path, maxTuning)
 	}
-	t, err := ParseTuning(data)
+	t, err := parseTuning(data)
 	if err != nil {
-		return nil, fmt.Errorf("qkv: %s is %s", path, strings.TrimPrefix(err.Error(), "qkv: "))
+		return nil, fmt.Errorf("qkv: %s is not a tuning: %w", path, err)
 	}
 	return t, nil
 }
@@ -89,15 +88,20 @@ func ReadTuning(path string) (*Tuning, error) {
 // ParseTuning reads the text of a file, see [ReadTuning]. A field that is missing, null, of
 // another type, there twice or not known is an error.
 func ParseTuning(data []byte) (*Tuning, error) {
-	o, err := jsontree.Parse(data, tuningDepth)
-	t := new(Tuning)
-	if err == nil {
-		err = jsontree.DecodeExact(o, t)
-	}
+	t, err := parseTuning(data)
 	if err != nil {
 		return nil, fmt.Errorf("qkv: not a tuning: %w", err)
 	}
 	return t, nil
+}
+
+func parseTuning(data []byte) (*Tuning, error) {
+	o, err := jsontree.Parse(data, tuningDepth)
+	if err != nil {
+		return nil, err
+	}
+	t := new(Tuning)
+	return t, jsontree.DecodeExact(o, t)
 }
 
 // check reports why the tuning cannot be used on a set.
