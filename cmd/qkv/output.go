@@ -19,11 +19,12 @@ import (
 // complete. A file that was there keeps its mode and owner, and its other names. What is no
 // regular file, such as a pipe, is written in place.
 type output struct {
-	path string // empty if written in place
-	temp string
-	file *os.File  // nil if it is not ours to close
-	to   io.Writer // file, or standard output
-	copy bool      // the content goes into the file that is there
+	path  string // empty if written in place
+	temp  string
+	file  *os.File  // nil if it is not ours to close
+	to    io.Writer // file, or standard output
+	copy  bool      // the content goes into the file that is there
+	fresh bool      // nothing had the name before
 }
 
 func createOutput(path string, stdout io.Writer) (*output, error) {
@@ -52,7 +53,7 @@ func createOutput(path string, stdout io.Writer) (*output, error) {
 		}
 		f.Close() // it may be written
 	}
-	o := &output{path: path, copy: info != nil && hasOtherNames(info)}
+	o := &output{path: path, copy: info != nil && hasOtherNames(info), fresh: info == nil}
 	if err := o.create(dir, name, info); err != nil {
 		return nil, withPath(err, path)
 	}
@@ -204,7 +205,7 @@ func (o *outputs) take() error {
 	for i, out := range o.list {
 		if err := out.take(); err != nil {
 			for _, done := range o.list[:i] {
-				if done.path != "" && !done.copy {
+				if done.fresh {
 					os.Remove(done.path)
 				}
 			}

@@ -342,9 +342,9 @@ func TestWriteFiles(t *testing.T) {
 	if names := listDir(t, dir); !slices.Equal(names, []string{"one", "two"}) {
 		t.Errorf("files %v", names)
 	}
-	// A second name that cannot be taken.
+	// A name that cannot be taken, after one that a file had before and one that is new.
 	three := filepath.Join(dir, "three")
-	err := writeFiles(context.Background(), nil, content{three, text}, content{two, func(w io.Writer) error {
+	err := writeFiles(context.Background(), nil, content{one, text}, content{three, text}, content{two, func(w io.Writer) error {
 		return errors.Join(os.Remove(two), os.Mkdir(two, 0o777), text(w))
 	}})
 	if err == nil {

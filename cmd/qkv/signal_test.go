@@ -5,6 +5,7 @@ package main
 import (
 	"bytes"
 	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,12 +16,15 @@ import (
 	"time"
 )
 
-// asCommand is the environment variable by which the test's binary is the command.
+// asCommand is the environment variable by which the test's binary is the command, which closes
+// its file 3 as soon as a signal would not simply end it.
 const asCommand = "QKV_TEST_AS_COMMAND"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asCommand) != "" {
-		main()
+		ctx := untilSignal()
+		os.NewFile(3, "ready").Close()
+		os.Exit(command(ctx, os.Args[1:], os.Stdout, os.Stderr))
 	}
 	os.Exit(m.Run())
 }
@@ -82,14 +86,23 @@ func signalled(t *testing.T, args []string, results string, after time.Duration,
 	cmd.Env = append(os.Environ(), asCommand+"=1")
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
-	if err := cmd.Start(); err != nil {
+	ready, theirs, err := os.Pipe()
+	if err != nil {
 		t.Fatal(err)
 	}
+	defer ready.Close()
+	cmd.ExtraFiles = []*os.File{theirs}
+	err = cmd.Start()
+	theirs.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	io.Copy(io.Discard, ready) // however long a busy machine takes to start a process
 	time.Sleep(after)
 	start := time.Now()
 	cmd.Process.Signal(s)
 	killed := time.AfterFunc(2*soon, func() { cmd.Process.Kill() })
-	err := cmd.Wait()
+	err = cmd.Wait()
 	killed.Stop()
 	took := time.Since(start)
 	what := strings.Join(args, " ")

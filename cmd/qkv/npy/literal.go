@@ -9,7 +9,7 @@ import (
 )
 
 // A value is a Python literal as a header may have it.
-type value interface{}
+type value any
 
 type (
 	tuple  []value
