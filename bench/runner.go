@@ -165,16 +165,6 @@ func (r *Runner) Estimate(j Job) Estimate {
 // nanoseconds returns a time that is at most some years.
 func nanoseconds(seconds float64) time.Duration { return time.Duration(min(1e9*seconds, 1<<58)) }
 
-// A MemoryError reports a work whose operands this machine has no memory for.
-type MemoryError struct {
-	Work         Work
-	Bytes, Limit int64
-}
-
-func (e *MemoryError) Error() string {
-	return fmt.Sprintf("%s takes %d bytes for its operands, there are %d", e.Work.Short(), e.Bytes, e.Limit)
-}
-
 // unmaskedOf returns the shape that is to be compared with a work, if there is one.
 func (r *Runner) unmaskedOf(w Work) (Shape, bool) {
 	s, ok := w.(Shape)
@@ -325,7 +315,7 @@ func (r *Runner) prepare(ctx context.Context, sys System, w Work, workers int, i
 	if *inputs == nil || (*inputs).Work() != w {
 		*inputs = nil // for the collector
 		if n := w.Bytes(); !memory.Has(n) {
-			return nil, Check{}, &MemoryError{Work: w, Bytes: n, Limit: memory.Limit()}
+			return nil, Check{}, &qkv.MemoryError{Arg: w.Short(), Bytes: n, Limit: memory.Limit()}
 		}
 		*inputs = w.Inputs(1)
 	}

@@ -74,9 +74,6 @@ func readAll(path string, most int64) (data []byte, err error) {
 
 // readRecord reads a record of qkv bench.
 func readRecord(path string) (*bench.Document, error) {
-	if path != standard {
-		return bench.ReadDocument(path)
-	}
 	data, err := readAll(path, maxInput)
 	if err != nil {
 		return nil, err
@@ -90,9 +87,6 @@ func readRecord(path string) (*bench.Document, error) {
 
 // readTuning reads a file of qkv tune.
 func readTuning(path string) (*qkv.Tuning, error) {
-	if path != standard {
-		return qkv.ReadTuning(path)
-	}
 	data, err := readAll(path, maxInput)
 	if err != nil {
 		return nil, err

@@ -134,7 +134,7 @@ func runCommand(ctx context.Context, args []string, stdout, stderr io.Writer) er
 		return fmt.Errorf("the output: %w", err)
 	}
 	if bytes := 4 * int64(n); !memory.Has(bytes) {
-		return fmt.Errorf("the output of shape %s takes %d bytes, which cannot be had", npy.Tuple(out.dims), bytes)
+		return &qkv.MemoryError{Arg: "output of shape " + npy.Tuple(out.dims), Bytes: bytes, Limit: memory.Limit()}
 	}
 	out.data = make([]float32, n)
 	c.Out = view(out, r.layout)

@@ -90,14 +90,13 @@ func rotate(x, freqs []float64, factor float64, position int, interleaved bool) 
 // vectors are multiplied by.
 func (r *Rotary) frequencies() (freqs []float64, factor float64, err error) {
 	var s struct {
-		Type          string    `json:"rope_type"`
-		Factor        float64   `json:"factor"`
-		Original      float64   `json:"original_max_position_embeddings"`
-		LowFreq       float64   `json:"low_freq_factor"`
-		HighFreq      float64   `json:"high_freq_factor"`
-		Short         []float64 `json:"short_factor"`
-		Long          []float64 `json:"long_factor"`
-		AttentionFact float64   `json:"attention_factor"`
+		Type     string    `json:"rope_type"`
+		Factor   float64   `json:"factor"`
+		Original float64   `json:"original_max_position_embeddings"`
+		LowFreq  float64   `json:"low_freq_factor"`
+		HighFreq float64   `json:"high_freq_factor"`
+		Short    []float64 `json:"short_factor"`
+		Long     []float64 `json:"long_factor"`
 	}
 	if r.Scaling != nil {
 		if err := json.Unmarshal(r.Scaling, &s); err != nil {
