@@ -11,11 +11,7 @@ func TestCheckEnds(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	for _, text := range []string{"h=2,sq=100,d=8", "m=8,n=8,k=8", "project=4,in=8,h=2,d=4"} {
-		w, err := ParseWork(text)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := w.Inputs(1).Check(ctx, CheckRows, nil); !errors.Is(err, context.Canceled) {
+		if _, err := mustWork(t, text).Inputs(1).Check(ctx, CheckRows, nil); !errors.Is(err, context.Canceled) {
 			t.Errorf("%s: error %v", text, err)
 		}
 	}

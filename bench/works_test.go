@@ -17,10 +17,7 @@ func TestParseWork(t *testing.T) {
 		{"append=7,hkv=2,d=32,kv=q8_0,page=4", "append=7,hkv=2,d=32,kv=q8_0,page=4", 0, 2 * 7 * 2 * (128 + 34)},
 		{"append=7,hkv=2,d=3", "append=7,hkv=2,d=3", 0, 2 * 7 * 2 * 24},
 	} {
-		w, err := ParseWork(c.text)
-		if err != nil {
-			t.Fatal(err)
-		}
+		w := mustWork(t, c.text)
 		if w.String() != c.full || w.FLOPs() != c.flops || w.ReadBytes() != c.read {
 			t.Errorf("%s: %s of %v FLOPs, %d bytes to read", c.text, w, w.FLOPs(), w.ReadBytes())
 		}
@@ -58,10 +55,7 @@ func TestRunnerWorks(t *testing.T) {
 		{"append=70,hkv=2,d=6,kv=int8,page=16", KindAppend, LimitBandwidth},
 		{"append=70,hkv=2,d=64,kv=q8_0", KindAppend, LimitBandwidth},
 	} {
-		w, err := ParseWork(c.text)
-		if err != nil {
-			t.Fatal(err)
-		}
+		w := mustWork(t, c.text)
 		run, err := r.Run(context.Background(), Job{w, 1}, 0)
 		if err != nil {
 			t.Fatal(err)
@@ -84,10 +78,7 @@ func TestWorkChecks(t *testing.T) {
 		{"append=30,hkv=2,d=32,kv=float16", func(in Inputs) { in.(*AppendInputs).V[200] += 0.1 }},
 		{"append=30,hkv=2,d=32", func(in Inputs) { in.Spoil() }},
 	} {
-		w, err := ParseWork(c.text)
-		if err != nil {
-			t.Fatal(err)
-		}
+		w := mustWork(t, c.text)
 		in := w.Inputs(1)
 		paths, err := engine{labels: true}.Paths(in, 1)
 		if err != nil {
@@ -120,10 +111,7 @@ func TestMovedBytes(t *testing.T) {
 		"h=1,sq=100000,d=8,mask=causal":               4 * 100000 * 4 * 8,
 		"project=4,in=8,h=2,hkv=1,d=2":                4 * (4*8 + 8*8 + 4*8),
 	} {
-		w, err := ParseWork(text)
-		if err != nil {
-			t.Fatal(err)
-		}
+		w := mustWork(t, text)
 		if got := w.MovedBytes(); got != want {
 			t.Errorf("%s moves %d bytes, want %d", text, got, want)
 		}

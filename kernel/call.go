@@ -4,8 +4,8 @@ import "unsafe"
 
 // The methods of a Set call its functions. None is inlined, so that each begins with what
 // a function in Go has and machine code has not: a look whether the goroutine is to stop.
-// One that divides its work calls itself, for the same reason. Arguments are as they were
-// after a call, but for what it writes.
+// One that divides its work calls itself, for the same reason. After a call the arguments are
+// those before it, but for what the function writes.
 
 // PackQ calls [Funcs.PackQ].
 //

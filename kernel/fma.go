@@ -60,14 +60,11 @@ func oddFMA(x, y, z float32) float64 {
 	return s
 }
 
-// SquareSums is the number of sums of [Squares].
-const SquareSums = 16
-
-// Squares returns sums of the squares of n numbers, step apart: element i counts to sum
-// i % SquareSums, by a fused multiply-add, upwards, from +0.
-func Squares(p *float32, step, n int) (sums [SquareSums]float32) {
+// Squares returns 16 sums of the squares of n numbers, step apart: element i counts to sum
+// i % 16, by a fused multiply-add, upwards, from +0.
+func Squares(p *float32, step, n int) (sums [16]float32) {
 	for i := range n {
-		x, s := *at(p, i*step), &sums[i%SquareSums]
+		x, s := *at(p, i*step), &sums[i%len(sums)]
 		if !Fused {
 			if t := wideFMA(x, x, *s); !ambiguous(t) {
 				*s = float32(t)
@@ -100,14 +97,14 @@ func (s Span) And(x float32) Span {
 	return Span{min(s.low, b-1), max(s.high, b)} // a zero wraps
 }
 
-// Finite reports whether no number is an infinity or a NaN.
-func (s Span) Finite() bool { return s.high < 0xff<<24 }
+// finite reports whether no number is an infinity or a NaN.
+func (s Span) finite() bool { return s.high < 0xff<<24 }
 
 // plain reports whether no sum of n products of a number of s and one of t overflows, and
 // every such sum below the normal range is one that float32 holds: a multiple of the
 // product of last places that is at least 2^-149.
 func (s Span) plain(t Span, n int) bool {
-	return s.Finite() && t.Finite() &&
+	return s.finite() && t.finite() &&
 		s.low>>24+t.low>>24 >= 2*(127+23)-149 &&
 		s.high>>24+t.high>>24+uint32(bits.Len(uint(n))) <= 2*127+124
 }

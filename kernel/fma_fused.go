@@ -10,9 +10,9 @@ const Fused = true
 type Term = float32
 
 // FMA returns x*y + z with one rounding: the compiler makes one instruction of it on these
-// architectures, none of which adds or multiplies from memory (amd64 does, and is not one of
-// them). The language allows that and does not promise it, so the tests hold the
-// bits of everything that uses it against ExactFMA.
+// architectures. (amd64 is none of them: there it does not where an operand comes from memory.)
+// The language allows that and does not promise it, so the tests hold the bits of everything
+// that uses it against ExactFMA.
 func FMA(x, y, z float32) float32 { return x*y + z }
 
 // horner returns the polynomial of ExpPoly from coefficient last on, divided by the power

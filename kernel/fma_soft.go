@@ -40,11 +40,12 @@ var wideExpPoly = func() (wide [len(ExpPoly)]float64) {
 // xs and ys span x and y, and depth is the number of terms of the whole sums, of which n may
 // be a part.
 //
-// A sum is rounded to float64, and from there to float32 on its bits: adding half a last
-// place and dropping what is below is to round to nearest, except where nothing is left to
-// drop. There it was a tie, or looked like one because of the first rounding: then the lane
-// and those after it take ExactFMA. So they do beyond the range in which a float32 has 24
-// bits, unless xs and ys say that no sum gets there.
+// A sum is rounded twice: to float64 by the processor, and then to float32, by adding half a
+// last place to its bits and dropping those below. That gives what one rounding gives, except
+// where nothing is left to drop: the sum was a tie, or the first rounding made it look like
+// one. The lane in which that happens, and those behind it, take ExactFMA for this term. So do
+// lanes whose sum leaves the normal range, in which a float32 has 24 bits, unless xs and ys
+// rule that out.
 func (c *Chains) Add(x *float32, step int, y *[ChainLanes]Term, n int, xs, ys Span, depth int) {
 	plain := xs.plain(ys, depth)
 	for i := 0; i < n; i++ {

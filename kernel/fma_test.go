@@ -221,7 +221,7 @@ func TestSpan(t *testing.T) {
 		t.Errorf("%d spans are plain: they test little", plain)
 	}
 	for _, x := range []float32{float32(math.Inf(-1)), float32(math.NaN())} {
-		if s := NoSpan.And(1).And(x); s.Finite() || s.plain(NoSpan, 1) || NoSpan.plain(s, 1) {
+		if s := NoSpan.And(1).And(x); s.finite() || s.plain(NoSpan, 1) || NoSpan.plain(s, 1) {
 			t.Errorf("%v is finite", x)
 		}
 	}

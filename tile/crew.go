@@ -17,10 +17,10 @@ const (
 	// falls asleep, at most: most items are shorter.
 	patience = time.Millisecond
 
-	// patienceShare is the share of its own work on a task that a caller looks out for, or
-	// linger if that is more: an item is less. One that takes longer is that of a goroutine
-	// whose processor another process has taken. Once the caller sleeps, the operating system
-	// has a processor for it.
+	// A caller looks out for one patienceShare-th of the time that it has worked on the task
+	// itself, and for linger at least: an item takes less. One that takes longer is in the hands
+	// of a goroutine whose processor another process has taken. Once the caller sleeps, the
+	// operating system has a processor for that goroutine.
 	patienceShare = 8
 )
 

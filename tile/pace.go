@@ -10,9 +10,9 @@ const (
 	// paceCalls is how many calls a pace looks at before it compares.
 	paceCalls = 256
 
-	// aloneTrials and sharedTrials are how many of them go the way that is not taken: few
-	// where it is one worker, whose time is known after one; more where it is all, whose
-	// goroutines have to wake first and find their processors free some of the time.
+	// aloneTrials and sharedTrials are how many of them go the way that is not taken. Few are
+	// enough where that is one worker, whose times differ little. All workers have to wake
+	// first, and find their processors free some of the time only: they need more.
 	aloneTrials, sharedTrials = 2, 16
 
 	// maxDoubt bounds how often paceCalls is doubled for one worker.
@@ -23,9 +23,9 @@ const (
 	minPace, maxPace = 22, 28
 )
 
-// A pace says whether to share work of about one size out, or whether one worker is faster
-// because other processes have the other processors. Nothing else tells that from here than
-// how long calls take, so some go the way that is not taken.
+// A pace decides whether work of about one size is divided among all workers, or done by one
+// because other processes have the other processors. Only the time that calls take tells which
+// is faster, so a few calls go the way that is not taken.
 type pace struct {
 	mu    sync.Mutex
 	alone bool // the way taken
