@@ -227,8 +227,8 @@ func (c *Call) problem(p *tile.Problem) error {
 	return c.apart()
 }
 
-// apart reports an output that shares an element with another, or with what is read. Out may be Q
-// itself.
+// apart reports an output that shares an element with another, or with what is read. Out may have
+// the elements of Q.
 func (c *Call) apart() error {
 	names := [...]string{"scores", "out", "lse", "q", "k", "v", "kScale", "vScale", "bias", "mask", "alibi", "sinks"}
 	regions := [len(names)]region{
@@ -237,7 +237,7 @@ func (c *Call) apart() error {
 		c.Bias.region(), c.Mask.Keep.region(), floatsRegion(c.ALiBi), floatsRegion(c.Sinks),
 	}
 	const out, q = 1, 3
-	inPlace := c.Out == c.Q
+	inPlace := regions[out] == regions[q]
 	for i := range 3 { // what is written
 		for j := i + 1; j < len(names); j++ {
 			if i == out && j == q && inPlace {

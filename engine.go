@@ -116,7 +116,7 @@ func (e *Engine) Workers() int {
 
 // Run computes c. The error is an [*ArgError]; nothing has been written then.
 //
-// Out may be the very view that Q is. Otherwise Out, LSE and Scores share no element with
+// Out may have the very elements of Q in the same places, in whatever View. Otherwise Out, LSE and Scores share no element with
 // each other or with anything that is read.
 func (e *Engine) Run(c *Call) error {
 	_, err := e.run(c, nil)

@@ -97,7 +97,7 @@ func mergeApart(out *View, lse []float32, parts []Partial) error {
 	for i := range parts {
 		p := &parts[i]
 		partRows, partSums := p.Out.region(), floatsRegion(p.LSE)
-		if p.Out != *out && rows.shares(&partRows) || rows.shares(&partSums) {
+		if partRows != rows && rows.shares(&partRows) || rows.shares(&partSums) {
 			return argError("out", i, 0, "out and parts[%d] share elements", i)
 		}
 		if sums.base != partSums.base && sums.shares(&partSums) || sums.shares(&partRows) {

@@ -6,7 +6,8 @@ import (
 	"unsafe"
 )
 
-// A region is the bytes of the elements of a strided tensor.
+// A region is the bytes of the elements of a strided tensor. Two are equal if they have the same
+// elements in the same order, whatever slices and strides of single elements they are made of.
 type region struct {
 	base unsafe.Pointer // of the first element, nil if there is none
 	size int            // bytes of an element
@@ -15,7 +16,7 @@ type region struct {
 	lo, hi int // the first and the last byte, from base
 }
 
-// A regionAxis is so many steps of so many bytes, of either sign.
+// A regionAxis is so many steps of so many bytes, of either sign: 0 if there is none.
 type regionAxis struct{ step, steps int }
 
 // region returns the bytes of a checked view.
@@ -37,7 +38,11 @@ func (v *View) region() (r region) {
 // extend sets the first and the last byte.
 func (r *region) extend() {
 	r.hi = r.size - 1
-	for _, a := range r.axes {
+	for i := range r.axes {
+		a := &r.axes[i]
+		if a.steps == 0 {
+			a.step = 0
+		}
 		r.lo, r.hi = r.lo+min(0, a.step*a.steps), r.hi+max(0, a.step*a.steps)
 	}
 }

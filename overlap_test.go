@@ -33,7 +33,18 @@ func TestOverlap(t *testing.T) {
 	shares("out and slopes", e.Run(&qkv.Call{Q: a, K: b, V: c, Out: at(0), ALiBi: mem[23:25]}))
 	shares("scores in k", e.Run(&qkv.Call{Q: a, K: at(0), V: c, Out: at(60), Scores: qkv.Pairs(mem[23:], 1, heads, seq, seq)}))
 	must(e.Run(&qkv.Call{Q: at(0), K: a, V: b, Out: at(24)}))
-	must(e.Run(&qkv.Call{Q: at(0), K: a, V: b, Out: at(0)})) // the very view
+	must(e.Run(&qkv.Call{Q: at(0), K: a, V: b, Out: at(0)}))
+	shape := [4]int{1, heads, 1, dim} // of a token, in any layout and part of the slice
+	token := qkv.BHSD(mem, 1, heads, 1, dim)
+	for _, out := range []qkv.View{
+		token, qkv.THD(mem, 1, heads, dim), qkv.BHSD(mem[:heads*dim:heads*dim], 1, heads, 1, dim), qkv.Strided(mem, 0, shape, [4]int{7, dim, -5, 1}),
+	} {
+		must(e.Run(&qkv.Call{Q: token, K: a, V: b, Out: out}))
+		must(qkv.Merge(out, nil, []qkv.Partial{{Out: token, LSE: mem[300:302]}, {Out: qkv.Strided(mem, 60, shape, [4]int{0, dim, 0, 1}), LSE: mem[302:304]}}))
+	}
+	must(e.Run(&qkv.Call{Q: at(4), K: a, V: b, Out: qkv.BHSD(mem[4:], 1, heads, seq, dim)}))
+	shares("out and q, the heads the other way round", e.Run(&qkv.Call{Q: token, K: a, V: b, Out: qkv.Strided(mem, dim, shape, [4]int{0, -dim, 0, 1})}))
+	shares("out and the beginning of q", e.Run(&qkv.Call{Q: token, K: a, V: qkv.BHSD(mem[100:], 1, heads, seq, 2), Out: qkv.Strided(mem, 0, [4]int{1, heads, 1, 2}, [4]int{0, dim, 0, 1})}))
 	must(e.Run(&qkv.Call{Q: a, K: at(0), V: at(1), Out: at(100), LSE: mem[25:31], Sinks: mem[31:33]}))
 
 	// Those of a fused projection, its queries or its values in the place of the output.
