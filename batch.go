@@ -42,22 +42,22 @@ func (b *Batch) fill(c *Call, s *store) {
 	}
 }
 
-// queries returns how many queries the i-th sequence of c has, 0 where c does not say yet.
-func (c *Call) queries(i int) int {
+// queries returns how many queries the i-th sequence of c has, and whether c says so yet.
+func (c *Call) queries(i int) (n int, known bool) {
 	switch {
 	case c.CuLensQ == nil && i < len(c.LensQ):
-		return c.LensQ[i]
+		return c.LensQ[i], true
 	case c.CuLensQ == nil:
-		return c.Q.shape[axisSeq]
+		return c.Q.shape[axisSeq], c.Q.given()
 	case i+1 < len(c.CuLensQ):
-		return c.CuLensQ[i+1] - c.CuLensQ[i]
+		return c.CuLensQ[i+1] - c.CuLensQ[i], true
 	}
-	return 0
+	return 0, false
 }
 
 // checkAlign reports a mask that goes by positions and has the first query at the first key
-// though there are more keys than queries: nobody who attends a cache means that. windowed
-// says that there will be a window.
+// though there are more keys than queries: nobody who attends a cache means that. It does not
+// matter to a sequence without queries. windowed says that there will be a window.
 func (c *Call) checkAlign(name string, i, keys int, windowed bool) error {
 	m := &c.Mask
 	if m.Align != TopLeft {
@@ -72,7 +72,7 @@ func (c *Call) checkAlign(name string, i, keys int, windowed bool) error {
 	case c.ALiBi != nil:
 		what = "ALiBi"
 	}
-	if n := c.queries(i); what != "" && n < keys {
+	if n, known := c.queries(i); what != "" && n < keys && (n != 0 || !known) {
 		return argError("mask", keys, n, "mask has Align TopLeft with %s, %s[%d] has %d keys and %d queries: set Mask.Align to BottomRight, or to AlignOffset",
 			what, name, i, keys, n)
 	}

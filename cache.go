@@ -242,7 +242,7 @@ func (c *Cache) Reset(slot int) error {
 // and the rest of the mask are the caller's, but of a ring for a prefix, which there is not:
 // a decoder appends the tokens of its queries first, and has Mask.Causal and [BottomRight].
 // With [TopLeft], Causal, a window and ALiBi are refused where a sequence has more keys than
-// the call, which has its Q and lengths already, has queries.
+// queries, and some: the call has its Q and lengths already.
 //
 // The call refers to b, and is good until one of the slots changes. The error is an
 // [*ArgError]; the call has not changed then.

@@ -269,6 +269,8 @@ func TestUseTopLeft(t *testing.T) {
 				{0, func(*qkv.Call) {}}, {1, q(1)}, {4, q(4)}, {5, q(5)}, {6, q(6)}, {1, ragged},
 				{2, after(q(5), func(c *qkv.Call) { c.LensQ = []int{5, 2} })},
 				{5, after(q(7), func(c *qkv.Call) { c.LensQ = []int{0, 5} })},
+				{tokens, after(q(7), func(c *qkv.Call) { c.LensQ = []int{7, 0} })}, // without queries any mask will do
+				{tokens, func(c *qkv.Call) { ragged(c); c.CuLensQ = []int{0, 1, 1} }},
 			} {
 				c := new(qkv.Call)
 				after(x.add, m.add)(c)

@@ -122,7 +122,7 @@ func (c *PagedCache) list() []int32 {
 // of a [Cache] had set in Lost and in its mask. Q, Out, CuLensQ and the rest of the mask are the
 // caller's: a decoder appends the tokens of its queries first, and has Mask.Causal and
 // [BottomRight]. With [TopLeft], Causal, a window and ALiBi are refused where a sequence has
-// more keys than the call, which has its Q and lengths already, has queries.
+// more keys than queries, and some: the call has its Q and lengths already.
 //
 // The call refers to b, and is good until one of the sequences changes. The error is an
 // [*ArgError]; the call has not changed then.
