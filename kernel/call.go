@@ -152,7 +152,7 @@ func (s *Set) Convert(a *ConvertArgs) {
 //
 //go:noinline
 func (s *Set) DecodeScores(a *DecodeScoresArgs) {
-	if a.Work() <= MaxWork {
+	if a.Work() <= MaxWork || a.Keys == 1 {
 		s.funcs.DecodeScores(a)
 		return
 	}
@@ -224,7 +224,7 @@ func (s *Set) Float16(dst *float32, src *uint16, n int) {
 //
 //go:noinline
 func (s *Set) Rotary(a *RotaryArgs) {
-	if a.Work() <= MaxWork {
+	if a.Work() <= MaxWork || a.Rows == 1 {
 		s.funcs.Rotary(a)
 		return
 	}

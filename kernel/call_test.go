@@ -184,3 +184,31 @@ func TestLoops(t *testing.T) {
 		}
 	}
 }
+
+// TestLongRows: of rows that alone exceed MaxWork, each is one call.
+func TestLongRows(t *testing.T) {
+	const rows, long = 3, MaxWork
+	calls := 0
+	count := func(rows int, work int64) {
+		if calls++; rows != 1 || work <= MaxWork {
+			t.Errorf("a call of %d rows, of work %d", rows, work)
+		}
+	}
+	s := quiet.With(Funcs{
+		Scores:       func(a *ScoresArgs) { count(a.Keys, a.Work()) },
+		DecodeScores: func(a *DecodeScoresArgs) { count(a.Keys, a.Work()) },
+		Rotary:       func(a *RotaryArgs) { count(a.Rows, a.Work()) },
+	})
+	x, off := new(float32), new([2 * KeyBlock]int)
+	for name, run := range map[string]func(){
+		"Scores":       func() { s.Scores(&ScoresArgs{K: x, S: x, Keys: rows, Dim: 2 * long}) },
+		"DecodeScores": func() { s.DecodeScores(&DecodeScoresArgs{Off: off, S: x, Keys: rows, Dim: 2 * long}) },
+		"Rotary":       func() { s.Rotary(&RotaryArgs{X: x, Y: x, Cos: x, Sin: x, Rows: rows, Pairs: long}) },
+	} {
+		calls = 0
+		run()
+		if calls != rows {
+			t.Errorf("%s: %d calls of %d rows", name, calls, rows)
+		}
+	}
+}

@@ -63,7 +63,7 @@ func (a *ConvertArgs) Work() int64 {
 	return units * moved * far(a.UnitStride/a.Elem.Unit())
 }
 
-// Work returns the work of a call.
+// Work returns the work of a call. That of one key is not divided.
 func (a *DecodeScoresArgs) Work() int64 { return int64(a.Keys) * int64(a.Dim) }
 
 // Work returns the work of a call.
@@ -74,5 +74,5 @@ func (a *MultiplyArgs) Work() int64 {
 	return int64(a.Rows) * (int64(a.Depth)*far(a.ColStride) + rowWork)
 }
 
-// Work returns the work of a call.
+// Work returns the work of a call. That of one row is not divided.
 func (a *RotaryArgs) Work() int64 { return int64(a.Rows) * int64(max(2*a.Pairs*moved, rowWork)) }
