@@ -30,7 +30,7 @@ func (r *Report) peers() []figure {
 		all := r.runs(func(x *run) bool { return x.r == rec })
 		counts, byWorkers := byKey(all, func(x *run) int { return x.Workers })
 		for _, n := range counts {
-			rows, names := dotRows(byWorkers[n], func(x *run) string { return x.System }, bench.SystemName)
+			rows, names := dotRows(byWorkers[n], func(x *run) string { return x.System }, func(x *run) float64 { return x.SecondsMedian }, bench.SystemName)
 			if len(rows) == 0 {
 				continue
 			}
@@ -54,11 +54,11 @@ func (r *Report) machines() []figure {
 		return nil
 	}
 	var figures []figure
-	base := r.records[0].name
+	base, seconds := r.records[0].name, r.compared()
 	all := r.runs(func(x *run) bool { return x.ofSystem() == "" })
 	counts, byWorkers := byKey(all, func(x *run) int { return x.Workers })
 	for _, n := range counts {
-		rows, names := dotRows(byWorkers[n], func(x *run) string { return x.r.name }, base)
+		rows, names := dotRows(byWorkers[n], func(x *run) string { return x.r.name }, seconds, base)
 		if len(rows) == 0 {
 			continue
 		}
@@ -71,8 +71,20 @@ func (r *Report) machines() []figure {
 	return figures
 }
 
+// compared returns the times that records are compared by: medians of the passes.
+func (r *Report) compared() func(*run) float64 {
+	beside := make(map[*record]map[runKey]bench.Row)
+	for i := range r.records {
+		beside[&r.records[i]] = byRunKey(r.compare(i))
+	}
+	return func(x *run) float64 {
+		median, _ := bench.Median(beside[x.r][x.key()].Other.Seconds)
+		return median
+	}
+}
+
 // dotRows returns the works that the base and another have, and the names of the others.
-func dotRows(runs []*run, nameOf func(*run) string, base string) (rows []dotRow, names []string) {
+func dotRows(runs []*run, nameOf func(*run) string, seconds func(*run) float64, base string) (rows []dotRow, names []string) {
 	var works []string
 	times := make(map[string]map[string]float64)
 	for _, x := range runs {
@@ -81,7 +93,7 @@ func dotRows(runs []*run, nameOf func(*run) string, base string) (rows []dotRow,
 			works = append(works, w)
 			times[w] = make(map[string]float64)
 		}
-		times[w][nameOf(x)] = x.SecondsMedian
+		times[w][nameOf(x)] = seconds(x)
 	}
 	for _, w := range works {
 		own, ok := times[w][base]

@@ -33,8 +33,8 @@ func (r *Report) joined() [][]string {
 	head = append(head, "workers")
 	var keys []runKey
 	runs := make([]map[runKey]*run, len(r.records))
-	verdicts := make([]map[runKey]string, len(r.records))
-	means := make([]string, len(r.records)) // of the times, nothing where no work is common
+	beside := make([]map[runKey]bench.Row, len(r.records)) // those of the first
+	means := make([]string, len(r.records))                // of the times, nothing where no work is common
 	for i := range r.records {
 		rec := &r.records[i]
 		runs[i] = make(map[runKey]*run)
@@ -44,13 +44,10 @@ func (r *Report) joined() [][]string {
 			keys = append(keys, x.key())
 		}
 		head = append(head, rec.name+", ms", "of limit")
+		c := r.compare(i)
+		beside[i] = byRunKey(c)
 		if i > 0 {
 			head = append(head, "times", "verdict")
-			verdicts[i] = make(map[runKey]string)
-			c := r.compare(i)
-			for _, row := range c.Rows {
-				verdicts[i][runKey{row.Name, row.System, row.Workers}] = shown(c, row.Verdict).String()
-			}
 			if c.Common() > 0 {
 				mean, _ := c.Geomean()
 				means[i] = times(mean)
@@ -71,18 +68,19 @@ func (r *Report) joined() [][]string {
 		}
 		row = append(row, strconv.Itoa(k.workers))
 		for i := range r.records {
-			x, base := runs[i][k], runs[0][k]
+			x, compared := runs[i][k], beside[i][k]
 			if x == nil {
 				row = append(row, "–", "–")
 			} else {
-				row = append(row, digits(1e3*x.SecondsMedian), x.share())
+				median, _ := bench.Median(compared.Other.Seconds)
+				row = append(row, digits(1e3*median), x.share())
 			}
 			switch {
 			case i == 0:
-			case x == nil || base == nil:
+			case x == nil || runs[0][k] == nil:
 				row = append(row, "–", "–")
 			default:
-				row = append(row, times(x.SecondsMedian/base.SecondsMedian), verdicts[i][k])
+				row = append(row, times(compared.Slowdown), compared.Verdict.String())
 			}
 		}
 		rows = append(rows, row)
@@ -100,17 +98,24 @@ func (r *Report) joined() [][]string {
 // times writes a ratio.
 func times(x float64) string { return fmt.Sprintf("%.3g", x) }
 
-// compare holds a record against the first.
+// compare holds a record against the first. Between different machines nothing is a regression.
 func (r *Report) compare(i int) *bench.Comparison {
-	return bench.Compare(r.records[0].Document, r.records[i].Document, threshold)
+	c := bench.Compare(r.records[0].Document, r.records[i].Document, threshold)
+	for j := range c.Rows {
+		if v := &c.Rows[j].Verdict; *v == bench.Regression && !c.SameMachine {
+			*v = bench.Slower
+		}
+	}
+	return c
 }
 
-// shown returns a verdict as it holds: between different machines nothing is a regression.
-func shown(c *bench.Comparison, v bench.Verdict) bench.Verdict {
-	if v == bench.Regression && !c.SameMachine {
-		return bench.Slower
+// byRunKey returns the rows of a comparison.
+func byRunKey(c *bench.Comparison) map[runKey]bench.Row {
+	rows := make(map[runKey]bench.Row)
+	for _, row := range c.Rows {
+		rows[runKey{row.Name, row.System, row.Workers}] = row
 	}
-	return v
+	return rows
 }
 
 // verdict says in a few sentences what the records show.
@@ -148,7 +153,7 @@ func (r *Report) beside(i int) string {
 	for _, row := range c.Rows {
 		if row.Verdict != bench.OnlyOne {
 			least, most = min(least, row.Slowdown), max(most, row.Slowdown)
-			counts[shown(c, row.Verdict)]++
+			counts[row.Verdict]++
 		}
 	}
 	var what []string

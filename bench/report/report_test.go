@@ -439,6 +439,32 @@ func TestJoined(t *testing.T) {
 	}
 }
 
+// TestJoinedPasses: times of several passes, their ratios, the dots and the sentence agree.
+func TestJoinedPasses(t *testing.T) {
+	base, other := document("x", 1), document("x", 1)
+	base.Runs, other.Runs = base.Runs[:1], other.Runs[:1]
+	base.Runs[0].SecondsMedian, other.Runs[0].SecondsMedian = 1e-3, 4e-3
+	again := other.Runs[0]
+	again.SecondsMedian = 8e-3
+	other.Runs = append(other.Runs, again)
+	r := newReport(t, base, other)
+	rows := r.joined()
+	if got, want := strings.Join(rows[1], "|"), "1|h=2,sq=128,d=64|1|1.000|0.0%!|6.000|0.0%!|6|too few passes"; got != want {
+		t.Errorf("the row is %s, want %s", got, want)
+	}
+	if got := strings.Join(rows[2], "|"); !strings.HasSuffix(got, "||6|") {
+		t.Errorf("the geometric mean is %s, want 6", got)
+	}
+	if got := r.verdict()[0]; !strings.Contains(got, "takes 6 times as long") {
+		t.Errorf("the sentence is %q", got)
+	}
+	all := r.runs(func(*run) bool { return true })
+	dots, _ := dotRows(all, func(x *run) string { return x.r.name }, r.compared(), r.records[0].name)
+	if len(dots) != 1 || dots[0].dots[r.records[1].name] != 6 {
+		t.Errorf("the dots are %v, want 6", dots)
+	}
+}
+
 // TestNumbers: every point of a roofline is named, and those that are disturbed have a ring.
 func TestNumbers(t *testing.T) {
 	d := document("x", 1)
