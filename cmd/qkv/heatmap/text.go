@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"math"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -76,6 +78,8 @@ type textLayout struct {
 	grid   grid
 	width  int // characters of a line
 
+	legendWidth int // likewise, of a terminal only: elsewhere the legend is a line
+
 	half   bool     // a line is two rows of cells
 	narrow bool     // a cell is one character wide, not two
 	rows   []string // the label of each line, all of the same width
@@ -93,8 +97,9 @@ const (
 
 func (a *Attention) textLayout(o Options, t Terminal) *textLayout {
 	x := &textLayout{a: a, colors: t.Colors, scale: a.scale(o.Log), width: t.Width}
+	x.legendWidth = x.width
 	if x.width <= 0 {
-		x.width = 80
+		x.width, x.legendWidth = 80, math.MaxInt
 	}
 	// The labels of the rows, before it is known which of them have room.
 	margin := textWidth(x.rowLabel(a.queries - 1))
@@ -322,44 +327,66 @@ func (x *textLayout) names(b *bufio.Writer) {
 // legend says what the colours or the characters mean.
 func (x *textLayout) legend(b *bufio.Writer) {
 	least, most := x.scale.ends()
+	var parts []string // none of which is divided
 	if x.colors == NoColors {
-		b.WriteString("probability:")
 		all := []rune(shades)
 		for i, s := range all {
-			sep := ","
+			part := fmt.Sprintf("%c below %s,", s, number(x.scale.of(float64(i+1)/float64(len(all)))))
 			if i == 0 {
-				sep, s = "", '␣'
+				part = "probability: ␣" + strings.TrimPrefix(part, " ")
 			}
 			if i == len(all)-1 {
-				fmt.Fprintf(b, "%s %c up to %s", sep, s, most)
-			} else {
-				fmt.Fprintf(b, "%s %c below %s", sep, s, number(x.scale.of(float64(i+1)/float64(len(all)))))
+				part = fmt.Sprintf("%c up to %s", s, most)
 			}
+			parts = append(parts, part)
 		}
 	} else {
-		const steps = 32
-		b.WriteString("probability " + least + " ")
+		steps := min(32, max(8, x.legendWidth-textWidth("probability "+least+"  "+most+";")))
+		bar := "probability " + least + " "
 		var last paint
 		for i := range steps {
-			now := paint{back: rgb(colorAt(float64(i) / (steps - 1)))}
-			b.WriteString(x.change(last, now) + " ")
+			now := paint{back: rgb(colorAt(float64(i) / float64(steps-1)))}
+			bar += x.change(last, now) + " "
 			last = now
 		}
-		b.WriteString(x.change(last, paint{}) + " " + most)
+		parts = append(parts, bar+x.change(last, paint{})+" "+most)
+	}
+	add := func(mark, what string) {
+		parts[len(parts)-1] += ";"
+		parts = append(parts, mark+" "+what)
 	}
 	if x.a.masked {
 		mark := maskedMark
 		if x.colors != NoColors {
 			mark = "blank"
 		}
-		b.WriteString("; " + mark + " masked")
+		add(mark, "masked")
 	}
 	if x.a.nan {
 		mark := nanMark
 		if x.colors != NoColors {
 			mark = x.change(paint{}, paint{back: rgb(nanColor)}) + "  " + x.change(paint{back: rgb(nanColor)}, paint{})
 		}
-		b.WriteString("; " + mark + " NaN")
+		add(mark, "NaN")
+	}
+	room := 0
+	for i, part := range parts {
+		n := textWidth(sequences.ReplaceAllString(part, ""))
+		switch {
+		case i == 0:
+			room = x.legendWidth
+		case 1+n <= room:
+			b.WriteString(" ")
+			room--
+		default:
+			b.WriteString("\n")
+			room = x.legendWidth
+		}
+		b.WriteString(part)
+		room -= n
 	}
 	b.WriteString("\n")
 }
+
+// sequences are those that change colours.
+var sequences = regexp.MustCompile("\x1b\\[[0-9;]*m")
