@@ -196,6 +196,7 @@ func (c *comparison) table(base, other string, x *bench.Comparison, judged bool)
 	if systems {
 		head = append([]string{"system"}, head...)
 	}
+	defer c.warnings(base, other, x)
 	rows := [][]string{head}
 	for _, r := range x.Rows {
 		var row []string
@@ -224,7 +225,6 @@ func (c *comparison) table(base, other string, x *bench.Comparison, judged bool)
 		c.rows(rows)
 		return
 	}
-	defer c.warnings(base, other, x)
 	mean, limits := x.Geomean()
 	last := make([]string, len(head))
 	at := 0
@@ -240,7 +240,7 @@ func (c *comparison) table(base, other string, x *bench.Comparison, judged bool)
 
 // warnings say what a comparison cannot tell.
 func (c *comparison) warnings(base, other string, x *bench.Comparison) {
-	var few, disturbed int
+	var few, disturbed, marked int
 	least := [2]int{math.MaxInt, math.MaxInt}
 	for _, r := range x.Rows {
 		switch r.Verdict {
@@ -249,6 +249,11 @@ func (c *comparison) warnings(base, other string, x *bench.Comparison) {
 			least[0], least[1] = min(least[0], r.Base.Passes), min(least[1], r.Other.Passes)
 		case bench.Disturbed:
 			disturbed++
+		}
+		for _, f := range []bench.Figures{r.Base, r.Other} {
+			if f.Has() && f.Calm == 0 {
+				marked++
+			}
 		}
 	}
 	paragraph := func(format string, args ...any) {
@@ -261,6 +266,9 @@ func (c *comparison) warnings(base, other string, x *bench.Comparison) {
 	if few > 0 {
 		paragraph("Of %s %d cannot tell a difference from noise: measured %s in %s and %s in %s, where %d times are needed. Measure with -count %d or more, as qkv bench -json does by itself.",
 			plural(x.Common(), "work"), few, times(least[0]), base, times(least[1]), other, bench.LeastPasses, bench.LeastPasses)
+	}
+	if marked > 0 {
+		paragraph("! was disturbed whenever it was measured, and is not to be trusted.")
 	}
 	if disturbed > 0 {
 		paragraph("Of %s %d cannot tell since something disturbed them. Measure again when the machine is left alone.", plural(x.Common(), "work"), disturbed)

@@ -80,7 +80,7 @@ func TestCompare(t *testing.T) {
 		{a + " " + once, exitFailed, []string{"+49.", "too few passes", "Of 1 work 1 cannot tell a difference from noise: measured 10 times in a and once in measured once, where 6 times are needed",
 			"qkv compare: a and measured once cannot be compared: no work was measured 6 times in both"}},
 		{once + " " + once + " -format md", exitFailed, []string{"| work | workers | " + once + " | " + once + " (2) |", "measured once in "}},
-		{a + " " + busy, exitOK, []string{"150.5 ms ±0%!", "disturbed, cannot tell", "Of 1 work 1 cannot tell since something disturbed them."}},
+		{a + " " + busy, exitOK, []string{"150.5 ms ±0%!", "! was disturbed whenever it was measured, and is not to be trusted.", "disturbed, cannot tell", "Of 1 work 1 cannot tell since something disturbed them."}},
 		{a, exitUsage, []string{"1 record given, want a base and at least one other record"}},
 		{a + " " + same + " -format html", exitUsage, []string{`-format is "html", want table, md or benchfmt`}},
 		{a + " " + same + " -threshold x", exitUsage, []string{`"x" is not a share such as 5% or 0.05`}},
