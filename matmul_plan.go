@@ -62,8 +62,9 @@ func (e *Engine) ExplainMatMul(p *Product) (MatMulPlan, error) {
 		fmt.Sprintf("kernel set %s: %s", e.set.Name, e.why),
 		fmt.Sprintf("path %s: %s", plan.Path, why),
 		fmt.Sprintf("sums of %d terms: the numerical contract, the same on every set", plan.KC),
-		fmt.Sprintf("%d items of up to %d rows and about %d columns: what the second-level cache holds, and what keeps every worker busy", plan.Items, plan.MC, plan.NC),
-		fmt.Sprintf("%d of at most %d workers: %s", plan.Workers, e.Workers(), t.WorkersWhy),
+		fmt.Sprintf("%s of up to %s and about %s: what the second-level cache holds, and what keeps every worker busy",
+			counted(plan.Items, "item"), counted(plan.MC, "row"), counted(plan.NC, "column")),
+		fmt.Sprintf("%d of at most %s: %s", plan.Workers, counted(e.Workers(), "worker"), t.WorkersWhy),
 	}
 	return plan, nil
 }
@@ -71,8 +72,8 @@ func (e *Engine) ExplainMatMul(p *Product) (MatMulPlan, error) {
 // String describes the plan on several lines.
 func (p MatMulPlan) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s on %s: %d x %d micro-tiles, KC %d, MC %d, NC %d, %d items on %d workers, %.4g GFLOP",
-		p.Path, p.Kernel, p.MR, p.NR, p.KC, p.MC, p.NC, p.Items, p.Workers, p.FLOPs*1e-9)
+	fmt.Fprintf(&b, "%s on %s: %d x %d micro-tiles, KC %d, MC %d, NC %d, %s on %s, %.4g GFLOP",
+		p.Path, p.Kernel, p.MR, p.NR, p.KC, p.MC, p.NC, counted(p.Items, "item"), counted(p.Workers, "worker"), p.FLOPs*1e-9)
 	for _, w := range p.Why {
 		b.WriteString("\n  ")
 		b.WriteString(w)

@@ -89,18 +89,18 @@ func (e *Engine) explain(c *Call, done tile.Done) (Plan, error) {
 	plan.FLOPs = 2 * float64(plan.Pairs) * float64(p.DimQK+p.DimV)
 	plan.Why = append(plan.Why,
 		fmt.Sprintf("kernel set %s: %s", plan.Kernel, e.why),
-		fmt.Sprintf("%d lanes: %s", s.Lanes, s.LanesWhy),
+		counted(s.Lanes, "lane")+": "+s.LanesWhy,
 		fmt.Sprintf("key blocks of %d: the numerical contract, the same on every set", kernel.KeyBlock),
-		fmt.Sprintf("%d tiles: %d skipped, %d masked, %d full", plan.Tiles, plan.Skipped, plan.Masked, plan.Full),
+		fmt.Sprintf("%s: %d skipped, %d masked, %d full", counted(plan.Tiles, "tile"), plan.Skipped, plan.Masked, plan.Full),
 	)
 	if s.Items > 0 || s.Decode == 0 {
-		plan.Why = append(plan.Why, fmt.Sprintf("%d items of up to %d rows: %s", s.Items, s.Rows(), s.GroupsWhy))
+		plan.Why = append(plan.Why, fmt.Sprintf("%s of up to %s: %s", counted(s.Items, "item"), counted(s.Rows(), "row"), s.GroupsWhy))
 	}
 	if s.Decode > 0 {
-		plan.Why = append(plan.Why, fmt.Sprintf("%d items of few queries: %s", s.Decode, s.DecodeWhy))
+		plan.Why = append(plan.Why, fmt.Sprintf("%s of few queries: %s", counted(s.Decode, "item"), s.DecodeWhy))
 	}
 	plan.Why = append(plan.Why,
-		fmt.Sprintf("%d of at most %d workers: %s", s.Workers, e.Workers(), s.WorkersWhy),
+		fmt.Sprintf("%d of at most %s: %s", s.Workers, counted(e.Workers(), "worker"), s.WorkersWhy),
 	)
 	return plan, nil
 }
@@ -110,18 +110,27 @@ func (p Plan) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s on %s: ", p.Path, p.Kernel)
 	if p.Items > 0 || p.Decode == 0 {
-		fmt.Fprintf(&b, "%d lanes x %d rows, key block %d, query block %d, %d items", p.Lanes, p.Rows, p.KeyBlock, p.QueryBlock, p.Items)
+		fmt.Fprintf(&b, "%s x %s, key block %d, query block %d, %s",
+			counted(p.Lanes, "lane"), counted(p.Rows, "row"), p.KeyBlock, p.QueryBlock, counted(p.Items, "item"))
 	}
 	if p.Items > 0 && p.Decode > 0 {
 		b.WriteString(" and ")
 	}
 	if p.Decode > 0 {
-		fmt.Fprintf(&b, "%d items of few queries", p.Decode)
+		fmt.Fprintf(&b, "%s of few queries", counted(p.Decode, "item"))
 	}
-	fmt.Fprintf(&b, " on %d workers, %.4g GFLOP", p.Workers, p.FLOPs*1e-9)
+	fmt.Fprintf(&b, " on %s, %.4g GFLOP", counted(p.Workers, "worker"), p.FLOPs*1e-9)
 	for _, w := range p.Why {
 		b.WriteString("\n  ")
 		b.WriteString(w)
 	}
 	return b.String()
+}
+
+// counted writes a number of things.
+func counted[N int | int64](n N, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
 }

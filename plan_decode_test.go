@@ -28,7 +28,7 @@ func TestExplainDecode(t *testing.T) {
 		items, decode int
 		why           string
 	}{
-		{call(1, 0, 1), 1, "decode", 0, 1, "1 items of few queries: one worker takes a sequence whole"},
+		{call(1, 0, 1), 1, "decode", 0, 1, "decode on generic: 1 item of few queries on 1 worker, 0.0"},
 		{call(1, 0, 1), 2, "decode", 0, 10, "10 items of few queries: chunks of keys"}, // of one KV head each
 		{call(40, upTo(40)...), 1, "decode", 0, 40, "whole"},
 		{call(40, upTo(40)...), 2, "decode", 0, 40, "40 items of few queries: sequences are whole"},

@@ -100,13 +100,17 @@ func NewTuner(opts TuneOptions) (*Tuner, error) {
 		t.trials = append(t.trials, tuneStep{lanes, i}, tuneStep{rows, i})
 	}
 	for n := 1; n <= t.set.DecodeRows; n *= 2 {
+		dims := fmt.Sprintf("%d rows a KV head", n)
+		if n == 1 {
+			dims = "1 row a KV head"
+		}
 		few := tuneShapes("h=%d,hkv=8,sq=1,skv=2048,d=128", "h=%d,hkv=8,sq=1,skv=2048,d=128,kv=float16")(8 * n)
 		rule := qkv.TuningRule{DecodeRows: n / 2}
 		if n == 1 {
 			rule.DecodeRows = -1
 		}
 		t.trials = append(t.trials, tuneStep{Trial{
-			Knob: "decoding", Dims: fmt.Sprintf("%d rows a KV head", n), Shapes: few,
+			Knob: "decoding", Dims: dims, Shapes: few,
 			Choices: []Choice{{Name: "as prefill", Rule: rule}},
 		}, -1})
 	}

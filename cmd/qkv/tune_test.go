@@ -18,7 +18,7 @@ func TestTune(t *testing.T) {
 	if code != exitOK || errs != "" {
 		t.Fatalf("exit %d, stderr %q", code, errs)
 	}
-	for _, want := range []string{"kernel set ", "lanes, to 64", "query rows, above", "decoding, 4 rows a KV head", "as prefill "} {
+	for _, want := range []string{"kernel set ", "lanes, to 64", "query rows, above", "decoding, 1 row a KV head", "decoding, 4 rows a KV head", "as prefill "} {
 		if !strings.Contains(out, want) {
 			t.Errorf("no %q in\n%s", want, out)
 		}

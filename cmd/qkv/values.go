@@ -24,10 +24,10 @@ func (v *valueFlags) register(f *flag.FlagSet) {
 		return err
 	})
 	f.Func("softcap", "bound the scores to within `X` of 0, by X*tanh(score/X)", func(s string) (err error) {
-		if v.softcap, err = parseFinite(s); err == nil && v.softcap < 0 {
-			err = errors.New("want a number above 0")
+		if v.softcap, err = parseFinite(s); err != nil || v.softcap < 0 {
+			return errors.New("want a finite number above 0")
 		}
-		return err
+		return nil
 	})
 	f.StringVar(&v.alibi, "alibi", "", "take from the scores the distance of query and key times the slope of each head in\n`FILE`: float32, [heads]")
 	f.StringVar(&v.bias, "bias", "", "add to the scores what `FILE` holds: float32, of a shape as for -mask")
