@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/qkv-go/qkv/bench"
 )
@@ -123,13 +124,35 @@ func parseArgs(f *flag.FlagSet, args []string, synopsis string, stdout io.Writer
 			f.PrintDefaults()
 			return nil, err
 		} else if err != nil {
-			return nil, badUsage("%v", err)
+			return nil, badUsage("%s", wanted(f, err))
 		}
 		if parsed := len(args) - f.NArg(); f.NArg() == 0 || parsed > 0 && args[parsed-1] == "--" {
 			return append(others, f.Args()...), nil
 		}
 		others, args = append(others, f.Arg(0)), f.Args()[1:]
 	}
+}
+
+// wanted is an error of parsing, with what a flag wants where package flag leaves that open.
+func wanted(f *flag.FlagSet, err error) string {
+	text := err.Error()
+	said, unsaid := strings.CutSuffix(text, ": parse error")
+	_, name, _ := strings.Cut(said, " for flag -")
+	at := f.Lookup(name)
+	if !unsaid || at == nil {
+		return text
+	}
+	getter, _ := at.Value.(flag.Getter)
+	if getter == nil {
+		return text
+	}
+	switch getter.Get().(type) {
+	case int:
+		return said + ": want a whole number"
+	case time.Duration:
+		return said + ": want a time such as 15ms"
+	}
+	return text
 }
 
 func versionCommand(_ context.Context, args []string, stdout, _ io.Writer) error {

@@ -40,9 +40,14 @@ func (m *maskFlags) register(f *flag.FlagSet) {
 	f.StringVar(&m.keep, "mask", "", "keep what is true in `FILE`: bool or uint8, [seqQ, seqKV], [heads, seqQ, seqKV] or\n[batch, heads, seqQ, seqKV], each axis the call's or 1")
 }
 
-func (m *maskFlags) check() error {
-	if m.causal && m.align {
+// check checks the flags beside each other, alibi being whether there are slopes.
+func (m *maskFlags) check(alibi bool) error {
+	_, _, window := m.mask.Window.Bounds()
+	switch {
+	case m.causal && m.align:
 		return badUsage("-causal and -align exclude each other: -causal says where the queries stand")
+	case m.align && !window && !alibi:
+		return badUsage("-align says where queries stand for -window and -alibi, and neither is given")
 	}
 	return nil
 }

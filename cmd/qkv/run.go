@@ -64,7 +64,7 @@ func (r *runFlags) parse(args []string, stdout io.Writer) error {
 	if err := checkFiles(inputs, []flagFile{{"-o", r.out}, {"-lse", r.lse}}); err != nil {
 		return err
 	}
-	if err := r.mask.check(); err != nil {
+	if err := r.mask.check(r.values.alibi != ""); err != nil {
 		return err
 	}
 	return checkKernelFlag(r.kernel)

@@ -111,7 +111,7 @@ func (v *viewFlags) parse(args []string, stdout io.Writer) error {
 	if err := checkFiles(inputs, []flagFile{{"-o", v.out}}); err != nil {
 		return err
 	}
-	if err := v.mask.check(); err != nil {
+	if err := v.mask.check(v.values.alibi != ""); err != nil {
 		return err
 	}
 	return checkKernelFlag(v.kernel)
