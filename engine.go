@@ -47,8 +47,8 @@ type Config struct {
 // An Engine computes scaled dot-product attention, and the matrix products on either side
 // of it, on a kernel set. It keeps workspaces between calls, so that calls allocate nothing
 // in steady state; they grow with the head dims, the inner dimension of products up to a
-// bound, and the number of calls at one time, not with sequence lengths. It is safe for use
-// by several goroutines at once.
+// bound, and the number of calls at one time, and with the longest sequence by its logarithm.
+// It is safe for use by several goroutines at once.
 type Engine struct {
 	set     *kernel.Set
 	why     string

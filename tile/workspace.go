@@ -9,7 +9,7 @@ import (
 // A workspace holds what one worker needs: the packed queries and outputs of a query
 // block, the weights of one key block, and the argument structs (which would
 // escape to the heap at each call through a function value). Its size depends on the
-// head dims and not on the sequence lengths.
+// head dims, and on the longest sequence by its logarithm.
 type workspace struct {
 	mem    []float32
 	groups [maxGroups]laneGroup
