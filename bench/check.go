@@ -43,27 +43,33 @@ func (o *Operands) Check(ctx context.Context, rows int, path *Path) (Check, erro
 	return c, firstErr
 }
 
+// A knownRow is the reference of a row, and the query that it is of.
+type knownRow struct {
+	query []float32
+	ref   ReferenceRow
+}
+
 // references returns the references of rows, or the cause for which the context ended. They are
-// computed once: a work is checked for each of the ways to compute it, and its inputs do not
-// change.
+// computed once for a query: a work is checked for each of the ways to compute it, and nothing
+// else of its inputs changes, see [Path].
 func (o *Operands) references(ctx context.Context, rows []int) ([]*ReferenceRow, error) {
 	if o.known == nil {
-		o.known = make(map[int]*ReferenceRow)
+		o.known = make(map[int]*knownRow)
 	}
 	var fresh []int
-	for _, row := range rows {
-		if o.known[row] == nil {
-			o.known[row] = new(ReferenceRow)
-			fresh = append(fresh, row)
-		}
-	}
 	list := make([]*ReferenceRow, len(rows))
 	for i, row := range rows {
-		list[i] = o.known[row]
+		query, k := o.query(row), o.known[row]
+		if k == nil || !slices.Equal(k.query, query) {
+			k = &knownRow{query: slices.Clone(query)}
+			o.known[row] = k
+			fresh = append(fresh, row)
+		}
+		list[i] = &k.ref
 	}
 	parallel(len(fresh), func(i int) {
 		batch, head, query := o.locate(fresh[i])
-		*o.known[fresh[i]] = o.reference(ctx, batch, head, query)
+		o.known[fresh[i]].ref = o.reference(ctx, batch, head, query)
 	})
 	if ctx.Err() != nil { // some are not whole
 		for _, row := range fresh {
@@ -72,6 +78,12 @@ func (o *Operands) references(ctx context.Context, rows []int) ([]*ReferenceRow,
 		return nil, context.Cause(ctx)
 	}
 	return list, nil
+}
+
+// query returns the query of a row.
+func (o *Operands) query(row int) []float32 {
+	batch, head, query := o.locate(row)
+	return o.Q[o.queryRow(batch, head, query)*o.Shape.DimQK:][:o.Shape.DimQK]
 }
 
 func (o *Operands) checkRow(row int, ref *ReferenceRow, path *Path) (c Check, err error) {

@@ -30,7 +30,7 @@ type Operands struct {
 	tables        [][]int32 // pages of each sequence, nil without
 	q, kv         layout
 
-	known map[int]*ReferenceRow // by the element of LSE, see references
+	known map[int]*knownRow // by the element of LSE, see references
 }
 
 // NewOperands returns operands with standard normal queries, keys, values, biases and
