@@ -149,7 +149,13 @@ func TestImpossibleNumbers(t *testing.T) {
 			v.SetFloat(before)
 		case v.CanInt():
 			before := v.Int()
-			try(path, func(bad float64) { v.SetInt(int64(max(-5, min(bad, math.MaxInt32*float64(math.MaxInt32))))) })
+			try(path, func(bad float64) {
+				x := int64(max(-5, min(bad, math.MaxInt32*float64(math.MaxInt32))))
+				if v.OverflowInt(x) { // no int of 32 bits is too large
+					x = -5
+				}
+				v.SetInt(x)
+			})
 			v.SetInt(before)
 		}
 	}

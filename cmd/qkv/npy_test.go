@@ -98,7 +98,7 @@ func TestNPYErrors(t *testing.T) {
 		{"overflow to 0", f4("(65536, 65536, 65536, 65536)"), "too large"},
 		{"overflow to little", f4("(2147483647, 2147483647, 2147483647)"), "too large"},
 		{"huge beside a 0", f4("(0, 9223372036854775807)"), "too large"},
-		{"large", f4("(20000, 20000)"), "needs 1600000000 bytes of data, it has 24"},
+		{"large", f4("(16000, 16000)"), "needs 1024000000 bytes of data, it has 24"},
 		{"cut by a byte", good[:len(good)-1], "needs 24 bytes of data, it has 23"},
 		{"cut by an element", good[:len(good)-4], "needs 24 bytes of data, it has 20"},
 		{"no data", good[:len(good)-24], "needs 24 bytes of data, it has 0"},
