@@ -73,6 +73,9 @@ func (a Append) MovedBytes() int64 { return a.Bytes() }
 // ReadBytes returns Bytes: all of them are read or written.
 func (a Append) ReadBytes() int64 { return a.Bytes() }
 
+// reused returns the size of what is stored: the new keys and values have just been computed.
+func (a Append) reused() int64 { return satMul(2, a.Tokens, a.KVHeads, rowBytes(a.KV.K, a.Dim)) }
+
 func (a Append) describe(r *Run) {
 	r.Kind = KindAppend
 	r.KVHeads, r.SeqKV, r.DimQK, r.DimV = a.KVHeads, a.Tokens, a.Dim, a.Dim
@@ -95,6 +98,12 @@ type AppendInputs struct {
 	K, V   []float32
 
 	stored *qkv.Call
+}
+
+// again needs no copy: each path has a cache of its own.
+func (in *AppendInputs) again() Inputs {
+	other := *in
+	return &other
 }
 
 // Work returns the work.

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -12,8 +13,8 @@ import (
 type Comparison struct {
 	Base, Other *Document
 
-	// SameMachine says that both ran on the same kind of machine with the same kernel set, so
-	// that efficiencies can be compared: see [Row.Verdict].
+	// SameMachine says that both ran on the same kind of machine with the same kernel set, under
+	// the same conditions, so that efficiencies can be compared: see [Row.Verdict].
 	SameMachine bool
 
 	Rows []Row
@@ -23,6 +24,7 @@ type Comparison struct {
 type Row struct {
 	Name, System string
 	Workers      int
+	Conditions   string  // see [Run.Conditions]; "" where each record has the same for all its runs
 	Base, Other  Figures // without samples where the record lacks the work
 
 	// Slowdown is the time over that of the base. LimitSlowdown is the share of the limit
@@ -88,9 +90,14 @@ const (
 func Compare(base, other *Document, threshold float64) *Comparison {
 	c := &Comparison{Base: base, Other: other, SameMachine: sameMachine(base, other)}
 	rows, limits := make(map[Row]int), make(map[Row]string)
+	_, sameInBase := base.Conditions()
+	_, sameInOther := other.Conditions()
 	collect := func(d *Document, of func(*Row) *Figures) {
 		for _, x := range d.Results() {
 			key := Row{Name: x.Name, System: x.System, Workers: x.Workers}
+			if !sameInBase || !sameInOther {
+				key.Conditions = x.Conditions()
+			}
 			at, ok := rows[key]
 			if !ok {
 				at = len(c.Rows)
@@ -257,6 +264,14 @@ func (c *Comparison) Differences() []string {
 		}
 	}
 	a, b := c.Base, c.Other
+	under := func(d *Document) string {
+		conditions, same := d.Conditions()
+		if !same {
+			return "several"
+		}
+		return cmp.Or(conditions, UsualConditions)
+	}
+	add("conditions", under(a), under(b))
 	add("CPUs", a.Machine.CPU, b.Machine.CPU)
 	add("cores", a.Machine.Cores, b.Machine.Cores)
 	add("GOMAXPROCS", a.Machine.GOMAXPROCS, b.Machine.GOMAXPROCS)
@@ -269,6 +284,11 @@ func (c *Comparison) Differences() []string {
 
 func sameMachine(a, b *Document) bool {
 	x, y := a.Machine, b.Machine
+	conditionsA, sameA := a.Conditions()
+	conditionsB, sameB := b.Conditions()
+	if sameA && sameB && conditionsA != conditionsB {
+		return false
+	}
 	return x.CPU == y.CPU && x.Family == y.Family && x.Model == y.Model && x.OS == y.OS && x.Arch == y.Arch &&
 		x.Cores == y.Cores && x.GOMAXPROCS == y.GOMAXPROCS && a.Ceilings.Kernel == b.Ceilings.Kernel
 }

@@ -53,10 +53,10 @@ func (best roofs) disturbed(r *Run) []string {
 	if r.OfRead > overRead {
 		add("%.0f%% of reading", 100*r.OfRead)
 	}
-	peak := max(r.PeakGFLOPS, best[roofKey{r.Kernel, r.Workers, 0}])
+	peak := max(r.PeakGFLOPS, best[roofKey{r.Kernel, r.Workers, 0, ""}])
 	read := r.ReadGBps
 	if r.ReadBytes != 0 {
-		read = max(read, best[roofKey{r.Kernel, r.Workers, r.ReadBytes}])
+		read = max(read, best[roofKey{r.Kernel, r.Workers, r.ReadBytes, r.Conditions()}])
 	}
 	beside := func(of func(Round) float64) float64 {
 		if len(r.Rounds) == 0 {
@@ -82,6 +82,8 @@ type roofKey struct {
 	kernel    string
 	workers   int
 	readBytes int64 // 0 for the peak
+
+	conditions string // of the runs, "" for the ceilings
 }
 
 // roofs are the best bursts of a document.
@@ -91,13 +93,13 @@ func (d *Document) roofs() roofs {
 	best := make(roofs)
 	raise := func(k roofKey, to float64) { best[k] = max(best[k], to) }
 	c := &d.Ceilings
-	raise(roofKey{c.Kernel, 1, 0}, c.PeakGFLOPSOne)
-	raise(roofKey{c.Kernel, c.Workers, 0}, c.PeakGFLOPSAll)
+	raise(roofKey{c.Kernel, 1, 0, ""}, c.PeakGFLOPSOne)
+	raise(roofKey{c.Kernel, c.Workers, 0, ""}, c.PeakGFLOPSAll)
 	for i := range d.Runs {
 		r := &d.Runs[i]
-		raise(roofKey{r.Kernel, r.Workers, 0}, r.PeakGFLOPS)
+		raise(roofKey{r.Kernel, r.Workers, 0, ""}, r.PeakGFLOPS)
 		if r.ReadBytes != 0 {
-			raise(roofKey{r.Kernel, r.Workers, r.ReadBytes}, r.ReadGBps)
+			raise(roofKey{r.Kernel, r.Workers, r.ReadBytes, r.Conditions()}, r.ReadGBps)
 		}
 	}
 	return best
@@ -153,15 +155,15 @@ func (d *Document) Result(j Job) *Result {
 // Results returns the results of the document, in the order of their first runs.
 func (d *Document) Results() []Result {
 	type key struct {
-		name, system string
-		workers      int
+		name, system, conditions string
+		workers                  int
 	}
 	at, best := make(map[key]int), d.roofs()
 	var list []Result
 	var disturbed [][]*Run
 	for i := range d.Runs {
 		r := &d.Runs[i]
-		k := key{r.Name, r.System, r.Workers}
+		k := key{r.Name, r.System, r.Conditions(), r.Workers}
 		n, ok := at[k]
 		if !ok {
 			n = len(list)

@@ -20,6 +20,9 @@
 // memory, and the share of that rate stands beside that of the peak: the greater one is
 // that of the limit which binds (the roofline; Williams et al., 2009).
 //
+// What one call leaves in caches the next one finds there, which no layer of a model does. Where
+// that matters, copies of keys, values and weights take turns, see [Options].
+//
 // What a mask, lengths or changed scores cost is the share of the rate of the same sizes
 // without them, and is measured in the same way: the calls of both alternate, see
 // [Options].

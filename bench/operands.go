@@ -98,6 +98,12 @@ func NewOperands(s Shape, seed uint64) *Operands {
 	return o
 }
 
+func (o *Operands) again() Inputs {
+	other := *o
+	other.K, other.V = o.K.clone(), o.V.clone()
+	return &other
+}
+
 // Work returns the shape.
 func (o *Operands) Work() Work { return o.Shape }
 

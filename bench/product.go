@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 )
 
 // A Product is the sizes of a float32 matrix product with weights as models have them:
@@ -51,6 +52,9 @@ func (p Product) ReadBytes() int64 {
 	return satMul(4, p.N, p.K)
 }
 
+// reused returns the size of the weights.
+func (p Product) reused() int64 { return satMul(4, p.N, p.K) }
+
 func (p Product) describe(r *Run) { r.Kind = KindProduct }
 
 // Inputs makes matrices of standard normal numbers.
@@ -71,6 +75,12 @@ type ProductInputs struct {
 	X       []float32 // [M, K]
 	W       []float32 // [N, K]
 	Y       []float32 // [M, N], the result
+}
+
+func (in *ProductInputs) again() Inputs {
+	other := *in
+	other.W = slices.Clone(in.W)
+	return &other
 }
 
 // Work returns the product.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 )
 
 // A Projection is the queries, keys and values of Rows tokens of width In, float32, in one
@@ -66,6 +67,9 @@ func (p Projection) MovedBytes() int64 { return p.Bytes() }
 // ReadBytes returns the size of the weights for few rows.
 func (p Projection) ReadBytes() int64 { return p.product().ReadBytes() }
 
+// reused returns the size of the weights.
+func (p Projection) reused() int64 { return p.product().reused() }
+
 func (p Projection) describe(r *Run) { r.Kind = KindProjection }
 
 // Inputs makes rows and weights of standard normal numbers.
@@ -91,6 +95,14 @@ type ProjectionInputs struct {
 	X          []float32    // [Rows, In]
 	W          [3][]float32 // [heads*Dim, In]
 	Out        [3][]float32 // [heads, Rows, Dim], the results
+}
+
+func (in *ProjectionInputs) again() Inputs {
+	other := *in
+	for i := range other.W {
+		other.W[i] = slices.Clone(in.W[i])
+	}
+	return &other
 }
 
 // Work returns the projection.

@@ -49,6 +49,10 @@ type Run struct {
 	Workers int    `json:"workers"`
 	Tuned   bool   `json:"tuned,omitempty"` // by a file, see [qkv.Tuning]
 
+	// Cold, if not 0, is how many copies of keys, values or weights took turns, so that each call
+	// found its own in memory and in no cache. Rates of reading are then of memory, too.
+	Cold int `json:"cold_copies,omitempty"`
+
 	// Of an attention.
 	Batch   int    `json:"batch,omitempty"`
 	Heads   int    `json:"heads,omitempty"`
@@ -112,6 +116,30 @@ type Run struct {
 	CheckedRows  int     `json:"checked_rows"`
 	MaxError     float64 `json:"max_error"`
 	ErrorOfBound float64 `json:"error_of_bound"`
+}
+
+// UsualConditions is what those of a run are called that has none of its own.
+const UsualConditions = "the usual ones"
+
+// Conditions says in a few words under which conditions a run was measured, "" for the usual
+// ones: "cold". Works under different ones are not the same.
+func (r *Run) Conditions() string {
+	if r.Cold > 0 {
+		return "cold"
+	}
+	return ""
+}
+
+// Conditions returns those of all runs of a document, and whether they are the same for all.
+func (d *Document) Conditions() (conditions string, same bool) {
+	for i := range d.Runs {
+		c := d.Runs[i].Conditions()
+		if i > 0 && c != conditions {
+			return "", false
+		}
+		conditions = c
+	}
+	return conditions, true
 }
 
 // A Round is the samples between two bursts.

@@ -24,6 +24,10 @@ type Options struct {
 	// [Runner.Counters].
 	Counters bool
 
+	// Cold has each call find keys, values and weights in memory, not in a cache that an earlier
+	// call has left them in: so many copies of them take turns, see [Run.Cold].
+	Cold bool
+
 	// Unmasked has the samples of each shape alternate with those of its unmasked one, see
 	// [Shape.Unmasked], and both be compared.
 	Unmasked bool
@@ -55,6 +59,7 @@ type Runner struct {
 	unmasked Inputs  // of the last shape that it was compared with
 	stream   *stream // of the last run that reads
 	caches   []Cache
+	cold     int64 // bytes that drive all others out of the caches
 	counters bool
 }
 
@@ -70,7 +75,11 @@ func NewRunner(opts Options) (*Runner, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Runner{opts: opts, set: a.Kernel(), peak: NewPeak(a.Kernel()), caches: dataCaches(), counters: opts.Counters}, nil
+	caches := dataCaches()
+	return &Runner{
+		opts: opts, set: a.Kernel(), peak: NewPeak(a.Kernel()),
+		caches: caches, cold: coldBytes(caches, lastCaches()), counters: opts.Counters,
+	}, nil
 }
 
 // Counters returns a [*CountersError] for what the machine cannot count, nil if it counts
@@ -94,15 +103,19 @@ func (r *Runner) All(ctx context.Context, jobs []Job, limit time.Duration, begin
 	start := time.Now()
 	for i, j := range jobs {
 		begin(i)
+		skip := Skip{Name: j.Work.String(), System: SystemName, Kernel: r.set.Name, Workers: j.workers()}
+		if _, err := r.copiesOf(j.Work); err != nil {
+			skip.Reason = err.Error()
+			done(i, nil, &skip)
+			continue
+		}
 		var share time.Duration
 		if limit != 0 {
 			left := limit - time.Since(start)
 			share = max(1, min(left, 3*left/time.Duration(len(jobs)-i)))
 			if needs := r.estimate(j); needs > share {
-				done(i, nil, &Skip{
-					Name: j.Work.String(), System: SystemName, Kernel: r.set.Name, Workers: j.workers(),
-					Needs: needs.Seconds(), Share: share.Seconds(),
-				})
+				skip.Needs, skip.Share = needs.Seconds(), share.Seconds()
+				done(i, nil, &skip)
 				continue
 			}
 		}
@@ -133,7 +146,7 @@ func (r *Runner) estimate(j Job) time.Duration {
 	}
 	var needs time.Duration
 	for _, w := range works {
-		needs += time.Duration(1e9 * (3*w.FLOPs()/(rate/2) + float64(w.Bytes())/fill))
+		needs += time.Duration(1e9 * (3*w.FLOPs()/(rate/2) + float64(r.bytesOf(w))/fill))
 	}
 	return needs
 }
@@ -152,7 +165,7 @@ func (e Estimate) Total() time.Duration { return time.Duration(e.Calls)*e.Call +
 // Estimate says what a job without a limit will take, from the peak of now.
 func (r *Runner) Estimate(j Job) Estimate {
 	const reference = 0.5e9 // operations a second of a processor in float64
-	e := Estimate{Bytes: j.Work.Bytes(), Calls: 2 + minSamples}
+	e := Estimate{Bytes: r.bytesOf(j.Work), Calls: 2 + minSamples}
 	flops := j.Work.FLOPs()
 	e.Call = nanoseconds(flops / r.peak.Burst(j.workers(), r.opts.Burst))
 	if s, ok := j.Work.(Shape); ok { // of others a few elements are compared
@@ -178,7 +191,8 @@ func (r *Runner) unmaskedOf(w Work) (Shape, bool) {
 // beside an unmasked shape, or as long as five calls; with a limit other than 0, it
 // stops sampling when that has passed.
 func (r *Runner) Run(ctx context.Context, j Job, limit time.Duration) (Run, error) {
-	return r.RunOn(ctx, engine{kernel: r.opts.Kernel, labels: r.opts.Labels, tuning: r.opts.Tuning}, j, limit)
+	sys := engine{kernel: r.opts.Kernel, labels: r.opts.Labels, tuning: r.opts.Tuning, made: make(map[int]*qkv.Engine)}
+	return r.RunOn(ctx, sys, j, limit)
 }
 
 // RunOn is Run on any system, by the fastest of its paths. The error is an
@@ -200,17 +214,17 @@ func (r *Runner) RunOn(ctx context.Context, sys System, j Job, limit time.Durati
 	if err != nil {
 		return Run{}, err
 	}
-	defer work.path.close()
+	defer work.close()
 	run.Tuned = r.opts.Tuning != nil && sys.Name() == SystemName
 	run.CheckedRows, run.MaxError, run.ErrorOfBound = check.Rows, check.MaxError, check.OfBound
-	run.Calls, run.Path = work.calls, work.path.Name
+	run.Calls, run.Path, run.Cold = work.calls, work.path.Name, len(work.turns)
 	budget, cost := r.opts.Time, work.cost
 	var unmasked *timed
 	if u, other := r.unmaskedOf(j.Work); other {
 		if unmasked, _, err = r.prepare(ctx, sys, u, workers, &r.unmasked); err != nil {
 			return Run{}, err
 		}
-		defer unmasked.path.close()
+		defer unmasked.close()
 		run.Unmasked = u.String()
 		budget, cost = 2*budget, cost+unmasked.cost
 	}
@@ -291,16 +305,20 @@ func (r *Runner) RunOn(ctx context.Context, sys System, j Job, limit time.Durati
 	return run, nil
 }
 
-// streamOf returns what to read in turns with a work, and how much of it its calls read. It
-// returns nil for one that reading does not bind.
+// streamOf returns what to read in turns with a work, as much as its calls read or, if they are
+// cold, what no cache holds; and how much they read. It returns nil for one that reading does not bind.
 func (r *Runner) streamOf(w Work, workers int) (*stream, int64) {
 	bytes := w.ReadBytes()
 	if bytes == 0 {
 		return nil, 0
 	}
-	if r.stream == nil || !r.stream.fits(workers, bytes) {
+	size := bytes
+	if r.opts.Cold {
+		size += r.cold
+	}
+	if r.stream == nil || !r.stream.fits(workers, size) {
 		r.stream = nil // for the collector
-		r.stream = newStream(r.set, workers, bytes, r.caches)
+		r.stream = newStream(r.set, workers, size, r.caches)
 	}
 	return r.stream, bytes
 }
@@ -314,10 +332,14 @@ const farSlower = 5
 func (r *Runner) prepare(ctx context.Context, sys System, w Work, workers int, inputs *Inputs) (*timed, Check, error) {
 	if *inputs == nil || (*inputs).Work() != w {
 		*inputs = nil // for the collector
-		if n := w.Bytes(); !memory.Has(n) {
+		if n := r.bytesOf(w); !memory.Has(n) {
 			return nil, Check{}, &qkv.MemoryError{Arg: w.Short(), Bytes: n, Limit: memory.Limit()}
 		}
 		*inputs = w.Inputs(1)
+	}
+	copies, err := r.copiesOf(w)
+	if err != nil {
+		return nil, Check{}, &UnsupportedError{System: sys.Name(), Work: w, Reason: err.Error()}
 	}
 	paths, err := sys.Paths(*inputs, workers)
 	if err != nil {
@@ -350,5 +372,11 @@ func (r *Runner) prepare(ctx context.Context, sys System, w Work, workers int, i
 		}
 	}
 	best.samples = best.samples[:0]
+	if copies > 1 {
+		if err := r.cool(ctx, sys, *inputs, workers, copies, best); err != nil {
+			best.close()
+			return nil, Check{}, fmt.Errorf("%s of %s on %s with %d workers: %w", w, sys.Name(), r.set.Name, workers, err)
+		}
+	}
 	return best, check, nil
 }

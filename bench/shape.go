@@ -303,6 +303,9 @@ func (s Shape) ReadBytes() int64 {
 	return s.KVBytes()
 }
 
+// reused returns KVBytes.
+func (s Shape) reused() int64 { return s.KVBytes() }
+
 // Inputs is [NewOperands].
 func (s Shape) Inputs(seed uint64) Inputs { return NewOperands(s, seed) }
 

@@ -98,6 +98,22 @@ type engine struct {
 	kernel string
 	labels bool
 	tuning *qkv.Tuning
+
+	// made, if not nil, has the engines that were made, by workers: those who take turns are of
+	// one, as the layers of a model are.
+	made map[int]*qkv.Engine
+}
+
+// engine returns the engine of so many workers.
+func (s engine) engine(workers int) (*qkv.Engine, error) {
+	if e := s.made[workers]; e != nil {
+		return e, nil
+	}
+	e, err := qkv.New(qkv.Config{Kernel: s.kernel, Workers: workers, Labels: s.labels, Tuning: s.tuning})
+	if err == nil && s.made != nil {
+		s.made[workers] = e
+	}
+	return e, err
 }
 
 // SystemName is the name of qkv as a [System].
@@ -111,7 +127,7 @@ func (engine) Name() string { return SystemName }
 func (engine) Version() string { return ThisBuild().Short() }
 
 func (s engine) Paths(in Inputs, workers int) ([]Path, error) {
-	e, err := qkv.New(qkv.Config{Kernel: s.kernel, Workers: workers, Labels: s.labels, Tuning: s.tuning})
+	e, err := s.engine(workers)
 	if err != nil {
 		return nil, err
 	}

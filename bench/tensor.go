@@ -3,6 +3,7 @@ package bench
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 
 	"github.com/qkv-go/qkv"
 	"github.com/qkv-go/qkv/kernel"
@@ -89,6 +90,14 @@ func (t *Tensor) set(row int, x []float32) {
 			quantise(b.Quants[:], x, fromFloat16(scale))
 		}
 	}
+}
+
+// clone returns a copy.
+func (t *Tensor) clone() Tensor {
+	c := *t
+	c.Float32, c.Float16, c.BFloat16 = slices.Clone(t.Float32), slices.Clone(t.Float16), slices.Clone(t.BFloat16)
+	c.Int8, c.Scale, c.Q8_0 = slices.Clone(t.Int8), slices.Clone(t.Scale), slices.Clone(t.Q8_0)
+	return c
 }
 
 func greatest(x []float32) float64 {

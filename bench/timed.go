@@ -12,9 +12,11 @@ import (
 // one says little, and costs little.
 const longCall = time.Second
 
-// timed is a path that is right and warm.
+// timed is a path that is right and warm. Of a cold work others like it take turns with it.
 type timed struct {
 	path    *Path
+	turns   []*Path // path first, nil of a work that is not cold
+	next    int     // of turns
 	flops   float64
 	calls   int           // of a sample
 	cost    time.Duration // of a sample
@@ -43,22 +45,46 @@ func newTimed(ctx context.Context, p *Path, in Inputs, compare bool, most time.D
 	if most != 0 && cost > max(most, longCall) {
 		return t, check, nil
 	}
+	t.cost = cost
 	// Calls until now were the first: count them again, warm, if they are short.
-	for cost < minSample {
-		if cost, err = t.sample(t.calls); err != nil {
+	if cost < minSample {
+		if err := t.count(); err != nil {
 			return nil, Check{}, err
 		}
-		if cost < minSample {
-			t.calls *= 2
-		}
 	}
-	t.cost = cost
 	if compare {
 		if _, err := t.round(ctx, 3*between); err != nil {
 			return nil, Check{}, err
 		}
 	}
 	return t, check, nil
+}
+
+// count finds how many calls make a sample, and what one costs.
+func (t *timed) count() (err error) {
+	for t.calls = 1; ; t.calls *= 2 {
+		if t.cost, err = t.sample(t.calls); err != nil || t.cost >= minSample {
+			return err
+		}
+	}
+}
+
+// call calls the path once, or the next of those that take turns.
+func (t *timed) call() error {
+	if t.turns == nil {
+		return t.path.Run()
+	}
+	p := t.turns[t.next]
+	t.next = (t.next + 1) % len(t.turns)
+	return p.Run()
+}
+
+// close closes all paths.
+func (t *timed) close() {
+	t.path.close()
+	for i := 1; i < len(t.turns); i++ {
+		t.turns[i].close()
+	}
 }
 
 // quickest returns the least time of a call among the samples.
@@ -71,15 +97,17 @@ func (t *timed) quickest() float64 {
 
 // rest has threads of the path leave the processors alone.
 func (t *timed) rest() {
-	if t.path.Rest != nil {
-		t.path.Rest()
+	for _, p := range append([]*Path{t.path}, t.turns...) {
+		if p.Rest != nil {
+			p.Rest()
+		}
 	}
 }
 
 // warm brings back what bursts of reading have driven out of the caches, unless the calls are
-// too long for that to show.
+// too long for that to show, or nothing is to be there.
 func (t *timed) warm() error {
-	if t.cost > between {
+	if t.cost > between || t.turns != nil {
 		return nil
 	}
 	return t.path.Run()
@@ -89,7 +117,7 @@ func (t *timed) warm() error {
 func (t *timed) sample(calls int) (time.Duration, error) {
 	start := time.Now()
 	for range calls {
-		if err := t.path.Run(); err != nil {
+		if err := t.call(); err != nil {
 			return 0, err
 		}
 	}

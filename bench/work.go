@@ -29,6 +29,10 @@ type Work interface {
 	// needs once.
 	MovedBytes() int64
 
+	// reused returns the size of what an engine has from before the call, and no cache holds if
+	// others have passed through since: keys and values, weights, or the cache that is appended to.
+	reused() int64
+
 	// Inputs makes operands, the same for the same seed.
 	Inputs(seed uint64) Inputs
 
@@ -43,6 +47,10 @@ type Inputs interface {
 
 	// Spoil overwrites the result with NaN.
 	Spoil()
+
+	// again returns the same operands, with keys and values or weights in memory of their own,
+	// and with the result in the same place.
+	again() Inputs
 
 	// Check compares a sample of the result with float64, at most so many rows of it. The
 	// error names an element that is off by more than the rounding of the path's arithmetic

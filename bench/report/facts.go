@@ -41,13 +41,14 @@ func (r *record) facts() [][2]string {
 	add("kernel set", r.Ceilings.Kernel)
 	add("qkv", r.Build.Short())
 	add("Go", r.Build.GoVersion)
+	add("conditions", r.conditions)
 	add("load", r.load())
 	add("measured", r.Time.UTC().Format("2006-01-02 15:04 UTC"))
 	return facts
 }
 
 // briefFacts are those that tables need beside them.
-var briefFacts = []string{"CPU", "microarchitecture", "processors", "caches", "memory", "system", "OS kernel", "virtual machine", "kernel set", "qkv", "Go", "load", "measured"}
+var briefFacts = []string{"CPU", "microarchitecture", "processors", "caches", "memory", "system", "OS kernel", "virtual machine", "kernel set", "qkv", "Go", "conditions", "load", "measured"}
 
 // load says what else ran while the runs of a record were timed.
 func (r *record) load() string {

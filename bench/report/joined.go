@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -15,11 +16,11 @@ const threshold = 0.05
 
 // A runKey is what runs of several records have to share to be held against each other.
 type runKey struct {
-	name, system string
-	workers      int
+	name, system, conditions string
+	workers                  int
 }
 
-func (x *run) key() runKey { return runKey{x.Name, x.System, x.Workers} }
+func (x *run) key() runKey { return runKey{x.Name, x.System, x.conditions(), x.Workers} }
 
 // joined returns the table of all records, its header first: a row for each work on a system and
 // a number of workers, the time and the share of the limit in each record, and what the others
@@ -62,13 +63,17 @@ func (r *Report) joined() [][]string {
 			continue
 		}
 		seen[k] = true
-		row := []string{strconv.Itoa(r.at[k.name]), short(k.name)}
+		row := []string{strconv.Itoa(r.at[k.name]), label(short(k.name), k.conditions)}
 		if systems {
 			row = append(row, k.system)
 		}
 		row = append(row, strconv.Itoa(k.workers))
 		for i := range r.records {
-			x, compared := runs[i][k], beside[i][k]
+			x := runs[i][k]
+			compared, ok := beside[i][k]
+			if !ok { // both records have the same conditions for all their runs
+				compared = beside[i][runKey{k.name, k.system, "", k.workers}]
+			}
 			if x == nil {
 				row = append(row, "–", "–")
 			} else {
@@ -113,7 +118,7 @@ func (r *Report) compare(i int) *bench.Comparison {
 func byRunKey(c *bench.Comparison) map[runKey]bench.Row {
 	rows := make(map[runKey]bench.Row)
 	for _, row := range c.Rows {
-		rows[runKey{row.Name, row.System, row.Workers}] = row
+		rows[runKey{row.Name, row.System, row.Conditions, row.Workers}] = row
 	}
 	return rows
 }
@@ -166,7 +171,11 @@ func (r *Report) beside(i int) string {
 	if counts[bench.TooFew] > 0 {
 		s += fmt.Sprintf(" A work has to be measured %d times or more to tell a difference from noise.", bench.LeastPasses)
 	}
-	if !c.SameMachine {
+	conditions := [2]string{r.records[0].conditions, r.records[i].conditions}
+	switch {
+	case !c.SameMachine && conditions[0] != conditions[1]:
+		s += fmt.Sprintf(" The conditions are different: %s and %s.", cmp.Or(conditions[0], bench.UsualConditions), cmp.Or(conditions[1], bench.UsualConditions))
+	case !c.SameMachine:
 		s += " The machines or kernel sets are different."
 	}
 	return s
@@ -213,12 +222,12 @@ func (r *record) others() []string {
 	own := make(map[runKey]*run)
 	for i := range r.runs {
 		if x := &r.runs[i]; x.ofSystem() == "" {
-			own[runKey{x.Name, "", x.Workers}] = x
+			own[runKey{x.Name, "", x.conditions(), x.Workers}] = x
 		}
 	}
 	var others []*run
 	for i := range r.runs {
-		if x := &r.runs[i]; x.ofSystem() != "" && own[runKey{x.Name, "", x.Workers}] != nil {
+		if x := &r.runs[i]; x.ofSystem() != "" && own[runKey{x.Name, "", x.conditions(), x.Workers}] != nil {
 			others = append(others, x)
 		}
 	}
@@ -227,7 +236,7 @@ func (r *record) others() []string {
 	for _, s := range systems {
 		logs := 0.0
 		for _, x := range groups[s] {
-			logs += math.Log(x.SecondsMedian / own[runKey{x.Name, "", x.Workers}].SecondsMedian)
+			logs += math.Log(x.SecondsMedian / own[runKey{x.Name, "", x.conditions(), x.Workers}].SecondsMedian)
 		}
 		parts = append(parts, fmt.Sprintf("%s %s times (%s)", s, times(math.Exp(logs/float64(len(groups[s])))), plural(len(groups[s]), "work")))
 	}

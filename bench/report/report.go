@@ -15,6 +15,7 @@ type Report struct {
 	records []record
 	works   []string // the names of all, each once; its place is the number of a work
 	at      map[string]int
+	mixed   bool // whether the runs of some record differ in their conditions
 }
 
 // A record is a document with what it is called.
@@ -23,6 +24,8 @@ type record struct {
 	name   string
 	runs   []run
 	passes int // of the work that was measured most often
+
+	conditions string // of all its runs, "" if they differ
 }
 
 // A run is the result of one work on one system and number of workers in a record.
@@ -31,6 +34,7 @@ type run struct {
 	work   bench.Work // nil if this version does not know it
 	number int        // of the work, from 1 on
 	r      *record
+	mixed  bool // see [Report]
 }
 
 // maxRecords are what can be told apart.
@@ -45,6 +49,9 @@ func New(docs ...*bench.Document) (*Report, error) {
 	r := &Report{records: make([]record, len(docs)), at: make(map[string]int)}
 	for i, d := range docs {
 		rec := &r.records[i]
+		conditions, same := d.Conditions()
+		rec.conditions = conditions
+		r.mixed = r.mixed || !same
 		rec.Document, rec.name = d, cmp.Or(d.Label, fmt.Sprintf("record %d", i+1))
 		for _, x := range d.Results() {
 			rec.passes = max(rec.passes, len(x.Passes))
@@ -56,7 +63,12 @@ func New(docs ...*bench.Document) (*Report, error) {
 				r.works = append(r.works, x.Name)
 				r.at[x.Name] = len(r.works)
 			}
-			rec.runs = append(rec.runs, run{x, w, r.at[x.Name], rec})
+			rec.runs = append(rec.runs, run{x, w, r.at[x.Name], rec, false})
+		}
+	}
+	for i := range r.records {
+		for j := range r.records[i].runs {
+			r.records[i].runs[j].mixed = r.mixed
 		}
 	}
 	if len(r.works) == 0 {
@@ -102,9 +114,17 @@ func (x *run) ofSystem() string {
 	return x.System
 }
 
-// short names the work of a run.
+// short names the work of a run, and its conditions where a record has several.
 func (x *run) short() string {
-	return short(x.Name)
+	return label(short(x.Name), x.conditions())
+}
+
+// conditions names those of a run where a record has several.
+func (x *run) conditions() string {
+	if x.mixed {
+		return x.Conditions()
+	}
+	return ""
 }
 
 // short names a work without its defaults.

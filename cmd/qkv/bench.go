@@ -82,6 +82,7 @@ type benchFlags struct {
 
 	announce bool // works that take long are the user's own
 
+	cold     bool
 	counters bool
 	tuning   string
 	json     string
@@ -106,6 +107,7 @@ func (b *benchFlags) parse(args []string, stdout io.Writer) error {
 	f.StringVar(&b.tuning, "tuning", "", "use the choices of `FILE`, which qkv tune has written")
 	f.IntVar(&b.workers, "workers", 0, "compute on `N` processors, 0 for all (default: the preset's choice)")
 	f.IntVar(&b.count, "count", 0, fmt.Sprintf("measure everything `N` times over, so that a record has what changes in between\n(default: %d for a record, 1 without -json)", recordCount))
+	f.BoolVar(&b.cold, "cold", false, "have each call find keys, values and weights in memory, as a layer of a model does, not in a\ncache: copies of them take turns, enough to fill every cache twice")
 	f.BoolVar(&b.counters, "counters", false, "count cycles, instructions, cache misses and the like of each run, where the machine can")
 	unmasked := f.Bool("unmasked", false, "time each shape in turns with one of its sizes without mask and changed scores, and print its\nshare of that rate (default: the preset's choice)")
 	f.StringVar(&b.json, "json", "", "write the record to `FILE`")
@@ -177,6 +179,14 @@ func (b *benchFlags) parse(args []string, stdout io.Writer) error {
 	return checkKernelFlag(b.kernel)
 }
 
+// suffix marks every work with the conditions that it is measured under.
+func (b *benchFlags) suffix() string {
+	if b.cold {
+		return ", cold"
+	}
+	return ""
+}
+
 // hasUnmasked reports whether a work can be compared with one of its sizes without mask.
 func hasUnmasked(w bench.Work) bool {
 	s, ok := w.(bench.Shape)
@@ -199,7 +209,7 @@ func benchCommand(ctx context.Context, args []string, stdout, stderr io.Writer) 
 			return err
 		}
 	}
-	opts := bench.Options{Kernel: b.kernel, Tuning: tuning, Labels: b.cpuprofile != "", Unmasked: b.preset.Unmasked, Counters: b.counters}
+	opts := bench.Options{Kernel: b.kernel, Tuning: tuning, Labels: b.cpuprofile != "", Unmasked: b.preset.Unmasked, Counters: b.counters, Cold: b.cold}
 	if b.count > 1 {
 		opts.Time = passTime
 	}
@@ -224,7 +234,7 @@ func benchCommand(ctx context.Context, args []string, stdout, stderr io.Writer) 
 	}
 	bar := newProgress(stderr, 1+len(jobs))
 	defer bar.finish()
-	table := newTable(reading(stdout, stderr, b.json, b.cpuprofile, b.memprofile, b.trace), jobs, b.preset.Unmasked)
+	table := newTable(reading(stdout, stderr, b.json, b.cpuprofile, b.memprofile, b.trace), jobs, b.preset.Unmasked, b.suffix())
 
 	doc := bench.NewDocument()
 	doc.Label = b.label

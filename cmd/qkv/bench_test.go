@@ -110,6 +110,27 @@ func TestBenchCount(t *testing.T) {
 	}
 }
 
+// TestBenchCold: the table and the record say that keys came from memory.
+func TestBenchCold(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
+	path := filepath.Join(t.TempDir(), "r.json")
+	code, out, errs := qkvRun("bench", "-cold", "-shape", "h=8,sq=1,skv=2048,d=64", "-shape", "h=1,sq=1,d=8", "-workers", "1", "-count", "1", "-json", path)
+	if code != exitOK || errs != "" {
+		t.Fatalf("exit %d, stderr %q", code, errs)
+	}
+	for _, want := range []string{"h=8,sq=1,skv=2048,d=64, cold\n", "  memory  ", "cold: keys, values and weights come from memory", "left out: its keys and values"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("the output lacks %q:\n%s", want, out)
+		}
+	}
+	d, err := bench.ReadDocument(path)
+	if err != nil || len(d.Runs) != 1 || d.Runs[0].Cold < 2 || d.Runs[0].ReadLevel != "memory" || len(d.Skipped) != 1 {
+		t.Errorf("the record is %+v, error %v", d, err)
+	}
+}
+
 func TestBenchUnmasked(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes seconds")

@@ -168,6 +168,9 @@ func (c *comparison) printf(format string, args ...any) {
 func (c *comparison) document(name string, d *bench.Document) {
 	line := fmt.Sprintf("%s: %s, kernel set %s, qkv %s, %s", name, machineLine(&d.Machine, &d.Build), d.Ceilings.Kernel,
 		d.Build.Short(), d.Time.UTC().Format("2006-01-02 15:04"))
+	if conditions, same := d.Conditions(); same && conditions != "" {
+		line += ", " + conditions
+	}
 	if c.md {
 		line = markdown.Escape(line) + "  " // ends the line
 	}
@@ -203,7 +206,7 @@ func (c *comparison) table(base, other string, x *bench.Comparison, judged bool)
 		if systems {
 			row = append(row, r.System)
 		}
-		row = append(row, short(r.Name), strconv.Itoa(r.Workers), seconds(r.Base), seconds(r.Other))
+		row = append(row, work(r), strconv.Itoa(r.Workers), seconds(r.Base), seconds(r.Other))
 		if r.Verdict == bench.OnlyOne {
 			row = append(row, make([]string, len(head)-len(row)-1)...)
 			rows = append(rows, append(row, r.Verdict.String()))
@@ -296,6 +299,14 @@ func (c *comparison) rows(rows [][]string) {
 	if err := t.Flush(); err != nil && c.err == nil {
 		c.err = err
 	}
+}
+
+// work names the work of a row, and the conditions of it where a record has several.
+func work(r bench.Row) string {
+	if r.Conditions != "" {
+		return short(r.Name) + ", " + r.Conditions
+	}
+	return short(r.Name)
 }
 
 // short names a work without its defaults.

@@ -18,19 +18,21 @@ type table struct {
 	err   error // the first
 
 	unmasked bool // whether there is a column of shares of unmasked rates
+	cold     int  // most copies that took turns
 
 	// reads is whether reading may bind some work. There are then columns of what is read,
 	// and a work has a line of its own above its runs.
-	reads bool
-	work  bench.Work // of the last such line
+	reads  bool
+	suffix string     // of all works: the conditions
+	work   bench.Work // of the last such line
 
 	disturbed []string // what was, and by what
 }
 
-func newTable(w io.Writer, jobs []bench.Job, unmasked bool) *table {
-	t := &table{w: w, width: len("work"), unmasked: unmasked}
+func newTable(w io.Writer, jobs []bench.Job, unmasked bool, suffix string) *table {
+	t := &table{w: w, width: len("work"), unmasked: unmasked, suffix: suffix}
 	for _, j := range jobs {
-		t.width = max(t.width, len(j.Work.Short()))
+		t.width = max(t.width, len(j.Work.Short()+t.suffix))
 		t.reads = t.reads || j.Work.ReadBytes() > 0
 	}
 	return t
@@ -107,9 +109,10 @@ func (t *table) header() {
 
 func (t *table) run(j bench.Job, run *bench.Result) {
 	limit := run.Limit
+	t.cold = max(t.cold, run.Cold)
 	switch {
 	case !t.reads:
-		t.printf("%-*s  %7d  %9s  %9s  %7.1f  %12.1f  %6.1f%%", t.width, j.Work.Short(), j.Workers,
+		t.printf("%-*s  %7d  %9s  %9s  %7.1f  %12.1f  %6.1f%%", t.width, j.Work.Short()+t.suffix, j.Workers,
 			significant(1e3*run.SecondsMedian), significant(1e3*run.SecondsMin), run.GFLOPS, run.PeakGFLOPS, 100*run.Efficiency)
 	case run.ReadBytes == 0:
 		limit = bench.LimitFMA
@@ -176,7 +179,7 @@ func (t *table) workLine(j bench.Job, path string) {
 		return
 	}
 	t.work = j.Work
-	t.printf("%s", j.Work.Short())
+	t.printf("%s%s", j.Work.Short(), t.suffix)
 	if path == "prefill" {
 		t.printf(" (path: prefill)")
 	}
@@ -187,7 +190,11 @@ func (t *table) skip(j bench.Job, s *bench.Skip) {
 	if t.reads {
 		t.workLine(j, "")
 	} else {
-		t.printf("%-*s  ", t.width, j.Work.Short())
+		t.printf("%-*s  ", t.width, j.Work.Short()+t.suffix)
+	}
+	if s.Reason != "" {
+		t.printf("%7d  left out: %s\n", j.Workers, s.Reason)
+		return
 	}
 	t.printf("%7d  left out: needs about %.1f s, has %.1f s\n", j.Workers, s.Needs, s.Share)
 }
@@ -216,6 +223,9 @@ func (t *table) footer(d *bench.Document) {
 	if t.reads {
 		t.printf("read: likewise, of reading as many bytes as a call has to read (MB): keys and values, weights, or what is appended\n")
 		t.printf("bound by: what would take longer at its limit, and so is the greater of the two shares\n")
+	}
+	if t.cold > 0 {
+		t.printf("cold: keys, values and weights come from memory; up to %d copies of them take turns\n", t.cold)
 	}
 	if t.unmasked {
 		t.printf("of unmasked: the share of the rate without mask and changed scores, in turns with it\n")

@@ -19,7 +19,7 @@ func writeReport(t *testing.T, unmasked bool, texts []string, runs []bench.Run) 
 		jobs = append(jobs, bench.Job{Work: s, Workers: runs[i].Workers})
 	}
 	var out strings.Builder
-	r := newTable(&out, jobs, unmasked)
+	r := newTable(&out, jobs, unmasked, "")
 	r.header()
 	for i := range runs {
 		if runs[i].SecondsMedian == 0 {
