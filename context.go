@@ -20,6 +20,15 @@ func begin(ctx context.Context) (tile.Done, error) {
 	return ctx.Done(), nil
 }
 
+// outcome returns the error of a call that is computed as a whole, or has an error, or that its
+// context ended early.
+func outcome(ctx context.Context, whole bool, err error) error {
+	if whole || err != nil {
+		return err
+	}
+	return ended(ctx)
+}
+
 // ended returns the error of a call that its context ended early. It wraps what the context is
 // done for, [context.Canceled] or [context.DeadlineExceeded], and its cause.
 func ended(ctx context.Context) error {

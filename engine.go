@@ -132,10 +132,8 @@ func (e *Engine) RunContext(ctx context.Context, c *Call) error {
 	if err != nil {
 		return err
 	}
-	if whole, err := e.run(c, done); whole || err != nil {
-		return err
-	}
-	return ended(ctx)
+	whole, err := e.run(c, done)
+	return outcome(ctx, whole, err)
 }
 
 // run computes c until done is closed, and reports whether all of it is computed.

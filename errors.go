@@ -34,7 +34,7 @@ func argError(arg string, got, want int, format string, args ...any) error {
 }
 
 // copyOf returns a copy of an argument of a message. Those that are printed by a method of their
-// own have a case of their own.
+// own have a case of their own. Of what is neither a number, a string nor a bool it is the type.
 func copyOf(a any) any {
 	switch a := a.(type) {
 	case float32:
@@ -47,14 +47,21 @@ func copyOf(a any) any {
 		return a
 	}
 	switch v := reflect.ValueOf(a); {
+	case a == nil:
+		return nil
 	case v.CanInt():
 		return v.Int()
+	case v.CanUint():
+		return v.Uint()
 	case v.CanFloat():
 		return v.Float()
+	case v.Kind() == reflect.Bool:
+		return v.Bool()
 	case v.Kind() == reflect.String:
 		return strings.Clone(v.String())
+	default:
+		return strings.Clone(v.Type().String())
 	}
-	return "?"
 }
 
 // A KernelError reports a kernel set that was asked for by name and cannot run here.

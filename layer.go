@@ -180,10 +180,8 @@ func (l *Layer) RunContext(ctx context.Context, c *LayerCall) error {
 	if err != nil {
 		return err
 	}
-	if whole, err := l.run(c, done); whole || err != nil {
-		return err
-	}
-	return ended(ctx)
+	whole, err := l.run(c, done)
+	return outcome(ctx, whole, err)
 }
 
 // run computes c until done is closed, and reports whether all of it is computed.

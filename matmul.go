@@ -44,10 +44,8 @@ func (e *Engine) MatMulContext(ctx context.Context, p *Product) error {
 	if err != nil {
 		return err
 	}
-	if whole, err := e.matMul(p, done); whole || err != nil {
-		return err
-	}
-	return ended(ctx)
+	whole, err := e.matMul(p, done)
+	return outcome(ctx, whole, err)
 }
 
 // matMul computes p until done is closed, and reports whether all of it is computed.

@@ -197,10 +197,8 @@ func (p *Projection) RunContext(ctx context.Context, c *ProjectionCall) error {
 	if err != nil {
 		return err
 	}
-	if whole, err := p.run(c, done); whole || err != nil {
-		return err
-	}
-	return ended(ctx)
+	whole, err := p.run(c, done)
+	return outcome(ctx, whole, err)
 }
 
 // run computes c until done is closed, and reports whether all of it is computed.

@@ -186,10 +186,8 @@ func (e *Engine) RotateContext(ctx context.Context, r *Rotary, x View, positions
 	if err != nil {
 		return err
 	}
-	if whole, err := e.rotate(r, &x, positions, done); whole || err != nil {
-		return err
-	}
-	return ended(ctx)
+	whole, err := e.rotate(r, &x, positions, done)
+	return outcome(ctx, whole, err)
 }
 
 // rotateStep bounds the elements that are rotated between two looks at whether to go on: they take
