@@ -97,11 +97,19 @@ func mergeApart(out *View, lse []float32, parts []Partial) error {
 	for i := range parts {
 		p := &parts[i]
 		partRows, partSums := p.Out.region(), floatsRegion(p.LSE)
-		if partRows != rows && rows.shares(&partRows) || rows.shares(&partSums) {
-			return argError("out", i, 0, "out and parts[%d] share elements", i)
+		how := rows.shares(&partSums)
+		if how == apart && partRows != rows {
+			how = rows.shares(&partRows)
 		}
-		if sums.base != partSums.base && sums.shares(&partSums) || sums.shares(&partRows) {
-			return argError("lse", i, 0, "lse and parts[%d] share elements", i)
+		if how != apart {
+			return argError("out", i, 0, "out and parts[%d] %s", i, how)
+		}
+		how = sums.shares(&partRows)
+		if how == apart && sums.base != partSums.base {
+			how = sums.shares(&partSums)
+		}
+		if how != apart {
+			return argError("lse", i, 0, "lse and parts[%d] %s", i, how)
 		}
 	}
 	return nil

@@ -67,20 +67,30 @@ func floatsRegion(x []float32) (r region) {
 	return r
 }
 
-// shares reports whether two regions have a byte in common. The tensors of a fused projection
-// interleave and do not. Of strides that nobody uses, it may not find out, and reports false.
-func (r *region) shares(o *region) bool {
+// A sharing says what two regions have in common, as the end of a message about both.
+type sharing string
+
+const (
+	apart   sharing = ""
+	shared  sharing = "share elements"
+	unclear sharing = "have strides too irregular to tell whether they share elements"
+)
+
+// shares finds out whether two regions have a byte in common. The tensors of a fused projection
+// interleave and do not. It is unclear for strides alone that lay out no tensor: those of long
+// axes that are neither multiples of each other nor larger than what lies within one step.
+func (r *region) shares(o *region) sharing {
 	if r.base == nil || o.base == nil {
-		return false
+		return apart
 	}
-	apart := int(uintptr(o.base) - uintptr(r.base))
-	if apart+o.lo > r.hi || apart+o.hi < r.lo {
-		return false
+	distance := int(uintptr(o.base) - uintptr(r.base))
+	if distance+o.lo > r.hi || distance+o.hi < r.lo {
+		return apart
 	}
 	// A byte of both is at r.base + Σ x[i]*step[i] + b = o.base + Σ y[i]*step[i] + c. With steps
 	// made positive, and y turned round, the sum of all terms is to be target.
-	var s sharing
-	target := apart
+	var s search
+	target := distance
 	for _, a := range r.axes {
 		if a.step < 0 {
 			target -= a.step * a.steps
@@ -95,27 +105,54 @@ func (r *region) shares(o *region) bool {
 	}
 	target += o.size - 1
 	s.add(1, r.size-1+o.size-1)
-	terms := s.terms[:s.n]
-	slices.SortFunc(terms, func(a, b regionAxis) int { return cmp.Compare(b.step, a.step) })
-	rest := 0
-	for i := len(terms) - 1; i >= 0; i-- {
-		s.rest[i] = rest
-		rest += terms[i].step * terms[i].steps
+	s.prepare()
+	switch found := s.reach(0, target); {
+	case s.left < 0:
+		return unclear
+	case found:
+		return shared
 	}
-	s.left = 1 << 12
-	return s.reach(0, target)
+	return apart
 }
 
-// A sharing is the search for a sum of terms, each of up to so many steps.
-type sharing struct {
+// A search is that for a sum of terms, each of up to so many steps.
+type search struct {
 	terms [9]regionAxis // the largest step first
 	n     int
 	rest  [9]int // the most of the terms behind
-	left  int    // tries
+	slack int    // the most of the last one, if its step is a byte
+	unit  [9]int // a multiple of it, and up to slack, is the sum of this term and those behind
+	left  int    // tries: half a millisecond
+}
+
+// prepare sets the terms in order, and what bounds the tries.
+func (s *search) prepare() {
+	terms := s.terms[:s.n]
+	slices.SortFunc(terms, func(a, b regionAxis) int { return cmp.Compare(b.step, a.step) })
+	s.left = 1 << 16
+	rest, unit := 0, 0
+	for i := len(terms) - 1; i >= 0; i-- {
+		t := &terms[i]
+		s.rest[i] = rest
+		rest += t.step * t.steps
+		if t.step == 1 {
+			s.slack, s.unit[i] = t.steps, 1
+			continue
+		}
+		unit = gcd(unit, t.step)
+		s.unit[i] = unit
+	}
+}
+
+func gcd(a, b int) int {
+	for b != 0 {
+		a, b = b, a%b
+	}
+	return a
 }
 
 // add adds a term, or steps to one of the same size.
-func (s *sharing) add(step, steps int) {
+func (s *search) add(step, steps int) {
 	if step == 0 || steps == 0 {
 		return
 	}
@@ -131,9 +168,12 @@ func (s *sharing) add(step, steps int) {
 
 // reach reports whether the terms from one on can make a sum. Where each step is larger than all
 // that is behind it, as in tensors, there are a few tries at each.
-func (s *sharing) reach(term, sum int) bool {
+func (s *search) reach(term, sum int) bool {
 	if term == s.n {
 		return sum == 0
+	}
+	if sum%s.unit[term] > s.slack {
+		return false
 	}
 	t := &s.terms[term]
 	for x := min(t.steps, sum/t.step); x >= 0 && sum-x*t.step <= s.rest[term]; x-- {
@@ -147,10 +187,10 @@ func (s *sharing) reach(term, sum int) bool {
 	return false
 }
 
-// checkApart reports an output and another operand that share memory.
+// checkApart reports an output and another operand that share memory, or may.
 func checkApart(name string, out *region, other string, r *region) error {
-	if out.shares(r) {
-		return argError(name, 0, 0, "%s and %s share elements", name, other)
+	if how := out.shares(r); how != apart {
+		return argError(name, 0, 0, "%s and %s %s", name, other, how)
 	}
 	return nil
 }

@@ -265,8 +265,10 @@ func (r *Rotary) check(x *View, positions []int) error {
 		return err
 	}
 	written, cos, sin := x.region(), floatsRegion(r.cos), floatsRegion(r.sin)
-	if written.shares(&cos) || written.shares(&sin) {
-		return argError("x", 0, 0, "x and the tables of the rotary embedding share elements")
+	for _, table := range [...]*region{&cos, &sin} {
+		if err := checkApart("x", &written, "the tables of the rotary embedding", table); err != nil {
+			return err
+		}
 	}
 	return r.checkPositions("x", x.shape[axisBatch], x.shape[axisSeq], positions, x.empty())
 }

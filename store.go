@@ -188,8 +188,8 @@ func (s *store) checkTokens(k, v *View) (n int, err error) {
 	read := [...]region{k.region(), v.region()}
 	for i, name := range [...]string{"k", "v"} {
 		for j := range own {
-			if read[i].shares(&own[j]) {
-				return 0, argError(name, 0, 0, "%s and the cache share elements", name)
+			if err := checkApart(name, &read[i], "the cache", &own[j]); err != nil {
+				return 0, err
 			}
 		}
 	}
