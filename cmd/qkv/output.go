@@ -155,16 +155,52 @@ func (o *output) take() error {
 	return nil
 }
 
+// copyInto writes the content over that of the file that is there.
 func (o *output) copyInto() error {
-	if _, err := o.file.Seek(0, io.SeekStart); err != nil {
-		return err
-	}
-	f, err := os.OpenFile(o.path, os.O_WRONLY|os.O_TRUNC, 0)
+	size, err := o.file.Seek(0, io.SeekEnd)
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(f, o.file)
+	f, err := os.OpenFile(o.path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	before, err := f.Seek(0, io.SeekEnd)
+	if err == nil {
+		err = overwrite(f, before, o.file, size)
+	}
 	return errors.Join(err, f.Close())
+}
+
+// A writable is a file that is written over.
+type writable interface {
+	io.WriterAt
+	Sync() error
+	Truncate(size int64) error
+}
+
+// overwrite gives a file of so many bytes other content. What goes beyond its end comes first:
+// where there is no room for that, the file is cut back to what it was. The rest needs no room,
+// unless the file has holes or its file system writes elsewhere than in place. There, and where
+// the machine stops, a part of the content may be what is left.
+func overwrite(f writable, before int64, content io.ReaderAt, size int64) error {
+	write := func(from, to int64) error {
+		_, err := io.Copy(io.NewOffsetWriter(f, from), io.NewSectionReader(content, from, to-from))
+		return err
+	}
+	if size > before {
+		err := write(before, size)
+		if err == nil {
+			err = f.Sync() // some tell only now that there is no room
+		}
+		if err != nil {
+			return errors.Join(err, f.Truncate(before))
+		}
+	}
+	if err := write(0, min(before, size)); err != nil {
+		return err
+	}
+	return f.Truncate(size)
 }
 
 // A content is what goes into the file of that path.

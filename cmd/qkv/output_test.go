@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"io/fs"
 	"os"
@@ -309,6 +310,65 @@ func TestStandardStreams(t *testing.T) {
 		withStdin(t, []byte(c.stdin))
 		if code, out, errs := qkvRun(c.args...); code != c.code || out != "" || !strings.Contains(errs, c.want) || strings.Count(errs, "\n") != 1 {
 			t.Errorf("%q: exit %d, stdout %q, stderr %q, want %q", c.args, code, out, errs, c.want)
+		}
+	}
+}
+
+// A disk is a file on a file system with room for so many bytes.
+type disk struct {
+	data       []byte
+	room       int
+	late       bool // what has no room is found out by Sync
+	overwrites int  // bytes that were there
+}
+
+func (d *disk) WriteAt(p []byte, off int64) (int, error) {
+	if end := int(off) + len(p); end > len(d.data) {
+		if end > d.room && !d.late {
+			return 0, errors.New("no room")
+		}
+		d.data = append(d.data, make([]byte, end-len(d.data))...)
+	} else {
+		d.overwrites += len(p)
+	}
+	return copy(d.data[off:], p), nil
+}
+
+func (d *disk) Sync() error {
+	if len(d.data) > d.room {
+		return errors.New("no room")
+	}
+	return nil
+}
+
+func (d *disk) Truncate(size int64) error {
+	d.data = d.data[:size]
+	return nil
+}
+
+// TestOverwrite: a file whose new content has no room keeps what it had.
+func TestOverwrite(t *testing.T) {
+	text := func(n int, from byte) string {
+		b := make([]byte, n)
+		for i := range b {
+			b[i] = from + byte(i%26)
+		}
+		return string(b)
+	}
+	for _, c := range []struct{ before, size, room int }{
+		{0, 0, 0}, {0, 100, 100}, {0, 100, 99}, {10, 0, 10}, {10, 10, 10}, {10, 11, 11}, {10, 11, 10},
+		{100_000, 50, 100_000}, {50, 200_000, 200_000}, {50, 200_000, 150_000}, {70_000, 200_000, 70_001},
+	} {
+		for _, late := range []bool{false, true} {
+			old, new := text(c.before, 'a'), text(c.size, 'A')
+			d := &disk{data: []byte(old), room: c.room, late: late}
+			err := overwrite(d, int64(c.before), strings.NewReader(new), int64(c.size))
+			switch want := c.size <= c.room; {
+			case want && (err != nil || string(d.data) != new):
+				t.Errorf("%+v, late %v: %d bytes, error %v", c, late, len(d.data), err)
+			case !want && (err == nil || string(d.data) != old || d.overwrites != 0):
+				t.Errorf("%+v, late %v: %d bytes, the same %v, error %v", c, late, len(d.data), string(d.data) == old, err)
+			}
 		}
 	}
 }
