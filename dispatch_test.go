@@ -30,20 +30,20 @@ func TestPick(t *testing.T) {
 		cpu  *cpuid.CPUInfo
 		want []string
 	}{
-		{"AVX-512", cpu(avx512...), []string{"avx512", "avx2", "generic"}},
+		{"AVX-512", cpu(avx512...), []string{"avx512", "avx2", "sse2", "generic"}},
 		// Under an operating system that does not save ZMM, cpuid reports no AVX-512.
-		{"AVX2", cpu(avx2...), []string{"avx2", "generic"}},
-		{"AVX-512 without DQ (Knights Landing)", cpu(append([]cpuid.FeatureID{cpuid.AVX512F}, avx2...)...), []string{"avx2", "generic"}},
-		{"AVX2 without FMA", cpu(cpuid.AVX, cpuid.AVX2, cpuid.F16C), []string{"generic"}},
-		{"AVX2 without F16C", cpu(cpuid.AVX, cpuid.AVX2, cpuid.FMA3), []string{"generic"}},
-		{"nothing", cpu(), []string{"generic"}},
+		{"AVX2", cpu(avx2...), []string{"avx2", "sse2", "generic"}},
+		{"AVX-512 without DQ (Knights Landing)", cpu(append([]cpuid.FeatureID{cpuid.AVX512F}, avx2...)...), []string{"avx2", "sse2", "generic"}},
+		{"AVX2 without FMA", cpu(cpuid.AVX, cpuid.AVX2, cpuid.F16C), []string{"sse2", "generic"}},
+		{"AVX2 without F16C", cpu(cpuid.AVX, cpuid.AVX2, cpuid.FMA3), []string{"sse2", "generic"}},
+		{"nothing", cpu(), []string{"sse2", "generic"}},
 	} {
 		infos := kernelsFor(features(c.cpu))
 		best, err := pick(infos, "")
 		if err != nil || best.Name != c.want[0] {
 			t.Errorf("%s: picked %v, %v, want %s", c.what, best, err, c.want[0])
 		}
-		for _, name := range []string{"avx512", "avx2", "generic"} {
+		for _, name := range []string{"avx512", "avx2", "sse2", "generic"} {
 			set, err := pick(infos, name)
 			if strings.Contains(strings.Join(c.want, " ")+" ", name+" ") {
 				if err != nil || set.Name != name {

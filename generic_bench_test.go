@@ -52,8 +52,18 @@ func naiveProduct(a, b, c []float32, rows, depth, columns int) {
 	}
 }
 
+// BenchmarkGeneric times the sets that every CPU of the architecture runs, beside what one
+// writes by hand.
 func BenchmarkGeneric(b *testing.B) {
-	e, err := qkv.New(qkv.Config{Kernel: "generic", Workers: 1})
+	for _, k := range qkv.Kernels() {
+		if k.Set.Needs == 0 {
+			b.Run(k.Set.Name, func(b *testing.B) { benchmarkBeside(b, k.Set.Name) })
+		}
+	}
+}
+
+func benchmarkBeside(b *testing.B, set string) {
+	e, err := qkv.New(qkv.Config{Kernel: set, Workers: 1})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -2,10 +2,14 @@
 
 package qkv
 
-import "github.com/qkv-go/qkv/kernel"
+import (
+	"unsafe"
+
+	"github.com/qkv-go/qkv/kernel"
+)
 
 // archSets returns the kernel sets in machine code, best first.
-func archSets() []*kernel.Set { return []*kernel.Set{avx512Set, avx2Set} }
+func archSets() []*kernel.Set { return []*kernel.Set{avx512Set, avx2Set, sse2Set} }
 
 // avx512Set works on 64 lanes in four vectors: 24 accumulators, a row of B, and an
 // element of A.
@@ -65,6 +69,34 @@ var avx2Set = kernel.Set{
 	Rotary:           rotaryAVX2,
 	Peak:             peakAVX2,
 	Read:             readAVX2,
+})
+
+// sse2Set is the generic set with kernel.Chains in machine code.
+var sse2Set = kernel.Set{
+	Name:       "sse2",
+	Vec:        4,
+	Lanes:      16,
+	Rows:       1,
+	DecodeRows: kernel.MaxDecodeRows,
+	PeakFLOPs:  2 * kernel.ChainLanes,
+}.With(kernel.Funcs{
+	PackQ:            packQGeneric,
+	Scores:           inSSE2.scores,
+	Softcap:          softcapGeneric,
+	ALiBi:            alibiGeneric,
+	Bias:             biasGeneric,
+	Softmax:          softmaxGeneric,
+	Accumulate:       inSSE2.accumulate,
+	Finish:           finishGeneric,
+	Merge:            mergeGeneric,
+	Convert:          convertGeneric,
+	DecodeScores:     decodeScoresSSE2,
+	DecodeAccumulate: decodeAccumulateSSE2,
+	Multiply:         inSSE2.multiply,
+	Float16:          float16Generic,
+	Rotary:           rotaryGeneric,
+	Peak:             inSSE2.peak,
+	Read:             readGeneric,
 })
 
 // packQAVX512 is packQGeneric where DimStride is 1.
@@ -232,3 +264,24 @@ func peakAVX2(n int)
 //
 //go:noescape
 func readAVX2(p *float32, n int) float32
+
+// chainsSSE2 is kernel.Chains.Add where no sum leaves the normal range, for n at least 1.
+//
+//go:noescape
+func chainsSSE2(c *kernel.Chains, x *float32, step int, y *terms, n int)
+
+// keyChainsSSE2 is addKeys, for n at least 1.
+//
+//go:noescape
+func keyChainsSSE2(c *kernel.Chains, k unsafe.Pointer, off *int, q *[2]float64, n int)
+
+// valueChainsSSE2 is addValues, for n at least 1.
+//
+//go:noescape
+func valueChainsSSE2(c *kernel.Chains, v unsafe.Pointer, off *int, p *[2]float64, n int)
+
+// spanSSE2 returns the bounds of rows of n numbers that kernel.Span.AndBits takes, for n at
+// least 1.
+//
+//go:noescape
+func spanSSE2(p unsafe.Pointer, off *int, rows, n int) (low, high uint32)

@@ -62,7 +62,9 @@ func rowScale(e kernel.Elem, scale *float32, row int) float32 {
 	return *at(scale, row)
 }
 
-func decodeScoresGeneric(a *kernel.DecodeScoresArgs) {
+func decodeScoresGeneric(a *kernel.DecodeScoresArgs) { inGo.decodeScores(a) }
+
+func (code chainCode) decodeScores(a *kernel.DecodeScoresArgs) {
 	const dims = kernel.KeyBlock
 	var buf [dims]float32
 	var keys [dims]terms // of ChainLanes keys at a time
@@ -76,7 +78,7 @@ func decodeScoresGeneric(a *kernel.DecodeScoresArgs) {
 			clear(keys[:])
 		}
 		all := kernel.AnySpan
-		if a.Rows >= worthSpan {
+		if code.worth(a.Rows) {
 			all = kernel.NoSpan
 		}
 		for d0 := 0; d0 < a.Dim; d0 += dims {
@@ -86,7 +88,7 @@ func decodeScoresGeneric(a *kernel.DecodeScoresArgs) {
 				for i, x := range row {
 					keys[i][l] = kernel.Term(x)
 				}
-				if a.Rows >= worthSpan {
+				if code.worth(a.Rows) {
 					all = span(&row[0], 1, n, all)
 				}
 			}
@@ -98,7 +100,7 @@ func decodeScoresGeneric(a *kernel.DecodeScoresArgs) {
 						c[l] = kernel.Term(*at(s, l*a.Stride))
 					}
 				}
-				c.Add(at(a.Q, d0*a.QStride+r), a.QStride, &keys[0], n, queries, all, a.Dim)
+				code.add(&c, at(a.Q, d0*a.QStride+r), a.QStride, &keys[0], n, queries, all, a.Dim)
 				for l := range lanes {
 					*at(s, l*a.Stride) = float32(c[l])
 				}
@@ -107,7 +109,9 @@ func decodeScoresGeneric(a *kernel.DecodeScoresArgs) {
 	}
 }
 
-func decodeAccumulateGeneric(a *kernel.DecodeAccumulateArgs) {
+func decodeAccumulateGeneric(a *kernel.DecodeAccumulateArgs) { inGo.decodeAccumulate(a) }
+
+func (code chainCode) decodeAccumulate(a *kernel.DecodeAccumulateArgs) {
 	var buf [kernel.ChainLanes]float32
 	var values [kernel.KeyBlock]terms // of ChainLanes dims at a time
 	weights := kernel.NoSpan
@@ -117,19 +121,19 @@ func decodeAccumulateGeneric(a *kernel.DecodeAccumulateArgs) {
 	for d0 := 0; d0 < a.Dim; d0 += kernel.ChainLanes {
 		lanes := min(kernel.ChainLanes, a.Dim-d0)
 		all := kernel.AnySpan
-		if a.Rows >= worthSpan {
+		if code.worth(a.Rows) {
 			all = kernel.NoSpan
 		}
 		for k := range a.Keys {
 			row := widened(buf[:lanes], a.Elem, unsafe.Add(a.V, a.Off[k]), d0, rowScale(a.Elem, a.Scale, k))
 			load(&values[k], &row[0], lanes)
-			if a.Rows >= worthSpan {
+			if code.worth(a.Rows) {
 				all = span(&row[0], 1, lanes, all)
 			}
 		}
 		for r := range a.Rows {
 			c := negZeros
-			c.Add(at(a.P, r), a.Stride, &values[0], a.Keys, weights, all, a.Keys)
+			code.add(&c, at(a.P, r), a.Stride, &values[0], a.Keys, weights, all, a.Keys)
 			for l := range lanes {
 				acc := float32(c[l])
 				if a.MaskFrom < a.Keys && tainted(acc) {

@@ -85,6 +85,17 @@ func load(t *terms, p *float32, n int) {
 // knowing: it costs about what one row loses without it.
 const worthSpan = 2
 
+// A chainCode is the code that adds to kernel.Chains.
+type chainCode int
+
+const (
+	inGo   chainCode = iota
+	inSSE2           // on amd64, see kernel_sse2.go
+)
+
+// worth reports whether to know the span of operands that so many rows share.
+func (code chainCode) worth(rows int) bool { return code != inGo || rows >= worthSpan }
+
 // span returns what n numbers, step apart, and s span, where kernel.Chains asks for it.
 func span(p *float32, step, n int, s kernel.Span) kernel.Span {
 	if kernel.Fused {
@@ -96,12 +107,20 @@ func span(p *float32, step, n int, s kernel.Span) kernel.Span {
 	return s
 }
 
-func scoresGeneric(a *kernel.ScoresArgs) {
-	var q [kernel.KeyBlock]terms
-	keys := kernel.NoSpan
-	for k := range a.Keys {
-		keys = span(at(a.K, k*a.KeyStride), a.DimStride, a.Dim, keys)
+// spanRows returns the span of rows of n numbers, step apart.
+func spanRows(p *float32, rowStep, rows, step, n int) kernel.Span {
+	s := kernel.NoSpan
+	for r := range rows {
+		s = span(at(p, r*rowStep), step, n, s)
 	}
+	return s
+}
+
+func scoresGeneric(a *kernel.ScoresArgs) { inGo.scores(a) }
+
+func (code chainCode) scores(a *kernel.ScoresArgs) {
+	var q [kernel.KeyBlock]terms
+	keys := code.span(a.K, a.KeyStride, a.Keys, a.DimStride, a.Dim)
 	for l := 0; l < a.Lanes; l += kernel.ChainLanes {
 		lanes := min(kernel.ChainLanes, a.Lanes-l)
 		queries := kernel.NoSpan
@@ -120,7 +139,7 @@ func scoresGeneric(a *kernel.ScoresArgs) {
 						c[i] = kernel.Term(x)
 					}
 				}
-				c.Add(at(a.K, k*a.KeyStride+d0*a.DimStride), a.DimStride, &q[0], dims, keys, queries, a.Dim)
+				code.add(&c, at(a.K, k*a.KeyStride+d0*a.DimStride), a.DimStride, &q[0], dims, keys, queries, a.Dim)
 				for i := range s {
 					s[i] = float32(c[i])
 				}
@@ -220,12 +239,11 @@ func softmaxGeneric(a *kernel.SoftmaxArgs) {
 	}
 }
 
-func accumulateGeneric(a *kernel.AccumulateArgs) {
+func accumulateGeneric(a *kernel.AccumulateArgs) { inGo.accumulate(a) }
+
+func (code chainCode) accumulate(a *kernel.AccumulateArgs) {
 	var p [kernel.KeyBlock]terms
-	values := kernel.NoSpan
-	for k := range a.Keys {
-		values = span(at(a.V, k*a.KeyStride), a.DimStride, a.Dim, values)
-	}
+	values := code.span(a.V, a.KeyStride, a.Keys, a.DimStride, a.Dim)
 	for l := 0; l < a.Lanes; l += kernel.ChainLanes {
 		lanes := min(kernel.ChainLanes, a.Lanes-l)
 		weights := kernel.NoSpan
@@ -236,7 +254,7 @@ func accumulateGeneric(a *kernel.AccumulateArgs) {
 		}
 		for d := range a.Dim {
 			c := negZeros
-			c.Add(at(a.V, d*a.DimStride), a.KeyStride, &p[0], a.Keys, values, weights, a.Keys)
+			code.add(&c, at(a.V, d*a.DimStride), a.KeyStride, &p[0], a.Keys, values, weights, a.Keys)
 			for i := range lanes {
 				acc, lane := float32(c[i]), l+i
 				if a.MaskFrom < a.Keys && tainted(acc) {
@@ -295,28 +313,27 @@ func finishGeneric(a *kernel.FinishArgs) {
 	}
 }
 
-func multiplyGeneric(a *kernel.MultiplyArgs) {
+func multiplyGeneric(a *kernel.MultiplyArgs) { inGo.multiply(a) }
+
+func (code chainCode) multiply(a *kernel.MultiplyArgs) {
 	var b [kernel.KC]terms
-	rows := kernel.NoSpan
-	for i := range a.Rows {
-		rows = span(at(a.A, i*a.RowStride), a.ColStride, a.Depth, rows)
-	}
+	rows := code.span(a.A, a.RowStride, a.Rows, a.ColStride, a.Depth)
 	for l := 0; l < a.Lanes; l += kernel.ChainLanes {
 		lanes := min(kernel.ChainLanes, a.Lanes-l)
 		panel := kernel.AnySpan
-		if a.Rows >= worthSpan {
+		if code.worth(a.Rows) {
 			panel = kernel.NoSpan
 		}
 		for k := range a.Depth {
 			row := at(a.B, k*a.Lanes+l)
 			load(&b[k], row, lanes)
-			if a.Rows >= worthSpan {
+			if code.worth(a.Rows) {
 				panel = span(row, 1, lanes, panel)
 			}
 		}
 		for i := range a.Rows {
 			var sums kernel.Chains
-			sums.Add(at(a.A, i*a.RowStride), a.ColStride, &b[0], a.Depth, rows, panel, a.Depth)
+			code.add(&sums, at(a.A, i*a.RowStride), a.ColStride, &b[0], a.Depth, rows, panel, a.Depth)
 			c := at(a.C, i*a.Stride+l)
 			for j := range lanes {
 				var old, bias float32
@@ -332,7 +349,9 @@ func multiplyGeneric(a *kernel.MultiplyArgs) {
 	}
 }
 
-func peakGeneric(n int) {
+func peakGeneric(n int) { inGo.peak(n) }
+
+func (code chainCode) peak(n int) {
 	const depth = 64
 	x, y, c := float32(1), [depth]terms{}, kernel.Chains{}
 	ones := kernel.NoSpan.And(x)
@@ -342,7 +361,7 @@ func peakGeneric(n int) {
 		}
 	}
 	for ; n > 0; n -= depth {
-		c.Add(&x, 0, &y[0], min(n, depth), ones, ones, depth)
+		code.add(&c, &x, 0, &y[0], min(n, depth), ones, ones, depth)
 	}
 	if c[0] < 0 {
 		panic("qkv: a sum of positive products is negative") // keeps the sums alive

@@ -97,13 +97,18 @@ func (s Span) And(x float32) Span {
 	return Span{min(s.low, b-1), max(s.high, b)} // a zero wraps
 }
 
+// AndBits returns the span of what s spans and numbers of which the least but for zeros has
+// at least the bits low/2, and the largest at most high/2, without their signs; both as far as
+// their exponents go.
+func (s Span) AndBits(low, high uint32) Span { return Span{min(s.low, low), max(s.high, high)} }
+
 // finite reports whether no number is an infinity or a NaN.
 func (s Span) finite() bool { return s.high < 0xff<<24 }
 
-// plain reports whether no sum of n products of a number of s and one of t overflows, and
+// Plain reports whether no sum of n products of a number of s and one of t overflows, and
 // every such sum below the normal range is one that float32 holds: a multiple of the
 // product of last places that is at least 2^-149.
-func (s Span) plain(t Span, n int) bool {
+func (s Span) Plain(t Span, n int) bool {
 	return s.finite() && t.finite() &&
 		s.low>>24+t.low>>24 >= 2*(127+23)-149 &&
 		s.high>>24+t.high>>24+uint32(bits.Len(uint(n))) <= 2*127+124

@@ -47,7 +47,7 @@ var wideExpPoly = func() (wide [len(ExpPoly)]float64) {
 // lanes whose sum leaves the normal range, in which a float32 has 24 bits, unless xs and ys
 // rule that out.
 func (c *Chains) Add(x *float32, step int, y *[ChainLanes]Term, n int, xs, ys Span, depth int) {
-	plain := xs.plain(ys, depth)
+	plain := xs.Plain(ys, depth)
 	for i := 0; i < n; i++ {
 		var lane int
 		if plain {

@@ -216,7 +216,7 @@ func TestSpan(t *testing.T) {
 	var plain int
 	for range 100_000 {
 		x, y, n := of(r.IntN(276)-149), of(r.IntN(276)-149), 1+r.IntN(100_000)
-		if !NoSpan.And(x).And(0).plain(NoSpan.And(y), n) {
+		if !NoSpan.And(x).And(0).Plain(NoSpan.And(y), n) {
 			continue
 		}
 		plain++
@@ -228,7 +228,7 @@ func TestSpan(t *testing.T) {
 		t.Errorf("%d spans are plain: they test little", plain)
 	}
 	for _, x := range []float32{float32(math.Inf(-1)), float32(math.NaN())} {
-		if s := NoSpan.And(1).And(x); s.finite() || s.plain(NoSpan, 1) || NoSpan.plain(s, 1) {
+		if s := NoSpan.And(1).And(x); s.finite() || s.Plain(NoSpan, 1) || NoSpan.Plain(s, 1) {
 			t.Errorf("%v is finite", x)
 		}
 	}

@@ -21,11 +21,14 @@ type File struct {
 	Name  string
 	Build string // build constraint
 	Sets  []*Arch
+	// Chains are instruction sets with no more than the functions of [chainEmitters]. The
+	// rest of their kernels is in Go.
+	Chains []*Arch
 }
 
 // Files lists the generated files.
 var Files = []File{
-	{Name: "kernel_amd64.s", Build: "!purego", Sets: []*Arch{avx512, avx2}},
+	{Name: "kernel_amd64.s", Build: "!purego", Sets: []*Arch{avx512, avx2}, Chains: []*Arch{sse2}},
 	{Name: "kernel_arm64.s", Build: "!purego", Sets: []*Arch{neon}},
 }
 
@@ -57,13 +60,19 @@ func (file *File) Generate() []byte {
 	fmt.Fprintf(&out, "//go:build %s\n\n", file.Build)
 	out.WriteString("#include \"funcdata.h\"\n#include \"textflag.h\"\n")
 	data := newPool()
-	for _, arch := range file.Sets {
+	write := func(arch *Arch, emitters []func(*Arch) *Func) {
 		for _, emit := range emitters {
 			f := emit(arch)
 			out.WriteByte('\n')
 			f.writeTo(&out)
 			data.merge(f.data)
 		}
+	}
+	for _, arch := range file.Sets {
+		write(arch, emitters)
+	}
+	for _, arch := range file.Chains {
+		write(arch, chainEmitters)
 	}
 	data.writeTo(&out)
 	return out.Bytes()

@@ -284,7 +284,11 @@ func (f *Func) writeTo(out *bytes.Buffer) {
 	for line := range strings.Lines(strings.TrimSpace(f.formula)) {
 		fmt.Fprintf(out, "//\t%s\n", strings.TrimRight(line, "\n"))
 	}
-	fmt.Fprintf(out, "//\n// Needs: %s.\n// Registers:\n//\n", f.Needs)
+	needs := f.Needs.String()
+	if f.Needs == 0 {
+		needs = "nothing"
+	}
+	fmt.Fprintf(out, "//\n// Needs: %s.\n// Registers:\n//\n", needs)
 	for _, n := range f.notes {
 		fmt.Fprintf(out, "//\t%s\n", strings.TrimSuffix(n, ";"))
 	}

@@ -1,0 +1,427 @@
+package asmgen
+
+import (
+	"fmt"
+
+	"github.com/qkv-go/qkv/kernel"
+)
+
+// chainEmitters are the functions of an instruction set that has vectors of float64 and no
+// fused multiply-add. A product of float32 is exact in float64. Its sum with another float32
+// is rounded to float64, and then to float32 by adding half a last place to its bits and
+// dropping those below, as kernel.Chains does in Go. Where nothing is left to drop the sum was
+// a tie, or looks like one: such terms are added again with what the first rounding lost.
+var chainEmitters = []func(*Arch) *Func{chains, keyChains, valueChains, span}
+
+// chainPairs is the number of vectors of sums: two lanes each.
+const chainPairs = kernel.ChainLanes / 2
+
+// chainTerms is the number of terms between two tests for ties. A turn of the loop has two
+// such steps, from sums in one half of the registers to sums in the other and back, so that
+// those before a tie are still there.
+const chainTerms = 2
+
+// chainSums are the registers of a function that adds terms to kernel.Chains.
+type chainSums struct {
+	*Func
+	sums      [2][chainPairs]Vec
+	x         [chainTerms]Vec // the factor of a term, in both lanes
+	t, tie    Vec
+	half, cut Vec // half a last place of float32, and the bits of those above
+	u         [2]Vec
+	n, bits   Int
+
+	// factors loads x of the terms of a step, or of one.
+	factors func(step, terms int)
+	// fast calls add with the operands of pair j for each term of a step. The register
+	// that it has them in is one of u, or first for the first term.
+	fast func(step, j int, first Vec, add func(term int, v Vec))
+	// load loads the operands of pair j of a term, and alone those of a term whose
+	// neighbour may not be there.
+	load, alone func(step, term, j int, dst, tmp Vec)
+	// skip moves the operands on by so many terms, which may be less than 0.
+	skip func(terms int)
+}
+
+func newChainSums(f *Func) *chainSums {
+	s := &chainSums{Func: f}
+	m := f.vectors("all:")
+	s.sums[0] = [chainPairs]Vec(m.take(chainPairs, "sums"))
+	s.sums[1] = [chainPairs]Vec(m.take(chainPairs, "sums of the next step"))
+	s.x = [chainTerms]Vec(m.take(chainTerms, "x"))
+	s.t, s.tie = m.one("sum"), m.one("ties")
+	s.half, s.cut = m.one("half a last place"), m.one("bits kept")
+	s.u = [2]Vec(m.take(2, "operands"))
+	return s
+}
+
+// lanes64 returns the address of a pair of 64-bit words.
+func (f *Func) lanes64(name string, word uint64) string {
+	low, high := uint32(word), uint32(word>>32)
+	return f.symbol(name, low, high, low, high) + "(SB)"
+}
+
+const (
+	lastPlace = 1 << 29 // of a float32 among the bits of a float64
+	sign64    = 1 << 63
+)
+
+// emit writes the function, from operands and n that are loaded on.
+func (s *chainSums) emit() {
+	c := s.bits
+	s.Op(s.Mov, "c+0(FP)", c)
+	for j, v := range s.sums[0] {
+		s.Op("MOVUPS", mem(c, 16*j), v)
+	}
+	s.Op("MOVUPS", s.lanes64("halfPlace", lastPlace/2), s.half)
+	s.Op("MOVUPS", s.lanes64("placesKept", ^uint64(lastPlace-1)), s.cut)
+
+	s.Op("TESTQ", 1, s.n)
+	s.Op("JEQ", "pairs")
+	s.factors(0, 1)
+	for j, v := range s.sums[0] {
+		s.exact(v, s.x[0], func(dst, tmp Vec) { s.alone(0, 0, j, dst, tmp) })
+	}
+	s.skip(1)
+	s.Label("pairs")
+	s.Op("SHRQ", 1, s.n)
+	s.Op("JEQ", "done")
+	s.Op("TESTQ", 1, s.n)
+	s.Op("JEQ", "loop")
+	for j, v := range s.sums[0] {
+		s.Op("MOVAPS", v, s.sums[1][j])
+	}
+	s.skip(-chainTerms)
+	s.Op("INCQ", s.n)
+	s.Jump("second")
+
+	s.Loop("loop")
+	s.step(0, "first")
+	s.Label("second")
+	s.step(1, "last")
+	s.skip(2 * chainTerms)
+	s.Op("SUBQ", 2, s.n)
+	s.Op("JNE", "loop")
+	s.Label("done")
+	s.Op(s.Mov, "c+0(FP)", c)
+	for j, v := range s.sums[0] {
+		s.Op("MOVUPS", v, mem(c, 16*j))
+	}
+	s.Return(s.Func)
+
+	s.again(0, "first")
+	s.again(1, "last")
+}
+
+// step writes the terms of a step.
+func (s *chainSums) step(step int, name string) {
+	from, to := s.sums[step], s.sums[1-step]
+	s.factors(step, chainTerms)
+	for j := range chainPairs {
+		first := s.t
+		if j == 0 {
+			first = s.tie
+		}
+		s.fast(step, j, first, func(term int, v Vec) {
+			old := from[j]
+			if term > 0 {
+				old = to[j]
+			}
+			s.Op("MULPD", s.x[term], v)
+			s.Op("ADDPD", old, v)
+			s.Op("PADDQ", s.half, v)
+			s.Op("MOVAPS", v, to[j])
+			s.Op("PAND", s.cut, to[j])
+			s.Op("PCMPEQL", to[j], v) // in the upper words always
+			if v != s.tie {
+				s.Op("POR", v, s.tie)
+			}
+		})
+	}
+	s.Op("MOVMSKPS", s.tie, s.bits)
+	s.Op("TESTL", 0b0101, s.bits)
+	s.Op("JNE", name+"Again")
+	s.Label(name + "Added")
+}
+
+// again writes the terms of a step with a sum that may be a tie, and jumps back.
+func (s *chainSums) again(step int, name string) {
+	from, to := s.sums[step], s.sums[1-step]
+	s.Label(name + "Again")
+	for j := range chainPairs {
+		s.Op("MOVAPS", from[j], to[j])
+		for term, x := range s.x {
+			s.exact(to[j], x, func(dst, tmp Vec) { s.load(step, term, j, dst, tmp) })
+		}
+	}
+	s.Jump(name + "Added")
+}
+
+// exact adds a term to a pair of sums. The error of a sum rounded to float64 (TwoSum; Knuth)
+// tells on which side of a tie the exact one is; a true tie goes to the even neighbour.
+func (s *chainSums) exact(sum, x Vec, load func(dst, tmp Vec)) {
+	p, b, t, u := s.t, s.tie, s.u[0], s.u[1]
+	load(p, b)
+	s.Op("MULPD", x, p)
+	s.Op("MOVAPS", p, b)
+	s.Op("ADDPD", sum, b) // p + sum
+	s.Op("MOVAPS", b, t)
+	s.Op("SUBPD", p, t)
+	s.Op("MOVAPS", b, u)
+	s.Op("SUBPD", t, u)
+	s.Op("SUBPD", u, p)
+	s.Op("SUBPD", t, sum)
+	s.Op("ADDPD", sum, p)
+	s.note("the error")
+	s.Op("MOVUPS", s.lanes64("sign64", sign64), t)
+	s.Op("PAND", b, t)
+	s.Op("PXOR", t, p)
+	s.note("less than 0 where the exact sum is nearer to 0")
+	s.Op("PADDQ", s.half, b)
+	s.Op("MOVAPS", b, sum)
+	s.Op("PAND", s.cut, sum)
+	s.Op("PCMPEQL", sum, b)
+	s.Op("MOVUPS", s.lanes64("lastPlace", lastPlace), t)
+	s.Op("PAND", t, b)
+	s.note("a last place where there is a tie")
+	s.Op("XORPS", t, t)
+	s.Op("MOVAPS", p, u)
+	s.Op("CMPPD", t, u, 1) // less
+	s.Op("PAND", b, u)
+	s.Op("PSUBQ", u, sum)
+	s.Op("CMPPD", t, p, 0) // equal
+	s.Op("PAND", b, p)
+	s.Op("PANDN", sum, p)
+	s.Op("MOVAPS", p, sum)
+}
+
+// chains writes kernel.Chains.Add where no sum leaves the normal range.
+func chains(arch *Arch) *Func {
+	f := newProbe(arch, "chains", "(c *kernel.Chains, x *float32, step int, y *terms, n int)", 40, `
+for i := range n {
+	for l := range c {
+		c[l] = fma(x[i*step], y[i][l], c[l])
+	}
+}
+`)
+	s := newChainSums(f)
+	s.bits = f.int("c, ties")
+	x, y := f.int("x"), f.int("y")
+	step, step3 := f.int("bytes from x to x"), f.int("three times that")
+	s.n = f.int("terms left, then pairs")
+	f.Op(f.Mov, "x+8(FP)", x)
+	f.Op(f.Mov, "step+16(FP)", step)
+	f.Op(f.Mov, "y+24(FP)", y)
+	f.Op(f.Mov, "n+32(FP)", s.n)
+	f.Op(f.Shl, 2, step)
+	f.Op("LEAQ", fmt.Sprintf("(%s)(%s*2)", step, step), step3)
+	at := []string{mem(x, 0), fmt.Sprintf("(%s)(%s*1)", x, step), fmt.Sprintf("(%s)(%s*2)", x, step), fmt.Sprintf("(%s)(%s*1)", x, step3)}
+	s.factors = func(step, terms int) {
+		for i := range terms {
+			f.Op("MOVSS", at[chainTerms*step+i], s.x[i])
+			f.Op("CVTSS2SD", s.x[i], s.x[i])
+			f.Op("UNPCKLPD", s.x[i], s.x[i])
+		}
+	}
+	s.load = func(step, term, j int, dst, _ Vec) {
+		f.Op("MOVUPS", mem(y, 64*(chainTerms*step+term)+16*j), dst)
+	}
+	s.alone = s.load
+	s.fast = func(step, j int, first Vec, add func(term int, v Vec)) {
+		for i, v := range []Vec{first, s.u[0]} {
+			s.load(step, i, j, v, "")
+			add(i, v)
+		}
+	}
+	s.skip = func(terms int) {
+		switch terms {
+		case -2:
+			f.Op("SUBQ", step, x)
+			f.Op("SUBQ", step, x)
+		default:
+			f.Op("LEAQ", fmt.Sprintf("(%s)(%s*%d)", x, step, terms), x)
+		}
+		f.Op("ADDQ", 64*terms, y)
+	}
+	s.emit()
+	return f
+}
+
+// keyChains writes the sums of DecodeScores: the lanes are keys.
+func keyChains(arch *Arch) *Func {
+	f := newProbe(arch, "keyChains", "(c *kernel.Chains, k unsafe.Pointer, off *int, q *[2]float64, n int)", 40, `
+for i := range n {
+	for l := range c {
+		key := (*float32)(k + off[l])
+		c[l] = fma(key[i], q[i], c[l]), q[i] being there twice
+	}
+}
+`)
+	s := newChainSums(f)
+	s.bits = f.int("c, k, ties")
+	q, i := f.int("q, off"), f.int("bytes into a key")
+	s.n = f.int("terms left, then pairs")
+	keys := f.ints(kernel.ChainLanes, "keys")
+	f.Op(f.Mov, "k+8(FP)", s.bits)
+	f.Op(f.Mov, "off+16(FP)", q)
+	for l, key := range keys {
+		f.Op(f.Mov, mem(q, 8*l), key)
+		f.Op("ADDQ", s.bits, key)
+	}
+	f.Op(f.Mov, "q+24(FP)", q)
+	f.Op(f.Mov, "n+32(FP)", s.n)
+	f.Op("XORL", i, i)
+	elem := func(key Int, step int) string { return x86Address(f, key, i, 4*chainTerms*step) }
+	s.factors = func(step, terms int) {
+		for t := range terms {
+			f.Op("MOVUPS", mem(q, 16*(chainTerms*step+t)), s.x[t])
+		}
+	}
+	s.fast = func(step, j int, first Vec, add func(term int, v Vec)) {
+		a, b := s.u[0], s.u[1]
+		f.Op("CVTPS2PD", elem(keys[2*j], step), a)
+		f.Op("CVTPS2PD", elem(keys[2*j+1], step), b)
+		f.Op("MOVAPS", a, first)
+		f.Op("UNPCKLPD", b, first)
+		f.Op("UNPCKHPD", b, a)
+		add(0, first)
+		add(1, a)
+	}
+	s.load = func(step, term, j int, dst, tmp Vec) {
+		f.Op("CVTPS2PD", elem(keys[2*j], step), dst)
+		f.Op("CVTPS2PD", elem(keys[2*j+1], step), tmp)
+		f.Op([]string{"UNPCKLPD", "UNPCKHPD"}[term], tmp, dst)
+	}
+	s.alone = func(step, _, j int, dst, tmp Vec) {
+		f.Op("MOVSS", elem(keys[2*j], step), dst)
+		f.Op("MOVSS", elem(keys[2*j+1], step), tmp)
+		f.Op("UNPCKLPS", tmp, dst)
+		f.Op("CVTPS2PD", dst, dst)
+	}
+	s.skip = func(terms int) {
+		f.Op("ADDQ", 4*terms, i)
+		f.Op("ADDQ", 16*terms, q)
+	}
+	s.emit()
+	return f
+}
+
+// valueChains writes the sums of DecodeAccumulate: the lanes are dims.
+func valueChains(arch *Arch) *Func {
+	f := newProbe(arch, "valueChains", "(c *kernel.Chains, v unsafe.Pointer, off *int, p *[2]float64, n int)", 40, `
+for i := range n {
+	for l := range c {
+		c[l] = fma((*float32)(v + off[i])[l], p[i], c[l]), p[i] being there twice
+	}
+}
+`)
+	s := newChainSums(f)
+	s.bits = f.int("c, ties")
+	v, off, p := f.int("v"), f.int("off"), f.int("p")
+	s.n = f.int("terms left, then pairs")
+	rows := f.ints(chainTerms, "bytes to a value")
+	f.Op(f.Mov, "v+8(FP)", v)
+	f.Op(f.Mov, "off+16(FP)", off)
+	f.Op(f.Mov, "p+24(FP)", p)
+	f.Op(f.Mov, "n+32(FP)", s.n)
+	s.factors = func(step, terms int) {
+		for t := range terms {
+			f.Op(f.Mov, mem(off, 8*(chainTerms*step+t)), rows[t])
+			f.Op("MOVUPS", mem(p, 16*(chainTerms*step+t)), s.x[t])
+		}
+	}
+	s.load = func(_, term, j int, dst, _ Vec) {
+		f.Op("CVTPS2PD", x86Address(f, v, rows[term], 8*j), dst)
+	}
+	s.alone = s.load
+	s.fast = func(step, j int, first Vec, add func(term int, v Vec)) {
+		for i, v := range []Vec{first, s.u[0]} {
+			s.load(step, i, j, v, "")
+			add(i, v)
+		}
+	}
+	s.skip = func(terms int) {
+		f.Op("ADDQ", 8*terms, off)
+		f.Op("ADDQ", 16*terms, p)
+	}
+	s.emit()
+	return f
+}
+
+// span writes the bounds of the exponents of rows.
+func span(arch *Arch) *Func {
+	f := newProbe(arch, "span", "(p unsafe.Pointer, off *int, rows, n int) (low, high uint32)", 40, `
+low, high = 255<<24, 0
+for r := range rows {
+	for i := range n {
+		b := bits of (*float32)(p + off[r])[i], doubled
+		low, high = min(low, (b-1)>>24<<24), max(high, b>>24<<24)
+	}
+}
+`)
+	p, off, rows, n := f.int("p"), f.int("off"), f.int("rows left"), f.int("n")
+	row, left := f.int("row"), f.int("elements left")
+	m := f.vectors("all:")
+	low, high := m.take(2, "low"), m.take(2, "high")
+	x, ones := m.take(2, "elements"), m.one("-1")
+	f.Op(f.Mov, "p+0(FP)", p)
+	f.Op(f.Mov, "off+8(FP)", off)
+	f.Op(f.Mov, "rows+16(FP)", rows)
+	f.Op(f.Mov, "n+24(FP)", n)
+	for i := range low {
+		f.Op("PCMPEQL", low[i], low[i])
+		f.Op("XORPS", high[i], high[i])
+	}
+	f.Op("PCMPEQL", ones, ones)
+	// The upper byte of a doubled element is its exponent.
+	widen := func(i int) {
+		f.Op("PADDL", x[i], x[i])
+		f.Op("PMAXUB", x[i], high[i])
+		f.Op("PADDL", ones, x[i])
+		f.Op("PMINUB", x[i], low[i])
+	}
+	f.Label("rows")
+	f.Op(f.Mov, mem(off, 0), row)
+	f.Op("ADDQ", p, row)
+	f.Op("ADDQ", 8, off)
+	f.Op(f.Mov, n, left)
+	f.Op("SUBQ", 8, left)
+	f.Op("JLT", "few")
+	f.Loop("loop")
+	for i := range x {
+		f.Op("MOVUPS", mem(row, 16*i), x[i])
+		widen(i)
+	}
+	f.Op("ADDQ", 32, row)
+	f.Op("SUBQ", 8, left)
+	f.Op("JGE", "loop")
+	f.Label("few")
+	f.Op("ADDQ", 8, left)
+	f.Op("JEQ", "next")
+	f.Label("one")
+	f.Op("MOVSS", mem(row, 0), x[0]) // the rest are zeros, which have no exponent
+	widen(0)
+	f.Op("ADDQ", 4, row)
+	f.Op("DECQ", left)
+	f.Op("JNE", "one")
+	f.Label("next")
+	f.Op("DECQ", rows)
+	f.Op("JNE", "rows")
+
+	f.Op("PMINUB", low[1], low[0])
+	f.Op("PMAXUB", high[1], high[0])
+	for _, v := range []struct {
+		op, ret string
+		acc     [2]Vec
+	}{{"PMINSW", "low+32(FP)", [2]Vec(low)}, {"PMAXSW", "high+36(FP)", [2]Vec(high)}} {
+		f.Op("PSRLL", 24, v.acc[0])
+		for _, swap := range []int{0b01_00_11_10, 0b10_11_00_01} {
+			f.Op("PSHUFL", imm(swap), v.acc[0], v.acc[1])
+			f.Op(v.op, v.acc[1], v.acc[0])
+		}
+		f.Op("PSLLL", 24, v.acc[0])
+		f.Op("MOVSS", v.acc[0], v.ret)
+	}
+	f.Return(f)
+	return f
+}

@@ -1,0 +1,15 @@
+//go:build purego || !amd64
+
+package qkv
+
+import "github.com/qkv-go/qkv/kernel"
+
+// add is kernel.Chains.Add.
+func (chainCode) add(c *kernel.Chains, x *float32, step int, y *terms, n int, xs, ys kernel.Span, depth int) {
+	c.Add(x, step, y, n, xs, ys, depth)
+}
+
+// span returns the span of rows of n numbers, step apart.
+func (chainCode) span(p *float32, rowStep, rows, step, n int) kernel.Span {
+	return spanRows(p, rowStep, rows, step, n)
+}

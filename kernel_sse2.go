@@ -1,0 +1,150 @@
+//go:build amd64 && !purego
+
+package qkv
+
+import (
+	"unsafe"
+
+	"github.com/qkv-go/qkv/kernel"
+)
+
+// add is kernel.Chains.Add, by machine code where no sum leaves the normal range.
+//
+// Like what else calls machine code here it has no loop and is not inlined: it begins with a
+// look whether the goroutine is to stop.
+//
+//go:noinline
+func (code chainCode) add(c *kernel.Chains, x *float32, step int, y *terms, n int, xs, ys kernel.Span, depth int) {
+	if code == inSSE2 && n > 0 && xs.Plain(ys, depth) {
+		chainsSSE2(c, x, step, y, n)
+		return
+	}
+	c.Add(x, step, y, n, xs, ys, depth)
+}
+
+// addKeys adds q[i] * key[i] to the sum of each of eight keys, at offsets in bytes from k.
+// q holds each number twice.
+//
+//go:noinline
+func addKeys(c *kernel.Chains, k unsafe.Pointer, off *[kernel.ChainLanes]int, q *[2]float64, n int) {
+	keyChainsSSE2(c, k, &off[0], q, n)
+}
+
+// addValues adds p[i] * value[l] to sum l for each of n values, at offsets in bytes from v.
+// p holds each number twice.
+//
+//go:noinline
+func addValues(c *kernel.Chains, v unsafe.Pointer, off *[2 * kernel.KeyBlock]int, p *[2]float64, n int) {
+	valueChainsSSE2(c, v, &off[0], p, n)
+}
+
+// spanAt returns the span of what s spans and rows of n numbers, at offsets in bytes from p.
+//
+//go:noinline
+func spanAt(p unsafe.Pointer, off *int, rows, n int, s kernel.Span) kernel.Span {
+	return s.AndBits(spanSSE2(p, off, rows, n))
+}
+
+// span returns the span of rows of n numbers, step apart.
+func (code chainCode) span(p *float32, rowStep, rows, step, n int) kernel.Span {
+	if rowStep == 1 {
+		rowStep, rows, step, n = step, n, rowStep, rows
+	}
+	if code != inSSE2 || step != 1 && n > 1 {
+		return spanRows(p, rowStep, rows, step, n)
+	}
+	s := kernel.NoSpan
+	var off [kernel.KeyBlock]int
+	for r := 0; r < rows; r += len(off) {
+		part := off[:min(len(off), rows-r)]
+		for i := range part {
+			part[i] = 4 * i * rowStep
+		}
+		s = spanAt(unsafe.Pointer(at(p, r*rowStep)), &off[0], len(part), n, s)
+	}
+	return s
+}
+
+// decodeScoresSSE2 is decodeScoresGeneric.
+func decodeScoresSSE2(a *kernel.DecodeScoresArgs) {
+	if a.Elem != kernel.Float32 {
+		inSSE2.decodeScores(a)
+		return
+	}
+	const dims = kernel.KeyBlock
+	queries := inSSE2.span(a.Q, a.QStride, a.Dim, 1, a.Rows)
+	if !queries.Plain(spanAt(a.K, &a.Off[0], a.Keys, a.Dim, kernel.NoSpan), a.Dim) {
+		inGo.decodeScores(a)
+		return
+	}
+	var q [dims][2]float64
+	var off [kernel.ChainLanes]int
+	for d0 := 0; d0 < a.Dim; d0 += dims {
+		n := min(dims, a.Dim-d0)
+		for r := range a.Rows {
+			for i := range n {
+				x := float64(*at(a.Q, (d0+i)*a.QStride+r))
+				q[i] = [2]float64{x, x}
+			}
+			for k0 := 0; k0 < a.Keys; k0 += kernel.ChainLanes {
+				for l := range off {
+					off[l] = a.Off[min(k0+l, a.Keys-1)] + 4*d0
+				}
+				lanes := min(kernel.ChainLanes, a.Keys-k0)
+				s := at(a.S, k0*a.Stride+r)
+				var c kernel.Chains
+				if d0 > 0 {
+					for l := range lanes {
+						c[l] = float64(*at(s, l*a.Stride))
+					}
+				}
+				addKeys(&c, a.K, &off, &q[0], n)
+				for l := range lanes {
+					*at(s, l*a.Stride) = float32(c[l])
+				}
+			}
+		}
+	}
+}
+
+// decodeAccumulateSSE2 is decodeAccumulateGeneric.
+func decodeAccumulateSSE2(a *kernel.DecodeAccumulateArgs) {
+	if a.Elem != kernel.Float32 || a.Dim < kernel.ChainLanes {
+		inSSE2.decodeAccumulate(a)
+		return
+	}
+	weights := inSSE2.span(a.P, a.Stride, a.Keys, 1, a.Rows)
+	if !weights.Plain(spanAt(a.V, &a.Off[0], a.Keys, a.Dim, kernel.NoSpan), a.Keys) {
+		inGo.decodeAccumulate(a)
+		return
+	}
+	var p [kernel.KeyBlock][2]float64
+	for r := range a.Rows {
+		for k := range a.Keys {
+			x := float64(*at(a.P, k*a.Stride+r))
+			p[k] = [2]float64{x, x}
+		}
+		for d0 := 0; d0 < a.Dim; d0 += kernel.ChainLanes {
+			from := min(d0, a.Dim-kernel.ChainLanes) // those that are left have some before them again
+			c := negZeros
+			addValues(&c, unsafe.Add(a.V, 4*from), a.Off, &p[0], a.Keys)
+			for l := d0 - from; l < len(c); l++ {
+				acc := float32(c[l])
+				if a.MaskFrom < a.Keys && tainted(acc) {
+					acc = weighRows(a, from+l, r)
+				}
+				o := at(a.O, r*a.OStride+from+l)
+				*o = updated(*o, acc, a.Mode, a.Alpha, r)
+			}
+		}
+	}
+}
+
+// weighRows is weigh for a dim of a row.
+func weighRows(a *kernel.DecodeAccumulateArgs, d, r int) float32 {
+	var column [kernel.KeyBlock]float32
+	for k := range a.Keys {
+		column[k] = *(*float32)(unsafe.Add(a.V, a.Off[k]+4*d))
+	}
+	return weigh(&column[0], 1, at(a.P, r), a.Stride, a.Keys, a.MaskFrom)
+}
