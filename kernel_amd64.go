@@ -85,7 +85,7 @@ var sse2Set = kernel.Set{
 	Softcap:          softcapGeneric,
 	ALiBi:            alibiGeneric,
 	Bias:             biasGeneric,
-	Softmax:          softmaxGeneric,
+	Softmax:          softmaxSSE2,
 	Accumulate:       inSSE2.accumulate,
 	Finish:           finishGeneric,
 	Merge:            mergeGeneric,
@@ -285,3 +285,18 @@ func valueChainsSSE2(c *kernel.Chains, v unsafe.Pointer, off *int, p *[2]float64
 //
 //go:noescape
 func spanSSE2(p unsafe.Pointer, off *int, rows, n int) (low, high uint32)
+
+// columnMaxSSE2 raises four maxima to scores of a column, for keys at least 1.
+//
+//go:noescape
+func columnMaxSSE2(s *float32, stride, keys int, top *float32)
+
+// columnExpSSE2 makes weights of the scores of a column, for keys at least 1.
+//
+//go:noescape
+func columnExpSSE2(s *float32, stride, keys int, top *float32)
+
+// columnSumSSE2 adds the weights of a column to four sums, for keys at least 1.
+//
+//go:noescape
+func columnSumSSE2(s *float32, stride, keys int, sum *float32)

@@ -62691,6 +62691,611 @@ next:
 	MOVSS X2, high+36(FP)
 	RET
 
+// func columnMaxSSE2(s *float32, stride, keys int, top *float32)
+//
+//	for k := range keys {
+//		if s[k*stride] > top {
+//			top = s[k*stride]
+//		}
+//	}
+//
+// Needs: nothing.
+// Registers:
+//
+//	DI s
+//	SI bytes from key to key
+//	AX keys left
+//	BX top
+//	all: X0 top; X1 x
+TEXT ·columnMaxSSE2(SB), NOSPLIT, $0-32
+	MOVQ s+0(FP), DI
+	MOVQ stride+8(FP), SI
+	MOVQ keys+16(FP), AX
+	MOVQ top+24(FP), BX
+	SHLQ $2, SI
+	MOVUPS (BX), X0
+	PCALIGN $32
+
+loop:
+	MOVUPS (DI), X1
+	MAXPS X0, X1
+	MOVAPS X1, X0
+	ADDQ SI, DI
+	DECQ AX
+	JNE loop
+	MOVUPS X0, (BX)
+	RET
+
+// func columnExpSSE2(s *float32, stride, keys int, top *float32)
+//
+//	for k := range keys {
+//		s[k*stride] = Exp2(s[k*stride] - top)
+//	}
+//
+// Needs: nothing.
+// Registers:
+//
+//	DI s
+//	SI bytes from key to key
+//	AX keys left
+//	BX top
+//	CX ties
+//	all: X0 sum; X1 ties; X2 half a last place; X3 bits kept; X4..X5 operands; X6 top; X7 magic; X8 least argument; X9..X10 f; X11..X12 polynomial; X13 coefficient; X14 power of two; X15 lanes that are not 0
+TEXT ·columnExpSSE2(SB), NOSPLIT, $0-32
+	MOVQ s+0(FP), DI
+	MOVQ stride+8(FP), SI
+	MOVQ keys+16(FP), AX
+	MOVQ top+24(FP), BX
+	SHLQ $2, SI
+	MOVUPS halfPlace<>(SB), X2
+	MOVUPS placesKept<>(SB), X3
+	MOVUPS (BX), X6
+	MOVUPS const4ac0007f<>(SB), X7
+	MOVUPS constc27c0000<>(SB), X8
+	PCALIGN $32
+
+loop:
+	MOVUPS (DI), X9
+	SUBPS X6, X9
+	MOVAPS X9, X15
+	CMPPS X8, X15, $5
+	MOVAPS X9, X14
+	ADDPS X7, X14
+	MOVAPS X14, X0
+	SUBPS X7, X0
+	SUBPS X0, X9
+	PSLLL $23, X14
+	MOVHLPS X9, X10
+	CVTPS2PD X10, X10
+	CVTPS2PD X9, X9
+	MOVUPS wideExp6<>(SB), X11
+	MOVAPS X11, X12
+	MOVUPS wideExp5<>(SB), X13
+	MOVAPS X11, X1
+	MULPD X9, X1
+	ADDPD X13, X1
+	PADDQ X2, X1
+	MOVAPS X1, X11
+	PAND X3, X11
+	PCMPEQL X11, X1
+	MOVAPS X12, X5
+	MULPD X10, X5
+	ADDPD X13, X5
+	PADDQ X2, X5
+	MOVAPS X5, X12
+	PAND X3, X12
+	PCMPEQL X12, X5
+	POR X5, X1
+	MOVUPS wideExp4<>(SB), X13
+	MOVAPS X11, X4
+	MULPD X9, X4
+	ADDPD X13, X4
+	PADDQ X2, X4
+	MOVAPS X4, X11
+	PAND X3, X11
+	PCMPEQL X11, X4
+	POR X4, X1
+	MOVAPS X12, X5
+	MULPD X10, X5
+	ADDPD X13, X5
+	PADDQ X2, X5
+	MOVAPS X5, X12
+	PAND X3, X12
+	PCMPEQL X12, X5
+	POR X5, X1
+	MOVUPS wideExp3<>(SB), X13
+	MOVAPS X11, X4
+	MULPD X9, X4
+	ADDPD X13, X4
+	PADDQ X2, X4
+	MOVAPS X4, X11
+	PAND X3, X11
+	PCMPEQL X11, X4
+	POR X4, X1
+	MOVAPS X12, X5
+	MULPD X10, X5
+	ADDPD X13, X5
+	PADDQ X2, X5
+	MOVAPS X5, X12
+	PAND X3, X12
+	PCMPEQL X12, X5
+	POR X5, X1
+	MOVUPS wideExp2<>(SB), X13
+	MOVAPS X11, X4
+	MULPD X9, X4
+	ADDPD X13, X4
+	PADDQ X2, X4
+	MOVAPS X4, X11
+	PAND X3, X11
+	PCMPEQL X11, X4
+	POR X4, X1
+	MOVAPS X12, X5
+	MULPD X10, X5
+	ADDPD X13, X5
+	PADDQ X2, X5
+	MOVAPS X5, X12
+	PAND X3, X12
+	PCMPEQL X12, X5
+	POR X5, X1
+	MOVUPS wideExp1<>(SB), X13
+	MOVAPS X11, X4
+	MULPD X9, X4
+	ADDPD X13, X4
+	PADDQ X2, X4
+	MOVAPS X4, X11
+	PAND X3, X11
+	PCMPEQL X11, X4
+	POR X4, X1
+	MOVAPS X12, X5
+	MULPD X10, X5
+	ADDPD X13, X5
+	PADDQ X2, X5
+	MOVAPS X5, X12
+	PAND X3, X12
+	PCMPEQL X12, X5
+	POR X5, X1
+	MOVUPS wideExp0<>(SB), X13
+	MOVAPS X11, X4
+	MULPD X9, X4
+	ADDPD X13, X4
+	PADDQ X2, X4
+	MOVAPS X4, X11
+	PAND X3, X11
+	PCMPEQL X11, X4
+	POR X4, X1
+	MOVAPS X12, X5
+	MULPD X10, X5
+	ADDPD X13, X5
+	PADDQ X2, X5
+	MOVAPS X5, X12
+	PAND X3, X12
+	PCMPEQL X12, X5
+	POR X5, X1
+	MOVMSKPS X1, CX
+	TESTL $5, CX
+	JNE again
+
+weights:
+	CVTPD2PS X11, X11
+	CVTPD2PS X12, X12
+	MOVLHPS X12, X11
+	MULPS X14, X11
+	ANDPS X15, X11
+	MOVUPS X11, (DI)
+	ADDQ SI, DI
+	DECQ AX
+	JNE loop
+	RET
+
+again:
+	MOVUPS wideExp6<>(SB), X11
+	MOVUPS wideExp5<>(SB), X13
+	MOVAPS X11, X0
+	MULPD X9, X0
+	MOVAPS X0, X1
+	ADDPD X13, X1
+	MOVAPS X1, X4
+	SUBPD X0, X4
+	MOVAPS X1, X5
+	SUBPD X4, X5
+	SUBPD X5, X0
+	SUBPD X4, X13
+	ADDPD X13, X0 // the error
+	MOVUPS sign64<>(SB), X4
+	PAND X1, X4
+	PXOR X4, X0 // less than 0 where the exact sum is nearer to 0
+	PADDQ X2, X1
+	MOVAPS X1, X13
+	PAND X3, X13
+	PCMPEQL X13, X1
+	MOVUPS lastPlace<>(SB), X4
+	PAND X4, X1 // a last place where there is a tie
+	XORPS X4, X4
+	MOVAPS X0, X5
+	CMPPD X4, X5, $1
+	PAND X1, X5
+	PSUBQ X5, X13
+	CMPPD X4, X0, $0
+	PAND X1, X0
+	PANDN X13, X0
+	MOVAPS X0, X13
+	MOVAPS X13, X11
+	MOVUPS wideExp4<>(SB), X13
+	MOVAPS X11, X0
+	MULPD X9, X0
+	MOVAPS X0, X1
+	ADDPD X13, X1
+	MOVAPS X1, X4
+	SUBPD X0, X4
+	MOVAPS X1, X5
+	SUBPD X4, X5
+	SUBPD X5, X0
+	SUBPD X4, X13
+	ADDPD X13, X0 // the error
+	MOVUPS sign64<>(SB), X4
+	PAND X1, X4
+	PXOR X4, X0 // less than 0 where the exact sum is nearer to 0
+	PADDQ X2, X1
+	MOVAPS X1, X13
+	PAND X3, X13
+	PCMPEQL X13, X1
+	MOVUPS lastPlace<>(SB), X4
+	PAND X4, X1 // a last place where there is a tie
+	XORPS X4, X4
+	MOVAPS X0, X5
+	CMPPD X4, X5, $1
+	PAND X1, X5
+	PSUBQ X5, X13
+	CMPPD X4, X0, $0
+	PAND X1, X0
+	PANDN X13, X0
+	MOVAPS X0, X13
+	MOVAPS X13, X11
+	MOVUPS wideExp3<>(SB), X13
+	MOVAPS X11, X0
+	MULPD X9, X0
+	MOVAPS X0, X1
+	ADDPD X13, X1
+	MOVAPS X1, X4
+	SUBPD X0, X4
+	MOVAPS X1, X5
+	SUBPD X4, X5
+	SUBPD X5, X0
+	SUBPD X4, X13
+	ADDPD X13, X0 // the error
+	MOVUPS sign64<>(SB), X4
+	PAND X1, X4
+	PXOR X4, X0 // less than 0 where the exact sum is nearer to 0
+	PADDQ X2, X1
+	MOVAPS X1, X13
+	PAND X3, X13
+	PCMPEQL X13, X1
+	MOVUPS lastPlace<>(SB), X4
+	PAND X4, X1 // a last place where there is a tie
+	XORPS X4, X4
+	MOVAPS X0, X5
+	CMPPD X4, X5, $1
+	PAND X1, X5
+	PSUBQ X5, X13
+	CMPPD X4, X0, $0
+	PAND X1, X0
+	PANDN X13, X0
+	MOVAPS X0, X13
+	MOVAPS X13, X11
+	MOVUPS wideExp2<>(SB), X13
+	MOVAPS X11, X0
+	MULPD X9, X0
+	MOVAPS X0, X1
+	ADDPD X13, X1
+	MOVAPS X1, X4
+	SUBPD X0, X4
+	MOVAPS X1, X5
+	SUBPD X4, X5
+	SUBPD X5, X0
+	SUBPD X4, X13
+	ADDPD X13, X0 // the error
+	MOVUPS sign64<>(SB), X4
+	PAND X1, X4
+	PXOR X4, X0 // less than 0 where the exact sum is nearer to 0
+	PADDQ X2, X1
+	MOVAPS X1, X13
+	PAND X3, X13
+	PCMPEQL X13, X1
+	MOVUPS lastPlace<>(SB), X4
+	PAND X4, X1 // a last place where there is a tie
+	XORPS X4, X4
+	MOVAPS X0, X5
+	CMPPD X4, X5, $1
+	PAND X1, X5
+	PSUBQ X5, X13
+	CMPPD X4, X0, $0
+	PAND X1, X0
+	PANDN X13, X0
+	MOVAPS X0, X13
+	MOVAPS X13, X11
+	MOVUPS wideExp1<>(SB), X13
+	MOVAPS X11, X0
+	MULPD X9, X0
+	MOVAPS X0, X1
+	ADDPD X13, X1
+	MOVAPS X1, X4
+	SUBPD X0, X4
+	MOVAPS X1, X5
+	SUBPD X4, X5
+	SUBPD X5, X0
+	SUBPD X4, X13
+	ADDPD X13, X0 // the error
+	MOVUPS sign64<>(SB), X4
+	PAND X1, X4
+	PXOR X4, X0 // less than 0 where the exact sum is nearer to 0
+	PADDQ X2, X1
+	MOVAPS X1, X13
+	PAND X3, X13
+	PCMPEQL X13, X1
+	MOVUPS lastPlace<>(SB), X4
+	PAND X4, X1 // a last place where there is a tie
+	XORPS X4, X4
+	MOVAPS X0, X5
+	CMPPD X4, X5, $1
+	PAND X1, X5
+	PSUBQ X5, X13
+	CMPPD X4, X0, $0
+	PAND X1, X0
+	PANDN X13, X0
+	MOVAPS X0, X13
+	MOVAPS X13, X11
+	MOVUPS wideExp0<>(SB), X13
+	MOVAPS X11, X0
+	MULPD X9, X0
+	MOVAPS X0, X1
+	ADDPD X13, X1
+	MOVAPS X1, X4
+	SUBPD X0, X4
+	MOVAPS X1, X5
+	SUBPD X4, X5
+	SUBPD X5, X0
+	SUBPD X4, X13
+	ADDPD X13, X0 // the error
+	MOVUPS sign64<>(SB), X4
+	PAND X1, X4
+	PXOR X4, X0 // less than 0 where the exact sum is nearer to 0
+	PADDQ X2, X1
+	MOVAPS X1, X13
+	PAND X3, X13
+	PCMPEQL X13, X1
+	MOVUPS lastPlace<>(SB), X4
+	PAND X4, X1 // a last place where there is a tie
+	XORPS X4, X4
+	MOVAPS X0, X5
+	CMPPD X4, X5, $1
+	PAND X1, X5
+	PSUBQ X5, X13
+	CMPPD X4, X0, $0
+	PAND X1, X0
+	PANDN X13, X0
+	MOVAPS X0, X13
+	MOVAPS X13, X11
+	MOVUPS wideExp6<>(SB), X12
+	MOVUPS wideExp5<>(SB), X13
+	MOVAPS X12, X0
+	MULPD X10, X0
+	MOVAPS X0, X1
+	ADDPD X13, X1
+	MOVAPS X1, X4
+	SUBPD X0, X4
+	MOVAPS X1, X5
+	SUBPD X4, X5
+	SUBPD X5, X0
+	SUBPD X4, X13
+	ADDPD X13, X0 // the error
+	MOVUPS sign64<>(SB), X4
+	PAND X1, X4
+	PXOR X4, X0 // less than 0 where the exact sum is nearer to 0
+	PADDQ X2, X1
+	MOVAPS X1, X13
+	PAND X3, X13
+	PCMPEQL X13, X1
+	MOVUPS lastPlace<>(SB), X4
+	PAND X4, X1 // a last place where there is a tie
+	XORPS X4, X4
+	MOVAPS X0, X5
+	CMPPD X4, X5, $1
+	PAND X1, X5
+	PSUBQ X5, X13
+	CMPPD X4, X0, $0
+	PAND X1, X0
+	PANDN X13, X0
+	MOVAPS X0, X13
+	MOVAPS X13, X12
+	MOVUPS wideExp4<>(SB), X13
+	MOVAPS X12, X0
+	MULPD X10, X0
+	MOVAPS X0, X1
+	ADDPD X13, X1
+	MOVAPS X1, X4
+	SUBPD X0, X4
+	MOVAPS X1, X5
+	SUBPD X4, X5
+	SUBPD X5, X0
+	SUBPD X4, X13
+	ADDPD X13, X0 // the error
+	MOVUPS sign64<>(SB), X4
+	PAND X1, X4
+	PXOR X4, X0 // less than 0 where the exact sum is nearer to 0
+	PADDQ X2, X1
+	MOVAPS X1, X13
+	PAND X3, X13
+	PCMPEQL X13, X1
+	MOVUPS lastPlace<>(SB), X4
+	PAND X4, X1 // a last place where there is a tie
+	XORPS X4, X4
+	MOVAPS X0, X5
+	CMPPD X4, X5, $1
+	PAND X1, X5
+	PSUBQ X5, X13
+	CMPPD X4, X0, $0
+	PAND X1, X0
+	PANDN X13, X0
+	MOVAPS X0, X13
+	MOVAPS X13, X12
+	MOVUPS wideExp3<>(SB), X13
+	MOVAPS X12, X0
+	MULPD X10, X0
+	MOVAPS X0, X1
+	ADDPD X13, X1
+	MOVAPS X1, X4
+	SUBPD X0, X4
+	MOVAPS X1, X5
+	SUBPD X4, X5
+	SUBPD X5, X0
+	SUBPD X4, X13
+	ADDPD X13, X0 // the error
+	MOVUPS sign64<>(SB), X4
+	PAND X1, X4
+	PXOR X4, X0 // less than 0 where the exact sum is nearer to 0
+	PADDQ X2, X1
+	MOVAPS X1, X13
+	PAND X3, X13
+	PCMPEQL X13, X1
+	MOVUPS lastPlace<>(SB), X4
+	PAND X4, X1 // a last place where there is a tie
+	XORPS X4, X4
+	MOVAPS X0, X5
+	CMPPD X4, X5, $1
+	PAND X1, X5
+	PSUBQ X5, X13
+	CMPPD X4, X0, $0
+	PAND X1, X0
+	PANDN X13, X0
+	MOVAPS X0, X13
+	MOVAPS X13, X12
+	MOVUPS wideExp2<>(SB), X13
+	MOVAPS X12, X0
+	MULPD X10, X0
+	MOVAPS X0, X1
+	ADDPD X13, X1
+	MOVAPS X1, X4
+	SUBPD X0, X4
+	MOVAPS X1, X5
+	SUBPD X4, X5
+	SUBPD X5, X0
+	SUBPD X4, X13
+	ADDPD X13, X0 // the error
+	MOVUPS sign64<>(SB), X4
+	PAND X1, X4
+	PXOR X4, X0 // less than 0 where the exact sum is nearer to 0
+	PADDQ X2, X1
+	MOVAPS X1, X13
+	PAND X3, X13
+	PCMPEQL X13, X1
+	MOVUPS lastPlace<>(SB), X4
+	PAND X4, X1 // a last place where there is a tie
+	XORPS X4, X4
+	MOVAPS X0, X5
+	CMPPD X4, X5, $1
+	PAND X1, X5
+	PSUBQ X5, X13
+	CMPPD X4, X0, $0
+	PAND X1, X0
+	PANDN X13, X0
+	MOVAPS X0, X13
+	MOVAPS X13, X12
+	MOVUPS wideExp1<>(SB), X13
+	MOVAPS X12, X0
+	MULPD X10, X0
+	MOVAPS X0, X1
+	ADDPD X13, X1
+	MOVAPS X1, X4
+	SUBPD X0, X4
+	MOVAPS X1, X5
+	SUBPD X4, X5
+	SUBPD X5, X0
+	SUBPD X4, X13
+	ADDPD X13, X0 // the error
+	MOVUPS sign64<>(SB), X4
+	PAND X1, X4
+	PXOR X4, X0 // less than 0 where the exact sum is nearer to 0
+	PADDQ X2, X1
+	MOVAPS X1, X13
+	PAND X3, X13
+	PCMPEQL X13, X1
+	MOVUPS lastPlace<>(SB), X4
+	PAND X4, X1 // a last place where there is a tie
+	XORPS X4, X4
+	MOVAPS X0, X5
+	CMPPD X4, X5, $1
+	PAND X1, X5
+	PSUBQ X5, X13
+	CMPPD X4, X0, $0
+	PAND X1, X0
+	PANDN X13, X0
+	MOVAPS X0, X13
+	MOVAPS X13, X12
+	MOVUPS wideExp0<>(SB), X13
+	MOVAPS X12, X0
+	MULPD X10, X0
+	MOVAPS X0, X1
+	ADDPD X13, X1
+	MOVAPS X1, X4
+	SUBPD X0, X4
+	MOVAPS X1, X5
+	SUBPD X4, X5
+	SUBPD X5, X0
+	SUBPD X4, X13
+	ADDPD X13, X0 // the error
+	MOVUPS sign64<>(SB), X4
+	PAND X1, X4
+	PXOR X4, X0 // less than 0 where the exact sum is nearer to 0
+	PADDQ X2, X1
+	MOVAPS X1, X13
+	PAND X3, X13
+	PCMPEQL X13, X1
+	MOVUPS lastPlace<>(SB), X4
+	PAND X4, X1 // a last place where there is a tie
+	XORPS X4, X4
+	MOVAPS X0, X5
+	CMPPD X4, X5, $1
+	PAND X1, X5
+	PSUBQ X5, X13
+	CMPPD X4, X0, $0
+	PAND X1, X0
+	PANDN X13, X0
+	MOVAPS X0, X13
+	MOVAPS X13, X12
+	JMP weights
+
+// func columnSumSSE2(s *float32, stride, keys int, sum *float32)
+//
+//	for k := range keys {
+//		sum += s[k*stride]
+//	}
+//
+// Needs: nothing.
+// Registers:
+//
+//	DI s
+//	SI bytes from key to key
+//	AX keys left
+//	BX sum
+//	all: X0 sum; X1 x
+TEXT ·columnSumSSE2(SB), NOSPLIT, $0-32
+	MOVQ s+0(FP), DI
+	MOVQ stride+8(FP), SI
+	MOVQ keys+16(FP), AX
+	MOVQ sum+24(FP), BX
+	SHLQ $2, SI
+	MOVUPS (BX), X0
+	PCALIGN $32
+
+loop:
+	MOVUPS (DI), X1
+	ADDPS X1, X0
+	ADDQ SI, DI
+	DECQ AX
+	JNE loop
+	MOVUPS X0, (BX)
+	RET
+
 // 0.009890025
 DATA const3c2209c5<>+0(SB)/8, $0x3c2209c53c2209c5
 DATA const3c2209c5<>+8(SB)/8, $0x3c2209c53c2209c5
@@ -62951,6 +63556,34 @@ GLOBL placesKept<>(SB), RODATA|NOPTR, $16
 DATA sign64<>+0(SB)/8, $0x8000000000000000
 DATA sign64<>+8(SB)/8, $0x8000000000000000
 GLOBL sign64<>(SB), RODATA|NOPTR, $16
+
+DATA wideExp0<>+0(SB)/8, $0x3ff0000000000000
+DATA wideExp0<>+8(SB)/8, $0x3ff0000000000000
+GLOBL wideExp0<>(SB), RODATA|NOPTR, $16
+
+DATA wideExp1<>+0(SB)/8, $0x3ff62e4300000000
+DATA wideExp1<>+8(SB)/8, $0x3ff62e4300000000
+GLOBL wideExp1<>(SB), RODATA|NOPTR, $16
+
+DATA wideExp2<>+0(SB)/8, $0x3feebfbe00000000
+DATA wideExp2<>+8(SB)/8, $0x3feebfbe00000000
+GLOBL wideExp2<>(SB), RODATA|NOPTR, $16
+
+DATA wideExp3<>+0(SB)/8, $0x3fdc6af6c0000000
+DATA wideExp3<>+8(SB)/8, $0x3fdc6af6c0000000
+GLOBL wideExp3<>(SB), RODATA|NOPTR, $16
+
+DATA wideExp4<>+0(SB)/8, $0x3fc3b2a540000000
+DATA wideExp4<>+8(SB)/8, $0x3fc3b2a540000000
+GLOBL wideExp4<>(SB), RODATA|NOPTR, $16
+
+DATA wideExp5<>+0(SB)/8, $0x3fa5f08900000000
+DATA wideExp5<>+8(SB)/8, $0x3fa5f08900000000
+GLOBL wideExp5<>(SB), RODATA|NOPTR, $16
+
+DATA wideExp6<>+0(SB)/8, $0x3f844138a0000000
+DATA wideExp6<>+8(SB)/8, $0x3f844138a0000000
+GLOBL wideExp6<>(SB), RODATA|NOPTR, $16
 
 GLOBL zeroRow<>(SB), RODATA|NOPTR, $512
 

@@ -65,6 +65,64 @@ func (code chainCode) span(p *float32, rowStep, rows, step, n int) kernel.Span {
 	return s
 }
 
+// A column is four lanes of scores, of keys that are stride apart.
+type column struct {
+	s            *float32
+	stride, keys int
+}
+
+// row returns the scores of a key.
+func (c column) row(k int) *[4]float32 { return quad(c.s, k*c.stride) }
+
+//go:noinline
+func (c column) raise(top *[4]float32) { columnMaxSSE2(c.s, c.stride, c.keys, &top[0]) }
+
+//go:noinline
+func (c column) exp(top *[4]float32) { columnExpSSE2(c.s, c.stride, c.keys, &top[0]) }
+
+//go:noinline
+func (c column) add(sum *[4]float32) { columnSumSSE2(c.s, c.stride, c.keys, &sum[0]) }
+
+// softmaxSSE2 is softmaxGeneric.
+func softmaxSSE2(a *kernel.SoftmaxArgs) {
+	masked := unsafe.Slice(a.Mask, a.Keys-a.MaskFrom)
+	a.Moved = false
+	for l := 0; l < a.Lanes; l += 4 {
+		c := column{at(a.S, l), a.Stride, a.Keys}
+		m := *quad(a.Max, l)
+		if a.MaskFrom > 0 {
+			column{c.s, c.stride, a.MaskFrom}.raise(&m)
+		}
+		for i, word := range masked {
+			for j, x := range c.row(a.MaskFrom + i) {
+				if word>>(l+j)&1 == 1 && x > m[j] {
+					m[j] = x
+				}
+			}
+		}
+		c.exp(&m)
+		for i, word := range masked {
+			row := c.row(a.MaskFrom + i)
+			for j := range row {
+				if word>>(l+j)&1 == 0 {
+					row[j] = negZero
+				}
+			}
+		}
+		var sum [4]float32
+		c.add(&sum)
+		for j, m := range m {
+			top, total := at(a.Max, l+j), at(a.Sum, l+j)
+			alpha := kernel.Exp2(*top - m)
+			*top, *at(a.Alpha, l+j) = m, alpha
+			*total = kernel.FMA(*total, alpha, sum[j])
+			if alpha != 1 {
+				a.Moved = true
+			}
+		}
+	}
+}
+
 // decodeScoresSSE2 is decodeScoresGeneric.
 func decodeScoresSSE2(a *kernel.DecodeScoresArgs) {
 	if a.Elem != kernel.Float32 {

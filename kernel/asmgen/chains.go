@@ -11,7 +11,7 @@ import (
 // is rounded to float64, and then to float32 by adding half a last place to its bits and
 // dropping those below, as kernel.Chains does in Go. Where nothing is left to drop the sum was
 // a tie, or looks like one: such terms are added again with what the first rounding lost.
-var chainEmitters = []func(*Arch) *Func{chains, keyChains, valueChains, span}
+var chainEmitters = []func(*Arch) *Func{chains, keyChains, valueChains, span, columnMax, columnExp, columnSum}
 
 // chainPairs is the number of vectors of sums: two lanes each.
 const chainPairs = kernel.ChainLanes / 2
@@ -21,15 +21,30 @@ const chainPairs = kernel.ChainLanes / 2
 // those before a tie are still there.
 const chainTerms = 2
 
-// chainSums are the registers of a function that adds terms to kernel.Chains.
-type chainSums struct {
+// wideFMA has the registers for multiply-adds of pairs of float32 in float64.
+type wideFMA struct {
 	*Func
-	sums      [2][chainPairs]Vec
-	x         [chainTerms]Vec // the factor of a term, in both lanes
 	t, tie    Vec
 	half, cut Vec // half a last place of float32, and the bits of those above
 	u         [2]Vec
-	n, bits   Int
+}
+
+func newWideFMA(f *Func, m *vecMap) wideFMA {
+	return wideFMA{f, m.one("sum"), m.one("ties"), m.one("half a last place"), m.one("bits kept"), [2]Vec(m.take(2, "operands"))}
+}
+
+// constants loads the registers that stay as they are.
+func (w *wideFMA) constants() {
+	w.Op("MOVUPS", w.lanes64("halfPlace", lastPlace/2), w.half)
+	w.Op("MOVUPS", w.lanes64("placesKept", ^uint64(lastPlace-1)), w.cut)
+}
+
+// chainSums are the registers of a function that adds terms to kernel.Chains.
+type chainSums struct {
+	wideFMA
+	sums    [2][chainPairs]Vec
+	x       [chainTerms]Vec // the factor of a term, in both lanes
+	n, bits Int
 
 	// factors loads x of the terms of a step, or of one.
 	factors func(step, terms int)
@@ -44,14 +59,12 @@ type chainSums struct {
 }
 
 func newChainSums(f *Func) *chainSums {
-	s := &chainSums{Func: f}
+	s := &chainSums{}
 	m := f.vectors("all:")
 	s.sums[0] = [chainPairs]Vec(m.take(chainPairs, "sums"))
 	s.sums[1] = [chainPairs]Vec(m.take(chainPairs, "sums of the next step"))
 	s.x = [chainTerms]Vec(m.take(chainTerms, "x"))
-	s.t, s.tie = m.one("sum"), m.one("ties")
-	s.half, s.cut = m.one("half a last place"), m.one("bits kept")
-	s.u = [2]Vec(m.take(2, "operands"))
+	s.wideFMA = newWideFMA(f, m)
 	return s
 }
 
@@ -73,8 +86,7 @@ func (s *chainSums) emit() {
 	for j, v := range s.sums[0] {
 		s.Op("MOVUPS", mem(c, 16*j), v)
 	}
-	s.Op("MOVUPS", s.lanes64("halfPlace", lastPlace/2), s.half)
-	s.Op("MOVUPS", s.lanes64("placesKept", ^uint64(lastPlace-1)), s.cut)
+	s.constants()
 
 	s.Op("TESTQ", 1, s.n)
 	s.Op("JEQ", "pairs")
@@ -127,20 +139,10 @@ func (s *chainSums) step(step int, name string) {
 			if term > 0 {
 				old = to[j]
 			}
-			s.Op("MULPD", s.x[term], v)
-			s.Op("ADDPD", old, v)
-			s.Op("PADDQ", s.half, v)
-			s.Op("MOVAPS", v, to[j])
-			s.Op("PAND", s.cut, to[j])
-			s.Op("PCMPEQL", to[j], v) // in the upper words always
-			if v != s.tie {
-				s.Op("POR", v, s.tie)
-			}
+			s.plain(s.x[term], v, old, to[j], v == s.tie)
 		})
 	}
-	s.Op("MOVMSKPS", s.tie, s.bits)
-	s.Op("TESTL", 0b0101, s.bits)
-	s.Op("JNE", name+"Again")
+	s.branch(s.bits, name+"Again")
 	s.Label(name + "Added")
 }
 
@@ -157,42 +159,63 @@ func (s *chainSums) again(step int, name string) {
 	s.Jump(name + "Added")
 }
 
+// plain is to = x*v + from. v is lost: it becomes the ties, or is added to them. It may be the
+// register of ties, if these are the first.
+func (w *wideFMA) plain(x, v, from, to Vec, first bool) {
+	w.Op("MULPD", x, v)
+	w.Op("ADDPD", from, v)
+	w.Op("PADDQ", w.half, v)
+	w.Op("MOVAPS", v, to)
+	w.Op("PAND", w.cut, to)
+	w.Op("PCMPEQL", to, v) // in the upper words always
+	if !first {
+		w.Op("POR", v, w.tie)
+	}
+}
+
+// branch writes a jump to label if there is a tie. bits is free.
+func (w *wideFMA) branch(bits Int, label string) {
+	w.Op("MOVMSKPS", w.tie, bits)
+	w.Op("TESTL", 0b0101, bits)
+	w.Op("JNE", label)
+}
+
 // exact adds a term to a pair of sums. The error of a sum rounded to float64 (TwoSum; Knuth)
 // tells on which side of a tie the exact one is; a true tie goes to the even neighbour.
-func (s *chainSums) exact(sum, x Vec, load func(dst, tmp Vec)) {
-	p, b, t, u := s.t, s.tie, s.u[0], s.u[1]
+func (w *wideFMA) exact(sum, x Vec, load func(dst, tmp Vec)) {
+	p, b, t, u := w.t, w.tie, w.u[0], w.u[1]
 	load(p, b)
-	s.Op("MULPD", x, p)
-	s.Op("MOVAPS", p, b)
-	s.Op("ADDPD", sum, b) // p + sum
-	s.Op("MOVAPS", b, t)
-	s.Op("SUBPD", p, t)
-	s.Op("MOVAPS", b, u)
-	s.Op("SUBPD", t, u)
-	s.Op("SUBPD", u, p)
-	s.Op("SUBPD", t, sum)
-	s.Op("ADDPD", sum, p)
-	s.note("the error")
-	s.Op("MOVUPS", s.lanes64("sign64", sign64), t)
-	s.Op("PAND", b, t)
-	s.Op("PXOR", t, p)
-	s.note("less than 0 where the exact sum is nearer to 0")
-	s.Op("PADDQ", s.half, b)
-	s.Op("MOVAPS", b, sum)
-	s.Op("PAND", s.cut, sum)
-	s.Op("PCMPEQL", sum, b)
-	s.Op("MOVUPS", s.lanes64("lastPlace", lastPlace), t)
-	s.Op("PAND", t, b)
-	s.note("a last place where there is a tie")
-	s.Op("XORPS", t, t)
-	s.Op("MOVAPS", p, u)
-	s.Op("CMPPD", t, u, 1) // less
-	s.Op("PAND", b, u)
-	s.Op("PSUBQ", u, sum)
-	s.Op("CMPPD", t, p, 0) // equal
-	s.Op("PAND", b, p)
-	s.Op("PANDN", sum, p)
-	s.Op("MOVAPS", p, sum)
+	w.Op("MULPD", x, p)
+	w.Op("MOVAPS", p, b)
+	w.Op("ADDPD", sum, b) // p + sum
+	w.Op("MOVAPS", b, t)
+	w.Op("SUBPD", p, t)
+	w.Op("MOVAPS", b, u)
+	w.Op("SUBPD", t, u)
+	w.Op("SUBPD", u, p)
+	w.Op("SUBPD", t, sum)
+	w.Op("ADDPD", sum, p)
+	w.note("the error")
+	w.Op("MOVUPS", w.lanes64("sign64", sign64), t)
+	w.Op("PAND", b, t)
+	w.Op("PXOR", t, p)
+	w.note("less than 0 where the exact sum is nearer to 0")
+	w.Op("PADDQ", w.half, b)
+	w.Op("MOVAPS", b, sum)
+	w.Op("PAND", w.cut, sum)
+	w.Op("PCMPEQL", sum, b)
+	w.Op("MOVUPS", w.lanes64("lastPlace", lastPlace), t)
+	w.Op("PAND", t, b)
+	w.note("a last place where there is a tie")
+	w.Op("XORPS", t, t)
+	w.Op("MOVAPS", p, u)
+	w.Op("CMPPD", t, u, 1) // less
+	w.Op("PAND", b, u)
+	w.Op("PSUBQ", u, sum)
+	w.Op("CMPPD", t, p, 0) // equal
+	w.Op("PAND", b, p)
+	w.Op("PANDN", sum, p)
+	w.Op("MOVAPS", p, sum)
 }
 
 // chains writes kernel.Chains.Add where no sum leaves the normal range.
