@@ -44,7 +44,8 @@ func (best roofs) disturbed(r *Run) []string {
 			add("%s took %.0f%% of the processors", what, 100*share)
 		}
 	}
-	if r.SecondsMin > 0 && r.SecondsMedian > calmCalls*r.SecondsMin {
+	shared := r.Neighbour != nil && r.Neighbour.Shared // so that calls and bursts differ in any case
+	if !shared && r.SecondsMin > 0 && r.SecondsMedian > calmCalls*r.SecondsMin {
 		add("the median call took %.1f times as long as the fastest", r.SecondsMedian/r.SecondsMin)
 	}
 	if r.Efficiency > overPeak {
@@ -53,13 +54,13 @@ func (best roofs) disturbed(r *Run) []string {
 	if r.OfRead > overRead {
 		add("%.0f%% of reading", 100*r.OfRead)
 	}
-	peak := max(r.PeakGFLOPS, best[roofKey{r.Kernel, r.Workers, 0, ""}])
+	peak := max(r.PeakGFLOPS, best[roofKey{r.Kernel, r.Workers, 0, r.neighbourKind()}])
 	read := r.ReadGBps
 	if r.ReadBytes != 0 {
 		read = max(read, best[roofKey{r.Kernel, r.Workers, r.ReadBytes, r.Conditions()}])
 	}
 	beside := func(of func(Round) float64) float64 {
-		if len(r.Rounds) == 0 {
+		if len(r.Rounds) == 0 || shared {
 			return 0
 		}
 		var list []float64
@@ -83,7 +84,8 @@ type roofKey struct {
 	workers   int
 	readBytes int64 // 0 for the peak
 
-	conditions string // of the runs, "" for the ceilings
+	// conditions are those of the runs: of reading all, of the peak the neighbour alone.
+	conditions string
 }
 
 // roofs are the best bursts of a document.
@@ -97,7 +99,7 @@ func (d *Document) roofs() roofs {
 	raise(roofKey{c.Kernel, c.Workers, 0, ""}, c.PeakGFLOPSAll)
 	for i := range d.Runs {
 		r := &d.Runs[i]
-		raise(roofKey{r.Kernel, r.Workers, 0, ""}, r.PeakGFLOPS)
+		raise(roofKey{r.Kernel, r.Workers, 0, r.neighbourKind()}, r.PeakGFLOPS)
 		if r.ReadBytes != 0 {
 			raise(roofKey{r.Kernel, r.Workers, r.ReadBytes, r.Conditions()}, r.ReadGBps)
 		}
@@ -110,7 +112,7 @@ func (d *Document) roofs() roofs {
 func (d *Document) Add(r Run) {
 	d.Runs = append(d.Runs, r)
 	c := &d.Ceilings
-	if r.Kernel != c.Kernel {
+	if r.Kernel != c.Kernel || r.Neighbour != nil { // ceilings are those of a machine left alone
 		return
 	}
 	raise := func(one, all *float64, to float64) {

@@ -10,6 +10,7 @@ func TestDisturbed(t *testing.T) {
 	load := func(others, steal float64) *Load {
 		return &Load{Seconds: 1.2, Processors: 4, Own: 1, Others: others, Steal: steal}
 	}
+	neighbour := &Neighbour{Kind: NeighbourMemory}
 	for _, c := range []struct {
 		name string
 		edit func(*Run)
@@ -29,6 +30,17 @@ func TestDisturbed(t *testing.T) {
 		{"another buffer", func(r *Run) { r.ReadBytes, r.ReadGBps, r.Rounds[0].ReadGBps = 1e6, 10, 10 }, ""},
 		{"calls that differ", func(r *Run) { r.SecondsMin = 0.5 }, "the median call took 2.0 times as long as the fastest"},
 		{"calls that differ a little", func(r *Run) { r.SecondsMin = 0.8 }, ""},
+		{"a neighbour of its own", func(r *Run) {
+			r.Neighbour, r.Load = neighbour, &Load{Seconds: 1.2, Processors: 4, Own: 1, Neighbour: 1}
+		}, ""},
+		{"reading beside a neighbour", func(r *Run) { r.Neighbour, r.ReadGBps, r.Rounds = neighbour, 8, []Round{{1, 98, 8}} }, ""},
+		{"the peak beside a neighbour", func(r *Run) { r.Neighbour, r.PeakGFLOPS, r.Rounds = neighbour, 50, []Round{{1, 50, 19}} }, ""},
+		{"a neighbour and another process", func(r *Run) { r.Neighbour, r.Load = neighbour, load(1, 0) }, "others took 25% of the processors"},
+		{"a neighbour on a worker's processor", func(r *Run) {
+			r.Neighbour, r.SecondsMin, r.Rounds = &Neighbour{Kind: NeighbourCache, Shared: true}, 0.5, []Round{{1, 50, 9}}
+		}, ""},
+		{"cold", func(r *Run) { r.Cold, r.ReadGBps, r.Rounds = 3, 8, []Round{{1, 98, 8}} }, ""},
+		{"cold, a slow minute", func(r *Run) { r.Cold, r.PeakGFLOPS, r.Rounds = 3, 70, []Round{{1, 60, 19}} }, "the peak beside it was 60% of the best"},
 		{"both", func(r *Run) { r.Efficiency, r.Load = 2, load(4, 0) }, "others took 100%;200% of the peak"},
 	} {
 		d := Document{Ceilings: Ceilings{Kernel: "avx2", Workers: 4, PeakGFLOPSOne: 90, PeakGFLOPSAll: 400}}

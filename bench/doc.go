@@ -23,6 +23,9 @@
 // What one call leaves in caches the next one finds there, which no layer of a model does. Where
 // that matters, copies of keys, values and weights take turns, see [Options].
 //
+// Engines are not alone on a machine: a process that works through a cache or through memory on
+// another processor can run beside works, see [Neighbour].
+//
 // What a mask, lengths or changed scores cost is the share of the rate of the same sizes
 // without them, and is measured in the same way: the calls of both alternate, see
 // [Options].

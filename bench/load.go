@@ -6,15 +6,16 @@ import (
 	"time"
 )
 
-// A Load is what else ran on a machine while something was measured. Own, Others and Steal are
-// in processors: 0.5 is half of one, all the time.
+// A Load is what else ran on a machine while something was measured. Own, Others, Neighbour and
+// Steal are in processors: 0.5 is half of one, all the time.
 type Load struct {
-	Seconds    float64 `json:"seconds"`      // that were watched
-	Processors int     `json:"processors"`   // of the machine
-	Own        float64 `json:"own"`          // what this process took
-	Others     float64 `json:"others"`       // what other processes and the system took
-	Steal      float64 `json:"steal"`        // what other virtual machines took of these processors
-	Average    float64 `json:"load_average"` // of the last minute, at the end
+	Seconds    float64 `json:"seconds"`             // that were watched
+	Processors int     `json:"processors"`          // of the machine
+	Own        float64 `json:"own"`                 // what this process took
+	Others     float64 `json:"others"`              // what other processes and the system took
+	Neighbour  float64 `json:"neighbour,omitempty"` // what the neighbour took, see [Run.Neighbour]
+	Steal      float64 `json:"steal"`               // what other virtual machines took of these processors
+	Average    float64 `json:"load_average"`        // of the last minute, at the end
 }
 
 // ticks are how long the processors of a machine did what, in hundredths of a second, since it
@@ -73,6 +74,7 @@ type loadMark struct {
 	at      time.Time
 	ticks   ticks
 	own     time.Duration // processor time of this process
+	beside  time.Duration // of the neighbour
 	average float64
 }
 
@@ -85,23 +87,23 @@ func (m *loadMark) since(from *loadMark) *Load {
 	processors := func(d time.Duration) float64 { return max(0, d.Seconds()) / seconds }
 	// Counts of stolen time were seen to go back.
 	passed := func(from, to uint64) time.Duration { return time.Duration(max(from, to)-from) * tick }
-	own := m.own - from.own
+	own, beside := m.own-from.own, m.beside-from.beside
 	return &Load{
 		Seconds: seconds, Processors: m.ticks.processors,
-		Own: processors(own), Others: processors(passed(from.ticks.busy, m.ticks.busy) - own), Steal: processors(passed(from.ticks.steal, m.ticks.steal)),
+		Own: processors(own), Neighbour: processors(beside), Others: processors(passed(from.ticks.busy, m.ticks.busy) - own - beside), Steal: processors(passed(from.ticks.steal, m.ticks.steal)),
 		Average: m.average,
 	}
 }
 
-// watchLoad begins to watch what runs on the machine. What it returns ends that, and returns
+// watchLoad begins to watch what runs on the machine, with a neighbour if its process is not 0. What it returns ends that, and returns
 // nil where the operating system does not tell.
-func watchLoad() (end func() *Load) {
-	from, ok := markLoad()
+func watchLoad(neighbour int) (end func() *Load) {
+	from, ok := markLoad(neighbour)
 	if !ok {
 		return func() *Load { return nil }
 	}
 	return func() *Load {
-		to, ok := markLoad()
+		to, ok := markLoad(neighbour)
 		if !ok {
 			return nil
 		}

@@ -7,8 +7,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// markLoad says how the processors have spent their time until now.
-func markLoad() (*loadMark, bool) {
+// markLoad says how the processors have spent their time until now, a neighbour among others if
+// its process is not 0.
+func markLoad(neighbour int) (*loadMark, bool) {
 	stat, err := os.ReadFile("/proc/stat")
 	if err != nil {
 		return nil, false
@@ -23,6 +24,7 @@ func markLoad() (*loadMark, bool) {
 		return nil, false
 	}
 	m.own = time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+	m.beside = processTime(neighbour)
 	if text, err := os.ReadFile("/proc/loadavg"); err == nil {
 		m.average = parseLoadAverage(string(text))
 	}

@@ -27,8 +27,8 @@ func TestParseStat(t *testing.T) {
 func TestLoadSince(t *testing.T) {
 	start := time.Now()
 	from := &loadMark{at: start, ticks: ticks{4, 1000, 500}, own: time.Second}
-	to := &loadMark{at: start.Add(2 * time.Second), ticks: ticks{4, 1600, 540}, own: 4 * time.Second, average: 3}
-	if got, want := to.since(from), (Load{2, 4, 1.5, 1.5, 0.2, 3}); *got != want {
+	to := &loadMark{at: start.Add(2 * time.Second), ticks: ticks{4, 1600, 540}, own: 4 * time.Second, beside: time.Second, average: 3}
+	if got, want := to.since(from), (Load{2, 4, 1.5, 1, 0.5, 0.2, 3}); *got != want {
 		t.Errorf("%+v, want %+v", *got, want)
 	}
 	// The ticks of the system are coarser than the time of a process, and counts go back.
@@ -43,7 +43,7 @@ func TestLoadSince(t *testing.T) {
 
 // TestWatchLoad: what this process takes is its own.
 func TestWatchLoad(t *testing.T) {
-	end := watchLoad()
+	end := watchLoad(0)
 	for start := time.Now(); time.Since(start) < 20*time.Millisecond; {
 	}
 	l := end()

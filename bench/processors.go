@@ -33,23 +33,35 @@ func onlineThreads() int {
 	if err != nil {
 		return 0
 	}
-	return countCPUs(strings.TrimSpace(string(text)))
+	return len(parseCPUs(string(text)))
 }
 
-// countCPUs returns how many processors a list of Linux has, such as 0-3,8, or 0 if it is none.
-func countCPUs(list string) int {
-	n := 0
-	for part := range strings.SplitSeq(list, ",") {
+// parseCPUs reads a list of Linux, such as 0-3,8. It returns nil if it is none.
+func parseCPUs(list string) []int {
+	const most = 1 << 16
+	var cpus []int
+	for part := range strings.SplitSeq(strings.TrimSpace(list), ",") {
 		first, last, ok := strings.Cut(part, "-")
 		if !ok {
 			last = first
 		}
 		a, errA := strconv.Atoi(first)
 		b, errB := strconv.Atoi(last)
-		if errA != nil || errB != nil || a < 0 || b < a {
-			return 0
+		if errA != nil || errB != nil || a < 0 || b < a || b >= most {
+			return nil
 		}
-		n += b - a + 1
+		for cpu := a; cpu <= b; cpu++ {
+			cpus = append(cpus, cpu)
+		}
 	}
-	return n
+	return cpus
+}
+
+// formatCPUs writes processors as parseCPUs reads them.
+func formatCPUs(cpus []int) string {
+	var parts []string
+	for _, cpu := range cpus {
+		parts = append(parts, strconv.Itoa(cpu))
+	}
+	return strings.Join(parts, ",")
 }

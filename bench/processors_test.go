@@ -1,6 +1,9 @@
 package bench
 
-import "testing"
+import (
+	"slices"
+	"testing"
+)
 
 func TestProcessors(t *testing.T) {
 	for _, c := range []struct {
@@ -18,9 +21,15 @@ func TestProcessors(t *testing.T) {
 			t.Errorf("%+v: %q, want %q", c.m, got, c.want)
 		}
 	}
-	for list, want := range map[string]int{"0": 1, "0-3": 4, "0-3,8": 5, "0,2-3,7-7": 4, "": 0, "x": 0, "3-1": 0, "0-": 0} {
-		if got := countCPUs(list); got != want {
-			t.Errorf("%q: %d processors, want %d", list, got, want)
+	for list, want := range map[string][]int{
+		"0": {0}, "0-3\n": {0, 1, 2, 3}, "0-2,8": {0, 1, 2, 8}, "0,2-3,7-7": {0, 2, 3, 7},
+		"": nil, "x": nil, "3-1": nil, "0-": nil, "-1": nil, "0-99999999999": nil, "0-65536": nil,
+	} {
+		if got := parseCPUs(list); !slices.Equal(got, want) {
+			t.Errorf("%q: processors %d, want %d", list, got, want)
+		}
+		if got := parseCPUs(formatCPUs(want)); !slices.Equal(got, want) {
+			t.Errorf("%q: processors %d, want %d", formatCPUs(want), got, want)
 		}
 	}
 	m := ThisMachine()

@@ -124,7 +124,7 @@ var spans = []struct {
 }{
 	{[]string{"ceilings.workers"}, numberRange{0, maxWorkers}}, // none were measured
 	{[]string{".workers"}, numberRange{1, maxWorkers}},
-	{[]string{".cores", ".threads", ".gomaxprocs", ".processors", ".own", ".others", ".steal", ".load_average"}, numberRange{0, maxWorkers}},
+	{[]string{".cores", ".threads", ".gomaxprocs", ".processors", ".own", ".others", "load.neighbour", ".steal", ".load_average"}, numberRange{0, maxWorkers}},
 	{[]string{".bytes", ".bytes_one", ".bytes_all", ".memory_bytes", ".checked_rows"}, numberRange{0, 1 << 53}},
 	{[]string{".seconds_median", ".seconds_min", "].seconds"}, numberRange{1e-12, 1e9}},
 	{[]string{".seconds_q1", ".seconds_q3", "load.seconds", ".needs_seconds", ".share_seconds"}, numberRange{0, 1e9}},
@@ -194,6 +194,9 @@ func (r *Run) check() error {
 	}
 	if !slices.Contains(kinds, r.Kind) {
 		return fmt.Errorf("kind is %q, %s is needed", r.Kind, strings.Join(kinds, ", "))
+	}
+	if n := r.Neighbour; n != nil && n.Kind != NeighbourCache && n.Kind != NeighbourMemory {
+		return fmt.Errorf("neighbour.kind is %q, %s or %s is needed", n.Kind, NeighbourCache, NeighbourMemory)
 	}
 	if len(r.Rounds) == 0 {
 		return fmt.Errorf("rounds is empty")

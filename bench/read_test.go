@@ -86,7 +86,8 @@ func whole(t *testing.T) *Document {
 		FLOPs: w.FLOPs(), SecondsMedian: 1e-3, SecondsMin: 1e-3, SecondsQ1: 1e-3, SecondsQ3: 1e-3, Samples: 1, Calls: 1,
 		Rounds: []Round{{1e-3, 100, 20}}, PeakGFLOPS: 100, Bursts: 2,
 		UnmaskedGFLOPS: 1, OfUnmasked: 1, CheckedRows: 1, MaxError: 1e-7, ErrorOfBound: 0.1,
-		Counters: &Counters{1, 1, 1, 1, 1, 1, 1, 1, 1}, Load: &Load{1, 2, 1, 0, 0, 1},
+		Counters: &Counters{1, 1, 1, 1, 1, 1, 1, 1, 1}, Load: &Load{1, 2, 1, 0, 0, 0, 1},
+		Cold: 3, Neighbour: &Neighbour{NeighbourCache, 1, 1, []int{1}, []int{0}, true},
 	}
 	w.describe(&run)
 	run.GFLOPS = 1e-9 * run.FLOPs / run.SecondsMedian

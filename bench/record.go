@@ -1,6 +1,9 @@
 package bench
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // Format is what [Document.Format] says.
 const Format = "qkv-bench-2"
@@ -110,6 +113,10 @@ type Run struct {
 
 	Counters *Counters `json:"counters,omitempty"`
 
+	// Neighbour, if not nil, worked through memory on another processor all the while, also beside
+	// the bursts.
+	Neighbour *Neighbour `json:"neighbour,omitempty"`
+
 	Load *Load `json:"load,omitempty"` // while it was timed, nil where it is unknown
 
 	// What was compared with float64 before timing, see [Check].
@@ -122,12 +129,29 @@ type Run struct {
 const UsualConditions = "the usual ones"
 
 // Conditions says in a few words under which conditions a run was measured, "" for the usual
-// ones: "cold". Works under different ones are not the same.
-func (r *Run) Conditions() string {
-	if r.Cold > 0 {
-		return "cold"
+// ones: "cold", "neighbour=memory" or both. Works under different ones are not the same.
+func (r *Run) Conditions() string { return conditions(r.Cold > 0, r.neighbourKind()) }
+
+// neighbourKind returns the kind of the neighbour, "" without one.
+func (r *Run) neighbourKind() string {
+	if r.Neighbour == nil {
+		return ""
 	}
-	return ""
+	return r.Neighbour.Kind
+}
+
+// Conditions returns [Run.Conditions] of what is measured by the options.
+func (o *Options) Conditions() string { return conditions(o.Cold, o.Neighbour) }
+
+func conditions(cold bool, neighbour string) string {
+	var list []string
+	if cold {
+		list = append(list, "cold")
+	}
+	if neighbour != "" {
+		list = append(list, "neighbour="+neighbour)
+	}
+	return strings.Join(list, ", ")
 }
 
 // Conditions returns those of all runs of a document, and whether they are the same for all.

@@ -28,6 +28,10 @@ type Options struct {
 	// call has left them in: so many copies of them take turns, see [Run.Cold].
 	Cold bool
 
+	// Neighbour, if not empty, is the kind of the process that works through memory on another
+	// processor while works are timed, see [Neighbour] and [BeNeighbour].
+	Neighbour string
+
 	// Unmasked has the samples of each shape alternate with those of its unmasked one, see
 	// [Shape.Unmasked], and both be compared.
 	Unmasked bool
@@ -61,9 +65,12 @@ type Runner struct {
 	caches   []Cache
 	cold     int64 // bytes that drive all others out of the caches
 	counters bool
+
+	neighbours []*neighbourProcess // that were started, of different numbers of workers
 }
 
-// NewRunner returns a Runner. The error is that of [qkv.New].
+// NewRunner returns a Runner, to be closed if it has neighbours. The error is that of [qkv.New], or
+// says why there cannot be such neighbours.
 func NewRunner(opts Options) (*Runner, error) {
 	if opts.Time == 0 {
 		opts.Time = defaultTime
@@ -76,6 +83,11 @@ func NewRunner(opts Options) (*Runner, error) {
 		return nil, err
 	}
 	caches := dataCaches()
+	if opts.Neighbour != "" {
+		if _, err := newNeighbour(opts.Neighbour, caches, 1); err != nil {
+			return nil, err
+		}
+	}
 	return &Runner{
 		opts: opts, set: a.Kernel(), peak: NewPeak(a.Kernel()),
 		caches: caches, cold: coldBytes(caches, lastCaches()), counters: opts.Counters,
@@ -240,7 +252,16 @@ func (r *Runner) RunOn(ctx context.Context, sys System, j Job, limit time.Durati
 
 	runtime.GC() // what is left of checking is not to be collected under the clock
 	var bursts, reads, ratios, rounds []float64
-	load := watchLoad()
+	neighbour, alone, err := r.beside(workers)
+	if err != nil {
+		return Run{}, err
+	}
+	defer alone()
+	pid := 0
+	if neighbour != nil {
+		run.Neighbour, pid = neighbour.is, neighbour.pid
+	}
+	load := watchLoad(pid)
 	deadline := time.Now().Add(budget)
 	late := func(t time.Time) bool { return limit != 0 && t.Sub(start)+cost > limit }
 	enough := func() bool {
@@ -273,6 +294,11 @@ func (r *Runner) RunOn(ctx context.Context, sys System, j Job, limit time.Durati
 		}
 		if err := burst(); err != nil {
 			return Run{}, err
+		}
+		if neighbour != nil {
+			if err := neighbour.alive(); err != nil {
+				return Run{}, err
+			}
 		}
 		if now := time.Now(); late(now) || now.After(deadline) && enough() {
 			break

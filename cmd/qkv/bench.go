@@ -82,11 +82,12 @@ type benchFlags struct {
 
 	announce bool // works that take long are the user's own
 
-	cold     bool
-	counters bool
-	tuning   string
-	json     string
-	label    string
+	cold      bool
+	neighbour string
+	counters  bool
+	tuning    string
+	json      string
+	label     string
 
 	cpuprofile, memprofile, trace string
 }
@@ -108,6 +109,7 @@ func (b *benchFlags) parse(args []string, stdout io.Writer) error {
 	f.IntVar(&b.workers, "workers", 0, "compute on `N` processors, 0 for all (default: the preset's choice)")
 	f.IntVar(&b.count, "count", 0, fmt.Sprintf("measure everything `N` times over, so that a record has what changes in between\n(default: %d for a record, 1 without -json)", recordCount))
 	f.BoolVar(&b.cold, "cold", false, "have each call find keys, values and weights in memory, as a layer of a model does, not in a\ncache: copies of them take turns, enough to fill every cache twice")
+	f.StringVar(&b.neighbour, "neighbour", "", "have a process on another processor, and on the other thread of the core where there is one,\nwork through as much memory as the second level of caches holds, or far more than the last does:\n`KIND` is cache or memory")
 	f.BoolVar(&b.counters, "counters", false, "count cycles, instructions, cache misses and the like of each run, where the machine can")
 	unmasked := f.Bool("unmasked", false, "time each shape in turns with one of its sizes without mask and changed scores, and print its\nshare of that rate (default: the preset's choice)")
 	f.StringVar(&b.json, "json", "", "write the record to `FILE`")
@@ -120,6 +122,9 @@ func (b *benchFlags) parse(args []string, stdout io.Writer) error {
 	}
 	if b.workers < 0 || b.workers > maxWorkers {
 		return badUsage("-workers is %d, want 0 to %d", b.workers, maxWorkers)
+	}
+	if b.neighbour != "" && b.neighbour != bench.NeighbourCache && b.neighbour != bench.NeighbourMemory {
+		return badUsage("-neighbour is %q, want %s or %s", b.neighbour, bench.NeighbourCache, bench.NeighbourMemory)
 	}
 	if n := utf8.RuneCountInString(b.label); n > maxLabel {
 		return badUsage("-label has %d characters, want at most %d", n, maxLabel)
@@ -179,14 +184,6 @@ func (b *benchFlags) parse(args []string, stdout io.Writer) error {
 	return checkKernelFlag(b.kernel)
 }
 
-// suffix marks every work with the conditions that it is measured under.
-func (b *benchFlags) suffix() string {
-	if b.cold {
-		return ", cold"
-	}
-	return ""
-}
-
 // hasUnmasked reports whether a work can be compared with one of its sizes without mask.
 func hasUnmasked(w bench.Work) bool {
 	s, ok := w.(bench.Shape)
@@ -209,7 +206,7 @@ func benchCommand(ctx context.Context, args []string, stdout, stderr io.Writer) 
 			return err
 		}
 	}
-	opts := bench.Options{Kernel: b.kernel, Tuning: tuning, Labels: b.cpuprofile != "", Unmasked: b.preset.Unmasked, Counters: b.counters, Cold: b.cold}
+	opts := bench.Options{Kernel: b.kernel, Tuning: tuning, Labels: b.cpuprofile != "", Unmasked: b.preset.Unmasked, Counters: b.counters, Cold: b.cold, Neighbour: b.neighbour}
 	if b.count > 1 {
 		opts.Time = passTime
 	}
@@ -217,6 +214,7 @@ func benchCommand(ctx context.Context, args []string, stdout, stderr io.Writer) 
 	if err != nil {
 		return err
 	}
+	defer runner.Close()
 	if err := checkWritable(b.json); err != nil {
 		return err
 	}
@@ -234,7 +232,7 @@ func benchCommand(ctx context.Context, args []string, stdout, stderr io.Writer) 
 	}
 	bar := newProgress(stderr, 1+len(jobs))
 	defer bar.finish()
-	table := newTable(reading(stdout, stderr, b.json, b.cpuprofile, b.memprofile, b.trace), jobs, b.preset.Unmasked, b.suffix())
+	table := newTable(reading(stdout, stderr, b.json, b.cpuprofile, b.memprofile, b.trace), jobs, b.preset.Unmasked, opts.Conditions())
 
 	doc := bench.NewDocument()
 	doc.Label = b.label

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -128,6 +129,41 @@ func TestBenchCold(t *testing.T) {
 	d, err := bench.ReadDocument(path)
 	if err != nil || len(d.Runs) != 1 || d.Runs[0].Cold < 2 || d.Runs[0].ReadLevel != "memory" || len(d.Skipped) != 1 {
 		t.Errorf("the record is %+v, error %v", d, err)
+	}
+}
+
+// TestBenchNeighbour: the table and the record say that there was one, and where.
+func TestBenchNeighbour(t *testing.T) {
+	if code, _, errs := qkvRun("bench", "-neighbour", "loud"); code != exitUsage || !strings.Contains(errs, `-neighbour is "loud", want cache or memory`) {
+		t.Errorf("exit %d, stderr %q", code, errs)
+	}
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
+	path := filepath.Join(t.TempDir(), "r.json")
+	code, out, errs := qkvRun("bench", "-cold", "-neighbour", "memory", "-shape", "m=1,n=1024,k=1024", "-workers", "1", "-count", "1", "-json", path)
+	if runtime.NumCPU() < 2 {
+		if code != exitFailed || !strings.Contains(errs, "a neighbour needs a second processor") {
+			t.Errorf("on one processor: exit %d, stderr %q", code, errs)
+		}
+		return
+	}
+	if code != exitOK || errs != "" {
+		t.Fatalf("exit %d, stderr %q", code, errs)
+	}
+	for _, want := range []string{"m=1,n=1024,k=1024, cold, neighbour=memory\n", "neighbour: another process works through memory all the while"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("the output lacks %q:\n%s", want, out)
+		}
+	}
+	d, err := bench.ReadDocument(path)
+	if err != nil || len(d.Runs) != 1 || d.Runs[0].Neighbour == nil || d.Runs[0].Conditions() != "cold, neighbour=memory" {
+		t.Errorf("the record is %+v, error %v", d, err)
+	}
+	for _, args := range [][]string{{"report", path, "-format", "md"}, {"compare", path, path}} {
+		if _, out, errs := qkvRun(args...); !strings.Contains(out, "cold, neighbour=memory") {
+			t.Errorf("%q does not say so: %s%s", args, out, errs)
+		}
 	}
 }
 

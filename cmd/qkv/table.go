@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -20,6 +21,8 @@ type table struct {
 	unmasked bool // whether there is a column of shares of unmasked rates
 	cold     int  // most copies that took turns
 
+	neighbours []string // where there was one, each once
+
 	// reads is whether reading may bind some work. There are then columns of what is read,
 	// and a work has a line of its own above its runs.
 	reads  bool
@@ -29,8 +32,11 @@ type table struct {
 	disturbed []string // what was, and by what
 }
 
-func newTable(w io.Writer, jobs []bench.Job, unmasked bool, suffix string) *table {
-	t := &table{w: w, width: len("work"), unmasked: unmasked, suffix: suffix}
+func newTable(w io.Writer, jobs []bench.Job, unmasked bool, conditions string) *table {
+	t := &table{w: w, width: len("work"), unmasked: unmasked}
+	if conditions != "" {
+		t.suffix = ", " + conditions
+	}
 	for _, j := range jobs {
 		t.width = max(t.width, len(j.Work.Short()+t.suffix))
 		t.reads = t.reads || j.Work.ReadBytes() > 0
@@ -110,6 +116,11 @@ func (t *table) header() {
 func (t *table) run(j bench.Job, run *bench.Result) {
 	limit := run.Limit
 	t.cold = max(t.cold, run.Cold)
+	if n := run.Neighbour; n != nil {
+		if where := n.String(); !slices.Contains(t.neighbours, where) {
+			t.neighbours = append(t.neighbours, where)
+		}
+	}
 	switch {
 	case !t.reads:
 		t.printf("%-*s  %7d  %9s  %9s  %7.1f  %12.1f  %6.1f%%", t.width, j.Work.Short()+t.suffix, j.Workers,
@@ -223,6 +234,9 @@ func (t *table) footer(d *bench.Document) {
 	if t.reads {
 		t.printf("read: likewise, of reading as many bytes as a call has to read (MB): keys and values, weights, or what is appended\n")
 		t.printf("bound by: what would take longer at its limit, and so is the greater of the two shares\n")
+	}
+	if len(t.neighbours) > 0 {
+		t.printf("neighbour: another process works through memory all the while, also beside peak and read: %s\n", strings.Join(t.neighbours, "; "))
 	}
 	if t.cold > 0 {
 		t.printf("cold: keys, values and weights come from memory; up to %d copies of them take turns\n", t.cold)
