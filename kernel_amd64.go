@@ -278,7 +278,7 @@ func keyChainsSSE2(c *kernel.Chains, k unsafe.Pointer, off *int, q *[2]float64, 
 // valueChainsSSE2 is addValues, for n at least 1.
 //
 //go:noescape
-func valueChainsSSE2(c *kernel.Chains, v unsafe.Pointer, off *int, p *[2]float64, n int)
+func valueChainsSSE2(c *kernel.Chains, v unsafe.Pointer, off, ahead *int, p *[2]float64, n int)
 
 // spanSSE2 returns the bounds of rows of n numbers that kernel.Span.AndBits takes, for n at
 // least 1.
@@ -300,3 +300,9 @@ func columnExpSSE2(s *float32, stride, keys int, top *float32)
 //
 //go:noescape
 func columnSumSSE2(s *float32, stride, keys int, sum *float32)
+
+// withinSSE2 returns the bits that all of rows of n numbers have when bias is added to theirs,
+// for n at least 4.
+//
+//go:noescape
+func withinSSE2(p unsafe.Pointer, off *int, rows, n int, bias uint32) (all uint32)

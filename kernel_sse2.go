@@ -23,25 +23,37 @@ func (code chainCode) add(c *kernel.Chains, x *float32, step int, y *terms, n in
 }
 
 // addKeys adds q[i] * key[i] to the sum of each of eight keys, at offsets in bytes from k.
-// q holds each number twice.
+// q holds each number twice. Eight offsets more are of keys to ask for.
 //
 //go:noinline
-func addKeys(c *kernel.Chains, k unsafe.Pointer, off *[kernel.ChainLanes]int, q *[2]float64, n int) {
+func addKeys(c *kernel.Chains, k unsafe.Pointer, off *[2 * kernel.ChainLanes]int, q *[2]float64, n int) {
 	keyChainsSSE2(c, k, &off[0], q, n)
 }
 
 // addValues adds p[i] * value[l] to sum l for each of n values, at offsets in bytes from v.
-// p holds each number twice.
+// p holds each number twice. Every second value of those at ahead is asked for.
 //
 //go:noinline
-func addValues(c *kernel.Chains, v unsafe.Pointer, off *[2 * kernel.KeyBlock]int, p *[2]float64, n int) {
-	valueChainsSSE2(c, v, &off[0], p, n)
+func addValues(c *kernel.Chains, v unsafe.Pointer, off, ahead *int, p *[2]float64, n int) {
+	valueChainsSSE2(c, v, off, ahead, p, n)
 }
 
 // spanAt returns the span of what s spans and rows of n numbers, at offsets in bytes from p.
 //
 //go:noinline
 func spanAt(p unsafe.Pointer, off *int, rows, n int, s kernel.Span) kernel.Span {
+	return s.AndBits(spanSSE2(p, off, rows, n))
+}
+
+// roughSpanAt is spanAt, and may return more: about twice as fast where the numbers have
+// exponents of least to least+127, as nearly all have. A zero has none.
+//
+//go:noinline
+func roughSpanAt(p unsafe.Pointer, off *int, rows, n, least int, s kernel.Span) kernel.Span {
+	const exp, top = 23, 1 << 30 // the exponent's place, and its upper bit
+	if n >= 4 && withinSSE2(p, off, rows, n, uint32(128-least)<<exp)&top != 0 {
+		return s.AndBits(uint32(least)<<(exp+1), uint32(least+127)<<(exp+1))
+	}
 	return s.AndBits(spanSSE2(p, off, rows, n))
 }
 
@@ -123,20 +135,24 @@ func softmaxSSE2(a *kernel.SoftmaxArgs) {
 	}
 }
 
-// decodeScoresSSE2 is decodeScoresGeneric.
+// The least exponents of keys and values that are tested for at once. Weights of values may
+// then be as small as 2^-80.
+const (
+	leastKey   = 127 - 40
+	leastValue = 127 - 23
+)
+
+// decodeScoresSSE2 is decodeScoresGeneric. It finds the span of keys on the way, so that memory
+// is read once and while there is something to compute; where sums may have left the normal
+// range it begins again, in Go.
 func decodeScoresSSE2(a *kernel.DecodeScoresArgs) {
 	if a.Elem != kernel.Float32 {
 		inSSE2.decodeScores(a)
 		return
 	}
 	const dims = kernel.KeyBlock
-	queries := inSSE2.span(a.Q, a.QStride, a.Dim, 1, a.Rows)
-	if !queries.Plain(spanAt(a.K, &a.Off[0], a.Keys, a.Dim, kernel.NoSpan), a.Dim) {
-		inGo.decodeScores(a)
-		return
-	}
 	var q [dims][2]float64
-	var off [kernel.ChainLanes]int
+	keys := kernel.NoSpan
 	for d0 := 0; d0 < a.Dim; d0 += dims {
 		n := min(dims, a.Dim-d0)
 		for r := range a.Rows {
@@ -145,10 +161,17 @@ func decodeScoresSSE2(a *kernel.DecodeScoresArgs) {
 				q[i] = [2]float64{x, x}
 			}
 			for k0 := 0; k0 < a.Keys; k0 += kernel.ChainLanes {
-				for l := range off {
-					off[l] = a.Off[min(k0+l, a.Keys-1)] + 4*d0
-				}
 				lanes := min(kernel.ChainLanes, a.Keys-k0)
+				if d0 == 0 && r == 0 {
+					keys = roughSpanAt(a.K, &a.Off[k0], lanes, a.Dim, leastKey, keys)
+				}
+				off := (*[2 * kernel.ChainLanes]int)(a.Off[k0:])
+				if lanes < kernel.ChainLanes {
+					off = &[2 * kernel.ChainLanes]int{}
+					for l := range off {
+						off[l] = a.Off[min(k0+l, a.Keys-1)]
+					}
+				}
 				s := at(a.S, k0*a.Stride+r)
 				var c kernel.Chains
 				if d0 > 0 {
@@ -156,12 +179,16 @@ func decodeScoresSSE2(a *kernel.DecodeScoresArgs) {
 						c[l] = float64(*at(s, l*a.Stride))
 					}
 				}
-				addKeys(&c, a.K, &off, &q[0], n)
+				addKeys(&c, unsafe.Add(a.K, 4*d0), off, &q[0], n)
 				for l := range lanes {
 					*at(s, l*a.Stride) = float32(c[l])
 				}
 			}
 		}
+	}
+	queries := inSSE2.span(a.Q, a.QStride, a.Dim, 1, a.Rows)
+	if !queries.Plain(keys, a.Dim) && !queries.Plain(spanAt(a.K, &a.Off[0], a.Keys, a.Dim, kernel.NoSpan), a.Dim) {
+		inGo.decodeScores(a)
 	}
 }
 
@@ -172,7 +199,8 @@ func decodeAccumulateSSE2(a *kernel.DecodeAccumulateArgs) {
 		return
 	}
 	weights := inSSE2.span(a.P, a.Stride, a.Keys, 1, a.Rows)
-	if !weights.Plain(spanAt(a.V, &a.Off[0], a.Keys, a.Dim, kernel.NoSpan), a.Keys) {
+	if !weights.Plain(roughSpanAt(a.V, &a.Off[0], a.Keys, a.Dim, leastValue, kernel.NoSpan), a.Keys) &&
+		!weights.Plain(spanAt(a.V, &a.Off[0], a.Keys, a.Dim, kernel.NoSpan), a.Keys) {
 		inGo.decodeAccumulate(a)
 		return
 	}
@@ -183,15 +211,18 @@ func decodeAccumulateSSE2(a *kernel.DecodeAccumulateArgs) {
 			p[k] = [2]float64{x, x}
 		}
 		for d0 := 0; d0 < a.Dim; d0 += kernel.ChainLanes {
-			from := min(d0, a.Dim-kernel.ChainLanes) // those that are left have some before them again
+			from := min(d0, a.Dim-kernel.ChainLanes) // dims that are left have some before them again
 			c := negZeros
-			addValues(&c, unsafe.Add(a.V, 4*from), a.Off, &p[0], a.Keys)
-			for l := d0 - from; l < len(c); l++ {
-				acc := float32(c[l])
+			// A line is the dims of two calls: one asks for even keys of the next block, the
+			// other for odd ones.
+			ahead := &a.Off[a.Keys+d0/kernel.ChainLanes%2]
+			addValues(&c, unsafe.Add(a.V, 4*from), &a.Off[0], ahead, &p[0], a.Keys)
+			for l := d0 - from; l < kernel.ChainLanes; l++ {
+				d, acc := from+l, float32(c[l])
 				if a.MaskFrom < a.Keys && tainted(acc) {
-					acc = weighRows(a, from+l, r)
+					acc = weighRows(a, d, r)
 				}
-				o := at(a.O, r*a.OStride+from+l)
+				o := at(a.O, r*a.OStride+d)
 				*o = updated(*o, acc, a.Mode, a.Alpha, r)
 			}
 		}

@@ -11,7 +11,7 @@ import (
 // is rounded to float64, and then to float32 by adding half a last place to its bits and
 // dropping those below, as kernel.Chains does in Go. Where nothing is left to drop the sum was
 // a tie, or looks like one: such terms are added again with what the first rounding lost.
-var chainEmitters = []func(*Arch) *Func{chains, keyChains, valueChains, span, columnMax, columnExp, columnSum}
+var chainEmitters = []func(*Arch) *Func{chains, keyChains, valueChains, span, within, columnMax, columnExp, columnSum}
 
 // chainPairs is the number of vectors of sums: two lanes each.
 const chainPairs = kernel.ChainLanes / 2
@@ -271,6 +271,7 @@ for i := range n {
 }
 
 // keyChains writes the sums of DecodeScores: the lanes are keys.
+// It asks for as many keys, at the offsets that follow, a line with each step.
 func keyChains(arch *Arch) *Func {
 	f := newProbe(arch, "keyChains", "(c *kernel.Chains, k unsafe.Pointer, off *int, q *[2]float64, n int)", 40, `
 for i := range n {
@@ -281,24 +282,32 @@ for i := range n {
 }
 `)
 	s := newChainSums(f)
-	s.bits = f.int("c, k, ties")
-	q, i := f.int("q, off"), f.int("bytes into a key")
+	s.bits = f.int("c, k, ties, a key to ask for")
+	q, off, asked := f.int("q"), f.int("off"), f.int("bytes of a key asked for")
 	s.n = f.int("terms left, then pairs")
 	keys := f.ints(kernel.ChainLanes, "keys")
 	f.Op(f.Mov, "k+8(FP)", s.bits)
-	f.Op(f.Mov, "off+16(FP)", q)
+	f.Op(f.Mov, "off+16(FP)", off)
+	f.Op("XORL", asked, asked)
 	for l, key := range keys {
-		f.Op(f.Mov, mem(q, 8*l), key)
+		f.Op(f.Mov, mem(off, 8*l), key)
 		f.Op("ADDQ", s.bits, key)
 	}
 	f.Op(f.Mov, "q+24(FP)", q)
 	f.Op(f.Mov, "n+32(FP)", s.n)
-	f.Op("XORL", i, i)
-	elem := func(key Int, step int) string { return x86Address(f, key, i, 4*chainTerms*step) }
+	// An index in the address would make two instructions of a conversion.
+	elem := func(key Int, step int) string { return mem(key, 4*chainTerms*step) }
 	s.factors = func(step, terms int) {
 		for t := range terms {
 			f.Op("MOVUPS", mem(q, 16*(chainTerms*step+t)), s.x[t])
 		}
+		// A line is the dims of eight steps: one for each key.
+		f.Op(f.Mov, asked, s.bits)
+		f.Op("ANDQ", cacheLine-8, s.bits)
+		f.Op(f.Mov, fmt.Sprintf("%d(%s)(%s*1)", 8*kernel.ChainLanes, off, s.bits), s.bits)
+		f.Op("ADDQ", "k+8(FP)", s.bits)
+		f.PrefetchNear(f, x86Address(f, s.bits, asked, 0))
+		f.Op("ADDQ", 8, asked)
 	}
 	s.fast = func(step, j int, first Vec, add func(term int, v Vec)) {
 		a, b := s.u[0], s.u[1]
@@ -322,7 +331,9 @@ for i := range n {
 		f.Op("CVTPS2PD", dst, dst)
 	}
 	s.skip = func(terms int) {
-		f.Op("ADDQ", 4*terms, i)
+		for _, key := range keys {
+			f.Op("ADDQ", 4*terms, key)
+		}
 		f.Op("ADDQ", 16*terms, q)
 	}
 	s.emit()
@@ -330,8 +341,9 @@ for i := range n {
 }
 
 // valueChains writes the sums of DecodeAccumulate: the lanes are dims.
+// It asks for one value with each step, at the offsets at ahead, every second one.
 func valueChains(arch *Arch) *Func {
-	f := newProbe(arch, "valueChains", "(c *kernel.Chains, v unsafe.Pointer, off *int, p *[2]float64, n int)", 40, `
+	f := newProbe(arch, "valueChains", "(c *kernel.Chains, v unsafe.Pointer, off, ahead *int, p *[2]float64, n int)", 48, `
 for i := range n {
 	for l := range c {
 		c[l] = fma((*float32)(v + off[i])[l], p[i], c[l]), p[i] being there twice
@@ -340,21 +352,26 @@ for i := range n {
 `)
 	s := newChainSums(f)
 	s.bits = f.int("c, ties")
-	v, off, p := f.int("v"), f.int("off"), f.int("p")
+	v, off, ahead, p := f.int("v"), f.int("off"), f.int("ahead"), f.int("p")
 	s.n = f.int("terms left, then pairs")
-	rows := f.ints(chainTerms, "bytes to a value")
+	rows := f.ints(chainTerms, "values")
 	f.Op(f.Mov, "v+8(FP)", v)
 	f.Op(f.Mov, "off+16(FP)", off)
-	f.Op(f.Mov, "p+24(FP)", p)
-	f.Op(f.Mov, "n+32(FP)", s.n)
+	f.Op(f.Mov, "ahead+24(FP)", ahead)
+	f.Op(f.Mov, "p+32(FP)", p)
+	f.Op(f.Mov, "n+40(FP)", s.n)
 	s.factors = func(step, terms int) {
+		f.Op(f.Mov, mem(ahead, 0), s.bits)
+		f.Prefetch(f, x86Address(f, v, s.bits, 0))
+		f.Op("ADDQ", 8*terms, ahead)
 		for t := range terms {
 			f.Op(f.Mov, mem(off, 8*(chainTerms*step+t)), rows[t])
+			f.Op("ADDQ", v, rows[t])
 			f.Op("MOVUPS", mem(p, 16*(chainTerms*step+t)), s.x[t])
 		}
 	}
 	s.load = func(_, term, j int, dst, _ Vec) {
-		f.Op("CVTPS2PD", x86Address(f, v, rows[term], 8*j), dst)
+		f.Op("CVTPS2PD", mem(rows[term], 8*j), dst)
 	}
 	s.alone = s.load
 	s.fast = func(step, j int, first Vec, add func(term int, v Vec)) {
@@ -445,6 +462,69 @@ for r := range rows {
 		f.Op("PSLLL", 24, v.acc[0])
 		f.Op("MOVSS", v.acc[0], v.ret)
 	}
+	f.Return(f)
+	return f
+}
+
+// within writes a test of exponents that is cheaper than their span.
+func within(arch *Arch) *Func {
+	f := newProbe(arch, "within", "(p unsafe.Pointer, off *int, rows, n int, bias uint32) (all uint32)", 44, `
+all = 1<<32 - 1
+for r := range rows {
+	for i := range n {
+		all &= bits of (*float32)(p + off[r])[i], plus bias
+	}
+}
+`)
+	p, off, rows, n := f.int("p"), f.int("off"), f.int("rows left"), f.int("n")
+	row, left := f.int("row"), f.int("elements left")
+	m := f.vectors("all:")
+	all, x, bias := m.take(2, "all"), m.take(2, "elements"), m.one("bias")
+	f.Op(f.Mov, "p+0(FP)", p)
+	f.Op(f.Mov, "off+8(FP)", off)
+	f.Op(f.Mov, "rows+16(FP)", rows)
+	f.Op(f.Mov, "n+24(FP)", n)
+	f.Op("MOVSS", "bias+32(FP)", bias)
+	f.Op("PSHUFL", 0, bias, bias)
+	for _, v := range all {
+		f.Op("PCMPEQL", v, v)
+	}
+	test := func(i, disp int) {
+		f.Op("MOVUPS", mem(row, disp), x[i])
+		f.Op("PADDL", bias, x[i])
+		f.Op("PAND", x[i], all[i])
+	}
+	f.Label("rows")
+	f.Op(f.Mov, mem(off, 0), row)
+	f.Op("ADDQ", p, row)
+	f.Op("ADDQ", 8, off)
+	f.Op(f.Mov, n, left)
+	f.Op("SUBQ", 8, left)
+	f.Op("JLT", "few")
+	f.Loop("loop")
+	test(0, 0)
+	test(1, 16)
+	f.Op("ADDQ", 32, row)
+	f.Op("SUBQ", 8, left)
+	f.Op("JGE", "loop")
+	f.Label("few")
+	f.Op("ADDQ", 8, left)
+	f.Op("JEQ", "next")
+	f.Op("CMPQ", left, 4)
+	f.Op("JLT", "last")
+	test(0, 0)
+	f.Label("last")
+	f.Op("LEAQ", fmt.Sprintf("-16(%s)(%s*4)", row, left), row)
+	test(1, 0)
+	f.Label("next")
+	f.Op("DECQ", rows)
+	f.Op("JNE", "rows")
+	f.Op("PAND", all[1], all[0])
+	for _, swap := range []int{0b01_00_11_10, 0b10_11_00_01} {
+		f.Op("PSHUFL", imm(swap), all[0], all[1])
+		f.Op("PAND", all[1], all[0])
+	}
+	f.Op("MOVSS", all[0], "all+40(FP)")
 	f.Return(f)
 	return f
 }
