@@ -83,8 +83,8 @@
 //
 // # Kernel sets
 //
-// The inner loops come in several sets, listed by [Kernels]: avx512 and avx2 on amd64,
-// neon on arm64, and generic (Go) everywhere. The best that the machine can run is used.
+// The inner loops come in several sets, listed by [Kernels]: avx512, avx2 and sse2 on
+// amd64, neon on arm64, and generic (Go) everywhere. The best that the machine can run is used.
 // The environment variable QKV_KERNEL or [Config].Kernel forces one; the build tag
 // purego leaves only generic.
 package qkv
