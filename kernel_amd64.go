@@ -278,7 +278,7 @@ func keyChainsSSE2(c *kernel.Chains, k unsafe.Pointer, off *int, q *[2]float64, 
 // valueChainsSSE2 is addValues, for n at least 1.
 //
 //go:noescape
-func valueChainsSSE2(c *kernel.Chains, v unsafe.Pointer, off, ahead *int, p *[2]float64, n int)
+func valueChainsSSE2(c *kernel.Chains, v unsafe.Pointer, off, ahead *int, p *[2]float64, n int, bias uint32) (all uint32)
 
 // spanSSE2 returns the bounds of rows of n numbers that kernel.Span.AndBits takes, for n at
 // least 1.

@@ -31,11 +31,12 @@ func addKeys(c *kernel.Chains, k unsafe.Pointer, off *[2 * kernel.ChainLanes]int
 }
 
 // addValues adds p[i] * value[l] to sum l for each of n values, at offsets in bytes from v.
-// p holds each number twice. Every second value of those at ahead is asked for.
+// p holds each number twice. Every second value of those at ahead is asked for. It reports
+// whether all values have exponents of least to least+127.
 //
 //go:noinline
-func addValues(c *kernel.Chains, v unsafe.Pointer, off, ahead *int, p *[2]float64, n int) {
-	valueChainsSSE2(c, v, off, ahead, p, n)
+func addValues(c *kernel.Chains, v unsafe.Pointer, off, ahead *int, p *[2]float64, n, least int) bool {
+	return valueChainsSSE2(c, v, off, ahead, p, n, windowBias(least))&windowBit != 0
 }
 
 // spanAt returns the span of what s spans and rows of n numbers, at offsets in bytes from p.
@@ -45,14 +46,24 @@ func spanAt(p unsafe.Pointer, off *int, rows, n int, s kernel.Span) kernel.Span 
 	return s.AndBits(spanSSE2(p, off, rows, n))
 }
 
+// A number has an exponent of least to least+127 if its bits have windowBit when windowBias is
+// added.
+func windowBias(least int) uint32 { return uint32(128-least) << 23 }
+
+const windowBit = 1 << 30
+
+// window returns the span of such numbers.
+func window(least int) kernel.Span {
+	return kernel.NoSpan.AndBits(uint32(least)<<24, uint32(least+127)<<24)
+}
+
 // roughSpanAt is spanAt, and may return more: about twice as fast where the numbers have
 // exponents of least to least+127, as nearly all have. A zero has none.
 //
 //go:noinline
 func roughSpanAt(p unsafe.Pointer, off *int, rows, n, least int, s kernel.Span) kernel.Span {
-	const exp, top = 23, 1 << 30 // the exponent's place, and its upper bit
-	if n >= 4 && withinSSE2(p, off, rows, n, uint32(128-least)<<exp)&top != 0 {
-		return s.AndBits(uint32(least)<<(exp+1), uint32(least+127)<<(exp+1))
+	if n >= 4 && withinSSE2(p, off, rows, n, windowBias(least))&windowBit != 0 {
+		return s.AndBits(uint32(least)<<24, uint32(least+127)<<24)
 	}
 	return s.AndBits(spanSSE2(p, off, rows, n))
 }
@@ -199,11 +210,7 @@ func decodeAccumulateSSE2(a *kernel.DecodeAccumulateArgs) {
 		return
 	}
 	weights := inSSE2.span(a.P, a.Stride, a.Keys, 1, a.Rows)
-	if !weights.Plain(roughSpanAt(a.V, &a.Off[0], a.Keys, a.Dim, leastValue, kernel.NoSpan), a.Keys) &&
-		!weights.Plain(spanAt(a.V, &a.Off[0], a.Keys, a.Dim, kernel.NoSpan), a.Keys) {
-		inGo.decodeAccumulate(a)
-		return
-	}
+	rough := weights.Plain(window(leastValue), a.Keys)
 	var p [kernel.KeyBlock][2]float64
 	for r := range a.Rows {
 		for k := range a.Keys {
@@ -216,7 +223,12 @@ func decodeAccumulateSSE2(a *kernel.DecodeAccumulateArgs) {
 			// A line is the dims of two calls: one asks for even keys of the next block, the
 			// other for odd ones.
 			ahead := &a.Off[a.Keys+d0/kernel.ChainLanes%2]
-			addValues(&c, unsafe.Add(a.V, 4*from), &a.Off[0], ahead, &p[0], a.Keys)
+			v := unsafe.Add(a.V, 4*from)
+			within := addValues(&c, v, &a.Off[0], ahead, &p[0], a.Keys, leastValue)
+			if !(within && rough || weights.Plain(spanAt(v, &a.Off[0], a.Keys, kernel.ChainLanes, kernel.NoSpan), a.Keys)) {
+				accumulatePart(a, r, d0)
+				continue
+			}
 			for l := d0 - from; l < kernel.ChainLanes; l++ {
 				d, acc := from+l, float32(c[l])
 				if a.MaskFrom < a.Keys && tainted(acc) {
@@ -227,6 +239,17 @@ func decodeAccumulateSSE2(a *kernel.DecodeAccumulateArgs) {
 			}
 		}
 	}
+}
+
+// accumulatePart is decodeAccumulateGeneric for a row, and dims of one Chains from d0 on.
+func accumulatePart(a *kernel.DecodeAccumulateArgs, r, d0 int) {
+	part := *a
+	part.V, part.Dim = unsafe.Add(a.V, 4*d0), min(kernel.ChainLanes, a.Dim-d0)
+	part.P, part.O, part.Rows = at(a.P, r), at(a.O, r*a.OStride+d0), 1
+	if a.Mode == kernel.Rescale {
+		part.Alpha = at(a.Alpha, r)
+	}
+	inGo.decodeAccumulate(&part)
 }
 
 // weighRows is weigh for a dim of a row.

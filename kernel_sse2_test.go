@@ -74,9 +74,14 @@ func TestChainsSSE2(t *testing.T) {
 					t.Fatalf("%s times %s: not plain", xKind, yKind)
 				}
 				for name, f := range map[string]func(c *kernel.Chains){
-					"add":       func(c *kernel.Chains) { inSSE2.add(c, &x[0], 2, &y[0], n, xs, ys, n) },
-					"addKeys":   func(c *kernel.Chains) { addKeys(c, unsafe.Pointer(&keys), &keyOff, &pairs[0], n) },
-					"addValues": func(c *kernel.Chains) { addValues(c, unsafe.Pointer(&rows), &off[0], &off[0], &pairs[0], n) },
+					"add":     func(c *kernel.Chains) { inSSE2.add(c, &x[0], 2, &y[0], n, xs, ys, n) },
+					"addKeys": func(c *kernel.Chains) { addKeys(c, unsafe.Pointer(&keys), &keyOff, &pairs[0], n) },
+					"addValues": func(c *kernel.Chains) {
+						within := addValues(c, unsafe.Pointer(&rows), &off[0], &off[0], &pairs[0], n, leastValue)
+						if got := ys.Plain(kernel.NoSpan, n); within && !got {
+							t.Fatalf("addValues: %d of %s are within", n, yKind)
+						}
+					},
 				} {
 					c := begin
 					f(&c)

@@ -54,6 +54,9 @@ type chainSums struct {
 	// load loads the operands of pair j of a term, and alone those of a term whose
 	// neighbour may not be there.
 	load, alone func(step, term, j int, dst, tmp Vec)
+	// ready sets u, which fast leaves as they are, again after they were lost; result loads and
+	// saves what is in them around that. test looks at the operands of a term alone. They may be nil.
+	ready, save, restore, test, result func()
 	// skip moves the operands on by so many terms, which may be less than 0.
 	skip func(terms int)
 }
@@ -94,8 +97,19 @@ func (s *chainSums) emit() {
 	for j, v := range s.sums[0] {
 		s.exact(v, s.x[0], func(dst, tmp Vec) { s.alone(0, 0, j, dst, tmp) })
 	}
+	if s.result != nil {
+		s.ready()
+		s.test()
+	}
 	s.skip(1)
+	if s.result != nil {
+		s.Jump("even")
+	}
 	s.Label("pairs")
+	if s.result != nil {
+		s.ready()
+		s.Label("even")
+	}
 	s.Op("SHRQ", 1, s.n)
 	s.Op("JEQ", "done")
 	s.Op("TESTQ", 1, s.n)
@@ -118,6 +132,9 @@ func (s *chainSums) emit() {
 	s.Op(s.Mov, "c+0(FP)", c)
 	for j, v := range s.sums[0] {
 		s.Op("MOVUPS", v, mem(c, 16*j))
+	}
+	if s.result != nil {
+		s.result()
 	}
 	s.Return(s.Func)
 
@@ -150,11 +167,17 @@ func (s *chainSums) step(step int, name string) {
 func (s *chainSums) again(step int, name string) {
 	from, to := s.sums[step], s.sums[1-step]
 	s.Label(name + "Again")
+	if s.result != nil {
+		s.save()
+	}
 	for j := range chainPairs {
 		s.Op("MOVAPS", from[j], to[j])
 		for term, x := range s.x {
 			s.exact(to[j], x, func(dst, tmp Vec) { s.load(step, term, j, dst, tmp) })
 		}
+	}
+	if s.result != nil {
+		s.restore()
 	}
 	s.Jump(name + "Added")
 }
@@ -341,12 +364,15 @@ for i := range n {
 }
 
 // valueChains writes the sums of DecodeAccumulate: the lanes are dims.
-// It asks for one value with each step, at the offsets at ahead, every second one.
+// It asks for one value with each step, at the offsets at ahead, every second one, and tests
+// the exponents of values on the way.
 func valueChains(arch *Arch) *Func {
-	f := newProbe(arch, "valueChains", "(c *kernel.Chains, v unsafe.Pointer, off, ahead *int, p *[2]float64, n int)", 48, `
+	f := newProbe(arch, "valueChains", "(c *kernel.Chains, v unsafe.Pointer, off, ahead *int, p *[2]float64, n int, bias uint32) (all uint32)", 60, `
+all = 1<<32 - 1
 for i := range n {
 	for l := range c {
 		c[l] = fma((*float32)(v + off[i])[l], p[i], c[l]), p[i] being there twice
+		all &= bits of (*float32)(v + off[i])[l], plus bias
 	}
 }
 `)
@@ -374,8 +400,43 @@ for i := range n {
 		f.Op("CVTPS2PD", mem(rows[term], 8*j), dst)
 	}
 	s.alone = s.load
+	bias, all := s.u[0], s.u[1]
+	s.ready = func() {
+		f.Op("MOVSS", "bias+48(FP)", bias)
+		f.Op("PSHUFL", 0, bias, bias)
+		f.Op("PCMPEQL", all, all)
+	}
+	half := func(term, j int) {
+		f.Op("MOVUPS", mem(rows[term], 8*j), s.t)
+		f.Op("PADDL", bias, s.t)
+		f.Op("PAND", s.t, all)
+	}
+	s.test = func() {
+		half(0, 0)
+		half(0, chainPairs/2)
+	}
+	// c has room until the end.
+	s.save = func() {
+		f.Op(f.Mov, "c+0(FP)", s.bits)
+		f.Op("MOVUPS", all, mem(s.bits, 0))
+	}
+	s.restore = func() {
+		s.ready()
+		f.Op("MOVUPS", mem(s.bits, 0), all)
+	}
+	s.result = func() {
+		for _, swap := range []int{0b01_00_11_10, 0b10_11_00_01} {
+			f.Op("PSHUFL", imm(swap), all, s.t)
+			f.Op("PAND", s.t, all)
+		}
+		f.Op("MOVSS", all, "all+56(FP)")
+	}
 	s.fast = func(step, j int, first Vec, add func(term int, v Vec)) {
-		for i, v := range []Vec{first, s.u[0]} {
+		if j%(chainPairs/2) == 0 {
+			half(0, j)
+			half(1, j)
+		}
+		for i, v := range []Vec{first, s.t} {
 			s.load(step, i, j, v, "")
 			add(i, v)
 		}
