@@ -20,6 +20,7 @@ var avx512Set = kernel.Set{
 	Lanes:      64,
 	Rows:       6,
 	DecodeRows: 16,
+	TurnFar:    48,
 	PeakFLOPs:  2 * 16 * peakFMAs,
 }.With(kernel.Funcs{
 	PackQ:            packQWith(packQAVX512),
@@ -50,6 +51,8 @@ var avx2Set = kernel.Set{
 	Lanes:      16,
 	Rows:       6,
 	DecodeRows: 12,
+	Turn:       32,
+	TurnFar:    16,
 	PeakFLOPs:  2 * 8 * peakFMAs,
 }.With(kernel.Funcs{
 	PackQ:            packQWith(packQAVX2),

@@ -16,6 +16,7 @@ var neonSet = kernel.Set{
 	Lanes:      12,
 	Rows:       8,
 	DecodeRows: 12,
+	TurnFar:    24,
 	PeakFLOPs:  2 * 4 * peakFMAs,
 }.With(kernel.Funcs{
 	PackQ:            packQWith(packQNEON),

@@ -54,6 +54,11 @@ type Set struct {
 	// DecodeAccumulate take, at most MaxDecodeRows.
 	DecodeRows int
 
+	// Turn and TurnFar are the least query rows for which it pays to copy and transpose values of
+	// which each row has a key's dims side by side: rows that follow each other, and rows that
+	// lie far apart; 0 for none.
+	Turn, TurnFar int
+
 	// PeakFLOPs is the floating-point operations of a round of Peak.
 	PeakFLOPs int
 

@@ -25,7 +25,10 @@ func (w *workspace) item(j *job, i int) bool {
 		return false
 	}
 	if i >= sched.Items {
-		return w.decode(j, &j.decoding.items[i-sched.Items])
+		it := &j.decoding.items[i-sched.Items]
+		s := p.seq(int(it.seq))
+		w.openCopies(j, p.group()*s.lenQ)
+		return w.decode(j, it)
 	}
 	head, block := sched.item(i)
 	s := p.seq(head / p.KVHeads)
@@ -43,6 +46,7 @@ func (w *workspace) item(j *job, i int) bool {
 	if rows <= 0 {
 		return true
 	}
+	w.openCopies(j, rows)
 	groups := w.groups[:(rows+sched.Lanes-1)/sched.Lanes]
 	for gi := range groups {
 		g := &groups[gi]

@@ -53,11 +53,11 @@ type keyRows struct {
 	base   unsafe.Pointer
 	stride int      // bytes from row to row, if whole
 	whole  bool     // the rows are as far apart as stride says
-	apart  bool     // their elements lie so far apart that they are copied
 	even   bool     // those of the next block, too, from base on
 	scale  *float32 // of each row, for Int8
 
-	floats *float32 // [KeyBlock][dim], a copy in float32
+	form   form
+	floats *float32 // a copy in float32
 	copied bool     // it holds the block
 
 	// off has bytes from base to each row of the block and of the one after, and room for
@@ -148,38 +148,9 @@ func (r *keyRows) findScales(p *Problem, s *seq, head, key0, n int) {
 // forget drops the references to the caller's memory.
 func (r *keyRows) forget() { r.kv, r.base, r.scale = nil, nil, nil }
 
-// copies reports whether Scores and Accumulate need copies of keys or values.
-func (p *Problem) copies(set *kernel.Set) bool {
-	return p.Tables != nil || p.K.Elem != kernel.Float32 || p.V.Elem != kernel.Float32 || p.keysApart(set)
-}
-
 // keysApart reports whether the elements of a key lie so far apart that a micro-tile of
 // them would take long to read.
 func (p *Problem) keysApart(set *kernel.Set) bool {
 	a := kernel.ScoresArgs{Keys: set.Rows, Dim: p.DimQK, DimStride: p.K.Stride[3] / 4}
 	return p.K.Elem == kernel.Float32 && a.Work() > kernel.MaxWork
-}
-
-// inPlace reports whether Scores and Accumulate can read the rows where they are.
-func (r *keyRows) inPlace() bool { return r.kv.Elem == kernel.Float32 && r.whole && !r.apart }
-
-// operand returns the rows as Scores and Accumulate want them, n of them in all: the first
-// element, and the elements from row to row and from dim to dim.
-func (r *keyRows) operand(w *workspace, set *kernel.Set, n, dim int) (first unsafe.Pointer, rowStride, dimStride int) {
-	if r.inPlace() {
-		first = r.base
-		if !r.even {
-			first = unsafe.Add(first, r.off[0])
-		}
-		return first, r.stride / 4, r.kv.Stride[3] / 4
-	}
-	if !r.copied {
-		a := &w.convertArgs
-		a.Src, a.Off, a.Elem, a.UnitStride = r.base, (*[kernel.KeyBlock]int)(r.offsets(0)[:]), r.kv.Elem, r.kv.Stride[3]
-		a.Scale, a.Rows, a.Dim = r.scale, n, dim
-		a.Dst, a.Stride = r.floats, dim
-		set.Convert(a)
-		r.copied = true
-	}
-	return unsafe.Pointer(r.floats), dim, 1
 }

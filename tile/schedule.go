@@ -44,10 +44,11 @@ type Schedule struct {
 	Prefetch bool
 
 	// Why those: a clause each.
-	LanesWhy, GroupsWhy, DecodeWhy, WorkersWhy string
+	LanesWhy, GroupsWhy, DecodeWhy, WorkersWhy, KeysWhy, ValuesWhy string
 
-	divided int // rows of sequences whose keys are divided although they are not decoded
-	section int // KV heads whose keys and values stay in the last-level cache together
+	divided int     // rows of sequences whose keys are divided although they are not decoded
+	copying copying // of items with all their rows
+	section int     // KV heads whose keys and values stay in the last-level cache together
 }
 
 // Rows is the number of query rows in a full block.
@@ -99,6 +100,8 @@ func (e *Engine) schedule(p *Problem, workers int, d *decoding) Schedule {
 	s.Blocks = (all + s.Groups - 1) / s.Groups
 	s.Groups = (all + s.Blocks - 1) / s.Blocks // as even as can be
 	s.Items = s.Blocks * s.Heads
+	s.copying = e.copying(p, s.Rows())
+	s.KeysWhy, s.ValuesWhy = s.copying.kWhy, s.copying.vWhy
 	if workers > 1 && s.Heads < minDecodeItems*workers {
 		s.divided = s.Lanes
 	}

@@ -29,9 +29,13 @@ type workspace struct {
 	spare     [kernel.MaxLanes]float32 // sums that nobody wants
 
 	k, v    keyRows // of the key block
+	copying copying // of an item with fewer rows than most
+	turnOff [kernel.MaxLanes]int
+	rows    *float32 // [lanes][dim], float32 of values to be transposed
 	decoder decoder
 
 	packArgs       kernel.PackArgs
+	turnArgs       kernel.PackArgs
 	scoresArgs     kernel.ScoresArgs
 	softcapArgs    kernel.SoftcapArgs
 	alibiArgs      kernel.ALiBiArgs
@@ -64,9 +68,9 @@ func (w *workspace) reserve(set *kernel.Set, p *Problem, s *Schedule) {
 	if p.Bias.Given {
 		n += lanes * kernel.KeyBlock
 	}
-	copies := p.copies(set)
+	copies := s.copies(p)
 	if copies {
-		n += kernel.KeyBlock * (p.DimQK + p.DimV)
+		n += copySize(p.DimQK) + copySize(p.DimV) + set.Lanes*p.DimV + cacheLine
 	}
 	if s.Decode > 0 {
 		n += kernel.MaxDecodeRows * p.DimV
@@ -100,11 +104,11 @@ func (w *workspace) reserve(set *kernel.Set, p *Problem, s *Schedule) {
 		}
 	}
 	w.k.kv, w.v.kv = &p.K, &p.V
-	w.k.apart = p.keysApart(set)
 	w.k.offAt, w.v.offAt = offsetsOf{}, offsetsOf{}
 	if copies {
-		w.k.floats = take(kernel.KeyBlock * p.DimQK)
-		w.v.floats = take(kernel.KeyBlock * p.DimV)
+		w.k.floats = take(copySize(p.DimQK))
+		w.v.floats = take(copySize(p.DimV))
+		w.rows = take(set.Lanes * p.DimV)
 	}
 	if s.Decode > 0 {
 		w.decoder.rows = take(kernel.MaxDecodeRows * p.DimV)
@@ -113,7 +117,7 @@ func (w *workspace) reserve(set *kernel.Set, p *Problem, s *Schedule) {
 
 // release drops the references to the caller's memory.
 func (w *workspace) release() {
-	w.packArgs.Src = nil
+	w.packArgs.Src, w.turnArgs.Src = nil, nil
 	w.scoresArgs.K = nil
 	w.k.forget()
 	w.v.forget()

@@ -1,0 +1,175 @@
+package tile
+
+import (
+	"fmt"
+	"unsafe"
+
+	"github.com/qkv-go/qkv/kernel"
+)
+
+// A form is how Scores and Accumulate get the rows of a key block.
+type form int
+
+const (
+	inPlace   form = iota // where the caller has them, if they can be read there
+	asRows                // a copy, [key][dim]
+	asColumns             // a copy, transposed: [dim][key]
+)
+
+const (
+	// rowPad is what lies between the rows of a copy, in float32 values: rows of a power of two
+	// of bytes share few sets of the first-level cache.
+	rowPad = cacheLine
+
+	// farKeys is the bytes from key to key from which on a copy of them pays: each has a page
+	// of its own, or nearly. farValues is that of values, of which a micro-tile reads all rows
+	// of the block and not a few.
+	farKeys, farValues = 4096 - 64, 2048
+
+	// copyRows is the least query rows of an item for which a copy of far keys pays.
+	copyRows = 96
+)
+
+// A copying is how items get their keys and values.
+type copying struct {
+	k, v       form
+	kWhy, vWhy string
+}
+
+// copying decides how items of so many query rows get keys and values: a copy is made once for
+// all rows of the item, and is read by each of its lane groups. More rows never copy less.
+func (e *Engine) copying(p *Problem, rows int) copying {
+	var c copying
+	const fits = 3 // copies in the second-level cache
+	set, k, v := e.set, &p.K, &p.V
+	room := func(dim int) bool { return fits*4*copySize(dim) <= e.caches.L2 }
+	apart := func(t *KV) int { return max(t.Stride[2], -t.Stride[2]) }
+
+	c.kWhy = "read where they are, a few rows at a time"
+	switch {
+	case k.Elem != kernel.Float32:
+		c.k, c.kWhy = asRows, "copied, as float32"
+	case p.keysApart(set):
+		c.k, c.kWhy = asRows, "copied: their elements lie too far apart"
+	case k.dense() && apart(k) >= farKeys && set.TurnFar > 0 && rows >= copyRows && room(p.DimQK):
+		c.k, c.kWhy = asRows, fmt.Sprintf("copied: they lie %d bytes apart", k.Stride[2])
+	case p.Tables != nil && p.PageTokens < kernel.KeyBlock:
+		c.kWhy = "copied: a page holds less than a block"
+	}
+
+	c.vWhy = "read where they are"
+	if v.Elem != kernel.Float32 {
+		c.v, c.vWhy = asRows, "copied, as float32"
+	} else if p.Tables != nil && p.PageTokens < kernel.KeyBlock {
+		c.vWhy = "copied: a page holds less than a block"
+	}
+	if !v.dense() || v.Stride[2] == 0 || !room(p.DimV) {
+		return c
+	}
+	switch {
+	case set.TurnFar > 0 && rows >= set.TurnFar && apart(v) >= farValues:
+		c.v, c.vWhy = asColumns, fmt.Sprintf("copied and transposed: they lie %d bytes apart", v.Stride[2])
+	case set.Turn > 0 && rows >= set.Turn:
+		c.v, c.vWhy = asColumns, fmt.Sprintf("copied and transposed, which pays from %d query rows of an item on", set.Turn)
+	}
+	return c
+}
+
+// copies reports whether Scores and Accumulate may need copies of keys or values.
+func (s *Schedule) copies(p *Problem) bool {
+	return s.copying.k != inPlace || s.copying.v != inPlace || p.Tables != nil
+}
+
+// copySize is the float32 values of a copy in either form.
+func copySize(dim int) int {
+	return max(kernel.KeyBlock*(dim+rowPad), dim*(kernel.KeyBlock+rowPad))
+}
+
+// openCopies notes how an item of so many query rows gets keys and values.
+func (w *workspace) openCopies(j *job, rows int) {
+	c := &j.sched.copying
+	if rows < j.sched.Rows() {
+		w.copying = j.engine.copying(&j.problem, rows)
+		c = &w.copying
+	}
+	w.k.form, w.v.form = c.k, c.v
+}
+
+// operand returns the rows as Scores and Accumulate want them, n of them in all: the first
+// element, and the elements from row to row and from dim to dim.
+func (r *keyRows) operand(w *workspace, set *kernel.Set, n, dim int) (first unsafe.Pointer, rowStride, dimStride int) {
+	if r.form == inPlace && r.whole {
+		return r.first(), r.stride / 4, r.kv.Stride[3] / 4
+	}
+	if !r.copied {
+		r.copy(w, set, n, dim)
+		r.copied = true
+	}
+	if r.form == asColumns {
+		return unsafe.Pointer(r.floats), 1, kernel.KeyBlock + rowPad
+	}
+	return unsafe.Pointer(r.floats), dim + rowPad, 1
+}
+
+// first returns the address of the first row.
+func (r *keyRows) first() unsafe.Pointer {
+	if r.even {
+		return r.base
+	}
+	return unsafe.Add(r.base, r.off[0])
+}
+
+// copy makes the copy of the n rows that their form says, float32 of any type.
+func (r *keyRows) copy(w *workspace, set *kernel.Set, n, dim int) {
+	off := r.offsets(0)
+	float32s := r.kv.Elem == kernel.Float32
+	switch {
+	case r.form != asColumns && float32s && r.whole && r.kv.Stride[2] == 4 && !r.kv.dense():
+		// Keys lie side by side: a row of a dim is what is transposed.
+		for d := 0; d < dim; d += set.Lanes {
+			m := min(set.Lanes, dim-d)
+			for l := range m {
+				w.turnOff[l] = (d + l) * (r.kv.Stride[3] / 4)
+			}
+			w.turn(set, (*float32)(r.first()), m, n, lane(r.floats, 0, 0, d), dim+rowPad)
+		}
+	case r.form != asColumns:
+		r.convert(w, set, off, 0, n, dim, r.floats, dim+rowPad)
+	case float32s:
+		for k := 0; k < n; k += set.Lanes {
+			m := min(set.Lanes, n-k)
+			for l := range m {
+				w.turnOff[l] = off[k+l] / 4
+			}
+			w.turn(set, (*float32)(r.base), m, dim, lane(r.floats, 0, 0, k), kernel.KeyBlock+rowPad)
+		}
+	default:
+		for k := 0; k < n; k += set.Lanes {
+			m := min(set.Lanes, n-k)
+			r.convert(w, set, off, k, m, dim, w.rows, dim)
+			for l := range m {
+				w.turnOff[l] = l * dim
+			}
+			w.turn(set, w.rows, m, dim, lane(r.floats, 0, 0, k), kernel.KeyBlock+rowPad)
+		}
+	}
+}
+
+// convert makes float32 of m rows from row k on.
+func (r *keyRows) convert(w *workspace, set *kernel.Set, off *[2 * kernel.KeyBlock]int, k, m, dim int, dst *float32, stride int) {
+	a := &w.convertArgs
+	a.Src, a.Off, a.Elem, a.UnitStride = r.base, (*[kernel.KeyBlock]int)(off[k:]), r.kv.Elem, r.kv.Stride[3]
+	a.Scale, a.Rows, a.Dim = floatsFrom(r.scale, k), m, dim
+	a.Dst, a.Stride = dst, stride
+	set.Convert(a)
+}
+
+// turn transposes rows of n values, which turnOff has the offsets of from src. PackQ does it: a
+// product with 1 is what it was.
+func (w *workspace) turn(set *kernel.Set, src *float32, rows, n int, dst *float32, stride int) {
+	a := &w.turnArgs
+	a.Src, a.Off, a.DimStride, a.Scale = src, &w.turnOff, 1, 1
+	a.Rows, a.Lanes, a.Dim = rows, (rows+set.Vec-1)/set.Vec*set.Vec, n
+	a.Dst, a.Stride = dst, stride
+	set.PackQ(a)
+}
