@@ -24,7 +24,8 @@ import (
 	"github.com/qkv-go/qkv/bench"
 )
 
-// defaultWorks are prefill in float32, prefill in 16 bits, decoding, and matrix products.
+// defaultWorks are prefill in float32, with tokens first too, prefill in 16 bits, decoding, and
+// matrix products.
 var defaultWorks = []string{
 	"h=12,sq=128,d=64",
 	"h=12,sq=1024,d=64",
@@ -32,10 +33,14 @@ var defaultWorks = []string{
 	"h=32,hkv=8,sq=512,d=128,mask=causal",
 	"h=8,sq=2048,d=128",
 	"h=32,hkv=8,sq=2048,d=128,mask=causal",
+	"h=12,sq=1024,d=64,layout=bshd",
+	"h=8,sq=2048,d=128,layout=bshd",
+	"h=32,hkv=8,sq=2048,d=128,mask=causal,layout=bshd",
 	"h=32,hkv=8,sq=512,d=128,mask=causal,kv=float16",
 	"h=32,hkv=8,sq=512,d=128,mask=causal,kv=bfloat16",
 	"h=32,hkv=8,sq=1,skv=1024,d=128",
 	"h=32,hkv=8,sq=1,skv=8192,d=128",
+	"h=32,hkv=8,sq=1,skv=8192,d=128,layout=bshd",
 	"h=32,hkv=8,sq=1,skv=8192,d=128,kv=float16",
 	"h=32,hkv=8,sq=1,skv=8192,d=128,kv=bfloat16",
 	"h=32,hkv=8,sq=1,skv=8192,d=128,kv=int8",
@@ -43,6 +48,7 @@ var defaultWorks = []string{
 	"m=1,n=4096,k=4096",
 	"m=128,n=768,k=768",
 	"m=512,n=4096,k=4096",
+	"m=2048,n=1024,k=1024",
 }
 
 // farBehind is how many times the least time of a work a system may take to be measured in
@@ -51,6 +57,13 @@ const farBehind = 5
 
 // slowest is how many times the time for a work a system may take: its calls are fewer then.
 const slowest = 10
+
+// A system that has taken more than farBehind times the least time in so many works of a kind as
+// enoughBehind is left out of those of the same kind whose calls take longer than longCall.
+const (
+	enoughBehind = 2
+	longCall     = 0.03 // seconds
+)
 
 // options are the flags.
 type options struct {
@@ -62,11 +75,14 @@ type options struct {
 	passes  int
 	limit   time.Duration
 	slow    bool
+	cold    bool
+	beside  string
 	json    string
 	md      bool
 }
 
 func main() {
+	bench.BeNeighbour()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	o, err := parse(os.Args[1:], os.Stderr)
@@ -99,6 +115,8 @@ func parse(args []string, stderr io.Writer) (*options, error) {
 	f.IntVar(&o.passes, "passes", 2, "go through the systems of a work `N` times, and keep the best of each: another program that\nruns for a moment then hits nobody alone")
 	f.DurationVar(&o.limit, "limit", 9*time.Minute, "leave out what has not begun after `D`")
 	f.BoolVar(&o.slow, "slow", false, "measure paths that take many times as long as others, too")
+	f.BoolVar(&o.cold, "cold", false, "have each call find keys, values and weights in memory, see qkv bench -h")
+	f.StringVar(&o.beside, "neighbour", "", "measure beside a neighbour of the `KIND` cache or memory, see qkv bench -h")
 	f.StringVar(&o.json, "json", "", "write the record to `FILE`")
 	format := f.String("format", "table", "write the results as a `FORMAT`: table or md")
 	if err := f.Parse(args); err != nil {
@@ -149,12 +167,14 @@ func (o *options) run(ctx context.Context, stdout, stderr io.Writer) error {
 			fmt.Fprintf(f, "\r\x1b[K"+format, args...)
 		}
 	}
-	runner, err := bench.NewRunner(bench.Options{Time: o.time / time.Duration(o.passes)})
+	opts := bench.Options{Time: o.time / time.Duration(o.passes), Cold: o.cold, Neighbour: o.beside}
+	runner, err := bench.NewRunner(opts)
 	if err != nil {
 		return err
 	}
+	defer runner.Close()
 	doc := bench.NewDocument()
-	table := &table{w: stdout, md: o.md}
+	table := &table{w: stdout, md: o.md, conditions: opts.Conditions()}
 	systems := []bench.System{bench.Library()}
 	table.printf("%s, %d processors, kernel set %s\n\n", doc.Machine.CPU, runtime.GOMAXPROCS(0), runner.Kernel().Name)
 	table.system(systems[0])
@@ -175,11 +195,13 @@ func (o *options) run(ctx context.Context, stdout, stderr io.Writer) error {
 	}
 	doc.Ceilings = bench.MeasureCeilings(runner.Kernel(), doc.Machine.Caches, slices.Max(o.workers))
 
+	behind := make(map[pace][]float64) // times over the least, of systems that were far behind
 	for _, w := range o.works {
 		for _, workers := range o.workers {
 			g := group{work: w, workers: workers}
 			best := make([]bench.Run, len(systems))
 			out := make([]bool, len(systems)) // left out
+			qkvSeconds := 0.0
 			for range o.passes {
 				least := math.Inf(1)
 				for _, run := range best {
@@ -196,6 +218,11 @@ func (o *options) run(ctx context.Context, stdout, stderr io.Writer) error {
 							out[i] = true
 							g.skip(&doc, s, "there was no time left")
 						}
+						continue
+					}
+					if reason := leftBehind(behind[paceOf(s, w)], qkvSeconds); reason != "" && !o.slow {
+						out[i] = true
+						g.skip(&doc, s, reason)
 						continue
 					}
 					progress("%s, %s: %s", w.Short(), threads(workers), s.Name())
@@ -215,11 +242,20 @@ func (o *options) run(ctx context.Context, stdout, stderr io.Writer) error {
 					if out[i] = err != nil; !out[i] && (best[i].Rounds == nil || run.SecondsMedian < best[i].SecondsMedian) {
 						best[i] = run
 					}
+					if i == 0 {
+						qkvSeconds = best[0].SecondsMedian
+					}
 				}
 			}
 			for i, run := range best {
 				if !out[i] && run.Rounds != nil {
 					g.runs = append(g.runs, run)
+				}
+			}
+			for i, run := range best {
+				if least := fastest(g.runs); run.SecondsMedian > farBehind*least {
+					key := paceOf(systems[i], w)
+					behind[key] = append(behind[key], run.SecondsMedian/least)
 				}
 			}
 			progress("")
@@ -239,6 +275,40 @@ func (o *options) run(ctx context.Context, stdout, stderr io.Writer) error {
 		return fmt.Errorf("%d of the results failed", table.failed)
 	}
 	return ctx.Err()
+}
+
+// A pace is what a system is expected to be as fast in, beside others.
+type pace struct {
+	system, kind string
+	decodes      bool
+}
+
+func paceOf(s bench.System, w bench.Work) pace {
+	p := pace{s.Name(), bench.KindAttention, w.ReadBytes() > 0}
+	if _, product := w.(bench.Product); product {
+		p.kind = bench.KindProduct
+	}
+	return p
+}
+
+// leftBehind says why a system is left out of a work whose calls take qkv so long, after works of
+// its kind in which it took so many times the least; "" if it is not.
+func leftBehind(times []float64, qkv float64) string {
+	if len(times) < enoughBehind || qkv <= longCall {
+		return ""
+	}
+	return fmt.Sprintf("left out: it took %.0f times the least or more in %d works of this kind; -slow measures it", slices.Min(times), len(times))
+}
+
+// fastest returns the least time of a call, 0 of no runs.
+func fastest(runs []bench.Run) float64 {
+	least := 0.0
+	for _, r := range runs {
+		if least == 0 || r.SecondsMedian < least {
+			least = r.SecondsMedian
+		}
+	}
+	return least
 }
 
 // quick is a system less its slow paths.

@@ -83,6 +83,24 @@ func TestSlow(t *testing.T) {
 	}
 }
 
+// TestLeftBehind: who was far behind twice is left out of long works of the kind, and of no others.
+func TestLeftBehind(t *testing.T) {
+	for _, c := range []struct {
+		times []float64
+		qkv   float64
+		want  bool
+	}{{nil, 1, false}, {[]float64{9}, 1, false}, {[]float64{9, 7}, 1, true}, {[]float64{9, 7}, 0.001, false}} {
+		if reason := leftBehind(c.times, c.qkv); (reason != "") != c.want || c.want && !strings.Contains(reason, "7 times the least or more in 2 works") {
+			t.Errorf("%+v: %q", c, reason)
+		}
+	}
+	s := bench.Library()
+	prefill, decode, product := paceOf(s, workOf(t, "h=1,sq=40,d=8")), paceOf(s, workOf(t, "h=1,sq=1,skv=40,d=8")), paceOf(s, workOf(t, "m=40,n=8,k=8"))
+	if prefill == decode || prefill == product || prefill != paceOf(s, workOf(t, "h=2,sq=99,d=64,mask=causal")) {
+		t.Errorf("%+v, %+v, %+v", prefill, decode, product)
+	}
+}
+
 func workOf(t *testing.T, text string) bench.Work {
 	t.Helper()
 	w, err := bench.ParseWork(text)
@@ -125,6 +143,13 @@ func TestRun(t *testing.T) {
 	d, err := bench.ReadDocument(path)
 	if err != nil || len(d.Runs) != 4 || len(d.Results()) != 2 || d.Runs[0].System != bench.SystemName || d.Runs[1].System != "half" { // two passes
 		t.Errorf("the record is %+v, error %v", d, err)
+	}
+
+	out, err = run("-only", "half", "-work", "h=2,sq=40,d=16,layout=bshd", "-cold")
+	for _, want := range []string{"h=2,sq=40,d=16,layout=bshd, 1 thread, cold\n", "each of the others has the one that it likes best"} {
+		if err != nil || !strings.Contains(out, want) {
+			t.Errorf("cold, in another layout: error %v, no %q in\n%s", err, want, out)
+		}
 	}
 
 	out, err = run()

@@ -42,6 +42,9 @@ type table struct {
 	failed int
 
 	disturbed int // runs
+
+	conditions string // "" for the usual ones
+	layouts    bool   // whether a work has another than BHSD
 }
 
 func (t *table) printf(format string, args ...any) {
@@ -69,6 +72,12 @@ func (t *table) group(g *group, doc *bench.Document) {
 		}
 	}
 	title := fmt.Sprintf("%s, %s", g.work.Short(), threads(g.workers))
+	if t.conditions != "" {
+		title += ", " + t.conditions
+	}
+	if s, ok := g.work.(bench.Shape); ok && s.Layout != (bench.Layout{}) {
+		t.layouts = true
+	}
 	t.failed += g.failed
 	if own != nil && len(g.runs) > 1 {
 		t.groups++
@@ -127,6 +136,9 @@ func threads(n int) string {
 // summary says where qkv is not first.
 func (t *table) summary() {
 	t.printf("\ntime: that of a call over qkv's; of peak, of read: the share of what multiply-adds, or reading, reach alone in turns with it\n")
+	if t.layouts {
+		t.printf("layout: that of qkv's operands; each of the others has the one that it likes best, and bringing operands into it is not counted\n")
+	}
 	if t.disturbed > 0 {
 		t.printf("!: %d are disturbed by what else ran, and not to be trusted; qkv report says by what\n", t.disturbed)
 	}
