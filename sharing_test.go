@@ -71,7 +71,7 @@ func TestSharingUnclear(t *testing.T) {
 	}
 	mem := make([]float32, 1<<24)
 	k := Strided(mem, 0, [4]int{8, 10, 1000, 1000}, [4]int{8000, 7200, 7000, 7100}) // multiples of 100
-	out := Strided(mem, 7000050, [4]int{8, 10, 1, 1}, [4]int{1100, 101, 0, 1})    // 50 to 59 more
+	out := Strided(mem, 7000050, [4]int{8, 10, 1, 1}, [4]int{1100, 101, 0, 1})      // 50 to 59 more
 	q, v := BHSD(make([]float32, 8*10*1000), 8, 10, 1, 1000), BHSD(make([]float32, 8*10*1000), 8, 10, 1000, 1)
 	want := "qkv: out and k have strides too irregular to tell whether they share elements"
 	if err := e.Run(&Call{Q: q, K: k, V: v, Out: out}); err == nil || err.Error() != want {
