@@ -297,7 +297,11 @@ func updated(o, acc float32, mode kernel.UpdateMode, alpha *float32, lane int) f
 	case kernel.Add:
 		return o + acc
 	}
-	return kernel.FMA(o, *at(alpha, lane), acc)
+	weight := *at(alpha, lane)
+	if weight == 1 {
+		return o + acc // the same, and a sum of like numbers is a tie often, which takes FMA long
+	}
+	return kernel.FMA(o, weight, acc)
 }
 
 func finishGeneric(a *kernel.FinishArgs) {

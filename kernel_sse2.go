@@ -146,6 +146,17 @@ func softmaxSSE2(a *kernel.SoftmaxArgs) {
 	}
 }
 
+// twice fills dst with numbers step apart, each two times, and returns the span of what s
+// spans and them.
+func twice(dst [][2]float64, p *float32, step int, s kernel.Span) kernel.Span {
+	for i := range dst {
+		x := *at(p, i*step)
+		s = s.And(x)
+		dst[i] = [2]float64{float64(x), float64(x)}
+	}
+	return s
+}
+
 // The least exponents of keys and values that are tested for at once. Weights of values may
 // then be as small as 2^-80.
 const (
@@ -163,14 +174,11 @@ func decodeScoresSSE2(a *kernel.DecodeScoresArgs) {
 	}
 	const dims = kernel.KeyBlock
 	var q [dims][2]float64
-	keys := kernel.NoSpan
+	keys, queries := kernel.NoSpan, kernel.NoSpan
 	for d0 := 0; d0 < a.Dim; d0 += dims {
 		n := min(dims, a.Dim-d0)
 		for r := range a.Rows {
-			for i := range n {
-				x := float64(*at(a.Q, (d0+i)*a.QStride+r))
-				q[i] = [2]float64{x, x}
-			}
+			queries = twice(q[:n], at(a.Q, d0*a.QStride+r), a.QStride, queries)
 			for k0 := 0; k0 < a.Keys; k0 += kernel.ChainLanes {
 				lanes := min(kernel.ChainLanes, a.Keys-k0)
 				if d0 == 0 && r == 0 {
@@ -197,7 +205,6 @@ func decodeScoresSSE2(a *kernel.DecodeScoresArgs) {
 			}
 		}
 	}
-	queries := inSSE2.span(a.Q, a.QStride, a.Dim, 1, a.Rows)
 	if !queries.Plain(keys, a.Dim) && !queries.Plain(spanAt(a.K, &a.Off[0], a.Keys, a.Dim, kernel.NoSpan), a.Dim) {
 		inGo.decodeScores(a)
 	}
@@ -209,14 +216,10 @@ func decodeAccumulateSSE2(a *kernel.DecodeAccumulateArgs) {
 		inSSE2.decodeAccumulate(a)
 		return
 	}
-	weights := inSSE2.span(a.P, a.Stride, a.Keys, 1, a.Rows)
-	rough := weights.Plain(window(leastValue), a.Keys)
 	var p [kernel.KeyBlock][2]float64
 	for r := range a.Rows {
-		for k := range a.Keys {
-			x := float64(*at(a.P, k*a.Stride+r))
-			p[k] = [2]float64{x, x}
-		}
+		weights := twice(p[:a.Keys], at(a.P, r), a.Stride, kernel.NoSpan)
+		rough := weights.Plain(window(leastValue), a.Keys)
 		for d0 := 0; d0 < a.Dim; d0 += kernel.ChainLanes {
 			from := min(d0, a.Dim-kernel.ChainLanes) // dims that are left have some before them again
 			c := negZeros
