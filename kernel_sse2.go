@@ -220,6 +220,10 @@ func decodeAccumulateSSE2(a *kernel.DecodeAccumulateArgs) {
 	for r := range a.Rows {
 		weights := twice(p[:a.Keys], at(a.P, r), a.Stride, kernel.NoSpan)
 		rough := weights.Plain(window(leastValue), a.Keys)
+		mode := a.Mode
+		if mode == kernel.Rescale && *at(a.Alpha, r) == 1 {
+			mode = kernel.Add
+		}
 		for d0 := 0; d0 < a.Dim; d0 += kernel.ChainLanes {
 			from := min(d0, a.Dim-kernel.ChainLanes) // dims that are left have some before them again
 			c := negZeros
@@ -230,6 +234,17 @@ func decodeAccumulateSSE2(a *kernel.DecodeAccumulateArgs) {
 			within := addValues(&c, v, &a.Off[0], ahead, &p[0], a.Keys, leastValue)
 			if !(within && rough || weights.Plain(spanAt(v, &a.Off[0], a.Keys, kernel.ChainLanes, kernel.NoSpan), a.Keys)) {
 				accumulatePart(a, r, d0)
+				continue
+			}
+			if a.MaskFrom == a.Keys && from == d0 && mode != kernel.Rescale {
+				o := (*[kernel.ChainLanes]float32)(unsafe.Pointer(at(a.O, r*a.OStride+d0)))
+				for l, sum := range &c {
+					old := float32(0)
+					if mode == kernel.Add {
+						old = o[l]
+					}
+					o[l] = old + float32(sum)
+				}
 				continue
 			}
 			for l := d0 - from; l < kernel.ChainLanes; l++ {
