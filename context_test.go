@@ -153,7 +153,7 @@ func TestContextEnds(t *testing.T) {
 				want := cloned(o.out)
 				ended, tries := 0, 8
 				if brief() {
-					tries = 4
+					tries = 2
 				}
 				for try := range tries {
 					ctx, cancel := context.WithTimeout(context.Background(), took*time.Duration(try)/time.Duration(tries))

@@ -121,7 +121,7 @@ func TestConfigErrors(t *testing.T) {
 	if !errors.As(err, &ke) || ke.Name != "sse9" || ke.Env != qkv.KernelEnv || ke.Known {
 		t.Errorf("QKV_KERNEL=sse9: %v", err)
 	}
-	if want := `qkv: the environment variable QKV_KERNEL: unknown kernel set "sse9"; this machine can run ` + strings.Join(sets(), ", "); err.Error() != want {
+	if want := `qkv: the environment variable QKV_KERNEL: unknown kernel set "sse9"; this machine can run ` + strings.Join(runnable(), ", "); err.Error() != want {
 		t.Errorf("error %q, want %q", err, want)
 	}
 	if _, err := qkv.New(qkv.Config{Kernel: "sse8"}); err == nil || !strings.HasPrefix(err.Error(), `qkv: unknown kernel set "sse8"; this`) {

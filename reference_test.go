@@ -167,6 +167,10 @@ func (p *problem) row(b, h, i int) row {
 	return r
 }
 
+// newRow computes a row. It reads what nobody writes by then, and is a third of the time of a test
+// under the race detector if that looks at it.
+//
+//go:norace
 func (p *problem) newRow(b, h, i int) row {
 	s := p.sequence(b)
 	dim, dimV, n := p.q.shape[3], p.v.shape[3], s.keys
@@ -270,7 +274,9 @@ func (p *problem) newRow(b, h, i int) row {
 }
 
 // reweigh sums the values by what ProbMod makes of the probabilities, whose tolerances are
-// relative and lack what they have in common.
+// relative and lack what they have in common. It is left out as newRow is.
+//
+//go:norace
 func (p *problem) reweigh(r *row, s *sequence, h, i, kh int, common float64) {
 	probs, tol := r.scores[qkv.StageProbs], r.scoresTol[qkv.StageProbs]
 	sums := 2*math.Sqrt(float64(len(probs))) + 16

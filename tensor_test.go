@@ -3,6 +3,7 @@ package qkv_test
 import (
 	"math"
 	"math/rand/v2"
+	"os"
 	"testing"
 
 	"github.com/qkv-go/qkv"
@@ -219,8 +220,20 @@ func (p *problem) call() *qkv.Call {
 // brief reports whether samples are to be small.
 func brief() bool { return testing.Short() || raceEnabled }
 
-// sets returns the names of the kernel sets that this machine can run.
+// sets returns the names of the kernel sets to test: those that this machine can run, or the one
+// that QKV_KERNEL forces. That all of them give the same bits takes a run in which none is forced.
 func sets() []string {
+	if forced != "" {
+		return []string{forced}
+	}
+	return runnable()
+}
+
+// forced is what QKV_KERNEL is before a test changes it.
+var forced = os.Getenv("QKV_KERNEL")
+
+// runnable returns the names of the kernel sets that this machine can run.
+func runnable() []string {
 	var names []string
 	for _, k := range qkv.Kernels() {
 		if k.Missing == 0 {
