@@ -113,6 +113,8 @@ func TestWorkOfCalls(t *testing.T) {
 	}
 	if testing.Short() {
 		shapes = shapes[:1]
+	} else if name := os.Getenv("QKV_KERNEL"); name != "" {
+		shapes = slices.DeleteFunc(shapes, func(s kernel.Set) bool { return s.Name != name })
 	}
 	for _, shape := range shapes {
 		t.Run(shape.Name, func(t *testing.T) {
