@@ -97,7 +97,7 @@ func (e *Engine) explain(c *Call, done tile.Done) (Plan, error) {
 		plan.Why = append(plan.Why, fmt.Sprintf("%s of up to %s: %s", counted(s.Items, "item"), counted(s.Rows(), "row"), s.GroupsWhy))
 	}
 	if s.Items > 0 {
-		plan.Why = append(plan.Why, "key blocks of an item: "+s.KeysWhy, "value blocks of an item: "+s.ValuesWhy)
+		plan.Why = append(plan.Why, "keys: "+s.KeysWhy(), "values: "+s.ValuesWhy())
 	}
 	if s.Decode > 0 {
 		plan.Why = append(plan.Why, fmt.Sprintf("%s of few queries: %s", counted(s.Decode, "item"), s.DecodeWhy))

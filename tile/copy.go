@@ -2,6 +2,7 @@ package tile
 
 import (
 	"fmt"
+	"strings"
 	"unsafe"
 
 	"github.com/qkv-go/qkv/kernel"
@@ -33,8 +34,25 @@ const (
 // A copying is how items get their keys and values.
 type copying struct {
 	k, v       form
-	kWhy, vWhy string
+	kWhy, vWhy reason
 }
+
+// A reason is the text of one, which may have a place for a number.
+type reason struct {
+	text string
+	n    int
+}
+
+func (r reason) String() string {
+	if strings.Contains(r.text, "%d") {
+		return fmt.Sprintf(r.text, r.n)
+	}
+	return r.text
+}
+
+// KeysWhy and ValuesWhy say how items get keys and values, and why so.
+func (s *Schedule) KeysWhy() string   { return s.copying.kWhy.String() }
+func (s *Schedule) ValuesWhy() string { return s.copying.vWhy.String() }
 
 // copying decides how items of so many query rows get keys and values: a copy is made once for
 // all rows of the item, and is read by each of its lane groups. More rows never copy less.
@@ -45,32 +63,34 @@ func (e *Engine) copying(p *Problem, rows int) copying {
 	room := func(dim int) bool { return fits*4*copySize(dim) <= e.caches.L2 }
 	apart := func(t *KV) int { return max(t.Stride[2], -t.Stride[2]) }
 
-	c.kWhy = "read where they are, a few rows at a time"
+	c.kWhy = reason{text: "read where they are, a few rows at a time"}
 	switch {
 	case k.Elem != kernel.Float32:
-		c.k, c.kWhy = asRows, "copied, as float32"
+		c.k, c.kWhy = asRows, reason{text: "copied, as float32"}
 	case p.keysApart(set):
-		c.k, c.kWhy = asRows, "copied: their elements lie too far apart"
+		c.k, c.kWhy = asRows, reason{text: "copied: their elements lie too far apart"}
+	case !k.dense() && k.Stride[2] == 4 && p.Tables == nil && set.TurnFar > 0 && rows >= 2*set.TurnFar && room(p.DimQK):
+		c.k, c.kWhy = asRows, reason{"copied and transposed: their elements lie %d bytes apart", k.Stride[3]}
 	case k.dense() && apart(k) >= farKeys && set.TurnFar > 0 && rows >= copyRows && room(p.DimQK):
-		c.k, c.kWhy = asRows, fmt.Sprintf("copied: they lie %d bytes apart", k.Stride[2])
+		c.k, c.kWhy = asRows, reason{"copied: they lie %d bytes apart", k.Stride[2]}
 	case p.Tables != nil && p.PageTokens < kernel.KeyBlock:
-		c.kWhy = "copied: a page holds less than a block"
+		c.kWhy = reason{text: "copied: a page holds less than a block"}
 	}
 
-	c.vWhy = "read where they are"
+	c.vWhy = reason{text: "read where they are"}
 	if v.Elem != kernel.Float32 {
-		c.v, c.vWhy = asRows, "copied, as float32"
+		c.v, c.vWhy = asRows, reason{text: "copied, as float32"}
 	} else if p.Tables != nil && p.PageTokens < kernel.KeyBlock {
-		c.vWhy = "copied: a page holds less than a block"
+		c.vWhy = reason{text: "copied: a page holds less than a block"}
 	}
 	if !v.dense() || v.Stride[2] == 0 || !room(p.DimV) {
 		return c
 	}
 	switch {
 	case set.TurnFar > 0 && rows >= set.TurnFar && apart(v) >= farValues:
-		c.v, c.vWhy = asColumns, fmt.Sprintf("copied and transposed: they lie %d bytes apart", v.Stride[2])
+		c.v, c.vWhy = asColumns, reason{"copied and transposed: they lie %d bytes apart", v.Stride[2]}
 	case set.Turn > 0 && rows >= set.Turn:
-		c.v, c.vWhy = asColumns, fmt.Sprintf("copied and transposed, which pays from %d query rows of an item on", set.Turn)
+		c.v, c.vWhy = asColumns, reason{"copied and transposed, which pays from %d query rows of an item on", set.Turn}
 	}
 	return c
 }

@@ -44,7 +44,7 @@ type Schedule struct {
 	Prefetch bool
 
 	// Why those: a clause each.
-	LanesWhy, GroupsWhy, DecodeWhy, WorkersWhy, KeysWhy, ValuesWhy string
+	LanesWhy, GroupsWhy, DecodeWhy, WorkersWhy string
 
 	divided int     // rows of sequences whose keys are divided although they are not decoded
 	copying copying // of items with all their rows
@@ -101,7 +101,6 @@ func (e *Engine) schedule(p *Problem, workers int, d *decoding) Schedule {
 	s.Groups = (all + s.Blocks - 1) / s.Blocks // as even as can be
 	s.Items = s.Blocks * s.Heads
 	s.copying = e.copying(p, s.Rows())
-	s.KeysWhy, s.ValuesWhy = s.copying.kWhy, s.copying.vWhy
 	if workers > 1 && s.Heads < minDecodeItems*workers {
 		s.divided = s.Lanes
 	}
