@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 
 	"golang.org/x/perf/benchmath"
 )
@@ -253,6 +254,23 @@ func (c *Comparison) Regressions() []Row {
 		}
 	}
 	return list
+}
+
+// Join puts the runs of an earlier document of the same build on the same machine before those of
+// d, whose passes then go on with its own. The error says how they differ.
+func (d *Document) Join(earlier *Document) error {
+	c := Comparison{Base: earlier, Other: d}
+	if differ := c.Differences(); len(differ) > 0 {
+		return fmt.Errorf("they differ: %s", strings.Join(differ, "; "))
+	}
+	if earlier.Build != d.Build {
+		return fmt.Errorf("they are of different builds")
+	}
+	d.Time, d.Label = earlier.Time, cmp.Or(d.Label, earlier.Label)
+	d.Runs = append(slices.Clone(earlier.Runs), d.Runs...)
+	d.Skipped = append(slices.Clone(earlier.Skipped), d.Skipped...)
+	d.Ceilings.Raise(&earlier.Ceilings)
+	return nil
 }
 
 // Differences says in a few words each how the machines and builds of two records differ.

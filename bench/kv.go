@@ -11,6 +11,8 @@ import (
 type KV struct {
 	K, V kernel.Elem
 	Page int // tokens of a page, 0 for none
+
+	Cache CacheKind // that holds them
 }
 
 // elemNames are the element types as the text of a shape has them.

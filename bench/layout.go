@@ -77,7 +77,7 @@ func (l Layout) check(s Shape) error {
 	case s.SeqQ != s.SeqKV || s.DimQK != s.DimV:
 		return fmt.Errorf("layout=qkv needs skv=sq and dv=d")
 	case s.KV != KV{}:
-		return fmt.Errorf("layout=qkv needs float32 without pages")
+		return fmt.Errorf("layout=qkv needs float32 without pages or a cache")
 	case s.Lengths.LeastKV != 0 || s.Lengths.Prefill != 0:
 		return fmt.Errorf("layout=qkv needs as many queries as keys of each sequence")
 	}
@@ -127,11 +127,18 @@ type arranged struct {
 	gather func() // copies the output back
 }
 
-// arrange copies the operands into the layout of the shape.
-func (o *Operands) arrange() arranged {
+// arrange copies the operands into the layout of the shape, and into its cache. The error is that of
+// [qkv.NewCache].
+func (o *Operands) arrange() (arranged, error) {
 	l, c := o.Shape.Layout, o.Call()
+	cached := o.Shape.KV.Cache != NoCache
+	if cached {
+		if err := o.cached(c); err != nil {
+			return arranged{}, err
+		}
+	}
 	if l == (Layout{}) {
-		return arranged{call: c}
+		return arranged{call: c}, nil
 	}
 	q, out := c.Q, c.Out
 	var loadQ *copies
@@ -150,13 +157,15 @@ func (o *Operands) arrange() arranged {
 		_, c.K = part(o.K.Float32, c.K, shape[1])
 		loadQ, c.Q = part(o.Q, q, 0)
 		dataOut, copyOut := newArranged(o.Out, out, Layout{Order: TokenMajor, Pad: l.Pad}, &c.Out)
-		return arranged{c, func() { copyElements(data, o.Q, loadQ) }, func() { copyElements(o.Out, dataOut, copyOut.back()) }}
+		return arranged{c, func() { copyElements(data, o.Q, loadQ) }, func() { copyElements(o.Out, dataOut, copyOut.back()) }}, nil
 	}
 	dataQ, loadQ := newArranged(o.Q, q, l, &c.Q)
 	dataOut, copyOut := newArranged(o.Out, out, l, &c.Out)
-	o.K.arrange(l, &c.K, &c.KScale)
-	o.V.arrange(l, &c.V, &c.VScale)
-	return arranged{c, func() { copyElements(dataQ, o.Q, loadQ) }, func() { copyElements(o.Out, dataOut, copyOut.back()) }}
+	if !cached {
+		o.K.arrange(l, &c.K, &c.KScale)
+		o.V.arrange(l, &c.V, &c.VScale)
+	}
+	return arranged{c, func() { copyElements(dataQ, o.Q, loadQ) }, func() { copyElements(o.Out, dataOut, copyOut.back()) }}, nil
 }
 
 // arrange makes the views of a tensor those of a copy in the layout.

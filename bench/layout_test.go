@@ -23,11 +23,21 @@ func TestLayouts(t *testing.T) {
 		{"b=2,h=4,hkv=2,sq=5,skv=9,d=32,dv=64,layout=bshd,kv=q8_0", [4]int{640, 32, 128, 1}, [4]int{18, 1, 2, 1}, [4]int{36, 2, 4, 1}},
 		{"b=2,h=2,sq=5,skv=9,d=32,layout=bhsd+1,k=int8,v=float16", [4]int{330, 165, 33, 1}, [4]int{594, 297, 33, 1}, [4]int{594, 297, 33, 1}},
 		{"b=2,h=2,sq=1,skv=9,d=32,layout=bshd,page=4,kv=bfloat16", [4]int{64, 32, 64, 1}, [4]int{256, 32, 64, 1}, [4]int{256, 32, 64, 1}},
+		{"b=2,h=4,hkv=2,sq=5,d=32,cache=slots", [4]int{640, 160, 32, 1}, [4]int{512, 256, 32, 1}, [4]int{512, 256, 32, 1}},
+		{"b=2,h=4,hkv=2,sq=5,d=32,cache=slots,layout=bshd+3,mask=causal", [4]int{655, 32, 131, 1}, [4]int{536, 32, 67, 1}, [4]int{536, 32, 67, 1}},
+		{"b=3,h=2,sq=3,skv=9,d=32,cache=slots,kvlens=4,kv=float16,mask=causal", [4]int{}, [4]int{}, [4]int{}},
+		{"b=2,h=4,hkv=2,sq=5,skv=7,d=32,cache=ring,mask=causal", [4]int{640, 160, 32, 1}, [4]int{448, 224, 32, 1}, [4]int{448, 224, 32, 1}},
+		{"b=2,h=2,sq=1,skv=9,d=32,dv=8,cache=ring,layout=bhds,k=bfloat16", [4]int{64, 32, 1, 1}, [4]int{576, 288, 1, 9}, [4]int{144, 72, 1, 9}},
+		{"b=2,h=2,sq=300,d=16,cache=ring,mask=causal,softcap=5", [4]int{}, [4]int{}, [4]int{}},
 		{"b=3,h=2,sq=7,d=32,layout=qkv,ragged=2", [4]int{}, [4]int{}, [4]int{}},
 		{"b=3,h=2,sq=7,skv=9,d=32,layout=bhsd+4,prefill=1,kvlens=3", [4]int{}, [4]int{}, [4]int{}},
 	} {
 		o := NewOperands(parse(t, c.text), 1)
-		if call := o.arrange().call; c.q != [4]int{} && (call.Q.Strides() != c.q || call.K.Strides() != c.k || call.V.Strides() != c.v) {
+		a, err := o.arrange()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if call := a.call; c.q != [4]int{} && (call.Q.Strides() != c.q || call.K.Strides() != c.k || call.V.Strides() != c.v) {
 			t.Errorf("%s: strides %v, %v, %v, want %v, %v, %v", c.text, call.Q.Strides(), call.K.Strides(), call.V.Strides(), c.q, c.k, c.v)
 		}
 		paths, err := Library().Paths(o, 1)

@@ -31,6 +31,7 @@ var options = []option{
 	elemOption("k", true, false),
 	elemOption("v", false, true),
 	newOption("page", func(s *Shape) *int { return &s.KV.Page }, parseCount, formatCount),
+	newOption("cache", func(s *Shape) *CacheKind { return &s.KV.Cache }, parseCache, CacheKind.String),
 	newOption("layout", func(s *Shape) *Layout { return &s.Layout }, parseLayout, Layout.String),
 }
 

@@ -188,13 +188,33 @@ func Presets() []Preset {
 		},
 		{
 			Name:    "layouts",
-			About:   "queries, keys and values as engines have them in memory, and in pages",
+			About:   "queries, keys and values as engines have them in memory, in pages and in caches",
 			Workers: []int{1},
 			Works: slices.Concat(
-				inLayouts("h=8,sq=2048,d=128", "layout=bhsd", "layout=bshd", "layout=bshd+16", "layout=qkv", "layout=bhds", "page=16", "kv=float16", "kv=float16,layout=bshd"),
+				inLayouts("h=8,sq=2048,d=128", "layout=bhsd", "layout=bshd", "layout=bshd+16", "layout=qkv", "layout=bhds", "ragged=2048",
+					"page=1", "page=16", "page=64", "page=256", "cache=slots", "cache=ring", "kv=float16", "kv=float16,layout=bshd"),
 				inLayouts("h=32,hkv=8,sq=2048,d=128", "layout=bhsd", "layout=bshd", "layout=qkv", "page=16", "kv=float16", "kv=float16,layout=bshd"),
 				inLayouts("h=12,sq=1024,d=64", "layout=bhsd", "layout=bshd", "layout=qkv", "page=16", "kv=float16", "kv=float16,layout=bshd"),
-				inLayouts("h=32,hkv=8,sq=1,skv=8192,d=128", "layout=bhsd", "layout=bshd", "page=16", "page=16,layout=bshd", "page=256"),
+				inLayouts("h=32,hkv=8,sq=1,skv=8192,d=128", "layout=bhsd", "layout=bshd", "page=1", "page=16", "page=16,layout=bshd", "page=64", "page=256", "cache=slots", "cache=ring"),
+			),
+		},
+		{
+			// Rows that lie 4,096 bytes apart share a set of the first level of caches, and each is
+			// in a page of its own; 64 bytes more or less, and they do not.
+			Name:    "strides",
+			About:   "rows of keys and values 4,096 bytes apart and nearly so, and head dims, by layout",
+			Workers: []int{1},
+			Works: slices.Concat(
+				inLayouts("h=8,sq=2048,d=128", "layout=bhsd", "layout=bhsd+880", "layout=bhsd+896", "layout=bhsd+912"),
+				inLayouts("h=12,sq=1024,d=64", "layout=bhsd", "layout=bhsd+944", "layout=bhsd+960", "layout=bhsd+976"),
+				inLayouts("h=8,sq=2048,d=128,kv=float16", "layout=bhsd", "layout=bhsd+1888", "layout=bhsd+1920", "layout=bhsd+1952"),
+				inLayouts("h=32,hkv=8,sq=1,skv=8192,d=128", "layout=bhsd", "layout=bhsd+880", "layout=bhsd+896", "layout=bhsd+912"),
+				inLayouts("h=8,sq=1024,d=40", "layout=bhsd", "layout=bshd"),
+				inLayouts("h=8,sq=1024,d=64", "layout=bhsd", "layout=bshd"),
+				inLayouts("h=8,sq=1024,d=80", "layout=bhsd", "layout=bshd"),
+				inLayouts("h=8,sq=1024,d=96", "layout=bhsd", "layout=bshd"),
+				inLayouts("h=8,sq=1024,d=128", "layout=bhsd", "layout=bshd"),
+				inLayouts("h=8,sq=1024,d=256", "layout=bhsd", "layout=bshd"),
 			),
 		},
 		{

@@ -52,6 +52,7 @@ const maxBytes = 32 << 30
 //	kv=float16        the type of keys and values: float32, float16, bfloat16, int8 (with a
 //	                  scale for each row) or q8_0; k and v for one of them
 //	page=16           keys and values in pages of 16 tokens, shuffled
+//	cache=slots       keys and values in slots of a cache, or in a ring that has gone round
 //	layout=bshd       the order of the axes in memory: bhsd, bshd, qkv (one tensor [batch, seq,
 //	                  heads + 2 KV heads, dim]) or bhds; bshd+16 has 16 elements behind each row
 //
@@ -124,7 +125,7 @@ func ParseShape(text string) (Shape, error) {
 // exclusive are the keys that exclude each other.
 var exclusive = [][2]string{
 	{"ragged", "padded"}, {"ragged", "kvlens"}, {"padded", "kvlens"}, {"ragged", "prefill"}, {"padded", "prefill"},
-	{"ragged", "page"}, {"kv", "k"}, {"kv", "v"},
+	{"ragged", "page"}, {"kv", "k"}, {"kv", "v"}, {"page", "cache"},
 }
 
 // Options writes the keys that stand behind the mask in the text of the shape, "" if
@@ -179,6 +180,9 @@ func (s Shape) check() error {
 	if err := s.Layout.check(s); err != nil {
 		return err
 	}
+	if err := s.KV.Cache.check(s); err != nil {
+		return err
+	}
 	if s.Bytes() > maxBytes {
 		return fmt.Errorf("the operands take more than %d GiB", maxBytes>>30)
 	}
@@ -195,7 +199,7 @@ func (s Shape) Bytes() int64 {
 	bytes := satAdd(
 		satMul(4, s.Batch, s.Heads, s.SeqQ, s.DimQK+s.DimV+1),
 		satMul(s.kvRowBytes(), s.Batch, s.KVHeads, pages, page))
-	return satAdd(satAdd(bytes, s.Layout.bytes(s)), s.pairBytes())
+	return satAdd(satAdd(bytes, s.Layout.bytes(s)), satAdd(s.KV.Cache.bytes(s), s.pairBytes()))
 }
 
 // pairBytes returns the size of boolean masks and biases.

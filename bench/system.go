@@ -135,7 +135,10 @@ func (s engine) Paths(in Inputs, workers int) ([]Path, error) {
 	bind := func(c context.Context) { ctx = c }
 	switch in := in.(type) {
 	case *Operands:
-		a := in.arrange()
+		a, err := in.arrange()
+		if err != nil {
+			return nil, err
+		}
 		call := a.call
 		plan, err := e.Explain(call)
 		if err != nil {

@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"runtime"
 	"runtime/pprof"
 	"runtime/trace"
@@ -58,6 +59,7 @@ A shape is KEY=VALUE,... of which h, sq and d are needed:
   kv=float16       the type of keys and values: float32, float16, bfloat16, int8 or q8_0;
                    k=, v= for one of them
   page=16          keys and values in pages of 16 tokens, shuffled
+  cache=slots      keys and values in slots of a cache; ring: in one that has gone round
   layout=bshd      the order of axes in memory: bhsd (batch, heads, seq, dim), bshd, qkv (one
                    tensor of all three, token by token) or bhds; bshd+16 has 16 elements
                    behind each row`
@@ -87,6 +89,7 @@ type benchFlags struct {
 	counters  bool
 	tuning    string
 	json      string
+	add       bool
 	label     string
 
 	cpuprofile, memprofile, trace string
@@ -107,12 +110,13 @@ func (b *benchFlags) parse(args []string, stdout io.Writer) error {
 	f.StringVar(&b.kernel, "kernel", "", "use the kernel set `NAME`, as qkv info lists them")
 	f.StringVar(&b.tuning, "tuning", "", "use the choices of `FILE`, which qkv tune has written")
 	f.IntVar(&b.workers, "workers", 0, "compute on `N` processors, 0 for all (default: the preset's choice)")
-	f.IntVar(&b.count, "count", 0, fmt.Sprintf("measure everything `N` times over, so that a record has what changes in between\n(default: %d for a record, 1 without -json)", recordCount))
+	f.IntVar(&b.count, "count", 0, fmt.Sprintf("measure everything `N` times over, so that a record has what changes in between\n(default: %d for a record, 1 without -json or with -append)", recordCount))
 	f.BoolVar(&b.cold, "cold", false, "have each call find keys, values and weights in memory, as a layer of a model does, not in a\ncache: copies of them take turns, enough to fill every cache twice")
 	f.StringVar(&b.neighbour, "neighbour", "", "have a process on another processor, and on the other thread of the core where there is one,\nwork through as much memory as the second level of caches holds, or far more than the last does:\n`KIND` is cache or memory")
 	f.BoolVar(&b.counters, "counters", false, "count cycles, instructions, cache misses and the like of each run, where the machine can")
 	unmasked := f.Bool("unmasked", false, "time each shape in turns with one of its sizes without mask and changed scores, and print its\nshare of that rate (default: the preset's choice)")
 	f.StringVar(&b.json, "json", "", "write the record to `FILE`")
+	f.BoolVar(&b.add, "append", false, "add to the record of -json, if it is there: one pass (or -count) more of the same build, so that two\nbuilds can take turns")
 	f.StringVar(&b.label, "label", "", "have the record called `TEXT` in reports and comparisons (default: by its file)")
 	f.StringVar(&b.cpuprofile, "cpuprofile", "", "write a CPU profile to `FILE`, with phases as labels")
 	f.StringVar(&b.memprofile, "memprofile", "", "write a profile of allocations to `FILE`")
@@ -132,6 +136,9 @@ func (b *benchFlags) parse(args []string, stdout io.Writer) error {
 	if b.label != "" && b.json == "" {
 		return badUsage("-label is of a record, and there is no -json")
 	}
+	if b.add && b.json == "" {
+		return badUsage("-append adds to a record, and there is no -json")
+	}
 	unmaskedGiven, countGiven := false, false
 	f.Visit(func(f *flag.Flag) {
 		switch {
@@ -144,7 +151,7 @@ func (b *benchFlags) parse(args []string, stdout io.Writer) error {
 		}
 	})
 	switch {
-	case !countGiven && b.json != "":
+	case !countGiven && b.json != "" && !b.add:
 		b.count = recordCount
 	case !countGiven:
 		b.count = 1
@@ -207,7 +214,7 @@ func benchCommand(ctx context.Context, args []string, stdout, stderr io.Writer) 
 		}
 	}
 	opts := bench.Options{Kernel: b.kernel, Tuning: tuning, Labels: b.cpuprofile != "", Unmasked: b.preset.Unmasked, Counters: b.counters, Cold: b.cold, Neighbour: b.neighbour}
-	if b.count > 1 {
+	if b.count > 1 || b.add {
 		opts.Time = passTime
 	}
 	runner, err := bench.NewRunner(opts)
@@ -217,6 +224,12 @@ func benchCommand(ctx context.Context, args []string, stdout, stderr io.Writer) 
 	defer runner.Close()
 	if err := checkWritable(b.json); err != nil {
 		return err
+	}
+	var earlier *bench.Document
+	if b.add {
+		if earlier, err = b.earlier(); err != nil {
+			return err
+		}
 	}
 	profiles, err := b.profile(stdout)
 	if err != nil {
@@ -291,7 +304,31 @@ func benchCommand(ctx context.Context, args []string, stdout, stderr io.Writer) 
 	if b.json == "" {
 		return nil
 	}
+	if earlier != nil {
+		if err := doc.Join(earlier); err != nil {
+			return fmt.Errorf("-append: %w", err)
+		}
+	}
 	return writeFiles(ctx, stdout, content{b.json, func(w io.Writer) error { return writeJSON(w, &doc) }})
+}
+
+// earlier reads the record that is added to, nil if there is none. That it is of another build is told
+// before anything is measured.
+func (b *benchFlags) earlier() (*bench.Document, error) {
+	if b.json == standard {
+		return nil, badUsage("-append: what goes to standard output cannot be added to")
+	}
+	d, err := readRecord(b.json)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if build := bench.ThisBuild(); d.Build != build {
+		return nil, fmt.Errorf("-append: %s is of build %s, this is %s", b.json, d.Build.Short(), build.Short())
+	}
+	return d, nil
 }
 
 // Works that take longer, or more memory, than these are announced.

@@ -167,6 +167,45 @@ func TestBenchNeighbour(t *testing.T) {
 	}
 }
 
+// TestBenchAppend: passes of several commands are of one record, if they are of one build under the
+// same conditions.
+func TestBenchAppend(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "r.json")
+	if code, _, errs := qkvRun("bench", "-append"); code != exitUsage || !strings.Contains(errs, "there is no -json") {
+		t.Errorf("exit %d, stderr %q", code, errs)
+	}
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
+	args := []string{"bench", "-append", "-shape", "m=1,n=1024,k=1024", "-workers", "1", "-json", path}
+	for want := 1; want <= 3; want++ {
+		if code, _, errs := qkvRun(append(args, "-label", "of turns")...); code != exitOK {
+			t.Fatalf("exit %d, stderr %q", code, errs)
+		}
+		d, err := bench.ReadDocument(path)
+		if err != nil || len(d.Runs) != want || len(d.Results()) != 1 || d.Label != "of turns" {
+			t.Fatalf("the record is %+v, error %v", d, err)
+		}
+	}
+	before, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if code, _, errs := qkvRun(append(args, "-cold")...); code != exitFailed || !strings.Contains(errs, "they differ: conditions") {
+		t.Errorf("other conditions: exit %d, stderr %q", code, errs)
+	}
+	if after, err := os.ReadFile(path); err != nil || !bytes.Equal(after, before) {
+		t.Errorf("the record has changed, error %v", err)
+	}
+	other := bytes.Replace(before, []byte(`"go_version": "`), []byte(`"go_version": "not `), 1)
+	if err := os.WriteFile(path, other, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code, _, errs := qkvRun(args...); code != exitFailed || !strings.Contains(errs, "is of build") {
+		t.Errorf("another build: exit %d, stderr %q", code, errs)
+	}
+}
+
 func TestBenchUnmasked(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes seconds")
