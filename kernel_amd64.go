@@ -20,6 +20,7 @@ var avx512Set = kernel.Set{
 	Lanes:      64,
 	Rows:       6,
 	DecodeRows: 16,
+	Turn:       192,
 	TurnFar:    48,
 	PeakFLOPs:  2 * 16 * peakFMAs,
 }.With(kernel.Funcs{

@@ -12674,7 +12674,8 @@ dims:
 //	R24 Src
 //	R25 Dst
 //	R26 dims left
-//	R1 scratch
+//	R1 Src, a row to ask for
+//	R2 scratch
 //	all: V0 values; V1 scale
 TEXT ·convertNEON(SB), NOSPLIT, $0-8
 	MOVD a+0(FP), R0
@@ -12699,10 +12700,18 @@ float32:
 
 float32Row:
 	MOVD (R0), R24 // a.Src
-	MOVD (R19), R1
-	ADD R1, R24
+	MOVD (R19), R2
+	ADD R2, R24
 	ADD $8, R19
 	MOVD R22, R25
+	MOVD R24, R1
+	CMP $4, R21
+	BLE float32RowLast
+	MOVD (R0), R1 // a.Src
+	MOVD 24(R19), R2
+	ADD R2, R1
+
+float32RowLast:
 	MOVD 48(R0), R26 // a.Dim
 	SUB $4, R26
 	CMP $0, R26
@@ -12710,8 +12719,10 @@ float32Row:
 	PCALIGN $32
 
 float32Vector:
+	PRFM (R1), PLDL1STRM
 	FMOVQ (R24), F0
 	FMOVQ F0, (R25)
+	ADD $16, R1
 	ADD $16, R24
 	ADD $16, R25
 	SUB $4, R26
@@ -12719,12 +12730,12 @@ float32Vector:
 	BGE float32Vector
 	CMP $-4, R26
 	BEQ float32Next
-	MOVD R26, R1
-	LSL $2, R1
-	ADD R1, R24
-	MOVD R26, R1
-	LSL $2, R1
-	ADD R1, R25
+	MOVD R26, R2
+	LSL $2, R2
+	ADD R2, R24
+	MOVD R26, R2
+	LSL $2, R2
+	ADD R2, R25
 	FMOVQ (R24), F0
 	FMOVQ F0, (R25)
 	JMP float32Next
@@ -12753,10 +12764,18 @@ Float16:
 
 Float16Row:
 	MOVD (R0), R24 // a.Src
-	MOVD (R19), R1
-	ADD R1, R24
+	MOVD (R19), R2
+	ADD R2, R24
 	ADD $8, R19
 	MOVD R22, R25
+	MOVD R24, R1
+	CMP $4, R21
+	BLE Float16RowLast
+	MOVD (R0), R1 // a.Src
+	MOVD 24(R19), R2
+	ADD R2, R1
+
+Float16RowLast:
 	MOVD 48(R0), R26 // a.Dim
 	SUB $4, R26
 	CMP $0, R26
@@ -12764,9 +12783,11 @@ Float16Row:
 	PCALIGN $32
 
 Float16Vector:
+	PRFM (R1), PLDL1STRM
 	FMOVD (R24), F0
 	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
 	FMOVQ F0, (R25)
+	ADD $8, R1
 	ADD $8, R24
 	ADD $16, R25
 	SUB $4, R26
@@ -12774,12 +12795,12 @@ Float16Vector:
 	BGE Float16Vector
 	CMP $-4, R26
 	BEQ Float16Next
-	MOVD R26, R1
-	LSL $1, R1
-	ADD R1, R24
-	MOVD R26, R1
-	LSL $2, R1
-	ADD R1, R25
+	MOVD R26, R2
+	LSL $1, R2
+	ADD R2, R24
+	MOVD R26, R2
+	LSL $2, R2
+	ADD R2, R25
 	FMOVD (R24), F0
 	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
 	FMOVQ F0, (R25)
@@ -12790,8 +12811,8 @@ Float16Few:
 	PCALIGN $32
 
 Float16One:
-	MOVHU (R24), R1
-	FMOVS R1, F0
+	MOVHU (R24), R2
+	FMOVS R2, F0
 	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
 	FMOVS F0, (R25)
 	ADD $2, R24
@@ -12811,10 +12832,18 @@ BFloat16:
 
 BFloat16Row:
 	MOVD (R0), R24 // a.Src
-	MOVD (R19), R1
-	ADD R1, R24
+	MOVD (R19), R2
+	ADD R2, R24
 	ADD $8, R19
 	MOVD R22, R25
+	MOVD R24, R1
+	CMP $4, R21
+	BLE BFloat16RowLast
+	MOVD (R0), R1 // a.Src
+	MOVD 24(R19), R2
+	ADD R2, R1
+
+BFloat16RowLast:
 	MOVD 48(R0), R26 // a.Dim
 	SUB $4, R26
 	CMP $0, R26
@@ -12822,9 +12851,11 @@ BFloat16Row:
 	PCALIGN $32
 
 BFloat16Vector:
+	PRFM (R1), PLDL1STRM
 	FMOVD (R24), F0
 	WORD $0x2e613800 // shll v0.4s, v0.4h, #16
 	FMOVQ F0, (R25)
+	ADD $8, R1
 	ADD $8, R24
 	ADD $16, R25
 	SUB $4, R26
@@ -12832,12 +12863,12 @@ BFloat16Vector:
 	BGE BFloat16Vector
 	CMP $-4, R26
 	BEQ BFloat16Next
-	MOVD R26, R1
-	LSL $1, R1
-	ADD R1, R24
-	MOVD R26, R1
-	LSL $2, R1
-	ADD R1, R25
+	MOVD R26, R2
+	LSL $1, R2
+	ADD R2, R24
+	MOVD R26, R2
+	LSL $2, R2
+	ADD R2, R25
 	FMOVD (R24), F0
 	WORD $0x2e613800 // shll v0.4s, v0.4h, #16
 	FMOVQ F0, (R25)
@@ -12848,9 +12879,9 @@ BFloat16Few:
 	PCALIGN $32
 
 BFloat16One:
-	MOVHU (R24), R1
-	LSL $16, R1
-	FMOVS R1, F0
+	MOVHU (R24), R2
+	LSL $16, R2
+	FMOVS R2, F0
 	FMOVS F0, (R25)
 	ADD $2, R24
 	ADD $4, R25
@@ -12869,10 +12900,18 @@ int8:
 
 int8Row:
 	MOVD (R0), R24 // a.Src
-	MOVD (R19), R1
-	ADD R1, R24
+	MOVD (R19), R2
+	ADD R2, R24
 	ADD $8, R19
 	MOVD R22, R25
+	MOVD R24, R1
+	CMP $4, R21
+	BLE int8RowLast
+	MOVD (R0), R1 // a.Src
+	MOVD 24(R19), R2
+	ADD R2, R1
+
+int8RowLast:
 	MOVD 48(R0), R26 // a.Dim
 	FMOVS (R20), F1
 	VDUP V1.S[0], V1.S4
@@ -12883,12 +12922,14 @@ int8Row:
 	PCALIGN $32
 
 int8Vector:
+	PRFM (R1), PLDL1STRM
 	FMOVS (R24), F0
 	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
 	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
 	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
 	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
 	FMOVQ F0, (R25)
+	ADD $4, R1
 	ADD $4, R24
 	ADD $16, R25
 	SUB $4, R26
@@ -12896,11 +12937,11 @@ int8Vector:
 	BGE int8Vector
 	CMP $-4, R26
 	BEQ int8Next
-	MOVD R26, R1
-	ADD R1, R24
-	MOVD R26, R1
-	LSL $2, R1
-	ADD R1, R25
+	MOVD R26, R2
+	ADD R2, R24
+	MOVD R26, R2
+	LSL $2, R2
+	ADD R2, R25
 	FMOVS (R24), F0
 	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
 	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
@@ -12914,8 +12955,8 @@ int8Few:
 	PCALIGN $32
 
 int8One:
-	MOVB (R24), R1
-	SCVTFWS R1, F0
+	MOVB (R24), R2
+	SCVTFWS R2, F0
 	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
 	FMOVS F0, (R25)
 	ADD $1, R24
@@ -12935,10 +12976,18 @@ BlockQ8_0:
 
 BlockQ8_0Row:
 	MOVD (R0), R24 // a.Src
-	MOVD (R19), R1
-	ADD R1, R24
+	MOVD (R19), R2
+	ADD R2, R24
 	ADD $8, R19
 	MOVD R22, R25
+	MOVD R24, R1
+	CMP $4, R21
+	BLE BlockQ8_0RowLast
+	MOVD (R0), R1 // a.Src
+	MOVD 24(R19), R2
+	ADD R2, R1
+
+BlockQ8_0RowLast:
 	MOVD 48(R0), R26 // a.Dim
 	PCALIGN $32
 

@@ -61,7 +61,6 @@ func (e *Engine) copying(p *Problem, rows int) copying {
 	const fits = 3 // copies in the second-level cache
 	set, k, v := e.set, &p.K, &p.V
 	room := func(dim int) bool { return fits*4*copySize(dim) <= e.caches.L2 }
-	apart := func(t *KV) int { return max(t.Stride[2], -t.Stride[2]) }
 
 	c.kWhy = reason{text: "read where they are, a few rows at a time"}
 	switch {
@@ -71,7 +70,7 @@ func (e *Engine) copying(p *Problem, rows int) copying {
 		c.k, c.kWhy = asRows, reason{text: "copied: their elements lie too far apart"}
 	case !k.dense() && k.Stride[2] == 4 && p.Tables == nil && set.TurnFar > 0 && rows >= 2*set.TurnFar && room(p.DimQK):
 		c.k, c.kWhy = asRows, reason{"copied and transposed: their elements lie %d bytes apart", k.Stride[3]}
-	case k.dense() && apart(k) >= farKeys && set.TurnFar > 0 && rows >= copyRows && room(p.DimQK):
+	case k.dense() && k.step() >= farKeys && set.TurnFar > 0 && rows >= copyRows && room(p.DimQK):
 		c.k, c.kWhy = asRows, reason{"copied: they lie %d bytes apart", k.Stride[2]}
 	case p.Tables != nil && p.PageTokens < kernel.KeyBlock:
 		c.kWhy = reason{text: "copied: a page holds less than a block"}
@@ -87,7 +86,7 @@ func (e *Engine) copying(p *Problem, rows int) copying {
 		return c
 	}
 	switch {
-	case set.TurnFar > 0 && rows >= set.TurnFar && apart(v) >= farValues:
+	case set.TurnFar > 0 && rows >= set.TurnFar && v.step() >= farValues:
 		c.v, c.vWhy = asColumns, reason{"copied and transposed: they lie %d bytes apart", v.Stride[2]}
 	case set.Turn > 0 && rows >= set.Turn:
 		c.v, c.vWhy = asColumns, reason{"copied and transposed, which pays from %d query rows of an item on", set.Turn}

@@ -23,6 +23,9 @@ func (t *KV) at(batch, head, token int) unsafe.Pointer {
 	return unsafe.Add(t.Base, batch*t.Stride[0]+head*t.Stride[1]+token*t.Stride[2])
 }
 
+// step returns the bytes from row to row, in either direction.
+func (t *KV) step() int { return max(t.Stride[2], -t.Stride[2]) }
+
 // dense reports whether the units of a row lie side by side.
 func (t *KV) dense() bool { return t.Stride[3] == t.Elem.Unit() }
 

@@ -1,6 +1,10 @@
 package tile
 
-import "github.com/qkv-go/qkv/kernel"
+import (
+	"math"
+
+	"github.com/qkv-go/qkv/kernel"
+)
 
 // Caches are the data cache sizes in bytes that one worker may count on, 0 where unknown.
 type Caches struct {
@@ -15,9 +19,13 @@ const (
 	// startWork is the floating-point operations that take as long as starting one.
 	startWork = 1 << 16
 
-	// itemsPerWorker is the least number of items a worker to aim for: the last ones
-	// to finish then leave little idle time.
+	// itemsPerWorker is the most items a worker to aim for: the last ones to finish then leave
+	// little idle time.
 	itemsPerWorker = 24
+
+	// itemRows is the query rows that take as long as what is done once an item: its keys and
+	// values are read from where they lie, and may be copied.
+	itemRows = 32
 
 	// decodeWork is the number of query rows of a KV head from which on its keys and values
 	// cost more arithmetic than memory; and of rows of a product, its weights.
@@ -39,8 +47,9 @@ type Schedule struct {
 	Decode  int // items of sequences with few queries, whose keys may be divided
 	Workers int
 
-	// Prefetch says that operands may come from memory: they are larger than
-	// a worker may hope to find in the last-level cache.
+	// Prefetch says that operands are asked for ahead: they are larger than what a worker may
+	// hope to find in the last-level cache, or, if rows do not lie far apart, in the second.
+	// Far rows share few sets of that, and asked for early push out what is used until then.
 	Prefetch bool
 
 	// Why those: a clause each.
@@ -92,9 +101,8 @@ func (e *Engine) schedule(p *Problem, workers int, d *decoding) Schedule {
 		s.GroupsWhy = "a KV head has no more rows"
 	}
 	if workers > 1 {
-		for s.Groups > 1 && s.Heads*((all+s.Groups-1)/s.Groups) < itemsPerWorker*workers {
-			s.Groups--
-			s.GroupsWhy = "small enough to keep every worker busy to the end"
+		if n := s.share(all, workers); n < s.Groups {
+			s.Groups, s.GroupsWhy = n, "small enough to keep every worker busy to the end"
 		}
 	}
 	s.Blocks = (all + s.Groups - 1) / s.Groups
@@ -114,12 +122,32 @@ func (e *Engine) schedule(p *Problem, workers int, d *decoding) Schedule {
 		s.Workers = n
 		s.WorkersWhy = "there are no more items"
 	}
-	s.Prefetch = float64(perRow)*(float64(p.Heads)*float64(p.TokensQ)+float64(p.KVHeads)*float64(p.TokensKV)) > float64(e.caches.L3/4)
+	bytes := float64(perRow) * (float64(p.Heads)*float64(p.TokensQ) + float64(p.KVHeads)*float64(p.TokensKV))
+	s.Prefetch = bytes > float64(e.caches.L3/4) || bytes > float64(e.caches.L2) && p.K.step() < farValues && p.V.step() < farValues
 	s.section = clamp(e.caches.L3/2/max(1, p.SeqKV*perRow), 1, s.Heads)
 	if p.Mask.Right == Unbounded {
 		s.section = 1
 	}
 	return s
+}
+
+// share returns the groups of an item, at most s.Groups of the groups of a KV head, with which so
+// many workers are done first. Each takes as many items as another, and one may be late by a part
+// of an item.
+func (s *Schedule) share(all, workers int) int {
+	best, least := s.Groups, math.MaxInt
+	for n := s.Groups; n > 0; n-- {
+		blocks := (all + n - 1) / n
+		rows := (all + blocks - 1) / blocks * s.Lanes
+		items := s.Heads * blocks
+		if cost := (items+workers-1)/workers*(rows+itemRows) + rows/4; cost < least {
+			best, least = n, cost
+		}
+		if items >= itemsPerWorker*workers {
+			break
+		}
+	}
+	return best
 }
 
 // estimate returns about how many pairs the bands of the queries keep, from a sample of

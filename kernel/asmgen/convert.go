@@ -21,6 +21,7 @@ type converter struct {
 	row, stride      Int // of Dst
 	src, dst         Int // where the row goes on
 	n                Int // dims left of the row
+	ahead            Int // of a row to ask for
 	tmp              Int
 	v, factor        Vec
 }
@@ -31,7 +32,8 @@ func convert(arch *Arch) *Func {
 	c := &converter{
 		Func: f, off: f.int("Off"), scale: f.int("Scale"), rows: f.int("rows left"),
 		row: f.int("row of Dst"), stride: f.int("Dst, bytes from row to row"),
-		src: f.int("Src"), dst: f.int("Dst"), n: f.int("dims left"), tmp: f.int("scratch"),
+		src: f.int("Src"), dst: f.int("Dst"), n: f.int("dims left"),
+		ahead: f.int("Src, a row to ask for"), tmp: f.int("scratch"),
 	}
 	m := f.vectors("all:")
 	c.v, c.factor = m.one("values"), m.one("scale")
@@ -46,6 +48,9 @@ func convert(arch *Arch) *Func {
 	return f
 }
 
+// rowsAhead is how many rows ahead Convert asks for memory.
+const rowsAhead = 4
+
 func (c *converter) emit() {
 	row := c.elem.String() + "Row"
 	c.load("Rows", c.rows)
@@ -55,6 +60,12 @@ func (c *converter) emit() {
 	c.Op(c.Add, c.tmp, c.src)
 	c.Op(c.Add, 8, c.off)
 	c.Op(c.Mov, c.row, c.dst)
+	c.Op(c.Mov, c.src, c.ahead)
+	c.Branch(c.Func, c.rows, "LE", imm(rowsAhead), row+"Last")
+	c.load("Src", c.ahead)
+	c.Op(c.Mov, mem(c.off, 8*(rowsAhead-1)), c.tmp)
+	c.Op(c.Add, c.tmp, c.ahead)
+	c.Label(row + "Last")
 	c.load("Dim", c.n)
 	switch c.elem {
 	case kernel.Q8_0:
@@ -104,7 +115,9 @@ func (c *converter) elements() {
 	c.Op(c.Sub, c.Lanes, c.n)
 	c.Branch(c.Func, c.n, "LT", "$0", name("Few"))
 	c.Loop(name("Vector"))
+	c.PrefetchOnce(c.Func, mem(c.ahead, 0))
 	c.vector(0, 0)
+	c.Op(c.Add, unit*c.Lanes, c.ahead)
 	c.Op(c.Add, unit*c.Lanes, c.src)
 	c.Op(c.Add, c.Bytes(), c.dst)
 	c.Op(c.Sub, c.Lanes, c.n)
