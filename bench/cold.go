@@ -110,6 +110,11 @@ func namedPath(sys System, in Inputs, workers int, name string) (*Path, error) {
 	if err != nil {
 		return nil, err
 	}
+	return pathNamed(paths, name)
+}
+
+// pathNamed returns the path of that name, and closes the others.
+func pathNamed(paths []Path, name string) (*Path, error) {
 	at := slices.IndexFunc(paths, func(p Path) bool { return p.Name == name })
 	for i := range paths {
 		if i != at {

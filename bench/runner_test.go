@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"math"
+	"slices"
 	"testing"
 	"time"
 
@@ -196,5 +197,46 @@ func TestMedian(t *testing.T) {
 		if got := median(c.x); got != c.want {
 			t.Errorf("median(%v) = %v, want %v", c.x, got, c.want)
 		}
+	}
+}
+
+// twoPaths is a system with a fast path and a slow one, which counts its runs.
+type twoPaths struct {
+	engine
+	slow int
+}
+
+func (*twoPaths) Name() string { return "two paths" }
+
+func (s *twoPaths) Paths(in Inputs, workers int) ([]Path, error) {
+	paths, err := s.engine.Paths(in, workers)
+	if err != nil {
+		return nil, err
+	}
+	slow := paths[0]
+	slow.Name = "slow"
+	slow.Run = func() error {
+		s.slow++
+		time.Sleep(time.Millisecond)
+		return paths[0].Run()
+	}
+	return []Path{slow, paths[0]}, nil
+}
+
+// TestFastestPath: all paths are tried once for a work on a number of workers, and the fastest alone
+// is run again.
+func TestFastestPath(t *testing.T) {
+	r, s := newRunner(t, quick), new(twoPaths)
+	var slow []int
+	for _, workers := range []int{1, 1, 2, 1, 2} {
+		before := s.slow
+		run, err := r.RunOn(context.Background(), s, Job{parse(t, "h=2,sq=64,d=32"), workers}, 0)
+		if err != nil || run.Path != "prefill" {
+			t.Fatalf("path %q, error %v", run.Path, err)
+		}
+		slow = append(slow, min(1, s.slow-before))
+	}
+	if want := []int{1, 0, 1, 0, 0}; !slices.Equal(slow, want) {
+		t.Errorf("the slow path was tried %d times, want %d", slow, want)
 	}
 }
