@@ -111,7 +111,7 @@ func parse(args []string, stderr io.Writer) (*options, error) {
 		return err
 	})
 	workers := f.Int("workers", 0, "compute on `N` threads (default: one, and all processors)")
-	f.DurationVar(&o.time, "time", 600*time.Millisecond, "time each work on each system for `D` in all")
+	f.DurationVar(&o.time, "time", 400*time.Millisecond, "time each work on each system for `D` in all")
 	f.IntVar(&o.passes, "passes", 2, "go through the systems of a work `N` times, and keep the best of each: another program that\nruns for a moment then hits nobody alone")
 	f.DurationVar(&o.limit, "limit", 9*time.Minute, "leave out what has not begun after `D`")
 	f.BoolVar(&o.slow, "slow", false, "measure paths that take many times as long as others, too")
