@@ -75,7 +75,7 @@ func (r *Report) machines() []figure {
 func (r *Report) compared() func(*run) float64 {
 	beside := make(map[*record]map[runKey]bench.Row)
 	for i := range r.records {
-		beside[&r.records[i]] = byRunKey(r.compare(i))
+		beside[&r.records[i]] = r.byRunKey(i, r.compare(i))
 	}
 	return func(x *run) float64 {
 		median, _ := bench.Median(beside[x.r][x.key()].Other.Seconds)

@@ -46,7 +46,7 @@ func (r *Report) joined() [][]string {
 		}
 		head = append(head, rec.name+", ms", "of limit")
 		c := r.compare(i)
-		beside[i] = byRunKey(c)
+		beside[i] = r.byRunKey(i, c)
 		if i > 0 {
 			head = append(head, "times", "verdict")
 			if c.Common() > 0 {
@@ -69,11 +69,7 @@ func (r *Report) joined() [][]string {
 		}
 		row = append(row, strconv.Itoa(k.workers))
 		for i := range r.records {
-			x := runs[i][k]
-			compared, ok := beside[i][k]
-			if !ok { // both records have the same conditions for all their runs
-				compared = beside[i][runKey{k.name, k.system, "", k.workers}]
-			}
+			x, compared := runs[i][k], beside[i][k]
 			if x == nil {
 				row = append(row, "–", "–")
 			} else {
@@ -114,11 +110,17 @@ func (r *Report) compare(i int) *bench.Comparison {
 	return c
 }
 
-// byRunKey returns the rows of a comparison.
-func byRunKey(c *bench.Comparison) map[runKey]bench.Row {
+// byRunKey returns the rows of a comparison of a record with the first, by the keys of its runs. Two
+// records each of which has the same conditions for all its runs are compared without them.
+func (r *Report) byRunKey(i int, c *bench.Comparison) map[runKey]bench.Row {
+	of := &r.records[i]
 	rows := make(map[runKey]bench.Row)
 	for _, row := range c.Rows {
-		rows[runKey{row.Name, row.System, row.Conditions, row.Workers}] = row
+		k := runKey{row.Name, row.System, row.Conditions, row.Workers}
+		if r.mixed && of.uniform && r.records[0].uniform {
+			k.conditions = of.conditions
+		}
+		rows[k] = row
 	}
 	return rows
 }

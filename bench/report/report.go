@@ -26,6 +26,7 @@ type record struct {
 	passes int // of the work that was measured most often
 
 	conditions string // of all its runs, "" if they differ
+	uniform    bool   // whether they do not
 }
 
 // A run is the result of one work on one system and number of workers in a record.
@@ -50,7 +51,7 @@ func New(docs ...*bench.Document) (*Report, error) {
 	for i, d := range docs {
 		rec := &r.records[i]
 		conditions, same := d.Conditions()
-		rec.conditions = conditions
+		rec.conditions, rec.uniform = conditions, same
 		r.mixed = r.mixed || !same
 		rec.Document, rec.name = d, cmp.Or(d.Label, fmt.Sprintf("record %d", i+1))
 		for _, x := range d.Results() {

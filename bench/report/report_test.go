@@ -505,3 +505,43 @@ func TestFarApart(t *testing.T) {
 		}
 	}
 }
+
+// TestConditions: records say under which conditions they were measured, and works under different
+// ones are different rows of one record.
+func TestConditions(t *testing.T) {
+	hot, cold := document("x", 1), document("x", 0.5)
+	for i := range cold.Runs {
+		cold.Runs[i].Cold = 3
+		cold.Runs[i].Neighbour = &bench.Neighbour{Kind: bench.NeighbourMemory}
+	}
+	both := document("x", 1)
+	both.Runs = append(both.Runs, cold.Runs...)
+	const conditions = "cold, neighbour=memory"
+	for _, c := range []struct {
+		docs []*bench.Document
+		want []string
+	}{
+		{[]*bench.Document{cold}, []string{"conditions: " + conditions}},
+		{[]*bench.Document{hot, cold}, []string{"The conditions are different: the usual ones and " + conditions + "."}},
+		{[]*bench.Document{both}, []string{"| 1 | h=2,sq=128,d=64, " + conditions + " | qkv"}},
+		{[]*bench.Document{both, hot, cold}, []string{"| 1 | h=2,sq=128,d=64, " + conditions + " | qkv"}},
+		{[]*bench.Document{hot, both, cold}, []string{"| 1 | h=2,sq=128,d=64, " + conditions + " | qkv"}},
+	} {
+		r, err := New(c.docs...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out strings.Builder
+		if err := r.WriteMarkdown(&out); err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range c.want {
+			if !strings.Contains(out.String(), want) {
+				t.Errorf("no %q in\n%s", want, out.String())
+			}
+		}
+		if err := r.WriteHTML(io.Discard); err != nil {
+			t.Error(err)
+		}
+	}
+}
