@@ -14114,11 +14114,15 @@ nextKeys:
 // func decodeAccumulateNEON(a *kernel.DecodeAccumulateArgs)
 //
 //	for r := range Rows, d := range Dim {
-//		acc = -0
+//		acc = From == nil ? -0 : From[r*OStride+d]
 //		for k := range Keys {
 //			if k < MaskFrom || !signbit(P[k*Stride+r]) {
 //				acc = fma(value k [d], P[k*Stride+r], acc)
 //			}
+//		}
+//		if To != nil {
+//			To[r*OStride+d] = acc
+//			continue
 //		}
 //		O[r*OStride+d] = fma(Mode == First ? +0 : O[r*OStride+d], Mode == Rescale ? Alpha[r] : 1, acc)
 //	}
@@ -14165,10 +14169,10 @@ float32Rows:
 	MOVD 48(R0), R23 // a.Dim
 	MOVD 72(R0), R24 // a.Rows
 	SUB R1, R24
-	MOVD 88(R0), R4 // a.OStride
+	MOVD 104(R0), R4 // a.OStride
 	LSL $2, R4
 	MUL R4, R24
-	MOVD 80(R0), R4 // a.O
+	MOVD 96(R0), R4 // a.O
 	ADD R4, R24
 	MOVD 40(R0), R3 // a.MaskFrom
 	MOVD 32(R0), R4 // a.Keys
@@ -14189,12 +14193,31 @@ float32Dims4:
 	BGE float324x2
 
 float324x1:
+	MOVD 80(R0), R4 // a.From
+	CBZ R4, float324x1Fresh
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ (R4), F0
+	ADD R19, R4
+	FMOVQ (R4), F1
+	ADD R19, R4
+	FMOVQ (R4), F2
+	ADD R19, R4
+	FMOVQ (R4), F3
+	JMP float324x1Begun
+
+float324x1Fresh:
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
 	VMOV V0.B16, V1.B16
 	VMOV V0.B16, V2.B16
 	VMOV V0.B16, V3.B16
+
+float324x1Begun:
 	MOVD 8(R0), R19 // a.Off
 	MOVD 24(R0), R20 // a.Scale
 	MOVD R26, R21
@@ -14202,7 +14225,7 @@ float324x1:
 	PCALIGN $32
 
 float324x1Key:
-	MOVD 256(R19), R25
+	MOVD 1024(R19), R25
 	MOVD (R19), R4
 	FMOVS (R21), F4
 	VDUP V4.S[0], V4.S4
@@ -14224,16 +14247,33 @@ float324x1Key:
 	ADD R2, R21
 	SUBS $1, R3
 	BNE float324x1Key
+	MOVD 88(R0), R4 // a.To
+	CBZ R4, float324x1Whole
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ F0, (R4)
+	ADD R19, R4
+	FMOVQ F1, (R4)
+	ADD R19, R4
+	FMOVQ F2, (R4)
+	ADD R19, R4
+	FMOVQ F3, (R4)
+	JMP float324x1Updated
+
+float324x1Whole:
 	MOVD R24, R19
 	MOVD R24, R3
-	MOVD 88(R0), R21 // a.OStride
+	MOVD 104(R0), R21 // a.OStride
 	LSL $2, R21
 	MOVD 72(R0), R20 // a.Rows
 	SUB R1, R20
 	LSL $2, R20
-	MOVD 96(R0), R17
+	MOVD 112(R0), R17
 	ADD R17, R20
-	MOVD 104(R0), R4 // a.Mode
+	MOVD 120(R0), R4 // a.Mode
 	CMP $2, R4
 	BEQ float324x1Ready
 	MOVD $ones<>(SB), R20
@@ -14243,7 +14283,7 @@ float324x1Key:
 	MOVD $0, R21
 
 float324x1Ready:
-	MOVD 88(R0), R4 // a.OStride
+	MOVD 104(R0), R4 // a.OStride
 	LSL $2, R4
 	FMOVS (R20), F10
 	VDUP V10.S[0], V10.S4
@@ -14271,6 +14311,8 @@ float324x1Ready:
 	FMOVQ (R19), F8
 	VFMLA V10.S4, V8.S4, V3.S4
 	FMOVQ F3, (R3)
+
+float324x1Updated:
 	ADD $16, R22
 	ADD $16, R24
 	SUB $4, R23
@@ -14279,6 +14321,27 @@ float324x1Ready:
 	JMP float32RowsDone4
 
 float324x2:
+	MOVD 80(R0), R4 // a.From
+	CBZ R4, float324x2Fresh
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ (R4), F0
+	FMOVQ 16(R4), F1
+	ADD R19, R4
+	FMOVQ (R4), F2
+	FMOVQ 16(R4), F3
+	ADD R19, R4
+	FMOVQ (R4), F4
+	FMOVQ 16(R4), F5
+	ADD R19, R4
+	FMOVQ (R4), F6
+	FMOVQ 16(R4), F7
+	JMP float324x2Begun
+
+float324x2Fresh:
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
@@ -14289,6 +14352,8 @@ float324x2:
 	VMOV V0.B16, V5.B16
 	VMOV V0.B16, V6.B16
 	VMOV V0.B16, V7.B16
+
+float324x2Begun:
 	MOVD 8(R0), R19 // a.Off
 	MOVD 24(R0), R20 // a.Scale
 	MOVD R26, R21
@@ -14296,7 +14361,7 @@ float324x2:
 	PCALIGN $32
 
 float324x2Key:
-	MOVD 256(R19), R25
+	MOVD 1024(R19), R25
 	MOVD (R19), R4
 	FMOVS (R21), F8
 	VDUP V8.S[0], V8.S4
@@ -14324,16 +14389,37 @@ float324x2Key:
 	ADD R2, R21
 	SUBS $1, R3
 	BNE float324x2Key
+	MOVD 88(R0), R4 // a.To
+	CBZ R4, float324x2Whole
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ F0, (R4)
+	FMOVQ F1, 16(R4)
+	ADD R19, R4
+	FMOVQ F2, (R4)
+	FMOVQ F3, 16(R4)
+	ADD R19, R4
+	FMOVQ F4, (R4)
+	FMOVQ F5, 16(R4)
+	ADD R19, R4
+	FMOVQ F6, (R4)
+	FMOVQ F7, 16(R4)
+	JMP float324x2Updated
+
+float324x2Whole:
 	MOVD R24, R19
 	MOVD R24, R3
-	MOVD 88(R0), R21 // a.OStride
+	MOVD 104(R0), R21 // a.OStride
 	LSL $2, R21
 	MOVD 72(R0), R20 // a.Rows
 	SUB R1, R20
 	LSL $2, R20
-	MOVD 96(R0), R17
+	MOVD 112(R0), R17
 	ADD R17, R20
-	MOVD 104(R0), R4 // a.Mode
+	MOVD 120(R0), R4 // a.Mode
 	CMP $2, R4
 	BEQ float324x2Ready
 	MOVD $ones<>(SB), R20
@@ -14343,7 +14429,7 @@ float324x2Key:
 	MOVD $0, R21
 
 float324x2Ready:
-	MOVD 88(R0), R4 // a.OStride
+	MOVD 104(R0), R4 // a.OStride
 	LSL $2, R4
 	FMOVS (R20), F14
 	VDUP V14.S[0], V14.S4
@@ -14383,6 +14469,8 @@ float324x2Ready:
 	FMOVQ 16(R19), F12
 	VFMLA V14.S4, V12.S4, V7.S4
 	FMOVQ F7, 16(R3)
+
+float324x2Updated:
 	ADD $32, R22
 	ADD $32, R24
 	SUB $8, R23
@@ -14391,6 +14479,35 @@ float324x2Ready:
 	JMP float32RowsDone4
 
 float324x4:
+	MOVD 80(R0), R4 // a.From
+	CBZ R4, float324x4Fresh
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ (R4), F0
+	FMOVQ 16(R4), F1
+	FMOVQ 32(R4), F2
+	FMOVQ 48(R4), F3
+	ADD R19, R4
+	FMOVQ (R4), F4
+	FMOVQ 16(R4), F5
+	FMOVQ 32(R4), F6
+	FMOVQ 48(R4), F7
+	ADD R19, R4
+	FMOVQ (R4), F8
+	FMOVQ 16(R4), F9
+	FMOVQ 32(R4), F10
+	FMOVQ 48(R4), F11
+	ADD R19, R4
+	FMOVQ (R4), F12
+	FMOVQ 16(R4), F13
+	FMOVQ 32(R4), F14
+	FMOVQ 48(R4), F15
+	JMP float324x4Begun
+
+float324x4Fresh:
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
@@ -14409,6 +14526,8 @@ float324x4:
 	VMOV V0.B16, V13.B16
 	VMOV V0.B16, V14.B16
 	VMOV V0.B16, V15.B16
+
+float324x4Begun:
 	MOVD 8(R0), R19 // a.Off
 	MOVD 24(R0), R20 // a.Scale
 	MOVD R26, R21
@@ -14416,7 +14535,7 @@ float324x4:
 	PCALIGN $32
 
 float324x4Key:
-	MOVD 256(R19), R25
+	MOVD 1024(R19), R25
 	MOVD (R19), R4
 	FMOVS (R21), F16
 	VDUP V16.S[0], V16.S4
@@ -14456,16 +14575,45 @@ float324x4Key:
 	ADD R2, R21
 	SUBS $1, R3
 	BNE float324x4Key
+	MOVD 88(R0), R4 // a.To
+	CBZ R4, float324x4Whole
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ F0, (R4)
+	FMOVQ F1, 16(R4)
+	FMOVQ F2, 32(R4)
+	FMOVQ F3, 48(R4)
+	ADD R19, R4
+	FMOVQ F4, (R4)
+	FMOVQ F5, 16(R4)
+	FMOVQ F6, 32(R4)
+	FMOVQ F7, 48(R4)
+	ADD R19, R4
+	FMOVQ F8, (R4)
+	FMOVQ F9, 16(R4)
+	FMOVQ F10, 32(R4)
+	FMOVQ F11, 48(R4)
+	ADD R19, R4
+	FMOVQ F12, (R4)
+	FMOVQ F13, 16(R4)
+	FMOVQ F14, 32(R4)
+	FMOVQ F15, 48(R4)
+	JMP float324x4Updated
+
+float324x4Whole:
 	MOVD R24, R19
 	MOVD R24, R3
-	MOVD 88(R0), R21 // a.OStride
+	MOVD 104(R0), R21 // a.OStride
 	LSL $2, R21
 	MOVD 72(R0), R20 // a.Rows
 	SUB R1, R20
 	LSL $2, R20
-	MOVD 96(R0), R17
+	MOVD 112(R0), R17
 	ADD R17, R20
-	MOVD 104(R0), R4 // a.Mode
+	MOVD 120(R0), R4 // a.Mode
 	CMP $2, R4
 	BEQ float324x4Ready
 	MOVD $ones<>(SB), R20
@@ -14475,7 +14623,7 @@ float324x4Key:
 	MOVD $0, R21
 
 float324x4Ready:
-	MOVD 88(R0), R4 // a.OStride
+	MOVD 104(R0), R4 // a.OStride
 	LSL $2, R4
 	FMOVS (R20), F22
 	VDUP V22.S[0], V22.S4
@@ -14539,6 +14687,8 @@ float324x4Ready:
 	FMOVQ 48(R19), F20
 	VFMLA V22.S4, V20.S4, V15.S4
 	FMOVQ F15, 48(R3)
+
+float324x4Updated:
 	ADD $64, R22
 	ADD $64, R24
 	SUB $16, R23
@@ -14562,11 +14712,28 @@ float32Dims3:
 	BGE float323x2
 
 float323x1:
+	MOVD 80(R0), R4 // a.From
+	CBZ R4, float323x1Fresh
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ (R4), F0
+	ADD R19, R4
+	FMOVQ (R4), F1
+	ADD R19, R4
+	FMOVQ (R4), F2
+	JMP float323x1Begun
+
+float323x1Fresh:
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
 	VMOV V0.B16, V1.B16
 	VMOV V0.B16, V2.B16
+
+float323x1Begun:
 	MOVD 8(R0), R19 // a.Off
 	MOVD 24(R0), R20 // a.Scale
 	MOVD R26, R21
@@ -14574,7 +14741,7 @@ float323x1:
 	PCALIGN $32
 
 float323x1Key:
-	MOVD 256(R19), R25
+	MOVD 1024(R19), R25
 	MOVD (R19), R4
 	FMOVS (R21), F3
 	VDUP V3.S[0], V3.S4
@@ -14593,16 +14760,31 @@ float323x1Key:
 	ADD R2, R21
 	SUBS $1, R3
 	BNE float323x1Key
+	MOVD 88(R0), R4 // a.To
+	CBZ R4, float323x1Whole
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ F0, (R4)
+	ADD R19, R4
+	FMOVQ F1, (R4)
+	ADD R19, R4
+	FMOVQ F2, (R4)
+	JMP float323x1Updated
+
+float323x1Whole:
 	MOVD R24, R19
 	MOVD R24, R3
-	MOVD 88(R0), R21 // a.OStride
+	MOVD 104(R0), R21 // a.OStride
 	LSL $2, R21
 	MOVD 72(R0), R20 // a.Rows
 	SUB R1, R20
 	LSL $2, R20
-	MOVD 96(R0), R17
+	MOVD 112(R0), R17
 	ADD R17, R20
-	MOVD 104(R0), R4 // a.Mode
+	MOVD 120(R0), R4 // a.Mode
 	CMP $2, R4
 	BEQ float323x1Ready
 	MOVD $ones<>(SB), R20
@@ -14612,7 +14794,7 @@ float323x1Key:
 	MOVD $0, R21
 
 float323x1Ready:
-	MOVD 88(R0), R4 // a.OStride
+	MOVD 104(R0), R4 // a.OStride
 	LSL $2, R4
 	FMOVS (R20), F8
 	VDUP V8.S[0], V8.S4
@@ -14633,6 +14815,8 @@ float323x1Ready:
 	FMOVQ (R19), F6
 	VFMLA V8.S4, V6.S4, V2.S4
 	FMOVQ F2, (R3)
+
+float323x1Updated:
 	ADD $16, R22
 	ADD $16, R24
 	SUB $4, R23
@@ -14641,6 +14825,24 @@ float323x1Ready:
 	JMP float32RowsDone3
 
 float323x2:
+	MOVD 80(R0), R4 // a.From
+	CBZ R4, float323x2Fresh
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ (R4), F0
+	FMOVQ 16(R4), F1
+	ADD R19, R4
+	FMOVQ (R4), F2
+	FMOVQ 16(R4), F3
+	ADD R19, R4
+	FMOVQ (R4), F4
+	FMOVQ 16(R4), F5
+	JMP float323x2Begun
+
+float323x2Fresh:
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
@@ -14649,6 +14851,8 @@ float323x2:
 	VMOV V0.B16, V3.B16
 	VMOV V0.B16, V4.B16
 	VMOV V0.B16, V5.B16
+
+float323x2Begun:
 	MOVD 8(R0), R19 // a.Off
 	MOVD 24(R0), R20 // a.Scale
 	MOVD R26, R21
@@ -14656,7 +14860,7 @@ float323x2:
 	PCALIGN $32
 
 float323x2Key:
-	MOVD 256(R19), R25
+	MOVD 1024(R19), R25
 	MOVD (R19), R4
 	FMOVS (R21), F6
 	VDUP V6.S[0], V6.S4
@@ -14680,16 +14884,34 @@ float323x2Key:
 	ADD R2, R21
 	SUBS $1, R3
 	BNE float323x2Key
+	MOVD 88(R0), R4 // a.To
+	CBZ R4, float323x2Whole
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ F0, (R4)
+	FMOVQ F1, 16(R4)
+	ADD R19, R4
+	FMOVQ F2, (R4)
+	FMOVQ F3, 16(R4)
+	ADD R19, R4
+	FMOVQ F4, (R4)
+	FMOVQ F5, 16(R4)
+	JMP float323x2Updated
+
+float323x2Whole:
 	MOVD R24, R19
 	MOVD R24, R3
-	MOVD 88(R0), R21 // a.OStride
+	MOVD 104(R0), R21 // a.OStride
 	LSL $2, R21
 	MOVD 72(R0), R20 // a.Rows
 	SUB R1, R20
 	LSL $2, R20
-	MOVD 96(R0), R17
+	MOVD 112(R0), R17
 	ADD R17, R20
-	MOVD 104(R0), R4 // a.Mode
+	MOVD 120(R0), R4 // a.Mode
 	CMP $2, R4
 	BEQ float323x2Ready
 	MOVD $ones<>(SB), R20
@@ -14699,7 +14921,7 @@ float323x2Key:
 	MOVD $0, R21
 
 float323x2Ready:
-	MOVD 88(R0), R4 // a.OStride
+	MOVD 104(R0), R4 // a.OStride
 	LSL $2, R4
 	FMOVS (R20), F11
 	VDUP V11.S[0], V11.S4
@@ -14729,6 +14951,8 @@ float323x2Ready:
 	FMOVQ 16(R19), F9
 	VFMLA V11.S4, V9.S4, V5.S4
 	FMOVQ F5, 16(R3)
+
+float323x2Updated:
 	ADD $32, R22
 	ADD $32, R24
 	SUB $8, R23
@@ -14737,6 +14961,30 @@ float323x2Ready:
 	JMP float32RowsDone3
 
 float323x4:
+	MOVD 80(R0), R4 // a.From
+	CBZ R4, float323x4Fresh
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ (R4), F0
+	FMOVQ 16(R4), F1
+	FMOVQ 32(R4), F2
+	FMOVQ 48(R4), F3
+	ADD R19, R4
+	FMOVQ (R4), F4
+	FMOVQ 16(R4), F5
+	FMOVQ 32(R4), F6
+	FMOVQ 48(R4), F7
+	ADD R19, R4
+	FMOVQ (R4), F8
+	FMOVQ 16(R4), F9
+	FMOVQ 32(R4), F10
+	FMOVQ 48(R4), F11
+	JMP float323x4Begun
+
+float323x4Fresh:
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
@@ -14751,6 +14999,8 @@ float323x4:
 	VMOV V0.B16, V9.B16
 	VMOV V0.B16, V10.B16
 	VMOV V0.B16, V11.B16
+
+float323x4Begun:
 	MOVD 8(R0), R19 // a.Off
 	MOVD 24(R0), R20 // a.Scale
 	MOVD R26, R21
@@ -14758,7 +15008,7 @@ float323x4:
 	PCALIGN $32
 
 float323x4Key:
-	MOVD 256(R19), R25
+	MOVD 1024(R19), R25
 	MOVD (R19), R4
 	FMOVS (R21), F12
 	VDUP V12.S[0], V12.S4
@@ -14792,16 +15042,40 @@ float323x4Key:
 	ADD R2, R21
 	SUBS $1, R3
 	BNE float323x4Key
+	MOVD 88(R0), R4 // a.To
+	CBZ R4, float323x4Whole
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ F0, (R4)
+	FMOVQ F1, 16(R4)
+	FMOVQ F2, 32(R4)
+	FMOVQ F3, 48(R4)
+	ADD R19, R4
+	FMOVQ F4, (R4)
+	FMOVQ F5, 16(R4)
+	FMOVQ F6, 32(R4)
+	FMOVQ F7, 48(R4)
+	ADD R19, R4
+	FMOVQ F8, (R4)
+	FMOVQ F9, 16(R4)
+	FMOVQ F10, 32(R4)
+	FMOVQ F11, 48(R4)
+	JMP float323x4Updated
+
+float323x4Whole:
 	MOVD R24, R19
 	MOVD R24, R3
-	MOVD 88(R0), R21 // a.OStride
+	MOVD 104(R0), R21 // a.OStride
 	LSL $2, R21
 	MOVD 72(R0), R20 // a.Rows
 	SUB R1, R20
 	LSL $2, R20
-	MOVD 96(R0), R17
+	MOVD 112(R0), R17
 	ADD R17, R20
-	MOVD 104(R0), R4 // a.Mode
+	MOVD 120(R0), R4 // a.Mode
 	CMP $2, R4
 	BEQ float323x4Ready
 	MOVD $ones<>(SB), R20
@@ -14811,7 +15085,7 @@ float323x4Key:
 	MOVD $0, R21
 
 float323x4Ready:
-	MOVD 88(R0), R4 // a.OStride
+	MOVD 104(R0), R4 // a.OStride
 	LSL $2, R4
 	FMOVS (R20), F17
 	VDUP V17.S[0], V17.S4
@@ -14859,6 +15133,8 @@ float323x4Ready:
 	FMOVQ 48(R19), F15
 	VFMLA V17.S4, V15.S4, V11.S4
 	FMOVQ F11, 48(R3)
+
+float323x4Updated:
 	ADD $64, R22
 	ADD $64, R24
 	SUB $16, R23
@@ -14867,6 +15143,42 @@ float323x4Ready:
 	JMP float32RowsDone3
 
 float323x8:
+	MOVD 80(R0), R4 // a.From
+	CBZ R4, float323x8Fresh
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ (R4), F0
+	FMOVQ 16(R4), F1
+	FMOVQ 32(R4), F2
+	FMOVQ 48(R4), F3
+	FMOVQ 64(R4), F4
+	FMOVQ 80(R4), F5
+	FMOVQ 96(R4), F6
+	FMOVQ 112(R4), F7
+	ADD R19, R4
+	FMOVQ (R4), F8
+	FMOVQ 16(R4), F9
+	FMOVQ 32(R4), F10
+	FMOVQ 48(R4), F11
+	FMOVQ 64(R4), F12
+	FMOVQ 80(R4), F13
+	FMOVQ 96(R4), F14
+	FMOVQ 112(R4), F15
+	ADD R19, R4
+	FMOVQ (R4), F16
+	FMOVQ 16(R4), F17
+	FMOVQ 32(R4), F18
+	FMOVQ 48(R4), F19
+	FMOVQ 64(R4), F20
+	FMOVQ 80(R4), F21
+	FMOVQ 96(R4), F22
+	FMOVQ 112(R4), F23
+	JMP float323x8Begun
+
+float323x8Fresh:
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
@@ -14893,6 +15205,8 @@ float323x8:
 	VMOV V0.B16, V21.B16
 	VMOV V0.B16, V22.B16
 	VMOV V0.B16, V23.B16
+
+float323x8Begun:
 	MOVD 8(R0), R19 // a.Off
 	MOVD 24(R0), R20 // a.Scale
 	MOVD R26, R21
@@ -14900,7 +15214,7 @@ float323x8:
 	PCALIGN $32
 
 float323x8Key:
-	MOVD 256(R19), R25
+	MOVD 1024(R19), R25
 	MOVD (R19), R4
 	FMOVS (R21), F24
 	VDUP V24.S[0], V24.S4
@@ -14956,16 +15270,52 @@ float323x8Key:
 	ADD R2, R21
 	SUBS $1, R3
 	BNE float323x8Key
+	MOVD 88(R0), R4 // a.To
+	CBZ R4, float323x8Whole
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ F0, (R4)
+	FMOVQ F1, 16(R4)
+	FMOVQ F2, 32(R4)
+	FMOVQ F3, 48(R4)
+	FMOVQ F4, 64(R4)
+	FMOVQ F5, 80(R4)
+	FMOVQ F6, 96(R4)
+	FMOVQ F7, 112(R4)
+	ADD R19, R4
+	FMOVQ F8, (R4)
+	FMOVQ F9, 16(R4)
+	FMOVQ F10, 32(R4)
+	FMOVQ F11, 48(R4)
+	FMOVQ F12, 64(R4)
+	FMOVQ F13, 80(R4)
+	FMOVQ F14, 96(R4)
+	FMOVQ F15, 112(R4)
+	ADD R19, R4
+	FMOVQ F16, (R4)
+	FMOVQ F17, 16(R4)
+	FMOVQ F18, 32(R4)
+	FMOVQ F19, 48(R4)
+	FMOVQ F20, 64(R4)
+	FMOVQ F21, 80(R4)
+	FMOVQ F22, 96(R4)
+	FMOVQ F23, 112(R4)
+	JMP float323x8Updated
+
+float323x8Whole:
 	MOVD R24, R19
 	MOVD R24, R3
-	MOVD 88(R0), R21 // a.OStride
+	MOVD 104(R0), R21 // a.OStride
 	LSL $2, R21
 	MOVD 72(R0), R20 // a.Rows
 	SUB R1, R20
 	LSL $2, R20
-	MOVD 96(R0), R17
+	MOVD 112(R0), R17
 	ADD R17, R20
-	MOVD 104(R0), R4 // a.Mode
+	MOVD 120(R0), R4 // a.Mode
 	CMP $2, R4
 	BEQ float323x8Ready
 	MOVD $ones<>(SB), R20
@@ -14975,7 +15325,7 @@ float323x8Key:
 	MOVD $0, R21
 
 float323x8Ready:
-	MOVD 88(R0), R4 // a.OStride
+	MOVD 104(R0), R4 // a.OStride
 	LSL $2, R4
 	FMOVS (R20), F29
 	VDUP V29.S[0], V29.S4
@@ -15059,6 +15409,8 @@ float323x8Ready:
 	FMOVQ 112(R19), F27
 	VFMLA V29.S4, V27.S4, V23.S4
 	FMOVQ F23, 112(R3)
+
+float323x8Updated:
 	ADD $128, R22
 	ADD $128, R24
 	SUB $32, R23
@@ -15082,10 +15434,25 @@ float32Dims2:
 	BGE float322x2
 
 float322x1:
+	MOVD 80(R0), R4 // a.From
+	CBZ R4, float322x1Fresh
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ (R4), F0
+	ADD R19, R4
+	FMOVQ (R4), F1
+	JMP float322x1Begun
+
+float322x1Fresh:
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
 	VMOV V0.B16, V1.B16
+
+float322x1Begun:
 	MOVD 8(R0), R19 // a.Off
 	MOVD 24(R0), R20 // a.Scale
 	MOVD R26, R21
@@ -15093,7 +15460,7 @@ float322x1:
 	PCALIGN $32
 
 float322x1Key:
-	MOVD 256(R19), R25
+	MOVD 1024(R19), R25
 	MOVD (R19), R4
 	FMOVS (R21), F2
 	VDUP V2.S[0], V2.S4
@@ -15109,16 +15476,29 @@ float322x1Key:
 	ADD R2, R21
 	SUBS $1, R3
 	BNE float322x1Key
+	MOVD 88(R0), R4 // a.To
+	CBZ R4, float322x1Whole
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ F0, (R4)
+	ADD R19, R4
+	FMOVQ F1, (R4)
+	JMP float322x1Updated
+
+float322x1Whole:
 	MOVD R24, R19
 	MOVD R24, R3
-	MOVD 88(R0), R21 // a.OStride
+	MOVD 104(R0), R21 // a.OStride
 	LSL $2, R21
 	MOVD 72(R0), R20 // a.Rows
 	SUB R1, R20
 	LSL $2, R20
-	MOVD 96(R0), R17
+	MOVD 112(R0), R17
 	ADD R17, R20
-	MOVD 104(R0), R4 // a.Mode
+	MOVD 120(R0), R4 // a.Mode
 	CMP $2, R4
 	BEQ float322x1Ready
 	MOVD $ones<>(SB), R20
@@ -15128,7 +15508,7 @@ float322x1Key:
 	MOVD $0, R21
 
 float322x1Ready:
-	MOVD 88(R0), R4 // a.OStride
+	MOVD 104(R0), R4 // a.OStride
 	LSL $2, R4
 	FMOVS (R20), F6
 	VDUP V6.S[0], V6.S4
@@ -15142,6 +15522,8 @@ float322x1Ready:
 	FMOVQ (R19), F4
 	VFMLA V6.S4, V4.S4, V1.S4
 	FMOVQ F1, (R3)
+
+float322x1Updated:
 	ADD $16, R22
 	ADD $16, R24
 	SUB $4, R23
@@ -15150,12 +15532,29 @@ float322x1Ready:
 	JMP float32RowsDone2
 
 float322x2:
+	MOVD 80(R0), R4 // a.From
+	CBZ R4, float322x2Fresh
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ (R4), F0
+	FMOVQ 16(R4), F1
+	ADD R19, R4
+	FMOVQ (R4), F2
+	FMOVQ 16(R4), F3
+	JMP float322x2Begun
+
+float322x2Fresh:
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
 	VMOV V0.B16, V1.B16
 	VMOV V0.B16, V2.B16
 	VMOV V0.B16, V3.B16
+
+float322x2Begun:
 	MOVD 8(R0), R19 // a.Off
 	MOVD 24(R0), R20 // a.Scale
 	MOVD R26, R21
@@ -15163,7 +15562,7 @@ float322x2:
 	PCALIGN $32
 
 float322x2Key:
-	MOVD 256(R19), R25
+	MOVD 1024(R19), R25
 	MOVD (R19), R4
 	FMOVS (R21), F4
 	VDUP V4.S[0], V4.S4
@@ -15183,16 +15582,31 @@ float322x2Key:
 	ADD R2, R21
 	SUBS $1, R3
 	BNE float322x2Key
+	MOVD 88(R0), R4 // a.To
+	CBZ R4, float322x2Whole
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ F0, (R4)
+	FMOVQ F1, 16(R4)
+	ADD R19, R4
+	FMOVQ F2, (R4)
+	FMOVQ F3, 16(R4)
+	JMP float322x2Updated
+
+float322x2Whole:
 	MOVD R24, R19
 	MOVD R24, R3
-	MOVD 88(R0), R21 // a.OStride
+	MOVD 104(R0), R21 // a.OStride
 	LSL $2, R21
 	MOVD 72(R0), R20 // a.Rows
 	SUB R1, R20
 	LSL $2, R20
-	MOVD 96(R0), R17
+	MOVD 112(R0), R17
 	ADD R17, R20
-	MOVD 104(R0), R4 // a.Mode
+	MOVD 120(R0), R4 // a.Mode
 	CMP $2, R4
 	BEQ float322x2Ready
 	MOVD $ones<>(SB), R20
@@ -15202,7 +15616,7 @@ float322x2Key:
 	MOVD $0, R21
 
 float322x2Ready:
-	MOVD 88(R0), R4 // a.OStride
+	MOVD 104(R0), R4 // a.OStride
 	LSL $2, R4
 	FMOVS (R20), F8
 	VDUP V8.S[0], V8.S4
@@ -15222,6 +15636,8 @@ float322x2Ready:
 	FMOVQ 16(R19), F6
 	VFMLA V8.S4, V6.S4, V3.S4
 	FMOVQ F3, 16(R3)
+
+float322x2Updated:
 	ADD $32, R22
 	ADD $32, R24
 	SUB $8, R23
@@ -15230,6 +15646,25 @@ float322x2Ready:
 	JMP float32RowsDone2
 
 float322x4:
+	MOVD 80(R0), R4 // a.From
+	CBZ R4, float322x4Fresh
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ (R4), F0
+	FMOVQ 16(R4), F1
+	FMOVQ 32(R4), F2
+	FMOVQ 48(R4), F3
+	ADD R19, R4
+	FMOVQ (R4), F4
+	FMOVQ 16(R4), F5
+	FMOVQ 32(R4), F6
+	FMOVQ 48(R4), F7
+	JMP float322x4Begun
+
+float322x4Fresh:
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
@@ -15240,6 +15675,8 @@ float322x4:
 	VMOV V0.B16, V5.B16
 	VMOV V0.B16, V6.B16
 	VMOV V0.B16, V7.B16
+
+float322x4Begun:
 	MOVD 8(R0), R19 // a.Off
 	MOVD 24(R0), R20 // a.Scale
 	MOVD R26, R21
@@ -15247,7 +15684,7 @@ float322x4:
 	PCALIGN $32
 
 float322x4Key:
-	MOVD 256(R19), R25
+	MOVD 1024(R19), R25
 	MOVD (R19), R4
 	FMOVS (R21), F8
 	VDUP V8.S[0], V8.S4
@@ -15275,16 +15712,35 @@ float322x4Key:
 	ADD R2, R21
 	SUBS $1, R3
 	BNE float322x4Key
+	MOVD 88(R0), R4 // a.To
+	CBZ R4, float322x4Whole
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ F0, (R4)
+	FMOVQ F1, 16(R4)
+	FMOVQ F2, 32(R4)
+	FMOVQ F3, 48(R4)
+	ADD R19, R4
+	FMOVQ F4, (R4)
+	FMOVQ F5, 16(R4)
+	FMOVQ F6, 32(R4)
+	FMOVQ F7, 48(R4)
+	JMP float322x4Updated
+
+float322x4Whole:
 	MOVD R24, R19
 	MOVD R24, R3
-	MOVD 88(R0), R21 // a.OStride
+	MOVD 104(R0), R21 // a.OStride
 	LSL $2, R21
 	MOVD 72(R0), R20 // a.Rows
 	SUB R1, R20
 	LSL $2, R20
-	MOVD 96(R0), R17
+	MOVD 112(R0), R17
 	ADD R17, R20
-	MOVD 104(R0), R4 // a.Mode
+	MOVD 120(R0), R4 // a.Mode
 	CMP $2, R4
 	BEQ float322x4Ready
 	MOVD $ones<>(SB), R20
@@ -15294,7 +15750,7 @@ float322x4Key:
 	MOVD $0, R21
 
 float322x4Ready:
-	MOVD 88(R0), R4 // a.OStride
+	MOVD 104(R0), R4 // a.OStride
 	LSL $2, R4
 	FMOVS (R20), F12
 	VDUP V12.S[0], V12.S4
@@ -15326,6 +15782,8 @@ float322x4Ready:
 	FMOVQ 48(R19), F10
 	VFMLA V12.S4, V10.S4, V7.S4
 	FMOVQ F7, 48(R3)
+
+float322x4Updated:
 	ADD $64, R22
 	ADD $64, R24
 	SUB $16, R23
@@ -15334,6 +15792,33 @@ float322x4Ready:
 	JMP float32RowsDone2
 
 float322x8:
+	MOVD 80(R0), R4 // a.From
+	CBZ R4, float322x8Fresh
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ (R4), F0
+	FMOVQ 16(R4), F1
+	FMOVQ 32(R4), F2
+	FMOVQ 48(R4), F3
+	FMOVQ 64(R4), F4
+	FMOVQ 80(R4), F5
+	FMOVQ 96(R4), F6
+	FMOVQ 112(R4), F7
+	ADD R19, R4
+	FMOVQ (R4), F8
+	FMOVQ 16(R4), F9
+	FMOVQ 32(R4), F10
+	FMOVQ 48(R4), F11
+	FMOVQ 64(R4), F12
+	FMOVQ 80(R4), F13
+	FMOVQ 96(R4), F14
+	FMOVQ 112(R4), F15
+	JMP float322x8Begun
+
+float322x8Fresh:
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
@@ -15352,6 +15837,8 @@ float322x8:
 	VMOV V0.B16, V13.B16
 	VMOV V0.B16, V14.B16
 	VMOV V0.B16, V15.B16
+
+float322x8Begun:
 	MOVD 8(R0), R19 // a.Off
 	MOVD 24(R0), R20 // a.Scale
 	MOVD R26, R21
@@ -15359,7 +15846,7 @@ float322x8:
 	PCALIGN $32
 
 float322x8Key:
-	MOVD 256(R19), R25
+	MOVD 1024(R19), R25
 	MOVD (R19), R4
 	FMOVS (R21), F16
 	VDUP V16.S[0], V16.S4
@@ -15405,16 +15892,43 @@ float322x8Key:
 	ADD R2, R21
 	SUBS $1, R3
 	BNE float322x8Key
+	MOVD 88(R0), R4 // a.To
+	CBZ R4, float322x8Whole
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ F0, (R4)
+	FMOVQ F1, 16(R4)
+	FMOVQ F2, 32(R4)
+	FMOVQ F3, 48(R4)
+	FMOVQ F4, 64(R4)
+	FMOVQ F5, 80(R4)
+	FMOVQ F6, 96(R4)
+	FMOVQ F7, 112(R4)
+	ADD R19, R4
+	FMOVQ F8, (R4)
+	FMOVQ F9, 16(R4)
+	FMOVQ F10, 32(R4)
+	FMOVQ F11, 48(R4)
+	FMOVQ F12, 64(R4)
+	FMOVQ F13, 80(R4)
+	FMOVQ F14, 96(R4)
+	FMOVQ F15, 112(R4)
+	JMP float322x8Updated
+
+float322x8Whole:
 	MOVD R24, R19
 	MOVD R24, R3
-	MOVD 88(R0), R21 // a.OStride
+	MOVD 104(R0), R21 // a.OStride
 	LSL $2, R21
 	MOVD 72(R0), R20 // a.Rows
 	SUB R1, R20
 	LSL $2, R20
-	MOVD 96(R0), R17
+	MOVD 112(R0), R17
 	ADD R17, R20
-	MOVD 104(R0), R4 // a.Mode
+	MOVD 120(R0), R4 // a.Mode
 	CMP $2, R4
 	BEQ float322x8Ready
 	MOVD $ones<>(SB), R20
@@ -15424,7 +15938,7 @@ float322x8Key:
 	MOVD $0, R21
 
 float322x8Ready:
-	MOVD 88(R0), R4 // a.OStride
+	MOVD 104(R0), R4 // a.OStride
 	LSL $2, R4
 	FMOVS (R20), F20
 	VDUP V20.S[0], V20.S4
@@ -15480,6 +15994,8 @@ float322x8Ready:
 	FMOVQ 112(R19), F18
 	VFMLA V20.S4, V18.S4, V15.S4
 	FMOVQ F15, 112(R3)
+
+float322x8Updated:
 	ADD $128, R22
 	ADD $128, R24
 	SUB $32, R23
@@ -15503,9 +16019,22 @@ float32Dims1:
 	BGE float321x2
 
 float321x1:
+	MOVD 80(R0), R4 // a.From
+	CBZ R4, float321x1Fresh
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ (R4), F0
+	JMP float321x1Begun
+
+float321x1Fresh:
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
+
+float321x1Begun:
 	MOVD 8(R0), R19 // a.Off
 	MOVD 24(R0), R20 // a.Scale
 	MOVD R26, R21
@@ -15514,7 +16043,7 @@ float321x1:
 	PCALIGN $32
 
 float321x1Key:
-	MOVD 256(R19), R25
+	MOVD 1024(R19), R25
 	MOVD (R19), R4
 	FMOVS (R21), F1
 	VDUP V1.S[0], V1.S4
@@ -15536,7 +16065,7 @@ float321x1KeysMasked:
 	PCALIGN $32
 
 float321x1KeyMasked:
-	MOVD 256(R19), R25
+	MOVD 1024(R19), R25
 	MOVD (R19), R4
 	MOVW (R21), R20
 	CMP $0, R20
@@ -15556,16 +16085,27 @@ float321x1KeyNext:
 	BNE float321x1KeyMasked
 
 float321x1KeysDone:
+	MOVD 88(R0), R4 // a.To
+	CBZ R4, float321x1Whole
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ F0, (R4)
+	JMP float321x1Updated
+
+float321x1Whole:
 	MOVD R24, R19
 	MOVD R24, R3
-	MOVD 88(R0), R21 // a.OStride
+	MOVD 104(R0), R21 // a.OStride
 	LSL $2, R21
 	MOVD 72(R0), R20 // a.Rows
 	SUB R1, R20
 	LSL $2, R20
-	MOVD 96(R0), R17
+	MOVD 112(R0), R17
 	ADD R17, R20
-	MOVD 104(R0), R4 // a.Mode
+	MOVD 120(R0), R4 // a.Mode
 	CMP $2, R4
 	BEQ float321x1Ready
 	MOVD $ones<>(SB), R20
@@ -15575,13 +16115,15 @@ float321x1KeysDone:
 	MOVD $0, R21
 
 float321x1Ready:
-	MOVD 88(R0), R4 // a.OStride
+	MOVD 104(R0), R4 // a.OStride
 	LSL $2, R4
 	FMOVS (R20), F4
 	VDUP V4.S[0], V4.S4
 	FMOVQ (R19), F2
 	VFMLA V4.S4, V2.S4, V0.S4
 	FMOVQ F0, (R3)
+
+float321x1Updated:
 	ADD $16, R22
 	ADD $16, R24
 	SUB $4, R23
@@ -15590,10 +16132,24 @@ float321x1Ready:
 	JMP float32RowsDone1
 
 float321x2:
+	MOVD 80(R0), R4 // a.From
+	CBZ R4, float321x2Fresh
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ (R4), F0
+	FMOVQ 16(R4), F1
+	JMP float321x2Begun
+
+float321x2Fresh:
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
 	VMOV V0.B16, V1.B16
+
+float321x2Begun:
 	MOVD 8(R0), R19 // a.Off
 	MOVD 24(R0), R20 // a.Scale
 	MOVD R26, R21
@@ -15602,7 +16158,7 @@ float321x2:
 	PCALIGN $32
 
 float321x2Key:
-	MOVD 256(R19), R25
+	MOVD 1024(R19), R25
 	MOVD (R19), R4
 	FMOVS (R21), F2
 	VDUP V2.S[0], V2.S4
@@ -15627,7 +16183,7 @@ float321x2KeysMasked:
 	PCALIGN $32
 
 float321x2KeyMasked:
-	MOVD 256(R19), R25
+	MOVD 1024(R19), R25
 	MOVD (R19), R4
 	MOVW (R21), R20
 	CMP $0, R20
@@ -15650,16 +16206,28 @@ float321x2KeyNext:
 	BNE float321x2KeyMasked
 
 float321x2KeysDone:
+	MOVD 88(R0), R4 // a.To
+	CBZ R4, float321x2Whole
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ F0, (R4)
+	FMOVQ F1, 16(R4)
+	JMP float321x2Updated
+
+float321x2Whole:
 	MOVD R24, R19
 	MOVD R24, R3
-	MOVD 88(R0), R21 // a.OStride
+	MOVD 104(R0), R21 // a.OStride
 	LSL $2, R21
 	MOVD 72(R0), R20 // a.Rows
 	SUB R1, R20
 	LSL $2, R20
-	MOVD 96(R0), R17
+	MOVD 112(R0), R17
 	ADD R17, R20
-	MOVD 104(R0), R4 // a.Mode
+	MOVD 120(R0), R4 // a.Mode
 	CMP $2, R4
 	BEQ float321x2Ready
 	MOVD $ones<>(SB), R20
@@ -15669,7 +16237,7 @@ float321x2KeysDone:
 	MOVD $0, R21
 
 float321x2Ready:
-	MOVD 88(R0), R4 // a.OStride
+	MOVD 104(R0), R4 // a.OStride
 	LSL $2, R4
 	FMOVS (R20), F5
 	VDUP V5.S[0], V5.S4
@@ -15679,6 +16247,8 @@ float321x2Ready:
 	FMOVQ 16(R19), F3
 	VFMLA V5.S4, V3.S4, V1.S4
 	FMOVQ F1, 16(R3)
+
+float321x2Updated:
 	ADD $32, R22
 	ADD $32, R24
 	SUB $8, R23
@@ -15687,12 +16257,28 @@ float321x2Ready:
 	JMP float32RowsDone1
 
 float321x4:
+	MOVD 80(R0), R4 // a.From
+	CBZ R4, float321x4Fresh
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ (R4), F0
+	FMOVQ 16(R4), F1
+	FMOVQ 32(R4), F2
+	FMOVQ 48(R4), F3
+	JMP float321x4Begun
+
+float321x4Fresh:
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
 	VMOV V0.B16, V1.B16
 	VMOV V0.B16, V2.B16
 	VMOV V0.B16, V3.B16
+
+float321x4Begun:
 	MOVD 8(R0), R19 // a.Off
 	MOVD 24(R0), R20 // a.Scale
 	MOVD R26, R21
@@ -15701,7 +16287,7 @@ float321x4:
 	PCALIGN $32
 
 float321x4Key:
-	MOVD 256(R19), R25
+	MOVD 1024(R19), R25
 	MOVD (R19), R4
 	FMOVS (R21), F4
 	VDUP V4.S[0], V4.S4
@@ -15732,7 +16318,7 @@ float321x4KeysMasked:
 	PCALIGN $32
 
 float321x4KeyMasked:
-	MOVD 256(R19), R25
+	MOVD 1024(R19), R25
 	MOVD (R19), R4
 	MOVW (R21), R20
 	CMP $0, R20
@@ -15761,16 +16347,30 @@ float321x4KeyNext:
 	BNE float321x4KeyMasked
 
 float321x4KeysDone:
+	MOVD 88(R0), R4 // a.To
+	CBZ R4, float321x4Whole
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ F0, (R4)
+	FMOVQ F1, 16(R4)
+	FMOVQ F2, 32(R4)
+	FMOVQ F3, 48(R4)
+	JMP float321x4Updated
+
+float321x4Whole:
 	MOVD R24, R19
 	MOVD R24, R3
-	MOVD 88(R0), R21 // a.OStride
+	MOVD 104(R0), R21 // a.OStride
 	LSL $2, R21
 	MOVD 72(R0), R20 // a.Rows
 	SUB R1, R20
 	LSL $2, R20
-	MOVD 96(R0), R17
+	MOVD 112(R0), R17
 	ADD R17, R20
-	MOVD 104(R0), R4 // a.Mode
+	MOVD 120(R0), R4 // a.Mode
 	CMP $2, R4
 	BEQ float321x4Ready
 	MOVD $ones<>(SB), R20
@@ -15780,7 +16380,7 @@ float321x4KeysDone:
 	MOVD $0, R21
 
 float321x4Ready:
-	MOVD 88(R0), R4 // a.OStride
+	MOVD 104(R0), R4 // a.OStride
 	LSL $2, R4
 	FMOVS (R20), F7
 	VDUP V7.S[0], V7.S4
@@ -15796,6 +16396,8 @@ float321x4Ready:
 	FMOVQ 48(R19), F5
 	VFMLA V7.S4, V5.S4, V3.S4
 	FMOVQ F3, 48(R3)
+
+float321x4Updated:
 	ADD $64, R22
 	ADD $64, R24
 	SUB $16, R23
@@ -15804,6 +16406,24 @@ float321x4Ready:
 	JMP float32RowsDone1
 
 float321x8:
+	MOVD 80(R0), R4 // a.From
+	CBZ R4, float321x8Fresh
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ (R4), F0
+	FMOVQ 16(R4), F1
+	FMOVQ 32(R4), F2
+	FMOVQ 48(R4), F3
+	FMOVQ 64(R4), F4
+	FMOVQ 80(R4), F5
+	FMOVQ 96(R4), F6
+	FMOVQ 112(R4), F7
+	JMP float321x8Begun
+
+float321x8Fresh:
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
@@ -15814,6 +16434,8 @@ float321x8:
 	VMOV V0.B16, V5.B16
 	VMOV V0.B16, V6.B16
 	VMOV V0.B16, V7.B16
+
+float321x8Begun:
 	MOVD 8(R0), R19 // a.Off
 	MOVD 24(R0), R20 // a.Scale
 	MOVD R26, R21
@@ -15822,7 +16444,7 @@ float321x8:
 	PCALIGN $32
 
 float321x8Key:
-	MOVD 256(R19), R25
+	MOVD 1024(R19), R25
 	MOVD (R19), R4
 	FMOVS (R21), F8
 	VDUP V8.S[0], V8.S4
@@ -15867,7 +16489,7 @@ float321x8KeysMasked:
 	PCALIGN $32
 
 float321x8KeyMasked:
-	MOVD 256(R19), R25
+	MOVD 1024(R19), R25
 	MOVD (R19), R4
 	MOVW (R21), R20
 	CMP $0, R20
@@ -15910,16 +16532,34 @@ float321x8KeyNext:
 	BNE float321x8KeyMasked
 
 float321x8KeysDone:
+	MOVD 88(R0), R4 // a.To
+	CBZ R4, float321x8Whole
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ F0, (R4)
+	FMOVQ F1, 16(R4)
+	FMOVQ F2, 32(R4)
+	FMOVQ F3, 48(R4)
+	FMOVQ F4, 64(R4)
+	FMOVQ F5, 80(R4)
+	FMOVQ F6, 96(R4)
+	FMOVQ F7, 112(R4)
+	JMP float321x8Updated
+
+float321x8Whole:
 	MOVD R24, R19
 	MOVD R24, R3
-	MOVD 88(R0), R21 // a.OStride
+	MOVD 104(R0), R21 // a.OStride
 	LSL $2, R21
 	MOVD 72(R0), R20 // a.Rows
 	SUB R1, R20
 	LSL $2, R20
-	MOVD 96(R0), R17
+	MOVD 112(R0), R17
 	ADD R17, R20
-	MOVD 104(R0), R4 // a.Mode
+	MOVD 120(R0), R4 // a.Mode
 	CMP $2, R4
 	BEQ float321x8Ready
 	MOVD $ones<>(SB), R20
@@ -15929,7 +16569,7 @@ float321x8KeysDone:
 	MOVD $0, R21
 
 float321x8Ready:
-	MOVD 88(R0), R4 // a.OStride
+	MOVD 104(R0), R4 // a.OStride
 	LSL $2, R4
 	FMOVS (R20), F11
 	VDUP V11.S[0], V11.S4
@@ -15957,6 +16597,8 @@ float321x8Ready:
 	FMOVQ 112(R19), F9
 	VFMLA V11.S4, V9.S4, V7.S4
 	FMOVQ F7, 112(R3)
+
+float321x8Updated:
 	ADD $128, R22
 	ADD $128, R24
 	SUB $32, R23
@@ -15977,10 +16619,10 @@ Float16Rows:
 	MOVD 48(R0), R23 // a.Dim
 	MOVD 72(R0), R24 // a.Rows
 	SUB R1, R24
-	MOVD 88(R0), R4 // a.OStride
+	MOVD 104(R0), R4 // a.OStride
 	LSL $2, R4
 	MUL R4, R24
-	MOVD 80(R0), R4 // a.O
+	MOVD 96(R0), R4 // a.O
 	ADD R4, R24
 	MOVD 40(R0), R3 // a.MaskFrom
 	MOVD 32(R0), R4 // a.Keys
@@ -16001,12 +16643,31 @@ Float16Dims4:
 	BGE Float164x2
 
 Float164x1:
+	MOVD 80(R0), R4 // a.From
+	CBZ R4, Float164x1Fresh
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ (R4), F0
+	ADD R19, R4
+	FMOVQ (R4), F1
+	ADD R19, R4
+	FMOVQ (R4), F2
+	ADD R19, R4
+	FMOVQ (R4), F3
+	JMP Float164x1Begun
+
+Float164x1Fresh:
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
 	VMOV V0.B16, V1.B16
 	VMOV V0.B16, V2.B16
 	VMOV V0.B16, V3.B16
+
+Float164x1Begun:
 	MOVD 8(R0), R19 // a.Off
 	MOVD 24(R0), R20 // a.Scale
 	MOVD R26, R21
@@ -16014,7 +16675,7 @@ Float164x1:
 	PCALIGN $32
 
 Float164x1Key:
-	MOVD 512(R19), R25
+	MOVD 1024(R19), R25
 	MOVD (R19), R4
 	FMOVS (R21), F4
 	VDUP V4.S[0], V4.S4
@@ -16037,16 +16698,33 @@ Float164x1Key:
 	ADD R2, R21
 	SUBS $1, R3
 	BNE Float164x1Key
+	MOVD 88(R0), R4 // a.To
+	CBZ R4, Float164x1Whole
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ F0, (R4)
+	ADD R19, R4
+	FMOVQ F1, (R4)
+	ADD R19, R4
+	FMOVQ F2, (R4)
+	ADD R19, R4
+	FMOVQ F3, (R4)
+	JMP Float164x1Updated
+
+Float164x1Whole:
 	MOVD R24, R19
 	MOVD R24, R3
-	MOVD 88(R0), R21 // a.OStride
+	MOVD 104(R0), R21 // a.OStride
 	LSL $2, R21
 	MOVD 72(R0), R20 // a.Rows
 	SUB R1, R20
 	LSL $2, R20
-	MOVD 96(R0), R17
+	MOVD 112(R0), R17
 	ADD R17, R20
-	MOVD 104(R0), R4 // a.Mode
+	MOVD 120(R0), R4 // a.Mode
 	CMP $2, R4
 	BEQ Float164x1Ready
 	MOVD $ones<>(SB), R20
@@ -16056,7 +16734,7 @@ Float164x1Key:
 	MOVD $0, R21
 
 Float164x1Ready:
-	MOVD 88(R0), R4 // a.OStride
+	MOVD 104(R0), R4 // a.OStride
 	LSL $2, R4
 	FMOVS (R20), F10
 	VDUP V10.S[0], V10.S4
@@ -16084,6 +16762,8 @@ Float164x1Ready:
 	FMOVQ (R19), F8
 	VFMLA V10.S4, V8.S4, V3.S4
 	FMOVQ F3, (R3)
+
+Float164x1Updated:
 	ADD $8, R22
 	ADD $16, R24
 	SUB $4, R23
@@ -16092,6 +16772,27 @@ Float164x1Ready:
 	JMP Float16RowsDone4
 
 Float164x2:
+	MOVD 80(R0), R4 // a.From
+	CBZ R4, Float164x2Fresh
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ (R4), F0
+	FMOVQ 16(R4), F1
+	ADD R19, R4
+	FMOVQ (R4), F2
+	FMOVQ 16(R4), F3
+	ADD R19, R4
+	FMOVQ (R4), F4
+	FMOVQ 16(R4), F5
+	ADD R19, R4
+	FMOVQ (R4), F6
+	FMOVQ 16(R4), F7
+	JMP Float164x2Begun
+
+Float164x2Fresh:
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
@@ -16102,6 +16803,8 @@ Float164x2:
 	VMOV V0.B16, V5.B16
 	VMOV V0.B16, V6.B16
 	VMOV V0.B16, V7.B16
+
+Float164x2Begun:
 	MOVD 8(R0), R19 // a.Off
 	MOVD 24(R0), R20 // a.Scale
 	MOVD R26, R21
@@ -16109,7 +16812,7 @@ Float164x2:
 	PCALIGN $32
 
 Float164x2Key:
-	MOVD 512(R19), R25
+	MOVD 1024(R19), R25
 	MOVD (R19), R4
 	FMOVS (R21), F8
 	VDUP V8.S[0], V8.S4
@@ -16139,16 +16842,37 @@ Float164x2Key:
 	ADD R2, R21
 	SUBS $1, R3
 	BNE Float164x2Key
+	MOVD 88(R0), R4 // a.To
+	CBZ R4, Float164x2Whole
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ F0, (R4)
+	FMOVQ F1, 16(R4)
+	ADD R19, R4
+	FMOVQ F2, (R4)
+	FMOVQ F3, 16(R4)
+	ADD R19, R4
+	FMOVQ F4, (R4)
+	FMOVQ F5, 16(R4)
+	ADD R19, R4
+	FMOVQ F6, (R4)
+	FMOVQ F7, 16(R4)
+	JMP Float164x2Updated
+
+Float164x2Whole:
 	MOVD R24, R19
 	MOVD R24, R3
-	MOVD 88(R0), R21 // a.OStride
+	MOVD 104(R0), R21 // a.OStride
 	LSL $2, R21
 	MOVD 72(R0), R20 // a.Rows
 	SUB R1, R20
 	LSL $2, R20
-	MOVD 96(R0), R17
+	MOVD 112(R0), R17
 	ADD R17, R20
-	MOVD 104(R0), R4 // a.Mode
+	MOVD 120(R0), R4 // a.Mode
 	CMP $2, R4
 	BEQ Float164x2Ready
 	MOVD $ones<>(SB), R20
@@ -16158,7 +16882,7 @@ Float164x2Key:
 	MOVD $0, R21
 
 Float164x2Ready:
-	MOVD 88(R0), R4 // a.OStride
+	MOVD 104(R0), R4 // a.OStride
 	LSL $2, R4
 	FMOVS (R20), F14
 	VDUP V14.S[0], V14.S4
@@ -16198,6 +16922,8 @@ Float164x2Ready:
 	FMOVQ 16(R19), F12
 	VFMLA V14.S4, V12.S4, V7.S4
 	FMOVQ F7, 16(R3)
+
+Float164x2Updated:
 	ADD $16, R22
 	ADD $32, R24
 	SUB $8, R23
@@ -16206,6 +16932,35 @@ Float164x2Ready:
 	JMP Float16RowsDone4
 
 Float164x4:
+	MOVD 80(R0), R4 // a.From
+	CBZ R4, Float164x4Fresh
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ (R4), F0
+	FMOVQ 16(R4), F1
+	FMOVQ 32(R4), F2
+	FMOVQ 48(R4), F3
+	ADD R19, R4
+	FMOVQ (R4), F4
+	FMOVQ 16(R4), F5
+	FMOVQ 32(R4), F6
+	FMOVQ 48(R4), F7
+	ADD R19, R4
+	FMOVQ (R4), F8
+	FMOVQ 16(R4), F9
+	FMOVQ 32(R4), F10
+	FMOVQ 48(R4), F11
+	ADD R19, R4
+	FMOVQ (R4), F12
+	FMOVQ 16(R4), F13
+	FMOVQ 32(R4), F14
+	FMOVQ 48(R4), F15
+	JMP Float164x4Begun
+
+Float164x4Fresh:
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
@@ -16224,6 +16979,8 @@ Float164x4:
 	VMOV V0.B16, V13.B16
 	VMOV V0.B16, V14.B16
 	VMOV V0.B16, V15.B16
+
+Float164x4Begun:
 	MOVD 8(R0), R19 // a.Off
 	MOVD 24(R0), R20 // a.Scale
 	MOVD R26, R21
@@ -16231,7 +16988,7 @@ Float164x4:
 	PCALIGN $32
 
 Float164x4Key:
-	MOVD 512(R19), R25
+	MOVD 1024(R19), R25
 	MOVD (R19), R4
 	FMOVS (R21), F16
 	VDUP V16.S[0], V16.S4
@@ -16275,16 +17032,45 @@ Float164x4Key:
 	ADD R2, R21
 	SUBS $1, R3
 	BNE Float164x4Key
+	MOVD 88(R0), R4 // a.To
+	CBZ R4, Float164x4Whole
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ F0, (R4)
+	FMOVQ F1, 16(R4)
+	FMOVQ F2, 32(R4)
+	FMOVQ F3, 48(R4)
+	ADD R19, R4
+	FMOVQ F4, (R4)
+	FMOVQ F5, 16(R4)
+	FMOVQ F6, 32(R4)
+	FMOVQ F7, 48(R4)
+	ADD R19, R4
+	FMOVQ F8, (R4)
+	FMOVQ F9, 16(R4)
+	FMOVQ F10, 32(R4)
+	FMOVQ F11, 48(R4)
+	ADD R19, R4
+	FMOVQ F12, (R4)
+	FMOVQ F13, 16(R4)
+	FMOVQ F14, 32(R4)
+	FMOVQ F15, 48(R4)
+	JMP Float164x4Updated
+
+Float164x4Whole:
 	MOVD R24, R19
 	MOVD R24, R3
-	MOVD 88(R0), R21 // a.OStride
+	MOVD 104(R0), R21 // a.OStride
 	LSL $2, R21
 	MOVD 72(R0), R20 // a.Rows
 	SUB R1, R20
 	LSL $2, R20
-	MOVD 96(R0), R17
+	MOVD 112(R0), R17
 	ADD R17, R20
-	MOVD 104(R0), R4 // a.Mode
+	MOVD 120(R0), R4 // a.Mode
 	CMP $2, R4
 	BEQ Float164x4Ready
 	MOVD $ones<>(SB), R20
@@ -16294,7 +17080,7 @@ Float164x4Key:
 	MOVD $0, R21
 
 Float164x4Ready:
-	MOVD 88(R0), R4 // a.OStride
+	MOVD 104(R0), R4 // a.OStride
 	LSL $2, R4
 	FMOVS (R20), F22
 	VDUP V22.S[0], V22.S4
@@ -16358,6 +17144,8 @@ Float164x4Ready:
 	FMOVQ 48(R19), F20
 	VFMLA V22.S4, V20.S4, V15.S4
 	FMOVQ F15, 48(R3)
+
+Float164x4Updated:
 	ADD $32, R22
 	ADD $64, R24
 	SUB $16, R23
@@ -16381,11 +17169,28 @@ Float16Dims3:
 	BGE Float163x2
 
 Float163x1:
+	MOVD 80(R0), R4 // a.From
+	CBZ R4, Float163x1Fresh
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ (R4), F0
+	ADD R19, R4
+	FMOVQ (R4), F1
+	ADD R19, R4
+	FMOVQ (R4), F2
+	JMP Float163x1Begun
+
+Float163x1Fresh:
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
 	VMOV V0.B16, V1.B16
 	VMOV V0.B16, V2.B16
+
+Float163x1Begun:
 	MOVD 8(R0), R19 // a.Off
 	MOVD 24(R0), R20 // a.Scale
 	MOVD R26, R21
@@ -16393,7 +17198,7 @@ Float163x1:
 	PCALIGN $32
 
 Float163x1Key:
-	MOVD 512(R19), R25
+	MOVD 1024(R19), R25
 	MOVD (R19), R4
 	FMOVS (R21), F3
 	VDUP V3.S[0], V3.S4
@@ -16413,16 +17218,31 @@ Float163x1Key:
 	ADD R2, R21
 	SUBS $1, R3
 	BNE Float163x1Key
+	MOVD 88(R0), R4 // a.To
+	CBZ R4, Float163x1Whole
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ F0, (R4)
+	ADD R19, R4
+	FMOVQ F1, (R4)
+	ADD R19, R4
+	FMOVQ F2, (R4)
+	JMP Float163x1Updated
+
+Float163x1Whole:
 	MOVD R24, R19
 	MOVD R24, R3
-	MOVD 88(R0), R21 // a.OStride
+	MOVD 104(R0), R21 // a.OStride
 	LSL $2, R21
 	MOVD 72(R0), R20 // a.Rows
 	SUB R1, R20
 	LSL $2, R20
-	MOVD 96(R0), R17
+	MOVD 112(R0), R17
 	ADD R17, R20
-	MOVD 104(R0), R4 // a.Mode
+	MOVD 120(R0), R4 // a.Mode
 	CMP $2, R4
 	BEQ Float163x1Ready
 	MOVD $ones<>(SB), R20
@@ -16432,7 +17252,7 @@ Float163x1Key:
 	MOVD $0, R21
 
 Float163x1Ready:
-	MOVD 88(R0), R4 // a.OStride
+	MOVD 104(R0), R4 // a.OStride
 	LSL $2, R4
 	FMOVS (R20), F8
 	VDUP V8.S[0], V8.S4
@@ -16453,6 +17273,8 @@ Float163x1Ready:
 	FMOVQ (R19), F6
 	VFMLA V8.S4, V6.S4, V2.S4
 	FMOVQ F2, (R3)
+
+Float163x1Updated:
 	ADD $8, R22
 	ADD $16, R24
 	SUB $4, R23
@@ -16461,6 +17283,24 @@ Float163x1Ready:
 	JMP Float16RowsDone3
 
 Float163x2:
+	MOVD 80(R0), R4 // a.From
+	CBZ R4, Float163x2Fresh
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ (R4), F0
+	FMOVQ 16(R4), F1
+	ADD R19, R4
+	FMOVQ (R4), F2
+	FMOVQ 16(R4), F3
+	ADD R19, R4
+	FMOVQ (R4), F4
+	FMOVQ 16(R4), F5
+	JMP Float163x2Begun
+
+Float163x2Fresh:
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
@@ -16469,6 +17309,8 @@ Float163x2:
 	VMOV V0.B16, V3.B16
 	VMOV V0.B16, V4.B16
 	VMOV V0.B16, V5.B16
+
+Float163x2Begun:
 	MOVD 8(R0), R19 // a.Off
 	MOVD 24(R0), R20 // a.Scale
 	MOVD R26, R21
@@ -16476,7 +17318,7 @@ Float163x2:
 	PCALIGN $32
 
 Float163x2Key:
-	MOVD 512(R19), R25
+	MOVD 1024(R19), R25
 	MOVD (R19), R4
 	FMOVS (R21), F6
 	VDUP V6.S[0], V6.S4
@@ -16502,16 +17344,34 @@ Float163x2Key:
 	ADD R2, R21
 	SUBS $1, R3
 	BNE Float163x2Key
+	MOVD 88(R0), R4 // a.To
+	CBZ R4, Float163x2Whole
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ F0, (R4)
+	FMOVQ F1, 16(R4)
+	ADD R19, R4
+	FMOVQ F2, (R4)
+	FMOVQ F3, 16(R4)
+	ADD R19, R4
+	FMOVQ F4, (R4)
+	FMOVQ F5, 16(R4)
+	JMP Float163x2Updated
+
+Float163x2Whole:
 	MOVD R24, R19
 	MOVD R24, R3
-	MOVD 88(R0), R21 // a.OStride
+	MOVD 104(R0), R21 // a.OStride
 	LSL $2, R21
 	MOVD 72(R0), R20 // a.Rows
 	SUB R1, R20
 	LSL $2, R20
-	MOVD 96(R0), R17
+	MOVD 112(R0), R17
 	ADD R17, R20
-	MOVD 104(R0), R4 // a.Mode
+	MOVD 120(R0), R4 // a.Mode
 	CMP $2, R4
 	BEQ Float163x2Ready
 	MOVD $ones<>(SB), R20
@@ -16521,7 +17381,7 @@ Float163x2Key:
 	MOVD $0, R21
 
 Float163x2Ready:
-	MOVD 88(R0), R4 // a.OStride
+	MOVD 104(R0), R4 // a.OStride
 	LSL $2, R4
 	FMOVS (R20), F11
 	VDUP V11.S[0], V11.S4
@@ -16551,6 +17411,8 @@ Float163x2Ready:
 	FMOVQ 16(R19), F9
 	VFMLA V11.S4, V9.S4, V5.S4
 	FMOVQ F5, 16(R3)
+
+Float163x2Updated:
 	ADD $16, R22
 	ADD $32, R24
 	SUB $8, R23
@@ -16559,6 +17421,30 @@ Float163x2Ready:
 	JMP Float16RowsDone3
 
 Float163x4:
+	MOVD 80(R0), R4 // a.From
+	CBZ R4, Float163x4Fresh
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ (R4), F0
+	FMOVQ 16(R4), F1
+	FMOVQ 32(R4), F2
+	FMOVQ 48(R4), F3
+	ADD R19, R4
+	FMOVQ (R4), F4
+	FMOVQ 16(R4), F5
+	FMOVQ 32(R4), F6
+	FMOVQ 48(R4), F7
+	ADD R19, R4
+	FMOVQ (R4), F8
+	FMOVQ 16(R4), F9
+	FMOVQ 32(R4), F10
+	FMOVQ 48(R4), F11
+	JMP Float163x4Begun
+
+Float163x4Fresh:
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
@@ -16573,6 +17459,8 @@ Float163x4:
 	VMOV V0.B16, V9.B16
 	VMOV V0.B16, V10.B16
 	VMOV V0.B16, V11.B16
+
+Float163x4Begun:
 	MOVD 8(R0), R19 // a.Off
 	MOVD 24(R0), R20 // a.Scale
 	MOVD R26, R21
@@ -16580,7 +17468,7 @@ Float163x4:
 	PCALIGN $32
 
 Float163x4Key:
-	MOVD 512(R19), R25
+	MOVD 1024(R19), R25
 	MOVD (R19), R4
 	FMOVS (R21), F12
 	VDUP V12.S[0], V12.S4
@@ -16618,16 +17506,40 @@ Float163x4Key:
 	ADD R2, R21
 	SUBS $1, R3
 	BNE Float163x4Key
+	MOVD 88(R0), R4 // a.To
+	CBZ R4, Float163x4Whole
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ F0, (R4)
+	FMOVQ F1, 16(R4)
+	FMOVQ F2, 32(R4)
+	FMOVQ F3, 48(R4)
+	ADD R19, R4
+	FMOVQ F4, (R4)
+	FMOVQ F5, 16(R4)
+	FMOVQ F6, 32(R4)
+	FMOVQ F7, 48(R4)
+	ADD R19, R4
+	FMOVQ F8, (R4)
+	FMOVQ F9, 16(R4)
+	FMOVQ F10, 32(R4)
+	FMOVQ F11, 48(R4)
+	JMP Float163x4Updated
+
+Float163x4Whole:
 	MOVD R24, R19
 	MOVD R24, R3
-	MOVD 88(R0), R21 // a.OStride
+	MOVD 104(R0), R21 // a.OStride
 	LSL $2, R21
 	MOVD 72(R0), R20 // a.Rows
 	SUB R1, R20
 	LSL $2, R20
-	MOVD 96(R0), R17
+	MOVD 112(R0), R17
 	ADD R17, R20
-	MOVD 104(R0), R4 // a.Mode
+	MOVD 120(R0), R4 // a.Mode
 	CMP $2, R4
 	BEQ Float163x4Ready
 	MOVD $ones<>(SB), R20
@@ -16637,7 +17549,7 @@ Float163x4Key:
 	MOVD $0, R21
 
 Float163x4Ready:
-	MOVD 88(R0), R4 // a.OStride
+	MOVD 104(R0), R4 // a.OStride
 	LSL $2, R4
 	FMOVS (R20), F17
 	VDUP V17.S[0], V17.S4
@@ -16685,6 +17597,8 @@ Float163x4Ready:
 	FMOVQ 48(R19), F15
 	VFMLA V17.S4, V15.S4, V11.S4
 	FMOVQ F11, 48(R3)
+
+Float163x4Updated:
 	ADD $32, R22
 	ADD $64, R24
 	SUB $16, R23
@@ -16693,6 +17607,42 @@ Float163x4Ready:
 	JMP Float16RowsDone3
 
 Float163x8:
+	MOVD 80(R0), R4 // a.From
+	CBZ R4, Float163x8Fresh
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ (R4), F0
+	FMOVQ 16(R4), F1
+	FMOVQ 32(R4), F2
+	FMOVQ 48(R4), F3
+	FMOVQ 64(R4), F4
+	FMOVQ 80(R4), F5
+	FMOVQ 96(R4), F6
+	FMOVQ 112(R4), F7
+	ADD R19, R4
+	FMOVQ (R4), F8
+	FMOVQ 16(R4), F9
+	FMOVQ 32(R4), F10
+	FMOVQ 48(R4), F11
+	FMOVQ 64(R4), F12
+	FMOVQ 80(R4), F13
+	FMOVQ 96(R4), F14
+	FMOVQ 112(R4), F15
+	ADD R19, R4
+	FMOVQ (R4), F16
+	FMOVQ 16(R4), F17
+	FMOVQ 32(R4), F18
+	FMOVQ 48(R4), F19
+	FMOVQ 64(R4), F20
+	FMOVQ 80(R4), F21
+	FMOVQ 96(R4), F22
+	FMOVQ 112(R4), F23
+	JMP Float163x8Begun
+
+Float163x8Fresh:
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
@@ -16719,6 +17669,8 @@ Float163x8:
 	VMOV V0.B16, V21.B16
 	VMOV V0.B16, V22.B16
 	VMOV V0.B16, V23.B16
+
+Float163x8Begun:
 	MOVD 8(R0), R19 // a.Off
 	MOVD 24(R0), R20 // a.Scale
 	MOVD R26, R21
@@ -16726,7 +17678,7 @@ Float163x8:
 	PCALIGN $32
 
 Float163x8Key:
-	MOVD 512(R19), R25
+	MOVD 1024(R19), R25
 	MOVD (R19), R4
 	FMOVS (R21), F24
 	VDUP V24.S[0], V24.S4
@@ -16788,16 +17740,52 @@ Float163x8Key:
 	ADD R2, R21
 	SUBS $1, R3
 	BNE Float163x8Key
+	MOVD 88(R0), R4 // a.To
+	CBZ R4, Float163x8Whole
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ F0, (R4)
+	FMOVQ F1, 16(R4)
+	FMOVQ F2, 32(R4)
+	FMOVQ F3, 48(R4)
+	FMOVQ F4, 64(R4)
+	FMOVQ F5, 80(R4)
+	FMOVQ F6, 96(R4)
+	FMOVQ F7, 112(R4)
+	ADD R19, R4
+	FMOVQ F8, (R4)
+	FMOVQ F9, 16(R4)
+	FMOVQ F10, 32(R4)
+	FMOVQ F11, 48(R4)
+	FMOVQ F12, 64(R4)
+	FMOVQ F13, 80(R4)
+	FMOVQ F14, 96(R4)
+	FMOVQ F15, 112(R4)
+	ADD R19, R4
+	FMOVQ F16, (R4)
+	FMOVQ F17, 16(R4)
+	FMOVQ F18, 32(R4)
+	FMOVQ F19, 48(R4)
+	FMOVQ F20, 64(R4)
+	FMOVQ F21, 80(R4)
+	FMOVQ F22, 96(R4)
+	FMOVQ F23, 112(R4)
+	JMP Float163x8Updated
+
+Float163x8Whole:
 	MOVD R24, R19
 	MOVD R24, R3
-	MOVD 88(R0), R21 // a.OStride
+	MOVD 104(R0), R21 // a.OStride
 	LSL $2, R21
 	MOVD 72(R0), R20 // a.Rows
 	SUB R1, R20
 	LSL $2, R20
-	MOVD 96(R0), R17
+	MOVD 112(R0), R17
 	ADD R17, R20
-	MOVD 104(R0), R4 // a.Mode
+	MOVD 120(R0), R4 // a.Mode
 	CMP $2, R4
 	BEQ Float163x8Ready
 	MOVD $ones<>(SB), R20
@@ -16807,7 +17795,7 @@ Float163x8Key:
 	MOVD $0, R21
 
 Float163x8Ready:
-	MOVD 88(R0), R4 // a.OStride
+	MOVD 104(R0), R4 // a.OStride
 	LSL $2, R4
 	FMOVS (R20), F29
 	VDUP V29.S[0], V29.S4
@@ -16891,6 +17879,8 @@ Float163x8Ready:
 	FMOVQ 112(R19), F27
 	VFMLA V29.S4, V27.S4, V23.S4
 	FMOVQ F23, 112(R3)
+
+Float163x8Updated:
 	ADD $64, R22
 	ADD $128, R24
 	SUB $32, R23
@@ -16914,10 +17904,25 @@ Float16Dims2:
 	BGE Float162x2
 
 Float162x1:
+	MOVD 80(R0), R4 // a.From
+	CBZ R4, Float162x1Fresh
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ (R4), F0
+	ADD R19, R4
+	FMOVQ (R4), F1
+	JMP Float162x1Begun
+
+Float162x1Fresh:
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
 	VMOV V0.B16, V1.B16
+
+Float162x1Begun:
 	MOVD 8(R0), R19 // a.Off
 	MOVD 24(R0), R20 // a.Scale
 	MOVD R26, R21
@@ -16925,7 +17930,7 @@ Float162x1:
 	PCALIGN $32
 
 Float162x1Key:
-	MOVD 512(R19), R25
+	MOVD 1024(R19), R25
 	MOVD (R19), R4
 	FMOVS (R21), F2
 	VDUP V2.S[0], V2.S4
@@ -16942,16 +17947,29 @@ Float162x1Key:
 	ADD R2, R21
 	SUBS $1, R3
 	BNE Float162x1Key
+	MOVD 88(R0), R4 // a.To
+	CBZ R4, Float162x1Whole
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ F0, (R4)
+	ADD R19, R4
+	FMOVQ F1, (R4)
+	JMP Float162x1Updated
+
+Float162x1Whole:
 	MOVD R24, R19
 	MOVD R24, R3
-	MOVD 88(R0), R21 // a.OStride
+	MOVD 104(R0), R21 // a.OStride
 	LSL $2, R21
 	MOVD 72(R0), R20 // a.Rows
 	SUB R1, R20
 	LSL $2, R20
-	MOVD 96(R0), R17
+	MOVD 112(R0), R17
 	ADD R17, R20
-	MOVD 104(R0), R4 // a.Mode
+	MOVD 120(R0), R4 // a.Mode
 	CMP $2, R4
 	BEQ Float162x1Ready
 	MOVD $ones<>(SB), R20
@@ -16961,7 +17979,7 @@ Float162x1Key:
 	MOVD $0, R21
 
 Float162x1Ready:
-	MOVD 88(R0), R4 // a.OStride
+	MOVD 104(R0), R4 // a.OStride
 	LSL $2, R4
 	FMOVS (R20), F6
 	VDUP V6.S[0], V6.S4
@@ -16975,6 +17993,8 @@ Float162x1Ready:
 	FMOVQ (R19), F4
 	VFMLA V6.S4, V4.S4, V1.S4
 	FMOVQ F1, (R3)
+
+Float162x1Updated:
 	ADD $8, R22
 	ADD $16, R24
 	SUB $4, R23
@@ -16983,12 +18003,29 @@ Float162x1Ready:
 	JMP Float16RowsDone2
 
 Float162x2:
+	MOVD 80(R0), R4 // a.From
+	CBZ R4, Float162x2Fresh
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ (R4), F0
+	FMOVQ 16(R4), F1
+	ADD R19, R4
+	FMOVQ (R4), F2
+	FMOVQ 16(R4), F3
+	JMP Float162x2Begun
+
+Float162x2Fresh:
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
 	VMOV V0.B16, V1.B16
 	VMOV V0.B16, V2.B16
 	VMOV V0.B16, V3.B16
+
+Float162x2Begun:
 	MOVD 8(R0), R19 // a.Off
 	MOVD 24(R0), R20 // a.Scale
 	MOVD R26, R21
@@ -16996,7 +18033,7 @@ Float162x2:
 	PCALIGN $32
 
 Float162x2Key:
-	MOVD 512(R19), R25
+	MOVD 1024(R19), R25
 	MOVD (R19), R4
 	FMOVS (R21), F4
 	VDUP V4.S[0], V4.S4
@@ -17018,16 +18055,31 @@ Float162x2Key:
 	ADD R2, R21
 	SUBS $1, R3
 	BNE Float162x2Key
+	MOVD 88(R0), R4 // a.To
+	CBZ R4, Float162x2Whole
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ F0, (R4)
+	FMOVQ F1, 16(R4)
+	ADD R19, R4
+	FMOVQ F2, (R4)
+	FMOVQ F3, 16(R4)
+	JMP Float162x2Updated
+
+Float162x2Whole:
 	MOVD R24, R19
 	MOVD R24, R3
-	MOVD 88(R0), R21 // a.OStride
+	MOVD 104(R0), R21 // a.OStride
 	LSL $2, R21
 	MOVD 72(R0), R20 // a.Rows
 	SUB R1, R20
 	LSL $2, R20
-	MOVD 96(R0), R17
+	MOVD 112(R0), R17
 	ADD R17, R20
-	MOVD 104(R0), R4 // a.Mode
+	MOVD 120(R0), R4 // a.Mode
 	CMP $2, R4
 	BEQ Float162x2Ready
 	MOVD $ones<>(SB), R20
@@ -17037,7 +18089,7 @@ Float162x2Key:
 	MOVD $0, R21
 
 Float162x2Ready:
-	MOVD 88(R0), R4 // a.OStride
+	MOVD 104(R0), R4 // a.OStride
 	LSL $2, R4
 	FMOVS (R20), F8
 	VDUP V8.S[0], V8.S4
@@ -17057,6 +18109,8 @@ Float162x2Ready:
 	FMOVQ 16(R19), F6
 	VFMLA V8.S4, V6.S4, V3.S4
 	FMOVQ F3, 16(R3)
+
+Float162x2Updated:
 	ADD $16, R22
 	ADD $32, R24
 	SUB $8, R23
@@ -17065,6 +18119,25 @@ Float162x2Ready:
 	JMP Float16RowsDone2
 
 Float162x4:
+	MOVD 80(R0), R4 // a.From
+	CBZ R4, Float162x4Fresh
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ (R4), F0
+	FMOVQ 16(R4), F1
+	FMOVQ 32(R4), F2
+	FMOVQ 48(R4), F3
+	ADD R19, R4
+	FMOVQ (R4), F4
+	FMOVQ 16(R4), F5
+	FMOVQ 32(R4), F6
+	FMOVQ 48(R4), F7
+	JMP Float162x4Begun
+
+Float162x4Fresh:
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
@@ -17075,6 +18148,8 @@ Float162x4:
 	VMOV V0.B16, V5.B16
 	VMOV V0.B16, V6.B16
 	VMOV V0.B16, V7.B16
+
+Float162x4Begun:
 	MOVD 8(R0), R19 // a.Off
 	MOVD 24(R0), R20 // a.Scale
 	MOVD R26, R21
@@ -17082,7 +18157,7 @@ Float162x4:
 	PCALIGN $32
 
 Float162x4Key:
-	MOVD 512(R19), R25
+	MOVD 1024(R19), R25
 	MOVD (R19), R4
 	FMOVS (R21), F8
 	VDUP V8.S[0], V8.S4
@@ -17114,16 +18189,35 @@ Float162x4Key:
 	ADD R2, R21
 	SUBS $1, R3
 	BNE Float162x4Key
+	MOVD 88(R0), R4 // a.To
+	CBZ R4, Float162x4Whole
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ F0, (R4)
+	FMOVQ F1, 16(R4)
+	FMOVQ F2, 32(R4)
+	FMOVQ F3, 48(R4)
+	ADD R19, R4
+	FMOVQ F4, (R4)
+	FMOVQ F5, 16(R4)
+	FMOVQ F6, 32(R4)
+	FMOVQ F7, 48(R4)
+	JMP Float162x4Updated
+
+Float162x4Whole:
 	MOVD R24, R19
 	MOVD R24, R3
-	MOVD 88(R0), R21 // a.OStride
+	MOVD 104(R0), R21 // a.OStride
 	LSL $2, R21
 	MOVD 72(R0), R20 // a.Rows
 	SUB R1, R20
 	LSL $2, R20
-	MOVD 96(R0), R17
+	MOVD 112(R0), R17
 	ADD R17, R20
-	MOVD 104(R0), R4 // a.Mode
+	MOVD 120(R0), R4 // a.Mode
 	CMP $2, R4
 	BEQ Float162x4Ready
 	MOVD $ones<>(SB), R20
@@ -17133,7 +18227,7 @@ Float162x4Key:
 	MOVD $0, R21
 
 Float162x4Ready:
-	MOVD 88(R0), R4 // a.OStride
+	MOVD 104(R0), R4 // a.OStride
 	LSL $2, R4
 	FMOVS (R20), F12
 	VDUP V12.S[0], V12.S4
@@ -17165,6 +18259,8 @@ Float162x4Ready:
 	FMOVQ 48(R19), F10
 	VFMLA V12.S4, V10.S4, V7.S4
 	FMOVQ F7, 48(R3)
+
+Float162x4Updated:
 	ADD $32, R22
 	ADD $64, R24
 	SUB $16, R23
@@ -17173,6 +18269,33 @@ Float162x4Ready:
 	JMP Float16RowsDone2
 
 Float162x8:
+	MOVD 80(R0), R4 // a.From
+	CBZ R4, Float162x8Fresh
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ (R4), F0
+	FMOVQ 16(R4), F1
+	FMOVQ 32(R4), F2
+	FMOVQ 48(R4), F3
+	FMOVQ 64(R4), F4
+	FMOVQ 80(R4), F5
+	FMOVQ 96(R4), F6
+	FMOVQ 112(R4), F7
+	ADD R19, R4
+	FMOVQ (R4), F8
+	FMOVQ 16(R4), F9
+	FMOVQ 32(R4), F10
+	FMOVQ 48(R4), F11
+	FMOVQ 64(R4), F12
+	FMOVQ 80(R4), F13
+	FMOVQ 96(R4), F14
+	FMOVQ 112(R4), F15
+	JMP Float162x8Begun
+
+Float162x8Fresh:
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
@@ -17191,6 +18314,8 @@ Float162x8:
 	VMOV V0.B16, V13.B16
 	VMOV V0.B16, V14.B16
 	VMOV V0.B16, V15.B16
+
+Float162x8Begun:
 	MOVD 8(R0), R19 // a.Off
 	MOVD 24(R0), R20 // a.Scale
 	MOVD R26, R21
@@ -17198,7 +18323,7 @@ Float162x8:
 	PCALIGN $32
 
 Float162x8Key:
-	MOVD 512(R19), R25
+	MOVD 1024(R19), R25
 	MOVD (R19), R4
 	FMOVS (R21), F16
 	VDUP V16.S[0], V16.S4
@@ -17250,16 +18375,43 @@ Float162x8Key:
 	ADD R2, R21
 	SUBS $1, R3
 	BNE Float162x8Key
+	MOVD 88(R0), R4 // a.To
+	CBZ R4, Float162x8Whole
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ F0, (R4)
+	FMOVQ F1, 16(R4)
+	FMOVQ F2, 32(R4)
+	FMOVQ F3, 48(R4)
+	FMOVQ F4, 64(R4)
+	FMOVQ F5, 80(R4)
+	FMOVQ F6, 96(R4)
+	FMOVQ F7, 112(R4)
+	ADD R19, R4
+	FMOVQ F8, (R4)
+	FMOVQ F9, 16(R4)
+	FMOVQ F10, 32(R4)
+	FMOVQ F11, 48(R4)
+	FMOVQ F12, 64(R4)
+	FMOVQ F13, 80(R4)
+	FMOVQ F14, 96(R4)
+	FMOVQ F15, 112(R4)
+	JMP Float162x8Updated
+
+Float162x8Whole:
 	MOVD R24, R19
 	MOVD R24, R3
-	MOVD 88(R0), R21 // a.OStride
+	MOVD 104(R0), R21 // a.OStride
 	LSL $2, R21
 	MOVD 72(R0), R20 // a.Rows
 	SUB R1, R20
 	LSL $2, R20
-	MOVD 96(R0), R17
+	MOVD 112(R0), R17
 	ADD R17, R20
-	MOVD 104(R0), R4 // a.Mode
+	MOVD 120(R0), R4 // a.Mode
 	CMP $2, R4
 	BEQ Float162x8Ready
 	MOVD $ones<>(SB), R20
@@ -17269,7 +18421,7 @@ Float162x8Key:
 	MOVD $0, R21
 
 Float162x8Ready:
-	MOVD 88(R0), R4 // a.OStride
+	MOVD 104(R0), R4 // a.OStride
 	LSL $2, R4
 	FMOVS (R20), F20
 	VDUP V20.S[0], V20.S4
@@ -17325,6 +18477,8 @@ Float162x8Ready:
 	FMOVQ 112(R19), F18
 	VFMLA V20.S4, V18.S4, V15.S4
 	FMOVQ F15, 112(R3)
+
+Float162x8Updated:
 	ADD $64, R22
 	ADD $128, R24
 	SUB $32, R23
@@ -17348,9 +18502,22 @@ Float16Dims1:
 	BGE Float161x2
 
 Float161x1:
+	MOVD 80(R0), R4 // a.From
+	CBZ R4, Float161x1Fresh
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ (R4), F0
+	JMP Float161x1Begun
+
+Float161x1Fresh:
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
+
+Float161x1Begun:
 	MOVD 8(R0), R19 // a.Off
 	MOVD 24(R0), R20 // a.Scale
 	MOVD R26, R21
@@ -17359,7 +18526,7 @@ Float161x1:
 	PCALIGN $32
 
 Float161x1Key:
-	MOVD 512(R19), R25
+	MOVD 1024(R19), R25
 	MOVD (R19), R4
 	FMOVS (R21), F1
 	VDUP V1.S[0], V1.S4
@@ -17382,7 +18549,7 @@ Float161x1KeysMasked:
 	PCALIGN $32
 
 Float161x1KeyMasked:
-	MOVD 512(R19), R25
+	MOVD 1024(R19), R25
 	MOVD (R19), R4
 	MOVW (R21), R20
 	CMP $0, R20
@@ -17403,16 +18570,27 @@ Float161x1KeyNext:
 	BNE Float161x1KeyMasked
 
 Float161x1KeysDone:
+	MOVD 88(R0), R4 // a.To
+	CBZ R4, Float161x1Whole
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ F0, (R4)
+	JMP Float161x1Updated
+
+Float161x1Whole:
 	MOVD R24, R19
 	MOVD R24, R3
-	MOVD 88(R0), R21 // a.OStride
+	MOVD 104(R0), R21 // a.OStride
 	LSL $2, R21
 	MOVD 72(R0), R20 // a.Rows
 	SUB R1, R20
 	LSL $2, R20
-	MOVD 96(R0), R17
+	MOVD 112(R0), R17
 	ADD R17, R20
-	MOVD 104(R0), R4 // a.Mode
+	MOVD 120(R0), R4 // a.Mode
 	CMP $2, R4
 	BEQ Float161x1Ready
 	MOVD $ones<>(SB), R20
@@ -17422,13 +18600,15 @@ Float161x1KeysDone:
 	MOVD $0, R21
 
 Float161x1Ready:
-	MOVD 88(R0), R4 // a.OStride
+	MOVD 104(R0), R4 // a.OStride
 	LSL $2, R4
 	FMOVS (R20), F4
 	VDUP V4.S[0], V4.S4
 	FMOVQ (R19), F2
 	VFMLA V4.S4, V2.S4, V0.S4
 	FMOVQ F0, (R3)
+
+Float161x1Updated:
 	ADD $8, R22
 	ADD $16, R24
 	SUB $4, R23
@@ -17437,10 +18617,24 @@ Float161x1Ready:
 	JMP Float16RowsDone1
 
 Float161x2:
+	MOVD 80(R0), R4 // a.From
+	CBZ R4, Float161x2Fresh
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ (R4), F0
+	FMOVQ 16(R4), F1
+	JMP Float161x2Begun
+
+Float161x2Fresh:
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
 	VMOV V0.B16, V1.B16
+
+Float161x2Begun:
 	MOVD 8(R0), R19 // a.Off
 	MOVD 24(R0), R20 // a.Scale
 	MOVD R26, R21
@@ -17449,7 +18643,7 @@ Float161x2:
 	PCALIGN $32
 
 Float161x2Key:
-	MOVD 512(R19), R25
+	MOVD 1024(R19), R25
 	MOVD (R19), R4
 	FMOVS (R21), F2
 	VDUP V2.S[0], V2.S4
@@ -17476,7 +18670,7 @@ Float161x2KeysMasked:
 	PCALIGN $32
 
 Float161x2KeyMasked:
-	MOVD 512(R19), R25
+	MOVD 1024(R19), R25
 	MOVD (R19), R4
 	MOVW (R21), R20
 	CMP $0, R20
@@ -17501,16 +18695,28 @@ Float161x2KeyNext:
 	BNE Float161x2KeyMasked
 
 Float161x2KeysDone:
+	MOVD 88(R0), R4 // a.To
+	CBZ R4, Float161x2Whole
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ F0, (R4)
+	FMOVQ F1, 16(R4)
+	JMP Float161x2Updated
+
+Float161x2Whole:
 	MOVD R24, R19
 	MOVD R24, R3
-	MOVD 88(R0), R21 // a.OStride
+	MOVD 104(R0), R21 // a.OStride
 	LSL $2, R21
 	MOVD 72(R0), R20 // a.Rows
 	SUB R1, R20
 	LSL $2, R20
-	MOVD 96(R0), R17
+	MOVD 112(R0), R17
 	ADD R17, R20
-	MOVD 104(R0), R4 // a.Mode
+	MOVD 120(R0), R4 // a.Mode
 	CMP $2, R4
 	BEQ Float161x2Ready
 	MOVD $ones<>(SB), R20
@@ -17520,7 +18726,7 @@ Float161x2KeysDone:
 	MOVD $0, R21
 
 Float161x2Ready:
-	MOVD 88(R0), R4 // a.OStride
+	MOVD 104(R0), R4 // a.OStride
 	LSL $2, R4
 	FMOVS (R20), F5
 	VDUP V5.S[0], V5.S4
@@ -17530,6 +18736,8 @@ Float161x2Ready:
 	FMOVQ 16(R19), F3
 	VFMLA V5.S4, V3.S4, V1.S4
 	FMOVQ F1, 16(R3)
+
+Float161x2Updated:
 	ADD $16, R22
 	ADD $32, R24
 	SUB $8, R23
@@ -17538,12 +18746,28 @@ Float161x2Ready:
 	JMP Float16RowsDone1
 
 Float161x4:
+	MOVD 80(R0), R4 // a.From
+	CBZ R4, Float161x4Fresh
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ (R4), F0
+	FMOVQ 16(R4), F1
+	FMOVQ 32(R4), F2
+	FMOVQ 48(R4), F3
+	JMP Float161x4Begun
+
+Float161x4Fresh:
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
 	VMOV V0.B16, V1.B16
 	VMOV V0.B16, V2.B16
 	VMOV V0.B16, V3.B16
+
+Float161x4Begun:
 	MOVD 8(R0), R19 // a.Off
 	MOVD 24(R0), R20 // a.Scale
 	MOVD R26, R21
@@ -17552,7 +18776,7 @@ Float161x4:
 	PCALIGN $32
 
 Float161x4Key:
-	MOVD 512(R19), R25
+	MOVD 1024(R19), R25
 	MOVD (R19), R4
 	FMOVS (R21), F4
 	VDUP V4.S[0], V4.S4
@@ -17587,7 +18811,7 @@ Float161x4KeysMasked:
 	PCALIGN $32
 
 Float161x4KeyMasked:
-	MOVD 512(R19), R25
+	MOVD 1024(R19), R25
 	MOVD (R19), R4
 	MOVW (R21), R20
 	CMP $0, R20
@@ -17620,16 +18844,30 @@ Float161x4KeyNext:
 	BNE Float161x4KeyMasked
 
 Float161x4KeysDone:
+	MOVD 88(R0), R4 // a.To
+	CBZ R4, Float161x4Whole
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ F0, (R4)
+	FMOVQ F1, 16(R4)
+	FMOVQ F2, 32(R4)
+	FMOVQ F3, 48(R4)
+	JMP Float161x4Updated
+
+Float161x4Whole:
 	MOVD R24, R19
 	MOVD R24, R3
-	MOVD 88(R0), R21 // a.OStride
+	MOVD 104(R0), R21 // a.OStride
 	LSL $2, R21
 	MOVD 72(R0), R20 // a.Rows
 	SUB R1, R20
 	LSL $2, R20
-	MOVD 96(R0), R17
+	MOVD 112(R0), R17
 	ADD R17, R20
-	MOVD 104(R0), R4 // a.Mode
+	MOVD 120(R0), R4 // a.Mode
 	CMP $2, R4
 	BEQ Float161x4Ready
 	MOVD $ones<>(SB), R20
@@ -17639,7 +18877,7 @@ Float161x4KeysDone:
 	MOVD $0, R21
 
 Float161x4Ready:
-	MOVD 88(R0), R4 // a.OStride
+	MOVD 104(R0), R4 // a.OStride
 	LSL $2, R4
 	FMOVS (R20), F7
 	VDUP V7.S[0], V7.S4
@@ -17655,6 +18893,8 @@ Float161x4Ready:
 	FMOVQ 48(R19), F5
 	VFMLA V7.S4, V5.S4, V3.S4
 	FMOVQ F3, 48(R3)
+
+Float161x4Updated:
 	ADD $32, R22
 	ADD $64, R24
 	SUB $16, R23
@@ -17663,6 +18903,24 @@ Float161x4Ready:
 	JMP Float16RowsDone1
 
 Float161x8:
+	MOVD 80(R0), R4 // a.From
+	CBZ R4, Float161x8Fresh
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ (R4), F0
+	FMOVQ 16(R4), F1
+	FMOVQ 32(R4), F2
+	FMOVQ 48(R4), F3
+	FMOVQ 64(R4), F4
+	FMOVQ 80(R4), F5
+	FMOVQ 96(R4), F6
+	FMOVQ 112(R4), F7
+	JMP Float161x8Begun
+
+Float161x8Fresh:
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
@@ -17673,6 +18931,8 @@ Float161x8:
 	VMOV V0.B16, V5.B16
 	VMOV V0.B16, V6.B16
 	VMOV V0.B16, V7.B16
+
+Float161x8Begun:
 	MOVD 8(R0), R19 // a.Off
 	MOVD 24(R0), R20 // a.Scale
 	MOVD R26, R21
@@ -17681,7 +18941,7 @@ Float161x8:
 	PCALIGN $32
 
 Float161x8Key:
-	MOVD 512(R19), R25
+	MOVD 1024(R19), R25
 	MOVD (R19), R4
 	FMOVS (R21), F8
 	VDUP V8.S[0], V8.S4
@@ -17732,7 +18992,7 @@ Float161x8KeysMasked:
 	PCALIGN $32
 
 Float161x8KeyMasked:
-	MOVD 512(R19), R25
+	MOVD 1024(R19), R25
 	MOVD (R19), R4
 	MOVW (R21), R20
 	CMP $0, R20
@@ -17781,16 +19041,34 @@ Float161x8KeyNext:
 	BNE Float161x8KeyMasked
 
 Float161x8KeysDone:
+	MOVD 88(R0), R4 // a.To
+	CBZ R4, Float161x8Whole
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ F0, (R4)
+	FMOVQ F1, 16(R4)
+	FMOVQ F2, 32(R4)
+	FMOVQ F3, 48(R4)
+	FMOVQ F4, 64(R4)
+	FMOVQ F5, 80(R4)
+	FMOVQ F6, 96(R4)
+	FMOVQ F7, 112(R4)
+	JMP Float161x8Updated
+
+Float161x8Whole:
 	MOVD R24, R19
 	MOVD R24, R3
-	MOVD 88(R0), R21 // a.OStride
+	MOVD 104(R0), R21 // a.OStride
 	LSL $2, R21
 	MOVD 72(R0), R20 // a.Rows
 	SUB R1, R20
 	LSL $2, R20
-	MOVD 96(R0), R17
+	MOVD 112(R0), R17
 	ADD R17, R20
-	MOVD 104(R0), R4 // a.Mode
+	MOVD 120(R0), R4 // a.Mode
 	CMP $2, R4
 	BEQ Float161x8Ready
 	MOVD $ones<>(SB), R20
@@ -17800,7 +19078,7 @@ Float161x8KeysDone:
 	MOVD $0, R21
 
 Float161x8Ready:
-	MOVD 88(R0), R4 // a.OStride
+	MOVD 104(R0), R4 // a.OStride
 	LSL $2, R4
 	FMOVS (R20), F11
 	VDUP V11.S[0], V11.S4
@@ -17828,6 +19106,8 @@ Float161x8Ready:
 	FMOVQ 112(R19), F9
 	VFMLA V11.S4, V9.S4, V7.S4
 	FMOVQ F7, 112(R3)
+
+Float161x8Updated:
 	ADD $64, R22
 	ADD $128, R24
 	SUB $32, R23
@@ -17848,10 +19128,10 @@ BFloat16Rows:
 	MOVD 48(R0), R23 // a.Dim
 	MOVD 72(R0), R24 // a.Rows
 	SUB R1, R24
-	MOVD 88(R0), R4 // a.OStride
+	MOVD 104(R0), R4 // a.OStride
 	LSL $2, R4
 	MUL R4, R24
-	MOVD 80(R0), R4 // a.O
+	MOVD 96(R0), R4 // a.O
 	ADD R4, R24
 	MOVD 40(R0), R3 // a.MaskFrom
 	MOVD 32(R0), R4 // a.Keys
@@ -17872,12 +19152,31 @@ BFloat16Dims4:
 	BGE BFloat164x2
 
 BFloat164x1:
+	MOVD 80(R0), R4 // a.From
+	CBZ R4, BFloat164x1Fresh
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ (R4), F0
+	ADD R19, R4
+	FMOVQ (R4), F1
+	ADD R19, R4
+	FMOVQ (R4), F2
+	ADD R19, R4
+	FMOVQ (R4), F3
+	JMP BFloat164x1Begun
+
+BFloat164x1Fresh:
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
 	VMOV V0.B16, V1.B16
 	VMOV V0.B16, V2.B16
 	VMOV V0.B16, V3.B16
+
+BFloat164x1Begun:
 	MOVD 8(R0), R19 // a.Off
 	MOVD 24(R0), R20 // a.Scale
 	MOVD R26, R21
@@ -17885,7 +19184,7 @@ BFloat164x1:
 	PCALIGN $32
 
 BFloat164x1Key:
-	MOVD 512(R19), R25
+	MOVD 1024(R19), R25
 	MOVD (R19), R4
 	FMOVS (R21), F4
 	VDUP V4.S[0], V4.S4
@@ -17908,16 +19207,33 @@ BFloat164x1Key:
 	ADD R2, R21
 	SUBS $1, R3
 	BNE BFloat164x1Key
+	MOVD 88(R0), R4 // a.To
+	CBZ R4, BFloat164x1Whole
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ F0, (R4)
+	ADD R19, R4
+	FMOVQ F1, (R4)
+	ADD R19, R4
+	FMOVQ F2, (R4)
+	ADD R19, R4
+	FMOVQ F3, (R4)
+	JMP BFloat164x1Updated
+
+BFloat164x1Whole:
 	MOVD R24, R19
 	MOVD R24, R3
-	MOVD 88(R0), R21 // a.OStride
+	MOVD 104(R0), R21 // a.OStride
 	LSL $2, R21
 	MOVD 72(R0), R20 // a.Rows
 	SUB R1, R20
 	LSL $2, R20
-	MOVD 96(R0), R17
+	MOVD 112(R0), R17
 	ADD R17, R20
-	MOVD 104(R0), R4 // a.Mode
+	MOVD 120(R0), R4 // a.Mode
 	CMP $2, R4
 	BEQ BFloat164x1Ready
 	MOVD $ones<>(SB), R20
@@ -17927,7 +19243,7 @@ BFloat164x1Key:
 	MOVD $0, R21
 
 BFloat164x1Ready:
-	MOVD 88(R0), R4 // a.OStride
+	MOVD 104(R0), R4 // a.OStride
 	LSL $2, R4
 	FMOVS (R20), F10
 	VDUP V10.S[0], V10.S4
@@ -17955,6 +19271,8 @@ BFloat164x1Ready:
 	FMOVQ (R19), F8
 	VFMLA V10.S4, V8.S4, V3.S4
 	FMOVQ F3, (R3)
+
+BFloat164x1Updated:
 	ADD $8, R22
 	ADD $16, R24
 	SUB $4, R23
@@ -17963,6 +19281,27 @@ BFloat164x1Ready:
 	JMP BFloat16RowsDone4
 
 BFloat164x2:
+	MOVD 80(R0), R4 // a.From
+	CBZ R4, BFloat164x2Fresh
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ (R4), F0
+	FMOVQ 16(R4), F1
+	ADD R19, R4
+	FMOVQ (R4), F2
+	FMOVQ 16(R4), F3
+	ADD R19, R4
+	FMOVQ (R4), F4
+	FMOVQ 16(R4), F5
+	ADD R19, R4
+	FMOVQ (R4), F6
+	FMOVQ 16(R4), F7
+	JMP BFloat164x2Begun
+
+BFloat164x2Fresh:
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
@@ -17973,6 +19312,8 @@ BFloat164x2:
 	VMOV V0.B16, V5.B16
 	VMOV V0.B16, V6.B16
 	VMOV V0.B16, V7.B16
+
+BFloat164x2Begun:
 	MOVD 8(R0), R19 // a.Off
 	MOVD 24(R0), R20 // a.Scale
 	MOVD R26, R21
@@ -17980,7 +19321,7 @@ BFloat164x2:
 	PCALIGN $32
 
 BFloat164x2Key:
-	MOVD 512(R19), R25
+	MOVD 1024(R19), R25
 	MOVD (R19), R4
 	FMOVS (R21), F8
 	VDUP V8.S[0], V8.S4
@@ -18010,16 +19351,37 @@ BFloat164x2Key:
 	ADD R2, R21
 	SUBS $1, R3
 	BNE BFloat164x2Key
+	MOVD 88(R0), R4 // a.To
+	CBZ R4, BFloat164x2Whole
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ F0, (R4)
+	FMOVQ F1, 16(R4)
+	ADD R19, R4
+	FMOVQ F2, (R4)
+	FMOVQ F3, 16(R4)
+	ADD R19, R4
+	FMOVQ F4, (R4)
+	FMOVQ F5, 16(R4)
+	ADD R19, R4
+	FMOVQ F6, (R4)
+	FMOVQ F7, 16(R4)
+	JMP BFloat164x2Updated
+
+BFloat164x2Whole:
 	MOVD R24, R19
 	MOVD R24, R3
-	MOVD 88(R0), R21 // a.OStride
+	MOVD 104(R0), R21 // a.OStride
 	LSL $2, R21
 	MOVD 72(R0), R20 // a.Rows
 	SUB R1, R20
 	LSL $2, R20
-	MOVD 96(R0), R17
+	MOVD 112(R0), R17
 	ADD R17, R20
-	MOVD 104(R0), R4 // a.Mode
+	MOVD 120(R0), R4 // a.Mode
 	CMP $2, R4
 	BEQ BFloat164x2Ready
 	MOVD $ones<>(SB), R20
@@ -18029,7 +19391,7 @@ BFloat164x2Key:
 	MOVD $0, R21
 
 BFloat164x2Ready:
-	MOVD 88(R0), R4 // a.OStride
+	MOVD 104(R0), R4 // a.OStride
 	LSL $2, R4
 	FMOVS (R20), F14
 	VDUP V14.S[0], V14.S4
@@ -18069,6 +19431,8 @@ BFloat164x2Ready:
 	FMOVQ 16(R19), F12
 	VFMLA V14.S4, V12.S4, V7.S4
 	FMOVQ F7, 16(R3)
+
+BFloat164x2Updated:
 	ADD $16, R22
 	ADD $32, R24
 	SUB $8, R23
@@ -18077,6 +19441,35 @@ BFloat164x2Ready:
 	JMP BFloat16RowsDone4
 
 BFloat164x4:
+	MOVD 80(R0), R4 // a.From
+	CBZ R4, BFloat164x4Fresh
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ (R4), F0
+	FMOVQ 16(R4), F1
+	FMOVQ 32(R4), F2
+	FMOVQ 48(R4), F3
+	ADD R19, R4
+	FMOVQ (R4), F4
+	FMOVQ 16(R4), F5
+	FMOVQ 32(R4), F6
+	FMOVQ 48(R4), F7
+	ADD R19, R4
+	FMOVQ (R4), F8
+	FMOVQ 16(R4), F9
+	FMOVQ 32(R4), F10
+	FMOVQ 48(R4), F11
+	ADD R19, R4
+	FMOVQ (R4), F12
+	FMOVQ 16(R4), F13
+	FMOVQ 32(R4), F14
+	FMOVQ 48(R4), F15
+	JMP BFloat164x4Begun
+
+BFloat164x4Fresh:
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
@@ -18095,6 +19488,8 @@ BFloat164x4:
 	VMOV V0.B16, V13.B16
 	VMOV V0.B16, V14.B16
 	VMOV V0.B16, V15.B16
+
+BFloat164x4Begun:
 	MOVD 8(R0), R19 // a.Off
 	MOVD 24(R0), R20 // a.Scale
 	MOVD R26, R21
@@ -18102,7 +19497,7 @@ BFloat164x4:
 	PCALIGN $32
 
 BFloat164x4Key:
-	MOVD 512(R19), R25
+	MOVD 1024(R19), R25
 	MOVD (R19), R4
 	FMOVS (R21), F16
 	VDUP V16.S[0], V16.S4
@@ -18146,16 +19541,45 @@ BFloat164x4Key:
 	ADD R2, R21
 	SUBS $1, R3
 	BNE BFloat164x4Key
+	MOVD 88(R0), R4 // a.To
+	CBZ R4, BFloat164x4Whole
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ F0, (R4)
+	FMOVQ F1, 16(R4)
+	FMOVQ F2, 32(R4)
+	FMOVQ F3, 48(R4)
+	ADD R19, R4
+	FMOVQ F4, (R4)
+	FMOVQ F5, 16(R4)
+	FMOVQ F6, 32(R4)
+	FMOVQ F7, 48(R4)
+	ADD R19, R4
+	FMOVQ F8, (R4)
+	FMOVQ F9, 16(R4)
+	FMOVQ F10, 32(R4)
+	FMOVQ F11, 48(R4)
+	ADD R19, R4
+	FMOVQ F12, (R4)
+	FMOVQ F13, 16(R4)
+	FMOVQ F14, 32(R4)
+	FMOVQ F15, 48(R4)
+	JMP BFloat164x4Updated
+
+BFloat164x4Whole:
 	MOVD R24, R19
 	MOVD R24, R3
-	MOVD 88(R0), R21 // a.OStride
+	MOVD 104(R0), R21 // a.OStride
 	LSL $2, R21
 	MOVD 72(R0), R20 // a.Rows
 	SUB R1, R20
 	LSL $2, R20
-	MOVD 96(R0), R17
+	MOVD 112(R0), R17
 	ADD R17, R20
-	MOVD 104(R0), R4 // a.Mode
+	MOVD 120(R0), R4 // a.Mode
 	CMP $2, R4
 	BEQ BFloat164x4Ready
 	MOVD $ones<>(SB), R20
@@ -18165,7 +19589,7 @@ BFloat164x4Key:
 	MOVD $0, R21
 
 BFloat164x4Ready:
-	MOVD 88(R0), R4 // a.OStride
+	MOVD 104(R0), R4 // a.OStride
 	LSL $2, R4
 	FMOVS (R20), F22
 	VDUP V22.S[0], V22.S4
@@ -18229,6 +19653,8 @@ BFloat164x4Ready:
 	FMOVQ 48(R19), F20
 	VFMLA V22.S4, V20.S4, V15.S4
 	FMOVQ F15, 48(R3)
+
+BFloat164x4Updated:
 	ADD $32, R22
 	ADD $64, R24
 	SUB $16, R23
@@ -18252,11 +19678,28 @@ BFloat16Dims3:
 	BGE BFloat163x2
 
 BFloat163x1:
+	MOVD 80(R0), R4 // a.From
+	CBZ R4, BFloat163x1Fresh
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ (R4), F0
+	ADD R19, R4
+	FMOVQ (R4), F1
+	ADD R19, R4
+	FMOVQ (R4), F2
+	JMP BFloat163x1Begun
+
+BFloat163x1Fresh:
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
 	VMOV V0.B16, V1.B16
 	VMOV V0.B16, V2.B16
+
+BFloat163x1Begun:
 	MOVD 8(R0), R19 // a.Off
 	MOVD 24(R0), R20 // a.Scale
 	MOVD R26, R21
@@ -18264,7 +19707,7 @@ BFloat163x1:
 	PCALIGN $32
 
 BFloat163x1Key:
-	MOVD 512(R19), R25
+	MOVD 1024(R19), R25
 	MOVD (R19), R4
 	FMOVS (R21), F3
 	VDUP V3.S[0], V3.S4
@@ -18284,16 +19727,31 @@ BFloat163x1Key:
 	ADD R2, R21
 	SUBS $1, R3
 	BNE BFloat163x1Key
+	MOVD 88(R0), R4 // a.To
+	CBZ R4, BFloat163x1Whole
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ F0, (R4)
+	ADD R19, R4
+	FMOVQ F1, (R4)
+	ADD R19, R4
+	FMOVQ F2, (R4)
+	JMP BFloat163x1Updated
+
+BFloat163x1Whole:
 	MOVD R24, R19
 	MOVD R24, R3
-	MOVD 88(R0), R21 // a.OStride
+	MOVD 104(R0), R21 // a.OStride
 	LSL $2, R21
 	MOVD 72(R0), R20 // a.Rows
 	SUB R1, R20
 	LSL $2, R20
-	MOVD 96(R0), R17
+	MOVD 112(R0), R17
 	ADD R17, R20
-	MOVD 104(R0), R4 // a.Mode
+	MOVD 120(R0), R4 // a.Mode
 	CMP $2, R4
 	BEQ BFloat163x1Ready
 	MOVD $ones<>(SB), R20
@@ -18303,7 +19761,7 @@ BFloat163x1Key:
 	MOVD $0, R21
 
 BFloat163x1Ready:
-	MOVD 88(R0), R4 // a.OStride
+	MOVD 104(R0), R4 // a.OStride
 	LSL $2, R4
 	FMOVS (R20), F8
 	VDUP V8.S[0], V8.S4
@@ -18324,6 +19782,8 @@ BFloat163x1Ready:
 	FMOVQ (R19), F6
 	VFMLA V8.S4, V6.S4, V2.S4
 	FMOVQ F2, (R3)
+
+BFloat163x1Updated:
 	ADD $8, R22
 	ADD $16, R24
 	SUB $4, R23
@@ -18332,6 +19792,24 @@ BFloat163x1Ready:
 	JMP BFloat16RowsDone3
 
 BFloat163x2:
+	MOVD 80(R0), R4 // a.From
+	CBZ R4, BFloat163x2Fresh
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ (R4), F0
+	FMOVQ 16(R4), F1
+	ADD R19, R4
+	FMOVQ (R4), F2
+	FMOVQ 16(R4), F3
+	ADD R19, R4
+	FMOVQ (R4), F4
+	FMOVQ 16(R4), F5
+	JMP BFloat163x2Begun
+
+BFloat163x2Fresh:
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
@@ -18340,6 +19818,8 @@ BFloat163x2:
 	VMOV V0.B16, V3.B16
 	VMOV V0.B16, V4.B16
 	VMOV V0.B16, V5.B16
+
+BFloat163x2Begun:
 	MOVD 8(R0), R19 // a.Off
 	MOVD 24(R0), R20 // a.Scale
 	MOVD R26, R21
@@ -18347,7 +19827,7 @@ BFloat163x2:
 	PCALIGN $32
 
 BFloat163x2Key:
-	MOVD 512(R19), R25
+	MOVD 1024(R19), R25
 	MOVD (R19), R4
 	FMOVS (R21), F6
 	VDUP V6.S[0], V6.S4
@@ -18373,16 +19853,34 @@ BFloat163x2Key:
 	ADD R2, R21
 	SUBS $1, R3
 	BNE BFloat163x2Key
+	MOVD 88(R0), R4 // a.To
+	CBZ R4, BFloat163x2Whole
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ F0, (R4)
+	FMOVQ F1, 16(R4)
+	ADD R19, R4
+	FMOVQ F2, (R4)
+	FMOVQ F3, 16(R4)
+	ADD R19, R4
+	FMOVQ F4, (R4)
+	FMOVQ F5, 16(R4)
+	JMP BFloat163x2Updated
+
+BFloat163x2Whole:
 	MOVD R24, R19
 	MOVD R24, R3
-	MOVD 88(R0), R21 // a.OStride
+	MOVD 104(R0), R21 // a.OStride
 	LSL $2, R21
 	MOVD 72(R0), R20 // a.Rows
 	SUB R1, R20
 	LSL $2, R20
-	MOVD 96(R0), R17
+	MOVD 112(R0), R17
 	ADD R17, R20
-	MOVD 104(R0), R4 // a.Mode
+	MOVD 120(R0), R4 // a.Mode
 	CMP $2, R4
 	BEQ BFloat163x2Ready
 	MOVD $ones<>(SB), R20
@@ -18392,7 +19890,7 @@ BFloat163x2Key:
 	MOVD $0, R21
 
 BFloat163x2Ready:
-	MOVD 88(R0), R4 // a.OStride
+	MOVD 104(R0), R4 // a.OStride
 	LSL $2, R4
 	FMOVS (R20), F11
 	VDUP V11.S[0], V11.S4
@@ -18422,6 +19920,8 @@ BFloat163x2Ready:
 	FMOVQ 16(R19), F9
 	VFMLA V11.S4, V9.S4, V5.S4
 	FMOVQ F5, 16(R3)
+
+BFloat163x2Updated:
 	ADD $16, R22
 	ADD $32, R24
 	SUB $8, R23
@@ -18430,6 +19930,30 @@ BFloat163x2Ready:
 	JMP BFloat16RowsDone3
 
 BFloat163x4:
+	MOVD 80(R0), R4 // a.From
+	CBZ R4, BFloat163x4Fresh
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ (R4), F0
+	FMOVQ 16(R4), F1
+	FMOVQ 32(R4), F2
+	FMOVQ 48(R4), F3
+	ADD R19, R4
+	FMOVQ (R4), F4
+	FMOVQ 16(R4), F5
+	FMOVQ 32(R4), F6
+	FMOVQ 48(R4), F7
+	ADD R19, R4
+	FMOVQ (R4), F8
+	FMOVQ 16(R4), F9
+	FMOVQ 32(R4), F10
+	FMOVQ 48(R4), F11
+	JMP BFloat163x4Begun
+
+BFloat163x4Fresh:
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
@@ -18444,6 +19968,8 @@ BFloat163x4:
 	VMOV V0.B16, V9.B16
 	VMOV V0.B16, V10.B16
 	VMOV V0.B16, V11.B16
+
+BFloat163x4Begun:
 	MOVD 8(R0), R19 // a.Off
 	MOVD 24(R0), R20 // a.Scale
 	MOVD R26, R21
@@ -18451,7 +19977,7 @@ BFloat163x4:
 	PCALIGN $32
 
 BFloat163x4Key:
-	MOVD 512(R19), R25
+	MOVD 1024(R19), R25
 	MOVD (R19), R4
 	FMOVS (R21), F12
 	VDUP V12.S[0], V12.S4
@@ -18489,16 +20015,40 @@ BFloat163x4Key:
 	ADD R2, R21
 	SUBS $1, R3
 	BNE BFloat163x4Key
+	MOVD 88(R0), R4 // a.To
+	CBZ R4, BFloat163x4Whole
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ F0, (R4)
+	FMOVQ F1, 16(R4)
+	FMOVQ F2, 32(R4)
+	FMOVQ F3, 48(R4)
+	ADD R19, R4
+	FMOVQ F4, (R4)
+	FMOVQ F5, 16(R4)
+	FMOVQ F6, 32(R4)
+	FMOVQ F7, 48(R4)
+	ADD R19, R4
+	FMOVQ F8, (R4)
+	FMOVQ F9, 16(R4)
+	FMOVQ F10, 32(R4)
+	FMOVQ F11, 48(R4)
+	JMP BFloat163x4Updated
+
+BFloat163x4Whole:
 	MOVD R24, R19
 	MOVD R24, R3
-	MOVD 88(R0), R21 // a.OStride
+	MOVD 104(R0), R21 // a.OStride
 	LSL $2, R21
 	MOVD 72(R0), R20 // a.Rows
 	SUB R1, R20
 	LSL $2, R20
-	MOVD 96(R0), R17
+	MOVD 112(R0), R17
 	ADD R17, R20
-	MOVD 104(R0), R4 // a.Mode
+	MOVD 120(R0), R4 // a.Mode
 	CMP $2, R4
 	BEQ BFloat163x4Ready
 	MOVD $ones<>(SB), R20
@@ -18508,7 +20058,7 @@ BFloat163x4Key:
 	MOVD $0, R21
 
 BFloat163x4Ready:
-	MOVD 88(R0), R4 // a.OStride
+	MOVD 104(R0), R4 // a.OStride
 	LSL $2, R4
 	FMOVS (R20), F17
 	VDUP V17.S[0], V17.S4
@@ -18556,6 +20106,8 @@ BFloat163x4Ready:
 	FMOVQ 48(R19), F15
 	VFMLA V17.S4, V15.S4, V11.S4
 	FMOVQ F11, 48(R3)
+
+BFloat163x4Updated:
 	ADD $32, R22
 	ADD $64, R24
 	SUB $16, R23
@@ -18564,6 +20116,42 @@ BFloat163x4Ready:
 	JMP BFloat16RowsDone3
 
 BFloat163x8:
+	MOVD 80(R0), R4 // a.From
+	CBZ R4, BFloat163x8Fresh
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ (R4), F0
+	FMOVQ 16(R4), F1
+	FMOVQ 32(R4), F2
+	FMOVQ 48(R4), F3
+	FMOVQ 64(R4), F4
+	FMOVQ 80(R4), F5
+	FMOVQ 96(R4), F6
+	FMOVQ 112(R4), F7
+	ADD R19, R4
+	FMOVQ (R4), F8
+	FMOVQ 16(R4), F9
+	FMOVQ 32(R4), F10
+	FMOVQ 48(R4), F11
+	FMOVQ 64(R4), F12
+	FMOVQ 80(R4), F13
+	FMOVQ 96(R4), F14
+	FMOVQ 112(R4), F15
+	ADD R19, R4
+	FMOVQ (R4), F16
+	FMOVQ 16(R4), F17
+	FMOVQ 32(R4), F18
+	FMOVQ 48(R4), F19
+	FMOVQ 64(R4), F20
+	FMOVQ 80(R4), F21
+	FMOVQ 96(R4), F22
+	FMOVQ 112(R4), F23
+	JMP BFloat163x8Begun
+
+BFloat163x8Fresh:
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
@@ -18590,6 +20178,8 @@ BFloat163x8:
 	VMOV V0.B16, V21.B16
 	VMOV V0.B16, V22.B16
 	VMOV V0.B16, V23.B16
+
+BFloat163x8Begun:
 	MOVD 8(R0), R19 // a.Off
 	MOVD 24(R0), R20 // a.Scale
 	MOVD R26, R21
@@ -18597,7 +20187,7 @@ BFloat163x8:
 	PCALIGN $32
 
 BFloat163x8Key:
-	MOVD 512(R19), R25
+	MOVD 1024(R19), R25
 	MOVD (R19), R4
 	FMOVS (R21), F24
 	VDUP V24.S[0], V24.S4
@@ -18659,16 +20249,52 @@ BFloat163x8Key:
 	ADD R2, R21
 	SUBS $1, R3
 	BNE BFloat163x8Key
+	MOVD 88(R0), R4 // a.To
+	CBZ R4, BFloat163x8Whole
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ F0, (R4)
+	FMOVQ F1, 16(R4)
+	FMOVQ F2, 32(R4)
+	FMOVQ F3, 48(R4)
+	FMOVQ F4, 64(R4)
+	FMOVQ F5, 80(R4)
+	FMOVQ F6, 96(R4)
+	FMOVQ F7, 112(R4)
+	ADD R19, R4
+	FMOVQ F8, (R4)
+	FMOVQ F9, 16(R4)
+	FMOVQ F10, 32(R4)
+	FMOVQ F11, 48(R4)
+	FMOVQ F12, 64(R4)
+	FMOVQ F13, 80(R4)
+	FMOVQ F14, 96(R4)
+	FMOVQ F15, 112(R4)
+	ADD R19, R4
+	FMOVQ F16, (R4)
+	FMOVQ F17, 16(R4)
+	FMOVQ F18, 32(R4)
+	FMOVQ F19, 48(R4)
+	FMOVQ F20, 64(R4)
+	FMOVQ F21, 80(R4)
+	FMOVQ F22, 96(R4)
+	FMOVQ F23, 112(R4)
+	JMP BFloat163x8Updated
+
+BFloat163x8Whole:
 	MOVD R24, R19
 	MOVD R24, R3
-	MOVD 88(R0), R21 // a.OStride
+	MOVD 104(R0), R21 // a.OStride
 	LSL $2, R21
 	MOVD 72(R0), R20 // a.Rows
 	SUB R1, R20
 	LSL $2, R20
-	MOVD 96(R0), R17
+	MOVD 112(R0), R17
 	ADD R17, R20
-	MOVD 104(R0), R4 // a.Mode
+	MOVD 120(R0), R4 // a.Mode
 	CMP $2, R4
 	BEQ BFloat163x8Ready
 	MOVD $ones<>(SB), R20
@@ -18678,7 +20304,7 @@ BFloat163x8Key:
 	MOVD $0, R21
 
 BFloat163x8Ready:
-	MOVD 88(R0), R4 // a.OStride
+	MOVD 104(R0), R4 // a.OStride
 	LSL $2, R4
 	FMOVS (R20), F29
 	VDUP V29.S[0], V29.S4
@@ -18762,6 +20388,8 @@ BFloat163x8Ready:
 	FMOVQ 112(R19), F27
 	VFMLA V29.S4, V27.S4, V23.S4
 	FMOVQ F23, 112(R3)
+
+BFloat163x8Updated:
 	ADD $64, R22
 	ADD $128, R24
 	SUB $32, R23
@@ -18785,10 +20413,25 @@ BFloat16Dims2:
 	BGE BFloat162x2
 
 BFloat162x1:
+	MOVD 80(R0), R4 // a.From
+	CBZ R4, BFloat162x1Fresh
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ (R4), F0
+	ADD R19, R4
+	FMOVQ (R4), F1
+	JMP BFloat162x1Begun
+
+BFloat162x1Fresh:
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
 	VMOV V0.B16, V1.B16
+
+BFloat162x1Begun:
 	MOVD 8(R0), R19 // a.Off
 	MOVD 24(R0), R20 // a.Scale
 	MOVD R26, R21
@@ -18796,7 +20439,7 @@ BFloat162x1:
 	PCALIGN $32
 
 BFloat162x1Key:
-	MOVD 512(R19), R25
+	MOVD 1024(R19), R25
 	MOVD (R19), R4
 	FMOVS (R21), F2
 	VDUP V2.S[0], V2.S4
@@ -18813,16 +20456,29 @@ BFloat162x1Key:
 	ADD R2, R21
 	SUBS $1, R3
 	BNE BFloat162x1Key
+	MOVD 88(R0), R4 // a.To
+	CBZ R4, BFloat162x1Whole
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ F0, (R4)
+	ADD R19, R4
+	FMOVQ F1, (R4)
+	JMP BFloat162x1Updated
+
+BFloat162x1Whole:
 	MOVD R24, R19
 	MOVD R24, R3
-	MOVD 88(R0), R21 // a.OStride
+	MOVD 104(R0), R21 // a.OStride
 	LSL $2, R21
 	MOVD 72(R0), R20 // a.Rows
 	SUB R1, R20
 	LSL $2, R20
-	MOVD 96(R0), R17
+	MOVD 112(R0), R17
 	ADD R17, R20
-	MOVD 104(R0), R4 // a.Mode
+	MOVD 120(R0), R4 // a.Mode
 	CMP $2, R4
 	BEQ BFloat162x1Ready
 	MOVD $ones<>(SB), R20
@@ -18832,7 +20488,7 @@ BFloat162x1Key:
 	MOVD $0, R21
 
 BFloat162x1Ready:
-	MOVD 88(R0), R4 // a.OStride
+	MOVD 104(R0), R4 // a.OStride
 	LSL $2, R4
 	FMOVS (R20), F6
 	VDUP V6.S[0], V6.S4
@@ -18846,6 +20502,8 @@ BFloat162x1Ready:
 	FMOVQ (R19), F4
 	VFMLA V6.S4, V4.S4, V1.S4
 	FMOVQ F1, (R3)
+
+BFloat162x1Updated:
 	ADD $8, R22
 	ADD $16, R24
 	SUB $4, R23
@@ -18854,12 +20512,29 @@ BFloat162x1Ready:
 	JMP BFloat16RowsDone2
 
 BFloat162x2:
+	MOVD 80(R0), R4 // a.From
+	CBZ R4, BFloat162x2Fresh
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ (R4), F0
+	FMOVQ 16(R4), F1
+	ADD R19, R4
+	FMOVQ (R4), F2
+	FMOVQ 16(R4), F3
+	JMP BFloat162x2Begun
+
+BFloat162x2Fresh:
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
 	VMOV V0.B16, V1.B16
 	VMOV V0.B16, V2.B16
 	VMOV V0.B16, V3.B16
+
+BFloat162x2Begun:
 	MOVD 8(R0), R19 // a.Off
 	MOVD 24(R0), R20 // a.Scale
 	MOVD R26, R21
@@ -18867,7 +20542,7 @@ BFloat162x2:
 	PCALIGN $32
 
 BFloat162x2Key:
-	MOVD 512(R19), R25
+	MOVD 1024(R19), R25
 	MOVD (R19), R4
 	FMOVS (R21), F4
 	VDUP V4.S[0], V4.S4
@@ -18889,16 +20564,31 @@ BFloat162x2Key:
 	ADD R2, R21
 	SUBS $1, R3
 	BNE BFloat162x2Key
+	MOVD 88(R0), R4 // a.To
+	CBZ R4, BFloat162x2Whole
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ F0, (R4)
+	FMOVQ F1, 16(R4)
+	ADD R19, R4
+	FMOVQ F2, (R4)
+	FMOVQ F3, 16(R4)
+	JMP BFloat162x2Updated
+
+BFloat162x2Whole:
 	MOVD R24, R19
 	MOVD R24, R3
-	MOVD 88(R0), R21 // a.OStride
+	MOVD 104(R0), R21 // a.OStride
 	LSL $2, R21
 	MOVD 72(R0), R20 // a.Rows
 	SUB R1, R20
 	LSL $2, R20
-	MOVD 96(R0), R17
+	MOVD 112(R0), R17
 	ADD R17, R20
-	MOVD 104(R0), R4 // a.Mode
+	MOVD 120(R0), R4 // a.Mode
 	CMP $2, R4
 	BEQ BFloat162x2Ready
 	MOVD $ones<>(SB), R20
@@ -18908,7 +20598,7 @@ BFloat162x2Key:
 	MOVD $0, R21
 
 BFloat162x2Ready:
-	MOVD 88(R0), R4 // a.OStride
+	MOVD 104(R0), R4 // a.OStride
 	LSL $2, R4
 	FMOVS (R20), F8
 	VDUP V8.S[0], V8.S4
@@ -18928,6 +20618,8 @@ BFloat162x2Ready:
 	FMOVQ 16(R19), F6
 	VFMLA V8.S4, V6.S4, V3.S4
 	FMOVQ F3, 16(R3)
+
+BFloat162x2Updated:
 	ADD $16, R22
 	ADD $32, R24
 	SUB $8, R23
@@ -18936,6 +20628,25 @@ BFloat162x2Ready:
 	JMP BFloat16RowsDone2
 
 BFloat162x4:
+	MOVD 80(R0), R4 // a.From
+	CBZ R4, BFloat162x4Fresh
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ (R4), F0
+	FMOVQ 16(R4), F1
+	FMOVQ 32(R4), F2
+	FMOVQ 48(R4), F3
+	ADD R19, R4
+	FMOVQ (R4), F4
+	FMOVQ 16(R4), F5
+	FMOVQ 32(R4), F6
+	FMOVQ 48(R4), F7
+	JMP BFloat162x4Begun
+
+BFloat162x4Fresh:
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
@@ -18946,6 +20657,8 @@ BFloat162x4:
 	VMOV V0.B16, V5.B16
 	VMOV V0.B16, V6.B16
 	VMOV V0.B16, V7.B16
+
+BFloat162x4Begun:
 	MOVD 8(R0), R19 // a.Off
 	MOVD 24(R0), R20 // a.Scale
 	MOVD R26, R21
@@ -18953,7 +20666,7 @@ BFloat162x4:
 	PCALIGN $32
 
 BFloat162x4Key:
-	MOVD 512(R19), R25
+	MOVD 1024(R19), R25
 	MOVD (R19), R4
 	FMOVS (R21), F8
 	VDUP V8.S[0], V8.S4
@@ -18985,16 +20698,35 @@ BFloat162x4Key:
 	ADD R2, R21
 	SUBS $1, R3
 	BNE BFloat162x4Key
+	MOVD 88(R0), R4 // a.To
+	CBZ R4, BFloat162x4Whole
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ F0, (R4)
+	FMOVQ F1, 16(R4)
+	FMOVQ F2, 32(R4)
+	FMOVQ F3, 48(R4)
+	ADD R19, R4
+	FMOVQ F4, (R4)
+	FMOVQ F5, 16(R4)
+	FMOVQ F6, 32(R4)
+	FMOVQ F7, 48(R4)
+	JMP BFloat162x4Updated
+
+BFloat162x4Whole:
 	MOVD R24, R19
 	MOVD R24, R3
-	MOVD 88(R0), R21 // a.OStride
+	MOVD 104(R0), R21 // a.OStride
 	LSL $2, R21
 	MOVD 72(R0), R20 // a.Rows
 	SUB R1, R20
 	LSL $2, R20
-	MOVD 96(R0), R17
+	MOVD 112(R0), R17
 	ADD R17, R20
-	MOVD 104(R0), R4 // a.Mode
+	MOVD 120(R0), R4 // a.Mode
 	CMP $2, R4
 	BEQ BFloat162x4Ready
 	MOVD $ones<>(SB), R20
@@ -19004,7 +20736,7 @@ BFloat162x4Key:
 	MOVD $0, R21
 
 BFloat162x4Ready:
-	MOVD 88(R0), R4 // a.OStride
+	MOVD 104(R0), R4 // a.OStride
 	LSL $2, R4
 	FMOVS (R20), F12
 	VDUP V12.S[0], V12.S4
@@ -19036,6 +20768,8 @@ BFloat162x4Ready:
 	FMOVQ 48(R19), F10
 	VFMLA V12.S4, V10.S4, V7.S4
 	FMOVQ F7, 48(R3)
+
+BFloat162x4Updated:
 	ADD $32, R22
 	ADD $64, R24
 	SUB $16, R23
@@ -19044,6 +20778,33 @@ BFloat162x4Ready:
 	JMP BFloat16RowsDone2
 
 BFloat162x8:
+	MOVD 80(R0), R4 // a.From
+	CBZ R4, BFloat162x8Fresh
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ (R4), F0
+	FMOVQ 16(R4), F1
+	FMOVQ 32(R4), F2
+	FMOVQ 48(R4), F3
+	FMOVQ 64(R4), F4
+	FMOVQ 80(R4), F5
+	FMOVQ 96(R4), F6
+	FMOVQ 112(R4), F7
+	ADD R19, R4
+	FMOVQ (R4), F8
+	FMOVQ 16(R4), F9
+	FMOVQ 32(R4), F10
+	FMOVQ 48(R4), F11
+	FMOVQ 64(R4), F12
+	FMOVQ 80(R4), F13
+	FMOVQ 96(R4), F14
+	FMOVQ 112(R4), F15
+	JMP BFloat162x8Begun
+
+BFloat162x8Fresh:
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
@@ -19062,6 +20823,8 @@ BFloat162x8:
 	VMOV V0.B16, V13.B16
 	VMOV V0.B16, V14.B16
 	VMOV V0.B16, V15.B16
+
+BFloat162x8Begun:
 	MOVD 8(R0), R19 // a.Off
 	MOVD 24(R0), R20 // a.Scale
 	MOVD R26, R21
@@ -19069,7 +20832,7 @@ BFloat162x8:
 	PCALIGN $32
 
 BFloat162x8Key:
-	MOVD 512(R19), R25
+	MOVD 1024(R19), R25
 	MOVD (R19), R4
 	FMOVS (R21), F16
 	VDUP V16.S[0], V16.S4
@@ -19121,16 +20884,43 @@ BFloat162x8Key:
 	ADD R2, R21
 	SUBS $1, R3
 	BNE BFloat162x8Key
+	MOVD 88(R0), R4 // a.To
+	CBZ R4, BFloat162x8Whole
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ F0, (R4)
+	FMOVQ F1, 16(R4)
+	FMOVQ F2, 32(R4)
+	FMOVQ F3, 48(R4)
+	FMOVQ F4, 64(R4)
+	FMOVQ F5, 80(R4)
+	FMOVQ F6, 96(R4)
+	FMOVQ F7, 112(R4)
+	ADD R19, R4
+	FMOVQ F8, (R4)
+	FMOVQ F9, 16(R4)
+	FMOVQ F10, 32(R4)
+	FMOVQ F11, 48(R4)
+	FMOVQ F12, 64(R4)
+	FMOVQ F13, 80(R4)
+	FMOVQ F14, 96(R4)
+	FMOVQ F15, 112(R4)
+	JMP BFloat162x8Updated
+
+BFloat162x8Whole:
 	MOVD R24, R19
 	MOVD R24, R3
-	MOVD 88(R0), R21 // a.OStride
+	MOVD 104(R0), R21 // a.OStride
 	LSL $2, R21
 	MOVD 72(R0), R20 // a.Rows
 	SUB R1, R20
 	LSL $2, R20
-	MOVD 96(R0), R17
+	MOVD 112(R0), R17
 	ADD R17, R20
-	MOVD 104(R0), R4 // a.Mode
+	MOVD 120(R0), R4 // a.Mode
 	CMP $2, R4
 	BEQ BFloat162x8Ready
 	MOVD $ones<>(SB), R20
@@ -19140,7 +20930,7 @@ BFloat162x8Key:
 	MOVD $0, R21
 
 BFloat162x8Ready:
-	MOVD 88(R0), R4 // a.OStride
+	MOVD 104(R0), R4 // a.OStride
 	LSL $2, R4
 	FMOVS (R20), F20
 	VDUP V20.S[0], V20.S4
@@ -19196,6 +20986,8 @@ BFloat162x8Ready:
 	FMOVQ 112(R19), F18
 	VFMLA V20.S4, V18.S4, V15.S4
 	FMOVQ F15, 112(R3)
+
+BFloat162x8Updated:
 	ADD $64, R22
 	ADD $128, R24
 	SUB $32, R23
@@ -19219,9 +21011,22 @@ BFloat16Dims1:
 	BGE BFloat161x2
 
 BFloat161x1:
+	MOVD 80(R0), R4 // a.From
+	CBZ R4, BFloat161x1Fresh
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ (R4), F0
+	JMP BFloat161x1Begun
+
+BFloat161x1Fresh:
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
+
+BFloat161x1Begun:
 	MOVD 8(R0), R19 // a.Off
 	MOVD 24(R0), R20 // a.Scale
 	MOVD R26, R21
@@ -19230,7 +21035,7 @@ BFloat161x1:
 	PCALIGN $32
 
 BFloat161x1Key:
-	MOVD 512(R19), R25
+	MOVD 1024(R19), R25
 	MOVD (R19), R4
 	FMOVS (R21), F1
 	VDUP V1.S[0], V1.S4
@@ -19253,7 +21058,7 @@ BFloat161x1KeysMasked:
 	PCALIGN $32
 
 BFloat161x1KeyMasked:
-	MOVD 512(R19), R25
+	MOVD 1024(R19), R25
 	MOVD (R19), R4
 	MOVW (R21), R20
 	CMP $0, R20
@@ -19274,16 +21079,27 @@ BFloat161x1KeyNext:
 	BNE BFloat161x1KeyMasked
 
 BFloat161x1KeysDone:
+	MOVD 88(R0), R4 // a.To
+	CBZ R4, BFloat161x1Whole
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ F0, (R4)
+	JMP BFloat161x1Updated
+
+BFloat161x1Whole:
 	MOVD R24, R19
 	MOVD R24, R3
-	MOVD 88(R0), R21 // a.OStride
+	MOVD 104(R0), R21 // a.OStride
 	LSL $2, R21
 	MOVD 72(R0), R20 // a.Rows
 	SUB R1, R20
 	LSL $2, R20
-	MOVD 96(R0), R17
+	MOVD 112(R0), R17
 	ADD R17, R20
-	MOVD 104(R0), R4 // a.Mode
+	MOVD 120(R0), R4 // a.Mode
 	CMP $2, R4
 	BEQ BFloat161x1Ready
 	MOVD $ones<>(SB), R20
@@ -19293,13 +21109,15 @@ BFloat161x1KeysDone:
 	MOVD $0, R21
 
 BFloat161x1Ready:
-	MOVD 88(R0), R4 // a.OStride
+	MOVD 104(R0), R4 // a.OStride
 	LSL $2, R4
 	FMOVS (R20), F4
 	VDUP V4.S[0], V4.S4
 	FMOVQ (R19), F2
 	VFMLA V4.S4, V2.S4, V0.S4
 	FMOVQ F0, (R3)
+
+BFloat161x1Updated:
 	ADD $8, R22
 	ADD $16, R24
 	SUB $4, R23
@@ -19308,10 +21126,24 @@ BFloat161x1Ready:
 	JMP BFloat16RowsDone1
 
 BFloat161x2:
+	MOVD 80(R0), R4 // a.From
+	CBZ R4, BFloat161x2Fresh
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ (R4), F0
+	FMOVQ 16(R4), F1
+	JMP BFloat161x2Begun
+
+BFloat161x2Fresh:
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
 	VMOV V0.B16, V1.B16
+
+BFloat161x2Begun:
 	MOVD 8(R0), R19 // a.Off
 	MOVD 24(R0), R20 // a.Scale
 	MOVD R26, R21
@@ -19320,7 +21152,7 @@ BFloat161x2:
 	PCALIGN $32
 
 BFloat161x2Key:
-	MOVD 512(R19), R25
+	MOVD 1024(R19), R25
 	MOVD (R19), R4
 	FMOVS (R21), F2
 	VDUP V2.S[0], V2.S4
@@ -19347,7 +21179,7 @@ BFloat161x2KeysMasked:
 	PCALIGN $32
 
 BFloat161x2KeyMasked:
-	MOVD 512(R19), R25
+	MOVD 1024(R19), R25
 	MOVD (R19), R4
 	MOVW (R21), R20
 	CMP $0, R20
@@ -19372,16 +21204,28 @@ BFloat161x2KeyNext:
 	BNE BFloat161x2KeyMasked
 
 BFloat161x2KeysDone:
+	MOVD 88(R0), R4 // a.To
+	CBZ R4, BFloat161x2Whole
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ F0, (R4)
+	FMOVQ F1, 16(R4)
+	JMP BFloat161x2Updated
+
+BFloat161x2Whole:
 	MOVD R24, R19
 	MOVD R24, R3
-	MOVD 88(R0), R21 // a.OStride
+	MOVD 104(R0), R21 // a.OStride
 	LSL $2, R21
 	MOVD 72(R0), R20 // a.Rows
 	SUB R1, R20
 	LSL $2, R20
-	MOVD 96(R0), R17
+	MOVD 112(R0), R17
 	ADD R17, R20
-	MOVD 104(R0), R4 // a.Mode
+	MOVD 120(R0), R4 // a.Mode
 	CMP $2, R4
 	BEQ BFloat161x2Ready
 	MOVD $ones<>(SB), R20
@@ -19391,7 +21235,7 @@ BFloat161x2KeysDone:
 	MOVD $0, R21
 
 BFloat161x2Ready:
-	MOVD 88(R0), R4 // a.OStride
+	MOVD 104(R0), R4 // a.OStride
 	LSL $2, R4
 	FMOVS (R20), F5
 	VDUP V5.S[0], V5.S4
@@ -19401,6 +21245,8 @@ BFloat161x2Ready:
 	FMOVQ 16(R19), F3
 	VFMLA V5.S4, V3.S4, V1.S4
 	FMOVQ F1, 16(R3)
+
+BFloat161x2Updated:
 	ADD $16, R22
 	ADD $32, R24
 	SUB $8, R23
@@ -19409,12 +21255,28 @@ BFloat161x2Ready:
 	JMP BFloat16RowsDone1
 
 BFloat161x4:
+	MOVD 80(R0), R4 // a.From
+	CBZ R4, BFloat161x4Fresh
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ (R4), F0
+	FMOVQ 16(R4), F1
+	FMOVQ 32(R4), F2
+	FMOVQ 48(R4), F3
+	JMP BFloat161x4Begun
+
+BFloat161x4Fresh:
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
 	VMOV V0.B16, V1.B16
 	VMOV V0.B16, V2.B16
 	VMOV V0.B16, V3.B16
+
+BFloat161x4Begun:
 	MOVD 8(R0), R19 // a.Off
 	MOVD 24(R0), R20 // a.Scale
 	MOVD R26, R21
@@ -19423,7 +21285,7 @@ BFloat161x4:
 	PCALIGN $32
 
 BFloat161x4Key:
-	MOVD 512(R19), R25
+	MOVD 1024(R19), R25
 	MOVD (R19), R4
 	FMOVS (R21), F4
 	VDUP V4.S[0], V4.S4
@@ -19458,7 +21320,7 @@ BFloat161x4KeysMasked:
 	PCALIGN $32
 
 BFloat161x4KeyMasked:
-	MOVD 512(R19), R25
+	MOVD 1024(R19), R25
 	MOVD (R19), R4
 	MOVW (R21), R20
 	CMP $0, R20
@@ -19491,16 +21353,30 @@ BFloat161x4KeyNext:
 	BNE BFloat161x4KeyMasked
 
 BFloat161x4KeysDone:
+	MOVD 88(R0), R4 // a.To
+	CBZ R4, BFloat161x4Whole
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ F0, (R4)
+	FMOVQ F1, 16(R4)
+	FMOVQ F2, 32(R4)
+	FMOVQ F3, 48(R4)
+	JMP BFloat161x4Updated
+
+BFloat161x4Whole:
 	MOVD R24, R19
 	MOVD R24, R3
-	MOVD 88(R0), R21 // a.OStride
+	MOVD 104(R0), R21 // a.OStride
 	LSL $2, R21
 	MOVD 72(R0), R20 // a.Rows
 	SUB R1, R20
 	LSL $2, R20
-	MOVD 96(R0), R17
+	MOVD 112(R0), R17
 	ADD R17, R20
-	MOVD 104(R0), R4 // a.Mode
+	MOVD 120(R0), R4 // a.Mode
 	CMP $2, R4
 	BEQ BFloat161x4Ready
 	MOVD $ones<>(SB), R20
@@ -19510,7 +21386,7 @@ BFloat161x4KeysDone:
 	MOVD $0, R21
 
 BFloat161x4Ready:
-	MOVD 88(R0), R4 // a.OStride
+	MOVD 104(R0), R4 // a.OStride
 	LSL $2, R4
 	FMOVS (R20), F7
 	VDUP V7.S[0], V7.S4
@@ -19526,6 +21402,8 @@ BFloat161x4Ready:
 	FMOVQ 48(R19), F5
 	VFMLA V7.S4, V5.S4, V3.S4
 	FMOVQ F3, 48(R3)
+
+BFloat161x4Updated:
 	ADD $32, R22
 	ADD $64, R24
 	SUB $16, R23
@@ -19534,6 +21412,24 @@ BFloat161x4Ready:
 	JMP BFloat16RowsDone1
 
 BFloat161x8:
+	MOVD 80(R0), R4 // a.From
+	CBZ R4, BFloat161x8Fresh
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ (R4), F0
+	FMOVQ 16(R4), F1
+	FMOVQ 32(R4), F2
+	FMOVQ 48(R4), F3
+	FMOVQ 64(R4), F4
+	FMOVQ 80(R4), F5
+	FMOVQ 96(R4), F6
+	FMOVQ 112(R4), F7
+	JMP BFloat161x8Begun
+
+BFloat161x8Fresh:
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
@@ -19544,6 +21440,8 @@ BFloat161x8:
 	VMOV V0.B16, V5.B16
 	VMOV V0.B16, V6.B16
 	VMOV V0.B16, V7.B16
+
+BFloat161x8Begun:
 	MOVD 8(R0), R19 // a.Off
 	MOVD 24(R0), R20 // a.Scale
 	MOVD R26, R21
@@ -19552,7 +21450,7 @@ BFloat161x8:
 	PCALIGN $32
 
 BFloat161x8Key:
-	MOVD 512(R19), R25
+	MOVD 1024(R19), R25
 	MOVD (R19), R4
 	FMOVS (R21), F8
 	VDUP V8.S[0], V8.S4
@@ -19603,7 +21501,7 @@ BFloat161x8KeysMasked:
 	PCALIGN $32
 
 BFloat161x8KeyMasked:
-	MOVD 512(R19), R25
+	MOVD 1024(R19), R25
 	MOVD (R19), R4
 	MOVW (R21), R20
 	CMP $0, R20
@@ -19652,16 +21550,34 @@ BFloat161x8KeyNext:
 	BNE BFloat161x8KeyMasked
 
 BFloat161x8KeysDone:
+	MOVD 88(R0), R4 // a.To
+	CBZ R4, BFloat161x8Whole
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ F0, (R4)
+	FMOVQ F1, 16(R4)
+	FMOVQ F2, 32(R4)
+	FMOVQ F3, 48(R4)
+	FMOVQ F4, 64(R4)
+	FMOVQ F5, 80(R4)
+	FMOVQ F6, 96(R4)
+	FMOVQ F7, 112(R4)
+	JMP BFloat161x8Updated
+
+BFloat161x8Whole:
 	MOVD R24, R19
 	MOVD R24, R3
-	MOVD 88(R0), R21 // a.OStride
+	MOVD 104(R0), R21 // a.OStride
 	LSL $2, R21
 	MOVD 72(R0), R20 // a.Rows
 	SUB R1, R20
 	LSL $2, R20
-	MOVD 96(R0), R17
+	MOVD 112(R0), R17
 	ADD R17, R20
-	MOVD 104(R0), R4 // a.Mode
+	MOVD 120(R0), R4 // a.Mode
 	CMP $2, R4
 	BEQ BFloat161x8Ready
 	MOVD $ones<>(SB), R20
@@ -19671,7 +21587,7 @@ BFloat161x8KeysDone:
 	MOVD $0, R21
 
 BFloat161x8Ready:
-	MOVD 88(R0), R4 // a.OStride
+	MOVD 104(R0), R4 // a.OStride
 	LSL $2, R4
 	FMOVS (R20), F11
 	VDUP V11.S[0], V11.S4
@@ -19699,6 +21615,8 @@ BFloat161x8Ready:
 	FMOVQ 112(R19), F9
 	VFMLA V11.S4, V9.S4, V7.S4
 	FMOVQ F7, 112(R3)
+
+BFloat161x8Updated:
 	ADD $64, R22
 	ADD $128, R24
 	SUB $32, R23
@@ -19719,10 +21637,10 @@ int8Rows:
 	MOVD 48(R0), R23 // a.Dim
 	MOVD 72(R0), R24 // a.Rows
 	SUB R1, R24
-	MOVD 88(R0), R4 // a.OStride
+	MOVD 104(R0), R4 // a.OStride
 	LSL $2, R4
 	MUL R4, R24
-	MOVD 80(R0), R4 // a.O
+	MOVD 96(R0), R4 // a.O
 	ADD R4, R24
 	MOVD 40(R0), R3 // a.MaskFrom
 	MOVD 32(R0), R4 // a.Keys
@@ -19743,12 +21661,31 @@ int8Dims4:
 	BGE int84x2
 
 int84x1:
+	MOVD 80(R0), R4 // a.From
+	CBZ R4, int84x1Fresh
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ (R4), F0
+	ADD R19, R4
+	FMOVQ (R4), F1
+	ADD R19, R4
+	FMOVQ (R4), F2
+	ADD R19, R4
+	FMOVQ (R4), F3
+	JMP int84x1Begun
+
+int84x1Fresh:
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
 	VMOV V0.B16, V1.B16
 	VMOV V0.B16, V2.B16
 	VMOV V0.B16, V3.B16
+
+int84x1Begun:
 	MOVD 8(R0), R19 // a.Off
 	MOVD 24(R0), R20 // a.Scale
 	MOVD R26, R21
@@ -19785,16 +21722,33 @@ int84x1Key:
 	ADD R2, R21
 	SUBS $1, R3
 	BNE int84x1Key
+	MOVD 88(R0), R4 // a.To
+	CBZ R4, int84x1Whole
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ F0, (R4)
+	ADD R19, R4
+	FMOVQ F1, (R4)
+	ADD R19, R4
+	FMOVQ F2, (R4)
+	ADD R19, R4
+	FMOVQ F3, (R4)
+	JMP int84x1Updated
+
+int84x1Whole:
 	MOVD R24, R19
 	MOVD R24, R3
-	MOVD 88(R0), R21 // a.OStride
+	MOVD 104(R0), R21 // a.OStride
 	LSL $2, R21
 	MOVD 72(R0), R20 // a.Rows
 	SUB R1, R20
 	LSL $2, R20
-	MOVD 96(R0), R17
+	MOVD 112(R0), R17
 	ADD R17, R20
-	MOVD 104(R0), R4 // a.Mode
+	MOVD 120(R0), R4 // a.Mode
 	CMP $2, R4
 	BEQ int84x1Ready
 	MOVD $ones<>(SB), R20
@@ -19804,7 +21758,7 @@ int84x1Key:
 	MOVD $0, R21
 
 int84x1Ready:
-	MOVD 88(R0), R4 // a.OStride
+	MOVD 104(R0), R4 // a.OStride
 	LSL $2, R4
 	FMOVS (R20), F10
 	VDUP V10.S[0], V10.S4
@@ -19832,6 +21786,8 @@ int84x1Ready:
 	FMOVQ (R19), F8
 	VFMLA V10.S4, V8.S4, V3.S4
 	FMOVQ F3, (R3)
+
+int84x1Updated:
 	ADD $4, R22
 	ADD $16, R24
 	SUB $4, R23
@@ -19840,6 +21796,27 @@ int84x1Ready:
 	JMP int8RowsDone4
 
 int84x2:
+	MOVD 80(R0), R4 // a.From
+	CBZ R4, int84x2Fresh
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ (R4), F0
+	FMOVQ 16(R4), F1
+	ADD R19, R4
+	FMOVQ (R4), F2
+	FMOVQ 16(R4), F3
+	ADD R19, R4
+	FMOVQ (R4), F4
+	FMOVQ 16(R4), F5
+	ADD R19, R4
+	FMOVQ (R4), F6
+	FMOVQ 16(R4), F7
+	JMP int84x2Begun
+
+int84x2Fresh:
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
@@ -19850,6 +21827,8 @@ int84x2:
 	VMOV V0.B16, V5.B16
 	VMOV V0.B16, V6.B16
 	VMOV V0.B16, V7.B16
+
+int84x2Begun:
 	MOVD 8(R0), R19 // a.Off
 	MOVD 24(R0), R20 // a.Scale
 	MOVD R26, R21
@@ -19896,16 +21875,37 @@ int84x2Key:
 	ADD R2, R21
 	SUBS $1, R3
 	BNE int84x2Key
+	MOVD 88(R0), R4 // a.To
+	CBZ R4, int84x2Whole
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ F0, (R4)
+	FMOVQ F1, 16(R4)
+	ADD R19, R4
+	FMOVQ F2, (R4)
+	FMOVQ F3, 16(R4)
+	ADD R19, R4
+	FMOVQ F4, (R4)
+	FMOVQ F5, 16(R4)
+	ADD R19, R4
+	FMOVQ F6, (R4)
+	FMOVQ F7, 16(R4)
+	JMP int84x2Updated
+
+int84x2Whole:
 	MOVD R24, R19
 	MOVD R24, R3
-	MOVD 88(R0), R21 // a.OStride
+	MOVD 104(R0), R21 // a.OStride
 	LSL $2, R21
 	MOVD 72(R0), R20 // a.Rows
 	SUB R1, R20
 	LSL $2, R20
-	MOVD 96(R0), R17
+	MOVD 112(R0), R17
 	ADD R17, R20
-	MOVD 104(R0), R4 // a.Mode
+	MOVD 120(R0), R4 // a.Mode
 	CMP $2, R4
 	BEQ int84x2Ready
 	MOVD $ones<>(SB), R20
@@ -19915,7 +21915,7 @@ int84x2Key:
 	MOVD $0, R21
 
 int84x2Ready:
-	MOVD 88(R0), R4 // a.OStride
+	MOVD 104(R0), R4 // a.OStride
 	LSL $2, R4
 	FMOVS (R20), F14
 	VDUP V14.S[0], V14.S4
@@ -19955,6 +21955,8 @@ int84x2Ready:
 	FMOVQ 16(R19), F12
 	VFMLA V14.S4, V12.S4, V7.S4
 	FMOVQ F7, 16(R3)
+
+int84x2Updated:
 	ADD $8, R22
 	ADD $32, R24
 	SUB $8, R23
@@ -19963,6 +21965,35 @@ int84x2Ready:
 	JMP int8RowsDone4
 
 int84x4:
+	MOVD 80(R0), R4 // a.From
+	CBZ R4, int84x4Fresh
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ (R4), F0
+	FMOVQ 16(R4), F1
+	FMOVQ 32(R4), F2
+	FMOVQ 48(R4), F3
+	ADD R19, R4
+	FMOVQ (R4), F4
+	FMOVQ 16(R4), F5
+	FMOVQ 32(R4), F6
+	FMOVQ 48(R4), F7
+	ADD R19, R4
+	FMOVQ (R4), F8
+	FMOVQ 16(R4), F9
+	FMOVQ 32(R4), F10
+	FMOVQ 48(R4), F11
+	ADD R19, R4
+	FMOVQ (R4), F12
+	FMOVQ 16(R4), F13
+	FMOVQ 32(R4), F14
+	FMOVQ 48(R4), F15
+	JMP int84x4Begun
+
+int84x4Fresh:
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
@@ -19981,6 +22012,8 @@ int84x4:
 	VMOV V0.B16, V13.B16
 	VMOV V0.B16, V14.B16
 	VMOV V0.B16, V15.B16
+
+int84x4Begun:
 	MOVD 8(R0), R19 // a.Off
 	MOVD 24(R0), R20 // a.Scale
 	MOVD R26, R21
@@ -20047,16 +22080,45 @@ int84x4Key:
 	ADD R2, R21
 	SUBS $1, R3
 	BNE int84x4Key
+	MOVD 88(R0), R4 // a.To
+	CBZ R4, int84x4Whole
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ F0, (R4)
+	FMOVQ F1, 16(R4)
+	FMOVQ F2, 32(R4)
+	FMOVQ F3, 48(R4)
+	ADD R19, R4
+	FMOVQ F4, (R4)
+	FMOVQ F5, 16(R4)
+	FMOVQ F6, 32(R4)
+	FMOVQ F7, 48(R4)
+	ADD R19, R4
+	FMOVQ F8, (R4)
+	FMOVQ F9, 16(R4)
+	FMOVQ F10, 32(R4)
+	FMOVQ F11, 48(R4)
+	ADD R19, R4
+	FMOVQ F12, (R4)
+	FMOVQ F13, 16(R4)
+	FMOVQ F14, 32(R4)
+	FMOVQ F15, 48(R4)
+	JMP int84x4Updated
+
+int84x4Whole:
 	MOVD R24, R19
 	MOVD R24, R3
-	MOVD 88(R0), R21 // a.OStride
+	MOVD 104(R0), R21 // a.OStride
 	LSL $2, R21
 	MOVD 72(R0), R20 // a.Rows
 	SUB R1, R20
 	LSL $2, R20
-	MOVD 96(R0), R17
+	MOVD 112(R0), R17
 	ADD R17, R20
-	MOVD 104(R0), R4 // a.Mode
+	MOVD 120(R0), R4 // a.Mode
 	CMP $2, R4
 	BEQ int84x4Ready
 	MOVD $ones<>(SB), R20
@@ -20066,7 +22128,7 @@ int84x4Key:
 	MOVD $0, R21
 
 int84x4Ready:
-	MOVD 88(R0), R4 // a.OStride
+	MOVD 104(R0), R4 // a.OStride
 	LSL $2, R4
 	FMOVS (R20), F22
 	VDUP V22.S[0], V22.S4
@@ -20130,6 +22192,8 @@ int84x4Ready:
 	FMOVQ 48(R19), F20
 	VFMLA V22.S4, V20.S4, V15.S4
 	FMOVQ F15, 48(R3)
+
+int84x4Updated:
 	ADD $16, R22
 	ADD $64, R24
 	SUB $16, R23
@@ -20153,11 +22217,28 @@ int8Dims3:
 	BGE int83x2
 
 int83x1:
+	MOVD 80(R0), R4 // a.From
+	CBZ R4, int83x1Fresh
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ (R4), F0
+	ADD R19, R4
+	FMOVQ (R4), F1
+	ADD R19, R4
+	FMOVQ (R4), F2
+	JMP int83x1Begun
+
+int83x1Fresh:
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
 	VMOV V0.B16, V1.B16
 	VMOV V0.B16, V2.B16
+
+int83x1Begun:
 	MOVD 8(R0), R19 // a.Off
 	MOVD 24(R0), R20 // a.Scale
 	MOVD R26, R21
@@ -20191,16 +22272,31 @@ int83x1Key:
 	ADD R2, R21
 	SUBS $1, R3
 	BNE int83x1Key
+	MOVD 88(R0), R4 // a.To
+	CBZ R4, int83x1Whole
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ F0, (R4)
+	ADD R19, R4
+	FMOVQ F1, (R4)
+	ADD R19, R4
+	FMOVQ F2, (R4)
+	JMP int83x1Updated
+
+int83x1Whole:
 	MOVD R24, R19
 	MOVD R24, R3
-	MOVD 88(R0), R21 // a.OStride
+	MOVD 104(R0), R21 // a.OStride
 	LSL $2, R21
 	MOVD 72(R0), R20 // a.Rows
 	SUB R1, R20
 	LSL $2, R20
-	MOVD 96(R0), R17
+	MOVD 112(R0), R17
 	ADD R17, R20
-	MOVD 104(R0), R4 // a.Mode
+	MOVD 120(R0), R4 // a.Mode
 	CMP $2, R4
 	BEQ int83x1Ready
 	MOVD $ones<>(SB), R20
@@ -20210,7 +22306,7 @@ int83x1Key:
 	MOVD $0, R21
 
 int83x1Ready:
-	MOVD 88(R0), R4 // a.OStride
+	MOVD 104(R0), R4 // a.OStride
 	LSL $2, R4
 	FMOVS (R20), F8
 	VDUP V8.S[0], V8.S4
@@ -20231,6 +22327,8 @@ int83x1Ready:
 	FMOVQ (R19), F6
 	VFMLA V8.S4, V6.S4, V2.S4
 	FMOVQ F2, (R3)
+
+int83x1Updated:
 	ADD $4, R22
 	ADD $16, R24
 	SUB $4, R23
@@ -20239,6 +22337,24 @@ int83x1Ready:
 	JMP int8RowsDone3
 
 int83x2:
+	MOVD 80(R0), R4 // a.From
+	CBZ R4, int83x2Fresh
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ (R4), F0
+	FMOVQ 16(R4), F1
+	ADD R19, R4
+	FMOVQ (R4), F2
+	FMOVQ 16(R4), F3
+	ADD R19, R4
+	FMOVQ (R4), F4
+	FMOVQ 16(R4), F5
+	JMP int83x2Begun
+
+int83x2Fresh:
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
@@ -20247,6 +22363,8 @@ int83x2:
 	VMOV V0.B16, V3.B16
 	VMOV V0.B16, V4.B16
 	VMOV V0.B16, V5.B16
+
+int83x2Begun:
 	MOVD 8(R0), R19 // a.Off
 	MOVD 24(R0), R20 // a.Scale
 	MOVD R26, R21
@@ -20289,16 +22407,34 @@ int83x2Key:
 	ADD R2, R21
 	SUBS $1, R3
 	BNE int83x2Key
+	MOVD 88(R0), R4 // a.To
+	CBZ R4, int83x2Whole
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ F0, (R4)
+	FMOVQ F1, 16(R4)
+	ADD R19, R4
+	FMOVQ F2, (R4)
+	FMOVQ F3, 16(R4)
+	ADD R19, R4
+	FMOVQ F4, (R4)
+	FMOVQ F5, 16(R4)
+	JMP int83x2Updated
+
+int83x2Whole:
 	MOVD R24, R19
 	MOVD R24, R3
-	MOVD 88(R0), R21 // a.OStride
+	MOVD 104(R0), R21 // a.OStride
 	LSL $2, R21
 	MOVD 72(R0), R20 // a.Rows
 	SUB R1, R20
 	LSL $2, R20
-	MOVD 96(R0), R17
+	MOVD 112(R0), R17
 	ADD R17, R20
-	MOVD 104(R0), R4 // a.Mode
+	MOVD 120(R0), R4 // a.Mode
 	CMP $2, R4
 	BEQ int83x2Ready
 	MOVD $ones<>(SB), R20
@@ -20308,7 +22444,7 @@ int83x2Key:
 	MOVD $0, R21
 
 int83x2Ready:
-	MOVD 88(R0), R4 // a.OStride
+	MOVD 104(R0), R4 // a.OStride
 	LSL $2, R4
 	FMOVS (R20), F11
 	VDUP V11.S[0], V11.S4
@@ -20338,6 +22474,8 @@ int83x2Ready:
 	FMOVQ 16(R19), F9
 	VFMLA V11.S4, V9.S4, V5.S4
 	FMOVQ F5, 16(R3)
+
+int83x2Updated:
 	ADD $8, R22
 	ADD $32, R24
 	SUB $8, R23
@@ -20346,6 +22484,30 @@ int83x2Ready:
 	JMP int8RowsDone3
 
 int83x4:
+	MOVD 80(R0), R4 // a.From
+	CBZ R4, int83x4Fresh
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ (R4), F0
+	FMOVQ 16(R4), F1
+	FMOVQ 32(R4), F2
+	FMOVQ 48(R4), F3
+	ADD R19, R4
+	FMOVQ (R4), F4
+	FMOVQ 16(R4), F5
+	FMOVQ 32(R4), F6
+	FMOVQ 48(R4), F7
+	ADD R19, R4
+	FMOVQ (R4), F8
+	FMOVQ 16(R4), F9
+	FMOVQ 32(R4), F10
+	FMOVQ 48(R4), F11
+	JMP int83x4Begun
+
+int83x4Fresh:
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
@@ -20360,6 +22522,8 @@ int83x4:
 	VMOV V0.B16, V9.B16
 	VMOV V0.B16, V10.B16
 	VMOV V0.B16, V11.B16
+
+int83x4Begun:
 	MOVD 8(R0), R19 // a.Off
 	MOVD 24(R0), R20 // a.Scale
 	MOVD R26, R21
@@ -20420,16 +22584,40 @@ int83x4Key:
 	ADD R2, R21
 	SUBS $1, R3
 	BNE int83x4Key
+	MOVD 88(R0), R4 // a.To
+	CBZ R4, int83x4Whole
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ F0, (R4)
+	FMOVQ F1, 16(R4)
+	FMOVQ F2, 32(R4)
+	FMOVQ F3, 48(R4)
+	ADD R19, R4
+	FMOVQ F4, (R4)
+	FMOVQ F5, 16(R4)
+	FMOVQ F6, 32(R4)
+	FMOVQ F7, 48(R4)
+	ADD R19, R4
+	FMOVQ F8, (R4)
+	FMOVQ F9, 16(R4)
+	FMOVQ F10, 32(R4)
+	FMOVQ F11, 48(R4)
+	JMP int83x4Updated
+
+int83x4Whole:
 	MOVD R24, R19
 	MOVD R24, R3
-	MOVD 88(R0), R21 // a.OStride
+	MOVD 104(R0), R21 // a.OStride
 	LSL $2, R21
 	MOVD 72(R0), R20 // a.Rows
 	SUB R1, R20
 	LSL $2, R20
-	MOVD 96(R0), R17
+	MOVD 112(R0), R17
 	ADD R17, R20
-	MOVD 104(R0), R4 // a.Mode
+	MOVD 120(R0), R4 // a.Mode
 	CMP $2, R4
 	BEQ int83x4Ready
 	MOVD $ones<>(SB), R20
@@ -20439,7 +22627,7 @@ int83x4Key:
 	MOVD $0, R21
 
 int83x4Ready:
-	MOVD 88(R0), R4 // a.OStride
+	MOVD 104(R0), R4 // a.OStride
 	LSL $2, R4
 	FMOVS (R20), F17
 	VDUP V17.S[0], V17.S4
@@ -20487,6 +22675,8 @@ int83x4Ready:
 	FMOVQ 48(R19), F15
 	VFMLA V17.S4, V15.S4, V11.S4
 	FMOVQ F11, 48(R3)
+
+int83x4Updated:
 	ADD $16, R22
 	ADD $64, R24
 	SUB $16, R23
@@ -20495,6 +22685,42 @@ int83x4Ready:
 	JMP int8RowsDone3
 
 int83x8:
+	MOVD 80(R0), R4 // a.From
+	CBZ R4, int83x8Fresh
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ (R4), F0
+	FMOVQ 16(R4), F1
+	FMOVQ 32(R4), F2
+	FMOVQ 48(R4), F3
+	FMOVQ 64(R4), F4
+	FMOVQ 80(R4), F5
+	FMOVQ 96(R4), F6
+	FMOVQ 112(R4), F7
+	ADD R19, R4
+	FMOVQ (R4), F8
+	FMOVQ 16(R4), F9
+	FMOVQ 32(R4), F10
+	FMOVQ 48(R4), F11
+	FMOVQ 64(R4), F12
+	FMOVQ 80(R4), F13
+	FMOVQ 96(R4), F14
+	FMOVQ 112(R4), F15
+	ADD R19, R4
+	FMOVQ (R4), F16
+	FMOVQ 16(R4), F17
+	FMOVQ 32(R4), F18
+	FMOVQ 48(R4), F19
+	FMOVQ 64(R4), F20
+	FMOVQ 80(R4), F21
+	FMOVQ 96(R4), F22
+	FMOVQ 112(R4), F23
+	JMP int83x8Begun
+
+int83x8Fresh:
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
@@ -20521,6 +22747,8 @@ int83x8:
 	VMOV V0.B16, V21.B16
 	VMOV V0.B16, V22.B16
 	VMOV V0.B16, V23.B16
+
+int83x8Begun:
 	MOVD 8(R0), R19 // a.Off
 	MOVD 24(R0), R20 // a.Scale
 	MOVD R26, R21
@@ -20617,16 +22845,52 @@ int83x8Key:
 	ADD R2, R21
 	SUBS $1, R3
 	BNE int83x8Key
+	MOVD 88(R0), R4 // a.To
+	CBZ R4, int83x8Whole
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ F0, (R4)
+	FMOVQ F1, 16(R4)
+	FMOVQ F2, 32(R4)
+	FMOVQ F3, 48(R4)
+	FMOVQ F4, 64(R4)
+	FMOVQ F5, 80(R4)
+	FMOVQ F6, 96(R4)
+	FMOVQ F7, 112(R4)
+	ADD R19, R4
+	FMOVQ F8, (R4)
+	FMOVQ F9, 16(R4)
+	FMOVQ F10, 32(R4)
+	FMOVQ F11, 48(R4)
+	FMOVQ F12, 64(R4)
+	FMOVQ F13, 80(R4)
+	FMOVQ F14, 96(R4)
+	FMOVQ F15, 112(R4)
+	ADD R19, R4
+	FMOVQ F16, (R4)
+	FMOVQ F17, 16(R4)
+	FMOVQ F18, 32(R4)
+	FMOVQ F19, 48(R4)
+	FMOVQ F20, 64(R4)
+	FMOVQ F21, 80(R4)
+	FMOVQ F22, 96(R4)
+	FMOVQ F23, 112(R4)
+	JMP int83x8Updated
+
+int83x8Whole:
 	MOVD R24, R19
 	MOVD R24, R3
-	MOVD 88(R0), R21 // a.OStride
+	MOVD 104(R0), R21 // a.OStride
 	LSL $2, R21
 	MOVD 72(R0), R20 // a.Rows
 	SUB R1, R20
 	LSL $2, R20
-	MOVD 96(R0), R17
+	MOVD 112(R0), R17
 	ADD R17, R20
-	MOVD 104(R0), R4 // a.Mode
+	MOVD 120(R0), R4 // a.Mode
 	CMP $2, R4
 	BEQ int83x8Ready
 	MOVD $ones<>(SB), R20
@@ -20636,7 +22900,7 @@ int83x8Key:
 	MOVD $0, R21
 
 int83x8Ready:
-	MOVD 88(R0), R4 // a.OStride
+	MOVD 104(R0), R4 // a.OStride
 	LSL $2, R4
 	FMOVS (R20), F29
 	VDUP V29.S[0], V29.S4
@@ -20720,6 +22984,8 @@ int83x8Ready:
 	FMOVQ 112(R19), F27
 	VFMLA V29.S4, V27.S4, V23.S4
 	FMOVQ F23, 112(R3)
+
+int83x8Updated:
 	ADD $32, R22
 	ADD $128, R24
 	SUB $32, R23
@@ -20743,10 +23009,25 @@ int8Dims2:
 	BGE int82x2
 
 int82x1:
+	MOVD 80(R0), R4 // a.From
+	CBZ R4, int82x1Fresh
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ (R4), F0
+	ADD R19, R4
+	FMOVQ (R4), F1
+	JMP int82x1Begun
+
+int82x1Fresh:
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
 	VMOV V0.B16, V1.B16
+
+int82x1Begun:
 	MOVD 8(R0), R19 // a.Off
 	MOVD 24(R0), R20 // a.Scale
 	MOVD R26, R21
@@ -20777,16 +23058,29 @@ int82x1Key:
 	ADD R2, R21
 	SUBS $1, R3
 	BNE int82x1Key
+	MOVD 88(R0), R4 // a.To
+	CBZ R4, int82x1Whole
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ F0, (R4)
+	ADD R19, R4
+	FMOVQ F1, (R4)
+	JMP int82x1Updated
+
+int82x1Whole:
 	MOVD R24, R19
 	MOVD R24, R3
-	MOVD 88(R0), R21 // a.OStride
+	MOVD 104(R0), R21 // a.OStride
 	LSL $2, R21
 	MOVD 72(R0), R20 // a.Rows
 	SUB R1, R20
 	LSL $2, R20
-	MOVD 96(R0), R17
+	MOVD 112(R0), R17
 	ADD R17, R20
-	MOVD 104(R0), R4 // a.Mode
+	MOVD 120(R0), R4 // a.Mode
 	CMP $2, R4
 	BEQ int82x1Ready
 	MOVD $ones<>(SB), R20
@@ -20796,7 +23090,7 @@ int82x1Key:
 	MOVD $0, R21
 
 int82x1Ready:
-	MOVD 88(R0), R4 // a.OStride
+	MOVD 104(R0), R4 // a.OStride
 	LSL $2, R4
 	FMOVS (R20), F6
 	VDUP V6.S[0], V6.S4
@@ -20810,6 +23104,8 @@ int82x1Ready:
 	FMOVQ (R19), F4
 	VFMLA V6.S4, V4.S4, V1.S4
 	FMOVQ F1, (R3)
+
+int82x1Updated:
 	ADD $4, R22
 	ADD $16, R24
 	SUB $4, R23
@@ -20818,12 +23114,29 @@ int82x1Ready:
 	JMP int8RowsDone2
 
 int82x2:
+	MOVD 80(R0), R4 // a.From
+	CBZ R4, int82x2Fresh
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ (R4), F0
+	FMOVQ 16(R4), F1
+	ADD R19, R4
+	FMOVQ (R4), F2
+	FMOVQ 16(R4), F3
+	JMP int82x2Begun
+
+int82x2Fresh:
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
 	VMOV V0.B16, V1.B16
 	VMOV V0.B16, V2.B16
 	VMOV V0.B16, V3.B16
+
+int82x2Begun:
 	MOVD 8(R0), R19 // a.Off
 	MOVD 24(R0), R20 // a.Scale
 	MOVD R26, R21
@@ -20862,16 +23175,31 @@ int82x2Key:
 	ADD R2, R21
 	SUBS $1, R3
 	BNE int82x2Key
+	MOVD 88(R0), R4 // a.To
+	CBZ R4, int82x2Whole
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ F0, (R4)
+	FMOVQ F1, 16(R4)
+	ADD R19, R4
+	FMOVQ F2, (R4)
+	FMOVQ F3, 16(R4)
+	JMP int82x2Updated
+
+int82x2Whole:
 	MOVD R24, R19
 	MOVD R24, R3
-	MOVD 88(R0), R21 // a.OStride
+	MOVD 104(R0), R21 // a.OStride
 	LSL $2, R21
 	MOVD 72(R0), R20 // a.Rows
 	SUB R1, R20
 	LSL $2, R20
-	MOVD 96(R0), R17
+	MOVD 112(R0), R17
 	ADD R17, R20
-	MOVD 104(R0), R4 // a.Mode
+	MOVD 120(R0), R4 // a.Mode
 	CMP $2, R4
 	BEQ int82x2Ready
 	MOVD $ones<>(SB), R20
@@ -20881,7 +23209,7 @@ int82x2Key:
 	MOVD $0, R21
 
 int82x2Ready:
-	MOVD 88(R0), R4 // a.OStride
+	MOVD 104(R0), R4 // a.OStride
 	LSL $2, R4
 	FMOVS (R20), F8
 	VDUP V8.S[0], V8.S4
@@ -20901,6 +23229,8 @@ int82x2Ready:
 	FMOVQ 16(R19), F6
 	VFMLA V8.S4, V6.S4, V3.S4
 	FMOVQ F3, 16(R3)
+
+int82x2Updated:
 	ADD $8, R22
 	ADD $32, R24
 	SUB $8, R23
@@ -20909,6 +23239,25 @@ int82x2Ready:
 	JMP int8RowsDone2
 
 int82x4:
+	MOVD 80(R0), R4 // a.From
+	CBZ R4, int82x4Fresh
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ (R4), F0
+	FMOVQ 16(R4), F1
+	FMOVQ 32(R4), F2
+	FMOVQ 48(R4), F3
+	ADD R19, R4
+	FMOVQ (R4), F4
+	FMOVQ 16(R4), F5
+	FMOVQ 32(R4), F6
+	FMOVQ 48(R4), F7
+	JMP int82x4Begun
+
+int82x4Fresh:
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
@@ -20919,6 +23268,8 @@ int82x4:
 	VMOV V0.B16, V5.B16
 	VMOV V0.B16, V6.B16
 	VMOV V0.B16, V7.B16
+
+int82x4Begun:
 	MOVD 8(R0), R19 // a.Off
 	MOVD 24(R0), R20 // a.Scale
 	MOVD R26, R21
@@ -20973,16 +23324,35 @@ int82x4Key:
 	ADD R2, R21
 	SUBS $1, R3
 	BNE int82x4Key
+	MOVD 88(R0), R4 // a.To
+	CBZ R4, int82x4Whole
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ F0, (R4)
+	FMOVQ F1, 16(R4)
+	FMOVQ F2, 32(R4)
+	FMOVQ F3, 48(R4)
+	ADD R19, R4
+	FMOVQ F4, (R4)
+	FMOVQ F5, 16(R4)
+	FMOVQ F6, 32(R4)
+	FMOVQ F7, 48(R4)
+	JMP int82x4Updated
+
+int82x4Whole:
 	MOVD R24, R19
 	MOVD R24, R3
-	MOVD 88(R0), R21 // a.OStride
+	MOVD 104(R0), R21 // a.OStride
 	LSL $2, R21
 	MOVD 72(R0), R20 // a.Rows
 	SUB R1, R20
 	LSL $2, R20
-	MOVD 96(R0), R17
+	MOVD 112(R0), R17
 	ADD R17, R20
-	MOVD 104(R0), R4 // a.Mode
+	MOVD 120(R0), R4 // a.Mode
 	CMP $2, R4
 	BEQ int82x4Ready
 	MOVD $ones<>(SB), R20
@@ -20992,7 +23362,7 @@ int82x4Key:
 	MOVD $0, R21
 
 int82x4Ready:
-	MOVD 88(R0), R4 // a.OStride
+	MOVD 104(R0), R4 // a.OStride
 	LSL $2, R4
 	FMOVS (R20), F12
 	VDUP V12.S[0], V12.S4
@@ -21024,6 +23394,8 @@ int82x4Ready:
 	FMOVQ 48(R19), F10
 	VFMLA V12.S4, V10.S4, V7.S4
 	FMOVQ F7, 48(R3)
+
+int82x4Updated:
 	ADD $16, R22
 	ADD $64, R24
 	SUB $16, R23
@@ -21032,6 +23404,33 @@ int82x4Ready:
 	JMP int8RowsDone2
 
 int82x8:
+	MOVD 80(R0), R4 // a.From
+	CBZ R4, int82x8Fresh
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ (R4), F0
+	FMOVQ 16(R4), F1
+	FMOVQ 32(R4), F2
+	FMOVQ 48(R4), F3
+	FMOVQ 64(R4), F4
+	FMOVQ 80(R4), F5
+	FMOVQ 96(R4), F6
+	FMOVQ 112(R4), F7
+	ADD R19, R4
+	FMOVQ (R4), F8
+	FMOVQ 16(R4), F9
+	FMOVQ 32(R4), F10
+	FMOVQ 48(R4), F11
+	FMOVQ 64(R4), F12
+	FMOVQ 80(R4), F13
+	FMOVQ 96(R4), F14
+	FMOVQ 112(R4), F15
+	JMP int82x8Begun
+
+int82x8Fresh:
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
@@ -21050,6 +23449,8 @@ int82x8:
 	VMOV V0.B16, V13.B16
 	VMOV V0.B16, V14.B16
 	VMOV V0.B16, V15.B16
+
+int82x8Begun:
 	MOVD 8(R0), R19 // a.Off
 	MOVD 24(R0), R20 // a.Scale
 	MOVD R26, R21
@@ -21136,16 +23537,43 @@ int82x8Key:
 	ADD R2, R21
 	SUBS $1, R3
 	BNE int82x8Key
+	MOVD 88(R0), R4 // a.To
+	CBZ R4, int82x8Whole
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ F0, (R4)
+	FMOVQ F1, 16(R4)
+	FMOVQ F2, 32(R4)
+	FMOVQ F3, 48(R4)
+	FMOVQ F4, 64(R4)
+	FMOVQ F5, 80(R4)
+	FMOVQ F6, 96(R4)
+	FMOVQ F7, 112(R4)
+	ADD R19, R4
+	FMOVQ F8, (R4)
+	FMOVQ F9, 16(R4)
+	FMOVQ F10, 32(R4)
+	FMOVQ F11, 48(R4)
+	FMOVQ F12, 64(R4)
+	FMOVQ F13, 80(R4)
+	FMOVQ F14, 96(R4)
+	FMOVQ F15, 112(R4)
+	JMP int82x8Updated
+
+int82x8Whole:
 	MOVD R24, R19
 	MOVD R24, R3
-	MOVD 88(R0), R21 // a.OStride
+	MOVD 104(R0), R21 // a.OStride
 	LSL $2, R21
 	MOVD 72(R0), R20 // a.Rows
 	SUB R1, R20
 	LSL $2, R20
-	MOVD 96(R0), R17
+	MOVD 112(R0), R17
 	ADD R17, R20
-	MOVD 104(R0), R4 // a.Mode
+	MOVD 120(R0), R4 // a.Mode
 	CMP $2, R4
 	BEQ int82x8Ready
 	MOVD $ones<>(SB), R20
@@ -21155,7 +23583,7 @@ int82x8Key:
 	MOVD $0, R21
 
 int82x8Ready:
-	MOVD 88(R0), R4 // a.OStride
+	MOVD 104(R0), R4 // a.OStride
 	LSL $2, R4
 	FMOVS (R20), F20
 	VDUP V20.S[0], V20.S4
@@ -21211,6 +23639,8 @@ int82x8Ready:
 	FMOVQ 112(R19), F18
 	VFMLA V20.S4, V18.S4, V15.S4
 	FMOVQ F15, 112(R3)
+
+int82x8Updated:
 	ADD $32, R22
 	ADD $128, R24
 	SUB $32, R23
@@ -21234,9 +23664,22 @@ int8Dims1:
 	BGE int81x2
 
 int81x1:
+	MOVD 80(R0), R4 // a.From
+	CBZ R4, int81x1Fresh
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ (R4), F0
+	JMP int81x1Begun
+
+int81x1Fresh:
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
+
+int81x1Begun:
 	MOVD 8(R0), R19 // a.Off
 	MOVD 24(R0), R20 // a.Scale
 	MOVD R26, R21
@@ -21305,16 +23748,27 @@ int81x1KeyNext:
 	BNE int81x1KeyMasked
 
 int81x1KeysDone:
+	MOVD 88(R0), R4 // a.To
+	CBZ R4, int81x1Whole
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ F0, (R4)
+	JMP int81x1Updated
+
+int81x1Whole:
 	MOVD R24, R19
 	MOVD R24, R3
-	MOVD 88(R0), R21 // a.OStride
+	MOVD 104(R0), R21 // a.OStride
 	LSL $2, R21
 	MOVD 72(R0), R20 // a.Rows
 	SUB R1, R20
 	LSL $2, R20
-	MOVD 96(R0), R17
+	MOVD 112(R0), R17
 	ADD R17, R20
-	MOVD 104(R0), R4 // a.Mode
+	MOVD 120(R0), R4 // a.Mode
 	CMP $2, R4
 	BEQ int81x1Ready
 	MOVD $ones<>(SB), R20
@@ -21324,13 +23778,15 @@ int81x1KeysDone:
 	MOVD $0, R21
 
 int81x1Ready:
-	MOVD 88(R0), R4 // a.OStride
+	MOVD 104(R0), R4 // a.OStride
 	LSL $2, R4
 	FMOVS (R20), F4
 	VDUP V4.S[0], V4.S4
 	FMOVQ (R19), F2
 	VFMLA V4.S4, V2.S4, V0.S4
 	FMOVQ F0, (R3)
+
+int81x1Updated:
 	ADD $4, R22
 	ADD $16, R24
 	SUB $4, R23
@@ -21339,10 +23795,24 @@ int81x1Ready:
 	JMP int8RowsDone1
 
 int81x2:
+	MOVD 80(R0), R4 // a.From
+	CBZ R4, int81x2Fresh
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ (R4), F0
+	FMOVQ 16(R4), F1
+	JMP int81x2Begun
+
+int81x2Fresh:
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
 	VMOV V0.B16, V1.B16
+
+int81x2Begun:
 	MOVD 8(R0), R19 // a.Off
 	MOVD 24(R0), R20 // a.Scale
 	MOVD R26, R21
@@ -21425,16 +23895,28 @@ int81x2KeyNext:
 	BNE int81x2KeyMasked
 
 int81x2KeysDone:
+	MOVD 88(R0), R4 // a.To
+	CBZ R4, int81x2Whole
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ F0, (R4)
+	FMOVQ F1, 16(R4)
+	JMP int81x2Updated
+
+int81x2Whole:
 	MOVD R24, R19
 	MOVD R24, R3
-	MOVD 88(R0), R21 // a.OStride
+	MOVD 104(R0), R21 // a.OStride
 	LSL $2, R21
 	MOVD 72(R0), R20 // a.Rows
 	SUB R1, R20
 	LSL $2, R20
-	MOVD 96(R0), R17
+	MOVD 112(R0), R17
 	ADD R17, R20
-	MOVD 104(R0), R4 // a.Mode
+	MOVD 120(R0), R4 // a.Mode
 	CMP $2, R4
 	BEQ int81x2Ready
 	MOVD $ones<>(SB), R20
@@ -21444,7 +23926,7 @@ int81x2KeysDone:
 	MOVD $0, R21
 
 int81x2Ready:
-	MOVD 88(R0), R4 // a.OStride
+	MOVD 104(R0), R4 // a.OStride
 	LSL $2, R4
 	FMOVS (R20), F5
 	VDUP V5.S[0], V5.S4
@@ -21454,6 +23936,8 @@ int81x2Ready:
 	FMOVQ 16(R19), F3
 	VFMLA V5.S4, V3.S4, V1.S4
 	FMOVQ F1, 16(R3)
+
+int81x2Updated:
 	ADD $8, R22
 	ADD $32, R24
 	SUB $8, R23
@@ -21462,12 +23946,28 @@ int81x2Ready:
 	JMP int8RowsDone1
 
 int81x4:
+	MOVD 80(R0), R4 // a.From
+	CBZ R4, int81x4Fresh
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ (R4), F0
+	FMOVQ 16(R4), F1
+	FMOVQ 32(R4), F2
+	FMOVQ 48(R4), F3
+	JMP int81x4Begun
+
+int81x4Fresh:
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
 	VMOV V0.B16, V1.B16
 	VMOV V0.B16, V2.B16
 	VMOV V0.B16, V3.B16
+
+int81x4Begun:
 	MOVD 8(R0), R19 // a.Off
 	MOVD 24(R0), R20 // a.Scale
 	MOVD R26, R21
@@ -21578,16 +24078,30 @@ int81x4KeyNext:
 	BNE int81x4KeyMasked
 
 int81x4KeysDone:
+	MOVD 88(R0), R4 // a.To
+	CBZ R4, int81x4Whole
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ F0, (R4)
+	FMOVQ F1, 16(R4)
+	FMOVQ F2, 32(R4)
+	FMOVQ F3, 48(R4)
+	JMP int81x4Updated
+
+int81x4Whole:
 	MOVD R24, R19
 	MOVD R24, R3
-	MOVD 88(R0), R21 // a.OStride
+	MOVD 104(R0), R21 // a.OStride
 	LSL $2, R21
 	MOVD 72(R0), R20 // a.Rows
 	SUB R1, R20
 	LSL $2, R20
-	MOVD 96(R0), R17
+	MOVD 112(R0), R17
 	ADD R17, R20
-	MOVD 104(R0), R4 // a.Mode
+	MOVD 120(R0), R4 // a.Mode
 	CMP $2, R4
 	BEQ int81x4Ready
 	MOVD $ones<>(SB), R20
@@ -21597,7 +24111,7 @@ int81x4KeysDone:
 	MOVD $0, R21
 
 int81x4Ready:
-	MOVD 88(R0), R4 // a.OStride
+	MOVD 104(R0), R4 // a.OStride
 	LSL $2, R4
 	FMOVS (R20), F7
 	VDUP V7.S[0], V7.S4
@@ -21613,6 +24127,8 @@ int81x4Ready:
 	FMOVQ 48(R19), F5
 	VFMLA V7.S4, V5.S4, V3.S4
 	FMOVQ F3, 48(R3)
+
+int81x4Updated:
 	ADD $16, R22
 	ADD $64, R24
 	SUB $16, R23
@@ -21621,6 +24137,24 @@ int81x4Ready:
 	JMP int8RowsDone1
 
 int81x8:
+	MOVD 80(R0), R4 // a.From
+	CBZ R4, int81x8Fresh
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ (R4), F0
+	FMOVQ 16(R4), F1
+	FMOVQ 32(R4), F2
+	FMOVQ 48(R4), F3
+	FMOVQ 64(R4), F4
+	FMOVQ 80(R4), F5
+	FMOVQ 96(R4), F6
+	FMOVQ 112(R4), F7
+	JMP int81x8Begun
+
+int81x8Fresh:
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
@@ -21631,6 +24165,8 @@ int81x8:
 	VMOV V0.B16, V5.B16
 	VMOV V0.B16, V6.B16
 	VMOV V0.B16, V7.B16
+
+int81x8Begun:
 	MOVD 8(R0), R19 // a.Off
 	MOVD 24(R0), R20 // a.Scale
 	MOVD R26, R21
@@ -21797,16 +24333,34 @@ int81x8KeyNext:
 	BNE int81x8KeyMasked
 
 int81x8KeysDone:
+	MOVD 88(R0), R4 // a.To
+	CBZ R4, int81x8Whole
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ F0, (R4)
+	FMOVQ F1, 16(R4)
+	FMOVQ F2, 32(R4)
+	FMOVQ F3, 48(R4)
+	FMOVQ F4, 64(R4)
+	FMOVQ F5, 80(R4)
+	FMOVQ F6, 96(R4)
+	FMOVQ F7, 112(R4)
+	JMP int81x8Updated
+
+int81x8Whole:
 	MOVD R24, R19
 	MOVD R24, R3
-	MOVD 88(R0), R21 // a.OStride
+	MOVD 104(R0), R21 // a.OStride
 	LSL $2, R21
 	MOVD 72(R0), R20 // a.Rows
 	SUB R1, R20
 	LSL $2, R20
-	MOVD 96(R0), R17
+	MOVD 112(R0), R17
 	ADD R17, R20
-	MOVD 104(R0), R4 // a.Mode
+	MOVD 120(R0), R4 // a.Mode
 	CMP $2, R4
 	BEQ int81x8Ready
 	MOVD $ones<>(SB), R20
@@ -21816,7 +24370,7 @@ int81x8KeysDone:
 	MOVD $0, R21
 
 int81x8Ready:
-	MOVD 88(R0), R4 // a.OStride
+	MOVD 104(R0), R4 // a.OStride
 	LSL $2, R4
 	FMOVS (R20), F11
 	VDUP V11.S[0], V11.S4
@@ -21844,6 +24398,8 @@ int81x8Ready:
 	FMOVQ 112(R19), F9
 	VFMLA V11.S4, V9.S4, V7.S4
 	FMOVQ F7, 112(R3)
+
+int81x8Updated:
 	ADD $32, R22
 	ADD $128, R24
 	SUB $32, R23
@@ -21864,10 +24420,10 @@ BlockQ8_0Rows:
 	MOVD 48(R0), R23 // a.Dim
 	MOVD 72(R0), R24 // a.Rows
 	SUB R1, R24
-	MOVD 88(R0), R4 // a.OStride
+	MOVD 104(R0), R4 // a.OStride
 	LSL $2, R4
 	MUL R4, R24
-	MOVD 80(R0), R4 // a.O
+	MOVD 96(R0), R4 // a.O
 	ADD R4, R24
 	MOVD 40(R0), R3 // a.MaskFrom
 	MOVD 32(R0), R4 // a.Keys
@@ -21882,6 +24438,42 @@ BlockQ8_0Rows:
 BlockQ8_0Dims3:
 
 BlockQ8_03x8:
+	MOVD 80(R0), R4 // a.From
+	CBZ R4, BlockQ8_03x8Fresh
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ (R4), F0
+	FMOVQ 16(R4), F1
+	FMOVQ 32(R4), F2
+	FMOVQ 48(R4), F3
+	FMOVQ 64(R4), F4
+	FMOVQ 80(R4), F5
+	FMOVQ 96(R4), F6
+	FMOVQ 112(R4), F7
+	ADD R19, R4
+	FMOVQ (R4), F8
+	FMOVQ 16(R4), F9
+	FMOVQ 32(R4), F10
+	FMOVQ 48(R4), F11
+	FMOVQ 64(R4), F12
+	FMOVQ 80(R4), F13
+	FMOVQ 96(R4), F14
+	FMOVQ 112(R4), F15
+	ADD R19, R4
+	FMOVQ (R4), F16
+	FMOVQ 16(R4), F17
+	FMOVQ 32(R4), F18
+	FMOVQ 48(R4), F19
+	FMOVQ 64(R4), F20
+	FMOVQ 80(R4), F21
+	FMOVQ 96(R4), F22
+	FMOVQ 112(R4), F23
+	JMP BlockQ8_03x8Begun
+
+BlockQ8_03x8Fresh:
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
@@ -21908,6 +24500,8 @@ BlockQ8_03x8:
 	VMOV V0.B16, V21.B16
 	VMOV V0.B16, V22.B16
 	VMOV V0.B16, V23.B16
+
+BlockQ8_03x8Begun:
 	MOVD 8(R0), R19 // a.Off
 	MOVD 24(R0), R20 // a.Scale
 	MOVD R26, R21
@@ -21915,7 +24509,7 @@ BlockQ8_03x8:
 	PCALIGN $32
 
 BlockQ8_03x8Key:
-	MOVD 960(R19), R25
+	MOVD 1024(R19), R25
 	MOVD (R19), R4
 	FMOVS (R21), F24
 	VDUP V24.S[0], V24.S4
@@ -22020,16 +24614,52 @@ BlockQ8_03x8Key:
 	ADD R2, R21
 	SUBS $1, R3
 	BNE BlockQ8_03x8Key
+	MOVD 88(R0), R4 // a.To
+	CBZ R4, BlockQ8_03x8Whole
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ F0, (R4)
+	FMOVQ F1, 16(R4)
+	FMOVQ F2, 32(R4)
+	FMOVQ F3, 48(R4)
+	FMOVQ F4, 64(R4)
+	FMOVQ F5, 80(R4)
+	FMOVQ F6, 96(R4)
+	FMOVQ F7, 112(R4)
+	ADD R19, R4
+	FMOVQ F8, (R4)
+	FMOVQ F9, 16(R4)
+	FMOVQ F10, 32(R4)
+	FMOVQ F11, 48(R4)
+	FMOVQ F12, 64(R4)
+	FMOVQ F13, 80(R4)
+	FMOVQ F14, 96(R4)
+	FMOVQ F15, 112(R4)
+	ADD R19, R4
+	FMOVQ F16, (R4)
+	FMOVQ F17, 16(R4)
+	FMOVQ F18, 32(R4)
+	FMOVQ F19, 48(R4)
+	FMOVQ F20, 64(R4)
+	FMOVQ F21, 80(R4)
+	FMOVQ F22, 96(R4)
+	FMOVQ F23, 112(R4)
+	JMP BlockQ8_03x8Updated
+
+BlockQ8_03x8Whole:
 	MOVD R24, R19
 	MOVD R24, R3
-	MOVD 88(R0), R21 // a.OStride
+	MOVD 104(R0), R21 // a.OStride
 	LSL $2, R21
 	MOVD 72(R0), R20 // a.Rows
 	SUB R1, R20
 	LSL $2, R20
-	MOVD 96(R0), R17
+	MOVD 112(R0), R17
 	ADD R17, R20
-	MOVD 104(R0), R4 // a.Mode
+	MOVD 120(R0), R4 // a.Mode
 	CMP $2, R4
 	BEQ BlockQ8_03x8Ready
 	MOVD $ones<>(SB), R20
@@ -22039,7 +24669,7 @@ BlockQ8_03x8Key:
 	MOVD $0, R21
 
 BlockQ8_03x8Ready:
-	MOVD 88(R0), R4 // a.OStride
+	MOVD 104(R0), R4 // a.OStride
 	LSL $2, R4
 	FMOVS (R20), F29
 	VDUP V29.S[0], V29.S4
@@ -22123,6 +24753,8 @@ BlockQ8_03x8Ready:
 	FMOVQ 112(R19), F27
 	VFMLA V29.S4, V27.S4, V23.S4
 	FMOVQ F23, 112(R3)
+
+BlockQ8_03x8Updated:
 	ADD $34, R22
 	ADD $128, R24
 	SUB $32, R23
@@ -22140,6 +24772,33 @@ BlockQ8_0RowsDone3:
 BlockQ8_0Dims2:
 
 BlockQ8_02x8:
+	MOVD 80(R0), R4 // a.From
+	CBZ R4, BlockQ8_02x8Fresh
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ (R4), F0
+	FMOVQ 16(R4), F1
+	FMOVQ 32(R4), F2
+	FMOVQ 48(R4), F3
+	FMOVQ 64(R4), F4
+	FMOVQ 80(R4), F5
+	FMOVQ 96(R4), F6
+	FMOVQ 112(R4), F7
+	ADD R19, R4
+	FMOVQ (R4), F8
+	FMOVQ 16(R4), F9
+	FMOVQ 32(R4), F10
+	FMOVQ 48(R4), F11
+	FMOVQ 64(R4), F12
+	FMOVQ 80(R4), F13
+	FMOVQ 96(R4), F14
+	FMOVQ 112(R4), F15
+	JMP BlockQ8_02x8Begun
+
+BlockQ8_02x8Fresh:
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
@@ -22158,6 +24817,8 @@ BlockQ8_02x8:
 	VMOV V0.B16, V13.B16
 	VMOV V0.B16, V14.B16
 	VMOV V0.B16, V15.B16
+
+BlockQ8_02x8Begun:
 	MOVD 8(R0), R19 // a.Off
 	MOVD 24(R0), R20 // a.Scale
 	MOVD R26, R21
@@ -22165,7 +24826,7 @@ BlockQ8_02x8:
 	PCALIGN $32
 
 BlockQ8_02x8Key:
-	MOVD 960(R19), R25
+	MOVD 1024(R19), R25
 	MOVD (R19), R4
 	FMOVS (R21), F16
 	VDUP V16.S[0], V16.S4
@@ -22260,16 +24921,43 @@ BlockQ8_02x8Key:
 	ADD R2, R21
 	SUBS $1, R3
 	BNE BlockQ8_02x8Key
+	MOVD 88(R0), R4 // a.To
+	CBZ R4, BlockQ8_02x8Whole
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ F0, (R4)
+	FMOVQ F1, 16(R4)
+	FMOVQ F2, 32(R4)
+	FMOVQ F3, 48(R4)
+	FMOVQ F4, 64(R4)
+	FMOVQ F5, 80(R4)
+	FMOVQ F6, 96(R4)
+	FMOVQ F7, 112(R4)
+	ADD R19, R4
+	FMOVQ F8, (R4)
+	FMOVQ F9, 16(R4)
+	FMOVQ F10, 32(R4)
+	FMOVQ F11, 48(R4)
+	FMOVQ F12, 64(R4)
+	FMOVQ F13, 80(R4)
+	FMOVQ F14, 96(R4)
+	FMOVQ F15, 112(R4)
+	JMP BlockQ8_02x8Updated
+
+BlockQ8_02x8Whole:
 	MOVD R24, R19
 	MOVD R24, R3
-	MOVD 88(R0), R21 // a.OStride
+	MOVD 104(R0), R21 // a.OStride
 	LSL $2, R21
 	MOVD 72(R0), R20 // a.Rows
 	SUB R1, R20
 	LSL $2, R20
-	MOVD 96(R0), R17
+	MOVD 112(R0), R17
 	ADD R17, R20
-	MOVD 104(R0), R4 // a.Mode
+	MOVD 120(R0), R4 // a.Mode
 	CMP $2, R4
 	BEQ BlockQ8_02x8Ready
 	MOVD $ones<>(SB), R20
@@ -22279,7 +24967,7 @@ BlockQ8_02x8Key:
 	MOVD $0, R21
 
 BlockQ8_02x8Ready:
-	MOVD 88(R0), R4 // a.OStride
+	MOVD 104(R0), R4 // a.OStride
 	LSL $2, R4
 	FMOVS (R20), F20
 	VDUP V20.S[0], V20.S4
@@ -22335,6 +25023,8 @@ BlockQ8_02x8Ready:
 	FMOVQ 112(R19), F18
 	VFMLA V20.S4, V18.S4, V15.S4
 	FMOVQ F15, 112(R3)
+
+BlockQ8_02x8Updated:
 	ADD $34, R22
 	ADD $128, R24
 	SUB $32, R23
@@ -22352,6 +25042,24 @@ BlockQ8_0RowsDone2:
 BlockQ8_0Dims1:
 
 BlockQ8_01x8:
+	MOVD 80(R0), R4 // a.From
+	CBZ R4, BlockQ8_01x8Fresh
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ (R4), F0
+	FMOVQ 16(R4), F1
+	FMOVQ 32(R4), F2
+	FMOVQ 48(R4), F3
+	FMOVQ 64(R4), F4
+	FMOVQ 80(R4), F5
+	FMOVQ 96(R4), F6
+	FMOVQ 112(R4), F7
+	JMP BlockQ8_01x8Begun
+
+BlockQ8_01x8Fresh:
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
@@ -22362,6 +25070,8 @@ BlockQ8_01x8:
 	VMOV V0.B16, V5.B16
 	VMOV V0.B16, V6.B16
 	VMOV V0.B16, V7.B16
+
+BlockQ8_01x8Begun:
 	MOVD 8(R0), R19 // a.Off
 	MOVD 24(R0), R20 // a.Scale
 	MOVD R26, R21
@@ -22370,7 +25080,7 @@ BlockQ8_01x8:
 	PCALIGN $32
 
 BlockQ8_01x8Key:
-	MOVD 960(R19), R25
+	MOVD 1024(R19), R25
 	MOVD (R19), R4
 	FMOVS (R21), F8
 	VDUP V8.S[0], V8.S4
@@ -22464,7 +25174,7 @@ BlockQ8_01x8KeysMasked:
 	PCALIGN $32
 
 BlockQ8_01x8KeyMasked:
-	MOVD 960(R19), R25
+	MOVD 1024(R19), R25
 	MOVD (R19), R4
 	MOVW (R21), R20
 	CMP $0, R20
@@ -22556,16 +25266,34 @@ BlockQ8_01x8KeyNext:
 	BNE BlockQ8_01x8KeyMasked
 
 BlockQ8_01x8KeysDone:
+	MOVD 88(R0), R4 // a.To
+	CBZ R4, BlockQ8_01x8Whole
+	ADD R24, R4
+	MOVD 96(R0), R17
+	SUB R17, R4
+	MOVD 104(R0), R19 // a.OStride
+	LSL $2, R19
+	FMOVQ F0, (R4)
+	FMOVQ F1, 16(R4)
+	FMOVQ F2, 32(R4)
+	FMOVQ F3, 48(R4)
+	FMOVQ F4, 64(R4)
+	FMOVQ F5, 80(R4)
+	FMOVQ F6, 96(R4)
+	FMOVQ F7, 112(R4)
+	JMP BlockQ8_01x8Updated
+
+BlockQ8_01x8Whole:
 	MOVD R24, R19
 	MOVD R24, R3
-	MOVD 88(R0), R21 // a.OStride
+	MOVD 104(R0), R21 // a.OStride
 	LSL $2, R21
 	MOVD 72(R0), R20 // a.Rows
 	SUB R1, R20
 	LSL $2, R20
-	MOVD 96(R0), R17
+	MOVD 112(R0), R17
 	ADD R17, R20
-	MOVD 104(R0), R4 // a.Mode
+	MOVD 120(R0), R4 // a.Mode
 	CMP $2, R4
 	BEQ BlockQ8_01x8Ready
 	MOVD $ones<>(SB), R20
@@ -22575,7 +25303,7 @@ BlockQ8_01x8KeysDone:
 	MOVD $0, R21
 
 BlockQ8_01x8Ready:
-	MOVD 88(R0), R4 // a.OStride
+	MOVD 104(R0), R4 // a.OStride
 	LSL $2, R4
 	FMOVS (R20), F11
 	VDUP V11.S[0], V11.S4
@@ -22603,6 +25331,8 @@ BlockQ8_01x8Ready:
 	FMOVQ 112(R19), F9
 	VFMLA V11.S4, V9.S4, V7.S4
 	FMOVQ F7, 112(R3)
+
+BlockQ8_01x8Updated:
 	ADD $34, R22
 	ADD $128, R24
 	SUB $32, R23

@@ -118,26 +118,37 @@ func (code chainCode) decodeAccumulate(a *kernel.DecodeAccumulateArgs) {
 	for r := range a.Rows {
 		weights = span(at(a.P, r), a.Stride, a.Keys, weights)
 	}
+	spans := code.worth(a.Rows) && a.From == nil // what From holds has any
 	for d0 := 0; d0 < a.Dim; d0 += kernel.ChainLanes {
 		lanes := min(kernel.ChainLanes, a.Dim-d0)
 		all := kernel.AnySpan
-		if code.worth(a.Rows) {
+		if spans {
 			all = kernel.NoSpan
 		}
 		for k := range a.Keys {
 			row := widened(buf[:lanes], a.Elem, unsafe.Add(a.V, a.Off[k]), d0, rowScale(a.Elem, a.Scale, k))
 			load(&values[k], &row[0], lanes)
-			if code.worth(a.Rows) {
+			if spans {
 				all = span(&row[0], 1, lanes, all)
 			}
 		}
 		for r := range a.Rows {
-			c := negZeros
+			from := negZeros
+			if a.From != nil {
+				for l := range lanes {
+					from[l] = kernel.Term(*at(a.From, r*a.OStride+d0+l))
+				}
+			}
+			c := from
 			code.add(&c, at(a.P, r), a.Stride, &values[0], a.Keys, weights, all, a.Keys)
 			for l := range lanes {
 				acc := float32(c[l])
 				if a.MaskFrom < a.Keys && tainted(acc) {
-					acc = weighTerms(&values, l, at(a.P, r), a.Stride, a.Keys, a.MaskFrom)
+					acc = weighTerms(&values, l, float32(from[l]), at(a.P, r), a.Stride, a.Keys, a.MaskFrom)
+				}
+				if a.To != nil {
+					*at(a.To, r*a.OStride+d0+l) = acc
+					continue
 				}
 				o := at(a.O, r*a.OStride+d0+l)
 				*o = updated(*o, acc, a.Mode, a.Alpha, r)
@@ -147,12 +158,12 @@ func (code chainCode) decodeAccumulate(a *kernel.DecodeAccumulateArgs) {
 }
 
 // weighTerms is weigh for the values of a lane.
-func weighTerms(v *[kernel.KeyBlock]terms, lane int, p *float32, step, n, maskFrom int) float32 {
+func weighTerms(v *[kernel.KeyBlock]terms, lane int, acc float32, p *float32, step, n, maskFrom int) float32 {
 	var column [kernel.KeyBlock]float32
 	for k := range n {
 		column[k] = float32(v[k][lane])
 	}
-	return weigh(&column[0], 1, p, step, n, maskFrom)
+	return weigh(acc, &column[0], 1, p, step, n, maskFrom)
 }
 
 func mergeGeneric(a *kernel.MergeArgs) {

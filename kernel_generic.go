@@ -258,7 +258,7 @@ func (code chainCode) accumulate(a *kernel.AccumulateArgs) {
 			for i := range lanes {
 				acc, lane := float32(c[i]), l+i
 				if a.MaskFrom < a.Keys && tainted(acc) {
-					acc = weigh(at(a.V, d*a.DimStride), a.KeyStride, at(a.P, lane), a.Stride, a.Keys, a.MaskFrom)
+					acc = weigh(negZero, at(a.V, d*a.DimStride), a.KeyStride, at(a.P, lane), a.Stride, a.Keys, a.MaskFrom)
 				}
 				o := at(a.O, d*a.Stride+lane)
 				*o = updated(*o, acc, a.Mode, a.Alpha, lane)
@@ -276,10 +276,9 @@ var negZeros = kernel.Chains{
 // -0: such a product changes nothing but the sign of a zero, unless the value is not finite.
 func tainted(acc float32) bool { return acc == 0 || acc-acc != 0 }
 
-// weigh returns the sum of n values weighted by p, each step apart, without those from
+// weigh returns the sum of acc and n values weighted by p, each step apart, without those from
 // maskFrom on that are masked.
-func weigh(v *float32, vStep int, p *float32, pStep, n, maskFrom int) float32 {
-	acc := negZero
+func weigh(acc float32, v *float32, vStep int, p *float32, pStep, n, maskFrom int) float32 {
 	for k := range n {
 		w := *at(p, k*pStep)
 		if k < maskFrom || math.Float32bits(w)&signBit == 0 {

@@ -226,17 +226,17 @@ func decodeAccumulateSSE2(a *kernel.DecodeAccumulateArgs) {
 		}
 		for d0 := 0; d0 < a.Dim; d0 += kernel.ChainLanes {
 			from := min(d0, a.Dim-kernel.ChainLanes) // dims that are left have some before them again
-			c := negZeros
+			c, bounded := startAt(a, r*a.OStride+from)
 			// A line is the dims of two calls: one asks for even keys of the next block, the
 			// other for odd ones.
-			ahead := &a.Off[a.Keys+d0/kernel.ChainLanes%2]
+			ahead := &a.Off[kernel.Upcoming+d0/kernel.ChainLanes%2]
 			v := unsafe.Add(a.V, 4*from)
 			within := addValues(&c, v, &a.Off[0], ahead, &p[0], a.Keys, leastValue)
-			if !(within && rough || weights.Plain(spanAt(v, &a.Off[0], a.Keys, kernel.ChainLanes, kernel.NoSpan), a.Keys)) {
+			if !bounded || !(within && rough || weights.Plain(spanAt(v, &a.Off[0], a.Keys, kernel.ChainLanes, kernel.NoSpan), a.Keys)) {
 				accumulatePart(a, r, d0)
 				continue
 			}
-			if a.MaskFrom == a.Keys && from == d0 && mode != kernel.Rescale {
+			if a.MaskFrom == a.Keys && from == d0 && mode != kernel.Rescale && a.To == nil {
 				o := (*[kernel.ChainLanes]float32)(unsafe.Pointer(at(a.O, r*a.OStride+d0)))
 				for l, sum := range &c {
 					old := float32(0)
@@ -252,6 +252,10 @@ func decodeAccumulateSSE2(a *kernel.DecodeAccumulateArgs) {
 				if a.MaskFrom < a.Keys && tainted(acc) {
 					acc = weighRows(a, d, r)
 				}
+				if a.To != nil {
+					*at(a.To, r*a.OStride+d) = acc
+					continue
+				}
 				o := at(a.O, r*a.OStride+d)
 				*o = updated(*o, acc, a.Mode, a.Alpha, r)
 			}
@@ -259,11 +263,31 @@ func decodeAccumulateSSE2(a *kernel.DecodeAccumulateArgs) {
 	}
 }
 
+// startAt returns the sums that those of a row begin with, from element i on, and whether they
+// leave room for what is added to sums that begin with zero.
+func startAt(a *kernel.DecodeAccumulateArgs, i int) (c kernel.Chains, bounded bool) {
+	if a.From == nil {
+		return negZeros, true
+	}
+	bounded = true
+	for l, x := range (*[kernel.ChainLanes]float32)(unsafe.Pointer(at(a.From, i))) {
+		c[l] = float64(x)
+		bounded = bounded && -0x1p120 < x && x < 0x1p120
+	}
+	return c, bounded
+}
+
 // accumulatePart is decodeAccumulateGeneric for a row, and dims of one Chains from d0 on.
 func accumulatePart(a *kernel.DecodeAccumulateArgs, r, d0 int) {
 	part := *a
 	part.V, part.Dim = unsafe.Add(a.V, 4*d0), min(kernel.ChainLanes, a.Dim-d0)
 	part.P, part.O, part.Rows = at(a.P, r), at(a.O, r*a.OStride+d0), 1
+	if a.From != nil {
+		part.From = at(a.From, r*a.OStride+d0)
+	}
+	if a.To != nil {
+		part.To = at(a.To, r*a.OStride+d0)
+	}
 	if a.Mode == kernel.Rescale {
 		part.Alpha = at(a.Alpha, r)
 	}
@@ -276,5 +300,9 @@ func weighRows(a *kernel.DecodeAccumulateArgs, d, r int) float32 {
 	for k := range a.Keys {
 		column[k] = *(*float32)(unsafe.Add(a.V, a.Off[k]+4*d))
 	}
-	return weigh(&column[0], 1, at(a.P, r), a.Stride, a.Keys, a.MaskFrom)
+	acc := negZero
+	if a.From != nil {
+		acc = *at(a.From, r*a.OStride+d)
+	}
+	return weigh(acc, &column[0], 1, at(a.P, r), a.Stride, a.Keys, a.MaskFrom)
 }

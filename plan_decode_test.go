@@ -57,3 +57,24 @@ func upTo(n int) []int {
 	}
 	return list
 }
+
+// A plan says in which order rows are read.
+func TestExplainDecodeOrder(t *testing.T) {
+	const heads, seqKV, dim = 4, 300, 32
+	x := make([]float32, heads*seqKV*dim)
+	e, err := qkv.New(qkv.Config{Workers: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for want, kv := range map[string]qkv.View{
+		"rows follow each other":    qkv.BHSD(x, 1, heads, seqKV, dim),
+		"rows lie among each other": qkv.BSHD(x, 1, seqKV, heads, dim),
+	} {
+		plan, err := e.Explain(&qkv.Call{
+			Q: qkv.BHSD(x, 1, heads, 1, dim), Out: qkv.BHSD(make([]float32, heads*dim), 1, heads, 1, dim), K: kv, V: kv,
+		})
+		if err != nil || !strings.Contains(plan.String(), want) {
+			t.Errorf("%v, %v, want %q", plan, err, want)
+		}
+	}
+}

@@ -183,13 +183,19 @@ func (s *Set) DecodeAccumulate(a *DecodeAccumulateArgs) {
 		s.funcs.DecodeAccumulate(a)
 		return
 	}
-	value, out, dim, unit, values := a.V, a.O, a.Dim, a.Elem.Unit(), a.Elem.UnitValues()
+	value, from, to, out, dim, unit, values := a.V, a.From, a.To, a.O, a.Dim, a.Elem.Unit(), a.Elem.UnitValues()
 	step := part(dim, a.Work()) / MaxLanes * MaxLanes // whole vectors and blocks: there are few keys
 	for d := 0; d < dim; d += step {
 		a.V, a.O, a.Dim = unsafe.Add(value, d/values*unit), at(out, d), min(step, dim-d)
+		if from != nil {
+			a.From = at(from, d)
+		}
+		if to != nil {
+			a.To = at(to, d)
+		}
 		s.DecodeAccumulate(a)
 	}
-	a.V, a.O, a.Dim = value, out, dim
+	a.V, a.From, a.To, a.O, a.Dim = value, from, to, out, dim
 }
 
 // Multiply calls [Funcs.Multiply].

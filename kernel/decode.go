@@ -5,9 +5,8 @@ import "unsafe"
 // MaxDecodeRows bounds Set.DecodeRows.
 const MaxDecodeRows = 16
 
-// Upcoming is how many offsets after those of the keys a kernel may read: those of rows that
-// are wanted next, which it may ask the CPU to bring into a cache. No address there needs
-// to be valid.
+// Upcoming is how far behind the offset of a key that of the row lies that a kernel may ask the
+// CPU to bring into a cache when it reads the key. No address there needs to be valid.
 const Upcoming = KeyBlock
 
 // DecodeScoresArgs are the operands of Set.DecodeScores, which computes what Scores
@@ -43,12 +42,19 @@ type DecodeScoresArgs struct {
 //	for r := range Rows {
 //		for d := range Dim {
 //			acc := float32(-0.0)
+//			if From != nil {
+//				acc = From[r*OStride+d]
+//			}
 //			for k := range Keys {
 //				p := P[k*Stride+r]
 //				if k >= MaskFrom && signbit(p) {
 //					continue
 //				}
 //				acc = fma(Elem.Value(V + Off[k], d, Elem.Unit(), Scale[k]), p, acc)
+//			}
+//			if To != nil {
+//				To[r*OStride+d] = acc
+//				continue
 //			}
 //			switch Mode {
 //			case First:
@@ -71,10 +77,15 @@ type DecodeAccumulateArgs struct {
 	P        *float32 // [Keys][Stride], as Softmax left it
 	Stride   int      // at least Rows
 	Rows     int      // 1..Set.DecodeRows
-	O        *float32 // [Rows][OStride], updated
-	OStride  int      // at least Dim
-	Alpha    *float32 // [Rows], as Softmax left it
-	Mode     UpdateMode
+
+	// From, if not nil, has the sums of keys before these of the block, and To, if not nil, takes
+	// those up to these, for the keys after them: then O is not touched. They may be the same.
+	From, To *float32 // [Rows][OStride]
+
+	O       *float32 // [Rows][OStride], updated
+	OStride int      // at least Dim
+	Alpha   *float32 // [Rows], as Softmax left it
+	Mode    UpdateMode
 }
 
 // ConvertArgs are the operands of Set.Convert, which makes float32 of rows.

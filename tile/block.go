@@ -23,7 +23,10 @@ type laneGroup struct {
 	weighed  bool    // sum holds some
 	values   partial // its o, of values that probabilities weight
 	attended uint64  // rows that values has some of
-	decoding bool    // see decoder
+
+	decoding bool     // see decoder
+	heads    int      // KV heads, if so
+	chunk    *float32 // [rows][DimV], the output of a chunk, if so
 }
 
 // A partial is the result of attention over some keys.

@@ -8,83 +8,103 @@ import (
 
 // A decoder is what a worker needs to decode.
 type decoder struct {
-	heads   int      // KV heads at once
-	perHead int      // rows of each
-	rows    *float32 // [rows][DimV], the output of a chunk
+	perHead int      // rows of a KV head
+	rows    *float32 // [lane groups][MaxDecodeRows][DimV], the outputs of a chunk
+	sums    *float32 // [MaxDecodeRows][DimV], of a part of a block
 	one     laneGroup
 	tree    tree // of the partials of all chunks
+	own     [maxDecodeGroups][2]partial
 }
 
 // decode computes a decode item. It reports false if the work is to end and the item is not
 // done: its rows are not written then.
 func (w *workspace) decode(j *job, it *decodeItem) bool {
-	p := &j.problem
+	p, set := &j.problem, j.engine.set
 	s := p.seq(int(it.seq))
 	w.share = p.group()
-	head := int(it.head)
-	d, g := &w.decoder, &w.groups[0]
-	d.heads, d.perHead = int(it.heads), w.share*s.lenQ
+	d := &w.decoder
+	d.perHead = w.share * s.lenQ
 	if s.padQ > 0 && (it.chunk < 0 || it.part == it.first) {
-		for h := range d.heads {
-			w.pad(p, &s, head+h, d.perHead, w.share*(s.lenQ+s.padQ))
+		for h := it.head; h < it.head+it.heads; h++ {
+			w.pad(p, &s, int(h), d.perHead, w.share*(s.lenQ+s.padQ))
 		}
 	}
 	if d.perHead == 0 {
 		return true
 	}
-	own, ownNode := g.partial, g.tree.nodes[0].partial
-	g.row, g.rows, g.decoding = 0, d.heads*d.perHead, j.engine.decodes(p, &s)
-	vec := j.engine.set.Vec
-	g.lanes = (g.rows + vec - 1) / vec * vec
-	d.one = laneGroup{rows: d.perHead, lanes: (d.perHead + vec - 1) / vec * vec, slope: g.slope}
-	if it.chunk >= 0 {
-		g.partial = j.part(int(it.part), g.lanes)
+	decoding := j.engine.decodes(p, &s)
+	groups := w.groups[:it.groups()]
+	for i := range groups {
+		g := &groups[i]
+		d.own[i] = [2]partial{g.partial, g.tree.nodes[0].partial}
+		g.heads = int(min(it.each, it.heads-int32(i)*it.each))
+		g.row, g.rows, g.decoding = 0, g.heads*d.perHead, decoding
+		g.chunk = lane(d.rows, i*kernel.MaxDecodeRows, p.DimV, 0)
+		if it.chunk >= 0 {
+			g.partial = j.part(it.partOf(i), roundUp(g.rows, set.Vec))
+		}
+		w.open(j, &s, g, it.headOf(i))
+		if i == 0 && g.rows < g.lanes { // scores that nobody writes
+			clear(unsafe.Slice(w.p, min(kernel.KeyBlock, s.lenKV)*g.lanes))
+		}
 	}
-	if g.rows < g.lanes { // scores that nobody writes
-		clear(unsafe.Slice(w.p, min(kernel.KeyBlock, s.lenKV)*g.lanes))
-	}
-	w.open(j, &s, g, head)
+	d.one = laneGroup{rows: d.perHead, lanes: roundUp(d.perHead, set.Vec)}
 	w.openRows(p, &s, &d.one)
+	w.k.order, w.v.order = p.orders()
 	if it.chunk < 0 {
-		w.decodeChunks(j, &s, g, head)
+		w.decodeChunks(j, &s, it, groups)
 	} else {
-		w.decodeChunk(j, &s, g, head, int(it.chunk))
+		w.decodeChunk(j, &s, it, groups, int(it.chunk))
 	}
 	over := p.Done.Over() // some of that may be missing
 	last := !over
 	if last && it.chunk >= 0 {
-		if last = j.partDone(it, g.started); last {
-			w.join(j, it, g, head)
+		if last = j.partDone(it, groups); last {
+			for i := range groups {
+				w.join(j, it, i, &groups[i])
+			}
 		}
 	}
 	if last {
 		j.engine.phase(phaseFinish)
-		w.close(j, &s, g, head)
 	}
-	if it.chunk >= 0 {
-		g.partial, g.tree.nodes[0].partial = own, ownNode
+	for i := range groups {
+		g := &groups[i]
+		if last {
+			w.close(j, &s, g, it.headOf(i))
+		}
+		if it.chunk >= 0 {
+			g.partial, g.tree.nodes[0].partial = d.own[i][0], d.own[i][1]
+		}
+		g.decoding = false
 	}
-	g.decoding = false
 	return !over
 }
 
-// decodeChunks takes a lane group through all keys.
-func (w *workspace) decodeChunks(j *job, s *seq, g *laneGroup, head int) {
+// roundUp returns the least multiple of m that is at least n.
+func roundUp(n, m int) int { return (n + m - 1) / m * m }
+
+// decodeChunks takes lane groups through all keys.
+func (w *workspace) decodeChunks(j *job, s *seq, it *decodeItem, groups []laneGroup) {
 	prefix, lo, hi := j.problem.keys(s, 0, w.decoder.perHead)
 	key0, end := nextBlock(0, prefix, lo, hi)
 	chunk := key0 / kernel.KeyChunk
 	for key0 < end && !j.problem.Done.Over() {
-		w.decodeChunk(j, s, g, head, chunk)
+		w.decodeChunk(j, s, it, groups, chunk)
 		if key0, end = nextBlock((chunk+1)*kernel.KeyChunk, prefix, lo, hi); key0 < end {
-			w.fold(j, g, chunk, key0/kernel.KeyChunk, attend)
+			for i := range groups {
+				w.fold(j, &groups[i], chunk, key0/kernel.KeyChunk, attend)
+			}
 			chunk = key0 / kernel.KeyChunk
 		}
 	}
-	w.settle(j, g, head, chunk, attend)
+	for i := range groups {
+		w.settle(j, &groups[i], it.headOf(i), chunk, attend)
+	}
 }
 
-// decodeChunk takes a lane group through a chunk of keys.
-func (w *workspace) decodeChunk(j *job, s *seq, g *laneGroup, head, chunk int) {
+// decodeChunk takes lane groups through a chunk of keys.
+func (w *workspace) decodeChunk(j *job, s *seq, it *decodeItem, groups []laneGroup, chunk int) {
 	p, d := &j.problem, &w.decoder
 	prefix, lo, hi := p.keys(s, 0, d.perHead)
 	key0, end := nextBlock(chunk*kernel.KeyChunk, prefix, lo, hi)
@@ -92,25 +112,31 @@ func (w *workspace) decodeChunk(j *job, s *seq, g *laneGroup, head, chunk int) {
 	for key0 < end && !p.Done.Over() {
 		n := min(kernel.KeyBlock, s.lenKV-key0)
 		w.openKeys(p, s, key0, n)
-		if !g.decoding {
-			w.k.find(p, s, head, key0, n)
-			w.v.find(p, s, head, key0, n)
+		for i := range groups {
+			g, head := &groups[i], it.headOf(i)
+			if !g.decoding {
+				w.k.find(p, s, head, key0, n)
+				w.v.find(p, s, head, key0, n)
+			}
+			w.block(j, s, g, head, key0, n, attend)
 		}
-		w.block(j, s, g, head, key0, n, attend)
 		key0, _ = nextBlock(key0+kernel.KeyBlock, prefix, lo, hi)
 	}
-	if !g.started || !g.decoding {
-		return
+	for i := range groups {
+		g := &groups[i]
+		if !g.started || !g.decoding {
+			continue
+		}
+		j.engine.phase(phaseFinish)
+		a := &w.packArgs
+		a.Src, a.Off = g.chunk, &w.pairOff
+		for l := range g.rows {
+			w.pairOff[l] = l * p.DimV
+		}
+		a.DimStride, a.Rows, a.Dim, a.Scale = 1, g.rows, p.DimV, 1
+		a.Dst, a.Lanes, a.Stride = g.o, g.lanes, g.lanes
+		j.engine.set.PackQ(a)
 	}
-	j.engine.phase(phaseFinish)
-	a := &w.packArgs
-	a.Src, a.Off = d.rows, &w.pairOff
-	for l := range g.rows {
-		w.pairOff[l] = l * p.DimV
-	}
-	a.DimStride, a.Rows, a.Dim, a.Scale = 1, g.rows, p.DimV, 1
-	a.Dst, a.Lanes, a.Stride = g.o, g.lanes, g.lanes
-	j.engine.set.PackQ(a)
 }
 
 // decodeCover is cover for a lane group with the rows of one or more KV heads.
@@ -118,11 +144,11 @@ func (w *workspace) decodeCover(p *Problem, s *seq, g *laneGroup, head, key0, n 
 	d := &w.decoder
 	d.one.started = g.started
 	c := w.cover(p, s, &d.one, head, key0, n, kernel.MaxLanes)
-	if d.heads > 1 {
+	if g.heads > 1 {
 		for k := c.full; k < c.to; k++ {
 			word := w.mask[k] & d.one.all()
 			w.mask[k] = 0
-			for h := range d.heads {
+			for h := range g.heads {
 				w.mask[k] |= word << (h * d.perHead)
 			}
 		}
@@ -136,15 +162,19 @@ func (w *workspace) decodeKeys(j *job, s *seq, g *laneGroup, head, key0, n int, 
 	a := &w.decodeScores
 	a.Elem, a.Dim = p.K.Elem, p.DimQK
 	a.QStride, a.Rows, a.Stride = g.lanes, d.perHead, g.lanes
-	for h := range d.heads {
-		w.k.find(p, s, head+h, key0, n)
-		a.K = w.k.base
-		a.Q = lane(g.q, 0, 0, h*d.perHead)
-		a.Off = w.k.offsets(keys.from)
-		a.Scale = floatsFrom(w.k.scale, keys.from)
-		a.S = lane(w.p, keys.from, g.lanes, h*d.perHead)
-		a.Keys = keys.to - keys.from
-		j.engine.set.DecodeScores(a)
+	w.v.find(p, s, head, key0, n)
+	for from := keys.from; from < keys.to; from += w.k.order.step {
+		for h := range g.heads {
+			w.k.find(p, s, head+h, key0, n)
+			a.K = w.k.base
+			a.Q = lane(g.q, 0, 0, h*d.perHead)
+			a.Off = w.k.offsets(from)
+			w.k.ask(n, h, g.heads, &w.v)
+			a.Scale = floatsFrom(w.k.scale, from)
+			a.S = lane(w.p, from, g.lanes, h*d.perHead)
+			a.Keys = min(w.k.order.step, keys.to-from)
+			j.engine.set.DecodeScores(a)
+		}
 	}
 }
 
@@ -153,18 +183,35 @@ func (w *workspace) decodeValues(j *job, s *seq, g *laneGroup, head, key0, n int
 	p, d := &j.problem, &w.decoder
 	a := &w.decodeAccum
 	a.Elem, a.Mode = p.V.Elem, mode
-	a.Keys, a.MaskFrom = keys.to-keys.from, keys.full-keys.from
 	a.Rows, a.Stride, a.OStride = d.perHead, g.lanes, p.DimV
 	a.Dim = p.DimV
-	for h := range d.heads {
-		w.v.find(p, s, head+h, key0, n)
-		a.Off = w.v.offsets(keys.from)
-		a.Scale = floatsFrom(w.v.scale, keys.from)
-		a.P = lane(w.p, keys.from, g.lanes, h*d.perHead)
-		a.Alpha = lane(w.softmaxArgs.Alpha, 0, 0, h*d.perHead)
-		a.V = w.v.base
-		a.O = lane(d.rows, h*d.perHead, p.DimV, 0)
-		j.engine.set.DecodeAccumulate(a)
+	after := &w.v
+	if next := key0 + kernel.KeyBlock; next < s.lenKV {
+		w.k.find(p, s, head, next, min(kernel.KeyBlock, s.lenKV-next))
+		after = &w.k
+	}
+	for from := keys.from; from < keys.to; from += w.v.order.step {
+		to := min(from+w.v.order.step, keys.to)
+		a.Keys, a.MaskFrom = to-from, clamp(keys.full-from, 0, to-from)
+		for h := range g.heads {
+			w.v.find(p, s, head+h, key0, n)
+			a.Off = w.v.offsets(from)
+			w.v.ask(n, h, g.heads, after)
+			a.Scale = floatsFrom(w.v.scale, from)
+			a.P = lane(w.p, from, g.lanes, h*d.perHead)
+			a.Alpha = lane(w.softmaxArgs.Alpha, 0, 0, h*d.perHead)
+			a.V = w.v.base
+			a.O = lane(g.chunk, h*d.perHead, p.DimV, 0)
+			sums := lane(d.sums, h*d.perHead, p.DimV, 0)
+			a.From, a.To = nil, nil
+			if from > keys.from {
+				a.From = sums
+			}
+			if to < keys.to {
+				a.To = sums
+			}
+			j.engine.set.DecodeAccumulate(a)
+		}
 	}
 }
 
@@ -175,3 +222,52 @@ func floatsFrom(p *float32, i int) *float32 {
 	}
 	return lane(p, 0, 0, i)
 }
+
+// An order is how rows of keys or values are read when they are decoded.
+type order struct {
+	step  int // keys of a KV head, and then as many of the next
+	ahead int // rows ahead to ask for
+}
+
+const (
+	// pageBytes is the size of the pages of memory: what follows in one, the CPU asks for by itself.
+	pageBytes = 4096
+
+	// bytesAhead is how far ahead to ask for rows that follow each other.
+	bytesAhead = 16 << 10
+
+	// keysInTurn is the keys of each KV head in turn whose rows lie among those of others: as many
+	// as DecodeScores takes at once.
+	keysInTurn = 16
+)
+
+// orders returns the orders of K and of V.
+func (p *Problem) orders() (k, v order) {
+	if p.scattered() {
+		k = order{step: keysInTurn, ahead: keysInTurn}
+		return k, k
+	}
+	return p.K.inBlocks(p.DimQK), p.V.inBlocks(p.DimV)
+}
+
+// inBlocks is the order of rows that follow each other.
+func (t *KV) inBlocks(dim int) order {
+	return order{step: kernel.KeyBlock, ahead: clamp(bytesAhead/max(1, t.rowBytes(dim)), 1, kernel.KeyBlock)}
+}
+
+// scattered reports whether the keys of a KV head lie among those of others, in runs of less than
+// a page.
+func (p *Problem) scattered() bool {
+	row, t := p.K.rowBytes(p.DimQK), &p.K
+	run := row
+	if t.Stride[2] == row {
+		if p.Tables == nil {
+			return false
+		}
+		run *= min(p.PageTokens, pageBytes)
+	}
+	return p.KVHeads > 1 && 0 < run && run < pageBytes && max(t.Stride[1], -t.Stride[1]) < pageBytes
+}
+
+// rowBytes returns the bytes of a row whose units lie side by side.
+func (t *KV) rowBytes(dim int) int { return dim / t.Elem.UnitValues() * t.Elem.Unit() }

@@ -11,11 +11,21 @@ import (
 // all chunks of its keys, or of one.
 type decodeItem struct {
 	seq, head, heads int32
+	each             int32 // KV heads of a lane group
 	chunk            int32 // -1 for all
-	part             int32 // index of the chunk's partial
+	part             int32 // index of the first lane group's partial of the chunk
 	group            int32 // index of what counts the chunks done
-	first, chunks    int32 // partials of all chunks
+	first, chunks    int32 // partials of all chunks, of the first lane group and then the others
 }
+
+// groups returns the lane groups of an item.
+func (it *decodeItem) groups() int { return int((it.heads + it.each - 1) / it.each) }
+
+// headOf returns the first KV head of a lane group.
+func (it *decodeItem) headOf(group int) int { return int(it.head) + group*int(it.each) }
+
+// partOf returns the index of the partial of a lane group's chunk.
+func (it *decodeItem) partOf(group int) int { return int(it.part) + group*int(it.chunks) }
 
 // decodeRows returns the most rows of all KV heads that are decoded at once.
 func (e *Engine) decodeRows() int { return min(kernel.MaxDecodeRows, e.set.Lanes) }
@@ -66,6 +76,9 @@ const (
 	// minDecodeItems is the least number of items a worker to divide a sequence into.
 	minDecodeItems = 4
 
+	// maxDecodeGroups is the most lane groups of a decode item.
+	maxDecodeGroups = 8
+
 	// maxParts is the most bytes of partials. Keys and values that are in memory have some hundred
 	// times as many; those that repeat, by strides of 0, may be few and their partials any number.
 	maxParts = 1 << 30
@@ -78,24 +91,35 @@ type decoding struct {
 	chunks []int32 // that of each partial
 	groups int     // counters
 	lanes  int     // of a partial
+	most   int     // lane groups of an item
 	why    string
+
+	orderWhy string // of the rows that are decoded
 }
 
 // list lists the decode items of p for so many workers. Sequences of up to rows query rows
 // have their keys divided, too.
 func (d *decoding) list(e *Engine, p *Problem, workers, rows int) {
-	d.items, d.chunks, d.parts, d.groups, d.lanes = d.items[:0], d.chunks[:0], 0, 0, 0
+	d.items, d.chunks, d.parts, d.groups, d.lanes, d.most = d.items[:0], d.chunks[:0], 0, 0, 0, 0
 	if rows == 0 && !e.canDecode(p) || p.SeqQ == 0 || p.Heads == 0 {
 		return
 	}
 	// As many KV heads at once as fill the lanes of the softmax, if there is nothing that
 	// depends on the head.
-	most := 1
+	atOnce := 1
 	if !p.Mask.dense() && !p.modifies() {
-		most = min(p.KVHeads, max(1, e.decodeRows()/max(1, p.group())))
+		atOnce = min(p.KVHeads, max(1, e.decodeRows()/max(1, p.group())))
+	}
+	// And more of them, in further groups of lanes, if their rows lie among each other.
+	most, least := atOnce, minDecodeItems*workers
+	d.orderWhy = "a KV head's block of keys after the other, whose rows follow each other"
+	if row := p.K.rowBytes(p.DimQK); p.scattered() {
+		d.orderWhy = "16 keys of each KV head after the other, whose rows lie among each other"
+		groups := (pageBytes + row*atOnce - 1) / (row * atOnce)
+		most, least = min(p.KVHeads, atOnce*min(groups, maxDecodeGroups)), 2*workers
 	}
 	if workers > 1 {
-		for most > 1 && d.count(e, p, most, rows) < minDecodeItems*workers {
+		for most > 1 && d.count(e, p, most, rows) < least {
 			most = (most + 1) / 2
 		}
 	}
@@ -105,14 +129,17 @@ func (d *decoding) list(e *Engine, p *Problem, workers, rows int) {
 		if !e.divides(p, &s, rows) {
 			continue
 		}
-		heads := 1
+		each, heads := 1, 1
 		if e.decodes(p, &s) {
-			heads = max(1, min(most, e.decodeRows()/max(1, p.group()*s.lenQ)))
+			// Those with several queries have more rows to a KV head.
+			each = max(1, min(most, e.decodeRows()/max(1, p.group()*s.lenQ), atOnce))
+			heads = min(most, each*maxDecodeGroups)
 		}
 		for head := 0; head < p.KVHeads; head += heads {
 			d.items = append(d.items, decodeItem{
-				seq: int32(b), head: int32(head), heads: int32(min(heads, p.KVHeads-head)), chunk: -1,
+				seq: int32(b), head: int32(head), heads: int32(min(heads, p.KVHeads-head)), each: int32(each), chunk: -1,
 			})
+			d.most = max(d.most, d.items[len(d.items)-1].groups())
 		}
 	}
 	d.why = "one worker takes a sequence whole"
@@ -133,7 +160,7 @@ func (d *decoding) list(e *Engine, p *Problem, workers, rows int) {
 // partBytes returns at least the bytes of the partials of all items if they are divided.
 func (d *decoding) partBytes(e *Engine, p *Problem, rows int) float64 {
 	chunks := (p.SeqKV + kernel.KeyChunk - 1) / kernel.KeyChunk
-	return 4 * float64(len(d.items)) * float64(chunks) * float64(max(rows, e.decodeRows())) * float64(p.DimV+2)
+	return 4 * float64(len(d.items)) * float64(max(1, d.most)) * float64(chunks) * float64(max(rows, e.decodeRows())) * float64(p.DimV+2)
 }
 
 // lengthsDiffer reports whether sequences may have different numbers of keys.
@@ -179,8 +206,12 @@ func (d *decoding) split(p *Problem) {
 			for k := first; k < len(d.items); k++ {
 				d.items[k].chunks = int32(n)
 			}
+			for range it.groups() - 1 {
+				d.chunks = append(d.chunks, d.chunks[it.first:int(it.first)+n]...)
+				d.parts += n
+			}
 			d.groups++
-			d.lanes = max(d.lanes, p.group()*s.lenQ*int(it.heads))
+			d.lanes = max(d.lanes, p.group()*s.lenQ*int(min(it.each, it.heads)))
 		}
 	}
 	d.items = append(d.items[:0], d.items[whole:]...)

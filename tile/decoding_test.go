@@ -28,6 +28,10 @@ func batches() []Problem {
 					K: KV{Base: unsafe.Pointer(key), Stride: [4]int{0, 0, 0, 4}}, V: KV{Base: unsafe.Pointer(key), Stride: [4]int{0, 0, 0, 4}},
 					SeqQ: slices.Max(lens[0]), SeqKV: slices.Max(lens[1]), LensKV: lens[1], CuQ: []int{0},
 				}
+				if i >= 3 { // tokens first
+					p.K.Stride = [4]int{0, 4 * 64, 4 * 64 * heads[1], 4}
+					p.V.Stride = p.K.Stride
+				}
 				for _, n := range lens[0] {
 					p.CuQ = append(p.CuQ, p.CuQ[len(p.CuQ)-1]+n)
 				}
@@ -44,7 +48,7 @@ func batches() []Problem {
 // Every chunk of keys of every KV head is in one item, for as long as its partial is its own.
 func TestDecodeItems(t *testing.T) {
 	e := New(&kernel.Set{Vec: 16, Lanes: 64, DecodeRows: 16}, Caches{}, false, Tuning{})
-	var whole, divided, bundled int
+	var whole, divided, bundled, grouped int
 	for _, p := range batches() {
 		for _, workers := range []int{1, 2, 16, 100} {
 			var d decoding
@@ -59,21 +63,30 @@ func TestDecodeItems(t *testing.T) {
 			for _, it := range d.items {
 				q := p.seq(int(it.seq))
 				rows := p.group() * q.lenQ
-				if rows > max(e.set.DecodeRows, s.divided) || int(it.heads)*rows > kernel.MaxDecodeRows && it.heads > 1 {
+				if rows > max(e.set.DecodeRows, s.divided) || int(it.each)*rows > kernel.MaxDecodeRows && it.each > 1 || it.groups() > maxDecodeGroups {
 					t.Fatalf("%+v: an item of %d heads of %d rows", p, it.heads, rows)
 				}
 				if it.heads > 1 {
 					bundled++
 				}
+				if it.groups() > 1 {
+					grouped++
+				}
 				if it.chunk >= 0 {
 					divided++
-					if parts[it.part] || int(it.part) >= d.parts || int(it.group) >= d.groups || it.part < it.first || it.part >= it.first+it.chunks {
-						t.Fatalf("%+v: partial %d of %d, group %d of %d, %+v", p, it.part, d.parts, it.group, d.groups, it)
+					if int(it.group) >= d.groups || it.part < it.first || it.part >= it.first+it.chunks {
+						t.Fatalf("%+v: partial %d, group %d of %d, %+v", p, it.part, it.group, d.groups, it)
 					}
-					if d.lanes < int(it.heads)*rows {
-						t.Fatalf("%+v: partials of %d lanes for %d rows", p, d.lanes, int(it.heads)*rows)
+					if rows := int(min(it.each, it.heads)) * rows; d.lanes < rows {
+						t.Fatalf("%+v: partials of %d lanes for %d rows", p, d.lanes, rows)
 					}
-					parts[it.part] = true
+					for i := range it.groups() {
+						part := int32(it.partOf(i))
+						if parts[part] || int(part) >= d.parts || d.chunks[part] != it.chunk {
+							t.Fatalf("%+v: partial %d of %d, of chunk %d, %+v", p, part, d.parts, d.chunks[part], it)
+						}
+						parts[part] = true
+					}
 					groups[it.group]++
 					if groups[it.group] > it.chunks {
 						t.Fatalf("%+v: group %d has more than %d chunks", p, it.group, it.chunks)
@@ -115,8 +128,8 @@ func TestDecodeItems(t *testing.T) {
 			}
 		}
 	}
-	if whole == 0 || divided == 0 || bundled == 0 {
-		t.Errorf("%d whole items, %d chunks, %d of several heads", whole, divided, bundled)
+	if whole == 0 || divided == 0 || bundled == 0 || grouped == 0 {
+		t.Errorf("%d whole items, %d chunks, %d of several heads, %d of several lane groups", whole, divided, bundled, grouped)
 	}
 }
 

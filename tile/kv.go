@@ -63,9 +63,12 @@ type keyRows struct {
 	floats *float32 // a copy in float32
 	copied bool     // it holds the block
 
-	// off has bytes from base to each row of the block and of the one after, and room for
-	// what a kernel that begins within the block may look at.
+	// off has bytes from base to each row of the block, to the row that a kernel is to ask for
+	// with each, and room for what a kernel that begins within the block may look at. rows has
+	// those to the rows of the block and of the one after, if they are not even.
 	off       [3 * kernel.KeyBlock]int
+	rows      [2 * kernel.KeyBlock]int
+	order     order
 	offAt     offsetsOf
 	scaleCopy [kernel.KeyBlock]float32
 }
@@ -100,32 +103,63 @@ func (r *keyRows) find(p *Problem, s *seq, head, key0, n int) {
 // offsets returns the offsets from base of the rows from one on.
 func (r *keyRows) offsets(from int) *[2 * kernel.KeyBlock]int {
 	if want := (offsetsOf{even: true, stride: r.stride}); r.even && r.offAt != want {
-		for k := range 2 * kernel.KeyBlock {
-			r.off[k] = k * r.stride
+		for k := range kernel.KeyBlock {
+			r.off[k], r.off[kernel.KeyBlock+k] = k*r.stride, (k+r.order.ahead)*r.stride
 		}
 		r.offAt = want
 	}
 	return (*[2 * kernel.KeyBlock]int)(r.off[from:])
 }
 
+// ask sets what is to be asked for with the last of the n keys of a block, where whole blocks of
+// one KV head and then of the next are read: the first rows of what comes after them, of the
+// next head, or, after the last, of what after begins with.
+func (r *keyRows) ask(n, head, heads int, after *keyRows) {
+	if r.order.step < kernel.KeyBlock {
+		return
+	}
+	from, by := r, r.kv.Stride[1]
+	if head == heads-1 {
+		from, by = after, int(uintptr(after.base)-uintptr(r.base))
+		if after == r {
+			return
+		}
+	}
+	first := max(0, n-r.order.ahead)
+	asks := r.off[kernel.KeyBlock+first : kernel.KeyBlock+n]
+	if from.even {
+		off := (first+r.order.ahead-n)*from.stride + by
+		for i := range asks {
+			asks[i] = off
+			off += from.stride
+		}
+		return
+	}
+	for i, off := range from.rows[first+r.order.ahead-n:][:len(asks)] {
+		asks[i] = off + by
+	}
+}
+
 // tableOffsets looks up the offsets of the block at key0 and of the next.
 func (r *keyRows) tableOffsets(p *Problem, s *seq, key0 int) {
 	first := 0
 	if r.offAt == (offsetsOf{seq: s.index + 1, key0: key0 - kernel.KeyBlock}) {
-		first = copy(r.off[:kernel.KeyBlock], r.off[kernel.KeyBlock:])
+		first = copy(r.rows[:kernel.KeyBlock], r.rows[kernel.KeyBlock:])
 	}
 	end := min(2*kernel.KeyBlock, s.lenKV-key0)
 	for k := first; k < end; {
 		batch, token, run := p.place(s, key0+k)
 		off := batch*r.kv.Stride[0] + token*r.kv.Stride[2]
 		for last := min(end, k+run); k < last; k++ {
-			r.off[k] = off
+			r.rows[k] = off
 			off += r.kv.Stride[2]
 		}
 	}
 	for k := max(end, first); k < 2*kernel.KeyBlock; k++ { // there are no more: nothing new to ask for
-		r.off[k] = r.off[end-1]
+		r.rows[k] = r.rows[end-1]
 	}
+	copy(r.off[:kernel.KeyBlock], r.rows[:])
+	copy(r.off[kernel.KeyBlock:2*kernel.KeyBlock], r.rows[r.order.ahead:])
 	r.offAt = offsetsOf{seq: s.index + 1, key0: key0}
 }
 

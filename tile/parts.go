@@ -42,15 +42,18 @@ func (j *job) part(i, lanes int) partial {
 }
 
 // partDone notes that a chunk is done, and reports whether it was the last of its group.
-func (j *job) partDone(it *decodeItem, started bool) bool {
-	j.parts.started[it.part] = started
+func (j *job) partDone(it *decodeItem, groups []laneGroup) bool {
+	for i := range groups {
+		j.parts.started[it.partOf(i)] = groups[i].started
+	}
 	return j.parts.done[it.group].Add(1) == it.chunks
 }
 
-// join merges the partials of all chunks.
-func (w *workspace) join(j *job, it *decodeItem, g *laneGroup, head int) {
+// join merges the partials of all chunks of a lane group.
+func (w *workspace) join(j *job, it *decodeItem, group int, g *laneGroup) {
 	t, dim := &w.decoder.tree, j.problem.DimV
-	for i := int(it.first); i < int(it.first+it.chunks); i++ {
+	first := int(it.first) + group*int(it.chunks)
+	for i := first; i < first+int(it.chunks); i++ {
 		if j.parts.started[i] {
 			w.carry(j, t, g.lanes, int(j.decoding.chunks[i]), dim)
 			t.nodes[t.n] = node{j.part(i, g.lanes), int(j.decoding.chunks[i])}
@@ -63,6 +66,6 @@ func (w *workspace) join(j *job, it *decodeItem, g *laneGroup, head int) {
 	}
 	t.n = 0
 	if j.problem.Sinks != nil {
-		w.addSinks(j, g, head, attend)
+		w.addSinks(j, g, it.headOf(group), attend)
 	}
 }

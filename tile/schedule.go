@@ -53,11 +53,12 @@ type Schedule struct {
 	Prefetch bool
 
 	// Why those: a clause each.
-	LanesWhy, GroupsWhy, DecodeWhy, WorkersWhy string
+	LanesWhy, GroupsWhy, DecodeWhy, OrderWhy, WorkersWhy string
 
-	divided int     // rows of sequences whose keys are divided although they are not decoded
-	copying copying // of items with all their rows
-	section int     // KV heads whose keys and values stay in the last-level cache together
+	divided      int     // rows of sequences whose keys are divided although they are not decoded
+	copying      copying // of items with all their rows
+	decodeGroups int     // most lane groups of a decode item
+	section      int     // KV heads whose keys and values stay in the last-level cache together
 }
 
 // Rows is the number of query rows in a full block.
@@ -114,6 +115,7 @@ func (e *Engine) schedule(p *Problem, workers int, d *decoding) Schedule {
 	}
 	d.list(e, p, workers, s.divided)
 	s.Decode, s.DecodeWhy = len(d.items), d.why
+	s.OrderWhy, s.decodeGroups = d.orderWhy, d.most
 	if s.Decode > 0 && e.allDivided(p, s.divided) {
 		s.Items = 0
 	}

@@ -64,7 +64,8 @@ func (w *workspace) reserve(set *kernel.Set, p *Problem, s *Schedule) {
 		nodes = max(nodes, 1)
 	}
 	perGroup := lanes*(p.DimQK+3) + (1+nodes)*lanes*(p.DimV+2) + cacheLine*(4+3*(1+nodes))
-	n := s.Groups*perGroup + lanes*(kernel.KeyBlock+1) + 7*cacheLine
+	groups := max(s.Groups, s.decodeGroups)
+	n := groups*perGroup + lanes*(kernel.KeyBlock+1) + 7*cacheLine
 	if p.Bias.Given {
 		n += lanes * kernel.KeyBlock
 	}
@@ -73,7 +74,7 @@ func (w *workspace) reserve(set *kernel.Set, p *Problem, s *Schedule) {
 		n += copySize(p.DimQK) + copySize(p.DimV) + set.Lanes*p.DimV + cacheLine
 	}
 	if s.Decode > 0 {
-		n += kernel.MaxDecodeRows * p.DimV
+		n += (groups + 1) * kernel.MaxDecodeRows * p.DimV
 	}
 	if len(w.mem) < n {
 		w.mem = make([]float32, n)
@@ -90,7 +91,7 @@ func (w *workspace) reserve(set *kernel.Set, p *Problem, s *Schedule) {
 		w.biases = take(kernel.KeyBlock * lanes)
 	}
 	w.softmaxArgs.Alpha = take(lanes)
-	for i := range w.groups[:s.Groups] {
+	for i := range w.groups[:groups] {
 		g := &w.groups[i]
 		g.q = take(lanes * p.DimQK)
 		g.o = take(lanes * p.DimV)
@@ -111,7 +112,8 @@ func (w *workspace) reserve(set *kernel.Set, p *Problem, s *Schedule) {
 		w.rows = take(set.Lanes * p.DimV)
 	}
 	if s.Decode > 0 {
-		w.decoder.rows = take(kernel.MaxDecodeRows * p.DimV)
+		w.decoder.rows = take(groups * kernel.MaxDecodeRows * p.DimV)
+		w.decoder.sums = take(kernel.MaxDecodeRows * p.DimV)
 	}
 }
 

@@ -9,11 +9,15 @@ import (
 
 const decodeAccumulateFormula = `
 for r := range Rows, d := range Dim {
-	acc = -0
+	acc = From == nil ? -0 : From[r*OStride+d]
 	for k := range Keys {
 		if k < MaskFrom || !signbit(P[k*Stride+r]) {
 			acc = fma(value k [d], P[k*Stride+r], acc)
 		}
+	}
+	if To != nil {
+		To[r*OStride+d] = acc
+		continue
 	}
 	O[r*OStride+d] = fma(Mode == First ? +0 : O[r*OStride+d], Mode == Rescale ? Alpha[r] : 1, acc)
 }
@@ -168,15 +172,20 @@ func (a *valueAdder) tile(rows, vecs int) {
 	if a.elem != kernel.Float32 || rows*vecs < 16 {
 		a.notes = notes // that of the largest is enough
 	}
+	fresh, begun := a.name("%dx%dFresh", rows, vecs), a.name("%dx%dBegun", rows, vecs)
+	a.sums("From", acc, fresh, func(v Vec, addr string) { a.Op(a.Load, addr, v) })
+	a.Jump(begun)
+	a.Label(fresh)
 	a.Broadcast(a.Func, a.constant(negZero), all[0])
 	for _, v := range all[1:] {
 		a.Op(a.Copy, all[0], v)
 	}
+	a.Label(begun)
 	a.load("Off", a.off)
 	a.load("Scale", a.scale)
 	a.Op(a.Mov, a.first, a.p)
 	key := func(loop, next string) {
-		a.Op(a.Mov, mem(a.off, 8*upcoming(a.elem)), a.ahead)
+		a.Op(a.Mov, mem(a.off, 8*kernel.Upcoming), a.ahead)
 		a.Op(a.Mov, mem(a.off, 0), a.tmp)
 		if next != "" { // it may be masked
 			a.LoadSigned(a.Func, mem(a.p, 0), a.scale)
@@ -259,8 +268,30 @@ func (a *valueAdder) values(acc [][]Vec, weights, values []Vec, factor Vec) {
 	}
 }
 
+// sums moves the accumulators of a tile from or to a field, or jumps to none if that is nil.
+func (a *valueAdder) sums(field string, acc [][]Vec, none string, move func(v Vec, addr string)) {
+	ptr, stride := a.tmp, a.off
+	a.load(field, ptr)
+	a.Branch(a.Func, ptr, "EQ", "$0", none)
+	a.Op(a.Add, a.o, ptr)
+	a.SubLoad(a.Func, a.arg("O"), ptr)
+	a.loadBytes("OStride", stride)
+	for r, row := range acc {
+		for j, v := range row {
+			move(v, mem(ptr, j*a.Bytes()))
+		}
+		if r < len(acc)-1 {
+			a.Op(a.Add, stride, ptr)
+		}
+	}
+}
+
 // update writes the epilogue of a tile, as that of Accumulate.
 func (a *valueAdder) update(acc [][]Vec, x, alpha Vec) {
+	whole, updated := a.name("%dx%dWhole", len(acc), len(acc[0])), a.name("%dx%dUpdated", len(acc), len(acc[0]))
+	a.sums("To", acc, whole, func(v Vec, addr string) { a.Op(a.Store, v, addr) })
+	a.Jump(updated)
+	a.Label(whole)
 	ready := a.name("%dx%dReady", len(acc), len(acc[0]))
 	from, fromStride, to, weight := a.off, a.p, a.n, a.scale
 	a.Op(a.Mov, a.o, from)
@@ -285,4 +316,5 @@ func (a *valueAdder) update(acc [][]Vec, x, alpha Vec) {
 			a.Op(a.Add, toStride, to)
 		}
 	}
+	a.Label(updated)
 }

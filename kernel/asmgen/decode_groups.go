@@ -194,7 +194,7 @@ func (g *groupScorer) ask(group int) {
 		g.Branch(g.Func, g.keys, "LT", imm(groupKeys), done)
 	}
 	for i := range groupKeys {
-		g.Op(g.Mov, mem(g.off, 8*(upcoming(g.elem)+i)), g.tmp)
+		g.Op(g.Mov, mem(g.off, 8*(kernel.Upcoming+i)), g.tmp)
 		for at := 0; at < chunkDims*width(g.elem); at += cacheLine {
 			g.Prefetch(g.Func, g.AddressOf(g.Func, g.key, g.tmp, at))
 		}

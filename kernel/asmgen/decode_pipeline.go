@@ -313,7 +313,7 @@ func (p *keyPipeline) collectScales(i int) {
 
 // askAhead asks for a row that is wanted later, at the dims of the next square.
 func (p *keyPipeline) askAhead(i int) {
-	p.Op(p.Mov, mem(p.off, 8*(i+upcoming(p.kind.elem))), p.tmp)
+	p.Op(p.Mov, mem(p.off, 8*(i+kernel.Upcoming)), p.tmp)
 	p.Prefetch(p.Func, x86Address(p.Func, p.key, p.tmp, 0))
 }
 
@@ -346,11 +346,6 @@ func (p *keyPipeline) transpose() {
 		}
 		p.rows = out
 	}
-}
-
-// upcoming is how many rows ahead to ask for: 16 KiB of 128 dims, or as many as Off has.
-func upcoming(e kernel.Elem) int {
-	return min(kernel.Upcoming, 16<<10/(128*e.Unit()/e.UnitValues()))
 }
 
 // unpack transposes the squares in the 128-bit parts of rows, as many as an element

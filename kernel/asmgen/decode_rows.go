@@ -68,7 +68,11 @@ func (a *rowAdder) emit() {
 	a.loadBytes("Stride", a.stride)
 
 	a.Label(a.name("Tile"))
+	a.sums("From", a.name("Fresh"))
+	a.Jump(a.name("Begun"))
+	a.Label(a.name("Fresh"))
 	a.clear()
+	a.Label(a.name("Begun"))
 	move("Off", slotOff)
 	move("Scale", slotScale)
 	move("Keys", slotKeys)
@@ -91,7 +95,11 @@ func (a *rowAdder) emit() {
 		a.Jump(a.name("Keys%d", keys))
 		a.Label(next)
 	}
+	a.sums("To", a.name("Whole"))
+	a.Jump(a.name("Updated"))
+	a.Label(a.name("Whole"))
 	a.update()
+	a.Label(a.name("Updated"))
 	a.Op(a.Add, a.unitBytes(tileDims), slot(slotV))
 	a.Op(a.Add, 4*tileDims, slot(slotO))
 	a.Op(a.Sub, tileDims, slot(slotDims))
@@ -111,6 +119,39 @@ func (a *rowAdder) tileLeft(label string) {
 	a.Branch(a.Func, a.dims, "LE", imm(tileDims), label)
 	a.Op(a.Mov, tileDims, a.dims)
 	a.Label(label)
+}
+
+// sums copies the accumulators of the rows from or to a field, or jumps to none if that is nil.
+func (a *rowAdder) sums(field, none string) {
+	sums, stride, mine := a.keys[0], a.keys[1], a.keys[2]
+	from, to, left := a.p, a.pair, a.keys[3]
+	v := a.Vectors[0]
+	a.load(field, sums)
+	a.Branch(a.Func, sums, "EQ", "$0", none)
+	a.AddMem(a.Func, slot(slotO), sums)
+	a.SubLoad(a.Func, a.arg("O"), sums)
+	a.loadBytes("OStride", stride)
+	a.base(mine)
+	a.tileLeft(a.name("%sLeft", field))
+	a.load("Rows", a.rows)
+	row, dims := a.name("%sRow", field), a.name("%sDims", field)
+	a.Loop(row)
+	a.Op(a.Mov, sums, from)
+	a.Op(a.Mov, mine, to)
+	if field == "To" {
+		from, to = to, from
+	}
+	a.Op(a.Mov, a.dims, left)
+	a.Loop(dims)
+	a.Op(a.Load, mem(from, 0), v)
+	a.Op(a.Store, v, mem(to, 0))
+	a.Op(a.Add, a.Bytes(), from)
+	a.Op(a.Add, a.Bytes(), to)
+	a.Op(a.Sub, a.Lanes, left)
+	a.Branch(a.Func, left, "GT", "$0", dims)
+	a.Op(a.Add, stride, sums)
+	a.Op(a.Add, 4*tileDims, mine)
+	a.Countdown(a.rows, row)
 }
 
 // clear sets the accumulators of the rows to -0.
@@ -151,7 +192,7 @@ func (a *rowAdder) pass(keys int) {
 	// Ask for the rows that are wanted later.
 	a.Op(a.Mov, slot(slotOff), off)
 	for i := range keys {
-		a.Op(a.Mov, mem(off, 8*(upcoming(a.elem)+i)), ptr)
+		a.Op(a.Mov, mem(off, 8*(kernel.Upcoming+i)), ptr)
 		a.Op(a.Add, slot(slotAhead), ptr)
 		a.PrefetchNear(a.Func, mem(ptr, 0))
 	}

@@ -84,6 +84,15 @@ func (s *suite) decodeAccumulate(int) {
 				P: s.matrix("P", sh.keys, sh.rows, stride, gp), Stride: stride, Rows: sh.rows,
 				O: s.matrix("O", sh.rows, sh.dim, oStride, gOld), OStride: oStride, Mode: mode,
 			}
+			if s.IntN(3) == 0 {
+				a.From = s.matrix("From", sh.rows, sh.dim, oStride, choose(s.Rand, numbers))
+			}
+			switch s.IntN(6) {
+			case 0:
+				a.To = s.matrix("To", sh.rows, sh.dim, oStride, unwritten)
+			case 1:
+				a.To = a.From
+			}
 			for k := from; k < sh.keys; k++ {
 				taken := []int{1, 2, 8, 1 << 30}[s.IntN(4)] // of as many one is masked: all to none
 				for r := range sh.rows {
@@ -97,8 +106,8 @@ func (s *suite) decodeAccumulate(int) {
 			}
 			got := a
 			what := func() string {
-				return fmt.Sprintf("DecodeAccumulate %+v from=%d strides=%d,%d mode=%d %v V=%s P=%s O=%s",
-					sh, from, stride, oStride, mode, l, gv.name, gp.name, gOld.name)
+				return fmt.Sprintf("DecodeAccumulate %+v masked from %d strides=%d,%d mode=%d from=%t to=%t %v V=%s P=%s O=%s",
+					sh, from, stride, oStride, mode, a.From != nil, a.To != nil, l, gv.name, gp.name, gOld.name)
 			}
 			s.check(what, func() { decodeAccumulate(&a) }, func() { s.set.DecodeAccumulate(&got) })
 			unchanged(s, what, got, a)

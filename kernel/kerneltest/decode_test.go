@@ -293,6 +293,36 @@ var decodeFaults = []fault{
 			}
 		}
 	}},
+	{"forgets the sums before", "DecodeAccumulate", "want", func(s *kernel.Funcs) {
+		s.DecodeAccumulate = func(a *kernel.DecodeAccumulateArgs) { b := *a; b.From = nil; decodeAccumulate(&b) }
+	}},
+	{"adds the sums before at the end", "DecodeAccumulate", "want", func(s *kernel.Funcs) {
+		s.DecodeAccumulate = func(a *kernel.DecodeAccumulateArgs) {
+			b := *a
+			if b.From = nil; a.From == nil || a.To == nil {
+				decodeAccumulate(a)
+				return
+			}
+			old := make([]float32, a.Rows*a.Dim)
+			for i := range old {
+				old[i] = *el(a.From, i/a.Dim*a.OStride+i%a.Dim)
+			}
+			decodeAccumulate(&b)
+			for i, x := range old {
+				*el(a.To, i/a.Dim*a.OStride+i%a.Dim) += x
+			}
+		}
+	}},
+	{"updates beside the sums", "DecodeAccumulate", "want", func(s *kernel.Funcs) {
+		s.DecodeAccumulate = func(a *kernel.DecodeAccumulateArgs) {
+			decodeAccumulate(a)
+			if a.To != nil && a.Mode != kernel.First {
+				b := *a
+				b.To, b.From = nil, nil
+				decodeAccumulate(&b)
+			}
+		}
+	}},
 	{"reads an Alpha too many", "DecodeAccumulate", "fault", func(s *kernel.Funcs) {
 		s.DecodeAccumulate = func(a *kernel.DecodeAccumulateArgs) {
 			if a.Mode == kernel.Rescale {

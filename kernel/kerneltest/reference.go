@@ -246,6 +246,9 @@ func decodeAccumulate(a *kernel.DecodeAccumulateArgs) {
 	for r := range a.Rows {
 		for d := range a.Dim {
 			acc := negZero
+			if a.From != nil {
+				acc = *el(a.From, r*a.OStride+d)
+			}
 			for k := range a.Keys {
 				p := *el(a.P, k*a.Stride+r)
 				if k >= a.MaskFrom && math.Signbit(float64(p)) {
@@ -253,6 +256,10 @@ func decodeAccumulate(a *kernel.DecodeAccumulateArgs) {
 				}
 				value := a.Elem.Value(unsafe.Add(a.V, a.Off[k]), d, a.Elem.Unit(), scaleOf(a.Elem, a.Scale, k))
 				acc = kernel.ExactFMA(value, p, acc)
+			}
+			if a.To != nil {
+				*el(a.To, r*a.OStride+d) = acc
+				continue
 			}
 			o := el(a.O, r*a.OStride+d)
 			switch a.Mode {
