@@ -1,0 +1,83 @@
+package tile
+
+import (
+	"testing"
+	"unsafe"
+
+	"github.com/qkv-go/qkv/kernel"
+)
+
+// What decoding reads was asked for before, whatever the order of rows in memory: nearly all of it,
+// once and not long before.
+func TestDecodeAsks(t *testing.T) {
+	const heads, kvHeads, keys, dim, row = 32, 8, 1000, 64, 4 * 64
+	for _, l := range []struct {
+		name       string
+		page       int
+		tokenMajor bool
+		late       int // most rows between asking and reading
+	}{
+		{"bhsd", 0, false, 64}, {"bshd", 0, true, 16 * kvHeads}, {"pages of 1", 1, false, 16 * kvHeads},
+		{"pages of 4", 4, false, 16 * kvHeads}, {"pages of 16", 16, false, 64}, {"token-major pages of 16", 16, true, 16 * kvHeads},
+	} {
+		page, pages := l.page, 1
+		var tables [][]int32
+		if page == 0 {
+			page = keys
+		} else {
+			pages = (keys + page - 1) / page
+			tables = [][]int32{make([]int32, pages)}
+			for i := range tables[0] {
+				tables[0][i] = int32(pages - 1 - i)
+			}
+		}
+		operand := func() KV {
+			mem := make([]float32, pages*kvHeads*page*dim)
+			kv := KV{Base: unsafe.Pointer(&mem[0]), Stride: [4]int{kvHeads * page * row, page * row, row, 4}}
+			if l.tokenMajor {
+				kv.Stride[1], kv.Stride[2] = row, kvHeads*row
+			}
+			return kv
+		}
+		p := Problem{
+			Batch: 1, Heads: heads, KVHeads: kvHeads, SeqQ: 1, SeqKV: keys, TokensQ: 1, TokensKV: keys,
+			DimQK: dim, DimV: dim, Scale: 1, Mask: Mask{Left: Unbounded, Right: Unbounded},
+			K: operand(), V: operand(), Tables: tables, PageTokens: page, LensKV: []int{keys},
+		}
+		q, out := make([]float32, heads*dim), make([]float32, heads*dim)
+		p.Q = Operand{unsafe.Pointer(&q[0]), [4]int{0, dim, dim, 1}}
+		p.Out = Operand{unsafe.Pointer(&out[0]), [4]int{0, dim, dim, 1}}
+
+		asked := map[uintptr]int{} // when
+		read, early, again := 0, 0, 0
+		note := func(base unsafe.Pointer, off *[2 * kernel.KeyBlock]int, n int) {
+			for k := range n {
+				at := uintptr(base) + uintptr(off[k])
+				if when, ok := asked[at]; ok && read-when <= 2*l.late {
+					early++
+				}
+				read++
+				ask := uintptr(base) + uintptr(off[kernel.Upcoming+k])
+				if _, ok := asked[ask]; ok {
+					again++
+				}
+				asked[ask] = read
+			}
+		}
+		set := kernel.Set{Name: "test", Vec: 16, Lanes: 16, Rows: 6, DecodeRows: 16}.With(kernel.Funcs{
+			PackQ:            func(*kernel.PackArgs) {},
+			Softmax:          func(*kernel.SoftmaxArgs) {},
+			Finish:           func(*kernel.FinishArgs) {},
+			Merge:            func(*kernel.MergeArgs) {},
+			DecodeScores:     func(a *kernel.DecodeScoresArgs) { note(a.K, a.Off, a.Keys) },
+			DecodeAccumulate: func(a *kernel.DecodeAccumulateArgs) { note(a.V, a.Off, a.Keys) },
+		})
+		New(set, Caches{48 << 10, 256 << 10, 64 << 10}, false, Tuning{}).Run(&p, 1)
+		if read != 2*keys*kvHeads {
+			t.Errorf("%s: %d rows were read, want %d", l.name, read, 2*keys*kvHeads)
+		}
+		if early < read*85/100 || again > read/10 {
+			t.Errorf("%s: of %d rows %d were asked for in time, and %d again", l.name, read, early, again)
+		}
+	}
+}
