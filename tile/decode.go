@@ -162,14 +162,12 @@ func (w *workspace) decodeKeys(j *job, s *seq, g *laneGroup, head, key0, n int, 
 	a := &w.decodeScores
 	a.Elem, a.Dim = p.K.Elem, p.DimQK
 	a.QStride, a.Rows, a.Stride = g.lanes, d.perHead, g.lanes
-	w.v.find(p, s, head, key0, n)
 	for from := keys.from; from < keys.to; from += w.k.order.step {
 		for h := range g.heads {
 			w.k.find(p, s, head+h, key0, n)
 			a.K = w.k.base
 			a.Q = lane(g.q, 0, 0, h*d.perHead)
 			a.Off = w.k.offsets(from)
-			w.k.ask(n, h, g.heads, &w.v)
 			a.Scale = floatsFrom(w.k.scale, from)
 			a.S = lane(w.p, from, g.lanes, h*d.perHead)
 			a.Keys = min(w.k.order.step, keys.to-from)
@@ -185,18 +183,12 @@ func (w *workspace) decodeValues(j *job, s *seq, g *laneGroup, head, key0, n int
 	a.Elem, a.Mode = p.V.Elem, mode
 	a.Rows, a.Stride, a.OStride = d.perHead, g.lanes, p.DimV
 	a.Dim = p.DimV
-	after := &w.v
-	if next := key0 + kernel.KeyBlock; next < s.lenKV {
-		w.k.find(p, s, head, next, min(kernel.KeyBlock, s.lenKV-next))
-		after = &w.k
-	}
 	for from := keys.from; from < keys.to; from += w.v.order.step {
 		to := min(from+w.v.order.step, keys.to)
 		a.Keys, a.MaskFrom = to-from, clamp(keys.full-from, 0, to-from)
 		for h := range g.heads {
 			w.v.find(p, s, head+h, key0, n)
 			a.Off = w.v.offsets(from)
-			w.v.ask(n, h, g.heads, after)
 			a.Scale = floatsFrom(w.v.scale, from)
 			a.P = lane(w.p, from, g.lanes, h*d.perHead)
 			a.Alpha = lane(w.softmaxArgs.Alpha, 0, 0, h*d.perHead)
@@ -237,22 +229,33 @@ const (
 	bytesAhead = 16 << 10
 
 	// keysInTurn is the keys of each KV head in turn whose rows lie among those of others: as many
-	// as DecodeScores takes at once.
+	// as DecodeScores takes at once. Twice as many of rows of less than shortRow bytes make fewer
+	// calls; in small pages that costs more than it saves.
 	keysInTurn = 16
+	shortRow   = 512
 )
 
 // orders returns the orders of K and of V.
 func (p *Problem) orders() (k, v order) {
 	if p.scattered() {
-		k = order{step: keysInTurn, ahead: keysInTurn}
-		return k, k
+		return p.inTurn(&p.K, p.DimQK), p.inTurn(&p.V, p.DimV)
 	}
 	return p.K.inBlocks(p.DimQK), p.V.inBlocks(p.DimV)
 }
 
-// inBlocks is the order of rows that follow each other.
+// inTurn is the order of rows that lie among those of other KV heads.
+func (p *Problem) inTurn(t *KV, dim int) order {
+	o := order{step: keysInTurn, ahead: keysInTurn}
+	if t.rowBytes(dim) < shortRow && (p.Tables == nil || p.PageTokens >= 2*keysInTurn) {
+		o.step *= 2
+	}
+	return o
+}
+
+// inBlocks is the order of rows that follow each other. What is asked for lies beyond the keys that
+// DecodeScores takes at once.
 func (t *KV) inBlocks(dim int) order {
-	return order{step: kernel.KeyBlock, ahead: clamp(bytesAhead/max(1, t.rowBytes(dim)), 1, kernel.KeyBlock)}
+	return order{step: kernel.KeyBlock, ahead: clamp(bytesAhead/max(1, t.rowBytes(dim)), keysInTurn, kernel.KeyBlock)}
 }
 
 // scattered reports whether the keys of a KV head lie among those of others, in runs of less than

@@ -15,10 +15,10 @@ func TestDecodeAsks(t *testing.T) {
 		name       string
 		page       int
 		tokenMajor bool
-		late       int // most rows between asking and reading
+		late       int // about the most rows of K, or of V, between asking and reading
 	}{
-		{"bhsd", 0, false, 64}, {"bshd", 0, true, 16 * kvHeads}, {"pages of 1", 1, false, 16 * kvHeads},
-		{"pages of 4", 4, false, 16 * kvHeads}, {"pages of 16", 16, false, 64}, {"token-major pages of 16", 16, true, 16 * kvHeads},
+		{"bhsd", 0, false, 4 * kernel.KeyBlock}, {"bshd", 0, true, 16 * kvHeads}, {"pages of 1", 1, false, 16 * kvHeads},
+		{"pages of 4", 4, false, 16 * kvHeads}, {"pages of 16", 16, false, 4 * kernel.KeyBlock}, {"token-major pages of 16", 16, true, 16 * kvHeads},
 	} {
 		page, pages := l.page, 1
 		var tables [][]int32

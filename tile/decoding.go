@@ -114,7 +114,7 @@ func (d *decoding) list(e *Engine, p *Problem, workers, rows int) {
 	most, least := atOnce, minDecodeItems*workers
 	d.orderWhy = "a KV head's block of keys after the other, whose rows follow each other"
 	if row := p.K.rowBytes(p.DimQK); p.scattered() {
-		d.orderWhy = "16 keys of each KV head after the other, whose rows lie among each other"
+		d.orderWhy = "a few keys of each KV head after the other, whose rows lie among each other"
 		groups := (pageBytes + row*atOnce - 1) / (row * atOnce)
 		most, least = min(p.KVHeads, atOnce*min(groups, maxDecodeGroups)), 2*workers
 	}

@@ -111,35 +111,6 @@ func (r *keyRows) offsets(from int) *[2 * kernel.KeyBlock]int {
 	return (*[2 * kernel.KeyBlock]int)(r.off[from:])
 }
 
-// ask sets what is to be asked for with the last of the n keys of a block, where whole blocks of
-// one KV head and then of the next are read: the first rows of what comes after them, of the
-// next head, or, after the last, of what after begins with.
-func (r *keyRows) ask(n, head, heads int, after *keyRows) {
-	if r.order.step < kernel.KeyBlock {
-		return
-	}
-	from, by := r, r.kv.Stride[1]
-	if head == heads-1 {
-		from, by = after, int(uintptr(after.base)-uintptr(r.base))
-		if after == r {
-			return
-		}
-	}
-	first := max(0, n-r.order.ahead)
-	asks := r.off[kernel.KeyBlock+first : kernel.KeyBlock+n]
-	if from.even {
-		off := (first+r.order.ahead-n)*from.stride + by
-		for i := range asks {
-			asks[i] = off
-			off += from.stride
-		}
-		return
-	}
-	for i, off := range from.rows[first+r.order.ahead-n:][:len(asks)] {
-		asks[i] = off + by
-	}
-}
-
 // tableOffsets looks up the offsets of the block at key0 and of the next.
 func (r *keyRows) tableOffsets(p *Problem, s *seq, key0 int) {
 	first := 0
