@@ -27,6 +27,10 @@ const (
 	// of the block and not a few.
 	farKeys, farValues = 4096 - 64, 2048
 
+	// crowded is the bytes that rows lie apart by a multiple of where they share few sets of the
+	// first-level cache: a quarter of them, or fewer.
+	crowded = 256
+
 	// copyRows is the least query rows of an item for which a copy of far keys pays.
 	copyRows = 96
 )
@@ -77,10 +81,11 @@ func (e *Engine) copying(p *Problem, rows int) copying {
 	}
 
 	c.vWhy = reason{text: "read where they are"}
+	step := v.step()
 	if v.Elem != kernel.Float32 {
-		c.v, c.vWhy = asRows, reason{text: "copied, as float32"}
+		c.v, c.vWhy, step = asRows, reason{text: "copied, as float32"}, 4*p.DimV
 	} else if p.Tables != nil && p.PageTokens < kernel.KeyBlock {
-		c.vWhy = reason{text: "copied: a page holds less than a block"}
+		c.vWhy, step = reason{text: "copied: a page holds less than a block"}, 4*p.DimV
 	}
 	if !v.dense() || v.Stride[2] == 0 || !room(p.DimV) {
 		return c
@@ -88,7 +93,7 @@ func (e *Engine) copying(p *Problem, rows int) copying {
 	switch {
 	case set.TurnFar > 0 && rows >= set.TurnFar && v.step() >= farValues:
 		c.v, c.vWhy = asColumns, reason{"copied and transposed: they lie %d bytes apart", v.Stride[2]}
-	case set.Turn > 0 && rows >= set.Turn:
+	case set.Turn > 0 && rows >= set.Turn && step%crowded == 0:
 		c.v, c.vWhy = asColumns, reason{"copied and transposed, which pays from %d query rows of an item on", set.Turn}
 	}
 	return c
