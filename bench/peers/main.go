@@ -282,10 +282,14 @@ func (o *options) run(ctx context.Context, stdout, stderr io.Writer) error {
 type pace struct {
 	system, kind string
 	decodes      bool
+	kv           bench.KV // some convert 16 bits one by one
 }
 
 func paceOf(s bench.System, w bench.Work) pace {
-	p := pace{s.Name(), bench.KindAttention, w.ReadBytes() > 0}
+	p := pace{system: s.Name(), kind: bench.KindAttention, decodes: w.ReadBytes() > 0}
+	if shape, ok := w.(bench.Shape); ok {
+		p.kv = bench.KV{K: shape.KV.K, V: shape.KV.V}
+	}
 	if _, product := w.(bench.Product); product {
 		p.kind = bench.KindProduct
 	}
