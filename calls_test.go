@@ -97,6 +97,9 @@ func logged(shape kernel.Set, w workLog) *kernel.Set {
 		DecodeScores:     func(a *kernel.DecodeScoresArgs) { w.note("DecodeScores", a.Work()) },
 		DecodeAccumulate: func(a *kernel.DecodeAccumulateArgs) { w.note("DecodeAccumulate", a.Work()) },
 		Multiply:         func(a *kernel.MultiplyArgs) { w.note("Multiply", a.Work()) },
+		MultiplyFew:      func(a *kernel.MultiplyArgs) { w.note("MultiplyFew", int64(a.Depth)*int64(a.Lanes)) },
+		Combine:          func(a *kernel.CombineArgs) { w.note("Combine", a.Work()) },
+		Dots:             func(a *kernel.DotsArgs) { w.note("Dots", a.Work()) },
 		Float16:          func(_ *float32, _ *uint16, n int) { w.note("Float16", 4*int64(n)) },
 		Rotary:           func(a *kernel.RotaryArgs) { w.note("Rotary", a.Work()) },
 		Peak:             func(n int) { w.note("Peak", 8*int64(n)) },
@@ -107,7 +110,7 @@ func logged(shape kernel.Set, w workLog) *kernel.Set {
 // TestWorkOfCalls runs every operation on the largest operands, and those that take the most
 // for their size, and finds no call with more work than is stated.
 func TestWorkOfCalls(t *testing.T) {
-	shapes := []kernel.Set{{Name: "neon", Vec: 4, Lanes: 12, Rows: 8, DecodeRows: 12}}
+	shapes := []kernel.Set{{Name: "neon", Vec: 4, Lanes: 12, Rows: 8, DecodeRows: 12, FewRows: 6}}
 	for _, k := range Kernels() {
 		shapes = append(shapes, *k.Set)
 	}
@@ -311,6 +314,20 @@ func TestCallsDivide(t *testing.T) {
 					A: &data[0], RowStride: 1, ColStride: 20, Rows: 1000, Depth: kernel.KC, B: &packed[0], Bias: &alpha[0], C: out, Stride: lanes, Lanes: lanes, Add: true,
 				}
 				either(t, generic, multiplyGeneric, set.Multiply, a)
+			}},
+			{"MultiplyFew", func(generic bool, out, _, _ *float32) {
+				a := &kernel.MultiplyArgs{
+					A: &data[0], RowStride: 1, ColStride: 1, Rows: 3, Depth: 9*kernel.KC + 17, B: &data[0], Bias: &alpha[0], C: out, Stride: lanes, Lanes: lanes, Add: true,
+				}
+				either(t, generic, multiplyFewGeneric, set.MultiplyFew, a)
+			}},
+			{"Combine", func(generic bool, out, _, _ *float32) {
+				a := &kernel.CombineArgs{A: &data[0], ColStride: 2, Depth: kernel.KC - 3, B: &data[1], BStride: 3, C: out, Lanes: 800}
+				either(t, generic, combineGeneric, set.Combine, a)
+			}},
+			{"Dots", func(generic bool, out, _, _ *float32) {
+				a := &kernel.DotsArgs{Q: &data[0], QStride: 4, Rows: 4, Depth: kernel.KC - 3, B: &data[1], BStride: 3, C: out, Stride: 800, Lanes: 800}
+				either(t, generic, dotsGeneric, set.Dots, a)
 			}},
 			{"Float16", func(generic bool, out, _, _ *float32) {
 				const n = 100_000

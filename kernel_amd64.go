@@ -22,6 +22,7 @@ var avx512Set = kernel.Set{
 	DecodeRows: 16,
 	Turn:       192,
 	TurnFar:    48,
+	FewRows:    6,
 	PeakFLOPs:  2 * 16 * peakFMAs,
 }.With(kernel.Funcs{
 	PackQ:            packQWith(packQAVX512),
@@ -38,6 +39,9 @@ var avx512Set = kernel.Set{
 	DecodeScores:     decodeScoresAVX512,
 	DecodeAccumulate: decodeAccumulateAVX512,
 	Multiply:         multiplyAVX512,
+	MultiplyFew:      multiplyFewWith(multiplyFewAVX512),
+	Combine:          combineAVX512,
+	Dots:             dotsAVX512,
 	Rotary:           rotaryAVX512,
 	Peak:             peakAVX512,
 	Read:             readAVX512,
@@ -54,6 +58,7 @@ var avx2Set = kernel.Set{
 	DecodeRows: 12,
 	Turn:       32,
 	TurnFar:    16,
+	FewRows:    6,
 	PeakFLOPs:  2 * 8 * peakFMAs,
 }.With(kernel.Funcs{
 	PackQ:            packQWith(packQAVX2),
@@ -70,6 +75,9 @@ var avx2Set = kernel.Set{
 	DecodeScores:     decodeScoresAVX2,
 	DecodeAccumulate: decodeAccumulateAVX2,
 	Multiply:         multiplyAVX2,
+	MultiplyFew:      multiplyFewWith(multiplyFewAVX2),
+	Combine:          combineAVX2,
+	Dots:             dotsAVX2,
 	Rotary:           rotaryAVX2,
 	Peak:             peakAVX2,
 	Read:             readAVX2,
@@ -82,6 +90,7 @@ var sse2Set = kernel.Set{
 	Lanes:      16,
 	Rows:       1,
 	DecodeRows: kernel.MaxDecodeRows,
+	FewRows:    6,
 	PeakFLOPs:  2 * kernel.ChainLanes,
 }.With(kernel.Funcs{
 	PackQ:            packQGeneric,
@@ -97,6 +106,9 @@ var sse2Set = kernel.Set{
 	DecodeScores:     decodeScoresSSE2,
 	DecodeAccumulate: decodeAccumulateSSE2,
 	Multiply:         inSSE2.multiply,
+	MultiplyFew:      inSSE2.multiplyFew,
+	Combine:          inSSE2.combine,
+	Dots:             inSSE2.dots,
 	Float16:          float16Generic,
 	Rotary:           rotaryGeneric,
 	Peak:             inSSE2.peak,
@@ -167,6 +179,21 @@ func decodeAccumulateAVX512(a *kernel.DecodeAccumulateArgs)
 //
 //go:noescape
 func multiplyAVX512(a *kernel.MultiplyArgs)
+
+// multiplyFewAVX512 is multiplyFewGeneric where ColStride is 1.
+//
+//go:noescape
+func multiplyFewAVX512(a *kernel.MultiplyArgs)
+
+// combineAVX512 is combineGeneric.
+//
+//go:noescape
+func combineAVX512(a *kernel.CombineArgs)
+
+// dotsAVX512 is dotsGeneric.
+//
+//go:noescape
+func dotsAVX512(a *kernel.DotsArgs)
 
 // float16AVX512 is float16Generic.
 //
@@ -250,6 +277,21 @@ func decodeAccumulateAVX2(a *kernel.DecodeAccumulateArgs)
 //
 //go:noescape
 func multiplyAVX2(a *kernel.MultiplyArgs)
+
+// multiplyFewAVX2 is multiplyFewGeneric where ColStride is 1.
+//
+//go:noescape
+func multiplyFewAVX2(a *kernel.MultiplyArgs)
+
+// combineAVX2 is combineGeneric.
+//
+//go:noescape
+func combineAVX2(a *kernel.CombineArgs)
+
+// dotsAVX2 is dotsGeneric.
+//
+//go:noescape
+func dotsAVX2(a *kernel.DotsArgs)
 
 // float16AVX2 is float16Generic.
 //

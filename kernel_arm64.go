@@ -17,6 +17,7 @@ var neonSet = kernel.Set{
 	Rows:       8,
 	DecodeRows: 12,
 	TurnFar:    24,
+	FewRows:    6,
 	PeakFLOPs:  2 * 4 * peakFMAs,
 }.With(kernel.Funcs{
 	PackQ:            packQWith(packQNEON),
@@ -33,6 +34,9 @@ var neonSet = kernel.Set{
 	DecodeScores:     decodeScoresNEON,
 	DecodeAccumulate: decodeAccumulateNEON,
 	Multiply:         multiplyNEON,
+	MultiplyFew:      multiplyFewWith(multiplyFewNEON),
+	Combine:          combineNEON,
+	Dots:             dotsNEON,
 	Rotary:           rotaryNEON,
 	Peak:             peakNEON,
 	Read:             readNEON,
@@ -102,6 +106,21 @@ func decodeAccumulateNEON(a *kernel.DecodeAccumulateArgs)
 //
 //go:noescape
 func multiplyNEON(a *kernel.MultiplyArgs)
+
+// multiplyFewNEON is multiplyFewGeneric where ColStride is 1.
+//
+//go:noescape
+func multiplyFewNEON(a *kernel.MultiplyArgs)
+
+// combineNEON is combineGeneric.
+//
+//go:noescape
+func combineNEON(a *kernel.CombineArgs)
+
+// dotsNEON is dotsGeneric.
+//
+//go:noescape
+func dotsNEON(a *kernel.DotsArgs)
 
 // float16NEON is float16Generic.
 //

@@ -39,3 +39,14 @@ func convertWith(unit func(*kernel.ConvertArgs)) func(*kernel.ConvertArgs) {
 		}
 	}
 }
+
+// multiplyFewWith returns the MultiplyFew of a set whose machine code needs a ColStride of 1.
+func multiplyFewWith(unit func(*kernel.MultiplyArgs)) func(*kernel.MultiplyArgs) {
+	return func(a *kernel.MultiplyArgs) {
+		if a.ColStride == 1 {
+			unit(a)
+		} else {
+			multiplyFewGeneric(a)
+		}
+	}
+}

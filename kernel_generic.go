@@ -15,6 +15,7 @@ var genericSet = kernel.Set{
 	Lanes:      16,
 	Rows:       1,
 	DecodeRows: kernel.MaxDecodeRows,
+	FewRows:    6,
 	PeakFLOPs:  2 * kernel.ChainLanes,
 }.With(kernel.Funcs{
 	PackQ:            packQGeneric,
@@ -30,6 +31,9 @@ var genericSet = kernel.Set{
 	DecodeScores:     decodeScoresGeneric,
 	DecodeAccumulate: decodeAccumulateGeneric,
 	Multiply:         multiplyGeneric,
+	MultiplyFew:      multiplyFewGeneric,
+	Combine:          combineGeneric,
+	Dots:             dotsGeneric,
 	Float16:          float16Generic,
 	Rotary:           rotaryGeneric,
 	Peak:             peakGeneric,

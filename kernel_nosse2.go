@@ -13,3 +13,6 @@ func (chainCode) add(c *kernel.Chains, x *float32, step int, y *terms, n int, xs
 func (chainCode) span(p *float32, rowStep, rows, step, n int) kernel.Span {
 	return spanRows(p, rowStep, rows, step, n)
 }
+
+// decode is the DecodeScores of the generic set.
+func (code chainCode) decode(a *kernel.DecodeScoresArgs) { code.decodeScores(a) }

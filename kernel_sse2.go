@@ -306,3 +306,12 @@ func weighRows(a *kernel.DecodeAccumulateArgs, d, r int) float32 {
 	}
 	return weigh(acc, &column[0], 1, at(a.P, r), a.Stride, a.Keys, a.MaskFrom)
 }
+
+// decode is the DecodeScores of the set that the code is of.
+func (code chainCode) decode(a *kernel.DecodeScoresArgs) {
+	if code == inSSE2 {
+		decodeScoresSSE2(a)
+	} else {
+		code.decodeScores(a)
+	}
+}

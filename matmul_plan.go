@@ -12,9 +12,10 @@ import (
 type MatMulPlan struct {
 	Kernel string // kernel set
 
-	// Path is "packed" for packed weights, "packing" for weights that are packed a block at a
-	// time on the way, and "transposed" for weights that are read in place. All give the
-	// same bits.
+	// Path is "packed" for packed weights and "packing" for weights that are packed a block at
+	// a time on the way. Weights that are read in place are "transposed", with rows of X in
+	// the lanes of vectors, "dots", with columns of Y, or "combine", a row of weights after
+	// the other. All give the same bits.
 	Path string
 
 	NR      int // lanes of a micro-tile: columns of Y, or rows where it is transposed
@@ -51,12 +52,16 @@ func (e *Engine) ExplainMatMul(p *Product) (MatMulPlan, error) {
 	switch {
 	case q.Panels != nil:
 		plan.Path, why = "packed", "the weights were packed before"
-	case t.Transposed:
+	case t.Path == tile.PathTransposed:
 		plan.Path, why = "transposed", "the weights are contiguous along the inner dimension, and rows fill a vector"
+	case t.Path == tile.PathDots:
+		plan.Path, why = "dots", "the weights are contiguous along the inner dimension, and rows do not fill a vector"
+	case t.Path == tile.PathCombine:
+		plan.Path, why = "combine", "the rows of the weights are contiguous, and those of x are few"
 	case q.Parts[0].W.Row != 1:
 		plan.Path, why = "packing", "the weights are not contiguous along the inner dimension"
 	default:
-		plan.Path, why = "packing", "rows do not fill a vector, or the inner dimension is very long"
+		plan.Path, why = "packing", "the inner dimension is very long, or no whole vector"
 	}
 	plan.Why = []string{
 		fmt.Sprintf("kernel set %s: %s", e.set.Name, e.why),

@@ -463,8 +463,8 @@ func TestExplainMatMul(t *testing.T) {
 			path string
 		}{
 			{1, "packed", "packed"}, {300, "packed columns", "packed"},
-			{vec - 1, "columns", "packing"}, {vec, "columns", "transposed"}, {300, "columns", "transposed"},
-			{1, "rows", "packing"}, {300, "rows", "packing"}, {300, "every other", "packing"},
+			{1, "columns", "dots"}, {vec - 1, "columns", "dots"}, {vec, "columns", "transposed"}, {300, "columns", "transposed"},
+			{1, "rows", "combine"}, {vec - 1, "rows", "combine"}, {vec, "rows", "packing"}, {300, "rows", "packing"}, {300, "every other", "packing"},
 		} {
 			p := qkv.Product{X: qkv.RowMajor(make([]float32, c.rows*70), c.rows, 70), Y: qkv.RowMajor(make([]float32, c.rows*90), c.rows, 90)}
 			withWeights(t, e, &p, newMatrix("rows", 70, 90, normal(1)), c.form)

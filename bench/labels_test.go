@@ -40,6 +40,9 @@ func TestLabels(t *testing.T) {
 		DecodeScores:     noting(note, "DecodeScores", old.DecodeScores),
 		DecodeAccumulate: noting(note, "DecodeAccumulate", old.DecodeAccumulate),
 		Multiply:         noting(note, "Multiply", old.Multiply),
+		MultiplyFew:      noting(note, "MultiplyFew", old.MultiplyFew),
+		Combine:          noting(note, "Combine", old.Combine),
+		Dots:             noting(note, "Dots", old.Dots),
 		Rotary:           noting(note, "Rotary", old.Rotary),
 	})
 	for _, c := range []struct {

@@ -215,6 +215,73 @@ func (s *Set) Multiply(a *MultiplyArgs) {
 	a.A, a.C, a.Rows = left, out, rows
 }
 
+// MultiplyFew calls [Funcs.MultiplyFew].
+//
+//go:noinline
+func (s *Set) MultiplyFew(a *MultiplyArgs) {
+	if a.workFew() <= MaxWork || a.Depth <= KC {
+		s.funcs.MultiplyFew(a)
+		return
+	}
+	left, panel, depth, add, bias := a.A, a.B, a.Depth, a.Add, a.Bias
+	step := part(depth, a.workFew())
+	for _, whole := range [...]int{4 * KC, KC} { // parts, as many as go at a time
+		if step = max(step, KC); step >= whole {
+			step -= step % whole
+			break
+		}
+	}
+	for k := 0; k < depth; k += step {
+		a.A, a.B, a.Depth = at(left, k*a.ColStride), at(panel, k*a.Lanes), min(step, depth-k)
+		s.MultiplyFew(a)
+		a.Add, a.Bias = true, nil
+	}
+	a.A, a.B, a.Depth, a.Add, a.Bias = left, panel, depth, add, bias
+}
+
+// Combine calls [Funcs.Combine].
+//
+//go:noinline
+func (s *Set) Combine(a *CombineArgs) {
+	if a.Work() <= MaxWork {
+		s.funcs.Combine(a)
+		return
+	}
+	left, rows, out, depth, lanes, first := a.A, a.B, a.C, a.Depth, a.Lanes, a.First
+	const least = 8 // rows at a time
+	if step := part(depth, a.Work()) / least * least; step > 0 {
+		for k := 0; k < depth; k += step {
+			a.A, a.B, a.Depth = at(left, k*a.ColStride), at(rows, k*a.BStride), min(step, depth-k)
+			s.Combine(a)
+			a.First = false
+		}
+	} else {
+		step := MaxWork / KC / MaxLanes * MaxLanes
+		for l := 0; l < lanes; l += step {
+			a.B, a.C, a.Lanes = at(rows, l), at(out, l), min(step, lanes-l)
+			s.Combine(a)
+		}
+	}
+	a.A, a.B, a.C, a.Depth, a.Lanes, a.First = left, rows, out, depth, lanes, first
+}
+
+// Dots calls [Funcs.Dots].
+//
+//go:noinline
+func (s *Set) Dots(a *DotsArgs) {
+	if a.Work() <= MaxWork {
+		s.funcs.Dots(a)
+		return
+	}
+	rows, out, lanes := a.B, a.C, a.Lanes
+	step := max(s.Vec, part(lanes, a.Work())/s.Vec*s.Vec)
+	for l := 0; l < lanes; l += step {
+		a.B, a.C, a.Lanes = at(rows, l*a.BStride), at(out, l), min(step, lanes-l)
+		s.Dots(a)
+	}
+	a.B, a.C, a.Lanes = rows, out, lanes
+}
+
 // Float16 calls [Funcs.Float16].
 //
 //go:noinline

@@ -131,6 +131,21 @@ var loops = []loop{
 			s.Multiply(a)
 		}
 	}},
+	{"MultiplyFew", func(s *Set, begun, stop *atomic.Bool) {
+		for a := new(MultiplyArgs); !stop.Load(); begun.Store(true) {
+			s.MultiplyFew(a)
+		}
+	}},
+	{"Combine", func(s *Set, begun, stop *atomic.Bool) {
+		for a := new(CombineArgs); !stop.Load(); begun.Store(true) {
+			s.Combine(a)
+		}
+	}},
+	{"Dots", func(s *Set, begun, stop *atomic.Bool) {
+		for a := new(DotsArgs); !stop.Load(); begun.Store(true) {
+			s.Dots(a)
+		}
+	}},
 	{"Rotary", func(s *Set, begun, stop *atomic.Bool) {
 		for a := new(RotaryArgs); !stop.Load(); begun.Store(true) {
 			s.Rotary(a)

@@ -10,9 +10,11 @@ func Checked(s *Set) *Set {
 	f := &s.funcs
 	assert(f.PackQ != nil && f.Scores != nil && f.Softcap != nil && f.ALiBi != nil && f.Bias != nil &&
 		f.Softmax != nil && f.Accumulate != nil && f.Finish != nil && f.Multiply != nil && f.Float16 != nil &&
+		f.MultiplyFew != nil && f.Combine != nil && f.Dots != nil &&
 		f.Rotary != nil && f.Merge != nil && f.Convert != nil && f.DecodeScores != nil && f.DecodeAccumulate != nil &&
 		f.Peak != nil && f.Read != nil, "kernel: Set lacks a function")
 	assert(1 <= s.DecodeRows && s.DecodeRows <= MaxDecodeRows, "kernel: Set.DecodeRows outside 1..MaxDecodeRows")
+	assert(1 <= s.FewRows && s.FewRows <= MaxFewRows, "kernel: Set.FewRows outside 1..MaxFewRows")
 	assert(s.PeakFLOPs > 0, "kernel: Set.PeakFLOPs is not positive")
 
 	var c Funcs
@@ -130,6 +132,32 @@ func Checked(s *Set) *Set {
 		assert(a.A != nil && a.B != nil && a.C != nil, "kernel: Multiply: nil operand")
 		checkWork(a.Work())
 		f.Multiply(a)
+	}
+	c.MultiplyFew = func(a *MultiplyArgs) {
+		s.checkLanes(a.Lanes, a.Lanes)
+		assert(1 <= a.Rows && a.Rows <= s.FewRows, "kernel: MultiplyFew: Rows outside 1..FewRows")
+		assert(a.Depth >= 1, "kernel: MultiplyFew: Depth < 1")
+		assert(a.Rows == 1 || a.Stride >= a.Lanes || -a.Stride >= a.Lanes, "kernel: MultiplyFew: rows of C overlap")
+		assert(a.A != nil && a.B != nil && a.C != nil, "kernel: MultiplyFew: nil operand")
+		checkWork(a.workFew())
+		f.MultiplyFew(a)
+	}
+	c.Combine = func(a *CombineArgs) {
+		assert(a.Lanes > 0 && a.Lanes%s.Vec == 0, "kernel: Lanes is not a positive multiple of Vec")
+		assert(1 <= a.Depth && a.Depth <= KC, "kernel: Combine: Depth outside 1..KC")
+		assert(a.A != nil && a.B != nil && a.C != nil, "kernel: Combine: nil operand")
+		checkWork(a.Work())
+		f.Combine(a)
+	}
+	c.Dots = func(a *DotsArgs) {
+		assert(a.Lanes > 0 && a.Lanes%s.Vec == 0, "kernel: Lanes is not a positive multiple of Vec")
+		assert(a.Stride >= a.Lanes, "kernel: Stride < Lanes")
+		assert(1 <= a.Rows && a.Rows <= DotsRows, "kernel: Dots: Rows outside 1..DotsRows")
+		assert(s.Vec <= a.Depth && a.Depth <= KC, "kernel: Dots: Depth outside Vec..KC")
+		assert(a.QStride >= a.Rows, "kernel: Dots: QStride < Rows")
+		assert(a.Q != nil && a.B != nil && a.C != nil, "kernel: Dots: nil operand")
+		checkWork(a.Work())
+		f.Dots(a)
 	}
 	c.Float16 = func(dst *float32, src *uint16, n int) {
 		assert(n >= 1, "kernel: Float16: n < 1")

@@ -6,13 +6,14 @@ import (
 )
 
 // quiet describes a Set whose functions do nothing.
-var quiet = Set{Name: "quiet", Vec: 8, Lanes: 16, Rows: 6, DecodeRows: 12, PeakFLOPs: 1}
+var quiet = Set{Name: "quiet", Vec: 8, Lanes: 16, Rows: 6, DecodeRows: 12, FewRows: 6, PeakFLOPs: 1}
 
 func nothing() Funcs {
 	return Funcs{
 		PackQ: func(*PackArgs) {}, Scores: func(*ScoresArgs) {},
 		Softcap: func(*SoftcapArgs) {}, ALiBi: func(*ALiBiArgs) {}, Bias: func(*BiasArgs) {},
 		Softmax: func(*SoftmaxArgs) {}, Accumulate: func(*AccumulateArgs) {}, Finish: func(*FinishArgs) {}, Multiply: func(*MultiplyArgs) {},
+		MultiplyFew: func(*MultiplyArgs) {}, Combine: func(*CombineArgs) {}, Dots: func(*DotsArgs) {},
 		Merge: func(*MergeArgs) {}, Convert: func(*ConvertArgs) {},
 		DecodeScores: func(*DecodeScoresArgs) {}, DecodeAccumulate: func(*DecodeAccumulateArgs) {},
 		Float16: func(*float32, *uint16, int) {},
@@ -290,8 +291,13 @@ func TestCheckedWork(t *testing.T) {
 		"DecodeAccumulate": func() {
 			s.DecodeAccumulate(&DecodeAccumulateArgs{V: row, Off: &keyOff, Elem: Float16, Keys: 1, MaskFrom: 1, Dim: n, P: &f, Stride: 1, Rows: 1, O: &f, OStride: n})
 		},
-		"Multiply": func() { s.Multiply(&MultiplyArgs{A: &f, Rows: n, Depth: 1, B: &f, C: &f, Stride: 8, Lanes: 8}) },
-		"Float16":  func() { s.Float16(&f, &h, maxMoved+1) },
+		"Multiply":    func() { s.Multiply(&MultiplyArgs{A: &f, Rows: n, Depth: 1, B: &f, C: &f, Stride: 8, Lanes: 8}) },
+		"MultiplyFew": func() { s.MultiplyFew(&MultiplyArgs{A: &f, Rows: 1, Depth: n, B: &f, C: &f, Stride: 8, Lanes: 8}) },
+		"Combine":     func() { s.Combine(&CombineArgs{A: &f, Depth: 8, B: &f, C: &f, Lanes: n / 8 * 8}) },
+		"Dots": func() {
+			s.Dots(&DotsArgs{Q: &f, QStride: 1, Rows: 1, Depth: 8, B: &f, C: &f, Stride: n, Lanes: n / 8 * 8})
+		},
+		"Float16": func() { s.Float16(&f, &h, maxMoved+1) },
 		"Rotary": func() {
 			s.Rotary(&RotaryArgs{X: &f, XStride: 2, Y: &f, YStride: 2, Cos: &g, Sin: &g, Rows: n, Pairs: 1})
 		},

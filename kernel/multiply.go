@@ -26,12 +26,16 @@ const KC = 256
 //			C[i*Stride+l] = (c + b) + acc
 //		}
 //	}
+//
+// Set.MultiplyFew takes up to Set.FewRows rows and any depth, and computes what calls of Multiply
+// do, one for each part of KC terms, with Add and without a Bias after the first. It asks for what
+// it reads next, beyond B too.
 type MultiplyArgs struct {
 	A         *float32
 	RowStride int      // elements from one row of A to the next, any sign, 0 included
 	ColStride int      // elements from one column of A to the next, any sign, 0 included
 	Rows      int      // at least 1
-	Depth     int      // 1..KC
+	Depth     int      // 1..KC, of MultiplyFew at least 1
 	B         *float32 // [Depth][Lanes]
 	Bias      *float32 // [Lanes], or nil
 	C         *float32 // [Rows][Stride], of either sign, written or updated; no two elements share memory

@@ -59,6 +59,9 @@ type Set struct {
 	// lie far apart; 0 for none.
 	Turn, TurnFar int
 
+	// FewRows is the most rows that MultiplyFew takes, at most MaxFewRows.
+	FewRows int
+
 	// PeakFLOPs is the floating-point operations of a round of Peak.
 	PeakFLOPs int
 
@@ -117,6 +120,15 @@ type Funcs struct {
 
 	// Multiply multiplies rows of a matrix by a packed panel.
 	Multiply func(*MultiplyArgs)
+
+	// MultiplyFew multiplies few rows by a packed panel of any depth, as fast as memory
+	// reads it: it takes several parts of KC rows at a time.
+	MultiplyFew func(*MultiplyArgs)
+
+	// Combine and Dots multiply a few rows by a matrix that is not packed, with contiguous
+	// rows and with contiguous columns.
+	Combine func(*CombineArgs)
+	Dots    func(*DotsArgs)
 
 	// Float16 converts n values, n at least 1, from IEEE 754 binary16. A NaN stays one.
 	Float16 func(dst *float32, src *uint16, n int)

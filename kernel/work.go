@@ -74,5 +74,17 @@ func (a *MultiplyArgs) Work() int64 {
 	return int64(a.Rows) * (int64(a.Depth)*far(a.ColStride) + rowWork)
 }
 
+// workFew returns the work of a call of MultiplyFew, of which an element of B counts: it comes from
+// memory.
+func (a *MultiplyArgs) workFew() int64 {
+	return int64(a.Depth) * (int64(a.Lanes) + int64(a.Rows)*far(a.ColStride))
+}
+
+// Work returns the work of a call, of which an element of B counts: it comes from memory.
+func (a *CombineArgs) Work() int64 { return int64(a.Depth) * int64(a.Lanes) }
+
+// Work returns the work of a call.
+func (a *DotsArgs) Work() int64 { return int64(a.Depth) * int64(a.Lanes) * int64(a.Rows) }
+
 // Work returns the work of a call. That of one row is not divided.
 func (a *RotaryArgs) Work() int64 { return int64(a.Rows) * int64(max(2*a.Pairs*moved, rowWork)) }

@@ -168,8 +168,7 @@ type ProductPlan struct {
 	Units         int
 	Workers       int
 
-	// Transposed says that rows of X are in lanes, and weights are read where they are.
-	Transposed bool
+	Path ProductPath
 
 	WorkersWhy string // a clause
 
@@ -202,7 +201,7 @@ const (
 
 // PlanProduct says how Multiply divides p for at most workers goroutines.
 func (e *Engine) PlanProduct(p *Product, workers int) ProductPlan {
-	plan := ProductPlan{Transposed: e.transposes(p)}
+	plan := ProductPlan{Path: e.path(p)}
 	columns := 0
 	for i := range p.parts() {
 		part := &p.Parts[i]
@@ -226,20 +225,23 @@ func (e *Engine) PlanProduct(p *Product, workers int) ProductPlan {
 		nc = productRun
 	}
 	switch {
-	case plan.Transposed:
+	case plan.Path == PathTransposed:
 		step = e.set.Lanes
 		mc, nc = 8*step, max(1, transposedColumns*plan.Units/columns)
+	case plan.Path == PathCombine:
+		n := max(combineLeast, min(combineColumns, columns/(2*plan.Workers)))
+		nc = max(1, n*plan.Units/columns)
 	case p.Panels == nil:
 		mc *= 8 // weights are packed again for each block of rows
 	}
 	for {
 		plan.MC, plan.RowBlocks = divide(p.Rows, mc, step)
 		plan.NC, plan.Runs = divide(plan.Units, nc, 1)
-		if plan.Workers == 1 || plan.Items() >= productItems*plan.Workers {
+		if plan.Workers == 1 || plan.Items() >= productItems*plan.Workers || plan.Path == PathCombine {
 			break
 		}
 		mc, nc = plan.MC, plan.NC
-		if tall := mc > 4*step; nc > 1 && !(plan.Transposed && tall) {
+		if tall := mc > 4*step; nc > 1 && !(plan.Path == PathTransposed && tall) {
 			nc = (nc + 1) / 2
 		} else if tall {
 			mc = (mc + 1) / 2

@@ -26,11 +26,16 @@ type productWorkspace struct {
 	args       kernel.MultiplyArgs
 	packArgs   kernel.PackArgs
 	finishArgs kernel.FinishArgs
-	off        [kernel.MaxLanes]int
-	bias       [kernel.MaxLanes]float32
-	panel      buffer
-	rows       *float32 // of X [Depth][lanes], in panel, of a transposed product
-	results    buffer
+
+	dotsArgs    kernel.DotsArgs
+	combineArgs kernel.CombineArgs
+
+	off       [kernel.MaxLanes]int
+	bias      [kernel.MaxLanes]float32
+	panel     buffer
+	rows      *float32 // of X [Depth][lanes], in panel, of a product in place
+	fewStride int      // of rows, where they are few
+	results   buffer
 }
 
 // A buffer is memory that grows.
@@ -50,6 +55,9 @@ func (ws *productWorkspace) release() {
 	ws.packArgs.Src, ws.packArgs.Dst = nil, nil
 	ws.args.A, ws.args.B, ws.args.C, ws.args.Bias = nil, nil, nil, nil
 	ws.finishArgs.Dst = nil
+	ws.dotsArgs.Q, ws.dotsArgs.B, ws.dotsArgs.C = nil, nil, nil
+	ws.combineArgs.A, ws.combineArgs.B, ws.combineArgs.C = nil, nil, nil
+	ws.rows = nil
 }
 
 // pack packs depth rows of the weights of a panel, from row k on, into dst [depth][lanes].
@@ -106,10 +114,13 @@ func (j *productJob) item(ws *productWorkspace, row, unit int) {
 		l := newLayout(j.engine.set, part.Width)
 		units, panels := p.units(part, &l)
 		if lo, hi := max(0, unit), min(units, end); lo < hi {
-			if j.plan.Transposed {
-				j.transposed(ws, part, &l, lo*panels, hi*panels, row, rows)
-			} else {
-				j.panels(ws, part, &l, packed, lo*panels, hi*panels, row, rows)
+			switch lo, hi := lo*panels, hi*panels; j.plan.Path {
+			case PathTransposed:
+				j.transposed(ws, part, &l, lo, hi, row, rows)
+			case PathDots, PathCombine:
+				j.inPlace(ws, part, &l, lo, hi, row, rows)
+			default:
+				j.panels(ws, part, &l, packed, lo, hi, row, rows)
 			}
 			if p.Finish != nil {
 				j.engine.phase(phaseRotate)
@@ -147,7 +158,7 @@ func (j *productJob) direct(ws *productWorkspace, at *panel, weights unsafe.Poin
 	p := &j.product
 	a := &ws.args
 	y := &at.Y
-	for k := 0; k < p.Depth && !p.Done.Over(); k += kernel.KC {
+	for k := 0; k < p.Depth && !p.Done.Over(); k += a.Depth {
 		j.step(ws, at, weights, k)
 		a.Add, a.Bias = true, nil
 		if k == 0 {
@@ -182,7 +193,7 @@ func (j *productJob) scattered(ws *productWorkspace, at *panel, weights unsafe.P
 			at.load(values[i*at.lanes:], (row+i)/p.Seq, (row+i)%p.Seq)
 		}
 	}
-	for k := 0; k < p.Depth && !p.Done.Over(); k += kernel.KC {
+	for k := 0; k < p.Depth && !p.Done.Over(); k += a.Depth {
 		j.step(ws, at, weights, k)
 		a.C, a.Stride = results, at.lanes
 		a.Add, a.Bias = p.Add || k > 0, nil
@@ -228,6 +239,9 @@ func (j *productJob) step(ws *productWorkspace, at *panel, weights unsafe.Pointe
 	a := &ws.args
 	a.Lanes = at.lanes
 	a.Depth = min(kernel.KC, p.Depth-k)
+	if p.few(j.engine.set) {
+		a.Depth = min(fewDepth, p.Depth-k)
+	}
 	if weights != nil {
 		a.B = (*float32)(unsafe.Add(weights, 4*k*at.lanes))
 	} else {
@@ -244,5 +258,9 @@ func (j *productJob) rows(ws *productWorkspace, row, n, k int) {
 	a := &ws.args
 	a.RowStride, a.ColStride = x.Row, x.Col
 	a.A, a.Rows = (*float32)(x.at(row, k)), n
-	j.engine.set.Multiply(a)
+	if j.product.few(j.engine.set) {
+		j.engine.set.MultiplyFew(a)
+	} else {
+		j.engine.set.Multiply(a)
+	}
 }

@@ -11,7 +11,7 @@ import (
 )
 
 // reference describes the transcription of the contract.
-var reference = kernel.Set{Name: "reference", Vec: 4, Lanes: 8, Rows: 3, DecodeRows: kernel.MaxDecodeRows, PeakFLOPs: 1}
+var reference = kernel.Set{Name: "reference", Vec: 4, Lanes: 8, Rows: 3, DecodeRows: kernel.MaxDecodeRows, FewRows: 5, PeakFLOPs: 1}
 
 // transcription returns the functions of the reference.
 func transcription() kernel.Funcs {
@@ -19,7 +19,7 @@ func transcription() kernel.Funcs {
 		PackQ: packQ, Scores: scores, Softcap: softcap, ALiBi: alibi, Bias: bias,
 		Softmax: softmax, Accumulate: accumulate, Finish: finish, Merge: merge, Convert: convert,
 		DecodeScores: decodeScores, DecodeAccumulate: decodeAccumulate,
-		Multiply: multiply, Float16: float16, Rotary: rotary,
+		Multiply: multiply, MultiplyFew: multiplyFew, Combine: combine, Dots: dots, Float16: float16, Rotary: rotary,
 		Peak: func(int) {},
 		Read: func(p *float32, n int) float32 {
 			var s float32

@@ -1,0 +1,66 @@
+package qkv
+
+import (
+	"unsafe"
+
+	"github.com/qkv-go/qkv/kernel"
+)
+
+func multiplyFewGeneric(a *kernel.MultiplyArgs) { inGo.multiplyFew(a) }
+
+func (code chainCode) multiplyFew(a *kernel.MultiplyArgs) {
+	part := *a
+	for k := 0; k < a.Depth; k += kernel.KC {
+		part.A, part.B, part.Depth = at(a.A, k*a.ColStride), at(a.B, k*a.Lanes), min(kernel.KC, a.Depth-k)
+		code.multiply(&part)
+		part.Add, part.Bias = true, nil
+	}
+}
+
+func combineGeneric(a *kernel.CombineArgs) { inGo.combine(a) }
+
+func (code chainCode) combine(a *kernel.CombineArgs) {
+	var b [kernel.KC]terms
+	row := code.span(a.A, 1, 1, a.ColStride, a.Depth)
+	for l := 0; l < a.Lanes; l += kernel.ChainLanes {
+		lanes := min(kernel.ChainLanes, a.Lanes-l)
+		for k := range a.Depth {
+			load(&b[k], at(a.B, k*a.BStride+l), lanes)
+		}
+		c := unsafe.Slice(at(a.C, l), lanes)
+		var sums kernel.Chains
+		// Sums that are begun may be of any size.
+		all := kernel.AnySpan
+		if !a.First {
+			for j, x := range c {
+				sums[j] = kernel.Term(x)
+			}
+		}
+		code.add(&sums, a.A, a.ColStride, &b[0], a.Depth, row, all, kernel.KC)
+		for j := range c {
+			c[j] = float32(sums[j])
+		}
+	}
+}
+
+func dotsGeneric(a *kernel.DotsArgs) { inGo.dots(a) }
+
+func (code chainCode) dots(a *kernel.DotsArgs) {
+	var scores [kernel.KeyBlock * kernel.DotsRows]float32
+	var off [2 * kernel.KeyBlock]int
+	for l := 0; l < a.Lanes; l += kernel.KeyBlock {
+		n := min(kernel.KeyBlock, a.Lanes-l)
+		for i := range n {
+			off[i] = 4 * i * a.BStride
+		}
+		code.decode(&kernel.DecodeScoresArgs{
+			K: unsafe.Pointer(at(a.B, l*a.BStride)), Off: &off, Keys: n, Dim: a.Depth,
+			Q: a.Q, QStride: a.QStride, Rows: a.Rows, S: &scores[0], Stride: kernel.DotsRows,
+		})
+		for r := range a.Rows {
+			for i := range n {
+				*at(a.C, r*a.Stride+l+i) = scores[i*kernel.DotsRows+r]
+			}
+		}
+	}
+}
