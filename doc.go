@@ -33,7 +33,8 @@
 // and [Layer.Forward] computes Y from X. Its parts can be had by themselves: a [Projection]
 // computes queries, keys and values in one product and writes them where attention reads
 // them, or into a cache, normalised and rotated; [Engine.MatMul] multiplies matrices, with
-// weights packed once by [Engine.Pack] or read where they are; [NewRotary] makes the tables
+// weights packed once by [Engine.Pack], or by [Engine.MapPacked] from a file of them, or read
+// where they are; [NewRotary] makes the tables
 // of a rotary position embedding from what a model's config.json says, and [Engine.Rotate]
 // rotates by them. [Engine.ExplainMatMul] says how a product will run.
 //

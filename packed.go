@@ -4,6 +4,7 @@ import (
 	"math"
 	"unsafe"
 
+	"github.com/qkv-go/qkv/internal/memory"
 	"github.com/qkv-go/qkv/kernel"
 	"github.com/qkv-go/qkv/tile"
 )
@@ -42,7 +43,8 @@ func (p *PackedMatrix) Bytes() int {
 	return 4 * len(p.mem)
 }
 
-// Pack packs w, [in, out]. Weights that are stored [out, in] are packed as w.T(). The
+// Pack packs w, [in, out], on all workers, into memory of Go's heap, in huge pages if Linux has some
+// for who asks. Weights that are stored [out, in] are packed as w.T(). The
 // error is an [*ArgError], or a [*MemoryError] for more memory than there is.
 func (e *Engine) Pack(w Matrix) (*PackedMatrix, error) {
 	if err := e.ready(); err != nil {
@@ -68,13 +70,10 @@ func (e *Engine) pack(p *tile.Product) ([]float32, error) {
 		return nil, argError("w", int(min(all, math.MaxInt)), most, "w has %d rows of %d columns with padding, at most %d can be packed", p.Depth, all, most)
 	}
 	lanes := int(all)
-	if err := checkMemory("w", int64(mul(4, lanes, p.Depth))); err != nil {
+	if err := checkMemory("w", int64(mul(4, lanes, p.Depth))+memory.HugePage); err != nil {
 		return nil, err
 	}
-	const line = 16 // float32 of a cache line
-	mem := make([]float32, lanes*p.Depth+line-1)
-	skip := -int(uintptr(unsafe.Pointer(&mem[0]))/4) & (line - 1)
-	mem = mem[skip:][:lanes*p.Depth]
-	e.engine.Pack(unsafe.Pointer(&mem[0]), p)
+	mem := memory.Floats(lanes * p.Depth)
+	e.engine.Pack(unsafe.Pointer(&mem[0]), p, e.Workers())
 	return mem, nil
 }

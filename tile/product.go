@@ -140,23 +140,19 @@ func (e *Engine) PackedLanes(p *Product) int64 {
 }
 
 // Pack packs the weights of the parts into dst, which begins on a cache line: panel after
-// panel, each [Depth][lanes].
-func (e *Engine) Pack(dst unsafe.Pointer, p *Product) {
-	ws := e.productSpaces.Get().(*productWorkspace)
+// panel, each [Depth][lanes]. It does so with at most workers goroutines.
+func (e *Engine) Pack(dst unsafe.Pointer, p *Product, workers int) {
+	j := &packing{engine: e, product: p, dst: dst}
 	for i := range p.parts() {
-		part := &p.Parts[i]
-		l := newLayout(e.set, part.Width)
-		for n := range part.Heads * l.panels {
-			panel := part.panel(&l, n)
-			for k := 0; k < p.Depth; k += kernel.KC {
-				depth := min(kernel.KC, p.Depth-k)
-				ws.pack(e.set, (*float32)(dst), &panel, k, depth)
-				dst = unsafe.Add(dst, 4*depth*panel.lanes)
-			}
-		}
+		l := newLayout(e.set, p.Parts[i].Width)
+		j.panels += p.Parts[i].Heads * l.panels
 	}
-	ws.release()
-	e.productSpaces.Put(ws)
+	if j.panels == 0 {
+		return
+	}
+	j.init(j.drain)
+	most := 1 + int(min(e.PackedLanes(p)*int64(p.Depth)/packItem, int64(j.panels-1)))
+	e.crew.run(&j.task, min(workers, most), e.labels)
 }
 
 // A ProductPlan is the division of a Product into items: a block of rows by a run of

@@ -143,7 +143,7 @@ func (d *combiner) lanes(loop string, x, acc, b []Vec, ptr, next []Int) {
 	d.Op(d.Load, mem(d.c, 0), acc[0])
 	for i, v := range x {
 		p, at := i/d.RowsPerPtr, i%d.RowsPerPtr
-		if d.StepOffset {
+		if d.StepOffset { // there a pointer leads to each row
 			d.Op(d.Load, d.AddressOf(d.Func, ptr[p], d.off, 0), b[i%2])
 		} else {
 			d.PrefetchNear(d.Func, d.RowAddr(next[p], d.stride, at))

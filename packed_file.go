@@ -1,0 +1,165 @@
+package qkv
+
+import (
+	"encoding/binary"
+	"hash/crc32"
+	"io"
+	"math"
+	"strings"
+	"unsafe"
+
+	"github.com/qkv-go/qkv/tile"
+)
+
+// A packed matrix in a file is a header of packedHeader bytes and the panels, float32 in the order of
+// the machine. The header is, in little-endian order but for the mark:
+//
+//	 0  8 bytes  "qkvpack" and a 0
+//	 8  uint32   version
+//	12  uint32   the mark, in the order of the machine
+//	16  16 bytes name of the kernel set, padded with 0
+//	32  uint32   lanes of a vector
+//	36  uint32   lanes of a panel
+//	40  uint64   rows
+//	48  uint64   columns
+//	56  uint32   0
+//	60  uint32   CRC-32 (IEEE) of what is before
+const (
+	packedMagic   = "qkvpack\x00"
+	packedVersion = 1
+	packedMark    = 0x01020304
+	packedHeader  = 64
+	packedAlign   = 64 // bytes
+)
+
+// header returns the header of p.
+func (p *PackedMatrix) header() (h [packedHeader]byte) {
+	order := binary.LittleEndian
+	copy(h[:], packedMagic)
+	order.PutUint32(h[8:], packedVersion)
+	binary.NativeEndian.PutUint32(h[12:], packedMark)
+	copy(h[16:32], p.set.Name)
+	order.PutUint32(h[32:], uint32(p.set.Vec))
+	order.PutUint32(h[36:], uint32(p.set.Lanes))
+	order.PutUint64(h[40:], uint64(p.rows))
+	order.PutUint64(h[48:], uint64(p.cols))
+	order.PutUint32(h[60:], crc32.ChecksumIEEE(h[:60]))
+	return h
+}
+
+// WriteTo writes p, [Engine.PackedSize] bytes, for [Engine.MapPacked] to use on machines of the
+// same kernel set. The error is an [*ArgError], or that of w.
+func (p *PackedMatrix) WriteTo(w io.Writer) (int64, error) {
+	if p == nil || p.set == nil {
+		return 0, argError("packed", 0, 1, "packed is nil or zero: Pack makes one")
+	}
+	h := p.header()
+	written, err := w.Write(h[:])
+	if err != nil {
+		return int64(written), err
+	}
+	n, err := w.Write(unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(p.mem))), 4*len(p.mem)))
+	return int64(written) + int64(n), err
+}
+
+// packedProduct is the product that has a packed matrix of that size.
+func packedProduct(rows, cols int) *tile.Product {
+	return &tile.Product{Depth: rows, N: 1, Parts: [tile.MaxParts]tile.Part{{Heads: 1, Width: cols}}}
+}
+
+// PackedSize returns the bytes of weights of so many rows and columns that [Engine.PackInto] writes,
+// and [PackedMatrix.WriteTo]: those of [PackedMatrix.Bytes] and a header. It is 0 if there are no such
+// weights, and on an Engine that New did not make.
+func (e *Engine) PackedSize(rows, cols int) int {
+	if e.ready() != nil || rows < 1 || cols < 1 || cols > math.MaxInt/8 {
+		return 0
+	}
+	lanes := e.engine.PackedLanes(packedProduct(rows, cols))
+	if lanes > int64((math.MaxInt-packedHeader)/4/rows) {
+		return 0
+	}
+	return packedHeader + 4*int(lanes)*rows
+}
+
+// PackInto is Pack into memory of the caller, of [Engine.PackedSize] bytes that begin on a multiple of
+// 64, such as a file that is mapped. It holds then what [PackedMatrix.WriteTo] writes, and has to
+// stay as it is, and where it is, as long as the matrix is used. The error is an [*ArgError].
+func (e *Engine) PackInto(data []byte, w Matrix) (*PackedMatrix, error) {
+	if err := e.ready(); err != nil {
+		return nil, err
+	}
+	if err := w.checkWeights("w"); err != nil {
+		return nil, err
+	}
+	if size := e.PackedSize(w.rows, w.cols); size == 0 || len(data) != size {
+		return nil, argError("data", len(data), size, "data has %d bytes, the packed matrix has %d", len(data), size)
+	}
+	mem, err := packedFloats(data)
+	if err != nil {
+		return nil, err
+	}
+	written, read := floatsRegion(mem), w.region()
+	if err := checkApart("data", &written, "w", &read); err != nil {
+		return nil, err
+	}
+	q := packedProduct(w.rows, w.cols)
+	q.Parts[0].W = w.tile()
+	e.engine.Pack(unsafe.Pointer(&mem[0]), q, e.Workers())
+	p := &PackedMatrix{set: e.set, rows: w.rows, cols: w.cols, mem: mem}
+	h := p.header()
+	copy(data, h[:])
+	return p, nil
+}
+
+// packedFloats returns the panels behind the header in data.
+func packedFloats(data []byte) ([]float32, error) {
+	if off := int(uintptr(unsafe.Pointer(unsafe.SliceData(data))) % packedAlign); off != 0 {
+		return nil, argError("data", off, packedAlign, "data begins %d bytes after a multiple of %d", off, packedAlign)
+	}
+	return unsafe.Slice((*float32)(unsafe.Pointer(&data[packedHeader])), (len(data)-packedHeader)/4), nil
+}
+
+// MapPacked returns the packed matrix in data, which [PackedMatrix.WriteTo] or [Engine.PackInto] wrote
+// on a machine with the kernel set of e. It copies nothing: data, which may be a mapped file, has to
+// begin on a multiple of 64, and to stay as it is, and mapped, as long as the matrix is used. The
+// header is checked, and not the weights, of which any are numbers. The error is an [*ArgError].
+func (e *Engine) MapPacked(data []byte) (*PackedMatrix, error) {
+	if err := e.ready(); err != nil {
+		return nil, err
+	}
+	if len(data) < packedHeader {
+		return nil, argError("data", len(data), packedHeader, "data has %d bytes, a header has %d", len(data), packedHeader)
+	}
+	order := binary.LittleEndian
+	if string(data[:len(packedMagic)]) != packedMagic {
+		return nil, argError("data", 0, 0, "data is no packed matrix: it begins with %q", data[:len(packedMagic)])
+	}
+	if v := order.Uint32(data[8:]); v != packedVersion {
+		return nil, argError("data", int(v&math.MaxInt32), packedVersion, "data is of version %d, this program reads %d", v, packedVersion)
+	}
+	if got, want := order.Uint32(data[60:]), crc32.ChecksumIEEE(data[:60]); got != want {
+		return nil, argError("data", int(got&math.MaxInt32), int(want&math.MaxInt32), "the header of data has checksum %08x, its bytes have %08x", got, want)
+	}
+	if m := binary.NativeEndian.Uint32(data[12:]); m != packedMark {
+		return nil, argError("data", int(m&math.MaxInt32), packedMark, "data has the byte order of another machine: its mark is %08x, here it is %08x", m, packedMark)
+	}
+	if name := strings.TrimRight(string(data[16:32]), "\x00"); name != e.set.Name {
+		return nil, argError("data", 0, 0, "data is packed for kernel set %q, this engine runs %s", name, e.set.Name)
+	}
+	if vec, lanes := order.Uint32(data[32:]), order.Uint32(data[36:]); int64(vec) != int64(e.set.Vec) || int64(lanes) != int64(e.set.Lanes) {
+		return nil, argError("data", int(lanes&math.MaxInt32), e.set.Lanes, "data has panels of %d lanes in vectors of %d, kernel set %s has %d and %d", lanes, vec, e.set.Name, e.set.Lanes, e.set.Vec)
+	}
+	rows, cols := order.Uint64(data[40:]), order.Uint64(data[48:])
+	most := uint64(len(data) / 4)
+	if rows < 1 || rows > most || cols < 1 || cols > most {
+		return nil, argError("data", int(min(rows, math.MaxInt)), int(most), "data has %d rows of %d columns in %d bytes", rows, cols, len(data))
+	}
+	if size := e.PackedSize(int(rows), int(cols)); size != len(data) {
+		return nil, argError("data", len(data), size, "data has %d bytes, a packed matrix of %d rows of %d columns has %d", len(data), rows, cols, size)
+	}
+	mem, err := packedFloats(data)
+	if err != nil {
+		return nil, err
+	}
+	return &PackedMatrix{set: e.set, rows: int(rows), cols: int(cols), mem: mem}, nil
+}

@@ -1,0 +1,142 @@
+package qkv_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"hash/crc32"
+	"math"
+	"testing"
+	"unsafe"
+
+	"github.com/qkv-go/qkv"
+)
+
+// aligned returns a copy of data that begins at a multiple of 64.
+func aligned(data []byte) []byte {
+	m := make([]byte, len(data)+64)
+	m = m[-int(uintptr(unsafe.Pointer(&m[0])))&63:][:len(data):len(data)]
+	copy(m, data)
+	return m
+}
+
+// TestPackedFile: what is written is what PackInto makes, and both multiply as what was packed.
+func TestPackedFile(t *testing.T) {
+	for _, set := range sets() {
+		e := newAttention(t, qkv.Config{Kernel: set, Workers: 3})
+		for _, size := range [][2]int{{1, 1}, {300, 70}, {700, 1500}} {
+			w := newMatrix("rows", size[0], size[1], normal(1)).matrix()
+			packed, err := e.Pack(w)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var file bytes.Buffer
+			n, err := packed.WriteTo(&file)
+			if err != nil || n != int64(file.Len()) || file.Len() != e.PackedSize(size[0], size[1]) {
+				t.Fatalf("%d bytes, %d said, PackedSize is %d: %v", file.Len(), n, e.PackedSize(size[0], size[1]), err)
+			}
+			given := aligned(make([]byte, file.Len()))
+			into, err := e.PackInto(given, w)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Equal(given, file.Bytes()) {
+				t.Errorf("%s %v: PackInto and WriteTo differ", set, size)
+			}
+			mapped, err := e.MapPacked(aligned(file.Bytes()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			x := newMatrix("rows", 3, size[0], normal(2)).matrix()
+			var results [3][]float32
+			for i, p := range []*qkv.PackedMatrix{packed, into, mapped} {
+				results[i] = make([]float32, 3*size[1])
+				if err := e.MatMul(&qkv.Product{X: x, Packed: p, Y: qkv.RowMajor(results[i], 3, size[1])}); err != nil {
+					t.Fatal(err)
+				}
+				for c, v := range results[i] {
+					if v != results[0][c] {
+						t.Fatalf("%s %v: element %d is %v, want %v", set, size, c, v, results[0][c])
+					}
+				}
+			}
+		}
+	}
+}
+
+// TestPackedFileErrors: a header with any byte changed, of any length or place, is an error.
+func TestPackedFileErrors(t *testing.T) {
+	e := newAttention(t, qkv.Config{})
+	packed, err := e.Pack(newMatrix("rows", 5, 7, normal(1)).matrix())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var file bytes.Buffer
+	packed.WriteTo(&file)
+	bad := func(what string, data []byte) {
+		t.Helper()
+		var arg *qkv.ArgError
+		if p, err := e.MapPacked(data); p != nil || !errors.As(err, &arg) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	for i := range 64 {
+		data := aligned(file.Bytes())
+		data[i] ^= 4
+		bad("changed", data)
+		binary.LittleEndian.PutUint32(data[60:], crc32.ChecksumIEEE(data[:60]))
+		if i < 56 && i != 48 { // as many lanes hold 3 columns as 7
+			bad("changed, with its checksum", data)
+		}
+	}
+	bad("nil", nil)
+	bad("short", aligned(file.Bytes()[:file.Len()-4]))
+	bad("long", aligned(append(bytes.Clone(file.Bytes()), 0, 0, 0, 0)))
+	bad("misplaced", aligned(append([]byte{0}, file.Bytes()...))[1:])
+	for _, size := range [][2]uint64{{0, 7}, {1 << 63, 1 << 63}, {1 << 32, 1 << 32}, {5, 1<<64 - 1}, {1<<62 + 5, 7}} {
+		data := aligned(file.Bytes())
+		binary.LittleEndian.PutUint64(data[40:], size[0])
+		binary.LittleEndian.PutUint64(data[48:], size[1])
+		binary.LittleEndian.PutUint32(data[60:], crc32.ChecksumIEEE(data[:60]))
+		bad("sizes", data)
+	}
+	var none *qkv.PackedMatrix
+	if _, err := none.WriteTo(&file); err == nil {
+		t.Error("nil was written")
+	}
+	if _, err := e.PackInto(make([]byte, 8), newMatrix("rows", 5, 7, normal(1)).matrix()); err == nil {
+		t.Error("packed into 8 bytes")
+	}
+	if n := e.PackedSize(math.MaxInt/2, math.MaxInt/2); n != 0 {
+		t.Errorf("a size of %d", n)
+	}
+}
+
+// FuzzMapPacked: no file makes a product leave its memory.
+func FuzzMapPacked(f *testing.F) {
+	e, err := qkv.New(qkv.Config{})
+	if err != nil {
+		f.Fatal(err)
+	}
+	packed, err := e.Pack(qkv.RowMajor(make([]float32, 35), 5, 7))
+	if err != nil {
+		f.Fatal(err)
+	}
+	var file bytes.Buffer
+	packed.WriteTo(&file)
+	f.Add(file.Bytes())
+	f.Fuzz(func(t *testing.T, data []byte) {
+		data = aligned(data)
+		if len(data) >= 64 {
+			binary.LittleEndian.PutUint32(data[60:], crc32.ChecksumIEEE(data[:60]))
+		}
+		p, err := e.MapPacked(data)
+		if err != nil {
+			return
+		}
+		x, y := make([]float32, p.Rows()), make([]float32, p.Cols())
+		if err := e.MatMul(&qkv.Product{X: qkv.RowMajor(x, 1, len(x)), Packed: p, Y: qkv.RowMajor(y, 1, len(y))}); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
