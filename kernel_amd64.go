@@ -20,7 +20,7 @@ var avx512Set = kernel.Set{
 	Lanes:      64,
 	Rows:       6,
 	DecodeRows: 16,
-	Turn:       192,
+	Turn:       256,
 	TurnFar:    48,
 	FewRows:    6,
 	PeakFLOPs:  2 * 16 * peakFMAs,

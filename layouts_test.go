@@ -212,7 +212,7 @@ func TestExplainLayouts(t *testing.T) {
 	}{
 		{"bhsd", bhsd, nil,
 			map[string]string{"avx512": still, "avx2": still, "generic": still},
-			map[string]string{"avx512": "transposed, which pays from 192 query rows", "avx2": "transposed, which pays from 32 query rows", "generic": still}},
+			map[string]string{"avx512": "transposed, which pays from 256 query rows", "avx2": "transposed, which pays from 32 query rows", "generic": still}},
 		{"bshd", bshd, nil,
 			map[string]string{"avx512": "copied: they lie 4096 bytes apart", "avx2": "copied: they lie 4096 bytes apart", "generic": still},
 			map[string]string{"avx512": "transposed: they lie 4096 bytes apart", "avx2": "transposed: they lie 4096 bytes apart", "generic": still}},

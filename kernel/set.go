@@ -54,9 +54,9 @@ type Set struct {
 	// DecodeAccumulate take, at most MaxDecodeRows.
 	DecodeRows int
 
-	// Turn and TurnFar are the least query rows for which it pays to copy and transpose values of
-	// which each row has a key's dims side by side: rows that follow each other, and rows that
-	// lie far apart; 0 for none.
+	// Turn and TurnFar are the least query rows that share a copy for which it pays to transpose
+	// a key block's values: where rows follow each other, and where they lie far apart. 0 is for
+	// never. They inform cost models only.
 	Turn, TurnFar int
 
 	// FewRows is the most rows that MultiplyFew takes, at most MaxFewRows.
