@@ -51,6 +51,16 @@ func TestProductWorkers(t *testing.T) {
 			}
 		}
 	}
+	// Weights in place have an item for each worker at least, where columns are enough.
+	for _, cores := range []int{2, 16, 64, 192} {
+		for _, w := range []Matrix{{Row: 1, Col: 4096}, {Row: 14336, Col: 1}} {
+			p := &Product{Rows: 1, Depth: 4096, Seq: 1, N: 1, Parts: [MaxParts]Part{{Heads: 1, Width: 14336, W: w}}}
+			plan := e.PlanProduct(p, cores)
+			if plan.Path == PathPanels || plan.Workers < min(cores, 16) || plan.Items() < plan.Workers {
+				t.Errorf("%d cores, weights in place %v: path %d, %d items on %d workers", cores, w, plan.Path, plan.Items(), plan.Workers)
+			}
+		}
+	}
 	// What a decoder multiplies by: one row reads its weights on both of two cores.
 	for _, n := range []int{576, 1024, 1536, 2048, 4096} {
 		p := &Product{Rows: 1, Depth: n, Seq: 1, N: 1, Parts: [MaxParts]Part{{Heads: 1, Width: n}}}
