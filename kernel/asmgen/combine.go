@@ -26,7 +26,7 @@ const combineAhead = 512
 // A combiner is the body of Combine.
 type combiner struct {
 	*Func
-	a, ca  Int
+	a      Int
 	b      Int   // the first row of those at a time
 	ptr    []Int // rows of B
 	next   []Int // rows of B after those, to be asked for
