@@ -24,8 +24,9 @@ const (
 	// fewDepth is how deep a panel goes through MultiplyFew at once.
 	fewDepth = 16 * kernel.KC
 
-	// dotsColumns are the columns of Y that PathDots works on together.
-	dotsColumns = 64
+	// dotsColumns are the columns of Y that PathDots goes through the whole depth with: more
+	// rows of memory than these are too many streams.
+	dotsColumns = 16
 
 	// combineColumns are about the columns of Y that an item of PathCombine has at most, and
 	// combineLeast at least: longer rows of weights are read faster.
