@@ -69,8 +69,11 @@ func (e *Engine) ExplainMatMul(p *Product) (MatMulPlan, error) {
 		fmt.Sprintf("sums of %d terms: the numerical contract, the same on every set", plan.KC),
 		fmt.Sprintf("%s of up to %s and about %s: what the second-level cache holds, and what keeps every worker busy",
 			counted(plan.Items, "item"), counted(plan.MC, "row"), counted(plan.NC, "column")),
-		fmt.Sprintf("%d of at most %s: %s", plan.Workers, counted(e.Workers(), "worker"), t.WorkersWhy),
 	}
+	if t.CopyX {
+		plan.Why = append(plan.Why, "rows of x are copied, some terms of each at a time: what an item reads of them does not fit the second-level cache")
+	}
+	plan.Why = append(plan.Why, fmt.Sprintf("%d of at most %s: %s", plan.Workers, counted(e.Workers(), "worker"), t.WorkersWhy))
 	return plan, nil
 }
 

@@ -166,6 +166,9 @@ type ProductPlan struct {
 
 	Path ProductPath
 
+	// CopyX says that a step over the depth of a block of X is copied, for all panels of a run.
+	CopyX bool
+
 	WorkersWhy string // a clause
 
 	work int64 // operations that it takes as long as
@@ -189,6 +192,10 @@ const (
 	// productRun is the units of a run, which go through a block of rows one after the
 	// other, where they find the block in the second-level cache again.
 	productRun = 8
+
+	// copyXRows is the least rows for which it pays to copy blocks of X, and copyXColumns the
+	// columns of a run then: the block is copied again for each run.
+	copyXRows, copyXColumns = 128, 1024
 
 	// transposedColumns are the columns of a run of a transposed product: the rows are
 	// packed again for each run.
@@ -227,6 +234,8 @@ func (e *Engine) PlanProduct(p *Product, workers int) ProductPlan {
 	case plan.Path == PathCombine:
 		n := max(combineLeast, min(combineColumns, columns/(2*plan.Workers)))
 		nc = max(1, n*plan.Units/columns)
+	case e.copiesX(p, mc):
+		plan.CopyX, nc = true, max(1, copyXColumns*plan.Units/columns)
 	case p.Panels == nil:
 		mc *= 8 // weights are packed again for each block of rows
 	}
@@ -249,6 +258,14 @@ func (e *Engine) PlanProduct(p *Product, workers int) ProductPlan {
 		plan.Workers, plan.WorkersWhy = n, "there are no more items"
 	}
 	return plan
+}
+
+// copiesX reports whether blocks of so many rows of X are copied, a step over the depth at a time:
+// those that the second-level cache does not hold for the panels of a run. Their rows mostly lie
+// as far apart as makes them share few of its sets.
+func (e *Engine) copiesX(p *Product, mc int) bool {
+	return p.Panels != nil && p.Rows >= copyXRows && p.X.Col == 1 &&
+		int64(p.Depth)*int64(4*min(mc, p.Rows)) > int64(e.caches.L2/4*3)
 }
 
 // productWork returns the operations of a product. Few rows wait for the weights to be read: that

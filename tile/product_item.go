@@ -36,6 +36,10 @@ type productWorkspace struct {
 	rows      *float32 // of X [Depth][lanes], in panel, of a product in place
 	fewStride int      // of rows, where they are few
 	results   buffer
+
+	copies  buffer
+	copied  *float32 // a copy of rows of X from copyRow on, [rows][copyStride], or nil
+	copyRow int
 }
 
 // A buffer is memory that grows.
@@ -57,7 +61,7 @@ func (ws *productWorkspace) release() {
 	ws.finishArgs.Dst = nil
 	ws.dotsArgs.Q, ws.dotsArgs.B, ws.dotsArgs.C = nil, nil, nil
 	ws.combineArgs.A, ws.combineArgs.B, ws.combineArgs.C = nil, nil, nil
-	ws.rows = nil
+	ws.rows, ws.copied = nil, nil
 }
 
 // pack packs depth rows of the weights of a panel, from row k on, into dst [depth][lanes].
@@ -139,46 +143,77 @@ func (j *productJob) item(ws *productWorkspace, row, unit int) {
 // panels computes the panels [lo, hi) of a part, whose packed weights begin at packed, for
 // a block of rows.
 func (j *productJob) panels(ws *productWorkspace, part *Part, l *layout, packed unsafe.Pointer, lo, hi, row, rows int) {
-	for i := lo; i < hi; i++ {
-		at := part.panel(l, i)
-		weights := packed
-		if packed != nil {
-			weights = unsafe.Add(packed, 4*j.product.Depth*at.before)
+	p := &j.product
+	panel := func(i int) (at panel, weights unsafe.Pointer) {
+		at = part.panel(l, i)
+		if packed == nil {
+			return at, nil
 		}
-		if at.direct() {
-			j.direct(ws, &at, weights, row, rows)
-		} else {
+		return at, unsafe.Add(packed, 4*p.Depth*at.before)
+	}
+	if j.plan.CopyX {
+		for k := 0; k < p.Depth && !p.Done.Over(); k += kernel.KC {
+			j.copyX(ws, row, rows, k)
+			for i := lo; i < hi && !p.Done.Over(); i++ {
+				if at, weights := panel(i); at.direct() {
+					j.direct(ws, &at, weights, row, rows, k)
+				}
+			}
+		}
+		ws.copied = nil
+	}
+	for i := lo; i < hi; i++ {
+		at, weights := panel(i)
+		switch {
+		case !at.direct():
 			j.scattered(ws, &at, weights, row, rows)
+		case !j.plan.CopyX:
+			for k := 0; k < p.Depth && !p.Done.Over(); k += ws.args.Depth {
+				j.direct(ws, &at, weights, row, rows, k)
+			}
 		}
 	}
 }
 
-// direct computes a panel of Y where it is.
-func (j *productJob) direct(ws *productWorkspace, at *panel, weights unsafe.Pointer, row, rows int) {
+// copyStride is the float32 values from row to row of a copy of X: rows that lie a power of two
+// of bytes apart share few sets of the caches.
+const copyStride = kernel.KC + cacheLine
+
+// copyX copies a step of rows of X, from column k on.
+func (j *productJob) copyX(ws *productWorkspace, row, rows, k int) {
+	j.engine.phase(phasePack)
+	x := &j.product.X
+	ws.copied, ws.copyRow = ws.copies.room(rows*copyStride), row
+	depth := min(kernel.KC, j.product.Depth-k)
+	for i := range rows {
+		copy(unsafe.Slice(lane(ws.copied, i, copyStride, 0), depth), unsafe.Slice((*float32)(x.at(row+i, k)), depth))
+	}
+}
+
+// direct computes a step of a panel of Y where it is, from row k of the weights on.
+func (j *productJob) direct(ws *productWorkspace, at *panel, weights unsafe.Pointer, row, rows, k int) {
 	p := &j.product
 	a := &ws.args
 	y := &at.Y
-	for k := 0; k < p.Depth && !p.Done.Over(); k += a.Depth {
-		j.step(ws, at, weights, k)
-		a.Add, a.Bias = true, nil
-		if k == 0 {
-			a.Add, a.Bias = p.Add, (*float32)(at.bias())
+	j.step(ws, at, weights, k)
+	a.Add, a.Bias = true, nil
+	if k == 0 {
+		a.Add, a.Bias = p.Add, (*float32)(at.bias())
+	}
+	for i := 0; i < rows; {
+		batch, token := (row+i)/p.Seq, (row+i)%p.Seq
+		a.C = (*float32)(unsafe.Add(y.at(batch, at.head, token), 4*at.dim))
+		n := rows - i
+		switch {
+		case p.Seq == 1:
+			a.Stride = y.Stride[0]
+		case y.Stride[0] == p.Seq*y.Stride[2]:
+			a.Stride = y.Stride[2]
+		default:
+			n, a.Stride = min(n, p.Seq-token), y.Stride[2]
 		}
-		for i := 0; i < rows; {
-			batch, token := (row+i)/p.Seq, (row+i)%p.Seq
-			a.C = (*float32)(unsafe.Add(y.at(batch, at.head, token), 4*at.dim))
-			n := rows - i
-			switch {
-			case p.Seq == 1:
-				a.Stride = y.Stride[0]
-			case y.Stride[0] == p.Seq*y.Stride[2]:
-				a.Stride = y.Stride[2]
-			default:
-				n, a.Stride = min(n, p.Seq-token), y.Stride[2]
-			}
-			j.rows(ws, row+i, n, k)
-			i += n
-		}
+		j.rows(ws, row+i, n, k)
+		i += n
 	}
 }
 
@@ -258,6 +293,10 @@ func (j *productJob) rows(ws *productWorkspace, row, n, k int) {
 	a := &ws.args
 	a.RowStride, a.ColStride = x.Row, x.Col
 	a.A, a.Rows = (*float32)(x.at(row, k)), n
+	if ws.copied != nil {
+		a.RowStride, a.ColStride = copyStride, 1
+		a.A = lane(ws.copied, row-ws.copyRow, copyStride, 0)
+	}
 	if j.product.few(j.engine.set) {
 		j.engine.set.MultiplyFew(a)
 	} else {
