@@ -35,7 +35,8 @@ func (p *PackedMatrix) Cols() int {
 }
 
 // Bytes returns the size of the copy, 4 bytes for each of rows * cols, with cols rounded up to a
-// multiple of the kernel set's vector, see [kernel.Set]. Of nil it is 0.
+// multiple of the kernel set's vector, see [kernel.Set]. Of nil it is 0. [Engine.Pack] allocates up
+// to 2 MiB more, so that the copy can begin on a page of that size.
 func (p *PackedMatrix) Bytes() int {
 	if p == nil {
 		return 0
@@ -43,9 +44,9 @@ func (p *PackedMatrix) Bytes() int {
 	return 4 * len(p.mem)
 }
 
-// Pack packs w, [in, out], on all workers, into memory of Go's heap, in huge pages if Linux has some
-// for who asks. Weights that are stored [out, in] are packed as w.T(). The
-// error is an [*ArgError], or a [*MemoryError] for more memory than there is.
+// Pack packs w, [in, out], on all workers, into memory of Go's heap. On Linux it asks for pages of
+// 2 MiB, which are read faster. Weights that are stored [out, in] are packed as w.T(). The error is
+// an [*ArgError], or a [*MemoryError] for more memory than there is.
 func (e *Engine) Pack(w Matrix) (*PackedMatrix, error) {
 	if err := e.ready(); err != nil {
 		return nil, err
@@ -53,13 +54,16 @@ func (e *Engine) Pack(w Matrix) (*PackedMatrix, error) {
 	if err := w.checkWeights("w"); err != nil {
 		return nil, err
 	}
-	mem, err := e.pack(&tile.Product{
-		Depth: w.rows, N: 1, Parts: [tile.MaxParts]tile.Part{{Heads: 1, Width: w.cols, W: w.tile()}},
-	})
+	mem, err := e.pack(packedProduct(w.rows, w.cols, w.tile()))
 	if err != nil {
 		return nil, err
 	}
 	return &PackedMatrix{set: e.set, rows: w.rows, cols: w.cols, mem: mem}, nil
+}
+
+// packedProduct returns the product by a matrix of that size, as far as packing needs it.
+func packedProduct(rows, cols int, w tile.Matrix) *tile.Product {
+	return &tile.Product{Depth: rows, N: 1, Parts: [tile.MaxParts]tile.Part{{Heads: 1, Width: cols, W: w}}}
 }
 
 // pack returns the weights of a product, packed.

@@ -47,8 +47,8 @@ func (p *PackedMatrix) header() (h [packedHeader]byte) {
 	return h
 }
 
-// WriteTo writes p, [Engine.PackedSize] bytes, for [Engine.MapPacked] to use on machines of the
-// same kernel set. The error is an [*ArgError], or that of w.
+// WriteTo writes p to w, [Engine.PackedSize] bytes, which [Engine.MapPacked] uses on any Engine of the
+// same kernel set. It returns how many bytes it wrote. The error is an [*ArgError], or that of w.
 func (p *PackedMatrix) WriteTo(w io.Writer) (int64, error) {
 	if p == nil || p.set == nil {
 		return 0, argError("packed", 0, 1, "packed is nil or zero: Pack makes one")
@@ -62,28 +62,24 @@ func (p *PackedMatrix) WriteTo(w io.Writer) (int64, error) {
 	return int64(written) + int64(n), err
 }
 
-// packedProduct is the product that has a packed matrix of that size.
-func packedProduct(rows, cols int) *tile.Product {
-	return &tile.Product{Depth: rows, N: 1, Parts: [tile.MaxParts]tile.Part{{Heads: 1, Width: cols}}}
-}
-
-// PackedSize returns the bytes of weights of so many rows and columns that [Engine.PackInto] writes,
-// and [PackedMatrix.WriteTo]: those of [PackedMatrix.Bytes] and a header. It is 0 if there are no such
-// weights, and on an Engine that New did not make.
+// PackedSize returns how many bytes [Engine.PackInto] and [PackedMatrix.WriteTo] write for weights of
+// so many rows and columns: [PackedMatrix.Bytes] and a header. It is 0 for sizes that no matrix can
+// have, and on an Engine that New did not make.
 func (e *Engine) PackedSize(rows, cols int) int {
 	if e.ready() != nil || rows < 1 || cols < 1 || cols > math.MaxInt/8 {
 		return 0
 	}
-	lanes := e.engine.PackedLanes(packedProduct(rows, cols))
+	lanes := e.engine.PackedLanes(packedProduct(rows, cols, tile.Matrix{}))
 	if lanes > int64((math.MaxInt-packedHeader)/4/rows) {
 		return 0
 	}
 	return packedHeader + 4*int(lanes)*rows
 }
 
-// PackInto is Pack into memory of the caller, of [Engine.PackedSize] bytes that begin on a multiple of
-// 64, such as a file that is mapped. It holds then what [PackedMatrix.WriteTo] writes, and has to
-// stay as it is, and where it is, as long as the matrix is used. The error is an [*ArgError].
+// PackInto packs w as [Engine.Pack] does, into data: memory of the caller, such as a mapped file, of
+// [Engine.PackedSize] bytes, which begins at an address that is a multiple of 64. data then holds what
+// [PackedMatrix.WriteTo] writes. The matrix that is returned uses it in place: data must neither
+// change nor be unmapped as long as the matrix is used. The error is an [*ArgError].
 func (e *Engine) PackInto(data []byte, w Matrix) (*PackedMatrix, error) {
 	if err := e.ready(); err != nil {
 		return nil, err
@@ -102,9 +98,7 @@ func (e *Engine) PackInto(data []byte, w Matrix) (*PackedMatrix, error) {
 	if err := checkApart("data", &written, "w", &read); err != nil {
 		return nil, err
 	}
-	q := packedProduct(w.rows, w.cols)
-	q.Parts[0].W = w.tile()
-	e.engine.Pack(unsafe.Pointer(&mem[0]), q, e.Workers())
+	e.engine.Pack(unsafe.Pointer(&mem[0]), packedProduct(w.rows, w.cols, w.tile()), e.Workers())
 	p := &PackedMatrix{set: e.set, rows: w.rows, cols: w.cols, mem: mem}
 	h := p.header()
 	copy(data, h[:])
@@ -120,9 +114,9 @@ func packedFloats(data []byte) ([]float32, error) {
 }
 
 // MapPacked returns the packed matrix in data, which [PackedMatrix.WriteTo] or [Engine.PackInto] wrote
-// on a machine with the kernel set of e. It copies nothing: data, which may be a mapped file, has to
-// begin on a multiple of 64, and to stay as it is, and mapped, as long as the matrix is used. The
-// header is checked, and not the weights, of which any are numbers. The error is an [*ArgError].
+// for the kernel set of e. It copies nothing. data, which may be a mapped file, begins at an address
+// that is a multiple of 64, and must neither change nor be unmapped as long as the matrix is used.
+// MapPacked checks the header, not the weights: they may be any float32. The error is an [*ArgError].
 func (e *Engine) MapPacked(data []byte) (*PackedMatrix, error) {
 	if err := e.ready(); err != nil {
 		return nil, err
@@ -132,7 +126,7 @@ func (e *Engine) MapPacked(data []byte) (*PackedMatrix, error) {
 	}
 	order := binary.LittleEndian
 	if string(data[:len(packedMagic)]) != packedMagic {
-		return nil, argError("data", 0, 0, "data is no packed matrix: it begins with %q", data[:len(packedMagic)])
+		return nil, argError("data", 0, 0, "data is no packed matrix: it begins with %q", string(data[:len(packedMagic)]))
 	}
 	if v := order.Uint32(data[8:]); v != packedVersion {
 		return nil, argError("data", int(v&math.MaxInt32), packedVersion, "data is of version %d, this program reads %d", v, packedVersion)

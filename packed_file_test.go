@@ -6,6 +6,7 @@ import (
 	"errors"
 	"hash/crc32"
 	"math"
+	"strings"
 	"testing"
 	"unsafe"
 
@@ -99,6 +100,11 @@ func TestPackedFileErrors(t *testing.T) {
 		binary.LittleEndian.PutUint64(data[48:], size[1])
 		binary.LittleEndian.PutUint32(data[60:], crc32.ChecksumIEEE(data[:60]))
 		bad("sizes", data)
+	}
+	other := aligned(file.Bytes())
+	copy(other, "GGUF\x03\x00\x00\x00")
+	if _, err := e.MapPacked(other); err == nil || !strings.Contains(err.Error(), `it begins with "GGUF\x03`) {
+		t.Errorf("a file of another kind: %v", err)
 	}
 	var none *qkv.PackedMatrix
 	if _, err := none.WriteTo(&file); err == nil {
