@@ -19,9 +19,9 @@
 // [Engine.RunContext] and the other methods of that form end early when a context is done, within
 // some milliseconds where a kernel set has vectors, and a tenth of a second on generic. What a
 // call that has ended early leaves in its outputs stands at each. Appending to a cache and packing
-// weights, which copy memory, are not ended early, nor are [Merge] and [NewRotary]: they take some
-// tenths of a second for ten million numbers or more. Append and Merge can be given some tokens
-// after others, with the same result.
+// weights, which copy memory, are not ended early, nor are [Merge] and [NewRotary]. They take tenths
+// of a second for ten million numbers or more. Append and Merge can be given some of the tokens at a
+// time, with the same result.
 //
 // A method on an Engine, a Layer or another object of this package that is nil or was not made by
 // its constructor returns an [*ArgError]. One that returns no error returns 0, or panics and says
@@ -33,10 +33,10 @@
 // and [Layer.Forward] computes Y from X. Its parts can be had by themselves: a [Projection]
 // computes queries, keys and values in one product and writes them where attention reads
 // them, or into a cache, normalised and rotated; [Engine.MatMul] multiplies matrices, with
-// weights packed once by [Engine.Pack], or by [Engine.MapPacked] from a file of them, or read
-// where they are; [NewRotary] makes the tables
-// of a rotary position embedding from what a model's config.json says, and [Engine.Rotate]
-// rotates by them. [Engine.ExplainMatMul] says how a product will run.
+// weights that [Engine.Pack] packed once, that [Engine.MapPacked] found packed in a file, or
+// that are read where they are; [NewRotary] makes the tables of a rotary position embedding from
+// what a model's config.json says, and [Engine.Rotate] rotates by them. [Engine.ExplainMatMul]
+// says how a product will run.
 //
 // # Masks and scores
 //

@@ -21,7 +21,6 @@ func combineGeneric(a *kernel.CombineArgs) { inGo.combine(a) }
 
 func (code chainCode) combine(a *kernel.CombineArgs) {
 	var b [kernel.KC]terms
-	row := code.span(a.A, 1, 1, a.ColStride, a.Depth)
 	for l := 0; l < a.Lanes; l += kernel.ChainLanes {
 		lanes := min(kernel.ChainLanes, a.Lanes-l)
 		for k := range a.Depth {
@@ -29,14 +28,13 @@ func (code chainCode) combine(a *kernel.CombineArgs) {
 		}
 		c := unsafe.Slice(at(a.C, l), lanes)
 		var sums kernel.Chains
-		// Sums that are begun may be of any size.
-		all := kernel.AnySpan
 		if !a.First {
 			for j, x := range c {
 				sums[j] = kernel.Term(x)
 			}
 		}
-		code.add(&sums, a.A, a.ColStride, &b[0], a.Depth, row, all, kernel.KC)
+		// Sums that are begun may be of any size, so no span rules out that one leaves the normal range.
+		code.add(&sums, a.A, a.ColStride, &b[0], a.Depth, kernel.AnySpan, kernel.AnySpan, kernel.KC)
 		for j := range c {
 			c[j] = float32(sums[j])
 		}

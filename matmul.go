@@ -17,9 +17,9 @@ type Product struct {
 	X Matrix // [m, k]
 
 	// W [k, n] is read where it is. Weights that are stored [out, in] are its transpose, see
-	// [Matrix.T]: they are not copied, and neither are those with contiguous rows if X has few.
-	// Other layouts are, a small block at a time. Packed, in the place of W, is faster with
-	// more than one row, and takes the memory of a copy.
+	// [Matrix.T]: they are not copied, and neither are those with contiguous rows if X has few
+	// rows. Other weights are copied a small block at a time. Packed, in the place of W, is
+	// faster with more than one row of X, and takes the memory of a copy.
 	W      Matrix
 	Packed *PackedMatrix
 

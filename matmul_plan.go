@@ -12,10 +12,10 @@ import (
 type MatMulPlan struct {
 	Kernel string // kernel set
 
-	// Path is "packed" for packed weights and "packing" for weights that are packed a block at
-	// a time on the way. Weights that are read in place are "transposed", with rows of X in
-	// the lanes of vectors, "dots", with columns of Y, or "combine", a row of weights after
-	// the other. All give the same bits.
+	// Path is "packed" for packed weights, and "packing" for weights that are packed a block at
+	// a time on the way. Weights that are read in place have one of three paths: "transposed"
+	// has rows of X in the lanes of vectors, "dots" has columns of Y there, and "combine" adds
+	// up multiples of rows of weights. All give the same bits.
 	Path string
 
 	NR      int // lanes of a micro-tile: columns of Y, or rows where it is transposed

@@ -58,7 +58,7 @@ func upTo(n int) []int {
 	return list
 }
 
-// A plan says in which order rows are read.
+// TestExplainDecodeOrder: a plan says in which order decoding reads rows.
 func TestExplainDecodeOrder(t *testing.T) {
 	const heads, seqKV, dim = 4, 300, 32
 	x := make([]float32, heads*seqKV*dim)

@@ -122,7 +122,7 @@ func pathNamed(paths []Path, name string) (*Path, error) {
 		}
 	}
 	if at < 0 {
-		return nil, fmt.Errorf("%s is no path any more", name)
+		return nil, fmt.Errorf("there is no path %s", name)
 	}
 	return &paths[at], nil
 }

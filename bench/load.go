@@ -95,8 +95,8 @@ func (m *loadMark) since(from *loadMark) *Load {
 	}
 }
 
-// watchLoad begins to watch what runs on the machine, with a neighbour if its process is not 0. What it returns ends that, and returns
-// nil where the operating system does not tell.
+// watchLoad begins to watch what runs on the machine, with a neighbour if its process is not 0. What
+// it returns ends that, and returns nil where the operating system does not tell.
 func watchLoad(neighbour int) (end func() *Load) {
 	from, ok := markLoad(neighbour)
 	if !ok {

@@ -105,7 +105,7 @@ const (
 	neighbourReady = "ready\n"
 )
 
-// A running neighbour is a process, which rests until it is told to run.
+// A neighbourProcess is a neighbour that has been started. It rests until it is told to run.
 type neighbourProcess struct {
 	is    *Neighbour
 	pid   int

@@ -7,8 +7,8 @@ import (
 	"github.com/qkv-go/qkv/kernel"
 )
 
-// What decoding reads was asked for before, whatever the order of rows in memory: nearly all of it,
-// once and not long before.
+// TestDecodeAsks: what decoding reads it has asked for, whatever the order of rows in memory: nearly
+// all of it, once and not long before.
 func TestDecodeAsks(t *testing.T) {
 	const heads, kvHeads, keys, dim, row = 32, 8, 1000, 64, 4 * 64
 	for _, l := range []struct {

@@ -112,9 +112,9 @@ func (d *decoding) list(e *Engine, p *Problem, workers, rows int) {
 	}
 	// And more of them, in further groups of lanes, if their rows lie among each other.
 	most, least := atOnce, minDecodeItems*workers
-	d.orderWhy = "a KV head's block of keys after the other, whose rows follow each other"
+	d.orderWhy = "a block of keys of a KV head, then of the next: a head's rows follow each other"
 	if row := p.K.rowBytes(p.DimQK); p.scattered() {
-		d.orderWhy = "a few keys of each KV head after the other, whose rows lie among each other"
+		d.orderWhy = "a few keys of each KV head in turn: the heads' rows lie among each other"
 		groups := (pageBytes + row*atOnce - 1) / (row * atOnce)
 		most, least = min(p.KVHeads, atOnce*min(groups, maxDecodeGroups)), 2*workers
 	}
