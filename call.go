@@ -35,7 +35,7 @@ type Call struct {
 	Q   View // [batch, heads, seqQ, dimQK], float32
 	K   View // [batch, kvHeads, seqKV, dimQK]
 	V   View // [batch, kvHeads, seqKV, dimV]
-	Out View // [batch, heads, seqQ, dimV], float32, written
+	Out View // [batch, heads, seqQ, dimV], float32, written; it shares no element with what is read, but may be Q
 
 	// K and V may be of float32, [Float16], [BFloat16], int8 and [BlockQ8_0], each of its own
 	// type. The result is, to the bit, that of the same values in float32.
