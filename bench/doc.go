@@ -16,15 +16,15 @@
 // its own noise: to [Compare] records, each has to have measured a work several times.
 //
 // Few queries are bound by reading keys and values, few rows by weights, see
-// [Work.ReadBytes]. Beside them a buffer of that size is read in the same turns, so that it comes from the same level of
-// memory, and the share of that rate stands beside that of the peak: the greater one is
-// that of the limit which binds (the roofline; Williams et al., 2009).
+// [Work.ReadBytes]. Beside them a buffer of that size is read in the same turns, so that it
+// comes from the same level of memory, and the share of that rate stands beside that of the
+// peak: the greater one is that of the limit which binds (the roofline; Williams et al., 2009).
 //
-// What one call leaves in caches the next one finds there, which no layer of a model does. Where
+// A call finds in caches what the call before it left there, and no layer of a model does. Where
 // that matters, copies of keys, values and weights take turns, see [Options].
 //
-// Engines are not alone on a machine: a process that works through a cache or through memory on
-// another processor can run beside works, see [Neighbour].
+// An engine is not alone on its machine: a process that works through a cache or through memory
+// on another processor can run beside works, see [Neighbour].
 //
 // What a mask, lengths or changed scores cost is the share of the rate of the same sizes
 // without them, and is measured in the same way: the calls of both alternate, see

@@ -54,8 +54,10 @@ func (r reason) String() string {
 	return r.text
 }
 
-// KeysWhy and ValuesWhy say how items get keys and values, and why so.
-func (s *Schedule) KeysWhy() string   { return s.copying.kWhy.String() }
+// KeysWhy says how items get keys, and why so.
+func (s *Schedule) KeysWhy() string { return s.copying.kWhy.String() }
+
+// ValuesWhy says how items get values, and why so.
 func (s *Schedule) ValuesWhy() string { return s.copying.vWhy.String() }
 
 // copying decides how items of so many query rows get keys and values: a copy is made once for

@@ -81,9 +81,6 @@ func (w *workspace) decode(j *job, it *decodeItem) bool {
 	return !over
 }
 
-// roundUp returns the least multiple of m that is at least n.
-func roundUp(n, m int) int { return (n + m - 1) / m * m }
-
 // decodeChunks takes lane groups through all keys.
 func (w *workspace) decodeChunks(j *job, s *seq, it *decodeItem, groups []laneGroup) {
 	prefix, lo, hi := j.problem.keys(s, 0, w.decoder.perHead)

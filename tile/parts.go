@@ -16,7 +16,7 @@ type parts struct {
 
 // reserve makes room for the partials of d.
 func (ps *parts) reserve(d *decoding, vec, dim int) {
-	lanes := (d.lanes + vec - 1) / vec * vec
+	lanes := roundUp(d.lanes, vec)
 	ps.dim = dim
 	ps.stride = (lanes*(dim+2) + cacheLine - 1) / cacheLine * cacheLine
 	if n := d.parts*ps.stride + cacheLine; len(ps.mem) < n {

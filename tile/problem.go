@@ -152,4 +152,7 @@ func (p *Problem) alike() bool {
 	return p.CuQ == nil && p.LensQ == nil && p.LensKV == nil && p.Mask.Offsets == nil && p.Mask.Prefixes == nil
 }
 
+// roundUp returns the least multiple of m that is at least n.
+func roundUp(n, m int) int { return (n + m - 1) / m * m }
+
 func clamp(x, lo, hi int) int { return max(lo, min(x, hi)) }

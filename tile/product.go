@@ -295,7 +295,7 @@ func productWorkers(rows, depth, columns, workers int) (n int, why string) {
 func divide(n, most, step int) (size, blocks int) {
 	blocks = (n + most - 1) / most
 	size = (n + blocks - 1) / blocks
-	size = (size + step - 1) / step * step
+	size = roundUp(size, step)
 	return size, (n + size - 1) / size
 }
 

@@ -91,7 +91,7 @@ func (j *productJob) inPlace(ws *productWorkspace, part *Part, l *layout, lo, hi
 	first, last := part.panel(l, lo), part.panel(l, hi-1)
 	c := columnRun{Part: part, first: first.col(), row: row, rows: rows}
 	c.cols = last.col() + last.cols - c.first
-	wide := (c.cols + vec - 1) / vec * vec
+	wide := roundUp(c.cols, vec)
 	room := ws.results.room(rows * (c.cols + wide))
 	c.sums = unsafe.Slice(room, rows*c.cols)
 	c.parts = (*float32)(unsafe.Add(unsafe.Pointer(room), 4*rows*c.cols))

@@ -26,8 +26,9 @@ disturbed all but 3 passes tells no difference either: qkv bench -json measures 
 flag -count says otherwise. Where machine and kernel
 set are the same, the share of the limit that was measured in turns with a work is judged: a
 regression reaches less of it, beyond the noise and by more than the threshold, and takes more
-time. What a neighbour takes away, it takes from the limit too. Between different machines the
-time alone is judged, and nothing is a regression unless -threshold is given.
+time. What a neighbour takes away, it takes from the limit too. Between different machines, or
+conditions (-cold and -neighbour of qkv bench), the time alone is judged, and nothing is a
+regression unless -threshold is given.
 
 Exit code: 0, 1 if there is a regression, 2 for wrong usage. A record that cannot be read is 1,
 and so is one that has no work of the first, or none that both have measured often enough.`
