@@ -100,7 +100,10 @@ func (e *Engine) explain(c *Call, done tile.Done) (Plan, error) {
 		plan.Why = append(plan.Why, "keys: "+s.KeysWhy(), "values: "+s.ValuesWhy())
 	}
 	if s.Decode > 0 {
-		plan.Why = append(plan.Why, fmt.Sprintf("%s of few queries: %s", counted(s.Decode, "item"), s.DecodeWhy), "decoding reads "+s.OrderWhy)
+		plan.Why = append(plan.Why, fmt.Sprintf("%s of few queries: %s", counted(s.Decode, "item"), s.DecodeWhy))
+	}
+	if s.OrderWhy != "" {
+		plan.Why = append(plan.Why, "decoding reads "+s.OrderWhy)
 	}
 	plan.Why = append(plan.Why,
 		fmt.Sprintf("%d of at most %s: %s", s.Workers, counted(e.Workers(), "worker"), s.WorkersWhy),

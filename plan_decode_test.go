@@ -78,3 +78,21 @@ func TestExplainDecodeOrder(t *testing.T) {
 		}
 	}
 }
+
+// TestExplainDivided: keys that are divided among workers and read by the kernels of prefill are not
+// said to be decoded in an order.
+func TestExplainDivided(t *testing.T) {
+	const seqQ, seqKV, dim = 4, 1 << 14, 32
+	x := make([]float32, seqKV)
+	e, err := qkv.New(qkv.Config{Workers: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	kv := qkv.Strided(x, 0, [4]int{1, 1, seqKV, dim}, [4]int{0, 0, 1, 0}) // no row that lies side by side
+	plan, err := e.Explain(&qkv.Call{
+		Q: qkv.BHSD(x, 1, 1, seqQ, dim), Out: qkv.BHSD(make([]float32, seqQ*dim), 1, 1, seqQ, dim), K: kv, V: kv,
+	})
+	if err != nil || plan.Decode < 2 || strings.Contains(plan.String(), "decoding reads") {
+		t.Errorf("%v, %v, want several items that are not decoded", plan, err)
+	}
+}

@@ -94,13 +94,13 @@ type decoding struct {
 	most   int     // lane groups of an item
 	why    string
 
-	orderWhy string // of the rows that are decoded
+	orderWhy string // of the rows that are decoded, "" if none are
 }
 
 // list lists the decode items of p for so many workers. Sequences of up to rows query rows
 // have their keys divided, too.
 func (d *decoding) list(e *Engine, p *Problem, workers, rows int) {
-	d.items, d.chunks, d.parts, d.groups, d.lanes, d.most = d.items[:0], d.chunks[:0], 0, 0, 0, 0
+	d.items, d.chunks, d.parts, d.groups, d.lanes, d.most, d.orderWhy = d.items[:0], d.chunks[:0], 0, 0, 0, 0, ""
 	if rows == 0 && !e.canDecode(p) || p.SeqQ == 0 || p.Heads == 0 {
 		return
 	}
@@ -112,9 +112,9 @@ func (d *decoding) list(e *Engine, p *Problem, workers, rows int) {
 	}
 	// And more of them, in further groups of lanes, if their rows lie among each other.
 	most, least := atOnce, minDecodeItems*workers
-	d.orderWhy = "a block of keys of a KV head, then of the next: a head's rows follow each other"
+	order := "a block of keys of a KV head, then of the next: a head's rows follow each other"
 	if row := p.K.rowBytes(p.DimQK); p.scattered() {
-		d.orderWhy = "a few keys of each KV head in turn: the heads' rows lie among each other"
+		order = "a few keys of each KV head in turn: the heads' rows lie among each other"
 		groups := (pageBytes + row*atOnce - 1) / (row * atOnce)
 		most, least = min(p.KVHeads, atOnce*min(groups, maxDecodeGroups)), 2*workers
 	}
@@ -134,6 +134,7 @@ func (d *decoding) list(e *Engine, p *Problem, workers, rows int) {
 			// Those with several queries have more rows to a KV head.
 			each = max(1, min(most, e.decodeRows()/max(1, p.group()*s.lenQ), atOnce))
 			heads = min(most, each*maxDecodeGroups)
+			d.orderWhy = order
 		}
 		for head := 0; head < p.KVHeads; head += heads {
 			d.items = append(d.items, decodeItem{

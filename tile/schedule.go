@@ -52,7 +52,8 @@ type Schedule struct {
 	// Far rows share few sets of that, and asked for early push out what is used until then.
 	Prefetch bool
 
-	// Why those: a clause each. OrderWhy says in which order decoding reads rows.
+	// Why those: a clause each. OrderWhy says in which order decoding reads rows,
+	// and is empty if nothing is decoded.
 	LanesWhy, GroupsWhy, DecodeWhy, OrderWhy, WorkersWhy string
 
 	divided      int     // rows of sequences whose keys are divided although they are not decoded
