@@ -2,11 +2,11 @@ package memory
 
 import "unsafe"
 
-// HugePage is the size of the pages that Huge asks for.
+// HugePage is the size of the pages that Floats asks for, in bytes.
 const HugePage = 2 << 20
 
-// Floats returns n values, all 0, that begin on a cache line. Many begin on a huge page, and lie in
-// such pages where the operating system has some. They are ordinary memory of Go's heap.
+// Floats returns n values, all 0, that begin on a cache line. Those that fill a huge page begin on one,
+// and lie in such pages where the operating system grants them. They are memory of Go's heap.
 func Floats(n int) []float32 {
 	align := 64
 	if 4*n >= HugePage {
