@@ -112,7 +112,11 @@ func (p *Product) problem(e *Engine, q *tile.Product) error {
 		return err
 	}
 	written := p.Y.region()
-	read := [...]region{p.X.region(), p.W.region(), floatsRegion(p.Bias)}
+	weights := p.W.region()
+	if p.Packed != nil { // maybe in memory of the caller
+		weights = floatsRegion(p.Packed.mem)
+	}
+	read := [...]region{p.X.region(), weights, floatsRegion(p.Bias)}
 	for i, name := range [...]string{"x", "w", "bias"} {
 		if err := checkApart("y", &written, name, &read[i]); err != nil {
 			return err

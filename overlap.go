@@ -67,6 +67,15 @@ func floatsRegion(x []float32) (r region) {
 	return r
 }
 
+// bytesRegion returns those of a slice of bytes.
+func bytesRegion(x []byte) (r region) {
+	if len(x) > 0 {
+		r = region{base: unsafe.Pointer(unsafe.SliceData(x)), size: len(x)}
+		r.extend()
+	}
+	return r
+}
+
 // A sharing says what two regions have in common, as the end of a message about both.
 type sharing string
 

@@ -94,7 +94,7 @@ func (e *Engine) PackInto(data []byte, w Matrix) (*PackedMatrix, error) {
 	if err != nil {
 		return nil, err
 	}
-	written, read := floatsRegion(mem), w.region()
+	written, read := bytesRegion(data), w.region()
 	if err := checkApart("data", &written, "w", &read); err != nil {
 		return nil, err
 	}

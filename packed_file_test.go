@@ -118,6 +118,54 @@ func TestPackedFileErrors(t *testing.T) {
 	}
 }
 
+// TestPackedFileSharing: weights are not packed over themselves, nor a product written over weights
+// that are in memory of the caller, and what is refused has written nothing.
+func TestPackedFileSharing(t *testing.T) {
+	e := newAttention(t, qkv.Config{})
+	const rows, cols = 2, 3
+	size := e.PackedSize(rows, cols)
+	mem := aligned(make([]byte, size+4*rows*cols))
+	data := mem[:size:size]
+	floats := unsafe.Slice((*float32)(unsafe.Pointer(&mem[0])), len(mem)/4)
+	for i := range floats {
+		floats[i] = float32(i)
+	}
+	was := bytes.Clone(mem)
+	refused := func(what string, err error) {
+		t.Helper()
+		if !errors.As(err, new(*qkv.ArgError)) {
+			t.Errorf("%s: %v", what, err)
+		}
+		if !bytes.Equal(mem, was) {
+			t.Errorf("%s: something was written", what)
+			copy(mem, was)
+		}
+	}
+	for _, at := range []int{0, 10, 15, 16, size/4 - 1} { // the header, both, the panels
+		_, err := e.PackInto(data, qkv.RowMajor(floats[at:], rows, cols))
+		refused("packed", err)
+	}
+	into, err := e.PackInto(data, qkv.RowMajor(floats[size/4:], rows, cols))
+	if err != nil {
+		t.Fatal(err)
+	}
+	mapped, err := e.MapPacked(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	was = bytes.Clone(mem)
+	x := newMatrix("rows", 1, rows, normal(1)).matrix()
+	for _, p := range []*qkv.PackedMatrix{into, mapped} {
+		for _, at := range []int{14, 16, size/4 - 1} {
+			refused("multiplied", e.MatMul(&qkv.Product{X: x, Packed: p, Y: qkv.RowMajor(floats[at:], 1, cols)}))
+		}
+		if err := e.MatMul(&qkv.Product{X: x, Packed: p, Y: qkv.RowMajor(floats[size/4:], 1, cols)}); err != nil {
+			t.Error(err)
+		}
+		copy(mem, was)
+	}
+}
+
 // FuzzMapPacked: no file makes a product leave its memory.
 func FuzzMapPacked(f *testing.F) {
 	e, err := qkv.New(qkv.Config{})
