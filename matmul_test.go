@@ -452,6 +452,30 @@ func TestMatMulAllocs(t *testing.T) {
 	}
 }
 
+// TestMatMulCopies: no product takes memory for a copy of rows that grows with their length. Strides
+// of 0 make long ones of a few elements.
+func TestMatMulCopies(t *testing.T) {
+	const bound = 1 << 16
+	forEachSet(t, func(t *testing.T, e *qkv.Engine) {
+		for _, c := range []struct{ rows, depth, step int }{
+			{1, bound + 64, 1}, {1, bound + 64, 0}, {2, bound, 1}, {2, bound + 64, 1}, {16, bound + 64, 1},
+		} {
+			data := make([]float32, bound+64)
+			x := qkv.StridedMatrix(data, 0, c.rows, c.depth, 0, c.step)
+			y := qkv.RowMajor(make([]float32, c.rows*32), c.rows, 32)
+			w := qkv.StridedMatrix(data, 0, c.depth, 32, 1, 0)
+			plan, err := e.ExplainMatMul(&qkv.Product{X: x, W: w, Y: y})
+			if err != nil {
+				t.Fatal(err)
+			}
+			copies := plan.Path == "transposed" || plan.Path == "dots" && (c.rows > 1 || c.step != 1)
+			if copies && c.depth > bound {
+				t.Errorf("%d rows of %d elements, %d apart, are copied: %s", c.rows, c.depth, c.step, plan.Path)
+			}
+		}
+	})
+}
+
 // TestExplainMatMul names the path of each form of the weights.
 func TestExplainMatMul(t *testing.T) {
 	for _, set := range sets() {

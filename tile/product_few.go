@@ -49,6 +49,7 @@ func (e *Engine) path(p *Product) ProductPath {
 	}
 	last := p.Depth % kernel.KC
 	dots, combine := p.Depth >= e.set.Vec && (last == 0 || last >= e.set.Vec), true
+	dots = dots && (p.Depth <= transposedDepth || p.Rows == 1 && p.X.Col == 1) // packFew copies nothing then
 	for i := range p.parts() {
 		part := &p.Parts[i]
 		wide := part.Heads*part.Width >= e.set.Vec

@@ -11,8 +11,8 @@ import (
 // multiple of every set's Rows.
 const columnBlock = 192
 
-// transposedDepth bounds the depth of a transposed product, of which a block of rows is
-// packed whole: to 16 MiB in the widest lanes. A deeper one packs its weights instead.
+// transposedDepth bounds the depth of a product of which a block of rows is packed whole, a
+// transposed one or PathDots: to 16 MiB in the widest lanes. A deeper one packs its weights instead.
 const transposedDepth = 1 << 16
 
 // transposes reports whether p is computed transposed, Yᵀ = Wᵀ Xᵀ, with rows of X in lanes
