@@ -131,7 +131,7 @@ func (l *Layer) Workspace(tokens int) int {
 // A LayerCall is the operands of a [Layer].
 type LayerCall struct {
 	X     Matrix // [batch*seq, in]: token s of sequence b in row b*seq + s
-	Y     Matrix // [batch*seq, out], written; it may be X
+	Y     Matrix // [batch*seq, out], written; it may be X, and shares no element with what the Layer keeps
 	Batch int    // sequences, of equal length; 0 means 1
 
 	// Positions [seq], or [batch*seq] where each sequence has its own, are those of the
@@ -257,10 +257,36 @@ func (l *Layer) prepare(c *LayerCall, s *layerSpace, run *projecting) error {
 	if err := s.out.problem(e, &s.product); err != nil {
 		return err
 	}
+	written := c.Y.region()
+	if err := l.projection.checkKept("y", &written); err != nil {
+		return err
+	}
+	if err := l.checkKept(s); err != nil {
+		return err
+	}
 	if a := c.Attention; a != nil { // what is given is the caller's to keep
-		written, given := c.Y.region(), [...]region{a.Q.region(), a.K.region(), a.V.region()}
+		given := [...]region{a.Q.region(), a.K.region(), a.V.region()}
 		for i, name := range projectionNames {
 			if err := checkApart("y", &written, name, &given[i]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// checkKept reports an output of the attention, or of the projection, that shares memory with
+// weights or biases that l keeps.
+func (l *Layer) checkKept(s *layerSpace) error {
+	out := s.call.Out.region()
+	if err := l.projection.checkKept("out", &out); err != nil {
+		return err
+	}
+	kept := [...]region{l.outInPlace.region(), floatsRegion(l.outBias)}
+	written := [...]region{s.call.Q.region(), s.call.K.region(), s.call.V.region(), out}
+	for i, name := range [...]string{"q", "k", "v", "out"} {
+		for j, other := range [...]string{"out weights", "out bias"} {
+			if err := checkApart(name, &written[i], other, &kept[j]); err != nil {
 				return err
 			}
 		}

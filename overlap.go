@@ -52,8 +52,12 @@ func (m *Matrix) region() (r region) {
 	if !m.given() {
 		return r
 	}
-	r.base, r.size = unsafe.Pointer(&m.data[m.offset]), 4
-	r.axes = [4]regionAxis{{4 * m.rowStride, m.rows - 1}, {4 * m.colStride, m.cols - 1}}
+	return floatAxes(unsafe.Pointer(&m.data[m.offset]), regionAxis{4 * m.rowStride, m.rows - 1}, regionAxis{4 * m.colStride, m.cols - 1})
+}
+
+// floatAxes returns the bytes of float32 values along two axes.
+func floatAxes(base unsafe.Pointer, rows, cols regionAxis) region {
+	r := region{base: base, size: 4, axes: [4]regionAxis{rows, cols}}
 	r.extend()
 	return r
 }

@@ -2,6 +2,7 @@ package qkv_test
 
 import (
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"github.com/qkv-go/qkv"
@@ -142,5 +143,70 @@ func TestOverlapSearch(t *testing.T) {
 	}
 	if shared < 300 || not < 300 {
 		t.Errorf("%d share, %d do not", shared, not)
+	}
+}
+
+// TestOverlapKept: nothing is written over weights, biases and norms that a projection or a layer
+// keeps.
+func TestOverlapKept(t *testing.T) {
+	const seq, heads, dim = 3, 2, 8
+	const in = heads * dim
+	e := newAttention(t, qkv.Config{})
+	for _, inPlace := range []bool{false, true} {
+		var mem [][]float32 // what is kept
+		var names []string
+		keep := func(name string, n int) []float32 {
+			mem, names = append(mem, make([]float32, max(n, seq*in))), append(names, name)
+			return mem[len(mem)-1][:n]
+		}
+		linear := func(name string) qkv.Linear {
+			return qkv.Linear{W: qkv.RowMajor(keep(name+" weights", in*in), in, in), Bias: keep(name+" bias", in)}
+		}
+		cfg := qkv.ProjectionConfig{
+			Heads: heads, Q: linear("q"), K: linear("k"), V: linear("v"),
+			QNorm: keep("q norm", dim), KNorm: keep("k norm", dim), InPlace: inPlace,
+		}
+		p, err := e.NewProjection(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		own := len(mem)
+		l, err := e.NewLayer(qkv.LayerConfig{ProjectionConfig: cfg, Out: linear("out")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		x := qkv.RowMajor(make([]float32, seq*in), seq, in)
+		fresh := func() qkv.View { return qkv.BSHD(make([]float32, seq*in), 1, seq, heads, dim) }
+		for i, m := range mem {
+			kept := inPlace || !strings.HasSuffix(names[i], "weights")
+			check := func(name string, err error) {
+				t.Helper()
+				want := "qkv: " + name + " and " + names[i] + " share elements"
+				if kept && (err == nil || err.Error() != want) || !kept && err != nil {
+					t.Errorf("in place %t: error %v, want %s: %t", inPlace, err, want, kept)
+				}
+			}
+			over := qkv.BSHD(m[:seq*in], 1, seq, heads, dim)
+			call := func(i int) (v [4]qkv.View) {
+				for k := range v {
+					v[k] = fresh()
+				}
+				v[i] = over
+				return v
+			}
+			for k, name := range []string{"q", "k", "v", "out"} {
+				v := call(k)
+				if k < 3 && i < own {
+					check(name, p.Run(&qkv.ProjectionCall{X: x, Q: v[0], K: v[1], V: v[2]}))
+				}
+				y := qkv.RowMajor(make([]float32, seq*in), seq, in)
+				check(name, l.Run(&qkv.LayerCall{X: x, Y: y, Attention: &qkv.Call{Q: v[0], K: v[1], V: v[2], Out: v[3]}}))
+			}
+			y := qkv.RowMajor(m[:seq*in], seq, in)
+			if names[i] == "out weights" || names[i] == "out bias" {
+				continue // see TestOverlap: y is that of a product
+			}
+			check("y", l.Forward(y, x))
+		}
 	}
 }

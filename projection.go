@@ -164,6 +164,35 @@ func (p *Projection) checkFinish(index, width int) error {
 	return nil
 }
 
+// keptNames are those of what a Projection keeps of the caller's memory.
+var keptNames = [3][3]string{
+	{"q weights", "q bias", "q norm"}, {"k weights", "k bias", "k norm"}, {"v weights", "v bias", ""},
+}
+
+// checkKept reports an output that shares memory with weights, biases or norms that p keeps.
+func (p *Projection) checkKept(name string, written *region) error {
+	for i := range p.parts {
+		part := &p.parts[i]
+		var kept [3]region
+		cols := part.Heads * part.Width
+		if p.packed == nil {
+			kept[0] = floatAxes(part.W.Base, regionAxis{4 * part.W.Row, p.in - 1}, regionAxis{4 * part.W.Col, cols - 1})
+		}
+		if part.Bias != nil {
+			kept[1] = floatAxes(part.Bias, regionAxis{4, cols - 1}, regionAxis{})
+		}
+		if part.index < len(p.norms) {
+			kept[2] = floatsRegion(p.norms[part.index])
+		}
+		for k := range kept {
+			if err := checkApart(name, written, keptNames[part.index][k], &kept[k]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // finishes reports whether something is done to the heads of a part after the product.
 func (p *Projection) finishes(index int) bool {
 	return index < len(p.norms) && (p.norms[index] != nil || p.rotary != nil)
@@ -174,8 +203,8 @@ type ProjectionCall struct {
 	X Matrix // [batch*seq, in]: token s of sequence b in row b*seq + s
 
 	// Written: [batch, heads, seq, dim], any strides, such as those of tokens of a cache. Of
-	// what the projection leaves out there is none. They share no element with each other or
-	// with X.
+	// what the projection leaves out there is none. They share no element with each other, with X
+	// or with weights, biases and norms that the Projection keeps.
 	Q, K, V View
 
 	// Positions [seq], or [batch*seq] where each sequence has its own, are those of the
@@ -281,6 +310,9 @@ func (r *projecting) prepare(c *ProjectionCall) error {
 			}
 		}
 		if err := checkApart(name, &written[i], "x", &x); err != nil {
+			return err
+		}
+		if err := p.checkKept(name, &written[i]); err != nil {
 			return err
 		}
 	}
