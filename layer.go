@@ -272,6 +272,13 @@ func (l *Layer) prepare(c *LayerCall, s *layerSpace, run *projecting) error {
 			}
 		}
 	}
+	a := &s.call
+	others := [...]region{a.Scores.region(), floatsRegion(a.LSE), a.Bias.region(), a.Mask.Keep.region(), floatsRegion(a.ALiBi), floatsRegion(a.Sinks)}
+	for i, name := range [...]string{"scores", "lse", "bias", "mask", "alibi", "sinks"} {
+		if err := checkApart("y", &written, name, &others[i]); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

@@ -210,3 +210,34 @@ func TestOverlapKept(t *testing.T) {
 		}
 	}
 }
+
+// TestOverlapLayer: a layer does not write y over what else its attention writes or reads.
+func TestOverlapLayer(t *testing.T) {
+	const seq, heads, dim = 3, 2, 8
+	const in = heads * dim
+	e := newAttention(t, qkv.Config{})
+	linear := func() qkv.Linear { return qkv.Linear{W: qkv.RowMajor(make([]float32, in*in), in, in)} }
+	l, err := e.NewLayer(qkv.LayerConfig{
+		ProjectionConfig: qkv.ProjectionConfig{Heads: heads, Q: linear(), K: linear(), V: linear()}, Out: linear(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mem := make([]float32, seq*in)
+	for name, a := range map[string]*qkv.Call{
+		"scores": {Scores: qkv.BHSD(mem[:heads*seq*seq], 1, heads, seq, seq)},
+		"lse":    {LSE: mem[:heads*seq]},
+		"bias":   {Bias: qkv.BHSD(mem[:heads*seq*seq], 1, heads, seq, seq)},
+		"alibi":  {ALiBi: mem[:heads]},
+		"sinks":  {Sinks: mem[:heads]},
+	} {
+		x := qkv.RowMajor(make([]float32, seq*in), seq, in)
+		want := "qkv: y and " + name + " share elements"
+		if err := l.Run(&qkv.LayerCall{X: x, Y: qkv.RowMajor(mem, seq, in), Attention: a}); err == nil || err.Error() != want {
+			t.Errorf("error %v, want %s", err, want)
+		}
+		if err := l.Run(&qkv.LayerCall{X: x, Y: x, Attention: a}); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
