@@ -217,7 +217,7 @@ func (s *twoPaths) Paths(in Inputs, workers int) ([]Path, error) {
 	slow.Name = "slow"
 	slow.Run = func() error {
 		s.slow++
-		time.Sleep(time.Millisecond)
+		time.Sleep(200 * time.Millisecond) // more than a stall of a busy machine
 		return paths[0].Run()
 	}
 	return []Path{slow, paths[0]}, nil

@@ -10,9 +10,9 @@ import (
 	"github.com/qkv-go/qkv/tile"
 )
 
-// TestMatMulCopies: a product whose rows of X are copied has the bits of one whose rows are read
+// TestMatMulCopyX: a product whose rows of X are copied has the bits of one whose rows are read
 // where they are, with columns of Y that machine code writes and with others, and says so.
-func TestMatMulCopies(t *testing.T) {
+func TestMatMulCopyX(t *testing.T) {
 	const m, depth, cols = 133, 1700, 83
 	r := rand.New(rand.NewPCG(1, 2))
 	floats := func(n int) []float32 {
