@@ -84,36 +84,21 @@ var avx2Set = kernel.Set{
 })
 
 // sse2Set is the generic set with kernel.Chains in machine code.
-var sse2Set = kernel.Set{
-	Name:       "sse2",
-	Vec:        4,
-	Lanes:      16,
-	Rows:       1,
-	DecodeRows: kernel.MaxDecodeRows,
-	FewRows:    6,
-	PeakFLOPs:  2 * kernel.ChainLanes,
-}.With(kernel.Funcs{
-	PackQ:            packQGeneric,
-	Scores:           inSSE2.scores,
-	Softcap:          softcapGeneric,
-	ALiBi:            alibiGeneric,
-	Bias:             biasGeneric,
-	Softmax:          softmaxSSE2,
-	Accumulate:       inSSE2.accumulate,
-	Finish:           finishGeneric,
-	Merge:            mergeGeneric,
-	Convert:          convertGeneric,
-	DecodeScores:     decodeScoresSSE2,
-	DecodeAccumulate: decodeAccumulateSSE2,
-	Multiply:         inSSE2.multiply,
-	MultiplyFew:      inSSE2.multiplyFew,
-	Combine:          inSSE2.combine,
-	Dots:             inSSE2.dots,
-	Float16:          float16Generic,
-	Rotary:           rotaryGeneric,
-	Peak:             inSSE2.peak,
-	Read:             readGeneric,
-})
+var sse2Set = func() *kernel.Set {
+	set, f := *genericSet, genericFuncs
+	set.Name = "sse2"
+	f.Scores = inSSE2.scores
+	f.Softmax = softmaxSSE2
+	f.Accumulate = inSSE2.accumulate
+	f.DecodeScores = decodeScoresSSE2
+	f.DecodeAccumulate = decodeAccumulateSSE2
+	f.Multiply = inSSE2.multiply
+	f.MultiplyFew = inSSE2.multiplyFew
+	f.Combine = inSSE2.combine
+	f.Dots = inSSE2.dots
+	f.Peak = inSSE2.peak
+	return set.With(f)
+}()
 
 // packQAVX512 is packQGeneric where DimStride is 1.
 //

@@ -17,7 +17,9 @@ var genericSet = kernel.Set{
 	DecodeRows: kernel.MaxDecodeRows,
 	FewRows:    6,
 	PeakFLOPs:  2 * kernel.ChainLanes,
-}.With(kernel.Funcs{
+}.With(genericFuncs)
+
+var genericFuncs = kernel.Funcs{
 	PackQ:            packQGeneric,
 	Scores:           scoresGeneric,
 	Softcap:          softcapGeneric,
@@ -38,7 +40,7 @@ var genericSet = kernel.Set{
 	Rotary:           rotaryGeneric,
 	Peak:             peakGeneric,
 	Read:             readGeneric,
-})
+}
 
 const signBit = 1 << 31 // of the bits of a float32
 

@@ -425,10 +425,7 @@ for i := range n {
 		f.Op("MOVUPS", mem(s.bits, 0), all)
 	}
 	s.result = func() {
-		for _, swap := range []int{0b01_00_11_10, 0b10_11_00_01} {
-			f.Op("PSHUFL", imm(swap), all, s.t)
-			f.Op("PAND", s.t, all)
-		}
+		f.fold("PAND", all, s.t)
 		f.Op("MOVSS", all, "all+56(FP)")
 	}
 	s.fast = func(step, j int, first Vec, add func(term int, v Vec)) {
@@ -447,6 +444,14 @@ for i := range n {
 	}
 	s.emit()
 	return f
+}
+
+// fold leaves in each lane of v what op makes of all four.
+func (f *Func) fold(op string, v, tmp Vec) {
+	for _, swap := range []int{0b01_00_11_10, 0b10_11_00_01} {
+		f.Op("PSHUFL", imm(swap), v, tmp)
+		f.Op(op, tmp, v)
+	}
 }
 
 // span writes the bounds of the exponents of rows.
@@ -516,10 +521,7 @@ for r := range rows {
 		acc     [2]Vec
 	}{{"PMINSW", "low+32(FP)", [2]Vec(low)}, {"PMAXSW", "high+36(FP)", [2]Vec(high)}} {
 		f.Op("PSRLL", 24, v.acc[0])
-		for _, swap := range []int{0b01_00_11_10, 0b10_11_00_01} {
-			f.Op("PSHUFL", imm(swap), v.acc[0], v.acc[1])
-			f.Op(v.op, v.acc[1], v.acc[0])
-		}
+		f.fold(v.op, v.acc[0], v.acc[1])
 		f.Op("PSLLL", 24, v.acc[0])
 		f.Op("MOVSS", v.acc[0], v.ret)
 	}
@@ -581,10 +583,7 @@ for r := range rows {
 	f.Op("DECQ", rows)
 	f.Op("JNE", "rows")
 	f.Op("PAND", all[1], all[0])
-	for _, swap := range []int{0b01_00_11_10, 0b10_11_00_01} {
-		f.Op("PSHUFL", imm(swap), all[0], all[1])
-		f.Op("PAND", all[1], all[0])
-	}
+	f.fold("PAND", all[0], all[1])
 	f.Op("MOVSS", all[0], "all+40(FP)")
 	f.Return(f)
 	return f

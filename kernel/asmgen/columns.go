@@ -31,45 +31,41 @@ func (c *column) next() {
 	c.Countdown(c.keys, "loop")
 }
 
-// columnMax writes the maxima of Softmax.
+// reduce writes a function whose numbers are what op makes of them and each score in turn.
+func reduce(arch *Arch, name, number, op, formula string) *Func {
+	c := newColumn(arch, name, number, formula)
+	m := c.vectors("all:")
+	acc, x := m.one(number), m.one("x")
+	c.Op("MOVUPS", mem(c.lanes, 0), acc)
+	c.Loop("loop")
+	c.Op("MOVUPS", mem(c.s, 0), x)
+	c.Op(op, acc, x)
+	c.Op("MOVAPS", x, acc)
+	c.next()
+	c.Op("MOVUPS", acc, mem(c.lanes, 0))
+	c.Return(c.Func)
+	return c.Func
+}
+
+// columnMax writes the maxima of Softmax: MAXPS leaves the old one where x is not greater, a NaN
+// included.
 func columnMax(arch *Arch) *Func {
-	c := newColumn(arch, "columnMax", "top", `
+	return reduce(arch, "columnMax", "top", "MAXPS", `
 for k := range keys {
 	if s[k*stride] > top {
 		top = s[k*stride]
 	}
 }
 `)
-	m := c.vectors("all:")
-	top, x := m.one("top"), m.one("x")
-	c.Op("MOVUPS", mem(c.lanes, 0), top)
-	c.Loop("loop")
-	c.Op("MOVUPS", mem(c.s, 0), x)
-	c.Op("MAXPS", top, x) // top where x is not greater, a NaN included
-	c.Op("MOVAPS", x, top)
-	c.next()
-	c.Op("MOVUPS", top, mem(c.lanes, 0))
-	c.Return(c.Func)
-	return c.Func
 }
 
 // columnSum writes the sums of Softmax.
 func columnSum(arch *Arch) *Func {
-	c := newColumn(arch, "columnSum", "sum", `
+	return reduce(arch, "columnSum", "sum", "ADDPS", `
 for k := range keys {
 	sum += s[k*stride]
 }
 `)
-	m := c.vectors("all:")
-	sum, x := m.one("sum"), m.one("x")
-	c.Op("MOVUPS", mem(c.lanes, 0), sum)
-	c.Loop("loop")
-	c.Op("MOVUPS", mem(c.s, 0), x)
-	c.Op("ADDPS", x, sum)
-	c.next()
-	c.Op("MOVUPS", sum, mem(c.lanes, 0))
-	c.Return(c.Func)
-	return c.Func
 }
 
 // columnExp writes the weights of Softmax.

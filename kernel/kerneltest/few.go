@@ -40,9 +40,6 @@ func dots(a *kernel.DotsArgs) {
 	}
 }
 
-// tinyNegative are products that vanish below the normal range, which leave sums of -0.
-var tinyNegative = constant(-1e-30)
-
 func (s *suite) multiplyFew(lanes int) {
 	const kc = kernel.KC
 	for rows := 1; rows <= s.set.FewRows; rows++ {
@@ -56,31 +53,7 @@ func (s *suite) multiplyFew(lanes int) {
 			if s.IntN(4) == 0 {
 				l = all[s.IntN(len(all))]
 			}
-			c := layout{outer: s.stride(lanes) * (1 - 2*s.IntN(2)), inner: 1}
-			ga, gb, gc := choose(s.Rand, numbers), choose(s.Rand, numbers), unwritten
-			if s.IntN(4) == 0 {
-				ga, gb = tinyNegative, constant(1e-30)
-			}
-			a := kernel.MultiplyArgs{
-				A:         s.strided("A", rows, l.outer, depth, l.inner, ga),
-				RowStride: l.outer, ColStride: l.inner, Rows: rows, Depth: depth,
-				B:      s.matrix("B", depth, lanes, lanes, gb),
-				Stride: c.outer, Lanes: lanes, Add: s.IntN(2) == 0,
-			}
-			if a.Add {
-				gc = choose(s.Rand, numbers).with(constant(negZero), 3)
-			}
-			a.C = s.strided("C", rows, c.outer, lanes, c.inner, gc)
-			if s.IntN(2) == 0 {
-				a.Bias = s.matrix("Bias", 1, lanes, lanes, choose(s.Rand, numbers).with(constant(negZero), 3))
-			}
-			got := a
-			what := func() string {
-				return fmt.Sprintf("MultiplyFew rows=%d depth=%d lanes=%d stride=%d add=%v bias=%v %v A=%s B=%s C=%s",
-					rows, depth, lanes, a.Stride, a.Add, a.Bias != nil, l, ga.name, gb.name, gc.name)
-			}
-			s.check(what, func() { multiplyFew(&a) }, func() { s.set.MultiplyFew(&got) })
-			unchanged(s, what, got, a)
+			s.product("MultiplyFew", lanes, rows, depth, l, multiplyFew, s.set.MultiplyFew)
 		}
 	}
 }

@@ -82,32 +82,42 @@ func (s *suite) accumulate(lanes int) {
 
 func (s *suite) multiply(lanes int) {
 	for _, sh := range s.shapes(300, kernel.KC) {
-		rows, depth := sh.tile, sh.loop
-		all := layouts(rows, depth)
+		all := layouts(sh.tile, sh.loop)
 		s.begin()
-		l := all[s.IntN(len(all))]
-		// C has rows in either direction, with gaps between them every other time.
-		c := layout{outer: s.stride(lanes) * (1 - 2*s.IntN(2)), inner: 1}
-		ga, gb, gc := choose(s.Rand, numbers), choose(s.Rand, numbers), unwritten
-		a := kernel.MultiplyArgs{
-			A:         s.strided("A", rows, l.outer, depth, l.inner, ga),
-			RowStride: l.outer, ColStride: l.inner, Rows: rows, Depth: depth,
-			B:      s.matrix("B", depth, lanes, lanes, gb),
-			Stride: c.outer, Lanes: lanes, Add: s.IntN(2) == 0,
-		}
-		if a.Add {
-			gc = choose(s.Rand, numbers)
-		}
-		a.C = s.strided("C", rows, c.outer, lanes, c.inner, gc)
-		if s.IntN(2) == 0 {
-			a.Bias = s.matrix("Bias", 1, lanes, lanes, choose(s.Rand, numbers))
-		}
-		got := a
-		what := func() string {
-			return fmt.Sprintf("Multiply rows=%d depth=%d lanes=%d stride=%d add=%v bias=%v %v A=%s B=%s C=%s",
-				rows, depth, lanes, a.Stride, a.Add, a.Bias != nil, l, ga.name, gb.name, gc.name)
-		}
-		s.check(what, func() { multiply(&a) }, func() { s.set.Multiply(&got) })
-		unchanged(s, what, got, a)
+		s.product("Multiply", lanes, sh.tile, sh.loop, all[s.IntN(len(all))], multiply, s.set.Multiply)
 	}
+}
+
+// tinyNegative are products that vanish below the normal range, which leave sums of -0.
+var tinyNegative = constant(-1e-30)
+
+// product checks a product of rows in a layout, with a bias and old values or without, by set
+// against want.
+func (s *suite) product(name string, lanes, rows, depth int, l layout, want, set func(*kernel.MultiplyArgs)) {
+	// C has rows in either direction, with gaps between them every other time.
+	c := layout{outer: s.stride(lanes) * (1 - 2*s.IntN(2)), inner: 1}
+	ga, gb, gc := choose(s.Rand, numbers), choose(s.Rand, numbers), unwritten
+	if s.IntN(4) == 0 {
+		ga, gb = tinyNegative, constant(1e-30)
+	}
+	a := kernel.MultiplyArgs{
+		A:         s.strided("A", rows, l.outer, depth, l.inner, ga),
+		RowStride: l.outer, ColStride: l.inner, Rows: rows, Depth: depth,
+		B:      s.matrix("B", depth, lanes, lanes, gb),
+		Stride: c.outer, Lanes: lanes, Add: s.IntN(2) == 0,
+	}
+	if a.Add {
+		gc = choose(s.Rand, numbers).with(constant(negZero), 3)
+	}
+	a.C = s.strided("C", rows, c.outer, lanes, c.inner, gc)
+	if s.IntN(2) == 0 {
+		a.Bias = s.matrix("Bias", 1, lanes, lanes, choose(s.Rand, numbers).with(constant(negZero), 3))
+	}
+	got := a
+	what := func() string {
+		return fmt.Sprintf("%s rows=%d depth=%d lanes=%d stride=%d add=%v bias=%v %v A=%s B=%s C=%s",
+			name, rows, depth, lanes, a.Stride, a.Add, a.Bias != nil, l, ga.name, gb.name, gc.name)
+	}
+	s.check(what, func() { want(&a) }, func() { set(&got) })
+	unchanged(s, what, got, a)
 }
