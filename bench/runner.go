@@ -352,7 +352,7 @@ func (r *Runner) streamOf(w Work, workers int) (*stream, int64) {
 	return r.stream, bytes
 }
 
-// farSlower is how many times as long as the fastest path so far the first call of another may
+// farSlower is how many times as long as the fastest path so far the first two calls of another may
 // take to be compared with it.
 const farSlower = 2
 

@@ -203,7 +203,8 @@ func TestMedian(t *testing.T) {
 // twoPaths is a system with a fast path and a slow one, which counts its runs.
 type twoPaths struct {
 	engine
-	slow int
+	slow  int
+	stall time.Duration // of the first call of the fast path
 }
 
 func (*twoPaths) Name() string { return "two paths" }
@@ -220,7 +221,22 @@ func (s *twoPaths) Paths(in Inputs, workers int) ([]Path, error) {
 		time.Sleep(200 * time.Millisecond) // more than a stall of a busy machine
 		return paths[0].Run()
 	}
-	return []Path{slow, paths[0]}, nil
+	fast := paths[0]
+	fast.Run = func() error {
+		time.Sleep(s.stall)
+		s.stall = 0
+		return paths[0].Run()
+	}
+	return []Path{slow, fast}, nil
+}
+
+// TestFastestPathStalls: a path whose first call is held up is not taken for a slow one.
+func TestFastestPathStalls(t *testing.T) {
+	r, s := newRunner(t, quick), &twoPaths{stall: 600 * time.Millisecond}
+	run, err := r.RunOn(context.Background(), s, Job{parse(t, "h=2,sq=64,d=32"), 1}, 0)
+	if err != nil || run.Path != "prefill" {
+		t.Fatalf("path %q, error %v", run.Path, err)
+	}
 }
 
 // TestFastestPath: all paths are tried once for a work on a number of workers, and the fastest alone
