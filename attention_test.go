@@ -181,6 +181,7 @@ func (p *problem) naive(b, h, i int) []float32 {
 
 // The largest error is no larger than that of a naive float32 implementation.
 func TestErrorAgainstNaive(t *testing.T) {
+	t.Parallel()
 	const seq, dim = 2048, 128
 	p := newProblem(dims{1, 1, 1, seq, seq, dim, dim}, "bhsd", none, normal(5))
 	p.run(t, newAttention(t, qkv.Config{}))

@@ -198,6 +198,7 @@ func pagedStates(t *testing.T, seed uint64, ops []byte) {
 // TestCacheStates: whatever was done to a cache, a query of any token that it has attends
 // what is left of the tokens before it, and no other.
 func TestCacheStates(t *testing.T) {
+	t.Parallel()
 	n := 150
 	if brief() {
 		n = 40

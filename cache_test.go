@@ -123,6 +123,7 @@ var mixed = [][]int{{130, 7, 0}, {1, 290, 1}, {1, 1, 1}, {0, 5, 60}, {3, 1, 0}}
 // TestCaches: a call that attends a cache of any kind and types has the bits of one on
 // tensors of float32 that hold what the cache does, of sequences together and alone.
 func TestCaches(t *testing.T) {
+	t.Parallel()
 	for _, s := range cacheShapes {
 		for i, v := range variants {
 			if brief() && i > 0 && i < len(variants)-1 {
@@ -144,6 +145,7 @@ func TestCaches(t *testing.T) {
 // TestRings: a ring has the bits of a cache that forgets nothing under the same window and
 // prefix, as long as the chunks leave room for the window.
 func TestRings(t *testing.T) {
+	t.Parallel()
 	const keep, window = 5, 40
 	for _, s := range cacheShapes {
 		for i, v := range variants {

@@ -199,6 +199,7 @@ var chunkMasks = []struct {
 // merges them, whichever of them a row, or what shares a tile with it, lacks: on every set and
 // path, of any number of workers.
 func TestChunkTree(t *testing.T) {
+	t.Parallel()
 	n := 8
 	if brief() {
 		n = 2

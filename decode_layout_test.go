@@ -62,6 +62,7 @@ func layRows[T qkv.Element](l rowLayout, x []T, heads, tokens, dim int) (v qkv.V
 // TestDecodeLayouts: what is decoded has the same bits wherever rows of keys and values lie, with
 // as many KV heads and queries as there may be, on every set and for any number of workers.
 func TestDecodeLayouts(t *testing.T) {
+	t.Parallel()
 	const dim = 64
 	for _, c := range []struct{ heads, kvHeads, seqQ, keys int }{
 		{8, 2, 1, 1}, {8, 8, 1, 130}, {32, 8, 1, 1500}, {32, 8, 2, 300}, {12, 6, 1, 2100}, {40, 40, 1, 150},

@@ -357,6 +357,7 @@ func (p *problem) checkPlan(t *testing.T, a *qkv.Engine) {
 }
 
 func TestFeatures(t *testing.T) {
+	t.Parallel()
 	n := 300
 	if brief() {
 		n = 40

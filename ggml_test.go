@@ -176,6 +176,7 @@ func ggmlCases(all, pairs bool) (cases []ggmlCase) {
 // TestGGMLGrid holds us to what ggml holds its backends to against its CPU backend, less
 // what their float16 costs: there the error may be 5e-4.
 func TestGGMLGrid(t *testing.T) {
+	t.Parallel()
 	const most = 1e-10
 	all, names := *grid == "all", sets()
 	if all {

@@ -81,6 +81,7 @@ func layOut(x []float32, heads, seq, dim int) []laidOut {
 // TestLayoutsSameBits: keys and values give the same bits wherever their rows are: in place, copied
 // and transposed, for items of few rows and many, with Inf, NaN and -0 among them.
 func TestLayoutsSameBits(t *testing.T) {
+	t.Parallel()
 	const heads, kvHeads, seqKV = 4, 2, 320
 	few := testing.Short() || raceEnabled
 	queries := []int{1, 9, 24, 210}

@@ -246,6 +246,7 @@ func TestSameBitsExtreme(t *testing.T) {
 
 // Combinations of everything that a call may have keep it.
 func TestSameBitsFeatures(t *testing.T) {
+	t.Parallel()
 	n := 150
 	if brief() {
 		n = 30

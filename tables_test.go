@@ -205,6 +205,7 @@ func (p *problem) checkPut(t *testing.T) (worst float64) {
 // TestTypesAndTables: keys and values of any types in tensors, pages and rings have the
 // results of tensors of float32, with any features.
 func TestTypesAndTables(t *testing.T) {
+	t.Parallel()
 	n := 250
 	if brief() {
 		n = 40
@@ -228,6 +229,7 @@ func TestTypesAndTables(t *testing.T) {
 // TestRingEarlyQueries: queries that stand before all keys of a ring but its first attend
 // those up to their own position, not all.
 func TestRingEarlyQueries(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(4) {
 		for _, seqQ := range []int{1, 5, 70} {
 			for _, mask := range []qkv.Mask{
