@@ -14,7 +14,7 @@ type LayerConfig struct {
 	// The projection has weights for all of Q, K and V.
 	ProjectionConfig
 
-	Out Linear // [Heads*dimV, out]
+	Out Linear // [Heads*dimV, out]; packed or not, whatever the others are
 
 	// Attention has the options of the attention: everything but its operands and what else
 	// it writes, which belong to a call.
@@ -62,7 +62,7 @@ func (e *Engine) NewLayer(cfg LayerConfig) (*Layer, error) {
 		return nil, err
 	}
 	for i, l := range [...]*Linear{&cfg.Q, &cfg.K, &cfg.V} {
-		if !l.W.given() {
+		if !l.given() {
 			name := projectionNames[i] + " weights"
 			return nil, argError(name, 0, 1, "%s has %d rows, a layer needs at least 1", name, 0)
 		}
@@ -96,19 +96,24 @@ func (e *Engine) NewLayer(cfg LayerConfig) (*Layer, error) {
 		return nil, argError("heads", l.heads, l.kvHeads, "there are %d heads, not a multiple of %d KV heads", l.heads, l.kvHeads)
 	}
 	const name = "out weights"
-	if err := cfg.Out.W.checkWeights(name); err != nil {
+	rows, cols, err := cfg.Out.check(e, name)
+	if err != nil {
 		return nil, err
 	}
-	if n := mul(l.heads, l.dimV); cfg.Out.W.rows != n {
-		return nil, argError(name, cfg.Out.W.rows, n, "%s has %d rows, the heads have %d values", name, cfg.Out.W.rows, n)
+	if n := mul(l.heads, l.dimV); rows != n {
+		return nil, argError(name, rows, n, "%s has %d rows, the heads have %d values", name, rows, n)
 	}
-	if err := checkBias("out bias", cfg.Out.Bias, name, cfg.Out.W.cols); err != nil {
+	if err := checkBias("out bias", cfg.Out.Bias, name, cols); err != nil {
 		return nil, err
 	}
-	if cfg.InPlace {
+	switch l.out = cfg.Out.Packed; {
+	case l.out != nil:
+	case cfg.InPlace:
 		l.outInPlace = cfg.Out.W
-	} else if l.out, err = e.Pack(cfg.Out.W); err != nil {
-		return nil, err
+	default:
+		if l.out, err = e.pack(name, cfg.Out.W, 1); err != nil {
+			return nil, err
+		}
 	}
 	l.spaces.New = func() any { return new(layerSpace) }
 	return l, nil
@@ -290,6 +295,9 @@ func (l *Layer) checkKept(s *layerSpace) error {
 		return err
 	}
 	kept := [...]region{l.outInPlace.region(), floatsRegion(l.outBias)}
+	if l.out != nil { // maybe in memory of the caller
+		kept[0] = floatsRegion(l.out.mem)
+	}
 	written := [...]region{s.call.Q.region(), s.call.K.region(), s.call.V.region(), out}
 	for i, name := range [...]string{"q", "k", "v", "out"} {
 		for j, other := range [...]string{"out weights", "out bias"} {

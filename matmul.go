@@ -81,16 +81,15 @@ func (p *Product) problem(e *Engine, q *tile.Product) error {
 	case w != nil && p.W.given():
 		return argError("w", w.rows, p.W.rows, "w is given twice, packed with %d rows and not packed with %d", w.rows, p.W.rows)
 	case w != nil:
-		if w.set != e.set {
-			return argError("w", 0, 0, "w is packed for kernel set %s, this engine runs %s", w.setName(), e.set.Name)
+		if err := w.checkSet(e, "w"); err != nil {
+			return err
 		}
-		k, n = w.rows, w.cols
-		q.Panels = unsafe.Pointer(unsafe.SliceData(w.mem))
+		k, n, *part = w.rows, w.cols, w.part(tile.Matrix{})
 	default:
 		if err := p.W.check("w"); err != nil {
 			return err
 		}
-		part.W = p.W.tile()
+		part.Heads, part.Width, part.W = 1, n, p.W.tile()
 	}
 	for _, x := range [...]struct {
 		name      string
@@ -125,9 +124,8 @@ func (p *Product) problem(e *Engine, q *tile.Product) error {
 	q.X, q.Rows, q.Depth, q.Seq = p.X.tile(), p.X.rows, p.X.cols, p.X.rows
 	q.Add = p.Accumulate
 	y := p.Y.tile()
-	part.Heads, part.Width = 1, n
 	part.Bias = unsafe.Pointer(unsafe.SliceData(p.Bias))
-	part.Y = tile.Operand{Base: y.Base, Stride: [4]int{0, 0, y.Row, y.Col}}
+	part.Y = tile.Operand{Base: y.Base, Stride: [4]int{0, part.Width * y.Col, y.Row, y.Col}}
 	return nil
 }
 
@@ -137,14 +135,6 @@ func checkBias(name string, bias []float32, weights string, cols int) error {
 		return argError(name, len(bias), cols, "%s has length %d, %s has %d columns", name, len(bias), weights, cols)
 	}
 	return nil
-}
-
-// setName names the kernel set of a packed matrix, of which the zero value has none.
-func (p *PackedMatrix) setName() string {
-	if p.set == nil {
-		return "none"
-	}
-	return p.set.Name
 }
 
 // MatMul computes p on the best kernel set (or the one that QKV_KERNEL names when it is

@@ -42,7 +42,7 @@ func (e *Engine) ExplainMatMul(p *Product) (MatMulPlan, error) {
 		return MatMulPlan{}, err
 	}
 	t := e.engine.PlanProduct(&q, e.Workers())
-	columns := q.Parts[0].Width
+	columns := p.Y.cols
 	plan := MatMulPlan{
 		Kernel: e.set.Name, NR: e.set.Lanes, MR: e.set.Rows, KC: kernel.KC,
 		MC: min(t.MC, q.Rows), NC: (columns + t.Runs - 1) / t.Runs, Items: t.Items(), Workers: t.Workers,
@@ -50,7 +50,7 @@ func (e *Engine) ExplainMatMul(p *Product) (MatMulPlan, error) {
 	}
 	why := ""
 	switch {
-	case q.Panels != nil:
+	case p.Packed != nil:
 		plan.Path, why = "packed", "the weights were packed before"
 	case t.Path == tile.PathTransposed:
 		plan.Path, why = "transposed", "the weights are contiguous along the inner dimension, and rows fill a vector"

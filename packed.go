@@ -11,11 +11,16 @@ import (
 
 // A PackedMatrix is a copy of a matrix of weights in the order in which a kernel set
 // reads them: panels of columns as wide as a micro-tile, row after row. It is the right
-// operand of [Engine.MatMul] on any Engine of the same kernel set. It does not change.
+// operand of [Engine.MatMul], or the weights of a [Linear], on any Engine of the same kernel set.
+// It does not change.
+//
+// Columns of a matrix that makes heads, as that of queries does, are packed head by head: no panel
+// has columns of two. A [Projection] needs them so. For example, a matrix of 4,096 columns is packed
+// as 32 heads of 128 for a projection of 32 heads, and as one head of 4,096 for a product.
 type PackedMatrix struct {
-	set        *kernel.Set
-	rows, cols int
-	mem        []float32
+	set               *kernel.Set
+	rows, cols, heads int
+	mem               []float32
 }
 
 // Rows returns the number of rows, the inner dimension of a product. Of nil it is 0.
@@ -34,9 +39,18 @@ func (p *PackedMatrix) Cols() int {
 	return p.cols
 }
 
-// Bytes returns the size of the copy, 4 bytes for each of rows * cols, with cols rounded up to a
-// multiple of the kernel set's vector, see [kernel.Set]. Of nil it is 0. [Engine.Pack] allocates up
-// to 2 MiB more, so that the copy can begin on a page of that size.
+// Heads returns the number of heads whose columns are packed each by itself, 1 of [Engine.Pack]. Of
+// nil it is 0.
+func (p *PackedMatrix) Heads() int {
+	if p == nil {
+		return 0
+	}
+	return p.heads
+}
+
+// Bytes returns the size of the copy, 4 bytes for each of rows * cols, with the columns of a head
+// rounded up to a multiple of the kernel set's vector, see [kernel.Set]. Of nil it is 0.
+// [Engine.Pack] allocates up to 2 MiB more, so that the copy can begin on a page of that size.
 func (p *PackedMatrix) Bytes() int {
 	if p == nil {
 		return 0
@@ -47,37 +61,65 @@ func (p *PackedMatrix) Bytes() int {
 // Pack packs w, [in, out], on all workers, into memory of Go's heap. On Linux it asks for pages of
 // 2 MiB, which are read faster. Weights that are stored [out, in] are packed as w.T(). The error is
 // an [*ArgError], or a [*MemoryError] for more memory than there is.
-func (e *Engine) Pack(w Matrix) (*PackedMatrix, error) {
+func (e *Engine) Pack(w Matrix) (*PackedMatrix, error) { return e.PackHeads(w, 1) }
+
+// PackHeads is Pack of weights whose columns make so many heads of equal width. It is an error if
+// the columns are no multiple of heads.
+func (e *Engine) PackHeads(w Matrix, heads int) (*PackedMatrix, error) {
 	if err := e.ready(); err != nil {
 		return nil, err
 	}
-	if err := w.checkWeights("w"); err != nil {
-		return nil, err
-	}
-	mem, err := e.pack(packedProduct(w.rows, w.cols, w.tile()))
-	if err != nil {
-		return nil, err
-	}
-	return &PackedMatrix{set: e.set, rows: w.rows, cols: w.cols, mem: mem}, nil
+	return e.pack("w", w, heads)
 }
 
-// packedProduct returns the product by a matrix of that size, as far as packing needs it.
-func packedProduct(rows, cols int, w tile.Matrix) *tile.Product {
-	return &tile.Product{Depth: rows, N: 1, Parts: [tile.MaxParts]tile.Part{{Heads: 1, Width: cols, W: w}}}
-}
-
-// pack returns the weights of a product, packed.
-func (e *Engine) pack(p *tile.Product) ([]float32, error) {
-	most := math.MaxInt / 8 / p.Depth
-	all := e.engine.PackedLanes(p)
+// pack is PackHeads on an Engine that is ready, of weights that errors call name.
+func (e *Engine) pack(name string, w Matrix, heads int) (*PackedMatrix, error) {
+	if err := w.checkHeads(name, heads); err != nil {
+		return nil, err
+	}
+	p := &PackedMatrix{set: e.set, rows: w.rows, cols: w.cols, heads: heads}
+	part := p.part(w.tile())
+	all, most := e.engine.PackedLanes(&part), math.MaxInt/8/w.rows
 	if all > int64(most) {
-		return nil, argError("w", int(min(all, math.MaxInt)), most, "w has %d rows of %d columns with padding, at most %d can be packed", p.Depth, all, most)
+		return nil, argError(name, int(min(all, math.MaxInt)), most, "%s has %d rows of %d columns with padding, at most %d can be packed", name, w.rows, all, most)
 	}
 	lanes := int(all)
-	if err := checkMemory("w", int64(mul(4, lanes, p.Depth))+memory.HugePage); err != nil {
+	if err := checkMemory(name, int64(mul(4, lanes, w.rows))+memory.HugePage); err != nil {
 		return nil, err
 	}
-	mem := memory.Floats(lanes * p.Depth)
-	e.engine.Pack(unsafe.Pointer(&mem[0]), p, e.Workers())
-	return mem, nil
+	p.mem = memory.Floats(lanes * w.rows)
+	e.engine.Pack(unsafe.Pointer(&p.mem[0]), &part, w.rows, e.Workers())
+	return p, nil
+}
+
+// checkHeads reports weights that cannot be packed as so many heads.
+func (m *Matrix) checkHeads(name string, heads int) error {
+	if err := m.checkWeights(name); err != nil {
+		return err
+	}
+	if heads < 1 || m.cols%heads != 0 {
+		return argError(name, m.cols, heads, "%s has %d columns, not a multiple of %d heads", name, m.cols, heads)
+	}
+	return nil
+}
+
+// part returns p as a part of a product, with the weights w as long as they are not packed.
+func (p *PackedMatrix) part(w tile.Matrix) tile.Part {
+	return tile.Part{Heads: p.heads, Width: p.cols / p.heads, W: w, Panels: unsafe.Pointer(unsafe.SliceData(p.mem))}
+}
+
+// checkSet reports weights that are packed for another kernel set than that of e.
+func (p *PackedMatrix) checkSet(e *Engine, name string) error {
+	if p.set != e.set {
+		return argError(name, 0, 0, "%s is packed for kernel set %s, this engine runs %s", name, p.setName(), e.set.Name)
+	}
+	return nil
+}
+
+// setName names the kernel set of a packed matrix, of which the zero value has none.
+func (p *PackedMatrix) setName() string {
+	if p.set == nil {
+		return "none"
+	}
+	return p.set.Name
 }

@@ -22,8 +22,11 @@ import (
 //	36  uint32   lanes of a panel
 //	40  uint64   rows
 //	48  uint64   columns
-//	56  uint32   0
+//	56  uint32   heads
 //	60  uint32   CRC-32 (IEEE) of what is before
+//
+// Behind the panels are zeros up to a multiple of packedAlign bytes, so that files that are written one
+// after the other begin where they have to.
 const (
 	packedMagic   = "qkvpack\x00"
 	packedVersion = 1
@@ -43,12 +46,15 @@ func (p *PackedMatrix) header() (h [packedHeader]byte) {
 	order.PutUint32(h[36:], uint32(p.set.Lanes))
 	order.PutUint64(h[40:], uint64(p.rows))
 	order.PutUint64(h[48:], uint64(p.cols))
+	order.PutUint32(h[56:], uint32(p.heads))
 	order.PutUint32(h[60:], crc32.ChecksumIEEE(h[:60]))
 	return h
 }
 
 // WriteTo writes p to w, [Engine.PackedSize] bytes, which [Engine.MapPacked] uses on any Engine of the
-// same kernel set. It returns how many bytes it wrote. The error is an [*ArgError], or that of w.
+// same kernel set. Several matrices may be written into one file, one after the other: each begins
+// at a multiple of 64 bytes if the first does. WriteTo returns how many bytes it wrote. The error is
+// an [*ArgError], or that of w.
 func (p *PackedMatrix) WriteTo(w io.Writer) (int64, error) {
 	if p == nil || p.set == nil {
 		return 0, argError("packed", 0, 1, "packed is nil or zero: Pack makes one")
@@ -59,58 +65,67 @@ func (p *PackedMatrix) WriteTo(w io.Writer) (int64, error) {
 		return int64(written), err
 	}
 	n, err := w.Write(unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(p.mem))), 4*len(p.mem)))
-	return int64(written) + int64(n), err
+	all := int64(written) + int64(n)
+	if err != nil {
+		return all, err
+	}
+	n, err = w.Write(make([]byte, -n&(packedAlign-1)))
+	return all + int64(n), err
 }
 
 // PackedSize returns how many bytes [Engine.PackInto] and [PackedMatrix.WriteTo] write for weights of
-// so many rows and columns: [PackedMatrix.Bytes] and a header. It is 0 for sizes that no matrix can
-// have, and on an Engine that New did not make.
-func (e *Engine) PackedSize(rows, cols int) int {
-	if e.ready() != nil || rows < 1 || cols < 1 || cols > math.MaxInt/8 {
+// so many rows and columns, packed as so many heads: a header of 64, [PackedMatrix.Bytes], and zeros
+// up to a multiple of 64. It is 0 for sizes that no matrix can have, and on an Engine that New did
+// not make.
+func (e *Engine) PackedSize(rows, cols, heads int) int {
+	if e.ready() != nil || rows < 1 || cols < 1 || cols > math.MaxInt/8 || heads < 1 || heads > math.MaxInt32 || cols%heads != 0 {
 		return 0
 	}
-	lanes := e.engine.PackedLanes(packedProduct(rows, cols, tile.Matrix{}))
-	if lanes > int64((math.MaxInt-packedHeader)/4/rows) {
+	lanes := e.engine.PackedLanes(&tile.Part{Heads: heads, Width: cols / heads})
+	if lanes > int64((math.MaxInt-packedHeader-packedAlign)/4/rows) {
 		return 0
 	}
-	return packedHeader + 4*int(lanes)*rows
+	return packedHeader + (4*int(lanes)*rows+packedAlign-1)&^(packedAlign-1)
 }
 
-// PackInto packs w as [Engine.Pack] does, into data: memory of the caller, such as a mapped file, of
+// PackInto packs w as [Engine.PackHeads] does, into data: memory of the caller, such as a mapped file, of
 // [Engine.PackedSize] bytes, which begins at an address that is a multiple of 64. data then holds what
 // [PackedMatrix.WriteTo] writes. The matrix that is returned uses it in place: data must neither
 // change nor be unmapped as long as the matrix is used. The error is an [*ArgError].
-func (e *Engine) PackInto(data []byte, w Matrix) (*PackedMatrix, error) {
+func (e *Engine) PackInto(data []byte, w Matrix, heads int) (*PackedMatrix, error) {
 	if err := e.ready(); err != nil {
 		return nil, err
 	}
-	if err := w.checkWeights("w"); err != nil {
+	if err := w.checkHeads("w", heads); err != nil {
 		return nil, err
 	}
-	if size := e.PackedSize(w.rows, w.cols); size == 0 || len(data) != size {
+	if size := e.PackedSize(w.rows, w.cols, heads); size == 0 || len(data) != size {
 		return nil, argError("data", len(data), size, "data has %d bytes, the packed matrix has %d", len(data), size)
 	}
-	mem, err := packedFloats(data)
-	if err != nil {
+	p := &PackedMatrix{set: e.set, rows: w.rows, cols: w.cols, heads: heads}
+	if err := p.use(e, data); err != nil {
 		return nil, err
 	}
 	written, read := bytesRegion(data), w.region()
 	if err := checkApart("data", &written, "w", &read); err != nil {
 		return nil, err
 	}
-	e.engine.Pack(unsafe.Pointer(&mem[0]), packedProduct(w.rows, w.cols, w.tile()), e.Workers())
-	p := &PackedMatrix{set: e.set, rows: w.rows, cols: w.cols, mem: mem}
+	part := p.part(w.tile())
+	e.engine.Pack(unsafe.Pointer(&p.mem[0]), &part, w.rows, e.Workers())
 	h := p.header()
 	copy(data, h[:])
+	clear(data[packedHeader+4*len(p.mem):])
 	return p, nil
 }
 
-// packedFloats returns the panels behind the header in data.
-func packedFloats(data []byte) ([]float32, error) {
+// use makes p use the panels behind the header in data, which has the size of the file of p.
+func (p *PackedMatrix) use(e *Engine, data []byte) error {
 	if off := int(uintptr(unsafe.Pointer(unsafe.SliceData(data))) % packedAlign); off != 0 {
-		return nil, argError("data", off, packedAlign, "data begins %d bytes after a multiple of %d", off, packedAlign)
+		return argError("data", off, packedAlign, "data begins %d bytes after a multiple of %d", off, packedAlign)
 	}
-	return unsafe.Slice((*float32)(unsafe.Pointer(&data[packedHeader])), (len(data)-packedHeader)/4), nil
+	part := p.part(tile.Matrix{})
+	p.mem = unsafe.Slice((*float32)(unsafe.Pointer(&data[packedHeader])), p.rows*int(e.engine.PackedLanes(&part)))
+	return nil
 }
 
 // MapPacked returns the packed matrix in data, which [PackedMatrix.WriteTo] or [Engine.PackInto] wrote
@@ -143,17 +158,20 @@ func (e *Engine) MapPacked(data []byte) (*PackedMatrix, error) {
 	if vec, lanes := order.Uint32(data[32:]), order.Uint32(data[36:]); int64(vec) != int64(e.set.Vec) || int64(lanes) != int64(e.set.Lanes) {
 		return nil, argError("data", int(lanes&math.MaxInt32), e.set.Lanes, "data has panels of %d lanes in vectors of %d, kernel set %s has %d and %d", lanes, vec, e.set.Name, e.set.Lanes, e.set.Vec)
 	}
-	rows, cols := order.Uint64(data[40:]), order.Uint64(data[48:])
+	rows, cols, heads := order.Uint64(data[40:]), order.Uint64(data[48:]), uint64(order.Uint32(data[56:]))
 	most := uint64(len(data) / 4)
 	if rows < 1 || rows > most || cols < 1 || cols > most {
 		return nil, argError("data", int(min(rows, math.MaxInt)), int(most), "data has %d rows of %d columns in %d bytes", rows, cols, len(data))
 	}
-	if size := e.PackedSize(int(rows), int(cols)); size != len(data) {
-		return nil, argError("data", len(data), size, "data has %d bytes, a packed matrix of %d rows of %d columns has %d", len(data), rows, cols, size)
+	if heads < 1 || cols%heads != 0 {
+		return nil, argError("data", int(min(heads, math.MaxInt32)), int(cols), "data has %d columns, not a multiple of %d heads", cols, heads)
 	}
-	mem, err := packedFloats(data)
-	if err != nil {
+	if size := e.PackedSize(int(rows), int(cols), int(heads)); size != len(data) {
+		return nil, argError("data", len(data), size, "data has %d bytes, a packed matrix of %d rows of %d columns in %d heads has %d", len(data), rows, cols, heads, size)
+	}
+	p := &PackedMatrix{set: e.set, rows: int(rows), cols: int(cols), heads: int(heads)}
+	if err := p.use(e, data); err != nil {
 		return nil, err
 	}
-	return &PackedMatrix{set: e.set, rows: int(rows), cols: int(cols), mem: mem}, nil
+	return p, nil
 }

@@ -25,19 +25,21 @@ func aligned(data []byte) []byte {
 func TestPackedFile(t *testing.T) {
 	for _, set := range sets() {
 		e := newAttention(t, qkv.Config{Kernel: set, Workers: 3})
-		for _, size := range [][2]int{{1, 1}, {300, 70}, {700, 1500}} {
+		for _, size := range [][3]int{{1, 1, 1}, {300, 70, 1}, {300, 70, 5}, {7, 6, 6}, {700, 1500, 1}, {700, 1500, 15}} {
+			heads := size[2]
 			w := newMatrix("rows", size[0], size[1], normal(1)).matrix()
-			packed, err := e.Pack(w)
+			packed, err := e.PackHeads(w, heads)
 			if err != nil {
 				t.Fatal(err)
 			}
 			var file bytes.Buffer
 			n, err := packed.WriteTo(&file)
-			if err != nil || n != int64(file.Len()) || file.Len() != e.PackedSize(size[0], size[1]) {
-				t.Fatalf("%d bytes, %d said, PackedSize is %d: %v", file.Len(), n, e.PackedSize(size[0], size[1]), err)
+			want := e.PackedSize(size[0], size[1], heads)
+			if err != nil || n != int64(file.Len()) || file.Len() != want || want%64 != 0 || want-packed.Bytes()-64 < 0 || want-packed.Bytes()-64 > 63 {
+				t.Fatalf("%d bytes, %d said, PackedSize is %d, Bytes %d: %v", file.Len(), n, want, packed.Bytes(), err)
 			}
-			given := aligned(make([]byte, file.Len()))
-			into, err := e.PackInto(given, w)
+			given := aligned(bytes.Repeat([]byte{1}, file.Len()))
+			into, err := e.PackInto(given, w, heads)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -45,12 +47,16 @@ func TestPackedFile(t *testing.T) {
 				t.Errorf("%s %v: PackInto and WriteTo differ", set, size)
 			}
 			mapped, err := e.MapPacked(aligned(file.Bytes()))
+			if err != nil || mapped.Rows() != size[0] || mapped.Cols() != size[1] || mapped.Heads() != heads {
+				t.Fatalf("%d rows, %d columns, %d heads of %v: %v", mapped.Rows(), mapped.Cols(), mapped.Heads(), size, err)
+			}
+			one, err := e.Pack(w)
 			if err != nil {
 				t.Fatal(err)
 			}
 			x := newMatrix("rows", 3, size[0], normal(2)).matrix()
-			var results [3][]float32
-			for i, p := range []*qkv.PackedMatrix{packed, into, mapped} {
+			var results [4][]float32
+			for i, p := range []*qkv.PackedMatrix{one, packed, into, mapped} {
 				results[i] = make([]float32, 3*size[1])
 				if err := e.MatMul(&qkv.Product{X: x, Packed: p, Y: qkv.RowMajor(results[i], 3, size[1])}); err != nil {
 					t.Fatal(err)
@@ -86,7 +92,7 @@ func TestPackedFileErrors(t *testing.T) {
 		data[i] ^= 4
 		bad("changed", data)
 		binary.LittleEndian.PutUint32(data[60:], crc32.ChecksumIEEE(data[:60]))
-		if i < 56 && i != 48 { // as many lanes hold 3 columns as 7
+		if i < 60 && i != 48 { // as many lanes hold 3 columns as 7
 			bad("changed, with its checksum", data)
 		}
 	}
@@ -110,10 +116,10 @@ func TestPackedFileErrors(t *testing.T) {
 	if _, err := none.WriteTo(&file); err == nil {
 		t.Error("nil was written")
 	}
-	if _, err := e.PackInto(make([]byte, 8), newMatrix("rows", 5, 7, normal(1)).matrix()); err == nil {
+	if _, err := e.PackInto(make([]byte, 8), newMatrix("rows", 5, 7, normal(1)).matrix(), 1); err == nil {
 		t.Error("packed into 8 bytes")
 	}
-	if n := e.PackedSize(math.MaxInt/2, math.MaxInt/2); n != 0 {
+	if n := e.PackedSize(math.MaxInt/2, math.MaxInt/2, 1); n != 0 {
 		t.Errorf("a size of %d", n)
 	}
 }
@@ -123,7 +129,7 @@ func TestPackedFileErrors(t *testing.T) {
 func TestPackedFileSharing(t *testing.T) {
 	e := newAttention(t, qkv.Config{})
 	const rows, cols = 2, 3
-	size := e.PackedSize(rows, cols)
+	size := e.PackedSize(rows, cols, 1)
 	mem := aligned(make([]byte, size+4*rows*cols))
 	data := mem[:size:size]
 	floats := unsafe.Slice((*float32)(unsafe.Pointer(&mem[0])), len(mem)/4)
@@ -142,10 +148,10 @@ func TestPackedFileSharing(t *testing.T) {
 		}
 	}
 	for _, at := range []int{0, 10, 15, 16, size/4 - 1} { // the header, both, the panels
-		_, err := e.PackInto(data, qkv.RowMajor(floats[at:], rows, cols))
+		_, err := e.PackInto(data, qkv.RowMajor(floats[at:], rows, cols), 1)
 		refused("packed", err)
 	}
-	into, err := e.PackInto(data, qkv.RowMajor(floats[size/4:], rows, cols))
+	into, err := e.PackInto(data, qkv.RowMajor(floats[size/4:], rows, cols), 1)
 	if err != nil {
 		t.Fatal(err)
 	}

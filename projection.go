@@ -11,12 +11,28 @@ import (
 
 // A Linear is the weights of a linear layer, y = x W + Bias.
 type Linear struct {
-	W    Matrix    // [in, out]; weights that are stored [out, in] are its transpose, see [Matrix.T]
-	Bias []float32 // [out], or nil
+	W      Matrix        // [in, out]; weights that are stored [out, in] are its transpose, see [Matrix.T]
+	Packed *PackedMatrix // in the place of W, for one that was packed before, see [Engine.PackHeads]
+	Bias   []float32     // [out], or nil
+}
+
+// given reports whether there are weights.
+func (l *Linear) given() bool { return l.Packed != nil || l.W.given() }
+
+// check reports weights that e cannot use. They have so many rows and columns.
+func (l *Linear) check(e *Engine, name string) (rows, cols int, err error) {
+	if l.Packed == nil {
+		return l.W.rows, l.W.cols, l.W.checkWeights(name)
+	}
+	if l.W.given() {
+		return 0, 0, argError(name, l.Packed.rows, l.W.rows, "%s is given twice, packed with %d rows and not packed with %d", name, l.Packed.rows, l.W.rows)
+	}
+	return l.Packed.rows, l.Packed.cols, l.Packed.checkSet(e, name)
 }
 
 // A ProjectionConfig says what a [Projection] computes. Of Q, K and V those without weights
-// are left out.
+// are left out. Weights that are packed already have the heads of the projection,
+// see [Engine.PackHeads].
 type ProjectionConfig struct {
 	Q Linear // [in, Heads*dimQK]
 	K Linear // [in, KVHeads*dimQK]
@@ -36,8 +52,8 @@ type ProjectionConfig struct {
 	Rotary *Rotary
 
 	// InPlace reads the weights where they are at each call, as those of a file mapped into
-	// memory. Otherwise they are packed once, into one copy of all three, which is faster
-	// where tokens are few.
+	// memory. Otherwise those that are not packed yet are packed once, which is faster where
+	// tokens are few. Of weights in place none may be packed.
 	InPlace bool
 }
 
@@ -51,27 +67,30 @@ type Projection struct {
 	engine *Engine
 	parts  []projectedPart
 	in     int
-	packed []float32 // nil if the weights are read in place
 	rotary *Rotary
 	norms  [2][]float32 // of q and k
 	eps    float32
 	runs   sync.Pool // of *projecting
 }
 
-// Bytes returns the size of the packed copy of the weights: for each of Q, K and V, 4 * in * heads
-// * head dim, with the head dim rounded up to a multiple of the kernel set's vector, see
-// [kernel.Set]. It is 0 if they are read in place, and of nil.
+// Bytes returns the size of the packed weights of Q, K and V, [PackedMatrix.Bytes] of each. It is 0
+// if they are read in place, and of nil.
 func (p *Projection) Bytes() int {
 	if p == nil {
 		return 0
 	}
-	return 4 * len(p.packed)
+	n := 0
+	for i := range p.parts {
+		n += p.parts[i].packed.Bytes()
+	}
+	return n
 }
 
 // A projectedPart is one of Q, K and V.
 type projectedPart struct {
 	tile.Part
-	index int // of q, k and v
+	index  int           // of q, k and v
+	packed *PackedMatrix // nil if the weights are read in place
 }
 
 var projectionNames = [3]string{"q", "k", "v"}
@@ -98,50 +117,59 @@ func (e *Engine) NewProjection(cfg ProjectionConfig) (*Projection, error) {
 	}
 	var first string
 	for i, l := range [...]*Linear{&cfg.Q, &cfg.K, &cfg.V} {
-		if !l.W.given() {
+		if !l.given() {
 			continue
 		}
 		name := projectionNames[i] + " weights"
-		if err := l.W.checkWeights(name); err != nil {
+		rows, cols, err := l.check(e, name)
+		if err != nil {
 			return nil, err
 		}
-		if heads[i] < 1 || l.W.cols%heads[i] != 0 {
-			return nil, argError(name, l.W.cols, heads[i], "%s has %d columns, not a multiple of %d heads", name, l.W.cols, heads[i])
+		if heads[i] < 1 || cols%heads[i] != 0 {
+			return nil, argError(name, cols, heads[i], "%s has %d columns, not a multiple of %d heads", name, cols, heads[i])
 		}
-		width := l.W.cols / heads[i]
+		if n := l.Packed.Heads(); l.Packed != nil && n != heads[i] {
+			return nil, argError(name, n, heads[i], "%s is packed as %d heads, the projection has %d", name, n, heads[i])
+		}
+		if cfg.InPlace && l.Packed != nil {
+			return nil, argError(name, rows, 0, "%s is packed, with %d rows, and the weights are to be read in place", name, rows)
+		}
+		width := cols / heads[i]
 		if width > MaxDim {
 			return nil, argError(name, width, MaxDim, "%s has head dim %d, at most %d is supported", name, width, MaxDim)
 		}
-		if err := checkBias(projectionNames[i]+" bias", l.Bias, name, l.W.cols); err != nil {
+		if err := checkBias(projectionNames[i]+" bias", l.Bias, name, cols); err != nil {
 			return nil, err
 		}
 		if first == "" {
-			first, p.in = name, l.W.rows
-		} else if l.W.rows != p.in {
-			return nil, argError(name, l.W.rows, p.in, "%s has %d rows, %s has %d", name, l.W.rows, first, p.in)
+			first, p.in = name, rows
+		} else if rows != p.in {
+			return nil, argError(name, rows, p.in, "%s has %d rows, %s has %d", name, rows, first, p.in)
 		}
 		if err := p.checkFinish(i, width); err != nil {
 			return nil, err
 		}
-		p.parts = append(p.parts, projectedPart{index: i, Part: tile.Part{
-			Heads: heads[i], Width: width, W: l.W.tile(), Bias: unsafe.Pointer(unsafe.SliceData(l.Bias)),
-		}})
+		p.parts = append(p.parts, projectedPart{index: i, packed: l.Packed, Part: tile.Part{Heads: heads[i], Width: width}})
 	}
 	if first == "" {
 		return nil, argError("weights", 0, 1, "the projection has %d matrices of weights, at least 1 is needed", 0)
 	}
-	if !cfg.InPlace {
-		all := tile.Product{Depth: p.in, N: len(p.parts)}
-		for i := range p.parts {
-			all.Parts[i] = p.parts[i].Part
+	for i := range p.parts {
+		part := &p.parts[i]
+		l := [...]*Linear{&cfg.Q, &cfg.K, &cfg.V}[part.index]
+		switch {
+		case cfg.InPlace:
+			part.W = l.W.tile()
+		case part.packed == nil:
+			var err error
+			if part.packed, err = e.pack(projectionNames[part.index]+" weights", l.W, part.Heads); err != nil {
+				return nil, err
+			}
+			fallthrough
+		default:
+			part.Part = part.packed.part(tile.Matrix{})
 		}
-		var err error
-		if p.packed, err = e.pack(&all); err != nil {
-			return nil, err
-		}
-		for i := range p.parts {
-			p.parts[i].W = tile.Matrix{}
-		}
+		part.Bias = unsafe.Pointer(unsafe.SliceData(l.Bias))
 	}
 	p.runs.New = func() any { return &projecting{projection: p} }
 	return p, nil
@@ -175,7 +203,9 @@ func (p *Projection) checkKept(name string, written *region) error {
 		part := &p.parts[i]
 		var kept [3]region
 		cols := part.Heads * part.Width
-		if p.packed == nil {
+		if part.packed != nil { // maybe in memory of the caller
+			kept[0] = floatsRegion(part.packed.mem)
+		} else {
 			kept[0] = floatAxes(part.W.Base, regionAxis{4 * part.W.Row, p.in - 1}, regionAxis{4 * part.W.Col, cols - 1})
 		}
 		if part.Bias != nil {
@@ -328,7 +358,6 @@ func (r *projecting) prepare(c *ProjectionCall) error {
 	q := &r.product
 	q.N, q.Project = len(p.parts), true
 	q.X, q.Rows, q.Depth, q.Seq = c.X.tile(), c.X.rows, p.in, seq
-	q.Panels = unsafe.Pointer(unsafe.SliceData(p.packed))
 	return nil
 }
 

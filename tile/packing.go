@@ -13,42 +13,49 @@ const packItem = 1 << 18
 // A packing is weights being packed.
 type packing struct {
 	task
-	engine  *Engine
-	product *Product
-	dst     unsafe.Pointer
-	panels  int          // of all parts
-	next    atomic.Int64 // panel to take next
+	engine *Engine
+	part   *Part
+	layout layout
+	depth  int
+	dst    unsafe.Pointer
+	next   atomic.Int64 // panel to take next
 }
+
+// PackedLanes returns the lanes of all panels of p: packed weights have a float32 for each in each
+// row. Their number may be more than an int of 32 bits holds.
+func (e *Engine) PackedLanes(p *Part) int64 {
+	l := newLayout(e.set, p.Width)
+	return int64(p.Heads) * int64(l.lanes())
+}
+
+// Pack packs the depth rows of weights of p into dst, which begins on a cache line: panel after
+// panel, each [depth][lanes]. It does so with at most workers goroutines.
+func (e *Engine) Pack(dst unsafe.Pointer, p *Part, depth, workers int) {
+	j := &packing{engine: e, part: p, layout: newLayout(e.set, p.Width), depth: depth, dst: dst}
+	if p.Heads == 0 {
+		return
+	}
+	j.init(j.drain)
+	most := 1 + int(min(e.PackedLanes(p)*int64(depth)/packItem, int64(j.panels()-1)))
+	e.crew.run(&j.task, min(workers, most), e.labels)
+}
+
+// panels is the number of panels.
+func (j *packing) panels() int { return j.part.Heads * j.layout.panels }
 
 // drain packs panels until none is left.
 func (j *packing) drain() {
 	e := j.engine
 	ws := e.productSpaces.Get().(*productWorkspace)
 	e.phase(phasePack)
-	for n := int(j.next.Add(1)) - 1; n < j.panels; n = int(j.next.Add(1)) - 1 {
-		j.panel(ws, n)
+	for n := int(j.next.Add(1)) - 1; n < j.panels(); n = int(j.next.Add(1)) - 1 {
+		at := j.part.panel(&j.layout, n)
+		for k := 0; k < j.depth; k += kernel.KC {
+			to := unsafe.Add(j.dst, 4*(j.depth*at.before+k*at.lanes))
+			ws.pack(e.set, (*float32)(to), &at, k, min(kernel.KC, j.depth-k))
+		}
 	}
 	ws.release()
 	e.productSpaces.Put(ws)
 	e.phase(phaseNone)
-}
-
-// panel packs panel n of all parts.
-func (j *packing) panel(ws *productWorkspace, n int) {
-	p, dst := j.product, j.dst
-	for i := range p.parts() {
-		part := &p.Parts[i]
-		l := newLayout(j.engine.set, part.Width)
-		if panels := part.Heads * l.panels; n >= panels {
-			n -= panels
-			dst = unsafe.Add(dst, 4*p.Depth*part.Heads*l.lanes())
-			continue
-		}
-		at := part.panel(&l, n)
-		for k := 0; k < p.Depth; k += kernel.KC {
-			to := unsafe.Add(dst, 4*(p.Depth*at.before+k*at.lanes))
-			ws.pack(j.engine.set, (*float32)(to), &at, k, min(kernel.KC, p.Depth-k))
-		}
-		return
-	}
 }

@@ -30,9 +30,6 @@ type Product struct {
 	N     int
 	Add   bool // Y += X W + bias
 
-	// Panels, if not nil, are the weights as Pack leaves them.
-	Panels unsafe.Pointer
-
 	// Project says that it makes queries, keys or values, for profiles to name.
 	Project bool
 
@@ -54,6 +51,9 @@ func (p *Product) phase() phase {
 	return phaseMultiply
 }
 
+// packed reports whether the weights are packed.
+func (p *Product) packed() bool { return p.N > 0 && p.Parts[0].Panels != nil }
+
 // parts are the parts that there are.
 func (p *Product) parts() []Part { return p.Parts[:p.N] }
 
@@ -67,6 +67,7 @@ type Finisher interface {
 type Part struct {
 	Heads, Width int            // of columns; the width at least 1
 	W            Matrix         // [Depth, Heads*Width]; not read if the weights are packed
+	Panels       unsafe.Pointer // the weights as Pack leaves them, in all parts of a product, or nil in all
 	Bias         unsafe.Pointer // [Heads*Width], or nil
 	Y            Operand        // [Rows/Seq, Heads, Seq, Width]; no two elements share memory
 }
@@ -126,34 +127,6 @@ func (p *panel) bias() unsafe.Pointer {
 
 // direct reports whether a micro-tile can be written where it belongs.
 func (p *panel) direct() bool { return p.cols == p.lanes && p.Y.Stride[3] == 1 }
-
-// PackedLanes returns the lanes of all panels of p: packed weights have Depth float32
-// for each. Their number may be more than an int of 32 bits holds.
-func (e *Engine) PackedLanes(p *Product) int64 {
-	lanes := int64(0)
-	for i := range p.parts() {
-		part := &p.Parts[i]
-		l := newLayout(e.set, part.Width)
-		lanes += int64(part.Heads) * int64(l.lanes())
-	}
-	return lanes
-}
-
-// Pack packs the weights of the parts into dst, which begins on a cache line: panel after
-// panel, each [Depth][lanes]. It does so with at most workers goroutines.
-func (e *Engine) Pack(dst unsafe.Pointer, p *Product, workers int) {
-	j := &packing{engine: e, product: p, dst: dst}
-	for i := range p.parts() {
-		l := newLayout(e.set, p.Parts[i].Width)
-		j.panels += p.Parts[i].Heads * l.panels
-	}
-	if j.panels == 0 {
-		return
-	}
-	j.init(j.drain)
-	most := 1 + int(min(e.PackedLanes(p)*int64(p.Depth)/packItem, int64(j.panels-1)))
-	e.crew.run(&j.task, min(workers, most), e.labels)
-}
 
 // A ProductPlan is the division of a Product into items: a block of rows by a run of
 // units. A unit is a head, or a panel of a part with one head that nothing is done to
@@ -236,7 +209,7 @@ func (e *Engine) PlanProduct(p *Product, workers int) ProductPlan {
 		nc = max(1, n*plan.Units/columns)
 	case e.copiesX(p, mc):
 		plan.CopyX, nc = true, max(1, copyXColumns*plan.Units/columns)
-	case p.Panels == nil:
+	case !p.packed():
 		mc *= 8 // weights are packed again for each block of rows
 	}
 	for {
@@ -264,7 +237,7 @@ func (e *Engine) PlanProduct(p *Product, workers int) ProductPlan {
 // those that the second-level cache does not hold for the panels of a run. Their rows mostly lie
 // as far apart as makes them share few of its sets.
 func (e *Engine) copiesX(p *Product, mc int) bool {
-	return p.Panels != nil && p.Rows >= copyXRows && p.X.Col == 1 &&
+	return p.packed() && p.Rows >= copyXRows && p.X.Col == 1 &&
 		int64(p.Depth)*int64(4*min(mc, p.Rows)) > int64(e.caches.L2/4*3)
 }
 

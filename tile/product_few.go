@@ -40,7 +40,7 @@ const (
 // path returns how to compute p. Few rows of X wait for memory to deliver the weights.
 func (e *Engine) path(p *Product) ProductPath {
 	switch {
-	case p.Panels != nil:
+	case p.packed():
 		return PathPanels
 	case e.transposes(p):
 		return PathTransposed
@@ -67,7 +67,7 @@ func (e *Engine) path(p *Product) ProductPath {
 
 // few reports whether the rows of p are few enough for MultiplyFew.
 func (p *Product) few(set *kernel.Set) bool {
-	return p.Panels != nil && p.Rows <= set.FewRows && p.X.Col == 1
+	return p.packed() && p.Rows <= set.FewRows && p.X.Col == 1
 }
 
 // A columnRun is columns of a part, of one head or several, for a block of rows.

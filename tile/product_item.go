@@ -112,7 +112,6 @@ func (j *productJob) item(ws *productWorkspace, row, unit int) {
 	p := &j.product
 	rows := min(j.plan.MC, p.Rows-row)
 	end := min(unit+j.plan.NC, j.plan.Units)
-	packed := p.Panels
 	for i := range p.parts() {
 		part := &p.Parts[i]
 		l := newLayout(j.engine.set, part.Width)
@@ -124,7 +123,7 @@ func (j *productJob) item(ws *productWorkspace, row, unit int) {
 			case PathDots, PathCombine:
 				j.inPlace(ws, part, &l, lo, hi, row, rows)
 			default:
-				j.panels(ws, part, &l, packed, lo, hi, row, rows)
+				j.panels(ws, part, &l, lo, hi, row, rows)
 			}
 			if p.Finish != nil {
 				j.engine.phase(phaseRotate)
@@ -134,22 +133,18 @@ func (j *productJob) item(ws *productWorkspace, row, unit int) {
 			}
 		}
 		unit, end = unit-units, end-units
-		if packed != nil {
-			packed = unsafe.Add(packed, 4*p.Depth*part.Heads*l.lanes())
-		}
 	}
 }
 
-// panels computes the panels [lo, hi) of a part, whose packed weights begin at packed, for
-// a block of rows.
-func (j *productJob) panels(ws *productWorkspace, part *Part, l *layout, packed unsafe.Pointer, lo, hi, row, rows int) {
+// panels computes the panels [lo, hi) of a part for a block of rows.
+func (j *productJob) panels(ws *productWorkspace, part *Part, l *layout, lo, hi, row, rows int) {
 	p := &j.product
 	panel := func(i int) (at panel, weights unsafe.Pointer) {
 		at = part.panel(l, i)
-		if packed == nil {
+		if part.Panels == nil {
 			return at, nil
 		}
-		return at, unsafe.Add(packed, 4*p.Depth*at.before)
+		return at, unsafe.Add(part.Panels, 4*p.Depth*at.before)
 	}
 	if j.plan.CopyX {
 		for k := 0; k < p.Depth && !p.Done.Over(); k += kernel.KC {

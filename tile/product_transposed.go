@@ -19,7 +19,7 @@ const transposedDepth = 1 << 16
 // and weights broadcast from where they are. That needs no copy of weights whose columns
 // are contiguous, and rows enough to fill a vector. The bits are the same.
 func (e *Engine) transposes(p *Product) bool {
-	if p.Panels != nil || p.Rows < e.set.Vec || p.Depth > transposedDepth {
+	if p.packed() || p.Rows < e.set.Vec || p.Depth > transposedDepth {
 		return false
 	}
 	for i := range p.parts() {

@@ -200,8 +200,8 @@ func TestPlanProduct(t *testing.T) {
 	set := &kernel.Set{Vec: 16, Lanes: 64, Rows: 6}
 	panels := new(float32)
 	product := func(rows, depth, columns int) *Product {
-		p := &Product{Rows: rows, Seq: rows, Depth: depth, N: 1, Panels: unsafe.Pointer(panels)}
-		p.Parts[0] = Part{Heads: 1, Width: columns}
+		p := &Product{Rows: rows, Seq: rows, Depth: depth, N: 1}
+		p.Parts[0] = Part{Heads: 1, Width: columns, Panels: unsafe.Pointer(panels)}
 		return p
 	}
 	small, large := New(set, Caches{L2: 256 << 10}, false, Tuning{}), New(set, Caches{L2: 2 << 20}, false, Tuning{})
