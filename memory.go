@@ -11,7 +11,7 @@ import (
 // allocated or written when it is returned. That there is no error does not mean that the memory
 // stays there: others may take it.
 type MemoryError struct {
-	Arg   string // what it is for, in this package: "cache", "pages", "w", "maxPositions" or "workspace"
+	Arg   string // what it is for, in this package: "cache", "pages", "w" or the name of other weights, "maxPositions" or "workspace"
 	Bytes int64  // its size
 	Limit int64  // the most that the process can have, 0 where that is not known
 }
