@@ -205,12 +205,12 @@ stored:
 //	R20 A, bytes from row to row
 //	R21 A, bytes from step to step
 //	R22 B
-//	R23 B and C, bytes from row to row
-//	R24 steps left
-//	R25 rows left
-//	R26 C
-//	R1 A, bytes from the first step
-//	R2..R13 A, every row
+//	R23 steps left
+//	R24 rows left
+//	R25 C
+//	R26 A, bytes from the first step
+//	R1..R12 A, every row
+//	R13 B and C, bytes from row to row
 //	8x3: V0..V23 accumulators; V24..V26 row of B; V27..V28 elements of A
 //	12x2: V0..V23 accumulators; V24..V25 row of B; V26..V27 elements of A
 //	12x1: V0..V11 accumulators; V12 row of B; V13..V14 elements of A
@@ -221,61 +221,63 @@ TEXT ·scoresNEON(SB), NOSPLIT, $0-8
 	LSL $2, R20
 	MOVD 16(R0), R21 // a.DimStride
 	LSL $2, R21
-	MOVD 64(R0), R23 // a.Stride
-	LSL $2, R23
-	MOVD 24(R0), R25 // a.Keys
-	MOVD 48(R0), R26 // a.S
-	MOVD 56(R0), R24 // a.Lanes
-	CMP $8, R24
+	MOVD 64(R0), R13 // a.Stride
+	LSL $2, R13
+	MOVD 24(R0), R24 // a.Keys
+	MOVD 48(R0), R25 // a.S
+	MOVD 56(R0), R23 // a.Lanes
+	CMP $8, R23
 	BEQ lanes8
-	CMP $4, R24
+	CMP $4, R23
 	BEQ lanes4
 	PCALIGN $32
 
 lanes12:
-	CBZ R25, done
-	MOVD 80(R0), R24 // a.Ahead.Rows
-	CBZ R24, aheadDonelanes12
+	CBZ R24, done
+	MOVD 80(R0), R23 // a.Ahead.Rows
+	CBZ R23, aheadDonelanes12
 	MOVD 104(R0), R22 // a.Ahead.Batch
-	MOVD 72(R0), R2 // a.Ahead.Base
+	MOVD 72(R0), R1 // a.Ahead.Base
 
 aheadRowlanes12:
-	MOVD R2, R3
-	MOVD 96(R0), R4 // a.Ahead.Lines
+	MOVD R1, R2
+	MOVD 96(R0), R3 // a.Ahead.Lines
 
 aheadLinelanes12:
-	PRFM (R3), PLDL2KEEP
-	ADD $64, R3
-	SUBS $1, R4
+	PRFM (R2), PLDL2KEEP
+	ADD $64, R2
+	SUBS $1, R3
 	BNE aheadLinelanes12
-	MOVD 88(R0), R3 // a.Ahead.Stride
-	ADD R3, R2
-	SUB $1, R24
-	CBZ R24, aheadSavelanes12
+	MOVD 88(R0), R2 // a.Ahead.Stride
+	ADD R2, R1
+	SUB $1, R23
+	CBZ R23, aheadSavelanes12
 	SUBS $1, R22
 	BNE aheadRowlanes12
 
 aheadSavelanes12:
-	MOVD R24, 80(R0) // a.Ahead.Rows
-	MOVD R2, 72(R0) // a.Ahead.Base
+	MOVD R23, 80(R0) // a.Ahead.Rows
+	MOVD R1, 72(R0) // a.Ahead.Base
 
 aheadDonelanes12:
-	CMP $1, R25
+	CMP $1, R24
 	BEQ tile1x3
-	CMP $2, R25
+	CMP $2, R24
 	BEQ tile2x3
-	CMP $3, R25
+	CMP $3, R24
 	BEQ tile3x3
-	CMP $4, R25
+	CMP $4, R24
 	BEQ tile4x3
-	CMP $5, R25
+	CMP $5, R24
 	BEQ tile5x3
-	CMP $6, R25
+	CMP $6, R24
 	BEQ tile6x3
-	CMP $7, R25
+	CMP $7, R24
 	BEQ tile7x3
 
 tile8x3:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
 	MOVD R19, R3
@@ -290,9 +292,7 @@ tile8x3:
 	ADD R20, R19
 	MOVD R19, R8
 	ADD R20, R19
-	MOVD R19, R9
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
@@ -318,85 +318,87 @@ tile8x3:
 	VMOVI $0, V22.B16
 	VMOVI $0, V23.B16
 	MOVD 40(R0), R22 // a.Q
-	MOVD 32(R0), R24 // a.Dim
+	MOVD 32(R0), R23 // a.Dim
 	PCALIGN $32
 
 loop8x3:
 	FMOVQ (R22), F24
 	FMOVQ 16(R22), F25
 	FMOVQ 32(R22), F26
-	FMOVS (R2)(R1), F27
+	FMOVS (R1)(R26), F27
 	WORD $0x4f9b1300 // fmla v0.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b1321 // fmla v1.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b1342 // fmla v2.4s, v26.4s, v27.s[0]
-	FMOVS (R3)(R1), F28
+	FMOVS (R2)(R26), F28
 	WORD $0x4f9c1303 // fmla v3.4s, v24.4s, v28.s[0]
 	WORD $0x4f9c1324 // fmla v4.4s, v25.4s, v28.s[0]
 	WORD $0x4f9c1345 // fmla v5.4s, v26.4s, v28.s[0]
-	FMOVS (R4)(R1), F27
+	FMOVS (R3)(R26), F27
 	WORD $0x4f9b1306 // fmla v6.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b1327 // fmla v7.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b1348 // fmla v8.4s, v26.4s, v27.s[0]
-	FMOVS (R5)(R1), F28
+	FMOVS (R4)(R26), F28
 	WORD $0x4f9c1309 // fmla v9.4s, v24.4s, v28.s[0]
 	WORD $0x4f9c132a // fmla v10.4s, v25.4s, v28.s[0]
 	WORD $0x4f9c134b // fmla v11.4s, v26.4s, v28.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R6)(R1), F27
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R5)(R26), F27
 	WORD $0x4f9b130c // fmla v12.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b132d // fmla v13.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b134e // fmla v14.4s, v26.4s, v27.s[0]
-	FMOVS (R7)(R1), F28
+	FMOVS (R6)(R26), F28
 	WORD $0x4f9c130f // fmla v15.4s, v24.4s, v28.s[0]
 	WORD $0x4f9c1330 // fmla v16.4s, v25.4s, v28.s[0]
 	WORD $0x4f9c1351 // fmla v17.4s, v26.4s, v28.s[0]
-	FMOVS (R8)(R1), F27
+	FMOVS (R7)(R26), F27
 	WORD $0x4f9b1312 // fmla v18.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b1333 // fmla v19.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b1354 // fmla v20.4s, v26.4s, v27.s[0]
-	FMOVS (R9)(R1), F28
+	FMOVS (R8)(R26), F28
 	WORD $0x4f9c1315 // fmla v21.4s, v24.4s, v28.s[0]
 	WORD $0x4f9c1336 // fmla v22.4s, v25.4s, v28.s[0]
 	WORD $0x4f9c1357 // fmla v23.4s, v26.4s, v28.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop8x3
-	FMOVQ F0, (R26)
-	FMOVQ F1, 16(R26)
-	FMOVQ F2, 32(R26)
-	ADD R23, R26
-	FMOVQ F3, (R26)
-	FMOVQ F4, 16(R26)
-	FMOVQ F5, 32(R26)
-	ADD R23, R26
-	FMOVQ F6, (R26)
-	FMOVQ F7, 16(R26)
-	FMOVQ F8, 32(R26)
-	ADD R23, R26
-	FMOVQ F9, (R26)
-	FMOVQ F10, 16(R26)
-	FMOVQ F11, 32(R26)
-	ADD R23, R26
-	FMOVQ F12, (R26)
-	FMOVQ F13, 16(R26)
-	FMOVQ F14, 32(R26)
-	ADD R23, R26
-	FMOVQ F15, (R26)
-	FMOVQ F16, 16(R26)
-	FMOVQ F17, 32(R26)
-	ADD R23, R26
-	FMOVQ F18, (R26)
-	FMOVQ F19, 16(R26)
-	FMOVQ F20, 32(R26)
-	ADD R23, R26
-	FMOVQ F21, (R26)
-	FMOVQ F22, 16(R26)
-	FMOVQ F23, 32(R26)
-	ADD R23, R26
-	SUB $8, R25
+	FMOVQ F0, (R25)
+	FMOVQ F1, 16(R25)
+	FMOVQ F2, 32(R25)
+	ADD R13, R25
+	FMOVQ F3, (R25)
+	FMOVQ F4, 16(R25)
+	FMOVQ F5, 32(R25)
+	ADD R13, R25
+	FMOVQ F6, (R25)
+	FMOVQ F7, 16(R25)
+	FMOVQ F8, 32(R25)
+	ADD R13, R25
+	FMOVQ F9, (R25)
+	FMOVQ F10, 16(R25)
+	FMOVQ F11, 32(R25)
+	ADD R13, R25
+	FMOVQ F12, (R25)
+	FMOVQ F13, 16(R25)
+	FMOVQ F14, 32(R25)
+	ADD R13, R25
+	FMOVQ F15, (R25)
+	FMOVQ F16, 16(R25)
+	FMOVQ F17, 32(R25)
+	ADD R13, R25
+	FMOVQ F18, (R25)
+	FMOVQ F19, 16(R25)
+	FMOVQ F20, 32(R25)
+	ADD R13, R25
+	FMOVQ F21, (R25)
+	FMOVQ F22, 16(R25)
+	FMOVQ F23, 32(R25)
+	ADD R13, R25
+	SUB $8, R24
 	JMP lanes12
 
 tile7x3:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
 	MOVD R19, R3
@@ -409,9 +411,7 @@ tile7x3:
 	ADD R20, R19
 	MOVD R19, R7
 	ADD R20, R19
-	MOVD R19, R8
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
@@ -434,76 +434,78 @@ tile7x3:
 	VMOVI $0, V19.B16
 	VMOVI $0, V20.B16
 	MOVD 40(R0), R22 // a.Q
-	MOVD 32(R0), R24 // a.Dim
+	MOVD 32(R0), R23 // a.Dim
 	PCALIGN $32
 
 loop7x3:
 	FMOVQ (R22), F21
 	FMOVQ 16(R22), F22
 	FMOVQ 32(R22), F23
-	FMOVS (R2)(R1), F24
+	FMOVS (R1)(R26), F24
 	WORD $0x4f9812a0 // fmla v0.4s, v21.4s, v24.s[0]
 	WORD $0x4f9812c1 // fmla v1.4s, v22.4s, v24.s[0]
 	WORD $0x4f9812e2 // fmla v2.4s, v23.4s, v24.s[0]
-	FMOVS (R3)(R1), F25
+	FMOVS (R2)(R26), F25
 	WORD $0x4f9912a3 // fmla v3.4s, v21.4s, v25.s[0]
 	WORD $0x4f9912c4 // fmla v4.4s, v22.4s, v25.s[0]
 	WORD $0x4f9912e5 // fmla v5.4s, v23.4s, v25.s[0]
-	FMOVS (R4)(R1), F24
+	FMOVS (R3)(R26), F24
 	WORD $0x4f9812a6 // fmla v6.4s, v21.4s, v24.s[0]
 	WORD $0x4f9812c7 // fmla v7.4s, v22.4s, v24.s[0]
 	WORD $0x4f9812e8 // fmla v8.4s, v23.4s, v24.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R5)(R1), F25
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R4)(R26), F25
 	WORD $0x4f9912a9 // fmla v9.4s, v21.4s, v25.s[0]
 	WORD $0x4f9912ca // fmla v10.4s, v22.4s, v25.s[0]
 	WORD $0x4f9912eb // fmla v11.4s, v23.4s, v25.s[0]
-	FMOVS (R6)(R1), F24
+	FMOVS (R5)(R26), F24
 	WORD $0x4f9812ac // fmla v12.4s, v21.4s, v24.s[0]
 	WORD $0x4f9812cd // fmla v13.4s, v22.4s, v24.s[0]
 	WORD $0x4f9812ee // fmla v14.4s, v23.4s, v24.s[0]
-	FMOVS (R7)(R1), F25
+	FMOVS (R6)(R26), F25
 	WORD $0x4f9912af // fmla v15.4s, v21.4s, v25.s[0]
 	WORD $0x4f9912d0 // fmla v16.4s, v22.4s, v25.s[0]
 	WORD $0x4f9912f1 // fmla v17.4s, v23.4s, v25.s[0]
-	FMOVS (R8)(R1), F24
+	FMOVS (R7)(R26), F24
 	WORD $0x4f9812b2 // fmla v18.4s, v21.4s, v24.s[0]
 	WORD $0x4f9812d3 // fmla v19.4s, v22.4s, v24.s[0]
 	WORD $0x4f9812f4 // fmla v20.4s, v23.4s, v24.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop7x3
-	FMOVQ F0, (R26)
-	FMOVQ F1, 16(R26)
-	FMOVQ F2, 32(R26)
-	ADD R23, R26
-	FMOVQ F3, (R26)
-	FMOVQ F4, 16(R26)
-	FMOVQ F5, 32(R26)
-	ADD R23, R26
-	FMOVQ F6, (R26)
-	FMOVQ F7, 16(R26)
-	FMOVQ F8, 32(R26)
-	ADD R23, R26
-	FMOVQ F9, (R26)
-	FMOVQ F10, 16(R26)
-	FMOVQ F11, 32(R26)
-	ADD R23, R26
-	FMOVQ F12, (R26)
-	FMOVQ F13, 16(R26)
-	FMOVQ F14, 32(R26)
-	ADD R23, R26
-	FMOVQ F15, (R26)
-	FMOVQ F16, 16(R26)
-	FMOVQ F17, 32(R26)
-	ADD R23, R26
-	FMOVQ F18, (R26)
-	FMOVQ F19, 16(R26)
-	FMOVQ F20, 32(R26)
-	ADD R23, R26
+	FMOVQ F0, (R25)
+	FMOVQ F1, 16(R25)
+	FMOVQ F2, 32(R25)
+	ADD R13, R25
+	FMOVQ F3, (R25)
+	FMOVQ F4, 16(R25)
+	FMOVQ F5, 32(R25)
+	ADD R13, R25
+	FMOVQ F6, (R25)
+	FMOVQ F7, 16(R25)
+	FMOVQ F8, 32(R25)
+	ADD R13, R25
+	FMOVQ F9, (R25)
+	FMOVQ F10, 16(R25)
+	FMOVQ F11, 32(R25)
+	ADD R13, R25
+	FMOVQ F12, (R25)
+	FMOVQ F13, 16(R25)
+	FMOVQ F14, 32(R25)
+	ADD R13, R25
+	FMOVQ F15, (R25)
+	FMOVQ F16, 16(R25)
+	FMOVQ F17, 32(R25)
+	ADD R13, R25
+	FMOVQ F18, (R25)
+	FMOVQ F19, 16(R25)
+	FMOVQ F20, 32(R25)
+	ADD R13, R25
 	JMP done
 
 tile6x3:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
 	MOVD R19, R3
@@ -514,9 +516,7 @@ tile6x3:
 	ADD R20, R19
 	MOVD R19, R6
 	ADD R20, R19
-	MOVD R19, R7
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
@@ -536,68 +536,70 @@ tile6x3:
 	VMOVI $0, V16.B16
 	VMOVI $0, V17.B16
 	MOVD 40(R0), R22 // a.Q
-	MOVD 32(R0), R24 // a.Dim
+	MOVD 32(R0), R23 // a.Dim
 	PCALIGN $32
 
 loop6x3:
 	FMOVQ (R22), F18
 	FMOVQ 16(R22), F19
 	FMOVQ 32(R22), F20
-	FMOVS (R2)(R1), F21
+	FMOVS (R1)(R26), F21
 	WORD $0x4f951240 // fmla v0.4s, v18.4s, v21.s[0]
 	WORD $0x4f951261 // fmla v1.4s, v19.4s, v21.s[0]
 	WORD $0x4f951282 // fmla v2.4s, v20.4s, v21.s[0]
-	FMOVS (R3)(R1), F22
+	FMOVS (R2)(R26), F22
 	WORD $0x4f961243 // fmla v3.4s, v18.4s, v22.s[0]
 	WORD $0x4f961264 // fmla v4.4s, v19.4s, v22.s[0]
 	WORD $0x4f961285 // fmla v5.4s, v20.4s, v22.s[0]
-	FMOVS (R4)(R1), F21
+	FMOVS (R3)(R26), F21
 	WORD $0x4f951246 // fmla v6.4s, v18.4s, v21.s[0]
 	WORD $0x4f951267 // fmla v7.4s, v19.4s, v21.s[0]
 	WORD $0x4f951288 // fmla v8.4s, v20.4s, v21.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R5)(R1), F22
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R4)(R26), F22
 	WORD $0x4f961249 // fmla v9.4s, v18.4s, v22.s[0]
 	WORD $0x4f96126a // fmla v10.4s, v19.4s, v22.s[0]
 	WORD $0x4f96128b // fmla v11.4s, v20.4s, v22.s[0]
-	FMOVS (R6)(R1), F21
+	FMOVS (R5)(R26), F21
 	WORD $0x4f95124c // fmla v12.4s, v18.4s, v21.s[0]
 	WORD $0x4f95126d // fmla v13.4s, v19.4s, v21.s[0]
 	WORD $0x4f95128e // fmla v14.4s, v20.4s, v21.s[0]
-	FMOVS (R7)(R1), F22
+	FMOVS (R6)(R26), F22
 	WORD $0x4f96124f // fmla v15.4s, v18.4s, v22.s[0]
 	WORD $0x4f961270 // fmla v16.4s, v19.4s, v22.s[0]
 	WORD $0x4f961291 // fmla v17.4s, v20.4s, v22.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop6x3
-	FMOVQ F0, (R26)
-	FMOVQ F1, 16(R26)
-	FMOVQ F2, 32(R26)
-	ADD R23, R26
-	FMOVQ F3, (R26)
-	FMOVQ F4, 16(R26)
-	FMOVQ F5, 32(R26)
-	ADD R23, R26
-	FMOVQ F6, (R26)
-	FMOVQ F7, 16(R26)
-	FMOVQ F8, 32(R26)
-	ADD R23, R26
-	FMOVQ F9, (R26)
-	FMOVQ F10, 16(R26)
-	FMOVQ F11, 32(R26)
-	ADD R23, R26
-	FMOVQ F12, (R26)
-	FMOVQ F13, 16(R26)
-	FMOVQ F14, 32(R26)
-	ADD R23, R26
-	FMOVQ F15, (R26)
-	FMOVQ F16, 16(R26)
-	FMOVQ F17, 32(R26)
-	ADD R23, R26
+	FMOVQ F0, (R25)
+	FMOVQ F1, 16(R25)
+	FMOVQ F2, 32(R25)
+	ADD R13, R25
+	FMOVQ F3, (R25)
+	FMOVQ F4, 16(R25)
+	FMOVQ F5, 32(R25)
+	ADD R13, R25
+	FMOVQ F6, (R25)
+	FMOVQ F7, 16(R25)
+	FMOVQ F8, 32(R25)
+	ADD R13, R25
+	FMOVQ F9, (R25)
+	FMOVQ F10, 16(R25)
+	FMOVQ F11, 32(R25)
+	ADD R13, R25
+	FMOVQ F12, (R25)
+	FMOVQ F13, 16(R25)
+	FMOVQ F14, 32(R25)
+	ADD R13, R25
+	FMOVQ F15, (R25)
+	FMOVQ F16, 16(R25)
+	FMOVQ F17, 32(R25)
+	ADD R13, R25
 	JMP done
 
 tile5x3:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
 	MOVD R19, R3
@@ -606,9 +608,7 @@ tile5x3:
 	ADD R20, R19
 	MOVD R19, R5
 	ADD R20, R19
-	MOVD R19, R6
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
@@ -625,69 +625,69 @@ tile5x3:
 	VMOVI $0, V13.B16
 	VMOVI $0, V14.B16
 	MOVD 40(R0), R22 // a.Q
-	MOVD 32(R0), R24 // a.Dim
+	MOVD 32(R0), R23 // a.Dim
 	PCALIGN $32
 
 loop5x3:
 	FMOVQ (R22), F15
 	FMOVQ 16(R22), F16
 	FMOVQ 32(R22), F17
-	FMOVS (R2)(R1), F18
+	FMOVS (R1)(R26), F18
 	WORD $0x4f9211e0 // fmla v0.4s, v15.4s, v18.s[0]
 	WORD $0x4f921201 // fmla v1.4s, v16.4s, v18.s[0]
 	WORD $0x4f921222 // fmla v2.4s, v17.4s, v18.s[0]
-	FMOVS (R3)(R1), F19
+	FMOVS (R2)(R26), F19
 	WORD $0x4f9311e3 // fmla v3.4s, v15.4s, v19.s[0]
 	WORD $0x4f931204 // fmla v4.4s, v16.4s, v19.s[0]
 	WORD $0x4f931225 // fmla v5.4s, v17.4s, v19.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R4)(R1), F18
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R3)(R26), F18
 	WORD $0x4f9211e6 // fmla v6.4s, v15.4s, v18.s[0]
 	WORD $0x4f921207 // fmla v7.4s, v16.4s, v18.s[0]
 	WORD $0x4f921228 // fmla v8.4s, v17.4s, v18.s[0]
-	FMOVS (R5)(R1), F19
+	FMOVS (R4)(R26), F19
 	WORD $0x4f9311e9 // fmla v9.4s, v15.4s, v19.s[0]
 	WORD $0x4f93120a // fmla v10.4s, v16.4s, v19.s[0]
 	WORD $0x4f93122b // fmla v11.4s, v17.4s, v19.s[0]
-	FMOVS (R6)(R1), F18
+	FMOVS (R5)(R26), F18
 	WORD $0x4f9211ec // fmla v12.4s, v15.4s, v18.s[0]
 	WORD $0x4f92120d // fmla v13.4s, v16.4s, v18.s[0]
 	WORD $0x4f92122e // fmla v14.4s, v17.4s, v18.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop5x3
-	FMOVQ F0, (R26)
-	FMOVQ F1, 16(R26)
-	FMOVQ F2, 32(R26)
-	ADD R23, R26
-	FMOVQ F3, (R26)
-	FMOVQ F4, 16(R26)
-	FMOVQ F5, 32(R26)
-	ADD R23, R26
-	FMOVQ F6, (R26)
-	FMOVQ F7, 16(R26)
-	FMOVQ F8, 32(R26)
-	ADD R23, R26
-	FMOVQ F9, (R26)
-	FMOVQ F10, 16(R26)
-	FMOVQ F11, 32(R26)
-	ADD R23, R26
-	FMOVQ F12, (R26)
-	FMOVQ F13, 16(R26)
-	FMOVQ F14, 32(R26)
-	ADD R23, R26
+	FMOVQ F0, (R25)
+	FMOVQ F1, 16(R25)
+	FMOVQ F2, 32(R25)
+	ADD R13, R25
+	FMOVQ F3, (R25)
+	FMOVQ F4, 16(R25)
+	FMOVQ F5, 32(R25)
+	ADD R13, R25
+	FMOVQ F6, (R25)
+	FMOVQ F7, 16(R25)
+	FMOVQ F8, 32(R25)
+	ADD R13, R25
+	FMOVQ F9, (R25)
+	FMOVQ F10, 16(R25)
+	FMOVQ F11, 32(R25)
+	ADD R13, R25
+	FMOVQ F12, (R25)
+	FMOVQ F13, 16(R25)
+	FMOVQ F14, 32(R25)
+	ADD R13, R25
 	JMP done
 
 tile4x3:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
 	MOVD R19, R3
 	ADD R20, R19
 	MOVD R19, R4
 	ADD R20, R19
-	MOVD R19, R5
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
@@ -701,59 +701,59 @@ tile4x3:
 	VMOVI $0, V10.B16
 	VMOVI $0, V11.B16
 	MOVD 40(R0), R22 // a.Q
-	MOVD 32(R0), R24 // a.Dim
+	MOVD 32(R0), R23 // a.Dim
 	PCALIGN $32
 
 loop4x3:
 	FMOVQ (R22), F12
 	FMOVQ 16(R22), F13
 	FMOVQ 32(R22), F14
-	FMOVS (R2)(R1), F15
+	FMOVS (R1)(R26), F15
 	WORD $0x4f8f1180 // fmla v0.4s, v12.4s, v15.s[0]
 	WORD $0x4f8f11a1 // fmla v1.4s, v13.4s, v15.s[0]
 	WORD $0x4f8f11c2 // fmla v2.4s, v14.4s, v15.s[0]
-	FMOVS (R3)(R1), F16
+	FMOVS (R2)(R26), F16
 	WORD $0x4f901183 // fmla v3.4s, v12.4s, v16.s[0]
 	WORD $0x4f9011a4 // fmla v4.4s, v13.4s, v16.s[0]
 	WORD $0x4f9011c5 // fmla v5.4s, v14.4s, v16.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R4)(R1), F15
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R3)(R26), F15
 	WORD $0x4f8f1186 // fmla v6.4s, v12.4s, v15.s[0]
 	WORD $0x4f8f11a7 // fmla v7.4s, v13.4s, v15.s[0]
 	WORD $0x4f8f11c8 // fmla v8.4s, v14.4s, v15.s[0]
-	FMOVS (R5)(R1), F16
+	FMOVS (R4)(R26), F16
 	WORD $0x4f901189 // fmla v9.4s, v12.4s, v16.s[0]
 	WORD $0x4f9011aa // fmla v10.4s, v13.4s, v16.s[0]
 	WORD $0x4f9011cb // fmla v11.4s, v14.4s, v16.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop4x3
-	FMOVQ F0, (R26)
-	FMOVQ F1, 16(R26)
-	FMOVQ F2, 32(R26)
-	ADD R23, R26
-	FMOVQ F3, (R26)
-	FMOVQ F4, 16(R26)
-	FMOVQ F5, 32(R26)
-	ADD R23, R26
-	FMOVQ F6, (R26)
-	FMOVQ F7, 16(R26)
-	FMOVQ F8, 32(R26)
-	ADD R23, R26
-	FMOVQ F9, (R26)
-	FMOVQ F10, 16(R26)
-	FMOVQ F11, 32(R26)
-	ADD R23, R26
+	FMOVQ F0, (R25)
+	FMOVQ F1, 16(R25)
+	FMOVQ F2, 32(R25)
+	ADD R13, R25
+	FMOVQ F3, (R25)
+	FMOVQ F4, 16(R25)
+	FMOVQ F5, 32(R25)
+	ADD R13, R25
+	FMOVQ F6, (R25)
+	FMOVQ F7, 16(R25)
+	FMOVQ F8, 32(R25)
+	ADD R13, R25
+	FMOVQ F9, (R25)
+	FMOVQ F10, 16(R25)
+	FMOVQ F11, 32(R25)
+	ADD R13, R25
 	JMP done
 
 tile3x3:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
 	MOVD R19, R3
 	ADD R20, R19
-	MOVD R19, R4
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
@@ -764,49 +764,49 @@ tile3x3:
 	VMOVI $0, V7.B16
 	VMOVI $0, V8.B16
 	MOVD 40(R0), R22 // a.Q
-	MOVD 32(R0), R24 // a.Dim
+	MOVD 32(R0), R23 // a.Dim
 	PCALIGN $32
 
 loop3x3:
 	FMOVQ (R22), F9
 	FMOVQ 16(R22), F10
 	FMOVQ 32(R22), F11
-	FMOVS (R2)(R1), F12
+	FMOVS (R1)(R26), F12
 	WORD $0x4f8c1120 // fmla v0.4s, v9.4s, v12.s[0]
 	WORD $0x4f8c1141 // fmla v1.4s, v10.4s, v12.s[0]
 	WORD $0x4f8c1162 // fmla v2.4s, v11.4s, v12.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R3)(R1), F13
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R2)(R26), F13
 	WORD $0x4f8d1123 // fmla v3.4s, v9.4s, v13.s[0]
 	WORD $0x4f8d1144 // fmla v4.4s, v10.4s, v13.s[0]
 	WORD $0x4f8d1165 // fmla v5.4s, v11.4s, v13.s[0]
-	FMOVS (R4)(R1), F12
+	FMOVS (R3)(R26), F12
 	WORD $0x4f8c1126 // fmla v6.4s, v9.4s, v12.s[0]
 	WORD $0x4f8c1147 // fmla v7.4s, v10.4s, v12.s[0]
 	WORD $0x4f8c1168 // fmla v8.4s, v11.4s, v12.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop3x3
-	FMOVQ F0, (R26)
-	FMOVQ F1, 16(R26)
-	FMOVQ F2, 32(R26)
-	ADD R23, R26
-	FMOVQ F3, (R26)
-	FMOVQ F4, 16(R26)
-	FMOVQ F5, 32(R26)
-	ADD R23, R26
-	FMOVQ F6, (R26)
-	FMOVQ F7, 16(R26)
-	FMOVQ F8, 32(R26)
-	ADD R23, R26
+	FMOVQ F0, (R25)
+	FMOVQ F1, 16(R25)
+	FMOVQ F2, 32(R25)
+	ADD R13, R25
+	FMOVQ F3, (R25)
+	FMOVQ F4, 16(R25)
+	FMOVQ F5, 32(R25)
+	ADD R13, R25
+	FMOVQ F6, (R25)
+	FMOVQ F7, 16(R25)
+	FMOVQ F8, 32(R25)
+	ADD R13, R25
 	JMP done
 
 tile2x3:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
-	MOVD R19, R3
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
@@ -814,117 +814,119 @@ tile2x3:
 	VMOVI $0, V4.B16
 	VMOVI $0, V5.B16
 	MOVD 40(R0), R22 // a.Q
-	MOVD 32(R0), R24 // a.Dim
+	MOVD 32(R0), R23 // a.Dim
 	PCALIGN $32
 
 loop2x3:
 	FMOVQ (R22), F6
 	FMOVQ 16(R22), F7
 	FMOVQ 32(R22), F8
-	FMOVS (R2)(R1), F9
+	FMOVS (R1)(R26), F9
 	WORD $0x4f8910c0 // fmla v0.4s, v6.4s, v9.s[0]
 	WORD $0x4f8910e1 // fmla v1.4s, v7.4s, v9.s[0]
 	WORD $0x4f891102 // fmla v2.4s, v8.4s, v9.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R3)(R1), F10
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R2)(R26), F10
 	WORD $0x4f8a10c3 // fmla v3.4s, v6.4s, v10.s[0]
 	WORD $0x4f8a10e4 // fmla v4.4s, v7.4s, v10.s[0]
 	WORD $0x4f8a1105 // fmla v5.4s, v8.4s, v10.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop2x3
-	FMOVQ F0, (R26)
-	FMOVQ F1, 16(R26)
-	FMOVQ F2, 32(R26)
-	ADD R23, R26
-	FMOVQ F3, (R26)
-	FMOVQ F4, 16(R26)
-	FMOVQ F5, 32(R26)
-	ADD R23, R26
+	FMOVQ F0, (R25)
+	FMOVQ F1, 16(R25)
+	FMOVQ F2, 32(R25)
+	ADD R13, R25
+	FMOVQ F3, (R25)
+	FMOVQ F4, 16(R25)
+	FMOVQ F5, 32(R25)
+	ADD R13, R25
 	JMP done
 
 tile1x3:
-	MOVD R19, R2
+	MOVD R19, R1
 	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
 	MOVD 40(R0), R22 // a.Q
-	MOVD 32(R0), R24 // a.Dim
+	MOVD 32(R0), R23 // a.Dim
 	PCALIGN $32
 
 loop1x3:
 	FMOVQ (R22), F3
 	FMOVQ 16(R22), F4
 	FMOVQ 32(R22), F5
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R2)(R1), F6
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R1)(R26), F6
 	WORD $0x4f861060 // fmla v0.4s, v3.4s, v6.s[0]
 	WORD $0x4f861081 // fmla v1.4s, v4.4s, v6.s[0]
 	WORD $0x4f8610a2 // fmla v2.4s, v5.4s, v6.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop1x3
-	FMOVQ F0, (R26)
-	FMOVQ F1, 16(R26)
-	FMOVQ F2, 32(R26)
-	ADD R23, R26
+	FMOVQ F0, (R25)
+	FMOVQ F1, 16(R25)
+	FMOVQ F2, 32(R25)
+	ADD R13, R25
 	JMP done
 	PCALIGN $32
 
 lanes8:
-	CBZ R25, done
-	MOVD 80(R0), R24 // a.Ahead.Rows
-	CBZ R24, aheadDonelanes8
+	CBZ R24, done
+	MOVD 80(R0), R23 // a.Ahead.Rows
+	CBZ R23, aheadDonelanes8
 	MOVD 104(R0), R22 // a.Ahead.Batch
-	MOVD 72(R0), R2 // a.Ahead.Base
+	MOVD 72(R0), R1 // a.Ahead.Base
 
 aheadRowlanes8:
-	MOVD R2, R3
-	MOVD 96(R0), R4 // a.Ahead.Lines
+	MOVD R1, R2
+	MOVD 96(R0), R3 // a.Ahead.Lines
 
 aheadLinelanes8:
-	PRFM (R3), PLDL2KEEP
-	ADD $64, R3
-	SUBS $1, R4
+	PRFM (R2), PLDL2KEEP
+	ADD $64, R2
+	SUBS $1, R3
 	BNE aheadLinelanes8
-	MOVD 88(R0), R3 // a.Ahead.Stride
-	ADD R3, R2
-	SUB $1, R24
-	CBZ R24, aheadSavelanes8
+	MOVD 88(R0), R2 // a.Ahead.Stride
+	ADD R2, R1
+	SUB $1, R23
+	CBZ R23, aheadSavelanes8
 	SUBS $1, R22
 	BNE aheadRowlanes8
 
 aheadSavelanes8:
-	MOVD R24, 80(R0) // a.Ahead.Rows
-	MOVD R2, 72(R0) // a.Ahead.Base
+	MOVD R23, 80(R0) // a.Ahead.Rows
+	MOVD R1, 72(R0) // a.Ahead.Base
 
 aheadDonelanes8:
-	CMP $1, R25
+	CMP $1, R24
 	BEQ tile1x2
-	CMP $2, R25
+	CMP $2, R24
 	BEQ tile2x2
-	CMP $3, R25
+	CMP $3, R24
 	BEQ tile3x2
-	CMP $4, R25
+	CMP $4, R24
 	BEQ tile4x2
-	CMP $5, R25
+	CMP $5, R24
 	BEQ tile5x2
-	CMP $6, R25
+	CMP $6, R24
 	BEQ tile6x2
-	CMP $7, R25
+	CMP $7, R24
 	BEQ tile7x2
-	CMP $8, R25
+	CMP $8, R24
 	BEQ tile8x2
-	CMP $9, R25
+	CMP $9, R24
 	BEQ tile9x2
-	CMP $10, R25
+	CMP $10, R24
 	BEQ tile10x2
-	CMP $11, R25
+	CMP $11, R24
 	BEQ tile11x2
 
 tile12x2:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
 	MOVD R19, R3
@@ -947,9 +949,7 @@ tile12x2:
 	ADD R20, R19
 	MOVD R19, R12
 	ADD R20, R19
-	MOVD R19, R13
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
@@ -975,92 +975,94 @@ tile12x2:
 	VMOVI $0, V22.B16
 	VMOVI $0, V23.B16
 	MOVD 40(R0), R22 // a.Q
-	MOVD 32(R0), R24 // a.Dim
+	MOVD 32(R0), R23 // a.Dim
 	PCALIGN $32
 
 loop12x2:
 	FMOVQ (R22), F24
 	FMOVQ 16(R22), F25
-	FMOVS (R2)(R1), F26
+	FMOVS (R1)(R26), F26
 	WORD $0x4f9a1300 // fmla v0.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1321 // fmla v1.4s, v25.4s, v26.s[0]
-	FMOVS (R3)(R1), F27
+	FMOVS (R2)(R26), F27
 	WORD $0x4f9b1302 // fmla v2.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b1323 // fmla v3.4s, v25.4s, v27.s[0]
-	FMOVS (R4)(R1), F26
+	FMOVS (R3)(R26), F26
 	WORD $0x4f9a1304 // fmla v4.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1325 // fmla v5.4s, v25.4s, v26.s[0]
-	FMOVS (R5)(R1), F27
+	FMOVS (R4)(R26), F27
 	WORD $0x4f9b1306 // fmla v6.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b1327 // fmla v7.4s, v25.4s, v27.s[0]
-	FMOVS (R6)(R1), F26
+	FMOVS (R5)(R26), F26
 	WORD $0x4f9a1308 // fmla v8.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1329 // fmla v9.4s, v25.4s, v26.s[0]
-	FMOVS (R7)(R1), F27
+	FMOVS (R6)(R26), F27
 	WORD $0x4f9b130a // fmla v10.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b132b // fmla v11.4s, v25.4s, v27.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R8)(R1), F26
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R7)(R26), F26
 	WORD $0x4f9a130c // fmla v12.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a132d // fmla v13.4s, v25.4s, v26.s[0]
-	FMOVS (R9)(R1), F27
+	FMOVS (R8)(R26), F27
 	WORD $0x4f9b130e // fmla v14.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b132f // fmla v15.4s, v25.4s, v27.s[0]
-	FMOVS (R10)(R1), F26
+	FMOVS (R9)(R26), F26
 	WORD $0x4f9a1310 // fmla v16.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1331 // fmla v17.4s, v25.4s, v26.s[0]
-	FMOVS (R11)(R1), F27
+	FMOVS (R10)(R26), F27
 	WORD $0x4f9b1312 // fmla v18.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b1333 // fmla v19.4s, v25.4s, v27.s[0]
-	FMOVS (R12)(R1), F26
+	FMOVS (R11)(R26), F26
 	WORD $0x4f9a1314 // fmla v20.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1335 // fmla v21.4s, v25.4s, v26.s[0]
-	FMOVS (R13)(R1), F27
+	FMOVS (R12)(R26), F27
 	WORD $0x4f9b1316 // fmla v22.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b1337 // fmla v23.4s, v25.4s, v27.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop12x2
-	FMOVQ F0, (R26)
-	FMOVQ F1, 16(R26)
-	ADD R23, R26
-	FMOVQ F2, (R26)
-	FMOVQ F3, 16(R26)
-	ADD R23, R26
-	FMOVQ F4, (R26)
-	FMOVQ F5, 16(R26)
-	ADD R23, R26
-	FMOVQ F6, (R26)
-	FMOVQ F7, 16(R26)
-	ADD R23, R26
-	FMOVQ F8, (R26)
-	FMOVQ F9, 16(R26)
-	ADD R23, R26
-	FMOVQ F10, (R26)
-	FMOVQ F11, 16(R26)
-	ADD R23, R26
-	FMOVQ F12, (R26)
-	FMOVQ F13, 16(R26)
-	ADD R23, R26
-	FMOVQ F14, (R26)
-	FMOVQ F15, 16(R26)
-	ADD R23, R26
-	FMOVQ F16, (R26)
-	FMOVQ F17, 16(R26)
-	ADD R23, R26
-	FMOVQ F18, (R26)
-	FMOVQ F19, 16(R26)
-	ADD R23, R26
-	FMOVQ F20, (R26)
-	FMOVQ F21, 16(R26)
-	ADD R23, R26
-	FMOVQ F22, (R26)
-	FMOVQ F23, 16(R26)
-	ADD R23, R26
-	SUB $12, R25
+	FMOVQ F0, (R25)
+	FMOVQ F1, 16(R25)
+	ADD R13, R25
+	FMOVQ F2, (R25)
+	FMOVQ F3, 16(R25)
+	ADD R13, R25
+	FMOVQ F4, (R25)
+	FMOVQ F5, 16(R25)
+	ADD R13, R25
+	FMOVQ F6, (R25)
+	FMOVQ F7, 16(R25)
+	ADD R13, R25
+	FMOVQ F8, (R25)
+	FMOVQ F9, 16(R25)
+	ADD R13, R25
+	FMOVQ F10, (R25)
+	FMOVQ F11, 16(R25)
+	ADD R13, R25
+	FMOVQ F12, (R25)
+	FMOVQ F13, 16(R25)
+	ADD R13, R25
+	FMOVQ F14, (R25)
+	FMOVQ F15, 16(R25)
+	ADD R13, R25
+	FMOVQ F16, (R25)
+	FMOVQ F17, 16(R25)
+	ADD R13, R25
+	FMOVQ F18, (R25)
+	FMOVQ F19, 16(R25)
+	ADD R13, R25
+	FMOVQ F20, (R25)
+	FMOVQ F21, 16(R25)
+	ADD R13, R25
+	FMOVQ F22, (R25)
+	FMOVQ F23, 16(R25)
+	ADD R13, R25
+	SUB $12, R24
 	JMP lanes8
 
 tile11x2:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
 	MOVD R19, R3
@@ -1081,9 +1083,7 @@ tile11x2:
 	ADD R20, R19
 	MOVD R19, R11
 	ADD R20, R19
-	MOVD R19, R12
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
@@ -1107,85 +1107,87 @@ tile11x2:
 	VMOVI $0, V20.B16
 	VMOVI $0, V21.B16
 	MOVD 40(R0), R22 // a.Q
-	MOVD 32(R0), R24 // a.Dim
+	MOVD 32(R0), R23 // a.Dim
 	PCALIGN $32
 
 loop11x2:
 	FMOVQ (R22), F22
 	FMOVQ 16(R22), F23
-	FMOVS (R2)(R1), F24
+	FMOVS (R1)(R26), F24
 	WORD $0x4f9812c0 // fmla v0.4s, v22.4s, v24.s[0]
 	WORD $0x4f9812e1 // fmla v1.4s, v23.4s, v24.s[0]
-	FMOVS (R3)(R1), F25
+	FMOVS (R2)(R26), F25
 	WORD $0x4f9912c2 // fmla v2.4s, v22.4s, v25.s[0]
 	WORD $0x4f9912e3 // fmla v3.4s, v23.4s, v25.s[0]
-	FMOVS (R4)(R1), F24
+	FMOVS (R3)(R26), F24
 	WORD $0x4f9812c4 // fmla v4.4s, v22.4s, v24.s[0]
 	WORD $0x4f9812e5 // fmla v5.4s, v23.4s, v24.s[0]
-	FMOVS (R5)(R1), F25
+	FMOVS (R4)(R26), F25
 	WORD $0x4f9912c6 // fmla v6.4s, v22.4s, v25.s[0]
 	WORD $0x4f9912e7 // fmla v7.4s, v23.4s, v25.s[0]
-	FMOVS (R6)(R1), F24
+	FMOVS (R5)(R26), F24
 	WORD $0x4f9812c8 // fmla v8.4s, v22.4s, v24.s[0]
 	WORD $0x4f9812e9 // fmla v9.4s, v23.4s, v24.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R7)(R1), F25
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R6)(R26), F25
 	WORD $0x4f9912ca // fmla v10.4s, v22.4s, v25.s[0]
 	WORD $0x4f9912eb // fmla v11.4s, v23.4s, v25.s[0]
-	FMOVS (R8)(R1), F24
+	FMOVS (R7)(R26), F24
 	WORD $0x4f9812cc // fmla v12.4s, v22.4s, v24.s[0]
 	WORD $0x4f9812ed // fmla v13.4s, v23.4s, v24.s[0]
-	FMOVS (R9)(R1), F25
+	FMOVS (R8)(R26), F25
 	WORD $0x4f9912ce // fmla v14.4s, v22.4s, v25.s[0]
 	WORD $0x4f9912ef // fmla v15.4s, v23.4s, v25.s[0]
-	FMOVS (R10)(R1), F24
+	FMOVS (R9)(R26), F24
 	WORD $0x4f9812d0 // fmla v16.4s, v22.4s, v24.s[0]
 	WORD $0x4f9812f1 // fmla v17.4s, v23.4s, v24.s[0]
-	FMOVS (R11)(R1), F25
+	FMOVS (R10)(R26), F25
 	WORD $0x4f9912d2 // fmla v18.4s, v22.4s, v25.s[0]
 	WORD $0x4f9912f3 // fmla v19.4s, v23.4s, v25.s[0]
-	FMOVS (R12)(R1), F24
+	FMOVS (R11)(R26), F24
 	WORD $0x4f9812d4 // fmla v20.4s, v22.4s, v24.s[0]
 	WORD $0x4f9812f5 // fmla v21.4s, v23.4s, v24.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop11x2
-	FMOVQ F0, (R26)
-	FMOVQ F1, 16(R26)
-	ADD R23, R26
-	FMOVQ F2, (R26)
-	FMOVQ F3, 16(R26)
-	ADD R23, R26
-	FMOVQ F4, (R26)
-	FMOVQ F5, 16(R26)
-	ADD R23, R26
-	FMOVQ F6, (R26)
-	FMOVQ F7, 16(R26)
-	ADD R23, R26
-	FMOVQ F8, (R26)
-	FMOVQ F9, 16(R26)
-	ADD R23, R26
-	FMOVQ F10, (R26)
-	FMOVQ F11, 16(R26)
-	ADD R23, R26
-	FMOVQ F12, (R26)
-	FMOVQ F13, 16(R26)
-	ADD R23, R26
-	FMOVQ F14, (R26)
-	FMOVQ F15, 16(R26)
-	ADD R23, R26
-	FMOVQ F16, (R26)
-	FMOVQ F17, 16(R26)
-	ADD R23, R26
-	FMOVQ F18, (R26)
-	FMOVQ F19, 16(R26)
-	ADD R23, R26
-	FMOVQ F20, (R26)
-	FMOVQ F21, 16(R26)
-	ADD R23, R26
+	FMOVQ F0, (R25)
+	FMOVQ F1, 16(R25)
+	ADD R13, R25
+	FMOVQ F2, (R25)
+	FMOVQ F3, 16(R25)
+	ADD R13, R25
+	FMOVQ F4, (R25)
+	FMOVQ F5, 16(R25)
+	ADD R13, R25
+	FMOVQ F6, (R25)
+	FMOVQ F7, 16(R25)
+	ADD R13, R25
+	FMOVQ F8, (R25)
+	FMOVQ F9, 16(R25)
+	ADD R13, R25
+	FMOVQ F10, (R25)
+	FMOVQ F11, 16(R25)
+	ADD R13, R25
+	FMOVQ F12, (R25)
+	FMOVQ F13, 16(R25)
+	ADD R13, R25
+	FMOVQ F14, (R25)
+	FMOVQ F15, 16(R25)
+	ADD R13, R25
+	FMOVQ F16, (R25)
+	FMOVQ F17, 16(R25)
+	ADD R13, R25
+	FMOVQ F18, (R25)
+	FMOVQ F19, 16(R25)
+	ADD R13, R25
+	FMOVQ F20, (R25)
+	FMOVQ F21, 16(R25)
+	ADD R13, R25
 	JMP done
 
 tile10x2:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
 	MOVD R19, R3
@@ -1204,9 +1206,7 @@ tile10x2:
 	ADD R20, R19
 	MOVD R19, R10
 	ADD R20, R19
-	MOVD R19, R11
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
@@ -1228,79 +1228,81 @@ tile10x2:
 	VMOVI $0, V18.B16
 	VMOVI $0, V19.B16
 	MOVD 40(R0), R22 // a.Q
-	MOVD 32(R0), R24 // a.Dim
+	MOVD 32(R0), R23 // a.Dim
 	PCALIGN $32
 
 loop10x2:
 	FMOVQ (R22), F20
 	FMOVQ 16(R22), F21
-	FMOVS (R2)(R1), F22
+	FMOVS (R1)(R26), F22
 	WORD $0x4f961280 // fmla v0.4s, v20.4s, v22.s[0]
 	WORD $0x4f9612a1 // fmla v1.4s, v21.4s, v22.s[0]
-	FMOVS (R3)(R1), F23
+	FMOVS (R2)(R26), F23
 	WORD $0x4f971282 // fmla v2.4s, v20.4s, v23.s[0]
 	WORD $0x4f9712a3 // fmla v3.4s, v21.4s, v23.s[0]
-	FMOVS (R4)(R1), F22
+	FMOVS (R3)(R26), F22
 	WORD $0x4f961284 // fmla v4.4s, v20.4s, v22.s[0]
 	WORD $0x4f9612a5 // fmla v5.4s, v21.4s, v22.s[0]
-	FMOVS (R5)(R1), F23
+	FMOVS (R4)(R26), F23
 	WORD $0x4f971286 // fmla v6.4s, v20.4s, v23.s[0]
 	WORD $0x4f9712a7 // fmla v7.4s, v21.4s, v23.s[0]
-	FMOVS (R6)(R1), F22
+	FMOVS (R5)(R26), F22
 	WORD $0x4f961288 // fmla v8.4s, v20.4s, v22.s[0]
 	WORD $0x4f9612a9 // fmla v9.4s, v21.4s, v22.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R7)(R1), F23
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R6)(R26), F23
 	WORD $0x4f97128a // fmla v10.4s, v20.4s, v23.s[0]
 	WORD $0x4f9712ab // fmla v11.4s, v21.4s, v23.s[0]
-	FMOVS (R8)(R1), F22
+	FMOVS (R7)(R26), F22
 	WORD $0x4f96128c // fmla v12.4s, v20.4s, v22.s[0]
 	WORD $0x4f9612ad // fmla v13.4s, v21.4s, v22.s[0]
-	FMOVS (R9)(R1), F23
+	FMOVS (R8)(R26), F23
 	WORD $0x4f97128e // fmla v14.4s, v20.4s, v23.s[0]
 	WORD $0x4f9712af // fmla v15.4s, v21.4s, v23.s[0]
-	FMOVS (R10)(R1), F22
+	FMOVS (R9)(R26), F22
 	WORD $0x4f961290 // fmla v16.4s, v20.4s, v22.s[0]
 	WORD $0x4f9612b1 // fmla v17.4s, v21.4s, v22.s[0]
-	FMOVS (R11)(R1), F23
+	FMOVS (R10)(R26), F23
 	WORD $0x4f971292 // fmla v18.4s, v20.4s, v23.s[0]
 	WORD $0x4f9712b3 // fmla v19.4s, v21.4s, v23.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop10x2
-	FMOVQ F0, (R26)
-	FMOVQ F1, 16(R26)
-	ADD R23, R26
-	FMOVQ F2, (R26)
-	FMOVQ F3, 16(R26)
-	ADD R23, R26
-	FMOVQ F4, (R26)
-	FMOVQ F5, 16(R26)
-	ADD R23, R26
-	FMOVQ F6, (R26)
-	FMOVQ F7, 16(R26)
-	ADD R23, R26
-	FMOVQ F8, (R26)
-	FMOVQ F9, 16(R26)
-	ADD R23, R26
-	FMOVQ F10, (R26)
-	FMOVQ F11, 16(R26)
-	ADD R23, R26
-	FMOVQ F12, (R26)
-	FMOVQ F13, 16(R26)
-	ADD R23, R26
-	FMOVQ F14, (R26)
-	FMOVQ F15, 16(R26)
-	ADD R23, R26
-	FMOVQ F16, (R26)
-	FMOVQ F17, 16(R26)
-	ADD R23, R26
-	FMOVQ F18, (R26)
-	FMOVQ F19, 16(R26)
-	ADD R23, R26
+	FMOVQ F0, (R25)
+	FMOVQ F1, 16(R25)
+	ADD R13, R25
+	FMOVQ F2, (R25)
+	FMOVQ F3, 16(R25)
+	ADD R13, R25
+	FMOVQ F4, (R25)
+	FMOVQ F5, 16(R25)
+	ADD R13, R25
+	FMOVQ F6, (R25)
+	FMOVQ F7, 16(R25)
+	ADD R13, R25
+	FMOVQ F8, (R25)
+	FMOVQ F9, 16(R25)
+	ADD R13, R25
+	FMOVQ F10, (R25)
+	FMOVQ F11, 16(R25)
+	ADD R13, R25
+	FMOVQ F12, (R25)
+	FMOVQ F13, 16(R25)
+	ADD R13, R25
+	FMOVQ F14, (R25)
+	FMOVQ F15, 16(R25)
+	ADD R13, R25
+	FMOVQ F16, (R25)
+	FMOVQ F17, 16(R25)
+	ADD R13, R25
+	FMOVQ F18, (R25)
+	FMOVQ F19, 16(R25)
+	ADD R13, R25
 	JMP done
 
 tile9x2:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
 	MOVD R19, R3
@@ -1317,9 +1319,7 @@ tile9x2:
 	ADD R20, R19
 	MOVD R19, R9
 	ADD R20, R19
-	MOVD R19, R10
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
@@ -1339,73 +1339,75 @@ tile9x2:
 	VMOVI $0, V16.B16
 	VMOVI $0, V17.B16
 	MOVD 40(R0), R22 // a.Q
-	MOVD 32(R0), R24 // a.Dim
+	MOVD 32(R0), R23 // a.Dim
 	PCALIGN $32
 
 loop9x2:
 	FMOVQ (R22), F18
 	FMOVQ 16(R22), F19
-	FMOVS (R2)(R1), F20
+	FMOVS (R1)(R26), F20
 	WORD $0x4f941240 // fmla v0.4s, v18.4s, v20.s[0]
 	WORD $0x4f941261 // fmla v1.4s, v19.4s, v20.s[0]
-	FMOVS (R3)(R1), F21
+	FMOVS (R2)(R26), F21
 	WORD $0x4f951242 // fmla v2.4s, v18.4s, v21.s[0]
 	WORD $0x4f951263 // fmla v3.4s, v19.4s, v21.s[0]
-	FMOVS (R4)(R1), F20
+	FMOVS (R3)(R26), F20
 	WORD $0x4f941244 // fmla v4.4s, v18.4s, v20.s[0]
 	WORD $0x4f941265 // fmla v5.4s, v19.4s, v20.s[0]
-	FMOVS (R5)(R1), F21
+	FMOVS (R4)(R26), F21
 	WORD $0x4f951246 // fmla v6.4s, v18.4s, v21.s[0]
 	WORD $0x4f951267 // fmla v7.4s, v19.4s, v21.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R6)(R1), F20
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R5)(R26), F20
 	WORD $0x4f941248 // fmla v8.4s, v18.4s, v20.s[0]
 	WORD $0x4f941269 // fmla v9.4s, v19.4s, v20.s[0]
-	FMOVS (R7)(R1), F21
+	FMOVS (R6)(R26), F21
 	WORD $0x4f95124a // fmla v10.4s, v18.4s, v21.s[0]
 	WORD $0x4f95126b // fmla v11.4s, v19.4s, v21.s[0]
-	FMOVS (R8)(R1), F20
+	FMOVS (R7)(R26), F20
 	WORD $0x4f94124c // fmla v12.4s, v18.4s, v20.s[0]
 	WORD $0x4f94126d // fmla v13.4s, v19.4s, v20.s[0]
-	FMOVS (R9)(R1), F21
+	FMOVS (R8)(R26), F21
 	WORD $0x4f95124e // fmla v14.4s, v18.4s, v21.s[0]
 	WORD $0x4f95126f // fmla v15.4s, v19.4s, v21.s[0]
-	FMOVS (R10)(R1), F20
+	FMOVS (R9)(R26), F20
 	WORD $0x4f941250 // fmla v16.4s, v18.4s, v20.s[0]
 	WORD $0x4f941271 // fmla v17.4s, v19.4s, v20.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop9x2
-	FMOVQ F0, (R26)
-	FMOVQ F1, 16(R26)
-	ADD R23, R26
-	FMOVQ F2, (R26)
-	FMOVQ F3, 16(R26)
-	ADD R23, R26
-	FMOVQ F4, (R26)
-	FMOVQ F5, 16(R26)
-	ADD R23, R26
-	FMOVQ F6, (R26)
-	FMOVQ F7, 16(R26)
-	ADD R23, R26
-	FMOVQ F8, (R26)
-	FMOVQ F9, 16(R26)
-	ADD R23, R26
-	FMOVQ F10, (R26)
-	FMOVQ F11, 16(R26)
-	ADD R23, R26
-	FMOVQ F12, (R26)
-	FMOVQ F13, 16(R26)
-	ADD R23, R26
-	FMOVQ F14, (R26)
-	FMOVQ F15, 16(R26)
-	ADD R23, R26
-	FMOVQ F16, (R26)
-	FMOVQ F17, 16(R26)
-	ADD R23, R26
+	FMOVQ F0, (R25)
+	FMOVQ F1, 16(R25)
+	ADD R13, R25
+	FMOVQ F2, (R25)
+	FMOVQ F3, 16(R25)
+	ADD R13, R25
+	FMOVQ F4, (R25)
+	FMOVQ F5, 16(R25)
+	ADD R13, R25
+	FMOVQ F6, (R25)
+	FMOVQ F7, 16(R25)
+	ADD R13, R25
+	FMOVQ F8, (R25)
+	FMOVQ F9, 16(R25)
+	ADD R13, R25
+	FMOVQ F10, (R25)
+	FMOVQ F11, 16(R25)
+	ADD R13, R25
+	FMOVQ F12, (R25)
+	FMOVQ F13, 16(R25)
+	ADD R13, R25
+	FMOVQ F14, (R25)
+	FMOVQ F15, 16(R25)
+	ADD R13, R25
+	FMOVQ F16, (R25)
+	FMOVQ F17, 16(R25)
+	ADD R13, R25
 	JMP done
 
 tile8x2:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
 	MOVD R19, R3
@@ -1420,9 +1422,7 @@ tile8x2:
 	ADD R20, R19
 	MOVD R19, R8
 	ADD R20, R19
-	MOVD R19, R9
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
@@ -1440,67 +1440,69 @@ tile8x2:
 	VMOVI $0, V14.B16
 	VMOVI $0, V15.B16
 	MOVD 40(R0), R22 // a.Q
-	MOVD 32(R0), R24 // a.Dim
+	MOVD 32(R0), R23 // a.Dim
 	PCALIGN $32
 
 loop8x2:
 	FMOVQ (R22), F16
 	FMOVQ 16(R22), F17
-	FMOVS (R2)(R1), F18
+	FMOVS (R1)(R26), F18
 	WORD $0x4f921200 // fmla v0.4s, v16.4s, v18.s[0]
 	WORD $0x4f921221 // fmla v1.4s, v17.4s, v18.s[0]
-	FMOVS (R3)(R1), F19
+	FMOVS (R2)(R26), F19
 	WORD $0x4f931202 // fmla v2.4s, v16.4s, v19.s[0]
 	WORD $0x4f931223 // fmla v3.4s, v17.4s, v19.s[0]
-	FMOVS (R4)(R1), F18
+	FMOVS (R3)(R26), F18
 	WORD $0x4f921204 // fmla v4.4s, v16.4s, v18.s[0]
 	WORD $0x4f921225 // fmla v5.4s, v17.4s, v18.s[0]
-	FMOVS (R5)(R1), F19
+	FMOVS (R4)(R26), F19
 	WORD $0x4f931206 // fmla v6.4s, v16.4s, v19.s[0]
 	WORD $0x4f931227 // fmla v7.4s, v17.4s, v19.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R6)(R1), F18
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R5)(R26), F18
 	WORD $0x4f921208 // fmla v8.4s, v16.4s, v18.s[0]
 	WORD $0x4f921229 // fmla v9.4s, v17.4s, v18.s[0]
-	FMOVS (R7)(R1), F19
+	FMOVS (R6)(R26), F19
 	WORD $0x4f93120a // fmla v10.4s, v16.4s, v19.s[0]
 	WORD $0x4f93122b // fmla v11.4s, v17.4s, v19.s[0]
-	FMOVS (R8)(R1), F18
+	FMOVS (R7)(R26), F18
 	WORD $0x4f92120c // fmla v12.4s, v16.4s, v18.s[0]
 	WORD $0x4f92122d // fmla v13.4s, v17.4s, v18.s[0]
-	FMOVS (R9)(R1), F19
+	FMOVS (R8)(R26), F19
 	WORD $0x4f93120e // fmla v14.4s, v16.4s, v19.s[0]
 	WORD $0x4f93122f // fmla v15.4s, v17.4s, v19.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop8x2
-	FMOVQ F0, (R26)
-	FMOVQ F1, 16(R26)
-	ADD R23, R26
-	FMOVQ F2, (R26)
-	FMOVQ F3, 16(R26)
-	ADD R23, R26
-	FMOVQ F4, (R26)
-	FMOVQ F5, 16(R26)
-	ADD R23, R26
-	FMOVQ F6, (R26)
-	FMOVQ F7, 16(R26)
-	ADD R23, R26
-	FMOVQ F8, (R26)
-	FMOVQ F9, 16(R26)
-	ADD R23, R26
-	FMOVQ F10, (R26)
-	FMOVQ F11, 16(R26)
-	ADD R23, R26
-	FMOVQ F12, (R26)
-	FMOVQ F13, 16(R26)
-	ADD R23, R26
-	FMOVQ F14, (R26)
-	FMOVQ F15, 16(R26)
-	ADD R23, R26
+	FMOVQ F0, (R25)
+	FMOVQ F1, 16(R25)
+	ADD R13, R25
+	FMOVQ F2, (R25)
+	FMOVQ F3, 16(R25)
+	ADD R13, R25
+	FMOVQ F4, (R25)
+	FMOVQ F5, 16(R25)
+	ADD R13, R25
+	FMOVQ F6, (R25)
+	FMOVQ F7, 16(R25)
+	ADD R13, R25
+	FMOVQ F8, (R25)
+	FMOVQ F9, 16(R25)
+	ADD R13, R25
+	FMOVQ F10, (R25)
+	FMOVQ F11, 16(R25)
+	ADD R13, R25
+	FMOVQ F12, (R25)
+	FMOVQ F13, 16(R25)
+	ADD R13, R25
+	FMOVQ F14, (R25)
+	FMOVQ F15, 16(R25)
+	ADD R13, R25
 	JMP done
 
 tile7x2:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
 	MOVD R19, R3
@@ -1513,9 +1515,7 @@ tile7x2:
 	ADD R20, R19
 	MOVD R19, R7
 	ADD R20, R19
-	MOVD R19, R8
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
@@ -1531,61 +1531,63 @@ tile7x2:
 	VMOVI $0, V12.B16
 	VMOVI $0, V13.B16
 	MOVD 40(R0), R22 // a.Q
-	MOVD 32(R0), R24 // a.Dim
+	MOVD 32(R0), R23 // a.Dim
 	PCALIGN $32
 
 loop7x2:
 	FMOVQ (R22), F14
 	FMOVQ 16(R22), F15
-	FMOVS (R2)(R1), F16
+	FMOVS (R1)(R26), F16
 	WORD $0x4f9011c0 // fmla v0.4s, v14.4s, v16.s[0]
 	WORD $0x4f9011e1 // fmla v1.4s, v15.4s, v16.s[0]
-	FMOVS (R3)(R1), F17
+	FMOVS (R2)(R26), F17
 	WORD $0x4f9111c2 // fmla v2.4s, v14.4s, v17.s[0]
 	WORD $0x4f9111e3 // fmla v3.4s, v15.4s, v17.s[0]
-	FMOVS (R4)(R1), F16
+	FMOVS (R3)(R26), F16
 	WORD $0x4f9011c4 // fmla v4.4s, v14.4s, v16.s[0]
 	WORD $0x4f9011e5 // fmla v5.4s, v15.4s, v16.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R5)(R1), F17
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R4)(R26), F17
 	WORD $0x4f9111c6 // fmla v6.4s, v14.4s, v17.s[0]
 	WORD $0x4f9111e7 // fmla v7.4s, v15.4s, v17.s[0]
-	FMOVS (R6)(R1), F16
+	FMOVS (R5)(R26), F16
 	WORD $0x4f9011c8 // fmla v8.4s, v14.4s, v16.s[0]
 	WORD $0x4f9011e9 // fmla v9.4s, v15.4s, v16.s[0]
-	FMOVS (R7)(R1), F17
+	FMOVS (R6)(R26), F17
 	WORD $0x4f9111ca // fmla v10.4s, v14.4s, v17.s[0]
 	WORD $0x4f9111eb // fmla v11.4s, v15.4s, v17.s[0]
-	FMOVS (R8)(R1), F16
+	FMOVS (R7)(R26), F16
 	WORD $0x4f9011cc // fmla v12.4s, v14.4s, v16.s[0]
 	WORD $0x4f9011ed // fmla v13.4s, v15.4s, v16.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop7x2
-	FMOVQ F0, (R26)
-	FMOVQ F1, 16(R26)
-	ADD R23, R26
-	FMOVQ F2, (R26)
-	FMOVQ F3, 16(R26)
-	ADD R23, R26
-	FMOVQ F4, (R26)
-	FMOVQ F5, 16(R26)
-	ADD R23, R26
-	FMOVQ F6, (R26)
-	FMOVQ F7, 16(R26)
-	ADD R23, R26
-	FMOVQ F8, (R26)
-	FMOVQ F9, 16(R26)
-	ADD R23, R26
-	FMOVQ F10, (R26)
-	FMOVQ F11, 16(R26)
-	ADD R23, R26
-	FMOVQ F12, (R26)
-	FMOVQ F13, 16(R26)
-	ADD R23, R26
+	FMOVQ F0, (R25)
+	FMOVQ F1, 16(R25)
+	ADD R13, R25
+	FMOVQ F2, (R25)
+	FMOVQ F3, 16(R25)
+	ADD R13, R25
+	FMOVQ F4, (R25)
+	FMOVQ F5, 16(R25)
+	ADD R13, R25
+	FMOVQ F6, (R25)
+	FMOVQ F7, 16(R25)
+	ADD R13, R25
+	FMOVQ F8, (R25)
+	FMOVQ F9, 16(R25)
+	ADD R13, R25
+	FMOVQ F10, (R25)
+	FMOVQ F11, 16(R25)
+	ADD R13, R25
+	FMOVQ F12, (R25)
+	FMOVQ F13, 16(R25)
+	ADD R13, R25
 	JMP done
 
 tile6x2:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
 	MOVD R19, R3
@@ -1596,9 +1598,7 @@ tile6x2:
 	ADD R20, R19
 	MOVD R19, R6
 	ADD R20, R19
-	MOVD R19, R7
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
@@ -1612,55 +1612,57 @@ tile6x2:
 	VMOVI $0, V10.B16
 	VMOVI $0, V11.B16
 	MOVD 40(R0), R22 // a.Q
-	MOVD 32(R0), R24 // a.Dim
+	MOVD 32(R0), R23 // a.Dim
 	PCALIGN $32
 
 loop6x2:
 	FMOVQ (R22), F12
 	FMOVQ 16(R22), F13
-	FMOVS (R2)(R1), F14
+	FMOVS (R1)(R26), F14
 	WORD $0x4f8e1180 // fmla v0.4s, v12.4s, v14.s[0]
 	WORD $0x4f8e11a1 // fmla v1.4s, v13.4s, v14.s[0]
-	FMOVS (R3)(R1), F15
+	FMOVS (R2)(R26), F15
 	WORD $0x4f8f1182 // fmla v2.4s, v12.4s, v15.s[0]
 	WORD $0x4f8f11a3 // fmla v3.4s, v13.4s, v15.s[0]
-	FMOVS (R4)(R1), F14
+	FMOVS (R3)(R26), F14
 	WORD $0x4f8e1184 // fmla v4.4s, v12.4s, v14.s[0]
 	WORD $0x4f8e11a5 // fmla v5.4s, v13.4s, v14.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R5)(R1), F15
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R4)(R26), F15
 	WORD $0x4f8f1186 // fmla v6.4s, v12.4s, v15.s[0]
 	WORD $0x4f8f11a7 // fmla v7.4s, v13.4s, v15.s[0]
-	FMOVS (R6)(R1), F14
+	FMOVS (R5)(R26), F14
 	WORD $0x4f8e1188 // fmla v8.4s, v12.4s, v14.s[0]
 	WORD $0x4f8e11a9 // fmla v9.4s, v13.4s, v14.s[0]
-	FMOVS (R7)(R1), F15
+	FMOVS (R6)(R26), F15
 	WORD $0x4f8f118a // fmla v10.4s, v12.4s, v15.s[0]
 	WORD $0x4f8f11ab // fmla v11.4s, v13.4s, v15.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop6x2
-	FMOVQ F0, (R26)
-	FMOVQ F1, 16(R26)
-	ADD R23, R26
-	FMOVQ F2, (R26)
-	FMOVQ F3, 16(R26)
-	ADD R23, R26
-	FMOVQ F4, (R26)
-	FMOVQ F5, 16(R26)
-	ADD R23, R26
-	FMOVQ F6, (R26)
-	FMOVQ F7, 16(R26)
-	ADD R23, R26
-	FMOVQ F8, (R26)
-	FMOVQ F9, 16(R26)
-	ADD R23, R26
-	FMOVQ F10, (R26)
-	FMOVQ F11, 16(R26)
-	ADD R23, R26
+	FMOVQ F0, (R25)
+	FMOVQ F1, 16(R25)
+	ADD R13, R25
+	FMOVQ F2, (R25)
+	FMOVQ F3, 16(R25)
+	ADD R13, R25
+	FMOVQ F4, (R25)
+	FMOVQ F5, 16(R25)
+	ADD R13, R25
+	FMOVQ F6, (R25)
+	FMOVQ F7, 16(R25)
+	ADD R13, R25
+	FMOVQ F8, (R25)
+	FMOVQ F9, 16(R25)
+	ADD R13, R25
+	FMOVQ F10, (R25)
+	FMOVQ F11, 16(R25)
+	ADD R13, R25
 	JMP done
 
 tile5x2:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
 	MOVD R19, R3
@@ -1669,9 +1671,7 @@ tile5x2:
 	ADD R20, R19
 	MOVD R19, R5
 	ADD R20, R19
-	MOVD R19, R6
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
@@ -1683,58 +1683,58 @@ tile5x2:
 	VMOVI $0, V8.B16
 	VMOVI $0, V9.B16
 	MOVD 40(R0), R22 // a.Q
-	MOVD 32(R0), R24 // a.Dim
+	MOVD 32(R0), R23 // a.Dim
 	PCALIGN $32
 
 loop5x2:
 	FMOVQ (R22), F10
 	FMOVQ 16(R22), F11
-	FMOVS (R2)(R1), F12
+	FMOVS (R1)(R26), F12
 	WORD $0x4f8c1140 // fmla v0.4s, v10.4s, v12.s[0]
 	WORD $0x4f8c1161 // fmla v1.4s, v11.4s, v12.s[0]
-	FMOVS (R3)(R1), F13
+	FMOVS (R2)(R26), F13
 	WORD $0x4f8d1142 // fmla v2.4s, v10.4s, v13.s[0]
 	WORD $0x4f8d1163 // fmla v3.4s, v11.4s, v13.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R4)(R1), F12
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R3)(R26), F12
 	WORD $0x4f8c1144 // fmla v4.4s, v10.4s, v12.s[0]
 	WORD $0x4f8c1165 // fmla v5.4s, v11.4s, v12.s[0]
-	FMOVS (R5)(R1), F13
+	FMOVS (R4)(R26), F13
 	WORD $0x4f8d1146 // fmla v6.4s, v10.4s, v13.s[0]
 	WORD $0x4f8d1167 // fmla v7.4s, v11.4s, v13.s[0]
-	FMOVS (R6)(R1), F12
+	FMOVS (R5)(R26), F12
 	WORD $0x4f8c1148 // fmla v8.4s, v10.4s, v12.s[0]
 	WORD $0x4f8c1169 // fmla v9.4s, v11.4s, v12.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop5x2
-	FMOVQ F0, (R26)
-	FMOVQ F1, 16(R26)
-	ADD R23, R26
-	FMOVQ F2, (R26)
-	FMOVQ F3, 16(R26)
-	ADD R23, R26
-	FMOVQ F4, (R26)
-	FMOVQ F5, 16(R26)
-	ADD R23, R26
-	FMOVQ F6, (R26)
-	FMOVQ F7, 16(R26)
-	ADD R23, R26
-	FMOVQ F8, (R26)
-	FMOVQ F9, 16(R26)
-	ADD R23, R26
+	FMOVQ F0, (R25)
+	FMOVQ F1, 16(R25)
+	ADD R13, R25
+	FMOVQ F2, (R25)
+	FMOVQ F3, 16(R25)
+	ADD R13, R25
+	FMOVQ F4, (R25)
+	FMOVQ F5, 16(R25)
+	ADD R13, R25
+	FMOVQ F6, (R25)
+	FMOVQ F7, 16(R25)
+	ADD R13, R25
+	FMOVQ F8, (R25)
+	FMOVQ F9, 16(R25)
+	ADD R13, R25
 	JMP done
 
 tile4x2:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
 	MOVD R19, R3
 	ADD R20, R19
 	MOVD R19, R4
 	ADD R20, R19
-	MOVD R19, R5
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
@@ -1744,50 +1744,50 @@ tile4x2:
 	VMOVI $0, V6.B16
 	VMOVI $0, V7.B16
 	MOVD 40(R0), R22 // a.Q
-	MOVD 32(R0), R24 // a.Dim
+	MOVD 32(R0), R23 // a.Dim
 	PCALIGN $32
 
 loop4x2:
 	FMOVQ (R22), F8
 	FMOVQ 16(R22), F9
-	FMOVS (R2)(R1), F10
+	FMOVS (R1)(R26), F10
 	WORD $0x4f8a1100 // fmla v0.4s, v8.4s, v10.s[0]
 	WORD $0x4f8a1121 // fmla v1.4s, v9.4s, v10.s[0]
-	FMOVS (R3)(R1), F11
+	FMOVS (R2)(R26), F11
 	WORD $0x4f8b1102 // fmla v2.4s, v8.4s, v11.s[0]
 	WORD $0x4f8b1123 // fmla v3.4s, v9.4s, v11.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R4)(R1), F10
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R3)(R26), F10
 	WORD $0x4f8a1104 // fmla v4.4s, v8.4s, v10.s[0]
 	WORD $0x4f8a1125 // fmla v5.4s, v9.4s, v10.s[0]
-	FMOVS (R5)(R1), F11
+	FMOVS (R4)(R26), F11
 	WORD $0x4f8b1106 // fmla v6.4s, v8.4s, v11.s[0]
 	WORD $0x4f8b1127 // fmla v7.4s, v9.4s, v11.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop4x2
-	FMOVQ F0, (R26)
-	FMOVQ F1, 16(R26)
-	ADD R23, R26
-	FMOVQ F2, (R26)
-	FMOVQ F3, 16(R26)
-	ADD R23, R26
-	FMOVQ F4, (R26)
-	FMOVQ F5, 16(R26)
-	ADD R23, R26
-	FMOVQ F6, (R26)
-	FMOVQ F7, 16(R26)
-	ADD R23, R26
+	FMOVQ F0, (R25)
+	FMOVQ F1, 16(R25)
+	ADD R13, R25
+	FMOVQ F2, (R25)
+	FMOVQ F3, 16(R25)
+	ADD R13, R25
+	FMOVQ F4, (R25)
+	FMOVQ F5, 16(R25)
+	ADD R13, R25
+	FMOVQ F6, (R25)
+	FMOVQ F7, 16(R25)
+	ADD R13, R25
 	JMP done
 
 tile3x2:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
 	MOVD R19, R3
 	ADD R20, R19
-	MOVD R19, R4
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
@@ -1795,149 +1795,151 @@ tile3x2:
 	VMOVI $0, V4.B16
 	VMOVI $0, V5.B16
 	MOVD 40(R0), R22 // a.Q
-	MOVD 32(R0), R24 // a.Dim
+	MOVD 32(R0), R23 // a.Dim
 	PCALIGN $32
 
 loop3x2:
 	FMOVQ (R22), F6
 	FMOVQ 16(R22), F7
-	FMOVS (R2)(R1), F8
+	FMOVS (R1)(R26), F8
 	WORD $0x4f8810c0 // fmla v0.4s, v6.4s, v8.s[0]
 	WORD $0x4f8810e1 // fmla v1.4s, v7.4s, v8.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R3)(R1), F9
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R2)(R26), F9
 	WORD $0x4f8910c2 // fmla v2.4s, v6.4s, v9.s[0]
 	WORD $0x4f8910e3 // fmla v3.4s, v7.4s, v9.s[0]
-	FMOVS (R4)(R1), F8
+	FMOVS (R3)(R26), F8
 	WORD $0x4f8810c4 // fmla v4.4s, v6.4s, v8.s[0]
 	WORD $0x4f8810e5 // fmla v5.4s, v7.4s, v8.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop3x2
-	FMOVQ F0, (R26)
-	FMOVQ F1, 16(R26)
-	ADD R23, R26
-	FMOVQ F2, (R26)
-	FMOVQ F3, 16(R26)
-	ADD R23, R26
-	FMOVQ F4, (R26)
-	FMOVQ F5, 16(R26)
-	ADD R23, R26
+	FMOVQ F0, (R25)
+	FMOVQ F1, 16(R25)
+	ADD R13, R25
+	FMOVQ F2, (R25)
+	FMOVQ F3, 16(R25)
+	ADD R13, R25
+	FMOVQ F4, (R25)
+	FMOVQ F5, 16(R25)
+	ADD R13, R25
 	JMP done
 
 tile2x2:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
-	MOVD R19, R3
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
 	VMOVI $0, V3.B16
 	MOVD 40(R0), R22 // a.Q
-	MOVD 32(R0), R24 // a.Dim
+	MOVD 32(R0), R23 // a.Dim
 	PCALIGN $32
 
 loop2x2:
 	FMOVQ (R22), F4
 	FMOVQ 16(R22), F5
-	FMOVS (R2)(R1), F6
+	FMOVS (R1)(R26), F6
 	WORD $0x4f861080 // fmla v0.4s, v4.4s, v6.s[0]
 	WORD $0x4f8610a1 // fmla v1.4s, v5.4s, v6.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R3)(R1), F7
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R2)(R26), F7
 	WORD $0x4f871082 // fmla v2.4s, v4.4s, v7.s[0]
 	WORD $0x4f8710a3 // fmla v3.4s, v5.4s, v7.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop2x2
-	FMOVQ F0, (R26)
-	FMOVQ F1, 16(R26)
-	ADD R23, R26
-	FMOVQ F2, (R26)
-	FMOVQ F3, 16(R26)
-	ADD R23, R26
+	FMOVQ F0, (R25)
+	FMOVQ F1, 16(R25)
+	ADD R13, R25
+	FMOVQ F2, (R25)
+	FMOVQ F3, 16(R25)
+	ADD R13, R25
 	JMP done
 
 tile1x2:
-	MOVD R19, R2
+	MOVD R19, R1
 	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	MOVD 40(R0), R22 // a.Q
-	MOVD 32(R0), R24 // a.Dim
+	MOVD 32(R0), R23 // a.Dim
 	PCALIGN $32
 
 loop1x2:
 	FMOVQ (R22), F2
 	FMOVQ 16(R22), F3
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R2)(R1), F4
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R1)(R26), F4
 	WORD $0x4f841040 // fmla v0.4s, v2.4s, v4.s[0]
 	WORD $0x4f841061 // fmla v1.4s, v3.4s, v4.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop1x2
-	FMOVQ F0, (R26)
-	FMOVQ F1, 16(R26)
-	ADD R23, R26
+	FMOVQ F0, (R25)
+	FMOVQ F1, 16(R25)
+	ADD R13, R25
 	JMP done
 	PCALIGN $32
 
 lanes4:
-	CBZ R25, done
-	MOVD 80(R0), R24 // a.Ahead.Rows
-	CBZ R24, aheadDonelanes4
+	CBZ R24, done
+	MOVD 80(R0), R23 // a.Ahead.Rows
+	CBZ R23, aheadDonelanes4
 	MOVD 104(R0), R22 // a.Ahead.Batch
-	MOVD 72(R0), R2 // a.Ahead.Base
+	MOVD 72(R0), R1 // a.Ahead.Base
 
 aheadRowlanes4:
-	MOVD R2, R3
-	MOVD 96(R0), R4 // a.Ahead.Lines
+	MOVD R1, R2
+	MOVD 96(R0), R3 // a.Ahead.Lines
 
 aheadLinelanes4:
-	PRFM (R3), PLDL2KEEP
-	ADD $64, R3
-	SUBS $1, R4
+	PRFM (R2), PLDL2KEEP
+	ADD $64, R2
+	SUBS $1, R3
 	BNE aheadLinelanes4
-	MOVD 88(R0), R3 // a.Ahead.Stride
-	ADD R3, R2
-	SUB $1, R24
-	CBZ R24, aheadSavelanes4
+	MOVD 88(R0), R2 // a.Ahead.Stride
+	ADD R2, R1
+	SUB $1, R23
+	CBZ R23, aheadSavelanes4
 	SUBS $1, R22
 	BNE aheadRowlanes4
 
 aheadSavelanes4:
-	MOVD R24, 80(R0) // a.Ahead.Rows
-	MOVD R2, 72(R0) // a.Ahead.Base
+	MOVD R23, 80(R0) // a.Ahead.Rows
+	MOVD R1, 72(R0) // a.Ahead.Base
 
 aheadDonelanes4:
-	CMP $1, R25
+	CMP $1, R24
 	BEQ tile1x1
-	CMP $2, R25
+	CMP $2, R24
 	BEQ tile2x1
-	CMP $3, R25
+	CMP $3, R24
 	BEQ tile3x1
-	CMP $4, R25
+	CMP $4, R24
 	BEQ tile4x1
-	CMP $5, R25
+	CMP $5, R24
 	BEQ tile5x1
-	CMP $6, R25
+	CMP $6, R24
 	BEQ tile6x1
-	CMP $7, R25
+	CMP $7, R24
 	BEQ tile7x1
-	CMP $8, R25
+	CMP $8, R24
 	BEQ tile8x1
-	CMP $9, R25
+	CMP $9, R24
 	BEQ tile9x1
-	CMP $10, R25
+	CMP $10, R24
 	BEQ tile10x1
-	CMP $11, R25
+	CMP $11, R24
 	BEQ tile11x1
 
 tile12x1:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
 	MOVD R19, R3
@@ -1960,9 +1962,7 @@ tile12x1:
 	ADD R20, R19
 	MOVD R19, R12
 	ADD R20, R19
-	MOVD R19, R13
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
@@ -1976,67 +1976,69 @@ tile12x1:
 	VMOVI $0, V10.B16
 	VMOVI $0, V11.B16
 	MOVD 40(R0), R22 // a.Q
-	MOVD 32(R0), R24 // a.Dim
+	MOVD 32(R0), R23 // a.Dim
 	PCALIGN $32
 
 loop12x1:
 	FMOVQ (R22), F12
-	FMOVS (R2)(R1), F13
+	FMOVS (R1)(R26), F13
 	WORD $0x4f8d1180 // fmla v0.4s, v12.4s, v13.s[0]
-	FMOVS (R3)(R1), F14
+	FMOVS (R2)(R26), F14
 	WORD $0x4f8e1181 // fmla v1.4s, v12.4s, v14.s[0]
-	FMOVS (R4)(R1), F13
+	FMOVS (R3)(R26), F13
 	WORD $0x4f8d1182 // fmla v2.4s, v12.4s, v13.s[0]
-	FMOVS (R5)(R1), F14
+	FMOVS (R4)(R26), F14
 	WORD $0x4f8e1183 // fmla v3.4s, v12.4s, v14.s[0]
-	FMOVS (R6)(R1), F13
+	FMOVS (R5)(R26), F13
 	WORD $0x4f8d1184 // fmla v4.4s, v12.4s, v13.s[0]
-	FMOVS (R7)(R1), F14
+	FMOVS (R6)(R26), F14
 	WORD $0x4f8e1185 // fmla v5.4s, v12.4s, v14.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R8)(R1), F13
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R7)(R26), F13
 	WORD $0x4f8d1186 // fmla v6.4s, v12.4s, v13.s[0]
-	FMOVS (R9)(R1), F14
+	FMOVS (R8)(R26), F14
 	WORD $0x4f8e1187 // fmla v7.4s, v12.4s, v14.s[0]
-	FMOVS (R10)(R1), F13
+	FMOVS (R9)(R26), F13
 	WORD $0x4f8d1188 // fmla v8.4s, v12.4s, v13.s[0]
-	FMOVS (R11)(R1), F14
+	FMOVS (R10)(R26), F14
 	WORD $0x4f8e1189 // fmla v9.4s, v12.4s, v14.s[0]
-	FMOVS (R12)(R1), F13
+	FMOVS (R11)(R26), F13
 	WORD $0x4f8d118a // fmla v10.4s, v12.4s, v13.s[0]
-	FMOVS (R13)(R1), F14
+	FMOVS (R12)(R26), F14
 	WORD $0x4f8e118b // fmla v11.4s, v12.4s, v14.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop12x1
-	FMOVQ F0, (R26)
-	ADD R23, R26
-	FMOVQ F1, (R26)
-	ADD R23, R26
-	FMOVQ F2, (R26)
-	ADD R23, R26
-	FMOVQ F3, (R26)
-	ADD R23, R26
-	FMOVQ F4, (R26)
-	ADD R23, R26
-	FMOVQ F5, (R26)
-	ADD R23, R26
-	FMOVQ F6, (R26)
-	ADD R23, R26
-	FMOVQ F7, (R26)
-	ADD R23, R26
-	FMOVQ F8, (R26)
-	ADD R23, R26
-	FMOVQ F9, (R26)
-	ADD R23, R26
-	FMOVQ F10, (R26)
-	ADD R23, R26
-	FMOVQ F11, (R26)
-	ADD R23, R26
-	SUB $12, R25
+	FMOVQ F0, (R25)
+	ADD R13, R25
+	FMOVQ F1, (R25)
+	ADD R13, R25
+	FMOVQ F2, (R25)
+	ADD R13, R25
+	FMOVQ F3, (R25)
+	ADD R13, R25
+	FMOVQ F4, (R25)
+	ADD R13, R25
+	FMOVQ F5, (R25)
+	ADD R13, R25
+	FMOVQ F6, (R25)
+	ADD R13, R25
+	FMOVQ F7, (R25)
+	ADD R13, R25
+	FMOVQ F8, (R25)
+	ADD R13, R25
+	FMOVQ F9, (R25)
+	ADD R13, R25
+	FMOVQ F10, (R25)
+	ADD R13, R25
+	FMOVQ F11, (R25)
+	ADD R13, R25
+	SUB $12, R24
 	JMP lanes4
 
 tile11x1:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
 	MOVD R19, R3
@@ -2057,9 +2059,7 @@ tile11x1:
 	ADD R20, R19
 	MOVD R19, R11
 	ADD R20, R19
-	MOVD R19, R12
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
@@ -2072,62 +2072,64 @@ tile11x1:
 	VMOVI $0, V9.B16
 	VMOVI $0, V10.B16
 	MOVD 40(R0), R22 // a.Q
-	MOVD 32(R0), R24 // a.Dim
+	MOVD 32(R0), R23 // a.Dim
 	PCALIGN $32
 
 loop11x1:
 	FMOVQ (R22), F11
-	FMOVS (R2)(R1), F12
+	FMOVS (R1)(R26), F12
 	WORD $0x4f8c1160 // fmla v0.4s, v11.4s, v12.s[0]
-	FMOVS (R3)(R1), F13
+	FMOVS (R2)(R26), F13
 	WORD $0x4f8d1161 // fmla v1.4s, v11.4s, v13.s[0]
-	FMOVS (R4)(R1), F12
+	FMOVS (R3)(R26), F12
 	WORD $0x4f8c1162 // fmla v2.4s, v11.4s, v12.s[0]
-	FMOVS (R5)(R1), F13
+	FMOVS (R4)(R26), F13
 	WORD $0x4f8d1163 // fmla v3.4s, v11.4s, v13.s[0]
-	FMOVS (R6)(R1), F12
+	FMOVS (R5)(R26), F12
 	WORD $0x4f8c1164 // fmla v4.4s, v11.4s, v12.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R7)(R1), F13
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R6)(R26), F13
 	WORD $0x4f8d1165 // fmla v5.4s, v11.4s, v13.s[0]
-	FMOVS (R8)(R1), F12
+	FMOVS (R7)(R26), F12
 	WORD $0x4f8c1166 // fmla v6.4s, v11.4s, v12.s[0]
-	FMOVS (R9)(R1), F13
+	FMOVS (R8)(R26), F13
 	WORD $0x4f8d1167 // fmla v7.4s, v11.4s, v13.s[0]
-	FMOVS (R10)(R1), F12
+	FMOVS (R9)(R26), F12
 	WORD $0x4f8c1168 // fmla v8.4s, v11.4s, v12.s[0]
-	FMOVS (R11)(R1), F13
+	FMOVS (R10)(R26), F13
 	WORD $0x4f8d1169 // fmla v9.4s, v11.4s, v13.s[0]
-	FMOVS (R12)(R1), F12
+	FMOVS (R11)(R26), F12
 	WORD $0x4f8c116a // fmla v10.4s, v11.4s, v12.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop11x1
-	FMOVQ F0, (R26)
-	ADD R23, R26
-	FMOVQ F1, (R26)
-	ADD R23, R26
-	FMOVQ F2, (R26)
-	ADD R23, R26
-	FMOVQ F3, (R26)
-	ADD R23, R26
-	FMOVQ F4, (R26)
-	ADD R23, R26
-	FMOVQ F5, (R26)
-	ADD R23, R26
-	FMOVQ F6, (R26)
-	ADD R23, R26
-	FMOVQ F7, (R26)
-	ADD R23, R26
-	FMOVQ F8, (R26)
-	ADD R23, R26
-	FMOVQ F9, (R26)
-	ADD R23, R26
-	FMOVQ F10, (R26)
-	ADD R23, R26
+	FMOVQ F0, (R25)
+	ADD R13, R25
+	FMOVQ F1, (R25)
+	ADD R13, R25
+	FMOVQ F2, (R25)
+	ADD R13, R25
+	FMOVQ F3, (R25)
+	ADD R13, R25
+	FMOVQ F4, (R25)
+	ADD R13, R25
+	FMOVQ F5, (R25)
+	ADD R13, R25
+	FMOVQ F6, (R25)
+	ADD R13, R25
+	FMOVQ F7, (R25)
+	ADD R13, R25
+	FMOVQ F8, (R25)
+	ADD R13, R25
+	FMOVQ F9, (R25)
+	ADD R13, R25
+	FMOVQ F10, (R25)
+	ADD R13, R25
 	JMP done
 
 tile10x1:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
 	MOVD R19, R3
@@ -2146,9 +2148,7 @@ tile10x1:
 	ADD R20, R19
 	MOVD R19, R10
 	ADD R20, R19
-	MOVD R19, R11
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
@@ -2160,58 +2160,60 @@ tile10x1:
 	VMOVI $0, V8.B16
 	VMOVI $0, V9.B16
 	MOVD 40(R0), R22 // a.Q
-	MOVD 32(R0), R24 // a.Dim
+	MOVD 32(R0), R23 // a.Dim
 	PCALIGN $32
 
 loop10x1:
 	FMOVQ (R22), F10
-	FMOVS (R2)(R1), F11
+	FMOVS (R1)(R26), F11
 	WORD $0x4f8b1140 // fmla v0.4s, v10.4s, v11.s[0]
-	FMOVS (R3)(R1), F12
+	FMOVS (R2)(R26), F12
 	WORD $0x4f8c1141 // fmla v1.4s, v10.4s, v12.s[0]
-	FMOVS (R4)(R1), F11
+	FMOVS (R3)(R26), F11
 	WORD $0x4f8b1142 // fmla v2.4s, v10.4s, v11.s[0]
-	FMOVS (R5)(R1), F12
+	FMOVS (R4)(R26), F12
 	WORD $0x4f8c1143 // fmla v3.4s, v10.4s, v12.s[0]
-	FMOVS (R6)(R1), F11
+	FMOVS (R5)(R26), F11
 	WORD $0x4f8b1144 // fmla v4.4s, v10.4s, v11.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R7)(R1), F12
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R6)(R26), F12
 	WORD $0x4f8c1145 // fmla v5.4s, v10.4s, v12.s[0]
-	FMOVS (R8)(R1), F11
+	FMOVS (R7)(R26), F11
 	WORD $0x4f8b1146 // fmla v6.4s, v10.4s, v11.s[0]
-	FMOVS (R9)(R1), F12
+	FMOVS (R8)(R26), F12
 	WORD $0x4f8c1147 // fmla v7.4s, v10.4s, v12.s[0]
-	FMOVS (R10)(R1), F11
+	FMOVS (R9)(R26), F11
 	WORD $0x4f8b1148 // fmla v8.4s, v10.4s, v11.s[0]
-	FMOVS (R11)(R1), F12
+	FMOVS (R10)(R26), F12
 	WORD $0x4f8c1149 // fmla v9.4s, v10.4s, v12.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop10x1
-	FMOVQ F0, (R26)
-	ADD R23, R26
-	FMOVQ F1, (R26)
-	ADD R23, R26
-	FMOVQ F2, (R26)
-	ADD R23, R26
-	FMOVQ F3, (R26)
-	ADD R23, R26
-	FMOVQ F4, (R26)
-	ADD R23, R26
-	FMOVQ F5, (R26)
-	ADD R23, R26
-	FMOVQ F6, (R26)
-	ADD R23, R26
-	FMOVQ F7, (R26)
-	ADD R23, R26
-	FMOVQ F8, (R26)
-	ADD R23, R26
-	FMOVQ F9, (R26)
-	ADD R23, R26
+	FMOVQ F0, (R25)
+	ADD R13, R25
+	FMOVQ F1, (R25)
+	ADD R13, R25
+	FMOVQ F2, (R25)
+	ADD R13, R25
+	FMOVQ F3, (R25)
+	ADD R13, R25
+	FMOVQ F4, (R25)
+	ADD R13, R25
+	FMOVQ F5, (R25)
+	ADD R13, R25
+	FMOVQ F6, (R25)
+	ADD R13, R25
+	FMOVQ F7, (R25)
+	ADD R13, R25
+	FMOVQ F8, (R25)
+	ADD R13, R25
+	FMOVQ F9, (R25)
+	ADD R13, R25
 	JMP done
 
 tile9x1:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
 	MOVD R19, R3
@@ -2228,9 +2230,7 @@ tile9x1:
 	ADD R20, R19
 	MOVD R19, R9
 	ADD R20, R19
-	MOVD R19, R10
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
@@ -2241,54 +2241,56 @@ tile9x1:
 	VMOVI $0, V7.B16
 	VMOVI $0, V8.B16
 	MOVD 40(R0), R22 // a.Q
-	MOVD 32(R0), R24 // a.Dim
+	MOVD 32(R0), R23 // a.Dim
 	PCALIGN $32
 
 loop9x1:
 	FMOVQ (R22), F9
-	FMOVS (R2)(R1), F10
+	FMOVS (R1)(R26), F10
 	WORD $0x4f8a1120 // fmla v0.4s, v9.4s, v10.s[0]
-	FMOVS (R3)(R1), F11
+	FMOVS (R2)(R26), F11
 	WORD $0x4f8b1121 // fmla v1.4s, v9.4s, v11.s[0]
-	FMOVS (R4)(R1), F10
+	FMOVS (R3)(R26), F10
 	WORD $0x4f8a1122 // fmla v2.4s, v9.4s, v10.s[0]
-	FMOVS (R5)(R1), F11
+	FMOVS (R4)(R26), F11
 	WORD $0x4f8b1123 // fmla v3.4s, v9.4s, v11.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R6)(R1), F10
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R5)(R26), F10
 	WORD $0x4f8a1124 // fmla v4.4s, v9.4s, v10.s[0]
-	FMOVS (R7)(R1), F11
+	FMOVS (R6)(R26), F11
 	WORD $0x4f8b1125 // fmla v5.4s, v9.4s, v11.s[0]
-	FMOVS (R8)(R1), F10
+	FMOVS (R7)(R26), F10
 	WORD $0x4f8a1126 // fmla v6.4s, v9.4s, v10.s[0]
-	FMOVS (R9)(R1), F11
+	FMOVS (R8)(R26), F11
 	WORD $0x4f8b1127 // fmla v7.4s, v9.4s, v11.s[0]
-	FMOVS (R10)(R1), F10
+	FMOVS (R9)(R26), F10
 	WORD $0x4f8a1128 // fmla v8.4s, v9.4s, v10.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop9x1
-	FMOVQ F0, (R26)
-	ADD R23, R26
-	FMOVQ F1, (R26)
-	ADD R23, R26
-	FMOVQ F2, (R26)
-	ADD R23, R26
-	FMOVQ F3, (R26)
-	ADD R23, R26
-	FMOVQ F4, (R26)
-	ADD R23, R26
-	FMOVQ F5, (R26)
-	ADD R23, R26
-	FMOVQ F6, (R26)
-	ADD R23, R26
-	FMOVQ F7, (R26)
-	ADD R23, R26
-	FMOVQ F8, (R26)
-	ADD R23, R26
+	FMOVQ F0, (R25)
+	ADD R13, R25
+	FMOVQ F1, (R25)
+	ADD R13, R25
+	FMOVQ F2, (R25)
+	ADD R13, R25
+	FMOVQ F3, (R25)
+	ADD R13, R25
+	FMOVQ F4, (R25)
+	ADD R13, R25
+	FMOVQ F5, (R25)
+	ADD R13, R25
+	FMOVQ F6, (R25)
+	ADD R13, R25
+	FMOVQ F7, (R25)
+	ADD R13, R25
+	FMOVQ F8, (R25)
+	ADD R13, R25
 	JMP done
 
 tile8x1:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
 	MOVD R19, R3
@@ -2303,9 +2305,7 @@ tile8x1:
 	ADD R20, R19
 	MOVD R19, R8
 	ADD R20, R19
-	MOVD R19, R9
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
@@ -2315,50 +2315,52 @@ tile8x1:
 	VMOVI $0, V6.B16
 	VMOVI $0, V7.B16
 	MOVD 40(R0), R22 // a.Q
-	MOVD 32(R0), R24 // a.Dim
+	MOVD 32(R0), R23 // a.Dim
 	PCALIGN $32
 
 loop8x1:
 	FMOVQ (R22), F8
-	FMOVS (R2)(R1), F9
+	FMOVS (R1)(R26), F9
 	WORD $0x4f891100 // fmla v0.4s, v8.4s, v9.s[0]
-	FMOVS (R3)(R1), F10
+	FMOVS (R2)(R26), F10
 	WORD $0x4f8a1101 // fmla v1.4s, v8.4s, v10.s[0]
-	FMOVS (R4)(R1), F9
+	FMOVS (R3)(R26), F9
 	WORD $0x4f891102 // fmla v2.4s, v8.4s, v9.s[0]
-	FMOVS (R5)(R1), F10
+	FMOVS (R4)(R26), F10
 	WORD $0x4f8a1103 // fmla v3.4s, v8.4s, v10.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R6)(R1), F9
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R5)(R26), F9
 	WORD $0x4f891104 // fmla v4.4s, v8.4s, v9.s[0]
-	FMOVS (R7)(R1), F10
+	FMOVS (R6)(R26), F10
 	WORD $0x4f8a1105 // fmla v5.4s, v8.4s, v10.s[0]
-	FMOVS (R8)(R1), F9
+	FMOVS (R7)(R26), F9
 	WORD $0x4f891106 // fmla v6.4s, v8.4s, v9.s[0]
-	FMOVS (R9)(R1), F10
+	FMOVS (R8)(R26), F10
 	WORD $0x4f8a1107 // fmla v7.4s, v8.4s, v10.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop8x1
-	FMOVQ F0, (R26)
-	ADD R23, R26
-	FMOVQ F1, (R26)
-	ADD R23, R26
-	FMOVQ F2, (R26)
-	ADD R23, R26
-	FMOVQ F3, (R26)
-	ADD R23, R26
-	FMOVQ F4, (R26)
-	ADD R23, R26
-	FMOVQ F5, (R26)
-	ADD R23, R26
-	FMOVQ F6, (R26)
-	ADD R23, R26
-	FMOVQ F7, (R26)
-	ADD R23, R26
+	FMOVQ F0, (R25)
+	ADD R13, R25
+	FMOVQ F1, (R25)
+	ADD R13, R25
+	FMOVQ F2, (R25)
+	ADD R13, R25
+	FMOVQ F3, (R25)
+	ADD R13, R25
+	FMOVQ F4, (R25)
+	ADD R13, R25
+	FMOVQ F5, (R25)
+	ADD R13, R25
+	FMOVQ F6, (R25)
+	ADD R13, R25
+	FMOVQ F7, (R25)
+	ADD R13, R25
 	JMP done
 
 tile7x1:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
 	MOVD R19, R3
@@ -2371,9 +2373,7 @@ tile7x1:
 	ADD R20, R19
 	MOVD R19, R7
 	ADD R20, R19
-	MOVD R19, R8
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
@@ -2382,46 +2382,48 @@ tile7x1:
 	VMOVI $0, V5.B16
 	VMOVI $0, V6.B16
 	MOVD 40(R0), R22 // a.Q
-	MOVD 32(R0), R24 // a.Dim
+	MOVD 32(R0), R23 // a.Dim
 	PCALIGN $32
 
 loop7x1:
 	FMOVQ (R22), F7
-	FMOVS (R2)(R1), F8
+	FMOVS (R1)(R26), F8
 	WORD $0x4f8810e0 // fmla v0.4s, v7.4s, v8.s[0]
-	FMOVS (R3)(R1), F9
+	FMOVS (R2)(R26), F9
 	WORD $0x4f8910e1 // fmla v1.4s, v7.4s, v9.s[0]
-	FMOVS (R4)(R1), F8
+	FMOVS (R3)(R26), F8
 	WORD $0x4f8810e2 // fmla v2.4s, v7.4s, v8.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R5)(R1), F9
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R4)(R26), F9
 	WORD $0x4f8910e3 // fmla v3.4s, v7.4s, v9.s[0]
-	FMOVS (R6)(R1), F8
+	FMOVS (R5)(R26), F8
 	WORD $0x4f8810e4 // fmla v4.4s, v7.4s, v8.s[0]
-	FMOVS (R7)(R1), F9
+	FMOVS (R6)(R26), F9
 	WORD $0x4f8910e5 // fmla v5.4s, v7.4s, v9.s[0]
-	FMOVS (R8)(R1), F8
+	FMOVS (R7)(R26), F8
 	WORD $0x4f8810e6 // fmla v6.4s, v7.4s, v8.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop7x1
-	FMOVQ F0, (R26)
-	ADD R23, R26
-	FMOVQ F1, (R26)
-	ADD R23, R26
-	FMOVQ F2, (R26)
-	ADD R23, R26
-	FMOVQ F3, (R26)
-	ADD R23, R26
-	FMOVQ F4, (R26)
-	ADD R23, R26
-	FMOVQ F5, (R26)
-	ADD R23, R26
-	FMOVQ F6, (R26)
-	ADD R23, R26
+	FMOVQ F0, (R25)
+	ADD R13, R25
+	FMOVQ F1, (R25)
+	ADD R13, R25
+	FMOVQ F2, (R25)
+	ADD R13, R25
+	FMOVQ F3, (R25)
+	ADD R13, R25
+	FMOVQ F4, (R25)
+	ADD R13, R25
+	FMOVQ F5, (R25)
+	ADD R13, R25
+	FMOVQ F6, (R25)
+	ADD R13, R25
 	JMP done
 
 tile6x1:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
 	MOVD R19, R3
@@ -2432,9 +2434,7 @@ tile6x1:
 	ADD R20, R19
 	MOVD R19, R6
 	ADD R20, R19
-	MOVD R19, R7
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
@@ -2442,42 +2442,44 @@ tile6x1:
 	VMOVI $0, V4.B16
 	VMOVI $0, V5.B16
 	MOVD 40(R0), R22 // a.Q
-	MOVD 32(R0), R24 // a.Dim
+	MOVD 32(R0), R23 // a.Dim
 	PCALIGN $32
 
 loop6x1:
 	FMOVQ (R22), F6
-	FMOVS (R2)(R1), F7
+	FMOVS (R1)(R26), F7
 	WORD $0x4f8710c0 // fmla v0.4s, v6.4s, v7.s[0]
-	FMOVS (R3)(R1), F8
+	FMOVS (R2)(R26), F8
 	WORD $0x4f8810c1 // fmla v1.4s, v6.4s, v8.s[0]
-	FMOVS (R4)(R1), F7
+	FMOVS (R3)(R26), F7
 	WORD $0x4f8710c2 // fmla v2.4s, v6.4s, v7.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R5)(R1), F8
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R4)(R26), F8
 	WORD $0x4f8810c3 // fmla v3.4s, v6.4s, v8.s[0]
-	FMOVS (R6)(R1), F7
+	FMOVS (R5)(R26), F7
 	WORD $0x4f8710c4 // fmla v4.4s, v6.4s, v7.s[0]
-	FMOVS (R7)(R1), F8
+	FMOVS (R6)(R26), F8
 	WORD $0x4f8810c5 // fmla v5.4s, v6.4s, v8.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop6x1
-	FMOVQ F0, (R26)
-	ADD R23, R26
-	FMOVQ F1, (R26)
-	ADD R23, R26
-	FMOVQ F2, (R26)
-	ADD R23, R26
-	FMOVQ F3, (R26)
-	ADD R23, R26
-	FMOVQ F4, (R26)
-	ADD R23, R26
-	FMOVQ F5, (R26)
-	ADD R23, R26
+	FMOVQ F0, (R25)
+	ADD R13, R25
+	FMOVQ F1, (R25)
+	ADD R13, R25
+	FMOVQ F2, (R25)
+	ADD R13, R25
+	FMOVQ F3, (R25)
+	ADD R13, R25
+	FMOVQ F4, (R25)
+	ADD R13, R25
+	FMOVQ F5, (R25)
+	ADD R13, R25
 	JMP done
 
 tile5x1:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
 	MOVD R19, R3
@@ -2486,170 +2488,168 @@ tile5x1:
 	ADD R20, R19
 	MOVD R19, R5
 	ADD R20, R19
-	MOVD R19, R6
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
 	VMOVI $0, V3.B16
 	VMOVI $0, V4.B16
 	MOVD 40(R0), R22 // a.Q
-	MOVD 32(R0), R24 // a.Dim
+	MOVD 32(R0), R23 // a.Dim
 	PCALIGN $32
 
 loop5x1:
 	FMOVQ (R22), F5
-	FMOVS (R2)(R1), F6
+	FMOVS (R1)(R26), F6
 	WORD $0x4f8610a0 // fmla v0.4s, v5.4s, v6.s[0]
-	FMOVS (R3)(R1), F7
+	FMOVS (R2)(R26), F7
 	WORD $0x4f8710a1 // fmla v1.4s, v5.4s, v7.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R4)(R1), F6
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R3)(R26), F6
 	WORD $0x4f8610a2 // fmla v2.4s, v5.4s, v6.s[0]
-	FMOVS (R5)(R1), F7
+	FMOVS (R4)(R26), F7
 	WORD $0x4f8710a3 // fmla v3.4s, v5.4s, v7.s[0]
-	FMOVS (R6)(R1), F6
+	FMOVS (R5)(R26), F6
 	WORD $0x4f8610a4 // fmla v4.4s, v5.4s, v6.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop5x1
-	FMOVQ F0, (R26)
-	ADD R23, R26
-	FMOVQ F1, (R26)
-	ADD R23, R26
-	FMOVQ F2, (R26)
-	ADD R23, R26
-	FMOVQ F3, (R26)
-	ADD R23, R26
-	FMOVQ F4, (R26)
-	ADD R23, R26
+	FMOVQ F0, (R25)
+	ADD R13, R25
+	FMOVQ F1, (R25)
+	ADD R13, R25
+	FMOVQ F2, (R25)
+	ADD R13, R25
+	FMOVQ F3, (R25)
+	ADD R13, R25
+	FMOVQ F4, (R25)
+	ADD R13, R25
 	JMP done
 
 tile4x1:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
 	MOVD R19, R3
 	ADD R20, R19
 	MOVD R19, R4
 	ADD R20, R19
-	MOVD R19, R5
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
 	VMOVI $0, V3.B16
 	MOVD 40(R0), R22 // a.Q
-	MOVD 32(R0), R24 // a.Dim
+	MOVD 32(R0), R23 // a.Dim
 	PCALIGN $32
 
 loop4x1:
 	FMOVQ (R22), F4
-	FMOVS (R2)(R1), F5
+	FMOVS (R1)(R26), F5
 	WORD $0x4f851080 // fmla v0.4s, v4.4s, v5.s[0]
-	FMOVS (R3)(R1), F6
+	FMOVS (R2)(R26), F6
 	WORD $0x4f861081 // fmla v1.4s, v4.4s, v6.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R4)(R1), F5
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R3)(R26), F5
 	WORD $0x4f851082 // fmla v2.4s, v4.4s, v5.s[0]
-	FMOVS (R5)(R1), F6
+	FMOVS (R4)(R26), F6
 	WORD $0x4f861083 // fmla v3.4s, v4.4s, v6.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop4x1
-	FMOVQ F0, (R26)
-	ADD R23, R26
-	FMOVQ F1, (R26)
-	ADD R23, R26
-	FMOVQ F2, (R26)
-	ADD R23, R26
-	FMOVQ F3, (R26)
-	ADD R23, R26
+	FMOVQ F0, (R25)
+	ADD R13, R25
+	FMOVQ F1, (R25)
+	ADD R13, R25
+	FMOVQ F2, (R25)
+	ADD R13, R25
+	FMOVQ F3, (R25)
+	ADD R13, R25
 	JMP done
 
 tile3x1:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
 	MOVD R19, R3
 	ADD R20, R19
-	MOVD R19, R4
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
 	MOVD 40(R0), R22 // a.Q
-	MOVD 32(R0), R24 // a.Dim
+	MOVD 32(R0), R23 // a.Dim
 	PCALIGN $32
 
 loop3x1:
 	FMOVQ (R22), F3
-	FMOVS (R2)(R1), F4
+	FMOVS (R1)(R26), F4
 	WORD $0x4f841060 // fmla v0.4s, v3.4s, v4.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R3)(R1), F5
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R2)(R26), F5
 	WORD $0x4f851061 // fmla v1.4s, v3.4s, v5.s[0]
-	FMOVS (R4)(R1), F4
+	FMOVS (R3)(R26), F4
 	WORD $0x4f841062 // fmla v2.4s, v3.4s, v4.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop3x1
-	FMOVQ F0, (R26)
-	ADD R23, R26
-	FMOVQ F1, (R26)
-	ADD R23, R26
-	FMOVQ F2, (R26)
-	ADD R23, R26
+	FMOVQ F0, (R25)
+	ADD R13, R25
+	FMOVQ F1, (R25)
+	ADD R13, R25
+	FMOVQ F2, (R25)
+	ADD R13, R25
 	JMP done
 
 tile2x1:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
-	MOVD R19, R3
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	MOVD 40(R0), R22 // a.Q
-	MOVD 32(R0), R24 // a.Dim
+	MOVD 32(R0), R23 // a.Dim
 	PCALIGN $32
 
 loop2x1:
 	FMOVQ (R22), F2
-	FMOVS (R2)(R1), F3
+	FMOVS (R1)(R26), F3
 	WORD $0x4f831040 // fmla v0.4s, v2.4s, v3.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R3)(R1), F4
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R2)(R26), F4
 	WORD $0x4f841041 // fmla v1.4s, v2.4s, v4.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop2x1
-	FMOVQ F0, (R26)
-	ADD R23, R26
-	FMOVQ F1, (R26)
-	ADD R23, R26
+	FMOVQ F0, (R25)
+	ADD R13, R25
+	FMOVQ F1, (R25)
+	ADD R13, R25
 	JMP done
 
 tile1x1:
-	MOVD R19, R2
+	MOVD R19, R1
 	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	VMOVI $0, V0.B16
 	MOVD 40(R0), R22 // a.Q
-	MOVD 32(R0), R24 // a.Dim
+	MOVD 32(R0), R23 // a.Dim
 	PCALIGN $32
 
 loop1x1:
 	FMOVQ (R22), F1
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R2)(R1), F2
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R1)(R26), F2
 	WORD $0x4f821020 // fmla v0.4s, v1.4s, v2.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop1x1
-	FMOVQ F0, (R26)
-	ADD R23, R26
+	FMOVQ F0, (R25)
+	ADD R13, R25
 	JMP done
 
 done:
@@ -4353,12 +4353,12 @@ expDone4:
 //	R20 A, bytes from row to row
 //	R21 A, bytes from step to step
 //	R22 B
-//	R23 B and C, bytes from row to row
-//	R24 steps left
-//	R25 rows left
-//	R26 C
-//	R1 A, bytes from the first step
-//	R2..R13 A, every row
+//	R23 steps left
+//	R24 rows left
+//	R25 C
+//	R26 A, bytes from the first step
+//	R1..R12 A, every row
+//	R13 B and C, bytes from row to row
 //	8x3: V0..V23 accumulators; V24..V26 row of B; V27..V28 elements of A
 //	12x2: V0..V23 accumulators; V24..V25 row of B; V26..V27 elements of A
 //	12x1: V0..V11 accumulators; V12 row of B; V13..V14 elements of A
@@ -4370,115 +4370,117 @@ TEXT ·accumulateNEON(SB), 0, $1024-8
 	LSL $2, R21
 	MOVD 16(R0), R20 // a.DimStride
 	LSL $2, R20
-	MOVD 80(R0), R23 // a.Stride
-	LSL $2, R23
-	MOVD 40(R0), R25 // a.Dim
-	MOVD 56(R0), R26 // a.O
-	MOVD 24(R0), R24 // a.Keys
+	MOVD 80(R0), R13 // a.Stride
+	LSL $2, R13
+	MOVD 40(R0), R24 // a.Dim
+	MOVD 56(R0), R25 // a.O
+	MOVD 24(R0), R23 // a.Keys
 	MOVD 32(R0), R17
-	SUB R17, R24 // a.MaskFrom
-	CBZ R24, found
+	SUB R17, R23 // a.MaskFrom
+	CBZ R23, found
 	MOVD 32(R0), R22 // a.MaskFrom
-	MUL R23, R22
-	MOVD 48(R0), R3 // a.P
-	ADD R3, R22
-	MOVD 72(R0), R2 // a.Lanes
+	MUL R13, R22
+	MOVD 48(R0), R2 // a.P
+	ADD R2, R22
+	MOVD 72(R0), R1 // a.Lanes
 	PCALIGN $32
 
 find:
-	MOVD $-1, R3
+	MOVD $-1, R2
 	MOVD RSP, R17
-	ADD R24<<3, R17
-	MOVD R3, (R17)
+	ADD R23<<3, R17
+	MOVD R2, (R17)
 	FMOVQ (R22), F0
 	WORD $0x4f210400 // sshr v0.4s, v0.4s, #31
 	VADDP V0.S4, V0.S4, V0.S4
 	VADDP V0.S4, V0.S4, V0.S4
-	VMOV V0.S[0], R3
-	MVN R3, R3
+	VMOV V0.S[0], R2
+	MVN R2, R2
 	MOVD RSP, R17
-	ADD R24<<3, R17
-	MOVH R3, (R17)
-	CMP $4, R2
+	ADD R23<<3, R17
+	MOVH R2, (R17)
+	CMP $4, R1
 	BEQ next
 	FMOVQ 16(R22), F0
 	WORD $0x4f210400 // sshr v0.4s, v0.4s, #31
 	VADDP V0.S4, V0.S4, V0.S4
 	VADDP V0.S4, V0.S4, V0.S4
-	VMOV V0.S[0], R3
-	MVN R3, R3
+	VMOV V0.S[0], R2
+	MVN R2, R2
 	MOVD RSP, R17
-	ADD R24<<3, R17
-	MOVH R3, 2(R17)
-	CMP $8, R2
+	ADD R23<<3, R17
+	MOVH R2, 2(R17)
+	CMP $8, R1
 	BEQ next
 	FMOVQ 32(R22), F0
 	WORD $0x4f210400 // sshr v0.4s, v0.4s, #31
 	VADDP V0.S4, V0.S4, V0.S4
 	VADDP V0.S4, V0.S4, V0.S4
-	VMOV V0.S[0], R3
-	MVN R3, R3
+	VMOV V0.S[0], R2
+	MVN R2, R2
 	MOVD RSP, R17
-	ADD R24<<3, R17
-	MOVH R3, 4(R17)
+	ADD R23<<3, R17
+	MOVH R2, 4(R17)
 
 next:
-	ADD R23, R22
-	SUBS $1, R24
+	ADD R13, R22
+	SUBS $1, R23
 	BNE find
 
 found:
-	MOVD 72(R0), R24 // a.Lanes
-	CMP $8, R24
+	MOVD 72(R0), R23 // a.Lanes
+	CMP $8, R23
 	BEQ lanes8
-	CMP $4, R24
+	CMP $4, R23
 	BEQ lanes4
 	PCALIGN $32
 
 lanes12:
-	CBZ R25, done
-	MOVD 104(R0), R24 // a.Ahead.Rows
-	CBZ R24, aheadDonelanes12
+	CBZ R24, done
+	MOVD 104(R0), R23 // a.Ahead.Rows
+	CBZ R23, aheadDonelanes12
 	MOVD 128(R0), R22 // a.Ahead.Batch
-	MOVD 96(R0), R2 // a.Ahead.Base
+	MOVD 96(R0), R1 // a.Ahead.Base
 
 aheadRowlanes12:
-	MOVD R2, R3
-	MOVD 120(R0), R4 // a.Ahead.Lines
+	MOVD R1, R2
+	MOVD 120(R0), R3 // a.Ahead.Lines
 
 aheadLinelanes12:
-	PRFM (R3), PLDL2KEEP
-	ADD $64, R3
-	SUBS $1, R4
+	PRFM (R2), PLDL2KEEP
+	ADD $64, R2
+	SUBS $1, R3
 	BNE aheadLinelanes12
-	MOVD 112(R0), R3 // a.Ahead.Stride
-	ADD R3, R2
-	SUB $1, R24
-	CBZ R24, aheadSavelanes12
+	MOVD 112(R0), R2 // a.Ahead.Stride
+	ADD R2, R1
+	SUB $1, R23
+	CBZ R23, aheadSavelanes12
 	SUBS $1, R22
 	BNE aheadRowlanes12
 
 aheadSavelanes12:
-	MOVD R24, 104(R0) // a.Ahead.Rows
-	MOVD R2, 96(R0) // a.Ahead.Base
+	MOVD R23, 104(R0) // a.Ahead.Rows
+	MOVD R1, 96(R0) // a.Ahead.Base
 
 aheadDonelanes12:
-	CMP $1, R25
+	CMP $1, R24
 	BEQ tile1x3
-	CMP $2, R25
+	CMP $2, R24
 	BEQ tile2x3
-	CMP $3, R25
+	CMP $3, R24
 	BEQ tile3x3
-	CMP $4, R25
+	CMP $4, R24
 	BEQ tile4x3
-	CMP $5, R25
+	CMP $5, R24
 	BEQ tile5x3
-	CMP $6, R25
+	CMP $6, R24
 	BEQ tile6x3
-	CMP $7, R25
+	CMP $7, R24
 	BEQ tile7x3
 
 tile8x3:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
 	MOVD R19, R3
@@ -4493,12 +4495,10 @@ tile8x3:
 	ADD R20, R19
 	MOVD R19, R8
 	ADD R20, R19
-	MOVD R19, R9
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	MOVD 48(R0), R22 // a.P
-	MOVD 32(R0), R24 // a.MaskFrom
-	CBNZ R24, first8x3
+	MOVD 32(R0), R23 // a.MaskFrom
+	CBNZ R23, first8x3
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
@@ -4531,95 +4531,95 @@ first8x3:
 	FMOVQ (R22), F24
 	FMOVQ 16(R22), F25
 	FMOVQ 32(R22), F26
-	FMOVS (R2)(R1), F27
+	FMOVS (R1)(R26), F27
 	WORD $0x4f9b9300 // fmul v0.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b9321 // fmul v1.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b9342 // fmul v2.4s, v26.4s, v27.s[0]
-	FMOVS (R3)(R1), F28
+	FMOVS (R2)(R26), F28
 	WORD $0x4f9c9303 // fmul v3.4s, v24.4s, v28.s[0]
 	WORD $0x4f9c9324 // fmul v4.4s, v25.4s, v28.s[0]
 	WORD $0x4f9c9345 // fmul v5.4s, v26.4s, v28.s[0]
-	FMOVS (R4)(R1), F27
+	FMOVS (R3)(R26), F27
 	WORD $0x4f9b9306 // fmul v6.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b9327 // fmul v7.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b9348 // fmul v8.4s, v26.4s, v27.s[0]
-	FMOVS (R5)(R1), F28
+	FMOVS (R4)(R26), F28
 	WORD $0x4f9c9309 // fmul v9.4s, v24.4s, v28.s[0]
 	WORD $0x4f9c932a // fmul v10.4s, v25.4s, v28.s[0]
 	WORD $0x4f9c934b // fmul v11.4s, v26.4s, v28.s[0]
-	ADD R23, R22
-	FMOVS (R6)(R1), F27
+	ADD R13, R22
+	FMOVS (R5)(R26), F27
 	WORD $0x4f9b930c // fmul v12.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b932d // fmul v13.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b934e // fmul v14.4s, v26.4s, v27.s[0]
-	FMOVS (R7)(R1), F28
+	FMOVS (R6)(R26), F28
 	WORD $0x4f9c930f // fmul v15.4s, v24.4s, v28.s[0]
 	WORD $0x4f9c9330 // fmul v16.4s, v25.4s, v28.s[0]
 	WORD $0x4f9c9351 // fmul v17.4s, v26.4s, v28.s[0]
-	FMOVS (R8)(R1), F27
+	FMOVS (R7)(R26), F27
 	WORD $0x4f9b9312 // fmul v18.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b9333 // fmul v19.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b9354 // fmul v20.4s, v26.4s, v27.s[0]
-	FMOVS (R9)(R1), F28
+	FMOVS (R8)(R26), F28
 	WORD $0x4f9c9315 // fmul v21.4s, v24.4s, v28.s[0]
 	WORD $0x4f9c9336 // fmul v22.4s, v25.4s, v28.s[0]
 	WORD $0x4f9c9357 // fmul v23.4s, v26.4s, v28.s[0]
-	ADD R21, R1
-	SUB $1, R24
-	CBZ R24, masked8x3
+	ADD R21, R26
+	SUB $1, R23
+	CBZ R23, masked8x3
 	PCALIGN $32
 
 loop8x3:
 	FMOVQ (R22), F24
 	FMOVQ 16(R22), F25
 	FMOVQ 32(R22), F26
-	FMOVS (R2)(R1), F27
+	FMOVS (R1)(R26), F27
 	WORD $0x4f9b1300 // fmla v0.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b1321 // fmla v1.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b1342 // fmla v2.4s, v26.4s, v27.s[0]
-	FMOVS (R3)(R1), F28
+	FMOVS (R2)(R26), F28
 	WORD $0x4f9c1303 // fmla v3.4s, v24.4s, v28.s[0]
 	WORD $0x4f9c1324 // fmla v4.4s, v25.4s, v28.s[0]
 	WORD $0x4f9c1345 // fmla v5.4s, v26.4s, v28.s[0]
-	FMOVS (R4)(R1), F27
+	FMOVS (R3)(R26), F27
 	WORD $0x4f9b1306 // fmla v6.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b1327 // fmla v7.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b1348 // fmla v8.4s, v26.4s, v27.s[0]
-	FMOVS (R5)(R1), F28
+	FMOVS (R4)(R26), F28
 	WORD $0x4f9c1309 // fmla v9.4s, v24.4s, v28.s[0]
 	WORD $0x4f9c132a // fmla v10.4s, v25.4s, v28.s[0]
 	WORD $0x4f9c134b // fmla v11.4s, v26.4s, v28.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R6)(R1), F27
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R5)(R26), F27
 	WORD $0x4f9b130c // fmla v12.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b132d // fmla v13.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b134e // fmla v14.4s, v26.4s, v27.s[0]
-	FMOVS (R7)(R1), F28
+	FMOVS (R6)(R26), F28
 	WORD $0x4f9c130f // fmla v15.4s, v24.4s, v28.s[0]
 	WORD $0x4f9c1330 // fmla v16.4s, v25.4s, v28.s[0]
 	WORD $0x4f9c1351 // fmla v17.4s, v26.4s, v28.s[0]
-	FMOVS (R8)(R1), F27
+	FMOVS (R7)(R26), F27
 	WORD $0x4f9b1312 // fmla v18.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b1333 // fmla v19.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b1354 // fmla v20.4s, v26.4s, v27.s[0]
-	FMOVS (R9)(R1), F28
+	FMOVS (R8)(R26), F28
 	WORD $0x4f9c1315 // fmla v21.4s, v24.4s, v28.s[0]
 	WORD $0x4f9c1336 // fmla v22.4s, v25.4s, v28.s[0]
 	WORD $0x4f9c1357 // fmla v23.4s, v26.4s, v28.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop8x3
 
 masked8x3:
-	MOVD 24(R0), R24 // a.Keys
+	MOVD 24(R0), R23 // a.Keys
 	MOVD 32(R0), R17
-	SUB R17, R24 // a.MaskFrom
-	CBZ R24, update8x3
+	SUB R17, R23 // a.MaskFrom
+	CBZ R23, update8x3
 	PCALIGN $32
 
 kept8x3:
 	MOVD RSP, R17
-	ADD R24<<3, R17
+	ADD R23<<3, R17
 	MOVD (R17), R17
 	CMN $1, R17
 	BEQ keptAll8x3
@@ -4627,35 +4627,35 @@ kept8x3:
 	WORD $0x4f21071b // sshr v27.4s, v24.4s, #31
 	VUSHR $1, V27.S4, V28.S4
 	WORD $0x4e7c1f18 // bic v24.16b, v24.16b, v28.16b
-	FMOVS (R2)(R1), F28
+	FMOVS (R1)(R26), F28
 	VDUP V28.S[0], V28.S4
 	WORD $0x4e7b1f9c // bic v28.16b, v28.16b, v27.16b
 	VFMLA V28.S4, V24.S4, V0.S4
-	FMOVS (R3)(R1), F28
+	FMOVS (R2)(R26), F28
 	VDUP V28.S[0], V28.S4
 	WORD $0x4e7b1f9c // bic v28.16b, v28.16b, v27.16b
 	VFMLA V28.S4, V24.S4, V3.S4
-	FMOVS (R4)(R1), F28
+	FMOVS (R3)(R26), F28
 	VDUP V28.S[0], V28.S4
 	WORD $0x4e7b1f9c // bic v28.16b, v28.16b, v27.16b
 	VFMLA V28.S4, V24.S4, V6.S4
-	FMOVS (R5)(R1), F28
+	FMOVS (R4)(R26), F28
 	VDUP V28.S[0], V28.S4
 	WORD $0x4e7b1f9c // bic v28.16b, v28.16b, v27.16b
 	VFMLA V28.S4, V24.S4, V9.S4
-	FMOVS (R6)(R1), F28
+	FMOVS (R5)(R26), F28
 	VDUP V28.S[0], V28.S4
 	WORD $0x4e7b1f9c // bic v28.16b, v28.16b, v27.16b
 	VFMLA V28.S4, V24.S4, V12.S4
-	FMOVS (R7)(R1), F28
+	FMOVS (R6)(R26), F28
 	VDUP V28.S[0], V28.S4
 	WORD $0x4e7b1f9c // bic v28.16b, v28.16b, v27.16b
 	VFMLA V28.S4, V24.S4, V15.S4
-	FMOVS (R8)(R1), F28
+	FMOVS (R7)(R26), F28
 	VDUP V28.S[0], V28.S4
 	WORD $0x4e7b1f9c // bic v28.16b, v28.16b, v27.16b
 	VFMLA V28.S4, V24.S4, V18.S4
-	FMOVS (R9)(R1), F28
+	FMOVS (R8)(R26), F28
 	VDUP V28.S[0], V28.S4
 	WORD $0x4e7b1f9c // bic v28.16b, v28.16b, v27.16b
 	VFMLA V28.S4, V24.S4, V21.S4
@@ -4663,35 +4663,35 @@ kept8x3:
 	WORD $0x4f21071b // sshr v27.4s, v24.4s, #31
 	VUSHR $1, V27.S4, V28.S4
 	WORD $0x4e7c1f18 // bic v24.16b, v24.16b, v28.16b
-	FMOVS (R2)(R1), F28
+	FMOVS (R1)(R26), F28
 	VDUP V28.S[0], V28.S4
 	WORD $0x4e7b1f9c // bic v28.16b, v28.16b, v27.16b
 	VFMLA V28.S4, V24.S4, V1.S4
-	FMOVS (R3)(R1), F28
+	FMOVS (R2)(R26), F28
 	VDUP V28.S[0], V28.S4
 	WORD $0x4e7b1f9c // bic v28.16b, v28.16b, v27.16b
 	VFMLA V28.S4, V24.S4, V4.S4
-	FMOVS (R4)(R1), F28
+	FMOVS (R3)(R26), F28
 	VDUP V28.S[0], V28.S4
 	WORD $0x4e7b1f9c // bic v28.16b, v28.16b, v27.16b
 	VFMLA V28.S4, V24.S4, V7.S4
-	FMOVS (R5)(R1), F28
+	FMOVS (R4)(R26), F28
 	VDUP V28.S[0], V28.S4
 	WORD $0x4e7b1f9c // bic v28.16b, v28.16b, v27.16b
 	VFMLA V28.S4, V24.S4, V10.S4
-	FMOVS (R6)(R1), F28
+	FMOVS (R5)(R26), F28
 	VDUP V28.S[0], V28.S4
 	WORD $0x4e7b1f9c // bic v28.16b, v28.16b, v27.16b
 	VFMLA V28.S4, V24.S4, V13.S4
-	FMOVS (R7)(R1), F28
+	FMOVS (R6)(R26), F28
 	VDUP V28.S[0], V28.S4
 	WORD $0x4e7b1f9c // bic v28.16b, v28.16b, v27.16b
 	VFMLA V28.S4, V24.S4, V16.S4
-	FMOVS (R8)(R1), F28
+	FMOVS (R7)(R26), F28
 	VDUP V28.S[0], V28.S4
 	WORD $0x4e7b1f9c // bic v28.16b, v28.16b, v27.16b
 	VFMLA V28.S4, V24.S4, V19.S4
-	FMOVS (R9)(R1), F28
+	FMOVS (R8)(R26), F28
 	VDUP V28.S[0], V28.S4
 	WORD $0x4e7b1f9c // bic v28.16b, v28.16b, v27.16b
 	VFMLA V28.S4, V24.S4, V22.S4
@@ -4699,43 +4699,43 @@ kept8x3:
 	WORD $0x4f21071b // sshr v27.4s, v24.4s, #31
 	VUSHR $1, V27.S4, V28.S4
 	WORD $0x4e7c1f18 // bic v24.16b, v24.16b, v28.16b
-	FMOVS (R2)(R1), F28
+	FMOVS (R1)(R26), F28
 	VDUP V28.S[0], V28.S4
 	WORD $0x4e7b1f9c // bic v28.16b, v28.16b, v27.16b
 	VFMLA V28.S4, V24.S4, V2.S4
-	FMOVS (R3)(R1), F28
+	FMOVS (R2)(R26), F28
 	VDUP V28.S[0], V28.S4
 	WORD $0x4e7b1f9c // bic v28.16b, v28.16b, v27.16b
 	VFMLA V28.S4, V24.S4, V5.S4
-	FMOVS (R4)(R1), F28
+	FMOVS (R3)(R26), F28
 	VDUP V28.S[0], V28.S4
 	WORD $0x4e7b1f9c // bic v28.16b, v28.16b, v27.16b
 	VFMLA V28.S4, V24.S4, V8.S4
-	FMOVS (R5)(R1), F28
+	FMOVS (R4)(R26), F28
 	VDUP V28.S[0], V28.S4
 	WORD $0x4e7b1f9c // bic v28.16b, v28.16b, v27.16b
 	VFMLA V28.S4, V24.S4, V11.S4
-	FMOVS (R6)(R1), F28
+	FMOVS (R5)(R26), F28
 	VDUP V28.S[0], V28.S4
 	WORD $0x4e7b1f9c // bic v28.16b, v28.16b, v27.16b
 	VFMLA V28.S4, V24.S4, V14.S4
-	FMOVS (R7)(R1), F28
+	FMOVS (R6)(R26), F28
 	VDUP V28.S[0], V28.S4
 	WORD $0x4e7b1f9c // bic v28.16b, v28.16b, v27.16b
 	VFMLA V28.S4, V24.S4, V17.S4
-	FMOVS (R8)(R1), F28
+	FMOVS (R7)(R26), F28
 	VDUP V28.S[0], V28.S4
 	WORD $0x4e7b1f9c // bic v28.16b, v28.16b, v27.16b
 	VFMLA V28.S4, V24.S4, V20.S4
-	FMOVS (R9)(R1), F28
+	FMOVS (R8)(R26), F28
 	VDUP V28.S[0], V28.S4
 	WORD $0x4e7b1f9c // bic v28.16b, v28.16b, v27.16b
 	VFMLA V28.S4, V24.S4, V23.S4
 
 keptNone8x3:
-	ADD R23, R22
-	ADD R21, R1
-	SUBS $1, R24
+	ADD R13, R22
+	ADD R21, R26
+	SUBS $1, R23
 	BNE kept8x3
 	JMP update8x3
 
@@ -4743,154 +4743,156 @@ keptAll8x3:
 	FMOVQ (R22), F24
 	FMOVQ 16(R22), F25
 	FMOVQ 32(R22), F26
-	FMOVS (R2)(R1), F27
+	FMOVS (R1)(R26), F27
 	WORD $0x4f9b1300 // fmla v0.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b1321 // fmla v1.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b1342 // fmla v2.4s, v26.4s, v27.s[0]
-	FMOVS (R3)(R1), F28
+	FMOVS (R2)(R26), F28
 	WORD $0x4f9c1303 // fmla v3.4s, v24.4s, v28.s[0]
 	WORD $0x4f9c1324 // fmla v4.4s, v25.4s, v28.s[0]
 	WORD $0x4f9c1345 // fmla v5.4s, v26.4s, v28.s[0]
-	FMOVS (R4)(R1), F27
+	FMOVS (R3)(R26), F27
 	WORD $0x4f9b1306 // fmla v6.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b1327 // fmla v7.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b1348 // fmla v8.4s, v26.4s, v27.s[0]
-	FMOVS (R5)(R1), F28
+	FMOVS (R4)(R26), F28
 	WORD $0x4f9c1309 // fmla v9.4s, v24.4s, v28.s[0]
 	WORD $0x4f9c132a // fmla v10.4s, v25.4s, v28.s[0]
 	WORD $0x4f9c134b // fmla v11.4s, v26.4s, v28.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R6)(R1), F27
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R5)(R26), F27
 	WORD $0x4f9b130c // fmla v12.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b132d // fmla v13.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b134e // fmla v14.4s, v26.4s, v27.s[0]
-	FMOVS (R7)(R1), F28
+	FMOVS (R6)(R26), F28
 	WORD $0x4f9c130f // fmla v15.4s, v24.4s, v28.s[0]
 	WORD $0x4f9c1330 // fmla v16.4s, v25.4s, v28.s[0]
 	WORD $0x4f9c1351 // fmla v17.4s, v26.4s, v28.s[0]
-	FMOVS (R8)(R1), F27
+	FMOVS (R7)(R26), F27
 	WORD $0x4f9b1312 // fmla v18.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b1333 // fmla v19.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b1354 // fmla v20.4s, v26.4s, v27.s[0]
-	FMOVS (R9)(R1), F28
+	FMOVS (R8)(R26), F28
 	WORD $0x4f9c1315 // fmla v21.4s, v24.4s, v28.s[0]
 	WORD $0x4f9c1336 // fmla v22.4s, v25.4s, v28.s[0]
 	WORD $0x4f9c1357 // fmla v23.4s, v26.4s, v28.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE kept8x3
 
 update8x3:
-	MOVD R26, R2
-	MOVD R23, R21
+	MOVD R25, R1
+	MOVD R13, R21
 	MOVD 64(R0), R22 // a.Alpha
-	MOVD 88(R0), R24 // a.Mode
-	CMP $2, R24
+	MOVD 88(R0), R23 // a.Mode
+	CMP $2, R23
 	BEQ ready8x3
 	MOVD $ones<>(SB), R22
-	CMP $1, R24
+	CMP $1, R23
 	BEQ ready8x3
-	MOVD $zeros<>(SB), R2
+	MOVD $zeros<>(SB), R1
 	MOVD $0, R21
 
 ready8x3:
 	FMOVQ (R22), F24
 	FMOVQ 16(R22), F25
 	FMOVQ 32(R22), F26
-	FMOVQ (R2), F27
+	FMOVQ (R1), F27
 	VFMLA V24.S4, V27.S4, V0.S4
-	FMOVQ F0, (R26)
-	FMOVQ 16(R2), F28
+	FMOVQ F0, (R25)
+	FMOVQ 16(R1), F28
 	VFMLA V25.S4, V28.S4, V1.S4
-	FMOVQ F1, 16(R26)
-	FMOVQ 32(R2), F27
+	FMOVQ F1, 16(R25)
+	FMOVQ 32(R1), F27
 	VFMLA V26.S4, V27.S4, V2.S4
-	FMOVQ F2, 32(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F28
+	FMOVQ F2, 32(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F28
 	VFMLA V24.S4, V28.S4, V3.S4
-	FMOVQ F3, (R26)
-	FMOVQ 16(R2), F27
+	FMOVQ F3, (R25)
+	FMOVQ 16(R1), F27
 	VFMLA V25.S4, V27.S4, V4.S4
-	FMOVQ F4, 16(R26)
-	FMOVQ 32(R2), F28
+	FMOVQ F4, 16(R25)
+	FMOVQ 32(R1), F28
 	VFMLA V26.S4, V28.S4, V5.S4
-	FMOVQ F5, 32(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F27
+	FMOVQ F5, 32(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F27
 	VFMLA V24.S4, V27.S4, V6.S4
-	FMOVQ F6, (R26)
-	FMOVQ 16(R2), F28
+	FMOVQ F6, (R25)
+	FMOVQ 16(R1), F28
 	VFMLA V25.S4, V28.S4, V7.S4
-	FMOVQ F7, 16(R26)
-	FMOVQ 32(R2), F27
+	FMOVQ F7, 16(R25)
+	FMOVQ 32(R1), F27
 	VFMLA V26.S4, V27.S4, V8.S4
-	FMOVQ F8, 32(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F28
+	FMOVQ F8, 32(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F28
 	VFMLA V24.S4, V28.S4, V9.S4
-	FMOVQ F9, (R26)
-	FMOVQ 16(R2), F27
+	FMOVQ F9, (R25)
+	FMOVQ 16(R1), F27
 	VFMLA V25.S4, V27.S4, V10.S4
-	FMOVQ F10, 16(R26)
-	FMOVQ 32(R2), F28
+	FMOVQ F10, 16(R25)
+	FMOVQ 32(R1), F28
 	VFMLA V26.S4, V28.S4, V11.S4
-	FMOVQ F11, 32(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F27
+	FMOVQ F11, 32(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F27
 	VFMLA V24.S4, V27.S4, V12.S4
-	FMOVQ F12, (R26)
-	FMOVQ 16(R2), F28
+	FMOVQ F12, (R25)
+	FMOVQ 16(R1), F28
 	VFMLA V25.S4, V28.S4, V13.S4
-	FMOVQ F13, 16(R26)
-	FMOVQ 32(R2), F27
+	FMOVQ F13, 16(R25)
+	FMOVQ 32(R1), F27
 	VFMLA V26.S4, V27.S4, V14.S4
-	FMOVQ F14, 32(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F28
+	FMOVQ F14, 32(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F28
 	VFMLA V24.S4, V28.S4, V15.S4
-	FMOVQ F15, (R26)
-	FMOVQ 16(R2), F27
+	FMOVQ F15, (R25)
+	FMOVQ 16(R1), F27
 	VFMLA V25.S4, V27.S4, V16.S4
-	FMOVQ F16, 16(R26)
-	FMOVQ 32(R2), F28
+	FMOVQ F16, 16(R25)
+	FMOVQ 32(R1), F28
 	VFMLA V26.S4, V28.S4, V17.S4
-	FMOVQ F17, 32(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F27
+	FMOVQ F17, 32(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F27
 	VFMLA V24.S4, V27.S4, V18.S4
-	FMOVQ F18, (R26)
-	FMOVQ 16(R2), F28
+	FMOVQ F18, (R25)
+	FMOVQ 16(R1), F28
 	VFMLA V25.S4, V28.S4, V19.S4
-	FMOVQ F19, 16(R26)
-	FMOVQ 32(R2), F27
+	FMOVQ F19, 16(R25)
+	FMOVQ 32(R1), F27
 	VFMLA V26.S4, V27.S4, V20.S4
-	FMOVQ F20, 32(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F28
+	FMOVQ F20, 32(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F28
 	VFMLA V24.S4, V28.S4, V21.S4
-	FMOVQ F21, (R26)
-	FMOVQ 16(R2), F27
+	FMOVQ F21, (R25)
+	FMOVQ 16(R1), F27
 	VFMLA V25.S4, V27.S4, V22.S4
-	FMOVQ F22, 16(R26)
-	FMOVQ 32(R2), F28
+	FMOVQ F22, 16(R25)
+	FMOVQ 32(R1), F28
 	VFMLA V26.S4, V28.S4, V23.S4
-	FMOVQ F23, 32(R26)
-	ADD R21, R2
-	ADD R23, R26
+	FMOVQ F23, 32(R25)
+	ADD R21, R1
+	ADD R13, R25
 	MOVD 8(R0), R21 // a.KeyStride
 	LSL $2, R21
-	SUB $8, R25
+	SUB $8, R24
 	JMP lanes12
 
 tile7x3:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
 	MOVD R19, R3
@@ -4903,12 +4905,10 @@ tile7x3:
 	ADD R20, R19
 	MOVD R19, R7
 	ADD R20, R19
-	MOVD R19, R8
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	MOVD 48(R0), R22 // a.P
-	MOVD 32(R0), R24 // a.MaskFrom
-	CBNZ R24, first7x3
+	MOVD 32(R0), R23 // a.MaskFrom
+	CBNZ R23, first7x3
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
@@ -4938,87 +4938,87 @@ first7x3:
 	FMOVQ (R22), F21
 	FMOVQ 16(R22), F22
 	FMOVQ 32(R22), F23
-	FMOVS (R2)(R1), F24
+	FMOVS (R1)(R26), F24
 	WORD $0x4f9892a0 // fmul v0.4s, v21.4s, v24.s[0]
 	WORD $0x4f9892c1 // fmul v1.4s, v22.4s, v24.s[0]
 	WORD $0x4f9892e2 // fmul v2.4s, v23.4s, v24.s[0]
-	FMOVS (R3)(R1), F25
+	FMOVS (R2)(R26), F25
 	WORD $0x4f9992a3 // fmul v3.4s, v21.4s, v25.s[0]
 	WORD $0x4f9992c4 // fmul v4.4s, v22.4s, v25.s[0]
 	WORD $0x4f9992e5 // fmul v5.4s, v23.4s, v25.s[0]
-	FMOVS (R4)(R1), F24
+	FMOVS (R3)(R26), F24
 	WORD $0x4f9892a6 // fmul v6.4s, v21.4s, v24.s[0]
 	WORD $0x4f9892c7 // fmul v7.4s, v22.4s, v24.s[0]
 	WORD $0x4f9892e8 // fmul v8.4s, v23.4s, v24.s[0]
-	ADD R23, R22
-	FMOVS (R5)(R1), F25
+	ADD R13, R22
+	FMOVS (R4)(R26), F25
 	WORD $0x4f9992a9 // fmul v9.4s, v21.4s, v25.s[0]
 	WORD $0x4f9992ca // fmul v10.4s, v22.4s, v25.s[0]
 	WORD $0x4f9992eb // fmul v11.4s, v23.4s, v25.s[0]
-	FMOVS (R6)(R1), F24
+	FMOVS (R5)(R26), F24
 	WORD $0x4f9892ac // fmul v12.4s, v21.4s, v24.s[0]
 	WORD $0x4f9892cd // fmul v13.4s, v22.4s, v24.s[0]
 	WORD $0x4f9892ee // fmul v14.4s, v23.4s, v24.s[0]
-	FMOVS (R7)(R1), F25
+	FMOVS (R6)(R26), F25
 	WORD $0x4f9992af // fmul v15.4s, v21.4s, v25.s[0]
 	WORD $0x4f9992d0 // fmul v16.4s, v22.4s, v25.s[0]
 	WORD $0x4f9992f1 // fmul v17.4s, v23.4s, v25.s[0]
-	FMOVS (R8)(R1), F24
+	FMOVS (R7)(R26), F24
 	WORD $0x4f9892b2 // fmul v18.4s, v21.4s, v24.s[0]
 	WORD $0x4f9892d3 // fmul v19.4s, v22.4s, v24.s[0]
 	WORD $0x4f9892f4 // fmul v20.4s, v23.4s, v24.s[0]
-	ADD R21, R1
-	SUB $1, R24
-	CBZ R24, masked7x3
+	ADD R21, R26
+	SUB $1, R23
+	CBZ R23, masked7x3
 	PCALIGN $32
 
 loop7x3:
 	FMOVQ (R22), F21
 	FMOVQ 16(R22), F22
 	FMOVQ 32(R22), F23
-	FMOVS (R2)(R1), F24
+	FMOVS (R1)(R26), F24
 	WORD $0x4f9812a0 // fmla v0.4s, v21.4s, v24.s[0]
 	WORD $0x4f9812c1 // fmla v1.4s, v22.4s, v24.s[0]
 	WORD $0x4f9812e2 // fmla v2.4s, v23.4s, v24.s[0]
-	FMOVS (R3)(R1), F25
+	FMOVS (R2)(R26), F25
 	WORD $0x4f9912a3 // fmla v3.4s, v21.4s, v25.s[0]
 	WORD $0x4f9912c4 // fmla v4.4s, v22.4s, v25.s[0]
 	WORD $0x4f9912e5 // fmla v5.4s, v23.4s, v25.s[0]
-	FMOVS (R4)(R1), F24
+	FMOVS (R3)(R26), F24
 	WORD $0x4f9812a6 // fmla v6.4s, v21.4s, v24.s[0]
 	WORD $0x4f9812c7 // fmla v7.4s, v22.4s, v24.s[0]
 	WORD $0x4f9812e8 // fmla v8.4s, v23.4s, v24.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R5)(R1), F25
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R4)(R26), F25
 	WORD $0x4f9912a9 // fmla v9.4s, v21.4s, v25.s[0]
 	WORD $0x4f9912ca // fmla v10.4s, v22.4s, v25.s[0]
 	WORD $0x4f9912eb // fmla v11.4s, v23.4s, v25.s[0]
-	FMOVS (R6)(R1), F24
+	FMOVS (R5)(R26), F24
 	WORD $0x4f9812ac // fmla v12.4s, v21.4s, v24.s[0]
 	WORD $0x4f9812cd // fmla v13.4s, v22.4s, v24.s[0]
 	WORD $0x4f9812ee // fmla v14.4s, v23.4s, v24.s[0]
-	FMOVS (R7)(R1), F25
+	FMOVS (R6)(R26), F25
 	WORD $0x4f9912af // fmla v15.4s, v21.4s, v25.s[0]
 	WORD $0x4f9912d0 // fmla v16.4s, v22.4s, v25.s[0]
 	WORD $0x4f9912f1 // fmla v17.4s, v23.4s, v25.s[0]
-	FMOVS (R8)(R1), F24
+	FMOVS (R7)(R26), F24
 	WORD $0x4f9812b2 // fmla v18.4s, v21.4s, v24.s[0]
 	WORD $0x4f9812d3 // fmla v19.4s, v22.4s, v24.s[0]
 	WORD $0x4f9812f4 // fmla v20.4s, v23.4s, v24.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop7x3
 
 masked7x3:
-	MOVD 24(R0), R24 // a.Keys
+	MOVD 24(R0), R23 // a.Keys
 	MOVD 32(R0), R17
-	SUB R17, R24 // a.MaskFrom
-	CBZ R24, update7x3
+	SUB R17, R23 // a.MaskFrom
+	CBZ R23, update7x3
 	PCALIGN $32
 
 kept7x3:
 	MOVD RSP, R17
-	ADD R24<<3, R17
+	ADD R23<<3, R17
 	MOVD (R17), R17
 	CMN $1, R17
 	BEQ keptAll7x3
@@ -5026,31 +5026,31 @@ kept7x3:
 	WORD $0x4f2106b8 // sshr v24.4s, v21.4s, #31
 	VUSHR $1, V24.S4, V25.S4
 	WORD $0x4e791eb5 // bic v21.16b, v21.16b, v25.16b
-	FMOVS (R2)(R1), F25
+	FMOVS (R1)(R26), F25
 	VDUP V25.S[0], V25.S4
 	WORD $0x4e781f39 // bic v25.16b, v25.16b, v24.16b
 	VFMLA V25.S4, V21.S4, V0.S4
-	FMOVS (R3)(R1), F25
+	FMOVS (R2)(R26), F25
 	VDUP V25.S[0], V25.S4
 	WORD $0x4e781f39 // bic v25.16b, v25.16b, v24.16b
 	VFMLA V25.S4, V21.S4, V3.S4
-	FMOVS (R4)(R1), F25
+	FMOVS (R3)(R26), F25
 	VDUP V25.S[0], V25.S4
 	WORD $0x4e781f39 // bic v25.16b, v25.16b, v24.16b
 	VFMLA V25.S4, V21.S4, V6.S4
-	FMOVS (R5)(R1), F25
+	FMOVS (R4)(R26), F25
 	VDUP V25.S[0], V25.S4
 	WORD $0x4e781f39 // bic v25.16b, v25.16b, v24.16b
 	VFMLA V25.S4, V21.S4, V9.S4
-	FMOVS (R6)(R1), F25
+	FMOVS (R5)(R26), F25
 	VDUP V25.S[0], V25.S4
 	WORD $0x4e781f39 // bic v25.16b, v25.16b, v24.16b
 	VFMLA V25.S4, V21.S4, V12.S4
-	FMOVS (R7)(R1), F25
+	FMOVS (R6)(R26), F25
 	VDUP V25.S[0], V25.S4
 	WORD $0x4e781f39 // bic v25.16b, v25.16b, v24.16b
 	VFMLA V25.S4, V21.S4, V15.S4
-	FMOVS (R8)(R1), F25
+	FMOVS (R7)(R26), F25
 	VDUP V25.S[0], V25.S4
 	WORD $0x4e781f39 // bic v25.16b, v25.16b, v24.16b
 	VFMLA V25.S4, V21.S4, V18.S4
@@ -5058,31 +5058,31 @@ kept7x3:
 	WORD $0x4f2106b8 // sshr v24.4s, v21.4s, #31
 	VUSHR $1, V24.S4, V25.S4
 	WORD $0x4e791eb5 // bic v21.16b, v21.16b, v25.16b
-	FMOVS (R2)(R1), F25
+	FMOVS (R1)(R26), F25
 	VDUP V25.S[0], V25.S4
 	WORD $0x4e781f39 // bic v25.16b, v25.16b, v24.16b
 	VFMLA V25.S4, V21.S4, V1.S4
-	FMOVS (R3)(R1), F25
+	FMOVS (R2)(R26), F25
 	VDUP V25.S[0], V25.S4
 	WORD $0x4e781f39 // bic v25.16b, v25.16b, v24.16b
 	VFMLA V25.S4, V21.S4, V4.S4
-	FMOVS (R4)(R1), F25
+	FMOVS (R3)(R26), F25
 	VDUP V25.S[0], V25.S4
 	WORD $0x4e781f39 // bic v25.16b, v25.16b, v24.16b
 	VFMLA V25.S4, V21.S4, V7.S4
-	FMOVS (R5)(R1), F25
+	FMOVS (R4)(R26), F25
 	VDUP V25.S[0], V25.S4
 	WORD $0x4e781f39 // bic v25.16b, v25.16b, v24.16b
 	VFMLA V25.S4, V21.S4, V10.S4
-	FMOVS (R6)(R1), F25
+	FMOVS (R5)(R26), F25
 	VDUP V25.S[0], V25.S4
 	WORD $0x4e781f39 // bic v25.16b, v25.16b, v24.16b
 	VFMLA V25.S4, V21.S4, V13.S4
-	FMOVS (R7)(R1), F25
+	FMOVS (R6)(R26), F25
 	VDUP V25.S[0], V25.S4
 	WORD $0x4e781f39 // bic v25.16b, v25.16b, v24.16b
 	VFMLA V25.S4, V21.S4, V16.S4
-	FMOVS (R8)(R1), F25
+	FMOVS (R7)(R26), F25
 	VDUP V25.S[0], V25.S4
 	WORD $0x4e781f39 // bic v25.16b, v25.16b, v24.16b
 	VFMLA V25.S4, V21.S4, V19.S4
@@ -5090,39 +5090,39 @@ kept7x3:
 	WORD $0x4f2106b8 // sshr v24.4s, v21.4s, #31
 	VUSHR $1, V24.S4, V25.S4
 	WORD $0x4e791eb5 // bic v21.16b, v21.16b, v25.16b
-	FMOVS (R2)(R1), F25
+	FMOVS (R1)(R26), F25
 	VDUP V25.S[0], V25.S4
 	WORD $0x4e781f39 // bic v25.16b, v25.16b, v24.16b
 	VFMLA V25.S4, V21.S4, V2.S4
-	FMOVS (R3)(R1), F25
+	FMOVS (R2)(R26), F25
 	VDUP V25.S[0], V25.S4
 	WORD $0x4e781f39 // bic v25.16b, v25.16b, v24.16b
 	VFMLA V25.S4, V21.S4, V5.S4
-	FMOVS (R4)(R1), F25
+	FMOVS (R3)(R26), F25
 	VDUP V25.S[0], V25.S4
 	WORD $0x4e781f39 // bic v25.16b, v25.16b, v24.16b
 	VFMLA V25.S4, V21.S4, V8.S4
-	FMOVS (R5)(R1), F25
+	FMOVS (R4)(R26), F25
 	VDUP V25.S[0], V25.S4
 	WORD $0x4e781f39 // bic v25.16b, v25.16b, v24.16b
 	VFMLA V25.S4, V21.S4, V11.S4
-	FMOVS (R6)(R1), F25
+	FMOVS (R5)(R26), F25
 	VDUP V25.S[0], V25.S4
 	WORD $0x4e781f39 // bic v25.16b, v25.16b, v24.16b
 	VFMLA V25.S4, V21.S4, V14.S4
-	FMOVS (R7)(R1), F25
+	FMOVS (R6)(R26), F25
 	VDUP V25.S[0], V25.S4
 	WORD $0x4e781f39 // bic v25.16b, v25.16b, v24.16b
 	VFMLA V25.S4, V21.S4, V17.S4
-	FMOVS (R8)(R1), F25
+	FMOVS (R7)(R26), F25
 	VDUP V25.S[0], V25.S4
 	WORD $0x4e781f39 // bic v25.16b, v25.16b, v24.16b
 	VFMLA V25.S4, V21.S4, V20.S4
 
 keptNone7x3:
-	ADD R23, R22
-	ADD R21, R1
-	SUBS $1, R24
+	ADD R13, R22
+	ADD R21, R26
+	SUBS $1, R23
 	BNE kept7x3
 	JMP update7x3
 
@@ -5130,138 +5130,140 @@ keptAll7x3:
 	FMOVQ (R22), F21
 	FMOVQ 16(R22), F22
 	FMOVQ 32(R22), F23
-	FMOVS (R2)(R1), F24
+	FMOVS (R1)(R26), F24
 	WORD $0x4f9812a0 // fmla v0.4s, v21.4s, v24.s[0]
 	WORD $0x4f9812c1 // fmla v1.4s, v22.4s, v24.s[0]
 	WORD $0x4f9812e2 // fmla v2.4s, v23.4s, v24.s[0]
-	FMOVS (R3)(R1), F25
+	FMOVS (R2)(R26), F25
 	WORD $0x4f9912a3 // fmla v3.4s, v21.4s, v25.s[0]
 	WORD $0x4f9912c4 // fmla v4.4s, v22.4s, v25.s[0]
 	WORD $0x4f9912e5 // fmla v5.4s, v23.4s, v25.s[0]
-	FMOVS (R4)(R1), F24
+	FMOVS (R3)(R26), F24
 	WORD $0x4f9812a6 // fmla v6.4s, v21.4s, v24.s[0]
 	WORD $0x4f9812c7 // fmla v7.4s, v22.4s, v24.s[0]
 	WORD $0x4f9812e8 // fmla v8.4s, v23.4s, v24.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R5)(R1), F25
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R4)(R26), F25
 	WORD $0x4f9912a9 // fmla v9.4s, v21.4s, v25.s[0]
 	WORD $0x4f9912ca // fmla v10.4s, v22.4s, v25.s[0]
 	WORD $0x4f9912eb // fmla v11.4s, v23.4s, v25.s[0]
-	FMOVS (R6)(R1), F24
+	FMOVS (R5)(R26), F24
 	WORD $0x4f9812ac // fmla v12.4s, v21.4s, v24.s[0]
 	WORD $0x4f9812cd // fmla v13.4s, v22.4s, v24.s[0]
 	WORD $0x4f9812ee // fmla v14.4s, v23.4s, v24.s[0]
-	FMOVS (R7)(R1), F25
+	FMOVS (R6)(R26), F25
 	WORD $0x4f9912af // fmla v15.4s, v21.4s, v25.s[0]
 	WORD $0x4f9912d0 // fmla v16.4s, v22.4s, v25.s[0]
 	WORD $0x4f9912f1 // fmla v17.4s, v23.4s, v25.s[0]
-	FMOVS (R8)(R1), F24
+	FMOVS (R7)(R26), F24
 	WORD $0x4f9812b2 // fmla v18.4s, v21.4s, v24.s[0]
 	WORD $0x4f9812d3 // fmla v19.4s, v22.4s, v24.s[0]
 	WORD $0x4f9812f4 // fmla v20.4s, v23.4s, v24.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE kept7x3
 
 update7x3:
-	MOVD R26, R2
-	MOVD R23, R21
+	MOVD R25, R1
+	MOVD R13, R21
 	MOVD 64(R0), R22 // a.Alpha
-	MOVD 88(R0), R24 // a.Mode
-	CMP $2, R24
+	MOVD 88(R0), R23 // a.Mode
+	CMP $2, R23
 	BEQ ready7x3
 	MOVD $ones<>(SB), R22
-	CMP $1, R24
+	CMP $1, R23
 	BEQ ready7x3
-	MOVD $zeros<>(SB), R2
+	MOVD $zeros<>(SB), R1
 	MOVD $0, R21
 
 ready7x3:
 	FMOVQ (R22), F21
 	FMOVQ 16(R22), F22
 	FMOVQ 32(R22), F23
-	FMOVQ (R2), F24
+	FMOVQ (R1), F24
 	VFMLA V21.S4, V24.S4, V0.S4
-	FMOVQ F0, (R26)
-	FMOVQ 16(R2), F25
+	FMOVQ F0, (R25)
+	FMOVQ 16(R1), F25
 	VFMLA V22.S4, V25.S4, V1.S4
-	FMOVQ F1, 16(R26)
-	FMOVQ 32(R2), F24
+	FMOVQ F1, 16(R25)
+	FMOVQ 32(R1), F24
 	VFMLA V23.S4, V24.S4, V2.S4
-	FMOVQ F2, 32(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F25
+	FMOVQ F2, 32(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F25
 	VFMLA V21.S4, V25.S4, V3.S4
-	FMOVQ F3, (R26)
-	FMOVQ 16(R2), F24
+	FMOVQ F3, (R25)
+	FMOVQ 16(R1), F24
 	VFMLA V22.S4, V24.S4, V4.S4
-	FMOVQ F4, 16(R26)
-	FMOVQ 32(R2), F25
+	FMOVQ F4, 16(R25)
+	FMOVQ 32(R1), F25
 	VFMLA V23.S4, V25.S4, V5.S4
-	FMOVQ F5, 32(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F24
+	FMOVQ F5, 32(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F24
 	VFMLA V21.S4, V24.S4, V6.S4
-	FMOVQ F6, (R26)
-	FMOVQ 16(R2), F25
+	FMOVQ F6, (R25)
+	FMOVQ 16(R1), F25
 	VFMLA V22.S4, V25.S4, V7.S4
-	FMOVQ F7, 16(R26)
-	FMOVQ 32(R2), F24
+	FMOVQ F7, 16(R25)
+	FMOVQ 32(R1), F24
 	VFMLA V23.S4, V24.S4, V8.S4
-	FMOVQ F8, 32(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F25
+	FMOVQ F8, 32(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F25
 	VFMLA V21.S4, V25.S4, V9.S4
-	FMOVQ F9, (R26)
-	FMOVQ 16(R2), F24
+	FMOVQ F9, (R25)
+	FMOVQ 16(R1), F24
 	VFMLA V22.S4, V24.S4, V10.S4
-	FMOVQ F10, 16(R26)
-	FMOVQ 32(R2), F25
+	FMOVQ F10, 16(R25)
+	FMOVQ 32(R1), F25
 	VFMLA V23.S4, V25.S4, V11.S4
-	FMOVQ F11, 32(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F24
+	FMOVQ F11, 32(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F24
 	VFMLA V21.S4, V24.S4, V12.S4
-	FMOVQ F12, (R26)
-	FMOVQ 16(R2), F25
+	FMOVQ F12, (R25)
+	FMOVQ 16(R1), F25
 	VFMLA V22.S4, V25.S4, V13.S4
-	FMOVQ F13, 16(R26)
-	FMOVQ 32(R2), F24
+	FMOVQ F13, 16(R25)
+	FMOVQ 32(R1), F24
 	VFMLA V23.S4, V24.S4, V14.S4
-	FMOVQ F14, 32(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F25
+	FMOVQ F14, 32(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F25
 	VFMLA V21.S4, V25.S4, V15.S4
-	FMOVQ F15, (R26)
-	FMOVQ 16(R2), F24
+	FMOVQ F15, (R25)
+	FMOVQ 16(R1), F24
 	VFMLA V22.S4, V24.S4, V16.S4
-	FMOVQ F16, 16(R26)
-	FMOVQ 32(R2), F25
+	FMOVQ F16, 16(R25)
+	FMOVQ 32(R1), F25
 	VFMLA V23.S4, V25.S4, V17.S4
-	FMOVQ F17, 32(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F24
+	FMOVQ F17, 32(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F24
 	VFMLA V21.S4, V24.S4, V18.S4
-	FMOVQ F18, (R26)
-	FMOVQ 16(R2), F25
+	FMOVQ F18, (R25)
+	FMOVQ 16(R1), F25
 	VFMLA V22.S4, V25.S4, V19.S4
-	FMOVQ F19, 16(R26)
-	FMOVQ 32(R2), F24
+	FMOVQ F19, 16(R25)
+	FMOVQ 32(R1), F24
 	VFMLA V23.S4, V24.S4, V20.S4
-	FMOVQ F20, 32(R26)
-	ADD R21, R2
-	ADD R23, R26
+	FMOVQ F20, 32(R25)
+	ADD R21, R1
+	ADD R13, R25
 	MOVD 8(R0), R21 // a.KeyStride
 	LSL $2, R21
 	JMP done
 
 tile6x3:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
 	MOVD R19, R3
@@ -5272,12 +5274,10 @@ tile6x3:
 	ADD R20, R19
 	MOVD R19, R6
 	ADD R20, R19
-	MOVD R19, R7
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	MOVD 48(R0), R22 // a.P
-	MOVD 32(R0), R24 // a.MaskFrom
-	CBNZ R24, first6x3
+	MOVD 32(R0), R23 // a.MaskFrom
+	CBNZ R23, first6x3
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
@@ -5304,79 +5304,79 @@ first6x3:
 	FMOVQ (R22), F18
 	FMOVQ 16(R22), F19
 	FMOVQ 32(R22), F20
-	FMOVS (R2)(R1), F21
+	FMOVS (R1)(R26), F21
 	WORD $0x4f959240 // fmul v0.4s, v18.4s, v21.s[0]
 	WORD $0x4f959261 // fmul v1.4s, v19.4s, v21.s[0]
 	WORD $0x4f959282 // fmul v2.4s, v20.4s, v21.s[0]
-	FMOVS (R3)(R1), F22
+	FMOVS (R2)(R26), F22
 	WORD $0x4f969243 // fmul v3.4s, v18.4s, v22.s[0]
 	WORD $0x4f969264 // fmul v4.4s, v19.4s, v22.s[0]
 	WORD $0x4f969285 // fmul v5.4s, v20.4s, v22.s[0]
-	FMOVS (R4)(R1), F21
+	FMOVS (R3)(R26), F21
 	WORD $0x4f959246 // fmul v6.4s, v18.4s, v21.s[0]
 	WORD $0x4f959267 // fmul v7.4s, v19.4s, v21.s[0]
 	WORD $0x4f959288 // fmul v8.4s, v20.4s, v21.s[0]
-	ADD R23, R22
-	FMOVS (R5)(R1), F22
+	ADD R13, R22
+	FMOVS (R4)(R26), F22
 	WORD $0x4f969249 // fmul v9.4s, v18.4s, v22.s[0]
 	WORD $0x4f96926a // fmul v10.4s, v19.4s, v22.s[0]
 	WORD $0x4f96928b // fmul v11.4s, v20.4s, v22.s[0]
-	FMOVS (R6)(R1), F21
+	FMOVS (R5)(R26), F21
 	WORD $0x4f95924c // fmul v12.4s, v18.4s, v21.s[0]
 	WORD $0x4f95926d // fmul v13.4s, v19.4s, v21.s[0]
 	WORD $0x4f95928e // fmul v14.4s, v20.4s, v21.s[0]
-	FMOVS (R7)(R1), F22
+	FMOVS (R6)(R26), F22
 	WORD $0x4f96924f // fmul v15.4s, v18.4s, v22.s[0]
 	WORD $0x4f969270 // fmul v16.4s, v19.4s, v22.s[0]
 	WORD $0x4f969291 // fmul v17.4s, v20.4s, v22.s[0]
-	ADD R21, R1
-	SUB $1, R24
-	CBZ R24, masked6x3
+	ADD R21, R26
+	SUB $1, R23
+	CBZ R23, masked6x3
 	PCALIGN $32
 
 loop6x3:
 	FMOVQ (R22), F18
 	FMOVQ 16(R22), F19
 	FMOVQ 32(R22), F20
-	FMOVS (R2)(R1), F21
+	FMOVS (R1)(R26), F21
 	WORD $0x4f951240 // fmla v0.4s, v18.4s, v21.s[0]
 	WORD $0x4f951261 // fmla v1.4s, v19.4s, v21.s[0]
 	WORD $0x4f951282 // fmla v2.4s, v20.4s, v21.s[0]
-	FMOVS (R3)(R1), F22
+	FMOVS (R2)(R26), F22
 	WORD $0x4f961243 // fmla v3.4s, v18.4s, v22.s[0]
 	WORD $0x4f961264 // fmla v4.4s, v19.4s, v22.s[0]
 	WORD $0x4f961285 // fmla v5.4s, v20.4s, v22.s[0]
-	FMOVS (R4)(R1), F21
+	FMOVS (R3)(R26), F21
 	WORD $0x4f951246 // fmla v6.4s, v18.4s, v21.s[0]
 	WORD $0x4f951267 // fmla v7.4s, v19.4s, v21.s[0]
 	WORD $0x4f951288 // fmla v8.4s, v20.4s, v21.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R5)(R1), F22
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R4)(R26), F22
 	WORD $0x4f961249 // fmla v9.4s, v18.4s, v22.s[0]
 	WORD $0x4f96126a // fmla v10.4s, v19.4s, v22.s[0]
 	WORD $0x4f96128b // fmla v11.4s, v20.4s, v22.s[0]
-	FMOVS (R6)(R1), F21
+	FMOVS (R5)(R26), F21
 	WORD $0x4f95124c // fmla v12.4s, v18.4s, v21.s[0]
 	WORD $0x4f95126d // fmla v13.4s, v19.4s, v21.s[0]
 	WORD $0x4f95128e // fmla v14.4s, v20.4s, v21.s[0]
-	FMOVS (R7)(R1), F22
+	FMOVS (R6)(R26), F22
 	WORD $0x4f96124f // fmla v15.4s, v18.4s, v22.s[0]
 	WORD $0x4f961270 // fmla v16.4s, v19.4s, v22.s[0]
 	WORD $0x4f961291 // fmla v17.4s, v20.4s, v22.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop6x3
 
 masked6x3:
-	MOVD 24(R0), R24 // a.Keys
+	MOVD 24(R0), R23 // a.Keys
 	MOVD 32(R0), R17
-	SUB R17, R24 // a.MaskFrom
-	CBZ R24, update6x3
+	SUB R17, R23 // a.MaskFrom
+	CBZ R23, update6x3
 	PCALIGN $32
 
 kept6x3:
 	MOVD RSP, R17
-	ADD R24<<3, R17
+	ADD R23<<3, R17
 	MOVD (R17), R17
 	CMN $1, R17
 	BEQ keptAll6x3
@@ -5384,27 +5384,27 @@ kept6x3:
 	WORD $0x4f210655 // sshr v21.4s, v18.4s, #31
 	VUSHR $1, V21.S4, V22.S4
 	WORD $0x4e761e52 // bic v18.16b, v18.16b, v22.16b
-	FMOVS (R2)(R1), F22
+	FMOVS (R1)(R26), F22
 	VDUP V22.S[0], V22.S4
 	WORD $0x4e751ed6 // bic v22.16b, v22.16b, v21.16b
 	VFMLA V22.S4, V18.S4, V0.S4
-	FMOVS (R3)(R1), F22
+	FMOVS (R2)(R26), F22
 	VDUP V22.S[0], V22.S4
 	WORD $0x4e751ed6 // bic v22.16b, v22.16b, v21.16b
 	VFMLA V22.S4, V18.S4, V3.S4
-	FMOVS (R4)(R1), F22
+	FMOVS (R3)(R26), F22
 	VDUP V22.S[0], V22.S4
 	WORD $0x4e751ed6 // bic v22.16b, v22.16b, v21.16b
 	VFMLA V22.S4, V18.S4, V6.S4
-	FMOVS (R5)(R1), F22
+	FMOVS (R4)(R26), F22
 	VDUP V22.S[0], V22.S4
 	WORD $0x4e751ed6 // bic v22.16b, v22.16b, v21.16b
 	VFMLA V22.S4, V18.S4, V9.S4
-	FMOVS (R6)(R1), F22
+	FMOVS (R5)(R26), F22
 	VDUP V22.S[0], V22.S4
 	WORD $0x4e751ed6 // bic v22.16b, v22.16b, v21.16b
 	VFMLA V22.S4, V18.S4, V12.S4
-	FMOVS (R7)(R1), F22
+	FMOVS (R6)(R26), F22
 	VDUP V22.S[0], V22.S4
 	WORD $0x4e751ed6 // bic v22.16b, v22.16b, v21.16b
 	VFMLA V22.S4, V18.S4, V15.S4
@@ -5412,27 +5412,27 @@ kept6x3:
 	WORD $0x4f210655 // sshr v21.4s, v18.4s, #31
 	VUSHR $1, V21.S4, V22.S4
 	WORD $0x4e761e52 // bic v18.16b, v18.16b, v22.16b
-	FMOVS (R2)(R1), F22
+	FMOVS (R1)(R26), F22
 	VDUP V22.S[0], V22.S4
 	WORD $0x4e751ed6 // bic v22.16b, v22.16b, v21.16b
 	VFMLA V22.S4, V18.S4, V1.S4
-	FMOVS (R3)(R1), F22
+	FMOVS (R2)(R26), F22
 	VDUP V22.S[0], V22.S4
 	WORD $0x4e751ed6 // bic v22.16b, v22.16b, v21.16b
 	VFMLA V22.S4, V18.S4, V4.S4
-	FMOVS (R4)(R1), F22
+	FMOVS (R3)(R26), F22
 	VDUP V22.S[0], V22.S4
 	WORD $0x4e751ed6 // bic v22.16b, v22.16b, v21.16b
 	VFMLA V22.S4, V18.S4, V7.S4
-	FMOVS (R5)(R1), F22
+	FMOVS (R4)(R26), F22
 	VDUP V22.S[0], V22.S4
 	WORD $0x4e751ed6 // bic v22.16b, v22.16b, v21.16b
 	VFMLA V22.S4, V18.S4, V10.S4
-	FMOVS (R6)(R1), F22
+	FMOVS (R5)(R26), F22
 	VDUP V22.S[0], V22.S4
 	WORD $0x4e751ed6 // bic v22.16b, v22.16b, v21.16b
 	VFMLA V22.S4, V18.S4, V13.S4
-	FMOVS (R7)(R1), F22
+	FMOVS (R6)(R26), F22
 	VDUP V22.S[0], V22.S4
 	WORD $0x4e751ed6 // bic v22.16b, v22.16b, v21.16b
 	VFMLA V22.S4, V18.S4, V16.S4
@@ -5440,35 +5440,35 @@ kept6x3:
 	WORD $0x4f210655 // sshr v21.4s, v18.4s, #31
 	VUSHR $1, V21.S4, V22.S4
 	WORD $0x4e761e52 // bic v18.16b, v18.16b, v22.16b
-	FMOVS (R2)(R1), F22
+	FMOVS (R1)(R26), F22
 	VDUP V22.S[0], V22.S4
 	WORD $0x4e751ed6 // bic v22.16b, v22.16b, v21.16b
 	VFMLA V22.S4, V18.S4, V2.S4
-	FMOVS (R3)(R1), F22
+	FMOVS (R2)(R26), F22
 	VDUP V22.S[0], V22.S4
 	WORD $0x4e751ed6 // bic v22.16b, v22.16b, v21.16b
 	VFMLA V22.S4, V18.S4, V5.S4
-	FMOVS (R4)(R1), F22
+	FMOVS (R3)(R26), F22
 	VDUP V22.S[0], V22.S4
 	WORD $0x4e751ed6 // bic v22.16b, v22.16b, v21.16b
 	VFMLA V22.S4, V18.S4, V8.S4
-	FMOVS (R5)(R1), F22
+	FMOVS (R4)(R26), F22
 	VDUP V22.S[0], V22.S4
 	WORD $0x4e751ed6 // bic v22.16b, v22.16b, v21.16b
 	VFMLA V22.S4, V18.S4, V11.S4
-	FMOVS (R6)(R1), F22
+	FMOVS (R5)(R26), F22
 	VDUP V22.S[0], V22.S4
 	WORD $0x4e751ed6 // bic v22.16b, v22.16b, v21.16b
 	VFMLA V22.S4, V18.S4, V14.S4
-	FMOVS (R7)(R1), F22
+	FMOVS (R6)(R26), F22
 	VDUP V22.S[0], V22.S4
 	WORD $0x4e751ed6 // bic v22.16b, v22.16b, v21.16b
 	VFMLA V22.S4, V18.S4, V17.S4
 
 keptNone6x3:
-	ADD R23, R22
-	ADD R21, R1
-	SUBS $1, R24
+	ADD R13, R22
+	ADD R21, R26
+	SUBS $1, R23
 	BNE kept6x3
 	JMP update6x3
 
@@ -5476,123 +5476,125 @@ keptAll6x3:
 	FMOVQ (R22), F18
 	FMOVQ 16(R22), F19
 	FMOVQ 32(R22), F20
-	FMOVS (R2)(R1), F21
+	FMOVS (R1)(R26), F21
 	WORD $0x4f951240 // fmla v0.4s, v18.4s, v21.s[0]
 	WORD $0x4f951261 // fmla v1.4s, v19.4s, v21.s[0]
 	WORD $0x4f951282 // fmla v2.4s, v20.4s, v21.s[0]
-	FMOVS (R3)(R1), F22
+	FMOVS (R2)(R26), F22
 	WORD $0x4f961243 // fmla v3.4s, v18.4s, v22.s[0]
 	WORD $0x4f961264 // fmla v4.4s, v19.4s, v22.s[0]
 	WORD $0x4f961285 // fmla v5.4s, v20.4s, v22.s[0]
-	FMOVS (R4)(R1), F21
+	FMOVS (R3)(R26), F21
 	WORD $0x4f951246 // fmla v6.4s, v18.4s, v21.s[0]
 	WORD $0x4f951267 // fmla v7.4s, v19.4s, v21.s[0]
 	WORD $0x4f951288 // fmla v8.4s, v20.4s, v21.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R5)(R1), F22
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R4)(R26), F22
 	WORD $0x4f961249 // fmla v9.4s, v18.4s, v22.s[0]
 	WORD $0x4f96126a // fmla v10.4s, v19.4s, v22.s[0]
 	WORD $0x4f96128b // fmla v11.4s, v20.4s, v22.s[0]
-	FMOVS (R6)(R1), F21
+	FMOVS (R5)(R26), F21
 	WORD $0x4f95124c // fmla v12.4s, v18.4s, v21.s[0]
 	WORD $0x4f95126d // fmla v13.4s, v19.4s, v21.s[0]
 	WORD $0x4f95128e // fmla v14.4s, v20.4s, v21.s[0]
-	FMOVS (R7)(R1), F22
+	FMOVS (R6)(R26), F22
 	WORD $0x4f96124f // fmla v15.4s, v18.4s, v22.s[0]
 	WORD $0x4f961270 // fmla v16.4s, v19.4s, v22.s[0]
 	WORD $0x4f961291 // fmla v17.4s, v20.4s, v22.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE kept6x3
 
 update6x3:
-	MOVD R26, R2
-	MOVD R23, R21
+	MOVD R25, R1
+	MOVD R13, R21
 	MOVD 64(R0), R22 // a.Alpha
-	MOVD 88(R0), R24 // a.Mode
-	CMP $2, R24
+	MOVD 88(R0), R23 // a.Mode
+	CMP $2, R23
 	BEQ ready6x3
 	MOVD $ones<>(SB), R22
-	CMP $1, R24
+	CMP $1, R23
 	BEQ ready6x3
-	MOVD $zeros<>(SB), R2
+	MOVD $zeros<>(SB), R1
 	MOVD $0, R21
 
 ready6x3:
 	FMOVQ (R22), F18
 	FMOVQ 16(R22), F19
 	FMOVQ 32(R22), F20
-	FMOVQ (R2), F21
+	FMOVQ (R1), F21
 	VFMLA V18.S4, V21.S4, V0.S4
-	FMOVQ F0, (R26)
-	FMOVQ 16(R2), F22
+	FMOVQ F0, (R25)
+	FMOVQ 16(R1), F22
 	VFMLA V19.S4, V22.S4, V1.S4
-	FMOVQ F1, 16(R26)
-	FMOVQ 32(R2), F21
+	FMOVQ F1, 16(R25)
+	FMOVQ 32(R1), F21
 	VFMLA V20.S4, V21.S4, V2.S4
-	FMOVQ F2, 32(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F22
+	FMOVQ F2, 32(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F22
 	VFMLA V18.S4, V22.S4, V3.S4
-	FMOVQ F3, (R26)
-	FMOVQ 16(R2), F21
+	FMOVQ F3, (R25)
+	FMOVQ 16(R1), F21
 	VFMLA V19.S4, V21.S4, V4.S4
-	FMOVQ F4, 16(R26)
-	FMOVQ 32(R2), F22
+	FMOVQ F4, 16(R25)
+	FMOVQ 32(R1), F22
 	VFMLA V20.S4, V22.S4, V5.S4
-	FMOVQ F5, 32(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F21
+	FMOVQ F5, 32(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F21
 	VFMLA V18.S4, V21.S4, V6.S4
-	FMOVQ F6, (R26)
-	FMOVQ 16(R2), F22
+	FMOVQ F6, (R25)
+	FMOVQ 16(R1), F22
 	VFMLA V19.S4, V22.S4, V7.S4
-	FMOVQ F7, 16(R26)
-	FMOVQ 32(R2), F21
+	FMOVQ F7, 16(R25)
+	FMOVQ 32(R1), F21
 	VFMLA V20.S4, V21.S4, V8.S4
-	FMOVQ F8, 32(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F22
+	FMOVQ F8, 32(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F22
 	VFMLA V18.S4, V22.S4, V9.S4
-	FMOVQ F9, (R26)
-	FMOVQ 16(R2), F21
+	FMOVQ F9, (R25)
+	FMOVQ 16(R1), F21
 	VFMLA V19.S4, V21.S4, V10.S4
-	FMOVQ F10, 16(R26)
-	FMOVQ 32(R2), F22
+	FMOVQ F10, 16(R25)
+	FMOVQ 32(R1), F22
 	VFMLA V20.S4, V22.S4, V11.S4
-	FMOVQ F11, 32(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F21
+	FMOVQ F11, 32(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F21
 	VFMLA V18.S4, V21.S4, V12.S4
-	FMOVQ F12, (R26)
-	FMOVQ 16(R2), F22
+	FMOVQ F12, (R25)
+	FMOVQ 16(R1), F22
 	VFMLA V19.S4, V22.S4, V13.S4
-	FMOVQ F13, 16(R26)
-	FMOVQ 32(R2), F21
+	FMOVQ F13, 16(R25)
+	FMOVQ 32(R1), F21
 	VFMLA V20.S4, V21.S4, V14.S4
-	FMOVQ F14, 32(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F22
+	FMOVQ F14, 32(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F22
 	VFMLA V18.S4, V22.S4, V15.S4
-	FMOVQ F15, (R26)
-	FMOVQ 16(R2), F21
+	FMOVQ F15, (R25)
+	FMOVQ 16(R1), F21
 	VFMLA V19.S4, V21.S4, V16.S4
-	FMOVQ F16, 16(R26)
-	FMOVQ 32(R2), F22
+	FMOVQ F16, 16(R25)
+	FMOVQ 32(R1), F22
 	VFMLA V20.S4, V22.S4, V17.S4
-	FMOVQ F17, 32(R26)
-	ADD R21, R2
-	ADD R23, R26
+	FMOVQ F17, 32(R25)
+	ADD R21, R1
+	ADD R13, R25
 	MOVD 8(R0), R21 // a.KeyStride
 	LSL $2, R21
 	JMP done
 
 tile5x3:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
 	MOVD R19, R3
@@ -5601,12 +5603,10 @@ tile5x3:
 	ADD R20, R19
 	MOVD R19, R5
 	ADD R20, R19
-	MOVD R19, R6
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	MOVD 48(R0), R22 // a.P
-	MOVD 32(R0), R24 // a.MaskFrom
-	CBNZ R24, first5x3
+	MOVD 32(R0), R23 // a.MaskFrom
+	CBNZ R23, first5x3
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
@@ -5630,71 +5630,71 @@ first5x3:
 	FMOVQ (R22), F15
 	FMOVQ 16(R22), F16
 	FMOVQ 32(R22), F17
-	FMOVS (R2)(R1), F18
+	FMOVS (R1)(R26), F18
 	WORD $0x4f9291e0 // fmul v0.4s, v15.4s, v18.s[0]
 	WORD $0x4f929201 // fmul v1.4s, v16.4s, v18.s[0]
 	WORD $0x4f929222 // fmul v2.4s, v17.4s, v18.s[0]
-	FMOVS (R3)(R1), F19
+	FMOVS (R2)(R26), F19
 	WORD $0x4f9391e3 // fmul v3.4s, v15.4s, v19.s[0]
 	WORD $0x4f939204 // fmul v4.4s, v16.4s, v19.s[0]
 	WORD $0x4f939225 // fmul v5.4s, v17.4s, v19.s[0]
-	ADD R23, R22
-	FMOVS (R4)(R1), F18
+	ADD R13, R22
+	FMOVS (R3)(R26), F18
 	WORD $0x4f9291e6 // fmul v6.4s, v15.4s, v18.s[0]
 	WORD $0x4f929207 // fmul v7.4s, v16.4s, v18.s[0]
 	WORD $0x4f929228 // fmul v8.4s, v17.4s, v18.s[0]
-	FMOVS (R5)(R1), F19
+	FMOVS (R4)(R26), F19
 	WORD $0x4f9391e9 // fmul v9.4s, v15.4s, v19.s[0]
 	WORD $0x4f93920a // fmul v10.4s, v16.4s, v19.s[0]
 	WORD $0x4f93922b // fmul v11.4s, v17.4s, v19.s[0]
-	FMOVS (R6)(R1), F18
+	FMOVS (R5)(R26), F18
 	WORD $0x4f9291ec // fmul v12.4s, v15.4s, v18.s[0]
 	WORD $0x4f92920d // fmul v13.4s, v16.4s, v18.s[0]
 	WORD $0x4f92922e // fmul v14.4s, v17.4s, v18.s[0]
-	ADD R21, R1
-	SUB $1, R24
-	CBZ R24, masked5x3
+	ADD R21, R26
+	SUB $1, R23
+	CBZ R23, masked5x3
 	PCALIGN $32
 
 loop5x3:
 	FMOVQ (R22), F15
 	FMOVQ 16(R22), F16
 	FMOVQ 32(R22), F17
-	FMOVS (R2)(R1), F18
+	FMOVS (R1)(R26), F18
 	WORD $0x4f9211e0 // fmla v0.4s, v15.4s, v18.s[0]
 	WORD $0x4f921201 // fmla v1.4s, v16.4s, v18.s[0]
 	WORD $0x4f921222 // fmla v2.4s, v17.4s, v18.s[0]
-	FMOVS (R3)(R1), F19
+	FMOVS (R2)(R26), F19
 	WORD $0x4f9311e3 // fmla v3.4s, v15.4s, v19.s[0]
 	WORD $0x4f931204 // fmla v4.4s, v16.4s, v19.s[0]
 	WORD $0x4f931225 // fmla v5.4s, v17.4s, v19.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R4)(R1), F18
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R3)(R26), F18
 	WORD $0x4f9211e6 // fmla v6.4s, v15.4s, v18.s[0]
 	WORD $0x4f921207 // fmla v7.4s, v16.4s, v18.s[0]
 	WORD $0x4f921228 // fmla v8.4s, v17.4s, v18.s[0]
-	FMOVS (R5)(R1), F19
+	FMOVS (R4)(R26), F19
 	WORD $0x4f9311e9 // fmla v9.4s, v15.4s, v19.s[0]
 	WORD $0x4f93120a // fmla v10.4s, v16.4s, v19.s[0]
 	WORD $0x4f93122b // fmla v11.4s, v17.4s, v19.s[0]
-	FMOVS (R6)(R1), F18
+	FMOVS (R5)(R26), F18
 	WORD $0x4f9211ec // fmla v12.4s, v15.4s, v18.s[0]
 	WORD $0x4f92120d // fmla v13.4s, v16.4s, v18.s[0]
 	WORD $0x4f92122e // fmla v14.4s, v17.4s, v18.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop5x3
 
 masked5x3:
-	MOVD 24(R0), R24 // a.Keys
+	MOVD 24(R0), R23 // a.Keys
 	MOVD 32(R0), R17
-	SUB R17, R24 // a.MaskFrom
-	CBZ R24, update5x3
+	SUB R17, R23 // a.MaskFrom
+	CBZ R23, update5x3
 	PCALIGN $32
 
 kept5x3:
 	MOVD RSP, R17
-	ADD R24<<3, R17
+	ADD R23<<3, R17
 	MOVD (R17), R17
 	CMN $1, R17
 	BEQ keptAll5x3
@@ -5702,23 +5702,23 @@ kept5x3:
 	WORD $0x4f2105f2 // sshr v18.4s, v15.4s, #31
 	VUSHR $1, V18.S4, V19.S4
 	WORD $0x4e731def // bic v15.16b, v15.16b, v19.16b
-	FMOVS (R2)(R1), F19
+	FMOVS (R1)(R26), F19
 	VDUP V19.S[0], V19.S4
 	WORD $0x4e721e73 // bic v19.16b, v19.16b, v18.16b
 	VFMLA V19.S4, V15.S4, V0.S4
-	FMOVS (R3)(R1), F19
+	FMOVS (R2)(R26), F19
 	VDUP V19.S[0], V19.S4
 	WORD $0x4e721e73 // bic v19.16b, v19.16b, v18.16b
 	VFMLA V19.S4, V15.S4, V3.S4
-	FMOVS (R4)(R1), F19
+	FMOVS (R3)(R26), F19
 	VDUP V19.S[0], V19.S4
 	WORD $0x4e721e73 // bic v19.16b, v19.16b, v18.16b
 	VFMLA V19.S4, V15.S4, V6.S4
-	FMOVS (R5)(R1), F19
+	FMOVS (R4)(R26), F19
 	VDUP V19.S[0], V19.S4
 	WORD $0x4e721e73 // bic v19.16b, v19.16b, v18.16b
 	VFMLA V19.S4, V15.S4, V9.S4
-	FMOVS (R6)(R1), F19
+	FMOVS (R5)(R26), F19
 	VDUP V19.S[0], V19.S4
 	WORD $0x4e721e73 // bic v19.16b, v19.16b, v18.16b
 	VFMLA V19.S4, V15.S4, V12.S4
@@ -5726,23 +5726,23 @@ kept5x3:
 	WORD $0x4f2105f2 // sshr v18.4s, v15.4s, #31
 	VUSHR $1, V18.S4, V19.S4
 	WORD $0x4e731def // bic v15.16b, v15.16b, v19.16b
-	FMOVS (R2)(R1), F19
+	FMOVS (R1)(R26), F19
 	VDUP V19.S[0], V19.S4
 	WORD $0x4e721e73 // bic v19.16b, v19.16b, v18.16b
 	VFMLA V19.S4, V15.S4, V1.S4
-	FMOVS (R3)(R1), F19
+	FMOVS (R2)(R26), F19
 	VDUP V19.S[0], V19.S4
 	WORD $0x4e721e73 // bic v19.16b, v19.16b, v18.16b
 	VFMLA V19.S4, V15.S4, V4.S4
-	FMOVS (R4)(R1), F19
+	FMOVS (R3)(R26), F19
 	VDUP V19.S[0], V19.S4
 	WORD $0x4e721e73 // bic v19.16b, v19.16b, v18.16b
 	VFMLA V19.S4, V15.S4, V7.S4
-	FMOVS (R5)(R1), F19
+	FMOVS (R4)(R26), F19
 	VDUP V19.S[0], V19.S4
 	WORD $0x4e721e73 // bic v19.16b, v19.16b, v18.16b
 	VFMLA V19.S4, V15.S4, V10.S4
-	FMOVS (R6)(R1), F19
+	FMOVS (R5)(R26), F19
 	VDUP V19.S[0], V19.S4
 	WORD $0x4e721e73 // bic v19.16b, v19.16b, v18.16b
 	VFMLA V19.S4, V15.S4, V13.S4
@@ -5750,31 +5750,31 @@ kept5x3:
 	WORD $0x4f2105f2 // sshr v18.4s, v15.4s, #31
 	VUSHR $1, V18.S4, V19.S4
 	WORD $0x4e731def // bic v15.16b, v15.16b, v19.16b
-	FMOVS (R2)(R1), F19
+	FMOVS (R1)(R26), F19
 	VDUP V19.S[0], V19.S4
 	WORD $0x4e721e73 // bic v19.16b, v19.16b, v18.16b
 	VFMLA V19.S4, V15.S4, V2.S4
-	FMOVS (R3)(R1), F19
+	FMOVS (R2)(R26), F19
 	VDUP V19.S[0], V19.S4
 	WORD $0x4e721e73 // bic v19.16b, v19.16b, v18.16b
 	VFMLA V19.S4, V15.S4, V5.S4
-	FMOVS (R4)(R1), F19
+	FMOVS (R3)(R26), F19
 	VDUP V19.S[0], V19.S4
 	WORD $0x4e721e73 // bic v19.16b, v19.16b, v18.16b
 	VFMLA V19.S4, V15.S4, V8.S4
-	FMOVS (R5)(R1), F19
+	FMOVS (R4)(R26), F19
 	VDUP V19.S[0], V19.S4
 	WORD $0x4e721e73 // bic v19.16b, v19.16b, v18.16b
 	VFMLA V19.S4, V15.S4, V11.S4
-	FMOVS (R6)(R1), F19
+	FMOVS (R5)(R26), F19
 	VDUP V19.S[0], V19.S4
 	WORD $0x4e721e73 // bic v19.16b, v19.16b, v18.16b
 	VFMLA V19.S4, V15.S4, V14.S4
 
 keptNone5x3:
-	ADD R23, R22
-	ADD R21, R1
-	SUBS $1, R24
+	ADD R13, R22
+	ADD R21, R26
+	SUBS $1, R23
 	BNE kept5x3
 	JMP update5x3
 
@@ -5782,120 +5782,120 @@ keptAll5x3:
 	FMOVQ (R22), F15
 	FMOVQ 16(R22), F16
 	FMOVQ 32(R22), F17
-	FMOVS (R2)(R1), F18
+	FMOVS (R1)(R26), F18
 	WORD $0x4f9211e0 // fmla v0.4s, v15.4s, v18.s[0]
 	WORD $0x4f921201 // fmla v1.4s, v16.4s, v18.s[0]
 	WORD $0x4f921222 // fmla v2.4s, v17.4s, v18.s[0]
-	FMOVS (R3)(R1), F19
+	FMOVS (R2)(R26), F19
 	WORD $0x4f9311e3 // fmla v3.4s, v15.4s, v19.s[0]
 	WORD $0x4f931204 // fmla v4.4s, v16.4s, v19.s[0]
 	WORD $0x4f931225 // fmla v5.4s, v17.4s, v19.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R4)(R1), F18
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R3)(R26), F18
 	WORD $0x4f9211e6 // fmla v6.4s, v15.4s, v18.s[0]
 	WORD $0x4f921207 // fmla v7.4s, v16.4s, v18.s[0]
 	WORD $0x4f921228 // fmla v8.4s, v17.4s, v18.s[0]
-	FMOVS (R5)(R1), F19
+	FMOVS (R4)(R26), F19
 	WORD $0x4f9311e9 // fmla v9.4s, v15.4s, v19.s[0]
 	WORD $0x4f93120a // fmla v10.4s, v16.4s, v19.s[0]
 	WORD $0x4f93122b // fmla v11.4s, v17.4s, v19.s[0]
-	FMOVS (R6)(R1), F18
+	FMOVS (R5)(R26), F18
 	WORD $0x4f9211ec // fmla v12.4s, v15.4s, v18.s[0]
 	WORD $0x4f92120d // fmla v13.4s, v16.4s, v18.s[0]
 	WORD $0x4f92122e // fmla v14.4s, v17.4s, v18.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE kept5x3
 
 update5x3:
-	MOVD R26, R2
-	MOVD R23, R21
+	MOVD R25, R1
+	MOVD R13, R21
 	MOVD 64(R0), R22 // a.Alpha
-	MOVD 88(R0), R24 // a.Mode
-	CMP $2, R24
+	MOVD 88(R0), R23 // a.Mode
+	CMP $2, R23
 	BEQ ready5x3
 	MOVD $ones<>(SB), R22
-	CMP $1, R24
+	CMP $1, R23
 	BEQ ready5x3
-	MOVD $zeros<>(SB), R2
+	MOVD $zeros<>(SB), R1
 	MOVD $0, R21
 
 ready5x3:
 	FMOVQ (R22), F15
 	FMOVQ 16(R22), F16
 	FMOVQ 32(R22), F17
-	FMOVQ (R2), F18
+	FMOVQ (R1), F18
 	VFMLA V15.S4, V18.S4, V0.S4
-	FMOVQ F0, (R26)
-	FMOVQ 16(R2), F19
+	FMOVQ F0, (R25)
+	FMOVQ 16(R1), F19
 	VFMLA V16.S4, V19.S4, V1.S4
-	FMOVQ F1, 16(R26)
-	FMOVQ 32(R2), F18
+	FMOVQ F1, 16(R25)
+	FMOVQ 32(R1), F18
 	VFMLA V17.S4, V18.S4, V2.S4
-	FMOVQ F2, 32(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F19
+	FMOVQ F2, 32(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F19
 	VFMLA V15.S4, V19.S4, V3.S4
-	FMOVQ F3, (R26)
-	FMOVQ 16(R2), F18
+	FMOVQ F3, (R25)
+	FMOVQ 16(R1), F18
 	VFMLA V16.S4, V18.S4, V4.S4
-	FMOVQ F4, 16(R26)
-	FMOVQ 32(R2), F19
+	FMOVQ F4, 16(R25)
+	FMOVQ 32(R1), F19
 	VFMLA V17.S4, V19.S4, V5.S4
-	FMOVQ F5, 32(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F18
+	FMOVQ F5, 32(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F18
 	VFMLA V15.S4, V18.S4, V6.S4
-	FMOVQ F6, (R26)
-	FMOVQ 16(R2), F19
+	FMOVQ F6, (R25)
+	FMOVQ 16(R1), F19
 	VFMLA V16.S4, V19.S4, V7.S4
-	FMOVQ F7, 16(R26)
-	FMOVQ 32(R2), F18
+	FMOVQ F7, 16(R25)
+	FMOVQ 32(R1), F18
 	VFMLA V17.S4, V18.S4, V8.S4
-	FMOVQ F8, 32(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F19
+	FMOVQ F8, 32(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F19
 	VFMLA V15.S4, V19.S4, V9.S4
-	FMOVQ F9, (R26)
-	FMOVQ 16(R2), F18
+	FMOVQ F9, (R25)
+	FMOVQ 16(R1), F18
 	VFMLA V16.S4, V18.S4, V10.S4
-	FMOVQ F10, 16(R26)
-	FMOVQ 32(R2), F19
+	FMOVQ F10, 16(R25)
+	FMOVQ 32(R1), F19
 	VFMLA V17.S4, V19.S4, V11.S4
-	FMOVQ F11, 32(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F18
+	FMOVQ F11, 32(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F18
 	VFMLA V15.S4, V18.S4, V12.S4
-	FMOVQ F12, (R26)
-	FMOVQ 16(R2), F19
+	FMOVQ F12, (R25)
+	FMOVQ 16(R1), F19
 	VFMLA V16.S4, V19.S4, V13.S4
-	FMOVQ F13, 16(R26)
-	FMOVQ 32(R2), F18
+	FMOVQ F13, 16(R25)
+	FMOVQ 32(R1), F18
 	VFMLA V17.S4, V18.S4, V14.S4
-	FMOVQ F14, 32(R26)
-	ADD R21, R2
-	ADD R23, R26
+	FMOVQ F14, 32(R25)
+	ADD R21, R1
+	ADD R13, R25
 	MOVD 8(R0), R21 // a.KeyStride
 	LSL $2, R21
 	JMP done
 
 tile4x3:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
 	MOVD R19, R3
 	ADD R20, R19
 	MOVD R19, R4
 	ADD R20, R19
-	MOVD R19, R5
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	MOVD 48(R0), R22 // a.P
-	MOVD 32(R0), R24 // a.MaskFrom
-	CBNZ R24, first4x3
+	MOVD 32(R0), R23 // a.MaskFrom
+	CBNZ R23, first4x3
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
@@ -5916,63 +5916,63 @@ first4x3:
 	FMOVQ (R22), F12
 	FMOVQ 16(R22), F13
 	FMOVQ 32(R22), F14
-	FMOVS (R2)(R1), F15
+	FMOVS (R1)(R26), F15
 	WORD $0x4f8f9180 // fmul v0.4s, v12.4s, v15.s[0]
 	WORD $0x4f8f91a1 // fmul v1.4s, v13.4s, v15.s[0]
 	WORD $0x4f8f91c2 // fmul v2.4s, v14.4s, v15.s[0]
-	FMOVS (R3)(R1), F16
+	FMOVS (R2)(R26), F16
 	WORD $0x4f909183 // fmul v3.4s, v12.4s, v16.s[0]
 	WORD $0x4f9091a4 // fmul v4.4s, v13.4s, v16.s[0]
 	WORD $0x4f9091c5 // fmul v5.4s, v14.4s, v16.s[0]
-	ADD R23, R22
-	FMOVS (R4)(R1), F15
+	ADD R13, R22
+	FMOVS (R3)(R26), F15
 	WORD $0x4f8f9186 // fmul v6.4s, v12.4s, v15.s[0]
 	WORD $0x4f8f91a7 // fmul v7.4s, v13.4s, v15.s[0]
 	WORD $0x4f8f91c8 // fmul v8.4s, v14.4s, v15.s[0]
-	FMOVS (R5)(R1), F16
+	FMOVS (R4)(R26), F16
 	WORD $0x4f909189 // fmul v9.4s, v12.4s, v16.s[0]
 	WORD $0x4f9091aa // fmul v10.4s, v13.4s, v16.s[0]
 	WORD $0x4f9091cb // fmul v11.4s, v14.4s, v16.s[0]
-	ADD R21, R1
-	SUB $1, R24
-	CBZ R24, masked4x3
+	ADD R21, R26
+	SUB $1, R23
+	CBZ R23, masked4x3
 	PCALIGN $32
 
 loop4x3:
 	FMOVQ (R22), F12
 	FMOVQ 16(R22), F13
 	FMOVQ 32(R22), F14
-	FMOVS (R2)(R1), F15
+	FMOVS (R1)(R26), F15
 	WORD $0x4f8f1180 // fmla v0.4s, v12.4s, v15.s[0]
 	WORD $0x4f8f11a1 // fmla v1.4s, v13.4s, v15.s[0]
 	WORD $0x4f8f11c2 // fmla v2.4s, v14.4s, v15.s[0]
-	FMOVS (R3)(R1), F16
+	FMOVS (R2)(R26), F16
 	WORD $0x4f901183 // fmla v3.4s, v12.4s, v16.s[0]
 	WORD $0x4f9011a4 // fmla v4.4s, v13.4s, v16.s[0]
 	WORD $0x4f9011c5 // fmla v5.4s, v14.4s, v16.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R4)(R1), F15
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R3)(R26), F15
 	WORD $0x4f8f1186 // fmla v6.4s, v12.4s, v15.s[0]
 	WORD $0x4f8f11a7 // fmla v7.4s, v13.4s, v15.s[0]
 	WORD $0x4f8f11c8 // fmla v8.4s, v14.4s, v15.s[0]
-	FMOVS (R5)(R1), F16
+	FMOVS (R4)(R26), F16
 	WORD $0x4f901189 // fmla v9.4s, v12.4s, v16.s[0]
 	WORD $0x4f9011aa // fmla v10.4s, v13.4s, v16.s[0]
 	WORD $0x4f9011cb // fmla v11.4s, v14.4s, v16.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop4x3
 
 masked4x3:
-	MOVD 24(R0), R24 // a.Keys
+	MOVD 24(R0), R23 // a.Keys
 	MOVD 32(R0), R17
-	SUB R17, R24 // a.MaskFrom
-	CBZ R24, update4x3
+	SUB R17, R23 // a.MaskFrom
+	CBZ R23, update4x3
 	PCALIGN $32
 
 kept4x3:
 	MOVD RSP, R17
-	ADD R24<<3, R17
+	ADD R23<<3, R17
 	MOVD (R17), R17
 	CMN $1, R17
 	BEQ keptAll4x3
@@ -5980,19 +5980,19 @@ kept4x3:
 	WORD $0x4f21058f // sshr v15.4s, v12.4s, #31
 	VUSHR $1, V15.S4, V16.S4
 	WORD $0x4e701d8c // bic v12.16b, v12.16b, v16.16b
-	FMOVS (R2)(R1), F16
+	FMOVS (R1)(R26), F16
 	VDUP V16.S[0], V16.S4
 	WORD $0x4e6f1e10 // bic v16.16b, v16.16b, v15.16b
 	VFMLA V16.S4, V12.S4, V0.S4
-	FMOVS (R3)(R1), F16
+	FMOVS (R2)(R26), F16
 	VDUP V16.S[0], V16.S4
 	WORD $0x4e6f1e10 // bic v16.16b, v16.16b, v15.16b
 	VFMLA V16.S4, V12.S4, V3.S4
-	FMOVS (R4)(R1), F16
+	FMOVS (R3)(R26), F16
 	VDUP V16.S[0], V16.S4
 	WORD $0x4e6f1e10 // bic v16.16b, v16.16b, v15.16b
 	VFMLA V16.S4, V12.S4, V6.S4
-	FMOVS (R5)(R1), F16
+	FMOVS (R4)(R26), F16
 	VDUP V16.S[0], V16.S4
 	WORD $0x4e6f1e10 // bic v16.16b, v16.16b, v15.16b
 	VFMLA V16.S4, V12.S4, V9.S4
@@ -6000,19 +6000,19 @@ kept4x3:
 	WORD $0x4f21058f // sshr v15.4s, v12.4s, #31
 	VUSHR $1, V15.S4, V16.S4
 	WORD $0x4e701d8c // bic v12.16b, v12.16b, v16.16b
-	FMOVS (R2)(R1), F16
+	FMOVS (R1)(R26), F16
 	VDUP V16.S[0], V16.S4
 	WORD $0x4e6f1e10 // bic v16.16b, v16.16b, v15.16b
 	VFMLA V16.S4, V12.S4, V1.S4
-	FMOVS (R3)(R1), F16
+	FMOVS (R2)(R26), F16
 	VDUP V16.S[0], V16.S4
 	WORD $0x4e6f1e10 // bic v16.16b, v16.16b, v15.16b
 	VFMLA V16.S4, V12.S4, V4.S4
-	FMOVS (R4)(R1), F16
+	FMOVS (R3)(R26), F16
 	VDUP V16.S[0], V16.S4
 	WORD $0x4e6f1e10 // bic v16.16b, v16.16b, v15.16b
 	VFMLA V16.S4, V12.S4, V7.S4
-	FMOVS (R5)(R1), F16
+	FMOVS (R4)(R26), F16
 	VDUP V16.S[0], V16.S4
 	WORD $0x4e6f1e10 // bic v16.16b, v16.16b, v15.16b
 	VFMLA V16.S4, V12.S4, V10.S4
@@ -6020,27 +6020,27 @@ kept4x3:
 	WORD $0x4f21058f // sshr v15.4s, v12.4s, #31
 	VUSHR $1, V15.S4, V16.S4
 	WORD $0x4e701d8c // bic v12.16b, v12.16b, v16.16b
-	FMOVS (R2)(R1), F16
+	FMOVS (R1)(R26), F16
 	VDUP V16.S[0], V16.S4
 	WORD $0x4e6f1e10 // bic v16.16b, v16.16b, v15.16b
 	VFMLA V16.S4, V12.S4, V2.S4
-	FMOVS (R3)(R1), F16
+	FMOVS (R2)(R26), F16
 	VDUP V16.S[0], V16.S4
 	WORD $0x4e6f1e10 // bic v16.16b, v16.16b, v15.16b
 	VFMLA V16.S4, V12.S4, V5.S4
-	FMOVS (R4)(R1), F16
+	FMOVS (R3)(R26), F16
 	VDUP V16.S[0], V16.S4
 	WORD $0x4e6f1e10 // bic v16.16b, v16.16b, v15.16b
 	VFMLA V16.S4, V12.S4, V8.S4
-	FMOVS (R5)(R1), F16
+	FMOVS (R4)(R26), F16
 	VDUP V16.S[0], V16.S4
 	WORD $0x4e6f1e10 // bic v16.16b, v16.16b, v15.16b
 	VFMLA V16.S4, V12.S4, V11.S4
 
 keptNone4x3:
-	ADD R23, R22
-	ADD R21, R1
-	SUBS $1, R24
+	ADD R13, R22
+	ADD R21, R26
+	SUBS $1, R23
 	BNE kept4x3
 	JMP update4x3
 
@@ -6048,103 +6048,103 @@ keptAll4x3:
 	FMOVQ (R22), F12
 	FMOVQ 16(R22), F13
 	FMOVQ 32(R22), F14
-	FMOVS (R2)(R1), F15
+	FMOVS (R1)(R26), F15
 	WORD $0x4f8f1180 // fmla v0.4s, v12.4s, v15.s[0]
 	WORD $0x4f8f11a1 // fmla v1.4s, v13.4s, v15.s[0]
 	WORD $0x4f8f11c2 // fmla v2.4s, v14.4s, v15.s[0]
-	FMOVS (R3)(R1), F16
+	FMOVS (R2)(R26), F16
 	WORD $0x4f901183 // fmla v3.4s, v12.4s, v16.s[0]
 	WORD $0x4f9011a4 // fmla v4.4s, v13.4s, v16.s[0]
 	WORD $0x4f9011c5 // fmla v5.4s, v14.4s, v16.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R4)(R1), F15
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R3)(R26), F15
 	WORD $0x4f8f1186 // fmla v6.4s, v12.4s, v15.s[0]
 	WORD $0x4f8f11a7 // fmla v7.4s, v13.4s, v15.s[0]
 	WORD $0x4f8f11c8 // fmla v8.4s, v14.4s, v15.s[0]
-	FMOVS (R5)(R1), F16
+	FMOVS (R4)(R26), F16
 	WORD $0x4f901189 // fmla v9.4s, v12.4s, v16.s[0]
 	WORD $0x4f9011aa // fmla v10.4s, v13.4s, v16.s[0]
 	WORD $0x4f9011cb // fmla v11.4s, v14.4s, v16.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE kept4x3
 
 update4x3:
-	MOVD R26, R2
-	MOVD R23, R21
+	MOVD R25, R1
+	MOVD R13, R21
 	MOVD 64(R0), R22 // a.Alpha
-	MOVD 88(R0), R24 // a.Mode
-	CMP $2, R24
+	MOVD 88(R0), R23 // a.Mode
+	CMP $2, R23
 	BEQ ready4x3
 	MOVD $ones<>(SB), R22
-	CMP $1, R24
+	CMP $1, R23
 	BEQ ready4x3
-	MOVD $zeros<>(SB), R2
+	MOVD $zeros<>(SB), R1
 	MOVD $0, R21
 
 ready4x3:
 	FMOVQ (R22), F12
 	FMOVQ 16(R22), F13
 	FMOVQ 32(R22), F14
-	FMOVQ (R2), F15
+	FMOVQ (R1), F15
 	VFMLA V12.S4, V15.S4, V0.S4
-	FMOVQ F0, (R26)
-	FMOVQ 16(R2), F16
+	FMOVQ F0, (R25)
+	FMOVQ 16(R1), F16
 	VFMLA V13.S4, V16.S4, V1.S4
-	FMOVQ F1, 16(R26)
-	FMOVQ 32(R2), F15
+	FMOVQ F1, 16(R25)
+	FMOVQ 32(R1), F15
 	VFMLA V14.S4, V15.S4, V2.S4
-	FMOVQ F2, 32(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F16
+	FMOVQ F2, 32(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F16
 	VFMLA V12.S4, V16.S4, V3.S4
-	FMOVQ F3, (R26)
-	FMOVQ 16(R2), F15
+	FMOVQ F3, (R25)
+	FMOVQ 16(R1), F15
 	VFMLA V13.S4, V15.S4, V4.S4
-	FMOVQ F4, 16(R26)
-	FMOVQ 32(R2), F16
+	FMOVQ F4, 16(R25)
+	FMOVQ 32(R1), F16
 	VFMLA V14.S4, V16.S4, V5.S4
-	FMOVQ F5, 32(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F15
+	FMOVQ F5, 32(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F15
 	VFMLA V12.S4, V15.S4, V6.S4
-	FMOVQ F6, (R26)
-	FMOVQ 16(R2), F16
+	FMOVQ F6, (R25)
+	FMOVQ 16(R1), F16
 	VFMLA V13.S4, V16.S4, V7.S4
-	FMOVQ F7, 16(R26)
-	FMOVQ 32(R2), F15
+	FMOVQ F7, 16(R25)
+	FMOVQ 32(R1), F15
 	VFMLA V14.S4, V15.S4, V8.S4
-	FMOVQ F8, 32(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F16
+	FMOVQ F8, 32(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F16
 	VFMLA V12.S4, V16.S4, V9.S4
-	FMOVQ F9, (R26)
-	FMOVQ 16(R2), F15
+	FMOVQ F9, (R25)
+	FMOVQ 16(R1), F15
 	VFMLA V13.S4, V15.S4, V10.S4
-	FMOVQ F10, 16(R26)
-	FMOVQ 32(R2), F16
+	FMOVQ F10, 16(R25)
+	FMOVQ 32(R1), F16
 	VFMLA V14.S4, V16.S4, V11.S4
-	FMOVQ F11, 32(R26)
-	ADD R21, R2
-	ADD R23, R26
+	FMOVQ F11, 32(R25)
+	ADD R21, R1
+	ADD R13, R25
 	MOVD 8(R0), R21 // a.KeyStride
 	LSL $2, R21
 	JMP done
 
 tile3x3:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
 	MOVD R19, R3
 	ADD R20, R19
-	MOVD R19, R4
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	MOVD 48(R0), R22 // a.P
-	MOVD 32(R0), R24 // a.MaskFrom
-	CBNZ R24, first3x3
+	MOVD 32(R0), R23 // a.MaskFrom
+	CBNZ R23, first3x3
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
@@ -6162,55 +6162,55 @@ first3x3:
 	FMOVQ (R22), F9
 	FMOVQ 16(R22), F10
 	FMOVQ 32(R22), F11
-	FMOVS (R2)(R1), F12
+	FMOVS (R1)(R26), F12
 	WORD $0x4f8c9120 // fmul v0.4s, v9.4s, v12.s[0]
 	WORD $0x4f8c9141 // fmul v1.4s, v10.4s, v12.s[0]
 	WORD $0x4f8c9162 // fmul v2.4s, v11.4s, v12.s[0]
-	ADD R23, R22
-	FMOVS (R3)(R1), F13
+	ADD R13, R22
+	FMOVS (R2)(R26), F13
 	WORD $0x4f8d9123 // fmul v3.4s, v9.4s, v13.s[0]
 	WORD $0x4f8d9144 // fmul v4.4s, v10.4s, v13.s[0]
 	WORD $0x4f8d9165 // fmul v5.4s, v11.4s, v13.s[0]
-	FMOVS (R4)(R1), F12
+	FMOVS (R3)(R26), F12
 	WORD $0x4f8c9126 // fmul v6.4s, v9.4s, v12.s[0]
 	WORD $0x4f8c9147 // fmul v7.4s, v10.4s, v12.s[0]
 	WORD $0x4f8c9168 // fmul v8.4s, v11.4s, v12.s[0]
-	ADD R21, R1
-	SUB $1, R24
-	CBZ R24, masked3x3
+	ADD R21, R26
+	SUB $1, R23
+	CBZ R23, masked3x3
 	PCALIGN $32
 
 loop3x3:
 	FMOVQ (R22), F9
 	FMOVQ 16(R22), F10
 	FMOVQ 32(R22), F11
-	FMOVS (R2)(R1), F12
+	FMOVS (R1)(R26), F12
 	WORD $0x4f8c1120 // fmla v0.4s, v9.4s, v12.s[0]
 	WORD $0x4f8c1141 // fmla v1.4s, v10.4s, v12.s[0]
 	WORD $0x4f8c1162 // fmla v2.4s, v11.4s, v12.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R3)(R1), F13
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R2)(R26), F13
 	WORD $0x4f8d1123 // fmla v3.4s, v9.4s, v13.s[0]
 	WORD $0x4f8d1144 // fmla v4.4s, v10.4s, v13.s[0]
 	WORD $0x4f8d1165 // fmla v5.4s, v11.4s, v13.s[0]
-	FMOVS (R4)(R1), F12
+	FMOVS (R3)(R26), F12
 	WORD $0x4f8c1126 // fmla v6.4s, v9.4s, v12.s[0]
 	WORD $0x4f8c1147 // fmla v7.4s, v10.4s, v12.s[0]
 	WORD $0x4f8c1168 // fmla v8.4s, v11.4s, v12.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop3x3
 
 masked3x3:
-	MOVD 24(R0), R24 // a.Keys
+	MOVD 24(R0), R23 // a.Keys
 	MOVD 32(R0), R17
-	SUB R17, R24 // a.MaskFrom
-	CBZ R24, update3x3
+	SUB R17, R23 // a.MaskFrom
+	CBZ R23, update3x3
 	PCALIGN $32
 
 kept3x3:
 	MOVD RSP, R17
-	ADD R24<<3, R17
+	ADD R23<<3, R17
 	MOVD (R17), R17
 	CMN $1, R17
 	BEQ keptAll3x3
@@ -6218,15 +6218,15 @@ kept3x3:
 	WORD $0x4f21052c // sshr v12.4s, v9.4s, #31
 	VUSHR $1, V12.S4, V13.S4
 	WORD $0x4e6d1d29 // bic v9.16b, v9.16b, v13.16b
-	FMOVS (R2)(R1), F13
+	FMOVS (R1)(R26), F13
 	VDUP V13.S[0], V13.S4
 	WORD $0x4e6c1dad // bic v13.16b, v13.16b, v12.16b
 	VFMLA V13.S4, V9.S4, V0.S4
-	FMOVS (R3)(R1), F13
+	FMOVS (R2)(R26), F13
 	VDUP V13.S[0], V13.S4
 	WORD $0x4e6c1dad // bic v13.16b, v13.16b, v12.16b
 	VFMLA V13.S4, V9.S4, V3.S4
-	FMOVS (R4)(R1), F13
+	FMOVS (R3)(R26), F13
 	VDUP V13.S[0], V13.S4
 	WORD $0x4e6c1dad // bic v13.16b, v13.16b, v12.16b
 	VFMLA V13.S4, V9.S4, V6.S4
@@ -6234,15 +6234,15 @@ kept3x3:
 	WORD $0x4f21052c // sshr v12.4s, v9.4s, #31
 	VUSHR $1, V12.S4, V13.S4
 	WORD $0x4e6d1d29 // bic v9.16b, v9.16b, v13.16b
-	FMOVS (R2)(R1), F13
+	FMOVS (R1)(R26), F13
 	VDUP V13.S[0], V13.S4
 	WORD $0x4e6c1dad // bic v13.16b, v13.16b, v12.16b
 	VFMLA V13.S4, V9.S4, V1.S4
-	FMOVS (R3)(R1), F13
+	FMOVS (R2)(R26), F13
 	VDUP V13.S[0], V13.S4
 	WORD $0x4e6c1dad // bic v13.16b, v13.16b, v12.16b
 	VFMLA V13.S4, V9.S4, V4.S4
-	FMOVS (R4)(R1), F13
+	FMOVS (R3)(R26), F13
 	VDUP V13.S[0], V13.S4
 	WORD $0x4e6c1dad // bic v13.16b, v13.16b, v12.16b
 	VFMLA V13.S4, V9.S4, V7.S4
@@ -6250,23 +6250,23 @@ kept3x3:
 	WORD $0x4f21052c // sshr v12.4s, v9.4s, #31
 	VUSHR $1, V12.S4, V13.S4
 	WORD $0x4e6d1d29 // bic v9.16b, v9.16b, v13.16b
-	FMOVS (R2)(R1), F13
+	FMOVS (R1)(R26), F13
 	VDUP V13.S[0], V13.S4
 	WORD $0x4e6c1dad // bic v13.16b, v13.16b, v12.16b
 	VFMLA V13.S4, V9.S4, V2.S4
-	FMOVS (R3)(R1), F13
+	FMOVS (R2)(R26), F13
 	VDUP V13.S[0], V13.S4
 	WORD $0x4e6c1dad // bic v13.16b, v13.16b, v12.16b
 	VFMLA V13.S4, V9.S4, V5.S4
-	FMOVS (R4)(R1), F13
+	FMOVS (R3)(R26), F13
 	VDUP V13.S[0], V13.S4
 	WORD $0x4e6c1dad // bic v13.16b, v13.16b, v12.16b
 	VFMLA V13.S4, V9.S4, V8.S4
 
 keptNone3x3:
-	ADD R23, R22
-	ADD R21, R1
-	SUBS $1, R24
+	ADD R13, R22
+	ADD R21, R26
+	SUBS $1, R23
 	BNE kept3x3
 	JMP update3x3
 
@@ -6274,86 +6274,86 @@ keptAll3x3:
 	FMOVQ (R22), F9
 	FMOVQ 16(R22), F10
 	FMOVQ 32(R22), F11
-	FMOVS (R2)(R1), F12
+	FMOVS (R1)(R26), F12
 	WORD $0x4f8c1120 // fmla v0.4s, v9.4s, v12.s[0]
 	WORD $0x4f8c1141 // fmla v1.4s, v10.4s, v12.s[0]
 	WORD $0x4f8c1162 // fmla v2.4s, v11.4s, v12.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R3)(R1), F13
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R2)(R26), F13
 	WORD $0x4f8d1123 // fmla v3.4s, v9.4s, v13.s[0]
 	WORD $0x4f8d1144 // fmla v4.4s, v10.4s, v13.s[0]
 	WORD $0x4f8d1165 // fmla v5.4s, v11.4s, v13.s[0]
-	FMOVS (R4)(R1), F12
+	FMOVS (R3)(R26), F12
 	WORD $0x4f8c1126 // fmla v6.4s, v9.4s, v12.s[0]
 	WORD $0x4f8c1147 // fmla v7.4s, v10.4s, v12.s[0]
 	WORD $0x4f8c1168 // fmla v8.4s, v11.4s, v12.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE kept3x3
 
 update3x3:
-	MOVD R26, R2
-	MOVD R23, R21
+	MOVD R25, R1
+	MOVD R13, R21
 	MOVD 64(R0), R22 // a.Alpha
-	MOVD 88(R0), R24 // a.Mode
-	CMP $2, R24
+	MOVD 88(R0), R23 // a.Mode
+	CMP $2, R23
 	BEQ ready3x3
 	MOVD $ones<>(SB), R22
-	CMP $1, R24
+	CMP $1, R23
 	BEQ ready3x3
-	MOVD $zeros<>(SB), R2
+	MOVD $zeros<>(SB), R1
 	MOVD $0, R21
 
 ready3x3:
 	FMOVQ (R22), F9
 	FMOVQ 16(R22), F10
 	FMOVQ 32(R22), F11
-	FMOVQ (R2), F12
+	FMOVQ (R1), F12
 	VFMLA V9.S4, V12.S4, V0.S4
-	FMOVQ F0, (R26)
-	FMOVQ 16(R2), F13
+	FMOVQ F0, (R25)
+	FMOVQ 16(R1), F13
 	VFMLA V10.S4, V13.S4, V1.S4
-	FMOVQ F1, 16(R26)
-	FMOVQ 32(R2), F12
+	FMOVQ F1, 16(R25)
+	FMOVQ 32(R1), F12
 	VFMLA V11.S4, V12.S4, V2.S4
-	FMOVQ F2, 32(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F13
+	FMOVQ F2, 32(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F13
 	VFMLA V9.S4, V13.S4, V3.S4
-	FMOVQ F3, (R26)
-	FMOVQ 16(R2), F12
+	FMOVQ F3, (R25)
+	FMOVQ 16(R1), F12
 	VFMLA V10.S4, V12.S4, V4.S4
-	FMOVQ F4, 16(R26)
-	FMOVQ 32(R2), F13
+	FMOVQ F4, 16(R25)
+	FMOVQ 32(R1), F13
 	VFMLA V11.S4, V13.S4, V5.S4
-	FMOVQ F5, 32(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F12
+	FMOVQ F5, 32(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F12
 	VFMLA V9.S4, V12.S4, V6.S4
-	FMOVQ F6, (R26)
-	FMOVQ 16(R2), F13
+	FMOVQ F6, (R25)
+	FMOVQ 16(R1), F13
 	VFMLA V10.S4, V13.S4, V7.S4
-	FMOVQ F7, 16(R26)
-	FMOVQ 32(R2), F12
+	FMOVQ F7, 16(R25)
+	FMOVQ 32(R1), F12
 	VFMLA V11.S4, V12.S4, V8.S4
-	FMOVQ F8, 32(R26)
-	ADD R21, R2
-	ADD R23, R26
+	FMOVQ F8, 32(R25)
+	ADD R21, R1
+	ADD R13, R25
 	MOVD 8(R0), R21 // a.KeyStride
 	LSL $2, R21
 	JMP done
 
 tile2x3:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
-	MOVD R19, R3
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	MOVD 48(R0), R22 // a.P
-	MOVD 32(R0), R24 // a.MaskFrom
-	CBNZ R24, first2x3
+	MOVD 32(R0), R23 // a.MaskFrom
+	CBNZ R23, first2x3
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
@@ -6368,47 +6368,47 @@ first2x3:
 	FMOVQ (R22), F6
 	FMOVQ 16(R22), F7
 	FMOVQ 32(R22), F8
-	FMOVS (R2)(R1), F9
+	FMOVS (R1)(R26), F9
 	WORD $0x4f8990c0 // fmul v0.4s, v6.4s, v9.s[0]
 	WORD $0x4f8990e1 // fmul v1.4s, v7.4s, v9.s[0]
 	WORD $0x4f899102 // fmul v2.4s, v8.4s, v9.s[0]
-	ADD R23, R22
-	FMOVS (R3)(R1), F10
+	ADD R13, R22
+	FMOVS (R2)(R26), F10
 	WORD $0x4f8a90c3 // fmul v3.4s, v6.4s, v10.s[0]
 	WORD $0x4f8a90e4 // fmul v4.4s, v7.4s, v10.s[0]
 	WORD $0x4f8a9105 // fmul v5.4s, v8.4s, v10.s[0]
-	ADD R21, R1
-	SUB $1, R24
-	CBZ R24, masked2x3
+	ADD R21, R26
+	SUB $1, R23
+	CBZ R23, masked2x3
 	PCALIGN $32
 
 loop2x3:
 	FMOVQ (R22), F6
 	FMOVQ 16(R22), F7
 	FMOVQ 32(R22), F8
-	FMOVS (R2)(R1), F9
+	FMOVS (R1)(R26), F9
 	WORD $0x4f8910c0 // fmla v0.4s, v6.4s, v9.s[0]
 	WORD $0x4f8910e1 // fmla v1.4s, v7.4s, v9.s[0]
 	WORD $0x4f891102 // fmla v2.4s, v8.4s, v9.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R3)(R1), F10
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R2)(R26), F10
 	WORD $0x4f8a10c3 // fmla v3.4s, v6.4s, v10.s[0]
 	WORD $0x4f8a10e4 // fmla v4.4s, v7.4s, v10.s[0]
 	WORD $0x4f8a1105 // fmla v5.4s, v8.4s, v10.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop2x3
 
 masked2x3:
-	MOVD 24(R0), R24 // a.Keys
+	MOVD 24(R0), R23 // a.Keys
 	MOVD 32(R0), R17
-	SUB R17, R24 // a.MaskFrom
-	CBZ R24, update2x3
+	SUB R17, R23 // a.MaskFrom
+	CBZ R23, update2x3
 	PCALIGN $32
 
 kept2x3:
 	MOVD RSP, R17
-	ADD R24<<3, R17
+	ADD R23<<3, R17
 	MOVD (R17), R17
 	CMN $1, R17
 	BEQ keptAll2x3
@@ -6416,11 +6416,11 @@ kept2x3:
 	WORD $0x4f2104c9 // sshr v9.4s, v6.4s, #31
 	VUSHR $1, V9.S4, V10.S4
 	WORD $0x4e6a1cc6 // bic v6.16b, v6.16b, v10.16b
-	FMOVS (R2)(R1), F10
+	FMOVS (R1)(R26), F10
 	VDUP V10.S[0], V10.S4
 	WORD $0x4e691d4a // bic v10.16b, v10.16b, v9.16b
 	VFMLA V10.S4, V6.S4, V0.S4
-	FMOVS (R3)(R1), F10
+	FMOVS (R2)(R26), F10
 	VDUP V10.S[0], V10.S4
 	WORD $0x4e691d4a // bic v10.16b, v10.16b, v9.16b
 	VFMLA V10.S4, V6.S4, V3.S4
@@ -6428,11 +6428,11 @@ kept2x3:
 	WORD $0x4f2104c9 // sshr v9.4s, v6.4s, #31
 	VUSHR $1, V9.S4, V10.S4
 	WORD $0x4e6a1cc6 // bic v6.16b, v6.16b, v10.16b
-	FMOVS (R2)(R1), F10
+	FMOVS (R1)(R26), F10
 	VDUP V10.S[0], V10.S4
 	WORD $0x4e691d4a // bic v10.16b, v10.16b, v9.16b
 	VFMLA V10.S4, V6.S4, V1.S4
-	FMOVS (R3)(R1), F10
+	FMOVS (R2)(R26), F10
 	VDUP V10.S[0], V10.S4
 	WORD $0x4e691d4a // bic v10.16b, v10.16b, v9.16b
 	VFMLA V10.S4, V6.S4, V4.S4
@@ -6440,19 +6440,19 @@ kept2x3:
 	WORD $0x4f2104c9 // sshr v9.4s, v6.4s, #31
 	VUSHR $1, V9.S4, V10.S4
 	WORD $0x4e6a1cc6 // bic v6.16b, v6.16b, v10.16b
-	FMOVS (R2)(R1), F10
+	FMOVS (R1)(R26), F10
 	VDUP V10.S[0], V10.S4
 	WORD $0x4e691d4a // bic v10.16b, v10.16b, v9.16b
 	VFMLA V10.S4, V6.S4, V2.S4
-	FMOVS (R3)(R1), F10
+	FMOVS (R2)(R26), F10
 	VDUP V10.S[0], V10.S4
 	WORD $0x4e691d4a // bic v10.16b, v10.16b, v9.16b
 	VFMLA V10.S4, V6.S4, V5.S4
 
 keptNone2x3:
-	ADD R23, R22
-	ADD R21, R1
-	SUBS $1, R24
+	ADD R13, R22
+	ADD R21, R26
+	SUBS $1, R23
 	BNE kept2x3
 	JMP update2x3
 
@@ -6460,69 +6460,69 @@ keptAll2x3:
 	FMOVQ (R22), F6
 	FMOVQ 16(R22), F7
 	FMOVQ 32(R22), F8
-	FMOVS (R2)(R1), F9
+	FMOVS (R1)(R26), F9
 	WORD $0x4f8910c0 // fmla v0.4s, v6.4s, v9.s[0]
 	WORD $0x4f8910e1 // fmla v1.4s, v7.4s, v9.s[0]
 	WORD $0x4f891102 // fmla v2.4s, v8.4s, v9.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R3)(R1), F10
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R2)(R26), F10
 	WORD $0x4f8a10c3 // fmla v3.4s, v6.4s, v10.s[0]
 	WORD $0x4f8a10e4 // fmla v4.4s, v7.4s, v10.s[0]
 	WORD $0x4f8a1105 // fmla v5.4s, v8.4s, v10.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE kept2x3
 
 update2x3:
-	MOVD R26, R2
-	MOVD R23, R21
+	MOVD R25, R1
+	MOVD R13, R21
 	MOVD 64(R0), R22 // a.Alpha
-	MOVD 88(R0), R24 // a.Mode
-	CMP $2, R24
+	MOVD 88(R0), R23 // a.Mode
+	CMP $2, R23
 	BEQ ready2x3
 	MOVD $ones<>(SB), R22
-	CMP $1, R24
+	CMP $1, R23
 	BEQ ready2x3
-	MOVD $zeros<>(SB), R2
+	MOVD $zeros<>(SB), R1
 	MOVD $0, R21
 
 ready2x3:
 	FMOVQ (R22), F6
 	FMOVQ 16(R22), F7
 	FMOVQ 32(R22), F8
-	FMOVQ (R2), F9
+	FMOVQ (R1), F9
 	VFMLA V6.S4, V9.S4, V0.S4
-	FMOVQ F0, (R26)
-	FMOVQ 16(R2), F10
+	FMOVQ F0, (R25)
+	FMOVQ 16(R1), F10
 	VFMLA V7.S4, V10.S4, V1.S4
-	FMOVQ F1, 16(R26)
-	FMOVQ 32(R2), F9
+	FMOVQ F1, 16(R25)
+	FMOVQ 32(R1), F9
 	VFMLA V8.S4, V9.S4, V2.S4
-	FMOVQ F2, 32(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F10
+	FMOVQ F2, 32(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F10
 	VFMLA V6.S4, V10.S4, V3.S4
-	FMOVQ F3, (R26)
-	FMOVQ 16(R2), F9
+	FMOVQ F3, (R25)
+	FMOVQ 16(R1), F9
 	VFMLA V7.S4, V9.S4, V4.S4
-	FMOVQ F4, 16(R26)
-	FMOVQ 32(R2), F10
+	FMOVQ F4, 16(R25)
+	FMOVQ 32(R1), F10
 	VFMLA V8.S4, V10.S4, V5.S4
-	FMOVQ F5, 32(R26)
-	ADD R21, R2
-	ADD R23, R26
+	FMOVQ F5, 32(R25)
+	ADD R21, R1
+	ADD R13, R25
 	MOVD 8(R0), R21 // a.KeyStride
 	LSL $2, R21
 	JMP done
 
 tile1x3:
-	MOVD R19, R2
+	MOVD R19, R1
 	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	MOVD 48(R0), R22 // a.P
-	MOVD 32(R0), R24 // a.MaskFrom
-	CBNZ R24, first1x3
+	MOVD 32(R0), R23 // a.MaskFrom
+	CBNZ R23, first1x3
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
@@ -6534,39 +6534,39 @@ first1x3:
 	FMOVQ (R22), F3
 	FMOVQ 16(R22), F4
 	FMOVQ 32(R22), F5
-	ADD R23, R22
-	FMOVS (R2)(R1), F6
+	ADD R13, R22
+	FMOVS (R1)(R26), F6
 	WORD $0x4f869060 // fmul v0.4s, v3.4s, v6.s[0]
 	WORD $0x4f869081 // fmul v1.4s, v4.4s, v6.s[0]
 	WORD $0x4f8690a2 // fmul v2.4s, v5.4s, v6.s[0]
-	ADD R21, R1
-	SUB $1, R24
-	CBZ R24, masked1x3
+	ADD R21, R26
+	SUB $1, R23
+	CBZ R23, masked1x3
 	PCALIGN $32
 
 loop1x3:
 	FMOVQ (R22), F3
 	FMOVQ 16(R22), F4
 	FMOVQ 32(R22), F5
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R2)(R1), F6
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R1)(R26), F6
 	WORD $0x4f861060 // fmla v0.4s, v3.4s, v6.s[0]
 	WORD $0x4f861081 // fmla v1.4s, v4.4s, v6.s[0]
 	WORD $0x4f8610a2 // fmla v2.4s, v5.4s, v6.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop1x3
 
 masked1x3:
-	MOVD 24(R0), R24 // a.Keys
+	MOVD 24(R0), R23 // a.Keys
 	MOVD 32(R0), R17
-	SUB R17, R24 // a.MaskFrom
-	CBZ R24, update1x3
+	SUB R17, R23 // a.MaskFrom
+	CBZ R23, update1x3
 	PCALIGN $32
 
 kept1x3:
 	MOVD RSP, R17
-	ADD R24<<3, R17
+	ADD R23<<3, R17
 	MOVD (R17), R17
 	CMN $1, R17
 	BEQ keptAll1x3
@@ -6574,7 +6574,7 @@ kept1x3:
 	WORD $0x4f210466 // sshr v6.4s, v3.4s, #31
 	VUSHR $1, V6.S4, V7.S4
 	WORD $0x4e671c63 // bic v3.16b, v3.16b, v7.16b
-	FMOVS (R2)(R1), F7
+	FMOVS (R1)(R26), F7
 	VDUP V7.S[0], V7.S4
 	WORD $0x4e661ce7 // bic v7.16b, v7.16b, v6.16b
 	VFMLA V7.S4, V3.S4, V0.S4
@@ -6582,7 +6582,7 @@ kept1x3:
 	WORD $0x4f210466 // sshr v6.4s, v3.4s, #31
 	VUSHR $1, V6.S4, V7.S4
 	WORD $0x4e671c63 // bic v3.16b, v3.16b, v7.16b
-	FMOVS (R2)(R1), F7
+	FMOVS (R1)(R26), F7
 	VDUP V7.S[0], V7.S4
 	WORD $0x4e661ce7 // bic v7.16b, v7.16b, v6.16b
 	VFMLA V7.S4, V3.S4, V1.S4
@@ -6590,15 +6590,15 @@ kept1x3:
 	WORD $0x4f210466 // sshr v6.4s, v3.4s, #31
 	VUSHR $1, V6.S4, V7.S4
 	WORD $0x4e671c63 // bic v3.16b, v3.16b, v7.16b
-	FMOVS (R2)(R1), F7
+	FMOVS (R1)(R26), F7
 	VDUP V7.S[0], V7.S4
 	WORD $0x4e661ce7 // bic v7.16b, v7.16b, v6.16b
 	VFMLA V7.S4, V3.S4, V2.S4
 
 keptNone1x3:
-	ADD R23, R22
-	ADD R21, R1
-	SUBS $1, R24
+	ADD R13, R22
+	ADD R21, R26
+	SUBS $1, R23
 	BNE kept1x3
 	JMP update1x3
 
@@ -6606,100 +6606,102 @@ keptAll1x3:
 	FMOVQ (R22), F3
 	FMOVQ 16(R22), F4
 	FMOVQ 32(R22), F5
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R2)(R1), F6
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R1)(R26), F6
 	WORD $0x4f861060 // fmla v0.4s, v3.4s, v6.s[0]
 	WORD $0x4f861081 // fmla v1.4s, v4.4s, v6.s[0]
 	WORD $0x4f8610a2 // fmla v2.4s, v5.4s, v6.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE kept1x3
 
 update1x3:
-	MOVD R26, R2
-	MOVD R23, R21
+	MOVD R25, R1
+	MOVD R13, R21
 	MOVD 64(R0), R22 // a.Alpha
-	MOVD 88(R0), R24 // a.Mode
-	CMP $2, R24
+	MOVD 88(R0), R23 // a.Mode
+	CMP $2, R23
 	BEQ ready1x3
 	MOVD $ones<>(SB), R22
-	CMP $1, R24
+	CMP $1, R23
 	BEQ ready1x3
-	MOVD $zeros<>(SB), R2
+	MOVD $zeros<>(SB), R1
 	MOVD $0, R21
 
 ready1x3:
 	FMOVQ (R22), F3
 	FMOVQ 16(R22), F4
 	FMOVQ 32(R22), F5
-	FMOVQ (R2), F6
+	FMOVQ (R1), F6
 	VFMLA V3.S4, V6.S4, V0.S4
-	FMOVQ F0, (R26)
-	FMOVQ 16(R2), F7
+	FMOVQ F0, (R25)
+	FMOVQ 16(R1), F7
 	VFMLA V4.S4, V7.S4, V1.S4
-	FMOVQ F1, 16(R26)
-	FMOVQ 32(R2), F6
+	FMOVQ F1, 16(R25)
+	FMOVQ 32(R1), F6
 	VFMLA V5.S4, V6.S4, V2.S4
-	FMOVQ F2, 32(R26)
-	ADD R21, R2
-	ADD R23, R26
+	FMOVQ F2, 32(R25)
+	ADD R21, R1
+	ADD R13, R25
 	MOVD 8(R0), R21 // a.KeyStride
 	LSL $2, R21
 	JMP done
 	PCALIGN $32
 
 lanes8:
-	CBZ R25, done
-	MOVD 104(R0), R24 // a.Ahead.Rows
-	CBZ R24, aheadDonelanes8
+	CBZ R24, done
+	MOVD 104(R0), R23 // a.Ahead.Rows
+	CBZ R23, aheadDonelanes8
 	MOVD 128(R0), R22 // a.Ahead.Batch
-	MOVD 96(R0), R2 // a.Ahead.Base
+	MOVD 96(R0), R1 // a.Ahead.Base
 
 aheadRowlanes8:
-	MOVD R2, R3
-	MOVD 120(R0), R4 // a.Ahead.Lines
+	MOVD R1, R2
+	MOVD 120(R0), R3 // a.Ahead.Lines
 
 aheadLinelanes8:
-	PRFM (R3), PLDL2KEEP
-	ADD $64, R3
-	SUBS $1, R4
+	PRFM (R2), PLDL2KEEP
+	ADD $64, R2
+	SUBS $1, R3
 	BNE aheadLinelanes8
-	MOVD 112(R0), R3 // a.Ahead.Stride
-	ADD R3, R2
-	SUB $1, R24
-	CBZ R24, aheadSavelanes8
+	MOVD 112(R0), R2 // a.Ahead.Stride
+	ADD R2, R1
+	SUB $1, R23
+	CBZ R23, aheadSavelanes8
 	SUBS $1, R22
 	BNE aheadRowlanes8
 
 aheadSavelanes8:
-	MOVD R24, 104(R0) // a.Ahead.Rows
-	MOVD R2, 96(R0) // a.Ahead.Base
+	MOVD R23, 104(R0) // a.Ahead.Rows
+	MOVD R1, 96(R0) // a.Ahead.Base
 
 aheadDonelanes8:
-	CMP $1, R25
+	CMP $1, R24
 	BEQ tile1x2
-	CMP $2, R25
+	CMP $2, R24
 	BEQ tile2x2
-	CMP $3, R25
+	CMP $3, R24
 	BEQ tile3x2
-	CMP $4, R25
+	CMP $4, R24
 	BEQ tile4x2
-	CMP $5, R25
+	CMP $5, R24
 	BEQ tile5x2
-	CMP $6, R25
+	CMP $6, R24
 	BEQ tile6x2
-	CMP $7, R25
+	CMP $7, R24
 	BEQ tile7x2
-	CMP $8, R25
+	CMP $8, R24
 	BEQ tile8x2
-	CMP $9, R25
+	CMP $9, R24
 	BEQ tile9x2
-	CMP $10, R25
+	CMP $10, R24
 	BEQ tile10x2
-	CMP $11, R25
+	CMP $11, R24
 	BEQ tile11x2
 
 tile12x2:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
 	MOVD R19, R3
@@ -6722,12 +6724,10 @@ tile12x2:
 	ADD R20, R19
 	MOVD R19, R12
 	ADD R20, R19
-	MOVD R19, R13
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	MOVD 48(R0), R22 // a.P
-	MOVD 32(R0), R24 // a.MaskFrom
-	CBNZ R24, first12x2
+	MOVD 32(R0), R23 // a.MaskFrom
+	CBNZ R23, first12x2
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
@@ -6759,102 +6759,102 @@ tile12x2:
 first12x2:
 	FMOVQ (R22), F24
 	FMOVQ 16(R22), F25
-	FMOVS (R2)(R1), F26
+	FMOVS (R1)(R26), F26
 	WORD $0x4f9a9300 // fmul v0.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a9321 // fmul v1.4s, v25.4s, v26.s[0]
-	FMOVS (R3)(R1), F27
+	FMOVS (R2)(R26), F27
 	WORD $0x4f9b9302 // fmul v2.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b9323 // fmul v3.4s, v25.4s, v27.s[0]
-	FMOVS (R4)(R1), F26
+	FMOVS (R3)(R26), F26
 	WORD $0x4f9a9304 // fmul v4.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a9325 // fmul v5.4s, v25.4s, v26.s[0]
-	FMOVS (R5)(R1), F27
+	FMOVS (R4)(R26), F27
 	WORD $0x4f9b9306 // fmul v6.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b9327 // fmul v7.4s, v25.4s, v27.s[0]
-	FMOVS (R6)(R1), F26
+	FMOVS (R5)(R26), F26
 	WORD $0x4f9a9308 // fmul v8.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a9329 // fmul v9.4s, v25.4s, v26.s[0]
-	FMOVS (R7)(R1), F27
+	FMOVS (R6)(R26), F27
 	WORD $0x4f9b930a // fmul v10.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b932b // fmul v11.4s, v25.4s, v27.s[0]
-	ADD R23, R22
-	FMOVS (R8)(R1), F26
+	ADD R13, R22
+	FMOVS (R7)(R26), F26
 	WORD $0x4f9a930c // fmul v12.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a932d // fmul v13.4s, v25.4s, v26.s[0]
-	FMOVS (R9)(R1), F27
+	FMOVS (R8)(R26), F27
 	WORD $0x4f9b930e // fmul v14.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b932f // fmul v15.4s, v25.4s, v27.s[0]
-	FMOVS (R10)(R1), F26
+	FMOVS (R9)(R26), F26
 	WORD $0x4f9a9310 // fmul v16.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a9331 // fmul v17.4s, v25.4s, v26.s[0]
-	FMOVS (R11)(R1), F27
+	FMOVS (R10)(R26), F27
 	WORD $0x4f9b9312 // fmul v18.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b9333 // fmul v19.4s, v25.4s, v27.s[0]
-	FMOVS (R12)(R1), F26
+	FMOVS (R11)(R26), F26
 	WORD $0x4f9a9314 // fmul v20.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a9335 // fmul v21.4s, v25.4s, v26.s[0]
-	FMOVS (R13)(R1), F27
+	FMOVS (R12)(R26), F27
 	WORD $0x4f9b9316 // fmul v22.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b9337 // fmul v23.4s, v25.4s, v27.s[0]
-	ADD R21, R1
-	SUB $1, R24
-	CBZ R24, masked12x2
+	ADD R21, R26
+	SUB $1, R23
+	CBZ R23, masked12x2
 	PCALIGN $32
 
 loop12x2:
 	FMOVQ (R22), F24
 	FMOVQ 16(R22), F25
-	FMOVS (R2)(R1), F26
+	FMOVS (R1)(R26), F26
 	WORD $0x4f9a1300 // fmla v0.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1321 // fmla v1.4s, v25.4s, v26.s[0]
-	FMOVS (R3)(R1), F27
+	FMOVS (R2)(R26), F27
 	WORD $0x4f9b1302 // fmla v2.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b1323 // fmla v3.4s, v25.4s, v27.s[0]
-	FMOVS (R4)(R1), F26
+	FMOVS (R3)(R26), F26
 	WORD $0x4f9a1304 // fmla v4.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1325 // fmla v5.4s, v25.4s, v26.s[0]
-	FMOVS (R5)(R1), F27
+	FMOVS (R4)(R26), F27
 	WORD $0x4f9b1306 // fmla v6.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b1327 // fmla v7.4s, v25.4s, v27.s[0]
-	FMOVS (R6)(R1), F26
+	FMOVS (R5)(R26), F26
 	WORD $0x4f9a1308 // fmla v8.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1329 // fmla v9.4s, v25.4s, v26.s[0]
-	FMOVS (R7)(R1), F27
+	FMOVS (R6)(R26), F27
 	WORD $0x4f9b130a // fmla v10.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b132b // fmla v11.4s, v25.4s, v27.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R8)(R1), F26
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R7)(R26), F26
 	WORD $0x4f9a130c // fmla v12.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a132d // fmla v13.4s, v25.4s, v26.s[0]
-	FMOVS (R9)(R1), F27
+	FMOVS (R8)(R26), F27
 	WORD $0x4f9b130e // fmla v14.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b132f // fmla v15.4s, v25.4s, v27.s[0]
-	FMOVS (R10)(R1), F26
+	FMOVS (R9)(R26), F26
 	WORD $0x4f9a1310 // fmla v16.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1331 // fmla v17.4s, v25.4s, v26.s[0]
-	FMOVS (R11)(R1), F27
+	FMOVS (R10)(R26), F27
 	WORD $0x4f9b1312 // fmla v18.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b1333 // fmla v19.4s, v25.4s, v27.s[0]
-	FMOVS (R12)(R1), F26
+	FMOVS (R11)(R26), F26
 	WORD $0x4f9a1314 // fmla v20.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1335 // fmla v21.4s, v25.4s, v26.s[0]
-	FMOVS (R13)(R1), F27
+	FMOVS (R12)(R26), F27
 	WORD $0x4f9b1316 // fmla v22.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b1337 // fmla v23.4s, v25.4s, v27.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop12x2
 
 masked12x2:
-	MOVD 24(R0), R24 // a.Keys
+	MOVD 24(R0), R23 // a.Keys
 	MOVD 32(R0), R17
-	SUB R17, R24 // a.MaskFrom
-	CBZ R24, update12x2
+	SUB R17, R23 // a.MaskFrom
+	CBZ R23, update12x2
 	PCALIGN $32
 
 kept12x2:
 	MOVD RSP, R17
-	ADD R24<<3, R17
+	ADD R23<<3, R17
 	MOVD (R17), R17
 	CMN $1, R17
 	BEQ keptAll12x2
@@ -6862,51 +6862,51 @@ kept12x2:
 	WORD $0x4f21071a // sshr v26.4s, v24.4s, #31
 	VUSHR $1, V26.S4, V27.S4
 	WORD $0x4e7b1f18 // bic v24.16b, v24.16b, v27.16b
-	FMOVS (R2)(R1), F27
+	FMOVS (R1)(R26), F27
 	VDUP V27.S[0], V27.S4
 	WORD $0x4e7a1f7b // bic v27.16b, v27.16b, v26.16b
 	VFMLA V27.S4, V24.S4, V0.S4
-	FMOVS (R3)(R1), F27
+	FMOVS (R2)(R26), F27
 	VDUP V27.S[0], V27.S4
 	WORD $0x4e7a1f7b // bic v27.16b, v27.16b, v26.16b
 	VFMLA V27.S4, V24.S4, V2.S4
-	FMOVS (R4)(R1), F27
+	FMOVS (R3)(R26), F27
 	VDUP V27.S[0], V27.S4
 	WORD $0x4e7a1f7b // bic v27.16b, v27.16b, v26.16b
 	VFMLA V27.S4, V24.S4, V4.S4
-	FMOVS (R5)(R1), F27
+	FMOVS (R4)(R26), F27
 	VDUP V27.S[0], V27.S4
 	WORD $0x4e7a1f7b // bic v27.16b, v27.16b, v26.16b
 	VFMLA V27.S4, V24.S4, V6.S4
-	FMOVS (R6)(R1), F27
+	FMOVS (R5)(R26), F27
 	VDUP V27.S[0], V27.S4
 	WORD $0x4e7a1f7b // bic v27.16b, v27.16b, v26.16b
 	VFMLA V27.S4, V24.S4, V8.S4
-	FMOVS (R7)(R1), F27
+	FMOVS (R6)(R26), F27
 	VDUP V27.S[0], V27.S4
 	WORD $0x4e7a1f7b // bic v27.16b, v27.16b, v26.16b
 	VFMLA V27.S4, V24.S4, V10.S4
-	FMOVS (R8)(R1), F27
+	FMOVS (R7)(R26), F27
 	VDUP V27.S[0], V27.S4
 	WORD $0x4e7a1f7b // bic v27.16b, v27.16b, v26.16b
 	VFMLA V27.S4, V24.S4, V12.S4
-	FMOVS (R9)(R1), F27
+	FMOVS (R8)(R26), F27
 	VDUP V27.S[0], V27.S4
 	WORD $0x4e7a1f7b // bic v27.16b, v27.16b, v26.16b
 	VFMLA V27.S4, V24.S4, V14.S4
-	FMOVS (R10)(R1), F27
+	FMOVS (R9)(R26), F27
 	VDUP V27.S[0], V27.S4
 	WORD $0x4e7a1f7b // bic v27.16b, v27.16b, v26.16b
 	VFMLA V27.S4, V24.S4, V16.S4
-	FMOVS (R11)(R1), F27
+	FMOVS (R10)(R26), F27
 	VDUP V27.S[0], V27.S4
 	WORD $0x4e7a1f7b // bic v27.16b, v27.16b, v26.16b
 	VFMLA V27.S4, V24.S4, V18.S4
-	FMOVS (R12)(R1), F27
+	FMOVS (R11)(R26), F27
 	VDUP V27.S[0], V27.S4
 	WORD $0x4e7a1f7b // bic v27.16b, v27.16b, v26.16b
 	VFMLA V27.S4, V24.S4, V20.S4
-	FMOVS (R13)(R1), F27
+	FMOVS (R12)(R26), F27
 	VDUP V27.S[0], V27.S4
 	WORD $0x4e7a1f7b // bic v27.16b, v27.16b, v26.16b
 	VFMLA V27.S4, V24.S4, V22.S4
@@ -6914,224 +6914,226 @@ kept12x2:
 	WORD $0x4f21071a // sshr v26.4s, v24.4s, #31
 	VUSHR $1, V26.S4, V27.S4
 	WORD $0x4e7b1f18 // bic v24.16b, v24.16b, v27.16b
-	FMOVS (R2)(R1), F27
+	FMOVS (R1)(R26), F27
 	VDUP V27.S[0], V27.S4
 	WORD $0x4e7a1f7b // bic v27.16b, v27.16b, v26.16b
 	VFMLA V27.S4, V24.S4, V1.S4
-	FMOVS (R3)(R1), F27
+	FMOVS (R2)(R26), F27
 	VDUP V27.S[0], V27.S4
 	WORD $0x4e7a1f7b // bic v27.16b, v27.16b, v26.16b
 	VFMLA V27.S4, V24.S4, V3.S4
-	FMOVS (R4)(R1), F27
+	FMOVS (R3)(R26), F27
 	VDUP V27.S[0], V27.S4
 	WORD $0x4e7a1f7b // bic v27.16b, v27.16b, v26.16b
 	VFMLA V27.S4, V24.S4, V5.S4
-	FMOVS (R5)(R1), F27
+	FMOVS (R4)(R26), F27
 	VDUP V27.S[0], V27.S4
 	WORD $0x4e7a1f7b // bic v27.16b, v27.16b, v26.16b
 	VFMLA V27.S4, V24.S4, V7.S4
-	FMOVS (R6)(R1), F27
+	FMOVS (R5)(R26), F27
 	VDUP V27.S[0], V27.S4
 	WORD $0x4e7a1f7b // bic v27.16b, v27.16b, v26.16b
 	VFMLA V27.S4, V24.S4, V9.S4
-	FMOVS (R7)(R1), F27
+	FMOVS (R6)(R26), F27
 	VDUP V27.S[0], V27.S4
 	WORD $0x4e7a1f7b // bic v27.16b, v27.16b, v26.16b
 	VFMLA V27.S4, V24.S4, V11.S4
-	FMOVS (R8)(R1), F27
+	FMOVS (R7)(R26), F27
 	VDUP V27.S[0], V27.S4
 	WORD $0x4e7a1f7b // bic v27.16b, v27.16b, v26.16b
 	VFMLA V27.S4, V24.S4, V13.S4
-	FMOVS (R9)(R1), F27
+	FMOVS (R8)(R26), F27
 	VDUP V27.S[0], V27.S4
 	WORD $0x4e7a1f7b // bic v27.16b, v27.16b, v26.16b
 	VFMLA V27.S4, V24.S4, V15.S4
-	FMOVS (R10)(R1), F27
+	FMOVS (R9)(R26), F27
 	VDUP V27.S[0], V27.S4
 	WORD $0x4e7a1f7b // bic v27.16b, v27.16b, v26.16b
 	VFMLA V27.S4, V24.S4, V17.S4
-	FMOVS (R11)(R1), F27
+	FMOVS (R10)(R26), F27
 	VDUP V27.S[0], V27.S4
 	WORD $0x4e7a1f7b // bic v27.16b, v27.16b, v26.16b
 	VFMLA V27.S4, V24.S4, V19.S4
-	FMOVS (R12)(R1), F27
+	FMOVS (R11)(R26), F27
 	VDUP V27.S[0], V27.S4
 	WORD $0x4e7a1f7b // bic v27.16b, v27.16b, v26.16b
 	VFMLA V27.S4, V24.S4, V21.S4
-	FMOVS (R13)(R1), F27
+	FMOVS (R12)(R26), F27
 	VDUP V27.S[0], V27.S4
 	WORD $0x4e7a1f7b // bic v27.16b, v27.16b, v26.16b
 	VFMLA V27.S4, V24.S4, V23.S4
 
 keptNone12x2:
-	ADD R23, R22
-	ADD R21, R1
-	SUBS $1, R24
+	ADD R13, R22
+	ADD R21, R26
+	SUBS $1, R23
 	BNE kept12x2
 	JMP update12x2
 
 keptAll12x2:
 	FMOVQ (R22), F24
 	FMOVQ 16(R22), F25
-	FMOVS (R2)(R1), F26
+	FMOVS (R1)(R26), F26
 	WORD $0x4f9a1300 // fmla v0.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1321 // fmla v1.4s, v25.4s, v26.s[0]
-	FMOVS (R3)(R1), F27
+	FMOVS (R2)(R26), F27
 	WORD $0x4f9b1302 // fmla v2.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b1323 // fmla v3.4s, v25.4s, v27.s[0]
-	FMOVS (R4)(R1), F26
+	FMOVS (R3)(R26), F26
 	WORD $0x4f9a1304 // fmla v4.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1325 // fmla v5.4s, v25.4s, v26.s[0]
-	FMOVS (R5)(R1), F27
+	FMOVS (R4)(R26), F27
 	WORD $0x4f9b1306 // fmla v6.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b1327 // fmla v7.4s, v25.4s, v27.s[0]
-	FMOVS (R6)(R1), F26
+	FMOVS (R5)(R26), F26
 	WORD $0x4f9a1308 // fmla v8.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1329 // fmla v9.4s, v25.4s, v26.s[0]
-	FMOVS (R7)(R1), F27
+	FMOVS (R6)(R26), F27
 	WORD $0x4f9b130a // fmla v10.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b132b // fmla v11.4s, v25.4s, v27.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R8)(R1), F26
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R7)(R26), F26
 	WORD $0x4f9a130c // fmla v12.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a132d // fmla v13.4s, v25.4s, v26.s[0]
-	FMOVS (R9)(R1), F27
+	FMOVS (R8)(R26), F27
 	WORD $0x4f9b130e // fmla v14.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b132f // fmla v15.4s, v25.4s, v27.s[0]
-	FMOVS (R10)(R1), F26
+	FMOVS (R9)(R26), F26
 	WORD $0x4f9a1310 // fmla v16.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1331 // fmla v17.4s, v25.4s, v26.s[0]
-	FMOVS (R11)(R1), F27
+	FMOVS (R10)(R26), F27
 	WORD $0x4f9b1312 // fmla v18.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b1333 // fmla v19.4s, v25.4s, v27.s[0]
-	FMOVS (R12)(R1), F26
+	FMOVS (R11)(R26), F26
 	WORD $0x4f9a1314 // fmla v20.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1335 // fmla v21.4s, v25.4s, v26.s[0]
-	FMOVS (R13)(R1), F27
+	FMOVS (R12)(R26), F27
 	WORD $0x4f9b1316 // fmla v22.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b1337 // fmla v23.4s, v25.4s, v27.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE kept12x2
 
 update12x2:
-	MOVD R26, R2
-	MOVD R23, R21
+	MOVD R25, R1
+	MOVD R13, R21
 	MOVD 64(R0), R22 // a.Alpha
-	MOVD 88(R0), R24 // a.Mode
-	CMP $2, R24
+	MOVD 88(R0), R23 // a.Mode
+	CMP $2, R23
 	BEQ ready12x2
 	MOVD $ones<>(SB), R22
-	CMP $1, R24
+	CMP $1, R23
 	BEQ ready12x2
-	MOVD $zeros<>(SB), R2
+	MOVD $zeros<>(SB), R1
 	MOVD $0, R21
 
 ready12x2:
 	FMOVQ (R22), F24
 	FMOVQ 16(R22), F25
-	FMOVQ (R2), F26
+	FMOVQ (R1), F26
 	VFMLA V24.S4, V26.S4, V0.S4
-	FMOVQ F0, (R26)
-	FMOVQ 16(R2), F27
+	FMOVQ F0, (R25)
+	FMOVQ 16(R1), F27
 	VFMLA V25.S4, V27.S4, V1.S4
-	FMOVQ F1, 16(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F26
+	FMOVQ F1, 16(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F26
 	VFMLA V24.S4, V26.S4, V2.S4
-	FMOVQ F2, (R26)
-	FMOVQ 16(R2), F27
+	FMOVQ F2, (R25)
+	FMOVQ 16(R1), F27
 	VFMLA V25.S4, V27.S4, V3.S4
-	FMOVQ F3, 16(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F26
+	FMOVQ F3, 16(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F26
 	VFMLA V24.S4, V26.S4, V4.S4
-	FMOVQ F4, (R26)
-	FMOVQ 16(R2), F27
+	FMOVQ F4, (R25)
+	FMOVQ 16(R1), F27
 	VFMLA V25.S4, V27.S4, V5.S4
-	FMOVQ F5, 16(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F26
+	FMOVQ F5, 16(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F26
 	VFMLA V24.S4, V26.S4, V6.S4
-	FMOVQ F6, (R26)
-	FMOVQ 16(R2), F27
+	FMOVQ F6, (R25)
+	FMOVQ 16(R1), F27
 	VFMLA V25.S4, V27.S4, V7.S4
-	FMOVQ F7, 16(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F26
+	FMOVQ F7, 16(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F26
 	VFMLA V24.S4, V26.S4, V8.S4
-	FMOVQ F8, (R26)
-	FMOVQ 16(R2), F27
+	FMOVQ F8, (R25)
+	FMOVQ 16(R1), F27
 	VFMLA V25.S4, V27.S4, V9.S4
-	FMOVQ F9, 16(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F26
+	FMOVQ F9, 16(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F26
 	VFMLA V24.S4, V26.S4, V10.S4
-	FMOVQ F10, (R26)
-	FMOVQ 16(R2), F27
+	FMOVQ F10, (R25)
+	FMOVQ 16(R1), F27
 	VFMLA V25.S4, V27.S4, V11.S4
-	FMOVQ F11, 16(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F26
+	FMOVQ F11, 16(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F26
 	VFMLA V24.S4, V26.S4, V12.S4
-	FMOVQ F12, (R26)
-	FMOVQ 16(R2), F27
+	FMOVQ F12, (R25)
+	FMOVQ 16(R1), F27
 	VFMLA V25.S4, V27.S4, V13.S4
-	FMOVQ F13, 16(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F26
+	FMOVQ F13, 16(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F26
 	VFMLA V24.S4, V26.S4, V14.S4
-	FMOVQ F14, (R26)
-	FMOVQ 16(R2), F27
+	FMOVQ F14, (R25)
+	FMOVQ 16(R1), F27
 	VFMLA V25.S4, V27.S4, V15.S4
-	FMOVQ F15, 16(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F26
+	FMOVQ F15, 16(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F26
 	VFMLA V24.S4, V26.S4, V16.S4
-	FMOVQ F16, (R26)
-	FMOVQ 16(R2), F27
+	FMOVQ F16, (R25)
+	FMOVQ 16(R1), F27
 	VFMLA V25.S4, V27.S4, V17.S4
-	FMOVQ F17, 16(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F26
+	FMOVQ F17, 16(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F26
 	VFMLA V24.S4, V26.S4, V18.S4
-	FMOVQ F18, (R26)
-	FMOVQ 16(R2), F27
+	FMOVQ F18, (R25)
+	FMOVQ 16(R1), F27
 	VFMLA V25.S4, V27.S4, V19.S4
-	FMOVQ F19, 16(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F26
+	FMOVQ F19, 16(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F26
 	VFMLA V24.S4, V26.S4, V20.S4
-	FMOVQ F20, (R26)
-	FMOVQ 16(R2), F27
+	FMOVQ F20, (R25)
+	FMOVQ 16(R1), F27
 	VFMLA V25.S4, V27.S4, V21.S4
-	FMOVQ F21, 16(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F26
+	FMOVQ F21, 16(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F26
 	VFMLA V24.S4, V26.S4, V22.S4
-	FMOVQ F22, (R26)
-	FMOVQ 16(R2), F27
+	FMOVQ F22, (R25)
+	FMOVQ 16(R1), F27
 	VFMLA V25.S4, V27.S4, V23.S4
-	FMOVQ F23, 16(R26)
-	ADD R21, R2
-	ADD R23, R26
+	FMOVQ F23, 16(R25)
+	ADD R21, R1
+	ADD R13, R25
 	MOVD 8(R0), R21 // a.KeyStride
 	LSL $2, R21
-	SUB $12, R25
+	SUB $12, R24
 	JMP lanes8
 
 tile11x2:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
 	MOVD R19, R3
@@ -7152,12 +7154,10 @@ tile11x2:
 	ADD R20, R19
 	MOVD R19, R11
 	ADD R20, R19
-	MOVD R19, R12
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	MOVD 48(R0), R22 // a.P
-	MOVD 32(R0), R24 // a.MaskFrom
-	CBNZ R24, first11x2
+	MOVD 32(R0), R23 // a.MaskFrom
+	CBNZ R23, first11x2
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
@@ -7187,96 +7187,96 @@ tile11x2:
 first11x2:
 	FMOVQ (R22), F22
 	FMOVQ 16(R22), F23
-	FMOVS (R2)(R1), F24
+	FMOVS (R1)(R26), F24
 	WORD $0x4f9892c0 // fmul v0.4s, v22.4s, v24.s[0]
 	WORD $0x4f9892e1 // fmul v1.4s, v23.4s, v24.s[0]
-	FMOVS (R3)(R1), F25
+	FMOVS (R2)(R26), F25
 	WORD $0x4f9992c2 // fmul v2.4s, v22.4s, v25.s[0]
 	WORD $0x4f9992e3 // fmul v3.4s, v23.4s, v25.s[0]
-	FMOVS (R4)(R1), F24
+	FMOVS (R3)(R26), F24
 	WORD $0x4f9892c4 // fmul v4.4s, v22.4s, v24.s[0]
 	WORD $0x4f9892e5 // fmul v5.4s, v23.4s, v24.s[0]
-	FMOVS (R5)(R1), F25
+	FMOVS (R4)(R26), F25
 	WORD $0x4f9992c6 // fmul v6.4s, v22.4s, v25.s[0]
 	WORD $0x4f9992e7 // fmul v7.4s, v23.4s, v25.s[0]
-	FMOVS (R6)(R1), F24
+	FMOVS (R5)(R26), F24
 	WORD $0x4f9892c8 // fmul v8.4s, v22.4s, v24.s[0]
 	WORD $0x4f9892e9 // fmul v9.4s, v23.4s, v24.s[0]
-	ADD R23, R22
-	FMOVS (R7)(R1), F25
+	ADD R13, R22
+	FMOVS (R6)(R26), F25
 	WORD $0x4f9992ca // fmul v10.4s, v22.4s, v25.s[0]
 	WORD $0x4f9992eb // fmul v11.4s, v23.4s, v25.s[0]
-	FMOVS (R8)(R1), F24
+	FMOVS (R7)(R26), F24
 	WORD $0x4f9892cc // fmul v12.4s, v22.4s, v24.s[0]
 	WORD $0x4f9892ed // fmul v13.4s, v23.4s, v24.s[0]
-	FMOVS (R9)(R1), F25
+	FMOVS (R8)(R26), F25
 	WORD $0x4f9992ce // fmul v14.4s, v22.4s, v25.s[0]
 	WORD $0x4f9992ef // fmul v15.4s, v23.4s, v25.s[0]
-	FMOVS (R10)(R1), F24
+	FMOVS (R9)(R26), F24
 	WORD $0x4f9892d0 // fmul v16.4s, v22.4s, v24.s[0]
 	WORD $0x4f9892f1 // fmul v17.4s, v23.4s, v24.s[0]
-	FMOVS (R11)(R1), F25
+	FMOVS (R10)(R26), F25
 	WORD $0x4f9992d2 // fmul v18.4s, v22.4s, v25.s[0]
 	WORD $0x4f9992f3 // fmul v19.4s, v23.4s, v25.s[0]
-	FMOVS (R12)(R1), F24
+	FMOVS (R11)(R26), F24
 	WORD $0x4f9892d4 // fmul v20.4s, v22.4s, v24.s[0]
 	WORD $0x4f9892f5 // fmul v21.4s, v23.4s, v24.s[0]
-	ADD R21, R1
-	SUB $1, R24
-	CBZ R24, masked11x2
+	ADD R21, R26
+	SUB $1, R23
+	CBZ R23, masked11x2
 	PCALIGN $32
 
 loop11x2:
 	FMOVQ (R22), F22
 	FMOVQ 16(R22), F23
-	FMOVS (R2)(R1), F24
+	FMOVS (R1)(R26), F24
 	WORD $0x4f9812c0 // fmla v0.4s, v22.4s, v24.s[0]
 	WORD $0x4f9812e1 // fmla v1.4s, v23.4s, v24.s[0]
-	FMOVS (R3)(R1), F25
+	FMOVS (R2)(R26), F25
 	WORD $0x4f9912c2 // fmla v2.4s, v22.4s, v25.s[0]
 	WORD $0x4f9912e3 // fmla v3.4s, v23.4s, v25.s[0]
-	FMOVS (R4)(R1), F24
+	FMOVS (R3)(R26), F24
 	WORD $0x4f9812c4 // fmla v4.4s, v22.4s, v24.s[0]
 	WORD $0x4f9812e5 // fmla v5.4s, v23.4s, v24.s[0]
-	FMOVS (R5)(R1), F25
+	FMOVS (R4)(R26), F25
 	WORD $0x4f9912c6 // fmla v6.4s, v22.4s, v25.s[0]
 	WORD $0x4f9912e7 // fmla v7.4s, v23.4s, v25.s[0]
-	FMOVS (R6)(R1), F24
+	FMOVS (R5)(R26), F24
 	WORD $0x4f9812c8 // fmla v8.4s, v22.4s, v24.s[0]
 	WORD $0x4f9812e9 // fmla v9.4s, v23.4s, v24.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R7)(R1), F25
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R6)(R26), F25
 	WORD $0x4f9912ca // fmla v10.4s, v22.4s, v25.s[0]
 	WORD $0x4f9912eb // fmla v11.4s, v23.4s, v25.s[0]
-	FMOVS (R8)(R1), F24
+	FMOVS (R7)(R26), F24
 	WORD $0x4f9812cc // fmla v12.4s, v22.4s, v24.s[0]
 	WORD $0x4f9812ed // fmla v13.4s, v23.4s, v24.s[0]
-	FMOVS (R9)(R1), F25
+	FMOVS (R8)(R26), F25
 	WORD $0x4f9912ce // fmla v14.4s, v22.4s, v25.s[0]
 	WORD $0x4f9912ef // fmla v15.4s, v23.4s, v25.s[0]
-	FMOVS (R10)(R1), F24
+	FMOVS (R9)(R26), F24
 	WORD $0x4f9812d0 // fmla v16.4s, v22.4s, v24.s[0]
 	WORD $0x4f9812f1 // fmla v17.4s, v23.4s, v24.s[0]
-	FMOVS (R11)(R1), F25
+	FMOVS (R10)(R26), F25
 	WORD $0x4f9912d2 // fmla v18.4s, v22.4s, v25.s[0]
 	WORD $0x4f9912f3 // fmla v19.4s, v23.4s, v25.s[0]
-	FMOVS (R12)(R1), F24
+	FMOVS (R11)(R26), F24
 	WORD $0x4f9812d4 // fmla v20.4s, v22.4s, v24.s[0]
 	WORD $0x4f9812f5 // fmla v21.4s, v23.4s, v24.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop11x2
 
 masked11x2:
-	MOVD 24(R0), R24 // a.Keys
+	MOVD 24(R0), R23 // a.Keys
 	MOVD 32(R0), R17
-	SUB R17, R24 // a.MaskFrom
-	CBZ R24, update11x2
+	SUB R17, R23 // a.MaskFrom
+	CBZ R23, update11x2
 	PCALIGN $32
 
 kept11x2:
 	MOVD RSP, R17
-	ADD R24<<3, R17
+	ADD R23<<3, R17
 	MOVD (R17), R17
 	CMN $1, R17
 	BEQ keptAll11x2
@@ -7284,47 +7284,47 @@ kept11x2:
 	WORD $0x4f2106d8 // sshr v24.4s, v22.4s, #31
 	VUSHR $1, V24.S4, V25.S4
 	WORD $0x4e791ed6 // bic v22.16b, v22.16b, v25.16b
-	FMOVS (R2)(R1), F25
+	FMOVS (R1)(R26), F25
 	VDUP V25.S[0], V25.S4
 	WORD $0x4e781f39 // bic v25.16b, v25.16b, v24.16b
 	VFMLA V25.S4, V22.S4, V0.S4
-	FMOVS (R3)(R1), F25
+	FMOVS (R2)(R26), F25
 	VDUP V25.S[0], V25.S4
 	WORD $0x4e781f39 // bic v25.16b, v25.16b, v24.16b
 	VFMLA V25.S4, V22.S4, V2.S4
-	FMOVS (R4)(R1), F25
+	FMOVS (R3)(R26), F25
 	VDUP V25.S[0], V25.S4
 	WORD $0x4e781f39 // bic v25.16b, v25.16b, v24.16b
 	VFMLA V25.S4, V22.S4, V4.S4
-	FMOVS (R5)(R1), F25
+	FMOVS (R4)(R26), F25
 	VDUP V25.S[0], V25.S4
 	WORD $0x4e781f39 // bic v25.16b, v25.16b, v24.16b
 	VFMLA V25.S4, V22.S4, V6.S4
-	FMOVS (R6)(R1), F25
+	FMOVS (R5)(R26), F25
 	VDUP V25.S[0], V25.S4
 	WORD $0x4e781f39 // bic v25.16b, v25.16b, v24.16b
 	VFMLA V25.S4, V22.S4, V8.S4
-	FMOVS (R7)(R1), F25
+	FMOVS (R6)(R26), F25
 	VDUP V25.S[0], V25.S4
 	WORD $0x4e781f39 // bic v25.16b, v25.16b, v24.16b
 	VFMLA V25.S4, V22.S4, V10.S4
-	FMOVS (R8)(R1), F25
+	FMOVS (R7)(R26), F25
 	VDUP V25.S[0], V25.S4
 	WORD $0x4e781f39 // bic v25.16b, v25.16b, v24.16b
 	VFMLA V25.S4, V22.S4, V12.S4
-	FMOVS (R9)(R1), F25
+	FMOVS (R8)(R26), F25
 	VDUP V25.S[0], V25.S4
 	WORD $0x4e781f39 // bic v25.16b, v25.16b, v24.16b
 	VFMLA V25.S4, V22.S4, V14.S4
-	FMOVS (R10)(R1), F25
+	FMOVS (R9)(R26), F25
 	VDUP V25.S[0], V25.S4
 	WORD $0x4e781f39 // bic v25.16b, v25.16b, v24.16b
 	VFMLA V25.S4, V22.S4, V16.S4
-	FMOVS (R11)(R1), F25
+	FMOVS (R10)(R26), F25
 	VDUP V25.S[0], V25.S4
 	WORD $0x4e781f39 // bic v25.16b, v25.16b, v24.16b
 	VFMLA V25.S4, V22.S4, V18.S4
-	FMOVS (R12)(R1), F25
+	FMOVS (R11)(R26), F25
 	VDUP V25.S[0], V25.S4
 	WORD $0x4e781f39 // bic v25.16b, v25.16b, v24.16b
 	VFMLA V25.S4, V22.S4, V20.S4
@@ -7332,208 +7332,210 @@ kept11x2:
 	WORD $0x4f2106d8 // sshr v24.4s, v22.4s, #31
 	VUSHR $1, V24.S4, V25.S4
 	WORD $0x4e791ed6 // bic v22.16b, v22.16b, v25.16b
-	FMOVS (R2)(R1), F25
+	FMOVS (R1)(R26), F25
 	VDUP V25.S[0], V25.S4
 	WORD $0x4e781f39 // bic v25.16b, v25.16b, v24.16b
 	VFMLA V25.S4, V22.S4, V1.S4
-	FMOVS (R3)(R1), F25
+	FMOVS (R2)(R26), F25
 	VDUP V25.S[0], V25.S4
 	WORD $0x4e781f39 // bic v25.16b, v25.16b, v24.16b
 	VFMLA V25.S4, V22.S4, V3.S4
-	FMOVS (R4)(R1), F25
+	FMOVS (R3)(R26), F25
 	VDUP V25.S[0], V25.S4
 	WORD $0x4e781f39 // bic v25.16b, v25.16b, v24.16b
 	VFMLA V25.S4, V22.S4, V5.S4
-	FMOVS (R5)(R1), F25
+	FMOVS (R4)(R26), F25
 	VDUP V25.S[0], V25.S4
 	WORD $0x4e781f39 // bic v25.16b, v25.16b, v24.16b
 	VFMLA V25.S4, V22.S4, V7.S4
-	FMOVS (R6)(R1), F25
+	FMOVS (R5)(R26), F25
 	VDUP V25.S[0], V25.S4
 	WORD $0x4e781f39 // bic v25.16b, v25.16b, v24.16b
 	VFMLA V25.S4, V22.S4, V9.S4
-	FMOVS (R7)(R1), F25
+	FMOVS (R6)(R26), F25
 	VDUP V25.S[0], V25.S4
 	WORD $0x4e781f39 // bic v25.16b, v25.16b, v24.16b
 	VFMLA V25.S4, V22.S4, V11.S4
-	FMOVS (R8)(R1), F25
+	FMOVS (R7)(R26), F25
 	VDUP V25.S[0], V25.S4
 	WORD $0x4e781f39 // bic v25.16b, v25.16b, v24.16b
 	VFMLA V25.S4, V22.S4, V13.S4
-	FMOVS (R9)(R1), F25
+	FMOVS (R8)(R26), F25
 	VDUP V25.S[0], V25.S4
 	WORD $0x4e781f39 // bic v25.16b, v25.16b, v24.16b
 	VFMLA V25.S4, V22.S4, V15.S4
-	FMOVS (R10)(R1), F25
+	FMOVS (R9)(R26), F25
 	VDUP V25.S[0], V25.S4
 	WORD $0x4e781f39 // bic v25.16b, v25.16b, v24.16b
 	VFMLA V25.S4, V22.S4, V17.S4
-	FMOVS (R11)(R1), F25
+	FMOVS (R10)(R26), F25
 	VDUP V25.S[0], V25.S4
 	WORD $0x4e781f39 // bic v25.16b, v25.16b, v24.16b
 	VFMLA V25.S4, V22.S4, V19.S4
-	FMOVS (R12)(R1), F25
+	FMOVS (R11)(R26), F25
 	VDUP V25.S[0], V25.S4
 	WORD $0x4e781f39 // bic v25.16b, v25.16b, v24.16b
 	VFMLA V25.S4, V22.S4, V21.S4
 
 keptNone11x2:
-	ADD R23, R22
-	ADD R21, R1
-	SUBS $1, R24
+	ADD R13, R22
+	ADD R21, R26
+	SUBS $1, R23
 	BNE kept11x2
 	JMP update11x2
 
 keptAll11x2:
 	FMOVQ (R22), F22
 	FMOVQ 16(R22), F23
-	FMOVS (R2)(R1), F24
+	FMOVS (R1)(R26), F24
 	WORD $0x4f9812c0 // fmla v0.4s, v22.4s, v24.s[0]
 	WORD $0x4f9812e1 // fmla v1.4s, v23.4s, v24.s[0]
-	FMOVS (R3)(R1), F25
+	FMOVS (R2)(R26), F25
 	WORD $0x4f9912c2 // fmla v2.4s, v22.4s, v25.s[0]
 	WORD $0x4f9912e3 // fmla v3.4s, v23.4s, v25.s[0]
-	FMOVS (R4)(R1), F24
+	FMOVS (R3)(R26), F24
 	WORD $0x4f9812c4 // fmla v4.4s, v22.4s, v24.s[0]
 	WORD $0x4f9812e5 // fmla v5.4s, v23.4s, v24.s[0]
-	FMOVS (R5)(R1), F25
+	FMOVS (R4)(R26), F25
 	WORD $0x4f9912c6 // fmla v6.4s, v22.4s, v25.s[0]
 	WORD $0x4f9912e7 // fmla v7.4s, v23.4s, v25.s[0]
-	FMOVS (R6)(R1), F24
+	FMOVS (R5)(R26), F24
 	WORD $0x4f9812c8 // fmla v8.4s, v22.4s, v24.s[0]
 	WORD $0x4f9812e9 // fmla v9.4s, v23.4s, v24.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R7)(R1), F25
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R6)(R26), F25
 	WORD $0x4f9912ca // fmla v10.4s, v22.4s, v25.s[0]
 	WORD $0x4f9912eb // fmla v11.4s, v23.4s, v25.s[0]
-	FMOVS (R8)(R1), F24
+	FMOVS (R7)(R26), F24
 	WORD $0x4f9812cc // fmla v12.4s, v22.4s, v24.s[0]
 	WORD $0x4f9812ed // fmla v13.4s, v23.4s, v24.s[0]
-	FMOVS (R9)(R1), F25
+	FMOVS (R8)(R26), F25
 	WORD $0x4f9912ce // fmla v14.4s, v22.4s, v25.s[0]
 	WORD $0x4f9912ef // fmla v15.4s, v23.4s, v25.s[0]
-	FMOVS (R10)(R1), F24
+	FMOVS (R9)(R26), F24
 	WORD $0x4f9812d0 // fmla v16.4s, v22.4s, v24.s[0]
 	WORD $0x4f9812f1 // fmla v17.4s, v23.4s, v24.s[0]
-	FMOVS (R11)(R1), F25
+	FMOVS (R10)(R26), F25
 	WORD $0x4f9912d2 // fmla v18.4s, v22.4s, v25.s[0]
 	WORD $0x4f9912f3 // fmla v19.4s, v23.4s, v25.s[0]
-	FMOVS (R12)(R1), F24
+	FMOVS (R11)(R26), F24
 	WORD $0x4f9812d4 // fmla v20.4s, v22.4s, v24.s[0]
 	WORD $0x4f9812f5 // fmla v21.4s, v23.4s, v24.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE kept11x2
 
 update11x2:
-	MOVD R26, R2
-	MOVD R23, R21
+	MOVD R25, R1
+	MOVD R13, R21
 	MOVD 64(R0), R22 // a.Alpha
-	MOVD 88(R0), R24 // a.Mode
-	CMP $2, R24
+	MOVD 88(R0), R23 // a.Mode
+	CMP $2, R23
 	BEQ ready11x2
 	MOVD $ones<>(SB), R22
-	CMP $1, R24
+	CMP $1, R23
 	BEQ ready11x2
-	MOVD $zeros<>(SB), R2
+	MOVD $zeros<>(SB), R1
 	MOVD $0, R21
 
 ready11x2:
 	FMOVQ (R22), F22
 	FMOVQ 16(R22), F23
-	FMOVQ (R2), F24
+	FMOVQ (R1), F24
 	VFMLA V22.S4, V24.S4, V0.S4
-	FMOVQ F0, (R26)
-	FMOVQ 16(R2), F25
+	FMOVQ F0, (R25)
+	FMOVQ 16(R1), F25
 	VFMLA V23.S4, V25.S4, V1.S4
-	FMOVQ F1, 16(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F24
+	FMOVQ F1, 16(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F24
 	VFMLA V22.S4, V24.S4, V2.S4
-	FMOVQ F2, (R26)
-	FMOVQ 16(R2), F25
+	FMOVQ F2, (R25)
+	FMOVQ 16(R1), F25
 	VFMLA V23.S4, V25.S4, V3.S4
-	FMOVQ F3, 16(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F24
+	FMOVQ F3, 16(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F24
 	VFMLA V22.S4, V24.S4, V4.S4
-	FMOVQ F4, (R26)
-	FMOVQ 16(R2), F25
+	FMOVQ F4, (R25)
+	FMOVQ 16(R1), F25
 	VFMLA V23.S4, V25.S4, V5.S4
-	FMOVQ F5, 16(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F24
+	FMOVQ F5, 16(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F24
 	VFMLA V22.S4, V24.S4, V6.S4
-	FMOVQ F6, (R26)
-	FMOVQ 16(R2), F25
+	FMOVQ F6, (R25)
+	FMOVQ 16(R1), F25
 	VFMLA V23.S4, V25.S4, V7.S4
-	FMOVQ F7, 16(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F24
+	FMOVQ F7, 16(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F24
 	VFMLA V22.S4, V24.S4, V8.S4
-	FMOVQ F8, (R26)
-	FMOVQ 16(R2), F25
+	FMOVQ F8, (R25)
+	FMOVQ 16(R1), F25
 	VFMLA V23.S4, V25.S4, V9.S4
-	FMOVQ F9, 16(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F24
+	FMOVQ F9, 16(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F24
 	VFMLA V22.S4, V24.S4, V10.S4
-	FMOVQ F10, (R26)
-	FMOVQ 16(R2), F25
+	FMOVQ F10, (R25)
+	FMOVQ 16(R1), F25
 	VFMLA V23.S4, V25.S4, V11.S4
-	FMOVQ F11, 16(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F24
+	FMOVQ F11, 16(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F24
 	VFMLA V22.S4, V24.S4, V12.S4
-	FMOVQ F12, (R26)
-	FMOVQ 16(R2), F25
+	FMOVQ F12, (R25)
+	FMOVQ 16(R1), F25
 	VFMLA V23.S4, V25.S4, V13.S4
-	FMOVQ F13, 16(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F24
+	FMOVQ F13, 16(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F24
 	VFMLA V22.S4, V24.S4, V14.S4
-	FMOVQ F14, (R26)
-	FMOVQ 16(R2), F25
+	FMOVQ F14, (R25)
+	FMOVQ 16(R1), F25
 	VFMLA V23.S4, V25.S4, V15.S4
-	FMOVQ F15, 16(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F24
+	FMOVQ F15, 16(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F24
 	VFMLA V22.S4, V24.S4, V16.S4
-	FMOVQ F16, (R26)
-	FMOVQ 16(R2), F25
+	FMOVQ F16, (R25)
+	FMOVQ 16(R1), F25
 	VFMLA V23.S4, V25.S4, V17.S4
-	FMOVQ F17, 16(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F24
+	FMOVQ F17, 16(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F24
 	VFMLA V22.S4, V24.S4, V18.S4
-	FMOVQ F18, (R26)
-	FMOVQ 16(R2), F25
+	FMOVQ F18, (R25)
+	FMOVQ 16(R1), F25
 	VFMLA V23.S4, V25.S4, V19.S4
-	FMOVQ F19, 16(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F24
+	FMOVQ F19, 16(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F24
 	VFMLA V22.S4, V24.S4, V20.S4
-	FMOVQ F20, (R26)
-	FMOVQ 16(R2), F25
+	FMOVQ F20, (R25)
+	FMOVQ 16(R1), F25
 	VFMLA V23.S4, V25.S4, V21.S4
-	FMOVQ F21, 16(R26)
-	ADD R21, R2
-	ADD R23, R26
+	FMOVQ F21, 16(R25)
+	ADD R21, R1
+	ADD R13, R25
 	MOVD 8(R0), R21 // a.KeyStride
 	LSL $2, R21
 	JMP done
 
 tile10x2:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
 	MOVD R19, R3
@@ -7552,12 +7554,10 @@ tile10x2:
 	ADD R20, R19
 	MOVD R19, R10
 	ADD R20, R19
-	MOVD R19, R11
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	MOVD 48(R0), R22 // a.P
-	MOVD 32(R0), R24 // a.MaskFrom
-	CBNZ R24, first10x2
+	MOVD 32(R0), R23 // a.MaskFrom
+	CBNZ R23, first10x2
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
@@ -7585,90 +7585,90 @@ tile10x2:
 first10x2:
 	FMOVQ (R22), F20
 	FMOVQ 16(R22), F21
-	FMOVS (R2)(R1), F22
+	FMOVS (R1)(R26), F22
 	WORD $0x4f969280 // fmul v0.4s, v20.4s, v22.s[0]
 	WORD $0x4f9692a1 // fmul v1.4s, v21.4s, v22.s[0]
-	FMOVS (R3)(R1), F23
+	FMOVS (R2)(R26), F23
 	WORD $0x4f979282 // fmul v2.4s, v20.4s, v23.s[0]
 	WORD $0x4f9792a3 // fmul v3.4s, v21.4s, v23.s[0]
-	FMOVS (R4)(R1), F22
+	FMOVS (R3)(R26), F22
 	WORD $0x4f969284 // fmul v4.4s, v20.4s, v22.s[0]
 	WORD $0x4f9692a5 // fmul v5.4s, v21.4s, v22.s[0]
-	FMOVS (R5)(R1), F23
+	FMOVS (R4)(R26), F23
 	WORD $0x4f979286 // fmul v6.4s, v20.4s, v23.s[0]
 	WORD $0x4f9792a7 // fmul v7.4s, v21.4s, v23.s[0]
-	FMOVS (R6)(R1), F22
+	FMOVS (R5)(R26), F22
 	WORD $0x4f969288 // fmul v8.4s, v20.4s, v22.s[0]
 	WORD $0x4f9692a9 // fmul v9.4s, v21.4s, v22.s[0]
-	ADD R23, R22
-	FMOVS (R7)(R1), F23
+	ADD R13, R22
+	FMOVS (R6)(R26), F23
 	WORD $0x4f97928a // fmul v10.4s, v20.4s, v23.s[0]
 	WORD $0x4f9792ab // fmul v11.4s, v21.4s, v23.s[0]
-	FMOVS (R8)(R1), F22
+	FMOVS (R7)(R26), F22
 	WORD $0x4f96928c // fmul v12.4s, v20.4s, v22.s[0]
 	WORD $0x4f9692ad // fmul v13.4s, v21.4s, v22.s[0]
-	FMOVS (R9)(R1), F23
+	FMOVS (R8)(R26), F23
 	WORD $0x4f97928e // fmul v14.4s, v20.4s, v23.s[0]
 	WORD $0x4f9792af // fmul v15.4s, v21.4s, v23.s[0]
-	FMOVS (R10)(R1), F22
+	FMOVS (R9)(R26), F22
 	WORD $0x4f969290 // fmul v16.4s, v20.4s, v22.s[0]
 	WORD $0x4f9692b1 // fmul v17.4s, v21.4s, v22.s[0]
-	FMOVS (R11)(R1), F23
+	FMOVS (R10)(R26), F23
 	WORD $0x4f979292 // fmul v18.4s, v20.4s, v23.s[0]
 	WORD $0x4f9792b3 // fmul v19.4s, v21.4s, v23.s[0]
-	ADD R21, R1
-	SUB $1, R24
-	CBZ R24, masked10x2
+	ADD R21, R26
+	SUB $1, R23
+	CBZ R23, masked10x2
 	PCALIGN $32
 
 loop10x2:
 	FMOVQ (R22), F20
 	FMOVQ 16(R22), F21
-	FMOVS (R2)(R1), F22
+	FMOVS (R1)(R26), F22
 	WORD $0x4f961280 // fmla v0.4s, v20.4s, v22.s[0]
 	WORD $0x4f9612a1 // fmla v1.4s, v21.4s, v22.s[0]
-	FMOVS (R3)(R1), F23
+	FMOVS (R2)(R26), F23
 	WORD $0x4f971282 // fmla v2.4s, v20.4s, v23.s[0]
 	WORD $0x4f9712a3 // fmla v3.4s, v21.4s, v23.s[0]
-	FMOVS (R4)(R1), F22
+	FMOVS (R3)(R26), F22
 	WORD $0x4f961284 // fmla v4.4s, v20.4s, v22.s[0]
 	WORD $0x4f9612a5 // fmla v5.4s, v21.4s, v22.s[0]
-	FMOVS (R5)(R1), F23
+	FMOVS (R4)(R26), F23
 	WORD $0x4f971286 // fmla v6.4s, v20.4s, v23.s[0]
 	WORD $0x4f9712a7 // fmla v7.4s, v21.4s, v23.s[0]
-	FMOVS (R6)(R1), F22
+	FMOVS (R5)(R26), F22
 	WORD $0x4f961288 // fmla v8.4s, v20.4s, v22.s[0]
 	WORD $0x4f9612a9 // fmla v9.4s, v21.4s, v22.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R7)(R1), F23
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R6)(R26), F23
 	WORD $0x4f97128a // fmla v10.4s, v20.4s, v23.s[0]
 	WORD $0x4f9712ab // fmla v11.4s, v21.4s, v23.s[0]
-	FMOVS (R8)(R1), F22
+	FMOVS (R7)(R26), F22
 	WORD $0x4f96128c // fmla v12.4s, v20.4s, v22.s[0]
 	WORD $0x4f9612ad // fmla v13.4s, v21.4s, v22.s[0]
-	FMOVS (R9)(R1), F23
+	FMOVS (R8)(R26), F23
 	WORD $0x4f97128e // fmla v14.4s, v20.4s, v23.s[0]
 	WORD $0x4f9712af // fmla v15.4s, v21.4s, v23.s[0]
-	FMOVS (R10)(R1), F22
+	FMOVS (R9)(R26), F22
 	WORD $0x4f961290 // fmla v16.4s, v20.4s, v22.s[0]
 	WORD $0x4f9612b1 // fmla v17.4s, v21.4s, v22.s[0]
-	FMOVS (R11)(R1), F23
+	FMOVS (R10)(R26), F23
 	WORD $0x4f971292 // fmla v18.4s, v20.4s, v23.s[0]
 	WORD $0x4f9712b3 // fmla v19.4s, v21.4s, v23.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop10x2
 
 masked10x2:
-	MOVD 24(R0), R24 // a.Keys
+	MOVD 24(R0), R23 // a.Keys
 	MOVD 32(R0), R17
-	SUB R17, R24 // a.MaskFrom
-	CBZ R24, update10x2
+	SUB R17, R23 // a.MaskFrom
+	CBZ R23, update10x2
 	PCALIGN $32
 
 kept10x2:
 	MOVD RSP, R17
-	ADD R24<<3, R17
+	ADD R23<<3, R17
 	MOVD (R17), R17
 	CMN $1, R17
 	BEQ keptAll10x2
@@ -7676,43 +7676,43 @@ kept10x2:
 	WORD $0x4f210696 // sshr v22.4s, v20.4s, #31
 	VUSHR $1, V22.S4, V23.S4
 	WORD $0x4e771e94 // bic v20.16b, v20.16b, v23.16b
-	FMOVS (R2)(R1), F23
+	FMOVS (R1)(R26), F23
 	VDUP V23.S[0], V23.S4
 	WORD $0x4e761ef7 // bic v23.16b, v23.16b, v22.16b
 	VFMLA V23.S4, V20.S4, V0.S4
-	FMOVS (R3)(R1), F23
+	FMOVS (R2)(R26), F23
 	VDUP V23.S[0], V23.S4
 	WORD $0x4e761ef7 // bic v23.16b, v23.16b, v22.16b
 	VFMLA V23.S4, V20.S4, V2.S4
-	FMOVS (R4)(R1), F23
+	FMOVS (R3)(R26), F23
 	VDUP V23.S[0], V23.S4
 	WORD $0x4e761ef7 // bic v23.16b, v23.16b, v22.16b
 	VFMLA V23.S4, V20.S4, V4.S4
-	FMOVS (R5)(R1), F23
+	FMOVS (R4)(R26), F23
 	VDUP V23.S[0], V23.S4
 	WORD $0x4e761ef7 // bic v23.16b, v23.16b, v22.16b
 	VFMLA V23.S4, V20.S4, V6.S4
-	FMOVS (R6)(R1), F23
+	FMOVS (R5)(R26), F23
 	VDUP V23.S[0], V23.S4
 	WORD $0x4e761ef7 // bic v23.16b, v23.16b, v22.16b
 	VFMLA V23.S4, V20.S4, V8.S4
-	FMOVS (R7)(R1), F23
+	FMOVS (R6)(R26), F23
 	VDUP V23.S[0], V23.S4
 	WORD $0x4e761ef7 // bic v23.16b, v23.16b, v22.16b
 	VFMLA V23.S4, V20.S4, V10.S4
-	FMOVS (R8)(R1), F23
+	FMOVS (R7)(R26), F23
 	VDUP V23.S[0], V23.S4
 	WORD $0x4e761ef7 // bic v23.16b, v23.16b, v22.16b
 	VFMLA V23.S4, V20.S4, V12.S4
-	FMOVS (R9)(R1), F23
+	FMOVS (R8)(R26), F23
 	VDUP V23.S[0], V23.S4
 	WORD $0x4e761ef7 // bic v23.16b, v23.16b, v22.16b
 	VFMLA V23.S4, V20.S4, V14.S4
-	FMOVS (R10)(R1), F23
+	FMOVS (R9)(R26), F23
 	VDUP V23.S[0], V23.S4
 	WORD $0x4e761ef7 // bic v23.16b, v23.16b, v22.16b
 	VFMLA V23.S4, V20.S4, V16.S4
-	FMOVS (R11)(R1), F23
+	FMOVS (R10)(R26), F23
 	VDUP V23.S[0], V23.S4
 	WORD $0x4e761ef7 // bic v23.16b, v23.16b, v22.16b
 	VFMLA V23.S4, V20.S4, V18.S4
@@ -7720,193 +7720,195 @@ kept10x2:
 	WORD $0x4f210696 // sshr v22.4s, v20.4s, #31
 	VUSHR $1, V22.S4, V23.S4
 	WORD $0x4e771e94 // bic v20.16b, v20.16b, v23.16b
-	FMOVS (R2)(R1), F23
+	FMOVS (R1)(R26), F23
 	VDUP V23.S[0], V23.S4
 	WORD $0x4e761ef7 // bic v23.16b, v23.16b, v22.16b
 	VFMLA V23.S4, V20.S4, V1.S4
-	FMOVS (R3)(R1), F23
+	FMOVS (R2)(R26), F23
 	VDUP V23.S[0], V23.S4
 	WORD $0x4e761ef7 // bic v23.16b, v23.16b, v22.16b
 	VFMLA V23.S4, V20.S4, V3.S4
-	FMOVS (R4)(R1), F23
+	FMOVS (R3)(R26), F23
 	VDUP V23.S[0], V23.S4
 	WORD $0x4e761ef7 // bic v23.16b, v23.16b, v22.16b
 	VFMLA V23.S4, V20.S4, V5.S4
-	FMOVS (R5)(R1), F23
+	FMOVS (R4)(R26), F23
 	VDUP V23.S[0], V23.S4
 	WORD $0x4e761ef7 // bic v23.16b, v23.16b, v22.16b
 	VFMLA V23.S4, V20.S4, V7.S4
-	FMOVS (R6)(R1), F23
+	FMOVS (R5)(R26), F23
 	VDUP V23.S[0], V23.S4
 	WORD $0x4e761ef7 // bic v23.16b, v23.16b, v22.16b
 	VFMLA V23.S4, V20.S4, V9.S4
-	FMOVS (R7)(R1), F23
+	FMOVS (R6)(R26), F23
 	VDUP V23.S[0], V23.S4
 	WORD $0x4e761ef7 // bic v23.16b, v23.16b, v22.16b
 	VFMLA V23.S4, V20.S4, V11.S4
-	FMOVS (R8)(R1), F23
+	FMOVS (R7)(R26), F23
 	VDUP V23.S[0], V23.S4
 	WORD $0x4e761ef7 // bic v23.16b, v23.16b, v22.16b
 	VFMLA V23.S4, V20.S4, V13.S4
-	FMOVS (R9)(R1), F23
+	FMOVS (R8)(R26), F23
 	VDUP V23.S[0], V23.S4
 	WORD $0x4e761ef7 // bic v23.16b, v23.16b, v22.16b
 	VFMLA V23.S4, V20.S4, V15.S4
-	FMOVS (R10)(R1), F23
+	FMOVS (R9)(R26), F23
 	VDUP V23.S[0], V23.S4
 	WORD $0x4e761ef7 // bic v23.16b, v23.16b, v22.16b
 	VFMLA V23.S4, V20.S4, V17.S4
-	FMOVS (R11)(R1), F23
+	FMOVS (R10)(R26), F23
 	VDUP V23.S[0], V23.S4
 	WORD $0x4e761ef7 // bic v23.16b, v23.16b, v22.16b
 	VFMLA V23.S4, V20.S4, V19.S4
 
 keptNone10x2:
-	ADD R23, R22
-	ADD R21, R1
-	SUBS $1, R24
+	ADD R13, R22
+	ADD R21, R26
+	SUBS $1, R23
 	BNE kept10x2
 	JMP update10x2
 
 keptAll10x2:
 	FMOVQ (R22), F20
 	FMOVQ 16(R22), F21
-	FMOVS (R2)(R1), F22
+	FMOVS (R1)(R26), F22
 	WORD $0x4f961280 // fmla v0.4s, v20.4s, v22.s[0]
 	WORD $0x4f9612a1 // fmla v1.4s, v21.4s, v22.s[0]
-	FMOVS (R3)(R1), F23
+	FMOVS (R2)(R26), F23
 	WORD $0x4f971282 // fmla v2.4s, v20.4s, v23.s[0]
 	WORD $0x4f9712a3 // fmla v3.4s, v21.4s, v23.s[0]
-	FMOVS (R4)(R1), F22
+	FMOVS (R3)(R26), F22
 	WORD $0x4f961284 // fmla v4.4s, v20.4s, v22.s[0]
 	WORD $0x4f9612a5 // fmla v5.4s, v21.4s, v22.s[0]
-	FMOVS (R5)(R1), F23
+	FMOVS (R4)(R26), F23
 	WORD $0x4f971286 // fmla v6.4s, v20.4s, v23.s[0]
 	WORD $0x4f9712a7 // fmla v7.4s, v21.4s, v23.s[0]
-	FMOVS (R6)(R1), F22
+	FMOVS (R5)(R26), F22
 	WORD $0x4f961288 // fmla v8.4s, v20.4s, v22.s[0]
 	WORD $0x4f9612a9 // fmla v9.4s, v21.4s, v22.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R7)(R1), F23
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R6)(R26), F23
 	WORD $0x4f97128a // fmla v10.4s, v20.4s, v23.s[0]
 	WORD $0x4f9712ab // fmla v11.4s, v21.4s, v23.s[0]
-	FMOVS (R8)(R1), F22
+	FMOVS (R7)(R26), F22
 	WORD $0x4f96128c // fmla v12.4s, v20.4s, v22.s[0]
 	WORD $0x4f9612ad // fmla v13.4s, v21.4s, v22.s[0]
-	FMOVS (R9)(R1), F23
+	FMOVS (R8)(R26), F23
 	WORD $0x4f97128e // fmla v14.4s, v20.4s, v23.s[0]
 	WORD $0x4f9712af // fmla v15.4s, v21.4s, v23.s[0]
-	FMOVS (R10)(R1), F22
+	FMOVS (R9)(R26), F22
 	WORD $0x4f961290 // fmla v16.4s, v20.4s, v22.s[0]
 	WORD $0x4f9612b1 // fmla v17.4s, v21.4s, v22.s[0]
-	FMOVS (R11)(R1), F23
+	FMOVS (R10)(R26), F23
 	WORD $0x4f971292 // fmla v18.4s, v20.4s, v23.s[0]
 	WORD $0x4f9712b3 // fmla v19.4s, v21.4s, v23.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE kept10x2
 
 update10x2:
-	MOVD R26, R2
-	MOVD R23, R21
+	MOVD R25, R1
+	MOVD R13, R21
 	MOVD 64(R0), R22 // a.Alpha
-	MOVD 88(R0), R24 // a.Mode
-	CMP $2, R24
+	MOVD 88(R0), R23 // a.Mode
+	CMP $2, R23
 	BEQ ready10x2
 	MOVD $ones<>(SB), R22
-	CMP $1, R24
+	CMP $1, R23
 	BEQ ready10x2
-	MOVD $zeros<>(SB), R2
+	MOVD $zeros<>(SB), R1
 	MOVD $0, R21
 
 ready10x2:
 	FMOVQ (R22), F20
 	FMOVQ 16(R22), F21
-	FMOVQ (R2), F22
+	FMOVQ (R1), F22
 	VFMLA V20.S4, V22.S4, V0.S4
-	FMOVQ F0, (R26)
-	FMOVQ 16(R2), F23
+	FMOVQ F0, (R25)
+	FMOVQ 16(R1), F23
 	VFMLA V21.S4, V23.S4, V1.S4
-	FMOVQ F1, 16(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F22
+	FMOVQ F1, 16(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F22
 	VFMLA V20.S4, V22.S4, V2.S4
-	FMOVQ F2, (R26)
-	FMOVQ 16(R2), F23
+	FMOVQ F2, (R25)
+	FMOVQ 16(R1), F23
 	VFMLA V21.S4, V23.S4, V3.S4
-	FMOVQ F3, 16(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F22
+	FMOVQ F3, 16(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F22
 	VFMLA V20.S4, V22.S4, V4.S4
-	FMOVQ F4, (R26)
-	FMOVQ 16(R2), F23
+	FMOVQ F4, (R25)
+	FMOVQ 16(R1), F23
 	VFMLA V21.S4, V23.S4, V5.S4
-	FMOVQ F5, 16(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F22
+	FMOVQ F5, 16(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F22
 	VFMLA V20.S4, V22.S4, V6.S4
-	FMOVQ F6, (R26)
-	FMOVQ 16(R2), F23
+	FMOVQ F6, (R25)
+	FMOVQ 16(R1), F23
 	VFMLA V21.S4, V23.S4, V7.S4
-	FMOVQ F7, 16(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F22
+	FMOVQ F7, 16(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F22
 	VFMLA V20.S4, V22.S4, V8.S4
-	FMOVQ F8, (R26)
-	FMOVQ 16(R2), F23
+	FMOVQ F8, (R25)
+	FMOVQ 16(R1), F23
 	VFMLA V21.S4, V23.S4, V9.S4
-	FMOVQ F9, 16(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F22
+	FMOVQ F9, 16(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F22
 	VFMLA V20.S4, V22.S4, V10.S4
-	FMOVQ F10, (R26)
-	FMOVQ 16(R2), F23
+	FMOVQ F10, (R25)
+	FMOVQ 16(R1), F23
 	VFMLA V21.S4, V23.S4, V11.S4
-	FMOVQ F11, 16(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F22
+	FMOVQ F11, 16(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F22
 	VFMLA V20.S4, V22.S4, V12.S4
-	FMOVQ F12, (R26)
-	FMOVQ 16(R2), F23
+	FMOVQ F12, (R25)
+	FMOVQ 16(R1), F23
 	VFMLA V21.S4, V23.S4, V13.S4
-	FMOVQ F13, 16(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F22
+	FMOVQ F13, 16(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F22
 	VFMLA V20.S4, V22.S4, V14.S4
-	FMOVQ F14, (R26)
-	FMOVQ 16(R2), F23
+	FMOVQ F14, (R25)
+	FMOVQ 16(R1), F23
 	VFMLA V21.S4, V23.S4, V15.S4
-	FMOVQ F15, 16(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F22
+	FMOVQ F15, 16(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F22
 	VFMLA V20.S4, V22.S4, V16.S4
-	FMOVQ F16, (R26)
-	FMOVQ 16(R2), F23
+	FMOVQ F16, (R25)
+	FMOVQ 16(R1), F23
 	VFMLA V21.S4, V23.S4, V17.S4
-	FMOVQ F17, 16(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F22
+	FMOVQ F17, 16(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F22
 	VFMLA V20.S4, V22.S4, V18.S4
-	FMOVQ F18, (R26)
-	FMOVQ 16(R2), F23
+	FMOVQ F18, (R25)
+	FMOVQ 16(R1), F23
 	VFMLA V21.S4, V23.S4, V19.S4
-	FMOVQ F19, 16(R26)
-	ADD R21, R2
-	ADD R23, R26
+	FMOVQ F19, 16(R25)
+	ADD R21, R1
+	ADD R13, R25
 	MOVD 8(R0), R21 // a.KeyStride
 	LSL $2, R21
 	JMP done
 
 tile9x2:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
 	MOVD R19, R3
@@ -7923,12 +7925,10 @@ tile9x2:
 	ADD R20, R19
 	MOVD R19, R9
 	ADD R20, R19
-	MOVD R19, R10
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	MOVD 48(R0), R22 // a.P
-	MOVD 32(R0), R24 // a.MaskFrom
-	CBNZ R24, first9x2
+	MOVD 32(R0), R23 // a.MaskFrom
+	CBNZ R23, first9x2
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
@@ -7954,84 +7954,84 @@ tile9x2:
 first9x2:
 	FMOVQ (R22), F18
 	FMOVQ 16(R22), F19
-	FMOVS (R2)(R1), F20
+	FMOVS (R1)(R26), F20
 	WORD $0x4f949240 // fmul v0.4s, v18.4s, v20.s[0]
 	WORD $0x4f949261 // fmul v1.4s, v19.4s, v20.s[0]
-	FMOVS (R3)(R1), F21
+	FMOVS (R2)(R26), F21
 	WORD $0x4f959242 // fmul v2.4s, v18.4s, v21.s[0]
 	WORD $0x4f959263 // fmul v3.4s, v19.4s, v21.s[0]
-	FMOVS (R4)(R1), F20
+	FMOVS (R3)(R26), F20
 	WORD $0x4f949244 // fmul v4.4s, v18.4s, v20.s[0]
 	WORD $0x4f949265 // fmul v5.4s, v19.4s, v20.s[0]
-	FMOVS (R5)(R1), F21
+	FMOVS (R4)(R26), F21
 	WORD $0x4f959246 // fmul v6.4s, v18.4s, v21.s[0]
 	WORD $0x4f959267 // fmul v7.4s, v19.4s, v21.s[0]
-	ADD R23, R22
-	FMOVS (R6)(R1), F20
+	ADD R13, R22
+	FMOVS (R5)(R26), F20
 	WORD $0x4f949248 // fmul v8.4s, v18.4s, v20.s[0]
 	WORD $0x4f949269 // fmul v9.4s, v19.4s, v20.s[0]
-	FMOVS (R7)(R1), F21
+	FMOVS (R6)(R26), F21
 	WORD $0x4f95924a // fmul v10.4s, v18.4s, v21.s[0]
 	WORD $0x4f95926b // fmul v11.4s, v19.4s, v21.s[0]
-	FMOVS (R8)(R1), F20
+	FMOVS (R7)(R26), F20
 	WORD $0x4f94924c // fmul v12.4s, v18.4s, v20.s[0]
 	WORD $0x4f94926d // fmul v13.4s, v19.4s, v20.s[0]
-	FMOVS (R9)(R1), F21
+	FMOVS (R8)(R26), F21
 	WORD $0x4f95924e // fmul v14.4s, v18.4s, v21.s[0]
 	WORD $0x4f95926f // fmul v15.4s, v19.4s, v21.s[0]
-	FMOVS (R10)(R1), F20
+	FMOVS (R9)(R26), F20
 	WORD $0x4f949250 // fmul v16.4s, v18.4s, v20.s[0]
 	WORD $0x4f949271 // fmul v17.4s, v19.4s, v20.s[0]
-	ADD R21, R1
-	SUB $1, R24
-	CBZ R24, masked9x2
+	ADD R21, R26
+	SUB $1, R23
+	CBZ R23, masked9x2
 	PCALIGN $32
 
 loop9x2:
 	FMOVQ (R22), F18
 	FMOVQ 16(R22), F19
-	FMOVS (R2)(R1), F20
+	FMOVS (R1)(R26), F20
 	WORD $0x4f941240 // fmla v0.4s, v18.4s, v20.s[0]
 	WORD $0x4f941261 // fmla v1.4s, v19.4s, v20.s[0]
-	FMOVS (R3)(R1), F21
+	FMOVS (R2)(R26), F21
 	WORD $0x4f951242 // fmla v2.4s, v18.4s, v21.s[0]
 	WORD $0x4f951263 // fmla v3.4s, v19.4s, v21.s[0]
-	FMOVS (R4)(R1), F20
+	FMOVS (R3)(R26), F20
 	WORD $0x4f941244 // fmla v4.4s, v18.4s, v20.s[0]
 	WORD $0x4f941265 // fmla v5.4s, v19.4s, v20.s[0]
-	FMOVS (R5)(R1), F21
+	FMOVS (R4)(R26), F21
 	WORD $0x4f951246 // fmla v6.4s, v18.4s, v21.s[0]
 	WORD $0x4f951267 // fmla v7.4s, v19.4s, v21.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R6)(R1), F20
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R5)(R26), F20
 	WORD $0x4f941248 // fmla v8.4s, v18.4s, v20.s[0]
 	WORD $0x4f941269 // fmla v9.4s, v19.4s, v20.s[0]
-	FMOVS (R7)(R1), F21
+	FMOVS (R6)(R26), F21
 	WORD $0x4f95124a // fmla v10.4s, v18.4s, v21.s[0]
 	WORD $0x4f95126b // fmla v11.4s, v19.4s, v21.s[0]
-	FMOVS (R8)(R1), F20
+	FMOVS (R7)(R26), F20
 	WORD $0x4f94124c // fmla v12.4s, v18.4s, v20.s[0]
 	WORD $0x4f94126d // fmla v13.4s, v19.4s, v20.s[0]
-	FMOVS (R9)(R1), F21
+	FMOVS (R8)(R26), F21
 	WORD $0x4f95124e // fmla v14.4s, v18.4s, v21.s[0]
 	WORD $0x4f95126f // fmla v15.4s, v19.4s, v21.s[0]
-	FMOVS (R10)(R1), F20
+	FMOVS (R9)(R26), F20
 	WORD $0x4f941250 // fmla v16.4s, v18.4s, v20.s[0]
 	WORD $0x4f941271 // fmla v17.4s, v19.4s, v20.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop9x2
 
 masked9x2:
-	MOVD 24(R0), R24 // a.Keys
+	MOVD 24(R0), R23 // a.Keys
 	MOVD 32(R0), R17
-	SUB R17, R24 // a.MaskFrom
-	CBZ R24, update9x2
+	SUB R17, R23 // a.MaskFrom
+	CBZ R23, update9x2
 	PCALIGN $32
 
 kept9x2:
 	MOVD RSP, R17
-	ADD R24<<3, R17
+	ADD R23<<3, R17
 	MOVD (R17), R17
 	CMN $1, R17
 	BEQ keptAll9x2
@@ -8039,39 +8039,39 @@ kept9x2:
 	WORD $0x4f210654 // sshr v20.4s, v18.4s, #31
 	VUSHR $1, V20.S4, V21.S4
 	WORD $0x4e751e52 // bic v18.16b, v18.16b, v21.16b
-	FMOVS (R2)(R1), F21
+	FMOVS (R1)(R26), F21
 	VDUP V21.S[0], V21.S4
 	WORD $0x4e741eb5 // bic v21.16b, v21.16b, v20.16b
 	VFMLA V21.S4, V18.S4, V0.S4
-	FMOVS (R3)(R1), F21
+	FMOVS (R2)(R26), F21
 	VDUP V21.S[0], V21.S4
 	WORD $0x4e741eb5 // bic v21.16b, v21.16b, v20.16b
 	VFMLA V21.S4, V18.S4, V2.S4
-	FMOVS (R4)(R1), F21
+	FMOVS (R3)(R26), F21
 	VDUP V21.S[0], V21.S4
 	WORD $0x4e741eb5 // bic v21.16b, v21.16b, v20.16b
 	VFMLA V21.S4, V18.S4, V4.S4
-	FMOVS (R5)(R1), F21
+	FMOVS (R4)(R26), F21
 	VDUP V21.S[0], V21.S4
 	WORD $0x4e741eb5 // bic v21.16b, v21.16b, v20.16b
 	VFMLA V21.S4, V18.S4, V6.S4
-	FMOVS (R6)(R1), F21
+	FMOVS (R5)(R26), F21
 	VDUP V21.S[0], V21.S4
 	WORD $0x4e741eb5 // bic v21.16b, v21.16b, v20.16b
 	VFMLA V21.S4, V18.S4, V8.S4
-	FMOVS (R7)(R1), F21
+	FMOVS (R6)(R26), F21
 	VDUP V21.S[0], V21.S4
 	WORD $0x4e741eb5 // bic v21.16b, v21.16b, v20.16b
 	VFMLA V21.S4, V18.S4, V10.S4
-	FMOVS (R8)(R1), F21
+	FMOVS (R7)(R26), F21
 	VDUP V21.S[0], V21.S4
 	WORD $0x4e741eb5 // bic v21.16b, v21.16b, v20.16b
 	VFMLA V21.S4, V18.S4, V12.S4
-	FMOVS (R9)(R1), F21
+	FMOVS (R8)(R26), F21
 	VDUP V21.S[0], V21.S4
 	WORD $0x4e741eb5 // bic v21.16b, v21.16b, v20.16b
 	VFMLA V21.S4, V18.S4, V14.S4
-	FMOVS (R10)(R1), F21
+	FMOVS (R9)(R26), F21
 	VDUP V21.S[0], V21.S4
 	WORD $0x4e741eb5 // bic v21.16b, v21.16b, v20.16b
 	VFMLA V21.S4, V18.S4, V16.S4
@@ -8079,178 +8079,180 @@ kept9x2:
 	WORD $0x4f210654 // sshr v20.4s, v18.4s, #31
 	VUSHR $1, V20.S4, V21.S4
 	WORD $0x4e751e52 // bic v18.16b, v18.16b, v21.16b
-	FMOVS (R2)(R1), F21
+	FMOVS (R1)(R26), F21
 	VDUP V21.S[0], V21.S4
 	WORD $0x4e741eb5 // bic v21.16b, v21.16b, v20.16b
 	VFMLA V21.S4, V18.S4, V1.S4
-	FMOVS (R3)(R1), F21
+	FMOVS (R2)(R26), F21
 	VDUP V21.S[0], V21.S4
 	WORD $0x4e741eb5 // bic v21.16b, v21.16b, v20.16b
 	VFMLA V21.S4, V18.S4, V3.S4
-	FMOVS (R4)(R1), F21
+	FMOVS (R3)(R26), F21
 	VDUP V21.S[0], V21.S4
 	WORD $0x4e741eb5 // bic v21.16b, v21.16b, v20.16b
 	VFMLA V21.S4, V18.S4, V5.S4
-	FMOVS (R5)(R1), F21
+	FMOVS (R4)(R26), F21
 	VDUP V21.S[0], V21.S4
 	WORD $0x4e741eb5 // bic v21.16b, v21.16b, v20.16b
 	VFMLA V21.S4, V18.S4, V7.S4
-	FMOVS (R6)(R1), F21
+	FMOVS (R5)(R26), F21
 	VDUP V21.S[0], V21.S4
 	WORD $0x4e741eb5 // bic v21.16b, v21.16b, v20.16b
 	VFMLA V21.S4, V18.S4, V9.S4
-	FMOVS (R7)(R1), F21
+	FMOVS (R6)(R26), F21
 	VDUP V21.S[0], V21.S4
 	WORD $0x4e741eb5 // bic v21.16b, v21.16b, v20.16b
 	VFMLA V21.S4, V18.S4, V11.S4
-	FMOVS (R8)(R1), F21
+	FMOVS (R7)(R26), F21
 	VDUP V21.S[0], V21.S4
 	WORD $0x4e741eb5 // bic v21.16b, v21.16b, v20.16b
 	VFMLA V21.S4, V18.S4, V13.S4
-	FMOVS (R9)(R1), F21
+	FMOVS (R8)(R26), F21
 	VDUP V21.S[0], V21.S4
 	WORD $0x4e741eb5 // bic v21.16b, v21.16b, v20.16b
 	VFMLA V21.S4, V18.S4, V15.S4
-	FMOVS (R10)(R1), F21
+	FMOVS (R9)(R26), F21
 	VDUP V21.S[0], V21.S4
 	WORD $0x4e741eb5 // bic v21.16b, v21.16b, v20.16b
 	VFMLA V21.S4, V18.S4, V17.S4
 
 keptNone9x2:
-	ADD R23, R22
-	ADD R21, R1
-	SUBS $1, R24
+	ADD R13, R22
+	ADD R21, R26
+	SUBS $1, R23
 	BNE kept9x2
 	JMP update9x2
 
 keptAll9x2:
 	FMOVQ (R22), F18
 	FMOVQ 16(R22), F19
-	FMOVS (R2)(R1), F20
+	FMOVS (R1)(R26), F20
 	WORD $0x4f941240 // fmla v0.4s, v18.4s, v20.s[0]
 	WORD $0x4f941261 // fmla v1.4s, v19.4s, v20.s[0]
-	FMOVS (R3)(R1), F21
+	FMOVS (R2)(R26), F21
 	WORD $0x4f951242 // fmla v2.4s, v18.4s, v21.s[0]
 	WORD $0x4f951263 // fmla v3.4s, v19.4s, v21.s[0]
-	FMOVS (R4)(R1), F20
+	FMOVS (R3)(R26), F20
 	WORD $0x4f941244 // fmla v4.4s, v18.4s, v20.s[0]
 	WORD $0x4f941265 // fmla v5.4s, v19.4s, v20.s[0]
-	FMOVS (R5)(R1), F21
+	FMOVS (R4)(R26), F21
 	WORD $0x4f951246 // fmla v6.4s, v18.4s, v21.s[0]
 	WORD $0x4f951267 // fmla v7.4s, v19.4s, v21.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R6)(R1), F20
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R5)(R26), F20
 	WORD $0x4f941248 // fmla v8.4s, v18.4s, v20.s[0]
 	WORD $0x4f941269 // fmla v9.4s, v19.4s, v20.s[0]
-	FMOVS (R7)(R1), F21
+	FMOVS (R6)(R26), F21
 	WORD $0x4f95124a // fmla v10.4s, v18.4s, v21.s[0]
 	WORD $0x4f95126b // fmla v11.4s, v19.4s, v21.s[0]
-	FMOVS (R8)(R1), F20
+	FMOVS (R7)(R26), F20
 	WORD $0x4f94124c // fmla v12.4s, v18.4s, v20.s[0]
 	WORD $0x4f94126d // fmla v13.4s, v19.4s, v20.s[0]
-	FMOVS (R9)(R1), F21
+	FMOVS (R8)(R26), F21
 	WORD $0x4f95124e // fmla v14.4s, v18.4s, v21.s[0]
 	WORD $0x4f95126f // fmla v15.4s, v19.4s, v21.s[0]
-	FMOVS (R10)(R1), F20
+	FMOVS (R9)(R26), F20
 	WORD $0x4f941250 // fmla v16.4s, v18.4s, v20.s[0]
 	WORD $0x4f941271 // fmla v17.4s, v19.4s, v20.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE kept9x2
 
 update9x2:
-	MOVD R26, R2
-	MOVD R23, R21
+	MOVD R25, R1
+	MOVD R13, R21
 	MOVD 64(R0), R22 // a.Alpha
-	MOVD 88(R0), R24 // a.Mode
-	CMP $2, R24
+	MOVD 88(R0), R23 // a.Mode
+	CMP $2, R23
 	BEQ ready9x2
 	MOVD $ones<>(SB), R22
-	CMP $1, R24
+	CMP $1, R23
 	BEQ ready9x2
-	MOVD $zeros<>(SB), R2
+	MOVD $zeros<>(SB), R1
 	MOVD $0, R21
 
 ready9x2:
 	FMOVQ (R22), F18
 	FMOVQ 16(R22), F19
-	FMOVQ (R2), F20
+	FMOVQ (R1), F20
 	VFMLA V18.S4, V20.S4, V0.S4
-	FMOVQ F0, (R26)
-	FMOVQ 16(R2), F21
+	FMOVQ F0, (R25)
+	FMOVQ 16(R1), F21
 	VFMLA V19.S4, V21.S4, V1.S4
-	FMOVQ F1, 16(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F20
+	FMOVQ F1, 16(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F20
 	VFMLA V18.S4, V20.S4, V2.S4
-	FMOVQ F2, (R26)
-	FMOVQ 16(R2), F21
+	FMOVQ F2, (R25)
+	FMOVQ 16(R1), F21
 	VFMLA V19.S4, V21.S4, V3.S4
-	FMOVQ F3, 16(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F20
+	FMOVQ F3, 16(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F20
 	VFMLA V18.S4, V20.S4, V4.S4
-	FMOVQ F4, (R26)
-	FMOVQ 16(R2), F21
+	FMOVQ F4, (R25)
+	FMOVQ 16(R1), F21
 	VFMLA V19.S4, V21.S4, V5.S4
-	FMOVQ F5, 16(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F20
+	FMOVQ F5, 16(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F20
 	VFMLA V18.S4, V20.S4, V6.S4
-	FMOVQ F6, (R26)
-	FMOVQ 16(R2), F21
+	FMOVQ F6, (R25)
+	FMOVQ 16(R1), F21
 	VFMLA V19.S4, V21.S4, V7.S4
-	FMOVQ F7, 16(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F20
+	FMOVQ F7, 16(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F20
 	VFMLA V18.S4, V20.S4, V8.S4
-	FMOVQ F8, (R26)
-	FMOVQ 16(R2), F21
+	FMOVQ F8, (R25)
+	FMOVQ 16(R1), F21
 	VFMLA V19.S4, V21.S4, V9.S4
-	FMOVQ F9, 16(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F20
+	FMOVQ F9, 16(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F20
 	VFMLA V18.S4, V20.S4, V10.S4
-	FMOVQ F10, (R26)
-	FMOVQ 16(R2), F21
+	FMOVQ F10, (R25)
+	FMOVQ 16(R1), F21
 	VFMLA V19.S4, V21.S4, V11.S4
-	FMOVQ F11, 16(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F20
+	FMOVQ F11, 16(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F20
 	VFMLA V18.S4, V20.S4, V12.S4
-	FMOVQ F12, (R26)
-	FMOVQ 16(R2), F21
+	FMOVQ F12, (R25)
+	FMOVQ 16(R1), F21
 	VFMLA V19.S4, V21.S4, V13.S4
-	FMOVQ F13, 16(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F20
+	FMOVQ F13, 16(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F20
 	VFMLA V18.S4, V20.S4, V14.S4
-	FMOVQ F14, (R26)
-	FMOVQ 16(R2), F21
+	FMOVQ F14, (R25)
+	FMOVQ 16(R1), F21
 	VFMLA V19.S4, V21.S4, V15.S4
-	FMOVQ F15, 16(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F20
+	FMOVQ F15, 16(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F20
 	VFMLA V18.S4, V20.S4, V16.S4
-	FMOVQ F16, (R26)
-	FMOVQ 16(R2), F21
+	FMOVQ F16, (R25)
+	FMOVQ 16(R1), F21
 	VFMLA V19.S4, V21.S4, V17.S4
-	FMOVQ F17, 16(R26)
-	ADD R21, R2
-	ADD R23, R26
+	FMOVQ F17, 16(R25)
+	ADD R21, R1
+	ADD R13, R25
 	MOVD 8(R0), R21 // a.KeyStride
 	LSL $2, R21
 	JMP done
 
 tile8x2:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
 	MOVD R19, R3
@@ -8265,12 +8267,10 @@ tile8x2:
 	ADD R20, R19
 	MOVD R19, R8
 	ADD R20, R19
-	MOVD R19, R9
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	MOVD 48(R0), R22 // a.P
-	MOVD 32(R0), R24 // a.MaskFrom
-	CBNZ R24, first8x2
+	MOVD 32(R0), R23 // a.MaskFrom
+	CBNZ R23, first8x2
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
@@ -8294,78 +8294,78 @@ tile8x2:
 first8x2:
 	FMOVQ (R22), F16
 	FMOVQ 16(R22), F17
-	FMOVS (R2)(R1), F18
+	FMOVS (R1)(R26), F18
 	WORD $0x4f929200 // fmul v0.4s, v16.4s, v18.s[0]
 	WORD $0x4f929221 // fmul v1.4s, v17.4s, v18.s[0]
-	FMOVS (R3)(R1), F19
+	FMOVS (R2)(R26), F19
 	WORD $0x4f939202 // fmul v2.4s, v16.4s, v19.s[0]
 	WORD $0x4f939223 // fmul v3.4s, v17.4s, v19.s[0]
-	FMOVS (R4)(R1), F18
+	FMOVS (R3)(R26), F18
 	WORD $0x4f929204 // fmul v4.4s, v16.4s, v18.s[0]
 	WORD $0x4f929225 // fmul v5.4s, v17.4s, v18.s[0]
-	FMOVS (R5)(R1), F19
+	FMOVS (R4)(R26), F19
 	WORD $0x4f939206 // fmul v6.4s, v16.4s, v19.s[0]
 	WORD $0x4f939227 // fmul v7.4s, v17.4s, v19.s[0]
-	ADD R23, R22
-	FMOVS (R6)(R1), F18
+	ADD R13, R22
+	FMOVS (R5)(R26), F18
 	WORD $0x4f929208 // fmul v8.4s, v16.4s, v18.s[0]
 	WORD $0x4f929229 // fmul v9.4s, v17.4s, v18.s[0]
-	FMOVS (R7)(R1), F19
+	FMOVS (R6)(R26), F19
 	WORD $0x4f93920a // fmul v10.4s, v16.4s, v19.s[0]
 	WORD $0x4f93922b // fmul v11.4s, v17.4s, v19.s[0]
-	FMOVS (R8)(R1), F18
+	FMOVS (R7)(R26), F18
 	WORD $0x4f92920c // fmul v12.4s, v16.4s, v18.s[0]
 	WORD $0x4f92922d // fmul v13.4s, v17.4s, v18.s[0]
-	FMOVS (R9)(R1), F19
+	FMOVS (R8)(R26), F19
 	WORD $0x4f93920e // fmul v14.4s, v16.4s, v19.s[0]
 	WORD $0x4f93922f // fmul v15.4s, v17.4s, v19.s[0]
-	ADD R21, R1
-	SUB $1, R24
-	CBZ R24, masked8x2
+	ADD R21, R26
+	SUB $1, R23
+	CBZ R23, masked8x2
 	PCALIGN $32
 
 loop8x2:
 	FMOVQ (R22), F16
 	FMOVQ 16(R22), F17
-	FMOVS (R2)(R1), F18
+	FMOVS (R1)(R26), F18
 	WORD $0x4f921200 // fmla v0.4s, v16.4s, v18.s[0]
 	WORD $0x4f921221 // fmla v1.4s, v17.4s, v18.s[0]
-	FMOVS (R3)(R1), F19
+	FMOVS (R2)(R26), F19
 	WORD $0x4f931202 // fmla v2.4s, v16.4s, v19.s[0]
 	WORD $0x4f931223 // fmla v3.4s, v17.4s, v19.s[0]
-	FMOVS (R4)(R1), F18
+	FMOVS (R3)(R26), F18
 	WORD $0x4f921204 // fmla v4.4s, v16.4s, v18.s[0]
 	WORD $0x4f921225 // fmla v5.4s, v17.4s, v18.s[0]
-	FMOVS (R5)(R1), F19
+	FMOVS (R4)(R26), F19
 	WORD $0x4f931206 // fmla v6.4s, v16.4s, v19.s[0]
 	WORD $0x4f931227 // fmla v7.4s, v17.4s, v19.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R6)(R1), F18
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R5)(R26), F18
 	WORD $0x4f921208 // fmla v8.4s, v16.4s, v18.s[0]
 	WORD $0x4f921229 // fmla v9.4s, v17.4s, v18.s[0]
-	FMOVS (R7)(R1), F19
+	FMOVS (R6)(R26), F19
 	WORD $0x4f93120a // fmla v10.4s, v16.4s, v19.s[0]
 	WORD $0x4f93122b // fmla v11.4s, v17.4s, v19.s[0]
-	FMOVS (R8)(R1), F18
+	FMOVS (R7)(R26), F18
 	WORD $0x4f92120c // fmla v12.4s, v16.4s, v18.s[0]
 	WORD $0x4f92122d // fmla v13.4s, v17.4s, v18.s[0]
-	FMOVS (R9)(R1), F19
+	FMOVS (R8)(R26), F19
 	WORD $0x4f93120e // fmla v14.4s, v16.4s, v19.s[0]
 	WORD $0x4f93122f // fmla v15.4s, v17.4s, v19.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop8x2
 
 masked8x2:
-	MOVD 24(R0), R24 // a.Keys
+	MOVD 24(R0), R23 // a.Keys
 	MOVD 32(R0), R17
-	SUB R17, R24 // a.MaskFrom
-	CBZ R24, update8x2
+	SUB R17, R23 // a.MaskFrom
+	CBZ R23, update8x2
 	PCALIGN $32
 
 kept8x2:
 	MOVD RSP, R17
-	ADD R24<<3, R17
+	ADD R23<<3, R17
 	MOVD (R17), R17
 	CMN $1, R17
 	BEQ keptAll8x2
@@ -8373,35 +8373,35 @@ kept8x2:
 	WORD $0x4f210612 // sshr v18.4s, v16.4s, #31
 	VUSHR $1, V18.S4, V19.S4
 	WORD $0x4e731e10 // bic v16.16b, v16.16b, v19.16b
-	FMOVS (R2)(R1), F19
+	FMOVS (R1)(R26), F19
 	VDUP V19.S[0], V19.S4
 	WORD $0x4e721e73 // bic v19.16b, v19.16b, v18.16b
 	VFMLA V19.S4, V16.S4, V0.S4
-	FMOVS (R3)(R1), F19
+	FMOVS (R2)(R26), F19
 	VDUP V19.S[0], V19.S4
 	WORD $0x4e721e73 // bic v19.16b, v19.16b, v18.16b
 	VFMLA V19.S4, V16.S4, V2.S4
-	FMOVS (R4)(R1), F19
+	FMOVS (R3)(R26), F19
 	VDUP V19.S[0], V19.S4
 	WORD $0x4e721e73 // bic v19.16b, v19.16b, v18.16b
 	VFMLA V19.S4, V16.S4, V4.S4
-	FMOVS (R5)(R1), F19
+	FMOVS (R4)(R26), F19
 	VDUP V19.S[0], V19.S4
 	WORD $0x4e721e73 // bic v19.16b, v19.16b, v18.16b
 	VFMLA V19.S4, V16.S4, V6.S4
-	FMOVS (R6)(R1), F19
+	FMOVS (R5)(R26), F19
 	VDUP V19.S[0], V19.S4
 	WORD $0x4e721e73 // bic v19.16b, v19.16b, v18.16b
 	VFMLA V19.S4, V16.S4, V8.S4
-	FMOVS (R7)(R1), F19
+	FMOVS (R6)(R26), F19
 	VDUP V19.S[0], V19.S4
 	WORD $0x4e721e73 // bic v19.16b, v19.16b, v18.16b
 	VFMLA V19.S4, V16.S4, V10.S4
-	FMOVS (R8)(R1), F19
+	FMOVS (R7)(R26), F19
 	VDUP V19.S[0], V19.S4
 	WORD $0x4e721e73 // bic v19.16b, v19.16b, v18.16b
 	VFMLA V19.S4, V16.S4, V12.S4
-	FMOVS (R9)(R1), F19
+	FMOVS (R8)(R26), F19
 	VDUP V19.S[0], V19.S4
 	WORD $0x4e721e73 // bic v19.16b, v19.16b, v18.16b
 	VFMLA V19.S4, V16.S4, V14.S4
@@ -8409,163 +8409,165 @@ kept8x2:
 	WORD $0x4f210612 // sshr v18.4s, v16.4s, #31
 	VUSHR $1, V18.S4, V19.S4
 	WORD $0x4e731e10 // bic v16.16b, v16.16b, v19.16b
-	FMOVS (R2)(R1), F19
+	FMOVS (R1)(R26), F19
 	VDUP V19.S[0], V19.S4
 	WORD $0x4e721e73 // bic v19.16b, v19.16b, v18.16b
 	VFMLA V19.S4, V16.S4, V1.S4
-	FMOVS (R3)(R1), F19
+	FMOVS (R2)(R26), F19
 	VDUP V19.S[0], V19.S4
 	WORD $0x4e721e73 // bic v19.16b, v19.16b, v18.16b
 	VFMLA V19.S4, V16.S4, V3.S4
-	FMOVS (R4)(R1), F19
+	FMOVS (R3)(R26), F19
 	VDUP V19.S[0], V19.S4
 	WORD $0x4e721e73 // bic v19.16b, v19.16b, v18.16b
 	VFMLA V19.S4, V16.S4, V5.S4
-	FMOVS (R5)(R1), F19
+	FMOVS (R4)(R26), F19
 	VDUP V19.S[0], V19.S4
 	WORD $0x4e721e73 // bic v19.16b, v19.16b, v18.16b
 	VFMLA V19.S4, V16.S4, V7.S4
-	FMOVS (R6)(R1), F19
+	FMOVS (R5)(R26), F19
 	VDUP V19.S[0], V19.S4
 	WORD $0x4e721e73 // bic v19.16b, v19.16b, v18.16b
 	VFMLA V19.S4, V16.S4, V9.S4
-	FMOVS (R7)(R1), F19
+	FMOVS (R6)(R26), F19
 	VDUP V19.S[0], V19.S4
 	WORD $0x4e721e73 // bic v19.16b, v19.16b, v18.16b
 	VFMLA V19.S4, V16.S4, V11.S4
-	FMOVS (R8)(R1), F19
+	FMOVS (R7)(R26), F19
 	VDUP V19.S[0], V19.S4
 	WORD $0x4e721e73 // bic v19.16b, v19.16b, v18.16b
 	VFMLA V19.S4, V16.S4, V13.S4
-	FMOVS (R9)(R1), F19
+	FMOVS (R8)(R26), F19
 	VDUP V19.S[0], V19.S4
 	WORD $0x4e721e73 // bic v19.16b, v19.16b, v18.16b
 	VFMLA V19.S4, V16.S4, V15.S4
 
 keptNone8x2:
-	ADD R23, R22
-	ADD R21, R1
-	SUBS $1, R24
+	ADD R13, R22
+	ADD R21, R26
+	SUBS $1, R23
 	BNE kept8x2
 	JMP update8x2
 
 keptAll8x2:
 	FMOVQ (R22), F16
 	FMOVQ 16(R22), F17
-	FMOVS (R2)(R1), F18
+	FMOVS (R1)(R26), F18
 	WORD $0x4f921200 // fmla v0.4s, v16.4s, v18.s[0]
 	WORD $0x4f921221 // fmla v1.4s, v17.4s, v18.s[0]
-	FMOVS (R3)(R1), F19
+	FMOVS (R2)(R26), F19
 	WORD $0x4f931202 // fmla v2.4s, v16.4s, v19.s[0]
 	WORD $0x4f931223 // fmla v3.4s, v17.4s, v19.s[0]
-	FMOVS (R4)(R1), F18
+	FMOVS (R3)(R26), F18
 	WORD $0x4f921204 // fmla v4.4s, v16.4s, v18.s[0]
 	WORD $0x4f921225 // fmla v5.4s, v17.4s, v18.s[0]
-	FMOVS (R5)(R1), F19
+	FMOVS (R4)(R26), F19
 	WORD $0x4f931206 // fmla v6.4s, v16.4s, v19.s[0]
 	WORD $0x4f931227 // fmla v7.4s, v17.4s, v19.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R6)(R1), F18
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R5)(R26), F18
 	WORD $0x4f921208 // fmla v8.4s, v16.4s, v18.s[0]
 	WORD $0x4f921229 // fmla v9.4s, v17.4s, v18.s[0]
-	FMOVS (R7)(R1), F19
+	FMOVS (R6)(R26), F19
 	WORD $0x4f93120a // fmla v10.4s, v16.4s, v19.s[0]
 	WORD $0x4f93122b // fmla v11.4s, v17.4s, v19.s[0]
-	FMOVS (R8)(R1), F18
+	FMOVS (R7)(R26), F18
 	WORD $0x4f92120c // fmla v12.4s, v16.4s, v18.s[0]
 	WORD $0x4f92122d // fmla v13.4s, v17.4s, v18.s[0]
-	FMOVS (R9)(R1), F19
+	FMOVS (R8)(R26), F19
 	WORD $0x4f93120e // fmla v14.4s, v16.4s, v19.s[0]
 	WORD $0x4f93122f // fmla v15.4s, v17.4s, v19.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE kept8x2
 
 update8x2:
-	MOVD R26, R2
-	MOVD R23, R21
+	MOVD R25, R1
+	MOVD R13, R21
 	MOVD 64(R0), R22 // a.Alpha
-	MOVD 88(R0), R24 // a.Mode
-	CMP $2, R24
+	MOVD 88(R0), R23 // a.Mode
+	CMP $2, R23
 	BEQ ready8x2
 	MOVD $ones<>(SB), R22
-	CMP $1, R24
+	CMP $1, R23
 	BEQ ready8x2
-	MOVD $zeros<>(SB), R2
+	MOVD $zeros<>(SB), R1
 	MOVD $0, R21
 
 ready8x2:
 	FMOVQ (R22), F16
 	FMOVQ 16(R22), F17
-	FMOVQ (R2), F18
+	FMOVQ (R1), F18
 	VFMLA V16.S4, V18.S4, V0.S4
-	FMOVQ F0, (R26)
-	FMOVQ 16(R2), F19
+	FMOVQ F0, (R25)
+	FMOVQ 16(R1), F19
 	VFMLA V17.S4, V19.S4, V1.S4
-	FMOVQ F1, 16(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F18
+	FMOVQ F1, 16(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F18
 	VFMLA V16.S4, V18.S4, V2.S4
-	FMOVQ F2, (R26)
-	FMOVQ 16(R2), F19
+	FMOVQ F2, (R25)
+	FMOVQ 16(R1), F19
 	VFMLA V17.S4, V19.S4, V3.S4
-	FMOVQ F3, 16(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F18
+	FMOVQ F3, 16(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F18
 	VFMLA V16.S4, V18.S4, V4.S4
-	FMOVQ F4, (R26)
-	FMOVQ 16(R2), F19
+	FMOVQ F4, (R25)
+	FMOVQ 16(R1), F19
 	VFMLA V17.S4, V19.S4, V5.S4
-	FMOVQ F5, 16(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F18
+	FMOVQ F5, 16(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F18
 	VFMLA V16.S4, V18.S4, V6.S4
-	FMOVQ F6, (R26)
-	FMOVQ 16(R2), F19
+	FMOVQ F6, (R25)
+	FMOVQ 16(R1), F19
 	VFMLA V17.S4, V19.S4, V7.S4
-	FMOVQ F7, 16(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F18
+	FMOVQ F7, 16(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F18
 	VFMLA V16.S4, V18.S4, V8.S4
-	FMOVQ F8, (R26)
-	FMOVQ 16(R2), F19
+	FMOVQ F8, (R25)
+	FMOVQ 16(R1), F19
 	VFMLA V17.S4, V19.S4, V9.S4
-	FMOVQ F9, 16(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F18
+	FMOVQ F9, 16(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F18
 	VFMLA V16.S4, V18.S4, V10.S4
-	FMOVQ F10, (R26)
-	FMOVQ 16(R2), F19
+	FMOVQ F10, (R25)
+	FMOVQ 16(R1), F19
 	VFMLA V17.S4, V19.S4, V11.S4
-	FMOVQ F11, 16(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F18
+	FMOVQ F11, 16(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F18
 	VFMLA V16.S4, V18.S4, V12.S4
-	FMOVQ F12, (R26)
-	FMOVQ 16(R2), F19
+	FMOVQ F12, (R25)
+	FMOVQ 16(R1), F19
 	VFMLA V17.S4, V19.S4, V13.S4
-	FMOVQ F13, 16(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F18
+	FMOVQ F13, 16(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F18
 	VFMLA V16.S4, V18.S4, V14.S4
-	FMOVQ F14, (R26)
-	FMOVQ 16(R2), F19
+	FMOVQ F14, (R25)
+	FMOVQ 16(R1), F19
 	VFMLA V17.S4, V19.S4, V15.S4
-	FMOVQ F15, 16(R26)
-	ADD R21, R2
-	ADD R23, R26
+	FMOVQ F15, 16(R25)
+	ADD R21, R1
+	ADD R13, R25
 	MOVD 8(R0), R21 // a.KeyStride
 	LSL $2, R21
 	JMP done
 
 tile7x2:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
 	MOVD R19, R3
@@ -8578,12 +8580,10 @@ tile7x2:
 	ADD R20, R19
 	MOVD R19, R7
 	ADD R20, R19
-	MOVD R19, R8
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	MOVD 48(R0), R22 // a.P
-	MOVD 32(R0), R24 // a.MaskFrom
-	CBNZ R24, first7x2
+	MOVD 32(R0), R23 // a.MaskFrom
+	CBNZ R23, first7x2
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
@@ -8605,72 +8605,72 @@ tile7x2:
 first7x2:
 	FMOVQ (R22), F14
 	FMOVQ 16(R22), F15
-	FMOVS (R2)(R1), F16
+	FMOVS (R1)(R26), F16
 	WORD $0x4f9091c0 // fmul v0.4s, v14.4s, v16.s[0]
 	WORD $0x4f9091e1 // fmul v1.4s, v15.4s, v16.s[0]
-	FMOVS (R3)(R1), F17
+	FMOVS (R2)(R26), F17
 	WORD $0x4f9191c2 // fmul v2.4s, v14.4s, v17.s[0]
 	WORD $0x4f9191e3 // fmul v3.4s, v15.4s, v17.s[0]
-	FMOVS (R4)(R1), F16
+	FMOVS (R3)(R26), F16
 	WORD $0x4f9091c4 // fmul v4.4s, v14.4s, v16.s[0]
 	WORD $0x4f9091e5 // fmul v5.4s, v15.4s, v16.s[0]
-	ADD R23, R22
-	FMOVS (R5)(R1), F17
+	ADD R13, R22
+	FMOVS (R4)(R26), F17
 	WORD $0x4f9191c6 // fmul v6.4s, v14.4s, v17.s[0]
 	WORD $0x4f9191e7 // fmul v7.4s, v15.4s, v17.s[0]
-	FMOVS (R6)(R1), F16
+	FMOVS (R5)(R26), F16
 	WORD $0x4f9091c8 // fmul v8.4s, v14.4s, v16.s[0]
 	WORD $0x4f9091e9 // fmul v9.4s, v15.4s, v16.s[0]
-	FMOVS (R7)(R1), F17
+	FMOVS (R6)(R26), F17
 	WORD $0x4f9191ca // fmul v10.4s, v14.4s, v17.s[0]
 	WORD $0x4f9191eb // fmul v11.4s, v15.4s, v17.s[0]
-	FMOVS (R8)(R1), F16
+	FMOVS (R7)(R26), F16
 	WORD $0x4f9091cc // fmul v12.4s, v14.4s, v16.s[0]
 	WORD $0x4f9091ed // fmul v13.4s, v15.4s, v16.s[0]
-	ADD R21, R1
-	SUB $1, R24
-	CBZ R24, masked7x2
+	ADD R21, R26
+	SUB $1, R23
+	CBZ R23, masked7x2
 	PCALIGN $32
 
 loop7x2:
 	FMOVQ (R22), F14
 	FMOVQ 16(R22), F15
-	FMOVS (R2)(R1), F16
+	FMOVS (R1)(R26), F16
 	WORD $0x4f9011c0 // fmla v0.4s, v14.4s, v16.s[0]
 	WORD $0x4f9011e1 // fmla v1.4s, v15.4s, v16.s[0]
-	FMOVS (R3)(R1), F17
+	FMOVS (R2)(R26), F17
 	WORD $0x4f9111c2 // fmla v2.4s, v14.4s, v17.s[0]
 	WORD $0x4f9111e3 // fmla v3.4s, v15.4s, v17.s[0]
-	FMOVS (R4)(R1), F16
+	FMOVS (R3)(R26), F16
 	WORD $0x4f9011c4 // fmla v4.4s, v14.4s, v16.s[0]
 	WORD $0x4f9011e5 // fmla v5.4s, v15.4s, v16.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R5)(R1), F17
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R4)(R26), F17
 	WORD $0x4f9111c6 // fmla v6.4s, v14.4s, v17.s[0]
 	WORD $0x4f9111e7 // fmla v7.4s, v15.4s, v17.s[0]
-	FMOVS (R6)(R1), F16
+	FMOVS (R5)(R26), F16
 	WORD $0x4f9011c8 // fmla v8.4s, v14.4s, v16.s[0]
 	WORD $0x4f9011e9 // fmla v9.4s, v15.4s, v16.s[0]
-	FMOVS (R7)(R1), F17
+	FMOVS (R6)(R26), F17
 	WORD $0x4f9111ca // fmla v10.4s, v14.4s, v17.s[0]
 	WORD $0x4f9111eb // fmla v11.4s, v15.4s, v17.s[0]
-	FMOVS (R8)(R1), F16
+	FMOVS (R7)(R26), F16
 	WORD $0x4f9011cc // fmla v12.4s, v14.4s, v16.s[0]
 	WORD $0x4f9011ed // fmla v13.4s, v15.4s, v16.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop7x2
 
 masked7x2:
-	MOVD 24(R0), R24 // a.Keys
+	MOVD 24(R0), R23 // a.Keys
 	MOVD 32(R0), R17
-	SUB R17, R24 // a.MaskFrom
-	CBZ R24, update7x2
+	SUB R17, R23 // a.MaskFrom
+	CBZ R23, update7x2
 	PCALIGN $32
 
 kept7x2:
 	MOVD RSP, R17
-	ADD R24<<3, R17
+	ADD R23<<3, R17
 	MOVD (R17), R17
 	CMN $1, R17
 	BEQ keptAll7x2
@@ -8678,31 +8678,31 @@ kept7x2:
 	WORD $0x4f2105d0 // sshr v16.4s, v14.4s, #31
 	VUSHR $1, V16.S4, V17.S4
 	WORD $0x4e711dce // bic v14.16b, v14.16b, v17.16b
-	FMOVS (R2)(R1), F17
+	FMOVS (R1)(R26), F17
 	VDUP V17.S[0], V17.S4
 	WORD $0x4e701e31 // bic v17.16b, v17.16b, v16.16b
 	VFMLA V17.S4, V14.S4, V0.S4
-	FMOVS (R3)(R1), F17
+	FMOVS (R2)(R26), F17
 	VDUP V17.S[0], V17.S4
 	WORD $0x4e701e31 // bic v17.16b, v17.16b, v16.16b
 	VFMLA V17.S4, V14.S4, V2.S4
-	FMOVS (R4)(R1), F17
+	FMOVS (R3)(R26), F17
 	VDUP V17.S[0], V17.S4
 	WORD $0x4e701e31 // bic v17.16b, v17.16b, v16.16b
 	VFMLA V17.S4, V14.S4, V4.S4
-	FMOVS (R5)(R1), F17
+	FMOVS (R4)(R26), F17
 	VDUP V17.S[0], V17.S4
 	WORD $0x4e701e31 // bic v17.16b, v17.16b, v16.16b
 	VFMLA V17.S4, V14.S4, V6.S4
-	FMOVS (R6)(R1), F17
+	FMOVS (R5)(R26), F17
 	VDUP V17.S[0], V17.S4
 	WORD $0x4e701e31 // bic v17.16b, v17.16b, v16.16b
 	VFMLA V17.S4, V14.S4, V8.S4
-	FMOVS (R7)(R1), F17
+	FMOVS (R6)(R26), F17
 	VDUP V17.S[0], V17.S4
 	WORD $0x4e701e31 // bic v17.16b, v17.16b, v16.16b
 	VFMLA V17.S4, V14.S4, V10.S4
-	FMOVS (R8)(R1), F17
+	FMOVS (R7)(R26), F17
 	VDUP V17.S[0], V17.S4
 	WORD $0x4e701e31 // bic v17.16b, v17.16b, v16.16b
 	VFMLA V17.S4, V14.S4, V12.S4
@@ -8710,148 +8710,150 @@ kept7x2:
 	WORD $0x4f2105d0 // sshr v16.4s, v14.4s, #31
 	VUSHR $1, V16.S4, V17.S4
 	WORD $0x4e711dce // bic v14.16b, v14.16b, v17.16b
-	FMOVS (R2)(R1), F17
+	FMOVS (R1)(R26), F17
 	VDUP V17.S[0], V17.S4
 	WORD $0x4e701e31 // bic v17.16b, v17.16b, v16.16b
 	VFMLA V17.S4, V14.S4, V1.S4
-	FMOVS (R3)(R1), F17
+	FMOVS (R2)(R26), F17
 	VDUP V17.S[0], V17.S4
 	WORD $0x4e701e31 // bic v17.16b, v17.16b, v16.16b
 	VFMLA V17.S4, V14.S4, V3.S4
-	FMOVS (R4)(R1), F17
+	FMOVS (R3)(R26), F17
 	VDUP V17.S[0], V17.S4
 	WORD $0x4e701e31 // bic v17.16b, v17.16b, v16.16b
 	VFMLA V17.S4, V14.S4, V5.S4
-	FMOVS (R5)(R1), F17
+	FMOVS (R4)(R26), F17
 	VDUP V17.S[0], V17.S4
 	WORD $0x4e701e31 // bic v17.16b, v17.16b, v16.16b
 	VFMLA V17.S4, V14.S4, V7.S4
-	FMOVS (R6)(R1), F17
+	FMOVS (R5)(R26), F17
 	VDUP V17.S[0], V17.S4
 	WORD $0x4e701e31 // bic v17.16b, v17.16b, v16.16b
 	VFMLA V17.S4, V14.S4, V9.S4
-	FMOVS (R7)(R1), F17
+	FMOVS (R6)(R26), F17
 	VDUP V17.S[0], V17.S4
 	WORD $0x4e701e31 // bic v17.16b, v17.16b, v16.16b
 	VFMLA V17.S4, V14.S4, V11.S4
-	FMOVS (R8)(R1), F17
+	FMOVS (R7)(R26), F17
 	VDUP V17.S[0], V17.S4
 	WORD $0x4e701e31 // bic v17.16b, v17.16b, v16.16b
 	VFMLA V17.S4, V14.S4, V13.S4
 
 keptNone7x2:
-	ADD R23, R22
-	ADD R21, R1
-	SUBS $1, R24
+	ADD R13, R22
+	ADD R21, R26
+	SUBS $1, R23
 	BNE kept7x2
 	JMP update7x2
 
 keptAll7x2:
 	FMOVQ (R22), F14
 	FMOVQ 16(R22), F15
-	FMOVS (R2)(R1), F16
+	FMOVS (R1)(R26), F16
 	WORD $0x4f9011c0 // fmla v0.4s, v14.4s, v16.s[0]
 	WORD $0x4f9011e1 // fmla v1.4s, v15.4s, v16.s[0]
-	FMOVS (R3)(R1), F17
+	FMOVS (R2)(R26), F17
 	WORD $0x4f9111c2 // fmla v2.4s, v14.4s, v17.s[0]
 	WORD $0x4f9111e3 // fmla v3.4s, v15.4s, v17.s[0]
-	FMOVS (R4)(R1), F16
+	FMOVS (R3)(R26), F16
 	WORD $0x4f9011c4 // fmla v4.4s, v14.4s, v16.s[0]
 	WORD $0x4f9011e5 // fmla v5.4s, v15.4s, v16.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R5)(R1), F17
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R4)(R26), F17
 	WORD $0x4f9111c6 // fmla v6.4s, v14.4s, v17.s[0]
 	WORD $0x4f9111e7 // fmla v7.4s, v15.4s, v17.s[0]
-	FMOVS (R6)(R1), F16
+	FMOVS (R5)(R26), F16
 	WORD $0x4f9011c8 // fmla v8.4s, v14.4s, v16.s[0]
 	WORD $0x4f9011e9 // fmla v9.4s, v15.4s, v16.s[0]
-	FMOVS (R7)(R1), F17
+	FMOVS (R6)(R26), F17
 	WORD $0x4f9111ca // fmla v10.4s, v14.4s, v17.s[0]
 	WORD $0x4f9111eb // fmla v11.4s, v15.4s, v17.s[0]
-	FMOVS (R8)(R1), F16
+	FMOVS (R7)(R26), F16
 	WORD $0x4f9011cc // fmla v12.4s, v14.4s, v16.s[0]
 	WORD $0x4f9011ed // fmla v13.4s, v15.4s, v16.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE kept7x2
 
 update7x2:
-	MOVD R26, R2
-	MOVD R23, R21
+	MOVD R25, R1
+	MOVD R13, R21
 	MOVD 64(R0), R22 // a.Alpha
-	MOVD 88(R0), R24 // a.Mode
-	CMP $2, R24
+	MOVD 88(R0), R23 // a.Mode
+	CMP $2, R23
 	BEQ ready7x2
 	MOVD $ones<>(SB), R22
-	CMP $1, R24
+	CMP $1, R23
 	BEQ ready7x2
-	MOVD $zeros<>(SB), R2
+	MOVD $zeros<>(SB), R1
 	MOVD $0, R21
 
 ready7x2:
 	FMOVQ (R22), F14
 	FMOVQ 16(R22), F15
-	FMOVQ (R2), F16
+	FMOVQ (R1), F16
 	VFMLA V14.S4, V16.S4, V0.S4
-	FMOVQ F0, (R26)
-	FMOVQ 16(R2), F17
+	FMOVQ F0, (R25)
+	FMOVQ 16(R1), F17
 	VFMLA V15.S4, V17.S4, V1.S4
-	FMOVQ F1, 16(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F16
+	FMOVQ F1, 16(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F16
 	VFMLA V14.S4, V16.S4, V2.S4
-	FMOVQ F2, (R26)
-	FMOVQ 16(R2), F17
+	FMOVQ F2, (R25)
+	FMOVQ 16(R1), F17
 	VFMLA V15.S4, V17.S4, V3.S4
-	FMOVQ F3, 16(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F16
+	FMOVQ F3, 16(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F16
 	VFMLA V14.S4, V16.S4, V4.S4
-	FMOVQ F4, (R26)
-	FMOVQ 16(R2), F17
+	FMOVQ F4, (R25)
+	FMOVQ 16(R1), F17
 	VFMLA V15.S4, V17.S4, V5.S4
-	FMOVQ F5, 16(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F16
+	FMOVQ F5, 16(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F16
 	VFMLA V14.S4, V16.S4, V6.S4
-	FMOVQ F6, (R26)
-	FMOVQ 16(R2), F17
+	FMOVQ F6, (R25)
+	FMOVQ 16(R1), F17
 	VFMLA V15.S4, V17.S4, V7.S4
-	FMOVQ F7, 16(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F16
+	FMOVQ F7, 16(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F16
 	VFMLA V14.S4, V16.S4, V8.S4
-	FMOVQ F8, (R26)
-	FMOVQ 16(R2), F17
+	FMOVQ F8, (R25)
+	FMOVQ 16(R1), F17
 	VFMLA V15.S4, V17.S4, V9.S4
-	FMOVQ F9, 16(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F16
+	FMOVQ F9, 16(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F16
 	VFMLA V14.S4, V16.S4, V10.S4
-	FMOVQ F10, (R26)
-	FMOVQ 16(R2), F17
+	FMOVQ F10, (R25)
+	FMOVQ 16(R1), F17
 	VFMLA V15.S4, V17.S4, V11.S4
-	FMOVQ F11, 16(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F16
+	FMOVQ F11, 16(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F16
 	VFMLA V14.S4, V16.S4, V12.S4
-	FMOVQ F12, (R26)
-	FMOVQ 16(R2), F17
+	FMOVQ F12, (R25)
+	FMOVQ 16(R1), F17
 	VFMLA V15.S4, V17.S4, V13.S4
-	FMOVQ F13, 16(R26)
-	ADD R21, R2
-	ADD R23, R26
+	FMOVQ F13, 16(R25)
+	ADD R21, R1
+	ADD R13, R25
 	MOVD 8(R0), R21 // a.KeyStride
 	LSL $2, R21
 	JMP done
 
 tile6x2:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
 	MOVD R19, R3
@@ -8862,12 +8864,10 @@ tile6x2:
 	ADD R20, R19
 	MOVD R19, R6
 	ADD R20, R19
-	MOVD R19, R7
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	MOVD 48(R0), R22 // a.P
-	MOVD 32(R0), R24 // a.MaskFrom
-	CBNZ R24, first6x2
+	MOVD 32(R0), R23 // a.MaskFrom
+	CBNZ R23, first6x2
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
@@ -8887,66 +8887,66 @@ tile6x2:
 first6x2:
 	FMOVQ (R22), F12
 	FMOVQ 16(R22), F13
-	FMOVS (R2)(R1), F14
+	FMOVS (R1)(R26), F14
 	WORD $0x4f8e9180 // fmul v0.4s, v12.4s, v14.s[0]
 	WORD $0x4f8e91a1 // fmul v1.4s, v13.4s, v14.s[0]
-	FMOVS (R3)(R1), F15
+	FMOVS (R2)(R26), F15
 	WORD $0x4f8f9182 // fmul v2.4s, v12.4s, v15.s[0]
 	WORD $0x4f8f91a3 // fmul v3.4s, v13.4s, v15.s[0]
-	FMOVS (R4)(R1), F14
+	FMOVS (R3)(R26), F14
 	WORD $0x4f8e9184 // fmul v4.4s, v12.4s, v14.s[0]
 	WORD $0x4f8e91a5 // fmul v5.4s, v13.4s, v14.s[0]
-	ADD R23, R22
-	FMOVS (R5)(R1), F15
+	ADD R13, R22
+	FMOVS (R4)(R26), F15
 	WORD $0x4f8f9186 // fmul v6.4s, v12.4s, v15.s[0]
 	WORD $0x4f8f91a7 // fmul v7.4s, v13.4s, v15.s[0]
-	FMOVS (R6)(R1), F14
+	FMOVS (R5)(R26), F14
 	WORD $0x4f8e9188 // fmul v8.4s, v12.4s, v14.s[0]
 	WORD $0x4f8e91a9 // fmul v9.4s, v13.4s, v14.s[0]
-	FMOVS (R7)(R1), F15
+	FMOVS (R6)(R26), F15
 	WORD $0x4f8f918a // fmul v10.4s, v12.4s, v15.s[0]
 	WORD $0x4f8f91ab // fmul v11.4s, v13.4s, v15.s[0]
-	ADD R21, R1
-	SUB $1, R24
-	CBZ R24, masked6x2
+	ADD R21, R26
+	SUB $1, R23
+	CBZ R23, masked6x2
 	PCALIGN $32
 
 loop6x2:
 	FMOVQ (R22), F12
 	FMOVQ 16(R22), F13
-	FMOVS (R2)(R1), F14
+	FMOVS (R1)(R26), F14
 	WORD $0x4f8e1180 // fmla v0.4s, v12.4s, v14.s[0]
 	WORD $0x4f8e11a1 // fmla v1.4s, v13.4s, v14.s[0]
-	FMOVS (R3)(R1), F15
+	FMOVS (R2)(R26), F15
 	WORD $0x4f8f1182 // fmla v2.4s, v12.4s, v15.s[0]
 	WORD $0x4f8f11a3 // fmla v3.4s, v13.4s, v15.s[0]
-	FMOVS (R4)(R1), F14
+	FMOVS (R3)(R26), F14
 	WORD $0x4f8e1184 // fmla v4.4s, v12.4s, v14.s[0]
 	WORD $0x4f8e11a5 // fmla v5.4s, v13.4s, v14.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R5)(R1), F15
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R4)(R26), F15
 	WORD $0x4f8f1186 // fmla v6.4s, v12.4s, v15.s[0]
 	WORD $0x4f8f11a7 // fmla v7.4s, v13.4s, v15.s[0]
-	FMOVS (R6)(R1), F14
+	FMOVS (R5)(R26), F14
 	WORD $0x4f8e1188 // fmla v8.4s, v12.4s, v14.s[0]
 	WORD $0x4f8e11a9 // fmla v9.4s, v13.4s, v14.s[0]
-	FMOVS (R7)(R1), F15
+	FMOVS (R6)(R26), F15
 	WORD $0x4f8f118a // fmla v10.4s, v12.4s, v15.s[0]
 	WORD $0x4f8f11ab // fmla v11.4s, v13.4s, v15.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop6x2
 
 masked6x2:
-	MOVD 24(R0), R24 // a.Keys
+	MOVD 24(R0), R23 // a.Keys
 	MOVD 32(R0), R17
-	SUB R17, R24 // a.MaskFrom
-	CBZ R24, update6x2
+	SUB R17, R23 // a.MaskFrom
+	CBZ R23, update6x2
 	PCALIGN $32
 
 kept6x2:
 	MOVD RSP, R17
-	ADD R24<<3, R17
+	ADD R23<<3, R17
 	MOVD (R17), R17
 	CMN $1, R17
 	BEQ keptAll6x2
@@ -8954,27 +8954,27 @@ kept6x2:
 	WORD $0x4f21058e // sshr v14.4s, v12.4s, #31
 	VUSHR $1, V14.S4, V15.S4
 	WORD $0x4e6f1d8c // bic v12.16b, v12.16b, v15.16b
-	FMOVS (R2)(R1), F15
+	FMOVS (R1)(R26), F15
 	VDUP V15.S[0], V15.S4
 	WORD $0x4e6e1def // bic v15.16b, v15.16b, v14.16b
 	VFMLA V15.S4, V12.S4, V0.S4
-	FMOVS (R3)(R1), F15
+	FMOVS (R2)(R26), F15
 	VDUP V15.S[0], V15.S4
 	WORD $0x4e6e1def // bic v15.16b, v15.16b, v14.16b
 	VFMLA V15.S4, V12.S4, V2.S4
-	FMOVS (R4)(R1), F15
+	FMOVS (R3)(R26), F15
 	VDUP V15.S[0], V15.S4
 	WORD $0x4e6e1def // bic v15.16b, v15.16b, v14.16b
 	VFMLA V15.S4, V12.S4, V4.S4
-	FMOVS (R5)(R1), F15
+	FMOVS (R4)(R26), F15
 	VDUP V15.S[0], V15.S4
 	WORD $0x4e6e1def // bic v15.16b, v15.16b, v14.16b
 	VFMLA V15.S4, V12.S4, V6.S4
-	FMOVS (R6)(R1), F15
+	FMOVS (R5)(R26), F15
 	VDUP V15.S[0], V15.S4
 	WORD $0x4e6e1def // bic v15.16b, v15.16b, v14.16b
 	VFMLA V15.S4, V12.S4, V8.S4
-	FMOVS (R7)(R1), F15
+	FMOVS (R6)(R26), F15
 	VDUP V15.S[0], V15.S4
 	WORD $0x4e6e1def // bic v15.16b, v15.16b, v14.16b
 	VFMLA V15.S4, V12.S4, V10.S4
@@ -8982,133 +8982,135 @@ kept6x2:
 	WORD $0x4f21058e // sshr v14.4s, v12.4s, #31
 	VUSHR $1, V14.S4, V15.S4
 	WORD $0x4e6f1d8c // bic v12.16b, v12.16b, v15.16b
-	FMOVS (R2)(R1), F15
+	FMOVS (R1)(R26), F15
 	VDUP V15.S[0], V15.S4
 	WORD $0x4e6e1def // bic v15.16b, v15.16b, v14.16b
 	VFMLA V15.S4, V12.S4, V1.S4
-	FMOVS (R3)(R1), F15
+	FMOVS (R2)(R26), F15
 	VDUP V15.S[0], V15.S4
 	WORD $0x4e6e1def // bic v15.16b, v15.16b, v14.16b
 	VFMLA V15.S4, V12.S4, V3.S4
-	FMOVS (R4)(R1), F15
+	FMOVS (R3)(R26), F15
 	VDUP V15.S[0], V15.S4
 	WORD $0x4e6e1def // bic v15.16b, v15.16b, v14.16b
 	VFMLA V15.S4, V12.S4, V5.S4
-	FMOVS (R5)(R1), F15
+	FMOVS (R4)(R26), F15
 	VDUP V15.S[0], V15.S4
 	WORD $0x4e6e1def // bic v15.16b, v15.16b, v14.16b
 	VFMLA V15.S4, V12.S4, V7.S4
-	FMOVS (R6)(R1), F15
+	FMOVS (R5)(R26), F15
 	VDUP V15.S[0], V15.S4
 	WORD $0x4e6e1def // bic v15.16b, v15.16b, v14.16b
 	VFMLA V15.S4, V12.S4, V9.S4
-	FMOVS (R7)(R1), F15
+	FMOVS (R6)(R26), F15
 	VDUP V15.S[0], V15.S4
 	WORD $0x4e6e1def // bic v15.16b, v15.16b, v14.16b
 	VFMLA V15.S4, V12.S4, V11.S4
 
 keptNone6x2:
-	ADD R23, R22
-	ADD R21, R1
-	SUBS $1, R24
+	ADD R13, R22
+	ADD R21, R26
+	SUBS $1, R23
 	BNE kept6x2
 	JMP update6x2
 
 keptAll6x2:
 	FMOVQ (R22), F12
 	FMOVQ 16(R22), F13
-	FMOVS (R2)(R1), F14
+	FMOVS (R1)(R26), F14
 	WORD $0x4f8e1180 // fmla v0.4s, v12.4s, v14.s[0]
 	WORD $0x4f8e11a1 // fmla v1.4s, v13.4s, v14.s[0]
-	FMOVS (R3)(R1), F15
+	FMOVS (R2)(R26), F15
 	WORD $0x4f8f1182 // fmla v2.4s, v12.4s, v15.s[0]
 	WORD $0x4f8f11a3 // fmla v3.4s, v13.4s, v15.s[0]
-	FMOVS (R4)(R1), F14
+	FMOVS (R3)(R26), F14
 	WORD $0x4f8e1184 // fmla v4.4s, v12.4s, v14.s[0]
 	WORD $0x4f8e11a5 // fmla v5.4s, v13.4s, v14.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R5)(R1), F15
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R4)(R26), F15
 	WORD $0x4f8f1186 // fmla v6.4s, v12.4s, v15.s[0]
 	WORD $0x4f8f11a7 // fmla v7.4s, v13.4s, v15.s[0]
-	FMOVS (R6)(R1), F14
+	FMOVS (R5)(R26), F14
 	WORD $0x4f8e1188 // fmla v8.4s, v12.4s, v14.s[0]
 	WORD $0x4f8e11a9 // fmla v9.4s, v13.4s, v14.s[0]
-	FMOVS (R7)(R1), F15
+	FMOVS (R6)(R26), F15
 	WORD $0x4f8f118a // fmla v10.4s, v12.4s, v15.s[0]
 	WORD $0x4f8f11ab // fmla v11.4s, v13.4s, v15.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE kept6x2
 
 update6x2:
-	MOVD R26, R2
-	MOVD R23, R21
+	MOVD R25, R1
+	MOVD R13, R21
 	MOVD 64(R0), R22 // a.Alpha
-	MOVD 88(R0), R24 // a.Mode
-	CMP $2, R24
+	MOVD 88(R0), R23 // a.Mode
+	CMP $2, R23
 	BEQ ready6x2
 	MOVD $ones<>(SB), R22
-	CMP $1, R24
+	CMP $1, R23
 	BEQ ready6x2
-	MOVD $zeros<>(SB), R2
+	MOVD $zeros<>(SB), R1
 	MOVD $0, R21
 
 ready6x2:
 	FMOVQ (R22), F12
 	FMOVQ 16(R22), F13
-	FMOVQ (R2), F14
+	FMOVQ (R1), F14
 	VFMLA V12.S4, V14.S4, V0.S4
-	FMOVQ F0, (R26)
-	FMOVQ 16(R2), F15
+	FMOVQ F0, (R25)
+	FMOVQ 16(R1), F15
 	VFMLA V13.S4, V15.S4, V1.S4
-	FMOVQ F1, 16(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F14
+	FMOVQ F1, 16(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F14
 	VFMLA V12.S4, V14.S4, V2.S4
-	FMOVQ F2, (R26)
-	FMOVQ 16(R2), F15
+	FMOVQ F2, (R25)
+	FMOVQ 16(R1), F15
 	VFMLA V13.S4, V15.S4, V3.S4
-	FMOVQ F3, 16(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F14
+	FMOVQ F3, 16(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F14
 	VFMLA V12.S4, V14.S4, V4.S4
-	FMOVQ F4, (R26)
-	FMOVQ 16(R2), F15
+	FMOVQ F4, (R25)
+	FMOVQ 16(R1), F15
 	VFMLA V13.S4, V15.S4, V5.S4
-	FMOVQ F5, 16(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F14
+	FMOVQ F5, 16(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F14
 	VFMLA V12.S4, V14.S4, V6.S4
-	FMOVQ F6, (R26)
-	FMOVQ 16(R2), F15
+	FMOVQ F6, (R25)
+	FMOVQ 16(R1), F15
 	VFMLA V13.S4, V15.S4, V7.S4
-	FMOVQ F7, 16(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F14
+	FMOVQ F7, 16(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F14
 	VFMLA V12.S4, V14.S4, V8.S4
-	FMOVQ F8, (R26)
-	FMOVQ 16(R2), F15
+	FMOVQ F8, (R25)
+	FMOVQ 16(R1), F15
 	VFMLA V13.S4, V15.S4, V9.S4
-	FMOVQ F9, 16(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F14
+	FMOVQ F9, 16(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F14
 	VFMLA V12.S4, V14.S4, V10.S4
-	FMOVQ F10, (R26)
-	FMOVQ 16(R2), F15
+	FMOVQ F10, (R25)
+	FMOVQ 16(R1), F15
 	VFMLA V13.S4, V15.S4, V11.S4
-	FMOVQ F11, 16(R26)
-	ADD R21, R2
-	ADD R23, R26
+	FMOVQ F11, 16(R25)
+	ADD R21, R1
+	ADD R13, R25
 	MOVD 8(R0), R21 // a.KeyStride
 	LSL $2, R21
 	JMP done
 
 tile5x2:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
 	MOVD R19, R3
@@ -9117,12 +9119,10 @@ tile5x2:
 	ADD R20, R19
 	MOVD R19, R5
 	ADD R20, R19
-	MOVD R19, R6
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	MOVD 48(R0), R22 // a.P
-	MOVD 32(R0), R24 // a.MaskFrom
-	CBNZ R24, first5x2
+	MOVD 32(R0), R23 // a.MaskFrom
+	CBNZ R23, first5x2
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
@@ -9140,60 +9140,60 @@ tile5x2:
 first5x2:
 	FMOVQ (R22), F10
 	FMOVQ 16(R22), F11
-	FMOVS (R2)(R1), F12
+	FMOVS (R1)(R26), F12
 	WORD $0x4f8c9140 // fmul v0.4s, v10.4s, v12.s[0]
 	WORD $0x4f8c9161 // fmul v1.4s, v11.4s, v12.s[0]
-	FMOVS (R3)(R1), F13
+	FMOVS (R2)(R26), F13
 	WORD $0x4f8d9142 // fmul v2.4s, v10.4s, v13.s[0]
 	WORD $0x4f8d9163 // fmul v3.4s, v11.4s, v13.s[0]
-	ADD R23, R22
-	FMOVS (R4)(R1), F12
+	ADD R13, R22
+	FMOVS (R3)(R26), F12
 	WORD $0x4f8c9144 // fmul v4.4s, v10.4s, v12.s[0]
 	WORD $0x4f8c9165 // fmul v5.4s, v11.4s, v12.s[0]
-	FMOVS (R5)(R1), F13
+	FMOVS (R4)(R26), F13
 	WORD $0x4f8d9146 // fmul v6.4s, v10.4s, v13.s[0]
 	WORD $0x4f8d9167 // fmul v7.4s, v11.4s, v13.s[0]
-	FMOVS (R6)(R1), F12
+	FMOVS (R5)(R26), F12
 	WORD $0x4f8c9148 // fmul v8.4s, v10.4s, v12.s[0]
 	WORD $0x4f8c9169 // fmul v9.4s, v11.4s, v12.s[0]
-	ADD R21, R1
-	SUB $1, R24
-	CBZ R24, masked5x2
+	ADD R21, R26
+	SUB $1, R23
+	CBZ R23, masked5x2
 	PCALIGN $32
 
 loop5x2:
 	FMOVQ (R22), F10
 	FMOVQ 16(R22), F11
-	FMOVS (R2)(R1), F12
+	FMOVS (R1)(R26), F12
 	WORD $0x4f8c1140 // fmla v0.4s, v10.4s, v12.s[0]
 	WORD $0x4f8c1161 // fmla v1.4s, v11.4s, v12.s[0]
-	FMOVS (R3)(R1), F13
+	FMOVS (R2)(R26), F13
 	WORD $0x4f8d1142 // fmla v2.4s, v10.4s, v13.s[0]
 	WORD $0x4f8d1163 // fmla v3.4s, v11.4s, v13.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R4)(R1), F12
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R3)(R26), F12
 	WORD $0x4f8c1144 // fmla v4.4s, v10.4s, v12.s[0]
 	WORD $0x4f8c1165 // fmla v5.4s, v11.4s, v12.s[0]
-	FMOVS (R5)(R1), F13
+	FMOVS (R4)(R26), F13
 	WORD $0x4f8d1146 // fmla v6.4s, v10.4s, v13.s[0]
 	WORD $0x4f8d1167 // fmla v7.4s, v11.4s, v13.s[0]
-	FMOVS (R6)(R1), F12
+	FMOVS (R5)(R26), F12
 	WORD $0x4f8c1148 // fmla v8.4s, v10.4s, v12.s[0]
 	WORD $0x4f8c1169 // fmla v9.4s, v11.4s, v12.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop5x2
 
 masked5x2:
-	MOVD 24(R0), R24 // a.Keys
+	MOVD 24(R0), R23 // a.Keys
 	MOVD 32(R0), R17
-	SUB R17, R24 // a.MaskFrom
-	CBZ R24, update5x2
+	SUB R17, R23 // a.MaskFrom
+	CBZ R23, update5x2
 	PCALIGN $32
 
 kept5x2:
 	MOVD RSP, R17
-	ADD R24<<3, R17
+	ADD R23<<3, R17
 	MOVD (R17), R17
 	CMN $1, R17
 	BEQ keptAll5x2
@@ -9201,23 +9201,23 @@ kept5x2:
 	WORD $0x4f21054c // sshr v12.4s, v10.4s, #31
 	VUSHR $1, V12.S4, V13.S4
 	WORD $0x4e6d1d4a // bic v10.16b, v10.16b, v13.16b
-	FMOVS (R2)(R1), F13
+	FMOVS (R1)(R26), F13
 	VDUP V13.S[0], V13.S4
 	WORD $0x4e6c1dad // bic v13.16b, v13.16b, v12.16b
 	VFMLA V13.S4, V10.S4, V0.S4
-	FMOVS (R3)(R1), F13
+	FMOVS (R2)(R26), F13
 	VDUP V13.S[0], V13.S4
 	WORD $0x4e6c1dad // bic v13.16b, v13.16b, v12.16b
 	VFMLA V13.S4, V10.S4, V2.S4
-	FMOVS (R4)(R1), F13
+	FMOVS (R3)(R26), F13
 	VDUP V13.S[0], V13.S4
 	WORD $0x4e6c1dad // bic v13.16b, v13.16b, v12.16b
 	VFMLA V13.S4, V10.S4, V4.S4
-	FMOVS (R5)(R1), F13
+	FMOVS (R4)(R26), F13
 	VDUP V13.S[0], V13.S4
 	WORD $0x4e6c1dad // bic v13.16b, v13.16b, v12.16b
 	VFMLA V13.S4, V10.S4, V6.S4
-	FMOVS (R6)(R1), F13
+	FMOVS (R5)(R26), F13
 	VDUP V13.S[0], V13.S4
 	WORD $0x4e6c1dad // bic v13.16b, v13.16b, v12.16b
 	VFMLA V13.S4, V10.S4, V8.S4
@@ -9225,130 +9225,130 @@ kept5x2:
 	WORD $0x4f21054c // sshr v12.4s, v10.4s, #31
 	VUSHR $1, V12.S4, V13.S4
 	WORD $0x4e6d1d4a // bic v10.16b, v10.16b, v13.16b
-	FMOVS (R2)(R1), F13
+	FMOVS (R1)(R26), F13
 	VDUP V13.S[0], V13.S4
 	WORD $0x4e6c1dad // bic v13.16b, v13.16b, v12.16b
 	VFMLA V13.S4, V10.S4, V1.S4
-	FMOVS (R3)(R1), F13
+	FMOVS (R2)(R26), F13
 	VDUP V13.S[0], V13.S4
 	WORD $0x4e6c1dad // bic v13.16b, v13.16b, v12.16b
 	VFMLA V13.S4, V10.S4, V3.S4
-	FMOVS (R4)(R1), F13
+	FMOVS (R3)(R26), F13
 	VDUP V13.S[0], V13.S4
 	WORD $0x4e6c1dad // bic v13.16b, v13.16b, v12.16b
 	VFMLA V13.S4, V10.S4, V5.S4
-	FMOVS (R5)(R1), F13
+	FMOVS (R4)(R26), F13
 	VDUP V13.S[0], V13.S4
 	WORD $0x4e6c1dad // bic v13.16b, v13.16b, v12.16b
 	VFMLA V13.S4, V10.S4, V7.S4
-	FMOVS (R6)(R1), F13
+	FMOVS (R5)(R26), F13
 	VDUP V13.S[0], V13.S4
 	WORD $0x4e6c1dad // bic v13.16b, v13.16b, v12.16b
 	VFMLA V13.S4, V10.S4, V9.S4
 
 keptNone5x2:
-	ADD R23, R22
-	ADD R21, R1
-	SUBS $1, R24
+	ADD R13, R22
+	ADD R21, R26
+	SUBS $1, R23
 	BNE kept5x2
 	JMP update5x2
 
 keptAll5x2:
 	FMOVQ (R22), F10
 	FMOVQ 16(R22), F11
-	FMOVS (R2)(R1), F12
+	FMOVS (R1)(R26), F12
 	WORD $0x4f8c1140 // fmla v0.4s, v10.4s, v12.s[0]
 	WORD $0x4f8c1161 // fmla v1.4s, v11.4s, v12.s[0]
-	FMOVS (R3)(R1), F13
+	FMOVS (R2)(R26), F13
 	WORD $0x4f8d1142 // fmla v2.4s, v10.4s, v13.s[0]
 	WORD $0x4f8d1163 // fmla v3.4s, v11.4s, v13.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R4)(R1), F12
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R3)(R26), F12
 	WORD $0x4f8c1144 // fmla v4.4s, v10.4s, v12.s[0]
 	WORD $0x4f8c1165 // fmla v5.4s, v11.4s, v12.s[0]
-	FMOVS (R5)(R1), F13
+	FMOVS (R4)(R26), F13
 	WORD $0x4f8d1146 // fmla v6.4s, v10.4s, v13.s[0]
 	WORD $0x4f8d1167 // fmla v7.4s, v11.4s, v13.s[0]
-	FMOVS (R6)(R1), F12
+	FMOVS (R5)(R26), F12
 	WORD $0x4f8c1148 // fmla v8.4s, v10.4s, v12.s[0]
 	WORD $0x4f8c1169 // fmla v9.4s, v11.4s, v12.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE kept5x2
 
 update5x2:
-	MOVD R26, R2
-	MOVD R23, R21
+	MOVD R25, R1
+	MOVD R13, R21
 	MOVD 64(R0), R22 // a.Alpha
-	MOVD 88(R0), R24 // a.Mode
-	CMP $2, R24
+	MOVD 88(R0), R23 // a.Mode
+	CMP $2, R23
 	BEQ ready5x2
 	MOVD $ones<>(SB), R22
-	CMP $1, R24
+	CMP $1, R23
 	BEQ ready5x2
-	MOVD $zeros<>(SB), R2
+	MOVD $zeros<>(SB), R1
 	MOVD $0, R21
 
 ready5x2:
 	FMOVQ (R22), F10
 	FMOVQ 16(R22), F11
-	FMOVQ (R2), F12
+	FMOVQ (R1), F12
 	VFMLA V10.S4, V12.S4, V0.S4
-	FMOVQ F0, (R26)
-	FMOVQ 16(R2), F13
+	FMOVQ F0, (R25)
+	FMOVQ 16(R1), F13
 	VFMLA V11.S4, V13.S4, V1.S4
-	FMOVQ F1, 16(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F12
+	FMOVQ F1, 16(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F12
 	VFMLA V10.S4, V12.S4, V2.S4
-	FMOVQ F2, (R26)
-	FMOVQ 16(R2), F13
+	FMOVQ F2, (R25)
+	FMOVQ 16(R1), F13
 	VFMLA V11.S4, V13.S4, V3.S4
-	FMOVQ F3, 16(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F12
+	FMOVQ F3, 16(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F12
 	VFMLA V10.S4, V12.S4, V4.S4
-	FMOVQ F4, (R26)
-	FMOVQ 16(R2), F13
+	FMOVQ F4, (R25)
+	FMOVQ 16(R1), F13
 	VFMLA V11.S4, V13.S4, V5.S4
-	FMOVQ F5, 16(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F12
+	FMOVQ F5, 16(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F12
 	VFMLA V10.S4, V12.S4, V6.S4
-	FMOVQ F6, (R26)
-	FMOVQ 16(R2), F13
+	FMOVQ F6, (R25)
+	FMOVQ 16(R1), F13
 	VFMLA V11.S4, V13.S4, V7.S4
-	FMOVQ F7, 16(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F12
+	FMOVQ F7, 16(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F12
 	VFMLA V10.S4, V12.S4, V8.S4
-	FMOVQ F8, (R26)
-	FMOVQ 16(R2), F13
+	FMOVQ F8, (R25)
+	FMOVQ 16(R1), F13
 	VFMLA V11.S4, V13.S4, V9.S4
-	FMOVQ F9, 16(R26)
-	ADD R21, R2
-	ADD R23, R26
+	FMOVQ F9, 16(R25)
+	ADD R21, R1
+	ADD R13, R25
 	MOVD 8(R0), R21 // a.KeyStride
 	LSL $2, R21
 	JMP done
 
 tile4x2:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
 	MOVD R19, R3
 	ADD R20, R19
 	MOVD R19, R4
 	ADD R20, R19
-	MOVD R19, R5
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	MOVD 48(R0), R22 // a.P
-	MOVD 32(R0), R24 // a.MaskFrom
-	CBNZ R24, first4x2
+	MOVD 32(R0), R23 // a.MaskFrom
+	CBNZ R23, first4x2
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
@@ -9364,54 +9364,54 @@ tile4x2:
 first4x2:
 	FMOVQ (R22), F8
 	FMOVQ 16(R22), F9
-	FMOVS (R2)(R1), F10
+	FMOVS (R1)(R26), F10
 	WORD $0x4f8a9100 // fmul v0.4s, v8.4s, v10.s[0]
 	WORD $0x4f8a9121 // fmul v1.4s, v9.4s, v10.s[0]
-	FMOVS (R3)(R1), F11
+	FMOVS (R2)(R26), F11
 	WORD $0x4f8b9102 // fmul v2.4s, v8.4s, v11.s[0]
 	WORD $0x4f8b9123 // fmul v3.4s, v9.4s, v11.s[0]
-	ADD R23, R22
-	FMOVS (R4)(R1), F10
+	ADD R13, R22
+	FMOVS (R3)(R26), F10
 	WORD $0x4f8a9104 // fmul v4.4s, v8.4s, v10.s[0]
 	WORD $0x4f8a9125 // fmul v5.4s, v9.4s, v10.s[0]
-	FMOVS (R5)(R1), F11
+	FMOVS (R4)(R26), F11
 	WORD $0x4f8b9106 // fmul v6.4s, v8.4s, v11.s[0]
 	WORD $0x4f8b9127 // fmul v7.4s, v9.4s, v11.s[0]
-	ADD R21, R1
-	SUB $1, R24
-	CBZ R24, masked4x2
+	ADD R21, R26
+	SUB $1, R23
+	CBZ R23, masked4x2
 	PCALIGN $32
 
 loop4x2:
 	FMOVQ (R22), F8
 	FMOVQ 16(R22), F9
-	FMOVS (R2)(R1), F10
+	FMOVS (R1)(R26), F10
 	WORD $0x4f8a1100 // fmla v0.4s, v8.4s, v10.s[0]
 	WORD $0x4f8a1121 // fmla v1.4s, v9.4s, v10.s[0]
-	FMOVS (R3)(R1), F11
+	FMOVS (R2)(R26), F11
 	WORD $0x4f8b1102 // fmla v2.4s, v8.4s, v11.s[0]
 	WORD $0x4f8b1123 // fmla v3.4s, v9.4s, v11.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R4)(R1), F10
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R3)(R26), F10
 	WORD $0x4f8a1104 // fmla v4.4s, v8.4s, v10.s[0]
 	WORD $0x4f8a1125 // fmla v5.4s, v9.4s, v10.s[0]
-	FMOVS (R5)(R1), F11
+	FMOVS (R4)(R26), F11
 	WORD $0x4f8b1106 // fmla v6.4s, v8.4s, v11.s[0]
 	WORD $0x4f8b1127 // fmla v7.4s, v9.4s, v11.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop4x2
 
 masked4x2:
-	MOVD 24(R0), R24 // a.Keys
+	MOVD 24(R0), R23 // a.Keys
 	MOVD 32(R0), R17
-	SUB R17, R24 // a.MaskFrom
-	CBZ R24, update4x2
+	SUB R17, R23 // a.MaskFrom
+	CBZ R23, update4x2
 	PCALIGN $32
 
 kept4x2:
 	MOVD RSP, R17
-	ADD R24<<3, R17
+	ADD R23<<3, R17
 	MOVD (R17), R17
 	CMN $1, R17
 	BEQ keptAll4x2
@@ -9419,19 +9419,19 @@ kept4x2:
 	WORD $0x4f21050a // sshr v10.4s, v8.4s, #31
 	VUSHR $1, V10.S4, V11.S4
 	WORD $0x4e6b1d08 // bic v8.16b, v8.16b, v11.16b
-	FMOVS (R2)(R1), F11
+	FMOVS (R1)(R26), F11
 	VDUP V11.S[0], V11.S4
 	WORD $0x4e6a1d6b // bic v11.16b, v11.16b, v10.16b
 	VFMLA V11.S4, V8.S4, V0.S4
-	FMOVS (R3)(R1), F11
+	FMOVS (R2)(R26), F11
 	VDUP V11.S[0], V11.S4
 	WORD $0x4e6a1d6b // bic v11.16b, v11.16b, v10.16b
 	VFMLA V11.S4, V8.S4, V2.S4
-	FMOVS (R4)(R1), F11
+	FMOVS (R3)(R26), F11
 	VDUP V11.S[0], V11.S4
 	WORD $0x4e6a1d6b // bic v11.16b, v11.16b, v10.16b
 	VFMLA V11.S4, V8.S4, V4.S4
-	FMOVS (R5)(R1), F11
+	FMOVS (R4)(R26), F11
 	VDUP V11.S[0], V11.S4
 	WORD $0x4e6a1d6b // bic v11.16b, v11.16b, v10.16b
 	VFMLA V11.S4, V8.S4, V6.S4
@@ -9439,113 +9439,113 @@ kept4x2:
 	WORD $0x4f21050a // sshr v10.4s, v8.4s, #31
 	VUSHR $1, V10.S4, V11.S4
 	WORD $0x4e6b1d08 // bic v8.16b, v8.16b, v11.16b
-	FMOVS (R2)(R1), F11
+	FMOVS (R1)(R26), F11
 	VDUP V11.S[0], V11.S4
 	WORD $0x4e6a1d6b // bic v11.16b, v11.16b, v10.16b
 	VFMLA V11.S4, V8.S4, V1.S4
-	FMOVS (R3)(R1), F11
+	FMOVS (R2)(R26), F11
 	VDUP V11.S[0], V11.S4
 	WORD $0x4e6a1d6b // bic v11.16b, v11.16b, v10.16b
 	VFMLA V11.S4, V8.S4, V3.S4
-	FMOVS (R4)(R1), F11
+	FMOVS (R3)(R26), F11
 	VDUP V11.S[0], V11.S4
 	WORD $0x4e6a1d6b // bic v11.16b, v11.16b, v10.16b
 	VFMLA V11.S4, V8.S4, V5.S4
-	FMOVS (R5)(R1), F11
+	FMOVS (R4)(R26), F11
 	VDUP V11.S[0], V11.S4
 	WORD $0x4e6a1d6b // bic v11.16b, v11.16b, v10.16b
 	VFMLA V11.S4, V8.S4, V7.S4
 
 keptNone4x2:
-	ADD R23, R22
-	ADD R21, R1
-	SUBS $1, R24
+	ADD R13, R22
+	ADD R21, R26
+	SUBS $1, R23
 	BNE kept4x2
 	JMP update4x2
 
 keptAll4x2:
 	FMOVQ (R22), F8
 	FMOVQ 16(R22), F9
-	FMOVS (R2)(R1), F10
+	FMOVS (R1)(R26), F10
 	WORD $0x4f8a1100 // fmla v0.4s, v8.4s, v10.s[0]
 	WORD $0x4f8a1121 // fmla v1.4s, v9.4s, v10.s[0]
-	FMOVS (R3)(R1), F11
+	FMOVS (R2)(R26), F11
 	WORD $0x4f8b1102 // fmla v2.4s, v8.4s, v11.s[0]
 	WORD $0x4f8b1123 // fmla v3.4s, v9.4s, v11.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R4)(R1), F10
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R3)(R26), F10
 	WORD $0x4f8a1104 // fmla v4.4s, v8.4s, v10.s[0]
 	WORD $0x4f8a1125 // fmla v5.4s, v9.4s, v10.s[0]
-	FMOVS (R5)(R1), F11
+	FMOVS (R4)(R26), F11
 	WORD $0x4f8b1106 // fmla v6.4s, v8.4s, v11.s[0]
 	WORD $0x4f8b1127 // fmla v7.4s, v9.4s, v11.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE kept4x2
 
 update4x2:
-	MOVD R26, R2
-	MOVD R23, R21
+	MOVD R25, R1
+	MOVD R13, R21
 	MOVD 64(R0), R22 // a.Alpha
-	MOVD 88(R0), R24 // a.Mode
-	CMP $2, R24
+	MOVD 88(R0), R23 // a.Mode
+	CMP $2, R23
 	BEQ ready4x2
 	MOVD $ones<>(SB), R22
-	CMP $1, R24
+	CMP $1, R23
 	BEQ ready4x2
-	MOVD $zeros<>(SB), R2
+	MOVD $zeros<>(SB), R1
 	MOVD $0, R21
 
 ready4x2:
 	FMOVQ (R22), F8
 	FMOVQ 16(R22), F9
-	FMOVQ (R2), F10
+	FMOVQ (R1), F10
 	VFMLA V8.S4, V10.S4, V0.S4
-	FMOVQ F0, (R26)
-	FMOVQ 16(R2), F11
+	FMOVQ F0, (R25)
+	FMOVQ 16(R1), F11
 	VFMLA V9.S4, V11.S4, V1.S4
-	FMOVQ F1, 16(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F10
+	FMOVQ F1, 16(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F10
 	VFMLA V8.S4, V10.S4, V2.S4
-	FMOVQ F2, (R26)
-	FMOVQ 16(R2), F11
+	FMOVQ F2, (R25)
+	FMOVQ 16(R1), F11
 	VFMLA V9.S4, V11.S4, V3.S4
-	FMOVQ F3, 16(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F10
+	FMOVQ F3, 16(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F10
 	VFMLA V8.S4, V10.S4, V4.S4
-	FMOVQ F4, (R26)
-	FMOVQ 16(R2), F11
+	FMOVQ F4, (R25)
+	FMOVQ 16(R1), F11
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVQ F5, 16(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F10
+	FMOVQ F5, 16(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F10
 	VFMLA V8.S4, V10.S4, V6.S4
-	FMOVQ F6, (R26)
-	FMOVQ 16(R2), F11
+	FMOVQ F6, (R25)
+	FMOVQ 16(R1), F11
 	VFMLA V9.S4, V11.S4, V7.S4
-	FMOVQ F7, 16(R26)
-	ADD R21, R2
-	ADD R23, R26
+	FMOVQ F7, 16(R25)
+	ADD R21, R1
+	ADD R13, R25
 	MOVD 8(R0), R21 // a.KeyStride
 	LSL $2, R21
 	JMP done
 
 tile3x2:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
 	MOVD R19, R3
 	ADD R20, R19
-	MOVD R19, R4
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	MOVD 48(R0), R22 // a.P
-	MOVD 32(R0), R24 // a.MaskFrom
-	CBNZ R24, first3x2
+	MOVD 32(R0), R23 // a.MaskFrom
+	CBNZ R23, first3x2
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
@@ -9559,48 +9559,48 @@ tile3x2:
 first3x2:
 	FMOVQ (R22), F6
 	FMOVQ 16(R22), F7
-	FMOVS (R2)(R1), F8
+	FMOVS (R1)(R26), F8
 	WORD $0x4f8890c0 // fmul v0.4s, v6.4s, v8.s[0]
 	WORD $0x4f8890e1 // fmul v1.4s, v7.4s, v8.s[0]
-	ADD R23, R22
-	FMOVS (R3)(R1), F9
+	ADD R13, R22
+	FMOVS (R2)(R26), F9
 	WORD $0x4f8990c2 // fmul v2.4s, v6.4s, v9.s[0]
 	WORD $0x4f8990e3 // fmul v3.4s, v7.4s, v9.s[0]
-	FMOVS (R4)(R1), F8
+	FMOVS (R3)(R26), F8
 	WORD $0x4f8890c4 // fmul v4.4s, v6.4s, v8.s[0]
 	WORD $0x4f8890e5 // fmul v5.4s, v7.4s, v8.s[0]
-	ADD R21, R1
-	SUB $1, R24
-	CBZ R24, masked3x2
+	ADD R21, R26
+	SUB $1, R23
+	CBZ R23, masked3x2
 	PCALIGN $32
 
 loop3x2:
 	FMOVQ (R22), F6
 	FMOVQ 16(R22), F7
-	FMOVS (R2)(R1), F8
+	FMOVS (R1)(R26), F8
 	WORD $0x4f8810c0 // fmla v0.4s, v6.4s, v8.s[0]
 	WORD $0x4f8810e1 // fmla v1.4s, v7.4s, v8.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R3)(R1), F9
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R2)(R26), F9
 	WORD $0x4f8910c2 // fmla v2.4s, v6.4s, v9.s[0]
 	WORD $0x4f8910e3 // fmla v3.4s, v7.4s, v9.s[0]
-	FMOVS (R4)(R1), F8
+	FMOVS (R3)(R26), F8
 	WORD $0x4f8810c4 // fmla v4.4s, v6.4s, v8.s[0]
 	WORD $0x4f8810e5 // fmla v5.4s, v7.4s, v8.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop3x2
 
 masked3x2:
-	MOVD 24(R0), R24 // a.Keys
+	MOVD 24(R0), R23 // a.Keys
 	MOVD 32(R0), R17
-	SUB R17, R24 // a.MaskFrom
-	CBZ R24, update3x2
+	SUB R17, R23 // a.MaskFrom
+	CBZ R23, update3x2
 	PCALIGN $32
 
 kept3x2:
 	MOVD RSP, R17
-	ADD R24<<3, R17
+	ADD R23<<3, R17
 	MOVD (R17), R17
 	CMN $1, R17
 	BEQ keptAll3x2
@@ -9608,15 +9608,15 @@ kept3x2:
 	WORD $0x4f2104c8 // sshr v8.4s, v6.4s, #31
 	VUSHR $1, V8.S4, V9.S4
 	WORD $0x4e691cc6 // bic v6.16b, v6.16b, v9.16b
-	FMOVS (R2)(R1), F9
+	FMOVS (R1)(R26), F9
 	VDUP V9.S[0], V9.S4
 	WORD $0x4e681d29 // bic v9.16b, v9.16b, v8.16b
 	VFMLA V9.S4, V6.S4, V0.S4
-	FMOVS (R3)(R1), F9
+	FMOVS (R2)(R26), F9
 	VDUP V9.S[0], V9.S4
 	WORD $0x4e681d29 // bic v9.16b, v9.16b, v8.16b
 	VFMLA V9.S4, V6.S4, V2.S4
-	FMOVS (R4)(R1), F9
+	FMOVS (R3)(R26), F9
 	VDUP V9.S[0], V9.S4
 	WORD $0x4e681d29 // bic v9.16b, v9.16b, v8.16b
 	VFMLA V9.S4, V6.S4, V4.S4
@@ -9624,96 +9624,96 @@ kept3x2:
 	WORD $0x4f2104c8 // sshr v8.4s, v6.4s, #31
 	VUSHR $1, V8.S4, V9.S4
 	WORD $0x4e691cc6 // bic v6.16b, v6.16b, v9.16b
-	FMOVS (R2)(R1), F9
+	FMOVS (R1)(R26), F9
 	VDUP V9.S[0], V9.S4
 	WORD $0x4e681d29 // bic v9.16b, v9.16b, v8.16b
 	VFMLA V9.S4, V6.S4, V1.S4
-	FMOVS (R3)(R1), F9
+	FMOVS (R2)(R26), F9
 	VDUP V9.S[0], V9.S4
 	WORD $0x4e681d29 // bic v9.16b, v9.16b, v8.16b
 	VFMLA V9.S4, V6.S4, V3.S4
-	FMOVS (R4)(R1), F9
+	FMOVS (R3)(R26), F9
 	VDUP V9.S[0], V9.S4
 	WORD $0x4e681d29 // bic v9.16b, v9.16b, v8.16b
 	VFMLA V9.S4, V6.S4, V5.S4
 
 keptNone3x2:
-	ADD R23, R22
-	ADD R21, R1
-	SUBS $1, R24
+	ADD R13, R22
+	ADD R21, R26
+	SUBS $1, R23
 	BNE kept3x2
 	JMP update3x2
 
 keptAll3x2:
 	FMOVQ (R22), F6
 	FMOVQ 16(R22), F7
-	FMOVS (R2)(R1), F8
+	FMOVS (R1)(R26), F8
 	WORD $0x4f8810c0 // fmla v0.4s, v6.4s, v8.s[0]
 	WORD $0x4f8810e1 // fmla v1.4s, v7.4s, v8.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R3)(R1), F9
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R2)(R26), F9
 	WORD $0x4f8910c2 // fmla v2.4s, v6.4s, v9.s[0]
 	WORD $0x4f8910e3 // fmla v3.4s, v7.4s, v9.s[0]
-	FMOVS (R4)(R1), F8
+	FMOVS (R3)(R26), F8
 	WORD $0x4f8810c4 // fmla v4.4s, v6.4s, v8.s[0]
 	WORD $0x4f8810e5 // fmla v5.4s, v7.4s, v8.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE kept3x2
 
 update3x2:
-	MOVD R26, R2
-	MOVD R23, R21
+	MOVD R25, R1
+	MOVD R13, R21
 	MOVD 64(R0), R22 // a.Alpha
-	MOVD 88(R0), R24 // a.Mode
-	CMP $2, R24
+	MOVD 88(R0), R23 // a.Mode
+	CMP $2, R23
 	BEQ ready3x2
 	MOVD $ones<>(SB), R22
-	CMP $1, R24
+	CMP $1, R23
 	BEQ ready3x2
-	MOVD $zeros<>(SB), R2
+	MOVD $zeros<>(SB), R1
 	MOVD $0, R21
 
 ready3x2:
 	FMOVQ (R22), F6
 	FMOVQ 16(R22), F7
-	FMOVQ (R2), F8
+	FMOVQ (R1), F8
 	VFMLA V6.S4, V8.S4, V0.S4
-	FMOVQ F0, (R26)
-	FMOVQ 16(R2), F9
+	FMOVQ F0, (R25)
+	FMOVQ 16(R1), F9
 	VFMLA V7.S4, V9.S4, V1.S4
-	FMOVQ F1, 16(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F8
+	FMOVQ F1, 16(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F8
 	VFMLA V6.S4, V8.S4, V2.S4
-	FMOVQ F2, (R26)
-	FMOVQ 16(R2), F9
+	FMOVQ F2, (R25)
+	FMOVQ 16(R1), F9
 	VFMLA V7.S4, V9.S4, V3.S4
-	FMOVQ F3, 16(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F8
+	FMOVQ F3, 16(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F8
 	VFMLA V6.S4, V8.S4, V4.S4
-	FMOVQ F4, (R26)
-	FMOVQ 16(R2), F9
+	FMOVQ F4, (R25)
+	FMOVQ 16(R1), F9
 	VFMLA V7.S4, V9.S4, V5.S4
-	FMOVQ F5, 16(R26)
-	ADD R21, R2
-	ADD R23, R26
+	FMOVQ F5, 16(R25)
+	ADD R21, R1
+	ADD R13, R25
 	MOVD 8(R0), R21 // a.KeyStride
 	LSL $2, R21
 	JMP done
 
 tile2x2:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
-	MOVD R19, R3
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	MOVD 48(R0), R22 // a.P
-	MOVD 32(R0), R24 // a.MaskFrom
-	CBNZ R24, first2x2
+	MOVD 32(R0), R23 // a.MaskFrom
+	CBNZ R23, first2x2
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
@@ -9725,42 +9725,42 @@ tile2x2:
 first2x2:
 	FMOVQ (R22), F4
 	FMOVQ 16(R22), F5
-	FMOVS (R2)(R1), F6
+	FMOVS (R1)(R26), F6
 	WORD $0x4f869080 // fmul v0.4s, v4.4s, v6.s[0]
 	WORD $0x4f8690a1 // fmul v1.4s, v5.4s, v6.s[0]
-	ADD R23, R22
-	FMOVS (R3)(R1), F7
+	ADD R13, R22
+	FMOVS (R2)(R26), F7
 	WORD $0x4f879082 // fmul v2.4s, v4.4s, v7.s[0]
 	WORD $0x4f8790a3 // fmul v3.4s, v5.4s, v7.s[0]
-	ADD R21, R1
-	SUB $1, R24
-	CBZ R24, masked2x2
+	ADD R21, R26
+	SUB $1, R23
+	CBZ R23, masked2x2
 	PCALIGN $32
 
 loop2x2:
 	FMOVQ (R22), F4
 	FMOVQ 16(R22), F5
-	FMOVS (R2)(R1), F6
+	FMOVS (R1)(R26), F6
 	WORD $0x4f861080 // fmla v0.4s, v4.4s, v6.s[0]
 	WORD $0x4f8610a1 // fmla v1.4s, v5.4s, v6.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R3)(R1), F7
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R2)(R26), F7
 	WORD $0x4f871082 // fmla v2.4s, v4.4s, v7.s[0]
 	WORD $0x4f8710a3 // fmla v3.4s, v5.4s, v7.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop2x2
 
 masked2x2:
-	MOVD 24(R0), R24 // a.Keys
+	MOVD 24(R0), R23 // a.Keys
 	MOVD 32(R0), R17
-	SUB R17, R24 // a.MaskFrom
-	CBZ R24, update2x2
+	SUB R17, R23 // a.MaskFrom
+	CBZ R23, update2x2
 	PCALIGN $32
 
 kept2x2:
 	MOVD RSP, R17
-	ADD R24<<3, R17
+	ADD R23<<3, R17
 	MOVD (R17), R17
 	CMN $1, R17
 	BEQ keptAll2x2
@@ -9768,11 +9768,11 @@ kept2x2:
 	WORD $0x4f210486 // sshr v6.4s, v4.4s, #31
 	VUSHR $1, V6.S4, V7.S4
 	WORD $0x4e671c84 // bic v4.16b, v4.16b, v7.16b
-	FMOVS (R2)(R1), F7
+	FMOVS (R1)(R26), F7
 	VDUP V7.S[0], V7.S4
 	WORD $0x4e661ce7 // bic v7.16b, v7.16b, v6.16b
 	VFMLA V7.S4, V4.S4, V0.S4
-	FMOVS (R3)(R1), F7
+	FMOVS (R2)(R26), F7
 	VDUP V7.S[0], V7.S4
 	WORD $0x4e661ce7 // bic v7.16b, v7.16b, v6.16b
 	VFMLA V7.S4, V4.S4, V2.S4
@@ -9780,79 +9780,79 @@ kept2x2:
 	WORD $0x4f210486 // sshr v6.4s, v4.4s, #31
 	VUSHR $1, V6.S4, V7.S4
 	WORD $0x4e671c84 // bic v4.16b, v4.16b, v7.16b
-	FMOVS (R2)(R1), F7
+	FMOVS (R1)(R26), F7
 	VDUP V7.S[0], V7.S4
 	WORD $0x4e661ce7 // bic v7.16b, v7.16b, v6.16b
 	VFMLA V7.S4, V4.S4, V1.S4
-	FMOVS (R3)(R1), F7
+	FMOVS (R2)(R26), F7
 	VDUP V7.S[0], V7.S4
 	WORD $0x4e661ce7 // bic v7.16b, v7.16b, v6.16b
 	VFMLA V7.S4, V4.S4, V3.S4
 
 keptNone2x2:
-	ADD R23, R22
-	ADD R21, R1
-	SUBS $1, R24
+	ADD R13, R22
+	ADD R21, R26
+	SUBS $1, R23
 	BNE kept2x2
 	JMP update2x2
 
 keptAll2x2:
 	FMOVQ (R22), F4
 	FMOVQ 16(R22), F5
-	FMOVS (R2)(R1), F6
+	FMOVS (R1)(R26), F6
 	WORD $0x4f861080 // fmla v0.4s, v4.4s, v6.s[0]
 	WORD $0x4f8610a1 // fmla v1.4s, v5.4s, v6.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R3)(R1), F7
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R2)(R26), F7
 	WORD $0x4f871082 // fmla v2.4s, v4.4s, v7.s[0]
 	WORD $0x4f8710a3 // fmla v3.4s, v5.4s, v7.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE kept2x2
 
 update2x2:
-	MOVD R26, R2
-	MOVD R23, R21
+	MOVD R25, R1
+	MOVD R13, R21
 	MOVD 64(R0), R22 // a.Alpha
-	MOVD 88(R0), R24 // a.Mode
-	CMP $2, R24
+	MOVD 88(R0), R23 // a.Mode
+	CMP $2, R23
 	BEQ ready2x2
 	MOVD $ones<>(SB), R22
-	CMP $1, R24
+	CMP $1, R23
 	BEQ ready2x2
-	MOVD $zeros<>(SB), R2
+	MOVD $zeros<>(SB), R1
 	MOVD $0, R21
 
 ready2x2:
 	FMOVQ (R22), F4
 	FMOVQ 16(R22), F5
-	FMOVQ (R2), F6
+	FMOVQ (R1), F6
 	VFMLA V4.S4, V6.S4, V0.S4
-	FMOVQ F0, (R26)
-	FMOVQ 16(R2), F7
+	FMOVQ F0, (R25)
+	FMOVQ 16(R1), F7
 	VFMLA V5.S4, V7.S4, V1.S4
-	FMOVQ F1, 16(R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F6
+	FMOVQ F1, 16(R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F6
 	VFMLA V4.S4, V6.S4, V2.S4
-	FMOVQ F2, (R26)
-	FMOVQ 16(R2), F7
+	FMOVQ F2, (R25)
+	FMOVQ 16(R1), F7
 	VFMLA V5.S4, V7.S4, V3.S4
-	FMOVQ F3, 16(R26)
-	ADD R21, R2
-	ADD R23, R26
+	FMOVQ F3, 16(R25)
+	ADD R21, R1
+	ADD R13, R25
 	MOVD 8(R0), R21 // a.KeyStride
 	LSL $2, R21
 	JMP done
 
 tile1x2:
-	MOVD R19, R2
+	MOVD R19, R1
 	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	MOVD 48(R0), R22 // a.P
-	MOVD 32(R0), R24 // a.MaskFrom
-	CBNZ R24, first1x2
+	MOVD 32(R0), R23 // a.MaskFrom
+	CBNZ R23, first1x2
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
@@ -9862,36 +9862,36 @@ tile1x2:
 first1x2:
 	FMOVQ (R22), F2
 	FMOVQ 16(R22), F3
-	ADD R23, R22
-	FMOVS (R2)(R1), F4
+	ADD R13, R22
+	FMOVS (R1)(R26), F4
 	WORD $0x4f849040 // fmul v0.4s, v2.4s, v4.s[0]
 	WORD $0x4f849061 // fmul v1.4s, v3.4s, v4.s[0]
-	ADD R21, R1
-	SUB $1, R24
-	CBZ R24, masked1x2
+	ADD R21, R26
+	SUB $1, R23
+	CBZ R23, masked1x2
 	PCALIGN $32
 
 loop1x2:
 	FMOVQ (R22), F2
 	FMOVQ 16(R22), F3
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R2)(R1), F4
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R1)(R26), F4
 	WORD $0x4f841040 // fmla v0.4s, v2.4s, v4.s[0]
 	WORD $0x4f841061 // fmla v1.4s, v3.4s, v4.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop1x2
 
 masked1x2:
-	MOVD 24(R0), R24 // a.Keys
+	MOVD 24(R0), R23 // a.Keys
 	MOVD 32(R0), R17
-	SUB R17, R24 // a.MaskFrom
-	CBZ R24, update1x2
+	SUB R17, R23 // a.MaskFrom
+	CBZ R23, update1x2
 	PCALIGN $32
 
 kept1x2:
 	MOVD RSP, R17
-	ADD R24<<3, R17
+	ADD R23<<3, R17
 	MOVD (R17), R17
 	CMN $1, R17
 	BEQ keptAll1x2
@@ -9899,7 +9899,7 @@ kept1x2:
 	WORD $0x4f210444 // sshr v4.4s, v2.4s, #31
 	VUSHR $1, V4.S4, V5.S4
 	WORD $0x4e651c42 // bic v2.16b, v2.16b, v5.16b
-	FMOVS (R2)(R1), F5
+	FMOVS (R1)(R26), F5
 	VDUP V5.S[0], V5.S4
 	WORD $0x4e641ca5 // bic v5.16b, v5.16b, v4.16b
 	VFMLA V5.S4, V2.S4, V0.S4
@@ -9907,110 +9907,112 @@ kept1x2:
 	WORD $0x4f210444 // sshr v4.4s, v2.4s, #31
 	VUSHR $1, V4.S4, V5.S4
 	WORD $0x4e651c42 // bic v2.16b, v2.16b, v5.16b
-	FMOVS (R2)(R1), F5
+	FMOVS (R1)(R26), F5
 	VDUP V5.S[0], V5.S4
 	WORD $0x4e641ca5 // bic v5.16b, v5.16b, v4.16b
 	VFMLA V5.S4, V2.S4, V1.S4
 
 keptNone1x2:
-	ADD R23, R22
-	ADD R21, R1
-	SUBS $1, R24
+	ADD R13, R22
+	ADD R21, R26
+	SUBS $1, R23
 	BNE kept1x2
 	JMP update1x2
 
 keptAll1x2:
 	FMOVQ (R22), F2
 	FMOVQ 16(R22), F3
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R2)(R1), F4
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R1)(R26), F4
 	WORD $0x4f841040 // fmla v0.4s, v2.4s, v4.s[0]
 	WORD $0x4f841061 // fmla v1.4s, v3.4s, v4.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE kept1x2
 
 update1x2:
-	MOVD R26, R2
-	MOVD R23, R21
+	MOVD R25, R1
+	MOVD R13, R21
 	MOVD 64(R0), R22 // a.Alpha
-	MOVD 88(R0), R24 // a.Mode
-	CMP $2, R24
+	MOVD 88(R0), R23 // a.Mode
+	CMP $2, R23
 	BEQ ready1x2
 	MOVD $ones<>(SB), R22
-	CMP $1, R24
+	CMP $1, R23
 	BEQ ready1x2
-	MOVD $zeros<>(SB), R2
+	MOVD $zeros<>(SB), R1
 	MOVD $0, R21
 
 ready1x2:
 	FMOVQ (R22), F2
 	FMOVQ 16(R22), F3
-	FMOVQ (R2), F4
+	FMOVQ (R1), F4
 	VFMLA V2.S4, V4.S4, V0.S4
-	FMOVQ F0, (R26)
-	FMOVQ 16(R2), F5
+	FMOVQ F0, (R25)
+	FMOVQ 16(R1), F5
 	VFMLA V3.S4, V5.S4, V1.S4
-	FMOVQ F1, 16(R26)
-	ADD R21, R2
-	ADD R23, R26
+	FMOVQ F1, 16(R25)
+	ADD R21, R1
+	ADD R13, R25
 	MOVD 8(R0), R21 // a.KeyStride
 	LSL $2, R21
 	JMP done
 	PCALIGN $32
 
 lanes4:
-	CBZ R25, done
-	MOVD 104(R0), R24 // a.Ahead.Rows
-	CBZ R24, aheadDonelanes4
+	CBZ R24, done
+	MOVD 104(R0), R23 // a.Ahead.Rows
+	CBZ R23, aheadDonelanes4
 	MOVD 128(R0), R22 // a.Ahead.Batch
-	MOVD 96(R0), R2 // a.Ahead.Base
+	MOVD 96(R0), R1 // a.Ahead.Base
 
 aheadRowlanes4:
-	MOVD R2, R3
-	MOVD 120(R0), R4 // a.Ahead.Lines
+	MOVD R1, R2
+	MOVD 120(R0), R3 // a.Ahead.Lines
 
 aheadLinelanes4:
-	PRFM (R3), PLDL2KEEP
-	ADD $64, R3
-	SUBS $1, R4
+	PRFM (R2), PLDL2KEEP
+	ADD $64, R2
+	SUBS $1, R3
 	BNE aheadLinelanes4
-	MOVD 112(R0), R3 // a.Ahead.Stride
-	ADD R3, R2
-	SUB $1, R24
-	CBZ R24, aheadSavelanes4
+	MOVD 112(R0), R2 // a.Ahead.Stride
+	ADD R2, R1
+	SUB $1, R23
+	CBZ R23, aheadSavelanes4
 	SUBS $1, R22
 	BNE aheadRowlanes4
 
 aheadSavelanes4:
-	MOVD R24, 104(R0) // a.Ahead.Rows
-	MOVD R2, 96(R0) // a.Ahead.Base
+	MOVD R23, 104(R0) // a.Ahead.Rows
+	MOVD R1, 96(R0) // a.Ahead.Base
 
 aheadDonelanes4:
-	CMP $1, R25
+	CMP $1, R24
 	BEQ tile1x1
-	CMP $2, R25
+	CMP $2, R24
 	BEQ tile2x1
-	CMP $3, R25
+	CMP $3, R24
 	BEQ tile3x1
-	CMP $4, R25
+	CMP $4, R24
 	BEQ tile4x1
-	CMP $5, R25
+	CMP $5, R24
 	BEQ tile5x1
-	CMP $6, R25
+	CMP $6, R24
 	BEQ tile6x1
-	CMP $7, R25
+	CMP $7, R24
 	BEQ tile7x1
-	CMP $8, R25
+	CMP $8, R24
 	BEQ tile8x1
-	CMP $9, R25
+	CMP $9, R24
 	BEQ tile9x1
-	CMP $10, R25
+	CMP $10, R24
 	BEQ tile10x1
-	CMP $11, R25
+	CMP $11, R24
 	BEQ tile11x1
 
 tile12x1:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
 	MOVD R19, R3
@@ -10033,12 +10035,10 @@ tile12x1:
 	ADD R20, R19
 	MOVD R19, R12
 	ADD R20, R19
-	MOVD R19, R13
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	MOVD 48(R0), R22 // a.P
-	MOVD 32(R0), R24 // a.MaskFrom
-	CBNZ R24, first12x1
+	MOVD 32(R0), R23 // a.MaskFrom
+	CBNZ R23, first12x1
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
@@ -10057,77 +10057,77 @@ tile12x1:
 
 first12x1:
 	FMOVQ (R22), F12
-	FMOVS (R2)(R1), F13
+	FMOVS (R1)(R26), F13
 	WORD $0x4f8d9180 // fmul v0.4s, v12.4s, v13.s[0]
-	FMOVS (R3)(R1), F14
+	FMOVS (R2)(R26), F14
 	WORD $0x4f8e9181 // fmul v1.4s, v12.4s, v14.s[0]
-	FMOVS (R4)(R1), F13
+	FMOVS (R3)(R26), F13
 	WORD $0x4f8d9182 // fmul v2.4s, v12.4s, v13.s[0]
-	FMOVS (R5)(R1), F14
+	FMOVS (R4)(R26), F14
 	WORD $0x4f8e9183 // fmul v3.4s, v12.4s, v14.s[0]
-	FMOVS (R6)(R1), F13
+	FMOVS (R5)(R26), F13
 	WORD $0x4f8d9184 // fmul v4.4s, v12.4s, v13.s[0]
-	FMOVS (R7)(R1), F14
+	FMOVS (R6)(R26), F14
 	WORD $0x4f8e9185 // fmul v5.4s, v12.4s, v14.s[0]
-	ADD R23, R22
-	FMOVS (R8)(R1), F13
+	ADD R13, R22
+	FMOVS (R7)(R26), F13
 	WORD $0x4f8d9186 // fmul v6.4s, v12.4s, v13.s[0]
-	FMOVS (R9)(R1), F14
+	FMOVS (R8)(R26), F14
 	WORD $0x4f8e9187 // fmul v7.4s, v12.4s, v14.s[0]
-	FMOVS (R10)(R1), F13
+	FMOVS (R9)(R26), F13
 	WORD $0x4f8d9188 // fmul v8.4s, v12.4s, v13.s[0]
-	FMOVS (R11)(R1), F14
+	FMOVS (R10)(R26), F14
 	WORD $0x4f8e9189 // fmul v9.4s, v12.4s, v14.s[0]
-	FMOVS (R12)(R1), F13
+	FMOVS (R11)(R26), F13
 	WORD $0x4f8d918a // fmul v10.4s, v12.4s, v13.s[0]
-	FMOVS (R13)(R1), F14
+	FMOVS (R12)(R26), F14
 	WORD $0x4f8e918b // fmul v11.4s, v12.4s, v14.s[0]
-	ADD R21, R1
-	SUB $1, R24
-	CBZ R24, masked12x1
+	ADD R21, R26
+	SUB $1, R23
+	CBZ R23, masked12x1
 	PCALIGN $32
 
 loop12x1:
 	FMOVQ (R22), F12
-	FMOVS (R2)(R1), F13
+	FMOVS (R1)(R26), F13
 	WORD $0x4f8d1180 // fmla v0.4s, v12.4s, v13.s[0]
-	FMOVS (R3)(R1), F14
+	FMOVS (R2)(R26), F14
 	WORD $0x4f8e1181 // fmla v1.4s, v12.4s, v14.s[0]
-	FMOVS (R4)(R1), F13
+	FMOVS (R3)(R26), F13
 	WORD $0x4f8d1182 // fmla v2.4s, v12.4s, v13.s[0]
-	FMOVS (R5)(R1), F14
+	FMOVS (R4)(R26), F14
 	WORD $0x4f8e1183 // fmla v3.4s, v12.4s, v14.s[0]
-	FMOVS (R6)(R1), F13
+	FMOVS (R5)(R26), F13
 	WORD $0x4f8d1184 // fmla v4.4s, v12.4s, v13.s[0]
-	FMOVS (R7)(R1), F14
+	FMOVS (R6)(R26), F14
 	WORD $0x4f8e1185 // fmla v5.4s, v12.4s, v14.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R8)(R1), F13
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R7)(R26), F13
 	WORD $0x4f8d1186 // fmla v6.4s, v12.4s, v13.s[0]
-	FMOVS (R9)(R1), F14
+	FMOVS (R8)(R26), F14
 	WORD $0x4f8e1187 // fmla v7.4s, v12.4s, v14.s[0]
-	FMOVS (R10)(R1), F13
+	FMOVS (R9)(R26), F13
 	WORD $0x4f8d1188 // fmla v8.4s, v12.4s, v13.s[0]
-	FMOVS (R11)(R1), F14
+	FMOVS (R10)(R26), F14
 	WORD $0x4f8e1189 // fmla v9.4s, v12.4s, v14.s[0]
-	FMOVS (R12)(R1), F13
+	FMOVS (R11)(R26), F13
 	WORD $0x4f8d118a // fmla v10.4s, v12.4s, v13.s[0]
-	FMOVS (R13)(R1), F14
+	FMOVS (R12)(R26), F14
 	WORD $0x4f8e118b // fmla v11.4s, v12.4s, v14.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop12x1
 
 masked12x1:
-	MOVD 24(R0), R24 // a.Keys
+	MOVD 24(R0), R23 // a.Keys
 	MOVD 32(R0), R17
-	SUB R17, R24 // a.MaskFrom
-	CBZ R24, update12x1
+	SUB R17, R23 // a.MaskFrom
+	CBZ R23, update12x1
 	PCALIGN $32
 
 kept12x1:
 	MOVD RSP, R17
-	ADD R24<<3, R17
+	ADD R23<<3, R17
 	MOVD (R17), R17
 	CMN $1, R17
 	BEQ keptAll12x1
@@ -10135,174 +10135,176 @@ kept12x1:
 	WORD $0x4f21058d // sshr v13.4s, v12.4s, #31
 	VUSHR $1, V13.S4, V14.S4
 	WORD $0x4e6e1d8c // bic v12.16b, v12.16b, v14.16b
-	FMOVS (R2)(R1), F14
+	FMOVS (R1)(R26), F14
 	VDUP V14.S[0], V14.S4
 	WORD $0x4e6d1dce // bic v14.16b, v14.16b, v13.16b
 	VFMLA V14.S4, V12.S4, V0.S4
-	FMOVS (R3)(R1), F14
+	FMOVS (R2)(R26), F14
 	VDUP V14.S[0], V14.S4
 	WORD $0x4e6d1dce // bic v14.16b, v14.16b, v13.16b
 	VFMLA V14.S4, V12.S4, V1.S4
-	FMOVS (R4)(R1), F14
+	FMOVS (R3)(R26), F14
 	VDUP V14.S[0], V14.S4
 	WORD $0x4e6d1dce // bic v14.16b, v14.16b, v13.16b
 	VFMLA V14.S4, V12.S4, V2.S4
-	FMOVS (R5)(R1), F14
+	FMOVS (R4)(R26), F14
 	VDUP V14.S[0], V14.S4
 	WORD $0x4e6d1dce // bic v14.16b, v14.16b, v13.16b
 	VFMLA V14.S4, V12.S4, V3.S4
-	FMOVS (R6)(R1), F14
+	FMOVS (R5)(R26), F14
 	VDUP V14.S[0], V14.S4
 	WORD $0x4e6d1dce // bic v14.16b, v14.16b, v13.16b
 	VFMLA V14.S4, V12.S4, V4.S4
-	FMOVS (R7)(R1), F14
+	FMOVS (R6)(R26), F14
 	VDUP V14.S[0], V14.S4
 	WORD $0x4e6d1dce // bic v14.16b, v14.16b, v13.16b
 	VFMLA V14.S4, V12.S4, V5.S4
-	FMOVS (R8)(R1), F14
+	FMOVS (R7)(R26), F14
 	VDUP V14.S[0], V14.S4
 	WORD $0x4e6d1dce // bic v14.16b, v14.16b, v13.16b
 	VFMLA V14.S4, V12.S4, V6.S4
-	FMOVS (R9)(R1), F14
+	FMOVS (R8)(R26), F14
 	VDUP V14.S[0], V14.S4
 	WORD $0x4e6d1dce // bic v14.16b, v14.16b, v13.16b
 	VFMLA V14.S4, V12.S4, V7.S4
-	FMOVS (R10)(R1), F14
+	FMOVS (R9)(R26), F14
 	VDUP V14.S[0], V14.S4
 	WORD $0x4e6d1dce // bic v14.16b, v14.16b, v13.16b
 	VFMLA V14.S4, V12.S4, V8.S4
-	FMOVS (R11)(R1), F14
+	FMOVS (R10)(R26), F14
 	VDUP V14.S[0], V14.S4
 	WORD $0x4e6d1dce // bic v14.16b, v14.16b, v13.16b
 	VFMLA V14.S4, V12.S4, V9.S4
-	FMOVS (R12)(R1), F14
+	FMOVS (R11)(R26), F14
 	VDUP V14.S[0], V14.S4
 	WORD $0x4e6d1dce // bic v14.16b, v14.16b, v13.16b
 	VFMLA V14.S4, V12.S4, V10.S4
-	FMOVS (R13)(R1), F14
+	FMOVS (R12)(R26), F14
 	VDUP V14.S[0], V14.S4
 	WORD $0x4e6d1dce // bic v14.16b, v14.16b, v13.16b
 	VFMLA V14.S4, V12.S4, V11.S4
 
 keptNone12x1:
-	ADD R23, R22
-	ADD R21, R1
-	SUBS $1, R24
+	ADD R13, R22
+	ADD R21, R26
+	SUBS $1, R23
 	BNE kept12x1
 	JMP update12x1
 
 keptAll12x1:
 	FMOVQ (R22), F12
-	FMOVS (R2)(R1), F13
+	FMOVS (R1)(R26), F13
 	WORD $0x4f8d1180 // fmla v0.4s, v12.4s, v13.s[0]
-	FMOVS (R3)(R1), F14
+	FMOVS (R2)(R26), F14
 	WORD $0x4f8e1181 // fmla v1.4s, v12.4s, v14.s[0]
-	FMOVS (R4)(R1), F13
+	FMOVS (R3)(R26), F13
 	WORD $0x4f8d1182 // fmla v2.4s, v12.4s, v13.s[0]
-	FMOVS (R5)(R1), F14
+	FMOVS (R4)(R26), F14
 	WORD $0x4f8e1183 // fmla v3.4s, v12.4s, v14.s[0]
-	FMOVS (R6)(R1), F13
+	FMOVS (R5)(R26), F13
 	WORD $0x4f8d1184 // fmla v4.4s, v12.4s, v13.s[0]
-	FMOVS (R7)(R1), F14
+	FMOVS (R6)(R26), F14
 	WORD $0x4f8e1185 // fmla v5.4s, v12.4s, v14.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R8)(R1), F13
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R7)(R26), F13
 	WORD $0x4f8d1186 // fmla v6.4s, v12.4s, v13.s[0]
-	FMOVS (R9)(R1), F14
+	FMOVS (R8)(R26), F14
 	WORD $0x4f8e1187 // fmla v7.4s, v12.4s, v14.s[0]
-	FMOVS (R10)(R1), F13
+	FMOVS (R9)(R26), F13
 	WORD $0x4f8d1188 // fmla v8.4s, v12.4s, v13.s[0]
-	FMOVS (R11)(R1), F14
+	FMOVS (R10)(R26), F14
 	WORD $0x4f8e1189 // fmla v9.4s, v12.4s, v14.s[0]
-	FMOVS (R12)(R1), F13
+	FMOVS (R11)(R26), F13
 	WORD $0x4f8d118a // fmla v10.4s, v12.4s, v13.s[0]
-	FMOVS (R13)(R1), F14
+	FMOVS (R12)(R26), F14
 	WORD $0x4f8e118b // fmla v11.4s, v12.4s, v14.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE kept12x1
 
 update12x1:
-	MOVD R26, R2
-	MOVD R23, R21
+	MOVD R25, R1
+	MOVD R13, R21
 	MOVD 64(R0), R22 // a.Alpha
-	MOVD 88(R0), R24 // a.Mode
-	CMP $2, R24
+	MOVD 88(R0), R23 // a.Mode
+	CMP $2, R23
 	BEQ ready12x1
 	MOVD $ones<>(SB), R22
-	CMP $1, R24
+	CMP $1, R23
 	BEQ ready12x1
-	MOVD $zeros<>(SB), R2
+	MOVD $zeros<>(SB), R1
 	MOVD $0, R21
 
 ready12x1:
 	FMOVQ (R22), F12
-	FMOVQ (R2), F13
+	FMOVQ (R1), F13
 	VFMLA V12.S4, V13.S4, V0.S4
-	FMOVQ F0, (R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F14
+	FMOVQ F0, (R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F14
 	VFMLA V12.S4, V14.S4, V1.S4
-	FMOVQ F1, (R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F13
+	FMOVQ F1, (R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F13
 	VFMLA V12.S4, V13.S4, V2.S4
-	FMOVQ F2, (R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F14
+	FMOVQ F2, (R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F14
 	VFMLA V12.S4, V14.S4, V3.S4
-	FMOVQ F3, (R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F13
+	FMOVQ F3, (R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F13
 	VFMLA V12.S4, V13.S4, V4.S4
-	FMOVQ F4, (R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F14
+	FMOVQ F4, (R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F14
 	VFMLA V12.S4, V14.S4, V5.S4
-	FMOVQ F5, (R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F13
+	FMOVQ F5, (R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F13
 	VFMLA V12.S4, V13.S4, V6.S4
-	FMOVQ F6, (R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F14
+	FMOVQ F6, (R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F14
 	VFMLA V12.S4, V14.S4, V7.S4
-	FMOVQ F7, (R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F13
+	FMOVQ F7, (R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F13
 	VFMLA V12.S4, V13.S4, V8.S4
-	FMOVQ F8, (R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F14
+	FMOVQ F8, (R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F14
 	VFMLA V12.S4, V14.S4, V9.S4
-	FMOVQ F9, (R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F13
+	FMOVQ F9, (R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F13
 	VFMLA V12.S4, V13.S4, V10.S4
-	FMOVQ F10, (R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F14
+	FMOVQ F10, (R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F14
 	VFMLA V12.S4, V14.S4, V11.S4
-	FMOVQ F11, (R26)
-	ADD R21, R2
-	ADD R23, R26
+	FMOVQ F11, (R25)
+	ADD R21, R1
+	ADD R13, R25
 	MOVD 8(R0), R21 // a.KeyStride
 	LSL $2, R21
-	SUB $12, R25
+	SUB $12, R24
 	JMP lanes4
 
 tile11x1:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
 	MOVD R19, R3
@@ -10323,12 +10325,10 @@ tile11x1:
 	ADD R20, R19
 	MOVD R19, R11
 	ADD R20, R19
-	MOVD R19, R12
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	MOVD 48(R0), R22 // a.P
-	MOVD 32(R0), R24 // a.MaskFrom
-	CBNZ R24, first11x1
+	MOVD 32(R0), R23 // a.MaskFrom
+	CBNZ R23, first11x1
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
@@ -10346,73 +10346,73 @@ tile11x1:
 
 first11x1:
 	FMOVQ (R22), F11
-	FMOVS (R2)(R1), F12
+	FMOVS (R1)(R26), F12
 	WORD $0x4f8c9160 // fmul v0.4s, v11.4s, v12.s[0]
-	FMOVS (R3)(R1), F13
+	FMOVS (R2)(R26), F13
 	WORD $0x4f8d9161 // fmul v1.4s, v11.4s, v13.s[0]
-	FMOVS (R4)(R1), F12
+	FMOVS (R3)(R26), F12
 	WORD $0x4f8c9162 // fmul v2.4s, v11.4s, v12.s[0]
-	FMOVS (R5)(R1), F13
+	FMOVS (R4)(R26), F13
 	WORD $0x4f8d9163 // fmul v3.4s, v11.4s, v13.s[0]
-	FMOVS (R6)(R1), F12
+	FMOVS (R5)(R26), F12
 	WORD $0x4f8c9164 // fmul v4.4s, v11.4s, v12.s[0]
-	ADD R23, R22
-	FMOVS (R7)(R1), F13
+	ADD R13, R22
+	FMOVS (R6)(R26), F13
 	WORD $0x4f8d9165 // fmul v5.4s, v11.4s, v13.s[0]
-	FMOVS (R8)(R1), F12
+	FMOVS (R7)(R26), F12
 	WORD $0x4f8c9166 // fmul v6.4s, v11.4s, v12.s[0]
-	FMOVS (R9)(R1), F13
+	FMOVS (R8)(R26), F13
 	WORD $0x4f8d9167 // fmul v7.4s, v11.4s, v13.s[0]
-	FMOVS (R10)(R1), F12
+	FMOVS (R9)(R26), F12
 	WORD $0x4f8c9168 // fmul v8.4s, v11.4s, v12.s[0]
-	FMOVS (R11)(R1), F13
+	FMOVS (R10)(R26), F13
 	WORD $0x4f8d9169 // fmul v9.4s, v11.4s, v13.s[0]
-	FMOVS (R12)(R1), F12
+	FMOVS (R11)(R26), F12
 	WORD $0x4f8c916a // fmul v10.4s, v11.4s, v12.s[0]
-	ADD R21, R1
-	SUB $1, R24
-	CBZ R24, masked11x1
+	ADD R21, R26
+	SUB $1, R23
+	CBZ R23, masked11x1
 	PCALIGN $32
 
 loop11x1:
 	FMOVQ (R22), F11
-	FMOVS (R2)(R1), F12
+	FMOVS (R1)(R26), F12
 	WORD $0x4f8c1160 // fmla v0.4s, v11.4s, v12.s[0]
-	FMOVS (R3)(R1), F13
+	FMOVS (R2)(R26), F13
 	WORD $0x4f8d1161 // fmla v1.4s, v11.4s, v13.s[0]
-	FMOVS (R4)(R1), F12
+	FMOVS (R3)(R26), F12
 	WORD $0x4f8c1162 // fmla v2.4s, v11.4s, v12.s[0]
-	FMOVS (R5)(R1), F13
+	FMOVS (R4)(R26), F13
 	WORD $0x4f8d1163 // fmla v3.4s, v11.4s, v13.s[0]
-	FMOVS (R6)(R1), F12
+	FMOVS (R5)(R26), F12
 	WORD $0x4f8c1164 // fmla v4.4s, v11.4s, v12.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R7)(R1), F13
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R6)(R26), F13
 	WORD $0x4f8d1165 // fmla v5.4s, v11.4s, v13.s[0]
-	FMOVS (R8)(R1), F12
+	FMOVS (R7)(R26), F12
 	WORD $0x4f8c1166 // fmla v6.4s, v11.4s, v12.s[0]
-	FMOVS (R9)(R1), F13
+	FMOVS (R8)(R26), F13
 	WORD $0x4f8d1167 // fmla v7.4s, v11.4s, v13.s[0]
-	FMOVS (R10)(R1), F12
+	FMOVS (R9)(R26), F12
 	WORD $0x4f8c1168 // fmla v8.4s, v11.4s, v12.s[0]
-	FMOVS (R11)(R1), F13
+	FMOVS (R10)(R26), F13
 	WORD $0x4f8d1169 // fmla v9.4s, v11.4s, v13.s[0]
-	FMOVS (R12)(R1), F12
+	FMOVS (R11)(R26), F12
 	WORD $0x4f8c116a // fmla v10.4s, v11.4s, v12.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop11x1
 
 masked11x1:
-	MOVD 24(R0), R24 // a.Keys
+	MOVD 24(R0), R23 // a.Keys
 	MOVD 32(R0), R17
-	SUB R17, R24 // a.MaskFrom
-	CBZ R24, update11x1
+	SUB R17, R23 // a.MaskFrom
+	CBZ R23, update11x1
 	PCALIGN $32
 
 kept11x1:
 	MOVD RSP, R17
-	ADD R24<<3, R17
+	ADD R23<<3, R17
 	MOVD (R17), R17
 	CMN $1, R17
 	BEQ keptAll11x1
@@ -10420,162 +10420,164 @@ kept11x1:
 	WORD $0x4f21056c // sshr v12.4s, v11.4s, #31
 	VUSHR $1, V12.S4, V13.S4
 	WORD $0x4e6d1d6b // bic v11.16b, v11.16b, v13.16b
-	FMOVS (R2)(R1), F13
+	FMOVS (R1)(R26), F13
 	VDUP V13.S[0], V13.S4
 	WORD $0x4e6c1dad // bic v13.16b, v13.16b, v12.16b
 	VFMLA V13.S4, V11.S4, V0.S4
-	FMOVS (R3)(R1), F13
+	FMOVS (R2)(R26), F13
 	VDUP V13.S[0], V13.S4
 	WORD $0x4e6c1dad // bic v13.16b, v13.16b, v12.16b
 	VFMLA V13.S4, V11.S4, V1.S4
-	FMOVS (R4)(R1), F13
+	FMOVS (R3)(R26), F13
 	VDUP V13.S[0], V13.S4
 	WORD $0x4e6c1dad // bic v13.16b, v13.16b, v12.16b
 	VFMLA V13.S4, V11.S4, V2.S4
-	FMOVS (R5)(R1), F13
+	FMOVS (R4)(R26), F13
 	VDUP V13.S[0], V13.S4
 	WORD $0x4e6c1dad // bic v13.16b, v13.16b, v12.16b
 	VFMLA V13.S4, V11.S4, V3.S4
-	FMOVS (R6)(R1), F13
+	FMOVS (R5)(R26), F13
 	VDUP V13.S[0], V13.S4
 	WORD $0x4e6c1dad // bic v13.16b, v13.16b, v12.16b
 	VFMLA V13.S4, V11.S4, V4.S4
-	FMOVS (R7)(R1), F13
+	FMOVS (R6)(R26), F13
 	VDUP V13.S[0], V13.S4
 	WORD $0x4e6c1dad // bic v13.16b, v13.16b, v12.16b
 	VFMLA V13.S4, V11.S4, V5.S4
-	FMOVS (R8)(R1), F13
+	FMOVS (R7)(R26), F13
 	VDUP V13.S[0], V13.S4
 	WORD $0x4e6c1dad // bic v13.16b, v13.16b, v12.16b
 	VFMLA V13.S4, V11.S4, V6.S4
-	FMOVS (R9)(R1), F13
+	FMOVS (R8)(R26), F13
 	VDUP V13.S[0], V13.S4
 	WORD $0x4e6c1dad // bic v13.16b, v13.16b, v12.16b
 	VFMLA V13.S4, V11.S4, V7.S4
-	FMOVS (R10)(R1), F13
+	FMOVS (R9)(R26), F13
 	VDUP V13.S[0], V13.S4
 	WORD $0x4e6c1dad // bic v13.16b, v13.16b, v12.16b
 	VFMLA V13.S4, V11.S4, V8.S4
-	FMOVS (R11)(R1), F13
+	FMOVS (R10)(R26), F13
 	VDUP V13.S[0], V13.S4
 	WORD $0x4e6c1dad // bic v13.16b, v13.16b, v12.16b
 	VFMLA V13.S4, V11.S4, V9.S4
-	FMOVS (R12)(R1), F13
+	FMOVS (R11)(R26), F13
 	VDUP V13.S[0], V13.S4
 	WORD $0x4e6c1dad // bic v13.16b, v13.16b, v12.16b
 	VFMLA V13.S4, V11.S4, V10.S4
 
 keptNone11x1:
-	ADD R23, R22
-	ADD R21, R1
-	SUBS $1, R24
+	ADD R13, R22
+	ADD R21, R26
+	SUBS $1, R23
 	BNE kept11x1
 	JMP update11x1
 
 keptAll11x1:
 	FMOVQ (R22), F11
-	FMOVS (R2)(R1), F12
+	FMOVS (R1)(R26), F12
 	WORD $0x4f8c1160 // fmla v0.4s, v11.4s, v12.s[0]
-	FMOVS (R3)(R1), F13
+	FMOVS (R2)(R26), F13
 	WORD $0x4f8d1161 // fmla v1.4s, v11.4s, v13.s[0]
-	FMOVS (R4)(R1), F12
+	FMOVS (R3)(R26), F12
 	WORD $0x4f8c1162 // fmla v2.4s, v11.4s, v12.s[0]
-	FMOVS (R5)(R1), F13
+	FMOVS (R4)(R26), F13
 	WORD $0x4f8d1163 // fmla v3.4s, v11.4s, v13.s[0]
-	FMOVS (R6)(R1), F12
+	FMOVS (R5)(R26), F12
 	WORD $0x4f8c1164 // fmla v4.4s, v11.4s, v12.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R7)(R1), F13
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R6)(R26), F13
 	WORD $0x4f8d1165 // fmla v5.4s, v11.4s, v13.s[0]
-	FMOVS (R8)(R1), F12
+	FMOVS (R7)(R26), F12
 	WORD $0x4f8c1166 // fmla v6.4s, v11.4s, v12.s[0]
-	FMOVS (R9)(R1), F13
+	FMOVS (R8)(R26), F13
 	WORD $0x4f8d1167 // fmla v7.4s, v11.4s, v13.s[0]
-	FMOVS (R10)(R1), F12
+	FMOVS (R9)(R26), F12
 	WORD $0x4f8c1168 // fmla v8.4s, v11.4s, v12.s[0]
-	FMOVS (R11)(R1), F13
+	FMOVS (R10)(R26), F13
 	WORD $0x4f8d1169 // fmla v9.4s, v11.4s, v13.s[0]
-	FMOVS (R12)(R1), F12
+	FMOVS (R11)(R26), F12
 	WORD $0x4f8c116a // fmla v10.4s, v11.4s, v12.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE kept11x1
 
 update11x1:
-	MOVD R26, R2
-	MOVD R23, R21
+	MOVD R25, R1
+	MOVD R13, R21
 	MOVD 64(R0), R22 // a.Alpha
-	MOVD 88(R0), R24 // a.Mode
-	CMP $2, R24
+	MOVD 88(R0), R23 // a.Mode
+	CMP $2, R23
 	BEQ ready11x1
 	MOVD $ones<>(SB), R22
-	CMP $1, R24
+	CMP $1, R23
 	BEQ ready11x1
-	MOVD $zeros<>(SB), R2
+	MOVD $zeros<>(SB), R1
 	MOVD $0, R21
 
 ready11x1:
 	FMOVQ (R22), F11
-	FMOVQ (R2), F12
+	FMOVQ (R1), F12
 	VFMLA V11.S4, V12.S4, V0.S4
-	FMOVQ F0, (R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F13
+	FMOVQ F0, (R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F13
 	VFMLA V11.S4, V13.S4, V1.S4
-	FMOVQ F1, (R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F12
+	FMOVQ F1, (R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F12
 	VFMLA V11.S4, V12.S4, V2.S4
-	FMOVQ F2, (R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F13
+	FMOVQ F2, (R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F13
 	VFMLA V11.S4, V13.S4, V3.S4
-	FMOVQ F3, (R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F12
+	FMOVQ F3, (R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F12
 	VFMLA V11.S4, V12.S4, V4.S4
-	FMOVQ F4, (R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F13
+	FMOVQ F4, (R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F13
 	VFMLA V11.S4, V13.S4, V5.S4
-	FMOVQ F5, (R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F12
+	FMOVQ F5, (R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F12
 	VFMLA V11.S4, V12.S4, V6.S4
-	FMOVQ F6, (R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F13
+	FMOVQ F6, (R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F13
 	VFMLA V11.S4, V13.S4, V7.S4
-	FMOVQ F7, (R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F12
+	FMOVQ F7, (R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F12
 	VFMLA V11.S4, V12.S4, V8.S4
-	FMOVQ F8, (R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F13
+	FMOVQ F8, (R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F13
 	VFMLA V11.S4, V13.S4, V9.S4
-	FMOVQ F9, (R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F12
+	FMOVQ F9, (R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F12
 	VFMLA V11.S4, V12.S4, V10.S4
-	FMOVQ F10, (R26)
-	ADD R21, R2
-	ADD R23, R26
+	FMOVQ F10, (R25)
+	ADD R21, R1
+	ADD R13, R25
 	MOVD 8(R0), R21 // a.KeyStride
 	LSL $2, R21
 	JMP done
 
 tile10x1:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
 	MOVD R19, R3
@@ -10594,12 +10596,10 @@ tile10x1:
 	ADD R20, R19
 	MOVD R19, R10
 	ADD R20, R19
-	MOVD R19, R11
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	MOVD 48(R0), R22 // a.P
-	MOVD 32(R0), R24 // a.MaskFrom
-	CBNZ R24, first10x1
+	MOVD 32(R0), R23 // a.MaskFrom
+	CBNZ R23, first10x1
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
@@ -10616,69 +10616,69 @@ tile10x1:
 
 first10x1:
 	FMOVQ (R22), F10
-	FMOVS (R2)(R1), F11
+	FMOVS (R1)(R26), F11
 	WORD $0x4f8b9140 // fmul v0.4s, v10.4s, v11.s[0]
-	FMOVS (R3)(R1), F12
+	FMOVS (R2)(R26), F12
 	WORD $0x4f8c9141 // fmul v1.4s, v10.4s, v12.s[0]
-	FMOVS (R4)(R1), F11
+	FMOVS (R3)(R26), F11
 	WORD $0x4f8b9142 // fmul v2.4s, v10.4s, v11.s[0]
-	FMOVS (R5)(R1), F12
+	FMOVS (R4)(R26), F12
 	WORD $0x4f8c9143 // fmul v3.4s, v10.4s, v12.s[0]
-	FMOVS (R6)(R1), F11
+	FMOVS (R5)(R26), F11
 	WORD $0x4f8b9144 // fmul v4.4s, v10.4s, v11.s[0]
-	ADD R23, R22
-	FMOVS (R7)(R1), F12
+	ADD R13, R22
+	FMOVS (R6)(R26), F12
 	WORD $0x4f8c9145 // fmul v5.4s, v10.4s, v12.s[0]
-	FMOVS (R8)(R1), F11
+	FMOVS (R7)(R26), F11
 	WORD $0x4f8b9146 // fmul v6.4s, v10.4s, v11.s[0]
-	FMOVS (R9)(R1), F12
+	FMOVS (R8)(R26), F12
 	WORD $0x4f8c9147 // fmul v7.4s, v10.4s, v12.s[0]
-	FMOVS (R10)(R1), F11
+	FMOVS (R9)(R26), F11
 	WORD $0x4f8b9148 // fmul v8.4s, v10.4s, v11.s[0]
-	FMOVS (R11)(R1), F12
+	FMOVS (R10)(R26), F12
 	WORD $0x4f8c9149 // fmul v9.4s, v10.4s, v12.s[0]
-	ADD R21, R1
-	SUB $1, R24
-	CBZ R24, masked10x1
+	ADD R21, R26
+	SUB $1, R23
+	CBZ R23, masked10x1
 	PCALIGN $32
 
 loop10x1:
 	FMOVQ (R22), F10
-	FMOVS (R2)(R1), F11
+	FMOVS (R1)(R26), F11
 	WORD $0x4f8b1140 // fmla v0.4s, v10.4s, v11.s[0]
-	FMOVS (R3)(R1), F12
+	FMOVS (R2)(R26), F12
 	WORD $0x4f8c1141 // fmla v1.4s, v10.4s, v12.s[0]
-	FMOVS (R4)(R1), F11
+	FMOVS (R3)(R26), F11
 	WORD $0x4f8b1142 // fmla v2.4s, v10.4s, v11.s[0]
-	FMOVS (R5)(R1), F12
+	FMOVS (R4)(R26), F12
 	WORD $0x4f8c1143 // fmla v3.4s, v10.4s, v12.s[0]
-	FMOVS (R6)(R1), F11
+	FMOVS (R5)(R26), F11
 	WORD $0x4f8b1144 // fmla v4.4s, v10.4s, v11.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R7)(R1), F12
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R6)(R26), F12
 	WORD $0x4f8c1145 // fmla v5.4s, v10.4s, v12.s[0]
-	FMOVS (R8)(R1), F11
+	FMOVS (R7)(R26), F11
 	WORD $0x4f8b1146 // fmla v6.4s, v10.4s, v11.s[0]
-	FMOVS (R9)(R1), F12
+	FMOVS (R8)(R26), F12
 	WORD $0x4f8c1147 // fmla v7.4s, v10.4s, v12.s[0]
-	FMOVS (R10)(R1), F11
+	FMOVS (R9)(R26), F11
 	WORD $0x4f8b1148 // fmla v8.4s, v10.4s, v11.s[0]
-	FMOVS (R11)(R1), F12
+	FMOVS (R10)(R26), F12
 	WORD $0x4f8c1149 // fmla v9.4s, v10.4s, v12.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop10x1
 
 masked10x1:
-	MOVD 24(R0), R24 // a.Keys
+	MOVD 24(R0), R23 // a.Keys
 	MOVD 32(R0), R17
-	SUB R17, R24 // a.MaskFrom
-	CBZ R24, update10x1
+	SUB R17, R23 // a.MaskFrom
+	CBZ R23, update10x1
 	PCALIGN $32
 
 kept10x1:
 	MOVD RSP, R17
-	ADD R24<<3, R17
+	ADD R23<<3, R17
 	MOVD (R17), R17
 	CMN $1, R17
 	BEQ keptAll10x1
@@ -10686,151 +10686,153 @@ kept10x1:
 	WORD $0x4f21054b // sshr v11.4s, v10.4s, #31
 	VUSHR $1, V11.S4, V12.S4
 	WORD $0x4e6c1d4a // bic v10.16b, v10.16b, v12.16b
-	FMOVS (R2)(R1), F12
+	FMOVS (R1)(R26), F12
 	VDUP V12.S[0], V12.S4
 	WORD $0x4e6b1d8c // bic v12.16b, v12.16b, v11.16b
 	VFMLA V12.S4, V10.S4, V0.S4
-	FMOVS (R3)(R1), F12
+	FMOVS (R2)(R26), F12
 	VDUP V12.S[0], V12.S4
 	WORD $0x4e6b1d8c // bic v12.16b, v12.16b, v11.16b
 	VFMLA V12.S4, V10.S4, V1.S4
-	FMOVS (R4)(R1), F12
+	FMOVS (R3)(R26), F12
 	VDUP V12.S[0], V12.S4
 	WORD $0x4e6b1d8c // bic v12.16b, v12.16b, v11.16b
 	VFMLA V12.S4, V10.S4, V2.S4
-	FMOVS (R5)(R1), F12
+	FMOVS (R4)(R26), F12
 	VDUP V12.S[0], V12.S4
 	WORD $0x4e6b1d8c // bic v12.16b, v12.16b, v11.16b
 	VFMLA V12.S4, V10.S4, V3.S4
-	FMOVS (R6)(R1), F12
+	FMOVS (R5)(R26), F12
 	VDUP V12.S[0], V12.S4
 	WORD $0x4e6b1d8c // bic v12.16b, v12.16b, v11.16b
 	VFMLA V12.S4, V10.S4, V4.S4
-	FMOVS (R7)(R1), F12
+	FMOVS (R6)(R26), F12
 	VDUP V12.S[0], V12.S4
 	WORD $0x4e6b1d8c // bic v12.16b, v12.16b, v11.16b
 	VFMLA V12.S4, V10.S4, V5.S4
-	FMOVS (R8)(R1), F12
+	FMOVS (R7)(R26), F12
 	VDUP V12.S[0], V12.S4
 	WORD $0x4e6b1d8c // bic v12.16b, v12.16b, v11.16b
 	VFMLA V12.S4, V10.S4, V6.S4
-	FMOVS (R9)(R1), F12
+	FMOVS (R8)(R26), F12
 	VDUP V12.S[0], V12.S4
 	WORD $0x4e6b1d8c // bic v12.16b, v12.16b, v11.16b
 	VFMLA V12.S4, V10.S4, V7.S4
-	FMOVS (R10)(R1), F12
+	FMOVS (R9)(R26), F12
 	VDUP V12.S[0], V12.S4
 	WORD $0x4e6b1d8c // bic v12.16b, v12.16b, v11.16b
 	VFMLA V12.S4, V10.S4, V8.S4
-	FMOVS (R11)(R1), F12
+	FMOVS (R10)(R26), F12
 	VDUP V12.S[0], V12.S4
 	WORD $0x4e6b1d8c // bic v12.16b, v12.16b, v11.16b
 	VFMLA V12.S4, V10.S4, V9.S4
 
 keptNone10x1:
-	ADD R23, R22
-	ADD R21, R1
-	SUBS $1, R24
+	ADD R13, R22
+	ADD R21, R26
+	SUBS $1, R23
 	BNE kept10x1
 	JMP update10x1
 
 keptAll10x1:
 	FMOVQ (R22), F10
-	FMOVS (R2)(R1), F11
+	FMOVS (R1)(R26), F11
 	WORD $0x4f8b1140 // fmla v0.4s, v10.4s, v11.s[0]
-	FMOVS (R3)(R1), F12
+	FMOVS (R2)(R26), F12
 	WORD $0x4f8c1141 // fmla v1.4s, v10.4s, v12.s[0]
-	FMOVS (R4)(R1), F11
+	FMOVS (R3)(R26), F11
 	WORD $0x4f8b1142 // fmla v2.4s, v10.4s, v11.s[0]
-	FMOVS (R5)(R1), F12
+	FMOVS (R4)(R26), F12
 	WORD $0x4f8c1143 // fmla v3.4s, v10.4s, v12.s[0]
-	FMOVS (R6)(R1), F11
+	FMOVS (R5)(R26), F11
 	WORD $0x4f8b1144 // fmla v4.4s, v10.4s, v11.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R7)(R1), F12
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R6)(R26), F12
 	WORD $0x4f8c1145 // fmla v5.4s, v10.4s, v12.s[0]
-	FMOVS (R8)(R1), F11
+	FMOVS (R7)(R26), F11
 	WORD $0x4f8b1146 // fmla v6.4s, v10.4s, v11.s[0]
-	FMOVS (R9)(R1), F12
+	FMOVS (R8)(R26), F12
 	WORD $0x4f8c1147 // fmla v7.4s, v10.4s, v12.s[0]
-	FMOVS (R10)(R1), F11
+	FMOVS (R9)(R26), F11
 	WORD $0x4f8b1148 // fmla v8.4s, v10.4s, v11.s[0]
-	FMOVS (R11)(R1), F12
+	FMOVS (R10)(R26), F12
 	WORD $0x4f8c1149 // fmla v9.4s, v10.4s, v12.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE kept10x1
 
 update10x1:
-	MOVD R26, R2
-	MOVD R23, R21
+	MOVD R25, R1
+	MOVD R13, R21
 	MOVD 64(R0), R22 // a.Alpha
-	MOVD 88(R0), R24 // a.Mode
-	CMP $2, R24
+	MOVD 88(R0), R23 // a.Mode
+	CMP $2, R23
 	BEQ ready10x1
 	MOVD $ones<>(SB), R22
-	CMP $1, R24
+	CMP $1, R23
 	BEQ ready10x1
-	MOVD $zeros<>(SB), R2
+	MOVD $zeros<>(SB), R1
 	MOVD $0, R21
 
 ready10x1:
 	FMOVQ (R22), F10
-	FMOVQ (R2), F11
+	FMOVQ (R1), F11
 	VFMLA V10.S4, V11.S4, V0.S4
-	FMOVQ F0, (R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F12
+	FMOVQ F0, (R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F12
 	VFMLA V10.S4, V12.S4, V1.S4
-	FMOVQ F1, (R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F11
+	FMOVQ F1, (R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F11
 	VFMLA V10.S4, V11.S4, V2.S4
-	FMOVQ F2, (R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F12
+	FMOVQ F2, (R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F12
 	VFMLA V10.S4, V12.S4, V3.S4
-	FMOVQ F3, (R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F11
+	FMOVQ F3, (R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F11
 	VFMLA V10.S4, V11.S4, V4.S4
-	FMOVQ F4, (R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F12
+	FMOVQ F4, (R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F12
 	VFMLA V10.S4, V12.S4, V5.S4
-	FMOVQ F5, (R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F11
+	FMOVQ F5, (R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F11
 	VFMLA V10.S4, V11.S4, V6.S4
-	FMOVQ F6, (R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F12
+	FMOVQ F6, (R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F12
 	VFMLA V10.S4, V12.S4, V7.S4
-	FMOVQ F7, (R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F11
+	FMOVQ F7, (R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F11
 	VFMLA V10.S4, V11.S4, V8.S4
-	FMOVQ F8, (R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F12
+	FMOVQ F8, (R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F12
 	VFMLA V10.S4, V12.S4, V9.S4
-	FMOVQ F9, (R26)
-	ADD R21, R2
-	ADD R23, R26
+	FMOVQ F9, (R25)
+	ADD R21, R1
+	ADD R13, R25
 	MOVD 8(R0), R21 // a.KeyStride
 	LSL $2, R21
 	JMP done
 
 tile9x1:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
 	MOVD R19, R3
@@ -10847,12 +10849,10 @@ tile9x1:
 	ADD R20, R19
 	MOVD R19, R9
 	ADD R20, R19
-	MOVD R19, R10
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	MOVD 48(R0), R22 // a.P
-	MOVD 32(R0), R24 // a.MaskFrom
-	CBNZ R24, first9x1
+	MOVD 32(R0), R23 // a.MaskFrom
+	CBNZ R23, first9x1
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
@@ -10868,65 +10868,65 @@ tile9x1:
 
 first9x1:
 	FMOVQ (R22), F9
-	FMOVS (R2)(R1), F10
+	FMOVS (R1)(R26), F10
 	WORD $0x4f8a9120 // fmul v0.4s, v9.4s, v10.s[0]
-	FMOVS (R3)(R1), F11
+	FMOVS (R2)(R26), F11
 	WORD $0x4f8b9121 // fmul v1.4s, v9.4s, v11.s[0]
-	FMOVS (R4)(R1), F10
+	FMOVS (R3)(R26), F10
 	WORD $0x4f8a9122 // fmul v2.4s, v9.4s, v10.s[0]
-	FMOVS (R5)(R1), F11
+	FMOVS (R4)(R26), F11
 	WORD $0x4f8b9123 // fmul v3.4s, v9.4s, v11.s[0]
-	ADD R23, R22
-	FMOVS (R6)(R1), F10
+	ADD R13, R22
+	FMOVS (R5)(R26), F10
 	WORD $0x4f8a9124 // fmul v4.4s, v9.4s, v10.s[0]
-	FMOVS (R7)(R1), F11
+	FMOVS (R6)(R26), F11
 	WORD $0x4f8b9125 // fmul v5.4s, v9.4s, v11.s[0]
-	FMOVS (R8)(R1), F10
+	FMOVS (R7)(R26), F10
 	WORD $0x4f8a9126 // fmul v6.4s, v9.4s, v10.s[0]
-	FMOVS (R9)(R1), F11
+	FMOVS (R8)(R26), F11
 	WORD $0x4f8b9127 // fmul v7.4s, v9.4s, v11.s[0]
-	FMOVS (R10)(R1), F10
+	FMOVS (R9)(R26), F10
 	WORD $0x4f8a9128 // fmul v8.4s, v9.4s, v10.s[0]
-	ADD R21, R1
-	SUB $1, R24
-	CBZ R24, masked9x1
+	ADD R21, R26
+	SUB $1, R23
+	CBZ R23, masked9x1
 	PCALIGN $32
 
 loop9x1:
 	FMOVQ (R22), F9
-	FMOVS (R2)(R1), F10
+	FMOVS (R1)(R26), F10
 	WORD $0x4f8a1120 // fmla v0.4s, v9.4s, v10.s[0]
-	FMOVS (R3)(R1), F11
+	FMOVS (R2)(R26), F11
 	WORD $0x4f8b1121 // fmla v1.4s, v9.4s, v11.s[0]
-	FMOVS (R4)(R1), F10
+	FMOVS (R3)(R26), F10
 	WORD $0x4f8a1122 // fmla v2.4s, v9.4s, v10.s[0]
-	FMOVS (R5)(R1), F11
+	FMOVS (R4)(R26), F11
 	WORD $0x4f8b1123 // fmla v3.4s, v9.4s, v11.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R6)(R1), F10
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R5)(R26), F10
 	WORD $0x4f8a1124 // fmla v4.4s, v9.4s, v10.s[0]
-	FMOVS (R7)(R1), F11
+	FMOVS (R6)(R26), F11
 	WORD $0x4f8b1125 // fmla v5.4s, v9.4s, v11.s[0]
-	FMOVS (R8)(R1), F10
+	FMOVS (R7)(R26), F10
 	WORD $0x4f8a1126 // fmla v6.4s, v9.4s, v10.s[0]
-	FMOVS (R9)(R1), F11
+	FMOVS (R8)(R26), F11
 	WORD $0x4f8b1127 // fmla v7.4s, v9.4s, v11.s[0]
-	FMOVS (R10)(R1), F10
+	FMOVS (R9)(R26), F10
 	WORD $0x4f8a1128 // fmla v8.4s, v9.4s, v10.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop9x1
 
 masked9x1:
-	MOVD 24(R0), R24 // a.Keys
+	MOVD 24(R0), R23 // a.Keys
 	MOVD 32(R0), R17
-	SUB R17, R24 // a.MaskFrom
-	CBZ R24, update9x1
+	SUB R17, R23 // a.MaskFrom
+	CBZ R23, update9x1
 	PCALIGN $32
 
 kept9x1:
 	MOVD RSP, R17
-	ADD R24<<3, R17
+	ADD R23<<3, R17
 	MOVD (R17), R17
 	CMN $1, R17
 	BEQ keptAll9x1
@@ -10934,140 +10934,142 @@ kept9x1:
 	WORD $0x4f21052a // sshr v10.4s, v9.4s, #31
 	VUSHR $1, V10.S4, V11.S4
 	WORD $0x4e6b1d29 // bic v9.16b, v9.16b, v11.16b
-	FMOVS (R2)(R1), F11
+	FMOVS (R1)(R26), F11
 	VDUP V11.S[0], V11.S4
 	WORD $0x4e6a1d6b // bic v11.16b, v11.16b, v10.16b
 	VFMLA V11.S4, V9.S4, V0.S4
-	FMOVS (R3)(R1), F11
+	FMOVS (R2)(R26), F11
 	VDUP V11.S[0], V11.S4
 	WORD $0x4e6a1d6b // bic v11.16b, v11.16b, v10.16b
 	VFMLA V11.S4, V9.S4, V1.S4
-	FMOVS (R4)(R1), F11
+	FMOVS (R3)(R26), F11
 	VDUP V11.S[0], V11.S4
 	WORD $0x4e6a1d6b // bic v11.16b, v11.16b, v10.16b
 	VFMLA V11.S4, V9.S4, V2.S4
-	FMOVS (R5)(R1), F11
+	FMOVS (R4)(R26), F11
 	VDUP V11.S[0], V11.S4
 	WORD $0x4e6a1d6b // bic v11.16b, v11.16b, v10.16b
 	VFMLA V11.S4, V9.S4, V3.S4
-	FMOVS (R6)(R1), F11
+	FMOVS (R5)(R26), F11
 	VDUP V11.S[0], V11.S4
 	WORD $0x4e6a1d6b // bic v11.16b, v11.16b, v10.16b
 	VFMLA V11.S4, V9.S4, V4.S4
-	FMOVS (R7)(R1), F11
+	FMOVS (R6)(R26), F11
 	VDUP V11.S[0], V11.S4
 	WORD $0x4e6a1d6b // bic v11.16b, v11.16b, v10.16b
 	VFMLA V11.S4, V9.S4, V5.S4
-	FMOVS (R8)(R1), F11
+	FMOVS (R7)(R26), F11
 	VDUP V11.S[0], V11.S4
 	WORD $0x4e6a1d6b // bic v11.16b, v11.16b, v10.16b
 	VFMLA V11.S4, V9.S4, V6.S4
-	FMOVS (R9)(R1), F11
+	FMOVS (R8)(R26), F11
 	VDUP V11.S[0], V11.S4
 	WORD $0x4e6a1d6b // bic v11.16b, v11.16b, v10.16b
 	VFMLA V11.S4, V9.S4, V7.S4
-	FMOVS (R10)(R1), F11
+	FMOVS (R9)(R26), F11
 	VDUP V11.S[0], V11.S4
 	WORD $0x4e6a1d6b // bic v11.16b, v11.16b, v10.16b
 	VFMLA V11.S4, V9.S4, V8.S4
 
 keptNone9x1:
-	ADD R23, R22
-	ADD R21, R1
-	SUBS $1, R24
+	ADD R13, R22
+	ADD R21, R26
+	SUBS $1, R23
 	BNE kept9x1
 	JMP update9x1
 
 keptAll9x1:
 	FMOVQ (R22), F9
-	FMOVS (R2)(R1), F10
+	FMOVS (R1)(R26), F10
 	WORD $0x4f8a1120 // fmla v0.4s, v9.4s, v10.s[0]
-	FMOVS (R3)(R1), F11
+	FMOVS (R2)(R26), F11
 	WORD $0x4f8b1121 // fmla v1.4s, v9.4s, v11.s[0]
-	FMOVS (R4)(R1), F10
+	FMOVS (R3)(R26), F10
 	WORD $0x4f8a1122 // fmla v2.4s, v9.4s, v10.s[0]
-	FMOVS (R5)(R1), F11
+	FMOVS (R4)(R26), F11
 	WORD $0x4f8b1123 // fmla v3.4s, v9.4s, v11.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R6)(R1), F10
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R5)(R26), F10
 	WORD $0x4f8a1124 // fmla v4.4s, v9.4s, v10.s[0]
-	FMOVS (R7)(R1), F11
+	FMOVS (R6)(R26), F11
 	WORD $0x4f8b1125 // fmla v5.4s, v9.4s, v11.s[0]
-	FMOVS (R8)(R1), F10
+	FMOVS (R7)(R26), F10
 	WORD $0x4f8a1126 // fmla v6.4s, v9.4s, v10.s[0]
-	FMOVS (R9)(R1), F11
+	FMOVS (R8)(R26), F11
 	WORD $0x4f8b1127 // fmla v7.4s, v9.4s, v11.s[0]
-	FMOVS (R10)(R1), F10
+	FMOVS (R9)(R26), F10
 	WORD $0x4f8a1128 // fmla v8.4s, v9.4s, v10.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE kept9x1
 
 update9x1:
-	MOVD R26, R2
-	MOVD R23, R21
+	MOVD R25, R1
+	MOVD R13, R21
 	MOVD 64(R0), R22 // a.Alpha
-	MOVD 88(R0), R24 // a.Mode
-	CMP $2, R24
+	MOVD 88(R0), R23 // a.Mode
+	CMP $2, R23
 	BEQ ready9x1
 	MOVD $ones<>(SB), R22
-	CMP $1, R24
+	CMP $1, R23
 	BEQ ready9x1
-	MOVD $zeros<>(SB), R2
+	MOVD $zeros<>(SB), R1
 	MOVD $0, R21
 
 ready9x1:
 	FMOVQ (R22), F9
-	FMOVQ (R2), F10
+	FMOVQ (R1), F10
 	VFMLA V9.S4, V10.S4, V0.S4
-	FMOVQ F0, (R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F11
+	FMOVQ F0, (R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F11
 	VFMLA V9.S4, V11.S4, V1.S4
-	FMOVQ F1, (R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F10
+	FMOVQ F1, (R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F10
 	VFMLA V9.S4, V10.S4, V2.S4
-	FMOVQ F2, (R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F11
+	FMOVQ F2, (R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F11
 	VFMLA V9.S4, V11.S4, V3.S4
-	FMOVQ F3, (R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F10
+	FMOVQ F3, (R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F10
 	VFMLA V9.S4, V10.S4, V4.S4
-	FMOVQ F4, (R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F11
+	FMOVQ F4, (R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F11
 	VFMLA V9.S4, V11.S4, V5.S4
-	FMOVQ F5, (R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F10
+	FMOVQ F5, (R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F10
 	VFMLA V9.S4, V10.S4, V6.S4
-	FMOVQ F6, (R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F11
+	FMOVQ F6, (R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F11
 	VFMLA V9.S4, V11.S4, V7.S4
-	FMOVQ F7, (R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F10
+	FMOVQ F7, (R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F10
 	VFMLA V9.S4, V10.S4, V8.S4
-	FMOVQ F8, (R26)
-	ADD R21, R2
-	ADD R23, R26
+	FMOVQ F8, (R25)
+	ADD R21, R1
+	ADD R13, R25
 	MOVD 8(R0), R21 // a.KeyStride
 	LSL $2, R21
 	JMP done
 
 tile8x1:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
 	MOVD R19, R3
@@ -11082,12 +11084,10 @@ tile8x1:
 	ADD R20, R19
 	MOVD R19, R8
 	ADD R20, R19
-	MOVD R19, R9
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	MOVD 48(R0), R22 // a.P
-	MOVD 32(R0), R24 // a.MaskFrom
-	CBNZ R24, first8x1
+	MOVD 32(R0), R23 // a.MaskFrom
+	CBNZ R23, first8x1
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
@@ -11102,61 +11102,61 @@ tile8x1:
 
 first8x1:
 	FMOVQ (R22), F8
-	FMOVS (R2)(R1), F9
+	FMOVS (R1)(R26), F9
 	WORD $0x4f899100 // fmul v0.4s, v8.4s, v9.s[0]
-	FMOVS (R3)(R1), F10
+	FMOVS (R2)(R26), F10
 	WORD $0x4f8a9101 // fmul v1.4s, v8.4s, v10.s[0]
-	FMOVS (R4)(R1), F9
+	FMOVS (R3)(R26), F9
 	WORD $0x4f899102 // fmul v2.4s, v8.4s, v9.s[0]
-	FMOVS (R5)(R1), F10
+	FMOVS (R4)(R26), F10
 	WORD $0x4f8a9103 // fmul v3.4s, v8.4s, v10.s[0]
-	ADD R23, R22
-	FMOVS (R6)(R1), F9
+	ADD R13, R22
+	FMOVS (R5)(R26), F9
 	WORD $0x4f899104 // fmul v4.4s, v8.4s, v9.s[0]
-	FMOVS (R7)(R1), F10
+	FMOVS (R6)(R26), F10
 	WORD $0x4f8a9105 // fmul v5.4s, v8.4s, v10.s[0]
-	FMOVS (R8)(R1), F9
+	FMOVS (R7)(R26), F9
 	WORD $0x4f899106 // fmul v6.4s, v8.4s, v9.s[0]
-	FMOVS (R9)(R1), F10
+	FMOVS (R8)(R26), F10
 	WORD $0x4f8a9107 // fmul v7.4s, v8.4s, v10.s[0]
-	ADD R21, R1
-	SUB $1, R24
-	CBZ R24, masked8x1
+	ADD R21, R26
+	SUB $1, R23
+	CBZ R23, masked8x1
 	PCALIGN $32
 
 loop8x1:
 	FMOVQ (R22), F8
-	FMOVS (R2)(R1), F9
+	FMOVS (R1)(R26), F9
 	WORD $0x4f891100 // fmla v0.4s, v8.4s, v9.s[0]
-	FMOVS (R3)(R1), F10
+	FMOVS (R2)(R26), F10
 	WORD $0x4f8a1101 // fmla v1.4s, v8.4s, v10.s[0]
-	FMOVS (R4)(R1), F9
+	FMOVS (R3)(R26), F9
 	WORD $0x4f891102 // fmla v2.4s, v8.4s, v9.s[0]
-	FMOVS (R5)(R1), F10
+	FMOVS (R4)(R26), F10
 	WORD $0x4f8a1103 // fmla v3.4s, v8.4s, v10.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R6)(R1), F9
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R5)(R26), F9
 	WORD $0x4f891104 // fmla v4.4s, v8.4s, v9.s[0]
-	FMOVS (R7)(R1), F10
+	FMOVS (R6)(R26), F10
 	WORD $0x4f8a1105 // fmla v5.4s, v8.4s, v10.s[0]
-	FMOVS (R8)(R1), F9
+	FMOVS (R7)(R26), F9
 	WORD $0x4f891106 // fmla v6.4s, v8.4s, v9.s[0]
-	FMOVS (R9)(R1), F10
+	FMOVS (R8)(R26), F10
 	WORD $0x4f8a1107 // fmla v7.4s, v8.4s, v10.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop8x1
 
 masked8x1:
-	MOVD 24(R0), R24 // a.Keys
+	MOVD 24(R0), R23 // a.Keys
 	MOVD 32(R0), R17
-	SUB R17, R24 // a.MaskFrom
-	CBZ R24, update8x1
+	SUB R17, R23 // a.MaskFrom
+	CBZ R23, update8x1
 	PCALIGN $32
 
 kept8x1:
 	MOVD RSP, R17
-	ADD R24<<3, R17
+	ADD R23<<3, R17
 	MOVD (R17), R17
 	CMN $1, R17
 	BEQ keptAll8x1
@@ -11164,129 +11164,131 @@ kept8x1:
 	WORD $0x4f210509 // sshr v9.4s, v8.4s, #31
 	VUSHR $1, V9.S4, V10.S4
 	WORD $0x4e6a1d08 // bic v8.16b, v8.16b, v10.16b
-	FMOVS (R2)(R1), F10
+	FMOVS (R1)(R26), F10
 	VDUP V10.S[0], V10.S4
 	WORD $0x4e691d4a // bic v10.16b, v10.16b, v9.16b
 	VFMLA V10.S4, V8.S4, V0.S4
-	FMOVS (R3)(R1), F10
+	FMOVS (R2)(R26), F10
 	VDUP V10.S[0], V10.S4
 	WORD $0x4e691d4a // bic v10.16b, v10.16b, v9.16b
 	VFMLA V10.S4, V8.S4, V1.S4
-	FMOVS (R4)(R1), F10
+	FMOVS (R3)(R26), F10
 	VDUP V10.S[0], V10.S4
 	WORD $0x4e691d4a // bic v10.16b, v10.16b, v9.16b
 	VFMLA V10.S4, V8.S4, V2.S4
-	FMOVS (R5)(R1), F10
+	FMOVS (R4)(R26), F10
 	VDUP V10.S[0], V10.S4
 	WORD $0x4e691d4a // bic v10.16b, v10.16b, v9.16b
 	VFMLA V10.S4, V8.S4, V3.S4
-	FMOVS (R6)(R1), F10
+	FMOVS (R5)(R26), F10
 	VDUP V10.S[0], V10.S4
 	WORD $0x4e691d4a // bic v10.16b, v10.16b, v9.16b
 	VFMLA V10.S4, V8.S4, V4.S4
-	FMOVS (R7)(R1), F10
+	FMOVS (R6)(R26), F10
 	VDUP V10.S[0], V10.S4
 	WORD $0x4e691d4a // bic v10.16b, v10.16b, v9.16b
 	VFMLA V10.S4, V8.S4, V5.S4
-	FMOVS (R8)(R1), F10
+	FMOVS (R7)(R26), F10
 	VDUP V10.S[0], V10.S4
 	WORD $0x4e691d4a // bic v10.16b, v10.16b, v9.16b
 	VFMLA V10.S4, V8.S4, V6.S4
-	FMOVS (R9)(R1), F10
+	FMOVS (R8)(R26), F10
 	VDUP V10.S[0], V10.S4
 	WORD $0x4e691d4a // bic v10.16b, v10.16b, v9.16b
 	VFMLA V10.S4, V8.S4, V7.S4
 
 keptNone8x1:
-	ADD R23, R22
-	ADD R21, R1
-	SUBS $1, R24
+	ADD R13, R22
+	ADD R21, R26
+	SUBS $1, R23
 	BNE kept8x1
 	JMP update8x1
 
 keptAll8x1:
 	FMOVQ (R22), F8
-	FMOVS (R2)(R1), F9
+	FMOVS (R1)(R26), F9
 	WORD $0x4f891100 // fmla v0.4s, v8.4s, v9.s[0]
-	FMOVS (R3)(R1), F10
+	FMOVS (R2)(R26), F10
 	WORD $0x4f8a1101 // fmla v1.4s, v8.4s, v10.s[0]
-	FMOVS (R4)(R1), F9
+	FMOVS (R3)(R26), F9
 	WORD $0x4f891102 // fmla v2.4s, v8.4s, v9.s[0]
-	FMOVS (R5)(R1), F10
+	FMOVS (R4)(R26), F10
 	WORD $0x4f8a1103 // fmla v3.4s, v8.4s, v10.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R6)(R1), F9
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R5)(R26), F9
 	WORD $0x4f891104 // fmla v4.4s, v8.4s, v9.s[0]
-	FMOVS (R7)(R1), F10
+	FMOVS (R6)(R26), F10
 	WORD $0x4f8a1105 // fmla v5.4s, v8.4s, v10.s[0]
-	FMOVS (R8)(R1), F9
+	FMOVS (R7)(R26), F9
 	WORD $0x4f891106 // fmla v6.4s, v8.4s, v9.s[0]
-	FMOVS (R9)(R1), F10
+	FMOVS (R8)(R26), F10
 	WORD $0x4f8a1107 // fmla v7.4s, v8.4s, v10.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE kept8x1
 
 update8x1:
-	MOVD R26, R2
-	MOVD R23, R21
+	MOVD R25, R1
+	MOVD R13, R21
 	MOVD 64(R0), R22 // a.Alpha
-	MOVD 88(R0), R24 // a.Mode
-	CMP $2, R24
+	MOVD 88(R0), R23 // a.Mode
+	CMP $2, R23
 	BEQ ready8x1
 	MOVD $ones<>(SB), R22
-	CMP $1, R24
+	CMP $1, R23
 	BEQ ready8x1
-	MOVD $zeros<>(SB), R2
+	MOVD $zeros<>(SB), R1
 	MOVD $0, R21
 
 ready8x1:
 	FMOVQ (R22), F8
-	FMOVQ (R2), F9
+	FMOVQ (R1), F9
 	VFMLA V8.S4, V9.S4, V0.S4
-	FMOVQ F0, (R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F10
+	FMOVQ F0, (R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F10
 	VFMLA V8.S4, V10.S4, V1.S4
-	FMOVQ F1, (R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F9
+	FMOVQ F1, (R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F9
 	VFMLA V8.S4, V9.S4, V2.S4
-	FMOVQ F2, (R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F10
+	FMOVQ F2, (R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F10
 	VFMLA V8.S4, V10.S4, V3.S4
-	FMOVQ F3, (R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F9
+	FMOVQ F3, (R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F9
 	VFMLA V8.S4, V9.S4, V4.S4
-	FMOVQ F4, (R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F10
+	FMOVQ F4, (R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F10
 	VFMLA V8.S4, V10.S4, V5.S4
-	FMOVQ F5, (R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F9
+	FMOVQ F5, (R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F9
 	VFMLA V8.S4, V9.S4, V6.S4
-	FMOVQ F6, (R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F10
+	FMOVQ F6, (R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F10
 	VFMLA V8.S4, V10.S4, V7.S4
-	FMOVQ F7, (R26)
-	ADD R21, R2
-	ADD R23, R26
+	FMOVQ F7, (R25)
+	ADD R21, R1
+	ADD R13, R25
 	MOVD 8(R0), R21 // a.KeyStride
 	LSL $2, R21
 	JMP done
 
 tile7x1:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
 	MOVD R19, R3
@@ -11299,12 +11301,10 @@ tile7x1:
 	ADD R20, R19
 	MOVD R19, R7
 	ADD R20, R19
-	MOVD R19, R8
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	MOVD 48(R0), R22 // a.P
-	MOVD 32(R0), R24 // a.MaskFrom
-	CBNZ R24, first7x1
+	MOVD 32(R0), R23 // a.MaskFrom
+	CBNZ R23, first7x1
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
@@ -11318,57 +11318,57 @@ tile7x1:
 
 first7x1:
 	FMOVQ (R22), F7
-	FMOVS (R2)(R1), F8
+	FMOVS (R1)(R26), F8
 	WORD $0x4f8890e0 // fmul v0.4s, v7.4s, v8.s[0]
-	FMOVS (R3)(R1), F9
+	FMOVS (R2)(R26), F9
 	WORD $0x4f8990e1 // fmul v1.4s, v7.4s, v9.s[0]
-	FMOVS (R4)(R1), F8
+	FMOVS (R3)(R26), F8
 	WORD $0x4f8890e2 // fmul v2.4s, v7.4s, v8.s[0]
-	ADD R23, R22
-	FMOVS (R5)(R1), F9
+	ADD R13, R22
+	FMOVS (R4)(R26), F9
 	WORD $0x4f8990e3 // fmul v3.4s, v7.4s, v9.s[0]
-	FMOVS (R6)(R1), F8
+	FMOVS (R5)(R26), F8
 	WORD $0x4f8890e4 // fmul v4.4s, v7.4s, v8.s[0]
-	FMOVS (R7)(R1), F9
+	FMOVS (R6)(R26), F9
 	WORD $0x4f8990e5 // fmul v5.4s, v7.4s, v9.s[0]
-	FMOVS (R8)(R1), F8
+	FMOVS (R7)(R26), F8
 	WORD $0x4f8890e6 // fmul v6.4s, v7.4s, v8.s[0]
-	ADD R21, R1
-	SUB $1, R24
-	CBZ R24, masked7x1
+	ADD R21, R26
+	SUB $1, R23
+	CBZ R23, masked7x1
 	PCALIGN $32
 
 loop7x1:
 	FMOVQ (R22), F7
-	FMOVS (R2)(R1), F8
+	FMOVS (R1)(R26), F8
 	WORD $0x4f8810e0 // fmla v0.4s, v7.4s, v8.s[0]
-	FMOVS (R3)(R1), F9
+	FMOVS (R2)(R26), F9
 	WORD $0x4f8910e1 // fmla v1.4s, v7.4s, v9.s[0]
-	FMOVS (R4)(R1), F8
+	FMOVS (R3)(R26), F8
 	WORD $0x4f8810e2 // fmla v2.4s, v7.4s, v8.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R5)(R1), F9
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R4)(R26), F9
 	WORD $0x4f8910e3 // fmla v3.4s, v7.4s, v9.s[0]
-	FMOVS (R6)(R1), F8
+	FMOVS (R5)(R26), F8
 	WORD $0x4f8810e4 // fmla v4.4s, v7.4s, v8.s[0]
-	FMOVS (R7)(R1), F9
+	FMOVS (R6)(R26), F9
 	WORD $0x4f8910e5 // fmla v5.4s, v7.4s, v9.s[0]
-	FMOVS (R8)(R1), F8
+	FMOVS (R7)(R26), F8
 	WORD $0x4f8810e6 // fmla v6.4s, v7.4s, v8.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop7x1
 
 masked7x1:
-	MOVD 24(R0), R24 // a.Keys
+	MOVD 24(R0), R23 // a.Keys
 	MOVD 32(R0), R17
-	SUB R17, R24 // a.MaskFrom
-	CBZ R24, update7x1
+	SUB R17, R23 // a.MaskFrom
+	CBZ R23, update7x1
 	PCALIGN $32
 
 kept7x1:
 	MOVD RSP, R17
-	ADD R24<<3, R17
+	ADD R23<<3, R17
 	MOVD (R17), R17
 	CMN $1, R17
 	BEQ keptAll7x1
@@ -11376,118 +11376,120 @@ kept7x1:
 	WORD $0x4f2104e8 // sshr v8.4s, v7.4s, #31
 	VUSHR $1, V8.S4, V9.S4
 	WORD $0x4e691ce7 // bic v7.16b, v7.16b, v9.16b
-	FMOVS (R2)(R1), F9
+	FMOVS (R1)(R26), F9
 	VDUP V9.S[0], V9.S4
 	WORD $0x4e681d29 // bic v9.16b, v9.16b, v8.16b
 	VFMLA V9.S4, V7.S4, V0.S4
-	FMOVS (R3)(R1), F9
+	FMOVS (R2)(R26), F9
 	VDUP V9.S[0], V9.S4
 	WORD $0x4e681d29 // bic v9.16b, v9.16b, v8.16b
 	VFMLA V9.S4, V7.S4, V1.S4
-	FMOVS (R4)(R1), F9
+	FMOVS (R3)(R26), F9
 	VDUP V9.S[0], V9.S4
 	WORD $0x4e681d29 // bic v9.16b, v9.16b, v8.16b
 	VFMLA V9.S4, V7.S4, V2.S4
-	FMOVS (R5)(R1), F9
+	FMOVS (R4)(R26), F9
 	VDUP V9.S[0], V9.S4
 	WORD $0x4e681d29 // bic v9.16b, v9.16b, v8.16b
 	VFMLA V9.S4, V7.S4, V3.S4
-	FMOVS (R6)(R1), F9
+	FMOVS (R5)(R26), F9
 	VDUP V9.S[0], V9.S4
 	WORD $0x4e681d29 // bic v9.16b, v9.16b, v8.16b
 	VFMLA V9.S4, V7.S4, V4.S4
-	FMOVS (R7)(R1), F9
+	FMOVS (R6)(R26), F9
 	VDUP V9.S[0], V9.S4
 	WORD $0x4e681d29 // bic v9.16b, v9.16b, v8.16b
 	VFMLA V9.S4, V7.S4, V5.S4
-	FMOVS (R8)(R1), F9
+	FMOVS (R7)(R26), F9
 	VDUP V9.S[0], V9.S4
 	WORD $0x4e681d29 // bic v9.16b, v9.16b, v8.16b
 	VFMLA V9.S4, V7.S4, V6.S4
 
 keptNone7x1:
-	ADD R23, R22
-	ADD R21, R1
-	SUBS $1, R24
+	ADD R13, R22
+	ADD R21, R26
+	SUBS $1, R23
 	BNE kept7x1
 	JMP update7x1
 
 keptAll7x1:
 	FMOVQ (R22), F7
-	FMOVS (R2)(R1), F8
+	FMOVS (R1)(R26), F8
 	WORD $0x4f8810e0 // fmla v0.4s, v7.4s, v8.s[0]
-	FMOVS (R3)(R1), F9
+	FMOVS (R2)(R26), F9
 	WORD $0x4f8910e1 // fmla v1.4s, v7.4s, v9.s[0]
-	FMOVS (R4)(R1), F8
+	FMOVS (R3)(R26), F8
 	WORD $0x4f8810e2 // fmla v2.4s, v7.4s, v8.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R5)(R1), F9
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R4)(R26), F9
 	WORD $0x4f8910e3 // fmla v3.4s, v7.4s, v9.s[0]
-	FMOVS (R6)(R1), F8
+	FMOVS (R5)(R26), F8
 	WORD $0x4f8810e4 // fmla v4.4s, v7.4s, v8.s[0]
-	FMOVS (R7)(R1), F9
+	FMOVS (R6)(R26), F9
 	WORD $0x4f8910e5 // fmla v5.4s, v7.4s, v9.s[0]
-	FMOVS (R8)(R1), F8
+	FMOVS (R7)(R26), F8
 	WORD $0x4f8810e6 // fmla v6.4s, v7.4s, v8.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE kept7x1
 
 update7x1:
-	MOVD R26, R2
-	MOVD R23, R21
+	MOVD R25, R1
+	MOVD R13, R21
 	MOVD 64(R0), R22 // a.Alpha
-	MOVD 88(R0), R24 // a.Mode
-	CMP $2, R24
+	MOVD 88(R0), R23 // a.Mode
+	CMP $2, R23
 	BEQ ready7x1
 	MOVD $ones<>(SB), R22
-	CMP $1, R24
+	CMP $1, R23
 	BEQ ready7x1
-	MOVD $zeros<>(SB), R2
+	MOVD $zeros<>(SB), R1
 	MOVD $0, R21
 
 ready7x1:
 	FMOVQ (R22), F7
-	FMOVQ (R2), F8
+	FMOVQ (R1), F8
 	VFMLA V7.S4, V8.S4, V0.S4
-	FMOVQ F0, (R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F9
+	FMOVQ F0, (R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F9
 	VFMLA V7.S4, V9.S4, V1.S4
-	FMOVQ F1, (R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F8
+	FMOVQ F1, (R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F8
 	VFMLA V7.S4, V8.S4, V2.S4
-	FMOVQ F2, (R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F9
+	FMOVQ F2, (R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F9
 	VFMLA V7.S4, V9.S4, V3.S4
-	FMOVQ F3, (R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F8
+	FMOVQ F3, (R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F8
 	VFMLA V7.S4, V8.S4, V4.S4
-	FMOVQ F4, (R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F9
+	FMOVQ F4, (R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F9
 	VFMLA V7.S4, V9.S4, V5.S4
-	FMOVQ F5, (R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F8
+	FMOVQ F5, (R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F8
 	VFMLA V7.S4, V8.S4, V6.S4
-	FMOVQ F6, (R26)
-	ADD R21, R2
-	ADD R23, R26
+	FMOVQ F6, (R25)
+	ADD R21, R1
+	ADD R13, R25
 	MOVD 8(R0), R21 // a.KeyStride
 	LSL $2, R21
 	JMP done
 
 tile6x1:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
 	MOVD R19, R3
@@ -11498,12 +11500,10 @@ tile6x1:
 	ADD R20, R19
 	MOVD R19, R6
 	ADD R20, R19
-	MOVD R19, R7
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	MOVD 48(R0), R22 // a.P
-	MOVD 32(R0), R24 // a.MaskFrom
-	CBNZ R24, first6x1
+	MOVD 32(R0), R23 // a.MaskFrom
+	CBNZ R23, first6x1
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
@@ -11516,53 +11516,53 @@ tile6x1:
 
 first6x1:
 	FMOVQ (R22), F6
-	FMOVS (R2)(R1), F7
+	FMOVS (R1)(R26), F7
 	WORD $0x4f8790c0 // fmul v0.4s, v6.4s, v7.s[0]
-	FMOVS (R3)(R1), F8
+	FMOVS (R2)(R26), F8
 	WORD $0x4f8890c1 // fmul v1.4s, v6.4s, v8.s[0]
-	FMOVS (R4)(R1), F7
+	FMOVS (R3)(R26), F7
 	WORD $0x4f8790c2 // fmul v2.4s, v6.4s, v7.s[0]
-	ADD R23, R22
-	FMOVS (R5)(R1), F8
+	ADD R13, R22
+	FMOVS (R4)(R26), F8
 	WORD $0x4f8890c3 // fmul v3.4s, v6.4s, v8.s[0]
-	FMOVS (R6)(R1), F7
+	FMOVS (R5)(R26), F7
 	WORD $0x4f8790c4 // fmul v4.4s, v6.4s, v7.s[0]
-	FMOVS (R7)(R1), F8
+	FMOVS (R6)(R26), F8
 	WORD $0x4f8890c5 // fmul v5.4s, v6.4s, v8.s[0]
-	ADD R21, R1
-	SUB $1, R24
-	CBZ R24, masked6x1
+	ADD R21, R26
+	SUB $1, R23
+	CBZ R23, masked6x1
 	PCALIGN $32
 
 loop6x1:
 	FMOVQ (R22), F6
-	FMOVS (R2)(R1), F7
+	FMOVS (R1)(R26), F7
 	WORD $0x4f8710c0 // fmla v0.4s, v6.4s, v7.s[0]
-	FMOVS (R3)(R1), F8
+	FMOVS (R2)(R26), F8
 	WORD $0x4f8810c1 // fmla v1.4s, v6.4s, v8.s[0]
-	FMOVS (R4)(R1), F7
+	FMOVS (R3)(R26), F7
 	WORD $0x4f8710c2 // fmla v2.4s, v6.4s, v7.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R5)(R1), F8
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R4)(R26), F8
 	WORD $0x4f8810c3 // fmla v3.4s, v6.4s, v8.s[0]
-	FMOVS (R6)(R1), F7
+	FMOVS (R5)(R26), F7
 	WORD $0x4f8710c4 // fmla v4.4s, v6.4s, v7.s[0]
-	FMOVS (R7)(R1), F8
+	FMOVS (R6)(R26), F8
 	WORD $0x4f8810c5 // fmla v5.4s, v6.4s, v8.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop6x1
 
 masked6x1:
-	MOVD 24(R0), R24 // a.Keys
+	MOVD 24(R0), R23 // a.Keys
 	MOVD 32(R0), R17
-	SUB R17, R24 // a.MaskFrom
-	CBZ R24, update6x1
+	SUB R17, R23 // a.MaskFrom
+	CBZ R23, update6x1
 	PCALIGN $32
 
 kept6x1:
 	MOVD RSP, R17
-	ADD R24<<3, R17
+	ADD R23<<3, R17
 	MOVD (R17), R17
 	CMN $1, R17
 	BEQ keptAll6x1
@@ -11570,107 +11570,109 @@ kept6x1:
 	WORD $0x4f2104c7 // sshr v7.4s, v6.4s, #31
 	VUSHR $1, V7.S4, V8.S4
 	WORD $0x4e681cc6 // bic v6.16b, v6.16b, v8.16b
-	FMOVS (R2)(R1), F8
+	FMOVS (R1)(R26), F8
 	VDUP V8.S[0], V8.S4
 	WORD $0x4e671d08 // bic v8.16b, v8.16b, v7.16b
 	VFMLA V8.S4, V6.S4, V0.S4
-	FMOVS (R3)(R1), F8
+	FMOVS (R2)(R26), F8
 	VDUP V8.S[0], V8.S4
 	WORD $0x4e671d08 // bic v8.16b, v8.16b, v7.16b
 	VFMLA V8.S4, V6.S4, V1.S4
-	FMOVS (R4)(R1), F8
+	FMOVS (R3)(R26), F8
 	VDUP V8.S[0], V8.S4
 	WORD $0x4e671d08 // bic v8.16b, v8.16b, v7.16b
 	VFMLA V8.S4, V6.S4, V2.S4
-	FMOVS (R5)(R1), F8
+	FMOVS (R4)(R26), F8
 	VDUP V8.S[0], V8.S4
 	WORD $0x4e671d08 // bic v8.16b, v8.16b, v7.16b
 	VFMLA V8.S4, V6.S4, V3.S4
-	FMOVS (R6)(R1), F8
+	FMOVS (R5)(R26), F8
 	VDUP V8.S[0], V8.S4
 	WORD $0x4e671d08 // bic v8.16b, v8.16b, v7.16b
 	VFMLA V8.S4, V6.S4, V4.S4
-	FMOVS (R7)(R1), F8
+	FMOVS (R6)(R26), F8
 	VDUP V8.S[0], V8.S4
 	WORD $0x4e671d08 // bic v8.16b, v8.16b, v7.16b
 	VFMLA V8.S4, V6.S4, V5.S4
 
 keptNone6x1:
-	ADD R23, R22
-	ADD R21, R1
-	SUBS $1, R24
+	ADD R13, R22
+	ADD R21, R26
+	SUBS $1, R23
 	BNE kept6x1
 	JMP update6x1
 
 keptAll6x1:
 	FMOVQ (R22), F6
-	FMOVS (R2)(R1), F7
+	FMOVS (R1)(R26), F7
 	WORD $0x4f8710c0 // fmla v0.4s, v6.4s, v7.s[0]
-	FMOVS (R3)(R1), F8
+	FMOVS (R2)(R26), F8
 	WORD $0x4f8810c1 // fmla v1.4s, v6.4s, v8.s[0]
-	FMOVS (R4)(R1), F7
+	FMOVS (R3)(R26), F7
 	WORD $0x4f8710c2 // fmla v2.4s, v6.4s, v7.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R5)(R1), F8
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R4)(R26), F8
 	WORD $0x4f8810c3 // fmla v3.4s, v6.4s, v8.s[0]
-	FMOVS (R6)(R1), F7
+	FMOVS (R5)(R26), F7
 	WORD $0x4f8710c4 // fmla v4.4s, v6.4s, v7.s[0]
-	FMOVS (R7)(R1), F8
+	FMOVS (R6)(R26), F8
 	WORD $0x4f8810c5 // fmla v5.4s, v6.4s, v8.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE kept6x1
 
 update6x1:
-	MOVD R26, R2
-	MOVD R23, R21
+	MOVD R25, R1
+	MOVD R13, R21
 	MOVD 64(R0), R22 // a.Alpha
-	MOVD 88(R0), R24 // a.Mode
-	CMP $2, R24
+	MOVD 88(R0), R23 // a.Mode
+	CMP $2, R23
 	BEQ ready6x1
 	MOVD $ones<>(SB), R22
-	CMP $1, R24
+	CMP $1, R23
 	BEQ ready6x1
-	MOVD $zeros<>(SB), R2
+	MOVD $zeros<>(SB), R1
 	MOVD $0, R21
 
 ready6x1:
 	FMOVQ (R22), F6
-	FMOVQ (R2), F7
+	FMOVQ (R1), F7
 	VFMLA V6.S4, V7.S4, V0.S4
-	FMOVQ F0, (R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F8
+	FMOVQ F0, (R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F8
 	VFMLA V6.S4, V8.S4, V1.S4
-	FMOVQ F1, (R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F7
+	FMOVQ F1, (R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F7
 	VFMLA V6.S4, V7.S4, V2.S4
-	FMOVQ F2, (R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F8
+	FMOVQ F2, (R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F8
 	VFMLA V6.S4, V8.S4, V3.S4
-	FMOVQ F3, (R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F7
+	FMOVQ F3, (R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F7
 	VFMLA V6.S4, V7.S4, V4.S4
-	FMOVQ F4, (R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F8
+	FMOVQ F4, (R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F8
 	VFMLA V6.S4, V8.S4, V5.S4
-	FMOVQ F5, (R26)
-	ADD R21, R2
-	ADD R23, R26
+	FMOVQ F5, (R25)
+	ADD R21, R1
+	ADD R13, R25
 	MOVD 8(R0), R21 // a.KeyStride
 	LSL $2, R21
 	JMP done
 
 tile5x1:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
 	MOVD R19, R3
@@ -11679,12 +11681,10 @@ tile5x1:
 	ADD R20, R19
 	MOVD R19, R5
 	ADD R20, R19
-	MOVD R19, R6
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	MOVD 48(R0), R22 // a.P
-	MOVD 32(R0), R24 // a.MaskFrom
-	CBNZ R24, first5x1
+	MOVD 32(R0), R23 // a.MaskFrom
+	CBNZ R23, first5x1
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
@@ -11696,49 +11696,49 @@ tile5x1:
 
 first5x1:
 	FMOVQ (R22), F5
-	FMOVS (R2)(R1), F6
+	FMOVS (R1)(R26), F6
 	WORD $0x4f8690a0 // fmul v0.4s, v5.4s, v6.s[0]
-	FMOVS (R3)(R1), F7
+	FMOVS (R2)(R26), F7
 	WORD $0x4f8790a1 // fmul v1.4s, v5.4s, v7.s[0]
-	ADD R23, R22
-	FMOVS (R4)(R1), F6
+	ADD R13, R22
+	FMOVS (R3)(R26), F6
 	WORD $0x4f8690a2 // fmul v2.4s, v5.4s, v6.s[0]
-	FMOVS (R5)(R1), F7
+	FMOVS (R4)(R26), F7
 	WORD $0x4f8790a3 // fmul v3.4s, v5.4s, v7.s[0]
-	FMOVS (R6)(R1), F6
+	FMOVS (R5)(R26), F6
 	WORD $0x4f8690a4 // fmul v4.4s, v5.4s, v6.s[0]
-	ADD R21, R1
-	SUB $1, R24
-	CBZ R24, masked5x1
+	ADD R21, R26
+	SUB $1, R23
+	CBZ R23, masked5x1
 	PCALIGN $32
 
 loop5x1:
 	FMOVQ (R22), F5
-	FMOVS (R2)(R1), F6
+	FMOVS (R1)(R26), F6
 	WORD $0x4f8610a0 // fmla v0.4s, v5.4s, v6.s[0]
-	FMOVS (R3)(R1), F7
+	FMOVS (R2)(R26), F7
 	WORD $0x4f8710a1 // fmla v1.4s, v5.4s, v7.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R4)(R1), F6
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R3)(R26), F6
 	WORD $0x4f8610a2 // fmla v2.4s, v5.4s, v6.s[0]
-	FMOVS (R5)(R1), F7
+	FMOVS (R4)(R26), F7
 	WORD $0x4f8710a3 // fmla v3.4s, v5.4s, v7.s[0]
-	FMOVS (R6)(R1), F6
+	FMOVS (R5)(R26), F6
 	WORD $0x4f8610a4 // fmla v4.4s, v5.4s, v6.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop5x1
 
 masked5x1:
-	MOVD 24(R0), R24 // a.Keys
+	MOVD 24(R0), R23 // a.Keys
 	MOVD 32(R0), R17
-	SUB R17, R24 // a.MaskFrom
-	CBZ R24, update5x1
+	SUB R17, R23 // a.MaskFrom
+	CBZ R23, update5x1
 	PCALIGN $32
 
 kept5x1:
 	MOVD RSP, R17
-	ADD R24<<3, R17
+	ADD R23<<3, R17
 	MOVD (R17), R17
 	CMN $1, R17
 	BEQ keptAll5x1
@@ -11746,108 +11746,108 @@ kept5x1:
 	WORD $0x4f2104a6 // sshr v6.4s, v5.4s, #31
 	VUSHR $1, V6.S4, V7.S4
 	WORD $0x4e671ca5 // bic v5.16b, v5.16b, v7.16b
-	FMOVS (R2)(R1), F7
+	FMOVS (R1)(R26), F7
 	VDUP V7.S[0], V7.S4
 	WORD $0x4e661ce7 // bic v7.16b, v7.16b, v6.16b
 	VFMLA V7.S4, V5.S4, V0.S4
-	FMOVS (R3)(R1), F7
+	FMOVS (R2)(R26), F7
 	VDUP V7.S[0], V7.S4
 	WORD $0x4e661ce7 // bic v7.16b, v7.16b, v6.16b
 	VFMLA V7.S4, V5.S4, V1.S4
-	FMOVS (R4)(R1), F7
+	FMOVS (R3)(R26), F7
 	VDUP V7.S[0], V7.S4
 	WORD $0x4e661ce7 // bic v7.16b, v7.16b, v6.16b
 	VFMLA V7.S4, V5.S4, V2.S4
-	FMOVS (R5)(R1), F7
+	FMOVS (R4)(R26), F7
 	VDUP V7.S[0], V7.S4
 	WORD $0x4e661ce7 // bic v7.16b, v7.16b, v6.16b
 	VFMLA V7.S4, V5.S4, V3.S4
-	FMOVS (R6)(R1), F7
+	FMOVS (R5)(R26), F7
 	VDUP V7.S[0], V7.S4
 	WORD $0x4e661ce7 // bic v7.16b, v7.16b, v6.16b
 	VFMLA V7.S4, V5.S4, V4.S4
 
 keptNone5x1:
-	ADD R23, R22
-	ADD R21, R1
-	SUBS $1, R24
+	ADD R13, R22
+	ADD R21, R26
+	SUBS $1, R23
 	BNE kept5x1
 	JMP update5x1
 
 keptAll5x1:
 	FMOVQ (R22), F5
-	FMOVS (R2)(R1), F6
+	FMOVS (R1)(R26), F6
 	WORD $0x4f8610a0 // fmla v0.4s, v5.4s, v6.s[0]
-	FMOVS (R3)(R1), F7
+	FMOVS (R2)(R26), F7
 	WORD $0x4f8710a1 // fmla v1.4s, v5.4s, v7.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R4)(R1), F6
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R3)(R26), F6
 	WORD $0x4f8610a2 // fmla v2.4s, v5.4s, v6.s[0]
-	FMOVS (R5)(R1), F7
+	FMOVS (R4)(R26), F7
 	WORD $0x4f8710a3 // fmla v3.4s, v5.4s, v7.s[0]
-	FMOVS (R6)(R1), F6
+	FMOVS (R5)(R26), F6
 	WORD $0x4f8610a4 // fmla v4.4s, v5.4s, v6.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE kept5x1
 
 update5x1:
-	MOVD R26, R2
-	MOVD R23, R21
+	MOVD R25, R1
+	MOVD R13, R21
 	MOVD 64(R0), R22 // a.Alpha
-	MOVD 88(R0), R24 // a.Mode
-	CMP $2, R24
+	MOVD 88(R0), R23 // a.Mode
+	CMP $2, R23
 	BEQ ready5x1
 	MOVD $ones<>(SB), R22
-	CMP $1, R24
+	CMP $1, R23
 	BEQ ready5x1
-	MOVD $zeros<>(SB), R2
+	MOVD $zeros<>(SB), R1
 	MOVD $0, R21
 
 ready5x1:
 	FMOVQ (R22), F5
-	FMOVQ (R2), F6
+	FMOVQ (R1), F6
 	VFMLA V5.S4, V6.S4, V0.S4
-	FMOVQ F0, (R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F7
+	FMOVQ F0, (R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F7
 	VFMLA V5.S4, V7.S4, V1.S4
-	FMOVQ F1, (R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F6
+	FMOVQ F1, (R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F6
 	VFMLA V5.S4, V6.S4, V2.S4
-	FMOVQ F2, (R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F7
+	FMOVQ F2, (R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F7
 	VFMLA V5.S4, V7.S4, V3.S4
-	FMOVQ F3, (R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F6
+	FMOVQ F3, (R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F6
 	VFMLA V5.S4, V6.S4, V4.S4
-	FMOVQ F4, (R26)
-	ADD R21, R2
-	ADD R23, R26
+	FMOVQ F4, (R25)
+	ADD R21, R1
+	ADD R13, R25
 	MOVD 8(R0), R21 // a.KeyStride
 	LSL $2, R21
 	JMP done
 
 tile4x1:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
 	MOVD R19, R3
 	ADD R20, R19
 	MOVD R19, R4
 	ADD R20, R19
-	MOVD R19, R5
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	MOVD 48(R0), R22 // a.P
-	MOVD 32(R0), R24 // a.MaskFrom
-	CBNZ R24, first4x1
+	MOVD 32(R0), R23 // a.MaskFrom
+	CBNZ R23, first4x1
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
@@ -11858,45 +11858,45 @@ tile4x1:
 
 first4x1:
 	FMOVQ (R22), F4
-	FMOVS (R2)(R1), F5
+	FMOVS (R1)(R26), F5
 	WORD $0x4f859080 // fmul v0.4s, v4.4s, v5.s[0]
-	FMOVS (R3)(R1), F6
+	FMOVS (R2)(R26), F6
 	WORD $0x4f869081 // fmul v1.4s, v4.4s, v6.s[0]
-	ADD R23, R22
-	FMOVS (R4)(R1), F5
+	ADD R13, R22
+	FMOVS (R3)(R26), F5
 	WORD $0x4f859082 // fmul v2.4s, v4.4s, v5.s[0]
-	FMOVS (R5)(R1), F6
+	FMOVS (R4)(R26), F6
 	WORD $0x4f869083 // fmul v3.4s, v4.4s, v6.s[0]
-	ADD R21, R1
-	SUB $1, R24
-	CBZ R24, masked4x1
+	ADD R21, R26
+	SUB $1, R23
+	CBZ R23, masked4x1
 	PCALIGN $32
 
 loop4x1:
 	FMOVQ (R22), F4
-	FMOVS (R2)(R1), F5
+	FMOVS (R1)(R26), F5
 	WORD $0x4f851080 // fmla v0.4s, v4.4s, v5.s[0]
-	FMOVS (R3)(R1), F6
+	FMOVS (R2)(R26), F6
 	WORD $0x4f861081 // fmla v1.4s, v4.4s, v6.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R4)(R1), F5
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R3)(R26), F5
 	WORD $0x4f851082 // fmla v2.4s, v4.4s, v5.s[0]
-	FMOVS (R5)(R1), F6
+	FMOVS (R4)(R26), F6
 	WORD $0x4f861083 // fmla v3.4s, v4.4s, v6.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop4x1
 
 masked4x1:
-	MOVD 24(R0), R24 // a.Keys
+	MOVD 24(R0), R23 // a.Keys
 	MOVD 32(R0), R17
-	SUB R17, R24 // a.MaskFrom
-	CBZ R24, update4x1
+	SUB R17, R23 // a.MaskFrom
+	CBZ R23, update4x1
 	PCALIGN $32
 
 kept4x1:
 	MOVD RSP, R17
-	ADD R24<<3, R17
+	ADD R23<<3, R17
 	MOVD (R17), R17
 	CMN $1, R17
 	BEQ keptAll4x1
@@ -11904,95 +11904,95 @@ kept4x1:
 	WORD $0x4f210485 // sshr v5.4s, v4.4s, #31
 	VUSHR $1, V5.S4, V6.S4
 	WORD $0x4e661c84 // bic v4.16b, v4.16b, v6.16b
-	FMOVS (R2)(R1), F6
+	FMOVS (R1)(R26), F6
 	VDUP V6.S[0], V6.S4
 	WORD $0x4e651cc6 // bic v6.16b, v6.16b, v5.16b
 	VFMLA V6.S4, V4.S4, V0.S4
-	FMOVS (R3)(R1), F6
+	FMOVS (R2)(R26), F6
 	VDUP V6.S[0], V6.S4
 	WORD $0x4e651cc6 // bic v6.16b, v6.16b, v5.16b
 	VFMLA V6.S4, V4.S4, V1.S4
-	FMOVS (R4)(R1), F6
+	FMOVS (R3)(R26), F6
 	VDUP V6.S[0], V6.S4
 	WORD $0x4e651cc6 // bic v6.16b, v6.16b, v5.16b
 	VFMLA V6.S4, V4.S4, V2.S4
-	FMOVS (R5)(R1), F6
+	FMOVS (R4)(R26), F6
 	VDUP V6.S[0], V6.S4
 	WORD $0x4e651cc6 // bic v6.16b, v6.16b, v5.16b
 	VFMLA V6.S4, V4.S4, V3.S4
 
 keptNone4x1:
-	ADD R23, R22
-	ADD R21, R1
-	SUBS $1, R24
+	ADD R13, R22
+	ADD R21, R26
+	SUBS $1, R23
 	BNE kept4x1
 	JMP update4x1
 
 keptAll4x1:
 	FMOVQ (R22), F4
-	FMOVS (R2)(R1), F5
+	FMOVS (R1)(R26), F5
 	WORD $0x4f851080 // fmla v0.4s, v4.4s, v5.s[0]
-	FMOVS (R3)(R1), F6
+	FMOVS (R2)(R26), F6
 	WORD $0x4f861081 // fmla v1.4s, v4.4s, v6.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R4)(R1), F5
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R3)(R26), F5
 	WORD $0x4f851082 // fmla v2.4s, v4.4s, v5.s[0]
-	FMOVS (R5)(R1), F6
+	FMOVS (R4)(R26), F6
 	WORD $0x4f861083 // fmla v3.4s, v4.4s, v6.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE kept4x1
 
 update4x1:
-	MOVD R26, R2
-	MOVD R23, R21
+	MOVD R25, R1
+	MOVD R13, R21
 	MOVD 64(R0), R22 // a.Alpha
-	MOVD 88(R0), R24 // a.Mode
-	CMP $2, R24
+	MOVD 88(R0), R23 // a.Mode
+	CMP $2, R23
 	BEQ ready4x1
 	MOVD $ones<>(SB), R22
-	CMP $1, R24
+	CMP $1, R23
 	BEQ ready4x1
-	MOVD $zeros<>(SB), R2
+	MOVD $zeros<>(SB), R1
 	MOVD $0, R21
 
 ready4x1:
 	FMOVQ (R22), F4
-	FMOVQ (R2), F5
+	FMOVQ (R1), F5
 	VFMLA V4.S4, V5.S4, V0.S4
-	FMOVQ F0, (R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F6
+	FMOVQ F0, (R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F6
 	VFMLA V4.S4, V6.S4, V1.S4
-	FMOVQ F1, (R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F5
+	FMOVQ F1, (R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F5
 	VFMLA V4.S4, V5.S4, V2.S4
-	FMOVQ F2, (R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F6
+	FMOVQ F2, (R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F6
 	VFMLA V4.S4, V6.S4, V3.S4
-	FMOVQ F3, (R26)
-	ADD R21, R2
-	ADD R23, R26
+	FMOVQ F3, (R25)
+	ADD R21, R1
+	ADD R13, R25
 	MOVD 8(R0), R21 // a.KeyStride
 	LSL $2, R21
 	JMP done
 
 tile3x1:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
 	MOVD R19, R3
 	ADD R20, R19
-	MOVD R19, R4
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	MOVD 48(R0), R22 // a.P
-	MOVD 32(R0), R24 // a.MaskFrom
-	CBNZ R24, first3x1
+	MOVD 32(R0), R23 // a.MaskFrom
+	CBNZ R23, first3x1
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
@@ -12002,41 +12002,41 @@ tile3x1:
 
 first3x1:
 	FMOVQ (R22), F3
-	FMOVS (R2)(R1), F4
+	FMOVS (R1)(R26), F4
 	WORD $0x4f849060 // fmul v0.4s, v3.4s, v4.s[0]
-	ADD R23, R22
-	FMOVS (R3)(R1), F5
+	ADD R13, R22
+	FMOVS (R2)(R26), F5
 	WORD $0x4f859061 // fmul v1.4s, v3.4s, v5.s[0]
-	FMOVS (R4)(R1), F4
+	FMOVS (R3)(R26), F4
 	WORD $0x4f849062 // fmul v2.4s, v3.4s, v4.s[0]
-	ADD R21, R1
-	SUB $1, R24
-	CBZ R24, masked3x1
+	ADD R21, R26
+	SUB $1, R23
+	CBZ R23, masked3x1
 	PCALIGN $32
 
 loop3x1:
 	FMOVQ (R22), F3
-	FMOVS (R2)(R1), F4
+	FMOVS (R1)(R26), F4
 	WORD $0x4f841060 // fmla v0.4s, v3.4s, v4.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R3)(R1), F5
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R2)(R26), F5
 	WORD $0x4f851061 // fmla v1.4s, v3.4s, v5.s[0]
-	FMOVS (R4)(R1), F4
+	FMOVS (R3)(R26), F4
 	WORD $0x4f841062 // fmla v2.4s, v3.4s, v4.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop3x1
 
 masked3x1:
-	MOVD 24(R0), R24 // a.Keys
+	MOVD 24(R0), R23 // a.Keys
 	MOVD 32(R0), R17
-	SUB R17, R24 // a.MaskFrom
-	CBZ R24, update3x1
+	SUB R17, R23 // a.MaskFrom
+	CBZ R23, update3x1
 	PCALIGN $32
 
 kept3x1:
 	MOVD RSP, R17
-	ADD R24<<3, R17
+	ADD R23<<3, R17
 	MOVD (R17), R17
 	CMN $1, R17
 	BEQ keptAll3x1
@@ -12044,82 +12044,82 @@ kept3x1:
 	WORD $0x4f210464 // sshr v4.4s, v3.4s, #31
 	VUSHR $1, V4.S4, V5.S4
 	WORD $0x4e651c63 // bic v3.16b, v3.16b, v5.16b
-	FMOVS (R2)(R1), F5
+	FMOVS (R1)(R26), F5
 	VDUP V5.S[0], V5.S4
 	WORD $0x4e641ca5 // bic v5.16b, v5.16b, v4.16b
 	VFMLA V5.S4, V3.S4, V0.S4
-	FMOVS (R3)(R1), F5
+	FMOVS (R2)(R26), F5
 	VDUP V5.S[0], V5.S4
 	WORD $0x4e641ca5 // bic v5.16b, v5.16b, v4.16b
 	VFMLA V5.S4, V3.S4, V1.S4
-	FMOVS (R4)(R1), F5
+	FMOVS (R3)(R26), F5
 	VDUP V5.S[0], V5.S4
 	WORD $0x4e641ca5 // bic v5.16b, v5.16b, v4.16b
 	VFMLA V5.S4, V3.S4, V2.S4
 
 keptNone3x1:
-	ADD R23, R22
-	ADD R21, R1
-	SUBS $1, R24
+	ADD R13, R22
+	ADD R21, R26
+	SUBS $1, R23
 	BNE kept3x1
 	JMP update3x1
 
 keptAll3x1:
 	FMOVQ (R22), F3
-	FMOVS (R2)(R1), F4
+	FMOVS (R1)(R26), F4
 	WORD $0x4f841060 // fmla v0.4s, v3.4s, v4.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R3)(R1), F5
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R2)(R26), F5
 	WORD $0x4f851061 // fmla v1.4s, v3.4s, v5.s[0]
-	FMOVS (R4)(R1), F4
+	FMOVS (R3)(R26), F4
 	WORD $0x4f841062 // fmla v2.4s, v3.4s, v4.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE kept3x1
 
 update3x1:
-	MOVD R26, R2
-	MOVD R23, R21
+	MOVD R25, R1
+	MOVD R13, R21
 	MOVD 64(R0), R22 // a.Alpha
-	MOVD 88(R0), R24 // a.Mode
-	CMP $2, R24
+	MOVD 88(R0), R23 // a.Mode
+	CMP $2, R23
 	BEQ ready3x1
 	MOVD $ones<>(SB), R22
-	CMP $1, R24
+	CMP $1, R23
 	BEQ ready3x1
-	MOVD $zeros<>(SB), R2
+	MOVD $zeros<>(SB), R1
 	MOVD $0, R21
 
 ready3x1:
 	FMOVQ (R22), F3
-	FMOVQ (R2), F4
+	FMOVQ (R1), F4
 	VFMLA V3.S4, V4.S4, V0.S4
-	FMOVQ F0, (R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F5
+	FMOVQ F0, (R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F5
 	VFMLA V3.S4, V5.S4, V1.S4
-	FMOVQ F1, (R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F4
+	FMOVQ F1, (R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F4
 	VFMLA V3.S4, V4.S4, V2.S4
-	FMOVQ F2, (R26)
-	ADD R21, R2
-	ADD R23, R26
+	FMOVQ F2, (R25)
+	ADD R21, R1
+	ADD R13, R25
 	MOVD 8(R0), R21 // a.KeyStride
 	LSL $2, R21
 	JMP done
 
 tile2x1:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
-	MOVD R19, R3
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	MOVD 48(R0), R22 // a.P
-	MOVD 32(R0), R24 // a.MaskFrom
-	CBNZ R24, first2x1
+	MOVD 32(R0), R23 // a.MaskFrom
+	CBNZ R23, first2x1
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
@@ -12128,37 +12128,37 @@ tile2x1:
 
 first2x1:
 	FMOVQ (R22), F2
-	FMOVS (R2)(R1), F3
+	FMOVS (R1)(R26), F3
 	WORD $0x4f839040 // fmul v0.4s, v2.4s, v3.s[0]
-	ADD R23, R22
-	FMOVS (R3)(R1), F4
+	ADD R13, R22
+	FMOVS (R2)(R26), F4
 	WORD $0x4f849041 // fmul v1.4s, v2.4s, v4.s[0]
-	ADD R21, R1
-	SUB $1, R24
-	CBZ R24, masked2x1
+	ADD R21, R26
+	SUB $1, R23
+	CBZ R23, masked2x1
 	PCALIGN $32
 
 loop2x1:
 	FMOVQ (R22), F2
-	FMOVS (R2)(R1), F3
+	FMOVS (R1)(R26), F3
 	WORD $0x4f831040 // fmla v0.4s, v2.4s, v3.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R3)(R1), F4
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R2)(R26), F4
 	WORD $0x4f841041 // fmla v1.4s, v2.4s, v4.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop2x1
 
 masked2x1:
-	MOVD 24(R0), R24 // a.Keys
+	MOVD 24(R0), R23 // a.Keys
 	MOVD 32(R0), R17
-	SUB R17, R24 // a.MaskFrom
-	CBZ R24, update2x1
+	SUB R17, R23 // a.MaskFrom
+	CBZ R23, update2x1
 	PCALIGN $32
 
 kept2x1:
 	MOVD RSP, R17
-	ADD R24<<3, R17
+	ADD R23<<3, R17
 	MOVD (R17), R17
 	CMN $1, R17
 	BEQ keptAll2x1
@@ -12166,69 +12166,69 @@ kept2x1:
 	WORD $0x4f210443 // sshr v3.4s, v2.4s, #31
 	VUSHR $1, V3.S4, V4.S4
 	WORD $0x4e641c42 // bic v2.16b, v2.16b, v4.16b
-	FMOVS (R2)(R1), F4
+	FMOVS (R1)(R26), F4
 	VDUP V4.S[0], V4.S4
 	WORD $0x4e631c84 // bic v4.16b, v4.16b, v3.16b
 	VFMLA V4.S4, V2.S4, V0.S4
-	FMOVS (R3)(R1), F4
+	FMOVS (R2)(R26), F4
 	VDUP V4.S[0], V4.S4
 	WORD $0x4e631c84 // bic v4.16b, v4.16b, v3.16b
 	VFMLA V4.S4, V2.S4, V1.S4
 
 keptNone2x1:
-	ADD R23, R22
-	ADD R21, R1
-	SUBS $1, R24
+	ADD R13, R22
+	ADD R21, R26
+	SUBS $1, R23
 	BNE kept2x1
 	JMP update2x1
 
 keptAll2x1:
 	FMOVQ (R22), F2
-	FMOVS (R2)(R1), F3
+	FMOVS (R1)(R26), F3
 	WORD $0x4f831040 // fmla v0.4s, v2.4s, v3.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R3)(R1), F4
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R2)(R26), F4
 	WORD $0x4f841041 // fmla v1.4s, v2.4s, v4.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE kept2x1
 
 update2x1:
-	MOVD R26, R2
-	MOVD R23, R21
+	MOVD R25, R1
+	MOVD R13, R21
 	MOVD 64(R0), R22 // a.Alpha
-	MOVD 88(R0), R24 // a.Mode
-	CMP $2, R24
+	MOVD 88(R0), R23 // a.Mode
+	CMP $2, R23
 	BEQ ready2x1
 	MOVD $ones<>(SB), R22
-	CMP $1, R24
+	CMP $1, R23
 	BEQ ready2x1
-	MOVD $zeros<>(SB), R2
+	MOVD $zeros<>(SB), R1
 	MOVD $0, R21
 
 ready2x1:
 	FMOVQ (R22), F2
-	FMOVQ (R2), F3
+	FMOVQ (R1), F3
 	VFMLA V2.S4, V3.S4, V0.S4
-	FMOVQ F0, (R26)
-	ADD R21, R2
-	ADD R23, R26
-	FMOVQ (R2), F4
+	FMOVQ F0, (R25)
+	ADD R21, R1
+	ADD R13, R25
+	FMOVQ (R1), F4
 	VFMLA V2.S4, V4.S4, V1.S4
-	FMOVQ F1, (R26)
-	ADD R21, R2
-	ADD R23, R26
+	FMOVQ F1, (R25)
+	ADD R21, R1
+	ADD R13, R25
 	MOVD 8(R0), R21 // a.KeyStride
 	LSL $2, R21
 	JMP done
 
 tile1x1:
-	MOVD R19, R2
+	MOVD R19, R1
 	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	MOVD 48(R0), R22 // a.P
-	MOVD 32(R0), R24 // a.MaskFrom
-	CBNZ R24, first1x1
+	MOVD 32(R0), R23 // a.MaskFrom
+	CBNZ R23, first1x1
 	MOVD $const80000000<>(SB), R17
 	FMOVS (R17), F0
 	VDUP V0.S[0], V0.S4
@@ -12236,33 +12236,33 @@ tile1x1:
 
 first1x1:
 	FMOVQ (R22), F1
-	ADD R23, R22
-	FMOVS (R2)(R1), F2
+	ADD R13, R22
+	FMOVS (R1)(R26), F2
 	WORD $0x4f829020 // fmul v0.4s, v1.4s, v2.s[0]
-	ADD R21, R1
-	SUB $1, R24
-	CBZ R24, masked1x1
+	ADD R21, R26
+	SUB $1, R23
+	CBZ R23, masked1x1
 	PCALIGN $32
 
 loop1x1:
 	FMOVQ (R22), F1
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R2)(R1), F2
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R1)(R26), F2
 	WORD $0x4f821020 // fmla v0.4s, v1.4s, v2.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop1x1
 
 masked1x1:
-	MOVD 24(R0), R24 // a.Keys
+	MOVD 24(R0), R23 // a.Keys
 	MOVD 32(R0), R17
-	SUB R17, R24 // a.MaskFrom
-	CBZ R24, update1x1
+	SUB R17, R23 // a.MaskFrom
+	CBZ R23, update1x1
 	PCALIGN $32
 
 kept1x1:
 	MOVD RSP, R17
-	ADD R24<<3, R17
+	ADD R23<<3, R17
 	MOVD (R17), R17
 	CMN $1, R17
 	BEQ keptAll1x1
@@ -12270,47 +12270,47 @@ kept1x1:
 	WORD $0x4f210422 // sshr v2.4s, v1.4s, #31
 	VUSHR $1, V2.S4, V3.S4
 	WORD $0x4e631c21 // bic v1.16b, v1.16b, v3.16b
-	FMOVS (R2)(R1), F3
+	FMOVS (R1)(R26), F3
 	VDUP V3.S[0], V3.S4
 	WORD $0x4e621c63 // bic v3.16b, v3.16b, v2.16b
 	VFMLA V3.S4, V1.S4, V0.S4
 
 keptNone1x1:
-	ADD R23, R22
-	ADD R21, R1
-	SUBS $1, R24
+	ADD R13, R22
+	ADD R21, R26
+	SUBS $1, R23
 	BNE kept1x1
 	JMP update1x1
 
 keptAll1x1:
 	FMOVQ (R22), F1
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R2)(R1), F2
+	ADD R13, R22
+	SUBS $1, R23
+	FMOVS (R1)(R26), F2
 	WORD $0x4f821020 // fmla v0.4s, v1.4s, v2.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE kept1x1
 
 update1x1:
-	MOVD R26, R2
-	MOVD R23, R21
+	MOVD R25, R1
+	MOVD R13, R21
 	MOVD 64(R0), R22 // a.Alpha
-	MOVD 88(R0), R24 // a.Mode
-	CMP $2, R24
+	MOVD 88(R0), R23 // a.Mode
+	CMP $2, R23
 	BEQ ready1x1
 	MOVD $ones<>(SB), R22
-	CMP $1, R24
+	CMP $1, R23
 	BEQ ready1x1
-	MOVD $zeros<>(SB), R2
+	MOVD $zeros<>(SB), R1
 	MOVD $0, R21
 
 ready1x1:
 	FMOVQ (R22), F1
-	FMOVQ (R2), F2
+	FMOVQ (R1), F2
 	VFMLA V1.S4, V2.S4, V0.S4
-	FMOVQ F0, (R26)
-	ADD R21, R2
-	ADD R23, R26
+	FMOVQ F0, (R25)
+	ADD R21, R1
+	ADD R13, R25
 	MOVD 8(R0), R21 // a.KeyStride
 	LSL $2, R21
 	JMP done
@@ -25364,12 +25364,12 @@ BlockQ8_0RowsDone1:
 //	R20 A, bytes from row to row
 //	R21 A, bytes from step to step
 //	R22 B
-//	R23 B and C, bytes from row to row
-//	R24 steps left
-//	R25 rows left
-//	R26 C
-//	R1 A, bytes from the first step
-//	R2..R13 A, every row
+//	R23 steps left
+//	R24 rows left
+//	R25 C
+//	R26 A, bytes from the first step
+//	R1..R12 A, every row
+//	R13 requests of memory
 //	8x3: V0..V23 accumulators; V24..V26 row of B; V27..V28 elements of A
 //	12x2: V0..V23 accumulators; V24..V25 row of B; V26..V27 elements of A
 //	12x1: V0..V11 accumulators; V12 row of B; V13..V14 elements of A
@@ -25380,35 +25380,35 @@ TEXT ·multiplyNEON(SB), NOSPLIT, $0-8
 	LSL $2, R20
 	MOVD 16(R0), R21 // a.ColStride
 	LSL $2, R21
+	MOVD 24(R0), R24 // a.Rows
+	MOVD 56(R0), R25 // a.C
 	MOVD 72(R0), R23 // a.Lanes
-	LSL $2, R23
-	MOVD 24(R0), R25 // a.Rows
-	MOVD 56(R0), R26 // a.C
-	MOVD 72(R0), R24 // a.Lanes
-	CMP $8, R24
+	CMP $8, R23
 	BEQ lanes8
-	CMP $4, R24
+	CMP $4, R23
 	BEQ lanes4
 	PCALIGN $32
 
 lanes12:
-	CBZ R25, done
-	CMP $1, R25
+	CBZ R24, done
+	CMP $1, R24
 	BEQ tile1x3
-	CMP $2, R25
+	CMP $2, R24
 	BEQ tile2x3
-	CMP $3, R25
+	CMP $3, R24
 	BEQ tile3x3
-	CMP $4, R25
+	CMP $4, R24
 	BEQ tile4x3
-	CMP $5, R25
+	CMP $5, R24
 	BEQ tile5x3
-	CMP $6, R25
+	CMP $6, R24
 	BEQ tile6x3
-	CMP $7, R25
+	CMP $7, R24
 	BEQ tile7x3
 
 tile8x3:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
 	MOVD R19, R3
@@ -25423,9 +25423,7 @@ tile8x3:
 	ADD R20, R19
 	MOVD R19, R8
 	ADD R20, R19
-	MOVD R19, R9
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
@@ -25451,249 +25449,341 @@ tile8x3:
 	VMOVI $0, V22.B16
 	VMOVI $0, V23.B16
 	MOVD 40(R0), R22 // a.B
-	MOVD 32(R0), R24 // a.Depth
-	CMP $16, R24
-	BLE last8x3
-	SUB $16, R24
+	MOVD 32(R0), R23 // a.Depth
+	CMP $25, R23
+	BLT few8x3
+	SUB $24, R23
 	PCALIGN $32
 
 most8x3:
 	FMOVQ (R22), F24
 	FMOVQ 16(R22), F25
 	FMOVQ 32(R22), F26
-	FMOVS (R2)(R1), F27
+	FMOVS (R1)(R26), F27
 	WORD $0x4f9b1300 // fmla v0.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b1321 // fmla v1.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b1342 // fmla v2.4s, v26.4s, v27.s[0]
-	FMOVS (R3)(R1), F28
+	FMOVS (R2)(R26), F28
 	WORD $0x4f9c1303 // fmla v3.4s, v24.4s, v28.s[0]
 	WORD $0x4f9c1324 // fmla v4.4s, v25.4s, v28.s[0]
 	WORD $0x4f9c1345 // fmla v5.4s, v26.4s, v28.s[0]
-	FMOVS (R4)(R1), F27
+	FMOVS (R3)(R26), F27
 	WORD $0x4f9b1306 // fmla v6.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b1327 // fmla v7.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b1348 // fmla v8.4s, v26.4s, v27.s[0]
-	FMOVS (R5)(R1), F28
+	FMOVS (R4)(R26), F28
 	WORD $0x4f9c1309 // fmla v9.4s, v24.4s, v28.s[0]
 	WORD $0x4f9c132a // fmla v10.4s, v25.4s, v28.s[0]
 	WORD $0x4f9c134b // fmla v11.4s, v26.4s, v28.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R6)(R1), F27
+	ADD $48, R22
+	SUBS $1, R23
+	FMOVS (R5)(R26), F27
 	WORD $0x4f9b130c // fmla v12.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b132d // fmla v13.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b134e // fmla v14.4s, v26.4s, v27.s[0]
-	FMOVS (R7)(R1), F28
+	FMOVS (R6)(R26), F28
 	WORD $0x4f9c130f // fmla v15.4s, v24.4s, v28.s[0]
 	WORD $0x4f9c1330 // fmla v16.4s, v25.4s, v28.s[0]
 	WORD $0x4f9c1351 // fmla v17.4s, v26.4s, v28.s[0]
-	FMOVS (R8)(R1), F27
+	FMOVS (R7)(R26), F27
 	WORD $0x4f9b1312 // fmla v18.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b1333 // fmla v19.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b1354 // fmla v20.4s, v26.4s, v27.s[0]
-	FMOVS (R9)(R1), F28
+	FMOVS (R8)(R26), F28
 	WORD $0x4f9c1315 // fmla v21.4s, v24.4s, v28.s[0]
 	WORD $0x4f9c1336 // fmla v22.4s, v25.4s, v28.s[0]
 	WORD $0x4f9c1357 // fmla v23.4s, v26.4s, v28.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE most8x3
-	MOVD $16, R24
+	ADD $24, R23
+	MOVD R25, R13
+	MOVD 64(R0), R9 // a.Stride
+	LSL $2, R9
+	MOVD $8, R10
+	PCALIGN $32
 
-last8x3:
-	MOVD R26, R10
-	MOVD 64(R0), R11 // a.Stride
-	LSL $2, R11
-	PRFM (R10), PLDL1KEEP
-	ADD R11, R10
-	PRFM (R10), PLDL1KEEP
-	ADD R11, R10
-	PRFM (R10), PLDL1KEEP
-	ADD R11, R10
-	PRFM (R10), PLDL1KEEP
-	ADD R11, R10
-	PRFM (R10), PLDL1KEEP
-	ADD R11, R10
-	PRFM (R10), PLDL1KEEP
-	ADD R11, R10
-	PRFM (R10), PLDL1KEEP
-	ADD R11, R10
-	PRFM (R10), PLDL1KEEP
+row8x3:
+	PRFM (R13), PLDL1KEEP
+	ADD R9, R13
+	FMOVQ (R22), F24
+	FMOVQ 16(R22), F25
+	FMOVQ 32(R22), F26
+	FMOVS (R1)(R26), F27
+	WORD $0x4f9b1300 // fmla v0.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1321 // fmla v1.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b1342 // fmla v2.4s, v26.4s, v27.s[0]
+	FMOVS (R2)(R26), F28
+	WORD $0x4f9c1303 // fmla v3.4s, v24.4s, v28.s[0]
+	WORD $0x4f9c1324 // fmla v4.4s, v25.4s, v28.s[0]
+	WORD $0x4f9c1345 // fmla v5.4s, v26.4s, v28.s[0]
+	FMOVS (R3)(R26), F27
+	WORD $0x4f9b1306 // fmla v6.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1327 // fmla v7.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b1348 // fmla v8.4s, v26.4s, v27.s[0]
+	FMOVS (R4)(R26), F28
+	WORD $0x4f9c1309 // fmla v9.4s, v24.4s, v28.s[0]
+	WORD $0x4f9c132a // fmla v10.4s, v25.4s, v28.s[0]
+	WORD $0x4f9c134b // fmla v11.4s, v26.4s, v28.s[0]
+	ADD $48, R22
+	FMOVS (R5)(R26), F27
+	WORD $0x4f9b130c // fmla v12.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b132d // fmla v13.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b134e // fmla v14.4s, v26.4s, v27.s[0]
+	FMOVS (R6)(R26), F28
+	WORD $0x4f9c130f // fmla v15.4s, v24.4s, v28.s[0]
+	WORD $0x4f9c1330 // fmla v16.4s, v25.4s, v28.s[0]
+	WORD $0x4f9c1351 // fmla v17.4s, v26.4s, v28.s[0]
+	FMOVS (R7)(R26), F27
+	WORD $0x4f9b1312 // fmla v18.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1333 // fmla v19.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b1354 // fmla v20.4s, v26.4s, v27.s[0]
+	FMOVS (R8)(R26), F28
+	WORD $0x4f9c1315 // fmla v21.4s, v24.4s, v28.s[0]
+	WORD $0x4f9c1336 // fmla v22.4s, v25.4s, v28.s[0]
+	WORD $0x4f9c1357 // fmla v23.4s, v26.4s, v28.s[0]
+	ADD R21, R26
+	FMOVQ (R22), F24
+	FMOVQ 16(R22), F25
+	FMOVQ 32(R22), F26
+	FMOVS (R1)(R26), F27
+	WORD $0x4f9b1300 // fmla v0.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1321 // fmla v1.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b1342 // fmla v2.4s, v26.4s, v27.s[0]
+	FMOVS (R2)(R26), F28
+	WORD $0x4f9c1303 // fmla v3.4s, v24.4s, v28.s[0]
+	WORD $0x4f9c1324 // fmla v4.4s, v25.4s, v28.s[0]
+	WORD $0x4f9c1345 // fmla v5.4s, v26.4s, v28.s[0]
+	FMOVS (R3)(R26), F27
+	WORD $0x4f9b1306 // fmla v6.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1327 // fmla v7.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b1348 // fmla v8.4s, v26.4s, v27.s[0]
+	FMOVS (R4)(R26), F28
+	WORD $0x4f9c1309 // fmla v9.4s, v24.4s, v28.s[0]
+	WORD $0x4f9c132a // fmla v10.4s, v25.4s, v28.s[0]
+	WORD $0x4f9c134b // fmla v11.4s, v26.4s, v28.s[0]
+	ADD $48, R22
+	FMOVS (R5)(R26), F27
+	WORD $0x4f9b130c // fmla v12.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b132d // fmla v13.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b134e // fmla v14.4s, v26.4s, v27.s[0]
+	FMOVS (R6)(R26), F28
+	WORD $0x4f9c130f // fmla v15.4s, v24.4s, v28.s[0]
+	WORD $0x4f9c1330 // fmla v16.4s, v25.4s, v28.s[0]
+	WORD $0x4f9c1351 // fmla v17.4s, v26.4s, v28.s[0]
+	FMOVS (R7)(R26), F27
+	WORD $0x4f9b1312 // fmla v18.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1333 // fmla v19.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b1354 // fmla v20.4s, v26.4s, v27.s[0]
+	FMOVS (R8)(R26), F28
+	WORD $0x4f9c1315 // fmla v21.4s, v24.4s, v28.s[0]
+	WORD $0x4f9c1336 // fmla v22.4s, v25.4s, v28.s[0]
+	WORD $0x4f9c1357 // fmla v23.4s, v26.4s, v28.s[0]
+	ADD R21, R26
+	SUBS $1, R10
+	BNE row8x3
+	JMP end8x3
+
+few8x3:
+	MOVD R25, R13
+	MOVD 64(R0), R9 // a.Stride
+	LSL $2, R9
+	PRFM (R13), PLDL1KEEP
+	ADD R9, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R9, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R9, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R9, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R9, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R9, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R9, R13
+	PRFM (R13), PLDL1KEEP
+	ADD $16, R23
+
+end8x3:
+	SUB $16, R23
 	PCALIGN $32
 
 loop8x3:
 	FMOVQ (R22), F24
 	FMOVQ 16(R22), F25
 	FMOVQ 32(R22), F26
-	FMOVS (R2)(R1), F27
+	FMOVS (R1)(R26), F27
 	WORD $0x4f9b1300 // fmla v0.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b1321 // fmla v1.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b1342 // fmla v2.4s, v26.4s, v27.s[0]
-	FMOVS (R3)(R1), F28
+	FMOVS (R2)(R26), F28
 	WORD $0x4f9c1303 // fmla v3.4s, v24.4s, v28.s[0]
 	WORD $0x4f9c1324 // fmla v4.4s, v25.4s, v28.s[0]
 	WORD $0x4f9c1345 // fmla v5.4s, v26.4s, v28.s[0]
-	FMOVS (R4)(R1), F27
+	FMOVS (R3)(R26), F27
 	WORD $0x4f9b1306 // fmla v6.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b1327 // fmla v7.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b1348 // fmla v8.4s, v26.4s, v27.s[0]
-	FMOVS (R5)(R1), F28
+	FMOVS (R4)(R26), F28
 	WORD $0x4f9c1309 // fmla v9.4s, v24.4s, v28.s[0]
 	WORD $0x4f9c132a // fmla v10.4s, v25.4s, v28.s[0]
 	WORD $0x4f9c134b // fmla v11.4s, v26.4s, v28.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R6)(R1), F27
+	ADD $48, R22
+	SUBS $1, R23
+	FMOVS (R5)(R26), F27
 	WORD $0x4f9b130c // fmla v12.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b132d // fmla v13.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b134e // fmla v14.4s, v26.4s, v27.s[0]
-	FMOVS (R7)(R1), F28
+	FMOVS (R6)(R26), F28
 	WORD $0x4f9c130f // fmla v15.4s, v24.4s, v28.s[0]
 	WORD $0x4f9c1330 // fmla v16.4s, v25.4s, v28.s[0]
 	WORD $0x4f9c1351 // fmla v17.4s, v26.4s, v28.s[0]
-	FMOVS (R8)(R1), F27
+	FMOVS (R7)(R26), F27
 	WORD $0x4f9b1312 // fmla v18.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b1333 // fmla v19.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b1354 // fmla v20.4s, v26.4s, v27.s[0]
-	FMOVS (R9)(R1), F28
+	FMOVS (R8)(R26), F28
 	WORD $0x4f9c1315 // fmla v21.4s, v24.4s, v28.s[0]
 	WORD $0x4f9c1336 // fmla v22.4s, v25.4s, v28.s[0]
 	WORD $0x4f9c1357 // fmla v23.4s, v26.4s, v28.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop8x3
 	MOVD 48(R0), R22 // a.Bias
 	CBNZ R22, biased8x3
 	MOVD $zeros<>(SB), R22
 
 biased8x3:
-	MOVD 64(R0), R4 // a.Stride
-	LSL $2, R4
-	MOVD R26, R2
-	MOVD R4, R3
-	MOVBU 80(R0), R24 // a.Add
-	CBNZ R24, added8x3
-	MOVD $zeros<>(SB), R2
-	MOVD $0, R3
+	MOVD 64(R0), R3 // a.Stride
+	LSL $2, R3
+	MOVD R25, R1
+	MOVD R3, R2
+	MOVBU 80(R0), R23 // a.Add
+	CBNZ R23, added8x3
+	MOVD $zeros<>(SB), R1
+	MOVD $0, R2
 
 added8x3:
 	FMOVQ (R22), F24
 	FMOVQ 16(R22), F25
 	FMOVQ 32(R22), F26
-	FMOVQ (R2), F27
+	FMOVQ (R1), F27
 	WORD $0x4e38d77b // fadd v27.4s, v27.4s, v24.4s
 	WORD $0x4e3bd400 // fadd v0.4s, v0.4s, v27.4s
-	FMOVQ F0, (R26)
-	FMOVQ 16(R2), F28
+	FMOVQ F0, (R25)
+	FMOVQ 16(R1), F28
 	WORD $0x4e39d79c // fadd v28.4s, v28.4s, v25.4s
 	WORD $0x4e3cd421 // fadd v1.4s, v1.4s, v28.4s
-	FMOVQ F1, 16(R26)
-	FMOVQ 32(R2), F27
+	FMOVQ F1, 16(R25)
+	FMOVQ 32(R1), F27
 	WORD $0x4e3ad77b // fadd v27.4s, v27.4s, v26.4s
 	WORD $0x4e3bd442 // fadd v2.4s, v2.4s, v27.4s
-	FMOVQ F2, 32(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F28
+	FMOVQ F2, 32(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F28
 	WORD $0x4e38d79c // fadd v28.4s, v28.4s, v24.4s
 	WORD $0x4e3cd463 // fadd v3.4s, v3.4s, v28.4s
-	FMOVQ F3, (R26)
-	FMOVQ 16(R2), F27
+	FMOVQ F3, (R25)
+	FMOVQ 16(R1), F27
 	WORD $0x4e39d77b // fadd v27.4s, v27.4s, v25.4s
 	WORD $0x4e3bd484 // fadd v4.4s, v4.4s, v27.4s
-	FMOVQ F4, 16(R26)
-	FMOVQ 32(R2), F28
+	FMOVQ F4, 16(R25)
+	FMOVQ 32(R1), F28
 	WORD $0x4e3ad79c // fadd v28.4s, v28.4s, v26.4s
 	WORD $0x4e3cd4a5 // fadd v5.4s, v5.4s, v28.4s
-	FMOVQ F5, 32(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F27
+	FMOVQ F5, 32(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F27
 	WORD $0x4e38d77b // fadd v27.4s, v27.4s, v24.4s
 	WORD $0x4e3bd4c6 // fadd v6.4s, v6.4s, v27.4s
-	FMOVQ F6, (R26)
-	FMOVQ 16(R2), F28
+	FMOVQ F6, (R25)
+	FMOVQ 16(R1), F28
 	WORD $0x4e39d79c // fadd v28.4s, v28.4s, v25.4s
 	WORD $0x4e3cd4e7 // fadd v7.4s, v7.4s, v28.4s
-	FMOVQ F7, 16(R26)
-	FMOVQ 32(R2), F27
+	FMOVQ F7, 16(R25)
+	FMOVQ 32(R1), F27
 	WORD $0x4e3ad77b // fadd v27.4s, v27.4s, v26.4s
 	WORD $0x4e3bd508 // fadd v8.4s, v8.4s, v27.4s
-	FMOVQ F8, 32(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F28
+	FMOVQ F8, 32(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F28
 	WORD $0x4e38d79c // fadd v28.4s, v28.4s, v24.4s
 	WORD $0x4e3cd529 // fadd v9.4s, v9.4s, v28.4s
-	FMOVQ F9, (R26)
-	FMOVQ 16(R2), F27
+	FMOVQ F9, (R25)
+	FMOVQ 16(R1), F27
 	WORD $0x4e39d77b // fadd v27.4s, v27.4s, v25.4s
 	WORD $0x4e3bd54a // fadd v10.4s, v10.4s, v27.4s
-	FMOVQ F10, 16(R26)
-	FMOVQ 32(R2), F28
+	FMOVQ F10, 16(R25)
+	FMOVQ 32(R1), F28
 	WORD $0x4e3ad79c // fadd v28.4s, v28.4s, v26.4s
 	WORD $0x4e3cd56b // fadd v11.4s, v11.4s, v28.4s
-	FMOVQ F11, 32(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F27
+	FMOVQ F11, 32(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F27
 	WORD $0x4e38d77b // fadd v27.4s, v27.4s, v24.4s
 	WORD $0x4e3bd58c // fadd v12.4s, v12.4s, v27.4s
-	FMOVQ F12, (R26)
-	FMOVQ 16(R2), F28
+	FMOVQ F12, (R25)
+	FMOVQ 16(R1), F28
 	WORD $0x4e39d79c // fadd v28.4s, v28.4s, v25.4s
 	WORD $0x4e3cd5ad // fadd v13.4s, v13.4s, v28.4s
-	FMOVQ F13, 16(R26)
-	FMOVQ 32(R2), F27
+	FMOVQ F13, 16(R25)
+	FMOVQ 32(R1), F27
 	WORD $0x4e3ad77b // fadd v27.4s, v27.4s, v26.4s
 	WORD $0x4e3bd5ce // fadd v14.4s, v14.4s, v27.4s
-	FMOVQ F14, 32(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F28
+	FMOVQ F14, 32(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F28
 	WORD $0x4e38d79c // fadd v28.4s, v28.4s, v24.4s
 	WORD $0x4e3cd5ef // fadd v15.4s, v15.4s, v28.4s
-	FMOVQ F15, (R26)
-	FMOVQ 16(R2), F27
+	FMOVQ F15, (R25)
+	FMOVQ 16(R1), F27
 	WORD $0x4e39d77b // fadd v27.4s, v27.4s, v25.4s
 	WORD $0x4e3bd610 // fadd v16.4s, v16.4s, v27.4s
-	FMOVQ F16, 16(R26)
-	FMOVQ 32(R2), F28
+	FMOVQ F16, 16(R25)
+	FMOVQ 32(R1), F28
 	WORD $0x4e3ad79c // fadd v28.4s, v28.4s, v26.4s
 	WORD $0x4e3cd631 // fadd v17.4s, v17.4s, v28.4s
-	FMOVQ F17, 32(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F27
+	FMOVQ F17, 32(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F27
 	WORD $0x4e38d77b // fadd v27.4s, v27.4s, v24.4s
 	WORD $0x4e3bd652 // fadd v18.4s, v18.4s, v27.4s
-	FMOVQ F18, (R26)
-	FMOVQ 16(R2), F28
+	FMOVQ F18, (R25)
+	FMOVQ 16(R1), F28
 	WORD $0x4e39d79c // fadd v28.4s, v28.4s, v25.4s
 	WORD $0x4e3cd673 // fadd v19.4s, v19.4s, v28.4s
-	FMOVQ F19, 16(R26)
-	FMOVQ 32(R2), F27
+	FMOVQ F19, 16(R25)
+	FMOVQ 32(R1), F27
 	WORD $0x4e3ad77b // fadd v27.4s, v27.4s, v26.4s
 	WORD $0x4e3bd694 // fadd v20.4s, v20.4s, v27.4s
-	FMOVQ F20, 32(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F28
+	FMOVQ F20, 32(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F28
 	WORD $0x4e38d79c // fadd v28.4s, v28.4s, v24.4s
 	WORD $0x4e3cd6b5 // fadd v21.4s, v21.4s, v28.4s
-	FMOVQ F21, (R26)
-	FMOVQ 16(R2), F27
+	FMOVQ F21, (R25)
+	FMOVQ 16(R1), F27
 	WORD $0x4e39d77b // fadd v27.4s, v27.4s, v25.4s
 	WORD $0x4e3bd6d6 // fadd v22.4s, v22.4s, v27.4s
-	FMOVQ F22, 16(R26)
-	FMOVQ 32(R2), F28
+	FMOVQ F22, 16(R25)
+	FMOVQ 32(R1), F28
 	WORD $0x4e3ad79c // fadd v28.4s, v28.4s, v26.4s
 	WORD $0x4e3cd6f7 // fadd v23.4s, v23.4s, v28.4s
-	FMOVQ F23, 32(R26)
-	ADD R3, R2
-	ADD R4, R26
-	SUB $8, R25
+	FMOVQ F23, 32(R25)
+	ADD R2, R1
+	ADD R3, R25
+	SUB $8, R24
 	JMP lanes12
 
 tile7x3:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
 	MOVD R19, R3
@@ -25706,9 +25796,7 @@ tile7x3:
 	ADD R20, R19
 	MOVD R19, R7
 	ADD R20, R19
-	MOVD R19, R8
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
@@ -25731,224 +25819,308 @@ tile7x3:
 	VMOVI $0, V19.B16
 	VMOVI $0, V20.B16
 	MOVD 40(R0), R22 // a.B
-	MOVD 32(R0), R24 // a.Depth
-	CMP $16, R24
-	BLE last7x3
-	SUB $16, R24
+	MOVD 32(R0), R23 // a.Depth
+	CMP $23, R23
+	BLT few7x3
+	SUB $22, R23
 	PCALIGN $32
 
 most7x3:
 	FMOVQ (R22), F21
 	FMOVQ 16(R22), F22
 	FMOVQ 32(R22), F23
-	FMOVS (R2)(R1), F24
+	FMOVS (R1)(R26), F24
 	WORD $0x4f9812a0 // fmla v0.4s, v21.4s, v24.s[0]
 	WORD $0x4f9812c1 // fmla v1.4s, v22.4s, v24.s[0]
 	WORD $0x4f9812e2 // fmla v2.4s, v23.4s, v24.s[0]
-	FMOVS (R3)(R1), F25
+	FMOVS (R2)(R26), F25
 	WORD $0x4f9912a3 // fmla v3.4s, v21.4s, v25.s[0]
 	WORD $0x4f9912c4 // fmla v4.4s, v22.4s, v25.s[0]
 	WORD $0x4f9912e5 // fmla v5.4s, v23.4s, v25.s[0]
-	FMOVS (R4)(R1), F24
+	FMOVS (R3)(R26), F24
 	WORD $0x4f9812a6 // fmla v6.4s, v21.4s, v24.s[0]
 	WORD $0x4f9812c7 // fmla v7.4s, v22.4s, v24.s[0]
 	WORD $0x4f9812e8 // fmla v8.4s, v23.4s, v24.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R5)(R1), F25
+	ADD $48, R22
+	SUBS $1, R23
+	FMOVS (R4)(R26), F25
 	WORD $0x4f9912a9 // fmla v9.4s, v21.4s, v25.s[0]
 	WORD $0x4f9912ca // fmla v10.4s, v22.4s, v25.s[0]
 	WORD $0x4f9912eb // fmla v11.4s, v23.4s, v25.s[0]
-	FMOVS (R6)(R1), F24
+	FMOVS (R5)(R26), F24
 	WORD $0x4f9812ac // fmla v12.4s, v21.4s, v24.s[0]
 	WORD $0x4f9812cd // fmla v13.4s, v22.4s, v24.s[0]
 	WORD $0x4f9812ee // fmla v14.4s, v23.4s, v24.s[0]
-	FMOVS (R7)(R1), F25
+	FMOVS (R6)(R26), F25
 	WORD $0x4f9912af // fmla v15.4s, v21.4s, v25.s[0]
 	WORD $0x4f9912d0 // fmla v16.4s, v22.4s, v25.s[0]
 	WORD $0x4f9912f1 // fmla v17.4s, v23.4s, v25.s[0]
-	FMOVS (R8)(R1), F24
+	FMOVS (R7)(R26), F24
 	WORD $0x4f9812b2 // fmla v18.4s, v21.4s, v24.s[0]
 	WORD $0x4f9812d3 // fmla v19.4s, v22.4s, v24.s[0]
 	WORD $0x4f9812f4 // fmla v20.4s, v23.4s, v24.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE most7x3
-	MOVD $16, R24
+	ADD $22, R23
+	MOVD R25, R13
+	MOVD 64(R0), R8 // a.Stride
+	LSL $2, R8
+	MOVD $7, R9
+	PCALIGN $32
 
-last7x3:
-	MOVD R26, R9
-	MOVD 64(R0), R10 // a.Stride
-	LSL $2, R10
-	PRFM (R9), PLDL1KEEP
-	ADD R10, R9
-	PRFM (R9), PLDL1KEEP
-	ADD R10, R9
-	PRFM (R9), PLDL1KEEP
-	ADD R10, R9
-	PRFM (R9), PLDL1KEEP
-	ADD R10, R9
-	PRFM (R9), PLDL1KEEP
-	ADD R10, R9
-	PRFM (R9), PLDL1KEEP
-	ADD R10, R9
-	PRFM (R9), PLDL1KEEP
+row7x3:
+	PRFM (R13), PLDL1KEEP
+	ADD R8, R13
+	FMOVQ (R22), F21
+	FMOVQ 16(R22), F22
+	FMOVQ 32(R22), F23
+	FMOVS (R1)(R26), F24
+	WORD $0x4f9812a0 // fmla v0.4s, v21.4s, v24.s[0]
+	WORD $0x4f9812c1 // fmla v1.4s, v22.4s, v24.s[0]
+	WORD $0x4f9812e2 // fmla v2.4s, v23.4s, v24.s[0]
+	FMOVS (R2)(R26), F25
+	WORD $0x4f9912a3 // fmla v3.4s, v21.4s, v25.s[0]
+	WORD $0x4f9912c4 // fmla v4.4s, v22.4s, v25.s[0]
+	WORD $0x4f9912e5 // fmla v5.4s, v23.4s, v25.s[0]
+	FMOVS (R3)(R26), F24
+	WORD $0x4f9812a6 // fmla v6.4s, v21.4s, v24.s[0]
+	WORD $0x4f9812c7 // fmla v7.4s, v22.4s, v24.s[0]
+	WORD $0x4f9812e8 // fmla v8.4s, v23.4s, v24.s[0]
+	ADD $48, R22
+	FMOVS (R4)(R26), F25
+	WORD $0x4f9912a9 // fmla v9.4s, v21.4s, v25.s[0]
+	WORD $0x4f9912ca // fmla v10.4s, v22.4s, v25.s[0]
+	WORD $0x4f9912eb // fmla v11.4s, v23.4s, v25.s[0]
+	FMOVS (R5)(R26), F24
+	WORD $0x4f9812ac // fmla v12.4s, v21.4s, v24.s[0]
+	WORD $0x4f9812cd // fmla v13.4s, v22.4s, v24.s[0]
+	WORD $0x4f9812ee // fmla v14.4s, v23.4s, v24.s[0]
+	FMOVS (R6)(R26), F25
+	WORD $0x4f9912af // fmla v15.4s, v21.4s, v25.s[0]
+	WORD $0x4f9912d0 // fmla v16.4s, v22.4s, v25.s[0]
+	WORD $0x4f9912f1 // fmla v17.4s, v23.4s, v25.s[0]
+	FMOVS (R7)(R26), F24
+	WORD $0x4f9812b2 // fmla v18.4s, v21.4s, v24.s[0]
+	WORD $0x4f9812d3 // fmla v19.4s, v22.4s, v24.s[0]
+	WORD $0x4f9812f4 // fmla v20.4s, v23.4s, v24.s[0]
+	ADD R21, R26
+	FMOVQ (R22), F21
+	FMOVQ 16(R22), F22
+	FMOVQ 32(R22), F23
+	FMOVS (R1)(R26), F24
+	WORD $0x4f9812a0 // fmla v0.4s, v21.4s, v24.s[0]
+	WORD $0x4f9812c1 // fmla v1.4s, v22.4s, v24.s[0]
+	WORD $0x4f9812e2 // fmla v2.4s, v23.4s, v24.s[0]
+	FMOVS (R2)(R26), F25
+	WORD $0x4f9912a3 // fmla v3.4s, v21.4s, v25.s[0]
+	WORD $0x4f9912c4 // fmla v4.4s, v22.4s, v25.s[0]
+	WORD $0x4f9912e5 // fmla v5.4s, v23.4s, v25.s[0]
+	FMOVS (R3)(R26), F24
+	WORD $0x4f9812a6 // fmla v6.4s, v21.4s, v24.s[0]
+	WORD $0x4f9812c7 // fmla v7.4s, v22.4s, v24.s[0]
+	WORD $0x4f9812e8 // fmla v8.4s, v23.4s, v24.s[0]
+	ADD $48, R22
+	FMOVS (R4)(R26), F25
+	WORD $0x4f9912a9 // fmla v9.4s, v21.4s, v25.s[0]
+	WORD $0x4f9912ca // fmla v10.4s, v22.4s, v25.s[0]
+	WORD $0x4f9912eb // fmla v11.4s, v23.4s, v25.s[0]
+	FMOVS (R5)(R26), F24
+	WORD $0x4f9812ac // fmla v12.4s, v21.4s, v24.s[0]
+	WORD $0x4f9812cd // fmla v13.4s, v22.4s, v24.s[0]
+	WORD $0x4f9812ee // fmla v14.4s, v23.4s, v24.s[0]
+	FMOVS (R6)(R26), F25
+	WORD $0x4f9912af // fmla v15.4s, v21.4s, v25.s[0]
+	WORD $0x4f9912d0 // fmla v16.4s, v22.4s, v25.s[0]
+	WORD $0x4f9912f1 // fmla v17.4s, v23.4s, v25.s[0]
+	FMOVS (R7)(R26), F24
+	WORD $0x4f9812b2 // fmla v18.4s, v21.4s, v24.s[0]
+	WORD $0x4f9812d3 // fmla v19.4s, v22.4s, v24.s[0]
+	WORD $0x4f9812f4 // fmla v20.4s, v23.4s, v24.s[0]
+	ADD R21, R26
+	SUBS $1, R9
+	BNE row7x3
+	JMP end7x3
+
+few7x3:
+	MOVD R25, R13
+	MOVD 64(R0), R8 // a.Stride
+	LSL $2, R8
+	PRFM (R13), PLDL1KEEP
+	ADD R8, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R8, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R8, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R8, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R8, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R8, R13
+	PRFM (R13), PLDL1KEEP
+	ADD $14, R23
+
+end7x3:
+	SUB $14, R23
 	PCALIGN $32
 
 loop7x3:
 	FMOVQ (R22), F21
 	FMOVQ 16(R22), F22
 	FMOVQ 32(R22), F23
-	FMOVS (R2)(R1), F24
+	FMOVS (R1)(R26), F24
 	WORD $0x4f9812a0 // fmla v0.4s, v21.4s, v24.s[0]
 	WORD $0x4f9812c1 // fmla v1.4s, v22.4s, v24.s[0]
 	WORD $0x4f9812e2 // fmla v2.4s, v23.4s, v24.s[0]
-	FMOVS (R3)(R1), F25
+	FMOVS (R2)(R26), F25
 	WORD $0x4f9912a3 // fmla v3.4s, v21.4s, v25.s[0]
 	WORD $0x4f9912c4 // fmla v4.4s, v22.4s, v25.s[0]
 	WORD $0x4f9912e5 // fmla v5.4s, v23.4s, v25.s[0]
-	FMOVS (R4)(R1), F24
+	FMOVS (R3)(R26), F24
 	WORD $0x4f9812a6 // fmla v6.4s, v21.4s, v24.s[0]
 	WORD $0x4f9812c7 // fmla v7.4s, v22.4s, v24.s[0]
 	WORD $0x4f9812e8 // fmla v8.4s, v23.4s, v24.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R5)(R1), F25
+	ADD $48, R22
+	SUBS $1, R23
+	FMOVS (R4)(R26), F25
 	WORD $0x4f9912a9 // fmla v9.4s, v21.4s, v25.s[0]
 	WORD $0x4f9912ca // fmla v10.4s, v22.4s, v25.s[0]
 	WORD $0x4f9912eb // fmla v11.4s, v23.4s, v25.s[0]
-	FMOVS (R6)(R1), F24
+	FMOVS (R5)(R26), F24
 	WORD $0x4f9812ac // fmla v12.4s, v21.4s, v24.s[0]
 	WORD $0x4f9812cd // fmla v13.4s, v22.4s, v24.s[0]
 	WORD $0x4f9812ee // fmla v14.4s, v23.4s, v24.s[0]
-	FMOVS (R7)(R1), F25
+	FMOVS (R6)(R26), F25
 	WORD $0x4f9912af // fmla v15.4s, v21.4s, v25.s[0]
 	WORD $0x4f9912d0 // fmla v16.4s, v22.4s, v25.s[0]
 	WORD $0x4f9912f1 // fmla v17.4s, v23.4s, v25.s[0]
-	FMOVS (R8)(R1), F24
+	FMOVS (R7)(R26), F24
 	WORD $0x4f9812b2 // fmla v18.4s, v21.4s, v24.s[0]
 	WORD $0x4f9812d3 // fmla v19.4s, v22.4s, v24.s[0]
 	WORD $0x4f9812f4 // fmla v20.4s, v23.4s, v24.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop7x3
 	MOVD 48(R0), R22 // a.Bias
 	CBNZ R22, biased7x3
 	MOVD $zeros<>(SB), R22
 
 biased7x3:
-	MOVD 64(R0), R4 // a.Stride
-	LSL $2, R4
-	MOVD R26, R2
-	MOVD R4, R3
-	MOVBU 80(R0), R24 // a.Add
-	CBNZ R24, added7x3
-	MOVD $zeros<>(SB), R2
-	MOVD $0, R3
+	MOVD 64(R0), R3 // a.Stride
+	LSL $2, R3
+	MOVD R25, R1
+	MOVD R3, R2
+	MOVBU 80(R0), R23 // a.Add
+	CBNZ R23, added7x3
+	MOVD $zeros<>(SB), R1
+	MOVD $0, R2
 
 added7x3:
 	FMOVQ (R22), F21
 	FMOVQ 16(R22), F22
 	FMOVQ 32(R22), F23
-	FMOVQ (R2), F24
+	FMOVQ (R1), F24
 	WORD $0x4e35d718 // fadd v24.4s, v24.4s, v21.4s
 	WORD $0x4e38d400 // fadd v0.4s, v0.4s, v24.4s
-	FMOVQ F0, (R26)
-	FMOVQ 16(R2), F25
+	FMOVQ F0, (R25)
+	FMOVQ 16(R1), F25
 	WORD $0x4e36d739 // fadd v25.4s, v25.4s, v22.4s
 	WORD $0x4e39d421 // fadd v1.4s, v1.4s, v25.4s
-	FMOVQ F1, 16(R26)
-	FMOVQ 32(R2), F24
+	FMOVQ F1, 16(R25)
+	FMOVQ 32(R1), F24
 	WORD $0x4e37d718 // fadd v24.4s, v24.4s, v23.4s
 	WORD $0x4e38d442 // fadd v2.4s, v2.4s, v24.4s
-	FMOVQ F2, 32(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F25
+	FMOVQ F2, 32(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F25
 	WORD $0x4e35d739 // fadd v25.4s, v25.4s, v21.4s
 	WORD $0x4e39d463 // fadd v3.4s, v3.4s, v25.4s
-	FMOVQ F3, (R26)
-	FMOVQ 16(R2), F24
+	FMOVQ F3, (R25)
+	FMOVQ 16(R1), F24
 	WORD $0x4e36d718 // fadd v24.4s, v24.4s, v22.4s
 	WORD $0x4e38d484 // fadd v4.4s, v4.4s, v24.4s
-	FMOVQ F4, 16(R26)
-	FMOVQ 32(R2), F25
+	FMOVQ F4, 16(R25)
+	FMOVQ 32(R1), F25
 	WORD $0x4e37d739 // fadd v25.4s, v25.4s, v23.4s
 	WORD $0x4e39d4a5 // fadd v5.4s, v5.4s, v25.4s
-	FMOVQ F5, 32(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F24
+	FMOVQ F5, 32(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F24
 	WORD $0x4e35d718 // fadd v24.4s, v24.4s, v21.4s
 	WORD $0x4e38d4c6 // fadd v6.4s, v6.4s, v24.4s
-	FMOVQ F6, (R26)
-	FMOVQ 16(R2), F25
+	FMOVQ F6, (R25)
+	FMOVQ 16(R1), F25
 	WORD $0x4e36d739 // fadd v25.4s, v25.4s, v22.4s
 	WORD $0x4e39d4e7 // fadd v7.4s, v7.4s, v25.4s
-	FMOVQ F7, 16(R26)
-	FMOVQ 32(R2), F24
+	FMOVQ F7, 16(R25)
+	FMOVQ 32(R1), F24
 	WORD $0x4e37d718 // fadd v24.4s, v24.4s, v23.4s
 	WORD $0x4e38d508 // fadd v8.4s, v8.4s, v24.4s
-	FMOVQ F8, 32(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F25
+	FMOVQ F8, 32(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F25
 	WORD $0x4e35d739 // fadd v25.4s, v25.4s, v21.4s
 	WORD $0x4e39d529 // fadd v9.4s, v9.4s, v25.4s
-	FMOVQ F9, (R26)
-	FMOVQ 16(R2), F24
+	FMOVQ F9, (R25)
+	FMOVQ 16(R1), F24
 	WORD $0x4e36d718 // fadd v24.4s, v24.4s, v22.4s
 	WORD $0x4e38d54a // fadd v10.4s, v10.4s, v24.4s
-	FMOVQ F10, 16(R26)
-	FMOVQ 32(R2), F25
+	FMOVQ F10, 16(R25)
+	FMOVQ 32(R1), F25
 	WORD $0x4e37d739 // fadd v25.4s, v25.4s, v23.4s
 	WORD $0x4e39d56b // fadd v11.4s, v11.4s, v25.4s
-	FMOVQ F11, 32(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F24
+	FMOVQ F11, 32(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F24
 	WORD $0x4e35d718 // fadd v24.4s, v24.4s, v21.4s
 	WORD $0x4e38d58c // fadd v12.4s, v12.4s, v24.4s
-	FMOVQ F12, (R26)
-	FMOVQ 16(R2), F25
+	FMOVQ F12, (R25)
+	FMOVQ 16(R1), F25
 	WORD $0x4e36d739 // fadd v25.4s, v25.4s, v22.4s
 	WORD $0x4e39d5ad // fadd v13.4s, v13.4s, v25.4s
-	FMOVQ F13, 16(R26)
-	FMOVQ 32(R2), F24
+	FMOVQ F13, 16(R25)
+	FMOVQ 32(R1), F24
 	WORD $0x4e37d718 // fadd v24.4s, v24.4s, v23.4s
 	WORD $0x4e38d5ce // fadd v14.4s, v14.4s, v24.4s
-	FMOVQ F14, 32(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F25
+	FMOVQ F14, 32(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F25
 	WORD $0x4e35d739 // fadd v25.4s, v25.4s, v21.4s
 	WORD $0x4e39d5ef // fadd v15.4s, v15.4s, v25.4s
-	FMOVQ F15, (R26)
-	FMOVQ 16(R2), F24
+	FMOVQ F15, (R25)
+	FMOVQ 16(R1), F24
 	WORD $0x4e36d718 // fadd v24.4s, v24.4s, v22.4s
 	WORD $0x4e38d610 // fadd v16.4s, v16.4s, v24.4s
-	FMOVQ F16, 16(R26)
-	FMOVQ 32(R2), F25
+	FMOVQ F16, 16(R25)
+	FMOVQ 32(R1), F25
 	WORD $0x4e37d739 // fadd v25.4s, v25.4s, v23.4s
 	WORD $0x4e39d631 // fadd v17.4s, v17.4s, v25.4s
-	FMOVQ F17, 32(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F24
+	FMOVQ F17, 32(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F24
 	WORD $0x4e35d718 // fadd v24.4s, v24.4s, v21.4s
 	WORD $0x4e38d652 // fadd v18.4s, v18.4s, v24.4s
-	FMOVQ F18, (R26)
-	FMOVQ 16(R2), F25
+	FMOVQ F18, (R25)
+	FMOVQ 16(R1), F25
 	WORD $0x4e36d739 // fadd v25.4s, v25.4s, v22.4s
 	WORD $0x4e39d673 // fadd v19.4s, v19.4s, v25.4s
-	FMOVQ F19, 16(R26)
-	FMOVQ 32(R2), F24
+	FMOVQ F19, 16(R25)
+	FMOVQ 32(R1), F24
 	WORD $0x4e37d718 // fadd v24.4s, v24.4s, v23.4s
 	WORD $0x4e38d694 // fadd v20.4s, v20.4s, v24.4s
-	FMOVQ F20, 32(R26)
-	ADD R3, R2
-	ADD R4, R26
+	FMOVQ F20, 32(R25)
+	ADD R2, R1
+	ADD R3, R25
 	JMP done
 
 tile6x3:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
 	MOVD R19, R3
@@ -25959,9 +26131,7 @@ tile6x3:
 	ADD R20, R19
 	MOVD R19, R6
 	ADD R20, R19
-	MOVD R19, R7
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
@@ -25981,200 +26151,276 @@ tile6x3:
 	VMOVI $0, V16.B16
 	VMOVI $0, V17.B16
 	MOVD 40(R0), R22 // a.B
-	MOVD 32(R0), R24 // a.Depth
-	CMP $16, R24
-	BLE last6x3
-	SUB $16, R24
+	MOVD 32(R0), R23 // a.Depth
+	CMP $21, R23
+	BLT few6x3
+	SUB $20, R23
 	PCALIGN $32
 
 most6x3:
 	FMOVQ (R22), F18
 	FMOVQ 16(R22), F19
 	FMOVQ 32(R22), F20
-	FMOVS (R2)(R1), F21
+	FMOVS (R1)(R26), F21
 	WORD $0x4f951240 // fmla v0.4s, v18.4s, v21.s[0]
 	WORD $0x4f951261 // fmla v1.4s, v19.4s, v21.s[0]
 	WORD $0x4f951282 // fmla v2.4s, v20.4s, v21.s[0]
-	FMOVS (R3)(R1), F22
+	FMOVS (R2)(R26), F22
 	WORD $0x4f961243 // fmla v3.4s, v18.4s, v22.s[0]
 	WORD $0x4f961264 // fmla v4.4s, v19.4s, v22.s[0]
 	WORD $0x4f961285 // fmla v5.4s, v20.4s, v22.s[0]
-	FMOVS (R4)(R1), F21
+	FMOVS (R3)(R26), F21
 	WORD $0x4f951246 // fmla v6.4s, v18.4s, v21.s[0]
 	WORD $0x4f951267 // fmla v7.4s, v19.4s, v21.s[0]
 	WORD $0x4f951288 // fmla v8.4s, v20.4s, v21.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R5)(R1), F22
+	ADD $48, R22
+	SUBS $1, R23
+	FMOVS (R4)(R26), F22
 	WORD $0x4f961249 // fmla v9.4s, v18.4s, v22.s[0]
 	WORD $0x4f96126a // fmla v10.4s, v19.4s, v22.s[0]
 	WORD $0x4f96128b // fmla v11.4s, v20.4s, v22.s[0]
-	FMOVS (R6)(R1), F21
+	FMOVS (R5)(R26), F21
 	WORD $0x4f95124c // fmla v12.4s, v18.4s, v21.s[0]
 	WORD $0x4f95126d // fmla v13.4s, v19.4s, v21.s[0]
 	WORD $0x4f95128e // fmla v14.4s, v20.4s, v21.s[0]
-	FMOVS (R7)(R1), F22
+	FMOVS (R6)(R26), F22
 	WORD $0x4f96124f // fmla v15.4s, v18.4s, v22.s[0]
 	WORD $0x4f961270 // fmla v16.4s, v19.4s, v22.s[0]
 	WORD $0x4f961291 // fmla v17.4s, v20.4s, v22.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE most6x3
-	MOVD $16, R24
+	ADD $20, R23
+	MOVD R25, R13
+	MOVD 64(R0), R7 // a.Stride
+	LSL $2, R7
+	MOVD $6, R8
+	PCALIGN $32
 
-last6x3:
-	MOVD R26, R8
-	MOVD 64(R0), R9 // a.Stride
-	LSL $2, R9
-	PRFM (R8), PLDL1KEEP
-	ADD R9, R8
-	PRFM (R8), PLDL1KEEP
-	ADD R9, R8
-	PRFM (R8), PLDL1KEEP
-	ADD R9, R8
-	PRFM (R8), PLDL1KEEP
-	ADD R9, R8
-	PRFM (R8), PLDL1KEEP
-	ADD R9, R8
-	PRFM (R8), PLDL1KEEP
+row6x3:
+	PRFM (R13), PLDL1KEEP
+	ADD R7, R13
+	FMOVQ (R22), F18
+	FMOVQ 16(R22), F19
+	FMOVQ 32(R22), F20
+	FMOVS (R1)(R26), F21
+	WORD $0x4f951240 // fmla v0.4s, v18.4s, v21.s[0]
+	WORD $0x4f951261 // fmla v1.4s, v19.4s, v21.s[0]
+	WORD $0x4f951282 // fmla v2.4s, v20.4s, v21.s[0]
+	FMOVS (R2)(R26), F22
+	WORD $0x4f961243 // fmla v3.4s, v18.4s, v22.s[0]
+	WORD $0x4f961264 // fmla v4.4s, v19.4s, v22.s[0]
+	WORD $0x4f961285 // fmla v5.4s, v20.4s, v22.s[0]
+	FMOVS (R3)(R26), F21
+	WORD $0x4f951246 // fmla v6.4s, v18.4s, v21.s[0]
+	WORD $0x4f951267 // fmla v7.4s, v19.4s, v21.s[0]
+	WORD $0x4f951288 // fmla v8.4s, v20.4s, v21.s[0]
+	ADD $48, R22
+	FMOVS (R4)(R26), F22
+	WORD $0x4f961249 // fmla v9.4s, v18.4s, v22.s[0]
+	WORD $0x4f96126a // fmla v10.4s, v19.4s, v22.s[0]
+	WORD $0x4f96128b // fmla v11.4s, v20.4s, v22.s[0]
+	FMOVS (R5)(R26), F21
+	WORD $0x4f95124c // fmla v12.4s, v18.4s, v21.s[0]
+	WORD $0x4f95126d // fmla v13.4s, v19.4s, v21.s[0]
+	WORD $0x4f95128e // fmla v14.4s, v20.4s, v21.s[0]
+	FMOVS (R6)(R26), F22
+	WORD $0x4f96124f // fmla v15.4s, v18.4s, v22.s[0]
+	WORD $0x4f961270 // fmla v16.4s, v19.4s, v22.s[0]
+	WORD $0x4f961291 // fmla v17.4s, v20.4s, v22.s[0]
+	ADD R21, R26
+	FMOVQ (R22), F18
+	FMOVQ 16(R22), F19
+	FMOVQ 32(R22), F20
+	FMOVS (R1)(R26), F21
+	WORD $0x4f951240 // fmla v0.4s, v18.4s, v21.s[0]
+	WORD $0x4f951261 // fmla v1.4s, v19.4s, v21.s[0]
+	WORD $0x4f951282 // fmla v2.4s, v20.4s, v21.s[0]
+	FMOVS (R2)(R26), F22
+	WORD $0x4f961243 // fmla v3.4s, v18.4s, v22.s[0]
+	WORD $0x4f961264 // fmla v4.4s, v19.4s, v22.s[0]
+	WORD $0x4f961285 // fmla v5.4s, v20.4s, v22.s[0]
+	FMOVS (R3)(R26), F21
+	WORD $0x4f951246 // fmla v6.4s, v18.4s, v21.s[0]
+	WORD $0x4f951267 // fmla v7.4s, v19.4s, v21.s[0]
+	WORD $0x4f951288 // fmla v8.4s, v20.4s, v21.s[0]
+	ADD $48, R22
+	FMOVS (R4)(R26), F22
+	WORD $0x4f961249 // fmla v9.4s, v18.4s, v22.s[0]
+	WORD $0x4f96126a // fmla v10.4s, v19.4s, v22.s[0]
+	WORD $0x4f96128b // fmla v11.4s, v20.4s, v22.s[0]
+	FMOVS (R5)(R26), F21
+	WORD $0x4f95124c // fmla v12.4s, v18.4s, v21.s[0]
+	WORD $0x4f95126d // fmla v13.4s, v19.4s, v21.s[0]
+	WORD $0x4f95128e // fmla v14.4s, v20.4s, v21.s[0]
+	FMOVS (R6)(R26), F22
+	WORD $0x4f96124f // fmla v15.4s, v18.4s, v22.s[0]
+	WORD $0x4f961270 // fmla v16.4s, v19.4s, v22.s[0]
+	WORD $0x4f961291 // fmla v17.4s, v20.4s, v22.s[0]
+	ADD R21, R26
+	SUBS $1, R8
+	BNE row6x3
+	JMP end6x3
+
+few6x3:
+	MOVD R25, R13
+	MOVD 64(R0), R7 // a.Stride
+	LSL $2, R7
+	PRFM (R13), PLDL1KEEP
+	ADD R7, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R7, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R7, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R7, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R7, R13
+	PRFM (R13), PLDL1KEEP
+	ADD $12, R23
+
+end6x3:
+	SUB $12, R23
 	PCALIGN $32
 
 loop6x3:
 	FMOVQ (R22), F18
 	FMOVQ 16(R22), F19
 	FMOVQ 32(R22), F20
-	FMOVS (R2)(R1), F21
+	FMOVS (R1)(R26), F21
 	WORD $0x4f951240 // fmla v0.4s, v18.4s, v21.s[0]
 	WORD $0x4f951261 // fmla v1.4s, v19.4s, v21.s[0]
 	WORD $0x4f951282 // fmla v2.4s, v20.4s, v21.s[0]
-	FMOVS (R3)(R1), F22
+	FMOVS (R2)(R26), F22
 	WORD $0x4f961243 // fmla v3.4s, v18.4s, v22.s[0]
 	WORD $0x4f961264 // fmla v4.4s, v19.4s, v22.s[0]
 	WORD $0x4f961285 // fmla v5.4s, v20.4s, v22.s[0]
-	FMOVS (R4)(R1), F21
+	FMOVS (R3)(R26), F21
 	WORD $0x4f951246 // fmla v6.4s, v18.4s, v21.s[0]
 	WORD $0x4f951267 // fmla v7.4s, v19.4s, v21.s[0]
 	WORD $0x4f951288 // fmla v8.4s, v20.4s, v21.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R5)(R1), F22
+	ADD $48, R22
+	SUBS $1, R23
+	FMOVS (R4)(R26), F22
 	WORD $0x4f961249 // fmla v9.4s, v18.4s, v22.s[0]
 	WORD $0x4f96126a // fmla v10.4s, v19.4s, v22.s[0]
 	WORD $0x4f96128b // fmla v11.4s, v20.4s, v22.s[0]
-	FMOVS (R6)(R1), F21
+	FMOVS (R5)(R26), F21
 	WORD $0x4f95124c // fmla v12.4s, v18.4s, v21.s[0]
 	WORD $0x4f95126d // fmla v13.4s, v19.4s, v21.s[0]
 	WORD $0x4f95128e // fmla v14.4s, v20.4s, v21.s[0]
-	FMOVS (R7)(R1), F22
+	FMOVS (R6)(R26), F22
 	WORD $0x4f96124f // fmla v15.4s, v18.4s, v22.s[0]
 	WORD $0x4f961270 // fmla v16.4s, v19.4s, v22.s[0]
 	WORD $0x4f961291 // fmla v17.4s, v20.4s, v22.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop6x3
 	MOVD 48(R0), R22 // a.Bias
 	CBNZ R22, biased6x3
 	MOVD $zeros<>(SB), R22
 
 biased6x3:
-	MOVD 64(R0), R4 // a.Stride
-	LSL $2, R4
-	MOVD R26, R2
-	MOVD R4, R3
-	MOVBU 80(R0), R24 // a.Add
-	CBNZ R24, added6x3
-	MOVD $zeros<>(SB), R2
-	MOVD $0, R3
+	MOVD 64(R0), R3 // a.Stride
+	LSL $2, R3
+	MOVD R25, R1
+	MOVD R3, R2
+	MOVBU 80(R0), R23 // a.Add
+	CBNZ R23, added6x3
+	MOVD $zeros<>(SB), R1
+	MOVD $0, R2
 
 added6x3:
 	FMOVQ (R22), F18
 	FMOVQ 16(R22), F19
 	FMOVQ 32(R22), F20
-	FMOVQ (R2), F21
+	FMOVQ (R1), F21
 	WORD $0x4e32d6b5 // fadd v21.4s, v21.4s, v18.4s
 	WORD $0x4e35d400 // fadd v0.4s, v0.4s, v21.4s
-	FMOVQ F0, (R26)
-	FMOVQ 16(R2), F22
+	FMOVQ F0, (R25)
+	FMOVQ 16(R1), F22
 	WORD $0x4e33d6d6 // fadd v22.4s, v22.4s, v19.4s
 	WORD $0x4e36d421 // fadd v1.4s, v1.4s, v22.4s
-	FMOVQ F1, 16(R26)
-	FMOVQ 32(R2), F21
+	FMOVQ F1, 16(R25)
+	FMOVQ 32(R1), F21
 	WORD $0x4e34d6b5 // fadd v21.4s, v21.4s, v20.4s
 	WORD $0x4e35d442 // fadd v2.4s, v2.4s, v21.4s
-	FMOVQ F2, 32(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F22
+	FMOVQ F2, 32(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F22
 	WORD $0x4e32d6d6 // fadd v22.4s, v22.4s, v18.4s
 	WORD $0x4e36d463 // fadd v3.4s, v3.4s, v22.4s
-	FMOVQ F3, (R26)
-	FMOVQ 16(R2), F21
+	FMOVQ F3, (R25)
+	FMOVQ 16(R1), F21
 	WORD $0x4e33d6b5 // fadd v21.4s, v21.4s, v19.4s
 	WORD $0x4e35d484 // fadd v4.4s, v4.4s, v21.4s
-	FMOVQ F4, 16(R26)
-	FMOVQ 32(R2), F22
+	FMOVQ F4, 16(R25)
+	FMOVQ 32(R1), F22
 	WORD $0x4e34d6d6 // fadd v22.4s, v22.4s, v20.4s
 	WORD $0x4e36d4a5 // fadd v5.4s, v5.4s, v22.4s
-	FMOVQ F5, 32(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F21
+	FMOVQ F5, 32(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F21
 	WORD $0x4e32d6b5 // fadd v21.4s, v21.4s, v18.4s
 	WORD $0x4e35d4c6 // fadd v6.4s, v6.4s, v21.4s
-	FMOVQ F6, (R26)
-	FMOVQ 16(R2), F22
+	FMOVQ F6, (R25)
+	FMOVQ 16(R1), F22
 	WORD $0x4e33d6d6 // fadd v22.4s, v22.4s, v19.4s
 	WORD $0x4e36d4e7 // fadd v7.4s, v7.4s, v22.4s
-	FMOVQ F7, 16(R26)
-	FMOVQ 32(R2), F21
+	FMOVQ F7, 16(R25)
+	FMOVQ 32(R1), F21
 	WORD $0x4e34d6b5 // fadd v21.4s, v21.4s, v20.4s
 	WORD $0x4e35d508 // fadd v8.4s, v8.4s, v21.4s
-	FMOVQ F8, 32(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F22
+	FMOVQ F8, 32(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F22
 	WORD $0x4e32d6d6 // fadd v22.4s, v22.4s, v18.4s
 	WORD $0x4e36d529 // fadd v9.4s, v9.4s, v22.4s
-	FMOVQ F9, (R26)
-	FMOVQ 16(R2), F21
+	FMOVQ F9, (R25)
+	FMOVQ 16(R1), F21
 	WORD $0x4e33d6b5 // fadd v21.4s, v21.4s, v19.4s
 	WORD $0x4e35d54a // fadd v10.4s, v10.4s, v21.4s
-	FMOVQ F10, 16(R26)
-	FMOVQ 32(R2), F22
+	FMOVQ F10, 16(R25)
+	FMOVQ 32(R1), F22
 	WORD $0x4e34d6d6 // fadd v22.4s, v22.4s, v20.4s
 	WORD $0x4e36d56b // fadd v11.4s, v11.4s, v22.4s
-	FMOVQ F11, 32(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F21
+	FMOVQ F11, 32(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F21
 	WORD $0x4e32d6b5 // fadd v21.4s, v21.4s, v18.4s
 	WORD $0x4e35d58c // fadd v12.4s, v12.4s, v21.4s
-	FMOVQ F12, (R26)
-	FMOVQ 16(R2), F22
+	FMOVQ F12, (R25)
+	FMOVQ 16(R1), F22
 	WORD $0x4e33d6d6 // fadd v22.4s, v22.4s, v19.4s
 	WORD $0x4e36d5ad // fadd v13.4s, v13.4s, v22.4s
-	FMOVQ F13, 16(R26)
-	FMOVQ 32(R2), F21
+	FMOVQ F13, 16(R25)
+	FMOVQ 32(R1), F21
 	WORD $0x4e34d6b5 // fadd v21.4s, v21.4s, v20.4s
 	WORD $0x4e35d5ce // fadd v14.4s, v14.4s, v21.4s
-	FMOVQ F14, 32(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F22
+	FMOVQ F14, 32(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F22
 	WORD $0x4e32d6d6 // fadd v22.4s, v22.4s, v18.4s
 	WORD $0x4e36d5ef // fadd v15.4s, v15.4s, v22.4s
-	FMOVQ F15, (R26)
-	FMOVQ 16(R2), F21
+	FMOVQ F15, (R25)
+	FMOVQ 16(R1), F21
 	WORD $0x4e33d6b5 // fadd v21.4s, v21.4s, v19.4s
 	WORD $0x4e35d610 // fadd v16.4s, v16.4s, v21.4s
-	FMOVQ F16, 16(R26)
-	FMOVQ 32(R2), F22
+	FMOVQ F16, 16(R25)
+	FMOVQ 32(R1), F22
 	WORD $0x4e34d6d6 // fadd v22.4s, v22.4s, v20.4s
 	WORD $0x4e36d631 // fadd v17.4s, v17.4s, v22.4s
-	FMOVQ F17, 32(R26)
-	ADD R3, R2
-	ADD R4, R26
+	FMOVQ F17, 32(R25)
+	ADD R2, R1
+	ADD R3, R25
 	JMP done
 
 tile5x3:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
 	MOVD R19, R3
@@ -26183,9 +26429,7 @@ tile5x3:
 	ADD R20, R19
 	MOVD R19, R5
 	ADD R20, R19
-	MOVD R19, R6
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
@@ -26202,185 +26446,251 @@ tile5x3:
 	VMOVI $0, V13.B16
 	VMOVI $0, V14.B16
 	MOVD 40(R0), R22 // a.B
-	MOVD 32(R0), R24 // a.Depth
-	CMP $16, R24
-	BLE last5x3
-	SUB $16, R24
+	MOVD 32(R0), R23 // a.Depth
+	CMP $19, R23
+	BLT few5x3
+	SUB $18, R23
 	PCALIGN $32
 
 most5x3:
 	FMOVQ (R22), F15
 	FMOVQ 16(R22), F16
 	FMOVQ 32(R22), F17
-	FMOVS (R2)(R1), F18
+	FMOVS (R1)(R26), F18
 	WORD $0x4f9211e0 // fmla v0.4s, v15.4s, v18.s[0]
 	WORD $0x4f921201 // fmla v1.4s, v16.4s, v18.s[0]
 	WORD $0x4f921222 // fmla v2.4s, v17.4s, v18.s[0]
-	FMOVS (R3)(R1), F19
+	FMOVS (R2)(R26), F19
 	WORD $0x4f9311e3 // fmla v3.4s, v15.4s, v19.s[0]
 	WORD $0x4f931204 // fmla v4.4s, v16.4s, v19.s[0]
 	WORD $0x4f931225 // fmla v5.4s, v17.4s, v19.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R4)(R1), F18
+	ADD $48, R22
+	SUBS $1, R23
+	FMOVS (R3)(R26), F18
 	WORD $0x4f9211e6 // fmla v6.4s, v15.4s, v18.s[0]
 	WORD $0x4f921207 // fmla v7.4s, v16.4s, v18.s[0]
 	WORD $0x4f921228 // fmla v8.4s, v17.4s, v18.s[0]
-	FMOVS (R5)(R1), F19
+	FMOVS (R4)(R26), F19
 	WORD $0x4f9311e9 // fmla v9.4s, v15.4s, v19.s[0]
 	WORD $0x4f93120a // fmla v10.4s, v16.4s, v19.s[0]
 	WORD $0x4f93122b // fmla v11.4s, v17.4s, v19.s[0]
-	FMOVS (R6)(R1), F18
+	FMOVS (R5)(R26), F18
 	WORD $0x4f9211ec // fmla v12.4s, v15.4s, v18.s[0]
 	WORD $0x4f92120d // fmla v13.4s, v16.4s, v18.s[0]
 	WORD $0x4f92122e // fmla v14.4s, v17.4s, v18.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE most5x3
-	MOVD $16, R24
+	ADD $18, R23
+	MOVD R25, R13
+	MOVD 64(R0), R6 // a.Stride
+	LSL $2, R6
+	MOVD $5, R7
+	PCALIGN $32
 
-last5x3:
-	MOVD R26, R7
-	MOVD 64(R0), R8 // a.Stride
-	LSL $2, R8
-	PRFM (R7), PLDL1KEEP
-	ADD R8, R7
-	PRFM (R7), PLDL1KEEP
-	ADD R8, R7
-	PRFM (R7), PLDL1KEEP
-	ADD R8, R7
-	PRFM (R7), PLDL1KEEP
-	ADD R8, R7
-	PRFM (R7), PLDL1KEEP
+row5x3:
+	PRFM (R13), PLDL1KEEP
+	ADD R6, R13
+	FMOVQ (R22), F15
+	FMOVQ 16(R22), F16
+	FMOVQ 32(R22), F17
+	FMOVS (R1)(R26), F18
+	WORD $0x4f9211e0 // fmla v0.4s, v15.4s, v18.s[0]
+	WORD $0x4f921201 // fmla v1.4s, v16.4s, v18.s[0]
+	WORD $0x4f921222 // fmla v2.4s, v17.4s, v18.s[0]
+	FMOVS (R2)(R26), F19
+	WORD $0x4f9311e3 // fmla v3.4s, v15.4s, v19.s[0]
+	WORD $0x4f931204 // fmla v4.4s, v16.4s, v19.s[0]
+	WORD $0x4f931225 // fmla v5.4s, v17.4s, v19.s[0]
+	ADD $48, R22
+	FMOVS (R3)(R26), F18
+	WORD $0x4f9211e6 // fmla v6.4s, v15.4s, v18.s[0]
+	WORD $0x4f921207 // fmla v7.4s, v16.4s, v18.s[0]
+	WORD $0x4f921228 // fmla v8.4s, v17.4s, v18.s[0]
+	FMOVS (R4)(R26), F19
+	WORD $0x4f9311e9 // fmla v9.4s, v15.4s, v19.s[0]
+	WORD $0x4f93120a // fmla v10.4s, v16.4s, v19.s[0]
+	WORD $0x4f93122b // fmla v11.4s, v17.4s, v19.s[0]
+	FMOVS (R5)(R26), F18
+	WORD $0x4f9211ec // fmla v12.4s, v15.4s, v18.s[0]
+	WORD $0x4f92120d // fmla v13.4s, v16.4s, v18.s[0]
+	WORD $0x4f92122e // fmla v14.4s, v17.4s, v18.s[0]
+	ADD R21, R26
+	FMOVQ (R22), F15
+	FMOVQ 16(R22), F16
+	FMOVQ 32(R22), F17
+	FMOVS (R1)(R26), F18
+	WORD $0x4f9211e0 // fmla v0.4s, v15.4s, v18.s[0]
+	WORD $0x4f921201 // fmla v1.4s, v16.4s, v18.s[0]
+	WORD $0x4f921222 // fmla v2.4s, v17.4s, v18.s[0]
+	FMOVS (R2)(R26), F19
+	WORD $0x4f9311e3 // fmla v3.4s, v15.4s, v19.s[0]
+	WORD $0x4f931204 // fmla v4.4s, v16.4s, v19.s[0]
+	WORD $0x4f931225 // fmla v5.4s, v17.4s, v19.s[0]
+	ADD $48, R22
+	FMOVS (R3)(R26), F18
+	WORD $0x4f9211e6 // fmla v6.4s, v15.4s, v18.s[0]
+	WORD $0x4f921207 // fmla v7.4s, v16.4s, v18.s[0]
+	WORD $0x4f921228 // fmla v8.4s, v17.4s, v18.s[0]
+	FMOVS (R4)(R26), F19
+	WORD $0x4f9311e9 // fmla v9.4s, v15.4s, v19.s[0]
+	WORD $0x4f93120a // fmla v10.4s, v16.4s, v19.s[0]
+	WORD $0x4f93122b // fmla v11.4s, v17.4s, v19.s[0]
+	FMOVS (R5)(R26), F18
+	WORD $0x4f9211ec // fmla v12.4s, v15.4s, v18.s[0]
+	WORD $0x4f92120d // fmla v13.4s, v16.4s, v18.s[0]
+	WORD $0x4f92122e // fmla v14.4s, v17.4s, v18.s[0]
+	ADD R21, R26
+	SUBS $1, R7
+	BNE row5x3
+	JMP end5x3
+
+few5x3:
+	MOVD R25, R13
+	MOVD 64(R0), R6 // a.Stride
+	LSL $2, R6
+	PRFM (R13), PLDL1KEEP
+	ADD R6, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R6, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R6, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R6, R13
+	PRFM (R13), PLDL1KEEP
+	ADD $10, R23
+
+end5x3:
+	SUB $10, R23
 	PCALIGN $32
 
 loop5x3:
 	FMOVQ (R22), F15
 	FMOVQ 16(R22), F16
 	FMOVQ 32(R22), F17
-	FMOVS (R2)(R1), F18
+	FMOVS (R1)(R26), F18
 	WORD $0x4f9211e0 // fmla v0.4s, v15.4s, v18.s[0]
 	WORD $0x4f921201 // fmla v1.4s, v16.4s, v18.s[0]
 	WORD $0x4f921222 // fmla v2.4s, v17.4s, v18.s[0]
-	FMOVS (R3)(R1), F19
+	FMOVS (R2)(R26), F19
 	WORD $0x4f9311e3 // fmla v3.4s, v15.4s, v19.s[0]
 	WORD $0x4f931204 // fmla v4.4s, v16.4s, v19.s[0]
 	WORD $0x4f931225 // fmla v5.4s, v17.4s, v19.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R4)(R1), F18
+	ADD $48, R22
+	SUBS $1, R23
+	FMOVS (R3)(R26), F18
 	WORD $0x4f9211e6 // fmla v6.4s, v15.4s, v18.s[0]
 	WORD $0x4f921207 // fmla v7.4s, v16.4s, v18.s[0]
 	WORD $0x4f921228 // fmla v8.4s, v17.4s, v18.s[0]
-	FMOVS (R5)(R1), F19
+	FMOVS (R4)(R26), F19
 	WORD $0x4f9311e9 // fmla v9.4s, v15.4s, v19.s[0]
 	WORD $0x4f93120a // fmla v10.4s, v16.4s, v19.s[0]
 	WORD $0x4f93122b // fmla v11.4s, v17.4s, v19.s[0]
-	FMOVS (R6)(R1), F18
+	FMOVS (R5)(R26), F18
 	WORD $0x4f9211ec // fmla v12.4s, v15.4s, v18.s[0]
 	WORD $0x4f92120d // fmla v13.4s, v16.4s, v18.s[0]
 	WORD $0x4f92122e // fmla v14.4s, v17.4s, v18.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop5x3
 	MOVD 48(R0), R22 // a.Bias
 	CBNZ R22, biased5x3
 	MOVD $zeros<>(SB), R22
 
 biased5x3:
-	MOVD 64(R0), R4 // a.Stride
-	LSL $2, R4
-	MOVD R26, R2
-	MOVD R4, R3
-	MOVBU 80(R0), R24 // a.Add
-	CBNZ R24, added5x3
-	MOVD $zeros<>(SB), R2
-	MOVD $0, R3
+	MOVD 64(R0), R3 // a.Stride
+	LSL $2, R3
+	MOVD R25, R1
+	MOVD R3, R2
+	MOVBU 80(R0), R23 // a.Add
+	CBNZ R23, added5x3
+	MOVD $zeros<>(SB), R1
+	MOVD $0, R2
 
 added5x3:
 	FMOVQ (R22), F15
 	FMOVQ 16(R22), F16
 	FMOVQ 32(R22), F17
-	FMOVQ (R2), F18
+	FMOVQ (R1), F18
 	WORD $0x4e2fd652 // fadd v18.4s, v18.4s, v15.4s
 	WORD $0x4e32d400 // fadd v0.4s, v0.4s, v18.4s
-	FMOVQ F0, (R26)
-	FMOVQ 16(R2), F19
+	FMOVQ F0, (R25)
+	FMOVQ 16(R1), F19
 	WORD $0x4e30d673 // fadd v19.4s, v19.4s, v16.4s
 	WORD $0x4e33d421 // fadd v1.4s, v1.4s, v19.4s
-	FMOVQ F1, 16(R26)
-	FMOVQ 32(R2), F18
+	FMOVQ F1, 16(R25)
+	FMOVQ 32(R1), F18
 	WORD $0x4e31d652 // fadd v18.4s, v18.4s, v17.4s
 	WORD $0x4e32d442 // fadd v2.4s, v2.4s, v18.4s
-	FMOVQ F2, 32(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F19
+	FMOVQ F2, 32(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F19
 	WORD $0x4e2fd673 // fadd v19.4s, v19.4s, v15.4s
 	WORD $0x4e33d463 // fadd v3.4s, v3.4s, v19.4s
-	FMOVQ F3, (R26)
-	FMOVQ 16(R2), F18
+	FMOVQ F3, (R25)
+	FMOVQ 16(R1), F18
 	WORD $0x4e30d652 // fadd v18.4s, v18.4s, v16.4s
 	WORD $0x4e32d484 // fadd v4.4s, v4.4s, v18.4s
-	FMOVQ F4, 16(R26)
-	FMOVQ 32(R2), F19
+	FMOVQ F4, 16(R25)
+	FMOVQ 32(R1), F19
 	WORD $0x4e31d673 // fadd v19.4s, v19.4s, v17.4s
 	WORD $0x4e33d4a5 // fadd v5.4s, v5.4s, v19.4s
-	FMOVQ F5, 32(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F18
+	FMOVQ F5, 32(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F18
 	WORD $0x4e2fd652 // fadd v18.4s, v18.4s, v15.4s
 	WORD $0x4e32d4c6 // fadd v6.4s, v6.4s, v18.4s
-	FMOVQ F6, (R26)
-	FMOVQ 16(R2), F19
+	FMOVQ F6, (R25)
+	FMOVQ 16(R1), F19
 	WORD $0x4e30d673 // fadd v19.4s, v19.4s, v16.4s
 	WORD $0x4e33d4e7 // fadd v7.4s, v7.4s, v19.4s
-	FMOVQ F7, 16(R26)
-	FMOVQ 32(R2), F18
+	FMOVQ F7, 16(R25)
+	FMOVQ 32(R1), F18
 	WORD $0x4e31d652 // fadd v18.4s, v18.4s, v17.4s
 	WORD $0x4e32d508 // fadd v8.4s, v8.4s, v18.4s
-	FMOVQ F8, 32(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F19
+	FMOVQ F8, 32(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F19
 	WORD $0x4e2fd673 // fadd v19.4s, v19.4s, v15.4s
 	WORD $0x4e33d529 // fadd v9.4s, v9.4s, v19.4s
-	FMOVQ F9, (R26)
-	FMOVQ 16(R2), F18
+	FMOVQ F9, (R25)
+	FMOVQ 16(R1), F18
 	WORD $0x4e30d652 // fadd v18.4s, v18.4s, v16.4s
 	WORD $0x4e32d54a // fadd v10.4s, v10.4s, v18.4s
-	FMOVQ F10, 16(R26)
-	FMOVQ 32(R2), F19
+	FMOVQ F10, 16(R25)
+	FMOVQ 32(R1), F19
 	WORD $0x4e31d673 // fadd v19.4s, v19.4s, v17.4s
 	WORD $0x4e33d56b // fadd v11.4s, v11.4s, v19.4s
-	FMOVQ F11, 32(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F18
+	FMOVQ F11, 32(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F18
 	WORD $0x4e2fd652 // fadd v18.4s, v18.4s, v15.4s
 	WORD $0x4e32d58c // fadd v12.4s, v12.4s, v18.4s
-	FMOVQ F12, (R26)
-	FMOVQ 16(R2), F19
+	FMOVQ F12, (R25)
+	FMOVQ 16(R1), F19
 	WORD $0x4e30d673 // fadd v19.4s, v19.4s, v16.4s
 	WORD $0x4e33d5ad // fadd v13.4s, v13.4s, v19.4s
-	FMOVQ F13, 16(R26)
-	FMOVQ 32(R2), F18
+	FMOVQ F13, 16(R25)
+	FMOVQ 32(R1), F18
 	WORD $0x4e31d652 // fadd v18.4s, v18.4s, v17.4s
 	WORD $0x4e32d5ce // fadd v14.4s, v14.4s, v18.4s
-	FMOVQ F14, 32(R26)
-	ADD R3, R2
-	ADD R4, R26
+	FMOVQ F14, 32(R25)
+	ADD R2, R1
+	ADD R3, R25
 	JMP done
 
 tile4x3:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
 	MOVD R19, R3
 	ADD R20, R19
 	MOVD R19, R4
 	ADD R20, R19
-	MOVD R19, R5
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
@@ -26394,159 +26704,217 @@ tile4x3:
 	VMOVI $0, V10.B16
 	VMOVI $0, V11.B16
 	MOVD 40(R0), R22 // a.B
-	MOVD 32(R0), R24 // a.Depth
-	CMP $16, R24
-	BLE last4x3
-	SUB $16, R24
+	MOVD 32(R0), R23 // a.Depth
+	CMP $17, R23
+	BLT few4x3
+	SUB $16, R23
 	PCALIGN $32
 
 most4x3:
 	FMOVQ (R22), F12
 	FMOVQ 16(R22), F13
 	FMOVQ 32(R22), F14
-	FMOVS (R2)(R1), F15
+	FMOVS (R1)(R26), F15
 	WORD $0x4f8f1180 // fmla v0.4s, v12.4s, v15.s[0]
 	WORD $0x4f8f11a1 // fmla v1.4s, v13.4s, v15.s[0]
 	WORD $0x4f8f11c2 // fmla v2.4s, v14.4s, v15.s[0]
-	FMOVS (R3)(R1), F16
+	FMOVS (R2)(R26), F16
 	WORD $0x4f901183 // fmla v3.4s, v12.4s, v16.s[0]
 	WORD $0x4f9011a4 // fmla v4.4s, v13.4s, v16.s[0]
 	WORD $0x4f9011c5 // fmla v5.4s, v14.4s, v16.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R4)(R1), F15
+	ADD $48, R22
+	SUBS $1, R23
+	FMOVS (R3)(R26), F15
 	WORD $0x4f8f1186 // fmla v6.4s, v12.4s, v15.s[0]
 	WORD $0x4f8f11a7 // fmla v7.4s, v13.4s, v15.s[0]
 	WORD $0x4f8f11c8 // fmla v8.4s, v14.4s, v15.s[0]
-	FMOVS (R5)(R1), F16
+	FMOVS (R4)(R26), F16
 	WORD $0x4f901189 // fmla v9.4s, v12.4s, v16.s[0]
 	WORD $0x4f9011aa // fmla v10.4s, v13.4s, v16.s[0]
 	WORD $0x4f9011cb // fmla v11.4s, v14.4s, v16.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE most4x3
-	MOVD $16, R24
+	ADD $16, R23
+	MOVD R25, R13
+	MOVD 64(R0), R5 // a.Stride
+	LSL $2, R5
+	MOVD $4, R6
+	PCALIGN $32
 
-last4x3:
-	MOVD R26, R6
-	MOVD 64(R0), R7 // a.Stride
-	LSL $2, R7
-	PRFM (R6), PLDL1KEEP
-	ADD R7, R6
-	PRFM (R6), PLDL1KEEP
-	ADD R7, R6
-	PRFM (R6), PLDL1KEEP
-	ADD R7, R6
-	PRFM (R6), PLDL1KEEP
+row4x3:
+	PRFM (R13), PLDL1KEEP
+	ADD R5, R13
+	FMOVQ (R22), F12
+	FMOVQ 16(R22), F13
+	FMOVQ 32(R22), F14
+	FMOVS (R1)(R26), F15
+	WORD $0x4f8f1180 // fmla v0.4s, v12.4s, v15.s[0]
+	WORD $0x4f8f11a1 // fmla v1.4s, v13.4s, v15.s[0]
+	WORD $0x4f8f11c2 // fmla v2.4s, v14.4s, v15.s[0]
+	FMOVS (R2)(R26), F16
+	WORD $0x4f901183 // fmla v3.4s, v12.4s, v16.s[0]
+	WORD $0x4f9011a4 // fmla v4.4s, v13.4s, v16.s[0]
+	WORD $0x4f9011c5 // fmla v5.4s, v14.4s, v16.s[0]
+	ADD $48, R22
+	FMOVS (R3)(R26), F15
+	WORD $0x4f8f1186 // fmla v6.4s, v12.4s, v15.s[0]
+	WORD $0x4f8f11a7 // fmla v7.4s, v13.4s, v15.s[0]
+	WORD $0x4f8f11c8 // fmla v8.4s, v14.4s, v15.s[0]
+	FMOVS (R4)(R26), F16
+	WORD $0x4f901189 // fmla v9.4s, v12.4s, v16.s[0]
+	WORD $0x4f9011aa // fmla v10.4s, v13.4s, v16.s[0]
+	WORD $0x4f9011cb // fmla v11.4s, v14.4s, v16.s[0]
+	ADD R21, R26
+	FMOVQ (R22), F12
+	FMOVQ 16(R22), F13
+	FMOVQ 32(R22), F14
+	FMOVS (R1)(R26), F15
+	WORD $0x4f8f1180 // fmla v0.4s, v12.4s, v15.s[0]
+	WORD $0x4f8f11a1 // fmla v1.4s, v13.4s, v15.s[0]
+	WORD $0x4f8f11c2 // fmla v2.4s, v14.4s, v15.s[0]
+	FMOVS (R2)(R26), F16
+	WORD $0x4f901183 // fmla v3.4s, v12.4s, v16.s[0]
+	WORD $0x4f9011a4 // fmla v4.4s, v13.4s, v16.s[0]
+	WORD $0x4f9011c5 // fmla v5.4s, v14.4s, v16.s[0]
+	ADD $48, R22
+	FMOVS (R3)(R26), F15
+	WORD $0x4f8f1186 // fmla v6.4s, v12.4s, v15.s[0]
+	WORD $0x4f8f11a7 // fmla v7.4s, v13.4s, v15.s[0]
+	WORD $0x4f8f11c8 // fmla v8.4s, v14.4s, v15.s[0]
+	FMOVS (R4)(R26), F16
+	WORD $0x4f901189 // fmla v9.4s, v12.4s, v16.s[0]
+	WORD $0x4f9011aa // fmla v10.4s, v13.4s, v16.s[0]
+	WORD $0x4f9011cb // fmla v11.4s, v14.4s, v16.s[0]
+	ADD R21, R26
+	SUBS $1, R6
+	BNE row4x3
+	JMP end4x3
+
+few4x3:
+	MOVD R25, R13
+	MOVD 64(R0), R5 // a.Stride
+	LSL $2, R5
+	PRFM (R13), PLDL1KEEP
+	ADD R5, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R5, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R5, R13
+	PRFM (R13), PLDL1KEEP
+	ADD $8, R23
+
+end4x3:
+	SUB $8, R23
 	PCALIGN $32
 
 loop4x3:
 	FMOVQ (R22), F12
 	FMOVQ 16(R22), F13
 	FMOVQ 32(R22), F14
-	FMOVS (R2)(R1), F15
+	FMOVS (R1)(R26), F15
 	WORD $0x4f8f1180 // fmla v0.4s, v12.4s, v15.s[0]
 	WORD $0x4f8f11a1 // fmla v1.4s, v13.4s, v15.s[0]
 	WORD $0x4f8f11c2 // fmla v2.4s, v14.4s, v15.s[0]
-	FMOVS (R3)(R1), F16
+	FMOVS (R2)(R26), F16
 	WORD $0x4f901183 // fmla v3.4s, v12.4s, v16.s[0]
 	WORD $0x4f9011a4 // fmla v4.4s, v13.4s, v16.s[0]
 	WORD $0x4f9011c5 // fmla v5.4s, v14.4s, v16.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R4)(R1), F15
+	ADD $48, R22
+	SUBS $1, R23
+	FMOVS (R3)(R26), F15
 	WORD $0x4f8f1186 // fmla v6.4s, v12.4s, v15.s[0]
 	WORD $0x4f8f11a7 // fmla v7.4s, v13.4s, v15.s[0]
 	WORD $0x4f8f11c8 // fmla v8.4s, v14.4s, v15.s[0]
-	FMOVS (R5)(R1), F16
+	FMOVS (R4)(R26), F16
 	WORD $0x4f901189 // fmla v9.4s, v12.4s, v16.s[0]
 	WORD $0x4f9011aa // fmla v10.4s, v13.4s, v16.s[0]
 	WORD $0x4f9011cb // fmla v11.4s, v14.4s, v16.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop4x3
 	MOVD 48(R0), R22 // a.Bias
 	CBNZ R22, biased4x3
 	MOVD $zeros<>(SB), R22
 
 biased4x3:
-	MOVD 64(R0), R4 // a.Stride
-	LSL $2, R4
-	MOVD R26, R2
-	MOVD R4, R3
-	MOVBU 80(R0), R24 // a.Add
-	CBNZ R24, added4x3
-	MOVD $zeros<>(SB), R2
-	MOVD $0, R3
+	MOVD 64(R0), R3 // a.Stride
+	LSL $2, R3
+	MOVD R25, R1
+	MOVD R3, R2
+	MOVBU 80(R0), R23 // a.Add
+	CBNZ R23, added4x3
+	MOVD $zeros<>(SB), R1
+	MOVD $0, R2
 
 added4x3:
 	FMOVQ (R22), F12
 	FMOVQ 16(R22), F13
 	FMOVQ 32(R22), F14
-	FMOVQ (R2), F15
+	FMOVQ (R1), F15
 	WORD $0x4e2cd5ef // fadd v15.4s, v15.4s, v12.4s
 	WORD $0x4e2fd400 // fadd v0.4s, v0.4s, v15.4s
-	FMOVQ F0, (R26)
-	FMOVQ 16(R2), F16
+	FMOVQ F0, (R25)
+	FMOVQ 16(R1), F16
 	WORD $0x4e2dd610 // fadd v16.4s, v16.4s, v13.4s
 	WORD $0x4e30d421 // fadd v1.4s, v1.4s, v16.4s
-	FMOVQ F1, 16(R26)
-	FMOVQ 32(R2), F15
+	FMOVQ F1, 16(R25)
+	FMOVQ 32(R1), F15
 	WORD $0x4e2ed5ef // fadd v15.4s, v15.4s, v14.4s
 	WORD $0x4e2fd442 // fadd v2.4s, v2.4s, v15.4s
-	FMOVQ F2, 32(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F16
+	FMOVQ F2, 32(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F16
 	WORD $0x4e2cd610 // fadd v16.4s, v16.4s, v12.4s
 	WORD $0x4e30d463 // fadd v3.4s, v3.4s, v16.4s
-	FMOVQ F3, (R26)
-	FMOVQ 16(R2), F15
+	FMOVQ F3, (R25)
+	FMOVQ 16(R1), F15
 	WORD $0x4e2dd5ef // fadd v15.4s, v15.4s, v13.4s
 	WORD $0x4e2fd484 // fadd v4.4s, v4.4s, v15.4s
-	FMOVQ F4, 16(R26)
-	FMOVQ 32(R2), F16
+	FMOVQ F4, 16(R25)
+	FMOVQ 32(R1), F16
 	WORD $0x4e2ed610 // fadd v16.4s, v16.4s, v14.4s
 	WORD $0x4e30d4a5 // fadd v5.4s, v5.4s, v16.4s
-	FMOVQ F5, 32(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F15
+	FMOVQ F5, 32(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F15
 	WORD $0x4e2cd5ef // fadd v15.4s, v15.4s, v12.4s
 	WORD $0x4e2fd4c6 // fadd v6.4s, v6.4s, v15.4s
-	FMOVQ F6, (R26)
-	FMOVQ 16(R2), F16
+	FMOVQ F6, (R25)
+	FMOVQ 16(R1), F16
 	WORD $0x4e2dd610 // fadd v16.4s, v16.4s, v13.4s
 	WORD $0x4e30d4e7 // fadd v7.4s, v7.4s, v16.4s
-	FMOVQ F7, 16(R26)
-	FMOVQ 32(R2), F15
+	FMOVQ F7, 16(R25)
+	FMOVQ 32(R1), F15
 	WORD $0x4e2ed5ef // fadd v15.4s, v15.4s, v14.4s
 	WORD $0x4e2fd508 // fadd v8.4s, v8.4s, v15.4s
-	FMOVQ F8, 32(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F16
+	FMOVQ F8, 32(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F16
 	WORD $0x4e2cd610 // fadd v16.4s, v16.4s, v12.4s
 	WORD $0x4e30d529 // fadd v9.4s, v9.4s, v16.4s
-	FMOVQ F9, (R26)
-	FMOVQ 16(R2), F15
+	FMOVQ F9, (R25)
+	FMOVQ 16(R1), F15
 	WORD $0x4e2dd5ef // fadd v15.4s, v15.4s, v13.4s
 	WORD $0x4e2fd54a // fadd v10.4s, v10.4s, v15.4s
-	FMOVQ F10, 16(R26)
-	FMOVQ 32(R2), F16
+	FMOVQ F10, 16(R25)
+	FMOVQ 32(R1), F16
 	WORD $0x4e2ed610 // fadd v16.4s, v16.4s, v14.4s
 	WORD $0x4e30d56b // fadd v11.4s, v11.4s, v16.4s
-	FMOVQ F11, 32(R26)
-	ADD R3, R2
-	ADD R4, R26
+	FMOVQ F11, 32(R25)
+	ADD R2, R1
+	ADD R3, R25
 	JMP done
 
 tile3x3:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
 	MOVD R19, R3
 	ADD R20, R19
-	MOVD R19, R4
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
@@ -26557,133 +26925,183 @@ tile3x3:
 	VMOVI $0, V7.B16
 	VMOVI $0, V8.B16
 	MOVD 40(R0), R22 // a.B
-	MOVD 32(R0), R24 // a.Depth
-	CMP $16, R24
-	BLE last3x3
-	SUB $16, R24
+	MOVD 32(R0), R23 // a.Depth
+	CMP $15, R23
+	BLT few3x3
+	SUB $14, R23
 	PCALIGN $32
 
 most3x3:
 	FMOVQ (R22), F9
 	FMOVQ 16(R22), F10
 	FMOVQ 32(R22), F11
-	FMOVS (R2)(R1), F12
+	FMOVS (R1)(R26), F12
 	WORD $0x4f8c1120 // fmla v0.4s, v9.4s, v12.s[0]
 	WORD $0x4f8c1141 // fmla v1.4s, v10.4s, v12.s[0]
 	WORD $0x4f8c1162 // fmla v2.4s, v11.4s, v12.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R3)(R1), F13
+	ADD $48, R22
+	SUBS $1, R23
+	FMOVS (R2)(R26), F13
 	WORD $0x4f8d1123 // fmla v3.4s, v9.4s, v13.s[0]
 	WORD $0x4f8d1144 // fmla v4.4s, v10.4s, v13.s[0]
 	WORD $0x4f8d1165 // fmla v5.4s, v11.4s, v13.s[0]
-	FMOVS (R4)(R1), F12
+	FMOVS (R3)(R26), F12
 	WORD $0x4f8c1126 // fmla v6.4s, v9.4s, v12.s[0]
 	WORD $0x4f8c1147 // fmla v7.4s, v10.4s, v12.s[0]
 	WORD $0x4f8c1168 // fmla v8.4s, v11.4s, v12.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE most3x3
-	MOVD $16, R24
+	ADD $14, R23
+	MOVD R25, R13
+	MOVD 64(R0), R4 // a.Stride
+	LSL $2, R4
+	MOVD $3, R5
+	PCALIGN $32
 
-last3x3:
-	MOVD R26, R5
-	MOVD 64(R0), R6 // a.Stride
-	LSL $2, R6
-	PRFM (R5), PLDL1KEEP
-	ADD R6, R5
-	PRFM (R5), PLDL1KEEP
-	ADD R6, R5
-	PRFM (R5), PLDL1KEEP
+row3x3:
+	PRFM (R13), PLDL1KEEP
+	ADD R4, R13
+	FMOVQ (R22), F9
+	FMOVQ 16(R22), F10
+	FMOVQ 32(R22), F11
+	FMOVS (R1)(R26), F12
+	WORD $0x4f8c1120 // fmla v0.4s, v9.4s, v12.s[0]
+	WORD $0x4f8c1141 // fmla v1.4s, v10.4s, v12.s[0]
+	WORD $0x4f8c1162 // fmla v2.4s, v11.4s, v12.s[0]
+	ADD $48, R22
+	FMOVS (R2)(R26), F13
+	WORD $0x4f8d1123 // fmla v3.4s, v9.4s, v13.s[0]
+	WORD $0x4f8d1144 // fmla v4.4s, v10.4s, v13.s[0]
+	WORD $0x4f8d1165 // fmla v5.4s, v11.4s, v13.s[0]
+	FMOVS (R3)(R26), F12
+	WORD $0x4f8c1126 // fmla v6.4s, v9.4s, v12.s[0]
+	WORD $0x4f8c1147 // fmla v7.4s, v10.4s, v12.s[0]
+	WORD $0x4f8c1168 // fmla v8.4s, v11.4s, v12.s[0]
+	ADD R21, R26
+	FMOVQ (R22), F9
+	FMOVQ 16(R22), F10
+	FMOVQ 32(R22), F11
+	FMOVS (R1)(R26), F12
+	WORD $0x4f8c1120 // fmla v0.4s, v9.4s, v12.s[0]
+	WORD $0x4f8c1141 // fmla v1.4s, v10.4s, v12.s[0]
+	WORD $0x4f8c1162 // fmla v2.4s, v11.4s, v12.s[0]
+	ADD $48, R22
+	FMOVS (R2)(R26), F13
+	WORD $0x4f8d1123 // fmla v3.4s, v9.4s, v13.s[0]
+	WORD $0x4f8d1144 // fmla v4.4s, v10.4s, v13.s[0]
+	WORD $0x4f8d1165 // fmla v5.4s, v11.4s, v13.s[0]
+	FMOVS (R3)(R26), F12
+	WORD $0x4f8c1126 // fmla v6.4s, v9.4s, v12.s[0]
+	WORD $0x4f8c1147 // fmla v7.4s, v10.4s, v12.s[0]
+	WORD $0x4f8c1168 // fmla v8.4s, v11.4s, v12.s[0]
+	ADD R21, R26
+	SUBS $1, R5
+	BNE row3x3
+	JMP end3x3
+
+few3x3:
+	MOVD R25, R13
+	MOVD 64(R0), R4 // a.Stride
+	LSL $2, R4
+	PRFM (R13), PLDL1KEEP
+	ADD R4, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R4, R13
+	PRFM (R13), PLDL1KEEP
+	ADD $6, R23
+
+end3x3:
+	SUB $6, R23
 	PCALIGN $32
 
 loop3x3:
 	FMOVQ (R22), F9
 	FMOVQ 16(R22), F10
 	FMOVQ 32(R22), F11
-	FMOVS (R2)(R1), F12
+	FMOVS (R1)(R26), F12
 	WORD $0x4f8c1120 // fmla v0.4s, v9.4s, v12.s[0]
 	WORD $0x4f8c1141 // fmla v1.4s, v10.4s, v12.s[0]
 	WORD $0x4f8c1162 // fmla v2.4s, v11.4s, v12.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R3)(R1), F13
+	ADD $48, R22
+	SUBS $1, R23
+	FMOVS (R2)(R26), F13
 	WORD $0x4f8d1123 // fmla v3.4s, v9.4s, v13.s[0]
 	WORD $0x4f8d1144 // fmla v4.4s, v10.4s, v13.s[0]
 	WORD $0x4f8d1165 // fmla v5.4s, v11.4s, v13.s[0]
-	FMOVS (R4)(R1), F12
+	FMOVS (R3)(R26), F12
 	WORD $0x4f8c1126 // fmla v6.4s, v9.4s, v12.s[0]
 	WORD $0x4f8c1147 // fmla v7.4s, v10.4s, v12.s[0]
 	WORD $0x4f8c1168 // fmla v8.4s, v11.4s, v12.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop3x3
 	MOVD 48(R0), R22 // a.Bias
 	CBNZ R22, biased3x3
 	MOVD $zeros<>(SB), R22
 
 biased3x3:
-	MOVD 64(R0), R4 // a.Stride
-	LSL $2, R4
-	MOVD R26, R2
-	MOVD R4, R3
-	MOVBU 80(R0), R24 // a.Add
-	CBNZ R24, added3x3
-	MOVD $zeros<>(SB), R2
-	MOVD $0, R3
+	MOVD 64(R0), R3 // a.Stride
+	LSL $2, R3
+	MOVD R25, R1
+	MOVD R3, R2
+	MOVBU 80(R0), R23 // a.Add
+	CBNZ R23, added3x3
+	MOVD $zeros<>(SB), R1
+	MOVD $0, R2
 
 added3x3:
 	FMOVQ (R22), F9
 	FMOVQ 16(R22), F10
 	FMOVQ 32(R22), F11
-	FMOVQ (R2), F12
+	FMOVQ (R1), F12
 	WORD $0x4e29d58c // fadd v12.4s, v12.4s, v9.4s
 	WORD $0x4e2cd400 // fadd v0.4s, v0.4s, v12.4s
-	FMOVQ F0, (R26)
-	FMOVQ 16(R2), F13
+	FMOVQ F0, (R25)
+	FMOVQ 16(R1), F13
 	WORD $0x4e2ad5ad // fadd v13.4s, v13.4s, v10.4s
 	WORD $0x4e2dd421 // fadd v1.4s, v1.4s, v13.4s
-	FMOVQ F1, 16(R26)
-	FMOVQ 32(R2), F12
+	FMOVQ F1, 16(R25)
+	FMOVQ 32(R1), F12
 	WORD $0x4e2bd58c // fadd v12.4s, v12.4s, v11.4s
 	WORD $0x4e2cd442 // fadd v2.4s, v2.4s, v12.4s
-	FMOVQ F2, 32(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F13
+	FMOVQ F2, 32(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F13
 	WORD $0x4e29d5ad // fadd v13.4s, v13.4s, v9.4s
 	WORD $0x4e2dd463 // fadd v3.4s, v3.4s, v13.4s
-	FMOVQ F3, (R26)
-	FMOVQ 16(R2), F12
+	FMOVQ F3, (R25)
+	FMOVQ 16(R1), F12
 	WORD $0x4e2ad58c // fadd v12.4s, v12.4s, v10.4s
 	WORD $0x4e2cd484 // fadd v4.4s, v4.4s, v12.4s
-	FMOVQ F4, 16(R26)
-	FMOVQ 32(R2), F13
+	FMOVQ F4, 16(R25)
+	FMOVQ 32(R1), F13
 	WORD $0x4e2bd5ad // fadd v13.4s, v13.4s, v11.4s
 	WORD $0x4e2dd4a5 // fadd v5.4s, v5.4s, v13.4s
-	FMOVQ F5, 32(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F12
+	FMOVQ F5, 32(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F12
 	WORD $0x4e29d58c // fadd v12.4s, v12.4s, v9.4s
 	WORD $0x4e2cd4c6 // fadd v6.4s, v6.4s, v12.4s
-	FMOVQ F6, (R26)
-	FMOVQ 16(R2), F13
+	FMOVQ F6, (R25)
+	FMOVQ 16(R1), F13
 	WORD $0x4e2ad5ad // fadd v13.4s, v13.4s, v10.4s
 	WORD $0x4e2dd4e7 // fadd v7.4s, v7.4s, v13.4s
-	FMOVQ F7, 16(R26)
-	FMOVQ 32(R2), F12
+	FMOVQ F7, 16(R25)
+	FMOVQ 32(R1), F12
 	WORD $0x4e2bd58c // fadd v12.4s, v12.4s, v11.4s
 	WORD $0x4e2cd508 // fadd v8.4s, v8.4s, v12.4s
-	FMOVQ F8, 32(R26)
-	ADD R3, R2
-	ADD R4, R26
+	FMOVQ F8, 32(R25)
+	ADD R2, R1
+	ADD R3, R25
 	JMP done
 
 tile2x3:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
-	MOVD R19, R3
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
@@ -26691,211 +27109,289 @@ tile2x3:
 	VMOVI $0, V4.B16
 	VMOVI $0, V5.B16
 	MOVD 40(R0), R22 // a.B
-	MOVD 32(R0), R24 // a.Depth
-	CMP $16, R24
-	BLE last2x3
-	SUB $16, R24
+	MOVD 32(R0), R23 // a.Depth
+	CMP $13, R23
+	BLT few2x3
+	SUB $12, R23
 	PCALIGN $32
 
 most2x3:
 	FMOVQ (R22), F6
 	FMOVQ 16(R22), F7
 	FMOVQ 32(R22), F8
-	FMOVS (R2)(R1), F9
+	FMOVS (R1)(R26), F9
 	WORD $0x4f8910c0 // fmla v0.4s, v6.4s, v9.s[0]
 	WORD $0x4f8910e1 // fmla v1.4s, v7.4s, v9.s[0]
 	WORD $0x4f891102 // fmla v2.4s, v8.4s, v9.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R3)(R1), F10
+	ADD $48, R22
+	SUBS $1, R23
+	FMOVS (R2)(R26), F10
 	WORD $0x4f8a10c3 // fmla v3.4s, v6.4s, v10.s[0]
 	WORD $0x4f8a10e4 // fmla v4.4s, v7.4s, v10.s[0]
 	WORD $0x4f8a1105 // fmla v5.4s, v8.4s, v10.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE most2x3
-	MOVD $16, R24
+	ADD $12, R23
+	MOVD R25, R13
+	MOVD 64(R0), R3 // a.Stride
+	LSL $2, R3
+	MOVD $2, R4
+	PCALIGN $32
 
-last2x3:
-	MOVD R26, R4
-	MOVD 64(R0), R5 // a.Stride
-	LSL $2, R5
-	PRFM (R4), PLDL1KEEP
-	ADD R5, R4
-	PRFM (R4), PLDL1KEEP
+row2x3:
+	PRFM (R13), PLDL1KEEP
+	ADD R3, R13
+	FMOVQ (R22), F6
+	FMOVQ 16(R22), F7
+	FMOVQ 32(R22), F8
+	FMOVS (R1)(R26), F9
+	WORD $0x4f8910c0 // fmla v0.4s, v6.4s, v9.s[0]
+	WORD $0x4f8910e1 // fmla v1.4s, v7.4s, v9.s[0]
+	WORD $0x4f891102 // fmla v2.4s, v8.4s, v9.s[0]
+	ADD $48, R22
+	FMOVS (R2)(R26), F10
+	WORD $0x4f8a10c3 // fmla v3.4s, v6.4s, v10.s[0]
+	WORD $0x4f8a10e4 // fmla v4.4s, v7.4s, v10.s[0]
+	WORD $0x4f8a1105 // fmla v5.4s, v8.4s, v10.s[0]
+	ADD R21, R26
+	FMOVQ (R22), F6
+	FMOVQ 16(R22), F7
+	FMOVQ 32(R22), F8
+	FMOVS (R1)(R26), F9
+	WORD $0x4f8910c0 // fmla v0.4s, v6.4s, v9.s[0]
+	WORD $0x4f8910e1 // fmla v1.4s, v7.4s, v9.s[0]
+	WORD $0x4f891102 // fmla v2.4s, v8.4s, v9.s[0]
+	ADD $48, R22
+	FMOVS (R2)(R26), F10
+	WORD $0x4f8a10c3 // fmla v3.4s, v6.4s, v10.s[0]
+	WORD $0x4f8a10e4 // fmla v4.4s, v7.4s, v10.s[0]
+	WORD $0x4f8a1105 // fmla v5.4s, v8.4s, v10.s[0]
+	ADD R21, R26
+	SUBS $1, R4
+	BNE row2x3
+	JMP end2x3
+
+few2x3:
+	MOVD R25, R13
+	MOVD 64(R0), R3 // a.Stride
+	LSL $2, R3
+	PRFM (R13), PLDL1KEEP
+	ADD R3, R13
+	PRFM (R13), PLDL1KEEP
+	ADD $4, R23
+
+end2x3:
+	SUB $4, R23
 	PCALIGN $32
 
 loop2x3:
 	FMOVQ (R22), F6
 	FMOVQ 16(R22), F7
 	FMOVQ 32(R22), F8
-	FMOVS (R2)(R1), F9
+	FMOVS (R1)(R26), F9
 	WORD $0x4f8910c0 // fmla v0.4s, v6.4s, v9.s[0]
 	WORD $0x4f8910e1 // fmla v1.4s, v7.4s, v9.s[0]
 	WORD $0x4f891102 // fmla v2.4s, v8.4s, v9.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R3)(R1), F10
+	ADD $48, R22
+	SUBS $1, R23
+	FMOVS (R2)(R26), F10
 	WORD $0x4f8a10c3 // fmla v3.4s, v6.4s, v10.s[0]
 	WORD $0x4f8a10e4 // fmla v4.4s, v7.4s, v10.s[0]
 	WORD $0x4f8a1105 // fmla v5.4s, v8.4s, v10.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop2x3
 	MOVD 48(R0), R22 // a.Bias
 	CBNZ R22, biased2x3
 	MOVD $zeros<>(SB), R22
 
 biased2x3:
-	MOVD 64(R0), R4 // a.Stride
-	LSL $2, R4
-	MOVD R26, R2
-	MOVD R4, R3
-	MOVBU 80(R0), R24 // a.Add
-	CBNZ R24, added2x3
-	MOVD $zeros<>(SB), R2
-	MOVD $0, R3
+	MOVD 64(R0), R3 // a.Stride
+	LSL $2, R3
+	MOVD R25, R1
+	MOVD R3, R2
+	MOVBU 80(R0), R23 // a.Add
+	CBNZ R23, added2x3
+	MOVD $zeros<>(SB), R1
+	MOVD $0, R2
 
 added2x3:
 	FMOVQ (R22), F6
 	FMOVQ 16(R22), F7
 	FMOVQ 32(R22), F8
-	FMOVQ (R2), F9
+	FMOVQ (R1), F9
 	WORD $0x4e26d529 // fadd v9.4s, v9.4s, v6.4s
 	WORD $0x4e29d400 // fadd v0.4s, v0.4s, v9.4s
-	FMOVQ F0, (R26)
-	FMOVQ 16(R2), F10
+	FMOVQ F0, (R25)
+	FMOVQ 16(R1), F10
 	WORD $0x4e27d54a // fadd v10.4s, v10.4s, v7.4s
 	WORD $0x4e2ad421 // fadd v1.4s, v1.4s, v10.4s
-	FMOVQ F1, 16(R26)
-	FMOVQ 32(R2), F9
+	FMOVQ F1, 16(R25)
+	FMOVQ 32(R1), F9
 	WORD $0x4e28d529 // fadd v9.4s, v9.4s, v8.4s
 	WORD $0x4e29d442 // fadd v2.4s, v2.4s, v9.4s
-	FMOVQ F2, 32(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F10
+	FMOVQ F2, 32(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F10
 	WORD $0x4e26d54a // fadd v10.4s, v10.4s, v6.4s
 	WORD $0x4e2ad463 // fadd v3.4s, v3.4s, v10.4s
-	FMOVQ F3, (R26)
-	FMOVQ 16(R2), F9
+	FMOVQ F3, (R25)
+	FMOVQ 16(R1), F9
 	WORD $0x4e27d529 // fadd v9.4s, v9.4s, v7.4s
 	WORD $0x4e29d484 // fadd v4.4s, v4.4s, v9.4s
-	FMOVQ F4, 16(R26)
-	FMOVQ 32(R2), F10
+	FMOVQ F4, 16(R25)
+	FMOVQ 32(R1), F10
 	WORD $0x4e28d54a // fadd v10.4s, v10.4s, v8.4s
 	WORD $0x4e2ad4a5 // fadd v5.4s, v5.4s, v10.4s
-	FMOVQ F5, 32(R26)
-	ADD R3, R2
-	ADD R4, R26
+	FMOVQ F5, 32(R25)
+	ADD R2, R1
+	ADD R3, R25
 	JMP done
 
 tile1x3:
-	MOVD R19, R2
+	MOVD R19, R1
 	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
 	MOVD 40(R0), R22 // a.B
-	MOVD 32(R0), R24 // a.Depth
-	CMP $16, R24
-	BLE last1x3
-	SUB $16, R24
+	MOVD 32(R0), R23 // a.Depth
+	CMP $11, R23
+	BLT few1x3
+	SUB $10, R23
 	PCALIGN $32
 
 most1x3:
 	FMOVQ (R22), F3
 	FMOVQ 16(R22), F4
 	FMOVQ 32(R22), F5
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R2)(R1), F6
+	ADD $48, R22
+	SUBS $1, R23
+	FMOVS (R1)(R26), F6
 	WORD $0x4f861060 // fmla v0.4s, v3.4s, v6.s[0]
 	WORD $0x4f861081 // fmla v1.4s, v4.4s, v6.s[0]
 	WORD $0x4f8610a2 // fmla v2.4s, v5.4s, v6.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE most1x3
-	MOVD $16, R24
+	ADD $10, R23
+	MOVD R25, R13
+	MOVD 64(R0), R2 // a.Stride
+	LSL $2, R2
+	MOVD $1, R3
+	PCALIGN $32
 
-last1x3:
-	MOVD R26, R3
-	MOVD 64(R0), R4 // a.Stride
-	LSL $2, R4
-	PRFM (R3), PLDL1KEEP
+row1x3:
+	PRFM (R13), PLDL1KEEP
+	ADD R2, R13
+	FMOVQ (R22), F3
+	FMOVQ 16(R22), F4
+	FMOVQ 32(R22), F5
+	ADD $48, R22
+	FMOVS (R1)(R26), F6
+	WORD $0x4f861060 // fmla v0.4s, v3.4s, v6.s[0]
+	WORD $0x4f861081 // fmla v1.4s, v4.4s, v6.s[0]
+	WORD $0x4f8610a2 // fmla v2.4s, v5.4s, v6.s[0]
+	ADD R21, R26
+	FMOVQ (R22), F3
+	FMOVQ 16(R22), F4
+	FMOVQ 32(R22), F5
+	ADD $48, R22
+	FMOVS (R1)(R26), F6
+	WORD $0x4f861060 // fmla v0.4s, v3.4s, v6.s[0]
+	WORD $0x4f861081 // fmla v1.4s, v4.4s, v6.s[0]
+	WORD $0x4f8610a2 // fmla v2.4s, v5.4s, v6.s[0]
+	ADD R21, R26
+	SUBS $1, R3
+	BNE row1x3
+	JMP end1x3
+
+few1x3:
+	MOVD R25, R13
+	MOVD 64(R0), R2 // a.Stride
+	LSL $2, R2
+	PRFM (R13), PLDL1KEEP
+	ADD $2, R23
+
+end1x3:
+	SUB $2, R23
 	PCALIGN $32
 
 loop1x3:
 	FMOVQ (R22), F3
 	FMOVQ 16(R22), F4
 	FMOVQ 32(R22), F5
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R2)(R1), F6
+	ADD $48, R22
+	SUBS $1, R23
+	FMOVS (R1)(R26), F6
 	WORD $0x4f861060 // fmla v0.4s, v3.4s, v6.s[0]
 	WORD $0x4f861081 // fmla v1.4s, v4.4s, v6.s[0]
 	WORD $0x4f8610a2 // fmla v2.4s, v5.4s, v6.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop1x3
 	MOVD 48(R0), R22 // a.Bias
 	CBNZ R22, biased1x3
 	MOVD $zeros<>(SB), R22
 
 biased1x3:
-	MOVD 64(R0), R4 // a.Stride
-	LSL $2, R4
-	MOVD R26, R2
-	MOVD R4, R3
-	MOVBU 80(R0), R24 // a.Add
-	CBNZ R24, added1x3
-	MOVD $zeros<>(SB), R2
-	MOVD $0, R3
+	MOVD 64(R0), R3 // a.Stride
+	LSL $2, R3
+	MOVD R25, R1
+	MOVD R3, R2
+	MOVBU 80(R0), R23 // a.Add
+	CBNZ R23, added1x3
+	MOVD $zeros<>(SB), R1
+	MOVD $0, R2
 
 added1x3:
 	FMOVQ (R22), F3
 	FMOVQ 16(R22), F4
 	FMOVQ 32(R22), F5
-	FMOVQ (R2), F6
+	FMOVQ (R1), F6
 	WORD $0x4e23d4c6 // fadd v6.4s, v6.4s, v3.4s
 	WORD $0x4e26d400 // fadd v0.4s, v0.4s, v6.4s
-	FMOVQ F0, (R26)
-	FMOVQ 16(R2), F7
+	FMOVQ F0, (R25)
+	FMOVQ 16(R1), F7
 	WORD $0x4e24d4e7 // fadd v7.4s, v7.4s, v4.4s
 	WORD $0x4e27d421 // fadd v1.4s, v1.4s, v7.4s
-	FMOVQ F1, 16(R26)
-	FMOVQ 32(R2), F6
+	FMOVQ F1, 16(R25)
+	FMOVQ 32(R1), F6
 	WORD $0x4e25d4c6 // fadd v6.4s, v6.4s, v5.4s
 	WORD $0x4e26d442 // fadd v2.4s, v2.4s, v6.4s
-	FMOVQ F2, 32(R26)
-	ADD R3, R2
-	ADD R4, R26
+	FMOVQ F2, 32(R25)
+	ADD R2, R1
+	ADD R3, R25
 	JMP done
 	PCALIGN $32
 
 lanes8:
-	CBZ R25, done
-	CMP $1, R25
+	CBZ R24, done
+	CMP $1, R24
 	BEQ tile1x2
-	CMP $2, R25
+	CMP $2, R24
 	BEQ tile2x2
-	CMP $3, R25
+	CMP $3, R24
 	BEQ tile3x2
-	CMP $4, R25
+	CMP $4, R24
 	BEQ tile4x2
-	CMP $5, R25
+	CMP $5, R24
 	BEQ tile5x2
-	CMP $6, R25
+	CMP $6, R24
 	BEQ tile6x2
-	CMP $7, R25
+	CMP $7, R24
 	BEQ tile7x2
-	CMP $8, R25
+	CMP $8, R24
 	BEQ tile8x2
-	CMP $9, R25
+	CMP $9, R24
 	BEQ tile9x2
-	CMP $10, R25
+	CMP $10, R24
 	BEQ tile10x2
-	CMP $11, R25
+	CMP $11, R24
 	BEQ tile11x2
 
 tile12x2:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
 	MOVD R19, R3
@@ -26918,9 +27414,7 @@ tile12x2:
 	ADD R20, R19
 	MOVD R19, R12
 	ADD R20, R19
-	MOVD R19, R13
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
@@ -26945,220 +27439,222 @@ tile12x2:
 	VMOVI $0, V21.B16
 	VMOVI $0, V22.B16
 	VMOVI $0, V23.B16
-	MOVD R26, R22
-	MOVD 64(R0), R24 // a.Stride
-	LSL $2, R24
+	MOVD R25, R22
+	MOVD 64(R0), R23 // a.Stride
+	LSL $2, R23
 	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
+	ADD R23, R22
 	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
+	ADD R23, R22
 	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
+	ADD R23, R22
 	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
+	ADD R23, R22
 	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
+	ADD R23, R22
 	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
+	ADD R23, R22
 	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
+	ADD R23, R22
 	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
+	ADD R23, R22
 	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
+	ADD R23, R22
 	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
+	ADD R23, R22
 	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
+	ADD R23, R22
 	PRFM (R22), PLDL1KEEP
 	MOVD 40(R0), R22 // a.B
-	MOVD 32(R0), R24 // a.Depth
+	MOVD 32(R0), R23 // a.Depth
 	PCALIGN $32
 
 loop12x2:
 	FMOVQ (R22), F24
 	FMOVQ 16(R22), F25
-	FMOVS (R2)(R1), F26
+	FMOVS (R1)(R26), F26
 	WORD $0x4f9a1300 // fmla v0.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1321 // fmla v1.4s, v25.4s, v26.s[0]
-	FMOVS (R3)(R1), F27
+	FMOVS (R2)(R26), F27
 	WORD $0x4f9b1302 // fmla v2.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b1323 // fmla v3.4s, v25.4s, v27.s[0]
-	FMOVS (R4)(R1), F26
+	FMOVS (R3)(R26), F26
 	WORD $0x4f9a1304 // fmla v4.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1325 // fmla v5.4s, v25.4s, v26.s[0]
-	FMOVS (R5)(R1), F27
+	FMOVS (R4)(R26), F27
 	WORD $0x4f9b1306 // fmla v6.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b1327 // fmla v7.4s, v25.4s, v27.s[0]
-	FMOVS (R6)(R1), F26
+	FMOVS (R5)(R26), F26
 	WORD $0x4f9a1308 // fmla v8.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1329 // fmla v9.4s, v25.4s, v26.s[0]
-	FMOVS (R7)(R1), F27
+	FMOVS (R6)(R26), F27
 	WORD $0x4f9b130a // fmla v10.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b132b // fmla v11.4s, v25.4s, v27.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R8)(R1), F26
+	ADD $32, R22
+	SUBS $1, R23
+	FMOVS (R7)(R26), F26
 	WORD $0x4f9a130c // fmla v12.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a132d // fmla v13.4s, v25.4s, v26.s[0]
-	FMOVS (R9)(R1), F27
+	FMOVS (R8)(R26), F27
 	WORD $0x4f9b130e // fmla v14.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b132f // fmla v15.4s, v25.4s, v27.s[0]
-	FMOVS (R10)(R1), F26
+	FMOVS (R9)(R26), F26
 	WORD $0x4f9a1310 // fmla v16.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1331 // fmla v17.4s, v25.4s, v26.s[0]
-	FMOVS (R11)(R1), F27
+	FMOVS (R10)(R26), F27
 	WORD $0x4f9b1312 // fmla v18.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b1333 // fmla v19.4s, v25.4s, v27.s[0]
-	FMOVS (R12)(R1), F26
+	FMOVS (R11)(R26), F26
 	WORD $0x4f9a1314 // fmla v20.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1335 // fmla v21.4s, v25.4s, v26.s[0]
-	FMOVS (R13)(R1), F27
+	FMOVS (R12)(R26), F27
 	WORD $0x4f9b1316 // fmla v22.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b1337 // fmla v23.4s, v25.4s, v27.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop12x2
 	MOVD 48(R0), R22 // a.Bias
 	CBNZ R22, biased12x2
 	MOVD $zeros<>(SB), R22
 
 biased12x2:
-	MOVD 64(R0), R4 // a.Stride
-	LSL $2, R4
-	MOVD R26, R2
-	MOVD R4, R3
-	MOVBU 80(R0), R24 // a.Add
-	CBNZ R24, added12x2
-	MOVD $zeros<>(SB), R2
-	MOVD $0, R3
+	MOVD 64(R0), R3 // a.Stride
+	LSL $2, R3
+	MOVD R25, R1
+	MOVD R3, R2
+	MOVBU 80(R0), R23 // a.Add
+	CBNZ R23, added12x2
+	MOVD $zeros<>(SB), R1
+	MOVD $0, R2
 
 added12x2:
 	FMOVQ (R22), F24
 	FMOVQ 16(R22), F25
-	FMOVQ (R2), F26
+	FMOVQ (R1), F26
 	WORD $0x4e38d75a // fadd v26.4s, v26.4s, v24.4s
 	WORD $0x4e3ad400 // fadd v0.4s, v0.4s, v26.4s
-	FMOVQ F0, (R26)
-	FMOVQ 16(R2), F27
+	FMOVQ F0, (R25)
+	FMOVQ 16(R1), F27
 	WORD $0x4e39d77b // fadd v27.4s, v27.4s, v25.4s
 	WORD $0x4e3bd421 // fadd v1.4s, v1.4s, v27.4s
-	FMOVQ F1, 16(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F26
+	FMOVQ F1, 16(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F26
 	WORD $0x4e38d75a // fadd v26.4s, v26.4s, v24.4s
 	WORD $0x4e3ad442 // fadd v2.4s, v2.4s, v26.4s
-	FMOVQ F2, (R26)
-	FMOVQ 16(R2), F27
+	FMOVQ F2, (R25)
+	FMOVQ 16(R1), F27
 	WORD $0x4e39d77b // fadd v27.4s, v27.4s, v25.4s
 	WORD $0x4e3bd463 // fadd v3.4s, v3.4s, v27.4s
-	FMOVQ F3, 16(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F26
+	FMOVQ F3, 16(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F26
 	WORD $0x4e38d75a // fadd v26.4s, v26.4s, v24.4s
 	WORD $0x4e3ad484 // fadd v4.4s, v4.4s, v26.4s
-	FMOVQ F4, (R26)
-	FMOVQ 16(R2), F27
+	FMOVQ F4, (R25)
+	FMOVQ 16(R1), F27
 	WORD $0x4e39d77b // fadd v27.4s, v27.4s, v25.4s
 	WORD $0x4e3bd4a5 // fadd v5.4s, v5.4s, v27.4s
-	FMOVQ F5, 16(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F26
+	FMOVQ F5, 16(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F26
 	WORD $0x4e38d75a // fadd v26.4s, v26.4s, v24.4s
 	WORD $0x4e3ad4c6 // fadd v6.4s, v6.4s, v26.4s
-	FMOVQ F6, (R26)
-	FMOVQ 16(R2), F27
+	FMOVQ F6, (R25)
+	FMOVQ 16(R1), F27
 	WORD $0x4e39d77b // fadd v27.4s, v27.4s, v25.4s
 	WORD $0x4e3bd4e7 // fadd v7.4s, v7.4s, v27.4s
-	FMOVQ F7, 16(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F26
+	FMOVQ F7, 16(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F26
 	WORD $0x4e38d75a // fadd v26.4s, v26.4s, v24.4s
 	WORD $0x4e3ad508 // fadd v8.4s, v8.4s, v26.4s
-	FMOVQ F8, (R26)
-	FMOVQ 16(R2), F27
+	FMOVQ F8, (R25)
+	FMOVQ 16(R1), F27
 	WORD $0x4e39d77b // fadd v27.4s, v27.4s, v25.4s
 	WORD $0x4e3bd529 // fadd v9.4s, v9.4s, v27.4s
-	FMOVQ F9, 16(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F26
+	FMOVQ F9, 16(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F26
 	WORD $0x4e38d75a // fadd v26.4s, v26.4s, v24.4s
 	WORD $0x4e3ad54a // fadd v10.4s, v10.4s, v26.4s
-	FMOVQ F10, (R26)
-	FMOVQ 16(R2), F27
+	FMOVQ F10, (R25)
+	FMOVQ 16(R1), F27
 	WORD $0x4e39d77b // fadd v27.4s, v27.4s, v25.4s
 	WORD $0x4e3bd56b // fadd v11.4s, v11.4s, v27.4s
-	FMOVQ F11, 16(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F26
+	FMOVQ F11, 16(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F26
 	WORD $0x4e38d75a // fadd v26.4s, v26.4s, v24.4s
 	WORD $0x4e3ad58c // fadd v12.4s, v12.4s, v26.4s
-	FMOVQ F12, (R26)
-	FMOVQ 16(R2), F27
+	FMOVQ F12, (R25)
+	FMOVQ 16(R1), F27
 	WORD $0x4e39d77b // fadd v27.4s, v27.4s, v25.4s
 	WORD $0x4e3bd5ad // fadd v13.4s, v13.4s, v27.4s
-	FMOVQ F13, 16(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F26
+	FMOVQ F13, 16(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F26
 	WORD $0x4e38d75a // fadd v26.4s, v26.4s, v24.4s
 	WORD $0x4e3ad5ce // fadd v14.4s, v14.4s, v26.4s
-	FMOVQ F14, (R26)
-	FMOVQ 16(R2), F27
+	FMOVQ F14, (R25)
+	FMOVQ 16(R1), F27
 	WORD $0x4e39d77b // fadd v27.4s, v27.4s, v25.4s
 	WORD $0x4e3bd5ef // fadd v15.4s, v15.4s, v27.4s
-	FMOVQ F15, 16(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F26
+	FMOVQ F15, 16(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F26
 	WORD $0x4e38d75a // fadd v26.4s, v26.4s, v24.4s
 	WORD $0x4e3ad610 // fadd v16.4s, v16.4s, v26.4s
-	FMOVQ F16, (R26)
-	FMOVQ 16(R2), F27
+	FMOVQ F16, (R25)
+	FMOVQ 16(R1), F27
 	WORD $0x4e39d77b // fadd v27.4s, v27.4s, v25.4s
 	WORD $0x4e3bd631 // fadd v17.4s, v17.4s, v27.4s
-	FMOVQ F17, 16(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F26
+	FMOVQ F17, 16(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F26
 	WORD $0x4e38d75a // fadd v26.4s, v26.4s, v24.4s
 	WORD $0x4e3ad652 // fadd v18.4s, v18.4s, v26.4s
-	FMOVQ F18, (R26)
-	FMOVQ 16(R2), F27
+	FMOVQ F18, (R25)
+	FMOVQ 16(R1), F27
 	WORD $0x4e39d77b // fadd v27.4s, v27.4s, v25.4s
 	WORD $0x4e3bd673 // fadd v19.4s, v19.4s, v27.4s
-	FMOVQ F19, 16(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F26
+	FMOVQ F19, 16(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F26
 	WORD $0x4e38d75a // fadd v26.4s, v26.4s, v24.4s
 	WORD $0x4e3ad694 // fadd v20.4s, v20.4s, v26.4s
-	FMOVQ F20, (R26)
-	FMOVQ 16(R2), F27
+	FMOVQ F20, (R25)
+	FMOVQ 16(R1), F27
 	WORD $0x4e39d77b // fadd v27.4s, v27.4s, v25.4s
 	WORD $0x4e3bd6b5 // fadd v21.4s, v21.4s, v27.4s
-	FMOVQ F21, 16(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F26
+	FMOVQ F21, 16(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F26
 	WORD $0x4e38d75a // fadd v26.4s, v26.4s, v24.4s
 	WORD $0x4e3ad6d6 // fadd v22.4s, v22.4s, v26.4s
-	FMOVQ F22, (R26)
-	FMOVQ 16(R2), F27
+	FMOVQ F22, (R25)
+	FMOVQ 16(R1), F27
 	WORD $0x4e39d77b // fadd v27.4s, v27.4s, v25.4s
 	WORD $0x4e3bd6f7 // fadd v23.4s, v23.4s, v27.4s
-	FMOVQ F23, 16(R26)
-	ADD R3, R2
-	ADD R4, R26
-	SUB $12, R25
+	FMOVQ F23, 16(R25)
+	ADD R2, R1
+	ADD R3, R25
+	SUB $12, R24
 	JMP lanes8
 
 tile11x2:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
 	MOVD R19, R3
@@ -27179,9 +27675,7 @@ tile11x2:
 	ADD R20, R19
 	MOVD R19, R11
 	ADD R20, R19
-	MOVD R19, R12
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
@@ -27204,204 +27698,206 @@ tile11x2:
 	VMOVI $0, V19.B16
 	VMOVI $0, V20.B16
 	VMOVI $0, V21.B16
-	MOVD R26, R22
-	MOVD 64(R0), R24 // a.Stride
-	LSL $2, R24
+	MOVD R25, R22
+	MOVD 64(R0), R23 // a.Stride
+	LSL $2, R23
 	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
+	ADD R23, R22
 	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
+	ADD R23, R22
 	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
+	ADD R23, R22
 	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
+	ADD R23, R22
 	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
+	ADD R23, R22
 	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
+	ADD R23, R22
 	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
+	ADD R23, R22
 	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
+	ADD R23, R22
 	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
+	ADD R23, R22
 	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
+	ADD R23, R22
 	PRFM (R22), PLDL1KEEP
 	MOVD 40(R0), R22 // a.B
-	MOVD 32(R0), R24 // a.Depth
+	MOVD 32(R0), R23 // a.Depth
 	PCALIGN $32
 
 loop11x2:
 	FMOVQ (R22), F22
 	FMOVQ 16(R22), F23
-	FMOVS (R2)(R1), F24
+	FMOVS (R1)(R26), F24
 	WORD $0x4f9812c0 // fmla v0.4s, v22.4s, v24.s[0]
 	WORD $0x4f9812e1 // fmla v1.4s, v23.4s, v24.s[0]
-	FMOVS (R3)(R1), F25
+	FMOVS (R2)(R26), F25
 	WORD $0x4f9912c2 // fmla v2.4s, v22.4s, v25.s[0]
 	WORD $0x4f9912e3 // fmla v3.4s, v23.4s, v25.s[0]
-	FMOVS (R4)(R1), F24
+	FMOVS (R3)(R26), F24
 	WORD $0x4f9812c4 // fmla v4.4s, v22.4s, v24.s[0]
 	WORD $0x4f9812e5 // fmla v5.4s, v23.4s, v24.s[0]
-	FMOVS (R5)(R1), F25
+	FMOVS (R4)(R26), F25
 	WORD $0x4f9912c6 // fmla v6.4s, v22.4s, v25.s[0]
 	WORD $0x4f9912e7 // fmla v7.4s, v23.4s, v25.s[0]
-	FMOVS (R6)(R1), F24
+	FMOVS (R5)(R26), F24
 	WORD $0x4f9812c8 // fmla v8.4s, v22.4s, v24.s[0]
 	WORD $0x4f9812e9 // fmla v9.4s, v23.4s, v24.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R7)(R1), F25
+	ADD $32, R22
+	SUBS $1, R23
+	FMOVS (R6)(R26), F25
 	WORD $0x4f9912ca // fmla v10.4s, v22.4s, v25.s[0]
 	WORD $0x4f9912eb // fmla v11.4s, v23.4s, v25.s[0]
-	FMOVS (R8)(R1), F24
+	FMOVS (R7)(R26), F24
 	WORD $0x4f9812cc // fmla v12.4s, v22.4s, v24.s[0]
 	WORD $0x4f9812ed // fmla v13.4s, v23.4s, v24.s[0]
-	FMOVS (R9)(R1), F25
+	FMOVS (R8)(R26), F25
 	WORD $0x4f9912ce // fmla v14.4s, v22.4s, v25.s[0]
 	WORD $0x4f9912ef // fmla v15.4s, v23.4s, v25.s[0]
-	FMOVS (R10)(R1), F24
+	FMOVS (R9)(R26), F24
 	WORD $0x4f9812d0 // fmla v16.4s, v22.4s, v24.s[0]
 	WORD $0x4f9812f1 // fmla v17.4s, v23.4s, v24.s[0]
-	FMOVS (R11)(R1), F25
+	FMOVS (R10)(R26), F25
 	WORD $0x4f9912d2 // fmla v18.4s, v22.4s, v25.s[0]
 	WORD $0x4f9912f3 // fmla v19.4s, v23.4s, v25.s[0]
-	FMOVS (R12)(R1), F24
+	FMOVS (R11)(R26), F24
 	WORD $0x4f9812d4 // fmla v20.4s, v22.4s, v24.s[0]
 	WORD $0x4f9812f5 // fmla v21.4s, v23.4s, v24.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop11x2
 	MOVD 48(R0), R22 // a.Bias
 	CBNZ R22, biased11x2
 	MOVD $zeros<>(SB), R22
 
 biased11x2:
-	MOVD 64(R0), R4 // a.Stride
-	LSL $2, R4
-	MOVD R26, R2
-	MOVD R4, R3
-	MOVBU 80(R0), R24 // a.Add
-	CBNZ R24, added11x2
-	MOVD $zeros<>(SB), R2
-	MOVD $0, R3
+	MOVD 64(R0), R3 // a.Stride
+	LSL $2, R3
+	MOVD R25, R1
+	MOVD R3, R2
+	MOVBU 80(R0), R23 // a.Add
+	CBNZ R23, added11x2
+	MOVD $zeros<>(SB), R1
+	MOVD $0, R2
 
 added11x2:
 	FMOVQ (R22), F22
 	FMOVQ 16(R22), F23
-	FMOVQ (R2), F24
+	FMOVQ (R1), F24
 	WORD $0x4e36d718 // fadd v24.4s, v24.4s, v22.4s
 	WORD $0x4e38d400 // fadd v0.4s, v0.4s, v24.4s
-	FMOVQ F0, (R26)
-	FMOVQ 16(R2), F25
+	FMOVQ F0, (R25)
+	FMOVQ 16(R1), F25
 	WORD $0x4e37d739 // fadd v25.4s, v25.4s, v23.4s
 	WORD $0x4e39d421 // fadd v1.4s, v1.4s, v25.4s
-	FMOVQ F1, 16(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F24
+	FMOVQ F1, 16(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F24
 	WORD $0x4e36d718 // fadd v24.4s, v24.4s, v22.4s
 	WORD $0x4e38d442 // fadd v2.4s, v2.4s, v24.4s
-	FMOVQ F2, (R26)
-	FMOVQ 16(R2), F25
+	FMOVQ F2, (R25)
+	FMOVQ 16(R1), F25
 	WORD $0x4e37d739 // fadd v25.4s, v25.4s, v23.4s
 	WORD $0x4e39d463 // fadd v3.4s, v3.4s, v25.4s
-	FMOVQ F3, 16(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F24
+	FMOVQ F3, 16(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F24
 	WORD $0x4e36d718 // fadd v24.4s, v24.4s, v22.4s
 	WORD $0x4e38d484 // fadd v4.4s, v4.4s, v24.4s
-	FMOVQ F4, (R26)
-	FMOVQ 16(R2), F25
+	FMOVQ F4, (R25)
+	FMOVQ 16(R1), F25
 	WORD $0x4e37d739 // fadd v25.4s, v25.4s, v23.4s
 	WORD $0x4e39d4a5 // fadd v5.4s, v5.4s, v25.4s
-	FMOVQ F5, 16(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F24
+	FMOVQ F5, 16(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F24
 	WORD $0x4e36d718 // fadd v24.4s, v24.4s, v22.4s
 	WORD $0x4e38d4c6 // fadd v6.4s, v6.4s, v24.4s
-	FMOVQ F6, (R26)
-	FMOVQ 16(R2), F25
+	FMOVQ F6, (R25)
+	FMOVQ 16(R1), F25
 	WORD $0x4e37d739 // fadd v25.4s, v25.4s, v23.4s
 	WORD $0x4e39d4e7 // fadd v7.4s, v7.4s, v25.4s
-	FMOVQ F7, 16(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F24
+	FMOVQ F7, 16(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F24
 	WORD $0x4e36d718 // fadd v24.4s, v24.4s, v22.4s
 	WORD $0x4e38d508 // fadd v8.4s, v8.4s, v24.4s
-	FMOVQ F8, (R26)
-	FMOVQ 16(R2), F25
+	FMOVQ F8, (R25)
+	FMOVQ 16(R1), F25
 	WORD $0x4e37d739 // fadd v25.4s, v25.4s, v23.4s
 	WORD $0x4e39d529 // fadd v9.4s, v9.4s, v25.4s
-	FMOVQ F9, 16(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F24
+	FMOVQ F9, 16(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F24
 	WORD $0x4e36d718 // fadd v24.4s, v24.4s, v22.4s
 	WORD $0x4e38d54a // fadd v10.4s, v10.4s, v24.4s
-	FMOVQ F10, (R26)
-	FMOVQ 16(R2), F25
+	FMOVQ F10, (R25)
+	FMOVQ 16(R1), F25
 	WORD $0x4e37d739 // fadd v25.4s, v25.4s, v23.4s
 	WORD $0x4e39d56b // fadd v11.4s, v11.4s, v25.4s
-	FMOVQ F11, 16(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F24
+	FMOVQ F11, 16(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F24
 	WORD $0x4e36d718 // fadd v24.4s, v24.4s, v22.4s
 	WORD $0x4e38d58c // fadd v12.4s, v12.4s, v24.4s
-	FMOVQ F12, (R26)
-	FMOVQ 16(R2), F25
+	FMOVQ F12, (R25)
+	FMOVQ 16(R1), F25
 	WORD $0x4e37d739 // fadd v25.4s, v25.4s, v23.4s
 	WORD $0x4e39d5ad // fadd v13.4s, v13.4s, v25.4s
-	FMOVQ F13, 16(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F24
+	FMOVQ F13, 16(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F24
 	WORD $0x4e36d718 // fadd v24.4s, v24.4s, v22.4s
 	WORD $0x4e38d5ce // fadd v14.4s, v14.4s, v24.4s
-	FMOVQ F14, (R26)
-	FMOVQ 16(R2), F25
+	FMOVQ F14, (R25)
+	FMOVQ 16(R1), F25
 	WORD $0x4e37d739 // fadd v25.4s, v25.4s, v23.4s
 	WORD $0x4e39d5ef // fadd v15.4s, v15.4s, v25.4s
-	FMOVQ F15, 16(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F24
+	FMOVQ F15, 16(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F24
 	WORD $0x4e36d718 // fadd v24.4s, v24.4s, v22.4s
 	WORD $0x4e38d610 // fadd v16.4s, v16.4s, v24.4s
-	FMOVQ F16, (R26)
-	FMOVQ 16(R2), F25
+	FMOVQ F16, (R25)
+	FMOVQ 16(R1), F25
 	WORD $0x4e37d739 // fadd v25.4s, v25.4s, v23.4s
 	WORD $0x4e39d631 // fadd v17.4s, v17.4s, v25.4s
-	FMOVQ F17, 16(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F24
+	FMOVQ F17, 16(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F24
 	WORD $0x4e36d718 // fadd v24.4s, v24.4s, v22.4s
 	WORD $0x4e38d652 // fadd v18.4s, v18.4s, v24.4s
-	FMOVQ F18, (R26)
-	FMOVQ 16(R2), F25
+	FMOVQ F18, (R25)
+	FMOVQ 16(R1), F25
 	WORD $0x4e37d739 // fadd v25.4s, v25.4s, v23.4s
 	WORD $0x4e39d673 // fadd v19.4s, v19.4s, v25.4s
-	FMOVQ F19, 16(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F24
+	FMOVQ F19, 16(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F24
 	WORD $0x4e36d718 // fadd v24.4s, v24.4s, v22.4s
 	WORD $0x4e38d694 // fadd v20.4s, v20.4s, v24.4s
-	FMOVQ F20, (R26)
-	FMOVQ 16(R2), F25
+	FMOVQ F20, (R25)
+	FMOVQ 16(R1), F25
 	WORD $0x4e37d739 // fadd v25.4s, v25.4s, v23.4s
 	WORD $0x4e39d6b5 // fadd v21.4s, v21.4s, v25.4s
-	FMOVQ F21, 16(R26)
-	ADD R3, R2
-	ADD R4, R26
+	FMOVQ F21, 16(R25)
+	ADD R2, R1
+	ADD R3, R25
 	JMP done
 
 tile10x2:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
 	MOVD R19, R3
@@ -27420,9 +27916,7 @@ tile10x2:
 	ADD R20, R19
 	MOVD R19, R10
 	ADD R20, R19
-	MOVD R19, R11
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
@@ -27444,233 +27938,319 @@ tile10x2:
 	VMOVI $0, V18.B16
 	VMOVI $0, V19.B16
 	MOVD 40(R0), R22 // a.B
-	MOVD 32(R0), R24 // a.Depth
-	CMP $16, R24
-	BLE last10x2
-	SUB $16, R24
+	MOVD 32(R0), R23 // a.Depth
+	CMP $29, R23
+	BLT few10x2
+	SUB $28, R23
 	PCALIGN $32
 
 most10x2:
 	FMOVQ (R22), F20
 	FMOVQ 16(R22), F21
-	FMOVS (R2)(R1), F22
+	FMOVS (R1)(R26), F22
 	WORD $0x4f961280 // fmla v0.4s, v20.4s, v22.s[0]
 	WORD $0x4f9612a1 // fmla v1.4s, v21.4s, v22.s[0]
-	FMOVS (R3)(R1), F23
+	FMOVS (R2)(R26), F23
 	WORD $0x4f971282 // fmla v2.4s, v20.4s, v23.s[0]
 	WORD $0x4f9712a3 // fmla v3.4s, v21.4s, v23.s[0]
-	FMOVS (R4)(R1), F22
+	FMOVS (R3)(R26), F22
 	WORD $0x4f961284 // fmla v4.4s, v20.4s, v22.s[0]
 	WORD $0x4f9612a5 // fmla v5.4s, v21.4s, v22.s[0]
-	FMOVS (R5)(R1), F23
+	FMOVS (R4)(R26), F23
 	WORD $0x4f971286 // fmla v6.4s, v20.4s, v23.s[0]
 	WORD $0x4f9712a7 // fmla v7.4s, v21.4s, v23.s[0]
-	FMOVS (R6)(R1), F22
+	FMOVS (R5)(R26), F22
 	WORD $0x4f961288 // fmla v8.4s, v20.4s, v22.s[0]
 	WORD $0x4f9612a9 // fmla v9.4s, v21.4s, v22.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R7)(R1), F23
+	ADD $32, R22
+	SUBS $1, R23
+	FMOVS (R6)(R26), F23
 	WORD $0x4f97128a // fmla v10.4s, v20.4s, v23.s[0]
 	WORD $0x4f9712ab // fmla v11.4s, v21.4s, v23.s[0]
-	FMOVS (R8)(R1), F22
+	FMOVS (R7)(R26), F22
 	WORD $0x4f96128c // fmla v12.4s, v20.4s, v22.s[0]
 	WORD $0x4f9612ad // fmla v13.4s, v21.4s, v22.s[0]
-	FMOVS (R9)(R1), F23
+	FMOVS (R8)(R26), F23
 	WORD $0x4f97128e // fmla v14.4s, v20.4s, v23.s[0]
 	WORD $0x4f9712af // fmla v15.4s, v21.4s, v23.s[0]
-	FMOVS (R10)(R1), F22
+	FMOVS (R9)(R26), F22
 	WORD $0x4f961290 // fmla v16.4s, v20.4s, v22.s[0]
 	WORD $0x4f9612b1 // fmla v17.4s, v21.4s, v22.s[0]
-	FMOVS (R11)(R1), F23
+	FMOVS (R10)(R26), F23
 	WORD $0x4f971292 // fmla v18.4s, v20.4s, v23.s[0]
 	WORD $0x4f9712b3 // fmla v19.4s, v21.4s, v23.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE most10x2
-	MOVD $16, R24
+	ADD $28, R23
+	MOVD R25, R13
+	MOVD 64(R0), R11 // a.Stride
+	LSL $2, R11
+	MOVD $10, R12
+	PCALIGN $32
 
-last10x2:
-	MOVD R26, R12
-	MOVD 64(R0), R13 // a.Stride
-	LSL $2, R13
-	PRFM (R12), PLDL1KEEP
-	ADD R13, R12
-	PRFM (R12), PLDL1KEEP
-	ADD R13, R12
-	PRFM (R12), PLDL1KEEP
-	ADD R13, R12
-	PRFM (R12), PLDL1KEEP
-	ADD R13, R12
-	PRFM (R12), PLDL1KEEP
-	ADD R13, R12
-	PRFM (R12), PLDL1KEEP
-	ADD R13, R12
-	PRFM (R12), PLDL1KEEP
-	ADD R13, R12
-	PRFM (R12), PLDL1KEEP
-	ADD R13, R12
-	PRFM (R12), PLDL1KEEP
-	ADD R13, R12
-	PRFM (R12), PLDL1KEEP
+row10x2:
+	PRFM (R13), PLDL1KEEP
+	ADD R11, R13
+	FMOVQ (R22), F20
+	FMOVQ 16(R22), F21
+	FMOVS (R1)(R26), F22
+	WORD $0x4f961280 // fmla v0.4s, v20.4s, v22.s[0]
+	WORD $0x4f9612a1 // fmla v1.4s, v21.4s, v22.s[0]
+	FMOVS (R2)(R26), F23
+	WORD $0x4f971282 // fmla v2.4s, v20.4s, v23.s[0]
+	WORD $0x4f9712a3 // fmla v3.4s, v21.4s, v23.s[0]
+	FMOVS (R3)(R26), F22
+	WORD $0x4f961284 // fmla v4.4s, v20.4s, v22.s[0]
+	WORD $0x4f9612a5 // fmla v5.4s, v21.4s, v22.s[0]
+	FMOVS (R4)(R26), F23
+	WORD $0x4f971286 // fmla v6.4s, v20.4s, v23.s[0]
+	WORD $0x4f9712a7 // fmla v7.4s, v21.4s, v23.s[0]
+	FMOVS (R5)(R26), F22
+	WORD $0x4f961288 // fmla v8.4s, v20.4s, v22.s[0]
+	WORD $0x4f9612a9 // fmla v9.4s, v21.4s, v22.s[0]
+	ADD $32, R22
+	FMOVS (R6)(R26), F23
+	WORD $0x4f97128a // fmla v10.4s, v20.4s, v23.s[0]
+	WORD $0x4f9712ab // fmla v11.4s, v21.4s, v23.s[0]
+	FMOVS (R7)(R26), F22
+	WORD $0x4f96128c // fmla v12.4s, v20.4s, v22.s[0]
+	WORD $0x4f9612ad // fmla v13.4s, v21.4s, v22.s[0]
+	FMOVS (R8)(R26), F23
+	WORD $0x4f97128e // fmla v14.4s, v20.4s, v23.s[0]
+	WORD $0x4f9712af // fmla v15.4s, v21.4s, v23.s[0]
+	FMOVS (R9)(R26), F22
+	WORD $0x4f961290 // fmla v16.4s, v20.4s, v22.s[0]
+	WORD $0x4f9612b1 // fmla v17.4s, v21.4s, v22.s[0]
+	FMOVS (R10)(R26), F23
+	WORD $0x4f971292 // fmla v18.4s, v20.4s, v23.s[0]
+	WORD $0x4f9712b3 // fmla v19.4s, v21.4s, v23.s[0]
+	ADD R21, R26
+	FMOVQ (R22), F20
+	FMOVQ 16(R22), F21
+	FMOVS (R1)(R26), F22
+	WORD $0x4f961280 // fmla v0.4s, v20.4s, v22.s[0]
+	WORD $0x4f9612a1 // fmla v1.4s, v21.4s, v22.s[0]
+	FMOVS (R2)(R26), F23
+	WORD $0x4f971282 // fmla v2.4s, v20.4s, v23.s[0]
+	WORD $0x4f9712a3 // fmla v3.4s, v21.4s, v23.s[0]
+	FMOVS (R3)(R26), F22
+	WORD $0x4f961284 // fmla v4.4s, v20.4s, v22.s[0]
+	WORD $0x4f9612a5 // fmla v5.4s, v21.4s, v22.s[0]
+	FMOVS (R4)(R26), F23
+	WORD $0x4f971286 // fmla v6.4s, v20.4s, v23.s[0]
+	WORD $0x4f9712a7 // fmla v7.4s, v21.4s, v23.s[0]
+	FMOVS (R5)(R26), F22
+	WORD $0x4f961288 // fmla v8.4s, v20.4s, v22.s[0]
+	WORD $0x4f9612a9 // fmla v9.4s, v21.4s, v22.s[0]
+	ADD $32, R22
+	FMOVS (R6)(R26), F23
+	WORD $0x4f97128a // fmla v10.4s, v20.4s, v23.s[0]
+	WORD $0x4f9712ab // fmla v11.4s, v21.4s, v23.s[0]
+	FMOVS (R7)(R26), F22
+	WORD $0x4f96128c // fmla v12.4s, v20.4s, v22.s[0]
+	WORD $0x4f9612ad // fmla v13.4s, v21.4s, v22.s[0]
+	FMOVS (R8)(R26), F23
+	WORD $0x4f97128e // fmla v14.4s, v20.4s, v23.s[0]
+	WORD $0x4f9712af // fmla v15.4s, v21.4s, v23.s[0]
+	FMOVS (R9)(R26), F22
+	WORD $0x4f961290 // fmla v16.4s, v20.4s, v22.s[0]
+	WORD $0x4f9612b1 // fmla v17.4s, v21.4s, v22.s[0]
+	FMOVS (R10)(R26), F23
+	WORD $0x4f971292 // fmla v18.4s, v20.4s, v23.s[0]
+	WORD $0x4f9712b3 // fmla v19.4s, v21.4s, v23.s[0]
+	ADD R21, R26
+	SUBS $1, R12
+	BNE row10x2
+	JMP end10x2
+
+few10x2:
+	MOVD R25, R13
+	MOVD 64(R0), R11 // a.Stride
+	LSL $2, R11
+	PRFM (R13), PLDL1KEEP
+	ADD R11, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R11, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R11, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R11, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R11, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R11, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R11, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R11, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R11, R13
+	PRFM (R13), PLDL1KEEP
+	ADD $20, R23
+
+end10x2:
+	SUB $20, R23
 	PCALIGN $32
 
 loop10x2:
 	FMOVQ (R22), F20
 	FMOVQ 16(R22), F21
-	FMOVS (R2)(R1), F22
+	FMOVS (R1)(R26), F22
 	WORD $0x4f961280 // fmla v0.4s, v20.4s, v22.s[0]
 	WORD $0x4f9612a1 // fmla v1.4s, v21.4s, v22.s[0]
-	FMOVS (R3)(R1), F23
+	FMOVS (R2)(R26), F23
 	WORD $0x4f971282 // fmla v2.4s, v20.4s, v23.s[0]
 	WORD $0x4f9712a3 // fmla v3.4s, v21.4s, v23.s[0]
-	FMOVS (R4)(R1), F22
+	FMOVS (R3)(R26), F22
 	WORD $0x4f961284 // fmla v4.4s, v20.4s, v22.s[0]
 	WORD $0x4f9612a5 // fmla v5.4s, v21.4s, v22.s[0]
-	FMOVS (R5)(R1), F23
+	FMOVS (R4)(R26), F23
 	WORD $0x4f971286 // fmla v6.4s, v20.4s, v23.s[0]
 	WORD $0x4f9712a7 // fmla v7.4s, v21.4s, v23.s[0]
-	FMOVS (R6)(R1), F22
+	FMOVS (R5)(R26), F22
 	WORD $0x4f961288 // fmla v8.4s, v20.4s, v22.s[0]
 	WORD $0x4f9612a9 // fmla v9.4s, v21.4s, v22.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R7)(R1), F23
+	ADD $32, R22
+	SUBS $1, R23
+	FMOVS (R6)(R26), F23
 	WORD $0x4f97128a // fmla v10.4s, v20.4s, v23.s[0]
 	WORD $0x4f9712ab // fmla v11.4s, v21.4s, v23.s[0]
-	FMOVS (R8)(R1), F22
+	FMOVS (R7)(R26), F22
 	WORD $0x4f96128c // fmla v12.4s, v20.4s, v22.s[0]
 	WORD $0x4f9612ad // fmla v13.4s, v21.4s, v22.s[0]
-	FMOVS (R9)(R1), F23
+	FMOVS (R8)(R26), F23
 	WORD $0x4f97128e // fmla v14.4s, v20.4s, v23.s[0]
 	WORD $0x4f9712af // fmla v15.4s, v21.4s, v23.s[0]
-	FMOVS (R10)(R1), F22
+	FMOVS (R9)(R26), F22
 	WORD $0x4f961290 // fmla v16.4s, v20.4s, v22.s[0]
 	WORD $0x4f9612b1 // fmla v17.4s, v21.4s, v22.s[0]
-	FMOVS (R11)(R1), F23
+	FMOVS (R10)(R26), F23
 	WORD $0x4f971292 // fmla v18.4s, v20.4s, v23.s[0]
 	WORD $0x4f9712b3 // fmla v19.4s, v21.4s, v23.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop10x2
 	MOVD 48(R0), R22 // a.Bias
 	CBNZ R22, biased10x2
 	MOVD $zeros<>(SB), R22
 
 biased10x2:
-	MOVD 64(R0), R4 // a.Stride
-	LSL $2, R4
-	MOVD R26, R2
-	MOVD R4, R3
-	MOVBU 80(R0), R24 // a.Add
-	CBNZ R24, added10x2
-	MOVD $zeros<>(SB), R2
-	MOVD $0, R3
+	MOVD 64(R0), R3 // a.Stride
+	LSL $2, R3
+	MOVD R25, R1
+	MOVD R3, R2
+	MOVBU 80(R0), R23 // a.Add
+	CBNZ R23, added10x2
+	MOVD $zeros<>(SB), R1
+	MOVD $0, R2
 
 added10x2:
 	FMOVQ (R22), F20
 	FMOVQ 16(R22), F21
-	FMOVQ (R2), F22
+	FMOVQ (R1), F22
 	WORD $0x4e34d6d6 // fadd v22.4s, v22.4s, v20.4s
 	WORD $0x4e36d400 // fadd v0.4s, v0.4s, v22.4s
-	FMOVQ F0, (R26)
-	FMOVQ 16(R2), F23
+	FMOVQ F0, (R25)
+	FMOVQ 16(R1), F23
 	WORD $0x4e35d6f7 // fadd v23.4s, v23.4s, v21.4s
 	WORD $0x4e37d421 // fadd v1.4s, v1.4s, v23.4s
-	FMOVQ F1, 16(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F22
+	FMOVQ F1, 16(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F22
 	WORD $0x4e34d6d6 // fadd v22.4s, v22.4s, v20.4s
 	WORD $0x4e36d442 // fadd v2.4s, v2.4s, v22.4s
-	FMOVQ F2, (R26)
-	FMOVQ 16(R2), F23
+	FMOVQ F2, (R25)
+	FMOVQ 16(R1), F23
 	WORD $0x4e35d6f7 // fadd v23.4s, v23.4s, v21.4s
 	WORD $0x4e37d463 // fadd v3.4s, v3.4s, v23.4s
-	FMOVQ F3, 16(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F22
+	FMOVQ F3, 16(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F22
 	WORD $0x4e34d6d6 // fadd v22.4s, v22.4s, v20.4s
 	WORD $0x4e36d484 // fadd v4.4s, v4.4s, v22.4s
-	FMOVQ F4, (R26)
-	FMOVQ 16(R2), F23
+	FMOVQ F4, (R25)
+	FMOVQ 16(R1), F23
 	WORD $0x4e35d6f7 // fadd v23.4s, v23.4s, v21.4s
 	WORD $0x4e37d4a5 // fadd v5.4s, v5.4s, v23.4s
-	FMOVQ F5, 16(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F22
+	FMOVQ F5, 16(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F22
 	WORD $0x4e34d6d6 // fadd v22.4s, v22.4s, v20.4s
 	WORD $0x4e36d4c6 // fadd v6.4s, v6.4s, v22.4s
-	FMOVQ F6, (R26)
-	FMOVQ 16(R2), F23
+	FMOVQ F6, (R25)
+	FMOVQ 16(R1), F23
 	WORD $0x4e35d6f7 // fadd v23.4s, v23.4s, v21.4s
 	WORD $0x4e37d4e7 // fadd v7.4s, v7.4s, v23.4s
-	FMOVQ F7, 16(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F22
+	FMOVQ F7, 16(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F22
 	WORD $0x4e34d6d6 // fadd v22.4s, v22.4s, v20.4s
 	WORD $0x4e36d508 // fadd v8.4s, v8.4s, v22.4s
-	FMOVQ F8, (R26)
-	FMOVQ 16(R2), F23
+	FMOVQ F8, (R25)
+	FMOVQ 16(R1), F23
 	WORD $0x4e35d6f7 // fadd v23.4s, v23.4s, v21.4s
 	WORD $0x4e37d529 // fadd v9.4s, v9.4s, v23.4s
-	FMOVQ F9, 16(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F22
+	FMOVQ F9, 16(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F22
 	WORD $0x4e34d6d6 // fadd v22.4s, v22.4s, v20.4s
 	WORD $0x4e36d54a // fadd v10.4s, v10.4s, v22.4s
-	FMOVQ F10, (R26)
-	FMOVQ 16(R2), F23
+	FMOVQ F10, (R25)
+	FMOVQ 16(R1), F23
 	WORD $0x4e35d6f7 // fadd v23.4s, v23.4s, v21.4s
 	WORD $0x4e37d56b // fadd v11.4s, v11.4s, v23.4s
-	FMOVQ F11, 16(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F22
+	FMOVQ F11, 16(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F22
 	WORD $0x4e34d6d6 // fadd v22.4s, v22.4s, v20.4s
 	WORD $0x4e36d58c // fadd v12.4s, v12.4s, v22.4s
-	FMOVQ F12, (R26)
-	FMOVQ 16(R2), F23
+	FMOVQ F12, (R25)
+	FMOVQ 16(R1), F23
 	WORD $0x4e35d6f7 // fadd v23.4s, v23.4s, v21.4s
 	WORD $0x4e37d5ad // fadd v13.4s, v13.4s, v23.4s
-	FMOVQ F13, 16(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F22
+	FMOVQ F13, 16(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F22
 	WORD $0x4e34d6d6 // fadd v22.4s, v22.4s, v20.4s
 	WORD $0x4e36d5ce // fadd v14.4s, v14.4s, v22.4s
-	FMOVQ F14, (R26)
-	FMOVQ 16(R2), F23
+	FMOVQ F14, (R25)
+	FMOVQ 16(R1), F23
 	WORD $0x4e35d6f7 // fadd v23.4s, v23.4s, v21.4s
 	WORD $0x4e37d5ef // fadd v15.4s, v15.4s, v23.4s
-	FMOVQ F15, 16(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F22
+	FMOVQ F15, 16(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F22
 	WORD $0x4e34d6d6 // fadd v22.4s, v22.4s, v20.4s
 	WORD $0x4e36d610 // fadd v16.4s, v16.4s, v22.4s
-	FMOVQ F16, (R26)
-	FMOVQ 16(R2), F23
+	FMOVQ F16, (R25)
+	FMOVQ 16(R1), F23
 	WORD $0x4e35d6f7 // fadd v23.4s, v23.4s, v21.4s
 	WORD $0x4e37d631 // fadd v17.4s, v17.4s, v23.4s
-	FMOVQ F17, 16(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F22
+	FMOVQ F17, 16(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F22
 	WORD $0x4e34d6d6 // fadd v22.4s, v22.4s, v20.4s
 	WORD $0x4e36d652 // fadd v18.4s, v18.4s, v22.4s
-	FMOVQ F18, (R26)
-	FMOVQ 16(R2), F23
+	FMOVQ F18, (R25)
+	FMOVQ 16(R1), F23
 	WORD $0x4e35d6f7 // fadd v23.4s, v23.4s, v21.4s
 	WORD $0x4e37d673 // fadd v19.4s, v19.4s, v23.4s
-	FMOVQ F19, 16(R26)
-	ADD R3, R2
-	ADD R4, R26
+	FMOVQ F19, 16(R25)
+	ADD R2, R1
+	ADD R3, R25
 	JMP done
 
 tile9x2:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
 	MOVD R19, R3
@@ -27687,9 +28267,7 @@ tile9x2:
 	ADD R20, R19
 	MOVD R19, R9
 	ADD R20, R19
-	MOVD R19, R10
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
@@ -27709,215 +28287,295 @@ tile9x2:
 	VMOVI $0, V16.B16
 	VMOVI $0, V17.B16
 	MOVD 40(R0), R22 // a.B
-	MOVD 32(R0), R24 // a.Depth
-	CMP $16, R24
-	BLE last9x2
-	SUB $16, R24
+	MOVD 32(R0), R23 // a.Depth
+	CMP $27, R23
+	BLT few9x2
+	SUB $26, R23
 	PCALIGN $32
 
 most9x2:
 	FMOVQ (R22), F18
 	FMOVQ 16(R22), F19
-	FMOVS (R2)(R1), F20
+	FMOVS (R1)(R26), F20
 	WORD $0x4f941240 // fmla v0.4s, v18.4s, v20.s[0]
 	WORD $0x4f941261 // fmla v1.4s, v19.4s, v20.s[0]
-	FMOVS (R3)(R1), F21
+	FMOVS (R2)(R26), F21
 	WORD $0x4f951242 // fmla v2.4s, v18.4s, v21.s[0]
 	WORD $0x4f951263 // fmla v3.4s, v19.4s, v21.s[0]
-	FMOVS (R4)(R1), F20
+	FMOVS (R3)(R26), F20
 	WORD $0x4f941244 // fmla v4.4s, v18.4s, v20.s[0]
 	WORD $0x4f941265 // fmla v5.4s, v19.4s, v20.s[0]
-	FMOVS (R5)(R1), F21
+	FMOVS (R4)(R26), F21
 	WORD $0x4f951246 // fmla v6.4s, v18.4s, v21.s[0]
 	WORD $0x4f951267 // fmla v7.4s, v19.4s, v21.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R6)(R1), F20
+	ADD $32, R22
+	SUBS $1, R23
+	FMOVS (R5)(R26), F20
 	WORD $0x4f941248 // fmla v8.4s, v18.4s, v20.s[0]
 	WORD $0x4f941269 // fmla v9.4s, v19.4s, v20.s[0]
-	FMOVS (R7)(R1), F21
+	FMOVS (R6)(R26), F21
 	WORD $0x4f95124a // fmla v10.4s, v18.4s, v21.s[0]
 	WORD $0x4f95126b // fmla v11.4s, v19.4s, v21.s[0]
-	FMOVS (R8)(R1), F20
+	FMOVS (R7)(R26), F20
 	WORD $0x4f94124c // fmla v12.4s, v18.4s, v20.s[0]
 	WORD $0x4f94126d // fmla v13.4s, v19.4s, v20.s[0]
-	FMOVS (R9)(R1), F21
+	FMOVS (R8)(R26), F21
 	WORD $0x4f95124e // fmla v14.4s, v18.4s, v21.s[0]
 	WORD $0x4f95126f // fmla v15.4s, v19.4s, v21.s[0]
-	FMOVS (R10)(R1), F20
+	FMOVS (R9)(R26), F20
 	WORD $0x4f941250 // fmla v16.4s, v18.4s, v20.s[0]
 	WORD $0x4f941271 // fmla v17.4s, v19.4s, v20.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE most9x2
-	MOVD $16, R24
+	ADD $26, R23
+	MOVD R25, R13
+	MOVD 64(R0), R10 // a.Stride
+	LSL $2, R10
+	MOVD $9, R11
+	PCALIGN $32
 
-last9x2:
-	MOVD R26, R11
-	MOVD 64(R0), R12 // a.Stride
-	LSL $2, R12
-	PRFM (R11), PLDL1KEEP
-	ADD R12, R11
-	PRFM (R11), PLDL1KEEP
-	ADD R12, R11
-	PRFM (R11), PLDL1KEEP
-	ADD R12, R11
-	PRFM (R11), PLDL1KEEP
-	ADD R12, R11
-	PRFM (R11), PLDL1KEEP
-	ADD R12, R11
-	PRFM (R11), PLDL1KEEP
-	ADD R12, R11
-	PRFM (R11), PLDL1KEEP
-	ADD R12, R11
-	PRFM (R11), PLDL1KEEP
-	ADD R12, R11
-	PRFM (R11), PLDL1KEEP
+row9x2:
+	PRFM (R13), PLDL1KEEP
+	ADD R10, R13
+	FMOVQ (R22), F18
+	FMOVQ 16(R22), F19
+	FMOVS (R1)(R26), F20
+	WORD $0x4f941240 // fmla v0.4s, v18.4s, v20.s[0]
+	WORD $0x4f941261 // fmla v1.4s, v19.4s, v20.s[0]
+	FMOVS (R2)(R26), F21
+	WORD $0x4f951242 // fmla v2.4s, v18.4s, v21.s[0]
+	WORD $0x4f951263 // fmla v3.4s, v19.4s, v21.s[0]
+	FMOVS (R3)(R26), F20
+	WORD $0x4f941244 // fmla v4.4s, v18.4s, v20.s[0]
+	WORD $0x4f941265 // fmla v5.4s, v19.4s, v20.s[0]
+	FMOVS (R4)(R26), F21
+	WORD $0x4f951246 // fmla v6.4s, v18.4s, v21.s[0]
+	WORD $0x4f951267 // fmla v7.4s, v19.4s, v21.s[0]
+	ADD $32, R22
+	FMOVS (R5)(R26), F20
+	WORD $0x4f941248 // fmla v8.4s, v18.4s, v20.s[0]
+	WORD $0x4f941269 // fmla v9.4s, v19.4s, v20.s[0]
+	FMOVS (R6)(R26), F21
+	WORD $0x4f95124a // fmla v10.4s, v18.4s, v21.s[0]
+	WORD $0x4f95126b // fmla v11.4s, v19.4s, v21.s[0]
+	FMOVS (R7)(R26), F20
+	WORD $0x4f94124c // fmla v12.4s, v18.4s, v20.s[0]
+	WORD $0x4f94126d // fmla v13.4s, v19.4s, v20.s[0]
+	FMOVS (R8)(R26), F21
+	WORD $0x4f95124e // fmla v14.4s, v18.4s, v21.s[0]
+	WORD $0x4f95126f // fmla v15.4s, v19.4s, v21.s[0]
+	FMOVS (R9)(R26), F20
+	WORD $0x4f941250 // fmla v16.4s, v18.4s, v20.s[0]
+	WORD $0x4f941271 // fmla v17.4s, v19.4s, v20.s[0]
+	ADD R21, R26
+	FMOVQ (R22), F18
+	FMOVQ 16(R22), F19
+	FMOVS (R1)(R26), F20
+	WORD $0x4f941240 // fmla v0.4s, v18.4s, v20.s[0]
+	WORD $0x4f941261 // fmla v1.4s, v19.4s, v20.s[0]
+	FMOVS (R2)(R26), F21
+	WORD $0x4f951242 // fmla v2.4s, v18.4s, v21.s[0]
+	WORD $0x4f951263 // fmla v3.4s, v19.4s, v21.s[0]
+	FMOVS (R3)(R26), F20
+	WORD $0x4f941244 // fmla v4.4s, v18.4s, v20.s[0]
+	WORD $0x4f941265 // fmla v5.4s, v19.4s, v20.s[0]
+	FMOVS (R4)(R26), F21
+	WORD $0x4f951246 // fmla v6.4s, v18.4s, v21.s[0]
+	WORD $0x4f951267 // fmla v7.4s, v19.4s, v21.s[0]
+	ADD $32, R22
+	FMOVS (R5)(R26), F20
+	WORD $0x4f941248 // fmla v8.4s, v18.4s, v20.s[0]
+	WORD $0x4f941269 // fmla v9.4s, v19.4s, v20.s[0]
+	FMOVS (R6)(R26), F21
+	WORD $0x4f95124a // fmla v10.4s, v18.4s, v21.s[0]
+	WORD $0x4f95126b // fmla v11.4s, v19.4s, v21.s[0]
+	FMOVS (R7)(R26), F20
+	WORD $0x4f94124c // fmla v12.4s, v18.4s, v20.s[0]
+	WORD $0x4f94126d // fmla v13.4s, v19.4s, v20.s[0]
+	FMOVS (R8)(R26), F21
+	WORD $0x4f95124e // fmla v14.4s, v18.4s, v21.s[0]
+	WORD $0x4f95126f // fmla v15.4s, v19.4s, v21.s[0]
+	FMOVS (R9)(R26), F20
+	WORD $0x4f941250 // fmla v16.4s, v18.4s, v20.s[0]
+	WORD $0x4f941271 // fmla v17.4s, v19.4s, v20.s[0]
+	ADD R21, R26
+	SUBS $1, R11
+	BNE row9x2
+	JMP end9x2
+
+few9x2:
+	MOVD R25, R13
+	MOVD 64(R0), R10 // a.Stride
+	LSL $2, R10
+	PRFM (R13), PLDL1KEEP
+	ADD R10, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R10, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R10, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R10, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R10, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R10, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R10, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R10, R13
+	PRFM (R13), PLDL1KEEP
+	ADD $18, R23
+
+end9x2:
+	SUB $18, R23
 	PCALIGN $32
 
 loop9x2:
 	FMOVQ (R22), F18
 	FMOVQ 16(R22), F19
-	FMOVS (R2)(R1), F20
+	FMOVS (R1)(R26), F20
 	WORD $0x4f941240 // fmla v0.4s, v18.4s, v20.s[0]
 	WORD $0x4f941261 // fmla v1.4s, v19.4s, v20.s[0]
-	FMOVS (R3)(R1), F21
+	FMOVS (R2)(R26), F21
 	WORD $0x4f951242 // fmla v2.4s, v18.4s, v21.s[0]
 	WORD $0x4f951263 // fmla v3.4s, v19.4s, v21.s[0]
-	FMOVS (R4)(R1), F20
+	FMOVS (R3)(R26), F20
 	WORD $0x4f941244 // fmla v4.4s, v18.4s, v20.s[0]
 	WORD $0x4f941265 // fmla v5.4s, v19.4s, v20.s[0]
-	FMOVS (R5)(R1), F21
+	FMOVS (R4)(R26), F21
 	WORD $0x4f951246 // fmla v6.4s, v18.4s, v21.s[0]
 	WORD $0x4f951267 // fmla v7.4s, v19.4s, v21.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R6)(R1), F20
+	ADD $32, R22
+	SUBS $1, R23
+	FMOVS (R5)(R26), F20
 	WORD $0x4f941248 // fmla v8.4s, v18.4s, v20.s[0]
 	WORD $0x4f941269 // fmla v9.4s, v19.4s, v20.s[0]
-	FMOVS (R7)(R1), F21
+	FMOVS (R6)(R26), F21
 	WORD $0x4f95124a // fmla v10.4s, v18.4s, v21.s[0]
 	WORD $0x4f95126b // fmla v11.4s, v19.4s, v21.s[0]
-	FMOVS (R8)(R1), F20
+	FMOVS (R7)(R26), F20
 	WORD $0x4f94124c // fmla v12.4s, v18.4s, v20.s[0]
 	WORD $0x4f94126d // fmla v13.4s, v19.4s, v20.s[0]
-	FMOVS (R9)(R1), F21
+	FMOVS (R8)(R26), F21
 	WORD $0x4f95124e // fmla v14.4s, v18.4s, v21.s[0]
 	WORD $0x4f95126f // fmla v15.4s, v19.4s, v21.s[0]
-	FMOVS (R10)(R1), F20
+	FMOVS (R9)(R26), F20
 	WORD $0x4f941250 // fmla v16.4s, v18.4s, v20.s[0]
 	WORD $0x4f941271 // fmla v17.4s, v19.4s, v20.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop9x2
 	MOVD 48(R0), R22 // a.Bias
 	CBNZ R22, biased9x2
 	MOVD $zeros<>(SB), R22
 
 biased9x2:
-	MOVD 64(R0), R4 // a.Stride
-	LSL $2, R4
-	MOVD R26, R2
-	MOVD R4, R3
-	MOVBU 80(R0), R24 // a.Add
-	CBNZ R24, added9x2
-	MOVD $zeros<>(SB), R2
-	MOVD $0, R3
+	MOVD 64(R0), R3 // a.Stride
+	LSL $2, R3
+	MOVD R25, R1
+	MOVD R3, R2
+	MOVBU 80(R0), R23 // a.Add
+	CBNZ R23, added9x2
+	MOVD $zeros<>(SB), R1
+	MOVD $0, R2
 
 added9x2:
 	FMOVQ (R22), F18
 	FMOVQ 16(R22), F19
-	FMOVQ (R2), F20
+	FMOVQ (R1), F20
 	WORD $0x4e32d694 // fadd v20.4s, v20.4s, v18.4s
 	WORD $0x4e34d400 // fadd v0.4s, v0.4s, v20.4s
-	FMOVQ F0, (R26)
-	FMOVQ 16(R2), F21
+	FMOVQ F0, (R25)
+	FMOVQ 16(R1), F21
 	WORD $0x4e33d6b5 // fadd v21.4s, v21.4s, v19.4s
 	WORD $0x4e35d421 // fadd v1.4s, v1.4s, v21.4s
-	FMOVQ F1, 16(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F20
+	FMOVQ F1, 16(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F20
 	WORD $0x4e32d694 // fadd v20.4s, v20.4s, v18.4s
 	WORD $0x4e34d442 // fadd v2.4s, v2.4s, v20.4s
-	FMOVQ F2, (R26)
-	FMOVQ 16(R2), F21
+	FMOVQ F2, (R25)
+	FMOVQ 16(R1), F21
 	WORD $0x4e33d6b5 // fadd v21.4s, v21.4s, v19.4s
 	WORD $0x4e35d463 // fadd v3.4s, v3.4s, v21.4s
-	FMOVQ F3, 16(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F20
+	FMOVQ F3, 16(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F20
 	WORD $0x4e32d694 // fadd v20.4s, v20.4s, v18.4s
 	WORD $0x4e34d484 // fadd v4.4s, v4.4s, v20.4s
-	FMOVQ F4, (R26)
-	FMOVQ 16(R2), F21
+	FMOVQ F4, (R25)
+	FMOVQ 16(R1), F21
 	WORD $0x4e33d6b5 // fadd v21.4s, v21.4s, v19.4s
 	WORD $0x4e35d4a5 // fadd v5.4s, v5.4s, v21.4s
-	FMOVQ F5, 16(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F20
+	FMOVQ F5, 16(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F20
 	WORD $0x4e32d694 // fadd v20.4s, v20.4s, v18.4s
 	WORD $0x4e34d4c6 // fadd v6.4s, v6.4s, v20.4s
-	FMOVQ F6, (R26)
-	FMOVQ 16(R2), F21
+	FMOVQ F6, (R25)
+	FMOVQ 16(R1), F21
 	WORD $0x4e33d6b5 // fadd v21.4s, v21.4s, v19.4s
 	WORD $0x4e35d4e7 // fadd v7.4s, v7.4s, v21.4s
-	FMOVQ F7, 16(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F20
+	FMOVQ F7, 16(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F20
 	WORD $0x4e32d694 // fadd v20.4s, v20.4s, v18.4s
 	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
-	FMOVQ F8, (R26)
-	FMOVQ 16(R2), F21
+	FMOVQ F8, (R25)
+	FMOVQ 16(R1), F21
 	WORD $0x4e33d6b5 // fadd v21.4s, v21.4s, v19.4s
 	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
-	FMOVQ F9, 16(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F20
+	FMOVQ F9, 16(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F20
 	WORD $0x4e32d694 // fadd v20.4s, v20.4s, v18.4s
 	WORD $0x4e34d54a // fadd v10.4s, v10.4s, v20.4s
-	FMOVQ F10, (R26)
-	FMOVQ 16(R2), F21
+	FMOVQ F10, (R25)
+	FMOVQ 16(R1), F21
 	WORD $0x4e33d6b5 // fadd v21.4s, v21.4s, v19.4s
 	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
-	FMOVQ F11, 16(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F20
+	FMOVQ F11, 16(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F20
 	WORD $0x4e32d694 // fadd v20.4s, v20.4s, v18.4s
 	WORD $0x4e34d58c // fadd v12.4s, v12.4s, v20.4s
-	FMOVQ F12, (R26)
-	FMOVQ 16(R2), F21
+	FMOVQ F12, (R25)
+	FMOVQ 16(R1), F21
 	WORD $0x4e33d6b5 // fadd v21.4s, v21.4s, v19.4s
 	WORD $0x4e35d5ad // fadd v13.4s, v13.4s, v21.4s
-	FMOVQ F13, 16(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F20
+	FMOVQ F13, 16(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F20
 	WORD $0x4e32d694 // fadd v20.4s, v20.4s, v18.4s
 	WORD $0x4e34d5ce // fadd v14.4s, v14.4s, v20.4s
-	FMOVQ F14, (R26)
-	FMOVQ 16(R2), F21
+	FMOVQ F14, (R25)
+	FMOVQ 16(R1), F21
 	WORD $0x4e33d6b5 // fadd v21.4s, v21.4s, v19.4s
 	WORD $0x4e35d5ef // fadd v15.4s, v15.4s, v21.4s
-	FMOVQ F15, 16(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F20
+	FMOVQ F15, 16(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F20
 	WORD $0x4e32d694 // fadd v20.4s, v20.4s, v18.4s
 	WORD $0x4e34d610 // fadd v16.4s, v16.4s, v20.4s
-	FMOVQ F16, (R26)
-	FMOVQ 16(R2), F21
+	FMOVQ F16, (R25)
+	FMOVQ 16(R1), F21
 	WORD $0x4e33d6b5 // fadd v21.4s, v21.4s, v19.4s
 	WORD $0x4e35d631 // fadd v17.4s, v17.4s, v21.4s
-	FMOVQ F17, 16(R26)
-	ADD R3, R2
-	ADD R4, R26
+	FMOVQ F17, 16(R25)
+	ADD R2, R1
+	ADD R3, R25
 	JMP done
 
 tile8x2:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
 	MOVD R19, R3
@@ -27932,9 +28590,7 @@ tile8x2:
 	ADD R20, R19
 	MOVD R19, R8
 	ADD R20, R19
-	MOVD R19, R9
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
@@ -27952,197 +28608,271 @@ tile8x2:
 	VMOVI $0, V14.B16
 	VMOVI $0, V15.B16
 	MOVD 40(R0), R22 // a.B
-	MOVD 32(R0), R24 // a.Depth
-	CMP $16, R24
-	BLE last8x2
-	SUB $16, R24
+	MOVD 32(R0), R23 // a.Depth
+	CMP $25, R23
+	BLT few8x2
+	SUB $24, R23
 	PCALIGN $32
 
 most8x2:
 	FMOVQ (R22), F16
 	FMOVQ 16(R22), F17
-	FMOVS (R2)(R1), F18
+	FMOVS (R1)(R26), F18
 	WORD $0x4f921200 // fmla v0.4s, v16.4s, v18.s[0]
 	WORD $0x4f921221 // fmla v1.4s, v17.4s, v18.s[0]
-	FMOVS (R3)(R1), F19
+	FMOVS (R2)(R26), F19
 	WORD $0x4f931202 // fmla v2.4s, v16.4s, v19.s[0]
 	WORD $0x4f931223 // fmla v3.4s, v17.4s, v19.s[0]
-	FMOVS (R4)(R1), F18
+	FMOVS (R3)(R26), F18
 	WORD $0x4f921204 // fmla v4.4s, v16.4s, v18.s[0]
 	WORD $0x4f921225 // fmla v5.4s, v17.4s, v18.s[0]
-	FMOVS (R5)(R1), F19
+	FMOVS (R4)(R26), F19
 	WORD $0x4f931206 // fmla v6.4s, v16.4s, v19.s[0]
 	WORD $0x4f931227 // fmla v7.4s, v17.4s, v19.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R6)(R1), F18
+	ADD $32, R22
+	SUBS $1, R23
+	FMOVS (R5)(R26), F18
 	WORD $0x4f921208 // fmla v8.4s, v16.4s, v18.s[0]
 	WORD $0x4f921229 // fmla v9.4s, v17.4s, v18.s[0]
-	FMOVS (R7)(R1), F19
+	FMOVS (R6)(R26), F19
 	WORD $0x4f93120a // fmla v10.4s, v16.4s, v19.s[0]
 	WORD $0x4f93122b // fmla v11.4s, v17.4s, v19.s[0]
-	FMOVS (R8)(R1), F18
+	FMOVS (R7)(R26), F18
 	WORD $0x4f92120c // fmla v12.4s, v16.4s, v18.s[0]
 	WORD $0x4f92122d // fmla v13.4s, v17.4s, v18.s[0]
-	FMOVS (R9)(R1), F19
+	FMOVS (R8)(R26), F19
 	WORD $0x4f93120e // fmla v14.4s, v16.4s, v19.s[0]
 	WORD $0x4f93122f // fmla v15.4s, v17.4s, v19.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE most8x2
-	MOVD $16, R24
+	ADD $24, R23
+	MOVD R25, R13
+	MOVD 64(R0), R9 // a.Stride
+	LSL $2, R9
+	MOVD $8, R10
+	PCALIGN $32
 
-last8x2:
-	MOVD R26, R10
-	MOVD 64(R0), R11 // a.Stride
-	LSL $2, R11
-	PRFM (R10), PLDL1KEEP
-	ADD R11, R10
-	PRFM (R10), PLDL1KEEP
-	ADD R11, R10
-	PRFM (R10), PLDL1KEEP
-	ADD R11, R10
-	PRFM (R10), PLDL1KEEP
-	ADD R11, R10
-	PRFM (R10), PLDL1KEEP
-	ADD R11, R10
-	PRFM (R10), PLDL1KEEP
-	ADD R11, R10
-	PRFM (R10), PLDL1KEEP
-	ADD R11, R10
-	PRFM (R10), PLDL1KEEP
+row8x2:
+	PRFM (R13), PLDL1KEEP
+	ADD R9, R13
+	FMOVQ (R22), F16
+	FMOVQ 16(R22), F17
+	FMOVS (R1)(R26), F18
+	WORD $0x4f921200 // fmla v0.4s, v16.4s, v18.s[0]
+	WORD $0x4f921221 // fmla v1.4s, v17.4s, v18.s[0]
+	FMOVS (R2)(R26), F19
+	WORD $0x4f931202 // fmla v2.4s, v16.4s, v19.s[0]
+	WORD $0x4f931223 // fmla v3.4s, v17.4s, v19.s[0]
+	FMOVS (R3)(R26), F18
+	WORD $0x4f921204 // fmla v4.4s, v16.4s, v18.s[0]
+	WORD $0x4f921225 // fmla v5.4s, v17.4s, v18.s[0]
+	FMOVS (R4)(R26), F19
+	WORD $0x4f931206 // fmla v6.4s, v16.4s, v19.s[0]
+	WORD $0x4f931227 // fmla v7.4s, v17.4s, v19.s[0]
+	ADD $32, R22
+	FMOVS (R5)(R26), F18
+	WORD $0x4f921208 // fmla v8.4s, v16.4s, v18.s[0]
+	WORD $0x4f921229 // fmla v9.4s, v17.4s, v18.s[0]
+	FMOVS (R6)(R26), F19
+	WORD $0x4f93120a // fmla v10.4s, v16.4s, v19.s[0]
+	WORD $0x4f93122b // fmla v11.4s, v17.4s, v19.s[0]
+	FMOVS (R7)(R26), F18
+	WORD $0x4f92120c // fmla v12.4s, v16.4s, v18.s[0]
+	WORD $0x4f92122d // fmla v13.4s, v17.4s, v18.s[0]
+	FMOVS (R8)(R26), F19
+	WORD $0x4f93120e // fmla v14.4s, v16.4s, v19.s[0]
+	WORD $0x4f93122f // fmla v15.4s, v17.4s, v19.s[0]
+	ADD R21, R26
+	FMOVQ (R22), F16
+	FMOVQ 16(R22), F17
+	FMOVS (R1)(R26), F18
+	WORD $0x4f921200 // fmla v0.4s, v16.4s, v18.s[0]
+	WORD $0x4f921221 // fmla v1.4s, v17.4s, v18.s[0]
+	FMOVS (R2)(R26), F19
+	WORD $0x4f931202 // fmla v2.4s, v16.4s, v19.s[0]
+	WORD $0x4f931223 // fmla v3.4s, v17.4s, v19.s[0]
+	FMOVS (R3)(R26), F18
+	WORD $0x4f921204 // fmla v4.4s, v16.4s, v18.s[0]
+	WORD $0x4f921225 // fmla v5.4s, v17.4s, v18.s[0]
+	FMOVS (R4)(R26), F19
+	WORD $0x4f931206 // fmla v6.4s, v16.4s, v19.s[0]
+	WORD $0x4f931227 // fmla v7.4s, v17.4s, v19.s[0]
+	ADD $32, R22
+	FMOVS (R5)(R26), F18
+	WORD $0x4f921208 // fmla v8.4s, v16.4s, v18.s[0]
+	WORD $0x4f921229 // fmla v9.4s, v17.4s, v18.s[0]
+	FMOVS (R6)(R26), F19
+	WORD $0x4f93120a // fmla v10.4s, v16.4s, v19.s[0]
+	WORD $0x4f93122b // fmla v11.4s, v17.4s, v19.s[0]
+	FMOVS (R7)(R26), F18
+	WORD $0x4f92120c // fmla v12.4s, v16.4s, v18.s[0]
+	WORD $0x4f92122d // fmla v13.4s, v17.4s, v18.s[0]
+	FMOVS (R8)(R26), F19
+	WORD $0x4f93120e // fmla v14.4s, v16.4s, v19.s[0]
+	WORD $0x4f93122f // fmla v15.4s, v17.4s, v19.s[0]
+	ADD R21, R26
+	SUBS $1, R10
+	BNE row8x2
+	JMP end8x2
+
+few8x2:
+	MOVD R25, R13
+	MOVD 64(R0), R9 // a.Stride
+	LSL $2, R9
+	PRFM (R13), PLDL1KEEP
+	ADD R9, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R9, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R9, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R9, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R9, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R9, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R9, R13
+	PRFM (R13), PLDL1KEEP
+	ADD $16, R23
+
+end8x2:
+	SUB $16, R23
 	PCALIGN $32
 
 loop8x2:
 	FMOVQ (R22), F16
 	FMOVQ 16(R22), F17
-	FMOVS (R2)(R1), F18
+	FMOVS (R1)(R26), F18
 	WORD $0x4f921200 // fmla v0.4s, v16.4s, v18.s[0]
 	WORD $0x4f921221 // fmla v1.4s, v17.4s, v18.s[0]
-	FMOVS (R3)(R1), F19
+	FMOVS (R2)(R26), F19
 	WORD $0x4f931202 // fmla v2.4s, v16.4s, v19.s[0]
 	WORD $0x4f931223 // fmla v3.4s, v17.4s, v19.s[0]
-	FMOVS (R4)(R1), F18
+	FMOVS (R3)(R26), F18
 	WORD $0x4f921204 // fmla v4.4s, v16.4s, v18.s[0]
 	WORD $0x4f921225 // fmla v5.4s, v17.4s, v18.s[0]
-	FMOVS (R5)(R1), F19
+	FMOVS (R4)(R26), F19
 	WORD $0x4f931206 // fmla v6.4s, v16.4s, v19.s[0]
 	WORD $0x4f931227 // fmla v7.4s, v17.4s, v19.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R6)(R1), F18
+	ADD $32, R22
+	SUBS $1, R23
+	FMOVS (R5)(R26), F18
 	WORD $0x4f921208 // fmla v8.4s, v16.4s, v18.s[0]
 	WORD $0x4f921229 // fmla v9.4s, v17.4s, v18.s[0]
-	FMOVS (R7)(R1), F19
+	FMOVS (R6)(R26), F19
 	WORD $0x4f93120a // fmla v10.4s, v16.4s, v19.s[0]
 	WORD $0x4f93122b // fmla v11.4s, v17.4s, v19.s[0]
-	FMOVS (R8)(R1), F18
+	FMOVS (R7)(R26), F18
 	WORD $0x4f92120c // fmla v12.4s, v16.4s, v18.s[0]
 	WORD $0x4f92122d // fmla v13.4s, v17.4s, v18.s[0]
-	FMOVS (R9)(R1), F19
+	FMOVS (R8)(R26), F19
 	WORD $0x4f93120e // fmla v14.4s, v16.4s, v19.s[0]
 	WORD $0x4f93122f // fmla v15.4s, v17.4s, v19.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop8x2
 	MOVD 48(R0), R22 // a.Bias
 	CBNZ R22, biased8x2
 	MOVD $zeros<>(SB), R22
 
 biased8x2:
-	MOVD 64(R0), R4 // a.Stride
-	LSL $2, R4
-	MOVD R26, R2
-	MOVD R4, R3
-	MOVBU 80(R0), R24 // a.Add
-	CBNZ R24, added8x2
-	MOVD $zeros<>(SB), R2
-	MOVD $0, R3
+	MOVD 64(R0), R3 // a.Stride
+	LSL $2, R3
+	MOVD R25, R1
+	MOVD R3, R2
+	MOVBU 80(R0), R23 // a.Add
+	CBNZ R23, added8x2
+	MOVD $zeros<>(SB), R1
+	MOVD $0, R2
 
 added8x2:
 	FMOVQ (R22), F16
 	FMOVQ 16(R22), F17
-	FMOVQ (R2), F18
+	FMOVQ (R1), F18
 	WORD $0x4e30d652 // fadd v18.4s, v18.4s, v16.4s
 	WORD $0x4e32d400 // fadd v0.4s, v0.4s, v18.4s
-	FMOVQ F0, (R26)
-	FMOVQ 16(R2), F19
+	FMOVQ F0, (R25)
+	FMOVQ 16(R1), F19
 	WORD $0x4e31d673 // fadd v19.4s, v19.4s, v17.4s
 	WORD $0x4e33d421 // fadd v1.4s, v1.4s, v19.4s
-	FMOVQ F1, 16(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F18
+	FMOVQ F1, 16(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F18
 	WORD $0x4e30d652 // fadd v18.4s, v18.4s, v16.4s
 	WORD $0x4e32d442 // fadd v2.4s, v2.4s, v18.4s
-	FMOVQ F2, (R26)
-	FMOVQ 16(R2), F19
+	FMOVQ F2, (R25)
+	FMOVQ 16(R1), F19
 	WORD $0x4e31d673 // fadd v19.4s, v19.4s, v17.4s
 	WORD $0x4e33d463 // fadd v3.4s, v3.4s, v19.4s
-	FMOVQ F3, 16(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F18
+	FMOVQ F3, 16(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F18
 	WORD $0x4e30d652 // fadd v18.4s, v18.4s, v16.4s
 	WORD $0x4e32d484 // fadd v4.4s, v4.4s, v18.4s
-	FMOVQ F4, (R26)
-	FMOVQ 16(R2), F19
+	FMOVQ F4, (R25)
+	FMOVQ 16(R1), F19
 	WORD $0x4e31d673 // fadd v19.4s, v19.4s, v17.4s
 	WORD $0x4e33d4a5 // fadd v5.4s, v5.4s, v19.4s
-	FMOVQ F5, 16(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F18
+	FMOVQ F5, 16(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F18
 	WORD $0x4e30d652 // fadd v18.4s, v18.4s, v16.4s
 	WORD $0x4e32d4c6 // fadd v6.4s, v6.4s, v18.4s
-	FMOVQ F6, (R26)
-	FMOVQ 16(R2), F19
+	FMOVQ F6, (R25)
+	FMOVQ 16(R1), F19
 	WORD $0x4e31d673 // fadd v19.4s, v19.4s, v17.4s
 	WORD $0x4e33d4e7 // fadd v7.4s, v7.4s, v19.4s
-	FMOVQ F7, 16(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F18
+	FMOVQ F7, 16(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F18
 	WORD $0x4e30d652 // fadd v18.4s, v18.4s, v16.4s
 	WORD $0x4e32d508 // fadd v8.4s, v8.4s, v18.4s
-	FMOVQ F8, (R26)
-	FMOVQ 16(R2), F19
+	FMOVQ F8, (R25)
+	FMOVQ 16(R1), F19
 	WORD $0x4e31d673 // fadd v19.4s, v19.4s, v17.4s
 	WORD $0x4e33d529 // fadd v9.4s, v9.4s, v19.4s
-	FMOVQ F9, 16(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F18
+	FMOVQ F9, 16(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F18
 	WORD $0x4e30d652 // fadd v18.4s, v18.4s, v16.4s
 	WORD $0x4e32d54a // fadd v10.4s, v10.4s, v18.4s
-	FMOVQ F10, (R26)
-	FMOVQ 16(R2), F19
+	FMOVQ F10, (R25)
+	FMOVQ 16(R1), F19
 	WORD $0x4e31d673 // fadd v19.4s, v19.4s, v17.4s
 	WORD $0x4e33d56b // fadd v11.4s, v11.4s, v19.4s
-	FMOVQ F11, 16(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F18
+	FMOVQ F11, 16(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F18
 	WORD $0x4e30d652 // fadd v18.4s, v18.4s, v16.4s
 	WORD $0x4e32d58c // fadd v12.4s, v12.4s, v18.4s
-	FMOVQ F12, (R26)
-	FMOVQ 16(R2), F19
+	FMOVQ F12, (R25)
+	FMOVQ 16(R1), F19
 	WORD $0x4e31d673 // fadd v19.4s, v19.4s, v17.4s
 	WORD $0x4e33d5ad // fadd v13.4s, v13.4s, v19.4s
-	FMOVQ F13, 16(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F18
+	FMOVQ F13, 16(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F18
 	WORD $0x4e30d652 // fadd v18.4s, v18.4s, v16.4s
 	WORD $0x4e32d5ce // fadd v14.4s, v14.4s, v18.4s
-	FMOVQ F14, (R26)
-	FMOVQ 16(R2), F19
+	FMOVQ F14, (R25)
+	FMOVQ 16(R1), F19
 	WORD $0x4e31d673 // fadd v19.4s, v19.4s, v17.4s
 	WORD $0x4e33d5ef // fadd v15.4s, v15.4s, v19.4s
-	FMOVQ F15, 16(R26)
-	ADD R3, R2
-	ADD R4, R26
+	FMOVQ F15, 16(R25)
+	ADD R2, R1
+	ADD R3, R25
 	JMP done
 
 tile7x2:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
 	MOVD R19, R3
@@ -28155,9 +28885,7 @@ tile7x2:
 	ADD R20, R19
 	MOVD R19, R7
 	ADD R20, R19
-	MOVD R19, R8
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
@@ -28173,179 +28901,247 @@ tile7x2:
 	VMOVI $0, V12.B16
 	VMOVI $0, V13.B16
 	MOVD 40(R0), R22 // a.B
-	MOVD 32(R0), R24 // a.Depth
-	CMP $16, R24
-	BLE last7x2
-	SUB $16, R24
+	MOVD 32(R0), R23 // a.Depth
+	CMP $23, R23
+	BLT few7x2
+	SUB $22, R23
 	PCALIGN $32
 
 most7x2:
 	FMOVQ (R22), F14
 	FMOVQ 16(R22), F15
-	FMOVS (R2)(R1), F16
+	FMOVS (R1)(R26), F16
 	WORD $0x4f9011c0 // fmla v0.4s, v14.4s, v16.s[0]
 	WORD $0x4f9011e1 // fmla v1.4s, v15.4s, v16.s[0]
-	FMOVS (R3)(R1), F17
+	FMOVS (R2)(R26), F17
 	WORD $0x4f9111c2 // fmla v2.4s, v14.4s, v17.s[0]
 	WORD $0x4f9111e3 // fmla v3.4s, v15.4s, v17.s[0]
-	FMOVS (R4)(R1), F16
+	FMOVS (R3)(R26), F16
 	WORD $0x4f9011c4 // fmla v4.4s, v14.4s, v16.s[0]
 	WORD $0x4f9011e5 // fmla v5.4s, v15.4s, v16.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R5)(R1), F17
+	ADD $32, R22
+	SUBS $1, R23
+	FMOVS (R4)(R26), F17
 	WORD $0x4f9111c6 // fmla v6.4s, v14.4s, v17.s[0]
 	WORD $0x4f9111e7 // fmla v7.4s, v15.4s, v17.s[0]
-	FMOVS (R6)(R1), F16
+	FMOVS (R5)(R26), F16
 	WORD $0x4f9011c8 // fmla v8.4s, v14.4s, v16.s[0]
 	WORD $0x4f9011e9 // fmla v9.4s, v15.4s, v16.s[0]
-	FMOVS (R7)(R1), F17
+	FMOVS (R6)(R26), F17
 	WORD $0x4f9111ca // fmla v10.4s, v14.4s, v17.s[0]
 	WORD $0x4f9111eb // fmla v11.4s, v15.4s, v17.s[0]
-	FMOVS (R8)(R1), F16
+	FMOVS (R7)(R26), F16
 	WORD $0x4f9011cc // fmla v12.4s, v14.4s, v16.s[0]
 	WORD $0x4f9011ed // fmla v13.4s, v15.4s, v16.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE most7x2
-	MOVD $16, R24
+	ADD $22, R23
+	MOVD R25, R13
+	MOVD 64(R0), R8 // a.Stride
+	LSL $2, R8
+	MOVD $7, R9
+	PCALIGN $32
 
-last7x2:
-	MOVD R26, R9
-	MOVD 64(R0), R10 // a.Stride
-	LSL $2, R10
-	PRFM (R9), PLDL1KEEP
-	ADD R10, R9
-	PRFM (R9), PLDL1KEEP
-	ADD R10, R9
-	PRFM (R9), PLDL1KEEP
-	ADD R10, R9
-	PRFM (R9), PLDL1KEEP
-	ADD R10, R9
-	PRFM (R9), PLDL1KEEP
-	ADD R10, R9
-	PRFM (R9), PLDL1KEEP
-	ADD R10, R9
-	PRFM (R9), PLDL1KEEP
+row7x2:
+	PRFM (R13), PLDL1KEEP
+	ADD R8, R13
+	FMOVQ (R22), F14
+	FMOVQ 16(R22), F15
+	FMOVS (R1)(R26), F16
+	WORD $0x4f9011c0 // fmla v0.4s, v14.4s, v16.s[0]
+	WORD $0x4f9011e1 // fmla v1.4s, v15.4s, v16.s[0]
+	FMOVS (R2)(R26), F17
+	WORD $0x4f9111c2 // fmla v2.4s, v14.4s, v17.s[0]
+	WORD $0x4f9111e3 // fmla v3.4s, v15.4s, v17.s[0]
+	FMOVS (R3)(R26), F16
+	WORD $0x4f9011c4 // fmla v4.4s, v14.4s, v16.s[0]
+	WORD $0x4f9011e5 // fmla v5.4s, v15.4s, v16.s[0]
+	ADD $32, R22
+	FMOVS (R4)(R26), F17
+	WORD $0x4f9111c6 // fmla v6.4s, v14.4s, v17.s[0]
+	WORD $0x4f9111e7 // fmla v7.4s, v15.4s, v17.s[0]
+	FMOVS (R5)(R26), F16
+	WORD $0x4f9011c8 // fmla v8.4s, v14.4s, v16.s[0]
+	WORD $0x4f9011e9 // fmla v9.4s, v15.4s, v16.s[0]
+	FMOVS (R6)(R26), F17
+	WORD $0x4f9111ca // fmla v10.4s, v14.4s, v17.s[0]
+	WORD $0x4f9111eb // fmla v11.4s, v15.4s, v17.s[0]
+	FMOVS (R7)(R26), F16
+	WORD $0x4f9011cc // fmla v12.4s, v14.4s, v16.s[0]
+	WORD $0x4f9011ed // fmla v13.4s, v15.4s, v16.s[0]
+	ADD R21, R26
+	FMOVQ (R22), F14
+	FMOVQ 16(R22), F15
+	FMOVS (R1)(R26), F16
+	WORD $0x4f9011c0 // fmla v0.4s, v14.4s, v16.s[0]
+	WORD $0x4f9011e1 // fmla v1.4s, v15.4s, v16.s[0]
+	FMOVS (R2)(R26), F17
+	WORD $0x4f9111c2 // fmla v2.4s, v14.4s, v17.s[0]
+	WORD $0x4f9111e3 // fmla v3.4s, v15.4s, v17.s[0]
+	FMOVS (R3)(R26), F16
+	WORD $0x4f9011c4 // fmla v4.4s, v14.4s, v16.s[0]
+	WORD $0x4f9011e5 // fmla v5.4s, v15.4s, v16.s[0]
+	ADD $32, R22
+	FMOVS (R4)(R26), F17
+	WORD $0x4f9111c6 // fmla v6.4s, v14.4s, v17.s[0]
+	WORD $0x4f9111e7 // fmla v7.4s, v15.4s, v17.s[0]
+	FMOVS (R5)(R26), F16
+	WORD $0x4f9011c8 // fmla v8.4s, v14.4s, v16.s[0]
+	WORD $0x4f9011e9 // fmla v9.4s, v15.4s, v16.s[0]
+	FMOVS (R6)(R26), F17
+	WORD $0x4f9111ca // fmla v10.4s, v14.4s, v17.s[0]
+	WORD $0x4f9111eb // fmla v11.4s, v15.4s, v17.s[0]
+	FMOVS (R7)(R26), F16
+	WORD $0x4f9011cc // fmla v12.4s, v14.4s, v16.s[0]
+	WORD $0x4f9011ed // fmla v13.4s, v15.4s, v16.s[0]
+	ADD R21, R26
+	SUBS $1, R9
+	BNE row7x2
+	JMP end7x2
+
+few7x2:
+	MOVD R25, R13
+	MOVD 64(R0), R8 // a.Stride
+	LSL $2, R8
+	PRFM (R13), PLDL1KEEP
+	ADD R8, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R8, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R8, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R8, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R8, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R8, R13
+	PRFM (R13), PLDL1KEEP
+	ADD $14, R23
+
+end7x2:
+	SUB $14, R23
 	PCALIGN $32
 
 loop7x2:
 	FMOVQ (R22), F14
 	FMOVQ 16(R22), F15
-	FMOVS (R2)(R1), F16
+	FMOVS (R1)(R26), F16
 	WORD $0x4f9011c0 // fmla v0.4s, v14.4s, v16.s[0]
 	WORD $0x4f9011e1 // fmla v1.4s, v15.4s, v16.s[0]
-	FMOVS (R3)(R1), F17
+	FMOVS (R2)(R26), F17
 	WORD $0x4f9111c2 // fmla v2.4s, v14.4s, v17.s[0]
 	WORD $0x4f9111e3 // fmla v3.4s, v15.4s, v17.s[0]
-	FMOVS (R4)(R1), F16
+	FMOVS (R3)(R26), F16
 	WORD $0x4f9011c4 // fmla v4.4s, v14.4s, v16.s[0]
 	WORD $0x4f9011e5 // fmla v5.4s, v15.4s, v16.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R5)(R1), F17
+	ADD $32, R22
+	SUBS $1, R23
+	FMOVS (R4)(R26), F17
 	WORD $0x4f9111c6 // fmla v6.4s, v14.4s, v17.s[0]
 	WORD $0x4f9111e7 // fmla v7.4s, v15.4s, v17.s[0]
-	FMOVS (R6)(R1), F16
+	FMOVS (R5)(R26), F16
 	WORD $0x4f9011c8 // fmla v8.4s, v14.4s, v16.s[0]
 	WORD $0x4f9011e9 // fmla v9.4s, v15.4s, v16.s[0]
-	FMOVS (R7)(R1), F17
+	FMOVS (R6)(R26), F17
 	WORD $0x4f9111ca // fmla v10.4s, v14.4s, v17.s[0]
 	WORD $0x4f9111eb // fmla v11.4s, v15.4s, v17.s[0]
-	FMOVS (R8)(R1), F16
+	FMOVS (R7)(R26), F16
 	WORD $0x4f9011cc // fmla v12.4s, v14.4s, v16.s[0]
 	WORD $0x4f9011ed // fmla v13.4s, v15.4s, v16.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop7x2
 	MOVD 48(R0), R22 // a.Bias
 	CBNZ R22, biased7x2
 	MOVD $zeros<>(SB), R22
 
 biased7x2:
-	MOVD 64(R0), R4 // a.Stride
-	LSL $2, R4
-	MOVD R26, R2
-	MOVD R4, R3
-	MOVBU 80(R0), R24 // a.Add
-	CBNZ R24, added7x2
-	MOVD $zeros<>(SB), R2
-	MOVD $0, R3
+	MOVD 64(R0), R3 // a.Stride
+	LSL $2, R3
+	MOVD R25, R1
+	MOVD R3, R2
+	MOVBU 80(R0), R23 // a.Add
+	CBNZ R23, added7x2
+	MOVD $zeros<>(SB), R1
+	MOVD $0, R2
 
 added7x2:
 	FMOVQ (R22), F14
 	FMOVQ 16(R22), F15
-	FMOVQ (R2), F16
+	FMOVQ (R1), F16
 	WORD $0x4e2ed610 // fadd v16.4s, v16.4s, v14.4s
 	WORD $0x4e30d400 // fadd v0.4s, v0.4s, v16.4s
-	FMOVQ F0, (R26)
-	FMOVQ 16(R2), F17
+	FMOVQ F0, (R25)
+	FMOVQ 16(R1), F17
 	WORD $0x4e2fd631 // fadd v17.4s, v17.4s, v15.4s
 	WORD $0x4e31d421 // fadd v1.4s, v1.4s, v17.4s
-	FMOVQ F1, 16(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F16
+	FMOVQ F1, 16(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F16
 	WORD $0x4e2ed610 // fadd v16.4s, v16.4s, v14.4s
 	WORD $0x4e30d442 // fadd v2.4s, v2.4s, v16.4s
-	FMOVQ F2, (R26)
-	FMOVQ 16(R2), F17
+	FMOVQ F2, (R25)
+	FMOVQ 16(R1), F17
 	WORD $0x4e2fd631 // fadd v17.4s, v17.4s, v15.4s
 	WORD $0x4e31d463 // fadd v3.4s, v3.4s, v17.4s
-	FMOVQ F3, 16(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F16
+	FMOVQ F3, 16(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F16
 	WORD $0x4e2ed610 // fadd v16.4s, v16.4s, v14.4s
 	WORD $0x4e30d484 // fadd v4.4s, v4.4s, v16.4s
-	FMOVQ F4, (R26)
-	FMOVQ 16(R2), F17
+	FMOVQ F4, (R25)
+	FMOVQ 16(R1), F17
 	WORD $0x4e2fd631 // fadd v17.4s, v17.4s, v15.4s
 	WORD $0x4e31d4a5 // fadd v5.4s, v5.4s, v17.4s
-	FMOVQ F5, 16(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F16
+	FMOVQ F5, 16(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F16
 	WORD $0x4e2ed610 // fadd v16.4s, v16.4s, v14.4s
 	WORD $0x4e30d4c6 // fadd v6.4s, v6.4s, v16.4s
-	FMOVQ F6, (R26)
-	FMOVQ 16(R2), F17
+	FMOVQ F6, (R25)
+	FMOVQ 16(R1), F17
 	WORD $0x4e2fd631 // fadd v17.4s, v17.4s, v15.4s
 	WORD $0x4e31d4e7 // fadd v7.4s, v7.4s, v17.4s
-	FMOVQ F7, 16(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F16
+	FMOVQ F7, 16(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F16
 	WORD $0x4e2ed610 // fadd v16.4s, v16.4s, v14.4s
 	WORD $0x4e30d508 // fadd v8.4s, v8.4s, v16.4s
-	FMOVQ F8, (R26)
-	FMOVQ 16(R2), F17
+	FMOVQ F8, (R25)
+	FMOVQ 16(R1), F17
 	WORD $0x4e2fd631 // fadd v17.4s, v17.4s, v15.4s
 	WORD $0x4e31d529 // fadd v9.4s, v9.4s, v17.4s
-	FMOVQ F9, 16(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F16
+	FMOVQ F9, 16(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F16
 	WORD $0x4e2ed610 // fadd v16.4s, v16.4s, v14.4s
 	WORD $0x4e30d54a // fadd v10.4s, v10.4s, v16.4s
-	FMOVQ F10, (R26)
-	FMOVQ 16(R2), F17
+	FMOVQ F10, (R25)
+	FMOVQ 16(R1), F17
 	WORD $0x4e2fd631 // fadd v17.4s, v17.4s, v15.4s
 	WORD $0x4e31d56b // fadd v11.4s, v11.4s, v17.4s
-	FMOVQ F11, 16(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F16
+	FMOVQ F11, 16(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F16
 	WORD $0x4e2ed610 // fadd v16.4s, v16.4s, v14.4s
 	WORD $0x4e30d58c // fadd v12.4s, v12.4s, v16.4s
-	FMOVQ F12, (R26)
-	FMOVQ 16(R2), F17
+	FMOVQ F12, (R25)
+	FMOVQ 16(R1), F17
 	WORD $0x4e2fd631 // fadd v17.4s, v17.4s, v15.4s
 	WORD $0x4e31d5ad // fadd v13.4s, v13.4s, v17.4s
-	FMOVQ F13, 16(R26)
-	ADD R3, R2
-	ADD R4, R26
+	FMOVQ F13, 16(R25)
+	ADD R2, R1
+	ADD R3, R25
 	JMP done
 
 tile6x2:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
 	MOVD R19, R3
@@ -28356,9 +29152,7 @@ tile6x2:
 	ADD R20, R19
 	MOVD R19, R6
 	ADD R20, R19
-	MOVD R19, R7
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
@@ -28372,161 +29166,223 @@ tile6x2:
 	VMOVI $0, V10.B16
 	VMOVI $0, V11.B16
 	MOVD 40(R0), R22 // a.B
-	MOVD 32(R0), R24 // a.Depth
-	CMP $16, R24
-	BLE last6x2
-	SUB $16, R24
+	MOVD 32(R0), R23 // a.Depth
+	CMP $21, R23
+	BLT few6x2
+	SUB $20, R23
 	PCALIGN $32
 
 most6x2:
 	FMOVQ (R22), F12
 	FMOVQ 16(R22), F13
-	FMOVS (R2)(R1), F14
+	FMOVS (R1)(R26), F14
 	WORD $0x4f8e1180 // fmla v0.4s, v12.4s, v14.s[0]
 	WORD $0x4f8e11a1 // fmla v1.4s, v13.4s, v14.s[0]
-	FMOVS (R3)(R1), F15
+	FMOVS (R2)(R26), F15
 	WORD $0x4f8f1182 // fmla v2.4s, v12.4s, v15.s[0]
 	WORD $0x4f8f11a3 // fmla v3.4s, v13.4s, v15.s[0]
-	FMOVS (R4)(R1), F14
+	FMOVS (R3)(R26), F14
 	WORD $0x4f8e1184 // fmla v4.4s, v12.4s, v14.s[0]
 	WORD $0x4f8e11a5 // fmla v5.4s, v13.4s, v14.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R5)(R1), F15
+	ADD $32, R22
+	SUBS $1, R23
+	FMOVS (R4)(R26), F15
 	WORD $0x4f8f1186 // fmla v6.4s, v12.4s, v15.s[0]
 	WORD $0x4f8f11a7 // fmla v7.4s, v13.4s, v15.s[0]
-	FMOVS (R6)(R1), F14
+	FMOVS (R5)(R26), F14
 	WORD $0x4f8e1188 // fmla v8.4s, v12.4s, v14.s[0]
 	WORD $0x4f8e11a9 // fmla v9.4s, v13.4s, v14.s[0]
-	FMOVS (R7)(R1), F15
+	FMOVS (R6)(R26), F15
 	WORD $0x4f8f118a // fmla v10.4s, v12.4s, v15.s[0]
 	WORD $0x4f8f11ab // fmla v11.4s, v13.4s, v15.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE most6x2
-	MOVD $16, R24
+	ADD $20, R23
+	MOVD R25, R13
+	MOVD 64(R0), R7 // a.Stride
+	LSL $2, R7
+	MOVD $6, R8
+	PCALIGN $32
 
-last6x2:
-	MOVD R26, R8
-	MOVD 64(R0), R9 // a.Stride
-	LSL $2, R9
-	PRFM (R8), PLDL1KEEP
-	ADD R9, R8
-	PRFM (R8), PLDL1KEEP
-	ADD R9, R8
-	PRFM (R8), PLDL1KEEP
-	ADD R9, R8
-	PRFM (R8), PLDL1KEEP
-	ADD R9, R8
-	PRFM (R8), PLDL1KEEP
-	ADD R9, R8
-	PRFM (R8), PLDL1KEEP
+row6x2:
+	PRFM (R13), PLDL1KEEP
+	ADD R7, R13
+	FMOVQ (R22), F12
+	FMOVQ 16(R22), F13
+	FMOVS (R1)(R26), F14
+	WORD $0x4f8e1180 // fmla v0.4s, v12.4s, v14.s[0]
+	WORD $0x4f8e11a1 // fmla v1.4s, v13.4s, v14.s[0]
+	FMOVS (R2)(R26), F15
+	WORD $0x4f8f1182 // fmla v2.4s, v12.4s, v15.s[0]
+	WORD $0x4f8f11a3 // fmla v3.4s, v13.4s, v15.s[0]
+	FMOVS (R3)(R26), F14
+	WORD $0x4f8e1184 // fmla v4.4s, v12.4s, v14.s[0]
+	WORD $0x4f8e11a5 // fmla v5.4s, v13.4s, v14.s[0]
+	ADD $32, R22
+	FMOVS (R4)(R26), F15
+	WORD $0x4f8f1186 // fmla v6.4s, v12.4s, v15.s[0]
+	WORD $0x4f8f11a7 // fmla v7.4s, v13.4s, v15.s[0]
+	FMOVS (R5)(R26), F14
+	WORD $0x4f8e1188 // fmla v8.4s, v12.4s, v14.s[0]
+	WORD $0x4f8e11a9 // fmla v9.4s, v13.4s, v14.s[0]
+	FMOVS (R6)(R26), F15
+	WORD $0x4f8f118a // fmla v10.4s, v12.4s, v15.s[0]
+	WORD $0x4f8f11ab // fmla v11.4s, v13.4s, v15.s[0]
+	ADD R21, R26
+	FMOVQ (R22), F12
+	FMOVQ 16(R22), F13
+	FMOVS (R1)(R26), F14
+	WORD $0x4f8e1180 // fmla v0.4s, v12.4s, v14.s[0]
+	WORD $0x4f8e11a1 // fmla v1.4s, v13.4s, v14.s[0]
+	FMOVS (R2)(R26), F15
+	WORD $0x4f8f1182 // fmla v2.4s, v12.4s, v15.s[0]
+	WORD $0x4f8f11a3 // fmla v3.4s, v13.4s, v15.s[0]
+	FMOVS (R3)(R26), F14
+	WORD $0x4f8e1184 // fmla v4.4s, v12.4s, v14.s[0]
+	WORD $0x4f8e11a5 // fmla v5.4s, v13.4s, v14.s[0]
+	ADD $32, R22
+	FMOVS (R4)(R26), F15
+	WORD $0x4f8f1186 // fmla v6.4s, v12.4s, v15.s[0]
+	WORD $0x4f8f11a7 // fmla v7.4s, v13.4s, v15.s[0]
+	FMOVS (R5)(R26), F14
+	WORD $0x4f8e1188 // fmla v8.4s, v12.4s, v14.s[0]
+	WORD $0x4f8e11a9 // fmla v9.4s, v13.4s, v14.s[0]
+	FMOVS (R6)(R26), F15
+	WORD $0x4f8f118a // fmla v10.4s, v12.4s, v15.s[0]
+	WORD $0x4f8f11ab // fmla v11.4s, v13.4s, v15.s[0]
+	ADD R21, R26
+	SUBS $1, R8
+	BNE row6x2
+	JMP end6x2
+
+few6x2:
+	MOVD R25, R13
+	MOVD 64(R0), R7 // a.Stride
+	LSL $2, R7
+	PRFM (R13), PLDL1KEEP
+	ADD R7, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R7, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R7, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R7, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R7, R13
+	PRFM (R13), PLDL1KEEP
+	ADD $12, R23
+
+end6x2:
+	SUB $12, R23
 	PCALIGN $32
 
 loop6x2:
 	FMOVQ (R22), F12
 	FMOVQ 16(R22), F13
-	FMOVS (R2)(R1), F14
+	FMOVS (R1)(R26), F14
 	WORD $0x4f8e1180 // fmla v0.4s, v12.4s, v14.s[0]
 	WORD $0x4f8e11a1 // fmla v1.4s, v13.4s, v14.s[0]
-	FMOVS (R3)(R1), F15
+	FMOVS (R2)(R26), F15
 	WORD $0x4f8f1182 // fmla v2.4s, v12.4s, v15.s[0]
 	WORD $0x4f8f11a3 // fmla v3.4s, v13.4s, v15.s[0]
-	FMOVS (R4)(R1), F14
+	FMOVS (R3)(R26), F14
 	WORD $0x4f8e1184 // fmla v4.4s, v12.4s, v14.s[0]
 	WORD $0x4f8e11a5 // fmla v5.4s, v13.4s, v14.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R5)(R1), F15
+	ADD $32, R22
+	SUBS $1, R23
+	FMOVS (R4)(R26), F15
 	WORD $0x4f8f1186 // fmla v6.4s, v12.4s, v15.s[0]
 	WORD $0x4f8f11a7 // fmla v7.4s, v13.4s, v15.s[0]
-	FMOVS (R6)(R1), F14
+	FMOVS (R5)(R26), F14
 	WORD $0x4f8e1188 // fmla v8.4s, v12.4s, v14.s[0]
 	WORD $0x4f8e11a9 // fmla v9.4s, v13.4s, v14.s[0]
-	FMOVS (R7)(R1), F15
+	FMOVS (R6)(R26), F15
 	WORD $0x4f8f118a // fmla v10.4s, v12.4s, v15.s[0]
 	WORD $0x4f8f11ab // fmla v11.4s, v13.4s, v15.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop6x2
 	MOVD 48(R0), R22 // a.Bias
 	CBNZ R22, biased6x2
 	MOVD $zeros<>(SB), R22
 
 biased6x2:
-	MOVD 64(R0), R4 // a.Stride
-	LSL $2, R4
-	MOVD R26, R2
-	MOVD R4, R3
-	MOVBU 80(R0), R24 // a.Add
-	CBNZ R24, added6x2
-	MOVD $zeros<>(SB), R2
-	MOVD $0, R3
+	MOVD 64(R0), R3 // a.Stride
+	LSL $2, R3
+	MOVD R25, R1
+	MOVD R3, R2
+	MOVBU 80(R0), R23 // a.Add
+	CBNZ R23, added6x2
+	MOVD $zeros<>(SB), R1
+	MOVD $0, R2
 
 added6x2:
 	FMOVQ (R22), F12
 	FMOVQ 16(R22), F13
-	FMOVQ (R2), F14
+	FMOVQ (R1), F14
 	WORD $0x4e2cd5ce // fadd v14.4s, v14.4s, v12.4s
 	WORD $0x4e2ed400 // fadd v0.4s, v0.4s, v14.4s
-	FMOVQ F0, (R26)
-	FMOVQ 16(R2), F15
+	FMOVQ F0, (R25)
+	FMOVQ 16(R1), F15
 	WORD $0x4e2dd5ef // fadd v15.4s, v15.4s, v13.4s
 	WORD $0x4e2fd421 // fadd v1.4s, v1.4s, v15.4s
-	FMOVQ F1, 16(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F14
+	FMOVQ F1, 16(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F14
 	WORD $0x4e2cd5ce // fadd v14.4s, v14.4s, v12.4s
 	WORD $0x4e2ed442 // fadd v2.4s, v2.4s, v14.4s
-	FMOVQ F2, (R26)
-	FMOVQ 16(R2), F15
+	FMOVQ F2, (R25)
+	FMOVQ 16(R1), F15
 	WORD $0x4e2dd5ef // fadd v15.4s, v15.4s, v13.4s
 	WORD $0x4e2fd463 // fadd v3.4s, v3.4s, v15.4s
-	FMOVQ F3, 16(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F14
+	FMOVQ F3, 16(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F14
 	WORD $0x4e2cd5ce // fadd v14.4s, v14.4s, v12.4s
 	WORD $0x4e2ed484 // fadd v4.4s, v4.4s, v14.4s
-	FMOVQ F4, (R26)
-	FMOVQ 16(R2), F15
+	FMOVQ F4, (R25)
+	FMOVQ 16(R1), F15
 	WORD $0x4e2dd5ef // fadd v15.4s, v15.4s, v13.4s
 	WORD $0x4e2fd4a5 // fadd v5.4s, v5.4s, v15.4s
-	FMOVQ F5, 16(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F14
+	FMOVQ F5, 16(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F14
 	WORD $0x4e2cd5ce // fadd v14.4s, v14.4s, v12.4s
 	WORD $0x4e2ed4c6 // fadd v6.4s, v6.4s, v14.4s
-	FMOVQ F6, (R26)
-	FMOVQ 16(R2), F15
+	FMOVQ F6, (R25)
+	FMOVQ 16(R1), F15
 	WORD $0x4e2dd5ef // fadd v15.4s, v15.4s, v13.4s
 	WORD $0x4e2fd4e7 // fadd v7.4s, v7.4s, v15.4s
-	FMOVQ F7, 16(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F14
+	FMOVQ F7, 16(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F14
 	WORD $0x4e2cd5ce // fadd v14.4s, v14.4s, v12.4s
 	WORD $0x4e2ed508 // fadd v8.4s, v8.4s, v14.4s
-	FMOVQ F8, (R26)
-	FMOVQ 16(R2), F15
+	FMOVQ F8, (R25)
+	FMOVQ 16(R1), F15
 	WORD $0x4e2dd5ef // fadd v15.4s, v15.4s, v13.4s
 	WORD $0x4e2fd529 // fadd v9.4s, v9.4s, v15.4s
-	FMOVQ F9, 16(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F14
+	FMOVQ F9, 16(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F14
 	WORD $0x4e2cd5ce // fadd v14.4s, v14.4s, v12.4s
 	WORD $0x4e2ed54a // fadd v10.4s, v10.4s, v14.4s
-	FMOVQ F10, (R26)
-	FMOVQ 16(R2), F15
+	FMOVQ F10, (R25)
+	FMOVQ 16(R1), F15
 	WORD $0x4e2dd5ef // fadd v15.4s, v15.4s, v13.4s
 	WORD $0x4e2fd56b // fadd v11.4s, v11.4s, v15.4s
-	FMOVQ F11, 16(R26)
-	ADD R3, R2
-	ADD R4, R26
+	FMOVQ F11, 16(R25)
+	ADD R2, R1
+	ADD R3, R25
 	JMP done
 
 tile5x2:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
 	MOVD R19, R3
@@ -28535,9 +29391,7 @@ tile5x2:
 	ADD R20, R19
 	MOVD R19, R5
 	ADD R20, R19
-	MOVD R19, R6
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
@@ -28549,152 +29403,206 @@ tile5x2:
 	VMOVI $0, V8.B16
 	VMOVI $0, V9.B16
 	MOVD 40(R0), R22 // a.B
-	MOVD 32(R0), R24 // a.Depth
-	CMP $16, R24
-	BLE last5x2
-	SUB $16, R24
+	MOVD 32(R0), R23 // a.Depth
+	CMP $19, R23
+	BLT few5x2
+	SUB $18, R23
 	PCALIGN $32
 
 most5x2:
 	FMOVQ (R22), F10
 	FMOVQ 16(R22), F11
-	FMOVS (R2)(R1), F12
+	FMOVS (R1)(R26), F12
 	WORD $0x4f8c1140 // fmla v0.4s, v10.4s, v12.s[0]
 	WORD $0x4f8c1161 // fmla v1.4s, v11.4s, v12.s[0]
-	FMOVS (R3)(R1), F13
+	FMOVS (R2)(R26), F13
 	WORD $0x4f8d1142 // fmla v2.4s, v10.4s, v13.s[0]
 	WORD $0x4f8d1163 // fmla v3.4s, v11.4s, v13.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R4)(R1), F12
+	ADD $32, R22
+	SUBS $1, R23
+	FMOVS (R3)(R26), F12
 	WORD $0x4f8c1144 // fmla v4.4s, v10.4s, v12.s[0]
 	WORD $0x4f8c1165 // fmla v5.4s, v11.4s, v12.s[0]
-	FMOVS (R5)(R1), F13
+	FMOVS (R4)(R26), F13
 	WORD $0x4f8d1146 // fmla v6.4s, v10.4s, v13.s[0]
 	WORD $0x4f8d1167 // fmla v7.4s, v11.4s, v13.s[0]
-	FMOVS (R6)(R1), F12
+	FMOVS (R5)(R26), F12
 	WORD $0x4f8c1148 // fmla v8.4s, v10.4s, v12.s[0]
 	WORD $0x4f8c1169 // fmla v9.4s, v11.4s, v12.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE most5x2
-	MOVD $16, R24
+	ADD $18, R23
+	MOVD R25, R13
+	MOVD 64(R0), R6 // a.Stride
+	LSL $2, R6
+	MOVD $5, R7
+	PCALIGN $32
 
-last5x2:
-	MOVD R26, R7
-	MOVD 64(R0), R8 // a.Stride
-	LSL $2, R8
-	PRFM (R7), PLDL1KEEP
-	ADD R8, R7
-	PRFM (R7), PLDL1KEEP
-	ADD R8, R7
-	PRFM (R7), PLDL1KEEP
-	ADD R8, R7
-	PRFM (R7), PLDL1KEEP
-	ADD R8, R7
-	PRFM (R7), PLDL1KEEP
+row5x2:
+	PRFM (R13), PLDL1KEEP
+	ADD R6, R13
+	FMOVQ (R22), F10
+	FMOVQ 16(R22), F11
+	FMOVS (R1)(R26), F12
+	WORD $0x4f8c1140 // fmla v0.4s, v10.4s, v12.s[0]
+	WORD $0x4f8c1161 // fmla v1.4s, v11.4s, v12.s[0]
+	FMOVS (R2)(R26), F13
+	WORD $0x4f8d1142 // fmla v2.4s, v10.4s, v13.s[0]
+	WORD $0x4f8d1163 // fmla v3.4s, v11.4s, v13.s[0]
+	ADD $32, R22
+	FMOVS (R3)(R26), F12
+	WORD $0x4f8c1144 // fmla v4.4s, v10.4s, v12.s[0]
+	WORD $0x4f8c1165 // fmla v5.4s, v11.4s, v12.s[0]
+	FMOVS (R4)(R26), F13
+	WORD $0x4f8d1146 // fmla v6.4s, v10.4s, v13.s[0]
+	WORD $0x4f8d1167 // fmla v7.4s, v11.4s, v13.s[0]
+	FMOVS (R5)(R26), F12
+	WORD $0x4f8c1148 // fmla v8.4s, v10.4s, v12.s[0]
+	WORD $0x4f8c1169 // fmla v9.4s, v11.4s, v12.s[0]
+	ADD R21, R26
+	FMOVQ (R22), F10
+	FMOVQ 16(R22), F11
+	FMOVS (R1)(R26), F12
+	WORD $0x4f8c1140 // fmla v0.4s, v10.4s, v12.s[0]
+	WORD $0x4f8c1161 // fmla v1.4s, v11.4s, v12.s[0]
+	FMOVS (R2)(R26), F13
+	WORD $0x4f8d1142 // fmla v2.4s, v10.4s, v13.s[0]
+	WORD $0x4f8d1163 // fmla v3.4s, v11.4s, v13.s[0]
+	ADD $32, R22
+	FMOVS (R3)(R26), F12
+	WORD $0x4f8c1144 // fmla v4.4s, v10.4s, v12.s[0]
+	WORD $0x4f8c1165 // fmla v5.4s, v11.4s, v12.s[0]
+	FMOVS (R4)(R26), F13
+	WORD $0x4f8d1146 // fmla v6.4s, v10.4s, v13.s[0]
+	WORD $0x4f8d1167 // fmla v7.4s, v11.4s, v13.s[0]
+	FMOVS (R5)(R26), F12
+	WORD $0x4f8c1148 // fmla v8.4s, v10.4s, v12.s[0]
+	WORD $0x4f8c1169 // fmla v9.4s, v11.4s, v12.s[0]
+	ADD R21, R26
+	SUBS $1, R7
+	BNE row5x2
+	JMP end5x2
+
+few5x2:
+	MOVD R25, R13
+	MOVD 64(R0), R6 // a.Stride
+	LSL $2, R6
+	PRFM (R13), PLDL1KEEP
+	ADD R6, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R6, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R6, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R6, R13
+	PRFM (R13), PLDL1KEEP
+	ADD $10, R23
+
+end5x2:
+	SUB $10, R23
 	PCALIGN $32
 
 loop5x2:
 	FMOVQ (R22), F10
 	FMOVQ 16(R22), F11
-	FMOVS (R2)(R1), F12
+	FMOVS (R1)(R26), F12
 	WORD $0x4f8c1140 // fmla v0.4s, v10.4s, v12.s[0]
 	WORD $0x4f8c1161 // fmla v1.4s, v11.4s, v12.s[0]
-	FMOVS (R3)(R1), F13
+	FMOVS (R2)(R26), F13
 	WORD $0x4f8d1142 // fmla v2.4s, v10.4s, v13.s[0]
 	WORD $0x4f8d1163 // fmla v3.4s, v11.4s, v13.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R4)(R1), F12
+	ADD $32, R22
+	SUBS $1, R23
+	FMOVS (R3)(R26), F12
 	WORD $0x4f8c1144 // fmla v4.4s, v10.4s, v12.s[0]
 	WORD $0x4f8c1165 // fmla v5.4s, v11.4s, v12.s[0]
-	FMOVS (R5)(R1), F13
+	FMOVS (R4)(R26), F13
 	WORD $0x4f8d1146 // fmla v6.4s, v10.4s, v13.s[0]
 	WORD $0x4f8d1167 // fmla v7.4s, v11.4s, v13.s[0]
-	FMOVS (R6)(R1), F12
+	FMOVS (R5)(R26), F12
 	WORD $0x4f8c1148 // fmla v8.4s, v10.4s, v12.s[0]
 	WORD $0x4f8c1169 // fmla v9.4s, v11.4s, v12.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop5x2
 	MOVD 48(R0), R22 // a.Bias
 	CBNZ R22, biased5x2
 	MOVD $zeros<>(SB), R22
 
 biased5x2:
-	MOVD 64(R0), R4 // a.Stride
-	LSL $2, R4
-	MOVD R26, R2
-	MOVD R4, R3
-	MOVBU 80(R0), R24 // a.Add
-	CBNZ R24, added5x2
-	MOVD $zeros<>(SB), R2
-	MOVD $0, R3
+	MOVD 64(R0), R3 // a.Stride
+	LSL $2, R3
+	MOVD R25, R1
+	MOVD R3, R2
+	MOVBU 80(R0), R23 // a.Add
+	CBNZ R23, added5x2
+	MOVD $zeros<>(SB), R1
+	MOVD $0, R2
 
 added5x2:
 	FMOVQ (R22), F10
 	FMOVQ 16(R22), F11
-	FMOVQ (R2), F12
+	FMOVQ (R1), F12
 	WORD $0x4e2ad58c // fadd v12.4s, v12.4s, v10.4s
 	WORD $0x4e2cd400 // fadd v0.4s, v0.4s, v12.4s
-	FMOVQ F0, (R26)
-	FMOVQ 16(R2), F13
+	FMOVQ F0, (R25)
+	FMOVQ 16(R1), F13
 	WORD $0x4e2bd5ad // fadd v13.4s, v13.4s, v11.4s
 	WORD $0x4e2dd421 // fadd v1.4s, v1.4s, v13.4s
-	FMOVQ F1, 16(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F12
+	FMOVQ F1, 16(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F12
 	WORD $0x4e2ad58c // fadd v12.4s, v12.4s, v10.4s
 	WORD $0x4e2cd442 // fadd v2.4s, v2.4s, v12.4s
-	FMOVQ F2, (R26)
-	FMOVQ 16(R2), F13
+	FMOVQ F2, (R25)
+	FMOVQ 16(R1), F13
 	WORD $0x4e2bd5ad // fadd v13.4s, v13.4s, v11.4s
 	WORD $0x4e2dd463 // fadd v3.4s, v3.4s, v13.4s
-	FMOVQ F3, 16(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F12
+	FMOVQ F3, 16(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F12
 	WORD $0x4e2ad58c // fadd v12.4s, v12.4s, v10.4s
 	WORD $0x4e2cd484 // fadd v4.4s, v4.4s, v12.4s
-	FMOVQ F4, (R26)
-	FMOVQ 16(R2), F13
+	FMOVQ F4, (R25)
+	FMOVQ 16(R1), F13
 	WORD $0x4e2bd5ad // fadd v13.4s, v13.4s, v11.4s
 	WORD $0x4e2dd4a5 // fadd v5.4s, v5.4s, v13.4s
-	FMOVQ F5, 16(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F12
+	FMOVQ F5, 16(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F12
 	WORD $0x4e2ad58c // fadd v12.4s, v12.4s, v10.4s
 	WORD $0x4e2cd4c6 // fadd v6.4s, v6.4s, v12.4s
-	FMOVQ F6, (R26)
-	FMOVQ 16(R2), F13
+	FMOVQ F6, (R25)
+	FMOVQ 16(R1), F13
 	WORD $0x4e2bd5ad // fadd v13.4s, v13.4s, v11.4s
 	WORD $0x4e2dd4e7 // fadd v7.4s, v7.4s, v13.4s
-	FMOVQ F7, 16(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F12
+	FMOVQ F7, 16(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F12
 	WORD $0x4e2ad58c // fadd v12.4s, v12.4s, v10.4s
 	WORD $0x4e2cd508 // fadd v8.4s, v8.4s, v12.4s
-	FMOVQ F8, (R26)
-	FMOVQ 16(R2), F13
+	FMOVQ F8, (R25)
+	FMOVQ 16(R1), F13
 	WORD $0x4e2bd5ad // fadd v13.4s, v13.4s, v11.4s
 	WORD $0x4e2dd529 // fadd v9.4s, v9.4s, v13.4s
-	FMOVQ F9, 16(R26)
-	ADD R3, R2
-	ADD R4, R26
+	FMOVQ F9, 16(R25)
+	ADD R2, R1
+	ADD R3, R25
 	JMP done
 
 tile4x2:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
 	MOVD R19, R3
 	ADD R20, R19
 	MOVD R19, R4
 	ADD R20, R19
-	MOVD R19, R5
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
@@ -28704,132 +29612,180 @@ tile4x2:
 	VMOVI $0, V6.B16
 	VMOVI $0, V7.B16
 	MOVD 40(R0), R22 // a.B
-	MOVD 32(R0), R24 // a.Depth
-	CMP $16, R24
-	BLE last4x2
-	SUB $16, R24
+	MOVD 32(R0), R23 // a.Depth
+	CMP $17, R23
+	BLT few4x2
+	SUB $16, R23
 	PCALIGN $32
 
 most4x2:
 	FMOVQ (R22), F8
 	FMOVQ 16(R22), F9
-	FMOVS (R2)(R1), F10
+	FMOVS (R1)(R26), F10
 	WORD $0x4f8a1100 // fmla v0.4s, v8.4s, v10.s[0]
 	WORD $0x4f8a1121 // fmla v1.4s, v9.4s, v10.s[0]
-	FMOVS (R3)(R1), F11
+	FMOVS (R2)(R26), F11
 	WORD $0x4f8b1102 // fmla v2.4s, v8.4s, v11.s[0]
 	WORD $0x4f8b1123 // fmla v3.4s, v9.4s, v11.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R4)(R1), F10
+	ADD $32, R22
+	SUBS $1, R23
+	FMOVS (R3)(R26), F10
 	WORD $0x4f8a1104 // fmla v4.4s, v8.4s, v10.s[0]
 	WORD $0x4f8a1125 // fmla v5.4s, v9.4s, v10.s[0]
-	FMOVS (R5)(R1), F11
+	FMOVS (R4)(R26), F11
 	WORD $0x4f8b1106 // fmla v6.4s, v8.4s, v11.s[0]
 	WORD $0x4f8b1127 // fmla v7.4s, v9.4s, v11.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE most4x2
-	MOVD $16, R24
+	ADD $16, R23
+	MOVD R25, R13
+	MOVD 64(R0), R5 // a.Stride
+	LSL $2, R5
+	MOVD $4, R6
+	PCALIGN $32
 
-last4x2:
-	MOVD R26, R6
-	MOVD 64(R0), R7 // a.Stride
-	LSL $2, R7
-	PRFM (R6), PLDL1KEEP
-	ADD R7, R6
-	PRFM (R6), PLDL1KEEP
-	ADD R7, R6
-	PRFM (R6), PLDL1KEEP
-	ADD R7, R6
-	PRFM (R6), PLDL1KEEP
+row4x2:
+	PRFM (R13), PLDL1KEEP
+	ADD R5, R13
+	FMOVQ (R22), F8
+	FMOVQ 16(R22), F9
+	FMOVS (R1)(R26), F10
+	WORD $0x4f8a1100 // fmla v0.4s, v8.4s, v10.s[0]
+	WORD $0x4f8a1121 // fmla v1.4s, v9.4s, v10.s[0]
+	FMOVS (R2)(R26), F11
+	WORD $0x4f8b1102 // fmla v2.4s, v8.4s, v11.s[0]
+	WORD $0x4f8b1123 // fmla v3.4s, v9.4s, v11.s[0]
+	ADD $32, R22
+	FMOVS (R3)(R26), F10
+	WORD $0x4f8a1104 // fmla v4.4s, v8.4s, v10.s[0]
+	WORD $0x4f8a1125 // fmla v5.4s, v9.4s, v10.s[0]
+	FMOVS (R4)(R26), F11
+	WORD $0x4f8b1106 // fmla v6.4s, v8.4s, v11.s[0]
+	WORD $0x4f8b1127 // fmla v7.4s, v9.4s, v11.s[0]
+	ADD R21, R26
+	FMOVQ (R22), F8
+	FMOVQ 16(R22), F9
+	FMOVS (R1)(R26), F10
+	WORD $0x4f8a1100 // fmla v0.4s, v8.4s, v10.s[0]
+	WORD $0x4f8a1121 // fmla v1.4s, v9.4s, v10.s[0]
+	FMOVS (R2)(R26), F11
+	WORD $0x4f8b1102 // fmla v2.4s, v8.4s, v11.s[0]
+	WORD $0x4f8b1123 // fmla v3.4s, v9.4s, v11.s[0]
+	ADD $32, R22
+	FMOVS (R3)(R26), F10
+	WORD $0x4f8a1104 // fmla v4.4s, v8.4s, v10.s[0]
+	WORD $0x4f8a1125 // fmla v5.4s, v9.4s, v10.s[0]
+	FMOVS (R4)(R26), F11
+	WORD $0x4f8b1106 // fmla v6.4s, v8.4s, v11.s[0]
+	WORD $0x4f8b1127 // fmla v7.4s, v9.4s, v11.s[0]
+	ADD R21, R26
+	SUBS $1, R6
+	BNE row4x2
+	JMP end4x2
+
+few4x2:
+	MOVD R25, R13
+	MOVD 64(R0), R5 // a.Stride
+	LSL $2, R5
+	PRFM (R13), PLDL1KEEP
+	ADD R5, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R5, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R5, R13
+	PRFM (R13), PLDL1KEEP
+	ADD $8, R23
+
+end4x2:
+	SUB $8, R23
 	PCALIGN $32
 
 loop4x2:
 	FMOVQ (R22), F8
 	FMOVQ 16(R22), F9
-	FMOVS (R2)(R1), F10
+	FMOVS (R1)(R26), F10
 	WORD $0x4f8a1100 // fmla v0.4s, v8.4s, v10.s[0]
 	WORD $0x4f8a1121 // fmla v1.4s, v9.4s, v10.s[0]
-	FMOVS (R3)(R1), F11
+	FMOVS (R2)(R26), F11
 	WORD $0x4f8b1102 // fmla v2.4s, v8.4s, v11.s[0]
 	WORD $0x4f8b1123 // fmla v3.4s, v9.4s, v11.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R4)(R1), F10
+	ADD $32, R22
+	SUBS $1, R23
+	FMOVS (R3)(R26), F10
 	WORD $0x4f8a1104 // fmla v4.4s, v8.4s, v10.s[0]
 	WORD $0x4f8a1125 // fmla v5.4s, v9.4s, v10.s[0]
-	FMOVS (R5)(R1), F11
+	FMOVS (R4)(R26), F11
 	WORD $0x4f8b1106 // fmla v6.4s, v8.4s, v11.s[0]
 	WORD $0x4f8b1127 // fmla v7.4s, v9.4s, v11.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop4x2
 	MOVD 48(R0), R22 // a.Bias
 	CBNZ R22, biased4x2
 	MOVD $zeros<>(SB), R22
 
 biased4x2:
-	MOVD 64(R0), R4 // a.Stride
-	LSL $2, R4
-	MOVD R26, R2
-	MOVD R4, R3
-	MOVBU 80(R0), R24 // a.Add
-	CBNZ R24, added4x2
-	MOVD $zeros<>(SB), R2
-	MOVD $0, R3
+	MOVD 64(R0), R3 // a.Stride
+	LSL $2, R3
+	MOVD R25, R1
+	MOVD R3, R2
+	MOVBU 80(R0), R23 // a.Add
+	CBNZ R23, added4x2
+	MOVD $zeros<>(SB), R1
+	MOVD $0, R2
 
 added4x2:
 	FMOVQ (R22), F8
 	FMOVQ 16(R22), F9
-	FMOVQ (R2), F10
+	FMOVQ (R1), F10
 	WORD $0x4e28d54a // fadd v10.4s, v10.4s, v8.4s
 	WORD $0x4e2ad400 // fadd v0.4s, v0.4s, v10.4s
-	FMOVQ F0, (R26)
-	FMOVQ 16(R2), F11
+	FMOVQ F0, (R25)
+	FMOVQ 16(R1), F11
 	WORD $0x4e29d56b // fadd v11.4s, v11.4s, v9.4s
 	WORD $0x4e2bd421 // fadd v1.4s, v1.4s, v11.4s
-	FMOVQ F1, 16(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F10
+	FMOVQ F1, 16(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F10
 	WORD $0x4e28d54a // fadd v10.4s, v10.4s, v8.4s
 	WORD $0x4e2ad442 // fadd v2.4s, v2.4s, v10.4s
-	FMOVQ F2, (R26)
-	FMOVQ 16(R2), F11
+	FMOVQ F2, (R25)
+	FMOVQ 16(R1), F11
 	WORD $0x4e29d56b // fadd v11.4s, v11.4s, v9.4s
 	WORD $0x4e2bd463 // fadd v3.4s, v3.4s, v11.4s
-	FMOVQ F3, 16(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F10
+	FMOVQ F3, 16(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F10
 	WORD $0x4e28d54a // fadd v10.4s, v10.4s, v8.4s
 	WORD $0x4e2ad484 // fadd v4.4s, v4.4s, v10.4s
-	FMOVQ F4, (R26)
-	FMOVQ 16(R2), F11
+	FMOVQ F4, (R25)
+	FMOVQ 16(R1), F11
 	WORD $0x4e29d56b // fadd v11.4s, v11.4s, v9.4s
 	WORD $0x4e2bd4a5 // fadd v5.4s, v5.4s, v11.4s
-	FMOVQ F5, 16(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F10
+	FMOVQ F5, 16(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F10
 	WORD $0x4e28d54a // fadd v10.4s, v10.4s, v8.4s
 	WORD $0x4e2ad4c6 // fadd v6.4s, v6.4s, v10.4s
-	FMOVQ F6, (R26)
-	FMOVQ 16(R2), F11
+	FMOVQ F6, (R25)
+	FMOVQ 16(R1), F11
 	WORD $0x4e29d56b // fadd v11.4s, v11.4s, v9.4s
 	WORD $0x4e2bd4e7 // fadd v7.4s, v7.4s, v11.4s
-	FMOVQ F7, 16(R26)
-	ADD R3, R2
-	ADD R4, R26
+	FMOVQ F7, 16(R25)
+	ADD R2, R1
+	ADD R3, R25
 	JMP done
 
 tile3x2:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
 	MOVD R19, R3
 	ADD R20, R19
-	MOVD R19, R4
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
@@ -28837,297 +29793,407 @@ tile3x2:
 	VMOVI $0, V4.B16
 	VMOVI $0, V5.B16
 	MOVD 40(R0), R22 // a.B
-	MOVD 32(R0), R24 // a.Depth
-	CMP $16, R24
-	BLE last3x2
-	SUB $16, R24
+	MOVD 32(R0), R23 // a.Depth
+	CMP $15, R23
+	BLT few3x2
+	SUB $14, R23
 	PCALIGN $32
 
 most3x2:
 	FMOVQ (R22), F6
 	FMOVQ 16(R22), F7
-	FMOVS (R2)(R1), F8
+	FMOVS (R1)(R26), F8
 	WORD $0x4f8810c0 // fmla v0.4s, v6.4s, v8.s[0]
 	WORD $0x4f8810e1 // fmla v1.4s, v7.4s, v8.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R3)(R1), F9
+	ADD $32, R22
+	SUBS $1, R23
+	FMOVS (R2)(R26), F9
 	WORD $0x4f8910c2 // fmla v2.4s, v6.4s, v9.s[0]
 	WORD $0x4f8910e3 // fmla v3.4s, v7.4s, v9.s[0]
-	FMOVS (R4)(R1), F8
+	FMOVS (R3)(R26), F8
 	WORD $0x4f8810c4 // fmla v4.4s, v6.4s, v8.s[0]
 	WORD $0x4f8810e5 // fmla v5.4s, v7.4s, v8.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE most3x2
-	MOVD $16, R24
+	ADD $14, R23
+	MOVD R25, R13
+	MOVD 64(R0), R4 // a.Stride
+	LSL $2, R4
+	MOVD $3, R5
+	PCALIGN $32
 
-last3x2:
-	MOVD R26, R5
-	MOVD 64(R0), R6 // a.Stride
-	LSL $2, R6
-	PRFM (R5), PLDL1KEEP
-	ADD R6, R5
-	PRFM (R5), PLDL1KEEP
-	ADD R6, R5
-	PRFM (R5), PLDL1KEEP
+row3x2:
+	PRFM (R13), PLDL1KEEP
+	ADD R4, R13
+	FMOVQ (R22), F6
+	FMOVQ 16(R22), F7
+	FMOVS (R1)(R26), F8
+	WORD $0x4f8810c0 // fmla v0.4s, v6.4s, v8.s[0]
+	WORD $0x4f8810e1 // fmla v1.4s, v7.4s, v8.s[0]
+	ADD $32, R22
+	FMOVS (R2)(R26), F9
+	WORD $0x4f8910c2 // fmla v2.4s, v6.4s, v9.s[0]
+	WORD $0x4f8910e3 // fmla v3.4s, v7.4s, v9.s[0]
+	FMOVS (R3)(R26), F8
+	WORD $0x4f8810c4 // fmla v4.4s, v6.4s, v8.s[0]
+	WORD $0x4f8810e5 // fmla v5.4s, v7.4s, v8.s[0]
+	ADD R21, R26
+	FMOVQ (R22), F6
+	FMOVQ 16(R22), F7
+	FMOVS (R1)(R26), F8
+	WORD $0x4f8810c0 // fmla v0.4s, v6.4s, v8.s[0]
+	WORD $0x4f8810e1 // fmla v1.4s, v7.4s, v8.s[0]
+	ADD $32, R22
+	FMOVS (R2)(R26), F9
+	WORD $0x4f8910c2 // fmla v2.4s, v6.4s, v9.s[0]
+	WORD $0x4f8910e3 // fmla v3.4s, v7.4s, v9.s[0]
+	FMOVS (R3)(R26), F8
+	WORD $0x4f8810c4 // fmla v4.4s, v6.4s, v8.s[0]
+	WORD $0x4f8810e5 // fmla v5.4s, v7.4s, v8.s[0]
+	ADD R21, R26
+	SUBS $1, R5
+	BNE row3x2
+	JMP end3x2
+
+few3x2:
+	MOVD R25, R13
+	MOVD 64(R0), R4 // a.Stride
+	LSL $2, R4
+	PRFM (R13), PLDL1KEEP
+	ADD R4, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R4, R13
+	PRFM (R13), PLDL1KEEP
+	ADD $6, R23
+
+end3x2:
+	SUB $6, R23
 	PCALIGN $32
 
 loop3x2:
 	FMOVQ (R22), F6
 	FMOVQ 16(R22), F7
-	FMOVS (R2)(R1), F8
+	FMOVS (R1)(R26), F8
 	WORD $0x4f8810c0 // fmla v0.4s, v6.4s, v8.s[0]
 	WORD $0x4f8810e1 // fmla v1.4s, v7.4s, v8.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R3)(R1), F9
+	ADD $32, R22
+	SUBS $1, R23
+	FMOVS (R2)(R26), F9
 	WORD $0x4f8910c2 // fmla v2.4s, v6.4s, v9.s[0]
 	WORD $0x4f8910e3 // fmla v3.4s, v7.4s, v9.s[0]
-	FMOVS (R4)(R1), F8
+	FMOVS (R3)(R26), F8
 	WORD $0x4f8810c4 // fmla v4.4s, v6.4s, v8.s[0]
 	WORD $0x4f8810e5 // fmla v5.4s, v7.4s, v8.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop3x2
 	MOVD 48(R0), R22 // a.Bias
 	CBNZ R22, biased3x2
 	MOVD $zeros<>(SB), R22
 
 biased3x2:
-	MOVD 64(R0), R4 // a.Stride
-	LSL $2, R4
-	MOVD R26, R2
-	MOVD R4, R3
-	MOVBU 80(R0), R24 // a.Add
-	CBNZ R24, added3x2
-	MOVD $zeros<>(SB), R2
-	MOVD $0, R3
+	MOVD 64(R0), R3 // a.Stride
+	LSL $2, R3
+	MOVD R25, R1
+	MOVD R3, R2
+	MOVBU 80(R0), R23 // a.Add
+	CBNZ R23, added3x2
+	MOVD $zeros<>(SB), R1
+	MOVD $0, R2
 
 added3x2:
 	FMOVQ (R22), F6
 	FMOVQ 16(R22), F7
-	FMOVQ (R2), F8
+	FMOVQ (R1), F8
 	WORD $0x4e26d508 // fadd v8.4s, v8.4s, v6.4s
 	WORD $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
-	FMOVQ F0, (R26)
-	FMOVQ 16(R2), F9
+	FMOVQ F0, (R25)
+	FMOVQ 16(R1), F9
 	WORD $0x4e27d529 // fadd v9.4s, v9.4s, v7.4s
 	WORD $0x4e29d421 // fadd v1.4s, v1.4s, v9.4s
-	FMOVQ F1, 16(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F8
+	FMOVQ F1, 16(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F8
 	WORD $0x4e26d508 // fadd v8.4s, v8.4s, v6.4s
 	WORD $0x4e28d442 // fadd v2.4s, v2.4s, v8.4s
-	FMOVQ F2, (R26)
-	FMOVQ 16(R2), F9
+	FMOVQ F2, (R25)
+	FMOVQ 16(R1), F9
 	WORD $0x4e27d529 // fadd v9.4s, v9.4s, v7.4s
 	WORD $0x4e29d463 // fadd v3.4s, v3.4s, v9.4s
-	FMOVQ F3, 16(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F8
+	FMOVQ F3, 16(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F8
 	WORD $0x4e26d508 // fadd v8.4s, v8.4s, v6.4s
 	WORD $0x4e28d484 // fadd v4.4s, v4.4s, v8.4s
-	FMOVQ F4, (R26)
-	FMOVQ 16(R2), F9
+	FMOVQ F4, (R25)
+	FMOVQ 16(R1), F9
 	WORD $0x4e27d529 // fadd v9.4s, v9.4s, v7.4s
 	WORD $0x4e29d4a5 // fadd v5.4s, v5.4s, v9.4s
-	FMOVQ F5, 16(R26)
-	ADD R3, R2
-	ADD R4, R26
+	FMOVQ F5, 16(R25)
+	ADD R2, R1
+	ADD R3, R25
 	JMP done
 
 tile2x2:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
-	MOVD R19, R3
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
 	VMOVI $0, V3.B16
 	MOVD 40(R0), R22 // a.B
-	MOVD 32(R0), R24 // a.Depth
-	CMP $16, R24
-	BLE last2x2
-	SUB $16, R24
+	MOVD 32(R0), R23 // a.Depth
+	CMP $13, R23
+	BLT few2x2
+	SUB $12, R23
 	PCALIGN $32
 
 most2x2:
 	FMOVQ (R22), F4
 	FMOVQ 16(R22), F5
-	FMOVS (R2)(R1), F6
+	FMOVS (R1)(R26), F6
 	WORD $0x4f861080 // fmla v0.4s, v4.4s, v6.s[0]
 	WORD $0x4f8610a1 // fmla v1.4s, v5.4s, v6.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R3)(R1), F7
+	ADD $32, R22
+	SUBS $1, R23
+	FMOVS (R2)(R26), F7
 	WORD $0x4f871082 // fmla v2.4s, v4.4s, v7.s[0]
 	WORD $0x4f8710a3 // fmla v3.4s, v5.4s, v7.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE most2x2
-	MOVD $16, R24
+	ADD $12, R23
+	MOVD R25, R13
+	MOVD 64(R0), R3 // a.Stride
+	LSL $2, R3
+	MOVD $2, R4
+	PCALIGN $32
 
-last2x2:
-	MOVD R26, R4
-	MOVD 64(R0), R5 // a.Stride
-	LSL $2, R5
-	PRFM (R4), PLDL1KEEP
-	ADD R5, R4
-	PRFM (R4), PLDL1KEEP
+row2x2:
+	PRFM (R13), PLDL1KEEP
+	ADD R3, R13
+	FMOVQ (R22), F4
+	FMOVQ 16(R22), F5
+	FMOVS (R1)(R26), F6
+	WORD $0x4f861080 // fmla v0.4s, v4.4s, v6.s[0]
+	WORD $0x4f8610a1 // fmla v1.4s, v5.4s, v6.s[0]
+	ADD $32, R22
+	FMOVS (R2)(R26), F7
+	WORD $0x4f871082 // fmla v2.4s, v4.4s, v7.s[0]
+	WORD $0x4f8710a3 // fmla v3.4s, v5.4s, v7.s[0]
+	ADD R21, R26
+	FMOVQ (R22), F4
+	FMOVQ 16(R22), F5
+	FMOVS (R1)(R26), F6
+	WORD $0x4f861080 // fmla v0.4s, v4.4s, v6.s[0]
+	WORD $0x4f8610a1 // fmla v1.4s, v5.4s, v6.s[0]
+	ADD $32, R22
+	FMOVS (R2)(R26), F7
+	WORD $0x4f871082 // fmla v2.4s, v4.4s, v7.s[0]
+	WORD $0x4f8710a3 // fmla v3.4s, v5.4s, v7.s[0]
+	ADD R21, R26
+	SUBS $1, R4
+	BNE row2x2
+	JMP end2x2
+
+few2x2:
+	MOVD R25, R13
+	MOVD 64(R0), R3 // a.Stride
+	LSL $2, R3
+	PRFM (R13), PLDL1KEEP
+	ADD R3, R13
+	PRFM (R13), PLDL1KEEP
+	ADD $4, R23
+
+end2x2:
+	SUB $4, R23
 	PCALIGN $32
 
 loop2x2:
 	FMOVQ (R22), F4
 	FMOVQ 16(R22), F5
-	FMOVS (R2)(R1), F6
+	FMOVS (R1)(R26), F6
 	WORD $0x4f861080 // fmla v0.4s, v4.4s, v6.s[0]
 	WORD $0x4f8610a1 // fmla v1.4s, v5.4s, v6.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R3)(R1), F7
+	ADD $32, R22
+	SUBS $1, R23
+	FMOVS (R2)(R26), F7
 	WORD $0x4f871082 // fmla v2.4s, v4.4s, v7.s[0]
 	WORD $0x4f8710a3 // fmla v3.4s, v5.4s, v7.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop2x2
 	MOVD 48(R0), R22 // a.Bias
 	CBNZ R22, biased2x2
 	MOVD $zeros<>(SB), R22
 
 biased2x2:
-	MOVD 64(R0), R4 // a.Stride
-	LSL $2, R4
-	MOVD R26, R2
-	MOVD R4, R3
-	MOVBU 80(R0), R24 // a.Add
-	CBNZ R24, added2x2
-	MOVD $zeros<>(SB), R2
-	MOVD $0, R3
+	MOVD 64(R0), R3 // a.Stride
+	LSL $2, R3
+	MOVD R25, R1
+	MOVD R3, R2
+	MOVBU 80(R0), R23 // a.Add
+	CBNZ R23, added2x2
+	MOVD $zeros<>(SB), R1
+	MOVD $0, R2
 
 added2x2:
 	FMOVQ (R22), F4
 	FMOVQ 16(R22), F5
-	FMOVQ (R2), F6
+	FMOVQ (R1), F6
 	WORD $0x4e24d4c6 // fadd v6.4s, v6.4s, v4.4s
 	WORD $0x4e26d400 // fadd v0.4s, v0.4s, v6.4s
-	FMOVQ F0, (R26)
-	FMOVQ 16(R2), F7
+	FMOVQ F0, (R25)
+	FMOVQ 16(R1), F7
 	WORD $0x4e25d4e7 // fadd v7.4s, v7.4s, v5.4s
 	WORD $0x4e27d421 // fadd v1.4s, v1.4s, v7.4s
-	FMOVQ F1, 16(R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F6
+	FMOVQ F1, 16(R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F6
 	WORD $0x4e24d4c6 // fadd v6.4s, v6.4s, v4.4s
 	WORD $0x4e26d442 // fadd v2.4s, v2.4s, v6.4s
-	FMOVQ F2, (R26)
-	FMOVQ 16(R2), F7
+	FMOVQ F2, (R25)
+	FMOVQ 16(R1), F7
 	WORD $0x4e25d4e7 // fadd v7.4s, v7.4s, v5.4s
 	WORD $0x4e27d463 // fadd v3.4s, v3.4s, v7.4s
-	FMOVQ F3, 16(R26)
-	ADD R3, R2
-	ADD R4, R26
+	FMOVQ F3, 16(R25)
+	ADD R2, R1
+	ADD R3, R25
 	JMP done
 
 tile1x2:
-	MOVD R19, R2
+	MOVD R19, R1
 	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	MOVD 40(R0), R22 // a.B
-	MOVD 32(R0), R24 // a.Depth
-	CMP $16, R24
-	BLE last1x2
-	SUB $16, R24
+	MOVD 32(R0), R23 // a.Depth
+	CMP $11, R23
+	BLT few1x2
+	SUB $10, R23
 	PCALIGN $32
 
 most1x2:
 	FMOVQ (R22), F2
 	FMOVQ 16(R22), F3
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R2)(R1), F4
+	ADD $32, R22
+	SUBS $1, R23
+	FMOVS (R1)(R26), F4
 	WORD $0x4f841040 // fmla v0.4s, v2.4s, v4.s[0]
 	WORD $0x4f841061 // fmla v1.4s, v3.4s, v4.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE most1x2
-	MOVD $16, R24
+	ADD $10, R23
+	MOVD R25, R13
+	MOVD 64(R0), R2 // a.Stride
+	LSL $2, R2
+	MOVD $1, R3
+	PCALIGN $32
 
-last1x2:
-	MOVD R26, R3
-	MOVD 64(R0), R4 // a.Stride
-	LSL $2, R4
-	PRFM (R3), PLDL1KEEP
+row1x2:
+	PRFM (R13), PLDL1KEEP
+	ADD R2, R13
+	FMOVQ (R22), F2
+	FMOVQ 16(R22), F3
+	ADD $32, R22
+	FMOVS (R1)(R26), F4
+	WORD $0x4f841040 // fmla v0.4s, v2.4s, v4.s[0]
+	WORD $0x4f841061 // fmla v1.4s, v3.4s, v4.s[0]
+	ADD R21, R26
+	FMOVQ (R22), F2
+	FMOVQ 16(R22), F3
+	ADD $32, R22
+	FMOVS (R1)(R26), F4
+	WORD $0x4f841040 // fmla v0.4s, v2.4s, v4.s[0]
+	WORD $0x4f841061 // fmla v1.4s, v3.4s, v4.s[0]
+	ADD R21, R26
+	SUBS $1, R3
+	BNE row1x2
+	JMP end1x2
+
+few1x2:
+	MOVD R25, R13
+	MOVD 64(R0), R2 // a.Stride
+	LSL $2, R2
+	PRFM (R13), PLDL1KEEP
+	ADD $2, R23
+
+end1x2:
+	SUB $2, R23
 	PCALIGN $32
 
 loop1x2:
 	FMOVQ (R22), F2
 	FMOVQ 16(R22), F3
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R2)(R1), F4
+	ADD $32, R22
+	SUBS $1, R23
+	FMOVS (R1)(R26), F4
 	WORD $0x4f841040 // fmla v0.4s, v2.4s, v4.s[0]
 	WORD $0x4f841061 // fmla v1.4s, v3.4s, v4.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop1x2
 	MOVD 48(R0), R22 // a.Bias
 	CBNZ R22, biased1x2
 	MOVD $zeros<>(SB), R22
 
 biased1x2:
-	MOVD 64(R0), R4 // a.Stride
-	LSL $2, R4
-	MOVD R26, R2
-	MOVD R4, R3
-	MOVBU 80(R0), R24 // a.Add
-	CBNZ R24, added1x2
-	MOVD $zeros<>(SB), R2
-	MOVD $0, R3
+	MOVD 64(R0), R3 // a.Stride
+	LSL $2, R3
+	MOVD R25, R1
+	MOVD R3, R2
+	MOVBU 80(R0), R23 // a.Add
+	CBNZ R23, added1x2
+	MOVD $zeros<>(SB), R1
+	MOVD $0, R2
 
 added1x2:
 	FMOVQ (R22), F2
 	FMOVQ 16(R22), F3
-	FMOVQ (R2), F4
+	FMOVQ (R1), F4
 	WORD $0x4e22d484 // fadd v4.4s, v4.4s, v2.4s
 	WORD $0x4e24d400 // fadd v0.4s, v0.4s, v4.4s
-	FMOVQ F0, (R26)
-	FMOVQ 16(R2), F5
+	FMOVQ F0, (R25)
+	FMOVQ 16(R1), F5
 	WORD $0x4e23d4a5 // fadd v5.4s, v5.4s, v3.4s
 	WORD $0x4e25d421 // fadd v1.4s, v1.4s, v5.4s
-	FMOVQ F1, 16(R26)
-	ADD R3, R2
-	ADD R4, R26
+	FMOVQ F1, 16(R25)
+	ADD R2, R1
+	ADD R3, R25
 	JMP done
 	PCALIGN $32
 
 lanes4:
-	CBZ R25, done
-	CMP $1, R25
+	CBZ R24, done
+	CMP $1, R24
 	BEQ tile1x1
-	CMP $2, R25
+	CMP $2, R24
 	BEQ tile2x1
-	CMP $3, R25
+	CMP $3, R24
 	BEQ tile3x1
-	CMP $4, R25
+	CMP $4, R24
 	BEQ tile4x1
-	CMP $5, R25
+	CMP $5, R24
 	BEQ tile5x1
-	CMP $6, R25
+	CMP $6, R24
 	BEQ tile6x1
-	CMP $7, R25
+	CMP $7, R24
 	BEQ tile7x1
-	CMP $8, R25
+	CMP $8, R24
 	BEQ tile8x1
-	CMP $9, R25
+	CMP $9, R24
 	BEQ tile9x1
-	CMP $10, R25
+	CMP $10, R24
 	BEQ tile10x1
-	CMP $11, R25
+	CMP $11, R24
 	BEQ tile11x1
 
 tile12x1:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
 	MOVD R19, R3
@@ -29150,9 +30216,7 @@ tile12x1:
 	ADD R20, R19
 	MOVD R19, R12
 	ADD R20, R19
-	MOVD R19, R13
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
@@ -29165,158 +30229,160 @@ tile12x1:
 	VMOVI $0, V9.B16
 	VMOVI $0, V10.B16
 	VMOVI $0, V11.B16
-	MOVD R26, R22
-	MOVD 64(R0), R24 // a.Stride
-	LSL $2, R24
+	MOVD R25, R22
+	MOVD 64(R0), R23 // a.Stride
+	LSL $2, R23
 	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
+	ADD R23, R22
 	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
+	ADD R23, R22
 	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
+	ADD R23, R22
 	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
+	ADD R23, R22
 	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
+	ADD R23, R22
 	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
+	ADD R23, R22
 	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
+	ADD R23, R22
 	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
+	ADD R23, R22
 	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
+	ADD R23, R22
 	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
+	ADD R23, R22
 	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
+	ADD R23, R22
 	PRFM (R22), PLDL1KEEP
 	MOVD 40(R0), R22 // a.B
-	MOVD 32(R0), R24 // a.Depth
+	MOVD 32(R0), R23 // a.Depth
 	PCALIGN $32
 
 loop12x1:
 	FMOVQ (R22), F12
-	FMOVS (R2)(R1), F13
+	FMOVS (R1)(R26), F13
 	WORD $0x4f8d1180 // fmla v0.4s, v12.4s, v13.s[0]
-	FMOVS (R3)(R1), F14
+	FMOVS (R2)(R26), F14
 	WORD $0x4f8e1181 // fmla v1.4s, v12.4s, v14.s[0]
-	FMOVS (R4)(R1), F13
+	FMOVS (R3)(R26), F13
 	WORD $0x4f8d1182 // fmla v2.4s, v12.4s, v13.s[0]
-	FMOVS (R5)(R1), F14
+	FMOVS (R4)(R26), F14
 	WORD $0x4f8e1183 // fmla v3.4s, v12.4s, v14.s[0]
-	FMOVS (R6)(R1), F13
+	FMOVS (R5)(R26), F13
 	WORD $0x4f8d1184 // fmla v4.4s, v12.4s, v13.s[0]
-	FMOVS (R7)(R1), F14
+	FMOVS (R6)(R26), F14
 	WORD $0x4f8e1185 // fmla v5.4s, v12.4s, v14.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R8)(R1), F13
+	ADD $16, R22
+	SUBS $1, R23
+	FMOVS (R7)(R26), F13
 	WORD $0x4f8d1186 // fmla v6.4s, v12.4s, v13.s[0]
-	FMOVS (R9)(R1), F14
+	FMOVS (R8)(R26), F14
 	WORD $0x4f8e1187 // fmla v7.4s, v12.4s, v14.s[0]
-	FMOVS (R10)(R1), F13
+	FMOVS (R9)(R26), F13
 	WORD $0x4f8d1188 // fmla v8.4s, v12.4s, v13.s[0]
-	FMOVS (R11)(R1), F14
+	FMOVS (R10)(R26), F14
 	WORD $0x4f8e1189 // fmla v9.4s, v12.4s, v14.s[0]
-	FMOVS (R12)(R1), F13
+	FMOVS (R11)(R26), F13
 	WORD $0x4f8d118a // fmla v10.4s, v12.4s, v13.s[0]
-	FMOVS (R13)(R1), F14
+	FMOVS (R12)(R26), F14
 	WORD $0x4f8e118b // fmla v11.4s, v12.4s, v14.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop12x1
 	MOVD 48(R0), R22 // a.Bias
 	CBNZ R22, biased12x1
 	MOVD $zeros<>(SB), R22
 
 biased12x1:
-	MOVD 64(R0), R4 // a.Stride
-	LSL $2, R4
-	MOVD R26, R2
-	MOVD R4, R3
-	MOVBU 80(R0), R24 // a.Add
-	CBNZ R24, added12x1
-	MOVD $zeros<>(SB), R2
-	MOVD $0, R3
+	MOVD 64(R0), R3 // a.Stride
+	LSL $2, R3
+	MOVD R25, R1
+	MOVD R3, R2
+	MOVBU 80(R0), R23 // a.Add
+	CBNZ R23, added12x1
+	MOVD $zeros<>(SB), R1
+	MOVD $0, R2
 
 added12x1:
 	FMOVQ (R22), F12
-	FMOVQ (R2), F13
+	FMOVQ (R1), F13
 	WORD $0x4e2cd5ad // fadd v13.4s, v13.4s, v12.4s
 	WORD $0x4e2dd400 // fadd v0.4s, v0.4s, v13.4s
-	FMOVQ F0, (R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F14
+	FMOVQ F0, (R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F14
 	WORD $0x4e2cd5ce // fadd v14.4s, v14.4s, v12.4s
 	WORD $0x4e2ed421 // fadd v1.4s, v1.4s, v14.4s
-	FMOVQ F1, (R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F13
+	FMOVQ F1, (R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F13
 	WORD $0x4e2cd5ad // fadd v13.4s, v13.4s, v12.4s
 	WORD $0x4e2dd442 // fadd v2.4s, v2.4s, v13.4s
-	FMOVQ F2, (R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F14
+	FMOVQ F2, (R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F14
 	WORD $0x4e2cd5ce // fadd v14.4s, v14.4s, v12.4s
 	WORD $0x4e2ed463 // fadd v3.4s, v3.4s, v14.4s
-	FMOVQ F3, (R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F13
+	FMOVQ F3, (R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F13
 	WORD $0x4e2cd5ad // fadd v13.4s, v13.4s, v12.4s
 	WORD $0x4e2dd484 // fadd v4.4s, v4.4s, v13.4s
-	FMOVQ F4, (R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F14
+	FMOVQ F4, (R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F14
 	WORD $0x4e2cd5ce // fadd v14.4s, v14.4s, v12.4s
 	WORD $0x4e2ed4a5 // fadd v5.4s, v5.4s, v14.4s
-	FMOVQ F5, (R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F13
+	FMOVQ F5, (R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F13
 	WORD $0x4e2cd5ad // fadd v13.4s, v13.4s, v12.4s
 	WORD $0x4e2dd4c6 // fadd v6.4s, v6.4s, v13.4s
-	FMOVQ F6, (R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F14
+	FMOVQ F6, (R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F14
 	WORD $0x4e2cd5ce // fadd v14.4s, v14.4s, v12.4s
 	WORD $0x4e2ed4e7 // fadd v7.4s, v7.4s, v14.4s
-	FMOVQ F7, (R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F13
+	FMOVQ F7, (R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F13
 	WORD $0x4e2cd5ad // fadd v13.4s, v13.4s, v12.4s
 	WORD $0x4e2dd508 // fadd v8.4s, v8.4s, v13.4s
-	FMOVQ F8, (R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F14
+	FMOVQ F8, (R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F14
 	WORD $0x4e2cd5ce // fadd v14.4s, v14.4s, v12.4s
 	WORD $0x4e2ed529 // fadd v9.4s, v9.4s, v14.4s
-	FMOVQ F9, (R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F13
+	FMOVQ F9, (R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F13
 	WORD $0x4e2cd5ad // fadd v13.4s, v13.4s, v12.4s
 	WORD $0x4e2dd54a // fadd v10.4s, v10.4s, v13.4s
-	FMOVQ F10, (R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F14
+	FMOVQ F10, (R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F14
 	WORD $0x4e2cd5ce // fadd v14.4s, v14.4s, v12.4s
 	WORD $0x4e2ed56b // fadd v11.4s, v11.4s, v14.4s
-	FMOVQ F11, (R26)
-	ADD R3, R2
-	ADD R4, R26
-	SUB $12, R25
+	FMOVQ F11, (R25)
+	ADD R2, R1
+	ADD R3, R25
+	SUB $12, R24
 	JMP lanes4
 
 tile11x1:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
 	MOVD R19, R3
@@ -29337,9 +30403,7 @@ tile11x1:
 	ADD R20, R19
 	MOVD R19, R11
 	ADD R20, R19
-	MOVD R19, R12
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
@@ -29351,147 +30415,149 @@ tile11x1:
 	VMOVI $0, V8.B16
 	VMOVI $0, V9.B16
 	VMOVI $0, V10.B16
-	MOVD R26, R22
-	MOVD 64(R0), R24 // a.Stride
-	LSL $2, R24
+	MOVD R25, R22
+	MOVD 64(R0), R23 // a.Stride
+	LSL $2, R23
 	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
+	ADD R23, R22
 	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
+	ADD R23, R22
 	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
+	ADD R23, R22
 	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
+	ADD R23, R22
 	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
+	ADD R23, R22
 	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
+	ADD R23, R22
 	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
+	ADD R23, R22
 	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
+	ADD R23, R22
 	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
+	ADD R23, R22
 	PRFM (R22), PLDL1KEEP
-	ADD R24, R22
+	ADD R23, R22
 	PRFM (R22), PLDL1KEEP
 	MOVD 40(R0), R22 // a.B
-	MOVD 32(R0), R24 // a.Depth
+	MOVD 32(R0), R23 // a.Depth
 	PCALIGN $32
 
 loop11x1:
 	FMOVQ (R22), F11
-	FMOVS (R2)(R1), F12
+	FMOVS (R1)(R26), F12
 	WORD $0x4f8c1160 // fmla v0.4s, v11.4s, v12.s[0]
-	FMOVS (R3)(R1), F13
+	FMOVS (R2)(R26), F13
 	WORD $0x4f8d1161 // fmla v1.4s, v11.4s, v13.s[0]
-	FMOVS (R4)(R1), F12
+	FMOVS (R3)(R26), F12
 	WORD $0x4f8c1162 // fmla v2.4s, v11.4s, v12.s[0]
-	FMOVS (R5)(R1), F13
+	FMOVS (R4)(R26), F13
 	WORD $0x4f8d1163 // fmla v3.4s, v11.4s, v13.s[0]
-	FMOVS (R6)(R1), F12
+	FMOVS (R5)(R26), F12
 	WORD $0x4f8c1164 // fmla v4.4s, v11.4s, v12.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R7)(R1), F13
+	ADD $16, R22
+	SUBS $1, R23
+	FMOVS (R6)(R26), F13
 	WORD $0x4f8d1165 // fmla v5.4s, v11.4s, v13.s[0]
-	FMOVS (R8)(R1), F12
+	FMOVS (R7)(R26), F12
 	WORD $0x4f8c1166 // fmla v6.4s, v11.4s, v12.s[0]
-	FMOVS (R9)(R1), F13
+	FMOVS (R8)(R26), F13
 	WORD $0x4f8d1167 // fmla v7.4s, v11.4s, v13.s[0]
-	FMOVS (R10)(R1), F12
+	FMOVS (R9)(R26), F12
 	WORD $0x4f8c1168 // fmla v8.4s, v11.4s, v12.s[0]
-	FMOVS (R11)(R1), F13
+	FMOVS (R10)(R26), F13
 	WORD $0x4f8d1169 // fmla v9.4s, v11.4s, v13.s[0]
-	FMOVS (R12)(R1), F12
+	FMOVS (R11)(R26), F12
 	WORD $0x4f8c116a // fmla v10.4s, v11.4s, v12.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop11x1
 	MOVD 48(R0), R22 // a.Bias
 	CBNZ R22, biased11x1
 	MOVD $zeros<>(SB), R22
 
 biased11x1:
-	MOVD 64(R0), R4 // a.Stride
-	LSL $2, R4
-	MOVD R26, R2
-	MOVD R4, R3
-	MOVBU 80(R0), R24 // a.Add
-	CBNZ R24, added11x1
-	MOVD $zeros<>(SB), R2
-	MOVD $0, R3
+	MOVD 64(R0), R3 // a.Stride
+	LSL $2, R3
+	MOVD R25, R1
+	MOVD R3, R2
+	MOVBU 80(R0), R23 // a.Add
+	CBNZ R23, added11x1
+	MOVD $zeros<>(SB), R1
+	MOVD $0, R2
 
 added11x1:
 	FMOVQ (R22), F11
-	FMOVQ (R2), F12
+	FMOVQ (R1), F12
 	WORD $0x4e2bd58c // fadd v12.4s, v12.4s, v11.4s
 	WORD $0x4e2cd400 // fadd v0.4s, v0.4s, v12.4s
-	FMOVQ F0, (R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F13
+	FMOVQ F0, (R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F13
 	WORD $0x4e2bd5ad // fadd v13.4s, v13.4s, v11.4s
 	WORD $0x4e2dd421 // fadd v1.4s, v1.4s, v13.4s
-	FMOVQ F1, (R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F12
+	FMOVQ F1, (R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F12
 	WORD $0x4e2bd58c // fadd v12.4s, v12.4s, v11.4s
 	WORD $0x4e2cd442 // fadd v2.4s, v2.4s, v12.4s
-	FMOVQ F2, (R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F13
+	FMOVQ F2, (R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F13
 	WORD $0x4e2bd5ad // fadd v13.4s, v13.4s, v11.4s
 	WORD $0x4e2dd463 // fadd v3.4s, v3.4s, v13.4s
-	FMOVQ F3, (R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F12
+	FMOVQ F3, (R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F12
 	WORD $0x4e2bd58c // fadd v12.4s, v12.4s, v11.4s
 	WORD $0x4e2cd484 // fadd v4.4s, v4.4s, v12.4s
-	FMOVQ F4, (R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F13
+	FMOVQ F4, (R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F13
 	WORD $0x4e2bd5ad // fadd v13.4s, v13.4s, v11.4s
 	WORD $0x4e2dd4a5 // fadd v5.4s, v5.4s, v13.4s
-	FMOVQ F5, (R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F12
+	FMOVQ F5, (R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F12
 	WORD $0x4e2bd58c // fadd v12.4s, v12.4s, v11.4s
 	WORD $0x4e2cd4c6 // fadd v6.4s, v6.4s, v12.4s
-	FMOVQ F6, (R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F13
+	FMOVQ F6, (R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F13
 	WORD $0x4e2bd5ad // fadd v13.4s, v13.4s, v11.4s
 	WORD $0x4e2dd4e7 // fadd v7.4s, v7.4s, v13.4s
-	FMOVQ F7, (R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F12
+	FMOVQ F7, (R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F12
 	WORD $0x4e2bd58c // fadd v12.4s, v12.4s, v11.4s
 	WORD $0x4e2cd508 // fadd v8.4s, v8.4s, v12.4s
-	FMOVQ F8, (R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F13
+	FMOVQ F8, (R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F13
 	WORD $0x4e2bd5ad // fadd v13.4s, v13.4s, v11.4s
 	WORD $0x4e2dd529 // fadd v9.4s, v9.4s, v13.4s
-	FMOVQ F9, (R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F12
+	FMOVQ F9, (R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F12
 	WORD $0x4e2bd58c // fadd v12.4s, v12.4s, v11.4s
 	WORD $0x4e2cd54a // fadd v10.4s, v10.4s, v12.4s
-	FMOVQ F10, (R26)
-	ADD R3, R2
-	ADD R4, R26
+	FMOVQ F10, (R25)
+	ADD R2, R1
+	ADD R3, R25
 	JMP done
 
 tile10x1:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
 	MOVD R19, R3
@@ -29510,9 +30576,7 @@ tile10x1:
 	ADD R20, R19
 	MOVD R19, R10
 	ADD R20, R19
-	MOVD R19, R11
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
@@ -29524,170 +30588,234 @@ tile10x1:
 	VMOVI $0, V8.B16
 	VMOVI $0, V9.B16
 	MOVD 40(R0), R22 // a.B
-	MOVD 32(R0), R24 // a.Depth
-	CMP $16, R24
-	BLE last10x1
-	SUB $16, R24
+	MOVD 32(R0), R23 // a.Depth
+	CMP $29, R23
+	BLT few10x1
+	SUB $28, R23
 	PCALIGN $32
 
 most10x1:
 	FMOVQ (R22), F10
-	FMOVS (R2)(R1), F11
+	FMOVS (R1)(R26), F11
 	WORD $0x4f8b1140 // fmla v0.4s, v10.4s, v11.s[0]
-	FMOVS (R3)(R1), F12
+	FMOVS (R2)(R26), F12
 	WORD $0x4f8c1141 // fmla v1.4s, v10.4s, v12.s[0]
-	FMOVS (R4)(R1), F11
+	FMOVS (R3)(R26), F11
 	WORD $0x4f8b1142 // fmla v2.4s, v10.4s, v11.s[0]
-	FMOVS (R5)(R1), F12
+	FMOVS (R4)(R26), F12
 	WORD $0x4f8c1143 // fmla v3.4s, v10.4s, v12.s[0]
-	FMOVS (R6)(R1), F11
+	FMOVS (R5)(R26), F11
 	WORD $0x4f8b1144 // fmla v4.4s, v10.4s, v11.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R7)(R1), F12
+	ADD $16, R22
+	SUBS $1, R23
+	FMOVS (R6)(R26), F12
 	WORD $0x4f8c1145 // fmla v5.4s, v10.4s, v12.s[0]
-	FMOVS (R8)(R1), F11
+	FMOVS (R7)(R26), F11
 	WORD $0x4f8b1146 // fmla v6.4s, v10.4s, v11.s[0]
-	FMOVS (R9)(R1), F12
+	FMOVS (R8)(R26), F12
 	WORD $0x4f8c1147 // fmla v7.4s, v10.4s, v12.s[0]
-	FMOVS (R10)(R1), F11
+	FMOVS (R9)(R26), F11
 	WORD $0x4f8b1148 // fmla v8.4s, v10.4s, v11.s[0]
-	FMOVS (R11)(R1), F12
+	FMOVS (R10)(R26), F12
 	WORD $0x4f8c1149 // fmla v9.4s, v10.4s, v12.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE most10x1
-	MOVD $16, R24
+	ADD $28, R23
+	MOVD R25, R13
+	MOVD 64(R0), R11 // a.Stride
+	LSL $2, R11
+	MOVD $10, R12
+	PCALIGN $32
 
-last10x1:
-	MOVD R26, R12
-	MOVD 64(R0), R13 // a.Stride
-	LSL $2, R13
-	PRFM (R12), PLDL1KEEP
-	ADD R13, R12
-	PRFM (R12), PLDL1KEEP
-	ADD R13, R12
-	PRFM (R12), PLDL1KEEP
-	ADD R13, R12
-	PRFM (R12), PLDL1KEEP
-	ADD R13, R12
-	PRFM (R12), PLDL1KEEP
-	ADD R13, R12
-	PRFM (R12), PLDL1KEEP
-	ADD R13, R12
-	PRFM (R12), PLDL1KEEP
-	ADD R13, R12
-	PRFM (R12), PLDL1KEEP
-	ADD R13, R12
-	PRFM (R12), PLDL1KEEP
-	ADD R13, R12
-	PRFM (R12), PLDL1KEEP
+row10x1:
+	PRFM (R13), PLDL1KEEP
+	ADD R11, R13
+	FMOVQ (R22), F10
+	FMOVS (R1)(R26), F11
+	WORD $0x4f8b1140 // fmla v0.4s, v10.4s, v11.s[0]
+	FMOVS (R2)(R26), F12
+	WORD $0x4f8c1141 // fmla v1.4s, v10.4s, v12.s[0]
+	FMOVS (R3)(R26), F11
+	WORD $0x4f8b1142 // fmla v2.4s, v10.4s, v11.s[0]
+	FMOVS (R4)(R26), F12
+	WORD $0x4f8c1143 // fmla v3.4s, v10.4s, v12.s[0]
+	FMOVS (R5)(R26), F11
+	WORD $0x4f8b1144 // fmla v4.4s, v10.4s, v11.s[0]
+	ADD $16, R22
+	FMOVS (R6)(R26), F12
+	WORD $0x4f8c1145 // fmla v5.4s, v10.4s, v12.s[0]
+	FMOVS (R7)(R26), F11
+	WORD $0x4f8b1146 // fmla v6.4s, v10.4s, v11.s[0]
+	FMOVS (R8)(R26), F12
+	WORD $0x4f8c1147 // fmla v7.4s, v10.4s, v12.s[0]
+	FMOVS (R9)(R26), F11
+	WORD $0x4f8b1148 // fmla v8.4s, v10.4s, v11.s[0]
+	FMOVS (R10)(R26), F12
+	WORD $0x4f8c1149 // fmla v9.4s, v10.4s, v12.s[0]
+	ADD R21, R26
+	FMOVQ (R22), F10
+	FMOVS (R1)(R26), F11
+	WORD $0x4f8b1140 // fmla v0.4s, v10.4s, v11.s[0]
+	FMOVS (R2)(R26), F12
+	WORD $0x4f8c1141 // fmla v1.4s, v10.4s, v12.s[0]
+	FMOVS (R3)(R26), F11
+	WORD $0x4f8b1142 // fmla v2.4s, v10.4s, v11.s[0]
+	FMOVS (R4)(R26), F12
+	WORD $0x4f8c1143 // fmla v3.4s, v10.4s, v12.s[0]
+	FMOVS (R5)(R26), F11
+	WORD $0x4f8b1144 // fmla v4.4s, v10.4s, v11.s[0]
+	ADD $16, R22
+	FMOVS (R6)(R26), F12
+	WORD $0x4f8c1145 // fmla v5.4s, v10.4s, v12.s[0]
+	FMOVS (R7)(R26), F11
+	WORD $0x4f8b1146 // fmla v6.4s, v10.4s, v11.s[0]
+	FMOVS (R8)(R26), F12
+	WORD $0x4f8c1147 // fmla v7.4s, v10.4s, v12.s[0]
+	FMOVS (R9)(R26), F11
+	WORD $0x4f8b1148 // fmla v8.4s, v10.4s, v11.s[0]
+	FMOVS (R10)(R26), F12
+	WORD $0x4f8c1149 // fmla v9.4s, v10.4s, v12.s[0]
+	ADD R21, R26
+	SUBS $1, R12
+	BNE row10x1
+	JMP end10x1
+
+few10x1:
+	MOVD R25, R13
+	MOVD 64(R0), R11 // a.Stride
+	LSL $2, R11
+	PRFM (R13), PLDL1KEEP
+	ADD R11, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R11, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R11, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R11, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R11, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R11, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R11, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R11, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R11, R13
+	PRFM (R13), PLDL1KEEP
+	ADD $20, R23
+
+end10x1:
+	SUB $20, R23
 	PCALIGN $32
 
 loop10x1:
 	FMOVQ (R22), F10
-	FMOVS (R2)(R1), F11
+	FMOVS (R1)(R26), F11
 	WORD $0x4f8b1140 // fmla v0.4s, v10.4s, v11.s[0]
-	FMOVS (R3)(R1), F12
+	FMOVS (R2)(R26), F12
 	WORD $0x4f8c1141 // fmla v1.4s, v10.4s, v12.s[0]
-	FMOVS (R4)(R1), F11
+	FMOVS (R3)(R26), F11
 	WORD $0x4f8b1142 // fmla v2.4s, v10.4s, v11.s[0]
-	FMOVS (R5)(R1), F12
+	FMOVS (R4)(R26), F12
 	WORD $0x4f8c1143 // fmla v3.4s, v10.4s, v12.s[0]
-	FMOVS (R6)(R1), F11
+	FMOVS (R5)(R26), F11
 	WORD $0x4f8b1144 // fmla v4.4s, v10.4s, v11.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R7)(R1), F12
+	ADD $16, R22
+	SUBS $1, R23
+	FMOVS (R6)(R26), F12
 	WORD $0x4f8c1145 // fmla v5.4s, v10.4s, v12.s[0]
-	FMOVS (R8)(R1), F11
+	FMOVS (R7)(R26), F11
 	WORD $0x4f8b1146 // fmla v6.4s, v10.4s, v11.s[0]
-	FMOVS (R9)(R1), F12
+	FMOVS (R8)(R26), F12
 	WORD $0x4f8c1147 // fmla v7.4s, v10.4s, v12.s[0]
-	FMOVS (R10)(R1), F11
+	FMOVS (R9)(R26), F11
 	WORD $0x4f8b1148 // fmla v8.4s, v10.4s, v11.s[0]
-	FMOVS (R11)(R1), F12
+	FMOVS (R10)(R26), F12
 	WORD $0x4f8c1149 // fmla v9.4s, v10.4s, v12.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop10x1
 	MOVD 48(R0), R22 // a.Bias
 	CBNZ R22, biased10x1
 	MOVD $zeros<>(SB), R22
 
 biased10x1:
-	MOVD 64(R0), R4 // a.Stride
-	LSL $2, R4
-	MOVD R26, R2
-	MOVD R4, R3
-	MOVBU 80(R0), R24 // a.Add
-	CBNZ R24, added10x1
-	MOVD $zeros<>(SB), R2
-	MOVD $0, R3
+	MOVD 64(R0), R3 // a.Stride
+	LSL $2, R3
+	MOVD R25, R1
+	MOVD R3, R2
+	MOVBU 80(R0), R23 // a.Add
+	CBNZ R23, added10x1
+	MOVD $zeros<>(SB), R1
+	MOVD $0, R2
 
 added10x1:
 	FMOVQ (R22), F10
-	FMOVQ (R2), F11
+	FMOVQ (R1), F11
 	WORD $0x4e2ad56b // fadd v11.4s, v11.4s, v10.4s
 	WORD $0x4e2bd400 // fadd v0.4s, v0.4s, v11.4s
-	FMOVQ F0, (R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F12
+	FMOVQ F0, (R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F12
 	WORD $0x4e2ad58c // fadd v12.4s, v12.4s, v10.4s
 	WORD $0x4e2cd421 // fadd v1.4s, v1.4s, v12.4s
-	FMOVQ F1, (R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F11
+	FMOVQ F1, (R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F11
 	WORD $0x4e2ad56b // fadd v11.4s, v11.4s, v10.4s
 	WORD $0x4e2bd442 // fadd v2.4s, v2.4s, v11.4s
-	FMOVQ F2, (R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F12
+	FMOVQ F2, (R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F12
 	WORD $0x4e2ad58c // fadd v12.4s, v12.4s, v10.4s
 	WORD $0x4e2cd463 // fadd v3.4s, v3.4s, v12.4s
-	FMOVQ F3, (R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F11
+	FMOVQ F3, (R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F11
 	WORD $0x4e2ad56b // fadd v11.4s, v11.4s, v10.4s
 	WORD $0x4e2bd484 // fadd v4.4s, v4.4s, v11.4s
-	FMOVQ F4, (R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F12
+	FMOVQ F4, (R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F12
 	WORD $0x4e2ad58c // fadd v12.4s, v12.4s, v10.4s
 	WORD $0x4e2cd4a5 // fadd v5.4s, v5.4s, v12.4s
-	FMOVQ F5, (R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F11
+	FMOVQ F5, (R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F11
 	WORD $0x4e2ad56b // fadd v11.4s, v11.4s, v10.4s
 	WORD $0x4e2bd4c6 // fadd v6.4s, v6.4s, v11.4s
-	FMOVQ F6, (R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F12
+	FMOVQ F6, (R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F12
 	WORD $0x4e2ad58c // fadd v12.4s, v12.4s, v10.4s
 	WORD $0x4e2cd4e7 // fadd v7.4s, v7.4s, v12.4s
-	FMOVQ F7, (R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F11
+	FMOVQ F7, (R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F11
 	WORD $0x4e2ad56b // fadd v11.4s, v11.4s, v10.4s
 	WORD $0x4e2bd508 // fadd v8.4s, v8.4s, v11.4s
-	FMOVQ F8, (R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F12
+	FMOVQ F8, (R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F12
 	WORD $0x4e2ad58c // fadd v12.4s, v12.4s, v10.4s
 	WORD $0x4e2cd529 // fadd v9.4s, v9.4s, v12.4s
-	FMOVQ F9, (R26)
-	ADD R3, R2
-	ADD R4, R26
+	FMOVQ F9, (R25)
+	ADD R2, R1
+	ADD R3, R25
 	JMP done
 
 tile9x1:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
 	MOVD R19, R3
@@ -29704,9 +30832,7 @@ tile9x1:
 	ADD R20, R19
 	MOVD R19, R9
 	ADD R20, R19
-	MOVD R19, R10
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
@@ -29717,158 +30843,218 @@ tile9x1:
 	VMOVI $0, V7.B16
 	VMOVI $0, V8.B16
 	MOVD 40(R0), R22 // a.B
-	MOVD 32(R0), R24 // a.Depth
-	CMP $16, R24
-	BLE last9x1
-	SUB $16, R24
+	MOVD 32(R0), R23 // a.Depth
+	CMP $27, R23
+	BLT few9x1
+	SUB $26, R23
 	PCALIGN $32
 
 most9x1:
 	FMOVQ (R22), F9
-	FMOVS (R2)(R1), F10
+	FMOVS (R1)(R26), F10
 	WORD $0x4f8a1120 // fmla v0.4s, v9.4s, v10.s[0]
-	FMOVS (R3)(R1), F11
+	FMOVS (R2)(R26), F11
 	WORD $0x4f8b1121 // fmla v1.4s, v9.4s, v11.s[0]
-	FMOVS (R4)(R1), F10
+	FMOVS (R3)(R26), F10
 	WORD $0x4f8a1122 // fmla v2.4s, v9.4s, v10.s[0]
-	FMOVS (R5)(R1), F11
+	FMOVS (R4)(R26), F11
 	WORD $0x4f8b1123 // fmla v3.4s, v9.4s, v11.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R6)(R1), F10
+	ADD $16, R22
+	SUBS $1, R23
+	FMOVS (R5)(R26), F10
 	WORD $0x4f8a1124 // fmla v4.4s, v9.4s, v10.s[0]
-	FMOVS (R7)(R1), F11
+	FMOVS (R6)(R26), F11
 	WORD $0x4f8b1125 // fmla v5.4s, v9.4s, v11.s[0]
-	FMOVS (R8)(R1), F10
+	FMOVS (R7)(R26), F10
 	WORD $0x4f8a1126 // fmla v6.4s, v9.4s, v10.s[0]
-	FMOVS (R9)(R1), F11
+	FMOVS (R8)(R26), F11
 	WORD $0x4f8b1127 // fmla v7.4s, v9.4s, v11.s[0]
-	FMOVS (R10)(R1), F10
+	FMOVS (R9)(R26), F10
 	WORD $0x4f8a1128 // fmla v8.4s, v9.4s, v10.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE most9x1
-	MOVD $16, R24
+	ADD $26, R23
+	MOVD R25, R13
+	MOVD 64(R0), R10 // a.Stride
+	LSL $2, R10
+	MOVD $9, R11
+	PCALIGN $32
 
-last9x1:
-	MOVD R26, R11
-	MOVD 64(R0), R12 // a.Stride
-	LSL $2, R12
-	PRFM (R11), PLDL1KEEP
-	ADD R12, R11
-	PRFM (R11), PLDL1KEEP
-	ADD R12, R11
-	PRFM (R11), PLDL1KEEP
-	ADD R12, R11
-	PRFM (R11), PLDL1KEEP
-	ADD R12, R11
-	PRFM (R11), PLDL1KEEP
-	ADD R12, R11
-	PRFM (R11), PLDL1KEEP
-	ADD R12, R11
-	PRFM (R11), PLDL1KEEP
-	ADD R12, R11
-	PRFM (R11), PLDL1KEEP
-	ADD R12, R11
-	PRFM (R11), PLDL1KEEP
+row9x1:
+	PRFM (R13), PLDL1KEEP
+	ADD R10, R13
+	FMOVQ (R22), F9
+	FMOVS (R1)(R26), F10
+	WORD $0x4f8a1120 // fmla v0.4s, v9.4s, v10.s[0]
+	FMOVS (R2)(R26), F11
+	WORD $0x4f8b1121 // fmla v1.4s, v9.4s, v11.s[0]
+	FMOVS (R3)(R26), F10
+	WORD $0x4f8a1122 // fmla v2.4s, v9.4s, v10.s[0]
+	FMOVS (R4)(R26), F11
+	WORD $0x4f8b1123 // fmla v3.4s, v9.4s, v11.s[0]
+	ADD $16, R22
+	FMOVS (R5)(R26), F10
+	WORD $0x4f8a1124 // fmla v4.4s, v9.4s, v10.s[0]
+	FMOVS (R6)(R26), F11
+	WORD $0x4f8b1125 // fmla v5.4s, v9.4s, v11.s[0]
+	FMOVS (R7)(R26), F10
+	WORD $0x4f8a1126 // fmla v6.4s, v9.4s, v10.s[0]
+	FMOVS (R8)(R26), F11
+	WORD $0x4f8b1127 // fmla v7.4s, v9.4s, v11.s[0]
+	FMOVS (R9)(R26), F10
+	WORD $0x4f8a1128 // fmla v8.4s, v9.4s, v10.s[0]
+	ADD R21, R26
+	FMOVQ (R22), F9
+	FMOVS (R1)(R26), F10
+	WORD $0x4f8a1120 // fmla v0.4s, v9.4s, v10.s[0]
+	FMOVS (R2)(R26), F11
+	WORD $0x4f8b1121 // fmla v1.4s, v9.4s, v11.s[0]
+	FMOVS (R3)(R26), F10
+	WORD $0x4f8a1122 // fmla v2.4s, v9.4s, v10.s[0]
+	FMOVS (R4)(R26), F11
+	WORD $0x4f8b1123 // fmla v3.4s, v9.4s, v11.s[0]
+	ADD $16, R22
+	FMOVS (R5)(R26), F10
+	WORD $0x4f8a1124 // fmla v4.4s, v9.4s, v10.s[0]
+	FMOVS (R6)(R26), F11
+	WORD $0x4f8b1125 // fmla v5.4s, v9.4s, v11.s[0]
+	FMOVS (R7)(R26), F10
+	WORD $0x4f8a1126 // fmla v6.4s, v9.4s, v10.s[0]
+	FMOVS (R8)(R26), F11
+	WORD $0x4f8b1127 // fmla v7.4s, v9.4s, v11.s[0]
+	FMOVS (R9)(R26), F10
+	WORD $0x4f8a1128 // fmla v8.4s, v9.4s, v10.s[0]
+	ADD R21, R26
+	SUBS $1, R11
+	BNE row9x1
+	JMP end9x1
+
+few9x1:
+	MOVD R25, R13
+	MOVD 64(R0), R10 // a.Stride
+	LSL $2, R10
+	PRFM (R13), PLDL1KEEP
+	ADD R10, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R10, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R10, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R10, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R10, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R10, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R10, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R10, R13
+	PRFM (R13), PLDL1KEEP
+	ADD $18, R23
+
+end9x1:
+	SUB $18, R23
 	PCALIGN $32
 
 loop9x1:
 	FMOVQ (R22), F9
-	FMOVS (R2)(R1), F10
+	FMOVS (R1)(R26), F10
 	WORD $0x4f8a1120 // fmla v0.4s, v9.4s, v10.s[0]
-	FMOVS (R3)(R1), F11
+	FMOVS (R2)(R26), F11
 	WORD $0x4f8b1121 // fmla v1.4s, v9.4s, v11.s[0]
-	FMOVS (R4)(R1), F10
+	FMOVS (R3)(R26), F10
 	WORD $0x4f8a1122 // fmla v2.4s, v9.4s, v10.s[0]
-	FMOVS (R5)(R1), F11
+	FMOVS (R4)(R26), F11
 	WORD $0x4f8b1123 // fmla v3.4s, v9.4s, v11.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R6)(R1), F10
+	ADD $16, R22
+	SUBS $1, R23
+	FMOVS (R5)(R26), F10
 	WORD $0x4f8a1124 // fmla v4.4s, v9.4s, v10.s[0]
-	FMOVS (R7)(R1), F11
+	FMOVS (R6)(R26), F11
 	WORD $0x4f8b1125 // fmla v5.4s, v9.4s, v11.s[0]
-	FMOVS (R8)(R1), F10
+	FMOVS (R7)(R26), F10
 	WORD $0x4f8a1126 // fmla v6.4s, v9.4s, v10.s[0]
-	FMOVS (R9)(R1), F11
+	FMOVS (R8)(R26), F11
 	WORD $0x4f8b1127 // fmla v7.4s, v9.4s, v11.s[0]
-	FMOVS (R10)(R1), F10
+	FMOVS (R9)(R26), F10
 	WORD $0x4f8a1128 // fmla v8.4s, v9.4s, v10.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop9x1
 	MOVD 48(R0), R22 // a.Bias
 	CBNZ R22, biased9x1
 	MOVD $zeros<>(SB), R22
 
 biased9x1:
-	MOVD 64(R0), R4 // a.Stride
-	LSL $2, R4
-	MOVD R26, R2
-	MOVD R4, R3
-	MOVBU 80(R0), R24 // a.Add
-	CBNZ R24, added9x1
-	MOVD $zeros<>(SB), R2
-	MOVD $0, R3
+	MOVD 64(R0), R3 // a.Stride
+	LSL $2, R3
+	MOVD R25, R1
+	MOVD R3, R2
+	MOVBU 80(R0), R23 // a.Add
+	CBNZ R23, added9x1
+	MOVD $zeros<>(SB), R1
+	MOVD $0, R2
 
 added9x1:
 	FMOVQ (R22), F9
-	FMOVQ (R2), F10
+	FMOVQ (R1), F10
 	WORD $0x4e29d54a // fadd v10.4s, v10.4s, v9.4s
 	WORD $0x4e2ad400 // fadd v0.4s, v0.4s, v10.4s
-	FMOVQ F0, (R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F11
+	FMOVQ F0, (R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F11
 	WORD $0x4e29d56b // fadd v11.4s, v11.4s, v9.4s
 	WORD $0x4e2bd421 // fadd v1.4s, v1.4s, v11.4s
-	FMOVQ F1, (R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F10
+	FMOVQ F1, (R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F10
 	WORD $0x4e29d54a // fadd v10.4s, v10.4s, v9.4s
 	WORD $0x4e2ad442 // fadd v2.4s, v2.4s, v10.4s
-	FMOVQ F2, (R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F11
+	FMOVQ F2, (R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F11
 	WORD $0x4e29d56b // fadd v11.4s, v11.4s, v9.4s
 	WORD $0x4e2bd463 // fadd v3.4s, v3.4s, v11.4s
-	FMOVQ F3, (R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F10
+	FMOVQ F3, (R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F10
 	WORD $0x4e29d54a // fadd v10.4s, v10.4s, v9.4s
 	WORD $0x4e2ad484 // fadd v4.4s, v4.4s, v10.4s
-	FMOVQ F4, (R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F11
+	FMOVQ F4, (R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F11
 	WORD $0x4e29d56b // fadd v11.4s, v11.4s, v9.4s
 	WORD $0x4e2bd4a5 // fadd v5.4s, v5.4s, v11.4s
-	FMOVQ F5, (R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F10
+	FMOVQ F5, (R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F10
 	WORD $0x4e29d54a // fadd v10.4s, v10.4s, v9.4s
 	WORD $0x4e2ad4c6 // fadd v6.4s, v6.4s, v10.4s
-	FMOVQ F6, (R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F11
+	FMOVQ F6, (R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F11
 	WORD $0x4e29d56b // fadd v11.4s, v11.4s, v9.4s
 	WORD $0x4e2bd4e7 // fadd v7.4s, v7.4s, v11.4s
-	FMOVQ F7, (R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F10
+	FMOVQ F7, (R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F10
 	WORD $0x4e29d54a // fadd v10.4s, v10.4s, v9.4s
 	WORD $0x4e2ad508 // fadd v8.4s, v8.4s, v10.4s
-	FMOVQ F8, (R26)
-	ADD R3, R2
-	ADD R4, R26
+	FMOVQ F8, (R25)
+	ADD R2, R1
+	ADD R3, R25
 	JMP done
 
 tile8x1:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
 	MOVD R19, R3
@@ -29883,9 +31069,7 @@ tile8x1:
 	ADD R20, R19
 	MOVD R19, R8
 	ADD R20, R19
-	MOVD R19, R9
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
@@ -29895,146 +31079,202 @@ tile8x1:
 	VMOVI $0, V6.B16
 	VMOVI $0, V7.B16
 	MOVD 40(R0), R22 // a.B
-	MOVD 32(R0), R24 // a.Depth
-	CMP $16, R24
-	BLE last8x1
-	SUB $16, R24
+	MOVD 32(R0), R23 // a.Depth
+	CMP $25, R23
+	BLT few8x1
+	SUB $24, R23
 	PCALIGN $32
 
 most8x1:
 	FMOVQ (R22), F8
-	FMOVS (R2)(R1), F9
+	FMOVS (R1)(R26), F9
 	WORD $0x4f891100 // fmla v0.4s, v8.4s, v9.s[0]
-	FMOVS (R3)(R1), F10
+	FMOVS (R2)(R26), F10
 	WORD $0x4f8a1101 // fmla v1.4s, v8.4s, v10.s[0]
-	FMOVS (R4)(R1), F9
+	FMOVS (R3)(R26), F9
 	WORD $0x4f891102 // fmla v2.4s, v8.4s, v9.s[0]
-	FMOVS (R5)(R1), F10
+	FMOVS (R4)(R26), F10
 	WORD $0x4f8a1103 // fmla v3.4s, v8.4s, v10.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R6)(R1), F9
+	ADD $16, R22
+	SUBS $1, R23
+	FMOVS (R5)(R26), F9
 	WORD $0x4f891104 // fmla v4.4s, v8.4s, v9.s[0]
-	FMOVS (R7)(R1), F10
+	FMOVS (R6)(R26), F10
 	WORD $0x4f8a1105 // fmla v5.4s, v8.4s, v10.s[0]
-	FMOVS (R8)(R1), F9
+	FMOVS (R7)(R26), F9
 	WORD $0x4f891106 // fmla v6.4s, v8.4s, v9.s[0]
-	FMOVS (R9)(R1), F10
+	FMOVS (R8)(R26), F10
 	WORD $0x4f8a1107 // fmla v7.4s, v8.4s, v10.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE most8x1
-	MOVD $16, R24
+	ADD $24, R23
+	MOVD R25, R13
+	MOVD 64(R0), R9 // a.Stride
+	LSL $2, R9
+	MOVD $8, R10
+	PCALIGN $32
 
-last8x1:
-	MOVD R26, R10
-	MOVD 64(R0), R11 // a.Stride
-	LSL $2, R11
-	PRFM (R10), PLDL1KEEP
-	ADD R11, R10
-	PRFM (R10), PLDL1KEEP
-	ADD R11, R10
-	PRFM (R10), PLDL1KEEP
-	ADD R11, R10
-	PRFM (R10), PLDL1KEEP
-	ADD R11, R10
-	PRFM (R10), PLDL1KEEP
-	ADD R11, R10
-	PRFM (R10), PLDL1KEEP
-	ADD R11, R10
-	PRFM (R10), PLDL1KEEP
-	ADD R11, R10
-	PRFM (R10), PLDL1KEEP
+row8x1:
+	PRFM (R13), PLDL1KEEP
+	ADD R9, R13
+	FMOVQ (R22), F8
+	FMOVS (R1)(R26), F9
+	WORD $0x4f891100 // fmla v0.4s, v8.4s, v9.s[0]
+	FMOVS (R2)(R26), F10
+	WORD $0x4f8a1101 // fmla v1.4s, v8.4s, v10.s[0]
+	FMOVS (R3)(R26), F9
+	WORD $0x4f891102 // fmla v2.4s, v8.4s, v9.s[0]
+	FMOVS (R4)(R26), F10
+	WORD $0x4f8a1103 // fmla v3.4s, v8.4s, v10.s[0]
+	ADD $16, R22
+	FMOVS (R5)(R26), F9
+	WORD $0x4f891104 // fmla v4.4s, v8.4s, v9.s[0]
+	FMOVS (R6)(R26), F10
+	WORD $0x4f8a1105 // fmla v5.4s, v8.4s, v10.s[0]
+	FMOVS (R7)(R26), F9
+	WORD $0x4f891106 // fmla v6.4s, v8.4s, v9.s[0]
+	FMOVS (R8)(R26), F10
+	WORD $0x4f8a1107 // fmla v7.4s, v8.4s, v10.s[0]
+	ADD R21, R26
+	FMOVQ (R22), F8
+	FMOVS (R1)(R26), F9
+	WORD $0x4f891100 // fmla v0.4s, v8.4s, v9.s[0]
+	FMOVS (R2)(R26), F10
+	WORD $0x4f8a1101 // fmla v1.4s, v8.4s, v10.s[0]
+	FMOVS (R3)(R26), F9
+	WORD $0x4f891102 // fmla v2.4s, v8.4s, v9.s[0]
+	FMOVS (R4)(R26), F10
+	WORD $0x4f8a1103 // fmla v3.4s, v8.4s, v10.s[0]
+	ADD $16, R22
+	FMOVS (R5)(R26), F9
+	WORD $0x4f891104 // fmla v4.4s, v8.4s, v9.s[0]
+	FMOVS (R6)(R26), F10
+	WORD $0x4f8a1105 // fmla v5.4s, v8.4s, v10.s[0]
+	FMOVS (R7)(R26), F9
+	WORD $0x4f891106 // fmla v6.4s, v8.4s, v9.s[0]
+	FMOVS (R8)(R26), F10
+	WORD $0x4f8a1107 // fmla v7.4s, v8.4s, v10.s[0]
+	ADD R21, R26
+	SUBS $1, R10
+	BNE row8x1
+	JMP end8x1
+
+few8x1:
+	MOVD R25, R13
+	MOVD 64(R0), R9 // a.Stride
+	LSL $2, R9
+	PRFM (R13), PLDL1KEEP
+	ADD R9, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R9, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R9, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R9, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R9, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R9, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R9, R13
+	PRFM (R13), PLDL1KEEP
+	ADD $16, R23
+
+end8x1:
+	SUB $16, R23
 	PCALIGN $32
 
 loop8x1:
 	FMOVQ (R22), F8
-	FMOVS (R2)(R1), F9
+	FMOVS (R1)(R26), F9
 	WORD $0x4f891100 // fmla v0.4s, v8.4s, v9.s[0]
-	FMOVS (R3)(R1), F10
+	FMOVS (R2)(R26), F10
 	WORD $0x4f8a1101 // fmla v1.4s, v8.4s, v10.s[0]
-	FMOVS (R4)(R1), F9
+	FMOVS (R3)(R26), F9
 	WORD $0x4f891102 // fmla v2.4s, v8.4s, v9.s[0]
-	FMOVS (R5)(R1), F10
+	FMOVS (R4)(R26), F10
 	WORD $0x4f8a1103 // fmla v3.4s, v8.4s, v10.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R6)(R1), F9
+	ADD $16, R22
+	SUBS $1, R23
+	FMOVS (R5)(R26), F9
 	WORD $0x4f891104 // fmla v4.4s, v8.4s, v9.s[0]
-	FMOVS (R7)(R1), F10
+	FMOVS (R6)(R26), F10
 	WORD $0x4f8a1105 // fmla v5.4s, v8.4s, v10.s[0]
-	FMOVS (R8)(R1), F9
+	FMOVS (R7)(R26), F9
 	WORD $0x4f891106 // fmla v6.4s, v8.4s, v9.s[0]
-	FMOVS (R9)(R1), F10
+	FMOVS (R8)(R26), F10
 	WORD $0x4f8a1107 // fmla v7.4s, v8.4s, v10.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop8x1
 	MOVD 48(R0), R22 // a.Bias
 	CBNZ R22, biased8x1
 	MOVD $zeros<>(SB), R22
 
 biased8x1:
-	MOVD 64(R0), R4 // a.Stride
-	LSL $2, R4
-	MOVD R26, R2
-	MOVD R4, R3
-	MOVBU 80(R0), R24 // a.Add
-	CBNZ R24, added8x1
-	MOVD $zeros<>(SB), R2
-	MOVD $0, R3
+	MOVD 64(R0), R3 // a.Stride
+	LSL $2, R3
+	MOVD R25, R1
+	MOVD R3, R2
+	MOVBU 80(R0), R23 // a.Add
+	CBNZ R23, added8x1
+	MOVD $zeros<>(SB), R1
+	MOVD $0, R2
 
 added8x1:
 	FMOVQ (R22), F8
-	FMOVQ (R2), F9
+	FMOVQ (R1), F9
 	WORD $0x4e28d529 // fadd v9.4s, v9.4s, v8.4s
 	WORD $0x4e29d400 // fadd v0.4s, v0.4s, v9.4s
-	FMOVQ F0, (R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F10
+	FMOVQ F0, (R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F10
 	WORD $0x4e28d54a // fadd v10.4s, v10.4s, v8.4s
 	WORD $0x4e2ad421 // fadd v1.4s, v1.4s, v10.4s
-	FMOVQ F1, (R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F9
+	FMOVQ F1, (R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F9
 	WORD $0x4e28d529 // fadd v9.4s, v9.4s, v8.4s
 	WORD $0x4e29d442 // fadd v2.4s, v2.4s, v9.4s
-	FMOVQ F2, (R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F10
+	FMOVQ F2, (R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F10
 	WORD $0x4e28d54a // fadd v10.4s, v10.4s, v8.4s
 	WORD $0x4e2ad463 // fadd v3.4s, v3.4s, v10.4s
-	FMOVQ F3, (R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F9
+	FMOVQ F3, (R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F9
 	WORD $0x4e28d529 // fadd v9.4s, v9.4s, v8.4s
 	WORD $0x4e29d484 // fadd v4.4s, v4.4s, v9.4s
-	FMOVQ F4, (R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F10
+	FMOVQ F4, (R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F10
 	WORD $0x4e28d54a // fadd v10.4s, v10.4s, v8.4s
 	WORD $0x4e2ad4a5 // fadd v5.4s, v5.4s, v10.4s
-	FMOVQ F5, (R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F9
+	FMOVQ F5, (R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F9
 	WORD $0x4e28d529 // fadd v9.4s, v9.4s, v8.4s
 	WORD $0x4e29d4c6 // fadd v6.4s, v6.4s, v9.4s
-	FMOVQ F6, (R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F10
+	FMOVQ F6, (R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F10
 	WORD $0x4e28d54a // fadd v10.4s, v10.4s, v8.4s
 	WORD $0x4e2ad4e7 // fadd v7.4s, v7.4s, v10.4s
-	FMOVQ F7, (R26)
-	ADD R3, R2
-	ADD R4, R26
+	FMOVQ F7, (R25)
+	ADD R2, R1
+	ADD R3, R25
 	JMP done
 
 tile7x1:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
 	MOVD R19, R3
@@ -30047,9 +31287,7 @@ tile7x1:
 	ADD R20, R19
 	MOVD R19, R7
 	ADD R20, R19
-	MOVD R19, R8
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
@@ -30058,134 +31296,186 @@ tile7x1:
 	VMOVI $0, V5.B16
 	VMOVI $0, V6.B16
 	MOVD 40(R0), R22 // a.B
-	MOVD 32(R0), R24 // a.Depth
-	CMP $16, R24
-	BLE last7x1
-	SUB $16, R24
+	MOVD 32(R0), R23 // a.Depth
+	CMP $23, R23
+	BLT few7x1
+	SUB $22, R23
 	PCALIGN $32
 
 most7x1:
 	FMOVQ (R22), F7
-	FMOVS (R2)(R1), F8
+	FMOVS (R1)(R26), F8
 	WORD $0x4f8810e0 // fmla v0.4s, v7.4s, v8.s[0]
-	FMOVS (R3)(R1), F9
+	FMOVS (R2)(R26), F9
 	WORD $0x4f8910e1 // fmla v1.4s, v7.4s, v9.s[0]
-	FMOVS (R4)(R1), F8
+	FMOVS (R3)(R26), F8
 	WORD $0x4f8810e2 // fmla v2.4s, v7.4s, v8.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R5)(R1), F9
+	ADD $16, R22
+	SUBS $1, R23
+	FMOVS (R4)(R26), F9
 	WORD $0x4f8910e3 // fmla v3.4s, v7.4s, v9.s[0]
-	FMOVS (R6)(R1), F8
+	FMOVS (R5)(R26), F8
 	WORD $0x4f8810e4 // fmla v4.4s, v7.4s, v8.s[0]
-	FMOVS (R7)(R1), F9
+	FMOVS (R6)(R26), F9
 	WORD $0x4f8910e5 // fmla v5.4s, v7.4s, v9.s[0]
-	FMOVS (R8)(R1), F8
+	FMOVS (R7)(R26), F8
 	WORD $0x4f8810e6 // fmla v6.4s, v7.4s, v8.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE most7x1
-	MOVD $16, R24
+	ADD $22, R23
+	MOVD R25, R13
+	MOVD 64(R0), R8 // a.Stride
+	LSL $2, R8
+	MOVD $7, R9
+	PCALIGN $32
 
-last7x1:
-	MOVD R26, R9
-	MOVD 64(R0), R10 // a.Stride
-	LSL $2, R10
-	PRFM (R9), PLDL1KEEP
-	ADD R10, R9
-	PRFM (R9), PLDL1KEEP
-	ADD R10, R9
-	PRFM (R9), PLDL1KEEP
-	ADD R10, R9
-	PRFM (R9), PLDL1KEEP
-	ADD R10, R9
-	PRFM (R9), PLDL1KEEP
-	ADD R10, R9
-	PRFM (R9), PLDL1KEEP
-	ADD R10, R9
-	PRFM (R9), PLDL1KEEP
+row7x1:
+	PRFM (R13), PLDL1KEEP
+	ADD R8, R13
+	FMOVQ (R22), F7
+	FMOVS (R1)(R26), F8
+	WORD $0x4f8810e0 // fmla v0.4s, v7.4s, v8.s[0]
+	FMOVS (R2)(R26), F9
+	WORD $0x4f8910e1 // fmla v1.4s, v7.4s, v9.s[0]
+	FMOVS (R3)(R26), F8
+	WORD $0x4f8810e2 // fmla v2.4s, v7.4s, v8.s[0]
+	ADD $16, R22
+	FMOVS (R4)(R26), F9
+	WORD $0x4f8910e3 // fmla v3.4s, v7.4s, v9.s[0]
+	FMOVS (R5)(R26), F8
+	WORD $0x4f8810e4 // fmla v4.4s, v7.4s, v8.s[0]
+	FMOVS (R6)(R26), F9
+	WORD $0x4f8910e5 // fmla v5.4s, v7.4s, v9.s[0]
+	FMOVS (R7)(R26), F8
+	WORD $0x4f8810e6 // fmla v6.4s, v7.4s, v8.s[0]
+	ADD R21, R26
+	FMOVQ (R22), F7
+	FMOVS (R1)(R26), F8
+	WORD $0x4f8810e0 // fmla v0.4s, v7.4s, v8.s[0]
+	FMOVS (R2)(R26), F9
+	WORD $0x4f8910e1 // fmla v1.4s, v7.4s, v9.s[0]
+	FMOVS (R3)(R26), F8
+	WORD $0x4f8810e2 // fmla v2.4s, v7.4s, v8.s[0]
+	ADD $16, R22
+	FMOVS (R4)(R26), F9
+	WORD $0x4f8910e3 // fmla v3.4s, v7.4s, v9.s[0]
+	FMOVS (R5)(R26), F8
+	WORD $0x4f8810e4 // fmla v4.4s, v7.4s, v8.s[0]
+	FMOVS (R6)(R26), F9
+	WORD $0x4f8910e5 // fmla v5.4s, v7.4s, v9.s[0]
+	FMOVS (R7)(R26), F8
+	WORD $0x4f8810e6 // fmla v6.4s, v7.4s, v8.s[0]
+	ADD R21, R26
+	SUBS $1, R9
+	BNE row7x1
+	JMP end7x1
+
+few7x1:
+	MOVD R25, R13
+	MOVD 64(R0), R8 // a.Stride
+	LSL $2, R8
+	PRFM (R13), PLDL1KEEP
+	ADD R8, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R8, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R8, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R8, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R8, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R8, R13
+	PRFM (R13), PLDL1KEEP
+	ADD $14, R23
+
+end7x1:
+	SUB $14, R23
 	PCALIGN $32
 
 loop7x1:
 	FMOVQ (R22), F7
-	FMOVS (R2)(R1), F8
+	FMOVS (R1)(R26), F8
 	WORD $0x4f8810e0 // fmla v0.4s, v7.4s, v8.s[0]
-	FMOVS (R3)(R1), F9
+	FMOVS (R2)(R26), F9
 	WORD $0x4f8910e1 // fmla v1.4s, v7.4s, v9.s[0]
-	FMOVS (R4)(R1), F8
+	FMOVS (R3)(R26), F8
 	WORD $0x4f8810e2 // fmla v2.4s, v7.4s, v8.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R5)(R1), F9
+	ADD $16, R22
+	SUBS $1, R23
+	FMOVS (R4)(R26), F9
 	WORD $0x4f8910e3 // fmla v3.4s, v7.4s, v9.s[0]
-	FMOVS (R6)(R1), F8
+	FMOVS (R5)(R26), F8
 	WORD $0x4f8810e4 // fmla v4.4s, v7.4s, v8.s[0]
-	FMOVS (R7)(R1), F9
+	FMOVS (R6)(R26), F9
 	WORD $0x4f8910e5 // fmla v5.4s, v7.4s, v9.s[0]
-	FMOVS (R8)(R1), F8
+	FMOVS (R7)(R26), F8
 	WORD $0x4f8810e6 // fmla v6.4s, v7.4s, v8.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop7x1
 	MOVD 48(R0), R22 // a.Bias
 	CBNZ R22, biased7x1
 	MOVD $zeros<>(SB), R22
 
 biased7x1:
-	MOVD 64(R0), R4 // a.Stride
-	LSL $2, R4
-	MOVD R26, R2
-	MOVD R4, R3
-	MOVBU 80(R0), R24 // a.Add
-	CBNZ R24, added7x1
-	MOVD $zeros<>(SB), R2
-	MOVD $0, R3
+	MOVD 64(R0), R3 // a.Stride
+	LSL $2, R3
+	MOVD R25, R1
+	MOVD R3, R2
+	MOVBU 80(R0), R23 // a.Add
+	CBNZ R23, added7x1
+	MOVD $zeros<>(SB), R1
+	MOVD $0, R2
 
 added7x1:
 	FMOVQ (R22), F7
-	FMOVQ (R2), F8
+	FMOVQ (R1), F8
 	WORD $0x4e27d508 // fadd v8.4s, v8.4s, v7.4s
 	WORD $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
-	FMOVQ F0, (R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F9
+	FMOVQ F0, (R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F9
 	WORD $0x4e27d529 // fadd v9.4s, v9.4s, v7.4s
 	WORD $0x4e29d421 // fadd v1.4s, v1.4s, v9.4s
-	FMOVQ F1, (R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F8
+	FMOVQ F1, (R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F8
 	WORD $0x4e27d508 // fadd v8.4s, v8.4s, v7.4s
 	WORD $0x4e28d442 // fadd v2.4s, v2.4s, v8.4s
-	FMOVQ F2, (R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F9
+	FMOVQ F2, (R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F9
 	WORD $0x4e27d529 // fadd v9.4s, v9.4s, v7.4s
 	WORD $0x4e29d463 // fadd v3.4s, v3.4s, v9.4s
-	FMOVQ F3, (R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F8
+	FMOVQ F3, (R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F8
 	WORD $0x4e27d508 // fadd v8.4s, v8.4s, v7.4s
 	WORD $0x4e28d484 // fadd v4.4s, v4.4s, v8.4s
-	FMOVQ F4, (R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F9
+	FMOVQ F4, (R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F9
 	WORD $0x4e27d529 // fadd v9.4s, v9.4s, v7.4s
 	WORD $0x4e29d4a5 // fadd v5.4s, v5.4s, v9.4s
-	FMOVQ F5, (R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F8
+	FMOVQ F5, (R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F8
 	WORD $0x4e27d508 // fadd v8.4s, v8.4s, v7.4s
 	WORD $0x4e28d4c6 // fadd v6.4s, v6.4s, v8.4s
-	FMOVQ F6, (R26)
-	ADD R3, R2
-	ADD R4, R26
+	FMOVQ F6, (R25)
+	ADD R2, R1
+	ADD R3, R25
 	JMP done
 
 tile6x1:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
 	MOVD R19, R3
@@ -30196,9 +31486,7 @@ tile6x1:
 	ADD R20, R19
 	MOVD R19, R6
 	ADD R20, R19
-	MOVD R19, R7
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
@@ -30206,122 +31494,170 @@ tile6x1:
 	VMOVI $0, V4.B16
 	VMOVI $0, V5.B16
 	MOVD 40(R0), R22 // a.B
-	MOVD 32(R0), R24 // a.Depth
-	CMP $16, R24
-	BLE last6x1
-	SUB $16, R24
+	MOVD 32(R0), R23 // a.Depth
+	CMP $21, R23
+	BLT few6x1
+	SUB $20, R23
 	PCALIGN $32
 
 most6x1:
 	FMOVQ (R22), F6
-	FMOVS (R2)(R1), F7
+	FMOVS (R1)(R26), F7
 	WORD $0x4f8710c0 // fmla v0.4s, v6.4s, v7.s[0]
-	FMOVS (R3)(R1), F8
+	FMOVS (R2)(R26), F8
 	WORD $0x4f8810c1 // fmla v1.4s, v6.4s, v8.s[0]
-	FMOVS (R4)(R1), F7
+	FMOVS (R3)(R26), F7
 	WORD $0x4f8710c2 // fmla v2.4s, v6.4s, v7.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R5)(R1), F8
+	ADD $16, R22
+	SUBS $1, R23
+	FMOVS (R4)(R26), F8
 	WORD $0x4f8810c3 // fmla v3.4s, v6.4s, v8.s[0]
-	FMOVS (R6)(R1), F7
+	FMOVS (R5)(R26), F7
 	WORD $0x4f8710c4 // fmla v4.4s, v6.4s, v7.s[0]
-	FMOVS (R7)(R1), F8
+	FMOVS (R6)(R26), F8
 	WORD $0x4f8810c5 // fmla v5.4s, v6.4s, v8.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE most6x1
-	MOVD $16, R24
+	ADD $20, R23
+	MOVD R25, R13
+	MOVD 64(R0), R7 // a.Stride
+	LSL $2, R7
+	MOVD $6, R8
+	PCALIGN $32
 
-last6x1:
-	MOVD R26, R8
-	MOVD 64(R0), R9 // a.Stride
-	LSL $2, R9
-	PRFM (R8), PLDL1KEEP
-	ADD R9, R8
-	PRFM (R8), PLDL1KEEP
-	ADD R9, R8
-	PRFM (R8), PLDL1KEEP
-	ADD R9, R8
-	PRFM (R8), PLDL1KEEP
-	ADD R9, R8
-	PRFM (R8), PLDL1KEEP
-	ADD R9, R8
-	PRFM (R8), PLDL1KEEP
+row6x1:
+	PRFM (R13), PLDL1KEEP
+	ADD R7, R13
+	FMOVQ (R22), F6
+	FMOVS (R1)(R26), F7
+	WORD $0x4f8710c0 // fmla v0.4s, v6.4s, v7.s[0]
+	FMOVS (R2)(R26), F8
+	WORD $0x4f8810c1 // fmla v1.4s, v6.4s, v8.s[0]
+	FMOVS (R3)(R26), F7
+	WORD $0x4f8710c2 // fmla v2.4s, v6.4s, v7.s[0]
+	ADD $16, R22
+	FMOVS (R4)(R26), F8
+	WORD $0x4f8810c3 // fmla v3.4s, v6.4s, v8.s[0]
+	FMOVS (R5)(R26), F7
+	WORD $0x4f8710c4 // fmla v4.4s, v6.4s, v7.s[0]
+	FMOVS (R6)(R26), F8
+	WORD $0x4f8810c5 // fmla v5.4s, v6.4s, v8.s[0]
+	ADD R21, R26
+	FMOVQ (R22), F6
+	FMOVS (R1)(R26), F7
+	WORD $0x4f8710c0 // fmla v0.4s, v6.4s, v7.s[0]
+	FMOVS (R2)(R26), F8
+	WORD $0x4f8810c1 // fmla v1.4s, v6.4s, v8.s[0]
+	FMOVS (R3)(R26), F7
+	WORD $0x4f8710c2 // fmla v2.4s, v6.4s, v7.s[0]
+	ADD $16, R22
+	FMOVS (R4)(R26), F8
+	WORD $0x4f8810c3 // fmla v3.4s, v6.4s, v8.s[0]
+	FMOVS (R5)(R26), F7
+	WORD $0x4f8710c4 // fmla v4.4s, v6.4s, v7.s[0]
+	FMOVS (R6)(R26), F8
+	WORD $0x4f8810c5 // fmla v5.4s, v6.4s, v8.s[0]
+	ADD R21, R26
+	SUBS $1, R8
+	BNE row6x1
+	JMP end6x1
+
+few6x1:
+	MOVD R25, R13
+	MOVD 64(R0), R7 // a.Stride
+	LSL $2, R7
+	PRFM (R13), PLDL1KEEP
+	ADD R7, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R7, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R7, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R7, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R7, R13
+	PRFM (R13), PLDL1KEEP
+	ADD $12, R23
+
+end6x1:
+	SUB $12, R23
 	PCALIGN $32
 
 loop6x1:
 	FMOVQ (R22), F6
-	FMOVS (R2)(R1), F7
+	FMOVS (R1)(R26), F7
 	WORD $0x4f8710c0 // fmla v0.4s, v6.4s, v7.s[0]
-	FMOVS (R3)(R1), F8
+	FMOVS (R2)(R26), F8
 	WORD $0x4f8810c1 // fmla v1.4s, v6.4s, v8.s[0]
-	FMOVS (R4)(R1), F7
+	FMOVS (R3)(R26), F7
 	WORD $0x4f8710c2 // fmla v2.4s, v6.4s, v7.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R5)(R1), F8
+	ADD $16, R22
+	SUBS $1, R23
+	FMOVS (R4)(R26), F8
 	WORD $0x4f8810c3 // fmla v3.4s, v6.4s, v8.s[0]
-	FMOVS (R6)(R1), F7
+	FMOVS (R5)(R26), F7
 	WORD $0x4f8710c4 // fmla v4.4s, v6.4s, v7.s[0]
-	FMOVS (R7)(R1), F8
+	FMOVS (R6)(R26), F8
 	WORD $0x4f8810c5 // fmla v5.4s, v6.4s, v8.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop6x1
 	MOVD 48(R0), R22 // a.Bias
 	CBNZ R22, biased6x1
 	MOVD $zeros<>(SB), R22
 
 biased6x1:
-	MOVD 64(R0), R4 // a.Stride
-	LSL $2, R4
-	MOVD R26, R2
-	MOVD R4, R3
-	MOVBU 80(R0), R24 // a.Add
-	CBNZ R24, added6x1
-	MOVD $zeros<>(SB), R2
-	MOVD $0, R3
+	MOVD 64(R0), R3 // a.Stride
+	LSL $2, R3
+	MOVD R25, R1
+	MOVD R3, R2
+	MOVBU 80(R0), R23 // a.Add
+	CBNZ R23, added6x1
+	MOVD $zeros<>(SB), R1
+	MOVD $0, R2
 
 added6x1:
 	FMOVQ (R22), F6
-	FMOVQ (R2), F7
+	FMOVQ (R1), F7
 	WORD $0x4e26d4e7 // fadd v7.4s, v7.4s, v6.4s
 	WORD $0x4e27d400 // fadd v0.4s, v0.4s, v7.4s
-	FMOVQ F0, (R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F8
+	FMOVQ F0, (R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F8
 	WORD $0x4e26d508 // fadd v8.4s, v8.4s, v6.4s
 	WORD $0x4e28d421 // fadd v1.4s, v1.4s, v8.4s
-	FMOVQ F1, (R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F7
+	FMOVQ F1, (R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F7
 	WORD $0x4e26d4e7 // fadd v7.4s, v7.4s, v6.4s
 	WORD $0x4e27d442 // fadd v2.4s, v2.4s, v7.4s
-	FMOVQ F2, (R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F8
+	FMOVQ F2, (R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F8
 	WORD $0x4e26d508 // fadd v8.4s, v8.4s, v6.4s
 	WORD $0x4e28d463 // fadd v3.4s, v3.4s, v8.4s
-	FMOVQ F3, (R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F7
+	FMOVQ F3, (R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F7
 	WORD $0x4e26d4e7 // fadd v7.4s, v7.4s, v6.4s
 	WORD $0x4e27d484 // fadd v4.4s, v4.4s, v7.4s
-	FMOVQ F4, (R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F8
+	FMOVQ F4, (R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F8
 	WORD $0x4e26d508 // fadd v8.4s, v8.4s, v6.4s
 	WORD $0x4e28d4a5 // fadd v5.4s, v5.4s, v8.4s
-	FMOVQ F5, (R26)
-	ADD R3, R2
-	ADD R4, R26
+	FMOVQ F5, (R25)
+	ADD R2, R1
+	ADD R3, R25
 	JMP done
 
 tile5x1:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
 	MOVD R19, R3
@@ -30330,450 +31666,618 @@ tile5x1:
 	ADD R20, R19
 	MOVD R19, R5
 	ADD R20, R19
-	MOVD R19, R6
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
 	VMOVI $0, V3.B16
 	VMOVI $0, V4.B16
 	MOVD 40(R0), R22 // a.B
-	MOVD 32(R0), R24 // a.Depth
-	CMP $16, R24
-	BLE last5x1
-	SUB $16, R24
+	MOVD 32(R0), R23 // a.Depth
+	CMP $19, R23
+	BLT few5x1
+	SUB $18, R23
 	PCALIGN $32
 
 most5x1:
 	FMOVQ (R22), F5
-	FMOVS (R2)(R1), F6
+	FMOVS (R1)(R26), F6
 	WORD $0x4f8610a0 // fmla v0.4s, v5.4s, v6.s[0]
-	FMOVS (R3)(R1), F7
+	FMOVS (R2)(R26), F7
 	WORD $0x4f8710a1 // fmla v1.4s, v5.4s, v7.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R4)(R1), F6
+	ADD $16, R22
+	SUBS $1, R23
+	FMOVS (R3)(R26), F6
 	WORD $0x4f8610a2 // fmla v2.4s, v5.4s, v6.s[0]
-	FMOVS (R5)(R1), F7
+	FMOVS (R4)(R26), F7
 	WORD $0x4f8710a3 // fmla v3.4s, v5.4s, v7.s[0]
-	FMOVS (R6)(R1), F6
+	FMOVS (R5)(R26), F6
 	WORD $0x4f8610a4 // fmla v4.4s, v5.4s, v6.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE most5x1
-	MOVD $16, R24
+	ADD $18, R23
+	MOVD R25, R13
+	MOVD 64(R0), R6 // a.Stride
+	LSL $2, R6
+	MOVD $5, R7
+	PCALIGN $32
 
-last5x1:
-	MOVD R26, R7
-	MOVD 64(R0), R8 // a.Stride
-	LSL $2, R8
-	PRFM (R7), PLDL1KEEP
-	ADD R8, R7
-	PRFM (R7), PLDL1KEEP
-	ADD R8, R7
-	PRFM (R7), PLDL1KEEP
-	ADD R8, R7
-	PRFM (R7), PLDL1KEEP
-	ADD R8, R7
-	PRFM (R7), PLDL1KEEP
+row5x1:
+	PRFM (R13), PLDL1KEEP
+	ADD R6, R13
+	FMOVQ (R22), F5
+	FMOVS (R1)(R26), F6
+	WORD $0x4f8610a0 // fmla v0.4s, v5.4s, v6.s[0]
+	FMOVS (R2)(R26), F7
+	WORD $0x4f8710a1 // fmla v1.4s, v5.4s, v7.s[0]
+	ADD $16, R22
+	FMOVS (R3)(R26), F6
+	WORD $0x4f8610a2 // fmla v2.4s, v5.4s, v6.s[0]
+	FMOVS (R4)(R26), F7
+	WORD $0x4f8710a3 // fmla v3.4s, v5.4s, v7.s[0]
+	FMOVS (R5)(R26), F6
+	WORD $0x4f8610a4 // fmla v4.4s, v5.4s, v6.s[0]
+	ADD R21, R26
+	FMOVQ (R22), F5
+	FMOVS (R1)(R26), F6
+	WORD $0x4f8610a0 // fmla v0.4s, v5.4s, v6.s[0]
+	FMOVS (R2)(R26), F7
+	WORD $0x4f8710a1 // fmla v1.4s, v5.4s, v7.s[0]
+	ADD $16, R22
+	FMOVS (R3)(R26), F6
+	WORD $0x4f8610a2 // fmla v2.4s, v5.4s, v6.s[0]
+	FMOVS (R4)(R26), F7
+	WORD $0x4f8710a3 // fmla v3.4s, v5.4s, v7.s[0]
+	FMOVS (R5)(R26), F6
+	WORD $0x4f8610a4 // fmla v4.4s, v5.4s, v6.s[0]
+	ADD R21, R26
+	SUBS $1, R7
+	BNE row5x1
+	JMP end5x1
+
+few5x1:
+	MOVD R25, R13
+	MOVD 64(R0), R6 // a.Stride
+	LSL $2, R6
+	PRFM (R13), PLDL1KEEP
+	ADD R6, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R6, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R6, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R6, R13
+	PRFM (R13), PLDL1KEEP
+	ADD $10, R23
+
+end5x1:
+	SUB $10, R23
 	PCALIGN $32
 
 loop5x1:
 	FMOVQ (R22), F5
-	FMOVS (R2)(R1), F6
+	FMOVS (R1)(R26), F6
 	WORD $0x4f8610a0 // fmla v0.4s, v5.4s, v6.s[0]
-	FMOVS (R3)(R1), F7
+	FMOVS (R2)(R26), F7
 	WORD $0x4f8710a1 // fmla v1.4s, v5.4s, v7.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R4)(R1), F6
+	ADD $16, R22
+	SUBS $1, R23
+	FMOVS (R3)(R26), F6
 	WORD $0x4f8610a2 // fmla v2.4s, v5.4s, v6.s[0]
-	FMOVS (R5)(R1), F7
+	FMOVS (R4)(R26), F7
 	WORD $0x4f8710a3 // fmla v3.4s, v5.4s, v7.s[0]
-	FMOVS (R6)(R1), F6
+	FMOVS (R5)(R26), F6
 	WORD $0x4f8610a4 // fmla v4.4s, v5.4s, v6.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop5x1
 	MOVD 48(R0), R22 // a.Bias
 	CBNZ R22, biased5x1
 	MOVD $zeros<>(SB), R22
 
 biased5x1:
-	MOVD 64(R0), R4 // a.Stride
-	LSL $2, R4
-	MOVD R26, R2
-	MOVD R4, R3
-	MOVBU 80(R0), R24 // a.Add
-	CBNZ R24, added5x1
-	MOVD $zeros<>(SB), R2
-	MOVD $0, R3
+	MOVD 64(R0), R3 // a.Stride
+	LSL $2, R3
+	MOVD R25, R1
+	MOVD R3, R2
+	MOVBU 80(R0), R23 // a.Add
+	CBNZ R23, added5x1
+	MOVD $zeros<>(SB), R1
+	MOVD $0, R2
 
 added5x1:
 	FMOVQ (R22), F5
-	FMOVQ (R2), F6
+	FMOVQ (R1), F6
 	WORD $0x4e25d4c6 // fadd v6.4s, v6.4s, v5.4s
 	WORD $0x4e26d400 // fadd v0.4s, v0.4s, v6.4s
-	FMOVQ F0, (R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F7
+	FMOVQ F0, (R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F7
 	WORD $0x4e25d4e7 // fadd v7.4s, v7.4s, v5.4s
 	WORD $0x4e27d421 // fadd v1.4s, v1.4s, v7.4s
-	FMOVQ F1, (R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F6
+	FMOVQ F1, (R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F6
 	WORD $0x4e25d4c6 // fadd v6.4s, v6.4s, v5.4s
 	WORD $0x4e26d442 // fadd v2.4s, v2.4s, v6.4s
-	FMOVQ F2, (R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F7
+	FMOVQ F2, (R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F7
 	WORD $0x4e25d4e7 // fadd v7.4s, v7.4s, v5.4s
 	WORD $0x4e27d463 // fadd v3.4s, v3.4s, v7.4s
-	FMOVQ F3, (R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F6
+	FMOVQ F3, (R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F6
 	WORD $0x4e25d4c6 // fadd v6.4s, v6.4s, v5.4s
 	WORD $0x4e26d484 // fadd v4.4s, v4.4s, v6.4s
-	FMOVQ F4, (R26)
-	ADD R3, R2
-	ADD R4, R26
+	FMOVQ F4, (R25)
+	ADD R2, R1
+	ADD R3, R25
 	JMP done
 
 tile4x1:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
 	MOVD R19, R3
 	ADD R20, R19
 	MOVD R19, R4
 	ADD R20, R19
-	MOVD R19, R5
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
 	VMOVI $0, V3.B16
 	MOVD 40(R0), R22 // a.B
-	MOVD 32(R0), R24 // a.Depth
-	CMP $16, R24
-	BLE last4x1
-	SUB $16, R24
+	MOVD 32(R0), R23 // a.Depth
+	CMP $17, R23
+	BLT few4x1
+	SUB $16, R23
 	PCALIGN $32
 
 most4x1:
 	FMOVQ (R22), F4
-	FMOVS (R2)(R1), F5
+	FMOVS (R1)(R26), F5
 	WORD $0x4f851080 // fmla v0.4s, v4.4s, v5.s[0]
-	FMOVS (R3)(R1), F6
+	FMOVS (R2)(R26), F6
 	WORD $0x4f861081 // fmla v1.4s, v4.4s, v6.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R4)(R1), F5
+	ADD $16, R22
+	SUBS $1, R23
+	FMOVS (R3)(R26), F5
 	WORD $0x4f851082 // fmla v2.4s, v4.4s, v5.s[0]
-	FMOVS (R5)(R1), F6
+	FMOVS (R4)(R26), F6
 	WORD $0x4f861083 // fmla v3.4s, v4.4s, v6.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE most4x1
-	MOVD $16, R24
+	ADD $16, R23
+	MOVD R25, R13
+	MOVD 64(R0), R5 // a.Stride
+	LSL $2, R5
+	MOVD $4, R6
+	PCALIGN $32
 
-last4x1:
-	MOVD R26, R6
-	MOVD 64(R0), R7 // a.Stride
-	LSL $2, R7
-	PRFM (R6), PLDL1KEEP
-	ADD R7, R6
-	PRFM (R6), PLDL1KEEP
-	ADD R7, R6
-	PRFM (R6), PLDL1KEEP
-	ADD R7, R6
-	PRFM (R6), PLDL1KEEP
+row4x1:
+	PRFM (R13), PLDL1KEEP
+	ADD R5, R13
+	FMOVQ (R22), F4
+	FMOVS (R1)(R26), F5
+	WORD $0x4f851080 // fmla v0.4s, v4.4s, v5.s[0]
+	FMOVS (R2)(R26), F6
+	WORD $0x4f861081 // fmla v1.4s, v4.4s, v6.s[0]
+	ADD $16, R22
+	FMOVS (R3)(R26), F5
+	WORD $0x4f851082 // fmla v2.4s, v4.4s, v5.s[0]
+	FMOVS (R4)(R26), F6
+	WORD $0x4f861083 // fmla v3.4s, v4.4s, v6.s[0]
+	ADD R21, R26
+	FMOVQ (R22), F4
+	FMOVS (R1)(R26), F5
+	WORD $0x4f851080 // fmla v0.4s, v4.4s, v5.s[0]
+	FMOVS (R2)(R26), F6
+	WORD $0x4f861081 // fmla v1.4s, v4.4s, v6.s[0]
+	ADD $16, R22
+	FMOVS (R3)(R26), F5
+	WORD $0x4f851082 // fmla v2.4s, v4.4s, v5.s[0]
+	FMOVS (R4)(R26), F6
+	WORD $0x4f861083 // fmla v3.4s, v4.4s, v6.s[0]
+	ADD R21, R26
+	SUBS $1, R6
+	BNE row4x1
+	JMP end4x1
+
+few4x1:
+	MOVD R25, R13
+	MOVD 64(R0), R5 // a.Stride
+	LSL $2, R5
+	PRFM (R13), PLDL1KEEP
+	ADD R5, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R5, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R5, R13
+	PRFM (R13), PLDL1KEEP
+	ADD $8, R23
+
+end4x1:
+	SUB $8, R23
 	PCALIGN $32
 
 loop4x1:
 	FMOVQ (R22), F4
-	FMOVS (R2)(R1), F5
+	FMOVS (R1)(R26), F5
 	WORD $0x4f851080 // fmla v0.4s, v4.4s, v5.s[0]
-	FMOVS (R3)(R1), F6
+	FMOVS (R2)(R26), F6
 	WORD $0x4f861081 // fmla v1.4s, v4.4s, v6.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R4)(R1), F5
+	ADD $16, R22
+	SUBS $1, R23
+	FMOVS (R3)(R26), F5
 	WORD $0x4f851082 // fmla v2.4s, v4.4s, v5.s[0]
-	FMOVS (R5)(R1), F6
+	FMOVS (R4)(R26), F6
 	WORD $0x4f861083 // fmla v3.4s, v4.4s, v6.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop4x1
 	MOVD 48(R0), R22 // a.Bias
 	CBNZ R22, biased4x1
 	MOVD $zeros<>(SB), R22
 
 biased4x1:
-	MOVD 64(R0), R4 // a.Stride
-	LSL $2, R4
-	MOVD R26, R2
-	MOVD R4, R3
-	MOVBU 80(R0), R24 // a.Add
-	CBNZ R24, added4x1
-	MOVD $zeros<>(SB), R2
-	MOVD $0, R3
+	MOVD 64(R0), R3 // a.Stride
+	LSL $2, R3
+	MOVD R25, R1
+	MOVD R3, R2
+	MOVBU 80(R0), R23 // a.Add
+	CBNZ R23, added4x1
+	MOVD $zeros<>(SB), R1
+	MOVD $0, R2
 
 added4x1:
 	FMOVQ (R22), F4
-	FMOVQ (R2), F5
+	FMOVQ (R1), F5
 	WORD $0x4e24d4a5 // fadd v5.4s, v5.4s, v4.4s
 	WORD $0x4e25d400 // fadd v0.4s, v0.4s, v5.4s
-	FMOVQ F0, (R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F6
+	FMOVQ F0, (R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F6
 	WORD $0x4e24d4c6 // fadd v6.4s, v6.4s, v4.4s
 	WORD $0x4e26d421 // fadd v1.4s, v1.4s, v6.4s
-	FMOVQ F1, (R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F5
+	FMOVQ F1, (R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F5
 	WORD $0x4e24d4a5 // fadd v5.4s, v5.4s, v4.4s
 	WORD $0x4e25d442 // fadd v2.4s, v2.4s, v5.4s
-	FMOVQ F2, (R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F6
+	FMOVQ F2, (R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F6
 	WORD $0x4e24d4c6 // fadd v6.4s, v6.4s, v4.4s
 	WORD $0x4e26d463 // fadd v3.4s, v3.4s, v6.4s
-	FMOVQ F3, (R26)
-	ADD R3, R2
-	ADD R4, R26
+	FMOVQ F3, (R25)
+	ADD R2, R1
+	ADD R3, R25
 	JMP done
 
 tile3x1:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
 	MOVD R19, R3
 	ADD R20, R19
-	MOVD R19, R4
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
 	MOVD 40(R0), R22 // a.B
-	MOVD 32(R0), R24 // a.Depth
-	CMP $16, R24
-	BLE last3x1
-	SUB $16, R24
+	MOVD 32(R0), R23 // a.Depth
+	CMP $15, R23
+	BLT few3x1
+	SUB $14, R23
 	PCALIGN $32
 
 most3x1:
 	FMOVQ (R22), F3
-	FMOVS (R2)(R1), F4
+	FMOVS (R1)(R26), F4
 	WORD $0x4f841060 // fmla v0.4s, v3.4s, v4.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R3)(R1), F5
+	ADD $16, R22
+	SUBS $1, R23
+	FMOVS (R2)(R26), F5
 	WORD $0x4f851061 // fmla v1.4s, v3.4s, v5.s[0]
-	FMOVS (R4)(R1), F4
+	FMOVS (R3)(R26), F4
 	WORD $0x4f841062 // fmla v2.4s, v3.4s, v4.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE most3x1
-	MOVD $16, R24
+	ADD $14, R23
+	MOVD R25, R13
+	MOVD 64(R0), R4 // a.Stride
+	LSL $2, R4
+	MOVD $3, R5
+	PCALIGN $32
 
-last3x1:
-	MOVD R26, R5
-	MOVD 64(R0), R6 // a.Stride
-	LSL $2, R6
-	PRFM (R5), PLDL1KEEP
-	ADD R6, R5
-	PRFM (R5), PLDL1KEEP
-	ADD R6, R5
-	PRFM (R5), PLDL1KEEP
+row3x1:
+	PRFM (R13), PLDL1KEEP
+	ADD R4, R13
+	FMOVQ (R22), F3
+	FMOVS (R1)(R26), F4
+	WORD $0x4f841060 // fmla v0.4s, v3.4s, v4.s[0]
+	ADD $16, R22
+	FMOVS (R2)(R26), F5
+	WORD $0x4f851061 // fmla v1.4s, v3.4s, v5.s[0]
+	FMOVS (R3)(R26), F4
+	WORD $0x4f841062 // fmla v2.4s, v3.4s, v4.s[0]
+	ADD R21, R26
+	FMOVQ (R22), F3
+	FMOVS (R1)(R26), F4
+	WORD $0x4f841060 // fmla v0.4s, v3.4s, v4.s[0]
+	ADD $16, R22
+	FMOVS (R2)(R26), F5
+	WORD $0x4f851061 // fmla v1.4s, v3.4s, v5.s[0]
+	FMOVS (R3)(R26), F4
+	WORD $0x4f841062 // fmla v2.4s, v3.4s, v4.s[0]
+	ADD R21, R26
+	SUBS $1, R5
+	BNE row3x1
+	JMP end3x1
+
+few3x1:
+	MOVD R25, R13
+	MOVD 64(R0), R4 // a.Stride
+	LSL $2, R4
+	PRFM (R13), PLDL1KEEP
+	ADD R4, R13
+	PRFM (R13), PLDL1KEEP
+	ADD R4, R13
+	PRFM (R13), PLDL1KEEP
+	ADD $6, R23
+
+end3x1:
+	SUB $6, R23
 	PCALIGN $32
 
 loop3x1:
 	FMOVQ (R22), F3
-	FMOVS (R2)(R1), F4
+	FMOVS (R1)(R26), F4
 	WORD $0x4f841060 // fmla v0.4s, v3.4s, v4.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R3)(R1), F5
+	ADD $16, R22
+	SUBS $1, R23
+	FMOVS (R2)(R26), F5
 	WORD $0x4f851061 // fmla v1.4s, v3.4s, v5.s[0]
-	FMOVS (R4)(R1), F4
+	FMOVS (R3)(R26), F4
 	WORD $0x4f841062 // fmla v2.4s, v3.4s, v4.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop3x1
 	MOVD 48(R0), R22 // a.Bias
 	CBNZ R22, biased3x1
 	MOVD $zeros<>(SB), R22
 
 biased3x1:
-	MOVD 64(R0), R4 // a.Stride
-	LSL $2, R4
-	MOVD R26, R2
-	MOVD R4, R3
-	MOVBU 80(R0), R24 // a.Add
-	CBNZ R24, added3x1
-	MOVD $zeros<>(SB), R2
-	MOVD $0, R3
+	MOVD 64(R0), R3 // a.Stride
+	LSL $2, R3
+	MOVD R25, R1
+	MOVD R3, R2
+	MOVBU 80(R0), R23 // a.Add
+	CBNZ R23, added3x1
+	MOVD $zeros<>(SB), R1
+	MOVD $0, R2
 
 added3x1:
 	FMOVQ (R22), F3
-	FMOVQ (R2), F4
+	FMOVQ (R1), F4
 	WORD $0x4e23d484 // fadd v4.4s, v4.4s, v3.4s
 	WORD $0x4e24d400 // fadd v0.4s, v0.4s, v4.4s
-	FMOVQ F0, (R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F5
+	FMOVQ F0, (R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F5
 	WORD $0x4e23d4a5 // fadd v5.4s, v5.4s, v3.4s
 	WORD $0x4e25d421 // fadd v1.4s, v1.4s, v5.4s
-	FMOVQ F1, (R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F4
+	FMOVQ F1, (R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F4
 	WORD $0x4e23d484 // fadd v4.4s, v4.4s, v3.4s
 	WORD $0x4e24d442 // fadd v2.4s, v2.4s, v4.4s
-	FMOVQ F2, (R26)
-	ADD R3, R2
-	ADD R4, R26
+	FMOVQ F2, (R25)
+	ADD R2, R1
+	ADD R3, R25
 	JMP done
 
 tile2x1:
+	MOVD R19, R1
+	ADD R20, R19
 	MOVD R19, R2
 	ADD R20, R19
-	MOVD R19, R3
-	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	MOVD 40(R0), R22 // a.B
-	MOVD 32(R0), R24 // a.Depth
-	CMP $16, R24
-	BLE last2x1
-	SUB $16, R24
+	MOVD 32(R0), R23 // a.Depth
+	CMP $13, R23
+	BLT few2x1
+	SUB $12, R23
 	PCALIGN $32
 
 most2x1:
 	FMOVQ (R22), F2
-	FMOVS (R2)(R1), F3
+	FMOVS (R1)(R26), F3
 	WORD $0x4f831040 // fmla v0.4s, v2.4s, v3.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R3)(R1), F4
+	ADD $16, R22
+	SUBS $1, R23
+	FMOVS (R2)(R26), F4
 	WORD $0x4f841041 // fmla v1.4s, v2.4s, v4.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE most2x1
-	MOVD $16, R24
+	ADD $12, R23
+	MOVD R25, R13
+	MOVD 64(R0), R3 // a.Stride
+	LSL $2, R3
+	MOVD $2, R4
+	PCALIGN $32
 
-last2x1:
-	MOVD R26, R4
-	MOVD 64(R0), R5 // a.Stride
-	LSL $2, R5
-	PRFM (R4), PLDL1KEEP
-	ADD R5, R4
-	PRFM (R4), PLDL1KEEP
+row2x1:
+	PRFM (R13), PLDL1KEEP
+	ADD R3, R13
+	FMOVQ (R22), F2
+	FMOVS (R1)(R26), F3
+	WORD $0x4f831040 // fmla v0.4s, v2.4s, v3.s[0]
+	ADD $16, R22
+	FMOVS (R2)(R26), F4
+	WORD $0x4f841041 // fmla v1.4s, v2.4s, v4.s[0]
+	ADD R21, R26
+	FMOVQ (R22), F2
+	FMOVS (R1)(R26), F3
+	WORD $0x4f831040 // fmla v0.4s, v2.4s, v3.s[0]
+	ADD $16, R22
+	FMOVS (R2)(R26), F4
+	WORD $0x4f841041 // fmla v1.4s, v2.4s, v4.s[0]
+	ADD R21, R26
+	SUBS $1, R4
+	BNE row2x1
+	JMP end2x1
+
+few2x1:
+	MOVD R25, R13
+	MOVD 64(R0), R3 // a.Stride
+	LSL $2, R3
+	PRFM (R13), PLDL1KEEP
+	ADD R3, R13
+	PRFM (R13), PLDL1KEEP
+	ADD $4, R23
+
+end2x1:
+	SUB $4, R23
 	PCALIGN $32
 
 loop2x1:
 	FMOVQ (R22), F2
-	FMOVS (R2)(R1), F3
+	FMOVS (R1)(R26), F3
 	WORD $0x4f831040 // fmla v0.4s, v2.4s, v3.s[0]
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R3)(R1), F4
+	ADD $16, R22
+	SUBS $1, R23
+	FMOVS (R2)(R26), F4
 	WORD $0x4f841041 // fmla v1.4s, v2.4s, v4.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop2x1
 	MOVD 48(R0), R22 // a.Bias
 	CBNZ R22, biased2x1
 	MOVD $zeros<>(SB), R22
 
 biased2x1:
-	MOVD 64(R0), R4 // a.Stride
-	LSL $2, R4
-	MOVD R26, R2
-	MOVD R4, R3
-	MOVBU 80(R0), R24 // a.Add
-	CBNZ R24, added2x1
-	MOVD $zeros<>(SB), R2
-	MOVD $0, R3
+	MOVD 64(R0), R3 // a.Stride
+	LSL $2, R3
+	MOVD R25, R1
+	MOVD R3, R2
+	MOVBU 80(R0), R23 // a.Add
+	CBNZ R23, added2x1
+	MOVD $zeros<>(SB), R1
+	MOVD $0, R2
 
 added2x1:
 	FMOVQ (R22), F2
-	FMOVQ (R2), F3
+	FMOVQ (R1), F3
 	WORD $0x4e22d463 // fadd v3.4s, v3.4s, v2.4s
 	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
-	FMOVQ F0, (R26)
-	ADD R3, R2
-	ADD R4, R26
-	FMOVQ (R2), F4
+	FMOVQ F0, (R25)
+	ADD R2, R1
+	ADD R3, R25
+	FMOVQ (R1), F4
 	WORD $0x4e22d484 // fadd v4.4s, v4.4s, v2.4s
 	WORD $0x4e24d421 // fadd v1.4s, v1.4s, v4.4s
-	FMOVQ F1, (R26)
-	ADD R3, R2
-	ADD R4, R26
+	FMOVQ F1, (R25)
+	ADD R2, R1
+	ADD R3, R25
 	JMP done
 
 tile1x1:
-	MOVD R19, R2
+	MOVD R19, R1
 	ADD R20, R19
-	MOVD $0, R1
+	MOVD $0, R26
 	VMOVI $0, V0.B16
 	MOVD 40(R0), R22 // a.B
-	MOVD 32(R0), R24 // a.Depth
-	CMP $16, R24
-	BLE last1x1
-	SUB $16, R24
+	MOVD 32(R0), R23 // a.Depth
+	CMP $11, R23
+	BLT few1x1
+	SUB $10, R23
 	PCALIGN $32
 
 most1x1:
 	FMOVQ (R22), F1
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R2)(R1), F2
+	ADD $16, R22
+	SUBS $1, R23
+	FMOVS (R1)(R26), F2
 	WORD $0x4f821020 // fmla v0.4s, v1.4s, v2.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE most1x1
-	MOVD $16, R24
+	ADD $10, R23
+	MOVD R25, R13
+	MOVD 64(R0), R2 // a.Stride
+	LSL $2, R2
+	MOVD $1, R3
+	PCALIGN $32
 
-last1x1:
-	MOVD R26, R3
-	MOVD 64(R0), R4 // a.Stride
-	LSL $2, R4
-	PRFM (R3), PLDL1KEEP
+row1x1:
+	PRFM (R13), PLDL1KEEP
+	ADD R2, R13
+	FMOVQ (R22), F1
+	ADD $16, R22
+	FMOVS (R1)(R26), F2
+	WORD $0x4f821020 // fmla v0.4s, v1.4s, v2.s[0]
+	ADD R21, R26
+	FMOVQ (R22), F1
+	ADD $16, R22
+	FMOVS (R1)(R26), F2
+	WORD $0x4f821020 // fmla v0.4s, v1.4s, v2.s[0]
+	ADD R21, R26
+	SUBS $1, R3
+	BNE row1x1
+	JMP end1x1
+
+few1x1:
+	MOVD R25, R13
+	MOVD 64(R0), R2 // a.Stride
+	LSL $2, R2
+	PRFM (R13), PLDL1KEEP
+	ADD $2, R23
+
+end1x1:
+	SUB $2, R23
 	PCALIGN $32
 
 loop1x1:
 	FMOVQ (R22), F1
-	ADD R23, R22
-	SUBS $1, R24
-	FMOVS (R2)(R1), F2
+	ADD $16, R22
+	SUBS $1, R23
+	FMOVS (R1)(R26), F2
 	WORD $0x4f821020 // fmla v0.4s, v1.4s, v2.s[0]
-	ADD R21, R1
+	ADD R21, R26
 	BNE loop1x1
 	MOVD 48(R0), R22 // a.Bias
 	CBNZ R22, biased1x1
 	MOVD $zeros<>(SB), R22
 
 biased1x1:
-	MOVD 64(R0), R4 // a.Stride
-	LSL $2, R4
-	MOVD R26, R2
-	MOVD R4, R3
-	MOVBU 80(R0), R24 // a.Add
-	CBNZ R24, added1x1
-	MOVD $zeros<>(SB), R2
-	MOVD $0, R3
+	MOVD 64(R0), R3 // a.Stride
+	LSL $2, R3
+	MOVD R25, R1
+	MOVD R3, R2
+	MOVBU 80(R0), R23 // a.Add
+	CBNZ R23, added1x1
+	MOVD $zeros<>(SB), R1
+	MOVD $0, R2
 
 added1x1:
 	FMOVQ (R22), F1
-	FMOVQ (R2), F2
+	FMOVQ (R1), F2
 	WORD $0x4e21d442 // fadd v2.4s, v2.4s, v1.4s
 	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
-	FMOVQ F0, (R26)
-	ADD R3, R2
-	ADD R4, R26
+	FMOVQ F0, (R25)
+	ADD R2, R1
+	ADD R3, R25
 	JMP done
 
 done:

@@ -30,6 +30,11 @@ const KC = 256
 // Set.MultiplyFew takes up to Set.FewRows rows and any depth, and computes what calls of Multiply
 // do, one for each part of KC terms, with Add and without a Bias after the first. It asks for what
 // it reads next, beyond B too.
+//
+// The memory from Next to NextEnd is what will be read as B next. Multiply may ask the CPU to bring
+// it into the second-level cache while it computes, at most about NextRow bytes with KC terms of
+// each row, and moves Next on by what it has asked for. Nothing is read: no address there needs to
+// be valid.
 type MultiplyArgs struct {
 	A         *float32
 	RowStride int      // elements from one row of A to the next, any sign, 0 included
@@ -42,4 +47,7 @@ type MultiplyArgs struct {
 	Stride    int      // elements from one row of C to the next, any sign
 	Lanes     int
 	Add       bool
+
+	Next, NextEnd uintptr // addresses, which keep nothing alive; nothing is asked for unless Next is below NextEnd
+	NextRow       int     // at least 0
 }

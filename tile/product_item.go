@@ -58,6 +58,7 @@ func (ws *buffer) room(n int) *float32 {
 func (ws *productWorkspace) release() {
 	ws.packArgs.Src, ws.packArgs.Dst = nil, nil
 	ws.args.A, ws.args.B, ws.args.C, ws.args.Bias = nil, nil, nil, nil
+	ws.args.Next, ws.args.NextEnd = 0, 0
 	ws.finishArgs.Dst = nil
 	ws.dotsArgs.Q, ws.dotsArgs.B, ws.dotsArgs.C = nil, nil, nil
 	ws.combineArgs.A, ws.combineArgs.B, ws.combineArgs.C = nil, nil, nil
@@ -112,18 +113,22 @@ func (j *productJob) item(ws *productWorkspace, row, unit int) {
 	p := &j.product
 	rows := min(j.plan.MC, p.Rows-row)
 	end := min(unit+j.plan.NC, j.plan.Units)
+	before := 0
 	for i := range p.parts() {
 		part := &p.Parts[i]
 		l := newLayout(j.engine.set, part.Width)
 		units, panels := p.units(part, &l)
-		if lo, hi := max(0, unit), min(units, end); lo < hi {
-			switch lo, hi := lo*panels, hi*panels; j.plan.Path {
+		if lo, hi := max(0, unit-before), min(units, end-before); lo < hi {
+			switch after, lo, hi := before+hi, lo*panels, hi*panels; j.plan.Path {
 			case PathTransposed:
 				j.transposed(ws, part, &l, lo, hi, row, rows)
 			case PathDots, PathCombine:
 				j.inPlace(ws, part, &l, lo, hi, row, rows)
 			default:
-				j.panels(ws, part, &l, lo, hi, row, rows)
+				if after == end { // most likely the item that this worker takes next
+					after = int(j.next.Load()) / j.plan.RowBlocks * j.plan.NC
+				}
+				j.panels(ws, part, &l, lo, hi, row, rows, j.first(after))
 			}
 			if p.Finish != nil {
 				j.engine.phase(phaseRotate)
@@ -132,12 +137,36 @@ func (j *productJob) item(ws *productWorkspace, row, unit int) {
 				}
 			}
 		}
-		unit, end = unit-units, end-units
+		before += units
 	}
 }
 
-// panels computes the panels [lo, hi) of a part for a block of rows.
-func (j *productJob) panels(ws *productWorkspace, part *Part, l *layout, lo, hi, row, rows int) {
+// A weightStep is a step over the depth of a panel of packed weights: the rows from row k on, none
+// if there is nothing to come.
+type weightStep struct {
+	weights  unsafe.Pointer // of the panel
+	lanes, k int
+}
+
+// first returns the first step of a unit.
+func (j *productJob) first(unit int) weightStep {
+	p := &j.product
+	for i := range p.parts() {
+		part := &p.Parts[i]
+		l := newLayout(j.engine.set, part.Width)
+		units, panels := p.units(part, &l)
+		if part.Panels != nil && unit < units {
+			at := part.panel(&l, unit*panels)
+			return weightStep{weights: unsafe.Add(part.Panels, 4*p.Depth*at.before), lanes: at.lanes}
+		}
+		unit -= units
+	}
+	return weightStep{}
+}
+
+// panels computes the panels [lo, hi) of a part for a block of rows. What is multiplied by after them
+// is asked for on the way.
+func (j *productJob) panels(ws *productWorkspace, part *Part, l *layout, lo, hi, row, rows int, after weightStep) {
 	p := &j.product
 	panel := func(i int) (at panel, weights unsafe.Pointer) {
 		at = part.panel(l, i)
@@ -146,26 +175,57 @@ func (j *productJob) panels(ws *productWorkspace, part *Part, l *layout, lo, hi,
 		}
 		return at, unsafe.Add(part.Panels, 4*p.Depth*at.before)
 	}
+	// next returns the first panel from i on that is direct, or that is not.
+	next := func(i int, direct bool) int {
+		for ; i < hi; i++ {
+			if at, _ := panel(i); at.direct() == direct {
+				break
+			}
+		}
+		return i
+	}
+	step := func(i, k int) weightStep {
+		if i == hi {
+			return after
+		}
+		at, weights := panel(i)
+		return weightStep{weights: weights, lanes: at.lanes, k: k}
+	}
 	if j.plan.CopyX {
-		for k := 0; k < p.Depth && !p.Done.Over(); k += kernel.KC {
+		first, rest := next(lo, true), next(lo, false)
+		for k := 0; k < p.Depth && first < hi && !p.Done.Over(); k += kernel.KC {
 			j.copyX(ws, row, rows, k)
-			for i := lo; i < hi && !p.Done.Over(); i++ {
-				if at, weights := panel(i); at.direct() {
-					j.direct(ws, &at, weights, row, rows, k)
+			for i := first; i < hi && !p.Done.Over(); {
+				at, weights := panel(i)
+				then := step(rest, 0)
+				if i = next(i+1, true); i < hi {
+					then = step(i, k)
+				} else if k+kernel.KC < p.Depth {
+					then = step(first, k+kernel.KC)
 				}
+				j.direct(ws, &at, weights, row, rows, k, then)
 			}
 		}
 		ws.copied = nil
+		for i := rest; i < hi && !p.Done.Over(); {
+			at, weights := panel(i)
+			i = next(i+1, false)
+			j.scattered(ws, &at, weights, row, rows, step(i, 0))
+		}
+		return
 	}
 	for i := lo; i < hi; i++ {
 		at, weights := panel(i)
-		switch {
-		case !at.direct():
-			j.scattered(ws, &at, weights, row, rows)
-		case !j.plan.CopyX:
-			for k := 0; k < p.Depth && !p.Done.Over(); k += ws.args.Depth {
-				j.direct(ws, &at, weights, row, rows, k)
+		if !at.direct() {
+			j.scattered(ws, &at, weights, row, rows, step(i+1, 0))
+			continue
+		}
+		for k := 0; k < p.Depth && !p.Done.Over(); k += ws.args.Depth {
+			then := step(i+1, 0)
+			if k+kernel.KC < p.Depth {
+				then = step(i, k+kernel.KC)
 			}
+			j.direct(ws, &at, weights, row, rows, k, then)
 		}
 	}
 }
@@ -185,12 +245,14 @@ func (j *productJob) copyX(ws *productWorkspace, row, rows, k int) {
 	}
 }
 
-// direct computes a step of a panel of Y where it is, from row k of the weights on.
-func (j *productJob) direct(ws *productWorkspace, at *panel, weights unsafe.Pointer, row, rows, k int) {
+// direct computes a step of a panel of Y where it is, from row k of the weights on. The next step
+// is asked for.
+func (j *productJob) direct(ws *productWorkspace, at *panel, weights unsafe.Pointer, row, rows, k int, next weightStep) {
 	p := &j.product
 	a := &ws.args
 	y := &at.Y
 	j.step(ws, at, weights, k)
+	j.ask(ws, next, rows)
 	a.Add, a.Bias = true, nil
 	if k == 0 {
 		a.Add, a.Bias = p.Add, (*float32)(at.bias())
@@ -212,8 +274,9 @@ func (j *productJob) direct(ws *productWorkspace, at *panel, weights unsafe.Poin
 	}
 }
 
-// scattered computes a panel of Y in a buffer and copies its columns.
-func (j *productJob) scattered(ws *productWorkspace, at *panel, weights unsafe.Pointer, row, rows int) {
+// scattered computes a panel of Y in a buffer and copies its columns. What comes after it is asked
+// for.
+func (j *productJob) scattered(ws *productWorkspace, at *panel, weights unsafe.Pointer, row, rows int, after weightStep) {
 	p := &j.product
 	a := &ws.args
 	results := ws.results.room(rows * at.lanes)
@@ -225,6 +288,11 @@ func (j *productJob) scattered(ws *productWorkspace, at *panel, weights unsafe.P
 	}
 	for k := 0; k < p.Depth && !p.Done.Over(); k += a.Depth {
 		j.step(ws, at, weights, k)
+		next := after
+		if k+a.Depth < p.Depth {
+			next = weightStep{weights: weights, lanes: at.lanes, k: k + a.Depth}
+		}
+		j.ask(ws, next, rows)
 		a.C, a.Stride = results, at.lanes
 		a.Add, a.Bias = p.Add || k > 0, nil
 		if bias := at.bias(); bias != nil && k == 0 {
@@ -280,6 +348,19 @@ func (j *productJob) step(ws *productWorkspace, at *panel, weights unsafe.Pointe
 		ws.pack(j.engine.set, a.B, at, k, a.Depth)
 	}
 	j.engine.phase(j.product.phase())
+}
+
+// ask has the kernel ask for the next step while it multiplies so many rows by what step has set.
+func (j *productJob) ask(ws *productWorkspace, next weightStep, rows int) {
+	a := &ws.args
+	a.Next, a.NextEnd = 0, 0
+	if next.weights == nil {
+		return
+	}
+	bytes := 4 * next.lanes * min(kernel.KC, j.product.Depth-next.k)
+	a.Next = uintptr(next.weights) + uintptr(4*next.lanes*next.k)
+	a.NextEnd = a.Next + uintptr(bytes)
+	a.NextRow = (bytes*kernel.KC + rows*a.Depth - 1) / (rows * a.Depth)
 }
 
 // rows multiplies n rows of X by what step has set, into a.C.

@@ -2,6 +2,7 @@ package tile
 
 import (
 	"testing"
+	"unsafe"
 
 	"github.com/qkv-go/qkv/kernel"
 )
@@ -66,6 +67,85 @@ func TestProductWorkers(t *testing.T) {
 		p := &Product{Rows: 1, Depth: n, Seq: 1, N: 1, Parts: [MaxParts]Part{{Heads: 1, Width: n}}}
 		if plan := e.PlanProduct(p, 2); plan.Workers != 2 {
 			t.Errorf("m=1 n=k=%d: %d workers of 2: %s", n, plan.Workers, plan.WorkersWhy)
+		}
+	}
+}
+
+// TestWeightsAhead: with each step over packed weights the kernel is told what the next one reads,
+// neither less nor more, through all panels, parts and items, whatever a block of rows does with X.
+func TestWeightsAhead(t *testing.T) {
+	type weights struct{ from, to uintptr }
+	for _, c := range []struct {
+		rows, depth int
+		seq         int      // rows of a sequence
+		widths      [][2]int // heads and width of each part
+		copies      bool
+	}{
+		{rows: 7, depth: 100, seq: 7, widths: [][2]int{{1, 64}}},
+		{rows: 40, depth: 600, seq: 40, widths: [][2]int{{1, 1000}}},
+		{rows: 300, depth: 512, seq: 100, widths: [][2]int{{4, 64}, {2, 80}, {2, 33}}},
+		{rows: 700, depth: 4096, seq: 350, widths: [][2]int{{1, 700}}, copies: true},
+		{rows: 700, depth: 4000, seq: 700, widths: [][2]int{{3, 70}, {2, 33}}, copies: true},
+		{rows: 256, depth: 4352, seq: 1, widths: [][2]int{{5, 64}}, copies: true},
+	} {
+		var read, asked []weights
+		set := (&kernel.Set{Vec: 16, Lanes: 64, Rows: 6, FewRows: 6}).With(kernel.Funcs{
+			Multiply: func(a *kernel.MultiplyArgs) {
+				b := uintptr(unsafe.Pointer(a.B))
+				at := weights{b, b + uintptr(4*a.Depth*a.Lanes)}
+				next := weights{a.Next, a.NextEnd}
+				if n := len(read); n > 0 && read[n-1] == at && asked[n-1] == next {
+					return // more rows
+				}
+				read, asked = append(read, at), append(asked, next)
+				if c.rows <= 256 && c.rows*a.Depth*a.NextRow < int(next.to-next.from)*kernel.KC {
+					t.Errorf("%+v: %d bytes with each of %d rows for %d", c, a.NextRow, c.rows, next.to-next.from)
+				}
+			},
+		})
+		e := New(set, Caches{48 << 10, 2 << 20, 32 << 20}, false, Tuning{})
+		p := &Product{Rows: c.rows, Depth: c.depth, Seq: c.seq, N: len(c.widths)}
+		columns := 0
+		for i, w := range c.widths {
+			p.Parts[i] = Part{Heads: w[0], Width: w[1]}
+			columns += w[0] * w[1]
+		}
+		lanes := 0
+		for i := range p.parts() {
+			lanes += int(e.PackedLanes(&p.Parts[i]))
+		}
+		packed, x, y := make([]float32, lanes*c.depth), make([]float32, c.rows*c.depth), make([]float32, c.rows*columns)
+		p.X = Matrix{Base: unsafe.Pointer(&x[0]), Row: c.depth, Col: 1}
+		first, at := 0, 0
+		for i, w := range c.widths {
+			p.Parts[i].Panels = unsafe.Pointer(&packed[at])
+			at += c.depth * int(e.PackedLanes(&p.Parts[i]))
+			p.Parts[i].Y = Operand{Base: unsafe.Pointer(&y[first]), Stride: [4]int{c.seq * columns, w[1], columns, 1}}
+			first += w[0] * w[1]
+		}
+		plan := e.PlanProduct(p, 1)
+		if plan.CopyX != c.copies {
+			t.Fatalf("%+v: the plan is %+v", c, plan)
+		}
+		if !e.Multiply(p, 1) {
+			t.Fatalf("%+v: not done", c)
+		}
+		got := 0
+		for _, at := range read {
+			got += int(at.to-at.from) / 4
+		}
+		if want := plan.RowBlocks * lanes * c.depth; got != want {
+			t.Errorf("%+v: %d packed weights read, want %d", c, got, want)
+		}
+		for i, next := range asked {
+			switch want := (weights{}); {
+			case i+1 < len(read):
+				if want = read[i+1]; next != want {
+					t.Fatalf("%+v: step %d of %d asks for %v, want %v", c, i, len(read), next, want)
+				}
+			case next != want:
+				t.Errorf("%+v: the last step asks for %v", c, next)
+			}
 		}
 	}
 }

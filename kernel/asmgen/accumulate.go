@@ -26,6 +26,7 @@ func accumulate(arch *Arch) *Func {
 	f := newFunc(arch, "accumulate", reflect.TypeFor[kernel.AccumulateArgs](), accumulateFormula)
 	p := &product{Func: f, prefetches: true}
 	p.reserve()
+	p.stride = p.int("B and C, bytes from row to row")
 	f.load("V", p.a)
 	f.loadBytes("KeyStride", p.ca)
 	f.loadBytes("DimStride", p.ra)

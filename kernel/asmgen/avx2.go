@@ -14,6 +14,7 @@ var avx2 = func() *Arch {
 	arch.DecodeRows = 12
 	arch.DecodeLocal = true
 	arch.Unroll = 4
+	arch.NextSteps = 4
 	arch.FewAccs = 8 // two units with a latency of four cycles
 	arch.Rows = []int{12, 6}
 	arch.MemoryOperands = true

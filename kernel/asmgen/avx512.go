@@ -23,6 +23,7 @@ var avx512 = func() *Arch {
 	arch.DecodeRows = 16
 	arch.DecodePipeline = true
 	arch.Rows = []int{12, 8, 8, 6}
+	arch.NextSteps = 4
 
 	arch.FMABroadcast = func(f *Func, addr string, y, acc, _ Vec) {
 		f.Op("VFMADD231PS.BCST", addr, y, acc)

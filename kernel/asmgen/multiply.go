@@ -22,35 +22,27 @@ func multiply(arch *Arch) *Func {
 	f := newFunc(arch, "multiply", reflect.TypeFor[kernel.MultiplyArgs](), multiplyFormula)
 	p := &product{Func: f}
 	p.reserve()
+	more := f.int("requests of memory")
 	f.load("A", p.a)
 	f.loadBytes("RowStride", p.ra)
 	f.loadBytes("ColStride", p.ca)
-	f.loadBytes("Lanes", p.stride)
 	f.load("Rows", p.rows)
 	f.load("C", p.c)
 
 	p.steps = func(t *tile) {
-		used := (len(t.acc) + f.RowsPerPtr - 1) / f.RowsPerPtr
 		t.clear()
-		if used+2 > len(p.ptr) { // no registers left but those of B and of the steps
+		free := append([]Int{more}, p.ptr[(len(t.acc)+f.RowsPerPtr-1)/f.RowsPerPtr:]...)
+		if len(free) < 3 {
+			// With what has no value yet.
 			p.askForC(t, p.b, p.k)
 			f.load("B", p.b)
 			f.load("Depth", p.k)
 			t.loop()
 			return
 		}
-		// What is asked for much earlier has left the first-level cache again: the steps
-		// read more than it holds.
-		last := "last" + t.name
 		f.load("B", p.b)
 		f.load("Depth", p.k)
-		f.Branch(f, p.k, "LE", imm(askSteps), last)
-		f.Op(f.Sub, askSteps, p.k)
-		t.loopAs("most" + t.name)
-		f.Op(f.Mov, askSteps, p.k)
-		f.Label(last)
-		p.askForC(t, p.ptr[used], p.ptr[used+1])
-		t.loop()
+		p.askingSteps(t, free)
 	}
 	zeros := f.symbol("zeros", make([]uint32, kernel.MaxLanes)...)
 	p.store = func(t *tile) {
@@ -88,20 +80,88 @@ func multiply(arch *Arch) *Func {
 	return f
 }
 
-// askSteps is how many steps before the end of a micro-tile the rows of C are asked for:
-// long enough for the second-level cache to answer.
-const askSteps = 16
+// Rows of C are asked for one after the other, a row every rowSteps steps, the last one lastSteps
+// steps before the end of a micro-tile: long enough for the second-level cache to answer, and not so
+// early that the first-level cache, which holds less than the steps read, has lost them again.
+const rowSteps, lastSteps = 2, 8
+
+// askingSteps writes the steps of a micro-tile, k of them, among which it asks for more of the
+// weights and then for the rows of C.
+func (p *product) askingSteps(t *tile, free []Int) {
+	ending := len(t.acc)*rowSteps + lastSteps
+	few, end := "few"+t.name, "end"+t.name
+	turn := max(p.NextSteps, 1)
+	p.Branch(p.Func, p.k, "LT", imm(ending+turn), few)
+	p.Op(p.Sub, ending, p.k)
+	if p.NextSteps > 0 {
+		p.nextTurns(t, free)
+	} else {
+		t.loopAs("most" + t.name)
+	}
+	p.Op(p.Add, ending, p.k)
+	row, stride, rows := free[0], free[1], free[2]
+	p.Op(p.Mov, p.c, row)
+	p.loadBytes("Stride", stride)
+	p.Op(p.Mov, len(t.acc), rows)
+	p.Loop("row" + t.name)
+	p.askForRow(t, row)
+	p.Op(p.Add, stride, row)
+	for range rowSteps {
+		t.step(t.FMA, nil)
+	}
+	p.Countdown(rows, "row"+t.name)
+	p.Jump(end)
+	p.Label(few)
+	p.askForC(t, free[0], free[1])
+	p.Op(p.Add, len(t.acc)*rowSteps, p.k)
+	p.Label(end)
+	p.Op(p.Sub, len(t.acc)*rowSteps, p.k)
+	t.loop()
+}
+
+// nextTurns writes turns of NextSteps steps, at least one, that each ask for as much of the weights
+// as is due.
+func (p *product) nextTurns(t *tile, free []Int) {
+	// What is due is counted in a KC-th of a byte.
+	next, each, due := free[0], free[1], free[2]
+	ask, asked := "ask"+t.name, "asked"+t.name
+	p.load("Next", next)
+	p.load("NextRow", each)
+	p.Op(p.MulInt, p.NextSteps*len(t.acc), each)
+	p.Op(p.Mov, 0, due)
+	p.Loop("most" + t.name)
+	for range p.NextSteps {
+		t.step(t.FMA, nil)
+	}
+	p.Op(p.Add, each, due)
+	p.Branch(p.Func, due, "LE", "$0", asked)
+	p.Label(ask)
+	p.Branch(p.Func, next, "GE", p.arg("NextEnd"), asked)
+	p.Prefetch(p.Func, mem(next, 0))
+	p.Op(p.Add, cacheLine, next)
+	p.Op(p.Sub, cacheLine*kernel.KC, due)
+	p.Branch(p.Func, due, "GT", "$0", ask)
+	p.Label(asked)
+	p.Op(p.Sub, p.NextSteps, p.k)
+	p.Branch(p.Func, p.k, "GE", imm(p.NextSteps), "most"+t.name)
+	p.save(next, "Next")
+}
 
 // askForC asks for the rows of C of a micro-tile. row and stride are free.
 func (p *product) askForC(t *tile, row, stride Int) {
 	p.Op(p.Mov, p.c, row)
 	p.loadBytes("Stride", stride)
 	for r := range t.acc {
-		for off := 0; off < t.vecs*p.Bytes(); off += cacheLine {
-			p.PrefetchNear(p.Func, mem(row, off))
-		}
+		p.askForRow(t, row)
 		if r < len(t.acc)-1 {
 			p.Op(p.Add, stride, row)
 		}
+	}
+}
+
+// askForRow asks for a row of C.
+func (p *product) askForRow(t *tile, row Int) {
+	for off := 0; off < t.vecs*p.Bytes(); off += cacheLine {
+		p.PrefetchNear(p.Func, mem(row, off))
 	}
 }

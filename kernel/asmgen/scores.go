@@ -20,6 +20,7 @@ func scores(arch *Arch) *Func {
 	f := newFunc(arch, "scores", reflect.TypeFor[kernel.ScoresArgs](), scoresFormula)
 	p := &product{Func: f, prefetches: true}
 	p.reserve()
+	p.stride = p.int("B and C, bytes from row to row")
 	f.load("K", p.a)
 	f.loadBytes("KeyStride", p.ra)
 	f.loadBytes("DimStride", p.ca)

@@ -18,7 +18,7 @@ type product struct {
 	ptr    []Int // base pointers of the rows of the micro-tile
 	off    Int   // offset of the step from them, if StepOffset
 	b      Int
-	stride Int // of B and C, in bytes
+	stride Int // of B and C, in bytes; "" of a B without gaps between its rows
 	k      Int // steps left
 	rows   Int // rows left
 	c      Int // next row of C
@@ -47,7 +47,6 @@ func (p *product) reserve() {
 	p.ra = p.int("A, bytes from row to row")
 	p.ca = p.int("A, bytes from step to step")
 	p.b = p.int("B")
-	p.stride = p.int("B and C, bytes from row to row")
 	p.k = p.int("steps left")
 	p.rows = p.int("rows left")
 	p.c = p.int("C")
@@ -195,7 +194,13 @@ func (t *tile) clear() {
 }
 
 // nextB moves B on to the next step.
-func (t *tile) nextB() { t.Op(t.Add, t.stride, t.b) }
+func (t *tile) nextB() {
+	if t.stride == "" {
+		t.Op(t.Add, t.vecs*t.Bytes(), t.b)
+		return
+	}
+	t.Op(t.Add, t.stride, t.b)
+}
 
 // nextA moves A on to the next step.
 func (t *tile) nextA() {

@@ -2,6 +2,7 @@ package kerneltest
 
 import (
 	"fmt"
+	"math"
 
 	"github.com/qkv-go/qkv/kernel"
 )
@@ -84,7 +85,23 @@ func (s *suite) multiply(lanes int) {
 	for _, sh := range s.shapes(300, kernel.KC) {
 		all := layouts(sh.tile, sh.loop)
 		s.begin()
-		s.product("Multiply", lanes, sh.tile, sh.loop, all[s.IntN(len(all))], multiply, s.set.Multiply)
+		// What is asked for changes nothing, wherever it lies, and is no more than was said.
+		var first, next, end uintptr
+		each := 0
+		if s.IntN(2) == 0 {
+			first, each = []uintptr{0, 3, 1 << 20, math.MaxInt / 2}[s.IntN(4)], s.IntN(1<<10)<<s.IntN(10)
+			end = first + uintptr(s.IntN(1<<16))
+		}
+		s.product("Multiply", lanes, sh.tile, sh.loop, all[s.IntN(len(all))], multiply, func(a *kernel.MultiplyArgs) {
+			a.Next, a.NextEnd, a.NextRow = first, end, each
+			s.set.Multiply(a)
+			next = a.Next
+			a.Next, a.NextEnd, a.NextRow = 0, 0, 0
+		})
+		const line = 64
+		if most := each*sh.tile*sh.loop/kernel.KC + sh.tile*line; next < first || next-first > uintptr(most) || next > max(first, end+line-1) {
+			s.Fatalf("Multiply rows=%d depth=%d lanes=%d: asked for %d bytes of %d, %d with each row", sh.tile, sh.loop, lanes, next-first, end-first, each)
+		}
 	}
 }
 
