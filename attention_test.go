@@ -11,7 +11,7 @@ import (
 
 var (
 	none        = qkv.Mask{}
-	topLeft     = qkv.Mask{Causal: true}
+	topLeft     = qkv.Mask{Causal: true, Align: qkv.TopLeft}
 	bottomRight = qkv.Mask{Causal: true, Align: qkv.BottomRight}
 )
 

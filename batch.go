@@ -29,8 +29,8 @@ func (b *Batch) grow(n int) {
 	b.tables, b.slots, b.lens, b.lost = b.tables[:n], b.slots[:n], b.lens[:n], b.lost[:n]
 }
 
-// fill has a call attend what the tables say, and takes back what a ring had set in it, with
-// whatever Batch.
+// fill has a call attend what the tables say, as a decoder does unless the call says where its
+// queries stand, and takes back what a ring had set in it, with whatever Batch.
 func (b *Batch) fill(c *Call, s *store) {
 	c.K, c.V, c.KScale, c.VScale = s.k, s.v, s.kScale, s.vScale
 	c.Tables, c.LensKV, c.CuLensKV = b.tables, b.lens, nil
@@ -40,41 +40,7 @@ func (b *Batch) fill(c *Call, s *store) {
 	if c.Mask.Window.cache {
 		c.Mask.Window = Window{}
 	}
-}
-
-// queries returns how many queries the i-th sequence of c has, and whether c says so yet.
-func (c *Call) queries(i int) (n int, known bool) {
-	switch {
-	case c.CuLensQ == nil && i < len(c.LensQ):
-		return c.LensQ[i], true
-	case c.CuLensQ == nil:
-		return c.Q.shape[axisSeq], c.Q.given()
-	case i+1 < len(c.CuLensQ):
-		return c.CuLensQ[i+1] - c.CuLensQ[i], true
+	if c.Mask.Align == alignUnsaid {
+		c.Mask.Align = BottomRight
 	}
-	return 0, false
-}
-
-// checkAlign reports a mask that goes by positions and has the first query at the first key
-// though there are more keys than queries: nobody who attends a cache means that. It does not
-// matter to a sequence without queries. windowed says that there will be a window.
-func (c *Call) checkAlign(name string, i, keys int, windowed bool) error {
-	m := &c.Mask
-	if m.Align != TopLeft {
-		return nil
-	}
-	what := ""
-	switch {
-	case m.Causal:
-		what = "Causal"
-	case windowed || m.Window.given && !m.Window.cache:
-		what = "a window"
-	case c.ALiBi != nil:
-		what = "ALiBi"
-	}
-	if n, known := c.queries(i); what != "" && n < keys && (n != 0 || !known) {
-		return argError("mask", keys, n, "mask has Align TopLeft with %s, %s[%d] has %d keys and %d queries: set Mask.Align to BottomRight, or to AlignOffset",
-			what, name, i, keys, n)
-	}
-	return nil
 }

@@ -240,9 +240,8 @@ func (c *Cache) Reset(slot int) error {
 // Lost, Mask.First, to Keep, and Mask.Window, if the cache has a Window and the call none of its
 // own, which must not be longer. It takes back what a ring had set before. Q, Out, CuLensQ
 // and the rest of the mask are the caller's, but of a ring for a prefix, which there is not:
-// a decoder appends the tokens of its queries first, and has Mask.Causal and [BottomRight].
-// With [TopLeft], Causal, a window and ALiBi are refused where a sequence has more keys than
-// queries, and some: the call has its Q and lengths already.
+// a decoder appends the tokens of its queries first, and has Mask.Causal. If Mask.Align does
+// not say where the queries stand, it becomes [BottomRight]: the last one at the last token.
 //
 // The call refers to b, and is good until one of the slots changes. The error is an
 // [*ArgError]; the call has not changed then.
@@ -265,11 +264,6 @@ func (c *Cache) Use(call *Call, b *Batch, slots []int) error {
 		return argError("mask", m.Prefix, c.keep, "mask has prefix %d, a ring keeps its own first %d", m.Prefix, c.keep)
 	} else if c.ring && m.Prefixes != nil {
 		return argError("mask", len(m.Prefixes), c.keep, "mask has %d prefixes, a ring keeps its own first %d", len(m.Prefixes), c.keep)
-	}
-	for i, slot := range slots {
-		if err := call.checkAlign("slots", i, c.slots[slot].len, c.window > 0); err != nil {
-			return err
-		}
 	}
 	b.grow(len(slots))
 	for i, slot := range slots {

@@ -2,9 +2,7 @@ package qkv_test
 
 import (
 	"errors"
-	"fmt"
 	"math"
-	"math/rand/v2"
 	"testing"
 
 	"github.com/qkv-go/qkv"
@@ -215,84 +213,5 @@ func TestSequenceErrors(t *testing.T) {
 	}
 	if live.Len() != 3 || c.FreePages() != 2 {
 		t.Errorf("%d tokens, %d pages free after an error", live.Len(), c.FreePages())
-	}
-}
-
-// TestUseTopLeft: a cache refuses masks whose first query stands at the first key, where there
-// are more keys than queries.
-func TestUseTopLeft(t *testing.T) {
-	const tokens, dim = 5, 32
-	s := cacheShapes[0]
-	r := rand.New(rand.NewPCG(1, 2))
-	k, v := s.tokens(r, tokens)
-	slots := newCache(t, s.config(2, 8))
-	pages, err := qkv.NewPagedCache(s.paged(9, 2))
-	must(err)
-	cfg := s.config(2, 8)
-	cfg.Ring, cfg.Window = true, 4
-	ring := newCache(t, cfg)
-	sequence := pages.NewSequence()
-	must(errors.Join(slots.Append(1, k.view(), v.view()), ring.Append(1, k.view(), v.view()), sequence.Append(k.view(), v.view())))
-	uses := []struct {
-		name string
-		use  func(*qkv.Call) error
-	}{
-		{"slots", func(c *qkv.Call) error { return slots.Use(c, new(qkv.Batch), []int{0, 1}) }},
-		{"slots", func(c *qkv.Call) error { return ring.Use(c, new(qkv.Batch), []int{0, 1}) }},
-		{"sequences", func(c *qkv.Call) error {
-			return pages.Use(c, new(qkv.Batch), []*qkv.Sequence{pages.NewSequence(), sequence})
-		}},
-	}
-	q := func(n int) func(*qkv.Call) {
-		return func(c *qkv.Call) { c.Q = qkv.BHSD(make([]float32, 2*2*n*dim), 2, 2, n, dim) }
-	}
-	ragged := func(c *qkv.Call) { c.Q, c.CuLensQ = qkv.THD(make([]float32, 2*dim), 1, 2, dim), []int{0, 0, 1} }
-	masks := []struct {
-		what string
-		add  func(*qkv.Call)
-	}{
-		{"Causal", func(c *qkv.Call) { c.Mask.Causal = true }},
-		{"a window", func(c *qkv.Call) { c.Mask.Window = qkv.Sliding(2, 0) }},
-		{"ALiBi", func(c *qkv.Call) { c.ALiBi = make([]float32, 2) }},
-		{"", func(*qkv.Call) {}},
-	}
-	for i, u := range uses {
-		for _, m := range masks {
-			what := m.what
-			if i == 1 && what != "Causal" {
-				what = "a window" // its own
-			}
-			for _, x := range []struct {
-				queries int
-				add     func(*qkv.Call)
-			}{
-				{0, func(*qkv.Call) {}}, {1, q(1)}, {4, q(4)}, {5, q(5)}, {6, q(6)}, {1, ragged},
-				{2, after(q(5), func(c *qkv.Call) { c.LensQ = []int{5, 2} })},
-				{5, after(q(7), func(c *qkv.Call) { c.LensQ = []int{0, 5} })},
-				{tokens, after(q(7), func(c *qkv.Call) { c.LensQ = []int{7, 0} })}, // without queries any mask will do
-				{tokens, func(c *qkv.Call) { ragged(c); c.CuLensQ = []int{0, 1, 1} }},
-			} {
-				c := new(qkv.Call)
-				after(x.add, m.add)(c)
-				before := c.Mask
-				err := u.use(c)
-				if what == "" || x.queries >= tokens {
-					if err != nil {
-						t.Errorf("%s, %q, %d queries: %v", u.name, what, x.queries, err)
-					}
-				} else {
-					checkArgError(t, err, "mask", fmt.Sprintf("qkv: mask has Align TopLeft with %s, %s[1] has 5 keys and %d queries: set Mask.Align to BottomRight, or to AlignOffset",
-						what, u.name, x.queries))
-					if c.Tables != nil || c.Mask.Window != before.Window {
-						t.Errorf("%s, %q, %d queries: the call has changed", u.name, what, x.queries)
-					}
-				}
-				c = new(qkv.Call)
-				after(x.add, m.add, func(c *qkv.Call) { c.Mask.Align = qkv.BottomRight })(c)
-				if err := u.use(c); err != nil {
-					t.Errorf("%s, %q, %d queries, bottom-right: %v", u.name, what, x.queries, err)
-				}
-			}
-		}
 	}
 }

@@ -179,6 +179,7 @@ func largestCalls(t *testing.T, e *Engine) {
 				}
 				ok(e.Run(&c))
 				c.Softcap, c.ALiBi, c.Sinks = 30, []float32{1}, []float32{1}
+				c.Mask.Align = TopLeft
 				c.Bias = Strided(data, 0, [4]int{1, 1, rows, keys}, [4]int{0, 0, 1, 1})
 				ok(e.Run(&c))
 				c.Bias = Strided(halves, 0, [4]int{1, 1, rows, keys}, [4]int{0, 0, 1, 1})

@@ -73,8 +73,8 @@ func TestCallErrors(t *testing.T) {
 		{"lse", "qkv: lse has length 63, out has 64 rows", func(c *qkv.Call) { c.LSE = make([]float32, 63) }},
 		{"scale", "qkv: scale is NaN, a finite number is needed", func(c *qkv.Call) { c.Scale = nan }},
 		{"scale", "qkv: scale is +Inf, a finite number is needed", func(c *qkv.Call) { c.Scale = posInf }},
-		{"mask", "qkv: mask has Align 9, the last is 2", func(c *qkv.Call) { c.Mask.Align = 9 }},
-		{"mask", "qkv: mask has Align -1, the last is 2", func(c *qkv.Call) { c.Mask.Align = -1 }},
+		{"mask", "qkv: mask has Align 9, the last is 3", func(c *qkv.Call) { c.Mask.Align = 9 }},
+		{"mask", "qkv: mask has Align -1, the last is 3", func(c *qkv.Call) { c.Mask.Align = -1 }},
 		{"mask", "qkv: mask has offset 3, which needs AlignOffset", func(c *qkv.Call) { c.Mask = qkv.Mask{Causal: true, Offset: 3} }},
 	} {
 		c.check(t, good(), out)

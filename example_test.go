@@ -133,7 +133,7 @@ func ExampleMask_window() {
 	// All scores are 0: query 5 has (100 + 3 + 4 + 5) / 5.
 	fmt.Printf("%.1f\n", out)
 	// Output:
-	// causal window 2:0 top-left first 1
+	// causal window 2:0 first 1
 	// [50.0 33.7 25.8 21.2 21.8 22.4]
 }
 

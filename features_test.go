@@ -155,6 +155,8 @@ func fuzzFeaturesOf(which feature, shape, seed uint64, most sizes) *problem {
 		m.Align, m.Offsets = qkv.AlignOffset, draw(n, offset)
 	case has(withBottomRight):
 		m.Align = qkv.BottomRight
+	default:
+		m.Align = qkv.TopLeft
 	}
 	if has(withPrefix) {
 		if r.IntN(2) == 0 {

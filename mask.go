@@ -10,11 +10,16 @@ import (
 
 // Align says where the queries of a sequence stand among its keys: query i is at the
 // position i+c of the keys, with an offset c. Causal masks, windows and ALiBi go by it.
+//
+// The zero Align does not say it. That will do where each sequence has as many queries as
+// keys, or none of one of them: [TopLeft] and [BottomRight] are the same there. With other
+// numbers, a call whose mask or ALiBi goes by positions is an error.
 type Align int
 
 const (
+	alignUnsaid Align = iota
 	// TopLeft has offset 0: the first query stands at the first key.
-	TopLeft Align = iota
+	TopLeft
 	// BottomRight has the offset (keys - queries) of each sequence: the last query
 	// stands at the last key. It is what a decoder with cached keys means.
 	BottomRight
@@ -25,6 +30,8 @@ const (
 
 func (a Align) String() string {
 	switch a {
+	case alignUnsaid:
+		return "not said"
 	case TopLeft:
 		return "top-left"
 	case BottomRight:
@@ -64,8 +71,9 @@ type Mask struct {
 	Window Window
 
 	// Align is where the queries stand among the keys, for Causal, Window and
-	// Call.ALiBi; without one of them it has no effect. Offset, or Offsets [sequences], go
-	// with AlignOffset only.
+	// Call.ALiBi; without one of them it has no effect. With one, it has to be said unless
+	// the sequences have as many queries as keys; [Cache.Use] and [PagedCache.Use] say it,
+	// too. Offset, or Offsets [sequences], go with AlignOffset only.
 	Align   Align
 	Offset  int
 	Offsets []int
@@ -112,15 +120,13 @@ func (m Mask) String() string {
 		}
 		add("window %s:%s", side(w.left), side(w.right))
 	}
-	if m.Causal || m.Window.given || m.Align != TopLeft {
-		switch {
-		case m.Align == AlignOffset && m.Offsets != nil:
-			add("at %d offsets", len(m.Offsets))
-		case m.Align == AlignOffset:
-			add("at %d", m.Offset)
-		default:
-			add("%v", m.Align)
-		}
+	switch {
+	case m.Align == AlignOffset && m.Offsets != nil:
+		add("at %d offsets", len(m.Offsets))
+	case m.Align == AlignOffset:
+		add("at %d", m.Offset)
+	case m.Align != alignUnsaid:
+		add("%v", m.Align)
 	}
 	if m.Prefixes != nil {
 		add("%d prefixes", len(m.Prefixes))
@@ -147,7 +153,7 @@ func (m Mask) String() string {
 
 // resolve checks the mask against the lengths of p and puts it there.
 func (m *Mask) resolve(p *tile.Problem) error {
-	if m.Align < TopLeft || m.Align > AlignOffset {
+	if m.Align < alignUnsaid || m.Align > AlignOffset {
 		return argError("mask", int(m.Align), int(AlignOffset), "mask has Align %d, the last is %d", m.Align, AlignOffset)
 	}
 	if m.Align != AlignOffset && m.Offset != 0 {
@@ -177,6 +183,9 @@ func (m *Mask) resolve(p *tile.Problem) error {
 	if m.Causal {
 		p.Mask.Right = 0
 	}
+	if err := m.checkAlign(p); err != nil {
+		return err
+	}
 	if err := m.resolvePrefix(p); err != nil {
 		return err
 	}
@@ -195,6 +204,30 @@ func (m *Mask) resolve(p *tile.Problem) error {
 		return err
 	}
 	return m.Keep.broadcast("mask", p, &p.Mask.Keep)
+}
+
+// checkAlign reports a mask or ALiBi that goes by positions which nothing says: those of a
+// sequence that has queries and keys, in different numbers.
+func (m *Mask) checkAlign(p *tile.Problem) error {
+	what := ""
+	switch {
+	case m.Align != alignUnsaid:
+	case m.Causal:
+		what = "is causal"
+	case m.Window.given:
+		what = "has a window"
+	case p.ALiBi != nil:
+		what = "has ALiBi beside it"
+	}
+	if what == "" {
+		return nil
+	}
+	for i := range p.Batch {
+		if q, k := p.Lengths(i); q != k && q != 0 && k != 0 {
+			return argError("mask", q, k, "mask %s and align is not said: sequence %d has %d queries and %d keys", what, i, q, k)
+		}
+	}
+	return nil
 }
 
 // bound returns a side of a window as package tile has it.

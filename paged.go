@@ -120,9 +120,9 @@ func (c *PagedCache) list() []int32 {
 // Use has a call attend some sequences, the i-th of its queries those of sequences[i]: it
 // sets K, V, KScale, VScale, Tables, LensKV, CuLensKV and Ring, and takes back what the ring
 // of a [Cache] had set in Lost and in its mask. Q, Out, CuLensQ and the rest of the mask are the
-// caller's: a decoder appends the tokens of its queries first, and has Mask.Causal and
-// [BottomRight]. With [TopLeft], Causal, a window and ALiBi are refused where a sequence has
-// more keys than queries, and some: the call has its Q and lengths already.
+// caller's: a decoder appends the tokens of its queries first, and has Mask.Causal. If
+// Mask.Align does not say where the queries stand, it becomes [BottomRight]: the last one at the
+// last token.
 //
 // The call refers to b, and is good until one of the sequences changes. The error is an
 // [*ArgError]; the call has not changed then.
@@ -136,11 +136,6 @@ func (c *PagedCache) Use(call *Call, b *Batch, sequences []*Sequence) error {
 	for i, s := range sequences {
 		if err := s.check(c); err != nil {
 			return argError("sequences", i, len(sequences), "sequences[%d]: %s", i, err)
-		}
-	}
-	for i, s := range sequences {
-		if err := call.checkAlign("sequences", i, s.len, false); err != nil {
-			return err
 		}
 	}
 	b.grow(len(sequences))

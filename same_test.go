@@ -12,12 +12,12 @@ import (
 // offset returns the offset of the causal mask that p has.
 func (p *problem) offset() int {
 	switch p.mask.Align {
-	case qkv.TopLeft:
-		return 0
 	case qkv.BottomRight:
 		return p.k.shape[2] - p.q.shape[2]
+	case qkv.AlignOffset:
+		return p.mask.Offset
 	}
-	return p.mask.Offset
+	return 0
 }
 
 // cut returns the view of x that begins at an element and has other lengths.

@@ -233,8 +233,8 @@ func TestRingEarlyQueries(t *testing.T) {
 	for seed := range uint64(4) {
 		for _, seqQ := range []int{1, 5, 70} {
 			for _, mask := range []qkv.Mask{
-				{Causal: true, First: 40}, {Window: qkv.Sliding(2, 3), First: 200},
-				{Causal: true, First: 70, Align: qkv.AlignOffset, Offset: -3}, {Causal: true, Prefix: 40},
+				{Causal: true, First: 40, Align: qkv.TopLeft}, {Window: qkv.Sliding(2, 3), First: 200, Align: qkv.TopLeft},
+				{Causal: true, First: 70, Align: qkv.AlignOffset, Offset: -3}, {Causal: true, Prefix: 40, Align: qkv.TopLeft},
 			} {
 				p := newProblem(dims{2, 4, 2, seqQ, 1500, 16, 16}, "bhsd", mask, normal(seed))
 				p.change = p.put(rand.New(rand.NewPCG(seed, 22)), inRing, qkv.TypeFloat32, qkv.TypeFloat16)

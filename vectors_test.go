@@ -111,6 +111,8 @@ func attentionVector(e *qkv.Engine, a *vectors.Attention, draw func() float64) (
 		Mask: qkv.Mask{Causal: a.Causal, Offset: a.Offset, Prefix: a.Prefix, First: a.First},
 	}
 	switch a.Align {
+	case "":
+		call.Mask.Align = qkv.TopLeft
 	case "bottom-right":
 		call.Mask.Align = qkv.BottomRight
 	case "offset":

@@ -11,7 +11,7 @@ import (
 // A Mask is a mask that text describes: which keys a query attends.
 type Mask struct {
 	Causal bool
-	Align  qkv.Align
+	Align  qkv.Align // said where it matters, as package qkv wants it
 	Offset int
 
 	Window   Window
@@ -37,20 +37,24 @@ type Blocks struct {
 	Keep float64 // share of the blocks of each row that are kept, at least one
 }
 
-// ParseMask reads the name of a mask of one part: none (or full), causal-top-left, causal
-// (or causal-bottom-right), or causal@OFFSET, where query i attends the keys up to
-// i+OFFSET. none-bottom-right and none@OFFSET keep all keys too, and say where the
-// queries stand for a window or ALiBi.
+// ParseMask reads the name of a mask of one part: none (or full), causal (or
+// causal-bottom-right), where the last query attends all keys as a decoder's does,
+// causal-top-left, where the first query attends the first key alone, or causal@OFFSET, where
+// query i attends the keys up to i+OFFSET. none-bottom-right, none-top-left and none@OFFSET keep
+// all keys too, and say where the queries stand for a window or ALiBi: that is needed where
+// a sequence has queries and keys in different numbers.
 func ParseMask(text string) (Mask, error) {
 	switch text {
 	case "none", "full":
 		return Mask{}, nil
 	case "none-bottom-right":
 		return Mask{Align: qkv.BottomRight}, nil
+	case "none-top-left":
+		return Mask{Align: qkv.TopLeft}, nil
 	case "causal", "causal-bottom-right":
 		return Mask{Causal: true, Align: qkv.BottomRight}, nil
 	case "causal-top-left":
-		return Mask{Causal: true}, nil
+		return Mask{Causal: true, Align: qkv.TopLeft}, nil
 	}
 	if part, at, ok := strings.Cut(text, "@"); ok && (part == "causal" || part == "none") {
 		if offset, err := strconv.Atoi(at); err == nil {
@@ -67,14 +71,32 @@ func MaskName(m Mask) string {
 		return fmt.Sprintf("causal@%d", m.Offset)
 	case m.Align == qkv.AlignOffset:
 		return fmt.Sprintf("none@%d", m.Offset)
-	case m.Align == qkv.BottomRight && m.Causal:
+	case m.Align == qkv.TopLeft && m.Causal:
+		return "causal-top-left"
+	case m.Align == qkv.TopLeft:
+		return "none-top-left"
+	case m.Causal: // bottom-right, or the same
 		return "causal"
 	case m.Align == qkv.BottomRight:
 		return "none-bottom-right"
-	case m.Causal:
-		return "causal-top-left"
 	}
 	return "none"
+}
+
+// checkAlign reports a window or ALiBi of a shape whose mask does not say where the queries stand,
+// which package qkv refuses. Causal masks that are parsed say it.
+func (s Shape) checkAlign() error {
+	if s.Mask.Align != 0 || !s.Mask.Window.Given && !s.Values.ALiBi {
+		return nil
+	}
+	p := newPairs(Shape{Batch: s.Batch, SeqQ: s.SeqQ, SeqKV: s.SeqKV, Lengths: s.Lengths})
+	for b := range s.Batch {
+		if queries, keys := p.length(b); queries != keys {
+			return fmt.Errorf("mask=none does not say where %d queries stand among %d keys, for a window or ALiBi; none-bottom-right, none-top-left and none@OFFSET do",
+				queries, keys)
+		}
+	}
+	return nil
 }
 
 // parseWindow reads LEFT:RIGHT, each a number or all.

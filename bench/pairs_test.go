@@ -50,7 +50,7 @@ func TestPairs(t *testing.T) {
 		"h=1,sq=9,skv=7,d=1,mask=causal-top-left",
 		fmt.Sprintf("h=1,sq=9,skv=7,d=1,mask=causal@%d", math.MinInt),
 		fmt.Sprintf("h=1,sq=9,skv=7,d=1,mask=causal@%d", math.MaxInt),
-		"h=1,sq=20,skv=30,d=1,window=2:5",
+		"h=1,sq=20,skv=30,d=1,mask=none-top-left,window=2:5",
 		"h=1,sq=20,skv=30,d=1,mask=none-bottom-right,window=all:5",
 		"h=1,sq=20,skv=30,d=1,mask=none@-25,window=3:all",
 		"h=1,sq=20,skv=30,d=1,mask=causal,window=3:3,prefix=5",

@@ -186,7 +186,7 @@ func (s Shape) check() error {
 	if s.Bytes() > maxBytes {
 		return fmt.Errorf("the operands take more than %d GiB", maxBytes>>30)
 	}
-	return nil
+	return s.checkAlign()
 }
 
 // Bytes returns the size of the operands Q, K, V, Out and LSE, of their copies in the layout, and of what there is for

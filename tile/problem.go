@@ -98,23 +98,36 @@ type seq struct {
 	first       int   // keys before it and not of the prefix are lost
 }
 
-// seq returns the i-th sequence.
-func (p *Problem) seq(i int) seq {
-	s := seq{index: i, batch: i, batchKV: i, lenQ: p.SeqQ, lenKV: p.SeqKV}
+// Lengths returns how many queries and keys the i-th sequence has, without padding.
+func (p *Problem) Lengths(i int) (queries, keys int) {
+	queries, keys = p.SeqQ, p.SeqKV
 	if p.CuQ != nil {
-		s.batch = 0
-		s.q0, s.lenQ = p.CuQ[i], p.CuQ[i+1]-p.CuQ[i]
+		queries = p.CuQ[i+1] - p.CuQ[i]
 	}
 	if p.CuKV != nil {
-		s.batchKV = 0
-		s.k0, s.lenKV = p.CuKV[i], p.CuKV[i+1]-p.CuKV[i]
+		keys = p.CuKV[i+1] - p.CuKV[i]
 	}
 	if p.LensQ != nil {
-		s.lenQ = p.LensQ[i]
-		s.padQ = p.SeqQ - s.lenQ
+		queries = p.LensQ[i]
 	}
 	if p.LensKV != nil {
-		s.lenKV = p.LensKV[i]
+		keys = p.LensKV[i]
+	}
+	return queries, keys
+}
+
+// seq returns the i-th sequence.
+func (p *Problem) seq(i int) seq {
+	s := seq{index: i, batch: i, batchKV: i}
+	s.lenQ, s.lenKV = p.Lengths(i)
+	if p.CuQ != nil {
+		s.batch, s.q0 = 0, p.CuQ[i]
+	}
+	if p.CuKV != nil {
+		s.batchKV, s.k0 = 0, p.CuKV[i]
+	}
+	if p.LensQ != nil {
+		s.padQ = p.SeqQ - s.lenQ
 	}
 	m := &p.Mask
 	switch {

@@ -41,8 +41,10 @@ A shape is KEY=VALUE,... of which h, sq and d are needed:
   h=32, hkv=8      heads of queries, and of keys and values (default: h)
   sq=512, skv=512  queries and keys (default: sq) of a sequence
   d=128, dv=128    head dim of queries and keys, and of values (default: d)
-  mask=causal      none, causal (the last query attends all keys), causal-top-left,
-                   causal@OFFSET
+  mask=causal      none, causal (the last query attends all keys), causal-top-left (the first
+                   attends the first key alone), causal@OFFSET (query i attends keys up to
+                   i+OFFSET); none-bottom-right, none-top-left and none@OFFSET say where the
+                   queries stand for a window or ALiBi, needed if sq and skv differ
   window=1023:0    a sliding window, LEFT:RIGHT of the query's position, or all
   prefix=64        keys that every query attends whatever the mask and window say
   segments=4       documents of equal length

@@ -25,7 +25,7 @@ func (m *maskFlags) register(f *flag.FlagSet) {
 		return m.parseAlign(s)
 	})
 	f.Func("window", "mask keys farther than `LEFT:RIGHT` from the query's own, each a length or all", m.parseWindow)
-	f.Func("align", "where the queries stand among the keys for -window and -alibi without -causal: as MASK of\n-causal, `ALIGN` is top-left (the default), bottom-right or an offset", func(s string) error {
+	f.Func("align", "where the queries stand among the keys for -window and -alibi without -causal, needed if\nthere are more of the one than of the other: as MASK of -causal, `ALIGN` is top-left,\nbottom-right or an offset", func(s string) error {
 		m.align = true
 		return m.parseAlign(s)
 	})

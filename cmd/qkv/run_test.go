@@ -39,7 +39,7 @@ func TestRun(t *testing.T) {
 		scale float32
 	}{
 		{nil, qkv.Mask{}, 0},
-		{[]string{"-causal", "top-left", "-workers", "1"}, qkv.Mask{Causal: true}, 0},
+		{[]string{"-causal", "top-left", "-workers", "1"}, qkv.Mask{Causal: true, Align: qkv.TopLeft}, 0},
 		{[]string{"-causal", "bottom-right", "-scale", "0.25"}, qkv.Mask{Causal: true, Align: qkv.BottomRight}, 0.25},
 		{[]string{"-causal", "-2", "-kernel", "generic"}, qkv.Mask{Causal: true, Align: qkv.AlignOffset, Offset: -2}, 0},
 		{[]string{"-causal", "bottom-right", "-window", "1:0", "-prefix", "2"}, qkv.Mask{
@@ -134,7 +134,7 @@ func TestRunPairs(t *testing.T) {
 		{[]string{"-mask", boolPath}, func(c *qkv.Call) { c.Mask.Keep = qkv.Pairs(bools, 1, 1, seqQ, seqKV) }},
 		{[]string{"-mask", bytePath}, func(c *qkv.Call) { c.Mask.Keep = qkv.Pairs(bools, 1, 1, seqQ, seqKV) }},
 		{[]string{"-mask", rowPath, "-causal", "top-left"}, func(c *qkv.Call) {
-			c.Mask.Keep, c.Mask.Causal = qkv.Pairs(bools[:seqKV], 1, 1, 1, seqKV), true
+			c.Mask = qkv.Mask{Causal: true, Align: qkv.TopLeft, Keep: qkv.Pairs(bools[:seqKV], 1, 1, 1, seqKV)}
 		}},
 		{[]string{"-mask", boolPath, "-sinks", sinksPath, "-bias", biasPath, "-alibi", alibiPath, "-softcap", "2", "-scale", "3", "-causal", "1"}, func(c *qkv.Call) {
 			c.Mask = qkv.Mask{Causal: true, Align: qkv.AlignOffset, Offset: 1, Keep: qkv.Pairs(bools, 1, 1, seqQ, seqKV)}
@@ -164,6 +164,8 @@ func TestRunPairs(t *testing.T) {
 		want  string
 	}{
 		{[]string{"-alibi", writeArray(t, filepath.Join(files, "three.npy"), ramp(3))}, "alibi has length 3, q has 4 heads"},
+		{[]string{"-alibi", alibiPath}, "mask has ALiBi beside it and align is not said: sequence 0 has 5 queries and 7 keys"},
+		{[]string{"-window", "1:1"}, "mask has a window and align is not said: sequence 0 has 5 queries and 7 keys"},
 		{[]string{"-sinks", biasPath}, "bias.npy: its shape (4, 5, 7) has 3 axes, 1 is needed"},
 		{[]string{"-bias", alibiPath}, "alibi.npy: its shape (4,) has 1 axes, 2 to 4 are needed"},
 		{[]string{"-bias", writeArray(t, filepath.Join(files, "long.npy"), ramp(5, 8))}, "bias has key length 8, which does not broadcast to 7"},

@@ -130,8 +130,8 @@ func TestViewProbs(t *testing.T) {
 		{[]string{"-window", "1:1", "-align", "9"}, func(c *qkv.Call) { // no key at all, for some
 			c.Mask = qkv.Mask{Window: qkv.Sliding(1, 1), Align: qkv.AlignOffset, Offset: 9}
 		}},
-		{[]string{"-window", "1:1", "-prefix", "1", "-sinks", sinksPath, "-alibi", alibiPath, "-softcap", "1"}, func(c *qkv.Call) {
-			c.Mask = qkv.Mask{Window: qkv.Sliding(1, 1), Prefix: 1}
+		{[]string{"-window", "1:1", "-align", "top-left", "-prefix", "1", "-sinks", sinksPath, "-alibi", alibiPath, "-softcap", "1"}, func(c *qkv.Call) {
+			c.Mask = qkv.Mask{Window: qkv.Sliding(1, 1), Align: qkv.TopLeft, Prefix: 1}
 			c.Sinks, c.ALiBi, c.Softcap = sinks.data, slopes.data, 1
 		}},
 		{[]string{"-mask", keepPath}, func(c *qkv.Call) { c.Mask.Keep = qkv.Pairs(bools, batch, 1, seqQ, seqKV) }},

@@ -40,7 +40,7 @@ type Attention struct {
 	Softcap float64 `json:"softcap,omitempty"`
 
 	Causal bool    `json:"causal,omitempty"`
-	Align  string  `json:"align,omitempty"` // "", "bottom-right" or "offset"
+	Align  string  `json:"align,omitempty"` // "" for top-left, "bottom-right" or "offset"
 	Offset int     `json:"offset,omitempty"`
 	Window *[2]int `json:"window,omitempty"` // left and right, -1 without a bound
 	Prefix int     `json:"prefix,omitempty"`

@@ -14,7 +14,7 @@ func Extra(s bench.Shape) string {
 	switch {
 	case m.Causal && s.SeqQ > s.SeqKV:
 		return "queries that attend no key"
-	case m.Causal && m.Align != qkv.BottomRight && !(m.Align == qkv.TopLeft && s.SeqQ == s.SeqKV):
+	case m.Causal && m.Align != qkv.BottomRight && (m.Align == qkv.AlignOffset || s.SeqQ != s.SeqKV):
 		return "the mask " + bench.MaskName(m)
 	case s.KV.Page != 0:
 		return "pages"
