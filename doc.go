@@ -61,8 +61,9 @@
 // Call.Tables, or LensKV, itself.
 //
 // A step of a decoder appends its tokens and then attends from them, under a mask that is
-// Causal and [BottomRight]. Where few queries share a KV head, the kernels that run read each
-// key and value once, in its type, and a long sequence is divided among the workers.
+// Causal and [BottomRight], which Use makes of an [Align] that is not said. Where few queries
+// share a KV head, the kernels that run read each key and value once, in its type, and a long
+// sequence is divided among the workers.
 //
 // # Numerical contract
 //

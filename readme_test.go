@@ -48,7 +48,7 @@ func readmeCache(e *qkv.Engine, q, k, v, out []float32, n, tokens, heads, kvHead
 	call := qkv.Call{
 		Q: qkv.THD(q, tokens, heads, dim), Out: qkv.THD(out, tokens, heads, dim),
 		CuLensQ: starts, // of each sequence's queries, and the end of the last
-		Mask:    qkv.Mask{Causal: true, Align: qkv.BottomRight},
+		Mask:    qkv.Mask{Causal: true},
 	}
 	err = cache.Use(&call, &work, []*qkv.Sequence{s, other})
 	if err != nil {
