@@ -139,6 +139,62 @@ func TestLayoutsSameBits(t *testing.T) {
 	})
 }
 
+// TestLayoutsOfRows: queries and outputs give the same bits wherever they are, and what lies between
+// the rows of an output is not written.
+func TestLayoutsOfRows(t *testing.T) {
+	t.Parallel()
+	const kvHeads, seqKV, dimQK, gap = 2, 150, 36, 5
+	forEachSet(t, func(t *testing.T, e *qkv.Engine) {
+		for _, share := range []int{1, 3} {
+			for _, seqQ := range []int{7, 30, 64, 141} {
+				for _, dimV := range []int{20, 64} {
+					heads := share * kvHeads
+					next := normal(uint64(seqQ))
+					q := draw(heads*seqQ*dimQK, next)
+					k, v := draw(kvHeads*seqKV*dimQK, next), draw(kvHeads*seqKV*dimV, next)
+					var want []float32
+					for _, layout := range []string{"bhsd", "bshd", "bhds", "rows 4096 bytes apart"} {
+						place := func(dim int) *tensor {
+							x := &tensor{shape: [4]int{1, heads, seqQ, dim}}
+							switch layout {
+							case "bhsd":
+								x.stride = [4]int{0, seqQ * (dim + gap), dim + gap, 1}
+							case "bshd":
+								x.stride = [4]int{0, dim, heads*dim + gap, 1}
+							case "bhds":
+								x.stride = [4]int{0, dim * (seqQ + gap), 1, seqQ + gap}
+							default:
+								x.stride = [4]int{0, dim, 1024, 1}
+							}
+							x.data = make([]float32, heads*seqQ*(dim+gap)+1024*seqQ+dim*heads*gap)
+							for i := range x.data {
+								x.data[i] = canary
+							}
+							return x
+						}
+						from, to := place(dimQK), place(dimV)
+						i := 0
+						from.each(func(at int) {
+							from.data[at] = q[i]
+							i++
+						})
+						must(e.Run(&qkv.Call{
+							Q: from.view(), K: qkv.BHSD(k, 1, kvHeads, seqKV, dimQK), V: qkv.BHSD(v, 1, kvHeads, seqKV, dimV), Out: to.view(),
+							Mask: qkv.Mask{Causal: true, Align: qkv.BottomRight},
+						}))
+						checkGaps(t, to)
+						got := to.values()
+						if want == nil {
+							want = got
+						}
+						sameFloats(t, fmt.Sprintf("%d queries, %d heads, %s", seqQ, heads, layout), got, want)
+					}
+				}
+			}
+		}
+	})
+}
+
 // sameFloats compares bits, but for those of a NaN.
 func sameFloats(t *testing.T, name string, got, want []float32) {
 	t.Helper()

@@ -166,7 +166,7 @@ func (j *job) items() {
 		return
 	}
 	w := j.engine.workspaces.Get().(*workspace)
-	w.reserve(j.engine.set, &j.problem, &j.sched)
+	w.reserve(j.engine, &j.problem, &j.sched)
 	for ; i < n && w.item(j, i); i = int(j.next.Add(1)) - 1 {
 		done := int(j.finished.Add(1))
 		if f := j.problem.Progress; f != nil {

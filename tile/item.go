@@ -204,6 +204,10 @@ func (w *workspace) pack(j *job, s *seq, g *laneGroup, head int) {
 	a.Src = (*float32)(p.Q.at(s.batch, head*w.share, s.q0))
 	a.Off = g.off
 	a.DimStride = p.Q.Stride[3]
+	if w.goes(j.engine, g, &p.Q) {
+		w.fetch(j.engine.set, p, s, g, head)
+		a.Src, a.Off, a.DimStride = w.stage.rows, &w.stage.off, 1
+	}
 	a.Rows = g.rows
 	a.Dim = p.DimQK
 	a.Dst = g.q
@@ -413,7 +417,14 @@ func (w *workspace) close(j *job, s *seq, g *laneGroup, head int) {
 	a.DimStride = p.Out.Stride[3]
 	a.Rows, a.Dim = g.rows, p.DimV
 	a.Lanes, a.Stride = g.lanes, g.lanes
+	goes := w.goes(j.engine, g, &p.Out)
+	if goes {
+		a.Dst, a.Off, a.DimStride = w.stage.rows, &w.stage.off, 1
+	}
 	j.engine.set.Finish(a)
+	if goes {
+		w.deliver(j.engine.set, p, s, g, head)
+	}
 
 	if p.LSE == nil {
 		return

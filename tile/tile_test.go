@@ -170,7 +170,7 @@ func TestWorkspaceSize(t *testing.T) {
 		p := Problem{Batch: 1, Heads: 8, KVHeads: 2, SeqQ: seq, SeqKV: seq, DimQK: 128, DimV: 128}
 		s := e.Schedule(&p, 2)
 		var w workspace
-		w.reserve(e.set, &p, &s)
+		w.reserve(e, &p, &s)
 		return len(w.mem)
 	}
 	const output = 64*(128+2) + 3*cacheLine // of a lane group

@@ -32,6 +32,7 @@ type workspace struct {
 	copying copying // of an item with fewer rows than most
 	turnOff [kernel.MaxLanes]int
 	rows    *float32 // [lanes][dim], float32 of values to be transposed
+	stage   stage
 	decoder decoder
 
 	packArgs       kernel.PackArgs
@@ -54,7 +55,8 @@ type workspace struct {
 const cacheLine = 16
 
 // reserve lays out the buffers for the groups of s.
-func (w *workspace) reserve(set *kernel.Set, p *Problem, s *Schedule) {
+func (w *workspace) reserve(e *Engine, p *Problem, s *Schedule) {
+	set := e.set
 	lanes := s.Lanes
 	if s.Decode > 0 {
 		lanes = max(lanes, kernel.MaxDecodeRows) // whatever lanes fit the first-level cache or the mask
@@ -72,6 +74,10 @@ func (w *workspace) reserve(set *kernel.Set, p *Problem, s *Schedule) {
 	copies := s.copies(p)
 	if copies {
 		n += copySize(p.DimQK) + copySize(p.DimV) + set.Lanes*p.DimV + cacheLine
+	}
+	stages := e.stages(p)
+	if stages {
+		n += lanes*stageStride(p) + cacheLine
 	}
 	if s.Decode > 0 {
 		n += (groups + 1) * kernel.MaxDecodeRows * p.DimV
@@ -110,6 +116,9 @@ func (w *workspace) reserve(set *kernel.Set, p *Problem, s *Schedule) {
 		w.k.floats = take(copySize(p.DimQK))
 		w.v.floats = take(copySize(p.DimV))
 		w.rows = take(set.Lanes * p.DimV)
+	}
+	if stages {
+		w.stage.reserve(take(lanes*stageStride(p)), stageStride(p))
 	}
 	if s.Decode > 0 {
 		w.decoder.rows = take(groups * kernel.MaxDecodeRows * p.DimV)
