@@ -72,6 +72,7 @@ func decodeGroups(arch *Arch) *Func {
 
 	f.Loop("keys")
 	g.open()
+	g.fewRows("chunk", "scored")
 	f.Loop("chunk")
 	f.byElem(g.n, func(e kernel.Elem) {
 		g.elem = e
@@ -82,6 +83,7 @@ func decodeGroups(arch *Arch) *Func {
 	f.Label("next")
 	f.Op(f.Sub, chunkDims, g.dims)
 	f.Branch(f, g.dims, "GT", "$0", "chunk")
+	f.Label("scored")
 	g.close()
 	f.Return(f)
 	return f
@@ -283,6 +285,8 @@ func (g *groupScorer) square() {
 var (
 	unpackWD = interleave{"VPUNPCKLWD", "VPUNPCKHWD"}
 	unpackDQ = interleave{"VPUNPCKLDQ", "VPUNPCKHDQ"}
+	// Of pairs of these.
+	unpackQDQ = interleave{"VPUNPCKLQDQ", "VPUNPCKHQDQ"}
 )
 
 // multiply adds the products of the chunk, and moves q on.

@@ -3,7 +3,6 @@ package asmgen
 import (
 	"bytes"
 	"fmt"
-	"math/bits"
 	"reflect"
 	"slices"
 	"strings"
@@ -322,10 +321,10 @@ func (p *keyPipeline) transpose() {
 	k := p.kind
 	switch k.elem {
 	case kernel.Float16:
-		stages := []interleave{{"VPUNPCKLWD", "VPUNPCKHWD"}, {"VPUNPCKLDQ", "VPUNPCKHDQ"}, {"VPUNPCKLQDQ", "VPUNPCKHQDQ"}}
+		stages := []interleave{unpackWD, unpackDQ, unpackQDQ}
 		first, second := p.rows[:8], p.rows[8:]
-		p.unpack(stages, first)
-		p.unpack(stages, second)
+		unpackParts(p.Func, stages, first, &p.spare)
+		unpackParts(p.Func, stages, second, &p.spare)
 		for c := range first {
 			// Even and odd parts: a dim of the first eight keys and of the others.
 			p.Op(p.Copy, first[c], p.spare)
@@ -334,9 +333,7 @@ func (p *keyPipeline) transpose() {
 			first[c], second[c], p.spare = p.spare, first[c], second[c]
 		}
 	case kernel.Int8, kernel.Q8_0:
-		p.unpack([]interleave{
-			{"VPUNPCKLBW", "VPUNPCKHBW"}, {"VPUNPCKLWD", "VPUNPCKHWD"}, {"VPUNPCKLDQ", "VPUNPCKHDQ"}, {"VPUNPCKLQDQ", "VPUNPCKHQDQ"},
-		}, p.rows)
+		unpackParts(p.Func, []interleave{{"VPUNPCKLBW", "VPUNPCKHBW"}, unpackWD, unpackDQ, unpackQDQ}, p.rows, &p.spare)
 	default:
 		out := p.Transpose(p.Func, p.rows, p.spare)
 		for _, v := range append(slices.Clone(p.rows), p.spare) {
@@ -345,22 +342,6 @@ func (p *keyPipeline) transpose() {
 			}
 		}
 		p.rows = out
-	}
-}
-
-// unpack transposes the squares in the 128-bit parts of rows, as many as an element
-// interleaved by all stages takes.
-func (p *keyPipeline) unpack(stages []interleave, rows []Vec) {
-	for s, stage := range stages {
-		for i := range rows {
-			if j := i | 1<<s; i != j {
-				butterfly(p.Func, []any{stage.lo}, []any{stage.hi}, &rows[i], &rows[j], &p.spare)
-			}
-		}
-	}
-	ordered := slices.Clone(rows)
-	for i, v := range ordered {
-		rows[bits.Reverse(uint(i))>>(bits.UintSize-len(stages))] = v
 	}
 }
 

@@ -1,7 +1,9 @@
 package asmgen
 
 import (
+	"math/bits"
 	"reflect"
+	"slices"
 
 	"github.com/qkv-go/qkv/kernel"
 )
@@ -219,5 +221,21 @@ func transpose4x4(f *Func, one, two interleave, r []Vec, tmp *Vec) {
 			butterfly(f, []any{two.lo}, []any{two.hi}, &q[i], &q[i+2], tmp)
 		}
 		q[1], q[2] = q[2], q[1]
+	}
+}
+
+// unpackParts transposes the squares in the 128-bit parts of rows, as many as an element
+// interleaved by all stages takes.
+func unpackParts(f *Func, stages []interleave, rows []Vec, tmp *Vec) {
+	for s, stage := range stages {
+		for i := range rows {
+			if j := i | 1<<s; i != j {
+				butterfly(f, []any{stage.lo}, []any{stage.hi}, &rows[i], &rows[j], tmp)
+			}
+		}
+	}
+	ordered := slices.Clone(rows)
+	for i, v := range ordered {
+		rows[bits.Reverse(uint(i))>>(bits.UintSize-len(stages))] = v
 	}
 }

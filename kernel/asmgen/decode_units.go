@@ -1,0 +1,173 @@
+package asmgen
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/qkv-go/qkv/kernel"
+)
+
+// A unitScorer is the part of a groupScorer for 16 keys, types of 16 bits and up to four rows,
+// whose accumulators stay in registers over all dims: a unit of 16 dims is transposed and
+// multiplied, and then the next one. There is no loop in a unit, so that the CPU transposes while
+// it still multiplies the one before.
+type unitScorer struct {
+	*groupScorer
+	rows int
+	acc  [2][]Vec
+}
+
+const (
+	unitDims = 16
+	unitRows = 4
+)
+
+// fewRows writes the loops over units, which leave accumulators in local memory and go to done,
+// or where there are dims left to rest, as with other types and rows: it is the label that follows.
+func (g *groupScorer) fewRows(rest, done string) {
+	g.unlessTwo(rest)
+	g.load("Rows", g.rowsLeft)
+	g.Branch(g.Func, g.rowsLeft, "GT", imm(unitRows), rest)
+	g.Branch(g.Func, g.dims, "LT", imm(unitDims), rest)
+	g.load("Elem", g.n)
+	types := []kernel.Elem{kernel.Float16, kernel.BFloat16}
+	for _, e := range types {
+		g.Branch(g.Func, g.n, "EQ", imm(int(e)), e.String()+"Units")
+	}
+	g.Jump(rest)
+	for _, e := range types {
+		g.elem = e
+		g.Label(g.name("Units"))
+		for rows := 1; rows < unitRows; rows++ {
+			g.Branch(g.Func, g.rowsLeft, "EQ", imm(rows), g.name("Units%d", rows))
+		}
+		for rows := unitRows; rows > 0; rows-- {
+			g.Label(g.name("Units%d", rows))
+			u := &unitScorer{groupScorer: g, rows: rows}
+			u.emit()
+			g.Branch(g.Func, g.dims, "GT", "$0", rest)
+			g.Jump(done)
+		}
+	}
+}
+
+// emit writes the loop over units for a number of rows.
+func (u *unitScorer) emit() {
+	notes := u.notes
+	m := u.vectors("units:")
+	for group := range u.acc {
+		u.acc[group] = m.take(u.rows, "accumulators")
+	}
+	if u.rows < unitRows || u.elem != kernel.Float16 {
+		u.notes = notes
+	}
+	u.each(func(group, row int, acc Vec) { u.Op(u.Load, u.local0(group, row), acc) })
+	loop := u.name("Unit%d", u.rows)
+	u.Loop(loop)
+	// The transposition needs all registers but seven.
+	last := unitRows - 1
+	if u.rows == unitRows {
+		u.Op(u.Store, u.acc[1][last], u.local0(1, last))
+	}
+	for group := range 2 {
+		u.square(group, u.Vectors[2*unitRows-1:][:groupKeys+1])
+	}
+	if u.rows == unitRows {
+		u.Op(u.Load, u.local0(1, last), u.acc[1][last])
+	}
+	u.multiply()
+	u.Op(u.Add, unitDims*width(u.elem), u.key)
+	u.Op(u.Sub, unitDims, u.dims)
+	u.Branch(u.Func, u.dims, "GE", imm(unitDims), loop)
+	u.each(func(group, row int, acc Vec) { u.Op(u.Store, acc, u.local0(group, row)) })
+}
+
+// each calls f for each accumulator.
+func (u *unitScorer) each(f func(group, row int, acc Vec)) {
+	for group, list := range u.acc {
+		for row, acc := range list {
+			f(group, row, acc)
+		}
+	}
+}
+
+// local0 is where an accumulator is in local memory.
+func (u *unitScorer) local0(group, row int) string { return mem(u.local, u.localAcc(group, row)) }
+
+// square transposes a unit of a group into local memory.
+func (u *unitScorer) square(group int, v []Vec) {
+	rows, tmp := slices.Clone(v[:groupKeys]), v[groupKeys]
+	for i := range groupKeys {
+		u.Op(u.Mov, mem(u.off, 8*(group*groupKeys+i)), u.tmp)
+		if u.elem == kernel.Float16 {
+			u.Op(u.Load, u.AddressOf(u.Func, u.key, u.tmp, 0), rows[i])
+			continue
+		}
+		for at := range 2 {
+			x, addr := rows[4*at+i%4], u.AddressOf(u.Func, u.key, u.tmp, 16*at)
+			if i < 4 {
+				u.Op("VMOVUPS", addr, low(x, "X"))
+			} else {
+				u.Op("VINSERTF128", 1, addr, x, x)
+			}
+		}
+	}
+	if u.elem == kernel.Float16 {
+		// A dim of all keys, and the dim eight further on.
+		unpackParts(u.Func, []interleave{unpackWD, unpackDQ, unpackQDQ}, rows, &tmp)
+	} else {
+		// Two dims of all keys, each pair as it is stored.
+		transpose4x4(u.Func, unpackPS, unpackPD, rows, &tmp)
+	}
+	for i, v := range rows {
+		u.Op(u.Store, v, mem(u.local, u.localT(group)+32*i))
+	}
+}
+
+// multiply adds the products of a unit, in the order of dims, and moves q on.
+func (u *unitScorer) multiply() {
+	free := u.Vectors[2*unitRows:]
+	v, pairs, mask := [2]Vec(free[:2]), [2]Vec(free[2:4]), free[4]
+	x := free[5:8]
+	u.Op(u.Mov, u.dims, u.n)
+	u.Op(u.And, unitDims, u.n)
+	if u.elem == kernel.BFloat16 {
+		u.Broadcast(u.Func, u.symbol("upperHalf", 0xffff0000, 0xffff0000)+"(SB)", mask)
+	}
+	for d := range unitDims {
+		if d%2 == 0 {
+			u.ask(d / 2)
+		}
+		for group := range v {
+			switch {
+			case u.elem == kernel.Float16:
+				u.LoadElem(u.Func, u.elem, mem(u.local, u.localT(group)+d%8*32+d/8*16), v[group])
+			case d%2 == 0:
+				u.Op(u.Load, mem(u.local, u.localT(group)+d/2*32), pairs[group])
+				u.Op(u.ShlV, 16, pairs[group], v[group])
+			default:
+				u.Op("VANDPS", mask, pairs[group], v[group])
+			}
+		}
+		for r := range u.rows {
+			x := x[r%len(x)]
+			addr := mem(u.q, 4*r)
+			if d%2 == 1 {
+				addr = u.AddressOf(u.Func, u.q, u.qStride, 4*r)
+			}
+			u.Broadcast(u.Func, addr, x)
+			for group, v := range v {
+				u.FMA(u.Func, x, v, u.acc[group][r])
+			}
+		}
+		if d%2 == 1 {
+			u.Op("LEAQ", fmt.Sprintf("(%s)(%s*2)", u.q, u.qStride), u.q)
+		}
+	}
+}
+
+// ask asks for a row that is wanted later, of half of the keys with each unit: two are a line.
+func (u *unitScorer) ask(i int) {
+	u.Op(u.Mov, fmt.Sprintf("%d(%s)(%s*4)", 8*(kernel.Upcoming+i), u.off, u.n), u.tmp)
+	u.Prefetch(u.Func, u.AddressOf(u.Func, u.key, u.tmp, 0))
+}
