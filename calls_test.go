@@ -94,6 +94,7 @@ func logged(shape kernel.Set, w workLog) *kernel.Set {
 		Finish:           func(a *kernel.FinishArgs) { w.note("Finish", a.Work()) },
 		Merge:            func(a *kernel.MergeArgs) { w.note("Merge", a.Work()) },
 		Convert:          func(a *kernel.ConvertArgs) { w.note("Convert", a.Work()) },
+		Store:            func(a *kernel.StoreArgs) { w.note("Store", a.Work()) },
 		DecodeScores:     func(a *kernel.DecodeScoresArgs) { w.note("DecodeScores", a.Work()) },
 		DecodeAccumulate: func(a *kernel.DecodeAccumulateArgs) { w.note("DecodeAccumulate", a.Work()) },
 		Multiply:         func(a *kernel.MultiplyArgs) { w.note("Multiply", a.Work()) },
@@ -128,6 +129,7 @@ func TestWorkOfCalls(t *testing.T) {
 			set.Peak(1 << 30)
 			read := make([]float32, 3*kernel.MaxWork) // never touched, but there, for -race asks
 			set.Read(&read[0], len(read))
+			set.Store(&kernel.StoreArgs{Src: &read[0], Dst: unsafe.Pointer(&read[0]), DstStride: 4 * MaxDim, Rows: 1000, Dim: MaxDim})
 			for _, f := range reflect.VisibleFields(reflect.TypeFor[kernel.Funcs]()) {
 				switch work := w[f.Name]; {
 				case work == 0:
@@ -298,6 +300,13 @@ func TestCallsDivide(t *testing.T) {
 			{"Convert blocks", func(generic bool, out, _, _ *float32) {
 				a := &kernel.ConvertArgs{Src: raw, Off: far, Elem: kernel.Q8_0, UnitStride: 36, Rows: keys, Dim: dim, Dst: out, Stride: dim}
 				either(t, generic, convertGeneric, set.Convert, a)
+			}},
+			{"Store", func(generic bool, out, _, _ *float32) {
+				a := &kernel.StoreArgs{
+					Src: &data[0], SrcStride: 2 * dim, Dst: unsafe.Pointer(out), DstStride: 2 * dim, Elem: kernel.Int8, Scale: at(out, dim*keys-1), ScaleStride: -1,
+					Rows: keys, Dim: dim,
+				}
+				either(t, generic, storeGeneric, set.Store, a)
 			}},
 			{"DecodeScores", func(generic bool, out, _, _ *float32) {
 				a := &kernel.DecodeScoresArgs{K: raw, Off: bytes, Elem: kernel.Int8, Scale: &alpha[0], Keys: keys, Dim: dim, Q: &packed[0], QStride: 4, Rows: 3, S: out, Stride: 4}

@@ -31,6 +31,7 @@ var neonSet = kernel.Set{
 	Finish:           finishWith(finishNEON),
 	Merge:            mergeNEON,
 	Convert:          convertWith(convertNEON),
+	Store:            storeGeneric,
 	DecodeScores:     decodeScoresNEON,
 	DecodeAccumulate: decodeAccumulateNEON,
 	Multiply:         multiplyNEON,

@@ -30,6 +30,7 @@ var genericFuncs = kernel.Funcs{
 	Finish:           finishGeneric,
 	Merge:            mergeGeneric,
 	Convert:          convertGeneric,
+	Store:            storeGeneric,
 	DecodeScores:     decodeScoresGeneric,
 	DecodeAccumulate: decodeAccumulateGeneric,
 	Multiply:         multiplyGeneric,

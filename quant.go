@@ -1,17 +1,10 @@
 package qkv
 
 import (
-	"math"
 	"unsafe"
 
 	"github.com/qkv-go/qkv/kernel"
 )
-
-// maxQuant is the largest magnitude of an integer that stands for a value.
-const maxQuant = 127
-
-// quietNaN16 is the bits of a NaN of binary16.
-const quietNaN16 = 0x7e00
 
 // QuantizeInt8 makes integers of the values of a row and returns their scale, which is the
 // largest magnitude divided by 127: value i is about scale * dst[i]. An integer is the one
@@ -23,24 +16,8 @@ func QuantizeInt8(dst []int8, src []float32) (scale float32, err error) {
 	if len(dst) != len(src) {
 		return 0, argError("dst", len(dst), len(src), "dst has %d integers, src has %d values", len(dst), len(src))
 	}
-	return quantizeInt8(dst, 0, 1, src, 0, 1, len(src)), nil
-}
-
-// quantizeInt8 is QuantizeInt8 for n values of src, the first at from and each so far from
-// the last, to dst likewise.
-func quantizeInt8(dst []int8, to, dstStride int, src []float32, from, srcStride, n int) float32 {
-	scale := largest(src, from, srcStride, n) / maxQuant
-	if !finite(scale) {
-		scale = float32(math.NaN())
-	}
-	for i := range n {
-		q := int8(0)
-		if scale > 0 {
-			q = quant(math.RoundToEven(float64(src[from+i*srcStride] / scale)))
-		}
-		dst[to+i*dstStride] = q
-	}
-	return scale
+	kernel.Int8.SetRow(unsafe.Pointer(unsafe.SliceData(dst)), 1, &scale, unsafe.SliceData(src), 1, len(src))
+	return scale, nil
 }
 
 // DequantizeInt8 computes the values that QuantizeInt8 made integers of: each is the product
@@ -68,31 +45,8 @@ func QuantizeQ8_0(dst []BlockQ8_0, src []float32) error {
 	if n := mul(len(dst), kernel.BlockValues); n != len(src) {
 		return argError("src", len(src), n, "src has %d values, dst has blocks of %d", len(src), n)
 	}
-	for i := range dst {
-		quantizeQ8_0(&dst[i], src, i*kernel.BlockValues, 1)
-	}
+	kernel.Q8_0.SetRow(unsafe.Pointer(unsafe.SliceData(dst)), kernel.Q8_0.Unit(), nil, unsafe.SliceData(src), 1, len(src))
 	return nil
-}
-
-// quantizeQ8_0 makes a block of values of src, the first at from and each so far from the
-// last.
-func quantizeQ8_0(dst *BlockQ8_0, src []float32, from, stride int) {
-	d := largest(src, from, stride, kernel.BlockValues) / maxQuant
-	dst.Scale = kernel.Float32ToFloat16(d)
-	if d != d {
-		dst.Scale = quietNaN16
-	}
-	inverse := float32(0)
-	if d != 0 && finite(1/d) { // not so small that the scale is 0
-		inverse = 1 / d
-	}
-	for i := range dst.Quants {
-		x := float32(src[from+i*stride] * inverse) // rounded: finite subtracts it from itself
-		if !finite(x) {
-			x = 0
-		}
-		dst.Quants[i] = quant(math.Round(float64(x)))
-	}
 }
 
 // DequantizeQ8_0 computes the values of blocks, which are exact. The error is an
@@ -128,20 +82,3 @@ func BlocksQ8_0(b []byte) ([]BlockQ8_0, error) {
 	}
 	return unsafe.Slice((*BlockQ8_0)(at), len(b)/size), nil
 }
-
-// largest returns the largest magnitude of n values of x, the first at from and each so far
-// from the last, or NaN if one is.
-func largest(x []float32, from, stride, n int) float32 {
-	most := float32(0)
-	for i := range n {
-		// max returns a NaN if one of the two is.
-		most = max(most, float32(math.Abs(float64(x[from+i*stride]))))
-	}
-	return most
-}
-
-func finite(x float32) bool { return x-x == 0 }
-
-// quant returns a rounded quotient within the integers' range, which it leaves where a scale
-// has few bits.
-func quant(x float64) int8 { return int8(max(-maxQuant, min(x, maxQuant))) }

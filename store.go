@@ -2,6 +2,7 @@ package qkv
 
 import (
 	"math"
+	"unsafe"
 
 	"github.com/qkv-go/qkv/kernel"
 )
@@ -217,41 +218,16 @@ func (s *store) write(place, token int, k, v *View, from, n int) {
 // put stores n rows of each head of src, of float32, from one on as those of a place from
 // token on.
 func (v *View) put(scale *View, place, token int, src *View, from, n int) {
-	values, step, dim := src.floats(), src.stride[axisDim], src.shape[axisDim]
+	elem, unit := v.kind.elem(), v.kind.size()
 	for h := range v.shape[axisHeads] {
 		for t := range n {
-			// The dim axis of either may go backwards, so a row has no slice of its own.
-			x := src.offset + h*src.stride[axisHeads] + (from+t)*src.stride[axisSeq]
-			at := v.row(place, h, token+t)
-			switch to := v.stride[axisDim]; v.kind {
-			case kindFloat32:
-				dst := elements[float32](v)
-				if to == 1 && step == 1 {
-					kernel.Copy(dst[at:at+dim], values[x:x+dim])
-					continue
-				}
-				for d := range dim {
-					dst[at+d*to] = values[x+d*step]
-				}
-			case kindFloat16:
-				dst := elements[Float16](v)
-				for d := range dim {
-					dst[at+d*to] = ToFloat16(values[x+d*step])
-				}
-			case kindBFloat16:
-				dst := elements[BFloat16](v)
-				for d := range dim {
-					dst[at+d*to] = ToBFloat16(values[x+d*step])
-				}
-			case kindInt8:
-				factor := quantizeInt8(elements[int8](v), at, to, values, x, step, dim)
-				elements[float32](scale)[scale.row(place, h, token+t)] = factor
-			case kindQ8_0:
-				dst := elements[BlockQ8_0](v)
-				for d := 0; d < dim; d += kernel.BlockValues {
-					quantizeQ8_0(&dst[at+d/kernel.BlockValues*to], values, x+d*step, step)
-				}
+			x := (*float32)(unsafe.Add(src.data, 4*src.row(0, h, from+t)))
+			to := unsafe.Add(v.data, unit*v.row(place, h, token+t))
+			var factor *float32
+			if elem == kernel.Int8 {
+				factor = (*float32)(unsafe.Add(scale.data, 4*scale.row(place, h, token+t)))
 			}
+			elem.SetRow(to, unit*v.stride[axisDim], factor, x, src.stride[axisDim], src.shape[axisDim])
 		}
 	}
 }

@@ -148,6 +148,26 @@ func (s *Set) Convert(a *ConvertArgs) {
 	a.Src, a.Dst, a.Dim = src, dst, dim
 }
 
+// Store calls [Funcs.Store].
+//
+//go:noinline
+func (s *Set) Store(a *StoreArgs) {
+	if a.Work() <= MaxWork || a.Rows == 1 {
+		s.funcs.Store(a)
+		return
+	}
+	src, dst, scale, rows := a.Src, a.Dst, a.Scale, a.Rows
+	step := part(rows, a.Work())
+	for r := 0; r < rows; r += step {
+		a.Src, a.Dst, a.Rows = at(src, r*a.SrcStride), unsafe.Add(dst, r*a.DstStride), min(step, rows-r)
+		if scale != nil {
+			a.Scale = at(scale, r*a.ScaleStride)
+		}
+		s.Store(a)
+	}
+	a.Src, a.Dst, a.Scale, a.Rows = src, dst, scale, rows
+}
+
 // DecodeScores calls [Funcs.DecodeScores].
 //
 //go:noinline

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+	"unsafe"
 )
 
 // TestCallsStop shows that a loop of calls can be stopped at every method of a Set,
@@ -116,6 +117,11 @@ var loops = []loop{
 			s.Convert(a)
 		}
 	}},
+	{"Store", func(s *Set, begun, stop *atomic.Bool) {
+		for a := new(StoreArgs); !stop.Load(); begun.Store(true) {
+			s.Store(a)
+		}
+	}},
 	{"DecodeScores", func(s *Set, begun, stop *atomic.Bool) {
 		for a := new(DecodeScoresArgs); !stop.Load(); begun.Store(true) {
 			s.DecodeScores(a)
@@ -213,11 +219,13 @@ func TestLongRows(t *testing.T) {
 		Scores:       func(a *ScoresArgs) { count(a.Keys, a.Work()) },
 		DecodeScores: func(a *DecodeScoresArgs) { count(a.Keys, a.Work()) },
 		Rotary:       func(a *RotaryArgs) { count(a.Rows, a.Work()) },
+		Store:        func(a *StoreArgs) { count(a.Rows, a.Work()) },
 	})
 	x, off := new(float32), new([2 * KeyBlock]int)
 	for name, run := range map[string]func(){
 		"Scores":       func() { s.Scores(&ScoresArgs{K: x, S: x, Keys: rows, Dim: 2 * long}) },
 		"DecodeScores": func() { s.DecodeScores(&DecodeScoresArgs{Off: off, S: x, Keys: rows, Dim: 2 * long}) },
+		"Store":        func() { s.Store(&StoreArgs{Src: x, Dst: unsafe.Pointer(x), Rows: rows, Dim: long}) },
 		"Rotary":       func() { s.Rotary(&RotaryArgs{X: x, Y: x, Cos: x, Sin: x, Rows: rows, Pairs: long}) },
 	} {
 		calls = 0

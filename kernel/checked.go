@@ -11,7 +11,7 @@ func Checked(s *Set) *Set {
 	assert(f.PackQ != nil && f.Scores != nil && f.Softcap != nil && f.ALiBi != nil && f.Bias != nil &&
 		f.Softmax != nil && f.Accumulate != nil && f.Finish != nil && f.Multiply != nil && f.Float16 != nil &&
 		f.MultiplyFew != nil && f.Combine != nil && f.Dots != nil &&
-		f.Rotary != nil && f.Merge != nil && f.Convert != nil && f.DecodeScores != nil && f.DecodeAccumulate != nil &&
+		f.Rotary != nil && f.Merge != nil && f.Convert != nil && f.Store != nil && f.DecodeScores != nil && f.DecodeAccumulate != nil &&
 		f.Peak != nil && f.Read != nil, "kernel: Set lacks a function")
 	assert(1 <= s.DecodeRows && s.DecodeRows <= MaxDecodeRows, "kernel: Set.DecodeRows outside 1..MaxDecodeRows")
 	assert(1 <= s.FewRows && s.FewRows <= MaxFewRows, "kernel: Set.FewRows outside 1..MaxFewRows")
@@ -100,6 +100,16 @@ func Checked(s *Set) *Set {
 		assert(a.Src != nil && a.Off != nil && a.Dst != nil, "kernel: Convert: nil operand")
 		checkWork(a.Work())
 		f.Convert(a)
+	}
+	c.Store = func(a *StoreArgs) {
+		assert(a.Rows >= 1, "kernel: Store: Rows < 1")
+		checkElem(a.Elem, a.Dim, a.Scale)
+		row := a.Dim / a.Elem.UnitValues() * a.Elem.Unit()
+		assert(a.Rows == 1 || a.DstStride >= row || -a.DstStride >= row, "kernel: Store: rows of Dst overlap")
+		assert(a.Rows == 1 || a.Elem != Int8 || a.ScaleStride != 0, "kernel: Store: rows share a scale")
+		assert(a.Src != nil && a.Dst != nil, "kernel: Store: nil operand")
+		checkWork(a.Work())
+		f.Store(a)
 	}
 	c.DecodeScores = func(a *DecodeScoresArgs) {
 		checkKeys(a.Keys)

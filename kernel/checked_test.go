@@ -14,7 +14,7 @@ func nothing() Funcs {
 		Softcap: func(*SoftcapArgs) {}, ALiBi: func(*ALiBiArgs) {}, Bias: func(*BiasArgs) {},
 		Softmax: func(*SoftmaxArgs) {}, Accumulate: func(*AccumulateArgs) {}, Finish: func(*FinishArgs) {}, Multiply: func(*MultiplyArgs) {},
 		MultiplyFew: func(*MultiplyArgs) {}, Combine: func(*CombineArgs) {}, Dots: func(*DotsArgs) {},
-		Merge: func(*MergeArgs) {}, Convert: func(*ConvertArgs) {},
+		Merge: func(*MergeArgs) {}, Convert: func(*ConvertArgs) {}, Store: func(*StoreArgs) {},
 		DecodeScores: func(*DecodeScoresArgs) {}, DecodeAccumulate: func(*DecodeAccumulateArgs) {},
 		Float16: func(*float32, *uint16, int) {},
 		Rotary:  func(*RotaryArgs) {},
@@ -159,6 +159,18 @@ func TestChecked(t *testing.T) {
 		{"kernel: Dim is not a multiple of the Elem's block", func(a *ConvertArgs) { a.Elem, a.Dim, a.Stride = Q8_0, 33, 33 }},
 		{"kernel: Convert: Stride < Dim", func(a *ConvertArgs) { a.Dim = 2 }},
 	})
+	testClauses(t, s.Store, StoreArgs{Src: &f, Dst: row, DstStride: -34, Elem: Q8_0, Scale: &f, ScaleStride: 1, Rows: 2, Dim: 32}, []violation[StoreArgs]{
+		{"kernel: Store: nil operand", func(a *StoreArgs) { a.Src = nil }},
+		{"kernel: Store: nil operand", func(a *StoreArgs) { a.Dst = nil }},
+		{"kernel: Store: Rows < 1", func(a *StoreArgs) { a.Rows = 0 }},
+		{"kernel: Store: rows of Dst overlap", func(a *StoreArgs) { a.DstStride = 33 }},
+		{"kernel: Store: rows share a scale", func(a *StoreArgs) { a.Elem, a.ScaleStride = Int8, 0 }},
+		{"kernel: unknown Elem", func(a *StoreArgs) { a.Elem = -1 }},
+		{"kernel: unknown Elem", func(a *StoreArgs) { a.Elem = elems }},
+		{"kernel: Int8 without Scale", func(a *StoreArgs) { a.Elem, a.Scale = Int8, nil }},
+		{"kernel: Dim < 1", func(a *StoreArgs) { a.Elem, a.Dim = Float32, 0 }},
+		{"kernel: Dim is not a multiple of the Elem's block", func(a *StoreArgs) { a.Dim = 33 }},
+	})
 	testClauses(t, s.DecodeScores, DecodeScoresArgs{K: row, Off: &keyOff, Elem: Q8_0, Keys: 1, Dim: BlockValues, Q: &f, QStride: 2, Rows: 2, S: &f, Stride: 2}, []violation[DecodeScoresArgs]{
 		{"kernel: DecodeScores: nil operand", func(a *DecodeScoresArgs) { a.K = nil }},
 		{"kernel: DecodeScores: nil operand", func(a *DecodeScoresArgs) { a.Off = nil }},
@@ -248,6 +260,7 @@ func TestCheckedSet(t *testing.T) {
 		{"kernel: Set lacks a function", func(s *Set) { s.funcs.Softcap = nil }},
 		{"kernel: Set lacks a function", func(s *Set) { s.funcs.Merge = nil }},
 		{"kernel: Set lacks a function", func(s *Set) { s.funcs.Convert = nil }},
+		{"kernel: Set lacks a function", func(s *Set) { s.funcs.Store = nil }},
 		{"kernel: Set lacks a function", func(s *Set) { s.funcs.DecodeScores = nil }},
 		{"kernel: Set lacks a function", func(s *Set) { s.funcs.DecodeAccumulate = nil }},
 		{"kernel: Set lacks a function", func(s *Set) { s.funcs.Float16 = nil }},
@@ -286,6 +299,7 @@ func TestCheckedWork(t *testing.T) {
 		"Convert": func() {
 			s.Convert(&ConvertArgs{Src: row, Off: &rowOff, Elem: Float16, UnitStride: 2, Rows: 1, Dim: n, Dst: &f, Stride: n})
 		},
+		"Store": func() { s.Store(&StoreArgs{Src: &f, Dst: row, DstStride: 1, Elem: BFloat16, Rows: 1, Dim: n}) },
 		"DecodeScores": func() {
 			s.DecodeScores(&DecodeScoresArgs{K: row, Off: &keyOff, Elem: Float16, Keys: 1, Dim: n, Q: &f, QStride: 1, Rows: 1, S: &f, Stride: 1})
 		},

@@ -113,6 +113,9 @@ type Funcs struct {
 	// Convert makes float32 of rows of keys or values of any type.
 	Convert func(*ConvertArgs)
 
+	// Store makes rows of keys or values of any type of float32.
+	Store func(*StoreArgs)
+
 	// DecodeScores and DecodeAccumulate take the place of Scores and Accumulate where a
 	// KV head has few queries.
 	DecodeScores     func(*DecodeScoresArgs)

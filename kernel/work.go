@@ -63,6 +63,9 @@ func (a *ConvertArgs) Work() int64 {
 	return units * moved * far(a.UnitStride/a.Elem.Unit())
 }
 
+// Work returns the work of a call. That of one row is not divided.
+func (a *StoreArgs) Work() int64 { return int64(a.Rows) * int64(max(a.Dim*moved, rowWork)) }
+
 // Work returns the work of a call. That of one key is not divided.
 func (a *DecodeScoresArgs) Work() int64 { return int64(a.Keys) * int64(a.Dim) }
 

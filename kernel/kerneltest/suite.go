@@ -51,6 +51,7 @@ var operations = []operation{
 	{"Finish", (*suite).finish},
 	{"Merge", (*suite).merge},
 	{"Convert", (*suite).convert},
+	{"Store", (*suite).store},
 	{"DecodeScores", (*suite).decodeScores},
 	{"DecodeAccumulate", (*suite).decodeAccumulate},
 	{"Multiply", (*suite).multiply},

@@ -17,7 +17,7 @@ var reference = kernel.Set{Name: "reference", Vec: 4, Lanes: 8, Rows: 3, DecodeR
 func transcription() kernel.Funcs {
 	return kernel.Funcs{
 		PackQ: packQ, Scores: scores, Softcap: softcap, ALiBi: alibi, Bias: bias,
-		Softmax: softmax, Accumulate: accumulate, Finish: finish, Merge: merge, Convert: convert,
+		Softmax: softmax, Accumulate: accumulate, Finish: finish, Merge: merge, Convert: convert, Store: store,
 		DecodeScores: decodeScores, DecodeAccumulate: decodeAccumulate,
 		Multiply: multiply, MultiplyFew: multiplyFew, Combine: combine, Dots: dots, Float16: float16, Rotary: rotary,
 		Peak: func(int) {},
@@ -475,7 +475,7 @@ func TestFaults(t *testing.T) {
 		{"skips elements", "Read", "does not depend", func(s *kernel.Funcs) {
 			s.Read = func(p *float32, n int) float32 { return transcription().Read(p, n-1) }
 		}},
-	}, decodeFaults...) {
+	}, append(decodeFaults, storeFaults...)...) {
 		t.Run(f.name, func(t *testing.T) {
 			if f.want == "fault" && !faults {
 				t.Skip("no pages that fault on this system")
