@@ -36,7 +36,7 @@ var avx512Set = kernel.Set{
 	Finish:           finishWith(finishAVX512),
 	Merge:            mergeAVX512,
 	Convert:          convertWith(convertAVX512),
-	Store:            storeGeneric,
+	Store:            storeAVX512,
 	DecodeScores:     decodeScoresAVX512,
 	DecodeAccumulate: decodeAccumulateAVX512,
 	Multiply:         multiplyAVX512,
@@ -73,7 +73,7 @@ var avx2Set = kernel.Set{
 	Finish:           finishWith(finishAVX2),
 	Merge:            mergeAVX2,
 	Convert:          convertWith(convertAVX2),
-	Store:            storeGeneric,
+	Store:            storeAVX2,
 	DecodeScores:     decodeScoresAVX2,
 	DecodeAccumulate: decodeAccumulateAVX2,
 	Multiply:         multiplyAVX2,
@@ -151,6 +151,11 @@ func mergeAVX512(a *kernel.MergeArgs)
 //
 //go:noescape
 func convertAVX512(a *kernel.ConvertArgs)
+
+// storeAVX512 is storeGeneric.
+//
+//go:noescape
+func storeAVX512(a *kernel.StoreArgs)
 
 // decodeScoresAVX512 is decodeScoresGeneric.
 //
@@ -249,6 +254,11 @@ func mergeAVX2(a *kernel.MergeArgs)
 //
 //go:noescape
 func convertAVX2(a *kernel.ConvertArgs)
+
+// storeAVX2 is storeGeneric.
+//
+//go:noescape
+func storeAVX2(a *kernel.StoreArgs)
 
 // decodeScoresAVX2 is decodeScoresGeneric.
 //

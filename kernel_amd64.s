@@ -12503,6 +12503,499 @@ block:
 	VZEROUPPER
 	RET
 
+// func storeAVX512(a *kernel.StoreArgs)
+//
+//	for r := range Rows {
+//		Elem.SetRow(Dst + r*DstStride, Elem.Unit(), &Scale[r*ScaleStride], &Src[r*SrcStride], 1, Dim)
+//	}
+//
+// Needs: avx512f avx512dq avx512bw avx512vl.
+// Registers:
+//
+//	DI arguments
+//	SI rows left
+//	AX row of Src
+//	BX row of Dst
+//	CX Scale
+//	DX Src
+//	R8 Dst
+//	R9 dims left
+//	R10 scratch
+//	float32: Z0 values; Z1 scratch
+//	Float16: Z0 values; Z1 scratch
+//	BFloat16: Z0 values; Z1 scratch; Z2 1; Z3 rounding; Z4 quiet bit; Z5 scratch
+//	K7 NaNs
+//	int8: Z0 values; Z1 scratch; Z2 largest; Z3 scale; Z4 magnitude; Z5 127; Z6 -127
+//	BlockQ8_0: Z0 values; Z1 scratch; Z2 more values; Z3 largest; Z4 reciprocal; Z5 magnitude; Z6 127; Z7 1; Z8 below 0.5; Z9 sign bit
+TEXT ·storeAVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), DI
+	MOVQ (DI), AX // a.Src
+	MOVQ 16(DI), BX // a.Dst
+	MOVQ 40(DI), CX // a.Scale
+	MOVQ 32(DI), R9 // a.Elem
+	CMPQ R9, $1
+	JEQ Float16
+	CMPQ R9, $2
+	JEQ BFloat16
+	CMPQ R9, $3
+	JEQ int8
+	CMPQ R9, $4
+	JEQ BlockQ8_0
+
+float32:
+	MOVQ 56(DI), SI // a.Rows
+	PCALIGN $32
+
+float32Row:
+	MOVQ AX, DX
+	MOVQ BX, R8
+	MOVQ 64(DI), R9 // a.Dim
+	SUBQ $16, R9
+	CMPQ R9, $0
+	JLT float32Few
+	PCALIGN $32
+
+float32Vector:
+	VMOVUPS (DX), Z0
+	VMOVUPS Z0, (R8)
+	ADDQ $64, DX
+	ADDQ $64, R8
+	SUBQ $16, R9
+	CMPQ R9, $0
+	JGE float32Vector
+	CMPQ R9, $-16
+	JEQ float32End
+	MOVQ R9, R10
+	SHLQ $2, R10
+	ADDQ R10, DX
+	MOVQ R9, R10
+	SHLQ $2, R10
+	ADDQ R10, R8
+	VMOVUPS (DX), Z0
+	VMOVUPS Z0, (R8)
+	JMP float32End
+
+float32Few:
+	ADDQ $16, R9
+	PCALIGN $32
+
+float32One:
+	VMOVSS (DX), X0
+	VMOVSS X0, (R8)
+	ADDQ $4, DX
+	ADDQ $4, R8
+	DECQ R9
+	JNE float32One
+
+float32End:
+	MOVQ 8(DI), R10 // a.SrcStride
+	SHLQ $2, R10
+	ADDQ R10, AX
+	ADDQ 24(DI), BX
+	DECQ SI
+	JNE float32Row
+	VZEROUPPER
+	RET
+
+Float16:
+	MOVQ 56(DI), SI // a.Rows
+	PCALIGN $32
+
+Float16Row:
+	MOVQ AX, DX
+	MOVQ BX, R8
+	MOVQ 64(DI), R9 // a.Dim
+	SUBQ $16, R9
+	CMPQ R9, $0
+	JLT Float16Few
+	PCALIGN $32
+
+Float16Vector:
+	VMOVUPS (DX), Z0
+	VCVTPS2PH $0, Z0, (R8)
+	ADDQ $64, DX
+	ADDQ $32, R8
+	SUBQ $16, R9
+	CMPQ R9, $0
+	JGE Float16Vector
+	CMPQ R9, $-16
+	JEQ Float16End
+	MOVQ R9, R10
+	SHLQ $2, R10
+	ADDQ R10, DX
+	MOVQ R9, R10
+	SHLQ $1, R10
+	ADDQ R10, R8
+	VMOVUPS (DX), Z0
+	VCVTPS2PH $0, Z0, (R8)
+	JMP Float16End
+
+Float16Few:
+	ADDQ $16, R9
+	PCALIGN $32
+
+Float16One:
+	VMOVSS (DX), X0
+	VCVTPS2PH $0, X0, X0
+	VPEXTRW $0, X0, (R8)
+	ADDQ $4, DX
+	ADDQ $2, R8
+	DECQ R9
+	JNE Float16One
+
+Float16End:
+	MOVQ 8(DI), R10 // a.SrcStride
+	SHLQ $2, R10
+	ADDQ R10, AX
+	ADDQ 24(DI), BX
+	DECQ SI
+	JNE Float16Row
+	VZEROUPPER
+	RET
+
+BFloat16:
+	MOVQ 56(DI), SI // a.Rows
+	VBROADCASTSS const00000001<>(SB), Z2
+	VBROADCASTSS const00007fff<>(SB), Z3
+	VBROADCASTSS const00400000<>(SB), Z4
+	PCALIGN $32
+
+BFloat16Row:
+	MOVQ AX, DX
+	MOVQ BX, R8
+	MOVQ 64(DI), R9 // a.Dim
+	SUBQ $16, R9
+	CMPQ R9, $0
+	JLT BFloat16Few
+	PCALIGN $32
+
+BFloat16Vector:
+	VMOVUPS (DX), Z0
+	VCMPPS $3, Z0, Z0, K7
+	VPSRLD $16, Z0, Z1
+	VPANDD Z2, Z1, Z1
+	VPADDD Z3, Z1, Z1
+	VPADDD Z0, Z1, Z1
+	VPORD Z4, Z0, K7, Z1
+	VPSRLD $16, Z1, Z0
+	VPMOVDW Z0, (R8)
+	ADDQ $64, DX
+	ADDQ $32, R8
+	SUBQ $16, R9
+	CMPQ R9, $0
+	JGE BFloat16Vector
+	CMPQ R9, $-16
+	JEQ BFloat16End
+	MOVQ R9, R10
+	SHLQ $2, R10
+	ADDQ R10, DX
+	MOVQ R9, R10
+	SHLQ $1, R10
+	ADDQ R10, R8
+	VMOVUPS (DX), Z0
+	VCMPPS $3, Z0, Z0, K7
+	VPSRLD $16, Z0, Z1
+	VPANDD Z2, Z1, Z1
+	VPADDD Z3, Z1, Z1
+	VPADDD Z0, Z1, Z1
+	VPORD Z4, Z0, K7, Z1
+	VPSRLD $16, Z1, Z0
+	VPMOVDW Z0, (R8)
+	JMP BFloat16End
+
+BFloat16Few:
+	ADDQ $16, R9
+	PCALIGN $32
+
+BFloat16One:
+	VMOVSS (DX), X0
+	VCMPPS $3, Z0, Z0, K7
+	VPSRLD $16, Z0, Z1
+	VPANDD Z2, Z1, Z1
+	VPADDD Z3, Z1, Z1
+	VPADDD Z0, Z1, Z1
+	VPORD Z4, Z0, K7, Z1
+	VPSRLD $16, Z1, Z0
+	VPEXTRW $0, X0, (R8)
+	ADDQ $4, DX
+	ADDQ $2, R8
+	DECQ R9
+	JNE BFloat16One
+
+BFloat16End:
+	MOVQ 8(DI), R10 // a.SrcStride
+	SHLQ $2, R10
+	ADDQ R10, AX
+	ADDQ 24(DI), BX
+	DECQ SI
+	JNE BFloat16Row
+	VZEROUPPER
+	RET
+
+int8:
+	MOVQ 56(DI), SI // a.Rows
+	VBROADCASTSS const7fffffff<>(SB), Z4
+	VBROADCASTSS const42fe0000<>(SB), Z5
+	VBROADCASTSS constc2fe0000<>(SB), Z6
+	PCALIGN $32
+
+int8Row:
+	VXORPS Z2, Z2, Z2
+	MOVQ AX, DX
+	MOVQ BX, R8
+	MOVQ 64(DI), R9 // a.Dim
+	SUBQ $16, R9
+	CMPQ R9, $0
+	JLT int8LargestFew
+	PCALIGN $32
+
+int8LargestVector:
+	VMOVUPS (DX), Z0
+	VANDPS Z4, Z0, Z0
+	VPMAXSD Z0, Z2, Z2
+	ADDQ $64, DX
+	SUBQ $16, R9
+	CMPQ R9, $0
+	JGE int8LargestVector
+	CMPQ R9, $-16
+	JEQ int8LargestEnd
+	MOVQ R9, R10
+	SHLQ $2, R10
+	ADDQ R10, DX
+	VMOVUPS (DX), Z0
+	VANDPS Z4, Z0, Z0
+	VPMAXSD Z0, Z2, Z2
+	JMP int8LargestEnd
+
+int8LargestFew:
+	ADDQ $16, R9
+	PCALIGN $32
+
+int8LargestOne:
+	VMOVSS (DX), X0
+	VANDPS Z4, Z0, Z0
+	VPMAXSD Z0, Z2, Z2
+	ADDQ $4, DX
+	DECQ R9
+	JNE int8LargestOne
+
+int8LargestEnd:
+	VEXTRACTF64X4 $1, Z2, Y1
+	VPMAXSD Y1, Y2, Y2
+	VEXTRACTF128 $1, Y2, X1
+	VPMAXSD X1, X2, X2
+	VPERMILPS $78, X2, X1
+	VPMAXSD X1, X2, X2
+	VPERMILPS $177, X2, X1
+	VPMAXSD X1, X2, X2
+	VDIVPS X5, X2, X2
+	VMOVSS X2, (CX)
+	VMOVD X2, R10
+	TESTQ R10, R10
+	JEQ int8None
+	CMPQ R10, $2139095040
+	JGE int8NaN
+	VBROADCASTSS (CX), Z3
+	MOVQ AX, DX
+	MOVQ BX, R8
+	MOVQ 64(DI), R9 // a.Dim
+	SUBQ $16, R9
+	CMPQ R9, $0
+	JLT int8Few
+	PCALIGN $32
+
+int8Vector:
+	VMOVUPS (DX), Z0
+	VDIVPS Z3, Z0, Z0
+	VMAXPS Z0, Z6, Z0
+	VCVTPS2DQ Z0, Z0
+	VPMOVSDB Z0, (R8)
+	ADDQ $64, DX
+	ADDQ $16, R8
+	SUBQ $16, R9
+	CMPQ R9, $0
+	JGE int8Vector
+	CMPQ R9, $-16
+	JEQ int8End
+	MOVQ R9, R10
+	SHLQ $2, R10
+	ADDQ R10, DX
+	MOVQ R9, R10
+	ADDQ R10, R8
+	VMOVUPS (DX), Z0
+	VDIVPS Z3, Z0, Z0
+	VMAXPS Z0, Z6, Z0
+	VCVTPS2DQ Z0, Z0
+	VPMOVSDB Z0, (R8)
+	JMP int8End
+
+int8Few:
+	ADDQ $16, R9
+	PCALIGN $32
+
+int8One:
+	VMOVSS (DX), X0
+	VDIVPS Z3, Z0, Z0
+	VMAXPS Z0, Z6, Z0
+	VCVTPS2DQ Z0, Z0
+	VPACKSSDW X0, X0, X0
+	VPACKSSWB X0, X0, X0
+	VPEXTRB $0, X0, (R8)
+	ADDQ $4, DX
+	ADDQ $1, R8
+	DECQ R9
+	JNE int8One
+
+int8End:
+	JMP int8Done
+
+int8NaN:
+	VBROADCASTSS const7fc00000<>(SB), Z0
+	VMOVSS X0, (CX)
+
+int8None:
+	MOVQ AX, DX
+	MOVQ BX, R8
+	MOVQ 64(DI), R9 // a.Dim
+	SUBQ $16, R9
+	CMPQ R9, $0
+	JLT int8NoneFew
+	PCALIGN $32
+
+int8NoneVector:
+	VMOVUPS (DX), Z0
+	VXORPS Z0, Z0, Z0
+	VPMOVSDB Z0, (R8)
+	ADDQ $64, DX
+	ADDQ $16, R8
+	SUBQ $16, R9
+	CMPQ R9, $0
+	JGE int8NoneVector
+	CMPQ R9, $-16
+	JEQ int8NoneEnd
+	MOVQ R9, R10
+	SHLQ $2, R10
+	ADDQ R10, DX
+	MOVQ R9, R10
+	ADDQ R10, R8
+	VMOVUPS (DX), Z0
+	VXORPS Z0, Z0, Z0
+	VPMOVSDB Z0, (R8)
+	JMP int8NoneEnd
+
+int8NoneFew:
+	ADDQ $16, R9
+	PCALIGN $32
+
+int8NoneOne:
+	VMOVSS (DX), X0
+	VXORPS Z0, Z0, Z0
+	VPACKSSDW X0, X0, X0
+	VPACKSSWB X0, X0, X0
+	VPEXTRB $0, X0, (R8)
+	ADDQ $4, DX
+	ADDQ $1, R8
+	DECQ R9
+	JNE int8NoneOne
+
+int8NoneEnd:
+
+int8Done:
+	MOVQ 8(DI), R10 // a.SrcStride
+	SHLQ $2, R10
+	ADDQ R10, AX
+	ADDQ 24(DI), BX
+	MOVQ 48(DI), R10 // a.ScaleStride
+	SHLQ $2, R10
+	ADDQ R10, CX
+	DECQ SI
+	JNE int8Row
+	VZEROUPPER
+	RET
+
+BlockQ8_0:
+	MOVQ 56(DI), SI // a.Rows
+	VBROADCASTSS const7fffffff<>(SB), Z5
+	VBROADCASTSS const42fe0000<>(SB), Z6
+	VBROADCASTSS const3f800000<>(SB), Z7
+	VBROADCASTSS const3effffff<>(SB), Z8
+	VBROADCASTSS const80000000<>(SB), Z9
+	PCALIGN $32
+
+BlockQ8_0Row:
+	MOVQ AX, DX
+	MOVQ BX, R8
+	MOVQ 64(DI), R9 // a.Dim
+	PCALIGN $32
+
+block:
+	VMOVUPS (DX), Z0
+	VANDPS Z5, Z0, Z3
+	VMOVUPS 64(DX), Z2
+	VANDPS Z5, Z2, Z1
+	VPMAXSD Z1, Z3, Z3
+	VEXTRACTF64X4 $1, Z3, Y1
+	VPMAXSD Y1, Y3, Y3
+	VEXTRACTF128 $1, Y3, X1
+	VPMAXSD X1, X3, X3
+	VPERMILPS $78, X3, X1
+	VPMAXSD X1, X3, X3
+	VPERMILPS $177, X3, X1
+	VPMAXSD X1, X3, X3
+	VDIVPS X6, X3, X3
+	VMOVD X3, R10
+	VDIVPS X3, X7, X4
+	VCVTPS2PH $0, X3, X3
+	VPEXTRW $0, X3, (R8)
+	CMPQ R10, $2097153
+	JLT blockNone
+	CMPQ R10, $2139095040
+	JGE blockNone
+	VBROADCASTSS X4, Z4
+	VMULPS Z4, Z0, Z0
+	VANDPS Z9, Z0, Z1
+	VORPS Z8, Z1, Z1
+	VADDPS Z1, Z0, Z0
+	VCVTTPS2DQ Z0, Z0
+	VPMOVSDB Z0, 2(R8)
+	VMULPS Z4, Z2, Z2
+	VANDPS Z9, Z2, Z1
+	VORPS Z8, Z1, Z1
+	VADDPS Z1, Z2, Z2
+	VCVTTPS2DQ Z2, Z2
+	VPMOVSDB Z2, 18(R8)
+
+blockNext:
+	ADDQ $128, DX
+	ADDQ $34, R8
+	SUBQ $32, R9
+	CMPQ R9, $0
+	JGT block
+	JMP blocksDone
+
+blockNone:
+	CMPQ R10, $2139095040
+	JLE blockZeros
+	MOVQ $32256, R10
+	MOVW R10, (R8)
+
+blockZeros:
+	VXORPS Z0, Z0, Z0
+	VPMOVSDB Z0, 2(R8)
+	VXORPS Z0, Z0, Z0
+	VPMOVSDB Z0, 18(R8)
+	JMP blockNext
+
+blocksDone:
+	MOVQ 8(DI), R10 // a.SrcStride
+	SHLQ $2, R10
+	ADDQ R10, AX
+	ADDQ 24(DI), BX
+	DECQ SI
+	JNE BlockQ8_0Row
+	VZEROUPPER
+	RET
+
 // func decodeScoresAVX512(a *kernel.DecodeScoresArgs)
 //
 //	for k := range Keys, r := range Rows {
@@ -61276,6 +61769,559 @@ block:
 	VZEROUPPER
 	RET
 
+// func storeAVX2(a *kernel.StoreArgs)
+//
+//	for r := range Rows {
+//		Elem.SetRow(Dst + r*DstStride, Elem.Unit(), &Scale[r*ScaleStride], &Src[r*SrcStride], 1, Dim)
+//	}
+//
+// Needs: avx2 fma3 f16c.
+// Registers:
+//
+//	DI arguments
+//	SI rows left
+//	AX row of Src
+//	BX row of Dst
+//	CX Scale
+//	DX Src
+//	R8 Dst
+//	R9 dims left
+//	R10 scratch
+//	float32: Y0 values; Y1 scratch
+//	Float16: Y0 values; Y1 scratch
+//	BFloat16: Y0 values; Y1 scratch; Y2 1; Y3 rounding; Y4 quiet bit; Y5 scratch
+//	int8: Y0 values; Y1 scratch; Y2 largest; Y3 scale; Y4 magnitude; Y5 127; Y6 -127
+//	BlockQ8_0: Y0 values; Y1 scratch; Y2..Y4 more values; Y5 largest; Y6 reciprocal; Y7 magnitude; Y8 127; Y9 1; Y10 below 0.5; Y11 sign bit
+TEXT ·storeAVX2(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), DI
+	MOVQ (DI), AX // a.Src
+	MOVQ 16(DI), BX // a.Dst
+	MOVQ 40(DI), CX // a.Scale
+	MOVQ 32(DI), R9 // a.Elem
+	CMPQ R9, $1
+	JEQ Float16
+	CMPQ R9, $2
+	JEQ BFloat16
+	CMPQ R9, $3
+	JEQ int8
+	CMPQ R9, $4
+	JEQ BlockQ8_0
+
+float32:
+	MOVQ 56(DI), SI // a.Rows
+	PCALIGN $32
+
+float32Row:
+	MOVQ AX, DX
+	MOVQ BX, R8
+	MOVQ 64(DI), R9 // a.Dim
+	SUBQ $8, R9
+	CMPQ R9, $0
+	JLT float32Few
+	PCALIGN $32
+
+float32Vector:
+	VMOVUPS (DX), Y0
+	VMOVUPS Y0, (R8)
+	ADDQ $32, DX
+	ADDQ $32, R8
+	SUBQ $8, R9
+	CMPQ R9, $0
+	JGE float32Vector
+	CMPQ R9, $-8
+	JEQ float32End
+	MOVQ R9, R10
+	SHLQ $2, R10
+	ADDQ R10, DX
+	MOVQ R9, R10
+	SHLQ $2, R10
+	ADDQ R10, R8
+	VMOVUPS (DX), Y0
+	VMOVUPS Y0, (R8)
+	JMP float32End
+
+float32Few:
+	ADDQ $8, R9
+	PCALIGN $32
+
+float32One:
+	VMOVSS (DX), X0
+	VMOVSS X0, (R8)
+	ADDQ $4, DX
+	ADDQ $4, R8
+	DECQ R9
+	JNE float32One
+
+float32End:
+	MOVQ 8(DI), R10 // a.SrcStride
+	SHLQ $2, R10
+	ADDQ R10, AX
+	ADDQ 24(DI), BX
+	DECQ SI
+	JNE float32Row
+	VZEROUPPER
+	RET
+
+Float16:
+	MOVQ 56(DI), SI // a.Rows
+	PCALIGN $32
+
+Float16Row:
+	MOVQ AX, DX
+	MOVQ BX, R8
+	MOVQ 64(DI), R9 // a.Dim
+	SUBQ $8, R9
+	CMPQ R9, $0
+	JLT Float16Few
+	PCALIGN $32
+
+Float16Vector:
+	VMOVUPS (DX), Y0
+	VCVTPS2PH $0, Y0, (R8)
+	ADDQ $32, DX
+	ADDQ $16, R8
+	SUBQ $8, R9
+	CMPQ R9, $0
+	JGE Float16Vector
+	CMPQ R9, $-8
+	JEQ Float16End
+	MOVQ R9, R10
+	SHLQ $2, R10
+	ADDQ R10, DX
+	MOVQ R9, R10
+	SHLQ $1, R10
+	ADDQ R10, R8
+	VMOVUPS (DX), Y0
+	VCVTPS2PH $0, Y0, (R8)
+	JMP Float16End
+
+Float16Few:
+	ADDQ $8, R9
+	PCALIGN $32
+
+Float16One:
+	VMOVSS (DX), X0
+	VCVTPS2PH $0, X0, X0
+	VPEXTRW $0, X0, (R8)
+	ADDQ $4, DX
+	ADDQ $2, R8
+	DECQ R9
+	JNE Float16One
+
+Float16End:
+	MOVQ 8(DI), R10 // a.SrcStride
+	SHLQ $2, R10
+	ADDQ R10, AX
+	ADDQ 24(DI), BX
+	DECQ SI
+	JNE Float16Row
+	VZEROUPPER
+	RET
+
+BFloat16:
+	MOVQ 56(DI), SI // a.Rows
+	VBROADCASTSS const00000001<>(SB), Y2
+	VBROADCASTSS const00007fff<>(SB), Y3
+	VBROADCASTSS const00400000<>(SB), Y4
+	PCALIGN $32
+
+BFloat16Row:
+	MOVQ AX, DX
+	MOVQ BX, R8
+	MOVQ 64(DI), R9 // a.Dim
+	SUBQ $8, R9
+	CMPQ R9, $0
+	JLT BFloat16Few
+	PCALIGN $32
+
+BFloat16Vector:
+	VMOVUPS (DX), Y0
+	VPSRLD $16, Y0, Y1
+	VPAND Y2, Y1, Y1
+	VPADDD Y3, Y1, Y1
+	VPADDD Y0, Y1, Y1
+	VCMPPS $3, Y0, Y0, Y5
+	VORPS Y4, Y0, Y0
+	VBLENDVPS Y5, Y0, Y1, Y1
+	VPSRLD $16, Y1, Y0
+	VEXTRACTF128 $1, Y0, X1
+	VPACKUSDW X1, X0, X0
+	VMOVUPS X0, (R8)
+	ADDQ $32, DX
+	ADDQ $16, R8
+	SUBQ $8, R9
+	CMPQ R9, $0
+	JGE BFloat16Vector
+	CMPQ R9, $-8
+	JEQ BFloat16End
+	MOVQ R9, R10
+	SHLQ $2, R10
+	ADDQ R10, DX
+	MOVQ R9, R10
+	SHLQ $1, R10
+	ADDQ R10, R8
+	VMOVUPS (DX), Y0
+	VPSRLD $16, Y0, Y1
+	VPAND Y2, Y1, Y1
+	VPADDD Y3, Y1, Y1
+	VPADDD Y0, Y1, Y1
+	VCMPPS $3, Y0, Y0, Y5
+	VORPS Y4, Y0, Y0
+	VBLENDVPS Y5, Y0, Y1, Y1
+	VPSRLD $16, Y1, Y0
+	VEXTRACTF128 $1, Y0, X1
+	VPACKUSDW X1, X0, X0
+	VMOVUPS X0, (R8)
+	JMP BFloat16End
+
+BFloat16Few:
+	ADDQ $8, R9
+	PCALIGN $32
+
+BFloat16One:
+	VMOVSS (DX), X0
+	VPSRLD $16, Y0, Y1
+	VPAND Y2, Y1, Y1
+	VPADDD Y3, Y1, Y1
+	VPADDD Y0, Y1, Y1
+	VCMPPS $3, Y0, Y0, Y5
+	VORPS Y4, Y0, Y0
+	VBLENDVPS Y5, Y0, Y1, Y1
+	VPSRLD $16, Y1, Y0
+	VPEXTRW $0, X0, (R8)
+	ADDQ $4, DX
+	ADDQ $2, R8
+	DECQ R9
+	JNE BFloat16One
+
+BFloat16End:
+	MOVQ 8(DI), R10 // a.SrcStride
+	SHLQ $2, R10
+	ADDQ R10, AX
+	ADDQ 24(DI), BX
+	DECQ SI
+	JNE BFloat16Row
+	VZEROUPPER
+	RET
+
+int8:
+	MOVQ 56(DI), SI // a.Rows
+	VBROADCASTSS const7fffffff<>(SB), Y4
+	VBROADCASTSS const42fe0000<>(SB), Y5
+	VBROADCASTSS constc2fe0000<>(SB), Y6
+	PCALIGN $32
+
+int8Row:
+	VXORPS Y2, Y2, Y2
+	MOVQ AX, DX
+	MOVQ BX, R8
+	MOVQ 64(DI), R9 // a.Dim
+	SUBQ $8, R9
+	CMPQ R9, $0
+	JLT int8LargestFew
+	PCALIGN $32
+
+int8LargestVector:
+	VMOVUPS (DX), Y0
+	VANDPS Y4, Y0, Y0
+	VPMAXSD Y0, Y2, Y2
+	ADDQ $32, DX
+	SUBQ $8, R9
+	CMPQ R9, $0
+	JGE int8LargestVector
+	CMPQ R9, $-8
+	JEQ int8LargestEnd
+	MOVQ R9, R10
+	SHLQ $2, R10
+	ADDQ R10, DX
+	VMOVUPS (DX), Y0
+	VANDPS Y4, Y0, Y0
+	VPMAXSD Y0, Y2, Y2
+	JMP int8LargestEnd
+
+int8LargestFew:
+	ADDQ $8, R9
+	PCALIGN $32
+
+int8LargestOne:
+	VMOVSS (DX), X0
+	VANDPS Y4, Y0, Y0
+	VPMAXSD Y0, Y2, Y2
+	ADDQ $4, DX
+	DECQ R9
+	JNE int8LargestOne
+
+int8LargestEnd:
+	VEXTRACTF128 $1, Y2, X1
+	VPMAXSD X1, X2, X2
+	VPERMILPS $78, X2, X1
+	VPMAXSD X1, X2, X2
+	VPERMILPS $177, X2, X1
+	VPMAXSD X1, X2, X2
+	VDIVPS X5, X2, X2
+	VMOVSS X2, (CX)
+	VMOVD X2, R10
+	TESTQ R10, R10
+	JEQ int8None
+	CMPQ R10, $2139095040
+	JGE int8NaN
+	VBROADCASTSS (CX), Y3
+	MOVQ AX, DX
+	MOVQ BX, R8
+	MOVQ 64(DI), R9 // a.Dim
+	SUBQ $8, R9
+	CMPQ R9, $0
+	JLT int8Few
+	PCALIGN $32
+
+int8Vector:
+	VMOVUPS (DX), Y0
+	VDIVPS Y3, Y0, Y0
+	VMAXPS Y0, Y6, Y0
+	VCVTPS2DQ Y0, Y0
+	VEXTRACTF128 $1, Y0, X1
+	VPACKSSDW X1, X0, X0
+	VPACKSSWB X0, X0, X0
+	VMOVSD X0, (R8)
+	ADDQ $32, DX
+	ADDQ $8, R8
+	SUBQ $8, R9
+	CMPQ R9, $0
+	JGE int8Vector
+	CMPQ R9, $-8
+	JEQ int8End
+	MOVQ R9, R10
+	SHLQ $2, R10
+	ADDQ R10, DX
+	MOVQ R9, R10
+	ADDQ R10, R8
+	VMOVUPS (DX), Y0
+	VDIVPS Y3, Y0, Y0
+	VMAXPS Y0, Y6, Y0
+	VCVTPS2DQ Y0, Y0
+	VEXTRACTF128 $1, Y0, X1
+	VPACKSSDW X1, X0, X0
+	VPACKSSWB X0, X0, X0
+	VMOVSD X0, (R8)
+	JMP int8End
+
+int8Few:
+	ADDQ $8, R9
+	PCALIGN $32
+
+int8One:
+	VMOVSS (DX), X0
+	VDIVPS Y3, Y0, Y0
+	VMAXPS Y0, Y6, Y0
+	VCVTPS2DQ Y0, Y0
+	VPACKSSDW X0, X0, X0
+	VPACKSSWB X0, X0, X0
+	VPEXTRB $0, X0, (R8)
+	ADDQ $4, DX
+	ADDQ $1, R8
+	DECQ R9
+	JNE int8One
+
+int8End:
+	JMP int8Done
+
+int8NaN:
+	VBROADCASTSS const7fc00000<>(SB), Y0
+	VMOVSS X0, (CX)
+
+int8None:
+	MOVQ AX, DX
+	MOVQ BX, R8
+	MOVQ 64(DI), R9 // a.Dim
+	SUBQ $8, R9
+	CMPQ R9, $0
+	JLT int8NoneFew
+	PCALIGN $32
+
+int8NoneVector:
+	VMOVUPS (DX), Y0
+	VXORPS Y0, Y0, Y0
+	VEXTRACTF128 $1, Y0, X1
+	VPACKSSDW X1, X0, X0
+	VPACKSSWB X0, X0, X0
+	VMOVSD X0, (R8)
+	ADDQ $32, DX
+	ADDQ $8, R8
+	SUBQ $8, R9
+	CMPQ R9, $0
+	JGE int8NoneVector
+	CMPQ R9, $-8
+	JEQ int8NoneEnd
+	MOVQ R9, R10
+	SHLQ $2, R10
+	ADDQ R10, DX
+	MOVQ R9, R10
+	ADDQ R10, R8
+	VMOVUPS (DX), Y0
+	VXORPS Y0, Y0, Y0
+	VEXTRACTF128 $1, Y0, X1
+	VPACKSSDW X1, X0, X0
+	VPACKSSWB X0, X0, X0
+	VMOVSD X0, (R8)
+	JMP int8NoneEnd
+
+int8NoneFew:
+	ADDQ $8, R9
+	PCALIGN $32
+
+int8NoneOne:
+	VMOVSS (DX), X0
+	VXORPS Y0, Y0, Y0
+	VPACKSSDW X0, X0, X0
+	VPACKSSWB X0, X0, X0
+	VPEXTRB $0, X0, (R8)
+	ADDQ $4, DX
+	ADDQ $1, R8
+	DECQ R9
+	JNE int8NoneOne
+
+int8NoneEnd:
+
+int8Done:
+	MOVQ 8(DI), R10 // a.SrcStride
+	SHLQ $2, R10
+	ADDQ R10, AX
+	ADDQ 24(DI), BX
+	MOVQ 48(DI), R10 // a.ScaleStride
+	SHLQ $2, R10
+	ADDQ R10, CX
+	DECQ SI
+	JNE int8Row
+	VZEROUPPER
+	RET
+
+BlockQ8_0:
+	MOVQ 56(DI), SI // a.Rows
+	VBROADCASTSS const7fffffff<>(SB), Y7
+	VBROADCASTSS const42fe0000<>(SB), Y8
+	VBROADCASTSS const3f800000<>(SB), Y9
+	VBROADCASTSS const3effffff<>(SB), Y10
+	VBROADCASTSS const80000000<>(SB), Y11
+	PCALIGN $32
+
+BlockQ8_0Row:
+	MOVQ AX, DX
+	MOVQ BX, R8
+	MOVQ 64(DI), R9 // a.Dim
+	PCALIGN $32
+
+block:
+	VMOVUPS (DX), Y0
+	VANDPS Y7, Y0, Y5
+	VMOVUPS 32(DX), Y2
+	VANDPS Y7, Y2, Y1
+	VPMAXSD Y1, Y5, Y5
+	VMOVUPS 64(DX), Y3
+	VANDPS Y7, Y3, Y1
+	VPMAXSD Y1, Y5, Y5
+	VMOVUPS 96(DX), Y4
+	VANDPS Y7, Y4, Y1
+	VPMAXSD Y1, Y5, Y5
+	VEXTRACTF128 $1, Y5, X1
+	VPMAXSD X1, X5, X5
+	VPERMILPS $78, X5, X1
+	VPMAXSD X1, X5, X5
+	VPERMILPS $177, X5, X1
+	VPMAXSD X1, X5, X5
+	VDIVPS X8, X5, X5
+	VMOVD X5, R10
+	VDIVPS X5, X9, X6
+	VCVTPS2PH $0, X5, X5
+	VPEXTRW $0, X5, (R8)
+	CMPQ R10, $2097153
+	JLT blockNone
+	CMPQ R10, $2139095040
+	JGE blockNone
+	VBROADCASTSS X6, Y6
+	VMULPS Y6, Y0, Y0
+	VANDPS Y11, Y0, Y1
+	VORPS Y10, Y1, Y1
+	VADDPS Y1, Y0, Y0
+	VCVTTPS2DQ Y0, Y0
+	VEXTRACTF128 $1, Y0, X1
+	VPACKSSDW X1, X0, X0
+	VPACKSSWB X0, X0, X0
+	VMOVSD X0, 2(R8)
+	VMULPS Y6, Y2, Y2
+	VANDPS Y11, Y2, Y1
+	VORPS Y10, Y1, Y1
+	VADDPS Y1, Y2, Y2
+	VCVTTPS2DQ Y2, Y2
+	VEXTRACTF128 $1, Y2, X1
+	VPACKSSDW X1, X2, X2
+	VPACKSSWB X2, X2, X2
+	VMOVSD X2, 10(R8)
+	VMULPS Y6, Y3, Y3
+	VANDPS Y11, Y3, Y1
+	VORPS Y10, Y1, Y1
+	VADDPS Y1, Y3, Y3
+	VCVTTPS2DQ Y3, Y3
+	VEXTRACTF128 $1, Y3, X1
+	VPACKSSDW X1, X3, X3
+	VPACKSSWB X3, X3, X3
+	VMOVSD X3, 18(R8)
+	VMULPS Y6, Y4, Y4
+	VANDPS Y11, Y4, Y1
+	VORPS Y10, Y1, Y1
+	VADDPS Y1, Y4, Y4
+	VCVTTPS2DQ Y4, Y4
+	VEXTRACTF128 $1, Y4, X1
+	VPACKSSDW X1, X4, X4
+	VPACKSSWB X4, X4, X4
+	VMOVSD X4, 26(R8)
+
+blockNext:
+	ADDQ $128, DX
+	ADDQ $34, R8
+	SUBQ $32, R9
+	CMPQ R9, $0
+	JGT block
+	JMP blocksDone
+
+blockNone:
+	CMPQ R10, $2139095040
+	JLE blockZeros
+	MOVQ $32256, R10
+	MOVW R10, (R8)
+
+blockZeros:
+	VXORPS Y0, Y0, Y0
+	VEXTRACTF128 $1, Y0, X1
+	VPACKSSDW X1, X0, X0
+	VPACKSSWB X0, X0, X0
+	VMOVSD X0, 2(R8)
+	VXORPS Y0, Y0, Y0
+	VEXTRACTF128 $1, Y0, X1
+	VPACKSSDW X1, X0, X0
+	VPACKSSWB X0, X0, X0
+	VMOVSD X0, 10(R8)
+	VXORPS Y0, Y0, Y0
+	VEXTRACTF128 $1, Y0, X1
+	VPACKSSDW X1, X0, X0
+	VPACKSSWB X0, X0, X0
+	VMOVSD X0, 18(R8)
+	VXORPS Y0, Y0, Y0
+	VEXTRACTF128 $1, Y0, X1
+	VPACKSSDW X1, X0, X0
+	VPACKSSWB X0, X0, X0
+	VMOVSD X0, 26(R8)
+	JMP blockNext
+
+blocksDone:
+	MOVQ 8(DI), R10 // a.SrcStride
+	SHLQ $2, R10
+	ADDQ R10, AX
+	ADDQ 24(DI), BX
+	DECQ SI
+	JNE BlockQ8_0Row
+	VZEROUPPER
+	RET
+
 // func decodeScoresAVX2(a *kernel.DecodeScoresArgs)
 //
 //	for k := range Keys, r := range Rows {
@@ -86618,6 +87664,27 @@ loop:
 	MOVUPS X0, (BX)
 	RET
 
+// 1e-45
+DATA const00000001<>+0(SB)/8, $0x0000000100000001
+DATA const00000001<>+8(SB)/8, $0x0000000100000001
+DATA const00000001<>+16(SB)/8, $0x0000000100000001
+DATA const00000001<>+24(SB)/8, $0x0000000100000001
+GLOBL const00000001<>(SB), RODATA|NOPTR, $32
+
+// 4.5916e-41
+DATA const00007fff<>+0(SB)/8, $0x00007fff00007fff
+DATA const00007fff<>+8(SB)/8, $0x00007fff00007fff
+DATA const00007fff<>+16(SB)/8, $0x00007fff00007fff
+DATA const00007fff<>+24(SB)/8, $0x00007fff00007fff
+GLOBL const00007fff<>(SB), RODATA|NOPTR, $32
+
+// 5.877472e-39
+DATA const00400000<>+0(SB)/8, $0x0040000000400000
+DATA const00400000<>+8(SB)/8, $0x0040000000400000
+DATA const00400000<>+16(SB)/8, $0x0040000000400000
+DATA const00400000<>+24(SB)/8, $0x0040000000400000
+GLOBL const00400000<>(SB), RODATA|NOPTR, $32
+
 // 0.009890025
 DATA const3c2209c5<>+0(SB)/8, $0x3c2209c53c2209c5
 DATA const3c2209c5<>+8(SB)/8, $0x3c2209c53c2209c5
@@ -86645,6 +87712,13 @@ DATA const3ee357b6<>+8(SB)/8, $0x3ee357b63ee357b6
 DATA const3ee357b6<>+16(SB)/8, $0x3ee357b63ee357b6
 DATA const3ee357b6<>+24(SB)/8, $0x3ee357b63ee357b6
 GLOBL const3ee357b6<>(SB), RODATA|NOPTR, $32
+
+// 0.49999997
+DATA const3effffff<>+0(SB)/8, $0x3effffff3effffff
+DATA const3effffff<>+8(SB)/8, $0x3effffff3effffff
+DATA const3effffff<>+16(SB)/8, $0x3effffff3effffff
+DATA const3effffff<>+24(SB)/8, $0x3effffff3effffff
+GLOBL const3effffff<>(SB), RODATA|NOPTR, $32
 
 // 0.960906
 DATA const3f75fdf0<>+0(SB)/8, $0x3f75fdf03f75fdf0
@@ -86674,12 +87748,33 @@ DATA const40000000<>+16(SB)/8, $0x4000000040000000
 DATA const40000000<>+24(SB)/8, $0x4000000040000000
 GLOBL const40000000<>(SB), RODATA|NOPTR, $32
 
+// 127
+DATA const42fe0000<>+0(SB)/8, $0x42fe000042fe0000
+DATA const42fe0000<>+8(SB)/8, $0x42fe000042fe0000
+DATA const42fe0000<>+16(SB)/8, $0x42fe000042fe0000
+DATA const42fe0000<>+24(SB)/8, $0x42fe000042fe0000
+GLOBL const42fe0000<>(SB), RODATA|NOPTR, $32
+
 // 6.2915195e+06
 DATA const4ac0007f<>+0(SB)/8, $0x4ac0007f4ac0007f
 DATA const4ac0007f<>+8(SB)/8, $0x4ac0007f4ac0007f
 DATA const4ac0007f<>+16(SB)/8, $0x4ac0007f4ac0007f
 DATA const4ac0007f<>+24(SB)/8, $0x4ac0007f4ac0007f
 GLOBL const4ac0007f<>(SB), RODATA|NOPTR, $32
+
+// NaN
+DATA const7fc00000<>+0(SB)/8, $0x7fc000007fc00000
+DATA const7fc00000<>+8(SB)/8, $0x7fc000007fc00000
+DATA const7fc00000<>+16(SB)/8, $0x7fc000007fc00000
+DATA const7fc00000<>+24(SB)/8, $0x7fc000007fc00000
+GLOBL const7fc00000<>(SB), RODATA|NOPTR, $32
+
+// NaN
+DATA const7fffffff<>+0(SB)/8, $0x7fffffff7fffffff
+DATA const7fffffff<>+8(SB)/8, $0x7fffffff7fffffff
+DATA const7fffffff<>+16(SB)/8, $0x7fffffff7fffffff
+DATA const7fffffff<>+24(SB)/8, $0x7fffffff7fffffff
+GLOBL const7fffffff<>(SB), RODATA|NOPTR, $32
 
 // -0
 DATA const80000000<>+0(SB)/8, $0x8000000080000000
@@ -86701,6 +87796,13 @@ DATA constc27c0000<>+8(SB)/8, $0xc27c0000c27c0000
 DATA constc27c0000<>+16(SB)/8, $0xc27c0000c27c0000
 DATA constc27c0000<>+24(SB)/8, $0xc27c0000c27c0000
 GLOBL constc27c0000<>(SB), RODATA|NOPTR, $32
+
+// -127
+DATA constc2fe0000<>+0(SB)/8, $0xc2fe0000c2fe0000
+DATA constc2fe0000<>+8(SB)/8, $0xc2fe0000c2fe0000
+DATA constc2fe0000<>+16(SB)/8, $0xc2fe0000c2fe0000
+DATA constc2fe0000<>+24(SB)/8, $0xc2fe0000c2fe0000
+GLOBL constc2fe0000<>(SB), RODATA|NOPTR, $32
 
 // -Inf
 DATA constff800000<>+0(SB)/8, $0xff800000ff800000

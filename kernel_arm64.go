@@ -31,7 +31,7 @@ var neonSet = kernel.Set{
 	Finish:           finishWith(finishNEON),
 	Merge:            mergeNEON,
 	Convert:          convertWith(convertNEON),
-	Store:            storeGeneric,
+	Store:            storeNEON,
 	DecodeScores:     decodeScoresNEON,
 	DecodeAccumulate: decodeAccumulateNEON,
 	Multiply:         multiplyNEON,
@@ -92,6 +92,11 @@ func mergeNEON(a *kernel.MergeArgs)
 //
 //go:noescape
 func convertNEON(a *kernel.ConvertArgs)
+
+// storeNEON is storeGeneric.
+//
+//go:noescape
+func storeNEON(a *kernel.StoreArgs)
 
 // decodeScoresNEON is decodeScoresGeneric.
 //

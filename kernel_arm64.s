@@ -13054,6 +13054,609 @@ block:
 	BNE BlockQ8_0Row
 	RET
 
+// func storeNEON(a *kernel.StoreArgs)
+//
+//	for r := range Rows {
+//		Elem.SetRow(Dst + r*DstStride, Elem.Unit(), &Scale[r*ScaleStride], &Src[r*SrcStride], 1, Dim)
+//	}
+//
+// Needs: asimd.
+// Registers:
+//
+//	R0 arguments
+//	R19 rows left
+//	R20 row of Src
+//	R21 row of Dst
+//	R22 Scale
+//	R23 Src
+//	R24 Dst
+//	R25 dims left
+//	R26 scratch
+//	float32: V0 values; V1 scratch
+//	Float16: V0 values; V1 scratch
+//	BFloat16: V0 values; V1 scratch; V2 1; V3 rounding; V4 quiet bit; V5 scratch
+//	int8: V0 values; V1 scratch; V2 largest; V3 scale; V4 magnitude; V5 127; V6 -127
+//	BlockQ8_0: V0 values; V1 scratch; V2..V8 more values; V9 largest; V10 reciprocal; V11 magnitude; V12 127; V13 1; V14 below 0.5; V15 sign bit
+TEXT ·storeNEON(SB), NOSPLIT, $0-8
+	MOVD a+0(FP), R0
+	MOVD (R0), R20 // a.Src
+	MOVD 16(R0), R21 // a.Dst
+	MOVD 40(R0), R22 // a.Scale
+	MOVD 32(R0), R25 // a.Elem
+	CMP $1, R25
+	BEQ Float16
+	CMP $2, R25
+	BEQ BFloat16
+	CMP $3, R25
+	BEQ int8
+	CMP $4, R25
+	BEQ BlockQ8_0
+
+float32:
+	MOVD 56(R0), R19 // a.Rows
+	PCALIGN $32
+
+float32Row:
+	MOVD R20, R23
+	MOVD R21, R24
+	MOVD 64(R0), R25 // a.Dim
+	SUB $4, R25
+	CMP $0, R25
+	BLT float32Few
+	PCALIGN $32
+
+float32Vector:
+	FMOVQ (R23), F0
+	FMOVQ F0, (R24)
+	ADD $16, R23
+	ADD $16, R24
+	SUB $4, R25
+	CMP $0, R25
+	BGE float32Vector
+	CMP $-4, R25
+	BEQ float32End
+	MOVD R25, R26
+	LSL $2, R26
+	ADD R26, R23
+	MOVD R25, R26
+	LSL $2, R26
+	ADD R26, R24
+	FMOVQ (R23), F0
+	FMOVQ F0, (R24)
+	JMP float32End
+
+float32Few:
+	ADD $4, R25
+	PCALIGN $32
+
+float32One:
+	FMOVS (R23), F0
+	FMOVS F0, R17
+	FMOVS F0, (R24)
+	ADD $4, R23
+	ADD $4, R24
+	SUBS $1, R25
+	BNE float32One
+
+float32End:
+	MOVD 8(R0), R26 // a.SrcStride
+	LSL $2, R26
+	ADD R26, R20
+	MOVD 24(R0), R17
+	ADD R17, R21
+	SUBS $1, R19
+	BNE float32Row
+	RET
+
+Float16:
+	MOVD 56(R0), R19 // a.Rows
+	PCALIGN $32
+
+Float16Row:
+	MOVD R20, R23
+	MOVD R21, R24
+	MOVD 64(R0), R25 // a.Dim
+	SUB $4, R25
+	CMP $0, R25
+	BLT Float16Few
+	PCALIGN $32
+
+Float16Vector:
+	FMOVQ (R23), F0
+	WORD $0x0e216800 // fcvtn v0.4h, v0.4s
+	FMOVD F0, (R24)
+	ADD $16, R23
+	ADD $8, R24
+	SUB $4, R25
+	CMP $0, R25
+	BGE Float16Vector
+	CMP $-4, R25
+	BEQ Float16End
+	MOVD R25, R26
+	LSL $2, R26
+	ADD R26, R23
+	MOVD R25, R26
+	LSL $1, R26
+	ADD R26, R24
+	FMOVQ (R23), F0
+	WORD $0x0e216800 // fcvtn v0.4h, v0.4s
+	FMOVD F0, (R24)
+	JMP Float16End
+
+Float16Few:
+	ADD $4, R25
+	PCALIGN $32
+
+Float16One:
+	FMOVS (R23), F0
+	WORD $0x0e216800 // fcvtn v0.4h, v0.4s
+	FMOVS F0, R17
+	MOVH R17, (R24)
+	ADD $4, R23
+	ADD $2, R24
+	SUBS $1, R25
+	BNE Float16One
+
+Float16End:
+	MOVD 8(R0), R26 // a.SrcStride
+	LSL $2, R26
+	ADD R26, R20
+	MOVD 24(R0), R17
+	ADD R17, R21
+	SUBS $1, R19
+	BNE Float16Row
+	RET
+
+BFloat16:
+	MOVD 56(R0), R19 // a.Rows
+	MOVD $const00000001<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	MOVD $const00007fff<>(SB), R17
+	FMOVS (R17), F3
+	VDUP V3.S[0], V3.S4
+	MOVD $const00400000<>(SB), R17
+	FMOVS (R17), F4
+	VDUP V4.S[0], V4.S4
+	PCALIGN $32
+
+BFloat16Row:
+	MOVD R20, R23
+	MOVD R21, R24
+	MOVD 64(R0), R25 // a.Dim
+	SUB $4, R25
+	CMP $0, R25
+	BLT BFloat16Few
+	PCALIGN $32
+
+BFloat16Vector:
+	FMOVQ (R23), F0
+	VUSHR $16, V0.S4, V1.S4
+	VAND V2.B16, V1.B16, V1.B16
+	VADD V3.S4, V1.S4, V1.S4
+	VADD V0.S4, V1.S4, V1.S4
+	WORD $0x4e20e405 // fcmeq v5.4s, v0.4s, v0.4s
+	VORR V4.B16, V0.B16, V0.B16
+	VBIT V5.B16, V1.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	WORD $0x0e612800 // xtn v0.4h, v0.4s
+	FMOVD F0, (R24)
+	ADD $16, R23
+	ADD $8, R24
+	SUB $4, R25
+	CMP $0, R25
+	BGE BFloat16Vector
+	CMP $-4, R25
+	BEQ BFloat16End
+	MOVD R25, R26
+	LSL $2, R26
+	ADD R26, R23
+	MOVD R25, R26
+	LSL $1, R26
+	ADD R26, R24
+	FMOVQ (R23), F0
+	VUSHR $16, V0.S4, V1.S4
+	VAND V2.B16, V1.B16, V1.B16
+	VADD V3.S4, V1.S4, V1.S4
+	VADD V0.S4, V1.S4, V1.S4
+	WORD $0x4e20e405 // fcmeq v5.4s, v0.4s, v0.4s
+	VORR V4.B16, V0.B16, V0.B16
+	VBIT V5.B16, V1.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	WORD $0x0e612800 // xtn v0.4h, v0.4s
+	FMOVD F0, (R24)
+	JMP BFloat16End
+
+BFloat16Few:
+	ADD $4, R25
+	PCALIGN $32
+
+BFloat16One:
+	FMOVS (R23), F0
+	VUSHR $16, V0.S4, V1.S4
+	VAND V2.B16, V1.B16, V1.B16
+	VADD V3.S4, V1.S4, V1.S4
+	VADD V0.S4, V1.S4, V1.S4
+	WORD $0x4e20e405 // fcmeq v5.4s, v0.4s, v0.4s
+	VORR V4.B16, V0.B16, V0.B16
+	VBIT V5.B16, V1.B16, V0.B16
+	VUSHR $16, V0.S4, V0.S4
+	WORD $0x0e612800 // xtn v0.4h, v0.4s
+	FMOVS F0, R17
+	MOVH R17, (R24)
+	ADD $4, R23
+	ADD $2, R24
+	SUBS $1, R25
+	BNE BFloat16One
+
+BFloat16End:
+	MOVD 8(R0), R26 // a.SrcStride
+	LSL $2, R26
+	ADD R26, R20
+	MOVD 24(R0), R17
+	ADD R17, R21
+	SUBS $1, R19
+	BNE BFloat16Row
+	RET
+
+int8:
+	MOVD 56(R0), R19 // a.Rows
+	MOVD $const7fffffff<>(SB), R17
+	FMOVS (R17), F4
+	VDUP V4.S[0], V4.S4
+	MOVD $const42fe0000<>(SB), R17
+	FMOVS (R17), F5
+	VDUP V5.S[0], V5.S4
+	MOVD $constc2fe0000<>(SB), R17
+	FMOVS (R17), F6
+	VDUP V6.S[0], V6.S4
+	PCALIGN $32
+
+int8Row:
+	VMOVI $0, V2.B16
+	MOVD R20, R23
+	MOVD R21, R24
+	MOVD 64(R0), R25 // a.Dim
+	SUB $4, R25
+	CMP $0, R25
+	BLT int8LargestFew
+	PCALIGN $32
+
+int8LargestVector:
+	FMOVQ (R23), F0
+	VAND V4.B16, V0.B16, V0.B16
+	VUMAX V0.S4, V2.S4, V2.S4
+	ADD $16, R23
+	SUB $4, R25
+	CMP $0, R25
+	BGE int8LargestVector
+	CMP $-4, R25
+	BEQ int8LargestEnd
+	MOVD R25, R26
+	LSL $2, R26
+	ADD R26, R23
+	FMOVQ (R23), F0
+	VAND V4.B16, V0.B16, V0.B16
+	VUMAX V0.S4, V2.S4, V2.S4
+	JMP int8LargestEnd
+
+int8LargestFew:
+	ADD $4, R25
+	PCALIGN $32
+
+int8LargestOne:
+	FMOVS (R23), F0
+	VAND V4.B16, V0.B16, V0.B16
+	VUMAX V0.S4, V2.S4, V2.S4
+	ADD $4, R23
+	SUBS $1, R25
+	BNE int8LargestOne
+
+int8LargestEnd:
+	WORD $0x6ea2a442 // umaxp v2.4s, v2.4s, v2.4s
+	WORD $0x6ea2a442 // umaxp v2.4s, v2.4s, v2.4s
+	WORD $0x6e25fc42 // fdiv v2.4s, v2.4s, v5.4s
+	FMOVS F2, (R22)
+	FMOVS F2, R26
+	CBZ R26, int8None
+	CMP $2139095040, R26
+	BGE int8NaN
+	FMOVS (R22), F3
+	VDUP V3.S[0], V3.S4
+	MOVD R20, R23
+	MOVD R21, R24
+	MOVD 64(R0), R25 // a.Dim
+	SUB $4, R25
+	CMP $0, R25
+	BLT int8Few
+	PCALIGN $32
+
+int8Vector:
+	FMOVQ (R23), F0
+	WORD $0x6e23fc00 // fdiv v0.4s, v0.4s, v3.4s
+	WORD $0x6ea0e4c1 // fcmgt v1.4s, v6.4s, v0.4s
+	VBIT V1.B16, V6.B16, V0.B16
+	WORD $0x4e21a800 // fcvtns v0.4s, v0.4s
+	WORD $0x0e614800 // sqxtn v0.4h, v0.4s
+	WORD $0x0e214800 // sqxtn v0.8b, v0.8h
+	FMOVS F0, (R24)
+	ADD $16, R23
+	ADD $4, R24
+	SUB $4, R25
+	CMP $0, R25
+	BGE int8Vector
+	CMP $-4, R25
+	BEQ int8End
+	MOVD R25, R26
+	LSL $2, R26
+	ADD R26, R23
+	MOVD R25, R26
+	ADD R26, R24
+	FMOVQ (R23), F0
+	WORD $0x6e23fc00 // fdiv v0.4s, v0.4s, v3.4s
+	WORD $0x6ea0e4c1 // fcmgt v1.4s, v6.4s, v0.4s
+	VBIT V1.B16, V6.B16, V0.B16
+	WORD $0x4e21a800 // fcvtns v0.4s, v0.4s
+	WORD $0x0e614800 // sqxtn v0.4h, v0.4s
+	WORD $0x0e214800 // sqxtn v0.8b, v0.8h
+	FMOVS F0, (R24)
+	JMP int8End
+
+int8Few:
+	ADD $4, R25
+	PCALIGN $32
+
+int8One:
+	FMOVS (R23), F0
+	WORD $0x6e23fc00 // fdiv v0.4s, v0.4s, v3.4s
+	WORD $0x6ea0e4c1 // fcmgt v1.4s, v6.4s, v0.4s
+	VBIT V1.B16, V6.B16, V0.B16
+	WORD $0x4e21a800 // fcvtns v0.4s, v0.4s
+	WORD $0x0e614800 // sqxtn v0.4h, v0.4s
+	WORD $0x0e214800 // sqxtn v0.8b, v0.8h
+	FMOVS F0, R17
+	MOVB R17, (R24)
+	ADD $4, R23
+	ADD $1, R24
+	SUBS $1, R25
+	BNE int8One
+
+int8End:
+	JMP int8Done
+
+int8NaN:
+	MOVD $const7fc00000<>(SB), R17
+	FMOVS (R17), F0
+	VDUP V0.S[0], V0.S4
+	FMOVS F0, (R22)
+
+int8None:
+	MOVD R20, R23
+	MOVD R21, R24
+	MOVD 64(R0), R25 // a.Dim
+	SUB $4, R25
+	CMP $0, R25
+	BLT int8NoneFew
+	PCALIGN $32
+
+int8NoneVector:
+	FMOVQ (R23), F0
+	VMOVI $0, V0.B16
+	WORD $0x0e614800 // sqxtn v0.4h, v0.4s
+	WORD $0x0e214800 // sqxtn v0.8b, v0.8h
+	FMOVS F0, (R24)
+	ADD $16, R23
+	ADD $4, R24
+	SUB $4, R25
+	CMP $0, R25
+	BGE int8NoneVector
+	CMP $-4, R25
+	BEQ int8NoneEnd
+	MOVD R25, R26
+	LSL $2, R26
+	ADD R26, R23
+	MOVD R25, R26
+	ADD R26, R24
+	FMOVQ (R23), F0
+	VMOVI $0, V0.B16
+	WORD $0x0e614800 // sqxtn v0.4h, v0.4s
+	WORD $0x0e214800 // sqxtn v0.8b, v0.8h
+	FMOVS F0, (R24)
+	JMP int8NoneEnd
+
+int8NoneFew:
+	ADD $4, R25
+	PCALIGN $32
+
+int8NoneOne:
+	FMOVS (R23), F0
+	VMOVI $0, V0.B16
+	WORD $0x0e614800 // sqxtn v0.4h, v0.4s
+	WORD $0x0e214800 // sqxtn v0.8b, v0.8h
+	FMOVS F0, R17
+	MOVB R17, (R24)
+	ADD $4, R23
+	ADD $1, R24
+	SUBS $1, R25
+	BNE int8NoneOne
+
+int8NoneEnd:
+
+int8Done:
+	MOVD 8(R0), R26 // a.SrcStride
+	LSL $2, R26
+	ADD R26, R20
+	MOVD 24(R0), R17
+	ADD R17, R21
+	MOVD 48(R0), R26 // a.ScaleStride
+	LSL $2, R26
+	ADD R26, R22
+	SUBS $1, R19
+	BNE int8Row
+	RET
+
+BlockQ8_0:
+	MOVD 56(R0), R19 // a.Rows
+	MOVD $const7fffffff<>(SB), R17
+	FMOVS (R17), F11
+	VDUP V11.S[0], V11.S4
+	MOVD $const42fe0000<>(SB), R17
+	FMOVS (R17), F12
+	VDUP V12.S[0], V12.S4
+	MOVD $const3f800000<>(SB), R17
+	FMOVS (R17), F13
+	VDUP V13.S[0], V13.S4
+	MOVD $const3effffff<>(SB), R17
+	FMOVS (R17), F14
+	VDUP V14.S[0], V14.S4
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F15
+	VDUP V15.S[0], V15.S4
+	PCALIGN $32
+
+BlockQ8_0Row:
+	MOVD R20, R23
+	MOVD R21, R24
+	MOVD 64(R0), R25 // a.Dim
+	PCALIGN $32
+
+block:
+	FMOVQ (R23), F0
+	VAND V11.B16, V0.B16, V9.B16
+	FMOVQ 16(R23), F2
+	VAND V11.B16, V2.B16, V1.B16
+	VUMAX V1.S4, V9.S4, V9.S4
+	FMOVQ 32(R23), F3
+	VAND V11.B16, V3.B16, V1.B16
+	VUMAX V1.S4, V9.S4, V9.S4
+	FMOVQ 48(R23), F4
+	VAND V11.B16, V4.B16, V1.B16
+	VUMAX V1.S4, V9.S4, V9.S4
+	FMOVQ 64(R23), F5
+	VAND V11.B16, V5.B16, V1.B16
+	VUMAX V1.S4, V9.S4, V9.S4
+	FMOVQ 80(R23), F6
+	VAND V11.B16, V6.B16, V1.B16
+	VUMAX V1.S4, V9.S4, V9.S4
+	FMOVQ 96(R23), F7
+	VAND V11.B16, V7.B16, V1.B16
+	VUMAX V1.S4, V9.S4, V9.S4
+	FMOVQ 112(R23), F8
+	VAND V11.B16, V8.B16, V1.B16
+	VUMAX V1.S4, V9.S4, V9.S4
+	WORD $0x6ea9a529 // umaxp v9.4s, v9.4s, v9.4s
+	WORD $0x6ea9a529 // umaxp v9.4s, v9.4s, v9.4s
+	WORD $0x6e2cfd29 // fdiv v9.4s, v9.4s, v12.4s
+	FMOVS F9, R26
+	WORD $0x6e29fdaa // fdiv v10.4s, v13.4s, v9.4s
+	WORD $0x0e216929 // fcvtn v9.4h, v9.4s
+	FMOVS F9, R17
+	MOVH R17, (R24)
+	CMP $2097153, R26
+	BLT blockNone
+	CMP $2139095040, R26
+	BGE blockNone
+	VDUP V10.S[0], V10.S4
+	WORD $0x6e2adc00 // fmul v0.4s, v0.4s, v10.4s
+	WORD $0x4e21c800 // fcvtas v0.4s, v0.4s
+	WORD $0x0e614800 // sqxtn v0.4h, v0.4s
+	WORD $0x0e214800 // sqxtn v0.8b, v0.8h
+	FMOVS F0, 2(R24)
+	WORD $0x6e2adc42 // fmul v2.4s, v2.4s, v10.4s
+	WORD $0x4e21c842 // fcvtas v2.4s, v2.4s
+	WORD $0x0e614842 // sqxtn v2.4h, v2.4s
+	WORD $0x0e214842 // sqxtn v2.8b, v2.8h
+	FMOVS F2, 6(R24)
+	WORD $0x6e2adc63 // fmul v3.4s, v3.4s, v10.4s
+	WORD $0x4e21c863 // fcvtas v3.4s, v3.4s
+	WORD $0x0e614863 // sqxtn v3.4h, v3.4s
+	WORD $0x0e214863 // sqxtn v3.8b, v3.8h
+	FMOVS F3, 10(R24)
+	WORD $0x6e2adc84 // fmul v4.4s, v4.4s, v10.4s
+	WORD $0x4e21c884 // fcvtas v4.4s, v4.4s
+	WORD $0x0e614884 // sqxtn v4.4h, v4.4s
+	WORD $0x0e214884 // sqxtn v4.8b, v4.8h
+	FMOVS F4, 14(R24)
+	WORD $0x6e2adca5 // fmul v5.4s, v5.4s, v10.4s
+	WORD $0x4e21c8a5 // fcvtas v5.4s, v5.4s
+	WORD $0x0e6148a5 // sqxtn v5.4h, v5.4s
+	WORD $0x0e2148a5 // sqxtn v5.8b, v5.8h
+	FMOVS F5, 18(R24)
+	WORD $0x6e2adcc6 // fmul v6.4s, v6.4s, v10.4s
+	WORD $0x4e21c8c6 // fcvtas v6.4s, v6.4s
+	WORD $0x0e6148c6 // sqxtn v6.4h, v6.4s
+	WORD $0x0e2148c6 // sqxtn v6.8b, v6.8h
+	FMOVS F6, 22(R24)
+	WORD $0x6e2adce7 // fmul v7.4s, v7.4s, v10.4s
+	WORD $0x4e21c8e7 // fcvtas v7.4s, v7.4s
+	WORD $0x0e6148e7 // sqxtn v7.4h, v7.4s
+	WORD $0x0e2148e7 // sqxtn v7.8b, v7.8h
+	FMOVS F7, 26(R24)
+	WORD $0x6e2add08 // fmul v8.4s, v8.4s, v10.4s
+	WORD $0x4e21c908 // fcvtas v8.4s, v8.4s
+	WORD $0x0e614908 // sqxtn v8.4h, v8.4s
+	WORD $0x0e214908 // sqxtn v8.8b, v8.8h
+	FMOVS F8, 30(R24)
+
+blockNext:
+	ADD $128, R23
+	ADD $34, R24
+	SUB $32, R25
+	CMP $0, R25
+	BGT block
+	JMP blocksDone
+
+blockNone:
+	CMP $2139095040, R26
+	BLE blockZeros
+	MOVD $32256, R26
+	MOVH R26, (R24)
+
+blockZeros:
+	VMOVI $0, V0.B16
+	WORD $0x0e614800 // sqxtn v0.4h, v0.4s
+	WORD $0x0e214800 // sqxtn v0.8b, v0.8h
+	FMOVS F0, 2(R24)
+	VMOVI $0, V0.B16
+	WORD $0x0e614800 // sqxtn v0.4h, v0.4s
+	WORD $0x0e214800 // sqxtn v0.8b, v0.8h
+	FMOVS F0, 6(R24)
+	VMOVI $0, V0.B16
+	WORD $0x0e614800 // sqxtn v0.4h, v0.4s
+	WORD $0x0e214800 // sqxtn v0.8b, v0.8h
+	FMOVS F0, 10(R24)
+	VMOVI $0, V0.B16
+	WORD $0x0e614800 // sqxtn v0.4h, v0.4s
+	WORD $0x0e214800 // sqxtn v0.8b, v0.8h
+	FMOVS F0, 14(R24)
+	VMOVI $0, V0.B16
+	WORD $0x0e614800 // sqxtn v0.4h, v0.4s
+	WORD $0x0e214800 // sqxtn v0.8b, v0.8h
+	FMOVS F0, 18(R24)
+	VMOVI $0, V0.B16
+	WORD $0x0e614800 // sqxtn v0.4h, v0.4s
+	WORD $0x0e214800 // sqxtn v0.8b, v0.8h
+	FMOVS F0, 22(R24)
+	VMOVI $0, V0.B16
+	WORD $0x0e614800 // sqxtn v0.4h, v0.4s
+	WORD $0x0e214800 // sqxtn v0.8b, v0.8h
+	FMOVS F0, 26(R24)
+	VMOVI $0, V0.B16
+	WORD $0x0e614800 // sqxtn v0.4h, v0.4s
+	WORD $0x0e214800 // sqxtn v0.8b, v0.8h
+	FMOVS F0, 30(R24)
+	JMP blockNext
+
+blocksDone:
+	MOVD 8(R0), R26 // a.SrcStride
+	LSL $2, R26
+	ADD R26, R20
+	MOVD 24(R0), R17
+	ADD R17, R21
+	SUBS $1, R19
+	BNE BlockQ8_0Row
+	RET
+
 // func decodeScoresNEON(a *kernel.DecodeScoresArgs)
 //
 //	for k := range Keys, r := range Rows {
@@ -38177,6 +38780,27 @@ done:
 	FMOVS F0, ret+16(FP)
 	RET
 
+// 1e-45
+DATA const00000001<>+0(SB)/8, $0x0000000100000001
+DATA const00000001<>+8(SB)/8, $0x0000000100000001
+DATA const00000001<>+16(SB)/8, $0x0000000100000001
+DATA const00000001<>+24(SB)/8, $0x0000000100000001
+GLOBL const00000001<>(SB), RODATA|NOPTR, $32
+
+// 4.5916e-41
+DATA const00007fff<>+0(SB)/8, $0x00007fff00007fff
+DATA const00007fff<>+8(SB)/8, $0x00007fff00007fff
+DATA const00007fff<>+16(SB)/8, $0x00007fff00007fff
+DATA const00007fff<>+24(SB)/8, $0x00007fff00007fff
+GLOBL const00007fff<>(SB), RODATA|NOPTR, $32
+
+// 5.877472e-39
+DATA const00400000<>+0(SB)/8, $0x0040000000400000
+DATA const00400000<>+8(SB)/8, $0x0040000000400000
+DATA const00400000<>+16(SB)/8, $0x0040000000400000
+DATA const00400000<>+24(SB)/8, $0x0040000000400000
+GLOBL const00400000<>(SB), RODATA|NOPTR, $32
+
 // 0.009890025
 DATA const3c2209c5<>+0(SB)/8, $0x3c2209c53c2209c5
 DATA const3c2209c5<>+8(SB)/8, $0x3c2209c53c2209c5
@@ -38204,6 +38828,13 @@ DATA const3ee357b6<>+8(SB)/8, $0x3ee357b63ee357b6
 DATA const3ee357b6<>+16(SB)/8, $0x3ee357b63ee357b6
 DATA const3ee357b6<>+24(SB)/8, $0x3ee357b63ee357b6
 GLOBL const3ee357b6<>(SB), RODATA|NOPTR, $32
+
+// 0.49999997
+DATA const3effffff<>+0(SB)/8, $0x3effffff3effffff
+DATA const3effffff<>+8(SB)/8, $0x3effffff3effffff
+DATA const3effffff<>+16(SB)/8, $0x3effffff3effffff
+DATA const3effffff<>+24(SB)/8, $0x3effffff3effffff
+GLOBL const3effffff<>(SB), RODATA|NOPTR, $32
 
 // 0.960906
 DATA const3f75fdf0<>+0(SB)/8, $0x3f75fdf03f75fdf0
@@ -38233,12 +38864,33 @@ DATA const40000000<>+16(SB)/8, $0x4000000040000000
 DATA const40000000<>+24(SB)/8, $0x4000000040000000
 GLOBL const40000000<>(SB), RODATA|NOPTR, $32
 
+// 127
+DATA const42fe0000<>+0(SB)/8, $0x42fe000042fe0000
+DATA const42fe0000<>+8(SB)/8, $0x42fe000042fe0000
+DATA const42fe0000<>+16(SB)/8, $0x42fe000042fe0000
+DATA const42fe0000<>+24(SB)/8, $0x42fe000042fe0000
+GLOBL const42fe0000<>(SB), RODATA|NOPTR, $32
+
 // 6.2915195e+06
 DATA const4ac0007f<>+0(SB)/8, $0x4ac0007f4ac0007f
 DATA const4ac0007f<>+8(SB)/8, $0x4ac0007f4ac0007f
 DATA const4ac0007f<>+16(SB)/8, $0x4ac0007f4ac0007f
 DATA const4ac0007f<>+24(SB)/8, $0x4ac0007f4ac0007f
 GLOBL const4ac0007f<>(SB), RODATA|NOPTR, $32
+
+// NaN
+DATA const7fc00000<>+0(SB)/8, $0x7fc000007fc00000
+DATA const7fc00000<>+8(SB)/8, $0x7fc000007fc00000
+DATA const7fc00000<>+16(SB)/8, $0x7fc000007fc00000
+DATA const7fc00000<>+24(SB)/8, $0x7fc000007fc00000
+GLOBL const7fc00000<>(SB), RODATA|NOPTR, $32
+
+// NaN
+DATA const7fffffff<>+0(SB)/8, $0x7fffffff7fffffff
+DATA const7fffffff<>+8(SB)/8, $0x7fffffff7fffffff
+DATA const7fffffff<>+16(SB)/8, $0x7fffffff7fffffff
+DATA const7fffffff<>+24(SB)/8, $0x7fffffff7fffffff
+GLOBL const7fffffff<>(SB), RODATA|NOPTR, $32
 
 // -0
 DATA const80000000<>+0(SB)/8, $0x8000000080000000
@@ -38260,6 +38912,13 @@ DATA constc27c0000<>+8(SB)/8, $0xc27c0000c27c0000
 DATA constc27c0000<>+16(SB)/8, $0xc27c0000c27c0000
 DATA constc27c0000<>+24(SB)/8, $0xc27c0000c27c0000
 GLOBL constc27c0000<>(SB), RODATA|NOPTR, $32
+
+// -127
+DATA constc2fe0000<>+0(SB)/8, $0xc2fe0000c2fe0000
+DATA constc2fe0000<>+8(SB)/8, $0xc2fe0000c2fe0000
+DATA constc2fe0000<>+16(SB)/8, $0xc2fe0000c2fe0000
+DATA constc2fe0000<>+24(SB)/8, $0xc2fe0000c2fe0000
+GLOBL constc2fe0000<>(SB), RODATA|NOPTR, $32
 
 // -Inf
 DATA constff800000<>+0(SB)/8, $0xff800000ff800000

@@ -174,6 +174,28 @@ type Arch struct {
 	BroadcastHalf func(f *Func, addr string, v Vec)
 	StoreElement  func(f *Func, v Vec, addr string)
 
+	// StoreUnits stores the lanes of v as elements: numbers of Float32 and Float16, and what
+	// RoundBrain, RoundEven and RoundAway left of the others, whose integers saturate. v and
+	// tmp are lost. StoreUnit stores the first lane, and loses the low 128 bits of v unless its
+	// numbers are float32.
+	StoreUnits func(f *Func, e kernel.Elem, v, tmp Vec, addr string)
+	StoreUnit  func(f *Func, e kernel.Elem, v Vec, addr string)
+	// RoundBrain rounds numbers to bfloat16, in the low half of each lane. RoundEven makes the
+	// nearest integers of them, ties to even, and RoundAway ties away from zero; half is the
+	// greatest number below 0.5.
+	RoundBrain func(f *Func, v, tmp Vec, b *brain)
+	RoundEven  func(f *Func, v Vec)
+	RoundAway  func(f *Func, v, half, sign, tmp Vec)
+	// AndV and MaxBits are operations on bits, and on integers that are not negative. ReduceMax
+	// leaves the largest lane of v in its first.
+	AndV, MaxBits string
+	ReduceMax     func(f *Func, v, tmp Vec)
+	// First names the register as an operand where no more than its first lane counts.
+	// FirstBits moves that to an integer register, and Spread to all lanes.
+	First     func(v Vec) Vec
+	FirstBits func(f *Func, v Vec, dst Int)
+	Spread    func(f *Func, v, dst Vec)
+
 	// SwapPairs is v with the neighbours of each pair swapped. LoadPairs loads half a
 	// vector, each element into both lanes of a pair, and SpreadPairs does so with the low
 	// half of v.

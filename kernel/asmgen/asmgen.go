@@ -44,6 +44,7 @@ var emitters = []func(*Arch) *Func{
 	finish,
 	merge,
 	convert,
+	store,
 	decodeScores,
 	decodeAccumulate,
 	multiply,

@@ -120,5 +120,40 @@ var avx2 = func() *Arch {
 		f.Op("VADDPS", low(tmp, "X"), low(v, "X"), low(v, "X"))
 		reduce128(f, v, tmp, addr)
 	}
+	arch.StoreUnits = func(f *Func, e kernel.Elem, v, tmp Vec, addr string) {
+		x := low(v, "X")
+		halves := func(pack string) {
+			f.Op("VEXTRACTF128", 1, v, low(tmp, "X"))
+			f.Op(pack, low(tmp, "X"), x, x)
+		}
+		switch e {
+		case kernel.Float16:
+			f.Op("VCVTPS2PH", roundNearest, v, addr)
+		case kernel.BFloat16:
+			halves("VPACKUSDW")
+			f.Op("VMOVUPS", x, addr)
+		case kernel.Int8, kernel.Q8_0:
+			halves("VPACKSSDW")
+			f.Op("VPACKSSWB", x, x, x)
+			f.Op("VMOVSD", x, addr)
+		default:
+			f.Op(f.Store, v, addr)
+		}
+	}
+	arch.RoundBrain = func(f *Func, v, tmp Vec, b *brain) {
+		f.Op("VPSRLD", 16, v, tmp)
+		f.Op("VPAND", b.one, tmp, tmp)
+		f.Op("VPADDD", b.half, tmp, tmp)
+		f.Op("VPADDD", v, tmp, tmp)
+		f.Op("VCMPPS", cmpUnordered, v, v, b.tmp)
+		f.Op("VORPS", b.quiet, v, v)
+		f.Op("VBLENDVPS", b.tmp, v, tmp, tmp)
+		f.Op("VPSRLD", 16, tmp, v)
+	}
+	arch.ReduceMax = func(f *Func, v, tmp Vec) {
+		f.Op("VEXTRACTF128", 1, v, low(tmp, "X"))
+		f.Op("VPMAXSD", low(tmp, "X"), low(v, "X"), low(v, "X"))
+		max128(f, v, tmp)
+	}
 	return &arch
 }()

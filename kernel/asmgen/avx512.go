@@ -136,5 +136,34 @@ var avx512 = func() *Arch {
 		f.Op("VADDPS", low(tmp, "X"), low(v, "X"), low(v, "X"))
 		reduce128(f, v, tmp, addr)
 	}
+	arch.StoreUnits = func(f *Func, e kernel.Elem, v, _ Vec, addr string) {
+		switch e {
+		case kernel.Float16:
+			f.Op("VCVTPS2PH", roundNearest, v, addr)
+		case kernel.BFloat16:
+			f.Op("VPMOVDW", v, addr)
+		case kernel.Int8, kernel.Q8_0:
+			f.Op("VPMOVSDB", v, addr)
+		default:
+			f.Op(f.Store, v, addr)
+		}
+	}
+	arch.RoundBrain = func(f *Func, v, tmp Vec, b *brain) {
+		f.mask("K7 NaNs")
+		f.Op("VCMPPS", cmpUnordered, v, v, maskTmp)
+		f.Op("VPSRLD", 16, v, tmp)
+		f.Op("VPANDD", b.one, tmp, tmp)
+		f.Op("VPADDD", b.half, tmp, tmp)
+		f.Op("VPADDD", v, tmp, tmp)
+		f.Op("VPORD", b.quiet, v, maskTmp, tmp)
+		f.Op("VPSRLD", 16, tmp, v)
+	}
+	arch.ReduceMax = func(f *Func, v, tmp Vec) {
+		f.Op("VEXTRACTF64X4", 1, v, low(tmp, "Y"))
+		f.Op("VPMAXSD", low(tmp, "Y"), low(v, "Y"), low(v, "Y"))
+		f.Op("VEXTRACTF128", 1, low(v, "Y"), low(tmp, "X"))
+		f.Op("VPMAXSD", low(tmp, "X"), low(v, "X"), low(v, "X"))
+		max128(f, v, tmp)
+	}
 	return &arch
 }()

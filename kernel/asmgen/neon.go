@@ -342,6 +342,61 @@ var neon = func() *Arch {
 		transpose4x4(f, interleave{"VZIP1.S4", "VZIP2.S4"}, interleave{"VZIP1.D2", "VZIP2.D2"}, r, &tmp)
 		return r
 	}
+	// narrow makes units of the lanes of v.
+	narrow := func(f *Func, e kernel.Elem, v Vec) {
+		switch e {
+		case kernel.Float16:
+			f.Op("FCVTN.H4", v, v)
+		case kernel.BFloat16:
+			f.Op("XTN.H4", v, v)
+		case kernel.Int8, kernel.Q8_0:
+			f.Op("SQXTN.H4", v, v)
+			f.Op("SQXTN.B8", v, v)
+		}
+	}
+	arch.StoreUnits = func(f *Func, e kernel.Elem, v, _ Vec, addr string) {
+		narrow(f, e, v)
+		switch e {
+		case kernel.Float32:
+			f.Op(f.Store, v, addr)
+		case kernel.Float16, kernel.BFloat16:
+			f.Op("FMOVD", v, addr)
+		default:
+			f.Op("FMOVS", v, addr)
+		}
+	}
+	arch.StoreUnit = func(f *Func, e kernel.Elem, v Vec, addr string) {
+		narrow(f, e, v)
+		f.FirstBits(f, v, neonInt)
+		switch e {
+		case kernel.Float32:
+			f.Op("FMOVS", v, addr)
+		case kernel.Float16, kernel.BFloat16:
+			f.Op("MOVH", neonInt, addr)
+		default:
+			f.Op("MOVB", neonInt, addr)
+		}
+	}
+	arch.RoundBrain = func(f *Func, v, tmp Vec, b *brain) {
+		f.Op("VUSHR.S4", 16, v, tmp)
+		f.Op("VAND.B16", b.one, tmp, tmp)
+		f.Op("VADD.S4", b.half, tmp, tmp)
+		f.Op("VADD.S4", v, tmp, tmp)
+		f.Op("FCMEQ.S4", v, v, b.tmp)
+		f.Op("VORR.B16", b.quiet, v, v)
+		f.Op("VBIT.B16", b.tmp, tmp, v)
+		f.Op("VUSHR.S4", 16, v, v)
+	}
+	arch.RoundEven = func(f *Func, v Vec) { f.Op("FCVTNS.S4", v, v) }
+	arch.RoundAway = func(f *Func, v, _, _, _ Vec) { f.Op("FCVTAS.S4", v, v) }
+	arch.AndV, arch.MaxBits = "VAND.B16", "VUMAX.S4"
+	arch.ReduceMax = func(f *Func, v, _ Vec) {
+		f.Op("UMAXP.S4", v, v, v)
+		f.Op("UMAXP.S4", v, v, v)
+	}
+	arch.First = func(v Vec) Vec { return v }
+	arch.FirstBits = func(f *Func, v Vec, dst Int) { f.Op("FMOVS", v, dst) }
+	arch.Spread = func(f *Func, v, dst Vec) { f.Op("VDUP", string(v)+".S[0]", string(dst)+".S4") }
 	arch.Reduce = func(f *Func, v, _ Vec, addr string) {
 		f.Op("FADDP.S4", v, v, v)
 		f.Op("FADDP.S4", v, v, v)

@@ -9,11 +9,15 @@ import (
 
 // Comparisons of VCMPPS and VPCMPD.
 const (
+	cmpUnordered  = 0x03 // a NaN is among them
 	cmpEqual      = 0x00 // false for a NaN
 	cmpNotEqual   = 0x04 // !(a == b), true for a NaN
 	cmpNotLess    = 0x15 // !(a < b), true for a NaN; quiet
 	cmpIntAtLeast = 0x05 // a >= b of VPCMPD
 )
+
+// roundNearest is ties to even, of VCVTPS2PH.
+const roundNearest = 0
 
 // Interleavings of the 128-bit parts.
 var (
@@ -184,7 +188,34 @@ func x86(n int, reg string, count int, half string) Arch {
 			f.Op("VMOVSLDUP", v, v)
 		},
 		StoreElement: func(f *Func, v Vec, addr string) { f.Op("VMOVSS", low(v, "X"), addr) },
-		AddLoad:      func(f *Func, addr string, v Vec) { f.Op("VADDPS", addr, v, v) },
+		StoreUnit: func(f *Func, e kernel.Elem, v Vec, addr string) {
+			x := low(v, "X")
+			switch e {
+			case kernel.Float16:
+				f.Op("VCVTPS2PH", roundNearest, x, x)
+				f.Op("VPEXTRW", 0, x, addr)
+			case kernel.BFloat16:
+				f.Op("VPEXTRW", 0, x, addr)
+			case kernel.Int8, kernel.Q8_0:
+				f.Op("VPACKSSDW", x, x, x)
+				f.Op("VPACKSSWB", x, x, x)
+				f.Op("VPEXTRB", 0, x, addr)
+			default:
+				f.Op("VMOVSS", x, addr)
+			}
+		},
+		RoundEven: func(f *Func, v Vec) { f.Op("VCVTPS2DQ", v, v) },
+		RoundAway: func(f *Func, v, half, sign, tmp Vec) {
+			f.Op("VANDPS", sign, v, tmp)
+			f.Op("VORPS", half, tmp, tmp)
+			f.Op("VADDPS", tmp, v, v)
+			f.Op("VCVTTPS2DQ", v, v)
+		},
+		AndV: "VANDPS", MaxBits: "VPMAXSD",
+		First:     func(v Vec) Vec { return low(v, "X") },
+		FirstBits: func(f *Func, v Vec, dst Int) { f.Op("VMOVD", low(v, "X"), dst) },
+		Spread:    func(f *Func, v, dst Vec) { f.Op("VBROADCASTSS", low(v, "X"), dst) },
+		AddLoad:   func(f *Func, addr string, v Vec) { f.Op("VADDPS", addr, v, v) },
 	}
 	for i := range count {
 		arch.Vectors = append(arch.Vectors, Vec(fmt.Sprint(reg, i)))
@@ -206,6 +237,15 @@ func x86Local(_ *Func, i Int, off int) string { return fmt.Sprintf("%d(SP)(%s*8)
 
 // low returns a 128-bit or a 256-bit part of a register.
 func low(v Vec, part string) Vec { return Vec(part) + v[1:] }
+
+// max128 leaves the largest of the low 128 bits of v in the first lane.
+func max128(f *Func, v, tmp Vec) {
+	x, t := low(v, "X"), low(tmp, "X")
+	for _, swap := range []int{0b01_00_11_10, 0b10_11_00_01} {
+		f.Op("VPERMILPS", swap, x, t)
+		f.Op("VPMAXSD", t, x, x)
+	}
+}
 
 // reduce128 adds the lanes of the low 128 bits of v and stores the sum.
 func reduce128(f *Func, v, tmp Vec, addr string) {

@@ -187,7 +187,7 @@ func storeBlock(b *kernel.BlockQ8_0, x *float32) {
 		return
 	}
 	for i := range b.Quants {
-		if product := *el(x, i) * inverse; product-product == 0 {
+		if product := float32(*el(x, i) * inverse); product-product == 0 { // rounded before it is subtracted
 			b.Quants[i] = int8(math.Round(float64(product)))
 		}
 	}
