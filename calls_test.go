@@ -129,7 +129,6 @@ func TestWorkOfCalls(t *testing.T) {
 			set.Peak(1 << 30)
 			read := make([]float32, 3*kernel.MaxWork) // never touched, but there, for -race asks
 			set.Read(&read[0], len(read))
-			set.Store(&kernel.StoreArgs{Src: &read[0], Dst: unsafe.Pointer(&read[0]), DstStride: 4 * MaxDim, Rows: 1000, Dim: MaxDim})
 			for _, f := range reflect.VisibleFields(reflect.TypeFor[kernel.Funcs]()) {
 				switch work := w[f.Name]; {
 				case work == 0:
@@ -202,6 +201,11 @@ func largestCalls(t *testing.T, e *Engine) {
 	narrow, err := NewRotary(RotaryConfig{Dim: 2, MaxPositions: len(out) / 2})
 	ok(err)
 	ok(e.Rotate(narrow, BHSD(out, 1, 1, len(out)/2, 2), nil))
+	write := tile.KVWrite{
+		Src: tile.Operand{Base: unsafe.Pointer(&data[0]), Stride: [4]int{0, 1, 1, 1}}, Heads: 1, Dim: dim, Runs: []tile.WriteRun{{N: 70}},
+		Dst: tile.KV{Elem: kernel.BFloat16, Base: unsafe.Pointer(&out[0]), Stride: [4]int{0, 0, 2 * dim, 2}},
+	}
+	e.engine.Write(&write, nil, 1)
 	for _, c := range []struct{ m, k, n int }{
 		{1, 5000, 50}, {1, 5000, 3000}, {3000, 1, 70}, {3000, 5000, 3}, {100, 1 << 16, 3}, {100, 5000, 300}, {5000, 300, 100},
 	} {

@@ -20,6 +20,8 @@ type Engine struct {
 	jobs          sync.Pool
 	productSpaces sync.Pool
 	products      sync.Pool
+	writers       sync.Pool
+	writes        sync.Pool
 	crew          crew
 	paces         [maxPace - minPace]pace // of products
 }
@@ -45,6 +47,12 @@ func New(set *kernel.Set, caches Caches, labels bool, tuning Tuning) *Engine {
 	e.productSpaces.New = func() any { return new(productWorkspace) }
 	e.products.New = func() any {
 		j := &productJob{engine: e}
+		j.init(j.drain)
+		return j
+	}
+	e.writers.New = func() any { return new(writer) }
+	e.writes.New = func() any {
+		j := &writeJob{engine: e}
 		j.init(j.drain)
 		return j
 	}
@@ -192,11 +200,12 @@ const (
 	phaseMultiply
 	phaseProject
 	phaseRotate
+	phaseStore
 	phaseNone
 )
 
 var phaseLabels = func() (labels []context.Context) {
-	for _, name := range []string{"pack", "mask", "scores", "modify", "softmax", "accumulate", "finish", "multiply", "project", "rotate"} {
+	for _, name := range []string{"pack", "mask", "scores", "modify", "softmax", "accumulate", "finish", "multiply", "project", "rotate", "store"} {
 		labels = append(labels, pprof.WithLabels(context.Background(), pprof.Labels("phase", name)))
 	}
 	return append(labels, context.Background())

@@ -1,0 +1,170 @@
+package tile
+
+import (
+	"sync/atomic"
+	"unsafe"
+
+	"github.com/qkv-go/qkv/kernel"
+)
+
+const (
+	// writeItem is the bytes of numbers that an item of a write reads: the lines of its rows, and
+	// the pages that they are in, are few enough for the first-level caches where heads or tokens
+	// lie far apart.
+	writeItem = 64 << 10
+
+	// writeWorth is the bytes of numbers that pay for another goroutine.
+	writeWorth = 256 << 10
+)
+
+// A KVWrite is keys, or values, that go into a pool of pages.
+type KVWrite struct {
+	Src        Operand // [1, Heads, tokens, Dim]
+	Dst        KV      // no two elements of the runs share memory
+	Heads, Dim int     // Dim is a multiple of the values of a unit of Dst
+	Runs       []WriteRun
+}
+
+// A WriteRun is tokens that follow each other, in Src and in a page.
+type WriteRun struct {
+	From  int   // first token of Src
+	Page  int32 // of Dst
+	Token int   // of the page, that From goes to
+	N     int   // tokens, at least 0
+}
+
+// tokens is the tokens of all runs.
+func (w *KVWrite) tokens() int {
+	n := 0
+	for i := range w.Runs {
+		n += w.Runs[i].N
+	}
+	return n
+}
+
+// tokenBytes is the bytes of the numbers of a token.
+func (w *KVWrite) tokenBytes() int { return max(1, 4*w.Heads*w.Dim) }
+
+// A writeJob is keys and values being written.
+type writeJob struct {
+	task
+	engine *Engine
+	parts  [2]writePart
+	next   atomic.Int64 // item to take next
+}
+
+// A writePart is the keys or the values of a writeJob.
+type writePart struct {
+	KVWrite
+	total int // tokens
+	step  int // tokens of an item
+	items int
+}
+
+// A writer is what a worker has of a writeJob.
+type writer struct {
+	part *writePart
+	run  int // that the last item ended in
+	at   int // tokens of the runs before it
+	args kernel.StoreArgs
+}
+
+// Write writes keys and values into pools, converted to the types of these, with at most workers
+// goroutines, the caller's among them. Either may be nil.
+func (e *Engine) Write(k, v *KVWrite, workers int) {
+	j := e.writes.Get().(*writeJob)
+	bytes, items := int64(0), 0
+	for i, w := range [...]*KVWrite{k, v} {
+		if w == nil {
+			continue
+		}
+		p := &j.parts[i]
+		p.KVWrite, p.total = *w, w.tokens()
+		p.step = max(1, writeItem/w.tokenBytes())
+		p.items = (p.total + p.step - 1) / p.step
+		items += p.items
+		bytes += int64(p.total) * int64(w.tokenBytes())
+	}
+	if items > 0 {
+		j.next.Store(0)
+		e.crew.run(&j.task, int(min(int64(workers), int64(items), 1+bytes/writeWorth)), e.labels)
+	}
+	j.parts = [2]writePart{}
+	e.writes.Put(j)
+}
+
+// drain writes items until none is left.
+func (j *writeJob) drain() {
+	e := j.engine
+	i := int(j.next.Add(1)) - 1
+	first := &j.parts[0]
+	if i >= first.items+j.parts[1].items {
+		return
+	}
+	w := e.writers.Get().(*writer)
+	e.phase(phaseStore)
+	for ; i < first.items+j.parts[1].items; i = int(j.next.Add(1)) - 1 {
+		if i < first.items {
+			w.item(e.set, first, i)
+		} else {
+			w.item(e.set, &j.parts[1], i-first.items)
+		}
+	}
+	*w = writer{}
+	e.writers.Put(w)
+	e.phase(phaseNone)
+}
+
+// item writes an item of a part. Those of a worker come in order.
+func (w *writer) item(set *kernel.Set, p *writePart, i int) {
+	if w.part != p {
+		w.part, w.run, w.at = p, 0, 0
+	}
+	for t, end := i*p.step, min((i+1)*p.step, p.total); t < end; {
+		run := p.Runs[w.run]
+		if t >= w.at+run.N {
+			w.at += run.N
+			w.run++
+			continue
+		}
+		skip := t - w.at
+		n := min(run.N-skip, end-t)
+		w.tokens(set, int(run.Page), run.Token+skip, run.From+skip, n)
+		t += n
+	}
+}
+
+// tokens writes n tokens of all heads: rows of the tokens of each head or, of few tokens, of the
+// heads of each.
+func (w *writer) tokens(set *kernel.Set, page, token, from, n int) {
+	const heads, seq = 1, 2 // axes
+	if n >= w.part.Heads {
+		for h := range w.part.Heads {
+			w.rows(set, page, h, token, from, seq, n)
+		}
+		return
+	}
+	for t := range n {
+		w.rows(set, page, 0, token+t, from+t, heads, w.part.Heads)
+	}
+}
+
+// rows writes n rows along an axis.
+func (w *writer) rows(set *kernel.Set, page, head, token, from, axis, n int) {
+	p, a := w.part, &w.args
+	a.Src, a.SrcStride = (*float32)(p.Src.at(0, head, from)), p.Src.Stride[axis]
+	a.Dst, a.DstStride = p.Dst.at(page, head, token), p.Dst.Stride[axis]
+	a.Scale = nil
+	if p.Dst.Elem == kernel.Int8 {
+		a.Scale, a.ScaleStride = (*float32)(p.Dst.Scale.at(page, head, token)), p.Dst.Scale.Stride[axis]
+	}
+	a.Elem, a.Rows, a.Dim = p.Dst.Elem, n, p.Dim
+	if p.Src.Stride[3] == 1 && p.Dst.dense() {
+		set.Store(a)
+		return
+	}
+	for r := range n {
+		src, scale := floatsFrom(a.Src, r*a.SrcStride), floatsFrom(a.Scale, r*a.ScaleStride)
+		a.Elem.SetRow(unsafe.Add(a.Dst, r*a.DstStride), p.Dst.Stride[3], scale, src, p.Src.Stride[3], a.Dim)
+	}
+}
