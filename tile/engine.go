@@ -61,7 +61,8 @@ func New(set *kernel.Set, caches Caches, labels bool, tuning Tuning) *Engine {
 
 // Schedule says how Run will divide p.
 func (e *Engine) Schedule(p *Problem, workers int) Schedule {
-	return e.schedule(p, workers, new(decoding))
+	s, _ := e.divide(p, workers, new(decoding))
+	return s
 }
 
 // Run computes p with at most workers goroutines, the caller's among them, and reports whether
@@ -69,20 +70,22 @@ func (e *Engine) Schedule(p *Problem, workers int) Schedule {
 // done or as it was.
 func (e *Engine) Run(p *Problem, workers int) bool {
 	j := e.jobs.Get().(*job)
-	s := e.schedule(p, workers, &j.decoding)
+	s, d := e.divide(p, workers, &j.own)
 	if s.Items+s.Decode == 0 {
 		e.jobs.Put(j)
 		return true
 	}
-	j.problem, j.sched, j.modifies = *p, s, p.modifies()
-	j.own()
-	j.parts.reserve(&j.decoding, e.set.Vec, p.DimV)
+	j.problem, j.sched, j.decoding, j.modifies = *p, s, d, p.modifies()
+	if p.Plan == nil {
+		j.keep()
+	}
+	j.parts.reserve(d, e.set.Vec, p.DimV)
 	j.next.Store(0)
 	j.finished.Store(0)
 	e.crew.run(&j.task, s.Workers, e.labels)
 	f := j.failure.Swap(nil)
 	whole := j.finished.Load() == int64(s.Items+s.Decode)
-	j.problem = Problem{}
+	j.problem, j.decoding = Problem{}, nil
 	e.jobs.Put(j)
 	if f != nil {
 		panic(f.value)
@@ -97,7 +100,8 @@ type job struct {
 	problem  Problem
 	sched    Schedule
 	modifies bool // something changes the scores
-	decoding decoding
+	decoding *decoding
+	own      decoding // if the problem has no plan
 	parts    parts
 	lengths  []int // those of the problem
 	tables   [][]int32
@@ -107,9 +111,9 @@ type job struct {
 	failure  atomic.Pointer[failure]
 }
 
-// own copies the lengths of the sequences, which were checked: a callback that changes
+// keep copies the lengths of the sequences, which were checked: a callback that changes
 // them must not reach beyond the operands.
-func (j *job) own() {
+func (j *job) keep() {
 	p := &j.problem
 	if n := len(p.LensQ) + len(p.LensKV) + len(p.CuQ) + len(p.CuKV) + len(p.Lost); cap(j.lengths) < n {
 		j.lengths = make([]int, 0, n)

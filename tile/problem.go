@@ -64,6 +64,10 @@ type Problem struct {
 	RecordAt Stage
 
 	Done Done
+
+	// Plan, if not nil, keeps the division for other Problems. Nobody changes lengths and tables
+	// while Run runs then.
+	Plan *Plan
 }
 
 // A Stage is one of the stages of the scores to record, as package qkv has them.
