@@ -3,7 +3,6 @@ package qkv_test
 import (
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"testing"
 
@@ -193,55 +192,6 @@ func TestAlignNotSaid(t *testing.T) {
 		must(e.Run(c))
 		c.Mask.First, c.Mask.Prefix = 0, 1
 		must(e.Run(c))
-	}
-}
-
-// TestUseAlign: a call of a cache has its last query at the last token, unless it says otherwise.
-func TestUseAlign(t *testing.T) {
-	const tokens = 5
-	s := cacheShapes[0]
-	k, v := s.tokens(rand.New(rand.NewPCG(1, 2)), tokens)
-	slots := newCache(t, s.config(2, 8))
-	pages, err := qkv.NewPagedCache(s.paged(9, 2))
-	must(err)
-	cfg := s.config(2, 8)
-	cfg.Ring, cfg.Window = true, 4
-	ring := newCache(t, cfg)
-	sequence := pages.NewSequence()
-	must(errors.Join(slots.Append(1, k.view(), v.view()), ring.Append(1, k.view(), v.view()), sequence.Append(k.view(), v.view())))
-	for i, use := range []func(*qkv.Call) error{
-		func(c *qkv.Call) error { return slots.Use(c, new(qkv.Batch), []int{1}) },
-		func(c *qkv.Call) error { return ring.Use(c, new(qkv.Batch), []int{1}) },
-		func(c *qkv.Call) error { return pages.Use(c, new(qkv.Batch), []*qkv.Sequence{sequence}) },
-	} {
-		for _, m := range positional[:3] {
-			run := func(align qkv.Align) (*qkv.Call, []float32) {
-				out := make([]float32, 2*2*s.dimV)
-				c := &qkv.Call{Q: qkv.BHSD(draw(2*2*s.dimQK, normal(3)), 1, 2, 2, s.dimQK), Out: qkv.BHSD(out, 1, 2, 2, s.dimV)}
-				m.add(c)
-				c.Mask.Align = align
-				must(errors.Join(use(c), qkv.Run(c)))
-				return c, out
-			}
-			c, got := run(0)
-			if c.Mask.Align != qkv.BottomRight {
-				t.Errorf("cache %d, %s: %v", i, m.what, c.Mask.Align)
-			}
-			c, want := run(qkv.BottomRight)
-			sameBits(t, m.what, got, want)
-			// It stays with another cache.
-			must(use(c))
-			if c.Mask.Align != qkv.BottomRight {
-				t.Errorf("cache %d, %s, again: %v", i, m.what, c.Mask.Align)
-			}
-			if c, out := run(qkv.TopLeft); c.Mask.Align != qkv.TopLeft || slices.Equal(out, want) {
-				t.Errorf("cache %d, %s: %v, which attends the same: %v", i, m.what, c.Mask.Align, slices.Equal(out, want))
-			}
-		}
-	}
-	c := &qkv.Call{Mask: qkv.Mask{Causal: true}}
-	if err := slots.Use(c, new(qkv.Batch), []int{2}); err == nil || c.Mask.Align != 0 {
-		t.Errorf("no slot: %v, error %v", c.Mask.Align, err)
 	}
 }
 

@@ -19,8 +19,8 @@ func TestAllocsAsWritten(t *testing.T) {
 	x, y := floats(seq*in), floats(seq*in)
 	lse, slopes, sinks := floats(batch*heads*seq), floats(heads), floats(heads)
 	options := &qkv.Call{Mask: qkv.Mask{Causal: true, Align: qkv.BottomRight}}
-	token := func(x []float32) qkv.View { return qkv.BSHD(x[:kvHeads*dim], 1, 1, kvHeads, dim) }
-	queries, outputs := qkv.BHSD(q[:2*heads*dim], 2, heads, 1, dim), qkv.BHSD(out[:2*heads*dim], 2, heads, 1, dim)
+	tokens := func(x []float32) qkv.View { return qkv.THD(x, 2, kvHeads, dim) }
+	queries, outputs := qkv.THD(q, 2, heads, dim), qkv.THD(out, 2, heads, dim)
 	keep, bias := make([]bool, seq*seq), floats(heads*seq*seq)
 	for i := range keep {
 		keep[i] = true
@@ -51,16 +51,23 @@ func TestAllocsAsWritten(t *testing.T) {
 			Attention:        qkv.Call{Mask: qkv.Mask{Causal: true}},
 		})
 		must(err)
-		slots, err := qkv.NewCache(qkv.CacheConfig{Sequences: 2, Capacity: seq, KVHeads: kvHeads, DimQK: dim, DimV: dim, KeyType: qkv.TypeInt8})
-		must(err)
-		ring, err := qkv.NewCache(qkv.CacheConfig{Sequences: 2, Capacity: seq, KVHeads: kvHeads, DimQK: dim, DimV: dim, Ring: true, Window: 8})
-		must(err)
-		paged, err := qkv.NewPagedCache(qkv.PagedConfig{Pages: 64, PageTokens: 8, KVHeads: kvHeads, DimQK: dim, DimV: dim, ValueType: qkv.TypeFloat16})
-		must(err)
-		one, two := paged.NewSequence(), paged.NewSequence()
-		must(one.Append(qkv.BSHD(k[:seq*kvHeads*dim], 1, seq, kvHeads, dim), qkv.BSHD(v[:seq*kvHeads*dim], 1, seq, kvHeads, dim)))
-		must(two.Append(qkv.BSHD(k[:8*kvHeads*dim], 1, 8, kvHeads, dim), qkv.BSHD(v[:8*kvHeads*dim], 1, 8, kvHeads, dim)))
-		var b qkv.Batch
+		// Layers of three kinds: in int8, with a window and in pages that are shared.
+		layers := []qkv.CacheLayer{
+			{KVHeads: kvHeads, DimQK: dim, DimV: dim, KeyType: qkv.TypeInt8},
+			{KVHeads: kvHeads, DimQK: dim, DimV: dim, Window: 8, Keep: 3},
+			{KVHeads: kvHeads, DimQK: dim, DimV: dim, KeyType: qkv.TypeQ8_0, ValueType: qkv.TypeFloat16},
+		}
+		cache := newCache(t, qkv.CacheConfig{Layers: layers, Pages: 64, PageTokens: 8, Sequences: 2, StepTokens: seq})
+		step := newStep(t, e, cache)
+		one, two := cache.NewSequence(), cache.NewSequence()
+		all := func(x []float32) qkv.View { return qkv.BSHD(x[:seq*kvHeads*dim], 1, seq, kvHeads, dim) }
+		accepted := []int{1, 0}
+		steps := []qkv.StepSequence{{Sequence: one, Tokens: 1}, {Sequence: two, Tokens: 1}}
+		must(step.Begin([]qkv.StepSequence{{Sequence: one, Tokens: seq}}))
+		for layer := range layers {
+			must(step.Write(layer, all(k), all(v)))
+		}
+		must(step.Commit())
 
 		for _, f := range []struct {
 			name string
@@ -141,40 +148,24 @@ func TestAllocsAsWritten(t *testing.T) {
 			{"Layer.RunContext", func() error {
 				return layer.RunContext(ctx, &qkv.LayerCall{X: qkv.RowMajor(x, seq, in), Y: qkv.RowMajor(y, seq, in)})
 			}},
-			{"Cache", func() error {
-				for slot := range 2 {
-					if slots.Len(slot) == seq {
-						must(slots.Truncate(slot, 1))
-					}
-					must(slots.Append(slot, token(k), token(v)))
-				}
-				call := qkv.Call{Q: queries, Out: outputs, Mask: qkv.Mask{Causal: true, Align: qkv.BottomRight}}
-				if err := slots.Use(&call, &b, []int{0, 1}); err != nil {
-					return err
-				}
-				return e.Run(&call)
-			}},
-			{"ring Cache", func() error {
-				must(ring.Append(0, token(k), token(v)))
-				must(ring.Append(1, token(k), token(v)))
-				call := qkv.Call{Q: queries, Out: outputs, Mask: qkv.Mask{Causal: true, Align: qkv.BottomRight}}
-				if err := ring.Use(&call, &b, []int{0, 1}); err != nil {
-					return err
-				}
-				return e.Run(&call)
-			}},
-			{"PagedCache", func() error {
+			{"Step", func() error {
 				for _, s := range []*qkv.Sequence{one, two} {
 					if s.Len() == seq {
-						must(s.Truncate(1))
+						must(s.Truncate(seq - 4))
 					}
-					must(s.Append(token(k), token(v)))
 				}
-				call := qkv.Call{Q: queries, Out: outputs, Mask: qkv.Mask{Causal: true, Align: qkv.BottomRight}}
-				if err := paged.Use(&call, &b, []*qkv.Sequence{one, two}); err != nil {
-					return err
+				must(step.Begin(steps))
+				for layer := range layers {
+					must(step.Write(layer, tokens(k), tokens(v)))
+					must(step.Attend(layer, &qkv.Call{Q: queries, Out: outputs, Mask: qkv.Mask{Causal: true}}))
 				}
-				return e.Run(&call)
+				return step.CommitFirst(accepted)
+			}},
+			{"Step, rolled back", func() error {
+				must(step.Begin(steps))
+				must(step.Write(0, tokens(k), tokens(v)))
+				must(step.AttendContext(ctx, 0, &qkv.Call{Q: queries, Out: outputs, Mask: qkv.Mask{Causal: true}}))
+				return step.Rollback()
 			}},
 			{"Merge", func() error {
 				n := batch * heads * seq

@@ -28,21 +28,24 @@ func TestCacheBytes(t *testing.T) {
 		for _, v := range elemTypes {
 			name := fmt.Sprintf("%v and %v", k, v)
 			want := places * kvHeads * tokens * (rowBytes(k, dimQK) + rowBytes(v, dimV))
-			cfg := qkv.CacheConfig{Sequences: places, KVHeads: kvHeads, Capacity: tokens, DimQK: dimQK, DimV: dimV, KeyType: k, ValueType: v}
+			cfg := cacheShape{kvHeads, dimQK, dimV, k, v}.config(places, tokens)
 			if got := newCache(t, cfg).Bytes(); got != want {
 				t.Errorf("a cache of %s has %d bytes, want %d", name, got, want)
 			}
-			cfg.K, cfg.KScale = newPool(k, [4]int{places, kvHeads, tokens, dimQK}).views()
-			cfg.V, cfg.VScale = newPool(v, [4]int{places, kvHeads, tokens, dimV}).views()
+			l := &cfg.Layers[0]
+			l.K, l.KScale = newPool(k, [4]int{places, kvHeads, tokens, dimQK}).views()
+			l.V, l.VScale = newPool(v, [4]int{places, kvHeads, tokens, dimV}).views()
 			if got := newCache(t, cfg).Bytes(); got != want {
 				t.Errorf("a cache of %s in memory of the caller's has %d bytes, want %d", name, got, want)
 			}
-			pages, err := qkv.NewPagedCache(qkv.PagedConfig{Pages: places, PageTokens: tokens, KVHeads: kvHeads, DimQK: dimQK, DimV: dimV, KeyType: k, ValueType: v})
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got := pages.Bytes(); got != want {
-				t.Errorf("pages of %s have %d bytes, want %d", name, got, want)
+			// Two layers more, whose rings have 2 pages a sequence.
+			cfg = cacheShape{kvHeads, dimQK, dimV, k, v}.config(places, tokens)
+			ring := cfg.Layers[0]
+			ring.Window = tokens
+			cfg.Layers = append(cfg.Layers, ring, ring)
+			cfg.Sequences, cfg.StepTokens = 7, 3
+			if got, pages := newCache(t, cfg).Bytes(), places+2*7*2; got*places != want*pages || cfg.LayerPages(1) != 14 {
+				t.Errorf("pages of %s have %d bytes, want %d; %d pages", name, got, want/places*pages, cfg.LayerPages(1))
 			}
 		}
 	}

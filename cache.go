@@ -1,282 +1,365 @@
 package qkv
 
-import "fmt"
+import (
+	"fmt"
+	"sync"
 
-// CacheConfig says how a [Cache] is laid out.
+	"github.com/qkv-go/qkv/tile"
+)
+
+// CacheConfig says what a [Cache] keeps, and where. A cache of pages, as servers have it:
+//
+//	qkv.CacheConfig{Layers: layers, PageTokens: 16, Pages: 4096}
+//
+// and one with a slot for each of 8 sequences, which is a page as long as a sequence may be:
+//
+//	qkv.CacheConfig{Layers: layers, PageTokens: 32768, Pages: 8}
 type CacheConfig struct {
-	Sequences int // slots, each for a sequence
-	KVHeads   int
-	Capacity  int // tokens of a slot
-	DimQK     int
-	DimV      int
+	// Layers has an entry for each layer of the model that has keys and values of its own. A layer
+	// that uses those of another has none: it attends the other's index.
+	Layers []CacheLayer
+
+	// PageTokens is the tokens of a page, the same in all layers.
+	PageTokens int
+
+	// Pages is how many pages there are for the layers that attend all keys, in each of them. It is
+	// 0 if there are none of those.
+	Pages int
+
+	// Sequences is the most sequences at one time that layers with a Window have pages for. It is
+	// 0 if there are none of those. Forks count; what they share is not counted twice.
+	Sequences int
+
+	// StepTokens is the most tokens of one sequence in one [Step], for layers with a Window: their
+	// rings have room for so many beside the window. 0 means 256. A longer prompt comes in several
+	// steps.
+	StepTokens int
+}
+
+// A CacheLayer says what a [Cache] keeps of a layer.
+type CacheLayer struct {
+	KVHeads int
+	DimQK   int // of a head of the keys
+	DimV    int // of a head of the values
 
 	// KeyType and ValueType are what keys and values are kept in.
 	KeyType, ValueType ElemType
 
-	// Ring has a slot go round: once it is full, a token takes the place of the oldest that
-	// is not one of the first Keep, which stay (Xiao et al., 2023): they are Mask.First.
-	Ring bool
-	Keep int
+	// Window, if not 0, is how many of the last keys a query attends, its own among them. Of such a
+	// layer a sequence has the pages of
+	//
+	//	Keep + Window - 1 + StepTokens
+	//
+	// tokens at most, and uses them as a ring buffer: a token takes the place of the oldest that is
+	// not one of the first Keep, which every query attends (Xiao et al., 2023). Layers with the
+	// same Window and Keep share a table.
+	Window, Keep int
 
-	// Window, if not 0, is the number of last keys that a query attends, its own among
-	// them, in a ring: besides the first Keep. Append then refuses what would overwrite a
-	// key that its own first query attends, and Truncate can go back.
-	Window int
-
-	// K and V, if given, are the memory of the cache in any strides: [sequences, kvHeads,
-	// capacity, dim], of the types above. KScale and VScale [sequences, kvHeads, capacity, 1]
-	// go with int8. Otherwise the cache allocates them, contiguous.
+	// K and V, if given, are the memory of the layer in any strides: [pages, kvHeads, page tokens,
+	// dim], of the types above, with as many pages as [CacheConfig.LayerPages] says. KScale and
+	// VScale [pages, kvHeads, page tokens, 1] go with int8. Otherwise the cache allocates them,
+	// contiguous.
 	K, V           View
 	KScale, VScale View
 }
 
-// A Cache keeps the keys and values of sequences, each in a slot of a fixed number of
-// tokens. A sequence is written once, as its tokens come, and read where it is.
+// A Cache keeps the keys and values of all layers of a model for any number of sequences, in pages
+// of a fixed number of tokens that sequences with a common beginning share (Kwon et al.,
+// PagedAttention, 2023). A [Sequence] has one table of pages for all layers that attend all keys,
+// and one for all that have the same window.
 //
-// Methods that name different slots may run at the same time, as may calls that attend
-// them. Len, Use and calls only read a slot and may share it. While a slot is appended to,
-// truncated or reset, nothing else may use it, and no call that attends it may run.
+// Sequences are written and attended in a [Step]. Different sequences may be used at the same time,
+// those that share pages among them: in a Step each, forked, truncated, freed, written to a file.
 type Cache struct {
+	layers     []cacheLayer
+	groups     []pageGroup
+	pageTokens int
+	stepTokens int
+
+	mu sync.Mutex // of the pages of the groups, and of which sequences are in a Step
+}
+
+// A cacheLayer is a layer of a Cache.
+type cacheLayer struct {
 	store
-	capacity     int
-	ring         bool
-	keep, window int
-	slots        []slotState
+	group int // of the pages
+	cfg   CacheLayer
+	pools [2]tile.KV // of the keys and the values
 }
 
-// A slotState is where a sequence stands.
-type slotState struct {
-	len  int
-	lost int // in a ring, the tokens from keep to before it were overwritten
+// A pageGroup is the pages of the layers that have the same window: page i is page i of each.
+type pageGroup struct {
+	window, keep int
+	ring         int // most pages of a sequence, which then go round; 0 if there is no bound
+	pages        int
+	refs         []int32 // sequences that have each page, and Steps
+	free         []int32
 }
 
-// A CapacityError reports tokens for which a slot of a [Cache] has no room. Nothing has been
-// written when it is returned.
-type CapacityError struct {
-	Slot   int
-	Len    int // tokens of the sequence
-	Tokens int // those to append
-	Room   int // how many could be appended
+// A PagesError reports that a [Cache] has not enough free pages. Nothing has changed when it is
+// returned.
+type PagesError struct {
+	Window       int // of the layers that the pages are for, 0 for those that attend all keys
+	Needed, Free int
 }
 
-func (e *CapacityError) Error() string {
-	return fmt.Sprintf("qkv: slot %d has %d tokens and room for %d more, not for %d", e.Slot, e.Len, e.Room, e.Tokens)
+func (e *PagesError) Error() string {
+	if e.Window == 0 {
+		return fmt.Sprintf("qkv: %d pages are needed, %d are free", e.Needed, e.Free)
+	}
+	return fmt.Sprintf("qkv: %d pages are needed of layers with window %d, %d are free", e.Needed, e.Window, e.Free)
 }
 
-// NewCache returns a cache of empty sequences. The error is an [*ArgError], or a [*MemoryError]
-// for more memory than there is; that of K and V that are given may be of any size.
-func NewCache(cfg CacheConfig) (*Cache, error) {
-	c := &Cache{
-		store:    store{cfg.K, cfg.V, cfg.KScale, cfg.VScale},
-		capacity: cfg.Capacity, ring: cfg.Ring, keep: cfg.Keep, window: cfg.Window,
+// defaultStepTokens is what StepTokens is if it is 0.
+const defaultStepTokens = 256
+
+// ringPages returns the most pages that a sequence has of a layer, 0 if there is no bound.
+func (cfg *CacheConfig) ringPages(l *CacheLayer) int {
+	if l.Window == 0 {
+		return 0
+	}
+	step := cfg.StepTokens
+	if step == 0 {
+		step = defaultStepTokens
+	}
+	return (l.Keep + l.Window - 1 + step + cfg.PageTokens - 1) / cfg.PageTokens
+}
+
+// LayerPages returns how many pages a layer has: Pages, or of one with a Window
+//
+//	Sequences * ceil((Keep + Window - 1 + StepTokens) / PageTokens)
+//
+// It is 0 for a configuration that [NewCache] refuses, and for an index that Layers does not have.
+func (cfg *CacheConfig) LayerPages(layer int) int {
+	if cfg.check() != nil || layer < 0 || layer >= len(cfg.Layers) {
+		return 0
+	}
+	if n := cfg.ringPages(&cfg.Layers[layer]); n > 0 {
+		return n * cfg.Sequences
+	}
+	return cfg.Pages
+}
+
+// check reports numbers that no cache has. Those of a layer besides Window and Keep are left to
+// its store.
+func (cfg *CacheConfig) check() error {
+	if len(cfg.Layers) == 0 {
+		return argError("layers", 0, 1, "the cache has %d layers, at least 1 is needed", 0)
+	}
+	if n := cfg.PageTokens; n < 1 || n > MaxSeq {
+		return argError("pageTokens", n, MaxSeq, "pageTokens is %d, 1 to %d is supported", n, MaxSeq)
+	}
+	if n := cfg.StepTokens; n < 0 || n > MaxSeq {
+		return argError("stepTokens", n, MaxSeq, "stepTokens is %d, 0 to %d is supported", n, MaxSeq)
+	}
+	all, windows := 0, 0
+	for i := range cfg.Layers {
+		l := &cfg.Layers[i]
+		for _, x := range [...]struct {
+			name string
+			n    int
+		}{{"window", l.Window}, {"keep", l.Keep}} {
+			if x.n < 0 || x.n > MaxSeq {
+				return argError(x.name, x.n, MaxSeq, "%s of layer %d is %d, 0 to %d is supported", x.name, i, x.n, MaxSeq)
+			}
+		}
+		if l.Window == 0 {
+			if all++; l.Keep != 0 {
+				return argError("keep", l.Keep, 0, "keep of layer %d is %d, it needs a window", i, l.Keep)
+			}
+			continue
+		}
+		windows++
+		if n := mul(cfg.ringPages(l), cfg.Sequences); n > MaxSeq {
+			return argError("sequences", cfg.Sequences, MaxSeq/cfg.ringPages(l), "sequences is %d, at most %d have room for %d pages each", cfg.Sequences, MaxSeq/cfg.ringPages(l), cfg.ringPages(l))
+		}
 	}
 	for _, x := range [...]struct {
-		name string
-		n    int
-	}{{"keep", cfg.Keep}, {"window", cfg.Window}} {
-		if x.n < 0 {
-			return nil, argError(x.name, x.n, 0, "%s is %d, at least 0 is needed", x.name, x.n)
-		}
-		if x.n > 0 && !cfg.Ring {
-			return nil, argError(x.name, x.n, 0, "%s is %d, it needs ring", x.name, x.n)
-		}
-	}
-	if cfg.Ring && cfg.Capacity > 0 {
-		if cfg.Keep >= cfg.Capacity {
-			return nil, argError("keep", cfg.Keep, cfg.Capacity-1, "keep is %d, a ring of capacity %d keeps at most %d",
-				cfg.Keep, cfg.Capacity, cfg.Capacity-1)
-		}
-		if n := cfg.Capacity - cfg.Keep; cfg.Window > n {
-			return nil, argError("window", cfg.Window, n, "window is %d, capacity %d less keep %d is %d", cfg.Window, cfg.Capacity, cfg.Keep, n)
+		name, what string
+		n, layers  int
+	}{{"pages", "attend all keys", cfg.Pages, all}, {"sequences", "have a window", cfg.Sequences, windows}} {
+		switch {
+		case x.n < 0 || x.n > MaxSeq:
+			return argError(x.name, x.n, MaxSeq, "%s is %d, 0 to %d is supported", x.name, x.n, MaxSeq)
+		case x.layers > 0 && x.n == 0:
+			return argError(x.name, 0, 1, "%s is %d, %d layers %s", x.name, 0, x.layers, x.what)
+		case x.layers == 0 && x.n > 0:
+			return argError(x.name, x.n, 0, "%s is %d, no layers %s", x.name, x.n, x.what)
 		}
 	}
-	err := c.open(storeNames{"sequences", "capacity", "cache"}, cfg.Sequences, cfg.KVHeads, cfg.Capacity, cfg.DimQK, cfg.DimV, cfg.KeyType, cfg.ValueType)
-	if err != nil {
+	return nil
+}
+
+// NewCache returns a cache of free pages. The error is an [*ArgError], or a [*MemoryError] for more
+// memory than there is; that of K and V that are given may be of any size.
+func NewCache(cfg CacheConfig) (*Cache, error) {
+	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	c.slots = make([]slotState, cfg.Sequences)
+	c := &Cache{pageTokens: cfg.PageTokens, stepTokens: cfg.StepTokens, layers: make([]cacheLayer, len(cfg.Layers))}
+	if c.stepTokens == 0 {
+		c.stepTokens = defaultStepTokens
+	}
+	total := int64(0)
+	for i := range cfg.Layers {
+		l := &c.layers[i]
+		l.cfg = cfg.Layers[i]
+		l.store = store{l.cfg.K, l.cfg.V, l.cfg.KScale, l.cfg.VScale}
+		l.group = c.groupOf(&cfg, i)
+		n, err := l.check(cfg.LayerPages(i), cfg.PageTokens, &l.cfg)
+		if err != nil {
+			return nil, inLayer(err, i)
+		}
+		total += n
+	}
+	if err := c.apart(); err != nil {
+		return nil, err
+	}
+	for i := range c.groups {
+		total += 8 * int64(c.groups[i].pages) // of refs and free
+	}
+	if err := checkMemory("cache", total); err != nil {
+		return nil, err
+	}
+	for i := range c.groups {
+		g := &c.groups[i]
+		g.refs, g.free = make([]int32, g.pages), make([]int32, g.pages)
+		for j := range g.free {
+			g.free[j] = int32(g.pages - 1 - j) // the first are taken first
+		}
+	}
+	for i := range c.layers {
+		l := &c.layers[i]
+		l.allocate(c.groups[l.group].pages, cfg.PageTokens, &l.cfg)
+		l.cfg.K, l.cfg.V, l.cfg.KScale, l.cfg.VScale = View{}, View{}, View{}, View{}
+		l.pools = [2]tile.KV{l.k.pool(&l.kScale), l.v.pool(&l.vScale)}
+	}
 	return c, nil
 }
 
-// slot returns the state of a slot.
-func (c *Cache) slot(i int) (*slotState, error) {
-	if c == nil {
-		return nil, argError("cache", 0, 1, "cache is nil: NewCache makes one")
+// groupOf returns the group of pages of a layer, which it makes for the first one.
+func (c *Cache) groupOf(cfg *CacheConfig, layer int) int {
+	l := &cfg.Layers[layer]
+	for i := range c.groups {
+		if g := &c.groups[i]; g.window == l.Window && g.keep == l.Keep {
+			return i
+		}
 	}
-	if i < 0 || i >= len(c.slots) {
-		return nil, argError("slot", i, len(c.slots), "slot is %d, the cache has %d", i, len(c.slots))
-	}
-	return &c.slots[i], nil
+	c.groups = append(c.groups, pageGroup{window: l.Window, keep: l.Keep, ring: cfg.ringPages(l), pages: cfg.LayerPages(layer)})
+	return len(c.groups) - 1
 }
 
-// Len returns the number of tokens of a sequence, those that a ring has overwritten among
-// them; 0 if there is no such slot.
-func (c *Cache) Len(slot int) int {
-	s, err := c.slot(slot)
-	if err != nil {
+// apart reports memory that is given twice.
+func (c *Cache) apart() error {
+	type memory struct {
+		name string
+		region
+	}
+	var given []memory
+	for i := range c.layers {
+		l := &c.layers[i]
+		for j, v := range [...]*View{&l.k, &l.v, &l.kScale, &l.vScale} {
+			if !v.given() {
+				continue
+			}
+			m := memory{fmt.Sprintf("%s of layer %d", [...]string{"k", "v", "kScale", "vScale"}[j], i), v.region()}
+			for k := range given {
+				if err := checkApart(m.name, &m.region, given[k].name, &given[k].region); err != nil {
+					return err
+				}
+			}
+			given = append(given, m)
+		}
+	}
+	return nil
+}
+
+// ready reports a Cache that NewCache has not made.
+func (c *Cache) ready() error {
+	if c == nil || c.layers == nil {
+		return argError("cache", 0, 1, "cache is nil or zero: NewCache makes one")
+	}
+	return nil
+}
+
+// layer returns a layer.
+func (c *Cache) layer(i int) (*cacheLayer, error) {
+	if i < 0 || i >= len(c.layers) {
+		return nil, argError("layer", i, len(c.layers), "layer is %d, the cache has %d", i, len(c.layers))
+	}
+	return &c.layers[i], nil
+}
+
+// Layers returns how many layers the cache has, 0 of nil.
+func (c *Cache) Layers() int {
+	if c == nil {
 		return 0
 	}
-	return s.len
+	return len(c.layers)
+}
+
+// FreePages returns how many pages of a layer no sequence has; 0 if there is no such layer, and of
+// nil. Layers that share a table have the same.
+func (c *Cache) FreePages(layer int) int {
+	if c.ready() != nil || layer < 0 || layer >= len(c.layers) {
+		return 0
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.groups[c.layers[layer].group].free)
 }
 
 // Bytes returns the size of the keys and values that the cache has room for, with the scales of
-// int8:
+// int8, over all layers:
 //
-//	sequences * kvHeads * capacity * (row of dimQK + row of dimV)
+//	pages * kvHeads * page tokens * (row of dimQK + row of dimV)
 //
 // A row of n dims is 4n bytes in float32, 2n in Float16 and BFloat16, n + 4 in int8, and 34n/32
-// in Q8_0. Gaps that the strides of memory of the caller's leave do not count. Of nil it is 0.
+// in Q8_0. Gaps that the strides of memory of the caller's leave do not count. Tables take 4
+// bytes a page. Of nil it is 0.
 func (c *Cache) Bytes() int {
 	if c == nil {
 		return 0
 	}
-	return c.bytes()
-}
-
-// size is the tokens of a ring that go round.
-func (c *Cache) size() int { return c.capacity - c.keep }
-
-// least returns the first token of a ring, other than those kept, that a sequence of n tokens
-// must still have: that of the next query by the window, or without one all that a call takes
-// to be there.
-func (c *Cache) least(n int) int {
-	if c.window > 0 {
-		return n - c.window + 1
+	n := 0
+	for i := range c.layers {
+		n += c.layers[i].bytes()
 	}
-	return n - c.size()
+	return n
 }
 
-// room returns how many tokens can be appended to a sequence.
-func (c *Cache) room(s *slotState) int {
-	n := c.capacity - s.len
-	if c.ring {
-		// Of a ring that is full, the chunk and the keys in the window of its first query
-		// fit in what goes round; at the least, the chunk.
-		n = max(n, c.size()-max(c.window-1, 0), 0)
-		if c.window == 0 {
-			n = max(n, c.size()+max(c.keep-s.len, 0))
+// release gives up a hold of pages. The lock of the cache is held.
+func (g *pageGroup) release(pages ...int32) {
+	for _, page := range pages {
+		if g.refs[page]--; g.refs[page] == 0 {
+			g.free = append(g.free, page)
 		}
 	}
-	return min(n, MaxSeq-s.len)
 }
 
-// Append writes the keys and values of the tokens that follow in a sequence, converted to
-// the types of the cache: k and v are float32 [1, kvHeads, tokens, dim], and k is rotated
-// already where there are rotary embeddings. Nothing else is copied. They share no element
-// with the cache.
-//
-// A ring with a Window takes no more tokens at once than leave it the keys that their queries
-// attend: once the slot is full, window + tokens <= capacity - keep + 1. Without a Window it
-// then takes up to capacity - keep, and all of their queries attend what is left after the last
-// one: of more than one token, the first lose keys that they would have had alone.
-//
-// The error is an [*ArgError], or a [*CapacityError] where there is no room. Nothing has
-// been written then.
-func (c *Cache) Append(slot int, k, v View) error {
-	s, err := c.slot(slot)
-	if err != nil {
-		return err
-	}
-	n, err := c.checkTokens(&k, &v)
-	if err != nil {
-		return err
-	}
-	if room := c.room(s); n > room {
-		return &CapacityError{Slot: slot, Len: s.len, Tokens: n, Room: room}
-	}
-	for i := 0; i < n; {
-		at := s.len + i
-		run := c.capacity - at
-		if at >= c.capacity { // only of a ring
-			at = c.keep + (at-c.keep)%c.size()
-			run = c.capacity - at
-		}
-		run = min(run, n-i)
-		c.write(slot, at, &k, &v, i, run)
-		i += run
-	}
-	s.len += n
-	if lost := s.len - c.size(); c.ring && lost > c.keep {
-		s.lost = max(s.lost, lost)
-	}
-	return nil
+// take returns a free page, which there is, held once. The lock of the cache is held.
+func (g *pageGroup) take() int32 {
+	last := len(g.free) - 1
+	page := g.free[last]
+	g.free = g.free[:last]
+	g.refs[page] = 1
+	return page
 }
 
-// Truncate goes back to the first n tokens of a sequence. A ring that has overwritten tokens
-// goes back only with a Window, and as far as the next query finds the keys that it attends:
-// by capacity - keep - window + 1 from the most tokens that it had; or to no more than Keep
-// tokens. Tokens that were overwritten stay lost, and no query attends them. The error is an
-// [*ArgError]; nothing has changed then.
-func (c *Cache) Truncate(slot, n int) error {
-	s, err := c.slot(slot)
-	if err != nil {
-		return err
-	}
-	if n < 0 {
-		return argError("n", n, 0, "n is %d, at least 0 is needed", n)
-	}
-	if n > s.len {
-		return argError("n", n, s.len, "n is %d, slot %d has %d tokens", n, slot, s.len)
-	}
-	if first := max(c.least(n), c.keep); n < s.len && first < min(n, s.lost) {
-		return argError("n", n, s.lost-c.least(0), "n is %d, the tokens of slot %d before %d were overwritten", n, slot, s.lost)
-	}
-	s.len, s.lost = n, min(n, s.lost)
-	return nil
-}
-
-// Reset empties a slot. The error is an [*ArgError].
-func (c *Cache) Reset(slot int) error {
-	s, err := c.slot(slot)
-	if err != nil {
-		return err
-	}
-	*s = slotState{}
-	return nil
-}
-
-// Use has a call attend the sequences of some slots, the i-th of its queries those of
-// slots[i]: it sets K, V, KScale, VScale, Tables, LensKV, CuLensKV and Ring, and of a ring
-// Lost, Mask.First, to Keep, and Mask.Window, if the cache has a Window and the call none of its
-// own, which must not be longer. It takes back what a ring had set before. Q, Out, CuLensQ
-// and the rest of the mask are the caller's, but of a ring for a prefix, which there is not:
-// a decoder appends the tokens of its queries first, and has Mask.Causal. If Mask.Align does
-// not say where the queries stand, it becomes [BottomRight]: the last one at the last token.
-//
-// The call refers to b, and is good until one of the slots changes. The error is an
-// [*ArgError]; the call has not changed then.
-func (c *Cache) Use(call *Call, b *Batch, slots []int) error {
-	if c == nil {
-		return argError("cache", 0, 1, "cache is nil: NewCache makes one")
-	}
-	if err := checkUse(call, b); err != nil {
-		return err
-	}
-	for i, slot := range slots {
-		if slot < 0 || slot >= len(c.slots) {
-			return argError("slots", slot, len(c.slots), "slots[%d] is %d, the cache has %d", i, slot, len(c.slots))
+// place returns the page of a token in a table, as an index, and the token there, of a sequence
+// whose ring, if it has one, is complete. It returns too how many tokens from it on follow each
+// other in the page.
+func (g *pageGroup) place(token, pageTokens int) (page, at, run int) {
+	run = pageTokens
+	if g.ring > 0 {
+		size := g.ring * pageTokens
+		if token >= g.keep {
+			token = g.keep + (token-g.keep)%(size-g.keep)
+			run = size - token
+		} else {
+			run = g.keep - token
 		}
 	}
-	if w := call.Mask.Window; c.window > 0 && w.given && !w.cache && w.left >= c.window {
-		return argError("mask", w.left, c.window-1, "mask has a window with left bound %d, that of the cache is %d", w.left, c.window-1)
-	}
-	if m := &call.Mask; c.ring && m.Prefix != 0 {
-		return argError("mask", m.Prefix, c.keep, "mask has prefix %d, a ring keeps its own first %d", m.Prefix, c.keep)
-	} else if c.ring && m.Prefixes != nil {
-		return argError("mask", len(m.Prefixes), c.keep, "mask has %d prefixes, a ring keeps its own first %d", len(m.Prefixes), c.keep)
-	}
-	b.grow(len(slots))
-	for i, slot := range slots {
-		b.slots[i], b.lens[i], b.lost[i] = int32(slot), c.slots[slot].len, c.slots[slot].lost
-		b.tables[i] = b.slots[i : i+1 : i+1]
-	}
-	b.fill(call, &c.store)
-	if !c.ring {
-		return nil
-	}
-	call.Ring, call.Lost, call.Mask.First = true, b.lost, c.keep
-	if c.window > 0 && !call.Mask.Window.given {
-		call.Mask.Window = Window{left: c.window - 1, right: Unbounded, given: true, cache: true}
-	}
-	return nil
+	page, at = token/pageTokens, token%pageTokens
+	return page, at, min(run, pageTokens-at)
 }

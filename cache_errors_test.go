@@ -1,8 +1,13 @@
 package qkv_test
 
 import (
+	"bytes"
+	"encoding/binary"
 	"errors"
+	"hash/crc32"
+	"io"
 	"math"
+	"math/rand/v2"
 	"testing"
 
 	"github.com/qkv-go/qkv"
@@ -18,200 +23,324 @@ func checkArgError(t *testing.T, err error, arg, want string) {
 }
 
 func TestCacheConfigErrors(t *testing.T) {
-	floats, ints := make([]float32, 4096), make([]int8, 4096)
+	floats, ints, blocks := make([]float32, 4096), make([]int8, 4096), make([]qkv.BlockQ8_0, 128)
 	for _, c := range []struct {
 		arg, want string
-		spoil     func(c *qkv.CacheConfig)
+		spoil     func(c *qkv.CacheConfig, l *qkv.CacheLayer)
 	}{
-		{"sequences", "qkv: sequences is 0, at least 1 is needed", func(c *qkv.CacheConfig) { c.Sequences = 0 }},
-		{"kvHeads", "qkv: kvHeads is -2, at least 1 is needed", func(c *qkv.CacheConfig) { c.KVHeads = -2 }},
-		{"capacity", "qkv: capacity is 0, at least 1 is needed", func(c *qkv.CacheConfig) { c.Capacity = 0 }},
-		{"capacity", "qkv: capacity is 1073741825, at most 1073741824 is supported", func(c *qkv.CacheConfig) { c.Capacity = 1<<30 + 1 }},
-		{"dimQK", "qkv: dimQK is 16385, at most 16384 is supported", func(c *qkv.CacheConfig) { c.DimQK = 16385 }},
-		{"dimV", "qkv: dimV is 0, at least 1 is needed", func(c *qkv.CacheConfig) { c.DimV = 0 }},
-		{"dimV", "qkv: dimV is 33, not a multiple of the 32 of a block", func(c *qkv.CacheConfig) { c.DimV = 33 }},
-		{"keyType", "qkv: keyType is 5, the last is 4", func(c *qkv.CacheConfig) { c.KeyType = 5 }},
-		{"valueType", "qkv: valueType is -1, the last is 4", func(c *qkv.CacheConfig) { c.ValueType = -1 }},
-		{"keep", "qkv: keep is -1, at least 0 is needed", func(c *qkv.CacheConfig) { c.Keep = -1 }},
-		{"keep", "qkv: keep is 3, it needs ring", func(c *qkv.CacheConfig) { c.Keep = 3 }},
-		{"keep", "qkv: keep is 8, a ring of capacity 8 keeps at most 7", func(c *qkv.CacheConfig) { c.Ring, c.Keep = true, 8 }},
-		{"window", "qkv: window is -1, at least 0 is needed", func(c *qkv.CacheConfig) { c.Window = -1 }},
-		{"window", "qkv: window is 4, it needs ring", func(c *qkv.CacheConfig) { c.Window = 4 }},
-		{"window", "qkv: window is 7, capacity 8 less keep 2 is 6", func(c *qkv.CacheConfig) { c.Ring, c.Keep, c.Window = true, 2, 7 }},
-		{"v", "qkv: v is not given, k is", func(c *qkv.CacheConfig) { c.K = qkv.BHSD(ints, 3, 2, 8, 32) }},
-		{"kScale", "qkv: kScale is given, k is not", func(c *qkv.CacheConfig) { c.KScale = qkv.BHSD(floats, 3, 2, 8, 1) }},
+		{"layers", "qkv: the cache has 0 layers, at least 1 is needed", func(c *qkv.CacheConfig, l *qkv.CacheLayer) { c.Layers = nil }},
+		{"pages", "qkv: pages is 0, 1 layers attend all keys", func(c *qkv.CacheConfig, l *qkv.CacheLayer) { c.Pages = 0 }},
+		{"pages", "qkv: pages is -1, 0 to 1073741824 is supported", func(c *qkv.CacheConfig, l *qkv.CacheLayer) { c.Pages = -1 }},
+		{"pages", "qkv: pages is 3, no layers attend all keys", func(c *qkv.CacheConfig, l *qkv.CacheLayer) { l.Window, c.Sequences = 4, 1 }},
+		{"sequences", "qkv: sequences is 0, 1 layers have a window", func(c *qkv.CacheConfig, l *qkv.CacheLayer) { l.Window, c.Pages = 4, 0 }},
+		{"sequences", "qkv: sequences is 2, no layers have a window", func(c *qkv.CacheConfig, l *qkv.CacheLayer) { c.Sequences = 2 }},
+		{"sequences", "qkv: sequences is 1073741824, at most 32537631 have room for 33 pages each", func(c *qkv.CacheConfig, l *qkv.CacheLayer) {
+			l.Window, c.Pages, c.Sequences = 4, 0, 1<<30
+		}},
+		{"pageTokens", "qkv: pageTokens is 0, 1 to 1073741824 is supported", func(c *qkv.CacheConfig, l *qkv.CacheLayer) { c.PageTokens = 0 }},
+		{"pageTokens", "qkv: pageTokens is 1073741825, 1 to 1073741824 is supported", func(c *qkv.CacheConfig, l *qkv.CacheLayer) { c.PageTokens = 1<<30 + 1 }},
+		{"stepTokens", "qkv: stepTokens is -1, 0 to 1073741824 is supported", func(c *qkv.CacheConfig, l *qkv.CacheLayer) { c.StepTokens = -1 }},
+		{"window", "qkv: window of layer 0 is -1, 0 to 1073741824 is supported", func(c *qkv.CacheConfig, l *qkv.CacheLayer) { l.Window = -1 }},
+		{"keep", "qkv: keep of layer 0 is -2, 0 to 1073741824 is supported", func(c *qkv.CacheConfig, l *qkv.CacheLayer) { l.Keep = -2 }},
+		{"keep", "qkv: keep of layer 0 is 3, it needs a window", func(c *qkv.CacheConfig, l *qkv.CacheLayer) { l.Keep = 3 }},
+		{"kvHeads", "qkv: kvHeads is -2, at least 1 is needed of layer 0", func(c *qkv.CacheConfig, l *qkv.CacheLayer) { l.KVHeads = -2 }},
+		{"dimQK", "qkv: dimQK is 16385, at most 16384 is supported of layer 0", func(c *qkv.CacheConfig, l *qkv.CacheLayer) { l.DimQK = 16385 }},
+		{"dimV", "qkv: dimV is 0, at least 1 is needed of layer 1", func(c *qkv.CacheConfig, l *qkv.CacheLayer) {
+			c.Layers = append(c.Layers, *l)
+			c.Layers[0].K, c.Layers[0].V, c.Layers[0].KScale = qkv.View{}, qkv.View{}, qkv.View{}
+			c.Layers[1].DimV = 0
+		}},
+		{"dimV", "qkv: dimV is 33, not a multiple of the 32 of a block of layer 0", func(c *qkv.CacheConfig, l *qkv.CacheLayer) { l.DimV = 33 }},
+		{"keyType", "qkv: keyType is 5, the last is 4 of layer 0", func(c *qkv.CacheConfig, l *qkv.CacheLayer) { l.KeyType = 5 }},
+		{"valueType", "qkv: valueType is -1, the last is 4 of layer 0", func(c *qkv.CacheConfig, l *qkv.CacheLayer) { l.ValueType = -1 }},
+		{"v", "qkv: v is not given, k is of layer 0", func(c *qkv.CacheConfig, l *qkv.CacheLayer) { l.V = qkv.View{} }},
+		{"k", "qkv: k is not given, v is of layer 0", func(c *qkv.CacheConfig, l *qkv.CacheLayer) { l.K = qkv.View{} }},
+		{"kScale", "qkv: kScale is given, k is not of layer 0", func(c *qkv.CacheConfig, l *qkv.CacheLayer) { l.K, l.V = qkv.View{}, qkv.View{} }},
+		{"k", "qkv: k has elements of type float32, int8 is needed of layer 0", func(c *qkv.CacheConfig, l *qkv.CacheLayer) { l.K = qkv.BHSD(floats, 3, 2, 8, 32) }},
+		{"k", "qkv: k has batch 2, the cache needs 3 of layer 0", func(c *qkv.CacheConfig, l *qkv.CacheLayer) { l.K = qkv.BHSD(ints, 2, 2, 8, 32) }},
+		{"v", "qkv: v has head dim 32, the cache needs 64 of layer 0", func(c *qkv.CacheConfig, l *qkv.CacheLayer) { l.V = qkv.BHSD(blocks, 3, 2, 8, 32) }},
+		{"v", "qkv: v reaches element 95, its slice has 90 of layer 0", func(c *qkv.CacheConfig, l *qkv.CacheLayer) { l.V = qkv.BHSD(blocks[:90], 3, 2, 8, 64) }},
+		{"v", "qkv: v overlaps itself: its head dim stride is 1, at least 8 is needed of layer 0", func(c *qkv.CacheConfig, l *qkv.CacheLayer) {
+			l.V = qkv.Strided(blocks, 0, [4]int{3, 2, 8, 64}, [4]int{32, 16, 1, 1})
+		}},
+		{"kScale", "qkv: kScale is not given of layer 0", func(c *qkv.CacheConfig, l *qkv.CacheLayer) { l.KScale = qkv.View{} }},
+		{"vScale", "qkv: vScale is given, v has elements of type BlockQ8_0 of layer 0", func(c *qkv.CacheConfig, l *qkv.CacheLayer) { l.VScale = l.KScale }},
+		{"v of layer 0", "qkv: v of layer 0 and k of layer 0 share elements", func(c *qkv.CacheConfig, l *qkv.CacheLayer) {
+			l.ValueType, l.DimV, l.V, l.VScale = qkv.TypeInt8, 32, l.K, qkv.BHSD(floats[100:], 3, 2, 8, 1)
+		}},
 	} {
-		cfg := qkv.CacheConfig{Sequences: 3, KVHeads: 2, Capacity: 8, DimQK: 32, DimV: 64, KeyType: qkv.TypeInt8, ValueType: qkv.TypeQ8_0}
+		cfg := qkv.CacheConfig{Pages: 3, PageTokens: 8, Layers: []qkv.CacheLayer{{
+			KVHeads: 2, DimQK: 32, DimV: 64, KeyType: qkv.TypeInt8, ValueType: qkv.TypeQ8_0,
+			K: qkv.BHSD(ints, 3, 2, 8, 32), KScale: qkv.BHSD(floats, 3, 2, 8, 1), V: qkv.BHSD(blocks, 3, 2, 8, 64),
+		}}}
 		newCache(t, cfg)
-		c.spoil(&cfg)
+		c.spoil(&cfg, &cfg.Layers[0])
 		_, err := qkv.NewCache(cfg)
 		checkArgError(t, err, c.arg, c.want)
+		if c.arg == "pages" && cfg.LayerPages(0) != 0 {
+			t.Errorf("%d pages of a configuration that is refused", cfg.LayerPages(0))
+		}
 	}
-	_, err := qkv.NewCache(qkv.CacheConfig{Sequences: math.MaxInt32, KVHeads: math.MaxInt32, Capacity: 1 << 30, DimQK: 32, DimV: 32})
+	_, err := qkv.NewCache(cacheShape{math.MaxInt32, 32, 32, qkv.TypeFloat32, qkv.TypeFloat32}.config(1<<30, 1<<30))
 	var e *qkv.ArgError
-	if !errors.As(err, &e) || e.Arg != "sequences" {
+	if !errors.As(err, &e) || e.Arg != "k" {
 		t.Errorf("more than any memory: %v", err)
 	}
 }
 
-func TestCacheMemoryErrors(t *testing.T) {
-	floats, ints, blocks := make([]float32, 4096), make([]int8, 4096), make([]qkv.BlockQ8_0, 128)
-	for _, c := range []struct {
-		arg, want string
-		spoil     func(c *qkv.PagedConfig)
-	}{
-		{"pages", "qkv: pages is 0, at least 1 is needed", func(c *qkv.PagedConfig) { c.Pages = 0 }},
-		{"pageTokens", "qkv: pageTokens is -8, at least 1 is needed", func(c *qkv.PagedConfig) { c.PageTokens = -8 }},
-		{"k", "qkv: k is not given, v is", func(c *qkv.PagedConfig) { c.K = qkv.View{} }},
-		{"k", "qkv: k has elements of type float32, int8 is needed", func(c *qkv.PagedConfig) { c.K = qkv.BHSD(floats, 3, 2, 8, 32) }},
-		{"k", "qkv: k has batch 2, the cache needs 3", func(c *qkv.PagedConfig) { c.K = qkv.BHSD(ints, 2, 2, 8, 32) }},
-		{"v", "qkv: v has head dim 32, the cache needs 64", func(c *qkv.PagedConfig) { c.V = qkv.BHSD(blocks, 3, 2, 8, 32) }},
-		{"v", "qkv: v reaches element 95, its slice has 90", func(c *qkv.PagedConfig) { c.V = qkv.BHSD(blocks[:90], 3, 2, 8, 64) }},
-		{"v", "qkv: v overlaps itself: its head dim stride is 1, at least 8 is needed", func(c *qkv.PagedConfig) {
-			c.V = qkv.Strided(blocks, 0, [4]int{3, 2, 8, 64}, [4]int{32, 16, 1, 1})
-		}},
-		{"kScale", "qkv: kScale is not given", func(c *qkv.PagedConfig) { c.KScale = qkv.View{} }},
-		{"kScale", "qkv: kScale has elements of type int8, float32 is needed", func(c *qkv.PagedConfig) { c.KScale = qkv.BHSD(ints, 3, 2, 8, 1) }},
-		{"kScale", "qkv: kScale overlaps itself: its heads stride is 0, at least 1 is needed", func(c *qkv.PagedConfig) {
-			c.KScale = qkv.Strided(floats, 0, [4]int{3, 2, 8, 1}, [4]int{8, 0, 1, 1})
-		}},
-		{"vScale", "qkv: vScale is given, v has elements of type BlockQ8_0", func(c *qkv.PagedConfig) { c.VScale = c.KScale }},
-		{"v", "qkv: v and k share elements", func(c *qkv.PagedConfig) {
-			c.ValueType, c.DimV, c.V, c.VScale = qkv.TypeInt8, 32, c.K, c.KScale
-		}},
-	} {
-		cfg := qkv.PagedConfig{
-			Pages: 3, PageTokens: 8, KVHeads: 2, DimQK: 32, DimV: 64, KeyType: qkv.TypeInt8, ValueType: qkv.TypeQ8_0,
-			K: qkv.BHSD(ints, 3, 2, 8, 32), KScale: qkv.BHSD(floats, 3, 2, 8, 1), V: qkv.BHSD(blocks, 3, 2, 8, 64),
-		}
-		if _, err := qkv.NewPagedCache(cfg); err != nil {
-			t.Fatal(err)
-		}
-		c.spoil(&cfg)
-		_, err := qkv.NewPagedCache(cfg)
-		checkArgError(t, err, c.arg, c.want)
-	}
-}
-
-func TestCacheErrors(t *testing.T) {
+func TestStepErrors(t *testing.T) {
 	s := cacheShape{2, 32, 64, qkv.TypeInt8, qkv.TypeFloat16}
 	cfg := s.config(3, 8)
-	// Memory to see what is written.
-	halves := make([]qkv.Float16, 3*2*8*64)
-	cfg.K, cfg.KScale = newPool(qkv.TypeInt8, [4]int{3, 2, 8, 32}).views()
-	cfg.V = qkv.BHSD(halves, 3, 2, 8, 64)
-	c := newCache(t, cfg)
-	data := draw(4096, normal(1))
-	k, v := qkv.BHSD(data, 1, 2, 3, 32), qkv.BHSD(data, 1, 2, 3, 64)
-	for _, e := range []struct {
+	halves := make([]qkv.Float16, 3*2*8*64) // memory to see what is written
+	cfg.Layers[0].K, cfg.Layers[0].KScale = newPool(qkv.TypeInt8, [4]int{3, 2, 8, 32}).views()
+	cfg.Layers[0].V = qkv.BHSD(halves, 3, 2, 8, 64)
+	ring := s.layer()
+	ring.Window, ring.Keep = 4, 2
+	cfg.Layers, cfg.Sequences, cfg.StepTokens = append(cfg.Layers, ring), 4, 11 // rings of 16 tokens
+	c, e := newCache(t, cfg), newAttention(t, qkv.Config{})
+	step, other := newStep(t, e, c), newCache(t, s.config(3, 8))
+	live, freed := c.NewSequence(), c.NewSequence()
+	must(freed.Free())
+	begin := func(x ...qkv.StepSequence) error { return step.Begin(x) }
+	one := qkv.StepSequence{Sequence: live, Tokens: 3}
+	for _, x := range []struct {
 		arg, want string
 		err       error
 	}{
-		{"slot", "qkv: slot is 3, the cache has 3", c.Append(3, k, v)},
-		{"slot", "qkv: slot is -1, the cache has 3", c.Append(-1, k, v)},
-		{"slot", "qkv: slot is 3, the cache has 3", c.Truncate(3, 0)},
-		{"slot", "qkv: slot is 3, the cache has 3", c.Reset(3)},
-		{"n", "qkv: n is -1, at least 0 is needed", c.Truncate(0, -1)},
-		{"n", "qkv: n is 1, slot 0 has 0 tokens", c.Truncate(0, 1)},
-		{"k", "qkv: k has batch 2, the cache needs 1", c.Append(0, qkv.BHSD(data, 2, 2, 3, 32), v)},
-		{"k", "qkv: k has heads 1, the cache needs 2", c.Append(0, qkv.BHSD(data, 1, 1, 3, 32), v)},
-		{"k", "qkv: k has head dim 64, the cache needs 32", c.Append(0, v, v)},
-		{"v", "qkv: v has head dim 32, the cache needs 64", c.Append(0, k, k)},
-		{"v", "qkv: v has sequence length 2, k has 3", c.Append(0, k, qkv.BHSD(data, 1, 2, 2, 64))},
-		{"v", "qkv: v has elements of type Float16, float32 is needed", c.Append(0, k, qkv.BHSD(halves, 1, 2, 3, 64))},
-		{"v", "qkv: v reaches element 383, its slice has 383", c.Append(0, k, qkv.BHSD(data[:383], 1, 2, 3, 64))},
-		{"k", "qkv: k has negative sequence length -1", c.Append(0, qkv.BHSD(data, 1, 2, -1, 32), qkv.BHSD(data, 1, 2, -1, 64))},
-		{"k", "qkv: k is not given", c.Append(0, qkv.View{}, v)},
-		{"slots", "qkv: slots[1] is 3, the cache has 3", c.Use(new(qkv.Call), new(qkv.Batch), []int{0, 3})},
-		{"slots", "qkv: slots[0] is -1, the cache has 3", c.Use(new(qkv.Call), new(qkv.Batch), []int{-1})},
+		{"sequences", "qkv: sequences[0]: it is of another cache", begin(qkv.StepSequence{Sequence: other.NewSequence(), Tokens: 1})},
+		{"sequences", "qkv: sequences[1]: it was freed", begin(one, qkv.StepSequence{Sequence: freed, Tokens: 1})},
+		{"sequences", "qkv: sequences[0]: it is no sequence: NewSequence makes one", begin(qkv.StepSequence{Tokens: 1})},
+		{"sequences", "qkv: sequences[0]: it is no sequence: NewSequence makes one", begin(qkv.StepSequence{Sequence: new(qkv.Sequence)})},
+		{"sequences", "qkv: sequences[1] has -1 tokens, 0 to 1073741824 is supported", begin(one, qkv.StepSequence{Sequence: live, Tokens: -1})},
+		{"sequences", "qkv: sequences[0] has 1073741825 queries, 0 to 1073741824 is supported", begin(qkv.StepSequence{Sequence: live, Queries: 1<<30 + 1})},
+		{"sequences", "qkv: sequences[0] has 17 new tokens, layers with window 4 take at most 16 at once", begin(qkv.StepSequence{Sequence: live, Tokens: 17})},
+		{"sequences", "qkv: the first 2 sequences have 1073741827 new tokens or queries, at most 1073741824 are supported", begin(one, qkv.StepSequence{Sequence: c.NewSequence(), Queries: 1 << 30})},
+		{"accepted", "qkv: step has not begun: Begin does that", func() error {
+			err := step.CommitFirst(nil)
+			var a *qkv.ArgError
+			if errors.As(err, &a) {
+				a.Arg = "accepted"
+			}
+			return err
+		}()},
+		{"sequence", "qkv: sequence: it was freed", freed.Free()},
+		{"sequence", "qkv: sequence: it was freed", second(freed.Fork())},
+		{"n", "qkv: n is -1, at least 0 is needed", live.Truncate(-1)},
+		{"n", "qkv: n is 1, the sequence has 0 tokens", live.Truncate(1)},
+		{"layer", "qkv: layer is 2, the cache has 2", second(live.Table(2))},
 	} {
-		checkArgError(t, e.err, e.arg, e.want)
+		checkArgError(t, x.err, x.arg, x.want)
 	}
-	if err := c.Append(0, qkv.BHSD(data, 1, 2, 9, 32), qkv.BHSD(data, 1, 2, 9, 64)); err == nil ||
-		err.Error() != "qkv: slot 0 has 0 tokens and room for 8 more, not for 9" {
-		t.Errorf("9 tokens: %v", err)
+
+	must(begin(one, qkv.StepSequence{Sequence: c.NewSequence(), Tokens: 1, Queries: 2}))
+	data := draw(4096, normal(1))
+	k, v := qkv.THD(data, 4, 2, 32), qkv.THD(data, 4, 2, 64)
+	q, out := qkv.THD(data, 5, 4, 32), qkv.THD(make([]float32, 5*4*64), 5, 4, 64)
+	attend := func(layer int, change func(c *qkv.Call)) error {
+		call := qkv.Call{Q: q, Out: out, Mask: qkv.Mask{Causal: true}}
+		change(&call)
+		return step.Attend(layer, &call)
+	}
+	none := func(*qkv.Call) {}
+	checkArgError(t, attend(0, none), "layer", "qkv: layer 0 has not been written in this step, which has 4 new tokens")
+	must(step.Write(1, k, v))
+	for _, x := range []struct {
+		arg, want string
+		err       error
+	}{
+		{"layer", "qkv: layer is 2, the cache has 2", step.Write(2, k, v)},
+		{"layer", "qkv: layer is -1, the cache has 2", step.Write(-1, k, v)},
+		{"k", "qkv: k has batch 2, the step needs 1", step.Write(0, qkv.BHSD(data, 2, 2, 2, 32), v)},
+		{"k", "qkv: k has heads 1, the step needs 2", step.Write(0, qkv.THD(data, 4, 1, 32), v)},
+		{"k", "qkv: k has head dim 64, the step needs 32", step.Write(0, v, v)},
+		{"k", "qkv: k has sequence length 5, the step needs 4", step.Write(0, qkv.THD(data, 5, 2, 32), v)},
+		{"v", "qkv: v has elements of type Float16, float32 is needed", step.Write(0, k, qkv.THD(halves, 4, 2, 64))},
+		{"v", "qkv: v reaches element 511, its slice has 511", step.Write(0, k, qkv.THD(data[:511], 4, 2, 64))},
+		{"k", "qkv: k is not given", step.Write(0, qkv.View{}, v)},
+		{"layer", "qkv: layer 0 has not been written in this step, which has 4 new tokens", step.Commit()},
+		{"accepted", "qkv: accepted has length 1, the step has 2 sequences", step.CommitFirst([]int{0})},
+		{"accepted", "qkv: accepted[1] is 2, the sequence has 1 new tokens", step.CommitFirst([]int{3, 2})},
+		{"call", "qkv: call is nil", step.Attend(1, nil)},
+		{"layer", "qkv: layer is 7, the cache has 2", attend(7, none)},
+		{"q", "qkv: q has batch 1 and 4 tokens, the step has 5 queries", attend(1, func(c *qkv.Call) { c.Q, c.Out = qkv.THD(data, 4, 4, 32), qkv.THD(data[2048:], 4, 4, 64) })},
+		{"k", "qkv: k is given, a step has its own", attend(1, func(c *qkv.Call) { c.K = k })},
+		{"lensKV", "qkv: lensKV is given, a step has its own", attend(1, func(c *qkv.Call) { c.LensKV = []int{1} })},
+		{"mask", "qkv: an alignment of the mask is given, a step has its own", attend(1, func(c *qkv.Call) { c.Mask.Align = qkv.AlignOffset })},
+		{"mask", "qkv: mask has a window with left bound 4, that of layer 1 is 3", attend(1, func(c *qkv.Call) { c.Mask.Window = qkv.Sliding(4, 0) })},
+		{"mask", "qkv: mask has first tokens or a prefix, layer 1 has a window and keeps its own first 2", attend(1, func(c *qkv.Call) { c.Mask.Prefix = 3 })},
+		{"lse", "qkv: lse has length 3, out has 20 rows", attend(1, func(c *qkv.Call) { c.LSE = make([]float32, 3) })},
+	} {
+		checkArgError(t, x.err, x.arg, x.want)
 	}
 	for i, h := range halves {
 		if h != 0 {
 			t.Fatalf("value %d was written", i)
 		}
 	}
-	for slot := range 5 {
-		if n := c.Len(slot - 1); n != 0 {
-			t.Errorf("slot %d has %d tokens", slot-1, n)
-		}
+	must(attend(1, none))
+	plan, err := step.Explain(1, &qkv.Call{Q: q, Out: out, Mask: qkv.Mask{Causal: true}})
+	if must(err); plan.Kernel == "" || plan.Pairs != 4*(1+2+3+0+1) {
+		t.Errorf("%d pairs, %v", plan.Pairs, plan)
 	}
-	if err := c.Append(2, qkv.BHSD(data, 1, 2, 0, 32), qkv.BHSD(data, 1, 2, 0, 64)); err != nil || c.Len(2) != 0 {
-		t.Errorf("no tokens: %v", err)
-	}
+	must(step.Rollback())
 
-	ring := s.config(1, 8)
-	ring.Ring, ring.Window = true, 4
-	call := &qkv.Call{Mask: qkv.Mask{Window: qkv.Sliding(4, 0)}}
-	checkArgError(t, newCache(t, ring).Use(call, new(qkv.Batch), []int{0}), "mask", "qkv: mask has a window with left bound 4, that of the cache is 3")
-	// Prefixes would stay where the ring goes round.
-	call.Mask = qkv.Mask{Prefix: 2}
-	checkArgError(t, newCache(t, ring).Use(call, new(qkv.Batch), []int{0}), "mask", "qkv: mask has prefix 2, a ring keeps its own first 0")
-	call.Mask = qkv.Mask{Prefixes: []int{2}}
-	checkArgError(t, newCache(t, ring).Use(call, new(qkv.Batch), []int{0}), "mask", "qkv: mask has 1 prefixes, a ring keeps its own first 0")
-	if call.Tables != nil || call.K != (qkv.View{}) {
-		t.Error("the call has changed")
+	var pages *qkv.PagesError
+	err = begin(qkv.StepSequence{Sequence: live, Tokens: 16}, qkv.StepSequence{Sequence: c.NewSequence(), Tokens: 9})
+	if !errors.As(err, &pages) || *pages != (qkv.PagesError{Needed: 4, Free: 3}) || err.Error() != "qkv: 4 pages are needed, 3 are free" {
+		t.Errorf("25 tokens: %v", err)
+	}
+	batch := draw(5, func() qkv.StepSequence { return qkv.StepSequence{Sequence: c.NewSequence(), Tokens: 1} })
+	err = step.Begin(batch[:3])
+	must(errors.Join(err, step.Rollback()))
+	rings := newStep(t, e, newCache(t, s.ring(2, 8, 4, 2, 3)))
+	if err := rings.Begin(nil); err != nil {
+		t.Error(err)
+	}
+	must(rings.Commit())
+}
+
+// TestRingPagesError: pages that layers with a window lack are named by that.
+func TestRingPagesError(t *testing.T) {
+	c := newCache(t, cacheShapes[0].ring(2, 8, 4, 2, 11))
+	step := newStep(t, newAttention(t, qkv.Config{}), c)
+	var batch []qkv.StepSequence
+	for range 3 {
+		batch = append(batch, qkv.StepSequence{Sequence: c.NewSequence(), Tokens: 9})
+	}
+	var pages *qkv.PagesError
+	err := step.Begin(batch)
+	if !errors.As(err, &pages) || *pages != (qkv.PagesError{Window: 4, Needed: 6, Free: 4}) || err.Error() != "qkv: 6 pages are needed of layers with window 4, 4 are free" {
+		t.Error(err)
 	}
 }
 
-func TestSequenceErrors(t *testing.T) {
-	s := cacheShape{1, 4, 4, qkv.TypeFloat32, qkv.TypeFloat32}
-	c, err := qkv.NewPagedCache(s.paged(4, 2))
-	other, err2 := qkv.NewPagedCache(s.paged(4, 2))
-	if err := errors.Join(err, err2); err != nil {
-		t.Fatal(err)
+// TestSavedErrors: a file that does not fit, is cut off, or has any bit changed, is an error that leaves
+// all pages free.
+func TestSavedErrors(t *testing.T) {
+	s := cacheShapes[3]
+	cfg := s.config(6, 4)
+	ring := s.layer()
+	ring.Window, ring.Keep = 5, 1
+	cfg.Layers, cfg.Sequences, cfg.StepTokens = append(cfg.Layers, ring), 2, 4
+	c, e := newCache(t, cfg), newAttention(t, qkv.Config{})
+	step, x := newStep(t, e, c), c.NewSequence()
+	r := rand.New(rand.NewPCG(1, 1))
+	for range 5 {
+		must(step.Begin([]qkv.StepSequence{{Sequence: x, Tokens: 3}}))
+		for layer := range cfg.Layers {
+			k, v := s.tokens(r, 3)
+			must(step.Write(layer, k.view(), v.view()))
+		}
+		must(step.Commit())
 	}
-	data := make([]float32, 64)
-	tokens := func(n int) qkv.View { return qkv.BHSD(data, 1, 1, n, 4) }
-	live, freed := c.NewSequence(), c.NewSequence()
-	if err := errors.Join(live.Append(tokens(3), tokens(3)), freed.Append(tokens(1), tokens(1)), freed.Free()); err != nil {
-		t.Fatal(err)
-	}
-	use := func(c *qkv.PagedCache, sequences ...*qkv.Sequence) error {
-		return c.Use(new(qkv.Call), new(qkv.Batch), sequences)
-	}
-	fork := func(s *qkv.Sequence) error {
-		_, err := s.Fork()
+	var file bytes.Buffer
+	_, err := x.WriteTo(&file)
+	must(err)
+	must(x.Free())
+	whole := file.Bytes()
+	free := c.FreePages(0) + c.FreePages(1)
+	refused := func(what string, c *qkv.Cache, data []byte) error {
+		t.Helper()
+		before := c.FreePages(0)
+		s, err := c.ReadSequence(bytes.NewReader(data))
+		if err == nil || s != nil {
+			t.Errorf("%s: no error", what)
+		}
+		if c.FreePages(0) != before {
+			t.Fatalf("%s: %d pages are free, want %d", what, c.FreePages(0), before)
+		}
 		return err
 	}
-	none, empty := new(qkv.PagedCache).NewSequence(), qkv.BHSD[float32](nil, 1, 0, 3, 0)
-	for _, e := range []struct {
-		arg, want string
-		err       error
-	}{
-		{"n", "qkv: n is -1, at least 0 is needed", live.Truncate(-1)},
-		{"n", "qkv: n is 4, the sequence has 3 tokens", live.Truncate(4)},
-		{"k", "qkv: k has head dim 5, the cache needs 4", live.Append(qkv.BHSD(data, 1, 1, 3, 5), tokens(3))},
-		{"sequences", "qkv: sequences[0]: it is of another cache", use(other, live)},
-		{"sequences", "qkv: sequences[1]: it was freed", use(c, live, freed)},
-		{"sequences", "qkv: sequences[0]: it is no sequence: NewSequence makes one", use(c, nil)},
-		{"sequences", "qkv: sequences[0]: it is no sequence: NewSequence makes one", use(c, new(qkv.Sequence))},
-		{"sequence", "qkv: sequence: it was freed", freed.Free()},
-		{"sequence", "qkv: sequence: it was freed", freed.Truncate(0)},
-		{"sequence", "qkv: sequence: it was freed", freed.Append(tokens(1), tokens(1))},
-		{"sequence", "qkv: sequence: it was freed", fork(freed)},
-		{"sequence", "qkv: sequence: it is no sequence: NewSequence makes one", new(qkv.Sequence).Append(tokens(1), tokens(1))},
-		{"sequence", "qkv: sequence: it is no sequence: NewSequence makes one", (*qkv.Sequence)(nil).Free()},
-		{"sequence", "qkv: sequence: it is no sequence: NewSequence makes one", fork(nil)},
-		{"sequence", "qkv: sequence: its cache has no pages: NewPagedCache makes one", none.Append(empty, empty)},
-		{"sequence", "qkv: sequence: its cache has no pages: NewPagedCache makes one", none.Truncate(0)},
-	} {
-		checkArgError(t, e.err, e.arg, e.want)
+	for i := range whole {
+		if i > 200 && i%97 != 0 && i < len(whole)-8 {
+			continue
+		}
+		data := bytes.Clone(whole)
+		data[i] ^= 1 << (i % 8)
+		refused("changed", c, data)
+		if i < 32+2*40 && (i < 28 || i > 31) { // with the right checksum of the header
+			binary.LittleEndian.PutUint32(data[28:], crc32.Update(crc32.ChecksumIEEE(data[:28]), crc32.IEEETable, data[32:32+2*40]))
+			refused("changed header", c, data)
+		}
+		if err := refused("cut off", c, whole[:i]); !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("%d bytes: %v", i, err)
+		}
 	}
-	if n := (*qkv.Sequence)(nil).Len() + freed.Len(); n != 0 {
-		t.Errorf("%d tokens of no sequence", n)
+	isArgError(t, "layers", refused("one layer", newCache(t, s.config(6, 4)), whole), "data has 2 layers, the cache has 1")
+	isArgError(t, "another kind", refused("GGUF", c, append([]byte("GGUF\x03\x00\x00\x00"), whole...)), `data is no sequence: it begins with "GGUF\x03`)
+	other := cfg
+	other.Layers = []qkv.CacheLayer{cfg.Layers[0], cfg.Layers[1]}
+	other.Layers[1].Window = 6
+	isArgError(t, "window", refused("window", newCache(t, other), whole), "data has window 5 in layer 1, the cache has 6")
+	other = cfg
+	other.Pages = 3
+	if err := refused("pages", newCache(t, other), whole); !errors.As(err, new(*qkv.PagesError)) {
+		t.Error(err)
 	}
-	var pages *qkv.PagesError
-	if err := live.Append(tokens(6), tokens(6)); !errors.As(err, &pages) || *pages != (qkv.PagesError{Needed: 3, Free: 2}) ||
-		err.Error() != "qkv: 3 pages are needed, 2 are free" {
-		t.Errorf("6 tokens: %v", err)
+	if _, err := x.WriteTo(io.Discard); err == nil {
+		t.Error("a freed sequence was written")
 	}
-	if live.Len() != 3 || c.FreePages() != 2 {
-		t.Errorf("%d tokens, %d pages free after an error", live.Len(), c.FreePages())
+	if n := c.FreePages(0) + c.FreePages(1); n != free {
+		t.Errorf("%d pages are free, want %d", n, free)
 	}
+
+	// Other pages, and a ring of another size.
+	other = cfg
+	other.Pages, other.PageTokens, other.StepTokens = 2, 16, 1
+	d := newCache(t, other)
+	y, err := d.ReadSequence(bytes.NewReader(whole))
+	must(err)
+	var again bytes.Buffer
+	_, err = y.WriteTo(&again)
+	must(err)
+	z, err := c.ReadSequence(&again)
+	must(err)
+	if y.Len() != 15 || z.Len() != 15 {
+		t.Errorf("%d and %d tokens", y.Len(), z.Len())
+	}
+}
+
+// FuzzReadSequence: no file makes a cache leave its memory, take more than its pages or keep them.
+func FuzzReadSequence(f *testing.F) {
+	s := cacheShapes[0]
+	cfg := s.config(4, 4)
+	ring := s.layer()
+	ring.Window = 3
+	cfg.Layers, cfg.Sequences, cfg.StepTokens = append(cfg.Layers, ring), 1, 2
+	e, err := qkv.New(qkv.Config{})
+	must(err)
+	c, err := qkv.NewCache(cfg)
+	must(err)
+	x := c.NewSequence()
+	var file bytes.Buffer
+	_, err = x.WriteTo(&file)
+	must(err)
+	f.Add(file.Bytes())
+	step, err := e.NewStep(c)
+	must(errors.Join(err, step.Begin([]qkv.StepSequence{{Sequence: x, Tokens: 2}})))
+	data := make([]float32, 2*2*64)
+	for layer := range cfg.Layers {
+		must(step.Write(layer, qkv.THD(data, 2, 2, 32), qkv.THD(data, 2, 2, 64)))
+	}
+	must(step.Commit())
+	file.Reset()
+	_, err = x.WriteTo(&file)
+	must(errors.Join(err, x.Free()))
+	f.Add(file.Bytes())
+	f.Fuzz(func(t *testing.T, data []byte) {
+		const header = 32 + 2*40
+		if len(data) >= header {
+			binary.LittleEndian.PutUint32(data[28:], crc32.Update(crc32.ChecksumIEEE(data[:28]), crc32.IEEETable, data[32:header]))
+		}
+		if len(data) > header+4 {
+			binary.LittleEndian.PutUint32(data[len(data)-4:], crc32.Checksum(data[:len(data)-4], crc32.MakeTable(crc32.Castagnoli)))
+		}
+		x, err := c.ReadSequence(bytes.NewReader(data))
+		if err == nil {
+			must(x.Free())
+		}
+		if c.FreePages(0) != 4 || c.FreePages(1) != cfg.LayerPages(1) {
+			t.Fatal("pages are lost")
+		}
+	})
 }

@@ -19,98 +19,117 @@ func newCache(t testing.TB, cfg qkv.CacheConfig) *qkv.Cache {
 	return c
 }
 
-func (s cacheShape) config(sequences, capacity int) qkv.CacheConfig {
-	return qkv.CacheConfig{
-		Sequences: sequences, KVHeads: s.kvHeads, Capacity: capacity, DimQK: s.dimQK, DimV: s.dimV,
-		KeyType: s.keyType, ValueType: s.valueType,
-	}
+// layer returns a layer of a cache.
+func (s cacheShape) layer() qkv.CacheLayer {
+	return qkv.CacheLayer{KVHeads: s.kvHeads, DimQK: s.dimQK, DimV: s.dimV, KeyType: s.keyType, ValueType: s.valueType}
 }
 
-func (s cacheShape) paged(pages, pageTokens int) qkv.PagedConfig {
-	return qkv.PagedConfig{
-		Pages: pages, PageTokens: pageTokens, KVHeads: s.kvHeads, DimQK: s.dimQK, DimV: s.dimV,
-		KeyType: s.keyType, ValueType: s.valueType,
-	}
+// config returns a cache of one layer.
+func (s cacheShape) config(pages, pageTokens int) qkv.CacheConfig {
+	return qkv.CacheConfig{Layers: []qkv.CacheLayer{s.layer()}, Pages: pages, PageTokens: pageTokens}
 }
 
-// A cached is a cache of any kind with sequences by number.
-type cached struct {
-	append func(sequence int, k, v qkv.View) error
-	use    func(c *qkv.Call, b *qkv.Batch, sequences []int) error
+// ring returns a cache of one layer with a window.
+func (s cacheShape) ring(sequences, pageTokens, window, keep, step int) qkv.CacheConfig {
+	l := s.layer()
+	l.Window, l.Keep = window, keep
+	return qkv.CacheConfig{Layers: []qkv.CacheLayer{l}, Sequences: sequences, PageTokens: pageTokens, StepTokens: step}
 }
 
-func contiguous(c *qkv.Cache) cached { return cached{c.Append, c.Use} }
-
-func paged(t testing.TB, cfg qkv.PagedConfig, sequences int) cached {
-	c, err := qkv.NewPagedCache(cfg)
+func newStep(t testing.TB, e *qkv.Engine, c *qkv.Cache) *qkv.Step {
+	t.Helper()
+	s, err := e.NewStep(c)
 	if err != nil {
 		t.Fatal(err)
 	}
-	all := draw(sequences, c.NewSequence)
-	return cached{
-		func(i int, k, v qkv.View) error { return all[i].Append(k, v) },
-		func(call *qkv.Call, b *qkv.Batch, which []int) error {
-			var some []*qkv.Sequence
-			for _, i := range which {
-				some = append(some, all[i])
-			}
-			return c.Use(call, b, some)
-		},
-	}
+	return s
 }
 
-// checkChunks appends to the sequences in rounds, chunks[round][i] tokens to sequence i, and
-// attends after each round what was appended, in one call and in a call of each sequence.
-func checkChunks(t *testing.T, s cacheShape, c cached, chunks [][]int, v variant, mask qkv.Mask, hide bool) {
+// appendTokens adds tokens to a sequence of a cache of one layer.
+func appendTokens(step *qkv.Step, s *qkv.Sequence, k, v qkv.View) error {
+	if err := step.Begin([]qkv.StepSequence{{Sequence: s, Tokens: k.Shape()[2]}}); err != nil {
+		return err
+	}
+	if err := step.Write(0, k, v); err != nil {
+		return errors.Join(err, step.Rollback())
+	}
+	return step.Commit()
+}
+
+// attended computes a call that attends sequences, each with so many queries.
+func attended(step *qkv.Step, c *qkv.Call, sequences []*qkv.Sequence, queries []int) error {
+	var batch []qkv.StepSequence
+	for i, s := range sequences {
+		batch = append(batch, qkv.StepSequence{Sequence: s, Queries: queries[i]})
+	}
+	if err := step.Begin(batch); err != nil {
+		return err
+	}
+	return errors.Join(step.Attend(0, c), step.Commit())
+}
+
+// checkChunks has steps of new tokens of sequences, chunks[round][i] of sequence i, that attend what
+// the sequences have, and then each sequence by itself.
+func checkChunks(t *testing.T, s cacheShape, cfg qkv.CacheConfig, chunks [][]int, v variant, mask qkv.Mask) {
 	t.Helper()
 	r := rand.New(rand.NewPCG(uint64(len(chunks)), 31))
-	a := newAttention(t, qkv.Config{Workers: 2})
+	e := newAttention(t, qkv.Config{Workers: 2})
+	c := newCache(t, cfg)
+	step := newStep(t, e, c)
+	sequences := draw(len(chunks[0]), c.NewSequence)
 	histories := draw(len(chunks[0]), func() *history { return new(history) })
-	var b qkv.Batch
 	for round, chunk := range chunks {
-		var some []int
+		var some []*qkv.Sequence
 		var which []*history
+		var batch []qkv.StepSequence
 		var queries []int
+		total := 0
 		for i, n := range chunk {
-			if n == 0 {
+			if n == 0 && round%2 == 0 {
 				continue
 			}
-			k, v := s.tokens(r, n)
-			if err := c.append(i, k.view(), v.view()); err != nil {
-				t.Fatal(err)
-			}
-			histories[i].append(s, k, v)
-			some, which, queries = append(some, i), append(which, histories[i]), append(queries, n)
+			some, which, queries = append(some, sequences[i]), append(which, histories[i]), append(queries, n)
+			batch = append(batch, qkv.StepSequence{Sequence: sequences[i], Tokens: n})
+			total += n
 		}
-		use := func(which []int) func(*qkv.Call) error {
-			return func(call *qkv.Call) error {
-				if hide { // for the cache to set
-					call.Mask.Window, call.Mask.First = qkv.Window{}, 0
-				}
-				return c.use(call, &b, which)
-			}
+		if err := step.Begin(batch); err != nil {
+			t.Fatal(err)
+		}
+		k, values := s.tokens(r, total)
+		if err := step.Write(0, k.view(), values.view()); err != nil {
+			t.Fatal(err)
+		}
+		first := 0
+		for i, h := range which {
+			h.append(s, k, values, first, queries[i])
+			first += queries[i]
 		}
 		p := s.attend(r, 1+round%3, which, queries)
 		p.mask = mask
 		v.add(r, p)
-		what := fmt.Sprintf("round %d, sequences %v", round, some)
-		p.checkUse(t, what, a, use(some))
+		what := fmt.Sprintf("round %d of %v", round, chunks)
+		p.checkAttend(t, what, e, func(c *qkv.Call) error { return step.Attend(0, c) })
+		if err := step.Commit(); err != nil {
+			t.Fatal(err)
+		}
 		if v.name == "segments" || v.name == "everything" {
 			continue // those of each sequence would be others
 		}
 		for i := range some {
 			sequence := p.sequence(i)
 			g := region{i, 0, p.q.shape[1], 0, sequence.lenQ}
-			p.change = nil
-			p.run(t, a)
+			p.run(t, e)
 			out, lse, _ := p.pick(g)
 			one := p.alone(g)
-			one.change = func(call *qkv.Call) {
-				if err := use(some[i : i+1])(call); err != nil {
-					t.Fatal(err)
-				}
+			if one.q.shape[2] == 0 {
+				continue
 			}
-			gotOut, gotLSE := one.run(t, a)
+			one.attend = func(c *qkv.Call) error {
+				c.K, c.V, c.LensQ, c.LensKV, c.CuLensQ, c.CuLensKV = qkv.View{}, qkv.View{}, nil, nil, nil, nil
+				c.Mask.Align, c.Mask.Offset, c.Mask.First = 0, 0, 0
+				return attended(step, c, some[i:i+1], queries[i:i+1])
+			}
+			gotOut, gotLSE := one.run(t, e)
 			sameBits(t, what+" alone out", gotOut, out)
 			sameBits(t, what+" alone lse", gotLSE, lse)
 		}
@@ -120,8 +139,8 @@ func checkChunks(t *testing.T, s cacheShape, c cached, chunks [][]int, v variant
 // mixed has prefill and one-token steps of three sequences in one round.
 var mixed = [][]int{{130, 7, 0}, {1, 290, 1}, {1, 1, 1}, {0, 5, 60}, {3, 1, 0}}
 
-// TestCaches: a call that attends a cache of any kind and types has the bits of one on
-// tensors of float32 that hold what the cache does, of sequences together and alone.
+// TestCaches: a step that attends a cache of any pages and types has the bits of a call on tensors of
+// float32 that hold what the cache does, of sequences together and alone.
 func TestCaches(t *testing.T) {
 	t.Parallel()
 	for _, s := range cacheShapes {
@@ -129,21 +148,19 @@ func TestCaches(t *testing.T) {
 			if brief() && i > 0 && i < len(variants)-1 {
 				continue
 			}
-			for name, c := range map[string]func() cached{
-				"contiguous": func() cached { return contiguous(newCache(t, s.config(3, 304))) },
-				"paged":      func() cached { return paged(t, s.paged(32, 16), 3) },
-				"pages of 1": func() cached { return paged(t, s.paged(501, 1), 3) },
+			for name, cfg := range map[string]qkv.CacheConfig{
+				"slots": s.config(3, 304), "pages": s.config(32, 16), "pages of 1": s.config(501, 1),
 			} {
 				t.Run(fmt.Sprintf("%v,%s,%s", s, name, v.name), func(t *testing.T) {
-					checkChunks(t, s, c(), mixed, v, bottomRight, false)
+					checkChunks(t, s, cfg, mixed, v, bottomRight)
 				})
 			}
 		}
 	}
 }
 
-// TestRings: a ring has the bits of a cache that forgets nothing under the same window and
-// prefix, as long as the chunks leave room for the window.
+// TestRings: a layer with a window has the bits of one that forgets nothing under the same window, in
+// rings of one page and of several, whose first tokens end within a page.
 func TestRings(t *testing.T) {
 	t.Parallel()
 	const keep, window = 5, 40
@@ -152,88 +169,59 @@ func TestRings(t *testing.T) {
 			if v.name == "all" || brief() && i > 0 && i < len(variants)-1 {
 				continue
 			}
-			for _, slack := range []int{0, 1, 30} {
-				if slack < 30 && i > 0 {
+			for _, step := range []int{1, 2, 31} {
+				if step < 31 && i > 0 {
 					continue
 				}
-				cfg := s.config(3, keep+window+slack)
-				cfg.Ring, cfg.Keep, cfg.Window = true, keep, window
-				n := slack + 1 // the longest chunk of a full ring
-				chunks := [][]int{{cfg.Capacity, 20, 0}, {1, n, 6}, {n, 24, 1}}
-				for range 12 + 20/n {
-					chunks = append(chunks, []int{n, 1, 1 + n/2})
+				for _, page := range []int{keep + window - 1 + step, 16, 1} {
+					cfg := s.ring(3, page, window, keep, step)
+					size := (keep + window - 1 + step + page - 1) / page * page
+					chunks := [][]int{{size, 20, 0}, {1, step, 6}, {step, 24, 1}}
+					for range 12 + 20/step {
+						chunks = append(chunks, []int{step, 1, (step + 1) / 2})
+					}
+					mask := qkv.Mask{Causal: true, Align: qkv.BottomRight, First: keep, Window: qkv.Sliding(window-1, 0)}
+					t.Run(fmt.Sprintf("%v,step=%d,page=%d,%s", s, step, page, v.name), func(t *testing.T) {
+						checkChunks(t, s, cfg, chunks, v, mask)
+					})
 				}
-				mask := qkv.Mask{Causal: true, Align: qkv.BottomRight, First: keep, Window: qkv.Sliding(window-1, 0)}
-				t.Run(fmt.Sprintf("%v,slack=%d,%s", s, slack, v.name), func(t *testing.T) {
-					checkChunks(t, s, contiguous(newCache(t, cfg)), chunks, v, mask, slack > 0)
-				})
 			}
 		}
-	}
-}
-
-// TestRingWithoutWindow: one token at a time attends all that a ring holds.
-func TestRingWithoutWindow(t *testing.T) {
-	s := cacheShapes[3]
-	for _, keep := range []int{0, 1, 4} {
-		cfg := s.config(2, 20)
-		cfg.Ring, cfg.Keep = true, keep
-		chunks := [][]int{{20, 3}}
-		for range 50 {
-			chunks = append(chunks, []int{1, 1})
-		}
-		mask := qkv.Mask{Causal: true, Align: qkv.BottomRight, First: keep, Window: qkv.Sliding(20-keep-1, 0)}
-		c := newCache(t, cfg)
-		hidden := contiguous(c)
-		hidden.use = func(call *qkv.Call, b *qkv.Batch, slots []int) error {
-			call.Mask.Window = qkv.Window{}
-			return c.Use(call, b, slots)
-		}
-		checkChunks(t, s, hidden, chunks, variants[0], mask, false)
 	}
 }
 
 // TestGeneration: a prompt and then a token at a time give the bits of all tokens at once.
 func TestGeneration(t *testing.T) {
 	const prompt, total, group = 200, 230, 2
-	a := newAttention(t, qkv.Config{})
+	e := newAttention(t, qkv.Config{})
 	for _, s := range cacheShapes {
-		for name, c := range map[string]cached{
-			"contiguous": contiguous(newCache(t, s.config(2, total))),
-			"paged":      paged(t, s.paged(60, 9), 2),
-		} {
+		for _, page := range []int{total, 9} {
 			r := rand.New(rand.NewPCG(5, 41))
 			k, v := s.tokens(r, total)
 			h := new(history)
-			h.append(s, k, v)
+			h.append(s, k, v, 0, total)
 			p := s.attend(r, group, []*history{h}, []int{total})
-			want, wantLSE := p.run(t, a)
+			want, wantLSE := p.run(t, e)
 			p.check(t, 20)
 
-			var b qkv.Batch
-			step := func(sequence, first, n int) {
-				if err := c.append(sequence, k.rows(first, n), v.rows(first, n)); err != nil {
-					t.Fatal(err)
-				}
-				call := &qkv.Call{Q: p.q.rows(first, n), Out: p.out.rows(first, n), LSE: make([]float32, s.kvHeads*group*n), Mask: bottomRight}
-				if err := c.use(call, &b, []int{sequence}); err != nil {
-					t.Fatal(err)
-				}
-				if err := a.Run(call); err != nil {
-					t.Fatal(err)
-				}
-				for h := range s.kvHeads * group {
-					copy(p.lse[h*total+first:], call.LSE[h*n:][:n])
-				}
-			}
-			for sequence, steps := range [][]int{{total}, slices.Concat([]int{prompt}, slices.Repeat([]int{1}, total-prompt))} {
+			c := newCache(t, s.config(2*((total+page-1)/page), page))
+			step := newStep(t, e, c)
+			for _, steps := range [][]int{{total}, slices.Concat([]int{prompt}, slices.Repeat([]int{1}, total-prompt))} {
+				sequence := c.NewSequence()
 				p.out.each(func(i int) { p.out.data[i] = canary })
 				first := 0
 				for _, n := range steps {
-					step(sequence, first, n)
+					must(step.Begin([]qkv.StepSequence{{Sequence: sequence, Tokens: n}}))
+					must(step.Write(0, k.rows(first, n), v.rows(first, n)))
+					call := &qkv.Call{Q: p.q.rows(first, n), Out: p.out.rows(first, n), LSE: make([]float32, s.kvHeads*group*n), Mask: qkv.Mask{Causal: true}}
+					must(step.Attend(0, call))
+					must(step.Commit())
+					for h := range s.kvHeads * group {
+						copy(p.lse[h*total+first:], call.LSE[h*n:][:n])
+					}
 					first += n
 				}
-				what := fmt.Sprintf("%v, %s, %d steps", s, name, len(steps))
+				what := fmt.Sprintf("%v, pages of %d, %d steps", s, page, len(steps))
 				sameBits(t, what+" out", p.out.values(), want)
 				sameBits(t, what+" lse", p.lse, wantLSE)
 			}
@@ -276,17 +264,10 @@ func TestCacheMemory(t *testing.T) {
 		if s.keyType == qkv.TypeInt8 {
 			kScale, vScale = memory[float32](places, s.kvHeads, tokens, 1, 1, 1)
 		}
-		cfg := s.paged(places, tokens)
-		cfg.K, cfg.V, cfg.KScale, cfg.VScale = k, v, kScale, vScale
-		t.Run("paged,"+s.String(), func(t *testing.T) {
-			checkChunks(t, s, paged(t, cfg, 3), mixed, variants[0], bottomRight, false)
-		})
-		// The same memory as slots.
-		own := s.config(places, tokens)
-		own.K, own.V, own.KScale, own.VScale = k, v, kScale, vScale
-		t.Run("contiguous,"+s.String(), func(t *testing.T) {
-			checkChunks(t, s, contiguous(newCache(t, own)), [][]int{{1, 3, 0, 16}, {15, 13, 2, 0}}, variants[0], bottomRight, false)
-		})
+		cfg := s.config(places, tokens)
+		l := &cfg.Layers[0]
+		l.K, l.V, l.KScale, l.VScale = k, v, kScale, vScale
+		t.Run(s.String(), func(t *testing.T) { checkChunks(t, s, cfg, mixed, variants[0], bottomRight) })
 	}
 }
 
@@ -295,18 +276,13 @@ func TestCacheNaN(t *testing.T) {
 	for _, s := range cacheShapes[:5] {
 		for _, poison := range []float32{nan, posInf} {
 			c := newCache(t, s.config(1, 8))
+			step := newStep(t, newAttention(t, qkv.Config{}), c)
 			r := rand.New(rand.NewPCG(1, 1))
 			k, v := s.tokens(r, 8)
 			v.data[v.index(0, 1, 5, 3)] = poison
-			if err := c.Append(0, k.view(), v.view()); err != nil {
-				t.Fatal(err)
-			}
 			out := newTensor("bshd", 1, 2, 8, s.dimV, nil)
-			call := &qkv.Call{Q: newTensor("bshd", 1, 2, 8, s.dimQK, normal(1)).view(), Out: out.view(), Mask: topLeft}
-			var b qkv.Batch
-			if err := errors.Join(c.Use(call, &b, []int{0}), qkv.Run(call)); err != nil {
-				t.Fatal(err)
-			}
+			call := &qkv.Call{Q: newTensor("bshd", 1, 2, 8, s.dimQK, normal(1)).view(), Out: out.view(), Mask: qkv.Mask{Causal: true}}
+			must(errors.Join(step.Begin([]qkv.StepSequence{{Sequence: c.NewSequence(), Tokens: 8}}), step.Write(0, k.view(), v.view()), step.Attend(0, call), step.Commit()))
 			for h := range 2 {
 				for i := range 8 {
 					got := out.at(0, h, i, 3)
@@ -319,30 +295,20 @@ func TestCacheNaN(t *testing.T) {
 	}
 }
 
-// TestUseNone: a call that attends no sequences of a cache has nothing to do.
-func TestUseNone(t *testing.T) {
+// TestStepOfNone: a step without sequences, or without tokens, has nothing to do.
+func TestStepOfNone(t *testing.T) {
 	s := cacheShapes[0]
-	slots := newCache(t, s.config(3, 8))
-	pages, err := qkv.NewPagedCache(s.paged(3, 8))
-	if err != nil {
-		t.Fatal(err)
-	}
-	a := newAttention(t, qkv.Config{})
-	for what, use := range map[string]func(*qkv.Call, *qkv.Batch) error{
-		"slots": func(c *qkv.Call, b *qkv.Batch) error { return slots.Use(c, b, nil) },
-		"pages": func(c *qkv.Call, b *qkv.Batch) error { return pages.Use(c, b, nil) },
-	} {
-		call := &qkv.Call{
-			Q:   qkv.BHSD[float32](nil, 0, s.kvHeads, 1, s.dimQK),
-			Out: qkv.BHSD[float32](nil, 0, s.kvHeads, 1, s.dimV),
+	c := newCache(t, s.config(3, 8))
+	step := newStep(t, newAttention(t, qkv.Config{}), c)
+	none := qkv.THD[float32](nil, 0, s.kvHeads, s.dimQK)
+	values := qkv.THD[float32](nil, 0, s.kvHeads, s.dimV)
+	for _, batch := range [][]qkv.StepSequence{nil, {{Sequence: c.NewSequence()}}} {
+		must(step.Begin(batch))
+		if n := len(step.Positions()); n != 0 {
+			t.Errorf("%d tokens of none", n)
 		}
-		if err := errors.Join(use(call, new(qkv.Batch)), a.Run(call)); err != nil {
-			t.Errorf("%s: %v", what, err)
-		}
-		call.Q, call.Out = qkv.THD[float32](nil, 0, s.kvHeads, s.dimQK), qkv.THD[float32](nil, 0, s.kvHeads, s.dimV)
-		call.CuLensQ = []int{0}
-		if err := a.Run(call); err != nil {
-			t.Errorf("%s, ragged: %v", what, err)
-		}
+		must(step.Write(0, none, values))
+		must(step.Attend(0, &qkv.Call{Q: none, Out: values, Mask: qkv.Mask{Causal: true}}))
+		must(step.Commit())
 	}
 }

@@ -174,6 +174,11 @@ func (c *Call) problem(p *tile.Problem) error {
 	if err := c.lengths(p); err != nil {
 		return err
 	}
+	return c.options(p)
+}
+
+// options checks what else there is than operands and lengths, and translates it.
+func (c *Call) options(p *tile.Problem) error {
 	if n := mul(c.Q.shape[axisBatch], p.Heads, c.Q.shape[axisSeq]); c.LSE != nil && len(c.LSE) != n {
 		return argError("lse", len(c.LSE), n, "lse has length %d, out has %d rows", len(c.LSE), n)
 	}
@@ -329,17 +334,25 @@ var (
 	kindsKV      = []elemKind{kindFloat32, kindFloat16, kindBFloat16, kindInt8, kindQ8_0}
 )
 
-// keys translates checked keys or values, after a check of their scales.
-func (v *View) keys(name string, scale *View, scaleName string) (tile.KV, error) {
+// pool translates checked keys or values, and their scales if there are some.
+func (v *View) pool(scale *View) tile.KV {
 	kv := tile.KV{Elem: v.kind.elem(), Base: v.first(), Stride: v.stride}
 	for axis := range kv.Stride {
 		kv.Stride[axis] *= v.kind.size()
 	}
+	if v.kind == kindInt8 {
+		kv.Scale = tile.Operand{Base: scale.first(), Stride: scale.stride}
+	}
+	return kv
+}
+
+// keys translates checked keys or values, after a check of their scales.
+func (v *View) keys(name string, scale *View, scaleName string) (kv tile.KV, err error) {
 	if v.kind != kindInt8 {
 		if scale.given() {
 			return kv, argError(scaleName, int(v.kind), int(kindInt8), "%s is given, %s has elements of type %v", scaleName, name, v.kind)
 		}
-		return kv, nil
+		return v.pool(scale), nil
 	}
 	if err := scale.checkKind(scaleName, kindFloat32); err != nil {
 		return kv, err
@@ -352,8 +365,7 @@ func (v *View) keys(name string, scale *View, scaleName string) (tile.KV, error)
 			return kv, argError(scaleName, got, want, "%s has %s %d, %s needs %d", scaleName, axisNames[axis], got, name, want)
 		}
 	}
-	kv.Scale = tile.Operand{Base: scale.first(), Stride: scale.stride}
-	return kv, nil
+	return v.pool(scale), nil
 }
 
 // scores checks Scores.

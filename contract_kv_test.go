@@ -87,12 +87,9 @@ func testOverwritten(t *testing.T, a *qkv.Engine) {
 			for _, poison := range poisons {
 				p := kvProblem(queries, bottomRight)
 				poisoned := false
-				p.change = func(c *qkv.Call) {
-					ring, err := qkv.NewCache(qkv.CacheConfig{
-						Sequences: 1, KVHeads: 2, Capacity: 8, DimQK: 64, DimV: 64,
-						KeyType: typ, ValueType: typ, Ring: true, Keep: 2,
-					})
-					must(err)
+				p.attend = func(c *qkv.Call) error {
+					ring := newCache(t, cacheShape{2, 64, 64, typ, typ}.ring(1, 8, 6, 2, 1))
+					step, sequence := newStep(t, a, ring), ring.NewSequence()
 					r := rand.New(rand.NewPCG(3, 4))
 					for token := range 20 {
 						row := draw(2*64, func() float32 { return float32(r.NormFloat64()) })
@@ -100,9 +97,10 @@ func testOverwritten(t *testing.T, a *qkv.Engine) {
 							row = all(poison, 2*64)
 						}
 						x := qkv.BHSD(row, 1, 2, 1, 64)
-						must(ring.Append(0, x, x))
+						must(appendTokens(step, sequence, x, x))
 					}
-					must(ring.Use(c, new(qkv.Batch), []int{0}))
+					c.K, c.V, c.Mask.Align = qkv.View{}, qkv.View{}, 0
+					return attended(step, c, []*qkv.Sequence{sequence}, []int{queries})
 				}
 				sameWith(t, a, p, func() { poisoned = true })
 

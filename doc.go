@@ -53,17 +53,16 @@
 // ggml's blocks [BlockQ8_0], and are computed with in float32. [QuantizeInt8],
 // [QuantizeQ8_0], [ToFloat16] and [ToBFloat16] make them.
 //
-// A [Cache] keeps each sequence in a slot of a fixed size, which may be a ring that forgets
-// the oldest tokens; a [PagedCache] in pages, which a forked [Sequence] shares. Append
-// stores the keys and values of new tokens in the type of the cache, and Use points a
-// [Call] at those of some sequences. With CuLensQ they have any numbers of queries, the prompt
-// of one beside the next token of another. An engine with a cache of its own sets
-// Call.Tables, or LensKV, itself.
+// A [Cache] keeps those of all layers of a model, for any number of sequences, in pages that forked
+// sequences share. A layer with a window keeps the window in a ring buffer. A [Step] is one pass of
+// the model over new tokens of some sequences, each any number of them: Begin takes pages and notes
+// once what all layers need, [Step.Write] stores keys and values of a layer in its types,
+// [Step.Attend] attends them, and Commit or Rollback ends the step for all layers at once. Masks are
+// Causal or not; where the queries stand among the keys is the step's to know. An engine with a
+// cache of its own sets Call.Tables, or LensKV, itself.
 //
-// A step of a decoder appends its tokens and then attends from them, under a mask that is
-// Causal and [BottomRight], which Use makes of an [Align] that is not said. Where few queries
-// share a KV head, the kernels that run read each key and value once, in its type, and a long
-// sequence is divided among the workers.
+// Where few queries share a KV head, the kernels that run read each key and value once, in its type,
+// and a long sequence is divided among the workers.
 //
 // # Numerical contract
 //

@@ -33,6 +33,14 @@ func argError(arg string, got, want int, format string, args ...any) error {
 	return &ArgError{Arg: strings.Clone(arg), Got: got, Want: want, msg: fmt.Sprintf(format, copies...)}
 }
 
+// inLayer adds to an error of a layer which that is.
+func inLayer(err error, layer int) error {
+	if e, ok := err.(*ArgError); ok {
+		e.msg = fmt.Sprintf("%s of layer %d", e.msg, layer)
+	}
+	return err
+}
+
 // copyOf returns a copy of an argument of a message. Those that are printed by a method of their
 // own have a case of their own. Of what is neither a number, a string nor a bool it is the type.
 func copyOf(a any) any {

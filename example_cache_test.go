@@ -1,154 +1,171 @@
 package qkv_test
 
 import (
+	"bytes"
 	"fmt"
 	"log"
 
 	"github.com/qkv-go/qkv"
 )
 
-// A decoder with a contiguous cache of int8: a prompt of three tokens, and then a token at a
-// time.
-func ExampleCache() {
-	const heads, kvHeads, dim = 2, 1, 4
-	cache, err := qkv.NewCache(qkv.CacheConfig{
-		Sequences: 1, KVHeads: kvHeads, Capacity: 16, DimQK: dim, DimV: dim,
-		KeyType: qkv.TypeInt8, ValueType: qkv.TypeInt8,
-	})
-	if err != nil {
-		log.Fatal(err)
+// constant returns keys or values of n tokens of one head with one dim.
+func constant(n int, x float32) qkv.View {
+	data := make([]float32, n)
+	for i := range data {
+		data[i] = x
 	}
-	call := qkv.Call{Mask: qkv.Mask{Causal: true, Align: qkv.BottomRight}}
-	var batch qkv.Batch
-	// attend appends n tokens, whose values are their positions, and attends from them.
-	attend := func(n int) []float32 {
-		q, out := make([]float32, n*heads*dim), make([]float32, n*heads*dim)
-		k, v := make([]float32, n*kvHeads*dim), make([]float32, n*kvHeads*dim)
-		for i := range v {
-			v[i] = float32(cache.Len(0) + i/(kvHeads*dim))
-		}
-		if err := cache.Append(0, qkv.BSHD(k, 1, n, kvHeads, dim), qkv.BSHD(v, 1, n, kvHeads, dim)); err != nil {
-			log.Fatal(err)
-		}
-		call.Q, call.Out = qkv.BSHD(q, 1, n, heads, dim), qkv.BSHD(out, 1, n, heads, dim)
-		if err := cache.Use(&call, &batch, []int{0}); err != nil {
-			log.Fatal(err)
-		}
-		if err := qkv.Run(&call); err != nil {
-			log.Fatal(err)
-		}
-		return out
-	}
-	// All scores are 0: a token averages the positions up to its own.
-	prompt := attend(3)
-	fmt.Printf("prompt: %.2f %.2f %.2f\n", prompt[0], prompt[heads*dim], prompt[2*heads*dim])
-	for range 2 {
-		out := attend(1)
-		fmt.Printf("token %d: %.2f\n", cache.Len(0)-1, out[0])
-	}
-	// Output:
-	// prompt: 0.00 0.50 1.00
-	// token 3: 1.50
-	// token 4: 2.00
+	return qkv.THD(data, n, 1, 1)
 }
 
-// Two answers to one prompt, whose pages they share: continuous batching takes one token of
-// each in one call.
-func ExamplePagedCache() {
-	const heads, dim = 1, 2
-	cache, err := qkv.NewPagedCache(qkv.PagedConfig{
-		Pages: 8, PageTokens: 4, KVHeads: heads, DimQK: dim, DimV: dim,
-		KeyType: qkv.TypeFloat16, ValueType: qkv.TypeFloat16,
-	})
+// A decoder of two layers: a prompt of three tokens, and then a token at a time.
+func ExampleStep() {
+	e, err := qkv.New(qkv.Config{})
 	if err != nil {
 		log.Fatal(err)
 	}
-	tokens := func(n int, value float32) (k, v qkv.View) {
-		values := make([]float32, n*heads*dim)
-		for i := range values {
-			values[i] = value
+	layer := qkv.CacheLayer{KVHeads: 1, DimQK: 1, DimV: 1, KeyType: qkv.TypeInt8, ValueType: qkv.TypeFloat16}
+	cache, err := qkv.NewCache(qkv.CacheConfig{Layers: []qkv.CacheLayer{layer, layer}, Pages: 8, PageTokens: 4})
+	if err != nil {
+		log.Fatal(err)
+	}
+	step, err := e.NewStep(cache)
+	if err != nil {
+		log.Fatal(err)
+	}
+	sequence := cache.NewSequence()
+	for _, n := range []int{3, 1, 1} {
+		if err := step.Begin([]qkv.StepSequence{{Sequence: sequence, Tokens: n}}); err != nil {
+			log.Fatal(err)
 		}
-		return qkv.THD(make([]float32, n*heads*dim), n, heads, dim), qkv.THD(values, n, heads, dim)
+		// A value is the position of its token. All scores are 0: a token averages the positions up
+		// to its own.
+		values := make([]float32, n)
+		for i, p := range step.Positions() {
+			values[i] = float32(p)
+		}
+		out := make([]float32, n)
+		for layer := range cache.Layers() {
+			if err := step.Write(layer, constant(n, 0), qkv.THD(values, n, 1, 1)); err != nil {
+				log.Fatal(err)
+			}
+			err := step.Attend(layer, &qkv.Call{Q: constant(n, 0), Out: qkv.THD(out, n, 1, 1), Mask: qkv.Mask{Causal: true}})
+			if err != nil {
+				log.Fatal(err)
+			}
+		}
+		if err := step.Commit(); err != nil {
+			log.Fatal(err)
+		}
+		fmt.Printf("%d tokens: %.2f\n", sequence.Len(), out)
+	}
+	// Output:
+	// 3 tokens: [0.00 0.50 1.00]
+	// 4 tokens: [1.50]
+	// 5 tokens: [2.00]
+}
+
+// Two answers to one prompt, whose pages they share until they part; a draft of which one token is
+// right; and a sequence that survives a restart.
+func ExampleSequence() {
+	e, err := qkv.New(qkv.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	cache, err := qkv.NewCache(qkv.CacheConfig{Layers: []qkv.CacheLayer{{KVHeads: 1, DimQK: 1, DimV: 1}}, Pages: 8, PageTokens: 4})
+	if err != nil {
+		log.Fatal(err)
+	}
+	step, err := e.NewStep(cache)
+	if err != nil {
+		log.Fatal(err)
+	}
+	write := func(n int, sequences ...qkv.StepSequence) {
+		if err := step.Begin(sequences); err != nil {
+			log.Fatal(err)
+		}
+		if err := step.Write(0, constant(n, 1), constant(n, 1)); err != nil {
+			log.Fatal(err)
+		}
 	}
 	first := cache.NewSequence()
-	if err := first.Append(tokens(6, 1)); err != nil {
+	write(6, qkv.StepSequence{Sequence: first, Tokens: 6})
+	if err := step.Commit(); err != nil {
 		log.Fatal(err)
 	}
 	second, err := first.Fork()
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println("free after the fork:", cache.FreePages())
-	if err := first.Append(tokens(1, 8)); err != nil {
-		log.Fatal(err)
-	}
-	if err := second.Append(tokens(1, 15)); err != nil {
-		log.Fatal(err)
-	}
-	fmt.Println("free after they parted:", cache.FreePages())
+	fmt.Println("free after the fork:", cache.FreePages(0))
 
-	out := make([]float32, 2*heads*dim)
-	call := qkv.Call{
-		Q:       qkv.THD(make([]float32, 2*heads*dim), 2, heads, dim),
-		Out:     qkv.THD(out, 2, heads, dim),
-		CuLensQ: []int{0, 1, 2},
-		Mask:    qkv.Mask{Causal: true, Align: qkv.BottomRight},
-	}
-	var batch qkv.Batch
-	if err := cache.Use(&call, &batch, []*qkv.Sequence{first, second}); err != nil {
+	write(4, qkv.StepSequence{Sequence: first, Tokens: 1}, qkv.StepSequence{Sequence: second, Tokens: 3})
+	fmt.Println("free in the step:", cache.FreePages(0))
+	if err := step.CommitFirst([]int{1, 1}); err != nil {
 		log.Fatal(err)
 	}
-	if err := qkv.Run(&call); err != nil {
+	fmt.Println("tokens:", first.Len(), second.Len())
+
+	var file bytes.Buffer
+	if _, err := first.WriteTo(&file); err != nil {
 		log.Fatal(err)
 	}
-	fmt.Printf("%.2f\n", out)
-	for _, s := range []*qkv.Sequence{first, second} {
+	third, err := cache.ReadSequence(&file)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("read:", third.Len())
+	for _, s := range []*qkv.Sequence{first, second, third} {
 		if err := s.Free(); err != nil {
 			log.Fatal(err)
 		}
 	}
-	fmt.Println("free at the end:", cache.FreePages())
+	fmt.Println("free at the end:", cache.FreePages(0))
 	// Output:
 	// free after the fork: 6
-	// free after they parted: 5
-	// [2.00 2.00 3.00 3.00]
+	// free in the step: 3
+	// tokens: 7 7
+	// read: 7
 	// free at the end: 8
 }
 
-// A stream without an end in a ring, which keeps the first token and the last three.
-func ExampleCache_ring() {
-	const dim = 1
+// A stream without an end, in a layer with a window: it keeps the first token and the last three.
+func ExampleCache_window() {
+	e, err := qkv.New(qkv.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
 	cache, err := qkv.NewCache(qkv.CacheConfig{
-		Sequences: 1, KVHeads: 1, Capacity: 4, DimQK: dim, DimV: dim,
-		Ring: true, Keep: 1, Window: 3,
+		Layers:    []qkv.CacheLayer{{KVHeads: 1, DimQK: 1, DimV: 1, Window: 3, Keep: 1}},
+		Sequences: 1, PageTokens: 4, StepTokens: 1,
 	})
 	if err != nil {
 		log.Fatal(err)
 	}
-	out := make([]float32, dim)
-	call := qkv.Call{
-		Q:    qkv.BHSD(make([]float32, dim), 1, 1, 1, dim),
-		Out:  qkv.BHSD(out, 1, 1, 1, dim),
-		Mask: qkv.Mask{Causal: true, Align: qkv.BottomRight},
+	step, err := e.NewStep(cache)
+	if err != nil {
+		log.Fatal(err)
 	}
-	var batch qkv.Batch
-	k := []float32{0}
+	sequence := cache.NewSequence()
+	out := make([]float32, 1)
 	for token := range 1000 {
-		v := []float32{float32(token)}
+		value := float32(token)
 		if token == 0 {
-			v[0] = -1000
+			value = -1000
 		}
-		if err := cache.Append(0, qkv.BHSD(k, 1, 1, 1, dim), qkv.BHSD(v, 1, 1, 1, dim)); err != nil {
+		if err := step.Begin([]qkv.StepSequence{{Sequence: sequence, Tokens: 1}}); err != nil {
 			log.Fatal(err)
 		}
-		if err := cache.Use(&call, &batch, []int{0}); err != nil {
+		if err := step.Write(0, constant(1, 0), constant(1, value)); err != nil {
 			log.Fatal(err)
 		}
-		if err := qkv.Run(&call); err != nil {
+		if err := step.Attend(0, &qkv.Call{Q: constant(1, 0), Out: qkv.THD(out, 1, 1, 1), Mask: qkv.Mask{Causal: true}}); err != nil {
+			log.Fatal(err)
+		}
+		if err := step.Commit(); err != nil {
 			log.Fatal(err)
 		}
 	}
 	// (-1000 + 997 + 998 + 999) / 4
-	fmt.Println(cache.Len(0), out)
+	fmt.Println(sequence.Len(), out)
 	// Output: 1000 [498.5]
 }

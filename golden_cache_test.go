@@ -32,26 +32,19 @@ func TestGoldenCaches(t *testing.T) {
 				}
 				return x
 			}
-			cache, err := qkv.NewCache(qkv.CacheConfig{
-				Sequences: 1, KVHeads: kvHeads, Capacity: tokens, DimQK: dim, DimV: dim, KeyType: c.keys, ValueType: c.values,
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
+			cache := newCache(t, cacheShape{kvHeads, dim, dim, c.keys, c.values}.config(1, tokens))
+			step, sequence := newStep(t, e, cache), cache.NewSequence()
 			k, v := draw(kvHeads*tokens*dim), draw(kvHeads*tokens*dim)
-			if err := cache.Append(0, qkv.BHSD(k, 1, kvHeads, tokens, dim), qkv.BHSD(v, 1, kvHeads, tokens, dim)); err != nil {
+			if err := appendTokens(step, sequence, qkv.BHSD(k, 1, kvHeads, tokens, dim), qkv.BHSD(v, 1, kvHeads, tokens, dim)); err != nil {
 				t.Fatal(err)
 			}
 			var results [][]float32
 			for _, queries := range []int{1, 20} {
 				q, out, lse := draw(heads*queries*dim), make([]float32, heads*queries*dim), make([]float32, heads*queries)
 				call := &qkv.Call{
-					Q: qkv.BHSD(q, 1, heads, queries, dim), Out: qkv.BHSD(out, 1, heads, queries, dim), LSE: lse, Mask: bottomRight,
+					Q: qkv.BHSD(q, 1, heads, queries, dim), Out: qkv.BHSD(out, 1, heads, queries, dim), LSE: lse, Mask: qkv.Mask{Causal: true},
 				}
-				if err := cache.Use(call, new(qkv.Batch), []int{0}); err != nil {
-					t.Fatal(err)
-				}
-				if err := e.Run(call); err != nil {
+				if err := attended(step, call, []*qkv.Sequence{sequence}, []int{queries}); err != nil {
 					t.Fatal(err)
 				}
 				results = append(results, out, lse)

@@ -44,15 +44,15 @@ func (s cacheShape) tokens(r *rand.Rand, n int) (k, v *tensor) {
 	return k, v
 }
 
-// append adds what a cache stores of some tokens.
-func (h *history) append(s cacheShape, k, v *tensor) {
-	for t := range k.shape[2] {
+// append adds what a cache stores of n tokens from one on.
+func (h *history) append(s cacheShape, k, v *tensor, first, n int) {
+	for t := first; t < first+n; t++ {
 		for head := range s.kvHeads {
 			h.k = append(h.k, stored(s.keyType, rowOf(k, 0, head, t))...)
 			h.v = append(h.v, stored(s.valueType, rowOf(v, 0, head, t))...)
 		}
 	}
-	h.len += k.shape[2]
+	h.len += n
 }
 
 // truncate goes back to the first n tokens.
@@ -152,21 +152,20 @@ var variants2 []variant
 
 func init() { variants2 = variants[2 : len(variants)-1] }
 
-// checkUse compares a call that attends caches with p, to the bit, and p with float64.
-func (p *problem) checkUse(t *testing.T, what string, a *qkv.Engine, use func(*qkv.Call) error) {
+// checkAttend compares a call that attends a cache with p, to the bit, and p with float64.
+func (p *problem) checkAttend(t *testing.T, what string, a *qkv.Engine, attend func(*qkv.Call) error) {
 	t.Helper()
 	p.change = nil
 	out, lse := p.run(t, a)
 	p.check(t, 4)
 	segments := p.padSegments()
-	p.change = func(c *qkv.Call) {
-		if err := use(c); err != nil {
-			t.Fatalf("%s: %v", what, err)
-		}
-		c.Mask.SegmentsKV = segments
+	p.attend = func(c *qkv.Call) error {
+		c.K, c.V, c.CuLensQ, c.CuLensKV = qkv.View{}, qkv.View{}, nil, nil
+		c.Mask.Align, c.Mask.First, c.Mask.SegmentsKV = 0, 0, segments
+		return attend(c)
 	}
 	gotOut, gotLSE := p.run(t, a)
-	p.change = nil
+	p.attend = nil
 	sameBits(t, what+" out", gotOut, out)
 	sameBits(t, what+" lse", gotLSE, lse)
 }

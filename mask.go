@@ -50,7 +50,6 @@ const Unbounded = math.MaxInt
 type Window struct {
 	left, right int
 	given       bool
-	cache       bool // [Cache.Use] has set it
 }
 
 // Sliding returns the window in which the query at position p attends the keys from p-left to
@@ -72,8 +71,7 @@ type Mask struct {
 
 	// Align is where the queries stand among the keys, for Causal, Window and
 	// Call.ALiBi; without one of them it has no effect. With one, it has to be said unless
-	// the sequences have as many queries as keys; [Cache.Use] and [PagedCache.Use] say it,
-	// too. Offset, or Offsets [sequences], go with AlignOffset only.
+	// the sequences have as many queries as keys; a [Step] says it itself. Offset, or Offsets [sequences], go with AlignOffset only.
 	Align   Align
 	Offset  int
 	Offsets []int

@@ -25,15 +25,19 @@ func TestMemoryErrors(t *testing.T) {
 			make func() error
 		}{
 			{"cache", func() error {
-				_, err := qkv.NewCache(qkv.CacheConfig{Sequences: 1 << 15, Capacity: 1 << 15, KVHeads: 4, DimQK: 1024, DimV: 32, KeyType: typ, ValueType: qkv.TypeInt8})
+				_, err := qkv.NewCache(cacheShape{4, 1024, 32, typ, qkv.TypeInt8}.config(1<<15, 1<<15))
 				return err
 			}},
 			{"cache", func() error { // the sum is too much
-				_, err := qkv.NewCache(qkv.CacheConfig{Sequences: 1 << 13, Capacity: 1 << 14, KVHeads: 32, DimQK: 1024, DimV: 1024, KeyType: typ, ValueType: typ})
+				_, err := qkv.NewCache(cacheShape{32, 1024, 1024, typ, typ}.config(1<<13, 1<<14))
 				return err
 			}},
-			{"pages", func() error {
-				_, err := qkv.NewPagedCache(qkv.PagedConfig{Pages: 1 << 27, PageTokens: 16, KVHeads: 8, DimQK: 256, DimV: 256, KeyType: typ, ValueType: typ})
+			{"cache", func() error { // of all layers
+				cfg := cacheShape{8, 256, 256, typ, typ}.config(1<<22, 16)
+				for range 31 {
+					cfg.Layers = append(cfg.Layers, cfg.Layers[0])
+				}
+				_, err := qkv.NewCache(cfg)
 				return err
 			}},
 		} {
@@ -51,7 +55,9 @@ func TestMemoryErrors(t *testing.T) {
 	// The same places over memory of a few bytes.
 	shape := [4]int{1 << 16, 4, 1 << 16, 32}
 	one := qkv.Strided(make([]float32, 32), 0, shape, [4]int{0, 0, 0, 1})
-	_, err := qkv.NewCache(qkv.CacheConfig{Sequences: shape[0], Capacity: shape[2], KVHeads: shape[1], DimQK: 32, DimV: 32, K: one, V: one})
+	cfg := cacheShape{shape[1], 32, 32, qkv.TypeFloat32, qkv.TypeFloat32}.config(shape[0], shape[2])
+	cfg.Layers[0].K, cfg.Layers[0].V = one, one
+	_, err := qkv.NewCache(cfg)
 	if errors.As(err, new(*qkv.MemoryError)) {
 		t.Errorf("given memory: %v", err)
 	}

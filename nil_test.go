@@ -18,7 +18,6 @@ func TestNil(t *testing.T) {
 	ctx := context.Background()
 	x := make([]float32, 8)
 	view, matrix := qkv.BHSD(x, 1, 1, 2, 4), qkv.RowMajor(x, 2, 4)
-	batch := new(qkv.Batch)
 	for _, e := range []*qkv.Engine{nil, {}} {
 		for i, err := range []error{
 			e.Run(&qkv.Call{}), e.RunContext(ctx, &qkv.Call{}), second(e.Explain(&qkv.Call{})), second(e.ExplainContext(ctx, &qkv.Call{})),
@@ -38,10 +37,11 @@ func TestNil(t *testing.T) {
 		e.Rotate(nil, view, nil), e.Rotate(&qkv.Rotary{}, view, nil),
 		(*qkv.Layer)(nil).Run(nil), (*qkv.Layer)(nil).Forward(matrix, matrix), new(qkv.Layer).Run(&qkv.LayerCall{}), new(qkv.Layer).RunContext(ctx, nil),
 		(*qkv.Projection)(nil).Run(nil), new(qkv.Projection).Run(&qkv.ProjectionCall{}),
-		(*qkv.Cache)(nil).Append(0, view, view), new(qkv.Cache).Append(0, view, view), (*qkv.Cache)(nil).Truncate(0, 0),
-		(*qkv.Cache)(nil).Reset(0), (*qkv.Cache)(nil).Use(&qkv.Call{}, batch, nil), new(qkv.Cache).Use(nil, batch, nil), new(qkv.Cache).Use(&qkv.Call{}, nil, nil),
-		(*qkv.PagedCache)(nil).Use(&qkv.Call{}, batch, nil), new(qkv.PagedCache).Use(nil, batch, nil), new(qkv.PagedCache).Use(&qkv.Call{}, nil, nil),
-		new(qkv.PagedCache).Use(&qkv.Call{}, batch, []*qkv.Sequence{nil}), (*qkv.Sequence)(nil).Append(view, view), new(qkv.Sequence).Append(view, view),
+		second(e.NewStep(nil)), second(e.NewStep(new(qkv.Cache))), second((*qkv.Cache)(nil).ReadSequence(nil)), second(new(qkv.Cache).ReadSequence(nil)),
+		(*qkv.Step)(nil).Begin(nil), new(qkv.Step).Begin(nil), (*qkv.Step)(nil).Write(0, view, view), new(qkv.Step).Write(0, view, view),
+		(*qkv.Step)(nil).Attend(0, nil), new(qkv.Step).Attend(0, &qkv.Call{}), new(qkv.Step).AttendContext(ctx, 0, nil), second(new(qkv.Step).Explain(0, nil)),
+		(*qkv.Step)(nil).Commit(), new(qkv.Step).CommitFirst(nil), (*qkv.Step)(nil).Rollback(),
+		second((*qkv.Sequence)(nil).WriteTo(nil)), second(new(qkv.Sequence).WriteTo(nil)), new(qkv.Sequence).Free(), new(qkv.Sequence).Truncate(0),
 		second((*qkv.Sequence)(nil).Fork()), (*qkv.Sequence)(nil).Truncate(0), (*qkv.Sequence)(nil).Free(),
 		qkv.Merge(view, nil, nil), qkv.Merge(view, nil, make([]qkv.Partial, 1)),
 	} {
@@ -54,14 +54,15 @@ func TestNil(t *testing.T) {
 	must(err)
 	isArgError(t, "layer", layer.Run(nil), "call is nil")
 	isArgError(t, "layer", layer.Run(&qkv.LayerCall{}), "x is not given")
-	if n := (*qkv.Cache)(nil).Len(0) + (*qkv.Sequence)(nil).Len() + (*qkv.PagedCache)(nil).FreePages() + (*qkv.PackedMatrix)(nil).Bytes() +
+	if n := (*qkv.Cache)(nil).Layers() + (*qkv.Sequence)(nil).Len() + (*qkv.Cache)(nil).FreePages(0) + (*qkv.Step)(nil).Tokens() + new(qkv.Step).Tokens() + (*qkv.PackedMatrix)(nil).Bytes() +
 		rotary.Dim() + rotary.Positions() + (*qkv.Layer)(nil).Workspace(3) +
-		(*qkv.Cache)(nil).Bytes() + (*qkv.PagedCache)(nil).Bytes() + (*qkv.Projection)(nil).Bytes() + (*qkv.Layer)(nil).Bytes() +
-		new(qkv.Cache).Bytes() + new(qkv.PagedCache).Bytes() + new(qkv.Projection).Bytes() + new(qkv.Layer).Bytes() +
-		new(qkv.Cache).Len(0) + new(qkv.PagedCache).FreePages() + new(qkv.PackedMatrix).Bytes() + new(qkv.Rotary).Dim() + new(qkv.Layer).Workspace(3); n != 0 {
+		(*qkv.Cache)(nil).Bytes() + (&qkv.CacheConfig{}).LayerPages(0) + (*qkv.Projection)(nil).Bytes() + (*qkv.Layer)(nil).Bytes() +
+		new(qkv.Cache).Bytes() + new(qkv.Sequence).Len() + new(qkv.Projection).Bytes() + new(qkv.Layer).Bytes() +
+		new(qkv.Cache).Layers() + new(qkv.Cache).FreePages(0) + new(qkv.PackedMatrix).Bytes() + new(qkv.Rotary).Dim() + new(qkv.Layer).Workspace(3); n != 0 {
 		t.Errorf("there are %d of nothing", n)
 	}
-	panics(t, "PagedCache is nil", func() { (*qkv.PagedCache)(nil).NewSequence() })
+	panics(t, "cache is nil or zero", func() { (*qkv.Cache)(nil).NewSequence() })
+	panics(t, "cache is nil or zero", func() { new(qkv.Cache).NewSequence() })
 	panics(t, "no such block", func() { (*qkv.BlockMask)(nil).Set(0, 0, 0, 0, true) })
 	panics(t, "no such block", func() { new(qkv.BlockMask).Kept(0, 0, 0, 0) })
 }
@@ -95,13 +96,16 @@ func TestNotGiven(t *testing.T) {
 	f, i8 := qkv.BHSD(x, 1, 2, 2, 4), qkv.BHSD(make([]int8, 16), 1, 2, 2, 4)
 	m := qkv.RowMajor(x, 4, 4)
 	out := qkv.BHSD(make([]float32, 16), 1, 2, 2, 4)
-	cache, err := qkv.NewCache(qkv.CacheConfig{Sequences: 1, Capacity: 4, KVHeads: 2, DimQK: 4, DimV: 4})
-	must(err)
+	floats := cacheShape{2, 4, 4, qkv.TypeFloat32, qkv.TypeFloat32}
+	cache := newCache(t, floats.config(1, 4))
+	step := newStep(t, e, cache)
+	must(step.Begin([]qkv.StepSequence{{Sequence: cache.NewSequence(), Tokens: 1}}))
 	projection, err := e.NewProjection(qkv.ProjectionConfig{Q: qkv.Linear{W: m}, K: qkv.Linear{W: m}, Heads: 1})
 	must(err)
 	rotary, err := qkv.NewRotary(qkv.RotaryConfig{Dim: 4, MaxPositions: 4})
 	must(err)
-	store := qkv.CacheConfig{Sequences: 1, Capacity: 2, KVHeads: 2, DimQK: 4, DimV: 4, KeyType: qkv.TypeInt8, K: i8, V: f}
+	store := floats.config(1, 2)
+	store.Layers[0].KeyType, store.Layers[0].K, store.Layers[0].V = qkv.TypeInt8, i8, f
 	for want, err := range map[string]error{
 		"q is not given":        e.Run(&qkv.Call{}),
 		"k is not given":        e.Run(&qkv.Call{Q: f}),
@@ -114,8 +118,8 @@ func TestNotGiven(t *testing.T) {
 		"w is not given":        e.MatMul(&qkv.Product{X: m, Y: m}),
 		"qkv: x is not given":   e.Rotate(rotary, qkv.View{}, nil),
 		"qkv: w is not given":   second(e.Pack(qkv.Matrix{})),
-		"qkv: k is not given":   cache.Append(0, qkv.View{}, f),
-		"qkv: v is not given":   cache.Append(0, qkv.BHSD(x, 1, 2, 1, 4), qkv.View{}),
+		"qkv: k is not given":   step.Write(0, qkv.View{}, f),
+		"qkv: v is not given":   step.Write(0, qkv.BHSD(x, 1, 2, 1, 4), qkv.View{}),
 		"qkv: q is not given":   projection.Run(&qkv.ProjectionCall{X: m}),
 		" x is not given":       projection.Run(&qkv.ProjectionCall{}),
 		" out is not given":     qkv.Merge(qkv.View{}, nil, make([]qkv.Partial, 1)),

@@ -82,15 +82,21 @@ func TestOverlap(t *testing.T) {
 	shares("merged sums in rows", qkv.Merge(at(0), mem[20:26], []qkv.Partial{{Out: a, LSE: sum}}))
 	must(qkv.Merge(at(0), sum, []qkv.Partial{{Out: at(0), LSE: sum}, {Out: at(24), LSE: sum}}))
 
-	cache := func(k, v qkv.View) error {
-		_, err := qkv.NewCache(qkv.CacheConfig{Sequences: 1, Capacity: seq, KVHeads: heads, DimQK: dim, DimV: dim, K: k, V: v})
-		return err
+	cache := func(views ...qkv.View) (*qkv.Cache, error) {
+		cfg := qkv.CacheConfig{Pages: 1, PageTokens: seq}
+		for i := 0; i < len(views); i += 2 {
+			cfg.Layers = append(cfg.Layers, qkv.CacheLayer{KVHeads: heads, DimQK: dim, DimV: dim, K: views[i], V: views[i+1]})
+		}
+		return qkv.NewCache(cfg)
 	}
-	shares("v in k of a cache", cache(at(0), at(10)))
-	must(cache(at(0), at(24)))
-	c2, err := qkv.NewCache(qkv.CacheConfig{Sequences: 1, Capacity: seq, KVHeads: heads, DimQK: dim, DimV: dim, K: at(0), V: at(24)})
+	shares("v in k of a cache", second(cache(at(0), at(10))))
+	shares("a layer of a cache in another", second(cache(at(0), at(24), at(47), at(71))))
+	must(second(cache(at(0), at(24), at(48), at(72))))
+	c2, err := cache(at(0), at(24))
 	must(err)
-	shares("tokens in the cache", c2.Append(0, qkv.BHSD(mem[47:], 1, heads, 1, dim), qkv.BHSD(mem[60:], 1, heads, 1, dim)))
+	step := newStep(t, e, c2)
+	must(step.Begin([]qkv.StepSequence{{Sequence: c2.NewSequence(), Tokens: 1}}))
+	shares("tokens in the cache", step.Write(0, qkv.BHSD(mem[47:], 1, heads, 1, dim), qkv.BHSD(mem[60:], 1, heads, 1, dim)))
 
 	r, err := qkv.NewRotary(qkv.RotaryConfig{Dim: dim, Cos: mem[:8], Sin: mem[8:16]})
 	must(err)

@@ -62,8 +62,13 @@ func (e *Engine) explain(c *Call, done tile.Done) (Plan, error) {
 		return Plan{}, err
 	}
 	p.Done = done
-	s := e.engine.Schedule(&p, e.Workers())
-	survey := e.engine.Survey(&p, &s)
+	return e.explained(&p), nil
+}
+
+// explained says what is run for p.
+func (e *Engine) explained(p *tile.Problem) Plan {
+	s := e.engine.Schedule(p, e.Workers())
+	survey := e.engine.Survey(p, &s)
 	plan := Plan{
 		Kernel:     e.set.Name,
 		Path:       "prefill",
@@ -108,7 +113,7 @@ func (e *Engine) explain(c *Call, done tile.Done) (Plan, error) {
 	plan.Why = append(plan.Why,
 		fmt.Sprintf("%d of at most %s: %s", s.Workers, counted(e.Workers(), "worker"), s.WorkersWhy),
 	)
-	return plan, nil
+	return plan
 }
 
 // String describes the plan on several lines.

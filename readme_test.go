@@ -27,34 +27,31 @@ func readmeCall(q, k, v, out []float32, batch, seq, heads, kvHeads, dim int) (*q
 	return e, err
 }
 
-func readmeCache(e *qkv.Engine, q, k, v, out []float32, n, tokens, heads, kvHeads, dim int, starts []int) error {
-	cache, err := qkv.NewPagedCache(qkv.PagedConfig{
-		Pages: 4096, PageTokens: 16, KVHeads: kvHeads, DimQK: dim, DimV: dim,
-		KeyType: qkv.TypeInt8, ValueType: qkv.TypeFloat16,
-	})
+func readmeCache(e *qkv.Engine, q, k, v, out qkv.View, layers []qkv.CacheLayer, prompt int) error {
+	cache, err := qkv.NewCache(qkv.CacheConfig{Layers: layers, Pages: 4096, PageTokens: 16})
 	if err != nil {
 		return err
 	}
-	s := cache.NewSequence()
-	err = s.Append(qkv.BSHD(k, 1, n, kvHeads, dim), qkv.BSHD(v, 1, n, kvHeads, dim)) // n new tokens
+	step, err := e.NewStep(cache)
 	if err != nil {
 		return err
 	}
-	other, err := s.Fork()
+	a, b := cache.NewSequence(), cache.NewSequence()
+	err = step.Begin([]qkv.StepSequence{{Sequence: a, Tokens: prompt}, {Sequence: b, Tokens: 1}})
 	if err != nil {
 		return err
 	}
-	var work qkv.Batch // to be reused
-	call := qkv.Call{
-		Q: qkv.THD(q, tokens, heads, dim), Out: qkv.THD(out, tokens, heads, dim),
-		CuLensQ: starts, // of each sequence's queries, and the end of the last
-		Mask:    qkv.Mask{Causal: true},
+	for layer := range layers {
+		err = step.Write(layer, k, v) // [1, kvHeads, tokens, dim]: those of a, then those of b
+		if err != nil {
+			return err
+		}
+		err = step.Attend(layer, &qkv.Call{Q: q, Out: out, Mask: qkv.Mask{Causal: true}})
+		if err != nil {
+			return err
+		}
 	}
-	err = cache.Use(&call, &work, []*qkv.Sequence{s, other})
-	if err != nil {
-		return err
-	}
-	err = e.Run(&call)
+	err = step.Commit() // or Rollback, or CommitFirst for a draft
 	return err
 }
 
@@ -83,7 +80,10 @@ func TestReadmeSnippets(t *testing.T) {
 		t.Fatalf("%v, error %v", out[0], err)
 	}
 	clear(out)
-	if err := readmeCache(e, q, k, v, out, seq, 2*seq, heads, kvHeads, dim, []int{0, seq, 2 * seq}); err != nil || out[len(out)-1] != 1 {
+	layer := qkv.CacheLayer{KVHeads: kvHeads, DimQK: dim, DimV: dim, KeyType: qkv.TypeInt8, ValueType: qkv.TypeFloat16}
+	kv := func(x []float32) qkv.View { return qkv.THD(x, 2*seq, kvHeads, dim) }
+	err = readmeCache(e, qkv.THD(q, 2*seq, heads, dim), kv(k), kv(v), qkv.THD(out, 2*seq, heads, dim), []qkv.CacheLayer{layer, layer}, 2*seq-1)
+	if err != nil || out[len(out)-1] != 1 {
 		t.Errorf("%v, error %v", out[len(out)-1], err)
 	}
 	rotary, err := qkv.NewRotary(qkv.RotaryConfig{Dim: dim, MaxPositions: seq, Base: 10000})

@@ -1,21 +1,29 @@
 package qkv
 
-// A Sequence is a sequence of a [PagedCache], which makes it: [PagedCache.NewSequence].
+// A Sequence is a sequence of tokens in a [Cache], which makes it: [Cache.NewSequence]. It grows in a
+// [Step]. While it is in one, it cannot be truncated, freed or begun to be written, and while it is
+// written there, nothing else can be done with it.
 type Sequence struct {
-	cache *PagedCache
-	pages []int32
-	len   int
-	freed bool
+	cache  *Cache
+	tables []sequenceTable // of the groups of the cache
+	len    int
+	freed  bool
+	use    int // -1 in a Step that writes it, otherwise the Steps that attend it
 }
 
-// NewSequence returns an empty sequence, which has no pages yet. It panics on a cache of nil.
-func (c *PagedCache) NewSequence() *Sequence {
-	if c == nil {
-		panic("qkv: PagedCache is nil: NewPagedCache makes one")
+// A sequenceTable is the pages of a sequence in a group of layers.
+type sequenceTable struct {
+	pages []int32
+	lost  int // of a ring, the tokens from keep to before it were overwritten
+}
+
+// NewSequence returns an empty sequence, which has no pages yet. It panics on a cache that NewCache
+// has not made.
+func (c *Cache) NewSequence() *Sequence {
+	if err := c.ready(); err != nil {
+		panic(err.Error())
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return &Sequence{cache: c, pages: c.list()}
+	return &Sequence{cache: c, tables: make([]sequenceTable, len(c.groups))}
 }
 
 // misuse is what is wrong with a sequence.
@@ -27,37 +35,44 @@ const (
 	noSequence    misuse = "it is no sequence: NewSequence makes one"
 	freedSequence misuse = "it was freed"
 	otherCache    misuse = "it is of another cache"
-	noCache       misuse = "its cache has no pages: NewPagedCache makes one"
+	busySequence  misuse = "it is in a step that has not ended"
 )
 
-// check reports a sequence that cannot be used, or not with that cache.
-func (s *Sequence) check(c *PagedCache) error {
+// check reports a sequence that cannot be read, or written, or not with that cache. The lock of the
+// cache is held.
+func (s *Sequence) check(c *Cache, write bool) error {
 	switch {
 	case s == nil || s.cache == nil:
 		return noSequence
-	case s.freed:
-		return freedSequence
 	case s.cache != c:
 		return otherCache
-	case c.pageTokens == 0:
-		return noCache
+	case s.freed:
+		return freedSequence
+	case s.use < 0 || write && s.use > 0:
+		return busySequence
 	}
 	return nil
 }
 
-// live returns the cache of a sequence that can be used.
-func (s *Sequence) live() (*PagedCache, error) {
-	var c *PagedCache
+// lock locks the cache of a sequence that can be read, or written.
+func (s *Sequence) lock(write bool) error {
+	var c *Cache
 	if s != nil {
-		c = s.cache
+		if c = s.cache; c != nil {
+			c.mu.Lock()
+		}
 	}
-	if err := s.check(c); err != nil {
-		return nil, argError("sequence", 0, 0, "sequence: %s", err)
+	if err := s.check(c, write); err != nil {
+		if c != nil {
+			c.mu.Unlock()
+		}
+		return argError("sequence", 0, 0, "sequence: %s", err)
 	}
-	return c, nil
+	return nil
 }
 
-// Len returns the number of tokens, 0 of a sequence that was freed.
+// Len returns the number of tokens, without those of a [Step] that is not committed; 0 of a sequence
+// that was freed.
 func (s *Sequence) Len() int {
 	if s == nil {
 		return 0
@@ -65,128 +80,99 @@ func (s *Sequence) Len() int {
 	return s.len
 }
 
-// Append writes the keys and values of the tokens that follow, converted to the types of the
-// cache: k and v are float32 [1, kvHeads, tokens, dim], and k is rotated already where there
-// are rotary embeddings. They share no element with the cache. A last page that others share
-// is copied first; of several sequences that do so at one time, each takes a page.
-//
-// The error is an [*ArgError], or a [*PagesError] where there are not enough pages. Nothing
-// has been written then.
-func (s *Sequence) Append(k, v View) error {
-	c, err := s.live()
-	if err != nil {
-		return err
+// Table returns the pages of a layer that the sequence has, for code that reads the memory that the
+// caller gave, such as a [Call] with Tables. It is a copy, and holds until the sequence changes. The
+// error is an [*ArgError].
+func (s *Sequence) Table(layer int) ([]int32, error) {
+	if err := s.lock(false); err != nil {
+		return nil, err
 	}
-	n, err := c.checkTokens(&k, &v)
-	if err != nil {
-		return err
-	}
-	if most := MaxSeq - s.len; n > most {
-		return argError("k", n, most, "k has sequence length %d, a sequence of %d tokens takes at most %d more", n, s.len, most)
-	}
-	if n == 0 {
-		return nil
-	}
-	last, used := s.len/c.pageTokens, s.len%c.pageTokens // the page of the next token, and its tokens
-	shared, err := s.reserve(last, used, n)
-	if err != nil {
-		return err
-	}
-	if shared >= 0 {
-		// Held until it is copied, so that nobody else writes it.
-		c.move(int(s.pages[last]), int(shared), used)
-		c.mu.Lock()
-		c.release([]int32{shared})
-		c.mu.Unlock()
-	}
-	for i := 0; i < n; {
-		at := s.len + i
-		run := min(n-i, c.pageTokens-at%c.pageTokens)
-		c.write(int(s.pages[at/c.pageTokens]), at%c.pageTokens, &k, &v, i, run)
-		i += run
-	}
-	s.len += n
-	return nil
-}
-
-// reserve takes the pages for n tokens more, the first of which goes to the last page, at
-// token used. If others share that, it takes another in its place and returns the old one,
-// still held; otherwise -1.
-func (s *Sequence) reserve(last, used, n int) (shared int32, err error) {
-	c := s.cache
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	shared = -1
-	if used > 0 && c.refs[s.pages[last]] > 1 {
-		shared = s.pages[last]
-	}
-	more := c.pages(s.len+n) - len(s.pages)
-	needed := more
-	if shared >= 0 {
-		needed++
-	}
-	if free := len(c.free); needed > free {
-		return -1, &PagesError{Needed: needed, Free: free}
-	}
-	if shared >= 0 {
-		s.pages[last] = c.take()
-	}
-	for range more {
-		s.pages = append(s.pages, c.take())
-	}
-	return shared, nil
-}
-
-// Fork returns a sequence of the same tokens. The two share all pages until one of them
-// writes. The error is an [*ArgError].
-func (s *Sequence) Fork() (*Sequence, error) {
-	c, err := s.live()
+	defer s.cache.mu.Unlock()
+	l, err := s.cache.layer(layer)
 	if err != nil {
 		return nil, err
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, page := range s.pages {
-		c.refs[page]++
-	}
-	return &Sequence{cache: c, pages: append(c.list(), s.pages...), len: s.len}, nil
+	return append([]int32(nil), s.tables[l.group].pages...), nil
 }
 
-// Truncate goes back to the first n tokens, and gives up the pages of the others. The error
-// is an [*ArgError]; nothing has changed then.
+// Fork returns a sequence of the same tokens. The two share all pages until one of them writes: a
+// page that others share is copied first. The error is an [*ArgError].
+func (s *Sequence) Fork() (*Sequence, error) {
+	if err := s.lock(false); err != nil {
+		return nil, err
+	}
+	c := s.cache
+	defer c.mu.Unlock()
+	f := &Sequence{cache: c, tables: make([]sequenceTable, len(s.tables)), len: s.len}
+	for i := range s.tables {
+		t := &s.tables[i]
+		for _, page := range t.pages {
+			c.groups[i].refs[page]++
+		}
+		f.tables[i] = sequenceTable{pages: append([]int32(nil), t.pages...), lost: t.lost}
+	}
+	return f, nil
+}
+
+// least returns the first token, other than those kept, that a sequence of n tokens must still have:
+// that of the window of its next query.
+func (g *pageGroup) least(n int) int { return n - g.window + 1 }
+
+// Truncate goes back to the first n tokens, and gives up the pages of the others. Layers with a
+// Window have overwritten tokens that the next query would attend if n is too small: a sequence that
+// had most tokens at one time goes back to
+//
+//	most - StepTokens, or what PageTokens rounds up beside that
+//
+// or to no more tokens than every such layer keeps. The error is an [*ArgError]; nothing has changed
+// then.
 func (s *Sequence) Truncate(n int) error {
-	c, err := s.live()
-	if err != nil {
+	if err := s.lock(true); err != nil {
 		return err
 	}
+	c := s.cache
+	defer c.mu.Unlock()
 	if n < 0 {
 		return argError("n", n, 0, "n is %d, at least 0 is needed", n)
 	}
 	if n > s.len {
 		return argError("n", n, s.len, "n is %d, the sequence has %d tokens", n, s.len)
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	keep := c.pages(n)
-	c.release(s.pages[keep:])
-	s.pages, s.len = s.pages[:keep], n
+	if n == s.len {
+		return nil
+	}
+	for i := range s.tables {
+		g, t := &c.groups[i], &s.tables[i]
+		if first := max(g.least(n), g.keep); g.ring > 0 && first < min(n, t.lost) {
+			return argError("n", n, t.lost+g.window-1, "n is %d, tokens before %d were overwritten in layers with window %d", n, t.lost, g.window)
+		}
+	}
+	s.truncate(n)
 	return nil
 }
 
-// Free gives up all pages; the sequence cannot be used any more. The error is an
-// [*ArgError], such as for one that was freed.
+// truncate goes back to n tokens. The lock of the cache is held.
+func (s *Sequence) truncate(n int) {
+	for i := range s.tables {
+		g, t := &s.cache.groups[i], &s.tables[i]
+		keep := min((n+s.cache.pageTokens-1)/s.cache.pageTokens, len(t.pages))
+		g.release(t.pages[keep:]...)
+		t.pages, t.lost = t.pages[:keep], min(n, t.lost)
+	}
+	s.len = n
+}
+
+// Free gives up all pages; the sequence cannot be used any more. The error is an [*ArgError], such
+// as for one that was freed.
 func (s *Sequence) Free() error {
-	c, err := s.live()
-	if err != nil {
+	if err := s.lock(true); err != nil {
 		return err
 	}
-	c.mu.Lock()
+	c := s.cache
 	defer c.mu.Unlock()
-	if s.freed {
-		return argError("sequence", 0, 0, "sequence: %s", freedSequence)
+	for i := range s.tables {
+		c.groups[i].release(s.tables[i].pages...)
 	}
-	c.release(s.pages)
-	c.lists = append(c.lists, s.pages[:0])
-	s.pages, s.len, s.freed = nil, 0, true
+	s.tables, s.len, s.freed = nil, 0, true
 	return nil
 }

@@ -2,7 +2,6 @@ package qkv
 
 import (
 	"math"
-	"unsafe"
 
 	"github.com/qkv-go/qkv/kernel"
 )
@@ -10,33 +9,28 @@ import (
 // maxStore is the most bytes that a cache allocates for keys, or for values.
 const maxStore = math.MaxInt >> 1 & (1<<45 - 1)
 
-// A store is the memory of a cache, [places, KV heads, tokens, dim]: a place is a slot or a
-// page.
+// A store is the memory of a layer of a cache, [pages, KV heads, page tokens, dim].
 type store struct {
 	k, v           View
 	kScale, vScale View // zero Views unless the type is int8
 }
 
-// storeNames names the first and the third axis of a store, and its memory.
-type storeNames struct{ places, tokens, memory string }
-
-// open checks the shape of a store and allocates what the caller does not give, K and V in s.
-func (s *store) open(names storeNames, places, kvHeads, tokens, dimQK, dimV int, keyType, valueType ElemType) error {
+// check checks the shape of a store, and the memory that the caller gives, K and V in s. It returns
+// the bytes of what allocate is to allocate.
+func (s *store) check(pages, tokens int, l *CacheLayer) (total int64, err error) {
 	for _, x := range [...]struct {
 		name    string
 		n, most int
 	}{
-		{names.places, places, math.MaxInt32},
-		{"kvHeads", kvHeads, math.MaxInt32},
-		{names.tokens, tokens, MaxSeq},
-		{"dimQK", dimQK, MaxDim},
-		{"dimV", dimV, MaxDim},
+		{"kvHeads", l.KVHeads, math.MaxInt32},
+		{"dimQK", l.DimQK, MaxDim},
+		{"dimV", l.DimV, MaxDim},
 	} {
 		if x.n < 1 {
-			return argError(x.name, x.n, 1, "%s is %d, at least 1 is needed", x.name, x.n)
+			return 0, argError(x.name, x.n, 1, "%s is %d, at least 1 is needed", x.name, x.n)
 		}
 		if x.n > x.most {
-			return argError(x.name, x.n, x.most, "%s is %d, at most %d is supported", x.name, x.n, x.most)
+			return 0, argError(x.name, x.n, x.most, "%s is %d, at most %d is supported", x.name, x.n, x.most)
 		}
 	}
 	if s.k.given() != s.v.given() {
@@ -44,76 +38,60 @@ func (s *store) open(names storeNames, places, kvHeads, tokens, dimQK, dimV int,
 		if s.k.given() {
 			name, other = other, name
 		}
-		return argError(name, 0, 1, "%s is not given, %s is", name, other)
+		return 0, argError(name, 0, 1, "%s is not given, %s is", name, other)
 	}
-	total := int64(0) // of what is to be allocated
 	for _, x := range [...]struct {
 		typeName, name, scaleName, dimName string
 		view, scale                        *View
 		dim                                int
 		typ                                ElemType
 	}{
-		{"keyType", "k", "kScale", "dimQK", &s.k, &s.kScale, dimQK, keyType},
-		{"valueType", "v", "vScale", "dimV", &s.v, &s.vScale, dimV, valueType},
+		{"keyType", "k", "kScale", "dimQK", &s.k, &s.kScale, l.DimQK, l.KeyType},
+		{"valueType", "v", "vScale", "dimV", &s.v, &s.vScale, l.DimV, l.ValueType},
 	} {
 		if !x.typ.known() {
-			return argError(x.typeName, int(x.typ), int(TypeQ8_0), "%s is %d, the last is %d", x.typeName, int(x.typ), int(TypeQ8_0))
+			return 0, argError(x.typeName, int(x.typ), int(TypeQ8_0), "%s is %d, the last is %d", x.typeName, int(x.typ), int(TypeQ8_0))
 		}
 		kind := elemKind(x.typ)
 		if n := kind.values(); x.dim%n != 0 {
-			return argError(x.dimName, x.dim, n, "%s is %d, not a multiple of the %d of a block", x.dimName, x.dim, n)
+			return 0, argError(x.dimName, x.dim, n, "%s is %d, not a multiple of the %d of a block", x.dimName, x.dim, n)
 		}
-		shape := [4]int{places, kvHeads, tokens, x.dim}
-		scaleShape := [4]int{places, kvHeads, tokens, 1}
+		shape := [4]int{pages, l.KVHeads, tokens, x.dim}
+		scaleShape := [4]int{pages, l.KVHeads, tokens, 1}
 		if !x.view.given() {
 			if x.scale.given() {
-				return argError(x.scaleName, 1, 0, "%s is given, %s is not", x.scaleName, x.name)
+				return 0, argError(x.scaleName, 1, 0, "%s is given, %s is not", x.scaleName, x.name)
 			}
-			if n := mul(places, kvHeads, tokens, max(x.dim/kind.values()*kind.size(), 4)); n > maxStore {
-				return argError(names.places, n, maxStore, "%s of %d take %d bytes for %s, at most %d are supported",
-					names.places, places, n, x.name, maxStore)
+			if n := mul(pages, l.KVHeads, tokens, max(x.dim/kind.values()*kind.size(), 4)); n > maxStore {
+				return 0, argError(x.name, n, maxStore, "%d pages take %d bytes for %s, at most %d are supported", pages, n, x.name, maxStore)
 			}
 			row := x.dim / kind.values() * kind.size()
 			if x.typ == TypeInt8 {
 				row += kindFloat32.size()
 			}
-			total += int64(mul(places, kvHeads, tokens, row)) // at most a few times maxStore
+			total += int64(mul(pages, l.KVHeads, tokens, row)) // at most a few times maxStore
 			continue
 		}
 		if err := x.view.checkMemory(x.name, kind, shape); err != nil {
-			return err
+			return 0, err
 		}
 		if x.typ == TypeInt8 {
 			if err := x.scale.checkMemory(x.scaleName, kindFloat32, scaleShape); err != nil {
-				return err
+				return 0, err
 			}
 		} else if x.scale.given() {
-			return argError(x.scaleName, int(x.typ), int(TypeInt8), "%s is given, %s has elements of type %v", x.scaleName, x.name, x.typ)
+			return 0, argError(x.scaleName, int(x.typ), int(TypeInt8), "%s is given, %s has elements of type %v", x.scaleName, x.name, x.typ)
 		}
 	}
-	if s.k.given() {
-		return s.apart()
-	}
-	if err := checkMemory(names.memory, total); err != nil {
-		return err
-	}
-	s.k, s.kScale = allocate(keyType, places, kvHeads, tokens, dimQK)
-	s.v, s.vScale = allocate(valueType, places, kvHeads, tokens, dimV)
-	return nil
+	return total, nil
 }
 
-// apart reports given memory that is given twice.
-func (s *store) apart() error {
-	names := [...]string{"k", "v", "kScale", "vScale"}
-	regions := [len(names)]region{s.k.region(), s.v.region(), s.kScale.region(), s.vScale.region()}
-	for i := range regions {
-		for j := range i {
-			if err := checkApart(names[i], &regions[i], names[j], &regions[j]); err != nil {
-				return err
-			}
-		}
+// allocate allocates what is not given.
+func (s *store) allocate(pages, tokens int, l *CacheLayer) {
+	if !s.k.given() {
+		s.k, s.kScale = allocate(l.KeyType, pages, l.KVHeads, tokens, l.DimQK)
+		s.v, s.vScale = allocate(l.ValueType, pages, l.KVHeads, tokens, l.DimV)
 	}
-	return nil
 }
 
 // bytes is the size of the keys and values that there is room for, without gaps.
@@ -173,63 +151,41 @@ func allocateOf[T Element](shape [4]int) View {
 	return BHSD(data, shape[0], shape[1], shape[2], shape[3])
 }
 
-// checkTokens checks keys and values to append and returns how many there are.
-func (s *store) checkTokens(k, v *View) (n int, err error) {
-	if err := k.checkTokens("k", &s.k); err != nil {
-		return 0, err
+// checkTokens checks keys and values of n tokens.
+func (s *store) checkTokens(k, v *View, n int) error {
+	if err := k.checkTokens("k", &s.k, n); err != nil {
+		return err
 	}
-	if err := v.checkTokens("v", &s.v); err != nil {
-		return 0, err
-	}
-	n = k.shape[axisSeq]
-	if got := v.shape[axisSeq]; got != n {
-		return 0, argError("v", got, n, "v has sequence length %d, k has %d", got, n)
+	if err := v.checkTokens("v", &s.v, n); err != nil {
+		return err
 	}
 	own := [...]region{s.k.region(), s.v.region(), s.kScale.region(), s.vScale.region()}
 	read := [...]region{k.region(), v.region()}
 	for i, name := range [...]string{"k", "v"} {
 		for j := range own {
 			if err := checkApart(name, &read[i], "the cache", &own[j]); err != nil {
-				return 0, err
+				return err
 			}
 		}
 	}
-	return n, nil
+	return nil
 }
 
 // checkTokens checks rows to store in own. A list of views and their names would have the
 // views escape.
-func (v *View) checkTokens(name string, own *View) error {
+func (v *View) checkTokens(name string, own *View, n int) error {
 	if err := v.checkKind(name, kindsFloat32...); err != nil {
 		return err
 	}
 	if err := v.check(name, &axisNames); err != nil {
 		return err
 	}
-	return v.checkShape(name, [4]int{1, own.shape[axisHeads], v.shape[axisSeq], own.shape[axisDim]})
-}
-
-// write stores n tokens of k and v from one on as those of a place from token on.
-func (s *store) write(place, token int, k, v *View, from, n int) {
-	s.k.put(&s.kScale, place, token, k, from, n)
-	s.v.put(&s.vScale, place, token, v, from, n)
-}
-
-// put stores n rows of each head of src, of float32, from one on as those of a place from
-// token on.
-func (v *View) put(scale *View, place, token int, src *View, from, n int) {
-	elem, unit := v.kind.elem(), v.kind.size()
-	for h := range v.shape[axisHeads] {
-		for t := range n {
-			x := (*float32)(unsafe.Add(src.data, 4*src.row(0, h, from+t)))
-			to := unsafe.Add(v.data, unit*v.row(place, h, token+t))
-			var factor *float32
-			if elem == kernel.Int8 {
-				factor = (*float32)(unsafe.Add(scale.data, 4*scale.row(place, h, token+t)))
-			}
-			elem.SetRow(to, unit*v.stride[axisDim], factor, x, src.stride[axisDim], src.shape[axisDim])
+	for axis, want := range [4]int{1, own.shape[axisHeads], n, own.shape[axisDim]} {
+		if got := v.shape[axis]; got != want {
+			return argError(name, got, want, "%s has %s %d, the step needs %d", name, axisNames[axis], got, want)
 		}
 	}
+	return nil
 }
 
 // row returns the index of the first element of a row.

@@ -136,7 +136,8 @@ type problem struct {
 	scores   *tensor
 	scoresAt qkv.Stage
 
-	change func(*qkv.Call) // if not nil, makes another call of the same result
+	change func(*qkv.Call)       // if not nil, makes another call of the same result
+	attend func(*qkv.Call) error // if not nil, computes the call
 
 	known map[[3]int]row // if not nil, rows of the reference so far, of a problem that stays as it is
 }
@@ -262,7 +263,11 @@ func (p *problem) run(t *testing.T, a *qkv.Engine) (out, lse []float32) {
 	if p.scores != nil {
 		p.scores.each(func(i int) { p.scores.data[i] = canary })
 	}
-	if err := a.Run(p.call()); err != nil {
+	run := a.Run
+	if p.attend != nil {
+		run = p.attend
+	}
+	if err := run(p.call()); err != nil {
 		t.Fatal(err)
 	}
 	return p.out.values(), append([]float32(nil), p.lse...)

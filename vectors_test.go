@@ -165,7 +165,7 @@ func attentionVector(e *qkv.Engine, a *vectors.Attention, draw func() float64) (
 		call.K, call.V = qkv.BHSD(k, a.Batch, a.KVHeads, a.Keys, a.DimQK), qkv.BHSD(v, a.Batch, a.KVHeads, a.Keys, a.DimV)
 		return out, lse, e.Run(call)
 	}
-	appendTo, use, err := vectorCache(a)
+	cache, err := newVectorCache(e, a)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -174,46 +174,60 @@ func attentionVector(e *qkv.Engine, a *vectors.Attention, draw func() float64) (
 		part := func(x []float32, dim int) qkv.View {
 			return qkv.Strided(x, token*dim, [4]int{1, a.KVHeads, n, dim}, [4]int{a.KVHeads * a.Keys * dim, a.Keys * dim, dim, 1})
 		}
-		if err := appendTo(part(k, a.DimQK), part(v, a.DimV)); err != nil {
+		if err := cache.append(part(k, a.DimQK), part(v, a.DimV)); err != nil {
 			return nil, nil, err
 		}
 	}
-	if err := use(call); err != nil {
+	if err := cache.attend(call); err != nil {
 		return nil, nil, err
 	}
 	return out, lse, e.Run(call)
 }
 
-// vectorCache returns a cache of a.Cache, by what is appended to it and what attends it.
-func vectorCache(a *vectors.Attention) (appendTo func(k, v qkv.View) error, use func(*qkv.Call) error, err error) {
-	kt, vt := vectorTypes[a.Cache.KeyType], vectorTypes[a.Cache.ValueType]
-	if n := a.Cache.PageTokens; n != 0 {
-		cache, err := qkv.NewPagedCache(qkv.PagedConfig{
-			Pages: (a.Keys + n - 1) / n, PageTokens: n, KVHeads: a.KVHeads, DimQK: a.DimQK, DimV: a.DimV, KeyType: kt, ValueType: vt,
-		})
-		if err != nil {
-			return nil, nil, err
-		}
-		s := cache.NewSequence()
-		return s.Append, func(c *qkv.Call) error { return cache.Use(c, new(qkv.Batch), []*qkv.Sequence{s}) }, nil
+// A vectorCache is a cache of one sequence in memory of ours.
+type vectorCache struct {
+	step     *qkv.Step
+	sequence *qkv.Sequence
+	call     qkv.Call // over the memory
+}
+
+func newVectorCache(e *qkv.Engine, a *vectors.Attention) (*vectorCache, error) {
+	l := qkv.CacheLayer{
+		KVHeads: a.KVHeads, DimQK: a.DimQK, DimV: a.DimV, KeyType: vectorTypes[a.Cache.KeyType], ValueType: vectorTypes[a.Cache.ValueType],
 	}
-	cfg := qkv.CacheConfig{
-		Sequences: 1, KVHeads: a.KVHeads, Capacity: a.Keys, DimQK: a.DimQK, DimV: a.DimV, KeyType: kt, ValueType: vt,
+	cfg := qkv.CacheConfig{PageTokens: max(1, a.Cache.PageTokens), Layers: []qkv.CacheLayer{l}}
+	if a.Cache.PageTokens == 0 {
+		cfg.PageTokens = a.Keys
 	}
-	if a.Cache.Ring != 0 {
-		cfg.Capacity, cfg.Ring, cfg.Keep, cfg.Window = a.Cache.Ring, true, a.First, a.Window[0]+1
+	cfg.Pages = (a.Keys + cfg.PageTokens - 1) / cfg.PageTokens
+	x := new(vectorCache)
+	if n := a.Cache.Ring; n != 0 {
+		cfg.Layers[0].Keep, cfg.Layers[0].Window = a.First, a.Window[0]+1
+		cfg.Pages, cfg.PageTokens, cfg.Sequences, cfg.StepTokens = 0, n, 1, n-a.First-a.Window[0]
+		x.call.Ring = true
 	}
-	cache, err := qkv.NewCache(cfg)
+	pages := cfg.LayerPages(0)
+	x.call.K, x.call.KScale = newPool(l.KeyType, [4]int{pages, l.KVHeads, cfg.PageTokens, l.DimQK}).views()
+	x.call.V, x.call.VScale = newPool(l.ValueType, [4]int{pages, l.KVHeads, cfg.PageTokens, l.DimV}).views()
+	m := &cfg.Layers[0]
+	m.K, m.V, m.KScale, m.VScale = x.call.K, x.call.V, x.call.KScale, x.call.VScale
+	c, err := qkv.NewCache(cfg)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	use = func(c *qkv.Call) error {
-		if cfg.Ring { // the cache says both
-			c.Mask.Window, c.Mask.First = qkv.Window{}, 0
-		}
-		return cache.Use(c, new(qkv.Batch), []int{0})
-	}
-	return func(k, v qkv.View) error { return cache.Append(0, k, v) }, use, nil
+	x.sequence = c.NewSequence()
+	x.step, err = e.NewStep(c)
+	return x, err
+}
+
+func (x *vectorCache) append(k, v qkv.View) error { return appendTokens(x.step, x.sequence, k, v) }
+
+// attend has a call attend the memory.
+func (x *vectorCache) attend(c *qkv.Call) error {
+	table, err := x.sequence.Table(0)
+	c.K, c.V, c.KScale, c.VScale, c.Ring = x.call.K, x.call.V, x.call.KScale, x.call.VScale, x.call.Ring
+	c.Tables, c.LensKV = [][]int32{table}, []int{x.sequence.Len()}
+	return err
 }
 
 func productVector(e *qkv.Engine, p *vectors.Product, draw func() float64) ([]float32, error) {

@@ -9,13 +9,13 @@ import (
 	"github.com/qkv-go/qkv/kernel"
 )
 
-// A CacheKind says which [qkv.Cache] holds keys and values, if any.
+// A CacheKind says which cache holds keys and values, if any.
 type CacheKind int
 
 const (
 	NoCache CacheKind = iota
 
-	// Slots is a cache with a slot more than there are sequences, which have theirs in the
+	// Slots is one with a slot more than there are sequences, which have theirs in the
 	// opposite order. A slot has room for a power of two of tokens, more than there are.
 	Slots
 
@@ -74,64 +74,47 @@ func (c CacheKind) bytes(s Shape) int64 {
 	return satAdd(satMul(s.Batch+1, s.KVHeads, n, s.kvRowBytes()+8*pad), satMul(s.Batch+1, s.KVHeads, pad, s.kvRowBytes()))
 }
 
-// cached has a call attend keys and values in a cache, which has the layout of the shape.
-func (o *Operands) cached(call *qkv.Call) error {
+// cached has a call attend keys and values in slots, which have the layout of the shape. A slot is a
+// page as long as a sequence may be.
+func (o *Operands) cached(call *qkv.Call) {
 	s := o.Shape
-	slots, capacity := s.Batch+1, s.KV.Cache.capacity(s)
-	cfg := qkv.CacheConfig{
-		Sequences: slots, KVHeads: s.KVHeads, Capacity: capacity, DimQK: s.DimQK, DimV: s.DimV,
-		KeyType: qkv.ElemType(s.KV.K), ValueType: qkv.ElemType(s.KV.V), Ring: s.KV.Cache == Ring,
-	}
-	if s.Layout != (Layout{}) {
-		cfg.K = s.Layout.empty(s.KV.K, [4]int{slots, s.KVHeads, capacity, s.DimQK})
-		cfg.V = s.Layout.empty(s.KV.V, [4]int{slots, s.KVHeads, capacity, s.DimV})
-	}
-	c, err := qkv.NewCache(cfg)
-	if err != nil {
-		return err
-	}
-	before := 0 // tokens that are overwritten: it is all the same what they are
+	before := 0 // tokens that were overwritten: it is all the same what they are
 	if s.KV.Cache == Ring {
-		before = (capacity + 1) / 2
+		before, call.Ring = (s.KV.Cache.capacity(s)+1)/2, true
 	}
-	use := make([]int, s.Batch)
+	call.K, call.V = o.slots(&o.K, before), o.slots(&o.V, before)
+	call.KScale, call.VScale, call.CuLensKV = qkv.View{}, qkv.View{}, nil
+	call.Tables, call.LensKV = make([][]int32, s.Batch), make([]int, s.Batch)
+	for b, n := range s.keys()[:s.Batch] {
+		call.Tables[b], call.LensKV[b] = []int32{int32(s.Batch - b)}, before+n
+	}
+}
+
+// slots returns a copy of keys or values in slots, behind so many tokens.
+func (o *Operands) slots(t *Tensor, before int) qkv.View {
+	switch t.elem {
+	case kernel.Float16:
+		return slotsOf(o, t.Float16, t.dim, before)
+	case kernel.BFloat16:
+		return slotsOf(o, t.BFloat16, t.dim, before)
+	}
+	return slotsOf(o, t.Float32, t.dim, before)
+}
+
+func slotsOf[T qkv.Element](o *Operands, src []T, dim, before int) qkv.View {
+	s := o.Shape
+	shape := [4]int{s.Batch + 1, s.KVHeads, s.KV.Cache.capacity(s), dim}
+	stride, n := s.Layout.strides(shape)
+	data := make([]T, n)
 	keys := s.keys()
-	for b := range use {
-		use[b] = s.Batch - b
-		k, v := o.tokensOf(&o.K, b, keys[b]), o.tokensOf(&o.V, b, keys[b])
-		if before > 0 {
-			if err := c.Append(use[b], o.tokensOf(&o.K, b, before), o.tokensOf(&o.V, b, before)); err != nil {
-				return err
+	parallel(s.Batch*s.KVHeads, func(i int) {
+		b, h := i/s.KVHeads, i%s.KVHeads
+		for key := range keys[b] {
+			at := (s.Batch-b)*stride[0] + h*stride[1] + (before+key)%shape[2]*stride[2]
+			for d, x := range src[o.keyRow(b, h, key)*dim:][:dim] {
+				data[at+d*stride[3]] = x
 			}
 		}
-		if err := c.Append(use[b], k, v); err != nil {
-			return err
-		}
-	}
-	return c.Use(call, new(qkv.Batch), use)
-}
-
-// tokensOf returns the keys or values of a sequence in float32, [1, kvHeads, tokens, dim].
-func (o *Operands) tokensOf(t *Tensor, batch, tokens int) qkv.View {
-	heads := o.Shape.KVHeads
-	x := make([]float32, heads*tokens*t.dim)
-	parallel(heads, func(h int) {
-		for i := range tokens {
-			to := x[(h*tokens+i)*t.dim:][:t.dim]
-			copy(to, t.row(o.keyRow(batch, h, i), to))
-		}
 	})
-	return qkv.BHSD(x, 1, heads, tokens, t.dim)
-}
-
-// empty returns memory in the layout, of zeros.
-func (l Layout) empty(e kernel.Elem, shape [4]int) qkv.View {
-	stride, n := l.strides(shape)
-	switch e {
-	case kernel.Float16:
-		return qkv.Strided(make([]qkv.Float16, n), 0, shape, stride)
-	case kernel.BFloat16:
-		return qkv.Strided(make([]qkv.BFloat16, n), 0, shape, stride)
-	}
-	return qkv.Strided(make([]float32, n), 0, shape, stride)
+	return qkv.Strided(data, 0, shape, stride)
 }

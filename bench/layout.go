@@ -133,9 +133,7 @@ func (o *Operands) arrange() (arranged, error) {
 	l, c := o.Shape.Layout, o.Call()
 	cached := o.Shape.KV.Cache != NoCache
 	if cached {
-		if err := o.cached(c); err != nil {
-			return arranged{}, err
-		}
+		o.cached(c)
 	}
 	if l == (Layout{}) {
 		return arranged{call: c}, nil

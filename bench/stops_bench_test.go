@@ -164,34 +164,13 @@ func stoppedOperations(b *testing.B, e *qkv.Engine) []stoppedOperation {
 	const tokens, kvHeads, dim = 16384, 1, 128
 	for _, typ := range []qkv.ElemType{qkv.TypeFloat32, qkv.TypeFloat16, qkv.TypeInt8, qkv.TypeQ8_0} {
 		add("cache-append-"+typ.String(), func(b *testing.B) func() error {
-			c, err := qkv.NewCache(qkv.CacheConfig{
-				Sequences: 1, KVHeads: kvHeads, Capacity: tokens, DimQK: dim, DimV: dim, KeyType: typ, ValueType: typ,
-			})
-			if err != nil {
-				b.Fatal(err)
-			}
-			k := qkv.BSHD(randomFloats(tokens*kvHeads*dim), 1, tokens, kvHeads, dim)
-			return func() error {
-				if err := c.Reset(0); err != nil {
-					return err
-				}
-				return c.Append(0, k, k)
-			}
+			return appends(b, e, qkv.CacheConfig{Pages: 1, PageTokens: tokens, Layers: []qkv.CacheLayer{
+				{KVHeads: kvHeads, DimQK: dim, DimV: dim, KeyType: typ, ValueType: typ},
+			}})
 		})
 	}
 	add("cache-append-pages", func(b *testing.B) func() error {
-		c, err := qkv.NewPagedCache(qkv.PagedConfig{Pages: tokens / 16, PageTokens: 16, KVHeads: kvHeads, DimQK: dim, DimV: dim})
-		if err != nil {
-			b.Fatal(err)
-		}
-		k := qkv.BSHD(randomFloats(tokens*kvHeads*dim), 1, tokens, kvHeads, dim)
-		s := c.NewSequence()
-		return func() error {
-			if err := s.Truncate(0); err != nil {
-				return err
-			}
-			return s.Append(k, k)
-		}
+		return appends(b, e, qkv.CacheConfig{Pages: tokens / 16, PageTokens: 16, Layers: []qkv.CacheLayer{{KVHeads: kvHeads, DimQK: dim, DimV: dim}}})
 	})
 
 	const many = 4 << 20
@@ -340,4 +319,33 @@ func (s *stopTimes) long() (n uint64) {
 		}
 	}
 	return n
+}
+
+// appends returns what fills a cache of one layer with the tokens of one sequence.
+func appends(b *testing.B, e *qkv.Engine, cfg qkv.CacheConfig) func() error {
+	c, err := qkv.NewCache(cfg)
+	if err != nil {
+		b.Fatal(err)
+	}
+	step, err := e.NewStep(c)
+	if err != nil {
+		b.Fatal(err)
+	}
+	l := &cfg.Layers[0]
+	tokens := cfg.Pages * cfg.PageTokens
+	k := qkv.BSHD(randomFloats(tokens*l.KVHeads*l.DimQK), 1, tokens, l.KVHeads, l.DimQK)
+	s := c.NewSequence()
+	batch := []qkv.StepSequence{{Sequence: s, Tokens: tokens}}
+	return func() error {
+		if err := s.Truncate(0); err != nil {
+			return err
+		}
+		if err := step.Begin(batch); err != nil {
+			return err
+		}
+		if err := step.Write(0, k, k); err != nil {
+			return err
+		}
+		return step.Commit()
+	}
 }

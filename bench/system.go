@@ -3,7 +3,6 @@ package bench
 import (
 	"context"
 	"fmt"
-	"runtime/pprof"
 
 	"github.com/qkv-go/qkv"
 )
@@ -175,7 +174,7 @@ func (s engine) Paths(in Inputs, workers int) ([]Path, error) {
 	case *ProjectionInputs:
 		return s.projection(e, in)
 	case *AppendInputs:
-		return s.append(in)
+		return s.append(e, in)
 	}
 	return nil, &UnsupportedError{System: s.Name(), Work: in.Work(), Reason: "there is no call for it"}
 }
@@ -199,57 +198,54 @@ func (s engine) projection(e *qkv.Engine, in *ProjectionInputs) ([]Path, error) 
 	return []Path{{Name: "packed weights", Run: func() error { return projection.RunContext(ctx, call) }, Bind: func(c context.Context) { ctx = c }}}, nil
 }
 
-// append has a cache go back to its beginning before each call.
-func (s engine) append(in *AppendInputs) ([]Path, error) {
+// append has a sequence go back to its beginning before each call.
+func (s engine) append(e *qkv.Engine, in *AppendInputs) ([]Path, error) {
 	a := in.Append
-	k, v := qkv.BHSD(in.K, 1, a.KVHeads, a.Tokens, a.Dim), qkv.BHSD(in.V, 1, a.KVHeads, a.Tokens, a.Dim)
-	call, batch := new(qkv.Call), new(qkv.Batch)
-	p := Path{Name: "contiguous"}
-	if page := a.KV.Page; page != 0 {
-		c, err := qkv.NewPagedCache(qkv.PagedConfig{
-			Pages: (a.Tokens-1)/page + 1, PageTokens: page, KVHeads: a.KVHeads, DimQK: a.Dim, DimV: a.Dim,
-			KeyType: qkv.ElemType(a.KV.K), ValueType: qkv.ElemType(a.KV.V),
-		})
-		if err != nil {
-			return nil, err
-		}
-		seq := c.NewSequence()
-		p.Name = "pages"
-		p.Run = func() error {
-			if err := seq.Truncate(0); err != nil {
-				return err
-			}
-			return seq.Append(k, v)
-		}
-		p.Finish = func() error {
-			in.stored = call
-			return c.Use(call, batch, []*qkv.Sequence{seq})
-		}
-	} else {
-		c, err := qkv.NewCache(qkv.CacheConfig{
-			Sequences: 1, Capacity: a.Tokens, KVHeads: a.KVHeads, DimQK: a.Dim, DimV: a.Dim,
-			KeyType: qkv.ElemType(a.KV.K), ValueType: qkv.ElemType(a.KV.V),
-		})
-		if err != nil {
-			return nil, err
-		}
-		p.Run = func() error {
-			if err := c.Reset(0); err != nil {
-				return err
-			}
-			return c.Append(0, k, v)
-		}
-		p.Finish = func() error {
-			in.stored = call
-			return c.Use(call, batch, []int{0})
-		}
+	page, name := a.KV.Page, "pages"
+	if page == 0 {
+		page, name = a.Tokens, "contiguous"
 	}
-	if s.labels { // a cache has no workers that could be labelled
-		run := p.Run
-		p.Run = func() (err error) {
-			pprof.Do(context.Background(), pprof.Labels("phase", "append"), func(context.Context) { err = run() })
+	shape := [4]int{(a.Tokens-1)/page + 1, a.KVHeads, page, a.Dim}
+	rows := shape[0] * shape[1] * shape[2]
+	k, v := newTensor(a.KV.K, rows, a.Dim), newTensor(a.KV.V, rows, a.Dim)
+	call := new(qkv.Call)
+	memory := layout{batch: shape[0], heads: shape[1], seq: shape[2]}
+	call.K, call.KScale = k.views(memory)
+	call.V, call.VScale = v.views(memory)
+	c, err := qkv.NewCache(qkv.CacheConfig{Pages: shape[0], PageTokens: page, Layers: []qkv.CacheLayer{{
+		KVHeads: a.KVHeads, DimQK: a.Dim, DimV: a.Dim, KeyType: qkv.ElemType(a.KV.K), ValueType: qkv.ElemType(a.KV.V),
+		K: call.K, KScale: call.KScale, V: call.V, VScale: call.VScale,
+	}}})
+	if err != nil {
+		return nil, err
+	}
+	step, err := e.NewStep(c)
+	if err != nil {
+		return nil, err
+	}
+	seq := c.NewSequence()
+	batch := []qkv.StepSequence{{Sequence: seq, Tokens: a.Tokens}}
+	newK, newV := qkv.BHSD(in.K, 1, a.KVHeads, a.Tokens, a.Dim), qkv.BHSD(in.V, 1, a.KVHeads, a.Tokens, a.Dim)
+	run := func() error {
+		if err := seq.Truncate(0); err != nil {
 			return err
 		}
+		if err := step.Begin(batch); err != nil {
+			return err
+		}
+		if err := step.Write(0, newK, newV); err != nil {
+			return err
+		}
+		return step.Commit()
 	}
-	return []Path{p}, nil
+	finish := func() error {
+		table, err := seq.Table(0)
+		if err != nil {
+			return err
+		}
+		call.Tables, call.LensKV = [][]int32{table}, []int{a.Tokens}
+		in.stored = call
+		return nil
+	}
+	return []Path{{Name: name, Run: run, Finish: finish}}, nil
 }

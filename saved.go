@@ -1,0 +1,357 @@
+package qkv
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash"
+	"hash/crc32"
+	"io"
+	"math"
+	"unsafe"
+)
+
+// A sequence in a file is a header, a record of each layer, the layers' keys and values, and a
+// checksum. The header, in little-endian order but for the mark:
+//
+//	 0  8 bytes  "qkvseq" and two 0
+//	 8  uint32   version
+//	12  uint32   the mark, in the order of the machine
+//	16  uint64   tokens
+//	24  uint32   layers
+//	28  uint32   CRC-32 (IEEE) of what is before, and of the records
+//
+// A record:
+//
+//	 0  uint32   KV heads
+//	 4  uint32   dims of a key
+//	 8  uint32   dims of a value
+//	12  uint16   type of the keys
+//	14  uint16   type of the values
+//	16  uint64   window
+//	24  uint64   first tokens that are kept
+//	32  uint64   the first token besides those that is there
+//
+// Of a layer there are the keys [tokens][heads][dim] of the tokens that are there, in the order of the
+// machine, the scales of int8 [tokens][heads], and the values likewise. The checksum is CRC-32C of all
+// of it: with the polynomial of the header's it would not see a header that has a right one.
+const (
+	savedMagic   = "qkvseq\x00\x00"
+	savedVersion = 1
+	savedMark    = 0x01020304
+	savedHeader  = 32
+	savedRecord  = 40
+	savedBuffer  = 64 << 10
+)
+
+// savedTable is that of the checksum of the whole.
+var savedTable = crc32.MakeTable(crc32.Castagnoli)
+
+// header returns the header and the records of a sequence of so many tokens. Tokens of a layer from
+// its keep to before first are not there.
+func (c *Cache) header(tokens int, first func(layer int) int) []byte {
+	h := make([]byte, savedHeader+savedRecord*len(c.layers))
+	order := binary.LittleEndian
+	copy(h, savedMagic)
+	order.PutUint32(h[8:], savedVersion)
+	binary.NativeEndian.PutUint32(h[12:], savedMark)
+	order.PutUint64(h[16:], uint64(tokens))
+	order.PutUint32(h[24:], uint32(len(c.layers)))
+	for i := range c.layers {
+		r, l := h[savedHeader+i*savedRecord:], &c.layers[i].cfg
+		order.PutUint32(r[0:], uint32(l.KVHeads))
+		order.PutUint32(r[4:], uint32(l.DimQK))
+		order.PutUint32(r[8:], uint32(l.DimV))
+		order.PutUint16(r[12:], uint16(l.KeyType))
+		order.PutUint16(r[14:], uint16(l.ValueType))
+		order.PutUint64(r[16:], uint64(l.Window))
+		order.PutUint64(r[24:], uint64(l.Keep))
+		order.PutUint64(r[32:], uint64(first(i)))
+	}
+	order.PutUint32(h[28:], savedSum(h))
+	return h
+}
+
+// savedSum returns the checksum of a header and its records.
+func savedSum(h []byte) uint32 {
+	return crc32.Update(crc32.ChecksumIEEE(h[:28]), crc32.IEEETable, h[savedHeader:])
+}
+
+// first returns the first token of a sequence of so many, besides those kept, that a group has.
+func (g *pageGroup) first(tokens, lost, pageTokens int) int {
+	if g.ring == 0 {
+		return 0
+	}
+	first := max(lost, tokens-(g.ring*pageTokens-g.keep))
+	if first <= g.keep {
+		return 0
+	}
+	return first
+}
+
+// WriteTo writes the sequence to w, with its keys and values of all layers: [Cache.ReadSequence]
+// reads it into a cache with the same layers, whatever its pages are. Of layers with a Window it
+// writes what is there. It returns how many bytes it wrote. The error is an [*ArgError], or that of w.
+func (s *Sequence) WriteTo(w io.Writer) (int64, error) {
+	if err := s.lock(false); err != nil {
+		return 0, err
+	}
+	c := s.cache
+	s.mark(false)
+	c.mu.Unlock()
+	defer func() {
+		c.mu.Lock()
+		s.use--
+		c.mu.Unlock()
+	}()
+	first := func(layer int) int {
+		group := c.layers[layer].group
+		return c.groups[group].first(s.len, s.tables[group].lost, c.pageTokens)
+	}
+	f := &savedFile{w: w, sum: crc32.New(savedTable), buf: make([]byte, savedBuffer)}
+	f.move(c.header(s.len, first))
+	for i := range c.layers {
+		f.layer(s, i, first(i))
+	}
+	if f.err == nil {
+		var sum [4]byte
+		binary.LittleEndian.PutUint32(sum[:], f.sum.Sum32())
+		f.move(sum[:])
+	}
+	return f.n, f.err
+}
+
+// ReadSequence reads what [Sequence.WriteTo] wrote, as a new sequence. The layers of the cache have to be
+// those of the one that was written from: their heads, dims, types, Window and Keep. The number and
+// the size of pages, and StepTokens, may be others.
+//
+// The error is an [*ArgError] for data that does not fit or is damaged, a [*PagesError] where there are not
+// enough pages, or that of r. Nothing has changed then. ReadSequence reads no further than the
+// sequence.
+func (c *Cache) ReadSequence(r io.Reader) (*Sequence, error) {
+	if err := c.ready(); err != nil {
+		return nil, err
+	}
+	f := &savedFile{r: r, sum: crc32.New(savedTable), buf: make([]byte, savedBuffer)}
+	h := make([]byte, savedHeader+savedRecord*len(c.layers))
+	f.move(h[:savedHeader])
+	if f.err != nil {
+		return nil, f.failed()
+	}
+	order := binary.LittleEndian
+	if string(h[:len(savedMagic)]) != savedMagic {
+		return nil, argError("data", 0, 0, "data is no sequence: it begins with %q", string(h[:len(savedMagic)]))
+	}
+	if v := order.Uint32(h[8:]); v != savedVersion {
+		return nil, argError("data", int(v&math.MaxInt32), savedVersion, "data is of version %d, this program reads %d", v, savedVersion)
+	}
+	if n := int64(order.Uint32(h[24:])); n != int64(len(c.layers)) {
+		return nil, argError("data", int(n&math.MaxInt32), len(c.layers), "data has %d layers, the cache has %d", n, len(c.layers))
+	}
+	f.move(h[savedHeader:])
+	if f.err != nil {
+		return nil, f.failed()
+	}
+	if got, want := order.Uint32(h[28:]), savedSum(h); got != want {
+		return nil, argError("data", int(got&math.MaxInt32), int(want&math.MaxInt32), "the header of data has checksum %08x, its bytes have %08x", got, want)
+	}
+	if m := binary.NativeEndian.Uint32(h[12:]); m != savedMark {
+		return nil, argError("data", int(m&math.MaxInt32), savedMark, "data has the byte order of another machine: its mark is %08x, here it is %08x", m, savedMark)
+	}
+	if n := order.Uint64(h[16:]); n > MaxSeq {
+		return nil, argError("data", int(n&math.MaxInt32), MaxSeq, "data has %d tokens, at most %d are supported", n, MaxSeq)
+	}
+	tokens := int(order.Uint64(h[16:]))
+	firsts := make([]int, len(c.layers))
+	for i := range c.layers {
+		if err := c.checkRecord(h[savedHeader+i*savedRecord:], i, tokens, &firsts[i]); err != nil {
+			return nil, err
+		}
+	}
+	s := c.NewSequence()
+	if err := s.takePages(tokens); err != nil {
+		return nil, err
+	}
+	for i := range c.layers {
+		l := &c.layers[i]
+		t := &s.tables[l.group]
+		if first := c.groups[l.group].first(tokens, firsts[i], c.pageTokens); first > t.lost {
+			t.lost = first
+		}
+		f.layer(s, i, firsts[i])
+	}
+	if f.err == nil {
+		want := f.sum.Sum32()
+		var sum [4]byte
+		f.move(sum[:])
+		if got := order.Uint32(sum[:]); f.err == nil && got != want {
+			f.err = argError("data", int(got&math.MaxInt32), int(want&math.MaxInt32), "data has checksum %08x, its bytes have %08x", got, want)
+		}
+	}
+	if f.err != nil {
+		s.Free()
+		return nil, f.failed()
+	}
+	return s, nil
+}
+
+// checkRecord checks the record of a layer, and returns which token besides those kept is the first
+// there.
+func (c *Cache) checkRecord(r []byte, layer, tokens int, first *int) error {
+	order, l := binary.LittleEndian, &c.layers[layer].cfg
+	for _, x := range [...]struct {
+		name string
+		got  uint64
+		want int
+	}{
+		{"kvHeads", uint64(order.Uint32(r[0:])), l.KVHeads},
+		{"dimQK", uint64(order.Uint32(r[4:])), l.DimQK},
+		{"dimV", uint64(order.Uint32(r[8:])), l.DimV},
+		{"keyType", uint64(order.Uint16(r[12:])), int(l.KeyType)},
+		{"valueType", uint64(order.Uint16(r[14:])), int(l.ValueType)},
+		{"window", order.Uint64(r[16:]), l.Window},
+		{"keep", order.Uint64(r[24:]), l.Keep},
+	} {
+		if x.got != uint64(x.want) {
+			return argError("data", int(x.got&math.MaxInt32), x.want, "data has %s %d in layer %d, the cache has %d", x.name, x.got, layer, x.want)
+		}
+	}
+	n := order.Uint64(r[32:])
+	most := 0
+	if l.Window > 0 {
+		most = max(0, tokens-l.Window+1)
+	}
+	if n > uint64(most) {
+		return argError("data", int(n&math.MaxInt32), most, "data has tokens from %d on in layer %d, at most %d is supported", n, layer, most)
+	}
+	*first = int(n)
+	return nil
+}
+
+// takePages takes the pages of so many tokens for an empty sequence.
+func (s *Sequence) takePages(tokens int) error {
+	c := s.cache
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	count := func(g *pageGroup) int {
+		n := (tokens + c.pageTokens - 1) / c.pageTokens
+		if g.ring > 0 {
+			n = min(n, g.ring)
+		}
+		return n
+	}
+	for i := range c.groups {
+		if g := &c.groups[i]; count(g) > len(g.free) {
+			return &PagesError{Window: g.window, Needed: count(g), Free: len(g.free)}
+		}
+	}
+	for i := range c.groups {
+		g := &c.groups[i]
+		for range count(g) {
+			s.tables[i].pages = append(s.tables[i].pages, g.take())
+		}
+	}
+	s.len = tokens
+	return nil
+}
+
+// A savedFile is a sequence being written, to w, or read, from r.
+type savedFile struct {
+	w   io.Writer
+	r   io.Reader
+	n   int64
+	err error // the first
+	sum hash.Hash32
+	buf []byte
+}
+
+// failed returns the error of a file that was read.
+func (f *savedFile) failed() error {
+	if errors.As(f.err, new(*ArgError)) {
+		return f.err
+	}
+	return fmt.Errorf("qkv: reading a sequence: %w", f.err)
+}
+
+// move writes p, or reads all of it.
+func (f *savedFile) move(p []byte) {
+	if f.err != nil {
+		return
+	}
+	var n int
+	if f.w != nil {
+		n, f.err = f.w.Write(p)
+	} else if n, f.err = io.ReadFull(f.r, p); f.err == io.EOF {
+		f.err = io.ErrUnexpectedEOF
+	}
+	f.n += int64(n)
+	f.sum.Write(p[:n])
+}
+
+// layer writes or reads the keys and values of a layer, of tokens that are kept and from first on.
+func (f *savedFile) layer(s *Sequence, layer, first int) {
+	l := &s.cache.layers[layer]
+	for _, v := range [...]*View{&l.k, &l.kScale, &l.v, &l.vScale} {
+		if v.given() {
+			f.rows(s, l, v, first)
+		}
+	}
+}
+
+// rows writes or reads the rows of all heads of a view. What a ring that is shorter has no room for
+// is read over.
+func (f *savedFile) rows(s *Sequence, l *cacheLayer, v *View, first int) {
+	c := s.cache
+	g, t := &c.groups[l.group], &s.tables[l.group]
+	have := g.first(s.len, t.lost, c.pageTokens)
+	row := v.shape[axisDim] / v.kind.values() * v.kind.size()
+	heads := v.shape[axisHeads]
+	each := max(1, len(f.buf)/(row*heads)) // tokens at once
+	if n := each * row * heads; n > len(f.buf) {
+		f.buf = make([]byte, n)
+	}
+	for token := 0; token < s.len && f.err == nil; {
+		if token >= g.keep && token < first {
+			token = first
+		}
+		n := min(each, s.len-token)
+		if token < g.keep && first > g.keep {
+			n = min(n, g.keep-token)
+		}
+		p := f.buf[:n*row*heads]
+		if f.w == nil {
+			f.move(p)
+		}
+		for i := 0; i < n && f.err == nil; i++ {
+			if token+i >= g.keep && token+i < have {
+				continue
+			}
+			page, at, _ := g.place(token+i, c.pageTokens)
+			for h := range heads {
+				v.moveRow(int(t.pages[page]), h, at, p[(i*heads+h)*row:][:row], f.w == nil)
+			}
+		}
+		if f.w != nil {
+			f.move(p)
+		}
+		token += n
+	}
+}
+
+// moveRow copies a row of v to p, or from it.
+func (v *View) moveRow(page, head, token int, p []byte, load bool) {
+	size, at := v.kind.size(), v.row(page, head, token)
+	n, step := size, v.stride[axisDim]
+	if step == 1 {
+		n = len(p)
+	}
+	for ; len(p) > 0; p = p[n:] {
+		units := unsafe.Slice((*byte)(unsafe.Add(v.data, size*at)), n)
+		if load {
+			copy(units, p)
+		} else {
+			copy(p, units)
+		}
+		at += step
+	}
+}

@@ -1,0 +1,599 @@
+package qkv
+
+import (
+	"context"
+
+	"github.com/qkv-go/qkv/tile"
+)
+
+// A Step is one pass of a model over new tokens of some sequences of a [Cache], each any number of
+// them: the prompt of one beside the next token of another, and beside a draft of several tokens.
+//
+//	step, err := e.NewStep(cache)
+//	...
+//	err = step.Begin([]qkv.StepSequence{{Sequence: a, Tokens: 1}, {Sequence: b, Tokens: 512}})
+//	for layer := range layers {
+//		// q, k, v: those of all tokens, one sequence behind the other
+//		err = step.Write(layer, k, v)
+//		err = step.Attend(layer, &qkv.Call{Q: q, Out: out, Mask: qkv.Mask{Causal: true}})
+//	}
+//	err = step.Commit()
+//
+// Begin does once for all layers what does not depend on them: it checks the sequences, takes pages
+// for the new tokens, copies pages that they share with others, and keeps the tables. Until Commit the
+// sequences are what they were, and Rollback gives back what was taken: an error in the middle leaves
+// no layer ahead of another.
+//
+// A Step is reused, and allocates nothing once it has had its largest batch. It is used by one
+// goroutine at a time. Different Steps may be used at the same time, with different sequences.
+type Step struct {
+	engine *Engine
+	cache  *Cache
+	open   bool
+
+	sequences []StepSequence
+	lens      []int // of the sequences with their new tokens
+	cu        []int // of their queries, and the end of the last
+	positions []int // of the new tokens
+	longest   int   // most queries of a sequence
+	longestKV int
+	groups    []stepGroup
+	written   []bool // of each layer
+
+	call    Call
+	problem tile.Problem
+	writes  [2]tile.KVWrite
+}
+
+// A stepGroup is what a Step knows of the layers that have the same window.
+type stepGroup struct {
+	tables   [][]int32
+	lost     []int
+	runs     []tile.WriteRun // new tokens, by their place among those of all sequences
+	runsOf   []int           // the sequence of each
+	changes  []pageChange
+	division tile.Plan
+	more     int // pages that are taken besides
+}
+
+// A pageChange is a page that a sequence has in the place of one that it shared. The Step holds the
+// old one until it ends.
+type pageChange struct {
+	sequence, index int
+	old             int32
+}
+
+// A StepSequence says what a [Step] does with a sequence.
+type StepSequence struct {
+	Sequence *Sequence
+
+	// Tokens is how many new tokens it has, 0 of one that is only attended.
+	Tokens int
+
+	// Queries is how many queries attend it, 0 for as many as there are new tokens. The last query
+	// stands at the last token. A decoder's queries that attend an encoder's tokens have Tokens 0
+	// and a Mask that is not causal.
+	Queries int
+}
+
+// NewStep returns a Step for sequences of c, which computes on e. The error is an [*ArgError].
+func (e *Engine) NewStep(c *Cache) (*Step, error) {
+	if err := e.ready(); err != nil {
+		return nil, err
+	}
+	if err := c.ready(); err != nil {
+		return nil, err
+	}
+	return &Step{engine: e, cache: c, groups: make([]stepGroup, len(c.groups)), written: make([]bool, len(c.layers))}, nil
+}
+
+// ready reports a Step that NewStep has not made, or that is not as open as it has to be.
+func (s *Step) ready(open bool) error {
+	switch {
+	case s == nil || s.cache == nil:
+		return argError("step", 0, 1, "step is nil or zero: NewStep makes one")
+	case s.open && !open:
+		return argError("step", 1, 0, "step has begun already: Commit or Rollback ends it")
+	case open && !s.open:
+		return argError("step", 0, 1, "step has not begun: Begin does that")
+	}
+	return nil
+}
+
+// Begin begins a step: it takes pages for the new tokens, and remembers what the sequences are to
+// be. A sequence with new tokens comes once, and is in no other step. The slice is copied.
+//
+// The error is an [*ArgError], such as for more new tokens than a layer with a Window takes at once,
+// or a [*PagesError] where there are not enough pages. Nothing has changed then, and the Step has not
+// begun.
+func (s *Step) Begin(sequences []StepSequence) error {
+	if err := s.ready(false); err != nil {
+		return err
+	}
+	err := s.reserve(sequences)
+	if err != nil {
+		clear(s.sequences)
+		s.sequences = s.sequences[:0]
+		return err
+	}
+	s.copyShared()
+	clear(s.written)
+	s.open = true
+	return nil
+}
+
+// reserve checks the sequences, notes what they are to be, and takes pages for that; or it leaves
+// them as they are.
+func (s *Step) reserve(sequences []StepSequence) error {
+	c := s.cache
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s.sequences = append(s.sequences[:0], sequences...)
+	marked := 0
+	err := s.check(&marked)
+	if err == nil {
+		s.note()
+		if err = s.enough(); err == nil {
+			s.take()
+			return nil
+		}
+	}
+	s.unmark(marked)
+	return err
+}
+
+// check checks the sequences, and marks them as being in a Step.
+func (s *Step) check(marked *int) error {
+	tokens, queries := 0, 0
+	for i := range s.sequences {
+		x := &s.sequences[i]
+		for _, n := range [...]struct {
+			name string
+			n    int
+		}{{"tokens", x.Tokens}, {"queries", x.Queries}} {
+			if n.n < 0 || n.n > MaxSeq {
+				return argError("sequences", n.n, MaxSeq, "sequences[%d] has %d %s, 0 to %d is supported", i, n.n, n.name, MaxSeq)
+			}
+		}
+		if err := x.Sequence.check(s.cache, x.Tokens > 0); err != nil {
+			return argError("sequences", i, len(s.sequences), "sequences[%d]: %s", i, err)
+		}
+		x.Sequence.mark(x.Tokens > 0)
+		*marked++
+		if most := MaxSeq - x.Sequence.len; x.Tokens > most {
+			return argError("sequences", x.Tokens, most, "sequences[%d] has %d new tokens, one of %d tokens takes at most %d more", i, x.Tokens, x.Sequence.len, most)
+		}
+		for j := range s.cache.groups {
+			g := &s.cache.groups[j]
+			if most := g.room(x.Sequence.len, s.cache.pageTokens); x.Tokens > most {
+				return argError("sequences", x.Tokens, most, "sequences[%d] has %d new tokens, layers with window %d take at most %d at once", i, x.Tokens, g.window, most)
+			}
+		}
+		tokens, queries = tokens+x.Tokens, queries+x.queries()
+		if n := max(tokens, queries); n > MaxSeq {
+			return argError("sequences", n, MaxSeq, "the first %d sequences have %d new tokens or queries, at most %d are supported", i+1, n, MaxSeq)
+		}
+	}
+	return nil
+}
+
+// room returns how many tokens can be added at once to a sequence of n.
+func (g *pageGroup) room(n, pageTokens int) int {
+	if g.ring == 0 {
+		return MaxSeq
+	}
+	// Before a ring goes round, what it has room for; then the new tokens and the keys in the
+	// window of the first of them fit in what goes round.
+	size := g.ring * pageTokens
+	return max(size-n, size-g.keep-(g.window-1))
+}
+
+// mark notes that a Step has the sequence.
+func (s *Sequence) mark(write bool) {
+	if write {
+		s.use = -1
+	} else {
+		s.use++
+	}
+}
+
+// unmark takes the first n sequences out of the Step. The lock of the cache is held.
+func (s *Step) unmark(n int) {
+	for i := range n {
+		if x := &s.sequences[i]; x.Tokens > 0 {
+			x.Sequence.use = 0
+		} else {
+			x.Sequence.use--
+		}
+	}
+}
+
+// queries returns how many queries attend the sequence.
+func (x *StepSequence) queries() int {
+	if x.Queries == 0 {
+		return x.Tokens
+	}
+	return x.Queries
+}
+
+// note notes lengths and positions, where the new tokens go, and which pages others share.
+func (s *Step) note() {
+	s.lens, s.cu, s.positions = s.lens[:0], append(s.cu[:0], 0), s.positions[:0]
+	s.longest, s.longestKV = 0, 0
+	for i := range s.groups {
+		g := &s.groups[i]
+		g.runs, g.runsOf, g.changes, g.more = g.runs[:0], g.runsOf[:0], g.changes[:0], 0
+		g.division.Forget()
+	}
+	for i := range s.sequences {
+		x := &s.sequences[i]
+		n := x.Sequence.len + x.Tokens
+		s.lens, s.cu = append(s.lens, n), append(s.cu, s.cu[i]+x.queries())
+		s.longest, s.longestKV = max(s.longest, x.queries()), max(s.longestKV, n)
+		for j := range s.groups {
+			s.noteRuns(j, i)
+		}
+		for p := x.Sequence.len; p < n; p++ {
+			s.positions = append(s.positions, p)
+		}
+	}
+}
+
+// noteRuns notes where the new tokens of a sequence go in the pages of a group. The page of a run
+// is an index of the table as yet.
+func (s *Step) noteRuns(group, sequence int) {
+	x, g, sg := &s.sequences[sequence], &s.cache.groups[group], &s.groups[group]
+	pages, pageTokens := x.Sequence.tables[group].pages, s.cache.pageTokens
+	end := x.Sequence.len + x.Tokens
+	changes := len(sg.changes)
+	for token := x.Sequence.len; token < end; {
+		page, at, run := g.place(token, pageTokens)
+		run = min(run, end-token)
+		from := len(s.positions) + token - x.Sequence.len
+		sg.runs = append(sg.runs, tile.WriteRun{From: from, Page: int32(page), Token: at, N: run})
+		sg.runsOf = append(sg.runsOf, sequence)
+		if page < len(pages) && g.refs[pages[page]] > 1 && !sg.changed(changes, page) {
+			sg.changes = append(sg.changes, pageChange{sequence: sequence, index: page})
+		}
+		token += run
+	}
+	if x.Tokens > 0 {
+		n := (end + pageTokens - 1) / pageTokens
+		if g.ring > 0 {
+			n = min(n, g.ring)
+		}
+		sg.more += max(0, n-len(pages))
+	}
+}
+
+// changed reports whether the changes from one on have a page.
+func (g *stepGroup) changed(from, page int) bool {
+	for _, c := range g.changes[from:] {
+		if c.index == page {
+			return true
+		}
+	}
+	return false
+}
+
+// enough reports pages that there are not. The lock of the cache is held.
+func (s *Step) enough() error {
+	for i := range s.groups {
+		g := &s.cache.groups[i]
+		if needed := s.groups[i].more + len(s.groups[i].changes); needed > len(g.free) {
+			return &PagesError{Window: g.window, Needed: needed, Free: len(g.free)}
+		}
+	}
+	return nil
+}
+
+// take takes the pages, and looks up the tables. The lock of the cache is held.
+func (s *Step) take() {
+	for i := range s.groups {
+		g, sg := &s.cache.groups[i], &s.groups[i]
+		for j := range sg.changes {
+			c := &sg.changes[j]
+			pages := s.sequences[c.sequence].Sequence.tables[i].pages
+			c.old, pages[c.index] = pages[c.index], g.take()
+		}
+		for j := range sg.runs {
+			r := &sg.runs[j]
+			t := &s.sequences[sg.runsOf[j]].Sequence.tables[i]
+			for len(t.pages) <= int(r.Page) {
+				t.pages = append(t.pages, g.take())
+			}
+			r.Page = t.pages[r.Page]
+		}
+		sg.tables, sg.lost = sg.tables[:0], sg.lost[:0]
+		for j := range s.sequences {
+			t := &s.sequences[j].Sequence.tables[i]
+			sg.tables, sg.lost = append(sg.tables, t.pages), append(sg.lost, t.lost)
+		}
+	}
+}
+
+// copyShared copies what pages hold that others share.
+func (s *Step) copyShared() {
+	for i := range s.groups {
+		g := &s.cache.groups[i]
+		for _, c := range s.groups[i].changes {
+			x := s.sequences[c.sequence].Sequence
+			n := s.cache.pageTokens
+			if g.ring == 0 {
+				n = x.len - c.index*n // the last page
+			}
+			for j := range s.cache.layers {
+				if l := &s.cache.layers[j]; l.group == i {
+					l.move(int(x.tables[i].pages[c.index]), int(c.old), n)
+				}
+			}
+		}
+	}
+}
+
+// Tokens returns how many new tokens the step has, over all sequences; 0 of one that has not begun.
+func (s *Step) Tokens() int { return len(s.Positions()) }
+
+// Positions returns the positions of the new tokens in their sequences, for a rotary embedding. They
+// are not to be changed, and hold until the step ends. There are none of a Step that has not begun.
+func (s *Step) Positions() []int {
+	if s.ready(true) != nil {
+		return nil
+	}
+	return s.positions
+}
+
+// Write writes the keys and values of the new tokens of a layer, converted to its types: k and v are
+// float32 [1, kvHeads, tokens, dim], with those of all sequences one behind the other in the order of
+// Begin, see [THD], and k is rotated already where there are rotary embeddings. They share no element with the cache.
+// The error is an [*ArgError]; nothing has been written then.
+func (s *Step) Write(layer int, k, v View) error {
+	if err := s.ready(true); err != nil {
+		return err
+	}
+	l, err := s.cache.layer(layer)
+	if err != nil {
+		return err
+	}
+	if err := l.checkTokens(&k, &v, len(s.positions)); err != nil {
+		return err
+	}
+	s.store(layer, &k, &v)
+	return nil
+}
+
+// store writes keys and values that were checked.
+func (s *Step) store(layer int, k, v *View) {
+	l := &s.cache.layers[layer]
+	for i, x := range [...]*View{k, v} {
+		w := &s.writes[i]
+		w.Src = tile.Operand{Base: x.first(), Stride: x.stride}
+		w.Dst, w.Heads, w.Dim, w.Runs = l.pools[i], x.shape[axisHeads], x.shape[axisDim], s.groups[l.group].runs
+	}
+	s.engine.engine.Write(&s.writes[0], &s.writes[1], s.engine.Workers())
+	s.writes = [2]tile.KVWrite{} // the caller's memory
+	s.written[layer] = true
+}
+
+// Attend computes the attention of the queries of a layer to its keys and values, those that this
+// step has written among them. Of c the caller sets Q and Out, [1, heads, queries, dim], with the
+// queries of all sequences one behind the other, and the options:
+//
+//   - Mask.Causal, or none. The last query of a sequence stands at its last token: there is no
+//     Mask.Align. A layer with a Window has it, unless the mask has a shorter one.
+//   - Scale, Softcap, ALiBi, Sinks, Bias, the rest of the mask, LSE [heads, queries], Scores and the
+//     callbacks. What is read or written for each pair goes by sequences, as with [Call.Tables].
+//
+// K, V and their scales, tables and lengths are the step's and are left out. A layer that uses the
+// keys and values of another attends the other's index. The error is an [*ArgError]; nothing has been
+// written then.
+func (s *Step) Attend(layer int, c *Call) error {
+	_, err := s.attend(layer, c, nil)
+	return err
+}
+
+// AttendContext is Attend that ends early, within some milliseconds, when ctx is done: see
+// [Engine.RunContext]. The step stays as it is, to be rolled back.
+func (s *Step) AttendContext(ctx context.Context, layer int, c *Call) error {
+	done, err := begin(ctx)
+	if err != nil {
+		return err
+	}
+	whole, err := s.attend(layer, c, done)
+	return outcome(ctx, whole, err)
+}
+
+// attend computes until done is closed, and reports whether all of it is computed.
+func (s *Step) attend(layer int, c *Call, done tile.Done) (whole bool, err error) {
+	if err = s.prepare(layer, c, true); err == nil {
+		s.problem.Done = done
+		whole = s.engine.engine.Run(&s.problem, s.engine.Workers())
+	}
+	s.forget()
+	return whole, err
+}
+
+// Explain returns what Attend would do, without doing it.
+func (s *Step) Explain(layer int, c *Call) (Plan, error) {
+	err := s.prepare(layer, c, true)
+	var plan Plan
+	if err == nil {
+		plan = s.engine.explained(&s.problem)
+	}
+	s.forget()
+	return plan, err
+}
+
+// forget drops the references to the caller's memory.
+func (s *Step) forget() {
+	if s != nil {
+		s.call, s.problem = Call{}, tile.Problem{}
+	}
+}
+
+// prepare checks the call and translates it. The layer has been written, if that is needed.
+func (s *Step) prepare(layer int, c *Call, written bool) error {
+	if err := s.ready(true); err != nil {
+		return err
+	}
+	l, err := s.cache.layer(layer)
+	if err != nil {
+		return err
+	}
+	if c == nil {
+		return argError("call", 0, 1, "call is nil")
+	}
+	if written && !s.written[layer] && len(s.positions) > 0 {
+		return argError("layer", layer, len(s.positions), "layer %d has not been written in this step, which has %d new tokens", layer, len(s.positions))
+	}
+	if err := c.checkStep(); err != nil {
+		return err
+	}
+	g, sg := &s.cache.groups[l.group], &s.groups[l.group]
+	d := &s.call
+	*d = *c
+	d.K, d.V, d.KScale, d.VScale = l.k, l.v, l.kScale, l.vScale
+	d.Tables, d.LensKV, d.CuLensQ = sg.tables, s.lens, s.cu
+	d.Mask.Align = BottomRight
+	if g.ring > 0 {
+		if m := &d.Mask; m.First != 0 || m.Prefix != 0 || m.Prefixes != nil {
+			return argError("mask", m.First+m.Prefix+len(m.Prefixes), g.keep, "mask has first tokens or a prefix, layer %d has a window and keeps its own first %d", layer, g.keep)
+		}
+		w := &d.Mask.Window
+		if w.given && w.left >= g.window {
+			return argError("mask", w.left, g.window-1, "mask has a window with left bound %d, that of layer %d is %d", w.left, layer, g.window-1)
+		}
+		if !w.given {
+			*w = Sliding(g.window-1, Unbounded)
+		}
+		d.Ring, d.Lost, d.Mask.First = true, sg.lost, g.keep
+	}
+	p := &s.problem
+	if err := d.operands(p); err != nil {
+		return err
+	}
+	if n := s.cu[len(s.cu)-1]; d.Q.shape[axisBatch] != 1 || d.Q.shape[axisSeq] != n {
+		return argError("q", d.Q.shape[axisSeq], n, "q has batch %d and %d tokens, the step has %d queries", d.Q.shape[axisBatch], d.Q.shape[axisSeq], n)
+	}
+	p.Batch, p.SeqQ, p.TokensQ = len(s.sequences), s.longest, d.Q.shape[axisSeq]
+	p.SeqKV, p.TokensKV = s.longestKV, mul(len(s.sequences), s.longestKV)
+	p.CuQ, p.LensKV, p.Tables, p.PageTokens = s.cu, s.lens, sg.tables, s.cache.pageTokens
+	p.Ring, p.Lost, p.Plan = d.Ring, d.Lost, &sg.division
+	return d.options(p)
+}
+
+// checkApart reports what shares memory with keys or values of a layer.
+func (s *Step) checkApart(name string, written *region, layer int) error {
+	l, err := s.cache.layer(layer)
+	if err != nil {
+		return err
+	}
+	for _, v := range [...]*View{&l.k, &l.v, &l.kScale, &l.vScale} {
+		own := v.region()
+		if err := checkApart(name, written, "the cache", &own); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkStep reports what a call has that a Step sets.
+func (c *Call) checkStep() error {
+	for _, x := range [...]struct {
+		name  string
+		given bool
+	}{
+		{"k", c.K.given()}, {"v", c.V.given()}, {"kScale", c.KScale.given()}, {"vScale", c.VScale.given()},
+		{"tables", c.Tables != nil}, {"lensQ", c.LensQ != nil}, {"lensKV", c.LensKV != nil},
+		{"cuLensQ", c.CuLensQ != nil}, {"cuLensKV", c.CuLensKV != nil}, {"ring", c.Ring}, {"lost", c.Lost != nil},
+		{"mask", c.Mask.Align != 0 || c.Mask.Offset != 0 || c.Mask.Offsets != nil},
+	} {
+		if x.given {
+			what := x.name
+			if what == "mask" {
+				what = "an alignment of the mask"
+			}
+			return argError(x.name, 1, 0, "%s is given, a step has its own", what)
+		}
+	}
+	return nil
+}
+
+// Commit ends the step: the new tokens become part of the sequences. The error is an [*ArgError] if
+// a layer was not written; the step then goes on.
+func (s *Step) Commit() error { return s.end(nil, false) }
+
+// CommitFirst is Commit of the first accepted[i] new tokens of the i-th sequence: those of a draft
+// that the model agrees with. The pages of the others are given up.
+func (s *Step) CommitFirst(accepted []int) error {
+	if err := s.ready(true); err != nil {
+		return err
+	}
+	if len(accepted) != len(s.sequences) {
+		return argError("accepted", len(accepted), len(s.sequences), "accepted has length %d, the step has %d sequences", len(accepted), len(s.sequences))
+	}
+	for i, n := range accepted {
+		if most := s.sequences[i].Tokens; n < 0 || n > most {
+			return argError("accepted", n, most, "accepted[%d] is %d, the sequence has %d new tokens", i, n, most)
+		}
+	}
+	return s.end(accepted, false)
+}
+
+// Rollback ends the step as if it had not been: the sequences have the tokens and the pages that they
+// had, and pages that were taken are free. Of layers with a Window, what new tokens have overwritten is
+// lost; no query attends it, but [Sequence.Truncate] cannot go back as far as before. The error is an
+// [*ArgError].
+func (s *Step) Rollback() error { return s.end(nil, true) }
+
+// end ends the step.
+func (s *Step) end(accepted []int, back bool) error {
+	if err := s.ready(true); err != nil {
+		return err
+	}
+	any := false
+	for layer, written := range s.written {
+		if !written && !back && len(s.positions) > 0 {
+			return argError("layer", layer, len(s.positions), "layer %d has not been written in this step, which has %d new tokens", layer, len(s.positions))
+		}
+		any = any || written
+	}
+	c := s.cache
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i := range s.groups {
+		g, sg := &c.groups[i], &s.groups[i]
+		for j := range s.sequences {
+			if t, size := &s.sequences[j].Sequence.tables[i], g.ring*c.pageTokens; g.ring > 0 && any {
+				if lost := s.lens[j] - (size - g.keep); lost > g.keep {
+					t.lost = max(t.lost, lost)
+				}
+			}
+		}
+		for _, ch := range sg.changes {
+			if pages := s.sequences[ch.sequence].Sequence.tables[i].pages; back {
+				g.release(pages[ch.index])
+				pages[ch.index] = ch.old
+			} else {
+				g.release(ch.old)
+			}
+		}
+		clear(sg.tables)
+	}
+	for i := range s.sequences {
+		x := &s.sequences[i]
+		switch {
+		case x.Tokens == 0:
+		case back:
+			x.Sequence.truncate(x.Sequence.len)
+		case accepted != nil:
+			x.Sequence.truncate(x.Sequence.len + accepted[i])
+		default:
+			x.Sequence.len = s.lens[i]
+		}
+	}
+	s.unmark(len(s.sequences))
+	clear(s.sequences)
+	s.sequences, s.open = s.sequences[:0], false
+	return nil
+}
