@@ -11,7 +11,8 @@ import (
 
 // A LayerConfig is the weights and the options of a [Layer].
 type LayerConfig struct {
-	// The projection has weights for all of Q, K and V.
+	// The projection has weights for all of Q, K and V; or for Q alone, for a layer that attends what
+	// others have written, in [Layer.Step].
 	ProjectionConfig
 
 	Out Linear // [Heads*dimV, out]; packed or not, whatever the others are
@@ -39,7 +40,8 @@ type Layer struct {
 	options    Call
 	max        int
 
-	heads, kvHeads, dimQK, dimV int
+	heads, dimQK, dimV int
+	kvHeads            int // 0 without weights of keys and values
 
 	spaces sync.Pool // of *layerSpace
 }
@@ -62,8 +64,7 @@ func (e *Engine) NewLayer(cfg LayerConfig) (*Layer, error) {
 		return nil, err
 	}
 	for i, l := range [...]*Linear{&cfg.Q, &cfg.K, &cfg.V} {
-		if !l.given() {
-			name := projectionNames[i] + " weights"
+		if name := projectionNames[i] + " weights"; !l.given() && (i == 0 || cfg.K.given() || cfg.V.given()) {
 			return nil, argError(name, 0, 1, "%s has %d rows, a layer needs at least 1", name, 0)
 		}
 	}
@@ -84,21 +85,25 @@ func (e *Engine) NewLayer(cfg LayerConfig) (*Layer, error) {
 	if err != nil {
 		return nil, err
 	}
-	q, k, v := &p.parts[0], &p.parts[1], &p.parts[2]
-	l := &Layer{
-		projection: p, outBias: cfg.Out.Bias, options: cfg.Attention, max: cfg.MaxTokens,
-		heads: q.Heads, kvHeads: k.Heads, dimQK: q.Width, dimV: v.Width,
-	}
-	if k.Width != q.Width {
-		return nil, argError("k weights", k.Width, q.Width, "k weights has head dim %d, q weights has %d", k.Width, q.Width)
-	}
-	if l.heads%l.kvHeads != 0 {
-		return nil, argError("heads", l.heads, l.kvHeads, "there are %d heads, not a multiple of %d KV heads", l.heads, l.kvHeads)
-	}
 	const name = "out weights"
 	rows, cols, err := cfg.Out.check(e, name)
 	if err != nil {
 		return nil, err
+	}
+	q := &p.parts[0]
+	l := &Layer{
+		projection: p, outBias: cfg.Out.Bias, options: cfg.Attention, max: cfg.MaxTokens,
+		heads: q.Heads, dimQK: q.Width, dimV: rows / q.Heads,
+	}
+	if len(p.parts) > 1 {
+		k, v := &p.parts[1], &p.parts[2]
+		l.kvHeads, l.dimV = k.Heads, v.Width
+		if k.Width != q.Width {
+			return nil, argError("k weights", k.Width, q.Width, "k weights has head dim %d, q weights has %d", k.Width, q.Width)
+		}
+		if l.heads%l.kvHeads != 0 {
+			return nil, argError("heads", l.heads, l.kvHeads, "there are %d heads, not a multiple of %d KV heads", l.heads, l.kvHeads)
+		}
 	}
 	if n := mul(l.heads, l.dimV); rows != n {
 		return nil, argError(name, rows, n, "%s has %d rows, the heads have %d values", name, rows, n)
@@ -193,6 +198,9 @@ func (l *Layer) RunContext(ctx context.Context, c *LayerCall) error {
 func (l *Layer) run(c *LayerCall, done tile.Done) (whole bool, err error) {
 	if l == nil || l.projection == nil {
 		return false, argError("layer", 0, 1, "layer is nil or zero: NewLayer makes one")
+	}
+	if l.kvHeads == 0 {
+		return false, argError("layer", 0, 1, "layer has no weights of keys and values: Step attends those of a cache")
 	}
 	if c == nil {
 		return false, argError("call", 0, 1, "call is nil")
@@ -364,10 +372,10 @@ func (l *Layer) place(s *layerSpace, batch, seq int) error {
 		return m
 	}
 	c := &s.call
-	if !c.K.given() {
+	if l.kvHeads > 0 && !c.K.given() {
 		c.K = BHSD(take(batch*seq*l.kvHeads*l.dimQK), batch, l.kvHeads, seq, l.dimQK)
 	}
-	if !c.V.given() {
+	if l.kvHeads > 0 && !c.V.given() {
 		c.V = BHSD(take(batch*seq*l.kvHeads*l.dimV), batch, l.kvHeads, seq, l.dimV)
 	}
 	q := take(batch * seq * l.heads * l.dimQK)

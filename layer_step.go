@@ -1,0 +1,127 @@
+package qkv
+
+import (
+	"context"
+
+	"github.com/qkv-go/qkv/tile"
+)
+
+// Step computes the layer for the new tokens of a [Step]: x [tokens, in] has them one sequence behind
+// the other, as Begin has the sequences, and y [tokens, out] may be x. Keys and values go into the
+// cache as those of its layer index, and the queries attend what is there then. Positions for the
+// rotary embedding are those of the step.
+//
+// A layer without weights of keys and values attends those of index as they are: what another layer
+// has written in this step, or the tokens of an encoder (cross-attention), for which a step has
+// Queries. x has a row for each query then.
+//
+// The options of the LayerConfig are used as [Step.Attend] takes them. The error is an [*ArgError], or a
+// [*MemoryError] for a workspace larger than there is memory; nothing has been written then.
+func (l *Layer) Step(s *Step, index int, y, x Matrix) error {
+	_, err := l.step(s, index, &y, &x, nil)
+	return err
+}
+
+// StepContext is Step that ends early, within some milliseconds, when ctx is done. The error is then
+// that of the context, wrapped, and its cause. y and the layer of the cache are anything then: the step
+// is to be rolled back.
+func (l *Layer) StepContext(ctx context.Context, s *Step, index int, y, x Matrix) error {
+	done, err := begin(ctx)
+	if err != nil {
+		return err
+	}
+	whole, err := l.step(s, index, &y, &x, done)
+	return outcome(ctx, whole, err)
+}
+
+// step computes the layer until done is closed, and reports whether all of it is computed.
+func (l *Layer) step(s *Step, index int, y, x *Matrix, done tile.Done) (whole bool, err error) {
+	if l == nil || l.projection == nil {
+		return false, argError("layer", 0, 1, "layer is nil or zero: NewLayer makes one")
+	}
+	if err := s.ready(true); err != nil {
+		return false, err
+	}
+	if s.engine != l.projection.engine {
+		return false, argError("step", 0, 0, "step is of another engine than the layer")
+	}
+	space := l.spaces.Get().(*layerSpace)
+	run := l.projection.runs.Get().(*projecting)
+	if err = l.prepareStep(s, index, y, x, space, run); err == nil {
+		run.product.Done, s.problem.Done, space.product.Done = done, done, done
+		e := s.engine.engine
+		workers := s.engine.Workers()
+		whole = e.Multiply(&run.product, workers)
+		if whole && l.kvHeads > 0 {
+			s.store(index, &space.call.K, &space.call.V)
+		}
+		whole = whole && e.Run(&s.problem, workers) && e.Multiply(&space.product, workers)
+	}
+	s.forget()
+	run.release()
+	l.projection.runs.Put(run)
+	*space = layerSpace{mem: space.mem} // the caller's memory
+	l.spaces.Put(space)
+	return whole, err
+}
+
+// prepareStep checks the operands and translates them: everything is checked before anything is
+// written.
+func (l *Layer) prepareStep(s *Step, index int, y, x *Matrix, space *layerSpace, run *projecting) error {
+	if err := x.check("x"); err != nil {
+		return err
+	}
+	tokens := x.rows
+	if l.max != 0 && tokens > l.max {
+		return argError("x", tokens, l.max, "x has %d tokens, the layer is made for at most %d", tokens, l.max)
+	}
+	if queries := s.cu[len(s.cu)-1]; tokens != queries {
+		return argError("x", tokens, queries, "x has %d rows, the step has %d queries", tokens, queries)
+	}
+	if n := len(s.positions); l.kvHeads > 0 && tokens != n {
+		return argError("x", tokens, n, "x has %d rows, the step has %d new tokens", tokens, n)
+	}
+	if err := l.checkOutput(y, tokens); err != nil {
+		return err
+	}
+	c := &space.call
+	*c = l.options
+	if err := l.place(space, 1, tokens); err != nil {
+		return err
+	}
+	k, v := c.K, c.V
+	c.K, c.V = View{}, View{}
+	space.project = ProjectionCall{X: *x, Q: c.Q, K: k, V: v}
+	if l.projection.rotary != nil {
+		space.project.Positions = s.positions
+	}
+	if err := run.prepare(&space.project); err != nil {
+		return err
+	}
+	if l.kvHeads > 0 {
+		layer, err := s.cache.layer(index)
+		if err != nil {
+			return err
+		}
+		if err := layer.checkTokens(&k, &v, tokens); err != nil {
+			return err
+		}
+	}
+	if err := s.prepare(index, c, l.kvHeads == 0); err != nil {
+		return err
+	}
+	c.K, c.V = k, v
+	o := &c.Out
+	space.out = Product{
+		X: Matrix{data: o.floats(), offset: o.offset, rows: tokens, cols: l.heads * l.dimV, rowStride: o.stride[axisSeq], colStride: o.stride[axisDim]},
+		W: l.outInPlace, Packed: l.out, Bias: l.outBias, Y: *y,
+	}
+	if err := space.out.problem(s.engine, &space.product); err != nil {
+		return err
+	}
+	written := y.region()
+	if err := l.projection.checkKept("y", &written); err != nil {
+		return err
+	}
+	return s.checkApart("y", &written, index)
+}

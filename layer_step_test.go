@@ -1,0 +1,177 @@
+package qkv_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/qkv-go/qkv"
+)
+
+// TestLayerStep: a layer over steps of any number of tokens has the bits of the layer over whole
+// sequences, on every set, in pages and rings, with norms and rotary embeddings.
+func TestLayerStep(t *testing.T) {
+	const tokens, in, out, heads, kvHeads, dim = 40, 24, 29, 4, 2, 16
+	next := normal(31)
+	p := projection{1, tokens, in, heads, kvHeads, dim, dim}
+	rotary, err := qkv.NewRotary(qkv.RotaryConfig{Dim: dim, MaxPositions: tokens})
+	must(err)
+	forEachSet(t, func(t *testing.T, e *qkv.Engine) {
+		for _, window := range []int{0, 7} {
+			cfg := p.layerConfig(out, next)
+			cfg.Rotary, cfg.QNorm, cfg.KNorm = rotary, newMatrix("rows", 1, dim, next).data, newMatrix("rows", 1, dim, next).data
+			cfg.Attention.Softcap = 5
+			if window > 0 {
+				cfg.Attention.Mask.Window = qkv.Sliding(window-1, 0)
+			}
+			layer, err := e.NewLayer(cfg)
+			must(err)
+			var xs, want [3][]float32
+			for i := range xs {
+				xs[i], want[i] = newMatrix("rows", tokens, in, next).data, make([]float32, tokens*out)
+				must(layer.Forward(qkv.RowMajor(want[i], tokens, out), qkv.RowMajor(xs[i], tokens, in)))
+			}
+			for _, page := range []int{tokens, 5, 1} {
+				l := qkv.CacheLayer{KVHeads: kvHeads, DimQK: dim, DimV: dim, Window: window}
+				c := qkv.CacheConfig{Layers: []qkv.CacheLayer{l, l}, PageTokens: page, Pages: 3 * tokens, StepTokens: tokens}
+				if window > 0 {
+					c.Pages, c.Sequences = 0, 3
+				}
+				cache := newCache(t, c)
+				step := newStep(t, e, cache)
+				for _, chunks := range [][3][]int{
+					{{tokens}, {tokens}, {tokens}},
+					{{30, 1, 1, 8}, {1, 38, 1, 0}, {7, 0, 3, 30}},
+					{slices.Repeat([]int{1}, tokens), slices.Repeat([]int{1}, tokens), slices.Repeat([]int{1}, tokens)},
+				} {
+					sequences := draw(3, cache.NewSequence)
+					for round := range chunks[0] {
+						var batch []qkv.StepSequence
+						var x []float32
+						for i, s := range sequences {
+							n := chunks[i][round]
+							batch = append(batch, qkv.StepSequence{Sequence: s, Tokens: n})
+							x = append(x, xs[i][s.Len()*in:][:n*in]...)
+						}
+						must(step.Begin(batch))
+						y := make([]float32, len(x)/in*out)
+						must(layer.Step(step, 1, qkv.RowMajor(y, len(x)/in, out), qkv.RowMajor(x, len(x)/in, in)))
+						must(layer.Step(step, 0, qkv.RowMajor(y, len(x)/in, out), qkv.RowMajor(x, len(x)/in, in)))
+						for i, s := range sequences {
+							n := chunks[i][round] * out
+							sameBits(t, fmt.Sprintf("window %d, pages of %d, %v, round %d, sequence %d", window, page, chunks, round, i), y[:n], want[i][s.Len()*out:][:n])
+							y = y[n:]
+						}
+						must(step.Commit())
+					}
+					for _, s := range sequences {
+						must(s.Free())
+					}
+				}
+			}
+		}
+	})
+}
+
+// TestLayerOfOthers: a layer without weights of keys and values attends what another has written, in
+// this step or before.
+func TestLayerOfOthers(t *testing.T) {
+	const tokens, queries, in, heads, kvHeads, dim = 9, 4, 12, 4, 2, 8
+	next := normal(32)
+	e := newAttention(t, qkv.Config{})
+	p := projection{1, tokens, in, heads, kvHeads, dim, dim}
+	cfg := p.layerConfig(in, next)
+	cfg.Attention = qkv.Call{} // each query attends all
+	own, err := e.NewLayer(cfg)
+	must(err)
+	only := cfg
+	only.K, only.V = qkv.Linear{}, qkv.Linear{}
+	other, err := e.NewLayer(only)
+	must(err)
+
+	cache := newCache(t, qkv.CacheConfig{Layers: []qkv.CacheLayer{{KVHeads: kvHeads, DimQK: dim, DimV: dim}}, Pages: 10, PageTokens: 4})
+	step, s := newStep(t, e, cache), cache.NewSequence()
+	x := newMatrix("rows", tokens, in, next).matrix()
+	var results [3][]float32
+	for i := range results {
+		results[i] = make([]float32, tokens*in)
+	}
+	must(step.Begin([]qkv.StepSequence{{Sequence: s, Tokens: tokens}}))
+	isArgError(t, "before it is written", other.Step(step, 0, qkv.RowMajor(results[1], tokens, in), x), "has not been written in this step")
+	must(own.Step(step, 0, qkv.RowMajor(results[0], tokens, in), x))
+	must(other.Step(step, 0, qkv.RowMajor(results[1], tokens, in), x))
+	must(step.Commit())
+	sameBits(t, "the layer after it", results[1], results[0])
+
+	// As a decoder attends an encoder: some queries, no new tokens.
+	must(step.Begin([]qkv.StepSequence{{Sequence: s, Queries: queries}}))
+	few := qkv.RowMajor(newMatrix("rows", tokens, in, normal(33)).data, tokens, in)
+	isArgError(t, "rows", other.Step(step, 0, qkv.RowMajor(results[2], tokens, in), few), "x has 9 rows, the step has 4 queries")
+	q := newMatrix("rows", queries, in, next)
+	must(other.Step(step, 0, qkv.RowMajor(results[2][:queries*in], queries, in), q.matrix()))
+	isArgError(t, "writes", own.Step(step, 0, qkv.RowMajor(results[2][:queries*in], queries, in), q.matrix()), "x has 4 rows, the step has 0 new tokens")
+	must(step.Commit())
+	// By hand: keys and values of a projection of their own.
+	kv, err := e.NewProjection(qkv.ProjectionConfig{K: cfg.K, V: cfg.V, KVHeads: kvHeads})
+	must(err)
+	k, v := newTensor("bshd", 1, kvHeads, tokens, dim, nil), newTensor("bshd", 1, kvHeads, tokens, dim, nil)
+	must(kv.Run(&qkv.ProjectionCall{X: x, K: k.view(), V: v.view()}))
+	qs, err := e.NewProjection(qkv.ProjectionConfig{Q: cfg.Q, Heads: heads})
+	must(err)
+	rows, o := newTensor("bshd", 1, heads, queries, dim, nil), newTensor("bshd", 1, heads, queries, dim, nil)
+	must(qs.Run(&qkv.ProjectionCall{X: q.matrix(), Q: rows.view()}))
+	must(e.Run(&qkv.Call{Q: rows.view(), K: k.view(), V: v.view(), Out: o.view()}))
+	want := make([]float32, queries*in)
+	must(e.MatMul(&qkv.Product{X: qkv.RowMajor(o.data, queries, heads*dim), W: cfg.Out.W, Bias: cfg.Out.Bias, Y: qkv.RowMajor(want, queries, in)}))
+	sameBits(t, "cross-attention", results[2][:queries*in], want)
+
+	isArgError(t, "Run", other.Forward(x, x), "layer has no weights of keys and values")
+	half := cfg
+	half.V = qkv.Linear{}
+	isArgError(t, "without V", second(e.NewLayer(half)), "v weights has 0 rows, a layer needs at least 1")
+}
+
+// TestLayerStepErrors: nothing is written of what cannot be computed.
+func TestLayerStepErrors(t *testing.T) {
+	p := projection{1, 3, 6, 4, 2, 8, 8}
+	next := normal(34)
+	e := newAttention(t, qkv.Config{})
+	cfg := p.layerConfig(5, next)
+	cfg.MaxTokens = 3
+	layer, err := e.NewLayer(cfg)
+	must(err)
+	mem := make([]float32, 2*4*2*8)
+	l := qkv.CacheLayer{KVHeads: 2, DimQK: 8, DimV: 8, K: qkv.BHSD(mem, 2, 2, 4, 8), V: qkv.BHSD(make([]float32, len(mem)), 2, 2, 4, 8)}
+	odd := qkv.CacheLayer{KVHeads: 1, DimQK: 8, DimV: 8}
+	cache := newCache(t, qkv.CacheConfig{Layers: []qkv.CacheLayer{l, odd}, Pages: 2, PageTokens: 4})
+	step := newStep(t, e, cache)
+	x, y := newMatrix("rows", 3, 6, next).matrix(), make([]float32, 3*5)
+	to := qkv.RowMajor(y, 3, 5)
+	isArgError(t, "not begun", layer.Step(step, 0, to, x), "step has not begun")
+	must(step.Begin([]qkv.StepSequence{{Sequence: cache.NewSequence(), Tokens: 3}}))
+	other := newStep(t, newAttention(t, qkv.Config{}), cache)
+	must(other.Begin([]qkv.StepSequence{{Sequence: cache.NewSequence(), Tokens: 3}}))
+	options := cfg
+	options.Attention.Mask.Align = qkv.BottomRight
+	aligned, err := e.NewLayer(options)
+	must(err)
+	for want, err := range map[string]error{
+		"step is of another engine than the layer":              layer.Step(other, 0, to, x),
+		"step is nil or zero":                                   layer.Step(nil, 0, to, x),
+		"layer is nil or zero":                                  (*qkv.Layer)(nil).Step(step, 0, to, x),
+		"layer is 2, the cache has 2":                           layer.Step(step, 2, to, x),
+		"k has heads 2, the step needs 1":                       layer.Step(step, 1, to, x),
+		"x has 2 rows, the step has 3 queries":                  layer.Step(step, 0, to, newMatrix("rows", 2, 6, next).matrix()),
+		"x has 4 tokens, the layer is made for at most 3":       layer.Step(step, 0, to, newMatrix("rows", 4, 6, next).matrix()),
+		"x has 7 columns, the weights have 6 rows":              layer.Step(step, 0, to, newMatrix("rows", 3, 7, next).matrix()),
+		"y has 4 columns, w has 5":                              layer.Step(step, 0, qkv.RowMajor(y, 3, 4), x),
+		"y and the cache share elements":                        layer.Step(step, 0, qkv.RowMajor(mem, 3, 5), x),
+		"an alignment of the mask is given, a step has its own": aligned.Step(step, 0, to, x),
+	} {
+		isArgError(t, want, err, want)
+	}
+	if slices.ContainsFunc(append(mem, y...), func(x float32) bool { return x != 0 }) {
+		t.Error("something was written")
+	}
+	must(layer.Step(step, 0, to, x))
+}
