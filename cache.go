@@ -2,6 +2,7 @@ package qkv
 
 import (
 	"fmt"
+	"math"
 	"sync"
 
 	"github.com/qkv-go/qkv/tile"
@@ -74,7 +75,6 @@ type Cache struct {
 	layers     []cacheLayer
 	groups     []pageGroup
 	pageTokens int
-	stepTokens int
 
 	mu sync.Mutex // of the pages of the groups, and of which sequences are in a Step
 }
@@ -118,11 +118,15 @@ func (cfg *CacheConfig) ringPages(l *CacheLayer) int {
 	if l.Window == 0 {
 		return 0
 	}
-	step := cfg.StepTokens
-	if step == 0 {
-		step = defaultStepTokens
+	return (l.Keep + l.Window - 1 + cfg.stepTokens() + cfg.PageTokens - 1) / cfg.PageTokens
+}
+
+// stepTokens returns the most tokens of a step that rings have room for beside the window.
+func (cfg *CacheConfig) stepTokens() int {
+	if cfg.StepTokens == 0 {
+		return defaultStepTokens
 	}
-	return (l.Keep + l.Window - 1 + step + cfg.PageTokens - 1) / cfg.PageTokens
+	return cfg.StepTokens
 }
 
 // LayerPages returns how many pages a layer has: Pages, or of one with a Window
@@ -169,6 +173,9 @@ func (cfg *CacheConfig) check() error {
 			}
 			continue
 		}
+		if n := int64(l.Keep) + int64(l.Window) - 1 + int64(cfg.stepTokens()); n > MaxSeq {
+			return argError("window", int(min(n, math.MaxInt32)), MaxSeq, "keep, window and stepTokens of layer %d need %d tokens, at most %d are supported", i, n, MaxSeq)
+		}
 		windows++
 		if n := mul(cfg.ringPages(l), cfg.Sequences); n > MaxSeq {
 			return argError("sequences", cfg.Sequences, MaxSeq/cfg.ringPages(l), "sequences is %d, at most %d have room for %d pages each", cfg.Sequences, MaxSeq/cfg.ringPages(l), cfg.ringPages(l))
@@ -196,10 +203,7 @@ func NewCache(cfg CacheConfig) (*Cache, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	c := &Cache{pageTokens: cfg.PageTokens, stepTokens: cfg.StepTokens, layers: make([]cacheLayer, len(cfg.Layers))}
-	if c.stepTokens == 0 {
-		c.stepTokens = defaultStepTokens
-	}
+	c := &Cache{pageTokens: cfg.PageTokens, layers: make([]cacheLayer, len(cfg.Layers))}
 	total := int64(0)
 	for i := range cfg.Layers {
 		l := &c.layers[i]

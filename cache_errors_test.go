@@ -42,6 +42,9 @@ func TestCacheConfigErrors(t *testing.T) {
 		{"stepTokens", "qkv: stepTokens is -1, 0 to 1073741824 is supported", func(c *qkv.CacheConfig, l *qkv.CacheLayer) { c.StepTokens = -1 }},
 		{"window", "qkv: window of layer 0 is -1, 0 to 1073741824 is supported", func(c *qkv.CacheConfig, l *qkv.CacheLayer) { l.Window = -1 }},
 		{"keep", "qkv: keep of layer 0 is -2, 0 to 1073741824 is supported", func(c *qkv.CacheConfig, l *qkv.CacheLayer) { l.Keep = -2 }},
+		{"window", "qkv: keep, window and stepTokens of layer 0 need 1073741825 tokens, at most 1073741824 are supported", func(c *qkv.CacheConfig, l *qkv.CacheLayer) {
+			l.Window, l.Keep, c.Pages, c.Sequences, c.StepTokens = 1<<29, 1<<28, 0, 1, 1<<28+2
+		}},
 		{"keep", "qkv: keep of layer 0 is 3, it needs a window", func(c *qkv.CacheConfig, l *qkv.CacheLayer) { l.Keep = 3 }},
 		{"kvHeads", "qkv: kvHeads is -2, at least 1 is needed of layer 0", func(c *qkv.CacheConfig, l *qkv.CacheLayer) { l.KVHeads = -2 }},
 		{"dimQK", "qkv: dimQK is 16385, at most 16384 is supported of layer 0", func(c *qkv.CacheConfig, l *qkv.CacheLayer) { l.DimQK = 16385 }},

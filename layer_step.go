@@ -39,9 +39,11 @@ func (l *Layer) step(s *Step, index int, y, x *Matrix, done tile.Done) (whole bo
 	if l == nil || l.projection == nil {
 		return false, argError("layer", 0, 1, "layer is nil or zero: NewLayer makes one")
 	}
-	if err := s.ready(true); err != nil {
+	if err := s.enter(true); err != nil {
 		return false, err
 	}
+	defer s.leave()
+	defer s.forget()
 	if s.engine != l.projection.engine {
 		return false, argError("step", 0, 0, "step is of another engine than the layer")
 	}
@@ -57,7 +59,6 @@ func (l *Layer) step(s *Step, index int, y, x *Matrix, done tile.Done) (whole bo
 		}
 		whole = whole && e.Run(&s.problem, workers) && e.Multiply(&space.product, workers)
 	}
-	s.forget()
 	run.release()
 	l.projection.runs.Put(run)
 	*space = layerSpace{mem: space.mem} // the caller's memory

@@ -2,6 +2,7 @@ package qkv
 
 import (
 	"context"
+	"sync/atomic"
 
 	"github.com/qkv-go/qkv/tile"
 )
@@ -25,11 +26,12 @@ import (
 // no layer ahead of another.
 //
 // A Step is reused, and allocates nothing once it has had its largest batch. It is used by one
-// goroutine at a time. Different Steps may be used at the same time, with different sequences.
+// goroutine at a time, and not by callbacks of its own calls; that is an error. Different Steps may be used at the same time, with different sequences.
 type Step struct {
 	engine *Engine
 	cache  *Cache
 	open   bool
+	busy   atomic.Bool // a method runs, which a callback of a call may not know
 
 	sequences []StepSequence
 	lens      []int // of the sequences with their new tokens
@@ -87,11 +89,28 @@ func (e *Engine) NewStep(c *Cache) (*Step, error) {
 	return &Step{engine: e, cache: c, groups: make([]stepGroup, len(c.groups)), written: make([]bool, len(c.layers))}, nil
 }
 
-// ready reports a Step that NewStep has not made, or that is not as open as it has to be.
+// enter begins a method, which leave ends. It reports a Step that NewStep has not made, that another
+// method uses, or that is not as open as it has to be.
+func (s *Step) enter(open bool) error {
+	if s == nil || s.cache == nil {
+		return argError("step", 0, 1, "step is nil or zero: NewStep makes one")
+	}
+	if !s.busy.CompareAndSwap(false, true) {
+		return argError("step", 1, 0, "step is used by another call at the same time")
+	}
+	err := s.ready(open)
+	if err != nil {
+		s.leave()
+	}
+	return err
+}
+
+// leave ends a method.
+func (s *Step) leave() { s.busy.Store(false) }
+
+// ready reports a Step that is not as open as it has to be.
 func (s *Step) ready(open bool) error {
 	switch {
-	case s == nil || s.cache == nil:
-		return argError("step", 0, 1, "step is nil or zero: NewStep makes one")
 	case s.open && !open:
 		return argError("step", 1, 0, "step has begun already: Commit or Rollback ends it")
 	case open && !s.open:
@@ -107,9 +126,10 @@ func (s *Step) ready(open bool) error {
 // or a [*PagesError] where there are not enough pages. Nothing has changed then, and the Step has not
 // begun.
 func (s *Step) Begin(sequences []StepSequence) error {
-	if err := s.ready(false); err != nil {
+	if err := s.enter(false); err != nil {
 		return err
 	}
+	defer s.leave()
 	err := s.reserve(sequences)
 	if err != nil {
 		clear(s.sequences)
@@ -167,6 +187,11 @@ func (s *Step) check(marked *int) error {
 			g := &s.cache.groups[j]
 			if most := g.room(x.Sequence.len, s.cache.pageTokens); x.Tokens > most {
 				return argError("sequences", x.Tokens, most, "sequences[%d] has %d new tokens, layers with window %d take at most %d at once", i, x.Tokens, g.window, most)
+			}
+			// Before anything is noted of each token.
+			needed := (x.Sequence.len+x.Tokens+s.cache.pageTokens-1)/s.cache.pageTokens - len(x.Sequence.tables[j].pages)
+			if g.ring == 0 && needed > len(g.free) {
+				return &PagesError{Needed: needed, Free: len(g.free)}
 			}
 		}
 		tokens, queries = tokens+x.Tokens, queries+x.queries()
@@ -337,7 +362,7 @@ func (s *Step) Tokens() int { return len(s.Positions()) }
 // Positions returns the positions of the new tokens in their sequences, for a rotary embedding. They
 // are not to be changed, and hold until the step ends. There are none of a Step that has not begun.
 func (s *Step) Positions() []int {
-	if s.ready(true) != nil {
+	if s == nil || s.cache == nil || !s.open {
 		return nil
 	}
 	return s.positions
@@ -348,9 +373,10 @@ func (s *Step) Positions() []int {
 // Begin, see [THD], and k is rotated already where there are rotary embeddings. They share no element with the cache.
 // The error is an [*ArgError]; nothing has been written then.
 func (s *Step) Write(layer int, k, v View) error {
-	if err := s.ready(true); err != nil {
+	if err := s.enter(true); err != nil {
 		return err
 	}
+	defer s.leave()
 	l, err := s.cache.layer(layer)
 	if err != nil {
 		return err
@@ -405,37 +431,38 @@ func (s *Step) AttendContext(ctx context.Context, layer int, c *Call) error {
 
 // attend computes until done is closed, and reports whether all of it is computed.
 func (s *Step) attend(layer int, c *Call, done tile.Done) (whole bool, err error) {
+	if err := s.enter(true); err != nil {
+		return false, err
+	}
+	defer s.leave()
+	defer s.forget()
 	if err = s.prepare(layer, c, true); err == nil {
 		s.problem.Done = done
 		whole = s.engine.engine.Run(&s.problem, s.engine.Workers())
 	}
-	s.forget()
 	return whole, err
 }
 
 // Explain returns what Attend would do, without doing it.
 func (s *Step) Explain(layer int, c *Call) (Plan, error) {
-	err := s.prepare(layer, c, true)
-	var plan Plan
-	if err == nil {
-		plan = s.engine.explained(&s.problem)
+	if err := s.enter(true); err != nil {
+		return Plan{}, err
 	}
-	s.forget()
-	return plan, err
+	defer s.leave()
+	defer s.forget()
+	if err := s.prepare(layer, c, true); err != nil {
+		return Plan{}, err
+	}
+	return s.engine.explained(&s.problem), nil
 }
 
 // forget drops the references to the caller's memory.
 func (s *Step) forget() {
-	if s != nil {
-		s.call, s.problem = Call{}, tile.Problem{}
-	}
+	s.call, s.problem = Call{}, tile.Problem{}
 }
 
 // prepare checks the call and translates it. The layer has been written, if that is needed.
 func (s *Step) prepare(layer int, c *Call, written bool) error {
-	if err := s.ready(true); err != nil {
-		return err
-	}
 	l, err := s.cache.layer(layer)
 	if err != nil {
 		return err
@@ -521,14 +548,21 @@ func (c *Call) checkStep() error {
 
 // Commit ends the step: the new tokens become part of the sequences. The error is an [*ArgError] if
 // a layer was not written; the step then goes on.
-func (s *Step) Commit() error { return s.end(nil, false) }
+func (s *Step) Commit() error {
+	if err := s.enter(true); err != nil {
+		return err
+	}
+	defer s.leave()
+	return s.end(nil, false)
+}
 
 // CommitFirst is Commit of the first accepted[i] new tokens of the i-th sequence: those of a draft
 // that the model agrees with. The pages of the others are given up.
 func (s *Step) CommitFirst(accepted []int) error {
-	if err := s.ready(true); err != nil {
+	if err := s.enter(true); err != nil {
 		return err
 	}
+	defer s.leave()
 	if len(accepted) != len(s.sequences) {
 		return argError("accepted", len(accepted), len(s.sequences), "accepted has length %d, the step has %d sequences", len(accepted), len(s.sequences))
 	}
@@ -544,13 +578,16 @@ func (s *Step) CommitFirst(accepted []int) error {
 // had, and pages that were taken are free. Of layers with a Window, what new tokens have overwritten is
 // lost; no query attends it, but [Sequence.Truncate] cannot go back as far as before. The error is an
 // [*ArgError].
-func (s *Step) Rollback() error { return s.end(nil, true) }
+func (s *Step) Rollback() error {
+	if err := s.enter(true); err != nil {
+		return err
+	}
+	defer s.leave()
+	return s.end(nil, true)
+}
 
 // end ends the step.
 func (s *Step) end(accepted []int, back bool) error {
-	if err := s.ready(true); err != nil {
-		return err
-	}
 	any := false
 	for layer, written := range s.written {
 		if !written && !back && len(s.positions) > 0 {

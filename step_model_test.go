@@ -152,7 +152,7 @@ func (m *stepModel) run(t *testing.T) {
 	var full *qkv.PagesError
 	switch {
 	case !fits:
-		if !errors.As(err, new(*qkv.ArgError)) {
+		if !errors.As(err, new(*qkv.ArgError)) && !errors.As(err, &full) {
 			t.Fatalf("more tokens than a ring takes: %v", err)
 		}
 	case errors.As(err, &full):

@@ -143,3 +143,43 @@ func TestStepsInUse(t *testing.T) {
 		t.Errorf("%d pages are free", n)
 	}
 }
+
+// TestStepCallbacks: a callback of a call cannot use the step, whose pages are being read, and one that
+// panics leaves the step as it was.
+func TestStepCallbacks(t *testing.T) {
+	s := cacheShapes[0]
+	e, c := newAttention(t, qkv.Config{}), newCache(t, s.config(10, 4))
+	step, x := newStep(t, e, c), c.NewSequence()
+	r := rand.New(rand.NewPCG(1, 1))
+	k, v := s.tokens(r, 5)
+	must(errors.Join(step.Begin([]qkv.StepSequence{{Sequence: x, Tokens: 5}}), step.Write(0, k.view(), v.view())))
+	q, out := make([]float32, 5*2*s.dimQK), make([]float32, 5*2*s.dimV)
+	call := &qkv.Call{Q: qkv.THD(q, 5, 2, s.dimQK), Out: qkv.THD(out, 5, 2, s.dimV), Mask: qkv.Mask{Causal: true}}
+	var once sync.Once
+	call.ScoreMod = func(*qkv.Tile) {
+		once.Do(func() {
+			for i, err := range []error{
+				step.Begin(nil), step.Write(0, k.view(), v.view()), step.Attend(0, call), second(step.Explain(0, call)),
+				step.Commit(), step.CommitFirst([]int{1}), step.Rollback(),
+			} {
+				if isArgError(t, "in a callback", err, "step is used by another call at the same time"); t.Failed() {
+					t.Fatalf("call %d", i)
+				}
+			}
+			isArgError(t, "truncated", x.Truncate(0), "it is in a step")
+		})
+	}
+	must(step.Attend(0, call))
+	call.ScoreMod = func(*qkv.Tile) { panic("no") }
+	panics(t, "no", func() { step.Attend(0, call) })
+	must(step.Commit())
+	if x.Len() != 5 {
+		t.Errorf("%d tokens", x.Len())
+	}
+
+	// As many tokens as a slice of positions of them would not fit anywhere.
+	err := step.Begin([]qkv.StepSequence{{Sequence: x, Tokens: 1<<30 - 5}})
+	if !errors.As(err, new(*qkv.PagesError)) {
+		t.Error(err)
+	}
+}
