@@ -13075,7 +13075,7 @@ block:
 //	float32: V0 values; V1 scratch
 //	Float16: V0 values; V1 scratch
 //	BFloat16: V0 values; V1 scratch; V2 1; V3 rounding; V4 quiet bit; V5 scratch
-//	int8: V0 values; V1 scratch; V2 largest; V3 scale; V4 magnitude; V5 127; V6 -127
+//	int8: V0 values; V1 scratch; V2 largest; V3 scale; V4 reciprocal; V5 1; V6 magnitude; V7 127; V8 -127
 //	BlockQ8_0: V0 values; V1 scratch; V2..V8 more values; V9 largest; V10 reciprocal; V11 magnitude; V12 127; V13 1; V14 below 0.5; V15 sign bit
 TEXT ·storeNEON(SB), NOSPLIT, $0-8
 	MOVD a+0(FP), R0
@@ -13301,15 +13301,18 @@ BFloat16End:
 
 int8:
 	MOVD 56(R0), R19 // a.Rows
-	MOVD $const7fffffff<>(SB), R17
-	FMOVS (R17), F4
-	VDUP V4.S[0], V4.S4
-	MOVD $const42fe0000<>(SB), R17
+	MOVD $const3f800000<>(SB), R17
 	FMOVS (R17), F5
 	VDUP V5.S[0], V5.S4
-	MOVD $constc2fe0000<>(SB), R17
+	MOVD $const7fffffff<>(SB), R17
 	FMOVS (R17), F6
 	VDUP V6.S[0], V6.S4
+	MOVD $const42fe0000<>(SB), R17
+	FMOVS (R17), F7
+	VDUP V7.S[0], V7.S4
+	MOVD $constc2fe0000<>(SB), R17
+	FMOVS (R17), F8
+	VDUP V8.S[0], V8.S4
 	PCALIGN $32
 
 int8Row:
@@ -13324,7 +13327,7 @@ int8Row:
 
 int8LargestVector:
 	FMOVQ (R23), F0
-	VAND V4.B16, V0.B16, V0.B16
+	VAND V6.B16, V0.B16, V0.B16
 	VUMAX V0.S4, V2.S4, V2.S4
 	ADD $16, R23
 	SUB $4, R25
@@ -13336,7 +13339,7 @@ int8LargestVector:
 	LSL $2, R26
 	ADD R26, R23
 	FMOVQ (R23), F0
-	VAND V4.B16, V0.B16, V0.B16
+	VAND V6.B16, V0.B16, V0.B16
 	VUMAX V0.S4, V2.S4, V2.S4
 	JMP int8LargestEnd
 
@@ -13346,7 +13349,7 @@ int8LargestFew:
 
 int8LargestOne:
 	FMOVS (R23), F0
-	VAND V4.B16, V0.B16, V0.B16
+	VAND V6.B16, V0.B16, V0.B16
 	VUMAX V0.S4, V2.S4, V2.S4
 	ADD $4, R23
 	SUBS $1, R25
@@ -13355,14 +13358,17 @@ int8LargestOne:
 int8LargestEnd:
 	WORD $0x6ea2a442 // umaxp v2.4s, v2.4s, v2.4s
 	WORD $0x6ea2a442 // umaxp v2.4s, v2.4s, v2.4s
-	WORD $0x6e25fc42 // fdiv v2.4s, v2.4s, v5.4s
+	WORD $0x6e27fc42 // fdiv v2.4s, v2.4s, v7.4s
 	FMOVS F2, (R22)
 	FMOVS F2, R26
 	CBZ R26, int8None
 	CMP $2139095040, R26
 	BGE int8NaN
-	FMOVS (R22), F3
-	VDUP V3.S[0], V3.S4
+	VDUP V2.S[0], V3.S4
+	CMP $226492416, R26
+	BLT int8Small
+	WORD $0x6e22fca4 // fdiv v4.4s, v5.4s, v2.4s
+	VDUP V4.S[0], V4.S4
 	MOVD R20, R23
 	MOVD R21, R24
 	MOVD 64(R0), R25 // a.Dim
@@ -13373,13 +13379,13 @@ int8LargestEnd:
 
 int8Vector:
 	FMOVQ (R23), F0
-	WORD $0x6e23fc00 // fdiv v0.4s, v0.4s, v3.4s
-	WORD $0x6ea0e4c1 // fcmgt v1.4s, v6.4s, v0.4s
-	VBIT V1.B16, V6.B16, V0.B16
-	WORD $0x4e21a800 // fcvtns v0.4s, v0.4s
-	WORD $0x0e614800 // sqxtn v0.4h, v0.4s
-	WORD $0x0e214800 // sqxtn v0.8b, v0.8h
-	FMOVS F0, (R24)
+	WORD $0x6e24dc01 // fmul v1.4s, v0.4s, v4.4s
+	VFMLS V1.S4, V3.S4, V0.S4
+	VFMLA V0.S4, V4.S4, V1.S4
+	WORD $0x4e21a821 // fcvtns v1.4s, v1.4s
+	WORD $0x0e614821 // sqxtn v1.4h, v1.4s
+	WORD $0x0e214821 // sqxtn v1.8b, v1.8h
+	FMOVS F1, (R24)
 	ADD $16, R23
 	ADD $4, R24
 	SUB $4, R25
@@ -13393,13 +13399,13 @@ int8Vector:
 	MOVD R25, R26
 	ADD R26, R24
 	FMOVQ (R23), F0
-	WORD $0x6e23fc00 // fdiv v0.4s, v0.4s, v3.4s
-	WORD $0x6ea0e4c1 // fcmgt v1.4s, v6.4s, v0.4s
-	VBIT V1.B16, V6.B16, V0.B16
-	WORD $0x4e21a800 // fcvtns v0.4s, v0.4s
-	WORD $0x0e614800 // sqxtn v0.4h, v0.4s
-	WORD $0x0e214800 // sqxtn v0.8b, v0.8h
-	FMOVS F0, (R24)
+	WORD $0x6e24dc01 // fmul v1.4s, v0.4s, v4.4s
+	VFMLS V1.S4, V3.S4, V0.S4
+	VFMLA V0.S4, V4.S4, V1.S4
+	WORD $0x4e21a821 // fcvtns v1.4s, v1.4s
+	WORD $0x0e614821 // sqxtn v1.4h, v1.4s
+	WORD $0x0e214821 // sqxtn v1.8b, v1.8h
+	FMOVS F1, (R24)
 	JMP int8End
 
 int8Few:
@@ -13408,9 +13414,71 @@ int8Few:
 
 int8One:
 	FMOVS (R23), F0
+	WORD $0x6e24dc01 // fmul v1.4s, v0.4s, v4.4s
+	VFMLS V1.S4, V3.S4, V0.S4
+	VFMLA V0.S4, V4.S4, V1.S4
+	WORD $0x4e21a821 // fcvtns v1.4s, v1.4s
+	WORD $0x0e614821 // sqxtn v1.4h, v1.4s
+	WORD $0x0e214821 // sqxtn v1.8b, v1.8h
+	FMOVS F1, R17
+	MOVB R17, (R24)
+	ADD $4, R23
+	ADD $1, R24
+	SUBS $1, R25
+	BNE int8One
+
+int8End:
+	JMP int8Done
+
+int8Small:
+	MOVD R20, R23
+	MOVD R21, R24
+	MOVD 64(R0), R25 // a.Dim
+	SUB $4, R25
+	CMP $0, R25
+	BLT int8SmallFew
+	PCALIGN $32
+
+int8SmallVector:
+	FMOVQ (R23), F0
 	WORD $0x6e23fc00 // fdiv v0.4s, v0.4s, v3.4s
-	WORD $0x6ea0e4c1 // fcmgt v1.4s, v6.4s, v0.4s
-	VBIT V1.B16, V6.B16, V0.B16
+	WORD $0x6ea0e501 // fcmgt v1.4s, v8.4s, v0.4s
+	VBIT V1.B16, V8.B16, V0.B16
+	WORD $0x4e21a800 // fcvtns v0.4s, v0.4s
+	WORD $0x0e614800 // sqxtn v0.4h, v0.4s
+	WORD $0x0e214800 // sqxtn v0.8b, v0.8h
+	FMOVS F0, (R24)
+	ADD $16, R23
+	ADD $4, R24
+	SUB $4, R25
+	CMP $0, R25
+	BGE int8SmallVector
+	CMP $-4, R25
+	BEQ int8SmallEnd
+	MOVD R25, R26
+	LSL $2, R26
+	ADD R26, R23
+	MOVD R25, R26
+	ADD R26, R24
+	FMOVQ (R23), F0
+	WORD $0x6e23fc00 // fdiv v0.4s, v0.4s, v3.4s
+	WORD $0x6ea0e501 // fcmgt v1.4s, v8.4s, v0.4s
+	VBIT V1.B16, V8.B16, V0.B16
+	WORD $0x4e21a800 // fcvtns v0.4s, v0.4s
+	WORD $0x0e614800 // sqxtn v0.4h, v0.4s
+	WORD $0x0e214800 // sqxtn v0.8b, v0.8h
+	FMOVS F0, (R24)
+	JMP int8SmallEnd
+
+int8SmallFew:
+	ADD $4, R25
+	PCALIGN $32
+
+int8SmallOne:
+	FMOVS (R23), F0
+	WORD $0x6e23fc00 // fdiv v0.4s, v0.4s, v3.4s
+	WORD $0x6ea0e501 // fcmgt v1.4s, v8.4s, v0.4s
+	VBIT V1.B16, V8.B16, V0.B16
 	WORD $0x4e21a800 // fcvtns v0.4s, v0.4s
 	WORD $0x0e614800 // sqxtn v0.4h, v0.4s
 	WORD $0x0e214800 // sqxtn v0.8b, v0.8h
@@ -13419,9 +13487,9 @@ int8One:
 	ADD $4, R23
 	ADD $1, R24
 	SUBS $1, R25
-	BNE int8One
+	BNE int8SmallOne
 
-int8End:
+int8SmallEnd:
 	JMP int8Done
 
 int8NaN:

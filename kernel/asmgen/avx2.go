@@ -140,6 +140,14 @@ var avx2 = func() *Arch {
 			f.Op(f.Store, v, addr)
 		}
 	}
+	arch.StoreQuants = func(f *Func, v []Vec, tmp Vec, addr string) {
+		f.Op("VMOVUPS", f.symbol("packedOrder", 0, 4, 1, 5, 2, 6, 3, 7)+"(SB)", tmp) // packs go by parts
+		f.Op("VPACKSSDW", v[1], v[0], v[0])
+		f.Op("VPACKSSDW", v[3], v[2], v[2])
+		f.Op("VPACKSSWB", v[2], v[0], v[0])
+		f.Op("VPERMD", v[0], tmp, v[0])
+		f.Op("VMOVUPS", v[0], addr)
+	}
 	arch.RoundBrain = func(f *Func, v, tmp Vec, b *brain) {
 		f.Op("VPSRLD", 16, v, tmp)
 		f.Op("VPAND", b.one, tmp, tmp)

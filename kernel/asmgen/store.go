@@ -53,13 +53,18 @@ func (c *storer) emit() {
 	switch c.elem {
 	case kernel.BFloat16:
 		b := brain{one: m.bits(1, "1"), half: m.bits(0x7fff, "rounding"), quiet: m.bits(0x400000, "quiet bit"), tmp: m.one("scratch")}
-		body = func() { c.elements("", func() { c.RoundBrain(c.Func, c.v, c.spare, &b) }) }
+		body = func() {
+			c.elements("", func() Vec {
+				c.RoundBrain(c.Func, c.v, c.spare, &b)
+				return c.v
+			})
+		}
 	case kernel.Int8:
 		body = c.integers(m)
 	case kernel.Q8_0:
 		body = c.blocks(m)
 	default:
-		body = func() { c.elements("", func() {}) }
+		body = func() { c.elements("", func() Vec { return c.v }) }
 	}
 	c.Loop(row)
 	body()
@@ -138,16 +143,26 @@ func (c *storer) walk(part string, unit int, whole, single func()) {
 	c.Label(c.name(part, "End"))
 }
 
-// elements stores a row of single elements: what makes the numbers of c.v those to store.
-func (c *storer) elements(part string, what func()) {
+// elements stores a row of single elements: what returns the register of those that it makes of
+// c.v.
+func (c *storer) elements(part string, what func() Vec) {
+	store := func(one bool) {
+		v, tmp := what(), c.spare
+		if v == c.spare {
+			tmp = c.v
+		}
+		if one {
+			c.StoreUnit(c.Func, c.elem, v, mem(c.dst, 0))
+		} else {
+			c.StoreUnits(c.Func, c.elem, v, tmp, mem(c.dst, 0))
+		}
+	}
 	c.walk(part, c.elem.Unit(), func() {
 		c.Op(c.Load, mem(c.src, 0), c.v)
-		what()
-		c.StoreUnits(c.Func, c.elem, c.v, c.spare, mem(c.dst, 0))
+		store(false)
 	}, func() {
 		c.LoadOne(c.Func, kernel.Float32, mem(c.src, 0), c.tmp, c.v)
-		what()
-		c.StoreUnit(c.Func, c.elem, c.v, mem(c.dst, 0))
+		store(true)
 	})
 }
 
@@ -156,6 +171,8 @@ const (
 	infBits   = 0x7f800000
 	quietBits = 0x7fc00000
 	absBits   = 0x7fffffff
+	// leastScale is of 2^-100, from which on no remainder of a division is subnormal that counts.
+	leastScale = (127 - 100) << 23
 	// leastInverse is of the least number whose reciprocal is finite.
 	leastInverse = 0x00200001
 	// belowHalf is of the greatest number below 0.5.
@@ -167,7 +184,8 @@ const (
 // integers returns the body for Int8. Bits of magnitudes grow as they do, those of a NaN are
 // beyond all.
 func (c *storer) integers(m *vecMap) func() {
-	top, factor := m.one("largest"), m.one("scale")
+	top, factor, inverse := m.one("largest"), m.one("scale"), m.one("reciprocal")
+	one := Vec(m.constant(1, "1"))
 	abs, most, least := m.bits(absBits, "magnitude"), Vec(m.constant(127, "127")), Vec(m.constant(-127, "-127"))
 	return func() {
 		none, done := c.name("", "None"), c.name("", "Done")
@@ -189,11 +207,27 @@ func (c *storer) integers(m *vecMap) func() {
 		c.FirstBits(c.Func, top, c.tmp)
 		c.Branch(c.Func, c.tmp, "EQ", "$0", none)
 		c.Branch(c.Func, c.tmp, "GE", imm(infBits), c.name("", "NaN"))
-		c.Broadcast(c.Func, mem(c.scale, 0), factor)
-		c.elements("", func() {
+		c.Spread(c.Func, top, factor)
+		c.Branch(c.Func, c.tmp, "LT", imm(leastScale), c.name("", "Small"))
+		c.Op(c.DivV, c.First(top), c.First(one), c.First(inverse))
+		c.Spread(c.Func, inverse, inverse)
+		// A product with the reciprocal, corrected once, rounds to the integer that the quotient
+		// rounds to. See TestQuotients.
+		c.elements("", func() Vec {
+			c.Op(c.MulV, inverse, c.v, c.spare)
+			c.Op(c.FMSV, c.spare, factor, c.v)
+			c.Op(c.FMAV, c.v, inverse, c.spare)
+			c.RoundEven(c.Func, c.spare)
+			return c.spare
+		})
+		c.Jump(done)
+
+		c.Label(c.name("", "Small"))
+		c.elements("Small", func() Vec {
 			c.Op(c.DivV, factor, c.v, c.v)
-			c.MaxOf(c.Func, least, c.v, c.spare)
+			c.MaxOf(c.Func, least, c.v, c.spare) // a scale of few bits has quotients beyond
 			c.RoundEven(c.Func, c.v)
+			return c.v
 		})
 		c.Jump(done)
 
@@ -201,7 +235,10 @@ func (c *storer) integers(m *vecMap) func() {
 		c.Broadcast(c.Func, c.constant(math.Float32frombits(quietBits)), c.v)
 		c.StoreElement(c.Func, c.v, mem(c.scale, 0))
 		c.Label(none)
-		c.elements("None", func() { c.Zero(c.Func, c.v) })
+		c.elements("None", func() Vec {
+			c.Zero(c.Func, c.v)
+			return c.v
+		})
 		c.Label(done)
 	}
 }
@@ -236,7 +273,12 @@ func (c *storer) blocks(m *vecMap) func() {
 		for i, x := range v {
 			c.Op(c.MulV, inverse, x, x)
 			c.RoundAway(c.Func, x, half, sign, c.spare)
-			c.StoreUnits(c.Func, kernel.Q8_0, x, c.spare, quant(i))
+			if c.StoreQuants == nil {
+				c.StoreUnits(c.Func, kernel.Q8_0, x, c.spare, quant(i))
+			}
+		}
+		if c.StoreQuants != nil {
+			c.StoreQuants(c.Func, v, c.spare, quant(0))
 		}
 		c.Label("blockNext")
 		c.Op(c.Add, 4*kernel.BlockValues, c.src)
