@@ -16,8 +16,8 @@ import (
 // writeBurst is the writes of an iteration, and its copies.
 const writeBurst = 5
 
-// BenchmarkWrite writes keys and values of 512 tokens, 8 heads of 128 dims with tokens first, as
-// a projection leaves them, into pools with heads first, on the best kernel set or the one that
+// BenchmarkWrite writes keys and values of 512 tokens and of one, 8 heads of 128 dims with tokens
+// first, as a projection leaves them, into pools with heads first, on the best kernel set or the one that
 // QKV_KERNEL names.
 //
 //	go test ./bench -run '^$' -bench Write -benchtime 200x
@@ -26,19 +26,20 @@ const writeBurst = 5
 // least time of a write for the bytes that it reads and writes, copyGB/s that of a copy, and %copy
 // the share of it.
 func BenchmarkWrite(b *testing.B) {
-	const tokens, heads, dim, pages = 512, 8, 128, 4
+	const heads, dim = 8, 128
 	e, err := qkv.New(qkv.Config{})
 	if err != nil {
 		b.Fatal(err)
 	}
 	engine := tile.New(e.Kernel(), tile.Caches{}, false, tile.Tuning{})
-	for _, page := range []int{tokens, 64} {
+	for _, size := range [][2]int{{512, 512}, {512, 64}, {1, 64}} {
+		tokens, page := size[0], size[1]
 		for _, elem := range kernel.Elems {
 			for _, workers := range []int{1, 2} {
 				if workers > runtime.GOMAXPROCS(0) {
 					continue
 				}
-				b.Run(fmt.Sprintf("page=%d/type=%v/workers=%d", page, elem, workers), func(b *testing.B) {
+				b.Run(fmt.Sprintf("tokens=%d/page=%d/type=%v/workers=%d", tokens, page, elem, workers), func(b *testing.B) {
 					var writes [2]tile.KVWrite
 					var numbers, copies [2][]float32
 					row := dim / elem.UnitValues() * elem.Unit()
@@ -46,7 +47,7 @@ func BenchmarkWrite(b *testing.B) {
 					for i := range writes {
 						numbers[i], copies[i] = make([]float32, tokens*heads*dim), make([]float32, tokens*heads*dim)
 						fillNormal(numbers[i], 1, uint64(i))
-						n := pages * tokens
+						n := 2 * max(tokens, page) // every other page is written
 						dst, scales := make([]float32, n*heads*row/4), make([]float32, n*heads)
 						w := tile.KVWrite{Heads: heads, Dim: dim}
 						w.Src = tile.Operand{Base: unsafe.Pointer(&numbers[i][0]), Stride: [4]int{0, dim, heads * dim, 1}}
@@ -55,7 +56,7 @@ func BenchmarkWrite(b *testing.B) {
 							Scale: tile.Operand{Base: unsafe.Pointer(&scales[0]), Stride: [4]int{heads * page, page, 1, 1}},
 						}
 						for t := 0; t < tokens; t += page {
-							w.Runs = append(w.Runs, tile.WriteRun{From: t, Page: int32(t/page*2 + 1), N: page})
+							w.Runs = append(w.Runs, tile.WriteRun{From: t, Page: int32(t/page*2 + 1), N: min(page, tokens)})
 						}
 						writes[i] = w
 						moved += tokens * heads * (4*dim + row)

@@ -158,6 +158,13 @@ var avx512 = func() *Arch {
 		f.Op("VPORD", b.quiet, v, maskTmp, tmp)
 		f.Op("VPSRLD", 16, tmp, v)
 	}
+	arch.RoundAway = func(f *Func, v, half, sign, tmp Vec) {
+		const either = 0xf8 // tmp | v & sign
+		f.Op("VMOVAPS", half, tmp)
+		f.Op("VPTERNLOGD", either, sign, v, tmp)
+		f.Op("VADDPS", tmp, v, v)
+		f.Op("VCVTTPS2DQ", v, v)
+	}
 	arch.ReduceMax = func(f *Func, v, tmp Vec) {
 		f.Op("VEXTRACTF64X4", 1, v, low(tmp, "Y"))
 		f.Op("VPMAXSD", low(tmp, "Y"), low(v, "Y"), low(v, "Y"))
