@@ -2,9 +2,11 @@ package qkv_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"runtime/pprof"
 	"testing"
 	"unsafe"
 
@@ -215,4 +217,85 @@ func bestSet(t *testing.T) *kernel.Set {
 	}
 	t.Fatal("no set")
 	return nil
+}
+
+// TestWriteLabel: workers that write carry the label store, and none afterwards.
+func TestWriteLabel(t *testing.T) {
+	labelled := func() bool {
+		var text bytes.Buffer
+		if err := pprof.Lookup("goroutine").WriteTo(&text, 1); err != nil {
+			t.Error(err)
+		}
+		return bytes.Contains(text.Bytes(), []byte(`"phase":"store"`))
+	}
+	calls := 0
+	set := kernel.Set{Vec: 4, Lanes: 4}.With(kernel.Funcs{Store: func(*kernel.StoreArgs) {
+		if calls++; !labelled() {
+			t.Error("no label")
+		}
+	}})
+	engine := tile.New(set, tile.Caches{}, true, tile.Tuning{})
+	p := newWrittenPool(rand.New(rand.NewPCG(9, 10)), kernel.Int8, &axesOf[0], &axesOf[0], 2, 8)
+	p.Runs = p.Runs[:1]
+	engine.Write(&p.KVWrite, nil, 1)
+	if calls == 0 || labelled() {
+		t.Errorf("%d calls, labelled afterwards: %v", calls, labelled())
+	}
+}
+
+// FuzzStore compares what every set makes of rows of any numbers, those that bytes spell, with
+// the rule for a row.
+func FuzzStore(f *testing.F) {
+	r := rand.New(rand.NewPCG(11, 12))
+	for i := range 40 {
+		b := draw(4*(1+r.IntN(300)), func() byte { return byte(r.Uint32()) })
+		for at := 0; at+4 <= len(b); at += 4 { // exponents about one, but for some
+			if i%4 != 0 && r.IntN(100) != 0 {
+				b[at+3] = b[at+3]&0x80 | byte(0x3c+r.IntN(8))
+			}
+		}
+		f.Add(byte(i), byte(r.Uint32()), b)
+	}
+	f.Add(byte(3), byte(3), []byte{0, 0, 0xc0, 0x7f, 0, 0, 0x80, 0xff, 1, 0, 0, 0, 0, 0, 0, 0x80})
+	f.Fuzz(func(t *testing.T, elem, size byte, b []byte) {
+		e := kernel.Elems[int(elem)%len(kernel.Elems)]
+		numbers := make([]float32, len(b)/4)
+		for i := range numbers {
+			numbers[i] = math.Float32frombits(binary.LittleEndian.Uint32(b[4*i:]))
+		}
+		dim := (1 + int(size)%200) * e.UnitValues()
+		rows := len(numbers) / dim
+		if rows == 0 {
+			return
+		}
+		row := dim / e.UnitValues() * e.Unit()
+		store := func(f func(a *kernel.StoreArgs)) ([]byte, []float32) {
+			dst, scales := make([]byte, rows*row+64), make([]float32, rows+1)
+			f(&kernel.StoreArgs{
+				Src: &numbers[0], SrcStride: dim, Dst: unsafe.Pointer(&dst[0]), DstStride: row, Elem: e,
+				Scale: &scales[0], ScaleStride: 1, Rows: rows, Dim: dim,
+			})
+			return dst, scales
+		}
+		want, wantScales := store(func(a *kernel.StoreArgs) {
+			scales := unsafe.Slice(a.Scale, rows)
+			for r := range rows {
+				e.SetRow(unsafe.Add(a.Dst, r*row), e.Unit(), &scales[r], &numbers[r*dim], 1, dim)
+			}
+		})
+		for _, info := range qkv.Kernels() {
+			if info.Missing != 0 {
+				continue
+			}
+			got, gotScales := store(info.Set.Store)
+			if !bytes.Equal(got, want) {
+				t.Errorf("%s: %v, %d rows of %d: %x, want %x", info.Set.Name, e, rows, dim, got, want)
+			}
+			for i, s := range gotScales {
+				if math.Float32bits(s) != math.Float32bits(wantScales[i]) {
+					t.Errorf("%s: scale %d is %v, want %v", info.Set.Name, i, s, wantScales[i])
+				}
+			}
+		}
+	})
 }
