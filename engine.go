@@ -35,8 +35,8 @@ type Config struct {
 	// Labels makes workers carry the pprof label "phase" (pack, mask, scores, modify,
 	// softmax, accumulate, finish; of matrix products pack, multiply, or project in a
 	// [Projection], and rotate for what is done to its finished heads; store where keys and
-	// values are written into caches), for use under a CPU profile. All the work is then done on goroutines other than the caller's. Caches are
-	// written by the caller's, which may label itself, see [runtime/pprof.Do].
+	// values are written into a [Cache]), for use under a CPU profile. All the work is then done on
+	// goroutines other than the caller's.
 	Labels bool
 
 	// Tuning, if not nil, has choices for this CPU and kernel set, see [ReadTuning]. It never
