@@ -215,15 +215,28 @@ func floatsFrom(p *float32, i int) *float32 {
 // An order is how rows of keys or values are read when they are decoded.
 type order struct {
 	step  int // keys of a KV head, and then as many of the next
-	ahead int // rows ahead to ask for
+	ahead int // rows ahead to ask for, or of a window
+	parts int // of a window, 0 if there are none
+}
+
+// upcoming returns the row to ask for with a row of a block: one as far ahead, or one of the next
+// window. The parts of a window take turns: memory gives more if several pages are read at once.
+func (o order) upcoming(row int) int {
+	if o.parts == 0 {
+		return row + o.ahead
+	}
+	in := row % o.ahead
+	return row - in + o.ahead + in%o.parts*(o.ahead/o.parts) + in/o.parts
 }
 
 const (
 	// pageBytes is the size of the pages of memory: what follows in one, the CPU asks for by itself.
 	pageBytes = 4096
 
-	// bytesAhead is how far ahead to ask for rows that follow each other.
-	bytesAhead = 16 << 10
+	// windowBytes is the size of a window of rows that follow each other, and windowParts the number
+	// of its parts.
+	windowBytes = 16 << 10
+	windowParts = 4
 
 	// keysInTurn is the keys of each KV head in turn whose rows lie among those of others: as many
 	// as DecodeScores takes at once. Twice as many of rows of less than shortRow bytes make fewer
@@ -249,10 +262,14 @@ func (p *Problem) inTurn(t *KV, dim int) order {
 	return o
 }
 
-// inBlocks is the order of rows that follow each other. What is asked for lies beyond the keys that
-// DecodeScores takes at once.
+// inBlocks is the order of rows that follow each other. A window is a power of two of rows, so that
+// it begins where a block does.
 func (t *KV) inBlocks(dim int) order {
-	return order{step: kernel.KeyBlock, ahead: clamp(bytesAhead/max(1, t.rowBytes(dim)), keysInTurn, kernel.KeyBlock)}
+	rows := kernel.KeyBlock
+	for rows > keysInTurn && rows*t.rowBytes(dim) > windowBytes {
+		rows /= 2
+	}
+	return order{step: kernel.KeyBlock, ahead: rows, parts: windowParts}
 }
 
 // scattered reports whether the keys of a KV head lie among those of others, in runs of less than

@@ -104,7 +104,7 @@ func (r *keyRows) find(p *Problem, s *seq, head, key0, n int) {
 func (r *keyRows) offsets(from int) *[2 * kernel.KeyBlock]int {
 	if want := (offsetsOf{even: true, stride: r.stride}); r.even && r.offAt != want {
 		for k := range kernel.KeyBlock {
-			r.off[k], r.off[kernel.KeyBlock+k] = k*r.stride, (k+r.order.ahead)*r.stride
+			r.off[k], r.off[kernel.KeyBlock+k] = k*r.stride, r.order.upcoming(k)*r.stride
 		}
 		r.offAt = want
 	}
@@ -130,7 +130,9 @@ func (r *keyRows) tableOffsets(p *Problem, s *seq, key0 int) {
 		r.rows[k] = r.rows[end-1]
 	}
 	copy(r.off[:kernel.KeyBlock], r.rows[:])
-	copy(r.off[kernel.KeyBlock:2*kernel.KeyBlock], r.rows[r.order.ahead:])
+	for k := range kernel.KeyBlock {
+		r.off[kernel.KeyBlock+k] = r.rows[r.order.upcoming(k)]
+	}
 	r.offAt = offsetsOf{seq: s.index + 1, key0: key0}
 }
 
