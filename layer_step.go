@@ -79,8 +79,13 @@ func (l *Layer) prepareStep(s *Step, index int, y, x *Matrix, space *layerSpace,
 	if queries := s.cu[len(s.cu)-1]; tokens != queries {
 		return argError("x", tokens, queries, "x has %d rows, the step has %d queries", tokens, queries)
 	}
-	if n := len(s.positions); l.kvHeads > 0 && tokens != n {
-		return argError("x", tokens, n, "x has %d rows, the step has %d new tokens", tokens, n)
+	if l.kvHeads > 0 || l.projection.rotary != nil {
+		// A row is a query, and a token that has keys, values and a position.
+		for i := range s.sequences {
+			if n := &s.sequences[i]; n.queries() != n.Tokens {
+				return argError("step", n.queries(), n.Tokens, "step has %d queries and %d new tokens of sequences[%d], a layer with keys, values or a rotary embedding needs as many of both", n.queries(), n.Tokens, i)
+			}
+		}
 	}
 	if err := l.checkOutput(y, tokens); err != nil {
 		return err

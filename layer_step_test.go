@@ -109,7 +109,7 @@ func TestLayerOfOthers(t *testing.T) {
 	isArgError(t, "rows", other.Step(step, 0, qkv.RowMajor(results[2], tokens, in), few), "x has 9 rows, the step has 4 queries")
 	q := newMatrix("rows", queries, in, next)
 	must(other.Step(step, 0, qkv.RowMajor(results[2][:queries*in], queries, in), q.matrix()))
-	isArgError(t, "writes", own.Step(step, 0, qkv.RowMajor(results[2][:queries*in], queries, in), q.matrix()), "x has 4 rows, the step has 0 new tokens")
+	isArgError(t, "writes", own.Step(step, 0, qkv.RowMajor(results[2][:queries*in], queries, in), q.matrix()), "step has 4 queries and 0 new tokens of sequences[0]")
 	must(step.Commit())
 	// By hand: keys and values of a projection of their own.
 	kv, err := e.NewProjection(qkv.ProjectionConfig{K: cfg.K, V: cfg.V, KVHeads: kvHeads})
@@ -174,4 +174,37 @@ func TestLayerStepErrors(t *testing.T) {
 		t.Error("something was written")
 	}
 	must(layer.Step(step, 0, to, x))
+}
+
+// TestLayerStepQueries: a layer whose rows are queries and tokens at once takes no step in which a
+// sequence has more of one than of the other, not even if their sums are equal.
+func TestLayerStepQueries(t *testing.T) {
+	p := projection{1, 3, 6, 4, 2, 8, 8}
+	next := normal(35)
+	e := newAttention(t, qkv.Config{})
+	cfg := p.layerConfig(6, next)
+	whole, err := e.NewLayer(cfg)
+	must(err)
+	rotary, err := qkv.NewRotary(qkv.RotaryConfig{Dim: 8, MaxPositions: 8})
+	must(err)
+	cfg.K, cfg.V, cfg.Rotary = qkv.Linear{}, qkv.Linear{}, rotary
+	rotated, err := e.NewLayer(cfg)
+	must(err)
+	l := qkv.CacheLayer{KVHeads: 2, DimQK: 8, DimV: 8}
+	cache := newCache(t, qkv.CacheConfig{Layers: []qkv.CacheLayer{l}, Pages: 4, PageTokens: 4})
+	a, b := cache.NewSequence(), cache.NewSequence()
+	x, y := newMatrix("rows", 3, 6, next).matrix(), qkv.RowMajor(make([]float32, 3*6), 3, 6)
+	for _, c := range []struct {
+		want  string
+		batch []qkv.StepSequence
+	}{
+		{"step has 2 queries and 1 new tokens of sequences[0]", []qkv.StepSequence{{Sequence: a, Tokens: 1, Queries: 2}, {Sequence: b, Tokens: 2, Queries: 1}}},
+		{"step has 3 queries and 0 new tokens of sequences[0]", []qkv.StepSequence{{Sequence: a, Queries: 3}}},
+	} {
+		step := newStep(t, e, cache)
+		must(step.Begin(c.batch))
+		isArgError(t, "a layer", whole.Step(step, 0, y, x), c.want)
+		isArgError(t, "a rotary embedding", rotated.Step(step, 0, y, x), c.want)
+		must(step.Rollback())
+	}
 }
