@@ -129,5 +129,12 @@ func (l *Layer) prepareStep(s *Step, index int, y, x *Matrix, space *layerSpace,
 	if err := l.projection.checkKept("y", &written); err != nil {
 		return err
 	}
+	// y is written last, but the options are there for the next call, too.
+	kept := [...]region{c.Bias.region(), c.Mask.Keep.region(), floatsRegion(c.ALiBi), floatsRegion(c.Sinks)}
+	for i, name := range [...]string{"bias", "mask", "alibi", "sinks"} {
+		if err := checkApart("y", &written, name, &kept[i]); err != nil {
+			return err
+		}
+	}
 	return s.checkApart("y", &written, index)
 }

@@ -208,3 +208,27 @@ func TestLayerStepQueries(t *testing.T) {
 		must(step.Rollback())
 	}
 }
+
+// TestLayerStepOptions: a layer does not write its output over options that it keeps.
+func TestLayerStepOptions(t *testing.T) {
+	p := projection{1, 3, 6, 4, 2, 8, 8}
+	next := normal(36)
+	e := newAttention(t, qkv.Config{})
+	mem := make([]float32, 3*6)
+	to := qkv.RowMajor(mem, 3, 6)
+	cache := newCache(t, qkv.CacheConfig{Layers: []qkv.CacheLayer{{KVHeads: 2, DimQK: 8, DimV: 8}}, Pages: 4, PageTokens: 4})
+	step := newStep(t, e, cache)
+	must(step.Begin([]qkv.StepSequence{{Sequence: cache.NewSequence(), Tokens: 3}}))
+	for name, options := range map[string]qkv.Call{
+		"bias":  {Bias: qkv.Pairs(mem, 1, 1, 3, 3)},
+		"alibi": {ALiBi: mem[4:8]},
+		"sinks": {Sinks: mem[14:]},
+	} {
+		cfg := p.layerConfig(6, next)
+		cfg.Attention = options
+		cfg.Attention.Mask = qkv.Mask{Causal: true}
+		layer, err := e.NewLayer(cfg)
+		must(err)
+		isArgError(t, name, layer.Step(step, 0, to, newMatrix("rows", 3, 6, next).matrix()), "y and "+name+" share elements")
+	}
+}
