@@ -347,3 +347,35 @@ func FuzzReadSequence(f *testing.F) {
 		}
 	})
 }
+
+// A partWriter takes only so many bytes of what it is given, and says nothing of that.
+type partWriter int
+
+func (w *partWriter) Write(p []byte) (int, error) {
+	n := min(int(*w), len(p))
+	*w -= partWriter(n)
+	return n, nil
+}
+
+// TestShortWrites: a file that is cut off by its writer is an error.
+func TestShortWrites(t *testing.T) {
+	s := cacheShapes[0]
+	e, c := newAttention(t, qkv.Config{}), newCache(t, s.config(2, 4))
+	x := c.NewSequence()
+	k, v := s.tokens(rand.New(rand.NewPCG(1, 1)), 5)
+	must(appendTokens(newStep(t, e, c), x, k.view(), v.view()))
+	packed, err := e.Pack(qkv.RowMajor(make([]float32, 3*5), 3, 5))
+	must(err)
+	for _, file := range []io.WriterTo{x, packed} {
+		var whole bytes.Buffer
+		all, err := file.WriteTo(&whole)
+		must(err)
+		for _, n := range []int{0, 1, 31, 33, 64, 65, whole.Len() - 1} {
+			w := partWriter(n)
+			if got, err := file.WriteTo(&w); !errors.Is(err, io.ErrShortWrite) || got != int64(n) {
+				t.Errorf("%T: %d of %d bytes: %d, %v", file, n, all, got, err)
+			}
+		}
+	}
+	must(x.Free())
+}

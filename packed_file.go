@@ -60,17 +60,16 @@ func (p *PackedMatrix) WriteTo(w io.Writer) (int64, error) {
 		return 0, argError("packed", 0, 1, "packed is nil or zero: Pack makes one")
 	}
 	h := p.header()
-	written, err := w.Write(h[:])
-	if err != nil {
-		return int64(written), err
+	data := unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(p.mem))), 4*len(p.mem))
+	all := int64(0)
+	for _, part := range [...][]byte{h[:], data, make([]byte, -len(data)&(packedAlign-1))} {
+		n, err := writeAll(w, part)
+		all += int64(n)
+		if err != nil {
+			return all, err
+		}
 	}
-	n, err := w.Write(unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(p.mem))), 4*len(p.mem)))
-	all := int64(written) + int64(n)
-	if err != nil {
-		return all, err
-	}
-	n, err = w.Write(make([]byte, -n&(packedAlign-1)))
-	return all + int64(n), err
+	return all, nil
 }
 
 // PackedSize returns how many bytes [Engine.PackInto] and [PackedMatrix.WriteTo] write for weights of

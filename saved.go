@@ -280,12 +280,22 @@ func (f *savedFile) move(p []byte) {
 	}
 	var n int
 	if f.w != nil {
-		n, f.err = f.w.Write(p)
+		n, f.err = writeAll(f.w, p)
 	} else if n, f.err = io.ReadFull(f.r, p); f.err == io.EOF {
 		f.err = io.ErrUnexpectedEOF
 	}
 	f.n += int64(n)
 	f.sum.Write(p[:n])
+}
+
+// writeAll writes p to w. A writer that takes less without an error breaks its contract, and leaves
+// no file that could be read.
+func writeAll(w io.Writer, p []byte) (int, error) {
+	n, err := w.Write(p)
+	if n = max(0, min(n, len(p))); n < len(p) && err == nil {
+		err = io.ErrShortWrite
+	}
+	return n, err
 }
 
 // layer writes or reads the keys and values of a layer, of tokens that are kept and from first on.
