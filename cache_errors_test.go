@@ -379,3 +379,32 @@ func TestShortWrites(t *testing.T) {
 	}
 	must(x.Free())
 }
+
+// A panicReader panics when it has been read.
+type panicReader struct{ io.Reader }
+
+func (r panicReader) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
+	if err == io.EOF {
+		panic("no more")
+	}
+	return n, err
+}
+
+// TestReadSequencePanics: a reader that panics leaves all pages free.
+func TestReadSequencePanics(t *testing.T) {
+	s := cacheShapes[0]
+	e, c := newAttention(t, qkv.Config{}), newCache(t, s.config(4, 4))
+	x := c.NewSequence()
+	k, v := s.tokens(rand.New(rand.NewPCG(1, 1)), 5)
+	must(appendTokens(newStep(t, e, c), x, k.view(), v.view()))
+	var file bytes.Buffer
+	must(second(x.WriteTo(&file)))
+	must(x.Free())
+	for n := range file.Len() {
+		panics(t, "no more", func() { c.ReadSequence(panicReader{bytes.NewReader(file.Bytes()[:n])}) })
+	}
+	if n := c.FreePages(0); n != 4 {
+		t.Errorf("%d pages are free, want 4", n)
+	}
+}

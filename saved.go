@@ -172,6 +172,12 @@ func (c *Cache) ReadSequence(r io.Reader) (*Sequence, error) {
 	if err := s.takePages(tokens); err != nil {
 		return nil, err
 	}
+	whole := false
+	defer func() { // r may panic
+		if !whole {
+			s.Free()
+		}
+	}()
 	for i := range c.layers {
 		l := &c.layers[i]
 		t := &s.tables[l.group]
@@ -189,9 +195,9 @@ func (c *Cache) ReadSequence(r io.Reader) (*Sequence, error) {
 		}
 	}
 	if f.err != nil {
-		s.Free()
 		return nil, f.failed()
 	}
+	whole = true
 	return s, nil
 }
 
