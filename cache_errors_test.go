@@ -8,6 +8,7 @@ import (
 	"io"
 	"math"
 	"math/rand/v2"
+	"runtime"
 	"testing"
 
 	"github.com/qkv-go/qkv"
@@ -407,4 +408,38 @@ func TestReadSequencePanics(t *testing.T) {
 	if n := c.FreePages(0); n != 4 {
 		t.Errorf("%d pages are free, want 4", n)
 	}
+}
+
+// TestStepClaims: numbers of sequences that are too many together are refused before a list of the
+// tokens is made, and sums of queries do not overflow.
+func TestStepClaims(t *testing.T) {
+	s := cacheShape{1, 1, 1, qkv.TypeFloat32, qkv.TypeFloat32}
+	const tokens = 1 << 12
+	e := newAttention(t, qkv.Config{})
+	for _, cfg := range []qkv.CacheConfig{s.config(1, tokens), s.ring(1, tokens, 1, 0, tokens)} {
+		c := newCache(t, cfg)
+		step := newStep(t, e, c)
+		batch := draw(1<<10, func() qkv.StepSequence { return qkv.StepSequence{Sequence: c.NewSequence(), Tokens: tokens} })
+		var pages *qkv.PagesError
+		var err error
+		bytes := allocated(func() { err = step.Begin(batch) })
+		if !errors.As(err, &pages) || pages.Needed != 1<<10 || pages.Free != 1 {
+			t.Errorf("%v, want 1024 pages needed", err)
+		}
+		if bytes > 1<<20 {
+			t.Errorf("%d bytes allocated for a step that is refused", bytes)
+		}
+		x := c.NewSequence()
+		batch = draw(5, func() qkv.StepSequence { return qkv.StepSequence{Sequence: x, Queries: 1 << 30} })
+		isArgError(t, "queries", step.Begin(batch), "the first 2 sequences have 2147483648 new tokens or queries, at most 1073741824 are supported")
+	}
+}
+
+// allocated returns the bytes that f allocates.
+func allocated(f func()) uint64 {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	f()
+	runtime.ReadMemStats(&after)
+	return after.TotalAlloc - before.TotalAlloc
 }

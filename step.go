@@ -2,6 +2,7 @@ package qkv
 
 import (
 	"context"
+	"math"
 	"sync/atomic"
 
 	"github.com/qkv-go/qkv/tile"
@@ -162,9 +163,13 @@ func (s *Step) reserve(sequences []StepSequence) error {
 	return err
 }
 
-// check checks the sequences, and marks them as being in a Step.
+// check checks the sequences, marks them as being in a Step, and counts the pages that they take
+// besides copies of those that they share.
 func (s *Step) check(marked *int) error {
-	tokens, queries := 0, 0
+	tokens, queries := int64(0), int64(0)
+	for i := range s.groups {
+		s.groups[i].more, s.groups[i].changes = 0, s.groups[i].changes[:0]
+	}
 	for i := range s.sequences {
 		x := &s.sequences[i]
 		for _, n := range [...]struct {
@@ -188,18 +193,25 @@ func (s *Step) check(marked *int) error {
 			if most := g.room(x.Sequence.len, s.cache.pageTokens); x.Tokens > most {
 				return argError("sequences", x.Tokens, most, "sequences[%d] has %d new tokens, layers with window %d take at most %d at once", i, x.Tokens, g.window, most)
 			}
-			// Before anything is noted of each token.
-			needed := (x.Sequence.len+x.Tokens+s.cache.pageTokens-1)/s.cache.pageTokens - len(x.Sequence.tables[j].pages)
-			if g.ring == 0 && needed > len(g.free) {
-				return &PagesError{Needed: needed, Free: len(g.free)}
+			if x.Tokens > 0 {
+				s.groups[j].more += g.more(x, len(x.Sequence.tables[j].pages), s.cache.pageTokens)
 			}
 		}
-		tokens, queries = tokens+x.Tokens, queries+x.queries()
+		tokens, queries = tokens+int64(x.Tokens), queries+int64(x.queries())
 		if n := max(tokens, queries); n > MaxSeq {
-			return argError("sequences", n, MaxSeq, "the first %d sequences have %d new tokens or queries, at most %d are supported", i+1, n, MaxSeq)
+			return argError("sequences", int(min(n, math.MaxInt32)), MaxSeq, "the first %d sequences have %d new tokens or queries, at most %d are supported", i+1, n, MaxSeq)
 		}
 	}
-	return nil
+	return s.enough() // before anything is noted of each token
+}
+
+// more returns how many pages a sequence takes besides the n that it has.
+func (g *pageGroup) more(x *StepSequence, n, pageTokens int) int {
+	needed := (x.Sequence.len + x.Tokens + pageTokens - 1) / pageTokens
+	if g.ring > 0 {
+		needed = min(needed, g.ring)
+	}
+	return max(0, needed-n)
 }
 
 // room returns how many tokens can be added at once to a sequence of n.
@@ -247,7 +259,7 @@ func (s *Step) note() {
 	s.longest, s.longestKV = 0, 0
 	for i := range s.groups {
 		g := &s.groups[i]
-		g.runs, g.runsOf, g.changes, g.more = g.runs[:0], g.runsOf[:0], g.changes[:0], 0
+		g.runs, g.runsOf = g.runs[:0], g.runsOf[:0]
 		g.division.Forget()
 	}
 	for i := range s.sequences {
@@ -281,13 +293,6 @@ func (s *Step) noteRuns(group, sequence int) {
 			sg.changes = append(sg.changes, pageChange{sequence: sequence, index: page})
 		}
 		token += run
-	}
-	if x.Tokens > 0 {
-		n := (end + pageTokens - 1) / pageTokens
-		if g.ring > 0 {
-			n = min(n, g.ring)
-		}
-		sg.more += max(0, n-len(pages))
 	}
 }
 
