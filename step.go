@@ -606,7 +606,8 @@ func (s *Step) end(accepted []int, back bool) error {
 	for i := range s.groups {
 		g, sg := &c.groups[i], &s.groups[i]
 		for j := range s.sequences {
-			if t, size := &s.sequences[j].Sequence.tables[i], g.ring*c.pageTokens; g.ring > 0 && any {
+			// Of a sequence that is only attended nothing is lost, and others may read this.
+			if t, size := &s.sequences[j].Sequence.tables[i], g.ring*c.pageTokens; g.ring > 0 && any && s.sequences[j].Tokens > 0 {
 				if lost := s.lens[j] - (size - g.keep); lost > g.keep {
 					t.lost = max(t.lost, lost)
 				}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"math/rand/v2"
+	"runtime"
 	"sync"
 	"testing"
 
@@ -182,4 +183,38 @@ func TestStepCallbacks(t *testing.T) {
 	if !errors.As(err, new(*qkv.PagesError)) {
 		t.Error(err)
 	}
+}
+
+// A yieldingWriter lets others run.
+type yieldingWriter struct{}
+
+func (yieldingWriter) Write(p []byte) (int, error) {
+	runtime.Gosched()
+	return len(p), nil
+}
+
+// TestStepAttendsSaved: a sequence of a ring may be written to a file while steps attend it beside
+// others that grow.
+func TestStepAttendsSaved(t *testing.T) {
+	s := cacheShapes[0]
+	e, c := newAttention(t, qkv.Config{Kernel: "generic", Workers: 1}), newCache(t, s.ring(3, 4, 3, 1, 4))
+	r := rand.New(rand.NewPCG(1, 74))
+	k, v := s.tokens(r, 4)
+	x := c.NewSequence()
+	for range 6 {
+		must(appendTokens(newStep(t, e, c), x, k.view(), v.view()))
+	}
+	inParallel(3, func(i int) {
+		step, y := newStep(t, e, c), c.NewSequence()
+		for range 20 {
+			if i == 0 {
+				must(second(x.WriteTo(yieldingWriter{})))
+				continue
+			}
+			must(step.Begin([]qkv.StepSequence{{Sequence: x, Queries: 1}, {Sequence: y, Tokens: 4}}))
+			must(errors.Join(step.Write(0, k.view(), v.view()), step.Commit()))
+		}
+		must(y.Free())
+	})
+	must(x.Free())
 }
