@@ -13075,7 +13075,7 @@ block:
 //	float32: V0 values; V1 scratch
 //	Float16: V0 values; V1 scratch
 //	BFloat16: V0 values; V1 scratch; V2 1; V3 rounding; V4 quiet bit; V5 scratch
-//	int8: V0 values; V1 scratch; V2 largest; V3 scale; V4 reciprocal; V5 1; V6 magnitude; V7 127; V8 -127
+//	int8: V0 values; V1 scratch; V2..V8 more values; V9 largest; V10 scale; V11 reciprocal; V12 1; V13 magnitude; V14 127; V15 -127
 //	BlockQ8_0: V0 values; V1 scratch; V2..V8 more values; V9 largest; V10 reciprocal; V11 magnitude; V12 127; V13 1; V14 below 0.5; V15 sign bit
 TEXT ·storeNEON(SB), NOSPLIT, $0-8
 	MOVD a+0(FP), R0
@@ -13302,24 +13302,63 @@ BFloat16End:
 int8:
 	MOVD 56(R0), R19 // a.Rows
 	MOVD $const3f800000<>(SB), R17
-	FMOVS (R17), F5
-	VDUP V5.S[0], V5.S4
+	FMOVS (R17), F12
+	VDUP V12.S[0], V12.S4
 	MOVD $const7fffffff<>(SB), R17
-	FMOVS (R17), F6
-	VDUP V6.S[0], V6.S4
+	FMOVS (R17), F13
+	VDUP V13.S[0], V13.S4
 	MOVD $const42fe0000<>(SB), R17
-	FMOVS (R17), F7
-	VDUP V7.S[0], V7.S4
+	FMOVS (R17), F14
+	VDUP V14.S[0], V14.S4
 	MOVD $constc2fe0000<>(SB), R17
-	FMOVS (R17), F8
-	VDUP V8.S[0], V8.S4
+	FMOVS (R17), F15
+	VDUP V15.S[0], V15.S4
 	PCALIGN $32
 
 int8Row:
-	VMOVI $0, V2.B16
+	VMOVI $0, V9.B16
 	MOVD R20, R23
 	MOVD R21, R24
 	MOVD 64(R0), R25 // a.Dim
+	SUB $32, R25
+	CMP $0, R25
+	BLT int8LargestRest
+	PCALIGN $32
+
+int8LargestWide:
+	FMOVQ (R23), F0
+	VAND V13.B16, V0.B16, V1.B16
+	VUMAX V1.S4, V9.S4, V9.S4
+	FMOVQ 16(R23), F2
+	VAND V13.B16, V2.B16, V1.B16
+	VUMAX V1.S4, V9.S4, V9.S4
+	FMOVQ 32(R23), F3
+	VAND V13.B16, V3.B16, V1.B16
+	VUMAX V1.S4, V9.S4, V9.S4
+	FMOVQ 48(R23), F4
+	VAND V13.B16, V4.B16, V1.B16
+	VUMAX V1.S4, V9.S4, V9.S4
+	FMOVQ 64(R23), F5
+	VAND V13.B16, V5.B16, V1.B16
+	VUMAX V1.S4, V9.S4, V9.S4
+	FMOVQ 80(R23), F6
+	VAND V13.B16, V6.B16, V1.B16
+	VUMAX V1.S4, V9.S4, V9.S4
+	FMOVQ 96(R23), F7
+	VAND V13.B16, V7.B16, V1.B16
+	VUMAX V1.S4, V9.S4, V9.S4
+	FMOVQ 112(R23), F8
+	VAND V13.B16, V8.B16, V1.B16
+	VUMAX V1.S4, V9.S4, V9.S4
+	ADD $128, R23
+	SUB $32, R25
+	CMP $0, R25
+	BGE int8LargestWide
+	CMP $-32, R25
+	BEQ int8LargestEnd
+
+int8LargestRest:
+	ADD $32, R25
 	SUB $4, R25
 	CMP $0, R25
 	BLT int8LargestFew
@@ -13327,8 +13366,8 @@ int8Row:
 
 int8LargestVector:
 	FMOVQ (R23), F0
-	VAND V6.B16, V0.B16, V0.B16
-	VUMAX V0.S4, V2.S4, V2.S4
+	VAND V13.B16, V0.B16, V0.B16
+	VUMAX V0.S4, V9.S4, V9.S4
 	ADD $16, R23
 	SUB $4, R25
 	CMP $0, R25
@@ -13339,8 +13378,8 @@ int8LargestVector:
 	LSL $2, R26
 	ADD R26, R23
 	FMOVQ (R23), F0
-	VAND V6.B16, V0.B16, V0.B16
-	VUMAX V0.S4, V2.S4, V2.S4
+	VAND V13.B16, V0.B16, V0.B16
+	VUMAX V0.S4, V9.S4, V9.S4
 	JMP int8LargestEnd
 
 int8LargestFew:
@@ -13349,29 +13388,117 @@ int8LargestFew:
 
 int8LargestOne:
 	FMOVS (R23), F0
-	VAND V6.B16, V0.B16, V0.B16
-	VUMAX V0.S4, V2.S4, V2.S4
+	VAND V13.B16, V0.B16, V0.B16
+	VUMAX V0.S4, V9.S4, V9.S4
 	ADD $4, R23
 	SUBS $1, R25
 	BNE int8LargestOne
 
 int8LargestEnd:
-	WORD $0x6ea2a442 // umaxp v2.4s, v2.4s, v2.4s
-	WORD $0x6ea2a442 // umaxp v2.4s, v2.4s, v2.4s
-	WORD $0x6e27fc42 // fdiv v2.4s, v2.4s, v7.4s
-	FMOVS F2, (R22)
-	FMOVS F2, R26
+	WORD $0x6ea9a529 // umaxp v9.4s, v9.4s, v9.4s
+	WORD $0x6ea9a529 // umaxp v9.4s, v9.4s, v9.4s
+	WORD $0x6e2efd29 // fdiv v9.4s, v9.4s, v14.4s
+	FMOVS F9, (R22)
+	FMOVS F9, R26
 	CBZ R26, int8None
 	CMP $2139095040, R26
 	BGE int8NaN
-	VDUP V2.S[0], V3.S4
+	VDUP V9.S[0], V10.S4
 	CMP $226492416, R26
 	BLT int8Small
-	WORD $0x6e22fca4 // fdiv v4.4s, v5.4s, v2.4s
-	VDUP V4.S[0], V4.S4
+	WORD $0x6e29fd8b // fdiv v11.4s, v12.4s, v9.4s
+	VDUP V11.S[0], V11.S4
 	MOVD R20, R23
 	MOVD R21, R24
 	MOVD 64(R0), R25 // a.Dim
+	SUB $32, R25
+	CMP $0, R25
+	BLT int8Rest
+	PCALIGN $32
+
+int8Wide:
+	FMOVQ (R23), F0
+	WORD $0x6e2bdc01 // fmul v1.4s, v0.4s, v11.4s
+	VFMLS V1.S4, V10.S4, V0.S4
+	VFMLA V0.S4, V11.S4, V1.S4
+	WORD $0x4e21a821 // fcvtns v1.4s, v1.4s
+	VMOV V1.B16, V0.B16
+	FMOVQ 16(R23), F2
+	WORD $0x6e2bdc41 // fmul v1.4s, v2.4s, v11.4s
+	VFMLS V1.S4, V10.S4, V2.S4
+	VFMLA V2.S4, V11.S4, V1.S4
+	WORD $0x4e21a821 // fcvtns v1.4s, v1.4s
+	VMOV V1.B16, V2.B16
+	FMOVQ 32(R23), F3
+	WORD $0x6e2bdc61 // fmul v1.4s, v3.4s, v11.4s
+	VFMLS V1.S4, V10.S4, V3.S4
+	VFMLA V3.S4, V11.S4, V1.S4
+	WORD $0x4e21a821 // fcvtns v1.4s, v1.4s
+	VMOV V1.B16, V3.B16
+	FMOVQ 48(R23), F4
+	WORD $0x6e2bdc81 // fmul v1.4s, v4.4s, v11.4s
+	VFMLS V1.S4, V10.S4, V4.S4
+	VFMLA V4.S4, V11.S4, V1.S4
+	WORD $0x4e21a821 // fcvtns v1.4s, v1.4s
+	VMOV V1.B16, V4.B16
+	FMOVQ 64(R23), F5
+	WORD $0x6e2bdca1 // fmul v1.4s, v5.4s, v11.4s
+	VFMLS V1.S4, V10.S4, V5.S4
+	VFMLA V5.S4, V11.S4, V1.S4
+	WORD $0x4e21a821 // fcvtns v1.4s, v1.4s
+	VMOV V1.B16, V5.B16
+	FMOVQ 80(R23), F6
+	WORD $0x6e2bdcc1 // fmul v1.4s, v6.4s, v11.4s
+	VFMLS V1.S4, V10.S4, V6.S4
+	VFMLA V6.S4, V11.S4, V1.S4
+	WORD $0x4e21a821 // fcvtns v1.4s, v1.4s
+	VMOV V1.B16, V6.B16
+	FMOVQ 96(R23), F7
+	WORD $0x6e2bdce1 // fmul v1.4s, v7.4s, v11.4s
+	VFMLS V1.S4, V10.S4, V7.S4
+	VFMLA V7.S4, V11.S4, V1.S4
+	WORD $0x4e21a821 // fcvtns v1.4s, v1.4s
+	VMOV V1.B16, V7.B16
+	FMOVQ 112(R23), F8
+	WORD $0x6e2bdd01 // fmul v1.4s, v8.4s, v11.4s
+	VFMLS V1.S4, V10.S4, V8.S4
+	VFMLA V8.S4, V11.S4, V1.S4
+	WORD $0x4e21a821 // fcvtns v1.4s, v1.4s
+	VMOV V1.B16, V8.B16
+	WORD $0x0e614800 // sqxtn v0.4h, v0.4s
+	WORD $0x0e214800 // sqxtn v0.8b, v0.8h
+	FMOVS F0, (R24)
+	WORD $0x0e614842 // sqxtn v2.4h, v2.4s
+	WORD $0x0e214842 // sqxtn v2.8b, v2.8h
+	FMOVS F2, 4(R24)
+	WORD $0x0e614863 // sqxtn v3.4h, v3.4s
+	WORD $0x0e214863 // sqxtn v3.8b, v3.8h
+	FMOVS F3, 8(R24)
+	WORD $0x0e614884 // sqxtn v4.4h, v4.4s
+	WORD $0x0e214884 // sqxtn v4.8b, v4.8h
+	FMOVS F4, 12(R24)
+	WORD $0x0e6148a5 // sqxtn v5.4h, v5.4s
+	WORD $0x0e2148a5 // sqxtn v5.8b, v5.8h
+	FMOVS F5, 16(R24)
+	WORD $0x0e6148c6 // sqxtn v6.4h, v6.4s
+	WORD $0x0e2148c6 // sqxtn v6.8b, v6.8h
+	FMOVS F6, 20(R24)
+	WORD $0x0e6148e7 // sqxtn v7.4h, v7.4s
+	WORD $0x0e2148e7 // sqxtn v7.8b, v7.8h
+	FMOVS F7, 24(R24)
+	WORD $0x0e614908 // sqxtn v8.4h, v8.4s
+	WORD $0x0e214908 // sqxtn v8.8b, v8.8h
+	FMOVS F8, 28(R24)
+	ADD $128, R23
+	ADD $32, R24
+	SUB $32, R25
+	CMP $0, R25
+	BGE int8Wide
+	CMP $-32, R25
+	BEQ int8End
+
+int8Rest:
+	ADD $32, R25
 	SUB $4, R25
 	CMP $0, R25
 	BLT int8Few
@@ -13379,9 +13506,9 @@ int8LargestEnd:
 
 int8Vector:
 	FMOVQ (R23), F0
-	WORD $0x6e24dc01 // fmul v1.4s, v0.4s, v4.4s
-	VFMLS V1.S4, V3.S4, V0.S4
-	VFMLA V0.S4, V4.S4, V1.S4
+	WORD $0x6e2bdc01 // fmul v1.4s, v0.4s, v11.4s
+	VFMLS V1.S4, V10.S4, V0.S4
+	VFMLA V0.S4, V11.S4, V1.S4
 	WORD $0x4e21a821 // fcvtns v1.4s, v1.4s
 	WORD $0x0e614821 // sqxtn v1.4h, v1.4s
 	WORD $0x0e214821 // sqxtn v1.8b, v1.8h
@@ -13399,9 +13526,9 @@ int8Vector:
 	MOVD R25, R26
 	ADD R26, R24
 	FMOVQ (R23), F0
-	WORD $0x6e24dc01 // fmul v1.4s, v0.4s, v4.4s
-	VFMLS V1.S4, V3.S4, V0.S4
-	VFMLA V0.S4, V4.S4, V1.S4
+	WORD $0x6e2bdc01 // fmul v1.4s, v0.4s, v11.4s
+	VFMLS V1.S4, V10.S4, V0.S4
+	VFMLA V0.S4, V11.S4, V1.S4
 	WORD $0x4e21a821 // fcvtns v1.4s, v1.4s
 	WORD $0x0e614821 // sqxtn v1.4h, v1.4s
 	WORD $0x0e214821 // sqxtn v1.8b, v1.8h
@@ -13414,9 +13541,9 @@ int8Few:
 
 int8One:
 	FMOVS (R23), F0
-	WORD $0x6e24dc01 // fmul v1.4s, v0.4s, v4.4s
-	VFMLS V1.S4, V3.S4, V0.S4
-	VFMLA V0.S4, V4.S4, V1.S4
+	WORD $0x6e2bdc01 // fmul v1.4s, v0.4s, v11.4s
+	VFMLS V1.S4, V10.S4, V0.S4
+	VFMLA V0.S4, V11.S4, V1.S4
 	WORD $0x4e21a821 // fcvtns v1.4s, v1.4s
 	WORD $0x0e614821 // sqxtn v1.4h, v1.4s
 	WORD $0x0e214821 // sqxtn v1.8b, v1.8h
@@ -13441,9 +13568,9 @@ int8Small:
 
 int8SmallVector:
 	FMOVQ (R23), F0
-	WORD $0x6e23fc00 // fdiv v0.4s, v0.4s, v3.4s
-	WORD $0x6ea0e501 // fcmgt v1.4s, v8.4s, v0.4s
-	VBIT V1.B16, V8.B16, V0.B16
+	WORD $0x6e2afc00 // fdiv v0.4s, v0.4s, v10.4s
+	WORD $0x6ea0e5e1 // fcmgt v1.4s, v15.4s, v0.4s
+	VBIT V1.B16, V15.B16, V0.B16
 	WORD $0x4e21a800 // fcvtns v0.4s, v0.4s
 	WORD $0x0e614800 // sqxtn v0.4h, v0.4s
 	WORD $0x0e214800 // sqxtn v0.8b, v0.8h
@@ -13461,9 +13588,9 @@ int8SmallVector:
 	MOVD R25, R26
 	ADD R26, R24
 	FMOVQ (R23), F0
-	WORD $0x6e23fc00 // fdiv v0.4s, v0.4s, v3.4s
-	WORD $0x6ea0e501 // fcmgt v1.4s, v8.4s, v0.4s
-	VBIT V1.B16, V8.B16, V0.B16
+	WORD $0x6e2afc00 // fdiv v0.4s, v0.4s, v10.4s
+	WORD $0x6ea0e5e1 // fcmgt v1.4s, v15.4s, v0.4s
+	VBIT V1.B16, V15.B16, V0.B16
 	WORD $0x4e21a800 // fcvtns v0.4s, v0.4s
 	WORD $0x0e614800 // sqxtn v0.4h, v0.4s
 	WORD $0x0e214800 // sqxtn v0.8b, v0.8h
@@ -13476,9 +13603,9 @@ int8SmallFew:
 
 int8SmallOne:
 	FMOVS (R23), F0
-	WORD $0x6e23fc00 // fdiv v0.4s, v0.4s, v3.4s
-	WORD $0x6ea0e501 // fcmgt v1.4s, v8.4s, v0.4s
-	VBIT V1.B16, V8.B16, V0.B16
+	WORD $0x6e2afc00 // fdiv v0.4s, v0.4s, v10.4s
+	WORD $0x6ea0e5e1 // fcmgt v1.4s, v15.4s, v0.4s
+	VBIT V1.B16, V15.B16, V0.B16
 	WORD $0x4e21a800 // fcvtns v0.4s, v0.4s
 	WORD $0x0e614800 // sqxtn v0.4h, v0.4s
 	WORD $0x0e214800 // sqxtn v0.8b, v0.8h
@@ -13627,41 +13754,41 @@ block:
 	VDUP V10.S[0], V10.S4
 	WORD $0x6e2adc00 // fmul v0.4s, v0.4s, v10.4s
 	WORD $0x4e21c800 // fcvtas v0.4s, v0.4s
+	WORD $0x6e2adc42 // fmul v2.4s, v2.4s, v10.4s
+	WORD $0x4e21c842 // fcvtas v2.4s, v2.4s
+	WORD $0x6e2adc63 // fmul v3.4s, v3.4s, v10.4s
+	WORD $0x4e21c863 // fcvtas v3.4s, v3.4s
+	WORD $0x6e2adc84 // fmul v4.4s, v4.4s, v10.4s
+	WORD $0x4e21c884 // fcvtas v4.4s, v4.4s
+	WORD $0x6e2adca5 // fmul v5.4s, v5.4s, v10.4s
+	WORD $0x4e21c8a5 // fcvtas v5.4s, v5.4s
+	WORD $0x6e2adcc6 // fmul v6.4s, v6.4s, v10.4s
+	WORD $0x4e21c8c6 // fcvtas v6.4s, v6.4s
+	WORD $0x6e2adce7 // fmul v7.4s, v7.4s, v10.4s
+	WORD $0x4e21c8e7 // fcvtas v7.4s, v7.4s
+	WORD $0x6e2add08 // fmul v8.4s, v8.4s, v10.4s
+	WORD $0x4e21c908 // fcvtas v8.4s, v8.4s
 	WORD $0x0e614800 // sqxtn v0.4h, v0.4s
 	WORD $0x0e214800 // sqxtn v0.8b, v0.8h
 	FMOVS F0, 2(R24)
-	WORD $0x6e2adc42 // fmul v2.4s, v2.4s, v10.4s
-	WORD $0x4e21c842 // fcvtas v2.4s, v2.4s
 	WORD $0x0e614842 // sqxtn v2.4h, v2.4s
 	WORD $0x0e214842 // sqxtn v2.8b, v2.8h
 	FMOVS F2, 6(R24)
-	WORD $0x6e2adc63 // fmul v3.4s, v3.4s, v10.4s
-	WORD $0x4e21c863 // fcvtas v3.4s, v3.4s
 	WORD $0x0e614863 // sqxtn v3.4h, v3.4s
 	WORD $0x0e214863 // sqxtn v3.8b, v3.8h
 	FMOVS F3, 10(R24)
-	WORD $0x6e2adc84 // fmul v4.4s, v4.4s, v10.4s
-	WORD $0x4e21c884 // fcvtas v4.4s, v4.4s
 	WORD $0x0e614884 // sqxtn v4.4h, v4.4s
 	WORD $0x0e214884 // sqxtn v4.8b, v4.8h
 	FMOVS F4, 14(R24)
-	WORD $0x6e2adca5 // fmul v5.4s, v5.4s, v10.4s
-	WORD $0x4e21c8a5 // fcvtas v5.4s, v5.4s
 	WORD $0x0e6148a5 // sqxtn v5.4h, v5.4s
 	WORD $0x0e2148a5 // sqxtn v5.8b, v5.8h
 	FMOVS F5, 18(R24)
-	WORD $0x6e2adcc6 // fmul v6.4s, v6.4s, v10.4s
-	WORD $0x4e21c8c6 // fcvtas v6.4s, v6.4s
 	WORD $0x0e6148c6 // sqxtn v6.4h, v6.4s
 	WORD $0x0e2148c6 // sqxtn v6.8b, v6.8h
 	FMOVS F6, 22(R24)
-	WORD $0x6e2adce7 // fmul v7.4s, v7.4s, v10.4s
-	WORD $0x4e21c8e7 // fcvtas v7.4s, v7.4s
 	WORD $0x0e6148e7 // sqxtn v7.4h, v7.4s
 	WORD $0x0e2148e7 // sqxtn v7.8b, v7.8h
 	FMOVS F7, 26(R24)
-	WORD $0x6e2add08 // fmul v8.4s, v8.4s, v10.4s
-	WORD $0x4e21c908 // fcvtas v8.4s, v8.4s
 	WORD $0x0e614908 // sqxtn v8.4h, v8.4s
 	WORD $0x0e214908 // sqxtn v8.8b, v8.8h
 	FMOVS F8, 30(R24)
@@ -13682,37 +13809,37 @@ blockNone:
 
 blockZeros:
 	VMOVI $0, V0.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
 	WORD $0x0e614800 // sqxtn v0.4h, v0.4s
 	WORD $0x0e214800 // sqxtn v0.8b, v0.8h
 	FMOVS F0, 2(R24)
-	VMOVI $0, V0.B16
-	WORD $0x0e614800 // sqxtn v0.4h, v0.4s
-	WORD $0x0e214800 // sqxtn v0.8b, v0.8h
-	FMOVS F0, 6(R24)
-	VMOVI $0, V0.B16
-	WORD $0x0e614800 // sqxtn v0.4h, v0.4s
-	WORD $0x0e214800 // sqxtn v0.8b, v0.8h
-	FMOVS F0, 10(R24)
-	VMOVI $0, V0.B16
-	WORD $0x0e614800 // sqxtn v0.4h, v0.4s
-	WORD $0x0e214800 // sqxtn v0.8b, v0.8h
-	FMOVS F0, 14(R24)
-	VMOVI $0, V0.B16
-	WORD $0x0e614800 // sqxtn v0.4h, v0.4s
-	WORD $0x0e214800 // sqxtn v0.8b, v0.8h
-	FMOVS F0, 18(R24)
-	VMOVI $0, V0.B16
-	WORD $0x0e614800 // sqxtn v0.4h, v0.4s
-	WORD $0x0e214800 // sqxtn v0.8b, v0.8h
-	FMOVS F0, 22(R24)
-	VMOVI $0, V0.B16
-	WORD $0x0e614800 // sqxtn v0.4h, v0.4s
-	WORD $0x0e214800 // sqxtn v0.8b, v0.8h
-	FMOVS F0, 26(R24)
-	VMOVI $0, V0.B16
-	WORD $0x0e614800 // sqxtn v0.4h, v0.4s
-	WORD $0x0e214800 // sqxtn v0.8b, v0.8h
-	FMOVS F0, 30(R24)
+	WORD $0x0e614842 // sqxtn v2.4h, v2.4s
+	WORD $0x0e214842 // sqxtn v2.8b, v2.8h
+	FMOVS F2, 6(R24)
+	WORD $0x0e614863 // sqxtn v3.4h, v3.4s
+	WORD $0x0e214863 // sqxtn v3.8b, v3.8h
+	FMOVS F3, 10(R24)
+	WORD $0x0e614884 // sqxtn v4.4h, v4.4s
+	WORD $0x0e214884 // sqxtn v4.8b, v4.8h
+	FMOVS F4, 14(R24)
+	WORD $0x0e6148a5 // sqxtn v5.4h, v5.4s
+	WORD $0x0e2148a5 // sqxtn v5.8b, v5.8h
+	FMOVS F5, 18(R24)
+	WORD $0x0e6148c6 // sqxtn v6.4h, v6.4s
+	WORD $0x0e2148c6 // sqxtn v6.8b, v6.8h
+	FMOVS F6, 22(R24)
+	WORD $0x0e6148e7 // sqxtn v7.4h, v7.4s
+	WORD $0x0e2148e7 // sqxtn v7.8b, v7.8h
+	FMOVS F7, 26(R24)
+	WORD $0x0e614908 // sqxtn v8.4h, v8.4s
+	WORD $0x0e214908 // sqxtn v8.8b, v8.8h
+	FMOVS F8, 30(R24)
 	JMP blockNext
 
 blocksDone:

@@ -180,7 +180,7 @@ type Arch struct {
 	// numbers are float32.
 	StoreUnits func(f *Func, e kernel.Elem, v, tmp Vec, addr string)
 	StoreUnit  func(f *Func, e kernel.Elem, v Vec, addr string)
-	// StoreQuants, if not nil, is StoreUnits of all vectors of a block of Q8_0 at once.
+	// StoreQuants, if not nil, is StoreUnits of BlockValues integers at once.
 	StoreQuants func(f *Func, v []Vec, tmp Vec, addr string)
 	// RoundBrain rounds numbers to bfloat16, in the low half of each lane. RoundEven makes the
 	// nearest integers of them, ties to even, and RoundAway ties away from zero; half is the

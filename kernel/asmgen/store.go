@@ -54,7 +54,7 @@ func (c *storer) emit() {
 	case kernel.BFloat16:
 		b := brain{one: m.bits(1, "1"), half: m.bits(0x7fff, "rounding"), quiet: m.bits(0x400000, "quiet bit"), tmp: m.one("scratch")}
 		body = func() {
-			c.elements("", func() Vec {
+			c.elements("", nil, func() Vec {
 				c.RoundBrain(c.Func, c.v, c.spare, &b)
 				return c.v
 			})
@@ -64,7 +64,7 @@ func (c *storer) emit() {
 	case kernel.Q8_0:
 		body = c.blocks(m)
 	default:
-		body = func() { c.elements("", func() Vec { return c.v }) }
+		body = func() { c.elements("", nil, func() Vec { return c.v }) }
 	}
 	c.Loop(row)
 	body()
@@ -103,10 +103,25 @@ func (c *storer) begin() {
 }
 
 // walk writes whole for each vector of the row and for one that overlaps that before where dims
-// are left, or single for each dim where they are fewer than a vector has. unit is the bytes that
-// c.dst goes on by for a dim.
-func (c *storer) walk(part string, unit int, whole, single func()) {
+// are left, or single for each dim where they are fewer than a vector has. Before that, it writes
+// wide, if not nil, for each BlockValues dims. unit is the bytes that c.dst goes on by for a dim.
+func (c *storer) walk(part string, unit int, wide, whole, single func()) {
 	c.begin()
+	if wide != nil {
+		c.Op(c.Sub, kernel.BlockValues, c.n)
+		c.Branch(c.Func, c.n, "LT", "$0", c.name(part, "Rest"))
+		c.Loop(c.name(part, "Wide"))
+		wide()
+		c.Op(c.Add, 4*kernel.BlockValues, c.src)
+		if unit > 0 {
+			c.Op(c.Add, unit*kernel.BlockValues, c.dst)
+		}
+		c.Op(c.Sub, kernel.BlockValues, c.n)
+		c.Branch(c.Func, c.n, "GE", "$0", c.name(part, "Wide"))
+		c.Branch(c.Func, c.n, "EQ", imm(-kernel.BlockValues), c.name(part, "End"))
+		c.Label(c.name(part, "Rest"))
+		c.Op(c.Add, kernel.BlockValues, c.n)
+	}
 	c.Op(c.Sub, c.Lanes, c.n)
 	c.Branch(c.Func, c.n, "LT", "$0", c.name(part, "Few"))
 	c.Loop(c.name(part, "Vector"))
@@ -144,8 +159,8 @@ func (c *storer) walk(part string, unit int, whole, single func()) {
 }
 
 // elements stores a row of single elements: what returns the register of those that it makes of
-// c.v.
-func (c *storer) elements(part string, what func() Vec) {
+// c.v. wide, if not nil, does so for BlockValues of them at once.
+func (c *storer) elements(part string, wide func(), what func() Vec) {
 	store := func(one bool) {
 		v, tmp := what(), c.spare
 		if v == c.spare {
@@ -157,7 +172,7 @@ func (c *storer) elements(part string, what func() Vec) {
 			c.StoreUnits(c.Func, c.elem, v, tmp, mem(c.dst, 0))
 		}
 	}
-	c.walk(part, c.elem.Unit(), func() {
+	c.walk(part, c.elem.Unit(), wide, func() {
 		c.Op(c.Load, mem(c.src, 0), c.v)
 		store(false)
 	}, func() {
@@ -181,9 +196,40 @@ const (
 	quietHalf = 0x7e00
 )
 
+// more returns registers for BlockValues numbers, of which c.v is the first.
+func (c *storer) more(m *vecMap) []Vec {
+	return append([]Vec{c.v}, m.take(kernel.BlockValues/c.Lanes-1, "more values")...)
+}
+
+// largest loads numbers and leaves their largest magnitudes, and those of top unless it is fresh,
+// in top.
+func (c *storer) largest(v []Vec, abs, top Vec, fresh bool) {
+	for i, x := range v {
+		c.Op(c.Load, mem(c.src, i*c.Bytes()), x)
+		if fresh && i == 0 {
+			c.Op(c.AndV, abs, x, top)
+			continue
+		}
+		c.Op(c.AndV, abs, x, c.spare)
+		c.Op(c.MaxBits, c.spare, top, top)
+	}
+}
+
+// quants stores BlockValues integers.
+func (c *storer) quants(v []Vec, off int) {
+	if c.StoreQuants != nil {
+		c.StoreQuants(c.Func, v, c.spare, mem(c.dst, off))
+		return
+	}
+	for i, x := range v {
+		c.StoreUnits(c.Func, kernel.Int8, x, c.spare, mem(c.dst, off+i*c.Lanes))
+	}
+}
+
 // integers returns the body for Int8. Bits of magnitudes grow as they do, those of a NaN are
 // beyond all.
 func (c *storer) integers(m *vecMap) func() {
+	v := c.more(m)
 	top, factor, inverse := m.one("largest"), m.one("scale"), m.one("reciprocal")
 	one := Vec(m.constant(1, "1"))
 	abs, most, least := m.bits(absBits, "magnitude"), Vec(m.constant(127, "127")), Vec(m.constant(-127, "-127"))
@@ -194,7 +240,7 @@ func (c *storer) integers(m *vecMap) func() {
 			c.Op(c.MaxBits, c.v, top, top)
 		}
 		c.Zero(c.Func, top)
-		c.walk("Largest", 0, func() {
+		c.walk("Largest", 0, func() { c.largest(v, abs, top, false) }, func() {
 			c.Op(c.Load, mem(c.src, 0), c.v)
 			grow()
 		}, func() {
@@ -213,17 +259,27 @@ func (c *storer) integers(m *vecMap) func() {
 		c.Spread(c.Func, inverse, inverse)
 		// A product with the reciprocal, corrected once, rounds to the integer that the quotient
 		// rounds to. See TestQuotients.
-		c.elements("", func() Vec {
-			c.Op(c.MulV, inverse, c.v, c.spare)
-			c.Op(c.FMSV, c.spare, factor, c.v)
-			c.Op(c.FMAV, c.v, inverse, c.spare)
+		divide := func(v Vec) {
+			c.Op(c.MulV, inverse, v, c.spare)
+			c.Op(c.FMSV, c.spare, factor, v)
+			c.Op(c.FMAV, v, inverse, c.spare)
 			c.RoundEven(c.Func, c.spare)
+		}
+		c.elements("", func() {
+			for i, x := range v {
+				c.Op(c.Load, mem(c.src, i*c.Bytes()), x)
+				divide(x)
+				c.Op(c.Copy, c.spare, x)
+			}
+			c.quants(v, 0)
+		}, func() Vec {
+			divide(c.v)
 			return c.spare
 		})
 		c.Jump(done)
 
 		c.Label(c.name("", "Small"))
-		c.elements("Small", func() Vec {
+		c.elements("Small", nil, func() Vec {
 			c.Op(c.DivV, factor, c.v, c.v)
 			c.MaxOf(c.Func, least, c.v, c.spare) // a scale of few bits has quotients beyond
 			c.RoundEven(c.Func, c.v)
@@ -235,7 +291,7 @@ func (c *storer) integers(m *vecMap) func() {
 		c.Broadcast(c.Func, c.constant(math.Float32frombits(quietBits)), c.v)
 		c.StoreElement(c.Func, c.v, mem(c.scale, 0))
 		c.Label(none)
-		c.elements("None", func() Vec {
+		c.elements("None", nil, func() Vec {
 			c.Zero(c.Func, c.v)
 			return c.v
 		})
@@ -245,23 +301,14 @@ func (c *storer) integers(m *vecMap) func() {
 
 // blocks returns the body for Q8_0.
 func (c *storer) blocks(m *vecMap) func() {
-	v := append([]Vec{c.v}, m.take(kernel.BlockValues/c.Lanes-1, "more values")...)
+	v := c.more(m)
 	top, inverse := m.one("largest"), m.one("reciprocal")
 	abs, most := m.bits(absBits, "magnitude"), Vec(m.constant(127, "127"))
 	one, half, sign := Vec(m.constant(1, "1")), m.bits(belowHalf, "below 0.5"), Vec(m.constant(negZero, "sign bit"))
-	quant := func(i int) string { return mem(c.dst, quants+i*c.Lanes) }
 	return func() {
 		c.begin()
 		c.Loop("block")
-		for i, x := range v {
-			c.Op(c.Load, mem(c.src, i*c.Bytes()), x)
-			if i == 0 {
-				c.Op(c.AndV, abs, x, top)
-				continue
-			}
-			c.Op(c.AndV, abs, x, c.spare)
-			c.Op(c.MaxBits, c.spare, top, top)
-		}
+		c.largest(v, abs, top, true)
 		c.ReduceMax(c.Func, top, c.spare)
 		c.Op(c.DivV, c.First(most), c.First(top), c.First(top))
 		c.FirstBits(c.Func, top, c.tmp)
@@ -270,16 +317,11 @@ func (c *storer) blocks(m *vecMap) func() {
 		c.Branch(c.Func, c.tmp, "LT", imm(leastInverse), "blockNone")
 		c.Branch(c.Func, c.tmp, "GE", imm(infBits), "blockNone")
 		c.Spread(c.Func, inverse, inverse)
-		for i, x := range v {
+		for _, x := range v {
 			c.Op(c.MulV, inverse, x, x)
 			c.RoundAway(c.Func, x, half, sign, c.spare)
-			if c.StoreQuants == nil {
-				c.StoreUnits(c.Func, kernel.Q8_0, x, c.spare, quant(i))
-			}
 		}
-		if c.StoreQuants != nil {
-			c.StoreQuants(c.Func, v, c.spare, quant(0))
-		}
+		c.quants(v, quants)
 		c.Label("blockNext")
 		c.Op(c.Add, 4*kernel.BlockValues, c.src)
 		c.Op(c.Add, c.elem.Unit(), c.dst)
@@ -292,10 +334,10 @@ func (c *storer) blocks(m *vecMap) func() {
 		c.Op(c.Mov, quietHalf, c.tmp)
 		c.StoreHalfInt(c.Func, c.tmp, mem(c.dst, 0))
 		c.Label("blockZeros")
-		for i := range v {
-			c.Zero(c.Func, c.v)
-			c.StoreUnits(c.Func, kernel.Q8_0, c.v, c.spare, quant(i))
+		for _, x := range v {
+			c.Zero(c.Func, x)
 		}
+		c.quants(v, quants)
 		c.Jump("blockNext")
 		c.Label("blocksDone")
 	}
