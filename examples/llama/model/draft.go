@@ -1,0 +1,36 @@
+package model
+
+// A Draft guesses how a text goes on, by up to room tokens, which it appends to them.
+type Draft func(tokens []int32, room int) []int32
+
+// NGram returns a [Draft] without a model: where the last n tokens were there before, it guesses what
+// followed them the last time, up to a number of tokens (prompt lookup decoding; Saxena, 2023).
+func NGram(n, most int) Draft {
+	return func(tokens []int32, room int) []int32 {
+		have := len(tokens)
+	search:
+		for at := have - n - 1; at >= 0; at-- {
+			for i := range n {
+				if tokens[at+i] != tokens[have-n+i] {
+					continue search
+				}
+			}
+			// What was guessed is itself looked up where the repetition is short.
+			for i := range min(most, room) {
+				tokens = append(tokens, tokens[at+n+i])
+			}
+			break
+		}
+		return tokens
+	}
+}
+
+// agreed returns how many tokens of a draft the model would have chosen itself, and which it chooses
+// after those. Row i of the logits is after i of them.
+func (m *Model) agreed(logits []float32, draft []int32) (n int, next int32) {
+	for next = argmax(logits[:m.Vocab]); n < len(draft) && draft[n] == next; {
+		n++
+		next = argmax(logits[n*m.Vocab:][:m.Vocab])
+	}
+	return n, next
+}

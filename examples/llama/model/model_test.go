@@ -1,0 +1,459 @@
+package model
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/qkv-go/qkv"
+)
+
+func must(err error) {
+	if err != nil {
+		panic(err)
+	}
+}
+
+func newModel(t testing.TB, cfg qkv.Config, c Config) (*Model, *Weights) {
+	t.Helper()
+	e, err := qkv.New(cfg)
+	must(err)
+	w, err := Random(c, 1)
+	must(err)
+	m, err := New(e, w)
+	must(err)
+	return m, w
+}
+
+func newEngine(t testing.TB, m *Model, cfg EngineConfig) *Engine {
+	t.Helper()
+	e, err := NewEngine(m, cfg)
+	must(err)
+	return e
+}
+
+// forEachSet runs a test on each kernel set that this machine has.
+func forEachSet(t *testing.T, f func(t *testing.T, cfg qkv.Config)) {
+	for _, k := range qkv.Kernels() {
+		if k.Missing == 0 {
+			t.Run("kernel="+k.Set.Name, func(t *testing.T) { f(t, qkv.Config{Kernel: k.Set.Name, Workers: 2}) })
+		}
+	}
+}
+
+func randomTokens(n, vocab int, seed uint64) []int32 {
+	r := rand.New(rand.NewPCG(seed, 1))
+	x := make([]int32, n)
+	for i := range x {
+		x[i] = int32(r.IntN(vocab))
+	}
+	return x
+}
+
+// read runs tokens in chunks and returns the logits of all.
+func read(e *Engine, s *qkv.Sequence, tokens []int32, chunk int) []float32 {
+	var all []float32
+	for part := range slices.Chunk(tokens, chunk) {
+		logits, err := e.Forward([]Input{{s, part, len(part)}})
+		must(err)
+		all = append(all, logits[0]...)
+		must(e.Step.Commit())
+	}
+	return all
+}
+
+// reference is the forward pass in float64, one token after the other, as it is written down in papers.
+func reference(w *Weights, tokens []int32) []float64 {
+	dim, group := w.Dim(), w.Heads/w.KVHeads
+	dot := func(row []float32, x []float64) float64 {
+		sum := 0.0
+		for i, v := range row {
+			sum += float64(v) * x[i]
+		}
+		return sum
+	}
+	product := func(m []float32, x []float64) []float64 {
+		y := make([]float64, len(m)/len(x))
+		for i := range y {
+			y[i] = dot(m[i*len(x):][:len(x)], x)
+		}
+		return y
+	}
+	norm := func(x []float64, weight []float32) []float64 {
+		sum, y := 0.0, make([]float64, len(x))
+		for _, v := range x {
+			sum += v * v
+		}
+		for i, v := range x {
+			y[i] = v / math.Sqrt(sum/float64(len(x))+1e-5) * float64(weight[i])
+		}
+		return y
+	}
+	rotate := func(x []float64, at int) {
+		for i := 0; i < len(x); i += 2 {
+			sin, cos := math.Sincos(float64(at) * math.Pow(10000, -float64(i%dim)/float64(dim)))
+			x[i], x[i+1] = x[i]*cos-x[i+1]*sin, x[i]*sin+x[i+1]*cos
+		}
+	}
+	keys, values := make([][][]float64, w.Layers), make([][][]float64, w.Layers)
+	var all []float64
+	for at, token := range tokens {
+		x := make([]float64, w.Width)
+		for i := range x {
+			x[i] = float64(w.Embedding[int(token)*w.Width+i])
+		}
+		for l, b := range w.Blocks {
+			h := norm(x, b.AttnNorm)
+			q, k, v := product(b.Q, h), product(b.K, h), product(b.V, h)
+			rotate(q, at)
+			rotate(k, at)
+			keys[l], values[l] = append(keys[l], k), append(values[l], v)
+			out := make([]float64, w.Width)
+			for head := range w.Heads {
+				scores, sum := make([]float64, at+1), 0.0
+				kv := head / group * dim
+				for j := range scores {
+					for i := range dim {
+						scores[j] += q[head*dim+i] * keys[l][j][kv+i] / math.Sqrt(float64(dim))
+					}
+				}
+				most := slices.Max(scores)
+				for j, s := range scores {
+					scores[j] = math.Exp(s - most)
+					sum += scores[j]
+				}
+				for j, p := range scores {
+					for i := range dim {
+						out[head*dim+i] += p / sum * values[l][j][kv+i]
+					}
+				}
+			}
+			for i, v := range product(b.O, out) {
+				x[i] += v
+			}
+			gateUp := product(b.GateUp, norm(x, b.FFNNorm))
+			for i, v := range gateUp[:w.FFN] {
+				gateUp[i] = v / (1 + math.Exp(-v)) * gateUp[w.FFN+i]
+			}
+			for i, v := range product(b.Down, gateUp[:w.FFN]) {
+				x[i] += v
+			}
+		}
+		all = append(all, product(w.Out, norm(x, w.Norm))...)
+	}
+	return all
+}
+
+// TestReference: logits are those of float64, within 1e-5 of the largest.
+func TestReference(t *testing.T) {
+	tied := Small
+	tied.Tied, tied.KVHeads, tied.FFN, tied.Vocab = true, 4, 100, 77
+	for _, c := range []Config{Small, tied} {
+		tokens := randomTokens(100, c.Vocab, 2)
+		var want []float64
+		forEachSet(t, func(t *testing.T, cfg qkv.Config) {
+			m, w := newModel(t, cfg, c)
+			if want == nil {
+				want = reference(w, tokens)
+			}
+			e := newEngine(t, m, EngineConfig{PageTokens: 16, Pages: 8})
+			got := read(e, e.Cache.NewSequence(), tokens, 64)
+			most, worst := 0.0, 0.0
+			for i, v := range want {
+				most, worst = max(most, math.Abs(v)), max(worst, math.Abs(float64(got[i])-v))
+			}
+			t.Logf("largest logit %.3g, largest error %.2g of it", most, worst/most)
+			if !(worst <= 1e-5*most) || most < 1 || len(got) != len(want) {
+				t.Errorf("largest logit %v, largest error %v", most, worst)
+			}
+		})
+	}
+}
+
+// TestSameBits: the logits of a text have the same bits however it came to be read.
+func TestSameBits(t *testing.T) {
+	const n, at = 150, 83 // tokens, and of those where things happen
+	c := Small
+	c.Context = 256
+	same := func(t *testing.T, what string, got, want []float32) {
+		t.Helper()
+		if len(got) != len(want) {
+			t.Fatalf("%s: %d logits, want %d", what, len(got), len(want))
+		}
+		for i, v := range got {
+			if math.Float32bits(v) != math.Float32bits(want[i]) {
+				t.Fatalf("%s: logit %d of token %d is %v, want %v", what, i%c.Vocab, i/c.Vocab, v, want[i])
+			}
+		}
+	}
+	tokens, others := randomTokens(n, c.Vocab, 3), randomTokens(n, c.Vocab, 4)
+	for _, kv := range []qkv.ElemType{qkv.TypeFloat32, qkv.TypeBFloat16, qkv.TypeInt8} {
+		var want []float32
+		forEachSet(t, func(t *testing.T, cfg qkv.Config) {
+			m, _ := newModel(t, cfg, c)
+			slot := newEngine(t, m, EngineConfig{Type: kv, PageTokens: c.Context, Pages: 1})
+			whole := read(slot, slot.Cache.NewSequence(), tokens, n)
+			if want == nil {
+				want = whole
+			}
+			same(t, "whole", whole, want)
+			rest := want[at*c.Vocab:]
+			for _, page := range []int{c.Context, 16, 1} {
+				what := func(s string) string { return fmt.Sprintf("%s, %v, pages of %d", s, kv, page) }
+				cfg := EngineConfig{Type: kv, PageTokens: page, Pages: (4*c.Context + page - 1) / page}
+				e := newEngine(t, m, cfg)
+				for _, chunk := range []int{1, 7, 64} {
+					s := e.Cache.NewSequence()
+					same(t, what(fmt.Sprintf("chunks of %d", chunk)), read(e, s, tokens, chunk), want)
+					must(s.Free())
+				}
+
+				// Beside a prompt, the next token and a draft of others.
+				s, a, b := e.Cache.NewSequence(), e.Cache.NewSequence(), e.Cache.NewSequence()
+				var got []float32
+				for i, left := 0, tokens; len(left) > 0; i++ {
+					part := left[:min(len(left), 1+i*5%23)]
+					left = left[len(part):]
+					logits, err := e.Forward([]Input{{a, others[:1+i%9], 1}, {s, part, len(part)}, {b, others[:1], 0}})
+					must(err)
+					got = append(got, logits[1]...)
+					must(e.Step.CommitFirst([]int{i % 2, len(part), 1}))
+				}
+				same(t, what("beside others"), got, want)
+				must(a.Free())
+				must(b.Free())
+
+				// After a fork, of which the other goes on differently; and the one from which it forked.
+				must(s.Truncate(at))
+				f, err := s.Fork()
+				must(err)
+				read(e, s, others[:20], 20)
+				same(t, what("a fork"), read(e, f, tokens[at:], 7), rest)
+				must(f.Free())
+				must(s.Truncate(at))
+
+				// After a draft that was rolled back, and one of which a part was kept.
+				_, err = e.Forward([]Input{{s, others[:30], 30}})
+				must(err)
+				must(e.Step.Rollback())
+				draft := slices.Concat(tokens[at:at+5], others[:12])
+				logits, err := e.Forward([]Input{{s, draft, len(draft)}})
+				must(err)
+				got = append(got[:0], logits[0][:5*c.Vocab]...)
+				must(e.Step.CommitFirst([]int{5}))
+				same(t, what("drafts"), append(got, read(e, s, tokens[at+5:], 64)...), rest)
+				must(s.Truncate(at))
+
+				// In a file, into a cache with other pages.
+				text := &Text{s, slices.Clone(tokens), n + 1}
+				var file bytes.Buffer
+				must(text.Save(&file))
+				other := newEngine(t, m, EngineConfig{Type: kv, PageTokens: 5, Pages: 40})
+				restored, err := other.Restore(&file)
+				must(err)
+				if file.Len() > 0 || restored.Len() != at || restored.Limit != n+1 || !slices.Equal(restored.Tokens, tokens) {
+					t.Fatalf("restored %d tokens of %d, %d bytes are left", restored.Len(), len(restored.Tokens), file.Len())
+				}
+				same(t, what("restored"), read(other, restored.Sequence, tokens[at:], 16), rest)
+				same(t, what("goes on"), read(e, s, tokens[at:], n), rest)
+			}
+		})
+	}
+}
+
+// TestContinue: texts have the same tokens side by side, with and without drafts, and one by one; those
+// that are forked and restored go on likewise.
+func TestContinue(t *testing.T) {
+	m, _ := newModel(t, qkv.Config{}, Small)
+	e := newEngine(t, m, EngineConfig{PageTokens: 16, Pages: 100, PromptTokens: 32})
+	prompts := [][]int32{randomTokens(70, m.Vocab, 5), {1}, randomTokens(9, m.Vocab, 6)}
+	var want [3][]int32
+	for i, p := range prompts {
+		x := e.NewText(p, 120+i)
+		s := x.Sequence
+		for len(x.Tokens) < x.Limit { // without Continue
+			logits, err := e.Forward([]Input{{s, x.Tokens[s.Len():], 1}})
+			must(err)
+			must(e.Step.Commit())
+			x.Tokens = append(x.Tokens, argmax(logits[0]))
+		}
+		want[i] = x.Tokens
+		must(x.Free())
+	}
+	wrong := func(tokens []int32, room int) []int32 { // half of the time
+		for i := range min(4, room) {
+			guess := int32(7)
+			if k := slices.IndexFunc(want[:], func(w []int32) bool { return w[0] == tokens[0] }); i < 2 {
+				guess = want[k][len(tokens)]
+			}
+			tokens = append(tokens, guess)
+		}
+		return tokens
+	}
+	for name, draft := range map[string]Draft{"none": nil, "n-gram": NGram(2, 6), "wrong": wrong} {
+		e.Stats = Stats{}
+		var texts []*Text
+		for i, p := range prompts {
+			texts = append(texts, e.NewText(p, 120+i))
+		}
+		for range 10 {
+			if _, err := e.Continue(texts, draft); err != nil {
+				t.Fatal(err)
+			}
+		}
+		fork, err := texts[0].Fork()
+		must(err)
+		texts = append(texts, fork)
+		var file bytes.Buffer
+		must(texts[2].Save(&file))
+		must(texts[2].Free())
+		texts[2], err = e.Restore(&file)
+		must(err)
+		before := texts[1].Len()
+		if _, err := e.Score(texts[1], []int32{3, 4, 5}); err != nil || texts[1].Len() != before {
+			t.Errorf("a score left %d tokens of %d, error %v", texts[1].Len(), before, err)
+		}
+		must(e.Generate(texts, draft))
+		for i, x := range texts {
+			if !slices.Equal(x.Tokens, want[i%3]) {
+				t.Errorf("draft %s: text %d is\n%v\nwant\n%v", name, i, x.Tokens, want[i%3])
+			}
+			must(x.Free())
+		}
+		if s := e.Stats; name == "wrong" && (s.Kept < 100 || s.Kept > s.Drafted*3/4) || s.Kept > s.Drafted {
+			t.Errorf("draft %s: %+v", name, s)
+		}
+	}
+	if n := e.Cache.FreePages(0); n != 100 {
+		t.Errorf("%d pages of 100 are free", n)
+	}
+}
+
+// TestScore: the probabilities of all tokens add up to 1, and those of two tokens multiply.
+func TestScore(t *testing.T) {
+	m, _ := newModel(t, qkv.Config{}, Small)
+	e := newEngine(t, m, EngineConfig{PageTokens: 16, Pages: 10})
+	x, sum := e.NewText([]int32{5, 6, 7}, 10), 0.0
+	for token := range int32(m.Vocab) {
+		s, err := e.Score(x, []int32{token})
+		must(err)
+		sum += math.Exp(s)
+	}
+	one, err := e.Score(x, []int32{9})
+	must(err)
+	both, err := e.Score(x, []int32{9, 8})
+	must(err)
+	x.Tokens = append(x.Tokens, 9)
+	two, err := e.Score(x, []int32{8})
+	must(err)
+	if math.Abs(sum-1) > 1e-5 || math.Abs(both-one-two) > 1e-5 {
+		t.Errorf("probabilities add up to %v; %v and %v for two tokens, %v for both", sum, one, two, both)
+	}
+}
+
+// TestErrors: nothing has changed after an error.
+func TestErrors(t *testing.T) {
+	m, _ := newModel(t, qkv.Config{}, Small)
+	e := newEngine(t, m, EngineConfig{PageTokens: 16, Pages: 3})
+	a, b := e.NewText([]int32{1, 2, 3}, 20), e.NewText(randomTokens(30, m.Vocab, 1), 50)
+	draft := func(bad int32) Draft {
+		return func(tokens []int32, room int) []int32 { return append(tokens, bad) }
+	}
+	for _, c := range []struct {
+		what  string
+		texts []*Text
+		draft Draft
+	}{
+		{"no such token", []*Text{a, b}, draft(int32(m.Vocab))},
+		{"a negative token", []*Text{a, b}, draft(-1)},
+		{"one text twice", []*Text{a, b, a}, draft(1)},
+		{"an empty prompt", []*Text{a, e.NewText(nil, 3)}, draft(1)},
+		{"too many tokens", []*Text{{e.Cache.NewSequence(), randomTokens(9, 9, 9), 10}, {a.Sequence, make([]int32, m.Context+1), m.Context + 2}}, nil},
+	} {
+		e.prompt = 2000
+		if _, err := e.Continue(c.texts, c.draft); err == nil {
+			t.Errorf("%s: no error", c.what)
+		}
+		if len(a.Tokens) != 3 || a.Len() != 0 || len(b.Tokens) != 30 || b.Len() != 0 || e.Cache.FreePages(0) != 3 {
+			t.Fatalf("%s: %d and %d tokens, %d pages", c.what, len(a.Tokens), len(b.Tokens), e.Cache.FreePages(0))
+		}
+	}
+	if _, err := e.Continue([]*Text{a, b}, nil); err != nil {
+		t.Fatal(err)
+	}
+	pages := new(qkv.PagesError)
+	if err := e.Generate([]*Text{a, b}, nil); !errors.As(err, &pages) || len(a.Tokens) != a.Len()+1 || len(b.Tokens) != b.Len()+1 {
+		t.Errorf("error %v after %d and %d tokens", err, len(a.Tokens), len(b.Tokens))
+	}
+	must(b.Free())
+	must(e.Generate([]*Text{a}, nil)) // there is room again
+
+	var file bytes.Buffer
+	must(a.Save(&file))
+	for n := range file.Len() {
+		if _, err := e.Restore(bytes.NewReader(file.Bytes()[:n])); err == nil {
+			t.Fatalf("%d bytes of %d are a text", n, file.Len())
+		}
+	}
+	for _, i := range []int{0, 3, 4, 7} {
+		bad := bytes.Clone(file.Bytes())
+		bad[i] ^= 0xff
+		if _, err := e.Restore(bytes.NewReader(bad)); err == nil {
+			t.Errorf("no error where byte %d is damaged", i)
+		}
+	}
+	if n := e.Cache.FreePages(0); n != 1 {
+		t.Errorf("%d pages are free, want 1", n)
+	}
+}
+
+// TestAllocs: a step allocates nothing, of prompts, tokens and drafts.
+func TestAllocs(t *testing.T) {
+	if raceEnabled {
+		t.Skip("sync.Pool drops items under the race detector")
+	}
+	for _, workers := range []int{1, 2} {
+		m, _ := newModel(t, qkv.Config{Workers: workers}, Small)
+		e := newEngine(t, m, EngineConfig{PageTokens: 16, Pages: 200})
+		a, b := e.NewText(randomTokens(100, m.Vocab, 1), 1000), e.NewText([]int32{1}, 1000)
+		prompt := randomTokens(64, m.Vocab, 3)
+		texts, draft, rolled := []*Text{a, b}, NGram(1, 4), e.Cache.NewSequence()
+		step := func() {
+			if n, err := e.Continue(texts, draft); n != 2 || err != nil {
+				t.Fatal(n, err)
+			}
+			_, err := e.Forward([]Input{{rolled, prompt, 64}})
+			must(err)
+			must(e.Step.Rollback())
+		}
+		for range 20 { // tables of pages grow now and then
+			step()
+		}
+		if n := testing.AllocsPerRun(50, step); n != 0 {
+			t.Errorf("%d workers: %v allocations in a step", workers, n)
+		}
+	}
+}
+
+func TestNGram(t *testing.T) {
+	for _, c := range []struct {
+		n, most, room int
+		tokens, want  []int32
+	}{
+		{2, 3, 9, []int32{1, 2, 3, 4, 5, 1, 2}, []int32{3, 4, 5}},
+		{2, 3, 2, []int32{1, 2, 3, 4, 5, 1, 2}, []int32{3, 4}},
+		{2, 3, 0, []int32{1, 2, 3, 4, 5, 1, 2}, nil},
+		{2, 5, 9, []int32{8, 1, 8, 1}, []int32{8, 1, 8, 1, 8}},
+		{1, 3, 9, []int32{1, 2, 1, 3, 1}, []int32{3, 1, 3}},
+		{2, 3, 9, []int32{1, 2, 3}, nil},
+		{2, 3, 9, []int32{1}, nil},
+	} {
+		if got := NGram(c.n, c.most)(slices.Clone(c.tokens), c.room); !slices.Equal(got[len(c.tokens):], c.want) {
+			t.Errorf("%+v: %v", c, got)
+		}
+	}
+}

@@ -1,0 +1,142 @@
+package model
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/qkv-go/qkv"
+)
+
+// A Text is tokens, of which the model has read those that are in the cache.
+type Text struct {
+	*qkv.Sequence         // the first Len() tokens
+	Tokens        []int32 // all: a prompt, and what follows
+	Limit         int     // how many there are to be
+}
+
+// NewText returns a text that begins with a prompt, of as many tokens as the model reads at most. It
+// ends with limit tokens, of which at least one is new, or one more than the model reads. Free gives
+// its pages back.
+func (e *Engine) NewText(prompt []int32, limit int) *Text {
+	limit = max(min(limit, e.Context+1), len(prompt)+1)
+	return &Text{e.Cache.NewSequence(), append(make([]int32, 0, limit), prompt...), limit}
+}
+
+// Fork returns a text that goes on from the same beginning. What has been read is shared, not copied.
+func (t *Text) Fork() (*Text, error) {
+	s, err := t.Sequence.Fork()
+	if err != nil {
+		return nil, err
+	}
+	return &Text{s, append(make([]int32, 0, t.Limit), t.Tokens...), t.Limit}, nil
+}
+
+// Continue is one step over all texts that have not come to their limits: of each it reads what has not
+// been read, a prompt or a part of it, or one token, and behind that a draft, if there is one. It
+// appends the most likely token; with a draft all those of it that the model would have chosen itself,
+// and the one after. It returns how many texts it went on with: none are left after 0.
+func (e *Engine) Continue(texts []*Text, draft Draft) (int, error) {
+	e.texts, e.inputs, e.keep = e.texts[:0], e.inputs[:0], e.keep[:0]
+	for _, t := range texts {
+		read, known := t.Len(), len(t.Tokens)
+		in := Input{Sequence: t.Sequence}
+		switch {
+		case known >= t.Limit:
+			continue
+		case known-read > e.prompt:
+			in.Tokens = t.Tokens[read:][:e.prompt]
+		default:
+			if draft != nil {
+				t.Tokens = draft(t.Tokens, t.Limit-known-1)
+			}
+			in.Tokens, in.Logits = t.Tokens[read:], 1+len(t.Tokens)-known
+		}
+		e.texts, e.inputs = append(e.texts, t), append(e.inputs, in)
+	}
+	if len(e.texts) == 0 {
+		return 0, nil
+	}
+	logits, err := e.Forward(e.inputs)
+	for i, t := range e.texts {
+		in := &e.inputs[i]
+		known := len(t.Tokens) - max(in.Logits-1, 0)
+		drafted := t.Tokens[known:]
+		t.Tokens = t.Tokens[:known]
+		keep := len(in.Tokens) - len(drafted)
+		if err == nil && in.Logits > 0 {
+			n, next := e.agreed(logits[i], drafted)
+			t.Tokens, keep = append(t.Tokens[:known+n], next), keep+n
+			e.Stats.Drafted += len(drafted)
+			e.Stats.Kept += n
+		}
+		e.keep = append(e.keep, keep)
+	}
+	if err != nil {
+		return 0, err
+	}
+	return len(e.texts), e.Step.CommitFirst(e.keep)
+}
+
+// Generate continues texts to their limits.
+func (e *Engine) Generate(texts []*Text, draft Draft) error {
+	for {
+		if n, err := e.Continue(texts, draft); n == 0 || err != nil {
+			return err
+		}
+	}
+}
+
+// Score returns the logarithm of the probability that tokens follow, and leaves the text as it is.
+func (e *Engine) Score(t *Text, tokens []int32) (float64, error) {
+	if len(tokens) == 0 {
+		return 0, nil
+	}
+	all := slices.Concat(t.Tokens[t.Len():], tokens[:len(tokens)-1]) // the last need not be read
+	logits, err := e.Forward([]Input{{Sequence: t.Sequence, Tokens: all, Logits: len(tokens)}})
+	if err != nil {
+		return 0, err
+	}
+	sum := 0.0
+	for i, token := range tokens {
+		sum += logProb(logits[0][i*e.Vocab:][:e.Vocab], token)
+	}
+	return sum, e.Step.Rollback()
+}
+
+// Save writes a text with what the cache has of it, for [Engine.Restore] after a restart.
+func (t *Text) Save(w io.Writer) error {
+	for _, part := range []any{int32(t.Limit), int32(len(t.Tokens)), t.Tokens} {
+		if err := binary.Write(w, binary.LittleEndian, part); err != nil {
+			return err
+		}
+	}
+	_, err := t.WriteTo(w)
+	return err
+}
+
+// Restore reads what [Text.Save] wrote, with the same model and type of cache. What the model has read
+// it does not read again.
+func (e *Engine) Restore(r io.Reader) (*Text, error) {
+	var h struct{ Limit, Tokens int32 }
+	if err := binary.Read(r, binary.LittleEndian, &h); err != nil {
+		return nil, fmt.Errorf("model: reading a text: %w", err)
+	}
+	if int(h.Limit)-1 > e.Context || h.Tokens > h.Limit || h.Tokens < 1 {
+		return nil, fmt.Errorf("model: a text has %d tokens of %d, the model reads %d", h.Tokens, h.Limit, e.Context)
+	}
+	t := &Text{Tokens: make([]int32, h.Tokens, h.Limit), Limit: int(h.Limit)}
+	err := binary.Read(r, binary.LittleEndian, t.Tokens)
+	if err == nil {
+		t.Sequence, err = e.Cache.ReadSequence(r)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("model: reading a text: %w", err)
+	}
+	if n := t.Len(); n > len(t.Tokens) {
+		t.Free()
+		return nil, fmt.Errorf("model: a text has %d tokens, %d are in the cache", len(t.Tokens), n)
+	}
+	return t, nil
+}
