@@ -22,8 +22,8 @@ type Config struct {
 	Tied    bool // the output matrix is that of the embedding
 }
 
-// Small is a model for a try: it has 168,000 weights.
-var Small = Config{Layers: 3, Width: 64, Heads: 4, KVHeads: 2, FFN: 160, Vocab: 256, Context: 1024}
+// Small is a model for a try: it has 0.6 million weights, and heads that each type of cache takes.
+var Small = Config{Layers: 3, Width: 128, Heads: 4, KVHeads: 2, FFN: 320, Vocab: 256, Context: 1024}
 
 // Dim returns the head dim.
 func (c *Config) Dim() int { return c.Width / c.Heads }

@@ -1,0 +1,348 @@
+// Command llama runs a model of the Llama family as a server does: several texts in one step, forks,
+// drafts, files. The engine is in package model, which is the part to read.
+//
+//	go run ./examples/llama
+//	go run ./examples/llama -bin stories15M.bin
+//
+// Without a file the weights are random: the tokens mean nothing, but they take the same way. Files are
+// those of https://github.com/karpathy/llama2.c.
+package main
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/qkv-go/qkv"
+	"github.com/qkv-go/qkv/examples/llama/model"
+)
+
+const usage = `usage: llama [flags]
+
+Runs a model with random weights, or those of a file, and shows what an engine does with it.
+
+`
+
+// Exit codes.
+const (
+	exitOK     = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+func main() { os.Exit(command(os.Args[1:], os.Stdout, os.Stderr)) }
+
+// least is how many tokens there have to be to show something.
+const least = 8
+
+// options are what the command line says.
+type options struct {
+	bin             string
+	seed            uint64
+	tokens, workers int
+	kv              qkv.ElemType
+}
+
+var typeNames = [...]string{
+	qkv.TypeFloat32: "float32", qkv.TypeFloat16: "float16", qkv.TypeBFloat16: "bfloat16", qkv.TypeInt8: "int8", qkv.TypeQ8_0: "q8_0",
+}
+
+// command carries out a command line and returns the exit code.
+func command(args []string, stdout, stderr io.Writer) int {
+	o := options{seed: 1, tokens: 64}
+	f := flag.NewFlagSet("llama", flag.ContinueOnError)
+	f.SetOutput(io.Discard)
+	f.Usage = func() {}
+	f.StringVar(&o.bin, "bin", "", "read the weights from `file`, in the first format of llama2.c")
+	f.Uint64Var(&o.seed, "seed", o.seed, "of the prompts, and of the weights without a file")
+	f.IntVar(&o.tokens, "tokens", o.tokens, "`number` of tokens to generate after each prompt, as far as the model reads")
+	f.IntVar(&o.workers, "workers", 0, "most `goroutines` to compute on, GOMAXPROCS by default")
+	f.Func("kv", "`type` that the cache keeps keys and values in: "+strings.Join(typeNames[:], ", "), func(name string) error {
+		i := slices.Index(typeNames[:], name)
+		if i < 0 {
+			return errors.New("no such type")
+		}
+		o.kv = qkv.ElemType(i)
+		return nil
+	})
+	err := f.Parse(args)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		io.WriteString(stdout, usage)
+		f.SetOutput(stdout)
+		f.PrintDefaults()
+		return exitOK
+	case err == nil && f.NArg() > 0:
+		err = fmt.Errorf("unexpected %q; try -h", f.Arg(0))
+	case err == nil && o.tokens < least:
+		err = fmt.Errorf("-tokens is %d, at least %d are needed", o.tokens, least)
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "llama: %v\n", err)
+		return exitUsage
+	}
+	if err := show(o, stdout); err != nil {
+		fmt.Fprintf(stderr, "llama: %s\n", strings.TrimPrefix(strings.TrimPrefix(err.Error(), "model: "), "qkv: "))
+		return exitFailed
+	}
+	return exitOK
+}
+
+// load makes the model.
+func load(o options) (*model.Model, error) {
+	e, err := qkv.New(qkv.Config{Workers: o.workers})
+	if err != nil {
+		return nil, err
+	}
+	var w *model.Weights
+	if o.bin != "" {
+		w, err = model.Load(o.bin)
+	} else {
+		w, err = model.Random(model.Small, o.seed)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return model.New(e, w)
+}
+
+// A demo is a model, and a page to write on.
+type demo struct {
+	*model.Engine
+	options
+	w     *bytes.Buffer
+	start time.Time
+}
+
+// print writes a line under a heading.
+func (d *demo) print(heading, format string, args ...any) {
+	fmt.Fprintf(d.w, "%-9s %s\n", heading, fmt.Sprintf(format, args...))
+}
+
+// begin begins a part that is timed.
+func (d *demo) begin() {
+	d.Stats, d.start = model.Stats{}, time.Now()
+}
+
+// rate is how many tokens a second there were since begin.
+func (d *demo) rate(tokens int) string {
+	return fmt.Sprintf("%.0f tokens/s", float64(tokens)/time.Since(d.start).Seconds())
+}
+
+// some is the first tokens of some.
+func some(tokens []int32) string {
+	const most = 12
+	if len(tokens) <= most {
+		return fmt.Sprint(tokens)
+	}
+	return strings.TrimSuffix(fmt.Sprint(tokens[:most]), "]") + " ...]"
+}
+
+// show shows what the engine does.
+func show(o options, w io.Writer) error {
+	m, err := load(o)
+	if err != nil {
+		return err
+	}
+	if m.Context < 4*least {
+		return fmt.Errorf("the model reads %d tokens, at least %d are needed", m.Context, 4*least)
+	}
+	const pageTokens, most = 16, 5 // texts at one time
+	longest := min(200, m.Context/2)
+	o.tokens = min(o.tokens, m.Context-longest)
+	cfg := model.EngineConfig{Type: o.kv, PageTokens: pageTokens, Pages: most * (1 + (longest+o.tokens)/pageTokens)}
+	e, err := model.NewEngine(m, cfg)
+	if err != nil {
+		return err
+	}
+	d := &demo{Engine: e, options: o, w: new(bytes.Buffer)}
+	d.print("model", "%d layers, %d wide, %d heads over %d, FFN %d, vocabulary %d: %.1f million weights",
+		m.Layers, m.Width, m.Heads, m.KVHeads, m.FFN, m.Vocab, float64(m.Weights())/1e6)
+	d.print("cache", "%d pages of %d tokens in %s: %.1f MB", cfg.Pages, pageTokens, typeNames[o.kv], float64(e.Cache.Bytes())/1e6)
+	for _, part := range []func([]*model.Text, model.EngineConfig) error{d.generate, d.fork, d.draft, d.score, d.save} {
+		r := rand.New(rand.NewPCG(o.seed, 1))
+		var texts []*model.Text
+		for _, n := range []int{longest, 7, 1} {
+			prompt := make([]int32, n)
+			for i := range prompt {
+				prompt[i] = int32(r.IntN(m.Vocab))
+			}
+			texts = append(texts, e.NewText(prompt, n+o.tokens))
+		}
+		err := part(texts, cfg)
+		if _, err := d.w.WriteTo(w); err != nil {
+			return err
+		}
+		if err != nil {
+			return err
+		}
+		for _, t := range texts {
+			if err := t.Free(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// generate continues all texts together.
+func (d *demo) generate(texts []*model.Text, _ model.EngineConfig) error {
+	d.begin()
+	if _, err := d.Continue(texts, nil); err != nil {
+		return err
+	}
+	d.print("prompts", "%d texts in one step: %s", len(texts), d.rate(d.Stats.Tokens))
+	d.begin()
+	if err := d.Generate(texts, nil); err != nil {
+		return err
+	}
+	d.print("generate", "%d texts in each of %d steps: %s", len(texts), d.Stats.Steps, d.rate(d.Stats.Tokens))
+	for _, t := range texts {
+		d.print("", "%s", some(t.Tokens[len(t.Tokens)-d.tokens:]))
+	}
+	return nil
+}
+
+// fork has two texts go on from one beginning, of which the cache has one copy.
+func (d *demo) fork(texts []*model.Text, _ model.EngineConfig) error {
+	a := texts[0]
+	if _, err := d.Continue(texts[:1], nil); err != nil {
+		return err
+	}
+	free := d.Cache.FreePages(0)
+	b, err := a.Fork()
+	if err != nil {
+		return err
+	}
+	defer b.Free()
+	last := &b.Tokens[len(b.Tokens)-1]
+	*last = (*last + 1) % int32(d.Vocab)
+	beginning := a.Len()
+	if err := d.Generate([]*model.Text{a, b}, nil); err != nil {
+		return err
+	}
+	d.print("fork", "two texts go on from the same %d tokens, which the cache has once: %d pages more", beginning, free-d.Cache.FreePages(0))
+	d.print("", "%s", some(a.Tokens[beginning:]))
+	d.print("", "%s", some(b.Tokens[beginning:]))
+	return nil
+}
+
+// draft guesses tokens, and has the model read them in one step. Guesses are those of repetitions, of
+// which a model that has learnt nothing makes few, and then the right ones but for every fifth.
+func (d *demo) draft(texts []*model.Text, _ model.EngineConfig) error {
+	t := texts[1]
+	plain, err := t.Fork()
+	if err != nil {
+		return err
+	}
+	defer plain.Free()
+	d.begin()
+	if err := d.Generate([]*model.Text{plain}, nil); err != nil {
+		return err
+	}
+	d.print("draft", "without: %d steps, %s", d.Stats.Steps, d.rate(d.tokens))
+	partly := func(tokens []int32, room int) []int32 {
+		for range min(6, room) {
+			token := plain.Tokens[len(tokens)]
+			if len(tokens)%5 == 0 {
+				token = (token + 1) % int32(d.Vocab)
+			}
+			tokens = append(tokens, token)
+		}
+		return tokens
+	}
+	again, err := t.Fork()
+	if err != nil {
+		return err
+	}
+	defer again.Free()
+	for _, x := range []struct {
+		name  string
+		text  *model.Text
+		draft model.Draft
+	}{{"n-grams", t, model.NGram(2, 6)}, {"a made-up one", again, partly}} {
+		d.begin()
+		if err := d.Generate([]*model.Text{x.text}, x.draft); err != nil {
+			return err
+		}
+		d.print("", "%s: %d steps, %s; %d of %d guesses are kept", x.name, d.Stats.Steps, d.rate(d.tokens), d.Stats.Kept, d.Stats.Drafted)
+		if !slices.Equal(x.text.Tokens, plain.Tokens) {
+			return errOther
+		}
+	}
+	d.print("", "the tokens are the same")
+	return nil
+}
+
+var errOther = errors.New("the tokens are not those of the same text before")
+
+// score rates what could follow a text, and takes the steps back.
+func (d *demo) score(texts []*model.Text, _ model.EngineConfig) error {
+	t := texts[0]
+	if _, err := d.Continue(texts[:1], nil); err != nil {
+		return err
+	}
+	before := t.Len()
+	d.print("score", "what could follow %d tokens, each in a step that is rolled back:", before)
+	likely, err := t.Fork()
+	if err != nil {
+		return err
+	}
+	defer likely.Free()
+	likely.Limit = len(t.Tokens) + 3
+	if err := d.Generate([]*model.Text{likely}, nil); err != nil {
+		return err
+	}
+	for _, tokens := range [][]int32{likely.Tokens[len(t.Tokens):], {0, 0, 0}} {
+		p, err := d.Score(t, tokens)
+		if err != nil {
+			return err
+		}
+		d.print("", "%-16s log-probability %.2f", fmt.Sprint(tokens), p)
+	}
+	if t.Len() != before {
+		return fmt.Errorf("the text has %d tokens, and had %d", t.Len(), before)
+	}
+	return nil
+}
+
+// save writes a text in the middle, and goes on with it in an engine of its own, as after a restart.
+func (d *demo) save(texts []*model.Text, cfg model.EngineConfig) error {
+	t := texts[0]
+	for range d.tokens / 2 {
+		if _, err := d.Continue(texts[:1], nil); err != nil {
+			return err
+		}
+	}
+	var file bytes.Buffer
+	if err := t.Save(&file); err != nil {
+		return err
+	}
+	d.print("save", "%d tokens in %.1f kB, read into pages of %d", t.Len(), float64(file.Len())/1e3, 4*cfg.PageTokens)
+	cfg.PageTokens *= 4
+	e, err := model.NewEngine(d.Model, cfg)
+	if err != nil {
+		return err
+	}
+	restored, err := e.Restore(&file)
+	if err != nil {
+		return err
+	}
+	for _, err := range []error{d.Generate(texts[:1], nil), e.Generate([]*model.Text{restored}, nil)} {
+		if err != nil {
+			return err
+		}
+	}
+	if !slices.Equal(restored.Tokens, t.Tokens) {
+		return errOther
+	}
+	d.print("", "the tokens that follow are the same")
+	return nil
+}
