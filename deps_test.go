@@ -162,7 +162,11 @@ func TestImportRules(t *testing.T) {
 		{"examples/nanogpt", "examples/nanogpt/gpt", true},
 		{"examples/nanogpt/gpt", ".", true},
 		{"examples/nanogpt/gpt", "kernel", false},
+		{"examples/llama", "examples/llama/model", true},
+		{"examples/llama/model", ".", true},
+		{"examples/llama/model", "tile", false},
 		{"cmd/qkv", "examples/nanogpt/gpt", true},
+		{"cmd/qkv", "examples/llama/model", false},
 		{".", "examples/nanogpt/gpt", false},
 	} {
 		if got := mayImport(treeOf(c.from), c.to); got != c.ok {
