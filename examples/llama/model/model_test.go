@@ -36,11 +36,14 @@ func newEngine(t testing.TB, m *Model, cfg EngineConfig) *Engine {
 	return e
 }
 
-// forEachSet runs a test on each kernel set that this machine has.
+// forEachSet runs a test on each kernel set that this machine has; under the race detector on the best.
 func forEachSet(t *testing.T, f func(t *testing.T, cfg qkv.Config)) {
 	for _, k := range qkv.Kernels() {
 		if k.Missing == 0 {
 			t.Run("kernel="+k.Set.Name, func(t *testing.T) { f(t, qkv.Config{Kernel: k.Set.Name, Workers: 2}) })
+			if raceEnabled {
+				return
+			}
 		}
 	}
 }
@@ -176,11 +179,11 @@ func TestReference(t *testing.T) {
 
 // TestSameBits: the logits of a text have the same bits however it came to be read.
 func TestSameBits(t *testing.T) {
-	const n, at = 150, 83 // tokens, and of those where things happen
-	c := Config{Layers: 2, Width: 64, Heads: 2, KVHeads: 1, FFN: 96, Vocab: 50, Context: 256}
+	const n, at = 100, 53 // tokens, and of those where things happen
+	c := Config{Layers: 2, Width: 64, Heads: 2, KVHeads: 1, FFN: 96, Vocab: 50, Context: 128}
 	types := []qkv.ElemType{qkv.TypeFloat32, qkv.TypeInt8, qkv.TypeBFloat16, qkv.TypeQ8_0}
 	if testing.Short() || raceEnabled {
-		types = types[:2]
+		types = types[:1]
 	}
 	same := func(t *testing.T, what string, got, want []float32) {
 		t.Helper()
