@@ -100,7 +100,7 @@ type decoding struct {
 // list lists the decode items of p for so many workers. Sequences of up to rows query rows
 // have their keys divided, too.
 func (d *decoding) list(e *Engine, p *Problem, workers, rows int) {
-	d.items, d.chunks, d.parts, d.groups, d.lanes, d.most, d.orderWhy = d.items[:0], d.chunks[:0], 0, 0, 0, 0, ""
+	d.items, d.chunks, d.parts, d.groups, d.lanes, d.most, d.why, d.orderWhy = d.items[:0], d.chunks[:0], 0, 0, 0, 0, "", ""
 	if rows == 0 && !e.canDecode(p) || p.SeqQ == 0 || p.Heads == 0 {
 		return
 	}
