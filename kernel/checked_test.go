@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"reflect"
 	"testing"
 	"unsafe"
 )
@@ -256,19 +257,31 @@ func TestCheckedSet(t *testing.T) {
 		{"kernel: Set.Lanes is not a multiple of Set.Vec", func(s *Set) { s.Lanes = 12 }},
 		{"kernel: Set.Lanes > MaxLanes", func(s *Set) { s.Lanes = 72 }},
 		{"kernel: Set.Rows is not positive", func(s *Set) { s.Rows = 0 }},
-		{"kernel: Set lacks a function", func(s *Set) { s.funcs.Finish = nil }},
-		{"kernel: Set lacks a function", func(s *Set) { s.funcs.Softcap = nil }},
-		{"kernel: Set lacks a function", func(s *Set) { s.funcs.Merge = nil }},
-		{"kernel: Set lacks a function", func(s *Set) { s.funcs.Convert = nil }},
-		{"kernel: Set lacks a function", func(s *Set) { s.funcs.Store = nil }},
-		{"kernel: Set lacks a function", func(s *Set) { s.funcs.DecodeScores = nil }},
-		{"kernel: Set lacks a function", func(s *Set) { s.funcs.DecodeAccumulate = nil }},
-		{"kernel: Set lacks a function", func(s *Set) { s.funcs.Float16 = nil }},
-		{"kernel: Set lacks a function", func(s *Set) { s.funcs.Rotary = nil }},
 		{"kernel: Set.DecodeRows outside 1..MaxDecodeRows", func(s *Set) { s.DecodeRows = 0 }},
 		{"kernel: Set.DecodeRows outside 1..MaxDecodeRows", func(s *Set) { s.DecodeRows = MaxDecodeRows + 1 }},
 		{"kernel: Set.PeakFLOPs is not positive", func(s *Set) { s.PeakFLOPs = 0 }},
 	})
+}
+
+// TestCheckedFuncs: a set that lacks any function is refused, and every function has its clauses.
+func TestCheckedFuncs(t *testing.T) {
+	whole := reflect.ValueOf(Checked(quiet.With(nothing())).funcs)
+	for i := range whole.NumField() {
+		name := whole.Type().Field(i).Name
+		if whole.Field(i).IsNil() {
+			t.Errorf("Checked has nothing around %s", name)
+		}
+		lacking := nothing()
+		reflect.ValueOf(&lacking).Elem().Field(i).SetZero()
+		func() {
+			defer func() {
+				if r := recover(); r != "kernel: Set lacks a function" {
+					t.Errorf("without %s: %v", name, r)
+				}
+			}()
+			Checked(quiet.With(lacking))
+		}()
+	}
 }
 
 // TestCheckedWork: of every function whose work has no other bound, a call that has too much

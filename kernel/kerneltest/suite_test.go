@@ -3,6 +3,7 @@ package kerneltest
 import (
 	"fmt"
 	"math"
+	"reflect"
 	"runtime"
 	"strings"
 	"testing"
@@ -12,6 +13,19 @@ import (
 
 // reference describes the transcription of the contract.
 var reference = kernel.Set{Name: "reference", Vec: 4, Lanes: 8, Rows: 3, DecodeRows: kernel.MaxDecodeRows, FewRows: 5, PeakFLOPs: 1}
+
+// TestOperations: the suite has all functions of a set. Peak has no operands.
+func TestOperations(t *testing.T) {
+	has := map[string]bool{"Peak": true}
+	for _, op := range operations {
+		has[op.name] = true
+	}
+	for _, field := range reflect.VisibleFields(reflect.TypeFor[kernel.Funcs]()) {
+		if !has[field.Name] {
+			t.Errorf("%s is tested by no operation of the suite", field.Name)
+		}
+	}
+}
 
 // transcription returns the functions of the reference.
 func transcription() kernel.Funcs {
