@@ -138,6 +138,11 @@ func (cfg *CacheConfig) LayerPages(layer int) int {
 	if cfg.check() != nil || layer < 0 || layer >= len(cfg.Layers) {
 		return 0
 	}
+	return cfg.layerPages(layer)
+}
+
+// layerPages is LayerPages of a configuration that is checked.
+func (cfg *CacheConfig) layerPages(layer int) int {
 	if n := cfg.ringPages(&cfg.Layers[layer]); n > 0 {
 		return n * cfg.Sequences
 	}
@@ -210,17 +215,17 @@ func NewCache(cfg CacheConfig) (*Cache, error) {
 		l.cfg = cfg.Layers[i]
 		l.store = store{l.cfg.K, l.cfg.V, l.cfg.KScale, l.cfg.VScale}
 		l.group = c.groupOf(&cfg, i)
-		n, err := l.check(cfg.LayerPages(i), cfg.PageTokens, &l.cfg)
+		n, err := l.check(cfg.layerPages(i), cfg.PageTokens, &l.cfg)
 		if err != nil {
 			return nil, inLayer(err, i)
 		}
-		total += n
+		total = min(total+n, math.MaxInt64>>1) // layers may be many, n is less
 	}
 	if err := c.apart(); err != nil {
 		return nil, err
 	}
 	for i := range c.groups {
-		total += 8 * int64(c.groups[i].pages) // of refs and free
+		total = min(total+8*int64(c.groups[i].pages), math.MaxInt64>>1) // of refs and free
 	}
 	if err := checkMemory("cache", total); err != nil {
 		return nil, err
@@ -249,7 +254,7 @@ func (c *Cache) groupOf(cfg *CacheConfig, layer int) int {
 			return i
 		}
 	}
-	c.groups = append(c.groups, pageGroup{window: l.Window, keep: l.Keep, ring: cfg.ringPages(l), pages: cfg.LayerPages(layer)})
+	c.groups = append(c.groups, pageGroup{window: l.Window, keep: l.Keep, ring: cfg.ringPages(l), pages: cfg.layerPages(layer)})
 	return len(c.groups) - 1
 }
 

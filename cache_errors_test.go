@@ -9,6 +9,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"testing"
 
 	"github.com/qkv-go/qkv"
@@ -89,6 +90,18 @@ func TestCacheConfigErrors(t *testing.T) {
 	var e *qkv.ArgError
 	if !errors.As(err, &e) || e.Arg != "k" {
 		t.Errorf("more than any memory: %v", err)
+	}
+}
+
+// TestCacheManyLayers: however many layers there are, what they take together is refused at once.
+func TestCacheManyLayers(t *testing.T) {
+	l := qkv.CacheLayer{KVHeads: 1 << 11, DimQK: 1 << 14, DimV: 1 << 14, KeyType: qkv.TypeFloat32, ValueType: qkv.TypeFloat32}
+	cfg := qkv.CacheConfig{Layers: slices.Repeat([]qkv.CacheLayer{l}, 1<<17+2), Pages: 1<<18 - 1, PageTokens: 1}
+	var e *qkv.MemoryError
+	if _, err := qkv.NewCache(cfg); math.MaxInt == math.MaxInt32 {
+		isArgError(t, "32 bits", err, "are supported of layer 0")
+	} else if !errors.As(err, &e) || e.Bytes < 1<<60 {
+		t.Error(err)
 	}
 }
 
