@@ -75,6 +75,7 @@ type Cache struct {
 	layers     []cacheLayer
 	groups     []pageGroup
 	pageTokens int
+	given      []region // memory of the caller's, which nothing else is to write
 
 	mu sync.Mutex // of the pages of the groups, and of which sequences are in a Step
 }
@@ -258,7 +259,7 @@ func (c *Cache) groupOf(cfg *CacheConfig, layer int) int {
 	return len(c.groups) - 1
 }
 
-// apart reports memory that is given twice.
+// apart notes the memory that is given, and reports what is given twice.
 func (c *Cache) apart() error {
 	type memory struct {
 		name string
@@ -277,7 +278,7 @@ func (c *Cache) apart() error {
 					return err
 				}
 			}
-			given = append(given, m)
+			given, c.given = append(given, m), append(c.given, m.region)
 		}
 	}
 	return nil

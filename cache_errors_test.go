@@ -456,3 +456,25 @@ func allocated(f func()) uint64 {
 	runtime.ReadMemStats(&after)
 	return after.TotalAlloc - before.TotalAlloc
 }
+
+// TestStepApart: no layer writes over the keys and values of another, where the caller gives them.
+func TestStepApart(t *testing.T) {
+	s := cacheShape{1, 4, 4, qkv.TypeFloat32, qkv.TypeFloat32}
+	cfg := s.config(2, 4)
+	mem := make([]float32, 2*2*4*4)
+	cfg.Layers = append(cfg.Layers, cfg.Layers[0])
+	cfg.Layers[1].K, cfg.Layers[1].V = qkv.BHSD(mem, 2, 1, 4, 4), qkv.BHSD(mem[32:], 2, 1, 4, 4)
+	e, c := newAttention(t, qkv.Config{}), newCache(t, cfg)
+	step := newStep(t, e, c)
+	must(step.Begin([]qkv.StepSequence{{Sequence: c.NewSequence(), Tokens: 4}}))
+	data := draw(16, normal(1))
+	must(step.Write(0, qkv.THD(data, 4, 1, 4), qkv.THD(data, 4, 1, 4)))
+	q, out := qkv.THD(data, 4, 1, 4), qkv.THD(make([]float32, 16), 4, 1, 4)
+	isArgError(t, "out", step.Attend(0, &qkv.Call{Q: q, Out: qkv.THD(mem[8:], 4, 1, 4)}), "out and the cache share elements")
+	isArgError(t, "lse", step.Attend(0, &qkv.Call{Q: q, Out: out, LSE: mem[60:]}), "lse and the cache share elements")
+	isArgError(t, "scores", step.Attend(0, &qkv.Call{Q: q, Out: out, Scores: qkv.Pairs(mem[16:], 1, 1, 4, 4)}), "scores and the cache share elements")
+	isArgError(t, "out of the layer", step.Attend(1, &qkv.Call{Q: q, Out: qkv.THD(mem, 4, 1, 4)}), "layer 1 has not been written")
+	must(step.Write(1, qkv.THD(data, 4, 1, 4), qkv.THD(data, 4, 1, 4)))
+	isArgError(t, "out of the layer", step.Attend(1, &qkv.Call{Q: q, Out: qkv.THD(mem, 4, 1, 4)}), "out and k share elements")
+	must(step.Rollback())
+}

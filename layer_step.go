@@ -136,5 +136,5 @@ func (l *Layer) prepareStep(s *Step, index int, y, x *Matrix, space *layerSpace,
 			return err
 		}
 	}
-	return s.checkApart("y", &written, index)
+	return s.checkApart("y", &written)
 }

@@ -511,18 +511,25 @@ func (s *Step) prepare(layer int, c *Call, written bool) error {
 	p.SeqKV, p.TokensKV = s.longestKV, mul(len(s.sequences), s.longestKV)
 	p.CuQ, p.LensKV, p.Tables, p.PageTokens = s.cu, s.lens, sg.tables, s.cache.pageTokens
 	p.Ring, p.Lost, p.Plan = d.Ring, d.Lost, &sg.division
-	return d.options(p)
-}
-
-// checkApart reports what shares memory with keys or values of a layer.
-func (s *Step) checkApart(name string, written *region, layer int) error {
-	l, err := s.cache.layer(layer)
-	if err != nil {
+	if err := d.options(p); err != nil {
 		return err
 	}
-	for _, v := range [...]*View{&l.k, &l.v, &l.kScale, &l.vScale} {
-		own := v.region()
-		if err := checkApart(name, written, "the cache", &own); err != nil {
+	if len(s.cache.given) == 0 {
+		return nil
+	}
+	outputs := [...]region{d.Out.region(), floatsRegion(d.LSE), d.Scores.region()}
+	for i, name := range [...]string{"out", "lse", "scores"} {
+		if err := s.checkApart(name, &outputs[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkApart reports what shares memory with keys or values of any layer.
+func (s *Step) checkApart(name string, written *region) error {
+	for i := range s.cache.given {
+		if err := checkApart(name, written, "the cache", &s.cache.given[i]); err != nil {
 			return err
 		}
 	}
