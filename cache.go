@@ -20,7 +20,8 @@ type CacheConfig struct {
 	// that uses those of another has none: it attends the other's index.
 	Layers []CacheLayer
 
-	// PageTokens is the tokens of a page, the same in all layers.
+	// PageTokens is the tokens of a page, the same in all layers. Rings of layers with a Window are
+	// of whole pages, too: one of 1,024 tokens takes a slot of 32,768 whole.
 	PageTokens int
 
 	// Pages is how many pages there are for the layers that attend all keys, in each of them. It is
@@ -28,7 +29,9 @@ type CacheConfig struct {
 	Pages int
 
 	// Sequences is the most sequences at one time that layers with a Window have pages for. It is
-	// 0 if there are none of those. Forks count; what they share is not counted twice.
+	// 0 if there are none of those. Forks count; what they share is not counted twice. But a [Step]
+	// holds pages that sequences share until it has ended, beside their copies: forks that share a
+	// whole ring, and are all written in one step, need that of one sequence more.
 	Sequences int
 
 	// StepTokens is the most tokens of one sequence in one [Step], for layers with a Window: their
@@ -98,7 +101,8 @@ type pageGroup struct {
 }
 
 // A PagesError reports that a [Cache] has not enough free pages. Nothing has changed when it is
-// returned.
+// returned. Copies of pages that sequences share are only counted where there are enough for the rest:
+// more than Needed may be needed.
 type PagesError struct {
 	Window       int // of the layers that the pages are for, 0 for those that attend all keys
 	Needed, Free int

@@ -13,7 +13,8 @@ import (
 //
 // A layer without weights of keys and values attends those of index as they are: what another layer
 // has written in this step, or the tokens of an encoder (cross-attention), for which a step has
-// Queries. x has a row for each query then.
+// Queries. x has a row for each query then. With weights of keys and values, or a rotary embedding,
+// each sequence has as many queries as new tokens.
 //
 // The options of the LayerConfig are used as [Step.Attend] takes them. The error is an [*ArgError], or a
 // [*MemoryError] for a workspace larger than there is memory; nothing has been written then.

@@ -1,8 +1,10 @@
 package qkv
 
 // A Sequence is a sequence of tokens in a [Cache], which makes it: [Cache.NewSequence]. It grows in a
-// [Step]. While it is in one, it cannot be truncated, freed or begun to be written, and while it is
-// written there, nothing else can be done with it.
+// [Step]. While it has new tokens in one, nothing else can be done with it. While it is attended in
+// some, or [Sequence.WriteTo] runs, it can be attended in others, forked and written to files, but not
+// grow, be truncated or freed. Its pages are free again when Free has been called: forgetting it does
+// not give them back. It is not to be copied.
 type Sequence struct {
 	cache  *Cache
 	tables []sequenceTable // of the groups of the cache

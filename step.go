@@ -27,7 +27,9 @@ import (
 // no layer ahead of another.
 //
 // A Step is reused, and allocates nothing once it has had its largest batch. It is used by one
-// goroutine at a time, and not by callbacks of its own calls; that is an error. Different Steps may be used at the same time, with different sequences.
+// goroutine at a time, and not by callbacks of its own calls; that is an error. Different Steps may be
+// used at the same time: a sequence with new tokens is in one of them, others may be attended in
+// several.
 type Step struct {
 	engine *Engine
 	cache  *Cache
@@ -375,8 +377,8 @@ func (s *Step) Positions() []int {
 
 // Write writes the keys and values of the new tokens of a layer, converted to its types: k and v are
 // float32 [1, kvHeads, tokens, dim], with those of all sequences one behind the other in the order of
-// Begin, see [THD], and k is rotated already where there are rotary embeddings. They share no element with the cache.
-// The error is an [*ArgError]; nothing has been written then.
+// Begin, see [THD], and k is rotated already where there are rotary embeddings. They share no element
+// with the layer's memory. The error is an [*ArgError]; nothing has been written then.
 func (s *Step) Write(layer int, k, v View) error {
 	if err := s.enter(true); err != nil {
 		return err
