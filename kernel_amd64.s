@@ -38840,7 +38840,9 @@ most6x4:
 
 ask6x4:
 	CMPQ R14, 96(DI)
-	JGE asked6x4
+	JGE then6x4
+
+line6x4:
 	PREFETCHT1 (R14)
 	ADDQ $64, R14
 	SUBQ $16384, R13
@@ -38852,6 +38854,28 @@ asked6x4:
 	CMPQ DX, $4
 	JGE most6x4
 	MOVQ R14, 88(DI) // a.Next
+	JMP mostDone6x4
+
+then6x4:
+	MOVQ 120(DI), R14 // a.ThenRows
+	CMPQ R14, $0
+	JLE none6x4
+	SUBQ $1, R14
+	MOVQ R14, 120(DI) // a.ThenRows
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 136(DI), R14
+	MOVQ R14, 96(DI) // a.NextEnd
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 128(DI), R14
+	MOVQ R14, 112(DI) // a.Then
+	SUBQ 128(DI), R14
+	JMP line6x4
+
+none6x4:
+	MOVQ 96(DI), R14 // a.NextEnd
+	JMP asked6x4
+
+mostDone6x4:
 	ADDQ $20, DX
 	MOVQ R9, R14
 	MOVQ 64(DI), R12 // a.Stride
@@ -39328,7 +39352,9 @@ most5x4:
 
 ask5x4:
 	CMPQ R14, 96(DI)
-	JGE asked5x4
+	JGE then5x4
+
+line5x4:
 	PREFETCHT1 (R14)
 	ADDQ $64, R14
 	SUBQ $16384, R13
@@ -39340,6 +39366,28 @@ asked5x4:
 	CMPQ DX, $4
 	JGE most5x4
 	MOVQ R14, 88(DI) // a.Next
+	JMP mostDone5x4
+
+then5x4:
+	MOVQ 120(DI), R14 // a.ThenRows
+	CMPQ R14, $0
+	JLE none5x4
+	SUBQ $1, R14
+	MOVQ R14, 120(DI) // a.ThenRows
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 136(DI), R14
+	MOVQ R14, 96(DI) // a.NextEnd
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 128(DI), R14
+	MOVQ R14, 112(DI) // a.Then
+	SUBQ 128(DI), R14
+	JMP line5x4
+
+none5x4:
+	MOVQ 96(DI), R14 // a.NextEnd
+	JMP asked5x4
+
+mostDone5x4:
 	ADDQ $18, DX
 	MOVQ R9, R14
 	MOVQ 64(DI), R12 // a.Stride
@@ -39752,7 +39800,9 @@ most4x4:
 
 ask4x4:
 	CMPQ R14, 96(DI)
-	JGE asked4x4
+	JGE then4x4
+
+line4x4:
 	PREFETCHT1 (R14)
 	ADDQ $64, R14
 	SUBQ $16384, R13
@@ -39764,6 +39814,28 @@ asked4x4:
 	CMPQ DX, $4
 	JGE most4x4
 	MOVQ R14, 88(DI) // a.Next
+	JMP mostDone4x4
+
+then4x4:
+	MOVQ 120(DI), R14 // a.ThenRows
+	CMPQ R14, $0
+	JLE none4x4
+	SUBQ $1, R14
+	MOVQ R14, 120(DI) // a.ThenRows
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 136(DI), R14
+	MOVQ R14, 96(DI) // a.NextEnd
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 128(DI), R14
+	MOVQ R14, 112(DI) // a.Then
+	SUBQ 128(DI), R14
+	JMP line4x4
+
+none4x4:
+	MOVQ 96(DI), R14 // a.NextEnd
+	JMP asked4x4
+
+mostDone4x4:
 	ADDQ $16, DX
 	MOVQ R9, R14
 	MOVQ 64(DI), R12 // a.Stride
@@ -40108,7 +40180,9 @@ most3x4:
 
 ask3x4:
 	CMPQ R14, 96(DI)
-	JGE asked3x4
+	JGE then3x4
+
+line3x4:
 	PREFETCHT1 (R14)
 	ADDQ $64, R14
 	SUBQ $16384, R12
@@ -40120,6 +40194,28 @@ asked3x4:
 	CMPQ DX, $4
 	JGE most3x4
 	MOVQ R14, 88(DI) // a.Next
+	JMP mostDone3x4
+
+then3x4:
+	MOVQ 120(DI), R14 // a.ThenRows
+	CMPQ R14, $0
+	JLE none3x4
+	SUBQ $1, R14
+	MOVQ R14, 120(DI) // a.ThenRows
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 136(DI), R14
+	MOVQ R14, 96(DI) // a.NextEnd
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 128(DI), R14
+	MOVQ R14, 112(DI) // a.Then
+	SUBQ 128(DI), R14
+	JMP line3x4
+
+none3x4:
+	MOVQ 96(DI), R14 // a.NextEnd
+	JMP asked3x4
+
+mostDone3x4:
 	ADDQ $14, DX
 	MOVQ R9, R14
 	MOVQ 64(DI), R11 // a.Stride
@@ -40398,7 +40494,9 @@ most2x4:
 
 ask2x4:
 	CMPQ R14, 96(DI)
-	JGE asked2x4
+	JGE then2x4
+
+line2x4:
 	PREFETCHT1 (R14)
 	ADDQ $64, R14
 	SUBQ $16384, R12
@@ -40410,6 +40508,28 @@ asked2x4:
 	CMPQ DX, $4
 	JGE most2x4
 	MOVQ R14, 88(DI) // a.Next
+	JMP mostDone2x4
+
+then2x4:
+	MOVQ 120(DI), R14 // a.ThenRows
+	CMPQ R14, $0
+	JLE none2x4
+	SUBQ $1, R14
+	MOVQ R14, 120(DI) // a.ThenRows
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 136(DI), R14
+	MOVQ R14, 96(DI) // a.NextEnd
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 128(DI), R14
+	MOVQ R14, 112(DI) // a.Then
+	SUBQ 128(DI), R14
+	JMP line2x4
+
+none2x4:
+	MOVQ 96(DI), R14 // a.NextEnd
+	JMP asked2x4
+
+mostDone2x4:
 	ADDQ $12, DX
 	MOVQ R9, R14
 	MOVQ 64(DI), R11 // a.Stride
@@ -40625,7 +40745,9 @@ most1x4:
 
 ask1x4:
 	CMPQ R14, 96(DI)
-	JGE asked1x4
+	JGE then1x4
+
+line1x4:
 	PREFETCHT1 (R14)
 	ADDQ $64, R14
 	SUBQ $16384, R12
@@ -40637,6 +40759,28 @@ asked1x4:
 	CMPQ DX, $4
 	JGE most1x4
 	MOVQ R14, 88(DI) // a.Next
+	JMP mostDone1x4
+
+then1x4:
+	MOVQ 120(DI), R14 // a.ThenRows
+	CMPQ R14, $0
+	JLE none1x4
+	SUBQ $1, R14
+	MOVQ R14, 120(DI) // a.ThenRows
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 136(DI), R14
+	MOVQ R14, 96(DI) // a.NextEnd
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 128(DI), R14
+	MOVQ R14, 112(DI) // a.Then
+	SUBQ 128(DI), R14
+	JMP line1x4
+
+none1x4:
+	MOVQ 96(DI), R14 // a.NextEnd
+	JMP asked1x4
+
+mostDone1x4:
 	ADDQ $10, DX
 	MOVQ R9, R14
 	MOVQ 64(DI), R11 // a.Stride
@@ -41404,7 +41548,9 @@ most6x3:
 
 ask6x3:
 	CMPQ R14, 96(DI)
-	JGE asked6x3
+	JGE then6x3
+
+line6x3:
 	PREFETCHT1 (R14)
 	ADDQ $64, R14
 	SUBQ $16384, R13
@@ -41416,6 +41562,28 @@ asked6x3:
 	CMPQ DX, $4
 	JGE most6x3
 	MOVQ R14, 88(DI) // a.Next
+	JMP mostDone6x3
+
+then6x3:
+	MOVQ 120(DI), R14 // a.ThenRows
+	CMPQ R14, $0
+	JLE none6x3
+	SUBQ $1, R14
+	MOVQ R14, 120(DI) // a.ThenRows
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 136(DI), R14
+	MOVQ R14, 96(DI) // a.NextEnd
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 128(DI), R14
+	MOVQ R14, 112(DI) // a.Then
+	SUBQ 128(DI), R14
+	JMP line6x3
+
+none6x3:
+	MOVQ 96(DI), R14 // a.NextEnd
+	JMP asked6x3
+
+mostDone6x3:
 	ADDQ $20, DX
 	MOVQ R9, R14
 	MOVQ 64(DI), R12 // a.Stride
@@ -41809,7 +41977,9 @@ most5x3:
 
 ask5x3:
 	CMPQ R14, 96(DI)
-	JGE asked5x3
+	JGE then5x3
+
+line5x3:
 	PREFETCHT1 (R14)
 	ADDQ $64, R14
 	SUBQ $16384, R13
@@ -41821,6 +41991,28 @@ asked5x3:
 	CMPQ DX, $4
 	JGE most5x3
 	MOVQ R14, 88(DI) // a.Next
+	JMP mostDone5x3
+
+then5x3:
+	MOVQ 120(DI), R14 // a.ThenRows
+	CMPQ R14, $0
+	JLE none5x3
+	SUBQ $1, R14
+	MOVQ R14, 120(DI) // a.ThenRows
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 136(DI), R14
+	MOVQ R14, 96(DI) // a.NextEnd
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 128(DI), R14
+	MOVQ R14, 112(DI) // a.Then
+	SUBQ 128(DI), R14
+	JMP line5x3
+
+none5x3:
+	MOVQ 96(DI), R14 // a.NextEnd
+	JMP asked5x3
+
+mostDone5x3:
 	ADDQ $18, DX
 	MOVQ R9, R14
 	MOVQ 64(DI), R12 // a.Stride
@@ -42164,7 +42356,9 @@ most4x3:
 
 ask4x3:
 	CMPQ R14, 96(DI)
-	JGE asked4x3
+	JGE then4x3
+
+line4x3:
 	PREFETCHT1 (R14)
 	ADDQ $64, R14
 	SUBQ $16384, R13
@@ -42176,6 +42370,28 @@ asked4x3:
 	CMPQ DX, $4
 	JGE most4x3
 	MOVQ R14, 88(DI) // a.Next
+	JMP mostDone4x3
+
+then4x3:
+	MOVQ 120(DI), R14 // a.ThenRows
+	CMPQ R14, $0
+	JLE none4x3
+	SUBQ $1, R14
+	MOVQ R14, 120(DI) // a.ThenRows
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 136(DI), R14
+	MOVQ R14, 96(DI) // a.NextEnd
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 128(DI), R14
+	MOVQ R14, 112(DI) // a.Then
+	SUBQ 128(DI), R14
+	JMP line4x3
+
+none4x3:
+	MOVQ 96(DI), R14 // a.NextEnd
+	JMP asked4x3
+
+mostDone4x3:
 	ADDQ $16, DX
 	MOVQ R9, R14
 	MOVQ 64(DI), R12 // a.Stride
@@ -42464,7 +42680,9 @@ most3x3:
 
 ask3x3:
 	CMPQ R14, 96(DI)
-	JGE asked3x3
+	JGE then3x3
+
+line3x3:
 	PREFETCHT1 (R14)
 	ADDQ $64, R14
 	SUBQ $16384, R12
@@ -42476,6 +42694,28 @@ asked3x3:
 	CMPQ DX, $4
 	JGE most3x3
 	MOVQ R14, 88(DI) // a.Next
+	JMP mostDone3x3
+
+then3x3:
+	MOVQ 120(DI), R14 // a.ThenRows
+	CMPQ R14, $0
+	JLE none3x3
+	SUBQ $1, R14
+	MOVQ R14, 120(DI) // a.ThenRows
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 136(DI), R14
+	MOVQ R14, 96(DI) // a.NextEnd
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 128(DI), R14
+	MOVQ R14, 112(DI) // a.Then
+	SUBQ 128(DI), R14
+	JMP line3x3
+
+none3x3:
+	MOVQ 96(DI), R14 // a.NextEnd
+	JMP asked3x3
+
+mostDone3x3:
 	ADDQ $14, DX
 	MOVQ R9, R14
 	MOVQ 64(DI), R11 // a.Stride
@@ -42711,7 +42951,9 @@ most2x3:
 
 ask2x3:
 	CMPQ R14, 96(DI)
-	JGE asked2x3
+	JGE then2x3
+
+line2x3:
 	PREFETCHT1 (R14)
 	ADDQ $64, R14
 	SUBQ $16384, R12
@@ -42723,6 +42965,28 @@ asked2x3:
 	CMPQ DX, $4
 	JGE most2x3
 	MOVQ R14, 88(DI) // a.Next
+	JMP mostDone2x3
+
+then2x3:
+	MOVQ 120(DI), R14 // a.ThenRows
+	CMPQ R14, $0
+	JLE none2x3
+	SUBQ $1, R14
+	MOVQ R14, 120(DI) // a.ThenRows
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 136(DI), R14
+	MOVQ R14, 96(DI) // a.NextEnd
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 128(DI), R14
+	MOVQ R14, 112(DI) // a.Then
+	SUBQ 128(DI), R14
+	JMP line2x3
+
+none2x3:
+	MOVQ 96(DI), R14 // a.NextEnd
+	JMP asked2x3
+
+mostDone2x3:
 	ADDQ $12, DX
 	MOVQ R9, R14
 	MOVQ 64(DI), R11 // a.Stride
@@ -42908,7 +43172,9 @@ most1x3:
 
 ask1x3:
 	CMPQ R14, 96(DI)
-	JGE asked1x3
+	JGE then1x3
+
+line1x3:
 	PREFETCHT1 (R14)
 	ADDQ $64, R14
 	SUBQ $16384, R12
@@ -42920,6 +43186,28 @@ asked1x3:
 	CMPQ DX, $4
 	JGE most1x3
 	MOVQ R14, 88(DI) // a.Next
+	JMP mostDone1x3
+
+then1x3:
+	MOVQ 120(DI), R14 // a.ThenRows
+	CMPQ R14, $0
+	JLE none1x3
+	SUBQ $1, R14
+	MOVQ R14, 120(DI) // a.ThenRows
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 136(DI), R14
+	MOVQ R14, 96(DI) // a.NextEnd
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 128(DI), R14
+	MOVQ R14, 112(DI) // a.Then
+	SUBQ 128(DI), R14
+	JMP line1x3
+
+none1x3:
+	MOVQ 96(DI), R14 // a.NextEnd
+	JMP asked1x3
+
+mostDone1x3:
 	ADDQ $10, DX
 	MOVQ R9, R14
 	MOVQ 64(DI), R11 // a.Stride
@@ -43531,7 +43819,9 @@ most6x2:
 
 ask6x2:
 	CMPQ R14, 96(DI)
-	JGE asked6x2
+	JGE then6x2
+
+line6x2:
 	PREFETCHT1 (R14)
 	ADDQ $64, R14
 	SUBQ $16384, R13
@@ -43543,6 +43833,28 @@ asked6x2:
 	CMPQ DX, $4
 	JGE most6x2
 	MOVQ R14, 88(DI) // a.Next
+	JMP mostDone6x2
+
+then6x2:
+	MOVQ 120(DI), R14 // a.ThenRows
+	CMPQ R14, $0
+	JLE none6x2
+	SUBQ $1, R14
+	MOVQ R14, 120(DI) // a.ThenRows
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 136(DI), R14
+	MOVQ R14, 96(DI) // a.NextEnd
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 128(DI), R14
+	MOVQ R14, 112(DI) // a.Then
+	SUBQ 128(DI), R14
+	JMP line6x2
+
+none6x2:
+	MOVQ 96(DI), R14 // a.NextEnd
+	JMP asked6x2
+
+mostDone6x2:
 	ADDQ $20, DX
 	MOVQ R9, R14
 	MOVQ 64(DI), R12 // a.Stride
@@ -43854,7 +44166,9 @@ most5x2:
 
 ask5x2:
 	CMPQ R14, 96(DI)
-	JGE asked5x2
+	JGE then5x2
+
+line5x2:
 	PREFETCHT1 (R14)
 	ADDQ $64, R14
 	SUBQ $16384, R13
@@ -43866,6 +44180,28 @@ asked5x2:
 	CMPQ DX, $4
 	JGE most5x2
 	MOVQ R14, 88(DI) // a.Next
+	JMP mostDone5x2
+
+then5x2:
+	MOVQ 120(DI), R14 // a.ThenRows
+	CMPQ R14, $0
+	JLE none5x2
+	SUBQ $1, R14
+	MOVQ R14, 120(DI) // a.ThenRows
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 136(DI), R14
+	MOVQ R14, 96(DI) // a.NextEnd
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 128(DI), R14
+	MOVQ R14, 112(DI) // a.Then
+	SUBQ 128(DI), R14
+	JMP line5x2
+
+none5x2:
+	MOVQ 96(DI), R14 // a.NextEnd
+	JMP asked5x2
+
+mostDone5x2:
 	ADDQ $18, DX
 	MOVQ R9, R14
 	MOVQ 64(DI), R12 // a.Stride
@@ -44140,7 +44476,9 @@ most4x2:
 
 ask4x2:
 	CMPQ R14, 96(DI)
-	JGE asked4x2
+	JGE then4x2
+
+line4x2:
 	PREFETCHT1 (R14)
 	ADDQ $64, R14
 	SUBQ $16384, R13
@@ -44152,6 +44490,28 @@ asked4x2:
 	CMPQ DX, $4
 	JGE most4x2
 	MOVQ R14, 88(DI) // a.Next
+	JMP mostDone4x2
+
+then4x2:
+	MOVQ 120(DI), R14 // a.ThenRows
+	CMPQ R14, $0
+	JLE none4x2
+	SUBQ $1, R14
+	MOVQ R14, 120(DI) // a.ThenRows
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 136(DI), R14
+	MOVQ R14, 96(DI) // a.NextEnd
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 128(DI), R14
+	MOVQ R14, 112(DI) // a.Then
+	SUBQ 128(DI), R14
+	JMP line4x2
+
+none4x2:
+	MOVQ 96(DI), R14 // a.NextEnd
+	JMP asked4x2
+
+mostDone4x2:
 	ADDQ $16, DX
 	MOVQ R9, R14
 	MOVQ 64(DI), R12 // a.Stride
@@ -44384,7 +44744,9 @@ most3x2:
 
 ask3x2:
 	CMPQ R14, 96(DI)
-	JGE asked3x2
+	JGE then3x2
+
+line3x2:
 	PREFETCHT1 (R14)
 	ADDQ $64, R14
 	SUBQ $16384, R12
@@ -44396,6 +44758,28 @@ asked3x2:
 	CMPQ DX, $4
 	JGE most3x2
 	MOVQ R14, 88(DI) // a.Next
+	JMP mostDone3x2
+
+then3x2:
+	MOVQ 120(DI), R14 // a.ThenRows
+	CMPQ R14, $0
+	JLE none3x2
+	SUBQ $1, R14
+	MOVQ R14, 120(DI) // a.ThenRows
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 136(DI), R14
+	MOVQ R14, 96(DI) // a.NextEnd
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 128(DI), R14
+	MOVQ R14, 112(DI) // a.Then
+	SUBQ 128(DI), R14
+	JMP line3x2
+
+none3x2:
+	MOVQ 96(DI), R14 // a.NextEnd
+	JMP asked3x2
+
+mostDone3x2:
 	ADDQ $14, DX
 	MOVQ R9, R14
 	MOVQ 64(DI), R11 // a.Stride
@@ -44588,7 +44972,9 @@ most2x2:
 
 ask2x2:
 	CMPQ R14, 96(DI)
-	JGE asked2x2
+	JGE then2x2
+
+line2x2:
 	PREFETCHT1 (R14)
 	ADDQ $64, R14
 	SUBQ $16384, R12
@@ -44600,6 +44986,28 @@ asked2x2:
 	CMPQ DX, $4
 	JGE most2x2
 	MOVQ R14, 88(DI) // a.Next
+	JMP mostDone2x2
+
+then2x2:
+	MOVQ 120(DI), R14 // a.ThenRows
+	CMPQ R14, $0
+	JLE none2x2
+	SUBQ $1, R14
+	MOVQ R14, 120(DI) // a.ThenRows
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 136(DI), R14
+	MOVQ R14, 96(DI) // a.NextEnd
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 128(DI), R14
+	MOVQ R14, 112(DI) // a.Then
+	SUBQ 128(DI), R14
+	JMP line2x2
+
+none2x2:
+	MOVQ 96(DI), R14 // a.NextEnd
+	JMP asked2x2
+
+mostDone2x2:
 	ADDQ $12, DX
 	MOVQ R9, R14
 	MOVQ 64(DI), R11 // a.Stride
@@ -44755,7 +45163,9 @@ most1x2:
 
 ask1x2:
 	CMPQ R14, 96(DI)
-	JGE asked1x2
+	JGE then1x2
+
+line1x2:
 	PREFETCHT1 (R14)
 	ADDQ $64, R14
 	SUBQ $16384, R12
@@ -44767,6 +45177,28 @@ asked1x2:
 	CMPQ DX, $4
 	JGE most1x2
 	MOVQ R14, 88(DI) // a.Next
+	JMP mostDone1x2
+
+then1x2:
+	MOVQ 120(DI), R14 // a.ThenRows
+	CMPQ R14, $0
+	JLE none1x2
+	SUBQ $1, R14
+	MOVQ R14, 120(DI) // a.ThenRows
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 136(DI), R14
+	MOVQ R14, 96(DI) // a.NextEnd
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 128(DI), R14
+	MOVQ R14, 112(DI) // a.Then
+	SUBQ 128(DI), R14
+	JMP line1x2
+
+none1x2:
+	MOVQ 96(DI), R14 // a.NextEnd
+	JMP asked1x2
+
+mostDone1x2:
 	ADDQ $10, DX
 	MOVQ R9, R14
 	MOVQ 64(DI), R11 // a.Stride
@@ -45892,7 +46324,9 @@ most6x1:
 
 ask6x1:
 	CMPQ R14, 96(DI)
-	JGE asked6x1
+	JGE then6x1
+
+line6x1:
 	PREFETCHT1 (R14)
 	ADDQ $64, R14
 	SUBQ $16384, R13
@@ -45904,6 +46338,28 @@ asked6x1:
 	CMPQ DX, $4
 	JGE most6x1
 	MOVQ R14, 88(DI) // a.Next
+	JMP mostDone6x1
+
+then6x1:
+	MOVQ 120(DI), R14 // a.ThenRows
+	CMPQ R14, $0
+	JLE none6x1
+	SUBQ $1, R14
+	MOVQ R14, 120(DI) // a.ThenRows
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 136(DI), R14
+	MOVQ R14, 96(DI) // a.NextEnd
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 128(DI), R14
+	MOVQ R14, 112(DI) // a.Then
+	SUBQ 128(DI), R14
+	JMP line6x1
+
+none6x1:
+	MOVQ 96(DI), R14 // a.NextEnd
+	JMP asked6x1
+
+mostDone6x1:
 	ADDQ $20, DX
 	MOVQ R9, R14
 	MOVQ 64(DI), R12 // a.Stride
@@ -46133,7 +46589,9 @@ most5x1:
 
 ask5x1:
 	CMPQ R14, 96(DI)
-	JGE asked5x1
+	JGE then5x1
+
+line5x1:
 	PREFETCHT1 (R14)
 	ADDQ $64, R14
 	SUBQ $16384, R13
@@ -46145,6 +46603,28 @@ asked5x1:
 	CMPQ DX, $4
 	JGE most5x1
 	MOVQ R14, 88(DI) // a.Next
+	JMP mostDone5x1
+
+then5x1:
+	MOVQ 120(DI), R14 // a.ThenRows
+	CMPQ R14, $0
+	JLE none5x1
+	SUBQ $1, R14
+	MOVQ R14, 120(DI) // a.ThenRows
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 136(DI), R14
+	MOVQ R14, 96(DI) // a.NextEnd
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 128(DI), R14
+	MOVQ R14, 112(DI) // a.Then
+	SUBQ 128(DI), R14
+	JMP line5x1
+
+none5x1:
+	MOVQ 96(DI), R14 // a.NextEnd
+	JMP asked5x1
+
+mostDone5x1:
 	ADDQ $18, DX
 	MOVQ R9, R14
 	MOVQ 64(DI), R12 // a.Stride
@@ -46350,7 +46830,9 @@ most4x1:
 
 ask4x1:
 	CMPQ R14, 96(DI)
-	JGE asked4x1
+	JGE then4x1
+
+line4x1:
 	PREFETCHT1 (R14)
 	ADDQ $64, R14
 	SUBQ $16384, R13
@@ -46362,6 +46844,28 @@ asked4x1:
 	CMPQ DX, $4
 	JGE most4x1
 	MOVQ R14, 88(DI) // a.Next
+	JMP mostDone4x1
+
+then4x1:
+	MOVQ 120(DI), R14 // a.ThenRows
+	CMPQ R14, $0
+	JLE none4x1
+	SUBQ $1, R14
+	MOVQ R14, 120(DI) // a.ThenRows
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 136(DI), R14
+	MOVQ R14, 96(DI) // a.NextEnd
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 128(DI), R14
+	MOVQ R14, 112(DI) // a.Then
+	SUBQ 128(DI), R14
+	JMP line4x1
+
+none4x1:
+	MOVQ 96(DI), R14 // a.NextEnd
+	JMP asked4x1
+
+mostDone4x1:
 	ADDQ $16, DX
 	MOVQ R9, R14
 	MOVQ 64(DI), R12 // a.Stride
@@ -46538,7 +47042,9 @@ most3x1:
 
 ask3x1:
 	CMPQ R14, 96(DI)
-	JGE asked3x1
+	JGE then3x1
+
+line3x1:
 	PREFETCHT1 (R14)
 	ADDQ $64, R14
 	SUBQ $16384, R12
@@ -46550,6 +47056,28 @@ asked3x1:
 	CMPQ DX, $4
 	JGE most3x1
 	MOVQ R14, 88(DI) // a.Next
+	JMP mostDone3x1
+
+then3x1:
+	MOVQ 120(DI), R14 // a.ThenRows
+	CMPQ R14, $0
+	JLE none3x1
+	SUBQ $1, R14
+	MOVQ R14, 120(DI) // a.ThenRows
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 136(DI), R14
+	MOVQ R14, 96(DI) // a.NextEnd
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 128(DI), R14
+	MOVQ R14, 112(DI) // a.Then
+	SUBQ 128(DI), R14
+	JMP line3x1
+
+none3x1:
+	MOVQ 96(DI), R14 // a.NextEnd
+	JMP asked3x1
+
+mostDone3x1:
 	ADDQ $14, DX
 	MOVQ R9, R14
 	MOVQ 64(DI), R11 // a.Stride
@@ -46699,7 +47227,9 @@ most2x1:
 
 ask2x1:
 	CMPQ R14, 96(DI)
-	JGE asked2x1
+	JGE then2x1
+
+line2x1:
 	PREFETCHT1 (R14)
 	ADDQ $64, R14
 	SUBQ $16384, R12
@@ -46711,6 +47241,28 @@ asked2x1:
 	CMPQ DX, $4
 	JGE most2x1
 	MOVQ R14, 88(DI) // a.Next
+	JMP mostDone2x1
+
+then2x1:
+	MOVQ 120(DI), R14 // a.ThenRows
+	CMPQ R14, $0
+	JLE none2x1
+	SUBQ $1, R14
+	MOVQ R14, 120(DI) // a.ThenRows
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 136(DI), R14
+	MOVQ R14, 96(DI) // a.NextEnd
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 128(DI), R14
+	MOVQ R14, 112(DI) // a.Then
+	SUBQ 128(DI), R14
+	JMP line2x1
+
+none2x1:
+	MOVQ 96(DI), R14 // a.NextEnd
+	JMP asked2x1
+
+mostDone2x1:
 	ADDQ $12, DX
 	MOVQ R9, R14
 	MOVQ 64(DI), R11 // a.Stride
@@ -46836,7 +47388,9 @@ most1x1:
 
 ask1x1:
 	CMPQ R14, 96(DI)
-	JGE asked1x1
+	JGE then1x1
+
+line1x1:
 	PREFETCHT1 (R14)
 	ADDQ $64, R14
 	SUBQ $16384, R12
@@ -46848,6 +47402,28 @@ asked1x1:
 	CMPQ DX, $4
 	JGE most1x1
 	MOVQ R14, 88(DI) // a.Next
+	JMP mostDone1x1
+
+then1x1:
+	MOVQ 120(DI), R14 // a.ThenRows
+	CMPQ R14, $0
+	JLE none1x1
+	SUBQ $1, R14
+	MOVQ R14, 120(DI) // a.ThenRows
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 136(DI), R14
+	MOVQ R14, 96(DI) // a.NextEnd
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 128(DI), R14
+	MOVQ R14, 112(DI) // a.Then
+	SUBQ 128(DI), R14
+	JMP line1x1
+
+none1x1:
+	MOVQ 96(DI), R14 // a.NextEnd
+	JMP asked1x1
+
+mostDone1x1:
 	ADDQ $10, DX
 	MOVQ R9, R14
 	MOVQ 64(DI), R11 // a.Stride
@@ -76690,7 +77266,9 @@ most6x2:
 
 ask6x2:
 	CMPQ R14, 96(DI)
-	JGE asked6x2
+	JGE then6x2
+
+line6x2:
 	PREFETCHT1 (R14)
 	ADDQ $64, R14
 	SUBQ $16384, R13
@@ -76702,6 +77280,28 @@ asked6x2:
 	CMPQ DX, $4
 	JGE most6x2
 	MOVQ R14, 88(DI) // a.Next
+	JMP mostDone6x2
+
+then6x2:
+	MOVQ 120(DI), R14 // a.ThenRows
+	CMPQ R14, $0
+	JLE none6x2
+	SUBQ $1, R14
+	MOVQ R14, 120(DI) // a.ThenRows
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 136(DI), R14
+	MOVQ R14, 96(DI) // a.NextEnd
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 128(DI), R14
+	MOVQ R14, 112(DI) // a.Then
+	SUBQ 128(DI), R14
+	JMP line6x2
+
+none6x2:
+	MOVQ 96(DI), R14 // a.NextEnd
+	JMP asked6x2
+
+mostDone6x2:
 	ADDQ $20, DX
 	MOVQ R9, R14
 	MOVQ 64(DI), R12 // a.Stride
@@ -77111,7 +77711,9 @@ most5x2:
 
 ask5x2:
 	CMPQ R14, 96(DI)
-	JGE asked5x2
+	JGE then5x2
+
+line5x2:
 	PREFETCHT1 (R14)
 	ADDQ $64, R14
 	SUBQ $16384, R13
@@ -77123,6 +77725,28 @@ asked5x2:
 	CMPQ DX, $4
 	JGE most5x2
 	MOVQ R14, 88(DI) // a.Next
+	JMP mostDone5x2
+
+then5x2:
+	MOVQ 120(DI), R14 // a.ThenRows
+	CMPQ R14, $0
+	JLE none5x2
+	SUBQ $1, R14
+	MOVQ R14, 120(DI) // a.ThenRows
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 136(DI), R14
+	MOVQ R14, 96(DI) // a.NextEnd
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 128(DI), R14
+	MOVQ R14, 112(DI) // a.Then
+	SUBQ 128(DI), R14
+	JMP line5x2
+
+none5x2:
+	MOVQ 96(DI), R14 // a.NextEnd
+	JMP asked5x2
+
+mostDone5x2:
 	ADDQ $18, DX
 	MOVQ R9, R14
 	MOVQ 64(DI), R12 // a.Stride
@@ -77392,7 +78016,9 @@ most4x2:
 
 ask4x2:
 	CMPQ R14, 96(DI)
-	JGE asked4x2
+	JGE then4x2
+
+line4x2:
 	PREFETCHT1 (R14)
 	ADDQ $64, R14
 	SUBQ $16384, R13
@@ -77404,6 +78030,28 @@ asked4x2:
 	CMPQ DX, $4
 	JGE most4x2
 	MOVQ R14, 88(DI) // a.Next
+	JMP mostDone4x2
+
+then4x2:
+	MOVQ 120(DI), R14 // a.ThenRows
+	CMPQ R14, $0
+	JLE none4x2
+	SUBQ $1, R14
+	MOVQ R14, 120(DI) // a.ThenRows
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 136(DI), R14
+	MOVQ R14, 96(DI) // a.NextEnd
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 128(DI), R14
+	MOVQ R14, 112(DI) // a.Then
+	SUBQ 128(DI), R14
+	JMP line4x2
+
+none4x2:
+	MOVQ 96(DI), R14 // a.NextEnd
+	JMP asked4x2
+
+mostDone4x2:
 	ADDQ $16, DX
 	MOVQ R9, R14
 	MOVQ 64(DI), R12 // a.Stride
@@ -77632,7 +78280,9 @@ most3x2:
 
 ask3x2:
 	CMPQ R14, 96(DI)
-	JGE asked3x2
+	JGE then3x2
+
+line3x2:
 	PREFETCHT1 (R14)
 	ADDQ $64, R14
 	SUBQ $16384, R12
@@ -77644,6 +78294,28 @@ asked3x2:
 	CMPQ DX, $4
 	JGE most3x2
 	MOVQ R14, 88(DI) // a.Next
+	JMP mostDone3x2
+
+then3x2:
+	MOVQ 120(DI), R14 // a.ThenRows
+	CMPQ R14, $0
+	JLE none3x2
+	SUBQ $1, R14
+	MOVQ R14, 120(DI) // a.ThenRows
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 136(DI), R14
+	MOVQ R14, 96(DI) // a.NextEnd
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 128(DI), R14
+	MOVQ R14, 112(DI) // a.Then
+	SUBQ 128(DI), R14
+	JMP line3x2
+
+none3x2:
+	MOVQ 96(DI), R14 // a.NextEnd
+	JMP asked3x2
+
+mostDone3x2:
 	ADDQ $14, DX
 	MOVQ R9, R14
 	MOVQ 64(DI), R11 // a.Stride
@@ -77833,7 +78505,9 @@ most2x2:
 
 ask2x2:
 	CMPQ R14, 96(DI)
-	JGE asked2x2
+	JGE then2x2
+
+line2x2:
 	PREFETCHT1 (R14)
 	ADDQ $64, R14
 	SUBQ $16384, R12
@@ -77845,6 +78519,28 @@ asked2x2:
 	CMPQ DX, $4
 	JGE most2x2
 	MOVQ R14, 88(DI) // a.Next
+	JMP mostDone2x2
+
+then2x2:
+	MOVQ 120(DI), R14 // a.ThenRows
+	CMPQ R14, $0
+	JLE none2x2
+	SUBQ $1, R14
+	MOVQ R14, 120(DI) // a.ThenRows
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 136(DI), R14
+	MOVQ R14, 96(DI) // a.NextEnd
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 128(DI), R14
+	MOVQ R14, 112(DI) // a.Then
+	SUBQ 128(DI), R14
+	JMP line2x2
+
+none2x2:
+	MOVQ 96(DI), R14 // a.NextEnd
+	JMP asked2x2
+
+mostDone2x2:
 	ADDQ $12, DX
 	MOVQ R9, R14
 	MOVQ 64(DI), R11 // a.Stride
@@ -77998,7 +78694,9 @@ most1x2:
 
 ask1x2:
 	CMPQ R14, 96(DI)
-	JGE asked1x2
+	JGE then1x2
+
+line1x2:
 	PREFETCHT1 (R14)
 	ADDQ $64, R14
 	SUBQ $16384, R12
@@ -78010,6 +78708,28 @@ asked1x2:
 	CMPQ DX, $4
 	JGE most1x2
 	MOVQ R14, 88(DI) // a.Next
+	JMP mostDone1x2
+
+then1x2:
+	MOVQ 120(DI), R14 // a.ThenRows
+	CMPQ R14, $0
+	JLE none1x2
+	SUBQ $1, R14
+	MOVQ R14, 120(DI) // a.ThenRows
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 136(DI), R14
+	MOVQ R14, 96(DI) // a.NextEnd
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 128(DI), R14
+	MOVQ R14, 112(DI) // a.Then
+	SUBQ 128(DI), R14
+	JMP line1x2
+
+none1x2:
+	MOVQ 96(DI), R14 // a.NextEnd
+	JMP asked1x2
+
+mostDone1x2:
 	ADDQ $10, DX
 	MOVQ R9, R14
 	MOVQ 64(DI), R11 // a.Stride
@@ -79285,7 +80005,9 @@ most6x1:
 
 ask6x1:
 	CMPQ R14, 96(DI)
-	JGE asked6x1
+	JGE then6x1
+
+line6x1:
 	PREFETCHT1 (R14)
 	ADDQ $64, R14
 	SUBQ $16384, R13
@@ -79297,6 +80019,28 @@ asked6x1:
 	CMPQ DX, $4
 	JGE most6x1
 	MOVQ R14, 88(DI) // a.Next
+	JMP mostDone6x1
+
+then6x1:
+	MOVQ 120(DI), R14 // a.ThenRows
+	CMPQ R14, $0
+	JLE none6x1
+	SUBQ $1, R14
+	MOVQ R14, 120(DI) // a.ThenRows
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 136(DI), R14
+	MOVQ R14, 96(DI) // a.NextEnd
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 128(DI), R14
+	MOVQ R14, 112(DI) // a.Then
+	SUBQ 128(DI), R14
+	JMP line6x1
+
+none6x1:
+	MOVQ 96(DI), R14 // a.NextEnd
+	JMP asked6x1
+
+mostDone6x1:
 	ADDQ $20, DX
 	MOVQ R9, R14
 	MOVQ 64(DI), R12 // a.Stride
@@ -79527,7 +80271,9 @@ most5x1:
 
 ask5x1:
 	CMPQ R14, 96(DI)
-	JGE asked5x1
+	JGE then5x1
+
+line5x1:
 	PREFETCHT1 (R14)
 	ADDQ $64, R14
 	SUBQ $16384, R13
@@ -79539,6 +80285,28 @@ asked5x1:
 	CMPQ DX, $4
 	JGE most5x1
 	MOVQ R14, 88(DI) // a.Next
+	JMP mostDone5x1
+
+then5x1:
+	MOVQ 120(DI), R14 // a.ThenRows
+	CMPQ R14, $0
+	JLE none5x1
+	SUBQ $1, R14
+	MOVQ R14, 120(DI) // a.ThenRows
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 136(DI), R14
+	MOVQ R14, 96(DI) // a.NextEnd
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 128(DI), R14
+	MOVQ R14, 112(DI) // a.Then
+	SUBQ 128(DI), R14
+	JMP line5x1
+
+none5x1:
+	MOVQ 96(DI), R14 // a.NextEnd
+	JMP asked5x1
+
+mostDone5x1:
 	ADDQ $18, DX
 	MOVQ R9, R14
 	MOVQ 64(DI), R12 // a.Stride
@@ -79745,7 +80513,9 @@ most4x1:
 
 ask4x1:
 	CMPQ R14, 96(DI)
-	JGE asked4x1
+	JGE then4x1
+
+line4x1:
 	PREFETCHT1 (R14)
 	ADDQ $64, R14
 	SUBQ $16384, R13
@@ -79757,6 +80527,28 @@ asked4x1:
 	CMPQ DX, $4
 	JGE most4x1
 	MOVQ R14, 88(DI) // a.Next
+	JMP mostDone4x1
+
+then4x1:
+	MOVQ 120(DI), R14 // a.ThenRows
+	CMPQ R14, $0
+	JLE none4x1
+	SUBQ $1, R14
+	MOVQ R14, 120(DI) // a.ThenRows
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 136(DI), R14
+	MOVQ R14, 96(DI) // a.NextEnd
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 128(DI), R14
+	MOVQ R14, 112(DI) // a.Then
+	SUBQ 128(DI), R14
+	JMP line4x1
+
+none4x1:
+	MOVQ 96(DI), R14 // a.NextEnd
+	JMP asked4x1
+
+mostDone4x1:
 	ADDQ $16, DX
 	MOVQ R9, R14
 	MOVQ 64(DI), R12 // a.Stride
@@ -79934,7 +80726,9 @@ most3x1:
 
 ask3x1:
 	CMPQ R14, 96(DI)
-	JGE asked3x1
+	JGE then3x1
+
+line3x1:
 	PREFETCHT1 (R14)
 	ADDQ $64, R14
 	SUBQ $16384, R12
@@ -79946,6 +80740,28 @@ asked3x1:
 	CMPQ DX, $4
 	JGE most3x1
 	MOVQ R14, 88(DI) // a.Next
+	JMP mostDone3x1
+
+then3x1:
+	MOVQ 120(DI), R14 // a.ThenRows
+	CMPQ R14, $0
+	JLE none3x1
+	SUBQ $1, R14
+	MOVQ R14, 120(DI) // a.ThenRows
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 136(DI), R14
+	MOVQ R14, 96(DI) // a.NextEnd
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 128(DI), R14
+	MOVQ R14, 112(DI) // a.Then
+	SUBQ 128(DI), R14
+	JMP line3x1
+
+none3x1:
+	MOVQ 96(DI), R14 // a.NextEnd
+	JMP asked3x1
+
+mostDone3x1:
 	ADDQ $14, DX
 	MOVQ R9, R14
 	MOVQ 64(DI), R11 // a.Stride
@@ -80096,7 +80912,9 @@ most2x1:
 
 ask2x1:
 	CMPQ R14, 96(DI)
-	JGE asked2x1
+	JGE then2x1
+
+line2x1:
 	PREFETCHT1 (R14)
 	ADDQ $64, R14
 	SUBQ $16384, R12
@@ -80108,6 +80926,28 @@ asked2x1:
 	CMPQ DX, $4
 	JGE most2x1
 	MOVQ R14, 88(DI) // a.Next
+	JMP mostDone2x1
+
+then2x1:
+	MOVQ 120(DI), R14 // a.ThenRows
+	CMPQ R14, $0
+	JLE none2x1
+	SUBQ $1, R14
+	MOVQ R14, 120(DI) // a.ThenRows
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 136(DI), R14
+	MOVQ R14, 96(DI) // a.NextEnd
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 128(DI), R14
+	MOVQ R14, 112(DI) // a.Then
+	SUBQ 128(DI), R14
+	JMP line2x1
+
+none2x1:
+	MOVQ 96(DI), R14 // a.NextEnd
+	JMP asked2x1
+
+mostDone2x1:
 	ADDQ $12, DX
 	MOVQ R9, R14
 	MOVQ 64(DI), R11 // a.Stride
@@ -80234,7 +81074,9 @@ most1x1:
 
 ask1x1:
 	CMPQ R14, 96(DI)
-	JGE asked1x1
+	JGE then1x1
+
+line1x1:
 	PREFETCHT1 (R14)
 	ADDQ $64, R14
 	SUBQ $16384, R12
@@ -80246,6 +81088,28 @@ asked1x1:
 	CMPQ DX, $4
 	JGE most1x1
 	MOVQ R14, 88(DI) // a.Next
+	JMP mostDone1x1
+
+then1x1:
+	MOVQ 120(DI), R14 // a.ThenRows
+	CMPQ R14, $0
+	JLE none1x1
+	SUBQ $1, R14
+	MOVQ R14, 120(DI) // a.ThenRows
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 136(DI), R14
+	MOVQ R14, 96(DI) // a.NextEnd
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 128(DI), R14
+	MOVQ R14, 112(DI) // a.Then
+	SUBQ 128(DI), R14
+	JMP line1x1
+
+none1x1:
+	MOVQ 96(DI), R14 // a.NextEnd
+	JMP asked1x1
+
+mostDone1x1:
 	ADDQ $10, DX
 	MOVQ R9, R14
 	MOVQ 64(DI), R11 // a.Stride

@@ -55,7 +55,7 @@ func TestMatMulCopyX(t *testing.T) {
 							t.Fatal(err)
 						}
 						copies := strings.Contains(plan.String(), "rows of x are copied")
-						if copies != (l2 == small) {
+						if copies != (l2 == small && set.Lanes < 64) { // wide panels have time to read them where they are
 							t.Fatalf("%s: a second-level cache of %d bytes: %s", set.Name, l2, plan)
 						}
 						if err := e.MatMul(&p); err != nil {

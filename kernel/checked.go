@@ -140,7 +140,7 @@ func Checked(s *Set) *Set {
 		assert(1 <= a.Depth && a.Depth <= KC, "kernel: Multiply: Depth outside 1..KC")
 		assert(a.Rows == 1 || a.Stride >= a.Lanes || -a.Stride >= a.Lanes, "kernel: Multiply: rows of C overlap")
 		assert(a.A != nil && a.B != nil && a.C != nil, "kernel: Multiply: nil operand")
-		assert(a.NextRow >= 0, "kernel: Multiply: NextRow < 0")
+		assert(a.NextRow >= 0 && a.ThenRows >= 0, "kernel: Multiply: NextRow or ThenRows < 0")
 		checkWork(a.Work())
 		f.Multiply(a)
 	}

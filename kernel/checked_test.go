@@ -212,7 +212,8 @@ func TestChecked(t *testing.T) {
 		{"kernel: Multiply: Depth outside 1..KC", func(a *MultiplyArgs) { a.Depth = 0 }},
 		{"kernel: Multiply: Depth outside 1..KC", func(a *MultiplyArgs) { a.Depth = KC + 1 }},
 		{"kernel: Multiply: rows of C overlap", func(a *MultiplyArgs) { a.Stride = 7 }},
-		{"kernel: Multiply: NextRow < 0", func(a *MultiplyArgs) { a.NextRow = -1 }},
+		{"kernel: Multiply: NextRow or ThenRows < 0", func(a *MultiplyArgs) { a.NextRow = -1 }},
+		{"kernel: Multiply: NextRow or ThenRows < 0", func(a *MultiplyArgs) { a.ThenRows = -1 }},
 		{"kernel: Lanes is not a positive multiple of Vec", func(a *MultiplyArgs) { a.Lanes = 4 }},
 		{"kernel: Lanes > Set.Lanes", func(a *MultiplyArgs) { a.Lanes, a.Stride = 64, 64 }},
 	})

@@ -31,10 +31,11 @@ const KC = 256
 // do, one for each part of KC terms, with Add and without a Bias after the first. It asks for what
 // it reads next, beyond B too.
 //
-// The memory from Next to NextEnd is what will be read as B next. Multiply may ask the CPU to bring
-// it into the second-level cache while it computes, at most about NextRow bytes with KC terms of
-// each row, and moves Next on by what it has asked for. Nothing is read: no address there needs to
-// be valid.
+// The memory from Next to NextEnd, and then ThenBytes of each of ThenRows rows, is what will be read
+// next. Multiply may ask the CPU to bring it into the second-level cache while it computes, at most
+// about NextRow bytes with KC terms of each row, and moves Next on by what it has asked for. With
+// each of the rows that it comes to it sets Next and NextEnd to that, and moves Then on and counts
+// ThenRows down. Nothing is read: no address there needs to be valid.
 type MultiplyArgs struct {
 	A         *float32
 	RowStride int      // elements from one row of A to the next, any sign, 0 included
@@ -50,4 +51,7 @@ type MultiplyArgs struct {
 
 	Next, NextEnd uintptr // addresses, which keep nothing alive; nothing is asked for unless Next is below NextEnd
 	NextRow       int     // at least 0
+
+	Then                            uintptr // an address, too
+	ThenRows, ThenStride, ThenBytes int     // ThenStride is the bytes from one row to the next
 }

@@ -166,6 +166,10 @@ const (
 	// other, where they find the block in the second-level cache again.
 	productRun = 8
 
+	// wideLanes are the lanes of panels that take so long, for what is read of X, that it may come
+	// from the third-level cache: blocks of X are not copied, and go through runs of wideColumns.
+	wideLanes, wideColumns = 64, 2048
+
 	// copyXRows is the least rows for which it pays to copy blocks of X, and copyXColumns the
 	// columns of a run then: the block is copied again for each run.
 	copyXRows, copyXColumns = 128, 1024
@@ -200,7 +204,12 @@ func (e *Engine) PlanProduct(p *Product, workers int) ProductPlan {
 	if int64(p.Depth)*int64(4*mc) <= int64(e.caches.L2) {
 		nc = productRun
 	}
+	wide := e.set.Lanes >= wideLanes && p.packed()
 	switch {
+	case wide:
+		// Weights come in time for smaller blocks too, with which the cache keeps more of X
+		// and of the results of a panel.
+		mc, nc = max(step, mc/2), max(1, wideColumns*plan.Units/columns)
 	case plan.Path == PathTransposed:
 		step = e.set.Lanes
 		mc, nc = 8*step, max(1, transposedColumns*plan.Units/columns)

@@ -58,7 +58,7 @@ func (ws *buffer) room(n int) *float32 {
 func (ws *productWorkspace) release() {
 	ws.packArgs.Src, ws.packArgs.Dst = nil, nil
 	ws.args.A, ws.args.B, ws.args.C, ws.args.Bias = nil, nil, nil, nil
-	ws.args.Next, ws.args.NextEnd = 0, 0
+	ws.args.Next, ws.args.NextEnd, ws.args.Then, ws.args.ThenRows = 0, 0, 0, 0
 	ws.finishArgs.Dst = nil
 	ws.dotsArgs.Q, ws.dotsArgs.B, ws.dotsArgs.C = nil, nil, nil
 	ws.combineArgs.A, ws.combineArgs.B, ws.combineArgs.C = nil, nil, nil
@@ -119,16 +119,24 @@ func (j *productJob) item(ws *productWorkspace, row, unit int) {
 		l := newLayout(j.engine.set, part.Width)
 		units, panels := p.units(part, &l)
 		if lo, hi := max(0, unit-before), min(units, end-before); lo < hi {
-			switch after, lo, hi := before+hi, lo*panels, hi*panels; j.plan.Path {
+			switch begin, after, lo, hi := before+lo, before+hi, lo*panels, hi*panels; j.plan.Path {
 			case PathTransposed:
 				j.transposed(ws, part, &l, lo, hi, row, rows)
 			case PathDots, PathCombine:
 				j.inPlace(ws, part, &l, lo, hi, row, rows)
 			default:
-				if after == end { // most likely the item that this worker takes next
-					after = int(j.next.Load()) / j.plan.RowBlocks * j.plan.NC
+				var then weightStep
+				if after < end {
+					then = j.first(after)
+				} else { // most likely the item that this worker takes next
+					i := int(j.next.Load())
+					then = j.first(i / j.plan.RowBlocks * j.plan.NC)
+					if other := i % j.plan.RowBlocks * j.plan.MC; other != row {
+						then.row, then.rows = other, min(j.plan.MC, p.Rows-other)
+					}
 				}
-				j.panels(ws, part, &l, lo, hi, row, rows, j.first(after))
+				begins := begin == unit && (unit == 0 || j.plan.RowBlocks > 1)
+				j.panels(ws, part, &l, lo, hi, row, rows, begins, then)
 			}
 			if p.Finish != nil {
 				j.engine.phase(phaseRotate)
@@ -144,8 +152,9 @@ func (j *productJob) item(ws *productWorkspace, row, unit int) {
 // A weightStep is a step over the depth of a panel of packed weights: the rows from row k on, none
 // if there is nothing to come.
 type weightStep struct {
-	weights  unsafe.Pointer // of the panel
-	lanes, k int
+	weights   unsafe.Pointer // of the panel
+	lanes, k  int
+	row, rows int // of X, those that have not been read in that step of the depth lately
 }
 
 // first returns the first step of a unit.
@@ -164,9 +173,9 @@ func (j *productJob) first(unit int) weightStep {
 	return weightStep{}
 }
 
-// panels computes the panels [lo, hi) of a part for a block of rows. What is multiplied by after them
-// is asked for on the way.
-func (j *productJob) panels(ws *productWorkspace, part *Part, l *layout, lo, hi, row, rows int, after weightStep) {
+// panels computes the panels [lo, hi) of a part for a block of rows, which it is the first to read
+// or not. What is multiplied by after them is asked for on the way.
+func (j *productJob) panels(ws *productWorkspace, part *Part, l *layout, lo, hi, row, rows int, begins bool, after weightStep) {
 	p := &j.product
 	panel := func(i int) (at panel, weights unsafe.Pointer) {
 		at = part.panel(l, i)
@@ -210,20 +219,23 @@ func (j *productJob) panels(ws *productWorkspace, part *Part, l *layout, lo, hi,
 		for i := rest; i < hi && !p.Done.Over(); {
 			at, weights := panel(i)
 			i = next(i+1, false)
-			j.scattered(ws, &at, weights, row, rows, step(i, 0))
+			j.scattered(ws, &at, weights, row, rows, false, step(i, 0))
 		}
 		return
 	}
 	for i := lo; i < hi; i++ {
 		at, weights := panel(i)
 		if !at.direct() {
-			j.scattered(ws, &at, weights, row, rows, step(i+1, 0))
+			j.scattered(ws, &at, weights, row, rows, begins && i == lo, step(i+1, 0))
 			continue
 		}
 		for k := 0; k < p.Depth && !p.Done.Over(); k += ws.args.Depth {
 			then := step(i+1, 0)
 			if k+kernel.KC < p.Depth {
 				then = step(i, k+kernel.KC)
+				if begins && i == lo {
+					then.row, then.rows = row, rows
+				}
 			}
 			j.direct(ws, &at, weights, row, rows, k, then)
 		}
@@ -274,9 +286,9 @@ func (j *productJob) direct(ws *productWorkspace, at *panel, weights unsafe.Poin
 	}
 }
 
-// scattered computes a panel of Y in a buffer and copies its columns. What comes after it is asked
-// for.
-func (j *productJob) scattered(ws *productWorkspace, at *panel, weights unsafe.Pointer, row, rows int, after weightStep) {
+// scattered computes a panel of Y, the first for a block of rows or not, in a buffer and copies
+// its columns. What comes after it is asked for.
+func (j *productJob) scattered(ws *productWorkspace, at *panel, weights unsafe.Pointer, row, rows int, begins bool, after weightStep) {
 	p := &j.product
 	a := &ws.args
 	results := ws.results.room(rows * at.lanes)
@@ -291,6 +303,9 @@ func (j *productJob) scattered(ws *productWorkspace, at *panel, weights unsafe.P
 		next := after
 		if k+a.Depth < p.Depth {
 			next = weightStep{weights: weights, lanes: at.lanes, k: k + a.Depth}
+			if begins {
+				next.row, next.rows = row, rows
+			}
 		}
 		j.ask(ws, next, rows)
 		a.C, a.Stride = results, at.lanes
@@ -350,16 +365,23 @@ func (j *productJob) step(ws *productWorkspace, at *panel, weights unsafe.Pointe
 	j.engine.phase(j.product.phase())
 }
 
-// ask has the kernel ask for the next step while it multiplies so many rows by what step has set.
+// ask has the kernel ask for what the next step reads while it multiplies so many rows by what step
+// has set. Rows of X that are copied are read in that order, which the CPU sees by itself.
 func (j *productJob) ask(ws *productWorkspace, next weightStep, rows int) {
-	a := &ws.args
-	a.Next, a.NextEnd = 0, 0
+	a, x := &ws.args, &j.product.X
+	a.Next, a.NextEnd, a.ThenRows = 0, 0, 0
 	if next.weights == nil {
 		return
 	}
-	bytes := 4 * next.lanes * min(kernel.KC, j.product.Depth-next.k)
+	depth := min(kernel.KC, j.product.Depth-next.k)
+	bytes := 4 * next.lanes * depth
 	a.Next = uintptr(next.weights) + uintptr(4*next.lanes*next.k)
 	a.NextEnd = a.Next + uintptr(bytes)
+	if next.rows > 0 && x.Col == 1 && !j.plan.CopyX {
+		a.Then, a.ThenRows = uintptr(x.at(next.row, next.k)), next.rows
+		a.ThenStride, a.ThenBytes = 4*x.Row, 4*depth
+		bytes += a.ThenRows * a.ThenBytes
+	}
 	a.NextRow = (bytes*kernel.KC + rows*a.Depth - 1) / (rows * a.Depth)
 }
 

@@ -71,10 +71,15 @@ func TestProductWorkers(t *testing.T) {
 	}
 }
 
-// TestWeightsAhead: with each step over packed weights the kernel is told what the next one reads,
-// neither less nor more, through all panels, parts and items, whatever a block of rows does with X.
+// TestWeightsAhead: with each step over packed weights the kernel is told what the next one reads of
+// them, neither less nor more, through all panels, parts and items, and of X what a block of rows has
+// not read yet, unless it is copied.
 func TestWeightsAhead(t *testing.T) {
 	type weights struct{ from, to uintptr }
+	type rowsOfX struct {
+		first         uintptr
+		n, row, bytes int // bytes from row to row, and of each
+	}
 	for _, c := range []struct {
 		rows, depth int
 		seq         int      // rows of a sequence
@@ -83,13 +88,19 @@ func TestWeightsAhead(t *testing.T) {
 	}{
 		{rows: 7, depth: 100, seq: 7, widths: [][2]int{{1, 64}}},
 		{rows: 40, depth: 600, seq: 40, widths: [][2]int{{1, 1000}}},
+		{rows: 1000, depth: 700, seq: 1000, widths: [][2]int{{1, 3000}}},
 		{rows: 300, depth: 512, seq: 100, widths: [][2]int{{4, 64}, {2, 80}, {2, 33}}},
 		{rows: 700, depth: 4096, seq: 350, widths: [][2]int{{1, 700}}, copies: true},
 		{rows: 700, depth: 4000, seq: 700, widths: [][2]int{{3, 70}, {2, 33}}, copies: true},
 		{rows: 256, depth: 4352, seq: 1, widths: [][2]int{{5, 64}}, copies: true},
 	} {
 		var read, asked []weights
-		set := (&kernel.Set{Vec: 16, Lanes: 64, Rows: 6, FewRows: 6}).With(kernel.Funcs{
+		var readX, askedX []rowsOfX
+		lanes := 64
+		if c.copies { // for narrow panels
+			lanes = 48
+		}
+		set := (&kernel.Set{Vec: 16, Lanes: lanes, Rows: 6, FewRows: 6}).With(kernel.Funcs{
 			Multiply: func(a *kernel.MultiplyArgs) {
 				b := uintptr(unsafe.Pointer(a.B))
 				at := weights{b, b + uintptr(4*a.Depth*a.Lanes)}
@@ -98,8 +109,10 @@ func TestWeightsAhead(t *testing.T) {
 					return // more rows
 				}
 				read, asked = append(read, at), append(asked, next)
-				if c.rows <= 256 && c.rows*a.Depth*a.NextRow < int(next.to-next.from)*kernel.KC {
-					t.Errorf("%+v: %d bytes with each of %d rows for %d", c, a.NextRow, c.rows, next.to-next.from)
+				readX = append(readX, rowsOfX{uintptr(unsafe.Pointer(a.A)), 0, 4 * a.RowStride, 4 * a.Depth})
+				askedX = append(askedX, rowsOfX{a.Then, a.ThenRows, a.ThenStride, a.ThenBytes})
+				if c.rows <= 256 && c.rows*a.Depth*a.NextRow < (int(next.to-next.from)+a.ThenRows*a.ThenBytes)*kernel.KC {
+					t.Errorf("%+v: %d bytes with each of %d rows for %d and %d of %d", c, a.NextRow, c.rows, next.to-next.from, a.ThenRows, a.ThenBytes)
 				}
 			},
 		})
@@ -110,11 +123,11 @@ func TestWeightsAhead(t *testing.T) {
 			p.Parts[i] = Part{Heads: w[0], Width: w[1]}
 			columns += w[0] * w[1]
 		}
-		lanes := 0
+		all := 0
 		for i := range p.parts() {
-			lanes += int(e.PackedLanes(&p.Parts[i]))
+			all += c.depth * int(e.PackedLanes(&p.Parts[i]))
 		}
-		packed, x, y := make([]float32, lanes*c.depth), make([]float32, c.rows*c.depth), make([]float32, c.rows*columns)
+		packed, x, y := make([]float32, all), make([]float32, c.rows*c.depth), make([]float32, c.rows*columns)
 		p.X = Matrix{Base: unsafe.Pointer(&x[0]), Row: c.depth, Col: 1}
 		first, at := 0, 0
 		for i, w := range c.widths {
@@ -134,17 +147,41 @@ func TestWeightsAhead(t *testing.T) {
 		for _, at := range read {
 			got += int(at.to-at.from) / 4
 		}
-		if want := plan.RowBlocks * lanes * c.depth; got != want {
+		if want := plan.RowBlocks * all; got != want {
 			t.Errorf("%+v: %d packed weights read, want %d", c, got, want)
 		}
+		seen, block := map[uintptr]bool{}, -1 // of X, since the block of rows began
 		for i, next := range asked {
-			switch want := (weights{}); {
-			case i+1 < len(read):
-				if want = read[i+1]; next != want {
-					t.Fatalf("%+v: step %d of %d asks for %v, want %v", c, i, len(read), next, want)
+			if i+1 == len(read) {
+				if next != (weights{}) || askedX[i].n != 0 {
+					t.Errorf("%+v: the last step asks for %v and %v", c, next, askedX[i])
 				}
-			case next != want:
-				t.Errorf("%+v: the last step asks for %v", c, next)
+				break
+			}
+			if want := read[i+1]; next != want {
+				t.Fatalf("%+v: step %d of %d asks for %v, want %v", c, i, len(read), next, want)
+			}
+			if c.copies {
+				if askedX[i].n != 0 {
+					t.Fatalf("%+v: step %d asks for %v, and X is copied", c, i, askedX[i])
+				}
+				continue
+			}
+			for _, at := range []rowsOfX{readX[i], readX[i+1]} {
+				if b := int(at.first-uintptr(p.X.Base)) / (4 * c.depth) / plan.MC; b != block {
+					block = b
+					clear(seen)
+				}
+				if at == readX[i] {
+					seen[at.first] = true
+				}
+			}
+			want := readX[i+1]
+			if want.n = min(plan.MC, c.rows-block*plan.MC); seen[want.first] {
+				want = rowsOfX{}
+			}
+			if got := askedX[i]; got != want && (got.n > 0 || want.n > 0) {
+				t.Fatalf("%+v: step %d of %d asks for %v of X, want %v", c, i, len(read), got, want)
 			}
 		}
 	}

@@ -204,12 +204,17 @@ func TestPlanProduct(t *testing.T) {
 		p.Parts[0] = Part{Heads: 1, Width: columns, Panels: unsafe.Pointer(panels)}
 		return p
 	}
-	small, large := New(set, Caches{L2: 256 << 10}, false, Tuning{}), New(set, Caches{L2: 2 << 20}, false, Tuning{})
 	p := product(4096, 4096, 4096)
-	a, b := small.PlanProduct(p, 1), large.PlanProduct(p, 1)
-	if a.MC < 24 || a.MC > 48 || b.MC < 240 || b.MC > 300 {
-		t.Errorf("blocks of %d rows for 256 KiB and %d for 2 MiB", a.MC, b.MC)
+	p.X = Matrix{Row: 4096, Col: 1}
+	for lanes, share := range map[int]int{16: 1, 64: 2} {
+		set := &kernel.Set{Vec: 16, Lanes: lanes, Rows: 6}
+		small, large := New(set, Caches{L2: 256 << 10}, false, Tuning{}), New(set, Caches{L2: 2 << 20}, false, Tuning{})
+		a, b := small.PlanProduct(p, 1), large.PlanProduct(p, 1)
+		if a.MC*share < 24 || a.MC*share > 48 || b.MC*share < 240 || b.MC*share > 300 || a.CopyX != (lanes == 16) || b.CopyX != a.CopyX {
+			t.Errorf("%d lanes: blocks of %d rows for 256 KiB and %d for 2 MiB, copied: %v, %v", lanes, a.MC, b.MC, a.CopyX, b.CopyX)
+		}
 	}
+	large := New(set, Caches{L2: 2 << 20}, false, Tuning{})
 	for _, rows := range []int{1, 5, 100, 1000, 1 << 20} {
 		for _, columns := range []int{1, 64, 65, 5000} {
 			for _, workers := range []int{1, 2, 16, 64} {

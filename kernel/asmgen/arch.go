@@ -73,7 +73,7 @@ type Arch struct {
 	// accumulators, which would wait for each other. 0 leaves either as it is.
 	Unroll, FewAccs int
 	// NextSteps is how many steps of a micro-tile of a matrix product a turn of its loop has that
-	// asks for more of the weights. 0 is for one that does not ask.
+	// asks for what is read next. 0 is for one that does not ask.
 	NextSteps int
 	// Indexed returns the address of element i of the float32 at ptr. i may be lost.
 	Indexed func(f *Func, ptr, i Int) string

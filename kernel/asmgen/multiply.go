@@ -85,8 +85,8 @@ func multiply(arch *Arch) *Func {
 // early that the first-level cache, which holds less than the steps read, has lost them again.
 const rowSteps, lastSteps = 2, 8
 
-// askingSteps writes the steps of a micro-tile, k of them, among which it asks for more of the
-// weights and then for the rows of C.
+// askingSteps writes the steps of a micro-tile, k of them, among which it asks for what is
+// read next, and then for the rows of C.
 func (p *product) askingSteps(t *tile, free []Int) {
 	ending := len(t.acc)*rowSteps + lastSteps
 	few, end := "few"+t.name, "end"+t.name
@@ -119,12 +119,13 @@ func (p *product) askingSteps(t *tile, free []Int) {
 	t.loop()
 }
 
-// nextTurns writes turns of NextSteps steps, at least one, that each ask for as much of the weights
-// as is due.
+// nextTurns writes turns of NextSteps steps, at least one, that each ask for as much of what is read
+// next as is due.
 func (p *product) nextTurns(t *tile, free []Int) {
 	// What is due is counted in a KC-th of a byte.
 	next, each, due := free[0], free[1], free[2]
-	ask, asked := "ask"+t.name, "asked"+t.name
+	label := func(what string) string { return what + t.name }
+	ask, line, row, none, asked, done := label("ask"), label("line"), label("then"), label("none"), label("asked"), label("mostDone")
 	p.load("Next", next)
 	p.load("NextRow", each)
 	p.Op(p.MulInt, p.NextSteps*len(t.acc), each)
@@ -136,7 +137,8 @@ func (p *product) nextTurns(t *tile, free []Int) {
 	p.Op(p.Add, each, due)
 	p.Branch(p.Func, due, "LE", "$0", asked)
 	p.Label(ask)
-	p.Branch(p.Func, next, "GE", p.arg("NextEnd"), asked)
+	p.Branch(p.Func, next, "GE", p.arg("NextEnd"), row)
+	p.Label(line)
 	p.Prefetch(p.Func, mem(next, 0))
 	p.Op(p.Add, cacheLine, next)
 	p.Op(p.Sub, cacheLine*kernel.KC, due)
@@ -145,6 +147,26 @@ func (p *product) nextTurns(t *tile, free []Int) {
 	p.Op(p.Sub, p.NextSteps, p.k)
 	p.Branch(p.Func, p.k, "GE", imm(p.NextSteps), "most"+t.name)
 	p.save(next, "Next")
+	p.Jump(done)
+
+	// The next of the rows that come then, if there is one.
+	p.Label(row)
+	p.load("ThenRows", next)
+	p.Branch(p.Func, next, "LE", "$0", none)
+	p.Op(p.Sub, 1, next)
+	p.save(next, "ThenRows")
+	p.load("Then", next)
+	p.AddMem(p.Func, p.arg("ThenBytes"), next)
+	p.save(next, "NextEnd")
+	p.load("Then", next)
+	p.AddMem(p.Func, p.arg("ThenStride"), next)
+	p.save(next, "Then")
+	p.SubLoad(p.Func, p.arg("ThenStride"), next)
+	p.Jump(line)
+	p.Label(none)
+	p.load("NextEnd", next)
+	p.Jump(asked)
+	p.Label(done)
 }
 
 // askForC asks for the rows of C of a micro-tile. row and stride are free.

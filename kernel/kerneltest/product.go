@@ -85,23 +85,51 @@ func (s *suite) multiply(lanes int) {
 	for _, sh := range s.shapes(300, kernel.KC) {
 		all := layouts(sh.tile, sh.loop)
 		s.begin()
-		// What is asked for changes nothing, wherever it lies, and is no more than was said.
-		var first, next, end uintptr
-		each := 0
-		if s.IntN(2) == 0 {
-			first, each = []uintptr{0, 3, 1 << 20, math.MaxInt / 2}[s.IntN(4)], s.IntN(1<<10)<<s.IntN(10)
-			end = first + uintptr(s.IntN(1<<16))
-		}
-		s.product("Multiply", lanes, sh.tile, sh.loop, all[s.IntN(len(all))], multiply, func(a *kernel.MultiplyArgs) {
-			a.Next, a.NextEnd, a.NextRow = first, end, each
-			s.set.Multiply(a)
-			next = a.Next
-			a.Next, a.NextEnd, a.NextRow = 0, 0, 0
-		})
+		s.product("Multiply", lanes, sh.tile, sh.loop, all[s.IntN(len(all))], multiply, s.asking(s.set.Multiply))
+	}
+}
+
+// asking returns a Multiply that is told, every other time, of memory to ask for. That changes
+// nothing, wherever it lies. What is noted of it in the arguments is checked, and taken back.
+func (s *suite) asking(multiply func(*kernel.MultiplyArgs)) func(*kernel.MultiplyArgs) {
+	if s.IntN(2) == 0 {
+		return multiply
+	}
+	var (
+		first  = []uintptr{0, 3, 1 << 20, math.MaxInt / 2}[s.IntN(4)]
+		bytes  = s.IntN(1 << 16)
+		each   = s.IntN(1<<10) << s.IntN(10)
+		then   = first + 1<<20
+		rows   = s.IntN(2) * s.IntN(100)
+		stride = s.IntN(1<<13) - 1<<12
+		run    = s.IntN(1 << 11)
+	)
+	return func(a *kernel.MultiplyArgs) {
+		before := *a
+		a.Next, a.NextEnd, a.NextRow = first, first+uintptr(bytes), each
+		a.Then, a.ThenRows, a.ThenStride, a.ThenBytes = then, rows, stride, run
+		told := *a
+		multiply(a)
+
 		const line = 64
-		if most := each*sh.tile*sh.loop/kernel.KC + sh.tile*line; next < first || next-first > uintptr(most) || next > max(first, end+line-1) {
-			s.Fatalf("Multiply rows=%d depth=%d lanes=%d: asked for %d bytes of %d, %d with each row", sh.tile, sh.loop, lanes, next-first, end-first, each)
+		lines := func(bytes int) int { return (bytes + line - 1) / line }
+		taken := rows - a.ThenRows
+		asked := int(a.Next-first) / line
+		if taken > 0 {
+			told.Next = then + uintptr((taken-1)*stride)
+			told.NextEnd = told.Next + uintptr(run)
+			asked = lines(bytes) + (taken-1)*lines(run) + int(a.Next-told.Next)/line
 		}
+		told.Then += uintptr(taken * stride)
+		told.ThenRows -= taken
+		beyond := int(a.Next - told.Next)
+		told.Next = a.Next
+		// With each row there may be a line that counts for the next one, too.
+		most := each*a.Rows*a.Depth/kernel.KC/line + a.Rows
+		if *a != told || taken < 0 || beyond < 0 || beyond > line*lines(int(told.NextEnd-(told.Next-uintptr(beyond)))) || asked > most {
+			s.Fatalf("Multiply asked for %d lines of at most %d and left %+v, want %+v", asked, most, *a, told)
+		}
+		*a = before
 	}
 }
 
