@@ -324,34 +324,6 @@ TEXT ·scoresAVX512(SB), NOSPLIT, $0-8
 lanes64:
 	TESTQ R8, R8
 	JEQ done
-	MOVQ 80(DI), DX // a.Ahead.Rows
-	TESTQ DX, DX
-	JEQ aheadDonelanes64
-	MOVQ 104(DI), CX // a.Ahead.Batch
-	MOVQ 72(DI), R10 // a.Ahead.Base
-
-aheadRowlanes64:
-	MOVQ R10, R11
-	MOVQ 96(DI), R12 // a.Ahead.Lines
-
-aheadLinelanes64:
-	PREFETCHT1 (R11)
-	ADDQ $64, R11
-	DECQ R12
-	JNE aheadLinelanes64
-	MOVQ 88(DI), R11 // a.Ahead.Stride
-	ADDQ R11, R10
-	SUBQ $1, DX
-	TESTQ DX, DX
-	JEQ aheadSavelanes64
-	DECQ CX
-	JNE aheadRowlanes64
-
-aheadSavelanes64:
-	MOVQ DX, 80(DI) // a.Ahead.Rows
-	MOVQ R10, 72(DI) // a.Ahead.Base
-
-aheadDonelanes64:
 	CMPQ R8, $1
 	JEQ tile1x4
 	CMPQ R8, $2
@@ -400,6 +372,49 @@ tile6x4:
 	MOVQ 32(DI), DX // a.Dim
 	PCALIGN $32
 
+part6x4:
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone6x4
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	SUBQ 112(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone6x4
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 72(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 96(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone6x4
+	MOVQ 88(DI), DX // a.Ahead.Lines
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	MOVQ 72(DI), DX // a.Ahead.Base
+	ADDQ 104(DI), DX // a.Ahead.Gap
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 80(DI) // a.Ahead.Rows
+
+askDone6x4:
+	MOVQ 112(DI), DX // a.Ahead.Every
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	JMP askPart6x4
+
+askNone6x4:
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+
+askPart6x4:
+	MOVQ 128(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop6x4:
 	VMOVUPS (CX), Z24
 	VMOVUPS 64(CX), Z25
@@ -440,6 +455,10 @@ loop6x4:
 	ADDQ BX, R11
 	DECQ DX
 	JNE loop6x4
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part6x4
+	MOVQ DX, 128(DI) // a.Ahead.Now
 	VMOVUPS Z0, (R9)
 	VMOVUPS Z1, 64(R9)
 	VMOVUPS Z2, 128(R9)
@@ -505,6 +524,49 @@ tile5x4:
 	MOVQ 32(DI), DX // a.Dim
 	PCALIGN $32
 
+part5x4:
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone5x4
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	SUBQ 112(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone5x4
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 72(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 96(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone5x4
+	MOVQ 88(DI), DX // a.Ahead.Lines
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	MOVQ 72(DI), DX // a.Ahead.Base
+	ADDQ 104(DI), DX // a.Ahead.Gap
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 80(DI) // a.Ahead.Rows
+
+askDone5x4:
+	MOVQ 112(DI), DX // a.Ahead.Every
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	JMP askPart5x4
+
+askNone5x4:
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+
+askPart5x4:
+	MOVQ 128(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop5x4:
 	VMOVUPS (CX), Z20
 	VMOVUPS 64(CX), Z21
@@ -540,6 +602,10 @@ loop5x4:
 	ADDQ BX, R11
 	DECQ DX
 	JNE loop5x4
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part5x4
+	MOVQ DX, 128(DI) // a.Ahead.Now
 	VMOVUPS Z0, (R9)
 	VMOVUPS Z1, 64(R9)
 	VMOVUPS Z2, 128(R9)
@@ -594,6 +660,49 @@ tile4x4:
 	MOVQ 32(DI), DX // a.Dim
 	PCALIGN $32
 
+part4x4:
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone4x4
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	SUBQ 112(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone4x4
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 72(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 96(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone4x4
+	MOVQ 88(DI), DX // a.Ahead.Lines
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	MOVQ 72(DI), DX // a.Ahead.Base
+	ADDQ 104(DI), DX // a.Ahead.Gap
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 80(DI) // a.Ahead.Rows
+
+askDone4x4:
+	MOVQ 112(DI), DX // a.Ahead.Every
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	JMP askPart4x4
+
+askNone4x4:
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+
+askPart4x4:
+	MOVQ 128(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop4x4:
 	VMOVUPS (CX), Z16
 	VMOVUPS 64(CX), Z17
@@ -624,6 +733,10 @@ loop4x4:
 	ADDQ BX, R11
 	DECQ DX
 	JNE loop4x4
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part4x4
+	MOVQ DX, 128(DI) // a.Ahead.Now
 	VMOVUPS Z0, (R9)
 	VMOVUPS Z1, 64(R9)
 	VMOVUPS Z2, 128(R9)
@@ -667,6 +780,49 @@ tile3x4:
 	MOVQ 32(DI), DX // a.Dim
 	PCALIGN $32
 
+part3x4:
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone3x4
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	SUBQ 112(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone3x4
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 72(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 96(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone3x4
+	MOVQ 88(DI), DX // a.Ahead.Lines
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	MOVQ 72(DI), DX // a.Ahead.Base
+	ADDQ 104(DI), DX // a.Ahead.Gap
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 80(DI) // a.Ahead.Rows
+
+askDone3x4:
+	MOVQ 112(DI), DX // a.Ahead.Every
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	JMP askPart3x4
+
+askNone3x4:
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+
+askPart3x4:
+	MOVQ 128(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop3x4:
 	VMOVUPS (CX), Z12
 	VMOVUPS 64(CX), Z13
@@ -691,6 +847,10 @@ loop3x4:
 	ADDQ BX, R10
 	DECQ DX
 	JNE loop3x4
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part3x4
+	MOVQ DX, 128(DI) // a.Ahead.Now
 	VMOVUPS Z0, (R9)
 	VMOVUPS Z1, 64(R9)
 	VMOVUPS Z2, 128(R9)
@@ -724,6 +884,49 @@ tile2x4:
 	MOVQ 32(DI), DX // a.Dim
 	PCALIGN $32
 
+part2x4:
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone2x4
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	SUBQ 112(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone2x4
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 72(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 96(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone2x4
+	MOVQ 88(DI), DX // a.Ahead.Lines
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	MOVQ 72(DI), DX // a.Ahead.Base
+	ADDQ 104(DI), DX // a.Ahead.Gap
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 80(DI) // a.Ahead.Rows
+
+askDone2x4:
+	MOVQ 112(DI), DX // a.Ahead.Every
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	JMP askPart2x4
+
+askNone2x4:
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+
+askPart2x4:
+	MOVQ 128(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop2x4:
 	VMOVUPS (CX), Z8
 	VMOVUPS 64(CX), Z9
@@ -743,6 +946,10 @@ loop2x4:
 	ADDQ BX, R10
 	DECQ DX
 	JNE loop2x4
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part2x4
+	MOVQ DX, 128(DI) // a.Ahead.Now
 	VMOVUPS Z0, (R9)
 	VMOVUPS Z1, 64(R9)
 	VMOVUPS Z2, 128(R9)
@@ -766,6 +973,49 @@ tile1x4:
 	MOVQ 32(DI), DX // a.Dim
 	PCALIGN $32
 
+part1x4:
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone1x4
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	SUBQ 112(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone1x4
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 72(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 96(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone1x4
+	MOVQ 88(DI), DX // a.Ahead.Lines
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	MOVQ 72(DI), DX // a.Ahead.Base
+	ADDQ 104(DI), DX // a.Ahead.Gap
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 80(DI) // a.Ahead.Rows
+
+askDone1x4:
+	MOVQ 112(DI), DX // a.Ahead.Every
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	JMP askPart1x4
+
+askNone1x4:
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+
+askPart1x4:
+	MOVQ 128(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop1x4:
 	VMOVUPS (CX), Z4
 	VMOVUPS 64(CX), Z5
@@ -780,6 +1030,10 @@ loop1x4:
 	ADDQ BX, R10
 	DECQ DX
 	JNE loop1x4
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part1x4
+	MOVQ DX, 128(DI) // a.Ahead.Now
 	VMOVUPS Z0, (R9)
 	VMOVUPS Z1, 64(R9)
 	VMOVUPS Z2, 128(R9)
@@ -791,34 +1045,6 @@ loop1x4:
 lanes48:
 	TESTQ R8, R8
 	JEQ done
-	MOVQ 80(DI), DX // a.Ahead.Rows
-	TESTQ DX, DX
-	JEQ aheadDonelanes48
-	MOVQ 104(DI), CX // a.Ahead.Batch
-	MOVQ 72(DI), R10 // a.Ahead.Base
-
-aheadRowlanes48:
-	MOVQ R10, R11
-	MOVQ 96(DI), R12 // a.Ahead.Lines
-
-aheadLinelanes48:
-	PREFETCHT1 (R11)
-	ADDQ $64, R11
-	DECQ R12
-	JNE aheadLinelanes48
-	MOVQ 88(DI), R11 // a.Ahead.Stride
-	ADDQ R11, R10
-	SUBQ $1, DX
-	TESTQ DX, DX
-	JEQ aheadSavelanes48
-	DECQ CX
-	JNE aheadRowlanes48
-
-aheadSavelanes48:
-	MOVQ DX, 80(DI) // a.Ahead.Rows
-	MOVQ R10, 72(DI) // a.Ahead.Base
-
-aheadDonelanes48:
 	CMPQ R8, $1
 	JEQ tile1x3
 	CMPQ R8, $2
@@ -874,6 +1100,49 @@ tile8x3:
 	MOVQ 32(DI), DX // a.Dim
 	PCALIGN $32
 
+part8x3:
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone8x3
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	SUBQ 112(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone8x3
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 72(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 96(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone8x3
+	MOVQ 88(DI), DX // a.Ahead.Lines
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	MOVQ 72(DI), DX // a.Ahead.Base
+	ADDQ 104(DI), DX // a.Ahead.Gap
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 80(DI) // a.Ahead.Rows
+
+askDone8x3:
+	MOVQ 112(DI), DX // a.Ahead.Every
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	JMP askPart8x3
+
+askNone8x3:
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+
+askPart8x3:
+	MOVQ 128(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop8x3:
 	VMOVUPS (CX), Z24
 	VMOVUPS 64(CX), Z25
@@ -916,6 +1185,10 @@ loop8x3:
 	ADDQ BX, R12
 	DECQ DX
 	JNE loop8x3
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part8x3
+	MOVQ DX, 128(DI) // a.Ahead.Now
 	VMOVUPS Z0, (R9)
 	VMOVUPS Z1, 64(R9)
 	VMOVUPS Z2, 128(R9)
@@ -987,6 +1260,49 @@ tile7x3:
 	MOVQ 32(DI), DX // a.Dim
 	PCALIGN $32
 
+part7x3:
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone7x3
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	SUBQ 112(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone7x3
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 72(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 96(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone7x3
+	MOVQ 88(DI), DX // a.Ahead.Lines
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	MOVQ 72(DI), DX // a.Ahead.Base
+	ADDQ 104(DI), DX // a.Ahead.Gap
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 80(DI) // a.Ahead.Rows
+
+askDone7x3:
+	MOVQ 112(DI), DX // a.Ahead.Every
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	JMP askPart7x3
+
+askNone7x3:
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+
+askPart7x3:
+	MOVQ 128(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop7x3:
 	VMOVUPS (CX), Z21
 	VMOVUPS 64(CX), Z22
@@ -1025,6 +1341,10 @@ loop7x3:
 	ADDQ BX, R12
 	DECQ DX
 	JNE loop7x3
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part7x3
+	MOVQ DX, 128(DI) // a.Ahead.Now
 	VMOVUPS Z0, (R9)
 	VMOVUPS Z1, 64(R9)
 	VMOVUPS Z2, 128(R9)
@@ -1086,6 +1406,49 @@ tile6x3:
 	MOVQ 32(DI), DX // a.Dim
 	PCALIGN $32
 
+part6x3:
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone6x3
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	SUBQ 112(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone6x3
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 72(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 96(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone6x3
+	MOVQ 88(DI), DX // a.Ahead.Lines
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	MOVQ 72(DI), DX // a.Ahead.Base
+	ADDQ 104(DI), DX // a.Ahead.Gap
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 80(DI) // a.Ahead.Rows
+
+askDone6x3:
+	MOVQ 112(DI), DX // a.Ahead.Every
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	JMP askPart6x3
+
+askNone6x3:
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+
+askPart6x3:
+	MOVQ 128(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop6x3:
 	VMOVUPS (CX), Z18
 	VMOVUPS 64(CX), Z19
@@ -1119,6 +1482,10 @@ loop6x3:
 	ADDQ BX, R11
 	DECQ DX
 	JNE loop6x3
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part6x3
+	MOVQ DX, 128(DI) // a.Ahead.Now
 	VMOVUPS Z0, (R9)
 	VMOVUPS Z1, 64(R9)
 	VMOVUPS Z2, 128(R9)
@@ -1172,6 +1539,49 @@ tile5x3:
 	MOVQ 32(DI), DX // a.Dim
 	PCALIGN $32
 
+part5x3:
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone5x3
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	SUBQ 112(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone5x3
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 72(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 96(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone5x3
+	MOVQ 88(DI), DX // a.Ahead.Lines
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	MOVQ 72(DI), DX // a.Ahead.Base
+	ADDQ 104(DI), DX // a.Ahead.Gap
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 80(DI) // a.Ahead.Rows
+
+askDone5x3:
+	MOVQ 112(DI), DX // a.Ahead.Every
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	JMP askPart5x3
+
+askNone5x3:
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+
+askPart5x3:
+	MOVQ 128(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop5x3:
 	VMOVUPS (CX), Z15
 	VMOVUPS 64(CX), Z16
@@ -1201,6 +1611,10 @@ loop5x3:
 	ADDQ BX, R11
 	DECQ DX
 	JNE loop5x3
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part5x3
+	MOVQ DX, 128(DI) // a.Ahead.Now
 	VMOVUPS Z0, (R9)
 	VMOVUPS Z1, 64(R9)
 	VMOVUPS Z2, 128(R9)
@@ -1246,6 +1660,49 @@ tile4x3:
 	MOVQ 32(DI), DX // a.Dim
 	PCALIGN $32
 
+part4x3:
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone4x3
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	SUBQ 112(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone4x3
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 72(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 96(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone4x3
+	MOVQ 88(DI), DX // a.Ahead.Lines
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	MOVQ 72(DI), DX // a.Ahead.Base
+	ADDQ 104(DI), DX // a.Ahead.Gap
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 80(DI) // a.Ahead.Rows
+
+askDone4x3:
+	MOVQ 112(DI), DX // a.Ahead.Every
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	JMP askPart4x3
+
+askNone4x3:
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+
+askPart4x3:
+	MOVQ 128(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop4x3:
 	VMOVUPS (CX), Z12
 	VMOVUPS 64(CX), Z13
@@ -1271,6 +1728,10 @@ loop4x3:
 	ADDQ BX, R11
 	DECQ DX
 	JNE loop4x3
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part4x3
+	MOVQ DX, 128(DI) // a.Ahead.Now
 	VMOVUPS Z0, (R9)
 	VMOVUPS Z1, 64(R9)
 	VMOVUPS Z2, 128(R9)
@@ -1307,6 +1768,49 @@ tile3x3:
 	MOVQ 32(DI), DX // a.Dim
 	PCALIGN $32
 
+part3x3:
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone3x3
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	SUBQ 112(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone3x3
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 72(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 96(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone3x3
+	MOVQ 88(DI), DX // a.Ahead.Lines
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	MOVQ 72(DI), DX // a.Ahead.Base
+	ADDQ 104(DI), DX // a.Ahead.Gap
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 80(DI) // a.Ahead.Rows
+
+askDone3x3:
+	MOVQ 112(DI), DX // a.Ahead.Every
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	JMP askPart3x3
+
+askNone3x3:
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+
+askPart3x3:
+	MOVQ 128(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop3x3:
 	VMOVUPS (CX), Z9
 	VMOVUPS 64(CX), Z10
@@ -1327,6 +1831,10 @@ loop3x3:
 	ADDQ BX, R10
 	DECQ DX
 	JNE loop3x3
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part3x3
+	MOVQ DX, 128(DI) // a.Ahead.Now
 	VMOVUPS Z0, (R9)
 	VMOVUPS Z1, 64(R9)
 	VMOVUPS Z2, 128(R9)
@@ -1355,6 +1863,49 @@ tile2x3:
 	MOVQ 32(DI), DX // a.Dim
 	PCALIGN $32
 
+part2x3:
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone2x3
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	SUBQ 112(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone2x3
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 72(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 96(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone2x3
+	MOVQ 88(DI), DX // a.Ahead.Lines
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	MOVQ 72(DI), DX // a.Ahead.Base
+	ADDQ 104(DI), DX // a.Ahead.Gap
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 80(DI) // a.Ahead.Rows
+
+askDone2x3:
+	MOVQ 112(DI), DX // a.Ahead.Every
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	JMP askPart2x3
+
+askNone2x3:
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+
+askPart2x3:
+	MOVQ 128(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop2x3:
 	VMOVUPS (CX), Z6
 	VMOVUPS 64(CX), Z7
@@ -1371,6 +1922,10 @@ loop2x3:
 	ADDQ BX, R10
 	DECQ DX
 	JNE loop2x3
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part2x3
+	MOVQ DX, 128(DI) // a.Ahead.Now
 	VMOVUPS Z0, (R9)
 	VMOVUPS Z1, 64(R9)
 	VMOVUPS Z2, 128(R9)
@@ -1391,6 +1946,49 @@ tile1x3:
 	MOVQ 32(DI), DX // a.Dim
 	PCALIGN $32
 
+part1x3:
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone1x3
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	SUBQ 112(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone1x3
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 72(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 96(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone1x3
+	MOVQ 88(DI), DX // a.Ahead.Lines
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	MOVQ 72(DI), DX // a.Ahead.Base
+	ADDQ 104(DI), DX // a.Ahead.Gap
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 80(DI) // a.Ahead.Rows
+
+askDone1x3:
+	MOVQ 112(DI), DX // a.Ahead.Every
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	JMP askPart1x3
+
+askNone1x3:
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+
+askPart1x3:
+	MOVQ 128(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop1x3:
 	VMOVUPS (CX), Z3
 	VMOVUPS 64(CX), Z4
@@ -1403,6 +2001,10 @@ loop1x3:
 	ADDQ BX, R10
 	DECQ DX
 	JNE loop1x3
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part1x3
+	MOVQ DX, 128(DI) // a.Ahead.Now
 	VMOVUPS Z0, (R9)
 	VMOVUPS Z1, 64(R9)
 	VMOVUPS Z2, 128(R9)
@@ -1413,34 +2015,6 @@ loop1x3:
 lanes32:
 	TESTQ R8, R8
 	JEQ done
-	MOVQ 80(DI), DX // a.Ahead.Rows
-	TESTQ DX, DX
-	JEQ aheadDonelanes32
-	MOVQ 104(DI), CX // a.Ahead.Batch
-	MOVQ 72(DI), R10 // a.Ahead.Base
-
-aheadRowlanes32:
-	MOVQ R10, R11
-	MOVQ 96(DI), R12 // a.Ahead.Lines
-
-aheadLinelanes32:
-	PREFETCHT1 (R11)
-	ADDQ $64, R11
-	DECQ R12
-	JNE aheadLinelanes32
-	MOVQ 88(DI), R11 // a.Ahead.Stride
-	ADDQ R11, R10
-	SUBQ $1, DX
-	TESTQ DX, DX
-	JEQ aheadSavelanes32
-	DECQ CX
-	JNE aheadRowlanes32
-
-aheadSavelanes32:
-	MOVQ DX, 80(DI) // a.Ahead.Rows
-	MOVQ R10, 72(DI) // a.Ahead.Base
-
-aheadDonelanes32:
 	CMPQ R8, $1
 	JEQ tile1x2
 	CMPQ R8, $2
@@ -1488,6 +2062,49 @@ tile8x2:
 	MOVQ 32(DI), DX // a.Dim
 	PCALIGN $32
 
+part8x2:
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone8x2
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	SUBQ 112(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone8x2
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 72(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 96(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone8x2
+	MOVQ 88(DI), DX // a.Ahead.Lines
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	MOVQ 72(DI), DX // a.Ahead.Base
+	ADDQ 104(DI), DX // a.Ahead.Gap
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 80(DI) // a.Ahead.Rows
+
+askDone8x2:
+	MOVQ 112(DI), DX // a.Ahead.Every
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	JMP askPart8x2
+
+askNone8x2:
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+
+askPart8x2:
+	MOVQ 128(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop8x2:
 	VMOVUPS (CX), Z16
 	VMOVUPS 64(CX), Z17
@@ -1521,6 +2138,10 @@ loop8x2:
 	ADDQ BX, R12
 	DECQ DX
 	JNE loop8x2
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part8x2
+	MOVQ DX, 128(DI) // a.Ahead.Now
 	VMOVUPS Z0, (R9)
 	VMOVUPS Z1, 64(R9)
 	ADDQ R14, R9
@@ -1577,6 +2198,49 @@ tile7x2:
 	MOVQ 32(DI), DX // a.Dim
 	PCALIGN $32
 
+part7x2:
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone7x2
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	SUBQ 112(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone7x2
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 72(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 96(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone7x2
+	MOVQ 88(DI), DX // a.Ahead.Lines
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	MOVQ 72(DI), DX // a.Ahead.Base
+	ADDQ 104(DI), DX // a.Ahead.Gap
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 80(DI) // a.Ahead.Rows
+
+askDone7x2:
+	MOVQ 112(DI), DX // a.Ahead.Every
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	JMP askPart7x2
+
+askNone7x2:
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+
+askPart7x2:
+	MOVQ 128(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop7x2:
 	VMOVUPS (CX), Z14
 	VMOVUPS 64(CX), Z15
@@ -1607,6 +2271,10 @@ loop7x2:
 	ADDQ BX, R12
 	DECQ DX
 	JNE loop7x2
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part7x2
+	MOVQ DX, 128(DI) // a.Ahead.Now
 	VMOVUPS Z0, (R9)
 	VMOVUPS Z1, 64(R9)
 	ADDQ R14, R9
@@ -1655,6 +2323,49 @@ tile6x2:
 	MOVQ 32(DI), DX // a.Dim
 	PCALIGN $32
 
+part6x2:
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone6x2
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	SUBQ 112(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone6x2
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 72(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 96(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone6x2
+	MOVQ 88(DI), DX // a.Ahead.Lines
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	MOVQ 72(DI), DX // a.Ahead.Base
+	ADDQ 104(DI), DX // a.Ahead.Gap
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 80(DI) // a.Ahead.Rows
+
+askDone6x2:
+	MOVQ 112(DI), DX // a.Ahead.Every
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	JMP askPart6x2
+
+askNone6x2:
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+
+askPart6x2:
+	MOVQ 128(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop6x2:
 	VMOVUPS (CX), Z12
 	VMOVUPS 64(CX), Z13
@@ -1681,6 +2392,10 @@ loop6x2:
 	ADDQ BX, R11
 	DECQ DX
 	JNE loop6x2
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part6x2
+	MOVQ DX, 128(DI) // a.Ahead.Now
 	VMOVUPS Z0, (R9)
 	VMOVUPS Z1, 64(R9)
 	ADDQ R14, R9
@@ -1723,6 +2438,49 @@ tile5x2:
 	MOVQ 32(DI), DX // a.Dim
 	PCALIGN $32
 
+part5x2:
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone5x2
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	SUBQ 112(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone5x2
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 72(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 96(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone5x2
+	MOVQ 88(DI), DX // a.Ahead.Lines
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	MOVQ 72(DI), DX // a.Ahead.Base
+	ADDQ 104(DI), DX // a.Ahead.Gap
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 80(DI) // a.Ahead.Rows
+
+askDone5x2:
+	MOVQ 112(DI), DX // a.Ahead.Every
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	JMP askPart5x2
+
+askNone5x2:
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+
+askPart5x2:
+	MOVQ 128(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop5x2:
 	VMOVUPS (CX), Z10
 	VMOVUPS 64(CX), Z11
@@ -1746,6 +2504,10 @@ loop5x2:
 	ADDQ BX, R11
 	DECQ DX
 	JNE loop5x2
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part5x2
+	MOVQ DX, 128(DI) // a.Ahead.Now
 	VMOVUPS Z0, (R9)
 	VMOVUPS Z1, 64(R9)
 	ADDQ R14, R9
@@ -1782,6 +2544,49 @@ tile4x2:
 	MOVQ 32(DI), DX // a.Dim
 	PCALIGN $32
 
+part4x2:
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone4x2
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	SUBQ 112(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone4x2
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 72(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 96(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone4x2
+	MOVQ 88(DI), DX // a.Ahead.Lines
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	MOVQ 72(DI), DX // a.Ahead.Base
+	ADDQ 104(DI), DX // a.Ahead.Gap
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 80(DI) // a.Ahead.Rows
+
+askDone4x2:
+	MOVQ 112(DI), DX // a.Ahead.Every
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	JMP askPart4x2
+
+askNone4x2:
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+
+askPart4x2:
+	MOVQ 128(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop4x2:
 	VMOVUPS (CX), Z8
 	VMOVUPS 64(CX), Z9
@@ -1802,6 +2607,10 @@ loop4x2:
 	ADDQ BX, R11
 	DECQ DX
 	JNE loop4x2
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part4x2
+	MOVQ DX, 128(DI) // a.Ahead.Now
 	VMOVUPS Z0, (R9)
 	VMOVUPS Z1, 64(R9)
 	ADDQ R14, R9
@@ -1831,6 +2640,49 @@ tile3x2:
 	MOVQ 32(DI), DX // a.Dim
 	PCALIGN $32
 
+part3x2:
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone3x2
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	SUBQ 112(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone3x2
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 72(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 96(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone3x2
+	MOVQ 88(DI), DX // a.Ahead.Lines
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	MOVQ 72(DI), DX // a.Ahead.Base
+	ADDQ 104(DI), DX // a.Ahead.Gap
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 80(DI) // a.Ahead.Rows
+
+askDone3x2:
+	MOVQ 112(DI), DX // a.Ahead.Every
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	JMP askPart3x2
+
+askNone3x2:
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+
+askPart3x2:
+	MOVQ 128(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop3x2:
 	VMOVUPS (CX), Z6
 	VMOVUPS 64(CX), Z7
@@ -1847,6 +2699,10 @@ loop3x2:
 	ADDQ BX, R10
 	DECQ DX
 	JNE loop3x2
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part3x2
+	MOVQ DX, 128(DI) // a.Ahead.Now
 	VMOVUPS Z0, (R9)
 	VMOVUPS Z1, 64(R9)
 	ADDQ R14, R9
@@ -1870,6 +2726,49 @@ tile2x2:
 	MOVQ 32(DI), DX // a.Dim
 	PCALIGN $32
 
+part2x2:
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone2x2
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	SUBQ 112(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone2x2
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 72(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 96(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone2x2
+	MOVQ 88(DI), DX // a.Ahead.Lines
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	MOVQ 72(DI), DX // a.Ahead.Base
+	ADDQ 104(DI), DX // a.Ahead.Gap
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 80(DI) // a.Ahead.Rows
+
+askDone2x2:
+	MOVQ 112(DI), DX // a.Ahead.Every
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	JMP askPart2x2
+
+askNone2x2:
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+
+askPart2x2:
+	MOVQ 128(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop2x2:
 	VMOVUPS (CX), Z4
 	VMOVUPS 64(CX), Z5
@@ -1883,6 +2782,10 @@ loop2x2:
 	ADDQ BX, R10
 	DECQ DX
 	JNE loop2x2
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part2x2
+	MOVQ DX, 128(DI) // a.Ahead.Now
 	VMOVUPS Z0, (R9)
 	VMOVUPS Z1, 64(R9)
 	ADDQ R14, R9
@@ -1900,6 +2803,49 @@ tile1x2:
 	MOVQ 32(DI), DX // a.Dim
 	PCALIGN $32
 
+part1x2:
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone1x2
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	SUBQ 112(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone1x2
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 72(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 96(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone1x2
+	MOVQ 88(DI), DX // a.Ahead.Lines
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	MOVQ 72(DI), DX // a.Ahead.Base
+	ADDQ 104(DI), DX // a.Ahead.Gap
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 80(DI) // a.Ahead.Rows
+
+askDone1x2:
+	MOVQ 112(DI), DX // a.Ahead.Every
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	JMP askPart1x2
+
+askNone1x2:
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+
+askPart1x2:
+	MOVQ 128(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop1x2:
 	VMOVUPS (CX), Z2
 	VMOVUPS 64(CX), Z3
@@ -1910,6 +2856,10 @@ loop1x2:
 	ADDQ BX, R10
 	DECQ DX
 	JNE loop1x2
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part1x2
+	MOVQ DX, 128(DI) // a.Ahead.Now
 	VMOVUPS Z0, (R9)
 	VMOVUPS Z1, 64(R9)
 	ADDQ R14, R9
@@ -1919,34 +2869,6 @@ loop1x2:
 lanes16:
 	TESTQ R8, R8
 	JEQ done
-	MOVQ 80(DI), DX // a.Ahead.Rows
-	TESTQ DX, DX
-	JEQ aheadDonelanes16
-	MOVQ 104(DI), CX // a.Ahead.Batch
-	MOVQ 72(DI), R10 // a.Ahead.Base
-
-aheadRowlanes16:
-	MOVQ R10, R11
-	MOVQ 96(DI), R12 // a.Ahead.Lines
-
-aheadLinelanes16:
-	PREFETCHT1 (R11)
-	ADDQ $64, R11
-	DECQ R12
-	JNE aheadLinelanes16
-	MOVQ 88(DI), R11 // a.Ahead.Stride
-	ADDQ R11, R10
-	SUBQ $1, DX
-	TESTQ DX, DX
-	JEQ aheadSavelanes16
-	DECQ CX
-	JNE aheadRowlanes16
-
-aheadSavelanes16:
-	MOVQ DX, 80(DI) // a.Ahead.Rows
-	MOVQ R10, 72(DI) // a.Ahead.Base
-
-aheadDonelanes16:
 	CMPQ R8, $1
 	JEQ tile1x1
 	CMPQ R8, $2
@@ -2003,6 +2925,49 @@ tile12x1:
 	MOVQ 32(DI), DX // a.Dim
 	PCALIGN $32
 
+part12x1:
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone12x1
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	SUBQ 112(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone12x1
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 72(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 96(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone12x1
+	MOVQ 88(DI), DX // a.Ahead.Lines
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	MOVQ 72(DI), DX // a.Ahead.Base
+	ADDQ 104(DI), DX // a.Ahead.Gap
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 80(DI) // a.Ahead.Rows
+
+askDone12x1:
+	MOVQ 112(DI), DX // a.Ahead.Every
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	JMP askPart12x1
+
+askNone12x1:
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+
+askPart12x1:
+	MOVQ 128(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop12x1:
 	VMOVUPS (CX), Z12
 	VBROADCASTSS (R10), Z13
@@ -2036,6 +3001,10 @@ loop12x1:
 	ADDQ BX, R13
 	DECQ DX
 	JNE loop12x1
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part12x1
+	MOVQ DX, 128(DI) // a.Ahead.Now
 	VMOVUPS Z0, (R9)
 	ADDQ R14, R9
 	VMOVUPS Z1, (R9)
@@ -2094,6 +3063,49 @@ tile11x1:
 	MOVQ 32(DI), DX // a.Dim
 	PCALIGN $32
 
+part11x1:
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone11x1
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	SUBQ 112(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone11x1
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 72(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 96(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone11x1
+	MOVQ 88(DI), DX // a.Ahead.Lines
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	MOVQ 72(DI), DX // a.Ahead.Base
+	ADDQ 104(DI), DX // a.Ahead.Gap
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 80(DI) // a.Ahead.Rows
+
+askDone11x1:
+	MOVQ 112(DI), DX // a.Ahead.Every
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	JMP askPart11x1
+
+askNone11x1:
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+
+askPart11x1:
+	MOVQ 128(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop11x1:
 	VMOVUPS (CX), Z11
 	VBROADCASTSS (R10), Z12
@@ -2125,6 +3137,10 @@ loop11x1:
 	ADDQ BX, R13
 	DECQ DX
 	JNE loop11x1
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part11x1
+	MOVQ DX, 128(DI) // a.Ahead.Now
 	VMOVUPS Z0, (R9)
 	ADDQ R14, R9
 	VMOVUPS Z1, (R9)
@@ -2178,6 +3194,49 @@ tile10x1:
 	MOVQ 32(DI), DX // a.Dim
 	PCALIGN $32
 
+part10x1:
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone10x1
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	SUBQ 112(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone10x1
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 72(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 96(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone10x1
+	MOVQ 88(DI), DX // a.Ahead.Lines
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	MOVQ 72(DI), DX // a.Ahead.Base
+	ADDQ 104(DI), DX // a.Ahead.Gap
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 80(DI) // a.Ahead.Rows
+
+askDone10x1:
+	MOVQ 112(DI), DX // a.Ahead.Every
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	JMP askPart10x1
+
+askNone10x1:
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+
+askPart10x1:
+	MOVQ 128(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop10x1:
 	VMOVUPS (CX), Z10
 	VBROADCASTSS (R10), Z11
@@ -2207,6 +3266,10 @@ loop10x1:
 	ADDQ BX, R13
 	DECQ DX
 	JNE loop10x1
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part10x1
+	MOVQ DX, 128(DI) // a.Ahead.Now
 	VMOVUPS Z0, (R9)
 	ADDQ R14, R9
 	VMOVUPS Z1, (R9)
@@ -2255,6 +3318,49 @@ tile9x1:
 	MOVQ 32(DI), DX // a.Dim
 	PCALIGN $32
 
+part9x1:
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone9x1
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	SUBQ 112(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone9x1
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 72(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 96(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone9x1
+	MOVQ 88(DI), DX // a.Ahead.Lines
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	MOVQ 72(DI), DX // a.Ahead.Base
+	ADDQ 104(DI), DX // a.Ahead.Gap
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 80(DI) // a.Ahead.Rows
+
+askDone9x1:
+	MOVQ 112(DI), DX // a.Ahead.Every
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	JMP askPart9x1
+
+askNone9x1:
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+
+askPart9x1:
+	MOVQ 128(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop9x1:
 	VMOVUPS (CX), Z9
 	VBROADCASTSS (R10), Z10
@@ -2281,6 +3387,10 @@ loop9x1:
 	ADDQ BX, R12
 	DECQ DX
 	JNE loop9x1
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part9x1
+	MOVQ DX, 128(DI) // a.Ahead.Now
 	VMOVUPS Z0, (R9)
 	ADDQ R14, R9
 	VMOVUPS Z1, (R9)
@@ -2325,6 +3435,49 @@ tile8x1:
 	MOVQ 32(DI), DX // a.Dim
 	PCALIGN $32
 
+part8x1:
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone8x1
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	SUBQ 112(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone8x1
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 72(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 96(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone8x1
+	MOVQ 88(DI), DX // a.Ahead.Lines
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	MOVQ 72(DI), DX // a.Ahead.Base
+	ADDQ 104(DI), DX // a.Ahead.Gap
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 80(DI) // a.Ahead.Rows
+
+askDone8x1:
+	MOVQ 112(DI), DX // a.Ahead.Every
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	JMP askPart8x1
+
+askNone8x1:
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+
+askPart8x1:
+	MOVQ 128(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop8x1:
 	VMOVUPS (CX), Z8
 	VBROADCASTSS (R10), Z9
@@ -2349,6 +3502,10 @@ loop8x1:
 	ADDQ BX, R12
 	DECQ DX
 	JNE loop8x1
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part8x1
+	MOVQ DX, 128(DI) // a.Ahead.Now
 	VMOVUPS Z0, (R9)
 	ADDQ R14, R9
 	VMOVUPS Z1, (R9)
@@ -2389,6 +3546,49 @@ tile7x1:
 	MOVQ 32(DI), DX // a.Dim
 	PCALIGN $32
 
+part7x1:
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone7x1
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	SUBQ 112(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone7x1
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 72(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 96(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone7x1
+	MOVQ 88(DI), DX // a.Ahead.Lines
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	MOVQ 72(DI), DX // a.Ahead.Base
+	ADDQ 104(DI), DX // a.Ahead.Gap
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 80(DI) // a.Ahead.Rows
+
+askDone7x1:
+	MOVQ 112(DI), DX // a.Ahead.Every
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	JMP askPart7x1
+
+askNone7x1:
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+
+askPart7x1:
+	MOVQ 128(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop7x1:
 	VMOVUPS (CX), Z7
 	VBROADCASTSS (R10), Z8
@@ -2411,6 +3611,10 @@ loop7x1:
 	ADDQ BX, R12
 	DECQ DX
 	JNE loop7x1
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part7x1
+	MOVQ DX, 128(DI) // a.Ahead.Now
 	VMOVUPS Z0, (R9)
 	ADDQ R14, R9
 	VMOVUPS Z1, (R9)
@@ -2446,6 +3650,49 @@ tile6x1:
 	MOVQ 32(DI), DX // a.Dim
 	PCALIGN $32
 
+part6x1:
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone6x1
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	SUBQ 112(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone6x1
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 72(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 96(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone6x1
+	MOVQ 88(DI), DX // a.Ahead.Lines
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	MOVQ 72(DI), DX // a.Ahead.Base
+	ADDQ 104(DI), DX // a.Ahead.Gap
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 80(DI) // a.Ahead.Rows
+
+askDone6x1:
+	MOVQ 112(DI), DX // a.Ahead.Every
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	JMP askPart6x1
+
+askNone6x1:
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+
+askPart6x1:
+	MOVQ 128(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop6x1:
 	VMOVUPS (CX), Z6
 	VBROADCASTSS (R10), Z7
@@ -2465,6 +3712,10 @@ loop6x1:
 	ADDQ BX, R11
 	DECQ DX
 	JNE loop6x1
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part6x1
+	MOVQ DX, 128(DI) // a.Ahead.Now
 	VMOVUPS Z0, (R9)
 	ADDQ R14, R9
 	VMOVUPS Z1, (R9)
@@ -2496,6 +3747,49 @@ tile5x1:
 	MOVQ 32(DI), DX // a.Dim
 	PCALIGN $32
 
+part5x1:
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone5x1
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	SUBQ 112(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone5x1
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 72(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 96(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone5x1
+	MOVQ 88(DI), DX // a.Ahead.Lines
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	MOVQ 72(DI), DX // a.Ahead.Base
+	ADDQ 104(DI), DX // a.Ahead.Gap
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 80(DI) // a.Ahead.Rows
+
+askDone5x1:
+	MOVQ 112(DI), DX // a.Ahead.Every
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	JMP askPart5x1
+
+askNone5x1:
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+
+askPart5x1:
+	MOVQ 128(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop5x1:
 	VMOVUPS (CX), Z5
 	VBROADCASTSS (R10), Z6
@@ -2513,6 +3807,10 @@ loop5x1:
 	ADDQ BX, R11
 	DECQ DX
 	JNE loop5x1
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part5x1
+	MOVQ DX, 128(DI) // a.Ahead.Now
 	VMOVUPS Z0, (R9)
 	ADDQ R14, R9
 	VMOVUPS Z1, (R9)
@@ -2540,6 +3838,49 @@ tile4x1:
 	MOVQ 32(DI), DX // a.Dim
 	PCALIGN $32
 
+part4x1:
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone4x1
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	SUBQ 112(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone4x1
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 72(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 96(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone4x1
+	MOVQ 88(DI), DX // a.Ahead.Lines
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	MOVQ 72(DI), DX // a.Ahead.Base
+	ADDQ 104(DI), DX // a.Ahead.Gap
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 80(DI) // a.Ahead.Rows
+
+askDone4x1:
+	MOVQ 112(DI), DX // a.Ahead.Every
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	JMP askPart4x1
+
+askNone4x1:
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+
+askPart4x1:
+	MOVQ 128(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop4x1:
 	VMOVUPS (CX), Z4
 	VBROADCASTSS (R10), Z5
@@ -2555,6 +3896,10 @@ loop4x1:
 	ADDQ BX, R11
 	DECQ DX
 	JNE loop4x1
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part4x1
+	MOVQ DX, 128(DI) // a.Ahead.Now
 	VMOVUPS Z0, (R9)
 	ADDQ R14, R9
 	VMOVUPS Z1, (R9)
@@ -2577,6 +3922,49 @@ tile3x1:
 	MOVQ 32(DI), DX // a.Dim
 	PCALIGN $32
 
+part3x1:
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone3x1
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	SUBQ 112(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone3x1
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 72(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 96(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone3x1
+	MOVQ 88(DI), DX // a.Ahead.Lines
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	MOVQ 72(DI), DX // a.Ahead.Base
+	ADDQ 104(DI), DX // a.Ahead.Gap
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 80(DI) // a.Ahead.Rows
+
+askDone3x1:
+	MOVQ 112(DI), DX // a.Ahead.Every
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	JMP askPart3x1
+
+askNone3x1:
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+
+askPart3x1:
+	MOVQ 128(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop3x1:
 	VMOVUPS (CX), Z3
 	VBROADCASTSS (R10), Z4
@@ -2589,6 +3977,10 @@ loop3x1:
 	ADDQ BX, R10
 	DECQ DX
 	JNE loop3x1
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part3x1
+	MOVQ DX, 128(DI) // a.Ahead.Now
 	VMOVUPS Z0, (R9)
 	ADDQ R14, R9
 	VMOVUPS Z1, (R9)
@@ -2607,6 +3999,49 @@ tile2x1:
 	MOVQ 32(DI), DX // a.Dim
 	PCALIGN $32
 
+part2x1:
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone2x1
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	SUBQ 112(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone2x1
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 72(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 96(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone2x1
+	MOVQ 88(DI), DX // a.Ahead.Lines
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	MOVQ 72(DI), DX // a.Ahead.Base
+	ADDQ 104(DI), DX // a.Ahead.Gap
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 80(DI) // a.Ahead.Rows
+
+askDone2x1:
+	MOVQ 112(DI), DX // a.Ahead.Every
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	JMP askPart2x1
+
+askNone2x1:
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+
+askPart2x1:
+	MOVQ 128(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop2x1:
 	VMOVUPS (CX), Z2
 	VBROADCASTSS (R10), Z3
@@ -2617,6 +4052,10 @@ loop2x1:
 	ADDQ BX, R10
 	DECQ DX
 	JNE loop2x1
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part2x1
+	MOVQ DX, 128(DI) // a.Ahead.Now
 	VMOVUPS Z0, (R9)
 	ADDQ R14, R9
 	VMOVUPS Z1, (R9)
@@ -2631,6 +4070,49 @@ tile1x1:
 	MOVQ 32(DI), DX // a.Dim
 	PCALIGN $32
 
+part1x1:
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone1x1
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	SUBQ 112(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone1x1
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 72(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 96(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone1x1
+	MOVQ 88(DI), DX // a.Ahead.Lines
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	MOVQ 72(DI), DX // a.Ahead.Base
+	ADDQ 104(DI), DX // a.Ahead.Gap
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 80(DI) // a.Ahead.Rows
+
+askDone1x1:
+	MOVQ 112(DI), DX // a.Ahead.Every
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	JMP askPart1x1
+
+askNone1x1:
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+
+askPart1x1:
+	MOVQ 128(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop1x1:
 	VMOVUPS (CX), Z1
 	VBROADCASTSS (R10), Z2
@@ -2639,6 +4121,10 @@ loop1x1:
 	ADDQ BX, R10
 	DECQ DX
 	JNE loop1x1
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part1x1
+	MOVQ DX, 128(DI) // a.Ahead.Now
 	VMOVUPS Z0, (R9)
 	ADDQ R14, R9
 	JMP done
@@ -4722,34 +6208,6 @@ found:
 lanes64:
 	TESTQ R8, R8
 	JEQ done
-	MOVQ 104(DI), DX // a.Ahead.Rows
-	TESTQ DX, DX
-	JEQ aheadDonelanes64
-	MOVQ 128(DI), CX // a.Ahead.Batch
-	MOVQ 96(DI), R10 // a.Ahead.Base
-
-aheadRowlanes64:
-	MOVQ R10, R11
-	MOVQ 120(DI), R12 // a.Ahead.Lines
-
-aheadLinelanes64:
-	PREFETCHT1 (R11)
-	ADDQ $64, R11
-	DECQ R12
-	JNE aheadLinelanes64
-	MOVQ 112(DI), R11 // a.Ahead.Stride
-	ADDQ R11, R10
-	SUBQ $1, DX
-	TESTQ DX, DX
-	JEQ aheadSavelanes64
-	DECQ CX
-	JNE aheadRowlanes64
-
-aheadSavelanes64:
-	MOVQ DX, 104(DI) // a.Ahead.Rows
-	MOVQ R10, 96(DI) // a.Ahead.Base
-
-aheadDonelanes64:
 	CMPQ R8, $1
 	JEQ tile1x4
 	CMPQ R8, $2
@@ -4843,6 +6301,49 @@ first6x4:
 	JEQ masked6x4
 	PCALIGN $32
 
+part6x4:
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone6x4
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	SUBQ 136(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone6x4
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 96(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 120(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone6x4
+	MOVQ 112(DI), DX // a.Ahead.Lines
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	MOVQ 96(DI), DX // a.Ahead.Base
+	ADDQ 128(DI), DX // a.Ahead.Gap
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 104(DI) // a.Ahead.Rows
+
+askDone6x4:
+	MOVQ 136(DI), DX // a.Ahead.Every
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	JMP askPart6x4
+
+askNone6x4:
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+
+askPart6x4:
+	MOVQ 152(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop6x4:
 	VMOVUPS (CX), Z24
 	VMOVUPS 64(CX), Z25
@@ -4883,6 +6384,10 @@ loop6x4:
 	ADDQ BX, R11
 	DECQ DX
 	JNE loop6x4
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part6x4
+	MOVQ DX, 152(DI) // a.Ahead.Now
 
 masked6x4:
 	MOVQ 24(DI), DX // a.Keys
@@ -5163,6 +6668,49 @@ first5x4:
 	JEQ masked5x4
 	PCALIGN $32
 
+part5x4:
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone5x4
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	SUBQ 136(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone5x4
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 96(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 120(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone5x4
+	MOVQ 112(DI), DX // a.Ahead.Lines
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	MOVQ 96(DI), DX // a.Ahead.Base
+	ADDQ 128(DI), DX // a.Ahead.Gap
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 104(DI) // a.Ahead.Rows
+
+askDone5x4:
+	MOVQ 136(DI), DX // a.Ahead.Every
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	JMP askPart5x4
+
+askNone5x4:
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+
+askPart5x4:
+	MOVQ 152(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop5x4:
 	VMOVUPS (CX), Z20
 	VMOVUPS 64(CX), Z21
@@ -5198,6 +6746,10 @@ loop5x4:
 	ADDQ BX, R11
 	DECQ DX
 	JNE loop5x4
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part5x4
+	MOVQ DX, 152(DI) // a.Ahead.Now
 
 masked5x4:
 	MOVQ 24(DI), DX // a.Keys
@@ -5443,6 +6995,49 @@ first4x4:
 	JEQ masked4x4
 	PCALIGN $32
 
+part4x4:
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone4x4
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	SUBQ 136(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone4x4
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 96(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 120(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone4x4
+	MOVQ 112(DI), DX // a.Ahead.Lines
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	MOVQ 96(DI), DX // a.Ahead.Base
+	ADDQ 128(DI), DX // a.Ahead.Gap
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 104(DI) // a.Ahead.Rows
+
+askDone4x4:
+	MOVQ 136(DI), DX // a.Ahead.Every
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	JMP askPart4x4
+
+askNone4x4:
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+
+askPart4x4:
+	MOVQ 152(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop4x4:
 	VMOVUPS (CX), Z16
 	VMOVUPS 64(CX), Z17
@@ -5473,6 +7068,10 @@ loop4x4:
 	ADDQ BX, R11
 	DECQ DX
 	JNE loop4x4
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part4x4
+	MOVQ DX, 152(DI) // a.Ahead.Now
 
 masked4x4:
 	MOVQ 24(DI), DX // a.Keys
@@ -5682,6 +7281,49 @@ first3x4:
 	JEQ masked3x4
 	PCALIGN $32
 
+part3x4:
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone3x4
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	SUBQ 136(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone3x4
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 96(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 120(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone3x4
+	MOVQ 112(DI), DX // a.Ahead.Lines
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	MOVQ 96(DI), DX // a.Ahead.Base
+	ADDQ 128(DI), DX // a.Ahead.Gap
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 104(DI) // a.Ahead.Rows
+
+askDone3x4:
+	MOVQ 136(DI), DX // a.Ahead.Every
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	JMP askPart3x4
+
+askNone3x4:
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+
+askPart3x4:
+	MOVQ 152(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop3x4:
 	VMOVUPS (CX), Z12
 	VMOVUPS 64(CX), Z13
@@ -5706,6 +7348,10 @@ loop3x4:
 	ADDQ BX, R10
 	DECQ DX
 	JNE loop3x4
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part3x4
+	MOVQ DX, 152(DI) // a.Ahead.Now
 
 masked3x4:
 	MOVQ 24(DI), DX // a.Keys
@@ -5879,6 +7525,49 @@ first2x4:
 	JEQ masked2x4
 	PCALIGN $32
 
+part2x4:
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone2x4
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	SUBQ 136(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone2x4
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 96(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 120(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone2x4
+	MOVQ 112(DI), DX // a.Ahead.Lines
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	MOVQ 96(DI), DX // a.Ahead.Base
+	ADDQ 128(DI), DX // a.Ahead.Gap
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 104(DI) // a.Ahead.Rows
+
+askDone2x4:
+	MOVQ 136(DI), DX // a.Ahead.Every
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	JMP askPart2x4
+
+askNone2x4:
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+
+askPart2x4:
+	MOVQ 152(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop2x4:
 	VMOVUPS (CX), Z8
 	VMOVUPS 64(CX), Z9
@@ -5898,6 +7587,10 @@ loop2x4:
 	ADDQ BX, R10
 	DECQ DX
 	JNE loop2x4
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part2x4
+	MOVQ DX, 152(DI) // a.Ahead.Now
 
 masked2x4:
 	MOVQ 24(DI), DX // a.Keys
@@ -6037,6 +7730,49 @@ first1x4:
 	JEQ masked1x4
 	PCALIGN $32
 
+part1x4:
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone1x4
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	SUBQ 136(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone1x4
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 96(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 120(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone1x4
+	MOVQ 112(DI), DX // a.Ahead.Lines
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	MOVQ 96(DI), DX // a.Ahead.Base
+	ADDQ 128(DI), DX // a.Ahead.Gap
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 104(DI) // a.Ahead.Rows
+
+askDone1x4:
+	MOVQ 136(DI), DX // a.Ahead.Every
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	JMP askPart1x4
+
+askNone1x4:
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+
+askPart1x4:
+	MOVQ 152(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop1x4:
 	VMOVUPS (CX), Z4
 	VMOVUPS 64(CX), Z5
@@ -6051,6 +7787,10 @@ loop1x4:
 	ADDQ BX, R10
 	DECQ DX
 	JNE loop1x4
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part1x4
+	MOVQ DX, 152(DI) // a.Ahead.Now
 
 masked1x4:
 	MOVQ 24(DI), DX // a.Keys
@@ -6140,34 +7880,6 @@ ready1x4:
 lanes48:
 	TESTQ R8, R8
 	JEQ done
-	MOVQ 104(DI), DX // a.Ahead.Rows
-	TESTQ DX, DX
-	JEQ aheadDonelanes48
-	MOVQ 128(DI), CX // a.Ahead.Batch
-	MOVQ 96(DI), R10 // a.Ahead.Base
-
-aheadRowlanes48:
-	MOVQ R10, R11
-	MOVQ 120(DI), R12 // a.Ahead.Lines
-
-aheadLinelanes48:
-	PREFETCHT1 (R11)
-	ADDQ $64, R11
-	DECQ R12
-	JNE aheadLinelanes48
-	MOVQ 112(DI), R11 // a.Ahead.Stride
-	ADDQ R11, R10
-	SUBQ $1, DX
-	TESTQ DX, DX
-	JEQ aheadSavelanes48
-	DECQ CX
-	JNE aheadRowlanes48
-
-aheadSavelanes48:
-	MOVQ DX, 104(DI) // a.Ahead.Rows
-	MOVQ R10, 96(DI) // a.Ahead.Base
-
-aheadDonelanes48:
 	CMPQ R8, $1
 	JEQ tile1x3
 	CMPQ R8, $2
@@ -6270,6 +7982,49 @@ first8x3:
 	JEQ masked8x3
 	PCALIGN $32
 
+part8x3:
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone8x3
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	SUBQ 136(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone8x3
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 96(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 120(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone8x3
+	MOVQ 112(DI), DX // a.Ahead.Lines
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	MOVQ 96(DI), DX // a.Ahead.Base
+	ADDQ 128(DI), DX // a.Ahead.Gap
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 104(DI) // a.Ahead.Rows
+
+askDone8x3:
+	MOVQ 136(DI), DX // a.Ahead.Every
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	JMP askPart8x3
+
+askNone8x3:
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+
+askPart8x3:
+	MOVQ 152(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop8x3:
 	VMOVUPS (CX), Z24
 	VMOVUPS 64(CX), Z25
@@ -6312,6 +8067,10 @@ loop8x3:
 	ADDQ BX, R12
 	DECQ DX
 	JNE loop8x3
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part8x3
+	MOVQ DX, 152(DI) // a.Ahead.Now
 
 masked8x3:
 	MOVQ 24(DI), DX // a.Keys
@@ -6603,6 +8362,49 @@ first7x3:
 	JEQ masked7x3
 	PCALIGN $32
 
+part7x3:
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone7x3
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	SUBQ 136(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone7x3
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 96(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 120(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone7x3
+	MOVQ 112(DI), DX // a.Ahead.Lines
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	MOVQ 96(DI), DX // a.Ahead.Base
+	ADDQ 128(DI), DX // a.Ahead.Gap
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 104(DI) // a.Ahead.Rows
+
+askDone7x3:
+	MOVQ 136(DI), DX // a.Ahead.Every
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	JMP askPart7x3
+
+askNone7x3:
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+
+askPart7x3:
+	MOVQ 152(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop7x3:
 	VMOVUPS (CX), Z21
 	VMOVUPS 64(CX), Z22
@@ -6641,6 +8443,10 @@ loop7x3:
 	ADDQ BX, R12
 	DECQ DX
 	JNE loop7x3
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part7x3
+	MOVQ DX, 152(DI) // a.Ahead.Now
 
 masked7x3:
 	MOVQ 24(DI), DX // a.Keys
@@ -6902,6 +8708,49 @@ first6x3:
 	JEQ masked6x3
 	PCALIGN $32
 
+part6x3:
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone6x3
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	SUBQ 136(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone6x3
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 96(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 120(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone6x3
+	MOVQ 112(DI), DX // a.Ahead.Lines
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	MOVQ 96(DI), DX // a.Ahead.Base
+	ADDQ 128(DI), DX // a.Ahead.Gap
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 104(DI) // a.Ahead.Rows
+
+askDone6x3:
+	MOVQ 136(DI), DX // a.Ahead.Every
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	JMP askPart6x3
+
+askNone6x3:
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+
+askPart6x3:
+	MOVQ 152(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop6x3:
 	VMOVUPS (CX), Z18
 	VMOVUPS 64(CX), Z19
@@ -6935,6 +8784,10 @@ loop6x3:
 	ADDQ BX, R11
 	DECQ DX
 	JNE loop6x3
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part6x3
+	MOVQ DX, 152(DI) // a.Ahead.Now
 
 masked6x3:
 	MOVQ 24(DI), DX // a.Keys
@@ -7167,6 +9020,49 @@ first5x3:
 	JEQ masked5x3
 	PCALIGN $32
 
+part5x3:
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone5x3
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	SUBQ 136(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone5x3
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 96(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 120(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone5x3
+	MOVQ 112(DI), DX // a.Ahead.Lines
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	MOVQ 96(DI), DX // a.Ahead.Base
+	ADDQ 128(DI), DX // a.Ahead.Gap
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 104(DI) // a.Ahead.Rows
+
+askDone5x3:
+	MOVQ 136(DI), DX // a.Ahead.Every
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	JMP askPart5x3
+
+askNone5x3:
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+
+askPart5x3:
+	MOVQ 152(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop5x3:
 	VMOVUPS (CX), Z15
 	VMOVUPS 64(CX), Z16
@@ -7196,6 +9092,10 @@ loop5x3:
 	ADDQ BX, R11
 	DECQ DX
 	JNE loop5x3
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part5x3
+	MOVQ DX, 152(DI) // a.Ahead.Now
 
 masked5x3:
 	MOVQ 24(DI), DX // a.Keys
@@ -7401,6 +9301,49 @@ first4x3:
 	JEQ masked4x3
 	PCALIGN $32
 
+part4x3:
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone4x3
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	SUBQ 136(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone4x3
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 96(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 120(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone4x3
+	MOVQ 112(DI), DX // a.Ahead.Lines
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	MOVQ 96(DI), DX // a.Ahead.Base
+	ADDQ 128(DI), DX // a.Ahead.Gap
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 104(DI) // a.Ahead.Rows
+
+askDone4x3:
+	MOVQ 136(DI), DX // a.Ahead.Every
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	JMP askPart4x3
+
+askNone4x3:
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+
+askPart4x3:
+	MOVQ 152(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop4x3:
 	VMOVUPS (CX), Z12
 	VMOVUPS 64(CX), Z13
@@ -7426,6 +9369,10 @@ loop4x3:
 	ADDQ BX, R11
 	DECQ DX
 	JNE loop4x3
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part4x3
+	MOVQ DX, 152(DI) // a.Ahead.Now
 
 masked4x3:
 	MOVQ 24(DI), DX // a.Keys
@@ -7602,6 +9549,49 @@ first3x3:
 	JEQ masked3x3
 	PCALIGN $32
 
+part3x3:
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone3x3
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	SUBQ 136(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone3x3
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 96(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 120(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone3x3
+	MOVQ 112(DI), DX // a.Ahead.Lines
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	MOVQ 96(DI), DX // a.Ahead.Base
+	ADDQ 128(DI), DX // a.Ahead.Gap
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 104(DI) // a.Ahead.Rows
+
+askDone3x3:
+	MOVQ 136(DI), DX // a.Ahead.Every
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	JMP askPart3x3
+
+askNone3x3:
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+
+askPart3x3:
+	MOVQ 152(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop3x3:
 	VMOVUPS (CX), Z9
 	VMOVUPS 64(CX), Z10
@@ -7622,6 +9612,10 @@ loop3x3:
 	ADDQ BX, R10
 	DECQ DX
 	JNE loop3x3
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part3x3
+	MOVQ DX, 152(DI) // a.Ahead.Now
 
 masked3x3:
 	MOVQ 24(DI), DX // a.Keys
@@ -7769,6 +9763,49 @@ first2x3:
 	JEQ masked2x3
 	PCALIGN $32
 
+part2x3:
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone2x3
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	SUBQ 136(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone2x3
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 96(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 120(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone2x3
+	MOVQ 112(DI), DX // a.Ahead.Lines
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	MOVQ 96(DI), DX // a.Ahead.Base
+	ADDQ 128(DI), DX // a.Ahead.Gap
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 104(DI) // a.Ahead.Rows
+
+askDone2x3:
+	MOVQ 136(DI), DX // a.Ahead.Every
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	JMP askPart2x3
+
+askNone2x3:
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+
+askPart2x3:
+	MOVQ 152(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop2x3:
 	VMOVUPS (CX), Z6
 	VMOVUPS 64(CX), Z7
@@ -7785,6 +9822,10 @@ loop2x3:
 	ADDQ BX, R10
 	DECQ DX
 	JNE loop2x3
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part2x3
+	MOVQ DX, 152(DI) // a.Ahead.Now
 
 masked2x3:
 	MOVQ 24(DI), DX // a.Keys
@@ -7905,6 +9946,49 @@ first1x3:
 	JEQ masked1x3
 	PCALIGN $32
 
+part1x3:
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone1x3
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	SUBQ 136(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone1x3
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 96(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 120(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone1x3
+	MOVQ 112(DI), DX // a.Ahead.Lines
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	MOVQ 96(DI), DX // a.Ahead.Base
+	ADDQ 128(DI), DX // a.Ahead.Gap
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 104(DI) // a.Ahead.Rows
+
+askDone1x3:
+	MOVQ 136(DI), DX // a.Ahead.Every
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	JMP askPart1x3
+
+askNone1x3:
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+
+askPart1x3:
+	MOVQ 152(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop1x3:
 	VMOVUPS (CX), Z3
 	VMOVUPS 64(CX), Z4
@@ -7917,6 +10001,10 @@ loop1x3:
 	ADDQ BX, R10
 	DECQ DX
 	JNE loop1x3
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part1x3
+	MOVQ DX, 152(DI) // a.Ahead.Now
 
 masked1x3:
 	MOVQ 24(DI), DX // a.Keys
@@ -7995,34 +10083,6 @@ ready1x3:
 lanes32:
 	TESTQ R8, R8
 	JEQ done
-	MOVQ 104(DI), DX // a.Ahead.Rows
-	TESTQ DX, DX
-	JEQ aheadDonelanes32
-	MOVQ 128(DI), CX // a.Ahead.Batch
-	MOVQ 96(DI), R10 // a.Ahead.Base
-
-aheadRowlanes32:
-	MOVQ R10, R11
-	MOVQ 120(DI), R12 // a.Ahead.Lines
-
-aheadLinelanes32:
-	PREFETCHT1 (R11)
-	ADDQ $64, R11
-	DECQ R12
-	JNE aheadLinelanes32
-	MOVQ 112(DI), R11 // a.Ahead.Stride
-	ADDQ R11, R10
-	SUBQ $1, DX
-	TESTQ DX, DX
-	JEQ aheadSavelanes32
-	DECQ CX
-	JNE aheadRowlanes32
-
-aheadSavelanes32:
-	MOVQ DX, 104(DI) // a.Ahead.Rows
-	MOVQ R10, 96(DI) // a.Ahead.Base
-
-aheadDonelanes32:
 	CMPQ R8, $1
 	JEQ tile1x2
 	CMPQ R8, $2
@@ -8108,6 +10168,49 @@ first8x2:
 	JEQ masked8x2
 	PCALIGN $32
 
+part8x2:
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone8x2
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	SUBQ 136(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone8x2
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 96(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 120(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone8x2
+	MOVQ 112(DI), DX // a.Ahead.Lines
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	MOVQ 96(DI), DX // a.Ahead.Base
+	ADDQ 128(DI), DX // a.Ahead.Gap
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 104(DI) // a.Ahead.Rows
+
+askDone8x2:
+	MOVQ 136(DI), DX // a.Ahead.Every
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	JMP askPart8x2
+
+askNone8x2:
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+
+askPart8x2:
+	MOVQ 152(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop8x2:
 	VMOVUPS (CX), Z16
 	VMOVUPS 64(CX), Z17
@@ -8141,6 +10244,10 @@ loop8x2:
 	ADDQ BX, R12
 	DECQ DX
 	JNE loop8x2
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part8x2
+	MOVQ DX, 152(DI) // a.Ahead.Now
 
 masked8x2:
 	MOVQ 24(DI), DX // a.Keys
@@ -8373,6 +10480,49 @@ first7x2:
 	JEQ masked7x2
 	PCALIGN $32
 
+part7x2:
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone7x2
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	SUBQ 136(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone7x2
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 96(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 120(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone7x2
+	MOVQ 112(DI), DX // a.Ahead.Lines
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	MOVQ 96(DI), DX // a.Ahead.Base
+	ADDQ 128(DI), DX // a.Ahead.Gap
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 104(DI) // a.Ahead.Rows
+
+askDone7x2:
+	MOVQ 136(DI), DX // a.Ahead.Every
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	JMP askPart7x2
+
+askNone7x2:
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+
+askPart7x2:
+	MOVQ 152(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop7x2:
 	VMOVUPS (CX), Z14
 	VMOVUPS 64(CX), Z15
@@ -8403,6 +10553,10 @@ loop7x2:
 	ADDQ BX, R12
 	DECQ DX
 	JNE loop7x2
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part7x2
+	MOVQ DX, 152(DI) // a.Ahead.Now
 
 masked7x2:
 	MOVQ 24(DI), DX // a.Keys
@@ -8612,6 +10766,49 @@ first6x2:
 	JEQ masked6x2
 	PCALIGN $32
 
+part6x2:
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone6x2
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	SUBQ 136(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone6x2
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 96(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 120(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone6x2
+	MOVQ 112(DI), DX // a.Ahead.Lines
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	MOVQ 96(DI), DX // a.Ahead.Base
+	ADDQ 128(DI), DX // a.Ahead.Gap
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 104(DI) // a.Ahead.Rows
+
+askDone6x2:
+	MOVQ 136(DI), DX // a.Ahead.Every
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	JMP askPart6x2
+
+askNone6x2:
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+
+askPart6x2:
+	MOVQ 152(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop6x2:
 	VMOVUPS (CX), Z12
 	VMOVUPS 64(CX), Z13
@@ -8638,6 +10835,10 @@ loop6x2:
 	ADDQ BX, R11
 	DECQ DX
 	JNE loop6x2
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part6x2
+	MOVQ DX, 152(DI) // a.Ahead.Now
 
 masked6x2:
 	MOVQ 24(DI), DX // a.Keys
@@ -8825,6 +11026,49 @@ first5x2:
 	JEQ masked5x2
 	PCALIGN $32
 
+part5x2:
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone5x2
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	SUBQ 136(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone5x2
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 96(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 120(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone5x2
+	MOVQ 112(DI), DX // a.Ahead.Lines
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	MOVQ 96(DI), DX // a.Ahead.Base
+	ADDQ 128(DI), DX // a.Ahead.Gap
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 104(DI) // a.Ahead.Rows
+
+askDone5x2:
+	MOVQ 136(DI), DX // a.Ahead.Every
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	JMP askPart5x2
+
+askNone5x2:
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+
+askPart5x2:
+	MOVQ 152(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop5x2:
 	VMOVUPS (CX), Z10
 	VMOVUPS 64(CX), Z11
@@ -8848,6 +11092,10 @@ loop5x2:
 	ADDQ BX, R11
 	DECQ DX
 	JNE loop5x2
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part5x2
+	MOVQ DX, 152(DI) // a.Ahead.Now
 
 masked5x2:
 	MOVQ 24(DI), DX // a.Keys
@@ -9015,6 +11263,49 @@ first4x2:
 	JEQ masked4x2
 	PCALIGN $32
 
+part4x2:
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone4x2
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	SUBQ 136(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone4x2
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 96(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 120(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone4x2
+	MOVQ 112(DI), DX // a.Ahead.Lines
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	MOVQ 96(DI), DX // a.Ahead.Base
+	ADDQ 128(DI), DX // a.Ahead.Gap
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 104(DI) // a.Ahead.Rows
+
+askDone4x2:
+	MOVQ 136(DI), DX // a.Ahead.Every
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	JMP askPart4x2
+
+askNone4x2:
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+
+askPart4x2:
+	MOVQ 152(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop4x2:
 	VMOVUPS (CX), Z8
 	VMOVUPS 64(CX), Z9
@@ -9035,6 +11326,10 @@ loop4x2:
 	ADDQ BX, R11
 	DECQ DX
 	JNE loop4x2
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part4x2
+	MOVQ DX, 152(DI) // a.Ahead.Now
 
 masked4x2:
 	MOVQ 24(DI), DX // a.Keys
@@ -9180,6 +11475,49 @@ first3x2:
 	JEQ masked3x2
 	PCALIGN $32
 
+part3x2:
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone3x2
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	SUBQ 136(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone3x2
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 96(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 120(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone3x2
+	MOVQ 112(DI), DX // a.Ahead.Lines
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	MOVQ 96(DI), DX // a.Ahead.Base
+	ADDQ 128(DI), DX // a.Ahead.Gap
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 104(DI) // a.Ahead.Rows
+
+askDone3x2:
+	MOVQ 136(DI), DX // a.Ahead.Every
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	JMP askPart3x2
+
+askNone3x2:
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+
+askPart3x2:
+	MOVQ 152(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop3x2:
 	VMOVUPS (CX), Z6
 	VMOVUPS 64(CX), Z7
@@ -9196,6 +11534,10 @@ loop3x2:
 	ADDQ BX, R10
 	DECQ DX
 	JNE loop3x2
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part3x2
+	MOVQ DX, 152(DI) // a.Ahead.Now
 
 masked3x2:
 	MOVQ 24(DI), DX // a.Keys
@@ -9319,6 +11661,49 @@ first2x2:
 	JEQ masked2x2
 	PCALIGN $32
 
+part2x2:
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone2x2
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	SUBQ 136(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone2x2
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 96(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 120(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone2x2
+	MOVQ 112(DI), DX // a.Ahead.Lines
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	MOVQ 96(DI), DX // a.Ahead.Base
+	ADDQ 128(DI), DX // a.Ahead.Gap
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 104(DI) // a.Ahead.Rows
+
+askDone2x2:
+	MOVQ 136(DI), DX // a.Ahead.Every
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	JMP askPart2x2
+
+askNone2x2:
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+
+askPart2x2:
+	MOVQ 152(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop2x2:
 	VMOVUPS (CX), Z4
 	VMOVUPS 64(CX), Z5
@@ -9332,6 +11717,10 @@ loop2x2:
 	ADDQ BX, R10
 	DECQ DX
 	JNE loop2x2
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part2x2
+	MOVQ DX, 152(DI) // a.Ahead.Now
 
 masked2x2:
 	MOVQ 24(DI), DX // a.Keys
@@ -9435,6 +11824,49 @@ first1x2:
 	JEQ masked1x2
 	PCALIGN $32
 
+part1x2:
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone1x2
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	SUBQ 136(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone1x2
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 96(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 120(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone1x2
+	MOVQ 112(DI), DX // a.Ahead.Lines
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	MOVQ 96(DI), DX // a.Ahead.Base
+	ADDQ 128(DI), DX // a.Ahead.Gap
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 104(DI) // a.Ahead.Rows
+
+askDone1x2:
+	MOVQ 136(DI), DX // a.Ahead.Every
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	JMP askPart1x2
+
+askNone1x2:
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+
+askPart1x2:
+	MOVQ 152(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop1x2:
 	VMOVUPS (CX), Z2
 	VMOVUPS 64(CX), Z3
@@ -9445,6 +11877,10 @@ loop1x2:
 	ADDQ BX, R10
 	DECQ DX
 	JNE loop1x2
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part1x2
+	MOVQ DX, 152(DI) // a.Ahead.Now
 
 masked1x2:
 	MOVQ 24(DI), DX // a.Keys
@@ -9514,34 +11950,6 @@ ready1x2:
 lanes16:
 	TESTQ R8, R8
 	JEQ done
-	MOVQ 104(DI), DX // a.Ahead.Rows
-	TESTQ DX, DX
-	JEQ aheadDonelanes16
-	MOVQ 128(DI), CX // a.Ahead.Batch
-	MOVQ 96(DI), R10 // a.Ahead.Base
-
-aheadRowlanes16:
-	MOVQ R10, R11
-	MOVQ 120(DI), R12 // a.Ahead.Lines
-
-aheadLinelanes16:
-	PREFETCHT1 (R11)
-	ADDQ $64, R11
-	DECQ R12
-	JNE aheadLinelanes16
-	MOVQ 112(DI), R11 // a.Ahead.Stride
-	ADDQ R11, R10
-	SUBQ $1, DX
-	TESTQ DX, DX
-	JEQ aheadSavelanes16
-	DECQ CX
-	JNE aheadRowlanes16
-
-aheadSavelanes16:
-	MOVQ DX, 104(DI) // a.Ahead.Rows
-	MOVQ R10, 96(DI) // a.Ahead.Base
-
-aheadDonelanes16:
 	CMPQ R8, $1
 	JEQ tile1x1
 	CMPQ R8, $2
@@ -9636,6 +12044,49 @@ first12x1:
 	JEQ masked12x1
 	PCALIGN $32
 
+part12x1:
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone12x1
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	SUBQ 136(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone12x1
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 96(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 120(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone12x1
+	MOVQ 112(DI), DX // a.Ahead.Lines
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	MOVQ 96(DI), DX // a.Ahead.Base
+	ADDQ 128(DI), DX // a.Ahead.Gap
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 104(DI) // a.Ahead.Rows
+
+askDone12x1:
+	MOVQ 136(DI), DX // a.Ahead.Every
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	JMP askPart12x1
+
+askNone12x1:
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+
+askPart12x1:
+	MOVQ 152(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop12x1:
 	VMOVUPS (CX), Z12
 	VBROADCASTSS (R10), Z13
@@ -9669,6 +12120,10 @@ loop12x1:
 	ADDQ BX, R13
 	DECQ DX
 	JNE loop12x1
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part12x1
+	MOVQ DX, 152(DI) // a.Ahead.Now
 
 masked12x1:
 	MOVQ 24(DI), DX // a.Keys
@@ -9900,6 +12355,49 @@ first11x1:
 	JEQ masked11x1
 	PCALIGN $32
 
+part11x1:
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone11x1
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	SUBQ 136(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone11x1
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 96(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 120(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone11x1
+	MOVQ 112(DI), DX // a.Ahead.Lines
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	MOVQ 96(DI), DX // a.Ahead.Base
+	ADDQ 128(DI), DX // a.Ahead.Gap
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 104(DI) // a.Ahead.Rows
+
+askDone11x1:
+	MOVQ 136(DI), DX // a.Ahead.Every
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	JMP askPart11x1
+
+askNone11x1:
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+
+askPart11x1:
+	MOVQ 152(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop11x1:
 	VMOVUPS (CX), Z11
 	VBROADCASTSS (R10), Z12
@@ -9931,6 +12429,10 @@ loop11x1:
 	ADDQ BX, R13
 	DECQ DX
 	JNE loop11x1
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part11x1
+	MOVQ DX, 152(DI) // a.Ahead.Now
 
 masked11x1:
 	MOVQ 24(DI), DX // a.Keys
@@ -10148,6 +12650,49 @@ first10x1:
 	JEQ masked10x1
 	PCALIGN $32
 
+part10x1:
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone10x1
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	SUBQ 136(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone10x1
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 96(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 120(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone10x1
+	MOVQ 112(DI), DX // a.Ahead.Lines
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	MOVQ 96(DI), DX // a.Ahead.Base
+	ADDQ 128(DI), DX // a.Ahead.Gap
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 104(DI) // a.Ahead.Rows
+
+askDone10x1:
+	MOVQ 136(DI), DX // a.Ahead.Every
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	JMP askPart10x1
+
+askNone10x1:
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+
+askPart10x1:
+	MOVQ 152(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop10x1:
 	VMOVUPS (CX), Z10
 	VBROADCASTSS (R10), Z11
@@ -10177,6 +12722,10 @@ loop10x1:
 	ADDQ BX, R13
 	DECQ DX
 	JNE loop10x1
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part10x1
+	MOVQ DX, 152(DI) // a.Ahead.Now
 
 masked10x1:
 	MOVQ 24(DI), DX // a.Keys
@@ -10379,6 +12928,49 @@ first9x1:
 	JEQ masked9x1
 	PCALIGN $32
 
+part9x1:
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone9x1
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	SUBQ 136(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone9x1
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 96(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 120(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone9x1
+	MOVQ 112(DI), DX // a.Ahead.Lines
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	MOVQ 96(DI), DX // a.Ahead.Base
+	ADDQ 128(DI), DX // a.Ahead.Gap
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 104(DI) // a.Ahead.Rows
+
+askDone9x1:
+	MOVQ 136(DI), DX // a.Ahead.Every
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	JMP askPart9x1
+
+askNone9x1:
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+
+askPart9x1:
+	MOVQ 152(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop9x1:
 	VMOVUPS (CX), Z9
 	VBROADCASTSS (R10), Z10
@@ -10405,6 +12997,10 @@ loop9x1:
 	ADDQ BX, R12
 	DECQ DX
 	JNE loop9x1
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part9x1
+	MOVQ DX, 152(DI) // a.Ahead.Now
 
 masked9x1:
 	MOVQ 24(DI), DX // a.Keys
@@ -10592,6 +13188,49 @@ first8x1:
 	JEQ masked8x1
 	PCALIGN $32
 
+part8x1:
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone8x1
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	SUBQ 136(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone8x1
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 96(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 120(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone8x1
+	MOVQ 112(DI), DX // a.Ahead.Lines
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	MOVQ 96(DI), DX // a.Ahead.Base
+	ADDQ 128(DI), DX // a.Ahead.Gap
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 104(DI) // a.Ahead.Rows
+
+askDone8x1:
+	MOVQ 136(DI), DX // a.Ahead.Every
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	JMP askPart8x1
+
+askNone8x1:
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+
+askPart8x1:
+	MOVQ 152(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop8x1:
 	VMOVUPS (CX), Z8
 	VBROADCASTSS (R10), Z9
@@ -10616,6 +13255,10 @@ loop8x1:
 	ADDQ BX, R12
 	DECQ DX
 	JNE loop8x1
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part8x1
+	MOVQ DX, 152(DI) // a.Ahead.Now
 
 masked8x1:
 	MOVQ 24(DI), DX // a.Keys
@@ -10790,6 +13433,49 @@ first7x1:
 	JEQ masked7x1
 	PCALIGN $32
 
+part7x1:
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone7x1
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	SUBQ 136(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone7x1
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 96(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 120(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone7x1
+	MOVQ 112(DI), DX // a.Ahead.Lines
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	MOVQ 96(DI), DX // a.Ahead.Base
+	ADDQ 128(DI), DX // a.Ahead.Gap
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 104(DI) // a.Ahead.Rows
+
+askDone7x1:
+	MOVQ 136(DI), DX // a.Ahead.Every
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	JMP askPart7x1
+
+askNone7x1:
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+
+askPart7x1:
+	MOVQ 152(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop7x1:
 	VMOVUPS (CX), Z7
 	VBROADCASTSS (R10), Z8
@@ -10812,6 +13498,10 @@ loop7x1:
 	ADDQ BX, R12
 	DECQ DX
 	JNE loop7x1
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part7x1
+	MOVQ DX, 152(DI) // a.Ahead.Now
 
 masked7x1:
 	MOVQ 24(DI), DX // a.Keys
@@ -10971,6 +13661,49 @@ first6x1:
 	JEQ masked6x1
 	PCALIGN $32
 
+part6x1:
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone6x1
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	SUBQ 136(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone6x1
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 96(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 120(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone6x1
+	MOVQ 112(DI), DX // a.Ahead.Lines
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	MOVQ 96(DI), DX // a.Ahead.Base
+	ADDQ 128(DI), DX // a.Ahead.Gap
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 104(DI) // a.Ahead.Rows
+
+askDone6x1:
+	MOVQ 136(DI), DX // a.Ahead.Every
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	JMP askPart6x1
+
+askNone6x1:
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+
+askPart6x1:
+	MOVQ 152(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop6x1:
 	VMOVUPS (CX), Z6
 	VBROADCASTSS (R10), Z7
@@ -10990,6 +13723,10 @@ loop6x1:
 	ADDQ BX, R11
 	DECQ DX
 	JNE loop6x1
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part6x1
+	MOVQ DX, 152(DI) // a.Ahead.Now
 
 masked6x1:
 	MOVQ 24(DI), DX // a.Keys
@@ -11134,6 +13871,49 @@ first5x1:
 	JEQ masked5x1
 	PCALIGN $32
 
+part5x1:
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone5x1
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	SUBQ 136(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone5x1
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 96(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 120(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone5x1
+	MOVQ 112(DI), DX // a.Ahead.Lines
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	MOVQ 96(DI), DX // a.Ahead.Base
+	ADDQ 128(DI), DX // a.Ahead.Gap
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 104(DI) // a.Ahead.Rows
+
+askDone5x1:
+	MOVQ 136(DI), DX // a.Ahead.Every
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	JMP askPart5x1
+
+askNone5x1:
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+
+askPart5x1:
+	MOVQ 152(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop5x1:
 	VMOVUPS (CX), Z5
 	VBROADCASTSS (R10), Z6
@@ -11151,6 +13931,10 @@ loop5x1:
 	ADDQ BX, R11
 	DECQ DX
 	JNE loop5x1
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part5x1
+	MOVQ DX, 152(DI) // a.Ahead.Now
 
 masked5x1:
 	MOVQ 24(DI), DX // a.Keys
@@ -11282,6 +14066,49 @@ first4x1:
 	JEQ masked4x1
 	PCALIGN $32
 
+part4x1:
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone4x1
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	SUBQ 136(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone4x1
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 96(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 120(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone4x1
+	MOVQ 112(DI), DX // a.Ahead.Lines
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	MOVQ 96(DI), DX // a.Ahead.Base
+	ADDQ 128(DI), DX // a.Ahead.Gap
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 104(DI) // a.Ahead.Rows
+
+askDone4x1:
+	MOVQ 136(DI), DX // a.Ahead.Every
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	JMP askPart4x1
+
+askNone4x1:
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+
+askPart4x1:
+	MOVQ 152(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop4x1:
 	VMOVUPS (CX), Z4
 	VBROADCASTSS (R10), Z5
@@ -11297,6 +14124,10 @@ loop4x1:
 	ADDQ BX, R11
 	DECQ DX
 	JNE loop4x1
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part4x1
+	MOVQ DX, 152(DI) // a.Ahead.Now
 
 masked4x1:
 	MOVQ 24(DI), DX // a.Keys
@@ -11413,6 +14244,49 @@ first3x1:
 	JEQ masked3x1
 	PCALIGN $32
 
+part3x1:
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone3x1
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	SUBQ 136(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone3x1
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 96(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 120(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone3x1
+	MOVQ 112(DI), DX // a.Ahead.Lines
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	MOVQ 96(DI), DX // a.Ahead.Base
+	ADDQ 128(DI), DX // a.Ahead.Gap
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 104(DI) // a.Ahead.Rows
+
+askDone3x1:
+	MOVQ 136(DI), DX // a.Ahead.Every
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	JMP askPart3x1
+
+askNone3x1:
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+
+askPart3x1:
+	MOVQ 152(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop3x1:
 	VMOVUPS (CX), Z3
 	VBROADCASTSS (R10), Z4
@@ -11425,6 +14299,10 @@ loop3x1:
 	ADDQ BX, R10
 	DECQ DX
 	JNE loop3x1
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part3x1
+	MOVQ DX, 152(DI) // a.Ahead.Now
 
 masked3x1:
 	MOVQ 24(DI), DX // a.Keys
@@ -11526,6 +14404,49 @@ first2x1:
 	JEQ masked2x1
 	PCALIGN $32
 
+part2x1:
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone2x1
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	SUBQ 136(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone2x1
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 96(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 120(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone2x1
+	MOVQ 112(DI), DX // a.Ahead.Lines
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	MOVQ 96(DI), DX // a.Ahead.Base
+	ADDQ 128(DI), DX // a.Ahead.Gap
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 104(DI) // a.Ahead.Rows
+
+askDone2x1:
+	MOVQ 136(DI), DX // a.Ahead.Every
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	JMP askPart2x1
+
+askNone2x1:
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+
+askPart2x1:
+	MOVQ 152(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop2x1:
 	VMOVUPS (CX), Z2
 	VBROADCASTSS (R10), Z3
@@ -11536,6 +14457,10 @@ loop2x1:
 	ADDQ BX, R10
 	DECQ DX
 	JNE loop2x1
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part2x1
+	MOVQ DX, 152(DI) // a.Ahead.Now
 
 masked2x1:
 	MOVQ 24(DI), DX // a.Keys
@@ -11624,6 +14549,49 @@ first1x1:
 	JEQ masked1x1
 	PCALIGN $32
 
+part1x1:
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone1x1
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	SUBQ 136(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone1x1
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 96(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 120(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone1x1
+	MOVQ 112(DI), DX // a.Ahead.Lines
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	MOVQ 96(DI), DX // a.Ahead.Base
+	ADDQ 128(DI), DX // a.Ahead.Gap
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 104(DI) // a.Ahead.Rows
+
+askDone1x1:
+	MOVQ 136(DI), DX // a.Ahead.Every
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	JMP askPart1x1
+
+askNone1x1:
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+
+askPart1x1:
+	MOVQ 152(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop1x1:
 	VMOVUPS (CX), Z1
 	VBROADCASTSS (R10), Z2
@@ -11632,6 +14600,10 @@ loop1x1:
 	ADDQ BX, R10
 	DECQ DX
 	JNE loop1x1
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part1x1
+	MOVQ DX, 152(DI) // a.Ahead.Now
 
 masked1x1:
 	MOVQ 24(DI), DX // a.Keys
@@ -12211,7 +15183,7 @@ float32RowLast:
 	PCALIGN $32
 
 float32Vector:
-	PREFETCHNTA (R11)
+	PREFETCHT0 (R11)
 	VMOVUPS (R8), Z0
 	VMOVUPS Z0, (R9)
 	ADDQ $64, R11
@@ -12276,7 +15248,7 @@ Float16RowLast:
 	PCALIGN $32
 
 Float16Vector:
-	PREFETCHNTA (R11)
+	PREFETCHT0 (R11)
 	VCVTPH2PS (R8), Z0
 	VMOVUPS Z0, (R9)
 	ADDQ $32, R11
@@ -12343,7 +15315,7 @@ BFloat16RowLast:
 	PCALIGN $32
 
 BFloat16Vector:
-	PREFETCHNTA (R11)
+	PREFETCHT0 (R11)
 	VPMOVZXWD (R8), Z0
 	VPSLLD $16, Z0, Z0
 	VMOVUPS Z0, (R9)
@@ -12414,7 +15386,7 @@ int8RowLast:
 	PCALIGN $32
 
 int8Vector:
-	PREFETCHNTA (R11)
+	PREFETCHT0 (R11)
 	VPMOVSXBD (R8), Z0
 	VCVTDQ2PS Z0, Z0
 	VMULPS Z1, Z0, Z0
@@ -55813,34 +58785,6 @@ TEXT ·scoresAVX2(SB), NOSPLIT, $0-8
 lanes16:
 	TESTQ R8, R8
 	JEQ done
-	MOVQ 80(DI), DX // a.Ahead.Rows
-	TESTQ DX, DX
-	JEQ aheadDonelanes16
-	MOVQ 104(DI), CX // a.Ahead.Batch
-	MOVQ 72(DI), R10 // a.Ahead.Base
-
-aheadRowlanes16:
-	MOVQ R10, R11
-	MOVQ 96(DI), R12 // a.Ahead.Lines
-
-aheadLinelanes16:
-	PREFETCHT1 (R11)
-	ADDQ $64, R11
-	DECQ R12
-	JNE aheadLinelanes16
-	MOVQ 88(DI), R11 // a.Ahead.Stride
-	ADDQ R11, R10
-	SUBQ $1, DX
-	TESTQ DX, DX
-	JEQ aheadSavelanes16
-	DECQ CX
-	JNE aheadRowlanes16
-
-aheadSavelanes16:
-	MOVQ DX, 80(DI) // a.Ahead.Rows
-	MOVQ R10, 72(DI) // a.Ahead.Base
-
-aheadDonelanes16:
 	CMPQ R8, $1
 	JEQ tile1x2
 	CMPQ R8, $2
@@ -55881,6 +58825,49 @@ tile6x2:
 	VXORPS Y11, Y11, Y11
 	MOVQ 40(DI), CX // a.Q
 	MOVQ 32(DI), DX // a.Dim
+	PCALIGN $32
+
+part6x2:
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone6x2
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	SUBQ 112(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone6x2
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 72(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 96(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone6x2
+	MOVQ 88(DI), DX // a.Ahead.Lines
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	MOVQ 72(DI), DX // a.Ahead.Base
+	ADDQ 104(DI), DX // a.Ahead.Gap
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 80(DI) // a.Ahead.Rows
+
+askDone6x2:
+	MOVQ 112(DI), DX // a.Ahead.Every
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	JMP askPart6x2
+
+askNone6x2:
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+
+askPart6x2:
+	MOVQ 128(DI), DX // a.Ahead.Now
 	CMPQ DX, $4
 	JLT loop6x2Rest
 	PCALIGN $32
@@ -56013,6 +59000,10 @@ loop6x2Rest:
 	JNE loop6x2Rest
 
 loop6x2Done:
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part6x2
+	MOVQ DX, 128(DI) // a.Ahead.Now
 	VMOVUPS Y0, (R9)
 	VMOVUPS Y1, 32(R9)
 	ADDQ R14, R9
@@ -56056,6 +59047,49 @@ tile5x2:
 	MOVQ 32(DI), DX // a.Dim
 	PCALIGN $32
 
+part5x2:
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone5x2
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	SUBQ 112(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone5x2
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 72(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 96(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone5x2
+	MOVQ 88(DI), DX // a.Ahead.Lines
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	MOVQ 72(DI), DX // a.Ahead.Base
+	ADDQ 104(DI), DX // a.Ahead.Gap
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 80(DI) // a.Ahead.Rows
+
+askDone5x2:
+	MOVQ 112(DI), DX // a.Ahead.Every
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	JMP askPart5x2
+
+askNone5x2:
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+
+askPart5x2:
+	MOVQ 128(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop5x2:
 	VMOVUPS (CX), Y10
 	VMOVUPS 32(CX), Y11
@@ -56079,6 +59113,10 @@ loop5x2:
 	ADDQ BX, R11
 	DECQ DX
 	JNE loop5x2
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part5x2
+	MOVQ DX, 128(DI) // a.Ahead.Now
 	VMOVUPS Y0, (R9)
 	VMOVUPS Y1, 32(R9)
 	ADDQ R14, R9
@@ -56116,6 +59154,49 @@ tile4x2:
 	MOVQ 32(DI), DX // a.Dim
 	PCALIGN $32
 
+part4x2:
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone4x2
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	SUBQ 112(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone4x2
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 72(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 96(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone4x2
+	MOVQ 88(DI), DX // a.Ahead.Lines
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	MOVQ 72(DI), DX // a.Ahead.Base
+	ADDQ 104(DI), DX // a.Ahead.Gap
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 80(DI) // a.Ahead.Rows
+
+askDone4x2:
+	MOVQ 112(DI), DX // a.Ahead.Every
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	JMP askPart4x2
+
+askNone4x2:
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+
+askPart4x2:
+	MOVQ 128(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop4x2:
 	VMOVUPS (CX), Y8
 	VMOVUPS 32(CX), Y9
@@ -56136,6 +59217,10 @@ loop4x2:
 	ADDQ BX, R11
 	DECQ DX
 	JNE loop4x2
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part4x2
+	MOVQ DX, 128(DI) // a.Ahead.Now
 	VMOVUPS Y0, (R9)
 	VMOVUPS Y1, 32(R9)
 	ADDQ R14, R9
@@ -56166,6 +59251,49 @@ tile3x2:
 	MOVQ 32(DI), DX // a.Dim
 	PCALIGN $32
 
+part3x2:
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone3x2
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	SUBQ 112(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone3x2
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 72(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 96(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone3x2
+	MOVQ 88(DI), DX // a.Ahead.Lines
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	MOVQ 72(DI), DX // a.Ahead.Base
+	ADDQ 104(DI), DX // a.Ahead.Gap
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 80(DI) // a.Ahead.Rows
+
+askDone3x2:
+	MOVQ 112(DI), DX // a.Ahead.Every
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	JMP askPart3x2
+
+askNone3x2:
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+
+askPart3x2:
+	MOVQ 128(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop3x2:
 	VMOVUPS (CX), Y6
 	VMOVUPS 32(CX), Y7
@@ -56182,6 +59310,10 @@ loop3x2:
 	ADDQ BX, R10
 	DECQ DX
 	JNE loop3x2
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part3x2
+	MOVQ DX, 128(DI) // a.Ahead.Now
 	VMOVUPS Y0, (R9)
 	VMOVUPS Y1, 32(R9)
 	ADDQ R14, R9
@@ -56206,6 +59338,49 @@ tile2x2:
 	MOVQ 32(DI), DX // a.Dim
 	PCALIGN $32
 
+part2x2:
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone2x2
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	SUBQ 112(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone2x2
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 72(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 96(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone2x2
+	MOVQ 88(DI), DX // a.Ahead.Lines
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	MOVQ 72(DI), DX // a.Ahead.Base
+	ADDQ 104(DI), DX // a.Ahead.Gap
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 80(DI) // a.Ahead.Rows
+
+askDone2x2:
+	MOVQ 112(DI), DX // a.Ahead.Every
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	JMP askPart2x2
+
+askNone2x2:
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+
+askPart2x2:
+	MOVQ 128(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop2x2:
 	VMOVUPS (CX), Y4
 	VMOVUPS 32(CX), Y5
@@ -56219,6 +59394,10 @@ loop2x2:
 	ADDQ BX, R10
 	DECQ DX
 	JNE loop2x2
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part2x2
+	MOVQ DX, 128(DI) // a.Ahead.Now
 	VMOVUPS Y0, (R9)
 	VMOVUPS Y1, 32(R9)
 	ADDQ R14, R9
@@ -56237,6 +59416,49 @@ tile1x2:
 	MOVQ 32(DI), DX // a.Dim
 	PCALIGN $32
 
+part1x2:
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone1x2
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	SUBQ 112(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone1x2
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 72(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 96(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone1x2
+	MOVQ 88(DI), DX // a.Ahead.Lines
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	MOVQ 72(DI), DX // a.Ahead.Base
+	ADDQ 104(DI), DX // a.Ahead.Gap
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 80(DI) // a.Ahead.Rows
+
+askDone1x2:
+	MOVQ 112(DI), DX // a.Ahead.Every
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	JMP askPart1x2
+
+askNone1x2:
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+
+askPart1x2:
+	MOVQ 128(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop1x2:
 	VMOVUPS (CX), Y2
 	VMOVUPS 32(CX), Y3
@@ -56247,6 +59469,10 @@ loop1x2:
 	ADDQ BX, R10
 	DECQ DX
 	JNE loop1x2
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part1x2
+	MOVQ DX, 128(DI) // a.Ahead.Now
 	VMOVUPS Y0, (R9)
 	VMOVUPS Y1, 32(R9)
 	ADDQ R14, R9
@@ -56257,34 +59483,6 @@ loop1x2:
 lanes8:
 	TESTQ R8, R8
 	JEQ done
-	MOVQ 80(DI), DX // a.Ahead.Rows
-	TESTQ DX, DX
-	JEQ aheadDonelanes8
-	MOVQ 104(DI), CX // a.Ahead.Batch
-	MOVQ 72(DI), R10 // a.Ahead.Base
-
-aheadRowlanes8:
-	MOVQ R10, R11
-	MOVQ 96(DI), R12 // a.Ahead.Lines
-
-aheadLinelanes8:
-	PREFETCHT1 (R11)
-	ADDQ $64, R11
-	DECQ R12
-	JNE aheadLinelanes8
-	MOVQ 88(DI), R11 // a.Ahead.Stride
-	ADDQ R11, R10
-	SUBQ $1, DX
-	TESTQ DX, DX
-	JEQ aheadSavelanes8
-	DECQ CX
-	JNE aheadRowlanes8
-
-aheadSavelanes8:
-	MOVQ DX, 80(DI) // a.Ahead.Rows
-	MOVQ R10, 72(DI) // a.Ahead.Base
-
-aheadDonelanes8:
 	CMPQ R8, $1
 	JEQ tile1x1
 	CMPQ R8, $2
@@ -56353,6 +59551,49 @@ tile12x1:
 	VXORPS Y11, Y11, Y11
 	MOVQ 40(DI), CX // a.Q
 	MOVQ 32(DI), DX // a.Dim
+	PCALIGN $32
+
+part12x1:
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone12x1
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	SUBQ 112(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone12x1
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 72(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 96(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone12x1
+	MOVQ 88(DI), DX // a.Ahead.Lines
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	MOVQ 72(DI), DX // a.Ahead.Base
+	ADDQ 104(DI), DX // a.Ahead.Gap
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 80(DI) // a.Ahead.Rows
+
+askDone12x1:
+	MOVQ 112(DI), DX // a.Ahead.Every
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	JMP askPart12x1
+
+askNone12x1:
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+
+askPart12x1:
+	MOVQ 128(DI), DX // a.Ahead.Now
 	CMPQ DX, $4
 	JLT loop12x1Rest
 	PCALIGN $32
@@ -56520,6 +59761,10 @@ loop12x1Rest:
 	JNE loop12x1Rest
 
 loop12x1Done:
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part12x1
+	MOVQ DX, 128(DI) // a.Ahead.Now
 	VMOVUPS Y0, (R9)
 	ADDQ R14, R9
 	VMOVUPS Y1, (R9)
@@ -56578,6 +59823,49 @@ tile11x1:
 	MOVQ 32(DI), DX // a.Dim
 	PCALIGN $32
 
+part11x1:
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone11x1
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	SUBQ 112(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone11x1
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 72(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 96(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone11x1
+	MOVQ 88(DI), DX // a.Ahead.Lines
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	MOVQ 72(DI), DX // a.Ahead.Base
+	ADDQ 104(DI), DX // a.Ahead.Gap
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 80(DI) // a.Ahead.Rows
+
+askDone11x1:
+	MOVQ 112(DI), DX // a.Ahead.Every
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	JMP askPart11x1
+
+askNone11x1:
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+
+askPart11x1:
+	MOVQ 128(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop11x1:
 	VMOVUPS (CX), Y11
 	VBROADCASTSS (R10), Y12
@@ -56609,6 +59897,10 @@ loop11x1:
 	ADDQ BX, R13
 	DECQ DX
 	JNE loop11x1
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part11x1
+	MOVQ DX, 128(DI) // a.Ahead.Now
 	VMOVUPS Y0, (R9)
 	ADDQ R14, R9
 	VMOVUPS Y1, (R9)
@@ -56663,6 +59955,49 @@ tile10x1:
 	MOVQ 32(DI), DX // a.Dim
 	PCALIGN $32
 
+part10x1:
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone10x1
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	SUBQ 112(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone10x1
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 72(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 96(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone10x1
+	MOVQ 88(DI), DX // a.Ahead.Lines
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	MOVQ 72(DI), DX // a.Ahead.Base
+	ADDQ 104(DI), DX // a.Ahead.Gap
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 80(DI) // a.Ahead.Rows
+
+askDone10x1:
+	MOVQ 112(DI), DX // a.Ahead.Every
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	JMP askPart10x1
+
+askNone10x1:
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+
+askPart10x1:
+	MOVQ 128(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop10x1:
 	VMOVUPS (CX), Y10
 	VBROADCASTSS (R10), Y11
@@ -56692,6 +60027,10 @@ loop10x1:
 	ADDQ BX, R13
 	DECQ DX
 	JNE loop10x1
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part10x1
+	MOVQ DX, 128(DI) // a.Ahead.Now
 	VMOVUPS Y0, (R9)
 	ADDQ R14, R9
 	VMOVUPS Y1, (R9)
@@ -56741,6 +60080,49 @@ tile9x1:
 	MOVQ 32(DI), DX // a.Dim
 	PCALIGN $32
 
+part9x1:
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone9x1
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	SUBQ 112(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone9x1
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 72(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 96(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone9x1
+	MOVQ 88(DI), DX // a.Ahead.Lines
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	MOVQ 72(DI), DX // a.Ahead.Base
+	ADDQ 104(DI), DX // a.Ahead.Gap
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 80(DI) // a.Ahead.Rows
+
+askDone9x1:
+	MOVQ 112(DI), DX // a.Ahead.Every
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	JMP askPart9x1
+
+askNone9x1:
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+
+askPart9x1:
+	MOVQ 128(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop9x1:
 	VMOVUPS (CX), Y9
 	VBROADCASTSS (R10), Y10
@@ -56767,6 +60149,10 @@ loop9x1:
 	ADDQ BX, R12
 	DECQ DX
 	JNE loop9x1
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part9x1
+	MOVQ DX, 128(DI) // a.Ahead.Now
 	VMOVUPS Y0, (R9)
 	ADDQ R14, R9
 	VMOVUPS Y1, (R9)
@@ -56812,6 +60198,49 @@ tile8x1:
 	MOVQ 32(DI), DX // a.Dim
 	PCALIGN $32
 
+part8x1:
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone8x1
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	SUBQ 112(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone8x1
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 72(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 96(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone8x1
+	MOVQ 88(DI), DX // a.Ahead.Lines
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	MOVQ 72(DI), DX // a.Ahead.Base
+	ADDQ 104(DI), DX // a.Ahead.Gap
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 80(DI) // a.Ahead.Rows
+
+askDone8x1:
+	MOVQ 112(DI), DX // a.Ahead.Every
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	JMP askPart8x1
+
+askNone8x1:
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+
+askPart8x1:
+	MOVQ 128(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop8x1:
 	VMOVUPS (CX), Y8
 	VBROADCASTSS (R10), Y9
@@ -56836,6 +60265,10 @@ loop8x1:
 	ADDQ BX, R12
 	DECQ DX
 	JNE loop8x1
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part8x1
+	MOVQ DX, 128(DI) // a.Ahead.Now
 	VMOVUPS Y0, (R9)
 	ADDQ R14, R9
 	VMOVUPS Y1, (R9)
@@ -56877,6 +60310,49 @@ tile7x1:
 	MOVQ 32(DI), DX // a.Dim
 	PCALIGN $32
 
+part7x1:
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone7x1
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	SUBQ 112(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone7x1
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 72(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 96(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone7x1
+	MOVQ 88(DI), DX // a.Ahead.Lines
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	MOVQ 72(DI), DX // a.Ahead.Base
+	ADDQ 104(DI), DX // a.Ahead.Gap
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 80(DI) // a.Ahead.Rows
+
+askDone7x1:
+	MOVQ 112(DI), DX // a.Ahead.Every
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	JMP askPart7x1
+
+askNone7x1:
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+
+askPart7x1:
+	MOVQ 128(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop7x1:
 	VMOVUPS (CX), Y7
 	VBROADCASTSS (R10), Y8
@@ -56899,6 +60375,10 @@ loop7x1:
 	ADDQ BX, R12
 	DECQ DX
 	JNE loop7x1
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part7x1
+	MOVQ DX, 128(DI) // a.Ahead.Now
 	VMOVUPS Y0, (R9)
 	ADDQ R14, R9
 	VMOVUPS Y1, (R9)
@@ -56935,6 +60415,49 @@ tile6x1:
 	MOVQ 32(DI), DX // a.Dim
 	PCALIGN $32
 
+part6x1:
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone6x1
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	SUBQ 112(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone6x1
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 72(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 96(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone6x1
+	MOVQ 88(DI), DX // a.Ahead.Lines
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	MOVQ 72(DI), DX // a.Ahead.Base
+	ADDQ 104(DI), DX // a.Ahead.Gap
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 80(DI) // a.Ahead.Rows
+
+askDone6x1:
+	MOVQ 112(DI), DX // a.Ahead.Every
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	JMP askPart6x1
+
+askNone6x1:
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+
+askPart6x1:
+	MOVQ 128(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop6x1:
 	VMOVUPS (CX), Y6
 	VBROADCASTSS (R10), Y7
@@ -56954,6 +60477,10 @@ loop6x1:
 	ADDQ BX, R11
 	DECQ DX
 	JNE loop6x1
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part6x1
+	MOVQ DX, 128(DI) // a.Ahead.Now
 	VMOVUPS Y0, (R9)
 	ADDQ R14, R9
 	VMOVUPS Y1, (R9)
@@ -56986,6 +60513,49 @@ tile5x1:
 	MOVQ 32(DI), DX // a.Dim
 	PCALIGN $32
 
+part5x1:
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone5x1
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	SUBQ 112(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone5x1
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 72(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 96(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone5x1
+	MOVQ 88(DI), DX // a.Ahead.Lines
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	MOVQ 72(DI), DX // a.Ahead.Base
+	ADDQ 104(DI), DX // a.Ahead.Gap
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 80(DI) // a.Ahead.Rows
+
+askDone5x1:
+	MOVQ 112(DI), DX // a.Ahead.Every
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	JMP askPart5x1
+
+askNone5x1:
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+
+askPart5x1:
+	MOVQ 128(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop5x1:
 	VMOVUPS (CX), Y5
 	VBROADCASTSS (R10), Y6
@@ -57003,6 +60573,10 @@ loop5x1:
 	ADDQ BX, R11
 	DECQ DX
 	JNE loop5x1
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part5x1
+	MOVQ DX, 128(DI) // a.Ahead.Now
 	VMOVUPS Y0, (R9)
 	ADDQ R14, R9
 	VMOVUPS Y1, (R9)
@@ -57031,6 +60605,49 @@ tile4x1:
 	MOVQ 32(DI), DX // a.Dim
 	PCALIGN $32
 
+part4x1:
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone4x1
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	SUBQ 112(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone4x1
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 72(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 96(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone4x1
+	MOVQ 88(DI), DX // a.Ahead.Lines
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	MOVQ 72(DI), DX // a.Ahead.Base
+	ADDQ 104(DI), DX // a.Ahead.Gap
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 80(DI) // a.Ahead.Rows
+
+askDone4x1:
+	MOVQ 112(DI), DX // a.Ahead.Every
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	JMP askPart4x1
+
+askNone4x1:
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+
+askPart4x1:
+	MOVQ 128(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop4x1:
 	VMOVUPS (CX), Y4
 	VBROADCASTSS (R10), Y5
@@ -57046,6 +60663,10 @@ loop4x1:
 	ADDQ BX, R11
 	DECQ DX
 	JNE loop4x1
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part4x1
+	MOVQ DX, 128(DI) // a.Ahead.Now
 	VMOVUPS Y0, (R9)
 	ADDQ R14, R9
 	VMOVUPS Y1, (R9)
@@ -57069,6 +60690,49 @@ tile3x1:
 	MOVQ 32(DI), DX // a.Dim
 	PCALIGN $32
 
+part3x1:
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone3x1
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	SUBQ 112(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone3x1
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 72(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 96(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone3x1
+	MOVQ 88(DI), DX // a.Ahead.Lines
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	MOVQ 72(DI), DX // a.Ahead.Base
+	ADDQ 104(DI), DX // a.Ahead.Gap
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 80(DI) // a.Ahead.Rows
+
+askDone3x1:
+	MOVQ 112(DI), DX // a.Ahead.Every
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	JMP askPart3x1
+
+askNone3x1:
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+
+askPart3x1:
+	MOVQ 128(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop3x1:
 	VMOVUPS (CX), Y3
 	VBROADCASTSS (R10), Y4
@@ -57081,6 +60745,10 @@ loop3x1:
 	ADDQ BX, R10
 	DECQ DX
 	JNE loop3x1
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part3x1
+	MOVQ DX, 128(DI) // a.Ahead.Now
 	VMOVUPS Y0, (R9)
 	ADDQ R14, R9
 	VMOVUPS Y1, (R9)
@@ -57100,6 +60768,49 @@ tile2x1:
 	MOVQ 32(DI), DX // a.Dim
 	PCALIGN $32
 
+part2x1:
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone2x1
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	SUBQ 112(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone2x1
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 72(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 96(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone2x1
+	MOVQ 88(DI), DX // a.Ahead.Lines
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	MOVQ 72(DI), DX // a.Ahead.Base
+	ADDQ 104(DI), DX // a.Ahead.Gap
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 80(DI) // a.Ahead.Rows
+
+askDone2x1:
+	MOVQ 112(DI), DX // a.Ahead.Every
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	JMP askPart2x1
+
+askNone2x1:
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+
+askPart2x1:
+	MOVQ 128(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop2x1:
 	VMOVUPS (CX), Y2
 	VBROADCASTSS (R10), Y3
@@ -57110,6 +60821,10 @@ loop2x1:
 	ADDQ BX, R10
 	DECQ DX
 	JNE loop2x1
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part2x1
+	MOVQ DX, 128(DI) // a.Ahead.Now
 	VMOVUPS Y0, (R9)
 	ADDQ R14, R9
 	VMOVUPS Y1, (R9)
@@ -57125,6 +60840,49 @@ tile1x1:
 	MOVQ 32(DI), DX // a.Dim
 	PCALIGN $32
 
+part1x1:
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone1x1
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	SUBQ 112(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone1x1
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+	MOVQ 72(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 96(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone1x1
+	MOVQ 88(DI), DX // a.Ahead.Lines
+	MOVQ DX, 96(DI) // a.Ahead.Left
+	MOVQ 72(DI), DX // a.Ahead.Base
+	ADDQ 104(DI), DX // a.Ahead.Gap
+	MOVQ DX, 72(DI) // a.Ahead.Base
+	MOVQ 80(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 80(DI) // a.Ahead.Rows
+
+askDone1x1:
+	MOVQ 112(DI), DX // a.Ahead.Every
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	JMP askPart1x1
+
+askNone1x1:
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	MOVQ DX, 128(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 120(DI) // a.Ahead.Rest
+
+askPart1x1:
+	MOVQ 128(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop1x1:
 	VMOVUPS (CX), Y1
 	VBROADCASTSS (R10), Y2
@@ -57133,6 +60891,10 @@ loop1x1:
 	ADDQ BX, R10
 	DECQ DX
 	JNE loop1x1
+	MOVQ 120(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part1x1
+	MOVQ DX, 128(DI) // a.Ahead.Now
 	VMOVUPS Y0, (R9)
 	ADDQ R14, R9
 	SUBQ $1, R8
@@ -58127,34 +61889,6 @@ found:
 lanes16:
 	TESTQ R8, R8
 	JEQ done
-	MOVQ 104(DI), DX // a.Ahead.Rows
-	TESTQ DX, DX
-	JEQ aheadDonelanes16
-	MOVQ 128(DI), CX // a.Ahead.Batch
-	MOVQ 96(DI), R10 // a.Ahead.Base
-
-aheadRowlanes16:
-	MOVQ R10, R11
-	MOVQ 120(DI), R12 // a.Ahead.Lines
-
-aheadLinelanes16:
-	PREFETCHT1 (R11)
-	ADDQ $64, R11
-	DECQ R12
-	JNE aheadLinelanes16
-	MOVQ 112(DI), R11 // a.Ahead.Stride
-	ADDQ R11, R10
-	SUBQ $1, DX
-	TESTQ DX, DX
-	JEQ aheadSavelanes16
-	DECQ CX
-	JNE aheadRowlanes16
-
-aheadSavelanes16:
-	MOVQ DX, 104(DI) // a.Ahead.Rows
-	MOVQ R10, 96(DI) // a.Ahead.Base
-
-aheadDonelanes16:
 	CMPQ R8, $1
 	JEQ tile1x2
 	CMPQ R8, $2
@@ -58226,6 +61960,49 @@ first6x2:
 	SUBQ $1, DX
 	TESTQ DX, DX
 	JEQ masked6x2
+	PCALIGN $32
+
+part6x2:
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone6x2
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	SUBQ 136(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone6x2
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 96(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 120(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone6x2
+	MOVQ 112(DI), DX // a.Ahead.Lines
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	MOVQ 96(DI), DX // a.Ahead.Base
+	ADDQ 128(DI), DX // a.Ahead.Gap
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 104(DI) // a.Ahead.Rows
+
+askDone6x2:
+	MOVQ 136(DI), DX // a.Ahead.Every
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	JMP askPart6x2
+
+askNone6x2:
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+
+askPart6x2:
+	MOVQ 152(DI), DX // a.Ahead.Now
 	CMPQ DX, $4
 	JLT loop6x2Rest
 	PCALIGN $32
@@ -58358,6 +62135,10 @@ loop6x2Rest:
 	JNE loop6x2Rest
 
 loop6x2Done:
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part6x2
+	MOVQ DX, 152(DI) // a.Ahead.Now
 
 masked6x2:
 	MOVQ 24(DI), DX // a.Keys
@@ -58570,6 +62351,49 @@ first5x2:
 	JEQ masked5x2
 	PCALIGN $32
 
+part5x2:
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone5x2
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	SUBQ 136(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone5x2
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 96(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 120(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone5x2
+	MOVQ 112(DI), DX // a.Ahead.Lines
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	MOVQ 96(DI), DX // a.Ahead.Base
+	ADDQ 128(DI), DX // a.Ahead.Gap
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 104(DI) // a.Ahead.Rows
+
+askDone5x2:
+	MOVQ 136(DI), DX // a.Ahead.Every
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	JMP askPart5x2
+
+askNone5x2:
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+
+askPart5x2:
+	MOVQ 152(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop5x2:
 	VMOVUPS (CX), Y10
 	VMOVUPS 32(CX), Y11
@@ -58593,6 +62417,10 @@ loop5x2:
 	ADDQ BX, R11
 	DECQ DX
 	JNE loop5x2
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part5x2
+	MOVQ DX, 152(DI) // a.Ahead.Now
 
 masked5x2:
 	MOVQ 24(DI), DX // a.Keys
@@ -58782,6 +62610,49 @@ first4x2:
 	JEQ masked4x2
 	PCALIGN $32
 
+part4x2:
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone4x2
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	SUBQ 136(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone4x2
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 96(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 120(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone4x2
+	MOVQ 112(DI), DX // a.Ahead.Lines
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	MOVQ 96(DI), DX // a.Ahead.Base
+	ADDQ 128(DI), DX // a.Ahead.Gap
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 104(DI) // a.Ahead.Rows
+
+askDone4x2:
+	MOVQ 136(DI), DX // a.Ahead.Every
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	JMP askPart4x2
+
+askNone4x2:
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+
+askPart4x2:
+	MOVQ 152(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop4x2:
 	VMOVUPS (CX), Y8
 	VMOVUPS 32(CX), Y9
@@ -58802,6 +62673,10 @@ loop4x2:
 	ADDQ BX, R11
 	DECQ DX
 	JNE loop4x2
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part4x2
+	MOVQ DX, 152(DI) // a.Ahead.Now
 
 masked4x2:
 	MOVQ 24(DI), DX // a.Keys
@@ -58966,6 +62841,49 @@ first3x2:
 	JEQ masked3x2
 	PCALIGN $32
 
+part3x2:
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone3x2
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	SUBQ 136(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone3x2
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 96(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 120(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone3x2
+	MOVQ 112(DI), DX // a.Ahead.Lines
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	MOVQ 96(DI), DX // a.Ahead.Base
+	ADDQ 128(DI), DX // a.Ahead.Gap
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 104(DI) // a.Ahead.Rows
+
+askDone3x2:
+	MOVQ 136(DI), DX // a.Ahead.Every
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	JMP askPart3x2
+
+askNone3x2:
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+
+askPart3x2:
+	MOVQ 152(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop3x2:
 	VMOVUPS (CX), Y6
 	VMOVUPS 32(CX), Y7
@@ -58982,6 +62900,10 @@ loop3x2:
 	ADDQ BX, R10
 	DECQ DX
 	JNE loop3x2
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part3x2
+	MOVQ DX, 152(DI) // a.Ahead.Now
 
 masked3x2:
 	MOVQ 24(DI), DX // a.Keys
@@ -59121,6 +63043,49 @@ first2x2:
 	JEQ masked2x2
 	PCALIGN $32
 
+part2x2:
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone2x2
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	SUBQ 136(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone2x2
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 96(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 120(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone2x2
+	MOVQ 112(DI), DX // a.Ahead.Lines
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	MOVQ 96(DI), DX // a.Ahead.Base
+	ADDQ 128(DI), DX // a.Ahead.Gap
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 104(DI) // a.Ahead.Rows
+
+askDone2x2:
+	MOVQ 136(DI), DX // a.Ahead.Every
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	JMP askPart2x2
+
+askNone2x2:
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+
+askPart2x2:
+	MOVQ 152(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop2x2:
 	VMOVUPS (CX), Y4
 	VMOVUPS 32(CX), Y5
@@ -59134,6 +63099,10 @@ loop2x2:
 	ADDQ BX, R10
 	DECQ DX
 	JNE loop2x2
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part2x2
+	MOVQ DX, 152(DI) // a.Ahead.Now
 
 masked2x2:
 	MOVQ 24(DI), DX // a.Keys
@@ -59250,6 +63219,49 @@ first1x2:
 	JEQ masked1x2
 	PCALIGN $32
 
+part1x2:
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone1x2
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	SUBQ 136(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone1x2
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 96(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 120(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone1x2
+	MOVQ 112(DI), DX // a.Ahead.Lines
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	MOVQ 96(DI), DX // a.Ahead.Base
+	ADDQ 128(DI), DX // a.Ahead.Gap
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 104(DI) // a.Ahead.Rows
+
+askDone1x2:
+	MOVQ 136(DI), DX // a.Ahead.Every
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	JMP askPart1x2
+
+askNone1x2:
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+
+askPart1x2:
+	MOVQ 152(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop1x2:
 	VMOVUPS (CX), Y2
 	VMOVUPS 32(CX), Y3
@@ -59260,6 +63272,10 @@ loop1x2:
 	ADDQ BX, R10
 	DECQ DX
 	JNE loop1x2
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part1x2
+	MOVQ DX, 152(DI) // a.Ahead.Now
 
 masked1x2:
 	MOVQ 24(DI), DX // a.Keys
@@ -59339,34 +63355,6 @@ ready1x2:
 lanes8:
 	TESTQ R8, R8
 	JEQ done
-	MOVQ 104(DI), DX // a.Ahead.Rows
-	TESTQ DX, DX
-	JEQ aheadDonelanes8
-	MOVQ 128(DI), CX // a.Ahead.Batch
-	MOVQ 96(DI), R10 // a.Ahead.Base
-
-aheadRowlanes8:
-	MOVQ R10, R11
-	MOVQ 120(DI), R12 // a.Ahead.Lines
-
-aheadLinelanes8:
-	PREFETCHT1 (R11)
-	ADDQ $64, R11
-	DECQ R12
-	JNE aheadLinelanes8
-	MOVQ 112(DI), R11 // a.Ahead.Stride
-	ADDQ R11, R10
-	SUBQ $1, DX
-	TESTQ DX, DX
-	JEQ aheadSavelanes8
-	DECQ CX
-	JNE aheadRowlanes8
-
-aheadSavelanes8:
-	MOVQ DX, 104(DI) // a.Ahead.Rows
-	MOVQ R10, 96(DI) // a.Ahead.Base
-
-aheadDonelanes8:
 	CMPQ R8, $1
 	JEQ tile1x1
 	CMPQ R8, $2
@@ -59473,6 +63461,49 @@ first12x1:
 	SUBQ $1, DX
 	TESTQ DX, DX
 	JEQ masked12x1
+	PCALIGN $32
+
+part12x1:
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone12x1
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	SUBQ 136(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone12x1
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 96(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 120(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone12x1
+	MOVQ 112(DI), DX // a.Ahead.Lines
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	MOVQ 96(DI), DX // a.Ahead.Base
+	ADDQ 128(DI), DX // a.Ahead.Gap
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 104(DI) // a.Ahead.Rows
+
+askDone12x1:
+	MOVQ 136(DI), DX // a.Ahead.Every
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	JMP askPart12x1
+
+askNone12x1:
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+
+askPart12x1:
+	MOVQ 152(DI), DX // a.Ahead.Now
 	CMPQ DX, $4
 	JLT loop12x1Rest
 	PCALIGN $32
@@ -59640,6 +63671,10 @@ loop12x1Rest:
 	JNE loop12x1Rest
 
 loop12x1Done:
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part12x1
+	MOVQ DX, 152(DI) // a.Ahead.Now
 
 masked12x1:
 	MOVQ 24(DI), DX // a.Keys
@@ -59885,6 +63920,49 @@ first11x1:
 	JEQ masked11x1
 	PCALIGN $32
 
+part11x1:
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone11x1
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	SUBQ 136(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone11x1
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 96(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 120(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone11x1
+	MOVQ 112(DI), DX // a.Ahead.Lines
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	MOVQ 96(DI), DX // a.Ahead.Base
+	ADDQ 128(DI), DX // a.Ahead.Gap
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 104(DI) // a.Ahead.Rows
+
+askDone11x1:
+	MOVQ 136(DI), DX // a.Ahead.Every
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	JMP askPart11x1
+
+askNone11x1:
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+
+askPart11x1:
+	MOVQ 152(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop11x1:
 	VMOVUPS (CX), Y11
 	VBROADCASTSS (R10), Y12
@@ -59916,6 +63994,10 @@ loop11x1:
 	ADDQ BX, R13
 	DECQ DX
 	JNE loop11x1
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part11x1
+	MOVQ DX, 152(DI) // a.Ahead.Now
 
 masked11x1:
 	MOVQ 24(DI), DX // a.Keys
@@ -60147,6 +64229,49 @@ first10x1:
 	JEQ masked10x1
 	PCALIGN $32
 
+part10x1:
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone10x1
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	SUBQ 136(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone10x1
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 96(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 120(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone10x1
+	MOVQ 112(DI), DX // a.Ahead.Lines
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	MOVQ 96(DI), DX // a.Ahead.Base
+	ADDQ 128(DI), DX // a.Ahead.Gap
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 104(DI) // a.Ahead.Rows
+
+askDone10x1:
+	MOVQ 136(DI), DX // a.Ahead.Every
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	JMP askPart10x1
+
+askNone10x1:
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+
+askPart10x1:
+	MOVQ 152(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop10x1:
 	VMOVUPS (CX), Y10
 	VBROADCASTSS (R10), Y11
@@ -60176,6 +64301,10 @@ loop10x1:
 	ADDQ BX, R13
 	DECQ DX
 	JNE loop10x1
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part10x1
+	MOVQ DX, 152(DI) // a.Ahead.Now
 
 masked10x1:
 	MOVQ 24(DI), DX // a.Keys
@@ -60391,6 +64520,49 @@ first9x1:
 	JEQ masked9x1
 	PCALIGN $32
 
+part9x1:
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone9x1
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	SUBQ 136(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone9x1
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 96(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 120(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone9x1
+	MOVQ 112(DI), DX // a.Ahead.Lines
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	MOVQ 96(DI), DX // a.Ahead.Base
+	ADDQ 128(DI), DX // a.Ahead.Gap
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 104(DI) // a.Ahead.Rows
+
+askDone9x1:
+	MOVQ 136(DI), DX // a.Ahead.Every
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	JMP askPart9x1
+
+askNone9x1:
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+
+askPart9x1:
+	MOVQ 152(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop9x1:
 	VMOVUPS (CX), Y9
 	VBROADCASTSS (R10), Y10
@@ -60417,6 +64589,10 @@ loop9x1:
 	ADDQ BX, R12
 	DECQ DX
 	JNE loop9x1
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part9x1
+	MOVQ DX, 152(DI) // a.Ahead.Now
 
 masked9x1:
 	MOVQ 24(DI), DX // a.Keys
@@ -60616,6 +64792,49 @@ first8x1:
 	JEQ masked8x1
 	PCALIGN $32
 
+part8x1:
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone8x1
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	SUBQ 136(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone8x1
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 96(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 120(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone8x1
+	MOVQ 112(DI), DX // a.Ahead.Lines
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	MOVQ 96(DI), DX // a.Ahead.Base
+	ADDQ 128(DI), DX // a.Ahead.Gap
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 104(DI) // a.Ahead.Rows
+
+askDone8x1:
+	MOVQ 136(DI), DX // a.Ahead.Every
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	JMP askPart8x1
+
+askNone8x1:
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+
+askPart8x1:
+	MOVQ 152(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop8x1:
 	VMOVUPS (CX), Y8
 	VBROADCASTSS (R10), Y9
@@ -60640,6 +64859,10 @@ loop8x1:
 	ADDQ BX, R12
 	DECQ DX
 	JNE loop8x1
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part8x1
+	MOVQ DX, 152(DI) // a.Ahead.Now
 
 masked8x1:
 	MOVQ 24(DI), DX // a.Keys
@@ -60825,6 +65048,49 @@ first7x1:
 	JEQ masked7x1
 	PCALIGN $32
 
+part7x1:
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone7x1
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	SUBQ 136(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone7x1
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 96(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 120(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone7x1
+	MOVQ 112(DI), DX // a.Ahead.Lines
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	MOVQ 96(DI), DX // a.Ahead.Base
+	ADDQ 128(DI), DX // a.Ahead.Gap
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 104(DI) // a.Ahead.Rows
+
+askDone7x1:
+	MOVQ 136(DI), DX // a.Ahead.Every
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	JMP askPart7x1
+
+askNone7x1:
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+
+askPart7x1:
+	MOVQ 152(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop7x1:
 	VMOVUPS (CX), Y7
 	VBROADCASTSS (R10), Y8
@@ -60847,6 +65113,10 @@ loop7x1:
 	ADDQ BX, R12
 	DECQ DX
 	JNE loop7x1
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part7x1
+	MOVQ DX, 152(DI) // a.Ahead.Now
 
 masked7x1:
 	MOVQ 24(DI), DX // a.Keys
@@ -61016,6 +65286,49 @@ first6x1:
 	JEQ masked6x1
 	PCALIGN $32
 
+part6x1:
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone6x1
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	SUBQ 136(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone6x1
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 96(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 120(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone6x1
+	MOVQ 112(DI), DX // a.Ahead.Lines
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	MOVQ 96(DI), DX // a.Ahead.Base
+	ADDQ 128(DI), DX // a.Ahead.Gap
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 104(DI) // a.Ahead.Rows
+
+askDone6x1:
+	MOVQ 136(DI), DX // a.Ahead.Every
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	JMP askPart6x1
+
+askNone6x1:
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+
+askPart6x1:
+	MOVQ 152(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop6x1:
 	VMOVUPS (CX), Y6
 	VBROADCASTSS (R10), Y7
@@ -61035,6 +65348,10 @@ loop6x1:
 	ADDQ BX, R11
 	DECQ DX
 	JNE loop6x1
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part6x1
+	MOVQ DX, 152(DI) // a.Ahead.Now
 
 masked6x1:
 	MOVQ 24(DI), DX // a.Keys
@@ -61188,6 +65505,49 @@ first5x1:
 	JEQ masked5x1
 	PCALIGN $32
 
+part5x1:
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone5x1
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	SUBQ 136(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone5x1
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 96(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 120(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone5x1
+	MOVQ 112(DI), DX // a.Ahead.Lines
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	MOVQ 96(DI), DX // a.Ahead.Base
+	ADDQ 128(DI), DX // a.Ahead.Gap
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 104(DI) // a.Ahead.Rows
+
+askDone5x1:
+	MOVQ 136(DI), DX // a.Ahead.Every
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	JMP askPart5x1
+
+askNone5x1:
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+
+askPart5x1:
+	MOVQ 152(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop5x1:
 	VMOVUPS (CX), Y5
 	VBROADCASTSS (R10), Y6
@@ -61205,6 +65565,10 @@ loop5x1:
 	ADDQ BX, R11
 	DECQ DX
 	JNE loop5x1
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part5x1
+	MOVQ DX, 152(DI) // a.Ahead.Now
 
 masked5x1:
 	MOVQ 24(DI), DX // a.Keys
@@ -61344,6 +65708,49 @@ first4x1:
 	JEQ masked4x1
 	PCALIGN $32
 
+part4x1:
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone4x1
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	SUBQ 136(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone4x1
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 96(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 120(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone4x1
+	MOVQ 112(DI), DX // a.Ahead.Lines
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	MOVQ 96(DI), DX // a.Ahead.Base
+	ADDQ 128(DI), DX // a.Ahead.Gap
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 104(DI) // a.Ahead.Rows
+
+askDone4x1:
+	MOVQ 136(DI), DX // a.Ahead.Every
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	JMP askPart4x1
+
+askNone4x1:
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+
+askPart4x1:
+	MOVQ 152(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop4x1:
 	VMOVUPS (CX), Y4
 	VBROADCASTSS (R10), Y5
@@ -61359,6 +65766,10 @@ loop4x1:
 	ADDQ BX, R11
 	DECQ DX
 	JNE loop4x1
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part4x1
+	MOVQ DX, 152(DI) // a.Ahead.Now
 
 masked4x1:
 	MOVQ 24(DI), DX // a.Keys
@@ -61482,6 +65893,49 @@ first3x1:
 	JEQ masked3x1
 	PCALIGN $32
 
+part3x1:
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone3x1
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	SUBQ 136(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone3x1
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 96(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 120(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone3x1
+	MOVQ 112(DI), DX // a.Ahead.Lines
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	MOVQ 96(DI), DX // a.Ahead.Base
+	ADDQ 128(DI), DX // a.Ahead.Gap
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 104(DI) // a.Ahead.Rows
+
+askDone3x1:
+	MOVQ 136(DI), DX // a.Ahead.Every
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	JMP askPart3x1
+
+askNone3x1:
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+
+askPart3x1:
+	MOVQ 152(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop3x1:
 	VMOVUPS (CX), Y3
 	VBROADCASTSS (R10), Y4
@@ -61494,6 +65948,10 @@ loop3x1:
 	ADDQ BX, R10
 	DECQ DX
 	JNE loop3x1
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part3x1
+	MOVQ DX, 152(DI) // a.Ahead.Now
 
 masked3x1:
 	MOVQ 24(DI), DX // a.Keys
@@ -61601,6 +66059,49 @@ first2x1:
 	JEQ masked2x1
 	PCALIGN $32
 
+part2x1:
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone2x1
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	SUBQ 136(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone2x1
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 96(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 120(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone2x1
+	MOVQ 112(DI), DX // a.Ahead.Lines
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	MOVQ 96(DI), DX // a.Ahead.Base
+	ADDQ 128(DI), DX // a.Ahead.Gap
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 104(DI) // a.Ahead.Rows
+
+askDone2x1:
+	MOVQ 136(DI), DX // a.Ahead.Every
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	JMP askPart2x1
+
+askNone2x1:
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+
+askPart2x1:
+	MOVQ 152(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop2x1:
 	VMOVUPS (CX), Y2
 	VBROADCASTSS (R10), Y3
@@ -61611,6 +66112,10 @@ loop2x1:
 	ADDQ BX, R10
 	DECQ DX
 	JNE loop2x1
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part2x1
+	MOVQ DX, 152(DI) // a.Ahead.Now
 
 masked2x1:
 	MOVQ 24(DI), DX // a.Keys
@@ -61704,6 +66209,49 @@ first1x1:
 	JEQ masked1x1
 	PCALIGN $32
 
+part1x1:
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	TESTQ DX, DX
+	JEQ askNone1x1
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	SUBQ 136(DI), DX // a.Ahead.Every
+	CMPQ DX, $0
+	JLE askNone1x1
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+	MOVQ 96(DI), DX // a.Ahead.Base
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 120(DI), DX // a.Ahead.Left
+	SUBQ $1, DX
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	TESTQ DX, DX
+	JNE askDone1x1
+	MOVQ 112(DI), DX // a.Ahead.Lines
+	MOVQ DX, 120(DI) // a.Ahead.Left
+	MOVQ 96(DI), DX // a.Ahead.Base
+	ADDQ 128(DI), DX // a.Ahead.Gap
+	MOVQ DX, 96(DI) // a.Ahead.Base
+	MOVQ 104(DI), DX // a.Ahead.Rows
+	SUBQ $1, DX
+	MOVQ DX, 104(DI) // a.Ahead.Rows
+
+askDone1x1:
+	MOVQ 136(DI), DX // a.Ahead.Every
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	JMP askPart1x1
+
+askNone1x1:
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	MOVQ DX, 152(DI) // a.Ahead.Now
+	SUBQ DX, DX
+	MOVQ DX, 144(DI) // a.Ahead.Rest
+
+askPart1x1:
+	MOVQ 152(DI), DX // a.Ahead.Now
+	PCALIGN $32
+
 loop1x1:
 	VMOVUPS (CX), Y1
 	VBROADCASTSS (R10), Y2
@@ -61712,6 +66260,10 @@ loop1x1:
 	ADDQ BX, R10
 	DECQ DX
 	JNE loop1x1
+	MOVQ 144(DI), DX // a.Ahead.Rest
+	TESTQ DX, DX
+	JNE part1x1
+	MOVQ DX, 152(DI) // a.Ahead.Now
 
 masked1x1:
 	MOVQ 24(DI), DX // a.Keys
@@ -62158,7 +66710,7 @@ float32RowLast:
 	PCALIGN $32
 
 float32Vector:
-	PREFETCHNTA (R11)
+	PREFETCHT0 (R11)
 	VMOVUPS (R8), Y0
 	VMOVUPS Y0, (R9)
 	ADDQ $32, R11
@@ -62223,7 +66775,7 @@ Float16RowLast:
 	PCALIGN $32
 
 Float16Vector:
-	PREFETCHNTA (R11)
+	PREFETCHT0 (R11)
 	VCVTPH2PS (R8), Y0
 	VMOVUPS Y0, (R9)
 	ADDQ $16, R11
@@ -62290,7 +66842,7 @@ BFloat16RowLast:
 	PCALIGN $32
 
 BFloat16Vector:
-	PREFETCHNTA (R11)
+	PREFETCHT0 (R11)
 	VPMOVZXWD (R8), Y0
 	VPSLLD $16, Y0, Y0
 	VMOVUPS Y0, (R9)
@@ -62361,7 +66913,7 @@ int8RowLast:
 	PCALIGN $32
 
 int8Vector:
-	PREFETCHNTA (R11)
+	PREFETCHT0 (R11)
 	VPMOVSXBD (R8), Y0
 	VCVTDQ2PS Y0, Y0
 	VMULPS Y1, Y0, Y0

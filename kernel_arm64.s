@@ -234,32 +234,6 @@ TEXT ·scoresNEON(SB), NOSPLIT, $0-8
 
 lanes12:
 	CBZ R24, done
-	MOVD 80(R0), R23 // a.Ahead.Rows
-	CBZ R23, aheadDonelanes12
-	MOVD 104(R0), R22 // a.Ahead.Batch
-	MOVD 72(R0), R1 // a.Ahead.Base
-
-aheadRowlanes12:
-	MOVD R1, R2
-	MOVD 96(R0), R3 // a.Ahead.Lines
-
-aheadLinelanes12:
-	PRFM (R2), PLDL2KEEP
-	ADD $64, R2
-	SUBS $1, R3
-	BNE aheadLinelanes12
-	MOVD 88(R0), R2 // a.Ahead.Stride
-	ADD R2, R1
-	SUB $1, R23
-	CBZ R23, aheadSavelanes12
-	SUBS $1, R22
-	BNE aheadRowlanes12
-
-aheadSavelanes12:
-	MOVD R23, 80(R0) // a.Ahead.Rows
-	MOVD R1, 72(R0) // a.Ahead.Base
-
-aheadDonelanes12:
 	CMP $1, R24
 	BEQ tile1x3
 	CMP $2, R24
@@ -321,6 +295,49 @@ tile8x3:
 	MOVD 32(R0), R23 // a.Dim
 	PCALIGN $32
 
+part8x3:
+	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD 80(R0), R23 // a.Ahead.Rows
+	CBZ R23, askNone8x3
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD 112(R0), R17
+	SUB R17, R23 // a.Ahead.Every
+	CMP $0, R23
+	BLE askNone8x3
+	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD 72(R0), R23 // a.Ahead.Base
+	PRFM (R23), PLDL2KEEP
+	ADD $64, R23
+	MOVD R23, 72(R0) // a.Ahead.Base
+	MOVD 96(R0), R23 // a.Ahead.Left
+	SUB $1, R23
+	MOVD R23, 96(R0) // a.Ahead.Left
+	CBNZ R23, askDone8x3
+	MOVD 88(R0), R23 // a.Ahead.Lines
+	MOVD R23, 96(R0) // a.Ahead.Left
+	MOVD 72(R0), R23 // a.Ahead.Base
+	MOVD 104(R0), R17
+	ADD R17, R23 // a.Ahead.Gap
+	MOVD R23, 72(R0) // a.Ahead.Base
+	MOVD 80(R0), R23 // a.Ahead.Rows
+	SUB $1, R23
+	MOVD R23, 80(R0) // a.Ahead.Rows
+
+askDone8x3:
+	MOVD 112(R0), R23 // a.Ahead.Every
+	MOVD R23, 128(R0) // a.Ahead.Now
+	JMP askPart8x3
+
+askNone8x3:
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Now
+	SUB R23, R23
+	MOVD R23, 120(R0) // a.Ahead.Rest
+
+askPart8x3:
+	MOVD 128(R0), R23 // a.Ahead.Now
+	PCALIGN $32
+
 loop8x3:
 	FMOVQ (R22), F24
 	FMOVQ 16(R22), F25
@@ -361,6 +378,9 @@ loop8x3:
 	WORD $0x4f9c1357 // fmla v23.4s, v26.4s, v28.s[0]
 	ADD R21, R26
 	BNE loop8x3
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	CBNZ R23, part8x3
+	MOVD R23, 128(R0) // a.Ahead.Now
 	FMOVQ F0, (R25)
 	FMOVQ F1, 16(R25)
 	FMOVQ F2, 32(R25)
@@ -437,6 +457,49 @@ tile7x3:
 	MOVD 32(R0), R23 // a.Dim
 	PCALIGN $32
 
+part7x3:
+	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD 80(R0), R23 // a.Ahead.Rows
+	CBZ R23, askNone7x3
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD 112(R0), R17
+	SUB R17, R23 // a.Ahead.Every
+	CMP $0, R23
+	BLE askNone7x3
+	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD 72(R0), R23 // a.Ahead.Base
+	PRFM (R23), PLDL2KEEP
+	ADD $64, R23
+	MOVD R23, 72(R0) // a.Ahead.Base
+	MOVD 96(R0), R23 // a.Ahead.Left
+	SUB $1, R23
+	MOVD R23, 96(R0) // a.Ahead.Left
+	CBNZ R23, askDone7x3
+	MOVD 88(R0), R23 // a.Ahead.Lines
+	MOVD R23, 96(R0) // a.Ahead.Left
+	MOVD 72(R0), R23 // a.Ahead.Base
+	MOVD 104(R0), R17
+	ADD R17, R23 // a.Ahead.Gap
+	MOVD R23, 72(R0) // a.Ahead.Base
+	MOVD 80(R0), R23 // a.Ahead.Rows
+	SUB $1, R23
+	MOVD R23, 80(R0) // a.Ahead.Rows
+
+askDone7x3:
+	MOVD 112(R0), R23 // a.Ahead.Every
+	MOVD R23, 128(R0) // a.Ahead.Now
+	JMP askPart7x3
+
+askNone7x3:
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Now
+	SUB R23, R23
+	MOVD R23, 120(R0) // a.Ahead.Rest
+
+askPart7x3:
+	MOVD 128(R0), R23 // a.Ahead.Now
+	PCALIGN $32
+
 loop7x3:
 	FMOVQ (R22), F21
 	FMOVQ 16(R22), F22
@@ -473,6 +536,9 @@ loop7x3:
 	WORD $0x4f9812f4 // fmla v20.4s, v23.4s, v24.s[0]
 	ADD R21, R26
 	BNE loop7x3
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	CBNZ R23, part7x3
+	MOVD R23, 128(R0) // a.Ahead.Now
 	FMOVQ F0, (R25)
 	FMOVQ F1, 16(R25)
 	FMOVQ F2, 32(R25)
@@ -539,6 +605,49 @@ tile6x3:
 	MOVD 32(R0), R23 // a.Dim
 	PCALIGN $32
 
+part6x3:
+	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD 80(R0), R23 // a.Ahead.Rows
+	CBZ R23, askNone6x3
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD 112(R0), R17
+	SUB R17, R23 // a.Ahead.Every
+	CMP $0, R23
+	BLE askNone6x3
+	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD 72(R0), R23 // a.Ahead.Base
+	PRFM (R23), PLDL2KEEP
+	ADD $64, R23
+	MOVD R23, 72(R0) // a.Ahead.Base
+	MOVD 96(R0), R23 // a.Ahead.Left
+	SUB $1, R23
+	MOVD R23, 96(R0) // a.Ahead.Left
+	CBNZ R23, askDone6x3
+	MOVD 88(R0), R23 // a.Ahead.Lines
+	MOVD R23, 96(R0) // a.Ahead.Left
+	MOVD 72(R0), R23 // a.Ahead.Base
+	MOVD 104(R0), R17
+	ADD R17, R23 // a.Ahead.Gap
+	MOVD R23, 72(R0) // a.Ahead.Base
+	MOVD 80(R0), R23 // a.Ahead.Rows
+	SUB $1, R23
+	MOVD R23, 80(R0) // a.Ahead.Rows
+
+askDone6x3:
+	MOVD 112(R0), R23 // a.Ahead.Every
+	MOVD R23, 128(R0) // a.Ahead.Now
+	JMP askPart6x3
+
+askNone6x3:
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Now
+	SUB R23, R23
+	MOVD R23, 120(R0) // a.Ahead.Rest
+
+askPart6x3:
+	MOVD 128(R0), R23 // a.Ahead.Now
+	PCALIGN $32
+
 loop6x3:
 	FMOVQ (R22), F18
 	FMOVQ 16(R22), F19
@@ -571,6 +680,9 @@ loop6x3:
 	WORD $0x4f961291 // fmla v17.4s, v20.4s, v22.s[0]
 	ADD R21, R26
 	BNE loop6x3
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	CBNZ R23, part6x3
+	MOVD R23, 128(R0) // a.Ahead.Now
 	FMOVQ F0, (R25)
 	FMOVQ F1, 16(R25)
 	FMOVQ F2, 32(R25)
@@ -628,6 +740,49 @@ tile5x3:
 	MOVD 32(R0), R23 // a.Dim
 	PCALIGN $32
 
+part5x3:
+	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD 80(R0), R23 // a.Ahead.Rows
+	CBZ R23, askNone5x3
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD 112(R0), R17
+	SUB R17, R23 // a.Ahead.Every
+	CMP $0, R23
+	BLE askNone5x3
+	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD 72(R0), R23 // a.Ahead.Base
+	PRFM (R23), PLDL2KEEP
+	ADD $64, R23
+	MOVD R23, 72(R0) // a.Ahead.Base
+	MOVD 96(R0), R23 // a.Ahead.Left
+	SUB $1, R23
+	MOVD R23, 96(R0) // a.Ahead.Left
+	CBNZ R23, askDone5x3
+	MOVD 88(R0), R23 // a.Ahead.Lines
+	MOVD R23, 96(R0) // a.Ahead.Left
+	MOVD 72(R0), R23 // a.Ahead.Base
+	MOVD 104(R0), R17
+	ADD R17, R23 // a.Ahead.Gap
+	MOVD R23, 72(R0) // a.Ahead.Base
+	MOVD 80(R0), R23 // a.Ahead.Rows
+	SUB $1, R23
+	MOVD R23, 80(R0) // a.Ahead.Rows
+
+askDone5x3:
+	MOVD 112(R0), R23 // a.Ahead.Every
+	MOVD R23, 128(R0) // a.Ahead.Now
+	JMP askPart5x3
+
+askNone5x3:
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Now
+	SUB R23, R23
+	MOVD R23, 120(R0) // a.Ahead.Rest
+
+askPart5x3:
+	MOVD 128(R0), R23 // a.Ahead.Now
+	PCALIGN $32
+
 loop5x3:
 	FMOVQ (R22), F15
 	FMOVQ 16(R22), F16
@@ -656,6 +811,9 @@ loop5x3:
 	WORD $0x4f92122e // fmla v14.4s, v17.4s, v18.s[0]
 	ADD R21, R26
 	BNE loop5x3
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	CBNZ R23, part5x3
+	MOVD R23, 128(R0) // a.Ahead.Now
 	FMOVQ F0, (R25)
 	FMOVQ F1, 16(R25)
 	FMOVQ F2, 32(R25)
@@ -704,6 +862,49 @@ tile4x3:
 	MOVD 32(R0), R23 // a.Dim
 	PCALIGN $32
 
+part4x3:
+	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD 80(R0), R23 // a.Ahead.Rows
+	CBZ R23, askNone4x3
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD 112(R0), R17
+	SUB R17, R23 // a.Ahead.Every
+	CMP $0, R23
+	BLE askNone4x3
+	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD 72(R0), R23 // a.Ahead.Base
+	PRFM (R23), PLDL2KEEP
+	ADD $64, R23
+	MOVD R23, 72(R0) // a.Ahead.Base
+	MOVD 96(R0), R23 // a.Ahead.Left
+	SUB $1, R23
+	MOVD R23, 96(R0) // a.Ahead.Left
+	CBNZ R23, askDone4x3
+	MOVD 88(R0), R23 // a.Ahead.Lines
+	MOVD R23, 96(R0) // a.Ahead.Left
+	MOVD 72(R0), R23 // a.Ahead.Base
+	MOVD 104(R0), R17
+	ADD R17, R23 // a.Ahead.Gap
+	MOVD R23, 72(R0) // a.Ahead.Base
+	MOVD 80(R0), R23 // a.Ahead.Rows
+	SUB $1, R23
+	MOVD R23, 80(R0) // a.Ahead.Rows
+
+askDone4x3:
+	MOVD 112(R0), R23 // a.Ahead.Every
+	MOVD R23, 128(R0) // a.Ahead.Now
+	JMP askPart4x3
+
+askNone4x3:
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Now
+	SUB R23, R23
+	MOVD R23, 120(R0) // a.Ahead.Rest
+
+askPart4x3:
+	MOVD 128(R0), R23 // a.Ahead.Now
+	PCALIGN $32
+
 loop4x3:
 	FMOVQ (R22), F12
 	FMOVQ 16(R22), F13
@@ -728,6 +929,9 @@ loop4x3:
 	WORD $0x4f9011cb // fmla v11.4s, v14.4s, v16.s[0]
 	ADD R21, R26
 	BNE loop4x3
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	CBNZ R23, part4x3
+	MOVD R23, 128(R0) // a.Ahead.Now
 	FMOVQ F0, (R25)
 	FMOVQ F1, 16(R25)
 	FMOVQ F2, 32(R25)
@@ -767,6 +971,49 @@ tile3x3:
 	MOVD 32(R0), R23 // a.Dim
 	PCALIGN $32
 
+part3x3:
+	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD 80(R0), R23 // a.Ahead.Rows
+	CBZ R23, askNone3x3
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD 112(R0), R17
+	SUB R17, R23 // a.Ahead.Every
+	CMP $0, R23
+	BLE askNone3x3
+	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD 72(R0), R23 // a.Ahead.Base
+	PRFM (R23), PLDL2KEEP
+	ADD $64, R23
+	MOVD R23, 72(R0) // a.Ahead.Base
+	MOVD 96(R0), R23 // a.Ahead.Left
+	SUB $1, R23
+	MOVD R23, 96(R0) // a.Ahead.Left
+	CBNZ R23, askDone3x3
+	MOVD 88(R0), R23 // a.Ahead.Lines
+	MOVD R23, 96(R0) // a.Ahead.Left
+	MOVD 72(R0), R23 // a.Ahead.Base
+	MOVD 104(R0), R17
+	ADD R17, R23 // a.Ahead.Gap
+	MOVD R23, 72(R0) // a.Ahead.Base
+	MOVD 80(R0), R23 // a.Ahead.Rows
+	SUB $1, R23
+	MOVD R23, 80(R0) // a.Ahead.Rows
+
+askDone3x3:
+	MOVD 112(R0), R23 // a.Ahead.Every
+	MOVD R23, 128(R0) // a.Ahead.Now
+	JMP askPart3x3
+
+askNone3x3:
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Now
+	SUB R23, R23
+	MOVD R23, 120(R0) // a.Ahead.Rest
+
+askPart3x3:
+	MOVD 128(R0), R23 // a.Ahead.Now
+	PCALIGN $32
+
 loop3x3:
 	FMOVQ (R22), F9
 	FMOVQ 16(R22), F10
@@ -787,6 +1034,9 @@ loop3x3:
 	WORD $0x4f8c1168 // fmla v8.4s, v11.4s, v12.s[0]
 	ADD R21, R26
 	BNE loop3x3
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	CBNZ R23, part3x3
+	MOVD R23, 128(R0) // a.Ahead.Now
 	FMOVQ F0, (R25)
 	FMOVQ F1, 16(R25)
 	FMOVQ F2, 32(R25)
@@ -817,6 +1067,49 @@ tile2x3:
 	MOVD 32(R0), R23 // a.Dim
 	PCALIGN $32
 
+part2x3:
+	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD 80(R0), R23 // a.Ahead.Rows
+	CBZ R23, askNone2x3
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD 112(R0), R17
+	SUB R17, R23 // a.Ahead.Every
+	CMP $0, R23
+	BLE askNone2x3
+	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD 72(R0), R23 // a.Ahead.Base
+	PRFM (R23), PLDL2KEEP
+	ADD $64, R23
+	MOVD R23, 72(R0) // a.Ahead.Base
+	MOVD 96(R0), R23 // a.Ahead.Left
+	SUB $1, R23
+	MOVD R23, 96(R0) // a.Ahead.Left
+	CBNZ R23, askDone2x3
+	MOVD 88(R0), R23 // a.Ahead.Lines
+	MOVD R23, 96(R0) // a.Ahead.Left
+	MOVD 72(R0), R23 // a.Ahead.Base
+	MOVD 104(R0), R17
+	ADD R17, R23 // a.Ahead.Gap
+	MOVD R23, 72(R0) // a.Ahead.Base
+	MOVD 80(R0), R23 // a.Ahead.Rows
+	SUB $1, R23
+	MOVD R23, 80(R0) // a.Ahead.Rows
+
+askDone2x3:
+	MOVD 112(R0), R23 // a.Ahead.Every
+	MOVD R23, 128(R0) // a.Ahead.Now
+	JMP askPart2x3
+
+askNone2x3:
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Now
+	SUB R23, R23
+	MOVD R23, 120(R0) // a.Ahead.Rest
+
+askPart2x3:
+	MOVD 128(R0), R23 // a.Ahead.Now
+	PCALIGN $32
+
 loop2x3:
 	FMOVQ (R22), F6
 	FMOVQ 16(R22), F7
@@ -833,6 +1126,9 @@ loop2x3:
 	WORD $0x4f8a1105 // fmla v5.4s, v8.4s, v10.s[0]
 	ADD R21, R26
 	BNE loop2x3
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	CBNZ R23, part2x3
+	MOVD R23, 128(R0) // a.Ahead.Now
 	FMOVQ F0, (R25)
 	FMOVQ F1, 16(R25)
 	FMOVQ F2, 32(R25)
@@ -854,6 +1150,49 @@ tile1x3:
 	MOVD 32(R0), R23 // a.Dim
 	PCALIGN $32
 
+part1x3:
+	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD 80(R0), R23 // a.Ahead.Rows
+	CBZ R23, askNone1x3
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD 112(R0), R17
+	SUB R17, R23 // a.Ahead.Every
+	CMP $0, R23
+	BLE askNone1x3
+	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD 72(R0), R23 // a.Ahead.Base
+	PRFM (R23), PLDL2KEEP
+	ADD $64, R23
+	MOVD R23, 72(R0) // a.Ahead.Base
+	MOVD 96(R0), R23 // a.Ahead.Left
+	SUB $1, R23
+	MOVD R23, 96(R0) // a.Ahead.Left
+	CBNZ R23, askDone1x3
+	MOVD 88(R0), R23 // a.Ahead.Lines
+	MOVD R23, 96(R0) // a.Ahead.Left
+	MOVD 72(R0), R23 // a.Ahead.Base
+	MOVD 104(R0), R17
+	ADD R17, R23 // a.Ahead.Gap
+	MOVD R23, 72(R0) // a.Ahead.Base
+	MOVD 80(R0), R23 // a.Ahead.Rows
+	SUB $1, R23
+	MOVD R23, 80(R0) // a.Ahead.Rows
+
+askDone1x3:
+	MOVD 112(R0), R23 // a.Ahead.Every
+	MOVD R23, 128(R0) // a.Ahead.Now
+	JMP askPart1x3
+
+askNone1x3:
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Now
+	SUB R23, R23
+	MOVD R23, 120(R0) // a.Ahead.Rest
+
+askPart1x3:
+	MOVD 128(R0), R23 // a.Ahead.Now
+	PCALIGN $32
+
 loop1x3:
 	FMOVQ (R22), F3
 	FMOVQ 16(R22), F4
@@ -866,6 +1205,9 @@ loop1x3:
 	WORD $0x4f8610a2 // fmla v2.4s, v5.4s, v6.s[0]
 	ADD R21, R26
 	BNE loop1x3
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	CBNZ R23, part1x3
+	MOVD R23, 128(R0) // a.Ahead.Now
 	FMOVQ F0, (R25)
 	FMOVQ F1, 16(R25)
 	FMOVQ F2, 32(R25)
@@ -875,32 +1217,6 @@ loop1x3:
 
 lanes8:
 	CBZ R24, done
-	MOVD 80(R0), R23 // a.Ahead.Rows
-	CBZ R23, aheadDonelanes8
-	MOVD 104(R0), R22 // a.Ahead.Batch
-	MOVD 72(R0), R1 // a.Ahead.Base
-
-aheadRowlanes8:
-	MOVD R1, R2
-	MOVD 96(R0), R3 // a.Ahead.Lines
-
-aheadLinelanes8:
-	PRFM (R2), PLDL2KEEP
-	ADD $64, R2
-	SUBS $1, R3
-	BNE aheadLinelanes8
-	MOVD 88(R0), R2 // a.Ahead.Stride
-	ADD R2, R1
-	SUB $1, R23
-	CBZ R23, aheadSavelanes8
-	SUBS $1, R22
-	BNE aheadRowlanes8
-
-aheadSavelanes8:
-	MOVD R23, 80(R0) // a.Ahead.Rows
-	MOVD R1, 72(R0) // a.Ahead.Base
-
-aheadDonelanes8:
 	CMP $1, R24
 	BEQ tile1x2
 	CMP $2, R24
@@ -978,6 +1294,49 @@ tile12x2:
 	MOVD 32(R0), R23 // a.Dim
 	PCALIGN $32
 
+part12x2:
+	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD 80(R0), R23 // a.Ahead.Rows
+	CBZ R23, askNone12x2
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD 112(R0), R17
+	SUB R17, R23 // a.Ahead.Every
+	CMP $0, R23
+	BLE askNone12x2
+	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD 72(R0), R23 // a.Ahead.Base
+	PRFM (R23), PLDL2KEEP
+	ADD $64, R23
+	MOVD R23, 72(R0) // a.Ahead.Base
+	MOVD 96(R0), R23 // a.Ahead.Left
+	SUB $1, R23
+	MOVD R23, 96(R0) // a.Ahead.Left
+	CBNZ R23, askDone12x2
+	MOVD 88(R0), R23 // a.Ahead.Lines
+	MOVD R23, 96(R0) // a.Ahead.Left
+	MOVD 72(R0), R23 // a.Ahead.Base
+	MOVD 104(R0), R17
+	ADD R17, R23 // a.Ahead.Gap
+	MOVD R23, 72(R0) // a.Ahead.Base
+	MOVD 80(R0), R23 // a.Ahead.Rows
+	SUB $1, R23
+	MOVD R23, 80(R0) // a.Ahead.Rows
+
+askDone12x2:
+	MOVD 112(R0), R23 // a.Ahead.Every
+	MOVD R23, 128(R0) // a.Ahead.Now
+	JMP askPart12x2
+
+askNone12x2:
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Now
+	SUB R23, R23
+	MOVD R23, 120(R0) // a.Ahead.Rest
+
+askPart12x2:
+	MOVD 128(R0), R23 // a.Ahead.Now
+	PCALIGN $32
+
 loop12x2:
 	FMOVQ (R22), F24
 	FMOVQ 16(R22), F25
@@ -1021,6 +1380,9 @@ loop12x2:
 	WORD $0x4f9b1337 // fmla v23.4s, v25.4s, v27.s[0]
 	ADD R21, R26
 	BNE loop12x2
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	CBNZ R23, part12x2
+	MOVD R23, 128(R0) // a.Ahead.Now
 	FMOVQ F0, (R25)
 	FMOVQ F1, 16(R25)
 	ADD R13, R25
@@ -1110,6 +1472,49 @@ tile11x2:
 	MOVD 32(R0), R23 // a.Dim
 	PCALIGN $32
 
+part11x2:
+	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD 80(R0), R23 // a.Ahead.Rows
+	CBZ R23, askNone11x2
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD 112(R0), R17
+	SUB R17, R23 // a.Ahead.Every
+	CMP $0, R23
+	BLE askNone11x2
+	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD 72(R0), R23 // a.Ahead.Base
+	PRFM (R23), PLDL2KEEP
+	ADD $64, R23
+	MOVD R23, 72(R0) // a.Ahead.Base
+	MOVD 96(R0), R23 // a.Ahead.Left
+	SUB $1, R23
+	MOVD R23, 96(R0) // a.Ahead.Left
+	CBNZ R23, askDone11x2
+	MOVD 88(R0), R23 // a.Ahead.Lines
+	MOVD R23, 96(R0) // a.Ahead.Left
+	MOVD 72(R0), R23 // a.Ahead.Base
+	MOVD 104(R0), R17
+	ADD R17, R23 // a.Ahead.Gap
+	MOVD R23, 72(R0) // a.Ahead.Base
+	MOVD 80(R0), R23 // a.Ahead.Rows
+	SUB $1, R23
+	MOVD R23, 80(R0) // a.Ahead.Rows
+
+askDone11x2:
+	MOVD 112(R0), R23 // a.Ahead.Every
+	MOVD R23, 128(R0) // a.Ahead.Now
+	JMP askPart11x2
+
+askNone11x2:
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Now
+	SUB R23, R23
+	MOVD R23, 120(R0) // a.Ahead.Rest
+
+askPart11x2:
+	MOVD 128(R0), R23 // a.Ahead.Now
+	PCALIGN $32
+
 loop11x2:
 	FMOVQ (R22), F22
 	FMOVQ 16(R22), F23
@@ -1150,6 +1555,9 @@ loop11x2:
 	WORD $0x4f9812f5 // fmla v21.4s, v23.4s, v24.s[0]
 	ADD R21, R26
 	BNE loop11x2
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	CBNZ R23, part11x2
+	MOVD R23, 128(R0) // a.Ahead.Now
 	FMOVQ F0, (R25)
 	FMOVQ F1, 16(R25)
 	ADD R13, R25
@@ -1231,6 +1639,49 @@ tile10x2:
 	MOVD 32(R0), R23 // a.Dim
 	PCALIGN $32
 
+part10x2:
+	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD 80(R0), R23 // a.Ahead.Rows
+	CBZ R23, askNone10x2
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD 112(R0), R17
+	SUB R17, R23 // a.Ahead.Every
+	CMP $0, R23
+	BLE askNone10x2
+	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD 72(R0), R23 // a.Ahead.Base
+	PRFM (R23), PLDL2KEEP
+	ADD $64, R23
+	MOVD R23, 72(R0) // a.Ahead.Base
+	MOVD 96(R0), R23 // a.Ahead.Left
+	SUB $1, R23
+	MOVD R23, 96(R0) // a.Ahead.Left
+	CBNZ R23, askDone10x2
+	MOVD 88(R0), R23 // a.Ahead.Lines
+	MOVD R23, 96(R0) // a.Ahead.Left
+	MOVD 72(R0), R23 // a.Ahead.Base
+	MOVD 104(R0), R17
+	ADD R17, R23 // a.Ahead.Gap
+	MOVD R23, 72(R0) // a.Ahead.Base
+	MOVD 80(R0), R23 // a.Ahead.Rows
+	SUB $1, R23
+	MOVD R23, 80(R0) // a.Ahead.Rows
+
+askDone10x2:
+	MOVD 112(R0), R23 // a.Ahead.Every
+	MOVD R23, 128(R0) // a.Ahead.Now
+	JMP askPart10x2
+
+askNone10x2:
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Now
+	SUB R23, R23
+	MOVD R23, 120(R0) // a.Ahead.Rest
+
+askPart10x2:
+	MOVD 128(R0), R23 // a.Ahead.Now
+	PCALIGN $32
+
 loop10x2:
 	FMOVQ (R22), F20
 	FMOVQ 16(R22), F21
@@ -1268,6 +1719,9 @@ loop10x2:
 	WORD $0x4f9712b3 // fmla v19.4s, v21.4s, v23.s[0]
 	ADD R21, R26
 	BNE loop10x2
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	CBNZ R23, part10x2
+	MOVD R23, 128(R0) // a.Ahead.Now
 	FMOVQ F0, (R25)
 	FMOVQ F1, 16(R25)
 	ADD R13, R25
@@ -1342,6 +1796,49 @@ tile9x2:
 	MOVD 32(R0), R23 // a.Dim
 	PCALIGN $32
 
+part9x2:
+	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD 80(R0), R23 // a.Ahead.Rows
+	CBZ R23, askNone9x2
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD 112(R0), R17
+	SUB R17, R23 // a.Ahead.Every
+	CMP $0, R23
+	BLE askNone9x2
+	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD 72(R0), R23 // a.Ahead.Base
+	PRFM (R23), PLDL2KEEP
+	ADD $64, R23
+	MOVD R23, 72(R0) // a.Ahead.Base
+	MOVD 96(R0), R23 // a.Ahead.Left
+	SUB $1, R23
+	MOVD R23, 96(R0) // a.Ahead.Left
+	CBNZ R23, askDone9x2
+	MOVD 88(R0), R23 // a.Ahead.Lines
+	MOVD R23, 96(R0) // a.Ahead.Left
+	MOVD 72(R0), R23 // a.Ahead.Base
+	MOVD 104(R0), R17
+	ADD R17, R23 // a.Ahead.Gap
+	MOVD R23, 72(R0) // a.Ahead.Base
+	MOVD 80(R0), R23 // a.Ahead.Rows
+	SUB $1, R23
+	MOVD R23, 80(R0) // a.Ahead.Rows
+
+askDone9x2:
+	MOVD 112(R0), R23 // a.Ahead.Every
+	MOVD R23, 128(R0) // a.Ahead.Now
+	JMP askPart9x2
+
+askNone9x2:
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Now
+	SUB R23, R23
+	MOVD R23, 120(R0) // a.Ahead.Rest
+
+askPart9x2:
+	MOVD 128(R0), R23 // a.Ahead.Now
+	PCALIGN $32
+
 loop9x2:
 	FMOVQ (R22), F18
 	FMOVQ 16(R22), F19
@@ -1376,6 +1873,9 @@ loop9x2:
 	WORD $0x4f941271 // fmla v17.4s, v19.4s, v20.s[0]
 	ADD R21, R26
 	BNE loop9x2
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	CBNZ R23, part9x2
+	MOVD R23, 128(R0) // a.Ahead.Now
 	FMOVQ F0, (R25)
 	FMOVQ F1, 16(R25)
 	ADD R13, R25
@@ -1443,6 +1943,49 @@ tile8x2:
 	MOVD 32(R0), R23 // a.Dim
 	PCALIGN $32
 
+part8x2:
+	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD 80(R0), R23 // a.Ahead.Rows
+	CBZ R23, askNone8x2
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD 112(R0), R17
+	SUB R17, R23 // a.Ahead.Every
+	CMP $0, R23
+	BLE askNone8x2
+	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD 72(R0), R23 // a.Ahead.Base
+	PRFM (R23), PLDL2KEEP
+	ADD $64, R23
+	MOVD R23, 72(R0) // a.Ahead.Base
+	MOVD 96(R0), R23 // a.Ahead.Left
+	SUB $1, R23
+	MOVD R23, 96(R0) // a.Ahead.Left
+	CBNZ R23, askDone8x2
+	MOVD 88(R0), R23 // a.Ahead.Lines
+	MOVD R23, 96(R0) // a.Ahead.Left
+	MOVD 72(R0), R23 // a.Ahead.Base
+	MOVD 104(R0), R17
+	ADD R17, R23 // a.Ahead.Gap
+	MOVD R23, 72(R0) // a.Ahead.Base
+	MOVD 80(R0), R23 // a.Ahead.Rows
+	SUB $1, R23
+	MOVD R23, 80(R0) // a.Ahead.Rows
+
+askDone8x2:
+	MOVD 112(R0), R23 // a.Ahead.Every
+	MOVD R23, 128(R0) // a.Ahead.Now
+	JMP askPart8x2
+
+askNone8x2:
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Now
+	SUB R23, R23
+	MOVD R23, 120(R0) // a.Ahead.Rest
+
+askPart8x2:
+	MOVD 128(R0), R23 // a.Ahead.Now
+	PCALIGN $32
+
 loop8x2:
 	FMOVQ (R22), F16
 	FMOVQ 16(R22), F17
@@ -1474,6 +2017,9 @@ loop8x2:
 	WORD $0x4f93122f // fmla v15.4s, v17.4s, v19.s[0]
 	ADD R21, R26
 	BNE loop8x2
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	CBNZ R23, part8x2
+	MOVD R23, 128(R0) // a.Ahead.Now
 	FMOVQ F0, (R25)
 	FMOVQ F1, 16(R25)
 	ADD R13, R25
@@ -1534,6 +2080,49 @@ tile7x2:
 	MOVD 32(R0), R23 // a.Dim
 	PCALIGN $32
 
+part7x2:
+	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD 80(R0), R23 // a.Ahead.Rows
+	CBZ R23, askNone7x2
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD 112(R0), R17
+	SUB R17, R23 // a.Ahead.Every
+	CMP $0, R23
+	BLE askNone7x2
+	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD 72(R0), R23 // a.Ahead.Base
+	PRFM (R23), PLDL2KEEP
+	ADD $64, R23
+	MOVD R23, 72(R0) // a.Ahead.Base
+	MOVD 96(R0), R23 // a.Ahead.Left
+	SUB $1, R23
+	MOVD R23, 96(R0) // a.Ahead.Left
+	CBNZ R23, askDone7x2
+	MOVD 88(R0), R23 // a.Ahead.Lines
+	MOVD R23, 96(R0) // a.Ahead.Left
+	MOVD 72(R0), R23 // a.Ahead.Base
+	MOVD 104(R0), R17
+	ADD R17, R23 // a.Ahead.Gap
+	MOVD R23, 72(R0) // a.Ahead.Base
+	MOVD 80(R0), R23 // a.Ahead.Rows
+	SUB $1, R23
+	MOVD R23, 80(R0) // a.Ahead.Rows
+
+askDone7x2:
+	MOVD 112(R0), R23 // a.Ahead.Every
+	MOVD R23, 128(R0) // a.Ahead.Now
+	JMP askPart7x2
+
+askNone7x2:
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Now
+	SUB R23, R23
+	MOVD R23, 120(R0) // a.Ahead.Rest
+
+askPart7x2:
+	MOVD 128(R0), R23 // a.Ahead.Now
+	PCALIGN $32
+
 loop7x2:
 	FMOVQ (R22), F14
 	FMOVQ 16(R22), F15
@@ -1562,6 +2151,9 @@ loop7x2:
 	WORD $0x4f9011ed // fmla v13.4s, v15.4s, v16.s[0]
 	ADD R21, R26
 	BNE loop7x2
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	CBNZ R23, part7x2
+	MOVD R23, 128(R0) // a.Ahead.Now
 	FMOVQ F0, (R25)
 	FMOVQ F1, 16(R25)
 	ADD R13, R25
@@ -1615,6 +2207,49 @@ tile6x2:
 	MOVD 32(R0), R23 // a.Dim
 	PCALIGN $32
 
+part6x2:
+	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD 80(R0), R23 // a.Ahead.Rows
+	CBZ R23, askNone6x2
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD 112(R0), R17
+	SUB R17, R23 // a.Ahead.Every
+	CMP $0, R23
+	BLE askNone6x2
+	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD 72(R0), R23 // a.Ahead.Base
+	PRFM (R23), PLDL2KEEP
+	ADD $64, R23
+	MOVD R23, 72(R0) // a.Ahead.Base
+	MOVD 96(R0), R23 // a.Ahead.Left
+	SUB $1, R23
+	MOVD R23, 96(R0) // a.Ahead.Left
+	CBNZ R23, askDone6x2
+	MOVD 88(R0), R23 // a.Ahead.Lines
+	MOVD R23, 96(R0) // a.Ahead.Left
+	MOVD 72(R0), R23 // a.Ahead.Base
+	MOVD 104(R0), R17
+	ADD R17, R23 // a.Ahead.Gap
+	MOVD R23, 72(R0) // a.Ahead.Base
+	MOVD 80(R0), R23 // a.Ahead.Rows
+	SUB $1, R23
+	MOVD R23, 80(R0) // a.Ahead.Rows
+
+askDone6x2:
+	MOVD 112(R0), R23 // a.Ahead.Every
+	MOVD R23, 128(R0) // a.Ahead.Now
+	JMP askPart6x2
+
+askNone6x2:
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Now
+	SUB R23, R23
+	MOVD R23, 120(R0) // a.Ahead.Rest
+
+askPart6x2:
+	MOVD 128(R0), R23 // a.Ahead.Now
+	PCALIGN $32
+
 loop6x2:
 	FMOVQ (R22), F12
 	FMOVQ 16(R22), F13
@@ -1640,6 +2275,9 @@ loop6x2:
 	WORD $0x4f8f11ab // fmla v11.4s, v13.4s, v15.s[0]
 	ADD R21, R26
 	BNE loop6x2
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	CBNZ R23, part6x2
+	MOVD R23, 128(R0) // a.Ahead.Now
 	FMOVQ F0, (R25)
 	FMOVQ F1, 16(R25)
 	ADD R13, R25
@@ -1686,6 +2324,49 @@ tile5x2:
 	MOVD 32(R0), R23 // a.Dim
 	PCALIGN $32
 
+part5x2:
+	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD 80(R0), R23 // a.Ahead.Rows
+	CBZ R23, askNone5x2
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD 112(R0), R17
+	SUB R17, R23 // a.Ahead.Every
+	CMP $0, R23
+	BLE askNone5x2
+	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD 72(R0), R23 // a.Ahead.Base
+	PRFM (R23), PLDL2KEEP
+	ADD $64, R23
+	MOVD R23, 72(R0) // a.Ahead.Base
+	MOVD 96(R0), R23 // a.Ahead.Left
+	SUB $1, R23
+	MOVD R23, 96(R0) // a.Ahead.Left
+	CBNZ R23, askDone5x2
+	MOVD 88(R0), R23 // a.Ahead.Lines
+	MOVD R23, 96(R0) // a.Ahead.Left
+	MOVD 72(R0), R23 // a.Ahead.Base
+	MOVD 104(R0), R17
+	ADD R17, R23 // a.Ahead.Gap
+	MOVD R23, 72(R0) // a.Ahead.Base
+	MOVD 80(R0), R23 // a.Ahead.Rows
+	SUB $1, R23
+	MOVD R23, 80(R0) // a.Ahead.Rows
+
+askDone5x2:
+	MOVD 112(R0), R23 // a.Ahead.Every
+	MOVD R23, 128(R0) // a.Ahead.Now
+	JMP askPart5x2
+
+askNone5x2:
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Now
+	SUB R23, R23
+	MOVD R23, 120(R0) // a.Ahead.Rest
+
+askPart5x2:
+	MOVD 128(R0), R23 // a.Ahead.Now
+	PCALIGN $32
+
 loop5x2:
 	FMOVQ (R22), F10
 	FMOVQ 16(R22), F11
@@ -1708,6 +2389,9 @@ loop5x2:
 	WORD $0x4f8c1169 // fmla v9.4s, v11.4s, v12.s[0]
 	ADD R21, R26
 	BNE loop5x2
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	CBNZ R23, part5x2
+	MOVD R23, 128(R0) // a.Ahead.Now
 	FMOVQ F0, (R25)
 	FMOVQ F1, 16(R25)
 	ADD R13, R25
@@ -1747,6 +2431,49 @@ tile4x2:
 	MOVD 32(R0), R23 // a.Dim
 	PCALIGN $32
 
+part4x2:
+	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD 80(R0), R23 // a.Ahead.Rows
+	CBZ R23, askNone4x2
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD 112(R0), R17
+	SUB R17, R23 // a.Ahead.Every
+	CMP $0, R23
+	BLE askNone4x2
+	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD 72(R0), R23 // a.Ahead.Base
+	PRFM (R23), PLDL2KEEP
+	ADD $64, R23
+	MOVD R23, 72(R0) // a.Ahead.Base
+	MOVD 96(R0), R23 // a.Ahead.Left
+	SUB $1, R23
+	MOVD R23, 96(R0) // a.Ahead.Left
+	CBNZ R23, askDone4x2
+	MOVD 88(R0), R23 // a.Ahead.Lines
+	MOVD R23, 96(R0) // a.Ahead.Left
+	MOVD 72(R0), R23 // a.Ahead.Base
+	MOVD 104(R0), R17
+	ADD R17, R23 // a.Ahead.Gap
+	MOVD R23, 72(R0) // a.Ahead.Base
+	MOVD 80(R0), R23 // a.Ahead.Rows
+	SUB $1, R23
+	MOVD R23, 80(R0) // a.Ahead.Rows
+
+askDone4x2:
+	MOVD 112(R0), R23 // a.Ahead.Every
+	MOVD R23, 128(R0) // a.Ahead.Now
+	JMP askPart4x2
+
+askNone4x2:
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Now
+	SUB R23, R23
+	MOVD R23, 120(R0) // a.Ahead.Rest
+
+askPart4x2:
+	MOVD 128(R0), R23 // a.Ahead.Now
+	PCALIGN $32
+
 loop4x2:
 	FMOVQ (R22), F8
 	FMOVQ 16(R22), F9
@@ -1766,6 +2493,9 @@ loop4x2:
 	WORD $0x4f8b1127 // fmla v7.4s, v9.4s, v11.s[0]
 	ADD R21, R26
 	BNE loop4x2
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	CBNZ R23, part4x2
+	MOVD R23, 128(R0) // a.Ahead.Now
 	FMOVQ F0, (R25)
 	FMOVQ F1, 16(R25)
 	ADD R13, R25
@@ -1798,6 +2528,49 @@ tile3x2:
 	MOVD 32(R0), R23 // a.Dim
 	PCALIGN $32
 
+part3x2:
+	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD 80(R0), R23 // a.Ahead.Rows
+	CBZ R23, askNone3x2
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD 112(R0), R17
+	SUB R17, R23 // a.Ahead.Every
+	CMP $0, R23
+	BLE askNone3x2
+	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD 72(R0), R23 // a.Ahead.Base
+	PRFM (R23), PLDL2KEEP
+	ADD $64, R23
+	MOVD R23, 72(R0) // a.Ahead.Base
+	MOVD 96(R0), R23 // a.Ahead.Left
+	SUB $1, R23
+	MOVD R23, 96(R0) // a.Ahead.Left
+	CBNZ R23, askDone3x2
+	MOVD 88(R0), R23 // a.Ahead.Lines
+	MOVD R23, 96(R0) // a.Ahead.Left
+	MOVD 72(R0), R23 // a.Ahead.Base
+	MOVD 104(R0), R17
+	ADD R17, R23 // a.Ahead.Gap
+	MOVD R23, 72(R0) // a.Ahead.Base
+	MOVD 80(R0), R23 // a.Ahead.Rows
+	SUB $1, R23
+	MOVD R23, 80(R0) // a.Ahead.Rows
+
+askDone3x2:
+	MOVD 112(R0), R23 // a.Ahead.Every
+	MOVD R23, 128(R0) // a.Ahead.Now
+	JMP askPart3x2
+
+askNone3x2:
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Now
+	SUB R23, R23
+	MOVD R23, 120(R0) // a.Ahead.Rest
+
+askPart3x2:
+	MOVD 128(R0), R23 // a.Ahead.Now
+	PCALIGN $32
+
 loop3x2:
 	FMOVQ (R22), F6
 	FMOVQ 16(R22), F7
@@ -1814,6 +2587,9 @@ loop3x2:
 	WORD $0x4f8810e5 // fmla v5.4s, v7.4s, v8.s[0]
 	ADD R21, R26
 	BNE loop3x2
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	CBNZ R23, part3x2
+	MOVD R23, 128(R0) // a.Ahead.Now
 	FMOVQ F0, (R25)
 	FMOVQ F1, 16(R25)
 	ADD R13, R25
@@ -1839,6 +2615,49 @@ tile2x2:
 	MOVD 32(R0), R23 // a.Dim
 	PCALIGN $32
 
+part2x2:
+	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD 80(R0), R23 // a.Ahead.Rows
+	CBZ R23, askNone2x2
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD 112(R0), R17
+	SUB R17, R23 // a.Ahead.Every
+	CMP $0, R23
+	BLE askNone2x2
+	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD 72(R0), R23 // a.Ahead.Base
+	PRFM (R23), PLDL2KEEP
+	ADD $64, R23
+	MOVD R23, 72(R0) // a.Ahead.Base
+	MOVD 96(R0), R23 // a.Ahead.Left
+	SUB $1, R23
+	MOVD R23, 96(R0) // a.Ahead.Left
+	CBNZ R23, askDone2x2
+	MOVD 88(R0), R23 // a.Ahead.Lines
+	MOVD R23, 96(R0) // a.Ahead.Left
+	MOVD 72(R0), R23 // a.Ahead.Base
+	MOVD 104(R0), R17
+	ADD R17, R23 // a.Ahead.Gap
+	MOVD R23, 72(R0) // a.Ahead.Base
+	MOVD 80(R0), R23 // a.Ahead.Rows
+	SUB $1, R23
+	MOVD R23, 80(R0) // a.Ahead.Rows
+
+askDone2x2:
+	MOVD 112(R0), R23 // a.Ahead.Every
+	MOVD R23, 128(R0) // a.Ahead.Now
+	JMP askPart2x2
+
+askNone2x2:
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Now
+	SUB R23, R23
+	MOVD R23, 120(R0) // a.Ahead.Rest
+
+askPart2x2:
+	MOVD 128(R0), R23 // a.Ahead.Now
+	PCALIGN $32
+
 loop2x2:
 	FMOVQ (R22), F4
 	FMOVQ 16(R22), F5
@@ -1852,6 +2671,9 @@ loop2x2:
 	WORD $0x4f8710a3 // fmla v3.4s, v5.4s, v7.s[0]
 	ADD R21, R26
 	BNE loop2x2
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	CBNZ R23, part2x2
+	MOVD R23, 128(R0) // a.Ahead.Now
 	FMOVQ F0, (R25)
 	FMOVQ F1, 16(R25)
 	ADD R13, R25
@@ -1870,6 +2692,49 @@ tile1x2:
 	MOVD 32(R0), R23 // a.Dim
 	PCALIGN $32
 
+part1x2:
+	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD 80(R0), R23 // a.Ahead.Rows
+	CBZ R23, askNone1x2
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD 112(R0), R17
+	SUB R17, R23 // a.Ahead.Every
+	CMP $0, R23
+	BLE askNone1x2
+	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD 72(R0), R23 // a.Ahead.Base
+	PRFM (R23), PLDL2KEEP
+	ADD $64, R23
+	MOVD R23, 72(R0) // a.Ahead.Base
+	MOVD 96(R0), R23 // a.Ahead.Left
+	SUB $1, R23
+	MOVD R23, 96(R0) // a.Ahead.Left
+	CBNZ R23, askDone1x2
+	MOVD 88(R0), R23 // a.Ahead.Lines
+	MOVD R23, 96(R0) // a.Ahead.Left
+	MOVD 72(R0), R23 // a.Ahead.Base
+	MOVD 104(R0), R17
+	ADD R17, R23 // a.Ahead.Gap
+	MOVD R23, 72(R0) // a.Ahead.Base
+	MOVD 80(R0), R23 // a.Ahead.Rows
+	SUB $1, R23
+	MOVD R23, 80(R0) // a.Ahead.Rows
+
+askDone1x2:
+	MOVD 112(R0), R23 // a.Ahead.Every
+	MOVD R23, 128(R0) // a.Ahead.Now
+	JMP askPart1x2
+
+askNone1x2:
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Now
+	SUB R23, R23
+	MOVD R23, 120(R0) // a.Ahead.Rest
+
+askPart1x2:
+	MOVD 128(R0), R23 // a.Ahead.Now
+	PCALIGN $32
+
 loop1x2:
 	FMOVQ (R22), F2
 	FMOVQ 16(R22), F3
@@ -1880,6 +2745,9 @@ loop1x2:
 	WORD $0x4f841061 // fmla v1.4s, v3.4s, v4.s[0]
 	ADD R21, R26
 	BNE loop1x2
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	CBNZ R23, part1x2
+	MOVD R23, 128(R0) // a.Ahead.Now
 	FMOVQ F0, (R25)
 	FMOVQ F1, 16(R25)
 	ADD R13, R25
@@ -1888,32 +2756,6 @@ loop1x2:
 
 lanes4:
 	CBZ R24, done
-	MOVD 80(R0), R23 // a.Ahead.Rows
-	CBZ R23, aheadDonelanes4
-	MOVD 104(R0), R22 // a.Ahead.Batch
-	MOVD 72(R0), R1 // a.Ahead.Base
-
-aheadRowlanes4:
-	MOVD R1, R2
-	MOVD 96(R0), R3 // a.Ahead.Lines
-
-aheadLinelanes4:
-	PRFM (R2), PLDL2KEEP
-	ADD $64, R2
-	SUBS $1, R3
-	BNE aheadLinelanes4
-	MOVD 88(R0), R2 // a.Ahead.Stride
-	ADD R2, R1
-	SUB $1, R23
-	CBZ R23, aheadSavelanes4
-	SUBS $1, R22
-	BNE aheadRowlanes4
-
-aheadSavelanes4:
-	MOVD R23, 80(R0) // a.Ahead.Rows
-	MOVD R1, 72(R0) // a.Ahead.Base
-
-aheadDonelanes4:
 	CMP $1, R24
 	BEQ tile1x1
 	CMP $2, R24
@@ -1979,6 +2821,49 @@ tile12x1:
 	MOVD 32(R0), R23 // a.Dim
 	PCALIGN $32
 
+part12x1:
+	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD 80(R0), R23 // a.Ahead.Rows
+	CBZ R23, askNone12x1
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD 112(R0), R17
+	SUB R17, R23 // a.Ahead.Every
+	CMP $0, R23
+	BLE askNone12x1
+	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD 72(R0), R23 // a.Ahead.Base
+	PRFM (R23), PLDL2KEEP
+	ADD $64, R23
+	MOVD R23, 72(R0) // a.Ahead.Base
+	MOVD 96(R0), R23 // a.Ahead.Left
+	SUB $1, R23
+	MOVD R23, 96(R0) // a.Ahead.Left
+	CBNZ R23, askDone12x1
+	MOVD 88(R0), R23 // a.Ahead.Lines
+	MOVD R23, 96(R0) // a.Ahead.Left
+	MOVD 72(R0), R23 // a.Ahead.Base
+	MOVD 104(R0), R17
+	ADD R17, R23 // a.Ahead.Gap
+	MOVD R23, 72(R0) // a.Ahead.Base
+	MOVD 80(R0), R23 // a.Ahead.Rows
+	SUB $1, R23
+	MOVD R23, 80(R0) // a.Ahead.Rows
+
+askDone12x1:
+	MOVD 112(R0), R23 // a.Ahead.Every
+	MOVD R23, 128(R0) // a.Ahead.Now
+	JMP askPart12x1
+
+askNone12x1:
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Now
+	SUB R23, R23
+	MOVD R23, 120(R0) // a.Ahead.Rest
+
+askPart12x1:
+	MOVD 128(R0), R23 // a.Ahead.Now
+	PCALIGN $32
+
 loop12x1:
 	FMOVQ (R22), F12
 	FMOVS (R1)(R26), F13
@@ -2009,6 +2894,9 @@ loop12x1:
 	WORD $0x4f8e118b // fmla v11.4s, v12.4s, v14.s[0]
 	ADD R21, R26
 	BNE loop12x1
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	CBNZ R23, part12x1
+	MOVD R23, 128(R0) // a.Ahead.Now
 	FMOVQ F0, (R25)
 	ADD R13, R25
 	FMOVQ F1, (R25)
@@ -2075,6 +2963,49 @@ tile11x1:
 	MOVD 32(R0), R23 // a.Dim
 	PCALIGN $32
 
+part11x1:
+	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD 80(R0), R23 // a.Ahead.Rows
+	CBZ R23, askNone11x1
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD 112(R0), R17
+	SUB R17, R23 // a.Ahead.Every
+	CMP $0, R23
+	BLE askNone11x1
+	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD 72(R0), R23 // a.Ahead.Base
+	PRFM (R23), PLDL2KEEP
+	ADD $64, R23
+	MOVD R23, 72(R0) // a.Ahead.Base
+	MOVD 96(R0), R23 // a.Ahead.Left
+	SUB $1, R23
+	MOVD R23, 96(R0) // a.Ahead.Left
+	CBNZ R23, askDone11x1
+	MOVD 88(R0), R23 // a.Ahead.Lines
+	MOVD R23, 96(R0) // a.Ahead.Left
+	MOVD 72(R0), R23 // a.Ahead.Base
+	MOVD 104(R0), R17
+	ADD R17, R23 // a.Ahead.Gap
+	MOVD R23, 72(R0) // a.Ahead.Base
+	MOVD 80(R0), R23 // a.Ahead.Rows
+	SUB $1, R23
+	MOVD R23, 80(R0) // a.Ahead.Rows
+
+askDone11x1:
+	MOVD 112(R0), R23 // a.Ahead.Every
+	MOVD R23, 128(R0) // a.Ahead.Now
+	JMP askPart11x1
+
+askNone11x1:
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Now
+	SUB R23, R23
+	MOVD R23, 120(R0) // a.Ahead.Rest
+
+askPart11x1:
+	MOVD 128(R0), R23 // a.Ahead.Now
+	PCALIGN $32
+
 loop11x1:
 	FMOVQ (R22), F11
 	FMOVS (R1)(R26), F12
@@ -2103,6 +3034,9 @@ loop11x1:
 	WORD $0x4f8c116a // fmla v10.4s, v11.4s, v12.s[0]
 	ADD R21, R26
 	BNE loop11x1
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	CBNZ R23, part11x1
+	MOVD R23, 128(R0) // a.Ahead.Now
 	FMOVQ F0, (R25)
 	ADD R13, R25
 	FMOVQ F1, (R25)
@@ -2163,6 +3097,49 @@ tile10x1:
 	MOVD 32(R0), R23 // a.Dim
 	PCALIGN $32
 
+part10x1:
+	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD 80(R0), R23 // a.Ahead.Rows
+	CBZ R23, askNone10x1
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD 112(R0), R17
+	SUB R17, R23 // a.Ahead.Every
+	CMP $0, R23
+	BLE askNone10x1
+	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD 72(R0), R23 // a.Ahead.Base
+	PRFM (R23), PLDL2KEEP
+	ADD $64, R23
+	MOVD R23, 72(R0) // a.Ahead.Base
+	MOVD 96(R0), R23 // a.Ahead.Left
+	SUB $1, R23
+	MOVD R23, 96(R0) // a.Ahead.Left
+	CBNZ R23, askDone10x1
+	MOVD 88(R0), R23 // a.Ahead.Lines
+	MOVD R23, 96(R0) // a.Ahead.Left
+	MOVD 72(R0), R23 // a.Ahead.Base
+	MOVD 104(R0), R17
+	ADD R17, R23 // a.Ahead.Gap
+	MOVD R23, 72(R0) // a.Ahead.Base
+	MOVD 80(R0), R23 // a.Ahead.Rows
+	SUB $1, R23
+	MOVD R23, 80(R0) // a.Ahead.Rows
+
+askDone10x1:
+	MOVD 112(R0), R23 // a.Ahead.Every
+	MOVD R23, 128(R0) // a.Ahead.Now
+	JMP askPart10x1
+
+askNone10x1:
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Now
+	SUB R23, R23
+	MOVD R23, 120(R0) // a.Ahead.Rest
+
+askPart10x1:
+	MOVD 128(R0), R23 // a.Ahead.Now
+	PCALIGN $32
+
 loop10x1:
 	FMOVQ (R22), F10
 	FMOVS (R1)(R26), F11
@@ -2189,6 +3166,9 @@ loop10x1:
 	WORD $0x4f8c1149 // fmla v9.4s, v10.4s, v12.s[0]
 	ADD R21, R26
 	BNE loop10x1
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	CBNZ R23, part10x1
+	MOVD R23, 128(R0) // a.Ahead.Now
 	FMOVQ F0, (R25)
 	ADD R13, R25
 	FMOVQ F1, (R25)
@@ -2244,6 +3224,49 @@ tile9x1:
 	MOVD 32(R0), R23 // a.Dim
 	PCALIGN $32
 
+part9x1:
+	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD 80(R0), R23 // a.Ahead.Rows
+	CBZ R23, askNone9x1
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD 112(R0), R17
+	SUB R17, R23 // a.Ahead.Every
+	CMP $0, R23
+	BLE askNone9x1
+	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD 72(R0), R23 // a.Ahead.Base
+	PRFM (R23), PLDL2KEEP
+	ADD $64, R23
+	MOVD R23, 72(R0) // a.Ahead.Base
+	MOVD 96(R0), R23 // a.Ahead.Left
+	SUB $1, R23
+	MOVD R23, 96(R0) // a.Ahead.Left
+	CBNZ R23, askDone9x1
+	MOVD 88(R0), R23 // a.Ahead.Lines
+	MOVD R23, 96(R0) // a.Ahead.Left
+	MOVD 72(R0), R23 // a.Ahead.Base
+	MOVD 104(R0), R17
+	ADD R17, R23 // a.Ahead.Gap
+	MOVD R23, 72(R0) // a.Ahead.Base
+	MOVD 80(R0), R23 // a.Ahead.Rows
+	SUB $1, R23
+	MOVD R23, 80(R0) // a.Ahead.Rows
+
+askDone9x1:
+	MOVD 112(R0), R23 // a.Ahead.Every
+	MOVD R23, 128(R0) // a.Ahead.Now
+	JMP askPart9x1
+
+askNone9x1:
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Now
+	SUB R23, R23
+	MOVD R23, 120(R0) // a.Ahead.Rest
+
+askPart9x1:
+	MOVD 128(R0), R23 // a.Ahead.Now
+	PCALIGN $32
+
 loop9x1:
 	FMOVQ (R22), F9
 	FMOVS (R1)(R26), F10
@@ -2268,6 +3291,9 @@ loop9x1:
 	WORD $0x4f8a1128 // fmla v8.4s, v9.4s, v10.s[0]
 	ADD R21, R26
 	BNE loop9x1
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	CBNZ R23, part9x1
+	MOVD R23, 128(R0) // a.Ahead.Now
 	FMOVQ F0, (R25)
 	ADD R13, R25
 	FMOVQ F1, (R25)
@@ -2318,6 +3344,49 @@ tile8x1:
 	MOVD 32(R0), R23 // a.Dim
 	PCALIGN $32
 
+part8x1:
+	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD 80(R0), R23 // a.Ahead.Rows
+	CBZ R23, askNone8x1
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD 112(R0), R17
+	SUB R17, R23 // a.Ahead.Every
+	CMP $0, R23
+	BLE askNone8x1
+	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD 72(R0), R23 // a.Ahead.Base
+	PRFM (R23), PLDL2KEEP
+	ADD $64, R23
+	MOVD R23, 72(R0) // a.Ahead.Base
+	MOVD 96(R0), R23 // a.Ahead.Left
+	SUB $1, R23
+	MOVD R23, 96(R0) // a.Ahead.Left
+	CBNZ R23, askDone8x1
+	MOVD 88(R0), R23 // a.Ahead.Lines
+	MOVD R23, 96(R0) // a.Ahead.Left
+	MOVD 72(R0), R23 // a.Ahead.Base
+	MOVD 104(R0), R17
+	ADD R17, R23 // a.Ahead.Gap
+	MOVD R23, 72(R0) // a.Ahead.Base
+	MOVD 80(R0), R23 // a.Ahead.Rows
+	SUB $1, R23
+	MOVD R23, 80(R0) // a.Ahead.Rows
+
+askDone8x1:
+	MOVD 112(R0), R23 // a.Ahead.Every
+	MOVD R23, 128(R0) // a.Ahead.Now
+	JMP askPart8x1
+
+askNone8x1:
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Now
+	SUB R23, R23
+	MOVD R23, 120(R0) // a.Ahead.Rest
+
+askPart8x1:
+	MOVD 128(R0), R23 // a.Ahead.Now
+	PCALIGN $32
+
 loop8x1:
 	FMOVQ (R22), F8
 	FMOVS (R1)(R26), F9
@@ -2340,6 +3409,9 @@ loop8x1:
 	WORD $0x4f8a1107 // fmla v7.4s, v8.4s, v10.s[0]
 	ADD R21, R26
 	BNE loop8x1
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	CBNZ R23, part8x1
+	MOVD R23, 128(R0) // a.Ahead.Now
 	FMOVQ F0, (R25)
 	ADD R13, R25
 	FMOVQ F1, (R25)
@@ -2385,6 +3457,49 @@ tile7x1:
 	MOVD 32(R0), R23 // a.Dim
 	PCALIGN $32
 
+part7x1:
+	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD 80(R0), R23 // a.Ahead.Rows
+	CBZ R23, askNone7x1
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD 112(R0), R17
+	SUB R17, R23 // a.Ahead.Every
+	CMP $0, R23
+	BLE askNone7x1
+	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD 72(R0), R23 // a.Ahead.Base
+	PRFM (R23), PLDL2KEEP
+	ADD $64, R23
+	MOVD R23, 72(R0) // a.Ahead.Base
+	MOVD 96(R0), R23 // a.Ahead.Left
+	SUB $1, R23
+	MOVD R23, 96(R0) // a.Ahead.Left
+	CBNZ R23, askDone7x1
+	MOVD 88(R0), R23 // a.Ahead.Lines
+	MOVD R23, 96(R0) // a.Ahead.Left
+	MOVD 72(R0), R23 // a.Ahead.Base
+	MOVD 104(R0), R17
+	ADD R17, R23 // a.Ahead.Gap
+	MOVD R23, 72(R0) // a.Ahead.Base
+	MOVD 80(R0), R23 // a.Ahead.Rows
+	SUB $1, R23
+	MOVD R23, 80(R0) // a.Ahead.Rows
+
+askDone7x1:
+	MOVD 112(R0), R23 // a.Ahead.Every
+	MOVD R23, 128(R0) // a.Ahead.Now
+	JMP askPart7x1
+
+askNone7x1:
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Now
+	SUB R23, R23
+	MOVD R23, 120(R0) // a.Ahead.Rest
+
+askPart7x1:
+	MOVD 128(R0), R23 // a.Ahead.Now
+	PCALIGN $32
+
 loop7x1:
 	FMOVQ (R22), F7
 	FMOVS (R1)(R26), F8
@@ -2405,6 +3520,9 @@ loop7x1:
 	WORD $0x4f8810e6 // fmla v6.4s, v7.4s, v8.s[0]
 	ADD R21, R26
 	BNE loop7x1
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	CBNZ R23, part7x1
+	MOVD R23, 128(R0) // a.Ahead.Now
 	FMOVQ F0, (R25)
 	ADD R13, R25
 	FMOVQ F1, (R25)
@@ -2445,6 +3563,49 @@ tile6x1:
 	MOVD 32(R0), R23 // a.Dim
 	PCALIGN $32
 
+part6x1:
+	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD 80(R0), R23 // a.Ahead.Rows
+	CBZ R23, askNone6x1
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD 112(R0), R17
+	SUB R17, R23 // a.Ahead.Every
+	CMP $0, R23
+	BLE askNone6x1
+	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD 72(R0), R23 // a.Ahead.Base
+	PRFM (R23), PLDL2KEEP
+	ADD $64, R23
+	MOVD R23, 72(R0) // a.Ahead.Base
+	MOVD 96(R0), R23 // a.Ahead.Left
+	SUB $1, R23
+	MOVD R23, 96(R0) // a.Ahead.Left
+	CBNZ R23, askDone6x1
+	MOVD 88(R0), R23 // a.Ahead.Lines
+	MOVD R23, 96(R0) // a.Ahead.Left
+	MOVD 72(R0), R23 // a.Ahead.Base
+	MOVD 104(R0), R17
+	ADD R17, R23 // a.Ahead.Gap
+	MOVD R23, 72(R0) // a.Ahead.Base
+	MOVD 80(R0), R23 // a.Ahead.Rows
+	SUB $1, R23
+	MOVD R23, 80(R0) // a.Ahead.Rows
+
+askDone6x1:
+	MOVD 112(R0), R23 // a.Ahead.Every
+	MOVD R23, 128(R0) // a.Ahead.Now
+	JMP askPart6x1
+
+askNone6x1:
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Now
+	SUB R23, R23
+	MOVD R23, 120(R0) // a.Ahead.Rest
+
+askPart6x1:
+	MOVD 128(R0), R23 // a.Ahead.Now
+	PCALIGN $32
+
 loop6x1:
 	FMOVQ (R22), F6
 	FMOVS (R1)(R26), F7
@@ -2463,6 +3624,9 @@ loop6x1:
 	WORD $0x4f8810c5 // fmla v5.4s, v6.4s, v8.s[0]
 	ADD R21, R26
 	BNE loop6x1
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	CBNZ R23, part6x1
+	MOVD R23, 128(R0) // a.Ahead.Now
 	FMOVQ F0, (R25)
 	ADD R13, R25
 	FMOVQ F1, (R25)
@@ -2498,6 +3662,49 @@ tile5x1:
 	MOVD 32(R0), R23 // a.Dim
 	PCALIGN $32
 
+part5x1:
+	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD 80(R0), R23 // a.Ahead.Rows
+	CBZ R23, askNone5x1
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD 112(R0), R17
+	SUB R17, R23 // a.Ahead.Every
+	CMP $0, R23
+	BLE askNone5x1
+	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD 72(R0), R23 // a.Ahead.Base
+	PRFM (R23), PLDL2KEEP
+	ADD $64, R23
+	MOVD R23, 72(R0) // a.Ahead.Base
+	MOVD 96(R0), R23 // a.Ahead.Left
+	SUB $1, R23
+	MOVD R23, 96(R0) // a.Ahead.Left
+	CBNZ R23, askDone5x1
+	MOVD 88(R0), R23 // a.Ahead.Lines
+	MOVD R23, 96(R0) // a.Ahead.Left
+	MOVD 72(R0), R23 // a.Ahead.Base
+	MOVD 104(R0), R17
+	ADD R17, R23 // a.Ahead.Gap
+	MOVD R23, 72(R0) // a.Ahead.Base
+	MOVD 80(R0), R23 // a.Ahead.Rows
+	SUB $1, R23
+	MOVD R23, 80(R0) // a.Ahead.Rows
+
+askDone5x1:
+	MOVD 112(R0), R23 // a.Ahead.Every
+	MOVD R23, 128(R0) // a.Ahead.Now
+	JMP askPart5x1
+
+askNone5x1:
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Now
+	SUB R23, R23
+	MOVD R23, 120(R0) // a.Ahead.Rest
+
+askPart5x1:
+	MOVD 128(R0), R23 // a.Ahead.Now
+	PCALIGN $32
+
 loop5x1:
 	FMOVQ (R22), F5
 	FMOVS (R1)(R26), F6
@@ -2514,6 +3721,9 @@ loop5x1:
 	WORD $0x4f8610a4 // fmla v4.4s, v5.4s, v6.s[0]
 	ADD R21, R26
 	BNE loop5x1
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	CBNZ R23, part5x1
+	MOVD R23, 128(R0) // a.Ahead.Now
 	FMOVQ F0, (R25)
 	ADD R13, R25
 	FMOVQ F1, (R25)
@@ -2544,6 +3754,49 @@ tile4x1:
 	MOVD 32(R0), R23 // a.Dim
 	PCALIGN $32
 
+part4x1:
+	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD 80(R0), R23 // a.Ahead.Rows
+	CBZ R23, askNone4x1
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD 112(R0), R17
+	SUB R17, R23 // a.Ahead.Every
+	CMP $0, R23
+	BLE askNone4x1
+	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD 72(R0), R23 // a.Ahead.Base
+	PRFM (R23), PLDL2KEEP
+	ADD $64, R23
+	MOVD R23, 72(R0) // a.Ahead.Base
+	MOVD 96(R0), R23 // a.Ahead.Left
+	SUB $1, R23
+	MOVD R23, 96(R0) // a.Ahead.Left
+	CBNZ R23, askDone4x1
+	MOVD 88(R0), R23 // a.Ahead.Lines
+	MOVD R23, 96(R0) // a.Ahead.Left
+	MOVD 72(R0), R23 // a.Ahead.Base
+	MOVD 104(R0), R17
+	ADD R17, R23 // a.Ahead.Gap
+	MOVD R23, 72(R0) // a.Ahead.Base
+	MOVD 80(R0), R23 // a.Ahead.Rows
+	SUB $1, R23
+	MOVD R23, 80(R0) // a.Ahead.Rows
+
+askDone4x1:
+	MOVD 112(R0), R23 // a.Ahead.Every
+	MOVD R23, 128(R0) // a.Ahead.Now
+	JMP askPart4x1
+
+askNone4x1:
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Now
+	SUB R23, R23
+	MOVD R23, 120(R0) // a.Ahead.Rest
+
+askPart4x1:
+	MOVD 128(R0), R23 // a.Ahead.Now
+	PCALIGN $32
+
 loop4x1:
 	FMOVQ (R22), F4
 	FMOVS (R1)(R26), F5
@@ -2558,6 +3811,9 @@ loop4x1:
 	WORD $0x4f861083 // fmla v3.4s, v4.4s, v6.s[0]
 	ADD R21, R26
 	BNE loop4x1
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	CBNZ R23, part4x1
+	MOVD R23, 128(R0) // a.Ahead.Now
 	FMOVQ F0, (R25)
 	ADD R13, R25
 	FMOVQ F1, (R25)
@@ -2583,6 +3839,49 @@ tile3x1:
 	MOVD 32(R0), R23 // a.Dim
 	PCALIGN $32
 
+part3x1:
+	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD 80(R0), R23 // a.Ahead.Rows
+	CBZ R23, askNone3x1
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD 112(R0), R17
+	SUB R17, R23 // a.Ahead.Every
+	CMP $0, R23
+	BLE askNone3x1
+	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD 72(R0), R23 // a.Ahead.Base
+	PRFM (R23), PLDL2KEEP
+	ADD $64, R23
+	MOVD R23, 72(R0) // a.Ahead.Base
+	MOVD 96(R0), R23 // a.Ahead.Left
+	SUB $1, R23
+	MOVD R23, 96(R0) // a.Ahead.Left
+	CBNZ R23, askDone3x1
+	MOVD 88(R0), R23 // a.Ahead.Lines
+	MOVD R23, 96(R0) // a.Ahead.Left
+	MOVD 72(R0), R23 // a.Ahead.Base
+	MOVD 104(R0), R17
+	ADD R17, R23 // a.Ahead.Gap
+	MOVD R23, 72(R0) // a.Ahead.Base
+	MOVD 80(R0), R23 // a.Ahead.Rows
+	SUB $1, R23
+	MOVD R23, 80(R0) // a.Ahead.Rows
+
+askDone3x1:
+	MOVD 112(R0), R23 // a.Ahead.Every
+	MOVD R23, 128(R0) // a.Ahead.Now
+	JMP askPart3x1
+
+askNone3x1:
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Now
+	SUB R23, R23
+	MOVD R23, 120(R0) // a.Ahead.Rest
+
+askPart3x1:
+	MOVD 128(R0), R23 // a.Ahead.Now
+	PCALIGN $32
+
 loop3x1:
 	FMOVQ (R22), F3
 	FMOVS (R1)(R26), F4
@@ -2595,6 +3894,9 @@ loop3x1:
 	WORD $0x4f841062 // fmla v2.4s, v3.4s, v4.s[0]
 	ADD R21, R26
 	BNE loop3x1
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	CBNZ R23, part3x1
+	MOVD R23, 128(R0) // a.Ahead.Now
 	FMOVQ F0, (R25)
 	ADD R13, R25
 	FMOVQ F1, (R25)
@@ -2615,6 +3917,49 @@ tile2x1:
 	MOVD 32(R0), R23 // a.Dim
 	PCALIGN $32
 
+part2x1:
+	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD 80(R0), R23 // a.Ahead.Rows
+	CBZ R23, askNone2x1
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD 112(R0), R17
+	SUB R17, R23 // a.Ahead.Every
+	CMP $0, R23
+	BLE askNone2x1
+	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD 72(R0), R23 // a.Ahead.Base
+	PRFM (R23), PLDL2KEEP
+	ADD $64, R23
+	MOVD R23, 72(R0) // a.Ahead.Base
+	MOVD 96(R0), R23 // a.Ahead.Left
+	SUB $1, R23
+	MOVD R23, 96(R0) // a.Ahead.Left
+	CBNZ R23, askDone2x1
+	MOVD 88(R0), R23 // a.Ahead.Lines
+	MOVD R23, 96(R0) // a.Ahead.Left
+	MOVD 72(R0), R23 // a.Ahead.Base
+	MOVD 104(R0), R17
+	ADD R17, R23 // a.Ahead.Gap
+	MOVD R23, 72(R0) // a.Ahead.Base
+	MOVD 80(R0), R23 // a.Ahead.Rows
+	SUB $1, R23
+	MOVD R23, 80(R0) // a.Ahead.Rows
+
+askDone2x1:
+	MOVD 112(R0), R23 // a.Ahead.Every
+	MOVD R23, 128(R0) // a.Ahead.Now
+	JMP askPart2x1
+
+askNone2x1:
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Now
+	SUB R23, R23
+	MOVD R23, 120(R0) // a.Ahead.Rest
+
+askPart2x1:
+	MOVD 128(R0), R23 // a.Ahead.Now
+	PCALIGN $32
+
 loop2x1:
 	FMOVQ (R22), F2
 	FMOVS (R1)(R26), F3
@@ -2625,6 +3970,9 @@ loop2x1:
 	WORD $0x4f841041 // fmla v1.4s, v2.4s, v4.s[0]
 	ADD R21, R26
 	BNE loop2x1
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	CBNZ R23, part2x1
+	MOVD R23, 128(R0) // a.Ahead.Now
 	FMOVQ F0, (R25)
 	ADD R13, R25
 	FMOVQ F1, (R25)
@@ -2640,6 +3988,49 @@ tile1x1:
 	MOVD 32(R0), R23 // a.Dim
 	PCALIGN $32
 
+part1x1:
+	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD 80(R0), R23 // a.Ahead.Rows
+	CBZ R23, askNone1x1
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD 112(R0), R17
+	SUB R17, R23 // a.Ahead.Every
+	CMP $0, R23
+	BLE askNone1x1
+	MOVD R23, 120(R0) // a.Ahead.Rest
+	MOVD 72(R0), R23 // a.Ahead.Base
+	PRFM (R23), PLDL2KEEP
+	ADD $64, R23
+	MOVD R23, 72(R0) // a.Ahead.Base
+	MOVD 96(R0), R23 // a.Ahead.Left
+	SUB $1, R23
+	MOVD R23, 96(R0) // a.Ahead.Left
+	CBNZ R23, askDone1x1
+	MOVD 88(R0), R23 // a.Ahead.Lines
+	MOVD R23, 96(R0) // a.Ahead.Left
+	MOVD 72(R0), R23 // a.Ahead.Base
+	MOVD 104(R0), R17
+	ADD R17, R23 // a.Ahead.Gap
+	MOVD R23, 72(R0) // a.Ahead.Base
+	MOVD 80(R0), R23 // a.Ahead.Rows
+	SUB $1, R23
+	MOVD R23, 80(R0) // a.Ahead.Rows
+
+askDone1x1:
+	MOVD 112(R0), R23 // a.Ahead.Every
+	MOVD R23, 128(R0) // a.Ahead.Now
+	JMP askPart1x1
+
+askNone1x1:
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	MOVD R23, 128(R0) // a.Ahead.Now
+	SUB R23, R23
+	MOVD R23, 120(R0) // a.Ahead.Rest
+
+askPart1x1:
+	MOVD 128(R0), R23 // a.Ahead.Now
+	PCALIGN $32
+
 loop1x1:
 	FMOVQ (R22), F1
 	ADD R13, R22
@@ -2648,6 +4039,9 @@ loop1x1:
 	WORD $0x4f821020 // fmla v0.4s, v1.4s, v2.s[0]
 	ADD R21, R26
 	BNE loop1x1
+	MOVD 120(R0), R23 // a.Ahead.Rest
+	CBNZ R23, part1x1
+	MOVD R23, 128(R0) // a.Ahead.Now
 	FMOVQ F0, (R25)
 	ADD R13, R25
 	JMP done
@@ -4437,32 +5831,6 @@ found:
 
 lanes12:
 	CBZ R24, done
-	MOVD 104(R0), R23 // a.Ahead.Rows
-	CBZ R23, aheadDonelanes12
-	MOVD 128(R0), R22 // a.Ahead.Batch
-	MOVD 96(R0), R1 // a.Ahead.Base
-
-aheadRowlanes12:
-	MOVD R1, R2
-	MOVD 120(R0), R3 // a.Ahead.Lines
-
-aheadLinelanes12:
-	PRFM (R2), PLDL2KEEP
-	ADD $64, R2
-	SUBS $1, R3
-	BNE aheadLinelanes12
-	MOVD 112(R0), R2 // a.Ahead.Stride
-	ADD R2, R1
-	SUB $1, R23
-	CBZ R23, aheadSavelanes12
-	SUBS $1, R22
-	BNE aheadRowlanes12
-
-aheadSavelanes12:
-	MOVD R23, 104(R0) // a.Ahead.Rows
-	MOVD R1, 96(R0) // a.Ahead.Base
-
-aheadDonelanes12:
 	CMP $1, R24
 	BEQ tile1x3
 	CMP $2, R24
@@ -4569,6 +5937,49 @@ first8x3:
 	CBZ R23, masked8x3
 	PCALIGN $32
 
+part8x3:
+	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD 104(R0), R23 // a.Ahead.Rows
+	CBZ R23, askNone8x3
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD 136(R0), R17
+	SUB R17, R23 // a.Ahead.Every
+	CMP $0, R23
+	BLE askNone8x3
+	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD 96(R0), R23 // a.Ahead.Base
+	PRFM (R23), PLDL2KEEP
+	ADD $64, R23
+	MOVD R23, 96(R0) // a.Ahead.Base
+	MOVD 120(R0), R23 // a.Ahead.Left
+	SUB $1, R23
+	MOVD R23, 120(R0) // a.Ahead.Left
+	CBNZ R23, askDone8x3
+	MOVD 112(R0), R23 // a.Ahead.Lines
+	MOVD R23, 120(R0) // a.Ahead.Left
+	MOVD 96(R0), R23 // a.Ahead.Base
+	MOVD 128(R0), R17
+	ADD R17, R23 // a.Ahead.Gap
+	MOVD R23, 96(R0) // a.Ahead.Base
+	MOVD 104(R0), R23 // a.Ahead.Rows
+	SUB $1, R23
+	MOVD R23, 104(R0) // a.Ahead.Rows
+
+askDone8x3:
+	MOVD 136(R0), R23 // a.Ahead.Every
+	MOVD R23, 152(R0) // a.Ahead.Now
+	JMP askPart8x3
+
+askNone8x3:
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Now
+	SUB R23, R23
+	MOVD R23, 144(R0) // a.Ahead.Rest
+
+askPart8x3:
+	MOVD 152(R0), R23 // a.Ahead.Now
+	PCALIGN $32
+
 loop8x3:
 	FMOVQ (R22), F24
 	FMOVQ 16(R22), F25
@@ -4609,6 +6020,9 @@ loop8x3:
 	WORD $0x4f9c1357 // fmla v23.4s, v26.4s, v28.s[0]
 	ADD R21, R26
 	BNE loop8x3
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	CBNZ R23, part8x3
+	MOVD R23, 152(R0) // a.Ahead.Now
 
 masked8x3:
 	MOVD 24(R0), R23 // a.Keys
@@ -4972,6 +6386,49 @@ first7x3:
 	CBZ R23, masked7x3
 	PCALIGN $32
 
+part7x3:
+	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD 104(R0), R23 // a.Ahead.Rows
+	CBZ R23, askNone7x3
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD 136(R0), R17
+	SUB R17, R23 // a.Ahead.Every
+	CMP $0, R23
+	BLE askNone7x3
+	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD 96(R0), R23 // a.Ahead.Base
+	PRFM (R23), PLDL2KEEP
+	ADD $64, R23
+	MOVD R23, 96(R0) // a.Ahead.Base
+	MOVD 120(R0), R23 // a.Ahead.Left
+	SUB $1, R23
+	MOVD R23, 120(R0) // a.Ahead.Left
+	CBNZ R23, askDone7x3
+	MOVD 112(R0), R23 // a.Ahead.Lines
+	MOVD R23, 120(R0) // a.Ahead.Left
+	MOVD 96(R0), R23 // a.Ahead.Base
+	MOVD 128(R0), R17
+	ADD R17, R23 // a.Ahead.Gap
+	MOVD R23, 96(R0) // a.Ahead.Base
+	MOVD 104(R0), R23 // a.Ahead.Rows
+	SUB $1, R23
+	MOVD R23, 104(R0) // a.Ahead.Rows
+
+askDone7x3:
+	MOVD 136(R0), R23 // a.Ahead.Every
+	MOVD R23, 152(R0) // a.Ahead.Now
+	JMP askPart7x3
+
+askNone7x3:
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Now
+	SUB R23, R23
+	MOVD R23, 144(R0) // a.Ahead.Rest
+
+askPart7x3:
+	MOVD 152(R0), R23 // a.Ahead.Now
+	PCALIGN $32
+
 loop7x3:
 	FMOVQ (R22), F21
 	FMOVQ 16(R22), F22
@@ -5008,6 +6465,9 @@ loop7x3:
 	WORD $0x4f9812f4 // fmla v20.4s, v23.4s, v24.s[0]
 	ADD R21, R26
 	BNE loop7x3
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	CBNZ R23, part7x3
+	MOVD R23, 152(R0) // a.Ahead.Now
 
 masked7x3:
 	MOVD 24(R0), R23 // a.Keys
@@ -5334,6 +6794,49 @@ first6x3:
 	CBZ R23, masked6x3
 	PCALIGN $32
 
+part6x3:
+	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD 104(R0), R23 // a.Ahead.Rows
+	CBZ R23, askNone6x3
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD 136(R0), R17
+	SUB R17, R23 // a.Ahead.Every
+	CMP $0, R23
+	BLE askNone6x3
+	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD 96(R0), R23 // a.Ahead.Base
+	PRFM (R23), PLDL2KEEP
+	ADD $64, R23
+	MOVD R23, 96(R0) // a.Ahead.Base
+	MOVD 120(R0), R23 // a.Ahead.Left
+	SUB $1, R23
+	MOVD R23, 120(R0) // a.Ahead.Left
+	CBNZ R23, askDone6x3
+	MOVD 112(R0), R23 // a.Ahead.Lines
+	MOVD R23, 120(R0) // a.Ahead.Left
+	MOVD 96(R0), R23 // a.Ahead.Base
+	MOVD 128(R0), R17
+	ADD R17, R23 // a.Ahead.Gap
+	MOVD R23, 96(R0) // a.Ahead.Base
+	MOVD 104(R0), R23 // a.Ahead.Rows
+	SUB $1, R23
+	MOVD R23, 104(R0) // a.Ahead.Rows
+
+askDone6x3:
+	MOVD 136(R0), R23 // a.Ahead.Every
+	MOVD R23, 152(R0) // a.Ahead.Now
+	JMP askPart6x3
+
+askNone6x3:
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Now
+	SUB R23, R23
+	MOVD R23, 144(R0) // a.Ahead.Rest
+
+askPart6x3:
+	MOVD 152(R0), R23 // a.Ahead.Now
+	PCALIGN $32
+
 loop6x3:
 	FMOVQ (R22), F18
 	FMOVQ 16(R22), F19
@@ -5366,6 +6869,9 @@ loop6x3:
 	WORD $0x4f961291 // fmla v17.4s, v20.4s, v22.s[0]
 	ADD R21, R26
 	BNE loop6x3
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	CBNZ R23, part6x3
+	MOVD R23, 152(R0) // a.Ahead.Now
 
 masked6x3:
 	MOVD 24(R0), R23 // a.Keys
@@ -5656,6 +7162,49 @@ first5x3:
 	CBZ R23, masked5x3
 	PCALIGN $32
 
+part5x3:
+	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD 104(R0), R23 // a.Ahead.Rows
+	CBZ R23, askNone5x3
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD 136(R0), R17
+	SUB R17, R23 // a.Ahead.Every
+	CMP $0, R23
+	BLE askNone5x3
+	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD 96(R0), R23 // a.Ahead.Base
+	PRFM (R23), PLDL2KEEP
+	ADD $64, R23
+	MOVD R23, 96(R0) // a.Ahead.Base
+	MOVD 120(R0), R23 // a.Ahead.Left
+	SUB $1, R23
+	MOVD R23, 120(R0) // a.Ahead.Left
+	CBNZ R23, askDone5x3
+	MOVD 112(R0), R23 // a.Ahead.Lines
+	MOVD R23, 120(R0) // a.Ahead.Left
+	MOVD 96(R0), R23 // a.Ahead.Base
+	MOVD 128(R0), R17
+	ADD R17, R23 // a.Ahead.Gap
+	MOVD R23, 96(R0) // a.Ahead.Base
+	MOVD 104(R0), R23 // a.Ahead.Rows
+	SUB $1, R23
+	MOVD R23, 104(R0) // a.Ahead.Rows
+
+askDone5x3:
+	MOVD 136(R0), R23 // a.Ahead.Every
+	MOVD R23, 152(R0) // a.Ahead.Now
+	JMP askPart5x3
+
+askNone5x3:
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Now
+	SUB R23, R23
+	MOVD R23, 144(R0) // a.Ahead.Rest
+
+askPart5x3:
+	MOVD 152(R0), R23 // a.Ahead.Now
+	PCALIGN $32
+
 loop5x3:
 	FMOVQ (R22), F15
 	FMOVQ 16(R22), F16
@@ -5684,6 +7233,9 @@ loop5x3:
 	WORD $0x4f92122e // fmla v14.4s, v17.4s, v18.s[0]
 	ADD R21, R26
 	BNE loop5x3
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	CBNZ R23, part5x3
+	MOVD R23, 152(R0) // a.Ahead.Now
 
 masked5x3:
 	MOVD 24(R0), R23 // a.Keys
@@ -5938,6 +7490,49 @@ first4x3:
 	CBZ R23, masked4x3
 	PCALIGN $32
 
+part4x3:
+	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD 104(R0), R23 // a.Ahead.Rows
+	CBZ R23, askNone4x3
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD 136(R0), R17
+	SUB R17, R23 // a.Ahead.Every
+	CMP $0, R23
+	BLE askNone4x3
+	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD 96(R0), R23 // a.Ahead.Base
+	PRFM (R23), PLDL2KEEP
+	ADD $64, R23
+	MOVD R23, 96(R0) // a.Ahead.Base
+	MOVD 120(R0), R23 // a.Ahead.Left
+	SUB $1, R23
+	MOVD R23, 120(R0) // a.Ahead.Left
+	CBNZ R23, askDone4x3
+	MOVD 112(R0), R23 // a.Ahead.Lines
+	MOVD R23, 120(R0) // a.Ahead.Left
+	MOVD 96(R0), R23 // a.Ahead.Base
+	MOVD 128(R0), R17
+	ADD R17, R23 // a.Ahead.Gap
+	MOVD R23, 96(R0) // a.Ahead.Base
+	MOVD 104(R0), R23 // a.Ahead.Rows
+	SUB $1, R23
+	MOVD R23, 104(R0) // a.Ahead.Rows
+
+askDone4x3:
+	MOVD 136(R0), R23 // a.Ahead.Every
+	MOVD R23, 152(R0) // a.Ahead.Now
+	JMP askPart4x3
+
+askNone4x3:
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Now
+	SUB R23, R23
+	MOVD R23, 144(R0) // a.Ahead.Rest
+
+askPart4x3:
+	MOVD 152(R0), R23 // a.Ahead.Now
+	PCALIGN $32
+
 loop4x3:
 	FMOVQ (R22), F12
 	FMOVQ 16(R22), F13
@@ -5962,6 +7557,9 @@ loop4x3:
 	WORD $0x4f9011cb // fmla v11.4s, v14.4s, v16.s[0]
 	ADD R21, R26
 	BNE loop4x3
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	CBNZ R23, part4x3
+	MOVD R23, 152(R0) // a.Ahead.Now
 
 masked4x3:
 	MOVD 24(R0), R23 // a.Keys
@@ -6180,6 +7778,49 @@ first3x3:
 	CBZ R23, masked3x3
 	PCALIGN $32
 
+part3x3:
+	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD 104(R0), R23 // a.Ahead.Rows
+	CBZ R23, askNone3x3
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD 136(R0), R17
+	SUB R17, R23 // a.Ahead.Every
+	CMP $0, R23
+	BLE askNone3x3
+	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD 96(R0), R23 // a.Ahead.Base
+	PRFM (R23), PLDL2KEEP
+	ADD $64, R23
+	MOVD R23, 96(R0) // a.Ahead.Base
+	MOVD 120(R0), R23 // a.Ahead.Left
+	SUB $1, R23
+	MOVD R23, 120(R0) // a.Ahead.Left
+	CBNZ R23, askDone3x3
+	MOVD 112(R0), R23 // a.Ahead.Lines
+	MOVD R23, 120(R0) // a.Ahead.Left
+	MOVD 96(R0), R23 // a.Ahead.Base
+	MOVD 128(R0), R17
+	ADD R17, R23 // a.Ahead.Gap
+	MOVD R23, 96(R0) // a.Ahead.Base
+	MOVD 104(R0), R23 // a.Ahead.Rows
+	SUB $1, R23
+	MOVD R23, 104(R0) // a.Ahead.Rows
+
+askDone3x3:
+	MOVD 136(R0), R23 // a.Ahead.Every
+	MOVD R23, 152(R0) // a.Ahead.Now
+	JMP askPart3x3
+
+askNone3x3:
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Now
+	SUB R23, R23
+	MOVD R23, 144(R0) // a.Ahead.Rest
+
+askPart3x3:
+	MOVD 152(R0), R23 // a.Ahead.Now
+	PCALIGN $32
+
 loop3x3:
 	FMOVQ (R22), F9
 	FMOVQ 16(R22), F10
@@ -6200,6 +7841,9 @@ loop3x3:
 	WORD $0x4f8c1168 // fmla v8.4s, v11.4s, v12.s[0]
 	ADD R21, R26
 	BNE loop3x3
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	CBNZ R23, part3x3
+	MOVD R23, 152(R0) // a.Ahead.Now
 
 masked3x3:
 	MOVD 24(R0), R23 // a.Keys
@@ -6382,6 +8026,49 @@ first2x3:
 	CBZ R23, masked2x3
 	PCALIGN $32
 
+part2x3:
+	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD 104(R0), R23 // a.Ahead.Rows
+	CBZ R23, askNone2x3
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD 136(R0), R17
+	SUB R17, R23 // a.Ahead.Every
+	CMP $0, R23
+	BLE askNone2x3
+	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD 96(R0), R23 // a.Ahead.Base
+	PRFM (R23), PLDL2KEEP
+	ADD $64, R23
+	MOVD R23, 96(R0) // a.Ahead.Base
+	MOVD 120(R0), R23 // a.Ahead.Left
+	SUB $1, R23
+	MOVD R23, 120(R0) // a.Ahead.Left
+	CBNZ R23, askDone2x3
+	MOVD 112(R0), R23 // a.Ahead.Lines
+	MOVD R23, 120(R0) // a.Ahead.Left
+	MOVD 96(R0), R23 // a.Ahead.Base
+	MOVD 128(R0), R17
+	ADD R17, R23 // a.Ahead.Gap
+	MOVD R23, 96(R0) // a.Ahead.Base
+	MOVD 104(R0), R23 // a.Ahead.Rows
+	SUB $1, R23
+	MOVD R23, 104(R0) // a.Ahead.Rows
+
+askDone2x3:
+	MOVD 136(R0), R23 // a.Ahead.Every
+	MOVD R23, 152(R0) // a.Ahead.Now
+	JMP askPart2x3
+
+askNone2x3:
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Now
+	SUB R23, R23
+	MOVD R23, 144(R0) // a.Ahead.Rest
+
+askPart2x3:
+	MOVD 152(R0), R23 // a.Ahead.Now
+	PCALIGN $32
+
 loop2x3:
 	FMOVQ (R22), F6
 	FMOVQ 16(R22), F7
@@ -6398,6 +8085,9 @@ loop2x3:
 	WORD $0x4f8a1105 // fmla v5.4s, v8.4s, v10.s[0]
 	ADD R21, R26
 	BNE loop2x3
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	CBNZ R23, part2x3
+	MOVD R23, 152(R0) // a.Ahead.Now
 
 masked2x3:
 	MOVD 24(R0), R23 // a.Keys
@@ -6544,6 +8234,49 @@ first1x3:
 	CBZ R23, masked1x3
 	PCALIGN $32
 
+part1x3:
+	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD 104(R0), R23 // a.Ahead.Rows
+	CBZ R23, askNone1x3
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD 136(R0), R17
+	SUB R17, R23 // a.Ahead.Every
+	CMP $0, R23
+	BLE askNone1x3
+	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD 96(R0), R23 // a.Ahead.Base
+	PRFM (R23), PLDL2KEEP
+	ADD $64, R23
+	MOVD R23, 96(R0) // a.Ahead.Base
+	MOVD 120(R0), R23 // a.Ahead.Left
+	SUB $1, R23
+	MOVD R23, 120(R0) // a.Ahead.Left
+	CBNZ R23, askDone1x3
+	MOVD 112(R0), R23 // a.Ahead.Lines
+	MOVD R23, 120(R0) // a.Ahead.Left
+	MOVD 96(R0), R23 // a.Ahead.Base
+	MOVD 128(R0), R17
+	ADD R17, R23 // a.Ahead.Gap
+	MOVD R23, 96(R0) // a.Ahead.Base
+	MOVD 104(R0), R23 // a.Ahead.Rows
+	SUB $1, R23
+	MOVD R23, 104(R0) // a.Ahead.Rows
+
+askDone1x3:
+	MOVD 136(R0), R23 // a.Ahead.Every
+	MOVD R23, 152(R0) // a.Ahead.Now
+	JMP askPart1x3
+
+askNone1x3:
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Now
+	SUB R23, R23
+	MOVD R23, 144(R0) // a.Ahead.Rest
+
+askPart1x3:
+	MOVD 152(R0), R23 // a.Ahead.Now
+	PCALIGN $32
+
 loop1x3:
 	FMOVQ (R22), F3
 	FMOVQ 16(R22), F4
@@ -6556,6 +8289,9 @@ loop1x3:
 	WORD $0x4f8610a2 // fmla v2.4s, v5.4s, v6.s[0]
 	ADD R21, R26
 	BNE loop1x3
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	CBNZ R23, part1x3
+	MOVD R23, 152(R0) // a.Ahead.Now
 
 masked1x3:
 	MOVD 24(R0), R23 // a.Keys
@@ -6650,32 +8386,6 @@ ready1x3:
 
 lanes8:
 	CBZ R24, done
-	MOVD 104(R0), R23 // a.Ahead.Rows
-	CBZ R23, aheadDonelanes8
-	MOVD 128(R0), R22 // a.Ahead.Batch
-	MOVD 96(R0), R1 // a.Ahead.Base
-
-aheadRowlanes8:
-	MOVD R1, R2
-	MOVD 120(R0), R3 // a.Ahead.Lines
-
-aheadLinelanes8:
-	PRFM (R2), PLDL2KEEP
-	ADD $64, R2
-	SUBS $1, R3
-	BNE aheadLinelanes8
-	MOVD 112(R0), R2 // a.Ahead.Stride
-	ADD R2, R1
-	SUB $1, R23
-	CBZ R23, aheadSavelanes8
-	SUBS $1, R22
-	BNE aheadRowlanes8
-
-aheadSavelanes8:
-	MOVD R23, 104(R0) // a.Ahead.Rows
-	MOVD R1, 96(R0) // a.Ahead.Base
-
-aheadDonelanes8:
 	CMP $1, R24
 	BEQ tile1x2
 	CMP $2, R24
@@ -6801,6 +8511,49 @@ first12x2:
 	CBZ R23, masked12x2
 	PCALIGN $32
 
+part12x2:
+	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD 104(R0), R23 // a.Ahead.Rows
+	CBZ R23, askNone12x2
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD 136(R0), R17
+	SUB R17, R23 // a.Ahead.Every
+	CMP $0, R23
+	BLE askNone12x2
+	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD 96(R0), R23 // a.Ahead.Base
+	PRFM (R23), PLDL2KEEP
+	ADD $64, R23
+	MOVD R23, 96(R0) // a.Ahead.Base
+	MOVD 120(R0), R23 // a.Ahead.Left
+	SUB $1, R23
+	MOVD R23, 120(R0) // a.Ahead.Left
+	CBNZ R23, askDone12x2
+	MOVD 112(R0), R23 // a.Ahead.Lines
+	MOVD R23, 120(R0) // a.Ahead.Left
+	MOVD 96(R0), R23 // a.Ahead.Base
+	MOVD 128(R0), R17
+	ADD R17, R23 // a.Ahead.Gap
+	MOVD R23, 96(R0) // a.Ahead.Base
+	MOVD 104(R0), R23 // a.Ahead.Rows
+	SUB $1, R23
+	MOVD R23, 104(R0) // a.Ahead.Rows
+
+askDone12x2:
+	MOVD 136(R0), R23 // a.Ahead.Every
+	MOVD R23, 152(R0) // a.Ahead.Now
+	JMP askPart12x2
+
+askNone12x2:
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Now
+	SUB R23, R23
+	MOVD R23, 144(R0) // a.Ahead.Rest
+
+askPart12x2:
+	MOVD 152(R0), R23 // a.Ahead.Now
+	PCALIGN $32
+
 loop12x2:
 	FMOVQ (R22), F24
 	FMOVQ 16(R22), F25
@@ -6844,6 +8597,9 @@ loop12x2:
 	WORD $0x4f9b1337 // fmla v23.4s, v25.4s, v27.s[0]
 	ADD R21, R26
 	BNE loop12x2
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	CBNZ R23, part12x2
+	MOVD R23, 152(R0) // a.Ahead.Now
 
 masked12x2:
 	MOVD 24(R0), R23 // a.Keys
@@ -7226,6 +8982,49 @@ first11x2:
 	CBZ R23, masked11x2
 	PCALIGN $32
 
+part11x2:
+	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD 104(R0), R23 // a.Ahead.Rows
+	CBZ R23, askNone11x2
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD 136(R0), R17
+	SUB R17, R23 // a.Ahead.Every
+	CMP $0, R23
+	BLE askNone11x2
+	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD 96(R0), R23 // a.Ahead.Base
+	PRFM (R23), PLDL2KEEP
+	ADD $64, R23
+	MOVD R23, 96(R0) // a.Ahead.Base
+	MOVD 120(R0), R23 // a.Ahead.Left
+	SUB $1, R23
+	MOVD R23, 120(R0) // a.Ahead.Left
+	CBNZ R23, askDone11x2
+	MOVD 112(R0), R23 // a.Ahead.Lines
+	MOVD R23, 120(R0) // a.Ahead.Left
+	MOVD 96(R0), R23 // a.Ahead.Base
+	MOVD 128(R0), R17
+	ADD R17, R23 // a.Ahead.Gap
+	MOVD R23, 96(R0) // a.Ahead.Base
+	MOVD 104(R0), R23 // a.Ahead.Rows
+	SUB $1, R23
+	MOVD R23, 104(R0) // a.Ahead.Rows
+
+askDone11x2:
+	MOVD 136(R0), R23 // a.Ahead.Every
+	MOVD R23, 152(R0) // a.Ahead.Now
+	JMP askPart11x2
+
+askNone11x2:
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Now
+	SUB R23, R23
+	MOVD R23, 144(R0) // a.Ahead.Rest
+
+askPart11x2:
+	MOVD 152(R0), R23 // a.Ahead.Now
+	PCALIGN $32
+
 loop11x2:
 	FMOVQ (R22), F22
 	FMOVQ 16(R22), F23
@@ -7266,6 +9065,9 @@ loop11x2:
 	WORD $0x4f9812f5 // fmla v21.4s, v23.4s, v24.s[0]
 	ADD R21, R26
 	BNE loop11x2
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	CBNZ R23, part11x2
+	MOVD R23, 152(R0) // a.Ahead.Now
 
 masked11x2:
 	MOVD 24(R0), R23 // a.Keys
@@ -7621,6 +9423,49 @@ first10x2:
 	CBZ R23, masked10x2
 	PCALIGN $32
 
+part10x2:
+	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD 104(R0), R23 // a.Ahead.Rows
+	CBZ R23, askNone10x2
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD 136(R0), R17
+	SUB R17, R23 // a.Ahead.Every
+	CMP $0, R23
+	BLE askNone10x2
+	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD 96(R0), R23 // a.Ahead.Base
+	PRFM (R23), PLDL2KEEP
+	ADD $64, R23
+	MOVD R23, 96(R0) // a.Ahead.Base
+	MOVD 120(R0), R23 // a.Ahead.Left
+	SUB $1, R23
+	MOVD R23, 120(R0) // a.Ahead.Left
+	CBNZ R23, askDone10x2
+	MOVD 112(R0), R23 // a.Ahead.Lines
+	MOVD R23, 120(R0) // a.Ahead.Left
+	MOVD 96(R0), R23 // a.Ahead.Base
+	MOVD 128(R0), R17
+	ADD R17, R23 // a.Ahead.Gap
+	MOVD R23, 96(R0) // a.Ahead.Base
+	MOVD 104(R0), R23 // a.Ahead.Rows
+	SUB $1, R23
+	MOVD R23, 104(R0) // a.Ahead.Rows
+
+askDone10x2:
+	MOVD 136(R0), R23 // a.Ahead.Every
+	MOVD R23, 152(R0) // a.Ahead.Now
+	JMP askPart10x2
+
+askNone10x2:
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Now
+	SUB R23, R23
+	MOVD R23, 144(R0) // a.Ahead.Rest
+
+askPart10x2:
+	MOVD 152(R0), R23 // a.Ahead.Now
+	PCALIGN $32
+
 loop10x2:
 	FMOVQ (R22), F20
 	FMOVQ 16(R22), F21
@@ -7658,6 +9503,9 @@ loop10x2:
 	WORD $0x4f9712b3 // fmla v19.4s, v21.4s, v23.s[0]
 	ADD R21, R26
 	BNE loop10x2
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	CBNZ R23, part10x2
+	MOVD R23, 152(R0) // a.Ahead.Now
 
 masked10x2:
 	MOVD 24(R0), R23 // a.Keys
@@ -7987,6 +9835,49 @@ first9x2:
 	CBZ R23, masked9x2
 	PCALIGN $32
 
+part9x2:
+	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD 104(R0), R23 // a.Ahead.Rows
+	CBZ R23, askNone9x2
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD 136(R0), R17
+	SUB R17, R23 // a.Ahead.Every
+	CMP $0, R23
+	BLE askNone9x2
+	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD 96(R0), R23 // a.Ahead.Base
+	PRFM (R23), PLDL2KEEP
+	ADD $64, R23
+	MOVD R23, 96(R0) // a.Ahead.Base
+	MOVD 120(R0), R23 // a.Ahead.Left
+	SUB $1, R23
+	MOVD R23, 120(R0) // a.Ahead.Left
+	CBNZ R23, askDone9x2
+	MOVD 112(R0), R23 // a.Ahead.Lines
+	MOVD R23, 120(R0) // a.Ahead.Left
+	MOVD 96(R0), R23 // a.Ahead.Base
+	MOVD 128(R0), R17
+	ADD R17, R23 // a.Ahead.Gap
+	MOVD R23, 96(R0) // a.Ahead.Base
+	MOVD 104(R0), R23 // a.Ahead.Rows
+	SUB $1, R23
+	MOVD R23, 104(R0) // a.Ahead.Rows
+
+askDone9x2:
+	MOVD 136(R0), R23 // a.Ahead.Every
+	MOVD R23, 152(R0) // a.Ahead.Now
+	JMP askPart9x2
+
+askNone9x2:
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Now
+	SUB R23, R23
+	MOVD R23, 144(R0) // a.Ahead.Rest
+
+askPart9x2:
+	MOVD 152(R0), R23 // a.Ahead.Now
+	PCALIGN $32
+
 loop9x2:
 	FMOVQ (R22), F18
 	FMOVQ 16(R22), F19
@@ -8021,6 +9912,9 @@ loop9x2:
 	WORD $0x4f941271 // fmla v17.4s, v19.4s, v20.s[0]
 	ADD R21, R26
 	BNE loop9x2
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	CBNZ R23, part9x2
+	MOVD R23, 152(R0) // a.Ahead.Now
 
 masked9x2:
 	MOVD 24(R0), R23 // a.Keys
@@ -8324,6 +10218,49 @@ first8x2:
 	CBZ R23, masked8x2
 	PCALIGN $32
 
+part8x2:
+	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD 104(R0), R23 // a.Ahead.Rows
+	CBZ R23, askNone8x2
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD 136(R0), R17
+	SUB R17, R23 // a.Ahead.Every
+	CMP $0, R23
+	BLE askNone8x2
+	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD 96(R0), R23 // a.Ahead.Base
+	PRFM (R23), PLDL2KEEP
+	ADD $64, R23
+	MOVD R23, 96(R0) // a.Ahead.Base
+	MOVD 120(R0), R23 // a.Ahead.Left
+	SUB $1, R23
+	MOVD R23, 120(R0) // a.Ahead.Left
+	CBNZ R23, askDone8x2
+	MOVD 112(R0), R23 // a.Ahead.Lines
+	MOVD R23, 120(R0) // a.Ahead.Left
+	MOVD 96(R0), R23 // a.Ahead.Base
+	MOVD 128(R0), R17
+	ADD R17, R23 // a.Ahead.Gap
+	MOVD R23, 96(R0) // a.Ahead.Base
+	MOVD 104(R0), R23 // a.Ahead.Rows
+	SUB $1, R23
+	MOVD R23, 104(R0) // a.Ahead.Rows
+
+askDone8x2:
+	MOVD 136(R0), R23 // a.Ahead.Every
+	MOVD R23, 152(R0) // a.Ahead.Now
+	JMP askPart8x2
+
+askNone8x2:
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Now
+	SUB R23, R23
+	MOVD R23, 144(R0) // a.Ahead.Rest
+
+askPart8x2:
+	MOVD 152(R0), R23 // a.Ahead.Now
+	PCALIGN $32
+
 loop8x2:
 	FMOVQ (R22), F16
 	FMOVQ 16(R22), F17
@@ -8355,6 +10292,9 @@ loop8x2:
 	WORD $0x4f93122f // fmla v15.4s, v17.4s, v19.s[0]
 	ADD R21, R26
 	BNE loop8x2
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	CBNZ R23, part8x2
+	MOVD R23, 152(R0) // a.Ahead.Now
 
 masked8x2:
 	MOVD 24(R0), R23 // a.Keys
@@ -8632,6 +10572,49 @@ first7x2:
 	CBZ R23, masked7x2
 	PCALIGN $32
 
+part7x2:
+	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD 104(R0), R23 // a.Ahead.Rows
+	CBZ R23, askNone7x2
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD 136(R0), R17
+	SUB R17, R23 // a.Ahead.Every
+	CMP $0, R23
+	BLE askNone7x2
+	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD 96(R0), R23 // a.Ahead.Base
+	PRFM (R23), PLDL2KEEP
+	ADD $64, R23
+	MOVD R23, 96(R0) // a.Ahead.Base
+	MOVD 120(R0), R23 // a.Ahead.Left
+	SUB $1, R23
+	MOVD R23, 120(R0) // a.Ahead.Left
+	CBNZ R23, askDone7x2
+	MOVD 112(R0), R23 // a.Ahead.Lines
+	MOVD R23, 120(R0) // a.Ahead.Left
+	MOVD 96(R0), R23 // a.Ahead.Base
+	MOVD 128(R0), R17
+	ADD R17, R23 // a.Ahead.Gap
+	MOVD R23, 96(R0) // a.Ahead.Base
+	MOVD 104(R0), R23 // a.Ahead.Rows
+	SUB $1, R23
+	MOVD R23, 104(R0) // a.Ahead.Rows
+
+askDone7x2:
+	MOVD 136(R0), R23 // a.Ahead.Every
+	MOVD R23, 152(R0) // a.Ahead.Now
+	JMP askPart7x2
+
+askNone7x2:
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Now
+	SUB R23, R23
+	MOVD R23, 144(R0) // a.Ahead.Rest
+
+askPart7x2:
+	MOVD 152(R0), R23 // a.Ahead.Now
+	PCALIGN $32
+
 loop7x2:
 	FMOVQ (R22), F14
 	FMOVQ 16(R22), F15
@@ -8660,6 +10643,9 @@ loop7x2:
 	WORD $0x4f9011ed // fmla v13.4s, v15.4s, v16.s[0]
 	ADD R21, R26
 	BNE loop7x2
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	CBNZ R23, part7x2
+	MOVD R23, 152(R0) // a.Ahead.Now
 
 masked7x2:
 	MOVD 24(R0), R23 // a.Keys
@@ -8911,6 +10897,49 @@ first6x2:
 	CBZ R23, masked6x2
 	PCALIGN $32
 
+part6x2:
+	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD 104(R0), R23 // a.Ahead.Rows
+	CBZ R23, askNone6x2
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD 136(R0), R17
+	SUB R17, R23 // a.Ahead.Every
+	CMP $0, R23
+	BLE askNone6x2
+	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD 96(R0), R23 // a.Ahead.Base
+	PRFM (R23), PLDL2KEEP
+	ADD $64, R23
+	MOVD R23, 96(R0) // a.Ahead.Base
+	MOVD 120(R0), R23 // a.Ahead.Left
+	SUB $1, R23
+	MOVD R23, 120(R0) // a.Ahead.Left
+	CBNZ R23, askDone6x2
+	MOVD 112(R0), R23 // a.Ahead.Lines
+	MOVD R23, 120(R0) // a.Ahead.Left
+	MOVD 96(R0), R23 // a.Ahead.Base
+	MOVD 128(R0), R17
+	ADD R17, R23 // a.Ahead.Gap
+	MOVD R23, 96(R0) // a.Ahead.Base
+	MOVD 104(R0), R23 // a.Ahead.Rows
+	SUB $1, R23
+	MOVD R23, 104(R0) // a.Ahead.Rows
+
+askDone6x2:
+	MOVD 136(R0), R23 // a.Ahead.Every
+	MOVD R23, 152(R0) // a.Ahead.Now
+	JMP askPart6x2
+
+askNone6x2:
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Now
+	SUB R23, R23
+	MOVD R23, 144(R0) // a.Ahead.Rest
+
+askPart6x2:
+	MOVD 152(R0), R23 // a.Ahead.Now
+	PCALIGN $32
+
 loop6x2:
 	FMOVQ (R22), F12
 	FMOVQ 16(R22), F13
@@ -8936,6 +10965,9 @@ loop6x2:
 	WORD $0x4f8f11ab // fmla v11.4s, v13.4s, v15.s[0]
 	ADD R21, R26
 	BNE loop6x2
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	CBNZ R23, part6x2
+	MOVD R23, 152(R0) // a.Ahead.Now
 
 masked6x2:
 	MOVD 24(R0), R23 // a.Keys
@@ -9161,6 +11193,49 @@ first5x2:
 	CBZ R23, masked5x2
 	PCALIGN $32
 
+part5x2:
+	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD 104(R0), R23 // a.Ahead.Rows
+	CBZ R23, askNone5x2
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD 136(R0), R17
+	SUB R17, R23 // a.Ahead.Every
+	CMP $0, R23
+	BLE askNone5x2
+	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD 96(R0), R23 // a.Ahead.Base
+	PRFM (R23), PLDL2KEEP
+	ADD $64, R23
+	MOVD R23, 96(R0) // a.Ahead.Base
+	MOVD 120(R0), R23 // a.Ahead.Left
+	SUB $1, R23
+	MOVD R23, 120(R0) // a.Ahead.Left
+	CBNZ R23, askDone5x2
+	MOVD 112(R0), R23 // a.Ahead.Lines
+	MOVD R23, 120(R0) // a.Ahead.Left
+	MOVD 96(R0), R23 // a.Ahead.Base
+	MOVD 128(R0), R17
+	ADD R17, R23 // a.Ahead.Gap
+	MOVD R23, 96(R0) // a.Ahead.Base
+	MOVD 104(R0), R23 // a.Ahead.Rows
+	SUB $1, R23
+	MOVD R23, 104(R0) // a.Ahead.Rows
+
+askDone5x2:
+	MOVD 136(R0), R23 // a.Ahead.Every
+	MOVD R23, 152(R0) // a.Ahead.Now
+	JMP askPart5x2
+
+askNone5x2:
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Now
+	SUB R23, R23
+	MOVD R23, 144(R0) // a.Ahead.Rest
+
+askPart5x2:
+	MOVD 152(R0), R23 // a.Ahead.Now
+	PCALIGN $32
+
 loop5x2:
 	FMOVQ (R22), F10
 	FMOVQ 16(R22), F11
@@ -9183,6 +11258,9 @@ loop5x2:
 	WORD $0x4f8c1169 // fmla v9.4s, v11.4s, v12.s[0]
 	ADD R21, R26
 	BNE loop5x2
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	CBNZ R23, part5x2
+	MOVD R23, 152(R0) // a.Ahead.Now
 
 masked5x2:
 	MOVD 24(R0), R23 // a.Keys
@@ -9382,6 +11460,49 @@ first4x2:
 	CBZ R23, masked4x2
 	PCALIGN $32
 
+part4x2:
+	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD 104(R0), R23 // a.Ahead.Rows
+	CBZ R23, askNone4x2
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD 136(R0), R17
+	SUB R17, R23 // a.Ahead.Every
+	CMP $0, R23
+	BLE askNone4x2
+	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD 96(R0), R23 // a.Ahead.Base
+	PRFM (R23), PLDL2KEEP
+	ADD $64, R23
+	MOVD R23, 96(R0) // a.Ahead.Base
+	MOVD 120(R0), R23 // a.Ahead.Left
+	SUB $1, R23
+	MOVD R23, 120(R0) // a.Ahead.Left
+	CBNZ R23, askDone4x2
+	MOVD 112(R0), R23 // a.Ahead.Lines
+	MOVD R23, 120(R0) // a.Ahead.Left
+	MOVD 96(R0), R23 // a.Ahead.Base
+	MOVD 128(R0), R17
+	ADD R17, R23 // a.Ahead.Gap
+	MOVD R23, 96(R0) // a.Ahead.Base
+	MOVD 104(R0), R23 // a.Ahead.Rows
+	SUB $1, R23
+	MOVD R23, 104(R0) // a.Ahead.Rows
+
+askDone4x2:
+	MOVD 136(R0), R23 // a.Ahead.Every
+	MOVD R23, 152(R0) // a.Ahead.Now
+	JMP askPart4x2
+
+askNone4x2:
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Now
+	SUB R23, R23
+	MOVD R23, 144(R0) // a.Ahead.Rest
+
+askPart4x2:
+	MOVD 152(R0), R23 // a.Ahead.Now
+	PCALIGN $32
+
 loop4x2:
 	FMOVQ (R22), F8
 	FMOVQ 16(R22), F9
@@ -9401,6 +11522,9 @@ loop4x2:
 	WORD $0x4f8b1127 // fmla v7.4s, v9.4s, v11.s[0]
 	ADD R21, R26
 	BNE loop4x2
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	CBNZ R23, part4x2
+	MOVD R23, 152(R0) // a.Ahead.Now
 
 masked4x2:
 	MOVD 24(R0), R23 // a.Keys
@@ -9574,6 +11698,49 @@ first3x2:
 	CBZ R23, masked3x2
 	PCALIGN $32
 
+part3x2:
+	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD 104(R0), R23 // a.Ahead.Rows
+	CBZ R23, askNone3x2
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD 136(R0), R17
+	SUB R17, R23 // a.Ahead.Every
+	CMP $0, R23
+	BLE askNone3x2
+	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD 96(R0), R23 // a.Ahead.Base
+	PRFM (R23), PLDL2KEEP
+	ADD $64, R23
+	MOVD R23, 96(R0) // a.Ahead.Base
+	MOVD 120(R0), R23 // a.Ahead.Left
+	SUB $1, R23
+	MOVD R23, 120(R0) // a.Ahead.Left
+	CBNZ R23, askDone3x2
+	MOVD 112(R0), R23 // a.Ahead.Lines
+	MOVD R23, 120(R0) // a.Ahead.Left
+	MOVD 96(R0), R23 // a.Ahead.Base
+	MOVD 128(R0), R17
+	ADD R17, R23 // a.Ahead.Gap
+	MOVD R23, 96(R0) // a.Ahead.Base
+	MOVD 104(R0), R23 // a.Ahead.Rows
+	SUB $1, R23
+	MOVD R23, 104(R0) // a.Ahead.Rows
+
+askDone3x2:
+	MOVD 136(R0), R23 // a.Ahead.Every
+	MOVD R23, 152(R0) // a.Ahead.Now
+	JMP askPart3x2
+
+askNone3x2:
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Now
+	SUB R23, R23
+	MOVD R23, 144(R0) // a.Ahead.Rest
+
+askPart3x2:
+	MOVD 152(R0), R23 // a.Ahead.Now
+	PCALIGN $32
+
 loop3x2:
 	FMOVQ (R22), F6
 	FMOVQ 16(R22), F7
@@ -9590,6 +11757,9 @@ loop3x2:
 	WORD $0x4f8810e5 // fmla v5.4s, v7.4s, v8.s[0]
 	ADD R21, R26
 	BNE loop3x2
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	CBNZ R23, part3x2
+	MOVD R23, 152(R0) // a.Ahead.Now
 
 masked3x2:
 	MOVD 24(R0), R23 // a.Keys
@@ -9737,6 +11907,49 @@ first2x2:
 	CBZ R23, masked2x2
 	PCALIGN $32
 
+part2x2:
+	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD 104(R0), R23 // a.Ahead.Rows
+	CBZ R23, askNone2x2
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD 136(R0), R17
+	SUB R17, R23 // a.Ahead.Every
+	CMP $0, R23
+	BLE askNone2x2
+	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD 96(R0), R23 // a.Ahead.Base
+	PRFM (R23), PLDL2KEEP
+	ADD $64, R23
+	MOVD R23, 96(R0) // a.Ahead.Base
+	MOVD 120(R0), R23 // a.Ahead.Left
+	SUB $1, R23
+	MOVD R23, 120(R0) // a.Ahead.Left
+	CBNZ R23, askDone2x2
+	MOVD 112(R0), R23 // a.Ahead.Lines
+	MOVD R23, 120(R0) // a.Ahead.Left
+	MOVD 96(R0), R23 // a.Ahead.Base
+	MOVD 128(R0), R17
+	ADD R17, R23 // a.Ahead.Gap
+	MOVD R23, 96(R0) // a.Ahead.Base
+	MOVD 104(R0), R23 // a.Ahead.Rows
+	SUB $1, R23
+	MOVD R23, 104(R0) // a.Ahead.Rows
+
+askDone2x2:
+	MOVD 136(R0), R23 // a.Ahead.Every
+	MOVD R23, 152(R0) // a.Ahead.Now
+	JMP askPart2x2
+
+askNone2x2:
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Now
+	SUB R23, R23
+	MOVD R23, 144(R0) // a.Ahead.Rest
+
+askPart2x2:
+	MOVD 152(R0), R23 // a.Ahead.Now
+	PCALIGN $32
+
 loop2x2:
 	FMOVQ (R22), F4
 	FMOVQ 16(R22), F5
@@ -9750,6 +11963,9 @@ loop2x2:
 	WORD $0x4f8710a3 // fmla v3.4s, v5.4s, v7.s[0]
 	ADD R21, R26
 	BNE loop2x2
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	CBNZ R23, part2x2
+	MOVD R23, 152(R0) // a.Ahead.Now
 
 masked2x2:
 	MOVD 24(R0), R23 // a.Keys
@@ -9871,6 +12087,49 @@ first1x2:
 	CBZ R23, masked1x2
 	PCALIGN $32
 
+part1x2:
+	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD 104(R0), R23 // a.Ahead.Rows
+	CBZ R23, askNone1x2
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD 136(R0), R17
+	SUB R17, R23 // a.Ahead.Every
+	CMP $0, R23
+	BLE askNone1x2
+	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD 96(R0), R23 // a.Ahead.Base
+	PRFM (R23), PLDL2KEEP
+	ADD $64, R23
+	MOVD R23, 96(R0) // a.Ahead.Base
+	MOVD 120(R0), R23 // a.Ahead.Left
+	SUB $1, R23
+	MOVD R23, 120(R0) // a.Ahead.Left
+	CBNZ R23, askDone1x2
+	MOVD 112(R0), R23 // a.Ahead.Lines
+	MOVD R23, 120(R0) // a.Ahead.Left
+	MOVD 96(R0), R23 // a.Ahead.Base
+	MOVD 128(R0), R17
+	ADD R17, R23 // a.Ahead.Gap
+	MOVD R23, 96(R0) // a.Ahead.Base
+	MOVD 104(R0), R23 // a.Ahead.Rows
+	SUB $1, R23
+	MOVD R23, 104(R0) // a.Ahead.Rows
+
+askDone1x2:
+	MOVD 136(R0), R23 // a.Ahead.Every
+	MOVD R23, 152(R0) // a.Ahead.Now
+	JMP askPart1x2
+
+askNone1x2:
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Now
+	SUB R23, R23
+	MOVD R23, 144(R0) // a.Ahead.Rest
+
+askPart1x2:
+	MOVD 152(R0), R23 // a.Ahead.Now
+	PCALIGN $32
+
 loop1x2:
 	FMOVQ (R22), F2
 	FMOVQ 16(R22), F3
@@ -9881,6 +12140,9 @@ loop1x2:
 	WORD $0x4f841061 // fmla v1.4s, v3.4s, v4.s[0]
 	ADD R21, R26
 	BNE loop1x2
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	CBNZ R23, part1x2
+	MOVD R23, 152(R0) // a.Ahead.Now
 
 masked1x2:
 	MOVD 24(R0), R23 // a.Keys
@@ -9961,32 +12223,6 @@ ready1x2:
 
 lanes4:
 	CBZ R24, done
-	MOVD 104(R0), R23 // a.Ahead.Rows
-	CBZ R23, aheadDonelanes4
-	MOVD 128(R0), R22 // a.Ahead.Batch
-	MOVD 96(R0), R1 // a.Ahead.Base
-
-aheadRowlanes4:
-	MOVD R1, R2
-	MOVD 120(R0), R3 // a.Ahead.Lines
-
-aheadLinelanes4:
-	PRFM (R2), PLDL2KEEP
-	ADD $64, R2
-	SUBS $1, R3
-	BNE aheadLinelanes4
-	MOVD 112(R0), R2 // a.Ahead.Stride
-	ADD R2, R1
-	SUB $1, R23
-	CBZ R23, aheadSavelanes4
-	SUBS $1, R22
-	BNE aheadRowlanes4
-
-aheadSavelanes4:
-	MOVD R23, 104(R0) // a.Ahead.Rows
-	MOVD R1, 96(R0) // a.Ahead.Base
-
-aheadDonelanes4:
 	CMP $1, R24
 	BEQ tile1x1
 	CMP $2, R24
@@ -10087,6 +12323,49 @@ first12x1:
 	CBZ R23, masked12x1
 	PCALIGN $32
 
+part12x1:
+	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD 104(R0), R23 // a.Ahead.Rows
+	CBZ R23, askNone12x1
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD 136(R0), R17
+	SUB R17, R23 // a.Ahead.Every
+	CMP $0, R23
+	BLE askNone12x1
+	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD 96(R0), R23 // a.Ahead.Base
+	PRFM (R23), PLDL2KEEP
+	ADD $64, R23
+	MOVD R23, 96(R0) // a.Ahead.Base
+	MOVD 120(R0), R23 // a.Ahead.Left
+	SUB $1, R23
+	MOVD R23, 120(R0) // a.Ahead.Left
+	CBNZ R23, askDone12x1
+	MOVD 112(R0), R23 // a.Ahead.Lines
+	MOVD R23, 120(R0) // a.Ahead.Left
+	MOVD 96(R0), R23 // a.Ahead.Base
+	MOVD 128(R0), R17
+	ADD R17, R23 // a.Ahead.Gap
+	MOVD R23, 96(R0) // a.Ahead.Base
+	MOVD 104(R0), R23 // a.Ahead.Rows
+	SUB $1, R23
+	MOVD R23, 104(R0) // a.Ahead.Rows
+
+askDone12x1:
+	MOVD 136(R0), R23 // a.Ahead.Every
+	MOVD R23, 152(R0) // a.Ahead.Now
+	JMP askPart12x1
+
+askNone12x1:
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Now
+	SUB R23, R23
+	MOVD R23, 144(R0) // a.Ahead.Rest
+
+askPart12x1:
+	MOVD 152(R0), R23 // a.Ahead.Now
+	PCALIGN $32
+
 loop12x1:
 	FMOVQ (R22), F12
 	FMOVS (R1)(R26), F13
@@ -10117,6 +12396,9 @@ loop12x1:
 	WORD $0x4f8e118b // fmla v11.4s, v12.4s, v14.s[0]
 	ADD R21, R26
 	BNE loop12x1
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	CBNZ R23, part12x1
+	MOVD R23, 152(R0) // a.Ahead.Now
 
 masked12x1:
 	MOVD 24(R0), R23 // a.Keys
@@ -10374,6 +12656,49 @@ first11x1:
 	CBZ R23, masked11x1
 	PCALIGN $32
 
+part11x1:
+	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD 104(R0), R23 // a.Ahead.Rows
+	CBZ R23, askNone11x1
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD 136(R0), R17
+	SUB R17, R23 // a.Ahead.Every
+	CMP $0, R23
+	BLE askNone11x1
+	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD 96(R0), R23 // a.Ahead.Base
+	PRFM (R23), PLDL2KEEP
+	ADD $64, R23
+	MOVD R23, 96(R0) // a.Ahead.Base
+	MOVD 120(R0), R23 // a.Ahead.Left
+	SUB $1, R23
+	MOVD R23, 120(R0) // a.Ahead.Left
+	CBNZ R23, askDone11x1
+	MOVD 112(R0), R23 // a.Ahead.Lines
+	MOVD R23, 120(R0) // a.Ahead.Left
+	MOVD 96(R0), R23 // a.Ahead.Base
+	MOVD 128(R0), R17
+	ADD R17, R23 // a.Ahead.Gap
+	MOVD R23, 96(R0) // a.Ahead.Base
+	MOVD 104(R0), R23 // a.Ahead.Rows
+	SUB $1, R23
+	MOVD R23, 104(R0) // a.Ahead.Rows
+
+askDone11x1:
+	MOVD 136(R0), R23 // a.Ahead.Every
+	MOVD R23, 152(R0) // a.Ahead.Now
+	JMP askPart11x1
+
+askNone11x1:
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Now
+	SUB R23, R23
+	MOVD R23, 144(R0) // a.Ahead.Rest
+
+askPart11x1:
+	MOVD 152(R0), R23 // a.Ahead.Now
+	PCALIGN $32
+
 loop11x1:
 	FMOVQ (R22), F11
 	FMOVS (R1)(R26), F12
@@ -10402,6 +12727,9 @@ loop11x1:
 	WORD $0x4f8c116a // fmla v10.4s, v11.4s, v12.s[0]
 	ADD R21, R26
 	BNE loop11x1
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	CBNZ R23, part11x1
+	MOVD R23, 152(R0) // a.Ahead.Now
 
 masked11x1:
 	MOVD 24(R0), R23 // a.Keys
@@ -10642,6 +12970,49 @@ first10x1:
 	CBZ R23, masked10x1
 	PCALIGN $32
 
+part10x1:
+	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD 104(R0), R23 // a.Ahead.Rows
+	CBZ R23, askNone10x1
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD 136(R0), R17
+	SUB R17, R23 // a.Ahead.Every
+	CMP $0, R23
+	BLE askNone10x1
+	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD 96(R0), R23 // a.Ahead.Base
+	PRFM (R23), PLDL2KEEP
+	ADD $64, R23
+	MOVD R23, 96(R0) // a.Ahead.Base
+	MOVD 120(R0), R23 // a.Ahead.Left
+	SUB $1, R23
+	MOVD R23, 120(R0) // a.Ahead.Left
+	CBNZ R23, askDone10x1
+	MOVD 112(R0), R23 // a.Ahead.Lines
+	MOVD R23, 120(R0) // a.Ahead.Left
+	MOVD 96(R0), R23 // a.Ahead.Base
+	MOVD 128(R0), R17
+	ADD R17, R23 // a.Ahead.Gap
+	MOVD R23, 96(R0) // a.Ahead.Base
+	MOVD 104(R0), R23 // a.Ahead.Rows
+	SUB $1, R23
+	MOVD R23, 104(R0) // a.Ahead.Rows
+
+askDone10x1:
+	MOVD 136(R0), R23 // a.Ahead.Every
+	MOVD R23, 152(R0) // a.Ahead.Now
+	JMP askPart10x1
+
+askNone10x1:
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Now
+	SUB R23, R23
+	MOVD R23, 144(R0) // a.Ahead.Rest
+
+askPart10x1:
+	MOVD 152(R0), R23 // a.Ahead.Now
+	PCALIGN $32
+
 loop10x1:
 	FMOVQ (R22), F10
 	FMOVS (R1)(R26), F11
@@ -10668,6 +13039,9 @@ loop10x1:
 	WORD $0x4f8c1149 // fmla v9.4s, v10.4s, v12.s[0]
 	ADD R21, R26
 	BNE loop10x1
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	CBNZ R23, part10x1
+	MOVD R23, 152(R0) // a.Ahead.Now
 
 masked10x1:
 	MOVD 24(R0), R23 // a.Keys
@@ -10892,6 +13266,49 @@ first9x1:
 	CBZ R23, masked9x1
 	PCALIGN $32
 
+part9x1:
+	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD 104(R0), R23 // a.Ahead.Rows
+	CBZ R23, askNone9x1
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD 136(R0), R17
+	SUB R17, R23 // a.Ahead.Every
+	CMP $0, R23
+	BLE askNone9x1
+	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD 96(R0), R23 // a.Ahead.Base
+	PRFM (R23), PLDL2KEEP
+	ADD $64, R23
+	MOVD R23, 96(R0) // a.Ahead.Base
+	MOVD 120(R0), R23 // a.Ahead.Left
+	SUB $1, R23
+	MOVD R23, 120(R0) // a.Ahead.Left
+	CBNZ R23, askDone9x1
+	MOVD 112(R0), R23 // a.Ahead.Lines
+	MOVD R23, 120(R0) // a.Ahead.Left
+	MOVD 96(R0), R23 // a.Ahead.Base
+	MOVD 128(R0), R17
+	ADD R17, R23 // a.Ahead.Gap
+	MOVD R23, 96(R0) // a.Ahead.Base
+	MOVD 104(R0), R23 // a.Ahead.Rows
+	SUB $1, R23
+	MOVD R23, 104(R0) // a.Ahead.Rows
+
+askDone9x1:
+	MOVD 136(R0), R23 // a.Ahead.Every
+	MOVD R23, 152(R0) // a.Ahead.Now
+	JMP askPart9x1
+
+askNone9x1:
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Now
+	SUB R23, R23
+	MOVD R23, 144(R0) // a.Ahead.Rest
+
+askPart9x1:
+	MOVD 152(R0), R23 // a.Ahead.Now
+	PCALIGN $32
+
 loop9x1:
 	FMOVQ (R22), F9
 	FMOVS (R1)(R26), F10
@@ -10916,6 +13333,9 @@ loop9x1:
 	WORD $0x4f8a1128 // fmla v8.4s, v9.4s, v10.s[0]
 	ADD R21, R26
 	BNE loop9x1
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	CBNZ R23, part9x1
+	MOVD R23, 152(R0) // a.Ahead.Now
 
 masked9x1:
 	MOVD 24(R0), R23 // a.Keys
@@ -11124,6 +13544,49 @@ first8x1:
 	CBZ R23, masked8x1
 	PCALIGN $32
 
+part8x1:
+	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD 104(R0), R23 // a.Ahead.Rows
+	CBZ R23, askNone8x1
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD 136(R0), R17
+	SUB R17, R23 // a.Ahead.Every
+	CMP $0, R23
+	BLE askNone8x1
+	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD 96(R0), R23 // a.Ahead.Base
+	PRFM (R23), PLDL2KEEP
+	ADD $64, R23
+	MOVD R23, 96(R0) // a.Ahead.Base
+	MOVD 120(R0), R23 // a.Ahead.Left
+	SUB $1, R23
+	MOVD R23, 120(R0) // a.Ahead.Left
+	CBNZ R23, askDone8x1
+	MOVD 112(R0), R23 // a.Ahead.Lines
+	MOVD R23, 120(R0) // a.Ahead.Left
+	MOVD 96(R0), R23 // a.Ahead.Base
+	MOVD 128(R0), R17
+	ADD R17, R23 // a.Ahead.Gap
+	MOVD R23, 96(R0) // a.Ahead.Base
+	MOVD 104(R0), R23 // a.Ahead.Rows
+	SUB $1, R23
+	MOVD R23, 104(R0) // a.Ahead.Rows
+
+askDone8x1:
+	MOVD 136(R0), R23 // a.Ahead.Every
+	MOVD R23, 152(R0) // a.Ahead.Now
+	JMP askPart8x1
+
+askNone8x1:
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Now
+	SUB R23, R23
+	MOVD R23, 144(R0) // a.Ahead.Rest
+
+askPart8x1:
+	MOVD 152(R0), R23 // a.Ahead.Now
+	PCALIGN $32
+
 loop8x1:
 	FMOVQ (R22), F8
 	FMOVS (R1)(R26), F9
@@ -11146,6 +13609,9 @@ loop8x1:
 	WORD $0x4f8a1107 // fmla v7.4s, v8.4s, v10.s[0]
 	ADD R21, R26
 	BNE loop8x1
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	CBNZ R23, part8x1
+	MOVD R23, 152(R0) // a.Ahead.Now
 
 masked8x1:
 	MOVD 24(R0), R23 // a.Keys
@@ -11338,6 +13804,49 @@ first7x1:
 	CBZ R23, masked7x1
 	PCALIGN $32
 
+part7x1:
+	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD 104(R0), R23 // a.Ahead.Rows
+	CBZ R23, askNone7x1
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD 136(R0), R17
+	SUB R17, R23 // a.Ahead.Every
+	CMP $0, R23
+	BLE askNone7x1
+	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD 96(R0), R23 // a.Ahead.Base
+	PRFM (R23), PLDL2KEEP
+	ADD $64, R23
+	MOVD R23, 96(R0) // a.Ahead.Base
+	MOVD 120(R0), R23 // a.Ahead.Left
+	SUB $1, R23
+	MOVD R23, 120(R0) // a.Ahead.Left
+	CBNZ R23, askDone7x1
+	MOVD 112(R0), R23 // a.Ahead.Lines
+	MOVD R23, 120(R0) // a.Ahead.Left
+	MOVD 96(R0), R23 // a.Ahead.Base
+	MOVD 128(R0), R17
+	ADD R17, R23 // a.Ahead.Gap
+	MOVD R23, 96(R0) // a.Ahead.Base
+	MOVD 104(R0), R23 // a.Ahead.Rows
+	SUB $1, R23
+	MOVD R23, 104(R0) // a.Ahead.Rows
+
+askDone7x1:
+	MOVD 136(R0), R23 // a.Ahead.Every
+	MOVD R23, 152(R0) // a.Ahead.Now
+	JMP askPart7x1
+
+askNone7x1:
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Now
+	SUB R23, R23
+	MOVD R23, 144(R0) // a.Ahead.Rest
+
+askPart7x1:
+	MOVD 152(R0), R23 // a.Ahead.Now
+	PCALIGN $32
+
 loop7x1:
 	FMOVQ (R22), F7
 	FMOVS (R1)(R26), F8
@@ -11358,6 +13867,9 @@ loop7x1:
 	WORD $0x4f8810e6 // fmla v6.4s, v7.4s, v8.s[0]
 	ADD R21, R26
 	BNE loop7x1
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	CBNZ R23, part7x1
+	MOVD R23, 152(R0) // a.Ahead.Now
 
 masked7x1:
 	MOVD 24(R0), R23 // a.Keys
@@ -11534,6 +14046,49 @@ first6x1:
 	CBZ R23, masked6x1
 	PCALIGN $32
 
+part6x1:
+	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD 104(R0), R23 // a.Ahead.Rows
+	CBZ R23, askNone6x1
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD 136(R0), R17
+	SUB R17, R23 // a.Ahead.Every
+	CMP $0, R23
+	BLE askNone6x1
+	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD 96(R0), R23 // a.Ahead.Base
+	PRFM (R23), PLDL2KEEP
+	ADD $64, R23
+	MOVD R23, 96(R0) // a.Ahead.Base
+	MOVD 120(R0), R23 // a.Ahead.Left
+	SUB $1, R23
+	MOVD R23, 120(R0) // a.Ahead.Left
+	CBNZ R23, askDone6x1
+	MOVD 112(R0), R23 // a.Ahead.Lines
+	MOVD R23, 120(R0) // a.Ahead.Left
+	MOVD 96(R0), R23 // a.Ahead.Base
+	MOVD 128(R0), R17
+	ADD R17, R23 // a.Ahead.Gap
+	MOVD R23, 96(R0) // a.Ahead.Base
+	MOVD 104(R0), R23 // a.Ahead.Rows
+	SUB $1, R23
+	MOVD R23, 104(R0) // a.Ahead.Rows
+
+askDone6x1:
+	MOVD 136(R0), R23 // a.Ahead.Every
+	MOVD R23, 152(R0) // a.Ahead.Now
+	JMP askPart6x1
+
+askNone6x1:
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Now
+	SUB R23, R23
+	MOVD R23, 144(R0) // a.Ahead.Rest
+
+askPart6x1:
+	MOVD 152(R0), R23 // a.Ahead.Now
+	PCALIGN $32
+
 loop6x1:
 	FMOVQ (R22), F6
 	FMOVS (R1)(R26), F7
@@ -11552,6 +14107,9 @@ loop6x1:
 	WORD $0x4f8810c5 // fmla v5.4s, v6.4s, v8.s[0]
 	ADD R21, R26
 	BNE loop6x1
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	CBNZ R23, part6x1
+	MOVD R23, 152(R0) // a.Ahead.Now
 
 masked6x1:
 	MOVD 24(R0), R23 // a.Keys
@@ -11712,6 +14270,49 @@ first5x1:
 	CBZ R23, masked5x1
 	PCALIGN $32
 
+part5x1:
+	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD 104(R0), R23 // a.Ahead.Rows
+	CBZ R23, askNone5x1
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD 136(R0), R17
+	SUB R17, R23 // a.Ahead.Every
+	CMP $0, R23
+	BLE askNone5x1
+	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD 96(R0), R23 // a.Ahead.Base
+	PRFM (R23), PLDL2KEEP
+	ADD $64, R23
+	MOVD R23, 96(R0) // a.Ahead.Base
+	MOVD 120(R0), R23 // a.Ahead.Left
+	SUB $1, R23
+	MOVD R23, 120(R0) // a.Ahead.Left
+	CBNZ R23, askDone5x1
+	MOVD 112(R0), R23 // a.Ahead.Lines
+	MOVD R23, 120(R0) // a.Ahead.Left
+	MOVD 96(R0), R23 // a.Ahead.Base
+	MOVD 128(R0), R17
+	ADD R17, R23 // a.Ahead.Gap
+	MOVD R23, 96(R0) // a.Ahead.Base
+	MOVD 104(R0), R23 // a.Ahead.Rows
+	SUB $1, R23
+	MOVD R23, 104(R0) // a.Ahead.Rows
+
+askDone5x1:
+	MOVD 136(R0), R23 // a.Ahead.Every
+	MOVD R23, 152(R0) // a.Ahead.Now
+	JMP askPart5x1
+
+askNone5x1:
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Now
+	SUB R23, R23
+	MOVD R23, 144(R0) // a.Ahead.Rest
+
+askPart5x1:
+	MOVD 152(R0), R23 // a.Ahead.Now
+	PCALIGN $32
+
 loop5x1:
 	FMOVQ (R22), F5
 	FMOVS (R1)(R26), F6
@@ -11728,6 +14329,9 @@ loop5x1:
 	WORD $0x4f8610a4 // fmla v4.4s, v5.4s, v6.s[0]
 	ADD R21, R26
 	BNE loop5x1
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	CBNZ R23, part5x1
+	MOVD R23, 152(R0) // a.Ahead.Now
 
 masked5x1:
 	MOVD 24(R0), R23 // a.Keys
@@ -11872,6 +14476,49 @@ first4x1:
 	CBZ R23, masked4x1
 	PCALIGN $32
 
+part4x1:
+	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD 104(R0), R23 // a.Ahead.Rows
+	CBZ R23, askNone4x1
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD 136(R0), R17
+	SUB R17, R23 // a.Ahead.Every
+	CMP $0, R23
+	BLE askNone4x1
+	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD 96(R0), R23 // a.Ahead.Base
+	PRFM (R23), PLDL2KEEP
+	ADD $64, R23
+	MOVD R23, 96(R0) // a.Ahead.Base
+	MOVD 120(R0), R23 // a.Ahead.Left
+	SUB $1, R23
+	MOVD R23, 120(R0) // a.Ahead.Left
+	CBNZ R23, askDone4x1
+	MOVD 112(R0), R23 // a.Ahead.Lines
+	MOVD R23, 120(R0) // a.Ahead.Left
+	MOVD 96(R0), R23 // a.Ahead.Base
+	MOVD 128(R0), R17
+	ADD R17, R23 // a.Ahead.Gap
+	MOVD R23, 96(R0) // a.Ahead.Base
+	MOVD 104(R0), R23 // a.Ahead.Rows
+	SUB $1, R23
+	MOVD R23, 104(R0) // a.Ahead.Rows
+
+askDone4x1:
+	MOVD 136(R0), R23 // a.Ahead.Every
+	MOVD R23, 152(R0) // a.Ahead.Now
+	JMP askPart4x1
+
+askNone4x1:
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Now
+	SUB R23, R23
+	MOVD R23, 144(R0) // a.Ahead.Rest
+
+askPart4x1:
+	MOVD 152(R0), R23 // a.Ahead.Now
+	PCALIGN $32
+
 loop4x1:
 	FMOVQ (R22), F4
 	FMOVS (R1)(R26), F5
@@ -11886,6 +14533,9 @@ loop4x1:
 	WORD $0x4f861083 // fmla v3.4s, v4.4s, v6.s[0]
 	ADD R21, R26
 	BNE loop4x1
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	CBNZ R23, part4x1
+	MOVD R23, 152(R0) // a.Ahead.Now
 
 masked4x1:
 	MOVD 24(R0), R23 // a.Keys
@@ -12014,6 +14664,49 @@ first3x1:
 	CBZ R23, masked3x1
 	PCALIGN $32
 
+part3x1:
+	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD 104(R0), R23 // a.Ahead.Rows
+	CBZ R23, askNone3x1
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD 136(R0), R17
+	SUB R17, R23 // a.Ahead.Every
+	CMP $0, R23
+	BLE askNone3x1
+	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD 96(R0), R23 // a.Ahead.Base
+	PRFM (R23), PLDL2KEEP
+	ADD $64, R23
+	MOVD R23, 96(R0) // a.Ahead.Base
+	MOVD 120(R0), R23 // a.Ahead.Left
+	SUB $1, R23
+	MOVD R23, 120(R0) // a.Ahead.Left
+	CBNZ R23, askDone3x1
+	MOVD 112(R0), R23 // a.Ahead.Lines
+	MOVD R23, 120(R0) // a.Ahead.Left
+	MOVD 96(R0), R23 // a.Ahead.Base
+	MOVD 128(R0), R17
+	ADD R17, R23 // a.Ahead.Gap
+	MOVD R23, 96(R0) // a.Ahead.Base
+	MOVD 104(R0), R23 // a.Ahead.Rows
+	SUB $1, R23
+	MOVD R23, 104(R0) // a.Ahead.Rows
+
+askDone3x1:
+	MOVD 136(R0), R23 // a.Ahead.Every
+	MOVD R23, 152(R0) // a.Ahead.Now
+	JMP askPart3x1
+
+askNone3x1:
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Now
+	SUB R23, R23
+	MOVD R23, 144(R0) // a.Ahead.Rest
+
+askPart3x1:
+	MOVD 152(R0), R23 // a.Ahead.Now
+	PCALIGN $32
+
 loop3x1:
 	FMOVQ (R22), F3
 	FMOVS (R1)(R26), F4
@@ -12026,6 +14719,9 @@ loop3x1:
 	WORD $0x4f841062 // fmla v2.4s, v3.4s, v4.s[0]
 	ADD R21, R26
 	BNE loop3x1
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	CBNZ R23, part3x1
+	MOVD R23, 152(R0) // a.Ahead.Now
 
 masked3x1:
 	MOVD 24(R0), R23 // a.Keys
@@ -12138,6 +14834,49 @@ first2x1:
 	CBZ R23, masked2x1
 	PCALIGN $32
 
+part2x1:
+	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD 104(R0), R23 // a.Ahead.Rows
+	CBZ R23, askNone2x1
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD 136(R0), R17
+	SUB R17, R23 // a.Ahead.Every
+	CMP $0, R23
+	BLE askNone2x1
+	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD 96(R0), R23 // a.Ahead.Base
+	PRFM (R23), PLDL2KEEP
+	ADD $64, R23
+	MOVD R23, 96(R0) // a.Ahead.Base
+	MOVD 120(R0), R23 // a.Ahead.Left
+	SUB $1, R23
+	MOVD R23, 120(R0) // a.Ahead.Left
+	CBNZ R23, askDone2x1
+	MOVD 112(R0), R23 // a.Ahead.Lines
+	MOVD R23, 120(R0) // a.Ahead.Left
+	MOVD 96(R0), R23 // a.Ahead.Base
+	MOVD 128(R0), R17
+	ADD R17, R23 // a.Ahead.Gap
+	MOVD R23, 96(R0) // a.Ahead.Base
+	MOVD 104(R0), R23 // a.Ahead.Rows
+	SUB $1, R23
+	MOVD R23, 104(R0) // a.Ahead.Rows
+
+askDone2x1:
+	MOVD 136(R0), R23 // a.Ahead.Every
+	MOVD R23, 152(R0) // a.Ahead.Now
+	JMP askPart2x1
+
+askNone2x1:
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Now
+	SUB R23, R23
+	MOVD R23, 144(R0) // a.Ahead.Rest
+
+askPart2x1:
+	MOVD 152(R0), R23 // a.Ahead.Now
+	PCALIGN $32
+
 loop2x1:
 	FMOVQ (R22), F2
 	FMOVS (R1)(R26), F3
@@ -12148,6 +14887,9 @@ loop2x1:
 	WORD $0x4f841041 // fmla v1.4s, v2.4s, v4.s[0]
 	ADD R21, R26
 	BNE loop2x1
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	CBNZ R23, part2x1
+	MOVD R23, 152(R0) // a.Ahead.Now
 
 masked2x1:
 	MOVD 24(R0), R23 // a.Keys
@@ -12244,6 +14986,49 @@ first1x1:
 	CBZ R23, masked1x1
 	PCALIGN $32
 
+part1x1:
+	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD 104(R0), R23 // a.Ahead.Rows
+	CBZ R23, askNone1x1
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD 136(R0), R17
+	SUB R17, R23 // a.Ahead.Every
+	CMP $0, R23
+	BLE askNone1x1
+	MOVD R23, 144(R0) // a.Ahead.Rest
+	MOVD 96(R0), R23 // a.Ahead.Base
+	PRFM (R23), PLDL2KEEP
+	ADD $64, R23
+	MOVD R23, 96(R0) // a.Ahead.Base
+	MOVD 120(R0), R23 // a.Ahead.Left
+	SUB $1, R23
+	MOVD R23, 120(R0) // a.Ahead.Left
+	CBNZ R23, askDone1x1
+	MOVD 112(R0), R23 // a.Ahead.Lines
+	MOVD R23, 120(R0) // a.Ahead.Left
+	MOVD 96(R0), R23 // a.Ahead.Base
+	MOVD 128(R0), R17
+	ADD R17, R23 // a.Ahead.Gap
+	MOVD R23, 96(R0) // a.Ahead.Base
+	MOVD 104(R0), R23 // a.Ahead.Rows
+	SUB $1, R23
+	MOVD R23, 104(R0) // a.Ahead.Rows
+
+askDone1x1:
+	MOVD 136(R0), R23 // a.Ahead.Every
+	MOVD R23, 152(R0) // a.Ahead.Now
+	JMP askPart1x1
+
+askNone1x1:
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	MOVD R23, 152(R0) // a.Ahead.Now
+	SUB R23, R23
+	MOVD R23, 144(R0) // a.Ahead.Rest
+
+askPart1x1:
+	MOVD 152(R0), R23 // a.Ahead.Now
+	PCALIGN $32
+
 loop1x1:
 	FMOVQ (R22), F1
 	ADD R13, R22
@@ -12252,6 +15037,9 @@ loop1x1:
 	WORD $0x4f821020 // fmla v0.4s, v1.4s, v2.s[0]
 	ADD R21, R26
 	BNE loop1x1
+	MOVD 144(R0), R23 // a.Ahead.Rest
+	CBNZ R23, part1x1
+	MOVD R23, 152(R0) // a.Ahead.Now
 
 masked1x1:
 	MOVD 24(R0), R23 // a.Keys
@@ -12719,7 +15507,7 @@ float32RowLast:
 	PCALIGN $32
 
 float32Vector:
-	PRFM (R1), PLDL1STRM
+	PRFM (R1), PLDL1KEEP
 	FMOVQ (R24), F0
 	FMOVQ F0, (R25)
 	ADD $16, R1
@@ -12783,7 +15571,7 @@ Float16RowLast:
 	PCALIGN $32
 
 Float16Vector:
-	PRFM (R1), PLDL1STRM
+	PRFM (R1), PLDL1KEEP
 	FMOVD (R24), F0
 	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
 	FMOVQ F0, (R25)
@@ -12851,7 +15639,7 @@ BFloat16RowLast:
 	PCALIGN $32
 
 BFloat16Vector:
-	PRFM (R1), PLDL1STRM
+	PRFM (R1), PLDL1KEEP
 	FMOVD (R24), F0
 	WORD $0x2e613800 // shll v0.4s, v0.4h, #16
 	FMOVQ F0, (R25)
@@ -12922,7 +15710,7 @@ int8RowLast:
 	PCALIGN $32
 
 int8Vector:
-	PRFM (R1), PLDL1STRM
+	PRFM (R1), PLDL1KEEP
 	FMOVS (R24), F0
 	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
 	WORD $0x0f10a400 // sxtl v0.4s, v0.4h

@@ -23,15 +23,19 @@ type PackArgs struct {
 }
 
 // Ahead is memory that will be used soon. A kernel may ask the CPU to bring it into
-// the second-level cache, Batch rows with each micro-tile (a CPU drops requests
-// that come faster than memory answers), and counts Rows down to 0 and Base
-// onwards as it does. Nothing is read: no address here needs to be valid.
+// the second-level cache, a line at a time with as many steps of a micro-tile between two lines as
+// Every says: requests that come faster than memory answers hold up what the micro-tile
+// itself reads. It moves Base, Left and Rows on as it does. Nothing is read: no address here
+// needs to be valid.
 type Ahead struct {
-	Base   uintptr // an address; it keeps nothing alive
-	Rows   int     // rows left to ask for, 0 for none
-	Stride int     // bytes from one row to the next
-	Lines  int     // lines of 64 bytes to ask for from the beginning of each row, at least 1
-	Batch  int     // at least 1
+	Base  uintptr // address of the next line to ask for; it keeps nothing alive
+	Rows  int     // rows left, the one that Base lies in among them, 0 for none
+	Lines int     // lines of 64 bytes of a row, at least 1
+	Left  int     // of them, lines left of the row that Base lies in, at least 1
+	Gap   int     // bytes from the end of the last line of a row to the next row
+	Every int     // steps, at least 1
+
+	Rest, Now int // the kernel's own, 0 before a call and after
 }
 
 // ScoresArgs are the operands of Set.Scores.

@@ -370,7 +370,7 @@ func (w *workspace) scores(j *job, g *laneGroup, n, lo, hi, first, end int) {
 	a.K = (*float32)(unsafe.Add(k, 4*lo*a.KeyStride))
 	a.S = lane(w.p, lo, g.lanes, first)
 	a.Keys = hi - lo
-	w.ahead.deal(&a.Ahead, (a.Keys+set.Rows-1)/set.Rows)
+	w.ahead.deal(&a.Ahead, (a.Keys+set.Rows-1)/set.Rows, a.Dim)
 	set.Scores(a)
 	w.ahead.back(&a.Ahead)
 }
@@ -392,7 +392,7 @@ func (w *workspace) accumulate(j *job, g *laneGroup, n int, keys span, first, en
 	a.Alpha = lane(w.softmaxArgs.Alpha, 0, 0, first)
 	a.Lanes, a.Stride = end-first, g.lanes
 	a.Mode = mode
-	w.ahead.deal(&a.Ahead, (a.Dim+set.Rows-1)/set.Rows)
+	w.ahead.deal(&a.Ahead, (a.Dim+set.Rows-1)/set.Rows, a.Keys)
 	set.Accumulate(a)
 	w.ahead.back(&a.Ahead)
 }

@@ -10,9 +10,16 @@ const (
 	// line is the size of the cache lines that kernels ask for.
 	line = 64
 
-	// maxBatch is the most lines to ask for with one micro-tile: those beyond what a
-	// core can have under way are dropped.
-	maxBatch = 48
+	// minEvery is the least steps of a micro-tile between two lines that are asked for: some 25
+	// cycles, in which memory delivers hardly more. From wholeEvery on they are a multiple of it:
+	// some kernels take so many at a time.
+	minEvery, wholeEvery = 2, 4
+
+	// latePart is the part of the calls of a block in which far keys and values are asked for, the
+	// last fourth. They share few sets of the second-level cache, and push out of it what was not
+	// used for longest: by then those are rows of the block before, earlier packed queries and
+	// outputs.
+	latePart = 4
 )
 
 // A prefetcher lists the memory that is used after the present key block, and
@@ -20,8 +27,10 @@ const (
 type prefetcher struct {
 	list  [32]kernel.Ahead
 	n     int
-	rows  int // left, in all of the list
+	lines int // left, in all of the list
 	calls int // left in the block
+	late  int // ranges at the beginning of the list, the last to be asked for, that wait
+	last  int // until so many calls are left
 }
 
 // plan lists what comes after a key block of an item: the block at next, if that is
@@ -30,17 +39,24 @@ type prefetcher struct {
 // first, and biases and masks, of which there is most, are asked for last.
 func (f *prefetcher) plan(w *workspace, j *job, s *seq, groups []laneGroup, head, next, end int, first bool) {
 	p := &j.problem
-	f.n, f.rows, f.calls = 0, 0, 2*len(groups)
+	f.n, f.lines, f.calls, f.late = 0, 0, 2*len(groups), 0
+	f.last = (f.calls + latePart - 1) / latePart
+	far := p.K.step() >= farValues || p.V.step() >= farValues
 	last := &groups[len(groups)-1]
 	row, rows := groups[0].row, last.row+last.rows-groups[0].row
 	if next < end {
+		if far {
+			f.addLate(p, s, head, next)
+		}
 		f.addPairs(p, s, head, row, rows, w.share, next)
 	}
 	if left := end - next; left > 0 && left <= kernel.KeyBlock || left <= 0 && first {
 		f.addRows(&p.Out, s, head, row, rows, w.share, p.DimV)
 	}
 	if next < end {
-		f.addKeys(p, s, head, next)
+		if !far {
+			f.addKeys(p, s, head, next)
+		}
 		return
 	}
 	// Most likely the item that this worker takes next.
@@ -58,12 +74,21 @@ func (f *prefetcher) plan(w *workspace, j *job, s *seq, groups []laneGroup, head
 	prefix, lo, hi := p.keys(&after, row, row+rows)
 	key0, end := nextBlock(0, prefix, lo, hi)
 	if key0 < end {
+		if far {
+			f.addLate(p, &after, head, key0)
+		}
 		f.addPairs(p, &after, head, row, rows, w.share, key0)
 	}
 	f.addRows(&p.Q, &after, head, row, rows, w.share, p.DimQK)
-	if key0 < end {
+	if key0 < end && !far {
 		f.addKeys(p, &after, head, key0)
 	}
+}
+
+// addLate is addKeys at the beginning of the list, for far rows.
+func (f *prefetcher) addLate(p *Problem, s *seq, head, key0 int) {
+	f.addKeys(p, s, head, key0)
+	f.late = f.n
 }
 
 // addPairs lists what there is for the pairs of query rows with the key block at key0.
@@ -91,8 +116,12 @@ func (f *prefetcher) addKeys(p *Problem, s *seq, head, key0 int) {
 	}
 }
 
-// addRows lists query rows, each in its head.
+// addRows lists query rows, each in its head. Far rows are not worth it: a micro-tile that asks for a
+// line of another page waits for its translation.
 func (f *prefetcher) addRows(o *Operand, s *seq, head, row, rows, share, dim int) {
+	if 4*max(o.Stride[2], -o.Stride[2]) >= farValues {
+		return
+	}
 	for h := range share {
 		f.add(o, s.batch, head*share+h, s.q0+row/share, s.q0+(row+rows-1)/share+1, dim)
 	}
@@ -134,38 +163,48 @@ func (f *prefetcher) note(first unsafe.Pointer, rows, stride, bytes int) {
 		return
 	}
 	base := uintptr(first)
-	f.list[f.n] = kernel.Ahead{
-		Base:   base,
-		Rows:   rows,
-		Stride: stride,
-		Lines:  (int(base%line) + bytes + line - 1) / line,
-	}
+	lines := (int(base%line) + bytes + line - 1) / line
+	f.list[f.n] = kernel.Ahead{Base: base, Rows: rows, Lines: lines, Left: lines, Gap: stride - lines*line}
 	f.n++
-	f.rows += rows
+	f.lines += rows * lines
 }
 
-// deal hands the last range of the list to a call of so many micro-tiles.
-func (f *prefetcher) deal(a *kernel.Ahead, tiles int) {
-	if f.n == 0 {
+// linesOf returns the lines that a asks for.
+func linesOf(a *kernel.Ahead) int {
+	if a.Rows == 0 {
+		return 0
+	}
+	return (a.Rows-1)*a.Lines + a.Left
+}
+
+// waits reports whether the next call asks for nothing.
+func (f *prefetcher) waits() bool { return f.n <= f.late && (f.n == 0 || f.calls > f.last) }
+
+// deal hands the last range of the list to a call of so many micro-tiles and steps of each.
+func (f *prefetcher) deal(a *kernel.Ahead, tiles, steps int) {
+	if f.waits() {
 		a.Rows = 0
 		return
 	}
 	*a = f.list[f.n-1]
-	rows := (f.rows + f.calls - 1) / f.calls
+	lines := (f.lines + f.calls - 1) / f.calls
 	if f.n >= f.calls {
-		rows = max(rows, a.Rows) // one range a call
+		lines = max(lines, linesOf(a)) // one range a call
 	}
-	a.Batch = clamp((rows+tiles-1)/tiles, 1, max(1, maxBatch/a.Lines))
+	if a.Every = max(minEvery, tiles*steps/lines); a.Every > wholeEvery {
+		a.Every -= a.Every % wholeEvery
+	}
 }
 
 // back takes back what the call left.
 func (f *prefetcher) back(a *kernel.Ahead) {
+	waited := f.waits()
 	f.calls = max(1, f.calls-1)
-	if f.n == 0 {
+	if waited {
 		return
 	}
 	last := &f.list[f.n-1]
-	f.rows -= last.Rows - a.Rows
+	f.lines -= linesOf(last) - linesOf(a)
 	*last = *a
 	if a.Rows == 0 {
 		f.n--

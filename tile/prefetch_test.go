@@ -12,23 +12,25 @@ import (
 func TestPrefetch(t *testing.T) {
 	const batch, heads, kvHeads, seq, dim = 1, 4, 2, 700, 40
 	asked := map[uintptr]bool{}
-	take := func(a *kernel.Ahead, tiles int) {
+	take := func(a *kernel.Ahead, tiles, steps int) {
 		for ; tiles > 0; tiles-- {
-			for n := a.Batch; n > 0 && a.Rows > 0; n-- {
-				for i := range a.Lines {
-					asked[(a.Base+uintptr(i*line))/line] = true
+			for left := steps; a.Rows > 0 && left > a.Every; left -= a.Every {
+				asked[a.Base/line] = true
+				a.Base += line
+				if a.Left--; a.Left == 0 {
+					a.Left = a.Lines
+					a.Base += uintptr(a.Gap)
+					a.Rows--
 				}
-				a.Base += uintptr(a.Stride)
-				a.Rows--
 			}
 		}
 	}
 	const rows = 6
 	set := kernel.Set{Name: "test", Vec: 16, Lanes: 64, Rows: rows}.With(kernel.Funcs{
 		PackQ:      func(*kernel.PackArgs) {},
-		Scores:     func(a *kernel.ScoresArgs) { take(&a.Ahead, (a.Keys+rows-1)/rows) },
+		Scores:     func(a *kernel.ScoresArgs) { take(&a.Ahead, (a.Keys+rows-1)/rows, a.Dim) },
 		Softmax:    func(*kernel.SoftmaxArgs) {},
-		Accumulate: func(a *kernel.AccumulateArgs) { take(&a.Ahead, (a.Dim+rows-1)/rows) },
+		Accumulate: func(a *kernel.AccumulateArgs) { take(&a.Ahead, (a.Dim+rows-1)/rows, a.Keys) },
 		Finish:     func(*kernel.FinishArgs) {},
 		Bias:       func(*kernel.BiasArgs) {},
 	})

@@ -45,8 +45,8 @@ type Arch struct {
 	// AddressOf does not lose it.
 	AddressAt, AddressOf func(f *Func, base, off Int, disp int) string
 	// Prefetch brings the line at an address into the second-level cache, PrefetchNear
-	// into the first, and PrefetchOnce into the first and, where the CPU can, no other.
-	Prefetch, PrefetchNear, PrefetchOnce func(f *Func, addr string)
+	// into the first.
+	Prefetch, PrefetchNear func(f *Func, addr string)
 	// Branch writes a comparison of x with y (a register or "$1") and a jump to
 	// label where cond (EQ, NE, LT, LE, GT, GE) holds.
 	Branch func(f *Func, x Int, cond, y, label string)

@@ -115,7 +115,7 @@ func (c *converter) elements() {
 	c.Op(c.Sub, c.Lanes, c.n)
 	c.Branch(c.Func, c.n, "LT", "$0", name("Few"))
 	c.Loop(name("Vector"))
-	c.PrefetchOnce(c.Func, mem(c.ahead, 0))
+	c.PrefetchNear(c.Func, mem(c.ahead, 0))
 	c.vector(0, 0)
 	c.Op(c.Add, unit*c.Lanes, c.ahead)
 	c.Op(c.Add, unit*c.Lanes, c.src)

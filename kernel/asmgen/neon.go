@@ -84,7 +84,6 @@ var neon = func() *Arch {
 		},
 		Interleave:   [2]interleave{{"VZIP1.S4", "VZIP2.S4"}, {"VZIP1.D2", "VZIP2.D2"}},
 		PrefetchNear: func(f *Func, addr string) { f.Op("PRFM", addr, "PLDL1KEEP") },
-		PrefetchOnce: func(f *Func, addr string) { f.Op("PRFM", addr, "PLDL1STRM") },
 		Prefetch:     func(f *Func, addr string) { f.Op("PRFM", addr, "PLDL2KEEP") },
 		Branch: func(f *Func, x Int, cond, y, label string) {
 			switch {

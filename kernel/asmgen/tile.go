@@ -54,7 +54,6 @@ func (p *product) reserve() {
 	for _, r := range p.Rows {
 		most = max(most, r)
 	}
-	most = max(most, 3*p.RowsPerPtr) // ahead needs three
 	every := fmt.Sprintf("A, every %d rows", p.RowsPerPtr)
 	if p.RowsPerPtr == 1 {
 		every = "A, every row"
@@ -77,9 +76,6 @@ func (p *product) emit() {
 		height := p.Arch.Rows[vecs-1]
 		p.Loop(lanes)
 		p.Branch(p.Func, p.rows, "EQ", "$0", "done")
-		if p.prefetches {
-			p.ahead(lanes)
-		}
 		for r := 1; r < height; r++ {
 			p.Branch(p.Func, p.rows, "EQ", imm(r), fmt.Sprintf("tile%dx%d", r, vecs))
 		}
@@ -103,31 +99,48 @@ func (p *product) emit() {
 // cacheLine is the distance between two prefetches, in bytes.
 const cacheLine = 64
 
-// ahead asks for the memory that a.Ahead describes, a batch with each micro-tile.
-// Registers of the micro-tile that are not set yet serve as temporaries.
-func (p *product) ahead(lanes string) {
-	label := func(what string) string { return "ahead" + what + lanes }
-	rows, batch, row, line := p.k, p.b, p.ptr[0], p.ptr[1]
-	p.load("Ahead.Rows", rows)
-	p.Branch(p.Func, rows, "EQ", "$0", label("Done"))
-	p.load("Ahead.Batch", batch)
-	p.load("Ahead.Base", row)
-	p.Label(label("Row"))
-	p.Op(p.Mov, row, line)
-	p.load("Ahead.Lines", p.ptr[2])
-	p.Label(label("Line"))
-	p.Prefetch(p.Func, mem(line, 0))
-	p.Op(p.Add, cacheLine, line)
-	p.Countdown(p.ptr[2], label("Line"))
-	p.load("Ahead.Stride", line)
-	p.Op(p.Add, line, row)
-	p.Op(p.Sub, 1, rows)
-	p.Branch(p.Func, rows, "EQ", "$0", label("Save"))
-	p.Countdown(batch, label("Row"))
-	p.Label(label("Save"))
-	p.save(rows, "Ahead.Rows")
-	p.save(row, "Ahead.Base")
-	p.Label(label("Done"))
+// ask begins a part of the steps left, k, and asks for a line of the memory that a.Ahead describes:
+// the part is a.Ahead.Every steps, or all of them if there is nothing to ask for. Steps beyond the
+// part are in a.Ahead.Rest. k is the only register that is free.
+func (t *tile) ask(again string) {
+	label := func(what string) string { return "ask" + what + t.name }
+	t.Loop(again)
+	t.save(t.k, "Ahead.Rest")
+	t.load("Ahead.Rows", t.k)
+	t.Branch(t.Func, t.k, "EQ", "$0", label("None"))
+	t.load("Ahead.Rest", t.k)
+	t.SubLoad(t.Func, t.arg("Ahead.Every"), t.k)
+	t.note("a.Ahead.Every")
+	t.Branch(t.Func, t.k, "LE", "$0", label("None"))
+	t.save(t.k, "Ahead.Rest")
+	t.load("Ahead.Base", t.k)
+	t.Prefetch(t.Func, mem(t.k, 0))
+	t.Op(t.Add, cacheLine, t.k)
+	t.save(t.k, "Ahead.Base")
+	t.load("Ahead.Left", t.k)
+	t.Op(t.Sub, 1, t.k)
+	t.save(t.k, "Ahead.Left")
+	t.Branch(t.Func, t.k, "NE", "$0", label("Done"))
+	t.load("Ahead.Lines", t.k)
+	t.save(t.k, "Ahead.Left")
+	t.load("Ahead.Base", t.k)
+	t.AddMem(t.Func, t.arg("Ahead.Gap"), t.k)
+	t.note("a.Ahead.Gap")
+	t.save(t.k, "Ahead.Base")
+	t.load("Ahead.Rows", t.k)
+	t.Op(t.Sub, 1, t.k)
+	t.save(t.k, "Ahead.Rows")
+	t.Label(label("Done"))
+	t.load("Ahead.Every", t.k)
+	t.save(t.k, "Ahead.Now")
+	t.Jump(label("Part"))
+	t.Label(label("None"))
+	t.load("Ahead.Rest", t.k)
+	t.save(t.k, "Ahead.Now")
+	t.Op(t.Sub, t.k, t.k)
+	t.save(t.k, "Ahead.Rest")
+	t.Label(label("Part"))
+	t.load("Ahead.Now", t.k)
 }
 
 // tile writes one micro-tile.
@@ -243,7 +256,18 @@ func (t *tile) step(op func(f *Func, x, y, acc Vec), count func()) {
 }
 
 // loop writes a loop over k, which is set, of steps whose elements all count.
-func (t *tile) loop() { t.loopAs("loop" + t.name) }
+func (t *tile) loop() {
+	if !t.prefetches {
+		t.loopAs("loop" + t.name)
+		return
+	}
+	again := "part" + t.name
+	t.ask(again)
+	t.loopAs("loop" + t.name)
+	t.load("Ahead.Rest", t.k)
+	t.Branch(t.Func, t.k, "NE", "$0", again)
+	t.save(t.k, "Ahead.Now") // 0, as before the call
+}
 
 // loopAs is loop, and names its label.
 func (t *tile) loopAs(label string) {

@@ -89,7 +89,6 @@ func x86(n int, reg string, count int, half string) Arch {
 		},
 		Interleave:   [2]interleave{unpackPS, unpackPD},
 		PrefetchNear: func(f *Func, addr string) { f.Op("PREFETCHT0", addr) },
-		PrefetchOnce: func(f *Func, addr string) { f.Op("PREFETCHNTA", addr) },
 		Prefetch:     func(f *Func, addr string) { f.Op("PREFETCHT1", addr) },
 		Address:      func(f *Func, symbol string, dst Int) { f.Op("LEAQ", symbol+"(SB)", dst) },
 		Return: func(f *Func) {

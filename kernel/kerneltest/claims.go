@@ -29,9 +29,10 @@ func (s *suite) ahead(lanes, keys int) {
 	const dim = 19
 	for _, base := range []uintptr{0, 1<<20 + 7, ^uintptr(0) - 4096} {
 		for _, hint := range []kernel.Ahead{
-			{Rows: 1, Stride: 512, Lines: 8, Batch: 1},
-			{Rows: 5, Stride: -512, Lines: 1, Batch: 100},
-			{Rows: 1000, Stride: 0, Lines: 3, Batch: 2},
+			{Rows: 1, Lines: 8, Left: 8, Every: 1},
+			{Rows: 5, Lines: 1, Left: 1, Gap: -576, Every: 4},
+			{Rows: 1000, Lines: 3, Left: 2, Gap: -192, Every: 2},
+			{Rows: 1000, Lines: 3, Left: 3, Every: 100},
 		} {
 			hint.Base = base
 			s.begin()
@@ -51,9 +52,13 @@ func (s *suite) ahead(lanes, keys int) {
 					sc.Ahead, ac.Ahead = h, h
 					s.set.Scores(&sc)
 					s.set.Accumulate(&ac)
-					for _, left := range []int{sc.Ahead.Rows, ac.Ahead.Rows} {
-						if left < 0 || left > h.Rows {
-							s.Errorf("ahead: %d rows left of %d", left, h.Rows)
+					for _, left := range []kernel.Ahead{sc.Ahead, ac.Ahead} {
+						if left.Rows < 0 || left.Rows > h.Rows || h.Rows > 0 && (left.Left < 1 || left.Left > h.Lines) {
+							s.Errorf("ahead: %d rows left of %d, %d lines of %d", left.Rows, h.Rows, left.Left, h.Lines)
+						}
+						asked := (h.Rows-left.Rows)*h.Lines + h.Left - left.Left
+						if want := h.Base + uintptr(asked*64+(h.Rows-left.Rows)*h.Gap); left.Base != want {
+							s.Errorf("ahead: %#x is next after %d lines from %#x on, want %#x", left.Base, asked, h.Base, want)
 						}
 					}
 				}
