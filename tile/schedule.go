@@ -47,8 +47,9 @@ type Schedule struct {
 	Decode  int // items of sequences with few queries, whose keys may be divided
 	Workers int
 
-	// Prefetch says that operands are asked for ahead: they are larger than the second-level
-	// cache.
+	// Prefetch says that operands are asked for ahead: they are larger than what a worker may
+	// hope to find in the last-level cache, or in the second. Far rows share few sets of that, and
+	// push out packed queries and outputs unless these leave most of it free.
 	Prefetch bool
 
 	// Why those: a clause each. OrderWhy says in which order decoding reads rows,
@@ -125,7 +126,8 @@ func (e *Engine) schedule(p *Problem, workers int, d *decoding) Schedule {
 		s.WorkersWhy = "there are no more items"
 	}
 	bytes := float64(perRow) * (float64(p.Heads)*float64(p.TokensQ) + float64(p.KVHeads)*float64(p.TokensKV))
-	s.Prefetch = bytes > float64(e.caches.L2)
+	far := p.K.step() >= farValues || p.V.step() >= farValues
+	s.Prefetch = bytes > float64(e.caches.L3/4) || bytes > float64(e.caches.L2) && (!far || s.Rows()*perRow <= e.caches.L2/4)
 	s.section = clamp(e.caches.L3/2/max(1, p.SeqKV*perRow), 1, s.Heads)
 	if p.Mask.Right == Unbounded {
 		s.section = 1
