@@ -312,6 +312,14 @@ func (c *Cache) Layers() int {
 	return len(c.layers)
 }
 
+// PageTokens returns the tokens of a page, 0 of nil.
+func (c *Cache) PageTokens() int {
+	if c == nil {
+		return 0
+	}
+	return c.pageTokens
+}
+
 // FreePages returns how many pages of a layer no sequence has; 0 if there is no such layer, and of
 // nil. Layers that share a table have the same.
 func (c *Cache) FreePages(layer int) int {

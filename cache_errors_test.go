@@ -48,28 +48,28 @@ func TestCacheConfigErrors(t *testing.T) {
 			l.Window, l.Keep, c.Pages, c.Sequences, c.StepTokens = 1<<29, 1<<28, 0, 1, 1<<28+2
 		}},
 		{"keep", "qkv: keep of layer 0 is 3, it needs a window", func(c *qkv.CacheConfig, l *qkv.CacheLayer) { l.Keep = 3 }},
-		{"kvHeads", "qkv: kvHeads is -2, at least 1 is needed of layer 0", func(c *qkv.CacheConfig, l *qkv.CacheLayer) { l.KVHeads = -2 }},
-		{"dimQK", "qkv: dimQK is 16385, at most 16384 is supported of layer 0", func(c *qkv.CacheConfig, l *qkv.CacheLayer) { l.DimQK = 16385 }},
-		{"dimV", "qkv: dimV is 0, at least 1 is needed of layer 1", func(c *qkv.CacheConfig, l *qkv.CacheLayer) {
+		{"kvHeads", "qkv: layer 0: kvHeads is -2, at least 1 is needed", func(c *qkv.CacheConfig, l *qkv.CacheLayer) { l.KVHeads = -2 }},
+		{"dimQK", "qkv: layer 0: dimQK is 16385, at most 16384 is supported", func(c *qkv.CacheConfig, l *qkv.CacheLayer) { l.DimQK = 16385 }},
+		{"dimV", "qkv: layer 1: dimV is 0, at least 1 is needed", func(c *qkv.CacheConfig, l *qkv.CacheLayer) {
 			c.Layers = append(c.Layers, *l)
 			c.Layers[0].K, c.Layers[0].V, c.Layers[0].KScale = qkv.View{}, qkv.View{}, qkv.View{}
 			c.Layers[1].DimV = 0
 		}},
-		{"dimV", "qkv: dimV is 33, not a multiple of the 32 of a block of layer 0", func(c *qkv.CacheConfig, l *qkv.CacheLayer) { l.DimV = 33 }},
-		{"keyType", "qkv: keyType is 5, the last is 4 of layer 0", func(c *qkv.CacheConfig, l *qkv.CacheLayer) { l.KeyType = 5 }},
-		{"valueType", "qkv: valueType is -1, the last is 4 of layer 0", func(c *qkv.CacheConfig, l *qkv.CacheLayer) { l.ValueType = -1 }},
-		{"v", "qkv: v is not given, k is of layer 0", func(c *qkv.CacheConfig, l *qkv.CacheLayer) { l.V = qkv.View{} }},
-		{"k", "qkv: k is not given, v is of layer 0", func(c *qkv.CacheConfig, l *qkv.CacheLayer) { l.K = qkv.View{} }},
-		{"kScale", "qkv: kScale is given, k is not of layer 0", func(c *qkv.CacheConfig, l *qkv.CacheLayer) { l.K, l.V = qkv.View{}, qkv.View{} }},
-		{"k", "qkv: k has elements of type float32, int8 is needed of layer 0", func(c *qkv.CacheConfig, l *qkv.CacheLayer) { l.K = qkv.BHSD(floats, 3, 2, 8, 32) }},
-		{"k", "qkv: k has batch 2, the cache needs 3 of layer 0", func(c *qkv.CacheConfig, l *qkv.CacheLayer) { l.K = qkv.BHSD(ints, 2, 2, 8, 32) }},
-		{"v", "qkv: v has head dim 32, the cache needs 64 of layer 0", func(c *qkv.CacheConfig, l *qkv.CacheLayer) { l.V = qkv.BHSD(blocks, 3, 2, 8, 32) }},
-		{"v", "qkv: v reaches element 95, its slice has 90 of layer 0", func(c *qkv.CacheConfig, l *qkv.CacheLayer) { l.V = qkv.BHSD(blocks[:90], 3, 2, 8, 64) }},
-		{"v", "qkv: v overlaps itself: its head dim stride is 1, at least 8 is needed of layer 0", func(c *qkv.CacheConfig, l *qkv.CacheLayer) {
+		{"dimV", "qkv: layer 0: dimV is 33, not a multiple of the 32 of a block", func(c *qkv.CacheConfig, l *qkv.CacheLayer) { l.DimV = 33 }},
+		{"keyType", "qkv: layer 0: keyType is 5, the last is 4", func(c *qkv.CacheConfig, l *qkv.CacheLayer) { l.KeyType = 5 }},
+		{"valueType", "qkv: layer 0: valueType is -1, the last is 4", func(c *qkv.CacheConfig, l *qkv.CacheLayer) { l.ValueType = -1 }},
+		{"v", "qkv: layer 0: v is not given, k is", func(c *qkv.CacheConfig, l *qkv.CacheLayer) { l.V = qkv.View{} }},
+		{"k", "qkv: layer 0: k is not given, v is", func(c *qkv.CacheConfig, l *qkv.CacheLayer) { l.K = qkv.View{} }},
+		{"kScale", "qkv: layer 0: kScale is given, k is not", func(c *qkv.CacheConfig, l *qkv.CacheLayer) { l.K, l.V = qkv.View{}, qkv.View{} }},
+		{"k", "qkv: layer 0: k has elements of type float32, int8 is needed", func(c *qkv.CacheConfig, l *qkv.CacheLayer) { l.K = qkv.BHSD(floats, 3, 2, 8, 32) }},
+		{"k", "qkv: layer 0: k has batch 2, the cache needs 3", func(c *qkv.CacheConfig, l *qkv.CacheLayer) { l.K = qkv.BHSD(ints, 2, 2, 8, 32) }},
+		{"v", "qkv: layer 0: v has head dim 32, the cache needs 64", func(c *qkv.CacheConfig, l *qkv.CacheLayer) { l.V = qkv.BHSD(blocks, 3, 2, 8, 32) }},
+		{"v", "qkv: layer 0: v reaches element 95, its slice has 90", func(c *qkv.CacheConfig, l *qkv.CacheLayer) { l.V = qkv.BHSD(blocks[:90], 3, 2, 8, 64) }},
+		{"v", "qkv: layer 0: v overlaps itself: its head dim stride is 1, at least 8 is needed", func(c *qkv.CacheConfig, l *qkv.CacheLayer) {
 			l.V = qkv.Strided(blocks, 0, [4]int{3, 2, 8, 64}, [4]int{32, 16, 1, 1})
 		}},
-		{"kScale", "qkv: kScale is not given of layer 0", func(c *qkv.CacheConfig, l *qkv.CacheLayer) { l.KScale = qkv.View{} }},
-		{"vScale", "qkv: vScale is given, v has elements of type BlockQ8_0 of layer 0", func(c *qkv.CacheConfig, l *qkv.CacheLayer) { l.VScale = l.KScale }},
+		{"kScale", "qkv: layer 0: kScale is not given", func(c *qkv.CacheConfig, l *qkv.CacheLayer) { l.KScale = qkv.View{} }},
+		{"vScale", "qkv: layer 0: vScale is given, v has elements of type BlockQ8_0", func(c *qkv.CacheConfig, l *qkv.CacheLayer) { l.VScale = l.KScale }},
 		{"v of layer 0", "qkv: v of layer 0 and k of layer 0 share elements", func(c *qkv.CacheConfig, l *qkv.CacheLayer) {
 			l.ValueType, l.DimV, l.V, l.VScale = qkv.TypeInt8, 32, l.K, qkv.BHSD(floats[100:], 3, 2, 8, 1)
 		}},

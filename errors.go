@@ -33,10 +33,10 @@ func argError(arg string, got, want int, format string, args ...any) error {
 	return &ArgError{Arg: strings.Clone(arg), Got: got, Want: want, msg: fmt.Sprintf(format, copies...)}
 }
 
-// inLayer adds to an error of a layer which that is.
+// inLayer says in an error of a layer which that is.
 func inLayer(err error, layer int) error {
 	if e, ok := err.(*ArgError); ok {
-		e.msg = fmt.Sprintf("%s of layer %d", e.msg, layer)
+		e.msg = fmt.Sprintf("layer %d: %s", layer, e.msg)
 	}
 	return err
 }

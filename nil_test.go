@@ -54,7 +54,7 @@ func TestNil(t *testing.T) {
 	must(err)
 	isArgError(t, "layer", layer.Run(nil), "call is nil")
 	isArgError(t, "layer", layer.Run(&qkv.LayerCall{}), "x is not given")
-	if n := (*qkv.Cache)(nil).Layers() + (*qkv.Sequence)(nil).Len() + (*qkv.Cache)(nil).FreePages(0) + (*qkv.Step)(nil).Tokens() + new(qkv.Step).Tokens() + (*qkv.PackedMatrix)(nil).Bytes() +
+	if n := (*qkv.Cache)(nil).Layers() + (*qkv.Cache)(nil).PageTokens() + new(qkv.Cache).PageTokens() + (*qkv.Sequence)(nil).Len() + (*qkv.Cache)(nil).FreePages(0) + (*qkv.Step)(nil).Tokens() + new(qkv.Step).Tokens() + (*qkv.PackedMatrix)(nil).Bytes() +
 		rotary.Dim() + rotary.Positions() + (*qkv.Layer)(nil).Workspace(3) +
 		(*qkv.Cache)(nil).Bytes() + (&qkv.CacheConfig{}).LayerPages(0) + (*qkv.Projection)(nil).Bytes() + (*qkv.Layer)(nil).Bytes() +
 		new(qkv.Cache).Bytes() + new(qkv.Sequence).Len() + new(qkv.Projection).Bytes() + new(qkv.Layer).Bytes() +
