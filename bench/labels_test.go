@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"runtime/pprof"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 
 	"github.com/qkv-go/qkv"
@@ -44,6 +42,7 @@ func TestLabels(t *testing.T) {
 		Combine:          noting(note, "Combine", old.Combine),
 		Dots:             noting(note, "Dots", old.Dots),
 		Rotary:           noting(note, "Rotary", old.Rotary),
+		Store:            noting(note, "Store", old.Store),
 	})
 	for _, c := range []struct {
 		text string
@@ -54,6 +53,7 @@ func TestLabels(t *testing.T) {
 		{"h=4,hkv=2,sq=1,skv=40,d=8,kv=float16", []string{"DecodeScores: scores", "Softmax: softmax", "DecodeAccumulate: accumulate"}},
 		{"m=40,n=16,k=16", []string{"Multiply: multiply"}},
 		{"project=40,in=16,h=2,d=8", []string{"Multiply: project", "Rotary: rotate"}},
+		{"append=40,hkv=2,d=64,kv=int8", []string{"Store: store"}},
 	} {
 		clear(seen)
 		paths, err := engine{kernel: set.Name, labels: true}.Paths(mustWork(t, c.text).Inputs(1), 1)
@@ -74,25 +74,6 @@ func TestLabels(t *testing.T) {
 		}
 	}
 
-	// A cache has no kernels that could be asked: another goroutine looks until it is there.
-	paths, err := engine{labels: true}.Paths(mustWork(t, "append=512,hkv=2,d=64,kv=int8").Inputs(1), 1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var stop atomic.Bool
-	var done sync.WaitGroup
-	done.Go(func() {
-		for !stop.Load() {
-			if err := paths[0].Run(); err != nil {
-				t.Error(err)
-				return
-			}
-		}
-	})
-	for clear(seen); !seen["Append: append"] && !t.Failed(); note("Append") {
-	}
-	stop.Store(true)
-	done.Wait()
 }
 
 // noting returns a function that calls note with its name before it does what f does.
