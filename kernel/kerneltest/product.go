@@ -125,8 +125,8 @@ func (s *suite) asking(multiply func(*kernel.MultiplyArgs)) func(*kernel.Multipl
 		beyond := int(a.Next - told.Next)
 		told.Next = a.Next
 		// With each row there may be a line that counts for the next one, too.
-		most := each*a.Rows*a.Depth/kernel.KC/line + a.Rows
-		if *a != told || taken < 0 || beyond < 0 || beyond > line*lines(int(told.NextEnd-(told.Next-uintptr(beyond)))) || asked > most {
+		most := int64(each)*int64(a.Rows*a.Depth)/kernel.KC/line + int64(a.Rows)
+		if *a != told || taken < 0 || beyond < 0 || beyond > line*lines(int(told.NextEnd-(told.Next-uintptr(beyond)))) || int64(asked) > most {
 			s.Fatalf("Multiply asked for %d lines of at most %d and left %+v, want %+v", asked, most, *a, told)
 		}
 		*a = before
