@@ -350,6 +350,15 @@ func (c *Cache) Bytes() int {
 	return n
 }
 
+// pagesOf returns how many pages so many tokens of a sequence take.
+func (g *pageGroup) pagesOf(tokens, pageTokens int) int {
+	n := (tokens + pageTokens - 1) / pageTokens
+	if g.ring > 0 {
+		n = min(n, g.ring)
+	}
+	return n
+}
+
 // release gives up a hold of pages. The lock of the cache is held.
 func (g *pageGroup) release(pages ...int32) {
 	for _, page := range pages {

@@ -30,7 +30,6 @@ import (
 const (
 	packedMagic   = "qkvpack\x00"
 	packedVersion = 1
-	packedMark    = 0x01020304
 	packedHeader  = 64
 	packedAlign   = 64 // bytes
 )
@@ -40,7 +39,7 @@ func (p *PackedMatrix) header() (h [packedHeader]byte) {
 	order := binary.LittleEndian
 	copy(h[:], packedMagic)
 	order.PutUint32(h[8:], packedVersion)
-	binary.NativeEndian.PutUint32(h[12:], packedMark)
+	binary.NativeEndian.PutUint32(h[12:], fileMark)
 	copy(h[16:32], p.set.Name)
 	order.PutUint32(h[32:], uint32(p.set.Vec))
 	order.PutUint32(h[36:], uint32(p.set.Lanes))
@@ -139,17 +138,11 @@ func (e *Engine) MapPacked(data []byte) (*PackedMatrix, error) {
 		return nil, argError("data", len(data), packedHeader, "data has %d bytes, a header has %d", len(data), packedHeader)
 	}
 	order := binary.LittleEndian
-	if string(data[:len(packedMagic)]) != packedMagic {
-		return nil, argError("data", 0, 0, "data is no packed matrix: it begins with %q", string(data[:len(packedMagic)]))
+	if err := checkFileKind(data, packedMagic, "packed matrix", packedVersion); err != nil {
+		return nil, err
 	}
-	if v := order.Uint32(data[8:]); v != packedVersion {
-		return nil, argError("data", int(v&math.MaxInt32), packedVersion, "data is of version %d, this program reads %d", v, packedVersion)
-	}
-	if got, want := order.Uint32(data[60:]), crc32.ChecksumIEEE(data[:60]); got != want {
-		return nil, argError("data", int(got&math.MaxInt32), int(want&math.MaxInt32), "the header of data has checksum %08x, its bytes have %08x", got, want)
-	}
-	if m := binary.NativeEndian.Uint32(data[12:]); m != packedMark {
-		return nil, argError("data", int(m&math.MaxInt32), packedMark, "data has the byte order of another machine: its mark is %08x, here it is %08x", m, packedMark)
+	if err := checkFileHeader(data, order.Uint32(data[60:]), crc32.ChecksumIEEE(data[:60])); err != nil {
+		return nil, err
 	}
 	if name := strings.TrimRight(string(data[16:32]), "\x00"); name != e.set.Name {
 		return nil, argError("data", 0, 0, "data is packed for kernel set %q, this engine runs %s", name, e.set.Name)

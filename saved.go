@@ -38,7 +38,6 @@ import (
 const (
 	savedMagic   = "qkvseq\x00\x00"
 	savedVersion = 1
-	savedMark    = 0x01020304
 	savedHeader  = 32
 	savedRecord  = 40
 	savedBuffer  = 64 << 10
@@ -54,7 +53,7 @@ func (c *Cache) header(tokens int, first func(layer int) int) []byte {
 	order := binary.LittleEndian
 	copy(h, savedMagic)
 	order.PutUint32(h[8:], savedVersion)
-	binary.NativeEndian.PutUint32(h[12:], savedMark)
+	binary.NativeEndian.PutUint32(h[12:], fileMark)
 	order.PutUint64(h[16:], uint64(tokens))
 	order.PutUint32(h[24:], uint32(len(c.layers)))
 	for i := range c.layers {
@@ -139,11 +138,8 @@ func (c *Cache) ReadSequence(r io.Reader) (*Sequence, error) {
 		return nil, f.failed()
 	}
 	order := binary.LittleEndian
-	if string(h[:len(savedMagic)]) != savedMagic {
-		return nil, argError("data", 0, 0, "data is no sequence: it begins with %q", string(h[:len(savedMagic)]))
-	}
-	if v := order.Uint32(h[8:]); v != savedVersion {
-		return nil, argError("data", int(v&math.MaxInt32), savedVersion, "data is of version %d, this program reads %d", v, savedVersion)
+	if err := checkFileKind(h, savedMagic, "sequence", savedVersion); err != nil {
+		return nil, err
 	}
 	if n := int64(order.Uint32(h[24:])); n != int64(len(c.layers)) {
 		return nil, argError("data", int(n&math.MaxInt32), len(c.layers), "data has %d layers, the cache has %d", n, len(c.layers))
@@ -152,11 +148,8 @@ func (c *Cache) ReadSequence(r io.Reader) (*Sequence, error) {
 	if f.err != nil {
 		return nil, f.failed()
 	}
-	if got, want := order.Uint32(h[28:]), savedSum(h); got != want {
-		return nil, argError("data", int(got&math.MaxInt32), int(want&math.MaxInt32), "the header of data has checksum %08x, its bytes have %08x", got, want)
-	}
-	if m := binary.NativeEndian.Uint32(h[12:]); m != savedMark {
-		return nil, argError("data", int(m&math.MaxInt32), savedMark, "data has the byte order of another machine: its mark is %08x, here it is %08x", m, savedMark)
+	if err := checkFileHeader(h, order.Uint32(h[28:]), savedSum(h)); err != nil {
+		return nil, err
 	}
 	if n := order.Uint64(h[16:]); n > MaxSeq {
 		return nil, argError("data", int(n&math.MaxInt32), MaxSeq, "data has %d tokens, at most %d are supported", n, MaxSeq)
@@ -239,21 +232,15 @@ func (s *Sequence) takePages(tokens int) error {
 	c := s.cache
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	count := func(g *pageGroup) int {
-		n := (tokens + c.pageTokens - 1) / c.pageTokens
-		if g.ring > 0 {
-			n = min(n, g.ring)
-		}
-		return n
-	}
 	for i := range c.groups {
-		if g := &c.groups[i]; count(g) > len(g.free) {
-			return &PagesError{Window: g.window, Needed: count(g), Free: len(g.free)}
+		g := &c.groups[i]
+		if n := g.pagesOf(tokens, c.pageTokens); n > len(g.free) {
+			return &PagesError{Window: g.window, Needed: n, Free: len(g.free)}
 		}
 	}
 	for i := range c.groups {
 		g := &c.groups[i]
-		for range count(g) {
+		for range g.pagesOf(tokens, c.pageTokens) {
 			s.tables[i].pages = append(s.tables[i].pages, g.take())
 		}
 	}

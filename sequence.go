@@ -157,7 +157,7 @@ func (s *Sequence) Truncate(n int) error {
 func (s *Sequence) truncate(n int) {
 	for i := range s.tables {
 		g, t := &s.cache.groups[i], &s.tables[i]
-		keep := min((n+s.cache.pageTokens-1)/s.cache.pageTokens, len(t.pages))
+		keep := min(g.pagesOf(n, s.cache.pageTokens), len(t.pages))
 		g.release(t.pages[keep:]...)
 		t.pages, t.lost = t.pages[:keep], min(n, t.lost)
 	}

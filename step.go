@@ -209,11 +209,7 @@ func (s *Step) check(marked *int) error {
 
 // more returns how many pages a sequence takes besides the n that it has.
 func (g *pageGroup) more(x *StepSequence, n, pageTokens int) int {
-	needed := (x.Sequence.len + x.Tokens + pageTokens - 1) / pageTokens
-	if g.ring > 0 {
-		needed = min(needed, g.ring)
-	}
-	return max(0, needed-n)
+	return max(0, g.pagesOf(x.Sequence.len+x.Tokens, pageTokens)-n)
 }
 
 // room returns how many tokens can be added at once to a sequence of n.
