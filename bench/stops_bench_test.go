@@ -334,18 +334,6 @@ func appends(b *testing.B, e *qkv.Engine, cfg qkv.CacheConfig) func() error {
 	l := &cfg.Layers[0]
 	tokens := cfg.Pages * cfg.PageTokens
 	k := qkv.BSHD(randomFloats(tokens*l.KVHeads*l.DimQK), 1, tokens, l.KVHeads, l.DimQK)
-	s := c.NewSequence()
-	batch := []qkv.StepSequence{{Sequence: s, Tokens: tokens}}
-	return func() error {
-		if err := s.Truncate(0); err != nil {
-			return err
-		}
-		if err := step.Begin(batch); err != nil {
-			return err
-		}
-		if err := step.Write(0, k, k); err != nil {
-			return err
-		}
-		return step.Commit()
-	}
+	batch := []qkv.StepSequence{{Sequence: c.NewSequence(), Tokens: tokens}}
+	return func() error { return refill(step, batch, k, k) }
 }

@@ -226,18 +226,7 @@ func (s engine) append(e *qkv.Engine, in *AppendInputs) ([]Path, error) {
 	seq := c.NewSequence()
 	batch := []qkv.StepSequence{{Sequence: seq, Tokens: a.Tokens}}
 	newK, newV := qkv.BHSD(in.K, 1, a.KVHeads, a.Tokens, a.Dim), qkv.BHSD(in.V, 1, a.KVHeads, a.Tokens, a.Dim)
-	run := func() error {
-		if err := seq.Truncate(0); err != nil {
-			return err
-		}
-		if err := step.Begin(batch); err != nil {
-			return err
-		}
-		if err := step.Write(0, newK, newV); err != nil {
-			return err
-		}
-		return step.Commit()
-	}
+	run := func() error { return refill(step, batch, newK, newV) }
 	finish := func() error {
 		table, err := seq.Table(0)
 		if err != nil {
@@ -248,4 +237,18 @@ func (s engine) append(e *qkv.Engine, in *AppendInputs) ([]Path, error) {
 		return nil
 	}
 	return []Path{{Name: name, Run: run, Finish: finish}}, nil
+}
+
+// refill empties the one sequence of a batch and writes its new tokens, of a cache of one layer.
+func refill(step *qkv.Step, batch []qkv.StepSequence, k, v qkv.View) error {
+	if err := batch[0].Sequence.Truncate(0); err != nil {
+		return err
+	}
+	if err := step.Begin(batch); err != nil {
+		return err
+	}
+	if err := step.Write(0, k, v); err != nil {
+		return err
+	}
+	return step.Commit()
 }
