@@ -17,16 +17,16 @@ const module = "github.com/qkv-go/qkv"
 // besides the standard library: trees of this module and of others. The longest
 // name that fits a package counts; it may always import its own tree.
 var allowed = map[string][]string{
-	"kernel":            {},
-	"kernel/asmgen":     {"kernel"},
-	"kernel/kerneltest": {"kernel", "golang.org/x/sys"},
-	"tile":              {"kernel"},
-	".":                 {"kernel", "tile", "internal/jsontree", "internal/memory", "github.com/klauspost/cpuid/v2", "golang.org/x/sys"},
-	"onnx":              {".", "google.golang.org/protobuf"},
-	"internal":          {},
-	"internal/memory":   {"golang.org/x/sys"},
-	"internal/jsontree": {},
-	"internal/fastjson": {"internal/jsontree", "github.com/minio/simdjson-go"},
+	"kernel":              {},
+	"tile":                {"kernel"},
+	".":                   {"kernel", "tile", "internal/jsontree", "internal/memory", "github.com/klauspost/cpuid/v2", "golang.org/x/sys"},
+	"onnx":                {".", "google.golang.org/protobuf"},
+	"internal":            {},
+	"internal/asmgen":     {"kernel"},
+	"internal/kerneltest": {"kernel", "golang.org/x/sys"},
+	"internal/memory":     {"golang.org/x/sys"},
+	"internal/jsontree":   {},
+	"internal/fastjson":   {"internal/jsontree", "github.com/minio/simdjson-go"},
 	"bench": {".", "kernel", "tile", "onnx", "internal", "github.com/klauspost/cpuid/v2", "golang.org/x/sys",
 		"golang.org/x/perf", "gonum.org/v1/plot"},
 	"cmd": {".", "kernel", "tile", "onnx", "bench", "internal", "github.com/klauspost/cpuid/v2", "golang.org/x/sys",
@@ -35,10 +35,9 @@ var allowed = map[string][]string{
 	"examples": {".", "internal", "golang.org/x/sys"},
 }
 
-// inTree reports whether a package is below a tree. The root is a tree of one, and
-// so is kernel: what lies below it has an entry of its own.
+// inTree reports whether a package is below a tree. The root is a tree of one.
 func inTree(pkg, tree string) bool {
-	return pkg == tree || tree != "." && tree != "kernel" && strings.HasPrefix(pkg, tree+"/")
+	return pkg == tree || tree != "." && strings.HasPrefix(pkg, tree+"/")
 }
 
 // treeOf returns the entry of a package.
@@ -74,7 +73,7 @@ func TestImports(t *testing.T) {
 						t.Errorf("%s imports %s", pkg, path)
 					}
 				}
-				if pkg != "kernel/kerneltest" && slices.Contains(p.Imports, "testing") {
+				if pkg != "internal/kerneltest" && slices.Contains(p.Imports, "testing") {
 					t.Errorf("%s imports testing outside a test", pkg)
 				}
 			}
@@ -146,15 +145,15 @@ func TestImportRules(t *testing.T) {
 	}{
 		{"kernel", "tile", false},
 		{"kernel", "golang.org/x/sys/cpu", false},
-		{"kernel/kerneltest", "golang.org/x/sys/unix", true},
-		{"kernel/asmgen", "kernel", true},
-		{"kernel/asmgen", ".", false},
+		{"internal/kerneltest", "golang.org/x/sys/unix", true},
+		{"internal/asmgen", "kernel", true},
+		{"internal/asmgen", ".", false},
 		{"tile", "kernel", true},
-		{"tile", "kernel/kerneltest", false},
+		{"tile", "internal/kerneltest", false},
 		{"tile", ".", false},
 		{".", "tile", true},
 		{".", "bench", false},
-		{".", "kernel/kerneltest", false},
+		{".", "internal/kerneltest", false},
 		{"bench/report", "bench", true},
 		{"bench", "cmd/qkv", false},
 		{"cmd/qkv", "bench/report", true},

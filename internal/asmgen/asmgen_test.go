@@ -45,7 +45,7 @@ func TestGenerate(t *testing.T) {
 			t.Fatal(err)
 		}
 		if d := diff(string(have), string(want)); d != "" {
-			t.Errorf("%s is not what the generator writes; run go test ./kernel/asmgen -generate\n%s", file.Name, d)
+			t.Errorf("%s is not what the generator writes; run go test ./internal/asmgen -generate\n%s", file.Name, d)
 		}
 	}
 }
