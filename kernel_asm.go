@@ -4,9 +4,6 @@ package qkv
 
 import "github.com/qkv-go/qkv/kernel"
 
-// peakFMAs is the number of vector multiply-adds in a round of Peak.
-const peakFMAs = 24
-
 // packQWith returns the PackQ of a set whose machine code needs a DimStride of 1.
 func packQWith(unit func(*kernel.PackArgs)) func(*kernel.PackArgs) {
 	return func(a *kernel.PackArgs) {

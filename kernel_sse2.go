@@ -8,6 +8,23 @@ import (
 	"github.com/qkv-go/qkv/kernel"
 )
 
+// sse2Set is the generic set with kernel.Chains in machine code.
+var sse2Set = func() *kernel.Set {
+	set, f := *genericSet, genericFuncs
+	set.Name = "sse2"
+	f.Scores = inSSE2.scores
+	f.Softmax = softmaxSSE2
+	f.Accumulate = inSSE2.accumulate
+	f.DecodeScores = decodeScoresSSE2
+	f.DecodeAccumulate = decodeAccumulateSSE2
+	f.Multiply = inSSE2.multiply
+	f.MultiplyFew = inSSE2.multiplyFew
+	f.Combine = inSSE2.combine
+	f.Dots = inSSE2.dots
+	f.Peak = inSSE2.peak
+	return set.With(f)
+}()
+
 // add is kernel.Chains.Add, by machine code where no sum leaves the normal range.
 //
 // Like what else calls machine code here it has no loop and is not inlined: it begins with a

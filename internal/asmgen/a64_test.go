@@ -48,7 +48,7 @@ func words(t *testing.T) []word {
 	t.Helper()
 	var all []word
 	for _, file := range Files {
-		for line := range strings.Lines(string(file.Generate())) {
+		for line := range strings.Lines(string(file.Assembly())) {
 			if w, ok := parseWord(t, strings.TrimRight(line, "\n")); ok {
 				all = append(all, w)
 			}

@@ -17,6 +17,8 @@ type Arch struct {
 	// DecodeLocal has decoding keep accumulators in local memory, with instructions of AVX2.
 	DecodeLocal bool
 	Rows        []int // height of the micro-tile with i+1 vectors a row; the largest set of lanes is len(Rows) vectors
+	// Turn and TurnFar are those of kernel.Set, as measured.
+	Turn, TurnFar int
 
 	Vectors []Vec // every vector register
 	Ints    []Int // every integer register; the first holds the arguments

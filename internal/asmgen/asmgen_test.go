@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -32,21 +33,43 @@ func TestMain(m *testing.M) {
 // TestGenerate regenerates every file and compares it with that on disk.
 func TestGenerate(t *testing.T) {
 	for _, file := range Files {
-		path := filepath.Join(root, file.Name)
-		want := file.Generate()
-		if *generate {
-			if err := os.WriteFile(path, want, 0o666); err != nil {
+		for _, f := range []struct {
+			name string
+			want []byte
+		}{
+			{file.Name + ".s", file.Assembly()},
+			{file.Name + ".go", file.Go()},
+		} {
+			path := filepath.Join(root, f.name)
+			if *generate {
+				if err := os.WriteFile(path, f.want, 0o666); err != nil {
+					t.Fatal(err)
+				}
+				continue
+			}
+			have, err := os.ReadFile(path)
+			if err != nil {
 				t.Fatal(err)
 			}
-			continue
+			if d := diff(string(have), string(f.want)); d != "" {
+				t.Errorf("%s is not what the generator writes; run go test ./internal/asmgen -generate\n%s", f.name, d)
+			}
 		}
-		have, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if d := diff(string(have), string(want)); d != "" {
-			t.Errorf("%s is not what the generator writes; run go test ./internal/asmgen -generate\n%s", file.Name, d)
-		}
+	}
+}
+
+// TestEmitters checks that each function of a set has a line in the list, in the order of
+// kernel.Funcs.
+func TestEmitters(t *testing.T) {
+	var have, want []string
+	for _, e := range emitters {
+		have = append(have, e.field)
+	}
+	for _, f := range reflect.VisibleFields(reflect.TypeFor[kernel.Funcs]()) {
+		want = append(want, f.Name)
+	}
+	if !slices.Equal(have, want) {
+		t.Errorf("emitters are of\n%v\nkernel.Funcs has\n%v", have, want)
 	}
 }
 
@@ -91,7 +114,7 @@ func TestFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, path := range paths {
-		if !slices.ContainsFunc(Files, func(f File) bool { return f.Name == filepath.Base(path) }) {
+		if !slices.ContainsFunc(Files, func(f File) bool { return f.Name+".s" == filepath.Base(path) }) {
 			t.Errorf("%s is not generated", path)
 		}
 	}
@@ -130,7 +153,7 @@ func TestLanes(t *testing.T) {
 // TestHeading checks that every function says what it needs.
 func TestHeading(t *testing.T) {
 	for _, file := range Files {
-		out := file.Generate()
+		out := file.Assembly()
 		texts := bytes.Count(out, []byte("\nTEXT ·"))
 		for _, part := range []string{"// func ", "// Needs: ", "// Registers:\n"} {
 			if n := bytes.Count(out, []byte("\n"+part)); n != texts {

@@ -17,6 +17,7 @@ var avx2 = func() *Arch {
 	arch.NextSteps = 4
 	arch.FewAccs = 8 // two units with a latency of four cycles
 	arch.Rows = []int{12, 6}
+	arch.Turn, arch.TurnFar = 32, 16
 	arch.MemoryOperands = true
 	arch.VectorMasks = true
 

@@ -23,6 +23,7 @@ var avx512 = func() *Arch {
 	arch.DecodeRows = 16
 	arch.DecodePipeline = true
 	arch.Rows = []int{12, 8, 8, 6}
+	arch.Turn, arch.TurnFar = 256, 48
 	arch.NextSteps = 4
 
 	arch.FMABroadcast = func(f *Func, addr string, y, acc, _ Vec) {

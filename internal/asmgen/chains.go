@@ -11,7 +11,19 @@ import (
 // is rounded to float64, and then to float32 by adding half a last place to its bits and
 // dropping those below, as kernel.Chains does in Go. Where nothing is left to drop the sum was
 // a tie, or looks like one: such terms are added again with what the first rounding lost.
-var chainEmitters = []func(*Arch) *Func{chains, keyChains, valueChains, span, within, columnMax, columnExp, columnSum}
+var chainEmitters = []struct {
+	emit func(*Arch) *Func
+	doc  string // what the function does
+}{
+	{chains, "is kernel.Chains.Add where no sum leaves the normal range, for n at least 1"},
+	{keyChains, "is addKeys, for n at least 1"},
+	{valueChains, "is addValues, for n at least 1"},
+	{span, "returns the bounds of rows of n numbers that kernel.Span.AndBits takes, for n at least 1"},
+	{within, "returns the bits that all of rows of n numbers have when bias is added to theirs, for n at least 4"},
+	{columnMax, "raises four maxima to scores of a column, for keys at least 1"},
+	{columnExp, "makes weights of the scores of a column, for keys at least 1"},
+	{columnSum, "adds the weights of a column to four sums, for keys at least 1"},
+}
 
 // chainPairs is the number of vectors of sums: two lanes each.
 const chainPairs = kernel.ChainLanes / 2

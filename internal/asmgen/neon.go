@@ -19,10 +19,11 @@ const (
 // unit away from the multiply-adds.
 var neon = func() *Arch {
 	arch := Arch{
-		Name:  "NEON",
-		Needs: kernel.ASIMD,
-		Lanes: 4,
-		Rows:  []int{12, 12, 8},
+		Name:    "NEON",
+		Needs:   kernel.ASIMD,
+		Lanes:   4,
+		Rows:    []int{12, 12, 8},
+		TurnFar: 24,
 
 		DecodeRows: 12,
 		// Not R18, the platform's, and not R27 to R31, which Go's assembler, Go and the
