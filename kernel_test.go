@@ -7,8 +7,8 @@ import (
 
 	syscpu "golang.org/x/sys/cpu"
 
-	"github.com/qkv-go/qkv/kernel"
 	"github.com/qkv-go/qkv/internal/kerneltest"
+	"github.com/qkv-go/qkv/kernel"
 )
 
 // TestKernels runs the conformance suite over every set that this machine can run, behind the

@@ -107,10 +107,43 @@ func (f *Func) Label(name string) {
 }
 
 // Loop writes a label that is jumped to often. No label that a jump forward leads to may
-// stand just before it: there Go's assembler does not come to an end.
+// stand just before it: where that jump is longer than 127 bytes, Go's assembler for amd64 does
+// not come to an end.
 func (f *Func) Loop(name string) {
+	for _, label := range f.lastLabels() {
+		if f.jumpsTo(label) {
+			panic(fmt.Sprintf("asmgen: %s: a jump forward leads to %s, just before the loop %s: "+
+				"Go's assembler would not come to an end; put an instruction between them", f.name, label, name))
+		}
+	}
 	f.Op("PCALIGN", 32)
 	f.Label(name)
+}
+
+// lastLabels returns the labels that stand behind the last instruction.
+func (f *Func) lastLabels() []string {
+	var labels []string
+	for _, line := range slices.Backward(strings.Split(f.body.String(), "\n")) {
+		label, ok := strings.CutSuffix(line, ":")
+		switch {
+		case ok:
+			labels = append(labels, label)
+		case line != "" && !strings.HasPrefix(line, "\t//"):
+			return labels
+		}
+	}
+	return labels
+}
+
+// jumpsTo reports whether an instruction written so far has the label as its last operand.
+func (f *Func) jumpsTo(label string) bool {
+	for line := range strings.Lines(f.body.String()) {
+		instr, _, _ := strings.Cut(strings.TrimSpace(line), " //")
+		if fields := strings.Fields(instr); len(fields) > 1 && fields[len(fields)-1] == label {
+			return true
+		}
+	}
+	return false
 }
 
 // Jump writes a jump.
