@@ -51,10 +51,15 @@ func (w *workspace) decode(j *job, it *decodeItem) bool {
 	d.one = laneGroup{rows: d.perHead, lanes: roundUp(d.perHead, set.Vec)}
 	w.openRows(p, &s, &d.one)
 	w.k.order, w.v.order = p.orders()
+	k := p.walk(&s, 0, d.perHead)
+	if it.chunk >= 0 {
+		k.keepTo(int(it.chunk))
+	}
+	w.decodeBlocks(j, &s, it, groups, &k)
 	if it.chunk < 0 {
-		w.decodeChunks(j, &s, it, groups)
-	} else {
-		w.decodeChunk(j, &s, it, groups, int(it.chunk))
+		for i := range groups {
+			w.settle(j, &groups[i], it.headOf(i), k.chunk(), attend)
+		}
 	}
 	over := p.Done.Over() // some of that may be missing
 	last := !over
@@ -81,44 +86,32 @@ func (w *workspace) decode(j *job, it *decodeItem) bool {
 	return !over
 }
 
-// decodeChunks takes lane groups through all keys.
-func (w *workspace) decodeChunks(j *job, s *seq, it *decodeItem, groups []laneGroup) {
-	prefix, lo, hi := j.problem.keys(s, 0, w.decoder.perHead)
-	key0, end := nextBlock(0, prefix, lo, hi)
-	chunk := key0 / kernel.KeyChunk
-	for key0 < end && !j.problem.Done.Over() {
-		w.decodeChunk(j, s, it, groups, chunk)
-		if key0, end = nextBlock((chunk+1)*kernel.KeyChunk, prefix, lo, hi); key0 < end {
-			for i := range groups {
-				w.fold(j, &groups[i], chunk, key0/kernel.KeyChunk, attend)
-			}
-			chunk = key0 / kernel.KeyChunk
-		}
-	}
-	for i := range groups {
-		w.settle(j, &groups[i], it.headOf(i), chunk, attend)
-	}
-}
-
-// decodeChunk takes lane groups through a chunk of keys.
-func (w *workspace) decodeChunk(j *job, s *seq, it *decodeItem, groups []laneGroup, chunk int) {
-	p, d := &j.problem, &w.decoder
-	prefix, lo, hi := p.keys(s, 0, d.perHead)
-	key0, end := nextBlock(chunk*kernel.KeyChunk, prefix, lo, hi)
-	end = min(end, (chunk+1)*kernel.KeyChunk)
-	for key0 < end && !p.Done.Over() {
-		n := min(kernel.KeyBlock, s.lenKV-key0)
-		w.openKeys(p, s, key0, n)
+// decodeBlocks takes lane groups through keys.
+func (w *workspace) decodeBlocks(j *job, s *seq, it *decodeItem, groups []laneGroup, k *walk) {
+	p := &j.problem
+	for !p.Done.Over() && k.next() {
+		w.openKeys(p, s, k.key0, k.n)
 		for i := range groups {
 			g, head := &groups[i], it.headOf(i)
 			if !g.decoding {
-				w.k.find(p, s, head, key0, n)
-				w.v.find(p, s, head, key0, n)
+				w.k.find(p, s, head, k.key0, k.n)
+				w.v.find(p, s, head, k.key0, k.n)
 			}
-			w.block(j, s, g, head, key0, n, attend)
+			w.block(j, s, g, head, k.key0, k.n, attend)
 		}
-		key0, _ = nextBlock(key0+kernel.KeyBlock, prefix, lo, hi)
+		if next, ok := k.leaves(); ok {
+			w.toLanes(j, groups)
+			for i := range groups {
+				w.fold(j, &groups[i], k.chunk(), next, attend)
+			}
+		}
 	}
+	w.toLanes(j, groups)
+}
+
+// toLanes brings the outputs of a chunk to where other chunks' are merged.
+func (w *workspace) toLanes(j *job, groups []laneGroup) {
+	p := &j.problem
 	for i := range groups {
 		g := &groups[i]
 		if !g.started || !g.decoding {

@@ -189,14 +189,11 @@ func (d *decoding) split(p *Problem) {
 		it := d.items[i]
 		s := p.seq(int(it.seq))
 		it.first, it.group = int32(d.parts), int32(d.groups)
-		prefix, lo, hi := p.keys(&s, 0, p.group()*s.lenQ)
-		key0, end := nextBlock(0, prefix, lo, hi)
 		first := len(d.items)
-		for key0 < end {
-			it.chunk, it.part = int32(key0/kernel.KeyChunk), int32(d.parts)
+		for k := p.walk(&s, 0, p.group()*s.lenQ); k.next(); k.leave() {
+			it.chunk, it.part = int32(k.chunk()), int32(d.parts)
 			d.items, d.chunks = append(d.items, it), append(d.chunks, it.chunk)
 			d.parts++
-			key0, end = nextBlock(int(it.chunk+1)*kernel.KeyChunk, prefix, lo, hi)
 		}
 		switch n := len(d.items) - first; {
 		case n < 2: // nothing to divide

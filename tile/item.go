@@ -79,65 +79,34 @@ func (w *workspace) item(j *job, i int) bool {
 	return true
 }
 
-// keys returns the keys that some of the rows [first, end) of a sequence attend by their
-// bands: those before prefix and those of [lo, hi).
-func (p *Problem) keys(s *seq, first, end int) (prefix, lo, hi int) {
-	lo, _ = p.Mask.band(s, first/p.group())
-	_, hi = p.Mask.band(s, (end-1)/p.group())
-	prefix = s.prefix
-	if p.Mask.Behind {
-		prefix = min(prefix, p.Mask.end(s, (end-1)/p.group()))
-	}
-	return prefix, lo, max(lo, hi)
-}
-
-// nextBlock returns the first key of the first block from key0 on that holds some of the
-// keys, and at least end if there is none.
-func nextBlock(key0, prefix, lo, hi int) (key, end int) {
-	end = prefix
-	if lo < hi {
-		end = max(prefix, hi)
-		if key0 >= prefix && key0 < lo {
-			key0 = lo / kernel.KeyBlock * kernel.KeyBlock
-		}
-	}
-	return key0, end
-}
-
 // keyBlocks takes the lane groups of an item through the keys together, or stops on the way if
 // the work is to end.
 func (w *workspace) keyBlocks(j *job, s *seq, groups []laneGroup, head int, pass pass) {
 	p := &j.problem
 	first, last := &groups[0], &groups[len(groups)-1]
-	prefix, lo, hi := p.keys(s, first.row, last.row+last.rows)
-	key0, end := nextBlock(0, prefix, lo, hi)
-	begin, chunk := key0, key0/kernel.KeyChunk
-	for key0 < end {
-		if at := key0 / kernel.KeyChunk; at != chunk {
-			for gi := range groups {
-				w.fold(j, &groups[gi], chunk, at, pass)
-			}
-			chunk = at
-		}
-		next, _ := nextBlock(key0+kernel.KeyBlock, prefix, lo, hi)
+	k := p.walk(s, first.row, last.row+last.rows)
+	for k.next() {
 		if j.sched.Prefetch && pass == attend {
-			w.ahead.plan(w, j, s, groups, head, next, end, key0 == begin)
+			w.ahead.plan(w, j, s, groups, head, &k)
 		}
-		n := min(kernel.KeyBlock, s.lenKV-key0)
-		w.openKeys(p, s, key0, n)
-		w.k.find(p, s, head, key0, n)
-		w.v.find(p, s, head, key0, n)
+		w.openKeys(p, s, k.key0, k.n)
+		w.k.find(p, s, head, k.key0, k.n)
+		w.v.find(p, s, head, k.key0, k.n)
 		for gi := range groups {
-			w.block(j, s, &groups[gi], head, key0, n, pass)
+			w.block(j, s, &groups[gi], head, k.key0, k.n, pass)
 		}
 		if p.Done.Over() {
 			break
 		}
-		key0 = next
+		if next, ok := k.leaves(); ok {
+			for gi := range groups {
+				w.fold(j, &groups[gi], k.chunk(), next, pass)
+			}
+		}
 	}
 	w.ahead.n = 0
 	for gi := range groups {
-		w.settle(j, &groups[gi], head, chunk, pass)
+		w.settle(j, &groups[gi], head, k.chunk(), pass)
 	}
 }
 

@@ -33,29 +33,29 @@ type prefetcher struct {
 	last  int // until so many calls are left
 }
 
-// plan lists what comes after a key block of an item: the block at next, if that is
-// before end; before the last block the rows of the output; and after it what the next
-// item begins with. The block may be the first one, too. What is listed last is asked for
-// first, and biases and masks, of which there is most, are asked for last.
-func (f *prefetcher) plan(w *workspace, j *job, s *seq, groups []laneGroup, head, next, end int, first bool) {
+// plan lists what comes after a key block of an item: the next block, if there is one; before the
+// last block the rows of the output; and after it what the next item begins with. What is listed
+// last is asked for first, and biases and masks, of which there is most, are asked for last.
+func (f *prefetcher) plan(w *workspace, j *job, s *seq, groups []laneGroup, head int, k *walk) {
 	p := &j.problem
 	f.n, f.lines, f.calls, f.late = 0, 0, 2*len(groups), 0
 	f.last = (f.calls + latePart - 1) / latePart
 	far := p.K.step() >= farValues || p.V.step() >= farValues
 	last := &groups[len(groups)-1]
 	row, rows := groups[0].row, last.row+last.rows-groups[0].row
-	if next < end {
+	left := k.end - k.ahead
+	if left > 0 {
 		if far {
-			f.addLate(p, s, head, next)
+			f.addLate(p, s, head, k.ahead)
 		}
-		f.addPairs(p, s, head, row, rows, w.share, next)
+		f.addPairs(p, s, head, row, rows, w.share, k.ahead)
 	}
-	if left := end - next; left > 0 && left <= kernel.KeyBlock || left <= 0 && first {
+	if left > 0 && left <= kernel.KeyBlock || left <= 0 && k.first {
 		f.addRows(&p.Out, s, head, row, rows, w.share, p.DimV)
 	}
-	if next < end {
+	if left > 0 {
 		if !far {
-			f.addKeys(p, s, head, next)
+			f.addKeys(p, s, head, k.ahead)
 		}
 		return
 	}
@@ -71,17 +71,17 @@ func (f *prefetcher) plan(w *workspace, j *job, s *seq, groups []laneGroup, head
 	if rows = min(j.sched.Rows(), w.share*after.lenQ-row); rows <= 0 {
 		return
 	}
-	prefix, lo, hi := p.keys(&after, row, row+rows)
-	key0, end := nextBlock(0, prefix, lo, hi)
-	if key0 < end {
+	keys := p.walk(&after, row, row+rows)
+	begins := keys.next()
+	if begins {
 		if far {
-			f.addLate(p, &after, head, key0)
+			f.addLate(p, &after, head, keys.key0)
 		}
-		f.addPairs(p, &after, head, row, rows, w.share, key0)
+		f.addPairs(p, &after, head, row, rows, w.share, keys.key0)
 	}
 	f.addRows(&p.Q, &after, head, row, rows, w.share, p.DimQK)
-	if key0 < end && !far {
-		f.addKeys(p, &after, head, key0)
+	if begins && !far {
+		f.addKeys(p, &after, head, keys.key0)
 	}
 }
 

@@ -24,8 +24,8 @@ func (w *workspace) record(j *job, s *seq, g *laneGroup, head int) {
 		pos, h := (g.row+l)/w.share, (g.row+l)%w.share
 		w.recordOff[l] = h*p.Record.Stride[1] + pos*p.Record.Stride[2]
 	}
-	for key0 := 0; key0 < keys && !p.Done.Over(); key0 += kernel.KeyBlock {
-		n := min(kernel.KeyBlock, keys-key0)
+	for k := walkAll(keys); !p.Done.Over() && k.next(); {
+		key0, n := k.key0, k.n
 		w.k.find(p, s, head, key0, n)
 		switch p.RecordAt {
 		case Scaled, Capped:

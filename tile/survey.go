@@ -64,23 +64,19 @@ func (w *workspace) survey(p *Problem, s *seq, head, lanes, vec int) Survey {
 	for row := 0; row < rows && !p.Done.Over(); row += lanes {
 		g := laneGroup{row: row, rows: min(lanes, rows-row), lanes: lanes}
 		w.openRows(p, s, &g)
-		prefix, lo, hi := p.keys(s, row, row+g.rows)
 		counted := int64(0)
-		key0, end := nextBlock(0, prefix, lo, hi)
-		for key0 < end && !p.Done.Over() {
-			n := min(kernel.KeyBlock, s.lenKV-key0)
-			w.openKeys(p, s, key0, n)
-			switch c := w.cover(p, s, &g, head, key0, n, vec); {
+		for k := p.walk(s, row, row+g.rows); !p.Done.Over() && k.next(); {
+			w.openKeys(p, s, k.key0, k.n)
+			switch c := w.cover(p, s, &g, head, k.key0, k.n, vec); {
 			case c.from == c.to:
-			case c.full == n && c.from == 0:
+			case c.full == k.n && c.from == 0:
 				all.Full++
-				all.Pairs += int64(n) * int64(g.rows)
+				all.Pairs += int64(k.n) * int64(g.rows)
 				counted++
 			default:
 				all.Pairs += w.pairs(&c, &g)
 				counted++
 			}
-			key0, _ = nextBlock(key0+kernel.KeyBlock, prefix, lo, hi)
 		}
 		all.Tiles += blocks
 		all.Skipped += blocks - counted

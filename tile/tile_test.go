@@ -56,15 +56,18 @@ func TestBlocks(t *testing.T) {
 		w.share = p.group()
 		for row := 0; row < p.rows(); row += lanes {
 			g := laneGroup{row: row, rows: min(lanes, p.rows()-row), lanes: lanes}
-			prefix, lo, hi := p.keys(&s, row, row+g.rows)
-			next, end := nextBlock(0, prefix, lo, hi)
+			walk := p.walk(&s, row, row+g.rows)
+			more := walk.next()
 			for key0 := 0; key0 < p.SeqKV; key0 += kernel.KeyBlock {
 				n := min(kernel.KeyBlock, p.SeqKV-key0)
 				g.started = row%96 == 0
 				var c cover
-				if visited := key0 == next && next < end; visited {
+				if more && key0 == walk.key0 {
+					if walk.n != n {
+						t.Fatalf("%+v: %d keys at %d, want %d", p, walk.n, key0, n)
+					}
 					c = w.cover(&p, &s, &g, 0, key0, n, vec)
-					next, end = nextBlock(next+kernel.KeyBlock, prefix, lo, hi)
+					more = walk.next()
 				}
 				for k := range n {
 					query, want := -1, false // rows of a query keep the same keys
