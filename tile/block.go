@@ -56,27 +56,26 @@ type cover struct {
 // minSplit is the least number of keys that pays for treating half the lanes apart.
 const minSplit = 8
 
-// cover returns what g attends of the n keys from key0 on, and writes the mask words of
-// those from full on.
-func (w *workspace) cover(p *Problem, s *seq, g *laneGroup, head, key0, n, vec int) cover {
-	m := &p.Mask
+// cover returns what g attends of a key block, and writes the mask words of the keys from full on.
+func (w *workspace) cover(at *cursor, g *laneGroup, vec int) cover {
+	m := &at.problem.Mask
 	first, last := g.positions(0, g.lanes, w.share)
-	c := cover{span: m.span(s, key0, n, first, last)}
+	c := cover{span: m.span(at, first, last)}
 	if c.from == c.to {
 		return c
 	}
 	dense := m.dense()
 	if dense {
-		none, all := w.glance(p, s, g, head, key0, n)
+		none, all := w.glance(at, g)
 		if none {
 			return cover{}
 		}
 		dense = !all
 	}
-	m.fill(w.mask[:], s, key0, c.full, c.to, g.row, w.share)
+	m.fill(w.mask[:], at, c.full, c.to, g.row, w.share)
 	if dense {
 		w.allOnes(c.from, c.full)
-		w.thin(p, s, g, head, key0, c.from, c.to)
+		w.thin(at, g, c.from, c.to)
 		c.span = trim(w.mask[:], c.span, g.all())
 	}
 	if c.full == c.to || g.lanes < 4*vec {
@@ -92,9 +91,9 @@ func (w *workspace) cover(p *Problem, s *seq, g *laneGroup, head, key0, n, vec i
 		return c
 	}
 	first, last = g.positions(0, half, w.share)
-	c.low = m.span(s, key0, n, first, last)
+	c.low = m.span(at, first, last)
 	first, last = g.positions(half, g.lanes, w.share)
-	c.high = m.span(s, key0, n, first, last)
+	c.high = m.span(at, first, last)
 	c.join(g)
 	return c
 }

@@ -20,19 +20,21 @@ type decoder struct {
 // done: its rows are not written then.
 func (w *workspace) decode(j *job, it *decodeItem) bool {
 	p, set := &j.problem, j.engine.set
-	s := p.seq(int(it.seq))
+	at := j.cursor(int(it.seq), int(it.head))
+	s := &at.seq
 	w.share = p.group()
 	d := &w.decoder
 	d.perHead = w.share * s.lenQ
 	if s.padQ > 0 && (it.chunk < 0 || it.part == it.first) {
-		for h := it.head; h < it.head+it.heads; h++ {
-			w.pad(p, &s, int(h), d.perHead, w.share*(s.lenQ+s.padQ))
+		for range it.heads {
+			w.pad(&at, d.perHead, w.share*(s.lenQ+s.padQ))
+			at.head++
 		}
 	}
 	if d.perHead == 0 {
 		return true
 	}
-	decoding := j.engine.decodes(p, &s)
+	decoding := j.engine.decodes(p, s)
 	groups := w.groups[:it.groups()]
 	for i := range groups {
 		g := &groups[i]
@@ -43,22 +45,24 @@ func (w *workspace) decode(j *job, it *decodeItem) bool {
 		if it.chunk >= 0 {
 			g.partial = j.part(it.partOf(i), roundUp(g.rows, set.Vec))
 		}
-		w.open(j, &s, g, it.headOf(i))
+		at.head = it.headOf(i)
+		w.open(&at, g)
 		if i == 0 && g.rows < g.lanes { // scores that nobody writes
 			clear(unsafe.Slice(w.p, min(kernel.KeyBlock, s.lenKV)*g.lanes))
 		}
 	}
 	d.one = laneGroup{rows: d.perHead, lanes: roundUp(d.perHead, set.Vec)}
-	w.openRows(p, &s, &d.one)
+	w.openRows(&at, &d.one)
 	w.k.order, w.v.order = p.orders()
-	k := p.walk(&s, 0, d.perHead)
+	at.walk = p.walk(s, 0, d.perHead)
 	if it.chunk >= 0 {
-		k.keepTo(int(it.chunk))
+		at.keepTo(int(it.chunk))
 	}
-	w.decodeBlocks(j, &s, it, groups, &k)
+	w.decodeBlocks(&at, it, groups)
 	if it.chunk < 0 {
 		for i := range groups {
-			w.settle(j, &groups[i], it.headOf(i), k.chunk(), attend)
+			at.head = it.headOf(i)
+			w.settle(&at, &groups[i], attend)
 		}
 	}
 	over := p.Done.Over() // some of that may be missing
@@ -66,7 +70,8 @@ func (w *workspace) decode(j *job, it *decodeItem) bool {
 	if last && it.chunk >= 0 {
 		if last = j.partDone(it, groups); last {
 			for i := range groups {
-				w.join(j, it, i, &groups[i])
+				at.head = it.headOf(i)
+				w.join(&at, it, i, &groups[i])
 			}
 		}
 	}
@@ -76,7 +81,8 @@ func (w *workspace) decode(j *job, it *decodeItem) bool {
 	for i := range groups {
 		g := &groups[i]
 		if last {
-			w.close(j, &s, g, it.headOf(i))
+			at.head = it.headOf(i)
+			w.close(&at, g)
 		}
 		if it.chunk >= 0 {
 			g.partial, g.tree.nodes[0].partial = d.own[i][0], d.own[i][1]
@@ -87,37 +93,38 @@ func (w *workspace) decode(j *job, it *decodeItem) bool {
 }
 
 // decodeBlocks takes lane groups through keys.
-func (w *workspace) decodeBlocks(j *job, s *seq, it *decodeItem, groups []laneGroup, k *walk) {
-	p := &j.problem
-	for !p.Done.Over() && k.next() {
-		w.openKeys(p, s, k.key0, k.n)
+func (w *workspace) decodeBlocks(at *cursor, it *decodeItem, groups []laneGroup) {
+	p := &at.problem
+	for !p.Done.Over() && at.next() {
+		w.openKeys(at)
 		for i := range groups {
-			g, head := &groups[i], it.headOf(i)
+			g := &groups[i]
+			at.head = it.headOf(i)
 			if !g.decoding {
-				w.k.find(p, s, head, k.key0, k.n)
-				w.v.find(p, s, head, k.key0, k.n)
+				w.k.find(at, 0)
+				w.v.find(at, 0)
 			}
-			w.block(j, s, g, head, k.key0, k.n, attend)
+			w.block(at, g, attend)
 		}
-		if next, ok := k.leaves(); ok {
-			w.toLanes(j, groups)
+		if next, ok := at.leaves(); ok {
+			w.toLanes(at, groups)
 			for i := range groups {
-				w.fold(j, &groups[i], k.chunk(), next, attend)
+				w.fold(at, &groups[i], next, attend)
 			}
 		}
 	}
-	w.toLanes(j, groups)
+	w.toLanes(at, groups)
 }
 
 // toLanes brings the outputs of a chunk to where other chunks' are merged.
-func (w *workspace) toLanes(j *job, groups []laneGroup) {
-	p := &j.problem
+func (w *workspace) toLanes(at *cursor, groups []laneGroup) {
+	p := &at.problem
 	for i := range groups {
 		g := &groups[i]
 		if !g.started || !g.decoding {
 			continue
 		}
-		j.engine.phase(phaseFinish)
+		at.engine.phase(phaseFinish)
 		a := &w.packArgs
 		a.Src, a.Off = g.chunk, &w.pairOff
 		for l := range g.rows {
@@ -125,15 +132,15 @@ func (w *workspace) toLanes(j *job, groups []laneGroup) {
 		}
 		a.DimStride, a.Rows, a.Dim, a.Scale = 1, g.rows, p.DimV, 1
 		a.Dst, a.Lanes, a.Stride = g.o, g.lanes, g.lanes
-		j.engine.set.PackQ(a)
+		at.engine.set.PackQ(a)
 	}
 }
 
 // decodeCover is cover for a lane group with the rows of one or more KV heads.
-func (w *workspace) decodeCover(p *Problem, s *seq, g *laneGroup, head, key0, n int) cover {
+func (w *workspace) decodeCover(at *cursor, g *laneGroup) cover {
 	d := &w.decoder
 	d.one.started = g.started
-	c := w.cover(p, s, &d.one, head, key0, n, kernel.MaxLanes)
+	c := w.cover(at, &d.one, kernel.MaxLanes)
 	if g.heads > 1 {
 		for k := c.full; k < c.to; k++ {
 			word := w.mask[k] & d.one.all()
@@ -146,29 +153,29 @@ func (w *workspace) decodeCover(p *Problem, s *seq, g *laneGroup, head, key0, n 
 	return c
 }
 
-// decodeKeys computes the scores of the keys of a span of the block of n at key0.
-func (w *workspace) decodeKeys(j *job, s *seq, g *laneGroup, head, key0, n int, keys span) {
-	p, d := &j.problem, &w.decoder
+// decodeKeys computes the scores of the keys of a span of the block.
+func (w *workspace) decodeKeys(at *cursor, g *laneGroup, keys span) {
+	p, d := &at.problem, &w.decoder
 	a := &w.decodeScores
 	a.Elem, a.Dim = p.K.Elem, p.DimQK
 	a.QStride, a.Rows, a.Stride = g.lanes, d.perHead, g.lanes
 	for from := keys.from; from < keys.to; from += w.k.order.step {
 		for h := range g.heads {
-			w.k.find(p, s, head+h, key0, n)
+			w.k.find(at, h)
 			a.K = w.k.base
 			a.Q = lane(g.q, 0, 0, h*d.perHead)
 			a.Off = w.k.offsets(from)
 			a.Scale = floatsFrom(w.k.scale, from)
 			a.S = lane(w.p, from, g.lanes, h*d.perHead)
 			a.Keys = min(w.k.order.step, keys.to-from)
-			j.engine.set.DecodeScores(a)
+			at.engine.set.DecodeScores(a)
 		}
 	}
 }
 
-// decodeValues adds the weighted values of the keys of a span of the block of n at key0.
-func (w *workspace) decodeValues(j *job, s *seq, g *laneGroup, head, key0, n int, keys span, mode kernel.UpdateMode) {
-	p, d := &j.problem, &w.decoder
+// decodeValues adds the weighted values of the keys of a span of the block.
+func (w *workspace) decodeValues(at *cursor, g *laneGroup, keys span, mode kernel.UpdateMode) {
+	p, d := &at.problem, &w.decoder
 	a := &w.decodeAccum
 	a.Elem, a.Mode = p.V.Elem, mode
 	a.Rows, a.Stride, a.OStride = d.perHead, g.lanes, p.DimV
@@ -177,7 +184,7 @@ func (w *workspace) decodeValues(j *job, s *seq, g *laneGroup, head, key0, n int
 		to := min(from+w.v.order.step, keys.to)
 		a.Keys, a.MaskFrom = to-from, clamp(keys.full-from, 0, to-from)
 		for h := range g.heads {
-			w.v.find(p, s, head+h, key0, n)
+			w.v.find(at, h)
 			a.Off = w.v.offsets(from)
 			a.Scale = floatsFrom(w.v.scale, from)
 			a.P = lane(w.p, from, g.lanes, h*d.perHead)
@@ -192,7 +199,7 @@ func (w *workspace) decodeValues(j *job, s *seq, g *laneGroup, head, key0, n int
 			if to < keys.to {
 				a.To = sums
 			}
-			j.engine.set.DecodeAccumulate(a)
+			at.engine.set.DecodeAccumulate(a)
 		}
 	}
 }

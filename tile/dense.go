@@ -7,18 +7,18 @@ import (
 	"github.com/qkv-go/qkv/kernel"
 )
 
-// thin takes from the mask words of the keys [from, to) of the block at key0 what the
+// thin takes from the mask words of the keys [from, to) of the block what the
 // dense parts of the mask do not keep.
-func (w *workspace) thin(p *Problem, s *seq, g *laneGroup, head, key0, from, to int) {
-	m := &p.Mask
+func (w *workspace) thin(at *cursor, g *laneGroup, from, to int) {
+	m := &at.problem.Mask
 	if m.SegmentsQ != nil {
-		w.thinSegments(p, s, g, key0, from, to)
+		w.thinSegments(at, g, from, to)
 	}
 	if m.Blocks.Bits != nil {
-		w.thinBlocks(m, s, g, head, key0, from, to)
+		w.thinBlocks(at, g, from, to)
 	}
 	if m.Keep.Given {
-		w.thinKeep(p, s, g, head, key0, from, to)
+		w.thinKeep(at, g, from, to)
 	}
 }
 
@@ -42,25 +42,27 @@ func (p *Problem) segmentsKV(s *seq, from, to int) []int32 {
 	return p.Mask.SegmentsKV[s.batchKV*p.SeqKV+s.k0:][from:to]
 }
 
-// openKeys notes what lane groups are told of the n keys from key0 on.
-func (w *workspace) openKeys(p *Problem, s *seq, key0, n int) {
+// openKeys notes what lane groups are told of a key block.
+func (w *workspace) openKeys(at *cursor) {
+	p := &at.problem
 	if p.Mask.SegmentsQ != nil {
-		w.segments = spanOf(p.segmentsKV(s, key0, key0+n))
+		w.segments = spanOf(p.segmentsKV(&at.seq, at.key0, at.key0+at.n))
 	}
 }
 
 // openRows notes what key blocks are told of a lane group.
-func (w *workspace) openRows(p *Problem, s *seq, g *laneGroup) {
+func (w *workspace) openRows(at *cursor, g *laneGroup) {
+	p := &at.problem
 	if p.Mask.SegmentsQ != nil {
 		first, last := g.positions(0, g.lanes, w.share)
-		g.segments = spanOf(p.segmentsQ(s, first, last+1))
+		g.segments = spanOf(p.segmentsQ(&at.seq, first, last+1))
 	}
 }
 
 // glance tells whether the dense parts of the mask keep none or all of a tile, where that
 // is cheap.
-func (w *workspace) glance(p *Problem, s *seq, g *laneGroup, head, key0, n int) (none, all bool) {
-	m := &p.Mask
+func (w *workspace) glance(at *cursor, g *laneGroup) (none, all bool) {
+	m := &at.problem.Mask
 	all = !m.Keep.Given
 	if m.SegmentsQ != nil {
 		q, k := g.segments, w.segments
@@ -70,8 +72,8 @@ func (w *workspace) glance(p *Problem, s *seq, g *laneGroup, head, key0, n int) 
 		all = all && q == k && q.least == q.most
 	}
 	if b := &m.Blocks; b.Bits != nil {
-		if column := key0 / b.KeyBlock; column == (key0+n-1)/b.KeyBlock {
-			word := w.blockWord(b, s, g, head, column)
+		if column := at.key0 / b.KeyBlock; column == (at.key0+at.n-1)/b.KeyBlock {
+			word := w.blockWord(at, g, column)
 			if word == 0 {
 				return true, false
 			}
@@ -84,9 +86,10 @@ func (w *workspace) glance(p *Problem, s *seq, g *laneGroup, head, key0, n int) 
 }
 
 // thinSegments keeps the keys of the query's segment.
-func (w *workspace) thinSegments(p *Problem, s *seq, g *laneGroup, key0, from, to int) {
+func (w *workspace) thinSegments(at *cursor, g *laneGroup, from, to int) {
+	p := &at.problem
 	first, last := g.positions(0, g.lanes, w.share)
-	q, k := p.segmentsQ(s, first, last+1), p.segmentsKV(s, key0+from, key0+to)
+	q, k := p.segmentsQ(&at.seq, first, last+1), p.segmentsKV(&at.seq, at.key0+from, at.key0+to)
 	// The lanes of each run of queries of one segment.
 	var runs [kernel.MaxLanes]struct {
 		segment int32
@@ -116,12 +119,12 @@ func (w *workspace) thinSegments(p *Problem, s *seq, g *laneGroup, key0, from, t
 }
 
 // thinBlocks keeps the blocks of the bitmap.
-func (w *workspace) thinBlocks(m *Mask, s *seq, g *laneGroup, head, key0, from, to int) {
-	b := &m.Blocks
+func (w *workspace) thinBlocks(at *cursor, g *laneGroup, from, to int) {
+	b := &at.problem.Mask.Blocks
 	for from < to {
-		column := (key0 + from) / b.KeyBlock
-		end := min(to, (column+1)*b.KeyBlock-key0)
-		word := w.blockWord(b, s, g, head, column)
+		column := (at.key0 + from) / b.KeyBlock
+		end := min(to, (column+1)*b.KeyBlock-at.key0)
+		word := w.blockWord(at, g, column)
 		for ; from < end; from++ {
 			w.mask[from] &= word
 		}
@@ -129,8 +132,9 @@ func (w *workspace) thinBlocks(m *Mask, s *seq, g *laneGroup, head, key0, from, 
 }
 
 // blockWord returns the lanes whose block of queries is kept with a block of keys.
-func (w *workspace) blockWord(b *Blocks, s *seq, g *laneGroup, head, column int) (word uint64) {
-	base := s.index*b.Stride[0] + head*w.share*b.Stride[1] + column
+func (w *workspace) blockWord(at *cursor, g *laneGroup, column int) (word uint64) {
+	b := &at.problem.Mask.Blocks
+	base := at.seq.index*b.Stride[0] + at.head*w.share*b.Stride[1] + column
 	if b.Stride[1] != 0 && w.share > 1 {
 		for l := range g.rows {
 			pos, h := (g.row+l)/w.share, (g.row+l)%w.share
@@ -152,10 +156,11 @@ func (w *workspace) blockWord(b *Blocks, s *seq, g *laneGroup, head, column int)
 }
 
 // thinKeep keeps the pairs that are true.
-func (w *workspace) thinKeep(p *Problem, s *seq, g *laneGroup, head, key0, from, to int) {
+func (w *workspace) thinKeep(at *cursor, g *laneGroup, from, to int) {
+	p := &at.problem
 	t := &p.Mask.Keep
-	w.pairOffsets(g, t, head, s)
-	base := unsafe.Add(t.Base, s.index*t.Stride[0]+(key0+from)*t.Stride[3])
+	w.pairOffsets(at, g, t)
+	base := unsafe.Add(t.Base, at.seq.index*t.Stride[0]+(at.key0+from)*t.Stride[3])
 	words := w.mask[from:to]
 	if t.Stride[2] == 0 && (t.Stride[1] == 0 || w.share == 1) {
 		for i := range words {
@@ -253,9 +258,9 @@ func swapBits(x, y uint64, shift int, mask uint64) (uint64, uint64) {
 
 // pairOffsets sets the offsets of the group's rows in t, in elements from the first pair
 // of their sequence.
-func (w *workspace) pairOffsets(g *laneGroup, t *Pairs, head int, s *seq) {
+func (w *workspace) pairOffsets(at *cursor, g *laneGroup, t *Pairs) {
 	for l := range g.rows {
 		pos, h := (g.row+l)/w.share, (g.row+l)%w.share
-		w.pairOff[l] = (head*w.share+h)*t.Stride[1] + pos*t.Stride[2]
+		w.pairOff[l] = (at.head*w.share+h)*t.Stride[1] + pos*t.Stride[2]
 	}
 }

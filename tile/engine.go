@@ -80,7 +80,7 @@ func (e *Engine) Run(p *Problem, workers int) bool {
 		j.keep()
 	}
 	j.parts.reserve(d, e.set.Vec, p.DimV)
-	j.next.Store(0)
+	j.taken.Store(0)
 	j.finished.Store(0)
 	e.crew.run(&j.task, s.Workers, e.labels)
 	f := j.failure.Swap(nil)
@@ -106,7 +106,7 @@ type job struct {
 	lengths  []int // those of the problem
 	tables   [][]int32
 	pages    []int32
-	next     atomic.Int64 // item to take next
+	taken    atomic.Int64 // items, by workers
 	finished atomic.Int64 // items
 	failure  atomic.Pointer[failure]
 }
@@ -162,7 +162,7 @@ func (j *job) drain() {
 				f.value = "qkv: a callback ended its goroutine"
 			}
 			j.failure.CompareAndSwap(nil, f)
-			j.next.Store(int64(j.sched.Items + j.sched.Decode))
+			j.taken.Store(int64(j.sched.Items + j.sched.Decode))
 		}()
 		j.items()
 		whole = true
@@ -172,14 +172,14 @@ func (j *job) drain() {
 }
 
 func (j *job) items() {
-	i := int(j.next.Add(1)) - 1
+	i := int(j.taken.Add(1)) - 1
 	n := j.sched.Items + j.sched.Decode
 	if i >= n {
 		return
 	}
 	w := j.engine.workspaces.Get().(*workspace)
 	w.reserve(j.engine, &j.problem, &j.sched)
-	for ; i < n && w.item(j, i); i = int(j.next.Add(1)) - 1 {
+	for ; i < n && w.item(j, i); i = int(j.taken.Add(1)) - 1 {
 		done := int(j.finished.Add(1))
 		if f := j.problem.Progress; f != nil {
 			f(done, n)

@@ -31,9 +31,9 @@ func (w *workspace) item(j *job, i int) bool {
 		return w.decode(j, it)
 	}
 	head, block := sched.item(i)
-	s := p.seq(head / p.KVHeads)
-	head %= p.KVHeads
-	if sched.Decode > 0 && j.engine.divides(p, &s, sched.divided) {
+	at := j.cursor(head/p.KVHeads, head%p.KVHeads)
+	s := &at.seq
+	if sched.Decode > 0 && j.engine.divides(p, s, sched.divided) {
 		return true
 	}
 	w.share = p.group()
@@ -41,7 +41,7 @@ func (w *workspace) item(j *job, i int) bool {
 	first := block * sched.Rows()
 	rows := min(sched.Rows(), w.share*s.lenQ-first)
 	if from, to := max(first, w.share*s.lenQ), min(first+sched.Rows(), w.share*(s.lenQ+s.padQ)); from < to {
-		w.pad(p, &s, head, from, to)
+		w.pad(&at, from, to)
 	}
 	if rows <= 0 {
 		return true
@@ -52,21 +52,21 @@ func (w *workspace) item(j *job, i int) bool {
 		g := &groups[gi]
 		g.row = first + gi*sched.Lanes
 		g.rows = min(sched.Lanes, first+rows-g.row)
-		w.open(j, &s, g, head)
+		w.open(&at, g)
 	}
 	if p.ProbMod == nil {
-		w.keyBlocks(j, &s, groups, head, attend)
+		w.keyBlocks(&at, groups, attend)
 	} else {
-		w.keyBlocks(j, &s, groups, head, sum)
+		w.keyBlocks(&at, groups, sum)
 		for gi := range groups {
 			groups[gi].values.o = groups[gi].o
 			groups[gi].openValues()
 		}
-		w.keyBlocks(j, &s, groups, head, reweigh)
+		w.keyBlocks(&at, groups, reweigh)
 	}
 	if p.Record.Base != nil {
 		for gi := range groups {
-			w.record(j, &s, &groups[gi], head)
+			w.record(&at, &groups[gi])
 		}
 	}
 	if p.Done.Over() { // some of that may be missing
@@ -74,39 +74,39 @@ func (w *workspace) item(j *job, i int) bool {
 	}
 	j.engine.phase(phaseFinish)
 	for gi := range groups {
-		w.close(j, &s, &groups[gi], head)
+		w.close(&at, &groups[gi])
 	}
 	return true
 }
 
 // keyBlocks takes the lane groups of an item through the keys together, or stops on the way if
 // the work is to end.
-func (w *workspace) keyBlocks(j *job, s *seq, groups []laneGroup, head int, pass pass) {
-	p := &j.problem
+func (w *workspace) keyBlocks(at *cursor, groups []laneGroup, pass pass) {
+	p := &at.problem
 	first, last := &groups[0], &groups[len(groups)-1]
-	k := p.walk(s, first.row, last.row+last.rows)
-	for k.next() {
-		if j.sched.Prefetch && pass == attend {
-			w.ahead.plan(w, j, s, groups, head, &k)
+	at.walk = p.walk(&at.seq, first.row, last.row+last.rows)
+	for at.next() {
+		if at.sched.Prefetch && pass == attend {
+			w.ahead.plan(w, at, groups)
 		}
-		w.openKeys(p, s, k.key0, k.n)
-		w.k.find(p, s, head, k.key0, k.n)
-		w.v.find(p, s, head, k.key0, k.n)
+		w.openKeys(at)
+		w.k.find(at, 0)
+		w.v.find(at, 0)
 		for gi := range groups {
-			w.block(j, s, &groups[gi], head, k.key0, k.n, pass)
+			w.block(at, &groups[gi], pass)
 		}
 		if p.Done.Over() {
 			break
 		}
-		if next, ok := k.leaves(); ok {
+		if next, ok := at.leaves(); ok {
 			for gi := range groups {
-				w.fold(j, &groups[gi], k.chunk(), next, pass)
+				w.fold(at, &groups[gi], next, pass)
 			}
 		}
 	}
 	w.ahead.n = 0
 	for gi := range groups {
-		w.settle(j, &groups[gi], head, k.chunk(), pass)
+		w.settle(at, &groups[gi], pass)
 	}
 }
 
@@ -124,21 +124,22 @@ var (
 )
 
 // open begins the softmax of a lane group.
-func (w *workspace) open(j *job, s *seq, g *laneGroup, head int) {
-	p, set := &j.problem, j.engine.set
+func (w *workspace) open(at *cursor, g *laneGroup) {
+	p, set := &at.problem, at.engine.set
 	g.lanes = (g.rows + set.Vec - 1) / set.Vec * set.Vec
 	g.packed, g.tree.n = false, 0
-	w.openRows(p, s, g)
+	w.openRows(at, g)
 	g.openPartial()
 	if p.ALiBi != nil {
 		for l := range g.rows {
-			*lane(g.slope, 0, 0, l) = -float32(float64(p.ALiBi[w.head(g, head, l)]) * p.unit())
+			*lane(g.slope, 0, 0, l) = -float32(float64(p.ALiBi[w.head(at, g, l)]) * p.unit())
 		}
 	}
 }
 
 // head returns the query head of a lane under a KV head.
-func (w *workspace) head(g *laneGroup, head, lane int) int {
+func (w *workspace) head(at *cursor, g *laneGroup, lane int) int {
+	head := at.head
 	if g.decoding {
 		head += lane / w.decoder.perHead
 	}
@@ -165,16 +166,16 @@ func (p *Problem) unit() float64 {
 }
 
 // pack packs the queries of a lane group.
-func (w *workspace) pack(j *job, s *seq, g *laneGroup, head int) {
-	p := &j.problem
-	j.engine.phase(phasePack)
+func (w *workspace) pack(at *cursor, g *laneGroup) {
+	p := &at.problem
+	at.engine.phase(phasePack)
 	w.rowOffsets(g, &p.Q)
 	a := &w.packArgs
-	a.Src = (*float32)(p.Q.at(s.batch, head*w.share, s.q0))
+	a.Src = (*float32)(p.Q.at(at.seq.batch, at.head*w.share, at.seq.q0))
 	a.Off = g.off
 	a.DimStride = p.Q.Stride[3]
-	if w.goes(j.engine, g, &p.Q) {
-		w.fetch(j.engine.set, p, s, g, head)
+	if w.goes(at.engine, g, &p.Q) {
+		w.fetch(at, g)
 		a.Src, a.Off, a.DimStride = w.stage.rows, &w.stage.off, 1
 	}
 	a.Rows = g.rows
@@ -182,7 +183,7 @@ func (w *workspace) pack(j *job, s *seq, g *laneGroup, head int) {
 	a.Dst = g.q
 	a.Lanes, a.Stride = g.lanes, g.lanes
 	a.Scale = float32(float64(p.Scale) * p.unit())
-	j.engine.set.PackQ(a)
+	at.engine.set.PackQ(a)
 	g.packed = true
 }
 
@@ -210,20 +211,20 @@ func (w *workspace) rowOffsets(g *laneGroup, o *Operand) {
 	}
 }
 
-// block takes a lane group through the n keys of the block at key0, unless the work is to end.
-func (w *workspace) block(j *job, s *seq, g *laneGroup, head, key0, n int, pass pass) {
-	p, set := &j.problem, j.engine.set
+// block takes a lane group through a key block, unless the work is to end.
+func (w *workspace) block(at *cursor, g *laneGroup, pass pass) {
+	p, set := &at.problem, at.engine.set
 	if p.Done.Over() {
 		return
 	}
 	if p.Mask.dense() {
-		j.engine.phase(phaseMask)
+		at.engine.phase(phaseMask)
 	}
 	var c cover
 	if g.decoding {
-		c = w.decodeCover(p, s, g, head, key0, n)
+		c = w.decodeCover(at, g)
 	} else {
-		c = w.cover(p, s, g, head, key0, n, set.Vec)
+		c = w.cover(at, g, set.Vec)
 	}
 	if c.from == c.to {
 		return
@@ -232,7 +233,7 @@ func (w *workspace) block(j *job, s *seq, g *laneGroup, head, key0, n int, pass 
 	if pass == reweigh {
 		sums = &w.spare[0]
 	}
-	w.weights(j, s, g, head, key0, n, &c, sums)
+	w.weights(at, g, &c, sums)
 	if c.from == c.to || p.Done.Over() {
 		return
 	}
@@ -242,15 +243,15 @@ func (w *workspace) block(j *job, s *seq, g *laneGroup, head, key0, n int, pass 
 	}
 	moved := w.softmaxArgs.Moved
 	if pass == reweigh {
-		j.engine.phase(phaseModify)
+		at.engine.phase(phaseModify)
 		w.weigh(g, c.from, c.to)
-		w.call(p.ProbMod, s, g, head, key0, c.from, c.to)
+		w.call(p.ProbMod, at, g, c.from, c.to)
 		w.setSigns(g, &c)
 		g.attended |= w.attended(g, &c)
 		moved = false
 	}
 
-	j.engine.phase(phaseAccumulate)
+	at.engine.phase(phaseAccumulate)
 	mode := kernel.Add
 	switch {
 	case !g.started:
@@ -260,24 +261,24 @@ func (w *workspace) block(j *job, s *seq, g *laneGroup, head, key0, n int, pass 
 	}
 	switch {
 	case g.decoding:
-		w.decodeValues(j, s, g, head, key0, n, c.span, mode)
+		w.decodeValues(at, g, c.span, mode)
 	case c.half > 0:
-		w.accumulate(j, g, n, c.low, 0, c.half, mode)
-		w.accumulate(j, g, n, c.high, c.half, g.lanes, mode)
+		w.accumulate(at, g, c.low, 0, c.half, mode)
+		w.accumulate(at, g, c.high, c.half, g.lanes, mode)
 	default:
-		w.accumulate(j, g, n, c.span, 0, g.lanes, mode)
+		w.accumulate(at, g, c.span, 0, g.lanes, mode)
 	}
 	g.started = true
 }
 
-// weights computes the weights of what c covers of the n keys of a block: the scores, what changes them, and the
-// softmax, which goes on from the group's maxima and from sums. c may come out smaller.
-func (w *workspace) weights(j *job, s *seq, g *laneGroup, head, key0, n int, c *cover, sums *float32) {
-	w.covered(j, s, g, head, key0, n, c)
+// weights computes the weights of what c covers of a key block: the scores, what changes them, and
+// the softmax, which goes on from the group's maxima and from sums. c may come out smaller.
+func (w *workspace) weights(at *cursor, g *laneGroup, c *cover, sums *float32) {
+	w.covered(at, g, c)
 	if c.from == c.to {
 		return
 	}
-	j.engine.phase(phaseSoftmax)
+	at.engine.phase(phaseSoftmax)
 	a := &w.softmaxArgs
 	a.S = lane(w.p, c.from, g.lanes, 0)
 	a.Keys, a.MaskFrom = c.to-c.from, c.full-c.from
@@ -287,34 +288,33 @@ func (w *workspace) weights(j *job, s *seq, g *laneGroup, head, key0, n int, c *
 	}
 	a.Max, a.Sum = g.max, sums
 	a.Lanes, a.Stride = g.lanes, g.lanes
-	j.engine.set.Softmax(a)
+	at.engine.set.Softmax(a)
 }
 
-// covered computes the scores of what c covers of the n keys of a block, as the softmax
-// wants them.
-func (w *workspace) covered(j *job, s *seq, g *laneGroup, head, key0, n int, c *cover) {
+// covered computes the scores of what c covers of a key block, as the softmax wants them.
+func (w *workspace) covered(at *cursor, g *laneGroup, c *cover) {
 	if !g.packed {
-		w.pack(j, s, g, head)
+		w.pack(at, g)
 	}
-	j.engine.phase(phaseScores)
+	at.engine.phase(phaseScores)
 	switch {
 	case g.decoding:
-		w.decodeKeys(j, s, g, head, key0, n, c.span)
+		w.decodeKeys(at, g, c.span)
 	case c.half > 0:
 		// The keys that both halves attend, and on either side those of one.
 		lo, hi := c.high.from, c.low.to
 		if lo >= hi {
 			lo, hi = c.low.to, c.low.to
 		}
-		w.scores(j, g, n, c.low.from, lo, 0, c.half)
-		w.scores(j, g, n, lo, hi, 0, g.lanes)
-		w.scores(j, g, n, max(hi, c.high.from), c.high.to, c.half, g.lanes)
+		w.scores(at, g, c.low.from, lo, 0, c.half)
+		w.scores(at, g, lo, hi, 0, g.lanes)
+		w.scores(at, g, max(hi, c.high.from), c.high.to, c.half, g.lanes)
 	default:
-		w.scores(j, g, n, c.from, c.to, 0, g.lanes)
+		w.scores(at, g, c.from, c.to, 0, g.lanes)
 	}
-	if j.modifies {
-		j.engine.phase(phaseModify)
-		w.modify(j, s, g, head, key0, c)
+	if at.modifies {
+		at.engine.phase(phaseModify)
+		w.modify(at, g, c)
 	}
 }
 
@@ -323,16 +323,16 @@ func lane(base *float32, row, stride, lane int) *float32 {
 	return (*float32)(unsafe.Add(unsafe.Pointer(base), 4*(row*stride+lane)))
 }
 
-// scores computes the scores of the keys [lo, hi) of the block of n for the lanes
+// scores computes the scores of the keys [lo, hi) of the block for the lanes
 // [first, end).
-func (w *workspace) scores(j *job, g *laneGroup, n, lo, hi, first, end int) {
-	p, set := &j.problem, j.engine.set
+func (w *workspace) scores(at *cursor, g *laneGroup, lo, hi, first, end int) {
+	p, set := &at.problem, at.engine.set
 	if lo >= hi {
 		return
 	}
 	a := &w.scoresArgs
 	var k unsafe.Pointer
-	k, a.KeyStride, a.DimStride = w.k.operand(w, set, n, p.DimQK)
+	k, a.KeyStride, a.DimStride = w.k.operand(w, set, at.n, p.DimQK)
 	a.Dim = p.DimQK
 	a.Q = lane(g.q, 0, 0, first)
 	a.Lanes, a.Stride = end-first, g.lanes
@@ -344,17 +344,17 @@ func (w *workspace) scores(j *job, g *laneGroup, n, lo, hi, first, end int) {
 	w.ahead.back(&a.Ahead)
 }
 
-// accumulate adds the weighted values of the keys of a span of the block of n for the
+// accumulate adds the weighted values of the keys of a span of the block for the
 // lanes [first, end).
-func (w *workspace) accumulate(j *job, g *laneGroup, n int, keys span, first, end int, mode kernel.UpdateMode) {
-	p, set := &j.problem, j.engine.set
+func (w *workspace) accumulate(at *cursor, g *laneGroup, keys span, first, end int, mode kernel.UpdateMode) {
+	p, set := &at.problem, at.engine.set
 	a := &w.accumulateArgs
 	a.Keys, a.MaskFrom = keys.to-keys.from, keys.full-keys.from
 	if a.Keys == 0 {
 		return
 	}
 	var v unsafe.Pointer
-	v, a.KeyStride, a.DimStride = w.v.operand(w, set, n, p.DimV)
+	v, a.KeyStride, a.DimStride = w.v.operand(w, set, at.n, p.DimV)
 	a.V = (*float32)(unsafe.Add(v, 4*keys.from*a.KeyStride))
 	a.O, a.Dim = lane(g.o, 0, 0, first), p.DimV
 	a.P = lane(w.p, keys.from, g.lanes, first)
@@ -367,8 +367,8 @@ func (w *workspace) accumulate(j *job, g *laneGroup, n int, keys span, first, en
 }
 
 // close writes the rows of a lane group, and their log-sum-exp where asked for.
-func (w *workspace) close(j *job, s *seq, g *laneGroup, head int) {
-	p := &j.problem
+func (w *workspace) close(at *cursor, g *laneGroup) {
+	p := &at.problem
 	group := w.share
 	if !g.started {
 		kernel.Clear(unsafe.Slice(g.o, p.DimV*g.lanes))
@@ -381,18 +381,18 @@ func (w *workspace) close(j *job, s *seq, g *laneGroup, head int) {
 	if p.ProbMod != nil {
 		a.Sum = w.probSums(g)
 	}
-	a.Dst = (*float32)(p.Out.at(s.batch, head*group, s.q0))
+	a.Dst = (*float32)(p.Out.at(at.seq.batch, at.head*group, at.seq.q0))
 	a.Off = g.off
 	a.DimStride = p.Out.Stride[3]
 	a.Rows, a.Dim = g.rows, p.DimV
 	a.Lanes, a.Stride = g.lanes, g.lanes
-	goes := w.goes(j.engine, g, &p.Out)
+	goes := w.goes(at.engine, g, &p.Out)
 	if goes {
 		a.Dst, a.Off, a.DimStride = w.stage.rows, &w.stage.off, 1
 	}
-	j.engine.set.Finish(a)
+	at.engine.set.Finish(a)
 	if goes {
-		w.deliver(j.engine.set, p, s, g, head)
+		w.deliver(at, g)
 	}
 
 	if p.LSE == nil {
@@ -400,11 +400,11 @@ func (w *workspace) close(j *job, s *seq, g *laneGroup, head int) {
 	}
 	maxs, sums := unsafe.Slice(g.max, g.lanes), unsafe.Slice(g.sum, g.lanes)
 	for l := range g.rows {
-		at, row := head, g.row+l
+		head, row := at.head, g.row+l
 		if g.decoding {
-			at, row = head+l/w.decoder.perHead, l%w.decoder.perHead
+			head, row = at.head+l/w.decoder.perHead, l%w.decoder.perHead
 		}
-		*p.lse(s, at*group, row) = logSumExp(maxs[l], sums[l])
+		*p.lse(&at.seq, head*group, row) = logSumExp(maxs[l], sums[l])
 	}
 }
 
@@ -419,7 +419,8 @@ func (p *Problem) lse(s *seq, head, row int) *float32 {
 }
 
 // pad writes what rows [from, to) of padding have.
-func (w *workspace) pad(p *Problem, s *seq, head, from, to int) {
+func (w *workspace) pad(at *cursor, from, to int) {
+	p, s, head := &at.problem, &at.seq, at.head
 	fill := negInf
 	if p.RecordAt == Probs {
 		fill = 0

@@ -80,20 +80,20 @@ type offsetsOf struct {
 	stride, seq, key0 int // seq from 1 on
 }
 
-// find looks up the n keys from key0 on.
-func (r *keyRows) find(p *Problem, s *seq, head, key0, n int) {
-	kv := r.kv
+// find looks up the keys of a block, of the h-th KV head from the cursor's on.
+func (r *keyRows) find(at *cursor, h int) {
+	p, s, kv, head := &at.problem, &at.seq, r.kv, at.head+h
 	r.copied = false
-	batch, token, run := p.place(s, key0)
-	r.whole = run >= n
+	batch, token, run := p.place(s, at.key0)
+	r.whole = run >= at.n
 	if kv.Elem == kernel.Int8 {
-		r.findScales(p, s, head, key0, n)
+		r.findScales(at, head)
 	}
 	r.stride, r.even = kv.Stride[2], run >= 2*kernel.KeyBlock
 	if !r.even {
 		r.base = kv.at(0, head, 0)
-		if r.offAt != (offsetsOf{seq: s.index + 1, key0: key0}) {
-			r.tableOffsets(p, s, key0)
+		if r.offAt != (offsetsOf{seq: s.index + 1, key0: at.key0}) {
+			r.tableOffsets(at)
 		}
 		return
 	}
@@ -111,15 +111,16 @@ func (r *keyRows) offsets(from int) *[2 * kernel.KeyBlock]int {
 	return (*[2 * kernel.KeyBlock]int)(r.off[from:])
 }
 
-// tableOffsets looks up the offsets of the block at key0 and of the next.
-func (r *keyRows) tableOffsets(p *Problem, s *seq, key0 int) {
+// tableOffsets looks up the offsets of the block and of the next.
+func (r *keyRows) tableOffsets(at *cursor) {
+	s, key0 := &at.seq, at.key0
 	first := 0
 	if r.offAt == (offsetsOf{seq: s.index + 1, key0: key0 - kernel.KeyBlock}) {
 		first = copy(r.rows[:kernel.KeyBlock], r.rows[kernel.KeyBlock:])
 	}
 	end := min(2*kernel.KeyBlock, s.lenKV-key0)
 	for k := first; k < end; {
-		batch, token, run := p.place(s, key0+k)
+		batch, token, run := at.problem.place(s, key0+k)
 		off := batch*r.kv.Stride[0] + token*r.kv.Stride[2]
 		for last := min(end, k+run); k < last; k++ {
 			r.rows[k] = off
@@ -136,17 +137,17 @@ func (r *keyRows) tableOffsets(p *Problem, s *seq, key0 int) {
 	r.offAt = offsetsOf{seq: s.index + 1, key0: key0}
 }
 
-// findScales finds the scales of the keys, side by side.
-func (r *keyRows) findScales(p *Problem, s *seq, head, key0, n int) {
-	scale := &r.kv.Scale
-	batch, token, run := p.place(s, key0)
+// findScales finds the scales of the keys of a KV head, side by side.
+func (r *keyRows) findScales(at *cursor, head int) {
+	p, s, n, scale := &at.problem, &at.seq, at.n, &r.kv.Scale
+	batch, token, run := p.place(s, at.key0)
 	if run >= n && scale.Stride[2] == 1 {
 		r.scale = (*float32)(scale.at(batch, head, token))
 		return
 	}
 	r.scale = &r.scaleCopy[0]
 	for k := 0; k < n; {
-		batch, token, run = p.place(s, key0+k)
+		batch, token, run = p.place(s, at.key0+k)
 		from := scale.at(batch, head, token)
 		for i := range min(run, n-k) {
 			r.scaleCopy[k] = *(*float32)(unsafe.Add(from, 4*i*scale.Stride[2]))

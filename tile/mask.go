@@ -98,11 +98,12 @@ func clamp64(x, hi int64) int64 { return max(0, min(x, hi)) }
 // range of queries attends by its band. Every one attends those before full.
 type span struct{ from, full, to int }
 
-// span returns the span of the n keys from key0 on for the positions first to last.
-func (m *Mask) span(s *seq, key0, n, first, last int) span {
+// span returns the span of a key block for the positions first to last.
+func (m *Mask) span(at *cursor, first, last int) span {
+	s, key0 := &at.seq, at.key0
 	lo, hi := m.band(s, first) // the first query's, whose lower bound is the least
 	lo2, hi2 := m.band(s, last)
-	end := key0 + n
+	end := key0 + at.n
 	from, to := max(key0, lo), min(end, hi2)
 	if from >= to {
 		from, to = key0, key0
@@ -135,11 +136,12 @@ func (m *Mask) span(s *seq, key0, n, first, last int) span {
 	return span{from - key0, full - key0, to - key0}
 }
 
-// fill writes the mask words of the keys [from, to) of the block at key0, a bit a lane,
-// for the lane group whose lane 0 is row row and of which share rows share a position.
-func (m *Mask) fill(words []uint64, s *seq, key0, from, to, row, share int) {
+// fill writes the mask words of the keys [from, to) of a block, a bit a lane, for the lane group whose
+// lane 0 is row row and of which share rows share a position.
+func (m *Mask) fill(words []uint64, at *cursor, from, to, row, share int) {
+	s := &at.seq
 	for k := from; k < to; k++ {
-		key := int64(key0 + k)
+		key := int64(at.key0 + k)
 		if key < int64(s.prefix) {
 			words[k] = ^uint64(0)
 			if m.Behind && m.Right != Unbounded {

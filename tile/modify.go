@@ -13,15 +13,15 @@ func (p *Problem) modifies() bool {
 }
 
 // modify changes the scores of what c covers, and takes from c what the bias masks.
-func (w *workspace) modify(j *job, s *seq, g *laneGroup, head, key0 int, c *cover) {
-	p := &j.problem
-	w.softcap(j, g, c.from, c.to)
+func (w *workspace) modify(at *cursor, g *laneGroup, c *cover) {
+	p := &at.problem
+	w.softcap(at, g, c.from, c.to)
 	if p.ALiBi != nil {
-		w.alibi(j, s, g, key0, c.from, c.to)
+		w.alibi(at, g, c.from, c.to)
 	}
 	if p.Bias.Given {
 		w.allOnes(c.from, c.full)
-		if w.bias(j, s, g, head, key0, c.from, c.to) {
+		if w.bias(at, g, c.from, c.to) {
 			c.span = trim(w.mask[:], c.span, g.all())
 			if c.from == c.to {
 				return
@@ -30,14 +30,14 @@ func (w *workspace) modify(j *job, s *seq, g *laneGroup, head, key0 int, c *cove
 		}
 	}
 	if p.ScoreMod != nil {
-		w.call(p.ScoreMod, s, g, head, key0, c.from, c.to)
+		w.call(p.ScoreMod, at, g, c.from, c.to)
 		w.convert(g, c.from, c.to)
 	}
 }
 
 // softcap bounds the scores of the keys [from, to).
-func (w *workspace) softcap(j *job, g *laneGroup, from, to int) {
-	p := &j.problem
+func (w *workspace) softcap(at *cursor, g *laneGroup, from, to int) {
+	p := &at.problem
 	if p.Softcap == 0 {
 		return
 	}
@@ -47,35 +47,35 @@ func (w *workspace) softcap(j *job, g *laneGroup, from, to int) {
 	a.Lanes, a.Stride = g.lanes, g.lanes
 	c := float64(p.Softcap) * p.unit()
 	a.In, a.Out = float32(math.Log2E/c), float32(c)
-	j.engine.set.Softcap(a)
+	at.engine.set.Softcap(a)
 }
 
 // alibi adds the biases that grow with distance.
-func (w *workspace) alibi(j *job, s *seq, g *laneGroup, key0, from, to int) {
+func (w *workspace) alibi(at *cursor, g *laneGroup, from, to int) {
 	for l := range g.rows {
-		at := clampFar(addSat(int64((g.row+l)/w.share), s.offset))
-		w.pos[l] = float32(at - int64(key0))
+		pos := clampFar(addSat(int64((g.row+l)/w.share), at.seq.offset))
+		w.pos[l] = float32(pos - int64(at.key0))
 	}
 	a := &w.alibiArgs
 	a.S = lane(w.p, from, g.lanes, 0)
 	a.First, a.Keys = from, to-from
 	a.Pos, a.Slope = &w.pos[0], g.slope
 	a.Lanes, a.Stride = g.lanes, g.lanes
-	j.engine.set.ALiBi(a)
+	at.engine.set.ALiBi(a)
 }
 
 // bias adds the bias of the keys [from, to) and reports whether it took a pair away from
 // their mask words.
-func (w *workspace) bias(j *job, s *seq, g *laneGroup, head, key0, from, to int) bool {
-	p, set := &j.problem, j.engine.set
+func (w *workspace) bias(at *cursor, g *laneGroup, from, to int) bool {
+	p, set := &at.problem, at.engine.set
 	t := &p.Bias
-	w.pairOffsets(g, t, head, s)
+	w.pairOffsets(at, g, t)
 	a := &w.biasArgs
 	size := 4
 	if p.BiasFloat16 {
 		size = 2
 	}
-	base := unsafe.Add(t.Base, size*(s.index*t.Stride[0]+(key0+from)*t.Stride[3]))
+	base := unsafe.Add(t.Base, size*(at.seq.index*t.Stride[0]+(at.key0+from)*t.Stride[3]))
 	if !p.BiasFloat16 && t.Stride[3] == 1 {
 		a.Src = (*float32)(base)
 	} else {

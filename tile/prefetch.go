@@ -36,106 +36,107 @@ type prefetcher struct {
 // plan lists what comes after a key block of an item: the next block, if there is one; before the
 // last block the rows of the output; and after it what the next item begins with. What is listed
 // last is asked for first, and biases and masks, of which there is most, are asked for last.
-func (f *prefetcher) plan(w *workspace, j *job, s *seq, groups []laneGroup, head int, k *walk) {
-	p := &j.problem
+func (f *prefetcher) plan(w *workspace, at *cursor, groups []laneGroup) {
+	p := &at.problem
 	f.n, f.lines, f.calls, f.late = 0, 0, 2*len(groups), 0
 	f.last = (f.calls + latePart - 1) / latePart
 	far := p.K.step() >= farValues || p.V.step() >= farValues
 	last := &groups[len(groups)-1]
 	row, rows := groups[0].row, last.row+last.rows-groups[0].row
-	left := k.end - k.ahead
+	left := at.end - at.ahead
 	if left > 0 {
 		if far {
-			f.addLate(p, s, head, k.ahead)
+			f.addLate(at, at.ahead)
 		}
-		f.addPairs(p, s, head, row, rows, w.share, k.ahead)
+		f.addPairs(at, row, rows, w.share, at.ahead)
 	}
-	if left > 0 && left <= kernel.KeyBlock || left <= 0 && k.first {
-		f.addRows(&p.Out, s, head, row, rows, w.share, p.DimV)
+	if left > 0 && left <= kernel.KeyBlock || left <= 0 && at.first {
+		f.addRows(at, &p.Out, row, rows, w.share, p.DimV)
 	}
 	if left > 0 {
 		if !far {
-			f.addKeys(p, s, head, k.ahead)
+			f.addKeys(at, at.ahead)
 		}
 		return
 	}
 	// Most likely the item that this worker takes next.
-	i := int(j.next.Load())
-	if i >= j.sched.Items {
+	i := int(at.taken.Load())
+	if i >= at.sched.Items {
 		return
 	}
-	h, block := j.sched.item(i)
-	after := p.seq(h / p.KVHeads)
-	head = h % p.KVHeads
-	row = block * j.sched.Rows()
-	if rows = min(j.sched.Rows(), w.share*after.lenQ-row); rows <= 0 {
+	head, block := at.sched.item(i)
+	item := at.cursor(head/p.KVHeads, head%p.KVHeads)
+	row = block * at.sched.Rows()
+	if rows = min(at.sched.Rows(), w.share*item.seq.lenQ-row); rows <= 0 {
 		return
 	}
-	keys := p.walk(&after, row, row+rows)
-	begins := keys.next()
+	item.walk = p.walk(&item.seq, row, row+rows)
+	begins := item.next()
 	if begins {
 		if far {
-			f.addLate(p, &after, head, keys.key0)
+			f.addLate(&item, item.key0)
 		}
-		f.addPairs(p, &after, head, row, rows, w.share, keys.key0)
+		f.addPairs(&item, row, rows, w.share, item.key0)
 	}
-	f.addRows(&p.Q, &after, head, row, rows, w.share, p.DimQK)
+	f.addRows(&item, &p.Q, row, rows, w.share, p.DimQK)
 	if begins && !far {
-		f.addKeys(p, &after, head, keys.key0)
+		f.addKeys(&item, item.key0)
 	}
 }
 
 // addLate is addKeys at the beginning of the list, for far rows.
-func (f *prefetcher) addLate(p *Problem, s *seq, head, key0 int) {
-	f.addKeys(p, s, head, key0)
+func (f *prefetcher) addLate(at *cursor, key0 int) {
+	f.addKeys(at, key0)
 	f.late = f.n
 }
 
 // addPairs lists what there is for the pairs of query rows with the key block at key0.
-func (f *prefetcher) addPairs(p *Problem, s *seq, head, row, rows, share, key0 int) {
-	end := min(s.lenKV, key0+kernel.KeyBlock)
+func (f *prefetcher) addPairs(at *cursor, row, rows, share, key0 int) {
+	p := &at.problem
+	end := min(at.seq.lenKV, key0+kernel.KeyBlock)
 	if p.Bias.Given {
 		size := 4
 		if p.BiasFloat16 {
 			size = 2
 		}
-		f.addTensor(&p.Bias, size, s, head, row, rows, share, key0, end)
+		f.addTensor(at, &p.Bias, size, row, rows, share, key0, end)
 	}
 	if p.Mask.Keep.Given {
-		f.addTensor(&p.Mask.Keep, 1, s, head, row, rows, share, key0, end)
+		f.addTensor(at, &p.Mask.Keep, 1, row, rows, share, key0, end)
 	}
 }
 
 // addKeys lists the key block at key0.
-func (f *prefetcher) addKeys(p *Problem, s *seq, head, key0 int) {
-	end := min(s.lenKV, key0+kernel.KeyBlock)
-	batch, token, run := p.place(s, key0)
+func (f *prefetcher) addKeys(at *cursor, key0 int) {
+	p := &at.problem
+	end := min(at.seq.lenKV, key0+kernel.KeyBlock)
+	batch, token, run := p.place(&at.seq, key0)
 	if n := min(end-key0, run); n > 0 {
-		f.addKV(&p.V, batch, head, token, n, p.DimV)
-		f.addKV(&p.K, batch, head, token, n, p.DimQK)
+		f.addKV(&p.V, batch, at.head, token, n, p.DimV)
+		f.addKV(&p.K, batch, at.head, token, n, p.DimQK)
 	}
 }
 
 // addRows lists query rows, each in its head. Far rows are not worth it: a micro-tile that asks for a
 // line of another page waits for its translation.
-func (f *prefetcher) addRows(o *Operand, s *seq, head, row, rows, share, dim int) {
+func (f *prefetcher) addRows(at *cursor, o *Operand, row, rows, share, dim int) {
 	if 4*max(o.Stride[2], -o.Stride[2]) >= farValues {
 		return
 	}
 	for h := range share {
-		f.add(o, s.batch, head*share+h, s.q0+row/share, s.q0+(row+rows-1)/share+1, dim)
+		f.add(o, at.seq.batch, at.head*share+h, at.seq.q0+row/share, at.seq.q0+(row+rows-1)/share+1, dim)
 	}
 }
 
 // addTensor lists the elements of size bytes of query rows and the keys [key0, end).
-func (f *prefetcher) addTensor(t *Pairs, size int, s *seq, head, row, rows, share, key0, end int) {
+func (f *prefetcher) addTensor(at *cursor, t *Pairs, size, row, rows, share, key0, end int) {
 	if t.Stride[3] != 1 || t.Stride[2] == 0 {
 		return
 	}
 	first, last := row/share, (row+rows-1)/share
 	for h := range share {
-		at := s.index*t.Stride[0] + (head*share+h)*t.Stride[1] + first*t.Stride[2] + key0
-		f.note(unsafe.Add(t.Base, size*at), last+1-first, size*t.Stride[2], size*(end-key0))
+		off := at.seq.index*t.Stride[0] + (at.head*share+h)*t.Stride[1] + first*t.Stride[2] + key0
+		f.note(unsafe.Add(t.Base, size*off), last+1-first, size*t.Stride[2], size*(end-key0))
 		if t.Stride[1] == 0 {
 			return
 		}

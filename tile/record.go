@@ -8,9 +8,9 @@ import (
 
 // record writes the scores of a lane group with all keys, masked or not, at the stage
 // that is asked for. The group's maxima and sums are complete.
-func (w *workspace) record(j *job, s *seq, g *laneGroup, head int) {
-	p := &j.problem
-	keys := s.lenKV
+func (w *workspace) record(at *cursor, g *laneGroup) {
+	p := &at.problem
+	keys := at.seq.lenKV
 	if p.CuKV == nil && p.Tables == nil {
 		keys = p.SeqKV // padding too
 	}
@@ -18,39 +18,36 @@ func (w *workspace) record(j *job, s *seq, g *laneGroup, head int) {
 		return
 	}
 	if !g.packed {
-		w.pack(j, s, g, head)
+		w.pack(at, g)
 	}
 	for l := range g.rows { // g.off is that of the queries
 		pos, h := (g.row+l)/w.share, (g.row+l)%w.share
 		w.recordOff[l] = h*p.Record.Stride[1] + pos*p.Record.Stride[2]
 	}
-	for k := walkAll(keys); !p.Done.Over() && k.next(); {
-		key0, n := k.key0, k.n
-		w.k.find(p, s, head, key0, n)
+	for at.walk = walkAll(keys); !p.Done.Over() && at.next(); {
+		w.k.find(at, 0)
 		switch p.RecordAt {
 		case Scaled, Capped:
-			w.scores(j, g, n, 0, n, 0, g.lanes)
+			w.scores(at, g, 0, at.n, 0, g.lanes)
 			if p.RecordAt == Capped {
-				w.softcap(j, g, 0, n)
+				w.softcap(at, g, 0, at.n)
 			}
 		case Masked:
-			w.recordMasked(j, s, g, head, key0, n)
+			w.recordMasked(at, g)
 		case Probs:
-			w.recordProbs(j, s, g, head, key0, n)
+			w.recordProbs(at, g)
 		}
-		w.writeRecord(j, s, g, head, key0, n)
+		w.writeRecord(at, g)
 	}
 }
 
-// recordMasked leaves the scores of the n keys of the block at key0 as the softmax is
-// taken of them.
-func (w *workspace) recordMasked(j *job, s *seq, g *laneGroup, head, key0, n int) {
-	p := &j.problem
-	c := w.recordCover(p, s, g, head, key0, n)
+// recordMasked leaves the scores of a key block as the softmax is taken of them.
+func (w *workspace) recordMasked(at *cursor, g *laneGroup) {
+	c := w.recordCover(at, g)
 	if c.from < c.to {
-		w.covered(j, s, g, head, key0, n, &c)
+		w.covered(at, g, &c)
 	}
-	for k := range n {
+	for k := range at.n {
 		word := ^uint64(0)
 		switch {
 		case k < c.from || k >= c.to:
@@ -66,35 +63,35 @@ func (w *workspace) recordMasked(j *job, s *seq, g *laneGroup, head, key0, n int
 	}
 }
 
-// recordCover returns what g attends of the n keys of the block at key0.
-func (w *workspace) recordCover(p *Problem, s *seq, g *laneGroup, head, key0, n int) cover {
-	if n = min(n, s.lenKV-key0); n <= 0 {
+// recordCover returns what g attends of a key block, which may have keys of padding.
+func (w *workspace) recordCover(at *cursor, g *laneGroup) cover {
+	keys := *at
+	if keys.n = min(at.n, at.seq.lenKV-at.key0); keys.n <= 0 {
 		return cover{}
 	}
-	w.openKeys(p, s, key0, n)
-	return w.cover(p, s, g, head, key0, n, kernel.MaxLanes)
+	w.openKeys(&keys)
+	return w.cover(&keys, g, kernel.MaxLanes)
 }
 
-// recordProbs leaves the probabilities of the n keys of the block at key0.
-func (w *workspace) recordProbs(j *job, s *seq, g *laneGroup, head, key0, n int) {
-	p := &j.problem
-	c := w.recordCover(p, s, g, head, key0, n)
+// recordProbs leaves the probabilities of a key block.
+func (w *workspace) recordProbs(at *cursor, g *laneGroup) {
+	c := w.recordCover(at, g)
 	if c.from < c.to {
-		w.weights(j, s, g, head, key0, n, &c, &w.spare[0])
+		w.weights(at, g, &c, &w.spare[0])
 	}
 	if c.from < c.to {
 		w.weigh(g, c.from, c.to)
 	}
-	for _, rest := range [2][2]int{{0, c.from}, {c.to, n}} {
+	for _, rest := range [2][2]int{{0, c.from}, {c.to, at.n}} {
 		for k := rest[0]; k < rest[1]; k++ {
 			clear(unsafe.Slice(lane(w.p, k, g.lanes, 0), g.lanes))
 		}
 	}
 }
 
-// writeRecord writes the n rows of scores or probabilities of the block at key0.
-func (w *workspace) writeRecord(j *job, s *seq, g *laneGroup, head, key0, n int) {
-	p := &j.problem
+// writeRecord writes the scores or probabilities of a key block.
+func (w *workspace) writeRecord(at *cursor, g *laneGroup) {
+	p := &at.problem
 	unit := float32(1)
 	if p.RecordAt == Scaled || p.RecordAt == Capped {
 		unit = float32(p.unit())
@@ -106,12 +103,12 @@ func (w *workspace) writeRecord(j *job, s *seq, g *laneGroup, head, key0, n int)
 	}
 	a := &w.finishArgs
 	a.O, a.Sum = w.p, &w.recip[0]
-	a.Dst = (*float32)(unsafe.Add(p.Record.at(s.index, head*w.share, 0), 4*key0*p.Record.Stride[3]))
+	a.Dst = (*float32)(unsafe.Add(p.Record.at(at.seq.index, at.head*w.share, 0), 4*at.key0*p.Record.Stride[3]))
 	a.Off = &w.recordOff
 	a.DimStride = p.Record.Stride[3]
-	a.Rows, a.Dim = g.rows, n
+	a.Rows, a.Dim = g.rows, at.n
 	a.Lanes, a.Stride = g.lanes, g.lanes
-	j.engine.set.Finish(a)
+	at.engine.set.Finish(a)
 }
 
 // probSums returns what closes a group whose weights were probabilities: 1, or NaN where

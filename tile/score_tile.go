@@ -37,13 +37,13 @@ func (t *Tile) Each(f func(head, query, key int, s float32) float32) {
 	}
 }
 
-// call hands the keys [from, to) of the block at key0 to a callback.
-func (w *workspace) call(f func(*Tile), s *seq, g *laneGroup, head, key0, from, to int) {
+// call hands the keys [from, to) of the block to a callback.
+func (w *workspace) call(f func(*Tile), at *cursor, g *laneGroup, from, to int) {
 	first := lane(w.p, from, g.lanes, 0)
 	w.tile = Tile{
-		Batch: s.index, Rows: g.rows, Key: key0 + from, Keys: to - from,
+		Batch: at.seq.index, Rows: g.rows, Key: at.key0 + from, Keys: to - from,
 		S: unsafe.Slice(first, (to-from-1)*g.lanes+g.rows), Stride: g.lanes,
-		row: g.row, share: w.share, head: head * w.share,
+		row: g.row, share: w.share, head: at.head * w.share,
 	}
 	f(&w.tile)
 	w.tile = Tile{}

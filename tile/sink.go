@@ -8,8 +8,8 @@ import (
 )
 
 // addSinks adds the result of a lane group to the sinks of its rows.
-func (w *workspace) addSinks(j *job, g *laneGroup, head int, pass pass) {
-	p, sinks := &j.problem, &g.tree.nodes[0].partial
+func (w *workspace) addSinks(at *cursor, g *laneGroup, pass pass) {
+	p, sinks := &at.problem, &g.tree.nodes[0].partial
 	dim := p.mergeDim(pass)
 	if !g.started {
 		kernel.Clear(unsafe.Slice(g.o, dim*g.lanes))
@@ -18,9 +18,9 @@ func (w *workspace) addSinks(j *job, g *laneGroup, head int, pass pass) {
 	clear(unsafe.Slice(sinks.sum, g.lanes))
 	copy(unsafe.Slice(sinks.max, g.lanes), initMax[:])
 	for l := range g.rows {
-		openSink(p.Sinks[w.head(g, head, l)], lane(sinks.max, 0, 0, l), lane(sinks.sum, 0, 0, l))
+		openSink(p.Sinks[w.head(at, g, l)], lane(sinks.max, 0, 0, l), lane(sinks.sum, 0, 0, l))
 	}
-	w.merge(j, sinks, &g.partial, g.lanes, dim)
+	w.merge(at, sinks, &g.partial, g.lanes, dim)
 	g.partial, *sinks = *sinks, g.partial
 	g.started = true
 }

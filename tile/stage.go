@@ -45,7 +45,8 @@ func (w *workspace) headRows(g *laneGroup, h int) (first, n int) {
 }
 
 // fetch brings queries of a lane group to the stage.
-func (w *workspace) fetch(set *kernel.Set, p *Problem, s *seq, g *laneGroup, head int) {
+func (w *workspace) fetch(at *cursor, g *laneGroup) {
+	p, s, head, set := &at.problem, &at.seq, at.head, at.engine.set
 	t := &w.stage
 	for h := range w.share {
 		row, n := w.headRows(g, h)
@@ -61,7 +62,8 @@ func (w *workspace) fetch(set *kernel.Set, p *Problem, s *seq, g *laneGroup, hea
 }
 
 // deliver takes the output of a lane group from the stage to where it belongs.
-func (w *workspace) deliver(set *kernel.Set, p *Problem, s *seq, g *laneGroup, head int) {
+func (w *workspace) deliver(at *cursor, g *laneGroup) {
+	p, s, head, set := &at.problem, &at.seq, at.head, at.engine.set
 	// dims is how many are written of all tokens before the next ones: each has a page of its own.
 	const dims = cacheLine
 	t := &w.stage

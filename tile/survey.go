@@ -34,8 +34,14 @@ func (e *Engine) Survey(p *Problem, s *Schedule) Survey {
 	if s.Items+s.Decode == 0 {
 		return all
 	}
+	j := e.jobs.Get().(*job)
 	w := e.workspaces.Get().(*workspace)
-	defer e.workspaces.Put(w)
+	defer func() {
+		e.workspaces.Put(w)
+		j.problem = Problem{}
+		e.jobs.Put(j)
+	}()
+	j.problem = *p
 	w.share = p.group()
 
 	batch, heads := p.Batch, p.KVHeads
@@ -47,9 +53,9 @@ func (e *Engine) Survey(p *Problem, s *Schedule) Survey {
 		batch = 1
 	}
 	for b := range batch {
-		sequence := p.seq(b)
 		for head := range heads {
-			one := w.survey(p, &sequence, head, s.Lanes, e.set.Vec)
+			at := j.cursor(b, head)
+			one := w.survey(&at, s.Lanes)
 			all.add(one, int64(p.Batch/batch)*int64(p.KVHeads/heads))
 		}
 	}
@@ -57,21 +63,22 @@ func (e *Engine) Survey(p *Problem, s *Schedule) Survey {
 }
 
 // survey looks at the tiles of a sequence and a KV head.
-func (w *workspace) survey(p *Problem, s *seq, head, lanes, vec int) Survey {
+func (w *workspace) survey(at *cursor, lanes int) Survey {
 	var all Survey
+	p, s := &at.problem, &at.seq
 	rows := w.share * s.lenQ
 	blocks := int64(s.lenKV+kernel.KeyBlock-1) / kernel.KeyBlock
 	for row := 0; row < rows && !p.Done.Over(); row += lanes {
 		g := laneGroup{row: row, rows: min(lanes, rows-row), lanes: lanes}
-		w.openRows(p, s, &g)
+		w.openRows(at, &g)
 		counted := int64(0)
-		for k := p.walk(s, row, row+g.rows); !p.Done.Over() && k.next(); {
-			w.openKeys(p, s, k.key0, k.n)
-			switch c := w.cover(p, s, &g, head, k.key0, k.n, vec); {
+		for at.walk = p.walk(s, row, row+g.rows); !p.Done.Over() && at.next(); {
+			w.openKeys(at)
+			switch c := w.cover(at, &g, at.engine.set.Vec); {
 			case c.from == c.to:
-			case c.full == k.n && c.from == 0:
+			case c.full == at.n && c.from == 0:
 				all.Full++
-				all.Pairs += int64(k.n) * int64(g.rows)
+				all.Pairs += int64(at.n) * int64(g.rows)
 				counted++
 			default:
 				all.Pairs += w.pairs(&c, &g)

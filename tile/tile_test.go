@@ -52,22 +52,23 @@ func TestBlocks(t *testing.T) {
 	const lanes, vec = 48, 8
 	w := new(workspace)
 	for _, p := range problems() {
-		s := p.seq(0)
+		at := (&job{problem: p}).cursor(0, 0)
+		s := at.seq
 		w.share = p.group()
 		for row := 0; row < p.rows(); row += lanes {
 			g := laneGroup{row: row, rows: min(lanes, p.rows()-row), lanes: lanes}
-			walk := p.walk(&s, row, row+g.rows)
-			more := walk.next()
+			at.walk = p.walk(&s, row, row+g.rows)
+			more := at.next()
 			for key0 := 0; key0 < p.SeqKV; key0 += kernel.KeyBlock {
 				n := min(kernel.KeyBlock, p.SeqKV-key0)
 				g.started = row%96 == 0
 				var c cover
-				if more && key0 == walk.key0 {
-					if walk.n != n {
-						t.Fatalf("%+v: %d keys at %d, want %d", p, walk.n, key0, n)
+				if more && key0 == at.key0 {
+					if at.n != n {
+						t.Fatalf("%+v: %d keys at %d, want %d", p, at.n, key0, n)
 					}
-					c = w.cover(&p, &s, &g, 0, key0, n, vec)
-					more = walk.next()
+					c = w.cover(&at, &g, vec)
+					more = at.next()
 				}
 				for k := range n {
 					query, want := -1, false // rows of a query keep the same keys

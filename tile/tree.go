@@ -48,26 +48,26 @@ func (t *tree) push(p *partial, chunk int) {
 }
 
 // carry merges the nodes that are complete if next is the chunk that comes next.
-func (w *workspace) carry(j *job, t *tree, lanes, next, dim int) {
+func (w *workspace) carry(at *cursor, t *tree, lanes, next, dim int) {
 	for t.n > 1 {
 		left, right := &t.nodes[t.n-2], &t.nodes[t.n-1]
 		if bits.Len(uint(left.chunk^right.chunk)) > bits.Len(uint(right.chunk^next)) {
 			return // next is in the right half, too
 		}
-		w.merge(j, &left.partial, &right.partial, lanes, dim)
+		w.merge(at, &left.partial, &right.partial, lanes, dim)
 		t.n--
 	}
 }
 
 // merge adds a result to another.
-func (w *workspace) merge(j *job, to, from *partial, lanes, dim int) {
-	j.engine.phase(phaseFinish)
+func (w *workspace) merge(at *cursor, to, from *partial, lanes, dim int) {
+	at.engine.phase(phaseFinish)
 	a := &w.mergeArgs
 	a.O, a.Max, a.Sum = to.o, to.max, to.sum
 	a.Chunk, a.ChunkMax, a.ChunkSum = from.o, from.max, from.sum
 	a.Lanes, a.Stride = lanes, lanes
 	a.Dim = dim
-	j.engine.set.Merge(a)
+	at.engine.set.Merge(a)
 }
 
 // mergeDim is the dims that a pass merges.
@@ -78,25 +78,25 @@ func (p *Problem) mergeDim(pass pass) int {
 	return p.DimV
 }
 
-// fold ends a chunk of keys before the next.
-func (w *workspace) fold(j *job, g *laneGroup, chunk, next int, pass pass) {
+// fold ends the chunk of keys that the cursor is in, before the next.
+func (w *workspace) fold(at *cursor, g *laneGroup, next int, pass pass) {
 	t, p := &g.tree, &g.partial
 	if pass == reweigh {
 		p = &g.values
 	}
-	at := t.n
+	before := t.n
 	if g.weighed {
 		if pass == reweigh {
 			g.closeValues()
 		}
-		t.push(p, chunk)
+		t.push(p, at.chunk())
 	}
-	w.carry(j, t, g.lanes, next, j.problem.mergeDim(pass))
+	w.carry(at, t, g.lanes, next, at.problem.mergeDim(pass))
 	if !g.weighed {
 		return
 	}
-	if t.n <= at { // merged: its memory is free, and near
-		t.nodes[at].partial, *p = *p, t.nodes[at].partial
+	if t.n <= before { // merged: its memory is free, and near
+		t.nodes[before].partial, *p = *p, t.nodes[before].partial
 	}
 	if pass == reweigh {
 		g.openValues()
@@ -105,11 +105,11 @@ func (w *workspace) fold(j *job, g *laneGroup, chunk, next int, pass pass) {
 	}
 }
 
-// settle leaves the result over all keys, the last of them in chunk, in the lane group's
-// partial.
-func (w *workspace) settle(j *job, g *laneGroup, head, chunk int, pass pass) {
+// settle leaves the result over all keys in the lane group's partial. The cursor is at the last of
+// them.
+func (w *workspace) settle(at *cursor, g *laneGroup, pass pass) {
 	if t := &g.tree; t.n > 0 {
-		w.fold(j, g, chunk, noChunk, pass)
+		w.fold(at, g, noChunk, pass)
 		t.n = 0
 		if pass == reweigh {
 			g.values, t.nodes[0].partial = t.nodes[0].partial, g.values
@@ -119,8 +119,8 @@ func (w *workspace) settle(j *job, g *laneGroup, head, chunk int, pass pass) {
 		}
 		g.started = true
 	}
-	if pass != reweigh && j.problem.Sinks != nil {
-		w.addSinks(j, g, head, pass)
+	if pass != reweigh && at.problem.Sinks != nil {
+		w.addSinks(at, g, pass)
 	}
 }
 
