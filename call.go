@@ -4,6 +4,7 @@ import (
 	"math"
 	"unsafe"
 
+	"github.com/qkv-go/qkv/kernel"
 	"github.com/qkv-go/qkv/tile"
 )
 
@@ -331,7 +332,12 @@ func (c *Call) operands(p *tile.Problem) error {
 // The element types of operands.
 var (
 	kindsFloat32 = []elemKind{kindFloat32}
-	kindsKV      = []elemKind{kindFloat32, kindFloat16, kindBFloat16, kindInt8, kindQ8_0}
+	kindsKV      = func() (kinds []elemKind) {
+		for _, e := range kernel.Elems {
+			kinds = append(kinds, elemKind(e))
+		}
+		return kinds
+	}()
 )
 
 // pool translates checked keys or values, and their scales if there are some.
@@ -340,7 +346,7 @@ func (v *View) pool(scale *View) tile.KV {
 	for axis := range kv.Stride {
 		kv.Stride[axis] *= v.kind.size()
 	}
-	if v.kind == kindInt8 {
+	if kv.Elem.Scale() == kernel.RowScale {
 		kv.Scale = tile.Operand{Base: scale.first(), Stride: scale.stride}
 	}
 	return kv
@@ -348,9 +354,9 @@ func (v *View) pool(scale *View) tile.KV {
 
 // keys translates checked keys or values, after a check of their scales.
 func (v *View) keys(name string, scale *View, scaleName string) (kv tile.KV, err error) {
-	if v.kind != kindInt8 {
+	if v.kind.elem().Scale() != kernel.RowScale {
 		if scale.given() {
-			return kv, argError(scaleName, int(v.kind), int(kindInt8), "%s is given, %s has elements of type %v", scaleName, name, v.kind)
+			return kv, argError(scaleName, int(v.kind), int(TypeInt8), "%s is given, %s has elements of type %v", scaleName, name, v.kind)
 		}
 		return v.pool(scale), nil
 	}

@@ -1,17 +1,23 @@
 package qkv
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/qkv-go/qkv/kernel"
+)
 
 // An ElemType is a type that keys and values are kept in.
 type ElemType int
 
 // The types of keys and values.
 const (
-	TypeFloat32  = ElemType(kindFloat32)
-	TypeFloat16  = ElemType(kindFloat16)  // [Float16]
-	TypeBFloat16 = ElemType(kindBFloat16) // [BFloat16]
-	TypeInt8     = ElemType(kindInt8)     // int8, with a float32 scale for each row
-	TypeQ8_0     = ElemType(kindQ8_0)     // [BlockQ8_0]
+	TypeFloat32  = ElemType(kernel.Float32)
+	TypeFloat16  = ElemType(kernel.Float16)  // [Float16]
+	TypeBFloat16 = ElemType(kernel.BFloat16) // [BFloat16]
+	TypeInt8     = ElemType(kernel.Int8)     // int8, with a float32 scale for each row
+	TypeQ8_0     = ElemType(kernel.Q8_0)     // [BlockQ8_0]
+
+	lastType = ElemType(len(kernel.Elems) - 1)
 )
 
 // String returns the name of the Go type.
@@ -19,7 +25,7 @@ func (t ElemType) String() string {
 	if !t.known() {
 		return fmt.Sprintf("ElemType(%d)", int(t))
 	}
-	return elemKind(t).String()
+	return kernel.Elem(t).String()
 }
 
-func (t ElemType) known() bool { return t >= TypeFloat32 && t <= TypeQ8_0 }
+func (t ElemType) known() bool { return 0 <= t && t <= lastType }

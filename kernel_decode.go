@@ -9,39 +9,7 @@ import (
 func convertGeneric(a *kernel.ConvertArgs) {
 	for r := range a.Rows {
 		row := unsafe.Slice(at(a.Dst, r*a.Stride), a.Dim)
-		widen(row, a.Elem, unsafe.Add(a.Src, a.Off[r]), 0, a.UnitStride, rowScale(a.Elem, a.Scale, r))
-	}
-}
-
-// widen makes float32 of the values of a row from the first on.
-func widen(dst []float32, e kernel.Elem, row unsafe.Pointer, first, stride int, scale float32) {
-	switch e {
-	case kernel.Float16:
-		for i := range dst {
-			dst[i] = kernel.Float16ToFloat32(*(*uint16)(unsafe.Add(row, (first+i)*stride)))
-		}
-	case kernel.BFloat16:
-		for i := range dst {
-			dst[i] = kernel.BFloat16ToFloat32(*(*uint16)(unsafe.Add(row, (first+i)*stride)))
-		}
-	case kernel.Int8:
-		for i := range dst {
-			dst[i] = scale * float32(*(*int8)(unsafe.Add(row, (first+i)*stride)))
-		}
-	case kernel.Q8_0:
-		for len(dst) > 0 {
-			b := (*kernel.BlockQ8_0)(unsafe.Add(row, first/kernel.BlockValues*stride))
-			scale, from := kernel.Float16ToFloat32(b.Scale), first%kernel.BlockValues
-			n := min(kernel.BlockValues-from, len(dst))
-			for i, q := range b.Quants[from:][:n] {
-				dst[i] = scale * float32(q)
-			}
-			dst, first = dst[n:], first+n
-		}
-	default:
-		for i := range dst {
-			dst[i] = *(*float32)(unsafe.Add(row, (first+i)*stride))
-		}
+		a.Elem.Values(row, unsafe.Add(a.Src, a.Off[r]), 0, a.UnitStride, rowScale(a.Elem, a.Scale, r))
 	}
 }
 
@@ -50,13 +18,13 @@ func widened(buf []float32, e kernel.Elem, row unsafe.Pointer, first int, scale 
 	if e == kernel.Float32 {
 		return unsafe.Slice((*float32)(unsafe.Add(row, 4*first)), len(buf))
 	}
-	widen(buf, e, row, first, e.Unit(), scale)
+	e.Values(buf, row, first, e.Unit(), scale)
 	return buf
 }
 
 // rowScale returns the scale of a row of that type.
 func rowScale(e kernel.Elem, scale *float32, row int) float32 {
-	if e != kernel.Int8 {
+	if e.Scale() != kernel.RowScale {
 		return 1
 	}
 	return *at(scale, row)

@@ -9,7 +9,7 @@ import (
 func storeGeneric(a *kernel.StoreArgs) {
 	scale := a.Scale
 	for r := range a.Rows {
-		if a.Elem == kernel.Int8 {
+		if a.Elem.Scale() == kernel.RowScale {
 			scale = at(a.Scale, r*a.ScaleStride)
 		}
 		a.Elem.SetRow(unsafe.Add(a.Dst, r*a.DstStride), a.Elem.Unit(), scale, at(a.Src, r*a.SrcStride), 1, a.Dim)

@@ -16,7 +16,7 @@ func QuantizeInt8(dst []int8, src []float32) (scale float32, err error) {
 	if len(dst) != len(src) {
 		return 0, argError("dst", len(dst), len(src), "dst has %d integers, src has %d values", len(dst), len(src))
 	}
-	kernel.Int8.SetRow(unsafe.Pointer(unsafe.SliceData(dst)), 1, &scale, unsafe.SliceData(src), 1, len(src))
+	kernel.Int8.SetRow(unsafe.Pointer(unsafe.SliceData(dst)), kernel.Int8.Unit(), &scale, unsafe.SliceData(src), 1, len(src))
 	return scale, nil
 }
 
@@ -27,9 +27,7 @@ func DequantizeInt8(dst []float32, src []int8, scale float32) error {
 	if len(dst) != len(src) {
 		return argError("dst", len(dst), len(src), "dst has %d values, src has %d integers", len(dst), len(src))
 	}
-	for i, q := range src {
-		dst[i] = scale * float32(q)
-	}
+	kernel.Int8.Values(dst, unsafe.Pointer(unsafe.SliceData(src)), 0, kernel.Int8.Unit(), scale)
 	return nil
 }
 
@@ -55,12 +53,7 @@ func DequantizeQ8_0(dst []float32, src []BlockQ8_0) error {
 	if n := mul(len(src), kernel.BlockValues); n != len(dst) {
 		return argError("dst", len(dst), n, "dst has %d values, src has blocks of %d", len(dst), n)
 	}
-	for i := range src {
-		scale := kernel.Float16ToFloat32(src[i].Scale)
-		for j, q := range src[i].Quants {
-			dst[i*kernel.BlockValues+j] = scale * float32(q)
-		}
-	}
+	kernel.Q8_0.Values(dst, unsafe.Pointer(unsafe.SliceData(src)), 0, kernel.Q8_0.Unit(), 1)
 	return nil
 }
 

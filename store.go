@@ -2,6 +2,7 @@ package qkv
 
 import (
 	"math"
+	"unsafe"
 
 	"github.com/qkv-go/qkv/kernel"
 )
@@ -50,9 +51,10 @@ func (s *store) check(pages, tokens int, l *CacheLayer) (total int64, err error)
 		{"valueType", "v", "vScale", "dimV", &s.v, &s.vScale, l.DimV, l.ValueType},
 	} {
 		if !x.typ.known() {
-			return 0, argError(x.typeName, int(x.typ), int(TypeQ8_0), "%s is %d, the last is %d", x.typeName, int(x.typ), int(TypeQ8_0))
+			return 0, argError(x.typeName, int(x.typ), int(lastType), "%s is %d, the last is %d", x.typeName, int(x.typ), int(lastType))
 		}
 		kind := elemKind(x.typ)
+		scaled := kind.elem().Scale() == kernel.RowScale
 		if n := kind.values(); x.dim%n != 0 {
 			return 0, argError(x.dimName, x.dim, n, "%s is %d, not a multiple of the %d of a block", x.dimName, x.dim, n)
 		}
@@ -62,11 +64,11 @@ func (s *store) check(pages, tokens int, l *CacheLayer) (total int64, err error)
 			if x.scale.given() {
 				return 0, argError(x.scaleName, 1, 0, "%s is given, %s is not", x.scaleName, x.name)
 			}
-			if n := mul(pages, l.KVHeads, tokens, max(x.dim/kind.values()*kind.size(), 4)); n > maxStore {
+			row := kind.elem().RowBytes(x.dim)
+			if n := mul(pages, l.KVHeads, tokens, max(row, 4)); n > maxStore {
 				return 0, argError(x.name, n, maxStore, "%d pages take %d bytes for %s, at most %d are supported", pages, n, x.name, maxStore)
 			}
-			row := x.dim / kind.values() * kind.size()
-			if x.typ == TypeInt8 {
+			if scaled {
 				row += kindFloat32.size()
 			}
 			total += int64(mul(pages, l.KVHeads, tokens, row)) // at most a few times maxStore
@@ -75,7 +77,7 @@ func (s *store) check(pages, tokens int, l *CacheLayer) (total int64, err error)
 		if err := x.view.checkMemory(x.name, kind, shape); err != nil {
 			return 0, err
 		}
-		if x.typ == TypeInt8 {
+		if scaled {
 			if err := x.scale.checkMemory(x.scaleName, kindFloat32, scaleShape); err != nil {
 				return 0, err
 			}
@@ -133,22 +135,25 @@ func (v *View) checkShape(name string, want [4]int) error {
 // allocate returns a contiguous view of zeros, and the scales of its rows if it needs some.
 func allocate(t ElemType, shape ...int) (rows, scales View) {
 	s := [4]int(shape)
-	switch t {
-	case TypeFloat16:
-		return allocateOf[Float16](s), View{}
-	case TypeBFloat16:
-		return allocateOf[BFloat16](s), View{}
-	case TypeInt8:
-		return allocateOf[int8](s), allocateOf[float32]([4]int{s[0], s[1], s[2], 1})
-	case TypeQ8_0:
-		return allocateOf[BlockQ8_0](s), View{}
+	if kernel.Elem(t).Scale() == kernel.RowScale {
+		scales = allocateOf(kindFloat32, [4]int{s[0], s[1], s[2], 1})
 	}
-	return allocateOf[float32](s), View{}
+	return allocateOf(elemKind(t), s), scales
 }
 
-func allocateOf[T Element](shape [4]int) View {
-	data := make([]T, shape[0]*shape[1]*shape[2]*units[T](shape[3]))
-	return BHSD(data, shape[0], shape[1], shape[2], shape[3])
+// allocateOf returns a contiguous view of zeros. No type has a greater alignment than float32.
+func allocateOf(kind elemKind, shape [4]int) View {
+	row := shape[axisDim] / kind.values()
+	n := shape[axisBatch] * shape[axisHeads] * shape[axisSeq] * row
+	const word = int(unsafe.Sizeof(float32(0)))
+	data := make([]float32, (n*kind.size()+word-1)/word)
+	return View{
+		data:   unsafe.Pointer(unsafe.SliceData(data)),
+		len:    n,
+		shape:  shape,
+		stride: [4]int{shape[axisHeads] * shape[axisSeq] * row, shape[axisSeq] * row, row, 1},
+		kind:   kind,
+	}
 }
 
 // checkTokens checks keys and values of n tokens.
@@ -196,33 +201,25 @@ func (v *View) row(batch, head, token int) int {
 // move copies the first n tokens of a place to another.
 func (s *store) move(to, from, n int) {
 	for _, v := range [...]*View{&s.k, &s.v, &s.kScale, &s.vScale} {
-		switch {
-		case !v.given():
-		case v.kind == kindFloat32:
-			move[float32](v, to, from, n)
-		case v.kind == kindFloat16:
-			move[Float16](v, to, from, n)
-		case v.kind == kindBFloat16:
-			move[BFloat16](v, to, from, n)
-		case v.kind == kindInt8:
-			move[int8](v, to, from, n)
-		case v.kind == kindQ8_0:
-			move[BlockQ8_0](v, to, from, n)
+		if v.given() {
+			v.move(to, from, n)
 		}
 	}
 }
 
-func move[T Element](v *View, to, from, n int) {
-	data, step, dim := elements[T](v), v.stride[axisDim], units[T](v.shape[axisDim])
+func (v *View) move(to, from, n int) {
+	size, step := v.kind.size(), v.stride[axisDim]
+	row := v.shape[axisDim] / v.kind.values()
+	units := func(i, n int) []byte { return unsafe.Slice((*byte)(unsafe.Add(v.data, i*size)), n*size) }
 	for h := range v.shape[axisHeads] {
 		for t := range n {
 			dst, src := v.row(to, h, t), v.row(from, h, t)
 			if step == 1 {
-				kernel.Copy(data[dst:dst+dim], data[src:src+dim])
+				kernel.Copy(units(dst, row), units(src, row))
 				continue
 			}
-			for d := range dim {
-				data[dst+d*step] = data[src+d*step]
+			for d := range row {
+				copy(units(dst+d*step, 1), units(src+d*step, 1))
 			}
 		}
 	}

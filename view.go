@@ -14,16 +14,14 @@ type Element interface {
 	float32 | Float16 | BFloat16 | int8 | BlockQ8_0 | bool
 }
 
-// An elemKind is the element type of a View.
-type elemKind uint8
+// An elemKind is the element type of a View: a [kernel.Elem], or kindBool.
+type elemKind int
 
 const (
-	kindFloat32 elemKind = iota // kernel.Elem counts in the same order
-	kindFloat16
-	kindBFloat16
-	kindInt8
-	kindQ8_0
-	kindBool
+	kindFloat32 = elemKind(kernel.Float32)
+	kindFloat16 = elemKind(kernel.Float16)
+
+	kindBool elemKind = -1
 )
 
 func (k elemKind) String() string {
@@ -43,10 +41,10 @@ func (k elemKind) size() int {
 
 // values returns the values of an element of the slice along head dim.
 func (k elemKind) values() int {
-	if k == kindQ8_0 {
-		return kernel.BlockValues
+	if k == kindBool {
+		return 1
 	}
-	return 1
+	return k.elem().UnitValues()
 }
 
 // elem returns the type as kernels know it, other than for bool.
@@ -57,11 +55,11 @@ func kindOf[T Element]() elemKind {
 	case Float16:
 		return kindFloat16
 	case BFloat16:
-		return kindBFloat16
+		return elemKind(kernel.BFloat16)
 	case int8:
-		return kindInt8
+		return elemKind(kernel.Int8)
 	case BlockQ8_0:
-		return kindQ8_0
+		return elemKind(kernel.Q8_0)
 	case bool:
 		return kindBool
 	}

@@ -48,7 +48,7 @@ func ParseAppend(text string) (Append, error) {
 func (a Append) String() string {
 	text := fmt.Sprintf("append=%d,hkv=%d,d=%d", a.Tokens, a.KVHeads, a.Dim)
 	if a.KV.K != kernel.Float32 {
-		text += ",kv=" + elemName(a.KV.K)
+		text += ",kv=" + a.KV.K.Name()
 	}
 	if a.KV.Page != 0 {
 		text += fmt.Sprintf(",page=%d", a.KV.Page)
@@ -79,7 +79,7 @@ func (a Append) reused() int64 { return satMul(2, a.Tokens, a.KVHeads, rowBytes(
 func (a Append) describe(r *Run) {
 	r.Kind = KindAppend
 	r.KVHeads, r.SeqKV, r.DimQK, r.DimV = a.KVHeads, a.Tokens, a.Dim, a.Dim
-	r.KDType, r.VDType = elemName(a.KV.K), elemName(a.KV.V)
+	r.KDType, r.VDType = a.KV.K.Name(), a.KV.V.Name()
 }
 
 // Inputs makes keys and values of standard normal numbers, and a cache.

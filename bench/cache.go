@@ -44,7 +44,7 @@ func (c CacheKind) check(s Shape) error {
 	if c == Slots {
 		lengths.LeastKV = 0
 	}
-	exact := func(e kernel.Elem) bool { return e != kernel.Int8 && e != kernel.Q8_0 }
+	exact := func(e kernel.Elem) bool { return e.Scale() == kernel.NoScale }
 	switch {
 	case c == NoCache:
 	case !exact(s.KV.K) || !exact(s.KV.V):

@@ -2,7 +2,7 @@ package bench
 
 import (
 	"fmt"
-	"slices"
+	"strings"
 
 	"github.com/qkv-go/qkv/kernel"
 )
@@ -15,23 +15,17 @@ type KV struct {
 	Cache CacheKind // that holds them
 }
 
-// elemNames are the element types as the text of a shape has them.
-var elemNames = [...]string{
-	kernel.Float32:  "float32",
-	kernel.Float16:  "float16",
-	kernel.BFloat16: "bfloat16",
-	kernel.Int8:     "int8",
-	kernel.Q8_0:     "q8_0",
-}
-
-func elemName(e kernel.Elem) string { return elemNames[e] }
-
 func parseElem(text string) (kernel.Elem, error) {
-	i := slices.Index(elemNames[:], text)
-	if i < 0 {
-		return 0, fmt.Errorf("%q is not float32, float16, bfloat16, int8 or q8_0", text)
+	e, ok := kernel.ElemNamed(text)
+	if !ok {
+		var names []string
+		for _, e := range kernel.Elems {
+			names = append(names, e.Name())
+		}
+		last := len(names) - 1
+		return 0, fmt.Errorf("%q is not %s or %s", text, strings.Join(names[:last], ", "), names[last])
 	}
-	return kernel.Elem(i), nil
+	return e, nil
 }
 
 // elemOption is the type of keys, of values, or of both, which is of one key where they have
@@ -57,15 +51,15 @@ func elemOption(key string, k, v bool) option {
 			if e == kernel.Float32 || (k && v) != (s.KV.K == s.KV.V) {
 				return ""
 			}
-			return elemName(e)
+			return e.Name()
 		},
 	}
 }
 
 // rowBytes returns the bytes of the elements of a row, its scale included.
 func rowBytes(e kernel.Elem, dim int) int {
-	n := e.Unit() * (dim / e.UnitValues())
-	if e == kernel.Int8 {
+	n := e.RowBytes(dim)
+	if e.Scale() == kernel.RowScale {
 		n += 4
 	}
 	return n
@@ -79,7 +73,7 @@ func (kv KV) check(dimK, dimV int) error {
 		dim  int
 	}{{"keys", kv.K, dimK}, {"values", kv.V, dimV}} {
 		if n := x.elem.UnitValues(); x.dim%n != 0 {
-			return fmt.Errorf("%s of %s need a head dim that is a multiple of %d, it is %d", x.name, elemName(x.elem), n, x.dim)
+			return fmt.Errorf("%s of %s need a head dim that is a multiple of %d, it is %d", x.name, x.elem.Name(), n, x.dim)
 		}
 	}
 	return nil

@@ -319,7 +319,7 @@ func (s Shape) describe(r *Run) {
 	r.SeqQ, r.SeqKV = s.SeqQ, s.SeqKV
 	r.DimQK, r.DimV = s.DimQK, s.DimV
 	r.Mask, r.Options = MaskName(s.Mask), s.Options()
-	r.KDType, r.VDType = elemName(s.KV.K), elemName(s.KV.V)
+	r.KDType, r.VDType = s.KV.K.Name(), s.KV.V.Name()
 }
 
 // FLOPs returns the floating-point operations that count: a multiplication and an

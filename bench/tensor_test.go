@@ -25,11 +25,11 @@ func TestTensorByHand(t *testing.T) {
 		m := newTensor(c.elem, 3, 32)
 		m.set(1, x)
 		if got := m.row(1, nil)[:4]; !slices.Equal(got, c.want) {
-			t.Errorf("%s: %v, want %v", elemName(c.elem), got, c.want)
+			t.Errorf("%s: %v, want %v", c.elem.Name(), got, c.want)
 		}
 		for _, row := range []int{0, 2} {
 			if got := m.row(row, make([]float32, 32)); slices.ContainsFunc(got, func(x float32) bool { return x != 0 }) {
-				t.Errorf("%s: row %d is %v, want zeros", elemName(c.elem), row, got)
+				t.Errorf("%s: row %d is %v, want zeros", c.elem.Name(), row, got)
 			}
 		}
 	}
@@ -43,14 +43,14 @@ func TestTensorByHand(t *testing.T) {
 // TestTensorFill: the values are normal, nearly those of float32, and only where they are used.
 func TestTensorFill(t *testing.T) {
 	const rows, dim = 5000, 64
-	for e := range kernel.Elem(len(elemNames)) {
+	for _, e := range kernel.Elems {
 		m := newTensor(e, rows, dim)
 		m.fill(rows, 1, 1, func(row int) bool { return row%5 != 0 })
 		var sum, squares float64
 		for row := range rows {
 			for _, x := range m.row(row, nil) {
 				if row%5 == 0 && x != 0 {
-					t.Fatalf("%s: row %d is filled", elemName(e), row)
+					t.Fatalf("%s: row %d is filled", e.Name(), row)
 				}
 				sum += float64(x)
 				squares += float64(x) * float64(x)
@@ -58,7 +58,7 @@ func TestTensorFill(t *testing.T) {
 		}
 		const n = rows * 4 / 5 * dim
 		if mean, variance := sum/n, squares/n; math.Abs(mean) > 0.02 || math.Abs(variance-1) > 0.02 {
-			t.Errorf("%s: mean %g, variance %g, want 0 and 1", elemName(e), mean, variance)
+			t.Errorf("%s: mean %g, variance %g, want 0 and 1", e.Name(), mean, variance)
 		}
 	}
 }
@@ -66,14 +66,14 @@ func TestTensorFill(t *testing.T) {
 // TestRowBytes compares with the slices that hold the rows.
 func TestRowBytes(t *testing.T) {
 	const rows, dim = 3, 64
-	for e := range kernel.Elem(len(elemNames)) {
+	for _, e := range kernel.Elems {
 		m := newTensor(e, rows, dim)
 		bytes := 4*len(m.Float32) + 2*len(m.Float16) + 2*len(m.BFloat16) + len(m.Int8) + 4*len(m.Scale)
 		for _, b := range m.Q8_0 {
 			bytes += 2 + len(b.Quants)
 		}
 		if got := rows * rowBytes(e, dim); got != bytes || bytes == 0 {
-			t.Errorf("%s: %d bytes, want %d", elemName(e), got, bytes)
+			t.Errorf("%s: %d bytes, want %d", e.Name(), got, bytes)
 		}
 	}
 }

@@ -104,7 +104,7 @@ func Checked(s *Set) *Set {
 	c.Store = func(a *StoreArgs) {
 		assert(a.Rows >= 1, "kernel: Store: Rows < 1")
 		checkElem(a.Elem, a.Dim, a.Scale)
-		row := a.Dim / a.Elem.UnitValues() * a.Elem.Unit()
+		row := a.Elem.RowBytes(a.Dim)
 		assert(a.Rows == 1 || a.DstStride >= row || -a.DstStride >= row, "kernel: Store: rows of Dst overlap")
 		assert(a.Rows == 1 || a.Elem != Int8 || a.ScaleStride != 0, "kernel: Store: rows share a scale")
 		assert(a.Src != nil && a.Dst != nil, "kernel: Store: nil operand")
@@ -229,7 +229,7 @@ func checkElem(e Elem, dim int, scale *float32) {
 	assert(0 <= e && e < elems, "kernel: unknown Elem")
 	checkDim(dim)
 	assert(dim%e.UnitValues() == 0, "kernel: Dim is not a multiple of the Elem's block")
-	assert(e != Int8 || scale != nil, "kernel: Int8 without Scale")
+	assert(e.Scale() != RowScale || scale != nil, "kernel: a type with scales of rows, without Scale")
 }
 
 func checkMode(mode UpdateMode, alpha *float32) {

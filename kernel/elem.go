@@ -6,9 +6,10 @@ import (
 )
 
 // An Elem is the type that keys and values are stored in. All arithmetic is in float32:
-// a kernel that reads another type computes with exactly the numbers that Value returns.
+// a kernel that reads another type computes with exactly the numbers that Values returns.
 type Elem int
 
+// The element types. Files hold their numbers: none is given to another type.
 const (
 	Float32  Elem = iota
 	Float16       // IEEE 754 binary16
@@ -18,12 +19,68 @@ const (
 	elems
 )
 
-// Elems lists the element types.
-var Elems = [elems]Elem{Float32, Float16, BFloat16, Int8, Q8_0}
+// A ScaleKind says where the scale is that integers of a type are multiplied by.
+type ScaleKind int
 
-func (e Elem) String() string {
-	return [elems]string{"float32", "Float16", "BFloat16", "int8", "BlockQ8_0"}[e]
+const (
+	NoScale    ScaleKind = iota
+	RowScale             // a float32 for each row, an operand of its own
+	BlockScale           // in each unit
+)
+
+// elemTypes is the table of element types: what there is to know of one but its code, which is
+// in [Elem.Values] and [Elem.SetRow].
+var elemTypes = [elems]struct {
+	name, goType string
+	unit, align  int // bytes of what strides count, and what its address is a multiple of
+	values       int // of a unit
+	scale        ScaleKind
+}{
+	Float32:  {"float32", "float32", 4, 4, 1, NoScale},
+	Float16:  {"float16", "Float16", 2, 2, 1, NoScale},
+	BFloat16: {"bfloat16", "BFloat16", 2, 2, 1, NoScale},
+	Int8:     {"int8", "int8", 1, 1, 1, RowScale},
+	Q8_0:     {"q8_0", "BlockQ8_0", int(unsafe.Sizeof(BlockQ8_0{})), int(unsafe.Alignof(BlockQ8_0{})), BlockValues, BlockScale},
 }
+
+// Elems lists the element types.
+var Elems = func() (all [elems]Elem) {
+	for i := range all {
+		all[i] = Elem(i)
+	}
+	return all
+}()
+
+// Name returns the name of the type in texts: "float32", "float16", "bfloat16", "int8", "q8_0".
+func (e Elem) Name() string { return elemTypes[e].name }
+
+// String returns the name of the Go type.
+func (e Elem) String() string { return elemTypes[e].goType }
+
+// ElemNamed returns the type that has the name in texts, and whether there is one.
+func ElemNamed(name string) (Elem, bool) {
+	for _, e := range Elems {
+		if e.Name() == name {
+			return e, true
+		}
+	}
+	return 0, false
+}
+
+// Unit returns the bytes of what strides count: an element, or a block.
+func (e Elem) Unit() int { return elemTypes[e].unit }
+
+// Align returns what the address of a unit is a multiple of.
+func (e Elem) Align() int { return elemTypes[e].align }
+
+// UnitValues returns the number of values in a unit: 1 unless that is a block.
+func (e Elem) UnitValues() int { return elemTypes[e].values }
+
+// Scale says where the scale of the values is.
+func (e Elem) Scale() ScaleKind { return elemTypes[e].scale }
+
+// RowBytes returns the bytes of the units of a row of dim values, without a scale of the row.
+func (e Elem) RowBytes(dim int) int { return dim / e.UnitValues() * e.Unit() }
 
 // BlockValues is the number of values of a BlockQ8_0.
 const BlockValues = 32
@@ -35,33 +92,47 @@ type BlockQ8_0 struct {
 	Quants [BlockValues]int8
 }
 
-// Unit returns the bytes of what strides count: an element, or a block.
-func (e Elem) Unit() int { return [elems]int{4, 2, 2, 1, int(unsafe.Sizeof(BlockQ8_0{}))}[e] }
-
-// UnitValues returns the number of values in a unit.
-func (e Elem) UnitValues() int {
-	if e == Q8_0 {
-		return BlockValues
+// Values sets dst to the values of the row at p from the first on, whose units are stride bytes
+// apart. scale is that of a row with a [RowScale], by which a value is multiplied and rounded to
+// float32; a product of a block is exact.
+func (e Elem) Values(dst []float32, p unsafe.Pointer, first, stride int, scale float32) {
+	switch e {
+	case Float32:
+		for i := range dst {
+			dst[i] = *(*float32)(unsafe.Add(p, (first+i)*stride))
+		}
+	case Float16:
+		for i := range dst {
+			dst[i] = Float16ToFloat32(*(*uint16)(unsafe.Add(p, (first+i)*stride)))
+		}
+	case BFloat16:
+		for i := range dst {
+			dst[i] = BFloat16ToFloat32(*(*uint16)(unsafe.Add(p, (first+i)*stride)))
+		}
+	case Int8:
+		for i := range dst {
+			dst[i] = scale * float32(*(*int8)(unsafe.Add(p, (first+i)*stride)))
+		}
+	case Q8_0:
+		for len(dst) > 0 {
+			b := (*BlockQ8_0)(unsafe.Add(p, first/BlockValues*stride))
+			scale, from := Float16ToFloat32(b.Scale), first%BlockValues
+			n := min(BlockValues-from, len(dst))
+			for i, q := range b.Quants[from:][:n] {
+				dst[i] = scale * float32(q)
+			}
+			dst, first = dst[n:], first+n
+		}
+	default:
+		panic("kernel: unknown Elem")
 	}
-	return 1
 }
 
-// Value returns value i of the row at p, whose units are stride bytes apart. scale is that
-// of an Int8 row, by which the value is multiplied and rounded to float32; a product of a
-// block is exact.
+// Value returns value i of the row at p, as [Elem.Values] does.
 func (e Elem) Value(p unsafe.Pointer, i, stride int, scale float32) float32 {
-	switch e {
-	case Float16:
-		return Float16ToFloat32(*(*uint16)(unsafe.Add(p, i*stride)))
-	case BFloat16:
-		return BFloat16ToFloat32(*(*uint16)(unsafe.Add(p, i*stride)))
-	case Int8:
-		return scale * float32(*(*int8)(unsafe.Add(p, i*stride)))
-	case Q8_0:
-		b := (*BlockQ8_0)(unsafe.Add(p, i/BlockValues*stride))
-		return Float16ToFloat32(b.Scale) * float32(b.Quants[i%BlockValues])
-	}
-	return *(*float32)(unsafe.Add(p, i*stride))
+	var v [1]float32
+	e.Values(v[:], p, i, stride, scale)
+	return v[0]
 }
 
 // BFloat16ToFloat32 returns the value of the bits of a bfloat16 number.

@@ -14,19 +14,63 @@ func TestElem(t *testing.T) {
 	if off := unsafe.Offsetof(BlockQ8_0{}.Quants); off != 2 {
 		t.Errorf("its values begin at byte %d, want 2", off)
 	}
-	units := map[Elem][2]int{Float32: {4, 1}, Float16: {2, 1}, BFloat16: {2, 1}, Int8: {1, 1}, Q8_0: {34, 32}}
-	names := map[string]bool{}
-	for _, e := range Elems {
-		if got := [2]int{e.Unit(), e.UnitValues()}; got != units[e] {
-			t.Errorf("%v: a unit has %d bytes and %d values, want %v", e, got[0], got[1], units[e])
+	seen := map[string]bool{}
+	for i, c := range []struct {
+		elem                          Elem
+		name, goType                  string
+		unit, align, values, rowBytes int // of a row of 64
+		scale                         ScaleKind
+	}{
+		{Float32, "float32", "float32", 4, 4, 1, 256, NoScale},
+		{Float16, "float16", "Float16", 2, 2, 1, 128, NoScale},
+		{BFloat16, "bfloat16", "BFloat16", 2, 2, 1, 128, NoScale},
+		{Int8, "int8", "int8", 1, 1, 1, 64, RowScale},
+		{Q8_0, "q8_0", "BlockQ8_0", 34, 2, 32, 68, BlockScale},
+	} {
+		e := c.elem
+		if i >= len(Elems) || Elems[i] != e {
+			t.Errorf("type %d is not %v", i, e)
 		}
-		if names[e.String()] {
-			t.Errorf("two types are called %v", e)
+		if e.Name() != c.name || e.String() != c.goType || seen[c.name] || seen[c.goType+" of Go"] {
+			t.Errorf("a type is called %q and %v, want %q and %s, of it alone", e.Name(), e, c.name, c.goType)
 		}
-		names[e.String()] = true
+		seen[c.name], seen[c.goType+" of Go"] = true, true
+		if e.Unit() != c.unit || e.Align() != c.align || e.UnitValues() != c.values || e.RowBytes(64) != c.rowBytes || e.Scale() != c.scale {
+			t.Errorf("%v: a unit has %d bytes at multiples of %d and %d values, a row of 64 has %d bytes, its scale is %d; want %+v",
+				e, e.Unit(), e.Align(), e.UnitValues(), e.RowBytes(64), e.Scale(), c)
+		}
+		if got, ok := ElemNamed(c.name); got != e || !ok {
+			t.Errorf("the type named %q is %v, %v", c.name, got, ok)
+		}
 	}
-	if len(names) != len(units) {
-		t.Errorf("%d types, want %d", len(names), len(units))
+	if len(seen) != 2*len(Elems) {
+		t.Errorf("%d types, want %d", len(Elems), len(seen)/2)
+	}
+	if _, ok := ElemNamed("Float16"); ok {
+		t.Error("a type is named Float16 in texts")
+	}
+}
+
+// TestElemUnknown: a type that is in the table alone is found out.
+func TestElemUnknown(t *testing.T) {
+	for name, f := range map[string]func(p unsafe.Pointer, x *float32){
+		"Values": func(p unsafe.Pointer, x *float32) { elems.Values(make([]float32, 1), p, 0, 1, 1) },
+		"SetRow": func(p unsafe.Pointer, x *float32) { elems.SetRow(p, 1, nil, x, 1, 1) },
+	} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%s of no type returns", name)
+				}
+			}()
+			var x [2]float32
+			f(unsafe.Pointer(&x[0]), &x[1])
+		}()
+	}
+	for _, e := range Elems { // and each in the table has code
+		block, x, scale := make([]float32, 64), make([]float32, 2*256), float32(0)
+		e.SetRow(unsafe.Pointer(&block[0]), e.Unit(), &scale, &x[0], 1, e.UnitValues())
+		e.Values(x[:e.UnitValues()], unsafe.Pointer(&block[0]), 0, e.Unit(), 1)
 	}
 }
 

@@ -13,9 +13,9 @@ const (
 	quietNaN16 = 0x7e00
 )
 
-// SetRow writes a row of dim numbers, so that [Elem.Value] returns what is nearest to them: to
-// units that are stride bytes apart, from numbers that are step elements apart. Of Int8, scale
-// takes the scale of the row; otherwise it is not touched.
+// SetRow writes a row of dim numbers, so that [Elem.Values] returns what is nearest to them: to
+// units that are stride bytes apart, from numbers that are step elements apart. scale takes the
+// scale of a row with a [RowScale]; otherwise it is not touched.
 //
 // Of Int8 the scale is the largest magnitude divided by 127, and an integer the one nearest to
 // the quotient, ties to even: of a scale of 0, it is 0. If a number is NaN or infinite, the
@@ -24,6 +24,14 @@ const (
 // zero; they are 0 where the reciprocal is not finite, or 0.
 func (e Elem) SetRow(row unsafe.Pointer, stride int, scale, src *float32, step, dim int) {
 	switch e {
+	case Float32:
+		if stride == 4 && step == 1 {
+			Copy(unsafe.Slice((*float32)(row), dim), unsafe.Slice(src, dim))
+			return
+		}
+		for i := range dim {
+			*(*float32)(unsafe.Add(row, i*stride)) = *at(src, i*step)
+		}
 	case Float16:
 		for i := range dim {
 			*(*uint16)(unsafe.Add(row, i*stride)) = Float32ToFloat16(*at(src, i*step))
@@ -39,13 +47,7 @@ func (e Elem) SetRow(row unsafe.Pointer, stride int, scale, src *float32, step, 
 			quantizeQ8_0((*BlockQ8_0)(unsafe.Add(row, i/BlockValues*stride)), at(src, i*step), step)
 		}
 	default:
-		if stride == 4 && step == 1 {
-			Copy(unsafe.Slice((*float32)(row), dim), unsafe.Slice(src, dim))
-			return
-		}
-		for i := range dim {
-			*(*float32)(unsafe.Add(row, i*stride)) = *at(src, i*step)
-		}
+		panic("kernel: unknown Elem")
 	}
 }
 

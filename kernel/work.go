@@ -57,8 +57,8 @@ func (a *MergeArgs) Work() int64 { return int64(a.Lanes) * int64(a.Dim) * moved 
 // Work returns the work of a call.
 func (a *ConvertArgs) Work() int64 {
 	units := int64(a.Rows) * int64(a.Dim/a.Elem.UnitValues())
-	if a.Elem == Q8_0 {
-		return units * BlockValues * moved // a block has lines of its own
+	if n := a.Elem.UnitValues(); n > 1 {
+		return units * int64(n) * moved // a block has lines of its own
 	}
 	return units * moved * far(a.UnitStride/a.Elem.Unit())
 }

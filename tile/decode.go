@@ -287,4 +287,4 @@ func (p *Problem) scattered() bool {
 }
 
 // rowBytes returns the bytes of a row whose units lie side by side.
-func (t *KV) rowBytes(dim int) int { return dim / t.Elem.UnitValues() * t.Elem.Unit() }
+func (t *KV) rowBytes(dim int) int { return t.Elem.RowBytes(dim) }

@@ -86,7 +86,7 @@ func (r *keyRows) find(at *cursor, h int) {
 	r.copied = false
 	batch, token, run := p.place(s, at.key0)
 	r.whole = run >= at.n
-	if kv.Elem == kernel.Int8 {
+	if kv.Elem.Scale() == kernel.RowScale {
 		r.findScales(at, head)
 	}
 	r.stride, r.even = kv.Stride[2], run >= 2*kernel.KeyBlock

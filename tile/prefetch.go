@@ -153,7 +153,7 @@ func (f *prefetcher) add(o *Operand, batch, head, lo, hi, dim int) {
 // addKV lists n rows of keys or values.
 func (f *prefetcher) addKV(kv *KV, batch, head, token, n, dim int) {
 	if kv.dense() {
-		f.note(kv.at(batch, head, token), n, kv.Stride[2], dim/kv.Elem.UnitValues()*kv.Elem.Unit())
+		f.note(kv.at(batch, head, token), n, kv.Stride[2], kv.rowBytes(dim))
 	}
 }
 

@@ -155,7 +155,7 @@ func (w *writer) rows(set *kernel.Set, page, head, token, from, axis, n int) {
 	a.Src, a.SrcStride = (*float32)(p.Src.at(0, head, from)), p.Src.Stride[axis]
 	a.Dst, a.DstStride = p.Dst.at(page, head, token), p.Dst.Stride[axis]
 	a.Scale = nil
-	if p.Dst.Elem == kernel.Int8 {
+	if p.Dst.Elem.Scale() == kernel.RowScale {
 		a.Scale, a.ScaleStride = (*float32)(p.Dst.Scale.at(page, head, token)), p.Dst.Scale.Stride[axis]
 	}
 	a.Elem, a.Rows, a.Dim = p.Dst.Elem, n, p.Dim

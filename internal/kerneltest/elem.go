@@ -13,18 +13,16 @@ var edges16 = []uint16{
 	0, 1 << 15, 1, 0x8001, 0x3ff, 0x400, 0x7f, 0x80, 0x7bff, 0x7c00, 0xfc00, 0x7c01, 0x7e00, 0x7f7f, 0x7f80, 0xff80, 0x7f81, 0xffff,
 }
 
-// align returns what addresses of units are multiples of.
-func align(e kernel.Elem) int {
-	if e == kernel.Q8_0 {
-		return int(unsafe.Alignof(kernel.BlockQ8_0{}))
-	}
-	return e.Unit()
-}
-
 // elemDims are head dims around the widths of vectors, and usual ones.
 func elemDims(e kernel.Elem) []int {
-	if e == kernel.Q8_0 {
-		return []int{32, 64, 96, 128, 160, 256}
+	if n := e.UnitValues(); n > 1 {
+		var dims []int
+		for _, units := range []int{1, 2, 3, 4, 5, 8} {
+			if units*n <= 256 {
+				dims = append(dims, units*n)
+			}
+		}
+		return dims
 	}
 	return append(dims(), 47, 48, 49, 96)
 }
@@ -32,7 +30,7 @@ func elemDims(e kernel.Elem) []int {
 // elemLayouts are layouts in bytes of rows of n units, of which the first three, with unit
 // strides, share no memory.
 func elemLayouts(e kernel.Elem, n int) []layout {
-	u, a := e.Unit(), align(e)
+	u, a := e.Unit(), e.Align()
 	return []layout{
 		{"contiguous", n * u, u},
 		{"padded", n*u + 3*a, u},
@@ -77,7 +75,7 @@ func (s *suite) elems(name string, e kernel.Elem, rows, n int, l layout, g gen) 
 			s.unit(unsafe.Add(base, off[i]+d*l.inner), e, g, raw)
 		}
 	}
-	if e != kernel.Int8 {
+	if e.Scale() != kernel.RowScale {
 		return base, off, nil
 	}
 	return base, off, s.matrix(name+" scales", 1, rows, rows, g)

@@ -215,7 +215,7 @@ func merge(a *kernel.MergeArgs) {
 
 // scaleOf is the scale of a row, of Int8.
 func scaleOf(e kernel.Elem, scale *float32, row int) float32 {
-	if e != kernel.Int8 {
+	if e.Scale() != kernel.RowScale {
 		return nan // not an operand
 	}
 	return *el(scale, row)

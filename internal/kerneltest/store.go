@@ -85,8 +85,8 @@ func (s *suite) exactStrided(name string, n, stride int) *float32 {
 func (s *suite) store(int) {
 	for _, e := range kernel.Elems {
 		for _, dim := range elemDims(e) {
-			row := dim / e.UnitValues() * e.Unit()
-			to := []int{row, row + 3*align(e), -row - align(e)}
+			row := e.RowBytes(dim)
+			to := []int{row, row + 3*e.Align(), -row - e.Align()}
 			from := []layout{{"contiguous", dim, 1}, {"padded", dim + 3, 1}, {"backward", -dim, 1}, {"one row", 0, 1}, {"overlapping", 1, 1}}
 			for range 6 {
 				if s.skip() {
@@ -100,7 +100,7 @@ func (s *suite) store(int) {
 					Elem: e, Rows: rows, Dim: dim, DstStride: to[s.IntN(len(to))],
 				}
 				a.Dst = s.bytes("Dst", rows, row, a.DstStride)
-				if e == kernel.Int8 {
+				if e.Scale() == kernel.RowScale {
 					a.ScaleStride = []int{1, 3, -1}[s.IntN(3)]
 					a.Scale = s.exactStrided("Scale", rows, a.ScaleStride)
 				}
