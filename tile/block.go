@@ -7,26 +7,21 @@ import (
 )
 
 // A laneGroup is a block of query rows along the vector lanes, with the state of
-// its online softmax.
+// their online softmax.
 type laneGroup struct {
-	row, rows int // first row and number of rows
-	lanes     int // rows rounded up to the Set's granularity; also the row stride of q and o
+	queryRows // lanes is also the row stride of q and o
 
 	partial           // of the keys gone through, or of the chunk that it is in
 	tree     tree     // of the chunks before
 	q        *float32 // [DimQK][lanes]
 	slope    *float32 // [lanes], for ALiBi
 	off      *[kernel.MaxLanes]int
-	segments runSpan // of the rows, if the mask has segments
-	packed   bool    // q holds the queries, and off their offsets
-	started  bool    // o holds the result of some key block
-	weighed  bool    // sum holds some
-	values   partial // its o, of values that probabilities weight
-	attended uint64  // rows that values has some of
-
-	decoding bool     // see decoder
-	heads    int      // KV heads, if so
-	chunk    *float32 // [rows][DimV], the output of a chunk, if so
+	packed   bool     // q holds the queries, and off their offsets
+	started  bool     // o holds the result of some key block
+	weighed  bool     // sum holds some
+	values   partial  // its o, of values that probabilities weight
+	attended uint64   // rows that values has some of
+	chunk    *float32 // [rows][DimV], the output of a chunk, where it is decoded
 }
 
 // A partial is the result of attention over some keys.
@@ -35,18 +30,10 @@ type partial struct {
 	max, sum *float32 // [lanes]
 }
 
-// all is a mask word of the group's rows.
-func (g *laneGroup) all() uint64 { return ^uint64(0) >> (kernel.MaxLanes - g.rows) }
-
-// positions returns the first and the last position of the lanes [from, to), share of
-// which share one.
-func (g *laneGroup) positions(from, to, share int) (first, last int) {
-	return (g.row + from) / share, (g.row + min(to, g.rows) - 1) / share
-}
-
 // A cover is what some row of a lane group attends of a key block.
 type cover struct {
-	span // of all lanes
+	span         // of all lanes
+	thinned bool // the mask words of all of its keys are set, for parts of the mask other than bands
 	// half, if not 0, divides the lanes: those below it attend keys of low only, the
 	// others of high.
 	half      int
@@ -56,46 +43,53 @@ type cover struct {
 // minSplit is the least number of keys that pays for treating half the lanes apart.
 const minSplit = 8
 
-// cover returns what g attends of a key block, and writes the mask words of the keys from full on.
-func (w *workspace) cover(at *cursor, g *laneGroup, vec int) cover {
+// cover returns what rows of a KV head attend of a key block, and writes the mask words of the keys
+// from full on.
+func (w *workspace) cover(at *cursor, r *queryRows) cover {
 	m := &at.problem.Mask
-	first, last := g.positions(0, g.lanes, w.share)
+	first, last := r.positions(0, r.lanes)
 	c := cover{span: m.span(at, first, last)}
 	if c.from == c.to {
 		return c
 	}
-	dense := m.dense()
-	if dense {
-		none, all := w.glance(at, g)
+	if m.dense() {
+		none, all := w.glance(at, r)
 		if none {
 			return cover{}
 		}
-		dense = !all
+		c.thinned = !all
 	}
-	m.fill(w.mask[:], at, c.full, c.to, g.row, w.share)
-	if dense {
+	m.fill(w.mask[:], at, r, c.full, c.to)
+	if c.thinned {
 		w.allOnes(c.from, c.full)
-		w.thin(at, g, c.from, c.to)
-		c.span = trim(w.mask[:], c.span, g.all())
+		w.thin(at, r, c.from, c.to)
+		c.span = trim(w.mask[:], c.span, r.all())
 	}
+	return c
+}
+
+// split has the halves of a lane group's lanes treated apart, where each is a number of vectors, the
+// block is one of some part of the pairs, and it pays.
+func (w *workspace) split(at *cursor, g *laneGroup, c *cover) {
+	vec := at.engine.set.Vec
 	if c.full == c.to || g.lanes < 4*vec {
-		return c
+		return
 	}
 	half := g.lanes / 2 / vec * vec
 	if half >= g.rows {
-		return c
+		return
 	}
 	c.half = half
-	if dense {
-		w.halve(g, &c)
-		return c
+	if c.thinned {
+		w.halve(g, c)
+		return
 	}
-	first, last = g.positions(0, half, w.share)
+	m := &at.problem.Mask
+	first, last := g.positions(0, half)
 	c.low = m.span(at, first, last)
-	first, last = g.positions(half, g.lanes, w.share)
+	first, last = g.positions(half, g.lanes)
 	c.high = m.span(at, first, last)
 	c.join(g)
-	return c
 }
 
 // allOnes sets the mask words of the keys [from, to).
@@ -142,11 +136,11 @@ func trim(words []uint64, s span, lanes uint64) span {
 	return s
 }
 
-// pairs returns how many pairs of the group's rows and the block's keys c holds.
-func (w *workspace) pairs(c *cover, g *laneGroup) int64 {
-	n := int64(c.full-c.from) * int64(g.rows)
+// pairs returns how many pairs of rows and keys of the block c holds.
+func (w *workspace) pairs(c *cover, r *queryRows) int64 {
+	n := int64(c.full-c.from) * int64(r.rows)
 	for _, word := range w.mask[c.full:c.to] {
-		n += int64(bits.OnesCount64(word & g.all()))
+		n += int64(bits.OnesCount64(word & r.all()))
 	}
 	return n
 }

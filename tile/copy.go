@@ -111,11 +111,11 @@ func copySize(dim int) int {
 	return max(kernel.KeyBlock*(dim+rowPad), dim*(kernel.KeyBlock+rowPad))
 }
 
-// openCopies notes how an item of so many query rows gets keys and values.
-func (w *workspace) openCopies(j *job, rows int) {
-	c := &j.sched.copying
-	if rows < j.sched.Rows() {
-		w.copying = j.engine.copying(&j.problem, rows)
+// openCopies notes how lane groups of a KV head get keys and values.
+func (w *workspace) openCopies(at *cursor, groups []laneGroup) {
+	c, last := &at.sched.copying, &groups[len(groups)-1]
+	if rows := last.row + last.rows - groups[0].row; rows < at.sched.Rows() {
+		w.copying = at.engine.copying(&at.problem, rows)
 		c = &w.copying
 	}
 	w.k.form, w.v.form = c.k, c.v

@@ -1,6 +1,7 @@
 package tile
 
 import (
+	"math"
 	"unsafe"
 
 	"github.com/qkv-go/qkv/kernel"
@@ -8,103 +9,81 @@ import (
 
 // A decoder is what a worker needs to decode.
 type decoder struct {
-	perHead int      // rows of a KV head
-	rows    *float32 // [lane groups][MaxDecodeRows][DimV], the outputs of a chunk
-	sums    *float32 // [MaxDecodeRows][DimV], of a part of a block
-	one     laneGroup
-	tree    tree // of the partials of all chunks
-	own     [maxDecodeGroups][2]partial
+	one  queryRows // of one KV head
+	sums *float32  // [MaxDecodeRows][DimV], of a part of a block
+	tree tree      // of the partials of all chunks
+	own  [maxDecodeGroups][2]partial
 }
 
-// decode computes a decode item. It reports false if the work is to end and the item is not
-// done: its rows are not written then.
+// decode computes a decode item: all chunks of keys, or one. It reports false if the work is to end
+// and the item is not done: its rows are not written then.
 func (w *workspace) decode(j *job, it *decodeItem) bool {
-	p, set := &j.problem, j.engine.set
+	p, d := &j.problem, &w.decoder
 	at := j.cursor(int(it.seq), int(it.head))
-	s := &at.seq
-	w.share = p.group()
-	d := &w.decoder
-	d.perHead = w.share * s.lenQ
-	if s.padQ > 0 && (it.chunk < 0 || it.part == it.first) {
+	perHead := p.headsPerKV() * at.seq.lenQ
+	if at.seq.padQ > 0 && (it.chunk < 0 || it.part == it.first) {
 		for range it.heads {
-			w.pad(&at, d.perHead, w.share*(s.lenQ+s.padQ))
+			w.pad(&at, perHead, math.MaxInt)
 			at.head++
 		}
+		at.head = int(it.head)
 	}
-	if d.perHead == 0 {
+	if perHead == 0 {
 		return true
 	}
-	decoding := j.engine.decodes(p, s)
 	groups := w.groups[:it.groups()]
 	for i := range groups {
 		g := &groups[i]
+		rows := at.queryRows(it.headOf(i), 0, int(min(it.each, it.heads-int32(i)*it.each))*perHead)
 		d.own[i] = [2]partial{g.partial, g.tree.nodes[0].partial}
-		g.heads = int(min(it.each, it.heads-int32(i)*it.each))
-		g.row, g.rows, g.decoding = 0, g.heads*d.perHead, decoding
-		g.chunk = lane(d.rows, i*kernel.MaxDecodeRows, p.DimV, 0)
 		if it.chunk >= 0 {
-			g.partial = j.part(it.partOf(i), roundUp(g.rows, set.Vec))
+			g.partial = j.part(it.partOf(i), rows.lanes)
 		}
-		at.head = it.headOf(i)
-		w.open(&at, g)
-		if i == 0 && g.rows < g.lanes { // scores that nobody writes
-			clear(unsafe.Slice(w.p, min(kernel.KeyBlock, s.lenKV)*g.lanes))
-		}
+		w.open(&at, g, rows)
 	}
-	d.one = laneGroup{rows: d.perHead, lanes: roundUp(d.perHead, set.Vec)}
-	w.openRows(&at, &d.one)
-	w.k.order, w.v.order = p.orders()
-	at.walk = p.walk(s, 0, d.perHead)
+	at.walk = p.walk(&at.seq, 0, perHead)
 	if it.chunk >= 0 {
 		at.keepTo(int(it.chunk))
 	}
-	w.decodeBlocks(&at, it, groups)
-	if it.chunk < 0 {
-		for i := range groups {
-			at.head = it.headOf(i)
-			w.settle(&at, &groups[i], attend)
-		}
+	if j.engine.decodes(p, &at.seq) {
+		w.decodeBlocks(&at, groups)
+	} else {
+		w.keyBlocks(&at, groups, attend)
 	}
 	over := p.Done.Over() // some of that may be missing
 	last := !over
-	if last && it.chunk >= 0 {
-		if last = j.partDone(it, groups); last {
-			for i := range groups {
-				at.head = it.headOf(i)
-				w.join(&at, it, i, &groups[i])
-			}
+	if it.chunk < 0 {
+		for i := range groups {
+			w.settle(&at, &groups[i], attend)
+		}
+	} else if last = last && j.partDone(it, groups); last {
+		for i := range groups {
+			w.join(&at, it, i, &groups[i])
 		}
 	}
 	if last {
-		j.engine.phase(phaseFinish)
+		w.close(&at, groups)
 	}
-	for i := range groups {
-		g := &groups[i]
-		if last {
-			at.head = it.headOf(i)
-			w.close(&at, g)
-		}
-		if it.chunk >= 0 {
+	if it.chunk >= 0 {
+		for i := range groups {
+			g := &groups[i]
 			g.partial, g.tree.nodes[0].partial = d.own[i][0], d.own[i][1]
 		}
-		g.decoding = false
 	}
 	return !over
 }
 
-// decodeBlocks takes lane groups through keys.
-func (w *workspace) decodeBlocks(at *cursor, it *decodeItem, groups []laneGroup) {
-	p := &at.problem
-	for !p.Done.Over() && at.next() {
+// decodeBlocks takes lane groups of one or more KV heads each on the cursor's walk together, or stops
+// on the way if the work is to end.
+func (w *workspace) decodeBlocks(at *cursor, groups []laneGroup) {
+	if g := &groups[0]; g.rows < g.lanes { // scores that nobody writes
+		clear(unsafe.Slice(w.p, min(kernel.KeyBlock, at.seq.lenKV)*g.lanes))
+	}
+	w.decoder.one = at.queryRows(at.head, 0, groups[0].rowsPerKV)
+	for !at.problem.Done.Over() && at.next() {
 		w.openKeys(at)
 		for i := range groups {
-			g := &groups[i]
-			at.head = it.headOf(i)
-			if !g.decoding {
-				w.k.find(at, 0)
-				w.v.find(at, 0)
-			}
-			w.block(at, g, attend)
+			w.decodeBlock(at, &groups[i])
 		}
 		if next, ok := at.leaves(); ok {
 			w.toLanes(at, groups)
@@ -116,21 +95,54 @@ func (w *workspace) decodeBlocks(at *cursor, it *decodeItem, groups []laneGroup)
 	w.toLanes(at, groups)
 }
 
+// decodeBlock takes a lane group through a key block, unless the work is to end.
+func (w *workspace) decodeBlock(at *cursor, g *laneGroup) {
+	p := &at.problem
+	if p.Done.Over() {
+		return
+	}
+	if p.Mask.dense() {
+		at.engine.phase(phaseMask)
+	}
+	c := w.decodeCover(at, g)
+	if c.from == c.to {
+		return
+	}
+	if !g.packed {
+		w.pack(at, g)
+	}
+	at.engine.phase(phaseScores)
+	w.decodeKeys(at, g, c.span)
+	if at.modifies {
+		if w.modify(at, g, &c); c.from == c.to {
+			return
+		}
+	}
+	w.softmax(at, g, &c, g.sum)
+	if p.Done.Over() {
+		return
+	}
+	g.weighed = true
+	at.engine.phase(phaseAccumulate)
+	w.decodeValues(at, g, c.span, g.mode(w.softmaxArgs.Moved))
+	g.started = true
+}
+
 // toLanes brings the outputs of a chunk to where other chunks' are merged.
 func (w *workspace) toLanes(at *cursor, groups []laneGroup) {
-	p := &at.problem
+	dim := at.problem.DimV
 	for i := range groups {
 		g := &groups[i]
-		if !g.started || !g.decoding {
+		if !g.started {
 			continue
 		}
 		at.engine.phase(phaseFinish)
 		a := &w.packArgs
 		a.Src, a.Off = g.chunk, &w.pairOff
 		for l := range g.rows {
-			w.pairOff[l] = l * p.DimV
+			w.pairOff[l] = l * dim
 		}
-		a.DimStride, a.Rows, a.Dim, a.Scale = 1, g.rows, p.DimV, 1
+		a.DimStride, a.Rows, a.Dim, a.Scale = 1, g.rows, dim, 1
 		a.Dst, a.Lanes, a.Stride = g.o, g.lanes, g.lanes
 		at.engine.set.PackQ(a)
 	}
@@ -138,16 +150,17 @@ func (w *workspace) toLanes(at *cursor, groups []laneGroup) {
 
 // decodeCover is cover for a lane group with the rows of one or more KV heads.
 func (w *workspace) decodeCover(at *cursor, g *laneGroup) cover {
-	d := &w.decoder
-	d.one.started = g.started
-	c := w.cover(at, &d.one, kernel.MaxLanes)
-	if g.heads > 1 {
-		for k := c.full; k < c.to; k++ {
-			word := w.mask[k] & d.one.all()
-			w.mask[k] = 0
-			for h := range g.heads {
-				w.mask[k] |= word << (h * d.perHead)
-			}
+	one := &w.decoder.one
+	one.head = g.head
+	c := w.cover(at, one)
+	if g.within() {
+		return c
+	}
+	for k := c.full; k < c.to; k++ {
+		word := w.mask[k] & one.all()
+		w.mask[k] = 0
+		for row := 0; row < g.rows; row += one.rows {
+			w.mask[k] |= word << row
 		}
 	}
 	return c
@@ -155,43 +168,45 @@ func (w *workspace) decodeCover(at *cursor, g *laneGroup) cover {
 
 // decodeKeys computes the scores of the keys of a span of the block.
 func (w *workspace) decodeKeys(at *cursor, g *laneGroup, keys span) {
-	p, d := &at.problem, &w.decoder
 	a := &w.decodeScores
-	a.Elem, a.Dim = p.K.Elem, p.DimQK
-	a.QStride, a.Rows, a.Stride = g.lanes, d.perHead, g.lanes
+	a.Elem, a.Dim = at.problem.K.Elem, at.problem.DimQK
+	a.QStride, a.Rows, a.Stride = g.lanes, g.rowsPerKV, g.lanes
 	for from := keys.from; from < keys.to; from += w.k.order.step {
-		for h := range g.heads {
-			w.k.find(at, h)
+		head := g.head
+		for row := 0; row < g.rows; row += g.rowsPerKV {
+			w.k.find(at, head)
 			a.K = w.k.base
-			a.Q = lane(g.q, 0, 0, h*d.perHead)
+			a.Q = lane(g.q, 0, 0, row)
 			a.Off = w.k.offsets(from)
 			a.Scale = floatsFrom(w.k.scale, from)
-			a.S = lane(w.p, from, g.lanes, h*d.perHead)
+			a.S = lane(w.p, from, g.lanes, row)
 			a.Keys = min(w.k.order.step, keys.to-from)
 			at.engine.set.DecodeScores(a)
+			head++
 		}
 	}
 }
 
 // decodeValues adds the weighted values of the keys of a span of the block.
 func (w *workspace) decodeValues(at *cursor, g *laneGroup, keys span, mode kernel.UpdateMode) {
-	p, d := &at.problem, &w.decoder
+	dim := at.problem.DimV
 	a := &w.decodeAccum
-	a.Elem, a.Mode = p.V.Elem, mode
-	a.Rows, a.Stride, a.OStride = d.perHead, g.lanes, p.DimV
-	a.Dim = p.DimV
+	a.Elem, a.Mode = at.problem.V.Elem, mode
+	a.Rows, a.Stride, a.OStride = g.rowsPerKV, g.lanes, dim
+	a.Dim = dim
 	for from := keys.from; from < keys.to; from += w.v.order.step {
 		to := min(from+w.v.order.step, keys.to)
 		a.Keys, a.MaskFrom = to-from, clamp(keys.full-from, 0, to-from)
-		for h := range g.heads {
-			w.v.find(at, h)
+		head := g.head
+		for row := 0; row < g.rows; row += g.rowsPerKV {
+			w.v.find(at, head)
 			a.Off = w.v.offsets(from)
 			a.Scale = floatsFrom(w.v.scale, from)
-			a.P = lane(w.p, from, g.lanes, h*d.perHead)
-			a.Alpha = lane(w.softmaxArgs.Alpha, 0, 0, h*d.perHead)
+			a.P = lane(w.p, from, g.lanes, row)
+			a.Alpha = lane(w.softmaxArgs.Alpha, 0, 0, row)
 			a.V = w.v.base
-			a.O = lane(g.chunk, h*d.perHead, p.DimV, 0)
-			sums := lane(d.sums, h*d.perHead, p.DimV, 0)
+			a.O = lane(g.chunk, row, dim, 0)
+			sums := lane(w.decoder.sums, row, dim, 0)
 			a.From, a.To = nil, nil
 			if from > keys.from {
 				a.From = sums
@@ -200,6 +215,7 @@ func (w *workspace) decodeValues(at *cursor, g *laneGroup, keys span, mode kerne
 				a.To = sums
 			}
 			at.engine.set.DecodeAccumulate(a)
+			head++
 		}
 	}
 }

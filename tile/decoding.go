@@ -39,14 +39,14 @@ func (e *Engine) canDecode(p *Problem) bool {
 // decodes reports whether a sequence is decoded: few of its queries share a KV head, and
 // there are enough keys.
 func (e *Engine) decodes(p *Problem, s *seq) bool {
-	return e.canDecode(p) && p.group()*(s.lenQ+s.padQ) <= e.mostDecoded(p) &&
+	return e.canDecode(p) && p.headsPerKV()*(s.lenQ+s.padQ) <= e.mostDecoded(p) &&
 		p.KVHeads*max(s.lenKV, 8) >= minDecode
 }
 
 // divides reports whether the keys of a sequence are divided over items: if it is decoded,
 // or has up to so many rows.
 func (e *Engine) divides(p *Problem, s *seq, rows int) bool {
-	return p.group()*(s.lenQ+s.padQ) <= rows && p.ProbMod == nil && p.Record.Base == nil || e.decodes(p, s)
+	return p.headsPerKV()*(s.lenQ+s.padQ) <= rows && p.ProbMod == nil && p.Record.Base == nil || e.decodes(p, s)
 }
 
 // allDivided reports whether the keys of every sequence are divided.
@@ -108,7 +108,7 @@ func (d *decoding) list(e *Engine, p *Problem, workers, rows int) {
 	// depends on the head.
 	atOnce := 1
 	if !p.Mask.dense() && !p.modifies() {
-		atOnce = min(p.KVHeads, max(1, e.decodeRows()/max(1, p.group())))
+		atOnce = min(p.KVHeads, max(1, e.decodeRows()/max(1, p.headsPerKV())))
 	}
 	// And more of them, in further groups of lanes, if their rows lie among each other.
 	most, least := atOnce, minDecodeItems*workers
@@ -132,7 +132,7 @@ func (d *decoding) list(e *Engine, p *Problem, workers, rows int) {
 		each, heads := 1, 1
 		if e.decodes(p, &s) {
 			// Those with several queries have more rows to a KV head.
-			each = max(1, min(most, e.decodeRows()/max(1, p.group()*s.lenQ), atOnce))
+			each = max(1, min(most, e.decodeRows()/max(1, p.headsPerKV()*s.lenQ), atOnce))
 			heads = min(most, each*maxDecodeGroups)
 			d.orderWhy = order
 		}
@@ -190,7 +190,7 @@ func (d *decoding) split(p *Problem) {
 		s := p.seq(int(it.seq))
 		it.first, it.group = int32(d.parts), int32(d.groups)
 		first := len(d.items)
-		for k := p.walk(&s, 0, p.group()*s.lenQ); k.next(); k.leave() {
+		for k := p.walk(&s, 0, p.headsPerKV()*s.lenQ); k.next(); k.leave() {
 			it.chunk, it.part = int32(k.chunk()), int32(d.parts)
 			d.items, d.chunks = append(d.items, it), append(d.chunks, it.chunk)
 			d.parts++
@@ -209,7 +209,7 @@ func (d *decoding) split(p *Problem) {
 				d.parts += n
 			}
 			d.groups++
-			d.lanes = max(d.lanes, p.group()*s.lenQ*int(min(it.each, it.heads)))
+			d.lanes = max(d.lanes, p.headsPerKV()*s.lenQ*int(min(it.each, it.heads)))
 		}
 	}
 	d.items = append(d.items[:0], d.items[whole:]...)

@@ -62,7 +62,7 @@ func TestDecodeItems(t *testing.T) {
 			groups := map[int32]int32{}
 			for _, it := range d.items {
 				q := p.seq(int(it.seq))
-				rows := p.group() * q.lenQ
+				rows := p.headsPerKV() * q.lenQ
 				if rows > max(e.set.DecodeRows, s.divided) || int(it.each)*rows > kernel.MaxDecodeRows && it.each > 1 || it.groups() > maxDecodeGroups {
 					t.Fatalf("%+v: an item of %d heads of %d rows", p, it.heads, rows)
 				}

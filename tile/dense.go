@@ -9,16 +9,16 @@ import (
 
 // thin takes from the mask words of the keys [from, to) of the block what the
 // dense parts of the mask do not keep.
-func (w *workspace) thin(at *cursor, g *laneGroup, from, to int) {
+func (w *workspace) thin(at *cursor, r *queryRows, from, to int) {
 	m := &at.problem.Mask
 	if m.SegmentsQ != nil {
-		w.thinSegments(at, g, from, to)
+		w.thinSegments(at, r, from, to)
 	}
 	if m.Blocks.Bits != nil {
-		w.thinBlocks(at, g, from, to)
+		w.thinBlocks(at, r, from, to)
 	}
 	if m.Keep.Given {
-		w.thinKeep(at, g, from, to)
+		w.thinKeep(at, r, from, to)
 	}
 }
 
@@ -50,22 +50,13 @@ func (w *workspace) openKeys(at *cursor) {
 	}
 }
 
-// openRows notes what key blocks are told of a lane group.
-func (w *workspace) openRows(at *cursor, g *laneGroup) {
-	p := &at.problem
-	if p.Mask.SegmentsQ != nil {
-		first, last := g.positions(0, g.lanes, w.share)
-		g.segments = spanOf(p.segmentsQ(&at.seq, first, last+1))
-	}
-}
-
 // glance tells whether the dense parts of the mask keep none or all of a tile, where that
 // is cheap.
-func (w *workspace) glance(at *cursor, g *laneGroup) (none, all bool) {
+func (w *workspace) glance(at *cursor, r *queryRows) (none, all bool) {
 	m := &at.problem.Mask
 	all = !m.Keep.Given
 	if m.SegmentsQ != nil {
-		q, k := g.segments, w.segments
+		q, k := r.segments, w.segments
 		if q.most < k.least || q.least > k.most {
 			return true, false
 		}
@@ -73,11 +64,11 @@ func (w *workspace) glance(at *cursor, g *laneGroup) (none, all bool) {
 	}
 	if b := &m.Blocks; b.Bits != nil {
 		if column := at.key0 / b.KeyBlock; column == (at.key0+at.n-1)/b.KeyBlock {
-			word := w.blockWord(at, g, column)
+			word := w.blockWord(at, r, column)
 			if word == 0 {
 				return true, false
 			}
-			all = all && word == g.all()
+			all = all && word == r.all()
 		} else {
 			all = false
 		}
@@ -86,9 +77,9 @@ func (w *workspace) glance(at *cursor, g *laneGroup) (none, all bool) {
 }
 
 // thinSegments keeps the keys of the query's segment.
-func (w *workspace) thinSegments(at *cursor, g *laneGroup, from, to int) {
+func (w *workspace) thinSegments(at *cursor, r *queryRows, from, to int) {
 	p := &at.problem
-	first, last := g.positions(0, g.lanes, w.share)
+	first, last := r.positions(0, r.lanes)
 	q, k := p.segmentsQ(&at.seq, first, last+1), p.segmentsKV(&at.seq, at.key0+from, at.key0+to)
 	// The lanes of each run of queries of one segment.
 	var runs [kernel.MaxLanes]struct {
@@ -96,8 +87,8 @@ func (w *workspace) thinSegments(at *cursor, g *laneGroup, from, to int) {
 		lanes   uint64
 	}
 	n := 0
-	for l := range g.rows {
-		segment := q[(g.row+l)/w.share-first]
+	for l := range r.rows {
+		segment := q[(r.row+l)/r.headsPerKV-first]
 		if n == 0 || runs[n-1].segment != segment {
 			runs[n].segment, runs[n].lanes = segment, 0
 			n++
@@ -108,9 +99,9 @@ func (w *workspace) thinSegments(at *cursor, g *laneGroup, from, to int) {
 	for i, segment := range k {
 		if i == 0 || segment != k[i-1] {
 			word = 0
-			for _, r := range runs[:n] {
-				if r.segment == segment {
-					word |= r.lanes
+			for _, run := range runs[:n] {
+				if run.segment == segment {
+					word |= run.lanes
 				}
 			}
 		}
@@ -119,12 +110,12 @@ func (w *workspace) thinSegments(at *cursor, g *laneGroup, from, to int) {
 }
 
 // thinBlocks keeps the blocks of the bitmap.
-func (w *workspace) thinBlocks(at *cursor, g *laneGroup, from, to int) {
+func (w *workspace) thinBlocks(at *cursor, r *queryRows, from, to int) {
 	b := &at.problem.Mask.Blocks
 	for from < to {
 		column := (at.key0 + from) / b.KeyBlock
 		end := min(to, (column+1)*b.KeyBlock-at.key0)
-		word := w.blockWord(at, g, column)
+		word := w.blockWord(at, r, column)
 		for ; from < end; from++ {
 			w.mask[from] &= word
 		}
@@ -132,21 +123,21 @@ func (w *workspace) thinBlocks(at *cursor, g *laneGroup, from, to int) {
 }
 
 // blockWord returns the lanes whose block of queries is kept with a block of keys.
-func (w *workspace) blockWord(at *cursor, g *laneGroup, column int) (word uint64) {
-	b := &at.problem.Mask.Blocks
-	base := at.seq.index*b.Stride[0] + at.head*w.share*b.Stride[1] + column
-	if b.Stride[1] != 0 && w.share > 1 {
-		for l := range g.rows {
-			pos, h := (g.row+l)/w.share, (g.row+l)%w.share
+func (w *workspace) blockWord(at *cursor, r *queryRows, column int) (word uint64) {
+	b, n := &at.problem.Mask.Blocks, r.headsPerKV
+	base := at.seq.index*b.Stride[0] + r.firstHead()*b.Stride[1] + column
+	if b.Stride[1] != 0 && n > 1 {
+		for l := range r.rows {
+			pos, h := (r.row+l)/n, (r.row+l)%n
 			i := base + h*b.Stride[1] + pos/b.QueryBlock*b.Stride[2]
 			word |= b.Bits[i/64] >> (i % 64) & 1 << l
 		}
 		return word
 	}
-	for l := 0; l < g.rows; {
+	for l := 0; l < r.rows; {
 		// Lanes up to the last position of the block of queries.
-		row := (g.row + l) / w.share / b.QueryBlock
-		next := min(g.rows, (row+1)*b.QueryBlock*w.share-g.row)
+		row := (r.row + l) / n / b.QueryBlock
+		next := min(r.rows, (row+1)*b.QueryBlock*n-r.row)
 		if i := base + row*b.Stride[2]; b.Bits[i/64]>>(i%64)&1 == 1 {
 			word |= ^uint64(0) >> (kernel.MaxLanes - (next - l)) << l
 		}
@@ -156,13 +147,13 @@ func (w *workspace) blockWord(at *cursor, g *laneGroup, column int) (word uint64
 }
 
 // thinKeep keeps the pairs that are true.
-func (w *workspace) thinKeep(at *cursor, g *laneGroup, from, to int) {
+func (w *workspace) thinKeep(at *cursor, r *queryRows, from, to int) {
 	p := &at.problem
 	t := &p.Mask.Keep
-	w.pairOffsets(at, g, t)
-	base := unsafe.Add(t.Base, at.seq.index*t.Stride[0]+(at.key0+from)*t.Stride[3])
+	r.offsets(&w.pairOff, t.Stride[1], t.Stride[2])
+	base := unsafe.Add(t.Base, t.first(at, r)+from*t.Stride[3])
 	words := w.mask[from:to]
-	if t.Stride[2] == 0 && (t.Stride[1] == 0 || w.share == 1) {
+	if t.Stride[2] == 0 && (t.Stride[1] == 0 || r.headsPerKV == 1) {
 		for i := range words {
 			if *(*byte)(unsafe.Add(base, w.pairOff[0]+i*t.Stride[3])) == 0 {
 				words[i] = 0
@@ -173,7 +164,7 @@ func (w *workspace) thinKeep(at *cursor, g *laneGroup, from, to int) {
 	if t.Stride[3] != 1 {
 		for i := range words {
 			word := uint64(0)
-			for l := range g.rows {
+			for l := range r.rows {
 				if *(*byte)(unsafe.Add(base, w.pairOff[l]+i*t.Stride[3])) != 0 {
 					word |= 1 << l
 				}
@@ -187,13 +178,13 @@ func (w *workspace) thinKeep(at *cursor, g *laneGroup, from, to int) {
 	for i := 0; i < len(words); i += 8 {
 		n := min(8, len(words)-i)
 		var square [8]uint64
-		for l := 0; l < g.rows; l += 8 {
-			off := w.pairOff[l:min(l+8, g.rows)]
+		for l := 0; l < r.rows; l += 8 {
+			off := w.pairOff[l:min(l+8, r.rows)]
 			if n < 8 || len(off) < 8 {
-				for r, off := range off {
+				for row, off := range off {
 					for k, b := range unsafe.Slice((*byte)(unsafe.Add(base, off+i)), n) {
 						if b != 0 {
-							square[l/8] |= 1 << (8*k + r)
+							square[l/8] |= 1 << (8*k + row)
 						}
 					}
 				}
@@ -256,11 +247,8 @@ func swapBits(x, y uint64, shift int, mask uint64) (uint64, uint64) {
 	return x ^ t<<shift, y ^ t
 }
 
-// pairOffsets sets the offsets of the group's rows in t, in elements from the first pair
-// of their sequence.
-func (w *workspace) pairOffsets(at *cursor, g *laneGroup, t *Pairs) {
-	for l := range g.rows {
-		pos, h := (g.row+l)/w.share, (g.row+l)%w.share
-		w.pairOff[l] = (at.head*w.share+h)*t.Stride[1] + pos*t.Stride[2]
-	}
+// first returns the offset in elements of the pair of position 0 of the rows' first head and the first
+// key of the block.
+func (t *Pairs) first(at *cursor, r *queryRows) int {
+	return at.seq.index*t.Stride[0] + r.firstHead()*t.Stride[1] + at.key0*t.Stride[3]
 }

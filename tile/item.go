@@ -16,53 +16,52 @@ const (
 	reweigh      // accumulate what ProbMod makes of the probabilities
 )
 
-// item computes one query block: pack, then for each key block and each lane group
-// scores, softmax and accumulate, then finish. It reports false if the work is to end and the
-// item is not done: its rows are not written then.
+// item computes the i-th item of a job. It reports false if the work is to end and the item is not
+// done: its rows are not written then.
 func (w *workspace) item(j *job, i int) bool {
-	p, sched := &j.problem, &j.sched
-	if p.Done.Over() {
+	switch prefills := j.sched.Items; {
+	case j.problem.Done.Over():
 		return false
+	case i >= prefills:
+		return w.decode(j, &j.decoding.items[i-prefills])
+	default:
+		return w.prefill(j, i)
 	}
-	if i >= sched.Items {
-		it := &j.decoding.items[i-sched.Items]
-		s := p.seq(int(it.seq))
-		w.openCopies(j, p.group()*s.lenQ)
-		return w.decode(j, it)
-	}
-	head, block := sched.item(i)
-	at := j.cursor(head/p.KVHeads, head%p.KVHeads)
-	s := &at.seq
-	if sched.Decode > 0 && j.engine.divides(p, s, sched.divided) {
-		return true
-	}
-	w.share = p.group()
+}
 
-	first := block * sched.Rows()
-	rows := min(sched.Rows(), w.share*s.lenQ-first)
-	if from, to := max(first, w.share*s.lenQ), min(first+sched.Rows(), w.share*(s.lenQ+s.padQ)); from < to {
-		w.pad(&at, from, to)
-	}
-	if rows <= 0 {
+// queryBlock returns where an item of prefill begins: at its KV head, with so many rows from one on, none
+// if they are of padding.
+func (j *job) queryBlock(i int) (at cursor, row, rows int) {
+	head, block := j.sched.item(i)
+	at = j.cursor(head/j.problem.KVHeads, head%j.problem.KVHeads)
+	row = block * j.sched.Rows()
+	return at, row, max(0, min(j.sched.Rows(), j.problem.headsPerKV()*at.seq.lenQ-row))
+}
+
+// prefill computes an item of many queries, a query block: for each key block and each lane group
+// scores, softmax and accumulate.
+func (w *workspace) prefill(j *job, i int) bool {
+	p, sched := &j.problem, &j.sched
+	at, first, rows := j.queryBlock(i)
+	if sched.Decode > 0 && j.engine.divides(p, &at.seq, sched.divided) {
 		return true
 	}
-	w.openCopies(j, rows)
+	if at.seq.padQ > 0 {
+		w.pad(&at, first, first+sched.Rows())
+	}
+	if rows == 0 {
+		return true
+	}
 	groups := w.groups[:(rows+sched.Lanes-1)/sched.Lanes]
 	for gi := range groups {
-		g := &groups[gi]
-		g.row = first + gi*sched.Lanes
-		g.rows = min(sched.Lanes, first+rows-g.row)
-		w.open(&at, g)
+		g, row := &groups[gi], gi*sched.Lanes
+		w.open(&at, g, at.queryRows(at.head, first+row, min(sched.Lanes, rows-row)))
 	}
 	if p.ProbMod == nil {
-		w.keyBlocks(&at, groups, attend)
+		w.allKeys(&at, groups, attend)
 	} else {
-		w.keyBlocks(&at, groups, sum)
-		for gi := range groups {
-			groups[gi].values.o = groups[gi].o
-			groups[gi].openValues()
-		}
-		w.keyBlocks(&at, groups, reweigh)
+		w.allKeys(&at, groups, sum)
+		w.allKeys(&at, groups, reweigh)
 	}
 	if p.Record.Base != nil {
 		for gi := range groups {
@@ -72,30 +71,41 @@ func (w *workspace) item(j *job, i int) bool {
 	if p.Done.Over() { // some of that may be missing
 		return false
 	}
-	j.engine.phase(phaseFinish)
-	for gi := range groups {
-		w.close(&at, &groups[gi])
-	}
+	w.close(&at, groups)
 	return true
 }
 
-// keyBlocks takes the lane groups of an item through the keys together, or stops on the way if
-// the work is to end.
-func (w *workspace) keyBlocks(at *cursor, groups []laneGroup, pass pass) {
-	p := &at.problem
+// allKeys takes lane groups of a KV head through all keys.
+func (w *workspace) allKeys(at *cursor, groups []laneGroup, pass pass) {
+	if pass == reweigh {
+		for gi := range groups {
+			groups[gi].values.o = groups[gi].o
+			groups[gi].openValues()
+		}
+	}
 	first, last := &groups[0], &groups[len(groups)-1]
-	at.walk = p.walk(&at.seq, first.row, last.row+last.rows)
+	at.walk = at.problem.walk(&at.seq, first.row, last.row+last.rows)
+	w.keyBlocks(at, groups, pass)
+	for gi := range groups {
+		w.settle(at, &groups[gi], pass)
+	}
+}
+
+// keyBlocks takes lane groups of a KV head on the cursor's walk together, or stops on the way if the
+// work is to end.
+func (w *workspace) keyBlocks(at *cursor, groups []laneGroup, pass pass) {
+	w.openCopies(at, groups)
 	for at.next() {
 		if at.sched.Prefetch && pass == attend {
-			w.ahead.plan(w, at, groups)
+			w.ahead.plan(at, groups)
 		}
 		w.openKeys(at)
-		w.k.find(at, 0)
-		w.v.find(at, 0)
+		w.k.find(at, at.head)
+		w.v.find(at, at.head)
 		for gi := range groups {
 			w.block(at, &groups[gi], pass)
 		}
-		if p.Done.Over() {
+		if at.problem.Done.Over() {
 			break
 		}
 		if next, ok := at.leaves(); ok {
@@ -105,9 +115,6 @@ func (w *workspace) keyBlocks(at *cursor, groups []laneGroup, pass pass) {
 		}
 	}
 	w.ahead.n = 0
-	for gi := range groups {
-		w.settle(at, &groups[gi], pass)
-	}
 }
 
 var initMax = func() (m [kernel.MaxLanes]float32) {
@@ -123,27 +130,18 @@ var (
 	nan     = float32(math.NaN())
 )
 
-// open begins the softmax of a lane group.
-func (w *workspace) open(at *cursor, g *laneGroup) {
-	p, set := &at.problem, at.engine.set
-	g.lanes = (g.rows + set.Vec - 1) / set.Vec * set.Vec
+// open begins the softmax of a lane group, of such rows.
+func (w *workspace) open(at *cursor, g *laneGroup, rows queryRows) {
+	p := &at.problem
+	g.queryRows = rows
 	g.packed, g.tree.n = false, 0
-	w.openRows(at, g)
 	g.openPartial()
 	if p.ALiBi != nil {
 		for l := range g.rows {
-			*lane(g.slope, 0, 0, l) = -float32(float64(p.ALiBi[w.head(at, g, l)]) * p.unit())
+			head, _ := g.of(l)
+			*lane(g.slope, 0, 0, l) = -float32(float64(p.ALiBi[head]) * p.unit())
 		}
 	}
-}
-
-// head returns the query head of a lane under a KV head.
-func (w *workspace) head(at *cursor, g *laneGroup, lane int) int {
-	head := at.head
-	if g.decoding {
-		head += lane / w.decoder.perHead
-	}
-	return head*w.share + (g.row+lane)%w.share // perHead is a multiple of share
 }
 
 // openPartial begins a chunk of keys.
@@ -169,9 +167,9 @@ func (p *Problem) unit() float64 {
 func (w *workspace) pack(at *cursor, g *laneGroup) {
 	p := &at.problem
 	at.engine.phase(phasePack)
-	w.rowOffsets(g, &p.Q)
+	g.offsets(g.off, p.Q.Stride[1], p.Q.Stride[2])
 	a := &w.packArgs
-	a.Src = (*float32)(p.Q.at(at.seq.batch, at.head*w.share, at.seq.q0))
+	a.Src = (*float32)(p.Q.at(at.seq.batch, g.firstHead(), at.seq.q0))
 	a.Off = g.off
 	a.DimStride = p.Q.Stride[3]
 	if w.goes(at.engine, g, &p.Q) {
@@ -187,48 +185,20 @@ func (w *workspace) pack(at *cursor, g *laneGroup) {
 	g.packed = true
 }
 
-// rowOffsets sets the offsets of the group's rows in o from its first row's head.
-func (w *workspace) rowOffsets(g *laneGroup, o *Operand) {
-	group := w.share
-	if g.decoding {
-		for l := range g.off[:g.rows] {
-			head, row := l/w.decoder.perHead*group, l%w.decoder.perHead
-			g.off[l] = (head+row%group)*o.Stride[1] + row/group*o.Stride[2]
-		}
-		return
-	}
-	pos, h := g.row/group, g.row%group
-	off := pos*o.Stride[2] + h*o.Stride[1]
-	// From the last head of a position to the first of the next.
-	wrap := o.Stride[2] - group*o.Stride[1]
-	for l := range g.off[:g.rows] {
-		g.off[l] = off
-		off += o.Stride[1]
-		if h++; h == group {
-			h = 0
-			off += wrap
-		}
-	}
-}
-
 // block takes a lane group through a key block, unless the work is to end.
 func (w *workspace) block(at *cursor, g *laneGroup, pass pass) {
-	p, set := &at.problem, at.engine.set
+	p := &at.problem
 	if p.Done.Over() {
 		return
 	}
 	if p.Mask.dense() {
 		at.engine.phase(phaseMask)
 	}
-	var c cover
-	if g.decoding {
-		c = w.decodeCover(at, g)
-	} else {
-		c = w.cover(at, g, set.Vec)
-	}
+	c := w.cover(at, &g.queryRows)
 	if c.from == c.to {
 		return
 	}
+	w.split(at, g, &c)
 	sums := g.sum
 	if pass == reweigh {
 		sums = &w.spare[0]
@@ -238,46 +208,47 @@ func (w *workspace) block(at *cursor, g *laneGroup, pass pass) {
 		return
 	}
 	g.weighed = true
-	if pass == sum {
+	mode := g.mode(w.softmaxArgs.Moved)
+	switch pass {
+	case sum:
 		return
+	case reweigh:
+		w.reweigh(at, g, &c)
+		mode = g.mode(false)
 	}
-	moved := w.softmaxArgs.Moved
-	if pass == reweigh {
-		at.engine.phase(phaseModify)
-		w.weigh(g, c.from, c.to)
-		w.call(p.ProbMod, at, g, c.from, c.to)
-		w.setSigns(g, &c)
-		g.attended |= w.attended(g, &c)
-		moved = false
-	}
-
 	at.engine.phase(phaseAccumulate)
-	mode := kernel.Add
-	switch {
-	case !g.started:
-		mode = kernel.First
-	case moved:
-		mode = kernel.Rescale
-	}
-	switch {
-	case g.decoding:
-		w.decodeValues(at, g, c.span, mode)
-	case c.half > 0:
+	if c.half > 0 {
 		w.accumulate(at, g, c.low, 0, c.half, mode)
 		w.accumulate(at, g, c.high, c.half, g.lanes, mode)
-	default:
+	} else {
 		w.accumulate(at, g, c.span, 0, g.lanes, mode)
 	}
 	g.started = true
+}
+
+// mode returns how values are added to a lane group's output, after a softmax that may have moved
+// its maxima.
+func (g *laneGroup) mode(moved bool) kernel.UpdateMode {
+	switch {
+	case !g.started:
+		return kernel.First
+	case moved:
+		return kernel.Rescale
+	}
+	return kernel.Add
 }
 
 // weights computes the weights of what c covers of a key block: the scores, what changes them, and
 // the softmax, which goes on from the group's maxima and from sums. c may come out smaller.
 func (w *workspace) weights(at *cursor, g *laneGroup, c *cover, sums *float32) {
 	w.covered(at, g, c)
-	if c.from == c.to {
-		return
+	if c.from < c.to {
+		w.softmax(at, g, c, sums)
 	}
+}
+
+// softmax makes weights of scores.
+func (w *workspace) softmax(at *cursor, g *laneGroup, c *cover, sums *float32) {
 	at.engine.phase(phaseSoftmax)
 	a := &w.softmaxArgs
 	a.S = lane(w.p, c.from, g.lanes, 0)
@@ -297,10 +268,7 @@ func (w *workspace) covered(at *cursor, g *laneGroup, c *cover) {
 		w.pack(at, g)
 	}
 	at.engine.phase(phaseScores)
-	switch {
-	case g.decoding:
-		w.decodeKeys(at, g, c.span)
-	case c.half > 0:
+	if c.half > 0 {
 		// The keys that both halves attend, and on either side those of one.
 		lo, hi := c.high.from, c.low.to
 		if lo >= hi {
@@ -309,11 +277,10 @@ func (w *workspace) covered(at *cursor, g *laneGroup, c *cover) {
 		w.scores(at, g, c.low.from, lo, 0, c.half)
 		w.scores(at, g, lo, hi, 0, g.lanes)
 		w.scores(at, g, max(hi, c.high.from), c.high.to, c.half, g.lanes)
-	default:
+	} else {
 		w.scores(at, g, c.from, c.to, 0, g.lanes)
 	}
 	if at.modifies {
-		at.engine.phase(phaseModify)
 		w.modify(at, g, c)
 	}
 }
@@ -366,22 +333,33 @@ func (w *workspace) accumulate(at *cursor, g *laneGroup, keys span, first, end i
 	w.ahead.back(&a.Ahead)
 }
 
-// close writes the rows of a lane group, and their log-sum-exp where asked for.
-func (w *workspace) close(at *cursor, g *laneGroup) {
+// close writes the rows of lane groups, and their log-sum-exp where asked for.
+func (w *workspace) close(at *cursor, groups []laneGroup) {
+	at.engine.phase(phaseFinish)
+	for i := range groups {
+		g := &groups[i]
+		w.writeOut(at, g)
+		if at.problem.LSE != nil {
+			g.writeLSE(at)
+		}
+	}
+}
+
+// writeOut writes the output of a lane group.
+func (w *workspace) writeOut(at *cursor, g *laneGroup) {
 	p := &at.problem
-	group := w.share
 	if !g.started {
 		kernel.Clear(unsafe.Slice(g.o, p.DimV*g.lanes))
 	}
 	if p.Out.Stride != p.Q.Stride || !g.packed {
-		w.rowOffsets(g, &p.Out)
+		g.offsets(g.off, p.Out.Stride[1], p.Out.Stride[2])
 	}
 	a := &w.finishArgs
 	a.O, a.Sum = g.o, g.sum
 	if p.ProbMod != nil {
 		a.Sum = w.probSums(g)
 	}
-	a.Dst = (*float32)(p.Out.at(at.seq.batch, at.head*group, at.seq.q0))
+	a.Dst = (*float32)(p.Out.at(at.seq.batch, g.firstHead(), at.seq.q0))
 	a.Off = g.off
 	a.DimStride = p.Out.Stride[3]
 	a.Rows, a.Dim = g.rows, p.DimV
@@ -394,45 +372,23 @@ func (w *workspace) close(at *cursor, g *laneGroup) {
 	if goes {
 		w.deliver(at, g)
 	}
-
-	if p.LSE == nil {
-		return
-	}
-	maxs, sums := unsafe.Slice(g.max, g.lanes), unsafe.Slice(g.sum, g.lanes)
-	for l := range g.rows {
-		head, row := at.head, g.row+l
-		if g.decoding {
-			head, row = at.head+l/w.decoder.perHead, l%w.decoder.perHead
-		}
-		*p.lse(&at.seq, head*group, row) = logSumExp(maxs[l], sums[l])
-	}
 }
 
-// lse returns the address of the log-sum-exp of a row of the heads from head on.
-func (p *Problem) lse(s *seq, head, row int) *float32 {
-	tokens := p.TokensQ // of a sequence on the operands' seq axis
-	if p.CuQ == nil {
-		tokens = p.SeqQ
-	}
-	pos, h := row/p.group(), row%p.group()
-	return (*float32)(unsafe.Add(p.LSE, 4*((s.batch*p.Heads+head+h)*tokens+s.q0+pos)))
-}
-
-// pad writes what rows [from, to) of padding have.
+// pad writes what those of the rows [from, to) of the cursor's KV head have that are of padding.
 func (w *workspace) pad(at *cursor, from, to int) {
-	p, s, head := &at.problem, &at.seq, at.head
+	p, s, per := &at.problem, &at.seq, at.problem.headsPerKV()
 	fill := negInf
 	if p.RecordAt == Probs {
 		fill = 0
 	}
-	for row := from; row < to; row++ {
-		pos, h := row/w.share, head*w.share+row%w.share
+	for row := max(from, per*s.lenQ); row < min(to, per*(s.lenQ+s.padQ)); row++ {
+		pos, h := row/per, at.head*per+row%per
 		out := p.Out.at(s.batch, h, s.q0+pos)
 		for d := range p.DimV {
 			*(*float32)(unsafe.Add(out, 4*d*p.Out.Stride[3])) = 0
 		}
 		if p.LSE != nil {
-			*p.lse(s, head*w.share, row) = negInf
+			*p.lse(s, h, pos) = negInf
 		}
 		if p.Record.Base != nil {
 			record := p.Record.at(s.index, h, pos)

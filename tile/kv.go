@@ -80,9 +80,9 @@ type offsetsOf struct {
 	stride, seq, key0 int // seq from 1 on
 }
 
-// find looks up the keys of a block, of the h-th KV head from the cursor's on.
-func (r *keyRows) find(at *cursor, h int) {
-	p, s, kv, head := &at.problem, &at.seq, r.kv, at.head+h
+// find looks up the rows of a key block of a KV head.
+func (r *keyRows) find(at *cursor, head int) {
+	p, s, kv := &at.problem, &at.seq, r.kv
 	r.copied = false
 	batch, token, run := p.place(s, at.key0)
 	r.whole = run >= at.n

@@ -136,16 +136,15 @@ func (m *Mask) span(at *cursor, first, last int) span {
 	return span{from - key0, full - key0, to - key0}
 }
 
-// fill writes the mask words of the keys [from, to) of a block, a bit a lane, for the lane group whose
-// lane 0 is row row and of which share rows share a position.
-func (m *Mask) fill(words []uint64, at *cursor, from, to, row, share int) {
+// fill writes the mask words of the keys [from, to) of a block, a bit a lane, for rows of a KV head.
+func (m *Mask) fill(words []uint64, at *cursor, r *queryRows, from, to int) {
 	s := &at.seq
 	for k := from; k < to; k++ {
 		key := int64(at.key0 + k)
 		if key < int64(s.prefix) {
 			words[k] = ^uint64(0)
 			if m.Behind && m.Right != Unbounded {
-				words[k] <<= lanesBefore(key-s.right, row, share)
+				words[k] <<= r.lanesBefore(key - s.right)
 			}
 			continue
 		}
@@ -156,23 +155,23 @@ func (m *Mask) fill(words []uint64, at *cursor, from, to, row, share int) {
 		// The positions from key-right to key-left attend the key.
 		word := ^uint64(0)
 		if m.Right != Unbounded {
-			word <<= lanesBefore(key-s.right, row, share)
+			word <<= r.lanesBefore(key - s.right)
 		}
 		if m.Left != Unbounded {
-			word &^= ^uint64(0) << lanesBefore(key-s.left+1, row, share)
+			word &^= ^uint64(0) << r.lanesBefore(key-s.left+1)
 		}
 		words[k] = word
 	}
 }
 
 // lanesBefore returns how many lanes, up to 64, have a position less than pos.
-func lanesBefore(pos int64, row, share int) uint64 {
-	first := int64(row / share) // of lane 0
+func (r *queryRows) lanesBefore(pos int64) uint64 {
+	first := int64(r.row / r.headsPerKV) // of lane 0
 	if pos <= first {
 		return 0
 	}
 	if pos > first+64 {
 		return 64
 	}
-	return min(64, uint64(pos*int64(share)-int64(row)))
+	return min(64, uint64(pos*int64(r.headsPerKV)-int64(r.row)))
 }

@@ -15,6 +15,7 @@ func (p *Problem) modifies() bool {
 // modify changes the scores of what c covers, and takes from c what the bias masks.
 func (w *workspace) modify(at *cursor, g *laneGroup, c *cover) {
 	p := &at.problem
+	at.engine.phase(phaseModify)
 	w.softcap(at, g, c.from, c.to)
 	if p.ALiBi != nil {
 		w.alibi(at, g, c.from, c.to)
@@ -52,9 +53,9 @@ func (w *workspace) softcap(at *cursor, g *laneGroup, from, to int) {
 
 // alibi adds the biases that grow with distance.
 func (w *workspace) alibi(at *cursor, g *laneGroup, from, to int) {
-	for l := range g.rows {
-		pos := clampFar(addSat(int64((g.row+l)/w.share), at.seq.offset))
-		w.pos[l] = float32(pos - int64(at.key0))
+	g.offsets(&w.pairOff, 0, 1) // positions
+	for l, pos := range w.pairOff[:g.rows] {
+		w.pos[l] = float32(clampFar(addSat(int64(pos), at.seq.offset)) - int64(at.key0))
 	}
 	a := &w.alibiArgs
 	a.S = lane(w.p, from, g.lanes, 0)
@@ -69,13 +70,13 @@ func (w *workspace) alibi(at *cursor, g *laneGroup, from, to int) {
 func (w *workspace) bias(at *cursor, g *laneGroup, from, to int) bool {
 	p, set := &at.problem, at.engine.set
 	t := &p.Bias
-	w.pairOffsets(at, g, t)
+	g.offsets(&w.pairOff, t.Stride[1], t.Stride[2])
 	a := &w.biasArgs
 	size := 4
 	if p.BiasFloat16 {
 		size = 2
 	}
-	base := unsafe.Add(t.Base, size*(at.seq.index*t.Stride[0]+(at.key0+from)*t.Stride[3]))
+	base := unsafe.Add(t.Base, size*(t.first(at, &g.queryRows)+from*t.Stride[3]))
 	if !p.BiasFloat16 && t.Stride[3] == 1 {
 		a.Src = (*float32)(base)
 	} else {

@@ -36,22 +36,23 @@ type prefetcher struct {
 // plan lists what comes after a key block of an item: the next block, if there is one; before the
 // last block the rows of the output; and after it what the next item begins with. What is listed
 // last is asked for first, and biases and masks, of which there is most, are asked for last.
-func (f *prefetcher) plan(w *workspace, at *cursor, groups []laneGroup) {
+func (f *prefetcher) plan(at *cursor, groups []laneGroup) {
 	p := &at.problem
 	f.n, f.lines, f.calls, f.late = 0, 0, 2*len(groups), 0
 	f.last = (f.calls + latePart - 1) / latePart
 	far := p.K.step() >= farValues || p.V.step() >= farValues
 	last := &groups[len(groups)-1]
-	row, rows := groups[0].row, last.row+last.rows-groups[0].row
+	rows := groups[0].queryRows // of all groups
+	rows.rows = last.row + last.rows - rows.row
 	left := at.end - at.ahead
 	if left > 0 {
 		if far {
 			f.addLate(at, at.ahead)
 		}
-		f.addPairs(at, row, rows, w.share, at.ahead)
+		f.addPairs(at, &rows, at.ahead)
 	}
 	if left > 0 && left <= kernel.KeyBlock || left <= 0 && at.first {
-		f.addRows(at, &p.Out, row, rows, w.share, p.DimV)
+		f.addRows(at, &p.Out, &rows, p.DimV)
 	}
 	if left > 0 {
 		if !far {
@@ -64,21 +65,20 @@ func (f *prefetcher) plan(w *workspace, at *cursor, groups []laneGroup) {
 	if i >= at.sched.Items {
 		return
 	}
-	head, block := at.sched.item(i)
-	item := at.cursor(head/p.KVHeads, head%p.KVHeads)
-	row = block * at.sched.Rows()
-	if rows = min(at.sched.Rows(), w.share*item.seq.lenQ-row); rows <= 0 {
+	item, row, n := at.queryBlock(i)
+	if n == 0 {
 		return
 	}
-	item.walk = p.walk(&item.seq, row, row+rows)
+	rows.head, rows.row, rows.rows = item.head, row, n
+	item.walk = p.walk(&item.seq, row, row+n)
 	begins := item.next()
 	if begins {
 		if far {
 			f.addLate(&item, item.key0)
 		}
-		f.addPairs(&item, row, rows, w.share, item.key0)
+		f.addPairs(&item, &rows, item.key0)
 	}
-	f.addRows(&item, &p.Q, row, rows, w.share, p.DimQK)
+	f.addRows(&item, &p.Q, &rows, p.DimQK)
 	if begins && !far {
 		f.addKeys(&item, item.key0)
 	}
@@ -91,7 +91,7 @@ func (f *prefetcher) addLate(at *cursor, key0 int) {
 }
 
 // addPairs lists what there is for the pairs of query rows with the key block at key0.
-func (f *prefetcher) addPairs(at *cursor, row, rows, share, key0 int) {
+func (f *prefetcher) addPairs(at *cursor, rows *queryRows, key0 int) {
 	p := &at.problem
 	end := min(at.seq.lenKV, key0+kernel.KeyBlock)
 	if p.Bias.Given {
@@ -99,10 +99,10 @@ func (f *prefetcher) addPairs(at *cursor, row, rows, share, key0 int) {
 		if p.BiasFloat16 {
 			size = 2
 		}
-		f.addTensor(at, &p.Bias, size, row, rows, share, key0, end)
+		f.addTensor(at, &p.Bias, size, rows, key0, end)
 	}
 	if p.Mask.Keep.Given {
-		f.addTensor(at, &p.Mask.Keep, 1, row, rows, share, key0, end)
+		f.addTensor(at, &p.Mask.Keep, 1, rows, key0, end)
 	}
 }
 
@@ -119,23 +119,24 @@ func (f *prefetcher) addKeys(at *cursor, key0 int) {
 
 // addRows lists query rows, each in its head. Far rows are not worth it: a micro-tile that asks for a
 // line of another page waits for its translation.
-func (f *prefetcher) addRows(at *cursor, o *Operand, row, rows, share, dim int) {
+func (f *prefetcher) addRows(at *cursor, o *Operand, rows *queryRows, dim int) {
 	if 4*max(o.Stride[2], -o.Stride[2]) >= farValues {
 		return
 	}
-	for h := range share {
-		f.add(o, at.seq.batch, at.head*share+h, at.seq.q0+row/share, at.seq.q0+(row+rows-1)/share+1, dim)
+	first, last := rows.positions(0, rows.rows)
+	for h := range rows.headsPerKV {
+		f.add(o, at.seq.batch, rows.firstHead()+h, at.seq.q0+first, at.seq.q0+last+1, dim)
 	}
 }
 
 // addTensor lists the elements of size bytes of query rows and the keys [key0, end).
-func (f *prefetcher) addTensor(at *cursor, t *Pairs, size, row, rows, share, key0, end int) {
+func (f *prefetcher) addTensor(at *cursor, t *Pairs, size int, rows *queryRows, key0, end int) {
 	if t.Stride[3] != 1 || t.Stride[2] == 0 {
 		return
 	}
-	first, last := row/share, (row+rows-1)/share
-	for h := range share {
-		off := at.seq.index*t.Stride[0] + (at.head*share+h)*t.Stride[1] + first*t.Stride[2] + key0
+	first, last := rows.positions(0, rows.rows)
+	for h := range rows.headsPerKV {
+		off := at.seq.index*t.Stride[0] + (rows.firstHead()+h)*t.Stride[1] + first*t.Stride[2] + key0
 		f.note(unsafe.Add(t.Base, size*off), last+1-first, size*t.Stride[2], size*(end-key0))
 		if t.Stride[1] == 0 {
 			return

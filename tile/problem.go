@@ -80,12 +80,11 @@ const (
 	Probs
 )
 
-// group is the number of query heads that share a KV head.
-func (p *Problem) group() int { return p.Heads / p.KVHeads }
+// headsPerKV is the number of query heads that share a KV head.
+func (p *Problem) headsPerKV() int { return p.Heads / p.KVHeads }
 
-// rows is the most query rows that share a KV head: row r is position
-// r / group of head r % group, so that a block of rows is a block of positions.
-func (p *Problem) rows() int { return p.group() * p.SeqQ }
+// rows is the most query rows of a KV head, see queryRows: a block of rows is a block of positions.
+func (p *Problem) rows() int { return p.headsPerKV() * p.SeqQ }
 
 // A seq is one sequence of the batch.
 type seq struct {

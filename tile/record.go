@@ -1,10 +1,6 @@
 package tile
 
-import (
-	"unsafe"
-
-	"github.com/qkv-go/qkv/kernel"
-)
+import "unsafe"
 
 // record writes the scores of a lane group with all keys, masked or not, at the stage
 // that is asked for. The group's maxima and sums are complete.
@@ -20,12 +16,9 @@ func (w *workspace) record(at *cursor, g *laneGroup) {
 	if !g.packed {
 		w.pack(at, g)
 	}
-	for l := range g.rows { // g.off is that of the queries
-		pos, h := (g.row+l)/w.share, (g.row+l)%w.share
-		w.recordOff[l] = h*p.Record.Stride[1] + pos*p.Record.Stride[2]
-	}
+	g.offsets(&w.recordOff, p.Record.Stride[1], p.Record.Stride[2]) // g.off is that of the queries
 	for at.walk = walkAll(keys); !p.Done.Over() && at.next(); {
-		w.k.find(at, 0)
+		w.k.find(at, g.head)
 		switch p.RecordAt {
 		case Scaled, Capped:
 			w.scores(at, g, 0, at.n, 0, g.lanes)
@@ -70,7 +63,7 @@ func (w *workspace) recordCover(at *cursor, g *laneGroup) cover {
 		return cover{}
 	}
 	w.openKeys(&keys)
-	return w.cover(&keys, g, kernel.MaxLanes)
+	return w.cover(&keys, &g.queryRows)
 }
 
 // recordProbs leaves the probabilities of a key block.
@@ -103,7 +96,7 @@ func (w *workspace) writeRecord(at *cursor, g *laneGroup) {
 	}
 	a := &w.finishArgs
 	a.O, a.Sum = w.p, &w.recip[0]
-	a.Dst = (*float32)(unsafe.Add(p.Record.at(at.seq.index, at.head*w.share, 0), 4*at.key0*p.Record.Stride[3]))
+	a.Dst = (*float32)(unsafe.Add(p.Record.at(at.seq.index, g.firstHead(), 0), 4*at.key0*p.Record.Stride[3]))
 	a.Off = &w.recordOff
 	a.DimStride = p.Record.Stride[3]
 	a.Rows, a.Dim = g.rows, at.n

@@ -103,7 +103,7 @@ func (e *Engine) schedule(p *Problem, workers int, d *decoding) Schedule {
 		s.GroupsWhy = "a KV head has no more rows"
 	}
 	if workers > 1 {
-		if n := s.share(all, workers); n < s.Groups {
+		if n := s.even(all, workers); n < s.Groups {
 			s.Groups, s.GroupsWhy = n, "small enough to keep every worker busy to the end"
 		}
 	}
@@ -135,10 +135,10 @@ func (e *Engine) schedule(p *Problem, workers int, d *decoding) Schedule {
 	return s
 }
 
-// share returns the groups of an item, at most s.Groups of the groups of a KV head, with which so
+// even returns the groups of an item, at most s.Groups of the groups of a KV head, with which so
 // many workers are done first. Each takes as many items as another, and one may be late by a part
 // of an item.
-func (s *Schedule) share(all, workers int) int {
+func (s *Schedule) even(all, workers int) int {
 	best, least := s.Groups, math.MaxInt
 	for n := s.Groups; n > 0; n-- {
 		blocks := (all + n - 1) / n
@@ -187,7 +187,7 @@ func (e *Engine) lanes(p *Problem) (lanes int, why string) {
 	lanes = e.set.Lanes
 	if b := &p.Mask.Blocks; b.Bits != nil && p.KVHeads > 0 {
 		for n := lanes; n >= lanes/2; n -= e.set.Vec {
-			if b.QueryBlock*p.group()%n == 0 {
+			if b.QueryBlock*p.headsPerKV()%n == 0 {
 				return n, "they divide the blocks of the mask"
 			}
 		}

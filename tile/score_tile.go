@@ -17,14 +17,14 @@ type Tile struct {
 	S      []float32
 	Stride int
 
-	row, share, head int
+	row, headsPerKV, head int
 }
 
 // Query returns the position of a row's query in its sequence.
-func (t *Tile) Query(row int) int { return (t.row + row) / t.share }
+func (t *Tile) Query(row int) int { return (t.row + row) / t.headsPerKV }
 
 // Head returns the query head of a row.
-func (t *Tile) Head(row int) int { return t.head + (t.row+row)%t.share }
+func (t *Tile) Head(row int) int { return t.head + (t.row+row)%t.headsPerKV }
 
 // Each replaces every score by what f makes of it.
 func (t *Tile) Each(f func(head, query, key int, s float32) float32) {
@@ -43,10 +43,20 @@ func (w *workspace) call(f func(*Tile), at *cursor, g *laneGroup, from, to int) 
 	w.tile = Tile{
 		Batch: at.seq.index, Rows: g.rows, Key: at.key0 + from, Keys: to - from,
 		S: unsafe.Slice(first, (to-from-1)*g.lanes+g.rows), Stride: g.lanes,
-		row: g.row, share: w.share, head: at.head * w.share,
+		row: g.row, headsPerKV: g.headsPerKV, head: g.firstHead(),
 	}
 	f(&w.tile)
 	w.tile = Tile{}
+}
+
+// reweigh makes probabilities of the weights of what c covers, and weights of what ProbMod makes of
+// them.
+func (w *workspace) reweigh(at *cursor, g *laneGroup, c *cover) {
+	at.engine.phase(phaseModify)
+	w.weigh(g, c.from, c.to)
+	w.call(at.problem.ProbMod, at, g, c.from, c.to)
+	w.setSigns(g, c)
+	g.attended |= w.attended(g, c)
 }
 
 const signBit = 1 << 31 // of the bits of a float32

@@ -18,7 +18,8 @@ func (w *workspace) addSinks(at *cursor, g *laneGroup, pass pass) {
 	clear(unsafe.Slice(sinks.sum, g.lanes))
 	copy(unsafe.Slice(sinks.max, g.lanes), initMax[:])
 	for l := range g.rows {
-		openSink(p.Sinks[w.head(at, g, l)], lane(sinks.max, 0, 0, l), lane(sinks.sum, 0, 0, l))
+		head, _ := g.of(l)
+		openSink(p.Sinks[head], lane(sinks.max, 0, 0, l), lane(sinks.sum, 0, 0, l))
 	}
 	w.merge(at, sinks, &g.partial, g.lanes, dim)
 	g.partial, *sinks = *sinks, g.partial

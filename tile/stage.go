@@ -34,52 +34,52 @@ func (t *stage) reserve(first *float32, stride int) {
 
 // goes reports whether rows of o go by the stage: each head of a lane group has a vector of them.
 func (w *workspace) goes(e *Engine, g *laneGroup, o *Operand) bool {
-	return e.staged(o) && !g.decoding && g.rows >= w.share*e.set.Vec
+	return e.staged(o) && g.within() && g.rows >= g.headsPerKV*e.set.Vec
 }
 
 // headRows returns the first row of a lane group that is of head h of those that share the KV head, and
-// how many are. They are w.share apart.
-func (w *workspace) headRows(g *laneGroup, h int) (first, n int) {
-	first = (h + w.share - g.row%w.share) % w.share
-	return first, (g.rows - first + w.share - 1) / w.share
+// how many are. They are headsPerKV apart.
+func (r *queryRows) headRows(h int) (first, n int) {
+	first = (h + r.headsPerKV - r.row%r.headsPerKV) % r.headsPerKV
+	return first, (r.rows - first + r.headsPerKV - 1) / r.headsPerKV
 }
 
 // fetch brings queries of a lane group to the stage.
 func (w *workspace) fetch(at *cursor, g *laneGroup) {
-	p, s, head, set := &at.problem, &at.seq, at.head, at.engine.set
+	p, s, set, per := &at.problem, &at.seq, at.engine.set, g.headsPerKV
 	t := &w.stage
-	for h := range w.share {
-		row, n := w.headRows(g, h)
-		src := (*float32)(p.Q.at(s.batch, head*w.share+h, s.q0+(g.row+row)/w.share))
+	for h := range per {
+		row, n := g.headRows(h)
+		src := (*float32)(p.Q.at(s.batch, g.firstHead()+h, s.q0+(g.row+row)/per))
 		for d := 0; d < p.DimQK; d += set.Lanes {
 			m := min(set.Lanes, p.DimQK-d)
 			for i := range m {
 				w.turnOff[i] = (d + i) * p.Q.Stride[3]
 			}
-			w.turn(set, src, m, n, lane(t.rows, row, t.stride, d), w.share*t.stride)
+			w.turn(set, src, m, n, lane(t.rows, row, t.stride, d), per*t.stride)
 		}
 	}
 }
 
 // deliver takes the output of a lane group from the stage to where it belongs.
 func (w *workspace) deliver(at *cursor, g *laneGroup) {
-	p, s, head, set := &at.problem, &at.seq, at.head, at.engine.set
+	p, s, set, per := &at.problem, &at.seq, at.engine.set, g.headsPerKV
 	// dims is how many are written of all tokens before the next ones: each has a page of its own.
 	const dims = cacheLine
 	t := &w.stage
-	for h := range w.share {
-		row, n := w.headRows(g, h)
-		dst, stride := (*float32)(p.Out.at(s.batch, head*w.share+h, s.q0+(g.row+row)/w.share)), p.Out.Stride[3]
+	for h := range per {
+		row, n := g.headRows(h)
+		dst, stride := (*float32)(p.Out.at(s.batch, g.firstHead()+h, s.q0+(g.row+row)/per)), p.Out.Stride[3]
 		whole := n / set.Vec * set.Vec // PackQ writes no part of a vector
 		for i := range whole {
-			w.turnOff[i] = (row + i*w.share) * t.stride
+			w.turnOff[i] = (row + i*per) * t.stride
 		}
 		for d := 0; d < p.DimV; d += dims {
 			w.turn(set, lane(t.rows, 0, 0, d), whole, min(dims, p.DimV-d), lane(dst, d, stride, 0), stride)
 		}
 		for i := whole; i < n; i++ {
 			for d := range p.DimV {
-				*lane(dst, d, stride, i) = *lane(t.rows, row+i*w.share, t.stride, d)
+				*lane(dst, d, stride, i) = *lane(t.rows, row+i*per, t.stride, d)
 			}
 		}
 	}

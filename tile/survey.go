@@ -42,7 +42,6 @@ func (e *Engine) Survey(p *Problem, s *Schedule) Survey {
 		e.jobs.Put(j)
 	}()
 	j.problem = *p
-	w.share = p.group()
 
 	batch, heads := p.Batch, p.KVHeads
 	m := &p.Mask
@@ -66,22 +65,21 @@ func (e *Engine) Survey(p *Problem, s *Schedule) Survey {
 func (w *workspace) survey(at *cursor, lanes int) Survey {
 	var all Survey
 	p, s := &at.problem, &at.seq
-	rows := w.share * s.lenQ
+	rows := p.headsPerKV() * s.lenQ
 	blocks := int64(s.lenKV+kernel.KeyBlock-1) / kernel.KeyBlock
 	for row := 0; row < rows && !p.Done.Over(); row += lanes {
-		g := laneGroup{row: row, rows: min(lanes, rows-row), lanes: lanes}
-		w.openRows(at, &g)
+		r := at.queryRows(at.head, row, min(lanes, rows-row))
 		counted := int64(0)
-		for at.walk = p.walk(s, row, row+g.rows); !p.Done.Over() && at.next(); {
+		for at.walk = p.walk(s, row, row+r.rows); !p.Done.Over() && at.next(); {
 			w.openKeys(at)
-			switch c := w.cover(at, &g, at.engine.set.Vec); {
+			switch c := w.cover(at, &r); {
 			case c.from == c.to:
 			case c.full == at.n && c.from == 0:
 				all.Full++
-				all.Pairs += int64(at.n) * int64(g.rows)
+				all.Pairs += int64(at.n) * int64(r.rows)
 				counted++
 			default:
-				all.Pairs += w.pairs(&c, &g)
+				all.Pairs += w.pairs(&c, &r)
 				counted++
 			}
 		}

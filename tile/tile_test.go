@@ -50,13 +50,12 @@ func (p *Problem) keeps(s *seq, i, j int) bool {
 // The blocks of every lane group hold exactly the keys that its rows attend.
 func TestBlocks(t *testing.T) {
 	const lanes, vec = 48, 8
-	w := new(workspace)
+	w, e := new(workspace), &Engine{set: &kernel.Set{Vec: vec}}
 	for _, p := range problems() {
-		at := (&job{problem: p}).cursor(0, 0)
+		at := (&job{engine: e, problem: p}).cursor(0, 0)
 		s := at.seq
-		w.share = p.group()
 		for row := 0; row < p.rows(); row += lanes {
-			g := laneGroup{row: row, rows: min(lanes, p.rows()-row), lanes: lanes}
+			g := laneGroup{queryRows: at.queryRows(0, row, min(lanes, p.rows()-row))}
 			at.walk = p.walk(&s, row, row+g.rows)
 			more := at.next()
 			for key0 := 0; key0 < p.SeqKV; key0 += kernel.KeyBlock {
@@ -67,13 +66,15 @@ func TestBlocks(t *testing.T) {
 					if at.n != n {
 						t.Fatalf("%+v: %d keys at %d, want %d", p, at.n, key0, n)
 					}
-					c = w.cover(&at, &g, vec)
+					if c = w.cover(&at, &g.queryRows); c.from < c.to {
+						w.split(&at, &g, &c)
+					}
 					more = at.next()
 				}
 				for k := range n {
 					query, want := -1, false // rows of a query keep the same keys
 					for l := range g.rows {
-						if i := (row + l) / w.share; i != query {
+						if _, i := g.of(l); i != query {
 							query, want = i, p.keeps(&s, i, key0+k)
 						}
 						in := c.span
@@ -105,8 +106,8 @@ func TestSurvey(t *testing.T) {
 			for key0 := 0; key0 < p.SeqKV; key0 += kernel.KeyBlock {
 				kept, all := int64(0), int64(0)
 				for r, end := row, min(row+64, p.rows()); r < end; {
-					query := r / p.group()
-					rows := int64(min(end, (query+1)*p.group()) - r) // they keep the same keys
+					query := r / p.headsPerKV()
+					rows := int64(min(end, (query+1)*p.headsPerKV()) - r) // they keep the same keys
 					for j := key0; j < min(key0+kernel.KeyBlock, p.SeqKV); j++ {
 						all += rows
 						if p.keeps(&s, query, j) {

@@ -20,11 +20,11 @@ type walk struct {
 
 // walk returns a walk through the keys of the rows [first, end) of a sequence.
 func (p *Problem) walk(s *seq, first, end int) walk {
-	lo, _ := p.Mask.band(s, first/p.group())
-	_, hi := p.Mask.band(s, (end-1)/p.group())
+	lo, _ := p.Mask.band(s, first/p.headsPerKV())
+	_, hi := p.Mask.band(s, (end-1)/p.headsPerKV())
 	k := walk{prefix: s.prefix, lo: lo, hi: hi, keys: s.lenKV}
 	if p.Mask.Behind {
-		k.prefix = min(k.prefix, p.Mask.end(s, (end-1)/p.group()))
+		k.prefix = min(k.prefix, p.Mask.end(s, (end-1)/p.headsPerKV()))
 	}
 	if k.end = k.prefix; lo < hi {
 		k.end = max(k.end, hi)

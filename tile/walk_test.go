@@ -14,7 +14,7 @@ func TestWalk(t *testing.T) {
 	for _, p := range append(batches(), problems()...) {
 		for b := range p.Batch {
 			s := p.seq(b)
-			rows := p.group() * s.lenQ
+			rows := p.headsPerKV() * s.lenQ
 			if rows == 0 {
 				continue
 			}

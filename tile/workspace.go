@@ -17,7 +17,6 @@ type workspace struct {
 	mask   [kernel.KeyBlock]uint64 // words of a key block
 	p      *float32                // [KeyBlock][lanes]
 	biases *float32                // [lanes][KeyBlock], if there is a bias
-	share  int                     // query heads that share a KV head
 
 	segments runSpan // of a key block
 	tile     Tile
@@ -121,7 +120,11 @@ func (w *workspace) reserve(e *Engine, p *Problem, s *Schedule) {
 		w.stage.reserve(take(lanes*stageStride(p)), stageStride(p))
 	}
 	if s.Decode > 0 {
-		w.decoder.rows = take(groups * kernel.MaxDecodeRows * p.DimV)
+		w.k.order, w.v.order = p.orders()
+		rows := take(groups * kernel.MaxDecodeRows * p.DimV)
+		for i := range w.groups[:groups] {
+			w.groups[i].chunk = lane(rows, i*kernel.MaxDecodeRows, p.DimV, 0)
+		}
 		w.decoder.sums = take(kernel.MaxDecodeRows * p.DimV)
 	}
 }
