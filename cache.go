@@ -29,9 +29,7 @@ type CacheConfig struct {
 	Pages int
 
 	// Sequences is the most sequences at one time that layers with a Window have pages for. It is
-	// 0 if there are none of those. Forks count; what they share is not counted twice. But a [Step]
-	// holds pages that sequences share until it has ended, beside their copies: forks that share a
-	// whole ring, and are all written in one step, need that of one sequence more.
+	// 0 if there are none of those. Forks count as what they do not share.
 	Sequences int
 
 	// StepTokens is the most tokens of one sequence in one [Step], for layers with a Window: their
@@ -80,7 +78,8 @@ type Cache struct {
 	pageTokens int
 	given      []region // memory of the caller's, which nothing else is to write
 
-	mu sync.Mutex // of the pages of the groups, and of which sequences are in a Step
+	mu     sync.Mutex // of the pages of the groups, of which sequences are in a Step, and of asking
+	asking Step       // counts pages for Fits, StepPages and Room
 }
 
 // A cacheLayer is a layer of a Cache.
@@ -89,30 +88,6 @@ type cacheLayer struct {
 	group int // of the pages
 	cfg   CacheLayer
 	pools [2]tile.KV // of the keys and the values
-}
-
-// A pageGroup is the pages of the layers that have the same window: page i is page i of each.
-type pageGroup struct {
-	window, keep int
-	ring         int // most pages of a sequence, which then go round; 0 if there is no bound
-	pages        int
-	refs         []int32 // sequences that have each page, and Steps
-	free         []int32
-}
-
-// A PagesError reports that a [Cache] has not enough free pages. Nothing has changed when it is
-// returned. Copies of pages that sequences share are only counted where there are enough for the rest:
-// more than Needed may be needed.
-type PagesError struct {
-	Window       int // of the layers that the pages are for, 0 for those that attend all keys
-	Needed, Free int
-}
-
-func (e *PagesError) Error() string {
-	if e.Window == 0 {
-		return fmt.Sprintf("qkv: %d pages are needed, %d are free", e.Needed, e.Free)
-	}
-	return fmt.Sprintf("qkv: %d pages are needed of layers with window %d, %d are free", e.Needed, e.Window, e.Free)
 }
 
 // defaultStepTokens is what StepTokens is if it is 0.
@@ -248,10 +223,11 @@ func NewCache(cfg CacheConfig) (*Cache, error) {
 		l.cfg.K, l.cfg.V, l.cfg.KScale, l.cfg.VScale = View{}, View{}, View{}, View{}
 		l.pools = [2]tile.KV{l.k.pool(&l.kScale), l.v.pool(&l.vScale)}
 	}
+	c.asking = Step{cache: c, groups: make([]stepGroup, len(c.groups))}
 	return c, nil
 }
 
-// groupOf returns the group of pages of a layer, which it makes for the first one.
+// groupOf returns the group of a layer, which it makes for the first one.
 func (c *Cache) groupOf(cfg *CacheConfig, layer int) int {
 	l := &cfg.Layers[layer]
 	for i := range c.groups {
@@ -259,7 +235,7 @@ func (c *Cache) groupOf(cfg *CacheConfig, layer int) int {
 			return i
 		}
 	}
-	c.groups = append(c.groups, pageGroup{window: l.Window, keep: l.Keep, ring: cfg.ringPages(l), pages: cfg.layerPages(layer)})
+	c.groups = append(c.groups, pageGroup{layer: layer, window: l.Window, keep: l.Keep, ring: cfg.ringPages(l), pages: cfg.layerPages(layer)})
 	return len(c.groups) - 1
 }
 
@@ -320,17 +296,6 @@ func (c *Cache) PageTokens() int {
 	return c.pageTokens
 }
 
-// FreePages returns how many pages of a layer no sequence has; 0 if there is no such layer, and of
-// nil. Layers that share a table have the same.
-func (c *Cache) FreePages(layer int) int {
-	if c.ready() != nil || layer < 0 || layer >= len(c.layers) {
-		return 0
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return len(c.groups[c.layers[layer].group].free)
-}
-
 // Bytes returns the size of the keys and values that the cache has room for, with the scales of
 // int8, over all layers:
 //
@@ -348,49 +313,4 @@ func (c *Cache) Bytes() int {
 		n += c.layers[i].bytes()
 	}
 	return n
-}
-
-// pagesOf returns how many pages so many tokens of a sequence take.
-func (g *pageGroup) pagesOf(tokens, pageTokens int) int {
-	n := (tokens + pageTokens - 1) / pageTokens
-	if g.ring > 0 {
-		n = min(n, g.ring)
-	}
-	return n
-}
-
-// release gives up a hold of pages. The lock of the cache is held.
-func (g *pageGroup) release(pages ...int32) {
-	for _, page := range pages {
-		if g.refs[page]--; g.refs[page] == 0 {
-			g.free = append(g.free, page)
-		}
-	}
-}
-
-// take returns a free page, which there is, held once. The lock of the cache is held.
-func (g *pageGroup) take() int32 {
-	last := len(g.free) - 1
-	page := g.free[last]
-	g.free = g.free[:last]
-	g.refs[page] = 1
-	return page
-}
-
-// place returns the page of a token in a table, as an index, and the token there, of a sequence
-// whose ring, if it has one, is complete. It returns too how many tokens from it on follow each
-// other in the page.
-func (g *pageGroup) place(token, pageTokens int) (page, at, run int) {
-	run = pageTokens
-	if g.ring > 0 {
-		size := g.ring * pageTokens
-		if token >= g.keep {
-			token = g.keep + (token-g.keep)%(size-g.keep)
-			run = size - token
-		} else {
-			run = g.keep - token
-		}
-	}
-	page, at = token/pageTokens, token%pageTokens
-	return page, at, min(run, pageTokens-at)
 }

@@ -129,7 +129,7 @@ func TestStepErrors(t *testing.T) {
 		{"sequences", "qkv: sequences[0]: it is no sequence: NewSequence makes one", begin(qkv.StepSequence{Tokens: 1})},
 		{"sequences", "qkv: sequences[0]: it is no sequence: NewSequence makes one", begin(qkv.StepSequence{Sequence: new(qkv.Sequence)})},
 		{"sequences", "qkv: sequences[1] has -1 tokens, 0 to 1073741824 is supported", begin(one, qkv.StepSequence{Sequence: live, Tokens: -1})},
-		{"sequences", "qkv: sequences[0] has 1073741825 queries, 0 to 1073741824 is supported", begin(qkv.StepSequence{Sequence: live, Queries: 1<<30 + 1})},
+		{"sequences", "qkv: sequences[0] has 1073741825 queries, NoQueries or 0 to 1073741824 is supported", begin(qkv.StepSequence{Sequence: live, Queries: 1<<30 + 1})},
 		{"sequences", "qkv: sequences[0] has 17 new tokens, layers with window 4 take at most 16 at once", begin(qkv.StepSequence{Sequence: live, Tokens: 17})},
 		{"sequences", "qkv: the first 2 sequences have 1073741827 new tokens or queries, at most 1073741824 are supported", begin(one, qkv.StepSequence{Sequence: c.NewSequence(), Queries: 1 << 30})},
 		{"accepted", "qkv: step has not begun: Begin does that", func() error {
@@ -226,7 +226,7 @@ func TestRingPagesError(t *testing.T) {
 	}
 	var pages *qkv.PagesError
 	err := step.Begin(batch)
-	if !errors.As(err, &pages) || *pages != (qkv.PagesError{Window: 4, Needed: 6, Free: 4}) || err.Error() != "qkv: 6 pages are needed of layers with window 4, 4 are free" {
+	if !errors.As(err, &pages) || *pages != (qkv.PagesError{Layer: 0, Window: 4, Needed: 6, Free: 4}) || err.Error() != "qkv: 6 pages are needed of layers with window 4, 4 are free" {
 		t.Error(err)
 	}
 }

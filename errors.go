@@ -1,6 +1,7 @@
 package qkv
 
 import (
+	"errors"
 	"fmt"
 	"reflect"
 	"strings"
@@ -15,9 +16,67 @@ type ArgError struct {
 	Got  int    // what it has
 	Want int    // what it would have to have
 	msg  string
+	why  error
 }
 
 func (e *ArgError) Error() string { return "qkv: " + e.msg }
+
+// Unwrap returns what a caller may act on, such as [ErrBusy], or nil.
+func (e *ArgError) Unwrap() error { return e.why }
+
+// Reasons that an [*ArgError] wraps where a caller may act on them. [errors.Is] tells them apart:
+//
+//	switch err := sequence.Truncate(n); {
+//	case errors.Is(err, qkv.ErrOverwritten):
+//		// begin again with an empty sequence
+//	case errors.Is(err, qkv.ErrBusy):
+//		// try again after the step
+//	}
+var (
+	// ErrBusy: a [Sequence] is in a [Step] that has not ended, or being written to a file, in a way
+	// that excludes this use of it. Or a method of a Step is called while another runs.
+	ErrBusy = errors.New("qkv: busy")
+
+	// ErrFreed: the [Sequence] was freed.
+	ErrFreed = errors.New("qkv: freed")
+
+	// ErrOtherCache: the [Sequence] is of another [Cache] than the Step.
+	ErrOtherCache = errors.New("qkv: of another cache")
+
+	// ErrNotBegun: the [Step] has to begin before this call.
+	ErrNotBegun = errors.New("qkv: step has not begun")
+
+	// ErrBegun: the [Step] has to end before it begins again.
+	ErrBegun = errors.New("qkv: step has begun")
+
+	// ErrUnwritten: the keys and values of a layer are to be attended or committed, and the [Step]
+	// has not written them.
+	ErrUnwritten = errors.New("qkv: layer has not been written")
+
+	// ErrUnfinished: a call of the [Step] ended before it was complete, by its context or a panic. The
+	// step cannot be committed, only rolled back.
+	ErrUnfinished = errors.New("qkv: step is unfinished")
+
+	// ErrTooManyTokens: a [Step] is to add more tokens to a sequence than it can at once.
+	// [Sequence.Room] says how many it can.
+	ErrTooManyTokens = errors.New("qkv: too many new tokens")
+
+	// ErrOverwritten: [Sequence.Truncate] would go back to where a ring has no window any more.
+	ErrOverwritten = errors.New("qkv: overwritten")
+
+	// ErrDamaged: data of a file is not what was written.
+	ErrDamaged = errors.New("qkv: damaged data")
+
+	// ErrMismatch: data of a file is whole as far as it was read, and belongs to something else: other
+	// layers, another version of the format, a machine of another byte order, another kernel set.
+	ErrMismatch = errors.New("qkv: data of something else")
+)
+
+// because has an *ArgError wrap a reason.
+func because(why, err error) error {
+	err.(*ArgError).why = why
+	return err
+}
 
 // argError makes a message of copies of the arguments. Whatever they were read from would
 // otherwise escape: the Call or the Product that a caller writes where it is used would be

@@ -122,7 +122,7 @@ func ExampleSequence() {
 	fmt.Println("free at the end:", cache.FreePages(0))
 	// Output:
 	// free after the fork: 6
-	// free in the step: 3
+	// free in the step: 4
 	// tokens: 7 7
 	// read: 7
 	// free at the end: 8

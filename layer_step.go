@@ -8,13 +8,15 @@ import (
 
 // Step computes the layer for the new tokens of a [Step]: x [tokens, in] has them one sequence behind
 // the other, as Begin has the sequences, and y [tokens, out] may be x. Keys and values go into the
-// cache as those of its layer index, and the queries attend what is there then. Positions for the
-// rotary embedding are those of the step.
+// cache as those of its layer index, and the queries attend what is there then. Each sequence has as many
+// queries as new tokens.
 //
-// A layer without weights of keys and values attends those of index as they are: what another layer
-// has written in this step, or the tokens of an encoder (cross-attention), for which a step has
-// Queries. x has a row for each query then. With weights of keys and values, or a rotary embedding,
-// each sequence has as many queries as new tokens.
+// A layer without weights of keys and values attends those of index as they are. They are what another
+// layer has written in this step, or the tokens of an encoder (cross-attention). x and y have a row for
+// each query then, see [StepSequence]. For example, of a prompt of 500 tokens with Queries 1 they have
+// 1 row.
+//
+// A rotary embedding rotates each query by its position, see [Step.QueryPositions].
 //
 // The options of the LayerConfig are used as [Step.Attend] takes them. The error is an [*ArgError], or a
 // [*MemoryError] for a workspace larger than there is memory; nothing has been written then.
@@ -24,8 +26,8 @@ func (l *Layer) Step(s *Step, index int, y, x Matrix) error {
 }
 
 // StepContext is Step that ends early, within some milliseconds, when ctx is done. The error is then
-// that of the context, wrapped, and its cause. y and the layer of the cache are anything then: the step
-// is to be rolled back.
+// that of the context, wrapped, and its cause. y and the layer of the cache are anything then, and the
+// step is to be rolled back: Commit returns [ErrUnfinished], wrapped.
 func (l *Layer) StepContext(ctx context.Context, s *Step, index int, y, x Matrix) error {
 	done, err := begin(ctx)
 	if err != nil {
@@ -54,11 +56,15 @@ func (l *Layer) step(s *Step, index int, y, x *Matrix, done tile.Done) (whole bo
 		run.product.Done, s.problem.Done, space.product.Done = done, done, done
 		e := s.engine.engine
 		workers := s.engine.Workers()
-		whole = e.Multiply(&run.product, workers)
-		if whole && l.kvHeads > 0 {
-			s.store(index, &space.call.K, &space.call.V)
-		}
-		whole = whole && e.Run(&s.problem, workers) && e.Multiply(&space.product, workers)
+		whole = s.finish(func() bool {
+			if !e.Multiply(&run.product, workers) {
+				return false
+			}
+			if l.kvHeads > 0 {
+				s.store(index, &space.call.K, &space.call.V)
+			}
+			return e.Run(&s.problem, workers) && e.Multiply(&space.product, workers)
+		})
 	}
 	run.release()
 	l.projection.runs.Put(run)
@@ -80,11 +86,11 @@ func (l *Layer) prepareStep(s *Step, index int, y, x *Matrix, space *layerSpace,
 	if queries := s.cu[len(s.cu)-1]; tokens != queries {
 		return argError("x", tokens, queries, "x has %d rows, the step has %d queries", tokens, queries)
 	}
-	if l.kvHeads > 0 || l.projection.rotary != nil {
-		// A row is a query, and a token that has keys, values and a position.
+	if l.kvHeads > 0 && !s.ofTokens {
+		// A row is a query, and a token that has keys and values.
 		for i := range s.sequences {
 			if n := &s.sequences[i]; n.queries() != n.Tokens {
-				return argError("step", n.queries(), n.Tokens, "step has %d queries and %d new tokens of sequences[%d], a layer with keys, values or a rotary embedding needs as many of both", n.queries(), n.Tokens, i)
+				return argError("step", n.queries(), n.Tokens, "step has %d queries and %d new tokens of sequences[%d], a layer with weights of keys and values needs as many of both", n.queries(), n.Tokens, i)
 			}
 		}
 	}
@@ -100,7 +106,7 @@ func (l *Layer) prepareStep(s *Step, index int, y, x *Matrix, space *layerSpace,
 	c.K, c.V = View{}, View{}
 	space.project = ProjectionCall{X: *x, Q: c.Q, K: k, V: v}
 	if l.projection.rotary != nil {
-		space.project.Positions = s.positions
+		space.project.Positions = s.QueryPositions()
 	}
 	if err := run.prepare(&space.project); err != nil {
 		return err
@@ -137,5 +143,5 @@ func (l *Layer) prepareStep(s *Step, index int, y, x *Matrix, space *layerSpace,
 			return err
 		}
 	}
-	return s.checkApart("y", &written)
+	return s.checkOutside("y", &written)
 }

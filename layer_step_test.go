@@ -1,6 +1,8 @@
 package qkv_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -177,23 +179,31 @@ func TestLayerStepErrors(t *testing.T) {
 }
 
 // TestLayerStepQueries: a layer whose rows are queries and tokens at once takes no step in which a
-// sequence has more of one than of the other, not even if their sums are equal.
+// sequence has more of one than of the other, not even if their sums are equal. One without keys and
+// values of its own takes any queries, and rotates each by its position.
 func TestLayerStepQueries(t *testing.T) {
-	p := projection{1, 3, 6, 4, 2, 8, 8}
+	const heads, kvHeads, dim, in = 4, 2, 8, 6
+	p := projection{1, 3, in, heads, kvHeads, dim, dim}
 	next := normal(35)
 	e := newAttention(t, qkv.Config{})
-	cfg := p.layerConfig(6, next)
+	cfg := p.layerConfig(in, next)
+	rotary, err := qkv.NewRotary(qkv.RotaryConfig{Dim: dim, MaxPositions: 16})
+	must(err)
+	cfg.Rotary = rotary
+	cfg.Attention = qkv.Call{Mask: qkv.Mask{Causal: true}}
 	whole, err := e.NewLayer(cfg)
 	must(err)
-	rotary, err := qkv.NewRotary(qkv.RotaryConfig{Dim: 8, MaxPositions: 8})
+	only := cfg
+	only.K, only.V = qkv.Linear{}, qkv.Linear{}
+	shares, err := e.NewLayer(only)
 	must(err)
-	cfg.K, cfg.V, cfg.Rotary = qkv.Linear{}, qkv.Linear{}, rotary
-	rotated, err := e.NewLayer(cfg)
-	must(err)
-	l := qkv.CacheLayer{KVHeads: 2, DimQK: 8, DimV: 8}
-	cache := newCache(t, qkv.CacheConfig{Layers: []qkv.CacheLayer{l}, Pages: 4, PageTokens: 4})
+	l := qkv.CacheLayer{KVHeads: kvHeads, DimQK: dim, DimV: dim}
+	cache := newCache(t, qkv.CacheConfig{Layers: []qkv.CacheLayer{l}, Pages: 12, PageTokens: 4})
+	rows := func(n int) qkv.Matrix {
+		return qkv.RowMajor(make([]float32, n*in), n, in)
+	}
 	a, b := cache.NewSequence(), cache.NewSequence()
-	x, y := newMatrix("rows", 3, 6, next).matrix(), qkv.RowMajor(make([]float32, 3*6), 3, 6)
+	x := newMatrix("rows", 3, in, next).matrix()
 	for _, c := range []struct {
 		want  string
 		batch []qkv.StepSequence
@@ -203,9 +213,111 @@ func TestLayerStepQueries(t *testing.T) {
 	} {
 		step := newStep(t, e, cache)
 		must(step.Begin(c.batch))
-		isArgError(t, "a layer", whole.Step(step, 0, y, x), c.want)
-		isArgError(t, "a rotary embedding", rotated.Step(step, 0, y, x), c.want)
+		isArgError(t, "a layer", whole.Step(step, 0, rows(3), x), c.want)
 		must(step.Rollback())
+	}
+
+	// Queries of two sequences, the first ones of which stand before the first new token, or are left out.
+	lens := []int{9, 5}
+	xs := [2][]float32{newMatrix("rows", lens[0], in, next).data, newMatrix("rows", lens[1], in, next).data}
+	step := newStep(t, e, cache)
+	for i, s := range []*qkv.Sequence{a, b} {
+		m := qkv.RowMajor(xs[i][:4*in], 4, in)
+		must(step.Begin([]qkv.StepSequence{{Sequence: s, Tokens: 4}}))
+		must(whole.Step(step, 0, rows(4), m))
+		must(step.Commit())
+	}
+	must(step.Begin([]qkv.StepSequence{{Sequence: a, Tokens: 5}, {Sequence: b, Tokens: 1}}))
+	latest := slices.Concat(xs[0][4*in:], xs[1][4*in:])
+	want := make([]float32, len(latest))
+	must(whole.Step(step, 0, qkv.RowMajor(want, 6, in), qkv.RowMajor(latest, 6, in)))
+	var all [2][]float32 // of each sequence from the first token on
+	for i, n := range lens {
+		all[i] = make([]float32, n*in)
+		must(whole.Forward(qkv.RowMajor(all[i], n, in), qkv.RowMajor(xs[i], n, in)))
+	}
+	sameBits(t, "new tokens", want, slices.Concat(all[0][4*in:], all[1][4*in:]))
+	for _, queries := range [][]int{{5, 1}, {1, 1}, {0, 1}, {2, 0}, {7, 3}, {9, 5}} {
+		must(step.SetQueries(queries))
+		var q, y []float32
+		var positions []int
+		for i, n := range queries {
+			q, y = append(q, xs[i][(lens[i]-n)*in:]...), append(y, all[i][(lens[i]-n)*in:]...)
+			for p := lens[i] - n; p < lens[i]; p++ {
+				positions = append(positions, p)
+			}
+		}
+		n := queries[0] + queries[1]
+		got := make([]float32, n*in)
+		must(shares.Step(step, 0, qkv.RowMajor(got, n, in), qkv.RowMajor(q, n, in)))
+		sameBits(t, fmt.Sprintf("queries %v", queries), got, y)
+		if step.Queries() != n || !slices.Equal(step.QueryPositions(), positions) {
+			t.Errorf("%d queries at %v, want %d at %v", step.Queries(), step.QueryPositions(), n, positions)
+		}
+	}
+	must(step.SetQueries([]int{10, 0}))
+	many := qkv.RowMajor(make([]float32, 10*in), 10, in)
+	isArgError(t, "more queries than tokens", shares.Step(step, 0, rows(10), many), "positions[0] is -1")
+	must(step.Commit())
+}
+
+// TestLayerStepUnfinished: a step in which a layer ended early is not committed.
+func TestLayerStepUnfinished(t *testing.T) {
+	p := projection{1, 3, 6, 4, 2, 8, 8}
+	e := newAttention(t, qkv.Config{Workers: 1})
+	cfg := p.layerConfig(6, normal(37))
+	ctx, cancel := context.WithCancel(t.Context())
+	stop := func(*qkv.Tile) { cancel() }
+	cfg.Attention = qkv.Call{Mask: qkv.Mask{Causal: true}, ScoreMod: func(t *qkv.Tile) { stop(t) }}
+	layer, err := e.NewLayer(cfg)
+	must(err)
+	for _, window := range []int{0, 2} {
+		l := qkv.CacheLayer{KVHeads: 2, DimQK: 8, DimV: 8, Window: window}
+		c := qkv.CacheConfig{Layers: []qkv.CacheLayer{l}, Pages: 4, PageTokens: 4, StepTokens: 3}
+		if window > 0 {
+			c.Pages, c.Sequences = 0, 2
+		}
+		cache := newCache(t, c)
+		step, s := newStep(t, e, cache), cache.NewSequence()
+		x, y := newMatrix("rows", 3, 6, normal(38)).matrix(), qkv.RowMajor(make([]float32, 3*6), 3, 6)
+		grow := func() error {
+			return errors.Join(step.Begin([]qkv.StepSequence{{Sequence: s, Tokens: 3}}), layer.Step(step, 0, y, x))
+		}
+		call := &qkv.Call{Q: qkv.THD(make([]float32, 3*4*8), 3, 4, 8), Out: qkv.THD(make([]float32, 3*4*8), 3, 4, 8), Mask: qkv.Mask{Causal: true}, ScoreMod: func(t *qkv.Tile) { stop(t) }}
+		for what, early := range map[string]func() error{
+			"a layer": func() error { return layer.StepContext(ctx, step, 0, y, x) },
+			"attention": func() error {
+				stop = func(*qkv.Tile) {}
+				must(layer.Step(step, 0, y, x))
+				stop = func(*qkv.Tile) { cancel() }
+				return step.AttendContext(ctx, 0, call)
+			},
+			"a callback that panics": func() error {
+				stop = func(*qkv.Tile) { panic("no") }
+				panics(t, "no", func() { layer.Step(step, 0, y, x) })
+				return context.Canceled
+			},
+		} {
+			free := cache.FreePages(0)
+			must(step.Begin([]qkv.StepSequence{{Sequence: s, Tokens: 3}}))
+			ctx, cancel = context.WithCancel(t.Context())
+			stop = func(*qkv.Tile) { cancel() }
+			if err := early(); !errors.Is(err, context.Canceled) {
+				t.Fatalf("%s: %v", what, err)
+			}
+			stop = func(*qkv.Tile) {}
+			must(layer.Step(step, 0, y, x)) // what is complete does not make up for it
+			for _, err := range []error{step.Commit(), step.CommitFirst([]int{2})} {
+				if !errors.Is(err, qkv.ErrUnfinished) {
+					t.Errorf("%s: %v, want ErrUnfinished", what, err)
+				}
+			}
+			must(step.Rollback())
+			if n := cache.FreePages(0); n != free || s.Len() != 0 {
+				t.Errorf("%s: %d pages are free, want %d; %d tokens", what, n, free, s.Len())
+			}
+			must(errors.Join(grow(), step.Commit(), s.Truncate(0)))
+		}
 	}
 }
 

@@ -41,6 +41,7 @@ func TestNil(t *testing.T) {
 		(*qkv.Step)(nil).Begin(nil), new(qkv.Step).Begin(nil), (*qkv.Step)(nil).Write(0, view, view), new(qkv.Step).Write(0, view, view),
 		(*qkv.Step)(nil).Attend(0, nil), new(qkv.Step).Attend(0, &qkv.Call{}), new(qkv.Step).AttendContext(ctx, 0, nil), second(new(qkv.Step).Explain(0, nil)),
 		(*qkv.Step)(nil).Commit(), new(qkv.Step).CommitFirst(nil), (*qkv.Step)(nil).Rollback(),
+		(*qkv.Step)(nil).SetQueries(nil), new(qkv.Step).SetQueries(nil), new(qkv.Cache).Fits(nil), second(new(qkv.Cache).StepPages(0, nil)),
 		second((*qkv.Sequence)(nil).WriteTo(nil)), second(new(qkv.Sequence).WriteTo(nil)), new(qkv.Sequence).Free(), new(qkv.Sequence).Truncate(0),
 		second((*qkv.Sequence)(nil).Fork()), (*qkv.Sequence)(nil).Truncate(0), (*qkv.Sequence)(nil).Free(),
 		qkv.Merge(view, nil, nil), qkv.Merge(view, nil, make([]qkv.Partial, 1)),
@@ -54,7 +55,8 @@ func TestNil(t *testing.T) {
 	must(err)
 	isArgError(t, "layer", layer.Run(nil), "call is nil")
 	isArgError(t, "layer", layer.Run(&qkv.LayerCall{}), "x is not given")
-	if n := (*qkv.Cache)(nil).Layers() + (*qkv.Cache)(nil).PageTokens() + new(qkv.Cache).PageTokens() + (*qkv.Sequence)(nil).Len() + (*qkv.Cache)(nil).FreePages(0) + (*qkv.Step)(nil).Tokens() + new(qkv.Step).Tokens() + (*qkv.PackedMatrix)(nil).Bytes() +
+	if n := (*qkv.Cache)(nil).Layers() + (*qkv.Cache)(nil).PageTokens() + new(qkv.Cache).PageTokens() + (*qkv.Sequence)(nil).Len() + (*qkv.Cache)(nil).FreePages(0) + (*qkv.Step)(nil).Tokens() + new(qkv.Step).Tokens() +
+		(*qkv.Step)(nil).Queries() + new(qkv.Step).Queries() + len((*qkv.Step)(nil).QueryPositions()) + new(qkv.Sequence).Room() + (*qkv.PackedMatrix)(nil).Bytes() +
 		rotary.Dim() + rotary.Positions() + (*qkv.Layer)(nil).Workspace(3) +
 		(*qkv.Cache)(nil).Bytes() + (&qkv.CacheConfig{}).LayerPages(0) + (*qkv.Projection)(nil).Bytes() + (*qkv.Layer)(nil).Bytes() +
 		new(qkv.Cache).Bytes() + new(qkv.Sequence).Len() + new(qkv.Projection).Bytes() + new(qkv.Layer).Bytes() +

@@ -129,13 +129,14 @@ func (p *PackedMatrix) use(e *Engine, data []byte) error {
 // MapPacked returns the packed matrix in data, which [PackedMatrix.WriteTo] or [Engine.PackInto] wrote
 // for the kernel set of e. It copies nothing. data, which may be a mapped file, begins at an address
 // that is a multiple of 64, and must neither change nor be unmapped as long as the matrix is used.
-// MapPacked checks the header, not the weights: they may be any float32. The error is an [*ArgError].
+// MapPacked checks the header, not the weights: they may be any float32. The error is an [*ArgError], which
+// wraps [ErrMismatch] for another kernel set, or [ErrDamaged].
 func (e *Engine) MapPacked(data []byte) (*PackedMatrix, error) {
 	if err := e.ready(); err != nil {
 		return nil, err
 	}
 	if len(data) < packedHeader {
-		return nil, argError("data", len(data), packedHeader, "data has %d bytes, a header has %d", len(data), packedHeader)
+		return nil, because(ErrDamaged, argError("data", len(data), packedHeader, "data has %d bytes, a header has %d", len(data), packedHeader))
 	}
 	order := binary.LittleEndian
 	if err := checkFileKind(data, packedMagic, "packed matrix", packedVersion); err != nil {
@@ -145,21 +146,21 @@ func (e *Engine) MapPacked(data []byte) (*PackedMatrix, error) {
 		return nil, err
 	}
 	if name := strings.TrimRight(string(data[16:32]), "\x00"); name != e.set.Name {
-		return nil, argError("data", 0, 0, "data is packed for kernel set %q, this engine runs %s", name, e.set.Name)
+		return nil, because(ErrMismatch, argError("data", 0, 0, "data is packed for kernel set %q, this engine runs %s", name, e.set.Name))
 	}
 	if vec, lanes := order.Uint32(data[32:]), order.Uint32(data[36:]); int64(vec) != int64(e.set.Vec) || int64(lanes) != int64(e.set.Lanes) {
-		return nil, argError("data", int(lanes&math.MaxInt32), e.set.Lanes, "data has panels of %d lanes in vectors of %d, kernel set %s has %d and %d", lanes, vec, e.set.Name, e.set.Lanes, e.set.Vec)
+		return nil, because(ErrMismatch, argError("data", int(lanes&math.MaxInt32), e.set.Lanes, "data has panels of %d lanes in vectors of %d, kernel set %s has %d and %d", lanes, vec, e.set.Name, e.set.Lanes, e.set.Vec))
 	}
 	rows, cols, heads := order.Uint64(data[40:]), order.Uint64(data[48:]), uint64(order.Uint32(data[56:]))
 	most := uint64(len(data) / 4)
 	if rows < 1 || rows > most || cols < 1 || cols > most {
-		return nil, argError("data", int(min(rows, math.MaxInt)), int(most), "data has %d rows of %d columns in %d bytes", rows, cols, len(data))
+		return nil, because(ErrDamaged, argError("data", int(min(rows, math.MaxInt)), int(most), "data has %d rows of %d columns in %d bytes", rows, cols, len(data)))
 	}
 	if heads < 1 || cols%heads != 0 {
-		return nil, argError("data", int(min(heads, math.MaxInt32)), int(cols), "data has %d columns, not a multiple of %d heads", cols, heads)
+		return nil, because(ErrDamaged, argError("data", int(min(heads, math.MaxInt32)), int(cols), "data has %d columns, not a multiple of %d heads", cols, heads))
 	}
 	if size := e.PackedSize(int(rows), int(cols), int(heads)); size != len(data) {
-		return nil, argError("data", len(data), size, "data has %d bytes, a packed matrix of %d rows of %d columns in %d heads has %d", len(data), rows, cols, heads, size)
+		return nil, because(ErrDamaged, argError("data", len(data), size, "data has %d bytes, a packed matrix of %d rows of %d columns in %d heads has %d", len(data), rows, cols, heads, size))
 	}
 	p := &PackedMatrix{set: e.set, rows: int(rows), cols: int(cols), heads: int(heads)}
 	if err := p.use(e, data); err != nil {

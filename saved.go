@@ -81,7 +81,7 @@ func (g *pageGroup) first(tokens, lost, pageTokens int) int {
 	if g.ring == 0 {
 		return 0
 	}
-	first := max(lost, tokens-(g.ring*pageTokens-g.keep))
+	first := max(lost, g.overwritten(tokens, pageTokens))
 	if first <= g.keep {
 		return 0
 	}
@@ -124,9 +124,10 @@ func (s *Sequence) WriteTo(w io.Writer) (int64, error) {
 // those of the one that was written from: their heads, dims, types, Window and Keep. The number and
 // the size of pages, and StepTokens, may be others.
 //
-// The error is an [*ArgError] for data that does not fit or is damaged, a [*PagesError] where there are not
-// enough pages, or that of r. Nothing has changed then. ReadSequence reads no further than the
-// sequence.
+// The error is an [*ArgError] that wraps [ErrMismatch] for data of other layers, or [ErrDamaged]; a
+// [*PagesError] where there are not enough pages; or that of r, wrapped, which is
+// [io.ErrUnexpectedEOF] for data that is cut off. Nothing has changed then. ReadSequence reads no
+// further than the sequence.
 func (c *Cache) ReadSequence(r io.Reader) (*Sequence, error) {
 	if err := c.ready(); err != nil {
 		return nil, err
@@ -142,7 +143,7 @@ func (c *Cache) ReadSequence(r io.Reader) (*Sequence, error) {
 		return nil, err
 	}
 	if n := int64(order.Uint32(h[24:])); n != int64(len(c.layers)) {
-		return nil, argError("data", int(n&math.MaxInt32), len(c.layers), "data has %d layers, the cache has %d", n, len(c.layers))
+		return nil, because(ErrMismatch, argError("data", int(n&math.MaxInt32), len(c.layers), "data has %d layers, the cache has %d", n, len(c.layers)))
 	}
 	f.move(h[savedHeader:])
 	if f.err != nil {
@@ -152,7 +153,7 @@ func (c *Cache) ReadSequence(r io.Reader) (*Sequence, error) {
 		return nil, err
 	}
 	if n := order.Uint64(h[16:]); n > MaxSeq {
-		return nil, argError("data", int(n&math.MaxInt32), MaxSeq, "data has %d tokens, at most %d are supported", n, MaxSeq)
+		return nil, because(ErrDamaged, argError("data", int(n&math.MaxInt32), MaxSeq, "data has %d tokens, at most %d are supported", n, MaxSeq))
 	}
 	tokens := int(order.Uint64(h[16:]))
 	firsts := make([]int, len(c.layers))
@@ -184,7 +185,7 @@ func (c *Cache) ReadSequence(r io.Reader) (*Sequence, error) {
 		var sum [4]byte
 		f.move(sum[:])
 		if got := order.Uint32(sum[:]); f.err == nil && got != want {
-			f.err = argError("data", int(got&math.MaxInt32), int(want&math.MaxInt32), "data has checksum %08x, its bytes have %08x", got, want)
+			f.err = because(ErrDamaged, argError("data", int(got&math.MaxInt32), int(want&math.MaxInt32), "data has checksum %08x, its bytes have %08x", got, want))
 		}
 	}
 	if f.err != nil {
@@ -212,7 +213,7 @@ func (c *Cache) checkRecord(r []byte, layer, tokens int, first *int) error {
 		{"keep", order.Uint64(r[24:]), l.Keep},
 	} {
 		if x.got != uint64(x.want) {
-			return argError("data", int(x.got&math.MaxInt32), x.want, "data has %s %d in layer %d, the cache has %d", x.name, x.got, layer, x.want)
+			return because(ErrMismatch, argError("data", int(x.got&math.MaxInt32), x.want, "data has %s %d in layer %d, the cache has %d", x.name, x.got, layer, x.want))
 		}
 	}
 	n := order.Uint64(r[32:])
@@ -221,7 +222,7 @@ func (c *Cache) checkRecord(r []byte, layer, tokens int, first *int) error {
 		most = max(0, tokens-l.Window+1)
 	}
 	if n > uint64(most) {
-		return argError("data", int(n&math.MaxInt32), most, "data has tokens from %d on in layer %d, at most %d is supported", n, layer, most)
+		return because(ErrDamaged, argError("data", int(n&math.MaxInt32), most, "data has tokens from %d on in layer %d, at most %d is supported", n, layer, most))
 	}
 	*first = int(n)
 	return nil
@@ -235,7 +236,7 @@ func (s *Sequence) takePages(tokens int) error {
 	for i := range c.groups {
 		g := &c.groups[i]
 		if n := g.pagesOf(tokens, c.pageTokens); n > len(g.free) {
-			return &PagesError{Window: g.window, Needed: n, Free: len(g.free)}
+			return &PagesError{Layer: g.layer, Window: g.window, Needed: n, Free: len(g.free)}
 		}
 	}
 	for i := range c.groups {

@@ -28,32 +28,27 @@ func (c *Cache) NewSequence() *Sequence {
 	return &Sequence{cache: c, tables: make([]sequenceTable, len(c.groups))}
 }
 
-// misuse is what is wrong with a sequence.
-type misuse string
-
-func (m misuse) Error() string { return string(m) }
-
-const (
-	noSequence    misuse = "it is no sequence: NewSequence makes one"
-	freedSequence misuse = "it was freed"
-	otherCache    misuse = "it is of another cache"
-	busySequence  misuse = "it is in a step that has not ended"
-)
-
-// check reports a sequence that cannot be read, or written, or not with that cache. The lock of the
-// cache is held.
-func (s *Sequence) check(c *Cache, write bool) error {
+// check reports a sequence that cannot be read, or written, or not with that cache: an argument, or an
+// element of one if index is not negative. The lock of the cache is held.
+func (s *Sequence) check(c *Cache, write bool, arg string, index int) error {
+	var why error
+	what := ""
 	switch {
 	case s == nil || s.cache == nil:
-		return noSequence
+		what = "it is no sequence: NewSequence makes one"
 	case s.cache != c:
-		return otherCache
+		why, what = ErrOtherCache, "it is of another cache"
 	case s.freed:
-		return freedSequence
+		why, what = ErrFreed, "it was freed"
 	case s.use < 0 || write && s.use > 0:
-		return busySequence
+		why, what = ErrBusy, "it is in a step that has not ended"
+	default:
+		return nil
 	}
-	return nil
+	if index < 0 {
+		return because(why, argError(arg, 0, 0, "%s: %s", arg, what))
+	}
+	return because(why, argError(arg, index, 0, "%s[%d]: %s", arg, index, what))
 }
 
 // lock locks the cache of a sequence that can be read, or written.
@@ -64,13 +59,11 @@ func (s *Sequence) lock(write bool) error {
 			c.mu.Lock()
 		}
 	}
-	if err := s.check(c, write); err != nil {
-		if c != nil {
-			c.mu.Unlock()
-		}
-		return argError("sequence", 0, 0, "sequence: %s", err)
+	err := s.check(c, write, "sequence", -1)
+	if err != nil && c != nil {
+		c.mu.Unlock()
 	}
-	return nil
+	return err
 }
 
 // Len returns the number of tokens, without those of a [Step] that is not committed; 0 of a sequence
@@ -116,10 +109,6 @@ func (s *Sequence) Fork() (*Sequence, error) {
 	return f, nil
 }
 
-// least returns the first token, other than those kept, that a sequence of n tokens must still have:
-// that of the window of its next query.
-func (g *pageGroup) least(n int) int { return n - g.window + 1 }
-
 // Truncate goes back to the first n tokens, and gives up the pages of the others. Layers with a
 // Window have overwritten tokens that the next query would attend if n is too small: a sequence that
 // had most tokens at one time goes back to
@@ -145,8 +134,8 @@ func (s *Sequence) Truncate(n int) error {
 	}
 	for i := range s.tables {
 		g, t := &c.groups[i], &s.tables[i]
-		if first := max(g.least(n), g.keep); g.ring > 0 && first < min(n, t.lost) {
-			return argError("n", n, t.lost+g.window-1, "n is %d, tokens before %d were overwritten in layers with window %d", n, t.lost, g.window)
+		if !g.serves(n, t.lost) {
+			return because(ErrOverwritten, argError("n", n, t.lost+g.window-1, "n is %d, tokens before %d were overwritten in layers with window %d", n, t.lost, g.window))
 		}
 	}
 	s.truncate(n)

@@ -3,6 +3,7 @@ package qkv
 import (
 	"context"
 	"math"
+	"slices"
 	"sync/atomic"
 
 	"github.com/qkv-go/qkv/tile"
@@ -40,10 +41,17 @@ type Step struct {
 	lens      []int // of the sequences with their new tokens
 	cu        []int // of their queries, and the end of the last
 	positions []int // of the new tokens
+	ofTokens  bool  // each new token is a query, and no other is
+	ofQueries []int // positions of the queries, once they were asked for
+	accepted  []int // of the sequences, at the end
 	longest   int   // most queries of a sequence
 	longestKV int
 	groups    []stepGroup
 	written   []bool // of each layer
+
+	// unfinished: a call is under way, or one has ended before it was complete, by its context or a
+	// panic.
+	unfinished bool
 
 	call    Call
 	problem tile.Problem
@@ -61,13 +69,6 @@ type stepGroup struct {
 	more     int // pages that are taken besides
 }
 
-// A pageChange is a page that a sequence has in the place of one that it shared. The Step holds the
-// old one until it ends.
-type pageChange struct {
-	sequence, index int
-	old             int32
-}
-
 // A StepSequence says what a [Step] does with a sequence.
 type StepSequence struct {
 	Sequence *Sequence
@@ -75,11 +76,21 @@ type StepSequence struct {
 	// Tokens is how many new tokens it has, 0 of one that is only attended.
 	Tokens int
 
-	// Queries is how many queries attend it, 0 for as many as there are new tokens. The last query
-	// stands at the last token. A decoder's queries that attend an encoder's tokens have Tokens 0
-	// and a Mask that is not causal.
+	// Queries is how many queries attend it, 0 for as many as there are new tokens, [NoQueries] for
+	// none. The last query stands at the last token. For example, of a sequence of 10 tokens:
+	//
+	//	Tokens 3              3 queries, at 10, 11 and 12
+	//	Tokens 3, Queries 1   a query at 12: a prompt of which only the next token is wanted
+	//	Tokens 3, NoQueries   tokens that are written and not attended
+	//	Queries 2             2 queries, at 8 and 9, of tokens that are there
+	//
+	// [Step.SetQueries] changes it between layers. A decoder's queries that attend an encoder's
+	// tokens have Tokens 0 and a Mask that is not causal.
 	Queries int
 }
+
+// NoQueries is the Queries of a sequence that gets new tokens and is not attended.
+const NoQueries = -1
 
 // NewStep returns a Step for sequences of c, which computes on e. The error is an [*ArgError].
 func (e *Engine) NewStep(c *Cache) (*Step, error) {
@@ -99,7 +110,7 @@ func (s *Step) enter(open bool) error {
 		return argError("step", 0, 1, "step is nil or zero: NewStep makes one")
 	}
 	if !s.busy.CompareAndSwap(false, true) {
-		return argError("step", 1, 0, "step is used by another call at the same time")
+		return because(ErrBusy, argError("step", 1, 0, "step is used by another call at the same time"))
 	}
 	err := s.ready(open)
 	if err != nil {
@@ -115,9 +126,9 @@ func (s *Step) leave() { s.busy.Store(false) }
 func (s *Step) ready(open bool) error {
 	switch {
 	case s.open && !open:
-		return argError("step", 1, 0, "step has begun already: Commit or Rollback ends it")
+		return because(ErrBegun, argError("step", 1, 0, "step has begun already: Commit or Rollback ends it"))
 	case open && !s.open:
-		return argError("step", 0, 1, "step has not begun: Begin does that")
+		return because(ErrNotBegun, argError("step", 0, 1, "step has not begun: Begin does that"))
 	}
 	return nil
 }
@@ -133,15 +144,14 @@ func (s *Step) Begin(sequences []StepSequence) error {
 		return err
 	}
 	defer s.leave()
-	err := s.reserve(sequences)
-	if err != nil {
+	if err := s.reserve(sequences); err != nil {
 		clear(s.sequences)
 		s.sequences = s.sequences[:0]
 		return err
 	}
 	s.copyShared()
 	clear(s.written)
-	s.open = true
+	s.open, s.unfinished = true, false
 	return nil
 }
 
@@ -151,76 +161,62 @@ func (s *Step) reserve(sequences []StepSequence) error {
 	c := s.cache
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s.sequences = append(s.sequences[:0], sequences...)
-	marked := 0
-	err := s.check(&marked)
+	marked, err := s.count(sequences)
 	if err == nil {
-		s.note()
-		if err = s.enough(); err == nil {
-			s.take()
-			return nil
-		}
+		err = s.enough()
 	}
-	s.unmark(marked)
-	return err
+	if err != nil {
+		s.unmark(marked)
+		return err
+	}
+	s.note()
+	s.take()
+	return nil
 }
 
-// check checks the sequences, marks them as being in a Step, and counts the pages that they take
-// besides copies of those that they share.
-func (s *Step) check(marked *int) error {
-	tokens, queries := int64(0), int64(0)
+// count checks the sequences, marks them as being in a Step, and counts the pages that they take. It
+// returns how many it has marked. Nothing is noted of each token as yet: there may not be enough pages
+// for so many. The lock of the cache is held.
+func (s *Step) count(sequences []StepSequence) (marked int, err error) {
+	s.sequences = append(s.sequences[:0], sequences...)
 	for i := range s.groups {
 		s.groups[i].more, s.groups[i].changes = 0, s.groups[i].changes[:0]
 	}
+	tokens, queries := int64(0), int64(0)
 	for i := range s.sequences {
 		x := &s.sequences[i]
-		for _, n := range [...]struct {
-			name string
-			n    int
-		}{{"tokens", x.Tokens}, {"queries", x.Queries}} {
-			if n.n < 0 || n.n > MaxSeq {
-				return argError("sequences", n.n, MaxSeq, "sequences[%d] has %d %s, 0 to %d is supported", i, n.n, n.name, MaxSeq)
-			}
+		if n := x.Tokens; n < 0 || n > MaxSeq {
+			return i, argError("sequences", n, MaxSeq, "sequences[%d] has %d tokens, 0 to %d is supported", i, n, MaxSeq)
 		}
-		if err := x.Sequence.check(s.cache, x.Tokens > 0); err != nil {
-			return argError("sequences", i, len(s.sequences), "sequences[%d]: %s", i, err)
+		if n := x.Queries; n < NoQueries || n > MaxSeq {
+			return i, argError("sequences", n, MaxSeq, "sequences[%d] has %d queries, NoQueries or 0 to %d is supported", i, n, MaxSeq)
 		}
-		x.Sequence.mark(x.Tokens > 0)
-		*marked++
+		if err := x.Sequence.check(s.cache, x.Tokens > 0, "sequences", i); err != nil {
+			return i, err
+		}
 		if most := MaxSeq - x.Sequence.len; x.Tokens > most {
-			return argError("sequences", x.Tokens, most, "sequences[%d] has %d new tokens, one of %d tokens takes at most %d more", i, x.Tokens, x.Sequence.len, most)
+			return i, because(ErrTooManyTokens, argError("sequences", x.Tokens, most, "sequences[%d] has %d new tokens, one of %d tokens takes at most %d more", i, x.Tokens, x.Sequence.len, most))
 		}
 		for j := range s.cache.groups {
 			g := &s.cache.groups[j]
 			if most := g.room(x.Sequence.len, s.cache.pageTokens); x.Tokens > most {
-				return argError("sequences", x.Tokens, most, "sequences[%d] has %d new tokens, layers with window %d take at most %d at once", i, x.Tokens, g.window, most)
+				return i, because(ErrTooManyTokens, argError("sequences", x.Tokens, most, "sequences[%d] has %d new tokens, layers with window %d take at most %d at once", i, x.Tokens, g.window, most))
 			}
 			if x.Tokens > 0 {
-				s.groups[j].more += g.more(x, len(x.Sequence.tables[j].pages), s.cache.pageTokens)
+				s.groups[j].more += max(0, g.pagesOf(x.Sequence.len+x.Tokens, s.cache.pageTokens)-len(x.Sequence.tables[j].pages))
+				s.noteShared(j, i)
 			}
 		}
 		tokens, queries = tokens+int64(x.Tokens), queries+int64(x.queries())
 		if n := max(tokens, queries); n > MaxSeq {
-			return argError("sequences", int(min(n, math.MaxInt32)), MaxSeq, "the first %d sequences have %d new tokens or queries, at most %d are supported", i+1, n, MaxSeq)
+			return i, argError("sequences", int(min(n, math.MaxInt32)), MaxSeq, "the first %d sequences have %d new tokens or queries, at most %d are supported", i+1, n, MaxSeq)
 		}
+		x.Sequence.mark(x.Tokens > 0)
 	}
-	return s.enough() // before anything is noted of each token
-}
-
-// more returns how many pages a sequence takes besides the n that it has.
-func (g *pageGroup) more(x *StepSequence, n, pageTokens int) int {
-	return max(0, g.pagesOf(x.Sequence.len+x.Tokens, pageTokens)-n)
-}
-
-// room returns how many tokens can be added at once to a sequence of n.
-func (g *pageGroup) room(n, pageTokens int) int {
-	if g.ring == 0 {
-		return MaxSeq
+	for i := range s.groups {
+		s.settle(i)
 	}
-	// Before a ring goes round, what it has room for; then the new tokens and the keys in the
-	// window of the first of them fit in what goes round.
-	size := g.ring * pageTokens
-	return max(size-n, size-g.keep-(g.window-1))
+	return len(s.sequences), nil
 }
 
 // mark notes that a Step has the sequence.
@@ -245,26 +241,26 @@ func (s *Step) unmark(n int) {
 
 // queries returns how many queries attend the sequence.
 func (x *StepSequence) queries() int {
-	if x.Queries == 0 {
+	switch x.Queries {
+	case 0:
 		return x.Tokens
+	case NoQueries:
+		return 0
 	}
 	return x.Queries
 }
 
-// note notes lengths and positions, where the new tokens go, and which pages others share.
+// note notes lengths and positions, and where the new tokens go.
 func (s *Step) note() {
-	s.lens, s.cu, s.positions = s.lens[:0], append(s.cu[:0], 0), s.positions[:0]
-	s.longest, s.longestKV = 0, 0
+	s.lens, s.positions, s.longestKV = s.lens[:0], s.positions[:0], 0
 	for i := range s.groups {
 		g := &s.groups[i]
 		g.runs, g.runsOf = g.runs[:0], g.runsOf[:0]
-		g.division.Forget()
 	}
 	for i := range s.sequences {
 		x := &s.sequences[i]
 		n := x.Sequence.len + x.Tokens
-		s.lens, s.cu = append(s.lens, n), append(s.cu, s.cu[i]+x.queries())
-		s.longest, s.longestKV = max(s.longest, x.queries()), max(s.longestKV, n)
+		s.lens, s.longestKV = append(s.lens, n), max(s.longestKV, n)
 		for j := range s.groups {
 			s.noteRuns(j, i)
 		}
@@ -272,103 +268,115 @@ func (s *Step) note() {
 			s.positions = append(s.positions, p)
 		}
 	}
+	s.noteQueries()
+}
+
+// noteQueries notes how many queries the sequences have.
+func (s *Step) noteQueries() {
+	s.cu, s.longest = append(s.cu[:0], 0), 0
+	s.ofTokens = true
+	for i := range s.sequences {
+		x := &s.sequences[i]
+		n := x.queries()
+		s.cu, s.longest = append(s.cu, s.cu[i]+n), max(s.longest, n)
+		s.ofTokens = s.ofTokens && n == x.Tokens
+	}
+	for i := range s.groups {
+		s.groups[i].division.Forget()
+	}
+	s.ofQueries = s.ofQueries[:0]
 }
 
 // noteRuns notes where the new tokens of a sequence go in the pages of a group. The page of a run
 // is an index of the table as yet.
 func (s *Step) noteRuns(group, sequence int) {
 	x, g, sg := &s.sequences[sequence], &s.cache.groups[group], &s.groups[group]
-	pages, pageTokens := x.Sequence.tables[group].pages, s.cache.pageTokens
 	end := x.Sequence.len + x.Tokens
-	changes := len(sg.changes)
 	for token := x.Sequence.len; token < end; {
-		page, at, run := g.place(token, pageTokens)
+		page, at, run := g.place(token, s.cache.pageTokens)
 		run = min(run, end-token)
 		from := len(s.positions) + token - x.Sequence.len
 		sg.runs = append(sg.runs, tile.WriteRun{From: from, Page: int32(page), Token: at, N: run})
 		sg.runsOf = append(sg.runsOf, sequence)
-		if page < len(pages) && g.refs[pages[page]] > 1 && !sg.changed(changes, page) {
-			sg.changes = append(sg.changes, pageChange{sequence: sequence, index: page})
-		}
 		token += run
-	}
-}
-
-// changed reports whether the changes from one on have a page.
-func (g *stepGroup) changed(from, page int) bool {
-	for _, c := range g.changes[from:] {
-		if c.index == page {
-			return true
-		}
-	}
-	return false
-}
-
-// enough reports pages that there are not. The lock of the cache is held.
-func (s *Step) enough() error {
-	for i := range s.groups {
-		g := &s.cache.groups[i]
-		if needed := s.groups[i].more + len(s.groups[i].changes); needed > len(g.free) {
-			return &PagesError{Window: g.window, Needed: needed, Free: len(g.free)}
-		}
-	}
-	return nil
-}
-
-// take takes the pages, and looks up the tables. The lock of the cache is held.
-func (s *Step) take() {
-	for i := range s.groups {
-		g, sg := &s.cache.groups[i], &s.groups[i]
-		for j := range sg.changes {
-			c := &sg.changes[j]
-			pages := s.sequences[c.sequence].Sequence.tables[i].pages
-			c.old, pages[c.index] = pages[c.index], g.take()
-		}
-		for j := range sg.runs {
-			r := &sg.runs[j]
-			t := &s.sequences[sg.runsOf[j]].Sequence.tables[i]
-			for len(t.pages) <= int(r.Page) {
-				t.pages = append(t.pages, g.take())
-			}
-			r.Page = t.pages[r.Page]
-		}
-		sg.tables, sg.lost = sg.tables[:0], sg.lost[:0]
-		for j := range s.sequences {
-			t := &s.sequences[j].Sequence.tables[i]
-			sg.tables, sg.lost = append(sg.tables, t.pages), append(sg.lost, t.lost)
-		}
-	}
-}
-
-// copyShared copies what pages hold that others share.
-func (s *Step) copyShared() {
-	for i := range s.groups {
-		g := &s.cache.groups[i]
-		for _, c := range s.groups[i].changes {
-			x := s.sequences[c.sequence].Sequence
-			n := s.cache.pageTokens
-			if g.ring == 0 {
-				n = x.len - c.index*n // the last page
-			}
-			for j := range s.cache.layers {
-				if l := &s.cache.layers[j]; l.group == i {
-					l.move(int(x.tables[i].pages[c.index]), int(c.old), n)
-				}
-			}
-		}
 	}
 }
 
 // Tokens returns how many new tokens the step has, over all sequences; 0 of one that has not begun.
 func (s *Step) Tokens() int { return len(s.Positions()) }
 
-// Positions returns the positions of the new tokens in their sequences, for a rotary embedding. They
-// are not to be changed, and hold until the step ends. There are none of a Step that has not begun.
+// Positions returns the positions of the new tokens in their sequences, [tokens], for a rotary embedding
+// of their keys. They are not to be changed, and hold until the step ends. There are none of a Step that
+// has not begun.
 func (s *Step) Positions() []int {
 	if s == nil || s.cache == nil || !s.open {
 		return nil
 	}
 	return s.positions
+}
+
+// Queries returns how many queries the step has, over all sequences; 0 of one that has not begun.
+func (s *Step) Queries() int {
+	if s == nil || s.cache == nil || !s.open {
+		return 0
+	}
+	return s.cu[len(s.cu)-1]
+}
+
+// QueryPositions returns the positions of the queries in their sequences, [queries], for a rotary embedding
+// of the queries: the last is that of the last token. They are those of Positions where each new token
+// is a query. A sequence with more queries than tokens has negative ones. They are not to be changed, and
+// hold until the step ends or SetQueries is called. There are none of a Step that has not begun.
+func (s *Step) QueryPositions() []int {
+	if s.Queries() == 0 {
+		return nil
+	}
+	if s.ofTokens {
+		return s.positions
+	}
+	if len(s.ofQueries) == 0 {
+		for i, n := range s.lens {
+			for p := n - (s.cu[i+1] - s.cu[i]); p < n; p++ {
+				s.ofQueries = append(s.ofQueries, p)
+			}
+		}
+	}
+	return s.ofQueries
+}
+
+// SetQueries sets how many queries attend each sequence of the step from then on, in the order of Begin:
+// 0 is none. The last layer of a model needs those of the tokens whose successors are wanted, and no
+// other:
+//
+//	err = step.SetQueries(last) // 1 of each sequence that is to go on, 0 of the others
+//	err = step.Attend(layers-1, &qkv.Call{Q: q, Out: out, Mask: qkv.Mask{Causal: true}})
+//
+// The error is an [*ArgError]; nothing has changed then.
+func (s *Step) SetQueries(queries []int) error {
+	if err := s.enter(true); err != nil {
+		return err
+	}
+	defer s.leave()
+	if len(queries) != len(s.sequences) {
+		return argError("queries", len(queries), len(s.sequences), "queries has length %d, the step has %d sequences", len(queries), len(s.sequences))
+	}
+	all := int64(0)
+	for i, n := range queries {
+		if n < 0 || n > MaxSeq {
+			return argError("queries", n, MaxSeq, "queries[%d] is %d, 0 to %d is supported", i, n, MaxSeq)
+		}
+		if all += int64(n); all > MaxSeq {
+			return argError("queries", int(min(all, math.MaxInt32)), MaxSeq, "the first %d of queries are %d, at most %d are supported", i+1, all, MaxSeq)
+		}
+	}
+	for i, n := range queries {
+		if n == 0 {
+			n = NoQueries
+		}
+		s.sequences[i].Queries = n
+	}
+	s.noteQueries()
+	return nil
 }
 
 // Write writes the keys and values of the new tokens of a layer, converted to its types: k and v are
@@ -399,7 +407,10 @@ func (s *Step) store(layer int, k, v *View) {
 		w.Src = tile.Operand{Base: x.first(), Stride: x.stride}
 		w.Dst, w.Heads, w.Dim, w.Runs = l.pools[i], x.shape[axisHeads], x.shape[axisDim], s.groups[l.group].runs
 	}
-	s.engine.engine.Write(&s.writes[0], &s.writes[1], s.engine.Workers())
+	s.finish(func() bool {
+		s.engine.engine.Write(&s.writes[0], &s.writes[1], s.engine.Workers())
+		return true
+	})
 	s.writes = [2]tile.KVWrite{} // the caller's memory
 	s.written[layer] = true
 }
@@ -422,7 +433,7 @@ func (s *Step) Attend(layer int, c *Call) error {
 }
 
 // AttendContext is Attend that ends early, within some milliseconds, when ctx is done: see
-// [Engine.RunContext]. The step stays as it is, to be rolled back.
+// [Engine.RunContext]. The step is to be rolled back then: Commit returns [ErrUnfinished], wrapped.
 func (s *Step) AttendContext(ctx context.Context, layer int, c *Call) error {
 	done, err := begin(ctx)
 	if err != nil {
@@ -441,9 +452,18 @@ func (s *Step) attend(layer int, c *Call, done tile.Done) (whole bool, err error
 	defer s.forget()
 	if err = s.prepare(layer, c, true); err == nil {
 		s.problem.Done = done
-		whole = s.engine.engine.Run(&s.problem, s.engine.Workers())
+		whole = s.finish(func() bool { return s.engine.engine.Run(&s.problem, s.engine.Workers()) })
 	}
 	return whole, err
+}
+
+// finish computes a part of the step. Unless that is complete, the step is unfinished from then on.
+func (s *Step) finish(compute func() (whole bool)) (whole bool) {
+	before := s.unfinished
+	s.unfinished = true
+	whole = compute()
+	s.unfinished = before || !whole
+	return whole
 }
 
 // Explain returns what Attend would do, without doing it.
@@ -474,7 +494,7 @@ func (s *Step) prepare(layer int, c *Call, written bool) error {
 		return argError("call", 0, 1, "call is nil")
 	}
 	if written && !s.written[layer] && len(s.positions) > 0 {
-		return argError("layer", layer, len(s.positions), "layer %d has not been written in this step, which has %d new tokens", layer, len(s.positions))
+		return s.unwritten(layer)
 	}
 	if err := c.checkStep(); err != nil {
 		return err
@@ -517,15 +537,15 @@ func (s *Step) prepare(layer int, c *Call, written bool) error {
 	}
 	outputs := [...]region{d.Out.region(), floatsRegion(d.LSE), d.Scores.region()}
 	for i, name := range [...]string{"out", "lse", "scores"} {
-		if err := s.checkApart(name, &outputs[i]); err != nil {
+		if err := s.checkOutside(name, &outputs[i]); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// checkApart reports what shares memory with keys or values of any layer.
-func (s *Step) checkApart(name string, written *region) error {
+// checkOutside reports what shares memory with keys or values of any layer.
+func (s *Step) checkOutside(name string, written *region) error {
 	for i := range s.cache.given {
 		if err := checkApart(name, written, "the cache", &s.cache.given[i]); err != nil {
 			return err
@@ -556,18 +576,24 @@ func (c *Call) checkStep() error {
 	return nil
 }
 
-// Commit ends the step: the new tokens become part of the sequences. The error is an [*ArgError] if
-// a layer was not written; the step then goes on.
+// Commit ends the step: the new tokens become part of the sequences. The error is an [*ArgError], and the
+// step goes on then: [ErrUnwritten] if a layer was not written, [ErrUnfinished] if a call of the step
+// ended early, such as [Step.AttendContext] or [Layer.StepContext], and Rollback is all that is left.
 func (s *Step) Commit() error {
 	if err := s.enter(true); err != nil {
 		return err
 	}
 	defer s.leave()
-	return s.end(nil, false)
+	s.accepted = s.accepted[:0]
+	for i := range s.sequences {
+		s.accepted = append(s.accepted, s.sequences[i].Tokens)
+	}
+	return s.commit(s.accepted)
 }
 
 // CommitFirst is Commit of the first accepted[i] new tokens of the i-th sequence: those of a draft
-// that the model agrees with. The pages of the others are given up.
+// that the model agrees with. The pages of the others are given up. A sequence with 0 has the tokens and the
+// pages that it had, those that it shares among them, as after Rollback.
 func (s *Step) CommitFirst(accepted []int) error {
 	if err := s.enter(true); err != nil {
 		return err
@@ -581,7 +607,7 @@ func (s *Step) CommitFirst(accepted []int) error {
 			return argError("accepted", n, most, "accepted[%d] is %d, the sequence has %d new tokens", i, n, most)
 		}
 	}
-	return s.end(accepted, false)
+	return s.commit(accepted)
 }
 
 // Rollback ends the step as if it had not been: the sequences have the tokens and the pages that they
@@ -593,18 +619,33 @@ func (s *Step) Rollback() error {
 		return err
 	}
 	defer s.leave()
-	return s.end(nil, true)
+	s.accepted = append(s.accepted[:0], make([]int, len(s.sequences))...)
+	s.end(s.accepted)
+	return nil
 }
 
-// end ends the step.
-func (s *Step) end(accepted []int, back bool) error {
-	any := false
-	for layer, written := range s.written {
-		if !written && !back && len(s.positions) > 0 {
-			return argError("layer", layer, len(s.positions), "layer %d has not been written in this step, which has %d new tokens", layer, len(s.positions))
-		}
-		any = any || written
+// commit ends the step, of which each layer was written, with the first accepted[i] new tokens of
+// each sequence.
+func (s *Step) commit(accepted []int) error {
+	if s.unfinished {
+		return because(ErrUnfinished, argError("step", 0, 1, "step has a call that ended early: Rollback ends it"))
 	}
+	if layer := slices.Index(s.written, false); layer >= 0 && len(s.positions) > 0 {
+		return s.unwritten(layer)
+	}
+	s.end(accepted)
+	return nil
+}
+
+// unwritten is the error of a layer that has not been written.
+func (s *Step) unwritten(layer int) error {
+	n := len(s.positions)
+	return because(ErrUnwritten, argError("layer", layer, n, "layer %d has not been written in this step, which has %d new tokens", layer, n))
+}
+
+// end ends the step. The first accepted[i] new tokens of each sequence become part of it.
+func (s *Step) end(accepted []int) {
+	wrote := s.unfinished || slices.Contains(s.written, true)
 	c := s.cache
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -612,36 +653,22 @@ func (s *Step) end(accepted []int, back bool) error {
 		g, sg := &c.groups[i], &s.groups[i]
 		for j := range s.sequences {
 			// Of a sequence that is only attended nothing is lost, and others may read this.
-			if t, size := &s.sequences[j].Sequence.tables[i], g.ring*c.pageTokens; g.ring > 0 && any && s.sequences[j].Tokens > 0 {
-				if lost := s.lens[j] - (size - g.keep); lost > g.keep {
-					t.lost = max(t.lost, lost)
-				}
+			if x := &s.sequences[j]; wrote && x.Tokens > 0 {
+				t := &x.Sequence.tables[i]
+				t.lost = max(t.lost, g.overwritten(s.lens[j], c.pageTokens))
 			}
 		}
-		for _, ch := range sg.changes {
-			if pages := s.sequences[ch.sequence].Sequence.tables[i].pages; back {
-				g.release(pages[ch.index])
-				pages[ch.index] = ch.old
-			} else {
-				g.release(ch.old)
-			}
+		for j := range sg.changes {
+			s.drop(i, &sg.changes[j], accepted[sg.changes[j].sequence], wrote)
 		}
 		clear(sg.tables)
 	}
 	for i := range s.sequences {
-		x := &s.sequences[i]
-		switch {
-		case x.Tokens == 0:
-		case back:
-			x.Sequence.truncate(x.Sequence.len)
-		case accepted != nil:
+		if x := &s.sequences[i]; x.Tokens > 0 {
 			x.Sequence.truncate(x.Sequence.len + accepted[i])
-		default:
-			x.Sequence.len = s.lens[i]
 		}
 	}
 	s.unmark(len(s.sequences))
 	clear(s.sequences)
 	s.sequences, s.open = s.sequences[:0], false
-	return nil
 }

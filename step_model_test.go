@@ -2,9 +2,11 @@ package qkv_test
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/qkv-go/qkv"
@@ -114,13 +116,13 @@ func (m *stepModel) room(s *stepSequence) int {
 	return most
 }
 
-// free returns the free pages of all layers.
-func (m *stepModel) free() string {
-	s := ""
+// free returns the free pages of each layer.
+func (m *stepModel) free() []int {
+	var free []int
 	for i := range m.shapes {
-		s += fmt.Sprintf(" %d", m.cache.FreePages(i))
+		free = append(free, m.cache.FreePages(i))
 	}
-	return s
+	return free
 }
 
 // run has a step of some sequences, and ends it in any way.
@@ -141,32 +143,58 @@ func (m *stepModel) run(t *testing.T) {
 			fits = false
 		}
 		x := qkv.StepSequence{Sequence: s.Sequence, Tokens: n}
-		if r.IntN(4) == 0 {
+		switch r.IntN(6) {
+		case 0:
 			x.Queries = 1 + r.IntN(20)
+		case 1:
+			x.Queries = qkv.NoQueries
 		}
 		batch, some = append(batch, x), append(some, s)
 		total += n
 	}
 	before := m.free()
-	err := m.step.Begin(batch)
-	var full *qkv.PagesError
-	switch {
-	case !fits:
-		if !errors.As(err, new(*qkv.ArgError)) && !errors.As(err, &full) {
-			t.Fatalf("more tokens than a ring takes: %v", err)
-		}
-	case errors.As(err, &full):
-		if full.Needed <= full.Free {
-			t.Fatal(err)
-		}
-	case err != nil:
-		t.Fatal(err)
-	}
-	if err != nil {
-		if after := m.free(); after != before {
-			t.Fatalf("pages free: %s, then%s", before, after)
+	if !fits {
+		for _, err := range []error{m.cache.Fits(batch), m.step.Begin(batch), second(m.cache.StepPages(0, batch))} {
+			if !errors.Is(err, qkv.ErrTooManyTokens) {
+				t.Fatalf("more tokens than a ring takes: %v", err)
+			}
 		}
 		return
+	}
+	claims, short := make([]*claim, len(m.shapes)), -1
+	for layer := range m.shapes {
+		claims[layer] = m.claim(t, layer, batch, some)
+		if short < 0 && claims[layer].needed > before[layer] {
+			short = layer
+		}
+		n, err := m.cache.StepPages(layer, batch)
+		if must(err); n != claims[layer].needed {
+			t.Fatalf("%d pages of layer %d are needed, want %d", n, layer, claims[layer].needed)
+		}
+	}
+	for _, s := range m.live {
+		m.checkRoom(t, s)
+	}
+	asked := m.cache.Fits(batch)
+	err := m.step.Begin(batch)
+	if fmt.Sprint(asked) != fmt.Sprint(err) {
+		t.Fatalf("asked: %v, begun: %v", asked, err)
+	}
+	if short >= 0 {
+		var full *qkv.PagesError
+		if !errors.As(err, &full) || full.Needed != claims[full.Layer].needed || full.Free != before[full.Layer] || full.Needed <= full.Free || full.Window != m.cfg.Layers[full.Layer].Window {
+			t.Fatalf("%d pages needed of layer %d, %d are free: %v", claims[short].needed, short, before[short], err)
+		}
+		if after := m.free(); !slices.Equal(after, before) {
+			t.Fatalf("pages free: %v, then %v", before, after)
+		}
+		return
+	}
+	must(err)
+	for layer, n := range m.free() {
+		if n != before[layer]-claims[layer].needed {
+			t.Fatalf("%d of %d pages are free in a step that needs %d", n, before[layer], claims[layer].needed)
+		}
 	}
 	grown := make([]*stepSequence, len(some))
 	for i, s := range some {
@@ -188,33 +216,159 @@ func (m *stepModel) run(t *testing.T) {
 			first += n
 		}
 		m.attend(t, layer, batch, grown)
+		if r.IntN(4) == 0 {
+			queries := make([]int, len(batch))
+			for i := range batch {
+				queries[i] = r.IntN(12)
+				batch[i].Queries = queries[i]
+				if queries[i] == 0 {
+					batch[i].Queries = qkv.NoQueries
+				}
+			}
+			must(m.step.SetQueries(queries))
+			m.attend(t, layer, batch, grown)
+		}
 	}
 	accepted := make([]int, len(batch))
-	for i := range batch {
-		accepted[i] = r.IntN(batch[i].Tokens + 1)
-	}
-	end := r.IntN(3)
-	switch end {
+	switch end := r.IntN(3); end {
 	case 0:
+		for i := range batch {
+			accepted[i] = batch[i].Tokens
+		}
 		must(m.step.Commit())
 	case 1:
+		for i := range batch {
+			accepted[i] = r.IntN(batch[i].Tokens + 1)
+		}
 		must(m.step.CommitFirst(accepted))
 	case 2:
 		must(m.step.Rollback())
-		if after := m.free(); after != before {
-			t.Fatalf("pages free: %s, after a rollback%s", before, after)
+		if after := m.free(); !slices.Equal(after, before) {
+			t.Fatalf("pages free: %v, after a rollback %v", before, after)
 		}
 	}
 	for i, s := range some {
-		n := s.len
-		switch end {
-		case 0:
-			n = grown[i].len
-		case 1:
-			n += accepted[i]
+		n := s.len + accepted[i]
+		for layer, c := range claims {
+			m.settle(t, c, layer, i, n, some, grown)
 		}
 		*s = *grown[i]
 		m.truncate(s, n)
+	}
+}
+
+// A claim is what a step does to the pages of a layer, found by going through all tokens.
+type claim struct {
+	needed  int
+	writes  []map[int]int // of each sequence of the step: its first token in each page that is shared, by its index
+	tables  [][]int32     // before the step
+	inPlace map[int32]int // the sequence that writes a page in place that others write copies of
+}
+
+// table returns the pages of a sequence.
+func (m *stepModel) table(s *stepSequence, layer int) []int32 {
+	table, err := s.Table(layer)
+	must(err)
+	return table
+}
+
+// claim returns what a step is to do to the pages of a layer.
+func (m *stepModel) claim(t *testing.T, layer int, batch []qkv.StepSequence, some []*stepSequence) *claim {
+	t.Helper()
+	c := &claim{inPlace: map[int32]int{}}
+	holders, writers := map[int32]int{}, map[int32][]int{}
+	for _, s := range m.live {
+		for _, page := range m.table(s, layer) {
+			holders[page]++
+		}
+	}
+	for i, s := range some {
+		table, writes := m.table(s, layer), map[int]int{}
+		last := -1
+		for token := s.len; token < s.len+batch[i].Tokens; token++ {
+			at := token
+			if s.has[layer] != nil {
+				at = m.place(s, layer, token)
+			}
+			index := at / m.cfg.PageTokens
+			if last = max(last, index); index >= len(table) || holders[table[index]] == 1 {
+				continue
+			}
+			if _, ok := writes[index]; !ok {
+				writes[index] = token
+				writers[table[index]] = append(writers[table[index]], i)
+			}
+		}
+		c.needed += len(writes) + max(0, last+1-len(table))
+		c.writes, c.tables = append(c.writes, writes), append(c.tables, table)
+	}
+	for page, of := range writers {
+		if len(of) < holders[page] {
+			continue
+		}
+		longest := slices.MaxFunc(of, func(a, b int) int {
+			return cmp.Or(cmp.Compare(some[a].len, some[b].len), cmp.Compare(batch[b].Tokens, batch[a].Tokens))
+		})
+		end := some[longest].len + batch[longest].Tokens
+		if !slices.ContainsFunc(of, func(i int) bool { return !m.outlives(some[i], layer, end) }) {
+			c.inPlace[page] = longest
+			c.needed--
+		}
+	}
+	return c
+}
+
+// outlives reports whether a sequence has what its next query attends after a ring has had so many
+// tokens.
+func (m *stepModel) outlives(s *stepSequence, layer, end int) bool {
+	if s.has[layer] == nil {
+		return true
+	}
+	has := slices.Clone(s.has[layer])
+	for token := s.len; token < end; token++ {
+		has[m.place(s, layer, token)] = token
+	}
+	l := &m.cfg.Layers[layer]
+	for token := range s.len {
+		if (token < l.Keep || token > s.len-l.Window) && has[m.place(s, layer, token)] != token {
+			return false
+		}
+	}
+	return true
+}
+
+// settle checks the pages of the i-th sequence of a step that has ended, of n tokens then: what it has
+// copied without need is not there any more, and of a ring it has lost what another has written in
+// place meanwhile.
+func (m *stepModel) settle(t *testing.T, c *claim, layer, i, n int, some, grown []*stepSequence) {
+	t.Helper()
+	table := m.table(some[i], layer)
+	for index, token := range c.writes[i] {
+		page := c.tables[i][index]
+		longest, ok := c.inPlace[page]
+		back := token >= n
+		if stays := back || ok && longest == i; index < len(table) && (table[index] == page) != stays {
+			t.Fatalf("sequence %d has page %d of layer %d, had %d, of token %d of %d", i, table[index], layer, page, token, n)
+		}
+		if has := grown[i].has[layer]; ok && back && has != nil {
+			for token := some[i].len; token < grown[longest].len; token++ {
+				if at := m.place(some[i], layer, token); has[at] < token {
+					has[at] = token
+				}
+			}
+		}
+	}
+}
+
+// checkRoom checks that a step takes as many tokens as there is said to be room for, and not one more.
+func (m *stepModel) checkRoom(t *testing.T, s *stepSequence) {
+	t.Helper()
+	n := s.Room()
+	if err := m.cache.Fits([]qkv.StepSequence{{Sequence: s.Sequence, Tokens: n}}); err != nil {
+		t.Fatalf("room for %d tokens: %v", n, err)
+	}
+	if err := m.cache.Fits([]qkv.StepSequence{{Sequence: s.Sequence, Tokens: n + 1}}); err == nil {
+		t.Fatalf("room for %d tokens, %d fit", n, n+1)
 	}
 }
 
@@ -236,8 +390,11 @@ func (m *stepModel) attend(t *testing.T, layer int, batch []qkv.StepSequence, gr
 	most, all := 0, 0
 	for i, s := range grown {
 		n := batch[i].Queries
-		if n == 0 {
+		switch n {
+		case 0:
 			n = batch[i].Tokens
+		case qkv.NoQueries:
+			n = 0
 		}
 		histories, queries = append(histories, &s.layers[layer]), append(queries, n)
 		most, all = max(most, s.len), all+n
@@ -345,8 +502,8 @@ func checkSteps(t *testing.T, seed uint64, ops []byte) {
 	for _, s := range m.live {
 		must(s.Free())
 	}
-	if free := m.free(); free != pages {
-		t.Fatalf("%s pages are free when all sequences are, want%s", free, pages)
+	if free := m.free(); !slices.Equal(free, pages) {
+		t.Fatalf("%v pages are free when all sequences are, want %v", free, pages)
 	}
 }
 

@@ -145,8 +145,8 @@ func TestStepsInUse(t *testing.T) {
 	}
 }
 
-// TestStepCallbacks: a callback of a call cannot use the step, whose pages are being read, and one that
-// panics leaves the step as it was.
+// TestStepCallbacks: a callback of a call cannot use the step, whose pages are being read, and after one that
+// panics the step can be rolled back.
 func TestStepCallbacks(t *testing.T) {
 	s := cacheShapes[0]
 	e, c := newAttention(t, qkv.Config{}), newCache(t, s.config(10, 4))
@@ -173,13 +173,16 @@ func TestStepCallbacks(t *testing.T) {
 	must(step.Attend(0, call))
 	call.ScoreMod = func(*qkv.Tile) { panic("no") }
 	panics(t, "no", func() { step.Attend(0, call) })
-	must(step.Commit())
-	if x.Len() != 5 {
+	if err := step.Commit(); !errors.Is(err, qkv.ErrUnfinished) {
+		t.Errorf("after a panic: %v", err)
+	}
+	must(step.Rollback())
+	if x.Len() != 0 {
 		t.Errorf("%d tokens", x.Len())
 	}
 
 	// As many tokens as a slice of positions of them would not fit anywhere.
-	err := step.Begin([]qkv.StepSequence{{Sequence: x, Tokens: 1<<30 - 5}})
+	err := step.Begin([]qkv.StepSequence{{Sequence: x, Tokens: 1 << 30}})
 	if !errors.As(err, new(*qkv.PagesError)) {
 		t.Error(err)
 	}

@@ -74,11 +74,11 @@ func (s *store) check(pages, tokens int, l *CacheLayer) (total int64, err error)
 			total += int64(mul(pages, l.KVHeads, tokens, row)) // at most a few times maxStore
 			continue
 		}
-		if err := x.view.checkMemory(x.name, kind, shape); err != nil {
+		if err := x.view.checkPool(x.name, kind, shape); err != nil {
 			return 0, err
 		}
 		if scaled {
-			if err := x.scale.checkMemory(x.scaleName, kindFloat32, scaleShape); err != nil {
+			if err := x.scale.checkPool(x.scaleName, kindFloat32, scaleShape); err != nil {
 				return 0, err
 			}
 		} else if x.scale.given() {
@@ -105,8 +105,8 @@ func (s *store) bytes() int {
 	return n
 }
 
-// checkMemory checks a view that a cache is to write.
-func (v *View) checkMemory(name string, kind elemKind, shape [4]int) error {
+// checkPool checks a view that a cache is to write.
+func (v *View) checkPool(name string, kind elemKind, shape [4]int) error {
 	if !v.given() {
 		return argError(name, 0, 1, "%s is not given", name)
 	}
@@ -158,10 +158,10 @@ func allocateOf(kind elemKind, shape [4]int) View {
 
 // checkTokens checks keys and values of n tokens.
 func (s *store) checkTokens(k, v *View, n int) error {
-	if err := k.checkTokens("k", &s.k, n); err != nil {
+	if err := k.checkRows("k", &s.k, n); err != nil {
 		return err
 	}
-	if err := v.checkTokens("v", &s.v, n); err != nil {
+	if err := v.checkRows("v", &s.v, n); err != nil {
 		return err
 	}
 	own := [...]region{s.k.region(), s.v.region(), s.kScale.region(), s.vScale.region()}
@@ -176,9 +176,9 @@ func (s *store) checkTokens(k, v *View, n int) error {
 	return nil
 }
 
-// checkTokens checks rows to store in own. A list of views and their names would have the
+// checkRows checks rows to store in own. A list of views and their names would have the
 // views escape.
-func (v *View) checkTokens(name string, own *View, n int) error {
+func (v *View) checkRows(name string, own *View, n int) error {
 	if err := v.checkKind(name, kindsFloat32...); err != nil {
 		return err
 	}
