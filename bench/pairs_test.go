@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -216,5 +217,73 @@ func TestTables(t *testing.T) {
 	}
 	if len(tables) != 5 || len(all) != pages {
 		t.Errorf("%d tables of %d pages, there are %d", len(tables), len(all), pages)
+	}
+}
+
+// TestCausal: mask=causal is what a call with BottomRight, and a step, mean by a causal mask, and what a
+// call means that says nothing of the alignment, where it may do that.
+func TestCausal(t *testing.T) {
+	e, err := qkv.New(qkv.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range [][2]int{{7, 7}, {1, 9}, {4, 9}, {9, 4}, {1, 1}} {
+		queries, keys := n[0], n[1]
+		p := newPairs(parse(t, fmt.Sprintf("h=1,sq=%d,skv=%d,d=1,mask=causal", queries, keys)))
+		// All scores are 0, and value i is 1 in dim i: outputs are positive where a key is attended.
+		k, v := make([]float32, keys), make([]float32, keys*keys)
+		for i := range keys {
+			v[i*keys+i] = 1
+		}
+		out := make([]float32, queries*keys)
+		check := func(what string, err error) {
+			t.Helper()
+			if err != nil {
+				t.Fatalf("%s: %v", what, err)
+			}
+			for i := range queries {
+				got, want := out[i*keys:][:keys], make([]float32, keys)
+				for _, x := range p.of(0, i) {
+					for j := x.from; j < x.to; j++ {
+						want[j] = 1
+					}
+				}
+				for j := range keys {
+					if (got[j] > 0) != (want[j] > 0) {
+						t.Errorf("%s, %d queries, %d keys: query %d has %v, mask=causal has %v", what, queries, keys, i, got, want)
+						break
+					}
+				}
+			}
+			clear(out)
+		}
+		call := func(mask qkv.Mask) *qkv.Call {
+			return &qkv.Call{Q: qkv.THD(make([]float32, queries), queries, 1, 1), Out: qkv.THD(out, queries, 1, keys), Mask: mask}
+		}
+		whole := func(mask qkv.Mask) error {
+			c := call(mask)
+			c.K, c.V = qkv.THD(k, keys, 1, 1), qkv.THD(v, keys, 1, keys)
+			return e.Run(c)
+		}
+		check("bottom-right", whole(qkv.Mask{Causal: true, Align: qkv.BottomRight}))
+		if err := whole(qkv.Mask{Causal: true}); queries == keys {
+			check("no alignment", err)
+		} else if !errors.As(err, new(*qkv.ArgError)) {
+			t.Errorf("%d queries and %d keys without an alignment: %v", queries, keys, err)
+		}
+		cache, err := qkv.NewCache(qkv.CacheConfig{Layers: []qkv.CacheLayer{{KVHeads: 1, DimQK: 1, DimV: keys}}, PageTokens: 2, Pages: 8})
+		if err != nil {
+			t.Fatal(err)
+		}
+		step, err := e.NewStep(cache)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = errors.Join(
+			step.Begin([]qkv.StepSequence{{Sequence: cache.NewSequence(), Tokens: keys, Queries: queries}}),
+			step.Write(0, qkv.THD(k, keys, 1, 1), qkv.THD(v, keys, 1, keys)),
+			step.Attend(0, call(qkv.Mask{Causal: true})),
+		)
+		check("a step", err)
 	}
 }
