@@ -1,0 +1,234 @@
+package kernel
+
+import (
+	"encoding/binary"
+	"math"
+)
+
+// A Weight is a type that weights are stored in, as files of models have them: in blocks of so many
+// values that take so many bytes, whatever the alignment, with numbers in little-endian order on every
+// machine. A row of n values is n divided by those of a block, one block behind the other. All
+// arithmetic is in float32: a product by weights of another type has the bits of the product by the
+// numbers that Decode returns.
+type Weight int
+
+// The types of weights. Those from WeightQ8_0 to WeightIQ4_NL have the layout and the values of
+// ggml's types of the same name (block_q8_0 and the others of ggml-common.h).
+const (
+	WeightFloat32  Weight = iota
+	WeightFloat16         // IEEE 754 binary16
+	WeightBFloat16        // the upper half of a float32
+	WeightInt8            // times a float32 scale for each group of a row, see [WeightRows]
+	WeightQ8_0
+	WeightQ4_0
+	WeightQ4_1
+	WeightQ5_0
+	WeightQ5_1
+	WeightQ2_K
+	WeightQ3_K
+	WeightQ4_K
+	WeightQ5_K
+	WeightQ6_K
+	WeightIQ4_NL
+	WeightMXFP4 // OCP Microscaling Formats v1.0, in ggml's order of values (block_mxfp4)
+	weights
+)
+
+// maxBlock is the most values of a block.
+const maxBlock = 256
+
+// A weight is what there is to know about a type.
+type weight struct {
+	name          string
+	values, bytes int // of a block
+	// Of one block, or of any number where a block is one value. A type without encode is only read.
+	decode func(y []float32, b []byte)
+	encode func(b []byte, x []float32)
+}
+
+var weightTable = [weights]weight{
+	WeightFloat32:  {"float32", 1, 4, decodeFloat32, encodeFloat32},
+	WeightFloat16:  {"Float16", 1, 2, decodeFloat16, encodeFloat16},
+	WeightBFloat16: {"BFloat16", 1, 2, decodeBFloat16, encodeBFloat16},
+	WeightInt8:     {"int8", 1, 1, decodeInt8, nil},
+	WeightQ8_0:     {"Q8_0", 32, 34, decodeQ8_0, encodeQ8_0},
+	WeightQ4_0:     {"Q4_0", 32, 18, decodeQ4_0, encodeQ4_0},
+	WeightQ4_1:     {"Q4_1", 32, 20, decodeQ4_1, encodeQ4_1},
+	WeightQ5_0:     {"Q5_0", 32, 22, decodeQ5_0, encodeQ5_0},
+	WeightQ5_1:     {"Q5_1", 32, 24, decodeQ5_1, encodeQ5_1},
+	WeightQ2_K:     {"Q2_K", 256, 84, decodeQ2_K, nil},
+	WeightQ3_K:     {"Q3_K", 256, 110, decodeQ3_K, nil},
+	WeightQ4_K:     {"Q4_K", 256, 144, decodeQ4_K, nil},
+	WeightQ5_K:     {"Q5_K", 256, 176, decodeQ5_K, nil},
+	WeightQ6_K:     {"Q6_K", 256, 210, decodeQ6_K, nil},
+	WeightIQ4_NL:   {"IQ4_NL", 32, 18, decodeIQ4_NL, encodeIQ4_NL},
+	WeightMXFP4:    {"MXFP4", 32, 17, decodeMXFP4, encodeMXFP4},
+}
+
+// Weights lists the types of weights.
+var Weights = func() (all [weights]Weight) {
+	for i := range all {
+		all[i] = Weight(i)
+	}
+	return all
+}()
+
+// Known reports whether there is such a type.
+func (w Weight) Known() bool { return w >= 0 && w < weights }
+
+func (w Weight) String() string { return weightTable[w].name }
+
+// Values returns the number of values of a block.
+func (w Weight) Values() int { return weightTable[w].values }
+
+// Bytes returns the size of a block.
+func (w Weight) Bytes() int { return weightTable[w].bytes }
+
+// Decode writes the values of src, whole blocks, to dst, which has as many. The values of WeightInt8
+// are the integers.
+//
+// Of a block with a scale d and a least value m, both binary16, value i is the exact product of d, an
+// integer scale of its part of the block where there are such, and the integer q[i]; and, where there
+// is an m, the sum of that and m, or what is m times an integer, rounded once. The products are exact in
+// float32, so that it does not matter whether the sum is a fused multiply-add: 11 bits of a binary16
+// number times 6 or 7 of a scale times up to 5 of an integer. These are the bits of ggml's
+// dequantize_row functions, but for a block of MXFP4 whose scale is the NaN of E8M0: its values are NaN.
+func (w Weight) Decode(dst []float32, src []byte) {
+	t := &weightTable[w]
+	if t.values == 1 {
+		t.decode(dst, src)
+		return
+	}
+	for len(dst) > 0 {
+		t.decode(dst[:t.values], src[:t.bytes])
+		dst, src = dst[t.values:], src[t.bytes:]
+	}
+}
+
+// DecodeRange writes values of a row from one on, whether or not it is the first of a block.
+func (w Weight) DecodeRange(dst []float32, row []byte, first int) {
+	t := &weightTable[w]
+	row = row[first/t.values*t.bytes:]
+	if skip := first % t.values; skip != 0 {
+		n := t.part(dst, row, skip)
+		dst, row = dst[n:], row[t.bytes:]
+	}
+	whole := len(dst) / t.values
+	w.Decode(dst[:whole*t.values], row)
+	if dst = dst[whole*t.values:]; len(dst) > 0 {
+		t.part(dst, row[whole*t.bytes:], 0)
+	}
+}
+
+// part writes values of one block from one on, and returns how many.
+func (t *weight) part(dst []float32, block []byte, first int) int {
+	var all [maxBlock]float32
+	t.decode(all[:t.values], block[:t.bytes])
+	return copy(dst, all[first:t.values])
+}
+
+// Encodes reports whether there is Encode of the type.
+func (w Weight) Encodes() bool { return weightTable[w].encode != nil }
+
+// Encode writes blocks that stand for the values of src, whole blocks of them, to dst, as ggml's
+// quantize_row_*_ref functions do, to the bit wherever C defines what these do. Of a block with a NaN
+// or an infinity, the scale is NaN and all integers are 0, so that none of its values passes for a
+// number. If the reciprocal of a scale is not finite, the integers are those of zeros.
+func (w Weight) Encode(dst []byte, src []float32) {
+	t := &weightTable[w]
+	if t.values == 1 {
+		t.encode(dst, src)
+		return
+	}
+	for len(src) > 0 {
+		t.encode(dst[:t.bytes], src[:t.values])
+		dst, src = dst[t.bytes:], src[t.values:]
+	}
+}
+
+// WeightRows is a matrix of weights: rows of whole blocks, one behind the other.
+type WeightRows struct {
+	Type Weight
+	Data []byte
+	Cols int // values of a row, a multiple of those of a block
+
+	// Scales, of WeightInt8, has a scale for each Group values of a row, the last group of which may be
+	// smaller, row after row. A value is the product of scale and integer, rounded.
+	Scales []float32
+	Group  int
+}
+
+// Row writes the values of a row from one on to dst.
+func (r *WeightRows) Row(dst []float32, row, first int) {
+	size := r.Cols / r.Type.Values() * r.Type.Bytes()
+	r.Type.DecodeRange(dst, r.Data[row*size:][:size], first)
+	if r.Type != WeightInt8 {
+		return
+	}
+	groups := (r.Cols + r.Group - 1) / r.Group
+	scales := r.Scales[row*groups:][:groups]
+	for len(dst) > 0 {
+		n := min(len(dst), r.Group-first%r.Group)
+		scale := scales[first/r.Group]
+		for i := range dst[:n] {
+			dst[i] *= scale
+		}
+		dst, first = dst[n:], first+n
+	}
+}
+
+// scale returns the value of two bytes of a block, binary16.
+func scale(b []byte) float32 { return Float16ToFloat32(binary.LittleEndian.Uint16(b)) }
+
+// setScale writes a scale, and reports whether it is a number. If it is not, the rest of the block has
+// to be zeros.
+func setScale(b []byte, d float32) bool {
+	if d != d {
+		binary.LittleEndian.PutUint16(b, quietNaN16)
+		return false
+	}
+	binary.LittleEndian.PutUint16(b, Float32ToFloat16(d))
+	return true
+}
+
+func decodeFloat32(y []float32, b []byte) {
+	for i := range y {
+		y[i] = math.Float32frombits(binary.LittleEndian.Uint32(b[4*i:]))
+	}
+}
+
+func encodeFloat32(b []byte, x []float32) {
+	for i, v := range x {
+		binary.LittleEndian.PutUint32(b[4*i:], math.Float32bits(v))
+	}
+}
+
+func decodeFloat16(y []float32, b []byte) {
+	for i := range y {
+		y[i] = Float16ToFloat32(binary.LittleEndian.Uint16(b[2*i:]))
+	}
+}
+
+func encodeFloat16(b []byte, x []float32) {
+	for i, v := range x {
+		binary.LittleEndian.PutUint16(b[2*i:], Float32ToFloat16(v))
+	}
+}
+
+func decodeBFloat16(y []float32, b []byte) {
+	for i := range y {
+		y[i] = BFloat16ToFloat32(binary.LittleEndian.Uint16(b[2*i:]))
+	}
+}
+
+func encodeBFloat16(b []byte, x []float32) {
+	for i, v := range x {
+		binary.LittleEndian.PutUint16(b[2*i:], Float32ToBFloat16(v))
+	}
+}
+
+func decodeInt8(y []float32, b []byte) {
+	for i := range y {
+		y[i] = float32(int8(b[i]))
+	}
+}
