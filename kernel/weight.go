@@ -146,7 +146,8 @@ func (w Weight) Encode(dst []byte, src []float32) {
 	}
 }
 
-// WeightRows is a matrix of weights: rows of whole blocks, one behind the other.
+// WeightRows is a matrix of weights: rows of whole blocks, one behind the other. Its values are counted
+// row by row.
 type WeightRows struct {
 	Type Weight
 	Data []byte
@@ -158,22 +159,25 @@ type WeightRows struct {
 	Group  int
 }
 
-// Row writes the values of a row from one on to dst.
-func (r *WeightRows) Row(dst []float32, row, first int) {
+// Values writes values from one on to dst: those of a row, and of the rows behind it.
+func (r *WeightRows) Values(dst []float32, first int) {
 	size := r.Cols / r.Type.Values() * r.Type.Bytes()
-	r.Type.DecodeRange(dst, r.Data[row*size:][:size], first)
-	if r.Type != WeightInt8 {
-		return
-	}
-	groups := (r.Cols + r.Group - 1) / r.Group
-	scales := r.Scales[row*groups:][:groups]
 	for len(dst) > 0 {
-		n := min(len(dst), r.Group-first%r.Group)
-		scale := scales[first/r.Group]
-		for i := range dst[:n] {
-			dst[i] *= scale
+		row, col := first/r.Cols, first%r.Cols
+		n := min(len(dst), r.Cols-col)
+		r.Type.DecodeRange(dst[:n], r.Data[row*size:][:size], col)
+		if r.Type == WeightInt8 {
+			r.scale(dst[:n], row, col)
 		}
 		dst, first = dst[n:], first+n
+	}
+}
+
+// scale multiplies integers of a row by the scales of their groups.
+func (r *WeightRows) scale(x []float32, row, col int) {
+	groups := (r.Cols + r.Group - 1) / r.Group
+	for i := range x {
+		x[i] *= r.Scales[row*groups+(col+i)/r.Group]
 	}
 }
 

@@ -88,7 +88,7 @@ func TestDecodeRange(t *testing.T) {
 	}
 }
 
-// TestWeightRows: rows are found, and integers multiplied by the scale of their group.
+// TestWeightRows: values are found in all rows, and integers multiplied by the scale of their group.
 func TestWeightRows(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 3))
 	for _, w := range Weights {
@@ -110,11 +110,11 @@ func TestWeightRows(t *testing.T) {
 			}
 		}
 		for range 100 {
-			row, first := r.IntN(rows), r.IntN(m.Cols)
-			have := make([]float32, r.IntN(m.Cols-first+1))
-			m.Row(have, row, first)
-			if want := all[row*m.Cols+first:][:len(have)]; !bytes.Equal(bitsOf(have), bitsOf(want)) {
-				t.Fatalf("%v: row %d from %d is %v, want %v", w, row, first, have, want)
+			first := r.IntN(len(all))
+			have := make([]float32, r.IntN(len(all)-first+1))
+			m.Values(have, first)
+			if want := all[first:][:len(have)]; !bytes.Equal(bitsOf(have), bitsOf(want)) {
+				t.Fatalf("%v: values from %d on are %v, want %v", w, first, have, want)
 			}
 		}
 	}

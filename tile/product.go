@@ -8,10 +8,15 @@ import (
 	"github.com/qkv-go/qkv/kernel"
 )
 
-// A Matrix is a strided float32 matrix.
+// A Matrix is a strided float32 matrix, or weights of another type.
 type Matrix struct {
 	Base     unsafe.Pointer // element (0, 0)
 	Row, Col int            // elements from one row, or column, to the next; any sign, 0 included
+
+	// Weights, if not nil, has the elements, and there is no Base: element (0, 0) is value First of
+	// them. One of Row and Col is 1, and all elements from the first to the last are values.
+	Weights *kernel.WeightRows
+	First   int
 }
 
 func (m *Matrix) at(row, col int) unsafe.Pointer {
@@ -42,6 +47,16 @@ type Product struct {
 
 // MaxParts is the most parts of a product: queries, keys and values.
 const MaxParts = 3
+
+// decodes reports whether weights are to be decoded.
+func (p *Product) decodes() bool {
+	for i := range p.parts() {
+		if p.Parts[i].W.Weights != nil {
+			return true
+		}
+	}
+	return false
+}
 
 // phase is what the work of multiplying is called.
 func (p *Product) phase() phase {

@@ -40,7 +40,7 @@ const (
 // path returns how to compute p. Few rows of X wait for memory to deliver the weights.
 func (e *Engine) path(p *Product) ProductPath {
 	switch {
-	case p.packed():
+	case p.packed() || p.decodes():
 		return PathPanels
 	case e.transposes(p):
 		return PathTransposed

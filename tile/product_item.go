@@ -36,6 +36,7 @@ type productWorkspace struct {
 	rows      *float32 // of X [Depth][lanes], in panel, of a product in place
 	fewStride int      // of rows, where they are few
 	results   buffer
+	decoded   buffer // weights of a step of a panel
 
 	copies  buffer
 	copied  *float32 // a copy of rows of X from copyRow on, [rows][copyStride], or nil
@@ -68,6 +69,10 @@ func (ws *productWorkspace) release() {
 // pack packs depth rows of the weights of a panel, from row k on, into dst [depth][lanes].
 func (ws *productWorkspace) pack(set *kernel.Set, dst *float32, p *panel, k, depth int) {
 	w, col := &p.W, p.col()
+	if w.Weights != nil {
+		ws.packDecoded(set, dst, p, k, depth)
+		return
+	}
 	if w.Col == 1 && w.Row != 1 { // rows of lanes already
 		for i := range depth {
 			to := unsafe.Slice((*float32)(unsafe.Add(unsafe.Pointer(dst), 4*i*p.lanes)), p.lanes)
