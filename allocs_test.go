@@ -167,6 +167,12 @@ func TestAllocsAsWritten(t *testing.T) {
 				must(step.AttendContext(ctx, 0, &qkv.Call{Q: queries, Out: outputs, Mask: qkv.Mask{Causal: true}}))
 				return step.Rollback()
 			}},
+			{"Step, projected", func() error {
+				must(step.Begin(steps))
+				must(projection.Step(step, 1, queries, qkv.RowMajor(x, 2, in)))
+				must(layer.StepContext(ctx, step, 2, qkv.RowMajor(y, 2, in), qkv.RowMajor(x, 2, in)))
+				return step.Rollback()
+			}},
 			{"Merge", func() error {
 				n := batch * heads * seq
 				return qkv.Merge(qkv.BSHD(out, batch, seq, heads, dim), nil, []qkv.Partial{

@@ -315,7 +315,7 @@ func (c *Call) operands(p *tile.Problem) error {
 	if err := out.checkWritable("out", &axisNames); err != nil {
 		return err
 	}
-	p.Q = tile.Operand{Base: q.first(), Stride: q.stride}
+	p.Q = q.operand()
 	var err error
 	if p.K, err = k.keys("k", &c.KScale, "kScale"); err != nil {
 		return err
@@ -323,7 +323,7 @@ func (c *Call) operands(p *tile.Problem) error {
 	if p.V, err = v.keys("v", &c.VScale, "vScale"); err != nil {
 		return err
 	}
-	p.Out = tile.Operand{Base: out.first(), Stride: out.stride}
+	p.Out = out.operand()
 	p.Heads, p.KVHeads = heads, kvHeads
 	p.DimQK, p.DimV = q.shape[axisDim], v.shape[axisDim]
 	return nil
@@ -347,7 +347,7 @@ func (v *View) pool(scale *View) tile.KV {
 		kv.Stride[axis] *= v.kind.size()
 	}
 	if kv.Elem.Scale() == kernel.RowScale {
-		kv.Scale = tile.Operand{Base: scale.first(), Stride: scale.stride}
+		kv.Scale = scale.operand()
 	}
 	return kv
 }
@@ -400,7 +400,7 @@ func (c *Call) scores(p *tile.Problem) error {
 	if err := v.checkWritable("scores", &pairAxisNames); err != nil {
 		return err
 	}
-	p.Record = tile.Operand{Base: v.first(), Stride: v.stride}
+	p.Record = v.operand()
 	p.RecordAt = tile.Stage(c.ScoresAt)
 	return nil
 }

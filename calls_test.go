@@ -210,8 +210,11 @@ func largestCalls(t *testing.T, e *Engine) {
 	ok(err)
 	ok(e.Rotate(narrow, BHSD(out, 1, 1, len(out)/2, 2), nil))
 	write := tile.KVWrite{
-		Src: tile.Operand{Base: unsafe.Pointer(&data[0]), Stride: [4]int{0, 1, 1, 1}}, Heads: 1, Dim: dim, Runs: []tile.WriteRun{{N: 70}},
-		Dst: tile.KV{Elem: kernel.BFloat16, Base: unsafe.Pointer(&out[0]), Stride: [4]int{0, 0, 2 * dim, 2}},
+		Src: tile.Operand{Base: unsafe.Pointer(&data[0]), Stride: [4]int{0, 1, 1, 1}}, Heads: 1, Dim: dim,
+		Pages: tile.Pages{
+			Pool: tile.KV{Elem: kernel.BFloat16, Base: unsafe.Pointer(&out[0]), Stride: [4]int{0, 0, 2 * dim, 2}},
+			Runs: []tile.WriteRun{{N: 70}},
+		},
 	}
 	e.engine.Write(&write, nil, 1)
 	for _, c := range []struct{ m, k, n int }{

@@ -81,6 +81,14 @@ func operations(t *testing.T, e *qkv.Engine) []operation {
 	list = append(list, operation{name: "projection", out: [][]float32{projected}, do: func(ctx context.Context) error {
 		return projection.RunContext(ctx, &qkv.ProjectionCall{X: rows, Q: q, K: k, V: v})
 	}})
+	k8, v8 := newPool(qkv.TypeInt8, [4]int{1, heads, seq, dim}), newPool(qkv.TypeFloat16, [4]int{1, heads, seq, dim})
+	cache, err := qkv.NewCache(qkv.CacheConfig{Layers: []qkv.CacheLayer{layerOf(k8, v8)}, Pages: 1, PageTokens: seq})
+	must(err)
+	step := newStep(t, e, cache)
+	must(step.Begin([]qkv.StepSequence{{Sequence: cache.NewSequence(), Tokens: seq}}))
+	list = append(list, operation{name: "projection of a step", out: [][]float32{projected[:seq*heads*dim], k8.scales}, do: func(ctx context.Context) error {
+		return projection.StepContext(ctx, step, 0, qkv.BSHD(projected[:seq*heads*dim], 1, seq, heads, dim), rows)
+	}})
 	return list
 }
 

@@ -169,3 +169,47 @@ func ExampleCache_window() {
 	fmt.Println(sequence.Len(), out)
 	// Output: 1000 [498.5]
 }
+
+// The layer of a model that has code of its own around the attention: queries come out of the
+// projection, keys and values go into the cache.
+func ExampleProjection_Step() {
+	e, err := qkv.New(qkv.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	const in = 2
+	linear := func(w ...float32) qkv.Linear { return qkv.Linear{W: qkv.RowMajor(w, in, 1)} }
+	projection, err := e.NewProjection(qkv.ProjectionConfig{Q: linear(0, 0), K: linear(1, 0), V: linear(0, 1), Heads: 1})
+	if err != nil {
+		log.Fatal(err)
+	}
+	layer := qkv.CacheLayer{KVHeads: 1, DimQK: 1, DimV: 1, KeyType: qkv.TypeFloat16, ValueType: qkv.TypeFloat16}
+	cache, err := qkv.NewCache(qkv.CacheConfig{Layers: []qkv.CacheLayer{layer}, Pages: 8, PageTokens: 4})
+	if err != nil {
+		log.Fatal(err)
+	}
+	step, err := e.NewStep(cache)
+	if err != nil {
+		log.Fatal(err)
+	}
+	// Prompts of two sequences: the rows of x are the tokens of one, and then those of the other.
+	sequences := []qkv.StepSequence{{Sequence: cache.NewSequence(), Tokens: 2}, {Sequence: cache.NewSequence(), Tokens: 1}}
+	if err := step.Begin(sequences); err != nil {
+		log.Fatal(err)
+	}
+	x := []float32{0, 10, 0, 20, 0, 5}
+	q, out := constant(step.Tokens(), 0), make([]float32, step.Tokens())
+	if err := projection.Step(step, 0, q, qkv.RowMajor(x, step.Tokens(), in)); err != nil {
+		log.Fatal(err)
+	}
+	// All scores are 0: a token averages the values up to its own.
+	if err := step.Attend(0, &qkv.Call{Q: q, Out: qkv.THD(out, step.Tokens(), 1, 1), Mask: qkv.Mask{Causal: true}}); err != nil {
+		log.Fatal(err)
+	}
+	if err := step.Commit(); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(out)
+	// Output:
+	// [10 15 5]
+}

@@ -124,18 +124,25 @@ func (e *Engine) NewLayer(cfg LayerConfig) (*Layer, error) {
 	return l, nil
 }
 
-// Workspace returns the bytes that a call of so many tokens, over all sequences, needs: for
+// Workspace returns the bytes that a call of so many tokens, over all sequences, needs at most: for
 // the queries, keys and values, and for the attention's output where that does not take
-// the place of the queries; of nil 0. There are as many workspaces as there are calls at one time.
+// the place of the queries; of nil 0. [Layer.Step] needs none for keys and values, which go into the
+// cache. There are as many workspaces as there are calls at one time.
 func (l *Layer) Workspace(tokens int) int {
 	if l == nil {
 		return 0
 	}
-	row := l.heads*l.dimQK + l.kvHeads*(l.dimQK+l.dimV)
+	return mul(4, tokens, l.rowValues(l.kvHeads))
+}
+
+// rowValues returns the float32 values of a token in a workspace, with keys and values of so many
+// heads.
+func (l *Layer) rowValues(kvHeads int) int {
+	row := l.heads*l.dimQK + kvHeads*(l.dimQK+l.dimV)
 	if l.dimQK != l.dimV {
 		row += l.heads * l.dimV
 	}
-	return mul(4, tokens, row)
+	return row
 }
 
 // A LayerCall is the operands of a [Layer].
@@ -245,7 +252,7 @@ func (l *Layer) prepare(c *LayerCall, s *layerSpace, run *projecting) error {
 		s.call = *c.Attention
 	}
 	s.ours = !s.call.Out.given()
-	if err := l.place(s, batch, tokens/batch); err != nil {
+	if err := l.place(s, batch, tokens/batch, true); err != nil {
 		return err
 	}
 	o := &s.call.Out
@@ -356,10 +363,14 @@ func (l *Layer) checkOutput(y *Matrix, tokens int) error {
 }
 
 // place gives the operands of the attention that are not the caller's a place in the
-// workspace: keys and values each head by itself, queries and outputs token by token. The error is
-// a [*MemoryError].
-func (l *Layer) place(s *layerSpace, batch, seq int) error {
-	if n := l.Workspace(batch*seq) / 4; len(s.mem) < n {
+// workspace: keys and values each head by itself, unless they go into a cache, queries and outputs
+// token by token. The error is a [*MemoryError].
+func (l *Layer) place(s *layerSpace, batch, seq int, kv bool) error {
+	kvHeads := 0
+	if kv {
+		kvHeads = l.kvHeads
+	}
+	if n := mul(batch*seq, l.rowValues(kvHeads)); len(s.mem) < n {
 		if err := checkMemory("workspace", 4*int64(n)); err != nil {
 			return err
 		}
@@ -372,11 +383,11 @@ func (l *Layer) place(s *layerSpace, batch, seq int) error {
 		return m
 	}
 	c := &s.call
-	if l.kvHeads > 0 && !c.K.given() {
-		c.K = BHSD(take(batch*seq*l.kvHeads*l.dimQK), batch, l.kvHeads, seq, l.dimQK)
+	if kvHeads > 0 && !c.K.given() {
+		c.K = BHSD(take(batch*seq*kvHeads*l.dimQK), batch, kvHeads, seq, l.dimQK)
 	}
-	if l.kvHeads > 0 && !c.V.given() {
-		c.V = BHSD(take(batch*seq*l.kvHeads*l.dimV), batch, l.kvHeads, seq, l.dimV)
+	if kvHeads > 0 && !c.V.given() {
+		c.V = BHSD(take(batch*seq*kvHeads*l.dimV), batch, kvHeads, seq, l.dimV)
 	}
 	q := take(batch * seq * l.heads * l.dimQK)
 	if !c.Out.given() {

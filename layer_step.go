@@ -47,9 +47,6 @@ func (l *Layer) step(s *Step, index int, y, x *Matrix, done tile.Done) (whole bo
 	}
 	defer s.leave()
 	defer s.forget()
-	if s.engine != l.projection.engine {
-		return false, argError("step", 0, 0, "step is of another engine than the layer")
-	}
 	space := l.spaces.Get().(*layerSpace)
 	run := l.projection.runs.Get().(*projecting)
 	if err = l.prepareStep(s, index, y, x, space, run); err == nil {
@@ -57,13 +54,7 @@ func (l *Layer) step(s *Step, index int, y, x *Matrix, done tile.Done) (whole bo
 		e := s.engine.engine
 		workers := s.engine.Workers()
 		whole = s.finish(func() bool {
-			if !e.Multiply(&run.product, workers) {
-				return false
-			}
-			if l.kvHeads > 0 {
-				s.store(index, &space.call.K, &space.call.V)
-			}
-			return e.Run(&s.problem, workers) && e.Multiply(&space.product, workers)
+			return run.store(s, index) && e.Run(&s.problem, workers) && e.Multiply(&space.product, workers)
 		})
 	}
 	run.release()
@@ -76,6 +67,9 @@ func (l *Layer) step(s *Step, index int, y, x *Matrix, done tile.Done) (whole bo
 // prepareStep checks the operands and translates them: everything is checked before anything is
 // written.
 func (l *Layer) prepareStep(s *Step, index int, y, x *Matrix, space *layerSpace, run *projecting) error {
+	if s.engine != l.projection.engine {
+		return argError("step", 0, 0, "step is of another engine than the layer")
+	}
 	if err := x.check("x"); err != nil {
 		return err
 	}
@@ -83,47 +77,24 @@ func (l *Layer) prepareStep(s *Step, index int, y, x *Matrix, space *layerSpace,
 	if l.max != 0 && tokens > l.max {
 		return argError("x", tokens, l.max, "x has %d tokens, the layer is made for at most %d", tokens, l.max)
 	}
-	if queries := s.cu[len(s.cu)-1]; tokens != queries {
-		return argError("x", tokens, queries, "x has %d rows, the step has %d queries", tokens, queries)
-	}
-	if l.kvHeads > 0 && !s.ofTokens {
-		// A row is a query, and a token that has keys and values.
-		for i := range s.sequences {
-			if n := &s.sequences[i]; n.queries() != n.Tokens {
-				return argError("step", n.queries(), n.Tokens, "step has %d queries and %d new tokens of sequences[%d], a layer with weights of keys and values needs as many of both", n.queries(), n.Tokens, i)
-			}
-		}
+	if err := l.projection.checkStep(s, x); err != nil {
+		return err
 	}
 	if err := l.checkOutput(y, tokens); err != nil {
 		return err
 	}
 	c := &space.call
 	*c = l.options
-	if err := l.place(space, 1, tokens); err != nil {
+	if err := l.place(space, 1, tokens, false); err != nil {
 		return err
 	}
-	k, v := c.K, c.V
-	c.K, c.V = View{}, View{}
-	space.project = ProjectionCall{X: *x, Q: c.Q, K: k, V: v}
-	if l.projection.rotary != nil {
-		space.project.Positions = s.QueryPositions()
-	}
-	if err := run.prepare(&space.project); err != nil {
+	space.project = ProjectionCall{X: *x, Q: c.Q}
+	if err := run.prepareStep(s, index, &space.project); err != nil {
 		return err
-	}
-	if l.kvHeads > 0 {
-		layer, err := s.cache.layer(index)
-		if err != nil {
-			return err
-		}
-		if err := layer.checkTokens(&k, &v, tokens); err != nil {
-			return err
-		}
 	}
 	if err := s.prepare(index, c, l.kvHeads == 0); err != nil {
 		return err
 	}
-	c.K, c.V = k, v
 	o := &c.Out
 	space.out = Product{
 		X: Matrix{data: o.floats(), offset: o.offset, rows: tokens, cols: l.heads * l.dimV, rowStride: o.stride[axisSeq], colStride: o.stride[axisDim]},

@@ -162,7 +162,7 @@ func TestLayerStepErrors(t *testing.T) {
 		"step is nil or zero":                                   layer.Step(nil, 0, to, x),
 		"layer is nil or zero":                                  (*qkv.Layer)(nil).Step(step, 0, to, x),
 		"layer is 2, the cache has 2":                           layer.Step(step, 2, to, x),
-		"k has heads 2, the step needs 1":                       layer.Step(step, 1, to, x),
+		"k has heads 2, layer 1 has 1":                          layer.Step(step, 1, to, x),
 		"x has 2 rows, the step has 3 queries":                  layer.Step(step, 0, to, newMatrix("rows", 2, 6, next).matrix()),
 		"x has 4 tokens, the layer is made for at most 3":       layer.Step(step, 0, to, newMatrix("rows", 4, 6, next).matrix()),
 		"x has 7 columns, the weights have 6 rows":              layer.Step(step, 0, to, newMatrix("rows", 3, 7, next).matrix()),

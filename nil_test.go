@@ -37,6 +37,7 @@ func TestNil(t *testing.T) {
 		e.Rotate(nil, view, nil), e.Rotate(&qkv.Rotary{}, view, nil),
 		(*qkv.Layer)(nil).Run(nil), (*qkv.Layer)(nil).Forward(matrix, matrix), new(qkv.Layer).Run(&qkv.LayerCall{}), new(qkv.Layer).RunContext(ctx, nil),
 		(*qkv.Projection)(nil).Run(nil), new(qkv.Projection).Run(&qkv.ProjectionCall{}),
+		(*qkv.Projection)(nil).Step(nil, 0, view, matrix), new(qkv.Projection).StepContext(ctx, nil, 0, view, matrix),
 		second(e.NewStep(nil)), second(e.NewStep(new(qkv.Cache))), second((*qkv.Cache)(nil).ReadSequence(nil)), second(new(qkv.Cache).ReadSequence(nil)),
 		(*qkv.Step)(nil).Begin(nil), new(qkv.Step).Begin(nil), (*qkv.Step)(nil).Write(0, view, view), new(qkv.Step).Write(0, view, view),
 		(*qkv.Step)(nil).Attend(0, nil), new(qkv.Step).Attend(0, &qkv.Call{}), new(qkv.Step).AttendContext(ctx, 0, nil), second(new(qkv.Step).Explain(0, nil)),

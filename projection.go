@@ -61,8 +61,8 @@ type ProjectionConfig struct {
 //
 //	Q = X Wq + bq, K = X Wk + bk, V = X Wv + bv
 //
-// and writes each where attention will read it, or into a cache. It is safe for use by
-// several goroutines at once.
+// and writes each where attention will read it, see [Projection.Run], or into a cache, see
+// [Projection.Step]. It is safe for use by several goroutines at once.
 type Projection struct {
 	engine *Engine
 	parts  []projectedPart
@@ -146,7 +146,7 @@ func (e *Engine) NewProjection(cfg ProjectionConfig) (*Projection, error) {
 		} else if rows != p.in {
 			return nil, argError(name, rows, p.in, "%s has %d rows, %s has %d", name, rows, first, p.in)
 		}
-		if err := p.checkFinish(i, width); err != nil {
+		if err := p.checkEpilogue(i, width); err != nil {
 			return nil, err
 		}
 		p.parts = append(p.parts, projectedPart{index: i, packed: l.Packed, Part: tile.Part{Heads: heads[i], Width: width}})
@@ -170,13 +170,19 @@ func (e *Engine) NewProjection(cfg ProjectionConfig) (*Projection, error) {
 			part.Part = part.packed.part(tile.Matrix{})
 		}
 		part.Bias = unsafe.Pointer(unsafe.SliceData(l.Bias))
+		if part.index < len(p.norms) {
+			part.Norm, part.Eps = p.norms[part.index], p.eps
+			if p.rotary != nil {
+				part.Rotary = &p.rotary.tables
+			}
+		}
 	}
 	p.runs.New = func() any { return &projecting{projection: p} }
 	return p, nil
 }
 
-// checkFinish reports what cannot be done to a head of so many dims.
-func (p *Projection) checkFinish(index, width int) error {
+// checkEpilogue reports what cannot be done to a head of so many dims.
+func (p *Projection) checkEpilogue(index, width int) error {
 	if index == len(p.norms) { // values
 		return nil
 	}
@@ -184,7 +190,7 @@ func (p *Projection) checkFinish(index, width int) error {
 	if w := p.norms[index]; w != nil && len(w) != width {
 		return argError(name+" norm", len(w), width, "%s norm has length %d, %s has head dim %d", name, len(w), name, width)
 	}
-	if r := p.rotary; r != nil && r.pairs == 0 {
+	if r := p.rotary; r != nil && r.tables.Pairs == 0 {
 		return argError("rotary", 0, 0, "rotary is empty, one of NewRotary is needed")
 	} else if r != nil && width < r.Dim() {
 		return argError(name, width, r.Dim(), "%s has head dim %d, the rotary embedding has %d", name, width, r.Dim())
@@ -197,7 +203,7 @@ var keptNames = [3][3]string{
 	{"q weights", "q bias", "q norm"}, {"k weights", "k bias", "k norm"}, {"v weights", "v bias", ""},
 }
 
-// checkKept reports an output that shares memory with weights, biases or norms that p keeps.
+// checkKept reports an output that shares memory with weights, biases, norms or tables that p keeps.
 func (p *Projection) checkKept(name string, written *region) error {
 	for i := range p.parts {
 		part := &p.parts[i]
@@ -220,21 +226,19 @@ func (p *Projection) checkKept(name string, written *region) error {
 			}
 		}
 	}
-	return nil
-}
-
-// finishes reports whether something is done to the heads of a part after the product.
-func (p *Projection) finishes(index int) bool {
-	return index < len(p.norms) && (p.norms[index] != nil || p.rotary != nil)
+	if p.rotary == nil {
+		return nil
+	}
+	return p.rotary.checkTables(name, written)
 }
 
 // A ProjectionCall is the operands of a [Projection].
 type ProjectionCall struct {
 	X Matrix // [batch*seq, in]: token s of sequence b in row b*seq + s
 
-	// Written: [batch, heads, seq, dim], any strides, such as those of tokens of a cache. Of
+	// Written: [batch, heads, seq, dim], any strides. Of
 	// what the projection leaves out there is none. They share no element with each other, with X
-	// or with weights, biases and norms that the Projection keeps.
+	// or with weights, biases, norms and tables that the Projection keeps.
 	Q, K, V View
 
 	// Positions [seq], or [batch*seq] where each sequence has its own, are those of the
@@ -262,8 +266,8 @@ func (p *Projection) RunContext(ctx context.Context, c *ProjectionCall) error {
 
 // run computes c until done is closed, and reports whether all of it is computed.
 func (p *Projection) run(c *ProjectionCall, done tile.Done) (whole bool, err error) {
-	if p == nil || p.engine == nil {
-		return false, argError("projection", 0, 1, "projection is nil or zero: NewProjection makes one")
+	if err := p.ready(); err != nil {
+		return false, err
 	}
 	if c == nil {
 		return false, argError("call", 0, 1, "call is nil")
@@ -278,21 +282,25 @@ func (p *Projection) run(c *ProjectionCall, done tile.Done) (whole bool, err err
 	return whole, err
 }
 
+// ready reports a Projection that NewProjection has not made.
+func (p *Projection) ready() error {
+	if p == nil || p.engine == nil {
+		return argError("projection", 0, 1, "projection is nil or zero: NewProjection makes one")
+	}
+	return nil
+}
+
 // projecting is a call of a Projection.
 type projecting struct {
 	projection *Projection
 	product    tile.Product
-	call       ProjectionCall
 }
 
 // prepare checks the call and translates it.
 func (r *projecting) prepare(c *ProjectionCall) error {
 	p := r.projection
-	if err := c.X.check("x"); err != nil {
+	if err := p.checkX(&c.X); err != nil {
 		return err
-	}
-	if c.X.cols != p.in {
-		return argError("x", c.X.cols, p.in, "x has %d columns, the weights have %d rows", c.X.cols, p.in)
 	}
 	views := [3]*View{&c.Q, &c.K, &c.V}
 	var batch, seq int
@@ -311,29 +319,64 @@ func (r *projecting) prepare(c *ProjectionCall) error {
 				return argError(name, n, c.X.rows, "%s has %d tokens (batch %d, sequence length %d), x has %d rows", name, n, batch, seq, c.X.rows)
 			}
 		}
-		for axis, want := range [4]int{batch, part.Heads, seq, part.Width} {
-			if got := v.shape[axis]; got != want {
-				return argError(name, got, want, "%s has %s %d, the projection gives %d", name, axisNames[axis], got, want)
-			}
-		}
-		if err := v.checkWritable(name, &axisNames); err != nil {
+		if err := part.checkShape(v, batch, seq); err != nil {
 			return err
 		}
-		if p.finishes(part.index) {
-			r.product.Finish = r
-		}
-		r.product.Parts[i] = part.Part
-		r.product.Parts[i].Y = tile.Operand{Base: v.first(), Stride: v.stride}
-		views[part.index] = nil
 	}
-	for i, v := range views {
-		if v != nil && v.given() {
-			name := projectionNames[i]
+	if err := p.checkApart(c); err != nil {
+		return err
+	}
+	if c.Positions != nil && p.rotary == nil {
+		return argError("positions", len(c.Positions), 0, "positions has length %d, and the projection has no rotary embedding", len(c.Positions))
+	}
+	if p.rotary != nil {
+		if err := p.rotary.checkPositions("x", batch, seq, c.Positions, false); err != nil {
+			return err
+		}
+	}
+	r.translate(&c.X, seq, c.Positions)
+	for i := range p.parts {
+		r.product.Parts[i].Y = views[p.parts[i].index].operand()
+	}
+	return nil
+}
+
+// checkX reports rows that p does not project.
+func (p *Projection) checkX(x *Matrix) error {
+	if err := x.check("x"); err != nil {
+		return err
+	}
+	if x.cols != p.in {
+		return argError("x", x.cols, p.in, "x has %d columns, the weights have %d rows", x.cols, p.in)
+	}
+	return nil
+}
+
+// checkShape reports a checked view that the part cannot be written to.
+func (part *projectedPart) checkShape(v *View, batch, seq int) error {
+	name := projectionNames[part.index]
+	for axis, want := range [4]int{batch, part.Heads, seq, part.Width} {
+		if got := v.shape[axis]; got != want {
+			return argError(name, got, want, "%s has %s %d, the projection gives %d", name, axisNames[axis], got, want)
+		}
+	}
+	return v.checkWritable(name, &axisNames)
+}
+
+// checkApart reports what a call has too much, and an output that shares memory with anything else.
+func (p *Projection) checkApart(c *ProjectionCall) error {
+	views := [3]*View{&c.Q, &c.K, &c.V}
+	var written [3]region
+	x := c.X.region()
+	for i, name := range projectionNames {
+		v := views[i]
+		if !v.given() {
+			continue
+		}
+		if p.part(i) == nil {
 			return argError(name, v.shape[axisDim], 0, "%s is given, with head dim %d, and the projection has no weights for it", name, v.shape[axisDim])
 		}
-	}
-	written, x := [3]region{c.Q.region(), c.K.region(), c.V.region()}, c.X.region()
-	for i, name := range projectionNames {
+		written[i] = v.region()
 		for j := range i {
 			if err := checkApart(name, &written[i], projectionNames[j], &written[j]); err != nil {
 				return err
@@ -346,54 +389,28 @@ func (r *projecting) prepare(c *ProjectionCall) error {
 			return err
 		}
 	}
-	if c.Positions != nil && p.rotary == nil {
-		return argError("positions", len(c.Positions), 0, "positions has length %d, and the projection has no rotary embedding", len(c.Positions))
-	}
-	if p.rotary != nil {
-		if err := p.rotary.checkPositions("x", batch, seq, c.Positions, false); err != nil {
-			return err
-		}
-	}
-	r.call = *c
-	q := &r.product
-	q.N, q.Project = len(p.parts), true
-	q.X, q.Rows, q.Depth, q.Seq = c.X.tile(), c.X.rows, p.in, seq
 	return nil
 }
 
-// release drops the references to the caller's memory.
-func (r *projecting) release() {
-	r.product, r.call = tile.Product{}, ProjectionCall{}
+// part returns the part of queries, keys or values, or nil.
+func (p *Projection) part(index int) *projectedPart {
+	for i := range p.parts {
+		if p.parts[i].index == index {
+			return &p.parts[i]
+		}
+	}
+	return nil
 }
 
-// FinishHead normalises and rotates a head of queries or keys.
-func (r *projecting) FinishHead(part, head, row, rows int) {
-	p := r.projection
-	index := p.parts[part].index
-	if !p.finishes(index) {
-		return
-	}
-	x := [...]*View{&r.call.Q, &r.call.K}[index]
-	one := *x
-	one.offset += head * x.stride[axisHeads]
-	one.shape[axisHeads] = 1
-	batch, seq := x.shape[axisBatch], x.shape[axisSeq]
-	for end := row + rows; row < end; {
-		b, s := row/seq, row%seq
-		n := min(end-row, seq-s)
-		if w := p.norms[index]; w != nil {
-			for i := range n {
-				at := one.offset + b*x.stride[axisBatch] + (s+i)*x.stride[axisSeq]
-				normHead((*float32)(unsafe.Add(x.data, 4*at)), x.shape[axisDim], x.stride[axisDim], w, p.eps)
-			}
-		}
-		if p.rotary != nil {
-			positions := r.call.Positions
-			if batch > 1 && len(positions) == batch*seq {
-				positions = positions[b*seq:][:seq]
-			}
-			p.rotary.rotateTokens(p.engine.set, &one, b, s, s+n, positions)
-		}
-		row += n
+// translate makes the product of checked rows but for where it goes.
+func (r *projecting) translate(x *Matrix, seq int, positions []int) {
+	p, q := r.projection, &r.product
+	q.N, q.Project = len(p.parts), true
+	q.X, q.Rows, q.Depth, q.Seq, q.Positions = x.tile(), x.rows, p.in, seq, positions
+	for i := range p.parts {
+		q.Parts[i] = p.parts[i].Part
 	}
 }
+
+// release drops the references to the caller's memory.
+func (r *projecting) release() { r.product = tile.Product{} }

@@ -4,8 +4,6 @@ import (
 	"context"
 	"math"
 	"strconv"
-	"sync"
-	"unsafe"
 
 	"github.com/qkv-go/qkv/kernel"
 	"github.com/qkv-go/qkv/tile"
@@ -45,10 +43,8 @@ type RotaryConfig struct {
 // A table that is not given is made in float64, by the same operations everywhere, and
 // rounded once: it has the same bits on every architecture.
 type Rotary struct {
-	pairs     int
-	pairing   kernel.Pairing
+	tables    tile.Rotary
 	positions int
-	cos, sin  []float32 // [positions][pairs]
 }
 
 // maxTable bounds the elements of a table: 1 GiB of them, or a quarter of that where an int
@@ -67,9 +63,9 @@ func NewRotary(cfg RotaryConfig) (*Rotary, error) {
 	case dim%2 != 0:
 		return nil, argError("dim", dim, dim-1, "dim is %d, an even number is needed", dim)
 	}
-	r := &Rotary{pairs: dim / 2}
+	r := &Rotary{tables: tile.Rotary{Pairs: dim / 2}}
 	if cfg.Interleaved {
-		r.pairing = kernel.Interleaved
+		r.tables.Pairing = kernel.Interleaved
 	}
 	if cfg.Cos != nil || cfg.Sin != nil {
 		if err := r.give(&cfg); err != nil {
@@ -81,7 +77,7 @@ func NewRotary(cfg RotaryConfig) (*Rotary, error) {
 	if n < 1 {
 		return nil, argError("maxPositions", n, 1, "maxPositions is %d, at least 1 is needed", n)
 	}
-	if most := maxTable / r.pairs; n > most {
+	if most := maxTable / r.tables.Pairs; n > most {
 		return nil, argError("maxPositions", n, most, "maxPositions is %d, at most %d are supported for dim %d", n, most, dim)
 	}
 	base := cfg.Base
@@ -98,17 +94,17 @@ func NewRotary(cfg RotaryConfig) (*Rotary, error) {
 	if b := s.scaledBase(dim, n, base); !(b <= math.MaxFloat64) {
 		return nil, argError("base", 0, 1, "base is %v and its scaling %q makes it %v", base, string(s.Type), b)
 	}
-	if err := checkMemory("maxPositions", 2*4*int64(n)*int64(r.pairs)); err != nil {
+	if err := checkMemory("maxPositions", 2*4*int64(n)*int64(r.tables.Pairs)); err != nil {
 		return nil, err
 	}
 	r.positions = n
-	r.tables(s.frequencies(dim, n, base), s.attentionFactor())
+	r.make(s.frequencies(dim, n, base), s.attentionFactor())
 	return r, nil
 }
 
 // give takes the tables of a config.
 func (r *Rotary) give(cfg *RotaryConfig) error {
-	cos, sin, pairs := len(cfg.Cos), len(cfg.Sin), r.pairs
+	cos, sin, pairs := len(cfg.Cos), len(cfg.Sin), r.tables.Pairs
 	switch {
 	case cos != sin:
 		return argError("sin", sin, cos, "sin has length %d, cos has %d", sin, cos)
@@ -121,18 +117,18 @@ func (r *Rotary) give(cfg *RotaryConfig) error {
 	case cfg.Scaling.Type != "":
 		return argError("scaling", 0, 0, "scaling has type %q, beside given tables it has none", string(cfg.Scaling.Type))
 	}
-	r.positions, r.cos, r.sin = cos/pairs, cfg.Cos, cfg.Sin
+	r.positions, r.tables.Cos, r.tables.Sin = cos/pairs, cfg.Cos, cfg.Sin
 	return nil
 }
 
-// tables makes the tables of frequencies.
-func (r *Rotary) tables(freqs []float64, factor float64) {
-	r.cos, r.sin = make([]float32, r.positions*r.pairs), make([]float32, r.positions*r.pairs)
+// make makes the tables of frequencies.
+func (r *Rotary) make(freqs []float64, factor float64) {
+	r.tables.Cos, r.tables.Sin = make([]float32, r.positions*r.tables.Pairs), make([]float32, r.positions*r.tables.Pairs)
 	i := 0
 	for p := range r.positions {
 		for _, f := range freqs {
 			sin, cos := sincos(float64(p), f)
-			r.cos[i], r.sin[i] = float32(cos*factor), float32(sin*factor)
+			r.tables.Cos[i], r.tables.Sin[i] = float32(cos*factor), float32(sin*factor)
 			i++
 		}
 	}
@@ -143,7 +139,7 @@ func (r *Rotary) Dim() int {
 	if r == nil {
 		return 0
 	}
-	return 2 * r.pairs
+	return 2 * r.tables.Pairs
 }
 
 // Positions returns the number of positions that the tables have, from 0 on. Of nil it is 0.
@@ -159,11 +155,8 @@ func (r *Rotary) Tables() (cos, sin []float32) {
 	if r == nil {
 		return nil, nil
 	}
-	return r.cos, r.sin
+	return r.tables.Cos, r.tables.Sin
 }
-
-// rotaryArgs keeps arguments of kernels between calls.
-var rotaryArgs = sync.Pool{New: func() any { return new(kernel.RotaryArgs) }}
 
 // Rotate rotates x in place, queries or keys [batch, heads, seq, dim] with any strides,
 // whose dim is at least r's. Positions [seq], or [batch*seq] where each sequence has its
@@ -178,9 +171,8 @@ func (e *Engine) Rotate(r *Rotary, x View, positions []int) error {
 }
 
 // RotateContext is Rotate that ends early, within some milliseconds, when ctx is done. The error
-// is then that of the context, wrapped, and its cause. The first tokens are then rotated, of all
-// sequences before one and of that one, and the others as they were; nobody knows how many. A
-// context that is done before the call has nothing written.
+// is then that of the context, wrapped, and its cause. Each token is then either rotated or as it was;
+// nobody knows which. A context that is done before the call has nothing written.
 func (e *Engine) RotateContext(ctx context.Context, r *Rotary, x View, positions []int) error {
 	done, err := begin(ctx)
 	if err != nil {
@@ -189,10 +181,6 @@ func (e *Engine) RotateContext(ctx context.Context, r *Rotary, x View, positions
 	whole, err := e.rotate(r, &x, positions, done)
 	return outcome(ctx, whole, err)
 }
-
-// rotateStep bounds the elements that are rotated between two looks at whether to go on: they take
-// a millisecond or two.
-const rotateStep = 1 << 20
 
 // rotate rotates x until done is closed, and reports whether all of it is rotated.
 func (e *Engine) rotate(r *Rotary, x *View, positions []int, done tile.Done) (whole bool, err error) {
@@ -205,51 +193,15 @@ func (e *Engine) rotate(r *Rotary, x *View, positions []int, done tile.Done) (wh
 	if x.empty() {
 		return true, nil
 	}
-	seq := x.shape[axisSeq]
-	step := max(1, rotateStep/mul(x.shape[axisHeads], r.Dim()))
-	own := len(positions) != seq // positions of each sequence
-	for b := range x.shape[axisBatch] {
-		of := positions
-		if of != nil && own {
-			of = of[b*seq:][:seq]
-		}
-		for s := 0; s < seq; s += step {
-			if done.Over() {
-				return false, nil
-			}
-			r.rotateTokens(e.set, x, b, s, min(s+step, seq), of)
-		}
-	}
-	return true, nil
-}
-
-// rotateTokens rotates the tokens [s, end) of a sequence, whose positions are those of all
-// of its tokens.
-func (r *Rotary) rotateTokens(set *kernel.Set, x *View, b, s, end int, positions []int) {
-	a := rotaryArgs.Get().(*kernel.RotaryArgs)
-	for s < end {
-		first, n := run(positions, s, end)
-		r.rotateRun(set, a, x, b, s, n, first)
-		s += n
-	}
-	*a = kernel.RotaryArgs{} // keeps no tensor alive
-	rotaryArgs.Put(a)
-}
-
-// run returns the position of token s, and how many tokens from it on, below end, have
-// positions that go up by 1.
-func run(positions []int, s, end int) (first, n int) {
-	if positions == nil {
-		return s, end - s
-	}
-	for n = 1; s+n < end && positions[s+n] == positions[s]+n; n++ {
-	}
-	return positions[s], n
+	return e.engine.Rotate(&tile.Rotation{
+		X: x.operand(), Batch: x.shape[axisBatch], Heads: x.shape[axisHeads], Seq: x.shape[axisSeq],
+		Rotary: &r.tables, Done: done,
+	}, positions, e.Workers()), nil
 }
 
 // check reports a view that cannot be rotated, and positions that the tables do not have.
 func (r *Rotary) check(x *View, positions []int) error {
-	if r == nil || r.pairs == 0 {
+	if r == nil || r.tables.Pairs == 0 {
 		return argError("rotary", 0, 0, "rotary is nil or empty, one of NewRotary is needed")
 	}
 	if err := x.checkKind("x", kindFloat32); err != nil {
@@ -264,13 +216,22 @@ func (r *Rotary) check(x *View, positions []int) error {
 	if err := x.checkWritable("x", &axisNames); err != nil {
 		return err
 	}
-	written, cos, sin := x.region(), floatsRegion(r.cos), floatsRegion(r.sin)
+	written := x.region()
+	if err := r.checkTables("x", &written); err != nil {
+		return err
+	}
+	return r.checkPositions("x", x.shape[axisBatch], x.shape[axisSeq], positions, x.empty())
+}
+
+// checkTables reports an output that shares memory with the tables.
+func (r *Rotary) checkTables(name string, written *region) error {
+	cos, sin := floatsRegion(r.tables.Cos), floatsRegion(r.tables.Sin)
 	for _, table := range [...]*region{&cos, &sin} {
-		if err := checkApart("x", &written, "the tables of the rotary embedding", table); err != nil {
+		if err := checkApart(name, written, "the tables of the rotary embedding", table); err != nil {
 			return err
 		}
 	}
-	return r.checkPositions("x", x.shape[axisBatch], x.shape[axisSeq], positions, x.empty())
+	return nil
 }
 
 // checkPositions reports positions of a tensor of that name that the tables do not have.
@@ -287,63 +248,4 @@ func (r *Rotary) checkPositions(name string, batch, seq int, positions []int, em
 		}
 	}
 	return nil
-}
-
-// rotateRun rotates all heads of n tokens from token s of a sequence on, at the positions
-// from first on. The rows of a call into the kernel set are what lies closer together,
-// tokens or heads.
-func (r *Rotary) rotateRun(set *kernel.Set, a *kernel.RotaryArgs, x *View, b, s, n, first int) {
-	heads := x.shape[axisHeads]
-	row := func(h, s int) *float32 {
-		i := x.offset + b*x.stride[axisBatch] + h*x.stride[axisHeads] + s*x.stride[axisSeq]
-		return (*float32)(unsafe.Add(x.data, 4*i))
-	}
-	if x.stride[axisDim] != 1 {
-		for h := range heads {
-			for i := range n {
-				r.rotateStrided(row(h, s+i), x.stride[axisDim], first+i)
-			}
-		}
-		return
-	}
-	if n == 1 || heads > 1 && abs(x.stride[axisHeads]) < abs(x.stride[axisSeq]) {
-		for i := range n {
-			r.rotateToken(set, a, row(0, s+i), heads, x.stride[axisHeads], first+i)
-		}
-		return
-	}
-	for h := range heads {
-		r.rotateRows(set, a, row(h, s), n, x.stride[axisSeq], first, r.pairs)
-	}
-}
-
-// rotateToken rotates the heads of a token in place, the first of which begins at p. args
-// are lost.
-func (r *Rotary) rotateToken(set *kernel.Set, args *kernel.RotaryArgs, p *float32, heads, headStride, position int) {
-	r.rotateRows(set, args, p, heads, headStride, position, 0)
-}
-
-// rotateRows rotates rows in place. The first is at a position; the tables of each next
-// row are tableStride elements on.
-func (r *Rotary) rotateRows(set *kernel.Set, a *kernel.RotaryArgs, p *float32, rows, stride, position, tableStride int) {
-	table := position * r.pairs
-	*a = kernel.RotaryArgs{
-		X: p, XStride: stride, Y: p, YStride: stride,
-		Cos: &r.cos[table], Sin: &r.sin[table], TableStride: tableStride,
-		Rows: rows, Pairs: r.pairs, Pairing: r.pairing,
-	}
-	set.Rotary(a)
-}
-
-// rotateStrided rotates a row in place whose elements are stride apart.
-func (r *Rotary) rotateStrided(p *float32, stride, position int) {
-	second, step := r.pairs, 1 // as in rotaryGeneric
-	if r.pairing == kernel.Interleaved {
-		second, step = 1, 2
-	}
-	cos, sin := r.cos[position*r.pairs:][:r.pairs], r.sin[position*r.pairs:][:r.pairs]
-	for i := range cos {
-		x0, x1 := at(p, i*step*stride), at(p, (i*step+second)*stride)
-		*x0, *x1 = kernel.Rotate(*x0, *x1, cos[i], sin[i])
-	}
 }

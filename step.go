@@ -17,7 +17,7 @@ import (
 //	err = step.Begin([]qkv.StepSequence{{Sequence: a, Tokens: 1}, {Sequence: b, Tokens: 512}})
 //	for layer := range layers {
 //		// q, k, v: those of all tokens, one sequence behind the other
-//		err = step.Write(layer, k, v)
+//		err = step.Write(layer, k, v) // or Projection.Step, which computes them into the cache
 //		err = step.Attend(layer, &qkv.Call{Q: q, Out: out, Mask: qkv.Mask{Causal: true}})
 //	}
 //	err = step.Commit()
@@ -404,8 +404,7 @@ func (s *Step) store(layer int, k, v *View) {
 	l := &s.cache.layers[layer]
 	for i, x := range [...]*View{k, v} {
 		w := &s.writes[i]
-		w.Src = tile.Operand{Base: x.first(), Stride: x.stride}
-		w.Dst, w.Heads, w.Dim, w.Runs = l.pools[i], x.shape[axisHeads], x.shape[axisDim], s.groups[l.group].runs
+		w.Src, w.Heads, w.Dim, w.Pages = x.operand(), x.shape[axisHeads], x.shape[axisDim], s.pages(l, i)
 	}
 	s.finish(func() bool {
 		s.engine.engine.Write(&s.writes[0], &s.writes[1], s.engine.Workers())
@@ -413,6 +412,11 @@ func (s *Step) store(layer int, k, v *View) {
 	})
 	s.writes = [2]tile.KVWrite{} // the caller's memory
 	s.written[layer] = true
+}
+
+// pages returns where the new tokens' keys go in a layer, or their values.
+func (s *Step) pages(l *cacheLayer, which int) tile.Pages {
+	return tile.Pages{Pool: l.pools[which], Runs: s.groups[l.group].runs}
 }
 
 // Attend computes the attention of the queries of a layer to its keys and values, those that this

@@ -7,6 +7,7 @@ import (
 	"unsafe"
 
 	"github.com/qkv-go/qkv/kernel"
+	"github.com/qkv-go/qkv/tile"
 )
 
 // Element is the constraint of the element types that a [View] may have.
@@ -180,6 +181,9 @@ func (v *View) first() unsafe.Pointer {
 	}
 	return unsafe.Add(v.data, v.kind.size()*v.offset)
 }
+
+// operand returns the float32 values of a view.
+func (v *View) operand() tile.Operand { return tile.Operand{Base: v.first(), Stride: v.stride} }
 
 // elements returns the slice of a view of that type.
 func elements[T Element](v *View) []T { return unsafe.Slice((*T)(v.data), v.len) }

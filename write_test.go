@@ -78,14 +78,14 @@ func newWrittenPool(r *rand.Rand, e kernel.Elem, from, to *axes, heads, dim int)
 	p.Src = tile.Operand{Base: unsafe.Pointer(&p.src[first]), Stride: stride}
 	stride, first, n = to.place([4]int{poolPages, heads, poolTokens, dim / e.UnitValues()})
 	p.dst = bytes.Repeat([]byte{0xa5}, n*e.Unit())
-	p.Dst = tile.KV{Elem: e, Base: unsafe.Pointer(&p.dst[first*e.Unit()])}
+	p.Pool = tile.KV{Elem: e, Base: unsafe.Pointer(&p.dst[first*e.Unit()])}
 	for i, s := range stride {
-		p.Dst.Stride[i] = s * e.Unit()
+		p.Pool.Stride[i] = s * e.Unit()
 	}
 	if e == kernel.Int8 {
 		stride, first, n = to.place([4]int{poolPages, heads, poolTokens, 1})
 		p.scales = make([]float32, n)
-		p.Dst.Scale = tile.Operand{Base: unsafe.Pointer(&p.scales[first]), Stride: stride}
+		p.Pool.Scale = tile.Operand{Base: unsafe.Pointer(&p.scales[first]), Stride: stride}
 	}
 	p.Runs = []tile.WriteRun{
 		{From: 3, Page: 2, Token: 7, N: 1}, {From: 4, Page: 4, N: poolTokens}, {From: 140, Page: 0, Token: 1, N: 60},
@@ -103,13 +103,13 @@ func (p *writtenPool) rule() (dst []byte, scales []float32) {
 				at := func(o *tile.Operand, batch, token int) *float32 {
 					return (*float32)(unsafe.Add(o.Base, 4*(batch*o.Stride[0]+h*o.Stride[1]+token*o.Stride[2])))
 				}
-				page, s := int(run.Page), &p.Dst.Stride
+				page, s := int(run.Page), &p.Pool.Stride
 				var scale *float32
 				if p.scales != nil {
-					scale = at(&p.Dst.Scale, page, run.Token+t)
+					scale = at(&p.Pool.Scale, page, run.Token+t)
 				}
-				to := unsafe.Add(p.Dst.Base, page*s[0]+h*s[1]+(run.Token+t)*s[2])
-				p.Dst.Elem.SetRow(to, s[3], scale, at(&p.Src, 0, run.From+t), p.Src.Stride[3], p.Dim)
+				to := unsafe.Add(p.Pool.Base, page*s[0]+h*s[1]+(run.Token+t)*s[2])
+				p.Pool.Elem.SetRow(to, s[3], scale, at(&p.Src, 0, run.From+t), p.Src.Stride[3], p.Dim)
 			}
 		}
 	}

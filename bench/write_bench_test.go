@@ -51,7 +51,7 @@ func BenchmarkWrite(b *testing.B) {
 						dst, scales := make([]float32, n*heads*row/4), make([]float32, n*heads)
 						w := tile.KVWrite{Heads: heads, Dim: dim}
 						w.Src = tile.Operand{Base: unsafe.Pointer(&numbers[i][0]), Stride: [4]int{0, dim, heads * dim, 1}}
-						w.Dst = tile.KV{
+						w.Pool = tile.KV{
 							Elem: elem, Base: unsafe.Pointer(&dst[0]), Stride: [4]int{heads * page * row, page * row, row, elem.Unit()},
 							Scale: tile.Operand{Base: unsafe.Pointer(&scales[0]), Stride: [4]int{heads * page, page, 1, 1}},
 						}

@@ -22,6 +22,8 @@ type Engine struct {
 	products      sync.Pool
 	writers       sync.Pool
 	writes        sync.Pool
+	rotations     sync.Pool
+	rotaryArgs    sync.Pool
 	crew          crew
 	paces         [maxPace - minPace]pace // of products
 }
@@ -53,6 +55,12 @@ func New(set *kernel.Set, caches Caches, labels bool, tuning Tuning) *Engine {
 	e.writers.New = func() any { return new(writer) }
 	e.writes.New = func() any {
 		j := &writeJob{engine: e}
+		j.init(j.drain)
+		return j
+	}
+	e.rotaryArgs.New = func() any { return new(kernel.RotaryArgs) }
+	e.rotations.New = func() any {
+		j := &rotateJob{engine: e}
 		j.init(j.drain)
 		return j
 	}

@@ -172,3 +172,5 @@ func (p *Problem) alike() bool {
 func roundUp(n, m int) int { return (n + m - 1) / m * m }
 
 func clamp(x, lo, hi int) int { return max(lo, min(x, hi)) }
+
+func abs(x int) int { return max(x, -x) }

@@ -33,16 +33,16 @@ type Product struct {
 	Seq   int            // rows of a sequence
 	Parts [MaxParts]Part // the first N
 	N     int
-	Add   bool // Y += X W + bias
+	Add   bool // Y += X W + bias, of parts without an epilogue
+
+	// Positions are those of the rows, for parts that are rotated: [Seq], the same in each sequence,
+	// or [Rows]; nil means 0 to Seq-1.
+	Positions []int
 
 	// Project says that it makes queries, keys or values, for profiles to name.
 	Project bool
 
 	Done Done
-
-	// Finish, if not nil, is called with each head of each block of rows when it is
-	// complete, and must be safe for use by several goroutines at once.
-	Finish Finisher
 }
 
 // MaxParts is the most parts of a product: queries, keys and values.
@@ -72,19 +72,18 @@ func (p *Product) packed() bool { return p.N > 0 && p.Parts[0].Panels != nil }
 // parts are the parts that there are.
 func (p *Product) parts() []Part { return p.Parts[:p.N] }
 
-// A Finisher changes what a product has written.
-type Finisher interface {
-	// FinishHead does so for the rows [row, row+rows) of a head of a part.
-	FinishHead(part, head, row, rows int)
-}
-
 // A Part is columns of a product.
 type Part struct {
 	Heads, Width int            // of columns; the width at least 1
 	W            Matrix         // [Depth, Heads*Width]; not read if the weights are packed
 	Panels       unsafe.Pointer // the weights as Pack leaves them, in all parts of a product, or nil in all
 	Bias         unsafe.Pointer // [Heads*Width], or nil
-	Y            Operand        // [Rows/Seq, Heads, Seq, Width]; no two elements share memory
+	Epilogue
+
+	// Y [Rows/Seq, Heads, Seq, Width] is where it goes, unless that is Pages. No two elements share
+	// memory.
+	Y     Operand
+	Pages Pages
 }
 
 // A layout is how the columns of a head are cut into panels: blocks of columns in the
@@ -120,6 +119,7 @@ type panel struct {
 	head, dim   int // the first column, in its head
 	cols, lanes int
 	before      int // lanes of the panels of the part before it
+	out         *output
 }
 
 // panel returns panel i of all heads.
@@ -141,11 +141,10 @@ func (p *panel) bias() unsafe.Pointer {
 }
 
 // direct reports whether a micro-tile can be written where it belongs.
-func (p *panel) direct() bool { return p.cols == p.lanes && p.Y.Stride[3] == 1 }
+func (p *panel) direct() bool { return p.out.padded || p.cols == p.lanes && p.out.Stride[3] == 1 }
 
 // A ProductPlan is the division of a Product into items: a block of rows by a run of
-// units. A unit is a head, or a panel of a part with one head that nothing is done to
-// afterwards.
+// units. A unit is a head, or a panel of a part with one head and no epilogue.
 type ProductPlan struct {
 	MC, RowBlocks int // rows of a block, and blocks
 	NC, Runs      int // units of a run, and runs
@@ -165,10 +164,10 @@ type ProductPlan struct {
 // Items is the number of items.
 func (p *ProductPlan) Items() int { return p.RowBlocks * p.Runs }
 
-// units returns the units of a part, and the panels of each.
-func (p *Product) units(part *Part, l *layout) (units, panels int) {
-	if part.Heads > 1 || p.Finish != nil {
-		return part.Heads, l.panels
+// units returns the units of the part, and the panels of each.
+func (p *Part) units(l *layout) (units, panels int) {
+	if p.Heads > 1 || p.finishes() {
+		return p.Heads, l.panels
 	}
 	return l.panels, 1
 }
@@ -201,7 +200,7 @@ func (e *Engine) PlanProduct(p *Product, workers int) ProductPlan {
 	for i := range p.parts() {
 		part := &p.Parts[i]
 		l := newLayout(e.set, part.Width)
-		units, _ := p.units(part, &l)
+		units, _ := part.units(&l)
 		plan.Units += units
 		columns += part.Heads * part.Width
 	}

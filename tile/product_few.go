@@ -73,6 +73,7 @@ func (p *Product) few(set *kernel.Set) bool {
 // A columnRun is columns of a part, of one head or several, for a block of rows.
 type columnRun struct {
 	*Part
+	out         *output
 	first, cols int
 	row, rows   int
 	sums        []float32 // [rows][cols], of Y
@@ -90,7 +91,7 @@ type columnSpan struct {
 func (j *productJob) inPlace(ws *productWorkspace, part *Part, l *layout, lo, hi, row, rows int) {
 	p, vec := &j.product, j.engine.set.Vec
 	first, last := part.panel(l, lo), part.panel(l, hi-1)
-	c := columnRun{Part: part, first: first.col(), row: row, rows: rows}
+	c := columnRun{Part: part, out: &ws.out, first: first.col(), row: row, rows: rows}
 	c.cols = last.col() + last.cols - c.first
 	wide := roundUp(c.cols, vec)
 	room := ws.results.room(rows * (c.cols + wide))
@@ -114,20 +115,20 @@ func (j *productJob) inPlace(ws *productWorkspace, part *Part, l *layout, lo, hi
 		j.columnsInPlace(ws, &c, columnSpan{first: from, lanes: vec, skip: c.first + whole - from, cols: c.cols - whole, to: whole})
 	}
 	if !p.Done.Over() {
-		c.each(func(at *panel, i, from int) {
-			at.store(c.sums[i*c.cols+from:], (row+i)/p.Seq, (row+i)%p.Seq)
+		c.each(func(at panel, i, from int) {
+			at.store(c.sums[i*c.cols+from:], row+i)
 		})
 	}
 }
 
 // each calls do with the columns of each head and for each row.
-func (c *columnRun) each(do func(at *panel, i, from int)) {
+func (c *columnRun) each(do func(at panel, i, from int)) {
 	for from := 0; from < c.cols; {
 		col := c.first + from
-		at := panel{Part: c.Part, head: col / c.Width, dim: col % c.Width}
+		at := panel{Part: c.Part, out: c.out, head: col / c.Width, dim: col % c.Width}
 		at.cols = min(c.Width-at.dim, c.cols-from)
 		for i := range c.rows {
-			do(&at, i, from)
+			do(at, i, from)
 		}
 		from += at.cols
 	}
@@ -137,8 +138,8 @@ func (c *columnRun) each(do func(at *panel, i, from int)) {
 // is +0.
 func (c *columnRun) begin(p *Product) {
 	if p.Add {
-		c.each(func(at *panel, i, from int) {
-			at.load(c.sums[i*c.cols+from:], (c.row+i)/p.Seq, (c.row+i)%p.Seq)
+		c.each(func(at panel, i, from int) {
+			at.load(c.sums[i*c.cols+from:], c.row+i)
 		})
 	} else {
 		kernel.Clear(c.sums)
@@ -196,7 +197,9 @@ func (j *productJob) packFew(ws *productWorkspace, row, rows int) {
 		return
 	}
 	ws.fewStride = j.engine.set.Vec
-	j.packRows(ws, row, rows, ws.fewStride)
+	if ws.packedRow != row {
+		j.packRows(ws, row, rows, ws.fewStride)
+	}
 	j.engine.phase(j.product.phase())
 }
 

@@ -34,9 +34,15 @@ type productWorkspace struct {
 	bias      [kernel.MaxLanes]float32
 	panel     buffer
 	rows      *float32 // of X [Depth][lanes], in panel, of a product in place
+	packedRow int      // the first of rows, -1 if there are none of this item
 	fewStride int      // of rows, where they are few
 	results   buffer
 	decoded   buffer // weights of a step of a panel
+	heads     buffer // of rows on their way to pages
+	out       output // of the heads that are computed
+
+	rotary kernel.RotaryArgs
+	store  kernel.StoreArgs
 
 	copies  buffer
 	copied  *float32 // a copy of rows of X from copyRow on, [rows][copyStride], or nil
@@ -64,6 +70,8 @@ func (ws *productWorkspace) release() {
 	ws.dotsArgs.Q, ws.dotsArgs.B, ws.dotsArgs.C = nil, nil, nil
 	ws.combineArgs.A, ws.combineArgs.B, ws.combineArgs.C = nil, nil, nil
 	ws.rows, ws.copied = nil, nil
+	ws.out = output{}
+	ws.rotary, ws.store = kernel.RotaryArgs{}, kernel.StoreArgs{}
 }
 
 // pack packs depth rows of the weights of a panel, from row k on, into dst [depth][lanes].
@@ -118,39 +126,58 @@ func (j *productJob) item(ws *productWorkspace, row, unit int) {
 	p := &j.product
 	rows := min(j.plan.MC, p.Rows-row)
 	end := min(unit+j.plan.NC, j.plan.Units)
+	ws.packedRow = -1
 	before := 0
 	for i := range p.parts() {
 		part := &p.Parts[i]
 		l := newLayout(j.engine.set, part.Width)
-		units, panels := p.units(part, &l)
+		units, _ := part.units(&l)
 		if lo, hi := max(0, unit-before), min(units, end-before); lo < hi {
-			switch begin, after, lo, hi := before+lo, before+hi, lo*panels, hi*panels; j.plan.Path {
-			case PathTransposed:
-				j.transposed(ws, part, &l, lo, hi, row, rows)
-			case PathDots, PathCombine:
-				j.inPlace(ws, part, &l, lo, hi, row, rows)
-			default:
-				var then weightStep
-				if after < end {
-					then = j.first(after)
-				} else { // most likely the item that this worker takes next
-					i := int(j.next.Load())
-					then = j.first(i / j.plan.RowBlocks * j.plan.NC)
-					if other := i % j.plan.RowBlocks * j.plan.MC; other != row {
-						then.row, then.rows = other, min(j.plan.MC, p.Rows-other)
-					}
-				}
-				begins := begin == unit && (unit == 0 || j.plan.RowBlocks > 1)
-				j.panels(ws, part, &l, lo, hi, row, rows, begins, then)
-			}
-			if p.Finish != nil {
-				j.engine.phase(phaseRotate)
-				for head := lo; head < hi && !p.Done.Over(); head++ {
-					p.Finish.FinishHead(i, head, row, rows)
-				}
+			r := unitRun{part: part, layout: l, before: before, lo: lo, hi: hi, row: row, rows: rows, begin: unit, end: end}
+			if part.Pages.Pool.Base != nil {
+				j.toPages(ws, &r)
+			} else {
+				ws.out = output{Operand: part.Y, seq: p.Seq}
+				j.units(ws, &r)
+				j.finish(ws, part, lo, hi, row, rows)
 			}
 		}
 		before += units
+	}
+}
+
+// A unitRun is units of a part for a block of rows, and where they are in an item.
+type unitRun struct {
+	part       *Part
+	layout     layout
+	before     int // units of the parts before it
+	lo, hi     int // units of the part
+	row, rows  int
+	begin, end int // the units of the item, those of all parts counted
+}
+
+// units computes units into ws.out.
+func (j *productJob) units(ws *productWorkspace, r *unitRun) {
+	_, panels := r.part.units(&r.layout)
+	lo, hi := r.lo*panels, r.hi*panels
+	switch j.plan.Path {
+	case PathTransposed:
+		j.transposed(ws, r.part, &r.layout, lo, hi, r.row, r.rows)
+	case PathDots, PathCombine:
+		j.inPlace(ws, r.part, &r.layout, lo, hi, r.row, r.rows)
+	default:
+		var then weightStep
+		if after := r.before + r.hi; after < r.end {
+			then = j.first(after)
+		} else { // most likely the item that this worker takes next
+			i := int(j.next.Load())
+			then = j.first(i / j.plan.RowBlocks * j.plan.NC)
+			if other := i % j.plan.RowBlocks * j.plan.MC; other != r.row {
+				then.row, then.rows = other, min(j.plan.MC, j.product.Rows-other)
+			}
+		}
+		begins := r.before+r.lo == r.begin && (r.begin == 0 || j.plan.RowBlocks > 1)
+		j.panels(ws, r.part, &r.layout, lo, hi, r.row, r.rows, begins, then)
 	}
 }
 
@@ -168,7 +195,7 @@ func (j *productJob) first(unit int) weightStep {
 	for i := range p.parts() {
 		part := &p.Parts[i]
 		l := newLayout(j.engine.set, part.Width)
-		units, panels := p.units(part, &l)
+		units, panels := part.units(&l)
 		if part.Panels != nil && unit < units {
 			at := part.panel(&l, unit*panels)
 			return weightStep{weights: unsafe.Add(part.Panels, 4*p.Depth*at.before), lanes: at.lanes}
@@ -184,6 +211,7 @@ func (j *productJob) panels(ws *productWorkspace, part *Part, l *layout, lo, hi,
 	p := &j.product
 	panel := func(i int) (at panel, weights unsafe.Pointer) {
 		at = part.panel(l, i)
+		at.out = &ws.out
 		if part.Panels == nil {
 			return at, nil
 		}
@@ -267,25 +295,16 @@ func (j *productJob) copyX(ws *productWorkspace, row, rows, k int) {
 func (j *productJob) direct(ws *productWorkspace, at *panel, weights unsafe.Pointer, row, rows, k int, next weightStep) {
 	p := &j.product
 	a := &ws.args
-	y := &at.Y
+	y := at.out
 	j.step(ws, at, weights, k)
 	j.ask(ws, next, rows)
 	a.Add, a.Bias = true, nil
 	if k == 0 {
-		a.Add, a.Bias = p.Add, (*float32)(at.bias())
+		a.Add, a.Bias = p.Add, ws.laneBias(at)
 	}
 	for i := 0; i < rows; {
-		batch, token := (row+i)/p.Seq, (row+i)%p.Seq
-		a.C = (*float32)(unsafe.Add(y.at(batch, at.head, token), 4*at.dim))
-		n := rows - i
-		switch {
-		case p.Seq == 1:
-			a.Stride = y.Stride[0]
-		case y.Stride[0] == p.Seq*y.Stride[2]:
-			a.Stride = y.Stride[2]
-		default:
-			n, a.Stride = min(n, p.Seq-token), y.Stride[2]
-		}
+		n, stride := y.run(row+i, rows-i)
+		a.C, a.Stride = (*float32)(unsafe.Add(y.at(row+i, at.head), 4*at.dim)), stride
 		j.rows(ws, row+i, n, k)
 		i += n
 	}
@@ -300,7 +319,7 @@ func (j *productJob) scattered(ws *productWorkspace, at *panel, weights unsafe.P
 	values := unsafe.Slice(results, rows*at.lanes)
 	if p.Add {
 		for i := range rows {
-			at.load(values[i*at.lanes:], (row+i)/p.Seq, (row+i)%p.Seq)
+			at.load(values[i*at.lanes:], row+i)
 		}
 	}
 	for k := 0; k < p.Depth && !p.Done.Over(); k += a.Depth {
@@ -315,20 +334,29 @@ func (j *productJob) scattered(ws *productWorkspace, at *panel, weights unsafe.P
 		j.ask(ws, next, rows)
 		a.C, a.Stride = results, at.lanes
 		a.Add, a.Bias = p.Add || k > 0, nil
-		if bias := at.bias(); bias != nil && k == 0 {
-			clear(ws.bias[copy(ws.bias[:], unsafe.Slice((*float32)(bias), at.cols)):])
-			a.Bias = &ws.bias[0]
+		if k == 0 {
+			a.Bias = ws.laneBias(at)
 		}
 		j.rows(ws, row, rows, k)
 	}
 	for i := range rows {
-		at.store(values[i*at.lanes:], (row+i)/p.Seq, (row+i)%p.Seq)
+		at.store(values[i*at.lanes:], row+i)
 	}
 }
 
+// laneBias returns the bias of all lanes of a panel, nil if there is none.
+func (ws *productWorkspace) laneBias(at *panel) *float32 {
+	bias := (*float32)(at.bias())
+	if bias == nil || at.cols == at.lanes {
+		return bias
+	}
+	clear(ws.bias[copy(ws.bias[:], unsafe.Slice(bias, at.cols)):])
+	return &ws.bias[0]
+}
+
 // load copies a row of a panel of Y into values.
-func (p *panel) load(values []float32, batch, token int) {
-	y, stride := p.Y.at(batch, p.head, token), p.Y.Stride[3]
+func (p *panel) load(values []float32, row int) {
+	y, stride := p.out.at(row, p.head), p.out.Stride[3]
 	if stride == 1 {
 		copy(values, unsafe.Slice((*float32)(unsafe.Add(y, 4*p.dim)), p.cols))
 		return
@@ -339,8 +367,8 @@ func (p *panel) load(values []float32, batch, token int) {
 }
 
 // store copies values into a row of a panel of Y.
-func (p *panel) store(values []float32, batch, token int) {
-	y, stride := p.Y.at(batch, p.head, token), p.Y.Stride[3]
+func (p *panel) store(values []float32, row int) {
+	y, stride := p.out.at(row, p.head), p.out.Stride[3]
 	if stride == 1 {
 		copy(unsafe.Slice((*float32)(unsafe.Add(y, 4*p.dim)), p.cols), values)
 		return

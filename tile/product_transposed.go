@@ -36,9 +36,12 @@ func (j *productJob) transposed(ws *productWorkspace, part *Part, l *layout, lo,
 	for end := row + rows; row < end; row += set.Lanes {
 		n := min(set.Lanes, end-row)
 		lanes := (n + set.Vec - 1) / set.Vec * set.Vec
-		j.packRows(ws, row, n, lanes)
+		if ws.packedRow != row { // for another part, or other heads
+			j.packRows(ws, row, n, lanes)
+		}
 		for i := lo; i < hi; {
 			first := part.panel(l, i)
+			first.out = &ws.out
 			cols := first.cols
 			// Panels of one head are neighbours.
 			for i++; i < hi && i%l.panels != 0; i++ {
@@ -61,7 +64,7 @@ func (j *productJob) packRows(ws *productWorkspace, row, n, lanes int) {
 		ws.off[i] = i * x.Row
 	}
 	depth := j.product.Depth
-	ws.rows = ws.panel.room(depth * lanes)
+	ws.rows, ws.packedRow = ws.panel.room(depth*lanes), row
 	ws.packArgs = kernel.PackArgs{
 		Src: (*float32)(x.at(row, 0)), Off: &ws.off, DimStride: x.Col, Rows: n, Dim: depth,
 		Dst: ws.rows, Lanes: lanes, Stride: lanes, Scale: 1,
@@ -75,12 +78,11 @@ func (j *productJob) columns(ws *productWorkspace, at *panel, cols, row, n, lane
 	j.engine.phase(j.product.phase())
 	p, set := &j.product, j.engine.set
 	results := ws.results.room(cols * lanes)
-	y := &at.Y
+	y := at.out
 	for i := range n {
-		token := row + i
-		ws.off[i] = token/p.Seq*y.Stride[0] + token%p.Seq*y.Stride[2]
+		ws.off[i] = y.offset(row + i)
 	}
-	first := (*float32)(unsafe.Add(y.at(0, at.head, 0), 4*at.dim*y.Stride[3]))
+	first := (*float32)(unsafe.Add(y.head(at.head), 4*at.dim*y.Stride[3]))
 	begun := j.begin(ws, at, results, first, cols, n, lanes)
 	a := &ws.args
 	a.RowStride, a.ColStride, a.Rows = at.W.Col, at.W.Row, cols
@@ -108,7 +110,7 @@ func (j *productJob) columns(ws *productWorkspace, at *panel, cols, row, n, lane
 func (j *productJob) begin(ws *productWorkspace, at *panel, results, first *float32, cols, n, lanes int) bool {
 	if j.product.Add {
 		ws.packArgs = kernel.PackArgs{
-			Src: first, Off: &ws.off, DimStride: at.Y.Stride[3], Rows: n, Dim: cols,
+			Src: first, Off: &ws.off, DimStride: at.out.Stride[3], Rows: n, Dim: cols,
 			Dst: results, Lanes: lanes, Stride: lanes, Scale: 1,
 		}
 		j.engine.set.PackQ(&ws.packArgs)

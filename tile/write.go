@@ -17,18 +17,24 @@ const (
 	writeWorth = 256 << 10
 )
 
+// Pages is where tokens go in a pool, converted to its type.
+type Pages struct {
+	Pool KV // no two elements of the runs share memory
+	Runs []WriteRun
+}
+
 // A KVWrite is keys, or values, that go into a pool of pages.
 type KVWrite struct {
 	Src        Operand // [1, Heads, tokens, Dim]
-	Dst        KV      // no two elements of the runs share memory
-	Heads, Dim int     // Dim is a multiple of the values of a unit of Dst
-	Runs       []WriteRun
+	Heads, Dim int     // Dim is a multiple of the values of a unit of the pool
+	Pages
 }
 
-// A WriteRun is tokens that follow each other, in Src and in a page.
+// A WriteRun is tokens that follow each other, where they come from and in a page. Those of a product
+// have each of its rows once, in order, and none of them is empty.
 type WriteRun struct {
-	From  int   // first token of Src
-	Page  int32 // of Dst
+	From  int   // first token, or row of a product
+	Page  int32 // of the pool
 	Token int   // of the page, that From goes to
 	N     int   // tokens, at least 0
 }
@@ -129,42 +135,50 @@ func (w *writer) item(set *kernel.Set, p *writePart, i int) {
 		}
 		skip := t - w.at
 		n := min(run.N-skip, end-t)
-		w.tokens(set, int(run.Page), run.Token+skip, run.From+skip, n)
+		src := p.Src
+		src.Base = p.Src.at(0, 0, run.From+skip)
+		p.Pool.store(set, &w.args, &src, pagePlace{page: int(run.Page), token: run.Token + skip}, p.Heads, n, p.Dim)
 		t += n
 	}
 }
 
-// tokens writes n tokens of all heads: rows of the tokens of each head or, of few tokens, of the
-// heads of each.
-func (w *writer) tokens(set *kernel.Set, page, token, from, n int) {
-	const heads, seq = 1, 2 // axes
-	if n >= w.part.Heads {
-		for h := range w.part.Heads {
-			w.rows(set, page, h, token, from, seq, n)
+// A pagePlace is a head and a token of a page.
+type pagePlace struct{ page, head, token int }
+
+// store writes heads of n tokens that src begins with from a place on: rows of the tokens of each head
+// or, of few tokens, of the heads of each.
+func (t *KV) store(set *kernel.Set, a *kernel.StoreArgs, src *Operand, to pagePlace, heads, n, dim int) {
+	const head, seq = 1, 2 // axes
+	if n >= heads {
+		for h := range heads {
+			at := to
+			at.head += h
+			t.storeRows(set, a, src, (*float32)(src.at(0, h, 0)), at, seq, n, dim)
 		}
 		return
 	}
-	for t := range n {
-		w.rows(set, page, 0, token+t, from+t, heads, w.part.Heads)
+	for i := range n {
+		at := to
+		at.token += i
+		t.storeRows(set, a, src, (*float32)(src.at(0, 0, i)), at, head, heads, dim)
 	}
 }
 
-// rows writes n rows along an axis.
-func (w *writer) rows(set *kernel.Set, page, head, token, from, axis, n int) {
-	p, a := w.part, &w.args
-	a.Src, a.SrcStride = (*float32)(p.Src.at(0, head, from)), p.Src.Stride[axis]
-	a.Dst, a.DstStride = p.Dst.at(page, head, token), p.Dst.Stride[axis]
+// storeRows writes n rows of src along an axis.
+func (t *KV) storeRows(set *kernel.Set, a *kernel.StoreArgs, src *Operand, first *float32, to pagePlace, axis, n, dim int) {
+	a.Src, a.SrcStride = first, src.Stride[axis]
+	a.Dst, a.DstStride = t.at(to.page, to.head, to.token), t.Stride[axis]
 	a.Scale = nil
-	if p.Dst.Elem.Scale() == kernel.RowScale {
-		a.Scale, a.ScaleStride = (*float32)(p.Dst.Scale.at(page, head, token)), p.Dst.Scale.Stride[axis]
+	if t.Elem.Scale() == kernel.RowScale {
+		a.Scale, a.ScaleStride = (*float32)(t.Scale.at(to.page, to.head, to.token)), t.Scale.Stride[axis]
 	}
-	a.Elem, a.Rows, a.Dim = p.Dst.Elem, n, p.Dim
-	if p.Src.Stride[3] == 1 && p.Dst.dense() {
+	a.Elem, a.Rows, a.Dim = t.Elem, n, dim
+	if src.Stride[3] == 1 && t.dense() {
 		set.Store(a)
 		return
 	}
 	for r := range n {
-		src, scale := floatsFrom(a.Src, r*a.SrcStride), floatsFrom(a.Scale, r*a.ScaleStride)
-		a.Elem.SetRow(unsafe.Add(a.Dst, r*a.DstStride), p.Dst.Stride[3], scale, src, p.Src.Stride[3], a.Dim)
+		src, step, scale := floatsFrom(a.Src, r*a.SrcStride), src.Stride[3], floatsFrom(a.Scale, r*a.ScaleStride)
+		a.Elem.SetRow(unsafe.Add(a.Dst, r*a.DstStride), t.Stride[3], scale, src, step, a.Dim)
 	}
 }

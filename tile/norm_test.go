@@ -1,4 +1,4 @@
-package qkv
+package tile
 
 import (
 	"math"
@@ -16,7 +16,7 @@ func TestNormHead(t *testing.T) {
 		for _, scale := range []float64{1, 1e-3, 1e10, 1e-19, 1e-22} {
 			eps := float32(1e-6)
 			if scale < 1e-10 {
-				eps = minFactor // squares underflow
+				eps = 0x1p-125 // the least; squares underflow
 			}
 			x, weight := make([]float32, dim+1), make([]float32, dim)
 			for i := range weight {

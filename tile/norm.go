@@ -1,4 +1,4 @@
-package qkv
+package tile
 
 import (
 	"math"
@@ -7,8 +7,7 @@ import (
 )
 
 // normHead divides the dim elements from p on, stride apart, by their root mean square and
-// multiplies them by weight [dim], or by nothing if it is nil, in place (RMSNorm; Zhang and
-// Sennrich, 2019):
+// multiplies them by weight [dim], in place (RMSNorm; Zhang and Sennrich, 2019):
 //
 //	sum[l] = fma(p[i], p[i], sum[l]), l = i % 16, for i upwards, from +0
 //	sum[l] += sum[l+w] for l < w, for w = 8, 4, 2, 1
@@ -26,9 +25,9 @@ func normHead(p *float32, dim, stride int, weight []float32, eps float32) {
 	}
 	r := 1 / float32(math.Sqrt(float64(sum[0]/float32(dim)+eps)))
 	for i := range dim {
-		*at(p, i*stride) *= r
+		*lane(p, 0, 0, i*stride) *= r
 	}
 	for i, w := range weight {
-		*at(p, i*stride) *= w
+		*lane(p, 0, 0, i*stride) *= w
 	}
 }
