@@ -112,6 +112,8 @@ func copyOf(a any) any {
 		return a
 	case ElemType:
 		return a
+	case WeightType:
+		return a
 	}
 	switch v := reflect.ValueOf(a); {
 	case a == nil:

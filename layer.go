@@ -309,12 +309,15 @@ func (l *Layer) checkKept(s *layerSpace) error {
 	if err := l.projection.checkKept("out", &out); err != nil {
 		return err
 	}
-	kept := [...]region{l.outInPlace.region(), floatsRegion(l.outBias)}
+	kept := [...]region{{}, floatsRegion(l.outBias)}
 	if l.out != nil { // maybe in memory of the caller
 		kept[0] = floatsRegion(l.out.mem)
 	}
 	written := [...]region{s.call.Q.region(), s.call.K.region(), s.call.V.region(), out}
 	for i, name := range [...]string{"q", "k", "v", "out"} {
+		if err := l.outInPlace.checkApart(name, &written[i], "out weights"); err != nil {
+			return err
+		}
 		for j, other := range [...]string{"out weights", "out bias"} {
 			if err := checkApart(name, &written[i], other, &kept[j]); err != nil {
 				return err

@@ -18,7 +18,8 @@ type Product struct {
 
 	// W [k, n] is read where it is. Weights that are stored [out, in] are its transpose, see
 	// [Matrix.T]: they are not copied, and neither are those with contiguous rows if X has few
-	// rows. Other weights are copied a small block at a time. Packed, in the place of W, is
+	// rows. Other weights are copied a small block at a time, and those of other types than float32
+	// decoded so, see [WeightMatrix]. Packed, in the place of W, is
 	// faster with more than one row of X, and takes the memory of a copy.
 	W      Matrix
 	Packed *PackedMatrix
@@ -86,7 +87,7 @@ func (p *Product) problem(e *Engine, q *tile.Product) error {
 		}
 		k, n, *part = w.rows, w.cols, w.part(tile.Matrix{})
 	default:
-		if err := p.W.check("w"); err != nil {
+		if err := p.W.checkElements("w"); err != nil {
 			return err
 		}
 		part.Heads, part.Width, part.W = 1, n, p.W.tile()
@@ -111,15 +112,18 @@ func (p *Product) problem(e *Engine, q *tile.Product) error {
 		return err
 	}
 	written := p.Y.region()
-	weights := p.W.region()
+	var packed region
 	if p.Packed != nil { // maybe in memory of the caller
-		weights = floatsRegion(p.Packed.mem)
+		packed = floatsRegion(p.Packed.mem)
 	}
-	read := [...]region{p.X.region(), weights, floatsRegion(p.Bias)}
+	read := [...]region{p.X.region(), packed, floatsRegion(p.Bias)}
 	for i, name := range [...]string{"x", "w", "bias"} {
 		if err := checkApart("y", &written, name, &read[i]); err != nil {
 			return err
 		}
+	}
+	if err := p.W.checkApart("y", &written, "w"); err != nil {
+		return err
 	}
 	q.X, q.Rows, q.Depth, q.Seq = p.X.tile(), p.X.rows, p.X.cols, p.X.rows
 	q.Add = p.Accumulate

@@ -58,6 +58,8 @@ func (e *Engine) ExplainMatMul(p *Product) (MatMulPlan, error) {
 		plan.Path, why = "dots", "the weights are contiguous along the inner dimension, and rows do not fill a vector"
 	case t.Path == tile.PathCombine:
 		plan.Path, why = "combine", "the rows of the weights are contiguous, and those of x are few"
+	case q.Parts[0].W.Weights != nil:
+		plan.Path, why = "packing", fmt.Sprintf("the weights are of type %v, which is decoded on the way", WeightType(q.Parts[0].W.Weights.Type))
 	case q.Parts[0].W.Row != 1:
 		plan.Path, why = "packing", "the weights are not contiguous along the inner dimension"
 	default:

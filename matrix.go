@@ -7,11 +7,12 @@ import (
 	"github.com/qkv-go/qkv/tile"
 )
 
-// A Matrix is a strided matrix of float32 over a slice that the caller owns. It copies
-// nothing. Whether it stays inside its slice is checked where it is used. The zero
-// Matrix is none.
+// A Matrix is a strided matrix of float32 over a slice that the caller owns, or one of weights of
+// another type, see [WeightMatrix]. It copies nothing. Whether it stays inside its slice is checked where
+// it is used. The zero Matrix is none.
 type Matrix struct {
 	data      []float32
+	weights   *storedWeights // in the place of data, which have so many values
 	offset    int
 	rows      int
 	cols      int
@@ -50,7 +51,7 @@ func (m Matrix) Cols() int { return m.cols }
 
 // given reports whether there is a matrix at all.
 func (m *Matrix) given() bool {
-	return m.data != nil || m.offset != 0 || m.rows != 0 || m.cols != 0 || m.rowStride != 0 || m.colStride != 0
+	return m.data != nil || m.weights != nil || m.offset != 0 || m.rows != 0 || m.cols != 0 || m.rowStride != 0 || m.colStride != 0
 }
 
 // Slice returns rows [lo, hi) and all columns. It panics if there are no such rows.
@@ -63,8 +64,22 @@ func (m Matrix) Slice(lo, hi int) Matrix {
 	return m
 }
 
-// view returns the matrix as a View with rows on the seq axis.
+// elements returns the number of elements that there are in memory.
+func (m *Matrix) elements() int {
+	if m.weights != nil {
+		return mul(m.weights.rows, m.weights.Cols)
+	}
+	return len(m.data)
+}
+
+// view returns the matrix as a View with rows on the seq axis, without the memory of one of another
+// type than float32.
 func (m *Matrix) view() View {
+	if m.weights != nil {
+		v := Strided[float32](nil, m.offset, [4]int{1, 1, m.rows, m.cols}, [4]int{0, 0, m.rowStride, m.colStride})
+		v.len = m.elements()
+		return v
+	}
 	return Strided(m.data, m.offset, [4]int{1, 1, m.rows, m.cols}, [4]int{0, 0, m.rowStride, m.colStride})
 }
 
@@ -75,8 +90,18 @@ const maxRepeated = 1 << (28 - 2*(64-strconv.IntSize)/32)
 
 var matrixAxisNames = [4]string{"batch", "heads", "rows", "columns"}
 
-// check reports a matrix without an element, and an element outside the slice.
+// check reports a matrix of another type than float32, one without an element, and an element outside
+// the slice.
 func (m *Matrix) check(name string) error {
+	if m.weights != nil {
+		t := WeightType(m.weights.Type)
+		return argError(name, int(t), int(WeightFloat32), "%s is a matrix of weights of type %v, float32 is needed", name, t)
+	}
+	return m.checkElements(name)
+}
+
+// checkElements reports what check does, of elements of any type.
+func (m *Matrix) checkElements(name string) error {
 	if !m.given() {
 		return argError(name, 0, 1, "%s is not given", name)
 	}
@@ -86,21 +111,26 @@ func (m *Matrix) check(name string) error {
 	if m.cols < 1 {
 		return argError(name, m.cols, 1, "%s has %d columns, at least 1 is needed", name, m.cols)
 	}
-	if n, most := mul(m.rows, m.cols), max(maxRepeated, len(m.data)); n > most {
-		return argError(name, n, most, "%s has %d elements in a slice of %d, at most %d can share it", name, n, len(m.data), most)
+	if m.weights != nil {
+		if err := m.weights.check(name); err != nil {
+			return err
+		}
+	}
+	if n, most := mul(m.rows, m.cols), max(maxRepeated, m.elements()); n > most {
+		return argError(name, n, most, "%s has %d elements in a slice of %d, at most %d can share it", name, n, m.elements(), most)
 	}
 	v := m.view()
 	return v.check(name, &matrixAxisNames)
 }
 
-// checkWeights reports what check does, and elements that share memory so much that a copy
+// checkWeights reports what checkElements does, and elements that share memory so much that a copy
 // would be larger than the slice.
 func (m *Matrix) checkWeights(name string) error {
-	if err := m.check(name); err != nil {
+	if err := m.checkElements(name); err != nil {
 		return err
 	}
-	if n := mul(m.rows, m.cols); n > len(m.data) {
-		return argError(name, n, len(m.data), "%s has %d elements, its slice has %d", name, n, len(m.data))
+	if n := mul(m.rows, m.cols); n > m.elements() {
+		return argError(name, n, m.elements(), "%s has %d elements, its slice has %d", name, n, m.elements())
 	}
 	return nil
 }
@@ -113,5 +143,8 @@ func (m *Matrix) checkWritable(name string) error {
 
 // tile returns the matrix, which was checked.
 func (m *Matrix) tile() tile.Matrix {
+	if m.weights != nil {
+		return tile.Matrix{Row: m.rowStride, Col: m.colStride, Weights: &m.weights.WeightRows, First: m.offset}
+	}
 	return tile.Matrix{Base: unsafe.Pointer(&m.data[m.offset]), Row: m.rowStride, Col: m.colStride}
 }

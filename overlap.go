@@ -47,9 +47,9 @@ func (r *region) extend() {
 	}
 }
 
-// region returns the bytes of a checked matrix, none of one that is not given.
+// region returns the bytes of a checked matrix of float32, none of one that is not given.
 func (m *Matrix) region() (r region) {
-	if !m.given() {
+	if !m.given() || m.weights != nil {
 		return r
 	}
 	return floatAxes(unsafe.Pointer(&m.data[m.offset]), regionAxis{4 * m.rowStride, m.rows - 1}, regionAxis{4 * m.colStride, m.cols - 1})
@@ -206,4 +206,13 @@ func checkApart(name string, out *region, other string, r *region) error {
 		return argError(name, 0, 0, "%s and %s %s", name, other, how)
 	}
 	return nil
+}
+
+// checkApart reports an output that shares memory with a matrix of any type, or may.
+func (m *Matrix) checkApart(name string, out *region, other string) error {
+	if m.weights != nil {
+		return checkWeightsApart(name, out, other, &m.weights.WeightRows)
+	}
+	r := m.region()
+	return checkApart(name, out, other, &r)
 }

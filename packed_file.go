@@ -104,8 +104,8 @@ func (e *Engine) PackInto(data []byte, w Matrix, heads int) (*PackedMatrix, erro
 	if err := p.use(e, data); err != nil {
 		return nil, err
 	}
-	written, read := bytesRegion(data), w.region()
-	if err := checkApart("data", &written, "w", &read); err != nil {
+	written := bytesRegion(data)
+	if err := w.checkApart("data", &written, "w"); err != nil {
 		return nil, err
 	}
 	part := p.part(w.tile())

@@ -211,6 +211,10 @@ func (p *Projection) checkKept(name string, written *region) error {
 		cols := part.Heads * part.Width
 		if part.packed != nil { // maybe in memory of the caller
 			kept[0] = floatsRegion(part.packed.mem)
+		} else if w := part.W.Weights; w != nil {
+			if err := checkWeightsApart(name, written, keptNames[part.index][0], w); err != nil {
+				return err
+			}
 		} else {
 			kept[0] = floatAxes(part.W.Base, regionAxis{4 * part.W.Row, p.in - 1}, regionAxis{4 * part.W.Col, cols - 1})
 		}

@@ -1,0 +1,102 @@
+package qkv
+
+import (
+	"unsafe"
+
+	"github.com/qkv-go/qkv/kernel"
+)
+
+// storedWeights is what a [Matrix] of another type than float32 reads.
+type storedWeights struct {
+	kernel.WeightRows
+	rows int
+}
+
+// WeightMatrix returns the matrix [rows, cols] of weights of a type in data, row after row of whole
+// blocks, in the place of which it is read: data may be a mapped file, at any address. A tensor of a model
+// file is such a matrix with a row for each output and a column for each input, and its transpose is what
+// a product takes. For example, the queries' weights of a layer in the file of a model:
+//
+//	w := qkv.WeightMatrix(qkv.WeightQ4_K, data, heads*dim, hidden).T()
+//
+// Weights are all that it may be: [Product.W] and [Linear.W], what is packed, and the table of [Lookup].
+// There it stands for the float32 values of its elements, and results have the bits that these give.
+// Decoding costs time. Where it is read in place, that is once for every 512 rows of X or so, so that
+// packing pays off where rows are few and there is memory for float32.
+//
+// A type that there is not, columns that are no whole blocks and data that are too short are errors where
+// the matrix is used.
+func WeightMatrix(t WeightType, data []byte, rows, cols int) Matrix {
+	return matrixOf(&storedWeights{kernel.WeightRows{Type: kernel.Weight(t), Data: data, Cols: cols}, rows})
+}
+
+// Int8Matrix returns the matrix [rows, cols] of integers, row after row, of which each is multiplied by
+// the scale of its group and rounded. A group is so many values of a row, one behind the other; the last
+// one may be smaller. scales has those of all groups, row after row. A group of 0 means whole rows: for
+// weights [out, in], a scale for each output. It is for what [WeightMatrix] is for.
+func Int8Matrix(data []int8, scales []float32, rows, cols, group int) Matrix {
+	if group == 0 {
+		group = max(1, cols)
+	}
+	bytes := unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(data))), len(data))
+	return matrixOf(&storedWeights{kernel.WeightRows{
+		Type: kernel.WeightInt8, Data: bytes, Cols: cols, Scales: scales, Group: group,
+	}, rows})
+}
+
+// matrixOf returns the matrix of weights, without what lies behind them in their slices.
+func matrixOf(w *storedWeights) Matrix {
+	if n := w.bytes(); n >= 0 && n < len(w.Data) {
+		w.Data = w.Data[:n]
+	}
+	if n := w.scales(); n >= 0 && n < len(w.Scales) {
+		w.Scales = w.Scales[:n]
+	}
+	return Matrix{weights: w, rows: w.rows, cols: w.Cols, rowStride: w.Cols, colStride: 1}
+}
+
+// bytes returns how many bytes of data there should be.
+func (w *storedWeights) bytes() int {
+	values, bytes := WeightType(w.Type).Block()
+	return mul(w.rows, w.Cols/max(1, values), bytes)
+}
+
+// scales returns how many scales there should be.
+func (w *storedWeights) scales() int { return mul(w.rows, (w.Cols-1)/max(1, w.Group)+1) }
+
+// check reports weights that are not in their slices. They have rows and columns.
+func (w *storedWeights) check(name string) error {
+	t := WeightType(w.Type)
+	if err := t.check(name); err != nil {
+		return err
+	}
+	values, _ := t.Block()
+	if w.Cols%values != 0 {
+		return argError(name, w.Cols, values, "%s has rows of %d values, not a multiple of the %d of a block of %v", name, w.Cols, values, t)
+	}
+	if need := w.bytes(); len(w.Data) < need {
+		return argError(name, len(w.Data), need, "%s has %d bytes, %d rows of %d values of type %v take %d", name, len(w.Data), w.rows, w.Cols, t, need)
+	}
+	if t != WeightInt8 {
+		return nil
+	}
+	if w.Group < 1 {
+		return argError(name, w.Group, 1, "%s has groups of %d values, at least 1 is needed", name, w.Group)
+	}
+	if need := w.scales(); len(w.Scales) < need {
+		return argError(name, len(w.Scales), need, "%s has %d scales, %d rows in groups of %d of %d values need %d", name, len(w.Scales), w.rows, w.Group, w.Cols, need)
+	}
+	return nil
+}
+
+// checkWeightsApart reports an output that shares memory with weights, or with their scales.
+func checkWeightsApart(name string, written *region, other string, w *kernel.WeightRows) error {
+	data, scales := bytesRegion(w.Data), floatsRegion(w.Scales)
+	if err := checkApart(name, written, other, &data); err != nil {
+		return err
+	}
+	if how := written.shares(&scales); how != apart {
+		return argError(name, 0, 0, "%s and the scales of %s %s", name, other, how)
+	}
+	return nil
+}

@@ -1,0 +1,469 @@
+package qkv_test
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"runtime"
+	"strings"
+	"testing"
+	"unsafe"
+
+	"github.com/qkv-go/qkv"
+)
+
+// weightTypes are all types of weights.
+var weightTypes = []qkv.WeightType{
+	qkv.WeightFloat32, qkv.WeightFloat16, qkv.WeightBFloat16, qkv.WeightInt8, qkv.WeightQ8_0,
+	qkv.WeightQ4_0, qkv.WeightQ4_1, qkv.WeightQ5_0, qkv.WeightQ5_1,
+	qkv.WeightQ2_K, qkv.WeightQ3_K, qkv.WeightQ4_K, qkv.WeightQ5_K, qkv.WeightQ6_K,
+	qkv.WeightIQ4_NL, qkv.WeightMXFP4,
+}
+
+// Weights are a matrix of a test, stored row after row, and what it stands for.
+type weights struct {
+	qkv.Matrix
+	data   []byte
+	values []float32
+}
+
+// newWeights returns random weights of a type, of blocks whose values are at most so large, or any.
+func newWeights(r *rand.Rand, typ qkv.WeightType, rows, cols int, most float64) (w weights) {
+	n, size := typ.Block()
+	block, values := make([]byte, size), make([]float32, n)
+	for range rows * cols / n {
+		for fits := false; !fits; {
+			for i := range block {
+				block[i] = byte(r.Uint32())
+			}
+			must(qkv.Dequantize(typ, values, block))
+			fits = true
+			for _, v := range values {
+				fits = fits && (math.Abs(float64(v)) <= most || math.IsInf(most, 1))
+			}
+		}
+		w.data, w.values = append(w.data, block...), append(w.values, values...)
+	}
+	w.data = append([]byte{0}, w.data...)[1:] // not aligned
+	w.Matrix = qkv.WeightMatrix(typ, w.data, rows, cols)
+	if typ == qkv.WeightInt8 {
+		const group = 48
+		groups := (cols + group - 1) / group
+		scales := draw(rows*groups, func() float32 { return float32(r.NormFloat64() / 100) })
+		w.Matrix = qkv.Int8Matrix(unsafe.Slice((*int8)(unsafe.Pointer(&w.data[0])), len(w.data)), scales, rows, cols, group)
+		for i := range w.values {
+			w.values[i] *= scales[i/cols*groups+i%cols/group]
+		}
+	}
+	return w
+}
+
+// floats returns the matrix of the values.
+func (w *weights) floats() qkv.Matrix { return qkv.RowMajor(w.values, w.Rows(), w.Cols()) }
+
+// weightSizes returns outputs and inputs of weights of a type, which bracket panels and blocks.
+func weightSizes(typ qkv.WeightType) [][2]int {
+	switch n, _ := typ.Block(); n {
+	case 1:
+		return [][2]int{{1, 1}, {1, 70}, {33, 1}, {70, 300}}
+	case 32:
+		return [][2]int{{3, 32}, {70, 288}, {130, 320}}
+	}
+	return [][2]int{{1, 256}, {70, 512}}
+}
+
+// TestWeights: a product by weights of any type has the bits of one by what they stand for, wherever they
+// are read: in place, packed and in memory of the caller, transposed or not, whatever the rows of X, the
+// set and the workers.
+func TestWeights(t *testing.T) {
+	rows := []int{1, 2, 3, 7, 16, 64, 130}
+	if testing.Short() {
+		rows = []int{1, 7, 33}
+	}
+	for _, set := range sets() {
+		for _, workers := range []int{1, 3} {
+			e := newAttention(t, qkv.Config{Kernel: set, Workers: workers})
+			for _, typ := range weightTypes {
+				r := rand.New(rand.NewPCG(1, uint64(typ)))
+				for _, size := range weightSizes(typ) {
+					w := newWeights(r, typ, size[0], size[1], 100)
+					inputs := newWeights(r, typ, size[0], size[1], math.Inf(1)) // with a row for each input
+					for _, m := range rows {
+						what := fmt.Sprintf("%s on %d, %v %v, %d rows", set, workers, typ, size, m)
+						checkWeights(t, e, what, m, w.Matrix.T(), w.floats().T())
+						checkWeights(t, e, what+", inputs first", m, inputs.Matrix, inputs.floats())
+					}
+				}
+			}
+		}
+	}
+}
+
+// checkWeights holds products by weights against those by their values.
+func checkWeights(t *testing.T, e *qkv.Engine, what string, rows int, w, values qkv.Matrix) {
+	t.Helper()
+	x := newMatrix("padded", rows, w.Rows(), normal(uint64(rows)))
+	bias := draw(w.Cols(), normal(7))
+	multiply := func(p qkv.Product) []float32 {
+		y := draw(rows*w.Cols(), normal(8))
+		p.X, p.Bias, p.Y, p.Accumulate = x.matrix(), bias, qkv.RowMajor(y, rows, w.Cols()), rows%2 == 0
+		if err := e.MatMul(&p); err != nil {
+			t.Fatal(err)
+		}
+		return y
+	}
+	want := multiply(qkv.Product{W: values})
+	sameBits(t, what+", in place", multiply(qkv.Product{W: w}), want)
+	packed, err := e.Pack(w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sameBits(t, what+", packed", multiply(qkv.Product{Packed: packed}), want)
+	into, err := e.PackInto(aligned(make([]byte, e.PackedSize(w.Rows(), w.Cols(), 1))), w, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sameBits(t, what+", packed into memory", multiply(qkv.Product{Packed: into}), want)
+}
+
+// TestWeightsSlice: rows of weights, and of their transpose, wherever blocks begin.
+func TestWeightsSlice(t *testing.T) {
+	for _, typ := range weightTypes {
+		r := rand.New(rand.NewPCG(2, uint64(typ)))
+		w := newWeights(r, typ, 50, 512, 100)
+		e := newAttention(t, qkv.Config{})
+		for range 6 {
+			lo := r.IntN(50)
+			hi := lo + 1 + r.IntN(50-lo)
+			checkWeights(t, e, fmt.Sprintf("%v: outputs %d to %d", typ, lo, hi), 5, w.Slice(lo, hi).T(), w.floats().Slice(lo, hi).T())
+			lo = r.IntN(512)
+			hi = lo + 1 + r.IntN(512-lo)
+			checkWeights(t, e, fmt.Sprintf("%v: inputs %d to %d", typ, lo, hi), 5, w.T().Slice(lo, hi), w.floats().T().Slice(lo, hi))
+		}
+	}
+}
+
+// TestWeightsLayer: a layer by weights of several types, of which those of Q, K and V are rows of one
+// tensor or are apart, gives the bits of one by their values, packed and in place.
+func TestWeightsLayer(t *testing.T) {
+	const in, heads, kvHeads, dim, out = 512, 4, 2, 64, 40
+	r := rand.New(rand.NewPCG(3, 3))
+	fused := newWeights(r, qkv.WeightQ4_K, (heads+2*kvHeads)*dim, in, 1)
+	apart := [3]weights{
+		newWeights(r, qkv.WeightQ8_0, heads*dim, in, 1), newWeights(r, qkv.WeightQ6_K, kvHeads*dim, in, 1),
+		newWeights(r, qkv.WeightInt8, kvHeads*dim, in, 1),
+	}
+	o := newWeights(r, qkv.WeightMXFP4, out, heads*dim, 1)
+	parts := func(w qkv.Matrix) (q, k, v qkv.Matrix) {
+		return w.Slice(0, heads*dim), w.Slice(heads*dim, (heads+kvHeads)*dim), w.Slice((heads+kvHeads)*dim, (heads+2*kvHeads)*dim)
+	}
+	bias := draw(in, normal(4))
+	config := func(q, k, v, o qkv.Matrix) qkv.LayerConfig {
+		return qkv.LayerConfig{
+			ProjectionConfig: qkv.ProjectionConfig{
+				Q: qkv.Linear{W: q.T(), Bias: bias[:heads*dim]}, K: qkv.Linear{W: k.T()}, V: qkv.Linear{W: v.T()},
+				Heads: heads, KVHeads: kvHeads,
+			},
+			Out: qkv.Linear{W: o.T(), Bias: bias[:out]},
+		}
+	}
+	type form struct {
+		what         string
+		have, values qkv.LayerConfig
+	}
+	q, k, v := parts(fused.Matrix)
+	fq, fk, fv := parts(fused.floats())
+	forms := []form{
+		{"one tensor", config(q, k, v, o.Matrix), config(fq, fk, fv, o.floats())},
+		{"apart", config(apart[0].Matrix, apart[1].Matrix, apart[2].Matrix, o.Matrix),
+			config(apart[0].floats(), apart[1].floats(), apart[2].floats(), o.floats())},
+		{"some in float32", config(apart[0].floats(), apart[1].Matrix, apart[2].floats(), o.floats()),
+			config(apart[0].floats(), apart[1].floats(), apart[2].floats(), o.floats())},
+	}
+	forEachSet(t, func(t *testing.T, e *qkv.Engine) {
+		for _, seq := range []int{1, 37} {
+			x := newMatrix("padded", seq, in, normal(5)).matrix()
+			run := func(cfg qkv.LayerConfig) []float32 {
+				l, err := e.NewLayer(cfg)
+				if err != nil {
+					t.Fatal(err)
+				}
+				y := make([]float32, seq*out)
+				if err := l.Forward(qkv.RowMajor(y, seq, out), x); err != nil {
+					t.Fatal(err)
+				}
+				return y
+			}
+			for _, f := range forms {
+				want := run(f.values)
+				sameBits(t, f.what+", packed", run(f.have), want)
+				f.have.InPlace = true
+				sameBits(t, f.what+", in place", run(f.have), want)
+			}
+		}
+	})
+}
+
+// TestWeightsErrors: each mistake is named before anything is written, whoever is handed the weights.
+func TestWeightsErrors(t *testing.T) {
+	e := newAttention(t, qkv.Config{})
+	r := rand.New(rand.NewPCG(4, 4))
+	w := newWeights(r, qkv.WeightQ4_K, 8, 256, 1)
+	integers, scales := make([]int8, 8*256), make([]float32, 8*6)
+	for _, c := range []struct {
+		want string // behind the name
+		w    qkv.Matrix
+	}{
+		{"has 1151 bytes, 8 rows of 256 values of type Q4_K take 1152", qkv.WeightMatrix(qkv.WeightQ4_K, w.data[:1151], 8, 256)},
+		{"has 0 bytes, 8 rows of 256 values of type Float16 take 4096", qkv.WeightMatrix(qkv.WeightFloat16, nil, 8, 256)},
+		{"has rows of 100 values, not a multiple of the 256 of a block of Q4_K", qkv.WeightMatrix(qkv.WeightQ4_K, w.data, 8, 100)},
+		{"has rows of 240 values, not a multiple of the 32 of a block of MXFP4", qkv.WeightMatrix(qkv.WeightMXFP4, w.data, 8, 240)},
+		{"is of the unknown type WeightType(16)", qkv.WeightMatrix(16, w.data, 8, 256)},
+		{"is of the unknown type WeightType(-1)", qkv.WeightMatrix(-1, w.data, 8, 256)},
+		{"has 0 columns, at least 1 is needed", qkv.WeightMatrix(qkv.WeightQ4_K, w.data, 0, 256)},
+		{"has -256 rows, at least 1 is needed", qkv.WeightMatrix(qkv.WeightQ4_K, w.data, 8, -256)},
+		{fmt.Sprintf("has 1152 bytes, %d rows of 256 values of type Q4_K take %d", math.MaxInt, math.MaxInt), qkv.WeightMatrix(qkv.WeightQ4_K, w.data, math.MaxInt, 256)},
+		{"has 0 columns, at least 1 is needed", w.Slice(3, 3)},
+		{"has groups of 0 values, at least 1 is needed", qkv.WeightMatrix(qkv.WeightInt8, w.data, 4, 256)},
+		{"has groups of -1 values, at least 1 is needed", qkv.Int8Matrix(integers, scales, 8, 256, -1)},
+		{"has 47 scales, 8 rows in groups of 48 of 256 values need 48", qkv.Int8Matrix(integers, scales[:47], 8, 256, 48)},
+		{"has 7 scales, 8 rows in groups of 256 of 256 values need 8", qkv.Int8Matrix(integers, scales[:7], 8, 256, 0)},
+		{"has 2047 bytes, 8 rows of 256 values of type int8 take 2048", qkv.Int8Matrix(integers[1:], scales, 8, 256, 0)},
+	} {
+		check := func(name string, err error) {
+			t.Helper()
+			var arg *qkv.ArgError
+			if !errors.As(err, &arg) || arg.Arg != name || err.Error() != "qkv: "+name+" "+c.want {
+				t.Errorf("error %v, want %s of %q", err, c.want, name)
+			}
+		}
+		y := make([]float32, 3*8)
+		check("w", e.MatMul(&qkv.Product{X: qkv.RowMajor(make([]float32, 3*256), 3, 256), W: c.w.T(), Y: qkv.RowMajor(y, 3, 8)}))
+		if !allZero(y) {
+			t.Errorf("%s: y was written", c.want)
+		}
+		_, err := e.Pack(c.w.T())
+		check("w", err)
+		data := make([]byte, e.PackedSize(256, 8, 1))
+		_, err = e.PackInto(aligned(data), c.w.T(), 1)
+		check("w", err)
+		_, err = e.NewProjection(qkv.ProjectionConfig{Q: qkv.Linear{W: c.w.T()}, Heads: 1})
+		check("q weights", err)
+		good := w.Matrix.T()
+		_, err = e.NewLayer(qkv.LayerConfig{
+			ProjectionConfig: qkv.ProjectionConfig{Q: qkv.Linear{W: good}, K: qkv.Linear{W: good}, V: qkv.Linear{W: good}, Heads: 1, InPlace: true},
+			Out:              qkv.Linear{W: c.w.T()},
+		})
+		check("out weights", err)
+	}
+}
+
+func allZero(x []float32) bool {
+	for _, v := range x {
+		if v != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// TestWeightsAreWeights: a matrix of another type is neither X nor Y, and no output lies in its memory.
+func TestWeightsAreWeights(t *testing.T) {
+	e := newAttention(t, qkv.Config{})
+	r := rand.New(rand.NewPCG(5, 5))
+	w := newWeights(r, qkv.WeightQ4_K, 256, 256, 1)
+	mem := make([]float32, 4096)
+	bytes := unsafe.Slice((*byte)(unsafe.Pointer(&mem[0])), 4*len(mem))
+	integers := unsafe.Slice((*int8)(unsafe.Pointer(&mem[0])), 4*len(mem))
+	x, y := qkv.RowMajor(make([]float32, 256), 1, 256), qkv.RowMajor(make([]float32, 256), 1, 256)
+	inData, inScales := qkv.RowMajor(mem[1000:], 1, 8), qkv.RowMajor(mem[4000:], 1, 8)
+	blocks := qkv.WeightMatrix(qkv.WeightQ8_0, bytes, 8, 256).T()
+	for _, c := range []struct {
+		want string
+		p    qkv.Product
+	}{
+		{"qkv: x is a matrix of weights of type Q4_K, float32 is needed", qkv.Product{X: w.Matrix, W: w.Matrix.T(), Y: y}},
+		{"qkv: y is a matrix of weights of type Q4_K, float32 is needed", qkv.Product{X: x, W: w.Matrix.T(), Y: w.Matrix}},
+		{"qkv: w has 256 rows, x has 8 columns", qkv.Product{X: inData, W: w.Matrix.T(), Y: y}},
+		{"qkv: y and w share elements", qkv.Product{X: x, W: qkv.WeightMatrix(qkv.WeightFloat16, bytes, 8, 256).T(), Y: inData}},
+		{"qkv: y and the scales of w share elements", qkv.Product{X: x, W: qkv.Int8Matrix(integers[:8*256], mem[4000:], 8, 256, 0).T(), Y: inScales}},
+	} {
+		if err := e.MatMul(&c.p); !errors.As(err, new(*qkv.ArgError)) || err.Error() != c.want {
+			t.Errorf("error %v, want %q", err, c.want)
+		}
+	}
+	if err := e.MatMul(&qkv.Product{X: x, W: blocks, Y: inScales}); err != nil { // behind the blocks
+		t.Error(err)
+	}
+	if !allZero(mem[:1000]) {
+		t.Error("weights were written")
+	}
+
+	// What a layer keeps.
+	integersOut := qkv.Int8Matrix(integers[:8*256], mem[4000:], 8, 256, 0).T()
+	for _, cfg := range []qkv.LayerConfig{
+		{
+			ProjectionConfig: qkv.ProjectionConfig{Q: qkv.Linear{W: integersOut}, K: qkv.Linear{W: integersOut}, V: qkv.Linear{W: integersOut}, Heads: 1, InPlace: true},
+			Out:              qkv.Linear{W: qkv.RowMajor(make([]float32, 64), 8, 8)},
+		},
+		{
+			ProjectionConfig: qkv.ProjectionConfig{Q: qkv.Linear{W: w.Matrix.T()}, K: qkv.Linear{W: w.Matrix.T()}, V: qkv.Linear{W: w.Matrix.T()}, Heads: 1, InPlace: true},
+			Out:              qkv.Linear{W: integersOut},
+		},
+	} {
+		l, err := e.NewLayer(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, y := range []qkv.Matrix{qkv.RowMajor(mem[100:], 1, 8), inScales} {
+			if err := l.Forward(y, x); !errors.As(err, new(*qkv.ArgError)) {
+				t.Errorf("an output in the memory of weights: %v", err)
+			}
+		}
+	}
+}
+
+// TestWeightsMemory: packing takes the memory of the packed copy and no other that grows with the
+// weights, and a product by weights in place allocates nothing.
+func TestWeightsMemory(t *testing.T) {
+	const out, in = 1024, 1024
+	w := newWeights(rand.New(rand.NewPCG(6, 6)), qkv.WeightQ6_K, out, in, 1)
+	e := newAttention(t, qkv.Config{Workers: 2})
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	packed, err := e.Pack(w.T())
+	runtime.ReadMemStats(&after)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A page of 2 MiB, and for each worker a step of a panel.
+	if n, most := after.TotalAlloc-before.TotalAlloc, uint64(packed.Bytes()+2<<20+2<<18); n > most {
+		t.Errorf("%d bytes were allocated, more than %d", n, most)
+	}
+	if raceEnabled {
+		t.Skip("sync.Pool drops items under the race detector")
+	}
+	x, y := draw(3*in, normal(1)), make([]float32, 3*out)
+	if n := testing.AllocsPerRun(10, func() {
+		if err := e.MatMul(&qkv.Product{X: qkv.RowMajor(x, 3, in), W: w.T(), Y: qkv.RowMajor(y, 3, out)}); err != nil {
+			t.Fatal(err)
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations a product", n)
+	}
+	plan, err := e.ExplainMatMul(&qkv.Product{X: qkv.RowMajor(x, 3, in), W: w.T(), Y: qkv.RowMajor(y, 3, out)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "path packing: the weights are of type Q6_K, which is decoded on the way"; plan.Path != "packing" || !strings.Contains(plan.String(), want) {
+		t.Errorf("the plan is %v, want %q in it", plan, want)
+	}
+}
+
+// TestQuantize: blocks of each type that there is an encoder of, and errors.
+func TestQuantize(t *testing.T) {
+	src := draw(512, normal(9))
+	for _, typ := range weightTypes {
+		n, size := typ.Block()
+		dst := make([]byte, 512/n*size)
+		err := qkv.Quantize(typ, dst, src)
+		if typ == qkv.WeightInt8 || typ >= qkv.WeightQ2_K && typ <= qkv.WeightQ6_K {
+			if want := fmt.Sprintf("qkv: dst is of type %v, which is only read", typ); err == nil || err.Error() != want {
+				t.Errorf("error %v, want %q", err, want)
+			}
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := make([]float32, 512)
+		if err := qkv.Dequantize(typ, got, dst); err != nil {
+			t.Fatal(err)
+		}
+		for i, x := range src {
+			if off := math.Abs(float64(x - got[i])); off > 1 { // package kernel tests by how much
+				t.Fatalf("%v: %v became %v", typ, x, got[i])
+			}
+		}
+	}
+	for _, c := range []struct {
+		arg, want string
+		err       error
+	}{
+		{"dst", "dst is of the unknown type WeightType(16)", qkv.Quantize(16, nil, nil)},
+		{"src", "src is of the unknown type WeightType(-3)", qkv.Dequantize(-3, nil, nil)},
+		{"src", "src has 31 values, not a multiple of the 32 of a block of Q4_0", qkv.Quantize(qkv.WeightQ4_0, nil, src[:31])},
+		{"dst", "dst has 17 bytes, 32 values of type Q4_0 take 18", qkv.Quantize(qkv.WeightQ4_0, make([]byte, 17), src[:32])},
+		{"dst", "dst has 128 values, not a multiple of the 256 of a block of Q5_K", qkv.Dequantize(qkv.WeightQ5_K, make([]float32, 128), nil)},
+		{"src", "src has 177 bytes, 256 values of type Q5_K take 176", qkv.Dequantize(qkv.WeightQ5_K, make([]float32, 256), make([]byte, 177))},
+	} {
+		var arg *qkv.ArgError
+		if !errors.As(c.err, &arg) || arg.Arg != c.arg || c.err.Error() != "qkv: "+c.want {
+			t.Errorf("error %v, want %q", c.err, c.want)
+		}
+	}
+	if values, bytes := qkv.WeightType(99).Block(); values != 0 || bytes != 0 {
+		t.Errorf("a block of no type has %d values and %d bytes", values, bytes)
+	}
+}
+
+// TestLookup: rows of a table of any type and layout, to rows of any layout.
+func TestLookup(t *testing.T) {
+	const rows, cols = 9, 512
+	ids := []int32{8, 0, 3, 3, 7}
+	check := func(what string, table, values qkv.Matrix, at func(i, j int) float32) {
+		t.Helper()
+		for _, layout := range matrixLayouts {
+			dst := newMatrix(layout, len(ids), values.Cols(), func() float32 { return 0 })
+			if err := qkv.Lookup(dst.matrix(), table, ids); err != nil {
+				t.Fatal(err)
+			}
+			for i, id := range ids {
+				for j := range values.Cols() {
+					sameBits(t, what+", "+layout, []float32{*dst.at(i, j)}, []float32{at(int(id), j)})
+				}
+			}
+			dst.checkGaps(t)
+		}
+	}
+	for _, typ := range weightTypes {
+		w := newWeights(rand.New(rand.NewPCG(7, uint64(typ))), typ, rows, cols, math.Inf(1))
+		check(typ.String(), w.Matrix, w.floats(), func(i, j int) float32 { return w.values[i*cols+j] })
+		check(typ.String()+", transposed", w.T(), w.floats().T(), func(i, j int) float32 { return w.values[j*cols+i] })
+	}
+	for _, layout := range matrixLayouts {
+		m := newMatrix(layout, rows, 20, normal(1))
+		check("float32, "+layout, m.matrix(), m.matrix(), func(i, j int) float32 { return *m.at(i, j) })
+	}
+}
+
+func TestLookupErrors(t *testing.T) {
+	table := newWeights(rand.New(rand.NewPCG(8, 8)), qkv.WeightQ8_0, 5, 64, 1)
+	mem := make([]float32, 1000)
+	dst := qkv.RowMajor(mem, 3, 64)
+	for _, c := range []struct {
+		want       string
+		dst, table qkv.Matrix
+		ids        []int32
+	}{
+		{"qkv: ids[1] is 5, table has 5 rows", dst, table.Matrix, []int32{4, 5, 0}},
+		{"qkv: ids[2] is -1, table has 5 rows", dst, table.Matrix, []int32{4, 0, -1}},
+		{"qkv: dst has 3 rows, there are 2 ids", dst, table.Matrix, []int32{4, 0}},
+		{"qkv: dst has 64 columns, table has 5", dst, table.Matrix.T(), []int32{4, 0, 1}},
+		{"qkv: dst is not given", qkv.Matrix{}, table.Matrix, []int32{4, 0, 1}},
+		{"qkv: table is not given", dst, qkv.Matrix{}, []int32{4, 0, 1}},
+		{"qkv: dst is a matrix of weights of type Q8_0, float32 is needed", table.Matrix, table.Matrix, []int32{0, 0, 0, 0, 0}},
+		{"qkv: table has 339 bytes, 5 rows of 64 values of type Q8_0 take 340", dst, qkv.WeightMatrix(qkv.WeightQ8_0, table.data[:339], 5, 64), []int32{0, 1, 2}},
+		{"qkv: dst overlaps itself: its rows stride is 63, at least 64 is needed", qkv.StridedMatrix(mem, 0, 3, 64, 63, 1), table.Matrix, []int32{0, 1, 2}},
+		{"qkv: dst and table share elements", dst, qkv.RowMajor(mem[100:], 5, 64), []int32{0, 1, 2}},
+	} {
+		err := qkv.Lookup(c.dst, c.table, c.ids)
+		if !errors.As(err, new(*qkv.ArgError)) || err.Error() != c.want {
+			t.Errorf("error %v, want %q", err, c.want)
+		}
+		if !allZero(mem) {
+			t.Fatalf("%s: dst was written", c.want)
+		}
+	}
+}
