@@ -36,7 +36,8 @@
 // weights that [Engine.Pack] packed once, that [Engine.MapPacked] found packed in a file, or
 // that are read where they are; [NewRotary] makes the tables of a rotary position embedding from
 // what a model's config.json says, and [Engine.Rotate] rotates by them. [Engine.ExplainMatMul]
-// says how a product will run.
+// says how a product will run. A [WeightMatrix] takes the place of float32 weights in all of
+// them, and of the table of [Lookup]: weights in the types of model files, quantised or not.
 //
 // # Masks and scores
 //

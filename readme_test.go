@@ -71,6 +71,16 @@ func readmeLayer(e *qkv.Engine, wq, wk, wv, wo, bq, x, y []float32, model, seq, 
 	return err
 }
 
+func readmeWeights(e *qkv.Engine, data []byte, embedding qkv.Matrix, ids []int32, x []float32, model, seq, heads, dim int) (*qkv.PackedMatrix, error) {
+	wq := qkv.WeightMatrix(qkv.WeightQ4_K, data, heads*dim, model) // data: where a mapped file has the tensor
+	packed, err := e.PackHeads(wq.T(), heads)
+	if err != nil {
+		return nil, err
+	}
+	err = qkv.Lookup(qkv.RowMajor(x, seq, model), embedding, ids) // rows of a table, of any type
+	return packed, err
+}
+
 func TestReadmeSnippets(t *testing.T) {
 	const batch, seq, heads, kvHeads, dim, model = 2, 3, 4, 2, 8, 16
 	ones := func(n int) []float32 { return slices.Repeat([]float32{1}, n) }
@@ -96,6 +106,12 @@ func TestReadmeSnippets(t *testing.T) {
 		t.Errorf("%v, error %v", y[0], err)
 	}
 
+	x := make([]float32, 2*256)
+	table := qkv.WeightMatrix(qkv.WeightBFloat16, slices.Repeat([]byte{0x80, 0x3f}, 3*256), 3, 256)
+	if packed, err := readmeWeights(e, make([]byte, 32*144), table, []int32{2, 0}, x, 256, 2, 4, 8); err != nil || packed.Cols() != 32 || x[511] != 1 {
+		t.Errorf("%v, error %v", x[511], err)
+	}
+
 	// They are those of README.md: between its dots, the same text.
 	readme, err := os.ReadFile("README.md")
 	if err != nil {
@@ -107,7 +123,7 @@ func TestReadmeSnippets(t *testing.T) {
 	}
 	space := regexp.MustCompile(`\s+`)
 	plain := func(s string) string { return space.ReplaceAllString(s, " ") }
-	functions := strings.Split(string(source), "\nfunc ")[1:4]
+	functions := strings.Split(string(source), "\nfunc ")[1:5]
 	snippets := regexp.MustCompile("(?s)```go\n(.*?)```").FindAllStringSubmatch(string(readme), -1)
 	if len(snippets) != len(functions) {
 		t.Fatalf("README.md has %d snippets, here are %d", len(snippets), len(functions))
