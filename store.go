@@ -4,6 +4,7 @@ import (
 	"math"
 	"unsafe"
 
+	"github.com/qkv-go/qkv/internal/memory"
 	"github.com/qkv-go/qkv/kernel"
 )
 
@@ -147,6 +148,7 @@ func allocateOf(kind elemKind, shape [4]int) View {
 	n := shape[axisBatch] * shape[axisHeads] * shape[axisSeq] * row
 	const word = int(unsafe.Sizeof(float32(0)))
 	data := make([]float32, (n*kind.size()+word-1)/word)
+	memory.AskHuge(data) // decoding reads all of it, and fewer pages are fewer translations
 	return View{
 		data:   unsafe.Pointer(unsafe.SliceData(data)),
 		len:    n,

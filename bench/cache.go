@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/qkv-go/qkv"
+	"github.com/qkv-go/qkv/internal/memory"
 	"github.com/qkv-go/qkv/kernel"
 )
 
@@ -106,6 +107,7 @@ func slotsOf[T qkv.Element](o *Operands, src []T, dim, before int) qkv.View {
 	shape := [4]int{s.Batch + 1, s.KVHeads, s.KV.Cache.capacity(s), dim}
 	stride, n := s.Layout.strides(shape)
 	data := make([]T, n)
+	memory.AskHuge(data) // as a Cache does
 	keys := s.keys()
 	parallel(s.Batch*s.KVHeads, func(i int) {
 		b, h := i/s.KVHeads, i%s.KVHeads

@@ -15,8 +15,25 @@ func Floats(n int) []float32 {
 	mem := make([]float32, n+align/4-1)
 	skip := -int(uintptr(unsafe.Pointer(&mem[0]))/4) & (align/4 - 1)
 	mem = mem[skip:][:n:n]
-	if whole := 4 * n / HugePage * HugePage; whole > 0 { // none that others have a part of
-		advise(unsafe.Slice((*byte)(unsafe.Pointer(&mem[0])), whole))
-	}
+	AskHuge(mem)
 	return mem
+}
+
+// AskHuge asks the operating system for huge pages, those that lie in x as a whole: others may have a
+// part of the first and the last. x must have no pointers. Its values stay what they are.
+func AskHuge[T any](x []T) {
+	if h := hugePages(x); len(h) > 0 {
+		advise(h)
+	}
+}
+
+// hugePages returns the huge pages that lie in x as a whole.
+func hugePages[T any](x []T) []byte {
+	p := unsafe.Pointer(unsafe.SliceData(x))
+	size := len(x) * int(unsafe.Sizeof(*new(T)))
+	skip := -int(uintptr(p)) & (HugePage - 1)
+	if size-skip < HugePage {
+		return nil
+	}
+	return unsafe.Slice((*byte)(unsafe.Add(p, skip)), (size-skip)/HugePage*HugePage)
 }

@@ -24,3 +24,29 @@ func TestFloats(t *testing.T) {
 		m[n-1] = 1
 	}
 }
+
+// TestHugePages: the whole ones, none that begins before x or ends behind it.
+func TestHugePages(t *testing.T) {
+	type odd [34]byte
+	mem := Floats(4 * HugePage / 4)
+	first := uintptr(unsafe.Pointer(&mem[0]))
+	for _, c := range []struct{ from, to, page, pages int }{
+		{0, 0, 0, 0}, {0, HugePage - 64, 0, 0}, {0, HugePage, 0, 1}, {64, HugePage + 64, 0, 0},
+		{64, 2*HugePage + 64, 1, 1}, {HugePage - 64, 4 * HugePage, 1, 3}, {HugePage, 4*HugePage - 4, 1, 2},
+	} {
+		h := hugePages(mem[c.from/4 : c.to/4])
+		if len(h) != c.pages*HugePage || len(h) > 0 && uintptr(unsafe.Pointer(&h[0])) != first+uintptr(c.page*HugePage) {
+			t.Errorf("bytes %d to %d: %d bytes, want %d pages from page %d on", c.from, c.to, len(h), c.pages, c.page)
+		}
+	}
+	odds := unsafe.Slice((*odd)(unsafe.Pointer(&mem[0])), 3*HugePage/34)
+	if h := hugePages(odds); len(h) != 2*HugePage {
+		t.Errorf("%d values of 34 bytes: %d bytes, want two pages", len(odds), len(h))
+	}
+	mem[HugePage/4] = 1
+	AskHuge(mem)
+	AskHuge([]odd(nil))
+	if mem[HugePage/4] != 1 {
+		t.Errorf("a value is %v after the request, want 1", mem[HugePage/4])
+	}
+}
