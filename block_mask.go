@@ -44,7 +44,8 @@ func NewBlockMask(queryBlock, keyBlock, batch, heads, rows, columns int) (*Block
 	}, nil
 }
 
-// A BlockPair is a block of queries and a block of keys.
+// A BlockPair is a block of pairs that a mask keeps: that of block Query of the queries and block Key of
+// the keys, both counted from 0.
 type BlockPair struct{ Query, Key int }
 
 // BlockMaskOf returns a mask of rows by columns blocks that keeps the listed ones, the

@@ -40,7 +40,7 @@ type CacheConfig struct {
 
 // A CacheLayer says what a [Cache] keeps of a layer.
 type CacheLayer struct {
-	KVHeads int
+	KVHeads int // heads of the keys and of the values
 	DimQK   int // of a head of the keys
 	DimV    int // of a head of the values
 

@@ -16,7 +16,7 @@ const KernelEnv = "QKV_KERNEL"
 
 // KernelInfo is a kernel set of this architecture.
 type KernelInfo struct {
-	Set     *kernel.Set
+	Set     *kernel.Set     // not to be changed
 	Missing kernel.Features // what this machine lacks to run it; 0 if it can
 }
 

@@ -152,7 +152,7 @@ func (e *Engine) run(c *Call, done tile.Done) (whole bool, err error) {
 var defaultEngine = sync.OnceValues(func() (*Engine, error) { return New(Config{}) })
 
 // Run computes c on the best kernel set (or the one that QKV_KERNEL names when it
-// is first called) with GOMAXPROCS workers.
+// is first called) with GOMAXPROCS workers. The error is that of [Engine.Run], or a [*KernelError].
 func Run(c *Call) error {
 	e, err := defaultEngine()
 	if err != nil {

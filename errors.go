@@ -135,7 +135,7 @@ func copyOf(a any) any {
 
 // A KernelError reports a kernel set that was asked for by name and cannot run here.
 type KernelError struct {
-	Name      string
+	Name      string          // what was asked for
 	Env       string          // the environment variable that named it, if one did
 	Known     bool            // a set of this architecture has the name
 	Missing   kernel.Features // what the CPU or its operating system lacks

@@ -61,3 +61,25 @@ func ExampleEngine_MapPacked() {
 	fmt.Println(y)
 	// Output: [75 86]
 }
+
+// Weights packed into memory of the caller's, such as that of a file which other processes map.
+func ExampleEngine_PackInto() {
+	e, err := qkv.New(qkv.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	size := e.PackedSize(2, 2, 1)
+	data, err := syscall.Mmap(-1, 0, size, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer syscall.Munmap(data)
+	w, err := e.PackInto(data, qkv.RowMajor([]float32{1, 2, 3, 4}, 2, 2), 1)
+	if err != nil {
+		log.Fatal(err)
+	}
+	y := make([]float32, 2)
+	err = e.MatMul(&qkv.Product{X: qkv.RowMajor([]float32{1, 10}, 1, 2), Packed: w, Y: qkv.RowMajor(y, 1, 2)})
+	fmt.Println(y, err)
+	// Output: [31 42] <nil>
+}

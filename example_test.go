@@ -182,3 +182,121 @@ func ExampleCall_scoreMod() {
 	fmt.Printf("%.3f %v\n", out, err)
 	// Output: [1.000 1.731 2.708 3.708] <nil>
 }
+
+// Two queries and four keys, in the three ways that the queries can stand among the keys.
+func ExampleAlign() {
+	v := []float32{1, 2, 3, 4}
+	for _, mask := range []qkv.Mask{
+		{Causal: true, Align: qkv.TopLeft},                // at keys 0 and 1
+		{Causal: true, Align: qkv.BottomRight},            // at keys 2 and 3, as a decoder's
+		{Causal: true, Align: qkv.AlignOffset, Offset: 1}, // at keys 1 and 2
+		{Causal: true}, // nothing says where
+	} {
+		out := make([]float32, 2)
+		err := qkv.Run(&qkv.Call{
+			Q:    qkv.BHSD(make([]float32, 2), 1, 1, 2, 1),
+			K:    qkv.BHSD(make([]float32, 4), 1, 1, 4, 1),
+			V:    qkv.BHSD(v, 1, 1, 4, 1),
+			Out:  qkv.BHSD(out, 1, 1, 2, 1),
+			Mask: mask,
+		})
+		fmt.Println(out, err) // all scores are 0: the averages of the values attended
+	}
+	// Output:
+	// [1 1.5] <nil>
+	// [2 2.5] <nil>
+	// [1.5 2] <nil>
+	// [0 0] qkv: mask is causal and align is not said: sequence 0 has 2 queries and 4 keys
+}
+
+// A mask of blocks of two queries by two keys: the second block of queries attends the first block of
+// keys alone.
+func ExampleNewBlockMask() {
+	blocks, err := qkv.NewBlockMask(2, 2, 1, 1, 2, 2)
+	if err != nil {
+		log.Fatal(err)
+	}
+	blocks.Set(0, 0, 0, 0, true)
+	blocks.Set(0, 0, 1, 0, true)
+	fmt.Println("block 1, 1:", blocks.Kept(0, 0, 1, 1))
+	v := []float32{1, 2, 3, 4}
+	out := make([]float32, 4)
+	err = qkv.Run(&qkv.Call{
+		Q:    qkv.BHSD(make([]float32, 4), 1, 1, 4, 1),
+		K:    qkv.BHSD(make([]float32, 4), 1, 1, 4, 1),
+		V:    qkv.BHSD(v, 1, 1, 4, 1),
+		Out:  qkv.BHSD(out, 1, 1, 4, 1),
+		Mask: qkv.Mask{Blocks: blocks},
+	})
+	fmt.Println(out, err)
+	// Output:
+	// block 1, 1: false
+	// [1.5 1.5 1.5 1.5] <nil>
+}
+
+// Keys that lie with their dims one behind the other, [dim, tokens]: a transpose in strides.
+func ExampleStrided() {
+	k := []float32{
+		1, 0, 0, // dim 0 of three tokens
+		0, 1, 0, // dim 1
+	}
+	view := qkv.Strided(k, 0, [4]int{1, 1, 3, 2}, [4]int{0, 0, 1, 3})
+	out := make([]float32, 1)
+	err := qkv.Run(&qkv.Call{
+		Q:   qkv.BHSD([]float32{0, 100}, 1, 1, 1, 2), // as key 1
+		K:   view,
+		V:   qkv.BHSD([]float32{10, 20, 30}, 1, 1, 3, 1),
+		Out: qkv.BHSD(out, 1, 1, 1, 1),
+	})
+	fmt.Println(out, err)
+	// Output: [20] <nil>
+}
+
+// Weights that are packed once, head by head, for a projection that may be made again and again.
+func ExampleEngine_PackHeads() {
+	const in, heads, dim = 2, 2, 1
+	e, err := qkv.New(qkv.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	w, err := e.PackHeads(qkv.RowMajor([]float32{1, 10, 2, 20}, in, heads*dim), heads)
+	if err != nil {
+		log.Fatal(err)
+	}
+	p, err := e.NewProjection(qkv.ProjectionConfig{Q: qkv.Linear{Packed: w}, Heads: heads})
+	if err != nil {
+		log.Fatal(err)
+	}
+	q := make([]float32, heads*dim)
+	err = p.Run(&qkv.ProjectionCall{X: qkv.RowMajor([]float32{1, 1}, 1, in), Q: qkv.BSHD(q, 1, 1, heads, dim)})
+	fmt.Println(q, err)
+	// Output: [3 30] <nil>
+}
+
+func ExampleEngine_ExplainMatMul() {
+	e, err := qkv.New(qkv.Config{Kernel: "generic", Workers: 1})
+	if err != nil {
+		log.Fatal(err)
+	}
+	const rows, depth, cols = 64, 32, 16
+	plan, err := e.ExplainMatMul(&qkv.Product{
+		X: qkv.RowMajor(make([]float32, rows*depth), rows, depth),
+		W: qkv.RowMajor(make([]float32, depth*cols), depth, cols),
+		Y: qkv.RowMajor(make([]float32, rows*cols), rows, cols),
+	})
+	fmt.Println(plan.Kernel, plan.FLOPs, err)
+	// Output: generic 65536 <nil>
+}
+
+// The cosines and sines of two pairs at two positions, for code that rotates by itself.
+func ExampleRotary_Tables() {
+	rotary, err := qkv.NewRotary(qkv.RotaryConfig{Dim: 4, MaxPositions: 2})
+	if err != nil {
+		log.Fatal(err)
+	}
+	cos, sin := rotary.Tables()
+	fmt.Printf("%.4f\n%.4f\n", cos, sin)
+	// Output:
+	// [1.0000 1.0000 0.5403 0.9999]
+	// [0.0000 0.0000 0.8415 0.0100]
+}

@@ -142,7 +142,7 @@ func checkBias(name string, bias []float32, weights string, cols int) error {
 }
 
 // MatMul computes p on the best kernel set (or the one that QKV_KERNEL names when it is
-// first needed) with GOMAXPROCS workers.
+// first needed) with GOMAXPROCS workers. The error is that of [Engine.MatMul], or a [*KernelError].
 func MatMul(p *Product) error {
 	e, err := defaultEngine()
 	if err != nil {

@@ -32,7 +32,8 @@ type MatMulPlan struct {
 	Why []string
 }
 
-// ExplainMatMul returns what MatMul would do with p, without doing it.
+// ExplainMatMul returns what MatMul would do with p, without doing it. The error is an [*ArgError], as of
+// MatMul.
 func (e *Engine) ExplainMatMul(p *Product) (MatMulPlan, error) {
 	if err := e.ready(); err != nil {
 		return MatMulPlan{}, err

@@ -20,7 +20,7 @@ type Matrix struct {
 	colStride int
 }
 
-// RowMajor returns the matrix of contiguous data, row after row.
+// RowMajor returns the matrix [rows, cols] of contiguous data, row after row.
 func RowMajor(data []float32, rows, cols int) Matrix {
 	return StridedMatrix(data, 0, rows, cols, cols, 1)
 }

@@ -33,7 +33,7 @@ type Plan struct {
 	Why []string
 }
 
-// Explain returns what Run would do with c, without doing it.
+// Explain returns what Run would do with c, without doing it. The error is an [*ArgError], as of Run.
 func (e *Engine) Explain(c *Call) (Plan, error) {
 	return e.explain(c, nil)
 }

@@ -49,7 +49,7 @@ const (
 //
 // A field that the type does not name is not read. The zero value changes nothing.
 type RotaryScaling struct {
-	Type RotaryScalingType `json:"rope_type"`
+	Type RotaryScalingType `json:"rope_type"` // what the fields below mean
 
 	// Factor is by how much the sequences are longer, at least 1.
 	Factor float64 `json:"factor"`

@@ -470,7 +470,7 @@ func (s *Step) finish(compute func() (whole bool)) (whole bool) {
 	return whole
 }
 
-// Explain returns what Attend would do, without doing it.
+// Explain returns what Attend would do, without doing it. The error is an [*ArgError], as of Attend.
 func (s *Step) Explain(layer int, c *Call) (Plan, error) {
 	if err := s.enter(true); err != nil {
 		return Plan{}, err

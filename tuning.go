@@ -21,7 +21,7 @@ const TuningFormat = "qkv-tuning-1"
 type Tuning struct {
 	Format string       `json:"format"` // see [TuningFormat]
 	CPU    string       `json:"cpu"`    // see [CPUName]
-	Kernel string       `json:"kernel"`
+	Kernel string       `json:"kernel"` // kernel set
 	Rules  []TuningRule `json:"rules"` // the first that fits a call counts
 }
 
@@ -45,7 +45,7 @@ type TuningRule struct {
 // impossible choices.
 type TuningError struct {
 	Field     string // "cpu", "kernel", "format", "rules[1].lanes"
-	Got, Want string
+	Got, Want string // what the tuning has there, and what it would have to have
 }
 
 func (e *TuningError) Error() string {

@@ -45,6 +45,7 @@ func (e *CountersError) Error() string {
 	return fmt.Sprintf("no counters of %s: %v", strings.Join(e.Missing, ", "), e.Err)
 }
 
+// Unwrap returns what went wrong.
 func (e *CountersError) Unwrap() error { return e.Err }
 
 // counted returns the counters of a number of calls.

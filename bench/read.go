@@ -30,6 +30,7 @@ type RecordError struct {
 
 func (e *RecordError) Error() string { return fmt.Sprintf("%s: %v", e.Name, e.Err) }
 
+// Unwrap returns what is wrong with the record.
 func (e *RecordError) Unwrap() error { return e.Err }
 
 // ReadDocument reads a record that qkv bench -json wrote. A file that is no JSON, no record,
