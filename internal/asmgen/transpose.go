@@ -93,6 +93,17 @@ func (t *transposer) scatteredRow(i int) string {
 	return t.Indexed(t.Func, t.scattered, t.tmp)
 }
 
+// ask prefetches the dims of the square from the rows of the next one, if that has as many: rows that
+// lie far apart have a page each, whose translation the loads of the next square would wait for.
+func (t *transposer) ask() {
+	n := t.Arch.Lanes
+	t.Branch(t.Func, t.rows, "LT", imm(2*n), "asked")
+	for i := range n {
+		t.PrefetchNear(t.Func, t.scatteredRow(n+i))
+	}
+	t.Label("asked")
+}
+
 // mask reserves the register of a mask, if it needs one.
 func (t *transposer) mask(m *vecMap) Vec {
 	if !t.VectorMasks || t.TailMask == nil {
@@ -138,6 +149,7 @@ func packQ(arch *Arch) *Func {
 			f.LoadScaled(f, t.scatteredRow(i), dims, scale, mask, v)
 		}
 		f.Label("loaded")
+		t.ask()
 		for i, v := range f.Transpose(f, rows, tmp) {
 			f.Op(f.Store, v, mem(t.row, 0))
 			f.Op(f.Add, t.stride, t.row)
@@ -178,6 +190,7 @@ func finish(arch *Arch) *Func {
 			}
 		}
 		f.Label("loaded")
+		t.ask()
 		out := f.Transpose(f, rows, tmp)
 		f.Branch(f, dims, "LT", imm(f.Lanes), "tail")
 		for i, v := range out {
