@@ -9,7 +9,18 @@ type cursor struct {
 	walk
 }
 
-// cursor returns a cursor at a KV head of the i-th sequence, before its keys.
-func (j *job) cursor(i, head int) cursor {
-	return cursor{job: j, seq: j.problem.seq(i), head: head}
+// open has the cursor begin in a job.
+func (at *cursor) open(j *job) {
+	at.job, at.seq.index = j, -1
 }
+
+// moveTo goes to a KV head of the i-th sequence, before its keys.
+func (at *cursor) moveTo(i, head int) {
+	if at.seq.index != i {
+		at.seq = at.problem.seq(i)
+	}
+	at.head = head
+}
+
+// release drops the references to the caller's memory.
+func (at *cursor) release() { at.job, at.seq.table = nil, nil }

@@ -17,13 +17,13 @@ type decoder struct {
 
 // decode computes a decode item: all chunks of keys, or one. It reports false if the work is to end
 // and the item is not done: its rows are not written then.
-func (w *workspace) decode(j *job, it *decodeItem) bool {
-	p, d := &j.problem, &w.decoder
-	at := j.cursor(int(it.seq), int(it.head))
-	perHead := p.headsPerKV() * at.seq.lenQ
+func (w *workspace) decode(at *cursor, it *decodeItem) bool {
+	p, d := &at.problem, &w.decoder
+	at.moveTo(int(it.seq), int(it.head))
+	perHead := at.headsPerKV * at.seq.lenQ
 	if at.seq.padQ > 0 && (it.chunk < 0 || it.part == it.first) {
 		for range it.heads {
-			w.pad(&at, perHead, math.MaxInt)
+			w.pad(at, perHead, math.MaxInt)
 			at.head++
 		}
 		at.head = int(it.head)
@@ -34,35 +34,35 @@ func (w *workspace) decode(j *job, it *decodeItem) bool {
 	groups := w.groups[:it.groups()]
 	for i := range groups {
 		g := &groups[i]
-		rows := at.queryRows(it.headOf(i), 0, int(min(it.each, it.heads-int32(i)*it.each))*perHead)
+		g.queryRows.open(at, it.headOf(i), 0, int(min(it.each, it.heads-int32(i)*it.each))*perHead)
 		d.own[i] = [2]partial{g.partial, g.tree.nodes[0].partial}
 		if it.chunk >= 0 {
-			g.partial = j.part(it.partOf(i), rows.lanes)
+			g.partial = at.part(it.partOf(i), g.lanes)
 		}
-		w.open(&at, g, rows)
+		w.open(at, g)
 	}
-	at.walk = p.walk(&at.seq, 0, perHead)
+	at.walk.open(&at.problem, &at.seq, 0, perHead)
 	if it.chunk >= 0 {
 		at.keepTo(int(it.chunk))
 	}
-	if j.engine.decodes(p, &at.seq) {
-		w.decodeBlocks(&at, groups)
+	if at.engine.decodes(p, &at.seq) {
+		w.decodeBlocks(at, groups)
 	} else {
-		w.keyBlocks(&at, groups, attend)
+		w.keyBlocks(at, groups, attend)
 	}
 	over := p.Done.Over() // some of that may be missing
 	last := !over
 	if it.chunk < 0 {
 		for i := range groups {
-			w.settle(&at, &groups[i], attend)
+			w.settle(at, &groups[i], attend)
 		}
-	} else if last = last && j.partDone(it, groups); last {
+	} else if last = last && at.partDone(it, groups); last {
 		for i := range groups {
-			w.join(&at, it, i, &groups[i])
+			w.join(at, it, i, &groups[i])
 		}
 	}
 	if last {
-		w.close(&at, groups)
+		w.close(at, groups)
 	}
 	if it.chunk >= 0 {
 		for i := range groups {
@@ -79,7 +79,7 @@ func (w *workspace) decodeBlocks(at *cursor, groups []laneGroup) {
 	if g := &groups[0]; g.rows < g.lanes { // scores that nobody writes
 		clear(unsafe.Slice(w.p, min(kernel.KeyBlock, at.seq.lenKV)*g.lanes))
 	}
-	w.decoder.one = at.queryRows(at.head, 0, groups[0].rowsPerKV)
+	w.decoder.one.open(at, at.head, 0, groups[0].rowsPerKV)
 	for !at.problem.Done.Over() && at.next() {
 		w.openKeys(at)
 		for i := range groups {

@@ -184,13 +184,14 @@ func (d *decoding) count(e *Engine, p *Problem, heads, rows int) int {
 
 // split divides the items into chunks.
 func (d *decoding) split(p *Problem) {
+	var k walk
 	whole := len(d.items)
 	for i := range whole {
 		it := d.items[i]
 		s := p.seq(int(it.seq))
 		it.first, it.group = int32(d.parts), int32(d.groups)
 		first := len(d.items)
-		for k := p.walk(&s, 0, p.headsPerKV()*s.lenQ); k.next(); k.leave() {
+		for k.open(p, &s, 0, p.headsPerKV()*s.lenQ); k.next(); k.leave() {
 			it.chunk, it.part = int32(k.chunk()), int32(d.parts)
 			d.items, d.chunks = append(d.items, it), append(d.chunks, it.chunk)
 			d.parts++
@@ -201,8 +202,8 @@ func (d *decoding) split(p *Problem) {
 			d.parts -= n
 			d.chunks = d.chunks[:d.parts]
 		default:
-			for k := first; k < len(d.items); k++ {
-				d.items[k].chunks = int32(n)
+			for i := first; i < len(d.items); i++ {
+				d.items[i].chunks = int32(n)
 			}
 			for range it.groups() - 1 {
 				d.chunks = append(d.chunks, d.chunks[it.first:int(it.first)+n]...)

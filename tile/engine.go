@@ -83,7 +83,8 @@ func (e *Engine) Run(p *Problem, workers int) bool {
 		e.jobs.Put(j)
 		return true
 	}
-	j.problem, j.sched, j.decoding, j.modifies = *p, s, d, p.modifies()
+	j.open(p)
+	j.sched, j.decoding = s, d
 	if p.Plan == nil {
 		j.keep()
 	}
@@ -104,19 +105,25 @@ func (e *Engine) Run(p *Problem, workers int) bool {
 // A job is a Problem being computed.
 type job struct {
 	task
-	engine   *Engine
-	problem  Problem
-	sched    Schedule
-	modifies bool // something changes the scores
-	decoding *decoding
-	own      decoding // if the problem has no plan
-	parts    parts
-	lengths  []int // those of the problem
-	tables   [][]int32
-	pages    []int32
-	taken    atomic.Int64 // items, by workers
-	finished atomic.Int64 // items
-	failure  atomic.Pointer[failure]
+	engine     *Engine
+	problem    Problem
+	sched      Schedule
+	headsPerKV int
+	modifies   bool // something changes the scores
+	decoding   *decoding
+	own        decoding // if the problem has no plan
+	parts      parts
+	lengths    []int // those of the problem
+	tables     [][]int32
+	pages      []int32
+	taken      atomic.Int64 // items, by workers
+	finished   atomic.Int64 // items
+	failure    atomic.Pointer[failure]
+}
+
+// open has the job be one of p.
+func (j *job) open(p *Problem) {
+	j.problem, j.headsPerKV, j.modifies = *p, p.headsPerKV(), p.modifies()
 }
 
 // keep copies the lengths of the sequences, which were checked: a callback that changes
@@ -187,7 +194,8 @@ func (j *job) items() {
 	}
 	w := j.engine.workspaces.Get().(*workspace)
 	w.reserve(j.engine, &j.problem, &j.sched)
-	for ; i < n && w.item(j, i); i = int(j.taken.Add(1)) - 1 {
+	w.at.open(j)
+	for ; i < n && w.item(i); i = int(j.taken.Add(1)) - 1 {
 		done := int(j.finished.Add(1))
 		if f := j.problem.Progress; f != nil {
 			f(done, n)

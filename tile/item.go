@@ -16,38 +16,38 @@ const (
 	reweigh      // accumulate what ProbMod makes of the probabilities
 )
 
-// item computes the i-th item of a job. It reports false if the work is to end and the item is not
+// item computes the i-th item of the cursor's job. It reports false if the work is to end and the item is not
 // done: its rows are not written then.
-func (w *workspace) item(j *job, i int) bool {
-	switch prefills := j.sched.Items; {
+func (w *workspace) item(i int) bool {
+	switch j := w.at.job; {
 	case j.problem.Done.Over():
 		return false
-	case i >= prefills:
-		return w.decode(j, &j.decoding.items[i-prefills])
+	case i >= j.sched.Items:
+		return w.decode(&w.at, &j.decoding.items[i-j.sched.Items])
 	default:
-		return w.prefill(j, i)
+		return w.prefill(&w.at, i)
 	}
 }
 
-// queryBlock returns where an item of prefill begins: at its KV head, with so many rows from one on, none
+// toItem goes to the KV head of an item of prefill, and returns the rows of that which it is of: none
 // if they are of padding.
-func (j *job) queryBlock(i int) (at cursor, row, rows int) {
-	head, block := j.sched.item(i)
-	at = j.cursor(head/j.problem.KVHeads, head%j.problem.KVHeads)
-	row = block * j.sched.Rows()
-	return at, row, max(0, min(j.sched.Rows(), j.problem.headsPerKV()*at.seq.lenQ-row))
+func (at *cursor) toItem(i int) (row, rows int) {
+	head, block := at.sched.item(i)
+	at.moveTo(head/at.problem.KVHeads, head%at.problem.KVHeads)
+	row = block * at.sched.Rows()
+	return row, max(0, min(at.sched.Rows(), at.headsPerKV*at.seq.lenQ-row))
 }
 
 // prefill computes an item of many queries, a query block: for each key block and each lane group
 // scores, softmax and accumulate.
-func (w *workspace) prefill(j *job, i int) bool {
-	p, sched := &j.problem, &j.sched
-	at, first, rows := j.queryBlock(i)
-	if sched.Decode > 0 && j.engine.divides(p, &at.seq, sched.divided) {
+func (w *workspace) prefill(at *cursor, i int) bool {
+	p, sched := &at.problem, &at.sched
+	first, rows := at.toItem(i)
+	if sched.Decode > 0 && at.engine.divides(p, &at.seq, sched.divided) {
 		return true
 	}
 	if at.seq.padQ > 0 {
-		w.pad(&at, first, first+sched.Rows())
+		w.pad(at, first, first+sched.Rows())
 	}
 	if rows == 0 {
 		return true
@@ -55,23 +55,24 @@ func (w *workspace) prefill(j *job, i int) bool {
 	groups := w.groups[:(rows+sched.Lanes-1)/sched.Lanes]
 	for gi := range groups {
 		g, row := &groups[gi], gi*sched.Lanes
-		w.open(&at, g, at.queryRows(at.head, first+row, min(sched.Lanes, rows-row)))
+		g.queryRows.open(at, at.head, first+row, min(sched.Lanes, rows-row))
+		w.open(at, g)
 	}
 	if p.ProbMod == nil {
-		w.allKeys(&at, groups, attend)
+		w.allKeys(at, groups, attend)
 	} else {
-		w.allKeys(&at, groups, sum)
-		w.allKeys(&at, groups, reweigh)
+		w.allKeys(at, groups, sum)
+		w.allKeys(at, groups, reweigh)
 	}
 	if p.Record.Base != nil {
 		for gi := range groups {
-			w.record(&at, &groups[gi])
+			w.record(at, &groups[gi])
 		}
 	}
 	if p.Done.Over() { // some of that may be missing
 		return false
 	}
-	w.close(&at, groups)
+	w.close(at, groups)
 	return true
 }
 
@@ -84,7 +85,7 @@ func (w *workspace) allKeys(at *cursor, groups []laneGroup, pass pass) {
 		}
 	}
 	first, last := &groups[0], &groups[len(groups)-1]
-	at.walk = at.problem.walk(&at.seq, first.row, last.row+last.rows)
+	at.walk.open(&at.problem, &at.seq, first.row, last.row+last.rows)
 	w.keyBlocks(at, groups, pass)
 	for gi := range groups {
 		w.settle(at, &groups[gi], pass)
@@ -130,10 +131,9 @@ var (
 	nan     = float32(math.NaN())
 )
 
-// open begins the softmax of a lane group, of such rows.
-func (w *workspace) open(at *cursor, g *laneGroup, rows queryRows) {
+// open begins the softmax of a lane group.
+func (w *workspace) open(at *cursor, g *laneGroup) {
 	p := &at.problem
-	g.queryRows = rows
 	g.packed, g.tree.n = false, 0
 	g.openPartial()
 	if p.ALiBi != nil {
@@ -376,7 +376,7 @@ func (w *workspace) writeOut(at *cursor, g *laneGroup) {
 
 // pad writes what those of the rows [from, to) of the cursor's KV head have that are of padding.
 func (w *workspace) pad(at *cursor, from, to int) {
-	p, s, per := &at.problem, &at.seq, at.problem.headsPerKV()
+	p, s, per := &at.problem, &at.seq, at.headsPerKV
 	fill := negInf
 	if p.RecordAt == Probs {
 		fill = 0

@@ -65,12 +65,13 @@ func (f *prefetcher) plan(at *cursor, groups []laneGroup) {
 	if i >= at.sched.Items {
 		return
 	}
-	item, row, n := at.queryBlock(i)
+	item := *at
+	row, n := item.toItem(i)
 	if n == 0 {
 		return
 	}
 	rows.head, rows.row, rows.rows = item.head, row, n
-	item.walk = p.walk(&item.seq, row, row+n)
+	item.walk.open(p, &item.seq, row, row+n)
 	begins := item.next()
 	if begins {
 		if far {

@@ -17,7 +17,7 @@ func (w *workspace) record(at *cursor, g *laneGroup) {
 		w.pack(at, g)
 	}
 	g.offsets(&w.recordOff, p.Record.Stride[1], p.Record.Stride[2]) // g.off is that of the queries
-	for at.walk = walkAll(keys); !p.Done.Over() && at.next(); {
+	for at.walk.openAll(keys); !p.Done.Over() && at.next(); {
 		w.k.find(at, g.head)
 		switch p.RecordAt {
 		case Scaled, Capped:

@@ -19,18 +19,14 @@ type queryRows struct {
 	segments   runSpan // if the mask has segments
 }
 
-// queryRows returns so many rows from a row of a KV head on.
-func (at *cursor) queryRows(head, row, rows int) queryRows {
-	n := at.problem.headsPerKV()
-	r := queryRows{
-		head: head, row: row, rows: rows, lanes: roundUp(rows, at.engine.set.Vec),
-		headsPerKV: n, rowsPerKV: n * at.seq.lenQ,
-	}
+// open makes r so many rows from a row of a KV head on.
+func (r *queryRows) open(at *cursor, head, row, rows int) {
+	r.head, r.row, r.rows, r.lanes = head, row, rows, roundUp(rows, at.engine.set.Vec)
+	r.headsPerKV, r.rowsPerKV = at.headsPerKV, at.headsPerKV*at.seq.lenQ
 	if at.problem.Mask.SegmentsQ != nil {
 		first, last := r.positions(0, rows)
 		r.segments = spanOf(at.problem.segmentsQ(&at.seq, first, last+1))
 	}
-	return r
 }
 
 // all is a mask word of all rows.
@@ -56,19 +52,20 @@ func (r *queryRows) of(lane int) (head, pos int) {
 // offsets sets the offset of each row from position 0 of firstHead, where heads and positions are so
 // far apart.
 func (r *queryRows) offsets(off *[kernel.MaxLanes]int, head, pos int) {
-	row, h := r.row, r.row%r.headsPerKV
-	at := row/r.headsPerKV*pos + h*head
-	group := r.headsPerKV * head
+	first, h := r.row/r.headsPerKV, r.row%r.headsPerKV
+	at, group := first*pos+h*head, r.headsPerKV*head
+	left := r.rowsPerKV - r.row // of the KV head
 	for l := range off[:r.rows] {
+		if left == 0 { // the next KV head
+			left = r.rowsPerKV
+			at += group - r.rowsPerKV/r.headsPerKV*pos
+		}
+		left--
 		off[l] = at
 		at += head
 		if h++; h == r.headsPerKV { // the next position
 			h = 0
 			at += pos - group
-		}
-		if row++; row == r.rowsPerKV { // the next KV head
-			row = 0
-			at += group - r.rowsPerKV/r.headsPerKV*pos
 		}
 	}
 }

@@ -37,11 +37,14 @@ func (e *Engine) Survey(p *Problem, s *Schedule) Survey {
 	j := e.jobs.Get().(*job)
 	w := e.workspaces.Get().(*workspace)
 	defer func() {
+		w.at.release()
 		e.workspaces.Put(w)
 		j.problem = Problem{}
 		e.jobs.Put(j)
 	}()
-	j.problem = *p
+	j.open(p)
+	at := &w.at
+	at.open(j)
 
 	batch, heads := p.Batch, p.KVHeads
 	m := &p.Mask
@@ -53,8 +56,8 @@ func (e *Engine) Survey(p *Problem, s *Schedule) Survey {
 	}
 	for b := range batch {
 		for head := range heads {
-			at := j.cursor(b, head)
-			one := w.survey(&at, s.Lanes)
+			at.moveTo(b, head)
+			one := w.survey(at, s.Lanes)
 			all.add(one, int64(p.Batch/batch)*int64(p.KVHeads/heads))
 		}
 	}
@@ -65,12 +68,13 @@ func (e *Engine) Survey(p *Problem, s *Schedule) Survey {
 func (w *workspace) survey(at *cursor, lanes int) Survey {
 	var all Survey
 	p, s := &at.problem, &at.seq
-	rows := p.headsPerKV() * s.lenQ
+	rows := at.headsPerKV * s.lenQ
+	var r queryRows
 	blocks := int64(s.lenKV+kernel.KeyBlock-1) / kernel.KeyBlock
 	for row := 0; row < rows && !p.Done.Over(); row += lanes {
-		r := at.queryRows(at.head, row, min(lanes, rows-row))
+		r.open(at, at.head, row, min(lanes, rows-row))
 		counted := int64(0)
-		for at.walk = p.walk(s, row, row+r.rows); !p.Done.Over() && at.next(); {
+		for at.walk.open(p, s, row, row+r.rows); !p.Done.Over() && at.next(); {
 			w.openKeys(at)
 			switch c := w.cover(at, &r); {
 			case c.from == c.to:

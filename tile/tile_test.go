@@ -52,11 +52,16 @@ func TestBlocks(t *testing.T) {
 	const lanes, vec = 48, 8
 	w, e := new(workspace), &Engine{set: &kernel.Set{Vec: vec}}
 	for _, p := range problems() {
-		at := (&job{engine: e, problem: p}).cursor(0, 0)
+		j := job{engine: e}
+		j.open(&p)
+		at := &w.at
+		at.open(&j)
+		at.moveTo(0, 0)
 		s := at.seq
 		for row := 0; row < p.rows(); row += lanes {
-			g := laneGroup{queryRows: at.queryRows(0, row, min(lanes, p.rows()-row))}
-			at.walk = p.walk(&s, row, row+g.rows)
+			var g laneGroup
+			g.queryRows.open(at, 0, row, min(lanes, p.rows()-row))
+			at.walk.open(&p, &s, row, row+g.rows)
 			more := at.next()
 			for key0 := 0; key0 < p.SeqKV; key0 += kernel.KeyBlock {
 				n := min(kernel.KeyBlock, p.SeqKV-key0)
@@ -66,8 +71,8 @@ func TestBlocks(t *testing.T) {
 					if at.n != n {
 						t.Fatalf("%+v: %d keys at %d, want %d", p, at.n, key0, n)
 					}
-					if c = w.cover(&at, &g.queryRows); c.from < c.to {
-						w.split(&at, &g, &c)
+					if c = w.cover(at, &g.queryRows); c.from < c.to {
+						w.split(at, &g, &c)
 					}
 					more = at.next()
 				}

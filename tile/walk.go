@@ -5,7 +5,7 @@ import "github.com/qkv-go/qkv/kernel"
 // A walk goes through the blocks of keys that some rows of a sequence attend by their bands. Blocks of
 // which no row attends a key by its band are left out.
 //
-//	for k := p.walk(&s, first, end); k.next(); {
+//	for k.open(p, &s, first, end); k.next(); {
 //		... // the k.n keys from k.key0 on
 //	}
 type walk struct {
@@ -18,23 +18,24 @@ type walk struct {
 	keys           int // of the sequence
 }
 
-// walk returns a walk through the keys of the rows [first, end) of a sequence.
-func (p *Problem) walk(s *seq, first, end int) walk {
-	lo, _ := p.Mask.band(s, first/p.headsPerKV())
-	_, hi := p.Mask.band(s, (end-1)/p.headsPerKV())
-	k := walk{prefix: s.prefix, lo: lo, hi: hi, keys: s.lenKV}
+// open begins a walk through the keys of the rows [first, end) of a sequence.
+func (k *walk) open(p *Problem, s *seq, first, end int) {
+	n := p.headsPerKV()
+	last := (end - 1) / n // position
+	lo, _ := p.Mask.band(s, first/n)
+	_, hi := p.Mask.band(s, last)
+	k.n, k.prefix, k.lo, k.hi, k.keys = 0, s.prefix, lo, hi, s.lenKV
 	if p.Mask.Behind {
-		k.prefix = min(k.prefix, p.Mask.end(s, (end-1)/p.headsPerKV()))
+		k.prefix = min(k.prefix, p.Mask.end(s, last))
 	}
 	if k.end = k.prefix; lo < hi {
 		k.end = max(k.end, hi)
 	}
 	k.seek(0)
-	return k
 }
 
-// walkAll returns a walk through all of so many keys, whoever attends them.
-func walkAll(keys int) walk { return walk{end: keys, hi: keys, keys: keys} }
+// openAll begins a walk through all of so many keys, whoever attends them.
+func (k *walk) openAll(keys int) { *k = walk{end: keys, hi: keys, keys: keys} }
 
 // seek has the first block from key0 on come next. There, a block begins.
 func (k *walk) seek(key0 int) {

@@ -19,7 +19,8 @@ func TestWalk(t *testing.T) {
 				continue
 			}
 			var whole, parted, chunks, left []int
-			for k := p.walk(&s, 0, rows); k.next(); {
+			var k, one walk
+			for k.open(&p, &s, 0, rows); k.next(); {
 				if k.first != (len(whole) == 0) || k.n != min(kernel.KeyBlock, s.lenKV-k.key0) {
 					t.Fatalf("%+v: block %d has %d keys from %d on", p, len(whole), k.n, k.key0)
 				}
@@ -28,9 +29,9 @@ func TestWalk(t *testing.T) {
 					left = append(left, k.chunk(), next)
 				}
 			}
-			for k := p.walk(&s, 0, rows); k.next(); k.leave() {
+			for k.open(&p, &s, 0, rows); k.next(); k.leave() {
 				chunks = append(chunks, k.chunk())
-				one := p.walk(&s, 0, rows)
+				one.open(&p, &s, 0, rows)
 				for one.keepTo(k.chunk()); one.next(); {
 					if _, ok := one.leaves(); ok || one.chunk() != k.chunk() {
 						t.Fatalf("%+v: a walk through chunk %d is at %d", p, k.chunk(), one.key0)

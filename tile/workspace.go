@@ -12,6 +12,7 @@ import (
 // head dims, and on the longest sequence by its logarithm.
 type workspace struct {
 	mem    []float32
+	at     cursor
 	groups [maxGroups]laneGroup
 	off    [maxGroups][kernel.MaxLanes]int
 	mask   [kernel.KeyBlock]uint64 // words of a key block
@@ -133,6 +134,7 @@ func (w *workspace) reserve(e *Engine, p *Problem, s *Schedule) {
 func (w *workspace) release() {
 	w.packArgs.Src, w.turnArgs.Src = nil, nil
 	w.scoresArgs.K = nil
+	w.at.release()
 	w.k.forget()
 	w.v.forget()
 	w.convertArgs.Src, w.convertArgs.Scale = nil, nil
