@@ -14,6 +14,7 @@ import (
 	"unsafe"
 
 	"github.com/qkv-go/qkv/internal/asmgen"
+	"github.com/qkv-go/qkv/internal/ptr"
 	"github.com/qkv-go/qkv/kernel"
 	"github.com/qkv-go/qkv/tile"
 )
@@ -318,7 +319,7 @@ func TestCallsDivide(t *testing.T) {
 			}},
 			{"Store", func(generic bool, out, _, _ *float32) {
 				a := &kernel.StoreArgs{
-					Src: &data[0], SrcStride: 2 * dim, Dst: unsafe.Pointer(out), DstStride: 2 * dim, Elem: kernel.Int8, Scale: at(out, dim*keys-1), ScaleStride: -1,
+					Src: &data[0], SrcStride: 2 * dim, Dst: unsafe.Pointer(out), DstStride: 2 * dim, Elem: kernel.Int8, Scale: ptr.At(out, dim*keys-1), ScaleStride: -1,
 					Rows: keys, Dim: dim,
 				}
 				either(t, generic, storeGeneric, set.Store, a)

@@ -17,13 +17,14 @@ const module = "github.com/qkv-go/qkv"
 // besides the standard library: trees of this module and of others. The longest
 // name that fits a package counts; it may always import its own tree.
 var allowed = map[string][]string{
-	"kernel":              {},
+	"kernel":              {"internal/ptr"},
 	"tile":                {"kernel"},
-	".":                   {"kernel", "tile", "internal/jsontree", "internal/memory", "github.com/klauspost/cpuid/v2", "golang.org/x/sys"},
+	".":                   {"kernel", "tile", "internal/jsontree", "internal/memory", "internal/ptr", "github.com/klauspost/cpuid/v2", "golang.org/x/sys"},
 	"onnx":                {".", "google.golang.org/protobuf"},
 	"internal":            {},
+	"internal/ptr":        {},
 	"internal/asmgen":     {"kernel"},
-	"internal/kerneltest": {"kernel", "golang.org/x/sys"},
+	"internal/kerneltest": {"kernel", "internal/ptr", "golang.org/x/sys"},
 	"internal/memory":     {"golang.org/x/sys"},
 	"internal/jsontree":   {},
 	"internal/fastjson":   {"internal/jsontree", "github.com/minio/simdjson-go"},

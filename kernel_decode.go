@@ -3,12 +3,13 @@ package qkv
 import (
 	"unsafe"
 
+	"github.com/qkv-go/qkv/internal/ptr"
 	"github.com/qkv-go/qkv/kernel"
 )
 
 func convertGeneric(a *kernel.ConvertArgs) {
 	for r := range a.Rows {
-		row := unsafe.Slice(at(a.Dst, r*a.Stride), a.Dim)
+		row := unsafe.Slice(ptr.At(a.Dst, r*a.Stride), a.Dim)
 		a.Elem.Values(row, unsafe.Add(a.Src, a.Off[r]), 0, a.UnitStride, rowScale(a.Elem, a.Scale, r))
 	}
 }
@@ -27,7 +28,7 @@ func rowScale(e kernel.Elem, scale *float32, row int) float32 {
 	if e.Scale() != kernel.RowScale {
 		return 1
 	}
-	return *at(scale, row)
+	return *ptr.At(scale, row)
 }
 
 func decodeScoresGeneric(a *kernel.DecodeScoresArgs) { inGo.decodeScores(a) }
@@ -38,7 +39,7 @@ func (code chainCode) decodeScores(a *kernel.DecodeScoresArgs) {
 	var keys [dims]terms // of ChainLanes keys at a time
 	queries := kernel.NoSpan
 	for r := range a.Rows {
-		queries = span(at(a.Q, r), a.QStride, a.Dim, queries)
+		queries = span(ptr.At(a.Q, r), a.QStride, a.Dim, queries)
 	}
 	for k0 := 0; k0 < a.Keys; k0 += kernel.ChainLanes {
 		lanes := min(kernel.ChainLanes, a.Keys-k0)
@@ -61,16 +62,16 @@ func (code chainCode) decodeScores(a *kernel.DecodeScoresArgs) {
 				}
 			}
 			for r := range a.Rows {
-				s := at(a.S, k0*a.Stride+r)
+				s := ptr.At(a.S, k0*a.Stride+r)
 				var c kernel.Chains
 				if d0 > 0 {
 					for l := range lanes {
-						c[l] = kernel.Term(*at(s, l*a.Stride))
+						c[l] = kernel.Term(*ptr.At(s, l*a.Stride))
 					}
 				}
-				code.add(&c, at(a.Q, d0*a.QStride+r), a.QStride, &keys[0], n, queries, all, a.Dim)
+				code.add(&c, ptr.At(a.Q, d0*a.QStride+r), a.QStride, &keys[0], n, queries, all, a.Dim)
 				for l := range lanes {
-					*at(s, l*a.Stride) = float32(c[l])
+					*ptr.At(s, l*a.Stride) = float32(c[l])
 				}
 			}
 		}
@@ -84,7 +85,7 @@ func (code chainCode) decodeAccumulate(a *kernel.DecodeAccumulateArgs) {
 	var values [kernel.KeyBlock]terms // of ChainLanes dims at a time
 	weights := kernel.NoSpan
 	for r := range a.Rows {
-		weights = span(at(a.P, r), a.Stride, a.Keys, weights)
+		weights = span(ptr.At(a.P, r), a.Stride, a.Keys, weights)
 	}
 	spans := code.worth(a.Rows) && a.From == nil // what From holds has any
 	for d0 := 0; d0 < a.Dim; d0 += kernel.ChainLanes {
@@ -104,21 +105,21 @@ func (code chainCode) decodeAccumulate(a *kernel.DecodeAccumulateArgs) {
 			from := negZeros
 			if a.From != nil {
 				for l := range lanes {
-					from[l] = kernel.Term(*at(a.From, r*a.OStride+d0+l))
+					from[l] = kernel.Term(*ptr.At(a.From, r*a.OStride+d0+l))
 				}
 			}
 			c := from
-			code.add(&c, at(a.P, r), a.Stride, &values[0], a.Keys, weights, all, a.Keys)
+			code.add(&c, ptr.At(a.P, r), a.Stride, &values[0], a.Keys, weights, all, a.Keys)
 			for l := range lanes {
 				acc := float32(c[l])
 				if a.MaskFrom < a.Keys && tainted(acc) {
-					acc = weighTerms(&values, l, float32(from[l]), at(a.P, r), a.Stride, a.Keys, a.MaskFrom)
+					acc = weighTerms(&values, l, float32(from[l]), ptr.At(a.P, r), a.Stride, a.Keys, a.MaskFrom)
 				}
 				if a.To != nil {
-					*at(a.To, r*a.OStride+d0+l) = acc
+					*ptr.At(a.To, r*a.OStride+d0+l) = acc
 					continue
 				}
-				o := at(a.O, r*a.OStride+d0+l)
+				o := ptr.At(a.O, r*a.OStride+d0+l)
 				*o = updated(*o, acc, a.Mode, a.Alpha, r)
 			}
 		}
@@ -136,8 +137,8 @@ func weighTerms(v *[kernel.KeyBlock]terms, lane int, acc float32, p *float32, st
 
 func mergeGeneric(a *kernel.MergeArgs) {
 	for l := range a.Lanes {
-		top, sum := at(a.Max, l), at(a.Sum, l)
-		m, s := *at(a.ChunkMax, l), *at(a.ChunkSum, l)
+		top, sum := ptr.At(a.Max, l), ptr.At(a.Sum, l)
+		m, s := *ptr.At(a.ChunkMax, l), *ptr.At(a.ChunkSum, l)
 		newTop := *top
 		if m > newTop {
 			newTop = m
@@ -151,8 +152,8 @@ func mergeGeneric(a *kernel.MergeArgs) {
 		*top = newTop
 		*sum = kernel.FMA(*sum, wa, float32(s*wb))
 		for d := range a.Dim {
-			o := at(a.O, d*a.Stride+l)
-			*o = kernel.FMA(*o, wa, float32(*at(a.Chunk, d*a.Stride+l)*wb))
+			o := ptr.At(a.O, d*a.Stride+l)
+			*o = kernel.FMA(*o, wa, float32(*ptr.At(a.Chunk, d*a.Stride+l)*wb))
 		}
 	}
 }

@@ -3,6 +3,7 @@ package qkv
 import (
 	"unsafe"
 
+	"github.com/qkv-go/qkv/internal/ptr"
 	"github.com/qkv-go/qkv/kernel"
 )
 
@@ -11,7 +12,7 @@ func multiplyFewGeneric(a *kernel.MultiplyArgs) { inGo.multiplyFew(a) }
 func (code chainCode) multiplyFew(a *kernel.MultiplyArgs) {
 	part := *a
 	for k := 0; k < a.Depth; k += kernel.KC {
-		part.A, part.B, part.Depth = at(a.A, k*a.ColStride), at(a.B, k*a.Lanes), min(kernel.KC, a.Depth-k)
+		part.A, part.B, part.Depth = ptr.At(a.A, k*a.ColStride), ptr.At(a.B, k*a.Lanes), min(kernel.KC, a.Depth-k)
 		code.multiply(&part)
 		part.Add, part.Bias = true, nil
 	}
@@ -24,9 +25,9 @@ func (code chainCode) combine(a *kernel.CombineArgs) {
 	for l := 0; l < a.Lanes; l += kernel.ChainLanes {
 		lanes := min(kernel.ChainLanes, a.Lanes-l)
 		for k := range a.Depth {
-			load(&b[k], at(a.B, k*a.BStride+l), lanes)
+			load(&b[k], ptr.At(a.B, k*a.BStride+l), lanes)
 		}
-		c := unsafe.Slice(at(a.C, l), lanes)
+		c := unsafe.Slice(ptr.At(a.C, l), lanes)
 		var sums kernel.Chains
 		if !a.First {
 			for j, x := range c {
@@ -52,12 +53,12 @@ func (code chainCode) dots(a *kernel.DotsArgs) {
 			off[i] = 4 * i * a.BStride
 		}
 		code.decode(&kernel.DecodeScoresArgs{
-			K: unsafe.Pointer(at(a.B, l*a.BStride)), Off: &off, Keys: n, Dim: a.Depth,
+			K: unsafe.Pointer(ptr.At(a.B, l*a.BStride)), Off: &off, Keys: n, Dim: a.Depth,
 			Q: a.Q, QStride: a.QStride, Rows: a.Rows, S: &scores[0], Stride: kernel.DotsRows,
 		})
 		for r := range a.Rows {
 			for i := range n {
-				*at(a.C, r*a.Stride+l+i) = scores[i*kernel.DotsRows+r]
+				*ptr.At(a.C, r*a.Stride+l+i) = scores[i*kernel.DotsRows+r]
 			}
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"math"
 	"unsafe"
 
+	"github.com/qkv-go/qkv/internal/ptr"
 	"github.com/qkv-go/qkv/kernel"
 )
 
@@ -47,11 +48,6 @@ const signBit = 1 << 31 // of the bits of a float32
 
 var negZero = math.Float32frombits(signBit)
 
-// at returns the address of the element i float32 after p.
-func at(p *float32, i int) *float32 {
-	return (*float32)(unsafe.Add(unsafe.Pointer(p), 4*i))
-}
-
 // quad returns the four elements from i float32 after p on.
 func quad(p *float32, i int) *[4]float32 {
 	return (*[4]float32)(unsafe.Add(unsafe.Pointer(p), 4*i))
@@ -59,14 +55,14 @@ func quad(p *float32, i int) *[4]float32 {
 
 func packQGeneric(a *kernel.PackArgs) {
 	for l := range a.Rows {
-		src := at(a.Src, a.Off[l])
+		src := ptr.At(a.Src, a.Off[l])
 		for d := range a.Dim {
-			*at(a.Dst, d*a.Stride+l) = *at(src, d*a.DimStride) * a.Scale
+			*ptr.At(a.Dst, d*a.Stride+l) = *ptr.At(src, d*a.DimStride) * a.Scale
 		}
 	}
 	for d := range a.Dim {
 		for l := a.Rows; l < a.Lanes; l++ {
-			*at(a.Dst, d*a.Stride+l) = 0
+			*ptr.At(a.Dst, d*a.Stride+l) = 0
 		}
 	}
 }
@@ -109,7 +105,7 @@ func span(p *float32, step, n int, s kernel.Span) kernel.Span {
 		return s
 	}
 	for i := range n {
-		s = s.And(*at(p, i*step))
+		s = s.And(*ptr.At(p, i*step))
 	}
 	return s
 }
@@ -118,7 +114,7 @@ func span(p *float32, step, n int, s kernel.Span) kernel.Span {
 func spanRows(p *float32, rowStep, rows, step, n int) kernel.Span {
 	s := kernel.NoSpan
 	for r := range rows {
-		s = span(at(p, r*rowStep), step, n, s)
+		s = span(ptr.At(p, r*rowStep), step, n, s)
 	}
 	return s
 }
@@ -134,19 +130,19 @@ func (code chainCode) scores(a *kernel.ScoresArgs) {
 		for d0 := 0; d0 < a.Dim; d0 += len(q) {
 			dims := min(len(q), a.Dim-d0)
 			for i := range dims {
-				row := at(a.Q, (d0+i)*a.Stride+l)
+				row := ptr.At(a.Q, (d0+i)*a.Stride+l)
 				load(&q[i], row, lanes)
 				queries = span(row, 1, lanes, queries)
 			}
 			for k := range a.Keys {
-				s := unsafe.Slice(at(a.S, k*a.Stride+l), lanes)
+				s := unsafe.Slice(ptr.At(a.S, k*a.Stride+l), lanes)
 				var c kernel.Chains
 				if d0 > 0 {
 					for i, x := range s {
 						c[i] = kernel.Term(x)
 					}
 				}
-				code.add(&c, at(a.K, k*a.KeyStride+d0*a.DimStride), a.DimStride, &q[0], dims, keys, queries, a.Dim)
+				code.add(&c, ptr.At(a.K, k*a.KeyStride+d0*a.DimStride), a.DimStride, &q[0], dims, keys, queries, a.Dim)
 				for i := range s {
 					s[i] = float32(c[i])
 				}
@@ -158,7 +154,7 @@ func (code chainCode) scores(a *kernel.ScoresArgs) {
 func softcapGeneric(a *kernel.SoftcapArgs) {
 	for k := range a.Keys {
 		for l := range a.Lanes {
-			s := at(a.S, k*a.Stride+l)
+			s := ptr.At(a.S, k*a.Stride+l)
 			*s = kernel.Softcap(*s, a.In, a.Out)
 		}
 	}
@@ -168,9 +164,9 @@ func alibiGeneric(a *kernel.ALiBiArgs) {
 	for k := range a.Keys {
 		key := float32(a.First + k)
 		for l := range a.Lanes {
-			s := at(a.S, k*a.Stride+l)
-			distance := math.Float32frombits(math.Float32bits(*at(a.Pos, l)-key) &^ signBit)
-			*s = kernel.FMA(*at(a.Slope, l), distance, *s)
+			s := ptr.At(a.S, k*a.Stride+l)
+			distance := math.Float32frombits(math.Float32bits(*ptr.At(a.Pos, l)-key) &^ signBit)
+			*s = kernel.FMA(*ptr.At(a.Slope, l), distance, *s)
 		}
 	}
 }
@@ -182,13 +178,13 @@ func biasGeneric(a *kernel.BiasArgs) {
 		for k := range a.Keys {
 			b := float32(0)
 			if l < a.Rows {
-				b = *at(a.Src, a.Off[l]+k)
+				b = *ptr.At(a.Src, a.Off[l]+k)
 			}
 			if b < -math.MaxFloat32 {
 				mask[k] &^= 1 << l
 				a.Cleared = true
 			}
-			s := at(a.S, k*a.Stride+l)
+			s := ptr.At(a.S, k*a.Stride+l)
 			*s = kernel.FMA(b, a.Scale, *s)
 		}
 	}
@@ -196,7 +192,7 @@ func biasGeneric(a *kernel.BiasArgs) {
 
 func float16Generic(dst *float32, src *uint16, n int) {
 	for i, h := range unsafe.Slice(src, n) {
-		*at(dst, i) = kernel.Float16ToFloat32(h)
+		*ptr.At(dst, i) = kernel.Float16ToFloat32(h)
 	}
 }
 
@@ -204,16 +200,16 @@ func softmaxGeneric(a *kernel.SoftmaxArgs) {
 	masked := unsafe.Slice(a.Mask, a.Keys-a.MaskFrom)
 	a.Moved = false
 	for l := range a.Lanes {
-		s := at(a.S, l)
-		oldMax := *at(a.Max, l)
+		s := ptr.At(a.S, l)
+		oldMax := *ptr.At(a.Max, l)
 		m := oldMax
 		for k := range a.MaskFrom {
-			if x := *at(s, k*a.Stride); x > m {
+			if x := *ptr.At(s, k*a.Stride); x > m {
 				m = x
 			}
 		}
 		for i, word := range masked {
-			if x := *at(s, (a.MaskFrom+i)*a.Stride); word>>l&1 == 1 && x > m {
+			if x := *ptr.At(s, (a.MaskFrom+i)*a.Stride); word>>l&1 == 1 && x > m {
 				m = x
 			}
 		}
@@ -221,13 +217,13 @@ func softmaxGeneric(a *kernel.SoftmaxArgs) {
 		alpha := kernel.Exp2(oldMax - m)
 		var sum float32
 		for k := range a.MaskFrom {
-			e := at(s, k*a.Stride)
+			e := ptr.At(s, k*a.Stride)
 			p := kernel.Exp2(*e - m)
 			*e = p
 			sum += p
 		}
 		for i, word := range masked {
-			e := at(s, (a.MaskFrom+i)*a.Stride)
+			e := ptr.At(s, (a.MaskFrom+i)*a.Stride)
 			if word>>l&1 == 0 {
 				*e = math.Float32frombits(signBit)
 				continue // adding -0 changes nothing
@@ -237,9 +233,9 @@ func softmaxGeneric(a *kernel.SoftmaxArgs) {
 			sum += p
 		}
 
-		*at(a.Max, l) = m
-		*at(a.Alpha, l) = alpha
-		*at(a.Sum, l) = kernel.FMA(*at(a.Sum, l), alpha, sum)
+		*ptr.At(a.Max, l) = m
+		*ptr.At(a.Alpha, l) = alpha
+		*ptr.At(a.Sum, l) = kernel.FMA(*ptr.At(a.Sum, l), alpha, sum)
 		if alpha != 1 {
 			a.Moved = true
 		}
@@ -255,19 +251,19 @@ func (code chainCode) accumulate(a *kernel.AccumulateArgs) {
 		lanes := min(kernel.ChainLanes, a.Lanes-l)
 		weights := kernel.NoSpan
 		for k := range a.Keys {
-			row := at(a.P, k*a.Stride+l)
+			row := ptr.At(a.P, k*a.Stride+l)
 			load(&p[k], row, lanes)
 			weights = span(row, 1, lanes, weights)
 		}
 		for d := range a.Dim {
 			c := negZeros
-			code.add(&c, at(a.V, d*a.DimStride), a.KeyStride, &p[0], a.Keys, values, weights, a.Keys)
+			code.add(&c, ptr.At(a.V, d*a.DimStride), a.KeyStride, &p[0], a.Keys, values, weights, a.Keys)
 			for i := range lanes {
 				acc, lane := float32(c[i]), l+i
 				if a.MaskFrom < a.Keys && tainted(acc) {
-					acc = weigh(negZero, at(a.V, d*a.DimStride), a.KeyStride, at(a.P, lane), a.Stride, a.Keys, a.MaskFrom)
+					acc = weigh(negZero, ptr.At(a.V, d*a.DimStride), a.KeyStride, ptr.At(a.P, lane), a.Stride, a.Keys, a.MaskFrom)
 				}
-				o := at(a.O, d*a.Stride+lane)
+				o := ptr.At(a.O, d*a.Stride+lane)
 				*o = updated(*o, acc, a.Mode, a.Alpha, lane)
 			}
 		}
@@ -287,9 +283,9 @@ func tainted(acc float32) bool { return acc == 0 || acc-acc != 0 }
 // maskFrom on that are masked.
 func weigh(acc float32, v *float32, vStep int, p *float32, pStep, n, maskFrom int) float32 {
 	for k := range n {
-		w := *at(p, k*pStep)
+		w := *ptr.At(p, k*pStep)
 		if k < maskFrom || math.Float32bits(w)&signBit == 0 {
-			acc = kernel.FMA(*at(v, k*vStep), w, acc)
+			acc = kernel.FMA(*ptr.At(v, k*vStep), w, acc)
 		}
 	}
 	return acc
@@ -303,7 +299,7 @@ func updated(o, acc float32, mode kernel.UpdateMode, alpha *float32, lane int) f
 	case kernel.Add:
 		return o + acc
 	}
-	weight := *at(alpha, lane)
+	weight := *ptr.At(alpha, lane)
 	if weight == 1 {
 		return o + acc // the same, and a sum of like numbers is a tie often, which takes FMA long
 	}
@@ -313,12 +309,12 @@ func updated(o, acc float32, mode kernel.UpdateMode, alpha *float32, lane int) f
 func finishGeneric(a *kernel.FinishArgs) {
 	for l := range a.Rows {
 		var r float32
-		if sum := *at(a.Sum, l); sum != 0 {
+		if sum := *ptr.At(a.Sum, l); sum != 0 {
 			r = 1 / sum
 		}
-		dst := at(a.Dst, a.Off[l])
+		dst := ptr.At(a.Dst, a.Off[l])
 		for d := range a.Dim {
-			*at(dst, d*a.DimStride) = *at(a.O, d*a.Stride+l) * r
+			*ptr.At(dst, d*a.DimStride) = *ptr.At(a.O, d*a.Stride+l) * r
 		}
 	}
 }
@@ -335,7 +331,7 @@ func (code chainCode) multiply(a *kernel.MultiplyArgs) {
 			panel = kernel.NoSpan
 		}
 		for k := range a.Depth {
-			row := at(a.B, k*a.Lanes+l)
+			row := ptr.At(a.B, k*a.Lanes+l)
 			load(&b[k], row, lanes)
 			if code.worth(a.Rows) {
 				panel = span(row, 1, lanes, panel)
@@ -343,17 +339,17 @@ func (code chainCode) multiply(a *kernel.MultiplyArgs) {
 		}
 		for i := range a.Rows {
 			var sums kernel.Chains
-			code.add(&sums, at(a.A, i*a.RowStride), a.ColStride, &b[0], a.Depth, rows, panel, a.Depth)
-			c := at(a.C, i*a.Stride+l)
+			code.add(&sums, ptr.At(a.A, i*a.RowStride), a.ColStride, &b[0], a.Depth, rows, panel, a.Depth)
+			c := ptr.At(a.C, i*a.Stride+l)
 			for j := range lanes {
 				var old, bias float32
 				if a.Add {
-					old = *at(c, j)
+					old = *ptr.At(c, j)
 				}
 				if a.Bias != nil {
-					bias = *at(a.Bias, l+j)
+					bias = *ptr.At(a.Bias, l+j)
 				}
-				*at(c, j) = (old + bias) + float32(sums[j])
+				*ptr.At(c, j) = (old + bias) + float32(sums[j])
 			}
 		}
 	}

@@ -1,6 +1,9 @@
 package qkv
 
-import "github.com/qkv-go/qkv/kernel"
+import (
+	"github.com/qkv-go/qkv/internal/ptr"
+	"github.com/qkv-go/qkv/kernel"
+)
 
 func rotaryGeneric(a *kernel.RotaryArgs) {
 	second, step := a.Pairs, 1 // from the first element of a pair, and to the next pair
@@ -8,11 +11,11 @@ func rotaryGeneric(a *kernel.RotaryArgs) {
 		second, step = 1, 2
 	}
 	for r := range a.Rows {
-		x, y := at(a.X, r*a.XStride), at(a.Y, r*a.YStride)
-		cos, sin := at(a.Cos, r*a.TableStride), at(a.Sin, r*a.TableStride)
+		x, y := ptr.At(a.X, r*a.XStride), ptr.At(a.Y, r*a.YStride)
+		cos, sin := ptr.At(a.Cos, r*a.TableStride), ptr.At(a.Sin, r*a.TableStride)
 		for i := range a.Pairs {
 			j, k := i*step, i*step+second
-			*at(y, j), *at(y, k) = kernel.Rotate(*at(x, j), *at(x, k), *at(cos, i), *at(sin, i))
+			*ptr.At(y, j), *ptr.At(y, k) = kernel.Rotate(*ptr.At(x, j), *ptr.At(x, k), *ptr.At(cos, i), *ptr.At(sin, i))
 		}
 	}
 }

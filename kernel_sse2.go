@@ -5,6 +5,7 @@ package qkv
 import (
 	"unsafe"
 
+	"github.com/qkv-go/qkv/internal/ptr"
 	"github.com/qkv-go/qkv/kernel"
 )
 
@@ -100,7 +101,7 @@ func (code chainCode) span(p *float32, rowStep, rows, step, n int) kernel.Span {
 		for i := range part {
 			part[i] = 4 * i * rowStep
 		}
-		s = spanAt(unsafe.Pointer(at(p, r*rowStep)), &off[0], len(part), n, s)
+		s = spanAt(unsafe.Pointer(ptr.At(p, r*rowStep)), &off[0], len(part), n, s)
 	}
 	return s
 }
@@ -128,7 +129,7 @@ func softmaxSSE2(a *kernel.SoftmaxArgs) {
 	masked := unsafe.Slice(a.Mask, a.Keys-a.MaskFrom)
 	a.Moved = false
 	for l := 0; l < a.Lanes; l += 4 {
-		c := column{at(a.S, l), a.Stride, a.Keys}
+		c := column{ptr.At(a.S, l), a.Stride, a.Keys}
 		m := *quad(a.Max, l)
 		if a.MaskFrom > 0 {
 			column{c.s, c.stride, a.MaskFrom}.raise(&m)
@@ -152,9 +153,9 @@ func softmaxSSE2(a *kernel.SoftmaxArgs) {
 		var sum [4]float32
 		c.add(&sum)
 		for j, m := range m {
-			top, total := at(a.Max, l+j), at(a.Sum, l+j)
+			top, total := ptr.At(a.Max, l+j), ptr.At(a.Sum, l+j)
 			alpha := kernel.Exp2(*top - m)
-			*top, *at(a.Alpha, l+j) = m, alpha
+			*top, *ptr.At(a.Alpha, l+j) = m, alpha
 			*total = kernel.FMA(*total, alpha, sum[j])
 			if alpha != 1 {
 				a.Moved = true
@@ -167,7 +168,7 @@ func softmaxSSE2(a *kernel.SoftmaxArgs) {
 // spans and them.
 func twice(dst [][2]float64, p *float32, step int, s kernel.Span) kernel.Span {
 	for i := range dst {
-		x := *at(p, i*step)
+		x := *ptr.At(p, i*step)
 		s = s.And(x)
 		dst[i] = [2]float64{float64(x), float64(x)}
 	}
@@ -195,7 +196,7 @@ func decodeScoresSSE2(a *kernel.DecodeScoresArgs) {
 	for d0 := 0; d0 < a.Dim; d0 += dims {
 		n := min(dims, a.Dim-d0)
 		for r := range a.Rows {
-			queries = twice(q[:n], at(a.Q, d0*a.QStride+r), a.QStride, queries)
+			queries = twice(q[:n], ptr.At(a.Q, d0*a.QStride+r), a.QStride, queries)
 			for k0 := 0; k0 < a.Keys; k0 += kernel.ChainLanes {
 				lanes := min(kernel.ChainLanes, a.Keys-k0)
 				if d0 == 0 && r == 0 {
@@ -208,16 +209,16 @@ func decodeScoresSSE2(a *kernel.DecodeScoresArgs) {
 						off[l] = a.Off[min(k0+l, a.Keys-1)]
 					}
 				}
-				s := at(a.S, k0*a.Stride+r)
+				s := ptr.At(a.S, k0*a.Stride+r)
 				var c kernel.Chains
 				if d0 > 0 {
 					for l := range lanes {
-						c[l] = float64(*at(s, l*a.Stride))
+						c[l] = float64(*ptr.At(s, l*a.Stride))
 					}
 				}
 				addKeys(&c, unsafe.Add(a.K, 4*d0), off, &q[0], n)
 				for l := range lanes {
-					*at(s, l*a.Stride) = float32(c[l])
+					*ptr.At(s, l*a.Stride) = float32(c[l])
 				}
 			}
 		}
@@ -235,10 +236,10 @@ func decodeAccumulateSSE2(a *kernel.DecodeAccumulateArgs) {
 	}
 	var p [kernel.KeyBlock][2]float64
 	for r := range a.Rows {
-		weights := twice(p[:a.Keys], at(a.P, r), a.Stride, kernel.NoSpan)
+		weights := twice(p[:a.Keys], ptr.At(a.P, r), a.Stride, kernel.NoSpan)
 		rough := weights.Plain(window(leastValue), a.Keys)
 		mode := a.Mode
-		if mode == kernel.Rescale && *at(a.Alpha, r) == 1 {
+		if mode == kernel.Rescale && *ptr.At(a.Alpha, r) == 1 {
 			mode = kernel.Add
 		}
 		for d0 := 0; d0 < a.Dim; d0 += kernel.ChainLanes {
@@ -254,7 +255,7 @@ func decodeAccumulateSSE2(a *kernel.DecodeAccumulateArgs) {
 				continue
 			}
 			if a.MaskFrom == a.Keys && from == d0 && mode != kernel.Rescale && a.To == nil {
-				o := (*[kernel.ChainLanes]float32)(unsafe.Pointer(at(a.O, r*a.OStride+d0)))
+				o := (*[kernel.ChainLanes]float32)(unsafe.Pointer(ptr.At(a.O, r*a.OStride+d0)))
 				for l, sum := range &c {
 					old := float32(0)
 					if mode == kernel.Add {
@@ -270,10 +271,10 @@ func decodeAccumulateSSE2(a *kernel.DecodeAccumulateArgs) {
 					acc = weighRows(a, d, r)
 				}
 				if a.To != nil {
-					*at(a.To, r*a.OStride+d) = acc
+					*ptr.At(a.To, r*a.OStride+d) = acc
 					continue
 				}
-				o := at(a.O, r*a.OStride+d)
+				o := ptr.At(a.O, r*a.OStride+d)
 				*o = updated(*o, acc, a.Mode, a.Alpha, r)
 			}
 		}
@@ -287,7 +288,7 @@ func startAt(a *kernel.DecodeAccumulateArgs, i int) (c kernel.Chains, bounded bo
 		return negZeros, true
 	}
 	bounded = true
-	for l, x := range (*[kernel.ChainLanes]float32)(unsafe.Pointer(at(a.From, i))) {
+	for l, x := range (*[kernel.ChainLanes]float32)(unsafe.Pointer(ptr.At(a.From, i))) {
 		c[l] = float64(x)
 		bounded = bounded && -0x1p120 < x && x < 0x1p120
 	}
@@ -298,15 +299,15 @@ func startAt(a *kernel.DecodeAccumulateArgs, i int) (c kernel.Chains, bounded bo
 func accumulatePart(a *kernel.DecodeAccumulateArgs, r, d0 int) {
 	part := *a
 	part.V, part.Dim = unsafe.Add(a.V, 4*d0), min(kernel.ChainLanes, a.Dim-d0)
-	part.P, part.O, part.Rows = at(a.P, r), at(a.O, r*a.OStride+d0), 1
+	part.P, part.O, part.Rows = ptr.At(a.P, r), ptr.At(a.O, r*a.OStride+d0), 1
 	if a.From != nil {
-		part.From = at(a.From, r*a.OStride+d0)
+		part.From = ptr.At(a.From, r*a.OStride+d0)
 	}
 	if a.To != nil {
-		part.To = at(a.To, r*a.OStride+d0)
+		part.To = ptr.At(a.To, r*a.OStride+d0)
 	}
 	if a.Mode == kernel.Rescale {
-		part.Alpha = at(a.Alpha, r)
+		part.Alpha = ptr.At(a.Alpha, r)
 	}
 	inGo.decodeAccumulate(&part)
 }
@@ -319,9 +320,9 @@ func weighRows(a *kernel.DecodeAccumulateArgs, d, r int) float32 {
 	}
 	acc := negZero
 	if a.From != nil {
-		acc = *at(a.From, r*a.OStride+d)
+		acc = *ptr.At(a.From, r*a.OStride+d)
 	}
-	return weigh(acc, &column[0], 1, at(a.P, r), a.Stride, a.Keys, a.MaskFrom)
+	return weigh(acc, &column[0], 1, ptr.At(a.P, r), a.Stride, a.Keys, a.MaskFrom)
 }
 
 // decode is the DecodeScores of the set that the code is of.

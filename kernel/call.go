@@ -1,6 +1,10 @@
 package kernel
 
-import "unsafe"
+import (
+	"unsafe"
+
+	"github.com/qkv-go/qkv/internal/ptr"
+)
 
 // The methods of a Set call its functions. None is inlined, so that each begins with what
 // a function in Go has and machine code has not: a look whether the goroutine is to stop.
@@ -18,7 +22,7 @@ func (s *Set) PackQ(a *PackArgs) {
 	src, dst, dim := a.Src, a.Dst, a.Dim
 	step := part(dim, a.Work())
 	for d := 0; d < dim; d += step {
-		a.Src, a.Dst, a.Dim = at(src, d*a.DimStride), at(dst, d*a.Stride), min(step, dim-d)
+		a.Src, a.Dst, a.Dim = ptr.At(src, d*a.DimStride), ptr.At(dst, d*a.Stride), min(step, dim-d)
 		s.PackQ(a)
 	}
 	a.Src, a.Dst, a.Dim = src, dst, dim
@@ -35,7 +39,7 @@ func (s *Set) Scores(a *ScoresArgs) {
 	key, scores, keys := a.K, a.S, a.Keys
 	step := s.wholeTiles(part(keys, a.Work()))
 	for k := 0; k < keys; k += step {
-		a.K, a.S, a.Keys = at(key, k*a.KeyStride), at(scores, k*a.Stride), min(step, keys-k)
+		a.K, a.S, a.Keys = ptr.At(key, k*a.KeyStride), ptr.At(scores, k*a.Stride), min(step, keys-k)
 		s.Scores(a)
 	}
 	a.K, a.S, a.Keys = key, scores, keys
@@ -84,7 +88,7 @@ func (s *Set) Accumulate(a *AccumulateArgs) {
 	value, out, dim := a.V, a.O, a.Dim
 	step := s.wholeTiles(part(dim, a.Work()))
 	for d := 0; d < dim; d += step {
-		a.V, a.O, a.Dim = at(value, d*a.DimStride), at(out, d*a.Stride), min(step, dim-d)
+		a.V, a.O, a.Dim = ptr.At(value, d*a.DimStride), ptr.At(out, d*a.Stride), min(step, dim-d)
 		s.Accumulate(a)
 	}
 	a.V, a.O, a.Dim = value, out, dim
@@ -101,7 +105,7 @@ func (s *Set) Finish(a *FinishArgs) {
 	out, dst, dim := a.O, a.Dst, a.Dim
 	step := part(dim, a.Work())
 	for d := 0; d < dim; d += step {
-		a.O, a.Dst, a.Dim = at(out, d*a.Stride), at(dst, d*a.DimStride), min(step, dim-d)
+		a.O, a.Dst, a.Dim = ptr.At(out, d*a.Stride), ptr.At(dst, d*a.DimStride), min(step, dim-d)
 		s.Finish(a)
 	}
 	a.O, a.Dst, a.Dim = out, dst, dim
@@ -125,7 +129,7 @@ func (s *Set) Merge(a *MergeArgs) {
 	for d := 0; d < dim; d += step {
 		copy(tops, top[:])
 		copy(sums, sum[:])
-		a.O, a.Chunk, a.Dim = at(out, d*a.Stride), at(chunk, d*a.Stride), min(step, dim-d)
+		a.O, a.Chunk, a.Dim = ptr.At(out, d*a.Stride), ptr.At(chunk, d*a.Stride), min(step, dim-d)
 		s.Merge(a)
 	}
 	a.O, a.Chunk, a.Dim = out, chunk, dim
@@ -142,7 +146,7 @@ func (s *Set) Convert(a *ConvertArgs) {
 	src, dst, dim, values := a.Src, a.Dst, a.Dim, a.Elem.UnitValues()
 	step := part(dim/values, a.Work()) * values
 	for d := 0; d < dim; d += step {
-		a.Src, a.Dst, a.Dim = unsafe.Add(src, d/values*a.UnitStride), at(dst, d), min(step, dim-d)
+		a.Src, a.Dst, a.Dim = unsafe.Add(src, d/values*a.UnitStride), ptr.At(dst, d), min(step, dim-d)
 		s.Convert(a)
 	}
 	a.Src, a.Dst, a.Dim = src, dst, dim
@@ -159,9 +163,9 @@ func (s *Set) Store(a *StoreArgs) {
 	src, dst, scale, rows := a.Src, a.Dst, a.Scale, a.Rows
 	step := part(rows, a.Work())
 	for r := 0; r < rows; r += step {
-		a.Src, a.Dst, a.Rows = at(src, r*a.SrcStride), unsafe.Add(dst, r*a.DstStride), min(step, rows-r)
+		a.Src, a.Dst, a.Rows = ptr.At(src, r*a.SrcStride), unsafe.Add(dst, r*a.DstStride), min(step, rows-r)
 		if scale != nil {
-			a.Scale = at(scale, r*a.ScaleStride)
+			a.Scale = ptr.At(scale, r*a.ScaleStride)
 		}
 		s.Store(a)
 	}
@@ -179,9 +183,9 @@ func (s *Set) DecodeScores(a *DecodeScoresArgs) {
 	off, scale, scores, keys := a.Off, a.Scale, a.S, a.Keys
 	step := part(keys, a.Work())
 	for k := 0; k < keys; k += step {
-		a.Off, a.S, a.Keys = offsetsFrom(off, k), at(scores, k*a.Stride), min(step, keys-k)
+		a.Off, a.S, a.Keys = offsetsFrom(off, k), ptr.At(scores, k*a.Stride), min(step, keys-k)
 		if a.Elem == Int8 {
-			a.Scale = at(scale, k)
+			a.Scale = ptr.At(scale, k)
 		}
 		s.DecodeScores(a)
 	}
@@ -206,12 +210,12 @@ func (s *Set) DecodeAccumulate(a *DecodeAccumulateArgs) {
 	value, from, to, out, dim, unit, values := a.V, a.From, a.To, a.O, a.Dim, a.Elem.Unit(), a.Elem.UnitValues()
 	step := part(dim, a.Work()) / MaxLanes * MaxLanes // whole vectors and blocks: there are few keys
 	for d := 0; d < dim; d += step {
-		a.V, a.O, a.Dim = unsafe.Add(value, d/values*unit), at(out, d), min(step, dim-d)
+		a.V, a.O, a.Dim = unsafe.Add(value, d/values*unit), ptr.At(out, d), min(step, dim-d)
 		if from != nil {
-			a.From = at(from, d)
+			a.From = ptr.At(from, d)
 		}
 		if to != nil {
-			a.To = at(to, d)
+			a.To = ptr.At(to, d)
 		}
 		s.DecodeAccumulate(a)
 	}
@@ -229,7 +233,7 @@ func (s *Set) Multiply(a *MultiplyArgs) {
 	left, out, rows := a.A, a.C, a.Rows
 	step := s.wholeTiles(part(rows, a.Work()))
 	for r := 0; r < rows; r += step {
-		a.A, a.C, a.Rows = at(left, r*a.RowStride), at(out, r*a.Stride), min(step, rows-r)
+		a.A, a.C, a.Rows = ptr.At(left, r*a.RowStride), ptr.At(out, r*a.Stride), min(step, rows-r)
 		s.Multiply(a)
 	}
 	a.A, a.C, a.Rows = left, out, rows
@@ -252,7 +256,7 @@ func (s *Set) MultiplyFew(a *MultiplyArgs) {
 		}
 	}
 	for k := 0; k < depth; k += step {
-		a.A, a.B, a.Depth = at(left, k*a.ColStride), at(panel, k*a.Lanes), min(step, depth-k)
+		a.A, a.B, a.Depth = ptr.At(left, k*a.ColStride), ptr.At(panel, k*a.Lanes), min(step, depth-k)
 		s.MultiplyFew(a)
 		a.Add, a.Bias = true, nil
 	}
@@ -271,14 +275,14 @@ func (s *Set) Combine(a *CombineArgs) {
 	const least = 8 // rows at a time
 	if step := part(depth, a.Work()) / least * least; step > 0 {
 		for k := 0; k < depth; k += step {
-			a.A, a.B, a.Depth = at(left, k*a.ColStride), at(rows, k*a.BStride), min(step, depth-k)
+			a.A, a.B, a.Depth = ptr.At(left, k*a.ColStride), ptr.At(rows, k*a.BStride), min(step, depth-k)
 			s.Combine(a)
 			a.First = false
 		}
 	} else {
 		step := MaxWork / KC / MaxLanes * MaxLanes
 		for l := 0; l < lanes; l += step {
-			a.B, a.C, a.Lanes = at(rows, l), at(out, l), min(step, lanes-l)
+			a.B, a.C, a.Lanes = ptr.At(rows, l), ptr.At(out, l), min(step, lanes-l)
 			s.Combine(a)
 		}
 	}
@@ -296,7 +300,7 @@ func (s *Set) Dots(a *DotsArgs) {
 	rows, out, lanes := a.B, a.C, a.Lanes
 	step := max(s.Vec, part(lanes, a.Work())/s.Vec*s.Vec)
 	for l := 0; l < lanes; l += step {
-		a.B, a.C, a.Lanes = at(rows, l*a.BStride), at(out, l), min(step, lanes-l)
+		a.B, a.C, a.Lanes = ptr.At(rows, l*a.BStride), ptr.At(out, l), min(step, lanes-l)
 		s.Dots(a)
 	}
 	a.B, a.C, a.Lanes = rows, out, lanes
@@ -308,7 +312,7 @@ func (s *Set) Dots(a *DotsArgs) {
 func (s *Set) Float16(dst *float32, src *uint16, n int) {
 	for ; n > maxMoved; n -= maxMoved {
 		s.Float16(dst, src, maxMoved)
-		dst, src = at(dst, maxMoved), (*uint16)(unsafe.Add(unsafe.Pointer(src), 2*maxMoved))
+		dst, src = ptr.At(dst, maxMoved), (*uint16)(unsafe.Add(unsafe.Pointer(src), 2*maxMoved))
 	}
 	s.funcs.Float16(dst, src, n)
 }
@@ -324,8 +328,8 @@ func (s *Set) Rotary(a *RotaryArgs) {
 	x, y, cos, sin, rows := a.X, a.Y, a.Cos, a.Sin, a.Rows
 	step := part(rows, a.Work())
 	for r := 0; r < rows; r += step {
-		a.X, a.Y, a.Rows = at(x, r*a.XStride), at(y, r*a.YStride), min(step, rows-r)
-		a.Cos, a.Sin = at(cos, r*a.TableStride), at(sin, r*a.TableStride)
+		a.X, a.Y, a.Rows = ptr.At(x, r*a.XStride), ptr.At(y, r*a.YStride), min(step, rows-r)
+		a.Cos, a.Sin = ptr.At(cos, r*a.TableStride), ptr.At(sin, r*a.TableStride)
 		s.Rotary(a)
 	}
 	a.X, a.Y, a.Cos, a.Sin, a.Rows = x, y, cos, sin, rows
@@ -348,7 +352,7 @@ func (s *Set) Read(p *float32, n int) float32 {
 	sum := float32(0)
 	for ; n > MaxWork; n -= MaxWork {
 		sum += s.Read(p, MaxWork)
-		p = at(p, MaxWork)
+		p = ptr.At(p, MaxWork)
 	}
 	return sum + s.funcs.Read(p, n)
 }

@@ -3,7 +3,8 @@ package kernel
 import (
 	"math"
 	"math/bits"
-	"unsafe"
+
+	"github.com/qkv-go/qkv/internal/ptr"
 )
 
 // ExactFMA returns x*y + z with one rounding, as a hardware float32 fused multiply-add
@@ -64,7 +65,7 @@ func oddFMA(x, y, z float32) float64 {
 // i % 16, by a fused multiply-add, upwards, from +0.
 func Squares(p *float32, step, n int) (sums [16]float32) {
 	for i := range n {
-		x, s := *at(p, i*step), &sums[i%len(sums)]
+		x, s := *ptr.At(p, i*step), &sums[i%len(sums)]
 		if !Fused {
 			if t := wideFMA(x, x, *s); !ambiguous(t) {
 				*s = float32(t)
@@ -112,14 +113,4 @@ func (s Span) Plain(t Span, n int) bool {
 	return s.finite() && t.finite() &&
 		s.low>>24+t.low>>24 >= 2*(127+23)-149 &&
 		s.high>>24+t.high>>24+uint32(bits.Len(uint(n))) <= 2*127+124
-}
-
-// at returns the address of the element i float32 after p.
-func at(p *float32, i int) *float32 {
-	return (*float32)(unsafe.Add(unsafe.Pointer(p), 4*i))
-}
-
-// termsAt returns the i-th row of terms after p.
-func termsAt(p *[ChainLanes]Term, i int) *[ChainLanes]Term {
-	return (*[ChainLanes]Term)(unsafe.Add(unsafe.Pointer(p), i*int(unsafe.Sizeof(*p))))
 }

@@ -2,6 +2,8 @@
 
 package kernel
 
+import "github.com/qkv-go/qkv/internal/ptr"
+
 // Fused reports whether a fused multiply-add of float32 is an instruction that the
 // compiler uses.
 const Fused = true
@@ -29,7 +31,7 @@ func horner(f float32, last int) float32 {
 func (c *Chains) Add(x *float32, step int, terms *[ChainLanes]Term, n int, _, _ Span, _ int) {
 	s0, s1, s2, s3, s4, s5, s6, s7 := c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7]
 	for i := range n {
-		e, y := *at(x, i*step), termsAt(terms, i)
+		e, y := *ptr.At(x, i*step), ptr.At(terms, i)
 		s0 = FMA(e, y[0], s0)
 		s1 = FMA(e, y[1], s1)
 		s2 = FMA(e, y[2], s2)

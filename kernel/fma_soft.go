@@ -2,7 +2,11 @@
 
 package kernel
 
-import "math"
+import (
+	"math"
+
+	"github.com/qkv-go/qkv/internal/ptr"
+)
 
 // Fused reports whether a fused multiply-add of float32 is an instruction that the
 // compiler uses.
@@ -59,7 +63,7 @@ func (c *Chains) Add(x *float32, step int, y *[ChainLanes]Term, n int, xs, ys Sp
 			return
 		}
 		for l := lane; l < ChainLanes; l++ {
-			c[l] = float64(ExactFMA(*at(x, i*step), float32(termsAt(y, i)[l]), float32(c[l])))
+			c[l] = float64(ExactFMA(*ptr.At(x, i*step), float32(ptr.At(y, i)[l]), float32(c[l])))
 		}
 	}
 }
@@ -69,7 +73,7 @@ func (c *Chains) Add(x *float32, step int, y *[ChainLanes]Term, n int, xs, ys Sp
 func (c *Chains) plain(x *float32, step int, terms *[ChainLanes]float64, i, n int) (end, lane int) {
 	s0, s1, s2, s3, s4, s5, s6, s7 := c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7]
 	for ; i < n; i++ {
-		e, y := float64(*at(x, i*step)), termsAt(terms, i)
+		e, y := float64(*ptr.At(x, i*step)), ptr.At(terms, i)
 		b := math.Float64bits(e*y[0]+s0) + half
 		if b&dropped == 0 {
 			lane = 0
@@ -127,7 +131,7 @@ func (c *Chains) plain(x *float32, step int, terms *[ChainLanes]float64, i, n in
 func (c *Chains) ranged(x *float32, step int, terms *[ChainLanes]float64, i, n int) (end, lane int) {
 	s0, s1, s2, s3, s4, s5, s6, s7 := c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7]
 	for ; i < n; i++ {
-		e, y := float64(*at(x, i*step)), termsAt(terms, i)
+		e, y := float64(*ptr.At(x, i*step)), ptr.At(terms, i)
 		b := math.Float64bits(e*y[0]+s0) + half
 		if b&dropped == 0 || outside(b) {
 			lane = 0

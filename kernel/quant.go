@@ -3,6 +3,8 @@ package kernel
 import (
 	"math"
 	"unsafe"
+
+	"github.com/qkv-go/qkv/internal/ptr"
 )
 
 const (
@@ -30,21 +32,21 @@ func (e Elem) SetRow(row unsafe.Pointer, stride int, scale, src *float32, step, 
 			return
 		}
 		for i := range dim {
-			*(*float32)(unsafe.Add(row, i*stride)) = *at(src, i*step)
+			*(*float32)(unsafe.Add(row, i*stride)) = *ptr.At(src, i*step)
 		}
 	case Float16:
 		for i := range dim {
-			*(*uint16)(unsafe.Add(row, i*stride)) = Float32ToFloat16(*at(src, i*step))
+			*(*uint16)(unsafe.Add(row, i*stride)) = Float32ToFloat16(*ptr.At(src, i*step))
 		}
 	case BFloat16:
 		for i := range dim {
-			*(*uint16)(unsafe.Add(row, i*stride)) = Float32ToBFloat16(*at(src, i*step))
+			*(*uint16)(unsafe.Add(row, i*stride)) = Float32ToBFloat16(*ptr.At(src, i*step))
 		}
 	case Int8:
 		*scale = quantizeInt8(row, stride, src, step, dim)
 	case Q8_0:
 		for i := 0; i < dim; i += BlockValues {
-			quantizeQ8_0((*BlockQ8_0)(unsafe.Add(row, i/BlockValues*stride)), at(src, i*step), step)
+			quantizeQ8_0((*BlockQ8_0)(unsafe.Add(row, i/BlockValues*stride)), ptr.At(src, i*step), step)
 		}
 	default:
 		panic("kernel: unknown Elem")
@@ -60,7 +62,7 @@ func quantizeInt8(dst unsafe.Pointer, stride int, src *float32, step, n int) flo
 	for i := range n {
 		q := int8(0)
 		if scale > 0 {
-			q = quant(math.RoundToEven(float64(*at(src, i*step) / scale)))
+			q = quant(math.RoundToEven(float64(*ptr.At(src, i*step) / scale)))
 		}
 		*(*int8)(unsafe.Add(dst, i*stride)) = q
 	}
@@ -79,7 +81,7 @@ func quantizeQ8_0(dst *BlockQ8_0, src *float32, step int) {
 		inverse = 1 / d
 	}
 	for i := range dst.Quants {
-		x := float32(*at(src, i*step) * inverse) // rounded: isFinite subtracts it from itself
+		x := float32(*ptr.At(src, i*step) * inverse) // rounded: isFinite subtracts it from itself
 		if !isFinite(x) {
 			x = 0
 		}
@@ -92,7 +94,7 @@ func largest(x *float32, step, n int) float32 {
 	most := float32(0)
 	for i := range n {
 		// max returns a NaN if one of the two is.
-		most = max(most, float32(math.Abs(float64(*at(x, i*step)))))
+		most = max(most, float32(math.Abs(float64(*ptr.At(x, i*step)))))
 	}
 	return most
 }

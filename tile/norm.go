@@ -3,6 +3,7 @@ package tile
 import (
 	"math"
 
+	"github.com/qkv-go/qkv/internal/ptr"
 	"github.com/qkv-go/qkv/kernel"
 )
 
@@ -25,9 +26,9 @@ func normHead(p *float32, dim, stride int, weight []float32, eps float32) {
 	}
 	r := 1 / float32(math.Sqrt(float64(sum[0]/float32(dim)+eps)))
 	for i := range dim {
-		*lane(p, 0, 0, i*stride) *= r
+		*ptr.At(p, i*stride) *= r
 	}
 	for i, w := range weight {
-		*lane(p, 0, 0, i*stride) *= w
+		*ptr.At(p, i*stride) *= w
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"math"
 	"unsafe"
 
+	"github.com/qkv-go/qkv/internal/ptr"
 	"github.com/qkv-go/qkv/kernel"
 )
 
@@ -120,18 +121,18 @@ func (s *suite) maskedValues(lanes, keys int, g gen) {
 			for k := range keys {
 				for l := range lanes {
 					if mask[k]>>l&1 == 0 {
-						*el(sm.S, k*lanes+l) = g.draw(s.Rand)
+						*ptr.At(sm.S, k*lanes+l) = g.draw(s.Rand)
 					}
 				}
 			}
 			for d := range hidden {
-				hidden[d] = *el(v, k0*dim+d)
-				*el(v, k0*dim+d) = g.draw(s.Rand)
+				hidden[d] = *ptr.At(v, k0*dim+d)
+				*ptr.At(v, k0*dim+d) = g.draw(s.Rand)
 			}
 			s.set.Softmax(&sm)
 			s.set.Accumulate(&acc)
 			for d := range hidden {
-				*el(v, k0*dim+d) = hidden[d]
+				*ptr.At(v, k0*dim+d) = hidden[d]
 			}
 		}
 	}
@@ -158,10 +159,10 @@ func (s *suite) maskedBlock(lanes, keys int, g gen) {
 	}
 	nothing := func() {
 		for i := range keys * lanes {
-			*el(sm.S, i) = negZero
+			*ptr.At(sm.S, i) = negZero
 		}
 		for l := range lanes {
-			*el(sm.Alpha, l) = 1
+			*ptr.At(sm.Alpha, l) = 1
 		}
 	}
 	s.check(func() string { return fmt.Sprintf("masked block keys=%d lanes=%d %s", keys, lanes, g.name) }, nothing, func() {
@@ -218,7 +219,7 @@ func (s *suite) attention(lanes int) {
 	})
 	for b := range blocks {
 		s.set.Scores(&kernel.ScoresArgs{
-			K: el(k, b*kernel.KeyBlock*dim), KeyStride: dim, DimStride: 1, Keys: kernel.KeyBlock,
+			K: ptr.At(k, b*kernel.KeyBlock*dim), KeyStride: dim, DimStride: 1, Keys: kernel.KeyBlock,
 			Dim: dim, Q: packed, S: p, Lanes: lanes, Stride: unit,
 		})
 		s.set.Softmax(&kernel.SoftmaxArgs{
@@ -230,7 +231,7 @@ func (s *suite) attention(lanes int) {
 			mode = kernel.First
 		}
 		s.set.Accumulate(&kernel.AccumulateArgs{
-			V: el(v, b*kernel.KeyBlock*valDim), KeyStride: valDim, DimStride: 1, Keys: kernel.KeyBlock,
+			V: ptr.At(v, b*kernel.KeyBlock*valDim), KeyStride: valDim, DimStride: 1, Keys: kernel.KeyBlock,
 			MaskFrom: kernel.KeyBlock, Dim: valDim, P: p, O: o, Alpha: alpha,
 			Lanes: lanes, Stride: unit, Mode: mode,
 		})
@@ -245,18 +246,18 @@ func (s *suite) attention(lanes int) {
 		for j := range keys {
 			var dot float64
 			for d := range dim {
-				dot += float64(*el(q, l*dim+d)) * float64(*el(k, j*dim+d))
+				dot += float64(*ptr.At(q, l*dim+d)) * float64(*ptr.At(k, j*dim+d))
 			}
 			w := math.Exp(scale * dot)
 			norm += w
 			for d := range valDim {
-				want[d] += w * float64(*el(v, j*valDim+d))
+				want[d] += w * float64(*ptr.At(v, j*valDim+d))
 			}
 		}
 		for d := range valDim {
 			// Scores have an absolute error of some 2^-24 * dim/2, as have the
 			// logarithms of weights; values average to less than 1.
-			if got := float64(*el(out, l*valDim+d)); !(math.Abs(got-want[d]/norm) < 2e-6) {
+			if got := float64(*ptr.At(out, l*valDim+d)); !(math.Abs(got-want[d]/norm) < 2e-6) {
 				s.Fatalf("lanes=%d: output[%d][%d] = %v, want %v", lanes, l, d, got, want[d]/norm)
 			}
 		}
@@ -271,11 +272,11 @@ func (s *suite) read(int) {
 		s.check(func() string { return fmt.Sprint("Read ", n) }, func() {}, func() { s.set.Read(p, n) })
 		base := math.Float32bits(s.set.Read(p, n))
 		for i := range n {
-			*el(p, i) = 1
+			*ptr.At(p, i) = 1
 			if math.Float32bits(s.set.Read(p, n)) == base {
 				s.Fatalf("Read(p, %d) does not depend on p[%d]", n, i)
 			}
-			*el(p, i) = 0
+			*ptr.At(p, i) = 0
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/qkv-go/qkv/internal/ptr"
 	"github.com/qkv-go/qkv/kernel"
 )
 
@@ -97,7 +98,7 @@ func (s *suite) decodeAccumulate(int) {
 				taken := []int{1, 2, 8, 1 << 30}[s.IntN(4)] // of as many one is masked: all to none
 				for r := range sh.rows {
 					if s.IntN(taken) == 0 {
-						*el(a.P, k*stride+r) = negZero
+						*ptr.At(a.P, k*stride+r) = negZero
 					}
 				}
 			}

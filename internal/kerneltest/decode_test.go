@@ -4,6 +4,7 @@ import (
 	"math"
 	"unsafe"
 
+	"github.com/qkv-go/qkv/internal/ptr"
 	"github.com/qkv-go/qkv/kernel"
 )
 
@@ -13,11 +14,11 @@ var decodeFaults = []fault{
 		s.Merge = func(a *kernel.MergeArgs) {
 			old := make([]float32, 2*a.Lanes)
 			for l := range a.Lanes {
-				old[l], old[a.Lanes+l] = *el(a.Sum, l), *el(a.ChunkSum, l)
+				old[l], old[a.Lanes+l] = *ptr.At(a.Sum, l), *ptr.At(a.ChunkSum, l)
 			}
 			merge(a)
 			for i := range a.Dim * a.Lanes {
-				if o := el(a.O, i/a.Lanes*a.Stride+i%a.Lanes); old[i%a.Lanes] == 0 || old[a.Lanes+i%a.Lanes] == 0 {
+				if o := ptr.At(a.O, i/a.Lanes*a.Stride+i%a.Lanes); old[i%a.Lanes] == 0 || old[a.Lanes+i%a.Lanes] == 0 {
 					*o += 0
 				}
 			}
@@ -26,7 +27,7 @@ var decodeFaults = []fault{
 	{"takes a NaN for an empty sum", "Merge", "want", func(s *kernel.Funcs) {
 		s.Merge = func(a *kernel.MergeArgs) {
 			for l := range a.Lanes {
-				if sum := el(a.Sum, l); *sum != *sum {
+				if sum := ptr.At(a.Sum, l); *sum != *sum {
 					*sum = 0
 				}
 			}
@@ -36,7 +37,7 @@ var decodeFaults = []fault{
 	{"keeps the weight of an empty chunk", "Merge", "want", func(s *kernel.Funcs) {
 		s.Merge = func(a *kernel.MergeArgs) {
 			for l := range a.Lanes {
-				if sum := el(a.ChunkSum, l); *sum == 0 {
+				if sum := ptr.At(a.ChunkSum, l); *sum == 0 {
 					defer func(old float32) { *sum = old }(*sum)
 					*sum = tiny
 				}
@@ -47,13 +48,13 @@ var decodeFaults = []fault{
 	{"takes in the maximum of an empty chunk", "Merge", "want", func(s *kernel.Funcs) {
 		s.Merge = func(a *kernel.MergeArgs) {
 			for l := range a.Lanes {
-				if *el(a.ChunkSum, l) != 0 {
+				if *ptr.At(a.ChunkSum, l) != 0 {
 					continue
 				}
-				if weight := kernel.Exp2(*el(a.Max, l) - *el(a.ChunkMax, l)); weight < 1 {
-					*el(a.Sum, l) *= weight
+				if weight := kernel.Exp2(*ptr.At(a.Max, l) - *ptr.At(a.ChunkMax, l)); weight < 1 {
+					*ptr.At(a.Sum, l) *= weight
 					for d := range a.Dim {
-						*el(a.O, d*a.Stride+l) *= weight
+						*ptr.At(a.O, d*a.Stride+l) *= weight
 					}
 				}
 			}
@@ -65,7 +66,7 @@ var decodeFaults = []fault{
 			merge(a)
 			for d := range a.Dim {
 				for l := range a.Lanes {
-					*el(a.O, d*a.Stride+l) += *el(a.Chunk, d*a.Stride+l)
+					*ptr.At(a.O, d*a.Stride+l) += *ptr.At(a.Chunk, d*a.Stride+l)
 				}
 			}
 		}
@@ -73,8 +74,8 @@ var decodeFaults = []fault{
 	{"takes the other maximum beside a NaN", "Merge", "want", func(s *kernel.Funcs) {
 		s.Merge = func(a *kernel.MergeArgs) {
 			for l := range a.Lanes {
-				if m := el(a.Max, l); *m != *m {
-					*m = *el(a.ChunkMax, l)
+				if m := ptr.At(a.Max, l); *m != *m {
+					*m = *ptr.At(a.ChunkMax, l)
 				}
 			}
 			merge(a)
@@ -86,7 +87,7 @@ var decodeFaults = []fault{
 			o, chunk := make([]float32, a.Dim*a.Stride), make([]float32, a.Dim*a.Stride)
 			for d := range a.Dim {
 				for l := range a.Lanes {
-					o[d*a.Stride+l], chunk[d*a.Stride+l] = *el(a.Chunk, d*a.Stride+l), *el(a.O, d*a.Stride+l)
+					o[d*a.Stride+l], chunk[d*a.Stride+l] = *ptr.At(a.Chunk, d*a.Stride+l), *ptr.At(a.O, d*a.Stride+l)
 				}
 			}
 			b.O, b.Chunk = &o[0], &chunk[0]
@@ -96,13 +97,13 @@ var decodeFaults = []fault{
 			merge(a)
 			for d := range a.Dim {
 				for l := range a.Lanes {
-					*el(a.O, d*a.Stride+l) = o[d*a.Stride+l]
+					*ptr.At(a.O, d*a.Stride+l) = o[d*a.Stride+l]
 				}
 			}
 		}
 	}},
 	{"reads a row too many", "Merge", "fault", func(s *kernel.Funcs) {
-		s.Merge = func(a *kernel.MergeArgs) { sink = *el(a.Chunk, (a.Dim-1)*a.Stride+a.Lanes); merge(a) }
+		s.Merge = func(a *kernel.MergeArgs) { sink = *ptr.At(a.Chunk, (a.Dim-1)*a.Stride+a.Lanes); merge(a) }
 	}},
 	{"reads a value too many", "Convert", "fault", func(s *kernel.Funcs) {
 		s.Convert = func(a *kernel.ConvertArgs) {
@@ -163,7 +164,7 @@ var decodeFaults = []fault{
 		s.Convert = func(a *kernel.ConvertArgs) {
 			convert(a)
 			for i := range a.Rows * a.Dim {
-				x := el(a.Dst, i/a.Dim*a.Stride+i%a.Dim)
+				x := ptr.At(a.Dst, i/a.Dim*a.Stride+i%a.Dim)
 				if a.Elem == kernel.BFloat16 && math.Abs(float64(*x)) < 0x1p-126 {
 					*x = 0
 				}
@@ -174,7 +175,7 @@ var decodeFaults = []fault{
 		s.Convert = func(a *kernel.ConvertArgs) {
 			convert(a)
 			if a.Rows > 1 && a.Stride > a.Dim {
-				*el(a.Dst, a.Dim) = 0
+				*ptr.At(a.Dst, a.Dim) = 0
 			}
 		}
 	}},
@@ -189,11 +190,11 @@ var decodeFaults = []fault{
 			}
 			s := make([]float32, a.Keys*a.Stride)
 			b.K = unsafe.Add(a.K, b.Dim/u*a.Elem.Unit())
-			b.Q, b.S, b.Dim = el(a.Q, b.Dim*a.QStride), &s[0], a.Dim-b.Dim
+			b.Q, b.S, b.Dim = ptr.At(a.Q, b.Dim*a.QStride), &s[0], a.Dim-b.Dim
 			decodeScores(&b)
 			for k := range a.Keys {
 				for r := range a.Rows {
-					*el(a.S, k*a.Stride+r) += s[k*a.Stride+r]
+					*ptr.At(a.S, k*a.Stride+r) += s[k*a.Stride+r]
 				}
 			}
 		}
@@ -213,7 +214,7 @@ var decodeFaults = []fault{
 			decodeScores(&b)
 			for k := range a.Keys {
 				for r := range a.Rows {
-					*el(a.S, k*a.Stride+r) *= *el(a.Scale, k)
+					*ptr.At(a.S, k*a.Stride+r) *= *ptr.At(a.Scale, k)
 				}
 			}
 		}
@@ -228,7 +229,7 @@ var decodeFaults = []fault{
 	}},
 	{"reads a row too many", "DecodeScores", "fault", func(s *kernel.Funcs) {
 		s.DecodeScores = func(a *kernel.DecodeScoresArgs) {
-			sink = *el(a.Q, (a.Dim-1)*a.QStride+a.Rows)
+			sink = *ptr.At(a.Q, (a.Dim-1)*a.QStride+a.Rows)
 			decodeScores(a)
 		}
 	}},
@@ -236,7 +237,7 @@ var decodeFaults = []fault{
 		s.DecodeScores = func(a *kernel.DecodeScoresArgs) {
 			decodeScores(a)
 			if a.Keys > 1 && a.Stride > a.Rows {
-				*el(a.S, a.Rows) = 0
+				*ptr.At(a.S, a.Rows) = 0
 			}
 		}
 	}},
@@ -261,10 +262,10 @@ var decodeFaults = []fault{
 		s.DecodeAccumulate = func(a *kernel.DecodeAccumulateArgs) {
 			for k := range a.Keys {
 				b := *a
-				b.V, b.P, b.Keys = unsafe.Add(a.V, a.Off[k]), el(a.P, k*a.Stride), 1
+				b.V, b.P, b.Keys = unsafe.Add(a.V, a.Off[k]), ptr.At(a.P, k*a.Stride), 1
 				b.Off, b.MaskFrom = new([2 * kernel.KeyBlock]int), min(1, max(0, a.MaskFrom-k))
 				if a.Elem == kernel.Int8 {
-					b.Scale = el(a.Scale, k)
+					b.Scale = ptr.At(a.Scale, k)
 				}
 				if k > 0 {
 					b.Mode = kernel.Add
@@ -279,16 +280,16 @@ var decodeFaults = []fault{
 			b.Mode = kernel.First
 			old := make([]float32, a.Rows*a.Dim)
 			for i := range old {
-				old[i] = *el(a.O, i/a.Dim*a.OStride+i%a.Dim)
+				old[i] = *ptr.At(a.O, i/a.Dim*a.OStride+i%a.Dim)
 			}
 			decodeAccumulate(&b)
 			for i, x := range old {
-				o := el(a.O, i/a.Dim*a.OStride+i%a.Dim)
+				o := ptr.At(a.O, i/a.Dim*a.OStride+i%a.Dim)
 				switch a.Mode {
 				case kernel.Add:
 					*o += x
 				case kernel.Rescale:
-					*o += float32(x * *el(a.Alpha, i/a.Dim))
+					*o += float32(x * *ptr.At(a.Alpha, i/a.Dim))
 				}
 			}
 		}
@@ -305,11 +306,11 @@ var decodeFaults = []fault{
 			}
 			old := make([]float32, a.Rows*a.Dim)
 			for i := range old {
-				old[i] = *el(a.From, i/a.Dim*a.OStride+i%a.Dim)
+				old[i] = *ptr.At(a.From, i/a.Dim*a.OStride+i%a.Dim)
 			}
 			decodeAccumulate(&b)
 			for i, x := range old {
-				*el(a.To, i/a.Dim*a.OStride+i%a.Dim) += x
+				*ptr.At(a.To, i/a.Dim*a.OStride+i%a.Dim) += x
 			}
 		}
 	}},
@@ -326,14 +327,14 @@ var decodeFaults = []fault{
 	{"reads an Alpha too many", "DecodeAccumulate", "fault", func(s *kernel.Funcs) {
 		s.DecodeAccumulate = func(a *kernel.DecodeAccumulateArgs) {
 			if a.Mode == kernel.Rescale {
-				sink = *el(a.Alpha, a.Rows)
+				sink = *ptr.At(a.Alpha, a.Rows)
 			}
 			decodeAccumulate(a)
 		}
 	}},
 	{"reads a weight too many", "DecodeAccumulate", "fault", func(s *kernel.Funcs) {
 		s.DecodeAccumulate = func(a *kernel.DecodeAccumulateArgs) {
-			sink = *el(a.P, (a.Keys-1)*a.Stride+a.Rows)
+			sink = *ptr.At(a.P, (a.Keys-1)*a.Stride+a.Rows)
 			decodeAccumulate(a)
 		}
 	}},
@@ -341,7 +342,7 @@ var decodeFaults = []fault{
 		s.DecodeAccumulate = func(a *kernel.DecodeAccumulateArgs) {
 			decodeAccumulate(a)
 			if a.Rows > 1 && a.OStride > a.Dim {
-				*el(a.O, a.Dim) = 0
+				*ptr.At(a.O, a.Dim) = 0
 			}
 		}
 	}},
@@ -349,7 +350,7 @@ var decodeFaults = []fault{
 		s.DecodeAccumulate = func(a *kernel.DecodeAccumulateArgs) {
 			decodeAccumulate(a)
 			if a.Dim%8 != 0 {
-				*el(a.O, (a.Rows-1)*a.OStride+a.Dim) = 0
+				*ptr.At(a.O, (a.Rows-1)*a.OStride+a.Dim) = 0
 			}
 		}
 	}},
@@ -359,7 +360,7 @@ var decodeFaults = []fault{
 func copied(p *float32, n int) *float32 {
 	c := make([]float32, n)
 	for i := range c {
-		c[i] = *el(p, i)
+		c[i] = *ptr.At(p, i)
 	}
 	return &c[0]
 }

@@ -3,13 +3,14 @@ package kerneltest
 import (
 	"fmt"
 
+	"github.com/qkv-go/qkv/internal/ptr"
 	"github.com/qkv-go/qkv/kernel"
 )
 
 func multiplyFew(a *kernel.MultiplyArgs) {
 	part := *a
 	for k := 0; k < a.Depth; k += kernel.KC {
-		part.A, part.B, part.Depth = el(a.A, k*a.ColStride), el(a.B, k*a.Lanes), min(kernel.KC, a.Depth-k)
+		part.A, part.B, part.Depth = ptr.At(a.A, k*a.ColStride), ptr.At(a.B, k*a.Lanes), min(kernel.KC, a.Depth-k)
 		multiply(&part)
 		part.Add, part.Bias = true, nil
 	}
@@ -19,12 +20,12 @@ func combine(a *kernel.CombineArgs) {
 	for l := range a.Lanes {
 		acc := float32(0)
 		if !a.First {
-			acc = *el(a.C, l)
+			acc = *ptr.At(a.C, l)
 		}
 		for k := range a.Depth {
-			acc = kernel.ExactFMA(*el(a.A, k*a.ColStride), *el(a.B, k*a.BStride+l), acc)
+			acc = kernel.ExactFMA(*ptr.At(a.A, k*a.ColStride), *ptr.At(a.B, k*a.BStride+l), acc)
 		}
-		*el(a.C, l) = acc
+		*ptr.At(a.C, l) = acc
 	}
 }
 
@@ -33,9 +34,9 @@ func dots(a *kernel.DotsArgs) {
 		for l := range a.Lanes {
 			acc := float32(0)
 			for k := range a.Depth {
-				acc = kernel.ExactFMA(*el(a.B, l*a.BStride+k), *el(a.Q, k*a.QStride+r), acc)
+				acc = kernel.ExactFMA(*ptr.At(a.B, l*a.BStride+k), *ptr.At(a.Q, k*a.QStride+r), acc)
 			}
-			*el(a.C, r*a.Stride+l) = acc
+			*ptr.At(a.C, r*a.Stride+l) = acc
 		}
 	}
 }

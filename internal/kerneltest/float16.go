@@ -3,6 +3,8 @@ package kerneltest
 import (
 	"fmt"
 	"unsafe"
+
+	"github.com/qkv-go/qkv/internal/ptr"
 )
 
 // halves returns n binary16 numbers, flush against the guard, that count from number
@@ -11,10 +13,10 @@ func (s *suite) halves(n, number int) *uint16 {
 	words := s.arena.exactWords(s.TB, "src", (n+1)/2)
 	p := (*uint16)(unsafe.Pointer(&words[0]))
 	if s.edge == back {
-		p = half(p, 2*len(words)-n)
+		p = ptr.At(p, 2*len(words)-n)
 	}
 	for i := range n {
-		*half(p, i) = uint16(number + i)
+		*ptr.At(p, i) = uint16(number + i)
 	}
 	return p
 }

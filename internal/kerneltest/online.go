@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"unsafe"
 
+	"github.com/qkv-go/qkv/internal/ptr"
 	"github.com/qkv-go/qkv/kernel"
 )
 
@@ -21,7 +22,7 @@ func (s *suite) mask(n, taken int) *uint64 {
 				w |= 1 << b
 			}
 		}
-		*word(m, i) = w
+		*ptr.At(m, i) = w
 	}
 	return m
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/qkv-go/qkv/internal/ptr"
 	"github.com/qkv-go/qkv/kernel"
 )
 
@@ -55,7 +56,7 @@ func (s *suite) accumulate(lanes int) {
 				taken := []int{1, 2, 8, 1 << 30}[s.IntN(4)] // of as many one is masked: all to none
 				for i := range lanes {
 					if s.IntN(taken) == 0 {
-						*el(a.P, k*stride+i) = negZero
+						*ptr.At(a.P, k*stride+i) = negZero
 					}
 				}
 			}
@@ -63,7 +64,7 @@ func (s *suite) accumulate(lanes int) {
 				g := choose(s.Rand, numbers)
 				for d := range dim {
 					for i := range lanes {
-						*el(a.O, d*stride+i) = g.draw(s.Rand)
+						*ptr.At(a.O, d*stride+i) = g.draw(s.Rand)
 					}
 				}
 			}

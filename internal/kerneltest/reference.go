@@ -4,33 +4,21 @@ import (
 	"math"
 	"unsafe"
 
+	"github.com/qkv-go/qkv/internal/ptr"
 	"github.com/qkv-go/qkv/kernel"
 )
 
 // The functions of this file transcribe the comments of package kernel.
-
-// el is element i of what p points to.
-func el(p *float32, i int) *float32 {
-	return (*float32)(unsafe.Add(unsafe.Pointer(p), 4*i))
-}
-
-func word(p *uint64, i int) *uint64 {
-	return (*uint64)(unsafe.Add(unsafe.Pointer(p), 8*i))
-}
-
-func half(p *uint16, i int) *uint16 {
-	return (*uint16)(unsafe.Add(unsafe.Pointer(p), 2*i))
-}
 
 var negZero = float32(math.Copysign(0, -1))
 
 func packQ(a *kernel.PackArgs) {
 	for d := range a.Dim {
 		for l := range a.Rows {
-			*el(a.Dst, d*a.Stride+l) = *el(a.Src, a.Off[l]+d*a.DimStride) * a.Scale
+			*ptr.At(a.Dst, d*a.Stride+l) = *ptr.At(a.Src, a.Off[l]+d*a.DimStride) * a.Scale
 		}
 		for l := a.Rows; l < a.Lanes; l++ {
-			*el(a.Dst, d*a.Stride+l) = 0
+			*ptr.At(a.Dst, d*a.Stride+l) = 0
 		}
 	}
 }
@@ -40,9 +28,9 @@ func scores(a *kernel.ScoresArgs) {
 		for l := range a.Lanes {
 			acc := float32(0)
 			for d := range a.Dim {
-				acc = kernel.ExactFMA(*el(a.K, k*a.KeyStride+d*a.DimStride), *el(a.Q, d*a.Stride+l), acc)
+				acc = kernel.ExactFMA(*ptr.At(a.K, k*a.KeyStride+d*a.DimStride), *ptr.At(a.Q, d*a.Stride+l), acc)
 			}
-			*el(a.S, k*a.Stride+l) = acc
+			*ptr.At(a.S, k*a.Stride+l) = acc
 		}
 	}
 }
@@ -50,7 +38,7 @@ func scores(a *kernel.ScoresArgs) {
 func softcap(a *kernel.SoftcapArgs) {
 	for k := range a.Keys {
 		for l := range a.Lanes {
-			s := el(a.S, k*a.Stride+l)
+			s := ptr.At(a.S, k*a.Stride+l)
 			*s = kernel.Softcap(*s, a.In, a.Out)
 		}
 	}
@@ -59,9 +47,9 @@ func softcap(a *kernel.SoftcapArgs) {
 func alibi(a *kernel.ALiBiArgs) {
 	for k := range a.Keys {
 		for l := range a.Lanes {
-			s := el(a.S, k*a.Stride+l)
-			distance := float32(math.Abs(float64(*el(a.Pos, l) - float32(a.First+k))))
-			*s = kernel.ExactFMA(*el(a.Slope, l), distance, *s)
+			s := ptr.At(a.S, k*a.Stride+l)
+			distance := float32(math.Abs(float64(*ptr.At(a.Pos, l) - float32(a.First+k))))
+			*s = kernel.ExactFMA(*ptr.At(a.Slope, l), distance, *s)
 		}
 	}
 }
@@ -72,13 +60,13 @@ func bias(a *kernel.BiasArgs) {
 		for l := range a.Lanes {
 			b := float32(0)
 			if l < a.Rows {
-				b = *el(a.Src, a.Off[l]+k)
+				b = *ptr.At(a.Src, a.Off[l]+k)
 			}
 			if b == -inf {
-				*word(a.Mask, k) &^= 1 << l
+				*ptr.At(a.Mask, k) &^= 1 << l
 				a.Cleared = true
 			}
-			s := el(a.S, k*a.Stride+l)
+			s := ptr.At(a.S, k*a.Stride+l)
 			*s = kernel.ExactFMA(b, a.Scale, *s)
 		}
 	}
@@ -86,7 +74,7 @@ func bias(a *kernel.BiasArgs) {
 
 func float16(dst *float32, src *uint16, n int) {
 	for i := range n {
-		*el(dst, i) = kernel.Float16ToFloat32(*half(src, i))
+		*ptr.At(dst, i) = kernel.Float16ToFloat32(*ptr.At(src, i))
 	}
 }
 
@@ -97,39 +85,39 @@ func rotary(a *kernel.RotaryArgs) {
 			if a.Pairing == kernel.Interleaved {
 				j, k = 2*i, 2*i+1
 			}
-			x0, x1 := *el(a.X, r*a.XStride+j), *el(a.X, r*a.XStride+k)
-			cos, sin := *el(a.Cos, r*a.TableStride+i), *el(a.Sin, r*a.TableStride+i)
-			*el(a.Y, r*a.YStride+j) = kernel.ExactFMA(-sin, x1, float32(x0*cos))
-			*el(a.Y, r*a.YStride+k) = kernel.ExactFMA(sin, x0, float32(x1*cos))
+			x0, x1 := *ptr.At(a.X, r*a.XStride+j), *ptr.At(a.X, r*a.XStride+k)
+			cos, sin := *ptr.At(a.Cos, r*a.TableStride+i), *ptr.At(a.Sin, r*a.TableStride+i)
+			*ptr.At(a.Y, r*a.YStride+j) = kernel.ExactFMA(-sin, x1, float32(x0*cos))
+			*ptr.At(a.Y, r*a.YStride+k) = kernel.ExactFMA(sin, x0, float32(x1*cos))
 		}
 	}
 }
 
 func softmax(a *kernel.SoftmaxArgs) {
 	kept := func(k, l int) bool {
-		return k < a.MaskFrom || *word(a.Mask, k-a.MaskFrom)>>l&1 == 1
+		return k < a.MaskFrom || *ptr.At(a.Mask, k-a.MaskFrom)>>l&1 == 1
 	}
 	a.Moved = false
 	for l := range a.Lanes {
-		m := *el(a.Max, l)
+		m := *ptr.At(a.Max, l)
 		for k := range a.Keys {
-			if s := *el(a.S, k*a.Stride+l); kept(k, l) && s > m {
+			if s := *ptr.At(a.S, k*a.Stride+l); kept(k, l) && s > m {
 				m = s
 			}
 		}
-		alpha := kernel.Exp2(*el(a.Max, l) - m)
+		alpha := kernel.Exp2(*ptr.At(a.Max, l) - m)
 		sum := float32(0)
 		for k := range a.Keys {
-			p := kernel.Exp2(*el(a.S, k*a.Stride+l) - m)
+			p := kernel.Exp2(*ptr.At(a.S, k*a.Stride+l) - m)
 			if !kept(k, l) {
 				p = negZero
 			}
-			*el(a.S, k*a.Stride+l) = p
+			*ptr.At(a.S, k*a.Stride+l) = p
 			sum += p
 		}
-		*el(a.Max, l) = m
-		*el(a.Alpha, l) = alpha
-		*el(a.Sum, l) = kernel.ExactFMA(*el(a.Sum, l), alpha, sum)
+		*ptr.At(a.Max, l) = m
+		*ptr.At(a.Alpha, l) = alpha
+		*ptr.At(a.Sum, l) = kernel.ExactFMA(*ptr.At(a.Sum, l), alpha, sum)
 		if alpha != 1 {
 			a.Moved = true
 		}
@@ -141,20 +129,20 @@ func accumulate(a *kernel.AccumulateArgs) {
 		for l := range a.Lanes {
 			acc := negZero
 			for k := range a.Keys {
-				p := *el(a.P, k*a.Stride+l)
+				p := *ptr.At(a.P, k*a.Stride+l)
 				if k >= a.MaskFrom && math.Signbit(float64(p)) {
 					continue
 				}
-				acc = kernel.ExactFMA(*el(a.V, k*a.KeyStride+d*a.DimStride), p, acc)
+				acc = kernel.ExactFMA(*ptr.At(a.V, k*a.KeyStride+d*a.DimStride), p, acc)
 			}
-			o := el(a.O, d*a.Stride+l)
+			o := ptr.At(a.O, d*a.Stride+l)
 			switch a.Mode {
 			case kernel.First:
 				*o = 0 + acc
 			case kernel.Add:
 				*o = *o + acc
 			case kernel.Rescale:
-				*o = kernel.ExactFMA(*o, *el(a.Alpha, l), acc)
+				*o = kernel.ExactFMA(*o, *ptr.At(a.Alpha, l), acc)
 			}
 		}
 	}
@@ -163,11 +151,11 @@ func accumulate(a *kernel.AccumulateArgs) {
 func finish(a *kernel.FinishArgs) {
 	for l := range a.Rows {
 		r := float32(0)
-		if *el(a.Sum, l) != 0 {
-			r = 1 / *el(a.Sum, l)
+		if *ptr.At(a.Sum, l) != 0 {
+			r = 1 / *ptr.At(a.Sum, l)
 		}
 		for d := range a.Dim {
-			*el(a.Dst, a.Off[l]+d*a.DimStride) = *el(a.O, d*a.Stride+l) * r
+			*ptr.At(a.Dst, a.Off[l]+d*a.DimStride) = *ptr.At(a.O, d*a.Stride+l) * r
 		}
 	}
 }
@@ -177,38 +165,38 @@ func multiply(a *kernel.MultiplyArgs) {
 		for l := range a.Lanes {
 			acc := float32(0)
 			for k := range a.Depth {
-				acc = kernel.ExactFMA(*el(a.A, i*a.RowStride+k*a.ColStride), *el(a.B, k*a.Lanes+l), acc)
+				acc = kernel.ExactFMA(*ptr.At(a.A, i*a.RowStride+k*a.ColStride), *ptr.At(a.B, k*a.Lanes+l), acc)
 			}
 			c := float32(0)
 			if a.Add {
-				c = *el(a.C, i*a.Stride+l)
+				c = *ptr.At(a.C, i*a.Stride+l)
 			}
 			b := float32(0)
 			if a.Bias != nil {
-				b = *el(a.Bias, l)
+				b = *ptr.At(a.Bias, l)
 			}
-			*el(a.C, i*a.Stride+l) = (c + b) + acc
+			*ptr.At(a.C, i*a.Stride+l) = (c + b) + acc
 		}
 	}
 }
 
 func merge(a *kernel.MergeArgs) {
 	for l := range a.Lanes {
-		m := *el(a.Max, l)
-		if c := *el(a.ChunkMax, l); c > m {
+		m := *ptr.At(a.Max, l)
+		if c := *ptr.At(a.ChunkMax, l); c > m {
 			m = c
 		}
-		wa, wb := kernel.Exp2(*el(a.Max, l)-m), kernel.Exp2(*el(a.ChunkMax, l)-m)
-		if *el(a.ChunkSum, l) == 0 {
+		wa, wb := kernel.Exp2(*ptr.At(a.Max, l)-m), kernel.Exp2(*ptr.At(a.ChunkMax, l)-m)
+		if *ptr.At(a.ChunkSum, l) == 0 {
 			wa, wb = 1, negZero
-		} else if *el(a.Sum, l) == 0 {
+		} else if *ptr.At(a.Sum, l) == 0 {
 			wa = negZero
 		}
-		*el(a.Max, l) = m
-		*el(a.Sum, l) = kernel.ExactFMA(*el(a.Sum, l), wa, float32(*el(a.ChunkSum, l)*wb))
+		*ptr.At(a.Max, l) = m
+		*ptr.At(a.Sum, l) = kernel.ExactFMA(*ptr.At(a.Sum, l), wa, float32(*ptr.At(a.ChunkSum, l)*wb))
 		for d := range a.Dim {
-			o := el(a.O, d*a.Stride+l)
-			*o = kernel.ExactFMA(*o, wa, float32(*el(a.Chunk, d*a.Stride+l)*wb))
+			o := ptr.At(a.O, d*a.Stride+l)
+			*o = kernel.ExactFMA(*o, wa, float32(*ptr.At(a.Chunk, d*a.Stride+l)*wb))
 		}
 	}
 }
@@ -218,13 +206,13 @@ func scaleOf(e kernel.Elem, scale *float32, row int) float32 {
 	if e.Scale() != kernel.RowScale {
 		return nan // not an operand
 	}
-	return *el(scale, row)
+	return *ptr.At(scale, row)
 }
 
 func convert(a *kernel.ConvertArgs) {
 	for k := range a.Rows {
 		for d := range a.Dim {
-			*el(a.Dst, k*a.Stride+d) = a.Elem.Value(unsafe.Add(a.Src, a.Off[k]), d, a.UnitStride, scaleOf(a.Elem, a.Scale, k))
+			*ptr.At(a.Dst, k*a.Stride+d) = a.Elem.Value(unsafe.Add(a.Src, a.Off[k]), d, a.UnitStride, scaleOf(a.Elem, a.Scale, k))
 		}
 	}
 }
@@ -235,9 +223,9 @@ func decodeScores(a *kernel.DecodeScoresArgs) {
 			acc := float32(0)
 			for d := range a.Dim {
 				key := a.Elem.Value(unsafe.Add(a.K, a.Off[k]), d, a.Elem.Unit(), scaleOf(a.Elem, a.Scale, k))
-				acc = kernel.ExactFMA(key, *el(a.Q, d*a.QStride+r), acc)
+				acc = kernel.ExactFMA(key, *ptr.At(a.Q, d*a.QStride+r), acc)
 			}
-			*el(a.S, k*a.Stride+r) = acc
+			*ptr.At(a.S, k*a.Stride+r) = acc
 		}
 	}
 }
@@ -247,10 +235,10 @@ func decodeAccumulate(a *kernel.DecodeAccumulateArgs) {
 		for d := range a.Dim {
 			acc := negZero
 			if a.From != nil {
-				acc = *el(a.From, r*a.OStride+d)
+				acc = *ptr.At(a.From, r*a.OStride+d)
 			}
 			for k := range a.Keys {
-				p := *el(a.P, k*a.Stride+r)
+				p := *ptr.At(a.P, k*a.Stride+r)
 				if k >= a.MaskFrom && math.Signbit(float64(p)) {
 					continue
 				}
@@ -258,17 +246,17 @@ func decodeAccumulate(a *kernel.DecodeAccumulateArgs) {
 				acc = kernel.ExactFMA(value, p, acc)
 			}
 			if a.To != nil {
-				*el(a.To, r*a.OStride+d) = acc
+				*ptr.At(a.To, r*a.OStride+d) = acc
 				continue
 			}
-			o := el(a.O, r*a.OStride+d)
+			o := ptr.At(a.O, r*a.OStride+d)
 			switch a.Mode {
 			case kernel.First:
 				*o = 0 + acc
 			case kernel.Add:
 				*o = *o + acc
 			case kernel.Rescale:
-				*o = kernel.ExactFMA(*o, *el(a.Alpha, r), acc)
+				*o = kernel.ExactFMA(*o, *ptr.At(a.Alpha, r), acc)
 			}
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"unsafe"
 
+	"github.com/qkv-go/qkv/internal/ptr"
 	"github.com/qkv-go/qkv/kernel"
 )
 
@@ -118,17 +119,17 @@ func (s *suite) store(int) {
 // store is a transcription of the contract.
 func store(a *kernel.StoreArgs) {
 	for r := range a.Rows {
-		src, dst := el(a.Src, r*a.SrcStride), unsafe.Add(a.Dst, r*a.DstStride)
+		src, dst := ptr.At(a.Src, r*a.SrcStride), unsafe.Add(a.Dst, r*a.DstStride)
 		switch a.Elem {
 		case kernel.Int8:
-			*el(a.Scale, r*a.ScaleStride) = storeInt8((*int8)(dst), src, a.Dim)
+			*ptr.At(a.Scale, r*a.ScaleStride) = storeInt8((*int8)(dst), src, a.Dim)
 		case kernel.Q8_0:
 			for i := 0; i < a.Dim; i += kernel.BlockValues {
-				storeBlock((*kernel.BlockQ8_0)(unsafe.Add(dst, i/kernel.BlockValues*a.Elem.Unit())), el(src, i))
+				storeBlock((*kernel.BlockQ8_0)(unsafe.Add(dst, i/kernel.BlockValues*a.Elem.Unit())), ptr.At(src, i))
 			}
 		default:
 			for i := range a.Dim {
-				storeOne(a.Elem, unsafe.Add(dst, i*a.Elem.Unit()), *el(src, i))
+				storeOne(a.Elem, unsafe.Add(dst, i*a.Elem.Unit()), *ptr.At(src, i))
 			}
 		}
 	}
@@ -148,10 +149,10 @@ func storeOne(e kernel.Elem, p unsafe.Pointer, x float32) {
 // magnitude returns the largest of n, NaN if one is.
 func magnitude(x *float32, n int) (most float64) {
 	for i := range n {
-		most = math.Max(most, math.Abs(float64(*el(x, i)))) // that of an infinity and a NaN is infinite
+		most = math.Max(most, math.Abs(float64(*ptr.At(x, i)))) // that of an infinity and a NaN is infinite
 	}
 	for i := range n {
-		if v := *el(x, i); v != v {
+		if v := *ptr.At(x, i); v != v {
 			return math.NaN()
 		}
 	}
@@ -167,7 +168,7 @@ func storeInt8(dst *int8, x *float32, n int) float32 {
 	}
 	for i := range q {
 		if scale != 0 {
-			ratio := *el(x, i) / scale
+			ratio := *ptr.At(x, i) / scale
 			q[i] = int8(math.RoundToEven(math.Min(127, math.Max(-127, float64(ratio)))))
 		}
 	}
@@ -187,7 +188,7 @@ func storeBlock(b *kernel.BlockQ8_0, x *float32) {
 		return
 	}
 	for i := range b.Quants {
-		if product := float32(*el(x, i) * inverse); product-product == 0 { // rounded before it is subtracted
+		if product := float32(*ptr.At(x, i) * inverse); product-product == 0 { // rounded before it is subtracted
 			b.Quants[i] = int8(math.Round(float64(product)))
 		}
 	}

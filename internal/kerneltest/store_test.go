@@ -4,13 +4,14 @@ import (
 	"math"
 	"unsafe"
 
+	"github.com/qkv-go/qkv/internal/ptr"
 	"github.com/qkv-go/qkv/kernel"
 )
 
 // storeFaults are sets that each break a clause of Store.
 var storeFaults = []fault{
 	{"reads another number", "Store", "fault", func(s *kernel.Funcs) {
-		s.Store = func(a *kernel.StoreArgs) { sink = *el(a.Src, (a.Rows-1)*a.SrcStride+a.Dim); store(a) }
+		s.Store = func(a *kernel.StoreArgs) { sink = *ptr.At(a.Src, (a.Rows-1)*a.SrcStride+a.Dim); store(a) }
 	}},
 	{"writes another unit", "Store", "outside", func(s *kernel.Funcs) {
 		s.Store = func(a *kernel.StoreArgs) {
@@ -67,9 +68,9 @@ var storeFaults = []fault{
 			store(a)
 			for r := range a.Rows {
 				if a.Elem == kernel.Int8 {
-					scale := *el(a.Scale, r*a.ScaleStride)
+					scale := *ptr.At(a.Scale, r*a.ScaleStride)
 					for i := range a.Dim {
-						if q := float64(*el(a.Src, r*a.SrcStride+i) / scale); math.Abs(q) < 127 {
+						if q := float64(*ptr.At(a.Src, r*a.SrcStride+i) / scale); math.Abs(q) < 127 {
 							*(*int8)(unsafe.Add(a.Dst, r*a.DstStride+i)) = int8(math.Round(q))
 						}
 					}
@@ -82,9 +83,9 @@ var storeFaults = []fault{
 			store(a)
 			for r := range a.Rows {
 				if a.Elem == kernel.Int8 {
-					inverse := 1 / *el(a.Scale, r*a.ScaleStride)
+					inverse := 1 / *ptr.At(a.Scale, r*a.ScaleStride)
 					for i := range a.Dim {
-						if q := float64(*el(a.Src, r*a.SrcStride+i) * inverse); math.Abs(q) < 127 {
+						if q := float64(*ptr.At(a.Src, r*a.SrcStride+i) * inverse); math.Abs(q) < 127 {
 							*(*int8)(unsafe.Add(a.Dst, r*a.DstStride+i)) = int8(math.RoundToEven(q))
 						}
 					}
@@ -102,11 +103,11 @@ func storeAs(change func(float32) float32) func(*kernel.Funcs) {
 			row := make([]float32, a.Dim)
 			for r := range a.Rows {
 				for i := range row {
-					row[i] = change(*el(a.Src, r*a.SrcStride+i))
+					row[i] = change(*ptr.At(a.Src, r*a.SrcStride+i))
 				}
 				b.Src, b.Dst, b.Rows = &row[0], unsafe.Add(a.Dst, r*a.DstStride), 1
 				if a.Elem == kernel.Int8 {
-					b.Scale = el(a.Scale, r*a.ScaleStride)
+					b.Scale = ptr.At(a.Scale, r*a.ScaleStride)
 				}
 				store(&b)
 			}

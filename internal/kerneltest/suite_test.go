@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/qkv-go/qkv/internal/ptr"
 	"github.com/qkv-go/qkv/kernel"
 )
 
@@ -38,7 +39,7 @@ func transcription() kernel.Funcs {
 		Read: func(p *float32, n int) float32 {
 			var s float32
 			for i := range n {
-				s += *el(p, i)
+				s += *ptr.At(p, i)
 			}
 			return s
 		},
@@ -78,18 +79,18 @@ func TestFaults(t *testing.T) {
 	for _, f := range append([]fault{
 		{"reads past Q", "Scores", "fault", func(s *kernel.Funcs) {
 			s.Scores = func(a *kernel.ScoresArgs) {
-				sink = *el(a.Q, (a.Dim-1)*a.Stride+a.Lanes)
+				sink = *ptr.At(a.Q, (a.Dim-1)*a.Stride+a.Lanes)
 				scores(a)
 			}
 		}},
 		{"reads before K", "Scores", "fault", func(s *kernel.Funcs) {
-			s.Scores = func(a *kernel.ScoresArgs) { sink = *el(a.K, -1); scores(a) }
+			s.Scores = func(a *kernel.ScoresArgs) { sink = *ptr.At(a.K, -1); scores(a) }
 		}},
 		{"writes between rows", "Scores", "no operand", func(s *kernel.Funcs) {
 			s.Scores = func(a *kernel.ScoresArgs) {
 				scores(a)
 				if a.Keys > 1 && a.Stride > a.Lanes {
-					*el(a.S, a.Lanes) = nan
+					*ptr.At(a.S, a.Lanes) = nan
 				}
 			}
 		}},
@@ -106,9 +107,9 @@ func TestFaults(t *testing.T) {
 					for l := range a.Lanes {
 						var acc float32
 						for d := range a.Dim {
-							acc += float32(*el(a.K, k*a.KeyStride+d*a.DimStride) * *el(a.Q, d*a.Stride+l))
+							acc += float32(*ptr.At(a.K, k*a.KeyStride+d*a.DimStride) * *ptr.At(a.Q, d*a.Stride+l))
 						}
-						*el(a.S, k*a.Stride+l) = acc
+						*ptr.At(a.S, k*a.Stride+l) = acc
 					}
 				}
 			}
@@ -119,9 +120,9 @@ func TestFaults(t *testing.T) {
 					for l := range a.Lanes {
 						var acc float32
 						for d := range a.Dim {
-							acc = float32(float64(*el(a.K, k*a.KeyStride+d*a.DimStride))*float64(*el(a.Q, d*a.Stride+l)) + float64(acc))
+							acc = float32(float64(*ptr.At(a.K, k*a.KeyStride+d*a.DimStride))*float64(*ptr.At(a.Q, d*a.Stride+l)) + float64(acc))
 						}
-						*el(a.S, k*a.Stride+l) = acc
+						*ptr.At(a.S, k*a.Stride+l) = acc
 					}
 				}
 			}
@@ -138,7 +139,7 @@ func TestFaults(t *testing.T) {
 		}},
 		{"packs spare rows", "PackQ", "fault", func(s *kernel.Funcs) {
 			s.PackQ = func(a *kernel.PackArgs) {
-				sink = *el(a.Src, a.Off[min(a.Rows, a.Lanes-1)])
+				sink = *ptr.At(a.Src, a.Off[min(a.Rows, a.Lanes-1)])
 				packQ(a)
 			}
 		}},
@@ -146,9 +147,9 @@ func TestFaults(t *testing.T) {
 			s.Softcap = func(a *kernel.SoftcapArgs) {
 				b := *a
 				for k := range a.Keys {
-					b.S, b.Keys = el(a.S, k*a.Stride), 1
+					b.S, b.Keys = ptr.At(a.S, k*a.Stride), 1
 					for l := range a.Lanes {
-						*el(b.S, l) = float32(math.Abs(float64(*el(b.S, l))))
+						*ptr.At(b.S, l) = float32(math.Abs(float64(*ptr.At(b.S, l))))
 					}
 					softcap(&b)
 				}
@@ -158,7 +159,7 @@ func TestFaults(t *testing.T) {
 			s.Softcap = func(a *kernel.SoftcapArgs) {
 				softcap(a)
 				if a.Keys > 1 && a.Stride > a.Lanes {
-					*el(a.S, a.Lanes) = 0
+					*ptr.At(a.S, a.Lanes) = 0
 				}
 			}
 		}},
@@ -166,7 +167,7 @@ func TestFaults(t *testing.T) {
 			s.Softcap = func(a *kernel.SoftcapArgs) {
 				for k := range a.Keys {
 					for l := range a.Lanes {
-						s := el(a.S, k*a.Stride+l)
+						s := ptr.At(a.S, k*a.Stride+l)
 						*s = a.Out * float32(math.Tanh(math.Ln2*float64(a.In)*float64(*s)))
 					}
 				}
@@ -179,20 +180,20 @@ func TestFaults(t *testing.T) {
 			s.ALiBi = func(a *kernel.ALiBiArgs) {
 				for k := range a.Keys {
 					for l := range a.Lanes {
-						s := el(a.S, k*a.Stride+l)
-						*s = kernel.ExactFMA(*el(a.Slope, l), max(0, *el(a.Pos, l)-float32(a.First+k)), *s)
+						s := ptr.At(a.S, k*a.Stride+l)
+						*s = kernel.ExactFMA(*ptr.At(a.Slope, l), max(0, *ptr.At(a.Pos, l)-float32(a.First+k)), *s)
 					}
 				}
 			}
 		}},
 		{"reads another slope", "ALiBi", "fault", func(s *kernel.Funcs) {
-			s.ALiBi = func(a *kernel.ALiBiArgs) { sink = *el(a.Slope, a.Lanes); alibi(a) }
+			s.ALiBi = func(a *kernel.ALiBiArgs) { sink = *ptr.At(a.Slope, a.Lanes); alibi(a) }
 		}},
 		{"adds spare rows", "Bias", "fault", func(s *kernel.Funcs) {
 			s.Bias = func(a *kernel.BiasArgs) { b := *a; b.Rows = a.Lanes; bias(&b); a.Cleared = b.Cleared }
 		}},
 		{"reads another key", "Bias", "fault", func(s *kernel.Funcs) {
-			s.Bias = func(a *kernel.BiasArgs) { sink = *el(a.Src, a.Off[0]+a.Keys); bias(a) }
+			s.Bias = func(a *kernel.BiasArgs) { sink = *ptr.At(a.Src, a.Off[0]+a.Keys); bias(a) }
 		}},
 		{"leaves spare rows", "Bias", "want", func(s *kernel.Funcs) {
 			s.Bias = func(a *kernel.BiasArgs) {
@@ -207,8 +208,8 @@ func TestFaults(t *testing.T) {
 				bias(a)
 				for k := range a.Keys {
 					for l := range a.Rows {
-						if *el(a.Src, a.Off[l]+k) <= -huge {
-							*word(a.Mask, k) &^= 1 << l
+						if *ptr.At(a.Src, a.Off[l]+k) <= -huge {
+							*ptr.At(a.Mask, k) &^= 1 << l
 						}
 					}
 				}
@@ -218,7 +219,7 @@ func TestFaults(t *testing.T) {
 			s.Bias = func(a *kernel.BiasArgs) {
 				bias(a)
 				if a.Cleared {
-					*word(a.Mask, 0) |= 1
+					*ptr.At(a.Mask, 0) |= 1
 				}
 			}
 		}},
@@ -226,7 +227,7 @@ func TestFaults(t *testing.T) {
 			s.Bias = func(a *kernel.BiasArgs) {
 				bias(a)
 				if a.Cleared {
-					*word(a.Mask, a.Keys-1) &= 1<<a.Lanes - 1
+					*ptr.At(a.Mask, a.Keys-1) &= 1<<a.Lanes - 1
 				}
 			}
 		}},
@@ -244,7 +245,7 @@ func TestFaults(t *testing.T) {
 				for l := range a.Rows {
 					off[l] = l * a.Keys
 					for k := range a.Keys {
-						x := *el(a.Src, a.Off[l]+k)
+						x := *ptr.At(a.Src, a.Off[l]+k)
 						if x != -inf {
 							x *= a.Scale
 						}
@@ -258,7 +259,7 @@ func TestFaults(t *testing.T) {
 		}},
 		{"reads another half", "Float16", "fault", func(s *kernel.Funcs) {
 			s.Float16 = func(dst *float32, src *uint16, n int) {
-				sink = float32(*half(src, n))
+				sink = float32(*ptr.At(src, n))
 				float16(dst, src, n)
 			}
 		}},
@@ -266,7 +267,7 @@ func TestFaults(t *testing.T) {
 			s.Float16 = func(dst *float32, src *uint16, n int) {
 				float16(dst, src, n)
 				for i := range n {
-					if x := el(dst, i); math.Abs(float64(*x)) < 0x1p-14 {
+					if x := ptr.At(dst, i); math.Abs(float64(*x)) < 0x1p-14 {
 						*x = 0
 					}
 				}
@@ -276,7 +277,7 @@ func TestFaults(t *testing.T) {
 			s.Float16 = func(dst *float32, src *uint16, n int) {
 				float16(dst, src, n)
 				for i := n; i%4 != 0; i++ {
-					*el(dst, i) = 0
+					*ptr.At(dst, i) = 0
 				}
 			}
 		}},
@@ -287,14 +288,14 @@ func TestFaults(t *testing.T) {
 				old := make([]float32, a.Rows*a.Lanes)
 				for i := range a.Rows * a.Lanes {
 					if a.Add {
-						old[i] = *el(a.C, i/a.Lanes*a.Stride+i%a.Lanes)
+						old[i] = *ptr.At(a.C, i/a.Lanes*a.Stride+i%a.Lanes)
 					}
 				}
 				multiply(&b)
 				for i := range a.Rows * a.Lanes {
-					c := el(a.C, i/a.Lanes*a.Stride+i%a.Lanes)
+					c := ptr.At(a.C, i/a.Lanes*a.Stride+i%a.Lanes)
 					if a.Bias != nil {
-						*c += *el(a.Bias, i%a.Lanes)
+						*c += *ptr.At(a.Bias, i%a.Lanes)
 					}
 					*c += old[i]
 				}
@@ -312,20 +313,20 @@ func TestFaults(t *testing.T) {
 				if a.Depth > 2 {
 					b.Depth = a.Depth / 2
 					multiply(&b)
-					b.A, b.B = el(a.A, b.Depth*a.ColStride), el(a.B, b.Depth*a.Lanes)
+					b.A, b.B = ptr.At(a.A, b.Depth*a.ColStride), ptr.At(a.B, b.Depth*a.Lanes)
 					b.Depth, b.Add, b.Bias = a.Depth-b.Depth, true, nil
 				}
 				multiply(&b)
 			}
 		}},
 		{"reads a row of B too many", "Multiply", "fault", func(s *kernel.Funcs) {
-			s.Multiply = func(a *kernel.MultiplyArgs) { sink = *el(a.B, a.Depth*a.Lanes); multiply(a) }
+			s.Multiply = func(a *kernel.MultiplyArgs) { sink = *ptr.At(a.B, a.Depth*a.Lanes); multiply(a) }
 		}},
 		{"writes beside rows", "Multiply", "no operand", func(s *kernel.Funcs) {
 			s.Multiply = func(a *kernel.MultiplyArgs) {
 				multiply(a)
 				if a.Rows > 1 && a.Stride > a.Lanes {
-					*el(a.C, a.Lanes) = nan
+					*ptr.At(a.C, a.Lanes) = nan
 				}
 			}
 		}},
@@ -334,7 +335,7 @@ func TestFaults(t *testing.T) {
 				rotary(a)
 				for r := range a.Rows {
 					for d := range 2 * a.Pairs {
-						if y := el(a.Y, r*a.YStride+d); *y == 0 {
+						if y := ptr.At(a.Y, r*a.YStride+d); *y == 0 {
 							*y = 0 // without its sign
 						}
 					}
@@ -348,16 +349,16 @@ func TestFaults(t *testing.T) {
 			s.Rotary = func(a *kernel.RotaryArgs) {
 				for r := range a.Rows {
 					b := *a
-					b.X, b.Y, b.Rows = el(a.X, r*a.XStride), el(a.Y, r*a.YStride), 1
-					b.Cos, b.Sin = el(a.Cos, r*a.TableStride), el(a.Sin, r*a.TableStride)
+					b.X, b.Y, b.Rows = ptr.At(a.X, r*a.XStride), ptr.At(a.Y, r*a.YStride), 1
+					b.Cos, b.Sin = ptr.At(a.Cos, r*a.TableStride), ptr.At(a.Sin, r*a.TableStride)
 					for i := range b.Pairs {
 						j, k := i, b.Pairs+i
 						if b.Pairing == kernel.Interleaved {
 							j, k = 2*i, 2*i+1
 						}
-						x0, x1, cos, sin := *el(b.X, j), *el(b.X, k), *el(b.Cos, i), *el(b.Sin, i)
-						*el(b.Y, j) = float32(x0*cos) - float32(x1*sin)
-						*el(b.Y, k) = float32(x1*cos) + float32(x0*sin)
+						x0, x1, cos, sin := *ptr.At(b.X, j), *ptr.At(b.X, k), *ptr.At(b.Cos, i), *ptr.At(b.Sin, i)
+						*ptr.At(b.Y, j) = float32(x0*cos) - float32(x1*sin)
+						*ptr.At(b.Y, k) = float32(x1*cos) + float32(x0*sin)
 					}
 				}
 			}
@@ -370,7 +371,7 @@ func TestFaults(t *testing.T) {
 					k = 1
 				}
 				if a.X != a.Y && a.Rows == 1 {
-					*el(a.Y, j) = kernel.ExactFMA(*el(a.Cos, 0), *el(a.X, j), -float32(*el(a.Sin, 0)**el(a.X, k)))
+					*ptr.At(a.Y, j) = kernel.ExactFMA(*ptr.At(a.Cos, 0), *ptr.At(a.X, j), -float32(*ptr.At(a.Sin, 0)**ptr.At(a.X, k)))
 				}
 			}
 		}},
@@ -378,13 +379,13 @@ func TestFaults(t *testing.T) {
 			s.Rotary = func(a *kernel.RotaryArgs) { b := *a; b.TableStride = 0; rotary(&b) }
 		}},
 		{"reads another cosine", "Rotary", "fault", func(s *kernel.Funcs) {
-			s.Rotary = func(a *kernel.RotaryArgs) { sink = *el(a.Cos, a.Pairs); rotary(a) }
+			s.Rotary = func(a *kernel.RotaryArgs) { sink = *ptr.At(a.Cos, a.Pairs); rotary(a) }
 		}},
 		{"writes beside rows", "Rotary", "no operand", func(s *kernel.Funcs) {
 			s.Rotary = func(a *kernel.RotaryArgs) {
 				rotary(a)
 				if a.Rows > 1 && a.YStride > 2*a.Pairs {
-					*el(a.Y, 2*a.Pairs) = nan
+					*ptr.At(a.Y, 2*a.Pairs) = nan
 				}
 			}
 		}},
@@ -392,7 +393,7 @@ func TestFaults(t *testing.T) {
 			s.Rotary = func(a *kernel.RotaryArgs) {
 				rotary(a)
 				if a.Pairs%2 != 0 && a.YStride > 0 {
-					*el(a.Y, (a.Rows-1)*a.YStride+2*a.Pairs) = 0
+					*ptr.At(a.Y, (a.Rows-1)*a.YStride+2*a.Pairs) = 0
 				}
 			}
 		}},
@@ -408,8 +409,8 @@ func TestFaults(t *testing.T) {
 			s.Softmax = func(a *kernel.SoftmaxArgs) {
 				softmax(a)
 				for i := range (a.Keys-1)*a.Stride + a.Lanes {
-					if *el(a.S, i) == 0 {
-						*el(a.S, i) = 0
+					if *ptr.At(a.S, i) == 0 {
+						*ptr.At(a.S, i) = 0
 					}
 				}
 			}
@@ -421,12 +422,12 @@ func TestFaults(t *testing.T) {
 			s.Softmax = func(a *kernel.SoftmaxArgs) {
 				before := make([]float32, (a.Keys-1)*a.Stride+a.Lanes)
 				for i := range before {
-					before[i] = *el(a.S, i)
+					before[i] = *ptr.At(a.S, i)
 				}
 				softmax(a)
 				for i, y := range before {
-					y -= *el(a.Max, i%a.Stride%a.Lanes)
-					if p := el(a.S, i); *p == 0 && y > -64 && y < kernel.ExpMin {
+					y -= *ptr.At(a.Max, i%a.Stride%a.Lanes)
+					if p := ptr.At(a.S, i); *p == 0 && y > -64 && y < kernel.ExpMin {
 						*p = tiny
 					}
 				}
@@ -451,7 +452,7 @@ func TestFaults(t *testing.T) {
 				accumulate(a)
 				for d := range a.Dim {
 					for l := range a.Lanes {
-						*el(a.O, d*a.Stride+l) += 0
+						*ptr.At(a.O, d*a.Stride+l) += 0
 					}
 				}
 			}
@@ -459,7 +460,7 @@ func TestFaults(t *testing.T) {
 		{"gives First a sign", "Claims", "want", func(s *kernel.Funcs) {
 			s.Accumulate = func(a *kernel.AccumulateArgs) {
 				accumulate(a)
-				if o := el(a.O, 0); a.Mode == kernel.First && *o == 0 {
+				if o := ptr.At(a.O, 0); a.Mode == kernel.First && *o == 0 {
 					*o = negZero
 				}
 			}
@@ -468,7 +469,7 @@ func TestFaults(t *testing.T) {
 			s.Finish = func(a *kernel.FinishArgs) {
 				for l := range a.Rows {
 					for d := range a.Dim {
-						*el(a.Dst, a.Off[l]+d*a.DimStride) = *el(a.O, d*a.Stride+l) / *el(a.Sum, l)
+						*ptr.At(a.Dst, a.Off[l]+d*a.DimStride) = *ptr.At(a.O, d*a.Stride+l) / *ptr.At(a.Sum, l)
 					}
 				}
 			}
@@ -476,13 +477,13 @@ func TestFaults(t *testing.T) {
 		{"writes spare rows", "Finish", "fault", func(s *kernel.Funcs) {
 			s.Finish = func(a *kernel.FinishArgs) {
 				finish(a)
-				*el(a.Dst, a.Off[min(a.Rows, a.Lanes-1)]) = 0
+				*ptr.At(a.Dst, a.Off[min(a.Rows, a.Lanes-1)]) = 0
 			}
 		}},
 		{"swaps values", "Attention", "want", func(s *kernel.Funcs) {
 			s.Accumulate = func(a *kernel.AccumulateArgs) {
 				b := *a
-				b.V, b.KeyStride = el(a.V, (a.Keys-1)*a.KeyStride), -a.KeyStride
+				b.V, b.KeyStride = ptr.At(a.V, (a.Keys-1)*a.KeyStride), -a.KeyStride
 				accumulate(&b)
 			}
 		}},
