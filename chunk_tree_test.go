@@ -9,7 +9,7 @@ import (
 
 	"github.com/qkv-go/qkv"
 	"github.com/qkv-go/qkv/kernel"
-	"github.com/qkv-go/qkv/tile"
+	"github.com/qkv-go/qkv/kernel/fp"
 )
 
 // A softmaxState is the result over some keys as docs/numerics.md has it.
@@ -25,16 +25,16 @@ func (x *softmaxState) block(scores []float32, value func(k, d int) float32) {
 	for _, s := range scores {
 		m = max(m, s)
 	}
-	alpha := kernel.Exp2(x.m - m)
+	alpha := fp.Exp2(x.m - m)
 	sum := float32(0)
 	p := make([]float32, len(scores))
 	for k, s := range scores {
-		p[k] = kernel.Exp2(s - m)
+		p[k] = fp.Exp2(s - m)
 		sum += p[k]
 	}
-	x.m, x.l = m, kernel.FMA(x.l, alpha, sum)
+	x.m, x.l = m, fp.FMA(x.l, alpha, sum)
 	for d := range x.o {
-		x.o[d] = kernel.FMA(x.o[d], alpha, weighted(p, d, value))
+		x.o[d] = fp.FMA(x.o[d], alpha, weighted(p, d, value))
 	}
 }
 
@@ -42,7 +42,7 @@ func (x *softmaxState) block(scores []float32, value func(k, d int) float32) {
 func weighted(p []float32, d int, value func(k, d int) float32) float32 {
 	a := float32(math.Copysign(0, -1))
 	for k, w := range p {
-		a = kernel.FMA(value(k, d), w, a)
+		a = fp.FMA(value(k, d), w, a)
 	}
 	return a
 }
@@ -50,10 +50,10 @@ func weighted(p []float32, d int, value func(k, d int) float32) float32 {
 // merge adds the result over other keys.
 func (x *softmaxState) merge(y *softmaxState) {
 	m := max(x.m, y.m)
-	a, b := kernel.Exp2(x.m-m), kernel.Exp2(y.m-m)
-	x.l = kernel.FMA(x.l, a, float32(y.l*b))
+	a, b := fp.Exp2(x.m-m), fp.Exp2(y.m-m)
+	x.l = fp.FMA(x.l, a, float32(y.l*b))
 	for d := range x.o {
-		x.o[d] = kernel.FMA(x.o[d], a, float32(y.o[d]*b))
+		x.o[d] = fp.FMA(x.o[d], a, float32(y.o[d]*b))
 	}
 	x.m = m
 }
@@ -89,7 +89,7 @@ func (p *problem) row32(b, h, i int) (out []float32, lse float32) {
 	score := func(j int) float32 {
 		x := float32(0)
 		for d := range dim {
-			x = kernel.FMA(p.q.at(s.batch, h, s.q0+i, d)*c, p.k.at(s.batch, h/share, s.k0+j, d), x)
+			x = fp.FMA(p.q.at(s.batch, h, s.q0+i, d)*c, p.k.at(s.batch, h/share, s.k0+j, d), x)
 		}
 		return x
 	}
@@ -133,7 +133,7 @@ func (p *problem) row32(b, h, i int) (out []float32, lse float32) {
 	if total == nil {
 		return out, float32(math.Inf(-1))
 	}
-	lse = float32(float64(float64(total.m)*(2*math.Ln2)) + tile.Log(float64(total.l)))
+	lse = float32(float64(float64(total.m)*(2*math.Ln2)) + fp.Log(float64(total.l)))
 	if p.probMod == nil {
 		for d := range out {
 			out[d] = total.o[d] * (1 / total.l)
@@ -148,7 +148,7 @@ func (p *problem) row32(b, h, i int) (out []float32, lse float32) {
 			}
 			w := make([]float32, len(keys))
 			for k, j := range keys {
-				w[k] = kernel.Exp2(scores[k]-total.m) * (1 / total.l)
+				w[k] = fp.Exp2(scores[k]-total.m) * (1 / total.l)
 				w[k] = max(0, float32(p.probMod.at(s.index, h, i, j, float64(w[k]))))
 			}
 			for d := range x.o {

@@ -18,6 +18,7 @@ const module = "github.com/qkv-go/qkv"
 // name that fits a package counts; it may always import its own tree.
 var allowed = map[string][]string{
 	"kernel":              {"internal/ptr"},
+	"kernel/fp":           {"internal/ptr"},
 	"tile":                {"kernel"},
 	".":                   {"kernel", "tile", "internal/jsontree", "internal/memory", "internal/ptr", "github.com/klauspost/cpuid/v2", "golang.org/x/sys"},
 	"onnx":                {".", "google.golang.org/protobuf"},
@@ -145,6 +146,8 @@ func TestImportRules(t *testing.T) {
 		ok       bool
 	}{
 		{"kernel", "tile", false},
+		{"kernel", "kernel/fp", true},
+		{"kernel/fp", "kernel", false},
 		{"kernel", "golang.org/x/sys/cpu", false},
 		{"internal/kerneltest", "golang.org/x/sys/unix", true},
 		{"internal/asmgen", "kernel", true},

@@ -8,6 +8,7 @@ import (
 	"unsafe"
 
 	"github.com/qkv-go/qkv/kernel"
+	"github.com/qkv-go/qkv/kernel/fp"
 )
 
 // archSets returns the kernel sets in machine code, best first.
@@ -291,22 +292,22 @@ func peakAVX2(n int)
 //go:noescape
 func readAVX2(p *float32, n int) float32
 
-// chainsSSE2 is kernel.Chains.Add where no sum leaves the normal range, for n at least 1.
+// chainsSSE2 is fp.Chains.Add where no sum leaves the normal range, for n at least 1.
 //
 //go:noescape
-func chainsSSE2(c *kernel.Chains, x *float32, step int, y *terms, n int)
+func chainsSSE2(c *fp.Chains, x *float32, step int, y *terms, n int)
 
 // keyChainsSSE2 is addKeys, for n at least 1.
 //
 //go:noescape
-func keyChainsSSE2(c *kernel.Chains, k unsafe.Pointer, off *int, q *[2]float64, n int)
+func keyChainsSSE2(c *fp.Chains, k unsafe.Pointer, off *int, q *[2]float64, n int)
 
 // valueChainsSSE2 is addValues, for n at least 1.
 //
 //go:noescape
-func valueChainsSSE2(c *kernel.Chains, v unsafe.Pointer, off, ahead *int, p *[2]float64, n int, bias uint32) (all uint32)
+func valueChainsSSE2(c *fp.Chains, v unsafe.Pointer, off, ahead *int, p *[2]float64, n int, bias uint32) (all uint32)
 
-// spanSSE2 returns the bounds of rows of n numbers that kernel.Span.AndBits takes, for n at least 1.
+// spanSSE2 returns the bounds of rows of n numbers that fp.Span.AndBits takes, for n at least 1.
 //
 //go:noescape
 func spanSSE2(p unsafe.Pointer, off *int, rows, n int) (low, high uint32)

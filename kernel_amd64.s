@@ -90035,7 +90035,7 @@ done:
 	VZEROUPPER
 	RET
 
-// func chainsSSE2(c *kernel.Chains, x *float32, step int, y *terms, n int)
+// func chainsSSE2(c *fp.Chains, x *float32, step int, y *terms, n int)
 //
 //	for i := range n {
 //		for l := range c {
@@ -90849,7 +90849,7 @@ lastAgain:
 	MOVAPS X10, X3
 	JMP lastAdded
 
-// func keyChainsSSE2(c *kernel.Chains, k unsafe.Pointer, off *int, q *[2]float64, n int)
+// func keyChainsSSE2(c *fp.Chains, k unsafe.Pointer, off *int, q *[2]float64, n int)
 //
 //	for i := range n {
 //		for l := range c {
@@ -91775,7 +91775,7 @@ lastAgain:
 	MOVAPS X10, X3
 	JMP lastAdded
 
-// func valueChainsSSE2(c *kernel.Chains, v unsafe.Pointer, off, ahead *int, p *[2]float64, n int, bias uint32) (all uint32)
+// func valueChainsSSE2(c *fp.Chains, v unsafe.Pointer, off, ahead *int, p *[2]float64, n int, bias uint32) (all uint32)
 //
 //	all = 1<<32 - 1
 //	for i := range n {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/qkv-go/qkv/internal/ptr"
 	"github.com/qkv-go/qkv/kernel"
+	"github.com/qkv-go/qkv/kernel/fp"
 )
 
 func convertGeneric(a *kernel.ConvertArgs) {
@@ -37,25 +38,25 @@ func (code chainCode) decodeScores(a *kernel.DecodeScoresArgs) {
 	const dims = kernel.KeyBlock
 	var buf [dims]float32
 	var keys [dims]terms // of ChainLanes keys at a time
-	queries := kernel.NoSpan
+	queries := fp.NoSpan
 	for r := range a.Rows {
 		queries = span(ptr.At(a.Q, r), a.QStride, a.Dim, queries)
 	}
-	for k0 := 0; k0 < a.Keys; k0 += kernel.ChainLanes {
-		lanes := min(kernel.ChainLanes, a.Keys-k0)
-		if lanes < kernel.ChainLanes {
+	for k0 := 0; k0 < a.Keys; k0 += fp.ChainLanes {
+		lanes := min(fp.ChainLanes, a.Keys-k0)
+		if lanes < fp.ChainLanes {
 			clear(keys[:])
 		}
-		all := kernel.AnySpan
+		all := fp.AnySpan
 		if code.worth(a.Rows) {
-			all = kernel.NoSpan
+			all = fp.NoSpan
 		}
 		for d0 := 0; d0 < a.Dim; d0 += dims {
 			n := min(dims, a.Dim-d0)
 			for l := range lanes {
 				row := widened(buf[:n], a.Elem, unsafe.Add(a.K, a.Off[k0+l]), d0, rowScale(a.Elem, a.Scale, k0+l))
 				for i, x := range row {
-					keys[i][l] = kernel.Term(x)
+					keys[i][l] = fp.Term(x)
 				}
 				if code.worth(a.Rows) {
 					all = span(&row[0], 1, n, all)
@@ -63,10 +64,10 @@ func (code chainCode) decodeScores(a *kernel.DecodeScoresArgs) {
 			}
 			for r := range a.Rows {
 				s := ptr.At(a.S, k0*a.Stride+r)
-				var c kernel.Chains
+				var c fp.Chains
 				if d0 > 0 {
 					for l := range lanes {
-						c[l] = kernel.Term(*ptr.At(s, l*a.Stride))
+						c[l] = fp.Term(*ptr.At(s, l*a.Stride))
 					}
 				}
 				code.add(&c, ptr.At(a.Q, d0*a.QStride+r), a.QStride, &keys[0], n, queries, all, a.Dim)
@@ -81,18 +82,18 @@ func (code chainCode) decodeScores(a *kernel.DecodeScoresArgs) {
 func decodeAccumulateGeneric(a *kernel.DecodeAccumulateArgs) { inGo.decodeAccumulate(a) }
 
 func (code chainCode) decodeAccumulate(a *kernel.DecodeAccumulateArgs) {
-	var buf [kernel.ChainLanes]float32
+	var buf [fp.ChainLanes]float32
 	var values [kernel.KeyBlock]terms // of ChainLanes dims at a time
-	weights := kernel.NoSpan
+	weights := fp.NoSpan
 	for r := range a.Rows {
 		weights = span(ptr.At(a.P, r), a.Stride, a.Keys, weights)
 	}
 	spans := code.worth(a.Rows) && a.From == nil // what From holds has any
-	for d0 := 0; d0 < a.Dim; d0 += kernel.ChainLanes {
-		lanes := min(kernel.ChainLanes, a.Dim-d0)
-		all := kernel.AnySpan
+	for d0 := 0; d0 < a.Dim; d0 += fp.ChainLanes {
+		lanes := min(fp.ChainLanes, a.Dim-d0)
+		all := fp.AnySpan
 		if spans {
-			all = kernel.NoSpan
+			all = fp.NoSpan
 		}
 		for k := range a.Keys {
 			row := widened(buf[:lanes], a.Elem, unsafe.Add(a.V, a.Off[k]), d0, rowScale(a.Elem, a.Scale, k))
@@ -105,7 +106,7 @@ func (code chainCode) decodeAccumulate(a *kernel.DecodeAccumulateArgs) {
 			from := negZeros
 			if a.From != nil {
 				for l := range lanes {
-					from[l] = kernel.Term(*ptr.At(a.From, r*a.OStride+d0+l))
+					from[l] = fp.Term(*ptr.At(a.From, r*a.OStride+d0+l))
 				}
 			}
 			c := from
@@ -143,17 +144,17 @@ func mergeGeneric(a *kernel.MergeArgs) {
 		if m > newTop {
 			newTop = m
 		}
-		wa, wb := kernel.Exp2(*top-newTop), kernel.Exp2(m-newTop)
+		wa, wb := fp.Exp2(*top-newTop), fp.Exp2(m-newTop)
 		if s == 0 {
 			wa, wb = 1, negZero
 		} else if *sum == 0 {
 			wa = negZero
 		}
 		*top = newTop
-		*sum = kernel.FMA(*sum, wa, float32(s*wb))
+		*sum = fp.FMA(*sum, wa, float32(s*wb))
 		for d := range a.Dim {
 			o := ptr.At(a.O, d*a.Stride+l)
-			*o = kernel.FMA(*o, wa, float32(*ptr.At(a.Chunk, d*a.Stride+l)*wb))
+			*o = fp.FMA(*o, wa, float32(*ptr.At(a.Chunk, d*a.Stride+l)*wb))
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/qkv-go/qkv/internal/ptr"
 	"github.com/qkv-go/qkv/kernel"
+	"github.com/qkv-go/qkv/kernel/fp"
 )
 
 func multiplyFewGeneric(a *kernel.MultiplyArgs) { inGo.multiplyFew(a) }
@@ -22,20 +23,20 @@ func combineGeneric(a *kernel.CombineArgs) { inGo.combine(a) }
 
 func (code chainCode) combine(a *kernel.CombineArgs) {
 	var b [kernel.KC]terms
-	for l := 0; l < a.Lanes; l += kernel.ChainLanes {
-		lanes := min(kernel.ChainLanes, a.Lanes-l)
+	for l := 0; l < a.Lanes; l += fp.ChainLanes {
+		lanes := min(fp.ChainLanes, a.Lanes-l)
 		for k := range a.Depth {
 			load(&b[k], ptr.At(a.B, k*a.BStride+l), lanes)
 		}
 		c := unsafe.Slice(ptr.At(a.C, l), lanes)
-		var sums kernel.Chains
+		var sums fp.Chains
 		if !a.First {
 			for j, x := range c {
-				sums[j] = kernel.Term(x)
+				sums[j] = fp.Term(x)
 			}
 		}
 		// Sums that are begun may be of any size, so no span rules out that one leaves the normal range.
-		code.add(&sums, a.A, a.ColStride, &b[0], a.Depth, kernel.AnySpan, kernel.AnySpan, kernel.KC)
+		code.add(&sums, a.A, a.ColStride, &b[0], a.Depth, fp.AnySpan, fp.AnySpan, kernel.KC)
 		for j := range c {
 			c[j] = float32(sums[j])
 		}

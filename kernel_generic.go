@@ -6,6 +6,7 @@ import (
 
 	"github.com/qkv-go/qkv/internal/ptr"
 	"github.com/qkv-go/qkv/kernel"
+	"github.com/qkv-go/qkv/kernel/fp"
 )
 
 // genericSet is the contract in Go. It runs on every architecture, and is what
@@ -17,7 +18,7 @@ var genericSet = kernel.Set{
 	Rows:       1,
 	DecodeRows: kernel.MaxDecodeRows,
 	FewRows:    6,
-	PeakFLOPs:  2 * kernel.ChainLanes,
+	PeakFLOPs:  2 * fp.ChainLanes,
 }.With(genericFuncs)
 
 var genericFuncs = kernel.Funcs{
@@ -67,20 +68,20 @@ func packQGeneric(a *kernel.PackArgs) {
 	}
 }
 
-// terms are rows of operands of kernel.Chains.
-type terms = [kernel.ChainLanes]kernel.Term
+// terms are rows of operands of fp.Chains.
+type terms = [fp.ChainLanes]fp.Term
 
 // load fills t with n numbers from p on, the rest with zeros.
 func load(t *terms, p *float32, n int) {
 	if n == len(t) {
-		for i, x := range (*[kernel.ChainLanes]float32)(unsafe.Pointer(p)) {
-			t[i] = kernel.Term(x)
+		for i, x := range (*[fp.ChainLanes]float32)(unsafe.Pointer(p)) {
+			t[i] = fp.Term(x)
 		}
 		return
 	}
 	*t = terms{}
 	for i, x := range unsafe.Slice(p, n) {
-		t[i] = kernel.Term(x)
+		t[i] = fp.Term(x)
 	}
 }
 
@@ -88,7 +89,7 @@ func load(t *terms, p *float32, n int) {
 // knowing: it costs about what one row loses without it.
 const worthSpan = 2
 
-// A chainCode is the code that adds to kernel.Chains.
+// A chainCode is the code that adds to fp.Chains.
 type chainCode int
 
 const (
@@ -99,9 +100,9 @@ const (
 // worth reports whether to know the span of operands that so many rows share.
 func (code chainCode) worth(rows int) bool { return code != inGo || rows >= worthSpan }
 
-// span returns what n numbers, step apart, and s span, where kernel.Chains asks for it.
-func span(p *float32, step, n int, s kernel.Span) kernel.Span {
-	if kernel.Fused {
+// span returns what n numbers, step apart, and s span, where fp.Chains asks for it.
+func span(p *float32, step, n int, s fp.Span) fp.Span {
+	if fp.Fused {
 		return s
 	}
 	for i := range n {
@@ -111,8 +112,8 @@ func span(p *float32, step, n int, s kernel.Span) kernel.Span {
 }
 
 // spanRows returns the span of rows of n numbers, step apart.
-func spanRows(p *float32, rowStep, rows, step, n int) kernel.Span {
-	s := kernel.NoSpan
+func spanRows(p *float32, rowStep, rows, step, n int) fp.Span {
+	s := fp.NoSpan
 	for r := range rows {
 		s = span(ptr.At(p, r*rowStep), step, n, s)
 	}
@@ -124,9 +125,9 @@ func scoresGeneric(a *kernel.ScoresArgs) { inGo.scores(a) }
 func (code chainCode) scores(a *kernel.ScoresArgs) {
 	var q [kernel.KeyBlock]terms
 	keys := code.span(a.K, a.KeyStride, a.Keys, a.DimStride, a.Dim)
-	for l := 0; l < a.Lanes; l += kernel.ChainLanes {
-		lanes := min(kernel.ChainLanes, a.Lanes-l)
-		queries := kernel.NoSpan
+	for l := 0; l < a.Lanes; l += fp.ChainLanes {
+		lanes := min(fp.ChainLanes, a.Lanes-l)
+		queries := fp.NoSpan
 		for d0 := 0; d0 < a.Dim; d0 += len(q) {
 			dims := min(len(q), a.Dim-d0)
 			for i := range dims {
@@ -136,10 +137,10 @@ func (code chainCode) scores(a *kernel.ScoresArgs) {
 			}
 			for k := range a.Keys {
 				s := unsafe.Slice(ptr.At(a.S, k*a.Stride+l), lanes)
-				var c kernel.Chains
+				var c fp.Chains
 				if d0 > 0 {
 					for i, x := range s {
-						c[i] = kernel.Term(x)
+						c[i] = fp.Term(x)
 					}
 				}
 				code.add(&c, ptr.At(a.K, k*a.KeyStride+d0*a.DimStride), a.DimStride, &q[0], dims, keys, queries, a.Dim)
@@ -155,7 +156,7 @@ func softcapGeneric(a *kernel.SoftcapArgs) {
 	for k := range a.Keys {
 		for l := range a.Lanes {
 			s := ptr.At(a.S, k*a.Stride+l)
-			*s = kernel.Softcap(*s, a.In, a.Out)
+			*s = fp.Softcap(*s, a.In, a.Out)
 		}
 	}
 }
@@ -166,7 +167,7 @@ func alibiGeneric(a *kernel.ALiBiArgs) {
 		for l := range a.Lanes {
 			s := ptr.At(a.S, k*a.Stride+l)
 			distance := math.Float32frombits(math.Float32bits(*ptr.At(a.Pos, l)-key) &^ signBit)
-			*s = kernel.FMA(*ptr.At(a.Slope, l), distance, *s)
+			*s = fp.FMA(*ptr.At(a.Slope, l), distance, *s)
 		}
 	}
 }
@@ -185,14 +186,14 @@ func biasGeneric(a *kernel.BiasArgs) {
 				a.Cleared = true
 			}
 			s := ptr.At(a.S, k*a.Stride+l)
-			*s = kernel.FMA(b, a.Scale, *s)
+			*s = fp.FMA(b, a.Scale, *s)
 		}
 	}
 }
 
 func float16Generic(dst *float32, src *uint16, n int) {
 	for i, h := range unsafe.Slice(src, n) {
-		*ptr.At(dst, i) = kernel.Float16ToFloat32(h)
+		*ptr.At(dst, i) = fp.Float16ToFloat32(h)
 	}
 }
 
@@ -214,11 +215,11 @@ func softmaxGeneric(a *kernel.SoftmaxArgs) {
 			}
 		}
 
-		alpha := kernel.Exp2(oldMax - m)
+		alpha := fp.Exp2(oldMax - m)
 		var sum float32
 		for k := range a.MaskFrom {
 			e := ptr.At(s, k*a.Stride)
-			p := kernel.Exp2(*e - m)
+			p := fp.Exp2(*e - m)
 			*e = p
 			sum += p
 		}
@@ -228,14 +229,14 @@ func softmaxGeneric(a *kernel.SoftmaxArgs) {
 				*e = math.Float32frombits(signBit)
 				continue // adding -0 changes nothing
 			}
-			p := kernel.Exp2(*e - m)
+			p := fp.Exp2(*e - m)
 			*e = p
 			sum += p
 		}
 
 		*ptr.At(a.Max, l) = m
 		*ptr.At(a.Alpha, l) = alpha
-		*ptr.At(a.Sum, l) = kernel.FMA(*ptr.At(a.Sum, l), alpha, sum)
+		*ptr.At(a.Sum, l) = fp.FMA(*ptr.At(a.Sum, l), alpha, sum)
 		if alpha != 1 {
 			a.Moved = true
 		}
@@ -247,9 +248,9 @@ func accumulateGeneric(a *kernel.AccumulateArgs) { inGo.accumulate(a) }
 func (code chainCode) accumulate(a *kernel.AccumulateArgs) {
 	var p [kernel.KeyBlock]terms
 	values := code.span(a.V, a.KeyStride, a.Keys, a.DimStride, a.Dim)
-	for l := 0; l < a.Lanes; l += kernel.ChainLanes {
-		lanes := min(kernel.ChainLanes, a.Lanes-l)
-		weights := kernel.NoSpan
+	for l := 0; l < a.Lanes; l += fp.ChainLanes {
+		lanes := min(fp.ChainLanes, a.Lanes-l)
+		weights := fp.NoSpan
 		for k := range a.Keys {
 			row := ptr.At(a.P, k*a.Stride+l)
 			load(&p[k], row, lanes)
@@ -270,9 +271,9 @@ func (code chainCode) accumulate(a *kernel.AccumulateArgs) {
 	}
 }
 
-var negZeros = kernel.Chains{
-	kernel.Term(negZero), kernel.Term(negZero), kernel.Term(negZero), kernel.Term(negZero),
-	kernel.Term(negZero), kernel.Term(negZero), kernel.Term(negZero), kernel.Term(negZero),
+var negZeros = fp.Chains{
+	fp.Term(negZero), fp.Term(negZero), fp.Term(negZero), fp.Term(negZero),
+	fp.Term(negZero), fp.Term(negZero), fp.Term(negZero), fp.Term(negZero),
 }
 
 // tainted reports whether acc may differ from the sum without masked keys, whose weights are
@@ -285,7 +286,7 @@ func weigh(acc float32, v *float32, vStep int, p *float32, pStep, n, maskFrom in
 	for k := range n {
 		w := *ptr.At(p, k*pStep)
 		if k < maskFrom || math.Float32bits(w)&signBit == 0 {
-			acc = kernel.FMA(*ptr.At(v, k*vStep), w, acc)
+			acc = fp.FMA(*ptr.At(v, k*vStep), w, acc)
 		}
 	}
 	return acc
@@ -303,7 +304,7 @@ func updated(o, acc float32, mode kernel.UpdateMode, alpha *float32, lane int) f
 	if weight == 1 {
 		return o + acc // the same, and a sum of like numbers is a tie often, which takes FMA long
 	}
-	return kernel.FMA(o, weight, acc)
+	return fp.FMA(o, weight, acc)
 }
 
 func finishGeneric(a *kernel.FinishArgs) {
@@ -324,11 +325,11 @@ func multiplyGeneric(a *kernel.MultiplyArgs) { inGo.multiply(a) }
 func (code chainCode) multiply(a *kernel.MultiplyArgs) {
 	var b [kernel.KC]terms
 	rows := code.span(a.A, a.RowStride, a.Rows, a.ColStride, a.Depth)
-	for l := 0; l < a.Lanes; l += kernel.ChainLanes {
-		lanes := min(kernel.ChainLanes, a.Lanes-l)
-		panel := kernel.AnySpan
+	for l := 0; l < a.Lanes; l += fp.ChainLanes {
+		lanes := min(fp.ChainLanes, a.Lanes-l)
+		panel := fp.AnySpan
 		if code.worth(a.Rows) {
-			panel = kernel.NoSpan
+			panel = fp.NoSpan
 		}
 		for k := range a.Depth {
 			row := ptr.At(a.B, k*a.Lanes+l)
@@ -338,7 +339,7 @@ func (code chainCode) multiply(a *kernel.MultiplyArgs) {
 			}
 		}
 		for i := range a.Rows {
-			var sums kernel.Chains
+			var sums fp.Chains
 			code.add(&sums, ptr.At(a.A, i*a.RowStride), a.ColStride, &b[0], a.Depth, rows, panel, a.Depth)
 			c := ptr.At(a.C, i*a.Stride+l)
 			for j := range lanes {
@@ -359,8 +360,8 @@ func peakGeneric(n int) { inGo.peak(n) }
 
 func (code chainCode) peak(n int) {
 	const depth = 64
-	x, y, c := float32(1), [depth]terms{}, kernel.Chains{}
-	ones := kernel.NoSpan.And(x)
+	x, y, c := float32(1), [depth]terms{}, fp.Chains{}
+	ones := fp.NoSpan.And(x)
 	for i := range y {
 		for l := range y[i] {
 			y[i][l] = 1

@@ -2,15 +2,18 @@
 
 package qkv
 
-import "github.com/qkv-go/qkv/kernel"
+import (
+	"github.com/qkv-go/qkv/kernel"
+	"github.com/qkv-go/qkv/kernel/fp"
+)
 
-// add is kernel.Chains.Add.
-func (chainCode) add(c *kernel.Chains, x *float32, step int, y *terms, n int, xs, ys kernel.Span, depth int) {
+// add is fp.Chains.Add.
+func (chainCode) add(c *fp.Chains, x *float32, step int, y *terms, n int, xs, ys fp.Span, depth int) {
 	c.Add(x, step, y, n, xs, ys, depth)
 }
 
 // span returns the span of rows of n numbers, step apart.
-func (chainCode) span(p *float32, rowStep, rows, step, n int) kernel.Span {
+func (chainCode) span(p *float32, rowStep, rows, step, n int) fp.Span {
 	return spanRows(p, rowStep, rows, step, n)
 }
 

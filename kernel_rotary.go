@@ -3,6 +3,7 @@ package qkv
 import (
 	"github.com/qkv-go/qkv/internal/ptr"
 	"github.com/qkv-go/qkv/kernel"
+	"github.com/qkv-go/qkv/kernel/fp"
 )
 
 func rotaryGeneric(a *kernel.RotaryArgs) {
@@ -15,7 +16,7 @@ func rotaryGeneric(a *kernel.RotaryArgs) {
 		cos, sin := ptr.At(a.Cos, r*a.TableStride), ptr.At(a.Sin, r*a.TableStride)
 		for i := range a.Pairs {
 			j, k := i*step, i*step+second
-			*ptr.At(y, j), *ptr.At(y, k) = kernel.Rotate(*ptr.At(x, j), *ptr.At(x, k), *ptr.At(cos, i), *ptr.At(sin, i))
+			*ptr.At(y, j), *ptr.At(y, k) = fp.Rotate(*ptr.At(x, j), *ptr.At(x, k), *ptr.At(cos, i), *ptr.At(sin, i))
 		}
 	}
 }

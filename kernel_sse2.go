@@ -7,9 +7,10 @@ import (
 
 	"github.com/qkv-go/qkv/internal/ptr"
 	"github.com/qkv-go/qkv/kernel"
+	"github.com/qkv-go/qkv/kernel/fp"
 )
 
-// sse2Set is the generic set with kernel.Chains in machine code.
+// sse2Set is the generic set with fp.Chains in machine code.
 var sse2Set = func() *kernel.Set {
 	set, f := *genericSet, genericFuncs
 	set.Name = "sse2"
@@ -26,13 +27,13 @@ var sse2Set = func() *kernel.Set {
 	return set.With(f)
 }()
 
-// add is kernel.Chains.Add, by machine code where no sum leaves the normal range.
+// add is fp.Chains.Add, by machine code where no sum leaves the normal range.
 //
 // Like what else calls machine code here it has no loop and is not inlined: it begins with a
 // look whether the goroutine is to stop.
 //
 //go:noinline
-func (code chainCode) add(c *kernel.Chains, x *float32, step int, y *terms, n int, xs, ys kernel.Span, depth int) {
+func (code chainCode) add(c *fp.Chains, x *float32, step int, y *terms, n int, xs, ys fp.Span, depth int) {
 	if code == inSSE2 && n > 0 && xs.Plain(ys, depth) {
 		chainsSSE2(c, x, step, y, n)
 		return
@@ -44,7 +45,7 @@ func (code chainCode) add(c *kernel.Chains, x *float32, step int, y *terms, n in
 // q holds each number twice. Eight offsets more are of keys to ask for.
 //
 //go:noinline
-func addKeys(c *kernel.Chains, k unsafe.Pointer, off *[2 * kernel.ChainLanes]int, q *[2]float64, n int) {
+func addKeys(c *fp.Chains, k unsafe.Pointer, off *[2 * fp.ChainLanes]int, q *[2]float64, n int) {
 	keyChainsSSE2(c, k, &off[0], q, n)
 }
 
@@ -53,14 +54,14 @@ func addKeys(c *kernel.Chains, k unsafe.Pointer, off *[2 * kernel.ChainLanes]int
 // whether all values have exponents of least to least+127.
 //
 //go:noinline
-func addValues(c *kernel.Chains, v unsafe.Pointer, off, ahead *int, p *[2]float64, n, least int) bool {
+func addValues(c *fp.Chains, v unsafe.Pointer, off, ahead *int, p *[2]float64, n, least int) bool {
 	return valueChainsSSE2(c, v, off, ahead, p, n, windowBias(least))&windowBit != 0
 }
 
 // spanAt returns the span of what s spans and rows of n numbers, at offsets in bytes from p.
 //
 //go:noinline
-func spanAt(p unsafe.Pointer, off *int, rows, n int, s kernel.Span) kernel.Span {
+func spanAt(p unsafe.Pointer, off *int, rows, n int, s fp.Span) fp.Span {
 	return s.AndBits(spanSSE2(p, off, rows, n))
 }
 
@@ -71,15 +72,15 @@ func windowBias(least int) uint32 { return uint32(128-least) << 23 }
 const windowBit = 1 << 30
 
 // window returns the span of such numbers.
-func window(least int) kernel.Span {
-	return kernel.NoSpan.AndBits(uint32(least)<<24, uint32(least+127)<<24)
+func window(least int) fp.Span {
+	return fp.NoSpan.AndBits(uint32(least)<<24, uint32(least+127)<<24)
 }
 
 // roughSpanAt is spanAt, and may return more: about twice as fast where the numbers have
 // exponents of least to least+127, as nearly all have. A zero has none.
 //
 //go:noinline
-func roughSpanAt(p unsafe.Pointer, off *int, rows, n, least int, s kernel.Span) kernel.Span {
+func roughSpanAt(p unsafe.Pointer, off *int, rows, n, least int, s fp.Span) fp.Span {
 	if n >= 4 && withinSSE2(p, off, rows, n, windowBias(least))&windowBit != 0 {
 		return s.AndBits(uint32(least)<<24, uint32(least+127)<<24)
 	}
@@ -87,14 +88,14 @@ func roughSpanAt(p unsafe.Pointer, off *int, rows, n, least int, s kernel.Span) 
 }
 
 // span returns the span of rows of n numbers, step apart.
-func (code chainCode) span(p *float32, rowStep, rows, step, n int) kernel.Span {
+func (code chainCode) span(p *float32, rowStep, rows, step, n int) fp.Span {
 	if rowStep == 1 {
 		rowStep, rows, step, n = step, n, rowStep, rows
 	}
 	if code != inSSE2 || step != 1 && n > 1 {
 		return spanRows(p, rowStep, rows, step, n)
 	}
-	s := kernel.NoSpan
+	s := fp.NoSpan
 	var off [kernel.KeyBlock]int
 	for r := 0; r < rows; r += len(off) {
 		part := off[:min(len(off), rows-r)]
@@ -154,9 +155,9 @@ func softmaxSSE2(a *kernel.SoftmaxArgs) {
 		c.add(&sum)
 		for j, m := range m {
 			top, total := ptr.At(a.Max, l+j), ptr.At(a.Sum, l+j)
-			alpha := kernel.Exp2(*top - m)
+			alpha := fp.Exp2(*top - m)
 			*top, *ptr.At(a.Alpha, l+j) = m, alpha
-			*total = kernel.FMA(*total, alpha, sum[j])
+			*total = fp.FMA(*total, alpha, sum[j])
 			if alpha != 1 {
 				a.Moved = true
 			}
@@ -166,7 +167,7 @@ func softmaxSSE2(a *kernel.SoftmaxArgs) {
 
 // twice fills dst with numbers step apart, each two times, and returns the span of what s
 // spans and them.
-func twice(dst [][2]float64, p *float32, step int, s kernel.Span) kernel.Span {
+func twice(dst [][2]float64, p *float32, step int, s fp.Span) fp.Span {
 	for i := range dst {
 		x := *ptr.At(p, i*step)
 		s = s.And(x)
@@ -192,25 +193,25 @@ func decodeScoresSSE2(a *kernel.DecodeScoresArgs) {
 	}
 	const dims = kernel.KeyBlock
 	var q [dims][2]float64
-	keys, queries := kernel.NoSpan, kernel.NoSpan
+	keys, queries := fp.NoSpan, fp.NoSpan
 	for d0 := 0; d0 < a.Dim; d0 += dims {
 		n := min(dims, a.Dim-d0)
 		for r := range a.Rows {
 			queries = twice(q[:n], ptr.At(a.Q, d0*a.QStride+r), a.QStride, queries)
-			for k0 := 0; k0 < a.Keys; k0 += kernel.ChainLanes {
-				lanes := min(kernel.ChainLanes, a.Keys-k0)
+			for k0 := 0; k0 < a.Keys; k0 += fp.ChainLanes {
+				lanes := min(fp.ChainLanes, a.Keys-k0)
 				if d0 == 0 && r == 0 {
 					keys = roughSpanAt(a.K, &a.Off[k0], lanes, a.Dim, leastKey, keys)
 				}
-				off := (*[2 * kernel.ChainLanes]int)(a.Off[k0:])
-				if lanes < kernel.ChainLanes {
-					off = &[2 * kernel.ChainLanes]int{}
+				off := (*[2 * fp.ChainLanes]int)(a.Off[k0:])
+				if lanes < fp.ChainLanes {
+					off = &[2 * fp.ChainLanes]int{}
 					for l := range off {
 						off[l] = a.Off[min(k0+l, a.Keys-1)]
 					}
 				}
 				s := ptr.At(a.S, k0*a.Stride+r)
-				var c kernel.Chains
+				var c fp.Chains
 				if d0 > 0 {
 					for l := range lanes {
 						c[l] = float64(*ptr.At(s, l*a.Stride))
@@ -223,39 +224,39 @@ func decodeScoresSSE2(a *kernel.DecodeScoresArgs) {
 			}
 		}
 	}
-	if !queries.Plain(keys, a.Dim) && !queries.Plain(spanAt(a.K, &a.Off[0], a.Keys, a.Dim, kernel.NoSpan), a.Dim) {
+	if !queries.Plain(keys, a.Dim) && !queries.Plain(spanAt(a.K, &a.Off[0], a.Keys, a.Dim, fp.NoSpan), a.Dim) {
 		inGo.decodeScores(a)
 	}
 }
 
 // decodeAccumulateSSE2 is decodeAccumulateGeneric.
 func decodeAccumulateSSE2(a *kernel.DecodeAccumulateArgs) {
-	if a.Elem != kernel.Float32 || a.Dim < kernel.ChainLanes {
+	if a.Elem != kernel.Float32 || a.Dim < fp.ChainLanes {
 		inSSE2.decodeAccumulate(a)
 		return
 	}
 	var p [kernel.KeyBlock][2]float64
 	for r := range a.Rows {
-		weights := twice(p[:a.Keys], ptr.At(a.P, r), a.Stride, kernel.NoSpan)
+		weights := twice(p[:a.Keys], ptr.At(a.P, r), a.Stride, fp.NoSpan)
 		rough := weights.Plain(window(leastValue), a.Keys)
 		mode := a.Mode
 		if mode == kernel.Rescale && *ptr.At(a.Alpha, r) == 1 {
 			mode = kernel.Add
 		}
-		for d0 := 0; d0 < a.Dim; d0 += kernel.ChainLanes {
-			from := min(d0, a.Dim-kernel.ChainLanes) // dims that are left have some before them again
+		for d0 := 0; d0 < a.Dim; d0 += fp.ChainLanes {
+			from := min(d0, a.Dim-fp.ChainLanes) // dims that are left have some before them again
 			c, bounded := startAt(a, r*a.OStride+from)
 			// A line is the dims of two calls: one asks for even keys of the next block, the
 			// other for odd ones.
-			ahead := &a.Off[kernel.Upcoming+d0/kernel.ChainLanes%2]
+			ahead := &a.Off[kernel.Upcoming+d0/fp.ChainLanes%2]
 			v := unsafe.Add(a.V, 4*from)
 			within := addValues(&c, v, &a.Off[0], ahead, &p[0], a.Keys, leastValue)
-			if !bounded || !(within && rough || weights.Plain(spanAt(v, &a.Off[0], a.Keys, kernel.ChainLanes, kernel.NoSpan), a.Keys)) {
+			if !bounded || !(within && rough || weights.Plain(spanAt(v, &a.Off[0], a.Keys, fp.ChainLanes, fp.NoSpan), a.Keys)) {
 				accumulatePart(a, r, d0)
 				continue
 			}
 			if a.MaskFrom == a.Keys && from == d0 && mode != kernel.Rescale && a.To == nil {
-				o := (*[kernel.ChainLanes]float32)(unsafe.Pointer(ptr.At(a.O, r*a.OStride+d0)))
+				o := (*[fp.ChainLanes]float32)(unsafe.Pointer(ptr.At(a.O, r*a.OStride+d0)))
 				for l, sum := range &c {
 					old := float32(0)
 					if mode == kernel.Add {
@@ -265,7 +266,7 @@ func decodeAccumulateSSE2(a *kernel.DecodeAccumulateArgs) {
 				}
 				continue
 			}
-			for l := d0 - from; l < kernel.ChainLanes; l++ {
+			for l := d0 - from; l < fp.ChainLanes; l++ {
 				d, acc := from+l, float32(c[l])
 				if a.MaskFrom < a.Keys && tainted(acc) {
 					acc = weighRows(a, d, r)
@@ -283,12 +284,12 @@ func decodeAccumulateSSE2(a *kernel.DecodeAccumulateArgs) {
 
 // startAt returns the sums that those of a row begin with, from element i on, and whether they
 // leave room for what is added to sums that begin with zero.
-func startAt(a *kernel.DecodeAccumulateArgs, i int) (c kernel.Chains, bounded bool) {
+func startAt(a *kernel.DecodeAccumulateArgs, i int) (c fp.Chains, bounded bool) {
 	if a.From == nil {
 		return negZeros, true
 	}
 	bounded = true
-	for l, x := range (*[kernel.ChainLanes]float32)(unsafe.Pointer(ptr.At(a.From, i))) {
+	for l, x := range (*[fp.ChainLanes]float32)(unsafe.Pointer(ptr.At(a.From, i))) {
 		c[l] = float64(x)
 		bounded = bounded && -0x1p120 < x && x < 0x1p120
 	}
@@ -298,7 +299,7 @@ func startAt(a *kernel.DecodeAccumulateArgs, i int) (c kernel.Chains, bounded bo
 // accumulatePart is decodeAccumulateGeneric for a row, and dims of one Chains from d0 on.
 func accumulatePart(a *kernel.DecodeAccumulateArgs, r, d0 int) {
 	part := *a
-	part.V, part.Dim = unsafe.Add(a.V, 4*d0), min(kernel.ChainLanes, a.Dim-d0)
+	part.V, part.Dim = unsafe.Add(a.V, 4*d0), min(fp.ChainLanes, a.Dim-d0)
 	part.P, part.O, part.Rows = ptr.At(a.P, r), ptr.At(a.O, r*a.OStride+d0), 1
 	if a.From != nil {
 		part.From = ptr.At(a.From, r*a.OStride+d0)

@@ -10,23 +10,24 @@ import (
 	"unsafe"
 
 	"github.com/qkv-go/qkv/kernel"
+	"github.com/qkv-go/qkv/kernel/fp"
 )
 
 // tieKinds are numbers whose products and sums are ties hardly ever, often, and mostly.
 func tieKinds(r *rand.Rand) map[string]func() float32 {
 	return map[string]func() float32{
 		"normal":   func() float32 { return float32(r.NormFloat64()) },
-		"bfloat16": func() float32 { return kernel.BFloat16ToFloat32(kernel.Float32ToBFloat16(float32(r.NormFloat64()))) },
+		"bfloat16": func() float32 { return fp.BFloat16ToFloat32(fp.Float32ToBFloat16(float32(r.NormFloat64()))) },
 		"integers": func() float32 { return float32(r.IntN(1<<13) - 1<<12) },
 		"halves":   func() float32 { return float32(math.Ldexp(float64(1-2*r.IntN(2)), r.IntN(26)-13)) },
 		"zeros":    func() float32 { return [...]float32{0, 1, negZero, -1}[r.IntN(4)] },
 	}
 }
 
-// TestChainsSSE2 compares the machine code with kernel.Chains.Add, for numbers of terms that
+// TestChainsSSE2 compares the machine code with fp.Chains.Add, for numbers of terms that
 // end in every place of its loop, from sums that have ties with the first term.
 func TestChainsSSE2(t *testing.T) {
-	const most, width = 60, 2 * kernel.ChainLanes
+	const most, width = 60, 2 * fp.ChainLanes
 	r := rand.New(rand.NewPCG(1, 2))
 	var ties int
 	for xKind, xNext := range tieKinds(r) {
@@ -37,11 +38,11 @@ func TestChainsSSE2(t *testing.T) {
 					y      [most]terms
 					pairs  [most][2]float64
 					rows   [most][width]float32 // of y
-					keys   [kernel.ChainLanes][most]float32
+					keys   [fp.ChainLanes][most]float32
 					off    [2 * most]int
-					keyOff [2 * kernel.ChainLanes]int
+					keyOff [2 * fp.ChainLanes]int
 				)
-				xs, ys := kernel.NoSpan, kernel.NoSpan
+				xs, ys := fp.NoSpan, fp.NoSpan
 				for i := range n {
 					x[2*i] = xNext()
 					xs = xs.And(x[2*i])
@@ -50,13 +51,13 @@ func TestChainsSSE2(t *testing.T) {
 					for l := range y[i] {
 						v := yNext()
 						ys = ys.And(v)
-						y[i][l], rows[i][l], keys[l][i] = kernel.Term(v), v, v
+						y[i][l], rows[i][l], keys[l][i] = fp.Term(v), v, v
 					}
 				}
 				for l := range keys {
 					keyOff[l] = l * int(unsafe.Sizeof(keys[0]))
 				}
-				var begin kernel.Chains
+				var begin fp.Chains
 				for l := range begin {
 					begin[l] = float64(float32(r.NormFloat64()))
 				}
@@ -67,18 +68,18 @@ func TestChainsSSE2(t *testing.T) {
 						if math.Float64bits(s)&(1<<29-1) == 1<<28 {
 							ties++
 						}
-						want[l] = float64(kernel.ExactFMA(x[2*i], float32(y[i][l]), float32(want[l])))
+						want[l] = float64(fp.ExactFMA(x[2*i], float32(y[i][l]), float32(want[l])))
 					}
 				}
 				if !xs.Plain(ys, n) {
 					t.Fatalf("%s times %s: not plain", xKind, yKind)
 				}
-				for name, f := range map[string]func(c *kernel.Chains){
-					"add":     func(c *kernel.Chains) { inSSE2.add(c, &x[0], 2, &y[0], n, xs, ys, n) },
-					"addKeys": func(c *kernel.Chains) { addKeys(c, unsafe.Pointer(&keys), &keyOff, &pairs[0], n) },
-					"addValues": func(c *kernel.Chains) {
+				for name, f := range map[string]func(c *fp.Chains){
+					"add":     func(c *fp.Chains) { inSSE2.add(c, &x[0], 2, &y[0], n, xs, ys, n) },
+					"addKeys": func(c *fp.Chains) { addKeys(c, unsafe.Pointer(&keys), &keyOff, &pairs[0], n) },
+					"addValues": func(c *fp.Chains) {
 						within := addValues(c, unsafe.Pointer(&rows), &off[0], &off[0], &pairs[0], n, leastValue)
-						if got := ys.Plain(kernel.NoSpan, n); within && !got {
+						if got := ys.Plain(fp.NoSpan, n); within && !got {
 							t.Fatalf("addValues: %d of %s are within", n, yKind)
 						}
 					},
@@ -99,11 +100,11 @@ func TestChainsSSE2(t *testing.T) {
 	}
 }
 
-// TestExpSSE2 compares weights with kernel.Exp2, at the ends of its range and all over it.
+// TestExpSSE2 compares weights with fp.Exp2, at the ends of its range and all over it.
 func TestExpSSE2(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	edge := []float32{
-		0, negZero, kernel.ExpMin, math.Nextafter32(kernel.ExpMin, -100), math.Nextafter32(kernel.ExpMin, 0), -0.25, -0.75,
+		0, negZero, fp.ExpMin, math.Nextafter32(fp.ExpMin, -100), math.Nextafter32(fp.ExpMin, 0), -0.25, -0.75,
 		-math.MaxFloat32, float32(math.Inf(-1)), float32(math.NaN()), -1e-45, -1e8,
 	}
 	n := 2_000_000
@@ -125,7 +126,7 @@ func TestExpSSE2(t *testing.T) {
 		for i, got := range s {
 			want := old[i]
 			if lane := i % stride; lane < 4 {
-				want = kernel.Exp2(want - top[lane])
+				want = fp.Exp2(want - top[lane])
 			}
 			if math.Float32bits(got) != math.Float32bits(want) && (got == got || want == want) {
 				t.Fatalf("lane %d of %v: %x, want %x", i%stride, old, got, want)
@@ -143,7 +144,7 @@ func TestSpanSSE2(t *testing.T) {
 		var x [3][23]float32
 		var off [3]int
 		least, width := r.IntN(200), 1+r.IntN(140)
-		want := kernel.NoSpan
+		want := fp.NoSpan
 		for i := range rows {
 			off[i] = i * int(unsafe.Sizeof(x[0]))
 			for j := range x[i] {
@@ -160,10 +161,10 @@ func TestSpanSSE2(t *testing.T) {
 				}
 			}
 		}
-		got := spanAt(unsafe.Pointer(&x), &off[0], rows, n, kernel.NoSpan)
-		rough := roughSpanAt(unsafe.Pointer(&x), &off[0], rows, n, leastKey, kernel.NoSpan)
+		got := spanAt(unsafe.Pointer(&x), &off[0], rows, n, fp.NoSpan)
+		rough := roughSpanAt(unsafe.Pointer(&x), &off[0], rows, n, leastKey, fp.NoSpan)
 		for range 8 {
-			other := kernel.NoSpan.And(math.Float32frombits(uint32(r.IntN(255)) << 23))
+			other := fp.NoSpan.And(math.Float32frombits(uint32(r.IntN(255)) << 23))
 			if got.Plain(other, n) != want.Plain(other, n) {
 				t.Fatalf("%d by %d of %x: a span of %v, want %v", rows, n, x, got, want)
 			}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/qkv-go/qkv"
 	"github.com/qkv-go/qkv/kernel"
+	"github.com/qkv-go/qkv/kernel/fp"
 )
 
 // A matrix is a matrix of a test, with room between its elements that is no part of it.
@@ -236,7 +237,7 @@ func TestMatMulSpecial(t *testing.T) {
 				for j := range n {
 					acc, c, b := float32(0), float32(0), float32(0)
 					for l := range k {
-						acc = kernel.FMA(*x.at(i, l), *w.at(l, j), acc)
+						acc = fp.FMA(*x.at(i, l), *w.at(l, j), acc)
 					}
 					if variant&1 != 0 {
 						c = *old.at(i, j)

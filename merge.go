@@ -4,8 +4,7 @@ import (
 	"math"
 	"unsafe"
 
-	"github.com/qkv-go/qkv/kernel"
-	"github.com/qkv-go/qkv/tile"
+	"github.com/qkv-go/qkv/kernel/fp"
 )
 
 // A Partial is the result of attention over a part of the keys: what [Call] has left in
@@ -149,7 +148,7 @@ func mergeRow(out *View, lse []float32, parts []Partial, terms []mergeTerm, b, h
 	if lse != nil {
 		lse[row] = top
 		if sum != 0 {
-			lse[row] = float32(float64(top) + tile.Log(sum))
+			lse[row] = float32(float64(top) + fp.Log(sum))
 		}
 	}
 }
@@ -167,7 +166,7 @@ func (t *mergeTerm) at(d int) *float32 {
 
 // mergeWeight returns exp(lse - top), of the same bits everywhere.
 func mergeWeight(lse, top float32) float64 {
-	return float64(kernel.Exp2(float32((float64(lse) - float64(top)) * (math.Log2E / 2))))
+	return float64(fp.Exp2(float32((float64(lse) - float64(top)) * (math.Log2E / 2))))
 }
 
 // element returns the address of the first dim of a row of a view, nil if it has no dims.

@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"github.com/qkv-go/qkv/kernel"
+	"github.com/qkv-go/qkv/kernel/fp"
 	"github.com/qkv-go/qkv/tile"
 )
 
@@ -127,7 +128,7 @@ func (r *Rotary) make(freqs []float64, factor float64) {
 	i := 0
 	for p := range r.positions {
 		for _, f := range freqs {
-			sin, cos := sincos(float64(p), f)
+			sin, cos := fp.Sincos(float64(p), f)
 			r.tables.Cos[i], r.tables.Sin[i] = float32(cos*factor), float32(sin*factor)
 			i++
 		}

@@ -1,6 +1,10 @@
 package qkv
 
-import "math"
+import (
+	"math"
+
+	"github.com/qkv-go/qkv/kernel/fp"
+)
 
 // A RotaryScalingType names a way to change the frequencies of rotary embeddings, as
 // rope_type in a model's config.json does.
@@ -180,7 +184,7 @@ func (s *RotaryScaling) attentionFactor() float64 {
 
 // ln returns the natural logarithm of x.
 func ln(x float64) float64 {
-	high, _ := logarithm(x)
+	high, _ := fp.LogParts(x)
 	return high
 }
 
@@ -190,7 +194,7 @@ func (s *RotaryScaling) frequencies(dim, positions int, base float64) []float64 
 	base = s.scaledBase(dim, positions, base)
 	freqs := make([]float64, dim/2)
 	for i := range freqs {
-		freqs[i] = power(base, float64(-2*i), float64(dim))
+		freqs[i] = fp.Power(base, float64(-2*i), float64(dim))
 	}
 	switch s.Type {
 	case ScalingLinear:
@@ -231,7 +235,7 @@ func (s *RotaryScaling) scaledBase(dim, positions int, base float64) float64 {
 	if factor == 1 || dim == 2 {
 		return base
 	}
-	return base * power(factor, float64(dim), float64(dim-2))
+	return base * fp.Power(factor, float64(dim), float64(dim-2))
 }
 
 // ramp returns between which pairs YaRN goes from whole frequencies to divided ones:

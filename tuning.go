@@ -22,7 +22,7 @@ type Tuning struct {
 	Format string       `json:"format"` // see [TuningFormat]
 	CPU    string       `json:"cpu"`    // see [CPUName]
 	Kernel string       `json:"kernel"` // kernel set
-	Rules  []TuningRule `json:"rules"` // the first that fits a call counts
+	Rules  []TuningRule `json:"rules"`  // the first that fits a call counts
 }
 
 // A TuningRule is the choices for calls whose head dims are at most MaxDim. A field that is 0

@@ -1,5 +1,7 @@
 package kernel
 
+import "math"
+
 // PackArgs are the operands of Set.PackQ.
 //
 //	for d := range Dim {
@@ -123,6 +125,10 @@ type BiasArgs struct {
 	Cleared bool // written: whether some bias is -Inf
 }
 
+// InitMax is the running maximum before the first key. It is finite, so that no
+// difference of maxima is NaN; every score that is not -Inf is at least this.
+const InitMax = -math.MaxFloat32
+
 // SoftmaxArgs are the operands of Set.Softmax. The scores are in units of
 // log2(e)/2, that is, the weight of a score s under a maximum m is 4^(s-m), see
 // [Exp2]. Lane l may attend key k where kept(k, l):
@@ -137,10 +143,10 @@ type BiasArgs struct {
 //				m = S[k*Stride+l]
 //			}
 //		}
-//		alpha := Exp2(Max[l] - m)
+//		alpha := fp.Exp2(Max[l] - m)
 //		sum := float32(0)
 //		for k := range Keys {
-//			p := Exp2(S[k*Stride+l] - m)
+//			p := fp.Exp2(S[k*Stride+l] - m)
 //			if !kept(k, l) {
 //				p = -0.0
 //			}

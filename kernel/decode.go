@@ -1,6 +1,8 @@
 package kernel
 
-import "unsafe"
+import (
+	"unsafe"
+)
 
 // MaxDecodeRows bounds Set.DecodeRows.
 const MaxDecodeRows = 16
@@ -115,7 +117,7 @@ type ConvertArgs struct {
 //		if ChunkMax[l] > m {
 //			m = ChunkMax[l]
 //		}
-//		a, b := Exp2(Max[l]-m), Exp2(ChunkMax[l]-m)
+//		a, b := fp.Exp2(Max[l]-m), fp.Exp2(ChunkMax[l]-m)
 //		if ChunkSum[l] == 0 {
 //			a, b = 1, -0.0
 //		} else if Sum[l] == 0 {

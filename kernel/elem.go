@@ -1,8 +1,9 @@
 package kernel
 
 import (
-	"math"
 	"unsafe"
+
+	"github.com/qkv-go/qkv/kernel/fp"
 )
 
 // An Elem is the type that keys and values are stored in. All arithmetic is in float32:
@@ -103,11 +104,11 @@ func (e Elem) Values(dst []float32, p unsafe.Pointer, first, stride int, scale f
 		}
 	case Float16:
 		for i := range dst {
-			dst[i] = Float16ToFloat32(*(*uint16)(unsafe.Add(p, (first+i)*stride)))
+			dst[i] = fp.Float16ToFloat32(*(*uint16)(unsafe.Add(p, (first+i)*stride)))
 		}
 	case BFloat16:
 		for i := range dst {
-			dst[i] = BFloat16ToFloat32(*(*uint16)(unsafe.Add(p, (first+i)*stride)))
+			dst[i] = fp.BFloat16ToFloat32(*(*uint16)(unsafe.Add(p, (first+i)*stride)))
 		}
 	case Int8:
 		for i := range dst {
@@ -116,7 +117,7 @@ func (e Elem) Values(dst []float32, p unsafe.Pointer, first, stride int, scale f
 	case Q8_0:
 		for len(dst) > 0 {
 			b := (*BlockQ8_0)(unsafe.Add(p, first/BlockValues*stride))
-			scale, from := Float16ToFloat32(b.Scale), first%BlockValues
+			scale, from := fp.Float16ToFloat32(b.Scale), first%BlockValues
 			n := min(BlockValues-from, len(dst))
 			for i, q := range b.Quants[from:][:n] {
 				dst[i] = scale * float32(q)
@@ -133,17 +134,4 @@ func (e Elem) Value(p unsafe.Pointer, i, stride int, scale float32) float32 {
 	var v [1]float32
 	e.Values(v[:], p, i, stride, scale)
 	return v[0]
-}
-
-// BFloat16ToFloat32 returns the value of the bits of a bfloat16 number.
-func BFloat16ToFloat32(h uint16) float32 { return math.Float32frombits(uint32(h) << 16) }
-
-// Float32ToBFloat16 returns the bits of the bfloat16 number nearest to f, ties to even: an
-// infinity where that is beyond the finite ones, a quiet NaN for a NaN.
-func Float32ToBFloat16(f float32) uint16 {
-	b := math.Float32bits(f)
-	if f != f {
-		return uint16(b>>16) | 0x40
-	}
-	return uint16((b + 0x7fff + b>>16&1) >> 16)
 }

@@ -5,6 +5,7 @@ import (
 	"unsafe"
 
 	"github.com/qkv-go/qkv/internal/ptr"
+	"github.com/qkv-go/qkv/kernel/fp"
 )
 
 const (
@@ -36,11 +37,11 @@ func (e Elem) SetRow(row unsafe.Pointer, stride int, scale, src *float32, step, 
 		}
 	case Float16:
 		for i := range dim {
-			*(*uint16)(unsafe.Add(row, i*stride)) = Float32ToFloat16(*ptr.At(src, i*step))
+			*(*uint16)(unsafe.Add(row, i*stride)) = fp.Float32ToFloat16(*ptr.At(src, i*step))
 		}
 	case BFloat16:
 		for i := range dim {
-			*(*uint16)(unsafe.Add(row, i*stride)) = Float32ToBFloat16(*ptr.At(src, i*step))
+			*(*uint16)(unsafe.Add(row, i*stride)) = fp.Float32ToBFloat16(*ptr.At(src, i*step))
 		}
 	case Int8:
 		*scale = quantizeInt8(row, stride, src, step, dim)
@@ -72,7 +73,7 @@ func quantizeInt8(dst unsafe.Pointer, stride int, src *float32, step, n int) flo
 // quantizeQ8_0 makes a block of numbers.
 func quantizeQ8_0(dst *BlockQ8_0, src *float32, step int) {
 	d := largest(src, step, BlockValues) / maxQuant
-	dst.Scale = Float32ToFloat16(d)
+	dst.Scale = fp.Float32ToFloat16(d)
 	if d != d {
 		dst.Scale = quietNaN16
 	}

@@ -37,15 +37,3 @@ type RotaryArgs struct {
 	Pairs       int      // pairs of a row, at least 1
 	Pairing     Pairing
 }
-
-// Rotate returns a pair rotated by an angle as Set.Rotary does it.
-func Rotate(x0, x1, cos, sin float32) (y0, y1 float32) {
-	p0, p1 := float32(x0*cos), float32(x1*cos)
-	if !Fused {
-		t0, t1 := wideFMA(-sin, x1, p0), wideFMA(sin, x0, p1)
-		if !ambiguous(t0) && !ambiguous(t1) {
-			return float32(t0), float32(t1)
-		}
-	}
-	return FMA(-sin, x1, p0), FMA(sin, x0, p1)
-}

@@ -3,6 +3,8 @@ package kernel
 import (
 	"encoding/binary"
 	"math"
+
+	"github.com/qkv-go/qkv/kernel/fp"
 )
 
 // A Weight is a type that weights are stored in, as files of models have them: in blocks of so many
@@ -182,7 +184,7 @@ func (r *WeightRows) scale(x []float32, row, col int) {
 }
 
 // scale returns the value of two bytes of a block, binary16.
-func scale(b []byte) float32 { return Float16ToFloat32(binary.LittleEndian.Uint16(b)) }
+func scale(b []byte) float32 { return fp.Float16ToFloat32(binary.LittleEndian.Uint16(b)) }
 
 // setScale writes a scale, and reports whether it is a number. If it is not, the rest of the block has
 // to be zeros.
@@ -191,7 +193,7 @@ func setScale(b []byte, d float32) bool {
 		binary.LittleEndian.PutUint16(b, quietNaN16)
 		return false
 	}
-	binary.LittleEndian.PutUint16(b, Float32ToFloat16(d))
+	binary.LittleEndian.PutUint16(b, fp.Float32ToFloat16(d))
 	return true
 }
 
@@ -209,25 +211,25 @@ func encodeFloat32(b []byte, x []float32) {
 
 func decodeFloat16(y []float32, b []byte) {
 	for i := range y {
-		y[i] = Float16ToFloat32(binary.LittleEndian.Uint16(b[2*i:]))
+		y[i] = fp.Float16ToFloat32(binary.LittleEndian.Uint16(b[2*i:]))
 	}
 }
 
 func encodeFloat16(b []byte, x []float32) {
 	for i, v := range x {
-		binary.LittleEndian.PutUint16(b[2*i:], Float32ToFloat16(v))
+		binary.LittleEndian.PutUint16(b[2*i:], fp.Float32ToFloat16(v))
 	}
 }
 
 func decodeBFloat16(y []float32, b []byte) {
 	for i := range y {
-		y[i] = BFloat16ToFloat32(binary.LittleEndian.Uint16(b[2*i:]))
+		y[i] = fp.BFloat16ToFloat32(binary.LittleEndian.Uint16(b[2*i:]))
 	}
 }
 
 func encodeBFloat16(b []byte, x []float32) {
 	for i, v := range x {
-		binary.LittleEndian.PutUint16(b[2*i:], Float32ToBFloat16(v))
+		binary.LittleEndian.PutUint16(b[2*i:], fp.Float32ToBFloat16(v))
 	}
 }
 

@@ -7,6 +7,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+
+	"github.com/qkv-go/qkv/kernel/fp"
 )
 
 // randomBlocks returns n blocks of any bytes.
@@ -125,8 +127,8 @@ func TestWeightUnits(t *testing.T) {
 	values := []float32{1, -0.1, 65520, 1e-7, float32(math.NaN()), float32(math.Inf(-1)), float32(math.Copysign(0, -1)), 1e-40}
 	for w, round := range map[Weight]func(float32) float32{
 		WeightFloat32:  func(x float32) float32 { return x },
-		WeightFloat16:  func(x float32) float32 { return Float16ToFloat32(Float32ToFloat16(x)) },
-		WeightBFloat16: func(x float32) float32 { return BFloat16ToFloat32(Float32ToBFloat16(x)) },
+		WeightFloat16:  func(x float32) float32 { return fp.Float16ToFloat32(fp.Float32ToFloat16(x)) },
+		WeightBFloat16: func(x float32) float32 { return fp.BFloat16ToFloat32(fp.Float32ToBFloat16(x)) },
 	} {
 		b, have, want := make([]byte, len(values)*w.Bytes()), make([]float32, len(values)), make([]float32, len(values))
 		w.Encode(b, values)

@@ -151,7 +151,7 @@ func (g *laneGroup) openPartial() {
 	copy(unsafe.Slice(g.max, g.lanes), initMax[:])
 }
 
-// softmaxUnit is what the softmax wants scores multiplied by, see [kernel.Exp2].
+// softmaxUnit is what the softmax wants scores multiplied by, see Exp2 of package fp.
 const softmaxUnit = math.Log2E / 2
 
 // unit is what scores are multiplied by until the softmax: a callback gets them as they

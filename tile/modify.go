@@ -5,6 +5,7 @@ import (
 	"unsafe"
 
 	"github.com/qkv-go/qkv/kernel"
+	"github.com/qkv-go/qkv/kernel/fp"
 )
 
 // modifies reports whether something changes the scores.
@@ -89,7 +90,7 @@ func (w *workspace) bias(at *cursor, g *laneGroup, from, to int) bool {
 				for k := range to - from {
 					x := unsafe.Add(src, size*k*t.Stride[3])
 					if p.BiasFloat16 {
-						*lane(dst, 0, 0, k) = kernel.Float16ToFloat32(*(*uint16)(x))
+						*lane(dst, 0, 0, k) = fp.Float16ToFloat32(*(*uint16)(x))
 					} else {
 						*lane(dst, 0, 0, k) = *(*float32)(x)
 					}

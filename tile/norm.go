@@ -4,7 +4,7 @@ import (
 	"math"
 
 	"github.com/qkv-go/qkv/internal/ptr"
-	"github.com/qkv-go/qkv/kernel"
+	"github.com/qkv-go/qkv/kernel/fp"
 )
 
 // normHead divides the dim elements from p on, stride apart, by their root mean square and
@@ -18,7 +18,7 @@ import (
 // Every operation is rounded to float32. The mean square of elements above 2^63 overflows,
 // and they become zeros.
 func normHead(p *float32, dim, stride int, weight []float32, eps float32) {
-	sum := kernel.Squares(p, stride, dim)
+	sum := fp.Squares(p, stride, dim)
 	for w := len(sum) / 2; w > 0; w /= 2 {
 		for l := range w {
 			sum[l] += sum[l+w]

@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 
 	"github.com/qkv-go/qkv/kernel"
+	"github.com/qkv-go/qkv/kernel/fp"
 )
 
 // A Rotary is the tables of a rotary position embedding.
@@ -156,6 +157,6 @@ func (r *Rotary) strided(p *float32, stride, position int) {
 	cos, sin := r.Cos[position*r.Pairs:][:r.Pairs], r.Sin[position*r.Pairs:][:r.Pairs]
 	for i := range cos {
 		x0, x1 := lane(p, 0, 0, i*step*stride), lane(p, 0, 0, (i*step+second)*stride)
-		*x0, *x1 = kernel.Rotate(*x0, *x1, cos[i], sin[i])
+		*x0, *x1 = fp.Rotate(*x0, *x1, cos[i], sin[i])
 	}
 }

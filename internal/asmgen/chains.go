@@ -3,22 +3,22 @@ package asmgen
 import (
 	"fmt"
 
-	"github.com/qkv-go/qkv/kernel"
+	"github.com/qkv-go/qkv/kernel/fp"
 )
 
 // chainEmitters are the functions of an instruction set that has vectors of float64 and no
 // fused multiply-add. A product of float32 is exact in float64. Its sum with another float32
 // is rounded to float64, and then to float32 by adding half a last place to its bits and
-// dropping those below, as kernel.Chains does in Go. Where nothing is left to drop the sum was
+// dropping those below, as fp.Chains does in Go. Where nothing is left to drop the sum was
 // a tie, or looks like one: such terms are added again with what the first rounding lost.
 var chainEmitters = []struct {
 	emit func(*Arch) *Func
 	doc  string // what the function does
 }{
-	{chains, "is kernel.Chains.Add where no sum leaves the normal range, for n at least 1"},
+	{chains, "is fp.Chains.Add where no sum leaves the normal range, for n at least 1"},
 	{keyChains, "is addKeys, for n at least 1"},
 	{valueChains, "is addValues, for n at least 1"},
-	{span, "returns the bounds of rows of n numbers that kernel.Span.AndBits takes, for n at least 1"},
+	{span, "returns the bounds of rows of n numbers that fp.Span.AndBits takes, for n at least 1"},
 	{within, "returns the bits that all of rows of n numbers have when bias is added to theirs, for n at least 4"},
 	{columnMax, "raises four maxima to scores of a column, for keys at least 1"},
 	{columnExp, "makes weights of the scores of a column, for keys at least 1"},
@@ -26,7 +26,7 @@ var chainEmitters = []struct {
 }
 
 // chainPairs is the number of vectors of sums: two lanes each.
-const chainPairs = kernel.ChainLanes / 2
+const chainPairs = fp.ChainLanes / 2
 
 // chainTerms is the number of terms between two tests for ties. A turn of the loop has two
 // such steps, from sums in one half of the registers to sums in the other and back, so that
@@ -51,7 +51,7 @@ func (w *wideFMA) constants() {
 	w.Op("MOVUPS", w.lanes64("placesKept", ^uint64(lastPlace-1)), w.cut)
 }
 
-// chainSums are the registers of a function that adds terms to kernel.Chains.
+// chainSums are the registers of a function that adds terms to fp.Chains.
 type chainSums struct {
 	wideFMA
 	sums    [2][chainPairs]Vec
@@ -253,9 +253,9 @@ func (w *wideFMA) exact(sum, x Vec, load func(dst, tmp Vec)) {
 	w.Op("MOVAPS", p, sum)
 }
 
-// chains writes kernel.Chains.Add where no sum leaves the normal range.
+// chains writes fp.Chains.Add where no sum leaves the normal range.
 func chains(arch *Arch) *Func {
-	f := newProbe(arch, "chains", "(c *kernel.Chains, x *float32, step int, y *terms, n int)", 40, `
+	f := newProbe(arch, "chains", "(c *fp.Chains, x *float32, step int, y *terms, n int)", 40, `
 for i := range n {
 	for l := range c {
 		c[l] = fma(x[i*step], y[i][l], c[l])
@@ -308,7 +308,7 @@ for i := range n {
 // keyChains writes the sums of DecodeScores: the lanes are keys.
 // It asks for as many keys, at the offsets that follow, a line with each step.
 func keyChains(arch *Arch) *Func {
-	f := newProbe(arch, "keyChains", "(c *kernel.Chains, k unsafe.Pointer, off *int, q *[2]float64, n int)", 40, `
+	f := newProbe(arch, "keyChains", "(c *fp.Chains, k unsafe.Pointer, off *int, q *[2]float64, n int)", 40, `
 for i := range n {
 	for l := range c {
 		key := (*float32)(k + off[l])
@@ -320,7 +320,7 @@ for i := range n {
 	s.bits = f.int("c, k, ties, a key to ask for")
 	q, off, asked := f.int("q"), f.int("off"), f.int("bytes of a key asked for")
 	s.n = f.int("terms left, then pairs")
-	keys := f.ints(kernel.ChainLanes, "keys")
+	keys := f.ints(fp.ChainLanes, "keys")
 	f.Op(f.Mov, "k+8(FP)", s.bits)
 	f.Op(f.Mov, "off+16(FP)", off)
 	f.Op("XORL", asked, asked)
@@ -339,7 +339,7 @@ for i := range n {
 		// A line is the dims of eight steps: one for each key.
 		f.Op(f.Mov, asked, s.bits)
 		f.Op("ANDQ", cacheLine-8, s.bits)
-		f.Op(f.Mov, fmt.Sprintf("%d(%s)(%s*1)", 8*kernel.ChainLanes, off, s.bits), s.bits)
+		f.Op(f.Mov, fmt.Sprintf("%d(%s)(%s*1)", 8*fp.ChainLanes, off, s.bits), s.bits)
 		f.Op("ADDQ", "k+8(FP)", s.bits)
 		f.PrefetchNear(f, x86Address(f, s.bits, asked, 0))
 		f.Op("ADDQ", 8, asked)
@@ -379,7 +379,7 @@ for i := range n {
 // It asks for one value with each step, at the offsets at ahead, every second one, and tests
 // the exponents of values on the way.
 func valueChains(arch *Arch) *Func {
-	f := newProbe(arch, "valueChains", "(c *kernel.Chains, v unsafe.Pointer, off, ahead *int, p *[2]float64, n int, bias uint32) (all uint32)", 60, `
+	f := newProbe(arch, "valueChains", "(c *fp.Chains, v unsafe.Pointer, off, ahead *int, p *[2]float64, n int, bias uint32) (all uint32)", 60, `
 all = 1<<32 - 1
 for i := range n {
 	for l := range c {

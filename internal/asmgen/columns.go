@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"math"
 
-	"github.com/qkv-go/qkv/kernel"
+	"github.com/qkv-go/qkv/kernel/fp"
 )
 
 // A column is four lanes of scores, of some keys.
@@ -84,12 +84,12 @@ for k := range keys {
 	coefficient, power, normal := m.one("coefficient"), m.one("power of two"), m.one("lanes that are not 0")
 	w.constants()
 	f.Op("MOVUPS", mem(c.lanes, 0), top)
-	f.Op("MOVUPS", f.constant(kernel.ExpMagic), magic)
-	f.Op("MOVUPS", f.constant(kernel.ExpMin), least)
+	f.Op("MOVUPS", f.constant(fp.ExpMagic), magic)
+	f.Op("MOVUPS", f.constant(fp.ExpMin), least)
 	wide := func(i int) string {
-		return f.lanes64(fmt.Sprint("wideExp", i), math.Float64bits(float64(kernel.ExpPoly[i])))
+		return f.lanes64(fmt.Sprint("wideExp", i), math.Float64bits(float64(fp.ExpPoly[i])))
 	}
-	last := len(kernel.ExpPoly) - 1
+	last := len(fp.ExpPoly) - 1
 
 	f.Loop("loop")
 	y := x[0]

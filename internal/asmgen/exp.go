@@ -3,7 +3,7 @@ package asmgen
 import (
 	"fmt"
 
-	"github.com/qkv-go/qkv/kernel"
+	"github.com/qkv-go/qkv/kernel/fp"
 )
 
 // exp is what the exponential works with. The constants are registers, or memory
@@ -11,7 +11,7 @@ import (
 type exp struct {
 	*Func
 	magic, min string
-	poly       [len(kernel.ExpPoly)]string
+	poly       [len(fp.ExpPoly)]string
 	y, t, f, p []Vec // of each stream
 	spare      Vec   // if SpareForMulAdd
 }
@@ -25,9 +25,9 @@ func (e *exp) spareFrom(m *vecMap) {
 
 // constants loads the constants of reduce and of horner(low).
 func (e *exp) constants(m *vecMap, low int) {
-	e.magic = m.constant(kernel.ExpMagic, "magic")
+	e.magic = m.constant(fp.ExpMagic, "magic")
 	for i := low; i < len(e.poly); i++ {
-		e.poly[i] = m.constant(kernel.ExpPoly[i], fmt.Sprintf("poly[%d]", i))
+		e.poly[i] = m.constant(fp.ExpPoly[i], fmt.Sprintf("poly[%d]", i))
 	}
 }
 

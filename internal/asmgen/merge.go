@@ -4,6 +4,7 @@ import (
 	"reflect"
 
 	"github.com/qkv-go/qkv/kernel"
+	"github.com/qkv-go/qkv/kernel/fp"
 )
 
 const mergeFormula = `
@@ -34,7 +35,7 @@ func merge(arch *Arch) *Func {
 	top := m.one("m")
 	e.spareFrom(m)
 	e.constants(m, 0)
-	e.min = m.constant(kernel.ExpMin, "min")
+	e.min = m.constant(fp.ExpMin, "min")
 	empty := m.constant(negZero, "-0")
 	// at points ptr to the vector of a row of lanes.
 	at := func(name string) string {

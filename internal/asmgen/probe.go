@@ -1,6 +1,8 @@
 package asmgen
 
-import "github.com/qkv-go/qkv/kernel"
+import (
+	"github.com/qkv-go/qkv/kernel/fp"
+)
 
 // peakFMAs is the number of fused multiply-adds of vectors in a round of Peak.
 const peakFMAs = 24
@@ -20,8 +22,8 @@ for range n {
 	acc := m.take(f.PeakAccs, "acc")
 	x, y := m.one("x"), m.one("y")
 	f.Op(f.Mov, "n+0(FP)", n)
-	f.Broadcast(f, f.constant(kernel.ExpPoly[5]), x)
-	f.Broadcast(f, f.constant(kernel.ExpPoly[1]), y)
+	f.Broadcast(f, f.constant(fp.ExpPoly[5]), x)
+	f.Broadcast(f, f.constant(fp.ExpPoly[1]), y)
 	for _, v := range acc {
 		f.Op(f.Copy, y, v)
 	}

@@ -4,6 +4,7 @@ import (
 	"reflect"
 
 	"github.com/qkv-go/qkv/kernel"
+	"github.com/qkv-go/qkv/kernel/fp"
 )
 
 const softcapFormula = `
@@ -46,7 +47,7 @@ func (c *capper) begin(m *vecMap) {
 	c.note("a.Out")
 	c.sign, c.min = m.one("sign"), m.one("min")
 	c.Broadcast(c.Func, c.constant(negZero), c.sign)
-	c.Broadcast(c.Func, c.constant(kernel.SoftcapMin), c.min)
+	c.Broadcast(c.Func, c.constant(fp.SoftcapMin), c.min)
 	e.constants(m, 1)
 	c.one, c.two = m.constant(1, "1"), m.constant(2, "2")
 	c.exp = e

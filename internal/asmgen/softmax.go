@@ -5,6 +5,7 @@ import (
 	"reflect"
 
 	"github.com/qkv-go/qkv/kernel"
+	"github.com/qkv-go/qkv/kernel/fp"
 )
 
 const softmaxFormula = `
@@ -66,7 +67,7 @@ func (n *normalizer) emit() {
 	}
 	n.exp.spareFrom(m)
 	n.exp.constants(m, 0)
-	n.min = m.constant(kernel.ExpMin, "min")
+	n.min = m.constant(fp.ExpMin, "min")
 	n.negZero = m.constant(negZero, "-0")
 
 	n.load("Max", n.ptr)

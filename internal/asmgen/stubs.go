@@ -63,7 +63,11 @@ func (file *File) Go() []byte {
 	if bytes.Contains(body.Bytes(), []byte("unsafe.")) {
 		out.WriteString("\"unsafe\"\n\n")
 	}
-	out.WriteString("\"github.com/qkv-go/qkv/kernel\"\n)\n")
+	out.WriteString("\"github.com/qkv-go/qkv/kernel\"\n")
+	if bytes.Contains(body.Bytes(), []byte("*fp.")) {
+		out.WriteString("\"github.com/qkv-go/qkv/kernel/fp\"\n")
+	}
+	out.WriteString(")\n")
 	out.Write(body.Bytes())
 	src, err := format.Source(out.Bytes())
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/qkv-go/qkv/internal/ptr"
 	"github.com/qkv-go/qkv/kernel"
+	"github.com/qkv-go/qkv/kernel/fp"
 )
 
 // decodeFaults are those of the functions for few queries and long sequences.
@@ -51,7 +52,7 @@ var decodeFaults = []fault{
 				if *ptr.At(a.ChunkSum, l) != 0 {
 					continue
 				}
-				if weight := kernel.Exp2(*ptr.At(a.Max, l) - *ptr.At(a.ChunkMax, l)); weight < 1 {
+				if weight := fp.Exp2(*ptr.At(a.Max, l) - *ptr.At(a.ChunkMax, l)); weight < 1 {
 					*ptr.At(a.Sum, l) *= weight
 					for d := range a.Dim {
 						*ptr.At(a.O, d*a.Stride+l) *= weight

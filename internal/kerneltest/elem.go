@@ -5,6 +5,7 @@ import (
 	"unsafe"
 
 	"github.com/qkv-go/qkv/kernel"
+	"github.com/qkv-go/qkv/kernel/fp"
 )
 
 // edges16 are numbers of 16 bits that are special in binary16 or in bfloat16: zeros,
@@ -96,14 +97,14 @@ func (s *suite) unit(p unsafe.Pointer, e kernel.Elem, g gen, raw bool) {
 	case kernel.Float32:
 		*(*float32)(p) = g.draw(s.Rand)
 	case kernel.Float16:
-		*(*uint16)(p) = bits16(kernel.Float32ToFloat16)
+		*(*uint16)(p) = bits16(fp.Float32ToFloat16)
 	case kernel.BFloat16:
-		*(*uint16)(p) = bits16(kernel.Float32ToBFloat16)
+		*(*uint16)(p) = bits16(fp.Float32ToBFloat16)
 	case kernel.Int8:
 		*(*int8)(p) = int8(s.Uint32())
 	case kernel.Q8_0:
 		b := (*kernel.BlockQ8_0)(p)
-		b.Scale = bits16(kernel.Float32ToFloat16)
+		b.Scale = bits16(fp.Float32ToFloat16)
 		for i := range b.Quants {
 			b.Quants[i] = int8(s.Uint32())
 		}

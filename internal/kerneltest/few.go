@@ -5,6 +5,7 @@ import (
 
 	"github.com/qkv-go/qkv/internal/ptr"
 	"github.com/qkv-go/qkv/kernel"
+	"github.com/qkv-go/qkv/kernel/fp"
 )
 
 func multiplyFew(a *kernel.MultiplyArgs) {
@@ -23,7 +24,7 @@ func combine(a *kernel.CombineArgs) {
 			acc = *ptr.At(a.C, l)
 		}
 		for k := range a.Depth {
-			acc = kernel.ExactFMA(*ptr.At(a.A, k*a.ColStride), *ptr.At(a.B, k*a.BStride+l), acc)
+			acc = fp.ExactFMA(*ptr.At(a.A, k*a.ColStride), *ptr.At(a.B, k*a.BStride+l), acc)
 		}
 		*ptr.At(a.C, l) = acc
 	}
@@ -34,7 +35,7 @@ func dots(a *kernel.DotsArgs) {
 		for l := range a.Lanes {
 			acc := float32(0)
 			for k := range a.Depth {
-				acc = kernel.ExactFMA(*ptr.At(a.B, l*a.BStride+k), *ptr.At(a.Q, k*a.QStride+r), acc)
+				acc = fp.ExactFMA(*ptr.At(a.B, l*a.BStride+k), *ptr.At(a.Q, k*a.QStride+r), acc)
 			}
 			*ptr.At(a.C, r*a.Stride+l) = acc
 		}

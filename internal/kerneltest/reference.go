@@ -6,6 +6,7 @@ import (
 
 	"github.com/qkv-go/qkv/internal/ptr"
 	"github.com/qkv-go/qkv/kernel"
+	"github.com/qkv-go/qkv/kernel/fp"
 )
 
 // The functions of this file transcribe the comments of package kernel.
@@ -28,7 +29,7 @@ func scores(a *kernel.ScoresArgs) {
 		for l := range a.Lanes {
 			acc := float32(0)
 			for d := range a.Dim {
-				acc = kernel.ExactFMA(*ptr.At(a.K, k*a.KeyStride+d*a.DimStride), *ptr.At(a.Q, d*a.Stride+l), acc)
+				acc = fp.ExactFMA(*ptr.At(a.K, k*a.KeyStride+d*a.DimStride), *ptr.At(a.Q, d*a.Stride+l), acc)
 			}
 			*ptr.At(a.S, k*a.Stride+l) = acc
 		}
@@ -39,7 +40,7 @@ func softcap(a *kernel.SoftcapArgs) {
 	for k := range a.Keys {
 		for l := range a.Lanes {
 			s := ptr.At(a.S, k*a.Stride+l)
-			*s = kernel.Softcap(*s, a.In, a.Out)
+			*s = fp.Softcap(*s, a.In, a.Out)
 		}
 	}
 }
@@ -49,7 +50,7 @@ func alibi(a *kernel.ALiBiArgs) {
 		for l := range a.Lanes {
 			s := ptr.At(a.S, k*a.Stride+l)
 			distance := float32(math.Abs(float64(*ptr.At(a.Pos, l) - float32(a.First+k))))
-			*s = kernel.ExactFMA(*ptr.At(a.Slope, l), distance, *s)
+			*s = fp.ExactFMA(*ptr.At(a.Slope, l), distance, *s)
 		}
 	}
 }
@@ -67,14 +68,14 @@ func bias(a *kernel.BiasArgs) {
 				a.Cleared = true
 			}
 			s := ptr.At(a.S, k*a.Stride+l)
-			*s = kernel.ExactFMA(b, a.Scale, *s)
+			*s = fp.ExactFMA(b, a.Scale, *s)
 		}
 	}
 }
 
 func float16(dst *float32, src *uint16, n int) {
 	for i := range n {
-		*ptr.At(dst, i) = kernel.Float16ToFloat32(*ptr.At(src, i))
+		*ptr.At(dst, i) = fp.Float16ToFloat32(*ptr.At(src, i))
 	}
 }
 
@@ -87,8 +88,8 @@ func rotary(a *kernel.RotaryArgs) {
 			}
 			x0, x1 := *ptr.At(a.X, r*a.XStride+j), *ptr.At(a.X, r*a.XStride+k)
 			cos, sin := *ptr.At(a.Cos, r*a.TableStride+i), *ptr.At(a.Sin, r*a.TableStride+i)
-			*ptr.At(a.Y, r*a.YStride+j) = kernel.ExactFMA(-sin, x1, float32(x0*cos))
-			*ptr.At(a.Y, r*a.YStride+k) = kernel.ExactFMA(sin, x0, float32(x1*cos))
+			*ptr.At(a.Y, r*a.YStride+j) = fp.ExactFMA(-sin, x1, float32(x0*cos))
+			*ptr.At(a.Y, r*a.YStride+k) = fp.ExactFMA(sin, x0, float32(x1*cos))
 		}
 	}
 }
@@ -105,10 +106,10 @@ func softmax(a *kernel.SoftmaxArgs) {
 				m = s
 			}
 		}
-		alpha := kernel.Exp2(*ptr.At(a.Max, l) - m)
+		alpha := fp.Exp2(*ptr.At(a.Max, l) - m)
 		sum := float32(0)
 		for k := range a.Keys {
-			p := kernel.Exp2(*ptr.At(a.S, k*a.Stride+l) - m)
+			p := fp.Exp2(*ptr.At(a.S, k*a.Stride+l) - m)
 			if !kept(k, l) {
 				p = negZero
 			}
@@ -117,7 +118,7 @@ func softmax(a *kernel.SoftmaxArgs) {
 		}
 		*ptr.At(a.Max, l) = m
 		*ptr.At(a.Alpha, l) = alpha
-		*ptr.At(a.Sum, l) = kernel.ExactFMA(*ptr.At(a.Sum, l), alpha, sum)
+		*ptr.At(a.Sum, l) = fp.ExactFMA(*ptr.At(a.Sum, l), alpha, sum)
 		if alpha != 1 {
 			a.Moved = true
 		}
@@ -133,7 +134,7 @@ func accumulate(a *kernel.AccumulateArgs) {
 				if k >= a.MaskFrom && math.Signbit(float64(p)) {
 					continue
 				}
-				acc = kernel.ExactFMA(*ptr.At(a.V, k*a.KeyStride+d*a.DimStride), p, acc)
+				acc = fp.ExactFMA(*ptr.At(a.V, k*a.KeyStride+d*a.DimStride), p, acc)
 			}
 			o := ptr.At(a.O, d*a.Stride+l)
 			switch a.Mode {
@@ -142,7 +143,7 @@ func accumulate(a *kernel.AccumulateArgs) {
 			case kernel.Add:
 				*o = *o + acc
 			case kernel.Rescale:
-				*o = kernel.ExactFMA(*o, *ptr.At(a.Alpha, l), acc)
+				*o = fp.ExactFMA(*o, *ptr.At(a.Alpha, l), acc)
 			}
 		}
 	}
@@ -165,7 +166,7 @@ func multiply(a *kernel.MultiplyArgs) {
 		for l := range a.Lanes {
 			acc := float32(0)
 			for k := range a.Depth {
-				acc = kernel.ExactFMA(*ptr.At(a.A, i*a.RowStride+k*a.ColStride), *ptr.At(a.B, k*a.Lanes+l), acc)
+				acc = fp.ExactFMA(*ptr.At(a.A, i*a.RowStride+k*a.ColStride), *ptr.At(a.B, k*a.Lanes+l), acc)
 			}
 			c := float32(0)
 			if a.Add {
@@ -186,17 +187,17 @@ func merge(a *kernel.MergeArgs) {
 		if c := *ptr.At(a.ChunkMax, l); c > m {
 			m = c
 		}
-		wa, wb := kernel.Exp2(*ptr.At(a.Max, l)-m), kernel.Exp2(*ptr.At(a.ChunkMax, l)-m)
+		wa, wb := fp.Exp2(*ptr.At(a.Max, l)-m), fp.Exp2(*ptr.At(a.ChunkMax, l)-m)
 		if *ptr.At(a.ChunkSum, l) == 0 {
 			wa, wb = 1, negZero
 		} else if *ptr.At(a.Sum, l) == 0 {
 			wa = negZero
 		}
 		*ptr.At(a.Max, l) = m
-		*ptr.At(a.Sum, l) = kernel.ExactFMA(*ptr.At(a.Sum, l), wa, float32(*ptr.At(a.ChunkSum, l)*wb))
+		*ptr.At(a.Sum, l) = fp.ExactFMA(*ptr.At(a.Sum, l), wa, float32(*ptr.At(a.ChunkSum, l)*wb))
 		for d := range a.Dim {
 			o := ptr.At(a.O, d*a.Stride+l)
-			*o = kernel.ExactFMA(*o, wa, float32(*ptr.At(a.Chunk, d*a.Stride+l)*wb))
+			*o = fp.ExactFMA(*o, wa, float32(*ptr.At(a.Chunk, d*a.Stride+l)*wb))
 		}
 	}
 }
@@ -223,7 +224,7 @@ func decodeScores(a *kernel.DecodeScoresArgs) {
 			acc := float32(0)
 			for d := range a.Dim {
 				key := a.Elem.Value(unsafe.Add(a.K, a.Off[k]), d, a.Elem.Unit(), scaleOf(a.Elem, a.Scale, k))
-				acc = kernel.ExactFMA(key, *ptr.At(a.Q, d*a.QStride+r), acc)
+				acc = fp.ExactFMA(key, *ptr.At(a.Q, d*a.QStride+r), acc)
 			}
 			*ptr.At(a.S, k*a.Stride+r) = acc
 		}
@@ -243,7 +244,7 @@ func decodeAccumulate(a *kernel.DecodeAccumulateArgs) {
 					continue
 				}
 				value := a.Elem.Value(unsafe.Add(a.V, a.Off[k]), d, a.Elem.Unit(), scaleOf(a.Elem, a.Scale, k))
-				acc = kernel.ExactFMA(value, p, acc)
+				acc = fp.ExactFMA(value, p, acc)
 			}
 			if a.To != nil {
 				*ptr.At(a.To, r*a.OStride+d) = acc
@@ -256,7 +257,7 @@ func decodeAccumulate(a *kernel.DecodeAccumulateArgs) {
 			case kernel.Add:
 				*o = *o + acc
 			case kernel.Rescale:
-				*o = kernel.ExactFMA(*o, *ptr.At(a.Alpha, r), acc)
+				*o = fp.ExactFMA(*o, *ptr.At(a.Alpha, r), acc)
 			}
 		}
 	}

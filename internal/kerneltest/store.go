@@ -8,6 +8,7 @@ import (
 
 	"github.com/qkv-go/qkv/internal/ptr"
 	"github.com/qkv-go/qkv/kernel"
+	"github.com/qkv-go/qkv/kernel/fp"
 )
 
 // tied draws whole and half multiples of unit, up to 127 times: of a row with the largest of
@@ -138,9 +139,9 @@ func store(a *kernel.StoreArgs) {
 func storeOne(e kernel.Elem, p unsafe.Pointer, x float32) {
 	switch e {
 	case kernel.Float16:
-		*(*uint16)(p) = kernel.Float32ToFloat16(x)
+		*(*uint16)(p) = fp.Float32ToFloat16(x)
 	case kernel.BFloat16:
-		*(*uint16)(p) = kernel.Float32ToBFloat16(x)
+		*(*uint16)(p) = fp.Float32ToBFloat16(x)
 	default:
 		*(*uint32)(p) = math.Float32bits(x)
 	}
@@ -182,7 +183,7 @@ func storeBlock(b *kernel.BlockQ8_0, x *float32) {
 		b.Scale = 0x7e00
 		return
 	}
-	b.Scale = kernel.Float32ToFloat16(d)
+	b.Scale = fp.Float32ToFloat16(d)
 	inverse := 1 / d
 	if inverse > huge {
 		return

@@ -10,6 +10,7 @@ import (
 
 	"github.com/qkv-go/qkv/internal/ptr"
 	"github.com/qkv-go/qkv/kernel"
+	"github.com/qkv-go/qkv/kernel/fp"
 )
 
 // reference describes the transcription of the contract.
@@ -181,7 +182,7 @@ func TestFaults(t *testing.T) {
 				for k := range a.Keys {
 					for l := range a.Lanes {
 						s := ptr.At(a.S, k*a.Stride+l)
-						*s = kernel.ExactFMA(*ptr.At(a.Slope, l), max(0, *ptr.At(a.Pos, l)-float32(a.First+k)), *s)
+						*s = fp.ExactFMA(*ptr.At(a.Slope, l), max(0, *ptr.At(a.Pos, l)-float32(a.First+k)), *s)
 					}
 				}
 			}
@@ -371,7 +372,7 @@ func TestFaults(t *testing.T) {
 					k = 1
 				}
 				if a.X != a.Y && a.Rows == 1 {
-					*ptr.At(a.Y, j) = kernel.ExactFMA(*ptr.At(a.Cos, 0), *ptr.At(a.X, j), -float32(*ptr.At(a.Sin, 0)**ptr.At(a.X, k)))
+					*ptr.At(a.Y, j) = fp.ExactFMA(*ptr.At(a.Cos, 0), *ptr.At(a.X, j), -float32(*ptr.At(a.Sin, 0)**ptr.At(a.X, k)))
 				}
 			}
 		}},
@@ -427,7 +428,7 @@ func TestFaults(t *testing.T) {
 				softmax(a)
 				for i, y := range before {
 					y -= *ptr.At(a.Max, i%a.Stride%a.Lanes)
-					if p := ptr.At(a.S, i); *p == 0 && y > -64 && y < kernel.ExpMin {
+					if p := ptr.At(a.S, i); *p == 0 && y > -64 && y < fp.ExpMin {
 						*p = tiny
 					}
 				}

@@ -1,4 +1,4 @@
-package kernel
+package fp
 
 import (
 	"math"
@@ -43,7 +43,7 @@ func TestExp2Exact(t *testing.T) {
 		{-1 << 22, 0},
 		{-1 << 23, 0},
 		{-1e30, 0},
-		{InitMax, 0},
+		{-math.MaxFloat32, 0},
 		{-inf, 0},
 	} {
 		if got := Exp2(c.y); !same(got, c.want) {

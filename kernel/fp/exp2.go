@@ -1,10 +1,6 @@
-package kernel
+package fp
 
 import "math"
-
-// InitMax is the running maximum before the first key. It is finite, so that no
-// difference of maxima is NaN; every score that is not -Inf is at least this.
-const InitMax = -math.MaxFloat32
 
 // Constants of Exp2, shared by the Go code and by every generated kernel.
 const (

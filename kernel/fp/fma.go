@@ -1,4 +1,4 @@
-package kernel
+package fp
 
 import (
 	"math"
@@ -59,6 +59,18 @@ func oddFMA(x, y, z float32) float64 {
 		s = math.Float64frombits(b)
 	}
 	return s
+}
+
+// Rotate returns a pair rotated by an angle as every Set does it.
+func Rotate(x0, x1, cos, sin float32) (y0, y1 float32) {
+	p0, p1 := float32(x0*cos), float32(x1*cos)
+	if !Fused {
+		t0, t1 := wideFMA(-sin, x1, p0), wideFMA(sin, x0, p1)
+		if !ambiguous(t0) && !ambiguous(t1) {
+			return float32(t0), float32(t1)
+		}
+	}
+	return FMA(-sin, x1, p0), FMA(sin, x0, p1)
 }
 
 // Squares returns 16 sums of the squares of n numbers, step apart: element i counts to sum

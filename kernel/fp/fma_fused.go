@@ -1,6 +1,6 @@
 //go:build arm64 || riscv64 || s390x || ppc64 || ppc64le || loong64
 
-package kernel
+package fp
 
 import "github.com/qkv-go/qkv/internal/ptr"
 
