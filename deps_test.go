@@ -19,7 +19,7 @@ const module = "github.com/qkv-go/qkv"
 var allowed = map[string][]string{
 	"kernel":              {"internal/ptr"},
 	"kernel/fp":           {"internal/ptr"},
-	"tile":                {"kernel"},
+	"tile":                {"kernel", "internal/ptr"},
 	".":                   {"kernel", "tile", "internal/jsontree", "internal/memory", "internal/ptr", "github.com/klauspost/cpuid/v2", "golang.org/x/sys"},
 	"onnx":                {".", "google.golang.org/protobuf"},
 	"internal":            {},
