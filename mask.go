@@ -201,7 +201,7 @@ func (m *Mask) resolve(p *tile.Problem) error {
 	if err := m.Keep.checkKind("mask", kindBool); err != nil {
 		return err
 	}
-	return m.Keep.broadcast("mask", p, &p.Mask.Keep)
+	return m.Keep.broadcast("mask", p, &p.Mask.Bool)
 }
 
 // checkAlign reports a mask or ALiBi that goes by positions which nothing says: those of a

@@ -2,6 +2,7 @@ package tile
 
 import (
 	"math/bits"
+	"unsafe"
 
 	"github.com/qkv-go/qkv/kernel"
 )
@@ -24,10 +25,56 @@ type laneGroup struct {
 	chunk    *float32 // [rows][DimV], the output of a chunk, where it is decoded
 }
 
+var initMax = func() (m [kernel.MaxLanes]float32) {
+	for l := range m {
+		m[l] = kernel.InitMax
+	}
+	return m
+}()
+
+// open begins the softmax of a lane group, whose rows are set.
+func (g *laneGroup) open(at *cursor) {
+	p := &at.problem
+	g.packed, g.tree.n = false, 0
+	g.openPartial()
+	if p.ALiBi != nil {
+		for l := range g.rows {
+			head, _ := g.of(l)
+			*lane(g.slope, 0, 0, l) = -float32(float64(p.ALiBi[head]) * p.unit())
+		}
+	}
+}
+
+// openPartial begins a chunk of keys.
+func (g *laneGroup) openPartial() {
+	g.started, g.weighed = false, false
+	clear(unsafe.Slice(g.sum, g.lanes))
+	copy(unsafe.Slice(g.max, g.lanes), initMax[:])
+}
+
+// mode returns how values are added to a lane group's output, after a softmax that may have moved
+// its maxima.
+func (g *laneGroup) mode(moved bool) kernel.UpdateMode {
+	switch {
+	case !g.started:
+		return kernel.First
+	case moved:
+		return kernel.Rescale
+	}
+	return kernel.Add
+}
+
 // A partial is the result of attention over some keys.
 type partial struct {
 	o        *float32 // [DimV][lanes]
 	max, sum *float32 // [lanes]
+}
+
+// maskWords are the mask of a tile, a bit a lane.
+type maskWords struct {
+	words    [kernel.KeyBlock]uint64
+	segments runSpan              // of the key block, if the mask has segments
+	off      [kernel.MaxLanes]int // of rows in a boolean tensor
 }
 
 // A cover is what some row of a lane group attends of a key block.
@@ -45,7 +92,7 @@ const minSplit = 8
 
 // cover returns what rows of a KV head attend of a key block, and writes the mask words of the keys
 // from full on.
-func (w *workspace) cover(at *cursor, r *queryRows) cover {
+func (w *maskWords) cover(at *cursor, r *queryRows) cover {
 	m := &at.problem.Mask
 	first, last := r.positions(0, r.lanes)
 	c := cover{span: m.span(at, first, last)}
@@ -59,18 +106,18 @@ func (w *workspace) cover(at *cursor, r *queryRows) cover {
 		}
 		c.thinned = !all
 	}
-	m.fill(w.mask[:], at, r, c.full, c.to)
+	m.fill(w.words[:], at, r, c.full, c.to)
 	if c.thinned {
 		w.allOnes(c.from, c.full)
 		w.thin(at, r, c.from, c.to)
-		c.span = trim(w.mask[:], c.span, r.all())
+		c.span = trim(w.words[:], c.span, r.all())
 	}
 	return c
 }
 
 // split has the halves of a lane group's lanes treated apart, where each is a number of vectors, the
 // block is one of some part of the pairs, and it pays.
-func (w *workspace) split(at *cursor, g *laneGroup, c *cover) {
+func (w *maskWords) split(at *cursor, g *laneGroup, c *cover) {
 	vec := at.engine.set.Vec
 	if c.full == c.to || g.lanes < 4*vec {
 		return
@@ -93,21 +140,21 @@ func (w *workspace) split(at *cursor, g *laneGroup, c *cover) {
 }
 
 // allOnes sets the mask words of the keys [from, to).
-func (w *workspace) allOnes(from, to int) {
-	words := w.mask[from:to]
+func (w *maskWords) allOnes(from, to int) {
+	words := w.words[from:to]
 	for k := range words {
 		words[k] = ^uint64(0)
 	}
 }
 
 // halve finds what the halves of the lanes attend by the mask words.
-func (w *workspace) halve(g *laneGroup, c *cover) {
+func (w *maskWords) halve(g *laneGroup, c *cover) {
 	if c.half == 0 {
 		return
 	}
 	lower := ^uint64(0) >> (kernel.MaxLanes - c.half)
-	c.low = trim(w.mask[:], c.span, lower)
-	c.high = trim(w.mask[:], c.span, g.all()&^lower)
+	c.low = trim(w.words[:], c.span, lower)
+	c.high = trim(w.words[:], c.span, g.all()&^lower)
 	c.join(g)
 }
 
@@ -137,10 +184,21 @@ func trim(words []uint64, s span, lanes uint64) span {
 }
 
 // pairs returns how many pairs of rows and keys of the block c holds.
-func (w *workspace) pairs(c *cover, r *queryRows) int64 {
+func (w *maskWords) pairs(c *cover, r *queryRows) int64 {
 	n := int64(c.full-c.from) * int64(r.rows)
-	for _, word := range w.mask[c.full:c.to] {
+	for _, word := range w.words[c.full:c.to] {
 		n += int64(bits.OnesCount64(word & r.all()))
 	}
 	return n
+}
+
+// attended returns the lanes that attend some of what c covers.
+func (w *maskWords) attended(g *laneGroup, c *cover) (lanes uint64) {
+	if c.full > c.from {
+		return g.all()
+	}
+	for _, word := range w.words[c.full:c.to] {
+		lanes |= word
+	}
+	return lanes & g.all()
 }

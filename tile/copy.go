@@ -111,24 +111,79 @@ func copySize(dim int) int {
 	return max(kernel.KeyBlock*(dim+rowPad), dim*(kernel.KeyBlock+rowPad))
 }
 
-// openCopies notes how lane groups of a KV head get keys and values.
-func (w *workspace) openCopies(at *cursor, groups []laneGroup) {
-	c, last := &at.sched.copying, &groups[len(groups)-1]
-	if rows := last.row + last.rows - groups[0].row; rows < at.sched.Rows() {
-		w.copying = at.engine.copying(&at.problem, rows)
-		c = &w.copying
-	}
-	w.k.form, w.v.form = c.k, c.v
+// A turner transposes. PackQ does it: a product with 1 is what it was.
+type turner struct {
+	off  [kernel.MaxLanes]int // of the rows to transpose
+	args kernel.PackArgs
 }
 
-// operand returns the rows as Scores and Accumulate want them, n of them in all: the first
-// element, and the elements from row to row and from dim to dim.
-func (r *keyRows) operand(w *workspace, set *kernel.Set, n, dim int) (first unsafe.Pointer, rowStride, dimStride int) {
+// turn transposes rows of n values, which off has the offsets of from src.
+func (t *turner) turn(set *kernel.Set, src *float32, rows, n int, dst *float32, stride int) {
+	a := &t.args
+	a.Src, a.Off, a.DimStride, a.Scale = src, &t.off, 1, 1
+	a.Rows, a.Lanes, a.Dim = rows, (rows+set.Vec-1)/set.Vec*set.Vec, n
+	a.Dst, a.Stride = dst, stride
+	set.PackQ(a)
+}
+
+// keyBlock is the keys and values of a key block, of a KV head, and copies of them.
+type keyBlock struct {
+	k, v keyRows
+	copier
+	fewer   int     // query rows of items with fewer of them than most, the last of those
+	copying copying // of those
+}
+
+// A copier makes copies.
+type copier struct {
+	turner
+	floats      *float32 // [lanes][dim], of values to be transposed
+	convertArgs kernel.ConvertArgs
+}
+
+// release drops the references to the caller's memory.
+func (b *keyBlock) release() {
+	b.k.forget()
+	b.v.forget()
+	b.turner.args.Src = nil
+	b.convertArgs.Src, b.convertArgs.Scale = nil, nil
+}
+
+// find looks up the rows of a key block of a KV head.
+func (b *keyBlock) find(at *cursor, head int) {
+	b.k.find(at, head)
+	b.v.find(at, head)
+}
+
+// openCopies notes how lane groups of a KV head get keys and values.
+func (b *keyBlock) openCopies(at *cursor, groups []laneGroup) {
+	c, last := &at.sched.copying, &groups[len(groups)-1]
+	if rows := last.row + last.rows - groups[0].row; rows < at.sched.Rows() {
+		if rows != b.fewer {
+			b.fewer, b.copying = rows, at.engine.copying(&at.problem, rows)
+		}
+		c = &b.copying
+	}
+	b.k.form, b.v.form = c.k, c.v
+}
+
+// keys and values return the rows as Scores and Accumulate want them: the first element, and the
+// elements from row to row and from dim to dim.
+func (b *keyBlock) keys(at *cursor) (first unsafe.Pointer, rowStride, dimStride int) {
+	return b.k.operand(&b.copier, at.engine.set, at.n, at.problem.DimQK)
+}
+
+func (b *keyBlock) values(at *cursor) (first unsafe.Pointer, rowStride, dimStride int) {
+	return b.v.operand(&b.copier, at.engine.set, at.n, at.problem.DimV)
+}
+
+// operand returns n rows as a kernel wants them, where they are or in a copy.
+func (r *keyRows) operand(c *copier, set *kernel.Set, n, dim int) (first unsafe.Pointer, rowStride, dimStride int) {
 	if r.form == inPlace && r.whole {
 		return r.first(), r.stride / 4, r.kv.Stride[3] / 4
 	}
 	if !r.copied {
-		r.copy(w, set, n, dim)
+		r.copy(c, set, n, dim)
 		r.copied = true
 	}
 	if r.form == asColumns {
@@ -146,7 +201,7 @@ func (r *keyRows) first() unsafe.Pointer {
 }
 
 // copy makes the copy of the n rows that their form says, float32 of any type.
-func (r *keyRows) copy(w *workspace, set *kernel.Set, n, dim int) {
+func (r *keyRows) copy(c *copier, set *kernel.Set, n, dim int) {
 	off := r.offsets(0)
 	float32s := r.kv.Elem == kernel.Float32
 	switch {
@@ -155,47 +210,37 @@ func (r *keyRows) copy(w *workspace, set *kernel.Set, n, dim int) {
 		for d := 0; d < dim; d += set.Lanes {
 			m := min(set.Lanes, dim-d)
 			for l := range m {
-				w.turnOff[l] = (d + l) * (r.kv.Stride[3] / 4)
+				c.off[l] = (d + l) * (r.kv.Stride[3] / 4)
 			}
-			w.turn(set, (*float32)(r.first()), m, n, lane(r.floats, 0, 0, d), dim+rowPad)
+			c.turn(set, (*float32)(r.first()), m, n, lane(r.floats, 0, 0, d), dim+rowPad)
 		}
 	case r.form != asColumns:
-		r.convert(w, set, off, 0, n, dim, r.floats, dim+rowPad)
+		r.convert(c, set, off, 0, n, dim, r.floats, dim+rowPad)
 	case float32s:
 		for k := 0; k < n; k += set.Lanes {
 			m := min(set.Lanes, n-k)
 			for l := range m {
-				w.turnOff[l] = off[k+l] / 4
+				c.off[l] = off[k+l] / 4
 			}
-			w.turn(set, (*float32)(r.base), m, dim, lane(r.floats, 0, 0, k), kernel.KeyBlock+rowPad)
+			c.turn(set, (*float32)(r.base), m, dim, lane(r.floats, 0, 0, k), kernel.KeyBlock+rowPad)
 		}
 	default:
 		for k := 0; k < n; k += set.Lanes {
 			m := min(set.Lanes, n-k)
-			r.convert(w, set, off, k, m, dim, w.rows, dim)
+			r.convert(c, set, off, k, m, dim, c.floats, dim)
 			for l := range m {
-				w.turnOff[l] = l * dim
+				c.off[l] = l * dim
 			}
-			w.turn(set, w.rows, m, dim, lane(r.floats, 0, 0, k), kernel.KeyBlock+rowPad)
+			c.turn(set, c.floats, m, dim, lane(r.floats, 0, 0, k), kernel.KeyBlock+rowPad)
 		}
 	}
 }
 
 // convert makes float32 of m rows from row k on.
-func (r *keyRows) convert(w *workspace, set *kernel.Set, off *[2 * kernel.KeyBlock]int, k, m, dim int, dst *float32, stride int) {
-	a := &w.convertArgs
+func (r *keyRows) convert(c *copier, set *kernel.Set, off *[2 * kernel.KeyBlock]int, k, m, dim int, dst *float32, stride int) {
+	a := &c.convertArgs
 	a.Src, a.Off, a.Elem, a.UnitStride = r.base, (*[kernel.KeyBlock]int)(off[k:]), r.kv.Elem, r.kv.Stride[3]
 	a.Scale, a.Rows, a.Dim = floatsFrom(r.scale, k), m, dim
 	a.Dst, a.Stride = dst, stride
 	set.Convert(a)
-}
-
-// turn transposes rows of n values, which turnOff has the offsets of from src. PackQ does it: a
-// product with 1 is what it was.
-func (w *workspace) turn(set *kernel.Set, src *float32, rows, n int, dst *float32, stride int) {
-	a := &w.turnArgs
-	a.Src, a.Off, a.DimStride, a.Scale = src, &w.turnOff, 1, 1
-	a.Rows, a.Lanes, a.Dim = rows, (rows+set.Vec-1)/set.Vec*set.Vec, n
-	a.Dst, a.Stride = dst, stride
-	set.PackQ(a)
 }

@@ -11,8 +11,18 @@ import (
 type decoder struct {
 	one  queryRows // of one KV head
 	sums *float32  // [MaxDecodeRows][DimV], of a part of a block
-	tree tree      // of the partials of all chunks
 	own  [maxDecodeGroups][2]partial
+	off  [kernel.MaxLanes]int // of the outputs of a chunk
+
+	scoresArgs     kernel.DecodeScoresArgs
+	accumulateArgs kernel.DecodeAccumulateArgs
+	packArgs       kernel.PackArgs
+}
+
+// release drops the references to the caller's memory.
+func (d *decoder) release() {
+	d.scoresArgs.K, d.scoresArgs.Scale = nil, nil
+	d.accumulateArgs.V, d.accumulateArgs.Scale = nil, nil
 }
 
 // decode computes a decode item: all chunks of keys, or one. It reports false if the work is to end
@@ -23,7 +33,7 @@ func (w *workspace) decode(at *cursor, it *decodeItem) bool {
 	perHead := at.headsPerKV * at.seq.lenQ
 	if at.seq.padQ > 0 && (it.chunk < 0 || it.part == it.first) {
 		for range it.heads {
-			w.pad(at, perHead, math.MaxInt)
+			at.pad(perHead, math.MaxInt)
 			at.head++
 		}
 		at.head = int(it.head)
@@ -39,30 +49,30 @@ func (w *workspace) decode(at *cursor, it *decodeItem) bool {
 		if it.chunk >= 0 {
 			g.partial = at.part(it.partOf(i), g.lanes)
 		}
-		w.open(at, g)
+		g.open(at)
 	}
 	at.walk.open(&at.problem, &at.seq, 0, perHead)
 	if it.chunk >= 0 {
 		at.keepTo(int(it.chunk))
 	}
 	if at.engine.decodes(p, &at.seq) {
-		w.decodeBlocks(at, groups)
+		w.decodeKeys(at, groups)
 	} else {
-		w.keyBlocks(at, groups, attend)
+		w.prefillKeys(at, groups, attend)
 	}
 	over := p.Done.Over() // some of that may be missing
 	last := !over
 	if it.chunk < 0 {
 		for i := range groups {
-			w.settle(at, &groups[i], attend)
+			w.merger.endKeys(at, &groups[i], attend)
 		}
 	} else if last = last && at.partDone(it, groups); last {
 		for i := range groups {
-			w.join(at, it, i, &groups[i])
+			w.merger.join(at, it, i, &groups[i])
 		}
 	}
 	if last {
-		w.close(at, groups)
+		w.epilogue(at, groups)
 	}
 	if it.chunk >= 0 {
 		for i := range groups {
@@ -73,30 +83,30 @@ func (w *workspace) decode(at *cursor, it *decodeItem) bool {
 	return !over
 }
 
-// decodeBlocks takes lane groups of one or more KV heads each on the cursor's walk together, or stops
+// decodeKeys takes lane groups of one or more KV heads each on the cursor's walk together, or stops
 // on the way if the work is to end.
-func (w *workspace) decodeBlocks(at *cursor, groups []laneGroup) {
+func (w *workspace) decodeKeys(at *cursor, groups []laneGroup) {
 	if g := &groups[0]; g.rows < g.lanes { // scores that nobody writes
-		clear(unsafe.Slice(w.p, min(kernel.KeyBlock, at.seq.lenKV)*g.lanes))
+		clear(unsafe.Slice(w.tile.s, min(kernel.KeyBlock, at.seq.lenKV)*g.lanes))
 	}
 	w.decoder.one.open(at, at.head, 0, groups[0].rowsPerKV)
 	for !at.problem.Done.Over() && at.next() {
-		w.openKeys(at)
+		w.tile.mask.openKeys(at)
 		for i := range groups {
-			w.decodeBlock(at, &groups[i])
+			w.decodeTile(at, &groups[i])
 		}
 		if next, ok := at.leaves(); ok {
 			w.toLanes(at, groups)
 			for i := range groups {
-				w.fold(at, &groups[i], next, attend)
+				w.merger.endChunk(at, &groups[i], next, attend)
 			}
 		}
 	}
 	w.toLanes(at, groups)
 }
 
-// decodeBlock takes a lane group through a key block, unless the work is to end.
-func (w *workspace) decodeBlock(at *cursor, g *laneGroup) {
+// decodeTile takes a lane group through a key block, unless the work is to end.
+func (w *workspace) decodeTile(at *cursor, g *laneGroup) {
 	p := &at.problem
 	if p.Done.Over() {
 		return
@@ -109,22 +119,22 @@ func (w *workspace) decodeBlock(at *cursor, g *laneGroup) {
 		return
 	}
 	if !g.packed {
-		w.pack(at, g)
+		w.stage.pack(at, g)
 	}
 	at.engine.phase(phaseScores)
-	w.decodeKeys(at, g, c.span)
+	w.decodeScores(at, g, c.span)
 	if at.modifies {
-		if w.modify(at, g, &c); c.from == c.to {
+		if w.tile.modify(at, g, &c); c.from == c.to {
 			return
 		}
 	}
-	w.softmax(at, g, &c, g.sum)
+	w.tile.softmax(at, g, &c, g.sum)
 	if p.Done.Over() {
 		return
 	}
 	g.weighed = true
 	at.engine.phase(phaseAccumulate)
-	w.decodeValues(at, g, c.span, g.mode(w.softmaxArgs.Moved))
+	w.decodeAccumulate(at, g, c.span, g.mode(w.tile.softmaxArgs.Moved))
 	g.started = true
 }
 
@@ -137,10 +147,10 @@ func (w *workspace) toLanes(at *cursor, groups []laneGroup) {
 			continue
 		}
 		at.engine.phase(phaseFinish)
-		a := &w.packArgs
-		a.Src, a.Off = g.chunk, &w.pairOff
+		a := &w.decoder.packArgs
+		a.Src, a.Off = g.chunk, &w.decoder.off
 		for l := range g.rows {
-			w.pairOff[l] = l * dim
+			w.decoder.off[l] = l * dim
 		}
 		a.DimStride, a.Rows, a.Dim, a.Scale = 1, g.rows, dim, 1
 		a.Dst, a.Lanes, a.Stride = g.o, g.lanes, g.lanes
@@ -152,59 +162,59 @@ func (w *workspace) toLanes(at *cursor, groups []laneGroup) {
 func (w *workspace) decodeCover(at *cursor, g *laneGroup) cover {
 	one := &w.decoder.one
 	one.head = g.head
-	c := w.cover(at, one)
+	c := w.tile.mask.cover(at, one)
 	if g.within() {
 		return c
 	}
 	for k := c.full; k < c.to; k++ {
-		word := w.mask[k] & one.all()
-		w.mask[k] = 0
+		word := w.tile.mask.words[k] & one.all()
+		w.tile.mask.words[k] = 0
 		for row := 0; row < g.rows; row += one.rows {
-			w.mask[k] |= word << row
+			w.tile.mask.words[k] |= word << row
 		}
 	}
 	return c
 }
 
-// decodeKeys computes the scores of the keys of a span of the block.
-func (w *workspace) decodeKeys(at *cursor, g *laneGroup, keys span) {
-	a := &w.decodeScores
+// decodeScores computes the scores of the keys of a span of the block.
+func (w *workspace) decodeScores(at *cursor, g *laneGroup, keys span) {
+	a := &w.decoder.scoresArgs
 	a.Elem, a.Dim = at.problem.K.Elem, at.problem.DimQK
 	a.QStride, a.Rows, a.Stride = g.lanes, g.rowsPerKV, g.lanes
-	for from := keys.from; from < keys.to; from += w.k.order.step {
+	for from := keys.from; from < keys.to; from += w.kv.k.order.step {
 		head := g.head
 		for row := 0; row < g.rows; row += g.rowsPerKV {
-			w.k.find(at, head)
-			a.K = w.k.base
+			w.kv.k.find(at, head)
+			a.K = w.kv.k.base
 			a.Q = lane(g.q, 0, 0, row)
-			a.Off = w.k.offsets(from)
-			a.Scale = floatsFrom(w.k.scale, from)
-			a.S = lane(w.p, from, g.lanes, row)
-			a.Keys = min(w.k.order.step, keys.to-from)
+			a.Off = w.kv.k.offsets(from)
+			a.Scale = floatsFrom(w.kv.k.scale, from)
+			a.S = lane(w.tile.s, from, g.lanes, row)
+			a.Keys = min(w.kv.k.order.step, keys.to-from)
 			at.engine.set.DecodeScores(a)
 			head++
 		}
 	}
 }
 
-// decodeValues adds the weighted values of the keys of a span of the block.
-func (w *workspace) decodeValues(at *cursor, g *laneGroup, keys span, mode kernel.UpdateMode) {
+// decodeAccumulate adds the weighted values of the keys of a span of the block.
+func (w *workspace) decodeAccumulate(at *cursor, g *laneGroup, keys span, mode kernel.UpdateMode) {
 	dim := at.problem.DimV
-	a := &w.decodeAccum
+	a := &w.decoder.accumulateArgs
 	a.Elem, a.Mode = at.problem.V.Elem, mode
 	a.Rows, a.Stride, a.OStride = g.rowsPerKV, g.lanes, dim
 	a.Dim = dim
-	for from := keys.from; from < keys.to; from += w.v.order.step {
-		to := min(from+w.v.order.step, keys.to)
+	for from := keys.from; from < keys.to; from += w.kv.v.order.step {
+		to := min(from+w.kv.v.order.step, keys.to)
 		a.Keys, a.MaskFrom = to-from, clamp(keys.full-from, 0, to-from)
 		head := g.head
 		for row := 0; row < g.rows; row += g.rowsPerKV {
-			w.v.find(at, head)
-			a.Off = w.v.offsets(from)
-			a.Scale = floatsFrom(w.v.scale, from)
-			a.P = lane(w.p, from, g.lanes, row)
-			a.Alpha = lane(w.softmaxArgs.Alpha, 0, 0, row)
-			a.V = w.v.base
+			w.kv.v.find(at, head)
+			a.Off = w.kv.v.offsets(from)
+			a.Scale = floatsFrom(w.kv.v.scale, from)
+			a.P = lane(w.tile.s, from, g.lanes, row)
+			a.Alpha = lane(w.tile.softmaxArgs.Alpha, 0, 0, row)
+			a.V = w.kv.v.base
 			a.O = lane(g.chunk, row, dim, 0)
 			sums := lane(w.decoder.sums, row, dim, 0)
 			a.From, a.To = nil, nil

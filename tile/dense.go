@@ -9,7 +9,7 @@ import (
 
 // thin takes from the mask words of the keys [from, to) of the block what the
 // dense parts of the mask do not keep.
-func (w *workspace) thin(at *cursor, r *queryRows, from, to int) {
+func (w *maskWords) thin(at *cursor, r *queryRows, from, to int) {
 	m := &at.problem.Mask
 	if m.SegmentsQ != nil {
 		w.thinSegments(at, r, from, to)
@@ -17,8 +17,8 @@ func (w *workspace) thin(at *cursor, r *queryRows, from, to int) {
 	if m.Blocks.Bits != nil {
 		w.thinBlocks(at, r, from, to)
 	}
-	if m.Keep.Given {
-		w.thinKeep(at, r, from, to)
+	if m.Bool.Given {
+		w.thinBool(at, r, from, to)
 	}
 }
 
@@ -43,7 +43,7 @@ func (p *Problem) segmentsKV(s *seq, from, to int) []int32 {
 }
 
 // openKeys notes what lane groups are told of a key block.
-func (w *workspace) openKeys(at *cursor) {
+func (w *maskWords) openKeys(at *cursor) {
 	p := &at.problem
 	if p.Mask.SegmentsQ != nil {
 		w.segments = spanOf(p.segmentsKV(&at.seq, at.key0, at.key0+at.n))
@@ -52,9 +52,9 @@ func (w *workspace) openKeys(at *cursor) {
 
 // glance tells whether the dense parts of the mask keep none or all of a tile, where that
 // is cheap.
-func (w *workspace) glance(at *cursor, r *queryRows) (none, all bool) {
+func (w *maskWords) glance(at *cursor, r *queryRows) (none, all bool) {
 	m := &at.problem.Mask
-	all = !m.Keep.Given
+	all = !m.Bool.Given
 	if m.SegmentsQ != nil {
 		q, k := r.segments, w.segments
 		if q.most < k.least || q.least > k.most {
@@ -64,7 +64,7 @@ func (w *workspace) glance(at *cursor, r *queryRows) (none, all bool) {
 	}
 	if b := &m.Blocks; b.Bits != nil {
 		if column := at.key0 / b.KeyBlock; column == (at.key0+at.n-1)/b.KeyBlock {
-			word := w.blockWord(at, r, column)
+			word := r.blockWord(at, column)
 			if word == 0 {
 				return true, false
 			}
@@ -77,7 +77,7 @@ func (w *workspace) glance(at *cursor, r *queryRows) (none, all bool) {
 }
 
 // thinSegments keeps the keys of the query's segment.
-func (w *workspace) thinSegments(at *cursor, r *queryRows, from, to int) {
+func (w *maskWords) thinSegments(at *cursor, r *queryRows, from, to int) {
 	p := &at.problem
 	first, last := r.positions(0, r.lanes)
 	q, k := p.segmentsQ(&at.seq, first, last+1), p.segmentsKV(&at.seq, at.key0+from, at.key0+to)
@@ -105,25 +105,25 @@ func (w *workspace) thinSegments(at *cursor, r *queryRows, from, to int) {
 				}
 			}
 		}
-		w.mask[from+i] &= word
+		w.words[from+i] &= word
 	}
 }
 
 // thinBlocks keeps the blocks of the bitmap.
-func (w *workspace) thinBlocks(at *cursor, r *queryRows, from, to int) {
+func (w *maskWords) thinBlocks(at *cursor, r *queryRows, from, to int) {
 	b := &at.problem.Mask.Blocks
 	for from < to {
 		column := (at.key0 + from) / b.KeyBlock
 		end := min(to, (column+1)*b.KeyBlock-at.key0)
-		word := w.blockWord(at, r, column)
+		word := r.blockWord(at, column)
 		for ; from < end; from++ {
-			w.mask[from] &= word
+			w.words[from] &= word
 		}
 	}
 }
 
 // blockWord returns the lanes whose block of queries is kept with a block of keys.
-func (w *workspace) blockWord(at *cursor, r *queryRows, column int) (word uint64) {
+func (r *queryRows) blockWord(at *cursor, column int) (word uint64) {
 	b, n := &at.problem.Mask.Blocks, r.headsPerKV
 	base := at.seq.index*b.Stride[0] + r.firstHead()*b.Stride[1] + column
 	if b.Stride[1] != 0 && n > 1 {
@@ -146,16 +146,16 @@ func (w *workspace) blockWord(at *cursor, r *queryRows, column int) (word uint64
 	return word
 }
 
-// thinKeep keeps the pairs that are true.
-func (w *workspace) thinKeep(at *cursor, r *queryRows, from, to int) {
+// thinBool keeps the pairs that are true.
+func (w *maskWords) thinBool(at *cursor, r *queryRows, from, to int) {
 	p := &at.problem
-	t := &p.Mask.Keep
-	r.offsets(&w.pairOff, t.Stride[1], t.Stride[2])
+	t := &p.Mask.Bool
+	r.offsets(&w.off, t.Stride[1], t.Stride[2])
 	base := unsafe.Add(t.Base, t.first(at, r)+from*t.Stride[3])
-	words := w.mask[from:to]
+	words := w.words[from:to]
 	if t.Stride[2] == 0 && (t.Stride[1] == 0 || r.headsPerKV == 1) {
 		for i := range words {
-			if *(*byte)(unsafe.Add(base, w.pairOff[0]+i*t.Stride[3])) == 0 {
+			if *(*byte)(unsafe.Add(base, w.off[0]+i*t.Stride[3])) == 0 {
 				words[i] = 0
 			}
 		}
@@ -165,7 +165,7 @@ func (w *workspace) thinKeep(at *cursor, r *queryRows, from, to int) {
 		for i := range words {
 			word := uint64(0)
 			for l := range r.rows {
-				if *(*byte)(unsafe.Add(base, w.pairOff[l]+i*t.Stride[3])) != 0 {
+				if *(*byte)(unsafe.Add(base, w.off[l]+i*t.Stride[3])) != 0 {
 					word |= 1 << l
 				}
 			}
@@ -179,7 +179,7 @@ func (w *workspace) thinKeep(at *cursor, r *queryRows, from, to int) {
 		n := min(8, len(words)-i)
 		var square [8]uint64
 		for l := 0; l < r.rows; l += 8 {
-			off := w.pairOff[l:min(l+8, r.rows)]
+			off := w.off[l:min(l+8, r.rows)]
 			if n < 8 || len(off) < 8 {
 				for row, off := range off {
 					for k, b := range unsafe.Slice((*byte)(unsafe.Add(base, off+i)), n) {

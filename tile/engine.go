@@ -86,7 +86,7 @@ func (e *Engine) Run(p *Problem, workers int) bool {
 	j.open(p)
 	j.sched, j.decoding = s, d
 	if p.Plan == nil {
-		j.keep()
+		j.copyLists()
 	}
 	j.parts.reserve(d, e.set.Vec, p.DimV)
 	j.taken.Store(0)
@@ -126,9 +126,9 @@ func (j *job) open(p *Problem) {
 	j.problem, j.headsPerKV, j.modifies = *p, p.headsPerKV(), p.modifies()
 }
 
-// keep copies the lengths of the sequences, which were checked: a callback that changes
+// copyLists copies the lengths of the sequences, which were checked: a callback that changes
 // them must not reach beyond the operands.
-func (j *job) keep() {
+func (j *job) copyLists() {
 	p := &j.problem
 	if n := len(p.LensQ) + len(p.LensKV) + len(p.CuQ) + len(p.CuKV) + len(p.Lost); cap(j.lengths) < n {
 		j.lengths = make([]int, 0, n)

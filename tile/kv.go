@@ -37,13 +37,13 @@ func (p *Problem) place(s *seq, key int) (batch, token, run int) {
 	}
 	run = 2 * kernel.KeyBlock
 	if p.Ring {
-		keep, size := p.Mask.Prefix, len(s.table)*p.PageTokens
-		if key < keep {
-			run = keep - key
+		prefix, size := p.Mask.Prefix, len(s.table)*p.PageTokens
+		if key < prefix {
+			run = prefix - key
 		} else {
-			key = (key - keep) % (size - keep)
-			run = size - keep - key
-			key += keep
+			key = (key - prefix) % (size - prefix)
+			run = size - prefix - key
+			key += prefix
 		}
 	}
 	batch, token = int(s.table[key/p.PageTokens]), key%p.PageTokens

@@ -26,7 +26,7 @@ type Mask struct {
 
 	SegmentsQ, SegmentsKV []int32 // of each token, or nil
 	Blocks                Blocks
-	Keep                  Pairs // of bool
+	Bool                  Pairs // of bool: the pairs that are kept
 }
 
 // Blocks is a bitmap of kept blocks of pairs.
@@ -46,7 +46,7 @@ type Pairs struct {
 
 // dense reports whether the mask has parts other than the band of each query.
 func (m *Mask) dense() bool {
-	return m.SegmentsQ != nil || m.Blocks.Bits != nil || m.Keep.Given
+	return m.SegmentsQ != nil || m.Blocks.Bits != nil || m.Bool.Given
 }
 
 // window returns the first and the last key that a query at a position attends.

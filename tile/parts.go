@@ -50,22 +50,22 @@ func (j *job) partDone(it *decodeItem, groups []laneGroup) bool {
 }
 
 // join merges the partials of all chunks of a lane group.
-func (w *workspace) join(at *cursor, it *decodeItem, group int, g *laneGroup) {
-	t, dim := &w.decoder.tree, at.problem.DimV
+func (m *merger) join(at *cursor, it *decodeItem, group int, g *laneGroup) {
+	t, dim := &m.tree, at.problem.DimV
 	first := int(it.first) + group*int(it.chunks)
 	for i := first; i < first+int(it.chunks); i++ {
 		if at.parts.started[i] {
-			w.carry(at, t, g.lanes, int(at.decoding.chunks[i]), dim)
+			m.carry(at, t, g.lanes, int(at.decoding.chunks[i]), dim)
 			t.nodes[t.n] = node{at.part(i, g.lanes), int(at.decoding.chunks[i])}
 			t.n++
 		}
 	}
-	w.carry(at, t, g.lanes, noChunk, dim)
+	m.carry(at, t, g.lanes, noChunk, dim)
 	if g.started = t.n > 0; g.started {
 		g.partial = t.nodes[0].partial
 	}
 	t.n = 0
 	if at.problem.Sinks != nil {
-		w.addSinks(at, g, attend)
+		m.addSinks(at, g, attend)
 	}
 }

@@ -50,7 +50,7 @@ func TestPlan(t *testing.T) {
 		"first":        func(p *Problem) { p.Mask.Left, p.Mask.Prefix, p.Mask.Behind = 100, 2000, true },
 		"prefixes":     func(p *Problem) { p.Mask.Left, p.Mask.Prefixes = 100, []int{2000, 0, 1, 2} },
 		"segments":     func(p *Problem) { p.Mask.SegmentsQ = make([]int32, 4) },
-		"keep":         func(p *Problem) { p.Mask.Keep.Given = true },
+		"keep":         func(p *Problem) { p.Mask.Bool.Given = true },
 		"blocks":       func(p *Problem) { p.Mask.Blocks = Blocks{Bits: []uint64{1}, QueryBlock: 32, KeyBlock: 128} },
 		"softcap":      func(p *Problem) { p.Softcap = 1 },
 		"callback":     func(p *Problem) { p.ProbMod = func(*Tile) {} },

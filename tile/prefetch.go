@@ -102,8 +102,8 @@ func (f *prefetcher) addPairs(at *cursor, rows *queryRows, key0 int) {
 		}
 		f.addTensor(at, &p.Bias, size, rows, key0, end)
 	}
-	if p.Mask.Keep.Given {
-		f.addTensor(at, &p.Mask.Keep, 1, rows, key0, end)
+	if p.Mask.Bool.Given {
+		f.addTensor(at, &p.Mask.Bool, 1, rows, key0, end)
 	}
 }
 

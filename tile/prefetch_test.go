@@ -60,7 +60,7 @@ func TestPrefetch(t *testing.T) {
 	for i := range keep {
 		keep[i] = true
 	}
-	p.Mask.Keep = Pairs{Given: true, Base: unsafe.Pointer(&keep[0]), Stride: [4]int{0, 0, seq, 1}}
+	p.Mask.Bool = Pairs{Given: true, Base: unsafe.Pointer(&keep[0]), Stride: [4]int{0, 0, seq, 1}}
 	New(set, Caches{48 << 10, 256 << 10, 64 << 10}, false, Tuning{}).Run(&p, 1)
 
 	inside := map[uintptr]bool{}

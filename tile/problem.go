@@ -150,12 +150,11 @@ func (p *Problem) seq(i int) seq {
 	if p.Tables != nil {
 		s.table = p.Tables[i]
 		if p.Ring {
-			keep := m.Prefix
-			first := s.lenKV - (len(s.table)*p.PageTokens - keep)
+			first := s.lenKV - (len(s.table)*p.PageTokens - m.Prefix)
 			if p.Lost != nil {
 				first = max(first, p.Lost[i])
 			}
-			if first > keep {
+			if first > m.Prefix {
 				s.first = first
 			}
 		}

@@ -1,6 +1,17 @@
 package tile
 
-import "unsafe"
+import (
+	"unsafe"
+
+	"github.com/qkv-go/qkv/kernel"
+)
+
+// A recorder writes scores.
+type recorder struct {
+	off  [kernel.MaxLanes]int     // of rows
+	unit [kernel.MaxLanes]float32 // to divide by
+	args kernel.FinishArgs
+}
 
 // record writes the scores of a lane group with all keys, masked or not, at the stage
 // that is asked for. The group's maxima and sums are complete.
@@ -14,16 +25,16 @@ func (w *workspace) record(at *cursor, g *laneGroup) {
 		return
 	}
 	if !g.packed {
-		w.pack(at, g)
+		w.stage.pack(at, g)
 	}
-	g.offsets(&w.recordOff, p.Record.Stride[1], p.Record.Stride[2]) // g.off is that of the queries
+	g.offsets(&w.recorder.off, p.Record.Stride[1], p.Record.Stride[2]) // g.off is that of the queries
 	for at.walk.openAll(keys); !p.Done.Over() && at.next(); {
-		w.k.find(at, g.head)
+		w.kv.k.find(at, g.head)
 		switch p.RecordAt {
 		case Scaled, Capped:
 			w.scores(at, g, 0, at.n, 0, g.lanes)
 			if p.RecordAt == Capped {
-				w.softcap(at, g, 0, at.n)
+				w.tile.softcap(at, g, 0, at.n)
 			}
 		case Masked:
 			w.recordMasked(at, g)
@@ -46,11 +57,11 @@ func (w *workspace) recordMasked(at *cursor, g *laneGroup) {
 		case k < c.from || k >= c.to:
 			word = 0
 		case k >= c.full:
-			word = w.mask[k]
+			word = w.tile.mask.words[k]
 		}
 		for l := range g.rows {
 			if word>>l&1 == 0 {
-				*lane(w.p, k, g.lanes, l) = negInf
+				*lane(w.tile.s, k, g.lanes, l) = negInf
 			}
 		}
 	}
@@ -62,22 +73,22 @@ func (w *workspace) recordCover(at *cursor, g *laneGroup) cover {
 	if keys.n = min(at.n, at.seq.lenKV-at.key0); keys.n <= 0 {
 		return cover{}
 	}
-	w.openKeys(&keys)
-	return w.cover(&keys, &g.queryRows)
+	w.tile.mask.openKeys(&keys)
+	return w.tile.mask.cover(&keys, &g.queryRows)
 }
 
 // recordProbs leaves the probabilities of a key block.
 func (w *workspace) recordProbs(at *cursor, g *laneGroup) {
 	c := w.recordCover(at, g)
 	if c.from < c.to {
-		w.weights(at, g, &c, &w.spare[0])
+		w.weights(at, g, &c, &w.tile.spare[0])
 	}
 	if c.from < c.to {
-		w.weigh(g, c.from, c.to)
+		w.tile.weigh(g, c.from, c.to)
 	}
 	for _, rest := range [2][2]int{{0, c.from}, {c.to, at.n}} {
 		for k := rest[0]; k < rest[1]; k++ {
-			clear(unsafe.Slice(lane(w.p, k, g.lanes, 0), g.lanes))
+			clear(unsafe.Slice(lane(w.tile.s, k, g.lanes, 0), g.lanes))
 		}
 	}
 }
@@ -92,26 +103,14 @@ func (w *workspace) writeRecord(at *cursor, g *laneGroup) {
 		unit = softmaxUnit
 	}
 	for l := range g.lanes {
-		w.recip[l] = unit
+		w.recorder.unit[l] = unit
 	}
-	a := &w.finishArgs
-	a.O, a.Sum = w.p, &w.recip[0]
+	a := &w.recorder.args
+	a.O, a.Sum = w.tile.s, &w.recorder.unit[0]
 	a.Dst = (*float32)(unsafe.Add(p.Record.at(at.seq.index, g.firstHead(), 0), 4*at.key0*p.Record.Stride[3]))
-	a.Off = &w.recordOff
+	a.Off = &w.recorder.off
 	a.DimStride = p.Record.Stride[3]
 	a.Rows, a.Dim = g.rows, at.n
 	a.Lanes, a.Stride = g.lanes, g.lanes
 	at.engine.set.Finish(a)
-}
-
-// probSums returns what closes a group whose weights were probabilities: 1, or NaN where
-// their sum is.
-func (w *workspace) probSums(g *laneGroup) *float32 {
-	for l, sum := range unsafe.Slice(g.sum, g.lanes) {
-		w.recip[l] = 1
-		if sum != sum {
-			w.recip[l] = sum
-		}
-	}
-	return &w.recip[0]
 }

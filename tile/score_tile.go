@@ -3,6 +3,8 @@ package tile
 import (
 	"math"
 	"unsafe"
+
+	"github.com/qkv-go/qkv/kernel"
 )
 
 // A Tile is a block of scores or probabilities: of some queries, which may be of several
@@ -37,47 +39,81 @@ func (t *Tile) Each(f func(head, query, key int, s float32) float32) {
 	}
 }
 
+// A scoreTile is what a worker has of a tile, a lane group and a key block: the scores, which become
+// weights, what the mask leaves of them, and what changes them.
+type scoreTile struct {
+	s     *float32 // [KeyBlock][lanes]
+	mask  maskWords
+	shown Tile // to a callback
+
+	biases *float32             // [lanes][KeyBlock], if there is a bias
+	off    [kernel.MaxLanes]int // of rows in a bias; positions
+	pos    [kernel.MaxLanes]float32
+	recip  [kernel.MaxLanes]float32 // of sums
+	spare  [kernel.MaxLanes]float32 // sums that nobody wants
+
+	softcapArgs kernel.SoftcapArgs
+	alibiArgs   kernel.ALiBiArgs
+	biasArgs    kernel.BiasArgs
+	softmaxArgs kernel.SoftmaxArgs
+}
+
 // call hands the keys [from, to) of the block to a callback.
-func (w *workspace) call(f func(*Tile), at *cursor, g *laneGroup, from, to int) {
-	first := lane(w.p, from, g.lanes, 0)
-	w.tile = Tile{
+func (t *scoreTile) call(f func(*Tile), at *cursor, g *laneGroup, from, to int) {
+	first := lane(t.s, from, g.lanes, 0)
+	t.shown = Tile{
 		Batch: at.seq.index, Rows: g.rows, Key: at.key0 + from, Keys: to - from,
 		S: unsafe.Slice(first, (to-from-1)*g.lanes+g.rows), Stride: g.lanes,
 		row: g.row, headsPerKV: g.headsPerKV, head: g.firstHead(),
 	}
-	f(&w.tile)
-	w.tile = Tile{}
+	f(&t.shown)
+	t.shown = Tile{}
+}
+
+// softmax makes weights of scores.
+func (t *scoreTile) softmax(at *cursor, g *laneGroup, c *cover, sums *float32) {
+	at.engine.phase(phaseSoftmax)
+	a := &t.softmaxArgs
+	a.S = lane(t.s, c.from, g.lanes, 0)
+	a.Keys, a.MaskFrom = c.to-c.from, c.full-c.from
+	a.Mask = nil
+	if c.full < c.to {
+		a.Mask = &t.mask.words[c.full]
+	}
+	a.Max, a.Sum = g.max, sums
+	a.Lanes, a.Stride = g.lanes, g.lanes
+	at.engine.set.Softmax(a)
 }
 
 // reweigh makes probabilities of the weights of what c covers, and weights of what ProbMod makes of
 // them.
-func (w *workspace) reweigh(at *cursor, g *laneGroup, c *cover) {
+func (t *scoreTile) reweigh(at *cursor, g *laneGroup, c *cover) {
 	at.engine.phase(phaseModify)
-	w.weigh(g, c.from, c.to)
-	w.call(at.problem.ProbMod, at, g, c.from, c.to)
-	w.setSigns(g, c)
-	g.attended |= w.attended(g, c)
+	t.weigh(g, c.from, c.to)
+	t.call(at.problem.ProbMod, at, g, c.from, c.to)
+	t.setSigns(g, c)
+	g.attended |= t.mask.attended(g, c)
 }
 
 const signBit = 1 << 31 // of the bits of a float32
 
 // weigh turns the weights of the keys [from, to) into probabilities, those taken away
 // by the mask into +0.
-func (w *workspace) weigh(g *laneGroup, from, to int) {
+func (t *scoreTile) weigh(g *laneGroup, from, to int) {
 	sums := unsafe.Slice(g.sum, g.lanes)
 	for l := range sums {
-		w.recip[l] = 0
+		t.recip[l] = 0
 		if sums[l] != 0 {
-			w.recip[l] = 1 / sums[l]
+			t.recip[l] = 1 / sums[l]
 		}
 	}
 	for k := from; k < to; k++ {
-		row := unsafe.Slice(lane(w.p, k, g.lanes, 0), g.lanes)
+		row := unsafe.Slice(lane(t.s, k, g.lanes, 0), g.lanes)
 		for l, x := range row {
 			if math.Float32bits(x) == signBit { // taken away, also where the sum is NaN
 				row[l] = 0
 			} else {
-				row[l] = float32(x * w.recip[l])
+				row[l] = float32(x * t.recip[l])
 			}
 		}
 	}
@@ -85,13 +121,13 @@ func (w *workspace) weigh(g *laneGroup, from, to int) {
 
 // setSigns marks what the mask takes away with the sign bit, as Accumulate wants it, and
 // takes it off everything else.
-func (w *workspace) setSigns(g *laneGroup, c *cover) {
+func (t *scoreTile) setSigns(g *laneGroup, c *cover) {
 	for k := c.from; k < c.to; k++ {
 		word := ^uint64(0)
 		if k >= c.full {
-			word = w.mask[k]
+			word = t.mask.words[k]
 		}
-		row := unsafe.Slice(lane(w.p, k, g.lanes, 0), g.lanes)
+		row := unsafe.Slice(lane(t.s, k, g.lanes, 0), g.lanes)
 		for l, x := range row {
 			switch {
 			case word>>l&1 == 0:
@@ -104,15 +140,4 @@ func (w *workspace) setSigns(g *laneGroup, c *cover) {
 			}
 		}
 	}
-}
-
-// attended returns the lanes that attend some of what c covers.
-func (w *workspace) attended(g *laneGroup, c *cover) (lanes uint64) {
-	if c.full > c.from {
-		return g.all()
-	}
-	for _, word := range w.mask[c.full:c.to] {
-		lanes |= word
-	}
-	return lanes & g.all()
 }

@@ -8,7 +8,7 @@ import (
 )
 
 // addSinks adds the result of a lane group to the sinks of its rows.
-func (w *workspace) addSinks(at *cursor, g *laneGroup, pass pass) {
+func (m *merger) addSinks(at *cursor, g *laneGroup, pass pass) {
 	p, sinks := &at.problem, &g.tree.nodes[0].partial
 	dim := p.mergeDim(pass)
 	if !g.started {
@@ -21,7 +21,7 @@ func (w *workspace) addSinks(at *cursor, g *laneGroup, pass pass) {
 		head, _ := g.of(l)
 		openSink(p.Sinks[head], lane(sinks.max, 0, 0, l), lane(sinks.sum, 0, 0, l))
 	}
-	w.merge(at, sinks, &g.partial, g.lanes, dim)
+	m.merge(at, sinks, &g.partial, g.lanes, dim)
 	g.partial, *sinks = *sinks, g.partial
 	g.started = true
 }

@@ -1,14 +1,24 @@
 package tile
 
-import "github.com/qkv-go/qkv/kernel"
+import (
+	"unsafe"
 
-// A stage holds the rows of a lane group, [row][dim], on the way from queries and to an output whose
-// dims lie apart and tokens side by side: PackQ, which can transpose squares, then takes tokens for
-// dims, many times as fast as element by element.
+	"github.com/qkv-go/qkv/kernel"
+)
+
+// A stage takes queries into the lanes of a group, and outputs out of them.
+//
+// Where dims lie apart and tokens side by side, it holds the rows on the way, [row][dim]: PackQ, which
+// can transpose squares, then takes tokens for dims, many times as fast as element by element.
 type stage struct {
 	rows   *float32 // nil if there is none
 	stride int      // elements from row to row
 	off    [kernel.MaxLanes]int
+	turner turner
+
+	packArgs   kernel.PackArgs
+	finishArgs kernel.FinishArgs
+	ones       [kernel.MaxLanes]float32 // sums of probabilities
 }
 
 // staged reports whether rows of o may go by the stage.
@@ -32,8 +42,13 @@ func (t *stage) reserve(first *float32, stride int) {
 	}
 }
 
+// release drops the references to the caller's memory.
+func (t *stage) release() {
+	t.packArgs.Src, t.turner.args.Src, t.turner.args.Dst, t.finishArgs.Dst = nil, nil, nil, nil
+}
+
 // goes reports whether rows of o go by the stage: each head of a lane group has a vector of them.
-func (w *workspace) goes(e *Engine, g *laneGroup, o *Operand) bool {
+func (t *stage) goes(e *Engine, g *laneGroup, o *Operand) bool {
 	return e.staged(o) && g.within() && g.rows >= g.headsPerKV*e.set.Vec
 }
 
@@ -45,37 +60,35 @@ func (r *queryRows) headRows(h int) (first, n int) {
 }
 
 // fetch brings queries of a lane group to the stage.
-func (w *workspace) fetch(at *cursor, g *laneGroup) {
+func (t *stage) fetch(at *cursor, g *laneGroup) {
 	p, s, set, per := &at.problem, &at.seq, at.engine.set, g.headsPerKV
-	t := &w.stage
 	for h := range per {
 		row, n := g.headRows(h)
 		src := (*float32)(p.Q.at(s.batch, g.firstHead()+h, s.q0+(g.row+row)/per))
 		for d := 0; d < p.DimQK; d += set.Lanes {
 			m := min(set.Lanes, p.DimQK-d)
 			for i := range m {
-				w.turnOff[i] = (d + i) * p.Q.Stride[3]
+				t.turner.off[i] = (d + i) * p.Q.Stride[3]
 			}
-			w.turn(set, src, m, n, lane(t.rows, row, t.stride, d), per*t.stride)
+			t.turner.turn(set, src, m, n, lane(t.rows, row, t.stride, d), per*t.stride)
 		}
 	}
 }
 
 // deliver takes the output of a lane group from the stage to where it belongs.
-func (w *workspace) deliver(at *cursor, g *laneGroup) {
+func (t *stage) deliver(at *cursor, g *laneGroup) {
 	p, s, set, per := &at.problem, &at.seq, at.engine.set, g.headsPerKV
 	// dims is how many are written of all tokens before the next ones: each has a page of its own.
 	const dims = cacheLine
-	t := &w.stage
 	for h := range per {
 		row, n := g.headRows(h)
 		dst, stride := (*float32)(p.Out.at(s.batch, g.firstHead()+h, s.q0+(g.row+row)/per)), p.Out.Stride[3]
 		whole := n / set.Vec * set.Vec // PackQ writes no part of a vector
 		for i := range whole {
-			w.turnOff[i] = (row + i*per) * t.stride
+			t.turner.off[i] = (row + i*per) * t.stride
 		}
 		for d := 0; d < p.DimV; d += dims {
-			w.turn(set, lane(t.rows, 0, 0, d), whole, min(dims, p.DimV-d), lane(dst, d, stride, 0), stride)
+			t.turner.turn(set, lane(t.rows, 0, 0, d), whole, min(dims, p.DimV-d), lane(dst, d, stride, 0), stride)
 		}
 		for i := whole; i < n; i++ {
 			for d := range p.DimV {
@@ -83,4 +96,67 @@ func (w *workspace) deliver(at *cursor, g *laneGroup) {
 			}
 		}
 	}
+}
+
+// pack packs the queries of a lane group.
+func (t *stage) pack(at *cursor, g *laneGroup) {
+	p := &at.problem
+	at.engine.phase(phasePack)
+	g.offsets(g.off, p.Q.Stride[1], p.Q.Stride[2])
+	a := &t.packArgs
+	a.Src = (*float32)(p.Q.at(at.seq.batch, g.firstHead(), at.seq.q0))
+	a.Off = g.off
+	a.DimStride = p.Q.Stride[3]
+	if t.goes(at.engine, g, &p.Q) {
+		t.fetch(at, g)
+		a.Src, a.Off, a.DimStride = t.rows, &t.off, 1
+	}
+	a.Rows = g.rows
+	a.Dim = p.DimQK
+	a.Dst = g.q
+	a.Lanes, a.Stride = g.lanes, g.lanes
+	a.Scale = float32(float64(p.Scale) * p.unit())
+	at.engine.set.PackQ(a)
+	g.packed = true
+}
+
+// writeOut writes the output of a lane group.
+func (t *stage) writeOut(at *cursor, g *laneGroup) {
+	p := &at.problem
+	if !g.started {
+		kernel.Clear(unsafe.Slice(g.o, p.DimV*g.lanes))
+	}
+	if p.Out.Stride != p.Q.Stride || !g.packed {
+		g.offsets(g.off, p.Out.Stride[1], p.Out.Stride[2])
+	}
+	a := &t.finishArgs
+	a.O, a.Sum = g.o, g.sum
+	if p.ProbMod != nil {
+		a.Sum = t.probSums(g)
+	}
+	a.Dst = (*float32)(p.Out.at(at.seq.batch, g.firstHead(), at.seq.q0))
+	a.Off = g.off
+	a.DimStride = p.Out.Stride[3]
+	a.Rows, a.Dim = g.rows, p.DimV
+	a.Lanes, a.Stride = g.lanes, g.lanes
+	goes := t.goes(at.engine, g, &p.Out)
+	if goes {
+		a.Dst, a.Off, a.DimStride = t.rows, &t.off, 1
+	}
+	at.engine.set.Finish(a)
+	if goes {
+		t.deliver(at, g)
+	}
+}
+
+// probSums returns what closes a group whose weights were probabilities: 1, or NaN where
+// their sum is.
+func (t *stage) probSums(g *laneGroup) *float32 {
+	for l, sum := range unsafe.Slice(g.sum, g.lanes) {
+		t.ones[l] = 1
+		if sum != sum {
+			t.ones[l] = sum
+		}
+	}
+	return &t.ones[0]
 }

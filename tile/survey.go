@@ -48,10 +48,10 @@ func (e *Engine) Survey(p *Problem, s *Schedule) Survey {
 
 	batch, heads := p.Batch, p.KVHeads
 	m := &p.Mask
-	if m.Blocks.Stride[1] == 0 && m.Keep.Stride[1] == 0 {
+	if m.Blocks.Stride[1] == 0 && m.Bool.Stride[1] == 0 {
 		heads = 1
 	}
-	if p.alike() && m.SegmentsQ == nil && m.Blocks.Stride[0] == 0 && m.Keep.Stride[0] == 0 {
+	if p.alike() && m.SegmentsQ == nil && m.Blocks.Stride[0] == 0 && m.Bool.Stride[0] == 0 {
 		batch = 1
 	}
 	for b := range batch {
@@ -75,15 +75,15 @@ func (w *workspace) survey(at *cursor, lanes int) Survey {
 		r.open(at, at.head, row, min(lanes, rows-row))
 		counted := int64(0)
 		for at.walk.open(p, s, row, row+r.rows); !p.Done.Over() && at.next(); {
-			w.openKeys(at)
-			switch c := w.cover(at, &r); {
+			w.tile.mask.openKeys(at)
+			switch c := w.tile.mask.cover(at, &r); {
 			case c.from == c.to:
 			case c.full == at.n && c.from == 0:
 				all.Full++
 				all.Pairs += int64(at.n) * int64(r.rows)
 				counted++
 			default:
-				all.Pairs += w.pairs(&c, &r)
+				all.Pairs += w.tile.mask.pairs(&c, &r)
 				counted++
 			}
 		}

@@ -71,8 +71,8 @@ func TestBlocks(t *testing.T) {
 					if at.n != n {
 						t.Fatalf("%+v: %d keys at %d, want %d", p, at.n, key0, n)
 					}
-					if c = w.cover(at, &g.queryRows); c.from < c.to {
-						w.split(at, &g, &c)
+					if c = w.tile.mask.cover(at, &g.queryRows); c.from < c.to {
+						w.tile.mask.split(at, &g, &c)
 					}
 					more = at.next()
 				}
@@ -88,11 +88,11 @@ func TestBlocks(t *testing.T) {
 						} else if c.half > 0 {
 							in = c.high
 						}
-						got := k >= in.from && k < in.to && (k < in.full || w.mask[k]>>l&1 == 1)
+						got := k >= in.from && k < in.to && (k < in.full || w.tile.mask.words[k]>>l&1 == 1)
 						if got != want {
 							t.Fatalf("%+v: row %d key %d kept %v, want %v (%+v)", p, row+l, key0+k, got, want, c)
 						}
-						if c.half > 0 && got != (k >= c.from && k < c.to && (k < c.full || w.mask[k]>>l&1 == 1)) {
+						if c.half > 0 && got != (k >= c.from && k < c.to && (k < c.full || w.tile.mask.words[k]>>l&1 == 1)) {
 							t.Fatalf("%+v: row %d key %d: the halves are not the whole (%+v)", p, row+l, key0+k, c)
 						}
 					}

@@ -47,22 +47,28 @@ func (t *tree) push(p *partial, chunk int) {
 	t.n++
 }
 
+// A merger merges results.
+type merger struct {
+	args kernel.MergeArgs
+	tree tree // of chunks that are computed apart
+}
+
 // carry merges the nodes that are complete if next is the chunk that comes next.
-func (w *workspace) carry(at *cursor, t *tree, lanes, next, dim int) {
+func (m *merger) carry(at *cursor, t *tree, lanes, next, dim int) {
 	for t.n > 1 {
 		left, right := &t.nodes[t.n-2], &t.nodes[t.n-1]
 		if bits.Len(uint(left.chunk^right.chunk)) > bits.Len(uint(right.chunk^next)) {
 			return // next is in the right half, too
 		}
-		w.merge(at, &left.partial, &right.partial, lanes, dim)
+		m.merge(at, &left.partial, &right.partial, lanes, dim)
 		t.n--
 	}
 }
 
 // merge adds a result to another.
-func (w *workspace) merge(at *cursor, to, from *partial, lanes, dim int) {
+func (m *merger) merge(at *cursor, to, from *partial, lanes, dim int) {
 	at.engine.phase(phaseFinish)
-	a := &w.mergeArgs
+	a := &m.args
 	a.O, a.Max, a.Sum = to.o, to.max, to.sum
 	a.Chunk, a.ChunkMax, a.ChunkSum = from.o, from.max, from.sum
 	a.Lanes, a.Stride = lanes, lanes
@@ -78,8 +84,8 @@ func (p *Problem) mergeDim(pass pass) int {
 	return p.DimV
 }
 
-// fold ends the chunk of keys that the cursor is in, before the next.
-func (w *workspace) fold(at *cursor, g *laneGroup, next int, pass pass) {
+// endChunk ends the chunk of keys that the cursor is in, before the next.
+func (m *merger) endChunk(at *cursor, g *laneGroup, next int, pass pass) {
 	t, p := &g.tree, &g.partial
 	if pass == reweigh {
 		p = &g.values
@@ -91,7 +97,7 @@ func (w *workspace) fold(at *cursor, g *laneGroup, next int, pass pass) {
 		}
 		t.push(p, at.chunk())
 	}
-	w.carry(at, t, g.lanes, next, at.problem.mergeDim(pass))
+	m.carry(at, t, g.lanes, next, at.problem.mergeDim(pass))
 	if !g.weighed {
 		return
 	}
@@ -105,11 +111,11 @@ func (w *workspace) fold(at *cursor, g *laneGroup, next int, pass pass) {
 	}
 }
 
-// settle leaves the result over all keys in the lane group's partial. The cursor is at the last of
+// endKeys leaves the result over all keys in the lane group's partial. The cursor is at the last of
 // them.
-func (w *workspace) settle(at *cursor, g *laneGroup, pass pass) {
+func (m *merger) endKeys(at *cursor, g *laneGroup, pass pass) {
 	if t := &g.tree; t.n > 0 {
-		w.fold(at, g, noChunk, pass)
+		m.endChunk(at, g, noChunk, pass)
 		t.n = 0
 		if pass == reweigh {
 			g.values, t.nodes[0].partial = t.nodes[0].partial, g.values
@@ -120,7 +126,7 @@ func (w *workspace) settle(at *cursor, g *laneGroup, pass pass) {
 		g.started = true
 	}
 	if pass != reweigh && at.problem.Sinks != nil {
-		w.addSinks(at, g, pass)
+		m.addSinks(at, g, pass)
 	}
 }
 

@@ -11,44 +11,18 @@ import (
 // escape to the heap at each call through a function value). Its size depends on the
 // head dims, and on the longest sequence by its logarithm.
 type workspace struct {
-	mem    []float32
 	at     cursor
+	mem    []float32
 	groups [maxGroups]laneGroup
 	off    [maxGroups][kernel.MaxLanes]int
-	mask   [kernel.KeyBlock]uint64 // words of a key block
-	p      *float32                // [KeyBlock][lanes]
-	biases *float32                // [lanes][KeyBlock], if there is a bias
 
-	segments runSpan // of a key block
-	tile     Tile
-
-	pairOff   [kernel.MaxLanes]int // see pairOffsets
-	recordOff [kernel.MaxLanes]int
-	pos       [kernel.MaxLanes]float32 // positions from a key block's first key
-	recip     [kernel.MaxLanes]float32
-	spare     [kernel.MaxLanes]float32 // sums that nobody wants
-
-	k, v    keyRows // of the key block
-	copying copying // of an item with fewer rows than most
-	turnOff [kernel.MaxLanes]int
-	rows    *float32 // [lanes][dim], float32 of values to be transposed
-	stage   stage
-	decoder decoder
-
-	packArgs       kernel.PackArgs
-	turnArgs       kernel.PackArgs
-	scoresArgs     kernel.ScoresArgs
-	softcapArgs    kernel.SoftcapArgs
-	alibiArgs      kernel.ALiBiArgs
-	biasArgs       kernel.BiasArgs
-	softmaxArgs    kernel.SoftmaxArgs
-	accumulateArgs kernel.AccumulateArgs
-	finishArgs     kernel.FinishArgs
-	mergeArgs      kernel.MergeArgs
-	convertArgs    kernel.ConvertArgs
-	decodeScores   kernel.DecodeScoresArgs
-	decodeAccum    kernel.DecodeAccumulateArgs
-	ahead          prefetcher
+	stage     stage
+	kv        keyBlock
+	tile      scoreTile
+	merger    merger
+	prefiller prefiller
+	decoder   decoder
+	recorder  recorder
 }
 
 // cacheLine is the alignment of every buffer, in float32 values.
@@ -92,11 +66,11 @@ func (w *workspace) reserve(e *Engine, p *Problem, s *Schedule) {
 		free = free[skip+n:]
 		return b
 	}
-	w.p = take(kernel.KeyBlock * lanes)
+	w.tile.s = take(kernel.KeyBlock * lanes)
 	if p.Bias.Given {
-		w.biases = take(kernel.KeyBlock * lanes)
+		w.tile.biases = take(kernel.KeyBlock * lanes)
 	}
-	w.softmaxArgs.Alpha = take(lanes)
+	w.tile.softmaxArgs.Alpha = take(lanes)
 	for i := range w.groups[:groups] {
 		g := &w.groups[i]
 		g.q = take(lanes * p.DimQK)
@@ -110,18 +84,18 @@ func (w *workspace) reserve(e *Engine, p *Problem, s *Schedule) {
 			g.tree.nodes[k].partial = partial{take(lanes * p.DimV), take(lanes), take(lanes)}
 		}
 	}
-	w.k.kv, w.v.kv = &p.K, &p.V
-	w.k.offAt, w.v.offAt = offsetsOf{}, offsetsOf{}
+	w.kv.k.kv, w.kv.v.kv = &p.K, &p.V
+	w.kv.k.offAt, w.kv.v.offAt, w.kv.fewer = offsetsOf{}, offsetsOf{}, 0
 	if copies {
-		w.k.floats = take(copySize(p.DimQK))
-		w.v.floats = take(copySize(p.DimV))
-		w.rows = take(set.Lanes * p.DimV)
+		w.kv.k.floats = take(copySize(p.DimQK))
+		w.kv.v.floats = take(copySize(p.DimV))
+		w.kv.copier.floats = take(set.Lanes * p.DimV)
 	}
 	if stages {
 		w.stage.reserve(take(lanes*stageStride(p)), stageStride(p))
 	}
 	if s.Decode > 0 {
-		w.k.order, w.v.order = p.orders()
+		w.kv.k.order, w.kv.v.order = p.orders()
 		rows := take(groups * kernel.MaxDecodeRows * p.DimV)
 		for i := range w.groups[:groups] {
 			w.groups[i].chunk = lane(rows, i*kernel.MaxDecodeRows, p.DimV, 0)
@@ -132,17 +106,12 @@ func (w *workspace) reserve(e *Engine, p *Problem, s *Schedule) {
 
 // release drops the references to the caller's memory.
 func (w *workspace) release() {
-	w.packArgs.Src, w.turnArgs.Src = nil, nil
-	w.scoresArgs.K = nil
 	w.at.release()
-	w.k.forget()
-	w.v.forget()
-	w.convertArgs.Src, w.convertArgs.Scale = nil, nil
-	w.decodeScores.K, w.decodeScores.Scale = nil, nil
-	w.decodeAccum.V, w.decodeAccum.Scale = nil, nil
-	w.decoder.tree = tree{}
-	w.biasArgs.Src = nil
-	w.accumulateArgs.V = nil
-	w.finishArgs.Dst = nil
-	w.ahead.n = 0
+	w.stage.release()
+	w.kv.release()
+	w.tile.biasArgs.Src = nil
+	w.merger.tree = tree{}
+	w.prefiller.release()
+	w.decoder.release()
+	w.recorder.args.Dst = nil
 }

@@ -1,0 +1,224 @@
+package tile
+
+import (
+	"unsafe"
+
+	"github.com/qkv-go/qkv/kernel"
+)
+
+// A pass is what a run through the key blocks is for.
+type pass int
+
+const (
+	attend  pass = iota
+	sum          // of the weights only: the maxima and the sums of the rows
+	reweigh      // accumulate what ProbMod makes of the probabilities
+)
+
+// A prefiller is what a worker needs to prefill.
+type prefiller struct {
+	scoresArgs     kernel.ScoresArgs
+	accumulateArgs kernel.AccumulateArgs
+	prefetch       prefetcher
+}
+
+// release drops the references to the caller's memory.
+func (f *prefiller) release() {
+	f.scoresArgs.K, f.accumulateArgs.V = nil, nil
+	f.prefetch.n = 0
+}
+
+// prefill computes an item of many queries, a query block: for each key block and each lane group
+// scores, softmax and accumulate.
+func (w *workspace) prefill(at *cursor, i int) bool {
+	p, sched := &at.problem, &at.sched
+	first, rows := at.toItem(i)
+	if sched.Decode > 0 && at.engine.divides(p, &at.seq, sched.divided) {
+		return true
+	}
+	if at.seq.padQ > 0 {
+		at.pad(first, first+sched.Rows())
+	}
+	if rows == 0 {
+		return true
+	}
+	groups := w.groups[:(rows+sched.Lanes-1)/sched.Lanes]
+	for gi := range groups {
+		g, row := &groups[gi], gi*sched.Lanes
+		g.queryRows.open(at, at.head, first+row, min(sched.Lanes, rows-row))
+		g.open(at)
+	}
+	if p.ProbMod == nil {
+		w.allKeys(at, groups, attend)
+	} else {
+		w.allKeys(at, groups, sum)
+		w.allKeys(at, groups, reweigh)
+	}
+	if p.Record.Base != nil {
+		for gi := range groups {
+			w.record(at, &groups[gi])
+		}
+	}
+	if p.Done.Over() { // some of that may be missing
+		return false
+	}
+	w.epilogue(at, groups)
+	return true
+}
+
+// allKeys takes lane groups of a KV head through all keys.
+func (w *workspace) allKeys(at *cursor, groups []laneGroup, pass pass) {
+	if pass == reweigh {
+		for gi := range groups {
+			groups[gi].values.o = groups[gi].o
+			groups[gi].openValues()
+		}
+	}
+	first, last := &groups[0], &groups[len(groups)-1]
+	at.walk.open(&at.problem, &at.seq, first.row, last.row+last.rows)
+	w.prefillKeys(at, groups, pass)
+	for gi := range groups {
+		w.merger.endKeys(at, &groups[gi], pass)
+	}
+}
+
+// prefillKeys takes lane groups of a KV head on the cursor's walk together, or stops on the way if the
+// work is to end.
+func (w *workspace) prefillKeys(at *cursor, groups []laneGroup, pass pass) {
+	w.kv.openCopies(at, groups)
+	for at.next() {
+		if at.sched.Prefetch && pass == attend {
+			w.prefiller.prefetch.plan(at, groups)
+		}
+		w.tile.mask.openKeys(at)
+		w.kv.find(at, at.head)
+		for gi := range groups {
+			w.prefillTile(at, &groups[gi], pass)
+		}
+		if at.problem.Done.Over() {
+			break
+		}
+		if next, ok := at.leaves(); ok {
+			for gi := range groups {
+				w.merger.endChunk(at, &groups[gi], next, pass)
+			}
+		}
+	}
+	w.prefiller.prefetch.n = 0
+}
+
+// prefillTile takes a lane group through a key block, unless the work is to end.
+func (w *workspace) prefillTile(at *cursor, g *laneGroup, pass pass) {
+	p := &at.problem
+	if p.Done.Over() {
+		return
+	}
+	if p.Mask.dense() {
+		at.engine.phase(phaseMask)
+	}
+	c := w.tile.mask.cover(at, &g.queryRows)
+	if c.from == c.to {
+		return
+	}
+	w.tile.mask.split(at, g, &c)
+	sums := g.sum
+	if pass == reweigh {
+		sums = &w.tile.spare[0]
+	}
+	w.weights(at, g, &c, sums)
+	if c.from == c.to || p.Done.Over() {
+		return
+	}
+	g.weighed = true
+	mode := g.mode(w.tile.softmaxArgs.Moved)
+	switch pass {
+	case sum:
+		return
+	case reweigh:
+		w.tile.reweigh(at, g, &c)
+		mode = g.mode(false)
+	}
+	at.engine.phase(phaseAccumulate)
+	if c.half > 0 {
+		w.accumulate(at, g, c.low, 0, c.half, mode)
+		w.accumulate(at, g, c.high, c.half, g.lanes, mode)
+	} else {
+		w.accumulate(at, g, c.span, 0, g.lanes, mode)
+	}
+	g.started = true
+}
+
+// weights computes the weights of what c covers of a key block: the scores, what changes them, and
+// the softmax, which goes on from the group's maxima and from sums. c may come out smaller.
+func (w *workspace) weights(at *cursor, g *laneGroup, c *cover, sums *float32) {
+	w.covered(at, g, c)
+	if c.from < c.to {
+		w.tile.softmax(at, g, c, sums)
+	}
+}
+
+// covered computes the scores of what c covers of a key block, as the softmax wants them.
+func (w *workspace) covered(at *cursor, g *laneGroup, c *cover) {
+	if !g.packed {
+		w.stage.pack(at, g)
+	}
+	at.engine.phase(phaseScores)
+	if c.half > 0 {
+		// The keys that both halves attend, and on either side those of one.
+		lo, hi := c.high.from, c.low.to
+		if lo >= hi {
+			lo, hi = c.low.to, c.low.to
+		}
+		w.scores(at, g, c.low.from, lo, 0, c.half)
+		w.scores(at, g, lo, hi, 0, g.lanes)
+		w.scores(at, g, max(hi, c.high.from), c.high.to, c.half, g.lanes)
+	} else {
+		w.scores(at, g, c.from, c.to, 0, g.lanes)
+	}
+	if at.modifies {
+		w.tile.modify(at, g, c)
+	}
+}
+
+// scores computes the scores of the keys [lo, hi) of the block for the lanes
+// [first, end).
+func (w *workspace) scores(at *cursor, g *laneGroup, lo, hi, first, end int) {
+	p, set := &at.problem, at.engine.set
+	if lo >= hi {
+		return
+	}
+	a := &w.prefiller.scoresArgs
+	var k unsafe.Pointer
+	k, a.KeyStride, a.DimStride = w.kv.keys(at)
+	a.Dim = p.DimQK
+	a.Q = lane(g.q, 0, 0, first)
+	a.Lanes, a.Stride = end-first, g.lanes
+	a.K = (*float32)(unsafe.Add(k, 4*lo*a.KeyStride))
+	a.S = lane(w.tile.s, lo, g.lanes, first)
+	a.Keys = hi - lo
+	w.prefiller.prefetch.deal(&a.Ahead, (a.Keys+set.Rows-1)/set.Rows, a.Dim)
+	set.Scores(a)
+	w.prefiller.prefetch.back(&a.Ahead)
+}
+
+// accumulate adds the weighted values of the keys of a span of the block for the
+// lanes [first, end).
+func (w *workspace) accumulate(at *cursor, g *laneGroup, keys span, first, end int, mode kernel.UpdateMode) {
+	p, set := &at.problem, at.engine.set
+	a := &w.prefiller.accumulateArgs
+	a.Keys, a.MaskFrom = keys.to-keys.from, keys.full-keys.from
+	if a.Keys == 0 {
+		return
+	}
+	var v unsafe.Pointer
+	v, a.KeyStride, a.DimStride = w.kv.values(at)
+	a.V = (*float32)(unsafe.Add(v, 4*keys.from*a.KeyStride))
+	a.O, a.Dim = lane(g.o, 0, 0, first), p.DimV
+	a.P = lane(w.tile.s, keys.from, g.lanes, first)
+	a.Alpha = lane(w.tile.softmaxArgs.Alpha, 0, 0, first)
+	a.Lanes, a.Stride = end-first, g.lanes
+	a.Mode = mode
+	w.prefiller.prefetch.deal(&a.Ahead, (a.Dim+set.Rows-1)/set.Rows, a.Keys)
+	set.Accumulate(a)
+	w.prefiller.prefetch.back(&a.Ahead)
+}
