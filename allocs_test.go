@@ -175,7 +175,7 @@ func TestAllocsAsWritten(t *testing.T) {
 			}},
 			{"Merge", func() error {
 				n := batch * heads * seq
-				return qkv.Merge(qkv.BSHD(out, batch, seq, heads, dim), nil, []qkv.Partial{
+				return e.Merge(qkv.BSHD(out, batch, seq, heads, dim), nil, []qkv.Partial{
 					{Out: qkv.BSHD(q, batch, seq, heads, dim), LSE: lse[:n]},
 					{Out: qkv.BSHD(outB, batch, seq, heads, dim), LSE: lse[:n]},
 				})

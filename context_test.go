@@ -81,6 +81,14 @@ func operations(t *testing.T, e *qkv.Engine) []operation {
 	list = append(list, operation{name: "projection", out: [][]float32{projected}, do: func(ctx context.Context) error {
 		return projection.RunContext(ctx, &qkv.ProjectionCall{X: rows, Q: q, K: k, V: v})
 	}})
+	const queries = 1500
+	merged, sums := make([]float32, heads*queries*dim), make([]float32, heads*queries)
+	partials := draw(8, func() qkv.Partial {
+		return qkv.Partial{Out: qkv.BHSD(floats(len(merged)), 1, heads, queries, dim), LSE: floats(len(sums))}
+	})
+	list = append(list, operation{name: "merge", out: [][]float32{merged, sums}, do: func(ctx context.Context) error {
+		return e.MergeContext(ctx, qkv.BHSD(merged, 1, heads, queries, dim), sums, partials)
+	}})
 	k8, v8 := newPool(qkv.TypeInt8, [4]int{1, heads, seq, dim}), newPool(qkv.TypeFloat16, [4]int{1, heads, seq, dim})
 	cache, err := qkv.NewCache(qkv.CacheConfig{Layers: []qkv.CacheLayer{layerOf(k8, v8)}, Pages: 1, PageTokens: seq})
 	must(err)

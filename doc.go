@@ -18,10 +18,9 @@
 //
 // [Engine.RunContext] and the other methods of that form end early when a context is done, within
 // some milliseconds where a kernel set has vectors, and a tenth of a second on generic. What a
-// call that has ended early leaves in its outputs stands at each. Appending to a cache and packing
-// weights, which copy memory, are not ended early, nor are [Merge] and [NewRotary]. They take tenths
-// of a second for ten million numbers or more. Append and Merge can be given some of the tokens at a
-// time, with the same result.
+// call that has ended early leaves in its outputs stands at each. [Step.Write] and packing
+// weights, which copy memory, are not ended early, nor is [NewRotary]. They take tenths
+// of a second for ten million numbers or more.
 //
 // A method on an Engine, a Layer or another object of this package that is nil or was not made by
 // its constructor returns an [*ArgError]. One that returns no error returns 0, or panics and says
@@ -45,7 +44,7 @@
 // prefixes, segments, block masks and boolean tensors; a [Call] has the lengths of each
 // sequence, ragged batches, biases, ALiBi, a softcap, sinks and callbacks on tiles of
 // scores and probabilities. What has structure costs no memory to read, and blocks of
-// keys without a kept pair are not computed. [Merge] joins attentions over parts of the
+// keys without a kept pair are not computed. [Engine.Merge] joins attentions over parts of the
 // keys.
 //
 // # Caches and decoding

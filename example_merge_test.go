@@ -10,7 +10,11 @@ import (
 // Two sequences go on from one prompt. Its keys are read once for both, whose queries are
 // positions of a single sequence there. Each attends its own keys apart, and the results
 // merge: a cascade.
-func ExampleMerge_cascade() {
+func ExampleEngine_Merge() {
+	e, err := qkv.New(qkv.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
 	const sequences, heads, dim, prompt, own = 2, 1, 4, 6, 2
 	q := make([]float32, sequences*heads*dim) // one query each
 	kPrompt, vPrompt := make([]float32, prompt*heads*dim), make([]float32, prompt*heads*dim)
@@ -39,13 +43,13 @@ func ExampleMerge_cascade() {
 		Out: qkv.BSHD(outOwn, sequences, 1, heads, dim),
 		LSE: lseOwn,
 	}} {
-		if err := qkv.Run(c); err != nil {
+		if err := e.Run(c); err != nil {
 			log.Fatal(err)
 		}
 	}
 	// With one head, both log-sum-exps have one number for each sequence, in order.
 	out := make([]float32, rows*dim)
-	err := qkv.Merge(qkv.BSHD(out, sequences, 1, heads, dim), nil, []qkv.Partial{
+	err = e.Merge(qkv.BSHD(out, sequences, 1, heads, dim), nil, []qkv.Partial{
 		{Out: qkv.BSHD(outPrompt, sequences, 1, heads, dim), LSE: lsePrompt},
 		{Out: qkv.BSHD(outOwn, sequences, 1, heads, dim), LSE: lseOwn},
 	})

@@ -1,10 +1,10 @@
 package qkv
 
 import (
-	"math"
-	"unsafe"
+	"context"
+	"sync"
 
-	"github.com/qkv-go/qkv/kernel/fp"
+	"github.com/qkv-go/qkv/tile"
 )
 
 // A Partial is the result of attention over a part of the keys: what [Call] has left in
@@ -32,21 +32,45 @@ type Partial struct {
 // one. The result does not have the bits of a single call over all keys, but it is within
 // float32 rounding of it, and the same on every machine. The error is an [*ArgError];
 // nothing has been written then.
-func Merge(out View, lse []float32, parts []Partial) error {
-	if err := checkMerge(&out, lse, parts); err != nil {
+func (e *Engine) Merge(out View, lse []float32, parts []Partial) error {
+	_, err := e.merge(&out, lse, parts, nil)
+	return err
+}
+
+// MergeContext is Merge that ends early, within some milliseconds, when ctx is done. The error is then
+// that of the context, wrapped, and its cause. Each row, with its log-sum-exp, is then either merged or
+// as it was; nobody knows which. A context that is done before the call has nothing written.
+func (e *Engine) MergeContext(ctx context.Context, out View, lse []float32, parts []Partial) error {
+	done, err := begin(ctx)
+	if err != nil {
 		return err
 	}
-	heads, seq := out.shape[axisHeads], out.shape[axisSeq]
-	var few [16]mergeTerm
-	terms := few[:0]
-	if len(parts) > len(few) {
-		terms = make([]mergeTerm, 0, len(parts))
+	whole, err := e.merge(&out, lse, parts, done)
+	return outcome(ctx, whole, err)
+}
+
+// mergings keeps the operands of merges, and room for their parts.
+var mergings = sync.Pool{New: func() any { return new(tile.Merging) }}
+
+// merge merges until done is closed, and reports whether all of it is merged.
+func (e *Engine) merge(out *View, lse []float32, parts []Partial, done tile.Done) (whole bool, err error) {
+	if err := e.ready(); err != nil {
+		return false, err
 	}
-	for row := range mul(out.shape[axisBatch], heads, seq) {
-		b, h, s := row/seq/heads, row/seq%heads, row%seq
-		mergeRow(&out, lse, parts, terms, b, h, s, row)
+	if err := checkMerge(out, lse, parts); err != nil {
+		return false, err
 	}
-	return nil
+	m := mergings.Get().(*tile.Merging)
+	m.Out, m.LSE, m.Done = out.operand(), lse, done
+	m.Batch, m.Heads, m.Seq, m.Dim = out.shape[axisBatch], out.shape[axisHeads], out.shape[axisSeq], out.shape[axisDim]
+	for i := range parts {
+		m.Parts = append(m.Parts, tile.MergePart{Out: parts[i].Out.operand(), LSE: parts[i].LSE})
+	}
+	whole = e.engine.Merge(m, e.Workers())
+	clear(m.Parts) // the caller's memory
+	*m = tile.Merging{Parts: m.Parts[:0]}
+	mergings.Put(m)
+	return whole, nil
 }
 
 func checkMerge(out *View, lse []float32, parts []Partial) error {
@@ -112,67 +136,4 @@ func mergeApart(out *View, lse []float32, parts []Partial) error {
 		}
 	}
 	return nil
-}
-
-// mergeRow merges one row: that of the log-sum-exp at index row. terms has room for one of
-// each part.
-func mergeRow(out *View, lse []float32, parts []Partial, terms []mergeTerm, b, h, s, row int) {
-	top := float32(math.Inf(-1))
-	for i := range parts {
-		// NaN, once there, stays.
-		if x := parts[i].LSE[row]; x > top || x != x {
-			top = x
-		}
-	}
-	sum := 0.0
-	for i := range parts {
-		if x := parts[i].LSE[row]; !math.IsInf(float64(x), -1) {
-			v := &parts[i].Out
-			t := mergeTerm{row: v.element(b, h, s), stride: v.stride[axisDim], weight: mergeWeight(x, top)}
-			terms = append(terms, t)
-			sum += t.weight
-		}
-	}
-	to := mergeTerm{row: out.element(b, h, s), stride: out.stride[axisDim]}
-	for d := range out.shape[axisDim] {
-		x := 0.0
-		for i := range terms {
-			t := &terms[i]
-			x += float64(t.weight * float64(*t.at(d))) // rounded: fused, it would differ
-		}
-		if sum != 0 {
-			x /= sum
-		}
-		*to.at(d) = float32(x)
-	}
-	if lse != nil {
-		lse[row] = top
-		if sum != 0 {
-			lse[row] = float32(float64(top) + fp.Log(sum))
-		}
-	}
-}
-
-// A mergeTerm is a row of a part and its weight.
-type mergeTerm struct {
-	row    unsafe.Pointer
-	stride int // elements from dim to dim
-	weight float64
-}
-
-func (t *mergeTerm) at(d int) *float32 {
-	return (*float32)(unsafe.Add(t.row, 4*d*t.stride))
-}
-
-// mergeWeight returns exp(lse - top), of the same bits everywhere.
-func mergeWeight(lse, top float32) float64 {
-	return float64(fp.Exp2(float32((float64(lse) - float64(top)) * (math.Log2E / 2))))
-}
-
-// element returns the address of the first dim of a row of a view, nil if it has no dims.
-func (v *View) element(b, h, s int) unsafe.Pointer {
-	if v.empty() {
-		return nil
-	}
-	return unsafe.Add(v.first(), v.kind.size()*(b*v.stride[0]+h*v.stride[1]+s*v.stride[2]))
 }

@@ -1,6 +1,7 @@
 package qkv_test
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"strings"
@@ -41,7 +42,7 @@ func TestMerge(t *testing.T) {
 				for i := range p.out.data {
 					p.out.data[i] = canary
 				}
-				if err := qkv.Merge(p.out.view(), p.lse, parts); err != nil {
+				if err := a.Merge(p.out.view(), p.lse, parts); err != nil {
 					t.Fatal(err)
 				}
 				checkGaps(t, p.out)
@@ -56,6 +57,7 @@ func TestMerge(t *testing.T) {
 }
 
 func TestMergeSpecial(t *testing.T) {
+	e := newAttention(t, qkv.Config{})
 	inf, nan := float32(math.Inf(1)), float32(math.NaN())
 	part := func(lse float32, out ...float32) qkv.Partial {
 		return qkv.Partial{Out: qkv.BHSD(out, 1, 1, 1, len(out)), LSE: []float32{lse}}
@@ -75,7 +77,7 @@ func TestMergeSpecial(t *testing.T) {
 		{"large", []qkv.Partial{part(3e38, 5), part(3e38, 7)}, 6, 3e38},
 	} {
 		out, lse := []float32{canary}, []float32{canary}
-		if err := qkv.Merge(qkv.BHSD(out, 1, 1, 1, 1), lse, c.parts); err != nil {
+		if err := e.Merge(qkv.BHSD(out, 1, 1, 1, 1), lse, c.parts); err != nil {
 			t.Fatal(err)
 		}
 		same := func(a, b float32) bool { return a == b || a != a && b != b }
@@ -89,20 +91,20 @@ func TestMergeInPlace(t *testing.T) {
 	a := newAttention(t, qkv.Config{})
 	p := newProblem(dims{1, 2, 2, 20, 200, 16, 16}, "bhsd", none, normal(8))
 	first, second := p.part(t, a, 0, 90), p.part(t, a, 90, 200)
-	if err := qkv.Merge(p.out.view(), p.lse, []qkv.Partial{first, second}); err != nil {
+	if err := a.Merge(p.out.view(), p.lse, []qkv.Partial{first, second}); err != nil {
 		t.Fatal(err)
 	}
 	want, wantLSE := p.out.values(), append([]float32(nil), p.lse...)
-	if err := qkv.Merge(second.Out, second.LSE, []qkv.Partial{first, second}); err != nil {
+	if err := a.Merge(second.Out, second.LSE, []qkv.Partial{first, second}); err != nil {
 		t.Fatal(err)
 	}
-	if err := qkv.Merge(p.out.view(), nil, []qkv.Partial{second}); err != nil {
+	if err := a.Merge(p.out.view(), nil, []qkv.Partial{second}); err != nil {
 		t.Fatal(err)
 	}
 	sameBits(t, "out", p.out.values(), want)
 	sameBits(t, "lse", second.LSE, wantLSE)
 	n := testing.AllocsPerRun(10, func() {
-		if err := qkv.Merge(p.out.view(), nil, []qkv.Partial{first, second}); err != nil {
+		if err := a.Merge(p.out.view(), nil, []qkv.Partial{first, second}); err != nil {
 			t.Fatal(err)
 		}
 	})
@@ -114,7 +116,7 @@ func TestMergeInPlace(t *testing.T) {
 		many[i] = first
 	}
 	if n := testing.AllocsPerRun(10, func() {
-		if err := qkv.Merge(p.out.view(), p.lse, many); err != nil {
+		if err := a.Merge(p.out.view(), p.lse, many); err != nil {
 			t.Fatal(err)
 		}
 	}); n > 1 {
@@ -127,10 +129,36 @@ func TestMergeInPlace(t *testing.T) {
 	}
 	// Without a dim of values there are log-sum-exps still.
 	none := qkv.BHSD([]float32{}, 1, 2, 20, 0)
-	if err := qkv.Merge(none, p.lse, []qkv.Partial{{Out: none, LSE: first.LSE}}); err != nil {
+	if err := a.Merge(none, p.lse, []qkv.Partial{{Out: none, LSE: first.LSE}}); err != nil {
 		t.Fatal(err)
 	}
 	sameBits(t, "lse without values", p.lse, first.LSE)
+}
+
+// TestMergeWorkers: rows that several workers merge, of any strides, have the bits of one worker.
+func TestMergeWorkers(t *testing.T) {
+	const batch, heads, seq, dim, parts = 2, 3, 70, 24, 5
+	next := normal(9)
+	list := make([]qkv.Partial, parts)
+	for i := range list {
+		layout := []string{"bshd", "bhsd", "gaps"}[i%3]
+		list[i] = qkv.Partial{Out: newTensor(layout, batch, heads, seq, dim, next).view(), LSE: draw(batch*heads*seq, next)}
+		for row := i; row < len(list[i].LSE); row += 11 {
+			list[i].LSE[row] = float32(math.Inf(-1))
+		}
+	}
+	var want []float32
+	for _, workers := range []int{1, 2, 5} {
+		e := newAttention(t, qkv.Config{Workers: workers})
+		out, lse := newTensor("gaps", batch, heads, seq, dim, nil), make([]float32, batch*heads*seq)
+		must(e.MergeContext(context.Background(), out.view(), lse, list))
+		checkGaps(t, out)
+		got := append(out.values(), lse...)
+		if want == nil {
+			want = got
+		}
+		sameBits(t, fmt.Sprintf("%d workers", workers), got, want)
+	}
 }
 
 // TestMergeMany: the error does not grow with the number of parts.
@@ -144,7 +172,7 @@ func TestMergeMany(t *testing.T) {
 		all[parts/2+i].LSE[0] -= float32(math.Log(4))
 	}
 	out, got := make([]float32, dim), make([]float32, 1)
-	if err := qkv.Merge(qkv.BHSD(out, 1, 1, 1, dim), got, all); err != nil {
+	if err := newAttention(t, qkv.Config{}).Merge(qkv.BHSD(out, 1, 1, 1, dim), got, all); err != nil {
 		t.Fatal(err)
 	}
 	sameBits(t, "out", out, v)
@@ -168,7 +196,7 @@ func TestMergeErrors(t *testing.T) {
 		{"qkv: parts[0] has a log-sum-exp of length 4, out has 6 rows", view(3), nil, []qkv.Partial{{view(3), make([]float32, 4)}}},
 		{"qkv: out reaches element 71, its slice has 64", view(9), nil, []qkv.Partial{{view(9), make([]float32, 18)}}},
 	} {
-		if err := qkv.Merge(c.out, c.lse, c.parts); err == nil || !strings.HasPrefix(fmt.Sprint(err), c.want) {
+		if err := newAttention(t, qkv.Config{}).Merge(c.out, c.lse, c.parts); err == nil || !strings.HasPrefix(fmt.Sprint(err), c.want) {
 			t.Errorf("error %v, want %q", err, c.want)
 		}
 	}

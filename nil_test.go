@@ -23,6 +23,7 @@ func TestNil(t *testing.T) {
 			e.Run(&qkv.Call{}), e.RunContext(ctx, &qkv.Call{}), second(e.Explain(&qkv.Call{})), second(e.ExplainContext(ctx, &qkv.Call{})),
 			e.MatMul(&qkv.Product{}), e.MatMulContext(ctx, &qkv.Product{}), second(e.ExplainMatMul(&qkv.Product{})),
 			e.Rotate(nil, view, nil), e.RotateContext(ctx, nil, view, nil), second(e.Pack(matrix)),
+			e.Merge(view, nil, nil), e.MergeContext(ctx, view, nil, nil),
 			second(e.NewProjection(qkv.ProjectionConfig{})), second(e.NewLayer(qkv.LayerConfig{})),
 		} {
 			isArgError(t, fmt.Sprintf("engine %v, call %d", e, i), err, "engine is nil or zero")
@@ -45,7 +46,7 @@ func TestNil(t *testing.T) {
 		(*qkv.Step)(nil).SetQueries(nil), new(qkv.Step).SetQueries(nil), new(qkv.Cache).Fits(nil), second(new(qkv.Cache).StepPages(0, nil)),
 		second((*qkv.Sequence)(nil).WriteTo(nil)), second(new(qkv.Sequence).WriteTo(nil)), new(qkv.Sequence).Free(), new(qkv.Sequence).Truncate(0),
 		second((*qkv.Sequence)(nil).Fork()), (*qkv.Sequence)(nil).Truncate(0), (*qkv.Sequence)(nil).Free(),
-		qkv.Merge(view, nil, nil), qkv.Merge(view, nil, make([]qkv.Partial, 1)),
+		e.Merge(view, nil, nil), e.MergeContext(ctx, view, nil, make([]qkv.Partial, 1)),
 	} {
 		isArgError(t, fmt.Sprintf("call %d", i), err, "")
 	}
@@ -125,7 +126,7 @@ func TestNotGiven(t *testing.T) {
 		"qkv: v is not given":   step.Write(0, qkv.BHSD(x, 1, 2, 1, 4), qkv.View{}),
 		"qkv: q is not given":   projection.Run(&qkv.ProjectionCall{X: m}),
 		" x is not given":       projection.Run(&qkv.ProjectionCall{}),
-		" out is not given":     qkv.Merge(qkv.View{}, nil, make([]qkv.Partial, 1)),
+		" out is not given":     e.Merge(qkv.View{}, nil, make([]qkv.Partial, 1)),
 		" kScale is not given":  second(qkv.NewCache(store)),
 		"out weights is not gi": second(e.NewLayer(qkv.LayerConfig{ProjectionConfig: qkv.ProjectionConfig{Q: qkv.Linear{W: m}, K: qkv.Linear{W: m}, V: qkv.Linear{W: m}, Heads: 1}})),
 	} {

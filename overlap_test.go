@@ -41,7 +41,7 @@ func TestOverlap(t *testing.T) {
 		token, qkv.THD(mem, 1, heads, dim), qkv.BHSD(mem[:heads*dim:heads*dim], 1, heads, 1, dim), qkv.Strided(mem, 0, shape, [4]int{7, dim, -5, 1}),
 	} {
 		must(e.Run(&qkv.Call{Q: token, K: a, V: b, Out: out}))
-		must(qkv.Merge(out, nil, []qkv.Partial{{Out: token, LSE: mem[300:302]}, {Out: qkv.Strided(mem, 60, shape, [4]int{0, dim, 0, 1}), LSE: mem[302:304]}}))
+		must(e.Merge(out, nil, []qkv.Partial{{Out: token, LSE: mem[300:302]}, {Out: qkv.Strided(mem, 60, shape, [4]int{0, dim, 0, 1}), LSE: mem[302:304]}}))
 	}
 	must(e.Run(&qkv.Call{Q: at(4), K: a, V: b, Out: qkv.BHSD(mem[4:], 1, heads, seq, dim)}))
 	shares("out and q, the heads the other way round", e.Run(&qkv.Call{Q: token, K: a, V: b, Out: qkv.Strided(mem, dim, shape, [4]int{0, -dim, 0, 1})}))
@@ -77,10 +77,10 @@ func TestOverlap(t *testing.T) {
 	must(l.Run(&qkv.LayerCall{X: qkv.RowMajor(mem, 4, 4), Y: qkv.RowMajor(mem[2:], 4, 4)})) // X has been read by then
 
 	sum := mem[300:306]
-	shares("a part of merged rows", qkv.Merge(at(0), nil, []qkv.Partial{{Out: at(0), LSE: sum}, {Out: at(12), LSE: sum}}))
-	shares("merged sums", qkv.Merge(at(0), mem[303:309], []qkv.Partial{{Out: at(0), LSE: sum}}))
-	shares("merged sums in rows", qkv.Merge(at(0), mem[20:26], []qkv.Partial{{Out: a, LSE: sum}}))
-	must(qkv.Merge(at(0), sum, []qkv.Partial{{Out: at(0), LSE: sum}, {Out: at(24), LSE: sum}}))
+	shares("a part of merged rows", e.Merge(at(0), nil, []qkv.Partial{{Out: at(0), LSE: sum}, {Out: at(12), LSE: sum}}))
+	shares("merged sums", e.Merge(at(0), mem[303:309], []qkv.Partial{{Out: at(0), LSE: sum}}))
+	shares("merged sums in rows", e.Merge(at(0), mem[20:26], []qkv.Partial{{Out: a, LSE: sum}}))
+	must(e.Merge(at(0), sum, []qkv.Partial{{Out: at(0), LSE: sum}, {Out: at(24), LSE: sum}}))
 
 	cache := func(views ...qkv.View) (*qkv.Cache, error) {
 		cfg := qkv.CacheConfig{Pages: 1, PageTokens: seq}

@@ -188,7 +188,7 @@ func stoppedOperations(b *testing.B, e *qkv.Engine) []stoppedOperation {
 			return qkv.Partial{Out: qkv.BHSD(randomFloats(heads*n*dim), 1, heads, n, dim), LSE: make([]float32, heads*n)}
 		}
 		parts, out := []qkv.Partial{part(), part()}, qkv.BHSD(make([]float32, heads*n*dim), 1, heads, n, dim)
-		return func() error { return qkv.Merge(out, nil, parts) }
+		return func() error { return e.Merge(out, nil, parts) }
 	})
 	return list
 }

@@ -22,6 +22,8 @@ type Engine struct {
 	products      sync.Pool
 	writers       sync.Pool
 	writes        sync.Pool
+	merges        sync.Pool
+	mergeTerms    sync.Pool
 	rotations     sync.Pool
 	rotaryArgs    sync.Pool
 	crew          crew
@@ -55,6 +57,12 @@ func New(set *kernel.Set, caches Caches, labels bool, tuning Tuning) *Engine {
 	e.writers.New = func() any { return new(writer) }
 	e.writes.New = func() any {
 		j := &writeJob{engine: e}
+		j.init(j.drain)
+		return j
+	}
+	e.mergeTerms.New = func() any { return new([]mergeTerm) }
+	e.merges.New = func() any {
+		j := &mergeJob{engine: e}
 		j.init(j.drain)
 		return j
 	}
