@@ -17,22 +17,22 @@ import (
 //	qkv.CacheConfig{Layers: layers, PageTokens: 32768, Pages: 8}
 type CacheConfig struct {
 	// Layers has an entry for each layer of the model that has keys and values of its own. A layer
-	// that uses those of another has none: it attends the other's index.
+	// that shares those of another has none: it attends the index of the other.
 	Layers []CacheLayer
 
-	// PageTokens is the tokens of a page, the same in all layers. Rings of layers with a Window are
-	// of whole pages, too: one of 1,024 tokens takes a slot of 32,768 whole.
+	// PageTokens is the number of tokens of a page, the same in all layers. Rings of layers with a
+	// Window consist of whole pages, too: with pages of 32,768 tokens, a ring of 1,024 takes 32,768.
 	PageTokens int
 
-	// Pages is how many pages there are for the layers that attend all keys, in each of them. It is
-	// 0 if there are none of those.
+	// Pages is the number of pages of each layer that attends all keys. It is 0 if there is no such
+	// layer.
 	Pages int
 
-	// Sequences is the most sequences at one time that layers with a Window have pages for. It is
-	// 0 if there are none of those. Forks count as what they do not share.
+	// Sequences is the number of sequences that each layer with a Window has pages for at one time.
+	// It is 0 if there is no such layer. Pages that forks share count once.
 	Sequences int
 
-	// StepTokens is the most tokens of one sequence in one [Step], for layers with a Window: their
+	// StepTokens is the most new tokens of a sequence in one [Step], for layers with a Window: their
 	// rings have room for so many beside the window. 0 means 256. A longer prompt comes in several
 	// steps.
 	StepTokens int
@@ -47,31 +47,34 @@ type CacheLayer struct {
 	// KeyType and ValueType are what keys and values are kept in.
 	KeyType, ValueType ElemType
 
-	// Window, if not 0, is how many of the last keys a query attends, its own among them. Of such a
-	// layer a sequence has the pages of
+	// Window, if not 0, is how many of the last keys a query attends, its own among them. Every query
+	// attends the first Keep tokens as well (StreamingLLM; Xiao et al., 2023). Layers with the same
+	// Window and Keep share a table.
+	//
+	// In such a layer, the pages of a sequence are a ring buffer of
 	//
 	//	Keep + Window - 1 + StepTokens
 	//
-	// tokens at most, and uses them as a ring buffer: a token takes the place of the oldest that is
-	// not one of the first Keep, which every query attends (Xiao et al., 2023). Layers with the
-	// same Window and Keep share a table.
+	// tokens, rounded up to whole pages. A new token takes the place of the oldest one behind the first
+	// Keep. For example, with a Window of 1,024, a Keep of 4, StepTokens of 256 and pages of 16, a
+	// sequence has 81 pages at most, however long it grows.
 	Window, Keep int
 
-	// K and V, if given, are the memory of the layer in any strides: [pages, kvHeads, page tokens,
-	// dim], of the types above, with as many pages as [CacheConfig.LayerPages] says. KScale and
-	// VScale [pages, kvHeads, page tokens, 1] go with int8. Otherwise the cache allocates them,
-	// contiguous.
+	// K and V, if given, are memory of the caller's for the layer, in any strides: [pages, kvHeads,
+	// page tokens, dim] of the types above, with as many pages as [CacheConfig.LayerPages] says.
+	// KScale and VScale [pages, kvHeads, page tokens, 1], float32, go with int8. The cache allocates
+	// what is not given.
 	K, V           View
 	KScale, VScale View
 }
 
-// A Cache keeps the keys and values of all layers of a model for any number of sequences, in pages
-// of a fixed number of tokens that sequences with a common beginning share (Kwon et al.,
-// PagedAttention, 2023). A [Sequence] has one table of pages for all layers that attend all keys,
-// and one for all that have the same window.
+// A Cache keeps the keys and values of all layers of a model for any number of sequences. They lie in
+// pages of a fixed number of tokens, which sequences with a common beginning share (Kwon et al.,
+// PagedAttention, 2023). A [Sequence] has one page table for all layers that attend all keys, and one
+// for all that have the same window.
 //
-// Sequences are written and attended in a [Step]. Different sequences may be used at the same time,
-// those that share pages among them: in a Step each, forked, truncated, freed, written to a file.
+// Sequences are written and attended in a [Step]. Goroutines may use different sequences at the same
+// time, whether these share pages or not: in a Step each, or to fork, truncate, free or save them.
 type Cache struct {
 	layers     []cacheLayer
 	groups     []pageGroup
@@ -109,7 +112,7 @@ func (cfg *CacheConfig) stepTokens() int {
 	return cfg.StepTokens
 }
 
-// LayerPages returns how many pages a layer has: Pages, or of one with a Window
+// LayerPages returns how many pages a layer has: Pages, or with a Window
 //
 //	Sequences * ceil((Keep + Window - 1 + StepTokens) / PageTokens)
 //
@@ -183,7 +186,7 @@ func (cfg *CacheConfig) check() error {
 }
 
 // NewCache returns a cache of free pages. The error is an [*ArgError], or a [*MemoryError] for more
-// memory than there is; that of K and V that are given may be of any size.
+// memory than there is. Memory of the caller's does not count.
 func NewCache(cfg CacheConfig) (*Cache, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
@@ -301,9 +304,9 @@ func (c *Cache) PageTokens() int {
 //
 //	pages * kvHeads * page tokens * (row of dimQK + row of dimV)
 //
-// A row of n dims is 4n bytes in float32, 2n in Float16 and BFloat16, n + 4 in int8, and 34n/32
-// in Q8_0. Gaps that the strides of memory of the caller's leave do not count. Tables take 4
-// bytes a page. Of nil it is 0.
+// A row of n dims takes 4n bytes in float32, 2n in Float16 and BFloat16, n + 4 in int8, and 34n/32
+// in Q8_0. Gaps in memory of the caller's do not count, and neither do tables, of 4 bytes a page. It is 0
+// of nil.
 func (c *Cache) Bytes() int {
 	if c == nil {
 		return 0

@@ -12,13 +12,12 @@ import (
 //
 //	Out = softmax(Scale * Q Kᵀ + mask) V
 //
-// for each batch and each of the heads of Q. K and V may have fewer heads, in a
-// number that divides Q's: head h then reads KV head h / (heads / KV heads)
-// (grouped-query attention; Ainslie et al., 2023). The head dim of Q and K may differ
-// from that of V and Out. Any of the lengths batch, heads and seq may be 0.
+// for each sequence and each head of Q. K and V may have fewer heads, a divisor of Q's
+// (grouped-query attention; Ainslie et al., 2023): head h reads KV head h / (heads / KV heads). With 8
+// heads over 2, heads 0 to 3 read KV head 0. The head dim of Q and K may differ from that of V and Out.
+// Each of batch, heads and seq may be 0.
 //
-// A score goes through these steps, each of which is left out where its field has the
-// zero value:
+// A score is computed in these steps. A step whose field has the zero value is left out:
 //
 //	s = Scale * q·k
 //	s = Softcap * tanh(s/Softcap)
@@ -29,65 +28,71 @@ import (
 //
 // A query without any key has an output of zeros, and a log-sum-exp of -Inf or that of its
 // sink. Keys and values that a query does not attend never reach its output, not even if
-// they are NaN; a NaN that it does attend always does, unless ScoreMod replaces it.
+// they are NaN. A NaN that it attends always does, unless ScoreMod replaces it.
 //
-// None of the slices may change until Run returns, other than those that it writes.
+// The caller changes no slice before Run returns.
 type Call struct {
 	Q   View // [batch, heads, seqQ, dimQK], float32
 	K   View // [batch, kvHeads, seqKV, dimQK]
 	V   View // [batch, kvHeads, seqKV, dimV]
-	Out View // [batch, heads, seqQ, dimV], float32, written; it shares no element with what is read, but may be Q
+	Out View // [batch, heads, seqQ, dimV], float32, written; it may be Q, and shares no element with anything else
 
-	// K and V may be of float32, [Float16], [BFloat16], int8 and [BlockQ8_0], each of its own
-	// type. The result is, to the bit, that of the same values in float32.
+	// K and V may have the types float32, [Float16], [BFloat16], int8 and [BlockQ8_0], and need not
+	// have the same. The result has the bits of the same values in float32.
 	//
-	// KScale and VScale [batch, kvHeads, seqKV, 1], float32, go with int8, and have the scale
-	// of each row: a value is its scale times the integer, rounded to float32.
+	// KScale and VScale [batch, kvHeads, seqKV, 1], float32, are the scales of the rows of int8 K and
+	// V. A value is the scale times the integer, rounded to float32. Other types have no scales here.
 	KScale, VScale View
 
-	// LSE, if not nil, receives for each row the natural logarithm of the sum of
-	// exponentials of its scores, and of its sink: contiguous [batch, heads, seqQ].
+	// LSE, if not nil, receives the log-sum-exp of each row: the natural logarithm of the sum of the
+	// exponentials of its scores, its sink included. It is contiguous, [batch, heads, seqQ].
 	LSE []float32
 
-	// LensQ and LensKV [batch], if not nil, are how many of the queries and keys of each
-	// sequence count; what follows them is padding. Outputs of padding are zeros, and
-	// their log-sum-exp is -Inf.
+	// LensQ and LensKV [batch], if not nil, are the lengths of the sequences. Queries and keys behind
+	// them are padding, which nothing attends. Outputs of padding are zeros, and their log-sum-exp is
+	// -Inf.
 	LensQ, LensKV []int
 
-	// CuLensQ and CuLensKV, if not nil, make the batch ragged: Q, K, V and Out have batch
-	// 1 (see [THD]) and hold the sequences one behind the other. Sequence i has the tokens
-	// from CuLensQ[i] to before CuLensQ[i+1] of Q and Out, and those of K and V by
-	// CuLensKV: cumulative lengths, as FlashAttention's cu_seqlens. Tokens of Out
-	// before the first and from the last on are not written. LSE is [heads, tokens]. With
-	// CuLensQ alone, K and V have a sequence each on their batch axis, or Tables.
+	// CuLensQ and CuLensKV, if not nil, make the batch ragged. Q, K, V and Out have batch 1 then, see
+	// [THD], and the sequences lie one behind the other. Their cumulative lengths, FlashAttention's
+	// cu_seqlens, say where: sequence i has the tokens from CuLensQ[i] to before CuLensQ[i+1] of Q and
+	// Out, and those from CuLensKV[i] to before CuLensKV[i+1] of K and V. For example, sequences of 3
+	// and 1 queries have the CuLensQ 0, 3, 4. LSE is [heads, tokens].
+	//
+	// Tokens of Out before CuLensQ[0] and from the last of CuLensQ on are not written. With CuLensQ
+	// alone, each sequence has an index of the batch axis of K and V, or a table.
 	CuLensQ, CuLensKV []int
 
-	// Tables, if not nil, has the pages of each sequence. K and V are then pools of pages,
-	// [pages, kvHeads, page tokens, dim], and so are their scales: key j of sequence i is
-	// token j mod n of page Tables[i][j/n] of n tokens, and LensKV says how many keys it
-	// has (Kwon et al., PagedAttention, 2023). A page may be of several sequences. A
-	// contiguous cache [slots, kvHeads, capacity, dim] is a pool whose sequences have a
-	// page each. Q has a sequence for each table, or CuLensQ.
+	// Tables, if not nil, are the page tables of the sequences (Kwon et al., PagedAttention, 2023). K,
+	// V and their scales are pools of pages then, [pages, kvHeads, page tokens, dim]. Key j of sequence
+	// i is token j mod n of page Tables[i][j/n], where pages have n tokens. LensKV says how many keys a
+	// sequence has. For example, with pages of 16 tokens, key 20 of a sequence with the table 7, 3 is
+	// token 4 of page 3.
 	//
-	// The longest of LensKV is then the number of keys that block masks, Mask.Keep, Bias
-	// and Scores go by, and Mask.SegmentsKV is [sequences, longest], with CuLensQ too.
+	// Several sequences may have the same page. A contiguous cache [slots, kvHeads, capacity, dim] is
+	// a pool with a page for each sequence. Q has a sequence for each table, or CuLensQ.
+	//
+	// Block masks, Mask.Keep, Bias and Scores have as many keys as the longest of LensKV.
+	// Mask.SegmentsKV is [sequences, longest], with CuLensQ too.
 	Tables [][]int32
 
-	// Ring has the keys of a sequence with Tables go round: those from key Mask.First on, or
-	// Mask.Prefix, take the rest of its pages in turn, and again from there, so that key j
-	// lies where key j-r did, of r tokens. LensKV counts all keys from the beginning; those
-	// that were overwritten are not attended, by earlier queries either. Before the mask,
-	// Scores has for such a key the score of the one in its place. There is no
-	// Mask.Prefixes then.
+	// Ring makes the pages of each sequence a ring buffer. The first tokens stay: as many as
+	// Mask.First, or Mask.Prefix, says. The r places behind them are used in turn, so that key j lies
+	// where key j-r was. For example, in 8 places of which 2 stay, r is 6, and key 9 takes the place of
+	// key 3.
+	//
+	// LensKV counts all keys from the beginning. No query attends a key that was overwritten. Scores of
+	// a stage before the mask are, at such a key, those of the key that has its place. Mask.Prefixes is
+	// nil.
 	Ring bool
 
-	// Lost [sequences], if not nil, says of rings that were longer and went back what LensKV
-	// does not: the keys of sequence i before Lost[i], but for the first ones that stay, were
-	// overwritten. Of a ring that has had n keys, that is n-r.
+	// Lost [sequences], if not nil, is for rings that were longer and went back, which LensKV does not
+	// tell. The keys of sequence i before Lost[i] were overwritten, apart from the first ones, which
+	// stay. A ring that has had n keys at most has lost those before n-r.
 	Lost []int
 
-	// Scale multiplies the scores; 0 means 1/sqrt(dimQK). It may be negative. The least
-	// magnitude is 2^-125, as of a Softcap.
+	// Scale multiplies the scores; 0 means 1/sqrt(dimQK). It may be negative. Its magnitude is at
+	// least 2^-125, as that of Softcap.
 	Scale float32
 
 	// Softcap bounds the scores to within ±Softcap (Gemma 2, 2024); 0 means no bound.
@@ -97,52 +102,63 @@ type Call struct {
 	// are those of Mask.Align.
 	ALiBi []float32
 
-	// Bias, if given, is added to the scores: float32 or [Float16], in the shape of
-	// [Pairs] or one that broadcasts to it, with any strides; in a ragged batch as for
-	// Mask.Keep. Where it is -Inf the query does not attend the key.
+	// Bias, if given, is added to the scores. It is float32 or [Float16], with any strides, and has the
+	// shape [batch, heads, seqQ, seqKV] or one that broadcasts to it, see [Pairs]; in a ragged batch as
+	// Mask.Keep. A query does not attend a key where it is -Inf.
 	Bias View
 
-	// ScoreMod, if not nil, changes a tile of scores at a time, in the manner of
-	// FlexAttention (Dong et al., 2024). It is called from several goroutines at once, and
-	// its result for a pair must depend on that pair alone. The tile may hold pairs that
-	// the mask takes away; their scores are arbitrary. It must not keep the tile. A pair
-	// comes again if its score is computed again, for ProbMod or Scores. If ScoreMod
-	// panics, so does Run.
+	// ScoreMod, if not nil, changes scores a tile at a time (FlexAttention; Dong et al., 2024). It is
+	// called from several goroutines at once, and must not keep the tile. Its result for a pair must
+	// depend on that pair alone: a pair comes twice if its score is computed twice, for ProbMod or
+	// Scores. Scores of pairs that the mask takes away are arbitrary. If ScoreMod panics, so does Run.
 	ScoreMod func(*Tile)
 
+	// Mask says which keys each query attends.
 	Mask Mask
 
-	// Sinks [heads], if not nil, is a logit for each head that takes part in the sum of
-	// exponentials and has no value (gpt-oss, 2025). One of -Inf is none; one of +Inf or
-	// NaN makes the rows of its head NaN.
+	// Sinks [heads], if not nil, are attention sinks (gpt-oss, 2025): a logit of each head that is
+	// part of the softmax's sum and has no value. -Inf is no sink. +Inf or NaN makes the rows of the
+	// head NaN.
 	Sinks []float32
 
-	// ProbMod, if not nil, changes a tile of probabilities at a time before they weight
-	// the values, such as dropout does. What it makes of them is not normalised again;
-	// less than 0 counts as 0. Otherwise it is called as ScoreMod is. The scores are then
-	// computed twice.
+	// ProbMod, if not nil, changes probabilities a tile at a time before they weight the values, as
+	// dropout does. The results are not normalised again, and those below 0 count as 0. It is called
+	// as ScoreMod is. All scores are computed twice then.
 	ProbMod func(*Tile)
 
-	// Scores, if given, receives the scores at the stage ScoresAt, or the probabilities:
-	// float32, in the shape of [Pairs], or of a ragged batch at least as long as its
-	// longest sequence. What lies beyond the lengths of a sequence is then not written, and
-	// with Tables not what lies beyond its LensKV. Queries of padding have scores of -Inf,
-	// and probabilities of 0.
-	// It is the one part of a call that takes memory and time for each pair of a query
-	// and a key, masked or not; the scores are computed again for it.
+	// Scores, if given, receives the scores at the stage ScoresAt, or the probabilities. It is float32,
+	// [batch, heads, seqQ, seqKV]; in a ragged batch, seqQ and seqKV are at least those of the
+	// longest sequence. What lies beyond the lengths of a sequence of a ragged batch, or beyond LensKV
+	// with Tables, is not written. Queries of padding have scores of -Inf and probabilities of 0.
+	//
+	// Nothing else of a call takes memory and time for each pair of a query and a key, masked or not.
+	// All scores are computed twice for it.
 	Scores   View
 	ScoresAt Stage
 
-	// Progress, if not nil, is called whenever one more of the work items that the call was
-	// divided into is done, with how many of them are. They are not of equal size. It is called
-	// from several goroutines at once, so that a lesser number may come after a greater. If it
-	// panics, so does Run.
+	// Progress, if not nil, is called after each work item of the call, with the number of items that
+	// are done and that of all. Items differ in size. It is called from several goroutines at once, so
+	// that a lesser number may come after a greater. If it panics, so does Run.
 	Progress func(done, of int)
 }
 
-// A Tile is a block of scores or probabilities that a callback changes in place: that of
-// row r and key t.Key+k is t.S[k*t.Stride+r], for r in t.Rows and k in t.Keys. The methods
-// Head and Query tell what a row is, and Each goes through all.
+// A Tile is a block of scores or probabilities that a callback changes in place. Its rows are queries,
+// of one or several heads, and its columns keys of one sequence:
+//
+//	type Tile struct {
+//		Batch  int       // sequence
+//		Rows   int       // number of rows
+//		Key    int       // position of the first key in its sequence
+//		Keys   int       // number of keys
+//		S      []float32 // row r and key Key+k have S[k*Stride+r]
+//		Stride int
+//	}
+//
+//	func (t *Tile) Head(row int) int  // query head of a row
+//	func (t *Tile) Query(row int) int // position of its query in its sequence
+//
+//	// Each replaces each score by what f makes of it.
+//	func (t *Tile) Each(f func(head, query, key int, s float32) float32)
 type Tile = tile.Tile
 
 // A Stage is a step on the way from scores to probabilities.

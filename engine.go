@@ -32,11 +32,11 @@ type Config struct {
 	// among them; 0 means GOMAXPROCS. It never changes a result.
 	Workers int
 
-	// Labels makes workers carry the pprof label "phase" (pack, mask, scores, modify,
-	// softmax, accumulate, finish; of matrix products pack, multiply, or project in a
-	// [Projection], and rotate for what is done to its finished heads; store where keys and
-	// values are written into a [Cache]), for use under a CPU profile. All the work is then done on
-	// goroutines other than the caller's.
+	// Labels makes workers carry the pprof label "phase", for CPU profiles. Attention has the phases
+	// pack, mask, scores, modify, softmax, accumulate and finish. Matrix products have pack and
+	// multiply; a [Projection] has project, and rotate for what is done to its finished heads. Keys and
+	// values are written into a [Cache] in the phase store. All work is done on goroutines other than
+	// the caller's then.
 	Labels bool
 
 	// Tuning, if not nil, has choices for this CPU and kernel set, see [ReadTuning]. It never
@@ -45,10 +45,11 @@ type Config struct {
 }
 
 // An Engine computes scaled dot-product attention, and the matrix products on either side
-// of it, on a kernel set. It keeps workspaces between calls, so that calls allocate nothing
-// in steady state; they grow with the head dims, the inner dimension of products up to a
-// bound, and the number of calls at one time, and with the longest sequence by its logarithm.
-// It is safe for use by several goroutines at once.
+// of it, on a kernel set. It is safe for use by several goroutines at once.
+//
+// It keeps workspaces between calls, so that calls allocate nothing in steady state. Workspaces grow
+// with the head dims, the inner dimension of products up to a bound, the number of calls at one time,
+// and the logarithm of the longest sequence.
 type Engine struct {
 	set     *kernel.Set
 	why     string
@@ -116,17 +117,17 @@ func (e *Engine) Workers() int {
 
 // Run computes c. The error is an [*ArgError]; nothing has been written then.
 //
-// Out may have the very elements of Q in the same places, in whatever View. Otherwise Out, LSE and Scores share no element with
-// each other or with anything that is read.
+// Out may be Q: views of the same elements, in the same places. Otherwise Out, LSE and Scores share no
+// element with each other or with anything that is read.
 func (e *Engine) Run(c *Call) error {
 	_, err := e.run(c, nil)
 	return err
 }
 
-// RunContext is Run that ends early, see the package's documentation, when ctx is done. The error is
-// then that of the context, wrapped, and its cause. Of Out and LSE, each row of a query and a head
-// is then either computed or as it was, and nobody knows which; where Out is Q, so are the queries.
-// Scores are anything. A context that is done before the call has nothing written.
+// RunContext is Run that ends early when ctx is done, see the package's documentation. The error then
+// wraps that of the context and its cause. Each row of Out and LSE is computed or as it was, and nobody
+// knows which; where Out is Q, the same holds for the queries. Scores hold anything. If ctx is done
+// before the call, nothing is written.
 func (e *Engine) RunContext(ctx context.Context, c *Call) error {
 	done, err := begin(ctx)
 	if err != nil {

@@ -156,12 +156,12 @@ type LayerCall struct {
 	// Attention, is one sequence here: its tokens need the positions of their own.
 	Positions []int
 
-	// Attention, if not nil, replaces the options of the [LayerConfig]. One that is written where
-	// it is used is allocated at each call: keep it. Of its operands Q,
-	// K, V and Out those that are given receive what they are called for, which else goes to
-	// a workspace: all of [batch, heads, seq, dim]. Out is then laid out as [BSHD] has it.
-	// Tokens that no sequence of a ragged batch has count as zeros there, and in an Out that
-	// is given as what it holds.
+	// Attention, if not nil, replaces the options of the [LayerConfig]. A literal in the call is
+	// allocated at each call: keep one instead.
+	//
+	// Q, K, V and Out of it [batch, heads, seq, dim], if given, receive the queries, keys, values and
+	// the attention's output, which go to a workspace otherwise. Out is laid out as by [BSHD]. Tokens
+	// of a ragged batch that no sequence has count as zeros; with an Out, as what it holds.
 	Attention *Call
 }
 

@@ -8,12 +8,21 @@ import (
 	"github.com/qkv-go/qkv/tile"
 )
 
-// Align says where the queries of a sequence stand among its keys: query i is at the
-// position i+c of the keys, with an offset c. Causal masks, windows and ALiBi go by it.
+// Align says where the queries of a sequence stand among its keys: query i is at position i+c of the
+// keys, with an offset c. Causal masks, windows and ALiBi go by these positions. For example, of 2
+// queries and 4 keys under a causal mask:
 //
-// The zero Align does not say it. That will do where each sequence has as many queries as
-// keys, or none of one of them: [TopLeft] and [BottomRight] are the same there. With other
-// numbers, a call whose mask or ALiBi goes by positions is an error.
+//	                           query 0 attends   query 1 attends
+//	TopLeft                    key 0             keys 0 and 1
+//	BottomRight                keys 0 to 2       keys 0 to 3
+//	AlignOffset, Offset 1      keys 0 and 1      keys 0 to 2
+//
+// The zero Align says nothing. That is enough where each sequence has as many queries as keys, or none
+// of one of them: [TopLeft] and [BottomRight] are the same there. Otherwise a call with a causal mask, a
+// window or ALiBi is an error. A [Step] knows the positions, and its calls say nothing.
+//
+// A call over a part of the keys, see [Merge], has the offset of that part: the position of query 0 less
+// that of the part's first key, which may be negative.
 type Align int
 
 const (
@@ -60,8 +69,13 @@ func Sliding(left, right int) Window { return Window{left: left, right: right, g
 // Bounds returns what [Sliding] made the window of, and whether there is one.
 func (w Window) Bounds() (left, right int, ok bool) { return w.left, w.right, w.given }
 
-// A Mask says which keys a query attends: those that every part of it keeps. The zero
-// value keeps all. Blocks of keys that no query of a block attends are not computed.
+// A Mask says which keys a query attends: those that each of its parts keeps. The zero Mask keeps all.
+// For example, the mask of a decoder whose queries attend the last 1,024 keys, their own among them, and
+// the first 4:
+//
+//	qkv.Mask{Causal: true, Window: qkv.Sliding(1023, 0), First: 4}
+//
+// Blocks of keys that no query of a block attends are not computed.
 type Mask struct {
 	// Causal keeps the keys up to the query's own position.
 	Causal bool
@@ -69,36 +83,35 @@ type Mask struct {
 	// Window, if there is one, keeps the keys near the query's own position.
 	Window Window
 
-	// Align is where the queries stand among the keys, for Causal, Window and
-	// Call.ALiBi; without one of them it has no effect. With one, it has to be said unless
-	// the sequences have as many queries as keys; a [Step] says it itself. Offset, or Offsets [sequences], go with AlignOffset only.
+	// Align is where the queries stand among the keys, for Causal, Window and Call.ALiBi. It has no
+	// effect without one of them. Offset, or Offsets [sequences] for one of each sequence, go with
+	// AlignOffset only.
 	Align   Align
 	Offset  int
 	Offsets []int
 
-	// Prefix is the number of keys, from the first on, that every query attends
-	// whatever Causal and Window say: the prompt of a prefix language model (Raffel et
-	// al., 2020). There may be fewer keys. Prefixes [sequences] gives one for each sequence
-	// instead.
+	// Prefix is how many of the first keys every query attends, whatever Causal and Window say: the
+	// prompt of a prefix language model (Raffel et al., 2020). A sequence may have fewer keys. Prefixes
+	// [sequences], if not nil, is a Prefix of each sequence instead.
 	Prefix   int
 	Prefixes []int
 
-	// First is the number of keys, from the first on, that a Window's left side does not
-	// take away: the first tokens that a stream keeps (Xiao et al., 2023). Causal and the
-	// right side hold for them as for any other. There is no prefix beside it.
+	// First is how many of the first keys the left side of Window does not take away: the tokens that
+	// a stream keeps (StreamingLLM; Xiao et al., 2023). Causal and the right side of Window hold for
+	// them as for other keys. It excludes Prefix and Prefixes.
 	First int
 
-	// SegmentsQ and SegmentsKV keep the keys whose segment is the query's, such as the
-	// document of a packed sequence: contiguous [batch, seqQ] and [batch, seqKV], or
-	// [tokens] of a ragged batch. Both or neither. See Call.Tables.
+	// SegmentsQ and SegmentsKV, if not nil, keep the keys whose segment is the query's, such as the
+	// document of a packed sequence. They are contiguous, [batch, seqQ] and [batch, seqKV], or [tokens]
+	// of a ragged batch; for Tables see [Call]. There are both or neither.
 	SegmentsQ, SegmentsKV []int32
 
 	// Blocks, if not nil, keeps some blocks of pairs.
 	Blocks *BlockMask
 
-	// Keep, if given, has true where a query attends a key: bool, in the shape of [Pairs]
-	// or one that broadcasts to it, with any strides. In a ragged batch, its lengths are 1
-	// or at least those of the longest sequence.
+	// Keep, if given, is true where a query attends a key. It is bool, with any strides, and has the
+	// shape [batch, heads, seqQ, seqKV] or one that broadcasts to it, see [Pairs]. In a ragged batch,
+	// seqQ and seqKV are 1 or at least those of the longest sequence.
 	Keep View
 }
 

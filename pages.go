@@ -33,8 +33,8 @@ func (e *PagesError) Error() string {
 	return fmt.Sprintf("qkv: %d pages are needed of layers with window %d, %d are free", e.Needed, e.Window, e.Free)
 }
 
-// FreePages returns how many pages of a layer no sequence has; 0 if there is no such layer, and of
-// nil. Layers that share a table have the same.
+// FreePages returns how many pages of a layer no sequence has. Layers that share a table have the same.
+// It is 0 if there is no such layer, and of nil.
 func (c *Cache) FreePages(layer int) int {
 	if c.ready() != nil || layer < 0 || layer >= len(c.layers) {
 		return 0
@@ -91,9 +91,9 @@ func (c *Cache) ask(sequences []StepSequence, f func(*Step) error) error {
 	return err
 }
 
-// Room returns the most new tokens that a [Step] of this sequence alone takes at the moment: as many as
-// there are free pages for, and as a layer with a Window takes at once. It is 0 of a sequence that
-// cannot be written, which is in a Step or was freed.
+// Room returns the most new tokens that a [Step] of this sequence alone can have at the moment. Free
+// pages bound it, and what a layer with a Window takes at once. It is 0 of a sequence that cannot be
+// written: one in a Step, or one that was freed.
 func (s *Sequence) Room() int {
 	if s == nil || s.cache == nil {
 		return 0

@@ -2,6 +2,10 @@ package qkv
 
 import "github.com/qkv-go/qkv/kernel"
 
-// A BlockQ8_0 is a block of 32 values of ggml's type Q8_0, in its layout: value i is
-// Scale, the bits of a [Float16], times Quants[i].
+// A BlockQ8_0 is a block of 32 values of ggml's type Q8_0, in its layout:
+//
+//	type BlockQ8_0 struct {
+//		Scale  uint16   // the bits of a Float16
+//		Quants [32]int8 // value i is Scale * Quants[i]
+//	}
 type BlockQ8_0 = kernel.BlockQ8_0

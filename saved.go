@@ -88,9 +88,10 @@ func (g *pageGroup) first(tokens, lost, pageTokens int) int {
 	return first
 }
 
-// WriteTo writes the sequence to w, with its keys and values of all layers: [Cache.ReadSequence]
-// reads it into a cache with the same layers, whatever its pages are. Of layers with a Window it
-// writes what is there. It returns how many bytes it wrote. The error is an [*ArgError], or that of w.
+// WriteTo writes the sequence to w, with its keys and values of all layers. [Cache.ReadSequence] reads
+// it into a cache with the same layers, whose pages may have another size. Of a layer with a Window
+// the tokens are written that its ring has. WriteTo returns how many bytes it wrote. The error is an
+// [*ArgError], or that of w.
 func (s *Sequence) WriteTo(w io.Writer) (int64, error) {
 	if err := s.lock(false); err != nil {
 		return 0, err
@@ -120,14 +121,15 @@ func (s *Sequence) WriteTo(w io.Writer) (int64, error) {
 	return f.n, f.err
 }
 
-// ReadSequence reads what [Sequence.WriteTo] wrote, as a new sequence. The layers of the cache have to be
-// those of the one that was written from: their heads, dims, types, Window and Keep. The number and
-// the size of pages, and StepTokens, may be others.
+// ReadSequence reads a sequence that [Sequence.WriteTo] wrote. The layers of the cache must have the
+// heads, dims, types, Window and Keep of those that it was written from. The number and the size of
+// pages, and StepTokens, may differ. ReadSequence reads no further than the sequence.
 //
-// The error is an [*ArgError] that wraps [ErrMismatch] for data of other layers, or [ErrDamaged]; a
-// [*PagesError] where there are not enough pages; or that of r, wrapped, which is
-// [io.ErrUnexpectedEOF] for data that is cut off. Nothing has changed then. ReadSequence reads no
-// further than the sequence.
+// The error is one of these, and nothing has changed then:
+//
+//   - an [*ArgError] that wraps [ErrMismatch] for data of other layers, or [ErrDamaged];
+//   - a [*PagesError] where there are not enough pages;
+//   - that of r, wrapped, or [io.ErrUnexpectedEOF] for data that is cut off.
 func (c *Cache) ReadSequence(r io.Reader) (*Sequence, error) {
 	if err := c.ready(); err != nil {
 		return nil, err

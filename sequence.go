@@ -1,10 +1,14 @@
 package qkv
 
-// A Sequence is a sequence of tokens in a [Cache], which makes it: [Cache.NewSequence]. It grows in a
-// [Step]. While it has new tokens in one, nothing else can be done with it. While it is attended in
-// some, or [Sequence.WriteTo] runs, it can be attended in others, forked and written to files, but not
-// grow, be truncated or freed. Its pages are free again when Free has been called: forgetting it does
-// not give them back. It is not to be copied.
+// A Sequence is a sequence of tokens in a [Cache]. [Cache.NewSequence] makes one, and a [Step] has it
+// grow. What can be done with it depends on what is under way, and is [ErrBusy] otherwise:
+//
+//   - A Step that gives it new tokens: nothing else.
+//   - Steps that attend it, or WriteTo: other Steps may attend it, and it may be forked and written to
+//     files. It cannot grow, be truncated or freed.
+//   - Neither: everything.
+//
+// Free gives back its pages. A sequence that is forgotten keeps them. It must not be copied.
 type Sequence struct {
 	cache  *Cache
 	tables []sequenceTable // of the groups of the cache
@@ -66,8 +70,8 @@ func (s *Sequence) lock(write bool) error {
 	return err
 }
 
-// Len returns the number of tokens, without those of a [Step] that is not committed; 0 of a sequence
-// that was freed.
+// Len returns the number of tokens, without those of a [Step] that is not committed. It is 0 of a
+// sequence that was freed, and of nil.
 func (s *Sequence) Len() int {
 	if s == nil {
 		return 0
@@ -75,9 +79,9 @@ func (s *Sequence) Len() int {
 	return s.len
 }
 
-// Table returns the pages of a layer that the sequence has, for code that reads the memory that the
-// caller gave, such as a [Call] with Tables. It is a copy, and holds until the sequence changes. The
-// error is an [*ArgError].
+// Table returns the page table of the sequence in a layer: token j lies in page Table[j/PageTokens].
+// It is for code that reads the memory in [CacheLayer].K and V, such as a [Call] with Tables. It is a
+// copy, and holds until the sequence changes. The error is an [*ArgError].
 func (s *Sequence) Table(layer int) ([]int32, error) {
 	if err := s.lock(false); err != nil {
 		return nil, err
@@ -90,8 +94,9 @@ func (s *Sequence) Table(layer int) ([]int32, error) {
 	return append([]int32(nil), s.tables[l.group].pages...), nil
 }
 
-// Fork returns a sequence of the same tokens. The two share all pages until one of them writes: a
-// page that others share is copied first. The error is an [*ArgError].
+// Fork returns a sequence of the same tokens. The two share all pages, and copy one before they write it
+// (copy-on-write). For example, a fork of 100 tokens in pages of 16 takes no page, and 1 when it gets
+// its next token: a copy of the last page, which has 4 of them. The error is an [*ArgError].
 func (s *Sequence) Fork() (*Sequence, error) {
 	if err := s.lock(false); err != nil {
 		return nil, err
@@ -109,14 +114,14 @@ func (s *Sequence) Fork() (*Sequence, error) {
 	return f, nil
 }
 
-// Truncate goes back to the first n tokens, and gives up the pages of the others. Layers with a
-// Window have overwritten tokens that the next query would attend if n is too small: a sequence that
-// had most tokens at one time goes back to
+// Truncate goes back to the first n tokens, and gives up the pages of the others. A layer with a Window
+// needs the window of the next query, which may have been overwritten. The least n is then
 //
-//	most - StepTokens, or what PageTokens rounds up beside that
+//	most - StepTokens
 //
-// or to no more tokens than every such layer keeps. The error is an [*ArgError]; nothing has changed
-// then.
+// where most is the largest number of tokens that the sequence has had, or a fork that shares its ring.
+// It is less where whole pages make the ring larger; and any n up to Keep will do. The error is an
+// [*ArgError], which wraps [ErrOverwritten] for another n; nothing has changed then.
 func (s *Sequence) Truncate(n int) error {
 	if err := s.lock(true); err != nil {
 		return err
@@ -153,8 +158,8 @@ func (s *Sequence) truncate(n int) {
 	s.len = n
 }
 
-// Free gives up all pages; the sequence cannot be used any more. The error is an [*ArgError], such
-// as for one that was freed.
+// Free gives up all pages. The sequence cannot be used any more. The error is an [*ArgError], such as
+// [ErrFreed] for one that was freed before.
 func (s *Sequence) Free() error {
 	if err := s.lock(true); err != nil {
 		return err

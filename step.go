@@ -9,8 +9,8 @@ import (
 	"github.com/qkv-go/qkv/tile"
 )
 
-// A Step is one pass of a model over new tokens of some sequences of a [Cache], each any number of
-// them: the prompt of one beside the next token of another, and beside a draft of several tokens.
+// A Step is one pass of a model over new tokens of some sequences of a [Cache]. Each sequence has any
+// number of them: the prompt of one stands beside the next token of another and the draft of a third.
 //
 //	step, err := e.NewStep(cache)
 //	...
@@ -22,15 +22,14 @@ import (
 //	}
 //	err = step.Commit()
 //
-// Begin does once for all layers what does not depend on them: it checks the sequences, takes pages
-// for the new tokens, copies pages that they share with others, and keeps the tables. Until Commit the
-// sequences are what they were, and Rollback gives back what was taken: an error in the middle leaves
-// no layer ahead of another.
+// Begin does once what all layers need: it checks the sequences, takes pages for the new tokens, copies
+// pages that they share with others, and keeps the tables. The sequences are what they were until
+// Commit, and Rollback gives back what was taken. So an error in the middle leaves no layer ahead of
+// another.
 //
-// A Step is reused, and allocates nothing once it has had its largest batch. It is used by one
-// goroutine at a time, and not by callbacks of its own calls; that is an error. Different Steps may be
-// used at the same time: a sequence with new tokens is in one of them, others may be attended in
-// several.
+// A Step is reused, and allocates nothing once it has had its largest batch. One goroutine uses it at a
+// time; another, or a callback of one of its calls, gets [ErrBusy]. Different Steps may be used at the
+// same time. A sequence with new tokens is in one of them, and others may be attended in several.
 type Step struct {
 	engine *Engine
 	cache  *Cache
@@ -133,12 +132,12 @@ func (s *Step) ready(open bool) error {
 	return nil
 }
 
-// Begin begins a step: it takes pages for the new tokens, and remembers what the sequences are to
-// be. A sequence with new tokens comes once, and is in no other step. The slice is copied.
+// Begin begins a step and takes the pages of the new tokens. A sequence with new tokens comes once, and
+// is in no other step. The slice is copied. [Cache.Fits] tells beforehand whether Begin will succeed.
 //
-// The error is an [*ArgError], such as for more new tokens than a layer with a Window takes at once,
-// or a [*PagesError] where there are not enough pages. Nothing has changed then, and the Step has not
-// begun.
+// The error is a [*PagesError] where there are not enough pages, or an [*ArgError], such as
+// [ErrTooManyTokens] for more than a layer with a Window takes at once, and [ErrBusy] for a sequence of
+// another step. Nothing has changed then, and the Step has not begun.
 func (s *Step) Begin(sequences []StepSequence) error {
 	if err := s.enter(false); err != nil {
 		return err
@@ -379,10 +378,11 @@ func (s *Step) SetQueries(queries []int) error {
 	return nil
 }
 
-// Write writes the keys and values of the new tokens of a layer, converted to its types: k and v are
-// float32 [1, kvHeads, tokens, dim], with those of all sequences one behind the other in the order of
-// Begin, see [THD], and k is rotated already where there are rotary embeddings. They share no element
-// with the layer's memory. The error is an [*ArgError]; nothing has been written then.
+// Write writes the keys and values of the new tokens of a layer, converted to its types. k is
+// [1, kvHeads, tokens, dimQK] and v [1, kvHeads, tokens, dimV], both float32, such as views by [THD].
+// The sequences lie one behind the other in the order of Begin. k is rotated already where there are
+// rotary embeddings. k and v share no element with the layer's memory. The error is an [*ArgError];
+// nothing has been written then.
 func (s *Step) Write(layer int, k, v View) error {
 	if err := s.enter(true); err != nil {
 		return err
@@ -419,18 +419,20 @@ func (s *Step) pages(l *cacheLayer, which int) tile.Pages {
 	return tile.Pages{Pool: l.pools[which], Runs: s.groups[l.group].runs}
 }
 
-// Attend computes the attention of the queries of a layer to its keys and values, those that this
-// step has written among them. Of c the caller sets Q and Out, [1, heads, queries, dim], with the
-// queries of all sequences one behind the other, and the options:
+// Attend computes the attention of the queries of a layer to its keys and values, those written in this
+// step among them. The caller sets of c:
 //
-//   - Mask.Causal, or none. The last query of a sequence stands at its last token: there is no
-//     Mask.Align. A layer with a Window has it, unless the mask has a shorter one.
-//   - Scale, Softcap, ALiBi, Sinks, Bias, the rest of the mask, LSE [heads, queries], Scores and the
-//     callbacks. What is read or written for each pair goes by sequences, as with [Call.Tables].
+//   - Q [1, heads, queries, dimQK] and Out [1, heads, queries, dimV], such as views by [THD]. The
+//     sequences lie one behind the other in the order of Begin.
+//   - Mask.Causal, as a rule. The last query of a sequence stands at its last token, so Mask.Align is
+//     not set. The Window of a layer is in force, unless the mask has a shorter one.
+//   - Any of Scale, Softcap, ALiBi, Sinks, Bias, the rest of the mask, LSE [heads, queries], Scores and
+//     the callbacks. Tensors of pairs have an index of the batch axis for each sequence, as with
+//     [Call].Tables.
 //
-// K, V and their scales, tables and lengths are the step's and are left out. A layer that uses the
-// keys and values of another attends the other's index. The error is an [*ArgError]; nothing has been
-// written then.
+// K, V, their scales, tables and lengths are the step's and are not set. A layer that shares the keys
+// and values of another attends the index of that one. The error is an [*ArgError], such as
+// [ErrUnwritten]; nothing has been written then.
 func (s *Step) Attend(layer int, c *Call) error {
 	_, err := s.attend(layer, c, nil)
 	return err
@@ -580,9 +582,10 @@ func (c *Call) checkStep() error {
 	return nil
 }
 
-// Commit ends the step: the new tokens become part of the sequences. The error is an [*ArgError], and the
-// step goes on then: [ErrUnwritten] if a layer was not written, [ErrUnfinished] if a call of the step
-// ended early, such as [Step.AttendContext] or [Layer.StepContext], and Rollback is all that is left.
+// Commit ends the step: the new tokens become part of the sequences. The error is an [*ArgError], and
+// the step has not ended then. It is [ErrUnwritten] if a layer was not written. It is [ErrUnfinished] if
+// a call of the step ended early, such as [Step.AttendContext] or [Layer.StepContext]; Rollback is all
+// that is left then.
 func (s *Step) Commit() error {
 	if err := s.enter(true); err != nil {
 		return err
@@ -595,9 +598,9 @@ func (s *Step) Commit() error {
 	return s.commit(s.accepted)
 }
 
-// CommitFirst is Commit of the first accepted[i] new tokens of the i-th sequence: those of a draft
-// that the model agrees with. The pages of the others are given up. A sequence with 0 has the tokens and the
-// pages that it had, those that it shares among them, as after Rollback.
+// CommitFirst is Commit of the first accepted[i] new tokens of sequence i: those of a draft that the
+// model agrees with. The pages of the others are given up. A sequence of which 0 are accepted has the
+// tokens and pages that it had, as after Rollback.
 func (s *Step) CommitFirst(accepted []int) error {
 	if err := s.enter(true); err != nil {
 		return err
@@ -614,10 +617,10 @@ func (s *Step) CommitFirst(accepted []int) error {
 	return s.commit(accepted)
 }
 
-// Rollback ends the step as if it had not been: the sequences have the tokens and the pages that they
-// had, and pages that were taken are free. Of layers with a Window, what new tokens have overwritten is
-// lost; no query attends it, but [Sequence.Truncate] cannot go back as far as before. The error is an
-// [*ArgError].
+// Rollback ends the step as if it had not been. The sequences have the tokens and the pages that they
+// had, and pages that were taken are free. Tokens that were overwritten in layers with a Window are
+// lost. The next query attends none of them, but [Sequence.Truncate] cannot go back as far as before.
+// The error is an [*ArgError].
 func (s *Step) Rollback() error {
 	if err := s.enter(true); err != nil {
 		return err

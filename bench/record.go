@@ -104,9 +104,10 @@ type Run struct {
 	Limit   string  `json:"limit,omitempty"`
 	OfLimit float64 `json:"of_limit,omitempty"`
 
-	// Unmasked names the shape whose samples alternated with these, see [Shape.Unmasked].
-	// OfUnmasked is the median of the shares of its rate that this one had just before: as
-	// both have the same peak, that of its efficiency too.
+	// Unmasked names the shape without mask whose samples alternated with these, see
+	// [Shape.Unmasked]. OfUnmasked is the median, over pairs of neighbouring samples, of this shape's
+	// rate divided by that of Unmasked. Both have the same peak, so it is the ratio of their
+	// efficiencies, too.
 	Unmasked       string  `json:"unmasked,omitempty"`
 	UnmaskedGFLOPS float64 `json:"unmasked_gflops,omitempty"` // from the median
 	OfUnmasked     float64 `json:"of_unmasked,omitempty"`

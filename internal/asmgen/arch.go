@@ -70,9 +70,10 @@ type Arch struct {
 	RowsPerPtr int
 	StepOffset bool
 	RowAddr    func(ptr, stride Int, i int) string
-	// Unroll is how many steps of a full micro-tile a turn of its loop has. Two micro-tiles of
-	// about the same height are taken in place of a full one and one of fewer than FewAccs
-	// accumulators, which would wait for each other. 0 leaves either as it is.
+	// Unroll is the number of steps of a full micro-tile in an iteration of its loop. FewAccs is the
+	// number of accumulators below which a micro-tile waits for its own multiply-adds: rather than a
+	// full micro-tile and such a remainder, two of about the same height are taken. For 0, neither is
+	// done.
 	Unroll, FewAccs int
 	// NextSteps is how many steps of a micro-tile of a matrix product a turn of its loop has that
 	// asks for what is read next. 0 is for one that does not ask.
