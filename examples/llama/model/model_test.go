@@ -378,7 +378,7 @@ func TestErrors(t *testing.T) {
 		{"a negative token", []*Text{a, b}, draft(-1)},
 		{"one text twice", []*Text{a, b, a}, draft(1)},
 		{"an empty prompt", []*Text{a, e.NewText(nil, 3)}, draft(1)},
-		{"too many tokens", []*Text{{e.Cache.NewSequence(), randomTokens(9, 9, 9), 10}, {a.Sequence, make([]int32, m.Context+1), m.Context + 2}}, nil},
+		{"too many tokens", []*Text{{a.Sequence, make([]int32, m.Context+1), m.Context + 2}, {e.Cache.NewSequence(), randomTokens(9, 9, 9), 10}}, nil},
 	} {
 		e.prompt = 2000
 		if _, err := e.Continue(c.texts, c.draft); err == nil {
@@ -414,6 +414,27 @@ func TestErrors(t *testing.T) {
 	}
 	if n := e.Cache.FreePages(0); n != 1 {
 		t.Errorf("%d pages are free, want 1", n)
+	}
+}
+
+// TestWaits: the last texts wait where there are not pages for all, and go on with the same tokens.
+func TestWaits(t *testing.T) {
+	m, _ := newModel(t, qkv.Config{}, Small)
+	e := newEngine(t, m, EngineConfig{PageTokens: 16, Pages: 4})
+	prompt := randomTokens(30, m.Vocab, 1)
+	alone := e.NewText(prompt, 50)
+	must(e.Generate([]*Text{alone}, nil))
+	must(alone.Free())
+	a, b := e.NewText(prompt[:17], 30), e.NewText(prompt, 50)
+	wrong := func(tokens []int32, room int) []int32 { return append(tokens, make([]int32, min(room, 3))...) }
+	pages := new(qkv.PagesError)
+	if err := e.Generate([]*Text{a, b}, wrong); !errors.As(err, &pages) || len(a.Tokens) != a.Limit || len(b.Tokens) >= b.Limit {
+		t.Fatalf("error %v after %d and %d tokens", err, len(a.Tokens), len(b.Tokens))
+	}
+	must(a.Free())
+	must(e.Generate([]*Text{b}, nil))
+	if !slices.Equal(b.Tokens, alone.Tokens) {
+		t.Errorf("%v, alone %v", b.Tokens, alone.Tokens)
 	}
 }
 

@@ -36,7 +36,8 @@ func (t *Text) Fork() (*Text, error) {
 // Continue is one step over all texts that have not come to their limits: of each it reads what has not
 // been read, a prompt or a part of it, or one token, and behind that a draft, if there is one. It
 // appends the most likely token; with a draft all those of it that the model would have chosen itself,
-// and the one after. It returns how many texts it went on with: none are left after 0.
+// and the one after. Where the cache has not enough pages for all, the last texts wait. It returns how many
+// texts it went on with: none are left after 0.
 func (e *Engine) Continue(texts []*Text, draft Draft) (int, error) {
 	e.texts, e.inputs, e.keep = e.texts[:0], e.inputs[:0], e.keep[:0]
 	for _, t := range texts {
@@ -54,6 +55,12 @@ func (e *Engine) Continue(texts []*Text, draft Draft) (int, error) {
 			in.Tokens, in.Logits = t.Tokens[read:], 1+len(t.Tokens)-known
 		}
 		e.texts, e.inputs = append(e.texts, t), append(e.inputs, in)
+	}
+	for len(e.texts) > 1 && !e.fit() {
+		last := len(e.texts) - 1
+		t := e.texts[last]
+		t.Tokens = t.Tokens[:len(t.Tokens)-max(e.inputs[last].Logits-1, 0)]
+		e.texts, e.inputs = e.texts[:last], e.inputs[:last]
 	}
 	if len(e.texts) == 0 {
 		return 0, nil
@@ -77,6 +84,16 @@ func (e *Engine) Continue(texts []*Text, draft Draft) (int, error) {
 		return 0, err
 	}
 	return len(e.texts), e.Step.CommitFirst(e.keep)
+}
+
+// fit reports whether there are pages for the inputs.
+func (e *Engine) fit() bool {
+	e.steps = e.steps[:0]
+	for _, in := range e.inputs {
+		e.steps = append(e.steps, qkv.StepSequence{Sequence: in.Sequence, Tokens: len(in.Tokens)})
+	}
+	_, full := e.Cache.Fits(e.steps).(*qkv.PagesError)
+	return !full
 }
 
 // Generate continues texts to their limits.
