@@ -16,7 +16,7 @@ const KernelEnv = "QKV_KERNEL"
 
 // KernelInfo is a kernel set of this architecture.
 type KernelInfo struct {
-	Set     *kernel.Set     // not to be changed
+	Set     *kernel.Set     // a copy
 	Missing kernel.Features // what this machine lacks to run it; 0 if it can
 }
 
@@ -27,7 +27,8 @@ func Kernels() []KernelInfo { return kernelsFor(features(&cpuid.CPU) | baseline(
 func kernelsFor(have kernel.Features) []KernelInfo {
 	var infos []KernelInfo
 	for _, s := range append(archSets(), genericSet) {
-		infos = append(infos, KernelInfo{Set: s, Missing: s.Needs.Missing(have)})
+		set := *s
+		infos = append(infos, KernelInfo{Set: &set, Missing: set.Needs.Missing(have)})
 	}
 	return infos
 }

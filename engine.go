@@ -95,12 +95,13 @@ func (e *Engine) ready() error {
 	return nil
 }
 
-// Kernel returns the kernel set in use. It panics on an Engine that New has not made.
+// Kernel returns a copy of the kernel set in use. It panics on an Engine that New has not made.
 func (e *Engine) Kernel() *kernel.Set {
 	if e.ready() != nil {
 		panic("qkv: " + noEngine)
 	}
-	return e.set
+	set := *e.set
+	return &set
 }
 
 // Workers returns the most goroutines that one call computes on. It panics on an Engine that New

@@ -11,7 +11,7 @@ func TestKernelTaken(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if a.Kernel() != neonSet {
+	if a.Kernel().Name != neonSet.Name {
 		t.Errorf("the set taken is %s, want neon", a.Kernel().Name)
 	}
 }

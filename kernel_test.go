@@ -97,7 +97,28 @@ func TestKernelsOrder(t *testing.T) {
 		}
 		seen[k.Set.Name] = true
 	}
-	if last := infos[len(infos)-1]; last.Set != genericSet || last.Missing != 0 {
+	if last := infos[len(infos)-1]; last.Set.Name != genericSet.Name || last.Missing != 0 {
 		t.Errorf("the last set is %q, missing %v; want generic, missing nothing", last.Set.Name, last.Missing)
+	}
+}
+
+// TestKernelsAreCopies: what callers do to a set that they are handed stays with them.
+func TestKernelsAreCopies(t *testing.T) {
+	e, err := New(Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := e.Kernel().Name
+	*e.Kernel() = kernel.Set{}
+	for _, k := range Kernels() {
+		*k.Set = kernel.Set{}
+	}
+	if got := e.Kernel().Name; got != name {
+		t.Errorf("the engine's set is %q, want %q", got, name)
+	}
+	for _, k := range Kernels() {
+		if k.Set.Name == "" || k.Set.Lanes == 0 {
+			t.Errorf("a set is %+v", *k.Set)
+		}
 	}
 }

@@ -117,3 +117,12 @@ func TestMovedBytes(t *testing.T) {
 		}
 	}
 }
+
+func mustWork(t *testing.T, text string) Work {
+	t.Helper()
+	w, err := ParseWork(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
