@@ -144,6 +144,29 @@ func TestWeightsSlice(t *testing.T) {
 	}
 }
 
+// FuzzWeights: products by rows of weights of any type and size.
+func FuzzWeights(f *testing.F) {
+	for typ := range weightTypes {
+		f.Add(uint64(typ), byte(typ), byte(40), byte(3), byte(9), uint16(100))
+	}
+	engines := map[int]*qkv.Engine{}
+	for _, workers := range []int{1, 4} {
+		engines[workers] = newAttention(f, qkv.Config{Workers: workers})
+	}
+	f.Fuzz(func(t *testing.T, seed uint64, typ, out, blocks, rows byte, first uint16) {
+		w := weightTypes[int(typ)%len(weightTypes)]
+		values, _ := w.Block()
+		in := values * (1 + int(blocks)%max(2, 600/values))
+		r := rand.New(rand.NewPCG(seed, 1))
+		m := newWeights(r, w, 1+int(out)%100, in, math.Inf(1))
+		what := fmt.Sprintf("%v, %d x %d", w, m.Rows(), in)
+		for _, e := range engines {
+			checkWeights(t, e, what, 1+int(rows)%40, m.Matrix.T().Slice(int(first)%in, in), m.floats().T().Slice(int(first)%in, in))
+			checkWeights(t, e, what+", inputs first", 1+int(rows)%40, m.Slice(int(first)%m.Rows(), m.Rows()), m.floats().Slice(int(first)%m.Rows(), m.Rows()))
+		}
+	})
+}
+
 // TestWeightsLayer: a layer by weights of several types, of which those of Q, K and V are rows of one
 // tensor or are apart, gives the bits of one by their values, packed and in place.
 func TestWeightsLayer(t *testing.T) {

@@ -3,6 +3,7 @@ package kernel
 import (
 	"encoding/binary"
 	"math"
+	"unsafe"
 
 	"github.com/qkv-go/qkv/kernel/fp"
 )
@@ -177,9 +178,15 @@ func (r *WeightRows) Values(dst []float32, first int) {
 
 // scale multiplies integers of a row by the scales of their groups.
 func (r *WeightRows) scale(x []float32, row, col int) {
-	groups := (r.Cols + r.Group - 1) / r.Group
-	for i := range x {
-		x[i] *= r.Scales[row*groups+(col+i)/r.Group]
+	groups := (r.Cols-1)/r.Group + 1
+	scales := r.Scales[row*groups:][:groups]
+	for len(x) > 0 {
+		scale := scales[col/r.Group]
+		n := min(len(x), r.Group-col%r.Group)
+		for i := range x[:n] {
+			x[i] *= scale
+		}
+		x, col = x[n:], col+n
 	}
 }
 
@@ -197,7 +204,14 @@ func setScale(b []byte, d float32) bool {
 	return true
 }
 
+// littleEndian says that numbers of this machine are in the order of those of weights.
+var littleEndian = binary.NativeEndian.Uint16([]byte{1, 0}) == 1
+
 func decodeFloat32(y []float32, b []byte) {
+	if littleEndian {
+		copy(unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(y))), 4*len(y)), b)
+		return
+	}
 	for i := range y {
 		y[i] = math.Float32frombits(binary.LittleEndian.Uint32(b[4*i:]))
 	}
