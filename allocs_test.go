@@ -51,6 +51,14 @@ func TestAllocsAsWritten(t *testing.T) {
 			Attention:        qkv.Call{Mask: qkv.Mask{Causal: true}},
 		})
 		must(err)
+		weights.QueryScale = func(position int) float32 { return float32(position) }
+		gated, err := e.NewLayer(qkv.LayerConfig{
+			ProjectionConfig: weights,
+			Out:              qkv.Linear{W: qkv.RowMajor(floats(in*heads*dim), in, heads*dim).T()},
+			Gate:             linear(heads * dim),
+			Attention:        qkv.Call{Mask: qkv.Mask{Causal: true}},
+		})
+		must(err)
 		// Layers of three kinds: in int8, with a window and in pages that are shared.
 		layers := []qkv.CacheLayer{
 			{KVHeads: kvHeads, DimQK: dim, DimV: dim, KeyType: qkv.TypeInt8},
@@ -166,6 +174,9 @@ func TestAllocsAsWritten(t *testing.T) {
 				must(step.Write(0, tokens(k), tokens(v)))
 				must(step.AttendContext(ctx, 0, &qkv.Call{Q: queries, Out: outputs, Mask: qkv.Mask{Causal: true}}))
 				return step.Rollback()
+			}},
+			{"Layer with a gate", func() error {
+				return gated.Forward(qkv.RowMajor(y, seq, in), qkv.RowMajor(x, seq, in))
 			}},
 			{"Step, projected", func() error {
 				must(step.Begin(steps))

@@ -17,6 +17,11 @@ type LayerConfig struct {
 
 	Out Linear // [Heads*dimV, out]; packed or not, whatever the others are
 
+	// Gate [in, Heads*dimV], if given, is the weights of an output gate: the attention's output is
+	// multiplied by the sigmoids of X Wg + bg, element by element, before the weights of the output
+	// (Qwen3-Next, 2025; Qiu et al., Gated Attention, 2025). Packed or not, whatever the others are.
+	Gate Linear
+
 	// Attention has the options of the attention: everything but its operands and what else
 	// it writes, which belong to a call.
 	Attention Call
@@ -30,13 +35,11 @@ type LayerConfig struct {
 //
 //	Y = softmax(scale * Q Kᵀ + mask) V Wo + bo, where Q, K and V are projections of X
 //
-// for heads side by side. It keeps its workspaces between calls, so that these allocate
+// for heads side by side, with a gate, if there is one, between V and Wo. It keeps its workspaces between calls, so that these allocate
 // nothing in steady state. It is safe for use by several goroutines at once.
 type Layer struct {
 	projection *Projection
-	out        *PackedMatrix // nil if the weights are read in place
-	outInPlace Matrix
-	outBias    []float32
+	out, gate  layerWeights // of the output, and of its gate, if there is one
 	options    Call
 	max        int
 
@@ -46,14 +49,73 @@ type Layer struct {
 	spaces sync.Pool // of *layerSpace
 }
 
+// layerWeights are weights of a Layer besides those of its projection.
+type layerWeights struct {
+	packed  *PackedMatrix // nil if the weights are read in place
+	inPlace Matrix
+	bias    []float32
+	cols    int // 0 if there are none
+}
+
+// keep keeps weights, which are checked here, of so many rows and columns. Columns of 0 may be any number.
+func (w *layerWeights) keep(e *Engine, name string, l *Linear, want [2]int, inPlace bool) error {
+	rows, cols, err := l.check(e, name+" weights")
+	if err != nil {
+		return err
+	}
+	if n := want[0]; rows != n {
+		return argError(name+" weights", rows, n, "%s weights has %d rows, %d are needed", name, rows, n)
+	}
+	if n := want[1]; n != 0 && cols != n {
+		return argError(name+" weights", cols, n, "%s weights has %d columns, the heads have %d values", name, cols, n)
+	}
+	if err := checkBias(name+" bias", l.Bias, name+" weights", cols); err != nil {
+		return err
+	}
+	w.packed, w.bias, w.cols = l.Packed, l.Bias, cols
+	switch {
+	case w.packed != nil:
+	case inPlace:
+		w.inPlace = l.W
+	default:
+		w.packed, err = e.pack(name+" weights", l.W, 1)
+	}
+	return err
+}
+
+// product returns the product of x and the weights.
+func (w *layerWeights) product(x, y Matrix) Product {
+	return Product{X: x, W: w.inPlace, Packed: w.packed, Bias: w.bias, Y: y}
+}
+
+// checkApart reports an output that shares memory with the weights or the bias.
+func (w *layerWeights) checkApart(output string, written *region, name string) error {
+	if err := w.inPlace.checkApart(output, written, name+" weights"); err != nil {
+		return err
+	}
+	kept := [...]region{{}, floatsRegion(w.bias)}
+	if w.packed != nil { // maybe in memory of the caller
+		kept[0] = floatsRegion(w.packed.mem)
+	}
+	for i, other := range [...]string{" weights", " bias"} {
+		if kept[i].base == nil {
+			continue
+		}
+		if err := checkApart(output, written, name+other, &kept[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Bytes returns the size of the packed copies of the weights: that of the projection, see
-// [Projection.Bytes], and that of the output's, see [PackedMatrix.Bytes]. It is 0 if they are read
+// [Projection.Bytes], and those of the output and the gate, see [PackedMatrix.Bytes]. It is 0 if they are read
 // in place, and of nil.
 func (l *Layer) Bytes() int {
 	if l == nil {
 		return 0
 	}
-	return l.projection.Bytes() + l.out.Bytes()
+	return l.projection.Bytes() + l.out.packed.Bytes() + l.gate.packed.Bytes()
 }
 
 // NewLayer returns a Layer, for use on e. It keeps the biases, the weights of the norms, and
@@ -92,7 +154,7 @@ func (e *Engine) NewLayer(cfg LayerConfig) (*Layer, error) {
 	}
 	q := &p.parts[0]
 	l := &Layer{
-		projection: p, outBias: cfg.Out.Bias, options: cfg.Attention, max: cfg.MaxTokens,
+		projection: p, options: cfg.Attention, max: cfg.MaxTokens,
 		heads: q.Heads, dimQK: q.Width, dimV: rows / q.Heads,
 	}
 	if len(p.parts) > 1 {
@@ -108,15 +170,11 @@ func (e *Engine) NewLayer(cfg LayerConfig) (*Layer, error) {
 	if n := mul(l.heads, l.dimV); rows != n {
 		return nil, argError(name, rows, n, "%s has %d rows, the heads have %d values", name, rows, n)
 	}
-	if err := checkBias("out bias", cfg.Out.Bias, name, cols); err != nil {
+	if err := l.out.keep(e, "out", &cfg.Out, [2]int{rows, cols}, cfg.InPlace); err != nil {
 		return nil, err
 	}
-	switch l.out = cfg.Out.Packed; {
-	case l.out != nil:
-	case cfg.InPlace:
-		l.outInPlace = cfg.Out.W
-	default:
-		if l.out, err = e.pack(name, cfg.Out.W, 1); err != nil {
+	if cfg.Gate.given() {
+		if err := l.gate.keep(e, "gate", &cfg.Gate, [2]int{p.in, rows}, cfg.InPlace); err != nil {
 			return nil, err
 		}
 	}
@@ -125,8 +183,8 @@ func (e *Engine) NewLayer(cfg LayerConfig) (*Layer, error) {
 }
 
 // Workspace returns the bytes that a call of so many tokens, over all sequences, needs at most: for
-// the queries, keys and values, and for the attention's output where that does not take
-// the place of the queries; of nil 0. [Layer.Step] needs none for keys and values, which go into the
+// the queries, keys and values, for the attention's output where that does not take
+// the place of the queries, and for the gate; of nil 0. [Layer.Step] needs none for keys and values, which go into the
 // cache. There are as many workspaces as there are calls at one time.
 func (l *Layer) Workspace(tokens int) int {
 	if l == nil {
@@ -142,7 +200,7 @@ func (l *Layer) rowValues(kvHeads int) int {
 	if l.dimQK != l.dimV {
 		row += l.heads * l.dimV
 	}
-	return row
+	return row + l.gate.cols
 }
 
 // A LayerCall is the operands of a [Layer].
@@ -152,7 +210,7 @@ type LayerCall struct {
 	Batch int    // sequences, of equal length; 0 means 1
 
 	// Positions [seq], or [batch*seq] where each sequence has its own, are those of the
-	// tokens for the rotary embedding; nil means 0 to seq-1. A ragged batch, by CuLensQ of
+	// tokens for the rotary embedding and QueryScale; nil means 0 to seq-1. A ragged batch, by CuLensQ of
 	// Attention, is one sequence here: its tokens need the positions of their own.
 	Positions []int
 
@@ -178,6 +236,9 @@ type layerSpace struct {
 	project ProjectionCall
 	out     Product
 	product tile.Product
+	gates   Matrix       // where the gate goes, and then what is left of the output
+	opening tile.Product // of the gate
+	gating  tile.Gating
 	problem tile.Problem
 	ours    bool // the output of the attention is in mem
 }
@@ -215,7 +276,7 @@ func (l *Layer) run(c *LayerCall, done tile.Done) (whole bool, err error) {
 	s := l.spaces.Get().(*layerSpace)
 	run := l.projection.runs.Get().(*projecting)
 	if err = l.prepare(c, s, run); err == nil {
-		s.problem.Done, s.product.Done, run.product.Done = done, done, done
+		s.end(done, run)
 		whole = l.compute(s, run)
 	}
 	run.release()
@@ -227,7 +288,6 @@ func (l *Layer) run(c *LayerCall, done tile.Done) (whole bool, err error) {
 
 // prepare checks the call and translates it: everything is checked before anything is written.
 func (l *Layer) prepare(c *LayerCall, s *layerSpace, run *projecting) error {
-	e := l.projection.engine
 	batch := c.Batch
 	if batch == 0 {
 		batch = 1
@@ -270,17 +330,10 @@ func (l *Layer) prepare(c *LayerCall, s *layerSpace, run *projecting) error {
 	if err := s.call.problem(&s.problem); err != nil {
 		return err
 	}
-	s.out = Product{
-		X: Matrix{data: o.floats(), offset: o.offset, rows: tokens, cols: l.heads * l.dimV, rowStride: o.stride[axisSeq], colStride: o.stride[axisDim]},
-		W: l.outInPlace, Packed: l.out, Bias: l.outBias, Y: c.Y,
-	}
-	if err := s.out.problem(e, &s.product); err != nil {
+	if err := l.prepareOutput(s, &c.X, &c.Y); err != nil {
 		return err
 	}
 	written := c.Y.region()
-	if err := l.projection.checkKept("y", &written); err != nil {
-		return err
-	}
 	if err := l.checkKept(s); err != nil {
 		return err
 	}
@@ -309,22 +362,56 @@ func (l *Layer) checkKept(s *layerSpace) error {
 	if err := l.projection.checkKept("out", &out); err != nil {
 		return err
 	}
-	kept := [...]region{{}, floatsRegion(l.outBias)}
-	if l.out != nil { // maybe in memory of the caller
-		kept[0] = floatsRegion(l.out.mem)
-	}
 	written := [...]region{s.call.Q.region(), s.call.K.region(), s.call.V.region(), out}
 	for i, name := range [...]string{"q", "k", "v", "out"} {
-		if err := l.outInPlace.checkApart(name, &written[i], "out weights"); err != nil {
+		if err := l.out.checkApart(name, &written[i], "out"); err != nil {
 			return err
 		}
-		for j, other := range [...]string{"out weights", "out bias"} {
-			if err := checkApart(name, &written[i], other, &kept[j]); err != nil {
-				return err
-			}
+		if err := l.gate.checkApart(name, &written[i], "gate"); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// prepareOutput checks y and translates what comes after the attention, and the gate. Of the attention
+// s.call.Out is known.
+func (l *Layer) prepareOutput(s *layerSpace, x, y *Matrix) error {
+	e, o := l.projection.engine, &s.call.Out
+	rows := Matrix{data: o.floats(), offset: o.offset, rows: x.rows, cols: l.heads * l.dimV, rowStride: o.stride[axisSeq], colStride: o.stride[axisDim]}
+	written := y.region()
+	if l.gate.cols > 0 {
+		opening := l.gate.product(*x, s.gates)
+		if err := opening.problem(e, &s.opening); err != nil {
+			return err
+		}
+		s.gating = tile.Gating{X: rows.tile(), Gate: s.gates.tile(), Rows: rows.rows, Cols: rows.cols}
+		if err := l.gate.checkApart("y", &written, "gate"); err != nil {
+			return err
+		}
+		rows = s.gates
+	}
+	s.out = l.out.product(rows, *y)
+	if err := s.out.problem(e, &s.product); err != nil {
+		return err
+	}
+	return l.projection.checkKept("y", &written)
+}
+
+// end has all parts of a call end when done is closed.
+func (s *layerSpace) end(done tile.Done, run *projecting) {
+	run.product.Done, s.opening.Done, s.problem.Done, s.gating.Done, s.product.Done = done, done, done, done, done
+}
+
+// open computes the gate, if there is one, and reports whether all of it is computed.
+func (l *Layer) open(s *layerSpace) bool {
+	return l.gate.cols == 0 || l.projection.engine.engine.Multiply(&s.opening, l.projection.engine.Workers())
+}
+
+// output computes what comes after the attention, and reports whether all of it is computed.
+func (l *Layer) output(s *layerSpace) bool {
+	e, workers := l.projection.engine.engine, l.projection.engine.Workers()
+	return (l.gate.cols == 0 || e.Gate(&s.gating, workers)) && e.Multiply(&s.product, workers)
 }
 
 // compute computes what prepare has checked, and reports whether all of it is computed.
@@ -336,7 +423,7 @@ func (l *Layer) compute(s *layerSpace, run *projecting) bool {
 	if cu := s.call.CuLensQ; cu != nil {
 		from, to = cu[0], cu[len(cu)-1]
 	}
-	if !e.Multiply(&run.product, workers) || !e.Run(&s.problem, workers) {
+	if !e.Multiply(&run.product, workers) || !l.open(s) || !e.Run(&s.problem, workers) {
 		return false
 	}
 	if s.ours { // what no sequence has is not written: queries, or another call's
@@ -344,7 +431,7 @@ func (l *Layer) compute(s *layerSpace, run *projecting) bool {
 		kernel.Clear(all[:from*row])
 		kernel.Clear(all[to*row : tokens*row])
 	}
-	return e.Multiply(&s.product, workers)
+	return l.output(s)
 }
 
 // checkOutput reports a y that has not a row for each token, and tokens that need a workspace
@@ -391,6 +478,9 @@ func (l *Layer) place(s *layerSpace, batch, seq int, kv bool) error {
 	}
 	if kvHeads > 0 && !c.V.given() {
 		c.V = BHSD(take(batch*seq*kvHeads*l.dimV), batch, kvHeads, seq, l.dimV)
+	}
+	if n := l.gate.cols; n > 0 {
+		s.gates = RowMajor(take(batch*seq*n), batch*seq, n)
 	}
 	q := take(batch * seq * l.heads * l.dimQK)
 	if !c.Out.given() {

@@ -50,11 +50,11 @@ func (l *Layer) step(s *Step, index int, y, x *Matrix, done tile.Done) (whole bo
 	space := l.spaces.Get().(*layerSpace)
 	run := l.projection.runs.Get().(*projecting)
 	if err = l.prepareStep(s, index, y, x, space, run); err == nil {
-		run.product.Done, s.problem.Done, space.product.Done = done, done, done
-		e := s.engine.engine
-		workers := s.engine.Workers()
+		space.end(done, run)
+		s.problem.Done = done
+		e, workers := s.engine.engine, s.engine.Workers()
 		whole = s.finish(func() bool {
-			return run.store(s, index) && e.Run(&s.problem, workers) && e.Multiply(&space.product, workers)
+			return run.store(s, index) && l.open(space) && e.Run(&s.problem, workers) && l.output(space)
 		})
 	}
 	run.release()
@@ -95,18 +95,10 @@ func (l *Layer) prepareStep(s *Step, index int, y, x *Matrix, space *layerSpace,
 	if err := s.prepare(index, c, l.kvHeads == 0); err != nil {
 		return err
 	}
-	o := &c.Out
-	space.out = Product{
-		X: Matrix{data: o.floats(), offset: o.offset, rows: tokens, cols: l.heads * l.dimV, rowStride: o.stride[axisSeq], colStride: o.stride[axisDim]},
-		W: l.outInPlace, Packed: l.out, Bias: l.outBias, Y: *y,
-	}
-	if err := space.out.problem(s.engine, &space.product); err != nil {
+	if err := l.prepareOutput(space, x, y); err != nil {
 		return err
 	}
 	written := y.region()
-	if err := l.projection.checkKept("y", &written); err != nil {
-		return err
-	}
 	// y is written last, but the options are there for the next call, too.
 	kept := [...]region{c.Bias.region(), c.Mask.Keep.region(), floatsRegion(c.ALiBi), floatsRegion(c.Sinks)}
 	for i, name := range [...]string{"bias", "mask", "alibi", "sinks"} {

@@ -51,6 +51,17 @@ type ProjectionConfig struct {
 	// Rotary, if not nil, rotates queries and keys by their positions, after that.
 	Rotary *Rotary
 
+	// QueryScale, if not nil, is what the queries at a position are multiplied by, after that and
+	// rounded to float32, such as the attention temperature of Llama 4:
+	//
+	//	func(position int) float32 {
+	//		return float32(math.Log(math.Floor(float64(position+1)/8192)+1)*0.1 + 1)
+	//	}
+	//
+	// A call calls it once for each token, on the goroutine of its caller, before anything is
+	// written; several calls may do so at once.
+	QueryScale func(position int) float32
+
 	// InPlace reads the weights where they are at each call, as those of a file mapped into
 	// memory. Otherwise those that are not packed yet are packed once, which is faster where
 	// tokens are few. Of weights in place none may be packed.
@@ -68,6 +79,7 @@ type Projection struct {
 	parts  []projectedPart
 	in     int
 	rotary *Rotary
+	scale  func(position int) float32
 	norms  [2][]float32 // of q and k
 	eps    float32
 	runs   sync.Pool // of *projecting
@@ -102,7 +114,7 @@ func (e *Engine) NewProjection(cfg ProjectionConfig) (*Projection, error) {
 	if err := e.ready(); err != nil {
 		return nil, err
 	}
-	p := &Projection{engine: e, rotary: cfg.Rotary, norms: [2][]float32{cfg.QNorm, cfg.KNorm}, eps: cfg.NormEps}
+	p := &Projection{engine: e, rotary: cfg.Rotary, scale: cfg.QueryScale, norms: [2][]float32{cfg.QNorm, cfg.KNorm}, eps: cfg.NormEps}
 	if p.eps == 0 {
 		p.eps = 1e-6
 	}
@@ -246,7 +258,7 @@ type ProjectionCall struct {
 	Q, K, V View
 
 	// Positions [seq], or [batch*seq] where each sequence has its own, are those of the
-	// tokens for the rotary embedding; nil means 0 to seq-1.
+	// tokens for the rotary embedding and QueryScale; nil means 0 to seq-1.
 	Positions []int
 }
 
@@ -294,10 +306,22 @@ func (p *Projection) ready() error {
 	return nil
 }
 
+// positioned reports whether positions make a difference.
+func (p *Projection) positioned() bool { return p.rotary != nil || p.scale != nil }
+
+// checkPositions reports positions that the rotary embedding does not have, or not of each token.
+func (p *Projection) checkPositions(batch, seq int, positions []int) error {
+	if p.rotary != nil {
+		return p.rotary.checkPositions("x", batch, seq, positions, false)
+	}
+	return checkPositionCount("x", batch, seq, positions)
+}
+
 // projecting is a call of a Projection.
 type projecting struct {
 	projection *Projection
 	product    tile.Product
+	scales     []float32 // of the queries of each row
 }
 
 // prepare checks the call and translates it.
@@ -330,13 +354,11 @@ func (r *projecting) prepare(c *ProjectionCall) error {
 	if err := p.checkApart(c); err != nil {
 		return err
 	}
-	if c.Positions != nil && p.rotary == nil {
-		return argError("positions", len(c.Positions), 0, "positions has length %d, and the projection has no rotary embedding", len(c.Positions))
+	if c.Positions != nil && !p.positioned() {
+		return argError("positions", len(c.Positions), 0, "positions has length %d, and the projection has neither a rotary embedding nor a query scale", len(c.Positions))
 	}
-	if p.rotary != nil {
-		if err := p.rotary.checkPositions("x", batch, seq, c.Positions, false); err != nil {
-			return err
-		}
+	if err := p.checkPositions(batch, seq, c.Positions); err != nil {
+		return err
 	}
 	r.translate(&c.X, seq, c.Positions)
 	for i := range p.parts {
@@ -414,6 +436,25 @@ func (r *projecting) translate(x *Matrix, seq int, positions []int) {
 	for i := range p.parts {
 		q.Parts[i] = p.parts[i].Part
 	}
+	if part := p.part(0); part != nil && p.scale != nil {
+		q.Parts[0].Scales = r.scale(x.rows, seq, positions)
+	}
+}
+
+// scale returns what the queries of each row are multiplied by.
+func (r *projecting) scale(rows, seq int, positions []int) []float32 {
+	r.scales = r.scales[:0]
+	for row := range rows {
+		switch of := r.projection.scale; {
+		case row >= seq && len(positions) <= seq: // as in the first sequence
+			r.scales = append(r.scales, r.scales[row-seq])
+		case positions == nil:
+			r.scales = append(r.scales, of(row))
+		default:
+			r.scales = append(r.scales, of(positions[row]))
+		}
+	}
+	return r.scales
 }
 
 // release drops the references to the caller's memory.

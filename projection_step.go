@@ -10,15 +10,15 @@ import (
 // Begin has the sequences. Keys and values, normalised and rotated, are converted to the types of a
 // layer of the cache and go into its pages, as [Step.Write] of what Run computes would put them there,
 // with the same bits. They are nowhere else. Queries go to q [1, heads, tokens, dim], see [THD].
-// Positions for the rotary embedding are those of the step.
+// Positions for the rotary embedding and QueryScale are those of the tokens in their sequences.
 //
 //	err = projection.Step(step, layer, q, x)
 //	err = step.Attend(layer, &qkv.Call{Q: q, Out: out, Mask: qkv.Mask{Causal: true}})
 //
-// A projection without weights of keys and values has queries alone: x has a row for each query of the
-// step then, at the positions of the queries, and the layer is not written. One without weights of
-// queries has a zero View for q. With weights of queries and others, each sequence has as many queries as
-// new tokens.
+// With weights of queries and others, each new token is a query, and no other is. A projection without
+// weights of keys and values has queries alone: x has a row for each query of the step then, see
+// [Step.QueryPositions], and the layer is not written. One without weights of queries has a zero View for
+// q. So two projections are for a step with fewer queries than tokens.
 //
 // q shares no element with x, the cache, or what the Projection keeps, and neither do x and what the
 // Projection keeps with the layer of the cache. The error is an [*ArgError]; nothing has been written
@@ -29,8 +29,9 @@ func (p *Projection) Step(s *Step, layer int, q View, x Matrix) error {
 }
 
 // StepContext is Step that ends early, within some milliseconds, when ctx is done. The error is then
-// that of the context, wrapped, and its cause. q and the layer of the cache are anything then: the step
-// is to be rolled back. A context that is done before the call has nothing written.
+// that of the context, wrapped, and its cause. q and the layer of the cache are anything then, and the
+// step is to be rolled back: [Step.Commit] returns [ErrUnfinished], wrapped. A context that is done before
+// the call has nothing written.
 func (p *Projection) StepContext(ctx context.Context, s *Step, layer int, q View, x Matrix) error {
 	done, err := begin(ctx)
 	if err != nil {
@@ -108,7 +109,7 @@ func (p *Projection) checkStep(s *Step, x *Matrix) error {
 	// A row is a query, and a token that has keys and values.
 	for i := range s.sequences {
 		if n := &s.sequences[i]; n.queries() != n.Tokens {
-			return argError("step", n.queries(), n.Tokens, "step has %d queries and %d new tokens of sequences[%d], a projection of queries and of keys and values needs as many of both", n.queries(), n.Tokens, i)
+			return argError("step", n.queries(), n.Tokens, "step has %d queries and %d new tokens of sequences[%d], weights of queries, keys and values need as many of both", n.queries(), n.Tokens, i)
 		}
 	}
 	return nil
@@ -127,12 +128,12 @@ func (r *projecting) prepareStep(s *Step, index int, c *ProjectionCall) error {
 	if err := p.checkApart(c); err != nil {
 		return err
 	}
-	positions := s.positions
-	if p.part(0) != nil {
-		positions = s.QueryPositions()
-	}
-	if p.rotary != nil {
-		if err := p.rotary.checkPositions("x", 1, c.X.rows, positions, false); err != nil {
+	var positions []int
+	if p.positioned() {
+		if positions = s.positions; p.part(0) != nil {
+			positions = s.QueryPositions()
+		}
+		if err := p.checkPositions(1, c.X.rows, positions); err != nil {
 			return err
 		}
 	}
@@ -143,10 +144,7 @@ func (r *projecting) prepareStep(s *Step, index int, c *ProjectionCall) error {
 	if err := p.checkLayer(s, index, layer, &c.X); err != nil {
 		return err
 	}
-	r.translate(&c.X, c.X.rows, nil)
-	if p.rotary != nil {
-		r.product.Positions = positions
-	}
+	r.translate(&c.X, c.X.rows, positions)
 	for i := range p.parts {
 		if of := p.parts[i].index; of == 0 {
 			r.product.Parts[i].Y = c.Q.operand()

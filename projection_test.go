@@ -378,7 +378,7 @@ func TestProjectionFinishErrors(t *testing.T) {
 		rotary    *qkv.Rotary
 		positions []int
 	}{
-		{"qkv: positions has length 4, and the projection has no rotary embedding", nil, make([]int, 4)},
+		{"qkv: positions has length 4, and the projection has neither a rotary embedding nor a query scale", nil, make([]int, 4)},
 		{"qkv: x has sequence length 4, the rotary embedding has 3 positions", rotary(8, 3), nil},
 		{"qkv: positions has length 3, x has sequence length 4 and batch 2", rotary(8, 9), make([]int, 3)},
 		{"qkv: positions[2] is 9, the rotary embedding has 9 positions", rotary(8, 9), []int{0, 8, 9, 3}},

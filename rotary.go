@@ -224,6 +224,14 @@ func (r *Rotary) check(x *View, positions []int) error {
 	return r.checkPositions("x", x.shape[axisBatch], x.shape[axisSeq], positions, x.empty())
 }
 
+// checkPositionCount reports positions of a tensor of that name that are not those of its tokens.
+func checkPositionCount(name string, batch, seq int, positions []int) error {
+	if n := len(positions); positions != nil && n != seq && n != mul(batch, seq) {
+		return argError("positions", n, seq, "positions has length %d, %s has sequence length %d and batch %d", n, name, seq, batch)
+	}
+	return nil
+}
+
 // checkTables reports an output that shares memory with the tables.
 func (r *Rotary) checkTables(name string, written *region) error {
 	cos, sin := floatsRegion(r.tables.Cos), floatsRegion(r.tables.Sin)
@@ -237,8 +245,8 @@ func (r *Rotary) checkTables(name string, written *region) error {
 
 // checkPositions reports positions of a tensor of that name that the tables do not have.
 func (r *Rotary) checkPositions(name string, batch, seq int, positions []int, empty bool) error {
-	if n := len(positions); positions != nil && n != seq && n != mul(batch, seq) {
-		return argError("positions", n, seq, "positions has length %d, %s has sequence length %d and batch %d", n, name, seq, batch)
+	if err := checkPositionCount(name, batch, seq, positions); err != nil {
+		return err
 	}
 	if positions == nil && seq > r.positions && !empty {
 		return argError(name, seq, r.positions, "%s has sequence length %d, the rotary embedding has %d positions", name, seq, r.positions)

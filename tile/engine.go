@@ -22,6 +22,8 @@ type Engine struct {
 	products      sync.Pool
 	writers       sync.Pool
 	writes        sync.Pool
+	gates         sync.Pool
+	gateSpaces    sync.Pool
 	merges        sync.Pool
 	mergeTerms    sync.Pool
 	rotations     sync.Pool
@@ -57,6 +59,12 @@ func New(set *kernel.Set, caches Caches, labels bool, tuning Tuning) *Engine {
 	e.writers.New = func() any { return new(writer) }
 	e.writes.New = func() any {
 		j := &writeJob{engine: e}
+		j.init(j.drain)
+		return j
+	}
+	e.gateSpaces.New = func() any { return new(gateSpace) }
+	e.gates.New = func() any {
+		j := &gateJob{engine: e}
 		j.init(j.drain)
 		return j
 	}
@@ -228,12 +236,13 @@ const (
 	phaseMultiply
 	phaseProject
 	phaseRotate
+	phaseGate
 	phaseStore
 	phaseNone
 )
 
 var phaseLabels = func() (labels []context.Context) {
-	for _, name := range []string{"pack", "mask", "scores", "modify", "softmax", "accumulate", "finish", "multiply", "project", "rotate", "store"} {
+	for _, name := range []string{"pack", "mask", "scores", "modify", "softmax", "accumulate", "finish", "multiply", "project", "rotate", "gate", "store"} {
 		labels = append(labels, pprof.WithLabels(context.Background(), pprof.Labels("phase", name)))
 	}
 	return append(labels, context.Background())

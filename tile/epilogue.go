@@ -12,11 +12,15 @@ type Epilogue struct {
 	Norm   []float32 // [Width], the weights of a normalisation, see norm.go; nil for none
 	Eps    float32   // of Norm
 	Rotary *Rotary   // by the positions of the product; nil for none
+	Scales []float32 // [Rows], what each row is multiplied by; nil for none
 }
+
+// changes reports whether complete heads are other numbers then.
+func (p *Epilogue) changes() bool { return p.Norm != nil || p.Rotary != nil || p.Scales != nil }
 
 // finishes reports whether there is anything to do to complete heads, if only to store them.
 func (p *Part) finishes() bool {
-	return p.Norm != nil || p.Rotary != nil || p.Pages.Pool.Base != nil
+	return p.changes() || p.Pages.Pool.Base != nil
 }
 
 // An output is where heads of a block of rows go: Y of a part, or memory of the worker.
@@ -101,7 +105,7 @@ func (j *productJob) toPages(ws *productWorkspace, r *unitRun) {
 
 // finish does to the heads [lo, hi) of complete rows in ws.out what the epilogue says, where they are.
 func (j *productJob) finish(ws *productWorkspace, part *Part, lo, hi, row, rows int) {
-	if part.Norm == nil && part.Rotary == nil {
+	if !part.changes() {
 		return
 	}
 	j.engine.phase(phaseRotate)
@@ -123,7 +127,21 @@ func (j *productJob) finish(ws *productWorkspace, part *Part, lo, hi, row, rows 
 			}
 			part.Rotary.sequence(j.engine.set, &ws.rotary, &o, hi-lo, p.Positions, at, n)
 		}
+		if part.Scales != nil {
+			for head := range hi - lo {
+				for i, scale := range part.Scales[row:][:n] {
+					scaleHead((*float32)(o.at(0, head, i)), part.Width, y.Stride[3], scale)
+				}
+			}
+		}
 		row += n
+	}
+}
+
+// scaleHead multiplies the dim elements from p on, stride apart.
+func scaleHead(p *float32, dim, stride int, scale float32) {
+	for i := range dim {
+		*lane(p, 0, 0, i*stride) *= scale
 	}
 }
 
