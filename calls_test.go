@@ -86,7 +86,7 @@ func (w workLog) note(name string, work int64) { w[name] = max(w[name], work) }
 // logged returns a set of that shape whose functions do nothing but note their work.
 func logged(shape kernel.Set, w workLog) *kernel.Set {
 	return shape.With(kernel.Funcs{
-		PackQ:            func(a *kernel.PackArgs) { w.note("PackQ", a.Work()) },
+		Pack:             func(a *kernel.PackArgs) { w.note("Pack", a.Work()) },
 		Scores:           func(a *kernel.ScoresArgs) { w.note("Scores", a.Work()) },
 		Softcap:          func(a *kernel.SoftcapArgs) { w.note("Softcap", a.Work()) },
 		ALiBi:            func(a *kernel.ALiBiArgs) { w.note("ALiBi", a.Work()) },
@@ -286,9 +286,9 @@ func TestCallsDivide(t *testing.T) {
 			name string
 			call func(generic bool, out, top, sum *float32)
 		}{
-			{"PackQ", func(generic bool, out, _, _ *float32) {
+			{"Pack", func(generic bool, out, _, _ *float32) {
 				a := &kernel.PackArgs{Src: &data[0], Off: off, DimStride: 1, Rows: lanes, Dim: dim, Dst: out, Lanes: lanes, Stride: lanes, Scale: 2}
-				either(t, generic, packQGeneric, set.PackQ, a)
+				either(t, generic, packGeneric, set.Pack, a)
 			}},
 			{"Scores", func(generic bool, out, _, _ *float32) {
 				a := &kernel.ScoresArgs{K: &data[0], KeyStride: dim, DimStride: 1, Keys: keys, Dim: dim, Q: &packed[0], S: out, Lanes: lanes, Stride: lanes}

@@ -27,7 +27,7 @@ var avx512Set = kernel.Set{
 	FewRows:    6,
 	PeakFLOPs:  768,
 }.With(kernel.Funcs{
-	PackQ:            packQWith(packQAVX512),
+	Pack:             packWith(packAVX512),
 	Scores:           scoresAVX512,
 	Softcap:          softcapAVX512,
 	ALiBi:            alibiAVX512,
@@ -63,7 +63,7 @@ var avx2Set = kernel.Set{
 	FewRows:    6,
 	PeakFLOPs:  384,
 }.With(kernel.Funcs{
-	PackQ:            packQWith(packQAVX2),
+	Pack:             packWith(packAVX2),
 	Scores:           scoresAVX2,
 	Softcap:          softcapAVX2,
 	ALiBi:            alibiAVX2,
@@ -86,10 +86,10 @@ var avx2Set = kernel.Set{
 	Read:             readAVX2,
 })
 
-// packQAVX512 is packQGeneric where DimStride is 1.
+// packAVX512 is packGeneric where DimStride is 1.
 //
 //go:noescape
-func packQAVX512(a *kernel.PackArgs)
+func packAVX512(a *kernel.PackArgs)
 
 // scoresAVX512 is scoresGeneric.
 //
@@ -189,10 +189,10 @@ func peakAVX512(n int)
 //go:noescape
 func readAVX512(p *float32, n int) float32
 
-// packQAVX2 is packQGeneric where DimStride is 1.
+// packAVX2 is packGeneric where DimStride is 1.
 //
 //go:noescape
-func packQAVX2(a *kernel.PackArgs)
+func packAVX2(a *kernel.PackArgs)
 
 // scoresAVX2 is scoresGeneric.
 //

@@ -5,7 +5,7 @@
 #include "funcdata.h"
 #include "textflag.h"
 
-// func packQAVX512(a *kernel.PackArgs)
+// func packAVX512(a *kernel.PackArgs)
 //
 //	for d := range Dim, l := range Lanes {
 //		Dst[d*Stride+l] = l < Rows ? Src[Off[l]+d] * Scale : 0
@@ -27,7 +27,7 @@
 //	R12 dims of the square
 //	square: Z0..Z15 rows; Z16 scratch; Z17 Scale
 //	K1 dims of the square
-TEXT ·packQAVX512(SB), NOSPLIT, $0-8
+TEXT ·packAVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), DI
 	MOVQ 8(DI), AX // a.Off
 	MOVQ 40(DI), BX // a.Dst
@@ -58647,7 +58647,7 @@ done:
 	VZEROUPPER
 	RET
 
-// func packQAVX2(a *kernel.PackArgs)
+// func packAVX2(a *kernel.PackArgs)
 //
 //	for d := range Dim, l := range Lanes {
 //		Dst[d*Stride+l] = l < Rows ? Src[Off[l]+d] * Scale : 0
@@ -58668,7 +58668,7 @@ done:
 //	R11 scratch
 //	R12 dims of the square
 //	square: Y0..Y7 rows; Y8 scratch; Y9 Scale; Y10 mask
-TEXT ·packQAVX2(SB), NOSPLIT, $0-8
+TEXT ·packAVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), DI
 	MOVQ 8(DI), AX // a.Off
 	MOVQ 40(DI), BX // a.Dst

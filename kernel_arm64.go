@@ -24,7 +24,7 @@ var neonSet = kernel.Set{
 	FewRows:    6,
 	PeakFLOPs:  192,
 }.With(kernel.Funcs{
-	PackQ:            packQWith(packQNEON),
+	Pack:             packWith(packNEON),
 	Scores:           scoresNEON,
 	Softcap:          softcapNEON,
 	ALiBi:            alibiNEON,
@@ -47,10 +47,10 @@ var neonSet = kernel.Set{
 	Read:             readNEON,
 })
 
-// packQNEON is packQGeneric where DimStride is 1.
+// packNEON is packGeneric where DimStride is 1.
 //
 //go:noescape
-func packQNEON(a *kernel.PackArgs)
+func packNEON(a *kernel.PackArgs)
 
 // scoresNEON is scoresGeneric.
 //

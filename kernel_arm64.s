@@ -5,7 +5,7 @@
 #include "funcdata.h"
 #include "textflag.h"
 
-// func packQNEON(a *kernel.PackArgs)
+// func packNEON(a *kernel.PackArgs)
 //
 //	for d := range Dim, l := range Lanes {
 //		Dst[d*Stride+l] = l < Rows ? Src[Off[l]+d] * Scale : 0
@@ -26,7 +26,7 @@
 //	R1 scratch
 //	R2 dims of the square
 //	square: V0..V3 rows; V4 scratch; V5 Scale
-TEXT ·packQNEON(SB), NOSPLIT, $0-8
+TEXT ·packNEON(SB), NOSPLIT, $0-8
 	MOVD a+0(FP), R0
 	MOVD 8(R0), R20 // a.Off
 	MOVD 40(R0), R21 // a.Dst

@@ -4,13 +4,13 @@ package qkv
 
 import "github.com/qkv-go/qkv/kernel"
 
-// packQWith returns the PackQ of a set whose machine code needs a DimStride of 1.
-func packQWith(unit func(*kernel.PackArgs)) func(*kernel.PackArgs) {
+// packWith returns the Pack of a set whose machine code needs a DimStride of 1.
+func packWith(unit func(*kernel.PackArgs)) func(*kernel.PackArgs) {
 	return func(a *kernel.PackArgs) {
 		if a.DimStride == 1 {
 			unit(a)
 		} else {
-			packQGeneric(a)
+			packGeneric(a)
 		}
 	}
 }

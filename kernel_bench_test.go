@@ -76,7 +76,7 @@ func BenchmarkKernel(b *testing.B) {
 					})
 				}
 				b.Run(name("pack"), func(b *testing.B) {
-					s.bytes(b, func() { s.set.PackQ(&s.pack) })
+					s.bytes(b, func() { s.set.Pack(&s.pack) })
 				})
 				b.Run(name("finish"), func(b *testing.B) {
 					s.bytes(b, func() { s.set.Finish(&s.finish) })

@@ -22,7 +22,7 @@ var genericSet = kernel.Set{
 }.With(genericFuncs)
 
 var genericFuncs = kernel.Funcs{
-	PackQ:            packQGeneric,
+	Pack:             packGeneric,
 	Scores:           scoresGeneric,
 	Softcap:          softcapGeneric,
 	ALiBi:            alibiGeneric,
@@ -54,7 +54,7 @@ func quad(p *float32, i int) *[4]float32 {
 	return (*[4]float32)(unsafe.Add(unsafe.Pointer(p), 4*i))
 }
 
-func packQGeneric(a *kernel.PackArgs) {
+func packGeneric(a *kernel.PackArgs) {
 	for l := range a.Rows {
 		src := ptr.At(a.Src, a.Off[l])
 		for d := range a.Dim {

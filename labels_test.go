@@ -23,7 +23,7 @@ func TestLabels(t *testing.T) {
 		seen[function+": "+phase] = true
 	}
 	f := genericFuncs
-	f.PackQ = noting(note, "PackQ", f.PackQ)
+	f.Pack = noting(note, "Pack", f.Pack)
 	f.Scores = noting(note, "Scores", f.Scores)
 	f.Softcap = noting(note, "Softcap", f.Softcap)
 	f.ALiBi = noting(note, "ALiBi", f.ALiBi)
@@ -55,7 +55,7 @@ func TestLabels(t *testing.T) {
 	}{
 		{"prefill", func() {
 			ok(e.Run(&Call{Q: rows(heads, tokens), K: rows(heads, tokens), V: rows(heads, tokens), Out: rows(heads, tokens)}))
-		}, []string{"PackQ: pack", "Scores: scores", "Softmax: softmax", "Accumulate: accumulate", "Finish: finish"}},
+		}, []string{"Pack: pack", "Scores: scores", "Softmax: softmax", "Accumulate: accumulate", "Finish: finish"}},
 		{"modified scores", func() {
 			ok(e.Run(&Call{
 				Q: rows(heads, tokens), K: rows(heads, tokens), V: rows(heads, tokens), Out: rows(heads, tokens),

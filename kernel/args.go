@@ -2,7 +2,7 @@ package kernel
 
 import "math"
 
-// PackArgs are the operands of Set.PackQ.
+// PackArgs are the operands of Set.Pack.
 //
 //	for d := range Dim {
 //		for l := range Rows {
@@ -57,7 +57,7 @@ type ScoresArgs struct {
 	DimStride int      // elements from one dim to the next, any sign, 0 included
 	Keys      int      // 1..KeyBlock
 	Dim       int      // at least 1
-	Q         *float32 // [Dim][Stride], as PackQ left it
+	Q         *float32 // [Dim][Stride], as Pack left it
 	S         *float32 // [Keys][Stride], written
 	Lanes     int
 	Stride    int

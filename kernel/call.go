@@ -11,19 +11,19 @@ import (
 // One that divides its work calls itself, for the same reason. After a call the arguments are
 // those before it, but for what the function writes.
 
-// PackQ calls [Funcs.PackQ].
+// Pack calls [Funcs.Pack].
 //
 //go:noinline
-func (s *Set) PackQ(a *PackArgs) {
+func (s *Set) Pack(a *PackArgs) {
 	if a.Work() <= MaxWork {
-		s.funcs.PackQ(a)
+		s.funcs.Pack(a)
 		return
 	}
 	src, dst, dim := a.Src, a.Dst, a.Dim
 	step := part(dim, a.Work())
 	for d := 0; d < dim; d += step {
 		a.Src, a.Dst, a.Dim = ptr.At(src, d*a.DimStride), ptr.At(dst, d*a.Stride), min(step, dim-d)
-		s.PackQ(a)
+		s.Pack(a)
 	}
 	a.Src, a.Dst, a.Dim = src, dst, dim
 }

@@ -67,9 +67,9 @@ type loop struct {
 
 // Each is written out: a call through a function value is one that cannot be inlined.
 var loops = []loop{
-	{"PackQ", func(s *Set, begun, stop *atomic.Bool) {
+	{"Pack", func(s *Set, begun, stop *atomic.Bool) {
 		for a := new(PackArgs); !stop.Load(); begun.Store(true) {
-			s.PackQ(a)
+			s.Pack(a)
 		}
 	}},
 	{"Scores", func(s *Set, begun, stop *atomic.Bool) {

@@ -8,7 +8,7 @@ func Checked(s *Set) *Set {
 	assert(s.Lanes <= MaxLanes, "kernel: Set.Lanes > MaxLanes")
 	assert(s.Rows > 0, "kernel: Set.Rows is not positive")
 	f := &s.funcs
-	assert(f.PackQ != nil && f.Scores != nil && f.Softcap != nil && f.ALiBi != nil && f.Bias != nil &&
+	assert(f.Pack != nil && f.Scores != nil && f.Softcap != nil && f.ALiBi != nil && f.Bias != nil &&
 		f.Softmax != nil && f.Accumulate != nil && f.Finish != nil && f.Multiply != nil && f.Float16 != nil &&
 		f.MultiplyFew != nil && f.Combine != nil && f.Dots != nil &&
 		f.Rotary != nil && f.Merge != nil && f.Convert != nil && f.Store != nil && f.DecodeScores != nil && f.DecodeAccumulate != nil &&
@@ -18,13 +18,13 @@ func Checked(s *Set) *Set {
 	assert(s.PeakFLOPs > 0, "kernel: Set.PeakFLOPs is not positive")
 
 	var c Funcs
-	c.PackQ = func(a *PackArgs) {
+	c.Pack = func(a *PackArgs) {
 		s.checkLanes(a.Lanes, a.Stride)
 		checkRows(a.Rows, a.Lanes)
 		checkDim(a.Dim)
-		assert(a.Src != nil && a.Off != nil && a.Dst != nil, "kernel: PackQ: nil operand")
+		assert(a.Src != nil && a.Off != nil && a.Dst != nil, "kernel: Pack: nil operand")
 		checkWork(a.Work())
-		f.PackQ(a)
+		f.Pack(a)
 	}
 	c.Scores = func(a *ScoresArgs) {
 		s.checkLanes(a.Lanes, a.Stride)

@@ -11,7 +11,7 @@ var quiet = Set{Name: "quiet", Vec: 8, Lanes: 16, Rows: 6, DecodeRows: 12, FewRo
 
 func nothing() Funcs {
 	return Funcs{
-		PackQ: func(*PackArgs) {}, Scores: func(*ScoresArgs) {},
+		Pack: func(*PackArgs) {}, Scores: func(*ScoresArgs) {},
 		Softcap: func(*SoftcapArgs) {}, ALiBi: func(*ALiBiArgs) {}, Bias: func(*BiasArgs) {},
 		Softmax: func(*SoftmaxArgs) {}, Accumulate: func(*AccumulateArgs) {}, Finish: func(*FinishArgs) {}, Multiply: func(*MultiplyArgs) {},
 		MultiplyFew: func(*MultiplyArgs) {}, Combine: func(*CombineArgs) {}, Dots: func(*DotsArgs) {},
@@ -56,10 +56,10 @@ func TestChecked(t *testing.T) {
 	var m uint64
 	var off [MaxLanes]int
 
-	testClauses(t, s.PackQ, PackArgs{Src: &f, Off: &off, DimStride: 1, Rows: 3, Dim: 1, Dst: &f, Lanes: 8, Stride: 8}, []violation[PackArgs]{
-		{"kernel: PackQ: nil operand", func(a *PackArgs) { a.Src = nil }},
-		{"kernel: PackQ: nil operand", func(a *PackArgs) { a.Off = nil }},
-		{"kernel: PackQ: nil operand", func(a *PackArgs) { a.Dst = nil }},
+	testClauses(t, s.Pack, PackArgs{Src: &f, Off: &off, DimStride: 1, Rows: 3, Dim: 1, Dst: &f, Lanes: 8, Stride: 8}, []violation[PackArgs]{
+		{"kernel: Pack: nil operand", func(a *PackArgs) { a.Src = nil }},
+		{"kernel: Pack: nil operand", func(a *PackArgs) { a.Off = nil }},
+		{"kernel: Pack: nil operand", func(a *PackArgs) { a.Dst = nil }},
 		{"kernel: Rows outside 1..Lanes", func(a *PackArgs) { a.Rows = 0 }},
 		{"kernel: Rows outside 1..Lanes", func(a *PackArgs) { a.Rows = 9 }},
 		{"kernel: Dim < 1", func(a *PackArgs) { a.Dim = 0 }},
@@ -297,8 +297,8 @@ func TestCheckedWork(t *testing.T) {
 	var rowOff [KeyBlock]int
 	row := unsafe.Pointer(&f)
 	for name, call := range map[string]func(){
-		"PackQ": func() {
-			s.PackQ(&PackArgs{Src: &f, Off: &off, DimStride: 1, Rows: 3, Dim: n, Dst: &f, Lanes: 8, Stride: 8})
+		"Pack": func() {
+			s.Pack(&PackArgs{Src: &f, Off: &off, DimStride: 1, Rows: 3, Dim: n, Dst: &f, Lanes: 8, Stride: 8})
 		},
 		"Scores": func() { s.Scores(&ScoresArgs{K: &f, Keys: 1, Dim: n, Q: &f, S: &f, Lanes: 16, Stride: 16}) },
 		"Accumulate": func() {

@@ -31,7 +31,7 @@ type DecodeScoresArgs struct {
 	Scale   *float32 // [Keys], of Int8; otherwise not read
 	Keys    int      // 1..KeyBlock
 	Dim     int      // at least Set.Vec; of Q8_0, a multiple of BlockValues
-	Q       *float32 // [Dim][QStride], as PackQ left it
+	Q       *float32 // [Dim][QStride], as Pack left it
 	QStride int      // at least Rows
 	Rows    int      // 1..Set.DecodeRows
 	S       *float32 // [Keys][Stride], of which Rows are written

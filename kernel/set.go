@@ -83,8 +83,8 @@ func (s Set) With(f Funcs) *Set {
 // anything that is not an operand, and an operand that is written overlaps no
 // other. In the formulas, -0.0 is the negative zero.
 type Funcs struct {
-	// PackQ scales a block of query rows and transposes it into lanes.
-	PackQ func(*PackArgs)
+	// Pack scales a block of query rows and transposes it into lanes.
+	Pack func(*PackArgs)
 
 	// Scores multiplies keys by packed queries.
 	Scores func(*ScoresArgs)

@@ -111,7 +111,7 @@ func copySize(dim int) int {
 	return max(kernel.KeyBlock*(dim+rowPad), dim*(kernel.KeyBlock+rowPad))
 }
 
-// A turner transposes. PackQ does it: a product with 1 is what it was.
+// A turner transposes. Pack does it: a product with 1 is what it was.
 type turner struct {
 	off  [kernel.MaxLanes]int // of the rows to transpose
 	args kernel.PackArgs
@@ -123,7 +123,7 @@ func (t *turner) turn(set *kernel.Set, src *float32, rows, n int, dst *float32, 
 	a.Src, a.Off, a.DimStride, a.Scale = src, &t.off, 1, 1
 	a.Rows, a.Lanes, a.Dim = rows, (rows+set.Vec-1)/set.Vec*set.Vec, n
 	a.Dst, a.Stride = dst, stride
-	set.PackQ(a)
+	set.Pack(a)
 }
 
 // keyBlock is the keys and values of a key block, of a KV head, and copies of them.

@@ -154,7 +154,7 @@ func (w *workspace) toLanes(at *cursor, groups []laneGroup) {
 		}
 		a.DimStride, a.Rows, a.Dim, a.Scale = 1, g.rows, dim, 1
 		a.Dst, a.Lanes, a.Stride = g.o, g.lanes, g.lanes
-		at.engine.set.PackQ(a)
+		at.engine.set.Pack(a)
 	}
 }
 

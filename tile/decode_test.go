@@ -65,7 +65,7 @@ func TestDecodeAsks(t *testing.T) {
 			}
 		}
 		set := kernel.Set{Name: "test", Vec: 16, Lanes: 16, Rows: 6, DecodeRows: 16}.With(kernel.Funcs{
-			PackQ:            func(*kernel.PackArgs) {},
+			Pack:             func(*kernel.PackArgs) {},
 			Softmax:          func(*kernel.SoftmaxArgs) {},
 			Finish:           func(*kernel.FinishArgs) {},
 			Merge:            func(*kernel.MergeArgs) {},

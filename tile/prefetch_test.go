@@ -27,7 +27,7 @@ func TestPrefetch(t *testing.T) {
 	}
 	const rows = 6
 	set := kernel.Set{Name: "test", Vec: 16, Lanes: 64, Rows: rows}.With(kernel.Funcs{
-		PackQ:      func(*kernel.PackArgs) {},
+		Pack:       func(*kernel.PackArgs) {},
 		Scores:     func(a *kernel.ScoresArgs) { take(&a.Ahead, (a.Keys+rows-1)/rows, a.Dim) },
 		Softmax:    func(*kernel.SoftmaxArgs) {},
 		Accumulate: func(a *kernel.AccumulateArgs) { take(&a.Ahead, (a.Dim+rows-1)/rows, a.Keys) },

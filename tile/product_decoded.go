@@ -29,5 +29,5 @@ func (ws *productWorkspace) packDecoded(set *kernel.Set, dst *float32, p *panel,
 		Rows: p.cols, Dim: depth,
 		Dst: dst, Lanes: p.lanes, Stride: p.lanes, Scale: 1,
 	}
-	set.PackQ(&ws.packArgs)
+	set.Pack(&ws.packArgs)
 }

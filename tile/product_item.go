@@ -97,7 +97,7 @@ func (ws *productWorkspace) pack(set *kernel.Set, dst *float32, p *panel, k, dep
 		Rows: p.cols, Dim: depth,
 		Dst: dst, Lanes: p.lanes, Stride: p.lanes, Scale: 1,
 	}
-	set.PackQ(&ws.packArgs)
+	set.Pack(&ws.packArgs)
 }
 
 // drain computes items until none is left.

@@ -69,7 +69,7 @@ func (j *productJob) packRows(ws *productWorkspace, row, n, lanes int) {
 		Src: (*float32)(x.at(row, 0)), Off: &ws.off, DimStride: x.Col, Rows: n, Dim: depth,
 		Dst: ws.rows, Lanes: lanes, Stride: lanes, Scale: 1,
 	}
-	j.engine.set.PackQ(&ws.packArgs)
+	j.engine.set.Pack(&ws.packArgs)
 }
 
 // columns computes columns of Y, of one head, from the first of a panel on, for the rows
@@ -113,7 +113,7 @@ func (j *productJob) begin(ws *productWorkspace, at *panel, results, first *floa
 			Src: first, Off: &ws.off, DimStride: at.out.Stride[3], Rows: n, Dim: cols,
 			Dst: results, Lanes: lanes, Stride: lanes, Scale: 1,
 		}
-		j.engine.set.PackQ(&ws.packArgs)
+		j.engine.set.Pack(&ws.packArgs)
 	} else if at.Bias == nil {
 		return false
 	}

@@ -8,7 +8,7 @@ import (
 
 // A stage takes queries into the lanes of a group, and outputs out of them.
 //
-// Where dims lie apart and tokens side by side, it holds the rows on the way, [row][dim]: PackQ, which
+// Where dims lie apart and tokens side by side, it holds the rows on the way, [row][dim]: Pack, which
 // can transpose squares, then takes tokens for dims, many times as fast as element by element.
 type stage struct {
 	rows   *float32 // nil if there is none
@@ -29,7 +29,7 @@ func (e *Engine) staged(o *Operand) bool {
 // stages reports whether a Problem needs a stage.
 func (e *Engine) stages(p *Problem) bool { return e.staged(&p.Q) || e.staged(&p.Out) }
 
-// stageStride returns the elements from row to row of a stage: PackQ fills whole vectors of them.
+// stageStride returns the elements from row to row of a stage: Pack fills whole vectors of them.
 func stageStride(p *Problem) int {
 	return (max(p.DimQK, p.DimV)+cacheLine-1)/cacheLine*cacheLine + rowPad
 }
@@ -83,7 +83,7 @@ func (t *stage) deliver(at *cursor, g *laneGroup) {
 	for h := range per {
 		row, n := g.headRows(h)
 		dst, stride := (*float32)(p.Out.at(s.batch, g.firstHead()+h, s.q0+(g.row+row)/per)), p.Out.Stride[3]
-		whole := n / set.Vec * set.Vec // PackQ writes no part of a vector
+		whole := n / set.Vec * set.Vec // Pack writes no part of a vector
 		for i := range whole {
 			t.turner.off[i] = (row + i*per) * t.stride
 		}
@@ -116,7 +116,7 @@ func (t *stage) pack(at *cursor, g *laneGroup) {
 	a.Dst = g.q
 	a.Lanes, a.Stride = g.lanes, g.lanes
 	a.Scale = float32(float64(p.Scale) * p.unit())
-	at.engine.set.PackQ(a)
+	at.engine.set.Pack(a)
 	g.packed = true
 }
 

@@ -38,7 +38,7 @@ type emitter struct {
 	field string
 	emit  func(*Arch) *Func // nil: sets take the Go code
 	// where says what operands the machine code is for, if not for all. A function of the root,
-	// such as packQWith, then makes the field of it and of the Go code.
+	// such as packWith, then makes the field of it and of the Go code.
 	where string
 	// doc says what the function does, if that is not what the Go code does.
 	doc string
@@ -46,7 +46,7 @@ type emitter struct {
 
 // emitters are the kernels of a set, in the order of [kernel.Funcs].
 var emitters = []emitter{
-	{field: "PackQ", emit: packQ, where: "DimStride is 1"},
+	{field: "Pack", emit: pack, where: "DimStride is 1"},
 	{field: "Scores", emit: scores},
 	{field: "Softcap", emit: softcap},
 	{field: "ALiBi", emit: alibi},

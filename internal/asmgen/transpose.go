@@ -23,7 +23,7 @@ for l := range Rows {
 }
 `
 
-// A transposer is the body of PackQ, Bias and Finish: squares of Lanes rows by Lanes
+// A transposer is the body of Pack, Bias and Finish: squares of Lanes rows by Lanes
 // dims (keys in Bias), between rows at offsets (of a caller's tensor) and rows of
 // lanes.
 type transposer struct {
@@ -124,9 +124,9 @@ func (t *transposer) tail(dims, tmp Int, mask Vec) {
 	}
 }
 
-// packQ writes PackQ.
-func packQ(arch *Arch) *Func {
-	f := newFunc(arch, "packQ", reflect.TypeFor[kernel.PackArgs](), packFormula)
+// pack writes Pack.
+func pack(arch *Arch) *Func {
+	f := newFunc(arch, "pack", reflect.TypeFor[kernel.PackArgs](), packFormula)
 	t := &transposer{Func: f}
 	t.reserve()
 	dims := f.int("dims of the square")

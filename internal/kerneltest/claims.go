@@ -213,7 +213,7 @@ func (s *suite) attention(lanes int) {
 	for l := range lanes {
 		in[l], to[l] = l*dim, l*valDim
 	}
-	s.set.PackQ(&kernel.PackArgs{
+	s.set.Pack(&kernel.PackArgs{
 		Src: q, Off: &in, DimStride: 1, Rows: lanes, Dim: dim, Dst: packed,
 		Lanes: lanes, Stride: unit, Scale: float32(scale * math.Log2E / 2),
 	})

@@ -13,7 +13,7 @@ import (
 
 var negZero = float32(math.Copysign(0, -1))
 
-func packQ(a *kernel.PackArgs) {
+func pack(a *kernel.PackArgs) {
 	for d := range a.Dim {
 		for l := range a.Rows {
 			*ptr.At(a.Dst, d*a.Stride+l) = *ptr.At(a.Src, a.Off[l]+d*a.DimStride) * a.Scale

@@ -41,7 +41,7 @@ type operation struct {
 }
 
 var operations = []operation{
-	{"PackQ", (*suite).packQ},
+	{"Pack", (*suite).pack},
 	{"Scores", (*suite).scores},
 	{"Softcap", (*suite).softcap},
 	{"ALiBi", (*suite).alibi},

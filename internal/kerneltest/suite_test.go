@@ -32,7 +32,7 @@ func TestOperations(t *testing.T) {
 // transcription returns the functions of the reference.
 func transcription() kernel.Funcs {
 	return kernel.Funcs{
-		PackQ: packQ, Scores: scores, Softcap: softcap, ALiBi: alibi, Bias: bias,
+		Pack: pack, Scores: scores, Softcap: softcap, ALiBi: alibi, Bias: bias,
 		Softmax: softmax, Accumulate: accumulate, Finish: finish, Merge: merge, Convert: convert, Store: store,
 		DecodeScores: decodeScores, DecodeAccumulate: decodeAccumulate,
 		Multiply: multiply, MultiplyFew: multiplyFew, Combine: combine, Dots: dots, Float16: float16, Rotary: rotary,
@@ -131,17 +131,17 @@ func TestFaults(t *testing.T) {
 		{"changes its arguments", "Scores", "arguments", func(s *kernel.Funcs) {
 			s.Scores = func(a *kernel.ScoresArgs) { scores(a); a.Keys = 0 }
 		}},
-		{"leaves spare lanes", "PackQ", "stale", func(s *kernel.Funcs) {
-			s.PackQ = func(a *kernel.PackArgs) {
+		{"leaves spare lanes", "Pack", "stale", func(s *kernel.Funcs) {
+			s.Pack = func(a *kernel.PackArgs) {
 				b := *a
 				b.Lanes = a.Rows
-				packQ(&b)
+				pack(&b)
 			}
 		}},
-		{"packs spare rows", "PackQ", "fault", func(s *kernel.Funcs) {
-			s.PackQ = func(a *kernel.PackArgs) {
+		{"packs spare rows", "Pack", "fault", func(s *kernel.Funcs) {
+			s.Pack = func(a *kernel.PackArgs) {
 				sink = *ptr.At(a.Src, a.Off[min(a.Rows, a.Lanes-1)])
-				packQ(a)
+				pack(a)
 			}
 		}},
 		{"caps without a sign", "Softcap", "want", func(s *kernel.Funcs) {

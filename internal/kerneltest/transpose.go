@@ -15,7 +15,7 @@ func dims() []int {
 	return append(list, 63, 64, 65, 80, 100, 128, 192, 256)
 }
 
-func (s *suite) packQ(lanes int) {
+func (s *suite) pack(lanes int) {
 	for rows := 1; rows <= lanes; rows++ {
 		for _, dim := range dims() {
 			all := layouts(rows, dim)
@@ -36,9 +36,9 @@ func (s *suite) packQ(lanes int) {
 				}
 				got := a
 				what := func() string {
-					return fmt.Sprintf("PackQ rows=%d dim=%d lanes=%d stride=%d %v %s scale=%g", rows, dim, lanes, stride, l, g.name, a.Scale)
+					return fmt.Sprintf("Pack rows=%d dim=%d lanes=%d stride=%d %v %s scale=%g", rows, dim, lanes, stride, l, g.name, a.Scale)
 				}
-				s.check(what, func() { packQ(&a) }, func() { s.set.PackQ(&got) })
+				s.check(what, func() { pack(&a) }, func() { s.set.Pack(&got) })
 				// A NaN scale would not equal itself.
 				got.Scale, a.Scale = 0, 0
 				unchanged(s, what, got, a)
