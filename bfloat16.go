@@ -1,8 +1,6 @@
 package qkv
 
-import (
-	"github.com/qkv-go/qkv/kernel/fp"
-)
+import "github.com/qkv-go/qkv/kernel/fp"
 
 // BFloat16 is the bits of a bfloat16 number: the upper half of those of a float32.
 type BFloat16 uint16

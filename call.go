@@ -349,7 +349,7 @@ func (c *Call) operands(p *tile.Problem) error {
 var (
 	kindsFloat32 = []elemKind{kindFloat32}
 	kindsKV      = func() (kinds []elemKind) {
-		for _, e := range kernel.Elems {
+		for _, e := range kernel.Elems() {
 			kinds = append(kinds, elemKind(e))
 		}
 		return kinds

@@ -16,9 +16,9 @@ const (
 	TypeBFloat16 = ElemType(kernel.BFloat16) // [BFloat16]
 	TypeInt8     = ElemType(kernel.Int8)     // int8, with a float32 scale for each row
 	TypeQ8_0     = ElemType(kernel.Q8_0)     // [BlockQ8_0]
-
-	lastType = ElemType(len(kernel.Elems) - 1)
 )
+
+var lastType = ElemType(len(kernel.Elems()) - 1)
 
 // String returns the name of the Go type.
 func (t ElemType) String() string {

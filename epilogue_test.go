@@ -32,7 +32,8 @@ func newPagedProduct(r *rand.Rand, few bool) (p *pagedProduct, what string) {
 		p.Rows = 1 + r.IntN(9)
 	}
 	p.Depth, p.Seq = []int{7, 64, 270, 520}[r.IntN(4)], p.Rows
-	elems := [2]kernel.Elem{kernel.Elems[r.IntN(len(kernel.Elems))], kernel.Elems[r.IntN(len(kernel.Elems))]}
+	types := kernel.Elems()
+	elems := [2]kernel.Elem{types[r.IntN(len(types))], types[r.IntN(len(types))]}
 	heads, width := 1+r.IntN(4), []int{32, 64, 96, 160, 256}[r.IntN(5)]
 	if unit := max(elems[0].UnitValues(), elems[1].UnitValues()); unit == 1 && r.IntN(2) == 0 {
 		width = 6 + r.IntN(90)

@@ -1,8 +1,6 @@
 package qkv
 
-import (
-	"github.com/qkv-go/qkv/kernel/fp"
-)
+import "github.com/qkv-go/qkv/kernel/fp"
 
 // Float16 is the bits of an IEEE 754 binary16 number: 1 of sign, 5 of exponent, 10 of
 // fraction.

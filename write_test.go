@@ -150,14 +150,15 @@ func TestWrite(t *testing.T) {
 	if testing.Short() || raceEnabled {
 		few = 18
 	}
-	for i, e := range kernel.Elems {
+	elems := kernel.Elems()
+	for i, e := range elems {
 		for _, from := range axesOf {
 			for _, to := range axesOf {
 				if r.IntN(few) != 0 {
 					continue
 				}
 				k := newWrittenPool(r, e, &from, &to, poolHeads, dim)
-				v := newWrittenPool(r, kernel.Elems[(i+2)%len(kernel.Elems)], &to, &from, 1, 64)
+				v := newWrittenPool(r, elems[(i+2)%len(elems)], &to, &from, 1, 64)
 				kWant, kScales := k.rule()
 				vWant, vScales := v.rule()
 				for _, info := range qkv.Kernels() {
@@ -258,7 +259,8 @@ func FuzzStore(f *testing.F) {
 	}
 	f.Add(byte(3), byte(3), []byte{0, 0, 0xc0, 0x7f, 0, 0, 0x80, 0xff, 1, 0, 0, 0, 0, 0, 0, 0x80})
 	f.Fuzz(func(t *testing.T, elem, size byte, b []byte) {
-		e := kernel.Elems[int(elem)%len(kernel.Elems)]
+		elems := kernel.Elems()
+		e := elems[int(elem)%len(elems)]
 		numbers := make([]float32, len(b)/4)
 		for i := range numbers {
 			numbers[i] = math.Float32frombits(binary.LittleEndian.Uint32(b[4*i:]))

@@ -19,7 +19,7 @@ func parseElem(text string) (kernel.Elem, error) {
 	e, ok := kernel.ElemNamed(text)
 	if !ok {
 		var names []string
-		for _, e := range kernel.Elems {
+		for _, e := range kernel.Elems() {
 			names = append(names, e.Name())
 		}
 		last := len(names) - 1

@@ -43,7 +43,7 @@ func TestTensorByHand(t *testing.T) {
 // TestTensorFill: the values are normal, nearly those of float32, and only where they are used.
 func TestTensorFill(t *testing.T) {
 	const rows, dim = 5000, 64
-	for _, e := range kernel.Elems {
+	for _, e := range kernel.Elems() {
 		m := newTensor(e, rows, dim)
 		m.fill(rows, 1, 1, func(row int) bool { return row%5 != 0 })
 		var sum, squares float64
@@ -66,7 +66,7 @@ func TestTensorFill(t *testing.T) {
 // TestRowBytes compares with the slices that hold the rows.
 func TestRowBytes(t *testing.T) {
 	const rows, dim = 3, 64
-	for _, e := range kernel.Elems {
+	for _, e := range kernel.Elems() {
 		m := newTensor(e, rows, dim)
 		bytes := 4*len(m.Float32) + 2*len(m.Float16) + 2*len(m.BFloat16) + len(m.Int8) + 4*len(m.Scale)
 		for _, b := range m.Q8_0 {

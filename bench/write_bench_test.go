@@ -34,7 +34,7 @@ func BenchmarkWrite(b *testing.B) {
 	engine := tile.New(e.Kernel(), tile.Caches{}, false, tile.Tuning{})
 	for _, size := range [][2]int{{512, 512}, {512, 64}, {1, 64}} {
 		tokens, page := size[0], size[1]
-		for _, elem := range kernel.Elems {
+		for _, elem := range kernel.Elems() {
 			for _, workers := range []int{1, 2} {
 				if workers > runtime.GOMAXPROCS(0) {
 					continue

@@ -131,7 +131,7 @@ const InitMax = -math.MaxFloat32
 
 // SoftmaxArgs are the operands of Set.Softmax. The scores are in units of
 // log2(e)/2, that is, the weight of a score s under a maximum m is 4^(s-m), see
-// [Exp2]. Lane l may attend key k where kept(k, l):
+// Exp2 of package fp. Lane l may attend key k where kept(k, l):
 //
 //	kept := k < MaskFrom || Mask[k-MaskFrom]>>l&1 == 1
 //

@@ -312,7 +312,7 @@ func (s *Set) Dots(a *DotsArgs) {
 func (s *Set) Float16(dst *float32, src *uint16, n int) {
 	for ; n > maxMoved; n -= maxMoved {
 		s.Float16(dst, src, maxMoved)
-		dst, src = ptr.At(dst, maxMoved), (*uint16)(unsafe.Add(unsafe.Pointer(src), 2*maxMoved))
+		dst, src = ptr.At(dst, maxMoved), ptr.At(src, maxMoved)
 	}
 	s.funcs.Float16(dst, src, n)
 }

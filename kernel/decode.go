@@ -1,8 +1,6 @@
 package kernel
 
-import (
-	"unsafe"
-)
+import "unsafe"
 
 // MaxDecodeRows bounds Set.DecodeRows.
 const MaxDecodeRows = 16

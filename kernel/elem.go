@@ -44,13 +44,14 @@ var elemTypes = [elems]struct {
 	Q8_0:     {"q8_0", "BlockQ8_0", int(unsafe.Sizeof(BlockQ8_0{})), int(unsafe.Alignof(BlockQ8_0{})), BlockValues, BlockScale},
 }
 
-// Elems lists the element types.
-var Elems = func() (all [elems]Elem) {
+// Elems returns all element types, in the order of their numbers.
+func Elems() []Elem {
+	all := make([]Elem, elems)
 	for i := range all {
 		all[i] = Elem(i)
 	}
 	return all
-}()
+}
 
 // Name returns the name of the type in texts: "float32", "float16", "bfloat16", "int8", "q8_0".
 func (e Elem) Name() string { return elemTypes[e].name }
@@ -60,7 +61,7 @@ func (e Elem) String() string { return elemTypes[e].goType }
 
 // ElemNamed returns the type that has the name in texts, and whether there is one.
 func ElemNamed(name string) (Elem, bool) {
-	for _, e := range Elems {
+	for _, e := range Elems() {
 		if e.Name() == name {
 			return e, true
 		}

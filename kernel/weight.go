@@ -68,17 +68,19 @@ var weightTable = [weights]weight{
 	WeightMXFP4:    {"MXFP4", 32, 17, decodeMXFP4, encodeMXFP4},
 }
 
-// Weights lists the types of weights.
-var Weights = func() (all [weights]Weight) {
+// Weights returns all types of weights, in the order of their numbers.
+func Weights() []Weight {
+	all := make([]Weight, weights)
 	for i := range all {
 		all[i] = Weight(i)
 	}
 	return all
-}()
+}
 
 // Known reports whether there is such a type.
 func (w Weight) Known() bool { return w >= 0 && w < weights }
 
+// String returns the name of the type: ggml's, as "Q4_K", or that of the Go type.
 func (w Weight) String() string { return weightTable[w].name }
 
 // Values returns the number of values of a block.

@@ -10,7 +10,7 @@ func BenchmarkDecode(b *testing.B) {
 	const values = 16 << 10
 	r := rand.New(rand.NewPCG(1, 1))
 	dst := make([]float32, values)
-	for _, w := range Weights {
+	for _, w := range Weights() {
 		src := randomBlocks(r, w, values/w.Values())
 		b.Run("type="+w.String(), func(b *testing.B) {
 			for b.Loop() {

@@ -39,7 +39,7 @@ func readGolden(t *testing.T) (g goldenWeights) {
 // weightNamed returns the type of that name.
 func weightNamed(t *testing.T, name string) Weight {
 	t.Helper()
-	for _, w := range Weights {
+	for _, w := range Weights() {
 		if w.String() == name {
 			return w
 		}

@@ -24,7 +24,7 @@ func randomBlocks(r *rand.Rand, w Weight, n int) []byte {
 func TestWeight(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 1))
 	names := map[string]bool{}
-	for _, w := range Weights {
+	for _, w := range Weights() {
 		if !w.Known() || names[w.String()] || w.String() == "" {
 			t.Errorf("type %d is called %q", int(w), w.String())
 		}
@@ -73,7 +73,7 @@ func TestWeight(t *testing.T) {
 // TestDecodeRange: values of a row from any one on are those that Decode has there.
 func TestDecodeRange(t *testing.T) {
 	r := rand.New(rand.NewPCG(2, 2))
-	for _, w := range Weights {
+	for _, w := range Weights() {
 		const blocks = 4
 		row := randomBlocks(r, w, blocks)
 		all := make([]float32, blocks*w.Values())
@@ -93,7 +93,7 @@ func TestDecodeRange(t *testing.T) {
 // TestWeightRows: values are found in all rows, and integers multiplied by the scale of their group.
 func TestWeightRows(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 3))
-	for _, w := range Weights {
+	for _, w := range Weights() {
 		const rows = 3
 		m := WeightRows{Type: w, Data: randomBlocks(r, w, 2*rows), Cols: 2 * w.Values()}
 		if w.Values() == 1 {
@@ -157,7 +157,7 @@ func TestWeightUnits(t *testing.T) {
 // TestEncodeNotFinite: a value that is no finite number makes all of its block NaN.
 func TestEncodeNotFinite(t *testing.T) {
 	r := rand.New(rand.NewPCG(4, 4))
-	for _, w := range Weights {
+	for _, w := range Weights() {
 		if !w.Encodes() || w.Values() == 1 {
 			continue
 		}
@@ -285,7 +285,7 @@ func checkEncoded(t *testing.T, w Weight, x []float32) {
 
 func TestEncodeError(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 5))
-	for _, w := range Weights {
+	for _, w := range Weights() {
 		if !w.Encodes() || w.Values() != 32 {
 			continue
 		}
@@ -310,7 +310,7 @@ func FuzzWeights(f *testing.F) {
 	f.Add(bytes.Repeat([]byte{0, 0, 0xc0, 0x7f}, 32))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		values := make([]float32, maxBlock)
-		for _, w := range Weights {
+		for _, w := range Weights() {
 			for b := data; len(b) >= w.Bytes(); b = b[w.Bytes():] {
 				w.Decode(values[:w.Values()], b[:w.Bytes()])
 			}

@@ -86,10 +86,11 @@ for k := range keys {
 	f.Op("MOVUPS", mem(c.lanes, 0), top)
 	f.Op("MOVUPS", f.constant(fp.ExpMagic), magic)
 	f.Op("MOVUPS", f.constant(fp.ExpMin), least)
+	poly := fp.ExpPoly()
 	wide := func(i int) string {
-		return f.lanes64(fmt.Sprint("wideExp", i), math.Float64bits(float64(fp.ExpPoly[i])))
+		return f.lanes64(fmt.Sprint("wideExp", i), math.Float64bits(float64(poly[i])))
 	}
-	last := len(fp.ExpPoly) - 1
+	last := len(poly) - 1
 
 	f.Loop("loop")
 	y := x[0]

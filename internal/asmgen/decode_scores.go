@@ -67,9 +67,10 @@ func decodeScores(arch *Arch) *Func {
 	f.Loop("keys")
 	d.openKeys()
 	f.Loop("square")
+	elems := kernel.Elems()
 	f.byElem(d.n, func(e kernel.Elem) {
 		d.square(e)
-		if e != kernel.Elems[len(kernel.Elems)-1] {
+		if e != elems[len(elems)-1] {
 			f.Jump("multiply")
 		}
 	})

@@ -11,7 +11,7 @@ import (
 type exp struct {
 	*Func
 	magic, min string
-	poly       [len(fp.ExpPoly)]string
+	poly       [fp.ExpTerms]string
 	y, t, f, p []Vec // of each stream
 	spare      Vec   // if SpareForMulAdd
 }
@@ -26,8 +26,9 @@ func (e *exp) spareFrom(m *vecMap) {
 // constants loads the constants of reduce and of horner(low).
 func (e *exp) constants(m *vecMap, low int) {
 	e.magic = m.constant(fp.ExpMagic, "magic")
+	poly := fp.ExpPoly()
 	for i := low; i < len(e.poly); i++ {
-		e.poly[i] = m.constant(fp.ExpPoly[i], fmt.Sprintf("poly[%d]", i))
+		e.poly[i] = m.constant(poly[i], fmt.Sprintf("poly[%d]", i))
 	}
 }
 

@@ -175,10 +175,10 @@ func (f *Func) byElem(n Int, body func(e kernel.Elem)) { f.byElemAs("", n, body)
 // byElemAs is byElem, with a prefix of its labels.
 func (f *Func) byElemAs(prefix string, n Int, body func(e kernel.Elem)) {
 	f.load("Elem", n)
-	for _, e := range kernel.Elems[1:] {
+	for _, e := range kernel.Elems()[1:] {
 		f.Branch(f, n, "EQ", imm(int(e)), prefix+e.String())
 	}
-	for _, e := range kernel.Elems {
+	for _, e := range kernel.Elems() {
 		f.Label(prefix + e.String())
 		body(e)
 	}

@@ -1,8 +1,6 @@
 package asmgen
 
-import (
-	"github.com/qkv-go/qkv/kernel/fp"
-)
+import "github.com/qkv-go/qkv/kernel/fp"
 
 // peakFMAs is the number of fused multiply-adds of vectors in a round of Peak.
 const peakFMAs = 24
@@ -22,8 +20,9 @@ for range n {
 	acc := m.take(f.PeakAccs, "acc")
 	x, y := m.one("x"), m.one("y")
 	f.Op(f.Mov, "n+0(FP)", n)
-	f.Broadcast(f, f.constant(fp.ExpPoly[5]), x)
-	f.Broadcast(f, f.constant(fp.ExpPoly[1]), y)
+	poly := fp.ExpPoly()
+	f.Broadcast(f, f.constant(poly[5]), x)
+	f.Broadcast(f, f.constant(poly[1]), y)
 	for _, v := range acc {
 		f.Op(f.Copy, y, v)
 	}

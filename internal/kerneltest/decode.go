@@ -20,7 +20,7 @@ func (s *suite) decodeShapes() []decodeShape {
 	keyCounts := []int{1, 2, 3, 5, 8, 15, 16, 17, 33}
 	rowCount := func() int { return 1 + s.IntN(s.set.DecodeRows) }
 	var list []decodeShape
-	for _, e := range kernel.Elems {
+	for _, e := range kernel.Elems() {
 		dims := elemDims(e)
 		dim := func() int { return dims[s.IntN(len(dims))] }
 		keys := func() int { return keyCounts[s.IntN(len(keyCounts))] }

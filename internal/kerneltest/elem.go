@@ -112,7 +112,7 @@ func (s *suite) unit(p unsafe.Pointer, e kernel.Elem, g gen, raw bool) {
 }
 
 func (s *suite) convert(int) {
-	for _, e := range kernel.Elems {
+	for _, e := range kernel.Elems() {
 		for _, dim := range elemDims(e) {
 			all := elemLayouts(e, dim/e.UnitValues())
 			for _, l := range []layout{all[s.IntN(3)], all[s.IntN(3)], all[s.IntN(len(all))]} {

@@ -85,7 +85,7 @@ func (s *suite) exactStrided(name string, n, stride int) *float32 {
 }
 
 func (s *suite) store(int) {
-	for _, e := range kernel.Elems {
+	for _, e := range kernel.Elems() {
 		for _, dim := range elemDims(e) {
 			row := e.RowBytes(dim)
 			to := []int{row, row + 3*e.Align(), -row - e.Align()}

@@ -11,12 +11,17 @@ const (
 	// ExpMagic rounds its sum with y to a multiple of 1/2, leaving n+127 in the
 	// low bits, where n/2 is y rounded (ties to even).
 	ExpMagic = 1.5*(1<<22) + 63.5
+
+	// ExpTerms is the number of coefficients of ExpPoly.
+	ExpTerms = 7
 )
 
-// ExpPoly are the coefficients, lowest first, of the polynomial that
+// ExpPoly returns the coefficients, lowest first, of the polynomial that
 // approximates 4^f on [-1/4, 1/4]. The first is 1, so that 4^0 is exactly 1.
 // The others interpolate (4^f-1)/f at the Chebyshev nodes.
-var ExpPoly = [7]float32{
+func ExpPoly() [ExpTerms]float32 { return expPoly }
+
+var expPoly = [ExpTerms]float32{
 	1,
 	0x1.62e430p+0,
 	0x1.ebfbe0p-1,

@@ -89,9 +89,9 @@ func exactExp2(y float32) float32 {
 	}
 	t := y + ExpMagic
 	f := y - float32(t-ExpMagic)
-	p := ExpPoly[6]
+	p := expPoly[6]
 	for i := 5; i >= 0; i-- {
-		p = ExactFMA(p, f, ExpPoly[i])
+		p = ExactFMA(p, f, expPoly[i])
 	}
 	return float32(p * math.Float32frombits(math.Float32bits(t)<<23))
 }
@@ -114,12 +114,12 @@ func TestExp2Steps(t *testing.T) {
 // like a tie: in 9 it is none.
 func TestHornerTies(t *testing.T) {
 	for _, f := range []float32{0x1.f446a4p-15, -0x1.8342p-07, -0x1.d108p-06, 0x1.5e02bp-04, -0x1.076dp-03, -0x1.1149p-03, -0x1.373d7p-03, 0x1.3b07p-03, 0x1.501p-03, -0x1.68p-03, -0x1.bcp-03, -0x1.c48p-03, 0x1.e476p-03, -0x1.ff31p-03, 0x1p-02, -0x1p-02} {
-		p, ties := ExpPoly[6], 0
+		p, ties := expPoly[6], 0
 		for i := 5; i >= 0; i-- {
-			if ambiguous(wideFMA(p, f, ExpPoly[i])) {
+			if ambiguous(wideFMA(p, f, expPoly[i])) {
 				ties++
 			}
-			p = ExactFMA(p, f, ExpPoly[i])
+			p = ExactFMA(p, f, expPoly[i])
 			if got := horner(f, i); !same(got, p) {
 				t.Errorf("from %d on at %x: %x, want %x", i, f, got, p)
 			}

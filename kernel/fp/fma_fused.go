@@ -17,12 +17,12 @@ type Term = float32
 // that uses it against ExactFMA.
 func FMA(x, y, z float32) float32 { return x*y + z }
 
-// horner returns the polynomial of ExpPoly from coefficient last on, divided by the power
+// horner returns the polynomial of expPoly from coefficient last on, divided by the power
 // of f that it begins with.
 func horner(f float32, last int) float32 {
-	p := ExpPoly[6]
+	p := expPoly[6]
 	for i := 5; i >= last; i-- {
-		p = FMA(p, f, ExpPoly[i])
+		p = FMA(p, f, expPoly[i])
 	}
 	return p
 }

@@ -18,14 +18,14 @@ type Term = float64
 // FMA returns x*y + z with one rounding.
 func FMA(x, y, z float32) float32 { return ExactFMA(x, y, z) }
 
-// horner returns the polynomial of ExpPoly from coefficient last on, divided by the power
+// horner returns the polynomial of expPoly from coefficient last on, divided by the power
 // of f that it begins with, for |f| at most 1/4: all sums are normal numbers.
 func horner(f float32, last int) float32 {
 	p, x := wideExpPoly[6], float64(f)
 	for i := 5; i >= last; i-- {
 		b := math.Float64bits(p*x+wideExpPoly[i]) + half
 		if b&dropped == 0 {
-			p = float64(ExactFMA(float32(p), f, ExpPoly[i]))
+			p = float64(ExactFMA(float32(p), f, expPoly[i]))
 			continue
 		}
 		p = math.Float64frombits(b &^ dropped)
@@ -33,8 +33,8 @@ func horner(f float32, last int) float32 {
 	return float32(p)
 }
 
-var wideExpPoly = func() (wide [len(ExpPoly)]float64) {
-	for i, c := range ExpPoly {
+var wideExpPoly = func() (wide [ExpTerms]float64) {
+	for i, c := range expPoly {
 		wide[i] = float64(c)
 	}
 	return
