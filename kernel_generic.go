@@ -51,7 +51,7 @@ var negZero = math.Float32frombits(signBit)
 
 // quad returns the four elements from i float32 after p on.
 func quad(p *float32, i int) *[4]float32 {
-	return (*[4]float32)(unsafe.Add(unsafe.Pointer(p), 4*i))
+	return (*[4]float32)(unsafe.Pointer(ptr.At(p, i)))
 }
 
 func packGeneric(a *kernel.PackArgs) {

@@ -4,6 +4,7 @@ import (
 	"math/bits"
 	"unsafe"
 
+	"github.com/qkv-go/qkv/internal/ptr"
 	"github.com/qkv-go/qkv/kernel"
 )
 
@@ -40,7 +41,7 @@ func (g *laneGroup) open(at *cursor) {
 	if p.ALiBi != nil {
 		for l := range g.rows {
 			head, _ := g.of(l)
-			*lane(g.slope, 0, 0, l) = -float32(float64(p.ALiBi[head]) * p.unit())
+			*ptr.At(g.slope, l) = -float32(float64(p.ALiBi[head]) * p.unit())
 		}
 	}
 }

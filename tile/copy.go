@@ -5,6 +5,7 @@ import (
 	"strings"
 	"unsafe"
 
+	"github.com/qkv-go/qkv/internal/ptr"
 	"github.com/qkv-go/qkv/kernel"
 )
 
@@ -212,7 +213,7 @@ func (r *keyRows) copy(c *copier, set *kernel.Set, n, dim int) {
 			for l := range m {
 				c.off[l] = (d + l) * (r.kv.Stride[3] / 4)
 			}
-			c.turn(set, (*float32)(r.first()), m, n, lane(r.floats, 0, 0, d), dim+rowPad)
+			c.turn(set, (*float32)(r.first()), m, n, ptr.At(r.floats, d), dim+rowPad)
 		}
 	case r.form != asColumns:
 		r.convert(c, set, off, 0, n, dim, r.floats, dim+rowPad)
@@ -222,7 +223,7 @@ func (r *keyRows) copy(c *copier, set *kernel.Set, n, dim int) {
 			for l := range m {
 				c.off[l] = off[k+l] / 4
 			}
-			c.turn(set, (*float32)(r.base), m, dim, lane(r.floats, 0, 0, k), kernel.KeyBlock+rowPad)
+			c.turn(set, (*float32)(r.base), m, dim, ptr.At(r.floats, k), kernel.KeyBlock+rowPad)
 		}
 	default:
 		for k := 0; k < n; k += set.Lanes {
@@ -231,7 +232,7 @@ func (r *keyRows) copy(c *copier, set *kernel.Set, n, dim int) {
 			for l := range m {
 				c.off[l] = l * dim
 			}
-			c.turn(set, c.floats, m, dim, lane(r.floats, 0, 0, k), kernel.KeyBlock+rowPad)
+			c.turn(set, c.floats, m, dim, ptr.At(r.floats, k), kernel.KeyBlock+rowPad)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"math"
 	"unsafe"
 
+	"github.com/qkv-go/qkv/internal/ptr"
 	"github.com/qkv-go/qkv/kernel"
 )
 
@@ -186,7 +187,7 @@ func (w *workspace) decodeScores(at *cursor, g *laneGroup, keys span) {
 		for row := 0; row < g.rows; row += g.rowsPerKV {
 			w.kv.k.find(at, head)
 			a.K = w.kv.k.base
-			a.Q = lane(g.q, 0, 0, row)
+			a.Q = ptr.At(g.q, row)
 			a.Off = w.kv.k.offsets(from)
 			a.Scale = floatsFrom(w.kv.k.scale, from)
 			a.S = lane(w.tile.s, from, g.lanes, row)
@@ -213,7 +214,7 @@ func (w *workspace) decodeAccumulate(at *cursor, g *laneGroup, keys span, mode k
 			a.Off = w.kv.v.offsets(from)
 			a.Scale = floatsFrom(w.kv.v.scale, from)
 			a.P = lane(w.tile.s, from, g.lanes, row)
-			a.Alpha = lane(w.tile.softmaxArgs.Alpha, 0, 0, row)
+			a.Alpha = ptr.At(w.tile.softmaxArgs.Alpha, row)
 			a.V = w.kv.v.base
 			a.O = lane(g.chunk, row, dim, 0)
 			sums := lane(w.decoder.sums, row, dim, 0)
@@ -235,7 +236,7 @@ func floatsFrom(p *float32, i int) *float32 {
 	if p == nil {
 		return nil
 	}
-	return lane(p, 0, 0, i)
+	return ptr.At(p, i)
 }
 
 // An order is how rows of keys or values are read when they are decoded.

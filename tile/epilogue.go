@@ -3,6 +3,8 @@ package tile
 import (
 	"sort"
 	"unsafe"
+
+	"github.com/qkv-go/qkv/internal/ptr"
 )
 
 // An Epilogue is what is done to each head of each row of a part of a product once its sums are
@@ -141,7 +143,7 @@ func (j *productJob) finish(ws *productWorkspace, part *Part, lo, hi, row, rows 
 // scaleHead multiplies the dim elements from p on, stride apart.
 func scaleHead(p *float32, dim, stride int, scale float32) {
 	for i := range dim {
-		*lane(p, 0, 0, i*stride) *= scale
+		*ptr.At(p, i*stride) *= scale
 	}
 }
 

@@ -3,6 +3,8 @@ package tile
 import (
 	"math"
 	"unsafe"
+
+	"github.com/qkv-go/qkv/internal/ptr"
 )
 
 // item computes the i-th item of the cursor's job. It reports false if the work is to end and the item
@@ -47,7 +49,7 @@ func (p *Problem) unit() float64 {
 
 // lane returns the address of a lane of a row.
 func lane(base *float32, row, stride, lane int) *float32 {
-	return (*float32)(unsafe.Add(unsafe.Pointer(base), 4*(row*stride+lane)))
+	return ptr.At(base, row*stride+lane)
 }
 
 // epilogue writes the rows of lane groups, and their log-sum-exp where asked for.

@@ -3,8 +3,8 @@ package tile
 import (
 	"math"
 	"sync/atomic"
-	"unsafe"
 
+	"github.com/qkv-go/qkv/internal/ptr"
 	"github.com/qkv-go/qkv/kernel/fp"
 )
 
@@ -44,7 +44,7 @@ type mergeJob struct {
 
 // A mergeTerm is a row of a part and its weight.
 type mergeTerm struct {
-	row    unsafe.Pointer
+	row    *float32
 	stride int // elements from dim to dim
 	weight float64
 }
@@ -98,13 +98,13 @@ func (j *mergeJob) row(room *[]mergeTerm, row int) {
 	terms, sum := (*room)[:0], 0.0
 	for i := range j.Parts {
 		if p := &j.Parts[i]; !math.IsInf(float64(p.LSE[row]), -1) {
-			t := mergeTerm{row: p.Out.at(b, h, s), stride: p.Out.Stride[3], weight: mergeWeight(p.LSE[row], top)}
+			t := mergeTerm{row: (*float32)(p.Out.at(b, h, s)), stride: p.Out.Stride[3], weight: mergeWeight(p.LSE[row], top)}
 			terms = append(terms, t)
 			sum += t.weight
 		}
 	}
 	*room = terms
-	to := mergeTerm{row: j.Out.at(b, h, s), stride: j.Out.Stride[3]}
+	to := mergeTerm{row: (*float32)(j.Out.at(b, h, s)), stride: j.Out.Stride[3]}
 	for d := range j.Dim {
 		x := 0.0
 		for i := range terms {
@@ -124,9 +124,7 @@ func (j *mergeJob) row(room *[]mergeTerm, row int) {
 	}
 }
 
-func (t *mergeTerm) at(d int) *float32 {
-	return (*float32)(unsafe.Add(t.row, 4*d*t.stride))
-}
+func (t *mergeTerm) at(d int) *float32 { return ptr.At(t.row, d*t.stride) }
 
 // mergeWeight returns exp(lse - top), of the same bits everywhere.
 func mergeWeight(lse, top float32) float64 {

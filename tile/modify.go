@@ -4,6 +4,7 @@ import (
 	"math"
 	"unsafe"
 
+	"github.com/qkv-go/qkv/internal/ptr"
 	"github.com/qkv-go/qkv/kernel"
 	"github.com/qkv-go/qkv/kernel/fp"
 )
@@ -90,9 +91,9 @@ func (t *scoreTile) bias(at *cursor, g *laneGroup, from, to int) bool {
 				for k := range to - from {
 					x := unsafe.Add(src, size*k*pairs.Stride[3])
 					if p.BiasFloat16 {
-						*lane(dst, 0, 0, k) = fp.Float16ToFloat32(*(*uint16)(x))
+						*ptr.At(dst, k) = fp.Float16ToFloat32(*(*uint16)(x))
 					} else {
-						*lane(dst, 0, 0, k) = *(*float32)(x)
+						*ptr.At(dst, k) = *(*float32)(x)
 					}
 				}
 			}

@@ -3,6 +3,7 @@ package tile
 import (
 	"unsafe"
 
+	"github.com/qkv-go/qkv/internal/ptr"
 	"github.com/qkv-go/qkv/kernel"
 )
 
@@ -191,7 +192,7 @@ func (w *workspace) scores(at *cursor, g *laneGroup, lo, hi, first, end int) {
 	var k unsafe.Pointer
 	k, a.KeyStride, a.DimStride = w.kv.keys(at)
 	a.Dim = p.DimQK
-	a.Q = lane(g.q, 0, 0, first)
+	a.Q = ptr.At(g.q, first)
 	a.Lanes, a.Stride = end-first, g.lanes
 	a.K = (*float32)(unsafe.Add(k, 4*lo*a.KeyStride))
 	a.S = lane(w.tile.s, lo, g.lanes, first)
@@ -213,9 +214,9 @@ func (w *workspace) accumulate(at *cursor, g *laneGroup, keys span, first, end i
 	var v unsafe.Pointer
 	v, a.KeyStride, a.DimStride = w.kv.values(at)
 	a.V = (*float32)(unsafe.Add(v, 4*keys.from*a.KeyStride))
-	a.O, a.Dim = lane(g.o, 0, 0, first), p.DimV
+	a.O, a.Dim = ptr.At(g.o, first), p.DimV
 	a.P = lane(w.tile.s, keys.from, g.lanes, first)
-	a.Alpha = lane(w.tile.softmaxArgs.Alpha, 0, 0, first)
+	a.Alpha = ptr.At(w.tile.softmaxArgs.Alpha, first)
 	a.Lanes, a.Stride = end-first, g.lanes
 	a.Mode = mode
 	w.prefiller.prefetch.deal(&a.Ahead, (a.Dim+set.Rows-1)/set.Rows, a.Keys)

@@ -3,6 +3,7 @@ package tile
 import (
 	"unsafe"
 
+	"github.com/qkv-go/qkv/internal/ptr"
 	"github.com/qkv-go/qkv/kernel"
 )
 
@@ -13,7 +14,7 @@ func (ws *productWorkspace) packDecoded(set *kernel.Set, dst *float32, p *panel,
 	first := w.First + k*w.Row + p.col()*w.Col
 	if w.Col == 1 { // rows of lanes already
 		for i := range depth {
-			to := unsafe.Slice((*float32)(unsafe.Add(unsafe.Pointer(dst), 4*i*p.lanes)), p.lanes)
+			to := unsafe.Slice(ptr.At(dst, i*p.lanes), p.lanes)
 			w.Weights.Values(to[:p.cols], first+i*w.Row)
 			clear(to[p.cols:])
 		}

@@ -3,6 +3,7 @@ package tile
 import (
 	"unsafe"
 
+	"github.com/qkv-go/qkv/internal/ptr"
 	"github.com/qkv-go/qkv/kernel"
 )
 
@@ -96,7 +97,7 @@ func (j *productJob) inPlace(ws *productWorkspace, part *Part, l *layout, lo, hi
 	wide := roundUp(c.cols, vec)
 	room := ws.results.room(rows * (c.cols + wide))
 	c.sums = unsafe.Slice(room, rows*c.cols)
-	c.parts = (*float32)(unsafe.Add(unsafe.Pointer(room), 4*rows*c.cols))
+	c.parts = ptr.At(room, rows*c.cols)
 	c.begin(p)
 
 	j.engine.phase(j.product.phase())
@@ -175,7 +176,7 @@ func (j *productJob) columnsInPlace(ws *productWorkspace, c *columnRun, b column
 		}
 		for i := range c.rows {
 			sums := c.sums[i*c.cols+b.to:][:b.cols]
-			add := unsafe.Slice((*float32)(unsafe.Add(unsafe.Pointer(c.parts), 4*(i*b.lanes+b.skip))), b.cols)
+			add := unsafe.Slice(ptr.At(c.parts, i*b.lanes+b.skip), b.cols)
 			if k == 0 {
 				for n, x := range add {
 					sums[n] += x
@@ -210,8 +211,8 @@ func (j *productJob) dots(ws *productWorkspace, c *columnRun, b *columnSpan, k, 
 	a.Depth, a.Lanes, a.QStride, a.Stride = depth, b.lanes, ws.fewStride, b.lanes
 	for i := 0; i < c.rows; i += kernel.DotsRows {
 		a.Rows = min(kernel.DotsRows, c.rows-i)
-		a.Q = (*float32)(unsafe.Add(unsafe.Pointer(ws.rows), 4*(k*ws.fewStride+i)))
-		a.C = (*float32)(unsafe.Add(unsafe.Pointer(c.parts), 4*i*b.lanes))
+		a.Q = ptr.At(ws.rows, k*ws.fewStride+i)
+		a.C = ptr.At(c.parts, i*b.lanes)
 		j.engine.set.Dots(a)
 	}
 }
@@ -229,7 +230,7 @@ func (j *productJob) combine(ws *productWorkspace, c *columnRun, b *columnSpan, 
 		a.B = (*float32)(c.W.at(k+d, b.first))
 		for i := range c.rows {
 			a.A = (*float32)(j.product.X.at(c.row+i, k+d))
-			a.C = (*float32)(unsafe.Add(unsafe.Pointer(c.parts), 4*i*b.lanes))
+			a.C = ptr.At(c.parts, i*b.lanes)
 			j.engine.set.Combine(a)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 	"unsafe"
 
+	"github.com/qkv-go/qkv/internal/ptr"
 	"github.com/qkv-go/qkv/kernel"
 )
 
@@ -83,7 +84,7 @@ func (ws *productWorkspace) pack(set *kernel.Set, dst *float32, p *panel, k, dep
 	}
 	if w.Col == 1 && w.Row != 1 { // rows of lanes already
 		for i := range depth {
-			to := unsafe.Slice((*float32)(unsafe.Add(unsafe.Pointer(dst), 4*i*p.lanes)), p.lanes)
+			to := unsafe.Slice(ptr.At(dst, i*p.lanes), p.lanes)
 			copy(to, unsafe.Slice((*float32)(w.at(k+i, col)), p.cols))
 			clear(to[p.cols:])
 		}

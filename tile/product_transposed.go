@@ -4,6 +4,7 @@ import (
 	"math"
 	"unsafe"
 
+	"github.com/qkv-go/qkv/internal/ptr"
 	"github.com/qkv-go/qkv/kernel"
 )
 
@@ -93,7 +94,7 @@ func (j *productJob) columns(ws *productWorkspace, at *panel, cols, row, n, lane
 	for k := 0; k < p.Depth && !p.Done.Over(); k += kernel.KC {
 		a.A = (*float32)(at.W.at(k, at.col()))
 		a.Depth = min(kernel.KC, p.Depth-k)
-		a.B = (*float32)(unsafe.Add(unsafe.Pointer(ws.rows), 4*k*lanes))
+		a.B = ptr.At(ws.rows, k*lanes)
 		a.Add = begun || k > 0
 		set.Multiply(a)
 		a.Bias = nil

@@ -3,6 +3,7 @@ package tile
 import (
 	"sync/atomic"
 
+	"github.com/qkv-go/qkv/internal/ptr"
 	"github.com/qkv-go/qkv/kernel"
 	"github.com/qkv-go/qkv/kernel/fp"
 )
@@ -156,7 +157,7 @@ func (r *Rotary) strided(p *float32, stride, position int) {
 	}
 	cos, sin := r.Cos[position*r.Pairs:][:r.Pairs], r.Sin[position*r.Pairs:][:r.Pairs]
 	for i := range cos {
-		x0, x1 := lane(p, 0, 0, i*step*stride), lane(p, 0, 0, (i*step+second)*stride)
+		x0, x1 := ptr.At(p, i*step*stride), ptr.At(p, (i*step+second)*stride)
 		*x0, *x1 = fp.Rotate(*x0, *x1, cos[i], sin[i])
 	}
 }

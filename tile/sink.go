@@ -4,6 +4,7 @@ import (
 	"math"
 	"unsafe"
 
+	"github.com/qkv-go/qkv/internal/ptr"
 	"github.com/qkv-go/qkv/kernel"
 )
 
@@ -19,7 +20,7 @@ func (m *merger) addSinks(at *cursor, g *laneGroup, pass pass) {
 	copy(unsafe.Slice(sinks.max, g.lanes), initMax[:])
 	for l := range g.rows {
 		head, _ := g.of(l)
-		openSink(p.Sinks[head], lane(sinks.max, 0, 0, l), lane(sinks.sum, 0, 0, l))
+		openSink(p.Sinks[head], ptr.At(sinks.max, l), ptr.At(sinks.sum, l))
 	}
 	m.merge(at, sinks, &g.partial, g.lanes, dim)
 	g.partial, *sinks = *sinks, g.partial

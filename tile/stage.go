@@ -3,6 +3,7 @@ package tile
 import (
 	"unsafe"
 
+	"github.com/qkv-go/qkv/internal/ptr"
 	"github.com/qkv-go/qkv/kernel"
 )
 
@@ -88,7 +89,7 @@ func (t *stage) deliver(at *cursor, g *laneGroup) {
 			t.turner.off[i] = (row + i*per) * t.stride
 		}
 		for d := 0; d < p.DimV; d += dims {
-			t.turner.turn(set, lane(t.rows, 0, 0, d), whole, min(dims, p.DimV-d), lane(dst, d, stride, 0), stride)
+			t.turner.turn(set, ptr.At(t.rows, d), whole, min(dims, p.DimV-d), lane(dst, d, stride, 0), stride)
 		}
 		for i := whole; i < n; i++ {
 			for d := range p.DimV {
