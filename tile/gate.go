@@ -2,7 +2,6 @@ package tile
 
 import (
 	"math"
-	"sync/atomic"
 	"unsafe"
 
 	"github.com/qkv-go/qkv/kernel"
@@ -37,8 +36,7 @@ type gateJob struct {
 	task
 	engine *Engine
 	Gating
-	step, items    int
-	next, finished atomic.Int64 // items
+	items workItems
 }
 
 // A gateSpace is what a worker has of a gateJob.
@@ -53,12 +51,8 @@ type gateSpace struct {
 func (e *Engine) Gate(g *Gating, workers int) bool {
 	j := e.gates.Get().(*gateJob)
 	j.Gating = *g
-	j.step = max(1, gateItem/g.Cols)
-	j.items = (g.Rows + j.step - 1) / j.step
-	j.next.Store(0)
-	j.finished.Store(0)
-	e.crew.run(&j.task, int(min(int64(workers), int64(j.items), 1+int64(g.Rows)*int64(g.Cols)/gateWorth)), e.labels)
-	whole := j.finished.Load() == int64(j.items)
+	e.crew.run(&j.task, j.items.open(g.Rows, g.Cols, gateItem, gateWorth, workers), e.labels)
+	whole := j.items.whole()
 	j.Gating = Gating{}
 	e.gates.Put(j)
 	return whole
@@ -69,26 +63,30 @@ func (j *gateJob) drain() {
 	e := j.engine
 	e.phase(phaseGate)
 	ws := e.gateSpaces.Get().(*gateSpace)
-	for i := int(j.next.Add(1)) - 1; i < j.items && !j.Done.Over(); i = int(j.next.Add(1)) - 1 {
-		for row := i * j.step; row < min((i+1)*j.step, j.Rows); row++ {
+	j.items.share(j.Done, func(from, to int) {
+		for row := from; row < to; row++ {
 			for col := 0; col < j.Cols; col += gateBlock {
-				n := min(gateBlock, j.Cols-col)
-				gate := unsafe.Slice((*float32)(j.Gating.Gate.at(row, col)), n)
-				ws.exponentials(e.set, gate)
-				for i, g := range gate {
-					power := ws.powers[i]
-					s := 1 / (1 + power)
-					if !(g >= 0) {
-						s = power / (1 + power)
-					}
-					gate[i] = *(*float32)(j.X.at(row, col+i)) * s
-				}
+				j.block(ws, row, col, min(gateBlock, j.Cols-col))
 			}
 		}
-		j.finished.Add(1)
-	}
+	})
 	e.gateSpaces.Put(ws)
 	e.phase(phaseNone)
+}
+
+// block multiplies n elements of a row, from a column on.
+func (j *gateJob) block(ws *gateSpace, row, col, n int) {
+	gate := unsafe.Slice((*float32)(j.Gating.Gate.at(row, col)), n)
+	ws.exponentials(j.engine.set, gate)
+	for i, g := range gate {
+		power := ws.powers[i]
+		t := 1 + power
+		s := 1 / t
+		if !(g >= 0) {
+			s = power / t
+		}
+		gate[i] = *(*float32)(j.X.at(row, col+i)) * s
+	}
 }
 
 // exponentials puts e^-|g| of each element of a gate into the powers. They are the weights of a softmax

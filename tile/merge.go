@@ -2,7 +2,6 @@ package tile
 
 import (
 	"math"
-	"sync/atomic"
 
 	"github.com/qkv-go/qkv/internal/ptr"
 	"github.com/qkv-go/qkv/kernel/fp"
@@ -38,8 +37,7 @@ type mergeJob struct {
 	task
 	engine *Engine
 	Merging
-	rows, step, items int
-	next, finished    atomic.Int64 // items
+	items workItems
 }
 
 // A mergeTerm is a row of a part and its weight.
@@ -53,16 +51,10 @@ type mergeTerm struct {
 // is done. If it is not, since m.Done was closed, each row is either merged or as it was.
 func (e *Engine) Merge(m *Merging, workers int) bool {
 	j := e.merges.Get().(*mergeJob)
-	j.Merging, j.rows = *m, m.Batch*m.Heads*m.Seq
-	row := len(m.Parts) * max(1, m.Dim)
-	j.step = max(1, mergeItem/row)
-	j.items = (j.rows + j.step - 1) / j.step
-	j.next.Store(0)
-	j.finished.Store(0)
-	if j.items > 0 {
-		e.crew.run(&j.task, int(min(int64(workers), int64(j.items), 1+int64(j.rows)*int64(row)/mergeWorth)), e.labels)
-	}
-	whole := j.finished.Load() == int64(j.items)
+	j.Merging = *m
+	workers = j.items.open(m.Batch*m.Heads*m.Seq, len(m.Parts)*max(1, m.Dim), mergeItem, mergeWorth, workers)
+	e.crew.run(&j.task, workers, e.labels)
+	whole := j.items.whole()
 	j.Merging = Merging{}
 	e.merges.Put(j)
 	return whole
@@ -73,12 +65,11 @@ func (j *mergeJob) drain() {
 	e := j.engine
 	e.phase(phaseFinish)
 	terms := e.mergeTerms.Get().(*[]mergeTerm)
-	for i := int(j.next.Add(1)) - 1; i < j.items && !j.Done.Over(); i = int(j.next.Add(1)) - 1 {
-		for row := i * j.step; row < min((i+1)*j.step, j.rows); row++ {
+	j.items.share(j.Done, func(from, to int) {
+		for row := from; row < to; row++ {
 			j.row(terms, row)
 		}
-		j.finished.Add(1)
-	}
+	})
 	clear((*terms)[:cap(*terms)]) // keeps no tensor alive
 	e.mergeTerms.Put(terms)
 	e.phase(phaseNone)

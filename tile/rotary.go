@@ -1,8 +1,6 @@
 package tile
 
 import (
-	"sync/atomic"
-
 	"github.com/qkv-go/qkv/internal/ptr"
 	"github.com/qkv-go/qkv/kernel"
 	"github.com/qkv-go/qkv/kernel/fp"
@@ -48,10 +46,9 @@ type rotateJob struct {
 	task
 	engine *Engine
 	Rotation
-	positions      []int        // nil for none
-	kept           []int        // memory for a copy of them: what is kept of an argument would escape
-	step, items    int          // tokens of an item
-	next, finished atomic.Int64 // items
+	positions []int // nil for none
+	kept      []int // memory for a copy of them: what is kept of an argument would escape
+	items     workItems
 }
 
 // Rotate rotates with at most workers goroutines, the caller's among them, and reports whether all of
@@ -64,13 +61,9 @@ func (e *Engine) Rotate(r *Rotation, positions []int, workers int) bool {
 	if positions != nil {
 		j.positions = j.kept
 	}
-	token, tokens := r.Heads*2*r.Rotary.Pairs, r.Batch*r.Seq
-	j.step = max(1, rotateItem/token)
-	j.items = (tokens + j.step - 1) / j.step
-	j.next.Store(0)
-	j.finished.Store(0)
-	e.crew.run(&j.task, int(min(int64(workers), int64(j.items), 1+int64(tokens)*int64(token)/rotateWorth)), e.labels)
-	whole := j.finished.Load() == int64(j.items)
+	workers = j.items.open(r.Batch*r.Seq, r.Heads*2*r.Rotary.Pairs, rotateItem, rotateWorth, workers)
+	e.crew.run(&j.task, workers, e.labels)
+	whole := j.items.whole()
 	j.Rotation = Rotation{}
 	e.rotations.Put(j)
 	return whole
@@ -81,8 +74,8 @@ func (j *rotateJob) drain() {
 	e := j.engine
 	e.phase(phaseRotate)
 	a := e.rotaryArgs.Get().(*kernel.RotaryArgs)
-	for i := int(j.next.Add(1)) - 1; i < j.items && !j.Done.Over(); i = int(j.next.Add(1)) - 1 {
-		for row, end := i*j.step, min((i+1)*j.step, j.Batch*j.Seq); row < end; {
+	j.items.share(j.Done, func(row, end int) {
+		for row < end {
 			s := row % j.Seq
 			n := min(end-row, j.Seq-s)
 			x := j.X
@@ -93,8 +86,7 @@ func (j *rotateJob) drain() {
 			j.Rotary.sequence(e.set, a, &x, j.Heads, j.positions, s, n)
 			row += n
 		}
-		j.finished.Add(1)
-	}
+	})
 	*a = kernel.RotaryArgs{} // keeps no tensor alive
 	e.rotaryArgs.Put(a)
 	e.phase(phaseNone)
@@ -112,9 +104,8 @@ func (r *Rotary) sequence(set *kernel.Set, a *kernel.RotaryArgs, x *Operand, hea
 	}
 }
 
-// tokens rotates all heads of n tokens in place, at the positions from one on. x
-// begins with the first of them. The rows of a call into the kernel set are what lies closer
-// together, tokens or heads.
+// tokens rotates all heads of n tokens in place, at the positions from one on. x begins with the
+// first of them. The rows of a call into the kernel set are what lies closer together, tokens or heads.
 func (r *Rotary) tokens(set *kernel.Set, a *kernel.RotaryArgs, x *Operand, heads, n, position int) {
 	const head, seq, dim = 1, 2, 3 // axes
 	row := func(h, s int) *float32 { return (*float32)(x.at(0, h, s)) }
