@@ -35,8 +35,9 @@ type LayerConfig struct {
 //
 //	Y = softmax(scale * Q Kᵀ + mask) V Wo + bo, where Q, K and V are projections of X
 //
-// for heads side by side, with a gate, if there is one, between V and Wo. It keeps its workspaces between calls, so that these allocate
-// nothing in steady state. It is safe for use by several goroutines at once.
+// for heads side by side. A gate, if there is one, multiplies what comes before Wo. A Layer keeps its
+// workspaces between calls, so that these allocate nothing in steady state. It is safe for use by
+// several goroutines at once.
 type Layer struct {
 	projection *Projection
 	out, gate  layerWeights // of the output, and of its gate, if there is one
@@ -57,18 +58,8 @@ type layerWeights struct {
 	cols    int // 0 if there are none
 }
 
-// keep keeps weights, which are checked here, of so many rows and columns. Columns of 0 may be any number.
-func (w *layerWeights) keep(e *Engine, name string, l *Linear, want [2]int, inPlace bool) error {
-	rows, cols, err := l.check(e, name+" weights")
-	if err != nil {
-		return err
-	}
-	if n := want[0]; rows != n {
-		return argError(name+" weights", rows, n, "%s weights has %d rows, %d are needed", name, rows, n)
-	}
-	if n := want[1]; n != 0 && cols != n {
-		return argError(name+" weights", cols, n, "%s weights has %d columns, the heads have %d values", name, cols, n)
-	}
+// keep keeps checked weights of so many columns, after a check of their bias.
+func (w *layerWeights) keep(e *Engine, name string, l *Linear, cols int, inPlace bool) (err error) {
 	if err := checkBias(name+" bias", l.Bias, name+" weights", cols); err != nil {
 		return err
 	}
@@ -109,8 +100,8 @@ func (w *layerWeights) checkApart(output string, written *region, name string) e
 }
 
 // Bytes returns the size of the packed copies of the weights: that of the projection, see
-// [Projection.Bytes], and those of the output and the gate, see [PackedMatrix.Bytes]. It is 0 if they are read
-// in place, and of nil.
+// [Projection.Bytes], and those of the output and the gate, see [PackedMatrix.Bytes]. It is 0 if they
+// are read in place, and of nil.
 func (l *Layer) Bytes() int {
 	if l == nil {
 		return 0
@@ -170,22 +161,39 @@ func (e *Engine) NewLayer(cfg LayerConfig) (*Layer, error) {
 	if n := mul(l.heads, l.dimV); rows != n {
 		return nil, argError(name, rows, n, "%s has %d rows, the heads have %d values", name, rows, n)
 	}
-	if err := l.out.keep(e, "out", &cfg.Out, [2]int{rows, cols}, cfg.InPlace); err != nil {
+	if err := l.out.keep(e, "out", &cfg.Out, cols, cfg.InPlace); err != nil {
 		return nil, err
 	}
-	if cfg.Gate.given() {
-		if err := l.gate.keep(e, "gate", &cfg.Gate, [2]int{p.in, rows}, cfg.InPlace); err != nil {
-			return nil, err
-		}
+	if err := l.keepGate(&cfg); err != nil {
+		return nil, err
 	}
 	l.spaces.New = func() any { return new(layerSpace) }
 	return l, nil
 }
 
+// keepGate keeps the weights of the gate, if there is one.
+func (l *Layer) keepGate(cfg *LayerConfig) error {
+	if !cfg.Gate.given() {
+		return nil
+	}
+	const name = "gate weights"
+	p := l.projection
+	rows, cols, err := cfg.Gate.check(p.engine, name)
+	switch n := l.heads * l.dimV; {
+	case err != nil:
+		return err
+	case rows != p.in:
+		return argError(name, rows, p.in, "%s has %d rows, %d are needed", name, rows, p.in)
+	case cols != n:
+		return argError(name, cols, n, "%s has %d columns, the heads have %d values", name, cols, n)
+	}
+	return l.gate.keep(p.engine, "gate", &cfg.Gate, cols, cfg.InPlace)
+}
+
 // Workspace returns the bytes that a call of so many tokens, over all sequences, needs at most: for
-// the queries, keys and values, for the attention's output where that does not take
-// the place of the queries, and for the gate; of nil 0. [Layer.Step] needs none for keys and values, which go into the
-// cache. There are as many workspaces as there are calls at one time.
+// the queries, keys and values, for the attention's output where that does not take the place of the
+// queries, and for the gate. [Layer.Step] needs none for keys and values, which go into the cache. There
+// are as many workspaces as there are calls at one time. It is 0 of nil.
 func (l *Layer) Workspace(tokens int) int {
 	if l == nil {
 		return 0
@@ -210,8 +218,8 @@ type LayerCall struct {
 	Batch int    // sequences, of equal length; 0 means 1
 
 	// Positions [seq], or [batch*seq] where each sequence has its own, are those of the
-	// tokens for the rotary embedding and QueryScale; nil means 0 to seq-1. A ragged batch, by CuLensQ of
-	// Attention, is one sequence here: its tokens need the positions of their own.
+	// tokens for the rotary embedding and QueryScale; nil means 0 to seq-1. A ragged batch, by
+	// CuLensQ of Attention, is one sequence here: its tokens need the positions of their own.
 	Positions []int
 
 	// Attention, if not nil, replaces the options of the [LayerConfig]. A literal in the call is

@@ -6,8 +6,8 @@ import (
 	"github.com/qkv-go/qkv/kernel"
 )
 
-// A WeightType is a type that weights are stored in, as files of models have them: blocks of so many
-// values that take so many bytes, at any alignment, with numbers in little-endian order on every machine.
+// A WeightType is a type that files of models store weights in. A block holds a fixed number of values in a
+// fixed number of bytes, at any alignment, with numbers in little-endian order on every machine.
 // A row is whole blocks, one behind the other. docs/numerics.md has the values that blocks stand for.
 type WeightType int
 

@@ -12,28 +12,27 @@ type storedWeights struct {
 	rows int
 }
 
-// WeightMatrix returns the matrix [rows, cols] of weights of a type in data, row after row of whole
-// blocks, in the place of which it is read: data may be a mapped file, at any address. A tensor of a model
-// file is such a matrix with a row for each output and a column for each input, and its transpose is what
-// a product takes. For example, the queries' weights of a layer in the file of a model:
+// WeightMatrix returns the matrix [rows, cols] of weights of a type. data has it row after row, each of
+// whole blocks, and is read where it is: it may be a mapped file, at any address. A tensor of a model file
+// is such a matrix with a row for each output and a column for each input, and a product takes its
+// transpose. For example, the queries' weights of a layer:
 //
 //	w := qkv.WeightMatrix(qkv.WeightQ4_K, data, heads*dim, hidden).T()
 //
-// Weights are all that it may be: [Product.W] and [Linear.W], what is packed, and the table of [Lookup].
-// There it stands for the float32 values of its elements, and results have the bits that these give.
-// Decoding costs time. Where it is read in place, that is once for every 512 rows of X or so, so that
-// packing pays off where rows are few and there is memory for float32.
+// It may be [Product.W] and [Linear.W], what is packed, and the table of [Lookup], and no other operand.
+// There it stands for the float32 values of its elements: results have the bits that these give. A matrix
+// that is read in place is decoded once for every 512 rows of X or so. Packing it first saves that time
+// where X has few rows, and takes the memory of float32.
 //
-// A type that there is not, columns that are no whole blocks and data that are too short are errors where
-// the matrix is used.
+// Uses of the matrix report an unknown type, columns that are no whole blocks, and data that are too short.
 func WeightMatrix(t WeightType, data []byte, rows, cols int) Matrix {
 	return matrixOf(&storedWeights{kernel.WeightRows{Type: kernel.Weight(t), Data: data, Cols: cols}, rows})
 }
 
-// Int8Matrix returns the matrix [rows, cols] of integers, row after row, of which each is multiplied by
-// the scale of its group and rounded. A group is so many values of a row, one behind the other; the last
-// one may be smaller. scales has those of all groups, row after row. A group of 0 means whole rows: for
-// weights [out, in], a scale for each output. It is for what [WeightMatrix] is for.
+// Int8Matrix returns the matrix [rows, cols] of integers, row after row, each multiplied by the scale of
+// its group and rounded. A row is cut into groups of so many values; its last may be smaller. scales has
+// those of all groups, row after row. A group of 0 means whole rows: for weights [out, in], a scale for
+// each output. It is for what [WeightMatrix] is for.
 func Int8Matrix(data []int8, scales []float32, rows, cols, group int) Matrix {
 	if group == 0 {
 		group = max(1, cols)

@@ -6,7 +6,7 @@ import (
 )
 
 // The types of ggml with one scale for 32 values. Of those with 4 or 5 bits a value, byte i holds the
-// lower 4 bits of value i and, above them, those of value i+16. The fifth bits are those of an uint32.
+// lower 4 bits of value i and, above them, those of value i+16. Bit i of a uint32 is the fifth of value i.
 //
 //	Q8_0  d, 32 int8              d*q
 //	Q4_0  d, 16 bytes             d*(q-8)
@@ -145,8 +145,8 @@ func extreme(x []float32) float32 {
 	return most
 }
 
-// spread returns the first of the least numbers, and a part of so many of what the others are above it
-// at most: NaN if one is not finite, and an infinity if their difference is.
+// spread returns the least number, the first of equal ones, and the step d that divides the range of all
+// into so many parts: NaN if one is not finite, an infinity if the range is.
 func spread(x []float32, parts float32) (least, d float32) {
 	least, most := x[0], x[0]
 	for _, v := range x {
@@ -171,7 +171,7 @@ func reciprocal(d float32) float32 {
 	return 1 / d
 }
 
-// whole returns x, which is above -1, rounded down to an integer of at most so much; 0 for a NaN.
+// whole returns x, which is above -1, rounded towards zero to an integer of at most most; 0 for a NaN.
 func whole(x float32, most int) byte {
 	if x != x {
 		return 0

@@ -8,11 +8,10 @@ import (
 	"github.com/qkv-go/qkv/kernel/fp"
 )
 
-// A Weight is a type that weights are stored in, as files of models have them: in blocks of so many
-// values that take so many bytes, whatever the alignment, with numbers in little-endian order on every
-// machine. A row of n values is n divided by those of a block, one block behind the other. All
-// arithmetic is in float32: a product by weights of another type has the bits of the product by the
-// numbers that Decode returns.
+// A Weight is a type that files of models store weights in. A block holds a fixed number of values in a
+// fixed number of bytes, at any alignment, with numbers in little-endian order on every machine. A row is
+// whole blocks, one behind the other. All arithmetic is in float32: a product by weights of another type
+// has the bits of the product by the numbers that Decode returns.
 type Weight int
 
 // The types of weights. Those from WeightQ8_0 to WeightIQ4_NL have the layout and the values of
@@ -92,12 +91,12 @@ func (w Weight) Bytes() int { return weightTable[w].bytes }
 // Decode writes the values of src, whole blocks, to dst, which has as many. The values of WeightInt8
 // are the integers.
 //
-// Of a block with a scale d and a least value m, both binary16, value i is the exact product of d, an
-// integer scale of its part of the block where there are such, and the integer q[i]; and, where there
-// is an m, the sum of that and m, or what is m times an integer, rounded once. The products are exact in
-// float32, so that it does not matter whether the sum is a fused multiply-add: 11 bits of a binary16
-// number times 6 or 7 of a scale times up to 5 of an integer. These are the bits of ggml's
-// dequantize_row functions, but for a block of MXFP4 whose scale is the NaN of E8M0: its values are NaN.
+// Value i of a block with a scale d, of binary16, is the product of d and an integer q[i]. Some types
+// multiply d by an integer scale for a part of the block first. Some have a second number m of binary16,
+// and the value is the sum with m, or the difference from a multiple of m, rounded once. The products are
+// exact in float32: 11 bits of a binary16 number, 6 or 7 of a scale and up to 5 of an integer. So it does
+// not matter whether the sum is a fused multiply-add. These are the bits of ggml's dequantize_row
+// functions, except where the scale of a block of MXFP4 is the NaN of E8M0: its values are NaN.
 func (w Weight) Decode(dst []float32, src []byte) {
 	t := &weightTable[w]
 	if t.values == 1 {
@@ -110,7 +109,7 @@ func (w Weight) Decode(dst []float32, src []byte) {
 	}
 }
 
-// DecodeRange writes values of a row from one on, whether or not it is the first of a block.
+// DecodeRange writes the values of a row from first on to dst. first may be any of a block.
 func (w Weight) DecodeRange(dst []float32, row []byte, first int) {
 	t := &weightTable[w]
 	row = row[first/t.values*t.bytes:]
@@ -125,14 +124,14 @@ func (w Weight) DecodeRange(dst []float32, row []byte, first int) {
 	}
 }
 
-// part writes values of one block from one on, and returns how many.
+// part writes the values of one block from first on to dst, and returns how many.
 func (t *weight) part(dst []float32, block []byte, first int) int {
 	var all [maxBlock]float32
 	t.decode(all[:t.values], block[:t.bytes])
 	return copy(dst, all[first:t.values])
 }
 
-// Encodes reports whether there is Encode of the type.
+// Encodes reports whether the type has Encode.
 func (w Weight) Encodes() bool { return weightTable[w].encode != nil }
 
 // Encode writes blocks that stand for the values of src, whole blocks of them, to dst, as ggml's
@@ -151,20 +150,20 @@ func (w Weight) Encode(dst []byte, src []float32) {
 	}
 }
 
-// WeightRows is a matrix of weights: rows of whole blocks, one behind the other. Its values are counted
+// WeightRows is a matrix of weights: rows of whole blocks, one behind the other. Its values are numbered
 // row by row.
 type WeightRows struct {
 	Type Weight
 	Data []byte
 	Cols int // values of a row, a multiple of those of a block
 
-	// Scales, of WeightInt8, has a scale for each Group values of a row, the last group of which may be
-	// smaller, row after row. A value is the product of scale and integer, rounded.
+	// Scales, of WeightInt8, has a scale for each group of Group values of a row, row after row. The last
+	// group of a row may be smaller. A value is the product of scale and integer, rounded.
 	Scales []float32
 	Group  int
 }
 
-// Values writes values from one on to dst: those of a row, and of the rows behind it.
+// Values writes the values from number first on to dst, also those of several rows.
 func (r *WeightRows) Values(dst []float32, first int) {
 	size := r.Cols / r.Type.Values() * r.Type.Bytes()
 	for len(dst) > 0 {
