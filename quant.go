@@ -58,8 +58,9 @@ func DequantizeQ8_0(dst []float32, src []BlockQ8_0) error {
 }
 
 // BlocksQ8_0 returns the memory of b as blocks, in the byte order of the machine: the cache
-// of an engine that has ggml's layout. The error is an [*ArgError] if b does not have the
-// bytes of whole blocks, or begins at an odd address.
+// of an engine that has ggml's layout. On a big-endian machine the blocks of a file need the bytes
+// of their scales swapped first. The error is an [*ArgError] if b does not have the bytes of whole
+// blocks, or begins at an odd address.
 func BlocksQ8_0(b []byte) ([]BlockQ8_0, error) {
 	const size = int(unsafe.Sizeof(BlockQ8_0{}))
 	const align = int(unsafe.Alignof(BlockQ8_0{}))

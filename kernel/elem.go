@@ -88,7 +88,8 @@ func (e Elem) RowBytes(dim int) int { return dim / e.UnitValues() * e.Unit() }
 const BlockValues = 32
 
 // A BlockQ8_0 is a block of ggml's type Q8_0 (block_q8_0 of ggml-common.h): value i is
-// Scale * Quants[i].
+// Scale * Quants[i]. Scale has the byte order of the machine, as in ggml's memory. Files have
+// [WeightQ8_0], little-endian everywhere.
 type BlockQ8_0 struct {
 	Scale  uint16 // binary16
 	Quants [BlockValues]int8
