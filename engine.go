@@ -34,8 +34,9 @@ type Config struct {
 
 	// Labels makes workers carry the pprof label "phase", for CPU profiles. Attention has the phases
 	// pack, mask, scores, modify, softmax, accumulate and finish. Matrix products have pack and
-	// multiply; a [Projection] has project, and rotate for what is done to its finished heads. Keys and
-	// values are written into a [Cache] in the phase store. All work is done on goroutines other than
+	// multiply; a [Projection] has project, and rotate for what is done to its finished heads. A
+	// [Layer] with a gate has gate. Keys and values are written into a [Cache] in the phase store.
+	// Engine.Rotate is in rotate, and Engine.Merge in finish. All work is done on goroutines other than
 	// the caller's then.
 	Labels bool
 

@@ -70,7 +70,7 @@ func (l *Layer) prepareStep(s *Step, index int, y, x *Matrix, space *layerSpace,
 	if s.engine != l.projection.engine {
 		return argError("step", 0, 0, "step is of another engine than the layer")
 	}
-	if err := x.check("x"); err != nil {
+	if err := l.projection.checkX(x); err != nil {
 		return err
 	}
 	tokens := x.rows

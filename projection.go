@@ -51,15 +51,15 @@ type ProjectionConfig struct {
 	// Rotary, if not nil, rotates queries and keys by their positions, after that.
 	Rotary *Rotary
 
-	// QueryScale, if not nil, is what the queries at a position are multiplied by, after that and
-	// rounded to float32, such as the attention temperature of Llama 4:
+	// QueryScale, if not nil, returns what the queries at a position are multiplied by after that. The
+	// product is rounded to float32. For example, the attention temperature of Llama 4:
 	//
 	//	func(position int) float32 {
 	//		return float32(math.Log(math.Floor(float64(position+1)/8192)+1)*0.1 + 1)
 	//	}
 	//
-	// A call calls it once for each token, on the goroutine of its caller, before anything is
-	// written; several calls may do so at once.
+	// A call of the Projection calls it once for each token, on the goroutine of its caller, before
+	// anything is written. Several calls may do so at once.
 	QueryScale func(position int) float32
 
 	// InPlace reads the weights where they are at each call, as those of a file mapped into
@@ -252,9 +252,9 @@ func (p *Projection) checkKept(name string, written *region) error {
 type ProjectionCall struct {
 	X Matrix // [batch*seq, in]: token s of sequence b in row b*seq + s
 
-	// Written: [batch, heads, seq, dim], any strides. Of
-	// what the projection leaves out there is none. They share no element with each other, with X
-	// or with weights, biases, norms and tables that the Projection keeps.
+	// Q, K and V [batch, heads, seq, dim], in any strides, are written. What the projection has no
+	// weights of is not given. They share no element with each other, with X or with weights, biases,
+	// norms and tables that the Projection keeps.
 	Q, K, V View
 
 	// Positions [seq], or [batch*seq] where each sequence has its own, are those of the

@@ -15,14 +15,13 @@ import (
 //	err = projection.Step(step, layer, q, x)
 //	err = step.Attend(layer, &qkv.Call{Q: q, Out: out, Mask: qkv.Mask{Causal: true}})
 //
-// With weights of queries and others, each new token is a query, and no other is. A projection without
-// weights of keys and values has queries alone: x has a row for each query of the step then, see
-// [Step.QueryPositions], and the layer is not written. One without weights of queries has a zero View for
-// q. So two projections are for a step with fewer queries than tokens.
+// A projection with weights of queries and others takes a step whose queries are its new tokens. For
+// other steps there are two projections. One without weights of keys and values has queries alone: x has
+// a row for each query of the step, see [Step.QueryPositions], and the layer is not written. One without
+// weights of queries has a zero View for q.
 //
-// q shares no element with x, the cache, or what the Projection keeps, and neither do x and what the
-// Projection keeps with the layer of the cache. The error is an [*ArgError]; nothing has been written
-// then.
+// q shares no element with x, the cache, or what the Projection keeps. The layer of the cache shares none
+// with x or what the Projection keeps. The error is an [*ArgError]; nothing has been written then.
 func (p *Projection) Step(s *Step, layer int, q View, x Matrix) error {
 	_, err := p.step(s, layer, &q, &x, nil)
 	return err
@@ -69,7 +68,7 @@ func (r *projecting) checkQueries(s *Step, q *View, x *Matrix) error {
 	if s.engine != p.engine {
 		return argError("step", 0, 0, "step is of another engine than the projection")
 	}
-	if err := x.check("x"); err != nil {
+	if err := p.checkX(x); err != nil {
 		return err
 	}
 	if err := p.checkStep(s, x); err != nil {
@@ -118,13 +117,10 @@ func (p *Projection) checkStep(s *Step, x *Matrix) error {
 // stores reports whether there are keys or values.
 func (p *Projection) stores() bool { return len(p.parts) > 1 || p.parts[0].index > 0 }
 
-// prepareStep checks X and Q of a call whose rows are those of a step, and translates them: keys and
-// values go into a layer of the cache.
+// prepareStep checks what is left to check of X and Q, whose rows are those of a step, and translates
+// them: keys and values go into a layer of the cache.
 func (r *projecting) prepareStep(s *Step, index int, c *ProjectionCall) error {
 	p := r.projection
-	if err := p.checkX(&c.X); err != nil {
-		return err
-	}
 	if err := p.checkApart(c); err != nil {
 		return err
 	}
@@ -165,7 +161,7 @@ func (p *Projection) checkLayer(s *Step, index int, layer *cacheLayer, x *Matrix
 		name := projectionNames[of+1]
 		part := p.part(of + 1)
 		if part == nil {
-			return argError(name+" weights", 0, 1, "the projection has %d %s weights, a layer of a cache takes keys and values", 0, name)
+			return argError(name+" weights", 0, 1, "the projection has no %s weights, a layer of a cache takes keys and values", name)
 		}
 		for _, x := range [...]struct{ axis, got int }{{axisHeads, part.Heads}, {axisDim, part.Width}} {
 			if want := own.shape[x.axis]; x.got != want {

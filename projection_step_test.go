@@ -122,7 +122,7 @@ func TestProjectionStepParts(t *testing.T) {
 	q := newTensor("bshd", 1, heads, 3, dim, nil)
 	x, few := newMatrix("rows", tokens, in, next).matrix(), newMatrix("rows", 3, in, next).matrix()
 	must(step.Begin([]qkv.StepSequence{{Sequence: cache.NewSequence(), Tokens: tokens, Queries: 3}}))
-	isArgError(t, "keys alone", keys.Step(step, 0, qkv.View{}, x), "the projection has 0 v weights, a layer of a cache takes keys and values")
+	isArgError(t, "keys alone", keys.Step(step, 0, qkv.View{}, x), "the projection has no v weights, a layer of a cache takes keys and values")
 	must(queries.Step(step, 0, q.view(), few))
 	isArgError(t, "not written", step.Commit(), "layer 0 has not been written in this step")
 	isArgError(t, "rows", queries.Step(step, 0, q.view(), x), "x has 7 rows, the step has 3 queries")

@@ -99,7 +99,7 @@ func NewRotary(cfg RotaryConfig) (*Rotary, error) {
 		return nil, err
 	}
 	r.positions = n
-	r.make(s.frequencies(dim, n, base), s.attentionFactor())
+	r.fill(s.frequencies(dim, n, base), s.attentionFactor())
 	return r, nil
 }
 
@@ -122,8 +122,8 @@ func (r *Rotary) give(cfg *RotaryConfig) error {
 	return nil
 }
 
-// make makes the tables of frequencies.
-func (r *Rotary) make(freqs []float64, factor float64) {
+// fill makes the tables of frequencies.
+func (r *Rotary) fill(freqs []float64, factor float64) {
 	r.tables.Cos, r.tables.Sin = make([]float32, r.positions*r.tables.Pairs), make([]float32, r.positions*r.tables.Pairs)
 	i := 0
 	for p := range r.positions {

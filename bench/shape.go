@@ -189,8 +189,8 @@ func (s Shape) check() error {
 	return s.checkAlign()
 }
 
-// Bytes returns the size of the operands Q, K, V, Out and LSE, of their copies in the layout, and of what there is for
-// each pair, or more than can be had where that overflows. Padding counts, packed or not.
+// Bytes returns the size of the operands Q, K, V, Out and LSE, of their copies in the layout, and of what
+// there is for each pair, or more than can be had where that overflows. Padding counts, packed or not.
 func (s Shape) Bytes() int64 {
 	pages, page := 1, s.SeqKV
 	if s.KV.Page != 0 {
@@ -281,8 +281,8 @@ func (s Shape) Short() string {
 }
 
 // Unmasked returns the shape that computes every pair of its own sizes and changes no
-// score, of the same keys and values, and whether that is another shape. Of a batch whose lengths differ it has one
-// sequence, of the greatest length.
+// score, of the same keys and values, and whether that is another shape. Of a batch whose lengths differ
+// it has one sequence, of the greatest length.
 func (s Shape) Unmasked() (Shape, bool) {
 	u := s
 	u.Mask, u.Lengths, u.Values = Mask{}, Lengths{}, Values{}

@@ -12,9 +12,9 @@ import (
 	"unsafe"
 )
 
-// TestCallsStop shows that a loop of calls can be stopped at every method of a Set,
-// whatever its function is, and where memory is moved: in a process without asynchronous preemption, in which a loop
-// that has no such point keeps a collection waiting for ever.
+// TestCallsStop shows that a loop of calls can be stopped at every method of a Set, whatever its function
+// is, and where memory is moved: in a process without asynchronous preemption, in which a loop that has no
+// such point keeps a collection waiting for ever.
 func TestCallsStop(t *testing.T) {
 	const env = "QKV_TEST_CALLS_STOP"
 	if os.Getenv(env) != "" {

@@ -140,12 +140,10 @@ func TestWeightUnits(t *testing.T) {
 			t.Errorf("%v: %v are %v, want %v", w, values, have, want)
 		}
 	}
-	if b := []byte{1, 0}; true {
-		var x [1]float32
-		WeightFloat16.Decode(x[:], b)
-		if x[0] != 0x1p-24 {
-			t.Errorf("the bytes % x are %v: not little-endian", b, x[0])
-		}
+	var least [1]float32
+	WeightFloat16.Decode(least[:], []byte{1, 0}) // little-endian
+	if least[0] != 0x1p-24 {
+		t.Errorf("the least number of binary16 is %v", least[0])
 	}
 	var x [3]float32
 	WeightInt8.Decode(x[:], []byte{0x80, 0xff, 0x7f})
