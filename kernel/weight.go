@@ -109,8 +109,8 @@ func (w Weight) Decode(dst []float32, src []byte) {
 	}
 }
 
-// DecodeRange writes the values of a row from first on to dst. first may be any of a block.
-func (w Weight) DecodeRange(dst []float32, row []byte, first int) {
+// decodeRange writes the values of a row from first on to dst. first may be any of a block.
+func (w Weight) decodeRange(dst []float32, row []byte, first int) {
 	t := &weightTable[w]
 	row = row[first/t.values*t.bytes:]
 	if skip := first % t.values; skip != 0 {
@@ -169,7 +169,7 @@ func (r *WeightRows) Values(dst []float32, first int) {
 	for len(dst) > 0 {
 		row, col := first/r.Cols, first%r.Cols
 		n := min(len(dst), r.Cols-col)
-		r.Type.DecodeRange(dst[:n], r.Data[row*size:][:size], col)
+		r.Type.decodeRange(dst[:n], r.Data[row*size:][:size], col)
 		if r.Type == WeightInt8 {
 			r.scale(dst[:n], row, col)
 		}

@@ -82,7 +82,7 @@ func TestDecodeRange(t *testing.T) {
 			first := r.IntN(len(all))
 			n := r.IntN(len(all) - first + 1)
 			have := make([]float32, n)
-			w.DecodeRange(have, row, first)
+			w.decodeRange(have, row, first)
 			if !bytes.Equal(bitsOf(have), bitsOf(all[first:first+n])) {
 				t.Fatalf("%v: values %d to %d are %v, want %v", w, first, first+n, have, all[first:first+n])
 			}
