@@ -78,6 +78,15 @@ func TestLabels(t *testing.T) {
 			ok(err)
 			ok(p.Run(&ProjectionCall{X: RowMajor(floats(tokens*16), tokens, 16), Q: rows(heads, tokens), K: rows(heads, tokens), V: rows(heads, tokens)}))
 		}, []string{"Multiply: project", "Rotary: rotate"}},
+		{"a layer with a gate", func() {
+			w := Linear{W: RowMajor(floats(16*heads*dim), 16, heads*dim)}
+			l, err := e.NewLayer(LayerConfig{
+				ProjectionConfig: ProjectionConfig{Q: w, K: w, V: w, Heads: heads}, Gate: w,
+				Out: Linear{W: RowMajor(floats(heads*dim*16), heads*dim, 16)},
+			})
+			ok(err)
+			ok(l.Forward(RowMajor(floats(tokens*16), tokens, 16), RowMajor(floats(tokens*16), tokens, 16)))
+		}, []string{"Multiply: project", "Softmax: softmax", "Softmax: gate"}},
 		{"a write", func() {
 			cache, err := NewCache(CacheConfig{
 				Layers:     []CacheLayer{{KVHeads: heads, DimQK: dim, DimV: dim, KeyType: TypeInt8, ValueType: TypeInt8}},
