@@ -112,14 +112,14 @@ func copySize(dim int) int {
 	return max(kernel.KeyBlock*(dim+rowPad), dim*(kernel.KeyBlock+rowPad))
 }
 
-// A turner transposes. Pack does it: a product with 1 is what it was.
-type turner struct {
+// A transposer transposes, by Pack: a product with 1 is exact.
+type transposer struct {
 	off  [kernel.MaxLanes]int // of the rows to transpose
 	args kernel.PackArgs
 }
 
-// turn transposes rows of n values, which off has the offsets of from src.
-func (t *turner) turn(set *kernel.Set, src *float32, rows, n int, dst *float32, stride int) {
+// transpose transposes rows of n values, at the offsets off from src.
+func (t *transposer) transpose(set *kernel.Set, src *float32, rows, n int, dst *float32, stride int) {
 	a := &t.args
 	a.Src, a.Off, a.DimStride, a.Scale = src, &t.off, 1, 1
 	a.Rows, a.Lanes, a.Dim = rows, (rows+set.Vec-1)/set.Vec*set.Vec, n
@@ -137,7 +137,7 @@ type keyBlock struct {
 
 // A copier makes copies.
 type copier struct {
-	turner
+	transposer
 	floats      *float32 // [lanes][dim], of values to be transposed
 	convertArgs kernel.ConvertArgs
 }
@@ -146,7 +146,7 @@ type copier struct {
 func (b *keyBlock) release() {
 	b.k.forget()
 	b.v.forget()
-	b.turner.args.Src = nil
+	b.transposer.args.Src = nil
 	b.convertArgs.Src, b.convertArgs.Scale = nil, nil
 }
 
@@ -213,7 +213,7 @@ func (r *keyRows) copy(c *copier, set *kernel.Set, n, dim int) {
 			for l := range m {
 				c.off[l] = (d + l) * (r.kv.Stride[3] / 4)
 			}
-			c.turn(set, (*float32)(r.first()), m, n, ptr.At(r.floats, d), dim+rowPad)
+			c.transpose(set, (*float32)(r.first()), m, n, ptr.At(r.floats, d), dim+rowPad)
 		}
 	case r.form != asColumns:
 		r.convert(c, set, off, 0, n, dim, r.floats, dim+rowPad)
@@ -223,7 +223,7 @@ func (r *keyRows) copy(c *copier, set *kernel.Set, n, dim int) {
 			for l := range m {
 				c.off[l] = off[k+l] / 4
 			}
-			c.turn(set, (*float32)(r.base), m, dim, ptr.At(r.floats, k), kernel.KeyBlock+rowPad)
+			c.transpose(set, (*float32)(r.base), m, dim, ptr.At(r.floats, k), kernel.KeyBlock+rowPad)
 		}
 	default:
 		for k := 0; k < n; k += set.Lanes {
@@ -232,7 +232,7 @@ func (r *keyRows) copy(c *copier, set *kernel.Set, n, dim int) {
 			for l := range m {
 				c.off[l] = l * dim
 			}
-			c.turn(set, c.floats, m, dim, ptr.At(r.floats, k), kernel.KeyBlock+rowPad)
+			c.transpose(set, c.floats, m, dim, ptr.At(r.floats, k), kernel.KeyBlock+rowPad)
 		}
 	}
 }

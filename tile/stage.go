@@ -12,10 +12,10 @@ import (
 // Where dims lie apart and tokens side by side, it holds the rows on the way, [row][dim]: Pack, which
 // can transpose squares, then takes tokens for dims, many times as fast as element by element.
 type stage struct {
-	rows   *float32 // nil if there is none
-	stride int      // elements from row to row
-	off    [kernel.MaxLanes]int
-	turner turner
+	rows       *float32 // nil if there is none
+	stride     int      // elements from row to row
+	off        [kernel.MaxLanes]int
+	transposer transposer
 
 	packArgs   kernel.PackArgs
 	finishArgs kernel.FinishArgs
@@ -45,7 +45,7 @@ func (t *stage) reserve(first *float32, stride int) {
 
 // release drops the references to the caller's memory.
 func (t *stage) release() {
-	t.packArgs.Src, t.turner.args.Src, t.turner.args.Dst, t.finishArgs.Dst = nil, nil, nil, nil
+	t.packArgs.Src, t.transposer.args.Src, t.transposer.args.Dst, t.finishArgs.Dst = nil, nil, nil, nil
 }
 
 // goes reports whether rows of o go by the stage: each head of a lane group has a vector of them.
@@ -69,9 +69,9 @@ func (t *stage) fetch(at *cursor, g *laneGroup) {
 		for d := 0; d < p.DimQK; d += set.Lanes {
 			m := min(set.Lanes, p.DimQK-d)
 			for i := range m {
-				t.turner.off[i] = (d + i) * p.Q.Stride[3]
+				t.transposer.off[i] = (d + i) * p.Q.Stride[3]
 			}
-			t.turner.turn(set, src, m, n, lane(t.rows, row, t.stride, d), per*t.stride)
+			t.transposer.transpose(set, src, m, n, lane(t.rows, row, t.stride, d), per*t.stride)
 		}
 	}
 }
@@ -86,10 +86,10 @@ func (t *stage) deliver(at *cursor, g *laneGroup) {
 		dst, stride := (*float32)(p.Out.at(s.batch, g.firstHead()+h, s.q0+(g.row+row)/per)), p.Out.Stride[3]
 		whole := n / set.Vec * set.Vec // Pack writes no part of a vector
 		for i := range whole {
-			t.turner.off[i] = (row + i*per) * t.stride
+			t.transposer.off[i] = (row + i*per) * t.stride
 		}
 		for d := 0; d < p.DimV; d += dims {
-			t.turner.turn(set, ptr.At(t.rows, d), whole, min(dims, p.DimV-d), lane(dst, d, stride, 0), stride)
+			t.transposer.transpose(set, ptr.At(t.rows, d), whole, min(dims, p.DimV-d), lane(dst, d, stride, 0), stride)
 		}
 		for i := whole; i < n; i++ {
 			for d := range p.DimV {
