@@ -103,24 +103,15 @@ func TestMergeInPlace(t *testing.T) {
 	}
 	sameBits(t, "out", p.out.values(), want)
 	sameBits(t, "lse", second.LSE, wantLSE)
-	n := testing.AllocsPerRun(10, func() {
-		if err := a.Merge(p.out.view(), nil, []qkv.Partial{first, second}); err != nil {
-			t.Fatal(err)
-		}
-	})
-	if n != 0 {
-		t.Errorf("%v allocations", n)
-	}
 	many := make([]qkv.Partial, 40)
 	for i := range many {
 		many[i] = first
 	}
-	if n := testing.AllocsPerRun(10, func() {
-		if err := a.Merge(p.out.view(), p.lse, many); err != nil {
-			t.Fatal(err)
+	for _, parts := range [][]qkv.Partial{{first, second}, many} {
+		n := testing.AllocsPerRun(10, func() { must(a.Merge(p.out.view(), p.lse, parts)) })
+		if n != 0 && !raceEnabled { // under the race detector sync.Pool drops items
+			t.Errorf("%v allocations for %d parts", n, len(parts))
 		}
-	}); n > 1 {
-		t.Errorf("%v allocations for %d parts, at most 1 is needed", n, len(many))
 	}
 	for i, x := range p.lse {
 		if want := float64(first.LSE[i]) + math.Log(40); math.Abs(float64(x)-want) > 1e-5 {
