@@ -190,7 +190,6 @@ func TestProjectionStepErrors(t *testing.T) {
 		"the cache and q weights share elements":        made(inCache).Step(step, 0, q.view(), x.matrix()),
 		"the cache and the tables of the rotary":        made(turned).Step(step, 0, q.view(), x.matrix()),
 		"positions[2] is 2, the rotary embedding has 2": made(short).Step(step, 0, q.view(), x.matrix()),
-		"ctx is nil": projection.StepContext(nil, step, 0, q.view(), x.matrix()), //nolint:staticcheck // that is what is tested
 	} {
 		isArgError(t, want, err, want)
 	}

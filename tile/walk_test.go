@@ -51,8 +51,8 @@ func TestWalk(t *testing.T) {
 				several++
 			}
 			for key0 := 0; key0 < s.lenKV; key0 += kernel.KeyBlock {
-				lo, hi := p.Mask.band(&s, 0)
-				_, hi = p.Mask.band(&s, s.lenQ-1)
+				lo, _ := p.Mask.band(&s, 0)
+				_, hi := p.Mask.band(&s, s.lenQ-1)
 				from, to := key0, min(s.lenKV, key0+kernel.KeyBlock)
 				band, prefix := max(from, lo) < min(to, hi), from < s.prefix
 				switch seen := slices.Contains(whole, key0); {
