@@ -1,6 +1,7 @@
 package qkv_test
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -194,4 +195,70 @@ func TestQueryScale(t *testing.T) {
 	isArgError(t, "positions", pr.Run(&qkv.ProjectionCall{
 		X: newMatrix("rows", p.seq, p.in, next).matrix(), Q: out[0].view(), K: out[1].view(), V: out[2].view(), Positions: make([]int, 3),
 	}), "positions has length 3, x has sequence length 37 and batch 1")
+}
+
+// TestQueryScaleChanges: a scale of queries that changes its call, or panics, changes no other result, and
+// leaves a step as it was.
+func TestQueryScaleChanges(t *testing.T) {
+	const tokens, in, heads, dim = 5, 6, 2, 8
+	next := normal(65)
+	p := projection{1, tokens, in, heads, heads, dim, dim}
+	rotary, err := qkv.NewRotary(qkv.RotaryConfig{Dim: dim, MaxPositions: 2 * tokens})
+	must(err)
+	change := func(int) {}
+	cfg := p.layerConfig(in, next)
+	cfg.Rotary, cfg.QueryScale = rotary, func(position int) float32 {
+		change(position)
+		return temperature(position)
+	}
+	e := newAttention(t, qkv.Config{})
+	projection, err := e.NewProjection(cfg.ProjectionConfig)
+	must(err)
+	layer, err := e.NewLayer(cfg)
+	must(err)
+	x := newMatrix("rows", tokens, in, next).matrix()
+	var got [2][]*tensor
+	for i := range got {
+		positions := []int{2, 3, 4, 5, 6}
+		got[i] = p.tensors("bshd")
+		c := &qkv.ProjectionCall{X: x, Q: got[i][0].view(), K: got[i][1].view(), V: got[i][2].view(), Positions: positions}
+		if i == 1 {
+			change = func(int) {
+				copy(positions, []int{7, 8, 9, 10, 11}) // the last two have no place in the tables
+				c.X, c.Q, c.K, c.V = qkv.Matrix{}, qkv.View{}, qkv.View{}, qkv.View{}
+			}
+		}
+		must(projection.Run(c))
+	}
+	for i, name := range []string{"q", "k", "v"} {
+		sameBits(t, name, got[1][i].data, got[0][i].data)
+	}
+
+	change = func(int) {}
+	want, y := make([]float32, tokens*in), make([]float32, tokens*in)
+	must(layer.Forward(qkv.RowMajor(want, tokens, in), x))
+	to := qkv.RowMajor(y, tokens, in)
+	cache := newCache(t, qkv.CacheConfig{Layers: []qkv.CacheLayer{{KVHeads: heads, DimQK: dim, DimV: dim}}, Pages: 2, PageTokens: 4})
+	step, s := newStep(t, e, cache), cache.NewSequence()
+	must(step.Begin([]qkv.StepSequence{{Sequence: s, Tokens: tokens}}))
+	change = func(position int) {
+		if position == tokens-1 {
+			panic("no scale")
+		}
+	}
+	q := newTensor("bshd", 1, heads, tokens, dim, nil)
+	panics(t, "no scale", func() { layer.Forward(to, x) })
+	panics(t, "no scale", func() { layer.Step(step, 0, to, x) })
+	panics(t, "no scale", func() { projection.Step(step, 0, q.view(), x) })
+	if !allZero(y) {
+		t.Error("y was written")
+	}
+	change = func(int) {
+		if err := layer.Step(step, 0, to, x); !errors.Is(err, qkv.ErrBusy) {
+			t.Errorf("a step in its own callback: %v", err)
+		}
+	}
+	must(layer.Step(step, 0, to, x))
+	must(step.Commit())
+	sameBits(t, "a step", y, want)
 }

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"unsafe"
 
+	"github.com/qkv-go/qkv/kernel"
 	"github.com/qkv-go/qkv/tile"
 )
 
@@ -322,6 +323,7 @@ type projecting struct {
 	projection *Projection
 	product    tile.Product
 	scales     []float32 // of the queries of each row
+	positions  []int     // a copy of those of the call, which a QueryScale may change
 }
 
 // prepare checks the call and translates it.
@@ -364,6 +366,7 @@ func (r *projecting) prepare(c *ProjectionCall) error {
 	for i := range p.parts {
 		r.product.Parts[i].Y = views[p.parts[i].index].operand()
 	}
+	r.scale()
 	return nil
 }
 
@@ -428,33 +431,39 @@ func (p *Projection) part(index int) *projectedPart {
 	return nil
 }
 
-// translate makes the product of checked rows but for where it goes.
+// translate makes the product of checked rows but for where it goes, and for the scales.
 func (r *projecting) translate(x *Matrix, seq int, positions []int) {
 	p, q := r.projection, &r.product
+	if p.scale != nil && positions != nil {
+		r.positions = kernel.Append(r.positions[:0], positions)
+		positions = r.positions
+	}
 	q.N, q.Project = len(p.parts), true
 	q.X, q.Rows, q.Depth, q.Seq, q.Positions = x.tile(), x.rows, p.in, seq, positions
 	for i := range p.parts {
 		q.Parts[i] = p.parts[i].Part
 	}
-	if part := p.part(0); part != nil && p.scale != nil {
-		q.Parts[0].Scales = r.scale(x.rows, seq, positions)
-	}
 }
 
-// scale returns what the queries of each row are multiplied by.
-func (r *projecting) scale(rows, seq int, positions []int) []float32 {
+// scale sets what the queries of each row are multiplied by, once all else of the product is: the
+// function may change the call.
+func (r *projecting) scale() {
+	of, q := r.projection.scale, &r.product
+	if of == nil || r.projection.part(0) == nil {
+		return
+	}
 	r.scales = r.scales[:0]
-	for row := range rows {
-		switch of := r.projection.scale; {
-		case row >= seq && len(positions) <= seq: // as in the first sequence
-			r.scales = append(r.scales, r.scales[row-seq])
-		case positions == nil:
+	for row := range q.Rows {
+		switch {
+		case row >= q.Seq && len(q.Positions) <= q.Seq: // as in the first sequence
+			r.scales = append(r.scales, r.scales[row-q.Seq])
+		case q.Positions == nil:
 			r.scales = append(r.scales, of(row))
 		default:
-			r.scales = append(r.scales, of(positions[row]))
+			r.scales = append(r.scales, of(q.Positions[row]))
 		}
 	}
-	return r.scales
+	q.Parts[0].Scales = r.scales
 }
 
 // release drops the references to the caller's memory.

@@ -148,6 +148,7 @@ func (r *projecting) prepareStep(s *Step, index int, c *ProjectionCall) error {
 			r.product.Parts[i].Pages = s.pages(layer, of-1)
 		}
 	}
+	r.scale()
 	return nil
 }
 
