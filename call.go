@@ -273,6 +273,17 @@ func (c *Call) apart() error {
 	return nil
 }
 
+// checkOptions reports an output that shares memory with options that were checked.
+func (c *Call) checkOptions(name string, written *region) error {
+	read := [...]region{c.Bias.region(), c.Mask.Keep.region(), floatsRegion(c.ALiBi), floatsRegion(c.Sinks)}
+	for i, other := range [...]string{"bias", "mask", "alibi", "sinks"} {
+		if err := checkApart(name, written, other, &read[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // operands checks Q, K, V and Out.
 func (c *Call) operands(p *tile.Problem) error {
 	views := [...]struct {

@@ -346,40 +346,51 @@ func (l *Layer) prepare(c *LayerCall, s *layerSpace, run *projecting) error {
 		return err
 	}
 	if a := c.Attention; a != nil { // what is given is the caller's to keep
-		given := [...]region{a.Q.region(), a.K.region(), a.V.region()}
-		for i, name := range projectionNames {
+		given := [...]region{a.Q.region(), a.K.region(), a.V.region(), a.Out.region()}
+		for i, name := range [...]string{"q", "k", "v", "out"} {
 			if err := checkApart("y", &written, name, &given[i]); err != nil {
 				return err
 			}
 		}
 	}
 	a := &s.call
-	others := [...]region{a.Scores.region(), floatsRegion(a.LSE), a.Bias.region(), a.Mask.Keep.region(), floatsRegion(a.ALiBi), floatsRegion(a.Sinks)}
-	for i, name := range [...]string{"scores", "lse", "bias", "mask", "alibi", "sinks"} {
+	others := [...]region{a.Scores.region(), floatsRegion(a.LSE)}
+	for i, name := range [...]string{"scores", "lse"} {
 		if err := checkApart("y", &written, name, &others[i]); err != nil {
+			return err
+		}
+	}
+	return a.checkOptions("y", &written)
+}
+
+// checkKept reports an output of the attention, or of the projection, that shares memory with
+// weights or biases that l keeps, and one of the projection with options of the attention.
+func (l *Layer) checkKept(s *layerSpace) error {
+	c := &s.call
+	written := [...]region{c.Q.region(), c.K.region(), c.V.region(), c.Out.region(), c.Scores.region(), floatsRegion(c.LSE)}
+	for i, name := range [...]string{"q", "k", "v", "out", "scores", "lse"} {
+		var err error
+		if i < len(projectionNames) { // the projection has looked at what it keeps itself
+			err = c.checkOptions(name, &written[i])
+		} else {
+			err = l.projection.checkKept(name, &written[i])
+		}
+		if err != nil {
+			return err
+		}
+		if err := l.checkOwn(name, &written[i]); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// checkKept reports an output of the attention, or of the projection, that shares memory with
-// weights or biases that l keeps.
-func (l *Layer) checkKept(s *layerSpace) error {
-	out := s.call.Out.region()
-	if err := l.projection.checkKept("out", &out); err != nil {
+// checkOwn reports an output that shares memory with weights or biases of the output and the gate.
+func (l *Layer) checkOwn(name string, written *region) error {
+	if err := l.out.checkApart(name, written, "out"); err != nil {
 		return err
 	}
-	written := [...]region{s.call.Q.region(), s.call.K.region(), s.call.V.region(), out}
-	for i, name := range [...]string{"q", "k", "v", "out"} {
-		if err := l.out.checkApart(name, &written[i], "out"); err != nil {
-			return err
-		}
-		if err := l.gate.checkApart(name, &written[i], "gate"); err != nil {
-			return err
-		}
-	}
-	return nil
+	return l.gate.checkApart(name, written, "gate")
 }
 
 // prepareOutput checks y and translates what comes after the attention, and the gate. Of the attention

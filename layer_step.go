@@ -18,6 +18,9 @@ import (
 //
 // A rotary embedding rotates each query by its position, see [Step.QueryPositions].
 //
+// Neither x nor what the Layer keeps, weights, biases and options, shares an element with the layer of the
+// cache that is written.
+//
 // The options of the LayerConfig are used as [Step.Attend] takes them. The error is an [*ArgError], or a
 // [*MemoryError] for a workspace larger than there is memory; nothing has been written then.
 func (l *Layer) Step(s *Step, index int, y, x Matrix) error {
@@ -27,7 +30,8 @@ func (l *Layer) Step(s *Step, index int, y, x Matrix) error {
 
 // StepContext is Step that ends early, within some milliseconds, when ctx is done. The error is then
 // that of the context, wrapped, and its cause. y and the layer of the cache are anything then, and the
-// step is to be rolled back: Commit returns [ErrUnfinished], wrapped.
+// step is to be rolled back: Commit returns [ErrUnfinished], wrapped. A context that is done before the
+// call has nothing written.
 func (l *Layer) StepContext(ctx context.Context, s *Step, index int, y, x Matrix) error {
 	done, err := begin(ctx)
 	if err != nil {
@@ -100,11 +104,23 @@ func (l *Layer) prepareStep(s *Step, index int, y, x *Matrix, space *layerSpace,
 	}
 	written := y.region()
 	// y is written last, but the options are there for the next call, too.
-	kept := [...]region{c.Bias.region(), c.Mask.Keep.region(), floatsRegion(c.ALiBi), floatsRegion(c.Sinks)}
-	for i, name := range [...]string{"bias", "mask", "alibi", "sinks"} {
-		if err := checkApart("y", &written, name, &kept[i]); err != nil {
+	if err := c.checkOptions("y", &written); err != nil {
+		return err
+	}
+	if err := s.checkOutside("y", &written); err != nil {
+		return err
+	}
+	if l.kvHeads == 0 || len(s.cache.given) == 0 { // not written, or nobody else has its memory
+		return nil
+	}
+	own := s.cache.layers[index].regions()
+	for i := range own {
+		if err := l.checkOwn("the cache", &own[i]); err != nil {
+			return err
+		}
+		if err := c.checkOptions("the cache", &own[i]); err != nil {
 			return err
 		}
 	}
-	return s.checkOutside("y", &written)
+	return nil
 }

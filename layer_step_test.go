@@ -344,3 +344,85 @@ func TestLayerStepOptions(t *testing.T) {
 		isArgError(t, name, layer.Step(step, 0, to, newMatrix("rows", 3, 6, next).matrix()), "y and "+name+" share elements")
 	}
 }
+
+// TestLayerStepKept: keys and values are not written over weights, biases and options that a layer reads
+// behind them, which lie in memory of the caller's as the cache does.
+func TestLayerStepKept(t *testing.T) {
+	const tokens, in, heads, kvHeads, dim, pages, page = 3, 6, 4, 2, 8, 4, 4
+	p := projection{1, tokens, in, heads, kvHeads, dim, dim}
+	next := normal(39)
+	e := newAttention(t, qkv.Config{})
+	keys, values := make([]int8, pages*kvHeads*page*dim), draw(pages*kvHeads*page*dim, next)
+	scales := draw(pages*kvHeads*page, next)
+	l := qkv.CacheLayer{
+		KVHeads: kvHeads, DimQK: dim, DimV: dim, KeyType: qkv.TypeInt8,
+		K: qkv.BHSD(keys, pages, kvHeads, page, dim), KScale: qkv.BHSD(scales, pages, kvHeads, page, 1),
+		V: qkv.BHSD(values, pages, kvHeads, page, dim),
+	}
+	cache := newCache(t, qkv.CacheConfig{Layers: []qkv.CacheLayer{l}, Pages: pages, PageTokens: page})
+	step := newStep(t, e, cache)
+	must(step.Begin([]qkv.StepSequence{{Sequence: cache.NewSequence(), Tokens: tokens}}))
+	x, y := newMatrix("rows", tokens, in, next).matrix(), qkv.RowMajor(make([]float32, tokens*in), tokens, in)
+	before := slices.Clone(values)
+	for want, change := range map[string]func(c *qkv.LayerConfig){
+		"out weights": func(c *qkv.LayerConfig) { c.Out.W = qkv.RowMajor(values[7:], heads*dim, in) },
+		"out bias":    func(c *qkv.LayerConfig) { c.Out.Bias = scales[4:][:in] },
+		"gate weights": func(c *qkv.LayerConfig) {
+			c.Gate.W = qkv.Int8Matrix(keys, draw(heads*dim, next), heads*dim, in, 0).T()
+		},
+		"gate bias": func(c *qkv.LayerConfig) { c.Gate.Bias = values[20:][:heads*dim] },
+		"bias":      func(c *qkv.LayerConfig) { c.Attention.Bias = qkv.Pairs(values[1:], 1, 1, tokens, tokens) },
+		"alibi":     func(c *qkv.LayerConfig) { c.Attention.ALiBi = scales[:heads] },
+		"sinks":     func(c *qkv.LayerConfig) { c.Attention.Sinks = values[len(values)-heads:] },
+	} {
+		cfg := p.layerConfig(in, next)
+		cfg.InPlace, cfg.Gate = true, qkv.Linear{W: newMatrix("columns", in, heads*dim, next).matrix()}
+		change(&cfg)
+		layer, err := e.NewLayer(cfg)
+		must(err)
+		isArgError(t, want, layer.Step(step, 0, y, x), "the cache and "+want+" share elements")
+		// A layer that writes nothing there may have them there.
+		cfg.K, cfg.V = qkv.Linear{}, qkv.Linear{}
+		other, err := e.NewLayer(cfg)
+		must(err)
+		isArgError(t, want, other.Step(step, 0, y, x), "has not been written in this step")
+	}
+	sameBits(t, "the cache", values, before)
+}
+
+// TestLayerKept: what a call receives lies neither in what the layer reads behind it nor in its output.
+func TestLayerKept(t *testing.T) {
+	const tokens, in, heads, dim = 3, 6, 4, 8
+	p := projection{1, tokens, in, heads, heads, dim, dim}
+	next := normal(40)
+	e := newAttention(t, qkv.Config{})
+	cfg := p.layerConfig(in, next)
+	weights := draw(heads*dim*in, next)
+	gate := newMatrix("columns", in, heads*dim, next)
+	cfg.InPlace, cfg.Out.W, cfg.Gate = true, qkv.RowMajor(weights, heads*dim, in), qkv.Linear{W: gate.matrix()}
+	layer, err := e.NewLayer(cfg)
+	must(err)
+	x, mem := newMatrix("rows", tokens, in, next).matrix(), make([]float32, tokens*heads*dim)
+	y, apart := qkv.RowMajor(mem[10:], tokens, in), qkv.RowMajor(make([]float32, tokens*in), tokens, in)
+	in4 := qkv.BSHD(mem, 1, tokens, heads, dim)
+	for want, c := range map[string]qkv.Call{
+		"y and out share elements":              {Out: in4},
+		"scores and out weights share elements": {Scores: qkv.Pairs(weights[5:], 1, heads, tokens, tokens)},
+		"lse and out weights share elements":    {LSE: weights[len(weights)-heads*tokens:]},
+		"lse and gate weights share elements":   {LSE: gate.data[:heads*tokens]},
+		"lse and q bias share elements":         {LSE: cfg.Q.Bias[:heads*tokens]},
+		"k and bias share elements":             {K: in4, Bias: qkv.Pairs(mem[4:], 1, 1, tokens, tokens)},
+		"q and alibi share elements":            {Q: in4, ALiBi: mem[:heads]},
+		"v and sinks share elements":            {V: in4, Sinks: mem[len(mem)-heads:]},
+	} {
+		c.Mask.Causal = true
+		call := &qkv.LayerCall{X: x, Y: apart, Attention: &c}
+		if c.Out != (qkv.View{}) {
+			call.Y = y
+		}
+		isArgError(t, want, layer.Run(call), want)
+	}
+	if !allZero(mem) {
+		t.Error("something was written")
+	}
+}

@@ -174,7 +174,7 @@ func (p *Projection) checkLayer(s *Step, index int, layer *cacheLayer, x *Matrix
 		return nil
 	}
 	read := x.region()
-	own := [...]region{layer.k.region(), layer.v.region(), layer.kScale.region(), layer.vScale.region()}
+	own := layer.regions()
 	for i := range own {
 		if err := checkApart("x", &read, "the cache", &own[i]); err != nil {
 			return err

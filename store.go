@@ -106,6 +106,11 @@ func (s *store) bytes() int {
 	return n
 }
 
+// regions returns the bytes of the keys, the values and their scales.
+func (s *store) regions() [4]region {
+	return [...]region{s.k.region(), s.v.region(), s.kScale.region(), s.vScale.region()}
+}
+
 // checkPool checks a view that a cache is to write.
 func (v *View) checkPool(name string, kind elemKind, shape [4]int) error {
 	if !v.given() {
@@ -166,7 +171,7 @@ func (s *store) checkTokens(k, v *View, n int) error {
 	if err := v.checkRows("v", &s.v, n); err != nil {
 		return err
 	}
-	own := [...]region{s.k.region(), s.v.region(), s.kScale.region(), s.vScale.region()}
+	own := s.regions()
 	read := [...]region{k.region(), v.region()}
 	for i, name := range [...]string{"k", "v"} {
 		for j := range own {
