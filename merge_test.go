@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/qkv-go/qkv"
 )
@@ -191,4 +193,45 @@ func TestMergeErrors(t *testing.T) {
 			t.Errorf("error %v, want %q", err, c.want)
 		}
 	}
+}
+
+// TestMergeEnded: rows of a merge that ends early are merged, with their log-sum-exp, or as they were, those
+// of a part that the result replaces among them.
+func TestMergeEnded(t *testing.T) {
+	const heads, queries, dim = 6, 100, 33
+	next := normal(66)
+	early := 0
+	for round := range 100 {
+		e := newAttention(t, qkv.Config{Workers: 1 + round%4})
+		tensors := draw(3, func() *tensor { return newTensor("bshd", 1, heads, queries, dim, next) })
+		var parts []qkv.Partial
+		for _, x := range tensors {
+			parts = append(parts, qkv.Partial{Out: x.view(), LSE: draw(heads*queries, next)})
+		}
+		out, sums := newTensor("bhsd", 1, heads, queries, dim, nil), make([]float32, heads*queries)
+		must(e.Merge(out.view(), sums, parts))
+		to, lse := tensors[0], parts[0].LSE
+		before, beforeLSE := to.values(), slices.Clone(lse)
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() {
+			for begin := time.Now(); time.Since(begin) < time.Duration(round%60)*time.Microsecond; {
+			}
+			cancel()
+		}()
+		err := e.MergeContext(ctx, to.view(), lse, parts)
+		if err != nil {
+			early++
+		}
+		got, want := to.values(), out.values()
+		for row := range lse {
+			from, end := row*dim, (row+1)*dim
+			merged := lse[row] == sums[row] && slices.Equal(got[from:end], want[from:end])
+			asBefore := lse[row] == beforeLSE[row] && slices.Equal(got[from:end], before[from:end])
+			if !merged && (!asBefore || err == nil) {
+				t.Fatalf("row %d is neither merged nor as it was: %v", row, err)
+			}
+		}
+		<-ctx.Done()
+	}
+	t.Logf("%d of 100 ended early", early)
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"testing"
 	"unsafe"
@@ -202,4 +203,70 @@ func TestProjectionStepErrors(t *testing.T) {
 	}
 	must(projection.StepContext(context.Background(), step, 0, q.view(), x.matrix()))
 	isArgError(t, "the other layer", step.Commit(), "layer 1 has not been written")
+}
+
+// TestProjectionStepWeights: a projection by weights of any type into the cache leaves there what Run and
+// Write leave, whatever the heads, the pages and the layout of X.
+func TestProjectionStepWeights(t *testing.T) {
+	const pages = 64
+	r := rand.New(rand.NewPCG(44, 1))
+	next := func() float32 { return float32(r.NormFloat64()) }
+	for round := range 2 * len(weightTypes) {
+		e := newAttention(t, qkv.Config{Kernel: drawn(r, sets()...), Workers: 1 + r.IntN(3)})
+		typ := weightTypes[round%len(weightTypes)]
+		block, _ := typ.Block()
+		in, page := max(block, 64)*(1+r.IntN(2)), 1+r.IntN(9)
+		kvHeads := 1 + r.IntN(3)
+		heads := kvHeads * (1 + r.IntN(3))
+		var types [2]qkv.ElemType
+		var dims [2]int
+		for i := range types {
+			types[i], dims[i] = drawn(r, elemTypes...), 1+r.IntN(70)
+			if types[i] == qkv.TypeQ8_0 {
+				dims[i] = 32 * (1 + r.IntN(3))
+			}
+		}
+		linear := func(cols int) qkv.Linear { // the last rows of a tensor
+			w := newWeights(r, typ, cols+round%3, in, 10)
+			return qkv.Linear{W: w.Slice(round%3, cols+round%3).T()}
+		}
+		projection, err := e.NewProjection(qkv.ProjectionConfig{
+			Q: linear(heads * dims[0]), K: linear(kvHeads * dims[0]), V: linear(kvHeads * dims[1]),
+			Heads: heads, KVHeads: kvHeads, QueryScale: temperature, InPlace: r.IntN(2) == 0,
+		})
+		must(err)
+		var pools [2][2]*pool
+		var steps [2]*qkv.Step
+		n := 0
+		counts := []int{r.IntN(40) * r.IntN(2), r.IntN(3), 1 + r.IntN(20)}
+		for _, c := range counts {
+			n += c
+		}
+		for j := range pools {
+			for i := range types {
+				pools[j][i] = newPool(types[i], [4]int{pages, kvHeads, page, dims[i]})
+			}
+			cache := newCache(t, qkv.CacheConfig{Layers: []qkv.CacheLayer{layerOf(pools[j][0], pools[j][1])}, Pages: pages, PageTokens: page})
+			steps[j] = newStep(t, e, cache)
+			var batch []qkv.StepSequence
+			for _, c := range counts {
+				batch = append(batch, qkv.StepSequence{Sequence: cache.NewSequence(), Tokens: c})
+			}
+			must(steps[j].Begin(batch))
+		}
+		x := newMatrix(drawn(r, matrixLayouts...), n, in, next).matrix()
+		layout := drawn(r, "bshd", "bhsd", "gaps", "reversed", "bhds")
+		want, got := newTensor(layout, 1, heads, n, dims[0], nil), newTensor(layout, 1, heads, n, dims[0], nil)
+		k, v := newTensor("bshd", 1, kvHeads, n, dims[0], nil), newTensor("bshd", 1, kvHeads, n, dims[1], nil)
+		must(projection.Run(&qkv.ProjectionCall{X: x, Q: want.view(), K: k.view(), V: v.view(), Positions: steps[0].Positions()}))
+		must(steps[0].Write(0, k.view(), v.view()))
+		must(projection.Step(steps[1], 0, got.view(), x))
+		what := fmt.Sprintf("%v, %d heads of %v, %v, %v tokens in pages of %d", typ, kvHeads, dims, types, counts, page)
+		sameBits(t, what+", q", got.data, want.data)
+		for i, name := range []string{"k", "v"} {
+			if !bytes.Equal(pools[0][i].bytes(), pools[1][i].bytes()) {
+				t.Fatalf("%s: %s differs", what, name)
+			}
+		}
+	}
 }

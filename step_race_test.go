@@ -221,3 +221,82 @@ func TestStepAttendsSaved(t *testing.T) {
 	})
 	must(x.Free())
 }
+
+// TestStepsParallelForks: several forks in each of the steps, of which some write shared pages in place and
+// some go back, while others ask what would fit.
+func TestStepsParallelForks(t *testing.T) {
+	const users, forks = 4, 3
+	s := cacheShapes[0]
+	e := newAttention(t, qkv.Config{Kernel: "generic", Workers: 1})
+	for _, cfg := range []qkv.CacheConfig{s.config(200, 4), s.ring(users*forks+1, 4, 5, 1, 6)} {
+		c := newCache(t, cfg)
+		pages := c.FreePages(0)
+		r := rand.New(rand.NewPCG(3, 74))
+		prompt, h := c.NewSequence(), new(history)
+		for range 3 {
+			k, v := s.tokens(r, 6)
+			must(appendTokens(newStep(t, e, c), prompt, k.view(), v.view()))
+			h.append(s, k, v, 0, 6)
+		}
+		var all [users][]*qkv.Sequence
+		for i := range all {
+			all[i] = draw(forks, func() *qkv.Sequence {
+				fork, err := prompt.Fork()
+				must(err)
+				return fork
+			})
+		}
+		inParallel(users+1, func(i int) {
+			r := rand.New(rand.NewPCG(uint64(i), 75))
+			if i == users {
+				for range 200 {
+					own := all[r.IntN(users)]
+					c.Fits([]qkv.StepSequence{{Sequence: own[0], Tokens: 1}, {Sequence: own[1], Tokens: 3}, {Sequence: prompt, Queries: 1}})
+					c.StepPages(0, []qkv.StepSequence{{Sequence: own[2], Tokens: r.IntN(5)}})
+					own[1].Room()
+				}
+				return
+			}
+			step, histories := newStep(t, e, c), draw(forks, h.clone)
+			for range 15 {
+				var batch []qkv.StepSequence
+				tokens := 0
+				for j := range all[i] {
+					n := 1 + r.IntN(3)
+					batch = append(batch, qkv.StepSequence{Sequence: all[i][j], Tokens: n})
+					tokens += n
+				}
+				k, v := s.tokens(r, tokens)
+				if err := errors.Join(step.Begin(batch), step.Write(0, k.view(), v.view())); err != nil {
+					t.Error(err)
+					return
+				}
+				accepted, first := make([]int, forks), 0
+				for j, x := range batch {
+					accepted[j] = r.IntN(x.Tokens + 1)
+					histories[j].append(s, k, v, first, accepted[j])
+					first += x.Tokens
+				}
+				if err := step.CommitFirst(accepted); err != nil {
+					t.Error(err)
+					return
+				}
+				if cfg.Sequences > 0 {
+					continue
+				}
+				for j, fork := range all[i] {
+					s.checkLast(t, r, e, step, histories[j], 2, fork)
+				}
+			}
+		})
+		for _, own := range all {
+			for _, fork := range own {
+				must(fork.Free())
+			}
+		}
+		must(prompt.Free())
+		if n := c.FreePages(0); n != pages {
+			t.Errorf("%+v: %d of %d pages are free at the end", cfg, n, pages)
+		}
+	}
+}

@@ -490,3 +490,51 @@ func TestLookupErrors(t *testing.T) {
 		}
 	}
 }
+
+// TestWeightsExtremes: whatever the numbers of a matrix, and wherever it is cut, it is used or is an error,
+// to all users alike.
+func TestWeightsExtremes(t *testing.T) {
+	r := rand.New(rand.NewPCG(9, 9))
+	e := newAttention(t, qkv.Config{Workers: 1})
+	number := func() int {
+		return drawn(r, 0, 1, 2, 31, 32, 64, 256, 257, -1, -32, math.MaxInt, math.MaxInt/2, math.MaxInt/2+1, math.MinInt, math.MaxInt32, math.MaxInt-31, math.MaxInt/34)
+	}
+	good := 0
+	for range 10000 {
+		rows, cols := number(), number()
+		if r.IntN(2) == 0 {
+			rows, cols = 1+r.IntN(9), 32*(1+r.IntN(9))
+		}
+		typ, n := qkv.WeightType(r.IntN(18)-1), r.IntN(3000)
+		m := qkv.WeightMatrix(typ, make([]byte, n), rows, cols)
+		what := fmt.Sprintf("%v, %d bytes, %d x %d", typ, n, rows, cols)
+		if r.IntN(4) == 0 {
+			group := number()
+			m = qkv.Int8Matrix(make([]int8, n), make([]float32, r.IntN(3000)), rows, cols, group)
+			what += fmt.Sprintf(", or int8 in groups of %d", group)
+		}
+		for range r.IntN(5) {
+			if m = m.T(); m.Rows() > 0 && r.IntN(2) == 0 {
+				lo := r.IntN(m.Rows())
+				m = m.Slice(lo, lo+r.IntN(m.Rows()-lo))
+			}
+		}
+		in, out := m.Rows(), m.Cols()
+		if in < 1 || in > 4000 || out < 1 || out > 4000 {
+			in, out = 3, 3
+		}
+		y := make([]float32, 2*out)
+		multiplied := e.MatMul(&qkv.Product{X: qkv.RowMajor(make([]float32, 2*in), 2, in), W: m, Y: qkv.RowMajor(y, 2, out)})
+		found := qkv.Lookup(qkv.RowMajor(y, 2, out), m, []int32{int32(in - 1), 0})
+		_, packed := e.Pack(m)
+		if (multiplied == nil) != (found == nil) || (multiplied == nil) != (packed == nil) {
+			t.Fatalf("%s, cut to %d x %d: %v, %v, %v", what, m.Rows(), m.Cols(), multiplied, found, packed)
+		}
+		if multiplied == nil {
+			good++
+		}
+	}
+	if good < 1000 {
+		t.Errorf("%d matrices are used", good)
+	}
+}
