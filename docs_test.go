@@ -1,6 +1,7 @@
 package qkv_test
 
 import (
+	"bufio"
 	"go/ast"
 	"go/doc"
 	"go/parser"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -171,6 +173,110 @@ func TestExamples(t *testing.T) {
 			number := results != nil && len(results.List) == 1 && types.ExprString(results.List[0].Type) == "int"
 			if makes && !number && !strings.HasSuffix(fn.Name, "Context") && !strings.Contains(code, "."+fn.Name+"(") {
 				t.Errorf("%s.%s is in no example", typ.Name, fn.Name)
+			}
+		}
+	}
+}
+
+// sources returns the Go files of the module, by directory.
+func sources(t *testing.T) map[string][]string {
+	t.Helper()
+	files := map[string][]string{}
+	err := filepath.WalkDir(".", func(path string, d os.DirEntry, err error) error {
+		if err == nil && !d.IsDir() && strings.HasSuffix(path, ".go") {
+			dir := filepath.ToSlash(filepath.Dir(path))
+			files[dir] = append(files[dir], filepath.Base(path))
+		}
+		return err
+	})
+	must(err)
+	return files
+}
+
+// TestDocumentedFiles: files and tests that the documents name are there.
+func TestDocumentedFiles(t *testing.T) {
+	files := sources(t)
+	var tests strings.Builder
+	for dir, names := range files {
+		for _, name := range names {
+			if strings.HasSuffix(name, "_test.go") {
+				text, err := os.ReadFile(filepath.Join(dir, name))
+				must(err)
+				tests.Write(text)
+			}
+		}
+	}
+	names, err := filepath.Glob("docs/*.md")
+	must(err)
+	file, test := regexp.MustCompile("`([\\w./-]+\\.go)`"), regexp.MustCompile("`(Test|Fuzz|Benchmark)(\\w+)")
+	for _, name := range append(names, "README.md", "CONTRIBUTING.md", "CHANGELOG.md") {
+		text, err := os.ReadFile(name)
+		must(err)
+		for _, m := range file.FindAllStringSubmatch(string(text), -1) {
+			want := m[1]
+			there := strings.Contains(want, "NAME") // of what is to be written
+			for dir, names := range files {
+				for _, f := range names {
+					path := "/" + dir + "/" + f
+					there = there || strings.HasSuffix(path, "/"+want)
+				}
+			}
+			if !there {
+				t.Errorf("%s names %s, which is not there", name, want)
+			}
+		}
+		for _, m := range test.FindAllStringSubmatch(string(text), -1) {
+			if want := m[1] + m[2]; !strings.Contains(tests.String(), "func "+want) && !strings.Contains(want, "NAME") {
+				t.Errorf("%s names %s, which is not there", name, want)
+			}
+		}
+	}
+}
+
+// TestMap: docs/architecture.md names each file of the packages that it lists file by file, in the part of
+// its package, and no other.
+func TestMap(t *testing.T) {
+	rooms := map[string][]string{"### kernel": {"kernel", "kernel/fp"}, "### tile": {"tile"}, "### qkv, the root": {"."}}
+	text, err := os.Open("docs/architecture.md")
+	must(err)
+	defer text.Close()
+	named, room := map[string][]string{}, ""
+	cell := regexp.MustCompile("`([\\w*]+\\.go)`")
+	for lines := bufio.NewScanner(text); lines.Scan(); {
+		line := lines.Text()
+		if strings.HasPrefix(line, "#") {
+			room = line
+		}
+		if first, _, ok := strings.Cut(strings.TrimPrefix(line, "|"), " | "); ok {
+			for _, m := range cell.FindAllStringSubmatch(first, -1) {
+				named[room] = append(named[room], m[1])
+			}
+		}
+	}
+	files := sources(t)
+	for room, dirs := range rooms {
+		var have []string
+		for _, dir := range dirs {
+			for _, name := range files[dir] {
+				// A package comment by itself needs no word.
+				if !strings.HasSuffix(name, "_test.go") && name != "doc.go" && name != filepath.Base(dir)+".go" {
+					have = append(have, name)
+				}
+			}
+		}
+		matches := func(pattern, name string) bool {
+			ok, err := filepath.Match(pattern, name)
+			must(err)
+			return ok
+		}
+		for _, name := range have {
+			if !slices.ContainsFunc(named[room], func(p string) bool { return matches(p, name) }) {
+				t.Errorf("%s: %s is not named", room, name)
+			}
+		}
+		for _, p := range named[room] {
+			if !slices.ContainsFunc(have, func(name string) bool { return matches(p, name) }) {
+				t.Errorf("%s: there is no %s", room, p)
 			}
 		}
 	}
