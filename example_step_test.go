@@ -210,6 +210,63 @@ func ExampleLayer_Step() {
 	// [4 1]
 }
 
+// The last layer of a model, where the tokens whose successors are wanted are few: a projection has the
+// keys and values of all new tokens, and a layer the queries and the output of those few.
+func ExampleLayer_Step_lastLayer() {
+	const width, heads, dim = 1, 1, 1
+	e, err := qkv.New(qkv.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	times := func(x float32) qkv.Linear { return qkv.Linear{W: qkv.RowMajor([]float32{x}, width, heads*dim)} }
+	keysValues, err := e.NewProjection(qkv.ProjectionConfig{K: times(0), V: times(1), Heads: heads})
+	if err != nil {
+		log.Fatal(err)
+	}
+	layer, err := e.NewLayer(qkv.LayerConfig{
+		ProjectionConfig: qkv.ProjectionConfig{Q: times(0), Heads: heads},
+		Out:              times(10),
+		Attention:        qkv.Call{Mask: qkv.Mask{Causal: true}},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	cache, err := qkv.NewCache(qkv.CacheConfig{
+		Layers: []qkv.CacheLayer{{KVHeads: heads, DimQK: dim, DimV: dim}},
+		Pages:  4, PageTokens: 16,
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	step, err := e.NewStep(cache)
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	// Two prompts, of 2 and 3 tokens.
+	a, b := cache.NewSequence(), cache.NewSequence()
+	if err := step.Begin([]qkv.StepSequence{{Sequence: a, Tokens: 2}, {Sequence: b, Tokens: 3}}); err != nil {
+		log.Fatal(err)
+	}
+	x := []float32{1, 3, 4, 5, 9}
+	if err := keysValues.Step(step, 0, qkv.View{}, qkv.RowMajor(x, step.Tokens(), width)); err != nil {
+		log.Fatal(err)
+	}
+	if err := step.SetQueries([]int{1, 1}); err != nil {
+		log.Fatal(err)
+	}
+	last := qkv.RowMajor([]float32{x[1], x[4]}, step.Queries(), width)
+	y := make([]float32, step.Queries()*width)
+	if err := layer.Step(step, 0, qkv.RowMajor(y, step.Queries(), width), last); err != nil {
+		log.Fatal(err)
+	}
+	if err := step.Commit(); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(y) // all scores are 0: averages of the values of each prompt, times 10
+	// Output: [20 60]
+}
+
 // A cache of the caller's own: pages of two tokens, in memory that anything may read. The sequence has
 // the pages 2 and 0, and so have its three keys.
 func ExampleCall_tables() {

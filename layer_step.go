@@ -9,7 +9,9 @@ import (
 // Step computes the layer for the new tokens of a [Step]: x [tokens, in] has them one sequence behind
 // the other, as Begin has the sequences, and y [tokens, out] may be x. Keys and values go into the
 // cache as those of its layer index, and the queries attend what is there then. Each sequence has as many
-// queries as new tokens.
+// queries as new tokens. Where fewer are wanted, as in the last layer of a model, there are two objects in
+// the place of the layer: a [Projection] with weights of keys and values, and behind [Step.SetQueries] a
+// Layer without.
 //
 // A layer without weights of keys and values attends those of index as they are. They are what another
 // layer has written in this step, or the tokens of an encoder (cross-attention). x and y have a row for

@@ -9,7 +9,7 @@ import (
 	"github.com/qkv-go/qkv/tile"
 )
 
-// A PackedMatrix is a copy of a matrix of weights in the order in which a kernel set
+// A PackedMatrix is a float32 copy of a matrix of weights in the order in which a kernel set
 // reads them: panels of columns as wide as a micro-tile, row after row. It is the right
 // operand of [Engine.MatMul], or the weights of a [Linear], on any Engine of the same kernel set.
 // It does not change.

@@ -65,7 +65,8 @@ type ProjectionConfig struct {
 
 	// InPlace reads the weights where they are at each call, as those of a file mapped into
 	// memory. Otherwise those that are not packed yet are packed once, which is faster where
-	// tokens are few. Of weights in place none may be packed.
+	// tokens are few. A packed copy is float32, whatever the type of the weights: 4 bytes of
+	// memory for each. Of weights in place none may be packed.
 	InPlace bool
 }
 

@@ -15,10 +15,11 @@ import (
 //	err = projection.Step(step, layer, q, x)
 //	err = step.Attend(layer, &qkv.Call{Q: q, Out: out, Mask: qkv.Mask{Causal: true}})
 //
-// A projection with weights of queries and others takes a step whose queries are its new tokens. For
-// other steps there are two projections. One without weights of keys and values has queries alone: x has
-// a row for each query of the step, see [Step.QueryPositions], and the layer is not written. One without
-// weights of queries has a zero View for q.
+// A projection with weights of queries and others takes a step whose queries are its new tokens. A step
+// with fewer queries than tokens takes two projections: that of keys and values for the tokens, and that
+// of queries, or a [Layer] with it, for the queries. One without weights of keys and values has queries
+// alone: x has a row for each query of the step, see [Step.QueryPositions], and the layer is not written.
+// One without weights of queries has a zero View for q.
 //
 // q shares no element with x, the cache, or what the Projection keeps. The layer of the cache shares none
 // with x or what the Projection keeps. The error is an [*ArgError]; nothing has been written then.

@@ -90,7 +90,8 @@ func (g *pageGroup) first(tokens, lost, pageTokens int) int {
 
 // WriteTo writes the sequence to w, with its keys and values of all layers. [Cache.ReadSequence] reads
 // it into a cache with the same layers, whose pages may have another size. Of a layer with a Window
-// the tokens are written that its ring has. WriteTo returns how many bytes it wrote. The error is an
+// the tokens are written that its ring has. What the tokens are, their ids, the cache does not know and
+// the caller keeps. WriteTo returns how many bytes it wrote. The error is an
 // [*ArgError], or that of w.
 func (s *Sequence) WriteTo(w io.Writer) (int64, error) {
 	if err := s.lock(false); err != nil {

@@ -89,8 +89,8 @@ func Quantize(t WeightType, dst []byte, src []float32) error {
 	return nil
 }
 
-// Dequantize computes the values of the blocks in src. Those of WeightInt8 are the integers. The error is
-// an [*ArgError]; nothing has been written then.
+// Dequantize computes the values of the blocks in src, as many as dst has. Those of WeightInt8 are
+// the integers. The error is an [*ArgError]; nothing has been written then.
 func Dequantize(t WeightType, dst []float32, src []byte) error {
 	if err := t.check("src"); err != nil {
 		return err

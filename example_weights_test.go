@@ -1,0 +1,69 @@
+package qkv_test
+
+import (
+	"fmt"
+	"log"
+
+	"github.com/qkv-go/qkv"
+)
+
+// Weights as a model file has them, in ggml's Q8_0, with a row of blocks for each output. They are read
+// where they are, or packed once. A packed copy is float32 and gives the same bits.
+func ExampleWeightMatrix() {
+	const in, out = 32, 16
+	values := make([]float32, out*in)
+	values[0*in+0] = 127
+	values[1*in+1], values[1*in+31] = 127, 1
+	file := make([]byte, out*in/32*34) // a mapped file, from where the tensor begins
+	if err := qkv.Quantize(qkv.WeightQ8_0, file, values); err != nil {
+		log.Fatal(err)
+	}
+
+	e, err := qkv.New(qkv.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	w := qkv.WeightMatrix(qkv.WeightQ8_0, file, out, in).T()
+	x, y := make([]float32, in), make([]float32, out)
+	x[0], x[1], x[31] = 1, 2, 3
+	if err := e.MatMul(&qkv.Product{X: qkv.RowMajor(x, 1, in), W: w, Y: qkv.RowMajor(y, 1, out)}); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(y[:3], "in place:", len(file), "bytes")
+
+	packed, err := e.Pack(w)
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := e.MatMul(&qkv.Product{X: qkv.RowMajor(x, 1, in), Packed: packed, Y: qkv.RowMajor(y, 1, out)}); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(y[:3], "packed:", packed.Bytes(), "bytes")
+	// Output:
+	// [127 257 0] in place: 544 bytes
+	// [127 257 0] packed: 2048 bytes
+}
+
+// The embeddings of tokens, from a table in bfloat16. With tied weights the transpose of the table is the
+// matrix that makes logits.
+func ExampleLookup() {
+	const vocab, width = 3, 2
+	file := make([]byte, vocab*width*2)
+	if err := qkv.Quantize(qkv.WeightBFloat16, file, []float32{1, 10, 2, 20, 3, 30}); err != nil {
+		log.Fatal(err)
+	}
+	table := qkv.WeightMatrix(qkv.WeightBFloat16, file, vocab, width)
+	tokens := []int32{2, 0}
+	x := make([]float32, len(tokens)*width)
+	if err := qkv.Lookup(qkv.RowMajor(x, len(tokens), width), table, tokens); err != nil {
+		log.Fatal(err)
+	}
+	logits := make([]float32, len(tokens)*vocab)
+	err := qkv.MatMul(&qkv.Product{
+		X: qkv.RowMajor(x, len(tokens), width),
+		W: table.T(),
+		Y: qkv.RowMajor(logits, len(tokens), vocab),
+	})
+	fmt.Println(x, logits, err)
+	// Output: [3 30 1 10] [303 606 909 101 202 303] <nil>
+}
