@@ -289,6 +289,8 @@ func TestSavedErrors(t *testing.T) {
 	other.Layers = []qkv.CacheLayer{cfg.Layers[0], cfg.Layers[1]}
 	other.Layers[1].Window = 6
 	isArgError(t, "window", refused("window", newCache(t, other), whole), "data has window 5 in layer 1, the cache has 6")
+	other.Layers[0].KeyType = qkv.TypeBFloat16
+	isArgError(t, "type", refused("type", newCache(t, other), whole), "data has keyType int8 in layer 0, the cache has BFloat16")
 	other = cfg
 	other.Pages = 3
 	if err := refused("pages", newCache(t, other), whole); !errors.As(err, new(*qkv.PagesError)) {

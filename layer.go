@@ -118,7 +118,7 @@ func (e *Engine) NewLayer(cfg LayerConfig) (*Layer, error) {
 	}
 	for i, l := range [...]*Linear{&cfg.Q, &cfg.K, &cfg.V} {
 		if name := projectionNames[i] + " weights"; !l.given() && (i == 0 || cfg.K.given() || cfg.V.given()) {
-			return nil, argError(name, 0, 1, "%s has %d rows, a layer needs at least 1", name, 0)
+			return nil, argError(name, 0, 1, "%s is not given, a layer has those of q, k and v, or of q alone", name)
 		}
 	}
 	o := &cfg.Attention
@@ -152,7 +152,7 @@ func (e *Engine) NewLayer(cfg LayerConfig) (*Layer, error) {
 		k, v := &p.parts[1], &p.parts[2]
 		l.kvHeads, l.dimV = k.Heads, v.Width
 		if k.Width != q.Width {
-			return nil, argError("k weights", k.Width, q.Width, "k weights has head dim %d, q weights has %d", k.Width, q.Width)
+			return nil, argError("k weights", k.Width, q.Width, "k weights has %d heads of dim %d, q weights has %d of dim %d", k.Heads, k.Width, q.Heads, q.Width)
 		}
 		if l.heads%l.kvHeads != 0 {
 			return nil, argError("heads", l.heads, l.kvHeads, "there are %d heads, not a multiple of %d KV heads", l.heads, l.kvHeads)

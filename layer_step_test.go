@@ -112,6 +112,7 @@ func TestLayerOfOthers(t *testing.T) {
 	q := newMatrix("rows", queries, in, next)
 	must(other.Step(step, 0, qkv.RowMajor(results[2][:queries*in], queries, in), q.matrix()))
 	isArgError(t, "writes", own.Step(step, 0, qkv.RowMajor(results[2][:queries*in], queries, in), q.matrix()), "step has 4 queries and 0 new tokens of sequences[0]")
+	isArgError(t, "writes, by rows of tokens", own.Step(step, 0, qkv.RowMajor(results[2], tokens, in), few), "step has 4 queries and 0 new tokens of sequences[0]")
 	must(step.Commit())
 	// By hand: keys and values of a projection of their own.
 	kv, err := e.NewProjection(qkv.ProjectionConfig{K: cfg.K, V: cfg.V, KVHeads: kvHeads})
@@ -130,7 +131,7 @@ func TestLayerOfOthers(t *testing.T) {
 	isArgError(t, "Run", other.Forward(x, x), "layer has no weights of keys and values")
 	half := cfg
 	half.V = qkv.Linear{}
-	isArgError(t, "without V", second(e.NewLayer(half)), "v weights has 0 rows, a layer needs at least 1")
+	isArgError(t, "without V", second(e.NewLayer(half)), "v weights is not given, a layer has those of q, k and v, or of q alone")
 }
 
 // TestLayerStepErrors: nothing is written of what cannot be computed.

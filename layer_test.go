@@ -264,8 +264,9 @@ func TestLayerErrors(t *testing.T) {
 		want  string
 		spoil func(c *qkv.LayerConfig)
 	}{
-		{"qkv: v weights has 0 rows, a layer needs at least 1", func(c *qkv.LayerConfig) { c.V = qkv.Linear{} }},
-		{"qkv: k weights has head dim 16, q weights has 8", func(c *qkv.LayerConfig) { c.K = p.linear(32, next) }},
+		{"qkv: v weights is not given, a layer has those of q, k and v, or of q alone", func(c *qkv.LayerConfig) { c.V = qkv.Linear{} }},
+		{"qkv: k weights has 2 heads of dim 16, q weights has 4 of dim 8", func(c *qkv.LayerConfig) { c.K = p.linear(32, next) }},
+		{"qkv: k weights has 4 heads of dim 4, q weights has 4 of dim 8", func(c *qkv.LayerConfig) { c.KVHeads = 0 }},
 		{"qkv: there are 4 heads, not a multiple of 8 KV heads", func(c *qkv.LayerConfig) {
 			c.KVHeads, c.K, c.V = 8, p.linear(64, next), p.linear(64, next)
 		}},

@@ -100,17 +100,16 @@ func (p *Projection) checkStep(s *Step, x *Matrix) error {
 		}
 		return nil
 	}
+	if len(p.parts) > 1 && !s.ofTokens {
+		// A row is a query, and a token that has keys and values.
+		for i := range s.sequences {
+			if n := &s.sequences[i]; n.queries() != n.Tokens {
+				return argError("step", n.queries(), n.Tokens, "step has %d queries and %d new tokens of sequences[%d], weights of queries, keys and values need as many of both", n.queries(), n.Tokens, i)
+			}
+		}
+	}
 	if n := s.cu[len(s.cu)-1]; x.rows != n {
 		return argError("x", x.rows, n, "x has %d rows, the step has %d queries", x.rows, n)
-	}
-	if len(p.parts) == 1 || s.ofTokens {
-		return nil
-	}
-	// A row is a query, and a token that has keys and values.
-	for i := range s.sequences {
-		if n := &s.sequences[i]; n.queries() != n.Tokens {
-			return argError("step", n.queries(), n.Tokens, "step has %d queries and %d new tokens of sequences[%d], weights of queries, keys and values need as many of both", n.queries(), n.Tokens, i)
-		}
 	}
 	return nil
 }

@@ -216,7 +216,11 @@ func (c *Cache) checkRecord(r []byte, layer, tokens int, first *int) error {
 		{"keep", order.Uint64(r[24:]), l.Keep},
 	} {
 		if x.got != uint64(x.want) {
-			return because(ErrMismatch, argError("data", int(x.got&math.MaxInt32), x.want, "data has %s %d in layer %d, the cache has %d", x.name, x.got, layer, x.want))
+			got, want := fmt.Sprint(x.got), fmt.Sprint(x.want)
+			if x.name == "keyType" || x.name == "valueType" {
+				got, want = ElemType(x.got).String(), ElemType(x.want).String()
+			}
+			return because(ErrMismatch, argError("data", int(x.got&math.MaxInt32), x.want, "data has %s %s in layer %d, the cache has %s", x.name, got, layer, want))
 		}
 	}
 	n := order.Uint64(r[32:])

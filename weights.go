@@ -79,6 +79,9 @@ func (w *storedWeights) check(name string) error {
 	if t != WeightInt8 {
 		return nil
 	}
+	if w.Group == 0 { // not of Int8Matrix
+		return argError(name, 0, 1, "%s is of type int8 without scales: Int8Matrix takes them", name)
+	}
 	if w.Group < 1 {
 		return argError(name, w.Group, 1, "%s has groups of %d values, at least 1 is needed", name, w.Group)
 	}

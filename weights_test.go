@@ -248,7 +248,7 @@ func TestWeightsErrors(t *testing.T) {
 		{"has -256 rows, at least 1 is needed", qkv.WeightMatrix(qkv.WeightQ4_K, w.data, 8, -256)},
 		{fmt.Sprintf("has 1152 bytes, %d rows of 256 values of type Q4_K take %d", math.MaxInt, math.MaxInt), qkv.WeightMatrix(qkv.WeightQ4_K, w.data, math.MaxInt, 256)},
 		{"has 0 columns, at least 1 is needed", w.Slice(3, 3)},
-		{"has groups of 0 values, at least 1 is needed", qkv.WeightMatrix(qkv.WeightInt8, w.data, 4, 256)},
+		{"is of type int8 without scales: Int8Matrix takes them", qkv.WeightMatrix(qkv.WeightInt8, w.data, 4, 256)},
 		{"has groups of -1 values, at least 1 is needed", qkv.Int8Matrix(integers, scales, 8, 256, -1)},
 		{"has 47 scales, 8 rows in groups of 48 of 256 values need 48", qkv.Int8Matrix(integers, scales[:47], 8, 256, 48)},
 		{"has 7 scales, 8 rows in groups of 256 of 256 values need 8", qkv.Int8Matrix(integers, scales[:7], 8, 256, 0)},
