@@ -25,7 +25,7 @@ const usage = `qkv computes softmax(scale * Q Kᵀ + mask) V on CPUs.
   qkv tune     measure choices for this CPU, for the library to load
   qkv conform  run ONNX backend node tests of Attention and RotaryEmbedding
   qkv info     say what this machine has and which kernel set runs
-  qkv version
+  qkv version  say which build this is
 
 "qkv run -h" lists the flags of run, and so on. A file named - is standard input or output.
 The environment variable QKV_KERNEL names a kernel set to use where -kernel does not.
