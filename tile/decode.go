@@ -242,18 +242,19 @@ func floatsFrom(p *float32, i int) *float32 {
 // An order is how rows of keys or values are read when they are decoded.
 type order struct {
 	step  int // keys of a KV head, and then as many of the next
-	ahead int // rows ahead to ask for, or of a window
-	parts int // of a window, 0 if there are none
+	ahead int // rows ahead to ask for, or of a window, then a power of two
+
+	windows bool
 }
 
 // upcoming returns the row to ask for with a row of a block: one as far ahead, or one of the next
 // window. The parts of a window take turns: memory gives more if several pages are read at once.
 func (o order) upcoming(row int) int {
-	if o.parts == 0 {
+	if !o.windows {
 		return row + o.ahead
 	}
-	in := row % o.ahead
-	return row - in + o.ahead + in%o.parts*(o.ahead/o.parts) + in/o.parts
+	in := row & (o.ahead - 1)
+	return row - in + o.ahead + in%windowParts*(o.ahead/windowParts) + in/windowParts
 }
 
 const (
@@ -296,7 +297,7 @@ func (t *KV) inBlocks(dim int) order {
 	for rows > keysInTurn && rows*t.rowBytes(dim) > windowBytes {
 		rows /= 2
 	}
-	return order{step: kernel.KeyBlock, ahead: rows, parts: windowParts}
+	return order{step: kernel.KeyBlock, ahead: rows, windows: true}
 }
 
 // scattered reports whether the keys of a KV head lie among those of others, in runs of less than

@@ -81,3 +81,28 @@ func TestDecodeAsks(t *testing.T) {
 		}
 	}
 }
+
+// TestOffsetsAreKept: rows as far apart as those of the call before, read in the same order, have no
+// offsets computed anew. In another order or at another distance, and of a sequence's pages, they have.
+func TestOffsetsAreKept(t *testing.T) {
+	r := keyRows{stride: 256, even: true, order: order{step: kernel.KeyBlock, ahead: 64, windows: true}}
+	kept := func() bool {
+		r.offAt.forget()
+		r.off[1] = -1
+		r.offsets(0)
+		return r.off[1] == -1
+	}
+	if r.offsets(0); !kept() {
+		t.Error("the offsets of the same rows are computed anew")
+	}
+	if r.stride = 512; kept() || r.off[1] != 512 {
+		t.Errorf("row 1 is at %d, want 512", r.off[1])
+	}
+	if r.order.ahead = 32; kept() || r.off[kernel.Upcoming] != 32*512 {
+		t.Errorf("with row 0, %d is asked for, want %d", r.off[kernel.Upcoming], 32*512)
+	}
+	r.offAt = offsetsOf{seq: 1, key0: 64}
+	if r.offAt.forget(); r.offAt != (offsetsOf{}) {
+		t.Errorf("offsets of pages are kept: %+v", r.offAt)
+	}
+}

@@ -73,11 +73,20 @@ type keyRows struct {
 	scaleCopy [kernel.KeyBlock]float32
 }
 
-// offsetsOf says what rows offsets are those of: rows as far apart as stride, if even, and
-// otherwise those of two blocks of a sequence.
+// offsetsOf says what rows offsets are those of: rows as far apart as stride, read in an order, if even,
+// and otherwise those of two blocks of a sequence.
 type offsetsOf struct {
 	even              bool
+	order             order
 	stride, seq, key0 int // seq from 1 on
+}
+
+// forget has offsets of a sequence looked up anew. Even ones are the same in every problem: where keys
+// are few, to compute them takes longer than all else.
+func (o *offsetsOf) forget() {
+	if !o.even {
+		*o = offsetsOf{}
+	}
 }
 
 // find looks up the rows of a key block of a KV head.
@@ -102,7 +111,7 @@ func (r *keyRows) find(at *cursor, head int) {
 
 // offsets returns the offsets from base of the rows from one on.
 func (r *keyRows) offsets(from int) *[2 * kernel.KeyBlock]int {
-	if want := (offsetsOf{even: true, stride: r.stride}); r.even && r.offAt != want {
+	if want := (offsetsOf{even: true, order: r.order, stride: r.stride}); r.even && r.offAt != want {
 		for k := range kernel.KeyBlock {
 			r.off[k], r.off[kernel.KeyBlock+k] = k*r.stride, r.order.upcoming(k)*r.stride
 		}

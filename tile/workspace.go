@@ -85,7 +85,9 @@ func (w *workspace) reserve(e *Engine, p *Problem, s *Schedule) {
 		}
 	}
 	w.kv.k.kv, w.kv.v.kv = &p.K, &p.V
-	w.kv.k.offAt, w.kv.v.offAt, w.kv.fewer = offsetsOf{}, offsetsOf{}, 0
+	w.kv.k.offAt.forget()
+	w.kv.v.offAt.forget()
+	w.kv.fewer = 0
 	if copies {
 		w.kv.k.floats = take(copySize(p.DimQK))
 		w.kv.v.floats = take(copySize(p.DimV))
