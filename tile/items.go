@@ -8,9 +8,10 @@ type workItems struct {
 	taken, finished atomic.Int64
 }
 
-// open cuts rows of so many elements into items of about most elements, and returns how many of the
-// workers pay: one, and another for each worth elements.
+// open cuts rows of so many elements, which may be none, into items of about most elements, and returns
+// how many of the workers pay: one, and another for each worth elements.
 func (w *workItems) open(rows, elements, most, worth, workers int) int {
+	elements = max(1, elements)
 	w.rows, w.step = rows, max(1, most/elements)
 	w.taken.Store(0)
 	w.finished.Store(0)

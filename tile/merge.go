@@ -52,7 +52,7 @@ type mergeTerm struct {
 func (e *Engine) Merge(m *Merging, workers int) bool {
 	j := e.merges.Get().(*mergeJob)
 	j.Merging = *m
-	workers = j.items.open(m.Batch*m.Heads*m.Seq, len(m.Parts)*max(1, m.Dim), mergeItem, mergeWorth, workers)
+	workers = j.items.open(m.Batch*m.Heads*m.Seq, len(m.Parts)*m.Dim, mergeItem, mergeWorth, workers)
 	e.crew.run(&j.task, workers, e.labels)
 	whole := j.items.whole()
 	j.Merging = Merging{}
