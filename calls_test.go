@@ -93,7 +93,7 @@ func logged(shape kernel.Set, w workLog) *kernel.Set {
 		Bias:             func(a *kernel.BiasArgs) { w.note("Bias", a.Work()) },
 		Softmax:          func(a *kernel.SoftmaxArgs) { w.note("Softmax", a.Work()) },
 		Accumulate:       func(a *kernel.AccumulateArgs) { w.note("Accumulate", a.Work()) },
-		Finish:           func(a *kernel.FinishArgs) { w.note("Finish", a.Work()) },
+		Unpack:           func(a *kernel.UnpackArgs) { w.note("Unpack", a.Work()) },
 		Merge:            func(a *kernel.MergeArgs) { w.note("Merge", a.Work()) },
 		Convert:          func(a *kernel.ConvertArgs) { w.note("Convert", a.Work()) },
 		Store:            func(a *kernel.StoreArgs) { w.note("Store", a.Work()) },
@@ -301,9 +301,9 @@ func TestCallsDivide(t *testing.T) {
 				}
 				either(t, generic, accumulateGeneric, set.Accumulate, a)
 			}},
-			{"Finish", func(generic bool, out, _, _ *float32) {
-				a := &kernel.FinishArgs{O: &data[0], Sum: &sums[0], Dst: out, Off: off, DimStride: 1, Rows: lanes, Dim: dim, Lanes: lanes, Stride: lanes}
-				either(t, generic, finishGeneric, set.Finish, a)
+			{"Unpack", func(generic bool, out, _, _ *float32) {
+				a := &kernel.UnpackArgs{O: &data[0], Sum: &sums[0], Dst: out, Off: off, DimStride: 1, Rows: lanes, Dim: dim, Lanes: lanes, Stride: lanes}
+				either(t, generic, unpackGeneric, set.Unpack, a)
 			}},
 			{"Merge", func(generic bool, out, top, sum *float32) {
 				a := &kernel.MergeArgs{O: out, Max: top, Sum: sum, Chunk: &data[0], ChunkMax: &maxima[0], ChunkSum: &sums[0], Dim: dim, Lanes: lanes, Stride: lanes}

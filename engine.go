@@ -33,10 +33,10 @@ type Config struct {
 	Workers int
 
 	// Labels makes workers carry the pprof label "phase", for CPU profiles. Attention has the phases
-	// pack, mask, scores, modify, softmax, accumulate and finish. Matrix products have pack and
-	// multiply; a [Projection] has project, and rotate for what is done to its finished heads. A
+	// pack, mask, scores, modify, softmax, accumulate, merge and unpack. Matrix products have pack and
+	// multiply; a [Projection] has project, and rotate for what is done to its complete heads. A
 	// [Layer] with a gate has gate. Keys and values are written into a [Cache] in the phase store.
-	// Engine.Rotate is in rotate, and Engine.Merge in finish. All work is done on goroutines other than
+	// Engine.Rotate is in rotate, and Engine.Merge in merge. All work is done on goroutines other than
 	// the caller's then.
 	Labels bool
 

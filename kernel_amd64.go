@@ -34,7 +34,7 @@ var avx512Set = kernel.Set{
 	Bias:             biasAVX512,
 	Softmax:          softmaxAVX512,
 	Accumulate:       accumulateAVX512,
-	Finish:           finishWith(finishAVX512),
+	Unpack:           unpackWith(unpackAVX512),
 	Merge:            mergeAVX512,
 	Convert:          convertWith(convertAVX512),
 	Store:            storeAVX512,
@@ -70,7 +70,7 @@ var avx2Set = kernel.Set{
 	Bias:             biasAVX2,
 	Softmax:          softmaxAVX2,
 	Accumulate:       accumulateAVX2,
-	Finish:           finishWith(finishAVX2),
+	Unpack:           unpackWith(unpackAVX2),
 	Merge:            mergeAVX2,
 	Convert:          convertWith(convertAVX2),
 	Store:            storeAVX2,
@@ -121,10 +121,10 @@ func softmaxAVX512(a *kernel.SoftmaxArgs)
 //go:noescape
 func accumulateAVX512(a *kernel.AccumulateArgs)
 
-// finishAVX512 is finishGeneric where DimStride is 1.
+// unpackAVX512 is unpackGeneric where DimStride is 1.
 //
 //go:noescape
-func finishAVX512(a *kernel.FinishArgs)
+func unpackAVX512(a *kernel.UnpackArgs)
 
 // mergeAVX512 is mergeGeneric.
 //
@@ -224,10 +224,10 @@ func softmaxAVX2(a *kernel.SoftmaxArgs)
 //go:noescape
 func accumulateAVX2(a *kernel.AccumulateArgs)
 
-// finishAVX2 is finishGeneric where DimStride is 1.
+// unpackAVX2 is unpackGeneric where DimStride is 1.
 //
 //go:noescape
-func finishAVX2(a *kernel.FinishArgs)
+func unpackAVX2(a *kernel.UnpackArgs)
 
 // mergeAVX2 is mergeGeneric.
 //

@@ -14702,7 +14702,7 @@ done:
 	VZEROUPPER
 	RET
 
-// func finishAVX512(a *kernel.FinishArgs)
+// func unpackAVX512(a *kernel.UnpackArgs)
 //
 //	for l := range Rows {
 //		r = Sum[l] == 0 ? 0 : 1/Sum[l]
@@ -14728,7 +14728,7 @@ done:
 //	R13 sums
 //	square: Z0..Z15 rows; Z16 scratch; Z17 1/Sum
 //	K1 dims of the square
-TEXT ·finishAVX512(SB), NOSPLIT, $0-8
+TEXT ·unpackAVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), DI
 	MOVQ 8(DI), R13 // a.Sum
 	MOVQ 24(DI), AX // a.Off
@@ -66422,7 +66422,7 @@ done:
 	VZEROUPPER
 	RET
 
-// func finishAVX2(a *kernel.FinishArgs)
+// func unpackAVX2(a *kernel.UnpackArgs)
 //
 //	for l := range Rows {
 //		r = Sum[l] == 0 ? 0 : 1/Sum[l]
@@ -66447,7 +66447,7 @@ done:
 //	R12 dims of the square
 //	R13 sums
 //	square: Y0..Y7 rows; Y8 scratch; Y9 1/Sum; Y10 mask
-TEXT ·finishAVX2(SB), NOSPLIT, $0-8
+TEXT ·unpackAVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), DI
 	MOVQ 8(DI), R13 // a.Sum
 	MOVQ 24(DI), AX // a.Off

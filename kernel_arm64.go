@@ -31,7 +31,7 @@ var neonSet = kernel.Set{
 	Bias:             biasNEON,
 	Softmax:          softmaxNEON,
 	Accumulate:       accumulateNEON,
-	Finish:           finishWith(finishNEON),
+	Unpack:           unpackWith(unpackNEON),
 	Merge:            mergeNEON,
 	Convert:          convertWith(convertNEON),
 	Store:            storeNEON,
@@ -82,10 +82,10 @@ func softmaxNEON(a *kernel.SoftmaxArgs)
 //go:noescape
 func accumulateNEON(a *kernel.AccumulateArgs)
 
-// finishNEON is finishGeneric where DimStride is 1.
+// unpackNEON is unpackGeneric where DimStride is 1.
 //
 //go:noescape
-func finishNEON(a *kernel.FinishArgs)
+func unpackNEON(a *kernel.UnpackArgs)
 
 // mergeNEON is mergeGeneric.
 //

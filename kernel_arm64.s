@@ -15122,7 +15122,7 @@ ready1x1:
 done:
 	RET
 
-// func finishNEON(a *kernel.FinishArgs)
+// func unpackNEON(a *kernel.UnpackArgs)
 //
 //	for l := range Rows {
 //		r = Sum[l] == 0 ? 0 : 1/Sum[l]
@@ -15147,7 +15147,7 @@ done:
 //	R2 dims of the square
 //	R3 sums
 //	square: V0..V3 rows; V4 scratch; V5 1/Sum
-TEXT ·finishNEON(SB), NOSPLIT, $0-8
+TEXT ·unpackNEON(SB), NOSPLIT, $0-8
 	MOVD a+0(FP), R0
 	MOVD 8(R0), R3 // a.Sum
 	MOVD 24(R0), R20 // a.Off

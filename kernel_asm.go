@@ -15,13 +15,13 @@ func packWith(unit func(*kernel.PackArgs)) func(*kernel.PackArgs) {
 	}
 }
 
-// finishWith returns the Finish of a set whose machine code needs a DimStride of 1.
-func finishWith(unit func(*kernel.FinishArgs)) func(*kernel.FinishArgs) {
-	return func(a *kernel.FinishArgs) {
+// unpackWith returns the Unpack of a set whose machine code needs a DimStride of 1.
+func unpackWith(unit func(*kernel.UnpackArgs)) func(*kernel.UnpackArgs) {
+	return func(a *kernel.UnpackArgs) {
 		if a.DimStride == 1 {
 			unit(a)
 		} else {
-			finishGeneric(a)
+			unpackGeneric(a)
 		}
 	}
 }

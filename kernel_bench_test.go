@@ -78,8 +78,8 @@ func BenchmarkKernel(b *testing.B) {
 				b.Run(name("pack"), func(b *testing.B) {
 					s.bytes(b, func() { s.set.Pack(&s.pack) })
 				})
-				b.Run(name("finish"), func(b *testing.B) {
-					s.bytes(b, func() { s.set.Finish(&s.finish) })
+				b.Run(name("unpack"), func(b *testing.B) {
+					s.bytes(b, func() { s.set.Unpack(&s.unpack) })
 				})
 			}
 		}
@@ -101,7 +101,7 @@ type kernelBench struct {
 	bias       kernel.BiasArgs
 	softmax    kernel.SoftmaxArgs
 	accumulate kernel.AccumulateArgs
-	finish     kernel.FinishArgs
+	unpack     kernel.UnpackArgs
 }
 
 func newKernelBench(set *kernel.Set, lanes, dim int) *kernelBench {
@@ -163,7 +163,7 @@ func newKernelBench(set *kernel.Set, lanes, dim int) *kernelBench {
 		P: &weights[0], O: &out[0], Alpha: &state[2][0], Lanes: lanes, Stride: lanes,
 		Mode: kernel.First,
 	}
-	s.finish = kernel.FinishArgs{
+	s.unpack = kernel.UnpackArgs{
 		O: &out[0], Sum: &random(lanes)[0], Dst: &rows[0], Off: off, DimStride: 1,
 		Rows: lanes, Dim: dim, Lanes: lanes, Stride: lanes,
 	}

@@ -29,7 +29,7 @@ var genericFuncs = kernel.Funcs{
 	Bias:             biasGeneric,
 	Softmax:          softmaxGeneric,
 	Accumulate:       accumulateGeneric,
-	Finish:           finishGeneric,
+	Unpack:           unpackGeneric,
 	Merge:            mergeGeneric,
 	Convert:          convertGeneric,
 	Store:            storeGeneric,
@@ -307,7 +307,7 @@ func updated(o, acc float32, mode kernel.UpdateMode, alpha *float32, lane int) f
 	return fp.FMA(o, weight, acc)
 }
 
-func finishGeneric(a *kernel.FinishArgs) {
+func unpackGeneric(a *kernel.UnpackArgs) {
 	for l := range a.Rows {
 		var r float32
 		if sum := *ptr.At(a.Sum, l); sum != 0 {

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/qkv-go/qkv/kernel"
 	"github.com/qkv-go/qkv/tile"
 )
 
@@ -30,7 +31,8 @@ func TestLabels(t *testing.T) {
 	f.Bias = noting(note, "Bias", f.Bias)
 	f.Softmax = noting(note, "Softmax", f.Softmax)
 	f.Accumulate = noting(note, "Accumulate", f.Accumulate)
-	f.Finish = noting(note, "Finish", f.Finish)
+	f.Merge = noting(note, "Merge", f.Merge)
+	f.Unpack = noting(note, "Unpack", f.Unpack)
 	f.DecodeScores = noting(note, "DecodeScores", f.DecodeScores)
 	f.DecodeAccumulate = noting(note, "DecodeAccumulate", f.DecodeAccumulate)
 	f.Multiply = noting(note, "Multiply", f.Multiply)
@@ -55,7 +57,11 @@ func TestLabels(t *testing.T) {
 	}{
 		{"prefill", func() {
 			ok(e.Run(&Call{Q: rows(heads, tokens), K: rows(heads, tokens), V: rows(heads, tokens), Out: rows(heads, tokens)}))
-		}, []string{"Pack: pack", "Scores: scores", "Softmax: softmax", "Accumulate: accumulate", "Finish: finish"}},
+		}, []string{"Pack: pack", "Scores: scores", "Softmax: softmax", "Accumulate: accumulate", "Unpack: unpack"}},
+		{"chunks", func() {
+			const keys = 2 * kernel.KeyChunk
+			ok(e.Run(&Call{Q: rows(heads, tokens), K: rows(heads, keys), V: rows(heads, keys), Out: rows(heads, tokens)}))
+		}, []string{"Merge: merge", "Unpack: unpack"}},
 		{"modified scores", func() {
 			ok(e.Run(&Call{
 				Q: rows(heads, tokens), K: rows(heads, tokens), V: rows(heads, tokens), Out: rows(heads, tokens),

@@ -234,7 +234,7 @@ type AccumulateArgs struct {
 	Ahead     Ahead
 }
 
-// FinishArgs are the operands of Set.Finish.
+// UnpackArgs are the operands of Set.Unpack.
 //
 //	for l := range Rows {
 //		r := float32(0)
@@ -245,7 +245,7 @@ type AccumulateArgs struct {
 //			Dst[Off[l]+d*DimStride] = O[d*Stride+l] * r
 //		}
 //	}
-type FinishArgs struct {
+type UnpackArgs struct {
 	O         *float32 // [Dim][Stride]
 	Sum       *float32 // [Lanes]
 	Dst       *float32 // element 0 of the output; no two elements share memory

@@ -94,19 +94,19 @@ func (s *Set) Accumulate(a *AccumulateArgs) {
 	a.V, a.O, a.Dim = value, out, dim
 }
 
-// Finish calls [Funcs.Finish].
+// Unpack calls [Funcs.Unpack].
 //
 //go:noinline
-func (s *Set) Finish(a *FinishArgs) {
+func (s *Set) Unpack(a *UnpackArgs) {
 	if a.Work() <= MaxWork {
-		s.funcs.Finish(a)
+		s.funcs.Unpack(a)
 		return
 	}
 	out, dst, dim := a.O, a.Dst, a.Dim
 	step := part(dim, a.Work())
 	for d := 0; d < dim; d += step {
 		a.O, a.Dst, a.Dim = ptr.At(out, d*a.Stride), ptr.At(dst, d*a.DimStride), min(step, dim-d)
-		s.Finish(a)
+		s.Unpack(a)
 	}
 	a.O, a.Dst, a.Dim = out, dst, dim
 }

@@ -102,9 +102,9 @@ var loops = []loop{
 			s.Accumulate(a)
 		}
 	}},
-	{"Finish", func(s *Set, begun, stop *atomic.Bool) {
-		for a := new(FinishArgs); !stop.Load(); begun.Store(true) {
-			s.Finish(a)
+	{"Unpack", func(s *Set, begun, stop *atomic.Bool) {
+		for a := new(UnpackArgs); !stop.Load(); begun.Store(true) {
+			s.Unpack(a)
 		}
 	}},
 	{"Merge", func(s *Set, begun, stop *atomic.Bool) {

@@ -9,7 +9,7 @@ func Checked(s *Set) *Set {
 	assert(s.Rows > 0, "kernel: Set.Rows is not positive")
 	f := &s.funcs
 	assert(f.Pack != nil && f.Scores != nil && f.Softcap != nil && f.ALiBi != nil && f.Bias != nil &&
-		f.Softmax != nil && f.Accumulate != nil && f.Finish != nil && f.Multiply != nil && f.Float16 != nil &&
+		f.Softmax != nil && f.Accumulate != nil && f.Unpack != nil && f.Multiply != nil && f.Float16 != nil &&
 		f.MultiplyFew != nil && f.Combine != nil && f.Dots != nil &&
 		f.Rotary != nil && f.Merge != nil && f.Convert != nil && f.Store != nil && f.DecodeScores != nil && f.DecodeAccumulate != nil &&
 		f.Peak != nil && f.Read != nil, "kernel: Set lacks a function")
@@ -77,13 +77,13 @@ func Checked(s *Set) *Set {
 		checkWork(a.Work())
 		f.Accumulate(a)
 	}
-	c.Finish = func(a *FinishArgs) {
+	c.Unpack = func(a *UnpackArgs) {
 		s.checkLanes(a.Lanes, a.Stride)
 		checkRows(a.Rows, a.Lanes)
 		checkDim(a.Dim)
-		assert(a.O != nil && a.Sum != nil && a.Dst != nil && a.Off != nil, "kernel: Finish: nil operand")
+		assert(a.O != nil && a.Sum != nil && a.Dst != nil && a.Off != nil, "kernel: Unpack: nil operand")
 		checkWork(a.Work())
-		f.Finish(a)
+		f.Unpack(a)
 	}
 	c.Merge = func(a *MergeArgs) {
 		s.checkLanes(a.Lanes, a.Stride)

@@ -13,7 +13,7 @@ func nothing() Funcs {
 	return Funcs{
 		Pack: func(*PackArgs) {}, Scores: func(*ScoresArgs) {},
 		Softcap: func(*SoftcapArgs) {}, ALiBi: func(*ALiBiArgs) {}, Bias: func(*BiasArgs) {},
-		Softmax: func(*SoftmaxArgs) {}, Accumulate: func(*AccumulateArgs) {}, Finish: func(*FinishArgs) {}, Multiply: func(*MultiplyArgs) {},
+		Softmax: func(*SoftmaxArgs) {}, Accumulate: func(*AccumulateArgs) {}, Unpack: func(*UnpackArgs) {}, Multiply: func(*MultiplyArgs) {},
 		MultiplyFew: func(*MultiplyArgs) {}, Combine: func(*CombineArgs) {}, Dots: func(*DotsArgs) {},
 		Merge: func(*MergeArgs) {}, Convert: func(*ConvertArgs) {}, Store: func(*StoreArgs) {},
 		DecodeScores: func(*DecodeScoresArgs) {}, DecodeAccumulate: func(*DecodeAccumulateArgs) {},
@@ -124,14 +124,14 @@ func TestChecked(t *testing.T) {
 		{"kernel: Dim < 1", func(a *AccumulateArgs) { a.Dim = 0 }},
 		{"kernel: Lanes is not a positive multiple of Vec", func(a *AccumulateArgs) { a.Lanes = 4 }},
 	})
-	testClauses(t, s.Finish, FinishArgs{O: &f, Sum: &f, Dst: &f, Off: &off, DimStride: 1, Rows: 8, Dim: 1, Lanes: 8, Stride: 8}, []violation[FinishArgs]{
-		{"kernel: Finish: nil operand", func(a *FinishArgs) { a.O = nil }},
-		{"kernel: Finish: nil operand", func(a *FinishArgs) { a.Sum = nil }},
-		{"kernel: Finish: nil operand", func(a *FinishArgs) { a.Dst = nil }},
-		{"kernel: Finish: nil operand", func(a *FinishArgs) { a.Off = nil }},
-		{"kernel: Rows outside 1..Lanes", func(a *FinishArgs) { a.Rows = 9 }},
-		{"kernel: Dim < 1", func(a *FinishArgs) { a.Dim = 0 }},
-		{"kernel: Lanes > Set.Lanes", func(a *FinishArgs) { a.Lanes, a.Stride = 64, 64 }},
+	testClauses(t, s.Unpack, UnpackArgs{O: &f, Sum: &f, Dst: &f, Off: &off, DimStride: 1, Rows: 8, Dim: 1, Lanes: 8, Stride: 8}, []violation[UnpackArgs]{
+		{"kernel: Unpack: nil operand", func(a *UnpackArgs) { a.O = nil }},
+		{"kernel: Unpack: nil operand", func(a *UnpackArgs) { a.Sum = nil }},
+		{"kernel: Unpack: nil operand", func(a *UnpackArgs) { a.Dst = nil }},
+		{"kernel: Unpack: nil operand", func(a *UnpackArgs) { a.Off = nil }},
+		{"kernel: Rows outside 1..Lanes", func(a *UnpackArgs) { a.Rows = 9 }},
+		{"kernel: Dim < 1", func(a *UnpackArgs) { a.Dim = 0 }},
+		{"kernel: Lanes > Set.Lanes", func(a *UnpackArgs) { a.Lanes, a.Stride = 64, 64 }},
 	})
 	testClauses(t, s.Merge, MergeArgs{O: &f, Max: &f, Sum: &f, Chunk: &f, ChunkMax: &f, ChunkSum: &f, Dim: 1, Lanes: 8, Stride: 8}, []violation[MergeArgs]{
 		{"kernel: Merge: nil operand", func(a *MergeArgs) { a.O = nil }},
@@ -304,8 +304,8 @@ func TestCheckedWork(t *testing.T) {
 		"Accumulate": func() {
 			s.Accumulate(&AccumulateArgs{V: &f, Keys: 1, MaskFrom: 1, Dim: n, P: &f, O: &f, Lanes: 8, Stride: 8})
 		},
-		"Finish": func() {
-			s.Finish(&FinishArgs{O: &f, Sum: &f, Dst: &f, Off: &off, DimStride: 1, Rows: 1, Dim: n, Lanes: 8, Stride: 8})
+		"Unpack": func() {
+			s.Unpack(&UnpackArgs{O: &f, Sum: &f, Dst: &f, Off: &off, DimStride: 1, Rows: 1, Dim: n, Lanes: 8, Stride: 8})
 		},
 		"Merge": func() {
 			s.Merge(&MergeArgs{O: &f, Max: &f, Sum: &f, Chunk: &f, ChunkMax: &f, ChunkSum: &f, Dim: n, Lanes: 8, Stride: 8})

@@ -104,8 +104,8 @@ type Funcs struct {
 	// Accumulate adds the weighted values of a key block to the output.
 	Accumulate func(*AccumulateArgs)
 
-	// Finish divides by the row sums and transposes the output back into rows.
-	Finish func(*FinishArgs)
+	// Unpack divides by the row sums and transposes the output back into rows.
+	Unpack func(*UnpackArgs)
 
 	// Merge adds the results of a chunk of keys, or of some, to those of chunks before.
 	Merge func(*MergeArgs)

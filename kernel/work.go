@@ -49,7 +49,7 @@ func (a *AccumulateArgs) Work() int64 {
 }
 
 // Work returns the work of a call.
-func (a *FinishArgs) Work() int64 { return int64(a.Lanes) * int64(a.Dim) * moved * far(a.DimStride) }
+func (a *UnpackArgs) Work() int64 { return int64(a.Lanes) * int64(a.Dim) * moved * far(a.DimStride) }
 
 // Work returns the work of a call.
 func (a *MergeArgs) Work() int64 { return int64(a.Lanes) * int64(a.Dim) * moved }

@@ -147,7 +147,7 @@ func (w *workspace) toLanes(at *cursor, groups []laneGroup) {
 		if !g.started {
 			continue
 		}
-		at.engine.phase(phaseFinish)
+		at.engine.phase(phasePack)
 		a := &w.decoder.packArgs
 		a.Src, a.Off = g.chunk, &w.decoder.off
 		for l := range g.rows {

@@ -67,7 +67,7 @@ func TestDecodeAsks(t *testing.T) {
 		set := kernel.Set{Name: "test", Vec: 16, Lanes: 16, Rows: 6, DecodeRows: 16}.With(kernel.Funcs{
 			Pack:             func(*kernel.PackArgs) {},
 			Softmax:          func(*kernel.SoftmaxArgs) {},
-			Finish:           func(*kernel.FinishArgs) {},
+			Unpack:           func(*kernel.UnpackArgs) {},
 			Merge:            func(*kernel.MergeArgs) {},
 			DecodeScores:     func(a *kernel.DecodeScoresArgs) { note(a.K, a.Off, a.Keys) },
 			DecodeAccumulate: func(a *kernel.DecodeAccumulateArgs) { note(a.V, a.Off, a.Keys) },

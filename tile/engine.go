@@ -232,7 +232,8 @@ const (
 	phaseModify
 	phaseSoftmax
 	phaseAccumulate
-	phaseFinish
+	phaseMerge
+	phaseUnpack
 	phaseMultiply
 	phaseProject
 	phaseRotate
@@ -242,7 +243,7 @@ const (
 )
 
 var phaseLabels = func() (labels []context.Context) {
-	for _, name := range []string{"pack", "mask", "scores", "modify", "softmax", "accumulate", "finish", "multiply", "project", "rotate", "gate", "store"} {
+	for _, name := range []string{"pack", "mask", "scores", "modify", "softmax", "accumulate", "merge", "unpack", "multiply", "project", "rotate", "gate", "store"} {
 		labels = append(labels, pprof.WithLabels(context.Background(), pprof.Labels("phase", name)))
 	}
 	return append(labels, context.Background())

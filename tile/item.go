@@ -54,7 +54,7 @@ func lane(base *float32, row, stride, lane int) *float32 {
 
 // epilogue writes the rows of lane groups, and their log-sum-exp where asked for.
 func (w *workspace) epilogue(at *cursor, groups []laneGroup) {
-	at.engine.phase(phaseFinish)
+	at.engine.phase(phaseUnpack)
 	for i := range groups {
 		g := &groups[i]
 		w.stage.writeOut(at, g)

@@ -63,7 +63,7 @@ func (e *Engine) Merge(m *Merging, workers int) bool {
 // drain merges items until none is left.
 func (j *mergeJob) drain() {
 	e := j.engine
-	e.phase(phaseFinish)
+	e.phase(phaseMerge)
 	terms := e.mergeTerms.Get().(*[]mergeTerm)
 	j.items.share(j.Done, func(from, to int) {
 		for row := from; row < to; row++ {

@@ -31,7 +31,7 @@ func TestPrefetch(t *testing.T) {
 		Scores:     func(a *kernel.ScoresArgs) { take(&a.Ahead, (a.Keys+rows-1)/rows, a.Dim) },
 		Softmax:    func(*kernel.SoftmaxArgs) {},
 		Accumulate: func(a *kernel.AccumulateArgs) { take(&a.Ahead, (a.Dim+rows-1)/rows, a.Keys) },
-		Finish:     func(*kernel.FinishArgs) {},
+		Unpack:     func(*kernel.UnpackArgs) {},
 		Bias:       func(*kernel.BiasArgs) {},
 	})
 	operand := func(heads int) (Operand, []float32) {

@@ -26,7 +26,7 @@ type productJob struct {
 type productWorkspace struct {
 	args       kernel.MultiplyArgs
 	packArgs   kernel.PackArgs
-	finishArgs kernel.FinishArgs
+	unpackArgs kernel.UnpackArgs
 
 	dotsArgs    kernel.DotsArgs
 	combineArgs kernel.CombineArgs
@@ -67,7 +67,7 @@ func (ws *productWorkspace) release() {
 	ws.packArgs.Src, ws.packArgs.Dst = nil, nil
 	ws.args.A, ws.args.B, ws.args.C, ws.args.Bias = nil, nil, nil, nil
 	ws.args.Next, ws.args.NextEnd, ws.args.Then, ws.args.ThenRows = 0, 0, 0, 0
-	ws.finishArgs.Dst = nil
+	ws.unpackArgs.Dst = nil
 	ws.dotsArgs.Q, ws.dotsArgs.B, ws.dotsArgs.C = nil, nil, nil
 	ws.combineArgs.A, ws.combineArgs.B, ws.combineArgs.C = nil, nil, nil
 	ws.rows, ws.copied = nil, nil

@@ -99,11 +99,11 @@ func (j *productJob) columns(ws *productWorkspace, at *panel, cols, row, n, lane
 		set.Multiply(a)
 		a.Bias = nil
 	}
-	ws.finishArgs = kernel.FinishArgs{
+	ws.unpackArgs = kernel.UnpackArgs{
 		O: results, Sum: &ones[0], Dst: first, Off: &ws.off, DimStride: y.Stride[3],
 		Rows: n, Dim: cols, Lanes: lanes, Stride: lanes,
 	}
-	set.Finish(&ws.finishArgs)
+	set.Unpack(&ws.unpackArgs)
 }
 
 // begin puts what the product is added to into results [cols][lanes], and reports whether
@@ -138,7 +138,7 @@ func (j *productJob) begin(ws *productWorkspace, at *panel, results, first *floa
 	return true
 }
 
-// ones are the sums that Finish divides by, negativeZeros a bias that changes nothing.
+// ones are the sums that Unpack divides by, negativeZeros a bias that changes nothing.
 var ones, negativeZeros = lanesOf(1), lanesOf(float32(math.Copysign(0, -1)))
 
 func lanesOf(v float32) (x [kernel.MaxLanes]float32) {

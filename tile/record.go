@@ -10,7 +10,7 @@ import (
 type recorder struct {
 	off  [kernel.MaxLanes]int     // of rows
 	unit [kernel.MaxLanes]float32 // to divide by
-	args kernel.FinishArgs
+	args kernel.UnpackArgs
 }
 
 // record writes the scores of a lane group with all keys, masked or not, at the stage
@@ -112,5 +112,5 @@ func (w *workspace) writeRecord(at *cursor, g *laneGroup) {
 	a.DimStride = p.Record.Stride[3]
 	a.Rows, a.Dim = g.rows, at.n
 	a.Lanes, a.Stride = g.lanes, g.lanes
-	at.engine.set.Finish(a)
+	at.engine.set.Unpack(a)
 }

@@ -18,7 +18,7 @@ type stage struct {
 	transposer transposer
 
 	packArgs   kernel.PackArgs
-	finishArgs kernel.FinishArgs
+	unpackArgs kernel.UnpackArgs
 	ones       [kernel.MaxLanes]float32 // sums of probabilities
 }
 
@@ -45,7 +45,7 @@ func (t *stage) reserve(first *float32, stride int) {
 
 // release drops the references to the caller's memory.
 func (t *stage) release() {
-	t.packArgs.Src, t.transposer.args.Src, t.transposer.args.Dst, t.finishArgs.Dst = nil, nil, nil, nil
+	t.packArgs.Src, t.transposer.args.Src, t.transposer.args.Dst, t.unpackArgs.Dst = nil, nil, nil, nil
 }
 
 // goes reports whether rows of o go by the stage: each head of a lane group has a vector of them.
@@ -130,7 +130,7 @@ func (t *stage) writeOut(at *cursor, g *laneGroup) {
 	if p.Out.Stride != p.Q.Stride || !g.packed {
 		g.offsets(g.off, p.Out.Stride[1], p.Out.Stride[2])
 	}
-	a := &t.finishArgs
+	a := &t.unpackArgs
 	a.O, a.Sum = g.o, g.sum
 	if p.ProbMod != nil {
 		a.Sum = t.probSums(g)
@@ -144,7 +144,7 @@ func (t *stage) writeOut(at *cursor, g *laneGroup) {
 	if goes {
 		a.Dst, a.Off, a.DimStride = t.rows, &t.off, 1
 	}
-	at.engine.set.Finish(a)
+	at.engine.set.Unpack(a)
 	if goes {
 		t.deliver(at, g)
 	}

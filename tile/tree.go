@@ -67,7 +67,7 @@ func (m *merger) carry(at *cursor, t *tree, lanes, next, dim int) {
 
 // merge adds a result to another.
 func (m *merger) merge(at *cursor, to, from *partial, lanes, dim int) {
-	at.engine.phase(phaseFinish)
+	at.engine.phase(phaseMerge)
 	a := &m.args
 	a.O, a.Max, a.Sum = to.o, to.max, to.sum
 	a.Chunk, a.ChunkMax, a.ChunkSum = from.o, from.max, from.sum

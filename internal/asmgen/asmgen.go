@@ -53,7 +53,7 @@ var emitters = []emitter{
 	{field: "Bias", emit: bias},
 	{field: "Softmax", emit: softmax},
 	{field: "Accumulate", emit: accumulate},
-	{field: "Finish", emit: finish, where: "DimStride is 1"},
+	{field: "Unpack", emit: unpack, where: "DimStride is 1"},
 	{field: "Merge", emit: merge},
 	{field: "Convert", emit: convert, where: "UnitStride is that of units without gaps"},
 	{field: "Store", emit: store},

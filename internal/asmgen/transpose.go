@@ -14,7 +14,7 @@ for d := range Dim, l := range Lanes {
 }
 `
 
-const finishFormula = `
+const unpackFormula = `
 for l := range Rows {
 	r = Sum[l] == 0 ? 0 : 1/Sum[l]
 	for d := range Dim {
@@ -23,7 +23,7 @@ for l := range Rows {
 }
 `
 
-// A transposer is the body of Pack, Bias and Finish: squares of Lanes rows by Lanes
+// A transposer is the body of Pack, Bias and Unpack: squares of Lanes rows by Lanes
 // dims (keys in Bias), between rows at offsets (of a caller's tensor) and rows of
 // lanes.
 type transposer struct {
@@ -162,9 +162,9 @@ func pack(arch *Arch) *Func {
 	return f
 }
 
-// finish writes Finish.
-func finish(arch *Arch) *Func {
-	f := newFunc(arch, "finish", reflect.TypeFor[kernel.FinishArgs](), finishFormula)
+// unpack writes Unpack.
+func unpack(arch *Arch) *Func {
+	f := newFunc(arch, "unpack", reflect.TypeFor[kernel.UnpackArgs](), unpackFormula)
 	t := &transposer{Func: f}
 	t.reserve()
 	dims := f.int("dims of the square")

@@ -236,7 +236,7 @@ func (s *suite) attention(lanes int) {
 			Lanes: lanes, Stride: unit, Mode: mode,
 		})
 	}
-	s.set.Finish(&kernel.FinishArgs{
+	s.set.Unpack(&kernel.UnpackArgs{
 		O: o, Sum: sum, Dst: out, Off: &to, DimStride: 1, Rows: lanes, Dim: valDim, Lanes: lanes, Stride: unit,
 	})
 

@@ -149,7 +149,7 @@ func accumulate(a *kernel.AccumulateArgs) {
 	}
 }
 
-func finish(a *kernel.FinishArgs) {
+func unpack(a *kernel.UnpackArgs) {
 	for l := range a.Rows {
 		r := float32(0)
 		if *ptr.At(a.Sum, l) != 0 {

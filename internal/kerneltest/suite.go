@@ -48,7 +48,7 @@ var operations = []operation{
 	{"Bias", (*suite).bias},
 	{"Softmax", (*suite).softmax},
 	{"Accumulate", (*suite).accumulate},
-	{"Finish", (*suite).finish},
+	{"Unpack", (*suite).unpack},
 	{"Merge", (*suite).merge},
 	{"Convert", (*suite).convert},
 	{"Store", (*suite).store},

@@ -33,7 +33,7 @@ func TestOperations(t *testing.T) {
 func transcription() kernel.Funcs {
 	return kernel.Funcs{
 		Pack: pack, Scores: scores, Softcap: softcap, ALiBi: alibi, Bias: bias,
-		Softmax: softmax, Accumulate: accumulate, Finish: finish, Merge: merge, Convert: convert, Store: store,
+		Softmax: softmax, Accumulate: accumulate, Unpack: unpack, Merge: merge, Convert: convert, Store: store,
 		DecodeScores: decodeScores, DecodeAccumulate: decodeAccumulate,
 		Multiply: multiply, MultiplyFew: multiplyFew, Combine: combine, Dots: dots, Float16: float16, Rotary: rotary,
 		Peak: func(int) {},
@@ -466,8 +466,8 @@ func TestFaults(t *testing.T) {
 				}
 			}
 		}},
-		{"divides", "Finish", "want", func(s *kernel.Funcs) {
-			s.Finish = func(a *kernel.FinishArgs) {
+		{"divides", "Unpack", "want", func(s *kernel.Funcs) {
+			s.Unpack = func(a *kernel.UnpackArgs) {
 				for l := range a.Rows {
 					for d := range a.Dim {
 						*ptr.At(a.Dst, a.Off[l]+d*a.DimStride) = *ptr.At(a.O, d*a.Stride+l) / *ptr.At(a.Sum, l)
@@ -475,9 +475,9 @@ func TestFaults(t *testing.T) {
 				}
 			}
 		}},
-		{"writes spare rows", "Finish", "fault", func(s *kernel.Funcs) {
-			s.Finish = func(a *kernel.FinishArgs) {
-				finish(a)
+		{"writes spare rows", "Unpack", "fault", func(s *kernel.Funcs) {
+			s.Unpack = func(a *kernel.UnpackArgs) {
+				unpack(a)
 				*ptr.At(a.Dst, a.Off[min(a.Rows, a.Lanes-1)]) = 0
 			}
 		}},

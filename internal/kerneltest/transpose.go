@@ -47,7 +47,7 @@ func (s *suite) pack(lanes int) {
 	}
 }
 
-func (s *suite) finish(lanes int) {
+func (s *suite) unpack(lanes int) {
 	sums := []gen{uniform(1, 100), uniform(1, 100).with(zero, 2), uniform(1, 100).with(special, 4), bits}
 	for rows := 1; rows <= lanes; rows++ {
 		for _, dim := range dims() {
@@ -60,7 +60,7 @@ func (s *suite) finish(lanes int) {
 				stride := s.stride(lanes)
 				g, gs := choose(s.Rand, numbers), choose(s.Rand, sums)
 				dst, off := s.rows("Dst", rows, dim, l, unwritten)
-				a := kernel.FinishArgs{
+				a := kernel.UnpackArgs{
 					O:   s.matrix("O", dim, lanes, stride, g),
 					Sum: s.matrix("Sum", 1, lanes, lanes, gs),
 					Dst: dst, Off: off, DimStride: l.inner, Rows: rows, Dim: dim,
@@ -68,9 +68,9 @@ func (s *suite) finish(lanes int) {
 				}
 				got := a
 				what := func() string {
-					return fmt.Sprintf("Finish rows=%d dim=%d lanes=%d stride=%d %v %s sum=%s", rows, dim, lanes, stride, l, g.name, gs.name)
+					return fmt.Sprintf("Unpack rows=%d dim=%d lanes=%d stride=%d %v %s sum=%s", rows, dim, lanes, stride, l, g.name, gs.name)
 				}
-				s.check(what, func() { finish(&a) }, func() { s.set.Finish(&got) })
+				s.check(what, func() { unpack(&a) }, func() { s.set.Unpack(&got) })
 				unchanged(s, what, got, a)
 			}
 		}

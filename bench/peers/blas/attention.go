@@ -220,7 +220,7 @@ func (w *space) block(o *bench.Operands, heads, rows, rowBlock, head, block int)
 		for l := range lanes {
 			w.off[l] = l * dv
 		}
-		w.set.Finish(&kernel.FinishArgs{
+		w.set.Unpack(&kernel.UnpackArgs{
 			O: &w.o[lane], Sum: &w.sum[lane], Dst: &o.Out[(head*rows+first+lane)*dv], Off: &w.off, DimStride: 1,
 			Rows: min(lanes, n-lane), Dim: dv, Lanes: lanes, Stride: w.stride,
 		})
