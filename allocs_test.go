@@ -62,7 +62,7 @@ func TestAllocsAsWritten(t *testing.T) {
 		// Layers of three kinds: in int8, with a window and in pages that are shared.
 		layers := []qkv.CacheLayer{
 			{KVHeads: kvHeads, DimQK: dim, DimV: dim, KeyType: qkv.TypeInt8},
-			{KVHeads: kvHeads, DimQK: dim, DimV: dim, Window: 8, Keep: 3},
+			{KVHeads: kvHeads, DimQK: dim, DimV: dim, Window: 8, First: 3},
 			{KVHeads: kvHeads, DimQK: dim, DimV: dim, KeyType: qkv.TypeQ8_0, ValueType: qkv.TypeFloat16},
 		}
 		cache := newCache(t, qkv.CacheConfig{Layers: layers, Pages: 64, PageTokens: 8, Sequences: 2, StepTokens: seq})

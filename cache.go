@@ -48,17 +48,17 @@ type CacheLayer struct {
 	KeyType, ValueType ElemType
 
 	// Window, if not 0, is how many of the last keys a query attends, its own among them. Every query
-	// attends the first Keep tokens as well (StreamingLLM; Xiao et al., 2023). Layers with the same
-	// Window and Keep share a table.
+	// attends the tokens before First as well (StreamingLLM; Xiao et al., 2023). Layers with the same
+	// Window and First share a table.
 	//
 	// In such a layer, the pages of a sequence are a ring buffer of
 	//
-	//	Keep + Window - 1 + StepTokens
+	//	First + Window - 1 + StepTokens
 	//
-	// tokens, rounded up to whole pages. A new token takes the place of the oldest one behind the first
-	// Keep. For example, with a Window of 1,024, a Keep of 4, StepTokens of 256 and pages of 16, a
+	// tokens, rounded up to whole pages. A new token takes the place of the oldest one from First
+	// on. For example, with a Window of 1,024, a First of 4, StepTokens of 256 and pages of 16, a
 	// sequence has 81 pages at most, however long it grows.
-	Window, Keep int
+	Window, First int
 
 	// K and V, if given, are memory of the caller's for the layer, in any strides: [pages, kvHeads,
 	// page tokens, dim] of the types above, with as many pages as [CacheConfig.LayerPages] says.
@@ -101,7 +101,7 @@ func (cfg *CacheConfig) ringPages(l *CacheLayer) int {
 	if l.Window == 0 {
 		return 0
 	}
-	return (l.Keep + l.Window - 1 + cfg.stepTokens() + cfg.PageTokens - 1) / cfg.PageTokens
+	return (l.First + l.Window - 1 + cfg.stepTokens() + cfg.PageTokens - 1) / cfg.PageTokens
 }
 
 // stepTokens returns the most tokens of a step that rings have room for beside the window.
@@ -114,7 +114,7 @@ func (cfg *CacheConfig) stepTokens() int {
 
 // LayerPages returns how many pages a layer has: Pages, or with a Window
 //
-//	Sequences * ceil((Keep + Window - 1 + StepTokens) / PageTokens)
+//	Sequences * ceil((First + Window - 1 + StepTokens) / PageTokens)
 //
 // It is 0 for a configuration that [NewCache] refuses, and for an index that Layers does not have.
 func (cfg *CacheConfig) LayerPages(layer int) int {
@@ -132,7 +132,7 @@ func (cfg *CacheConfig) layerPages(layer int) int {
 	return cfg.Pages
 }
 
-// check reports numbers that no cache has. Those of a layer besides Window and Keep are left to
+// check reports numbers that no cache has. Those of a layer besides Window and First are left to
 // its store.
 func (cfg *CacheConfig) check() error {
 	if len(cfg.Layers) == 0 {
@@ -150,19 +150,19 @@ func (cfg *CacheConfig) check() error {
 		for _, x := range [...]struct {
 			name string
 			n    int
-		}{{"window", l.Window}, {"keep", l.Keep}} {
+		}{{"window", l.Window}, {"first", l.First}} {
 			if x.n < 0 || x.n > MaxSeq {
 				return argError(x.name, x.n, MaxSeq, "%s of layer %d is %d, 0 to %d is supported", x.name, i, x.n, MaxSeq)
 			}
 		}
 		if l.Window == 0 {
-			if all++; l.Keep != 0 {
-				return argError("keep", l.Keep, 0, "keep of layer %d is %d, it needs a window", i, l.Keep)
+			if all++; l.First != 0 {
+				return argError("first", l.First, 0, "first of layer %d is %d, it needs a window", i, l.First)
 			}
 			continue
 		}
-		if n := int64(l.Keep) + int64(l.Window) - 1 + int64(cfg.stepTokens()); n > MaxSeq {
-			return argError("window", int(min(n, math.MaxInt32)), MaxSeq, "keep, window and stepTokens of layer %d need %d tokens, at most %d are supported", i, n, MaxSeq)
+		if n := int64(l.First) + int64(l.Window) - 1 + int64(cfg.stepTokens()); n > MaxSeq {
+			return argError("window", int(min(n, math.MaxInt32)), MaxSeq, "first, window and stepTokens of layer %d need %d tokens, at most %d are supported", i, n, MaxSeq)
 		}
 		windows++
 		if n := mul(cfg.ringPages(l), cfg.Sequences); n > MaxSeq {
@@ -234,11 +234,11 @@ func NewCache(cfg CacheConfig) (*Cache, error) {
 func (c *Cache) groupOf(cfg *CacheConfig, layer int) int {
 	l := &cfg.Layers[layer]
 	for i := range c.groups {
-		if g := &c.groups[i]; g.window == l.Window && g.keep == l.Keep {
+		if g := &c.groups[i]; g.window == l.Window && g.first == l.First {
 			return i
 		}
 	}
-	c.groups = append(c.groups, pageGroup{layer: layer, window: l.Window, keep: l.Keep, ring: cfg.ringPages(l), pages: cfg.layerPages(layer)})
+	c.groups = append(c.groups, pageGroup{layer: layer, window: l.Window, first: l.First, ring: cfg.ringPages(l), pages: cfg.layerPages(layer)})
 	return len(c.groups) - 1
 }
 

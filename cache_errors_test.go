@@ -43,11 +43,11 @@ func TestCacheConfigErrors(t *testing.T) {
 		{"pageTokens", "qkv: pageTokens is 1073741825, 1 to 1073741824 is supported", func(c *qkv.CacheConfig, l *qkv.CacheLayer) { c.PageTokens = 1<<30 + 1 }},
 		{"stepTokens", "qkv: stepTokens is -1, 0 to 1073741824 is supported", func(c *qkv.CacheConfig, l *qkv.CacheLayer) { c.StepTokens = -1 }},
 		{"window", "qkv: window of layer 0 is -1, 0 to 1073741824 is supported", func(c *qkv.CacheConfig, l *qkv.CacheLayer) { l.Window = -1 }},
-		{"keep", "qkv: keep of layer 0 is -2, 0 to 1073741824 is supported", func(c *qkv.CacheConfig, l *qkv.CacheLayer) { l.Keep = -2 }},
-		{"window", "qkv: keep, window and stepTokens of layer 0 need 1073741825 tokens, at most 1073741824 are supported", func(c *qkv.CacheConfig, l *qkv.CacheLayer) {
-			l.Window, l.Keep, c.Pages, c.Sequences, c.StepTokens = 1<<29, 1<<28, 0, 1, 1<<28+2
+		{"first", "qkv: first of layer 0 is -2, 0 to 1073741824 is supported", func(c *qkv.CacheConfig, l *qkv.CacheLayer) { l.First = -2 }},
+		{"window", "qkv: first, window and stepTokens of layer 0 need 1073741825 tokens, at most 1073741824 are supported", func(c *qkv.CacheConfig, l *qkv.CacheLayer) {
+			l.Window, l.First, c.Pages, c.Sequences, c.StepTokens = 1<<29, 1<<28, 0, 1, 1<<28+2
 		}},
-		{"keep", "qkv: keep of layer 0 is 3, it needs a window", func(c *qkv.CacheConfig, l *qkv.CacheLayer) { l.Keep = 3 }},
+		{"first", "qkv: first of layer 0 is 3, it needs a window", func(c *qkv.CacheConfig, l *qkv.CacheLayer) { l.First = 3 }},
 		{"kvHeads", "qkv: layer 0: kvHeads is -2, at least 1 is needed", func(c *qkv.CacheConfig, l *qkv.CacheLayer) { l.KVHeads = -2 }},
 		{"dimQK", "qkv: layer 0: dimQK is 16385, at most 16384 is supported", func(c *qkv.CacheConfig, l *qkv.CacheLayer) { l.DimQK = 16385 }},
 		{"dimV", "qkv: layer 1: dimV is 0, at least 1 is needed", func(c *qkv.CacheConfig, l *qkv.CacheLayer) {
@@ -112,7 +112,7 @@ func TestStepErrors(t *testing.T) {
 	cfg.Layers[0].K, cfg.Layers[0].KScale = newPool(qkv.TypeInt8, [4]int{3, 2, 8, 32}).views()
 	cfg.Layers[0].V = qkv.BHSD(halves, 3, 2, 8, 64)
 	ring := s.layer()
-	ring.Window, ring.Keep = 4, 2
+	ring.Window, ring.First = 4, 2
 	cfg.Layers, cfg.Sequences, cfg.StepTokens = append(cfg.Layers, ring), 4, 11 // rings of 16 tokens
 	c, e := newCache(t, cfg), newAttention(t, qkv.Config{})
 	step, other := newStep(t, e, c), newCache(t, s.config(3, 8))
@@ -184,7 +184,7 @@ func TestStepErrors(t *testing.T) {
 		{"lensKV", "qkv: lensKV is given, a step has its own", attend(1, func(c *qkv.Call) { c.LensKV = []int{1} })},
 		{"mask", "qkv: an alignment of the mask is given, a step has its own", attend(1, func(c *qkv.Call) { c.Mask.Align = qkv.AlignOffset })},
 		{"mask", "qkv: mask has a window with left bound 4, that of layer 1 is 3", attend(1, func(c *qkv.Call) { c.Mask.Window = qkv.Sliding(4, 0) })},
-		{"mask", "qkv: mask has first tokens or a prefix, layer 1 has a window and keeps its own first 2", attend(1, func(c *qkv.Call) { c.Mask.Prefix = 3 })},
+		{"mask", "qkv: mask has first tokens or a prefix, layer 1 has a window and a First of its own, 2", attend(1, func(c *qkv.Call) { c.Mask.Prefix = 3 })},
 		{"lse", "qkv: lse has length 3, out has 20 rows", attend(1, func(c *qkv.Call) { c.LSE = make([]float32, 3) })},
 	} {
 		checkArgError(t, x.err, x.arg, x.want)
@@ -237,7 +237,7 @@ func TestSavedErrors(t *testing.T) {
 	s := cacheShapes[3]
 	cfg := s.config(6, 4)
 	ring := s.layer()
-	ring.Window, ring.Keep = 5, 1
+	ring.Window, ring.First = 5, 1
 	cfg.Layers, cfg.Sequences, cfg.StepTokens = append(cfg.Layers, ring), 2, 4
 	c, e := newCache(t, cfg), newAttention(t, qkv.Config{})
 	step, x := newStep(t, e, c), c.NewSequence()

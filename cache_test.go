@@ -30,9 +30,9 @@ func (s cacheShape) config(pages, pageTokens int) qkv.CacheConfig {
 }
 
 // ring returns a cache of one layer with a window.
-func (s cacheShape) ring(sequences, pageTokens, window, keep, step int) qkv.CacheConfig {
+func (s cacheShape) ring(sequences, pageTokens, window, first, step int) qkv.CacheConfig {
 	l := s.layer()
-	l.Window, l.Keep = window, keep
+	l.Window, l.First = window, first
 	return qkv.CacheConfig{Layers: []qkv.CacheLayer{l}, Sequences: sequences, PageTokens: pageTokens, StepTokens: step}
 }
 
@@ -163,7 +163,7 @@ func TestCaches(t *testing.T) {
 // rings of one page and of several, whose first tokens end within a page.
 func TestRings(t *testing.T) {
 	t.Parallel()
-	const keep, window = 5, 40
+	const first, window = 5, 40
 	for _, s := range cacheShapes {
 		for i, v := range variants {
 			if v.name == "all" || brief() && i > 0 && i < len(variants)-1 {
@@ -173,14 +173,14 @@ func TestRings(t *testing.T) {
 				if step < 31 && i > 0 {
 					continue
 				}
-				for _, page := range []int{keep + window - 1 + step, 16, 1} {
-					cfg := s.ring(3, page, window, keep, step)
-					size := (keep + window - 1 + step + page - 1) / page * page
+				for _, page := range []int{first + window - 1 + step, 16, 1} {
+					cfg := s.ring(3, page, window, first, step)
+					size := (first + window - 1 + step + page - 1) / page * page
 					chunks := [][]int{{size, 20, 0}, {1, step, 6}, {step, 24, 1}}
 					for range 12 + 20/step {
 						chunks = append(chunks, []int{step, 1, (step + 1) / 2})
 					}
-					mask := qkv.Mask{Causal: true, Align: qkv.BottomRight, First: keep, Window: qkv.Sliding(window-1, 0)}
+					mask := qkv.Mask{Causal: true, Align: qkv.BottomRight, First: first, Window: qkv.Sliding(window-1, 0)}
 					t.Run(fmt.Sprintf("%v,step=%d,page=%d,%s", s, step, page, v.name), func(t *testing.T) {
 						checkChunks(t, s, cfg, chunks, v, mask)
 					})

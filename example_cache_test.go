@@ -135,7 +135,7 @@ func ExampleCache_window() {
 		log.Fatal(err)
 	}
 	cache, err := qkv.NewCache(qkv.CacheConfig{
-		Layers:    []qkv.CacheLayer{{KVHeads: 1, DimQK: 1, DimV: 1, Window: 3, Keep: 1}},
+		Layers:    []qkv.CacheLayer{{KVHeads: 1, DimQK: 1, DimV: 1, Window: 3, First: 1}},
 		Sequences: 1, PageTokens: 4, StepTokens: 1,
 	})
 	if err != nil {

@@ -119,7 +119,7 @@ func (c *Call) tables(p *tile.Problem, k *side) error {
 	} else if c.Lost != nil && n != p.Batch {
 		return argError("lost", n, p.Batch, "lost has %d sequences, tables has %d", n, p.Batch)
 	}
-	keep := max(c.Mask.First, c.Mask.Prefix)
+	first := max(c.Mask.First, c.Mask.Prefix)
 	p.SeqKV = 0
 	for i, table := range c.Tables {
 		n := c.LensKV[i]
@@ -132,8 +132,8 @@ func (c *Call) tables(p *tile.Problem, k *side) error {
 		p.SeqKV = max(p.SeqKV, n)
 		have := mul(len(table), k.tokens)
 		if c.Ring && n > have {
-			if have <= keep {
-				return argError("tables", have, keep+1, "tables[%d] has pages of %d tokens, a ring that keeps %d needs more", i, have, keep)
+			if have <= first {
+				return argError("tables", have, first+1, "tables[%d] has pages of %d tokens, a ring with first %d needs more", i, have, first)
 			}
 			n = have
 		}

@@ -9,12 +9,12 @@ import (
 
 // A pageGroup is the pages of the layers that have the same window: page i is page i of each.
 type pageGroup struct {
-	layer        int // the first of the layers
-	window, keep int
-	ring         int // most pages of a sequence, which then go round; 0 if there is no bound
-	pages        int
-	refs         []int32 // sequences that have each page, and Steps
-	free         []int32
+	layer         int // the first of the layers
+	window, first int // those of the layers
+	ring          int // most pages of a sequence, which then go round; 0 if there is no bound
+	pages         int
+	refs          []int32 // sequences that have each page, and Steps
+	free          []int32
 }
 
 // A PagesError reports that a [Cache] has not enough free pages. Nothing has changed when it is
@@ -123,17 +123,17 @@ func (g *pageGroup) room(n, pageTokens int) int {
 	// Before a ring goes round, what it has room for; then the new tokens and the keys in the
 	// window of the first of them fit in what goes round.
 	size := g.ring * pageTokens
-	return max(size-n, size-g.keep-(g.window-1))
+	return max(size-n, size-g.first-(g.window-1))
 }
 
-// least returns the first token, other than those kept, that a sequence of n tokens must still have:
-// that of the window of its next query.
+// least returns the oldest token from g.first on that a sequence of n tokens must still have: that
+// of the window of its next query.
 func (g *pageGroup) least(n int) int { return n - g.window + 1 }
 
-// overwritten returns the first token, other than those kept, that a ring still has when it has had
-// n; 0 if it has all.
+// overwritten returns the oldest token from g.first on that a ring still has when it has had n; 0 if it
+// has all.
 func (g *pageGroup) overwritten(n, pageTokens int) int {
-	if lost := n - (g.ring*pageTokens - g.keep); g.ring > 0 && lost > g.keep {
+	if lost := n - (g.ring*pageTokens - g.first); g.ring > 0 && lost > g.first {
 		return lost
 	}
 	return 0
@@ -142,7 +142,7 @@ func (g *pageGroup) overwritten(n, pageTokens int) int {
 // serves reports whether a sequence of n tokens has all that its next query attends, once tokens
 // before lost were overwritten.
 func (g *pageGroup) serves(n, lost int) bool {
-	return g.ring == 0 || max(g.least(n), g.keep) >= min(n, lost)
+	return g.ring == 0 || max(g.least(n), g.first) >= min(n, lost)
 }
 
 // release gives up a hold of pages. The lock of the cache is held.
@@ -170,11 +170,11 @@ func (g *pageGroup) place(token, pageTokens int) (page, at, run int) {
 	run = pageTokens
 	if g.ring > 0 {
 		size := g.ring * pageTokens
-		if token >= g.keep {
-			token = g.keep + (token-g.keep)%(size-g.keep)
+		if token >= g.first {
+			token = g.first + (token-g.first)%(size-g.first)
 			run = size - token
 		} else {
-			run = g.keep - token
+			run = g.first - token
 		}
 	}
 	page, at = token/pageTokens, token%pageTokens
@@ -189,7 +189,7 @@ type pageChange struct {
 	token           int // the first new token that goes into the page
 
 	// lost is what else a sequence loses that goes back to the page, where another writes it in
-	// place: the tokens before lost, but for those kept.
+	// place: the tokens from first to before lost.
 	lost int
 }
 

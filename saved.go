@@ -29,8 +29,8 @@ import (
 //	12  uint16   type of the keys
 //	14  uint16   type of the values
 //	16  uint64   window
-//	24  uint64   first tokens that are kept
-//	32  uint64   the first token besides those that is there
+//	24  uint64   First
+//	32  uint64   the oldest token from First on that is there
 //
 // Of a layer there are the keys [tokens][heads][dim] of the tokens that are there, in the order of the
 // machine, the scales of int8 [tokens][heads], and the values likewise. The checksum is CRC-32C of all
@@ -47,8 +47,8 @@ const (
 var savedTable = crc32.MakeTable(crc32.Castagnoli)
 
 // header returns the header and the records of a sequence of so many tokens. Tokens of a layer from
-// its keep to before first are not there.
-func (c *Cache) header(tokens int, first func(layer int) int) []byte {
+// its First to before oldest are not there.
+func (c *Cache) header(tokens int, oldest func(layer int) int) []byte {
 	h := make([]byte, savedHeader+savedRecord*len(c.layers))
 	order := binary.LittleEndian
 	copy(h, savedMagic)
@@ -64,8 +64,8 @@ func (c *Cache) header(tokens int, first func(layer int) int) []byte {
 		order.PutUint16(r[12:], uint16(l.KeyType))
 		order.PutUint16(r[14:], uint16(l.ValueType))
 		order.PutUint64(r[16:], uint64(l.Window))
-		order.PutUint64(r[24:], uint64(l.Keep))
-		order.PutUint64(r[32:], uint64(first(i)))
+		order.PutUint64(r[24:], uint64(l.First))
+		order.PutUint64(r[32:], uint64(oldest(i)))
 	}
 	order.PutUint32(h[28:], savedSum(h))
 	return h
@@ -76,16 +76,16 @@ func savedSum(h []byte) uint32 {
 	return crc32.Update(crc32.ChecksumIEEE(h[:28]), crc32.IEEETable, h[savedHeader:])
 }
 
-// first returns the first token of a sequence of so many, besides those kept, that a group has.
-func (g *pageGroup) first(tokens, lost, pageTokens int) int {
+// oldest returns the first token of a sequence of so many, from g.first on that a group has; 0 if it has all.
+func (g *pageGroup) oldest(tokens, lost, pageTokens int) int {
 	if g.ring == 0 {
 		return 0
 	}
-	first := max(lost, g.overwritten(tokens, pageTokens))
-	if first <= g.keep {
+	oldest := max(lost, g.overwritten(tokens, pageTokens))
+	if oldest <= g.first {
 		return 0
 	}
-	return first
+	return oldest
 }
 
 // WriteTo writes the sequence to w, with its keys and values of all layers. [Cache.ReadSequence] reads
@@ -105,14 +105,14 @@ func (s *Sequence) WriteTo(w io.Writer) (int64, error) {
 		s.use--
 		c.mu.Unlock()
 	}()
-	first := func(layer int) int {
+	oldest := func(layer int) int {
 		group := c.layers[layer].group
-		return c.groups[group].first(s.len, s.tables[group].lost, c.pageTokens)
+		return c.groups[group].oldest(s.len, s.tables[group].lost, c.pageTokens)
 	}
 	f := &savedFile{w: w, sum: crc32.New(savedTable), buf: make([]byte, savedBuffer)}
-	f.move(c.header(s.len, first))
+	f.move(c.header(s.len, oldest))
 	for i := range c.layers {
-		f.layer(s, i, first(i))
+		f.layer(s, i, oldest(i))
 	}
 	if f.err == nil {
 		var sum [4]byte
@@ -123,7 +123,7 @@ func (s *Sequence) WriteTo(w io.Writer) (int64, error) {
 }
 
 // ReadSequence reads a sequence that [Sequence.WriteTo] wrote. The layers of the cache must have the
-// heads, dims, types, Window and Keep of those that it was written from. The number and the size of
+// heads, dims, types, Window and First of those that it was written from. The number and the size of
 // pages, and StepTokens, may differ. ReadSequence reads no further than the sequence.
 //
 // The error is one of these, and nothing has changed then:
@@ -159,9 +159,9 @@ func (c *Cache) ReadSequence(r io.Reader) (*Sequence, error) {
 		return nil, because(ErrDamaged, argError("data", int(n&math.MaxInt32), MaxSeq, "data has %d tokens, at most %d are supported", n, MaxSeq))
 	}
 	tokens := int(order.Uint64(h[16:]))
-	firsts := make([]int, len(c.layers))
+	oldest := make([]int, len(c.layers))
 	for i := range c.layers {
-		if err := c.checkRecord(h[savedHeader+i*savedRecord:], i, tokens, &firsts[i]); err != nil {
+		if err := c.checkRecord(h[savedHeader+i*savedRecord:], i, tokens, &oldest[i]); err != nil {
 			return nil, err
 		}
 	}
@@ -178,10 +178,10 @@ func (c *Cache) ReadSequence(r io.Reader) (*Sequence, error) {
 	for i := range c.layers {
 		l := &c.layers[i]
 		t := &s.tables[l.group]
-		if first := c.groups[l.group].first(tokens, firsts[i], c.pageTokens); first > t.lost {
-			t.lost = first
+		if n := c.groups[l.group].oldest(tokens, oldest[i], c.pageTokens); n > t.lost {
+			t.lost = n
 		}
-		f.layer(s, i, firsts[i])
+		f.layer(s, i, oldest[i])
 	}
 	if f.err == nil {
 		want := f.sum.Sum32()
@@ -198,9 +198,8 @@ func (c *Cache) ReadSequence(r io.Reader) (*Sequence, error) {
 	return s, nil
 }
 
-// checkRecord checks the record of a layer, and returns which token besides those kept is the first
-// there.
-func (c *Cache) checkRecord(r []byte, layer, tokens int, first *int) error {
+// checkRecord checks the record of a layer, and returns which token from First on is the oldest there.
+func (c *Cache) checkRecord(r []byte, layer, tokens int, oldest *int) error {
 	order, l := binary.LittleEndian, &c.layers[layer].cfg
 	for _, x := range [...]struct {
 		name string
@@ -213,7 +212,7 @@ func (c *Cache) checkRecord(r []byte, layer, tokens int, first *int) error {
 		{"keyType", uint64(order.Uint16(r[12:])), int(l.KeyType)},
 		{"valueType", uint64(order.Uint16(r[14:])), int(l.ValueType)},
 		{"window", order.Uint64(r[16:]), l.Window},
-		{"keep", order.Uint64(r[24:]), l.Keep},
+		{"first", order.Uint64(r[24:]), l.First},
 	} {
 		if x.got != uint64(x.want) {
 			got, want := fmt.Sprint(x.got), fmt.Sprint(x.want)
@@ -231,7 +230,7 @@ func (c *Cache) checkRecord(r []byte, layer, tokens int, first *int) error {
 	if n > uint64(most) {
 		return because(ErrDamaged, argError("data", int(n&math.MaxInt32), most, "data has tokens from %d on in layer %d, at most %d is supported", n, layer, most))
 	}
-	*first = int(n)
+	*oldest = int(n)
 	return nil
 }
 
@@ -299,22 +298,22 @@ func writeAll(w io.Writer, p []byte) (int, error) {
 	return n, err
 }
 
-// layer writes or reads the keys and values of a layer, of tokens that are kept and from first on.
-func (f *savedFile) layer(s *Sequence, layer, first int) {
+// layer writes or reads the keys and values of a layer, of tokens before First and from oldest on.
+func (f *savedFile) layer(s *Sequence, layer, oldest int) {
 	l := &s.cache.layers[layer]
 	for _, v := range [...]*View{&l.k, &l.kScale, &l.v, &l.vScale} {
 		if v.given() {
-			f.rows(s, l, v, first)
+			f.rows(s, l, v, oldest)
 		}
 	}
 }
 
 // rows writes or reads the rows of all heads of a view. What a ring that is shorter has no room for
 // is read over.
-func (f *savedFile) rows(s *Sequence, l *cacheLayer, v *View, first int) {
+func (f *savedFile) rows(s *Sequence, l *cacheLayer, v *View, oldest int) {
 	c := s.cache
 	g, t := &c.groups[l.group], &s.tables[l.group]
-	have := g.first(s.len, t.lost, c.pageTokens)
+	have := g.oldest(s.len, t.lost, c.pageTokens)
 	row := v.shape[axisDim] / v.kind.values() * v.kind.size()
 	heads := v.shape[axisHeads]
 	each := max(1, len(f.buf)/(row*heads)) // tokens at once
@@ -322,19 +321,19 @@ func (f *savedFile) rows(s *Sequence, l *cacheLayer, v *View, first int) {
 		f.buf = make([]byte, n)
 	}
 	for token := 0; token < s.len && f.err == nil; {
-		if token >= g.keep && token < first {
-			token = first
+		if token >= g.first && token < oldest {
+			token = oldest
 		}
 		n := min(each, s.len-token)
-		if token < g.keep && first > g.keep {
-			n = min(n, g.keep-token)
+		if token < g.first && oldest > g.first {
+			n = min(n, g.first-token)
 		}
 		p := f.buf[:n*row*heads]
 		if f.w == nil {
 			f.move(p)
 		}
 		for i := 0; i < n && f.err == nil; i++ {
-			if token+i >= g.keep && token+i < have {
+			if token+i >= g.first && token+i < have {
 				continue
 			}
 			page, at, _ := g.place(token+i, c.pageTokens)

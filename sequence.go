@@ -20,7 +20,7 @@ type Sequence struct {
 // A sequenceTable is the pages of a sequence in a group of layers.
 type sequenceTable struct {
 	pages []int32
-	lost  int // of a ring, the tokens from keep to before it were overwritten
+	lost  int // of a ring, the tokens from the first ones to before it were overwritten
 }
 
 // NewSequence returns an empty sequence, which has no pages yet. It panics on a cache that NewCache
@@ -120,7 +120,7 @@ func (s *Sequence) Fork() (*Sequence, error) {
 //	most - StepTokens
 //
 // where most is the largest number of tokens that the sequence has had, or a fork that shares its ring.
-// It is less where whole pages make the ring larger; and any n up to Keep will do. The error is an
+// It is less where whole pages make the ring larger; and any n up to First will do. The error is an
 // [*ArgError], which wraps [ErrOverwritten] for another n; nothing has changed then.
 func (s *Sequence) Truncate(n int) error {
 	if err := s.lock(true); err != nil {

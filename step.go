@@ -514,7 +514,7 @@ func (s *Step) prepare(layer int, c *Call, written bool) error {
 	d.Mask.Align = BottomRight
 	if g.ring > 0 {
 		if m := &d.Mask; m.First != 0 || m.Prefix != 0 || m.Prefixes != nil {
-			return argError("mask", m.First+m.Prefix+len(m.Prefixes), g.keep, "mask has first tokens or a prefix, layer %d has a window and keeps its own first %d", layer, g.keep)
+			return argError("mask", m.First+m.Prefix+len(m.Prefixes), g.first, "mask has first tokens or a prefix, layer %d has a window and a First of its own, %d", layer, g.first)
 		}
 		w := &d.Mask.Window
 		if w.given && w.left >= g.window {
@@ -523,7 +523,7 @@ func (s *Step) prepare(layer int, c *Call, written bool) error {
 		if !w.given {
 			*w = Sliding(g.window-1, Unbounded)
 		}
-		d.Ring, d.Lost, d.Mask.First = true, sg.lost, g.keep
+		d.Ring, d.Lost, d.Mask.First = true, sg.lost, g.first
 	}
 	p := &s.problem
 	if err := d.operands(p); err != nil {

@@ -52,7 +52,7 @@ func newStepModel(t *testing.T, r *rand.Rand) *stepModel {
 	for range 1 + r.IntN(4) {
 		s := cacheShapes[r.IntN(len(cacheShapes))]
 		l, w := s.layer(), windows[r.IntN(len(windows))]
-		if l.Window, l.Keep = w[0], w[1]; l.Window == 0 {
+		if l.Window, l.First = w[0], w[1]; l.Window == 0 {
 			m.cfg.Pages = 4 + r.IntN(40)
 		} else {
 			m.cfg.Sequences = 1 + r.IntN(6)
@@ -79,11 +79,11 @@ func (m *stepModel) add(q *qkv.Sequence) {
 
 // place returns where a token lies in a ring.
 func (m *stepModel) place(s *stepSequence, layer, token int) int {
-	keep, n := m.cfg.Layers[layer].Keep, len(s.has[layer])
+	first, n := m.cfg.Layers[layer].First, len(s.has[layer])
 	if token < n {
 		return token
 	}
-	return keep + (token-keep)%(n-keep)
+	return first + (token-first)%(n-first)
 }
 
 // lost reports whether the memory of a layer has a token no more.
@@ -96,7 +96,7 @@ func (m *stepModel) serves(s *stepSequence, at int) bool {
 	for layer := range m.cfg.Layers {
 		l := &m.cfg.Layers[layer]
 		for token := range at {
-			if l.Window > 0 && (token < l.Keep || token > at-l.Window) && m.lost(s, layer, token) {
+			if l.Window > 0 && (token < l.First || token > at-l.Window) && m.lost(s, layer, token) {
 				return false
 			}
 		}
@@ -110,7 +110,7 @@ func (m *stepModel) room(s *stepSequence) int {
 	for layer := range m.cfg.Layers {
 		if l := &m.cfg.Layers[layer]; l.Window > 0 {
 			n := len(s.has[layer])
-			most = min(most, max(n-s.len, n-l.Keep-(l.Window-1)))
+			most = min(most, max(n-s.len, n-l.First-(l.Window-1)))
 		}
 	}
 	return most
@@ -330,7 +330,7 @@ func (m *stepModel) outlives(s *stepSequence, layer, end int) bool {
 	}
 	l := &m.cfg.Layers[layer]
 	for token := range s.len {
-		if (token < l.Keep || token > s.len-l.Window) && has[m.place(s, layer, token)] != token {
+		if (token < l.First || token > s.len-l.Window) && has[m.place(s, layer, token)] != token {
 			return false
 		}
 	}
@@ -415,7 +415,7 @@ func (m *stepModel) attend(t *testing.T, layer int, batch []qkv.StepSequence, gr
 		p.mask.Window = qkv.Sliding(l.Window-1, qkv.Unbounded)
 	}
 	if l.Window > 0 {
-		p.mask.First = l.Keep
+		p.mask.First = l.First
 	}
 	p.keep = &strided[bool]{data: make([]bool, len(grown)*most), shape: [4]int{len(grown), 1, 1, most}, stride: [4]int{most, 0, 0, 1}}
 	for i, s := range grown {

@@ -76,10 +76,10 @@ func TestTypesAndTablesErrors(t *testing.T) {
 		{"lost", "qkv: lost has 1 sequences, tables has 2", after(ring, func(c *qkv.Call) { c.Lost = []int{0} })},
 		{"lost", "qkv: lost[1] is 10, 0 to lensKV[1] of 9 is supported", after(ring, func(c *qkv.Call) { c.Lost = []int{7, 10} })},
 		{"lost", "qkv: lost[0] is -1, 0 to lensKV[0] of 7 is supported", after(ring, func(c *qkv.Call) { c.Lost = []int{-1, 9} })},
-		{"tables", "qkv: tables[0] has pages of 8 tokens, a ring that keeps 8 needs more", after(ring, func(c *qkv.Call) {
+		{"tables", "qkv: tables[0] has pages of 8 tokens, a ring with first 8 needs more", after(ring, func(c *qkv.Call) {
 			c.Mask.Prefix, c.LensKV[0] = 8, 9
 		})},
-		{"tables", "qkv: tables[1] has pages of 0 tokens, a ring that keeps 3 needs more", after(ring, func(c *qkv.Call) { c.Tables[1] = nil })},
+		{"tables", "qkv: tables[1] has pages of 0 tokens, a ring with first 3 needs more", after(ring, func(c *qkv.Call) { c.Tables[1] = nil })},
 		{"mask", "qkv: mask has 2 prefixes, a ring has one for all sequences", after(ring, func(c *qkv.Call) {
 			c.Mask.Prefix, c.Mask.Prefixes = 0, []int{1, 1}
 		})},

@@ -77,14 +77,14 @@ func (p *problem) put(r *rand.Rand, at place, keyType, valueType qkv.ElemType) (
 		i := r.IntN(n)
 		lens[i], p.lensKV[i] = longest, longest
 	}
-	keep := p.mask.Prefix + p.mask.First
+	first := p.mask.Prefix + p.mask.First
 	tokens := drawn(r, 1, 3, 16, 64, 100, 128, 200)
 	sizes := draw(n, func() int { return 0 }) // pages of each sequence
 	total := 0
 	for i, n := range lens {
 		sizes[i] = (n + tokens - 1) / tokens
 		if at == inRing {
-			sizes[i] = 1 + keep/tokens + r.IntN(max(1, sizes[i]))
+			sizes[i] = 1 + first/tokens + r.IntN(max(1, sizes[i]))
 		}
 		sizes[i] += r.IntN(2)
 		total += sizes[i]
@@ -105,8 +105,8 @@ func (p *problem) put(r *rand.Rand, at place, keyType, valueType qkv.ElemType) (
 			s := p.sequence(b)
 			for j := range lens[b] {
 				key := j
-				if size := len(tables[b])*tokens - keep; at == inRing && j >= keep {
-					key = keep + (j-keep)%size
+				if size := len(tables[b])*tokens - first; at == inRing && j >= first {
+					key = first + (j-first)%size
 					lost[b] = lens[b] - size
 				}
 				for h := range x.shape[1] {

@@ -202,7 +202,7 @@ func newVectorCache(e *qkv.Engine, a *vectors.Attention) (*vectorCache, error) {
 	cfg.Pages = (a.Keys + cfg.PageTokens - 1) / cfg.PageTokens
 	x := new(vectorCache)
 	if n := a.Cache.Ring; n != 0 {
-		cfg.Layers[0].Keep, cfg.Layers[0].Window = a.First, a.Window[0]+1
+		cfg.Layers[0].First, cfg.Layers[0].Window = a.First, a.Window[0]+1
 		cfg.Pages, cfg.PageTokens, cfg.Sequences, cfg.StepTokens = 0, n, 1, n-a.First-a.Window[0]
 		x.call.Ring = true
 	}

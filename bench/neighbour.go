@@ -234,7 +234,7 @@ func (r *Runner) beside(workers int) (p *neighbourProcess, end func(), err error
 	}
 	undo := func() {}
 	if len(n.Workers) > 0 {
-		if undo, err = keepTo(n.Workers, p.pid); err != nil {
+		if undo, err = pinTo(n.Workers, p.pid); err != nil {
 			return nil, nil, err
 		}
 	}

@@ -169,13 +169,13 @@ func TestNeighbour(t *testing.T) {
 	}
 }
 
-// TestKeepTo: what is kept to a processor are all threads, also those that begin later.
-func TestKeepTo(t *testing.T) {
+// TestPinTo: what is kept to a processor are all threads, also those that begin later.
+func TestPinTo(t *testing.T) {
 	before := allowedCPUs()
 	if len(before) < 2 {
 		t.Skip("there is one processor, or the system does not tell")
 	}
-	undo, err := keepTo(before[1:2], 0)
+	undo, err := pinTo(before[1:2], 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -50,10 +50,10 @@ func cpuSet(cpus []int) *unix.CPUSet {
 // pinThread keeps the calling thread to a processor.
 func pinThread(cpu int) error { return unix.SchedSetaffinity(0, cpuSet([]int{cpu})) }
 
-// keepTo keeps every thread of this process, and of those that it has started but for one, to
+// pinTo binds every thread of this process, and of those that it has started but for one, to
 // processors. What it returns undoes that. Threads that are begun meanwhile have it from the one
 // that begins them.
-func keepTo(cpus []int, except int) (undo func(), err error) {
+func pinTo(cpus []int, except int) (undo func(), err error) {
 	before := allowedCPUs()
 	set := func(cpus []int) error {
 		seen := make(map[int]bool)

@@ -15,7 +15,7 @@ func siblingsOf(int) []int { return nil }
 
 func pinThread(int) error { return nil }
 
-func keepTo([]int, int) (undo func(), err error) { return func() {}, nil }
+func pinTo([]int, int) (undo func(), err error) { return func() {}, nil }
 
 func processTime(int) time.Duration { return 0 }
 

@@ -54,7 +54,7 @@ func (w *workspace) decode(at *cursor, it *decodeItem) bool {
 	}
 	at.walk.open(&at.problem, &at.seq, 0, perHead)
 	if it.chunk >= 0 {
-		at.keepTo(int(it.chunk))
+		at.only(int(it.chunk))
 	}
 	if at.engine.decodes(p, &at.seq) {
 		w.decodeKeys(at, groups)

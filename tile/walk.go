@@ -69,8 +69,8 @@ func (k *walk) leaves() (next int, ok bool) {
 // leave goes on behind the chunk.
 func (k *walk) leave() { k.seek((k.chunk() + 1) * kernel.KeyChunk) }
 
-// keepTo has the walk go through a chunk, and no other.
-func (k *walk) keepTo(chunk int) {
+// only has the walk go through a chunk, and no other.
+func (k *walk) only(chunk int) {
 	k.seek(chunk * kernel.KeyChunk)
 	k.end = min(k.end, (chunk+1)*kernel.KeyChunk)
 }

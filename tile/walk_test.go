@@ -32,7 +32,7 @@ func TestWalk(t *testing.T) {
 			for k.open(&p, &s, 0, rows); k.next(); k.leave() {
 				chunks = append(chunks, k.chunk())
 				one.open(&p, &s, 0, rows)
-				for one.keepTo(k.chunk()); one.next(); {
+				for one.only(k.chunk()); one.next(); {
 					if _, ok := one.leaves(); ok || one.chunk() != k.chunk() {
 						t.Fatalf("%+v: a walk through chunk %d is at %d", p, k.chunk(), one.key0)
 					}
