@@ -59,7 +59,7 @@ func Presets() []Preset {
 	return []Preset{
 		{
 			Name:    "default",
-			About:   "full and causal, short and long, within 30 seconds",
+			About:   "full and causal, short and long, and products, within 30 seconds",
 			Workers: []int{1, 0},
 			Limit:   27 * time.Second,
 			Works: works(
@@ -69,6 +69,9 @@ func Presets() []Preset {
 				"h=32,hkv=8,sq=512,d=128,mask=causal",
 				"h=8,sq=2048,d=128",
 				"h=32,hkv=8,sq=2048,d=128,mask=causal",
+				"m=1,n=4096,k=4096",
+				"m=1,n=4096,k=4096,w=q4_k",
+				"m=512,n=4096,k=4096",
 			),
 		},
 		{
@@ -235,6 +238,12 @@ func Presets() []Preset {
 				"append=512,hkv=8,d=128,kv=q8_0,page=16",
 			),
 		},
+		{
+			Name:    "weights",
+			About:   "matrix products by weights in the types of model files, where they are",
+			Workers: []int{1, 0},
+			Works:   byWeights("n=4096,k=4096", []int{1, 2, 4, 8, 16, 64, 512}, "float32", "float16", "bfloat16", "q8_0", "q4_0", "q4_k", "q6_k"),
+		},
 	}
 }
 
@@ -243,6 +252,17 @@ func inLayouts(text string, ends ...string) []Work {
 	var texts []string
 	for _, e := range ends {
 		texts = append(texts, text+","+e)
+	}
+	return works(texts...)
+}
+
+// byWeights returns products of so many rows by weights of each type.
+func byWeights(text string, rows []int, types ...string) []Work {
+	var texts []string
+	for _, typ := range types {
+		for _, m := range rows {
+			texts = append(texts, fmt.Sprintf("m=%d,%s,w=%s", m, text, typ))
+		}
 	}
 	return works(texts...)
 }

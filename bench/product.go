@@ -5,21 +5,46 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
+
+	"github.com/qkv-go/qkv"
+	"github.com/qkv-go/qkv/kernel"
 )
 
-// A Product is the sizes of a float32 matrix product with weights as models have them:
-// X [M, K] times the transpose of W [N, K].
-type Product struct{ M, N, K int }
+// A Product is a product of X [M, K], float32, by the transpose of weights W [N, K], as models have
+// them, and how these are stored.
+type Product struct {
+	M, N, K int
+	Weights qkv.WeightType // the type of W
+	InPlace bool           // W is read where it is, otherwise a packed copy of float32
+}
 
-// ParseProduct reads m=512,n=4096,k=4096.
+// ParseProduct reads m=512,n=4096,k=4096, by packed weights of float32. w=q4_k adds the type of
+// weights that are read in place, by its name in small letters, and packed=1 that they are packed
+// after all.
 func ParseProduct(text string) (Product, error) {
 	var p Product
-	fields := []field{{"m", &p.M}, {"n", &p.N}, {"k", &p.K}}
-	if err := parseFields("product", text, fields, nil); err != nil {
+	packed := 0
+	fields := []field{{"m", &p.M}, {"n", &p.N}, {"k", &p.K}, {"packed", &packed}}
+	err := parseFields("product", text, fields, func(key, value string) (bool, error) {
+		if key != "w" {
+			return false, nil
+		}
+		p.InPlace = true
+		return true, p.parseWeights(value)
+	})
+	if err != nil {
 		return Product{}, err
 	}
-	if key := missing(fields); key != "" {
+	if key := missing(fields[:3]); key != "" {
 		return Product{}, fmt.Errorf("product %q: %s is missing", text, key)
+	}
+	if packed > 1 {
+		return Product{}, fmt.Errorf("product %q: packed=%d is not 1", text, packed)
+	}
+	p.InPlace = p.InPlace && packed == 0
+	if values, _ := p.Weights.Block(); p.K%values != 0 {
+		return Product{}, fmt.Errorf("product %q: k=%d is not a multiple of the %d of a block of %v", text, p.K, values, p.Weights)
 	}
 	if b := p.Bytes(); b > maxBytes {
 		return Product{}, fmt.Errorf("product %q: the matrices would take %d bytes, at most %d are measured", text, b, int64(maxBytes))
@@ -27,8 +52,32 @@ func ParseProduct(text string) (Product, error) {
 	return p, nil
 }
 
+// parseWeights reads the name of a type.
+func (p *Product) parseWeights(name string) error {
+	var names []string
+	for _, w := range kernel.Weights() {
+		p.Weights = qkv.WeightType(w)
+		if p.weightsName() == name {
+			return nil
+		}
+		names = append(names, p.weightsName())
+	}
+	return fmt.Errorf("%q is not one of %s", name, strings.Join(names, ", "))
+}
+
+func (p Product) weightsName() string { return strings.ToLower(p.Weights.String()) }
+
 // String writes the product as [ParseProduct] reads it.
-func (p Product) String() string { return fmt.Sprintf("m=%d,n=%d,k=%d", p.M, p.N, p.K) }
+func (p Product) String() string {
+	text := fmt.Sprintf("m=%d,n=%d,k=%d", p.M, p.N, p.K)
+	switch {
+	case p.InPlace:
+		text += ",w=" + p.weightsName()
+	case p.Weights != qkv.WeightFloat32:
+		text += ",w=" + p.weightsName() + ",packed=1"
+	}
+	return text
+}
 
 // Short is String.
 func (p Product) Short() string { return p.String() }
@@ -36,29 +85,54 @@ func (p Product) Short() string { return p.String() }
 // FLOPs counts a multiplication and an addition for each term.
 func (p Product) FLOPs() float64 { return 2 * float64(p.M) * float64(p.N) * float64(p.K) }
 
-// Bytes returns the size of the three matrices.
+// Bytes returns the size of the three matrices, and of a packed copy of weights of another type.
 func (p Product) Bytes() int64 {
-	return satAdd(satAdd(satMul(4, p.M, p.K), satMul(4, p.N, p.K)), satMul(4, p.M, p.N))
+	bytes := p.MovedBytes()
+	if p.Weights != qkv.WeightFloat32 && !p.InPlace {
+		bytes = satAdd(bytes, p.weightBytes())
+	}
+	return bytes
 }
 
-// MovedBytes returns Bytes.
-func (p Product) MovedBytes() int64 { return p.Bytes() }
+// MovedBytes returns the size of X and Y, and of the weights as they are read.
+func (p Product) MovedBytes() int64 {
+	return satAdd(satAdd(satMul(4, p.M, p.K), satMul(4, p.M, p.N)), p.reused())
+}
 
 // ReadBytes returns the size of the weights for few rows.
 func (p Product) ReadBytes() int64 {
 	if p.M > fewQueries {
 		return 0
 	}
-	return satMul(4, p.N, p.K)
+	return p.reused()
 }
 
-// reused returns the size of the weights.
-func (p Product) reused() int64 { return satMul(4, p.N, p.K) }
+// reused returns the size of the weights as they are read.
+func (p Product) reused() int64 {
+	if !p.InPlace {
+		return satMul(4, p.N, p.K)
+	}
+	return p.weightBytes()
+}
+
+// weightBytes returns the size of W.
+func (p Product) weightBytes() int64 {
+	values, size := p.Weights.Block()
+	bytes := satMul(p.N, p.K/values, size)
+	if p.Weights == qkv.WeightInt8 {
+		bytes = satAdd(bytes, satMul(4, p.N))
+	}
+	return bytes
+}
 
 func (p Product) describe(r *Run) { r.Kind = KindProduct }
 
-// Inputs makes matrices of standard normal numbers.
+// Inputs makes matrices of standard normal numbers, and weights of other types than float32 about as
+// large.
 func (p Product) Inputs(seed uint64) Inputs {
+	if p.Weights != qkv.WeightFloat32 {
+		return newWeightInputs(p, seed)
+	}
 	in := &ProductInputs{
 		Product: p,
 		X:       make([]float32, p.M*p.K), W: make([]float32, p.N*p.K), Y: make([]float32, p.M*p.N),
@@ -69,7 +143,7 @@ func (p Product) Inputs(seed uint64) Inputs {
 	return in
 }
 
-// ProductInputs are the matrices of a product, contiguous, row by row.
+// ProductInputs are the matrices of a product by weights of float32, contiguous, row by row.
 type ProductInputs struct {
 	Product Product
 	X       []float32 // [M, K]
@@ -93,27 +167,34 @@ func (in *ProductInputs) Spoil() {
 	}
 }
 
-// Check compares elements of Y with float64, 64 of each of at most so many rows. In whatever
-// order K terms are summed, the error is at most K times the unit roundoff times the sum of
-// their sizes, to first order (Higham, Accuracy and Stability of Numerical Algorithms, 3.1).
+// Check compares elements of Y with float64, 64 of each of at most so many rows.
 func (in *ProductInputs) Check(ctx context.Context, rows int, path *Path) (Check, error) {
-	const perRow = 64
-	p, roundoff := in.Product, path.roundoff()
-	list, columns := sampleRows(p.M, rows), sampleRows(p.N, perRow)
+	return in.Product.check(ctx, rows, path, in.X, in.Y, func(j int) []float32 { return in.W[j*in.Product.K:][:in.Product.K] })
+}
+
+// check compares elements of Y with float64. weights returns row j of W. In whatever order K terms are
+// summed, the error is at most K times the unit roundoff times the sum of their sizes, to first order
+// (Higham, Accuracy and Stability of Numerical Algorithms, 3.1).
+func (p Product) check(ctx context.Context, rows int, path *Path, xs, y []float32, weights func(j int) []float32) (Check, error) {
+	const columns = 64
+	roundoff := path.roundoff()
+	list, w := sampleRows(p.M, rows), make(map[int][]float32)
+	for _, j := range sampleRows(p.N, columns) {
+		w[j] = weights(j)
+	}
 	checks, errs := make([]Check, len(list)), make([]error, len(list))
 	parallel(len(list), func(i int) {
 		if ctx.Err() != nil {
 			return
 		}
-		c, x := &checks[i], in.X[list[i]*p.K:][:p.K]
-		for _, j := range columns {
-			w := in.W[j*p.K:][:p.K]
+		c, x := &checks[i], xs[list[i]*p.K:][:p.K]
+		for _, j := range sampleRows(p.N, columns) {
 			sum, size := 0.0, 0.0
 			for l, x := range x {
-				t := float64(x) * float64(w[l])
+				t := float64(x) * float64(w[j][l])
 				sum, size = sum+t, size+math.Abs(t)
 			}
-			got, bound := in.Y[list[i]*p.N+j], 1.01*float64(p.K)*roundoff*size+1e-30
+			got, bound := y[list[i]*p.N+j], 1.01*float64(p.K)*roundoff*size+1e-30
 			off := math.Abs(float64(got) - sum)
 			c.MaxError, c.OfBound = max(c.MaxError, off), max(c.OfBound, off/bound)
 			if errs[i] == nil && !(off <= bound) {

@@ -10,7 +10,7 @@ import (
 
 func TestParseProduct(t *testing.T) {
 	p, err := ParseProduct("m=3,n=5, k=7")
-	if err != nil || p != (Product{3, 5, 7}) {
+	if err != nil || p != (Product{M: 3, N: 5, K: 7}) {
 		t.Fatalf("%v, error %v", p, err)
 	}
 	if w, err := ParseWork(p.String()); err != nil || w != Work(p) {
@@ -27,6 +27,9 @@ func TestParseProduct(t *testing.T) {
 		{"m=1,n", `"n" is not key=value`},
 		{"m=1000000,n=1000000,k=1", "would take"},
 		{"m=2147483647,n=2147483647,k=2147483647", "would take"},
+		{"m=1,n=1,k=256,w=q4", `w: "q4" is not one of float32, float16, bfloat16, int8, q8_0, q4_0, `},
+		{"m=1,n=1,k=128,w=q4_k", "k=128 is not a multiple of the 256 of a block of Q4_K"},
+		{"m=1,n=1,k=128,w=q8_0,packed=2", "packed=2 is not 1"},
 	} {
 		if _, err := ParseWork(c.text); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: error %v, want %q", c.text, err, c.want)
@@ -55,7 +58,7 @@ func TestRunnerProduct(t *testing.T) {
 // TestProductCheck: an element that is wrong is found, in float32 and, if it is wrong enough,
 // in less.
 func TestProductCheck(t *testing.T) {
-	p := Product{5, 9, 33}
+	p := Product{M: 5, N: 9, K: 33}
 	in := p.Inputs(1).(*ProductInputs)
 	paths, err := engine{}.Paths(in, 1)
 	if err != nil {

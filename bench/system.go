@@ -165,18 +165,37 @@ func (s engine) Paths(in Inputs, workers int) ([]Path, error) {
 		return []Path{p}, nil
 	case *ProductInputs:
 		p := in.Product
-		packed, err := e.Pack(qkv.RowMajor(in.W, p.N, p.K).T())
-		if err != nil {
-			return nil, err
-		}
-		product := &qkv.Product{X: qkv.RowMajor(in.X, p.M, p.K), Y: qkv.RowMajor(in.Y, p.M, p.N), Packed: packed}
-		return []Path{{Name: "packed weights", Run: func() error { return e.MatMulContext(ctx, product) }, Bind: bind}}, nil
+		return p.paths(e, in.X, qkv.RowMajor(in.W, p.N, p.K), in.Y)
+	case *WeightInputs:
+		return in.Product.paths(e, in.X, in.Matrix(), in.Y)
 	case *ProjectionInputs:
 		return s.projection(e, in)
 	case *AppendInputs:
 		return s.append(e, in)
 	}
 	return nil, &UnsupportedError{System: s.Name(), Work: in.Work(), Reason: "there is no call for it"}
+}
+
+// paths has the one way of a product by weights [N, K].
+func (p Product) paths(e *qkv.Engine, x []float32, w qkv.Matrix, y []float32) ([]Path, error) {
+	ctx := context.Background()
+	product := &qkv.Product{X: qkv.RowMajor(x, p.M, p.K), Y: qkv.RowMajor(y, p.M, p.N)}
+	name := "packed weights"
+	if p.InPlace {
+		product.W = w.T()
+		plan, err := e.ExplainMatMul(product)
+		if err != nil {
+			return nil, err
+		}
+		name = plan.Path
+	} else {
+		packed, err := e.Pack(w.T())
+		if err != nil {
+			return nil, err
+		}
+		product.Packed = packed
+	}
+	return []Path{{Name: name, Run: func() error { return e.MatMulContext(ctx, product) }, Bind: func(c context.Context) { ctx = c }}}, nil
 }
 
 func (s engine) projection(e *qkv.Engine, in *ProjectionInputs) ([]Path, error) {

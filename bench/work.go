@@ -40,7 +40,7 @@ type Work interface {
 }
 
 // Inputs are the operands of a [Work], and room for its result: [*Operands],
-// [*ProductInputs], [*ProjectionInputs] or [*AppendInputs].
+// [*ProductInputs], [*WeightInputs], [*ProjectionInputs] or [*AppendInputs].
 type Inputs interface {
 	// Work returns what they are operands of.
 	Work() Work
