@@ -27,6 +27,7 @@ func TestAllocsAsWritten(t *testing.T) {
 	}
 	lens, starts := []int{20, 24}, []int{0, 20, 44}
 	outB := floats(batch * seq * heads * dim)
+	loop := func(lo, hi int) { clear(y[lo:hi]) }
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 
@@ -184,6 +185,8 @@ func TestAllocsAsWritten(t *testing.T) {
 				must(layer.StepContext(ctx, step, 2, qkv.RowMajor(y, 2, in), qkv.RowMajor(x, 2, in)))
 				return step.Rollback()
 			}},
+			{"Parallel", func() error { return e.Parallel(4*in, in, loop) }},
+			{"ParallelContext", func() error { return e.ParallelContext(ctx, 4*in, in, loop) }},
 			{"Merge", func() error {
 				n := batch * heads * seq
 				return e.Merge(qkv.BSHD(out, batch, seq, heads, dim), nil, []qkv.Partial{

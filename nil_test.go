@@ -24,6 +24,7 @@ func TestNil(t *testing.T) {
 			e.MatMul(&qkv.Product{}), e.MatMulContext(ctx, &qkv.Product{}), second(e.ExplainMatMul(&qkv.Product{})),
 			e.Rotate(nil, view, nil), e.RotateContext(ctx, nil, view, nil), second(e.Pack(matrix)),
 			e.Merge(view, nil, nil), e.MergeContext(ctx, view, nil, nil),
+			e.Parallel(1, 1, func(int, int) {}), e.ParallelContext(ctx, 1, 1, func(int, int) {}),
 			second(e.NewProjection(qkv.ProjectionConfig{})), second(e.NewLayer(qkv.LayerConfig{})),
 		} {
 			isArgError(t, fmt.Sprintf("engine %v, call %d", e, i), err, "engine is nil or zero")

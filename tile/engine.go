@@ -28,6 +28,7 @@ type Engine struct {
 	mergeTerms    sync.Pool
 	rotations     sync.Pool
 	rotaryArgs    sync.Pool
+	loops         sync.Pool
 	crew          crew
 	paces         [maxPace - minPace]pace // of products
 }
@@ -80,6 +81,11 @@ func New(set *kernel.Set, caches Caches, labels bool, tuning Tuning) *Engine {
 		j.init(j.drain)
 		return j
 	}
+	e.loops.New = func() any {
+		j := new(loopJob)
+		j.init(j.drain)
+		return j
+	}
 	return e
 }
 
@@ -108,7 +114,7 @@ func (e *Engine) Run(p *Problem, workers int) bool {
 	j.taken.Store(0)
 	j.finished.Store(0)
 	e.crew.run(&j.task, s.Workers, e.labels)
-	f := j.failure.Swap(nil)
+	f := j.failures.take()
 	whole := j.finished.Load() == int64(s.Items+s.Decode)
 	j.problem, j.decoding = Problem{}, nil
 	e.jobs.Put(j)
@@ -134,7 +140,7 @@ type job struct {
 	pages      []int32
 	taken      atomic.Int64 // items, by workers
 	finished   atomic.Int64 // items
-	failure    atomic.Pointer[failure]
+	failures   failures
 }
 
 // open has the job be one of p.
@@ -176,31 +182,17 @@ func (j *job) copyLists() {
 	p.Tables = j.tables
 }
 
-// A failure is what a callback panicked with.
-type failure struct{ value any }
-
-// drain computes items until none is left. If a callback panics or ends the goroutine, none
-// is left for anyone, and the job has failed.
+// drain computes items until none is left. If a callback fails, none is left for anyone.
 func (j *job) drain() {
 	if j.problem.ScoreMod != nil || j.problem.ProbMod != nil || j.problem.Progress != nil {
-		whole := false
-		defer func() {
-			if whole {
-				return
-			}
-			f := &failure{recover()}
-			if f.value == nil {
-				f.value = "qkv: a callback ended its goroutine"
-			}
-			j.failure.CompareAndSwap(nil, f)
-			j.taken.Store(int64(j.sched.Items + j.sched.Decode))
-		}()
-		j.items()
-		whole = true
+		j.failures.guard(j.items, j.stop)
 		return
 	}
 	j.items()
 }
+
+// stop leaves no item for anyone.
+func (j *job) stop() { j.taken.Store(int64(j.sched.Items + j.sched.Decode)) }
 
 func (j *job) items() {
 	i := int(j.taken.Add(1)) - 1
