@@ -130,6 +130,12 @@ func TestAllocsAsWritten(t *testing.T) {
 			{"MatMul packed", func() error {
 				return e.MatMul(&qkv.Product{X: qkv.RowMajor(x, seq, in), Packed: packed, Bias: bias[:in], Y: qkv.RowMajor(y, seq, in)})
 			}},
+			{"MatMul of several", func() error {
+				return e.MatMul(
+					&qkv.Product{X: qkv.RowMajor(x, seq, in), Packed: packed, Bias: bias[:in], Y: qkv.RowMajor(y, seq, in)},
+					&qkv.Product{X: qkv.RowMajor(x, seq, in), W: qkv.RowMajor(bias[:in*in], in, in).T(), Y: qkv.RowMajor(out, seq, in)},
+				)
+			}},
 			{"package MatMul", func() error {
 				return qkv.MatMul(&qkv.Product{X: qkv.RowMajor(x, seq, in), W: qkv.RowMajor(bias[:in*in], in, in), Y: qkv.RowMajor(y, seq, in)})
 			}},

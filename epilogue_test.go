@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"unsafe"
 
@@ -26,7 +27,7 @@ type pagedProduct struct {
 func newPagedProduct(r *rand.Rand, few bool) (p *pagedProduct, what string) {
 	numbers := func(n int) []float32 { return draw(n, func() float32 { return float32(r.NormFloat64()) }) }
 	p = &pagedProduct{}
-	p.N, p.Project = 3, true
+	p.Parts, p.Project = make([]tile.Part, 3), true
 	p.Rows = []int{1, 2, 3, 5, 15, 16, 33, 130, 141}[r.IntN(9)]
 	if few {
 		p.Rows = 1 + r.IntN(9)
@@ -127,6 +128,7 @@ func TestProductToPages(t *testing.T) {
 			}
 			e := tile.New(kernel.Checked(info.Set), tile.Caches{L1: 8 << 10, L2: l2}, false, tile.Tuning{})
 			plain := p.Product
+			plain.Parts = slices.Clone(p.Parts)
 			if asPacked {
 				for i, w := range p.pack(e) {
 					plain.Parts[i].Panels = unsafe.Pointer(&w[0])
@@ -143,6 +145,7 @@ func TestProductToPages(t *testing.T) {
 				pages[i], scales[i] = pool.rule()
 			}
 			paged := plain
+			paged.Parts = slices.Clone(plain.Parts)
 			for i, pool := range p.pools {
 				paged.Parts[i+1].Y, paged.Parts[i+1].Pages = tile.Operand{}, pool.Pages
 			}

@@ -289,7 +289,7 @@ func (l *Layer) run(c *LayerCall, done tile.Done) (whole bool, err error) {
 	}
 	run.release()
 	l.projection.runs.Put(run)
-	*s = layerSpace{mem: s.mem} // the caller's memory
+	s.release()
 	l.spaces.Put(s)
 	return whole, err
 }
@@ -415,6 +415,13 @@ func (l *Layer) prepareOutput(s *layerSpace, x, y *Matrix) error {
 		return err
 	}
 	return l.projection.checkKept("y", &written)
+}
+
+// release drops the references to the caller's memory.
+func (s *layerSpace) release() {
+	releaseProduct(&s.product)
+	releaseProduct(&s.opening)
+	*s = layerSpace{mem: s.mem, product: s.product, opening: s.opening}
 }
 
 // end has all parts of a call end when done is closed.

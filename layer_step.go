@@ -65,7 +65,7 @@ func (l *Layer) step(s *Step, index int, y, x *Matrix, done tile.Done) (whole bo
 	}
 	run.release()
 	l.projection.runs.Put(run)
-	*space = layerSpace{mem: space.mem} // the caller's memory
+	space.release()
 	l.spaces.Put(space)
 	return whole, err
 }

@@ -2,6 +2,8 @@ package qkv
 
 import (
 	"context"
+	"fmt"
+	"sync"
 	"unsafe"
 
 	"github.com/qkv-go/qkv/tile"
@@ -31,38 +33,109 @@ type Product struct {
 	Accumulate bool
 }
 
-// MatMul computes p. The error is an [*ArgError]; nothing has been written then.
-func (e *Engine) MatMul(p *Product) error {
-	_, err := e.matMul(p, nil)
+// MatMul computes products of the same X as one: their columns are divided among the workers together,
+// and an item of the work reads its rows of X for columns of several. For example, gate and up of a
+// multilayer perceptron, or matrices of any types and widths:
+//
+//	err := e.MatMul(
+//		&qkv.Product{X: x, W: wq, Y: q},
+//		&qkv.Product{X: x, Packed: wk, Bias: bk, Y: k},
+//	)
+//
+// Each has the bits of the product alone. No Y shares an element with what any of them reads, or with
+// another Y. The error is an [*ArgError], which says which product it is about where there are several;
+// nothing has been written then.
+func (e *Engine) MatMul(products ...*Product) error {
+	_, err := e.matMul(products, nil)
 	return err
 }
 
 // MatMulContext is MatMul that ends early, within some milliseconds, when ctx is done. The error
-// is then that of the context, wrapped, and its cause. Y is anything then, with Accumulate too. A
+// is then that of the context, wrapped, and its cause. Each Y is anything then, with Accumulate too. A
 // context that is done before the call has nothing written.
-func (e *Engine) MatMulContext(ctx context.Context, p *Product) error {
+func (e *Engine) MatMulContext(ctx context.Context, products ...*Product) error {
 	done, err := begin(ctx)
 	if err != nil {
 		return err
 	}
-	whole, err := e.matMul(p, done)
+	whole, err := e.matMul(products, done)
 	return outcome(ctx, whole, err)
 }
 
-// matMul computes p until done is closed, and reports whether all of it is computed.
-func (e *Engine) matMul(p *Product, done tile.Done) (whole bool, err error) {
+// multiplying keeps products as tile has them, and room for their parts.
+var multiplying = sync.Pool{New: func() any { return new(tile.Product) }}
+
+// releaseProduct drops the references to the caller's memory.
+func releaseProduct(q *tile.Product) {
+	clear(q.Parts)
+	*q = tile.Product{Parts: q.Parts[:0]}
+}
+
+// matMul computes products until done is closed, and reports whether all of them are computed.
+func (e *Engine) matMul(products []*Product, done tile.Done) (whole bool, err error) {
 	if err := e.ready(); err != nil {
 		return false, err
 	}
-	var q tile.Product
-	if err := p.problem(e, &q); err != nil {
-		return false, err
+	q := multiplying.Get().(*tile.Product)
+	if err = e.translate(products, q); err == nil {
+		q.Done = done
+		whole = e.engine.Multiply(q, e.Workers())
 	}
-	q.Done = done
-	return e.engine.Multiply(&q, e.Workers()), nil
+	releaseProduct(q)
+	multiplying.Put(q)
+	return whole, err
 }
 
-// problem checks the product and translates it. It has one part.
+// translate checks products of the same X and makes one of them, with a part for each.
+func (e *Engine) translate(products []*Product, q *tile.Product) error {
+	if len(products) == 0 {
+		return argError("product", 0, 1, "there are %d products, at least 1 is needed", 0)
+	}
+	for i, p := range products {
+		err := p.problem(e, q)
+		if err == nil && i > 0 {
+			err = p.checkBeside(products[:i])
+		}
+		if err != nil && len(products) > 1 {
+			return reworded(err, "product %[2]d: %[1]s", i)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// reworded returns an *ArgError whose message is of the one before and the number of a product.
+func reworded(err error, format string, product int) error {
+	a := err.(*ArgError)
+	a.msg = fmt.Sprintf(format, a.msg, product)
+	return a
+}
+
+// checkBeside reports a checked product that cannot be computed with others, checked before.
+func (p *Product) checkBeside(others []*Product) error {
+	x, first := p.X.region(), others[0].X.region()
+	if x != first || p.X.rows != others[0].X.rows || p.X.cols != others[0].X.cols {
+		return argError("x", p.X.rows, others[0].X.rows, "x [%d, %d] is not that of product 0 [%d, %d]", p.X.rows, p.X.cols, others[0].X.rows, others[0].X.cols)
+	}
+	y := p.Y.region()
+	for i, o := range others {
+		other := o.Y.region()
+		if how := y.shares(&other); how != apart {
+			return argError("y", len(others), i, "y and y of product %d %s", i, how)
+		}
+		if err := o.checkRead(&y); err != nil {
+			return reworded(err, "%s, which product %d reads", i)
+		}
+		if err := p.checkRead(&other); err != nil {
+			return reworded(err, "%s, which product %d writes", i)
+		}
+	}
+	return nil
+}
+
+// problem checks the product, and adds it to q as a part.
 func (p *Product) problem(e *Engine, q *tile.Product) error {
 	if p == nil {
 		return argError("product", 0, 1, "product is nil")
@@ -75,8 +148,7 @@ func (p *Product) problem(e *Engine, q *tile.Product) error {
 			return err
 		}
 	}
-	part := &q.Parts[0]
-	q.N = 1
+	var part tile.Part
 	k, n := p.W.rows, p.W.cols
 	switch w := p.Packed; {
 	case w != nil && p.W.given():
@@ -85,7 +157,7 @@ func (p *Product) problem(e *Engine, q *tile.Product) error {
 		if err := w.checkSet(e, "w"); err != nil {
 			return err
 		}
-		k, n, *part = w.rows, w.cols, w.part(tile.Matrix{})
+		k, n, part = w.rows, w.cols, w.part(tile.Matrix{})
 	default:
 		if err := p.W.checkElements("w"); err != nil {
 			return err
@@ -111,26 +183,35 @@ func (p *Product) problem(e *Engine, q *tile.Product) error {
 	if err := p.Y.checkWritable("y"); err != nil {
 		return err
 	}
-	written := p.Y.region()
+	written, x := p.Y.region(), p.X.region()
+	if err := checkApart("y", &written, "x", &x); err != nil {
+		return err
+	}
+	if err := p.checkRead(&written); err != nil {
+		return err
+	}
+	q.X, q.Rows, q.Depth, q.Seq = p.X.tile(), p.X.rows, p.X.cols, p.X.rows
+	y := p.Y.tile()
+	part.Add = p.Accumulate
+	part.Bias = unsafe.Pointer(unsafe.SliceData(p.Bias))
+	part.Y = tile.Operand{Base: y.Base, Stride: [4]int{0, part.Width * y.Col, y.Row, y.Col}}
+	q.Parts = append(q.Parts, part)
+	return nil
+}
+
+// checkRead reports a Y that shares elements with the weights or the bias.
+func (p *Product) checkRead(y *region) error {
 	var packed region
 	if p.Packed != nil { // maybe in memory of the caller
 		packed = floatsRegion(p.Packed.mem)
 	}
-	read := [...]region{p.X.region(), packed, floatsRegion(p.Bias)}
-	for i, name := range [...]string{"x", "w", "bias"} {
-		if err := checkApart("y", &written, name, &read[i]); err != nil {
+	read := [...]region{packed, floatsRegion(p.Bias)}
+	for i, name := range [...]string{"w", "bias"} {
+		if err := checkApart("y", y, name, &read[i]); err != nil {
 			return err
 		}
 	}
-	if err := p.W.checkApart("y", &written, "w"); err != nil {
-		return err
-	}
-	q.X, q.Rows, q.Depth, q.Seq = p.X.tile(), p.X.rows, p.X.cols, p.X.rows
-	q.Add = p.Accumulate
-	y := p.Y.tile()
-	part.Bias = unsafe.Pointer(unsafe.SliceData(p.Bias))
-	part.Y = tile.Operand{Base: y.Base, Stride: [4]int{0, part.Width * y.Col, y.Row, y.Col}}
-	return nil
+	return p.W.checkApart("y", y, "w")
 }
 
 // checkBias reports a bias of another length than the columns of its weights.
@@ -141,12 +222,12 @@ func checkBias(name string, bias []float32, weights string, cols int) error {
 	return nil
 }
 
-// MatMul computes p on the best kernel set (or the one that QKV_KERNEL names when it is
-// first needed) with GOMAXPROCS workers. The error is that of [Engine.MatMul], or a [*KernelError].
-func MatMul(p *Product) error {
+// MatMul computes products of the same X on the best kernel set (or the one that QKV_KERNEL names when
+// it is first needed) with GOMAXPROCS workers. The error is that of [Engine.MatMul], or a [*KernelError].
+func MatMul(products ...*Product) error {
 	e, err := defaultEngine()
 	if err != nil {
 		return err
 	}
-	return e.MatMul(p)
+	return e.MatMul(products...)
 }

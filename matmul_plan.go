@@ -2,20 +2,22 @@ package qkv
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/qkv-go/qkv/kernel"
 	"github.com/qkv-go/qkv/tile"
 )
 
-// A MatMulPlan says what a product runs.
+// A MatMulPlan says what a product runs, or several of the same X.
 type MatMulPlan struct {
 	Kernel string // kernel set
 
 	// Path is "packed" for packed weights, and "packing" for weights that are packed a block at
 	// a time on the way. Weights that are read in place have one of three paths: "transposed"
 	// has rows of X in the lanes of vectors, "dots" has columns of Y there, and "combine" adds
-	// up multiples of rows of weights. All give the same bits.
+	// up multiples of rows of weights. All give the same bits. Of several products it names each
+	// path once, as in "packed and dots".
 	Path string
 
 	NR      int // lanes of a micro-tile: columns of Y, or rows where it is transposed
@@ -26,58 +28,74 @@ type MatMulPlan struct {
 	Items   int // work items
 	Workers int // goroutines; a call has one while those of its size were faster on one
 
-	FLOPs float64 // 2 * m * n * k
+	FLOPs float64 // 2 * m * n * k, n columns of all products
 
 	// Why gives the reasons, one sentence each.
 	Why []string
 }
 
-// ExplainMatMul returns what MatMul would do with p, without doing it. The error is an [*ArgError], as of
-// MatMul.
-func (e *Engine) ExplainMatMul(p *Product) (MatMulPlan, error) {
+// ExplainMatMul returns what MatMul would do with the products, without doing it. The error is an
+// [*ArgError], as of MatMul.
+func (e *Engine) ExplainMatMul(products ...*Product) (MatMulPlan, error) {
 	if err := e.ready(); err != nil {
 		return MatMulPlan{}, err
 	}
 	var q tile.Product
-	if err := p.problem(e, &q); err != nil {
+	if err := e.translate(products, &q); err != nil {
 		return MatMulPlan{}, err
 	}
 	t := e.engine.PlanProduct(&q, e.Workers())
-	columns := p.Y.cols
+	columns := 0
+	var paths, why []string
+	for i, p := range products {
+		columns += p.Y.cols
+		path, because := e.explainPath(&q, i)
+		if !slices.Contains(paths, path) {
+			paths = append(paths, path)
+		}
+		if because = fmt.Sprintf("path %s: %s", path, because); !slices.Contains(why, because) {
+			why = append(why, because)
+		}
+	}
 	plan := MatMulPlan{
-		Kernel: e.set.Name, NR: e.set.Lanes, MR: e.set.Rows, KC: kernel.KC,
+		Kernel: e.set.Name, Path: strings.Join(paths, " and "), NR: e.set.Lanes, MR: e.set.Rows, KC: kernel.KC,
 		MC: min(t.MC, q.Rows), NC: (columns + t.Runs - 1) / t.Runs, Items: t.Items(), Workers: t.Workers,
 		FLOPs: 2 * float64(q.Rows) * float64(columns) * float64(q.Depth),
 	}
-	why := ""
-	switch {
-	case p.Packed != nil:
-		plan.Path, why = "packed", "the weights were packed before"
-	case t.Path == tile.PathTransposed:
-		plan.Path, why = "transposed", "the weights are contiguous along the inner dimension, and rows fill a vector"
-	case t.Path == tile.PathDots:
-		plan.Path, why = "dots", "the weights are contiguous along the inner dimension, and rows do not fill a vector"
-	case t.Path == tile.PathCombine:
-		plan.Path, why = "combine", "the rows of the weights are contiguous, and those of x are few"
-	case q.Parts[0].W.Weights != nil:
-		plan.Path, why = "packing", fmt.Sprintf("the weights are of type %v, which is decoded on the way", WeightType(q.Parts[0].W.Weights.Type))
-	case q.Parts[0].W.Row != 1:
-		plan.Path, why = "packing", "the weights are not contiguous along the inner dimension"
-	default:
-		plan.Path, why = "packing", "the inner dimension is very long, or no whole vector"
-	}
-	plan.Why = []string{
-		fmt.Sprintf("kernel set %s: %s", e.set.Name, e.why),
-		fmt.Sprintf("path %s: %s", plan.Path, why),
+	plan.Why = append([]string{fmt.Sprintf("kernel set %s: %s", e.set.Name, e.why)}, why...)
+	plan.Why = append(plan.Why,
 		fmt.Sprintf("sums of %d terms: the numerical contract, the same on every set", plan.KC),
 		fmt.Sprintf("%s of up to %s and about %s: what the second-level cache holds, and what keeps every worker busy",
 			counted(plan.Items, "item"), counted(plan.MC, "row"), counted(plan.NC, "column")),
-	}
+	)
 	if t.CopyX {
 		plan.Why = append(plan.Why, "rows of x are copied, some terms of each at a time: what an item reads of them does not fit the second-level cache")
 	}
 	plan.Why = append(plan.Why, fmt.Sprintf("%d of at most %s: %s", plan.Workers, counted(e.Workers(), "worker"), t.WorkersWhy))
 	return plan, nil
+}
+
+// explainPath names the path of a part of a product, and says why it takes that.
+func (e *Engine) explainPath(q *tile.Product, i int) (path, why string) {
+	part := &q.Parts[i]
+	if part.Panels != nil {
+		return "packed", "the weights were packed before"
+	}
+	switch e.engine.ProductPath(q, i) {
+	case tile.PathTransposed:
+		return "transposed", "the weights are contiguous along the inner dimension, and rows fill a vector"
+	case tile.PathDots:
+		return "dots", "the weights are contiguous along the inner dimension, and rows do not fill a vector"
+	case tile.PathCombine:
+		return "combine", "the rows of the weights are contiguous, and those of x are few"
+	}
+	switch {
+	case part.W.Weights != nil:
+		return "packing", fmt.Sprintf("the weights are of type %v, which is decoded on the way", WeightType(part.W.Weights.Type))
+	case part.W.Row != 1:
+		return "packing", "the weights are not contiguous along the inner dimension"
+	}
+	return "packing", "the inner dimension is very long, or no whole vector"
 }
 
 // String describes the plan on several lines.

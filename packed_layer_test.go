@@ -10,7 +10,8 @@ import (
 )
 
 // TestPackedLayer: a layer whose weights one file has packed gives the bits of one that packs them,
-// whichever of them are packed before, and is as large.
+// whichever of them are packed before, and is as large; and so does one that reads the others in place,
+// which has copies of none.
 func TestPackedLayer(t *testing.T) {
 	const out = 29
 	next := normal(21)
@@ -66,6 +67,16 @@ func TestPackedLayer(t *testing.T) {
 					t.Errorf("%+v: weights of %d bytes, want %d", p, n, size)
 				}
 				sameBits(t, "packed before", got, want)
+				some.InPlace = true
+				got, n = run(some)
+				all := 0
+				for _, l := range linears(&some) {
+					all += l.Packed.Bytes()
+				}
+				if n != all {
+					t.Errorf("%+v, others in place: weights of %d bytes, want %d", p, n, all)
+				}
+				sameBits(t, "others in place", got, want)
 			}
 		})
 	}
@@ -91,7 +102,6 @@ func TestPackedLayerErrors(t *testing.T) {
 		{"qkv: k weights has 17 columns, not a multiple of 2 heads", func(c *qkv.LayerConfig) { c.K = qkv.Linear{Packed: pack(6, 17, 1)} }},
 		{"qkv: v weights has 7 rows, q weights has 6", func(c *qkv.LayerConfig) { c.V = qkv.Linear{Packed: pack(7, 16, 2)} }},
 		{"qkv: v weights is packed for kernel set none, this engine runs " + e.Kernel().Name, func(c *qkv.LayerConfig) { c.V = qkv.Linear{Packed: new(qkv.PackedMatrix)} }},
-		{"qkv: k weights is packed, with 6 rows, and the weights are to be read in place", func(c *qkv.LayerConfig) { c.InPlace, c.K = true, qkv.Linear{Packed: pack(6, 16, 2)} }},
 		{"qkv: q weights is given twice, packed with 6 rows and not packed with 6", func(c *qkv.LayerConfig) { c.Q.Packed = pack(6, 32, 4) }},
 		{"qkv: out weights has 31 rows, the heads have 32 values", func(c *qkv.LayerConfig) { c.Out = qkv.Linear{Packed: pack(31, 5, 1)} }},
 	} {

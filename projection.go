@@ -63,10 +63,9 @@ type ProjectionConfig struct {
 	// anything is written. Several calls may do so at once.
 	QueryScale func(position int) float32
 
-	// InPlace reads the weights where they are at each call, as those of a file mapped into
-	// memory. Otherwise those that are not packed yet are packed once, which is faster where
-	// tokens are few. A packed copy is float32, whatever the type of the weights: 4 bytes of
-	// memory for each. Of weights in place none may be packed.
+	// InPlace reads the weights that are not packed yet where they are at each call, as those of a
+	// file mapped into memory. Otherwise they are packed once, which is faster where tokens are few.
+	// A packed copy is float32, whatever the type of the weights: 4 bytes of memory for each.
 	InPlace bool
 }
 
@@ -145,9 +144,6 @@ func (e *Engine) NewProjection(cfg ProjectionConfig) (*Projection, error) {
 		if n := l.Packed.Heads(); l.Packed != nil && n != heads[i] {
 			return nil, argError(name, n, heads[i], "%s is packed as %d heads, the projection has %d", name, n, heads[i])
 		}
-		if cfg.InPlace && l.Packed != nil {
-			return nil, argError(name, rows, 0, "%s is packed, with %d rows, and the weights are to be read in place", name, rows)
-		}
 		width := cols / heads[i]
 		if width > MaxDim {
 			return nil, argError(name, width, MaxDim, "%s has head dim %d, at most %d is supported", name, width, MaxDim)
@@ -172,15 +168,15 @@ func (e *Engine) NewProjection(cfg ProjectionConfig) (*Projection, error) {
 		part := &p.parts[i]
 		l := [...]*Linear{&cfg.Q, &cfg.K, &cfg.V}[part.index]
 		switch {
+		case part.packed != nil:
+			part.Part = part.packed.part(tile.Matrix{})
 		case cfg.InPlace:
 			part.W = l.W.tile()
-		case part.packed == nil:
+		default:
 			var err error
 			if part.packed, err = e.pack(projectionNames[part.index]+" weights", l.W, part.Heads); err != nil {
 				return nil, err
 			}
-			fallthrough
-		default:
 			part.Part = part.packed.part(tile.Matrix{})
 		}
 		part.Bias = unsafe.Pointer(unsafe.SliceData(l.Bias))
@@ -439,10 +435,11 @@ func (r *projecting) translate(x *Matrix, seq int, positions []int) {
 		r.positions = kernel.Append(r.positions[:0], positions)
 		positions = r.positions
 	}
-	q.N, q.Project = len(p.parts), true
+	q.Project = true
 	q.X, q.Rows, q.Depth, q.Seq, q.Positions = x.tile(), x.rows, p.in, seq, positions
+	q.Parts = q.Parts[:0]
 	for i := range p.parts {
-		q.Parts[i] = p.parts[i].Part
+		q.Parts = append(q.Parts, p.parts[i].Part)
 	}
 }
 
@@ -468,4 +465,4 @@ func (r *projecting) scale() {
 }
 
 // release drops the references to the caller's memory.
-func (r *projecting) release() { r.product = tile.Product{} }
+func (r *projecting) release() { releaseProduct(&r.product) }

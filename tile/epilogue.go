@@ -76,9 +76,9 @@ func (j *productJob) toPages(ws *productWorkspace, r *unitRun) {
 	rows, heads := r.rows, r.hi-r.lo
 	most := max(pageRoom, j.engine.caches.L2/pageShare)
 	switch {
-	case j.plan.Path == PathTransposed: // rows are packed so many at a time
+	case r.path == PathTransposed: // rows are packed so many at a time
 		rows, heads = min(rows, set.Lanes), 1
-	case j.plan.Path != PathPanels: // few rows, of which the sums of all heads are kept as they are
+	case r.path != PathPanels: // few rows, of which the sums of all heads are kept as they are
 	case j.plan.CopyX: // for all heads at once
 		heads = max(1, min(heads, most/(4*lanes*rows)))
 	default:

@@ -27,13 +27,11 @@ func (m *Matrix) at(row, col int) unsafe.Pointer {
 // which has weights, a bias and a place in memory of its own, and parts into heads of
 // equal width.
 type Product struct {
-	X     Matrix         // [Rows, Depth]
-	Rows  int            // at least 1: a multiple of Seq
-	Depth int            // at least 1
-	Seq   int            // rows of a sequence
-	Parts [MaxParts]Part // the first N
-	N     int
-	Add   bool // Y += X W + bias, of parts without an epilogue
+	X     Matrix // [Rows, Depth]
+	Rows  int    // at least 1: a multiple of Seq
+	Depth int    // at least 1
+	Seq   int    // rows of a sequence
+	Parts []Part
 
 	// Positions are those of the rows, for parts that are rotated: [Seq], the same in each sequence,
 	// or [Rows]; nil means 0 to Seq-1.
@@ -45,19 +43,6 @@ type Product struct {
 	Done Done
 }
 
-// MaxParts is the most parts of a product: queries, keys and values.
-const MaxParts = 3
-
-// decodes reports whether weights are to be decoded.
-func (p *Product) decodes() bool {
-	for i := range p.parts() {
-		if p.Parts[i].W.Weights != nil {
-			return true
-		}
-	}
-	return false
-}
-
 // phase is what the work of multiplying is called.
 func (p *Product) phase() phase {
 	if p.Project {
@@ -66,18 +51,23 @@ func (p *Product) phase() phase {
 	return phaseMultiply
 }
 
-// packed reports whether the weights are packed.
-func (p *Product) packed() bool { return p.N > 0 && p.Parts[0].Panels != nil }
-
-// parts are the parts that there are.
-func (p *Product) parts() []Part { return p.Parts[:p.N] }
+// packed reports whether the weights of all parts are packed.
+func (p *Product) packed() bool {
+	for i := range p.Parts {
+		if p.Parts[i].Panels == nil {
+			return false
+		}
+	}
+	return true
+}
 
 // A Part is columns of a product.
 type Part struct {
 	Heads, Width int            // of columns; the width at least 1
 	W            Matrix         // [Depth, Heads*Width]; not read if the weights are packed
-	Panels       unsafe.Pointer // the weights as Pack leaves them, in all parts of a product, or nil in all
+	Panels       unsafe.Pointer // the weights as Pack leaves them, or nil
 	Bias         unsafe.Pointer // [Heads*Width], or nil
+	Add          bool           // Y += X W + bias, of a part without an epilogue
 	Epilogue
 
 	// Y [Rows/Seq, Heads, Seq, Width] is where it goes, unless that is Pages. No two elements share
@@ -151,8 +141,6 @@ type ProductPlan struct {
 	Units         int
 	Workers       int
 
-	Path ProductPath
-
 	// CopyX says that a step over the depth of a block of X is copied, for all panels of a run.
 	CopyX bool
 
@@ -195,10 +183,14 @@ const (
 
 // PlanProduct says how Multiply divides p for at most workers goroutines.
 func (e *Engine) PlanProduct(p *Product, workers int) ProductPlan {
-	plan := ProductPlan{Path: e.path(p)}
+	var plan ProductPlan
+	var transposed, combine bool // parts
 	columns := 0
-	for i := range p.parts() {
+	for i := range p.Parts {
 		part := &p.Parts[i]
+		path := e.path(p, part)
+		transposed = transposed || path == PathTransposed
+		combine = combine || path == PathCombine
 		l := newLayout(e.set, part.Width)
 		units, _ := part.units(&l)
 		plan.Units += units
@@ -218,31 +210,32 @@ func (e *Engine) PlanProduct(p *Product, workers int) ProductPlan {
 	if int64(p.Depth)*int64(4*mc) <= int64(e.caches.L2) {
 		nc = productRun
 	}
-	wide := e.set.Lanes >= wideLanes && p.packed()
+	packed := p.packed()
+	wide := e.set.Lanes >= wideLanes && packed
 	switch {
 	case wide:
 		// Weights come in time for smaller blocks too, with which the cache keeps more of X
 		// and of the results of a panel.
 		mc, nc = max(step, mc/2), max(1, wideColumns*plan.Units/columns)
-	case plan.Path == PathTransposed:
+	case transposed:
 		step = e.set.Lanes
 		mc, nc = 8*step, max(1, transposedColumns*plan.Units/columns)
-	case plan.Path == PathCombine:
+	case combine:
 		n := max(combineLeast, min(combineColumns, columns/(2*plan.Workers)))
 		nc = max(1, n*plan.Units/columns)
 	case e.copiesX(p, mc):
 		plan.CopyX, nc = true, max(1, copyXColumns*plan.Units/columns)
-	case !p.packed():
+	case !packed:
 		mc *= 8 // weights are packed again for each block of rows
 	}
 	for {
 		plan.MC, plan.RowBlocks = divide(p.Rows, mc, step)
 		plan.NC, plan.Runs = divide(plan.Units, nc, 1)
-		if plan.Workers == 1 || plan.Items() >= productItems*plan.Workers || plan.Path == PathCombine {
+		if plan.Workers == 1 || plan.Items() >= productItems*plan.Workers || combine {
 			break
 		}
 		mc, nc = plan.MC, plan.NC
-		if tall := mc > 4*step; nc > 1 && !(plan.Path == PathTransposed && tall) {
+		if tall := mc > 4*step; nc > 1 && !(transposed && tall) {
 			nc = (nc + 1) / 2
 		} else if tall {
 			mc = (mc + 1) / 2
@@ -260,7 +253,7 @@ func (e *Engine) PlanProduct(p *Product, workers int) ProductPlan {
 // those that the second-level cache does not hold for the panels of a run. Their rows mostly lie
 // as far apart as makes them share few of its sets.
 func (e *Engine) copiesX(p *Product, mc int) bool {
-	return p.packed() && p.Rows >= copyXRows && p.X.Col == 1 &&
+	return p.Rows >= copyXRows && p.X.Col == 1 && p.packed() &&
 		int64(p.Depth)*int64(4*min(mc, p.Rows)) > int64(e.caches.L2/4*3)
 }
 

@@ -38,42 +38,40 @@ const (
 	combineDepth = 16
 )
 
-// path returns how to compute p. Few rows of X wait for memory to deliver the weights.
-func (e *Engine) path(p *Product) ProductPath {
+// ProductPath returns how Multiply computes a part of p.
+func (e *Engine) ProductPath(p *Product, part int) ProductPath { return e.path(p, &p.Parts[part]) }
+
+// path returns how to compute a part of p. Few rows of X wait for memory to deliver the weights.
+func (e *Engine) path(p *Product, part *Part) ProductPath {
 	switch {
-	case p.packed() || p.decodes():
+	case part.Panels != nil || part.W.Weights != nil:
 		return PathPanels
-	case e.transposes(p):
+	case e.transposes(p, part):
 		return PathTransposed
 	case p.Rows >= e.set.Vec:
 		return PathPanels
 	}
 	last := p.Depth % kernel.KC
-	dots, combine := p.Depth >= e.set.Vec && (last == 0 || last >= e.set.Vec), true
-	dots = dots && (p.Depth <= transposedDepth || p.Rows == 1 && p.X.Col == 1) // packFew copies nothing then
-	for i := range p.parts() {
-		part := &p.Parts[i]
-		wide := part.Heads*part.Width >= e.set.Vec
-		dots = dots && wide && part.W.Row == 1
-		combine = combine && wide && part.W.Col == 1
-	}
-	switch {
-	case dots:
+	deep := p.Depth >= e.set.Vec && (last == 0 || last >= e.set.Vec)
+	deep = deep && (p.Depth <= transposedDepth || p.Rows == 1 && p.X.Col == 1) // packFew copies nothing then
+	switch wide := part.Heads*part.Width >= e.set.Vec; {
+	case wide && deep && part.W.Row == 1:
 		return PathDots
-	case combine:
+	case wide && part.W.Col == 1:
 		return PathCombine
 	}
 	return PathPanels
 }
 
-// few reports whether the rows of p are few enough for MultiplyFew.
-func (p *Product) few(set *kernel.Set) bool {
-	return p.packed() && p.Rows <= set.FewRows && p.X.Col == 1
+// few reports whether the weights of a part are packed, and the rows of p few enough for MultiplyFew.
+func (p *Product) few(set *kernel.Set, part *Part) bool {
+	return part.Panels != nil && p.Rows <= set.FewRows && p.X.Col == 1
 }
 
 // A columnRun is columns of a part, of one head or several, for a block of rows.
 type columnRun struct {
 	*Part
+	path        ProductPath
 	out         *output
 	first, cols int
 	row, rows   int
@@ -89,21 +87,21 @@ type columnSpan struct {
 }
 
 // inPlace computes the panels [lo, hi) of a part for a block of rows, by weights where they are.
-func (j *productJob) inPlace(ws *productWorkspace, part *Part, l *layout, lo, hi, row, rows int) {
+func (j *productJob) inPlace(ws *productWorkspace, part *Part, l *layout, path ProductPath, lo, hi, row, rows int) {
 	p, vec := &j.product, j.engine.set.Vec
 	first, last := part.panel(l, lo), part.panel(l, hi-1)
-	c := columnRun{Part: part, out: &ws.out, first: first.col(), row: row, rows: rows}
+	c := columnRun{Part: part, path: path, out: &ws.out, first: first.col(), row: row, rows: rows}
 	c.cols = last.col() + last.cols - c.first
 	wide := roundUp(c.cols, vec)
 	room := ws.results.room(rows * (c.cols + wide))
 	c.sums = unsafe.Slice(room, rows*c.cols)
 	c.parts = ptr.At(room, rows*c.cols)
-	c.begin(p)
+	c.begin()
 
 	j.engine.phase(j.product.phase())
 	whole := c.cols / vec * vec
 	step := whole
-	if j.plan.Path == PathDots {
+	if c.path == PathDots {
 		step = dotsColumns
 		j.packFew(ws, row, rows)
 	}
@@ -137,8 +135,8 @@ func (c *columnRun) each(do func(at panel, i, from int)) {
 
 // begin puts what the product is added to into the sums: Y and the bias, where one that is missing
 // is +0.
-func (c *columnRun) begin(p *Product) {
-	if p.Add {
+func (c *columnRun) begin() {
+	if c.Add {
 		c.each(func(at panel, i, from int) {
 			at.load(c.sums[i*c.cols+from:], c.row+i)
 		})
@@ -169,7 +167,7 @@ func (j *productJob) columnsInPlace(ws *productWorkspace, c *columnRun, b column
 	p := &j.product
 	for k := 0; k < p.Depth && !p.Done.Over(); k += kernel.KC {
 		depth := min(kernel.KC, p.Depth-k)
-		if j.plan.Path == PathDots {
+		if c.path == PathDots {
 			j.dots(ws, c, &b, k, depth)
 		} else {
 			j.combine(ws, c, &b, k, depth)

@@ -34,7 +34,8 @@ type productWorkspace struct {
 	off       [kernel.MaxLanes]int
 	bias      [kernel.MaxLanes]float32
 	panel     buffer
-	rows      *float32 // of X [Depth][lanes], in panel, of a product in place
+	lanes     buffer
+	rows      *float32 // of X [Depth][lanes], in lanes, of weights in place
 	packedRow int      // the first of rows, -1 if there are none of this item
 	fewStride int      // of rows, where they are few
 	results   buffer
@@ -129,12 +130,12 @@ func (j *productJob) item(ws *productWorkspace, row, unit int) {
 	end := min(unit+j.plan.NC, j.plan.Units)
 	ws.packedRow = -1
 	before := 0
-	for i := range p.parts() {
+	for i := range p.Parts {
 		part := &p.Parts[i]
 		l := newLayout(j.engine.set, part.Width)
 		units, _ := part.units(&l)
 		if lo, hi := max(0, unit-before), min(units, end-before); lo < hi {
-			r := unitRun{part: part, layout: l, before: before, lo: lo, hi: hi, row: row, rows: rows, begin: unit, end: end}
+			r := unitRun{part: part, path: j.engine.path(p, part), layout: l, before: before, lo: lo, hi: hi, row: row, rows: rows, begin: unit, end: end}
 			if part.Pages.Pool.Base != nil {
 				j.toPages(ws, &r)
 			} else {
@@ -150,6 +151,7 @@ func (j *productJob) item(ws *productWorkspace, row, unit int) {
 // A unitRun is units of a part for a block of rows, and where they are in an item.
 type unitRun struct {
 	part       *Part
+	path       ProductPath
 	layout     layout
 	before     int // units of the parts before it
 	lo, hi     int // units of the part
@@ -161,11 +163,11 @@ type unitRun struct {
 func (j *productJob) units(ws *productWorkspace, r *unitRun) {
 	_, panels := r.part.units(&r.layout)
 	lo, hi := r.lo*panels, r.hi*panels
-	switch j.plan.Path {
+	switch r.path {
 	case PathTransposed:
 		j.transposed(ws, r.part, &r.layout, lo, hi, r.row, r.rows)
 	case PathDots, PathCombine:
-		j.inPlace(ws, r.part, &r.layout, lo, hi, r.row, r.rows)
+		j.inPlace(ws, r.part, &r.layout, r.path, lo, hi, r.row, r.rows)
 	default:
 		var then weightStep
 		if after := r.before + r.hi; after < r.end {
@@ -190,18 +192,22 @@ type weightStep struct {
 	row, rows int // of X, those that have not been read in that step of the depth lately
 }
 
-// first returns the first step of a unit.
+// first returns the first step of a unit, none if its weights are not packed.
 func (j *productJob) first(unit int) weightStep {
 	p := &j.product
-	for i := range p.parts() {
+	for i := range p.Parts {
 		part := &p.Parts[i]
 		l := newLayout(j.engine.set, part.Width)
 		units, panels := part.units(&l)
-		if part.Panels != nil && unit < units {
-			at := part.panel(&l, unit*panels)
-			return weightStep{weights: unsafe.Add(part.Panels, 4*p.Depth*at.before), lanes: at.lanes}
+		if unit >= units {
+			unit -= units
+			continue
 		}
-		unit -= units
+		if part.Panels == nil {
+			break
+		}
+		at := part.panel(&l, unit*panels)
+		return weightStep{weights: unsafe.Add(part.Panels, 4*p.Depth*at.before), lanes: at.lanes}
 	}
 	return weightStep{}
 }
@@ -294,19 +300,18 @@ func (j *productJob) copyX(ws *productWorkspace, row, rows, k int) {
 // direct computes a step of a panel of Y where it is, from row k of the weights on. The next step
 // is asked for.
 func (j *productJob) direct(ws *productWorkspace, at *panel, weights unsafe.Pointer, row, rows, k int, next weightStep) {
-	p := &j.product
 	a := &ws.args
 	y := at.out
 	j.step(ws, at, weights, k)
 	j.ask(ws, next, rows)
 	a.Add, a.Bias = true, nil
 	if k == 0 {
-		a.Add, a.Bias = p.Add, ws.laneBias(at)
+		a.Add, a.Bias = at.Add, ws.laneBias(at)
 	}
 	for i := 0; i < rows; {
 		n, stride := y.run(row+i, rows-i)
 		a.C, a.Stride = (*float32)(unsafe.Add(y.at(row+i, at.head), 4*at.dim)), stride
-		j.rows(ws, row+i, n, k)
+		j.rows(ws, at, row+i, n, k)
 		i += n
 	}
 }
@@ -318,7 +323,7 @@ func (j *productJob) scattered(ws *productWorkspace, at *panel, weights unsafe.P
 	a := &ws.args
 	results := ws.results.room(rows * at.lanes)
 	values := unsafe.Slice(results, rows*at.lanes)
-	if p.Add {
+	if at.Add {
 		for i := range rows {
 			at.load(values[i*at.lanes:], row+i)
 		}
@@ -334,11 +339,11 @@ func (j *productJob) scattered(ws *productWorkspace, at *panel, weights unsafe.P
 		}
 		j.ask(ws, next, rows)
 		a.C, a.Stride = results, at.lanes
-		a.Add, a.Bias = p.Add || k > 0, nil
+		a.Add, a.Bias = at.Add || k > 0, nil
 		if k == 0 {
 			a.Bias = ws.laneBias(at)
 		}
-		j.rows(ws, row, rows, k)
+		j.rows(ws, at, row, rows, k)
 	}
 	for i := range rows {
 		at.store(values[i*at.lanes:], row+i)
@@ -386,7 +391,7 @@ func (j *productJob) step(ws *productWorkspace, at *panel, weights unsafe.Pointe
 	a := &ws.args
 	a.Lanes = at.lanes
 	a.Depth = min(kernel.KC, p.Depth-k)
-	if p.few(j.engine.set) {
+	if p.few(j.engine.set, at.Part) {
 		a.Depth = min(fewDepth, p.Depth-k)
 	}
 	if weights != nil {
@@ -419,8 +424,8 @@ func (j *productJob) ask(ws *productWorkspace, next weightStep, rows int) {
 	a.NextRow = (bytes*kernel.KC + rows*a.Depth - 1) / (rows * a.Depth)
 }
 
-// rows multiplies n rows of X by what step has set, into a.C.
-func (j *productJob) rows(ws *productWorkspace, row, n, k int) {
+// rows multiplies n rows of X by what step has set of a panel, into a.C.
+func (j *productJob) rows(ws *productWorkspace, at *panel, row, n, k int) {
 	x := &j.product.X
 	a := &ws.args
 	a.RowStride, a.ColStride = x.Row, x.Col
@@ -429,7 +434,7 @@ func (j *productJob) rows(ws *productWorkspace, row, n, k int) {
 		a.RowStride, a.ColStride = copyStride, 1
 		a.A = lane(ws.copied, row-ws.copyRow, copyStride, 0)
 	}
-	if j.product.few(j.engine.set) {
+	if j.product.few(j.engine.set, at.Part) {
 		j.engine.set.MultiplyFew(a)
 	} else {
 		j.engine.set.Multiply(a)

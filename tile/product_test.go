@@ -31,7 +31,7 @@ func TestProductWorkers(t *testing.T) {
 	for _, m := range []simulated{{2, 25}, {4, 40}, {16, 80}, {64, 200}, {192, 400}} {
 		for _, rows := range []int{1, 2, 6, 16, 64, 512} {
 			for _, n := range []int{64, 256, 576, 1024, 1536, 2048, 4096, 8192} {
-				p := &Product{Rows: rows, Depth: n, Seq: rows, N: 1, Parts: [MaxParts]Part{{Heads: 1, Width: n}}}
+				p := &Product{Rows: rows, Depth: n, Seq: rows, Parts: []Part{{Heads: 1, Width: n}}}
 				plan := e.PlanProduct(p, m.cores)
 				got, one := m.microseconds(rows, n, n, plan.Workers), m.microseconds(rows, n, n, 1)
 				best := one
@@ -55,16 +55,16 @@ func TestProductWorkers(t *testing.T) {
 	// Weights in place have an item for each worker at least, where columns are enough.
 	for _, cores := range []int{2, 16, 64, 192} {
 		for _, w := range []Matrix{{Row: 1, Col: 4096}, {Row: 14336, Col: 1}} {
-			p := &Product{Rows: 1, Depth: 4096, Seq: 1, N: 1, Parts: [MaxParts]Part{{Heads: 1, Width: 14336, W: w}}}
+			p := &Product{Rows: 1, Depth: 4096, Seq: 1, Parts: []Part{{Heads: 1, Width: 14336, W: w}}}
 			plan := e.PlanProduct(p, cores)
-			if plan.Path == PathPanels || plan.Workers < min(cores, 16) || plan.Items() < plan.Workers {
-				t.Errorf("%d cores, weights in place %v: path %d, %d items on %d workers", cores, w, plan.Path, plan.Items(), plan.Workers)
+			if e.ProductPath(p, 0) == PathPanels || plan.Workers < min(cores, 16) || plan.Items() < plan.Workers {
+				t.Errorf("%d cores, weights in place %v: path %d, %d items on %d workers", cores, w, e.ProductPath(p, 0), plan.Items(), plan.Workers)
 			}
 		}
 	}
 	// What a decoder multiplies by: one row reads its weights on both of two cores.
 	for _, n := range []int{576, 1024, 1536, 2048, 4096} {
-		p := &Product{Rows: 1, Depth: n, Seq: 1, N: 1, Parts: [MaxParts]Part{{Heads: 1, Width: n}}}
+		p := &Product{Rows: 1, Depth: n, Seq: 1, Parts: []Part{{Heads: 1, Width: n}}}
 		if plan := e.PlanProduct(p, 2); plan.Workers != 2 {
 			t.Errorf("m=1 n=k=%d: %d workers of 2: %s", n, plan.Workers, plan.WorkersWhy)
 		}
@@ -117,14 +117,14 @@ func TestWeightsAhead(t *testing.T) {
 			},
 		})
 		e := New(set, Caches{48 << 10, 2 << 20, 32 << 20}, false, Tuning{})
-		p := &Product{Rows: c.rows, Depth: c.depth, Seq: c.seq, N: len(c.widths)}
+		p := &Product{Rows: c.rows, Depth: c.depth, Seq: c.seq, Parts: make([]Part, len(c.widths))}
 		columns := 0
 		for i, w := range c.widths {
 			p.Parts[i] = Part{Heads: w[0], Width: w[1]}
 			columns += w[0] * w[1]
 		}
 		all := 0
-		for i := range p.parts() {
+		for i := range p.Parts {
 			all += c.depth * int(e.PackedLanes(&p.Parts[i]))
 		}
 		packed, x, y := make([]float32, all), make([]float32, c.rows*c.depth), make([]float32, c.rows*columns)

@@ -16,19 +16,11 @@ const columnBlock = 192
 // transposed one or PathDots: to 16 MiB in the widest lanes. A deeper one packs its weights instead.
 const transposedDepth = 1 << 16
 
-// transposes reports whether p is computed transposed, Yᵀ = Wᵀ Xᵀ, with rows of X in lanes
-// and weights broadcast from where they are. That needs no copy of weights whose columns
-// are contiguous, and rows enough to fill a vector. The bits are the same.
-func (e *Engine) transposes(p *Product) bool {
-	if p.packed() || p.Rows < e.set.Vec || p.Depth > transposedDepth {
-		return false
-	}
-	for i := range p.parts() {
-		if p.Parts[i].W.Row != 1 {
-			return false
-		}
-	}
-	return true
+// transposes reports whether a part of p, whose weights are float32 in place, is computed transposed,
+// Yᵀ = Wᵀ Xᵀ, with rows of X in lanes and weights broadcast from where they are. That needs no copy of
+// weights whose columns are contiguous, and rows enough to fill a vector. The bits are the same.
+func (e *Engine) transposes(p *Product, part *Part) bool {
+	return part.W.Row == 1 && p.Rows >= e.set.Vec && p.Depth <= transposedDepth
 }
 
 // transposed computes the panels [lo, hi) of a part for a block of rows.
@@ -65,7 +57,7 @@ func (j *productJob) packRows(ws *productWorkspace, row, n, lanes int) {
 		ws.off[i] = i * x.Row
 	}
 	depth := j.product.Depth
-	ws.rows, ws.packedRow = ws.panel.room(depth*lanes), row
+	ws.rows, ws.packedRow = ws.lanes.room(depth*lanes), row
 	ws.packArgs = kernel.PackArgs{
 		Src: (*float32)(x.at(row, 0)), Off: &ws.off, DimStride: x.Col, Rows: n, Dim: depth,
 		Dst: ws.rows, Lanes: lanes, Stride: lanes, Scale: 1,
@@ -109,7 +101,7 @@ func (j *productJob) columns(ws *productWorkspace, at *panel, cols, row, n, lane
 // begin puts what the product is added to into results [cols][lanes], and reports whether
 // there is any: sums of Y and the bias, where one that is missing is +0.
 func (j *productJob) begin(ws *productWorkspace, at *panel, results, first *float32, cols, n, lanes int) bool {
-	if j.product.Add {
+	if at.Add {
 		ws.packArgs = kernel.PackArgs{
 			Src: first, Off: &ws.off, DimStride: at.out.Stride[3], Rows: n, Dim: cols,
 			Dst: results, Lanes: lanes, Stride: lanes, Scale: 1,
@@ -119,7 +111,7 @@ func (j *productJob) begin(ws *productWorkspace, at *panel, results, first *floa
 		return false
 	}
 	values := unsafe.Slice(results, cols*lanes)
-	if !j.product.Add {
+	if !at.Add {
 		clear(values)
 	}
 	var bias []float32

@@ -196,9 +196,8 @@ func TestWorkspaceSize(t *testing.T) {
 func TestTransposes(t *testing.T) {
 	e := New(&kernel.Set{Vec: 16, Lanes: 64}, Caches{}, false, Tuning{})
 	for depth, want := range map[int]bool{1: true, transposedDepth: true, transposedDepth + 1: false, math.MaxInt / 8: false} {
-		p := Product{Rows: 16, Depth: depth, N: 1}
-		p.Parts[0].W = Matrix{Row: 1, Col: depth}
-		if got := e.transposes(&p); got != want {
+		p := Product{Rows: 16, Depth: depth, Parts: []Part{{W: Matrix{Row: 1, Col: depth}}}}
+		if got := e.transposes(&p, &p.Parts[0]); got != want {
 			t.Errorf("depth %d: %v, want %v", depth, got, want)
 		}
 	}
@@ -210,9 +209,7 @@ func TestPlanProduct(t *testing.T) {
 	set := &kernel.Set{Vec: 16, Lanes: 64, Rows: 6}
 	panels := new(float32)
 	product := func(rows, depth, columns int) *Product {
-		p := &Product{Rows: rows, Seq: rows, Depth: depth, N: 1}
-		p.Parts[0] = Part{Heads: 1, Width: columns, Panels: unsafe.Pointer(panels)}
-		return p
+		return &Product{Rows: rows, Seq: rows, Depth: depth, Parts: []Part{{Heads: 1, Width: columns, Panels: unsafe.Pointer(panels)}}}
 	}
 	p := product(4096, 4096, 4096)
 	p.X = Matrix{Row: 4096, Col: 1}
