@@ -103,6 +103,7 @@ func logged(shape kernel.Set, w workLog) *kernel.Set {
 		MultiplyFew:      func(a *kernel.MultiplyArgs) { w.note("MultiplyFew", int64(a.Depth)*int64(a.Lanes)) },
 		Combine:          func(a *kernel.CombineArgs) { w.note("Combine", a.Work()) },
 		Dots:             func(a *kernel.DotsArgs) { w.note("Dots", a.Work()) },
+		Dequantize:       func(a *kernel.DequantizeArgs) { w.note("Dequantize", a.Work()) },
 		Float16:          func(_ *float32, _ *uint16, n int) { w.note("Float16", 4*int64(n)) },
 		Rotary:           func(a *kernel.RotaryArgs) { w.note("Rotary", a.Work()) },
 		Peak:             func(n int) { w.note("Peak", 8*int64(n)) },
@@ -136,6 +137,7 @@ func TestWorkOfCalls(t *testing.T) {
 			e := &Engine{set: set, workers: 1, engine: tile.New(set, tile.Caches{L1: 32 << 10, L2: 2 << 20, L3: 64 << 20}, false, tile.Tuning{})}
 			largestCalls(t, e)
 			set.Peak(1 << 30)
+			set.Dequantize(&kernel.DequantizeArgs{Depth: kernel.KC, Lanes: set.Lanes})
 			read := make([]float32, 3*kernel.MaxWork) // never touched, but there, for -race asks
 			set.Read(&read[0], len(read))
 			for _, f := range reflect.VisibleFields(reflect.TypeFor[kernel.Funcs]()) {

@@ -41,6 +41,7 @@ var neonSet = kernel.Set{
 	MultiplyFew:      multiplyFewWith(multiplyFewNEON),
 	Combine:          combineNEON,
 	Dots:             dotsNEON,
+	Dequantize:       dequantizeGeneric,
 	Float16:          float16NEON,
 	Rotary:           rotaryNEON,
 	Peak:             peakNEON,

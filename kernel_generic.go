@@ -39,6 +39,7 @@ var genericFuncs = kernel.Funcs{
 	MultiplyFew:      multiplyFewGeneric,
 	Combine:          combineGeneric,
 	Dots:             dotsGeneric,
+	Dequantize:       dequantizeGeneric,
 	Float16:          float16Generic,
 	Rotary:           rotaryGeneric,
 	Peak:             peakGeneric,

@@ -306,6 +306,11 @@ func (s *Set) Dots(a *DotsArgs) {
 	a.B, a.C, a.Lanes = rows, out, lanes
 }
 
+// Dequantize calls [Funcs.Dequantize].
+//
+//go:noinline
+func (s *Set) Dequantize(a *DequantizeArgs) { s.funcs.Dequantize(a) }
+
 // Float16 calls [Funcs.Float16].
 //
 //go:noinline

@@ -152,6 +152,11 @@ var loops = []loop{
 			s.Dots(a)
 		}
 	}},
+	{"Dequantize", func(s *Set, begun, stop *atomic.Bool) {
+		for a := new(DequantizeArgs); !stop.Load(); begun.Store(true) {
+			s.Dequantize(a)
+		}
+	}},
 	{"Rotary", func(s *Set, begun, stop *atomic.Bool) {
 		for a := new(RotaryArgs); !stop.Load(); begun.Store(true) {
 			s.Rotary(a)

@@ -10,7 +10,7 @@ func Checked(s *Set) *Set {
 	f := &s.funcs
 	assert(f.Pack != nil && f.Scores != nil && f.Softcap != nil && f.ALiBi != nil && f.Bias != nil &&
 		f.Softmax != nil && f.Accumulate != nil && f.Unpack != nil && f.Multiply != nil && f.Float16 != nil &&
-		f.MultiplyFew != nil && f.Combine != nil && f.Dots != nil &&
+		f.MultiplyFew != nil && f.Combine != nil && f.Dots != nil && f.Dequantize != nil &&
 		f.Rotary != nil && f.Merge != nil && f.Convert != nil && f.Store != nil && f.DecodeScores != nil && f.DecodeAccumulate != nil &&
 		f.Peak != nil && f.Read != nil, "kernel: Set lacks a function")
 	assert(1 <= s.DecodeRows && s.DecodeRows <= MaxDecodeRows, "kernel: Set.DecodeRows outside 1..MaxDecodeRows")
@@ -169,6 +169,16 @@ func Checked(s *Set) *Set {
 		assert(a.Q != nil && a.B != nil && a.C != nil, "kernel: Dots: nil operand")
 		checkWork(a.Work())
 		f.Dots(a)
+	}
+	c.Dequantize = func(a *DequantizeArgs) {
+		s.checkLanes(a.Lanes, a.Stride)
+		assert(a.Type.Known(), "kernel: Dequantize: unknown Type")
+		assert(1 <= a.Depth && a.Depth <= KC, "kernel: Dequantize: Depth outside 1..KC")
+		assert(a.Depth%a.Type.Values() == 0, "kernel: Dequantize: Depth is not a multiple of the Type's block")
+		assert(a.Scales == nil || a.Type == WeightInt8, "kernel: Dequantize: Scales of a Type that has none")
+		assert(a.Src != nil && a.Dst != nil, "kernel: Dequantize: nil operand")
+		checkWork(a.Work())
+		f.Dequantize(a)
 	}
 	c.Float16 = func(dst *float32, src *uint16, n int) {
 		assert(n >= 1, "kernel: Float16: n < 1")

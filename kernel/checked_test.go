@@ -14,7 +14,7 @@ func nothing() Funcs {
 		Pack: func(*PackArgs) {}, Scores: func(*ScoresArgs) {},
 		Softcap: func(*SoftcapArgs) {}, ALiBi: func(*ALiBiArgs) {}, Bias: func(*BiasArgs) {},
 		Softmax: func(*SoftmaxArgs) {}, Accumulate: func(*AccumulateArgs) {}, Unpack: func(*UnpackArgs) {}, Multiply: func(*MultiplyArgs) {},
-		MultiplyFew: func(*MultiplyArgs) {}, Combine: func(*CombineArgs) {}, Dots: func(*DotsArgs) {},
+		MultiplyFew: func(*MultiplyArgs) {}, Combine: func(*CombineArgs) {}, Dots: func(*DotsArgs) {}, Dequantize: func(*DequantizeArgs) {},
 		Merge: func(*MergeArgs) {}, Convert: func(*ConvertArgs) {}, Store: func(*StoreArgs) {},
 		DecodeScores: func(*DecodeScoresArgs) {}, DecodeAccumulate: func(*DecodeAccumulateArgs) {},
 		Float16: func(*float32, *uint16, int) {},
@@ -216,6 +216,20 @@ func TestChecked(t *testing.T) {
 		{"kernel: Multiply: NextRow or ThenRows < 0", func(a *MultiplyArgs) { a.ThenRows = -1 }},
 		{"kernel: Lanes is not a positive multiple of Vec", func(a *MultiplyArgs) { a.Lanes = 4 }},
 		{"kernel: Lanes > Set.Lanes", func(a *MultiplyArgs) { a.Lanes, a.Stride = 64, 64 }},
+	})
+	var q byte
+	testClauses(t, s.Dequantize, DequantizeArgs{Type: WeightQ4_0, Src: &q, RowBytes: 18, Depth: 32, Lanes: 8, Dst: &f, Stride: 8}, []violation[DequantizeArgs]{
+		{"kernel: Dequantize: nil operand", func(a *DequantizeArgs) { a.Src = nil }},
+		{"kernel: Dequantize: nil operand", func(a *DequantizeArgs) { a.Dst = nil }},
+		{"kernel: Dequantize: unknown Type", func(a *DequantizeArgs) { a.Type = -1 }},
+		{"kernel: Dequantize: unknown Type", func(a *DequantizeArgs) { a.Type = weights }},
+		{"kernel: Dequantize: Depth outside 1..KC", func(a *DequantizeArgs) { a.Depth = 0 }},
+		{"kernel: Dequantize: Depth outside 1..KC", func(a *DequantizeArgs) { a.Depth = KC + 32 }},
+		{"kernel: Dequantize: Depth is not a multiple of the Type's block", func(a *DequantizeArgs) { a.Depth = 33 }},
+		{"kernel: Dequantize: Scales of a Type that has none", func(a *DequantizeArgs) { a.Scales = &f }},
+		{"kernel: Lanes is not a positive multiple of Vec", func(a *DequantizeArgs) { a.Lanes = 4 }},
+		{"kernel: Lanes > Set.Lanes", func(a *DequantizeArgs) { a.Lanes, a.Stride = 24, 24 }},
+		{"kernel: Stride < Lanes", func(a *DequantizeArgs) { a.Stride = 7 }},
 	})
 	type conversion struct {
 		dst *float32

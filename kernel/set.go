@@ -133,6 +133,8 @@ type Funcs struct {
 	Combine func(*CombineArgs)
 	Dots    func(*DotsArgs)
 
+	// Dequantize makes float32 of rows of weights of any type, in lanes.
+	Dequantize func(*DequantizeArgs)
 	// Float16 converts n values, n at least 1, from IEEE 754 binary16. A NaN stays one.
 	Float16 func(dst *float32, src *uint16, n int)
 

@@ -43,28 +43,27 @@ const maxBlock = 256
 type weight struct {
 	name          string
 	values, bytes int // of a block
-	// Of one block, or of any number where a block is one value. A type without encode is only read.
-	decode func(y []float32, b []byte)
+	// encode writes one block, or any number where a block is one value. A type without it is only read.
 	encode func(b []byte, x []float32)
 }
 
 var weightTable = [weights]weight{
-	WeightFloat32:  {"float32", 1, 4, decodeFloat32, encodeFloat32},
-	WeightFloat16:  {"Float16", 1, 2, decodeFloat16, encodeFloat16},
-	WeightBFloat16: {"BFloat16", 1, 2, decodeBFloat16, encodeBFloat16},
-	WeightInt8:     {"int8", 1, 1, decodeInt8, nil},
-	WeightQ8_0:     {"Q8_0", 32, 34, decodeQ8_0, encodeQ8_0},
-	WeightQ4_0:     {"Q4_0", 32, 18, decodeQ4_0, encodeQ4_0},
-	WeightQ4_1:     {"Q4_1", 32, 20, decodeQ4_1, encodeQ4_1},
-	WeightQ5_0:     {"Q5_0", 32, 22, decodeQ5_0, encodeQ5_0},
-	WeightQ5_1:     {"Q5_1", 32, 24, decodeQ5_1, encodeQ5_1},
-	WeightQ2_K:     {"Q2_K", 256, 84, decodeQ2_K, nil},
-	WeightQ3_K:     {"Q3_K", 256, 110, decodeQ3_K, nil},
-	WeightQ4_K:     {"Q4_K", 256, 144, decodeQ4_K, nil},
-	WeightQ5_K:     {"Q5_K", 256, 176, decodeQ5_K, nil},
-	WeightQ6_K:     {"Q6_K", 256, 210, decodeQ6_K, nil},
-	WeightIQ4_NL:   {"IQ4_NL", 32, 18, decodeIQ4_NL, encodeIQ4_NL},
-	WeightMXFP4:    {"MXFP4", 32, 17, decodeMXFP4, encodeMXFP4},
+	WeightFloat32:  {"float32", 1, 4, encodeFloat32},
+	WeightFloat16:  {"Float16", 1, 2, encodeFloat16},
+	WeightBFloat16: {"BFloat16", 1, 2, encodeBFloat16},
+	WeightInt8:     {"int8", 1, 1, nil},
+	WeightQ8_0:     {"Q8_0", 32, 34, encodeQ8_0},
+	WeightQ4_0:     {"Q4_0", 32, 18, encodeQ4_0},
+	WeightQ4_1:     {"Q4_1", 32, 20, encodeQ4_1},
+	WeightQ5_0:     {"Q5_0", 32, 22, encodeQ5_0},
+	WeightQ5_1:     {"Q5_1", 32, 24, encodeQ5_1},
+	WeightQ2_K:     {"Q2_K", 256, 84, nil},
+	WeightQ3_K:     {"Q3_K", 256, 110, nil},
+	WeightQ4_K:     {"Q4_K", 256, 144, nil},
+	WeightQ5_K:     {"Q5_K", 256, 176, nil},
+	WeightQ6_K:     {"Q6_K", 256, 210, nil},
+	WeightIQ4_NL:   {"IQ4_NL", 32, 18, encodeIQ4_NL},
+	WeightMXFP4:    {"MXFP4", 32, 17, encodeMXFP4},
 }
 
 // Weights returns all types of weights, in the order of their numbers.
@@ -100,12 +99,51 @@ func (w Weight) Bytes() int { return weightTable[w].bytes }
 func (w Weight) Decode(dst []float32, src []byte) {
 	t := &weightTable[w]
 	if t.values == 1 {
-		t.decode(dst, src)
+		w.decode(dst, src)
 		return
 	}
 	for len(dst) > 0 {
-		t.decode(dst[:t.values], src[:t.bytes])
+		w.decode(dst[:t.values], src[:t.bytes])
 		dst, src = dst[t.values:], src[t.bytes:]
+	}
+}
+
+// decode writes the values of one block, or of any number where a block is one value. It names the
+// functions, for the compiler to see that none keeps dst, which may so be on a stack.
+func (w Weight) decode(dst []float32, src []byte) {
+	switch w {
+	case WeightFloat32:
+		decodeFloat32(dst, src)
+	case WeightFloat16:
+		decodeFloat16(dst, src)
+	case WeightBFloat16:
+		decodeBFloat16(dst, src)
+	case WeightInt8:
+		decodeInt8(dst, src)
+	case WeightQ8_0:
+		decodeQ8_0(dst, src)
+	case WeightQ4_0:
+		decodeQ4_0(dst, src)
+	case WeightQ4_1:
+		decodeQ4_1(dst, src)
+	case WeightQ5_0:
+		decodeQ5_0(dst, src)
+	case WeightQ5_1:
+		decodeQ5_1(dst, src)
+	case WeightQ2_K:
+		decodeQ2_K(dst, src)
+	case WeightQ3_K:
+		decodeQ3_K(dst, src)
+	case WeightQ4_K:
+		decodeQ4_K(dst, src)
+	case WeightQ5_K:
+		decodeQ5_K(dst, src)
+	case WeightQ6_K:
+		decodeQ6_K(dst, src)
+	case WeightIQ4_NL:
+		decodeIQ4_NL(dst, src)
+	case WeightMXFP4:
+		decodeMXFP4(dst, src)
 	}
 }
 
@@ -114,21 +152,21 @@ func (w Weight) decodeRange(dst []float32, row []byte, first int) {
 	t := &weightTable[w]
 	row = row[first/t.values*t.bytes:]
 	if skip := first % t.values; skip != 0 {
-		n := t.part(dst, row, skip)
+		n := w.part(dst, row, skip)
 		dst, row = dst[n:], row[t.bytes:]
 	}
 	whole := len(dst) / t.values
 	w.Decode(dst[:whole*t.values], row)
 	if dst = dst[whole*t.values:]; len(dst) > 0 {
-		t.part(dst, row[whole*t.bytes:], 0)
+		w.part(dst, row[whole*t.bytes:], 0)
 	}
 }
 
 // part writes the values of one block from first on to dst, and returns how many.
-func (t *weight) part(dst []float32, block []byte, first int) int {
+func (w Weight) part(dst []float32, block []byte, first int) int {
 	var all [maxBlock]float32
-	t.decode(all[:t.values], block[:t.bytes])
-	return copy(dst, all[first:t.values])
+	w.decode(all[:w.Values()], block[:w.Bytes()])
+	return copy(dst, all[first:w.Values()])
 }
 
 // Encodes reports whether the type has Encode.

@@ -63,6 +63,7 @@ var emitters = []emitter{
 	{field: "MultiplyFew", emit: multiplyFew, where: "ColStride is 1"},
 	{field: "Combine", emit: combine},
 	{field: "Dots", emit: dots},
+	{field: "Dequantize"},
 	{field: "Float16", emit: float16},
 	{field: "Rotary", emit: rotary},
 	{field: "Peak", emit: peak, doc: fmt.Sprintf("runs n rounds of %d multiply-adds of vectors", peakFMAs)},

@@ -58,6 +58,7 @@ var operations = []operation{
 	{"MultiplyFew", (*suite).multiplyFew},
 	{"Combine", (*suite).combine},
 	{"Dots", (*suite).dots},
+	{"Dequantize", (*suite).dequantize},
 	{"Float16", (*suite).float16},
 	{"Rotary", (*suite).rotary},
 	{"Claims", (*suite).claims},
