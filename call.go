@@ -107,11 +107,11 @@ type Call struct {
 	// Mask.Keep. A query does not attend a key where it is -Inf.
 	Bias View
 
-	// ScoreMod, if not nil, changes scores a tile at a time (FlexAttention; Dong et al., 2024). It is
-	// called from several goroutines at once, and must not keep the tile. Its result for a pair must
+	// ScoreMod, if not nil, changes scores a block at a time (FlexAttention; Dong et al., 2024). It is
+	// called from several goroutines at once, and must not keep the block. Its result for a pair must
 	// depend on that pair alone: a pair comes twice if its score is computed twice, for ProbMod or
 	// Scores. Scores of pairs that the mask takes away are arbitrary. If ScoreMod panics, so does Run.
-	ScoreMod func(*Tile)
+	ScoreMod func(*ScoreBlock)
 
 	// Mask says which keys each query attends.
 	Mask Mask
@@ -121,10 +121,10 @@ type Call struct {
 	// head NaN.
 	Sinks []float32
 
-	// ProbMod, if not nil, changes probabilities a tile at a time before they weight the values, as
+	// ProbMod, if not nil, changes probabilities a block at a time before they weight the values, as
 	// dropout does. The results are not normalised again, and those below 0 count as 0. It is called
 	// as ScoreMod is. All scores are computed twice then.
-	ProbMod func(*Tile)
+	ProbMod func(*ScoreBlock)
 
 	// Scores, if given, receives the scores at the stage ScoresAt, or the probabilities. It is float32,
 	// [batch, heads, seqQ, seqKV]; in a ragged batch, seqQ and seqKV are at least those of the
@@ -142,10 +142,10 @@ type Call struct {
 	Progress func(done, of int)
 }
 
-// A Tile is a block of scores or probabilities that a callback changes in place. Its rows are queries,
-// of one or several heads, and its columns keys of one sequence:
+// A ScoreBlock is a block of scores or probabilities that a callback changes in place. Its rows are
+// queries, of one or several heads, and its columns keys of one sequence:
 //
-//	type Tile struct {
+//	type ScoreBlock struct {
 //		Batch  int       // sequence
 //		Rows   int       // number of rows
 //		Key    int       // position of the first key in its sequence
@@ -154,12 +154,12 @@ type Call struct {
 //		Stride int
 //	}
 //
-//	func (t *Tile) Head(row int) int  // query head of a row
-//	func (t *Tile) Query(row int) int // position of its query in its sequence
+//	func (t *ScoreBlock) Head(row int) int  // query head of a row
+//	func (t *ScoreBlock) Query(row int) int // position of its query in its sequence
 //
 //	// Each replaces each score by what f makes of it.
-//	func (t *Tile) Each(f func(head, query, key int, s float32) float32)
-type Tile = tile.Tile
+//	func (t *ScoreBlock) Each(f func(head, query, key int, s float32) float32)
+type ScoreBlock = tile.ScoreBlock
 
 // A Stage is a step on the way from scores to probabilities.
 type Stage int

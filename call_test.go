@@ -216,7 +216,7 @@ func TestLengthsChange(t *testing.T) {
 	c.CuLensQ, c.CuLensKV = cuQ, cuKV
 	run := func(f func()) []float32 {
 		called := false
-		c.ScoreMod = func(*qkv.Tile) {
+		c.ScoreMod = func(*qkv.ScoreBlock) {
 			called = true
 			f()
 		}

@@ -33,7 +33,7 @@ func testCallbackPanics(t *testing.T, a *qkv.Engine, d dims) {
 	} {
 		for _, every := range []bool{true, false} {
 			var once sync.Once
-			f := func(*qkv.Tile) {
+			f := func(*qkv.ScoreBlock) {
 				if every {
 					c.do()
 				}

@@ -199,7 +199,7 @@ func largestCalls(t *testing.T, e *Engine) {
 				if rows == 1 || i > 0 {
 					continue
 				}
-				c.ProbMod = func(*Tile) {}
+				c.ProbMod = func(*ScoreBlock) {}
 				c.Scores, c.ScoresAt = Pairs(make([]float32, rows*keys), 1, 1, rows, keys), StageProbs
 				ok(e.Run(&c))
 			}

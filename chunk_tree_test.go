@@ -196,7 +196,7 @@ var chunkMasks = []struct {
 }
 
 // TestChunkTree: results over many chunks have the bits of the tree by which docs/numerics.md
-// merges them, whichever of them a row, or what shares a tile with it, lacks: on every set and
+// merges them, whichever of them a row, or what shares a score block with it, lacks: on every set and
 // path, of any number of workers.
 func TestChunkTree(t *testing.T) {
 	t.Parallel()
@@ -257,7 +257,7 @@ func TestManyKeys(t *testing.T) {
 			}{
 				{"plain", qkv.Call{}},
 				{"sink", qkv.Call{Sinks: []float32{-20}}},
-				{"ProbMod", qkv.Call{ProbMod: func(*qkv.Tile) {}}},
+				{"ProbMod", qkv.Call{ProbMod: func(*qkv.ScoreBlock) {}}},
 			} {
 				const value = 0.7
 				q, out, lse := make([]float32, dim), make([]float32, dim), make([]float32, 1)

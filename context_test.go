@@ -48,7 +48,7 @@ func operations(t *testing.T, e *qkv.Engine) []operation {
 	}
 	attention("attention", seq, 700, func(*qkv.Call) {})
 	attention("decoding", 1, 9000, func(*qkv.Call) {})
-	attention("probabilities changed", 20, 400, func(c *qkv.Call) { c.ProbMod = func(*qkv.Tile) {} })
+	attention("probabilities changed", 20, 400, func(c *qkv.Call) { c.ProbMod = func(*qkv.ScoreBlock) {} })
 	scores := make([]float32, heads*seq*seq)
 	attention("scores", seq, seq, func(c *qkv.Call) {
 		c.Scores, c.ScoresAt = qkv.Pairs(scores, 1, heads, seq, seq), qkv.StageProbs
@@ -208,14 +208,14 @@ func TestContextRows(t *testing.T) {
 				p := newProblem(d, "bhsd", qkv.Mask{}, normal(1))
 				want, wantLSE := p.run(t, e)
 				for _, at := range []int64{1, 3, 20} {
-					for _, tiles := range []bool{false, true} {
+					for _, blocks := range []bool{false, true} {
 						ctx, cancel := context.WithCancel(context.Background())
 						call := p.call()
 						out, lse := slices.Repeat([]float32{nan}, len(want)), slices.Repeat([]float32{nan}, len(wantLSE))
 						call.Out, call.LSE = qkv.BHSD(out, d.batch, d.heads, d.seqQ, d.dimV), lse
 						var seen atomic.Int64
-						if tiles {
-							call.ScoreMod = func(*qkv.Tile) {
+						if blocks {
+							call.ScoreMod = func(*qkv.ScoreBlock) {
 								if seen.Add(1) == at {
 									cancel()
 								}
@@ -243,7 +243,7 @@ func TestContextRows(t *testing.T) {
 								continue
 							}
 							rows++
-							if !tiles { // ScoreMod has other roundings
+							if !blocks { // ScoreMod has other roundings
 								sameBits(t, "a computed row", of, want[row*d.dimV:][:d.dimV])
 							}
 						}
@@ -311,8 +311,8 @@ func TestContextPanics(t *testing.T) {
 	p := newProblem(dims{2, 4, 2, 300, 300, 16, 16}, "bhsd", qkv.Mask{}, normal(1))
 	want, _ := p.run(t, e)
 	for _, set := range []func(*qkv.Call, func()){
-		func(c *qkv.Call, f func()) { c.ScoreMod = func(*qkv.Tile) { f() } },
-		func(c *qkv.Call, f func()) { c.ProbMod = func(*qkv.Tile) { f() } },
+		func(c *qkv.Call, f func()) { c.ScoreMod = func(*qkv.ScoreBlock) { f() } },
+		func(c *qkv.Call, f func()) { c.ProbMod = func(*qkv.ScoreBlock) { f() } },
 		func(c *qkv.Call, f func()) { c.Progress = func(int, int) { f() } },
 	} {
 		ctx, cancel := context.WithCancel(context.Background())

@@ -52,8 +52,8 @@ func capped(c *qkv.Call, softcap float32) *qkv.Call {
 }
 
 // of returns a callback that makes values of what it gets, by key.
-func of(values ...float32) func(*qkv.Tile) {
-	return func(t *qkv.Tile) {
+func of(values ...float32) func(*qkv.ScoreBlock) {
+	return func(t *qkv.ScoreBlock) {
 		t.Each(func(_, _, key int, _ float32) float32 { return values[key] })
 	}
 }

@@ -43,7 +43,7 @@
 //
 // All of it is fused, and all of it composes. A [Mask] has causal masks, sliding windows,
 // prefixes, segments, block masks and boolean tensors; a [Call] has the lengths of each
-// sequence, ragged batches, biases, ALiBi, a softcap, sinks and callbacks on tiles of
+// sequence, ragged batches, biases, ALiBi, a softcap, sinks and callbacks on blocks of
 // scores and probabilities. What has structure costs no memory to read, and blocks of
 // keys without a kept pair are not computed. [Engine.Merge] joins attentions over parts of the
 // keys.

@@ -172,7 +172,7 @@ func ExampleCall_scoreMod() {
 		V:    qkv.BHSD(v, 1, 1, seq, dim),
 		Out:  qkv.BHSD(out, 1, 1, seq, dim),
 		Mask: qkv.Mask{Causal: true},
-		ScoreMod: func(t *qkv.Tile) {
+		ScoreMod: func(t *qkv.ScoreBlock) {
 			t.Each(func(head, query, key int, s float32) float32 {
 				distance := float32(query - key)
 				return s - distance*distance

@@ -315,7 +315,7 @@ func (p *problem) checkFeatures(t *testing.T, seed uint64) (worst float64) {
 	return worst
 }
 
-// checkPlan counts the pairs and tiles that the mask keeps one by one.
+// checkPlan counts the pairs and blocks that the mask keeps one by one.
 func (p *problem) checkPlan(t *testing.T, a *qkv.Engine) {
 	t.Helper()
 	plan, err := a.Explain(p.call())
@@ -323,7 +323,7 @@ func (p *problem) checkPlan(t *testing.T, a *qkv.Engine) {
 		t.Fatal(err)
 	}
 	share := p.q.shape[1] / p.k.shape[1]
-	var tiles, skipped, full, pairs int64
+	var blocks, skipped, full, pairs int64
 	for b := range p.sequences() {
 		s := p.sequence(b)
 		for head := 0; head < p.q.shape[1]; head += share {
@@ -338,7 +338,7 @@ func (p *problem) checkPlan(t *testing.T, a *qkv.Engine) {
 							kept++
 						}
 					}
-					tiles++
+					blocks++
 					pairs += int64(kept)
 					switch kept {
 					case 0:
@@ -350,11 +350,11 @@ func (p *problem) checkPlan(t *testing.T, a *qkv.Engine) {
 			}
 		}
 	}
-	if got, want := [4]int64{plan.Tiles, plan.Skipped, plan.Full, plan.Pairs}, [4]int64{tiles, skipped, full, pairs}; got != want {
-		t.Fatalf("kernel=%s: tiles, skipped, full, pairs %v, want %v", plan.Kernel, got, want)
+	if got, want := [4]int64{plan.ScoreBlocks, plan.Skipped, plan.Full, plan.Pairs}, [4]int64{blocks, skipped, full, pairs}; got != want {
+		t.Fatalf("kernel=%s: blocks, skipped, full, pairs %v, want %v", plan.Kernel, got, want)
 	}
-	if plan.Masked != plan.Tiles-plan.Skipped-plan.Full {
-		t.Fatalf("kernel=%s: %d masked of %d tiles, %d skipped, %d full", plan.Kernel, plan.Masked, plan.Tiles, plan.Skipped, plan.Full)
+	if plan.Masked != plan.ScoreBlocks-plan.Skipped-plan.Full {
+		t.Fatalf("kernel=%s: %d masked of %d blocks, %d skipped, %d full", plan.Kernel, plan.Masked, plan.ScoreBlocks, plan.Skipped, plan.Full)
 	}
 }
 

@@ -212,7 +212,7 @@ func fuzzCall(t *testing.T, b []byte) {
 		c.Scores = qkv.Strided(scores, r.number(), shape, r.four())
 		c.ScoresAt = qkv.Stage(r.number() & 3)
 	}
-	nothing := func(*qkv.Tile) {}
+	nothing := func(*qkv.ScoreBlock) {}
 	if r.flag() {
 		c.ScoreMod = nothing
 	}

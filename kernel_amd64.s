@@ -73201,7 +73201,7 @@ rowsfloat32:
 	MOVQ 64(DI), R12 // a.Stride
 	SHLQ $2, R12
 
-rowsfloat32Tile:
+rowsfloat32Dims:
 	MOVQ 80(DI), SI // a.From
 	TESTQ SI, SI
 	JEQ rowsfloat32Fresh
@@ -73583,7 +73583,7 @@ rowsfloat32Updated:
 	ADDQ $512, 32(SP)
 	ADDQ $512, 40(SP)
 	SUBQ $128, 24(SP)
-	JGT rowsfloat32Tile
+	JGT rowsfloat32Dims
 	VZEROUPPER
 	RET
 
@@ -73597,7 +73597,7 @@ rowsFloat16:
 	MOVQ 64(DI), R12 // a.Stride
 	SHLQ $2, R12
 
-rowsFloat16Tile:
+rowsFloat16Dims:
 	MOVQ 80(DI), SI // a.From
 	TESTQ SI, SI
 	JEQ rowsFloat16Fresh
@@ -73979,7 +73979,7 @@ rowsFloat16Updated:
 	ADDQ $256, 32(SP)
 	ADDQ $512, 40(SP)
 	SUBQ $128, 24(SP)
-	JGT rowsFloat16Tile
+	JGT rowsFloat16Dims
 	VZEROUPPER
 	RET
 
@@ -73993,7 +73993,7 @@ rowsBFloat16:
 	MOVQ 64(DI), R12 // a.Stride
 	SHLQ $2, R12
 
-rowsBFloat16Tile:
+rowsBFloat16Dims:
 	MOVQ 80(DI), SI // a.From
 	TESTQ SI, SI
 	JEQ rowsBFloat16Fresh
@@ -74390,7 +74390,7 @@ rowsBFloat16Updated:
 	ADDQ $256, 32(SP)
 	ADDQ $512, 40(SP)
 	SUBQ $128, 24(SP)
-	JGT rowsBFloat16Tile
+	JGT rowsBFloat16Dims
 	VZEROUPPER
 	RET
 
@@ -74404,7 +74404,7 @@ rowsint8:
 	MOVQ 64(DI), R12 // a.Stride
 	SHLQ $2, R12
 
-rowsint8Tile:
+rowsint8Dims:
 	MOVQ 80(DI), SI // a.From
 	TESTQ SI, SI
 	JEQ rowsint8Fresh
@@ -74830,7 +74830,7 @@ rowsint8Updated:
 	ADDQ $128, 32(SP)
 	ADDQ $512, 40(SP)
 	SUBQ $128, 24(SP)
-	JGT rowsint8Tile
+	JGT rowsint8Dims
 	VZEROUPPER
 	RET
 
@@ -74844,7 +74844,7 @@ rowsBlockQ8_0:
 	MOVQ 64(DI), R12 // a.Stride
 	SHLQ $2, R12
 
-rowsBlockQ8_0Tile:
+rowsBlockQ8_0Dims:
 	MOVQ 80(DI), SI // a.From
 	TESTQ SI, SI
 	JEQ rowsBlockQ8_0Fresh
@@ -75296,7 +75296,7 @@ rowsBlockQ8_0Updated:
 	ADDQ $136, 32(SP)
 	ADDQ $512, 40(SP)
 	SUBQ $128, 24(SP)
-	JGT rowsBlockQ8_0Tile
+	JGT rowsBlockQ8_0Dims
 	VZEROUPPER
 	RET
 

@@ -268,8 +268,8 @@ func TestLayerStepUnfinished(t *testing.T) {
 	e := newAttention(t, qkv.Config{Workers: 1})
 	cfg := p.layerConfig(6, normal(37))
 	ctx, cancel := context.WithCancel(t.Context())
-	stop := func(*qkv.Tile) { cancel() }
-	cfg.Attention = qkv.Call{Mask: qkv.Mask{Causal: true}, ScoreMod: func(t *qkv.Tile) { stop(t) }}
+	stop := func(*qkv.ScoreBlock) { cancel() }
+	cfg.Attention = qkv.Call{Mask: qkv.Mask{Causal: true}, ScoreMod: func(t *qkv.ScoreBlock) { stop(t) }}
 	layer, err := e.NewLayer(cfg)
 	must(err)
 	for _, window := range []int{0, 2} {
@@ -284,17 +284,17 @@ func TestLayerStepUnfinished(t *testing.T) {
 		grow := func() error {
 			return errors.Join(step.Begin([]qkv.StepSequence{{Sequence: s, Tokens: 3}}), layer.Step(step, 0, y, x))
 		}
-		call := &qkv.Call{Q: qkv.THD(make([]float32, 3*4*8), 3, 4, 8), Out: qkv.THD(make([]float32, 3*4*8), 3, 4, 8), Mask: qkv.Mask{Causal: true}, ScoreMod: func(t *qkv.Tile) { stop(t) }}
+		call := &qkv.Call{Q: qkv.THD(make([]float32, 3*4*8), 3, 4, 8), Out: qkv.THD(make([]float32, 3*4*8), 3, 4, 8), Mask: qkv.Mask{Causal: true}, ScoreMod: func(t *qkv.ScoreBlock) { stop(t) }}
 		for what, early := range map[string]func() error{
 			"a layer": func() error { return layer.StepContext(ctx, step, 0, y, x) },
 			"attention": func() error {
-				stop = func(*qkv.Tile) {}
+				stop = func(*qkv.ScoreBlock) {}
 				must(layer.Step(step, 0, y, x))
-				stop = func(*qkv.Tile) { cancel() }
+				stop = func(*qkv.ScoreBlock) { cancel() }
 				return step.AttendContext(ctx, 0, call)
 			},
 			"a callback that panics": func() error {
-				stop = func(*qkv.Tile) { panic("no") }
+				stop = func(*qkv.ScoreBlock) { panic("no") }
 				panics(t, "no", func() { layer.Step(step, 0, y, x) })
 				return context.Canceled
 			},
@@ -302,11 +302,11 @@ func TestLayerStepUnfinished(t *testing.T) {
 			free := cache.FreePages(0)
 			must(step.Begin([]qkv.StepSequence{{Sequence: s, Tokens: 3}}))
 			ctx, cancel = context.WithCancel(t.Context())
-			stop = func(*qkv.Tile) { cancel() }
+			stop = func(*qkv.ScoreBlock) { cancel() }
 			if err := early(); !errors.Is(err, context.Canceled) {
 				t.Fatalf("%s: %v", what, err)
 			}
-			stop = func(*qkv.Tile) {}
+			stop = func(*qkv.ScoreBlock) {}
 			must(layer.Step(step, 0, y, x)) // what is complete does not make up for it
 			for _, err := range []error{step.Commit(), step.CommitFirst([]int{2})} {
 				if !errors.Is(err, qkv.ErrUnfinished) {

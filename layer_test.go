@@ -107,8 +107,8 @@ func TestLayerOptions(t *testing.T) {
 	cfg := p.layerConfig(out, next)
 	x := newMatrix("rows", p.batch*p.seq, p.in, next).matrix()
 	bias := newTensor("bhsd", 1, p.heads, p.seq, p.seq, next).view()
-	double := func(tile *qkv.Tile) {
-		tile.Each(func(_, _, _ int, s float32) float32 { return 2 * s })
+	double := func(block *qkv.ScoreBlock) {
+		block.Each(func(_, _, _ int, s float32) float32 { return 2 * s })
 	}
 	forEachSet(t, func(t *testing.T, e *qkv.Engine) {
 		for i, options := range []qkv.Call{

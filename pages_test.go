@@ -225,7 +225,7 @@ func TestReasons(t *testing.T) {
 	check("not written", step.Attend(0, call), qkv.ErrUnwritten)
 	k, v := s.tokens(rand.New(rand.NewPCG(5, 80)), 4)
 	must(step.Write(0, k.view(), v.view()))
-	call.ScoreMod = func(*qkv.Tile) { check("in a callback", step.Commit(), qkv.ErrBusy) }
+	call.ScoreMod = func(*qkv.ScoreBlock) { check("in a callback", step.Commit(), qkv.ErrBusy) }
 	must(errors.Join(step.Attend(0, call), step.Commit()))
 	k, v = s.tokens(rand.New(rand.NewPCG(6, 80)), 3)
 	must(appendTokens(step, x, k.view(), v.view()))

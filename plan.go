@@ -21,10 +21,10 @@ type Plan struct {
 	Decode     int    // work items of decoding: chunks of keys, or all of them, of some KV heads
 	Workers    int    // goroutines
 
-	// Tiles counts the blocks of up to Lanes queries by up to KeyBlock keys. Of them,
+	// ScoreBlocks counts the blocks of up to Lanes queries by up to KeyBlock keys. Of them,
 	// Skipped hold no pair that the mask keeps and are not computed, and Full none that it
 	// does not keep; the others are Masked. What a bias takes away is not known before.
-	Tiles, Skipped, Masked, Full int64
+	ScoreBlocks, Skipped, Masked, Full int64
 
 	Pairs int64   // (query, key) pairs that the mask keeps, over all heads
 	FLOPs float64 // 2 * Pairs * (dimQK + dimV)
@@ -38,7 +38,7 @@ func (e *Engine) Explain(c *Call) (Plan, error) {
 	return e.explain(c, nil)
 }
 
-// ExplainContext is Explain that ends early when ctx is done: it looks at every tile of a mask that
+// ExplainContext is Explain that ends early when ctx is done: it looks at every block of a mask that
 // is read from memory. The error is then that of the context, wrapped, and its cause.
 func (e *Engine) ExplainContext(ctx context.Context, c *Call) (Plan, error) {
 	done, err := begin(ctx)
@@ -70,20 +70,20 @@ func (e *Engine) explained(p *tile.Problem) Plan {
 	s := e.engine.Schedule(p, e.Workers())
 	survey := e.engine.Survey(p, &s)
 	plan := Plan{
-		Kernel:     e.set.Name,
-		Path:       "prefill",
-		Lanes:      s.Lanes,
-		Rows:       e.set.Rows,
-		KeyBlock:   kernel.KeyBlock,
-		QueryBlock: s.Rows(),
-		Items:      s.Items,
-		Decode:     s.Decode,
-		Workers:    s.Workers,
-		Tiles:      survey.Tiles,
-		Skipped:    survey.Skipped,
-		Masked:     survey.Masked(),
-		Full:       survey.Full,
-		Pairs:      survey.Pairs,
+		Kernel:      e.set.Name,
+		Path:        "prefill",
+		Lanes:       s.Lanes,
+		Rows:        e.set.Rows,
+		KeyBlock:    kernel.KeyBlock,
+		QueryBlock:  s.Rows(),
+		Items:       s.Items,
+		Decode:      s.Decode,
+		Workers:     s.Workers,
+		ScoreBlocks: survey.ScoreBlocks,
+		Skipped:     survey.Skipped,
+		Masked:      survey.Masked(),
+		Full:        survey.Full,
+		Pairs:       survey.Pairs,
 	}
 	switch {
 	case s.Decode > 0 && s.Items > 0:
@@ -96,7 +96,7 @@ func (e *Engine) explained(p *tile.Problem) Plan {
 		fmt.Sprintf("kernel set %s: %s", plan.Kernel, e.why),
 		counted(s.Lanes, "lane")+": "+s.LanesWhy,
 		fmt.Sprintf("key blocks of %d: the numerical contract, the same on every set", kernel.KeyBlock),
-		fmt.Sprintf("%s: %d skipped, %d masked, %d full", counted(plan.Tiles, "tile"), plan.Skipped, plan.Masked, plan.Full),
+		fmt.Sprintf("%s: %d skipped, %d masked, %d full", counted(plan.ScoreBlocks, "score block"), plan.Skipped, plan.Masked, plan.Full),
 	)
 	if s.Items > 0 || s.Decode == 0 {
 		plan.Why = append(plan.Why, fmt.Sprintf("%s of up to %s: %s", counted(s.Items, "item"), counted(s.Rows(), "row"), s.GroupsWhy))

@@ -66,7 +66,7 @@ func TestStepDivision(t *testing.T) {
 		case 3:
 			call.Bias = qkv.Pairs(draw(2500, normal(uint64(i/10))), 1, 1, 1, 2500)
 		case 5:
-			call.ProbMod = func(*qkv.Tile) {}
+			call.ProbMod = func(*qkv.ScoreBlock) {}
 		case 7:
 			call.Scores = qkv.Pairs(make([]float32, 3*heads*40*2500), 3, heads, 40, 2500)
 		case 9:

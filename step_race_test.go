@@ -157,7 +157,7 @@ func TestStepCallbacks(t *testing.T) {
 	q, out := make([]float32, 5*2*s.dimQK), make([]float32, 5*2*s.dimV)
 	call := &qkv.Call{Q: qkv.THD(q, 5, 2, s.dimQK), Out: qkv.THD(out, 5, 2, s.dimV), Mask: qkv.Mask{Causal: true}}
 	var once sync.Once
-	call.ScoreMod = func(*qkv.Tile) {
+	call.ScoreMod = func(*qkv.ScoreBlock) {
 		once.Do(func() {
 			for i, err := range []error{
 				step.Begin(nil), step.Write(0, k.view(), v.view()), step.Attend(0, call), second(step.Explain(0, call)),
@@ -171,7 +171,7 @@ func TestStepCallbacks(t *testing.T) {
 		})
 	}
 	must(step.Attend(0, call))
-	call.ScoreMod = func(*qkv.Tile) { panic("no") }
+	call.ScoreMod = func(*qkv.ScoreBlock) { panic("no") }
 	panics(t, "no", func() { step.Attend(0, call) })
 	if err := step.Commit(); !errors.Is(err, qkv.ErrUnfinished) {
 		t.Errorf("after a panic: %v", err)

@@ -149,7 +149,7 @@ type blocks struct {
 	*qkv.BlockMask
 }
 
-// mod is a callback: what f makes of a score or a probability, for both a tile and the
+// mod is a callback: what f makes of a score or a probability, for both a block and the
 // reference. The pairs of a part of a problem are counted from base.
 type mod struct {
 	f     func(batch, head, query, key int, x float64) float64
@@ -161,11 +161,11 @@ func (m *mod) at(batch, head, query, key int, x float64) float64 {
 	return m.f(m.base[0]+batch, m.base[1]+head, m.base[2]+query, key, x)
 }
 
-func (m *mod) callback() func(*qkv.Tile) {
+func (m *mod) callback() func(*qkv.ScoreBlock) {
 	if m == nil {
 		return nil
 	}
-	return func(t *qkv.Tile) {
+	return func(t *qkv.ScoreBlock) {
 		t.Each(func(head, query, key int, s float32) float32 {
 			return float32(m.at(t.Batch, head, query, key, float64(s)))
 		})

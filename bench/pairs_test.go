@@ -115,7 +115,7 @@ func TestKeep(t *testing.T) {
 	if share := float64(s.Pairs()) / (500 * 500); math.Abs(share-0.98) > 0.002 {
 		t.Errorf("%g of the pairs are kept, want 0.98", share)
 	}
-	// No tile of 64 by 128 is full.
+	// No block of 64 by 128 is full.
 	for i := 0; i < 448; i += 64 {
 		for j := 0; j < 384; j += 128 {
 			n := 0
@@ -125,7 +125,7 @@ func TestKeep(t *testing.T) {
 				}
 			}
 			if share := float64(n) / (64 * 128); math.Abs(share-0.98) > 0.01 {
-				t.Errorf("tile %d, %d keeps %g", i, j, share)
+				t.Errorf("block %d, %d keeps %g", i, j, share)
 			}
 		}
 	}

@@ -71,7 +71,7 @@ type partial struct {
 	max, sum *float32 // [lanes]
 }
 
-// maskWords are the mask of a tile, a bit a lane.
+// maskWords are the mask of a score block, a bit a lane.
 type maskWords struct {
 	words    [kernel.KeyBlock]uint64
 	segments runSpan              // of the key block, if the mask has segments

@@ -88,13 +88,13 @@ func (w *workspace) decode(at *cursor, it *decodeItem) bool {
 // on the way if the work is to end.
 func (w *workspace) decodeKeys(at *cursor, groups []laneGroup) {
 	if g := &groups[0]; g.rows < g.lanes { // scores that nobody writes
-		clear(unsafe.Slice(w.tile.s, min(kernel.KeyBlock, at.seq.lenKV)*g.lanes))
+		clear(unsafe.Slice(w.block.s, min(kernel.KeyBlock, at.seq.lenKV)*g.lanes))
 	}
 	w.decoder.one.open(at, at.head, 0, groups[0].rowsPerKV)
 	for !at.problem.Done.Over() && at.next() {
-		w.tile.mask.openKeys(at)
+		w.block.mask.openKeys(at)
 		for i := range groups {
-			w.decodeTile(at, &groups[i])
+			w.decodeBlock(at, &groups[i])
 		}
 		if next, ok := at.leaves(); ok {
 			w.toLanes(at, groups)
@@ -106,8 +106,8 @@ func (w *workspace) decodeKeys(at *cursor, groups []laneGroup) {
 	w.toLanes(at, groups)
 }
 
-// decodeTile takes a lane group through a key block, unless the work is to end.
-func (w *workspace) decodeTile(at *cursor, g *laneGroup) {
+// decodeBlock takes a lane group through a key block, unless the work is to end.
+func (w *workspace) decodeBlock(at *cursor, g *laneGroup) {
 	p := &at.problem
 	if p.Done.Over() {
 		return
@@ -125,17 +125,17 @@ func (w *workspace) decodeTile(at *cursor, g *laneGroup) {
 	at.engine.phase(phaseScores)
 	w.decodeScores(at, g, c.span)
 	if at.modifies {
-		if w.tile.modify(at, g, &c); c.from == c.to {
+		if w.block.modify(at, g, &c); c.from == c.to {
 			return
 		}
 	}
-	w.tile.softmax(at, g, &c, g.sum)
+	w.block.softmax(at, g, &c, g.sum)
 	if p.Done.Over() {
 		return
 	}
 	g.weighed = true
 	at.engine.phase(phaseAccumulate)
-	w.decodeAccumulate(at, g, c.span, g.mode(w.tile.softmaxArgs.Moved))
+	w.decodeAccumulate(at, g, c.span, g.mode(w.block.softmaxArgs.Moved))
 	g.started = true
 }
 
@@ -163,15 +163,15 @@ func (w *workspace) toLanes(at *cursor, groups []laneGroup) {
 func (w *workspace) decodeCover(at *cursor, g *laneGroup) cover {
 	one := &w.decoder.one
 	one.head = g.head
-	c := w.tile.mask.cover(at, one)
+	c := w.block.mask.cover(at, one)
 	if g.within() {
 		return c
 	}
 	for k := c.full; k < c.to; k++ {
-		word := w.tile.mask.words[k] & one.all()
-		w.tile.mask.words[k] = 0
+		word := w.block.mask.words[k] & one.all()
+		w.block.mask.words[k] = 0
 		for row := 0; row < g.rows; row += one.rows {
-			w.tile.mask.words[k] |= word << row
+			w.block.mask.words[k] |= word << row
 		}
 	}
 	return c
@@ -190,7 +190,7 @@ func (w *workspace) decodeScores(at *cursor, g *laneGroup, keys span) {
 			a.Q = ptr.At(g.q, row)
 			a.Off = w.kv.k.offsets(from)
 			a.Scale = floatsFrom(w.kv.k.scale, from)
-			a.S = lane(w.tile.s, from, g.lanes, row)
+			a.S = lane(w.block.s, from, g.lanes, row)
 			a.Keys = min(w.kv.k.order.step, keys.to-from)
 			at.engine.set.DecodeScores(a)
 			head++
@@ -213,8 +213,8 @@ func (w *workspace) decodeAccumulate(at *cursor, g *laneGroup, keys span, mode k
 			w.kv.v.find(at, head)
 			a.Off = w.kv.v.offsets(from)
 			a.Scale = floatsFrom(w.kv.v.scale, from)
-			a.P = lane(w.tile.s, from, g.lanes, row)
-			a.Alpha = ptr.At(w.tile.softmaxArgs.Alpha, row)
+			a.P = lane(w.block.s, from, g.lanes, row)
+			a.Alpha = ptr.At(w.block.softmaxArgs.Alpha, row)
 			a.V = w.kv.v.base
 			a.O = lane(g.chunk, row, dim, 0)
 			sums := lane(w.decoder.sums, row, dim, 0)

@@ -50,7 +50,7 @@ func (w *maskWords) openKeys(at *cursor) {
 	}
 }
 
-// glance tells whether the dense parts of the mask keep none or all of a tile, where that
+// glance tells whether the dense parts of the mask keep none or all of a score block, where that
 // is cheap.
 func (w *maskWords) glance(at *cursor, r *queryRows) (none, all bool) {
 	m := &at.problem.Mask

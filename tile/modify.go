@@ -15,7 +15,7 @@ func (p *Problem) modifies() bool {
 }
 
 // modify changes the scores of what c covers, and takes from c what the bias masks.
-func (t *scoreTile) modify(at *cursor, g *laneGroup, c *cover) {
+func (t *scoreBlock) modify(at *cursor, g *laneGroup, c *cover) {
 	p := &at.problem
 	at.engine.phase(phaseModify)
 	t.softcap(at, g, c.from, c.to)
@@ -39,7 +39,7 @@ func (t *scoreTile) modify(at *cursor, g *laneGroup, c *cover) {
 }
 
 // softcap bounds the scores of the keys [from, to).
-func (t *scoreTile) softcap(at *cursor, g *laneGroup, from, to int) {
+func (t *scoreBlock) softcap(at *cursor, g *laneGroup, from, to int) {
 	p := &at.problem
 	if p.Softcap == 0 {
 		return
@@ -54,7 +54,7 @@ func (t *scoreTile) softcap(at *cursor, g *laneGroup, from, to int) {
 }
 
 // alibi adds the biases that grow with distance.
-func (t *scoreTile) alibi(at *cursor, g *laneGroup, from, to int) {
+func (t *scoreBlock) alibi(at *cursor, g *laneGroup, from, to int) {
 	g.offsets(&t.off, 0, 1) // positions
 	for l, pos := range t.off[:g.rows] {
 		t.pos[l] = float32(clampFar(addSat(int64(pos), at.seq.offset)) - int64(at.key0))
@@ -69,7 +69,7 @@ func (t *scoreTile) alibi(at *cursor, g *laneGroup, from, to int) {
 
 // bias adds the bias of the keys [from, to) and reports whether it took a pair away from
 // their mask words.
-func (t *scoreTile) bias(at *cursor, g *laneGroup, from, to int) bool {
+func (t *scoreBlock) bias(at *cursor, g *laneGroup, from, to int) bool {
 	p, set := &at.problem, at.engine.set
 	pairs := &p.Bias
 	g.offsets(&t.off, pairs.Stride[1], pairs.Stride[2])
@@ -111,7 +111,7 @@ func (t *scoreTile) bias(at *cursor, g *laneGroup, from, to int) bool {
 }
 
 // toUnit brings scores that a callback left to the unit of the softmax.
-func (t *scoreTile) toUnit(g *laneGroup, from, to int) {
+func (t *scoreBlock) toUnit(g *laneGroup, from, to int) {
 	s := unsafe.Slice(lane(t.s, from, g.lanes, 0), (to-from)*g.lanes)
 	for i := range s {
 		s[i] *= softmaxUnit

@@ -53,7 +53,7 @@ func TestPlan(t *testing.T) {
 		"keep":         func(p *Problem) { p.Mask.Bool.Given = true },
 		"blocks":       func(p *Problem) { p.Mask.Blocks = Blocks{Bits: []uint64{1}, QueryBlock: 32, KeyBlock: 128} },
 		"softcap":      func(p *Problem) { p.Softcap = 1 },
-		"callback":     func(p *Problem) { p.ProbMod = func(*Tile) {} },
+		"callback":     func(p *Problem) { p.ProbMod = func(*ScoreBlock) {} },
 		"scores":       func(p *Problem) { p.Record.Base = base },
 	}
 	differ := map[string]bool{}

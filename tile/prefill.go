@@ -91,10 +91,10 @@ func (w *workspace) prefillKeys(at *cursor, groups []laneGroup, pass pass) {
 		if at.sched.Prefetch && pass == attend {
 			w.prefiller.prefetch.plan(at, groups)
 		}
-		w.tile.mask.openKeys(at)
+		w.block.mask.openKeys(at)
 		w.kv.find(at, at.head)
 		for gi := range groups {
-			w.prefillTile(at, &groups[gi], pass)
+			w.prefillBlock(at, &groups[gi], pass)
 		}
 		if at.problem.Done.Over() {
 			break
@@ -108,8 +108,8 @@ func (w *workspace) prefillKeys(at *cursor, groups []laneGroup, pass pass) {
 	w.prefiller.prefetch.n = 0
 }
 
-// prefillTile takes a lane group through a key block, unless the work is to end.
-func (w *workspace) prefillTile(at *cursor, g *laneGroup, pass pass) {
+// prefillBlock takes a lane group through a key block, unless the work is to end.
+func (w *workspace) prefillBlock(at *cursor, g *laneGroup, pass pass) {
 	p := &at.problem
 	if p.Done.Over() {
 		return
@@ -117,26 +117,26 @@ func (w *workspace) prefillTile(at *cursor, g *laneGroup, pass pass) {
 	if p.Mask.dense() {
 		at.engine.phase(phaseMask)
 	}
-	c := w.tile.mask.cover(at, &g.queryRows)
+	c := w.block.mask.cover(at, &g.queryRows)
 	if c.from == c.to {
 		return
 	}
-	w.tile.mask.split(at, g, &c)
+	w.block.mask.split(at, g, &c)
 	sums := g.sum
 	if pass == reweigh {
-		sums = &w.tile.spare[0]
+		sums = &w.block.spare[0]
 	}
 	w.weights(at, g, &c, sums)
 	if c.from == c.to || p.Done.Over() {
 		return
 	}
 	g.weighed = true
-	mode := g.mode(w.tile.softmaxArgs.Moved)
+	mode := g.mode(w.block.softmaxArgs.Moved)
 	switch pass {
 	case sum:
 		return
 	case reweigh:
-		w.tile.reweigh(at, g, &c)
+		w.block.reweigh(at, g, &c)
 		mode = g.mode(false)
 	}
 	at.engine.phase(phaseAccumulate)
@@ -154,7 +154,7 @@ func (w *workspace) prefillTile(at *cursor, g *laneGroup, pass pass) {
 func (w *workspace) weights(at *cursor, g *laneGroup, c *cover, sums *float32) {
 	w.covered(at, g, c)
 	if c.from < c.to {
-		w.tile.softmax(at, g, c, sums)
+		w.block.softmax(at, g, c, sums)
 	}
 }
 
@@ -177,7 +177,7 @@ func (w *workspace) covered(at *cursor, g *laneGroup, c *cover) {
 		w.scores(at, g, c.from, c.to, 0, g.lanes)
 	}
 	if at.modifies {
-		w.tile.modify(at, g, c)
+		w.block.modify(at, g, c)
 	}
 }
 
@@ -195,7 +195,7 @@ func (w *workspace) scores(at *cursor, g *laneGroup, lo, hi, first, end int) {
 	a.Q = ptr.At(g.q, first)
 	a.Lanes, a.Stride = end-first, g.lanes
 	a.K = (*float32)(unsafe.Add(k, 4*lo*a.KeyStride))
-	a.S = lane(w.tile.s, lo, g.lanes, first)
+	a.S = lane(w.block.s, lo, g.lanes, first)
 	a.Keys = hi - lo
 	w.prefiller.prefetch.deal(&a.Ahead, (a.Keys+set.Rows-1)/set.Rows, a.Dim)
 	set.Scores(a)
@@ -215,8 +215,8 @@ func (w *workspace) accumulate(at *cursor, g *laneGroup, keys span, first, end i
 	v, a.KeyStride, a.DimStride = w.kv.values(at)
 	a.V = (*float32)(unsafe.Add(v, 4*keys.from*a.KeyStride))
 	a.O, a.Dim = ptr.At(g.o, first), p.DimV
-	a.P = lane(w.tile.s, keys.from, g.lanes, first)
-	a.Alpha = ptr.At(w.tile.softmaxArgs.Alpha, first)
+	a.P = lane(w.block.s, keys.from, g.lanes, first)
+	a.Alpha = ptr.At(w.block.softmaxArgs.Alpha, first)
 	a.Lanes, a.Stride = end-first, g.lanes
 	a.Mode = mode
 	w.prefiller.prefetch.deal(&a.Ahead, (a.Dim+set.Rows-1)/set.Rows, a.Keys)

@@ -57,7 +57,7 @@ type Problem struct {
 	Sinks       []float32 // [Heads], or nil
 	Mask        Mask
 
-	ScoreMod, ProbMod func(*Tile)
+	ScoreMod, ProbMod func(*ScoreBlock)
 	Progress          func(done, of int) // called with the items that are done, or nil
 
 	Record   Operand // [batch, heads, seqQ, seqKV] for scores, nil for none

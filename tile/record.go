@@ -34,7 +34,7 @@ func (w *workspace) record(at *cursor, g *laneGroup) {
 		case Scaled, Capped:
 			w.scores(at, g, 0, at.n, 0, g.lanes)
 			if p.RecordAt == Capped {
-				w.tile.softcap(at, g, 0, at.n)
+				w.block.softcap(at, g, 0, at.n)
 			}
 		case Masked:
 			w.recordMasked(at, g)
@@ -57,11 +57,11 @@ func (w *workspace) recordMasked(at *cursor, g *laneGroup) {
 		case k < c.from || k >= c.to:
 			word = 0
 		case k >= c.full:
-			word = w.tile.mask.words[k]
+			word = w.block.mask.words[k]
 		}
 		for l := range g.rows {
 			if word>>l&1 == 0 {
-				*lane(w.tile.s, k, g.lanes, l) = negInf
+				*lane(w.block.s, k, g.lanes, l) = negInf
 			}
 		}
 	}
@@ -73,22 +73,22 @@ func (w *workspace) recordCover(at *cursor, g *laneGroup) cover {
 	if keys.n = min(at.n, at.seq.lenKV-at.key0); keys.n <= 0 {
 		return cover{}
 	}
-	w.tile.mask.openKeys(&keys)
-	return w.tile.mask.cover(&keys, &g.queryRows)
+	w.block.mask.openKeys(&keys)
+	return w.block.mask.cover(&keys, &g.queryRows)
 }
 
 // recordProbs leaves the probabilities of a key block.
 func (w *workspace) recordProbs(at *cursor, g *laneGroup) {
 	c := w.recordCover(at, g)
 	if c.from < c.to {
-		w.weights(at, g, &c, &w.tile.spare[0])
+		w.weights(at, g, &c, &w.block.spare[0])
 	}
 	if c.from < c.to {
-		w.tile.weigh(g, c.from, c.to)
+		w.block.weigh(g, c.from, c.to)
 	}
 	for _, rest := range [2][2]int{{0, c.from}, {c.to, at.n}} {
 		for k := rest[0]; k < rest[1]; k++ {
-			clear(unsafe.Slice(lane(w.tile.s, k, g.lanes, 0), g.lanes))
+			clear(unsafe.Slice(lane(w.block.s, k, g.lanes, 0), g.lanes))
 		}
 	}
 }
@@ -106,7 +106,7 @@ func (w *workspace) writeRecord(at *cursor, g *laneGroup) {
 		w.recorder.unit[l] = unit
 	}
 	a := &w.recorder.args
-	a.O, a.Sum = w.tile.s, &w.recorder.unit[0]
+	a.O, a.Sum = w.block.s, &w.recorder.unit[0]
 	a.Dst = (*float32)(unsafe.Add(p.Record.at(at.seq.index, g.firstHead(), 0), 4*at.key0*p.Record.Stride[3]))
 	a.Off = &w.recorder.off
 	a.DimStride = p.Record.Stride[3]

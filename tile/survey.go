@@ -2,24 +2,24 @@ package tile
 
 import "github.com/qkv-go/qkv/kernel"
 
-// A Survey counts what a mask keeps. A tile is a lane group and a key block. A bias counts
+// A Survey counts what a mask keeps. A score block is that of a lane group and a key block. A bias counts
 // as keeping everything.
 type Survey struct {
-	Pairs   int64 // (query, key) pairs kept, over all heads
-	Tiles   int64 // of all queries and keys, padding left out
-	Skipped int64 // nothing of it is kept
-	Full    int64 // all of it is
+	Pairs       int64 // (query, key) pairs kept, over all heads
+	ScoreBlocks int64 // of all queries and keys, padding left out
+	Skipped     int64 // nothing of it is kept
+	Full        int64 // all of it is
 }
 
-// Masked counts the tiles of which a part is kept.
-func (s *Survey) Masked() int64 { return s.Tiles - s.Skipped - s.Full }
+// Masked counts the score blocks of which a part is kept.
+func (s *Survey) Masked() int64 { return s.ScoreBlocks - s.Skipped - s.Full }
 
 // add adds n times o, saturating.
 func (s *Survey) add(o Survey, n int64) {
 	for _, x := range [...]struct {
 		sum *int64
 		y   int64
-	}{{&s.Pairs, o.Pairs}, {&s.Tiles, o.Tiles}, {&s.Skipped, o.Skipped}, {&s.Full, o.Full}} {
+	}{{&s.Pairs, o.Pairs}, {&s.ScoreBlocks, o.ScoreBlocks}, {&s.Skipped, o.Skipped}, {&s.Full, o.Full}} {
 		if n != 0 && x.y > (1<<62-*x.sum)/n {
 			*x.sum = 1 << 62
 		} else {
@@ -28,7 +28,7 @@ func (s *Survey) add(o Survey, n int64) {
 	}
 }
 
-// Survey looks at every tile of p, once for heads and sequences that are alike.
+// Survey looks at every score block of p, once for heads and sequences that are alike.
 func (e *Engine) Survey(p *Problem, s *Schedule) Survey {
 	var all Survey
 	if s.Items+s.Decode == 0 {
@@ -64,7 +64,7 @@ func (e *Engine) Survey(p *Problem, s *Schedule) Survey {
 	return all
 }
 
-// survey looks at the tiles of a sequence and a KV head.
+// survey looks at the score blocks of a sequence and a KV head.
 func (w *workspace) survey(at *cursor, lanes int) Survey {
 	var all Survey
 	p, s := &at.problem, &at.seq
@@ -75,19 +75,19 @@ func (w *workspace) survey(at *cursor, lanes int) Survey {
 		r.open(at, at.head, row, min(lanes, rows-row))
 		counted := int64(0)
 		for at.walk.open(p, s, row, row+r.rows); !p.Done.Over() && at.next(); {
-			w.tile.mask.openKeys(at)
-			switch c := w.tile.mask.cover(at, &r); {
+			w.block.mask.openKeys(at)
+			switch c := w.block.mask.cover(at, &r); {
 			case c.from == c.to:
 			case c.full == at.n && c.from == 0:
 				all.Full++
 				all.Pairs += int64(at.n) * int64(r.rows)
 				counted++
 			default:
-				all.Pairs += w.tile.mask.pairs(&c, &r)
+				all.Pairs += w.block.mask.pairs(&c, &r)
 				counted++
 			}
 		}
-		all.Tiles += blocks
+		all.ScoreBlocks += blocks
 		all.Skipped += blocks - counted
 	}
 	return all

@@ -71,8 +71,8 @@ func TestBlocks(t *testing.T) {
 					if at.n != n {
 						t.Fatalf("%+v: %d keys at %d, want %d", p, at.n, key0, n)
 					}
-					if c = w.tile.mask.cover(at, &g.queryRows); c.from < c.to {
-						w.tile.mask.split(at, &g, &c)
+					if c = w.block.mask.cover(at, &g.queryRows); c.from < c.to {
+						w.block.mask.split(at, &g, &c)
 					}
 					more = at.next()
 				}
@@ -88,11 +88,11 @@ func TestBlocks(t *testing.T) {
 						} else if c.half > 0 {
 							in = c.high
 						}
-						got := k >= in.from && k < in.to && (k < in.full || w.tile.mask.words[k]>>l&1 == 1)
+						got := k >= in.from && k < in.to && (k < in.full || w.block.mask.words[k]>>l&1 == 1)
 						if got != want {
 							t.Fatalf("%+v: row %d key %d kept %v, want %v (%+v)", p, row+l, key0+k, got, want, c)
 						}
-						if c.half > 0 && got != (k >= c.from && k < c.to && (k < c.full || w.tile.mask.words[k]>>l&1 == 1)) {
+						if c.half > 0 && got != (k >= c.from && k < c.to && (k < c.full || w.block.mask.words[k]>>l&1 == 1)) {
 							t.Fatalf("%+v: row %d key %d: the halves are not the whole (%+v)", p, row+l, key0+k, c)
 						}
 					}
@@ -122,7 +122,7 @@ func TestSurvey(t *testing.T) {
 					r += int(rows)
 				}
 				n := int64(p.Batch * p.KVHeads)
-				want.Tiles += n
+				want.ScoreBlocks += n
 				want.Pairs += n * kept
 				if kept == 0 {
 					want.Skipped += n

@@ -18,7 +18,7 @@ type workspace struct {
 
 	stage     stage
 	kv        keyBlock
-	tile      scoreTile
+	block     scoreBlock
 	merger    merger
 	prefiller prefiller
 	decoder   decoder
@@ -66,11 +66,11 @@ func (w *workspace) reserve(e *Engine, p *Problem, s *Schedule) {
 		free = free[skip+n:]
 		return b
 	}
-	w.tile.s = take(kernel.KeyBlock * lanes)
+	w.block.s = take(kernel.KeyBlock * lanes)
 	if p.Bias.Given {
-		w.tile.biases = take(kernel.KeyBlock * lanes)
+		w.block.biases = take(kernel.KeyBlock * lanes)
 	}
-	w.tile.softmaxArgs.Alpha = take(lanes)
+	w.block.softmaxArgs.Alpha = take(lanes)
 	for i := range w.groups[:groups] {
 		g := &w.groups[i]
 		g.q = take(lanes * p.DimQK)
@@ -111,7 +111,7 @@ func (w *workspace) release() {
 	w.at.release()
 	w.stage.release()
 	w.kv.release()
-	w.tile.biasArgs.Src = nil
+	w.block.biasArgs.Src = nil
 	w.merger.tree = tree{}
 	w.prefiller.release()
 	w.decoder.release()

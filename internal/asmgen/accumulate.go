@@ -103,4 +103,4 @@ func (f *Func) byMode(mode, weight, old, oldStride Int, zeros, ready string) {
 }
 
 // zeroRow is the zeros of a row of dims that DecodeAccumulate takes at a time.
-func (f *Func) zeroRow() string { return f.symbol("zeroRow", make([]uint32, tileDims)...) }
+func (f *Func) zeroRow() string { return f.symbol("zeroRow", make([]uint32, blockDims)...) }

@@ -268,7 +268,7 @@ func (a *valueAdder) values(acc [][]Vec, weights, values []Vec, factor Vec) {
 	}
 }
 
-// sums moves the accumulators of a tile from or to a field, or jumps to none if that is nil.
+// sums moves the accumulators of a micro-tile from or to a field, or jumps to none if that is nil.
 func (a *valueAdder) sums(field string, acc [][]Vec, none string, move func(v Vec, addr string)) {
 	ptr, stride := a.tmp, a.off
 	a.load(field, ptr)
@@ -286,7 +286,7 @@ func (a *valueAdder) sums(field string, acc [][]Vec, none string, move func(v Ve
 	}
 }
 
-// update writes the epilogue of a tile, as that of Accumulate.
+// update writes the epilogue of a micro-tile, as that of Accumulate.
 func (a *valueAdder) update(acc [][]Vec, x, alpha Vec) {
 	whole, updated := a.name("%dx%dWhole", len(acc), len(acc[0])), a.name("%dx%dUpdated", len(acc), len(acc[0]))
 	a.sums("To", acc, whole, func(v Vec, addr string) { a.Op(a.Store, v, addr) })

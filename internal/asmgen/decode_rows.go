@@ -7,7 +7,7 @@ import (
 )
 
 // A rowAdder is the body of DecodeAccumulate where each key counts, on AVX2, whose registers
-// hold few accumulators: they are in local memory, for all rows and up to tileDims dims. Keys go
+// hold few accumulators: they are in local memory, for all rows and up to blockDims dims. Keys go
 // through four at a time, in the order that their values lie in memory, two vectors of dims at a
 // time: for each row those two accumulators take the products of four keys.
 type rowAdder struct {
@@ -16,20 +16,20 @@ type rowAdder struct {
 	p, pair      Int    // P of the first and of the third of them, next row
 	stride       Int    // P, bytes from key to key
 	acc, accNext Int    // accumulators of the next row, of the next dims
-	dims, rows   Int    // left of the tile
+	dims, rows   Int    // left of the block
 	weights      Int    // P of the first of them
 
 	elem kernel.Elem
 }
 
 const (
-	tileDims = 128
+	blockDims = 128
 	// keysAtOnce share a pass over the accumulators.
 	keysAtOnce = 4
 )
 
 // Variables in local memory, below the accumulators: the next key's offset and scale, keys and
-// dims left, V and O at the tile, and V at the dims that are next.
+// dims left, V and O at the block, and V at the dims that are next.
 const (
 	slotOff = 8 * iota
 	slotScale
@@ -42,7 +42,7 @@ const (
 )
 
 // rowFrame is the size of local memory of a rowAdder.
-func (f *Func) rowFrame() int { return slotsEnd + f.DecodeRows*4*tileDims + cacheLine }
+func (f *Func) rowFrame() int { return slotsEnd + f.DecodeRows*4*blockDims + cacheLine }
 
 func slot(off int) string { return fmt.Sprintf("%d(SP)", off) }
 
@@ -55,7 +55,7 @@ func (a *rowAdder) unitBytes(values int) int {
 	return values / a.elem.UnitValues() * a.elem.Unit()
 }
 
-// emit writes the loops over tiles of dims and keys of an element type.
+// emit writes the loops over blocks of dims and keys of an element type.
 func (a *rowAdder) emit() {
 	tmp := a.keys[0]
 	move := func(field string, to int) {
@@ -67,7 +67,7 @@ func (a *rowAdder) emit() {
 	move("Dim", slotDims)
 	a.loadBytes("Stride", a.stride)
 
-	a.Label(a.name("Tile"))
+	a.Label(a.name("Dims"))
 	a.sums("From", a.name("Fresh"))
 	a.Jump(a.name("Begun"))
 	a.Label(a.name("Fresh"))
@@ -100,10 +100,10 @@ func (a *rowAdder) emit() {
 	a.Label(a.name("Whole"))
 	a.update()
 	a.Label(a.name("Updated"))
-	a.Op(a.Add, a.unitBytes(tileDims), slot(slotV))
-	a.Op(a.Add, 4*tileDims, slot(slotO))
-	a.Op(a.Sub, tileDims, slot(slotDims))
-	a.Op("JGT", a.name("Tile"))
+	a.Op(a.Add, a.unitBytes(blockDims), slot(slotV))
+	a.Op(a.Add, 4*blockDims, slot(slotO))
+	a.Op(a.Sub, blockDims, slot(slotDims))
+	a.Op("JGT", a.name("Dims"))
 	a.Return(a.Func)
 }
 
@@ -113,11 +113,11 @@ func (a *rowAdder) base(dst Int) {
 	a.Op(a.And, -cacheLine, dst)
 }
 
-// tileLeft loads the dims of the tile.
-func (a *rowAdder) tileLeft(label string) {
+// blockLeft loads the dims of the block.
+func (a *rowAdder) blockLeft(label string) {
 	a.Op(a.Mov, slot(slotDims), a.dims)
-	a.Branch(a.Func, a.dims, "LE", imm(tileDims), label)
-	a.Op(a.Mov, tileDims, a.dims)
+	a.Branch(a.Func, a.dims, "LE", imm(blockDims), label)
+	a.Op(a.Mov, blockDims, a.dims)
 	a.Label(label)
 }
 
@@ -132,7 +132,7 @@ func (a *rowAdder) sums(field, none string) {
 	a.SubLoad(a.Func, a.arg("O"), sums)
 	a.loadBytes("OStride", stride)
 	a.base(mine)
-	a.tileLeft(a.name("%sLeft", field))
+	a.blockLeft(a.name("%sLeft", field))
 	a.load("Rows", a.rows)
 	row, dims := a.name("%sRow", field), a.name("%sDims", field)
 	a.Loop(row)
@@ -150,7 +150,7 @@ func (a *rowAdder) sums(field, none string) {
 	a.Op(a.Sub, a.Lanes, left)
 	a.Branch(a.Func, left, "GT", "$0", dims)
 	a.Op(a.Add, stride, sums)
-	a.Op(a.Add, 4*tileDims, mine)
+	a.Op(a.Add, 4*blockDims, mine)
 	a.Countdown(a.rows, row)
 }
 
@@ -161,14 +161,14 @@ func (a *rowAdder) clear() {
 	a.base(a.acc)
 	a.load("Rows", a.rows)
 	a.Loop(a.name("Clear"))
-	for i := range tileDims / a.Lanes {
+	for i := range blockDims / a.Lanes {
 		a.Op(a.Store, zero, mem(a.acc, i*a.Bytes()))
 	}
-	a.Op(a.Add, 4*tileDims, a.acc)
+	a.Op(a.Add, 4*blockDims, a.acc)
 	a.Countdown(a.rows, a.name("Clear"))
 }
 
-// pass adds the values of so many keys, all dims of the tile.
+// pass adds the values of so many keys, all dims of the block.
 func (a *rowAdder) pass(keys int) {
 	off, ptr := a.rows, a.acc
 	a.Op(a.Mov, slot(slotOff), off)
@@ -179,7 +179,7 @@ func (a *rowAdder) pass(keys int) {
 		a.Op(a.Add, a.p, a.keys[i])
 	}
 	a.base(a.accNext)
-	a.tileLeft(a.name("Left%d", keys))
+	a.blockLeft(a.name("Left%d", keys))
 	// A step is two vectors of dims, of Q8_0 a block.
 	two := 2 * a.Lanes
 	step := two
@@ -270,18 +270,18 @@ func (a *rowAdder) products(keys, vecs, d int) {
 	if keys > 2 {
 		a.Op(a.Add, 4, a.pair)
 	}
-	a.Op(a.Add, 4*tileDims, a.acc)
+	a.Op(a.Add, 4*blockDims, a.acc)
 	a.Countdown(a.rows, loop)
 	a.Op(a.Add, vecs*a.Bytes(), a.accNext)
 }
 
-// update writes the epilogue of a tile, as that of Accumulate.
+// update writes the epilogue of a block, as that of Accumulate.
 func (a *rowAdder) update() {
 	m := a.vectors("update:")
 	alpha, v, x := m.one("alpha"), m.one("accumulator"), m.one("O")
 	from, to, fromStride, toStride, weight, ready := a.keys[0], a.keys[1], a.keys[2], a.keys[3], a.p, a.name("Ready")
 	row, rowDims, rowFrom := a.pair, a.weights, a.accNext
-	a.tileLeft(a.name("UpdateLeft"))
+	a.blockLeft(a.name("UpdateLeft"))
 	a.base(a.acc)
 	a.Op(a.Mov, slot(slotO), to)
 	a.Op(a.Mov, to, from)
@@ -310,7 +310,7 @@ func (a *rowAdder) update() {
 	a.Op(a.Mov, a.dims, rowDims)
 	a.Op(a.Shl, 2, rowDims)
 	a.Op(a.Sub, rowDims, a.acc)
-	a.Op(a.Add, 4*tileDims, a.acc)
+	a.Op(a.Add, 4*blockDims, a.acc)
 	a.Op(a.Add, toStride, to)
 	a.Op(a.Add, fromStride, from)
 	a.Op(a.Add, 4, weight)

@@ -7,9 +7,9 @@ import (
 	"github.com/qkv-go/qkv/kernel"
 )
 
-// A Tile is a block of scores or probabilities: of some queries, which may be of several
+// A ScoreBlock is a block of scores or probabilities: of some queries, which may be of several
 // heads that share a KV head, and some keys of one sequence.
-type Tile struct {
+type ScoreBlock struct {
 	Batch int // sequence
 	Rows  int // number of (query, head) rows
 	Key   int // position of the first key in its sequence
@@ -23,13 +23,13 @@ type Tile struct {
 }
 
 // Query returns the position of a row's query in its sequence.
-func (t *Tile) Query(row int) int { return (t.row + row) / t.headsPerKV }
+func (t *ScoreBlock) Query(row int) int { return (t.row + row) / t.headsPerKV }
 
 // Head returns the query head of a row.
-func (t *Tile) Head(row int) int { return t.head + (t.row+row)%t.headsPerKV }
+func (t *ScoreBlock) Head(row int) int { return t.head + (t.row+row)%t.headsPerKV }
 
 // Each replaces every score by what f makes of it.
-func (t *Tile) Each(f func(head, query, key int, s float32) float32) {
+func (t *ScoreBlock) Each(f func(head, query, key int, s float32) float32) {
 	for r := range t.Rows {
 		head, query := t.Head(r), t.Query(r)
 		for k := range t.Keys {
@@ -39,12 +39,12 @@ func (t *Tile) Each(f func(head, query, key int, s float32) float32) {
 	}
 }
 
-// A scoreTile is what a worker has of a tile, a lane group and a key block: the scores, which become
-// weights, what the mask leaves of them, and what changes them.
-type scoreTile struct {
+// A scoreBlock is what a worker has of the scores of a lane group and a key block: the scores, which
+// become weights, what the mask leaves of them, and what changes them.
+type scoreBlock struct {
 	s     *float32 // [KeyBlock][lanes]
 	mask  maskWords
-	shown Tile // to a callback
+	shown ScoreBlock // to a callback
 
 	biases *float32             // [lanes][KeyBlock], if there is a bias
 	off    [kernel.MaxLanes]int // of rows in a bias; positions
@@ -59,19 +59,19 @@ type scoreTile struct {
 }
 
 // call hands the keys [from, to) of the block to a callback.
-func (t *scoreTile) call(f func(*Tile), at *cursor, g *laneGroup, from, to int) {
+func (t *scoreBlock) call(f func(*ScoreBlock), at *cursor, g *laneGroup, from, to int) {
 	first := lane(t.s, from, g.lanes, 0)
-	t.shown = Tile{
+	t.shown = ScoreBlock{
 		Batch: at.seq.index, Rows: g.rows, Key: at.key0 + from, Keys: to - from,
 		S: unsafe.Slice(first, (to-from-1)*g.lanes+g.rows), Stride: g.lanes,
 		row: g.row, headsPerKV: g.headsPerKV, head: g.firstHead(),
 	}
 	f(&t.shown)
-	t.shown = Tile{}
+	t.shown = ScoreBlock{}
 }
 
 // softmax makes weights of scores.
-func (t *scoreTile) softmax(at *cursor, g *laneGroup, c *cover, sums *float32) {
+func (t *scoreBlock) softmax(at *cursor, g *laneGroup, c *cover, sums *float32) {
 	at.engine.phase(phaseSoftmax)
 	a := &t.softmaxArgs
 	a.S = lane(t.s, c.from, g.lanes, 0)
@@ -87,7 +87,7 @@ func (t *scoreTile) softmax(at *cursor, g *laneGroup, c *cover, sums *float32) {
 
 // reweigh makes probabilities of the weights of what c covers, and weights of what ProbMod makes of
 // them.
-func (t *scoreTile) reweigh(at *cursor, g *laneGroup, c *cover) {
+func (t *scoreBlock) reweigh(at *cursor, g *laneGroup, c *cover) {
 	at.engine.phase(phaseModify)
 	t.weigh(g, c.from, c.to)
 	t.call(at.problem.ProbMod, at, g, c.from, c.to)
@@ -99,7 +99,7 @@ const signBit = 1 << 31 // of the bits of a float32
 
 // weigh turns the weights of the keys [from, to) into probabilities, those taken away
 // by the mask into +0.
-func (t *scoreTile) weigh(g *laneGroup, from, to int) {
+func (t *scoreBlock) weigh(g *laneGroup, from, to int) {
 	sums := unsafe.Slice(g.sum, g.lanes)
 	for l := range sums {
 		t.recip[l] = 0
@@ -121,7 +121,7 @@ func (t *scoreTile) weigh(g *laneGroup, from, to int) {
 
 // setSigns marks what the mask takes away with the sign bit, as Accumulate wants it, and
 // takes it off everything else.
-func (t *scoreTile) setSigns(g *laneGroup, c *cover) {
+func (t *scoreBlock) setSigns(g *laneGroup, c *cover) {
 	for k := c.from; k < c.to; k++ {
 		word := ^uint64(0)
 		if k >= c.full {
