@@ -59,6 +59,6 @@ func eachFloat(lo, hi uint32, f func(lo, hi uint32) worstCase) (worst worstCase)
 // ulpsOf returns how far a float32 is from what it should be, in units of its last place: of
 // 2^-126 where that is subnormal.
 func ulpsOf(got, want float64) float64 {
-	e := max(int(math.Float64bits(want)>>52)-1023, -126)
+	e := max(int(math.Float64bits(math.Abs(want))>>52)-1023, -126)
 	return math.Abs(got-want) * math.Float64frombits(uint64(1023+23-e)<<52)
 }
