@@ -106,6 +106,7 @@ func logged(shape kernel.Set, w workLog) *kernel.Set {
 		Dequantize:       func(a *kernel.DequantizeArgs) { w.note("Dequantize", a.Work()) },
 		Float16:          func(_ *float32, _ *uint16, n int) { w.note("Float16", 4*int64(n)) },
 		Rotary:           func(a *kernel.RotaryArgs) { w.note("Rotary", a.Work()) },
+		Activate:         func(a *kernel.ActivateArgs) { w.note("Activate", a.Work()) },
 		Peak:             func(n int) { w.note("Peak", 8*int64(n)) },
 		Read:             func(_ *float32, n int) float32 { w.note("Read", int64(n)); return 0 },
 	})
@@ -140,6 +141,7 @@ func TestWorkOfCalls(t *testing.T) {
 			set.Dequantize(&kernel.DequantizeArgs{Depth: kernel.KC, Lanes: set.Lanes})
 			read := make([]float32, 3*kernel.MaxWork) // never touched, but there, for -race asks
 			set.Read(&read[0], len(read))
+			set.Activate(&kernel.ActivateArgs{Gate: &read[0], Dst: &read[0], Rows: 2, DstStride: 1, Cols: len(read) - 1})
 			for _, f := range reflect.VisibleFields(reflect.TypeFor[kernel.Funcs]()) {
 				switch work := w[f.Name]; {
 				case work == 0:
@@ -368,6 +370,14 @@ func TestCallsDivide(t *testing.T) {
 			{"Rotary", func(generic bool, out, _, _ *float32) {
 				a := &kernel.RotaryArgs{X: out, XStride: dim, Y: out, YStride: dim, Cos: &data[0], Sin: &data[1], TableStride: dim, Rows: keys - 1, Pairs: dim / 2}
 				either(t, generic, rotaryGeneric, set.Rotary, a)
+			}},
+			{"Activate", func(generic bool, out, _, _ *float32) {
+				a := &kernel.ActivateArgs{Gate: &data[0], Up: &data[1], UpStride: 2, Dst: out, DstStride: kernel.MaxWork/4 + 7, Rows: 2, Cols: kernel.MaxWork/4 + 5}
+				either(t, generic, activateGeneric, set.Activate, a)
+			}},
+			{"Activate rows", func(generic bool, out, _, _ *float32) {
+				a := &kernel.ActivateArgs{Gate: out, GateStride: 100, Dst: out, DstStride: 100, Rows: 800, Cols: 99}
+				either(t, generic, activateGeneric, set.Activate, a)
 			}},
 		} {
 			results := [2][]float32{}

@@ -47,6 +47,7 @@ var avx512Set = kernel.Set{
 	Dequantize:       dequantizeGeneric,
 	Float16:          float16AVX512,
 	Rotary:           rotaryAVX512,
+	Activate:         activateGeneric,
 	Peak:             peakAVX512,
 	Read:             readAVX512,
 })
@@ -84,6 +85,7 @@ var avx2Set = kernel.Set{
 	Dequantize:       dequantizeGeneric,
 	Float16:          float16AVX2,
 	Rotary:           rotaryAVX2,
+	Activate:         activateGeneric,
 	Peak:             peakAVX2,
 	Read:             readAVX2,
 })

@@ -44,6 +44,7 @@ var neonSet = kernel.Set{
 	Dequantize:       dequantizeGeneric,
 	Float16:          float16NEON,
 	Rotary:           rotaryNEON,
+	Activate:         activateGeneric,
 	Peak:             peakNEON,
 	Read:             readNEON,
 })

@@ -42,6 +42,7 @@ var genericFuncs = kernel.Funcs{
 	Dequantize:       dequantizeGeneric,
 	Float16:          float16Generic,
 	Rotary:           rotaryGeneric,
+	Activate:         activateGeneric,
 	Peak:             peakGeneric,
 	Read:             readGeneric,
 }

@@ -340,6 +340,37 @@ func (s *Set) Rotary(a *RotaryArgs) {
 	a.X, a.Y, a.Cos, a.Sin, a.Rows = x, y, cos, sin, rows
 }
 
+// Activate calls [Funcs.Activate].
+//
+//go:noinline
+func (s *Set) Activate(a *ActivateArgs) {
+	if a.Work() <= MaxWork {
+		s.funcs.Activate(a)
+		return
+	}
+	gate, up, dst, rows, cols := a.Gate, a.Up, a.Dst, a.Rows, a.Cols
+	at := func(r, i int) {
+		a.Gate, a.Dst = ptr.At(gate, r*a.GateStride+i), ptr.At(dst, r*a.DstStride+i)
+		if up != nil {
+			a.Up = ptr.At(up, r*a.UpStride+i)
+		}
+	}
+	if step := part(rows, a.Work()); rows > 1 {
+		for r := 0; r < rows; r += step {
+			at(r, 0)
+			a.Rows = min(step, rows-r)
+			s.Activate(a)
+		}
+	} else {
+		for i := 0; i < cols; i += maxMoved {
+			at(0, i)
+			a.Cols = min(maxMoved, cols-i)
+			s.Activate(a)
+		}
+	}
+	a.Gate, a.Up, a.Dst, a.Rows, a.Cols = gate, up, dst, rows, cols
+}
+
 // Peak calls [Funcs.Peak].
 //
 //go:noinline

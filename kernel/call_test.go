@@ -162,6 +162,11 @@ var loops = []loop{
 			s.Rotary(a)
 		}
 	}},
+	{"Activate", func(s *Set, begun, stop *atomic.Bool) {
+		for a := new(ActivateArgs); !stop.Load(); begun.Store(true) {
+			s.Activate(a)
+		}
+	}},
 	{"Float16", func(s *Set, begun, stop *atomic.Bool) {
 		for ; !stop.Load(); begun.Store(true) {
 			s.Float16(nil, nil, 1)

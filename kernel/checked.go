@@ -11,7 +11,7 @@ func Checked(s *Set) *Set {
 	assert(f.Pack != nil && f.Scores != nil && f.Softcap != nil && f.ALiBi != nil && f.Bias != nil &&
 		f.Softmax != nil && f.Accumulate != nil && f.Unpack != nil && f.Multiply != nil && f.Float16 != nil &&
 		f.MultiplyFew != nil && f.Combine != nil && f.Dots != nil && f.Dequantize != nil &&
-		f.Rotary != nil && f.Merge != nil && f.Convert != nil && f.Store != nil && f.DecodeScores != nil && f.DecodeAccumulate != nil &&
+		f.Rotary != nil && f.Activate != nil && f.Merge != nil && f.Convert != nil && f.Store != nil && f.DecodeScores != nil && f.DecodeAccumulate != nil &&
 		f.Peak != nil && f.Read != nil, "kernel: Set lacks a function")
 	assert(1 <= s.DecodeRows && s.DecodeRows <= MaxDecodeRows, "kernel: Set.DecodeRows outside 1..MaxDecodeRows")
 	assert(1 <= s.FewRows && s.FewRows <= MaxFewRows, "kernel: Set.FewRows outside 1..MaxFewRows")
@@ -194,6 +194,17 @@ func Checked(s *Set) *Set {
 		assert(a.X != a.Y || a.XStride == a.YStride, "kernel: Rotary: in place with two strides")
 		checkWork(a.Work())
 		f.Rotary(a)
+	}
+	c.Activate = func(a *ActivateArgs) {
+		assert(a.Rows >= 1, "kernel: Activate: Rows < 1")
+		assert(a.Cols >= 1, "kernel: Activate: Cols < 1")
+		assert(0 <= a.Kind && a.Kind < activations, "kernel: Activate: unknown Kind")
+		assert(a.Gate != nil && a.Dst != nil, "kernel: Activate: nil operand")
+		assert(a.Rows == 1 || a.DstStride >= a.Cols || -a.DstStride >= a.Cols, "kernel: Activate: rows of Dst overlap")
+		assert(a.Rows == 1 || (a.Gate != a.Dst || a.GateStride == a.DstStride) && (a.Up != a.Dst || a.UpStride == a.DstStride),
+			"kernel: Activate: in place with two strides")
+		checkWork(a.Work())
+		f.Activate(a)
 	}
 	c.Peak = func(n int) {
 		assert(n >= 0, "kernel: Peak: n < 0")

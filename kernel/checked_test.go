@@ -18,8 +18,8 @@ func nothing() Funcs {
 		Merge: func(*MergeArgs) {}, Convert: func(*ConvertArgs) {}, Store: func(*StoreArgs) {},
 		DecodeScores: func(*DecodeScoresArgs) {}, DecodeAccumulate: func(*DecodeAccumulateArgs) {},
 		Float16: func(*float32, *uint16, int) {},
-		Rotary:  func(*RotaryArgs) {},
-		Peak:    func(int) {}, Read: func(*float32, int) float32 { return 0 },
+		Rotary:  func(*RotaryArgs) {}, Activate: func(*ActivateArgs) {},
+		Peak: func(int) {}, Read: func(*float32, int) float32 { return 0 },
 	}
 }
 
@@ -253,6 +253,17 @@ func TestChecked(t *testing.T) {
 		{"kernel: Rotary: unknown Pairing", func(a *RotaryArgs) { a.Pairing = 2 }},
 		{"kernel: Rotary: in place with two strides", func(a *RotaryArgs) { a.YStride = 3 }},
 	})
+	testClauses(t, s.Activate, ActivateArgs{Gate: &f, GateStride: -3, Up: &f, UpStride: -3, Dst: &f, DstStride: -3, Rows: 2, Cols: 3}, []violation[ActivateArgs]{
+		{"kernel: Activate: nil operand", func(a *ActivateArgs) { a.Gate = nil }},
+		{"kernel: Activate: nil operand", func(a *ActivateArgs) { a.Dst = nil }},
+		{"kernel: Activate: Rows < 1", func(a *ActivateArgs) { a.Rows = 0 }},
+		{"kernel: Activate: Cols < 1", func(a *ActivateArgs) { a.Cols = 0 }},
+		{"kernel: Activate: unknown Kind", func(a *ActivateArgs) { a.Kind = -1 }},
+		{"kernel: Activate: unknown Kind", func(a *ActivateArgs) { a.Kind = activations }},
+		{"kernel: Activate: rows of Dst overlap", func(a *ActivateArgs) { a.Cols = 4 }},
+		{"kernel: Activate: in place with two strides", func(a *ActivateArgs) { a.GateStride = 0 }},
+		{"kernel: Activate: in place with two strides", func(a *ActivateArgs) { a.UpStride = 4 }},
+	})
 	if v := panicOf(func() { s.Peak(-1) }); v != "kernel: Peak: n < 0" {
 		t.Errorf("Peak(-1): panic %v", v)
 	}
@@ -344,8 +355,9 @@ func TestCheckedWork(t *testing.T) {
 		"Rotary": func() {
 			s.Rotary(&RotaryArgs{X: &f, XStride: 2, Y: &f, YStride: 2, Cos: &g, Sin: &g, Rows: n, Pairs: 1})
 		},
-		"Peak": func() { s.Peak(maxRounds + 1) },
-		"Read": func() { s.Read(&f, n) },
+		"Activate": func() { s.Activate(&ActivateArgs{Gate: &f, Dst: &g, Rows: 1, Cols: n}) },
+		"Peak":     func() { s.Peak(maxRounds + 1) },
+		"Read":     func() { s.Read(&f, n) },
 	} {
 		if v := panicOf(call); v != "kernel: Work of a call > MaxWork" {
 			t.Errorf("%s: panic %v", name, v)

@@ -141,6 +141,9 @@ type Funcs struct {
 	// Rotary rotates pairs of elements of rows (RoFormer; Su et al., 2021).
 	Rotary func(*RotaryArgs)
 
+	// Activate applies an activation to the numbers of rows, and multiplies by others.
+	Activate func(*ActivateArgs)
+
 	// Peak runs n rounds of independent fused multiply-adds at the widest
 	// vectors the Set uses, Set.PeakFLOPs floating-point operations each round. It
 	// measures the ceiling.

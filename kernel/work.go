@@ -94,3 +94,6 @@ func (a *DequantizeArgs) Work() int64 { return int64(a.Lanes) * int64(a.Depth*mo
 
 // Work returns the work of a call. That of one row is not divided.
 func (a *RotaryArgs) Work() int64 { return int64(a.Rows) * int64(max(2*a.Pairs*moved, rowWork)) }
+
+// Work returns the work of a call.
+func (a *ActivateArgs) Work() int64 { return int64(a.Rows) * int64(max(a.Cols*moved, rowWork)) }

@@ -94,6 +94,27 @@ func rotary(a *kernel.RotaryArgs) {
 	}
 }
 
+func activate(a *kernel.ActivateArgs) {
+	for r := range a.Rows {
+		for i := range a.Cols {
+			x := *ptr.At(a.Gate, r*a.GateStride+i)
+			var y float32
+			switch a.Kind {
+			case kernel.SiLU:
+				y = fp.SiLU(x)
+			case kernel.GELU:
+				y = fp.GELU(x)
+			case kernel.GELUTanh:
+				y = fp.GELUTanh(x)
+			}
+			if a.Up != nil {
+				y *= *ptr.At(a.Up, r*a.UpStride+i)
+			}
+			*ptr.At(a.Dst, r*a.DstStride+i) = y
+		}
+	}
+}
+
 func softmax(a *kernel.SoftmaxArgs) {
 	kept := func(k, l int) bool {
 		return k < a.MaskFrom || *ptr.At(a.Mask, k-a.MaskFrom)>>l&1 == 1

@@ -61,6 +61,7 @@ var operations = []operation{
 	{"Dequantize", (*suite).dequantize},
 	{"Float16", (*suite).float16},
 	{"Rotary", (*suite).rotary},
+	{"Activate", (*suite).activate},
 	{"Claims", (*suite).claims},
 	{"Attention", (*suite).attention},
 	{"Read", (*suite).read},
