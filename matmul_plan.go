@@ -58,7 +58,7 @@ func (e *Engine) ExplainMatMul(products ...*Product) (MatMulPlan, error) {
 		}
 	}
 	plan := MatMulPlan{
-		Kernel: e.set.Name, Path: strings.Join(paths, " and "), NR: e.set.Lanes, MR: e.set.Rows, KC: kernel.KC,
+		Kernel: e.set.Name, Path: strings.Join(paths, " and "), NR: t.Lanes, MR: e.set.Rows, KC: kernel.KC,
 		MC: min(t.MC, q.Rows), NC: (columns + t.Runs - 1) / t.Runs, Items: t.Items(), Workers: t.Workers,
 		FLOPs: 2 * float64(q.Rows) * float64(columns) * float64(q.Depth),
 	}

@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"unsafe"
 
+	"github.com/qkv-go/qkv/internal/ptr"
 	"github.com/qkv-go/qkv/tile"
 )
 
@@ -144,6 +145,9 @@ func (m *Matrix) checkWritable(name string) error {
 // tile returns the matrix, which was checked.
 func (m *Matrix) tile() tile.Matrix {
 	if m.weights != nil {
+		if p := m.weights.Floats(); p != nil {
+			return tile.Matrix{Base: unsafe.Pointer(ptr.At(p, m.offset)), Row: m.rowStride, Col: m.colStride}
+		}
 		return tile.Matrix{Row: m.rowStride, Col: m.colStride, Weights: &m.weights.WeightRows, First: m.offset}
 	}
 	return tile.Matrix{Base: unsafe.Pointer(&m.data[m.offset]), Row: m.rowStride, Col: m.colStride}

@@ -144,6 +144,30 @@ func TestWeightsSlice(t *testing.T) {
 	}
 }
 
+// TestWeightsAligned: weights of type float32 at an address of float32 are read as a RowMajor is, by the
+// same paths.
+func TestWeightsAligned(t *testing.T) {
+	const out, in = 70, 300
+	w := newWeights(rand.New(rand.NewPCG(10, 10)), qkv.WeightFloat32, out, in, 100)
+	data := aligned(make([]byte, len(w.data)))
+	copy(data, w.data)
+	e := newAttention(t, qkv.Config{})
+	blocks, floats := qkv.WeightMatrix(qkv.WeightFloat32, data, out, in), w.floats()
+	for _, m := range []int{1, 5, 40} {
+		checkWeights(t, e, "all", m, blocks.T(), floats.T())
+		checkWeights(t, e, "inputs first", m, blocks, floats)
+		checkWeights(t, e, "some", m, blocks.T().Slice(3, 290), floats.T().Slice(3, 290))
+		path := func(w qkv.Matrix) string {
+			plan, err := e.ExplainMatMul(&qkv.Product{X: qkv.RowMajor(make([]float32, m*in), m, in), W: w, Y: qkv.RowMajor(make([]float32, m*out), m, out)})
+			must(err)
+			return plan.Path
+		}
+		if a, b := path(blocks.T()), path(floats.T()); a != b {
+			t.Errorf("%d rows: path %s, of RowMajor %s", m, a, b)
+		}
+	}
+}
+
 // FuzzWeights: products by rows of weights of any type and size.
 func FuzzWeights(f *testing.F) {
 	for typ := range weightTypes {

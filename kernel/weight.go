@@ -201,6 +201,16 @@ type WeightRows struct {
 	Group  int
 }
 
+// Floats returns the values where they are float32 as this machine has it in memory, and nil where they
+// have to be made.
+func (r *WeightRows) Floats() *float32 {
+	p := unsafe.Pointer(unsafe.SliceData(r.Data))
+	if r.Type != WeightFloat32 || !littleEndian || uintptr(p)%unsafe.Alignof(float32(0)) != 0 {
+		return nil
+	}
+	return (*float32)(p)
+}
+
 // Values writes the values from number first on to dst, also those of several rows.
 func (r *WeightRows) Values(dst []float32, first int) {
 	size := r.Cols / r.Type.Values() * r.Type.Bytes()

@@ -24,14 +24,14 @@ type packing struct {
 // PackedLanes returns the lanes of all panels of p: packed weights have a float32 for each in each
 // row. Their number may be more than an int of 32 bits holds.
 func (e *Engine) PackedLanes(p *Part) int64 {
-	l := newLayout(e.set, p.Width)
+	l := e.packedLayout(p.Width)
 	return int64(p.Heads) * int64(l.lanes())
 }
 
 // Pack packs the depth rows of weights of p into dst, which begins on a cache line: panel after
 // panel, each [depth][lanes]. It does so with at most workers goroutines.
 func (e *Engine) Pack(dst unsafe.Pointer, p *Part, depth, workers int) {
-	j := &packing{engine: e, part: p, layout: newLayout(e.set, p.Width), depth: depth, dst: dst}
+	j := &packing{engine: e, part: p, layout: e.packedLayout(p.Width), depth: depth, dst: dst}
 	if p.Heads == 0 {
 		return
 	}

@@ -76,18 +76,35 @@ type Part struct {
 	Pages Pages
 }
 
+// decodes reports whether the weights of the part are made float32 on the way.
+func (p *Part) decodes() bool { return p.Panels == nil && p.W.Weights != nil }
+
 // A layout is how the columns of a head are cut into panels: blocks of columns in the
 // lanes of a micro-tile. A panel has a multiple of Vec lanes; those without a column
 // hold zeros. Lanes are spread evenly over the panels.
 type layout struct {
 	vec    int
+	most   int // lanes of a panel, at most
 	vecs   int // vectors of a head
 	panels int // panels of a head
 }
 
-func newLayout(set *kernel.Set, width int) layout {
-	vecs := (width + set.Vec - 1) / set.Vec
-	return layout{vec: set.Vec, vecs: vecs, panels: (vecs*set.Vec + set.Lanes - 1) / set.Lanes}
+// newLayout returns the layout of heads of so many columns in panels of at most so many lanes.
+func newLayout(vec, lanes, width int) layout {
+	vecs := (width + vec - 1) / vec
+	return layout{vec: vec, most: lanes, vecs: vecs, panels: (vecs*vec + lanes - 1) / lanes}
+}
+
+// packedLayout returns the layout of packed weights.
+func (e *Engine) packedLayout(width int) layout { return newLayout(e.set.Vec, e.set.Lanes, width) }
+
+// layout returns the layout of the heads of a part.
+func (e *Engine) layout(p *Product, part *Part) layout {
+	lanes := e.set.Lanes
+	if part.decodes() && p.Rows <= fewDecoded {
+		lanes = e.decodedLanes()
+	}
+	return newLayout(e.set.Vec, lanes, part.Width)
 }
 
 // panel returns the first lane of a panel of a head, and its lanes.
@@ -139,6 +156,7 @@ type ProductPlan struct {
 	MC, RowBlocks int // rows of a block, and blocks
 	NC, Runs      int // units of a run, and runs
 	Units         int
+	Lanes         int // of a panel, at most
 	Workers       int
 
 	// CopyX says that a step over the depth of a block of X is copied, for all panels of a run.
@@ -191,7 +209,8 @@ func (e *Engine) PlanProduct(p *Product, workers int) ProductPlan {
 		path := e.path(p, part)
 		transposed = transposed || path == PathTransposed
 		combine = combine || path == PathCombine
-		l := newLayout(e.set, part.Width)
+		l := e.layout(p, part)
+		plan.Lanes = max(plan.Lanes, l.most)
 		units, _ := part.units(&l)
 		plan.Units += units
 		columns += part.Heads * part.Width

@@ -31,6 +31,8 @@ type productWorkspace struct {
 	dotsArgs    kernel.DotsArgs
 	combineArgs kernel.CombineArgs
 
+	weights dequantizer
+
 	off       [kernel.MaxLanes]int
 	bias      [kernel.MaxLanes]float32
 	panel     buffer
@@ -39,7 +41,6 @@ type productWorkspace struct {
 	packedRow int      // the first of rows, -1 if there are none of this item
 	fewStride int      // of rows, where they are few
 	results   buffer
-	decoded   buffer // weights of a step of a panel
 	heads     buffer // of rows on their way to pages
 	out       output // of the heads that are computed
 
@@ -71,6 +72,7 @@ func (ws *productWorkspace) release() {
 	ws.unpackArgs.Dst = nil
 	ws.dotsArgs.Q, ws.dotsArgs.B, ws.dotsArgs.C = nil, nil, nil
 	ws.combineArgs.A, ws.combineArgs.B, ws.combineArgs.C = nil, nil, nil
+	ws.weights.release()
 	ws.rows, ws.copied = nil, nil
 	ws.out = output{}
 	ws.rotary, ws.store = kernel.RotaryArgs{}, kernel.StoreArgs{}
@@ -80,7 +82,7 @@ func (ws *productWorkspace) release() {
 func (ws *productWorkspace) pack(set *kernel.Set, dst *float32, p *panel, k, depth int) {
 	w, col := &p.W, p.col()
 	if w.Weights != nil {
-		ws.packDecoded(set, dst, p, k, depth)
+		ws.weights.pack(set, dst, p, k, depth)
 		return
 	}
 	if w.Col == 1 && w.Row != 1 { // rows of lanes already
@@ -132,7 +134,7 @@ func (j *productJob) item(ws *productWorkspace, row, unit int) {
 	before := 0
 	for i := range p.Parts {
 		part := &p.Parts[i]
-		l := newLayout(j.engine.set, part.Width)
+		l := j.engine.layout(p, part)
 		units, _ := part.units(&l)
 		if lo, hi := max(0, unit-before), min(units, end-before); lo < hi {
 			r := unitRun{part: part, path: j.engine.path(p, part), layout: l, before: before, lo: lo, hi: hi, row: row, rows: rows, begin: unit, end: end}
@@ -184,29 +186,31 @@ func (j *productJob) units(ws *productWorkspace, r *unitRun) {
 	}
 }
 
-// A weightStep is a step over the depth of a panel of packed weights: the rows from row k on, none
-// if there is nothing to come.
+// A weightStep is a step over the depth of a panel of weights: the rows from row k on, none if there is
+// nothing to come.
 type weightStep struct {
-	weights   unsafe.Pointer // of the panel
+	weights   unsafe.Pointer // of the panel, if they are packed
 	lanes, k  int
 	row, rows int // of X, those that have not been read in that step of the depth lately
+
+	stored storedStep // of a panel of weights that are dequantised, of which it is the first step
 }
 
-// first returns the first step of a unit, none if its weights are not packed.
+// first returns the first step of a unit.
 func (j *productJob) first(unit int) weightStep {
 	p := &j.product
 	for i := range p.Parts {
 		part := &p.Parts[i]
-		l := newLayout(j.engine.set, part.Width)
+		l := j.engine.layout(p, part)
 		units, panels := part.units(&l)
 		if unit >= units {
 			unit -= units
 			continue
 		}
-		if part.Panels == nil {
-			break
-		}
 		at := part.panel(&l, unit*panels)
+		if part.Panels == nil {
+			return weightStep{stored: at.stored(p.Depth)}
+		}
 		return weightStep{weights: unsafe.Add(part.Panels, 4*p.Depth*at.before), lanes: at.lanes}
 	}
 	return weightStep{}
@@ -238,7 +242,11 @@ func (j *productJob) panels(ws *productWorkspace, part *Part, l *layout, lo, hi,
 			return after
 		}
 		at, weights := panel(i)
-		return weightStep{weights: weights, lanes: at.lanes, k: k}
+		s := weightStep{weights: weights, lanes: at.lanes, k: k}
+		if weights == nil && k == 0 {
+			s.stored = at.stored(p.Depth)
+		}
+		return s
 	}
 	if j.plan.CopyX {
 		first, rest := next(lo, true), next(lo, false)
@@ -409,6 +417,9 @@ func (j *productJob) step(ws *productWorkspace, at *panel, weights unsafe.Pointe
 func (j *productJob) ask(ws *productWorkspace, next weightStep, rows int) {
 	a, x := &ws.args, &j.product.X
 	a.Next, a.NextEnd, a.ThenRows = 0, 0, 0
+	if next.stored.rows > 0 {
+		next.stored.ask(a, rows)
+	}
 	if next.weights == nil {
 		return
 	}
