@@ -174,10 +174,15 @@ func (in *ProductInputs) Check(ctx context.Context, rows int, path *Path) (Check
 
 // check compares elements of Y with float64. weights returns row j of W. In whatever order K terms are
 // summed, the error is at most K times the unit roundoff times the sum of their sizes, to first order
-// (Higham, Accuracy and Stability of Numerical Algorithms, 3.1).
+// (Higham, Accuracy and Stability of Numerical Algorithms, 3.1). What a path rounds besides, see [Rounds],
+// is added.
 func (p Product) check(ctx context.Context, rows int, path *Path, xs, y []float32, weights func(j int) []float32) (Check, error) {
 	const columns = 64
 	roundoff := path.roundoff()
+	var rounds Rounds
+	if path != nil {
+		rounds = path.Rounds
+	}
 	list, w := sampleRows(p.M, rows), make(map[int][]float32)
 	for _, j := range sampleRows(p.N, columns) {
 		w[j] = weights(j)
@@ -188,13 +193,15 @@ func (p Product) check(ctx context.Context, rows int, path *Path, xs, y []float3
 			return
 		}
 		c, x := &checks[i], xs[list[i]*p.K:][:p.K]
+		errors := rounds.of(x)
 		for _, j := range sampleRows(p.N, columns) {
-			sum, size := 0.0, 0.0
+			sum, size, squares := 0.0, 0.0, 0.0
 			for l, x := range x {
-				t := float64(x) * float64(w[j][l])
-				sum, size = sum+t, size+math.Abs(t)
+				t, e := float64(x)*float64(w[j][l]), errors[l]*float64(w[j][l])
+				sum, size, squares = sum+t, size+math.Abs(t), squares+e*e
 			}
-			got, bound := y[list[i]*p.N+j], 1.01*float64(p.K)*roundoff*size+1e-30
+			bound := 1.01*(float64(p.K)*roundoff*size+deviations*math.Sqrt(squares)+rounds.Y*math.Abs(sum)) + 1e-30
+			got := y[list[i]*p.N+j]
 			off := math.Abs(float64(got) - sum)
 			c.MaxError, c.OfBound = max(c.MaxError, off), max(c.OfBound, off/bound)
 			if errs[i] == nil && !(off <= bound) {
@@ -206,4 +213,32 @@ func (p Product) check(ctx context.Context, rows int, path *Path, xs, y []float3
 		return Check{}, context.Cause(ctx)
 	}
 	return joinChecks(checks, errs)
+}
+
+// Rounds says what a path of a product rounds to less than the type of its sums. The zero value says
+// nothing.
+type Rounds struct {
+	X     float64 // a value of X is off by at most X times the largest magnitude of its block
+	Block int     // values of such a block, 0 or 1 where each is rounded by itself
+	Y     float64 // the unit roundoff of results
+}
+
+// deviations bounds what K roundings of X add up to: with a chance of at most 2 exp(-6²/2), 3e-8, errors
+// that are independent, of mean 0 and no larger than c[i] have a sum beyond 6 √Σc[i]² (Hoeffding).
+const deviations = 6
+
+// of returns how far values of a row may be off.
+func (r Rounds) of(row []float32) []float64 {
+	off := make([]float64, len(row))
+	block := max(1, r.Block)
+	for first := 0; first < len(row) && r.X != 0; first += block {
+		last, most := min(first+block, len(row)), 0.0
+		for _, x := range row[first:last] {
+			most = max(most, math.Abs(float64(x)))
+		}
+		for i := first; i < last; i++ {
+			off[i] = r.X * most
+		}
+	}
+	return off
 }

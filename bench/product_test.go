@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -52,6 +53,44 @@ func TestRunnerProduct(t *testing.T) {
 			!near(run.GFLOPS, 1e-9*w.FLOPs()/run.SecondsMedian) || len(run.Rounds) != run.Bursts-1 {
 			t.Errorf("%s: %+v", text, run)
 		}
+	}
+}
+
+// TestProductRounds: a result by X rounded to eight bits, block by block, passes as such and as no other,
+// and one of zeros does not.
+func TestProductRounds(t *testing.T) {
+	p := Product{M: 4, N: 40, K: 4096}
+	in := p.Inputs(1).(*ProductInputs)
+	exact := slices.Clone(in.X)
+	for block := range slices.Chunk(in.X, 32) {
+		scale := max(slices.Max(block), -slices.Min(block)) / 127
+		for i := range block {
+			block[i] = scale * float32(math.RoundToEven(float64(block[i]/scale)))
+		}
+	}
+	paths, err := engine{}.Paths(in, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := paths[0].Compute(); err != nil {
+		t.Fatal(err)
+	}
+	copy(in.X, exact)
+	rounds := Rounds{X: RoundoffBFloat16, Block: 32} // 2^-8 is more than half of 1/127
+	if c, err := in.Check(context.Background(), CheckRows, &Path{Rounds: rounds}); err != nil || c.OfBound < 0.01 {
+		t.Errorf("X in eight bits: %+v, error %v", c, err)
+	}
+	for _, r := range []Rounds{{}, {X: RoundoffFloat16}, {Y: RoundoffFloat16}} {
+		if _, err := in.Check(context.Background(), CheckRows, &Path{Rounds: r}); err == nil {
+			t.Errorf("X in eight bits passes for %+v", r)
+		}
+	}
+	if _, err := in.Check(context.Background(), CheckRows, &Path{Rounds: Rounds{Y: 1}}); err != nil {
+		t.Errorf("results that may be off by all of them: %v", err)
+	}
+	clear(in.Y)
+	if _, err := in.Check(context.Background(), CheckRows, &Path{Rounds: rounds}); err == nil {
+		t.Error("zeros pass for a result")
 	}
 }
 

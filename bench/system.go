@@ -41,6 +41,9 @@ type Path struct {
 	// Roundoff is the unit roundoff of the arithmetic, 0 for that of float32.
 	Roundoff float64
 
+	// Rounds is what a path of a product rounds beside that.
+	Rounds Rounds
+
 	// NoLSE says that the log-sum-exp is not returned, and so not checked.
 	NoLSE bool
 
@@ -121,6 +124,34 @@ const SystemName = "qkv"
 // Library returns qkv on the kernel set that [qkv.New] chooses.
 func Library() System { return engine{} }
 
+// PackedName is the name of [Packed] as a [System].
+const PackedName = "qkv-packed"
+
+// Packed returns qkv with a float32 copy, packed before the clock runs, of weights that a work has in
+// place. It computes such products alone.
+func Packed() System { return packing{} }
+
+type packing struct{ engine }
+
+func (packing) Name() string { return PackedName }
+
+func (s packing) Paths(in Inputs, workers int) ([]Path, error) {
+	p, ok := in.Work().(Product)
+	if !ok || !p.InPlace {
+		return nil, &UnsupportedError{System: s.Name(), Work: in.Work(), Reason: "there are no weights in place to pack"}
+	}
+	e, err := s.engine.engine(workers)
+	if err != nil {
+		return nil, err
+	}
+	p.InPlace = false
+	if w, ok := in.(*WeightInputs); ok {
+		return p.paths(e, w.X, w.Matrix(), w.Y)
+	}
+	w := in.(*ProductInputs)
+	return p.paths(e, w.X, qkv.RowMajor(w.W, p.N, p.K), w.Y)
+}
+
 func (engine) Name() string { return SystemName }
 
 func (engine) Version() string { return ThisBuild().Short() }
@@ -187,7 +218,7 @@ func (p Product) paths(e *qkv.Engine, x []float32, w qkv.Matrix, y []float32) ([
 		if err != nil {
 			return nil, err
 		}
-		name = plan.Path
+		name = fmt.Sprintf("%s, %v, x float32", plan.Path, p.Weights)
 	} else {
 		packed, err := e.Pack(w.T())
 		if err != nil {

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"math"
 	"testing"
 
@@ -79,5 +80,29 @@ func TestWeightInputsCheck(t *testing.T) {
 	in.Spoil()
 	if check() == nil {
 		t.Error("a result that there is not is not found")
+	}
+}
+
+// TestPacked: weights in place are packed before the clock runs, and there are no others to pack.
+func TestPacked(t *testing.T) {
+	for _, text := range []string{"m=3,n=40,k=256,w=q4_k", "m=3,n=40,k=50,w=float32", "m=3,n=40,k=50,w=int8"} {
+		in := mustWork(t, text).Inputs(1)
+		paths, err := Packed().Paths(in, 1)
+		if err != nil || len(paths) != 1 || paths[0].Name != "packed weights" {
+			t.Fatalf("%s: %+v, error %v", text, paths, err)
+		}
+		in.Spoil()
+		if err := paths[0].Compute(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := in.Check(context.Background(), CheckRows, &paths[0]); err != nil {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+	for _, text := range []string{"m=3,n=5,k=7", "m=3,n=5,k=256,w=q4_k,packed=1", "h=1,sq=4,d=8"} {
+		var unsupported *UnsupportedError
+		if _, err := Packed().Paths(mustWork(t, text).Inputs(1), 1); !errors.As(err, &unsupported) {
+			t.Errorf("%s: error %v, want an *UnsupportedError", text, err)
+		}
 	}
 }

@@ -63,6 +63,8 @@ func negate(in bench.Inputs) {
 		x = in.Q
 	case *bench.ProductInputs:
 		x = in.X
+	case *bench.WeightInputs:
+		x = in.X
 	}
 	for i := range x {
 		x[i] = -x[i]
