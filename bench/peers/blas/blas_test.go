@@ -22,7 +22,7 @@ func TestSystems(t *testing.T) {
 				"h=2,sq=5,d=32", "b=2,h=3,sq=130,skv=300,d=40,dv=24", "h=4,hkv=2,sq=70,skv=139,d=128,mask=causal",
 				"h=2,sq=300,d=64,mask=causal", "b=2,h=8,hkv=2,sq=1,skv=333,d=64",
 				"m=1,n=70,k=90", "m=33,n=40,k=50")
-			systemtest.Refuses(t, s, "h=2,sq=5,d=32,kv=float16", "h=2,sq=50,d=32,mask=causal,window=3:0", "h=1,sq=9,d=8,mask=causal@-3")
+			systemtest.Refuses(t, s, "h=2,sq=5,d=32,kv=float16", "h=2,sq=50,d=32,mask=causal,window=3:0", "h=1,sq=9,d=8,mask=causal@-3", "m=2,n=8,k=64,w=bfloat16")
 		})
 	}
 }

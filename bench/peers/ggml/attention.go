@@ -27,7 +27,9 @@ func (s *System) Paths(in bench.Inputs, workers int) ([]bench.Path, error) {
 	}
 	switch in := in.(type) {
 	case *bench.ProductInputs:
-		return []bench.Path{s.product(in, workers)}, nil
+		return s.products(in.Product, workers, operands{in.X, in.Y, func(g *graph, w handle) { set(g, w, in.W) }})
+	case *bench.WeightInputs:
+		return s.products(in.Product, workers, operands{in.X, in.Y, func(g *graph, w handle) { set(g, w, in.Data) }})
 	case *bench.Operands:
 		shape := in.Shape
 		_, ok := types[shape.KV.K]
@@ -48,16 +50,6 @@ func (s *System) Paths(in bench.Inputs, workers int) ([]bench.Path, error) {
 		return paths, nil
 	}
 	return refuse("it is neither attention nor a product")
-}
-
-func (s *System) product(in *bench.ProductInputs, workers int) bench.Path {
-	p, g := in.Product, s.start(workers)
-	w, x := g.tensor(typeF32, p.K, p.N), g.tensor(typeF32, p.K, p.M)
-	y := s.mulMat(g.ctx, w, x)
-	s.expand(g.graph, y)
-	g.alloc()
-	set(g, w, in.W)
-	return g.path("ggml_mul_mat", 0, func() { set(g, x, in.X) }, func() { get(g, y, in.Y) })
 }
 
 // kv makes the tensor of keys or values. What it returns copies them.

@@ -4,10 +4,12 @@ package ggml
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 
 	"github.com/ebitengine/purego"
+	"golang.org/x/sys/unix"
 
 	"github.com/qkv-go/qkv/bench"
 	"github.com/qkv-go/qkv/bench/peers/internal/shared"
@@ -54,6 +56,21 @@ type System struct {
 	newPool        func(params handle) handle
 	pausePool      func(pool handle)
 	freePool       func(pool handle)
+
+	// Of types, and of the memory that lays weights out anew.
+	typeName    func(typ int32) string
+	typeSize    func(typ int32) uintptr
+	blockSize   func(typ int32) int64
+	typeTraits  func(typ int32) *typeTraits
+	device      func(backend handle) handle
+	registry    func(device handle) handle
+	procAddress func(registry handle, name string) handle
+	supportsOp  func(device, op handle) bool
+	bufferName  func(bufferType handle) string
+	allocSize   func(bufferType, t handle) uintptr
+	allocBuffer func(bufferType handle, size uintptr) handle
+	bufferBase  func(buffer handle) handle
+	place       func(buffer, t, address handle) int32
 }
 
 // Open loads ggml from the folder that setup has put packages in.
@@ -72,12 +89,14 @@ func Open(lib string) (bench.System, error) {
 	}
 	s := &System{}
 	var version func() string
+	var setLog func(callback uintptr, data handle)
 	for _, f := range []struct {
 		lib    *shared.Library
 		fn     any
 		symbol string
 	}{
 		{base, &version, "ggml_version"},
+		{base, &setLog, "ggml_log_set"},
 		{base, &s.freeContext, "ggml_free"},
 		{base, &s.newTensor, "ggml_new_tensor_4d"},
 		{base, &s.mulMat, "ggml_mul_mat"},
@@ -94,6 +113,19 @@ func Open(lib string) (bench.System, error) {
 		{base, &s.get, "ggml_backend_tensor_get"},
 		{base, &s.freeBackend, "ggml_backend_free"},
 		{base, &s.initPoolParams, "ggml_threadpool_params_init"},
+		{base, &s.typeName, "ggml_type_name"},
+		{base, &s.typeSize, "ggml_type_size"},
+		{base, &s.blockSize, "ggml_blck_size"},
+		{base, &s.device, "ggml_backend_get_device"},
+		{base, &s.registry, "ggml_backend_dev_backend_reg"},
+		{base, &s.procAddress, "ggml_backend_reg_get_proc_address"},
+		{base, &s.supportsOp, "ggml_backend_dev_supports_op"},
+		{base, &s.bufferName, "ggml_backend_buft_name"},
+		{base, &s.allocSize, "ggml_backend_buft_get_alloc_size"},
+		{base, &s.allocBuffer, "ggml_backend_buft_alloc_buffer"},
+		{base, &s.bufferBase, "ggml_backend_buffer_get_base"},
+		{base, &s.place, "ggml_backend_tensor_alloc"},
+		{cpu, &s.typeTraits, "ggml_get_type_traits_cpu"},
 		{cpu, &s.initBackend, "ggml_backend_cpu_init"},
 		{cpu, &s.setThreads, "ggml_backend_cpu_set_n_threads"},
 		{cpu, &s.setPool, "ggml_backend_cpu_set_threadpool"},
@@ -112,7 +144,16 @@ func Open(lib string) (bench.System, error) {
 		return nil, err
 	}
 	s.version = version() + " (" + variant + ")"
+	setLog(purego.NewCallback(report), 0)
 	return s, nil
+}
+
+// report writes what ggml warns of. It says each time when it lays out weights, too.
+func report(level int32, text *byte, _ handle) {
+	const warning, failure = 3, 4
+	if level == warning || level == failure {
+		fmt.Fprint(os.Stderr, unix.BytePtrToString(text))
+	}
 }
 
 // best loads the variant of the CPU backend that scores highest, as ggml itself chooses. It

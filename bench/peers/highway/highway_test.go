@@ -32,6 +32,7 @@ func TestRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	systemtest.Refuses(t, s,
+		"m=2,n=8,k=64,w=q8_0",
 		"h=2,sq=1,skv=64,d=64,kv=q8_0",
 		"h=2,sq=1,skv=64,d=64,kv=int8",
 		"h=2,sq=1,skv=64,d=64,k=float16",
