@@ -17,7 +17,7 @@ const (
 )
 
 // Paths has those of its operators that compute a work: Attention of ONNX, MultiHeadAttention
-// and GroupQueryAttention for attention; Gemm and MatMul for products.
+// and GroupQueryAttention for attention; Gemm, MatMul and MatMulNBits for products.
 func (s *System) Paths(in bench.Inputs, workers int) ([]bench.Path, error) {
 	refuse := func(reason string) ([]bench.Path, error) {
 		return nil, &bench.UnsupportedError{System: s.Name(), Work: in.Work(), Reason: reason}
@@ -25,6 +25,11 @@ func (s *System) Paths(in bench.Inputs, workers int) ([]bench.Path, error) {
 	switch in := in.(type) {
 	case *bench.ProductInputs:
 		return s.products(in, workers)
+	case *bench.WeightInputs:
+		if w := in.Product.Weights; w == qkv.WeightQ4_0 || w == qkv.WeightQ8_0 {
+			return s.integers(in, workers)
+		}
+		return refuse("its products by blocks, MatMulNBits, have a scale in float32 and an integer zero point, as Q4_0 and Q8_0 come to")
 	case *bench.Operands:
 		shape := in.Shape
 		switch {
@@ -38,43 +43,6 @@ func (s *System) Paths(in bench.Inputs, workers int) ([]bench.Path, error) {
 		return refuse("its CPU operators have float32 and float16 only")
 	}
 	return refuse("it is neither attention nor a product")
-}
-
-// products multiplies by weights that are initialisers, which are packed once.
-func (s *System) products(in *bench.ProductInputs, workers int) ([]bench.Path, error) {
-	p := in.Product
-	n, k, m := int64(p.N), int64(p.K), int64(p.M)
-	x, y := tensorType{"x", typeFloat, []int64{m, k}}, tensorType{"y", typeFloat, []int64{m, n}}
-	transposed := make([]float32, len(in.W)) // [K, N]
-	for i := range p.N {
-		for j := range p.K {
-			transposed[j*p.N+i] = in.W[i*p.K+j]
-		}
-	}
-	var paths []bench.Path
-	for _, c := range []struct {
-		model model
-		data  []float32
-	}{
-		{model{op: "Gemm", ints: map[string]int64{"transB": 1}, weight: &tensorType{"w", typeFloat, []int64{n, k}}}, in.W},
-		{model{op: "MatMul", weight: &tensorType{"w", typeFloat, []int64{k, n}}}, transposed},
-	} {
-		c.model.inputs, c.model.outputs = []tensorType{x}, []tensorType{y}
-		c.model.weightData = bytesOf(c.data)
-		o := s.start(&c.model, workers)
-		bind(o, bindInput, x, in.X)
-		bind(o, bindOutput, y, in.Y)
-		path, err := o.path(c.model.op, 0, func() {}, func() {})
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", c.model.op, err)
-		}
-		paths = append(paths, path)
-	}
-	return paths, nil
-}
-
-func bytesOf(x []float32) []byte {
-	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), 4*len(x))
 }
 
 // An element is one that its operators have.

@@ -9,6 +9,7 @@ import (
 // Element types of onnx.TensorProto.DataType.
 const (
 	typeFloat   = 1
+	typeUint8   = 2
 	typeInt32   = 6
 	typeFloat16 = 10
 )
@@ -22,15 +23,20 @@ type tensorType struct {
 
 // A model is of one node.
 type model struct {
-	domain     string // of the operator, "" for that of ONNX
-	opset      int64
-	op         string
-	ints       map[string]int64
-	floats     map[string]float32
-	inputs     []tensorType // some may have no name: they are left out
-	outputs    []tensorType
-	weight     *tensorType // another input, the last but for bias
-	weightData []byte
+	domain  string // of the operator, "" for that of ONNX
+	opset   int64
+	op      string
+	ints    map[string]int64
+	floats  map[string]float32
+	inputs  []tensorType // some may have no name: they are left out
+	outputs []tensorType
+	weights []weight // the last inputs
+}
+
+// A weight is a tensor that a model has itself.
+type weight struct {
+	tensorType
+	data []byte
 }
 
 // message writes a field that is a message.
@@ -50,8 +56,8 @@ func (m *model) encode() []byte {
 	for _, in := range m.inputs {
 		node = text(node, 1, in.name)
 	}
-	if m.weight != nil {
-		node = text(node, 1, m.weight.name)
+	for _, w := range m.weights {
+		node = text(node, 1, w.name)
 	}
 	for _, out := range m.outputs {
 		node = text(node, 2, out.name)
@@ -71,14 +77,14 @@ func (m *model) encode() []byte {
 
 	graph := message(nil, 1, node)
 	graph = text(graph, 2, m.op)
-	if w := m.weight; w != nil {
+	for _, w := range m.weights {
 		var t []byte
 		for _, d := range w.dims {
 			t = integer(t, 1, d)
 		}
 		t = integer(t, 2, int64(w.typ))
 		t = text(t, 8, w.name)
-		graph = message(graph, 5, message(t, 9, m.weightData))
+		graph = message(graph, 5, message(t, 9, w.data))
 	}
 	for _, in := range m.inputs {
 		if in.name != "" {
