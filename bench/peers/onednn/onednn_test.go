@@ -44,11 +44,14 @@ func TestComputesBFloat16(t *testing.T) {
 	for _, p := range paths {
 		p.Close()
 	}
-	systemtest.Computes(t, s, text, "h=4,hkv=2,sq=1,skv=300,d=128,kv=bfloat16", "h=2,sq=150,d=64,kv=bfloat16")
+	systemtest.Computes(t, s, text, "h=4,hkv=2,sq=1,skv=300,d=128,kv=bfloat16", "h=2,sq=150,d=64,kv=bfloat16",
+		"m=1,n=130,k=77,w=bfloat16", "m=67,n=190,k=512,w=bfloat16")
 }
 
 func TestRefuses(t *testing.T) {
 	systemtest.Refuses(t, open(t),
+		"m=2,n=8,k=64,w=float16",
+		"m=2,n=8,k=64,w=q4_0",
 		"h=2,sq=1,skv=64,d=64,kv=float16",
 		"h=2,sq=1,skv=64,d=64,v=bfloat16",
 		"h=2,sq=16,d=32,window=4:0",

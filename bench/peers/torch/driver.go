@@ -25,15 +25,16 @@ type work struct {
 	Threads int    `json:"threads"`
 
 	// Of attention.
-	Batch   int    `json:"batch"`
-	KVHeads int    `json:"kv_heads"`
-	Group   int    `json:"group"` // heads that share a KV head
-	Queries int    `json:"queries"`
-	Keys    int    `json:"keys"`
-	Dim     int    `json:"dim"`
-	DimV    int    `json:"dim_v"`
-	Causal  bool   `json:"causal"`
-	Type    string `json:"type"` // of keys and values
+	Batch   int  `json:"batch"`
+	KVHeads int  `json:"kv_heads"`
+	Group   int  `json:"group"` // heads that share a KV head
+	Queries int  `json:"queries"`
+	Keys    int  `json:"keys"`
+	Dim     int  `json:"dim"`
+	DimV    int  `json:"dim_v"`
+	Causal  bool `json:"causal"`
+
+	Type string `json:"type"` // of keys and values, or of weights
 
 	// Of a product.
 	M int `json:"m"`
@@ -181,6 +182,8 @@ func (d *driver) close() {
 // raw returns the bytes of a tensor.
 func raw(x any) []byte {
 	switch x := x.(type) {
+	case []byte:
+		return x
 	case []float32:
 		return bytesOf(x)
 	case []qkv.Float16:

@@ -109,21 +109,27 @@ class Attention:
 
 class Product:
     def __init__(self, w):
+        self.kind = w["type"]
         self.x = tensor(3, "float32", w["m"], w["k"])
-        self.w = tensor(4, "float32", w["n"], w["k"])
+        self.w = tensor(4, self.kind, w["n"], w["k"])
         self.out = tensor(5, "float32", w["m"], w["n"])
 
     def ways(self):
-        list = [("linear", "float32", lambda: lambda: F.linear(self.x, self.w))]
+        text = "" if self.kind == "float32" else ", %s, x %s and y %s" % ((self.kind,) * 3)
+        list = [("linear" + text, self.kind, lambda: lambda: F.linear(self.get(), self.w))]
         if self.x.shape[0] == 1:
-            list.append(("mv", "float32", lambda: lambda: torch.mv(self.w, self.x[0]).unsqueeze(0)))
+            list.append(("mv" + text, self.kind, lambda: lambda: torch.mv(self.w, self.get()[0]).unsqueeze(0)))
         else:
-            list.append(("mkldnn_linear", "float32", self.mkldnn))
+            list.append(("mkldnn_linear" + text, self.kind, self.mkldnn))
         return list
+
+    def get(self):
+        """Returns X in the type of the weights."""
+        return self.x.to(self.w.dtype)
 
     def mkldnn(self):
         w = self.w.to_mkldnn()
-        return lambda: torch._C._nn.mkldnn_linear(self.x.to_mkldnn(), w).to_dense()
+        return lambda: torch._C._nn.mkldnn_linear(self.get().to_mkldnn(), w).to_dense()
 
 
 def answer(data):

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/qkv-go/qkv"
 	"github.com/qkv-go/qkv/bench"
 	"github.com/qkv-go/qkv/bench/peers/internal/shared"
 	"github.com/qkv-go/qkv/kernel"
@@ -64,15 +65,23 @@ func (s *System) Paths(in bench.Inputs, workers int) ([]bench.Path, error) {
 	case *bench.Operands:
 		return s.attention(in, workers)
 	case *bench.ProductInputs:
-		p := in.Product
-		return s.paths(in, work{Kind: "product", Threads: workers, M: p.M, N: p.N, K: p.K},
-			[]any{in.X, in.W}, in.Y)
+		return s.product(in, in.Product, workers, "float32", in.X, in.W, in.Y)
+	case *bench.WeightInputs:
+		if in.Product.Weights != qkv.WeightBFloat16 {
+			return nil, s.unsupported(in, "its products are measured in float32 and bfloat16")
+		}
+		return s.product(in, in.Product, workers, "bfloat16", in.X, in.Data, in.Y)
 	}
 	return nil, s.unsupported(in, "there is no call for it")
 }
 
 func (s *System) unsupported(in bench.Inputs, reason string) error {
 	return &bench.UnsupportedError{System: s.Name(), Work: in.Work(), Reason: reason}
+}
+
+// product returns the ways for a product by weights, [N, K] of float32 or bfloat16.
+func (s *System) product(in bench.Inputs, p bench.Product, workers int, typ string, x []float32, w any, y []float32) ([]bench.Path, error) {
+	return s.paths(in, work{Kind: "product", Threads: workers, Type: typ, M: p.M, N: p.N, K: p.K}, []any{x, w}, y)
 }
 
 func (s *System) attention(in *bench.Operands, workers int) ([]bench.Path, error) {
@@ -129,10 +138,13 @@ func (s *System) paths(in bench.Inputs, w work, tensors []any, out []float32) ([
 			NoLSE: true,
 			Rest:  func() { time.Sleep(settle) },
 		}
-		switch way.Type {
-		case "float16":
+		_, product := in.Work().(bench.Product)
+		switch {
+		case product && way.Type == "bfloat16": // sums are float32, and rounded at the end
+			p.Rounds = bench.Rounds{X: bench.RoundoffBFloat16, Y: bench.RoundoffBFloat16}
+		case way.Type == "float16":
 			p.Roundoff = bench.RoundoffFloat16
-		case "bfloat16":
+		case way.Type == "bfloat16":
 			p.Roundoff = bench.RoundoffBFloat16
 		}
 		paths = append(paths, p)

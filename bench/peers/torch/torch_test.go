@@ -24,11 +24,14 @@ func TestComputes(t *testing.T) {
 		"h=2,sq=1,skv=77,d=64,kv=float16",
 		"h=2,sq=33,d=64,mask=causal,kv=bfloat16",
 		"m=67,n=190,k=96",
+		"m=1,n=190,k=512,w=bfloat16",
+		"m=67,n=190,k=512,w=bfloat16",
 	)
 }
 
 func TestRefuses(t *testing.T) {
 	systemtest.Refuses(t, open(t),
+		"m=2,n=8,k=64,w=q8_0",
 		"h=2,sq=1,skv=64,d=64,kv=int8",
 		"h=2,sq=1,skv=64,d=64,v=bfloat16",
 		"h=2,sq=16,d=32,window=4:0",
@@ -40,7 +43,7 @@ func TestRefuses(t *testing.T) {
 func TestDriverErrors(t *testing.T) {
 	s := open(t)
 	x := make([]float32, 4)
-	d, err := start(s.(*System).python, work{Kind: "product", Threads: 1, M: 2, N: 2, K: 2}, []any{x, x}, x)
+	d, err := start(s.(*System).python, work{Kind: "product", Threads: 1, Type: "float32", M: 2, N: 2, K: 2}, []any{x, x}, x)
 	if err != nil {
 		t.Fatal(err)
 	}
