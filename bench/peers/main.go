@@ -21,11 +21,13 @@ import (
 
 	"golang.org/x/term"
 
+	"github.com/qkv-go/qkv"
 	"github.com/qkv-go/qkv/bench"
+	"github.com/qkv-go/qkv/kernel"
 )
 
 // defaultWorks are prefill in float32, with tokens first too, prefill in 16 bits, decoding, and
-// matrix products.
+// matrix products, two of them by weights in blocks.
 var defaultWorks = []string{
 	"h=12,sq=128,d=64",
 	"h=12,sq=1024,d=64",
@@ -49,6 +51,42 @@ var defaultWorks = []string{
 	"m=128,n=768,k=768",
 	"m=512,n=4096,k=4096",
 	"m=2048,n=1024,k=1024",
+	"m=1,n=4096,k=4096,w=q4_k",
+	"m=512,n=4096,k=4096,w=q4_k",
+}
+
+// weightRows and weightSizes are the rows of X, and the rows and columns of weights, that -weights
+// measures.
+var (
+	weightRows  = []int{1, 8, 64, 512}
+	weightSizes = []int{4096, 1024}
+)
+
+// worksOf returns products by weights in place of types: names with commas between them, or all that
+// others than qkv have.
+func worksOf(names string) ([]bench.Work, error) {
+	list := strings.Split(names, ",")
+	if names == "all" {
+		list = nil
+		for _, w := range kernel.Weights() {
+			if w != kernel.WeightInt8 {
+				list = append(list, strings.ToLower(w.String()))
+			}
+		}
+	}
+	var works []bench.Work
+	for _, name := range list {
+		for _, n := range weightSizes {
+			for _, m := range weightRows {
+				w, err := bench.ParseWork(fmt.Sprintf("m=%d,n=%d,k=%d,w=%s", m, n, n, name))
+				if err != nil {
+					return nil, err
+				}
+				works = append(works, w)
+			}
+		}
+	}
+	return works, nil
 }
 
 // farBehind is how many times the least time of a work a system may take to be measured in
@@ -108,6 +146,11 @@ func parse(args []string, stderr io.Writer) (*options, error) {
 	f.Func("work", "measure the `WORK`, such as h=32,sq=512,d=128 or m=512,n=4096,k=4096; may be repeated", func(text string) error {
 		w, err := bench.ParseWork(text)
 		o.works = append(o.works, w)
+		return err
+	})
+	f.Func("weights", "measure products of 1 to 512 rows by weights of these `TYPES`, such as q4_k,bfloat16, or of all; may be repeated", func(text string) error {
+		works, err := worksOf(text)
+		o.works = append(o.works, works...)
 		return err
 	})
 	workers := f.Int("workers", 0, "compute on `N` threads (default: one, and all processors)")
@@ -197,7 +240,12 @@ func (o *options) run(ctx context.Context, stdout, stderr io.Writer) error {
 	doc.Ceilings = bench.MeasureCeilings(runner.Kernel(), doc.Machine.Caches, slices.Max(o.workers))
 
 	behind := make(map[pace][]float64) // times over the least, of systems that were far behind
+	all := systems
 	for _, w := range o.works {
+		systems := all
+		if p, ok := w.(bench.Product); ok && p.InPlace {
+			systems = slices.Insert(slices.Clone(all), 1, bench.Packed())
+		}
 		for _, workers := range o.workers {
 			g := group{work: w, workers: workers}
 			best := make([]bench.Run, len(systems))
@@ -211,7 +259,7 @@ func (o *options) run(ctx context.Context, stdout, stderr io.Writer) error {
 					}
 				}
 				for i, s := range systems {
-					if out[i] || best[i].SecondsMedian > farBehind*least {
+					if out[i] || i > 0 && best[i].SecondsMedian > farBehind*least {
 						continue
 					}
 					if ctx.Err() != nil || time.Since(start) > o.limit {
@@ -221,7 +269,7 @@ func (o *options) run(ctx context.Context, stdout, stderr io.Writer) error {
 						}
 						continue
 					}
-					if reason := leftBehind(behind[paceOf(s, w)], qkvSeconds); reason != "" && !o.slow {
+					if reason := leftBehind(behind[paceOf(s, w)], qkvSeconds); i > 0 && reason != "" && !o.slow {
 						out[i] = true
 						g.skip(&doc, s, reason)
 						continue
@@ -283,6 +331,7 @@ type pace struct {
 	system, kind string
 	decodes      bool
 	kv           bench.KV // some convert 16 bits one by one
+	weights      qkv.WeightType
 }
 
 func paceOf(s bench.System, w bench.Work) pace {
@@ -290,8 +339,8 @@ func paceOf(s bench.System, w bench.Work) pace {
 	if shape, ok := w.(bench.Shape); ok {
 		p.kv = bench.KV{K: shape.KV.K, V: shape.KV.V}
 	}
-	if _, product := w.(bench.Product); product {
-		p.kind = bench.KindProduct
+	if product, ok := w.(bench.Product); ok {
+		p.kind, p.weights = bench.KindProduct, product.Weights
 	}
 	return p
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/qkv-go/qkv/bench"
+	"github.com/qkv-go/qkv/kernel"
 )
 
 func TestParse(t *testing.T) {
@@ -18,12 +19,20 @@ func TestParse(t *testing.T) {
 		{"-passes 0", "-passes is 0"},
 		{"-only openblas,none", `there is no system "none"`},
 		{"-work h=1", "sq is missing"},
+		{"-weights q4_k,q9", `"q9" is not one of float32, float16`},
 	} {
 		if _, err := parse(strings.Fields(c.args), new(strings.Builder)); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: error %v, want %q", c.args, err, c.want)
 		}
 	}
-	o, err := parse(nil, new(strings.Builder))
+	o, err := parse([]string{"-weights", "q4_k,bfloat16"}, new(strings.Builder))
+	if want := 2 * len(weightRows) * len(weightSizes); err != nil || len(o.works) != want || o.works[0].String() != "m=1,n=4096,k=4096,w=q4_k" {
+		t.Errorf("%d works, want %d, error %v", len(o.works), want, err)
+	}
+	if all, err := worksOf("all"); err != nil || len(all) != (len(kernel.Weights())-1)*len(weightRows)*len(weightSizes) {
+		t.Errorf("%d works by weights of all types, error %v", len(all), err)
+	}
+	o, err = parse(nil, new(strings.Builder))
 	if err != nil || len(o.works) != len(defaultWorks) || o.workers[0] != 1 || o.limit == 0 {
 		t.Errorf("%+v, error %v", o, err)
 	}
@@ -99,7 +108,7 @@ func TestLeftBehind(t *testing.T) {
 	}
 	s := bench.Library()
 	prefill, decode, product := paceOf(s, workOf(t, "h=1,sq=40,d=8")), paceOf(s, workOf(t, "h=1,sq=1,skv=40,d=8")), paceOf(s, workOf(t, "m=40,n=8,k=8"))
-	if prefill == decode || prefill == product || prefill == paceOf(s, workOf(t, "h=1,sq=40,d=8,kv=float16")) || prefill != paceOf(s, workOf(t, "h=2,sq=99,d=64,mask=causal")) {
+	if prefill == decode || prefill == product || prefill == paceOf(s, workOf(t, "h=1,sq=40,d=8,kv=float16")) || prefill != paceOf(s, workOf(t, "h=2,sq=99,d=64,mask=causal")) || product == paceOf(s, workOf(t, "m=40,n=8,k=32,w=q4_0")) {
 		t.Errorf("%+v, %+v, %+v", prefill, decode, product)
 	}
 }
@@ -160,6 +169,11 @@ func TestRun(t *testing.T) {
 		t.Errorf("cold: error %v\n%s", err, out)
 	}
 
+	out, err = run("-only", "half", "-work", "m=2,n=64,k=256,w=q4_k")
+	if err != nil || !strings.Contains(out, "qkv-packed ") || !strings.Contains(out, "packed weights") || !strings.Contains(out, ", Q4_K, x float32") ||
+		!strings.Contains(out, "qkv-packed: a float32 copy of the weights, packed before the clock runs") {
+		t.Errorf("by weights in blocks: error %v\n%s", err, out)
+	}
 	out, err = run()
 	if err == nil || err.Error() != "1 of the results failed" || !strings.Contains(out, "FAILED: ") || !strings.Contains(out, "it is broken") {
 		t.Errorf("with a system that fails: error %v\n%s", err, out)
@@ -182,10 +196,12 @@ func TestTable(t *testing.T) {
 	x := &table{w: &out, md: true}
 	x.group(&group{work: w, workers: 2, runs: []bench.Run{run("qkv", 2), run("a", 3)}}, new(bench.Document))
 	x.group(&group{work: w, workers: 1, runs: []bench.Run{run("qkv", 2), run("a", 3), run("b", 1)}, left: []bench.Skip{{System: "c", Reason: "why"}}}, new(bench.Document))
+	x.group(&group{work: w, workers: 3, runs: []bench.Run{run("qkv", 2), run("a", 3), run("qkv-packed", 1)}}, new(bench.Document)) // first among others
+	x.group(&group{work: w, workers: 4, runs: []bench.Run{run("qkv", 2), run("qkv-packed", 1)}}, new(bench.Document))              // without others
 	x.summary()
 	for _, want := range []string{
 		"h=2,sq=40,d=16, 2 threads:", "| a | 3000 | 1.50 | 0.3 |", "path of b", "c: why",
-		"qkv is first in 1 of 2, but not in\n  h=2,sq=40,d=16, 1 thread: b takes 0.50 of the time",
+		"qkv is first in 2 of 3, but not in\n  h=2,sq=40,d=16, 1 thread: b takes 0.50 of the time",
 	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in\n%s", want, out.String())

@@ -45,6 +45,7 @@ type table struct {
 
 	conditions string // "" for the usual ones
 	layouts    bool   // whether a work has another than BHSD
+	weights    bool   // whether a product has weights in place
 }
 
 func (t *table) printf(format string, args ...any) {
@@ -78,11 +79,14 @@ func (t *table) group(g *group, doc *bench.Document) {
 	if s, ok := g.work.(bench.Shape); ok && s.Layout != (bench.Layout{}) {
 		t.layouts = true
 	}
+	if p, ok := g.work.(bench.Product); ok && p.InPlace {
+		t.weights = true
+	}
 	t.failed += g.failed
-	if own != nil && len(g.runs) > 1 {
+	if other := slices.IndexFunc(g.runs, func(r bench.Run) bool { return r.System != bench.SystemName && r.System != bench.PackedName }); own != nil && other >= 0 {
 		t.groups++
-		if g.runs[0].System != bench.SystemName {
-			t.lost = append(t.lost, fmt.Sprintf("%s: %s takes %.2f of the time", title, g.runs[0].System, g.runs[0].SecondsMedian/own.SecondsMedian))
+		if first := &g.runs[other]; first.SecondsMedian < own.SecondsMedian {
+			t.lost = append(t.lost, fmt.Sprintf("%s: %s takes %.2f of the time", title, first.System, first.SecondsMedian/own.SecondsMedian))
 		}
 	}
 	reads := g.work.ReadBytes() > 0
@@ -138,6 +142,9 @@ func (t *table) summary() {
 	t.printf("\ntime: that of a call over qkv's; of peak, of read: the share of what multiply-adds, or reading, reach alone in turns with it\n")
 	if t.layouts {
 		t.printf("layout: that of qkv's operands; each of the others has the one that it likes best, and bringing operands into it is not counted\n")
+	}
+	if t.weights {
+		t.printf("%s: a float32 copy of the weights, packed before the clock runs; of read counts the bytes of the weights in place\n", bench.PackedName)
 	}
 	if t.disturbed > 0 {
 		t.printf("!: %d are disturbed by what else ran, and not to be trusted; qkv report says by what\n", t.disturbed)
