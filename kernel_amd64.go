@@ -44,7 +44,7 @@ var avx512Set = kernel.Set{
 	MultiplyFew:      multiplyFewWith(multiplyFewAVX512),
 	Combine:          combineAVX512,
 	Dots:             dotsAVX512,
-	Dequantize:       dequantizeGeneric,
+	Dequantize:       dequantizeWith(dequantizeAVX512),
 	Float16:          float16AVX512,
 	Rotary:           rotaryAVX512,
 	Activate:         activateGeneric,
@@ -82,7 +82,7 @@ var avx2Set = kernel.Set{
 	MultiplyFew:      multiplyFewWith(multiplyFewAVX2),
 	Combine:          combineAVX2,
 	Dots:             dotsAVX2,
-	Dequantize:       dequantizeGeneric,
+	Dequantize:       dequantizeWith(dequantizeAVX2),
 	Float16:          float16AVX2,
 	Rotary:           rotaryAVX2,
 	Activate:         activateGeneric,
@@ -174,6 +174,11 @@ func combineAVX512(a *kernel.CombineArgs)
 //
 //go:noescape
 func dotsAVX512(a *kernel.DotsArgs)
+
+// dequantizeAVX512 is dequantizeGeneric where Type has machine code, and rows are long enough.
+//
+//go:noescape
+func dequantizeAVX512(a *kernel.DequantizeArgs)
 
 // float16AVX512 is float16Generic.
 //
@@ -277,6 +282,11 @@ func combineAVX2(a *kernel.CombineArgs)
 //
 //go:noescape
 func dotsAVX2(a *kernel.DotsArgs)
+
+// dequantizeAVX2 is dequantizeGeneric where Type has machine code, and rows are long enough.
+//
+//go:noescape
+func dequantizeAVX2(a *kernel.DequantizeArgs)
 
 // float16AVX2 is float16Generic.
 //

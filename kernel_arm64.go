@@ -41,7 +41,7 @@ var neonSet = kernel.Set{
 	MultiplyFew:      multiplyFewWith(multiplyFewNEON),
 	Combine:          combineNEON,
 	Dots:             dotsNEON,
-	Dequantize:       dequantizeGeneric,
+	Dequantize:       dequantizeWith(dequantizeNEON),
 	Float16:          float16NEON,
 	Rotary:           rotaryNEON,
 	Activate:         activateGeneric,
@@ -133,6 +133,11 @@ func combineNEON(a *kernel.CombineArgs)
 //
 //go:noescape
 func dotsNEON(a *kernel.DotsArgs)
+
+// dequantizeNEON is dequantizeGeneric where Type has machine code, and rows are long enough.
+//
+//go:noescape
+func dequantizeNEON(a *kernel.DequantizeArgs)
 
 // float16NEON is float16Generic.
 //

@@ -208,6 +208,26 @@ type Arch struct {
 	LoadPairs   func(f *Func, addr string, v Vec)
 	SpreadPairs func(f *Func, v Vec)
 
+	// LocalAt returns the address of byte off of local memory, which begins where LocalBase says, but
+	// on no line of the cache. It may be an operand of arithmetic if MemoryOperands says so.
+	LocalAt func(off int) string
+	// LoadConstant loads a symbol as large as a vector, or larger.
+	LoadConstant func(f *Func, addr string, v Vec)
+	// LoadPart loads a part of 128 bits, the first ones first: each clears those behind it, or leaves
+	// them as they are.
+	LoadPart func(f *Func, addr string, part int, v Vec)
+	// Shuffle takes bytes within each part of 128 bits, as an index has them: from 128 on for 0.
+	Shuffle func(f *Func, index string, v, dst Vec)
+	// ShrV shifts to the right, with zeros. IntToFloat converts integers with a sign.
+	ShrV       string
+	IntToFloat func(f *Func, v, dst Vec)
+	// Halves converts the low halves of dwords, of binary16, to lo, and the high ones to hi, unless that
+	// is none. index is HalvesIndex, if there is one. tmp is free; lo may be pairs if there is no hi.
+	Halves      func(f *Func, index string, pairs, lo, hi, tmp Vec)
+	HalvesIndex []uint32
+	// Lookup, if not nil, is the elements of a table of 16, by the low 4 bits of dwords.
+	Lookup func(f *Func, table, index, dst Vec)
+
 	// AddLoad is v += memory. Reduce adds the lanes of v and stores the sum.
 	AddLoad func(f *Func, addr string, v Vec)
 	Reduce  func(f *Func, v, tmp Vec, addr string)

@@ -159,6 +159,16 @@ var avx2 = func() *Arch {
 		f.Op("VBLENDVPS", b.tmp, v, tmp, tmp)
 		f.Op("VPSRLD", 16, tmp, v)
 	}
+	arch.HalvesIndex = []uint32{0x05040100, 0x0d0c0908, 0x07060302, 0x0f0e0b0a} // in each part
+	arch.Halves = func(f *Func, index string, pairs, lo, hi, tmp Vec) {
+		f.Op("VPSHUFB", index, pairs, tmp)
+		f.Op("VPERMQ", 0b11_01_10_00, tmp, tmp)
+		f.Op("VCVTPH2PS", low(tmp, "X"), lo)
+		if hi != "" {
+			f.Op("VEXTRACTI128", 1, tmp, low(tmp, "X"))
+			f.Op("VCVTPH2PS", low(tmp, "X"), hi)
+		}
+	}
 	arch.ReduceMax = func(f *Func, v, tmp Vec) {
 		f.Op("VEXTRACTF128", 1, v, low(tmp, "X"))
 		f.Op("VPMAXSD", low(tmp, "X"), low(v, "X"), low(v, "X"))

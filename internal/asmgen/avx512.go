@@ -166,6 +166,18 @@ var avx512 = func() *Arch {
 		f.Op("VADDPS", tmp, v, v)
 		f.Op("VCVTTPS2DQ", v, v)
 	}
+	for i := range uint32(16) {
+		arch.HalvesIndex = append(arch.HalvesIndex, (4*i+i/8)%32|(4*i+i/8+2)%32<<16) // even words, then odd ones
+	}
+	arch.Halves = func(f *Func, index string, pairs, lo, hi, tmp Vec) {
+		f.Op("VPERMW", pairs, index, tmp)
+		f.Op("VCVTPH2PS", low(tmp, "Y"), lo)
+		if hi != "" {
+			f.Op("VEXTRACTI64X4", 1, tmp, low(tmp, "Y"))
+			f.Op("VCVTPH2PS", low(tmp, "Y"), hi)
+		}
+	}
+	arch.Lookup = func(f *Func, table, index, dst Vec) { f.Op("VPERMPS", table, index, dst) }
 	arch.ReduceMax = func(f *Func, v, tmp Vec) {
 		f.Op("VEXTRACTF64X4", 1, v, low(tmp, "Y"))
 		f.Op("VPMAXSD", low(tmp, "Y"), low(v, "Y"), low(v, "Y"))

@@ -213,6 +213,25 @@ var neon = func() *Arch {
 		},
 		SpreadPairs:  func(f *Func, v Vec) { f.Op("VZIP1.S4", v, v, v) },
 		StoreElement: func(f *Func, v Vec, addr string) { f.Op("FMOVS", v, addr) },
+		LocalAt:      func(off int) string { return fmt.Sprintf("%d(RSP)", 16+off) }, // after the link register
+		LoadConstant: func(f *Func, addr string, v Vec) {
+			f.Op("MOVD", "$"+addr, neonInt)
+			f.Op("FMOVQ", mem(neonInt, 0), v)
+		},
+		LoadPart: func(f *Func, addr string, _ int, v Vec) { f.Op("FMOVQ", addr, v) },
+		Shuffle: func(f *Func, index string, v, dst Vec) {
+			f.Op("VTBL", index+".B16", fmt.Sprintf("[%s.B16]", v), string(dst)+".B16")
+		},
+		ShrV:       "VUSHR.S4",
+		IntToFloat: func(f *Func, v, dst Vec) { f.Op("SCVTF.S4", v, dst) },
+		Halves: func(f *Func, _ string, pairs, lo, hi, _ Vec) {
+			if hi != "" {
+				f.Op("VUZP2.H8", pairs, pairs, hi)
+				f.Op("FCVTL.S4", hi, hi)
+			}
+			f.Op("VUZP1.H8", pairs, pairs, lo)
+			f.Op("FCVTL.S4", lo, lo)
+		},
 		AddLoad: func(f *Func, addr string, v Vec) {
 			f.Op("FMOVQ", addr, neonVec)
 			f.Op("FADD.S4", neonVec, v, v)

@@ -211,10 +211,25 @@ func x86(n int, reg string, count int, half string) Arch {
 			f.Op("VCVTTPS2DQ", v, v)
 		},
 		AndV: "VANDPS", MaxBits: "VPMAXSD",
-		First:     func(v Vec) Vec { return low(v, "X") },
-		FirstBits: func(f *Func, v Vec, dst Int) { f.Op("VMOVD", low(v, "X"), dst) },
-		Spread:    func(f *Func, v, dst Vec) { f.Op("VBROADCASTSS", low(v, "X"), dst) },
-		AddLoad:   func(f *Func, addr string, v Vec) { f.Op("VADDPS", addr, v, v) },
+		First:        func(v Vec) Vec { return low(v, "X") },
+		FirstBits:    func(f *Func, v Vec, dst Int) { f.Op("VMOVD", low(v, "X"), dst) },
+		Spread:       func(f *Func, v, dst Vec) { f.Op("VBROADCASTSS", low(v, "X"), dst) },
+		AddLoad:      func(f *Func, addr string, v Vec) { f.Op("VADDPS", addr, v, v) },
+		LocalAt:      func(off int) string { return fmt.Sprintf("%d(SP)", off) },
+		LoadConstant: func(f *Func, addr string, v Vec) { f.Op("VMOVUPS", addr, v) },
+		LoadPart: func(f *Func, addr string, part int, v Vec) {
+			switch {
+			case part == 0:
+				f.Op("VMOVUPS", addr, low(v, "X"))
+			case reg == "Z":
+				f.Op("VINSERTI32X4", part, addr, v, v)
+			default:
+				f.Op("VINSERTI128", part, addr, v, v)
+			}
+		},
+		Shuffle:    func(f *Func, index string, v, dst Vec) { f.Op("VPSHUFB", index, v, dst) },
+		ShrV:       "VPSRLD",
+		IntToFloat: func(f *Func, v, dst Vec) { f.Op("VCVTDQ2PS", v, dst) },
 	}
 	for i := range count {
 		arch.Vectors = append(arch.Vectors, Vec(fmt.Sprint(reg, i)))

@@ -1,0 +1,423 @@
+package asmgen
+
+import (
+	"fmt"
+	"math"
+	"reflect"
+
+	"github.com/qkv-go/qkv/kernel"
+)
+
+const dequantizeFormula = `
+for l := range Lanes, k := range Depth {
+	Dst[k*Stride+l] = value k of the blocks of Type at Src + l*RowBytes, times Scales[l] if there are
+}
+`
+
+// dequantized are the types with machine code. A row of one with blocks of one value needs quadBytes.
+var dequantized = []kernel.Weight{
+	kernel.WeightFloat32, kernel.WeightFloat16, kernel.WeightBFloat16, kernel.WeightInt8, kernel.WeightQ8_0, kernel.WeightQ4_0,
+}
+
+const (
+	// quadBytes is how much of a row a quad has.
+	quadBytes = 16
+
+	// dequantizeAhead is how many bytes ahead of what it reads Dequantize asks for more.
+	dequantizeAhead = 512
+)
+
+// A dequantizer is the body of Dequantize. It takes Lanes rows at a time. A quad is 16 bytes of each of
+// them, in four vectors: part q of vector i has those of row 4q+i. Four elements about, vector j has
+// dword j of all rows, in the order of lanes.
+//
+// The bytes of a dword, which are integers or are made of codes of fewer bits, go to the top of the lane
+// one by one, are converted and multiplied by a scale that is so much smaller: powers of two, so that
+// nothing is rounded.
+type dequantizer struct {
+	*Func
+	rows           []Int // blocks in rows
+	stride         Int   // bytes from row to row of Src
+	dst, dstStride Int
+	left           Int // values left of the rows, or bytes where a block is a value
+	jump           Int // 16 rows of Dst
+	count          Int
+
+	name   string // of the type, for labels
+	m      *vecMap
+	quad   []Vec
+	tmp    Vec
+	v      Vec // what is made of a byte
+	code   Vec // a dword of bytes
+	tops   [4]string
+	halves string
+	begin  func() // what comes before the blocks of rows, or nil
+}
+
+// Local variables: integers, and behind them vectors.
+const (
+	localSrc = 8 * iota
+	localDst
+	localLanes
+	localScales // those of the rows, or 0
+	localBlock  // where the values of the block begin
+	localVectors
+)
+
+// dequantize writes Dequantize.
+func dequantize(arch *Arch) *Func {
+	f := newFunc(arch, "dequantize", reflect.TypeFor[kernel.DequantizeArgs](), dequantizeFormula)
+	d := &dequantizer{
+		Func: f, stride: f.int("bytes from row to row of Src"), dst: f.int("Dst"), dstStride: f.int("bytes from row to row of Dst"),
+		left: f.int("values or bytes left of the rows"), jump: f.int("16 rows of Dst"), count: f.int("turns left, scratch"),
+	}
+	d.rows = f.ints((arch.Lanes+arch.RowsPerPtr-1)/arch.RowsPerPtr, "rows of Src")
+	f.locals = 16 + localVectors // the link register of an architecture that has one, and what is aligned
+	for _, x := range []struct {
+		field string
+		local int
+	}{{"Src", localSrc}, {"Dst", localDst}, {"Lanes", localLanes}, {"Scales", localScales}} {
+		f.load(x.field, d.count)
+		f.Op(f.Mov, d.count, f.LocalAt(x.local))
+	}
+	f.load("RowBytes", d.stride)
+	f.loadBytes("Stride", d.dstStride)
+	f.Op(f.Mov, d.dstStride, d.jump)
+	f.Op(f.Shl, 4, d.jump)
+	f.load("Type", d.left)
+	for _, w := range dequantized[1:] {
+		f.Branch(f, d.left, "EQ", imm(int(w)), w.String())
+	}
+	for _, w := range dequantized {
+		d.emit(w)
+	}
+	return f
+}
+
+// emit writes all for a type.
+func (d *dequantizer) emit(w kernel.Weight) {
+	d.name, d.begin = w.String(), nil
+	d.Label(d.name)
+	d.m = d.vectors(d.name + ":")
+	d.quad, d.tmp, d.v, d.code = d.m.take(4, "quad"), d.m.one("scratch"), d.m.one("values"), d.m.one("codes")
+	body := d.body(w)
+
+	d.Label(d.name + "Rows")
+	d.Op(d.Mov, d.LocalAt(localSrc), d.rows[0])
+	for i := 1; i < len(d.rows); i++ {
+		d.Op(d.Mov, d.rows[i-1], d.rows[i])
+		for range d.RowsPerPtr {
+			d.Op(d.Add, d.stride, d.rows[i])
+		}
+	}
+	d.Op(d.Mov, d.LocalAt(localDst), d.dst)
+	if d.begin != nil {
+		d.begin()
+	}
+	d.load("Depth", d.left)
+	if w.Values() == 1 {
+		d.elements(w, body)
+	} else {
+		d.Loop(d.name + "Block")
+		body()
+		d.advance(w.Bytes())
+		d.Op(d.Sub, w.Values(), d.left)
+		d.Branch(d.Func, d.left, "GT", "$0", d.name+"Block")
+	}
+
+	d.Op(d.Mov, d.stride, d.count)
+	d.times(d.Lanes, d.count)
+	d.move(localSrc, d.count)
+	d.Op(d.Mov, d.Bytes(), d.count)
+	d.move(localDst, d.count)
+	d.Op(d.Mov, d.LocalAt(localLanes), d.count)
+	d.Op(d.Sub, d.Lanes, d.count)
+	d.Op(d.Mov, d.count, d.LocalAt(localLanes))
+	d.Branch(d.Func, d.count, "NE", "$0", d.name+"Rows")
+	d.Return(d.Func)
+}
+
+// move adds by to a local variable, and is free to lose by and left.
+func (d *dequantizer) move(local int, by Int) {
+	d.Op(d.Mov, d.LocalAt(local), d.left)
+	d.Op(d.Add, by, d.left)
+	d.Op(d.Mov, d.left, d.LocalAt(local))
+}
+
+// elements writes the loop over quads of elements. The last quad begins where it is whole: some values
+// are made twice.
+func (d *dequantizer) elements(w kernel.Weight, body func()) {
+	quad, again, done := d.name+"Quad", d.name+"Again", d.name+"Done"
+	d.times(w.Bytes(), d.left)
+	d.Loop(quad)
+	body()
+	d.advance(quadBytes)
+	d.Op(d.Sub, quadBytes, d.left)
+	d.Branch(d.Func, d.left, "GE", imm(quadBytes), quad)
+	d.Branch(d.Func, d.left, "EQ", "$0", done)
+	// Back by what is missing.
+	d.Op(d.Sub, quadBytes, d.left)
+	for _, p := range d.rows {
+		d.Op(d.Add, d.left, p)
+	}
+	d.Label(again)
+	d.Op(d.Sub, d.dstStride, d.dst)
+	d.Op(d.Add, w.Bytes(), d.left)
+	d.Branch(d.Func, d.left, "NE", "$0", again)
+	d.Op(d.Mov, quadBytes, d.left)
+	d.Jump(quad)
+	d.Label(done)
+}
+
+// advance moves on in the rows.
+func (d *dequantizer) advance(bytes int) {
+	for _, p := range d.rows {
+		d.Op(d.Add, bytes, p)
+	}
+}
+
+// row returns the address of a byte of row i.
+func (d *dequantizer) row(i, disp int) string {
+	p := d.rows[i/d.RowsPerPtr]
+	if d.RowsPerPtr == 1 {
+		return mem(p, disp)
+	}
+	addr := d.RowAddr(p, d.stride, i%d.RowsPerPtr)
+	if disp != 0 {
+		addr = fmt.Sprint(disp) + addr
+	}
+	return addr
+}
+
+// ask prefetches what comes next in the rows.
+func (d *dequantizer) ask() {
+	for i := range d.Lanes {
+		d.PrefetchNear(d.Func, d.row(i, dequantizeAhead))
+	}
+}
+
+// load loads a quad.
+func (d *dequantizer) loadQuad(disp int, to []Vec) {
+	for i, v := range to {
+		for q := range d.Lanes / 4 {
+			d.LoadPart(d.Func, d.row(4*q+i, disp), q, v)
+		}
+	}
+}
+
+// dwords loads a quad and transposes it.
+func (d *dequantizer) dwords(disp int) []Vec {
+	d.loadQuad(disp, d.quad)
+	transpose4x4(d.Func, d.Interleave[0], d.Interleave[1], d.quad, &d.tmp)
+	return d.quad
+}
+
+// dword loads a quad and returns one of its dwords, in the place of the first.
+func (d *dequantizer) dword(disp, i int) Vec {
+	d.loadQuad(disp, d.quad)
+	one, two := d.Interleave[0].lo, d.Interleave[1].lo
+	if i >= 2 {
+		one = d.Interleave[0].hi
+	}
+	if i%2 == 1 {
+		two = d.Interleave[1].hi
+	}
+	q := d.quad
+	d.Op(one, q[1], q[0], q[0])
+	d.Op(one, q[3], q[2], q[2])
+	d.Op(two, q[2], q[0], q[0])
+	return q[0]
+}
+
+// put stores values.
+func (d *dequantizer) put(v Vec) {
+	d.Op(d.Store, v, mem(d.dst, 0))
+	d.Op(d.Add, d.dstStride, d.dst)
+}
+
+// pattern returns words for each part of a vector, in a register if one is left, or in memory.
+func (d *dequantizer) pattern(use string, words ...uint32) string {
+	const parts = 4 // of the widest vector
+	var all []uint32
+	name := "pattern"
+	for i := range parts * 4 {
+		all = append(all, words[i%len(words)])
+	}
+	for _, w := range words {
+		name += fmt.Sprintf("%08x", w)
+	}
+	return d.words(use, name, all...)
+}
+
+// words returns the words of a vector, in a register if one is left, or in memory.
+func (d *dequantizer) words(use, name string, words ...uint32) string {
+	addr := d.symbol(name, words...) + "(SB)"
+	if d.MemoryOperands && len(d.m.free) <= 2 {
+		return addr
+	}
+	v := d.m.one(use)
+	d.LoadConstant(d.Func, addr, v)
+	return string(v)
+}
+
+// power returns a power of two.
+func (d *dequantizer) power(exponent int) string {
+	return d.pattern(fmt.Sprintf("2^%d", exponent), uint32(127+exponent)<<23)
+}
+
+// patternTops prepares for top.
+func (d *dequantizer) patternTops() {
+	for b := range d.tops {
+		w := uint32(b)<<24 | 0x808080 // beyond the part, or negative: 0
+		d.tops[b] = d.pattern(fmt.Sprintf("byte %d", b), w, w+4<<24, w+8<<24, w+12<<24)
+	}
+}
+
+// halvesTable prepares for Halves.
+func (d *dequantizer) halvesTable() {
+	if d.halves = ""; d.HalvesIndex != nil {
+		d.halves = d.pattern("halves", d.HalvesIndex...)
+	}
+}
+
+// top leaves 2^24 times byte b of each dword, which is signed, in v.
+func (d *dequantizer) top(b int, dword, v Vec) {
+	d.Shuffle(d.Func, d.tops[b], dword, v)
+	d.IntToFloat(d.Func, v, v)
+}
+
+// bytes stores the values of four dwords of bytes, each 2^24 times the byte before finish.
+func (d *dequantizer) bytes(code func(j int) Vec, finish func()) {
+	for j := range 4 {
+		c := code(j)
+		for b := range 4 {
+			d.top(b, c, d.v)
+			finish()
+			d.put(d.v)
+		}
+	}
+}
+
+// body writes what is constant for a type, and returns what writes the loop's body: a block, or a quad
+// of elements.
+func (d *dequantizer) body(w kernel.Weight) func() {
+	switch w {
+	case kernel.WeightFloat32:
+		return func() {
+			d.ask()
+			for _, v := range d.dwords(0) {
+				d.put(v)
+			}
+		}
+	case kernel.WeightFloat16:
+		d.halvesTable()
+		return func() {
+			d.ask()
+			for _, v := range d.dwords(0) {
+				d.Halves(d.Func, d.halves, v, d.v, d.code, d.tmp)
+				d.put(d.v)
+				d.put(d.code)
+			}
+		}
+	case kernel.WeightBFloat16:
+		high := d.pattern("high halves", 0xffff0000)
+		return func() {
+			d.ask()
+			for _, v := range d.dwords(0) {
+				d.Op(d.ShlV, 16, v, d.v)
+				d.put(d.v)
+				d.Op(d.AndV, high, v, d.v)
+				d.put(d.v)
+			}
+		}
+	case kernel.WeightInt8:
+		d.patternTops()
+		power, scale := d.power(-24), d.m.one("Scales")
+		d.begin = func() {
+			d.Broadcast(d.Func, d.constant(1), scale)
+			d.Op(d.Mov, d.LocalAt(localScales), d.count)
+			d.Branch(d.Func, d.count, "EQ", "$0", "int8Unscaled")
+			d.Op(d.Load, mem(d.count, 0), scale)
+			d.Op(d.Add, d.Bytes(), d.count)
+			d.Op(d.Mov, d.count, d.LocalAt(localScales))
+			d.Label("int8Unscaled")
+		}
+		return func() {
+			d.ask()
+			q := d.dwords(0)
+			d.bytes(func(j int) Vec { return q[j] }, func() {
+				d.Op(d.MulV, power, d.v, d.v)
+				d.Op(d.MulV, scale, d.v, d.v)
+			})
+		}
+	case kernel.WeightQ8_0:
+		d.patternTops()
+		d.halvesTable()
+		power, scale := d.power(-24), d.m.one("scale")
+		return func() {
+			d.ask()
+			d.Halves(d.Func, d.halves, d.dword(0, 0), scale, "", d.tmp)
+			d.Op(d.MulV, power, scale, scale)
+			for i := range 2 {
+				q := d.dwords(2 + quadBytes*i)
+				d.bytes(func(j int) Vec { return q[j] }, func() { d.Op(d.MulV, scale, d.v, d.v) })
+			}
+		}
+	case kernel.WeightQ4_0:
+		return d.nibbles(w)
+	}
+	panic("asmgen: no body of " + w.String())
+}
+
+// nibbles is body of a type whose blocks have 16 bytes of two codes, after their scales.
+func (d *dequantizer) nibbles(w kernel.Weight) func() {
+	at := w.Bytes() - quadBytes
+	d.halvesTable()
+	scale := d.m.one("scale")
+	if d.Lookup != nil {
+		var table [16]uint32
+		for q := range table {
+			table[q] = math.Float32bits(float32(q - 8))
+		}
+		codes := Vec(d.pattern("numbers of codes", table[:]...))
+		return func() {
+			d.ask()
+			d.Halves(d.Func, d.halves, d.dword(0, 0), scale, "", d.tmp)
+			q := d.dwords(at)
+			for half := range 2 {
+				for _, v := range q {
+					for b := range 4 {
+						index := v
+						if shift := 8*b + 4*half; shift > 0 {
+							index = d.v
+							d.Op(d.ShrV, shift, v, index)
+						}
+						d.Lookup(d.Func, codes, index, d.v)
+						d.Op(d.MulV, scale, d.v, d.v)
+						d.put(d.v)
+					}
+				}
+			}
+		}
+	}
+	d.patternTops()
+	power, flip, upper := d.power(-28), d.pattern("the signs of codes", 0x88888888), d.pattern("upper codes", 0xf0f0f0f0)
+	return func() {
+		d.ask()
+		d.Halves(d.Func, d.halves, d.dword(0, 0), scale, "", d.tmp)
+		d.Op(d.MulV, power, scale, scale)
+		q := d.dwords(at)
+		for half := range 2 {
+			d.bytes(func(j int) Vec {
+				if half == 0 {
+					d.Op(d.XorV, flip, q[j], q[j])
+					d.Op(d.ShlV, 4, q[j], d.code)
+					d.Op(d.AndV, upper, d.code, d.code)
+				} else {
+					d.Op(d.AndV, upper, q[j], d.code)
+				}
+				return d.code
+			}, func() { d.Op(d.MulV, scale, d.v, d.v) })
+		}
+	}
+}
