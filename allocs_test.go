@@ -136,6 +136,12 @@ func TestAllocsAsWritten(t *testing.T) {
 					&qkv.Product{X: qkv.RowMajor(x, seq, in), W: qkv.RowMajor(bias[:in*in], in, in).T(), Y: qkv.RowMajor(out, seq, in)},
 				)
 			}},
+			{"MatMul gated", func() error {
+				return e.MatMul(&qkv.Product{
+					X: qkv.RowMajor(x, seq, in), Packed: packed, Bias: bias[:in], Y: qkv.RowMajor(y, seq, in).T().T(),
+					Activation: qkv.SiLU, Up: qkv.Linear{W: qkv.RowMajor(bias[:in*in], in, in).T()},
+				})
+			}},
 			{"package MatMul", func() error {
 				return qkv.MatMul(&qkv.Product{X: qkv.RowMajor(x, seq, in), W: qkv.RowMajor(bias[:in*in], in, in), Y: qkv.RowMajor(y, seq, in)})
 			}},

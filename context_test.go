@@ -61,6 +61,8 @@ func operations(t *testing.T, e *qkv.Engine) []operation {
 		"product transposed": {W: qkv.RowMajor(w, seq, 1000).T()},
 		"product packed":     {Packed: packed},
 		"product scattered":  {Packed: packed, Y: qkv.RowMajor(y, seq, seq).T()},
+		"product activated":  {W: qkv.RowMajor(w, 1000, seq), Activation: qkv.GELU, Y: qkv.RowMajor(y, seq, seq).T()},
+		"product gated":      {Packed: packed, Activation: qkv.SiLU, Up: qkv.Linear{W: qkv.RowMajor(w, seq, 1000).T()}},
 	} {
 		p.X = qkv.RowMajor(x, seq, 1000)
 		if p.Y.Rows() == 0 {
@@ -283,6 +285,9 @@ func TestContextSoon(t *testing.T) {
 		}},
 		{name: "product", do: func(ctx context.Context) error { return e.MatMulContext(ctx, &qkv.Product{X: x, W: w, Y: y}) }},
 		{name: "product in place", do: func(ctx context.Context) error { return e.MatMulContext(ctx, &qkv.Product{X: x, W: w.T(), Y: y}) }},
+		{name: "product gated", do: func(ctx context.Context) error {
+			return e.MatMulContext(ctx, &qkv.Product{X: x, W: w, Activation: qkv.SiLU, Up: qkv.Linear{W: w.T()}, Y: y})
+		}},
 		{name: "explaining", do: func(ctx context.Context) error {
 			const n = 1 << 20
 			long := qkv.Strided(big(1), 0, [4]int{1, 1, n, 1}, [4]int{})

@@ -35,7 +35,7 @@ type Config struct {
 	// Labels makes workers carry the pprof label "phase", for CPU profiles. Attention has the phases
 	// pack, mask, scores, modify, softmax, accumulate, merge and unpack. Matrix products have pack and
 	// multiply; a [Projection] has project, and rotate for what is done to its complete heads. A
-	// [Layer] with a gate has gate. Keys and values are written into a [Cache] in the phase store.
+	// [Layer] with a gate has gate. An [Activation] of a product is in activate. Keys and values are written into a [Cache] in the phase store.
 	// Engine.Rotate is in rotate, and Engine.Merge in merge. All work is done on goroutines other than
 	// the caller's then.
 	Labels bool

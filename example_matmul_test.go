@@ -24,3 +24,23 @@ func ExampleEngine_MatMul_several() {
 	fmt.Println(a, b, err)
 	// Output: [1 2 3 3 4 7] [15 21] <nil>
 }
+
+// The gated product of a multilayer perceptron, SwiGLU: one stored matrix has gate and up.
+func ExampleProduct() {
+	const hidden, ffn = 2, 2
+	gateUp := qkv.RowMajor([]float32{
+		1, 0, // gate [out, in]
+		0, 1,
+		2, 0, // up
+		0, 10,
+	}, 2*ffn, hidden)
+	h := make([]float32, ffn)
+	err := qkv.MatMul(&qkv.Product{
+		X: qkv.RowMajor([]float32{1, -1}, 1, hidden),
+		W: gateUp.Slice(0, ffn).T(), Activation: qkv.SiLU,
+		Up: qkv.Linear{W: gateUp.Slice(ffn, 2*ffn).T()},
+		Y:  qkv.RowMajor(h, 1, ffn),
+	})
+	fmt.Printf("%.4f %v\n", h, err)
+	// Output: [1.4621 2.6894] <nil>
+}

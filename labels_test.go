@@ -37,6 +37,7 @@ func TestLabels(t *testing.T) {
 	f.DecodeAccumulate = noting(note, "DecodeAccumulate", f.DecodeAccumulate)
 	f.Multiply = noting(note, "Multiply", f.Multiply)
 	f.Rotary = noting(note, "Rotary", f.Rotary)
+	f.Activate = noting(note, "Activate", f.Activate)
 	f.Store = noting(note, "Store", f.Store)
 	set := genericSet.With(f)
 	e := &Engine{set: set, workers: 1, engine: tile.New(set, tile.Caches{}, true, tile.Tuning{})}
@@ -76,6 +77,10 @@ func TestLabels(t *testing.T) {
 		{"a product", func() {
 			ok(e.MatMul(&Product{X: RowMajor(floats(40*16), 40, 16), W: RowMajor(floats(16*16), 16, 16), Y: RowMajor(floats(40*16), 40, 16)}))
 		}, []string{"Multiply: multiply"}},
+		{"a product with an activation", func() {
+			w := RowMajor(floats(16*16), 16, 16)
+			ok(e.MatMul(&Product{X: RowMajor(floats(40*16), 40, 16), W: w, Activation: SiLU, Up: Linear{W: w}, Y: RowMajor(floats(40*16), 40, 16)}))
+		}, []string{"Multiply: multiply", "Activate: activate"}},
 		{"a projection", func() {
 			rotary, err := NewRotary(RotaryConfig{Dim: dim, MaxPositions: tokens})
 			ok(err)

@@ -12,8 +12,11 @@ import (
 // A Product is the operands of a matrix product,
 //
 //	Y = X W + Bias
+//	Y = act(X W + Bias)
+//	Y = act(X W + Bias) * (X Up.W + Up.Bias)
 //
-// such as a linear layer of a network. Each sum over the inner dimension goes in parts of
+// such as a linear layer of a network, one with an activation, or the gated one of a multilayer perceptron
+// (SwiGLU and GeGLU; Shazeer, 2020), element by element. Each sum over the inner dimension goes in parts of
 // [kernel.KC] terms, see docs/numerics.md, whatever the number of rows.
 type Product struct {
 	X Matrix // [m, k]
@@ -29,8 +32,20 @@ type Product struct {
 	Bias []float32 // [n], or nil
 	Y    Matrix    // [m, n], written; it shares no element with what is read
 
-	// Accumulate adds to what Y holds: Y = (Y + Bias) + X W.
+	// Accumulate adds to what Y holds: Y = (Y + Bias) + X W. There is no activation then.
 	Accumulate bool
+
+	// Activation, if not 0, is applied to each complete sum, on its way to Y: no sums of all rows are
+	// in memory. It has the bits of the product alone and then the activation.
+	Activation Activation
+
+	// Up, if given, is the weights [k, n] and the bias of what multiplies the activated sums. They may
+	// be of another type than W, and packed or not. The bits are those of two products, of one
+	// activation and one multiplication. Where one matrix stored [2*n, k] has gate and up, they are its
+	// slices:
+	//
+	//	W: gateUp.Slice(0, n).T(), Up: qkv.Linear{W: gateUp.Slice(n, 2*n).T()}
+	Up Linear
 }
 
 // MatMul computes products of the same X as one: their columns are divided among the workers together,
@@ -148,36 +163,24 @@ func (p *Product) problem(e *Engine, q *tile.Product) error {
 			return err
 		}
 	}
-	var part tile.Part
-	k, n := p.W.rows, p.W.cols
-	switch w := p.Packed; {
-	case w != nil && p.W.given():
-		return argError("w", w.rows, p.W.rows, "w is given twice, packed with %d rows and not packed with %d", w.rows, p.W.rows)
-	case w != nil:
-		if err := w.checkSet(e, "w"); err != nil {
-			return err
-		}
-		k, n, part = w.rows, w.cols, w.part(tile.Matrix{})
-	default:
-		if err := p.W.checkElements("w"); err != nil {
-			return err
-		}
-		part.Heads, part.Width, part.W = 1, n, p.W.tile()
+	part, err := p.part(e, "w", "bias", &Linear{p.W, p.Packed, p.Bias})
+	if err != nil {
+		return err
 	}
+	n := part.Heads * part.Width
 	for _, x := range [...]struct {
-		name      string
 		got, want int
 		format    string
 	}{
-		{"w", k, p.X.cols, "w has %d rows, x has %d columns"},
-		{"y", p.Y.rows, p.X.rows, "y has %d rows, x has %d"},
-		{"y", p.Y.cols, n, "y has %d columns, w has %d"},
+		{p.Y.rows, p.X.rows, "y has %d rows, x has %d"},
+		{p.Y.cols, n, "y has %d columns, w has %d"},
 	} {
 		if x.got != x.want {
-			return argError(x.name, x.got, x.want, x.format, x.got, x.want)
+			return argError("y", x.got, x.want, x.format, x.got, x.want)
 		}
 	}
-	if err := checkBias("bias", p.Bias, "w", n); err != nil {
+	up, err := p.up(e, &part)
+	if err != nil {
 		return err
 	}
 	if err := p.Y.checkWritable("y"); err != nil {
@@ -193,25 +196,97 @@ func (p *Product) problem(e *Engine, q *tile.Product) error {
 	q.X, q.Rows, q.Depth, q.Seq = p.X.tile(), p.X.rows, p.X.cols, p.X.rows
 	y := p.Y.tile()
 	part.Add = p.Accumulate
-	part.Bias = unsafe.Pointer(unsafe.SliceData(p.Bias))
 	part.Y = tile.Operand{Base: y.Base, Stride: [4]int{0, part.Width * y.Col, y.Row, y.Col}}
 	q.Parts = append(q.Parts, part)
+	if up.Up {
+		q.Parts = append(q.Parts, up)
+	}
 	return nil
 }
 
-// checkRead reports a Y that shares elements with the weights or the bias.
-func (p *Product) checkRead(y *region) error {
-	var packed region
-	if p.Packed != nil { // maybe in memory of the caller
-		packed = floatsRegion(p.Packed.mem)
-	}
-	read := [...]region{packed, floatsRegion(p.Bias)}
-	for i, name := range [...]string{"w", "bias"} {
-		if err := checkApart("y", y, name, &read[i]); err != nil {
-			return err
+// part checks weights of the product, and returns the part of a tile.Product that they make.
+func (p *Product) part(e *Engine, name, bias string, w *Linear) (part tile.Part, err error) {
+	k, n := w.W.rows, w.W.cols
+	switch {
+	case w.Packed != nil && w.W.given():
+		return part, argError(name, w.Packed.rows, k, "%s is given twice, packed with %d rows and not packed with %d", name, w.Packed.rows, k)
+	case w.Packed != nil:
+		if err := w.Packed.checkSet(e, name); err != nil {
+			return part, err
 		}
+		k, n, part = w.Packed.rows, w.Packed.cols, w.Packed.part(tile.Matrix{})
+	default:
+		if err := w.W.checkElements(name); err != nil {
+			return part, err
+		}
+		part.Heads, part.Width, part.W = 1, n, w.W.tile()
 	}
-	return p.W.checkApart("y", y, "w")
+	if k != p.X.cols {
+		return part, argError(name, k, p.X.cols, "%s has %d rows, x has %d columns", name, k, p.X.cols)
+	}
+	part.Bias = unsafe.Pointer(unsafe.SliceData(w.Bias))
+	return part, checkBias(bias, w.Bias, name, n)
+}
+
+// up checks the activation and what it multiplies, and returns that as a part behind the one of W. It is
+// no Up if there is none.
+func (p *Product) up(e *Engine, part *tile.Part) (up tile.Part, err error) {
+	gated := p.Up.given() || p.Up.Bias != nil
+	switch err := p.Activation.check("activation"); {
+	case err != nil:
+		return up, err
+	case p.Activation == NoActivation && gated:
+		return up, argError("up", int(NoActivation), int(SiLU), "up is given, with %d columns, and no activation", p.Up.columns())
+	case p.Activation == NoActivation:
+		return up, nil
+	case p.Accumulate:
+		return up, argError("accumulate", int(p.Activation), int(NoActivation), "accumulate is set, and activation is %s", p.Activation.String())
+	}
+	part.Activate, part.Activation = true, p.Activation.kernel()
+	if !gated {
+		return up, nil
+	}
+	if up, err = p.part(e, "up", "up bias", &p.Up); err != nil {
+		return up, err
+	}
+	if got, want := up.Heads*up.Width, part.Heads*part.Width; got != want {
+		return up, argError("up", got, want, "up has %d columns, w has %d", got, want)
+	}
+	switch { // units are those of both
+	case up.Heads == part.Heads:
+	case up.Panels == nil:
+		up.Heads, up.Width = part.Heads, part.Width
+	case part.Panels == nil:
+		part.Heads, part.Width = up.Heads, up.Width
+	default:
+		return up, argError("up", up.Heads, part.Heads, "up is packed as %d heads, w as %d", up.Heads, part.Heads)
+	}
+	up.Up = true
+	return up, nil
+}
+
+// checkRead reports a Y that shares elements with weights or a bias.
+func (p *Product) checkRead(y *region) error {
+	if err := (&Linear{p.W, p.Packed, p.Bias}).checkApart("y", y, "w", "bias"); err != nil {
+		return err
+	}
+	return p.Up.checkApart("y", y, "up", "up bias")
+}
+
+// checkApart reports an output that shares elements with the weights or the bias.
+func (l *Linear) checkApart(output string, written *region, name, bias string) error {
+	var packed region
+	if l.Packed != nil { // maybe in memory of the caller
+		packed = floatsRegion(l.Packed.mem)
+	}
+	if err := checkApart(output, written, name, &packed); err != nil {
+		return err
+	}
+	added := floatsRegion(l.Bias)
+	if err := checkApart(output, written, bias, &added); err != nil {
+		return err
+	}
+	return l.W.checkApart(output, written, name)
 }
 
 // checkBias reports a bias of another length than the columns of its weights.

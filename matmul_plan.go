@@ -16,7 +16,7 @@ type MatMulPlan struct {
 	// Path is "packed" for packed weights, and "packing" for weights that are packed a block at
 	// a time on the way. Weights that are read in place have one of three paths: "transposed"
 	// has rows of X in the lanes of vectors, "dots" has columns of Y there, and "combine" adds
-	// up multiples of rows of weights. All give the same bits. Of several products it names each
+	// up multiples of rows of weights. All give the same bits. Of several matrices it names each
 	// path once, as in "packed and dots".
 	Path string
 
@@ -28,7 +28,7 @@ type MatMulPlan struct {
 	Items   int // work items
 	Workers int // goroutines; a call has one while those of its size were faster on one
 
-	FLOPs float64 // 2 * m * n * k, n columns of all products
+	FLOPs float64 // 2 * m * n * k, n columns of all products, and of Up
 
 	// Why gives the reasons, one sentence each.
 	Why []string
@@ -47,8 +47,8 @@ func (e *Engine) ExplainMatMul(products ...*Product) (MatMulPlan, error) {
 	t := e.engine.PlanProduct(&q, e.Workers())
 	columns := 0
 	var paths, why []string
-	for i, p := range products {
-		columns += p.Y.cols
+	for i := range q.Parts {
+		columns += q.Parts[i].Heads * q.Parts[i].Width
 		path, because := e.explainPath(&q, i)
 		if !slices.Contains(paths, path) {
 			paths = append(paths, path)

@@ -22,16 +22,23 @@ type severalCase struct {
 	what        string
 }
 
-// newSeveral draws n products.
-func newSeveral(r *rand.Rand, n int) *severalCase {
+// anyWidth draws heads and the columns of all of them.
+func anyWidth(r *rand.Rand) func(i int) (heads, cols int) {
+	return func(int) (int, int) {
+		heads := 1 + r.IntN(4)/3*r.IntN(4)
+		return heads, heads * (1 + r.IntN(200/heads))
+	}
+}
+
+// newSeveral draws n products, of such heads and columns.
+func newSeveral(r *rand.Rand, n int, width func(i int) (heads, cols int)) *severalCase {
 	next := func() float32 { return float32(r.NormFloat64()) }
 	c := &severalCase{rows: []int{1, 2, 3, 7, 15, 16, 17, 33, 64, 130, 300}[r.IntN(11)], depth: 32 * (1 + r.IntN(20))}
 	c.what = fmt.Sprintf("m=%d k=%d", c.rows, c.depth)
 	c.x = newMatrix(matrixLayouts[r.IntN(len(matrixLayouts))], c.rows, c.depth, next).matrix()
-	for range n {
+	for i := range n {
 		p := qkv.Product{X: c.x, Accumulate: r.IntN(3) == 0}
-		heads := 1 + r.IntN(4)/3*r.IntN(4)
-		cols := heads * (1 + r.IntN(200/heads))
+		heads, cols := width(i)
 		form := matrixLayouts[r.IntN(len(matrixLayouts))]
 		packed := 0
 		if r.IntN(3) == 0 {
@@ -91,7 +98,7 @@ func TestMatMulSeveral(t *testing.T) {
 		rounds = 12
 	}
 	for round := range rounds {
-		c := newSeveral(r, 1+round%5)
+		c := newSeveral(r, 1+round%5, anyWidth(r))
 		var first [][]float32
 		for _, set := range sets() {
 			for _, workers := range []int{1, 2, 5} {
@@ -209,7 +216,7 @@ func TestExplainMatMulSeveral(t *testing.T) {
 func TestMatMulSeveralEnds(t *testing.T) {
 	r := rand.New(rand.NewPCG(35, 36))
 	e := newAttention(t, qkv.Config{Workers: 2})
-	c := newSeveral(r, 4)
+	c := newSeveral(r, 4, anyWidth(r))
 	products, y := c.of(t, e)
 	ctx, cancel := context.WithCancel(context.Background())
 	must(e.MatMulContext(ctx, products...))
@@ -231,7 +238,8 @@ func FuzzMatMulSeveral(f *testing.F) {
 		f.Add(uint64(i), byte(i%6), byte(i%4))
 	}
 	f.Fuzz(func(t *testing.T, seed uint64, n, workers byte) {
-		c := newSeveral(rand.New(rand.NewPCG(seed, 37)), 1+int(n%6))
+		r := rand.New(rand.NewPCG(seed, 37))
+		c := newSeveral(r, 1+int(n%6), anyWidth(r))
 		for _, set := range sets() {
 			e := newAttention(t, qkv.Config{Kernel: set, Workers: 1 + int(workers%4)})
 			products, y := c.of(t, e)

@@ -20,6 +20,14 @@ type Linear struct {
 // given reports whether there are weights.
 func (l *Linear) given() bool { return l.Packed != nil || l.W.given() }
 
+// columns returns the number of columns of unchecked weights.
+func (l *Linear) columns() int {
+	if l.Packed != nil {
+		return l.Packed.cols
+	}
+	return l.W.cols
+}
+
 // check reports weights that e cannot use. They have so many rows and columns.
 func (l *Linear) check(e *Engine, name string) (rows, cols int, err error) {
 	if l.Packed == nil {

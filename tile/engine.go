@@ -230,12 +230,13 @@ const (
 	phaseProject
 	phaseRotate
 	phaseGate
+	phaseActivate
 	phaseStore
 	phaseNone
 )
 
 var phaseLabels = func() (labels []context.Context) {
-	for _, name := range []string{"pack", "mask", "scores", "modify", "softmax", "accumulate", "merge", "unpack", "multiply", "project", "rotate", "gate", "store"} {
+	for _, name := range []string{"pack", "mask", "scores", "modify", "softmax", "accumulate", "merge", "unpack", "multiply", "project", "rotate", "gate", "activate", "store"} {
 		labels = append(labels, pprof.WithLabels(context.Background(), pprof.Labels("phase", name)))
 	}
 	return append(labels, context.Background())

@@ -29,8 +29,9 @@ func (p *Part) finishes() bool {
 type output struct {
 	Operand
 	seq    int // rows of a sequence
-	from   int // the row and the head that it begins with
+	from   int // the row, the head and the dim that it begins with
 	first  int
+	dim    int
 	padded bool // each head has room for all lanes of its panels
 }
 

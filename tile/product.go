@@ -67,7 +67,8 @@ type Part struct {
 	W            Matrix         // [Depth, Heads*Width]; not read if the weights are packed
 	Panels       unsafe.Pointer // the weights as Pack leaves them, or nil
 	Bias         unsafe.Pointer // [Heads*Width], or nil
-	Add          bool           // Y += X W + bias, of a part without an epilogue
+	Add          bool           // Y += X W + bias, of a part without an epilogue or an activation
+	Activated
 	Epilogue
 
 	// Y [Rows/Seq, Heads, Seq, Width] is where it goes, unless that is Pages. No two elements share
@@ -98,13 +99,17 @@ func newLayout(vec, lanes, width int) layout {
 // packedLayout returns the layout of packed weights.
 func (e *Engine) packedLayout(width int) layout { return newLayout(e.set.Vec, e.set.Lanes, width) }
 
-// layout returns the layout of the heads of a part.
-func (e *Engine) layout(p *Product, part *Part) layout {
+// layout returns the layout of the heads of a part, and of its Up.
+func (e *Engine) layout(p *Product, part int) layout {
 	lanes := e.set.Lanes
-	if part.decodes() && p.Rows <= fewDecoded {
+	decodes := p.Parts[part].decodes()
+	if up := p.up(part); up != nil {
+		decodes = decodes && up.decodes()
+	}
+	if decodes && p.Rows <= fewDecoded {
 		lanes = e.decodedLanes()
 	}
-	return newLayout(e.set.Vec, lanes, part.Width)
+	return newLayout(e.set.Vec, lanes, p.Parts[part].Width)
 }
 
 // panel returns the first lane of a panel of a head, and its lanes.
@@ -147,11 +152,19 @@ func (p *panel) bias() unsafe.Pointer {
 	return unsafe.Add(p.Bias, 4*p.col())
 }
 
+// first returns the address of the first column in the first row of the output.
+func (p *panel) first() unsafe.Pointer {
+	return unsafe.Add(p.out.head(p.head), 4*(p.dim-p.out.dim)*p.out.Stride[3])
+}
+
+// at returns the address of the first column in a row.
+func (p *panel) at(row int) unsafe.Pointer { return unsafe.Add(p.first(), 4*p.out.offset(row)) }
+
 // direct reports whether a micro-tile can be written where it belongs.
 func (p *panel) direct() bool { return p.out.padded || p.cols == p.lanes && p.out.Stride[3] == 1 }
 
 // A ProductPlan is the division of a Product into items: a block of rows by a run of
-// units. A unit is a head, or a panel of a part with one head and no epilogue.
+// units. A unit is a head, or a panel of a part with one head and no epilogue, and what its Up has of both.
 type ProductPlan struct {
 	MC, RowBlocks int // rows of a block, and blocks
 	NC, Runs      int // units of a run, and runs
@@ -170,8 +183,12 @@ type ProductPlan struct {
 // Items is the number of items.
 func (p *ProductPlan) Items() int { return p.RowBlocks * p.Runs }
 
-// units returns the units of the part, and the panels of each.
+// units returns the units of the part, and the panels of each. Those of an Up are in the units of the
+// part that it is for.
 func (p *Part) units(l *layout) (units, panels int) {
+	if p.Up {
+		return 0, 1
+	}
 	if p.Heads > 1 || p.finishes() {
 		return p.Heads, l.panels
 	}
@@ -202,14 +219,15 @@ const (
 // PlanProduct says how Multiply divides p for at most workers goroutines.
 func (e *Engine) PlanProduct(p *Product, workers int) ProductPlan {
 	var plan ProductPlan
-	var transposed, combine bool // parts
+	var transposed, combine, activated bool // parts
 	columns := 0
 	for i := range p.Parts {
 		part := &p.Parts[i]
 		path := e.path(p, part)
 		transposed = transposed || path == PathTransposed
 		combine = combine || path == PathCombine
-		l := e.layout(p, part)
+		activated = activated || part.Activate
+		l := e.layout(p, i)
 		plan.Lanes = max(plan.Lanes, l.most)
 		units, _ := part.units(&l)
 		plan.Units += units
@@ -246,6 +264,9 @@ func (e *Engine) PlanProduct(p *Product, workers int) ProductPlan {
 		plan.CopyX, nc = true, max(1, copyXColumns*plan.Units/columns)
 	case !packed:
 		mc *= 8 // weights are packed again for each block of rows
+	}
+	if activated && !transposed {
+		mc = min(mc, e.activatedRows(e.set.Lanes))
 	}
 	for {
 		plan.MC, plan.RowBlocks = divide(p.Rows, mc, step)

@@ -41,8 +41,10 @@ type productWorkspace struct {
 	packedRow int      // the first of rows, -1 if there are none of this item
 	fewStride int      // of rows, where they are few
 	results   buffer
-	heads     buffer // of rows on their way to pages
+	heads     buffer // of rows on their way to pages, or through an activation
 	out       output // of the heads that are computed
+
+	activateArgs kernel.ActivateArgs
 
 	rotary kernel.RotaryArgs
 	store  kernel.StoreArgs
@@ -75,6 +77,7 @@ func (ws *productWorkspace) release() {
 	ws.weights.release()
 	ws.rows, ws.copied = nil, nil
 	ws.out = output{}
+	ws.activateArgs = kernel.ActivateArgs{}
 	ws.rotary, ws.store = kernel.RotaryArgs{}, kernel.StoreArgs{}
 }
 
@@ -134,13 +137,16 @@ func (j *productJob) item(ws *productWorkspace, row, unit int) {
 	before := 0
 	for i := range p.Parts {
 		part := &p.Parts[i]
-		l := j.engine.layout(p, part)
+		l := j.engine.layout(p, i)
 		units, _ := part.units(&l)
 		if lo, hi := max(0, unit-before), min(units, end-before); lo < hi {
 			r := unitRun{part: part, path: j.engine.path(p, part), layout: l, before: before, lo: lo, hi: hi, row: row, rows: rows, begin: unit, end: end}
-			if part.Pages.Pool.Base != nil {
+			switch {
+			case part.Pages.Pool.Base != nil:
 				j.toPages(ws, &r)
-			} else {
+			case part.Activate:
+				j.activated(ws, &r, p.up(i))
+			default:
 				ws.out = output{Operand: part.Y, seq: p.Seq}
 				j.units(ws, &r)
 				j.finish(ws, part, lo, hi, row, rows)
@@ -163,27 +169,36 @@ type unitRun struct {
 
 // units computes units into ws.out.
 func (j *productJob) units(ws *productWorkspace, r *unitRun) {
+	begins := r.before+r.lo == r.begin && (r.begin == 0 || j.plan.RowBlocks > 1)
+	j.sums(ws, r, r.part, r.path, begins, j.after(r))
+}
+
+// sums computes what units have of a part into ws.out: the first that reads a block of rows, or not.
+// What is multiplied by after them is asked for on the way.
+func (j *productJob) sums(ws *productWorkspace, r *unitRun, part *Part, path ProductPath, begins bool, after weightStep) {
 	_, panels := r.part.units(&r.layout)
 	lo, hi := r.lo*panels, r.hi*panels
-	switch r.path {
+	switch path {
 	case PathTransposed:
-		j.transposed(ws, r.part, &r.layout, lo, hi, r.row, r.rows)
+		j.transposed(ws, part, &r.layout, lo, hi, r.row, r.rows)
 	case PathDots, PathCombine:
-		j.inPlace(ws, r.part, &r.layout, r.path, lo, hi, r.row, r.rows)
+		j.inPlace(ws, part, &r.layout, path, lo, hi, r.row, r.rows)
 	default:
-		var then weightStep
-		if after := r.before + r.hi; after < r.end {
-			then = j.first(after)
-		} else { // most likely the item that this worker takes next
-			i := int(j.next.Load())
-			then = j.first(i / j.plan.RowBlocks * j.plan.NC)
-			if other := i % j.plan.RowBlocks * j.plan.MC; other != r.row {
-				then.row, then.rows = other, min(j.plan.MC, j.product.Rows-other)
-			}
-		}
-		begins := r.before+r.lo == r.begin && (r.begin == 0 || j.plan.RowBlocks > 1)
-		j.panels(ws, r.part, &r.layout, lo, hi, r.row, r.rows, begins, then)
+		j.panels(ws, part, &r.layout, lo, hi, r.row, r.rows, begins, after)
 	}
+}
+
+// after returns the first step of what a worker multiplies by after units.
+func (j *productJob) after(r *unitRun) weightStep {
+	if after := r.before + r.hi; after < r.end {
+		return j.first(after)
+	}
+	i := int(j.next.Load()) // most likely the item that this worker takes next
+	then := j.first(i / j.plan.RowBlocks * j.plan.NC)
+	if other := i % j.plan.RowBlocks * j.plan.MC; other != r.row {
+		then.row, then.rows = other, min(j.plan.MC, j.product.Rows-other)
+	}
+	return then
 }
 
 // A weightStep is a step over the depth of a panel of weights: the rows from row k on, none if there is
@@ -201,19 +216,24 @@ func (j *productJob) first(unit int) weightStep {
 	p := &j.product
 	for i := range p.Parts {
 		part := &p.Parts[i]
-		l := j.engine.layout(p, part)
+		l := j.engine.layout(p, i)
 		units, panels := part.units(&l)
 		if unit >= units {
 			unit -= units
 			continue
 		}
-		at := part.panel(&l, unit*panels)
-		if part.Panels == nil {
-			return weightStep{stored: at.stored(p.Depth)}
-		}
-		return weightStep{weights: unsafe.Add(part.Panels, 4*p.Depth*at.before), lanes: at.lanes}
+		return part.firstStep(&l, p.Depth, unit*panels)
 	}
 	return weightStep{}
+}
+
+// firstStep returns the first step of a panel.
+func (p *Part) firstStep(l *layout, depth, i int) weightStep {
+	at := p.panel(l, i)
+	if p.Panels == nil {
+		return weightStep{stored: at.stored(depth)}
+	}
+	return weightStep{weights: unsafe.Add(p.Panels, 4*depth*at.before), lanes: at.lanes}
 }
 
 // panels computes the panels [lo, hi) of a part for a block of rows, which it is the first to read
@@ -318,7 +338,7 @@ func (j *productJob) direct(ws *productWorkspace, at *panel, weights unsafe.Poin
 	}
 	for i := 0; i < rows; {
 		n, stride := y.run(row+i, rows-i)
-		a.C, a.Stride = (*float32)(unsafe.Add(y.at(row+i, at.head), 4*at.dim)), stride
+		a.C, a.Stride = (*float32)(at.at(row+i)), stride
 		j.rows(ws, at, row+i, n, k)
 		i += n
 	}
@@ -370,25 +390,25 @@ func (ws *productWorkspace) laneBias(at *panel) *float32 {
 
 // load copies a row of a panel of Y into values.
 func (p *panel) load(values []float32, row int) {
-	y, stride := p.out.at(row, p.head), p.out.Stride[3]
+	y, stride := (*float32)(p.at(row)), p.out.Stride[3]
 	if stride == 1 {
-		copy(values, unsafe.Slice((*float32)(unsafe.Add(y, 4*p.dim)), p.cols))
+		copy(values, unsafe.Slice(y, p.cols))
 		return
 	}
 	for i := range p.cols {
-		values[i] = *(*float32)(unsafe.Add(y, 4*(p.dim+i)*stride))
+		values[i] = *ptr.At(y, i*stride)
 	}
 }
 
 // store copies values into a row of a panel of Y.
 func (p *panel) store(values []float32, row int) {
-	y, stride := p.out.at(row, p.head), p.out.Stride[3]
+	y, stride := (*float32)(p.at(row)), p.out.Stride[3]
 	if stride == 1 {
-		copy(unsafe.Slice((*float32)(unsafe.Add(y, 4*p.dim)), p.cols), values)
+		copy(unsafe.Slice(y, p.cols), values)
 		return
 	}
 	for i := range p.cols {
-		*(*float32)(unsafe.Add(y, 4*(p.dim+i)*stride)) = values[i]
+		*ptr.At(y, i*stride) = values[i]
 	}
 }
 

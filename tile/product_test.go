@@ -85,6 +85,7 @@ func TestWeightsAhead(t *testing.T) {
 		seq         int      // rows of a sequence
 		widths      [][2]int // heads and width of each part
 		copies      bool
+		gated       bool // the second part is the Up of the first
 	}{
 		{rows: 7, depth: 100, seq: 7, widths: [][2]int{{1, 64}}},
 		{rows: 40, depth: 600, seq: 40, widths: [][2]int{{1, 1000}}},
@@ -93,6 +94,9 @@ func TestWeightsAhead(t *testing.T) {
 		{rows: 700, depth: 4096, seq: 350, widths: [][2]int{{1, 700}}, copies: true},
 		{rows: 700, depth: 4000, seq: 700, widths: [][2]int{{3, 70}, {2, 33}}, copies: true},
 		{rows: 256, depth: 4352, seq: 1, widths: [][2]int{{5, 64}}, copies: true},
+		{rows: 7, depth: 600, seq: 7, widths: [][2]int{{1, 1000}, {1, 1000}}, gated: true},
+		{rows: 300, depth: 600, seq: 300, widths: [][2]int{{1, 1000}, {1, 1000}, {1, 70}}, gated: true},
+		{rows: 700, depth: 4096, seq: 700, widths: [][2]int{{1, 700}, {1, 700}}, gated: true, copies: true},
 	} {
 		var read, asked []weights
 		var readX, askedX []rowsOfX
@@ -101,6 +105,7 @@ func TestWeightsAhead(t *testing.T) {
 			lanes = 48
 		}
 		set := (&kernel.Set{Vec: 16, Lanes: lanes, Rows: 6, FewRows: 6}).With(kernel.Funcs{
+			Activate: func(*kernel.ActivateArgs) {},
 			Multiply: func(a *kernel.MultiplyArgs) {
 				b := uintptr(unsafe.Pointer(a.B))
 				at := weights{b, b + uintptr(4*a.Depth*a.Lanes)}
@@ -135,6 +140,10 @@ func TestWeightsAhead(t *testing.T) {
 			at += c.depth * int(e.PackedLanes(&p.Parts[i]))
 			p.Parts[i].Y = Operand{Base: unsafe.Pointer(&y[first]), Stride: [4]int{c.seq * columns, w[1], columns, 1}}
 			first += w[0] * w[1]
+		}
+		p.Parts[0].Activate = c.gated
+		if c.gated {
+			p.Parts[1].Up = true
 		}
 		plan := e.PlanProduct(p, 1)
 		if plan.CopyX != c.copies {

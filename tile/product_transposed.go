@@ -75,7 +75,7 @@ func (j *productJob) columns(ws *productWorkspace, at *panel, cols, row, n, lane
 	for i := range n {
 		ws.off[i] = y.offset(row + i)
 	}
-	first := (*float32)(unsafe.Add(y.head(at.head), 4*at.dim*y.Stride[3]))
+	first := (*float32)(at.first())
 	begun := j.begin(ws, at, results, first, cols, n, lanes)
 	a := &ws.args
 	a.RowStride, a.ColStride, a.Rows = at.W.Col, at.W.Row, cols
