@@ -175,7 +175,7 @@ func combineAVX512(a *kernel.CombineArgs)
 //go:noescape
 func dotsAVX512(a *kernel.DotsArgs)
 
-// dequantizeAVX512 is dequantizeGeneric where Type has machine code, and rows are long enough.
+// dequantizeAVX512 is dequantizeGeneric where a row has 16 bytes or more.
 //
 //go:noescape
 func dequantizeAVX512(a *kernel.DequantizeArgs)
@@ -283,7 +283,7 @@ func combineAVX2(a *kernel.CombineArgs)
 //go:noescape
 func dotsAVX2(a *kernel.DotsArgs)
 
-// dequantizeAVX2 is dequantizeGeneric where Type has machine code, and rows are long enough.
+// dequantizeAVX2 is dequantizeGeneric where a row has 16 bytes or more.
 //
 //go:noescape
 func dequantizeAVX2(a *kernel.DequantizeArgs)

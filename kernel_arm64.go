@@ -134,7 +134,7 @@ func combineNEON(a *kernel.CombineArgs)
 //go:noescape
 func dotsNEON(a *kernel.DotsArgs)
 
-// dequantizeNEON is dequantizeGeneric where Type has machine code, and rows are long enough.
+// dequantizeNEON is dequantizeGeneric where a row has 16 bytes or more.
 //
 //go:noescape
 func dequantizeNEON(a *kernel.DequantizeArgs)

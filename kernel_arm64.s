@@ -41086,10 +41086,20 @@ rows1Done:
 //	float32: V0..V3 quad; V4 scratch; V5 values; V6 codes
 //	Float16: V0..V3 quad; V4 scratch; V5 values; V6 codes
 //	BFloat16: V0..V3 quad; V4 scratch; V5 values; V6 codes; V7 high halves
-//	int8: V0..V3 quad; V4 scratch; V5 values; V6 codes; V7 byte 0; V8 byte 1; V9 byte 2; V10 byte 3; V11 2^-24; V12 Scales
-//	Q8_0: V0..V3 quad; V4 scratch; V5 values; V6 codes; V7 byte 0; V8 byte 1; V9 byte 2; V10 byte 3; V11 2^-24; V12 scale
-//	Q4_0: V0..V3 quad; V4 scratch; V5 values; V6 codes; V7 scale; V8 byte 0; V9 byte 1; V10 byte 2; V11 byte 3; V12 2^-28; V13 the signs of codes; V14 upper codes
-TEXT ·dequantizeNEON(SB), 0, $56-8
+//	int8: V0..V3 quad; V4 scratch; V5 values; V6 codes; V7 Scales; V8 byte 0; V9 byte 1; V10 byte 2; V11 byte 3; V12 2^-24
+//	Q8_0: V0..V3 quad; V4 scratch; V5 values; V6 codes; V7 scale; V8 byte 0; V9 byte 1; V10 byte 2; V11 byte 3; V12 2^-24
+//	Q4_0: V0..V3 quad; V4 scratch; V5 values; V6 codes; V7 scale; V8 signs of codes; V9 upper codes; V10 byte 0; V11 byte 1; V12 byte 2; V13 byte 3; V14 2^-28
+//	Q4_1: V0..V3 quad; V4 scratch; V5 values; V6 codes; V7 scale; V8 m; V9 scratch; V10 lower codes; V11 byte 0; V12 byte 1; V13 byte 2; V14 byte 3; V15 2^-24
+//	Q5_0: V0..V3 quad; V4 scratch; V5 values; V6 codes; V7 scale; V8 fifth bits; V9 fifth bits of a dword; V10 all bits; V11 a bit; V12 lower bits of bytes; V13 upper bits of bytes; V14 a byte in all; V15 a byte in all; V16 a byte in all; V17 a byte in all; V18 byte 0; V19 byte 1; V20 byte 2; V21 byte 3; V22 2^-27; V23 lower bits
+//	Q5_1: V0..V3 quad; V4 scratch; V5 values; V6 codes; V7 scale; V8 fifth bits; V9 fifth bits of a dword; V10 m; V11 scratch; V12 a bit; V13 lower bits of bytes; V14 upper bits of bytes; V15 a byte in all; V16 a byte in all; V17 a byte in all; V18 a byte in all; V19 byte 0; V20 byte 1; V21 byte 2; V22 byte 3; V23 2^-24; V24 lower bits
+//	Q2_K: V0..V3 quad; V4 scratch; V5 values; V6 codes; V7 scale; V8 what is added; V9 scratch; V10 byte 0; V11 byte 1; V12 byte 2; V13 byte 3; V14 uppermost bits; V15 4 bits; V16 2 bits; V17 2^-48; V18 -2^-24
+//	Q3_K: V0..V3 quad; V4 scratch; V5 values; V6 codes; V7 scale; V8 scratch; V9..V12 upper bits of codes; V13 byte 0; V14 byte 1; V15 byte 2; V16 byte 3; V17 uppermost bits; V18 4 bits; V19 2 bits; V20 2^-55; V21 all bits; V22 lower 2 of 3 bits; V23 third bit
+//	Q4_K: V0..V3 quad; V4 scratch; V5 values; V6 codes; V7 scale; V8 what is added; V9 scratch; V10 lower codes; V11 lower codes; V12 byte 0; V13 byte 1; V14 byte 2; V15 byte 3; V16 2^-48; V17 -2^-24; V18 6 bits; V19 upper 2 of 6 bits
+//	Q5_K: V0..V3 quad; V4 scratch; V5 values; V6 codes; V7 scale; V8 what is added; V9 scratch; V10 lower codes; V11..V14 fifth bits; V15 byte 0; V16 byte 1; V17 byte 2; V18 byte 3; V19 2^-48; V20 -2^-24; V21 6 bits; V22 upper 2 of 6 bits; V23 the fifth bit
+//	Q6_K: V0..V3 quad; V4 scratch; V5 values; V6 codes; V7 scale; V8 scratch; V9..V12 upper bits of codes; V13 byte 0; V14 byte 1; V15 byte 2; V16 byte 3; V17 uppermost bits; V18 4 bits; V19 2 bits; V20 2^-50
+//	IQ4_NL: V0..V3 quad; V4 scratch; V5 values; V6 codes; V7 scale; V8 lower codes; V9 numbers of codes; V10 byte 0; V11 byte 1; V12 byte 2; V13 byte 3; V14 2^-24
+//	MXFP4: V0..V3 quad; V4 scratch; V5 values; V6 codes; V7 scale; V8 lower codes; V9 numbers of codes; V10 byte 0; V11 byte 1; V12 byte 2; V13 byte 3; V14 2^-24; V15 first bytes; V16 1; V17 -1
+TEXT ·dequantizeNEON(SB), 0, $496-8
 	NO_LOCAL_POINTERS
 	MOVD a+0(FP), R0
 	MOVD 8(R0), R24 // a.Src
@@ -41116,6 +41126,26 @@ TEXT ·dequantizeNEON(SB), 0, $56-8
 	BEQ Q8_0
 	CMP $5, R22
 	BEQ Q4_0
+	CMP $6, R22
+	BEQ Q4_1
+	CMP $7, R22
+	BEQ Q5_0
+	CMP $8, R22
+	BEQ Q5_1
+	CMP $9, R22
+	BEQ Q2_K
+	CMP $10, R22
+	BEQ Q3_K
+	CMP $11, R22
+	BEQ Q4_K
+	CMP $12, R22
+	BEQ Q5_K
+	CMP $13, R22
+	BEQ Q6_K
+	CMP $14, R22
+	BEQ IQ4_NL
+	CMP $15, R22
+	BEQ MXFP4
 
 float32:
 
@@ -41392,15 +41422,15 @@ BFloat16Done:
 
 int8:
 	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
-	FMOVQ (R17), F7
-	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
 	FMOVQ (R17), F8
-	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
 	FMOVQ (R17), F9
-	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
 	FMOVQ (R17), F10
-	MOVD $pattern33800000<>(SB), R17
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
 	FMOVQ (R17), F11
+	MOVD $pattern33800000<>(SB), R17
+	FMOVQ (R17), F12
 
 int8Rows:
 	MOVD 16(RSP), R25
@@ -41412,11 +41442,11 @@ int8Rows:
 	ADD R19, R2
 	MOVD 24(RSP), R20
 	MOVD $const3f800000<>(SB), R17
-	FMOVS (R17), F12
-	VDUP V12.S[0], V12.S4
+	FMOVS (R17), F7
+	VDUP V7.S[0], V7.S4
 	MOVD 40(RSP), R24
 	CBZ R24, int8Unscaled
-	FMOVQ (R24), F12
+	FMOVQ (R24), F7
 	ADD $16, R24
 	MOVD R24, 40(RSP)
 
@@ -41441,100 +41471,100 @@ int8Quad:
 	VZIP2 V0.D2, V4.D2, V0.D2
 	VZIP1 V3.D2, V1.D2, V4.D2
 	VZIP2 V3.D2, V1.D2, V3.D2
-	VTBL V7.B16, [V2.B16], V5.B16
-	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
-	WORD $0x6e2bdca5 // fmul v5.4s, v5.4s, v11.4s
-	WORD $0x6e2cdca5 // fmul v5.4s, v5.4s, v12.4s
-	FMOVQ F5, (R20)
-	ADD R21, R20
 	VTBL V8.B16, [V2.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
-	WORD $0x6e2bdca5 // fmul v5.4s, v5.4s, v11.4s
 	WORD $0x6e2cdca5 // fmul v5.4s, v5.4s, v12.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
 	FMOVQ F5, (R20)
 	ADD R21, R20
 	VTBL V9.B16, [V2.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
-	WORD $0x6e2bdca5 // fmul v5.4s, v5.4s, v11.4s
 	WORD $0x6e2cdca5 // fmul v5.4s, v5.4s, v12.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
 	FMOVQ F5, (R20)
 	ADD R21, R20
 	VTBL V10.B16, [V2.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
-	WORD $0x6e2bdca5 // fmul v5.4s, v5.4s, v11.4s
 	WORD $0x6e2cdca5 // fmul v5.4s, v5.4s, v12.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
 	FMOVQ F5, (R20)
 	ADD R21, R20
-	VTBL V7.B16, [V0.B16], V5.B16
+	VTBL V11.B16, [V2.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
-	WORD $0x6e2bdca5 // fmul v5.4s, v5.4s, v11.4s
 	WORD $0x6e2cdca5 // fmul v5.4s, v5.4s, v12.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
 	FMOVQ F5, (R20)
 	ADD R21, R20
 	VTBL V8.B16, [V0.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
-	WORD $0x6e2bdca5 // fmul v5.4s, v5.4s, v11.4s
 	WORD $0x6e2cdca5 // fmul v5.4s, v5.4s, v12.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
 	FMOVQ F5, (R20)
 	ADD R21, R20
 	VTBL V9.B16, [V0.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
-	WORD $0x6e2bdca5 // fmul v5.4s, v5.4s, v11.4s
 	WORD $0x6e2cdca5 // fmul v5.4s, v5.4s, v12.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
 	FMOVQ F5, (R20)
 	ADD R21, R20
 	VTBL V10.B16, [V0.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
-	WORD $0x6e2bdca5 // fmul v5.4s, v5.4s, v11.4s
 	WORD $0x6e2cdca5 // fmul v5.4s, v5.4s, v12.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
 	FMOVQ F5, (R20)
 	ADD R21, R20
-	VTBL V7.B16, [V4.B16], V5.B16
+	VTBL V11.B16, [V0.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
-	WORD $0x6e2bdca5 // fmul v5.4s, v5.4s, v11.4s
 	WORD $0x6e2cdca5 // fmul v5.4s, v5.4s, v12.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
 	FMOVQ F5, (R20)
 	ADD R21, R20
 	VTBL V8.B16, [V4.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
-	WORD $0x6e2bdca5 // fmul v5.4s, v5.4s, v11.4s
 	WORD $0x6e2cdca5 // fmul v5.4s, v5.4s, v12.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
 	FMOVQ F5, (R20)
 	ADD R21, R20
 	VTBL V9.B16, [V4.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
-	WORD $0x6e2bdca5 // fmul v5.4s, v5.4s, v11.4s
 	WORD $0x6e2cdca5 // fmul v5.4s, v5.4s, v12.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
 	FMOVQ F5, (R20)
 	ADD R21, R20
 	VTBL V10.B16, [V4.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
-	WORD $0x6e2bdca5 // fmul v5.4s, v5.4s, v11.4s
 	WORD $0x6e2cdca5 // fmul v5.4s, v5.4s, v12.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
 	FMOVQ F5, (R20)
 	ADD R21, R20
-	VTBL V7.B16, [V3.B16], V5.B16
+	VTBL V11.B16, [V4.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
-	WORD $0x6e2bdca5 // fmul v5.4s, v5.4s, v11.4s
 	WORD $0x6e2cdca5 // fmul v5.4s, v5.4s, v12.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
 	FMOVQ F5, (R20)
 	ADD R21, R20
 	VTBL V8.B16, [V3.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
-	WORD $0x6e2bdca5 // fmul v5.4s, v5.4s, v11.4s
 	WORD $0x6e2cdca5 // fmul v5.4s, v5.4s, v12.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
 	FMOVQ F5, (R20)
 	ADD R21, R20
 	VTBL V9.B16, [V3.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
-	WORD $0x6e2bdca5 // fmul v5.4s, v5.4s, v11.4s
 	WORD $0x6e2cdca5 // fmul v5.4s, v5.4s, v12.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
 	FMOVQ F5, (R20)
 	ADD R21, R20
 	VTBL V10.B16, [V3.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
-	WORD $0x6e2bdca5 // fmul v5.4s, v5.4s, v11.4s
 	WORD $0x6e2cdca5 // fmul v5.4s, v5.4s, v12.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V11.B16, [V3.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e2cdca5 // fmul v5.4s, v5.4s, v12.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
 	FMOVQ F5, (R20)
 	ADD R21, R20
 	ADD $16, R25
@@ -41576,15 +41606,15 @@ int8Done:
 
 Q8_0:
 	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
-	FMOVQ (R17), F7
-	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
 	FMOVQ (R17), F8
-	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
 	FMOVQ (R17), F9
-	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
 	FMOVQ (R17), F10
-	MOVD $pattern33800000<>(SB), R17
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
 	FMOVQ (R17), F11
+	MOVD $pattern33800000<>(SB), R17
+	FMOVQ (R17), F12
 
 Q8_0Rows:
 	MOVD 16(RSP), R25
@@ -41610,9 +41640,9 @@ Q8_0Block:
 	VZIP1 V1.S4, V0.S4, V0.S4
 	VZIP1 V3.S4, V2.S4, V2.S4
 	VZIP1 V2.D2, V0.D2, V0.D2
-	VUZP1 V0.H8, V0.H8, V12.H8
-	WORD $0x0e21798c // fcvtl v12.4s, v12.4h
-	WORD $0x6e2bdd8c // fmul v12.4s, v12.4s, v11.4s
+	VUZP1 V0.H8, V0.H8, V7.H8
+	WORD $0x0e2178e7 // fcvtl v7.4s, v7.4h
+	WORD $0x6e2cdce7 // fmul v7.4s, v7.4s, v12.4s
 	FMOVQ 2(R25), F0
 	FMOVQ 2(R26), F1
 	FMOVQ 2(R1), F2
@@ -41625,84 +41655,84 @@ Q8_0Block:
 	VZIP2 V0.D2, V4.D2, V0.D2
 	VZIP1 V3.D2, V1.D2, V4.D2
 	VZIP2 V3.D2, V1.D2, V3.D2
-	VTBL V7.B16, [V2.B16], V5.B16
-	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
-	WORD $0x6e2cdca5 // fmul v5.4s, v5.4s, v12.4s
-	FMOVQ F5, (R20)
-	ADD R21, R20
 	VTBL V8.B16, [V2.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
-	WORD $0x6e2cdca5 // fmul v5.4s, v5.4s, v12.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
 	FMOVQ F5, (R20)
 	ADD R21, R20
 	VTBL V9.B16, [V2.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
-	WORD $0x6e2cdca5 // fmul v5.4s, v5.4s, v12.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
 	FMOVQ F5, (R20)
 	ADD R21, R20
 	VTBL V10.B16, [V2.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
-	WORD $0x6e2cdca5 // fmul v5.4s, v5.4s, v12.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
 	FMOVQ F5, (R20)
 	ADD R21, R20
-	VTBL V7.B16, [V0.B16], V5.B16
+	VTBL V11.B16, [V2.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
-	WORD $0x6e2cdca5 // fmul v5.4s, v5.4s, v12.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
 	FMOVQ F5, (R20)
 	ADD R21, R20
 	VTBL V8.B16, [V0.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
-	WORD $0x6e2cdca5 // fmul v5.4s, v5.4s, v12.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
 	FMOVQ F5, (R20)
 	ADD R21, R20
 	VTBL V9.B16, [V0.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
-	WORD $0x6e2cdca5 // fmul v5.4s, v5.4s, v12.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
 	FMOVQ F5, (R20)
 	ADD R21, R20
 	VTBL V10.B16, [V0.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
-	WORD $0x6e2cdca5 // fmul v5.4s, v5.4s, v12.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
 	FMOVQ F5, (R20)
 	ADD R21, R20
-	VTBL V7.B16, [V4.B16], V5.B16
+	VTBL V11.B16, [V0.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
-	WORD $0x6e2cdca5 // fmul v5.4s, v5.4s, v12.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
 	FMOVQ F5, (R20)
 	ADD R21, R20
 	VTBL V8.B16, [V4.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
-	WORD $0x6e2cdca5 // fmul v5.4s, v5.4s, v12.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
 	FMOVQ F5, (R20)
 	ADD R21, R20
 	VTBL V9.B16, [V4.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
-	WORD $0x6e2cdca5 // fmul v5.4s, v5.4s, v12.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
 	FMOVQ F5, (R20)
 	ADD R21, R20
 	VTBL V10.B16, [V4.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
-	WORD $0x6e2cdca5 // fmul v5.4s, v5.4s, v12.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
 	FMOVQ F5, (R20)
 	ADD R21, R20
-	VTBL V7.B16, [V3.B16], V5.B16
+	VTBL V11.B16, [V4.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
-	WORD $0x6e2cdca5 // fmul v5.4s, v5.4s, v12.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
 	FMOVQ F5, (R20)
 	ADD R21, R20
 	VTBL V8.B16, [V3.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
-	WORD $0x6e2cdca5 // fmul v5.4s, v5.4s, v12.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
 	FMOVQ F5, (R20)
 	ADD R21, R20
 	VTBL V9.B16, [V3.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
-	WORD $0x6e2cdca5 // fmul v5.4s, v5.4s, v12.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
 	FMOVQ F5, (R20)
 	ADD R21, R20
 	VTBL V10.B16, [V3.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
-	WORD $0x6e2cdca5 // fmul v5.4s, v5.4s, v12.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V11.B16, [V3.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
 	FMOVQ F5, (R20)
 	ADD R21, R20
 	FMOVQ 18(R25), F2
@@ -41717,84 +41747,84 @@ Q8_0Block:
 	VZIP2 V2.D2, V1.D2, V2.D2
 	VZIP1 V3.D2, V0.D2, V1.D2
 	VZIP2 V3.D2, V0.D2, V3.D2
-	VTBL V7.B16, [V4.B16], V5.B16
-	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
-	WORD $0x6e2cdca5 // fmul v5.4s, v5.4s, v12.4s
-	FMOVQ F5, (R20)
-	ADD R21, R20
 	VTBL V8.B16, [V4.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
-	WORD $0x6e2cdca5 // fmul v5.4s, v5.4s, v12.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
 	FMOVQ F5, (R20)
 	ADD R21, R20
 	VTBL V9.B16, [V4.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
-	WORD $0x6e2cdca5 // fmul v5.4s, v5.4s, v12.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
 	FMOVQ F5, (R20)
 	ADD R21, R20
 	VTBL V10.B16, [V4.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
-	WORD $0x6e2cdca5 // fmul v5.4s, v5.4s, v12.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
 	FMOVQ F5, (R20)
 	ADD R21, R20
-	VTBL V7.B16, [V2.B16], V5.B16
+	VTBL V11.B16, [V4.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
-	WORD $0x6e2cdca5 // fmul v5.4s, v5.4s, v12.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
 	FMOVQ F5, (R20)
 	ADD R21, R20
 	VTBL V8.B16, [V2.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
-	WORD $0x6e2cdca5 // fmul v5.4s, v5.4s, v12.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
 	FMOVQ F5, (R20)
 	ADD R21, R20
 	VTBL V9.B16, [V2.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
-	WORD $0x6e2cdca5 // fmul v5.4s, v5.4s, v12.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
 	FMOVQ F5, (R20)
 	ADD R21, R20
 	VTBL V10.B16, [V2.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
-	WORD $0x6e2cdca5 // fmul v5.4s, v5.4s, v12.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
 	FMOVQ F5, (R20)
 	ADD R21, R20
-	VTBL V7.B16, [V1.B16], V5.B16
+	VTBL V11.B16, [V2.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
-	WORD $0x6e2cdca5 // fmul v5.4s, v5.4s, v12.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
 	FMOVQ F5, (R20)
 	ADD R21, R20
 	VTBL V8.B16, [V1.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
-	WORD $0x6e2cdca5 // fmul v5.4s, v5.4s, v12.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
 	FMOVQ F5, (R20)
 	ADD R21, R20
 	VTBL V9.B16, [V1.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
-	WORD $0x6e2cdca5 // fmul v5.4s, v5.4s, v12.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
 	FMOVQ F5, (R20)
 	ADD R21, R20
 	VTBL V10.B16, [V1.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
-	WORD $0x6e2cdca5 // fmul v5.4s, v5.4s, v12.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
 	FMOVQ F5, (R20)
 	ADD R21, R20
-	VTBL V7.B16, [V3.B16], V5.B16
+	VTBL V11.B16, [V1.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
-	WORD $0x6e2cdca5 // fmul v5.4s, v5.4s, v12.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
 	FMOVQ F5, (R20)
 	ADD R21, R20
 	VTBL V8.B16, [V3.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
-	WORD $0x6e2cdca5 // fmul v5.4s, v5.4s, v12.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
 	FMOVQ F5, (R20)
 	ADD R21, R20
 	VTBL V9.B16, [V3.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
-	WORD $0x6e2cdca5 // fmul v5.4s, v5.4s, v12.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
 	FMOVQ F5, (R20)
 	ADD R21, R20
 	VTBL V10.B16, [V3.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
-	WORD $0x6e2cdca5 // fmul v5.4s, v5.4s, v12.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V11.B16, [V3.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
 	FMOVQ F5, (R20)
 	ADD R21, R20
 	ADD $34, R25
@@ -41820,19 +41850,19 @@ Q8_0Block:
 	RET
 
 Q4_0:
-	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
-	FMOVQ (R17), F8
-	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
-	FMOVQ (R17), F9
-	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
-	FMOVQ (R17), F10
-	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
-	FMOVQ (R17), F11
-	MOVD $pattern31800000<>(SB), R17
-	FMOVQ (R17), F12
 	MOVD $pattern88888888<>(SB), R17
-	FMOVQ (R17), F13
+	FMOVQ (R17), F8
 	MOVD $patternf0f0f0f0<>(SB), R17
+	FMOVQ (R17), F9
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F10
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F11
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F12
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F13
+	MOVD $pattern31800000<>(SB), R17
 	FMOVQ (R17), F14
 
 Q4_0Rows:
@@ -41861,7 +41891,7 @@ Q4_0Block:
 	VZIP1 V2.D2, V0.D2, V0.D2
 	VUZP1 V0.H8, V0.H8, V7.H8
 	WORD $0x0e2178e7 // fcvtl v7.4s, v7.4h
-	WORD $0x6e2cdce7 // fmul v7.4s, v7.4s, v12.4s
+	WORD $0x6e2edce7 // fmul v7.4s, v7.4s, v14.4s
 	FMOVQ 2(R25), F0
 	FMOVQ 2(R26), F1
 	FMOVQ 2(R1), F2
@@ -41874,19 +41904,9 @@ Q4_0Block:
 	VZIP2 V0.D2, V4.D2, V0.D2
 	VZIP1 V3.D2, V1.D2, V4.D2
 	VZIP2 V3.D2, V1.D2, V3.D2
-	VEOR V13.B16, V2.B16, V2.B16
+	VEOR V8.B16, V2.B16, V2.B16
 	VSHL $4, V2.S4, V6.S4
-	VAND V14.B16, V6.B16, V6.B16
-	VTBL V8.B16, [V6.B16], V5.B16
-	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
-	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
-	FMOVQ F5, (R20)
-	ADD R21, R20
-	VTBL V9.B16, [V6.B16], V5.B16
-	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
-	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
-	FMOVQ F5, (R20)
-	ADD R21, R20
+	VAND V9.B16, V6.B16, V6.B16
 	VTBL V10.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
@@ -41897,19 +41917,19 @@ Q4_0Block:
 	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
 	FMOVQ F5, (R20)
 	ADD R21, R20
-	VEOR V13.B16, V0.B16, V0.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VEOR V8.B16, V0.B16, V0.B16
 	VSHL $4, V0.S4, V6.S4
-	VAND V14.B16, V6.B16, V6.B16
-	VTBL V8.B16, [V6.B16], V5.B16
-	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
-	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
-	FMOVQ F5, (R20)
-	ADD R21, R20
-	VTBL V9.B16, [V6.B16], V5.B16
-	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
-	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
-	FMOVQ F5, (R20)
-	ADD R21, R20
+	VAND V9.B16, V6.B16, V6.B16
 	VTBL V10.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
@@ -41920,19 +41940,19 @@ Q4_0Block:
 	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
 	FMOVQ F5, (R20)
 	ADD R21, R20
-	VEOR V13.B16, V4.B16, V4.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VEOR V8.B16, V4.B16, V4.B16
 	VSHL $4, V4.S4, V6.S4
-	VAND V14.B16, V6.B16, V6.B16
-	VTBL V8.B16, [V6.B16], V5.B16
-	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
-	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
-	FMOVQ F5, (R20)
-	ADD R21, R20
-	VTBL V9.B16, [V6.B16], V5.B16
-	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
-	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
-	FMOVQ F5, (R20)
-	ADD R21, R20
+	VAND V9.B16, V6.B16, V6.B16
 	VTBL V10.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
@@ -41943,19 +41963,19 @@ Q4_0Block:
 	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
 	FMOVQ F5, (R20)
 	ADD R21, R20
-	VEOR V13.B16, V3.B16, V3.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VEOR V8.B16, V3.B16, V3.B16
 	VSHL $4, V3.S4, V6.S4
-	VAND V14.B16, V6.B16, V6.B16
-	VTBL V8.B16, [V6.B16], V5.B16
-	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
-	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
-	FMOVQ F5, (R20)
-	ADD R21, R20
-	VTBL V9.B16, [V6.B16], V5.B16
-	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
-	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
-	FMOVQ F5, (R20)
-	ADD R21, R20
+	VAND V9.B16, V6.B16, V6.B16
 	VTBL V10.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
@@ -41966,17 +41986,17 @@ Q4_0Block:
 	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
 	FMOVQ F5, (R20)
 	ADD R21, R20
-	VAND V14.B16, V2.B16, V6.B16
-	VTBL V8.B16, [V6.B16], V5.B16
+	VTBL V12.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
 	FMOVQ F5, (R20)
 	ADD R21, R20
-	VTBL V9.B16, [V6.B16], V5.B16
+	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
 	FMOVQ F5, (R20)
 	ADD R21, R20
+	VAND V9.B16, V2.B16, V6.B16
 	VTBL V10.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
@@ -41987,17 +42007,17 @@ Q4_0Block:
 	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
 	FMOVQ F5, (R20)
 	ADD R21, R20
-	VAND V14.B16, V0.B16, V6.B16
-	VTBL V8.B16, [V6.B16], V5.B16
+	VTBL V12.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
 	FMOVQ F5, (R20)
 	ADD R21, R20
-	VTBL V9.B16, [V6.B16], V5.B16
+	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
 	FMOVQ F5, (R20)
 	ADD R21, R20
+	VAND V9.B16, V0.B16, V6.B16
 	VTBL V10.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
@@ -42008,17 +42028,17 @@ Q4_0Block:
 	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
 	FMOVQ F5, (R20)
 	ADD R21, R20
-	VAND V14.B16, V4.B16, V6.B16
-	VTBL V8.B16, [V6.B16], V5.B16
+	VTBL V12.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
 	FMOVQ F5, (R20)
 	ADD R21, R20
-	VTBL V9.B16, [V6.B16], V5.B16
+	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
 	FMOVQ F5, (R20)
 	ADD R21, R20
+	VAND V9.B16, V4.B16, V6.B16
 	VTBL V10.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
@@ -42029,23 +42049,33 @@ Q4_0Block:
 	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
 	FMOVQ F5, (R20)
 	ADD R21, R20
-	VAND V14.B16, V3.B16, V6.B16
-	VTBL V8.B16, [V6.B16], V5.B16
+	VTBL V12.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
 	FMOVQ F5, (R20)
 	ADD R21, R20
-	VTBL V9.B16, [V6.B16], V5.B16
+	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
 	FMOVQ F5, (R20)
 	ADD R21, R20
+	VAND V9.B16, V3.B16, V6.B16
 	VTBL V10.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
 	FMOVQ F5, (R20)
 	ADD R21, R20
 	VTBL V11.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V5.B16
 	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
 	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
 	FMOVQ F5, (R20)
@@ -42070,6 +42100,6879 @@ Q4_0Block:
 	SUB $4, R24
 	MOVD R24, 32(RSP)
 	CBNZ R24, Q4_0Rows
+	RET
+
+Q4_1:
+	MOVD $pattern0f0f0f0f<>(SB), R17
+	FMOVQ (R17), F10
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F11
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F12
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F13
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F14
+	MOVD $pattern33800000<>(SB), R17
+	FMOVQ (R17), F15
+
+Q4_1Rows:
+	MOVD 16(RSP), R25
+	MOVD R25, R26
+	ADD R19, R26
+	MOVD R26, R1
+	ADD R19, R1
+	MOVD R1, R2
+	ADD R19, R2
+	MOVD 24(RSP), R20
+	MOVD 24(R0), R22 // a.Depth
+	PCALIGN $32
+
+Q4_1Block:
+	PRFM 512(R25), PLDL1KEEP
+	PRFM 512(R26), PLDL1KEEP
+	PRFM 512(R1), PLDL1KEEP
+	PRFM 512(R2), PLDL1KEEP
+	FMOVQ (R25), F0
+	FMOVQ (R26), F1
+	FMOVQ (R1), F2
+	FMOVQ (R2), F3
+	VZIP1 V1.S4, V0.S4, V0.S4
+	VZIP1 V3.S4, V2.S4, V2.S4
+	VZIP1 V2.D2, V0.D2, V0.D2
+	VUZP2 V0.H8, V0.H8, V8.H8
+	WORD $0x0e217908 // fcvtl v8.4s, v8.4h
+	VUZP1 V0.H8, V0.H8, V7.H8
+	WORD $0x0e2178e7 // fcvtl v7.4s, v7.4h
+	WORD $0x6e2fdce7 // fmul v7.4s, v7.4s, v15.4s
+	FMOVQ 4(R25), F0
+	FMOVQ 4(R26), F1
+	FMOVQ 4(R1), F2
+	FMOVQ 4(R2), F3
+	VZIP1 V1.S4, V0.S4, V4.S4
+	VZIP2 V1.S4, V0.S4, V1.S4
+	VZIP1 V3.S4, V2.S4, V0.S4
+	VZIP2 V3.S4, V2.S4, V3.S4
+	VZIP1 V0.D2, V4.D2, V2.D2
+	VZIP2 V0.D2, V4.D2, V0.D2
+	VZIP1 V3.D2, V1.D2, V4.D2
+	VZIP2 V3.D2, V1.D2, V3.D2
+	VAND V10.B16, V2.B16, V6.B16
+	VTBL V11.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V12.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VAND V10.B16, V0.B16, V6.B16
+	VTBL V11.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V12.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VAND V10.B16, V4.B16, V6.B16
+	VTBL V11.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V12.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VAND V10.B16, V3.B16, V6.B16
+	VTBL V11.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V12.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VUSHR $4, V2.S4, V6.S4
+	VAND V10.B16, V6.B16, V6.B16
+	VTBL V11.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V12.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VUSHR $4, V0.S4, V6.S4
+	VAND V10.B16, V6.B16, V6.B16
+	VTBL V11.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V12.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VUSHR $4, V4.S4, V6.S4
+	VAND V10.B16, V6.B16, V6.B16
+	VTBL V11.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V12.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VUSHR $4, V3.S4, V6.S4
+	VAND V10.B16, V6.B16, V6.B16
+	VTBL V11.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V12.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	ADD $20, R25
+	ADD $20, R26
+	ADD $20, R1
+	ADD $20, R2
+	SUB $32, R22
+	CMP $0, R22
+	BGT Q4_1Block
+	MOVD R19, R24
+	LSL $2, R24
+	MOVD 16(RSP), R22
+	ADD R24, R22
+	MOVD R22, 16(RSP)
+	MOVD $16, R24
+	MOVD 24(RSP), R22
+	ADD R24, R22
+	MOVD R22, 24(RSP)
+	MOVD 32(RSP), R24
+	SUB $4, R24
+	MOVD R24, 32(RSP)
+	CBNZ R24, Q4_1Rows
+	RET
+
+Q5_0:
+	MOVD $patternffffffff<>(SB), R17
+	FMOVQ (R17), F10
+	MOVD $pattern80808080<>(SB), R17
+	FMOVQ (R17), F11
+	MOVD $pattern08040201<>(SB), R17
+	FMOVQ (R17), F12
+	MOVD $pattern80402010<>(SB), R17
+	FMOVQ (R17), F13
+	MOVD $pattern0000000004040404080808080c0c0c0c<>(SB), R17
+	FMOVQ (R17), F14
+	MOVD $pattern0101010105050505090909090d0d0d0d<>(SB), R17
+	FMOVQ (R17), F15
+	MOVD $pattern02020202060606060a0a0a0a0e0e0e0e<>(SB), R17
+	FMOVQ (R17), F16
+	MOVD $pattern03030303070707070b0b0b0b0f0f0f0f<>(SB), R17
+	FMOVQ (R17), F17
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F18
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F19
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F20
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F21
+	MOVD $pattern32000000<>(SB), R17
+	FMOVQ (R17), F22
+	MOVD $pattern78787878<>(SB), R17
+	FMOVQ (R17), F23
+
+Q5_0Rows:
+	MOVD 16(RSP), R25
+	MOVD R25, R26
+	ADD R19, R26
+	MOVD R26, R1
+	ADD R19, R1
+	MOVD R1, R2
+	ADD R19, R2
+	MOVD 24(RSP), R20
+	MOVD 24(R0), R22 // a.Depth
+	PCALIGN $32
+
+Q5_0Block:
+	PRFM 512(R25), PLDL1KEEP
+	PRFM 512(R26), PLDL1KEEP
+	PRFM 512(R1), PLDL1KEEP
+	PRFM 512(R2), PLDL1KEEP
+	FMOVQ (R25), F0
+	FMOVQ (R26), F1
+	FMOVQ (R1), F2
+	FMOVQ (R2), F3
+	VZIP1 V1.S4, V0.S4, V0.S4
+	VZIP1 V3.S4, V2.S4, V2.S4
+	VZIP1 V2.D2, V0.D2, V0.D2
+	VUZP1 V0.H8, V0.H8, V7.H8
+	WORD $0x0e2178e7 // fcvtl v7.4s, v7.4h
+	FMOVQ 2(R25), F0
+	FMOVQ 2(R26), F1
+	FMOVQ 2(R1), F2
+	FMOVQ 2(R2), F3
+	VZIP1 V1.S4, V0.S4, V0.S4
+	VZIP1 V3.S4, V2.S4, V2.S4
+	VZIP1 V2.D2, V0.D2, V0.D2
+	VEOR V10.B16, V0.B16, V8.B16
+	WORD $0x6e36dce7 // fmul v7.4s, v7.4s, v22.4s
+	FMOVQ 6(R25), F0
+	FMOVQ 6(R26), F1
+	FMOVQ 6(R1), F2
+	FMOVQ 6(R2), F3
+	VZIP1 V1.S4, V0.S4, V4.S4
+	VZIP2 V1.S4, V0.S4, V1.S4
+	VZIP1 V3.S4, V2.S4, V0.S4
+	VZIP2 V3.S4, V2.S4, V3.S4
+	VZIP1 V0.D2, V4.D2, V2.D2
+	VZIP2 V0.D2, V4.D2, V0.D2
+	VZIP1 V3.D2, V1.D2, V4.D2
+	VZIP2 V3.D2, V1.D2, V3.D2
+	VTBL V14.B16, [V8.B16], V9.B16
+	VCMTST V12.B16, V9.B16, V9.B16
+	VAND V11.B16, V9.B16, V9.B16
+	VSHL $3, V2.S4, V6.S4
+	VAND V23.B16, V6.B16, V6.B16
+	VORR V9.B16, V6.B16, V6.B16
+	VTBL V18.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V19.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V20.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V21.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V8.B16], V9.B16
+	VCMTST V13.B16, V9.B16, V9.B16
+	VAND V11.B16, V9.B16, V9.B16
+	VSHL $3, V0.S4, V6.S4
+	VAND V23.B16, V6.B16, V6.B16
+	VORR V9.B16, V6.B16, V6.B16
+	VTBL V18.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V19.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V20.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V21.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V8.B16], V9.B16
+	VCMTST V12.B16, V9.B16, V9.B16
+	VAND V11.B16, V9.B16, V9.B16
+	VSHL $3, V4.S4, V6.S4
+	VAND V23.B16, V6.B16, V6.B16
+	VORR V9.B16, V6.B16, V6.B16
+	VTBL V18.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V19.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V20.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V21.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V8.B16], V9.B16
+	VCMTST V13.B16, V9.B16, V9.B16
+	VAND V11.B16, V9.B16, V9.B16
+	VSHL $3, V3.S4, V6.S4
+	VAND V23.B16, V6.B16, V6.B16
+	VORR V9.B16, V6.B16, V6.B16
+	VTBL V18.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V19.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V20.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V21.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V8.B16], V9.B16
+	VCMTST V12.B16, V9.B16, V9.B16
+	VAND V11.B16, V9.B16, V9.B16
+	VUSHR $1, V2.S4, V6.S4
+	VAND V23.B16, V6.B16, V6.B16
+	VORR V9.B16, V6.B16, V6.B16
+	VTBL V18.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V19.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V20.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V21.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V8.B16], V9.B16
+	VCMTST V13.B16, V9.B16, V9.B16
+	VAND V11.B16, V9.B16, V9.B16
+	VUSHR $1, V0.S4, V6.S4
+	VAND V23.B16, V6.B16, V6.B16
+	VORR V9.B16, V6.B16, V6.B16
+	VTBL V18.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V19.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V20.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V21.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V17.B16, [V8.B16], V9.B16
+	VCMTST V12.B16, V9.B16, V9.B16
+	VAND V11.B16, V9.B16, V9.B16
+	VUSHR $1, V4.S4, V6.S4
+	VAND V23.B16, V6.B16, V6.B16
+	VORR V9.B16, V6.B16, V6.B16
+	VTBL V18.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V19.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V20.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V21.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V17.B16, [V8.B16], V9.B16
+	VCMTST V13.B16, V9.B16, V9.B16
+	VAND V11.B16, V9.B16, V9.B16
+	VUSHR $1, V3.S4, V6.S4
+	VAND V23.B16, V6.B16, V6.B16
+	VORR V9.B16, V6.B16, V6.B16
+	VTBL V18.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V19.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V20.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V21.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	ADD $22, R25
+	ADD $22, R26
+	ADD $22, R1
+	ADD $22, R2
+	SUB $32, R22
+	CMP $0, R22
+	BGT Q5_0Block
+	MOVD R19, R24
+	LSL $2, R24
+	MOVD 16(RSP), R22
+	ADD R24, R22
+	MOVD R22, 16(RSP)
+	MOVD $16, R24
+	MOVD 24(RSP), R22
+	ADD R24, R22
+	MOVD R22, 24(RSP)
+	MOVD 32(RSP), R24
+	SUB $4, R24
+	MOVD R24, 32(RSP)
+	CBNZ R24, Q5_0Rows
+	RET
+
+Q5_1:
+	MOVD $pattern10101010<>(SB), R17
+	FMOVQ (R17), F12
+	MOVD $pattern08040201<>(SB), R17
+	FMOVQ (R17), F13
+	MOVD $pattern80402010<>(SB), R17
+	FMOVQ (R17), F14
+	MOVD $pattern0000000004040404080808080c0c0c0c<>(SB), R17
+	FMOVQ (R17), F15
+	MOVD $pattern0101010105050505090909090d0d0d0d<>(SB), R17
+	FMOVQ (R17), F16
+	MOVD $pattern02020202060606060a0a0a0a0e0e0e0e<>(SB), R17
+	FMOVQ (R17), F17
+	MOVD $pattern03030303070707070b0b0b0b0f0f0f0f<>(SB), R17
+	FMOVQ (R17), F18
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F19
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F20
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F21
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F22
+	MOVD $pattern33800000<>(SB), R17
+	FMOVQ (R17), F23
+	MOVD $pattern0f0f0f0f<>(SB), R17
+	FMOVQ (R17), F24
+
+Q5_1Rows:
+	MOVD 16(RSP), R25
+	MOVD R25, R26
+	ADD R19, R26
+	MOVD R26, R1
+	ADD R19, R1
+	MOVD R1, R2
+	ADD R19, R2
+	MOVD 24(RSP), R20
+	MOVD 24(R0), R22 // a.Depth
+	PCALIGN $32
+
+Q5_1Block:
+	PRFM 512(R25), PLDL1KEEP
+	PRFM 512(R26), PLDL1KEEP
+	PRFM 512(R1), PLDL1KEEP
+	PRFM 512(R2), PLDL1KEEP
+	FMOVQ (R25), F0
+	FMOVQ (R26), F1
+	FMOVQ (R1), F2
+	FMOVQ (R2), F3
+	VZIP1 V1.S4, V0.S4, V4.S4
+	VZIP2 V1.S4, V0.S4, V1.S4
+	VZIP1 V3.S4, V2.S4, V0.S4
+	VZIP2 V3.S4, V2.S4, V3.S4
+	VZIP1 V0.D2, V4.D2, V2.D2
+	VZIP2 V0.D2, V4.D2, V0.D2
+	VZIP1 V3.D2, V1.D2, V4.D2
+	VZIP2 V3.D2, V1.D2, V3.D2
+	VUZP2 V2.H8, V2.H8, V10.H8
+	WORD $0x0e21794a // fcvtl v10.4s, v10.4h
+	VUZP1 V2.H8, V2.H8, V7.H8
+	WORD $0x0e2178e7 // fcvtl v7.4s, v7.4h
+	VMOV V0.B16, V8.B16
+	WORD $0x6e37dce7 // fmul v7.4s, v7.4s, v23.4s
+	FMOVQ 8(R25), F2
+	FMOVQ 8(R26), F0
+	FMOVQ 8(R1), F4
+	FMOVQ 8(R2), F3
+	VZIP1 V0.S4, V2.S4, V1.S4
+	VZIP2 V0.S4, V2.S4, V0.S4
+	VZIP1 V3.S4, V4.S4, V2.S4
+	VZIP2 V3.S4, V4.S4, V3.S4
+	VZIP1 V2.D2, V1.D2, V4.D2
+	VZIP2 V2.D2, V1.D2, V2.D2
+	VZIP1 V3.D2, V0.D2, V1.D2
+	VZIP2 V3.D2, V0.D2, V3.D2
+	VTBL V15.B16, [V8.B16], V9.B16
+	VCMTST V13.B16, V9.B16, V9.B16
+	VAND V12.B16, V9.B16, V9.B16
+	VAND V24.B16, V4.B16, V6.B16
+	VORR V9.B16, V6.B16, V6.B16
+	VTBL V19.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V7.S4, V5.S4, V11.S4
+	FMOVQ F11, (R20)
+	ADD R21, R20
+	VTBL V20.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V7.S4, V11.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V21.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V7.S4, V5.S4, V11.S4
+	FMOVQ F11, (R20)
+	ADD R21, R20
+	VTBL V22.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V7.S4, V11.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V8.B16], V9.B16
+	VCMTST V14.B16, V9.B16, V9.B16
+	VAND V12.B16, V9.B16, V9.B16
+	VAND V24.B16, V2.B16, V6.B16
+	VORR V9.B16, V6.B16, V6.B16
+	VTBL V19.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V7.S4, V5.S4, V11.S4
+	FMOVQ F11, (R20)
+	ADD R21, R20
+	VTBL V20.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V7.S4, V11.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V21.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V7.S4, V5.S4, V11.S4
+	FMOVQ F11, (R20)
+	ADD R21, R20
+	VTBL V22.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V7.S4, V11.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V8.B16], V9.B16
+	VCMTST V13.B16, V9.B16, V9.B16
+	VAND V12.B16, V9.B16, V9.B16
+	VAND V24.B16, V1.B16, V6.B16
+	VORR V9.B16, V6.B16, V6.B16
+	VTBL V19.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V7.S4, V5.S4, V11.S4
+	FMOVQ F11, (R20)
+	ADD R21, R20
+	VTBL V20.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V7.S4, V11.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V21.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V7.S4, V5.S4, V11.S4
+	FMOVQ F11, (R20)
+	ADD R21, R20
+	VTBL V22.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V7.S4, V11.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V8.B16], V9.B16
+	VCMTST V14.B16, V9.B16, V9.B16
+	VAND V12.B16, V9.B16, V9.B16
+	VAND V24.B16, V3.B16, V6.B16
+	VORR V9.B16, V6.B16, V6.B16
+	VTBL V19.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V7.S4, V5.S4, V11.S4
+	FMOVQ F11, (R20)
+	ADD R21, R20
+	VTBL V20.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V7.S4, V11.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V21.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V7.S4, V5.S4, V11.S4
+	FMOVQ F11, (R20)
+	ADD R21, R20
+	VTBL V22.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V7.S4, V11.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V17.B16, [V8.B16], V9.B16
+	VCMTST V13.B16, V9.B16, V9.B16
+	VAND V12.B16, V9.B16, V9.B16
+	VUSHR $4, V4.S4, V6.S4
+	VAND V24.B16, V6.B16, V6.B16
+	VORR V9.B16, V6.B16, V6.B16
+	VTBL V19.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V7.S4, V5.S4, V11.S4
+	FMOVQ F11, (R20)
+	ADD R21, R20
+	VTBL V20.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V7.S4, V11.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V21.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V7.S4, V5.S4, V11.S4
+	FMOVQ F11, (R20)
+	ADD R21, R20
+	VTBL V22.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V7.S4, V11.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V17.B16, [V8.B16], V9.B16
+	VCMTST V14.B16, V9.B16, V9.B16
+	VAND V12.B16, V9.B16, V9.B16
+	VUSHR $4, V2.S4, V6.S4
+	VAND V24.B16, V6.B16, V6.B16
+	VORR V9.B16, V6.B16, V6.B16
+	VTBL V19.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V7.S4, V5.S4, V11.S4
+	FMOVQ F11, (R20)
+	ADD R21, R20
+	VTBL V20.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V7.S4, V11.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V21.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V7.S4, V5.S4, V11.S4
+	FMOVQ F11, (R20)
+	ADD R21, R20
+	VTBL V22.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V7.S4, V11.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V18.B16, [V8.B16], V9.B16
+	VCMTST V13.B16, V9.B16, V9.B16
+	VAND V12.B16, V9.B16, V9.B16
+	VUSHR $4, V1.S4, V6.S4
+	VAND V24.B16, V6.B16, V6.B16
+	VORR V9.B16, V6.B16, V6.B16
+	VTBL V19.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V7.S4, V5.S4, V11.S4
+	FMOVQ F11, (R20)
+	ADD R21, R20
+	VTBL V20.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V7.S4, V11.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V21.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V7.S4, V5.S4, V11.S4
+	FMOVQ F11, (R20)
+	ADD R21, R20
+	VTBL V22.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V7.S4, V11.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V18.B16, [V8.B16], V9.B16
+	VCMTST V14.B16, V9.B16, V9.B16
+	VAND V12.B16, V9.B16, V9.B16
+	VUSHR $4, V3.S4, V6.S4
+	VAND V24.B16, V6.B16, V6.B16
+	VORR V9.B16, V6.B16, V6.B16
+	VTBL V19.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V7.S4, V5.S4, V11.S4
+	FMOVQ F11, (R20)
+	ADD R21, R20
+	VTBL V20.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V7.S4, V11.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V21.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V7.S4, V5.S4, V11.S4
+	FMOVQ F11, (R20)
+	ADD R21, R20
+	VTBL V22.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V7.S4, V11.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	ADD $24, R25
+	ADD $24, R26
+	ADD $24, R1
+	ADD $24, R2
+	SUB $32, R22
+	CMP $0, R22
+	BGT Q5_1Block
+	MOVD R19, R24
+	LSL $2, R24
+	MOVD 16(RSP), R22
+	ADD R24, R22
+	MOVD R22, 16(RSP)
+	MOVD $16, R24
+	MOVD 24(RSP), R22
+	ADD R24, R22
+	MOVD R22, 24(RSP)
+	MOVD 32(RSP), R24
+	SUB $4, R24
+	MOVD R24, 32(RSP)
+	CBNZ R24, Q5_1Rows
+	RET
+
+Q2_K:
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F10
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F11
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F12
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F13
+	MOVD $patternaaaaaaaa<>(SB), R17
+	FMOVQ (R17), F14
+	MOVD $pattern0f0f0f0f<>(SB), R17
+	FMOVQ (R17), F15
+	MOVD $pattern03030303<>(SB), R17
+	FMOVQ (R17), F16
+	MOVD $pattern27800000<>(SB), R17
+	FMOVQ (R17), F17
+	MOVD $patternb3800000<>(SB), R17
+	FMOVQ (R17), F18
+
+Q2_KRows:
+	MOVD 16(RSP), R25
+	MOVD R25, R26
+	ADD R19, R26
+	MOVD R26, R1
+	ADD R19, R1
+	MOVD R1, R2
+	ADD R19, R2
+	MOVD 24(RSP), R20
+	MOVD 24(R0), R22 // a.Depth
+	PCALIGN $32
+
+Q2_KBlock:
+	FMOVQ 68(R25), F0
+	FMOVQ 68(R26), F1
+	FMOVQ 68(R1), F2
+	FMOVQ 68(R2), F3
+	VZIP2 V1.S4, V0.S4, V0.S4
+	VZIP2 V3.S4, V2.S4, V2.S4
+	VZIP2 V2.D2, V0.D2, V0.D2
+	VUZP2 V0.H8, V0.H8, V8.H8
+	WORD $0x0e217908 // fcvtl v8.4s, v8.4h
+	VUZP1 V0.H8, V0.H8, V7.H8
+	WORD $0x0e2178e7 // fcvtl v7.4s, v7.4h
+	WORD $0x6e31dce7 // fmul v7.4s, v7.4s, v17.4s
+	WORD $0x6e32dd08 // fmul v8.4s, v8.4s, v18.4s
+	FMOVQ F7, 208(RSP)
+	FMOVQ F8, 224(RSP)
+	FMOVQ (R25), F0
+	FMOVQ (R26), F1
+	FMOVQ (R1), F2
+	FMOVQ (R2), F3
+	VZIP1 V1.S4, V0.S4, V4.S4
+	VZIP2 V1.S4, V0.S4, V1.S4
+	VZIP1 V3.S4, V2.S4, V0.S4
+	VZIP2 V3.S4, V2.S4, V3.S4
+	VZIP1 V0.D2, V4.D2, V2.D2
+	VZIP2 V0.D2, V4.D2, V0.D2
+	VZIP1 V3.D2, V1.D2, V4.D2
+	VZIP2 V3.D2, V1.D2, V3.D2
+	VAND V15.B16, V2.B16, V6.B16
+	FMOVQ F6, 80(RSP)
+	VUSHR $4, V2.S4, V6.S4
+	VAND V15.B16, V6.B16, V6.B16
+	FMOVQ F6, 144(RSP)
+	VAND V15.B16, V0.B16, V6.B16
+	FMOVQ F6, 96(RSP)
+	VUSHR $4, V0.S4, V6.S4
+	VAND V15.B16, V6.B16, V6.B16
+	FMOVQ F6, 160(RSP)
+	VAND V15.B16, V4.B16, V6.B16
+	FMOVQ F6, 112(RSP)
+	VUSHR $4, V4.S4, V6.S4
+	VAND V15.B16, V6.B16, V6.B16
+	FMOVQ F6, 176(RSP)
+	VAND V15.B16, V3.B16, V6.B16
+	FMOVQ F6, 128(RSP)
+	VUSHR $4, V3.S4, V6.S4
+	VAND V15.B16, V6.B16, V6.B16
+	FMOVQ F6, 192(RSP)
+	MOVD R20, R24
+	MOVD R24, 48(RSP)
+	MOVD $2, R24
+	PCALIGN $32
+
+Q2_KTurn:
+	FMOVQ 208(RSP), F7
+	FMOVQ 80(RSP), F6
+	VTBL V10.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, 240(RSP)
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, 256(RSP)
+	VUSHR $8, V6.S4, V6.S4
+	FMOVQ F6, 80(RSP)
+	FMOVQ 96(RSP), F6
+	VTBL V10.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, 272(RSP)
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, 288(RSP)
+	VUSHR $8, V6.S4, V6.S4
+	FMOVQ F6, 96(RSP)
+	FMOVQ 112(RSP), F6
+	VTBL V10.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, 304(RSP)
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, 320(RSP)
+	VUSHR $8, V6.S4, V6.S4
+	FMOVQ F6, 112(RSP)
+	FMOVQ 128(RSP), F6
+	VTBL V10.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, 336(RSP)
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, 352(RSP)
+	VUSHR $8, V6.S4, V6.S4
+	FMOVQ F6, 128(RSP)
+	FMOVQ 224(RSP), F7
+	FMOVQ 144(RSP), F6
+	VTBL V10.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, 368(RSP)
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, 384(RSP)
+	VUSHR $8, V6.S4, V6.S4
+	FMOVQ F6, 144(RSP)
+	FMOVQ 160(RSP), F6
+	VTBL V10.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, 400(RSP)
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, 416(RSP)
+	VUSHR $8, V6.S4, V6.S4
+	FMOVQ F6, 160(RSP)
+	FMOVQ 176(RSP), F6
+	VTBL V10.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, 432(RSP)
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, 448(RSP)
+	VUSHR $8, V6.S4, V6.S4
+	FMOVQ F6, 176(RSP)
+	FMOVQ 192(RSP), F6
+	VTBL V10.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, 464(RSP)
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, 480(RSP)
+	VUSHR $8, V6.S4, V6.S4
+	FMOVQ F6, 192(RSP)
+	FMOVQ 16(R25), F2
+	FMOVQ 16(R26), F0
+	FMOVQ 16(R1), F4
+	FMOVQ 16(R2), F3
+	VZIP1 V0.S4, V2.S4, V1.S4
+	VZIP2 V0.S4, V2.S4, V0.S4
+	VZIP1 V3.S4, V4.S4, V2.S4
+	VZIP2 V3.S4, V4.S4, V3.S4
+	VZIP1 V2.D2, V1.D2, V4.D2
+	VZIP2 V2.D2, V1.D2, V2.D2
+	VZIP1 V3.D2, V0.D2, V1.D2
+	VZIP2 V3.D2, V0.D2, V3.D2
+	FMOVQ 240(RSP), F7
+	FMOVQ 368(RSP), F8
+	VAND V16.B16, V4.B16, V6.B16
+	VTBL V10.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V11.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VAND V16.B16, V2.B16, V6.B16
+	VTBL V10.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V11.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VAND V16.B16, V1.B16, V6.B16
+	VTBL V10.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V11.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VAND V16.B16, V3.B16, V6.B16
+	VTBL V10.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V11.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	ADD R23, R20
+	FMOVQ 256(RSP), F7
+	FMOVQ 384(RSP), F8
+	VUSHR $2, V4.S4, V6.S4
+	VAND V16.B16, V6.B16, V6.B16
+	VTBL V10.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V11.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VUSHR $2, V2.S4, V6.S4
+	VAND V16.B16, V6.B16, V6.B16
+	VTBL V10.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V11.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VUSHR $2, V1.S4, V6.S4
+	VAND V16.B16, V6.B16, V6.B16
+	VTBL V10.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V11.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VUSHR $2, V3.S4, V6.S4
+	VAND V16.B16, V6.B16, V6.B16
+	VTBL V10.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V11.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	ADD R23, R20
+	FMOVQ 272(RSP), F7
+	FMOVQ 400(RSP), F8
+	VUSHR $4, V4.S4, V6.S4
+	VAND V16.B16, V6.B16, V6.B16
+	VTBL V10.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V11.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VUSHR $4, V2.S4, V6.S4
+	VAND V16.B16, V6.B16, V6.B16
+	VTBL V10.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V11.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VUSHR $4, V1.S4, V6.S4
+	VAND V16.B16, V6.B16, V6.B16
+	VTBL V10.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V11.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VUSHR $4, V3.S4, V6.S4
+	VAND V16.B16, V6.B16, V6.B16
+	VTBL V10.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V11.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	ADD R23, R20
+	FMOVQ 288(RSP), F7
+	FMOVQ 416(RSP), F8
+	VUSHR $6, V4.S4, V6.S4
+	VAND V16.B16, V6.B16, V6.B16
+	VTBL V10.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V11.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VUSHR $6, V2.S4, V6.S4
+	VAND V16.B16, V6.B16, V6.B16
+	VTBL V10.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V11.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VUSHR $6, V1.S4, V6.S4
+	VAND V16.B16, V6.B16, V6.B16
+	VTBL V10.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V11.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VUSHR $6, V3.S4, V6.S4
+	VAND V16.B16, V6.B16, V6.B16
+	VTBL V10.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V11.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	ADD R23, R20
+	FMOVQ 48(R25), F4
+	FMOVQ 48(R26), F2
+	FMOVQ 48(R1), F1
+	FMOVQ 48(R2), F3
+	VZIP1 V2.S4, V4.S4, V0.S4
+	VZIP2 V2.S4, V4.S4, V2.S4
+	VZIP1 V3.S4, V1.S4, V4.S4
+	VZIP2 V3.S4, V1.S4, V3.S4
+	VZIP1 V4.D2, V0.D2, V1.D2
+	VZIP2 V4.D2, V0.D2, V4.D2
+	VZIP1 V3.D2, V2.D2, V0.D2
+	VZIP2 V3.D2, V2.D2, V3.D2
+	FMOVQ 304(RSP), F7
+	FMOVQ 432(RSP), F8
+	VAND V16.B16, V1.B16, V6.B16
+	VTBL V10.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V11.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VAND V16.B16, V4.B16, V6.B16
+	VTBL V10.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V11.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VAND V16.B16, V0.B16, V6.B16
+	VTBL V10.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V11.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VAND V16.B16, V3.B16, V6.B16
+	VTBL V10.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V11.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	ADD R23, R20
+	FMOVQ 320(RSP), F7
+	FMOVQ 448(RSP), F8
+	VUSHR $2, V1.S4, V6.S4
+	VAND V16.B16, V6.B16, V6.B16
+	VTBL V10.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V11.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VUSHR $2, V4.S4, V6.S4
+	VAND V16.B16, V6.B16, V6.B16
+	VTBL V10.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V11.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VUSHR $2, V0.S4, V6.S4
+	VAND V16.B16, V6.B16, V6.B16
+	VTBL V10.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V11.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VUSHR $2, V3.S4, V6.S4
+	VAND V16.B16, V6.B16, V6.B16
+	VTBL V10.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V11.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	ADD R23, R20
+	FMOVQ 336(RSP), F7
+	FMOVQ 464(RSP), F8
+	VUSHR $4, V1.S4, V6.S4
+	VAND V16.B16, V6.B16, V6.B16
+	VTBL V10.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V11.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VUSHR $4, V4.S4, V6.S4
+	VAND V16.B16, V6.B16, V6.B16
+	VTBL V10.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V11.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VUSHR $4, V0.S4, V6.S4
+	VAND V16.B16, V6.B16, V6.B16
+	VTBL V10.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V11.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VUSHR $4, V3.S4, V6.S4
+	VAND V16.B16, V6.B16, V6.B16
+	VTBL V10.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V11.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	ADD R23, R20
+	FMOVQ 352(RSP), F7
+	FMOVQ 480(RSP), F8
+	VUSHR $6, V1.S4, V6.S4
+	VAND V16.B16, V6.B16, V6.B16
+	VTBL V10.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V11.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VUSHR $6, V4.S4, V6.S4
+	VAND V16.B16, V6.B16, V6.B16
+	VTBL V10.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V11.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VUSHR $6, V0.S4, V6.S4
+	VAND V16.B16, V6.B16, V6.B16
+	VTBL V10.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V11.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VUSHR $6, V3.S4, V6.S4
+	VAND V16.B16, V6.B16, V6.B16
+	VTBL V10.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V11.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	ADD R23, R20
+	PRFM 512(R25), PLDL1KEEP
+	PRFM 512(R26), PLDL1KEEP
+	PRFM 512(R1), PLDL1KEEP
+	PRFM 512(R2), PLDL1KEEP
+	ADD $16, R25
+	ADD $16, R26
+	ADD $16, R1
+	ADD $16, R2
+	SUB R23, R20
+	SUB $1, R24
+	CBZ R24, Q2_KTurned
+	MOVD 48(RSP), R20
+	ADD R23, R20
+	JMP Q2_KTurn
+
+Q2_KTurned:
+	ADD $52, R25
+	ADD $52, R26
+	ADD $52, R1
+	ADD $52, R2
+	SUB $256, R22
+	CMP $0, R22
+	BGT Q2_KBlock
+	MOVD R19, R24
+	LSL $2, R24
+	MOVD 16(RSP), R22
+	ADD R24, R22
+	MOVD R22, 16(RSP)
+	MOVD $16, R24
+	MOVD 24(RSP), R22
+	ADD R24, R22
+	MOVD R22, 24(RSP)
+	MOVD 32(RSP), R24
+	SUB $4, R24
+	MOVD R24, 32(RSP)
+	CBNZ R24, Q2_KRows
+	RET
+
+Q3_K:
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F13
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F14
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F15
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F16
+	MOVD $patternaaaaaaaa<>(SB), R17
+	FMOVQ (R17), F17
+	MOVD $pattern3c3c3c3c<>(SB), R17
+	FMOVQ (R17), F18
+	MOVD $patternc0c0c0c0<>(SB), R17
+	FMOVQ (R17), F19
+	MOVD $pattern24000000<>(SB), R17
+	FMOVQ (R17), F20
+	MOVD $patternffffffff<>(SB), R17
+	FMOVQ (R17), F21
+	MOVD $pattern60606060<>(SB), R17
+	FMOVQ (R17), F22
+	MOVD $pattern80808080<>(SB), R17
+	FMOVQ (R17), F23
+
+Q3_KRows:
+	MOVD 16(RSP), R25
+	MOVD R25, R26
+	ADD R19, R26
+	MOVD R26, R1
+	ADD R19, R1
+	MOVD R1, R2
+	ADD R19, R2
+	MOVD 24(RSP), R20
+	MOVD 24(R0), R22 // a.Depth
+	PCALIGN $32
+
+Q3_KBlock:
+	FMOVQ 94(R25), F0
+	FMOVQ 94(R26), F1
+	FMOVQ 94(R1), F2
+	FMOVQ 94(R2), F3
+	VZIP1 V1.S4, V0.S4, V4.S4
+	VZIP2 V1.S4, V0.S4, V1.S4
+	VZIP1 V3.S4, V2.S4, V0.S4
+	VZIP2 V3.S4, V2.S4, V3.S4
+	VZIP1 V0.D2, V4.D2, V2.D2
+	VZIP2 V0.D2, V4.D2, V0.D2
+	VZIP1 V3.D2, V1.D2, V4.D2
+	VZIP2 V3.D2, V1.D2, V3.D2
+	VUZP2 V3.H8, V3.H8, V8.H8
+	WORD $0x0e217908 // fcvtl v8.4s, v8.4h
+	VUZP1 V3.H8, V3.H8, V7.H8
+	WORD $0x0e2178e7 // fcvtl v7.4s, v7.4h
+	WORD $0x6e34dd08 // fmul v8.4s, v8.4s, v20.4s
+	FMOVQ F8, 208(RSP)
+	VUSHR $16, V2.S4, V2.S4
+	VSHL $16, V0.S4, V1.S4
+	VORR V1.B16, V2.B16, V2.B16
+	VUSHR $16, V0.S4, V0.S4
+	VSHL $16, V4.S4, V1.S4
+	VORR V1.B16, V0.B16, V0.B16
+	VUSHR $16, V4.S4, V4.S4
+	VSHL $16, V3.S4, V1.S4
+	VORR V1.B16, V4.B16, V4.B16
+	VEOR V17.B16, V4.B16, V4.B16
+	VSHL $2, V2.S4, V6.S4
+	VAND V18.B16, V6.B16, V6.B16
+	VSHL $6, V4.S4, V1.S4
+	VAND V19.B16, V1.B16, V1.B16
+	VORR V1.B16, V6.B16, V6.B16
+	FMOVQ F6, 80(RSP)
+	VSHL $2, V0.S4, V6.S4
+	VAND V18.B16, V6.B16, V6.B16
+	VSHL $4, V4.S4, V1.S4
+	VAND V19.B16, V1.B16, V1.B16
+	VORR V1.B16, V6.B16, V6.B16
+	FMOVQ F6, 96(RSP)
+	VUSHR $2, V2.S4, V6.S4
+	VAND V18.B16, V6.B16, V6.B16
+	VSHL $2, V4.S4, V1.S4
+	VAND V19.B16, V1.B16, V1.B16
+	VORR V1.B16, V6.B16, V6.B16
+	FMOVQ F6, 112(RSP)
+	VUSHR $2, V0.S4, V6.S4
+	VAND V18.B16, V6.B16, V6.B16
+	VAND V19.B16, V4.B16, V1.B16
+	VORR V1.B16, V6.B16, V6.B16
+	FMOVQ F6, 128(RSP)
+	MOVD R20, R24
+	MOVD R24, 48(RSP)
+	MOVD $2, R24
+	PCALIGN $32
+
+Q3_KTurn:
+	FMOVQ 208(RSP), F7
+	FMOVQ 80(RSP), F6
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, 240(RSP)
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, 256(RSP)
+	VUSHR $8, V6.S4, V6.S4
+	FMOVQ F6, 80(RSP)
+	FMOVQ 96(RSP), F6
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, 272(RSP)
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, 288(RSP)
+	VUSHR $8, V6.S4, V6.S4
+	FMOVQ F6, 96(RSP)
+	FMOVQ 112(RSP), F6
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, 304(RSP)
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, 320(RSP)
+	VUSHR $8, V6.S4, V6.S4
+	FMOVQ F6, 112(RSP)
+	FMOVQ 128(RSP), F6
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, 336(RSP)
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, 352(RSP)
+	VUSHR $8, V6.S4, V6.S4
+	FMOVQ F6, 128(RSP)
+	FMOVQ (R25), F9
+	FMOVQ (R26), F10
+	FMOVQ (R1), F11
+	FMOVQ (R2), F12
+	VZIP1 V10.S4, V9.S4, V1.S4
+	VZIP2 V10.S4, V9.S4, V10.S4
+	VZIP1 V12.S4, V11.S4, V9.S4
+	VZIP2 V12.S4, V11.S4, V12.S4
+	VZIP1 V9.D2, V1.D2, V11.D2
+	VZIP2 V9.D2, V1.D2, V9.D2
+	VZIP1 V12.D2, V10.D2, V1.D2
+	VZIP2 V12.D2, V10.D2, V12.D2
+	VEOR V21.B16, V11.B16, V11.B16
+	VEOR V21.B16, V9.B16, V9.B16
+	VEOR V21.B16, V1.B16, V1.B16
+	VEOR V21.B16, V12.B16, V12.B16
+	FMOVQ 32(R25), F2
+	FMOVQ 32(R26), F0
+	FMOVQ 32(R1), F4
+	FMOVQ 32(R2), F3
+	VZIP1 V0.S4, V2.S4, V10.S4
+	VZIP2 V0.S4, V2.S4, V0.S4
+	VZIP1 V3.S4, V4.S4, V2.S4
+	VZIP2 V3.S4, V4.S4, V3.S4
+	VZIP1 V2.D2, V10.D2, V4.D2
+	VZIP2 V2.D2, V10.D2, V2.D2
+	VZIP1 V3.D2, V0.D2, V10.D2
+	VZIP2 V3.D2, V0.D2, V3.D2
+	FMOVQ 240(RSP), F7
+	VSHL $5, V4.S4, V6.S4
+	VAND V22.B16, V6.B16, V6.B16
+	VSHL $7, V11.S4, V0.S4
+	VAND V23.B16, V0.B16, V0.B16
+	VORR V0.B16, V6.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VSHL $5, V2.S4, V6.S4
+	VAND V22.B16, V6.B16, V6.B16
+	VSHL $7, V9.S4, V0.S4
+	VAND V23.B16, V0.B16, V0.B16
+	VORR V0.B16, V6.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VSHL $5, V10.S4, V6.S4
+	VAND V22.B16, V6.B16, V6.B16
+	VSHL $7, V1.S4, V0.S4
+	VAND V23.B16, V0.B16, V0.B16
+	VORR V0.B16, V6.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VSHL $5, V3.S4, V6.S4
+	VAND V22.B16, V6.B16, V6.B16
+	VSHL $7, V12.S4, V0.S4
+	VAND V23.B16, V0.B16, V0.B16
+	VORR V0.B16, V6.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	ADD R23, R20
+	FMOVQ 256(RSP), F7
+	VSHL $3, V4.S4, V6.S4
+	VAND V22.B16, V6.B16, V6.B16
+	VSHL $6, V11.S4, V0.S4
+	VAND V23.B16, V0.B16, V0.B16
+	VORR V0.B16, V6.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VSHL $3, V2.S4, V6.S4
+	VAND V22.B16, V6.B16, V6.B16
+	VSHL $6, V9.S4, V0.S4
+	VAND V23.B16, V0.B16, V0.B16
+	VORR V0.B16, V6.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VSHL $3, V10.S4, V6.S4
+	VAND V22.B16, V6.B16, V6.B16
+	VSHL $6, V1.S4, V0.S4
+	VAND V23.B16, V0.B16, V0.B16
+	VORR V0.B16, V6.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VSHL $3, V3.S4, V6.S4
+	VAND V22.B16, V6.B16, V6.B16
+	VSHL $6, V12.S4, V0.S4
+	VAND V23.B16, V0.B16, V0.B16
+	VORR V0.B16, V6.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	ADD R23, R20
+	FMOVQ 272(RSP), F7
+	VSHL $1, V4.S4, V6.S4
+	VAND V22.B16, V6.B16, V6.B16
+	VSHL $5, V11.S4, V0.S4
+	VAND V23.B16, V0.B16, V0.B16
+	VORR V0.B16, V6.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VSHL $1, V2.S4, V6.S4
+	VAND V22.B16, V6.B16, V6.B16
+	VSHL $5, V9.S4, V0.S4
+	VAND V23.B16, V0.B16, V0.B16
+	VORR V0.B16, V6.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VSHL $1, V10.S4, V6.S4
+	VAND V22.B16, V6.B16, V6.B16
+	VSHL $5, V1.S4, V0.S4
+	VAND V23.B16, V0.B16, V0.B16
+	VORR V0.B16, V6.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VSHL $1, V3.S4, V6.S4
+	VAND V22.B16, V6.B16, V6.B16
+	VSHL $5, V12.S4, V0.S4
+	VAND V23.B16, V0.B16, V0.B16
+	VORR V0.B16, V6.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	ADD R23, R20
+	FMOVQ 288(RSP), F7
+	VUSHR $1, V4.S4, V6.S4
+	VAND V22.B16, V6.B16, V6.B16
+	VSHL $4, V11.S4, V0.S4
+	VAND V23.B16, V0.B16, V0.B16
+	VORR V0.B16, V6.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VUSHR $1, V2.S4, V6.S4
+	VAND V22.B16, V6.B16, V6.B16
+	VSHL $4, V9.S4, V0.S4
+	VAND V23.B16, V0.B16, V0.B16
+	VORR V0.B16, V6.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VUSHR $1, V10.S4, V6.S4
+	VAND V22.B16, V6.B16, V6.B16
+	VSHL $4, V1.S4, V0.S4
+	VAND V23.B16, V0.B16, V0.B16
+	VORR V0.B16, V6.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VUSHR $1, V3.S4, V6.S4
+	VAND V22.B16, V6.B16, V6.B16
+	VSHL $4, V12.S4, V0.S4
+	VAND V23.B16, V0.B16, V0.B16
+	VORR V0.B16, V6.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	ADD R23, R20
+	FMOVQ 64(R25), F4
+	FMOVQ 64(R26), F2
+	FMOVQ 64(R1), F10
+	FMOVQ 64(R2), F3
+	VZIP1 V2.S4, V4.S4, V0.S4
+	VZIP2 V2.S4, V4.S4, V2.S4
+	VZIP1 V3.S4, V10.S4, V4.S4
+	VZIP2 V3.S4, V10.S4, V3.S4
+	VZIP1 V4.D2, V0.D2, V10.D2
+	VZIP2 V4.D2, V0.D2, V4.D2
+	VZIP1 V3.D2, V2.D2, V0.D2
+	VZIP2 V3.D2, V2.D2, V3.D2
+	FMOVQ 304(RSP), F7
+	VSHL $5, V10.S4, V6.S4
+	VAND V22.B16, V6.B16, V6.B16
+	VSHL $3, V11.S4, V2.S4
+	VAND V23.B16, V2.B16, V2.B16
+	VORR V2.B16, V6.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VSHL $5, V4.S4, V6.S4
+	VAND V22.B16, V6.B16, V6.B16
+	VSHL $3, V9.S4, V2.S4
+	VAND V23.B16, V2.B16, V2.B16
+	VORR V2.B16, V6.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VSHL $5, V0.S4, V6.S4
+	VAND V22.B16, V6.B16, V6.B16
+	VSHL $3, V1.S4, V2.S4
+	VAND V23.B16, V2.B16, V2.B16
+	VORR V2.B16, V6.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VSHL $5, V3.S4, V6.S4
+	VAND V22.B16, V6.B16, V6.B16
+	VSHL $3, V12.S4, V2.S4
+	VAND V23.B16, V2.B16, V2.B16
+	VORR V2.B16, V6.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	ADD R23, R20
+	FMOVQ 320(RSP), F7
+	VSHL $3, V10.S4, V6.S4
+	VAND V22.B16, V6.B16, V6.B16
+	VSHL $2, V11.S4, V2.S4
+	VAND V23.B16, V2.B16, V2.B16
+	VORR V2.B16, V6.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VSHL $3, V4.S4, V6.S4
+	VAND V22.B16, V6.B16, V6.B16
+	VSHL $2, V9.S4, V2.S4
+	VAND V23.B16, V2.B16, V2.B16
+	VORR V2.B16, V6.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VSHL $3, V0.S4, V6.S4
+	VAND V22.B16, V6.B16, V6.B16
+	VSHL $2, V1.S4, V2.S4
+	VAND V23.B16, V2.B16, V2.B16
+	VORR V2.B16, V6.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VSHL $3, V3.S4, V6.S4
+	VAND V22.B16, V6.B16, V6.B16
+	VSHL $2, V12.S4, V2.S4
+	VAND V23.B16, V2.B16, V2.B16
+	VORR V2.B16, V6.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	ADD R23, R20
+	FMOVQ 336(RSP), F7
+	VSHL $1, V10.S4, V6.S4
+	VAND V22.B16, V6.B16, V6.B16
+	VSHL $1, V11.S4, V2.S4
+	VAND V23.B16, V2.B16, V2.B16
+	VORR V2.B16, V6.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VSHL $1, V4.S4, V6.S4
+	VAND V22.B16, V6.B16, V6.B16
+	VSHL $1, V9.S4, V2.S4
+	VAND V23.B16, V2.B16, V2.B16
+	VORR V2.B16, V6.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VSHL $1, V0.S4, V6.S4
+	VAND V22.B16, V6.B16, V6.B16
+	VSHL $1, V1.S4, V2.S4
+	VAND V23.B16, V2.B16, V2.B16
+	VORR V2.B16, V6.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VSHL $1, V3.S4, V6.S4
+	VAND V22.B16, V6.B16, V6.B16
+	VSHL $1, V12.S4, V2.S4
+	VAND V23.B16, V2.B16, V2.B16
+	VORR V2.B16, V6.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	ADD R23, R20
+	FMOVQ 352(RSP), F7
+	VUSHR $1, V10.S4, V6.S4
+	VAND V22.B16, V6.B16, V6.B16
+	VAND V23.B16, V11.B16, V2.B16
+	VORR V2.B16, V6.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VUSHR $1, V4.S4, V6.S4
+	VAND V22.B16, V6.B16, V6.B16
+	VAND V23.B16, V9.B16, V2.B16
+	VORR V2.B16, V6.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VUSHR $1, V0.S4, V6.S4
+	VAND V22.B16, V6.B16, V6.B16
+	VAND V23.B16, V1.B16, V2.B16
+	VORR V2.B16, V6.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VUSHR $1, V3.S4, V6.S4
+	VAND V22.B16, V6.B16, V6.B16
+	VAND V23.B16, V12.B16, V2.B16
+	VORR V2.B16, V6.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	ADD R23, R20
+	PRFM 512(R25), PLDL1KEEP
+	PRFM 512(R26), PLDL1KEEP
+	PRFM 512(R1), PLDL1KEEP
+	PRFM 512(R2), PLDL1KEEP
+	ADD $16, R25
+	ADD $16, R26
+	ADD $16, R1
+	ADD $16, R2
+	SUB R23, R20
+	SUB $1, R24
+	CBZ R24, Q3_KTurned
+	MOVD 48(RSP), R20
+	ADD R23, R20
+	JMP Q3_KTurn
+
+Q3_KTurned:
+	ADD $78, R25
+	ADD $78, R26
+	ADD $78, R1
+	ADD $78, R2
+	SUB $256, R22
+	CMP $0, R22
+	BGT Q3_KBlock
+	MOVD R19, R24
+	LSL $2, R24
+	MOVD 16(RSP), R22
+	ADD R24, R22
+	MOVD R22, 16(RSP)
+	MOVD $16, R24
+	MOVD 24(RSP), R22
+	ADD R24, R22
+	MOVD R22, 24(RSP)
+	MOVD 32(RSP), R24
+	SUB $4, R24
+	MOVD R24, 32(RSP)
+	CBNZ R24, Q3_KRows
+	RET
+
+Q4_K:
+	MOVD $pattern0f0f0f0f<>(SB), R17
+	FMOVQ (R17), F10
+	MOVD $pattern0f0f0f0f<>(SB), R17
+	FMOVQ (R17), F11
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F12
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F13
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F14
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F15
+	MOVD $pattern27800000<>(SB), R17
+	FMOVQ (R17), F16
+	MOVD $patternb3800000<>(SB), R17
+	FMOVQ (R17), F17
+	MOVD $pattern3f3f3f3f<>(SB), R17
+	FMOVQ (R17), F18
+	MOVD $pattern30303030<>(SB), R17
+	FMOVQ (R17), F19
+
+Q4_KRows:
+	MOVD 16(RSP), R25
+	MOVD R25, R26
+	ADD R19, R26
+	MOVD R26, R1
+	ADD R19, R1
+	MOVD R1, R2
+	ADD R19, R2
+	MOVD 24(RSP), R20
+	MOVD 24(R0), R22 // a.Depth
+	PCALIGN $32
+
+Q4_KBlock:
+	FMOVQ (R25), F0
+	FMOVQ (R26), F1
+	FMOVQ (R1), F2
+	FMOVQ (R2), F3
+	VZIP1 V1.S4, V0.S4, V4.S4
+	VZIP2 V1.S4, V0.S4, V1.S4
+	VZIP1 V3.S4, V2.S4, V0.S4
+	VZIP2 V3.S4, V2.S4, V3.S4
+	VZIP1 V0.D2, V4.D2, V2.D2
+	VZIP2 V0.D2, V4.D2, V0.D2
+	VZIP1 V3.D2, V1.D2, V4.D2
+	VZIP2 V3.D2, V1.D2, V3.D2
+	VUZP2 V2.H8, V2.H8, V8.H8
+	WORD $0x0e217908 // fcvtl v8.4s, v8.4h
+	VUZP1 V2.H8, V2.H8, V7.H8
+	WORD $0x0e2178e7 // fcvtl v7.4s, v7.4h
+	WORD $0x6e30dce7 // fmul v7.4s, v7.4s, v16.4s
+	WORD $0x6e31dd08 // fmul v8.4s, v8.4s, v17.4s
+	VAND V18.B16, V0.B16, V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, 80(RSP)
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, 96(RSP)
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, 112(RSP)
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, 128(RSP)
+	VUSHR $2, V0.S4, V6.S4
+	VAND V19.B16, V6.B16, V6.B16
+	VAND V10.B16, V3.B16, V2.B16
+	VORR V2.B16, V6.B16, V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, 144(RSP)
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, 160(RSP)
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, 176(RSP)
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, 192(RSP)
+	VAND V18.B16, V4.B16, V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e28dca5 // fmul v5.4s, v5.4s, v8.4s
+	FMOVQ F5, 208(RSP)
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e28dca5 // fmul v5.4s, v5.4s, v8.4s
+	FMOVQ F5, 224(RSP)
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e28dca5 // fmul v5.4s, v5.4s, v8.4s
+	FMOVQ F5, 240(RSP)
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e28dca5 // fmul v5.4s, v5.4s, v8.4s
+	FMOVQ F5, 256(RSP)
+	VUSHR $2, V4.S4, V6.S4
+	VAND V19.B16, V6.B16, V6.B16
+	VUSHR $4, V3.S4, V2.S4
+	VAND V10.B16, V2.B16, V2.B16
+	VORR V2.B16, V6.B16, V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e28dca5 // fmul v5.4s, v5.4s, v8.4s
+	FMOVQ F5, 272(RSP)
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e28dca5 // fmul v5.4s, v5.4s, v8.4s
+	FMOVQ F5, 288(RSP)
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e28dca5 // fmul v5.4s, v5.4s, v8.4s
+	FMOVQ F5, 304(RSP)
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e28dca5 // fmul v5.4s, v5.4s, v8.4s
+	FMOVQ F5, 320(RSP)
+	MOVD R20, R24
+	MOVD R24, 48(RSP)
+	MOVD $2, R24
+	PCALIGN $32
+
+Q4_KTurn:
+	FMOVQ 16(R25), F2
+	FMOVQ 16(R26), F0
+	FMOVQ 16(R1), F4
+	FMOVQ 16(R2), F3
+	VZIP1 V0.S4, V2.S4, V1.S4
+	VZIP2 V0.S4, V2.S4, V0.S4
+	VZIP1 V3.S4, V4.S4, V2.S4
+	VZIP2 V3.S4, V4.S4, V3.S4
+	VZIP1 V2.D2, V1.D2, V4.D2
+	VZIP2 V2.D2, V1.D2, V2.D2
+	VZIP1 V3.D2, V0.D2, V1.D2
+	VZIP2 V3.D2, V0.D2, V3.D2
+	FMOVQ 80(RSP), F7
+	FMOVQ 208(RSP), F8
+	VAND V11.B16, V4.B16, V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VAND V11.B16, V2.B16, V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VAND V11.B16, V1.B16, V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VAND V11.B16, V3.B16, V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	ADD R23, R20
+	FMOVQ 96(RSP), F7
+	FMOVQ 224(RSP), F8
+	VUSHR $4, V4.S4, V6.S4
+	VAND V11.B16, V6.B16, V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VUSHR $4, V2.S4, V6.S4
+	VAND V11.B16, V6.B16, V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VUSHR $4, V1.S4, V6.S4
+	VAND V11.B16, V6.B16, V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VUSHR $4, V3.S4, V6.S4
+	VAND V11.B16, V6.B16, V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	ADD R23, R20
+	FMOVQ 48(R25), F4
+	FMOVQ 48(R26), F2
+	FMOVQ 48(R1), F1
+	FMOVQ 48(R2), F3
+	VZIP1 V2.S4, V4.S4, V0.S4
+	VZIP2 V2.S4, V4.S4, V2.S4
+	VZIP1 V3.S4, V1.S4, V4.S4
+	VZIP2 V3.S4, V1.S4, V3.S4
+	VZIP1 V4.D2, V0.D2, V1.D2
+	VZIP2 V4.D2, V0.D2, V4.D2
+	VZIP1 V3.D2, V2.D2, V0.D2
+	VZIP2 V3.D2, V2.D2, V3.D2
+	FMOVQ 112(RSP), F7
+	FMOVQ 240(RSP), F8
+	VAND V11.B16, V1.B16, V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VAND V11.B16, V4.B16, V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VAND V11.B16, V0.B16, V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VAND V11.B16, V3.B16, V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	ADD R23, R20
+	FMOVQ 128(RSP), F7
+	FMOVQ 256(RSP), F8
+	VUSHR $4, V1.S4, V6.S4
+	VAND V11.B16, V6.B16, V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VUSHR $4, V4.S4, V6.S4
+	VAND V11.B16, V6.B16, V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VUSHR $4, V0.S4, V6.S4
+	VAND V11.B16, V6.B16, V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VUSHR $4, V3.S4, V6.S4
+	VAND V11.B16, V6.B16, V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	ADD R23, R20
+	FMOVQ 80(R25), F1
+	FMOVQ 80(R26), F4
+	FMOVQ 80(R1), F0
+	FMOVQ 80(R2), F3
+	VZIP1 V4.S4, V1.S4, V2.S4
+	VZIP2 V4.S4, V1.S4, V4.S4
+	VZIP1 V3.S4, V0.S4, V1.S4
+	VZIP2 V3.S4, V0.S4, V3.S4
+	VZIP1 V1.D2, V2.D2, V0.D2
+	VZIP2 V1.D2, V2.D2, V1.D2
+	VZIP1 V3.D2, V4.D2, V2.D2
+	VZIP2 V3.D2, V4.D2, V3.D2
+	FMOVQ 144(RSP), F7
+	FMOVQ 272(RSP), F8
+	VAND V11.B16, V0.B16, V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VAND V11.B16, V1.B16, V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VAND V11.B16, V2.B16, V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VAND V11.B16, V3.B16, V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	ADD R23, R20
+	FMOVQ 160(RSP), F7
+	FMOVQ 288(RSP), F8
+	VUSHR $4, V0.S4, V6.S4
+	VAND V11.B16, V6.B16, V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VUSHR $4, V1.S4, V6.S4
+	VAND V11.B16, V6.B16, V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VUSHR $4, V2.S4, V6.S4
+	VAND V11.B16, V6.B16, V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VUSHR $4, V3.S4, V6.S4
+	VAND V11.B16, V6.B16, V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	ADD R23, R20
+	FMOVQ 112(R25), F0
+	FMOVQ 112(R26), F1
+	FMOVQ 112(R1), F2
+	FMOVQ 112(R2), F3
+	VZIP1 V1.S4, V0.S4, V4.S4
+	VZIP2 V1.S4, V0.S4, V1.S4
+	VZIP1 V3.S4, V2.S4, V0.S4
+	VZIP2 V3.S4, V2.S4, V3.S4
+	VZIP1 V0.D2, V4.D2, V2.D2
+	VZIP2 V0.D2, V4.D2, V0.D2
+	VZIP1 V3.D2, V1.D2, V4.D2
+	VZIP2 V3.D2, V1.D2, V3.D2
+	FMOVQ 176(RSP), F7
+	FMOVQ 304(RSP), F8
+	VAND V11.B16, V2.B16, V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VAND V11.B16, V0.B16, V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VAND V11.B16, V4.B16, V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VAND V11.B16, V3.B16, V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	ADD R23, R20
+	FMOVQ 192(RSP), F7
+	FMOVQ 320(RSP), F8
+	VUSHR $4, V2.S4, V6.S4
+	VAND V11.B16, V6.B16, V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VUSHR $4, V0.S4, V6.S4
+	VAND V11.B16, V6.B16, V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VUSHR $4, V4.S4, V6.S4
+	VAND V11.B16, V6.B16, V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VUSHR $4, V3.S4, V6.S4
+	VAND V11.B16, V6.B16, V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	ADD R23, R20
+	PRFM 512(R25), PLDL1KEEP
+	PRFM 512(R26), PLDL1KEEP
+	PRFM 512(R1), PLDL1KEEP
+	PRFM 512(R2), PLDL1KEEP
+	ADD $16, R25
+	ADD $16, R26
+	ADD $16, R1
+	ADD $16, R2
+	SUB R23, R20
+	SUB $1, R24
+	CBZ R24, Q4_KTurned
+	MOVD 48(RSP), R20
+	ADD R23, R20
+	JMP Q4_KTurn
+
+Q4_KTurned:
+	ADD $112, R25
+	ADD $112, R26
+	ADD $112, R1
+	ADD $112, R2
+	SUB $256, R22
+	CMP $0, R22
+	BGT Q4_KBlock
+	MOVD R19, R24
+	LSL $2, R24
+	MOVD 16(RSP), R22
+	ADD R24, R22
+	MOVD R22, 16(RSP)
+	MOVD $16, R24
+	MOVD 24(RSP), R22
+	ADD R24, R22
+	MOVD R22, 24(RSP)
+	MOVD 32(RSP), R24
+	SUB $4, R24
+	MOVD R24, 32(RSP)
+	CBNZ R24, Q4_KRows
+	RET
+
+Q5_K:
+	MOVD $pattern0f0f0f0f<>(SB), R17
+	FMOVQ (R17), F10
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F15
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F16
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F17
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F18
+	MOVD $pattern27800000<>(SB), R17
+	FMOVQ (R17), F19
+	MOVD $patternb3800000<>(SB), R17
+	FMOVQ (R17), F20
+	MOVD $pattern3f3f3f3f<>(SB), R17
+	FMOVQ (R17), F21
+	MOVD $pattern30303030<>(SB), R17
+	FMOVQ (R17), F22
+	MOVD $pattern10101010<>(SB), R17
+	FMOVQ (R17), F23
+
+Q5_KRows:
+	MOVD 16(RSP), R25
+	MOVD R25, R26
+	ADD R19, R26
+	MOVD R26, R1
+	ADD R19, R1
+	MOVD R1, R2
+	ADD R19, R2
+	MOVD 24(RSP), R20
+	MOVD 24(R0), R22 // a.Depth
+	PCALIGN $32
+
+Q5_KBlock:
+	FMOVQ (R25), F0
+	FMOVQ (R26), F1
+	FMOVQ (R1), F2
+	FMOVQ (R2), F3
+	VZIP1 V1.S4, V0.S4, V4.S4
+	VZIP2 V1.S4, V0.S4, V1.S4
+	VZIP1 V3.S4, V2.S4, V0.S4
+	VZIP2 V3.S4, V2.S4, V3.S4
+	VZIP1 V0.D2, V4.D2, V2.D2
+	VZIP2 V0.D2, V4.D2, V0.D2
+	VZIP1 V3.D2, V1.D2, V4.D2
+	VZIP2 V3.D2, V1.D2, V3.D2
+	VUZP2 V2.H8, V2.H8, V8.H8
+	WORD $0x0e217908 // fcvtl v8.4s, v8.4h
+	VUZP1 V2.H8, V2.H8, V7.H8
+	WORD $0x0e2178e7 // fcvtl v7.4s, v7.4h
+	WORD $0x6e33dce7 // fmul v7.4s, v7.4s, v19.4s
+	WORD $0x6e34dd08 // fmul v8.4s, v8.4s, v20.4s
+	VAND V21.B16, V0.B16, V6.B16
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, 80(RSP)
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, 96(RSP)
+	VTBL V17.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, 112(RSP)
+	VTBL V18.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, 128(RSP)
+	VUSHR $2, V0.S4, V6.S4
+	VAND V22.B16, V6.B16, V6.B16
+	VAND V10.B16, V3.B16, V2.B16
+	VORR V2.B16, V6.B16, V6.B16
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, 144(RSP)
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, 160(RSP)
+	VTBL V17.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, 176(RSP)
+	VTBL V18.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, 192(RSP)
+	VAND V21.B16, V4.B16, V6.B16
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e28dca5 // fmul v5.4s, v5.4s, v8.4s
+	FMOVQ F5, 208(RSP)
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e28dca5 // fmul v5.4s, v5.4s, v8.4s
+	FMOVQ F5, 224(RSP)
+	VTBL V17.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e28dca5 // fmul v5.4s, v5.4s, v8.4s
+	FMOVQ F5, 240(RSP)
+	VTBL V18.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e28dca5 // fmul v5.4s, v5.4s, v8.4s
+	FMOVQ F5, 256(RSP)
+	VUSHR $2, V4.S4, V6.S4
+	VAND V22.B16, V6.B16, V6.B16
+	VUSHR $4, V3.S4, V2.S4
+	VAND V10.B16, V2.B16, V2.B16
+	VORR V2.B16, V6.B16, V6.B16
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e28dca5 // fmul v5.4s, v5.4s, v8.4s
+	FMOVQ F5, 272(RSP)
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e28dca5 // fmul v5.4s, v5.4s, v8.4s
+	FMOVQ F5, 288(RSP)
+	VTBL V17.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e28dca5 // fmul v5.4s, v5.4s, v8.4s
+	FMOVQ F5, 304(RSP)
+	VTBL V18.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e28dca5 // fmul v5.4s, v5.4s, v8.4s
+	FMOVQ F5, 320(RSP)
+	MOVD R20, R24
+	MOVD R24, 48(RSP)
+	MOVD $2, R24
+	PCALIGN $32
+
+Q5_KTurn:
+	FMOVQ 16(R25), F11
+	FMOVQ 16(R26), F12
+	FMOVQ 16(R1), F13
+	FMOVQ 16(R2), F14
+	VZIP1 V12.S4, V11.S4, V1.S4
+	VZIP2 V12.S4, V11.S4, V12.S4
+	VZIP1 V14.S4, V13.S4, V11.S4
+	VZIP2 V14.S4, V13.S4, V14.S4
+	VZIP1 V11.D2, V1.D2, V13.D2
+	VZIP2 V11.D2, V1.D2, V11.D2
+	VZIP1 V14.D2, V12.D2, V1.D2
+	VZIP2 V14.D2, V12.D2, V14.D2
+	FMOVQ 48(R25), F2
+	FMOVQ 48(R26), F0
+	FMOVQ 48(R1), F4
+	FMOVQ 48(R2), F3
+	VZIP1 V0.S4, V2.S4, V12.S4
+	VZIP2 V0.S4, V2.S4, V0.S4
+	VZIP1 V3.S4, V4.S4, V2.S4
+	VZIP2 V3.S4, V4.S4, V3.S4
+	VZIP1 V2.D2, V12.D2, V4.D2
+	VZIP2 V2.D2, V12.D2, V2.D2
+	VZIP1 V3.D2, V0.D2, V12.D2
+	VZIP2 V3.D2, V0.D2, V3.D2
+	FMOVQ 80(RSP), F7
+	FMOVQ 208(RSP), F8
+	VSHL $4, V13.S4, V0.S4
+	VAND V23.B16, V0.B16, V0.B16
+	VAND V10.B16, V4.B16, V6.B16
+	VORR V0.B16, V6.B16, V6.B16
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V17.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V18.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VSHL $4, V11.S4, V0.S4
+	VAND V23.B16, V0.B16, V0.B16
+	VAND V10.B16, V2.B16, V6.B16
+	VORR V0.B16, V6.B16, V6.B16
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V17.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V18.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VSHL $4, V1.S4, V0.S4
+	VAND V23.B16, V0.B16, V0.B16
+	VAND V10.B16, V12.B16, V6.B16
+	VORR V0.B16, V6.B16, V6.B16
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V17.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V18.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VSHL $4, V14.S4, V0.S4
+	VAND V23.B16, V0.B16, V0.B16
+	VAND V10.B16, V3.B16, V6.B16
+	VORR V0.B16, V6.B16, V6.B16
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V17.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V18.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	ADD R23, R20
+	FMOVQ 96(RSP), F7
+	FMOVQ 224(RSP), F8
+	VSHL $3, V13.S4, V0.S4
+	VAND V23.B16, V0.B16, V0.B16
+	VUSHR $4, V4.S4, V6.S4
+	VAND V10.B16, V6.B16, V6.B16
+	VORR V0.B16, V6.B16, V6.B16
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V17.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V18.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VSHL $3, V11.S4, V0.S4
+	VAND V23.B16, V0.B16, V0.B16
+	VUSHR $4, V2.S4, V6.S4
+	VAND V10.B16, V6.B16, V6.B16
+	VORR V0.B16, V6.B16, V6.B16
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V17.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V18.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VSHL $3, V1.S4, V0.S4
+	VAND V23.B16, V0.B16, V0.B16
+	VUSHR $4, V12.S4, V6.S4
+	VAND V10.B16, V6.B16, V6.B16
+	VORR V0.B16, V6.B16, V6.B16
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V17.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V18.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VSHL $3, V14.S4, V0.S4
+	VAND V23.B16, V0.B16, V0.B16
+	VUSHR $4, V3.S4, V6.S4
+	VAND V10.B16, V6.B16, V6.B16
+	VORR V0.B16, V6.B16, V6.B16
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V17.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V18.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	ADD R23, R20
+	FMOVQ 80(R25), F4
+	FMOVQ 80(R26), F2
+	FMOVQ 80(R1), F12
+	FMOVQ 80(R2), F3
+	VZIP1 V2.S4, V4.S4, V0.S4
+	VZIP2 V2.S4, V4.S4, V2.S4
+	VZIP1 V3.S4, V12.S4, V4.S4
+	VZIP2 V3.S4, V12.S4, V3.S4
+	VZIP1 V4.D2, V0.D2, V12.D2
+	VZIP2 V4.D2, V0.D2, V4.D2
+	VZIP1 V3.D2, V2.D2, V0.D2
+	VZIP2 V3.D2, V2.D2, V3.D2
+	FMOVQ 112(RSP), F7
+	FMOVQ 240(RSP), F8
+	VSHL $2, V13.S4, V2.S4
+	VAND V23.B16, V2.B16, V2.B16
+	VAND V10.B16, V12.B16, V6.B16
+	VORR V2.B16, V6.B16, V6.B16
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V17.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V18.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VSHL $2, V11.S4, V2.S4
+	VAND V23.B16, V2.B16, V2.B16
+	VAND V10.B16, V4.B16, V6.B16
+	VORR V2.B16, V6.B16, V6.B16
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V17.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V18.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VSHL $2, V1.S4, V2.S4
+	VAND V23.B16, V2.B16, V2.B16
+	VAND V10.B16, V0.B16, V6.B16
+	VORR V2.B16, V6.B16, V6.B16
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V17.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V18.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VSHL $2, V14.S4, V2.S4
+	VAND V23.B16, V2.B16, V2.B16
+	VAND V10.B16, V3.B16, V6.B16
+	VORR V2.B16, V6.B16, V6.B16
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V17.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V18.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	ADD R23, R20
+	FMOVQ 128(RSP), F7
+	FMOVQ 256(RSP), F8
+	VSHL $1, V13.S4, V2.S4
+	VAND V23.B16, V2.B16, V2.B16
+	VUSHR $4, V12.S4, V6.S4
+	VAND V10.B16, V6.B16, V6.B16
+	VORR V2.B16, V6.B16, V6.B16
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V17.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V18.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VSHL $1, V11.S4, V2.S4
+	VAND V23.B16, V2.B16, V2.B16
+	VUSHR $4, V4.S4, V6.S4
+	VAND V10.B16, V6.B16, V6.B16
+	VORR V2.B16, V6.B16, V6.B16
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V17.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V18.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VSHL $1, V1.S4, V2.S4
+	VAND V23.B16, V2.B16, V2.B16
+	VUSHR $4, V0.S4, V6.S4
+	VAND V10.B16, V6.B16, V6.B16
+	VORR V2.B16, V6.B16, V6.B16
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V17.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V18.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VSHL $1, V14.S4, V2.S4
+	VAND V23.B16, V2.B16, V2.B16
+	VUSHR $4, V3.S4, V6.S4
+	VAND V10.B16, V6.B16, V6.B16
+	VORR V2.B16, V6.B16, V6.B16
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V17.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V18.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	ADD R23, R20
+	FMOVQ 112(R25), F12
+	FMOVQ 112(R26), F4
+	FMOVQ 112(R1), F0
+	FMOVQ 112(R2), F3
+	VZIP1 V4.S4, V12.S4, V2.S4
+	VZIP2 V4.S4, V12.S4, V4.S4
+	VZIP1 V3.S4, V0.S4, V12.S4
+	VZIP2 V3.S4, V0.S4, V3.S4
+	VZIP1 V12.D2, V2.D2, V0.D2
+	VZIP2 V12.D2, V2.D2, V12.D2
+	VZIP1 V3.D2, V4.D2, V2.D2
+	VZIP2 V3.D2, V4.D2, V3.D2
+	FMOVQ 144(RSP), F7
+	FMOVQ 272(RSP), F8
+	VAND V23.B16, V13.B16, V4.B16
+	VAND V10.B16, V0.B16, V6.B16
+	VORR V4.B16, V6.B16, V6.B16
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V17.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V18.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VAND V23.B16, V11.B16, V4.B16
+	VAND V10.B16, V12.B16, V6.B16
+	VORR V4.B16, V6.B16, V6.B16
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V17.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V18.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VAND V23.B16, V1.B16, V4.B16
+	VAND V10.B16, V2.B16, V6.B16
+	VORR V4.B16, V6.B16, V6.B16
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V17.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V18.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VAND V23.B16, V14.B16, V4.B16
+	VAND V10.B16, V3.B16, V6.B16
+	VORR V4.B16, V6.B16, V6.B16
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V17.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V18.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	ADD R23, R20
+	FMOVQ 160(RSP), F7
+	FMOVQ 288(RSP), F8
+	VUSHR $1, V13.S4, V4.S4
+	VAND V23.B16, V4.B16, V4.B16
+	VUSHR $4, V0.S4, V6.S4
+	VAND V10.B16, V6.B16, V6.B16
+	VORR V4.B16, V6.B16, V6.B16
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V17.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V18.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VUSHR $1, V11.S4, V4.S4
+	VAND V23.B16, V4.B16, V4.B16
+	VUSHR $4, V12.S4, V6.S4
+	VAND V10.B16, V6.B16, V6.B16
+	VORR V4.B16, V6.B16, V6.B16
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V17.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V18.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VUSHR $1, V1.S4, V4.S4
+	VAND V23.B16, V4.B16, V4.B16
+	VUSHR $4, V2.S4, V6.S4
+	VAND V10.B16, V6.B16, V6.B16
+	VORR V4.B16, V6.B16, V6.B16
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V17.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V18.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VUSHR $1, V14.S4, V4.S4
+	VAND V23.B16, V4.B16, V4.B16
+	VUSHR $4, V3.S4, V6.S4
+	VAND V10.B16, V6.B16, V6.B16
+	VORR V4.B16, V6.B16, V6.B16
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V17.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V18.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	ADD R23, R20
+	FMOVQ 144(R25), F0
+	FMOVQ 144(R26), F12
+	FMOVQ 144(R1), F2
+	FMOVQ 144(R2), F3
+	VZIP1 V12.S4, V0.S4, V4.S4
+	VZIP2 V12.S4, V0.S4, V12.S4
+	VZIP1 V3.S4, V2.S4, V0.S4
+	VZIP2 V3.S4, V2.S4, V3.S4
+	VZIP1 V0.D2, V4.D2, V2.D2
+	VZIP2 V0.D2, V4.D2, V0.D2
+	VZIP1 V3.D2, V12.D2, V4.D2
+	VZIP2 V3.D2, V12.D2, V3.D2
+	FMOVQ 176(RSP), F7
+	FMOVQ 304(RSP), F8
+	VUSHR $2, V13.S4, V12.S4
+	VAND V23.B16, V12.B16, V12.B16
+	VAND V10.B16, V2.B16, V6.B16
+	VORR V12.B16, V6.B16, V6.B16
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V17.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V18.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VUSHR $2, V11.S4, V12.S4
+	VAND V23.B16, V12.B16, V12.B16
+	VAND V10.B16, V0.B16, V6.B16
+	VORR V12.B16, V6.B16, V6.B16
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V17.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V18.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VUSHR $2, V1.S4, V12.S4
+	VAND V23.B16, V12.B16, V12.B16
+	VAND V10.B16, V4.B16, V6.B16
+	VORR V12.B16, V6.B16, V6.B16
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V17.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V18.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VUSHR $2, V14.S4, V12.S4
+	VAND V23.B16, V12.B16, V12.B16
+	VAND V10.B16, V3.B16, V6.B16
+	VORR V12.B16, V6.B16, V6.B16
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V17.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V18.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	ADD R23, R20
+	FMOVQ 192(RSP), F7
+	FMOVQ 320(RSP), F8
+	VUSHR $3, V13.S4, V12.S4
+	VAND V23.B16, V12.B16, V12.B16
+	VUSHR $4, V2.S4, V6.S4
+	VAND V10.B16, V6.B16, V6.B16
+	VORR V12.B16, V6.B16, V6.B16
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V17.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V18.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VUSHR $3, V11.S4, V12.S4
+	VAND V23.B16, V12.B16, V12.B16
+	VUSHR $4, V0.S4, V6.S4
+	VAND V10.B16, V6.B16, V6.B16
+	VORR V12.B16, V6.B16, V6.B16
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V17.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V18.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VUSHR $3, V1.S4, V12.S4
+	VAND V23.B16, V12.B16, V12.B16
+	VUSHR $4, V4.S4, V6.S4
+	VAND V10.B16, V6.B16, V6.B16
+	VORR V12.B16, V6.B16, V6.B16
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V17.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V18.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VUSHR $3, V14.S4, V12.S4
+	VAND V23.B16, V12.B16, V12.B16
+	VUSHR $4, V3.S4, V6.S4
+	VAND V10.B16, V6.B16, V6.B16
+	VORR V12.B16, V6.B16, V6.B16
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V17.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVQ F9, (R20)
+	ADD R21, R20
+	VTBL V18.B16, [V6.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	ADD R23, R20
+	PRFM 512(R25), PLDL1KEEP
+	PRFM 512(R26), PLDL1KEEP
+	PRFM 512(R1), PLDL1KEEP
+	PRFM 512(R2), PLDL1KEEP
+	ADD $16, R25
+	ADD $16, R26
+	ADD $16, R1
+	ADD $16, R2
+	SUB R23, R20
+	SUB $1, R24
+	CBZ R24, Q5_KTurned
+	MOVD 48(RSP), R20
+	ADD R23, R20
+	JMP Q5_KTurn
+
+Q5_KTurned:
+	ADD $144, R25
+	ADD $144, R26
+	ADD $144, R1
+	ADD $144, R2
+	SUB $256, R22
+	CMP $0, R22
+	BGT Q5_KBlock
+	MOVD R19, R24
+	LSL $2, R24
+	MOVD 16(RSP), R22
+	ADD R24, R22
+	MOVD R22, 16(RSP)
+	MOVD $16, R24
+	MOVD 24(RSP), R22
+	ADD R24, R22
+	MOVD R22, 24(RSP)
+	MOVD 32(RSP), R24
+	SUB $4, R24
+	MOVD R24, 32(RSP)
+	CBNZ R24, Q5_KRows
+	RET
+
+Q6_K:
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F13
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F14
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F15
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F16
+	MOVD $patternaaaaaaaa<>(SB), R17
+	FMOVQ (R17), F17
+	MOVD $pattern3c3c3c3c<>(SB), R17
+	FMOVQ (R17), F18
+	MOVD $patternc0c0c0c0<>(SB), R17
+	FMOVQ (R17), F19
+	MOVD $pattern26800000<>(SB), R17
+	FMOVQ (R17), F20
+
+Q6_KRows:
+	MOVD 16(RSP), R25
+	MOVD R25, R26
+	ADD R19, R26
+	MOVD R26, R1
+	ADD R19, R1
+	MOVD R1, R2
+	ADD R19, R2
+	MOVD 24(RSP), R20
+	MOVD 24(R0), R22 // a.Depth
+	PCALIGN $32
+
+Q6_KBlock:
+	FMOVQ 194(R25), F0
+	FMOVQ 194(R26), F1
+	FMOVQ 194(R1), F2
+	FMOVQ 194(R2), F3
+	VZIP2 V1.S4, V0.S4, V0.S4
+	VZIP2 V3.S4, V2.S4, V2.S4
+	VZIP2 V2.D2, V0.D2, V0.D2
+	VUZP2 V0.H8, V0.H8, V8.H8
+	WORD $0x0e217908 // fcvtl v8.4s, v8.4h
+	VUZP1 V0.H8, V0.H8, V7.H8
+	WORD $0x0e2178e7 // fcvtl v7.4s, v7.4h
+	WORD $0x6e34dd08 // fmul v8.4s, v8.4s, v20.4s
+	FMOVQ F8, 208(RSP)
+	FMOVQ 192(R25), F0
+	FMOVQ 192(R26), F1
+	FMOVQ 192(R1), F2
+	FMOVQ 192(R2), F3
+	VZIP1 V1.S4, V0.S4, V4.S4
+	VZIP2 V1.S4, V0.S4, V1.S4
+	VZIP1 V3.S4, V2.S4, V0.S4
+	VZIP2 V3.S4, V2.S4, V3.S4
+	VZIP1 V0.D2, V4.D2, V2.D2
+	VZIP2 V0.D2, V4.D2, V0.D2
+	VZIP1 V3.D2, V1.D2, V4.D2
+	VZIP2 V3.D2, V1.D2, V3.D2
+	FMOVQ F2, 80(RSP)
+	FMOVQ F0, 96(RSP)
+	FMOVQ F4, 112(RSP)
+	FMOVQ F3, 128(RSP)
+	MOVD R20, R24
+	MOVD R24, 48(RSP)
+	MOVD $2, R24
+	PCALIGN $32
+
+Q6_KTurn:
+	FMOVQ 208(RSP), F7
+	FMOVQ 80(RSP), F6
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, 240(RSP)
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, 256(RSP)
+	VUSHR $8, V6.S4, V6.S4
+	FMOVQ F6, 80(RSP)
+	FMOVQ 96(RSP), F6
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, 272(RSP)
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, 288(RSP)
+	VUSHR $8, V6.S4, V6.S4
+	FMOVQ F6, 96(RSP)
+	FMOVQ 112(RSP), F6
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, 304(RSP)
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, 320(RSP)
+	VUSHR $8, V6.S4, V6.S4
+	FMOVQ F6, 112(RSP)
+	FMOVQ 128(RSP), F6
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, 336(RSP)
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, 352(RSP)
+	VUSHR $8, V6.S4, V6.S4
+	FMOVQ F6, 128(RSP)
+	FMOVQ 128(R25), F9
+	FMOVQ 128(R26), F10
+	FMOVQ 128(R1), F11
+	FMOVQ 128(R2), F12
+	VZIP1 V10.S4, V9.S4, V1.S4
+	VZIP2 V10.S4, V9.S4, V10.S4
+	VZIP1 V12.S4, V11.S4, V9.S4
+	VZIP2 V12.S4, V11.S4, V12.S4
+	VZIP1 V9.D2, V1.D2, V11.D2
+	VZIP2 V9.D2, V1.D2, V9.D2
+	VZIP1 V12.D2, V10.D2, V1.D2
+	VZIP2 V12.D2, V10.D2, V12.D2
+	VEOR V17.B16, V11.B16, V11.B16
+	VEOR V17.B16, V9.B16, V9.B16
+	VEOR V17.B16, V1.B16, V1.B16
+	VEOR V17.B16, V12.B16, V12.B16
+	FMOVQ (R25), F2
+	FMOVQ (R26), F0
+	FMOVQ (R1), F4
+	FMOVQ (R2), F3
+	VZIP1 V0.S4, V2.S4, V10.S4
+	VZIP2 V0.S4, V2.S4, V0.S4
+	VZIP1 V3.S4, V4.S4, V2.S4
+	VZIP2 V3.S4, V4.S4, V3.S4
+	VZIP1 V2.D2, V10.D2, V4.D2
+	VZIP2 V2.D2, V10.D2, V2.D2
+	VZIP1 V3.D2, V0.D2, V10.D2
+	VZIP2 V3.D2, V0.D2, V3.D2
+	FMOVQ 240(RSP), F7
+	VSHL $2, V4.S4, V6.S4
+	VAND V18.B16, V6.B16, V6.B16
+	VSHL $6, V11.S4, V0.S4
+	VAND V19.B16, V0.B16, V0.B16
+	VORR V0.B16, V6.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VSHL $2, V2.S4, V6.S4
+	VAND V18.B16, V6.B16, V6.B16
+	VSHL $6, V9.S4, V0.S4
+	VAND V19.B16, V0.B16, V0.B16
+	VORR V0.B16, V6.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VSHL $2, V10.S4, V6.S4
+	VAND V18.B16, V6.B16, V6.B16
+	VSHL $6, V1.S4, V0.S4
+	VAND V19.B16, V0.B16, V0.B16
+	VORR V0.B16, V6.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VSHL $2, V3.S4, V6.S4
+	VAND V18.B16, V6.B16, V6.B16
+	VSHL $6, V12.S4, V0.S4
+	VAND V19.B16, V0.B16, V0.B16
+	VORR V0.B16, V6.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	ADD R23, R20
+	ADD R23, R20
+	ADD R23, R20
+	FMOVQ 272(RSP), F7
+	VUSHR $2, V4.S4, V6.S4
+	VAND V18.B16, V6.B16, V6.B16
+	VSHL $2, V11.S4, V0.S4
+	VAND V19.B16, V0.B16, V0.B16
+	VORR V0.B16, V6.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VUSHR $2, V2.S4, V6.S4
+	VAND V18.B16, V6.B16, V6.B16
+	VSHL $2, V9.S4, V0.S4
+	VAND V19.B16, V0.B16, V0.B16
+	VORR V0.B16, V6.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VUSHR $2, V10.S4, V6.S4
+	VAND V18.B16, V6.B16, V6.B16
+	VSHL $2, V1.S4, V0.S4
+	VAND V19.B16, V0.B16, V0.B16
+	VORR V0.B16, V6.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VUSHR $2, V3.S4, V6.S4
+	VAND V18.B16, V6.B16, V6.B16
+	VSHL $2, V12.S4, V0.S4
+	VAND V19.B16, V0.B16, V0.B16
+	VORR V0.B16, V6.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	SUB R23, R20
+	SUB R23, R20
+	SUB R23, R20
+	FMOVQ 32(R25), F4
+	FMOVQ 32(R26), F2
+	FMOVQ 32(R1), F10
+	FMOVQ 32(R2), F3
+	VZIP1 V2.S4, V4.S4, V0.S4
+	VZIP2 V2.S4, V4.S4, V2.S4
+	VZIP1 V3.S4, V10.S4, V4.S4
+	VZIP2 V3.S4, V10.S4, V3.S4
+	VZIP1 V4.D2, V0.D2, V10.D2
+	VZIP2 V4.D2, V0.D2, V4.D2
+	VZIP1 V3.D2, V2.D2, V0.D2
+	VZIP2 V3.D2, V2.D2, V3.D2
+	FMOVQ 256(RSP), F7
+	VSHL $2, V10.S4, V6.S4
+	VAND V18.B16, V6.B16, V6.B16
+	VSHL $4, V11.S4, V2.S4
+	VAND V19.B16, V2.B16, V2.B16
+	VORR V2.B16, V6.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VSHL $2, V4.S4, V6.S4
+	VAND V18.B16, V6.B16, V6.B16
+	VSHL $4, V9.S4, V2.S4
+	VAND V19.B16, V2.B16, V2.B16
+	VORR V2.B16, V6.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VSHL $2, V0.S4, V6.S4
+	VAND V18.B16, V6.B16, V6.B16
+	VSHL $4, V1.S4, V2.S4
+	VAND V19.B16, V2.B16, V2.B16
+	VORR V2.B16, V6.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VSHL $2, V3.S4, V6.S4
+	VAND V18.B16, V6.B16, V6.B16
+	VSHL $4, V12.S4, V2.S4
+	VAND V19.B16, V2.B16, V2.B16
+	VORR V2.B16, V6.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	ADD R23, R20
+	ADD R23, R20
+	ADD R23, R20
+	FMOVQ 288(RSP), F7
+	VUSHR $2, V10.S4, V6.S4
+	VAND V18.B16, V6.B16, V6.B16
+	VAND V19.B16, V11.B16, V2.B16
+	VORR V2.B16, V6.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VUSHR $2, V4.S4, V6.S4
+	VAND V18.B16, V6.B16, V6.B16
+	VAND V19.B16, V9.B16, V2.B16
+	VORR V2.B16, V6.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VUSHR $2, V0.S4, V6.S4
+	VAND V18.B16, V6.B16, V6.B16
+	VAND V19.B16, V1.B16, V2.B16
+	VORR V2.B16, V6.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VUSHR $2, V3.S4, V6.S4
+	VAND V18.B16, V6.B16, V6.B16
+	VAND V19.B16, V12.B16, V2.B16
+	VORR V2.B16, V6.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	ADD R23, R20
+	FMOVQ 160(R25), F11
+	FMOVQ 160(R26), F9
+	FMOVQ 160(R1), F1
+	FMOVQ 160(R2), F12
+	VZIP1 V9.S4, V11.S4, V2.S4
+	VZIP2 V9.S4, V11.S4, V9.S4
+	VZIP1 V12.S4, V1.S4, V11.S4
+	VZIP2 V12.S4, V1.S4, V12.S4
+	VZIP1 V11.D2, V2.D2, V1.D2
+	VZIP2 V11.D2, V2.D2, V11.D2
+	VZIP1 V12.D2, V9.D2, V2.D2
+	VZIP2 V12.D2, V9.D2, V12.D2
+	VEOR V17.B16, V1.B16, V1.B16
+	VEOR V17.B16, V11.B16, V11.B16
+	VEOR V17.B16, V2.B16, V2.B16
+	VEOR V17.B16, V12.B16, V12.B16
+	FMOVQ 64(R25), F10
+	FMOVQ 64(R26), F4
+	FMOVQ 64(R1), F0
+	FMOVQ 64(R2), F3
+	VZIP1 V4.S4, V10.S4, V9.S4
+	VZIP2 V4.S4, V10.S4, V4.S4
+	VZIP1 V3.S4, V0.S4, V10.S4
+	VZIP2 V3.S4, V0.S4, V3.S4
+	VZIP1 V10.D2, V9.D2, V0.D2
+	VZIP2 V10.D2, V9.D2, V10.D2
+	VZIP1 V3.D2, V4.D2, V9.D2
+	VZIP2 V3.D2, V4.D2, V3.D2
+	FMOVQ 304(RSP), F7
+	VSHL $2, V0.S4, V6.S4
+	VAND V18.B16, V6.B16, V6.B16
+	VSHL $6, V1.S4, V4.S4
+	VAND V19.B16, V4.B16, V4.B16
+	VORR V4.B16, V6.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VSHL $2, V10.S4, V6.S4
+	VAND V18.B16, V6.B16, V6.B16
+	VSHL $6, V11.S4, V4.S4
+	VAND V19.B16, V4.B16, V4.B16
+	VORR V4.B16, V6.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VSHL $2, V9.S4, V6.S4
+	VAND V18.B16, V6.B16, V6.B16
+	VSHL $6, V2.S4, V4.S4
+	VAND V19.B16, V4.B16, V4.B16
+	VORR V4.B16, V6.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VSHL $2, V3.S4, V6.S4
+	VAND V18.B16, V6.B16, V6.B16
+	VSHL $6, V12.S4, V4.S4
+	VAND V19.B16, V4.B16, V4.B16
+	VORR V4.B16, V6.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	ADD R23, R20
+	ADD R23, R20
+	ADD R23, R20
+	FMOVQ 336(RSP), F7
+	VUSHR $2, V0.S4, V6.S4
+	VAND V18.B16, V6.B16, V6.B16
+	VSHL $2, V1.S4, V4.S4
+	VAND V19.B16, V4.B16, V4.B16
+	VORR V4.B16, V6.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VUSHR $2, V10.S4, V6.S4
+	VAND V18.B16, V6.B16, V6.B16
+	VSHL $2, V11.S4, V4.S4
+	VAND V19.B16, V4.B16, V4.B16
+	VORR V4.B16, V6.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VUSHR $2, V9.S4, V6.S4
+	VAND V18.B16, V6.B16, V6.B16
+	VSHL $2, V2.S4, V4.S4
+	VAND V19.B16, V4.B16, V4.B16
+	VORR V4.B16, V6.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VUSHR $2, V3.S4, V6.S4
+	VAND V18.B16, V6.B16, V6.B16
+	VSHL $2, V12.S4, V4.S4
+	VAND V19.B16, V4.B16, V4.B16
+	VORR V4.B16, V6.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	SUB R23, R20
+	SUB R23, R20
+	SUB R23, R20
+	FMOVQ 96(R25), F0
+	FMOVQ 96(R26), F10
+	FMOVQ 96(R1), F9
+	FMOVQ 96(R2), F3
+	VZIP1 V10.S4, V0.S4, V4.S4
+	VZIP2 V10.S4, V0.S4, V10.S4
+	VZIP1 V3.S4, V9.S4, V0.S4
+	VZIP2 V3.S4, V9.S4, V3.S4
+	VZIP1 V0.D2, V4.D2, V9.D2
+	VZIP2 V0.D2, V4.D2, V0.D2
+	VZIP1 V3.D2, V10.D2, V4.D2
+	VZIP2 V3.D2, V10.D2, V3.D2
+	FMOVQ 320(RSP), F7
+	VSHL $2, V9.S4, V6.S4
+	VAND V18.B16, V6.B16, V6.B16
+	VSHL $4, V1.S4, V10.S4
+	VAND V19.B16, V10.B16, V10.B16
+	VORR V10.B16, V6.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VSHL $2, V0.S4, V6.S4
+	VAND V18.B16, V6.B16, V6.B16
+	VSHL $4, V11.S4, V10.S4
+	VAND V19.B16, V10.B16, V10.B16
+	VORR V10.B16, V6.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VSHL $2, V4.S4, V6.S4
+	VAND V18.B16, V6.B16, V6.B16
+	VSHL $4, V2.S4, V10.S4
+	VAND V19.B16, V10.B16, V10.B16
+	VORR V10.B16, V6.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VSHL $2, V3.S4, V6.S4
+	VAND V18.B16, V6.B16, V6.B16
+	VSHL $4, V12.S4, V10.S4
+	VAND V19.B16, V10.B16, V10.B16
+	VORR V10.B16, V6.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	ADD R23, R20
+	ADD R23, R20
+	ADD R23, R20
+	FMOVQ 352(RSP), F7
+	VUSHR $2, V9.S4, V6.S4
+	VAND V18.B16, V6.B16, V6.B16
+	VAND V19.B16, V1.B16, V10.B16
+	VORR V10.B16, V6.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VUSHR $2, V0.S4, V6.S4
+	VAND V18.B16, V6.B16, V6.B16
+	VAND V19.B16, V11.B16, V10.B16
+	VORR V10.B16, V6.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VUSHR $2, V4.S4, V6.S4
+	VAND V18.B16, V6.B16, V6.B16
+	VAND V19.B16, V2.B16, V10.B16
+	VORR V10.B16, V6.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VUSHR $2, V3.S4, V6.S4
+	VAND V18.B16, V6.B16, V6.B16
+	VAND V19.B16, V12.B16, V10.B16
+	VORR V10.B16, V6.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	ADD R23, R20
+	PRFM 512(R25), PLDL1KEEP
+	PRFM 512(R26), PLDL1KEEP
+	PRFM 512(R1), PLDL1KEEP
+	PRFM 512(R2), PLDL1KEEP
+	ADD $16, R25
+	ADD $16, R26
+	ADD $16, R1
+	ADD $16, R2
+	SUB R23, R20
+	SUB $1, R24
+	CBZ R24, Q6_KTurned
+	MOVD 48(RSP), R20
+	ADD R23, R20
+	JMP Q6_KTurn
+
+Q6_KTurned:
+	ADD $178, R25
+	ADD $178, R26
+	ADD $178, R1
+	ADD $178, R2
+	SUB $256, R22
+	CMP $0, R22
+	BGT Q6_KBlock
+	MOVD R19, R24
+	LSL $2, R24
+	MOVD 16(RSP), R22
+	ADD R24, R22
+	MOVD R22, 16(RSP)
+	MOVD $16, R24
+	MOVD 24(RSP), R22
+	ADD R24, R22
+	MOVD R22, 24(RSP)
+	MOVD 32(RSP), R24
+	SUB $4, R24
+	MOVD R24, 32(RSP)
+	CBNZ R24, Q6_KRows
+	RET
+
+IQ4_NL:
+	MOVD $pattern0f0f0f0f<>(SB), R17
+	FMOVQ (R17), F8
+	MOVD $patternbfad9881f6eaddcf26190d0171594535<>(SB), R17
+	FMOVQ (R17), F9
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F10
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F11
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F12
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F13
+	MOVD $pattern33800000<>(SB), R17
+	FMOVQ (R17), F14
+
+IQ4_NLRows:
+	MOVD 16(RSP), R25
+	MOVD R25, R26
+	ADD R19, R26
+	MOVD R26, R1
+	ADD R19, R1
+	MOVD R1, R2
+	ADD R19, R2
+	MOVD 24(RSP), R20
+	MOVD 24(R0), R22 // a.Depth
+	PCALIGN $32
+
+IQ4_NLBlock:
+	PRFM 512(R25), PLDL1KEEP
+	PRFM 512(R26), PLDL1KEEP
+	PRFM 512(R1), PLDL1KEEP
+	PRFM 512(R2), PLDL1KEEP
+	FMOVQ (R25), F0
+	FMOVQ (R26), F1
+	FMOVQ (R1), F2
+	FMOVQ (R2), F3
+	VZIP1 V1.S4, V0.S4, V0.S4
+	VZIP1 V3.S4, V2.S4, V2.S4
+	VZIP1 V2.D2, V0.D2, V0.D2
+	VUZP1 V0.H8, V0.H8, V7.H8
+	WORD $0x0e2178e7 // fcvtl v7.4s, v7.4h
+	WORD $0x6e2edce7 // fmul v7.4s, v7.4s, v14.4s
+	FMOVQ 2(R25), F0
+	FMOVQ 2(R26), F1
+	FMOVQ 2(R1), F2
+	FMOVQ 2(R2), F3
+	VZIP1 V1.S4, V0.S4, V4.S4
+	VZIP2 V1.S4, V0.S4, V1.S4
+	VZIP1 V3.S4, V2.S4, V0.S4
+	VZIP2 V3.S4, V2.S4, V3.S4
+	VZIP1 V0.D2, V4.D2, V2.D2
+	VZIP2 V0.D2, V4.D2, V0.D2
+	VZIP1 V3.D2, V1.D2, V4.D2
+	VZIP2 V3.D2, V1.D2, V3.D2
+	VAND V8.B16, V2.B16, V6.B16
+	VTBL V6.B16, [V9.B16], V6.B16
+	VTBL V10.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V11.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VAND V8.B16, V0.B16, V6.B16
+	VTBL V6.B16, [V9.B16], V6.B16
+	VTBL V10.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V11.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VAND V8.B16, V4.B16, V6.B16
+	VTBL V6.B16, [V9.B16], V6.B16
+	VTBL V10.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V11.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VAND V8.B16, V3.B16, V6.B16
+	VTBL V6.B16, [V9.B16], V6.B16
+	VTBL V10.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V11.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VUSHR $4, V2.S4, V6.S4
+	VAND V8.B16, V6.B16, V6.B16
+	VTBL V6.B16, [V9.B16], V6.B16
+	VTBL V10.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V11.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VUSHR $4, V0.S4, V6.S4
+	VAND V8.B16, V6.B16, V6.B16
+	VTBL V6.B16, [V9.B16], V6.B16
+	VTBL V10.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V11.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VUSHR $4, V4.S4, V6.S4
+	VAND V8.B16, V6.B16, V6.B16
+	VTBL V6.B16, [V9.B16], V6.B16
+	VTBL V10.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V11.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VUSHR $4, V3.S4, V6.S4
+	VAND V8.B16, V6.B16, V6.B16
+	VTBL V6.B16, [V9.B16], V6.B16
+	VTBL V10.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V11.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	ADD $18, R25
+	ADD $18, R26
+	ADD $18, R1
+	ADD $18, R2
+	SUB $32, R22
+	CMP $0, R22
+	BGT IQ4_NLBlock
+	MOVD R19, R24
+	LSL $2, R24
+	MOVD 16(RSP), R22
+	ADD R24, R22
+	MOVD R22, 16(RSP)
+	MOVD $16, R24
+	MOVD 24(RSP), R22
+	ADD R24, R22
+	MOVD R22, 24(RSP)
+	MOVD 32(RSP), R24
+	SUB $4, R24
+	MOVD R24, 32(RSP)
+	CBNZ R24, IQ4_NLRows
+	RET
+
+MXFP4:
+	MOVD $pattern0f0f0f0f<>(SB), R17
+	FMOVQ (R17), F8
+	MOVD $pattern030201000c080604fdfeff00f4f8fafc<>(SB), R17
+	FMOVQ (R17), F9
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F10
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F11
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F12
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F13
+	MOVD $pattern33800000<>(SB), R17
+	FMOVQ (R17), F14
+	MOVD $pattern000000ff<>(SB), R17
+	FMOVQ (R17), F15
+	MOVD $pattern00000001<>(SB), R17
+	FMOVQ (R17), F16
+	MOVD $patternffffffff<>(SB), R17
+	FMOVQ (R17), F17
+
+MXFP4Rows:
+	MOVD 16(RSP), R25
+	MOVD R25, R26
+	ADD R19, R26
+	MOVD R26, R1
+	ADD R19, R1
+	MOVD R1, R2
+	ADD R19, R2
+	MOVD 24(RSP), R20
+	MOVD 24(R0), R22 // a.Depth
+	PCALIGN $32
+
+MXFP4Block:
+	PRFM 512(R25), PLDL1KEEP
+	PRFM 512(R26), PLDL1KEEP
+	PRFM 512(R1), PLDL1KEEP
+	PRFM 512(R2), PLDL1KEEP
+	FMOVQ (R25), F0
+	FMOVQ (R26), F1
+	FMOVQ (R1), F2
+	FMOVQ (R2), F3
+	VZIP1 V1.S4, V0.S4, V0.S4
+	VZIP1 V3.S4, V2.S4, V2.S4
+	VZIP1 V2.D2, V0.D2, V0.D2
+	VAND V15.B16, V0.B16, V0.B16
+	VUMAX V16.S4, V0.S4, V1.S4
+	VADD V17.S4, V1.S4, V1.S4
+	VSHL $23, V1.S4, V1.S4
+	VADD V16.S4, V0.S4, V0.S4
+	VSHL $21, V0.S4, V2.S4
+	VUMAX V2.S4, V1.S4, V1.S4
+	VUSHR $8, V0.S4, V0.S4
+	VSHL $22, V0.S4, V2.S4
+	VORR V2.B16, V1.B16, V1.B16
+	VADD V0.S4, V0.S4, V0.S4
+	VSHL $22, V0.S4, V2.S4
+	VORR V2.B16, V1.B16, V1.B16
+	VADD V0.S4, V0.S4, V0.S4
+	VMOV V1.B16, V7.B16
+	FMOVQ 1(R25), F0
+	FMOVQ 1(R26), F1
+	FMOVQ 1(R1), F2
+	FMOVQ 1(R2), F3
+	VZIP1 V1.S4, V0.S4, V4.S4
+	VZIP2 V1.S4, V0.S4, V1.S4
+	VZIP1 V3.S4, V2.S4, V0.S4
+	VZIP2 V3.S4, V2.S4, V3.S4
+	VZIP1 V0.D2, V4.D2, V2.D2
+	VZIP2 V0.D2, V4.D2, V0.D2
+	VZIP1 V3.D2, V1.D2, V4.D2
+	VZIP2 V3.D2, V1.D2, V3.D2
+	VAND V8.B16, V2.B16, V6.B16
+	VTBL V6.B16, [V9.B16], V6.B16
+	VTBL V10.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e2edca5 // fmul v5.4s, v5.4s, v14.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V11.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e2edca5 // fmul v5.4s, v5.4s, v14.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e2edca5 // fmul v5.4s, v5.4s, v14.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e2edca5 // fmul v5.4s, v5.4s, v14.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VAND V8.B16, V0.B16, V6.B16
+	VTBL V6.B16, [V9.B16], V6.B16
+	VTBL V10.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e2edca5 // fmul v5.4s, v5.4s, v14.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V11.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e2edca5 // fmul v5.4s, v5.4s, v14.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e2edca5 // fmul v5.4s, v5.4s, v14.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e2edca5 // fmul v5.4s, v5.4s, v14.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VAND V8.B16, V4.B16, V6.B16
+	VTBL V6.B16, [V9.B16], V6.B16
+	VTBL V10.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e2edca5 // fmul v5.4s, v5.4s, v14.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V11.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e2edca5 // fmul v5.4s, v5.4s, v14.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e2edca5 // fmul v5.4s, v5.4s, v14.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e2edca5 // fmul v5.4s, v5.4s, v14.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VAND V8.B16, V3.B16, V6.B16
+	VTBL V6.B16, [V9.B16], V6.B16
+	VTBL V10.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e2edca5 // fmul v5.4s, v5.4s, v14.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V11.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e2edca5 // fmul v5.4s, v5.4s, v14.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e2edca5 // fmul v5.4s, v5.4s, v14.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e2edca5 // fmul v5.4s, v5.4s, v14.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VUSHR $4, V2.S4, V6.S4
+	VAND V8.B16, V6.B16, V6.B16
+	VTBL V6.B16, [V9.B16], V6.B16
+	VTBL V10.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e2edca5 // fmul v5.4s, v5.4s, v14.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V11.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e2edca5 // fmul v5.4s, v5.4s, v14.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e2edca5 // fmul v5.4s, v5.4s, v14.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e2edca5 // fmul v5.4s, v5.4s, v14.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VUSHR $4, V0.S4, V6.S4
+	VAND V8.B16, V6.B16, V6.B16
+	VTBL V6.B16, [V9.B16], V6.B16
+	VTBL V10.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e2edca5 // fmul v5.4s, v5.4s, v14.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V11.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e2edca5 // fmul v5.4s, v5.4s, v14.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e2edca5 // fmul v5.4s, v5.4s, v14.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e2edca5 // fmul v5.4s, v5.4s, v14.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VUSHR $4, V4.S4, V6.S4
+	VAND V8.B16, V6.B16, V6.B16
+	VTBL V6.B16, [V9.B16], V6.B16
+	VTBL V10.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e2edca5 // fmul v5.4s, v5.4s, v14.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V11.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e2edca5 // fmul v5.4s, v5.4s, v14.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e2edca5 // fmul v5.4s, v5.4s, v14.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e2edca5 // fmul v5.4s, v5.4s, v14.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VUSHR $4, V3.S4, V6.S4
+	VAND V8.B16, V6.B16, V6.B16
+	VTBL V6.B16, [V9.B16], V6.B16
+	VTBL V10.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e2edca5 // fmul v5.4s, v5.4s, v14.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V11.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e2edca5 // fmul v5.4s, v5.4s, v14.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e2edca5 // fmul v5.4s, v5.4s, v14.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e2edca5 // fmul v5.4s, v5.4s, v14.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R20)
+	ADD R21, R20
+	ADD $17, R25
+	ADD $17, R26
+	ADD $17, R1
+	ADD $17, R2
+	SUB $32, R22
+	CMP $0, R22
+	BGT MXFP4Block
+	MOVD R19, R24
+	LSL $2, R24
+	MOVD 16(RSP), R22
+	ADD R24, R22
+	MOVD R22, 16(RSP)
+	MOVD $16, R24
+	MOVD 24(RSP), R22
+	ADD R24, R22
+	MOVD R22, 24(RSP)
+	MOVD 32(RSP), R24
+	SUB $4, R24
+	MOVD R24, 32(RSP)
+	CBNZ R24, MXFP4Rows
 	RET
 
 // func float16NEON(dst *float32, src *uint16, n int)
@@ -43070,6 +49973,36 @@ DATA ones<>+240(SB)/8, $0x3f8000003f800000
 DATA ones<>+248(SB)/8, $0x3f8000003f800000
 GLOBL ones<>(SB), RODATA|NOPTR, $256
 
+DATA pattern0000000004040404080808080c0c0c0c<>+0(SB)/8, $0x0404040400000000
+DATA pattern0000000004040404080808080c0c0c0c<>+8(SB)/8, $0x0c0c0c0c08080808
+DATA pattern0000000004040404080808080c0c0c0c<>+16(SB)/8, $0x0404040400000000
+DATA pattern0000000004040404080808080c0c0c0c<>+24(SB)/8, $0x0c0c0c0c08080808
+DATA pattern0000000004040404080808080c0c0c0c<>+32(SB)/8, $0x0404040400000000
+DATA pattern0000000004040404080808080c0c0c0c<>+40(SB)/8, $0x0c0c0c0c08080808
+DATA pattern0000000004040404080808080c0c0c0c<>+48(SB)/8, $0x0404040400000000
+DATA pattern0000000004040404080808080c0c0c0c<>+56(SB)/8, $0x0c0c0c0c08080808
+GLOBL pattern0000000004040404080808080c0c0c0c<>(SB), RODATA|NOPTR, $64
+
+DATA pattern00000001<>+0(SB)/8, $0x0000000100000001
+DATA pattern00000001<>+8(SB)/8, $0x0000000100000001
+DATA pattern00000001<>+16(SB)/8, $0x0000000100000001
+DATA pattern00000001<>+24(SB)/8, $0x0000000100000001
+DATA pattern00000001<>+32(SB)/8, $0x0000000100000001
+DATA pattern00000001<>+40(SB)/8, $0x0000000100000001
+DATA pattern00000001<>+48(SB)/8, $0x0000000100000001
+DATA pattern00000001<>+56(SB)/8, $0x0000000100000001
+GLOBL pattern00000001<>(SB), RODATA|NOPTR, $64
+
+DATA pattern000000ff<>+0(SB)/8, $0x000000ff000000ff
+DATA pattern000000ff<>+8(SB)/8, $0x000000ff000000ff
+DATA pattern000000ff<>+16(SB)/8, $0x000000ff000000ff
+DATA pattern000000ff<>+24(SB)/8, $0x000000ff000000ff
+DATA pattern000000ff<>+32(SB)/8, $0x000000ff000000ff
+DATA pattern000000ff<>+40(SB)/8, $0x000000ff000000ff
+DATA pattern000000ff<>+48(SB)/8, $0x000000ff000000ff
+DATA pattern000000ff<>+56(SB)/8, $0x000000ff000000ff
+GLOBL pattern000000ff<>(SB), RODATA|NOPTR, $64
+
 DATA pattern0080808004808080088080800c808080<>+0(SB)/8, $0x0480808000808080
 DATA pattern0080808004808080088080800c808080<>+8(SB)/8, $0x0c80808008808080
 DATA pattern0080808004808080088080800c808080<>+16(SB)/8, $0x0480808000808080
@@ -43079,6 +50012,16 @@ DATA pattern0080808004808080088080800c808080<>+40(SB)/8, $0x0c80808008808080
 DATA pattern0080808004808080088080800c808080<>+48(SB)/8, $0x0480808000808080
 DATA pattern0080808004808080088080800c808080<>+56(SB)/8, $0x0c80808008808080
 GLOBL pattern0080808004808080088080800c808080<>(SB), RODATA|NOPTR, $64
+
+DATA pattern0101010105050505090909090d0d0d0d<>+0(SB)/8, $0x0505050501010101
+DATA pattern0101010105050505090909090d0d0d0d<>+8(SB)/8, $0x0d0d0d0d09090909
+DATA pattern0101010105050505090909090d0d0d0d<>+16(SB)/8, $0x0505050501010101
+DATA pattern0101010105050505090909090d0d0d0d<>+24(SB)/8, $0x0d0d0d0d09090909
+DATA pattern0101010105050505090909090d0d0d0d<>+32(SB)/8, $0x0505050501010101
+DATA pattern0101010105050505090909090d0d0d0d<>+40(SB)/8, $0x0d0d0d0d09090909
+DATA pattern0101010105050505090909090d0d0d0d<>+48(SB)/8, $0x0505050501010101
+DATA pattern0101010105050505090909090d0d0d0d<>+56(SB)/8, $0x0d0d0d0d09090909
+GLOBL pattern0101010105050505090909090d0d0d0d<>(SB), RODATA|NOPTR, $64
 
 DATA pattern0180808005808080098080800d808080<>+0(SB)/8, $0x0580808001808080
 DATA pattern0180808005808080098080800d808080<>+8(SB)/8, $0x0d80808009808080
@@ -43090,6 +50033,16 @@ DATA pattern0180808005808080098080800d808080<>+48(SB)/8, $0x0580808001808080
 DATA pattern0180808005808080098080800d808080<>+56(SB)/8, $0x0d80808009808080
 GLOBL pattern0180808005808080098080800d808080<>(SB), RODATA|NOPTR, $64
 
+DATA pattern02020202060606060a0a0a0a0e0e0e0e<>+0(SB)/8, $0x0606060602020202
+DATA pattern02020202060606060a0a0a0a0e0e0e0e<>+8(SB)/8, $0x0e0e0e0e0a0a0a0a
+DATA pattern02020202060606060a0a0a0a0e0e0e0e<>+16(SB)/8, $0x0606060602020202
+DATA pattern02020202060606060a0a0a0a0e0e0e0e<>+24(SB)/8, $0x0e0e0e0e0a0a0a0a
+DATA pattern02020202060606060a0a0a0a0e0e0e0e<>+32(SB)/8, $0x0606060602020202
+DATA pattern02020202060606060a0a0a0a0e0e0e0e<>+40(SB)/8, $0x0e0e0e0e0a0a0a0a
+DATA pattern02020202060606060a0a0a0a0e0e0e0e<>+48(SB)/8, $0x0606060602020202
+DATA pattern02020202060606060a0a0a0a0e0e0e0e<>+56(SB)/8, $0x0e0e0e0e0a0a0a0a
+GLOBL pattern02020202060606060a0a0a0a0e0e0e0e<>(SB), RODATA|NOPTR, $64
+
 DATA pattern02808080068080800a8080800e808080<>+0(SB)/8, $0x0680808002808080
 DATA pattern02808080068080800a8080800e808080<>+8(SB)/8, $0x0e8080800a808080
 DATA pattern02808080068080800a8080800e808080<>+16(SB)/8, $0x0680808002808080
@@ -43099,6 +50052,36 @@ DATA pattern02808080068080800a8080800e808080<>+40(SB)/8, $0x0e8080800a808080
 DATA pattern02808080068080800a8080800e808080<>+48(SB)/8, $0x0680808002808080
 DATA pattern02808080068080800a8080800e808080<>+56(SB)/8, $0x0e8080800a808080
 GLOBL pattern02808080068080800a8080800e808080<>(SB), RODATA|NOPTR, $64
+
+DATA pattern030201000c080604fdfeff00f4f8fafc<>+0(SB)/8, $0x0c08060403020100
+DATA pattern030201000c080604fdfeff00f4f8fafc<>+8(SB)/8, $0xf4f8fafcfdfeff00
+DATA pattern030201000c080604fdfeff00f4f8fafc<>+16(SB)/8, $0x0c08060403020100
+DATA pattern030201000c080604fdfeff00f4f8fafc<>+24(SB)/8, $0xf4f8fafcfdfeff00
+DATA pattern030201000c080604fdfeff00f4f8fafc<>+32(SB)/8, $0x0c08060403020100
+DATA pattern030201000c080604fdfeff00f4f8fafc<>+40(SB)/8, $0xf4f8fafcfdfeff00
+DATA pattern030201000c080604fdfeff00f4f8fafc<>+48(SB)/8, $0x0c08060403020100
+DATA pattern030201000c080604fdfeff00f4f8fafc<>+56(SB)/8, $0xf4f8fafcfdfeff00
+GLOBL pattern030201000c080604fdfeff00f4f8fafc<>(SB), RODATA|NOPTR, $64
+
+DATA pattern03030303070707070b0b0b0b0f0f0f0f<>+0(SB)/8, $0x0707070703030303
+DATA pattern03030303070707070b0b0b0b0f0f0f0f<>+8(SB)/8, $0x0f0f0f0f0b0b0b0b
+DATA pattern03030303070707070b0b0b0b0f0f0f0f<>+16(SB)/8, $0x0707070703030303
+DATA pattern03030303070707070b0b0b0b0f0f0f0f<>+24(SB)/8, $0x0f0f0f0f0b0b0b0b
+DATA pattern03030303070707070b0b0b0b0f0f0f0f<>+32(SB)/8, $0x0707070703030303
+DATA pattern03030303070707070b0b0b0b0f0f0f0f<>+40(SB)/8, $0x0f0f0f0f0b0b0b0b
+DATA pattern03030303070707070b0b0b0b0f0f0f0f<>+48(SB)/8, $0x0707070703030303
+DATA pattern03030303070707070b0b0b0b0f0f0f0f<>+56(SB)/8, $0x0f0f0f0f0b0b0b0b
+GLOBL pattern03030303070707070b0b0b0b0f0f0f0f<>(SB), RODATA|NOPTR, $64
+
+DATA pattern03030303<>+0(SB)/8, $0x0303030303030303
+DATA pattern03030303<>+8(SB)/8, $0x0303030303030303
+DATA pattern03030303<>+16(SB)/8, $0x0303030303030303
+DATA pattern03030303<>+24(SB)/8, $0x0303030303030303
+DATA pattern03030303<>+32(SB)/8, $0x0303030303030303
+DATA pattern03030303<>+40(SB)/8, $0x0303030303030303
+DATA pattern03030303<>+48(SB)/8, $0x0303030303030303
+DATA pattern03030303<>+56(SB)/8, $0x0303030303030303
+GLOBL pattern03030303<>(SB), RODATA|NOPTR, $64
 
 DATA pattern03808080078080800b8080800f808080<>+0(SB)/8, $0x0780808003808080
 DATA pattern03808080078080800b8080800f808080<>+8(SB)/8, $0x0f8080800b808080
@@ -43110,6 +50093,76 @@ DATA pattern03808080078080800b8080800f808080<>+48(SB)/8, $0x0780808003808080
 DATA pattern03808080078080800b8080800f808080<>+56(SB)/8, $0x0f8080800b808080
 GLOBL pattern03808080078080800b8080800f808080<>(SB), RODATA|NOPTR, $64
 
+DATA pattern08040201<>+0(SB)/8, $0x0804020108040201
+DATA pattern08040201<>+8(SB)/8, $0x0804020108040201
+DATA pattern08040201<>+16(SB)/8, $0x0804020108040201
+DATA pattern08040201<>+24(SB)/8, $0x0804020108040201
+DATA pattern08040201<>+32(SB)/8, $0x0804020108040201
+DATA pattern08040201<>+40(SB)/8, $0x0804020108040201
+DATA pattern08040201<>+48(SB)/8, $0x0804020108040201
+DATA pattern08040201<>+56(SB)/8, $0x0804020108040201
+GLOBL pattern08040201<>(SB), RODATA|NOPTR, $64
+
+DATA pattern0f0f0f0f<>+0(SB)/8, $0x0f0f0f0f0f0f0f0f
+DATA pattern0f0f0f0f<>+8(SB)/8, $0x0f0f0f0f0f0f0f0f
+DATA pattern0f0f0f0f<>+16(SB)/8, $0x0f0f0f0f0f0f0f0f
+DATA pattern0f0f0f0f<>+24(SB)/8, $0x0f0f0f0f0f0f0f0f
+DATA pattern0f0f0f0f<>+32(SB)/8, $0x0f0f0f0f0f0f0f0f
+DATA pattern0f0f0f0f<>+40(SB)/8, $0x0f0f0f0f0f0f0f0f
+DATA pattern0f0f0f0f<>+48(SB)/8, $0x0f0f0f0f0f0f0f0f
+DATA pattern0f0f0f0f<>+56(SB)/8, $0x0f0f0f0f0f0f0f0f
+GLOBL pattern0f0f0f0f<>(SB), RODATA|NOPTR, $64
+
+DATA pattern10101010<>+0(SB)/8, $0x1010101010101010
+DATA pattern10101010<>+8(SB)/8, $0x1010101010101010
+DATA pattern10101010<>+16(SB)/8, $0x1010101010101010
+DATA pattern10101010<>+24(SB)/8, $0x1010101010101010
+DATA pattern10101010<>+32(SB)/8, $0x1010101010101010
+DATA pattern10101010<>+40(SB)/8, $0x1010101010101010
+DATA pattern10101010<>+48(SB)/8, $0x1010101010101010
+DATA pattern10101010<>+56(SB)/8, $0x1010101010101010
+GLOBL pattern10101010<>(SB), RODATA|NOPTR, $64
+
+DATA pattern24000000<>+0(SB)/8, $0x2400000024000000
+DATA pattern24000000<>+8(SB)/8, $0x2400000024000000
+DATA pattern24000000<>+16(SB)/8, $0x2400000024000000
+DATA pattern24000000<>+24(SB)/8, $0x2400000024000000
+DATA pattern24000000<>+32(SB)/8, $0x2400000024000000
+DATA pattern24000000<>+40(SB)/8, $0x2400000024000000
+DATA pattern24000000<>+48(SB)/8, $0x2400000024000000
+DATA pattern24000000<>+56(SB)/8, $0x2400000024000000
+GLOBL pattern24000000<>(SB), RODATA|NOPTR, $64
+
+DATA pattern26800000<>+0(SB)/8, $0x2680000026800000
+DATA pattern26800000<>+8(SB)/8, $0x2680000026800000
+DATA pattern26800000<>+16(SB)/8, $0x2680000026800000
+DATA pattern26800000<>+24(SB)/8, $0x2680000026800000
+DATA pattern26800000<>+32(SB)/8, $0x2680000026800000
+DATA pattern26800000<>+40(SB)/8, $0x2680000026800000
+DATA pattern26800000<>+48(SB)/8, $0x2680000026800000
+DATA pattern26800000<>+56(SB)/8, $0x2680000026800000
+GLOBL pattern26800000<>(SB), RODATA|NOPTR, $64
+
+DATA pattern27800000<>+0(SB)/8, $0x2780000027800000
+DATA pattern27800000<>+8(SB)/8, $0x2780000027800000
+DATA pattern27800000<>+16(SB)/8, $0x2780000027800000
+DATA pattern27800000<>+24(SB)/8, $0x2780000027800000
+DATA pattern27800000<>+32(SB)/8, $0x2780000027800000
+DATA pattern27800000<>+40(SB)/8, $0x2780000027800000
+DATA pattern27800000<>+48(SB)/8, $0x2780000027800000
+DATA pattern27800000<>+56(SB)/8, $0x2780000027800000
+GLOBL pattern27800000<>(SB), RODATA|NOPTR, $64
+
+DATA pattern30303030<>+0(SB)/8, $0x3030303030303030
+DATA pattern30303030<>+8(SB)/8, $0x3030303030303030
+DATA pattern30303030<>+16(SB)/8, $0x3030303030303030
+DATA pattern30303030<>+24(SB)/8, $0x3030303030303030
+DATA pattern30303030<>+32(SB)/8, $0x3030303030303030
+DATA pattern30303030<>+40(SB)/8, $0x3030303030303030
+DATA pattern30303030<>+48(SB)/8, $0x3030303030303030
+DATA pattern30303030<>+56(SB)/8, $0x3030303030303030
+GLOBL pattern30303030<>(SB), RODATA|NOPTR, $64
+
 DATA pattern31800000<>+0(SB)/8, $0x3180000031800000
 DATA pattern31800000<>+8(SB)/8, $0x3180000031800000
 DATA pattern31800000<>+16(SB)/8, $0x3180000031800000
@@ -43119,6 +50172,16 @@ DATA pattern31800000<>+40(SB)/8, $0x3180000031800000
 DATA pattern31800000<>+48(SB)/8, $0x3180000031800000
 DATA pattern31800000<>+56(SB)/8, $0x3180000031800000
 GLOBL pattern31800000<>(SB), RODATA|NOPTR, $64
+
+DATA pattern32000000<>+0(SB)/8, $0x3200000032000000
+DATA pattern32000000<>+8(SB)/8, $0x3200000032000000
+DATA pattern32000000<>+16(SB)/8, $0x3200000032000000
+DATA pattern32000000<>+24(SB)/8, $0x3200000032000000
+DATA pattern32000000<>+32(SB)/8, $0x3200000032000000
+DATA pattern32000000<>+40(SB)/8, $0x3200000032000000
+DATA pattern32000000<>+48(SB)/8, $0x3200000032000000
+DATA pattern32000000<>+56(SB)/8, $0x3200000032000000
+GLOBL pattern32000000<>(SB), RODATA|NOPTR, $64
 
 DATA pattern33800000<>+0(SB)/8, $0x3380000033800000
 DATA pattern33800000<>+8(SB)/8, $0x3380000033800000
@@ -43130,6 +50193,66 @@ DATA pattern33800000<>+48(SB)/8, $0x3380000033800000
 DATA pattern33800000<>+56(SB)/8, $0x3380000033800000
 GLOBL pattern33800000<>(SB), RODATA|NOPTR, $64
 
+DATA pattern3c3c3c3c<>+0(SB)/8, $0x3c3c3c3c3c3c3c3c
+DATA pattern3c3c3c3c<>+8(SB)/8, $0x3c3c3c3c3c3c3c3c
+DATA pattern3c3c3c3c<>+16(SB)/8, $0x3c3c3c3c3c3c3c3c
+DATA pattern3c3c3c3c<>+24(SB)/8, $0x3c3c3c3c3c3c3c3c
+DATA pattern3c3c3c3c<>+32(SB)/8, $0x3c3c3c3c3c3c3c3c
+DATA pattern3c3c3c3c<>+40(SB)/8, $0x3c3c3c3c3c3c3c3c
+DATA pattern3c3c3c3c<>+48(SB)/8, $0x3c3c3c3c3c3c3c3c
+DATA pattern3c3c3c3c<>+56(SB)/8, $0x3c3c3c3c3c3c3c3c
+GLOBL pattern3c3c3c3c<>(SB), RODATA|NOPTR, $64
+
+DATA pattern3f3f3f3f<>+0(SB)/8, $0x3f3f3f3f3f3f3f3f
+DATA pattern3f3f3f3f<>+8(SB)/8, $0x3f3f3f3f3f3f3f3f
+DATA pattern3f3f3f3f<>+16(SB)/8, $0x3f3f3f3f3f3f3f3f
+DATA pattern3f3f3f3f<>+24(SB)/8, $0x3f3f3f3f3f3f3f3f
+DATA pattern3f3f3f3f<>+32(SB)/8, $0x3f3f3f3f3f3f3f3f
+DATA pattern3f3f3f3f<>+40(SB)/8, $0x3f3f3f3f3f3f3f3f
+DATA pattern3f3f3f3f<>+48(SB)/8, $0x3f3f3f3f3f3f3f3f
+DATA pattern3f3f3f3f<>+56(SB)/8, $0x3f3f3f3f3f3f3f3f
+GLOBL pattern3f3f3f3f<>(SB), RODATA|NOPTR, $64
+
+DATA pattern60606060<>+0(SB)/8, $0x6060606060606060
+DATA pattern60606060<>+8(SB)/8, $0x6060606060606060
+DATA pattern60606060<>+16(SB)/8, $0x6060606060606060
+DATA pattern60606060<>+24(SB)/8, $0x6060606060606060
+DATA pattern60606060<>+32(SB)/8, $0x6060606060606060
+DATA pattern60606060<>+40(SB)/8, $0x6060606060606060
+DATA pattern60606060<>+48(SB)/8, $0x6060606060606060
+DATA pattern60606060<>+56(SB)/8, $0x6060606060606060
+GLOBL pattern60606060<>(SB), RODATA|NOPTR, $64
+
+DATA pattern78787878<>+0(SB)/8, $0x7878787878787878
+DATA pattern78787878<>+8(SB)/8, $0x7878787878787878
+DATA pattern78787878<>+16(SB)/8, $0x7878787878787878
+DATA pattern78787878<>+24(SB)/8, $0x7878787878787878
+DATA pattern78787878<>+32(SB)/8, $0x7878787878787878
+DATA pattern78787878<>+40(SB)/8, $0x7878787878787878
+DATA pattern78787878<>+48(SB)/8, $0x7878787878787878
+DATA pattern78787878<>+56(SB)/8, $0x7878787878787878
+GLOBL pattern78787878<>(SB), RODATA|NOPTR, $64
+
+DATA pattern80402010<>+0(SB)/8, $0x8040201080402010
+DATA pattern80402010<>+8(SB)/8, $0x8040201080402010
+DATA pattern80402010<>+16(SB)/8, $0x8040201080402010
+DATA pattern80402010<>+24(SB)/8, $0x8040201080402010
+DATA pattern80402010<>+32(SB)/8, $0x8040201080402010
+DATA pattern80402010<>+40(SB)/8, $0x8040201080402010
+DATA pattern80402010<>+48(SB)/8, $0x8040201080402010
+DATA pattern80402010<>+56(SB)/8, $0x8040201080402010
+GLOBL pattern80402010<>(SB), RODATA|NOPTR, $64
+
+DATA pattern80808080<>+0(SB)/8, $0x8080808080808080
+DATA pattern80808080<>+8(SB)/8, $0x8080808080808080
+DATA pattern80808080<>+16(SB)/8, $0x8080808080808080
+DATA pattern80808080<>+24(SB)/8, $0x8080808080808080
+DATA pattern80808080<>+32(SB)/8, $0x8080808080808080
+DATA pattern80808080<>+40(SB)/8, $0x8080808080808080
+DATA pattern80808080<>+48(SB)/8, $0x8080808080808080
+DATA pattern80808080<>+56(SB)/8, $0x8080808080808080
+GLOBL pattern80808080<>(SB), RODATA|NOPTR, $64
+
 DATA pattern88888888<>+0(SB)/8, $0x8888888888888888
 DATA pattern88888888<>+8(SB)/8, $0x8888888888888888
 DATA pattern88888888<>+16(SB)/8, $0x8888888888888888
@@ -43139,6 +50262,46 @@ DATA pattern88888888<>+40(SB)/8, $0x8888888888888888
 DATA pattern88888888<>+48(SB)/8, $0x8888888888888888
 DATA pattern88888888<>+56(SB)/8, $0x8888888888888888
 GLOBL pattern88888888<>(SB), RODATA|NOPTR, $64
+
+DATA patternaaaaaaaa<>+0(SB)/8, $0xaaaaaaaaaaaaaaaa
+DATA patternaaaaaaaa<>+8(SB)/8, $0xaaaaaaaaaaaaaaaa
+DATA patternaaaaaaaa<>+16(SB)/8, $0xaaaaaaaaaaaaaaaa
+DATA patternaaaaaaaa<>+24(SB)/8, $0xaaaaaaaaaaaaaaaa
+DATA patternaaaaaaaa<>+32(SB)/8, $0xaaaaaaaaaaaaaaaa
+DATA patternaaaaaaaa<>+40(SB)/8, $0xaaaaaaaaaaaaaaaa
+DATA patternaaaaaaaa<>+48(SB)/8, $0xaaaaaaaaaaaaaaaa
+DATA patternaaaaaaaa<>+56(SB)/8, $0xaaaaaaaaaaaaaaaa
+GLOBL patternaaaaaaaa<>(SB), RODATA|NOPTR, $64
+
+DATA patternb3800000<>+0(SB)/8, $0xb3800000b3800000
+DATA patternb3800000<>+8(SB)/8, $0xb3800000b3800000
+DATA patternb3800000<>+16(SB)/8, $0xb3800000b3800000
+DATA patternb3800000<>+24(SB)/8, $0xb3800000b3800000
+DATA patternb3800000<>+32(SB)/8, $0xb3800000b3800000
+DATA patternb3800000<>+40(SB)/8, $0xb3800000b3800000
+DATA patternb3800000<>+48(SB)/8, $0xb3800000b3800000
+DATA patternb3800000<>+56(SB)/8, $0xb3800000b3800000
+GLOBL patternb3800000<>(SB), RODATA|NOPTR, $64
+
+DATA patternbfad9881f6eaddcf26190d0171594535<>+0(SB)/8, $0xf6eaddcfbfad9881
+DATA patternbfad9881f6eaddcf26190d0171594535<>+8(SB)/8, $0x7159453526190d01
+DATA patternbfad9881f6eaddcf26190d0171594535<>+16(SB)/8, $0xf6eaddcfbfad9881
+DATA patternbfad9881f6eaddcf26190d0171594535<>+24(SB)/8, $0x7159453526190d01
+DATA patternbfad9881f6eaddcf26190d0171594535<>+32(SB)/8, $0xf6eaddcfbfad9881
+DATA patternbfad9881f6eaddcf26190d0171594535<>+40(SB)/8, $0x7159453526190d01
+DATA patternbfad9881f6eaddcf26190d0171594535<>+48(SB)/8, $0xf6eaddcfbfad9881
+DATA patternbfad9881f6eaddcf26190d0171594535<>+56(SB)/8, $0x7159453526190d01
+GLOBL patternbfad9881f6eaddcf26190d0171594535<>(SB), RODATA|NOPTR, $64
+
+DATA patternc0c0c0c0<>+0(SB)/8, $0xc0c0c0c0c0c0c0c0
+DATA patternc0c0c0c0<>+8(SB)/8, $0xc0c0c0c0c0c0c0c0
+DATA patternc0c0c0c0<>+16(SB)/8, $0xc0c0c0c0c0c0c0c0
+DATA patternc0c0c0c0<>+24(SB)/8, $0xc0c0c0c0c0c0c0c0
+DATA patternc0c0c0c0<>+32(SB)/8, $0xc0c0c0c0c0c0c0c0
+DATA patternc0c0c0c0<>+40(SB)/8, $0xc0c0c0c0c0c0c0c0
+DATA patternc0c0c0c0<>+48(SB)/8, $0xc0c0c0c0c0c0c0c0
+DATA patternc0c0c0c0<>+56(SB)/8, $0xc0c0c0c0c0c0c0c0
+GLOBL patternc0c0c0c0<>(SB), RODATA|NOPTR, $64
 
 DATA patternf0f0f0f0<>+0(SB)/8, $0xf0f0f0f0f0f0f0f0
 DATA patternf0f0f0f0<>+8(SB)/8, $0xf0f0f0f0f0f0f0f0
@@ -43159,6 +50322,16 @@ DATA patternffff0000<>+40(SB)/8, $0xffff0000ffff0000
 DATA patternffff0000<>+48(SB)/8, $0xffff0000ffff0000
 DATA patternffff0000<>+56(SB)/8, $0xffff0000ffff0000
 GLOBL patternffff0000<>(SB), RODATA|NOPTR, $64
+
+DATA patternffffffff<>+0(SB)/8, $0xffffffffffffffff
+DATA patternffffffff<>+8(SB)/8, $0xffffffffffffffff
+DATA patternffffffff<>+16(SB)/8, $0xffffffffffffffff
+DATA patternffffffff<>+24(SB)/8, $0xffffffffffffffff
+DATA patternffffffff<>+32(SB)/8, $0xffffffffffffffff
+DATA patternffffffff<>+40(SB)/8, $0xffffffffffffffff
+DATA patternffffffff<>+48(SB)/8, $0xffffffffffffffff
+DATA patternffffffff<>+56(SB)/8, $0xffffffffffffffff
+GLOBL patternffffffff<>(SB), RODATA|NOPTR, $64
 
 GLOBL zeroRow<>(SB), RODATA|NOPTR, $512
 

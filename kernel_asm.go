@@ -48,20 +48,13 @@ func multiplyFewWith(unit func(*kernel.MultiplyArgs)) func(*kernel.MultiplyArgs)
 	}
 }
 
-// dequantizeWith returns the Dequantize of a set with machine code for some types, which needs 16 bytes of
-// a row.
+// dequantizeWith returns the Dequantize of a set whose machine code needs 16 bytes of a row.
 func dequantizeWith(code func(*kernel.DequantizeArgs)) func(*kernel.DequantizeArgs) {
 	return func(a *kernel.DequantizeArgs) {
-		switch a.Type {
-		case kernel.WeightFloat32, kernel.WeightFloat16, kernel.WeightBFloat16, kernel.WeightInt8:
-			if a.Depth*a.Type.Bytes() >= 16 {
-				code(a)
-				return
-			}
-		case kernel.WeightQ8_0, kernel.WeightQ4_0:
+		if a.Depth/a.Type.Values()*a.Type.Bytes() >= 16 {
 			code(a)
-			return
+		} else {
+			dequantizeGeneric(a)
 		}
-		dequantizeGeneric(a)
 	}
 }

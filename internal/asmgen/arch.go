@@ -225,6 +225,11 @@ type Arch struct {
 	// is none. index is HalvesIndex, if there is one. tmp is free; lo may be pairs if there is no hi.
 	Halves      func(f *Func, index string, pairs, lo, hi, tmp Vec)
 	HalvesIndex []uint32
+	// AddInts adds integers.
+	AddInts string
+	// TestBits is all ones in the bytes of v that have a bit of mask, and 0 in the others. It may be nil
+	// where there is Lookup.
+	TestBits func(f *Func, mask string, v Vec)
 	// Lookup, if not nil, is the elements of a table of 16, by the low 4 bits of dwords.
 	Lookup func(f *Func, table, index, dst Vec)
 

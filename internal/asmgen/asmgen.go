@@ -63,7 +63,7 @@ var emitters = []emitter{
 	{field: "MultiplyFew", emit: multiplyFew, where: "ColStride is 1"},
 	{field: "Combine", emit: combine},
 	{field: "Dots", emit: dots},
-	{field: "Dequantize", emit: dequantize, where: "Type has machine code, and rows are long enough"},
+	{field: "Dequantize", emit: dequantize, where: "a row has 16 bytes or more"},
 	{field: "Float16", emit: float16},
 	{field: "Rotary", emit: rotary},
 	{field: "Activate"},

@@ -159,6 +159,10 @@ var avx2 = func() *Arch {
 		f.Op("VBLENDVPS", b.tmp, v, tmp, tmp)
 		f.Op("VPSRLD", 16, tmp, v)
 	}
+	arch.TestBits = func(f *Func, mask string, v Vec) {
+		f.Op("VPAND", mask, v, v)
+		f.Op("VPCMPEQB", mask, v, v)
+	}
 	arch.HalvesIndex = []uint32{0x05040100, 0x0d0c0908, 0x07060302, 0x0f0e0b0a} // in each part
 	arch.Halves = func(f *Func, index string, pairs, lo, hi, tmp Vec) {
 		f.Op("VPSHUFB", index, pairs, tmp)

@@ -2,7 +2,6 @@ package asmgen
 
 import (
 	"fmt"
-	"math"
 	"reflect"
 
 	"github.com/qkv-go/qkv/kernel"
@@ -14,14 +13,12 @@ for l := range Lanes, k := range Depth {
 }
 `
 
-// dequantized are the types with machine code. A row of one with blocks of one value needs quadBytes.
-var dequantized = []kernel.Weight{
-	kernel.WeightFloat32, kernel.WeightFloat16, kernel.WeightBFloat16, kernel.WeightInt8, kernel.WeightQ8_0, kernel.WeightQ4_0,
-}
-
 const (
 	// quadBytes is how much of a row a quad has.
 	quadBytes = 16
+
+	// topBits is how far up a byte goes.
+	topBits = 24
 
 	// dequantizeAhead is how many bytes ahead of what it reads Dequantize asks for more.
 	dequantizeAhead = 512
@@ -43,15 +40,18 @@ type dequantizer struct {
 	jump           Int // 16 rows of Dst
 	count          Int
 
-	name   string // of the type, for labels
-	m      *vecMap
-	quad   []Vec
-	tmp    Vec
-	v      Vec // what is made of a byte
-	code   Vec // a dword of bytes
-	tops   [4]string
-	halves string
-	begin  func() // what comes before the blocks of rows, or nil
+	name string // of the type, for labels
+	m    *vecMap
+	quad []Vec
+	tmp  Vec
+	v    Vec // what is made of a byte
+	code Vec // a dword of bytes
+	// What values are multiplied by, and what is added to them, if anything is.
+	scale, add, spare Vec
+	moved             int // bytes of a block that the body moves on by itself
+	tops              [4]string
+	halves            string
+	begin             func() // what comes before the blocks of rows, or nil
 }
 
 // Local variables: integers, and behind them vectors.
@@ -61,7 +61,11 @@ const (
 	localLanes
 	localScales // those of the rows, or 0
 	localBlock  // where the values of the block begin
-	localVectors
+)
+
+const (
+	localVectors = 64
+	mostLocals   = 26 // vectors
 )
 
 // dequantize writes Dequantize.
@@ -72,7 +76,7 @@ func dequantize(arch *Arch) *Func {
 		left: f.int("values or bytes left of the rows"), jump: f.int("16 rows of Dst"), count: f.int("turns left, scratch"),
 	}
 	d.rows = f.ints((arch.Lanes+arch.RowsPerPtr-1)/arch.RowsPerPtr, "rows of Src")
-	f.locals = 16 + localVectors // the link register of an architecture that has one, and what is aligned
+	f.locals = 16 + localVectors + mostLocals*arch.Bytes() // the link register of an architecture that has one, and what is aligned
 	for _, x := range []struct {
 		field string
 		local int
@@ -85,10 +89,10 @@ func dequantize(arch *Arch) *Func {
 	f.Op(f.Mov, d.dstStride, d.jump)
 	f.Op(f.Shl, 4, d.jump)
 	f.load("Type", d.left)
-	for _, w := range dequantized[1:] {
+	for _, w := range kernel.Weights()[1:] {
 		f.Branch(f, d.left, "EQ", imm(int(w)), w.String())
 	}
-	for _, w := range dequantized {
+	for _, w := range kernel.Weights() {
 		d.emit(w)
 	}
 	return f
@@ -96,7 +100,7 @@ func dequantize(arch *Arch) *Func {
 
 // emit writes all for a type.
 func (d *dequantizer) emit(w kernel.Weight) {
-	d.name, d.begin = w.String(), nil
+	d.name, d.begin, d.moved = w.String(), nil, 0
 	d.Label(d.name)
 	d.m = d.vectors(d.name + ":")
 	d.quad, d.tmp, d.v, d.code = d.m.take(4, "quad"), d.m.one("scratch"), d.m.one("values"), d.m.one("codes")
@@ -120,7 +124,7 @@ func (d *dequantizer) emit(w kernel.Weight) {
 	} else {
 		d.Loop(d.name + "Block")
 		body()
-		d.advance(w.Bytes())
+		d.advance(w.Bytes() - d.moved)
 		d.Op(d.Sub, w.Values(), d.left)
 		d.Branch(d.Func, d.left, "GT", "$0", d.name+"Block")
 	}
@@ -206,10 +210,12 @@ func (d *dequantizer) loadQuad(disp int, to []Vec) {
 }
 
 // dwords loads a quad and transposes it.
-func (d *dequantizer) dwords(disp int) []Vec {
-	d.loadQuad(disp, d.quad)
-	transpose4x4(d.Func, d.Interleave[0], d.Interleave[1], d.quad, &d.tmp)
-	return d.quad
+func (d *dequantizer) dwords(disp int) []Vec { return d.dwordsTo(disp, d.quad) }
+
+func (d *dequantizer) dwordsTo(disp int, to []Vec) []Vec {
+	d.loadQuad(disp, to)
+	transpose4x4(d.Func, d.Interleave[0], d.Interleave[1], to, &d.tmp)
+	return to
 }
 
 // dword loads a quad and returns one of its dwords, in the place of the first.
@@ -237,6 +243,17 @@ func (d *dequantizer) put(v Vec) {
 
 // pattern returns words for each part of a vector, in a register if one is left, or in memory.
 func (d *dequantizer) pattern(use string, words ...uint32) string {
+	addr := d.patternAt(words...)
+	if d.MemoryOperands && len(d.m.free) <= 2 {
+		return addr
+	}
+	v := d.m.one(use)
+	d.LoadConstant(d.Func, addr, v)
+	return string(v)
+}
+
+// patternAt returns the address of words for each part of a vector.
+func (d *dequantizer) patternAt(words ...uint32) string {
 	const parts = 4 // of the widest vector
 	var all []uint32
 	name := "pattern"
@@ -246,18 +263,7 @@ func (d *dequantizer) pattern(use string, words ...uint32) string {
 	for _, w := range words {
 		name += fmt.Sprintf("%08x", w)
 	}
-	return d.words(use, name, all...)
-}
-
-// words returns the words of a vector, in a register if one is left, or in memory.
-func (d *dequantizer) words(use, name string, words ...uint32) string {
-	addr := d.symbol(name, words...) + "(SB)"
-	if d.MemoryOperands && len(d.m.free) <= 2 {
-		return addr
-	}
-	v := d.m.one(use)
-	d.LoadConstant(d.Func, addr, v)
-	return string(v)
+	return d.symbol(name, all...) + "(SB)"
 }
 
 // power returns a power of two.
@@ -284,6 +290,37 @@ func (d *dequantizer) halvesTable() {
 func (d *dequantizer) top(b int, dword, v Vec) {
 	d.Shuffle(d.Func, d.tops[b], dword, v)
 	d.IntToFloat(d.Func, v, v)
+}
+
+// scaled scales what is made of a byte.
+func (d *dequantizer) scaled() { d.Op(d.MulV, d.scale, d.v, d.v) }
+
+// scaledAndAdded scales what is made of a byte and adds to it. The product is exact.
+func (d *dequantizer) scaledAndAdded() {
+	d.v, d.spare = d.MulAdd(d.Func, string(d.add), d.scale, d.v, d.spare)
+}
+
+// bits leaves the bits of a mask, of dwords that are shifted to the left or, by less than 0, to the right.
+func (d *dequantizer) bits(v Vec, shift int, mask string, dst Vec) {
+	switch {
+	case shift > 0:
+		d.Op(d.ShlV, shift, v, dst)
+	case shift < 0:
+		d.Op(d.ShrV, -shift, v, dst)
+	default:
+		d.Op(d.AndV, mask, v, dst)
+		return
+	}
+	d.Op(d.AndV, mask, dst, dst)
+}
+
+// scales converts the scales of a block, of binary16, to d.scale, and d.add if hi is set.
+func (d *dequantizer) scales(pairs Vec, hi bool) {
+	add := d.add
+	if !hi {
+		add = ""
+	}
+	d.Halves(d.Func, d.halves, pairs, d.scale, add, d.tmp)
 }
 
 // bytes stores the values of four dwords of bytes, each 2^24 times the byte before finish.
@@ -331,93 +368,53 @@ func (d *dequantizer) body(w kernel.Weight) func() {
 			}
 		}
 	case kernel.WeightInt8:
-		d.patternTops()
-		power, scale := d.power(-24), d.m.one("Scales")
-		d.begin = func() {
-			d.Broadcast(d.Func, d.constant(1), scale)
-			d.Op(d.Mov, d.LocalAt(localScales), d.count)
-			d.Branch(d.Func, d.count, "EQ", "$0", "int8Unscaled")
-			d.Op(d.Load, mem(d.count, 0), scale)
-			d.Op(d.Add, d.Bytes(), d.count)
-			d.Op(d.Mov, d.count, d.LocalAt(localScales))
-			d.Label("int8Unscaled")
-		}
-		return func() {
-			d.ask()
-			q := d.dwords(0)
-			d.bytes(func(j int) Vec { return q[j] }, func() {
-				d.Op(d.MulV, power, d.v, d.v)
-				d.Op(d.MulV, scale, d.v, d.v)
-			})
-		}
+		return d.int8()
 	case kernel.WeightQ8_0:
+		d.scale = d.m.one("scale")
 		d.patternTops()
 		d.halvesTable()
-		power, scale := d.power(-24), d.m.one("scale")
+		power := d.power(-topBits)
 		return func() {
 			d.ask()
-			d.Halves(d.Func, d.halves, d.dword(0, 0), scale, "", d.tmp)
-			d.Op(d.MulV, power, scale, scale)
+			d.scales(d.dword(0, 0), false)
+			d.Op(d.MulV, power, d.scale, d.scale)
 			for i := range 2 {
 				q := d.dwords(2 + quadBytes*i)
-				d.bytes(func(j int) Vec { return q[j] }, func() { d.Op(d.MulV, scale, d.v, d.v) })
+				d.bytes(func(j int) Vec { return q[j] }, d.scaled)
 			}
 		}
-	case kernel.WeightQ4_0:
+	case kernel.WeightQ4_0, kernel.WeightQ4_1, kernel.WeightIQ4_NL, kernel.WeightMXFP4:
 		return d.nibbles(w)
+	case kernel.WeightQ5_0, kernel.WeightQ5_1:
+		return d.fives(w)
+	case kernel.WeightQ4_K, kernel.WeightQ5_K:
+		return d.groups32(w)
+	case kernel.WeightQ2_K, kernel.WeightQ3_K, kernel.WeightQ6_K:
+		return d.groups16(w)
 	}
 	panic("asmgen: no body of " + w.String())
 }
 
-// nibbles is body of a type whose blocks have 16 bytes of two codes, after their scales.
-func (d *dequantizer) nibbles(w kernel.Weight) func() {
-	at := w.Bytes() - quadBytes
-	d.halvesTable()
-	scale := d.m.one("scale")
-	if d.Lookup != nil {
-		var table [16]uint32
-		for q := range table {
-			table[q] = math.Float32bits(float32(q - 8))
-		}
-		codes := Vec(d.pattern("numbers of codes", table[:]...))
-		return func() {
-			d.ask()
-			d.Halves(d.Func, d.halves, d.dword(0, 0), scale, "", d.tmp)
-			q := d.dwords(at)
-			for half := range 2 {
-				for _, v := range q {
-					for b := range 4 {
-						index := v
-						if shift := 8*b + 4*half; shift > 0 {
-							index = d.v
-							d.Op(d.ShrV, shift, v, index)
-						}
-						d.Lookup(d.Func, codes, index, d.v)
-						d.Op(d.MulV, scale, d.v, d.v)
-						d.put(d.v)
-					}
-				}
-			}
-		}
-	}
+// int8 is body of integers. A scale may be any number, so they are made small first.
+func (d *dequantizer) int8() func() {
+	d.scale = d.m.one("Scales")
 	d.patternTops()
-	power, flip, upper := d.power(-28), d.pattern("the signs of codes", 0x88888888), d.pattern("upper codes", 0xf0f0f0f0)
+	power := d.power(-topBits)
+	d.begin = func() {
+		d.Broadcast(d.Func, d.constant(1), d.scale)
+		d.Op(d.Mov, d.LocalAt(localScales), d.count)
+		d.Branch(d.Func, d.count, "EQ", "$0", "int8Unscaled")
+		d.Op(d.Load, mem(d.count, 0), d.scale)
+		d.Op(d.Add, d.Bytes(), d.count)
+		d.Op(d.Mov, d.count, d.LocalAt(localScales))
+		d.Label("int8Unscaled")
+	}
 	return func() {
 		d.ask()
-		d.Halves(d.Func, d.halves, d.dword(0, 0), scale, "", d.tmp)
-		d.Op(d.MulV, power, scale, scale)
-		q := d.dwords(at)
-		for half := range 2 {
-			d.bytes(func(j int) Vec {
-				if half == 0 {
-					d.Op(d.XorV, flip, q[j], q[j])
-					d.Op(d.ShlV, 4, q[j], d.code)
-					d.Op(d.AndV, upper, d.code, d.code)
-				} else {
-					d.Op(d.AndV, upper, q[j], d.code)
-				}
-				return d.code
-			}, func() { d.Op(d.MulV, scale, d.v, d.v) })
-		}
+		q := d.dwords(0)
+		d.bytes(func(j int) Vec { return q[j] }, func() {
+			d.Op(d.MulV, power, d.v, d.v)
+			d.scaled()
+		})
 	}
 }

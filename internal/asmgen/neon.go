@@ -223,6 +223,8 @@ var neon = func() *Arch {
 			f.Op("VTBL", index+".B16", fmt.Sprintf("[%s.B16]", v), string(dst)+".B16")
 		},
 		ShrV:       "VUSHR.S4",
+		AddInts:    "VADD.S4",
+		TestBits:   func(f *Func, mask string, v Vec) { f.Op("VCMTST.B16", Vec(mask), v, v) },
 		IntToFloat: func(f *Func, v, dst Vec) { f.Op("SCVTF.S4", v, dst) },
 		Halves: func(f *Func, _ string, pairs, lo, hi, _ Vec) {
 			if hi != "" {

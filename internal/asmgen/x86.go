@@ -229,6 +229,7 @@ func x86(n int, reg string, count int, half string) Arch {
 		},
 		Shuffle:    func(f *Func, index string, v, dst Vec) { f.Op("VPSHUFB", index, v, dst) },
 		ShrV:       "VPSRLD",
+		AddInts:    "VPADDD",
 		IntToFloat: func(f *Func, v, dst Vec) { f.Op("VCVTDQ2PS", v, dst) },
 	}
 	for i := range count {
