@@ -196,8 +196,10 @@ func (c *Call) problem(p *tile.Problem) error {
 
 // options checks what else there is than operands and lengths, and translates it.
 func (c *Call) options(p *tile.Problem) error {
-	if n := mul(c.Q.shape[axisBatch], p.Heads, c.Q.shape[axisSeq]); c.LSE != nil && len(c.LSE) != n {
-		return argError("lse", len(c.LSE), n, "lse has length %d, out has %d rows", len(c.LSE), n)
+	if c.LSE != nil {
+		if n := mul(c.Q.shape[axisBatch], p.Heads, c.Q.shape[axisSeq]); len(c.LSE) != n {
+			return argError("lse", len(c.LSE), n, "lse has length %d, out has %d rows", len(c.LSE), n)
+		}
 	}
 	p.LSE = unsafe.Pointer(unsafe.SliceData(c.LSE))
 	if s := float64(c.Scale); math.IsNaN(s) || math.IsInf(s, 0) {
@@ -252,6 +254,9 @@ func (c *Call) options(p *tile.Problem) error {
 // apart reports an output that shares an element with another, or with what is read. Out may have
 // the elements of Q.
 func (c *Call) apart() error {
+	if c.scattered() {
+		return nil
+	}
 	names := [...]string{"scores", "out", "lse", "q", "k", "v", "kScale", "vScale", "bias", "mask", "alibi", "sinks"}
 	regions := [len(names)]region{
 		c.Scores.region(), c.Out.region(), floatsRegion(c.LSE),
@@ -273,6 +278,27 @@ func (c *Call) apart() error {
 	return nil
 }
 
+// scattered reports whether the extent of no output meets another: so much is quick to tell, and true of
+// most calls.
+func (c *Call) scattered() bool {
+	extents := [...]extent{
+		c.Scores.extent(), c.Out.extent(), floatsExtent(c.LSE),
+		c.Q.extent(), c.K.extent(), c.V.extent(), c.KScale.extent(), c.VScale.extent(),
+		c.Bias.extent(), c.Mask.Keep.extent(), floatsExtent(c.ALiBi), floatsExtent(c.Sinks),
+	}
+	for i := range 3 { // what is written
+		if extents[i].base == nil {
+			continue
+		}
+		for j := i + 1; j < len(extents); j++ {
+			if extents[i].meets(&extents[j]) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
 // checkOptions reports an output that shares memory with options that were checked.
 func (c *Call) checkOptions(name string, written *region) error {
 	read := [...]region{c.Bias.region(), c.Mask.Keep.region(), floatsRegion(c.ALiBi), floatsRegion(c.Sinks)}
@@ -286,53 +312,37 @@ func (c *Call) checkOptions(name string, written *region) error {
 
 // operands checks Q, K, V and Out.
 func (c *Call) operands(p *tile.Problem) error {
-	views := [...]struct {
-		name  string
-		view  *View
-		kinds []elemKind
-	}{{"q", &c.Q, kindsFloat32}, {"k", &c.K, kindsKV}, {"v", &c.V, kindsKV}, {"out", &c.Out, kindsFloat32}}
-	for _, x := range views {
-		if err := x.view.checkKind(x.name, x.kinds...); err != nil {
-			return err
-		}
-		if err := x.view.check(x.name, &axisNames); err != nil {
-			return err
-		}
-	}
 	q, k, v, out := &c.Q, &c.K, &c.V, &c.Out
-	sequences, name := q, "q"
+	views := [...]*View{q, k, v, out}
+	for i, x := range views {
+		if err := x.checkKind(operandNames[i], operandKinds[i]...); err != nil {
+			return err
+		}
+		if err := x.check(operandNames[i], &axisNames); err != nil {
+			return err
+		}
+	}
+	common := commonAxes[:]
 	if c.CuLensQ != nil || c.Tables != nil {
-		sequences, name = k, "k"
+		common = common[2:] // sequences of Q are not on its batch axis
 	}
-	for _, m := range [...]struct {
-		a, b         *View
-		aName, bName string
-		axis         int
-	}{
-		{k, sequences, "k", name, axisBatch},
-		{v, sequences, "v", name, axisBatch},
-		{out, q, "out", "q", axisBatch},
-		{v, k, "v", "k", axisHeads},
-		{out, q, "out", "q", axisHeads},
-		{v, k, "v", "k", axisSeq},
-		{out, q, "out", "q", axisSeq},
-		{k, q, "k", "q", axisDim},
-		{out, v, "out", "v", axisDim},
-	} {
-		if got, want := m.a.shape[m.axis], m.b.shape[m.axis]; got != want {
-			return argError(m.aName, got, want, "%s has %s %d, %s has %d", m.aName, axisNames[m.axis], got, m.bName, want)
+	for _, m := range common {
+		if got, want := views[m.a].shape[m.axis], views[m.b].shape[m.axis]; got != want {
+			name := operandNames[m.a]
+			return argError(name, got, want, "%s has %s %d, %s has %d", name, axisNames[m.axis], got, operandNames[m.b], want)
 		}
 	}
-	for _, x := range views[:3] {
-		if d := x.view.shape[axisDim]; d < 1 {
-			return argError(x.name, d, 1, "%s has head dim %d, at least 1 is needed", x.name, d)
+	for i, x := range views[:3] {
+		name := operandNames[i]
+		if d := x.shape[axisDim]; d < 1 {
+			return argError(name, d, 1, "%s has head dim %d, at least 1 is needed", name, d)
 		} else if d > MaxDim {
-			return argError(x.name, d, MaxDim, "%s has head dim %d, at most %d is supported", x.name, d, MaxDim)
+			return argError(name, d, MaxDim, "%s has head dim %d, at most %d is supported", name, d, MaxDim)
 		}
 	}
-	for _, x := range views[:2] {
-		if n := x.view.shape[axisSeq]; n > MaxSeq {
-			return argError(x.name, n, MaxSeq, "%s has sequence length %d, at most %d is supported", x.name, n, MaxSeq)
+	for i, x := range views[:2] {
+		if n := x.shape[axisSeq]; n > MaxSeq {
+			return argError(operandNames[i], n, MaxSeq, "%s has sequence length %d, at most %d is supported", operandNames[i], n, MaxSeq)
 		}
 	}
 	heads, kvHeads := q.shape[axisHeads], k.shape[axisHeads]
@@ -356,15 +366,29 @@ func (c *Call) operands(p *tile.Problem) error {
 	return nil
 }
 
-// The element types of operands.
+// Operands, their element types, and the axes in which two of them, by index, have the same length:
+// the first two for sequences on the batch axis of Q.
 var (
-	kindsFloat32 = []elemKind{kindFloat32}
+	operandNames = [...]string{"q", "k", "v", "out"}
+	operandKinds = [...][]elemKind{{kindFloat32}, kindsKV, kindsKV, {kindFloat32}}
 	kindsKV      = func() (kinds []elemKind) {
 		for _, e := range kernel.Elems() {
 			kinds = append(kinds, elemKind(e))
 		}
 		return kinds
 	}()
+	commonAxes = [...]struct{ a, b, axis int }{
+		{1, 0, axisBatch},
+		{2, 0, axisBatch},
+		{2, 1, axisBatch},
+		{3, 0, axisBatch},
+		{2, 1, axisHeads},
+		{3, 0, axisHeads},
+		{2, 1, axisSeq},
+		{3, 0, axisSeq},
+		{1, 0, axisDim},
+		{3, 2, axisDim},
+	}
 )
 
 // pool translates checked keys or values, and their scales if there are some.

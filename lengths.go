@@ -17,7 +17,7 @@ func (c *Call) lengths(p *tile.Problem) error {
 	if q.cu == nil && k.cu != nil {
 		return argError(q.cuName, 0, len(k.cu), "cuLensQ has 0 cumulative lengths, cuLensKV has %d", len(k.cu))
 	}
-	p.Batch, p.SeqQ, p.TokensQ = q.batch, q.tokens, mul(q.batch, q.tokens)
+	p.Batch, p.SeqQ, p.TokensQ = q.batch, q.tokens, times(q.batch, q.tokens)
 	if q.cu != nil {
 		longest, err := q.ragged()
 		if err != nil {
@@ -51,7 +51,7 @@ func (c *Call) lengths(p *tile.Problem) error {
 	if k.batch != p.Batch {
 		return argError("k", k.batch, p.Batch, "k has batch %d, cuLensQ has %d sequences", k.batch, p.Batch)
 	}
-	p.SeqKV, p.TokensKV = k.tokens, mul(k.batch, k.tokens)
+	p.SeqKV, p.TokensKV = k.tokens, times(k.batch, k.tokens)
 	return k.padded(p.Batch)
 }
 

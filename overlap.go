@@ -9,11 +9,47 @@ import (
 // A region is the bytes of the elements of a strided tensor. Two are equal if they have the same
 // elements in the same order, whatever slices and strides of single elements they are made of.
 type region struct {
-	base unsafe.Pointer // of the first element, nil if there is none
-	size int            // bytes of an element
+	extent
+	size int // bytes of an element
 	axes [4]regionAxis
+}
 
-	lo, hi int // the first and the last byte, from base
+// An extent is the bytes from the first to the last of a tensor.
+type extent struct {
+	base   unsafe.Pointer // of the first element, nil if there is none
+	lo, hi int            // the first and the last byte, from base
+}
+
+// meets reports whether two extents have a byte in common.
+func (e *extent) meets(o *extent) bool {
+	if e.base == nil || o.base == nil {
+		return false
+	}
+	distance := int(uintptr(o.base) - uintptr(e.base))
+	return distance+o.lo <= e.hi && distance+o.hi >= e.lo
+}
+
+// extent returns that of a checked view. It costs a part of what region does.
+func (v *View) extent() (e extent) {
+	if e.base = v.first(); e.base == nil {
+		return e
+	}
+	size, n := v.kind.size(), v.shape
+	n[axisDim] /= v.kind.values()
+	e.hi = size - 1
+	for i, step := range v.stride {
+		reach := (n[i] - 1) * step * size
+		e.lo, e.hi = e.lo+min(0, reach), e.hi+max(0, reach)
+	}
+	return e
+}
+
+// floatsExtent returns that of a slice.
+func floatsExtent(x []float32) (e extent) {
+	if len(x) > 0 {
+		e = extent{unsafe.Pointer(unsafe.SliceData(x)), 0, 4*len(x) - 1}
+	}
+	return e
 }
 
 // A regionAxis is so many steps of so many bytes, of either sign: 0 if there is none.
@@ -57,7 +93,7 @@ func (m *Matrix) region() (r region) {
 
 // floatAxes returns the bytes of float32 values along two axes.
 func floatAxes(base unsafe.Pointer, rows, cols regionAxis) region {
-	r := region{base: base, size: 4, axes: [4]regionAxis{rows, cols}}
+	r := region{extent: extent{base: base}, size: 4, axes: [4]regionAxis{rows, cols}}
 	r.extend()
 	return r
 }
@@ -65,8 +101,7 @@ func floatAxes(base unsafe.Pointer, rows, cols regionAxis) region {
 // floatsRegion returns the bytes of a slice.
 func floatsRegion(x []float32) (r region) {
 	if len(x) > 0 {
-		r = region{base: unsafe.Pointer(unsafe.SliceData(x)), size: 4, axes: [4]regionAxis{{4, len(x) - 1}}}
-		r.extend()
+		r = region{extent: floatsExtent(x), size: 4, axes: [4]regionAxis{{4, len(x) - 1}}}
 	}
 	return r
 }
@@ -74,7 +109,7 @@ func floatsRegion(x []float32) (r region) {
 // bytesRegion returns those of a slice of bytes.
 func bytesRegion(x []byte) (r region) {
 	if len(x) > 0 {
-		r = region{base: unsafe.Pointer(unsafe.SliceData(x)), size: len(x)}
+		r = region{extent: extent{base: unsafe.Pointer(unsafe.SliceData(x))}, size: len(x)}
 		r.extend()
 	}
 	return r
@@ -93,17 +128,13 @@ const (
 // interleave and do not. It is unclear for strides alone that lay out no tensor: those of long
 // axes that are neither multiples of each other nor larger than what lies within one step.
 func (r *region) shares(o *region) sharing {
-	if r.base == nil || o.base == nil {
-		return apart
-	}
-	distance := int(uintptr(o.base) - uintptr(r.base))
-	if distance+o.lo > r.hi || distance+o.hi < r.lo {
+	if !r.meets(&o.extent) {
 		return apart
 	}
 	// A byte of both is at r.base + Σ x[i]*step[i] + b = o.base + Σ y[i]*step[i] + c. With steps
 	// made positive, and y turned round, the sum of all terms is to be target.
 	var s search
-	target := distance
+	target := int(uintptr(o.base) - uintptr(r.base))
 	for _, a := range r.axes {
 		if a.step < 0 {
 			target -= a.step * a.steps

@@ -186,7 +186,7 @@ func (s *store) checkTokens(k, v *View, n int) error {
 // checkRows checks rows to store in own. A list of views and their names would have the
 // views escape.
 func (v *View) checkRows(name string, own *View, n int) error {
-	if err := v.checkKind(name, kindsFloat32...); err != nil {
+	if err := v.checkKind(name, kindFloat32); err != nil {
 		return err
 	}
 	if err := v.check(name, &axisNames); err != nil {

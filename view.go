@@ -167,7 +167,7 @@ func (v View) Shape() [4]int { return v.shape }
 func (v View) Strides() [4]int { return v.stride }
 
 // given reports whether there is a view at all.
-func (v *View) given() bool { return *v != View{} }
+func (v *View) given() bool { return v.data != nil || *v != View{} }
 
 // empty reports whether the view has no element.
 func (v *View) empty() bool {
@@ -216,7 +216,7 @@ func (v *View) check(name string, axes *[4]string) error {
 		if axis == axisDim {
 			n /= v.kind.values()
 		}
-		span := mul(n-1, v.stride[axis])
+		span := times(n-1, v.stride[axis])
 		switch {
 		case span < 0:
 			lo += span
@@ -283,6 +283,15 @@ func abs(x int) int {
 		return -x
 	}
 	return x
+}
+
+// times is mul of two numbers, quick where both are small, as those of most views are.
+func times(a, b int) int {
+	const half = 1 << (bits.UintSize/2 - 1)
+	if -half <= a && a < half && -half <= b && b < half {
+		return a * b
+	}
+	return mul(a, b)
 }
 
 // mul multiplies, saturating at the ends of int.
