@@ -197,6 +197,14 @@ func TestAllocsAsWritten(t *testing.T) {
 				must(layer.StepContext(ctx, step, 2, qkv.RowMajor(y, 2, in), qkv.RowMajor(x, 2, in)))
 				return step.Rollback()
 			}},
+			{"RMSNorm", func() error {
+				return e.RMSNorm(&qkv.Norm{X: qkv.RowMajor(x, seq, in), Weight: bias[:in], Y: qkv.RowMajor(y, seq, in)})
+			}},
+			{"LayerNormContext", func() error {
+				return e.LayerNormContext(ctx, &qkv.Norm{
+					X: qkv.RowMajor(outB[:seq*in], in, seq).T(), Add: qkv.RowMajor(x, seq, in), Weight: bias[:in], Bias: bias[in:][:in], Y: qkv.RowMajor(y, seq, in),
+				})
+			}},
 			{"Parallel", func() error { return e.Parallel(4*in, in, loop) }},
 			{"ParallelContext", func() error { return e.ParallelContext(ctx, 4*in, in, loop) }},
 			{"Merge", func() error {

@@ -107,6 +107,8 @@ func logged(shape kernel.Set, w workLog) *kernel.Set {
 		Float16:          func(_ *float32, _ *uint16, n int) { w.note("Float16", 4*int64(n)) },
 		Rotary:           func(a *kernel.RotaryArgs) { w.note("Rotary", a.Work()) },
 		Activate:         func(a *kernel.ActivateArgs) { w.note("Activate", a.Work()) },
+		Sums:             func(a *kernel.SumsArgs) { w.note("Sums", a.Work()) },
+		Normalize:        func(a *kernel.NormalizeArgs) { w.note("Normalize", a.Work()) },
 		Peak:             func(n int) { w.note("Peak", 8*int64(n)) },
 		Read:             func(_ *float32, n int) float32 { w.note("Read", int64(n)); return 0 },
 	})
@@ -214,6 +216,8 @@ func largestCalls(t *testing.T, e *Engine) {
 	narrow, err := NewRotary(RotaryConfig{Dim: 2, MaxPositions: len(out) / 2})
 	ok(err)
 	ok(e.Rotate(narrow, BHSD(out, 1, 1, len(out)/2, 2), nil))
+	row := RowMajor(out[:len(out)/2], 1, len(out)/2) // longer than a call takes
+	ok(e.LayerNorm(&Norm{X: row, Weight: out[len(out)/2:], Y: row}))
 	write := tile.KVWrite{
 		Src: tile.Operand{Base: unsafe.Pointer(&data[0]), Stride: [4]int{0, 1, 1, 1}}, Heads: 1, Dim: dim,
 		Pages: tile.Pages{
@@ -370,6 +374,15 @@ func TestCallsDivide(t *testing.T) {
 			{"Rotary", func(generic bool, out, _, _ *float32) {
 				a := &kernel.RotaryArgs{X: out, XStride: dim, Y: out, YStride: dim, Cos: &data[0], Sin: &data[1], TableStride: dim, Rows: keys - 1, Pairs: dim / 2}
 				either(t, generic, rotaryGeneric, set.Rotary, a)
+			}},
+			{"Sums", func(generic bool, out, _, sum *float32) {
+				a := &kernel.SumsArgs{X: out, Add: &data[1], N: dim*keys - 5, Mean: 0.25, Squares: true, Sums: new([kernel.NormSums]float32)}
+				either(t, generic, sumsGeneric, set.Sums, a)
+				*sum = a.Sums[0] + 2*a.Sums[3] + 4*a.Sums[10]
+			}},
+			{"Normalize", func(generic bool, out, _, _ *float32) {
+				a := &kernel.NormalizeArgs{X: &data[3], Y: out, N: dim*keys - 5, Mean: 0.25, Scale: 3, Weight: &data[1], Bias: &data[0]}
+				either(t, generic, normalizeGeneric, set.Normalize, a)
 			}},
 			{"Activate", func(generic bool, out, _, _ *float32) {
 				a := &kernel.ActivateArgs{Gate: &data[0], Up: &data[1], UpStride: 2, Dst: out, DstStride: kernel.MaxWork/4 + 7, Rows: 2, Cols: kernel.MaxWork/4 + 5}

@@ -48,6 +48,8 @@ var avx512Set = kernel.Set{
 	Float16:          float16AVX512,
 	Rotary:           rotaryAVX512,
 	Activate:         activateGeneric,
+	Sums:             sumsAVX512,
+	Normalize:        normalizeAVX512,
 	Peak:             peakAVX512,
 	Read:             readAVX512,
 })
@@ -86,6 +88,8 @@ var avx2Set = kernel.Set{
 	Float16:          float16AVX2,
 	Rotary:           rotaryAVX2,
 	Activate:         activateGeneric,
+	Sums:             sumsAVX2,
+	Normalize:        normalizeAVX2,
 	Peak:             peakAVX2,
 	Read:             readAVX2,
 })
@@ -189,6 +193,16 @@ func float16AVX512(dst *float32, src *uint16, n int)
 //
 //go:noescape
 func rotaryAVX512(a *kernel.RotaryArgs)
+
+// sumsAVX512 is sumsGeneric.
+//
+//go:noescape
+func sumsAVX512(a *kernel.SumsArgs)
+
+// normalizeAVX512 is normalizeGeneric.
+//
+//go:noescape
+func normalizeAVX512(a *kernel.NormalizeArgs)
 
 // peakAVX512 runs n rounds of 24 multiply-adds of vectors.
 func peakAVX512(n int)
@@ -297,6 +311,16 @@ func float16AVX2(dst *float32, src *uint16, n int)
 //
 //go:noescape
 func rotaryAVX2(a *kernel.RotaryArgs)
+
+// sumsAVX2 is sumsGeneric.
+//
+//go:noescape
+func sumsAVX2(a *kernel.SumsArgs)
+
+// normalizeAVX2 is normalizeGeneric.
+//
+//go:noescape
+func normalizeAVX2(a *kernel.NormalizeArgs)
 
 // peakAVX2 runs n rounds of 24 multiply-adds of vectors.
 func peakAVX2(n int)

@@ -66709,6 +66709,473 @@ nextPair:
 	VZEROUPPER
 	RET
 
+// func sumsAVX512(a *kernel.SumsArgs)
+//
+//	for i := range N {
+//		if Add != nil {
+//			X[i] += Add[i]
+//		}
+//		d = X[i] - Mean
+//		Sums[i%16] = Squares ? fma(d, d, Sums[i%16]) : Sums[i%16] + d
+//	}
+//
+// Needs: avx512f avx512dq avx512bw avx512vl.
+// Registers:
+//
+//	DI arguments
+//	SI X
+//	AX Add, 0 without
+//	BX Sums
+//	CX elements left
+//	DX Squares
+//	all: Z0 Sums; Z1 X, d; Z2 Add; Z3 Mean
+TEXT ·sumsAVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), DI
+	MOVQ (DI), SI // a.X
+	MOVQ 8(DI), AX // a.Add
+	MOVQ 32(DI), BX // a.Sums
+	MOVQ 16(DI), CX // a.N
+	MOVBLZX 28(DI), DX
+	VBROADCASTSS 24(DI), Z3
+	VMOVUPS (BX), Z0
+	TESTQ DX, DX
+	JEQ plain
+	TESTQ AX, AX
+	JEQ aloneSquares
+	SUBQ $16, CX
+	CMPQ CX, $0
+	JLT fewSquares
+	PCALIGN $32
+
+loopSquares:
+	VMOVUPS (SI), Z1
+	VMOVUPS (AX), Z2
+	VADDPS Z2, Z1, Z1
+	VMOVUPS Z1, (SI)
+	VSUBPS Z3, Z1, Z1
+	VFMADD231PS Z1, Z1, Z0
+	ADDQ $64, SI
+	ADDQ $64, AX
+	SUBQ $16, CX
+	CMPQ CX, $0
+	JGE loopSquares
+
+fewSquares:
+	VMOVUPS Z0, (BX)
+	ADDQ $16, CX
+	TESTQ CX, CX
+	JEQ doneSquares
+	PCALIGN $32
+
+elementSquares:
+	VBROADCASTSS (SI), Z1
+	VBROADCASTSS (AX), Z2
+	VADDPS Z2, Z1, Z1
+	VMOVSS X1, (SI)
+	ADDQ $4, AX
+	VSUBPS Z3, Z1, Z1
+	VBROADCASTSS (BX), Z0
+	VFMADD231PS Z1, Z1, Z0
+	VMOVSS X0, (BX)
+	ADDQ $4, BX
+	ADDQ $4, SI
+	DECQ CX
+	JNE elementSquares
+
+doneSquares:
+	VZEROUPPER
+	RET
+
+aloneSquares:
+	SUBQ $16, CX
+	CMPQ CX, $0
+	JLT fewSquaresAlone
+	PCALIGN $32
+
+loopSquaresAlone:
+	VMOVUPS (SI), Z1
+	VSUBPS Z3, Z1, Z1
+	VFMADD231PS Z1, Z1, Z0
+	ADDQ $64, SI
+	SUBQ $16, CX
+	CMPQ CX, $0
+	JGE loopSquaresAlone
+
+fewSquaresAlone:
+	VMOVUPS Z0, (BX)
+	ADDQ $16, CX
+	TESTQ CX, CX
+	JEQ doneSquaresAlone
+	PCALIGN $32
+
+elementSquaresAlone:
+	VBROADCASTSS (SI), Z1
+	VSUBPS Z3, Z1, Z1
+	VBROADCASTSS (BX), Z0
+	VFMADD231PS Z1, Z1, Z0
+	VMOVSS X0, (BX)
+	ADDQ $4, BX
+	ADDQ $4, SI
+	DECQ CX
+	JNE elementSquaresAlone
+
+doneSquaresAlone:
+	VZEROUPPER
+	RET
+
+plain:
+	TESTQ AX, AX
+	JEQ alonePlain
+	SUBQ $16, CX
+	CMPQ CX, $0
+	JLT fewPlain
+	PCALIGN $32
+
+loopPlain:
+	VMOVUPS (SI), Z1
+	VMOVUPS (AX), Z2
+	VADDPS Z2, Z1, Z1
+	VMOVUPS Z1, (SI)
+	VSUBPS Z3, Z1, Z1
+	VADDPS Z1, Z0, Z0
+	ADDQ $64, SI
+	ADDQ $64, AX
+	SUBQ $16, CX
+	CMPQ CX, $0
+	JGE loopPlain
+
+fewPlain:
+	VMOVUPS Z0, (BX)
+	ADDQ $16, CX
+	TESTQ CX, CX
+	JEQ donePlain
+	PCALIGN $32
+
+elementPlain:
+	VBROADCASTSS (SI), Z1
+	VBROADCASTSS (AX), Z2
+	VADDPS Z2, Z1, Z1
+	VMOVSS X1, (SI)
+	ADDQ $4, AX
+	VSUBPS Z3, Z1, Z1
+	VBROADCASTSS (BX), Z0
+	VADDPS Z1, Z0, Z0
+	VMOVSS X0, (BX)
+	ADDQ $4, BX
+	ADDQ $4, SI
+	DECQ CX
+	JNE elementPlain
+
+donePlain:
+	VZEROUPPER
+	RET
+
+alonePlain:
+	SUBQ $16, CX
+	CMPQ CX, $0
+	JLT fewPlainAlone
+	PCALIGN $32
+
+loopPlainAlone:
+	VMOVUPS (SI), Z1
+	VSUBPS Z3, Z1, Z1
+	VADDPS Z1, Z0, Z0
+	ADDQ $64, SI
+	SUBQ $16, CX
+	CMPQ CX, $0
+	JGE loopPlainAlone
+
+fewPlainAlone:
+	VMOVUPS Z0, (BX)
+	ADDQ $16, CX
+	TESTQ CX, CX
+	JEQ donePlainAlone
+	PCALIGN $32
+
+elementPlainAlone:
+	VBROADCASTSS (SI), Z1
+	VSUBPS Z3, Z1, Z1
+	VBROADCASTSS (BX), Z0
+	VADDPS Z1, Z0, Z0
+	VMOVSS X0, (BX)
+	ADDQ $4, BX
+	ADDQ $4, SI
+	DECQ CX
+	JNE elementPlainAlone
+
+donePlainAlone:
+	VZEROUPPER
+	RET
+
+// func normalizeAVX512(a *kernel.NormalizeArgs)
+//
+//	for i := range N {
+//		y = (X[i] - Mean) * Scale
+//		Y[i] = Bias != nil ? fma(y, Weight[i], Bias[i]) : Weight != nil ? y * Weight[i] : y
+//	}
+//
+// Needs: avx512f avx512dq avx512bw avx512vl.
+// Registers:
+//
+//	DI arguments
+//	SI X
+//	AX Y
+//	BX Weight, 0 without
+//	CX Bias, 0 without
+//	DX elements left
+//	all: Z0..Z3 X, y; Z4..Z7 Weight; Z8..Z11 Bias, y; Z12 Mean; Z13 Scale
+TEXT ·normalizeAVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), DI
+	MOVQ (DI), SI // a.X
+	MOVQ 8(DI), AX // a.Y
+	MOVQ 32(DI), BX // a.Weight
+	MOVQ 40(DI), CX // a.Bias
+	MOVQ 16(DI), DX // a.N
+	VBROADCASTSS 24(DI), Z12
+	VBROADCASTSS 28(DI), Z13
+	TESTQ BX, BX
+	JEQ plain
+	TESTQ CX, CX
+	JEQ weighted
+	SUBQ $64, DX
+	CMPQ DX, $0
+	JLT biasedEnd4
+	PCALIGN $32
+
+biasedLoop4:
+	VMOVUPS (SI), Z0
+	VMOVUPS (BX), Z4
+	VMOVUPS (CX), Z8
+	VMOVUPS 64(SI), Z1
+	VMOVUPS 64(BX), Z5
+	VMOVUPS 64(CX), Z9
+	VMOVUPS 128(SI), Z2
+	VMOVUPS 128(BX), Z6
+	VMOVUPS 128(CX), Z10
+	VMOVUPS 192(SI), Z3
+	VMOVUPS 192(BX), Z7
+	VMOVUPS 192(CX), Z11
+	VSUBPS Z12, Z0, Z0
+	VMULPS Z13, Z0, Z0
+	VSUBPS Z12, Z1, Z1
+	VMULPS Z13, Z1, Z1
+	VSUBPS Z12, Z2, Z2
+	VMULPS Z13, Z2, Z2
+	VSUBPS Z12, Z3, Z3
+	VMULPS Z13, Z3, Z3
+	VFMADD231PS Z4, Z0, Z8
+	VMOVUPS Z8, (AX)
+	VFMADD231PS Z5, Z1, Z9
+	VMOVUPS Z9, 64(AX)
+	VFMADD231PS Z6, Z2, Z10
+	VMOVUPS Z10, 128(AX)
+	VFMADD231PS Z7, Z3, Z11
+	VMOVUPS Z11, 192(AX)
+	ADDQ $256, SI
+	ADDQ $256, AX
+	ADDQ $256, BX
+	ADDQ $256, CX
+	SUBQ $64, DX
+	CMPQ DX, $0
+	JGE biasedLoop4
+
+biasedEnd4:
+	ADDQ $64, DX
+	SUBQ $16, DX
+	CMPQ DX, $0
+	JLT biasedEnd1
+	PCALIGN $32
+
+biasedLoop1:
+	VMOVUPS (SI), Z0
+	VMOVUPS (BX), Z4
+	VMOVUPS (CX), Z8
+	VSUBPS Z12, Z0, Z0
+	VMULPS Z13, Z0, Z0
+	VFMADD231PS Z4, Z0, Z8
+	VMOVUPS Z8, (AX)
+	ADDQ $64, SI
+	ADDQ $64, AX
+	ADDQ $64, BX
+	ADDQ $64, CX
+	SUBQ $16, DX
+	CMPQ DX, $0
+	JGE biasedLoop1
+
+biasedEnd1:
+	ADDQ $16, DX
+	TESTQ DX, DX
+	JEQ biasedDone
+	PCALIGN $32
+
+biasedElement:
+	VBROADCASTSS (SI), Z0
+	VBROADCASTSS (BX), Z4
+	VBROADCASTSS (CX), Z8
+	VSUBPS Z12, Z0, Z0
+	VMULPS Z13, Z0, Z0
+	VFMADD231PS Z4, Z0, Z8
+	VMOVSS X8, (AX)
+	ADDQ $4, SI
+	ADDQ $4, AX
+	ADDQ $4, BX
+	ADDQ $4, CX
+	DECQ DX
+	JNE biasedElement
+
+biasedDone:
+	VZEROUPPER
+	RET
+
+weighted:
+	SUBQ $64, DX
+	CMPQ DX, $0
+	JLT weightedEnd4
+	PCALIGN $32
+
+weightedLoop4:
+	VMOVUPS (SI), Z0
+	VMOVUPS (BX), Z4
+	VMOVUPS 64(SI), Z1
+	VMOVUPS 64(BX), Z5
+	VMOVUPS 128(SI), Z2
+	VMOVUPS 128(BX), Z6
+	VMOVUPS 192(SI), Z3
+	VMOVUPS 192(BX), Z7
+	VSUBPS Z12, Z0, Z0
+	VMULPS Z13, Z0, Z0
+	VSUBPS Z12, Z1, Z1
+	VMULPS Z13, Z1, Z1
+	VSUBPS Z12, Z2, Z2
+	VMULPS Z13, Z2, Z2
+	VSUBPS Z12, Z3, Z3
+	VMULPS Z13, Z3, Z3
+	VMULPS Z4, Z0, Z0
+	VMOVUPS Z0, (AX)
+	VMULPS Z5, Z1, Z1
+	VMOVUPS Z1, 64(AX)
+	VMULPS Z6, Z2, Z2
+	VMOVUPS Z2, 128(AX)
+	VMULPS Z7, Z3, Z3
+	VMOVUPS Z3, 192(AX)
+	ADDQ $256, SI
+	ADDQ $256, AX
+	ADDQ $256, BX
+	SUBQ $64, DX
+	CMPQ DX, $0
+	JGE weightedLoop4
+
+weightedEnd4:
+	ADDQ $64, DX
+	SUBQ $16, DX
+	CMPQ DX, $0
+	JLT weightedEnd1
+	PCALIGN $32
+
+weightedLoop1:
+	VMOVUPS (SI), Z0
+	VMOVUPS (BX), Z4
+	VSUBPS Z12, Z0, Z0
+	VMULPS Z13, Z0, Z0
+	VMULPS Z4, Z0, Z0
+	VMOVUPS Z0, (AX)
+	ADDQ $64, SI
+	ADDQ $64, AX
+	ADDQ $64, BX
+	SUBQ $16, DX
+	CMPQ DX, $0
+	JGE weightedLoop1
+
+weightedEnd1:
+	ADDQ $16, DX
+	TESTQ DX, DX
+	JEQ weightedDone
+	PCALIGN $32
+
+weightedElement:
+	VBROADCASTSS (SI), Z0
+	VBROADCASTSS (BX), Z4
+	VSUBPS Z12, Z0, Z0
+	VMULPS Z13, Z0, Z0
+	VMULPS Z4, Z0, Z0
+	VMOVSS X0, (AX)
+	ADDQ $4, SI
+	ADDQ $4, AX
+	ADDQ $4, BX
+	DECQ DX
+	JNE weightedElement
+
+weightedDone:
+	VZEROUPPER
+	RET
+
+plain:
+	SUBQ $64, DX
+	CMPQ DX, $0
+	JLT plainEnd4
+	PCALIGN $32
+
+plainLoop4:
+	VMOVUPS (SI), Z0
+	VMOVUPS 64(SI), Z1
+	VMOVUPS 128(SI), Z2
+	VMOVUPS 192(SI), Z3
+	VSUBPS Z12, Z0, Z0
+	VMULPS Z13, Z0, Z0
+	VSUBPS Z12, Z1, Z1
+	VMULPS Z13, Z1, Z1
+	VSUBPS Z12, Z2, Z2
+	VMULPS Z13, Z2, Z2
+	VSUBPS Z12, Z3, Z3
+	VMULPS Z13, Z3, Z3
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	VMOVUPS Z2, 128(AX)
+	VMOVUPS Z3, 192(AX)
+	ADDQ $256, SI
+	ADDQ $256, AX
+	SUBQ $64, DX
+	CMPQ DX, $0
+	JGE plainLoop4
+
+plainEnd4:
+	ADDQ $64, DX
+	SUBQ $16, DX
+	CMPQ DX, $0
+	JLT plainEnd1
+	PCALIGN $32
+
+plainLoop1:
+	VMOVUPS (SI), Z0
+	VSUBPS Z12, Z0, Z0
+	VMULPS Z13, Z0, Z0
+	VMOVUPS Z0, (AX)
+	ADDQ $64, SI
+	ADDQ $64, AX
+	SUBQ $16, DX
+	CMPQ DX, $0
+	JGE plainLoop1
+
+plainEnd1:
+	ADDQ $16, DX
+	TESTQ DX, DX
+	JEQ plainDone
+	PCALIGN $32
+
+plainElement:
+	VBROADCASTSS (SI), Z0
+	VSUBPS Z12, Z0, Z0
+	VMULPS Z13, Z0, Z0
+	VMOVSS X0, (AX)
+	ADDQ $4, SI
+	ADDQ $4, AX
+	DECQ DX
+	JNE plainElement
+
+plainDone:
+	VZEROUPPER
+	RET
+
 // func peakAVX512(n int)
 //
 //	for range n {
@@ -105695,6 +106162,496 @@ nextPair:
 	ADDQ R13, R8
 	DECQ R10
 	JNE rowPair
+	VZEROUPPER
+	RET
+
+// func sumsAVX2(a *kernel.SumsArgs)
+//
+//	for i := range N {
+//		if Add != nil {
+//			X[i] += Add[i]
+//		}
+//		d = X[i] - Mean
+//		Sums[i%16] = Squares ? fma(d, d, Sums[i%16]) : Sums[i%16] + d
+//	}
+//
+// Needs: avx2 fma3 f16c.
+// Registers:
+//
+//	DI arguments
+//	SI X
+//	AX Add, 0 without
+//	BX Sums
+//	CX elements left
+//	DX Squares
+//	all: Y0..Y1 Sums; Y2..Y3 X, d; Y4..Y5 Add; Y6 Mean
+TEXT ·sumsAVX2(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), DI
+	MOVQ (DI), SI // a.X
+	MOVQ 8(DI), AX // a.Add
+	MOVQ 32(DI), BX // a.Sums
+	MOVQ 16(DI), CX // a.N
+	MOVBLZX 28(DI), DX
+	VBROADCASTSS 24(DI), Y6
+	VMOVUPS (BX), Y0
+	VMOVUPS 32(BX), Y1
+	TESTQ DX, DX
+	JEQ plain
+	TESTQ AX, AX
+	JEQ aloneSquares
+	SUBQ $16, CX
+	CMPQ CX, $0
+	JLT fewSquares
+	PCALIGN $32
+
+loopSquares:
+	VMOVUPS (SI), Y2
+	VMOVUPS (AX), Y4
+	VADDPS Y4, Y2, Y2
+	VMOVUPS Y2, (SI)
+	VMOVUPS 32(SI), Y3
+	VMOVUPS 32(AX), Y5
+	VADDPS Y5, Y3, Y3
+	VMOVUPS Y3, 32(SI)
+	VSUBPS Y6, Y2, Y2
+	VFMADD231PS Y2, Y2, Y0
+	VSUBPS Y6, Y3, Y3
+	VFMADD231PS Y3, Y3, Y1
+	ADDQ $64, SI
+	ADDQ $64, AX
+	SUBQ $16, CX
+	CMPQ CX, $0
+	JGE loopSquares
+
+fewSquares:
+	VMOVUPS Y0, (BX)
+	VMOVUPS Y1, 32(BX)
+	ADDQ $16, CX
+	TESTQ CX, CX
+	JEQ doneSquares
+	PCALIGN $32
+
+elementSquares:
+	VBROADCASTSS (SI), Y2
+	VBROADCASTSS (AX), Y4
+	VADDPS Y4, Y2, Y2
+	VMOVSS X2, (SI)
+	ADDQ $4, AX
+	VSUBPS Y6, Y2, Y2
+	VBROADCASTSS (BX), Y0
+	VFMADD231PS Y2, Y2, Y0
+	VMOVSS X0, (BX)
+	ADDQ $4, BX
+	ADDQ $4, SI
+	DECQ CX
+	JNE elementSquares
+
+doneSquares:
+	VZEROUPPER
+	RET
+
+aloneSquares:
+	SUBQ $16, CX
+	CMPQ CX, $0
+	JLT fewSquaresAlone
+	PCALIGN $32
+
+loopSquaresAlone:
+	VMOVUPS (SI), Y2
+	VMOVUPS 32(SI), Y3
+	VSUBPS Y6, Y2, Y2
+	VFMADD231PS Y2, Y2, Y0
+	VSUBPS Y6, Y3, Y3
+	VFMADD231PS Y3, Y3, Y1
+	ADDQ $64, SI
+	SUBQ $16, CX
+	CMPQ CX, $0
+	JGE loopSquaresAlone
+
+fewSquaresAlone:
+	VMOVUPS Y0, (BX)
+	VMOVUPS Y1, 32(BX)
+	ADDQ $16, CX
+	TESTQ CX, CX
+	JEQ doneSquaresAlone
+	PCALIGN $32
+
+elementSquaresAlone:
+	VBROADCASTSS (SI), Y2
+	VSUBPS Y6, Y2, Y2
+	VBROADCASTSS (BX), Y0
+	VFMADD231PS Y2, Y2, Y0
+	VMOVSS X0, (BX)
+	ADDQ $4, BX
+	ADDQ $4, SI
+	DECQ CX
+	JNE elementSquaresAlone
+
+doneSquaresAlone:
+	VZEROUPPER
+	RET
+
+plain:
+	TESTQ AX, AX
+	JEQ alonePlain
+	SUBQ $16, CX
+	CMPQ CX, $0
+	JLT fewPlain
+	PCALIGN $32
+
+loopPlain:
+	VMOVUPS (SI), Y2
+	VMOVUPS (AX), Y4
+	VADDPS Y4, Y2, Y2
+	VMOVUPS Y2, (SI)
+	VMOVUPS 32(SI), Y3
+	VMOVUPS 32(AX), Y5
+	VADDPS Y5, Y3, Y3
+	VMOVUPS Y3, 32(SI)
+	VSUBPS Y6, Y2, Y2
+	VADDPS Y2, Y0, Y0
+	VSUBPS Y6, Y3, Y3
+	VADDPS Y3, Y1, Y1
+	ADDQ $64, SI
+	ADDQ $64, AX
+	SUBQ $16, CX
+	CMPQ CX, $0
+	JGE loopPlain
+
+fewPlain:
+	VMOVUPS Y0, (BX)
+	VMOVUPS Y1, 32(BX)
+	ADDQ $16, CX
+	TESTQ CX, CX
+	JEQ donePlain
+	PCALIGN $32
+
+elementPlain:
+	VBROADCASTSS (SI), Y2
+	VBROADCASTSS (AX), Y4
+	VADDPS Y4, Y2, Y2
+	VMOVSS X2, (SI)
+	ADDQ $4, AX
+	VSUBPS Y6, Y2, Y2
+	VBROADCASTSS (BX), Y0
+	VADDPS Y2, Y0, Y0
+	VMOVSS X0, (BX)
+	ADDQ $4, BX
+	ADDQ $4, SI
+	DECQ CX
+	JNE elementPlain
+
+donePlain:
+	VZEROUPPER
+	RET
+
+alonePlain:
+	SUBQ $16, CX
+	CMPQ CX, $0
+	JLT fewPlainAlone
+	PCALIGN $32
+
+loopPlainAlone:
+	VMOVUPS (SI), Y2
+	VMOVUPS 32(SI), Y3
+	VSUBPS Y6, Y2, Y2
+	VADDPS Y2, Y0, Y0
+	VSUBPS Y6, Y3, Y3
+	VADDPS Y3, Y1, Y1
+	ADDQ $64, SI
+	SUBQ $16, CX
+	CMPQ CX, $0
+	JGE loopPlainAlone
+
+fewPlainAlone:
+	VMOVUPS Y0, (BX)
+	VMOVUPS Y1, 32(BX)
+	ADDQ $16, CX
+	TESTQ CX, CX
+	JEQ donePlainAlone
+	PCALIGN $32
+
+elementPlainAlone:
+	VBROADCASTSS (SI), Y2
+	VSUBPS Y6, Y2, Y2
+	VBROADCASTSS (BX), Y0
+	VADDPS Y2, Y0, Y0
+	VMOVSS X0, (BX)
+	ADDQ $4, BX
+	ADDQ $4, SI
+	DECQ CX
+	JNE elementPlainAlone
+
+donePlainAlone:
+	VZEROUPPER
+	RET
+
+// func normalizeAVX2(a *kernel.NormalizeArgs)
+//
+//	for i := range N {
+//		y = (X[i] - Mean) * Scale
+//		Y[i] = Bias != nil ? fma(y, Weight[i], Bias[i]) : Weight != nil ? y * Weight[i] : y
+//	}
+//
+// Needs: avx2 fma3 f16c.
+// Registers:
+//
+//	DI arguments
+//	SI X
+//	AX Y
+//	BX Weight, 0 without
+//	CX Bias, 0 without
+//	DX elements left
+//	all: Y0..Y3 X, y; Y4..Y7 Weight; Y8..Y11 Bias, y; Y12 Mean; Y13 Scale
+TEXT ·normalizeAVX2(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), DI
+	MOVQ (DI), SI // a.X
+	MOVQ 8(DI), AX // a.Y
+	MOVQ 32(DI), BX // a.Weight
+	MOVQ 40(DI), CX // a.Bias
+	MOVQ 16(DI), DX // a.N
+	VBROADCASTSS 24(DI), Y12
+	VBROADCASTSS 28(DI), Y13
+	TESTQ BX, BX
+	JEQ plain
+	TESTQ CX, CX
+	JEQ weighted
+	SUBQ $32, DX
+	CMPQ DX, $0
+	JLT biasedEnd4
+	PCALIGN $32
+
+biasedLoop4:
+	VMOVUPS (SI), Y0
+	VMOVUPS (BX), Y4
+	VMOVUPS (CX), Y8
+	VMOVUPS 32(SI), Y1
+	VMOVUPS 32(BX), Y5
+	VMOVUPS 32(CX), Y9
+	VMOVUPS 64(SI), Y2
+	VMOVUPS 64(BX), Y6
+	VMOVUPS 64(CX), Y10
+	VMOVUPS 96(SI), Y3
+	VMOVUPS 96(BX), Y7
+	VMOVUPS 96(CX), Y11
+	VSUBPS Y12, Y0, Y0
+	VMULPS Y13, Y0, Y0
+	VSUBPS Y12, Y1, Y1
+	VMULPS Y13, Y1, Y1
+	VSUBPS Y12, Y2, Y2
+	VMULPS Y13, Y2, Y2
+	VSUBPS Y12, Y3, Y3
+	VMULPS Y13, Y3, Y3
+	VFMADD231PS Y4, Y0, Y8
+	VMOVUPS Y8, (AX)
+	VFMADD231PS Y5, Y1, Y9
+	VMOVUPS Y9, 32(AX)
+	VFMADD231PS Y6, Y2, Y10
+	VMOVUPS Y10, 64(AX)
+	VFMADD231PS Y7, Y3, Y11
+	VMOVUPS Y11, 96(AX)
+	ADDQ $128, SI
+	ADDQ $128, AX
+	ADDQ $128, BX
+	ADDQ $128, CX
+	SUBQ $32, DX
+	CMPQ DX, $0
+	JGE biasedLoop4
+
+biasedEnd4:
+	ADDQ $32, DX
+	SUBQ $8, DX
+	CMPQ DX, $0
+	JLT biasedEnd1
+	PCALIGN $32
+
+biasedLoop1:
+	VMOVUPS (SI), Y0
+	VMOVUPS (BX), Y4
+	VMOVUPS (CX), Y8
+	VSUBPS Y12, Y0, Y0
+	VMULPS Y13, Y0, Y0
+	VFMADD231PS Y4, Y0, Y8
+	VMOVUPS Y8, (AX)
+	ADDQ $32, SI
+	ADDQ $32, AX
+	ADDQ $32, BX
+	ADDQ $32, CX
+	SUBQ $8, DX
+	CMPQ DX, $0
+	JGE biasedLoop1
+
+biasedEnd1:
+	ADDQ $8, DX
+	TESTQ DX, DX
+	JEQ biasedDone
+	PCALIGN $32
+
+biasedElement:
+	VBROADCASTSS (SI), Y0
+	VBROADCASTSS (BX), Y4
+	VBROADCASTSS (CX), Y8
+	VSUBPS Y12, Y0, Y0
+	VMULPS Y13, Y0, Y0
+	VFMADD231PS Y4, Y0, Y8
+	VMOVSS X8, (AX)
+	ADDQ $4, SI
+	ADDQ $4, AX
+	ADDQ $4, BX
+	ADDQ $4, CX
+	DECQ DX
+	JNE biasedElement
+
+biasedDone:
+	VZEROUPPER
+	RET
+
+weighted:
+	SUBQ $32, DX
+	CMPQ DX, $0
+	JLT weightedEnd4
+	PCALIGN $32
+
+weightedLoop4:
+	VMOVUPS (SI), Y0
+	VMOVUPS (BX), Y4
+	VMOVUPS 32(SI), Y1
+	VMOVUPS 32(BX), Y5
+	VMOVUPS 64(SI), Y2
+	VMOVUPS 64(BX), Y6
+	VMOVUPS 96(SI), Y3
+	VMOVUPS 96(BX), Y7
+	VSUBPS Y12, Y0, Y0
+	VMULPS Y13, Y0, Y0
+	VSUBPS Y12, Y1, Y1
+	VMULPS Y13, Y1, Y1
+	VSUBPS Y12, Y2, Y2
+	VMULPS Y13, Y2, Y2
+	VSUBPS Y12, Y3, Y3
+	VMULPS Y13, Y3, Y3
+	VMULPS Y4, Y0, Y0
+	VMOVUPS Y0, (AX)
+	VMULPS Y5, Y1, Y1
+	VMOVUPS Y1, 32(AX)
+	VMULPS Y6, Y2, Y2
+	VMOVUPS Y2, 64(AX)
+	VMULPS Y7, Y3, Y3
+	VMOVUPS Y3, 96(AX)
+	ADDQ $128, SI
+	ADDQ $128, AX
+	ADDQ $128, BX
+	SUBQ $32, DX
+	CMPQ DX, $0
+	JGE weightedLoop4
+
+weightedEnd4:
+	ADDQ $32, DX
+	SUBQ $8, DX
+	CMPQ DX, $0
+	JLT weightedEnd1
+	PCALIGN $32
+
+weightedLoop1:
+	VMOVUPS (SI), Y0
+	VMOVUPS (BX), Y4
+	VSUBPS Y12, Y0, Y0
+	VMULPS Y13, Y0, Y0
+	VMULPS Y4, Y0, Y0
+	VMOVUPS Y0, (AX)
+	ADDQ $32, SI
+	ADDQ $32, AX
+	ADDQ $32, BX
+	SUBQ $8, DX
+	CMPQ DX, $0
+	JGE weightedLoop1
+
+weightedEnd1:
+	ADDQ $8, DX
+	TESTQ DX, DX
+	JEQ weightedDone
+	PCALIGN $32
+
+weightedElement:
+	VBROADCASTSS (SI), Y0
+	VBROADCASTSS (BX), Y4
+	VSUBPS Y12, Y0, Y0
+	VMULPS Y13, Y0, Y0
+	VMULPS Y4, Y0, Y0
+	VMOVSS X0, (AX)
+	ADDQ $4, SI
+	ADDQ $4, AX
+	ADDQ $4, BX
+	DECQ DX
+	JNE weightedElement
+
+weightedDone:
+	VZEROUPPER
+	RET
+
+plain:
+	SUBQ $32, DX
+	CMPQ DX, $0
+	JLT plainEnd4
+	PCALIGN $32
+
+plainLoop4:
+	VMOVUPS (SI), Y0
+	VMOVUPS 32(SI), Y1
+	VMOVUPS 64(SI), Y2
+	VMOVUPS 96(SI), Y3
+	VSUBPS Y12, Y0, Y0
+	VMULPS Y13, Y0, Y0
+	VSUBPS Y12, Y1, Y1
+	VMULPS Y13, Y1, Y1
+	VSUBPS Y12, Y2, Y2
+	VMULPS Y13, Y2, Y2
+	VSUBPS Y12, Y3, Y3
+	VMULPS Y13, Y3, Y3
+	VMOVUPS Y0, (AX)
+	VMOVUPS Y1, 32(AX)
+	VMOVUPS Y2, 64(AX)
+	VMOVUPS Y3, 96(AX)
+	ADDQ $128, SI
+	ADDQ $128, AX
+	SUBQ $32, DX
+	CMPQ DX, $0
+	JGE plainLoop4
+
+plainEnd4:
+	ADDQ $32, DX
+	SUBQ $8, DX
+	CMPQ DX, $0
+	JLT plainEnd1
+	PCALIGN $32
+
+plainLoop1:
+	VMOVUPS (SI), Y0
+	VSUBPS Y12, Y0, Y0
+	VMULPS Y13, Y0, Y0
+	VMOVUPS Y0, (AX)
+	ADDQ $32, SI
+	ADDQ $32, AX
+	SUBQ $8, DX
+	CMPQ DX, $0
+	JGE plainLoop1
+
+plainEnd1:
+	ADDQ $8, DX
+	TESTQ DX, DX
+	JEQ plainDone
+	PCALIGN $32
+
+plainElement:
+	VBROADCASTSS (SI), Y0
+	VSUBPS Y12, Y0, Y0
+	VMULPS Y13, Y0, Y0
+	VMOVSS X0, (AX)
+	ADDQ $4, SI
+	ADDQ $4, AX
+	DECQ DX
+	JNE plainElement
+
+plainDone:
 	VZEROUPPER
 	RET
 

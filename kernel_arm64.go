@@ -45,6 +45,8 @@ var neonSet = kernel.Set{
 	Float16:          float16NEON,
 	Rotary:           rotaryNEON,
 	Activate:         activateGeneric,
+	Sums:             sumsNEON,
+	Normalize:        normalizeNEON,
 	Peak:             peakNEON,
 	Read:             readNEON,
 })
@@ -148,6 +150,16 @@ func float16NEON(dst *float32, src *uint16, n int)
 //
 //go:noescape
 func rotaryNEON(a *kernel.RotaryArgs)
+
+// sumsNEON is sumsGeneric.
+//
+//go:noescape
+func sumsNEON(a *kernel.SumsArgs)
+
+// normalizeNEON is normalizeGeneric.
+//
+//go:noescape
+func normalizeNEON(a *kernel.NormalizeArgs)
 
 // peakNEON runs n rounds of 24 multiply-adds of vectors.
 func peakNEON(n int)

@@ -49451,6 +49451,542 @@ nextPair:
 	BNE rowPair
 	RET
 
+// func sumsNEON(a *kernel.SumsArgs)
+//
+//	for i := range N {
+//		if Add != nil {
+//			X[i] += Add[i]
+//		}
+//		d = X[i] - Mean
+//		Sums[i%16] = Squares ? fma(d, d, Sums[i%16]) : Sums[i%16] + d
+//	}
+//
+// Needs: asimd.
+// Registers:
+//
+//	R0 arguments
+//	R19 X
+//	R20 Add, 0 without
+//	R21 Sums
+//	R22 elements left
+//	R23 Squares
+//	all: V0..V3 Sums; V4..V7 X, d; V8..V11 Add; V12 Mean
+TEXT ·sumsNEON(SB), NOSPLIT, $0-8
+	MOVD a+0(FP), R0
+	MOVD (R0), R19 // a.X
+	MOVD 8(R0), R20 // a.Add
+	MOVD 32(R0), R21 // a.Sums
+	MOVD 16(R0), R22 // a.N
+	MOVBU 28(R0), R23
+	FMOVS 24(R0), F12
+	VDUP V12.S[0], V12.S4
+	FMOVQ (R21), F0
+	FMOVQ 16(R21), F1
+	FMOVQ 32(R21), F2
+	FMOVQ 48(R21), F3
+	CBZ R23, plain
+	CBZ R20, aloneSquares
+	SUB $16, R22
+	CMP $0, R22
+	BLT fewSquares
+	PCALIGN $32
+
+loopSquares:
+	FMOVQ (R19), F4
+	FMOVQ (R20), F8
+	WORD $0x4e28d484 // fadd v4.4s, v4.4s, v8.4s
+	FMOVQ F4, (R19)
+	FMOVQ 16(R19), F5
+	FMOVQ 16(R20), F9
+	WORD $0x4e29d4a5 // fadd v5.4s, v5.4s, v9.4s
+	FMOVQ F5, 16(R19)
+	FMOVQ 32(R19), F6
+	FMOVQ 32(R20), F10
+	WORD $0x4e2ad4c6 // fadd v6.4s, v6.4s, v10.4s
+	FMOVQ F6, 32(R19)
+	FMOVQ 48(R19), F7
+	FMOVQ 48(R20), F11
+	WORD $0x4e2bd4e7 // fadd v7.4s, v7.4s, v11.4s
+	FMOVQ F7, 48(R19)
+	WORD $0x4eacd484 // fsub v4.4s, v4.4s, v12.4s
+	VFMLA V4.S4, V4.S4, V0.S4
+	WORD $0x4eacd4a5 // fsub v5.4s, v5.4s, v12.4s
+	VFMLA V5.S4, V5.S4, V1.S4
+	WORD $0x4eacd4c6 // fsub v6.4s, v6.4s, v12.4s
+	VFMLA V6.S4, V6.S4, V2.S4
+	WORD $0x4eacd4e7 // fsub v7.4s, v7.4s, v12.4s
+	VFMLA V7.S4, V7.S4, V3.S4
+	ADD $64, R19
+	ADD $64, R20
+	SUB $16, R22
+	CMP $0, R22
+	BGE loopSquares
+
+fewSquares:
+	FMOVQ F0, (R21)
+	FMOVQ F1, 16(R21)
+	FMOVQ F2, 32(R21)
+	FMOVQ F3, 48(R21)
+	ADD $16, R22
+	CBZ R22, doneSquares
+	PCALIGN $32
+
+elementSquares:
+	FMOVS (R19), F4
+	VDUP V4.S[0], V4.S4
+	FMOVS (R20), F8
+	VDUP V8.S[0], V8.S4
+	WORD $0x4e28d484 // fadd v4.4s, v4.4s, v8.4s
+	FMOVS F4, (R19)
+	ADD $4, R20
+	WORD $0x4eacd484 // fsub v4.4s, v4.4s, v12.4s
+	FMOVS (R21), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V4.S4, V4.S4, V0.S4
+	FMOVS F0, (R21)
+	ADD $4, R21
+	ADD $4, R19
+	SUBS $1, R22
+	BNE elementSquares
+
+doneSquares:
+	RET
+
+aloneSquares:
+	SUB $16, R22
+	CMP $0, R22
+	BLT fewSquaresAlone
+	PCALIGN $32
+
+loopSquaresAlone:
+	FMOVQ (R19), F4
+	FMOVQ 16(R19), F5
+	FMOVQ 32(R19), F6
+	FMOVQ 48(R19), F7
+	WORD $0x4eacd484 // fsub v4.4s, v4.4s, v12.4s
+	VFMLA V4.S4, V4.S4, V0.S4
+	WORD $0x4eacd4a5 // fsub v5.4s, v5.4s, v12.4s
+	VFMLA V5.S4, V5.S4, V1.S4
+	WORD $0x4eacd4c6 // fsub v6.4s, v6.4s, v12.4s
+	VFMLA V6.S4, V6.S4, V2.S4
+	WORD $0x4eacd4e7 // fsub v7.4s, v7.4s, v12.4s
+	VFMLA V7.S4, V7.S4, V3.S4
+	ADD $64, R19
+	SUB $16, R22
+	CMP $0, R22
+	BGE loopSquaresAlone
+
+fewSquaresAlone:
+	FMOVQ F0, (R21)
+	FMOVQ F1, 16(R21)
+	FMOVQ F2, 32(R21)
+	FMOVQ F3, 48(R21)
+	ADD $16, R22
+	CBZ R22, doneSquaresAlone
+	PCALIGN $32
+
+elementSquaresAlone:
+	FMOVS (R19), F4
+	VDUP V4.S[0], V4.S4
+	WORD $0x4eacd484 // fsub v4.4s, v4.4s, v12.4s
+	FMOVS (R21), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V4.S4, V4.S4, V0.S4
+	FMOVS F0, (R21)
+	ADD $4, R21
+	ADD $4, R19
+	SUBS $1, R22
+	BNE elementSquaresAlone
+
+doneSquaresAlone:
+	RET
+
+plain:
+	CBZ R20, alonePlain
+	SUB $16, R22
+	CMP $0, R22
+	BLT fewPlain
+	PCALIGN $32
+
+loopPlain:
+	FMOVQ (R19), F4
+	FMOVQ (R20), F8
+	WORD $0x4e28d484 // fadd v4.4s, v4.4s, v8.4s
+	FMOVQ F4, (R19)
+	FMOVQ 16(R19), F5
+	FMOVQ 16(R20), F9
+	WORD $0x4e29d4a5 // fadd v5.4s, v5.4s, v9.4s
+	FMOVQ F5, 16(R19)
+	FMOVQ 32(R19), F6
+	FMOVQ 32(R20), F10
+	WORD $0x4e2ad4c6 // fadd v6.4s, v6.4s, v10.4s
+	FMOVQ F6, 32(R19)
+	FMOVQ 48(R19), F7
+	FMOVQ 48(R20), F11
+	WORD $0x4e2bd4e7 // fadd v7.4s, v7.4s, v11.4s
+	FMOVQ F7, 48(R19)
+	WORD $0x4eacd484 // fsub v4.4s, v4.4s, v12.4s
+	WORD $0x4e24d400 // fadd v0.4s, v0.4s, v4.4s
+	WORD $0x4eacd4a5 // fsub v5.4s, v5.4s, v12.4s
+	WORD $0x4e25d421 // fadd v1.4s, v1.4s, v5.4s
+	WORD $0x4eacd4c6 // fsub v6.4s, v6.4s, v12.4s
+	WORD $0x4e26d442 // fadd v2.4s, v2.4s, v6.4s
+	WORD $0x4eacd4e7 // fsub v7.4s, v7.4s, v12.4s
+	WORD $0x4e27d463 // fadd v3.4s, v3.4s, v7.4s
+	ADD $64, R19
+	ADD $64, R20
+	SUB $16, R22
+	CMP $0, R22
+	BGE loopPlain
+
+fewPlain:
+	FMOVQ F0, (R21)
+	FMOVQ F1, 16(R21)
+	FMOVQ F2, 32(R21)
+	FMOVQ F3, 48(R21)
+	ADD $16, R22
+	CBZ R22, donePlain
+	PCALIGN $32
+
+elementPlain:
+	FMOVS (R19), F4
+	VDUP V4.S[0], V4.S4
+	FMOVS (R20), F8
+	VDUP V8.S[0], V8.S4
+	WORD $0x4e28d484 // fadd v4.4s, v4.4s, v8.4s
+	FMOVS F4, (R19)
+	ADD $4, R20
+	WORD $0x4eacd484 // fsub v4.4s, v4.4s, v12.4s
+	FMOVS (R21), F0
+	VDUP V0.S[0], V0.S4
+	WORD $0x4e24d400 // fadd v0.4s, v0.4s, v4.4s
+	FMOVS F0, (R21)
+	ADD $4, R21
+	ADD $4, R19
+	SUBS $1, R22
+	BNE elementPlain
+
+donePlain:
+	RET
+
+alonePlain:
+	SUB $16, R22
+	CMP $0, R22
+	BLT fewPlainAlone
+	PCALIGN $32
+
+loopPlainAlone:
+	FMOVQ (R19), F4
+	FMOVQ 16(R19), F5
+	FMOVQ 32(R19), F6
+	FMOVQ 48(R19), F7
+	WORD $0x4eacd484 // fsub v4.4s, v4.4s, v12.4s
+	WORD $0x4e24d400 // fadd v0.4s, v0.4s, v4.4s
+	WORD $0x4eacd4a5 // fsub v5.4s, v5.4s, v12.4s
+	WORD $0x4e25d421 // fadd v1.4s, v1.4s, v5.4s
+	WORD $0x4eacd4c6 // fsub v6.4s, v6.4s, v12.4s
+	WORD $0x4e26d442 // fadd v2.4s, v2.4s, v6.4s
+	WORD $0x4eacd4e7 // fsub v7.4s, v7.4s, v12.4s
+	WORD $0x4e27d463 // fadd v3.4s, v3.4s, v7.4s
+	ADD $64, R19
+	SUB $16, R22
+	CMP $0, R22
+	BGE loopPlainAlone
+
+fewPlainAlone:
+	FMOVQ F0, (R21)
+	FMOVQ F1, 16(R21)
+	FMOVQ F2, 32(R21)
+	FMOVQ F3, 48(R21)
+	ADD $16, R22
+	CBZ R22, donePlainAlone
+	PCALIGN $32
+
+elementPlainAlone:
+	FMOVS (R19), F4
+	VDUP V4.S[0], V4.S4
+	WORD $0x4eacd484 // fsub v4.4s, v4.4s, v12.4s
+	FMOVS (R21), F0
+	VDUP V0.S[0], V0.S4
+	WORD $0x4e24d400 // fadd v0.4s, v0.4s, v4.4s
+	FMOVS F0, (R21)
+	ADD $4, R21
+	ADD $4, R19
+	SUBS $1, R22
+	BNE elementPlainAlone
+
+donePlainAlone:
+	RET
+
+// func normalizeNEON(a *kernel.NormalizeArgs)
+//
+//	for i := range N {
+//		y = (X[i] - Mean) * Scale
+//		Y[i] = Bias != nil ? fma(y, Weight[i], Bias[i]) : Weight != nil ? y * Weight[i] : y
+//	}
+//
+// Needs: asimd.
+// Registers:
+//
+//	R0 arguments
+//	R19 X
+//	R20 Y
+//	R21 Weight, 0 without
+//	R22 Bias, 0 without
+//	R23 elements left
+//	all: V0..V3 X, y; V4..V7 Weight; V8..V11 Bias, y; V12 Mean; V13 Scale
+TEXT ·normalizeNEON(SB), NOSPLIT, $0-8
+	MOVD a+0(FP), R0
+	MOVD (R0), R19 // a.X
+	MOVD 8(R0), R20 // a.Y
+	MOVD 32(R0), R21 // a.Weight
+	MOVD 40(R0), R22 // a.Bias
+	MOVD 16(R0), R23 // a.N
+	FMOVS 24(R0), F12
+	VDUP V12.S[0], V12.S4
+	FMOVS 28(R0), F13
+	VDUP V13.S[0], V13.S4
+	CBZ R21, plain
+	CBZ R22, weighted
+	SUB $16, R23
+	CMP $0, R23
+	BLT biasedEnd4
+	PCALIGN $32
+
+biasedLoop4:
+	FMOVQ (R19), F0
+	FMOVQ (R21), F4
+	FMOVQ (R22), F8
+	FMOVQ 16(R19), F1
+	FMOVQ 16(R21), F5
+	FMOVQ 16(R22), F9
+	FMOVQ 32(R19), F2
+	FMOVQ 32(R21), F6
+	FMOVQ 32(R22), F10
+	FMOVQ 48(R19), F3
+	FMOVQ 48(R21), F7
+	FMOVQ 48(R22), F11
+	WORD $0x4eacd400 // fsub v0.4s, v0.4s, v12.4s
+	WORD $0x6e2ddc00 // fmul v0.4s, v0.4s, v13.4s
+	WORD $0x4eacd421 // fsub v1.4s, v1.4s, v12.4s
+	WORD $0x6e2ddc21 // fmul v1.4s, v1.4s, v13.4s
+	WORD $0x4eacd442 // fsub v2.4s, v2.4s, v12.4s
+	WORD $0x6e2ddc42 // fmul v2.4s, v2.4s, v13.4s
+	WORD $0x4eacd463 // fsub v3.4s, v3.4s, v12.4s
+	WORD $0x6e2ddc63 // fmul v3.4s, v3.4s, v13.4s
+	VFMLA V4.S4, V0.S4, V8.S4
+	FMOVQ F8, (R20)
+	VFMLA V5.S4, V1.S4, V9.S4
+	FMOVQ F9, 16(R20)
+	VFMLA V6.S4, V2.S4, V10.S4
+	FMOVQ F10, 32(R20)
+	VFMLA V7.S4, V3.S4, V11.S4
+	FMOVQ F11, 48(R20)
+	ADD $64, R19
+	ADD $64, R20
+	ADD $64, R21
+	ADD $64, R22
+	SUB $16, R23
+	CMP $0, R23
+	BGE biasedLoop4
+
+biasedEnd4:
+	ADD $16, R23
+	SUB $4, R23
+	CMP $0, R23
+	BLT biasedEnd1
+	PCALIGN $32
+
+biasedLoop1:
+	FMOVQ (R19), F0
+	FMOVQ (R21), F4
+	FMOVQ (R22), F8
+	WORD $0x4eacd400 // fsub v0.4s, v0.4s, v12.4s
+	WORD $0x6e2ddc00 // fmul v0.4s, v0.4s, v13.4s
+	VFMLA V4.S4, V0.S4, V8.S4
+	FMOVQ F8, (R20)
+	ADD $16, R19
+	ADD $16, R20
+	ADD $16, R21
+	ADD $16, R22
+	SUB $4, R23
+	CMP $0, R23
+	BGE biasedLoop1
+
+biasedEnd1:
+	ADD $4, R23
+	CBZ R23, biasedDone
+	PCALIGN $32
+
+biasedElement:
+	FMOVS (R19), F0
+	VDUP V0.S[0], V0.S4
+	FMOVS (R21), F4
+	VDUP V4.S[0], V4.S4
+	FMOVS (R22), F8
+	VDUP V8.S[0], V8.S4
+	WORD $0x4eacd400 // fsub v0.4s, v0.4s, v12.4s
+	WORD $0x6e2ddc00 // fmul v0.4s, v0.4s, v13.4s
+	VFMLA V4.S4, V0.S4, V8.S4
+	FMOVS F8, (R20)
+	ADD $4, R19
+	ADD $4, R20
+	ADD $4, R21
+	ADD $4, R22
+	SUBS $1, R23
+	BNE biasedElement
+
+biasedDone:
+	RET
+
+weighted:
+	SUB $16, R23
+	CMP $0, R23
+	BLT weightedEnd4
+	PCALIGN $32
+
+weightedLoop4:
+	FMOVQ (R19), F0
+	FMOVQ (R21), F4
+	FMOVQ 16(R19), F1
+	FMOVQ 16(R21), F5
+	FMOVQ 32(R19), F2
+	FMOVQ 32(R21), F6
+	FMOVQ 48(R19), F3
+	FMOVQ 48(R21), F7
+	WORD $0x4eacd400 // fsub v0.4s, v0.4s, v12.4s
+	WORD $0x6e2ddc00 // fmul v0.4s, v0.4s, v13.4s
+	WORD $0x4eacd421 // fsub v1.4s, v1.4s, v12.4s
+	WORD $0x6e2ddc21 // fmul v1.4s, v1.4s, v13.4s
+	WORD $0x4eacd442 // fsub v2.4s, v2.4s, v12.4s
+	WORD $0x6e2ddc42 // fmul v2.4s, v2.4s, v13.4s
+	WORD $0x4eacd463 // fsub v3.4s, v3.4s, v12.4s
+	WORD $0x6e2ddc63 // fmul v3.4s, v3.4s, v13.4s
+	WORD $0x6e24dc00 // fmul v0.4s, v0.4s, v4.4s
+	FMOVQ F0, (R20)
+	WORD $0x6e25dc21 // fmul v1.4s, v1.4s, v5.4s
+	FMOVQ F1, 16(R20)
+	WORD $0x6e26dc42 // fmul v2.4s, v2.4s, v6.4s
+	FMOVQ F2, 32(R20)
+	WORD $0x6e27dc63 // fmul v3.4s, v3.4s, v7.4s
+	FMOVQ F3, 48(R20)
+	ADD $64, R19
+	ADD $64, R20
+	ADD $64, R21
+	SUB $16, R23
+	CMP $0, R23
+	BGE weightedLoop4
+
+weightedEnd4:
+	ADD $16, R23
+	SUB $4, R23
+	CMP $0, R23
+	BLT weightedEnd1
+	PCALIGN $32
+
+weightedLoop1:
+	FMOVQ (R19), F0
+	FMOVQ (R21), F4
+	WORD $0x4eacd400 // fsub v0.4s, v0.4s, v12.4s
+	WORD $0x6e2ddc00 // fmul v0.4s, v0.4s, v13.4s
+	WORD $0x6e24dc00 // fmul v0.4s, v0.4s, v4.4s
+	FMOVQ F0, (R20)
+	ADD $16, R19
+	ADD $16, R20
+	ADD $16, R21
+	SUB $4, R23
+	CMP $0, R23
+	BGE weightedLoop1
+
+weightedEnd1:
+	ADD $4, R23
+	CBZ R23, weightedDone
+	PCALIGN $32
+
+weightedElement:
+	FMOVS (R19), F0
+	VDUP V0.S[0], V0.S4
+	FMOVS (R21), F4
+	VDUP V4.S[0], V4.S4
+	WORD $0x4eacd400 // fsub v0.4s, v0.4s, v12.4s
+	WORD $0x6e2ddc00 // fmul v0.4s, v0.4s, v13.4s
+	WORD $0x6e24dc00 // fmul v0.4s, v0.4s, v4.4s
+	FMOVS F0, (R20)
+	ADD $4, R19
+	ADD $4, R20
+	ADD $4, R21
+	SUBS $1, R23
+	BNE weightedElement
+
+weightedDone:
+	RET
+
+plain:
+	SUB $16, R23
+	CMP $0, R23
+	BLT plainEnd4
+	PCALIGN $32
+
+plainLoop4:
+	FMOVQ (R19), F0
+	FMOVQ 16(R19), F1
+	FMOVQ 32(R19), F2
+	FMOVQ 48(R19), F3
+	WORD $0x4eacd400 // fsub v0.4s, v0.4s, v12.4s
+	WORD $0x6e2ddc00 // fmul v0.4s, v0.4s, v13.4s
+	WORD $0x4eacd421 // fsub v1.4s, v1.4s, v12.4s
+	WORD $0x6e2ddc21 // fmul v1.4s, v1.4s, v13.4s
+	WORD $0x4eacd442 // fsub v2.4s, v2.4s, v12.4s
+	WORD $0x6e2ddc42 // fmul v2.4s, v2.4s, v13.4s
+	WORD $0x4eacd463 // fsub v3.4s, v3.4s, v12.4s
+	WORD $0x6e2ddc63 // fmul v3.4s, v3.4s, v13.4s
+	FMOVQ F0, (R20)
+	FMOVQ F1, 16(R20)
+	FMOVQ F2, 32(R20)
+	FMOVQ F3, 48(R20)
+	ADD $64, R19
+	ADD $64, R20
+	SUB $16, R23
+	CMP $0, R23
+	BGE plainLoop4
+
+plainEnd4:
+	ADD $16, R23
+	SUB $4, R23
+	CMP $0, R23
+	BLT plainEnd1
+	PCALIGN $32
+
+plainLoop1:
+	FMOVQ (R19), F0
+	WORD $0x4eacd400 // fsub v0.4s, v0.4s, v12.4s
+	WORD $0x6e2ddc00 // fmul v0.4s, v0.4s, v13.4s
+	FMOVQ F0, (R20)
+	ADD $16, R19
+	ADD $16, R20
+	SUB $4, R23
+	CMP $0, R23
+	BGE plainLoop1
+
+plainEnd1:
+	ADD $4, R23
+	CBZ R23, plainDone
+	PCALIGN $32
+
+plainElement:
+	FMOVS (R19), F0
+	VDUP V0.S[0], V0.S4
+	WORD $0x4eacd400 // fsub v0.4s, v0.4s, v12.4s
+	WORD $0x6e2ddc00 // fmul v0.4s, v0.4s, v13.4s
+	FMOVS F0, (R20)
+	ADD $4, R19
+	ADD $4, R20
+	SUBS $1, R23
+	BNE plainElement
+
+plainDone:
+	RET
+
 // func peakNEON(n int)
 //
 //	for range n {

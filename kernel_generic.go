@@ -43,6 +43,8 @@ var genericFuncs = kernel.Funcs{
 	Float16:          float16Generic,
 	Rotary:           rotaryGeneric,
 	Activate:         activateGeneric,
+	Sums:             sumsGeneric,
+	Normalize:        normalizeGeneric,
 	Peak:             peakGeneric,
 	Read:             readGeneric,
 }

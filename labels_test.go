@@ -38,6 +38,7 @@ func TestLabels(t *testing.T) {
 	f.Multiply = noting(note, "Multiply", f.Multiply)
 	f.Rotary = noting(note, "Rotary", f.Rotary)
 	f.Activate = noting(note, "Activate", f.Activate)
+	f.Sums = noting(note, "Sums", f.Sums)
 	f.Store = noting(note, "Store", f.Store)
 	set := genericSet.With(f)
 	e := &Engine{set: set, workers: 1, engine: tile.New(set, tile.Caches{}, true, tile.Tuning{})}
@@ -98,6 +99,9 @@ func TestLabels(t *testing.T) {
 			ok(err)
 			ok(l.Forward(RowMajor(floats(tokens*16), tokens, 16), RowMajor(floats(tokens*16), tokens, 16)))
 		}, []string{"Multiply: project", "Softmax: softmax", "Softmax: gate"}},
+		{"a norm", func() {
+			ok(e.RMSNorm(&Norm{X: RowMajor(floats(3*dim), 3, dim), Y: RowMajor(floats(3*dim), 3, dim)}))
+		}, []string{"Sums: norm"}},
 		{"a write", func() {
 			cache, err := NewCache(CacheConfig{
 				Layers:     []CacheLayer{{KVHeads: heads, DimQK: dim, DimV: dim, KeyType: TypeInt8, ValueType: TypeInt8}},

@@ -24,6 +24,7 @@ func TestNil(t *testing.T) {
 			e.MatMul(&qkv.Product{}), e.MatMulContext(ctx, &qkv.Product{}), second(e.ExplainMatMul(&qkv.Product{})),
 			e.Rotate(nil, view, nil), e.RotateContext(ctx, nil, view, nil), second(e.Pack(matrix)),
 			e.Merge(view, nil, nil), e.MergeContext(ctx, view, nil, nil),
+			e.RMSNorm(&qkv.Norm{}), e.RMSNormContext(ctx, &qkv.Norm{}), e.LayerNorm(nil), e.LayerNormContext(ctx, nil),
 			e.Parallel(1, 1, func(int, int) {}), e.ParallelContext(ctx, 1, 1, func(int, int) {}),
 			second(e.NewProjection(qkv.ProjectionConfig{})), second(e.NewLayer(qkv.LayerConfig{})),
 		} {
@@ -36,6 +37,7 @@ func TestNil(t *testing.T) {
 	for i, err := range []error{
 		e.Run(nil), e.RunContext(ctx, nil), second(e.Explain(nil)), qkv.Run(nil),
 		e.MatMul(nil), e.MatMulContext(ctx, nil), second(e.ExplainMatMul(nil)), qkv.MatMul(nil),
+		e.RMSNorm(nil), e.LayerNormContext(ctx, nil), e.LayerNorm(&qkv.Norm{}),
 		e.Rotate(nil, view, nil), e.Rotate(&qkv.Rotary{}, view, nil),
 		(*qkv.Layer)(nil).Run(nil), (*qkv.Layer)(nil).Forward(matrix, matrix), new(qkv.Layer).Run(&qkv.LayerCall{}), new(qkv.Layer).RunContext(ctx, nil),
 		(*qkv.Projection)(nil).Run(nil), new(qkv.Projection).Run(&qkv.ProjectionCall{}),

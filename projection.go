@@ -2,7 +2,6 @@ package qkv
 
 import (
 	"context"
-	"math"
 	"sync"
 	"unsafe"
 
@@ -123,15 +122,11 @@ func (e *Engine) NewProjection(cfg ProjectionConfig) (*Projection, error) {
 	if err := e.ready(); err != nil {
 		return nil, err
 	}
-	p := &Projection{engine: e, rotary: cfg.Rotary, scale: cfg.QueryScale, norms: [2][]float32{cfg.QNorm, cfg.KNorm}, eps: cfg.NormEps}
-	if p.eps == 0 {
-		p.eps = 1e-6
+	eps, err := normEps("normEps", cfg.NormEps)
+	if err != nil {
+		return nil, err
 	}
-	if eps := float64(p.eps); !(eps > 0) || math.IsInf(eps, 0) {
-		return nil, argError("normEps", 0, 0, "normEps is %v, a positive finite number is needed, or 0", cfg.NormEps)
-	} else if eps < minFactor { // squares that underflow would count beside it
-		return nil, argError("normEps", 0, 0, "normEps is %v, 0 or at least %v is needed", cfg.NormEps, float32(minFactor))
-	}
+	p := &Projection{engine: e, rotary: cfg.Rotary, scale: cfg.QueryScale, norms: [2][]float32{cfg.QNorm, cfg.KNorm}, eps: eps}
 	heads := [3]int{cfg.Heads, cfg.KVHeads, cfg.KVHeads}
 	if cfg.KVHeads == 0 {
 		heads[1], heads[2] = cfg.Heads, cfg.Heads

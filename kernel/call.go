@@ -371,6 +371,48 @@ func (s *Set) Activate(a *ActivateArgs) {
 	a.Gate, a.Up, a.Dst, a.Rows, a.Cols = gate, up, dst, rows, cols
 }
 
+// Sums calls [Funcs.Sums].
+//
+//go:noinline
+func (s *Set) Sums(a *SumsArgs) {
+	if a.Work() <= MaxWork {
+		s.funcs.Sums(a)
+		return
+	}
+	x, add, n := a.X, a.Add, a.N
+	const step = maxMoved / NormSums * NormSums
+	for i := 0; i < n; i += step {
+		a.X, a.N = ptr.At(x, i), min(step, n-i)
+		if add != nil {
+			a.Add = ptr.At(add, i)
+		}
+		s.Sums(a)
+	}
+	a.X, a.Add, a.N = x, add, n
+}
+
+// Normalize calls [Funcs.Normalize].
+//
+//go:noinline
+func (s *Set) Normalize(a *NormalizeArgs) {
+	if a.Work() <= MaxWork {
+		s.funcs.Normalize(a)
+		return
+	}
+	x, y, weight, bias, n := a.X, a.Y, a.Weight, a.Bias, a.N
+	for i := 0; i < n; i += maxMoved {
+		a.X, a.Y, a.N = ptr.At(x, i), ptr.At(y, i), min(maxMoved, n-i)
+		if weight != nil {
+			a.Weight = ptr.At(weight, i)
+		}
+		if bias != nil {
+			a.Bias = ptr.At(bias, i)
+		}
+		s.Normalize(a)
+	}
+	a.X, a.Y, a.Weight, a.Bias, a.N = x, y, weight, bias, n
+}
+
 // Peak calls [Funcs.Peak].
 //
 //go:noinline

@@ -167,6 +167,16 @@ var loops = []loop{
 			s.Activate(a)
 		}
 	}},
+	{"Sums", func(s *Set, begun, stop *atomic.Bool) {
+		for a := new(SumsArgs); !stop.Load(); begun.Store(true) {
+			s.Sums(a)
+		}
+	}},
+	{"Normalize", func(s *Set, begun, stop *atomic.Bool) {
+		for a := new(NormalizeArgs); !stop.Load(); begun.Store(true) {
+			s.Normalize(a)
+		}
+	}},
 	{"Float16", func(s *Set, begun, stop *atomic.Bool) {
 		for ; !stop.Load(); begun.Store(true) {
 			s.Float16(nil, nil, 1)

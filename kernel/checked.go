@@ -11,7 +11,7 @@ func Checked(s *Set) *Set {
 	assert(f.Pack != nil && f.Scores != nil && f.Softcap != nil && f.ALiBi != nil && f.Bias != nil &&
 		f.Softmax != nil && f.Accumulate != nil && f.Unpack != nil && f.Multiply != nil && f.Float16 != nil &&
 		f.MultiplyFew != nil && f.Combine != nil && f.Dots != nil && f.Dequantize != nil &&
-		f.Rotary != nil && f.Activate != nil && f.Merge != nil && f.Convert != nil && f.Store != nil && f.DecodeScores != nil && f.DecodeAccumulate != nil &&
+		f.Rotary != nil && f.Activate != nil && f.Sums != nil && f.Normalize != nil && f.Merge != nil && f.Convert != nil && f.Store != nil && f.DecodeScores != nil && f.DecodeAccumulate != nil &&
 		f.Peak != nil && f.Read != nil, "kernel: Set lacks a function")
 	assert(1 <= s.DecodeRows && s.DecodeRows <= MaxDecodeRows, "kernel: Set.DecodeRows outside 1..MaxDecodeRows")
 	assert(1 <= s.FewRows && s.FewRows <= MaxFewRows, "kernel: Set.FewRows outside 1..MaxFewRows")
@@ -205,6 +205,20 @@ func Checked(s *Set) *Set {
 			"kernel: Activate: in place with two strides")
 		checkWork(a.Work())
 		f.Activate(a)
+	}
+	c.Sums = func(a *SumsArgs) {
+		assert(a.N >= 1, "kernel: Sums: N < 1")
+		assert(a.X != nil && a.Sums != nil, "kernel: Sums: nil operand")
+		assert(a.X != a.Add, "kernel: Sums: X is Add")
+		checkWork(a.Work())
+		f.Sums(a)
+	}
+	c.Normalize = func(a *NormalizeArgs) {
+		assert(a.N >= 1, "kernel: Normalize: N < 1")
+		assert(a.X != nil && a.Y != nil, "kernel: Normalize: nil operand")
+		assert(a.Bias == nil || a.Weight != nil, "kernel: Normalize: Bias without Weight")
+		checkWork(a.Work())
+		f.Normalize(a)
 	}
 	c.Peak = func(n int) {
 		assert(n >= 0, "kernel: Peak: n < 0")

@@ -19,6 +19,7 @@ func nothing() Funcs {
 		DecodeScores: func(*DecodeScoresArgs) {}, DecodeAccumulate: func(*DecodeAccumulateArgs) {},
 		Float16: func(*float32, *uint16, int) {},
 		Rotary:  func(*RotaryArgs) {}, Activate: func(*ActivateArgs) {},
+		Sums: func(*SumsArgs) {}, Normalize: func(*NormalizeArgs) {},
 		Peak: func(int) {}, Read: func(*float32, int) float32 { return 0 },
 	}
 }
@@ -243,6 +244,20 @@ func TestChecked(t *testing.T) {
 		{"kernel: Float16: n < 1", func(c *conversion) { c.n = 0 }},
 	})
 	var g float32
+	var sums [NormSums]float32
+	var other float32
+	testClauses(t, s.Sums, SumsArgs{X: &f, Add: &other, N: 1, Sums: &sums}, []violation[SumsArgs]{
+		{"kernel: Sums: N < 1", func(a *SumsArgs) { a.N = 0 }},
+		{"kernel: Sums: nil operand", func(a *SumsArgs) { a.X = nil }},
+		{"kernel: Sums: nil operand", func(a *SumsArgs) { a.Sums = nil }},
+		{"kernel: Sums: X is Add", func(a *SumsArgs) { a.Add = a.X }},
+	})
+	testClauses(t, s.Normalize, NormalizeArgs{X: &f, Y: &f, N: 1, Weight: &f, Bias: &f}, []violation[NormalizeArgs]{
+		{"kernel: Normalize: N < 1", func(a *NormalizeArgs) { a.N = 0 }},
+		{"kernel: Normalize: nil operand", func(a *NormalizeArgs) { a.X = nil }},
+		{"kernel: Normalize: nil operand", func(a *NormalizeArgs) { a.Y = nil }},
+		{"kernel: Normalize: Bias without Weight", func(a *NormalizeArgs) { a.Weight = nil }},
+	})
 	testClauses(t, s.Rotary, RotaryArgs{X: &f, XStride: 2, Y: &f, YStride: 2, Cos: &g, Sin: &g, Rows: 2, Pairs: 1, Pairing: Interleaved}, []violation[RotaryArgs]{
 		{"kernel: Rotary: nil operand", func(a *RotaryArgs) { a.X = nil }},
 		{"kernel: Rotary: nil operand", func(a *RotaryArgs) { a.Y = nil }},
@@ -316,6 +331,7 @@ func TestCheckedWork(t *testing.T) {
 	s := Checked(quiet.With(nothing())).funcs
 	const n = MaxWork + 256
 	var f, g float32
+	var sums [NormSums]float32
 	var h uint16
 	var off [MaxLanes]int
 	var keyOff [2 * KeyBlock]int
@@ -355,9 +371,11 @@ func TestCheckedWork(t *testing.T) {
 		"Rotary": func() {
 			s.Rotary(&RotaryArgs{X: &f, XStride: 2, Y: &f, YStride: 2, Cos: &g, Sin: &g, Rows: n, Pairs: 1})
 		},
-		"Activate": func() { s.Activate(&ActivateArgs{Gate: &f, Dst: &g, Rows: 1, Cols: n}) },
-		"Peak":     func() { s.Peak(maxRounds + 1) },
-		"Read":     func() { s.Read(&f, n) },
+		"Activate":  func() { s.Activate(&ActivateArgs{Gate: &f, Dst: &g, Rows: 1, Cols: n}) },
+		"Sums":      func() { s.Sums(&SumsArgs{X: &f, N: n, Sums: &sums}) },
+		"Normalize": func() { s.Normalize(&NormalizeArgs{X: &f, Y: &f, N: n}) },
+		"Peak":      func() { s.Peak(maxRounds + 1) },
+		"Read":      func() { s.Read(&f, n) },
 	} {
 		if v := panicOf(call); v != "kernel: Work of a call > MaxWork" {
 			t.Errorf("%s: panic %v", name, v)

@@ -144,6 +144,11 @@ type Funcs struct {
 	// Activate applies an activation to the numbers of rows, and multiplies by others.
 	Activate func(*ActivateArgs)
 
+	// Sums adds the elements of a row, or squares of their distances from a mean, to partial sums.
+	// Normalize scales such distances, and weights them.
+	Sums      func(*SumsArgs)
+	Normalize func(*NormalizeArgs)
+
 	// Peak runs n rounds of independent fused multiply-adds at the widest
 	// vectors the Set uses, Set.PeakFLOPs floating-point operations each round. It
 	// measures the ceiling.

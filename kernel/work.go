@@ -97,3 +97,9 @@ func (a *RotaryArgs) Work() int64 { return int64(a.Rows) * int64(max(2*a.Pairs*m
 
 // Work returns the work of a call.
 func (a *ActivateArgs) Work() int64 { return int64(a.Rows) * int64(max(a.Cols*moved, rowWork)) }
+
+// Work returns the work of a call.
+func (a *SumsArgs) Work() int64 { return int64(a.N) * moved }
+
+// Work returns the work of a call.
+func (a *NormalizeArgs) Work() int64 { return int64(a.N) * moved }

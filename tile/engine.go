@@ -29,6 +29,8 @@ type Engine struct {
 	rotations     sync.Pool
 	rotaryArgs    sync.Pool
 	loops         sync.Pool
+	norms         sync.Pool
+	normalizers   sync.Pool
 	crew          crew
 	paces         [maxPace - minPace]pace // of products
 }
@@ -78,6 +80,12 @@ func New(set *kernel.Set, caches Caches, labels bool, tuning Tuning) *Engine {
 	e.rotaryArgs.New = func() any { return new(kernel.RotaryArgs) }
 	e.rotations.New = func() any {
 		j := &rotateJob{engine: e}
+		j.init(j.drain)
+		return j
+	}
+	e.normalizers.New = func() any { return new(normalizer) }
+	e.norms.New = func() any {
+		j := &normJob{engine: e}
 		j.init(j.drain)
 		return j
 	}
@@ -232,11 +240,12 @@ const (
 	phaseGate
 	phaseActivate
 	phaseStore
+	phaseNorm
 	phaseNone
 )
 
 var phaseLabels = func() (labels []context.Context) {
-	for _, name := range []string{"pack", "mask", "scores", "modify", "softmax", "accumulate", "merge", "unpack", "multiply", "project", "rotate", "gate", "activate", "store"} {
+	for _, name := range []string{"pack", "mask", "scores", "modify", "softmax", "accumulate", "merge", "unpack", "multiply", "project", "rotate", "gate", "activate", "store", "norm"} {
 		labels = append(labels, pprof.WithLabels(context.Background(), pprof.Labels("phase", name)))
 	}
 	return append(labels, context.Background())

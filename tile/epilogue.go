@@ -117,9 +117,10 @@ func (j *productJob) finish(ws *productWorkspace, part *Part, lo, hi, row, rows 
 		n, stride := y.run(row, min(end-row, p.Seq-row%p.Seq))
 		o := Operand{Base: y.at(row, lo), Stride: [4]int{0, y.Stride[1], stride, y.Stride[3]}}
 		if part.Norm != nil {
+			norm := NormWeights{Weight: part.Norm, Eps: part.Eps}
 			for head := range hi - lo {
 				for i := range n {
-					normHead((*float32)(o.at(0, head, i)), part.Width, y.Stride[3], part.Norm, part.Eps)
+					ws.norm.head(j.engine.set, &norm, (*float32)(o.at(0, head, i)), part.Width, y.Stride[3])
 				}
 			}
 		}

@@ -2,33 +2,182 @@ package tile
 
 import (
 	"math"
+	"unsafe"
 
 	"github.com/qkv-go/qkv/internal/ptr"
-	"github.com/qkv-go/qkv/kernel/fp"
+	"github.com/qkv-go/qkv/kernel"
 )
 
-// normHead divides the dim elements from p on, stride apart, by their root mean square and
-// multiplies them by weight [dim], in place (RMSNorm; Zhang and Sennrich, 2019):
+// A Norm normalises rows by their root mean square (RMSNorm; Zhang and Sennrich, 2019), or, centred, by
+// their mean and variance (LayerNorm; Ba, Kiros and Hinton, 2016):
 //
-//	sum[l] = fma(p[i], p[i], sum[l]), l = i % 16, for i upwards, from +0
-//	sum[l] += sum[l+w] for l < w, for w = 8, 4, 2, 1
-//	r = 1 / sqrt(sum[0]/dim + eps)
-//	p[i] = (p[i] * r) * weight[i]
+//	sum[l] = Σ x[i] for i % 16 = l, upwards, from +0
+//	mean = tree(sum)/Cols, or 0 if not Centred
+//	square[l] = Σ (x[i] - mean)², fused, for i % 16 = l, upwards, from +0
+//	r = 1 / sqrt(tree(square)/Cols + Eps)
+//	y[i] = ((x[i] - mean) * r) * Weight[i], or fma((x[i] - mean) * r, Weight[i], Bias[i])
 //
-// Every operation is rounded to float32. The mean square of elements above 2^63 overflows,
-// and they become zeros.
-func normHead(p *float32, dim, stride int, weight []float32, eps float32) {
-	sum := fp.Squares(p, stride, dim)
-	for w := len(sum) / 2; w > 0; w /= 2 {
-		for l := range w {
-			sum[l] += sum[l+w]
+// where tree adds sum[l+w] to sum[l] for l < w, for w = 8, 4, 2, 1. Every operation is rounded to
+// float32. The mean square of elements above 2^63 overflows, and they become zeros.
+type Norm struct {
+	X, Y       Matrix // [Rows, Cols]; Y may be X, or Add
+	Add        Matrix // [Rows, Cols], added to X first, where X is; or none
+	Rows, Cols int
+	NormWeights
+
+	Done Done
+}
+
+// NormWeights are what a Norm has beside rows.
+type NormWeights struct {
+	Weight, Bias []float32 // [Cols], or nil; with Bias there is Weight
+	Eps          float32
+	Centred      bool
+}
+
+const (
+	// normItem is about the elements that an item of a Norm has, or a row, if it has more.
+	normItem = 1 << 13
+
+	// normWorth is the elements that pay for another goroutine.
+	normWorth = 1 << 15
+)
+
+// A normJob is a Norm being computed.
+type normJob struct {
+	task
+	engine *Engine
+	Norm
+	items workItems
+}
+
+// A normalizer is what a worker has to normalise rows with.
+type normalizer struct {
+	sums      kernel.SumsArgs
+	normalize kernel.NormalizeArgs
+	partial   [kernel.NormSums]float32
+	rows      [2][]float32 // copies of a row of X, and of one that is added, whose elements lie apart
+}
+
+// release forgets the caller's memory.
+func (w *normalizer) release() { w.sums, w.normalize = kernel.SumsArgs{}, kernel.NormalizeArgs{} }
+
+// Norm normalises with at most workers goroutines, the caller's among them, and reports whether all of it
+// is done. If it is not, since n.Done was closed, each row is either done or as it was.
+func (e *Engine) Norm(n *Norm, workers int) bool {
+	j := e.norms.Get().(*normJob)
+	j.Norm = *n
+	e.crew.run(&j.task, j.items.open(n.Rows, n.Cols, normItem, normWorth, workers), e.labels)
+	whole := j.items.whole()
+	j.Norm = Norm{}
+	e.norms.Put(j)
+	return whole
+}
+
+// drain normalises items until none is left.
+func (j *normJob) drain() {
+	e := j.engine
+	e.phase(phaseNorm)
+	w := e.normalizers.Get().(*normalizer)
+	j.items.share(j.Done, func(from, to int) {
+		for row := from; row < to; row++ {
+			w.matrixRow(e.set, &j.Norm, row)
+		}
+	})
+	w.release()
+	e.normalizers.Put(w)
+	e.phase(phaseNone)
+}
+
+// matrixRow normalises a row of matrices, by copies where their elements lie apart.
+func (w *normalizer) matrixRow(set *kernel.Set, n *Norm, row int) {
+	x, y, add := (*float32)(n.X.at(row, 0)), (*float32)(n.Y.at(row, 0)), (*float32)(nil)
+	if n.Add.Base != nil {
+		add = (*float32)(n.Add.at(row, 0))
+	}
+	from, to, plus := x, y, add
+	if n.X.Col != 1 {
+		from = gather(&w.rows[0], x, n.X.Col, n.Cols)
+	}
+	if add != nil && n.Add.Col != 1 {
+		plus = gather(&w.rows[1], add, n.Add.Col, n.Cols)
+	}
+	mean, scale := w.measure(set, &n.NormWeights, from, plus, n.Cols)
+	if add != nil && from != x {
+		scatter(x, n.X.Col, unsafe.Slice(from, n.Cols))
+	}
+	if n.Y.Col != 1 {
+		if to = from; from == x { // which stays
+			to = gather(&w.rows[0], x, 1, n.Cols)
 		}
 	}
-	r := 1 / float32(math.Sqrt(float64(sum[0]/float32(dim)+eps)))
-	for i := range dim {
-		*ptr.At(p, i*stride) *= r
+	w.scale(set, &n.NormWeights, from, to, n.Cols, mean, scale)
+	if to != y {
+		scatter(y, n.Y.Col, unsafe.Slice(to, n.Cols))
 	}
-	for i, w := range weight {
-		*ptr.At(p, i*stride) *= w
+}
+
+// gather copies n elements, a stride apart, to a slice that it lengthens, and returns the first.
+func gather(room *[]float32, p *float32, stride, n int) *float32 {
+	if cap(*room) < n {
+		*room = make([]float32, n)
 	}
+	to := (*room)[:n]
+	for i := range to {
+		to[i] = *ptr.At(p, i*stride)
+	}
+	return &to[0]
+}
+
+// scatter copies elements to where they lie a stride apart.
+func scatter(p *float32, stride int, from []float32) {
+	for i, x := range from {
+		*ptr.At(p, i*stride) = x
+	}
+}
+
+// head normalises the dim elements from p on, a stride apart, in place.
+func (w *normalizer) head(set *kernel.Set, n *NormWeights, p *float32, dim, stride int) {
+	x := p
+	if stride != 1 {
+		x = gather(&w.rows[0], p, stride, dim)
+	}
+	mean, scale := w.measure(set, n, x, nil, dim)
+	w.scale(set, n, x, x, dim, mean, scale)
+	if x != p {
+		scatter(p, stride, unsafe.Slice(x, dim))
+	}
+}
+
+// measure adds a row to x, unless it is nil, and returns by what x is to be normalised.
+func (w *normalizer) measure(set *kernel.Set, n *NormWeights, x, add *float32, cols int) (mean, scale float32) {
+	w.sums = kernel.SumsArgs{X: x, Add: add, N: cols, Sums: &w.partial}
+	if n.Centred {
+		mean = w.tree(set) / float32(cols)
+		w.sums.Add = nil // it is added
+	}
+	w.sums.Mean, w.sums.Squares = mean, true
+	return mean, 1 / float32(math.Sqrt(float64(w.tree(set)/float32(cols)+n.Eps)))
+}
+
+// tree returns the sum of the partial sums.
+func (w *normalizer) tree(set *kernel.Set) float32 {
+	w.partial = [kernel.NormSums]float32{}
+	set.Sums(&w.sums)
+	s := &w.partial
+	for n := len(s) / 2; n > 0; n /= 2 {
+		for l := range n {
+			s[l] += s[l+n]
+		}
+	}
+	return s[0]
+}
+
+// scale writes y, which may be x.
+func (w *normalizer) scale(set *kernel.Set, n *NormWeights, x, y *float32, cols int, mean, scale float32) {
+	w.normalize = kernel.NormalizeArgs{
+		X: x, Y: y, N: cols, Mean: mean, Scale: scale,
+		Weight: unsafe.SliceData(n.Weight), Bias: unsafe.SliceData(n.Bias),
+	}
+	set.Normalize(&w.normalize)
 }

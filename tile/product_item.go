@@ -46,6 +46,7 @@ type productWorkspace struct {
 
 	activateArgs kernel.ActivateArgs
 
+	norm   normalizer
 	rotary kernel.RotaryArgs
 	store  kernel.StoreArgs
 
@@ -78,6 +79,7 @@ func (ws *productWorkspace) release() {
 	ws.rows, ws.copied = nil, nil
 	ws.out = output{}
 	ws.activateArgs = kernel.ActivateArgs{}
+	ws.norm.release()
 	ws.rotary, ws.store = kernel.RotaryArgs{}, kernel.StoreArgs{}
 }
 

@@ -67,6 +67,8 @@ var emitters = []emitter{
 	{field: "Float16", emit: float16},
 	{field: "Rotary", emit: rotary},
 	{field: "Activate"},
+	{field: "Sums", emit: sums},
+	{field: "Normalize", emit: normalize},
 	{field: "Peak", emit: peak, doc: fmt.Sprintf("runs n rounds of %d multiply-adds of vectors", peakFMAs)},
 	{field: "Read", emit: read, doc: fmt.Sprintf("returns the sum of n values, n a multiple of %d", readFloats)},
 }

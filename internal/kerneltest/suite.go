@@ -62,6 +62,8 @@ var operations = []operation{
 	{"Float16", (*suite).float16},
 	{"Rotary", (*suite).rotary},
 	{"Activate", (*suite).activate},
+	{"Sums", (*suite).sums},
+	{"Normalize", (*suite).normalize},
 	{"Claims", (*suite).claims},
 	{"Attention", (*suite).attention},
 	{"Read", (*suite).read},

@@ -3,8 +3,6 @@ package fp
 import (
 	"math"
 	"math/bits"
-
-	"github.com/qkv-go/qkv/internal/ptr"
 )
 
 // ExactFMA returns x*y + z with one rounding, as a hardware float32 fused multiply-add
@@ -73,11 +71,11 @@ func Rotate(x0, x1, cos, sin float32) (y0, y1 float32) {
 	return FMA(-sin, x1, p0), FMA(sin, x0, p1)
 }
 
-// Squares returns 16 sums of the squares of n numbers, step apart: element i counts to sum
-// i % 16, by a fused multiply-add, upwards, from +0.
-func Squares(p *float32, step, n int) (sums [16]float32) {
-	for i := range n {
-		x, s := *ptr.At(p, i*step), &sums[i%len(sums)]
+// AddSquares adds the square of each of at most 16 numbers to a sum of its own, by a fused
+// multiply-add.
+func AddSquares(sums *[16]float32, x []float32) {
+	for i, x := range x {
+		s := &sums[i]
 		if !Fused {
 			if t := wideFMA(x, x, *s); !ambiguous(t) {
 				*s = float32(t)
@@ -86,7 +84,6 @@ func Squares(p *float32, step, n int) (sums [16]float32) {
 		}
 		*s = FMA(x, x, *s)
 	}
-	return sums
 }
 
 // ChainLanes is the number of chains of a [Chains].
