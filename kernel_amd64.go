@@ -47,7 +47,7 @@ var avx512Set = kernel.Set{
 	Dequantize:       dequantizeWith(dequantizeAVX512),
 	Float16:          float16AVX512,
 	Rotary:           rotaryAVX512,
-	Activate:         activateGeneric,
+	Activate:         activateAVX512,
 	Sums:             sumsAVX512,
 	Normalize:        normalizeAVX512,
 	Peak:             peakAVX512,
@@ -87,7 +87,7 @@ var avx2Set = kernel.Set{
 	Dequantize:       dequantizeWith(dequantizeAVX2),
 	Float16:          float16AVX2,
 	Rotary:           rotaryAVX2,
-	Activate:         activateGeneric,
+	Activate:         activateAVX2,
 	Sums:             sumsAVX2,
 	Normalize:        normalizeAVX2,
 	Peak:             peakAVX2,
@@ -193,6 +193,11 @@ func float16AVX512(dst *float32, src *uint16, n int)
 //
 //go:noescape
 func rotaryAVX512(a *kernel.RotaryArgs)
+
+// activateAVX512 is activateGeneric.
+//
+//go:noescape
+func activateAVX512(a *kernel.ActivateArgs)
 
 // sumsAVX512 is sumsGeneric.
 //
@@ -311,6 +316,11 @@ func float16AVX2(dst *float32, src *uint16, n int)
 //
 //go:noescape
 func rotaryAVX2(a *kernel.RotaryArgs)
+
+// activateAVX2 is activateGeneric.
+//
+//go:noescape
+func activateAVX2(a *kernel.ActivateArgs)
 
 // sumsAVX2 is sumsGeneric.
 //

@@ -44,7 +44,7 @@ var neonSet = kernel.Set{
 	Dequantize:       dequantizeWith(dequantizeNEON),
 	Float16:          float16NEON,
 	Rotary:           rotaryNEON,
-	Activate:         activateGeneric,
+	Activate:         activateNEON,
 	Sums:             sumsNEON,
 	Normalize:        normalizeNEON,
 	Peak:             peakNEON,
@@ -150,6 +150,11 @@ func float16NEON(dst *float32, src *uint16, n int)
 //
 //go:noescape
 func rotaryNEON(a *kernel.RotaryArgs)
+
+// activateNEON is activateGeneric.
+//
+//go:noescape
+func activateNEON(a *kernel.ActivateArgs)
 
 // sumsNEON is sumsGeneric.
 //

@@ -49451,6 +49451,707 @@ nextPair:
 	BNE rowPair
 	RET
 
+// func activateNEON(a *kernel.ActivateArgs)
+//
+//	for r := range Rows, i := range Cols {
+//		Dst[r*DstStride+i] = Kind(Gate[r*GateStride+i]) * (Up != nil ? Up[r*UpStride+i] : 1)
+//	}
+//	
+//	SiLU(x):     m = max(x, min); x = min(m, max)
+//		m / (1 + exp(x, factor, rest))
+//	GELUTanh(x): m = max(x, min); x = min(m, max); z = x*x; w = z - x*x, fused
+//		q = fma(cube, z, factor)
+//		r = fma(cube, z, factor-q) + cubeRest*z - cube*w, fused, + rest
+//		m / (1 + exp(x, q, r))
+//	GELU(x):     a = min(|x|, max); z = a*a; w = z - a*a, fused
+//		v = num*a / den, polynomials in a; e = poly(f) - 1; s = t<<23, of exp(z - w, factor, rest)
+//		copysign(max(x, 0) - fma(v, e, v)*s, x)
+//	
+//	exp(x, factor, rest): t = magic - x*factor; f = magic - t - x*factor - x*rest, fused
+//		poly(f) * (t<<23)
+//
+// Needs: asimd.
+// Registers:
+//
+//	R0 arguments
+//	R19 Gate
+//	R20 Up
+//	R21 Dst
+//	R22 numbers left of the row
+//	R23 rows left
+//	R24 Gate, bytes from the last whole vector of a row to the next
+//	R25 Up, the same
+//	R26 Dst, the same
+//	R1 Up, bytes of a vector
+//	R2 scratch
+//	silu: V0 m; V1 x; V2 t; V3 f; V4 spare; V5 magic; V6 poly[0]; V7 poly[1]; V8 poly[2]; V9 poly[3]; V10 poly[4]; V11 poly[5]; V12 poly[6]; V13 min; V14 max; V15 factor; V16 rest
+//	gelu: V0 x, sign; V1 a; V2 z; V3 t; V4 f; V5 max(x, 0); V6 num; V7 num, den; V8 w, den, e; V9 sign; V10 1; V11 magic; V12 poly[1]; V13 poly[2]; V14 poly[3]; V15 poly[4]; V16 poly[5]; V17 poly[6]; V18 den[1]; V19 den[2]; V20 den[3]; V21 den[4]; V22 den[5]; V23 num[0]; V24 num[1]; V25 num[2]; V26 num[3]; V27 num[4]; V28 max; V29 factor; V30 rest
+//	geluTanh: V0 m; V1 x; V2 q; V3 z, f; V4 w, t; V5 r; V6 spare; V7 magic; V8 poly[0]; V9 poly[1]; V10 poly[2]; V11 poly[3]; V12 poly[4]; V13 poly[5]; V14 poly[6]; V15 min; V16 max; V17 factor; V18 rest; V19 cube; V20 cubeRest
+TEXT ·activateNEON(SB), NOSPLIT, $0-8
+	MOVD a+0(FP), R0
+	MOVD (R0), R19 // a.Gate
+	MOVD 16(R0), R20 // a.Up
+	MOVD 32(R0), R21 // a.Dst
+	MOVD 48(R0), R23 // a.Rows
+	MOVD 8(R0), R24 // a.GateStride
+	LSL $2, R24
+	MOVD 24(R0), R25 // a.UpStride
+	LSL $2, R25
+	MOVD 40(R0), R26 // a.DstStride
+	LSL $2, R26
+	MOVD 56(R0), R2 // a.Cols
+	AND $-4, R2
+	LSL $2, R2
+	SUB R2, R24
+	SUB R2, R25
+	SUB R2, R26
+	MOVD $16, R1
+	CBNZ R20, gated
+	MOVD $ones4<>(SB), R20
+	MOVD $0, R25
+	MOVD $0, R1
+
+gated:
+	MOVD 64(R0), R22 // a.Kind
+	CMP $1, R22
+	BEQ gelu
+	CMP $2, R22
+	BEQ geluTanh
+	MOVD $const4ac0007f<>(SB), R17
+	FMOVS (R17), F5
+	VDUP V5.S[0], V5.S4
+	MOVD $const3f800000<>(SB), R17
+	FMOVS (R17), F6
+	VDUP V6.S[0], V6.S4
+	MOVD $const3fb17218<>(SB), R17
+	FMOVS (R17), F7
+	VDUP V7.S[0], V7.S4
+	MOVD $const3f75fdf0<>(SB), R17
+	FMOVS (R17), F8
+	VDUP V8.S[0], V8.S4
+	MOVD $const3ee357b6<>(SB), R17
+	FMOVS (R17), F9
+	VDUP V9.S[0], V9.S4
+	MOVD $const3e1d952a<>(SB), R17
+	FMOVS (R17), F10
+	VDUP V10.S[0], V10.S4
+	MOVD $const3d2f8448<>(SB), R17
+	FMOVS (R17), F11
+	VDUP V11.S[0], V11.S4
+	MOVD $const3c2209c5<>(SB), R17
+	FMOVS (R17), F12
+	VDUP V12.S[0], V12.S4
+	MOVD $constc2b20000<>(SB), R17
+	FMOVS (R17), F13
+	VDUP V13.S[0], V13.S4
+	MOVD $const42000000<>(SB), R17
+	FMOVS (R17), F14
+	VDUP V14.S[0], V14.S4
+	MOVD $const3f38aa3b<>(SB), R17
+	FMOVS (R17), F15
+	VDUP V15.S[0], V15.S4
+	MOVD $const32257060<>(SB), R17
+	FMOVS (R17), F16
+	VDUP V16.S[0], V16.S4
+	PCALIGN $32
+
+row_silu:
+	MOVD 56(R0), R22 // a.Cols
+	SUB $4, R22
+	CMP $0, R22
+	BLT tail_silu
+	PCALIGN $32
+
+loop_silu:
+	FMOVQ (R19), F0
+	WORD $0x6ea0e5a2 // fcmgt v2.4s, v13.4s, v0.4s
+	VBIT V2.B16, V13.B16, V0.B16
+	VMOV V0.B16, V1.B16
+	WORD $0x6eaee422 // fcmgt v2.4s, v1.4s, v14.4s
+	VBIT V2.B16, V14.B16, V1.B16
+	VMOV V5.B16, V2.B16
+	VFMLS V15.S4, V1.S4, V2.S4
+	WORD $0x4ea2d4a3 // fsub v3.4s, v5.4s, v2.4s
+	VFMLS V15.S4, V1.S4, V3.S4
+	VFMLS V16.S4, V1.S4, V3.S4
+	VMOV V12.B16, V1.B16
+	VMOV V11.B16, V4.B16
+	VFMLA V3.S4, V1.S4, V4.S4
+	VMOV V10.B16, V1.B16
+	VFMLA V3.S4, V4.S4, V1.S4
+	VMOV V9.B16, V4.B16
+	VFMLA V3.S4, V1.S4, V4.S4
+	VMOV V8.B16, V1.B16
+	VFMLA V3.S4, V4.S4, V1.S4
+	VMOV V7.B16, V4.B16
+	VFMLA V3.S4, V1.S4, V4.S4
+	VMOV V6.B16, V1.B16
+	VFMLA V3.S4, V4.S4, V1.S4
+	VSHL $23, V2.S4, V2.S4
+	VMOV V6.B16, V3.B16
+	VFMLA V2.S4, V1.S4, V3.S4
+	WORD $0x6e23fc00 // fdiv v0.4s, v0.4s, v3.4s
+	FMOVQ (R20), F2
+	WORD $0x6e20dc42 // fmul v2.4s, v2.4s, v0.4s
+	FMOVQ F2, (R21)
+	ADD $16, R19
+	ADD R1, R20
+	ADD $16, R21
+	SUB $4, R22
+	CMP $0, R22
+	BGE loop_silu
+
+tail_silu:
+	ADD $4, R22
+	CBZ R22, next_silu
+	VMOVI $0, V0.B16
+	CMP $4, R22
+	BLT someV0
+	FMOVQ (R19), F0
+	JMP loadedV0
+
+someV0:
+	VLD1 (R19), V0.S[0]
+	CMP $1, R22
+	BEQ doneV0
+	ADD $4, R19, R17
+	VLD1 (R17), V0.S[1]
+	CMP $2, R22
+	BEQ doneV0
+	ADD $4, R17, R17
+	VLD1 (R17), V0.S[2]
+
+doneV0:
+
+loadedV0:
+	WORD $0x6e26dc00 // fmul v0.4s, v0.4s, v6.4s
+	WORD $0x6ea0e5a2 // fcmgt v2.4s, v13.4s, v0.4s
+	VBIT V2.B16, V13.B16, V0.B16
+	VMOV V0.B16, V1.B16
+	WORD $0x6eaee422 // fcmgt v2.4s, v1.4s, v14.4s
+	VBIT V2.B16, V14.B16, V1.B16
+	VMOV V5.B16, V2.B16
+	VFMLS V15.S4, V1.S4, V2.S4
+	WORD $0x4ea2d4a3 // fsub v3.4s, v5.4s, v2.4s
+	VFMLS V15.S4, V1.S4, V3.S4
+	VFMLS V16.S4, V1.S4, V3.S4
+	VMOV V12.B16, V1.B16
+	VMOV V11.B16, V4.B16
+	VFMLA V3.S4, V1.S4, V4.S4
+	VMOV V10.B16, V1.B16
+	VFMLA V3.S4, V4.S4, V1.S4
+	VMOV V9.B16, V4.B16
+	VFMLA V3.S4, V1.S4, V4.S4
+	VMOV V8.B16, V1.B16
+	VFMLA V3.S4, V4.S4, V1.S4
+	VMOV V7.B16, V4.B16
+	VFMLA V3.S4, V1.S4, V4.S4
+	VMOV V6.B16, V1.B16
+	VFMLA V3.S4, V4.S4, V1.S4
+	VSHL $23, V2.S4, V2.S4
+	VMOV V6.B16, V3.B16
+	VFMLA V2.S4, V1.S4, V3.S4
+	WORD $0x6e23fc00 // fdiv v0.4s, v0.4s, v3.4s
+	VMOVI $0, V2.B16
+	CMP $4, R22
+	BLT someV2
+	FMOVQ (R20), F2
+	JMP loadedV2
+
+someV2:
+	VLD1 (R20), V2.S[0]
+	CMP $1, R22
+	BEQ doneV2
+	ADD $4, R20, R17
+	VLD1 (R17), V2.S[1]
+	CMP $2, R22
+	BEQ doneV2
+	ADD $4, R17, R17
+	VLD1 (R17), V2.S[2]
+
+doneV2:
+
+loadedV2:
+	WORD $0x6e26dc42 // fmul v2.4s, v2.4s, v6.4s
+	WORD $0x6e22dc00 // fmul v0.4s, v0.4s, v2.4s
+	VST1 V0.S[0], (R21)
+	CMP $1, R22
+	BEQ doneV0_2
+	ADD $4, R21, R17
+	VST1 V0.S[1], (R17)
+	CMP $2, R22
+	BEQ doneV0_2
+	ADD $4, R17, R17
+	VST1 V0.S[2], (R17)
+
+doneV0_2:
+
+next_silu:
+	ADD R24, R19
+	ADD R25, R20
+	ADD R26, R21
+	SUBS $1, R23
+	BNE row_silu
+	RET
+
+gelu:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F9
+	VDUP V9.S[0], V9.S4
+	MOVD $const3f800000<>(SB), R17
+	FMOVS (R17), F10
+	VDUP V10.S[0], V10.S4
+	MOVD $const4ac0007f<>(SB), R17
+	FMOVS (R17), F11
+	VDUP V11.S[0], V11.S4
+	MOVD $const3fb17218<>(SB), R17
+	FMOVS (R17), F12
+	VDUP V12.S[0], V12.S4
+	MOVD $const3f75fdf0<>(SB), R17
+	FMOVS (R17), F13
+	VDUP V13.S[0], V13.S4
+	MOVD $const3ee357b6<>(SB), R17
+	FMOVS (R17), F14
+	VDUP V14.S[0], V14.S4
+	MOVD $const3e1d952a<>(SB), R17
+	FMOVS (R17), F15
+	VDUP V15.S[0], V15.S4
+	MOVD $const3d2f8448<>(SB), R17
+	FMOVS (R17), F16
+	VDUP V16.S[0], V16.S4
+	MOVD $const3c2209c5<>(SB), R17
+	FMOVS (R17), F17
+	VDUP V17.S[0], V17.S4
+	MOVD $const3fd5c85f<>(SB), R17
+	FMOVS (R17), F18
+	VDUP V18.S[0], V18.S4
+	MOVD $const3f99131f<>(SB), R17
+	FMOVS (R17), F19
+	VDUP V19.S[0], V19.S4
+	MOVD $const3eee388f<>(SB), R17
+	FMOVS (R17), F20
+	VDUP V20.S[0], V20.S4
+	MOVD $const3dcddc75<>(SB), R17
+	FMOVS (R17), F21
+	VDUP V21.S[0], V21.S4
+	MOVD $const3c25caa8<>(SB), R17
+	FMOVS (R17), F22
+	VDUP V22.S[0], V22.S4
+	MOVD $const3f000000<>(SB), R17
+	FMOVS (R17), F23
+	VDUP V23.S[0], V23.S4
+	MOVD $const3edf4e8e<>(SB), R17
+	FMOVS (R17), F24
+	VDUP V24.S[0], V24.S4
+	MOVD $const3e3a015d<>(SB), R17
+	FMOVS (R17), F25
+	VDUP V25.S[0], V25.S4
+	MOVD $const3d243dde<>(SB), R17
+	FMOVS (R17), F26
+	VDUP V26.S[0], V26.S4
+	MOVD $const3b8448ce<>(SB), R17
+	FMOVS (R17), F27
+	VDUP V27.S[0], V27.S4
+	MOVD $const415451ec<>(SB), R17
+	FMOVS (R17), F28
+	VDUP V28.S[0], V28.S4
+	MOVD $const3eb8aa3b<>(SB), R17
+	FMOVS (R17), F29
+	VDUP V29.S[0], V29.S4
+	MOVD $const31a57060<>(SB), R17
+	FMOVS (R17), F30
+	VDUP V30.S[0], V30.S4
+	PCALIGN $32
+
+row_gelu:
+	MOVD 56(R0), R22 // a.Cols
+	SUB $4, R22
+	CMP $0, R22
+	BLT tail_gelu
+	PCALIGN $32
+
+loop_gelu:
+	FMOVQ (R19), F0
+	VMOVI $0, V5.B16
+	WORD $0x6ea5e403 // fcmgt v3.4s, v0.4s, v5.4s
+	VBIT V3.B16, V0.B16, V5.B16
+	VMOV V0.B16, V1.B16
+	WORD $0x4e691c21 // bic v1.16b, v1.16b, v9.16b
+	VAND V9.B16, V0.B16, V0.B16
+	WORD $0x6ebce423 // fcmgt v3.4s, v1.4s, v28.4s
+	VBIT V3.B16, V28.B16, V1.B16
+	WORD $0x6e21dc22 // fmul v2.4s, v1.4s, v1.4s
+	VMOV V2.B16, V8.B16
+	VFMLS V1.S4, V1.S4, V8.S4
+	VMOV V11.B16, V3.B16
+	VFMLS V29.S4, V2.S4, V3.S4
+	WORD $0x4ea3d564 // fsub v4.4s, v11.4s, v3.4s
+	VFMLS V29.S4, V2.S4, V4.S4
+	VFMLS V30.S4, V2.S4, V4.S4
+	VFMLA V29.S4, V8.S4, V4.S4
+	VMOV V26.B16, V6.B16
+	VFMLA V27.S4, V1.S4, V6.S4
+	VMOV V24.B16, V7.B16
+	VFMLA V25.S4, V1.S4, V7.S4
+	VFMLA V6.S4, V2.S4, V7.S4
+	VMOV V23.B16, V6.B16
+	VFMLA V7.S4, V1.S4, V6.S4
+	WORD $0x6e21dcc6 // fmul v6.4s, v6.4s, v1.4s
+	VMOV V20.B16, V7.B16
+	VFMLA V21.S4, V1.S4, V7.S4
+	VFMLA V22.S4, V2.S4, V7.S4
+	VMOV V18.B16, V8.B16
+	VFMLA V19.S4, V1.S4, V8.S4
+	VFMLA V7.S4, V2.S4, V8.S4
+	VMOV V10.B16, V7.B16
+	VFMLA V8.S4, V1.S4, V7.S4
+	WORD $0x6e27fcc6 // fdiv v6.4s, v6.4s, v7.4s
+	VMOV V17.B16, V8.B16
+	VMOV V16.B16, V1.B16
+	VFMLA V4.S4, V8.S4, V1.S4
+	VMOV V15.B16, V8.B16
+	VFMLA V4.S4, V1.S4, V8.S4
+	VMOV V14.B16, V1.B16
+	VFMLA V4.S4, V8.S4, V1.S4
+	VMOV V13.B16, V8.B16
+	VFMLA V4.S4, V1.S4, V8.S4
+	VMOV V12.B16, V1.B16
+	VFMLA V4.S4, V8.S4, V1.S4
+	VSHL $23, V3.S4, V3.S4
+	WORD $0x6e24dc21 // fmul v1.4s, v1.4s, v4.4s
+	VFMLA V6.S4, V1.S4, V6.S4
+	VFMLS V3.S4, V6.S4, V5.S4
+	VORR V0.B16, V5.B16, V5.B16
+	FMOVQ (R20), F3
+	WORD $0x6e25dc63 // fmul v3.4s, v3.4s, v5.4s
+	FMOVQ F3, (R21)
+	ADD $16, R19
+	ADD R1, R20
+	ADD $16, R21
+	SUB $4, R22
+	CMP $0, R22
+	BGE loop_gelu
+
+tail_gelu:
+	ADD $4, R22
+	CBZ R22, next_gelu
+	VMOVI $0, V0.B16
+	CMP $4, R22
+	BLT someV0_2
+	FMOVQ (R19), F0
+	JMP loadedV0_2
+
+someV0_2:
+	VLD1 (R19), V0.S[0]
+	CMP $1, R22
+	BEQ doneV0_3
+	ADD $4, R19, R17
+	VLD1 (R17), V0.S[1]
+	CMP $2, R22
+	BEQ doneV0_3
+	ADD $4, R17, R17
+	VLD1 (R17), V0.S[2]
+
+doneV0_3:
+
+loadedV0_2:
+	WORD $0x6e2adc00 // fmul v0.4s, v0.4s, v10.4s
+	VMOVI $0, V5.B16
+	WORD $0x6ea5e403 // fcmgt v3.4s, v0.4s, v5.4s
+	VBIT V3.B16, V0.B16, V5.B16
+	VMOV V0.B16, V1.B16
+	WORD $0x4e691c21 // bic v1.16b, v1.16b, v9.16b
+	VAND V9.B16, V0.B16, V0.B16
+	WORD $0x6ebce423 // fcmgt v3.4s, v1.4s, v28.4s
+	VBIT V3.B16, V28.B16, V1.B16
+	WORD $0x6e21dc22 // fmul v2.4s, v1.4s, v1.4s
+	VMOV V2.B16, V8.B16
+	VFMLS V1.S4, V1.S4, V8.S4
+	VMOV V11.B16, V3.B16
+	VFMLS V29.S4, V2.S4, V3.S4
+	WORD $0x4ea3d564 // fsub v4.4s, v11.4s, v3.4s
+	VFMLS V29.S4, V2.S4, V4.S4
+	VFMLS V30.S4, V2.S4, V4.S4
+	VFMLA V29.S4, V8.S4, V4.S4
+	VMOV V26.B16, V6.B16
+	VFMLA V27.S4, V1.S4, V6.S4
+	VMOV V24.B16, V7.B16
+	VFMLA V25.S4, V1.S4, V7.S4
+	VFMLA V6.S4, V2.S4, V7.S4
+	VMOV V23.B16, V6.B16
+	VFMLA V7.S4, V1.S4, V6.S4
+	WORD $0x6e21dcc6 // fmul v6.4s, v6.4s, v1.4s
+	VMOV V20.B16, V7.B16
+	VFMLA V21.S4, V1.S4, V7.S4
+	VFMLA V22.S4, V2.S4, V7.S4
+	VMOV V18.B16, V8.B16
+	VFMLA V19.S4, V1.S4, V8.S4
+	VFMLA V7.S4, V2.S4, V8.S4
+	VMOV V10.B16, V7.B16
+	VFMLA V8.S4, V1.S4, V7.S4
+	WORD $0x6e27fcc6 // fdiv v6.4s, v6.4s, v7.4s
+	VMOV V17.B16, V8.B16
+	VMOV V16.B16, V1.B16
+	VFMLA V4.S4, V8.S4, V1.S4
+	VMOV V15.B16, V8.B16
+	VFMLA V4.S4, V1.S4, V8.S4
+	VMOV V14.B16, V1.B16
+	VFMLA V4.S4, V8.S4, V1.S4
+	VMOV V13.B16, V8.B16
+	VFMLA V4.S4, V1.S4, V8.S4
+	VMOV V12.B16, V1.B16
+	VFMLA V4.S4, V8.S4, V1.S4
+	VSHL $23, V3.S4, V3.S4
+	WORD $0x6e24dc21 // fmul v1.4s, v1.4s, v4.4s
+	VFMLA V6.S4, V1.S4, V6.S4
+	VFMLS V3.S4, V6.S4, V5.S4
+	VORR V0.B16, V5.B16, V5.B16
+	VMOVI $0, V3.B16
+	CMP $4, R22
+	BLT someV3
+	FMOVQ (R20), F3
+	JMP loadedV3
+
+someV3:
+	VLD1 (R20), V3.S[0]
+	CMP $1, R22
+	BEQ doneV3
+	ADD $4, R20, R17
+	VLD1 (R17), V3.S[1]
+	CMP $2, R22
+	BEQ doneV3
+	ADD $4, R17, R17
+	VLD1 (R17), V3.S[2]
+
+doneV3:
+
+loadedV3:
+	WORD $0x6e2adc63 // fmul v3.4s, v3.4s, v10.4s
+	WORD $0x6e23dca5 // fmul v5.4s, v5.4s, v3.4s
+	VST1 V5.S[0], (R21)
+	CMP $1, R22
+	BEQ doneV5
+	ADD $4, R21, R17
+	VST1 V5.S[1], (R17)
+	CMP $2, R22
+	BEQ doneV5
+	ADD $4, R17, R17
+	VST1 V5.S[2], (R17)
+
+doneV5:
+
+next_gelu:
+	ADD R24, R19
+	ADD R25, R20
+	ADD R26, R21
+	SUBS $1, R23
+	BNE row_gelu
+	RET
+
+geluTanh:
+	MOVD $const4ac0007f<>(SB), R17
+	FMOVS (R17), F7
+	VDUP V7.S[0], V7.S4
+	MOVD $const3f800000<>(SB), R17
+	FMOVS (R17), F8
+	VDUP V8.S[0], V8.S4
+	MOVD $const3fb17218<>(SB), R17
+	FMOVS (R17), F9
+	VDUP V9.S[0], V9.S4
+	MOVD $const3f75fdf0<>(SB), R17
+	FMOVS (R17), F10
+	VDUP V10.S[0], V10.S4
+	MOVD $const3ee357b6<>(SB), R17
+	FMOVS (R17), F11
+	VDUP V11.S[0], V11.S4
+	MOVD $const3e1d952a<>(SB), R17
+	FMOVS (R17), F12
+	VDUP V12.S[0], V12.S4
+	MOVD $const3d2f8448<>(SB), R17
+	FMOVS (R17), F13
+	VDUP V13.S[0], V13.S4
+	MOVD $const3c2209c5<>(SB), R17
+	FMOVS (R17), F14
+	VDUP V14.S[0], V14.S4
+	MOVD $constc120f5c3<>(SB), R17
+	FMOVS (R17), F15
+	VDUP V15.S[0], V15.S4
+	MOVD $const40c00000<>(SB), R17
+	FMOVS (R17), F16
+	VDUP V16.S[0], V16.S4
+	MOVD $const3f935780<>(SB), R17
+	FMOVS (R17), F17
+	VDUP V17.S[0], V17.S4
+	MOVD $constb67790c6<>(SB), R17
+	FMOVS (R17), F18
+	VDUP V18.S[0], V18.S4
+	MOVD $const3d52d3e8<>(SB), R17
+	FMOVS (R17), F19
+	VDUP V19.S[0], V19.S4
+	MOVD $constb08a8d57<>(SB), R17
+	FMOVS (R17), F20
+	VDUP V20.S[0], V20.S4
+	PCALIGN $32
+
+row_geluTanh:
+	MOVD 56(R0), R22 // a.Cols
+	SUB $4, R22
+	CMP $0, R22
+	BLT tail_geluTanh
+	PCALIGN $32
+
+loop_geluTanh:
+	FMOVQ (R19), F0
+	WORD $0x6ea0e5e4 // fcmgt v4.4s, v15.4s, v0.4s
+	VBIT V4.B16, V15.B16, V0.B16
+	VMOV V0.B16, V1.B16
+	WORD $0x6eb0e424 // fcmgt v4.4s, v1.4s, v16.4s
+	VBIT V4.B16, V16.B16, V1.B16
+	WORD $0x6e21dc23 // fmul v3.4s, v1.4s, v1.4s
+	VMOV V17.B16, V2.B16
+	VFMLA V19.S4, V3.S4, V2.S4
+	VMOV V3.B16, V4.B16
+	VFMLS V1.S4, V1.S4, V4.S4
+	WORD $0x4ea2d625 // fsub v5.4s, v17.4s, v2.4s
+	VFMLA V19.S4, V3.S4, V5.S4
+	VFMLA V20.S4, V3.S4, V5.S4
+	VFMLS V19.S4, V4.S4, V5.S4
+	WORD $0x4e32d4a5 // fadd v5.4s, v5.4s, v18.4s
+	VMOV V7.B16, V4.B16
+	VFMLS V2.S4, V1.S4, V4.S4
+	WORD $0x4ea4d4e3 // fsub v3.4s, v7.4s, v4.4s
+	VFMLS V2.S4, V1.S4, V3.S4
+	VFMLS V5.S4, V1.S4, V3.S4
+	VMOV V14.B16, V1.B16
+	VMOV V13.B16, V6.B16
+	VFMLA V3.S4, V1.S4, V6.S4
+	VMOV V12.B16, V1.B16
+	VFMLA V3.S4, V6.S4, V1.S4
+	VMOV V11.B16, V6.B16
+	VFMLA V3.S4, V1.S4, V6.S4
+	VMOV V10.B16, V1.B16
+	VFMLA V3.S4, V6.S4, V1.S4
+	VMOV V9.B16, V6.B16
+	VFMLA V3.S4, V1.S4, V6.S4
+	VMOV V8.B16, V1.B16
+	VFMLA V3.S4, V6.S4, V1.S4
+	VSHL $23, V4.S4, V4.S4
+	VMOV V8.B16, V3.B16
+	VFMLA V4.S4, V1.S4, V3.S4
+	WORD $0x6e23fc00 // fdiv v0.4s, v0.4s, v3.4s
+	FMOVQ (R20), F4
+	WORD $0x6e20dc84 // fmul v4.4s, v4.4s, v0.4s
+	FMOVQ F4, (R21)
+	ADD $16, R19
+	ADD R1, R20
+	ADD $16, R21
+	SUB $4, R22
+	CMP $0, R22
+	BGE loop_geluTanh
+
+tail_geluTanh:
+	ADD $4, R22
+	CBZ R22, next_geluTanh
+	VMOVI $0, V0.B16
+	CMP $4, R22
+	BLT someV0_3
+	FMOVQ (R19), F0
+	JMP loadedV0_3
+
+someV0_3:
+	VLD1 (R19), V0.S[0]
+	CMP $1, R22
+	BEQ doneV0_4
+	ADD $4, R19, R17
+	VLD1 (R17), V0.S[1]
+	CMP $2, R22
+	BEQ doneV0_4
+	ADD $4, R17, R17
+	VLD1 (R17), V0.S[2]
+
+doneV0_4:
+
+loadedV0_3:
+	WORD $0x6e28dc00 // fmul v0.4s, v0.4s, v8.4s
+	WORD $0x6ea0e5e4 // fcmgt v4.4s, v15.4s, v0.4s
+	VBIT V4.B16, V15.B16, V0.B16
+	VMOV V0.B16, V1.B16
+	WORD $0x6eb0e424 // fcmgt v4.4s, v1.4s, v16.4s
+	VBIT V4.B16, V16.B16, V1.B16
+	WORD $0x6e21dc23 // fmul v3.4s, v1.4s, v1.4s
+	VMOV V17.B16, V2.B16
+	VFMLA V19.S4, V3.S4, V2.S4
+	VMOV V3.B16, V4.B16
+	VFMLS V1.S4, V1.S4, V4.S4
+	WORD $0x4ea2d625 // fsub v5.4s, v17.4s, v2.4s
+	VFMLA V19.S4, V3.S4, V5.S4
+	VFMLA V20.S4, V3.S4, V5.S4
+	VFMLS V19.S4, V4.S4, V5.S4
+	WORD $0x4e32d4a5 // fadd v5.4s, v5.4s, v18.4s
+	VMOV V7.B16, V4.B16
+	VFMLS V2.S4, V1.S4, V4.S4
+	WORD $0x4ea4d4e3 // fsub v3.4s, v7.4s, v4.4s
+	VFMLS V2.S4, V1.S4, V3.S4
+	VFMLS V5.S4, V1.S4, V3.S4
+	VMOV V14.B16, V1.B16
+	VMOV V13.B16, V6.B16
+	VFMLA V3.S4, V1.S4, V6.S4
+	VMOV V12.B16, V1.B16
+	VFMLA V3.S4, V6.S4, V1.S4
+	VMOV V11.B16, V6.B16
+	VFMLA V3.S4, V1.S4, V6.S4
+	VMOV V10.B16, V1.B16
+	VFMLA V3.S4, V6.S4, V1.S4
+	VMOV V9.B16, V6.B16
+	VFMLA V3.S4, V1.S4, V6.S4
+	VMOV V8.B16, V1.B16
+	VFMLA V3.S4, V6.S4, V1.S4
+	VSHL $23, V4.S4, V4.S4
+	VMOV V8.B16, V3.B16
+	VFMLA V4.S4, V1.S4, V3.S4
+	WORD $0x6e23fc00 // fdiv v0.4s, v0.4s, v3.4s
+	VMOVI $0, V4.B16
+	CMP $4, R22
+	BLT someV4
+	FMOVQ (R20), F4
+	JMP loadedV4
+
+someV4:
+	VLD1 (R20), V4.S[0]
+	CMP $1, R22
+	BEQ doneV4
+	ADD $4, R20, R17
+	VLD1 (R17), V4.S[1]
+	CMP $2, R22
+	BEQ doneV4
+	ADD $4, R17, R17
+	VLD1 (R17), V4.S[2]
+
+doneV4:
+
+loadedV4:
+	WORD $0x6e28dc84 // fmul v4.4s, v4.4s, v8.4s
+	WORD $0x6e24dc00 // fmul v0.4s, v0.4s, v4.4s
+	VST1 V0.S[0], (R21)
+	CMP $1, R22
+	BEQ doneV0_5
+	ADD $4, R21, R17
+	VST1 V0.S[1], (R17)
+	CMP $2, R22
+	BEQ doneV0_5
+	ADD $4, R17, R17
+	VST1 V0.S[2], (R17)
+
+doneV0_5:
+
+next_geluTanh:
+	ADD R24, R19
+	ADD R25, R20
+	ADD R26, R21
+	SUBS $1, R23
+	BNE row_geluTanh
+	RET
+
 // func sumsNEON(a *kernel.SumsArgs)
 //
 //	for i := range N {
@@ -50261,12 +50962,47 @@ DATA const00400000<>+16(SB)/8, $0x0040000000400000
 DATA const00400000<>+24(SB)/8, $0x0040000000400000
 GLOBL const00400000<>(SB), RODATA|NOPTR, $32
 
+// 4.8149076e-09
+DATA const31a57060<>+0(SB)/8, $0x31a5706031a57060
+DATA const31a57060<>+8(SB)/8, $0x31a5706031a57060
+DATA const31a57060<>+16(SB)/8, $0x31a5706031a57060
+DATA const31a57060<>+24(SB)/8, $0x31a5706031a57060
+GLOBL const31a57060<>(SB), RODATA|NOPTR, $32
+
+// 9.629815e-09
+DATA const32257060<>+0(SB)/8, $0x3225706032257060
+DATA const32257060<>+8(SB)/8, $0x3225706032257060
+DATA const32257060<>+16(SB)/8, $0x3225706032257060
+DATA const32257060<>+24(SB)/8, $0x3225706032257060
+GLOBL const32257060<>(SB), RODATA|NOPTR, $32
+
+// 0.0040369993
+DATA const3b8448ce<>+0(SB)/8, $0x3b8448ce3b8448ce
+DATA const3b8448ce<>+8(SB)/8, $0x3b8448ce3b8448ce
+DATA const3b8448ce<>+16(SB)/8, $0x3b8448ce3b8448ce
+DATA const3b8448ce<>+24(SB)/8, $0x3b8448ce3b8448ce
+GLOBL const3b8448ce<>(SB), RODATA|NOPTR, $32
+
 // 0.009890025
 DATA const3c2209c5<>+0(SB)/8, $0x3c2209c53c2209c5
 DATA const3c2209c5<>+8(SB)/8, $0x3c2209c53c2209c5
 DATA const3c2209c5<>+16(SB)/8, $0x3c2209c53c2209c5
 DATA const3c2209c5<>+24(SB)/8, $0x3c2209c53c2209c5
 GLOBL const3c2209c5<>(SB), RODATA|NOPTR, $32
+
+// 0.010119118
+DATA const3c25caa8<>+0(SB)/8, $0x3c25caa83c25caa8
+DATA const3c25caa8<>+8(SB)/8, $0x3c25caa83c25caa8
+DATA const3c25caa8<>+16(SB)/8, $0x3c25caa83c25caa8
+DATA const3c25caa8<>+24(SB)/8, $0x3c25caa83c25caa8
+GLOBL const3c25caa8<>(SB), RODATA|NOPTR, $32
+
+// 0.040098064
+DATA const3d243dde<>+0(SB)/8, $0x3d243dde3d243dde
+DATA const3d243dde<>+8(SB)/8, $0x3d243dde3d243dde
+DATA const3d243dde<>+16(SB)/8, $0x3d243dde3d243dde
+DATA const3d243dde<>+24(SB)/8, $0x3d243dde3d243dde
+GLOBL const3d243dde<>(SB), RODATA|NOPTR, $32
 
 // 0.042850763
 DATA const3d2f8448<>+0(SB)/8, $0x3d2f84483d2f8448
@@ -50275,12 +51011,47 @@ DATA const3d2f8448<>+16(SB)/8, $0x3d2f84483d2f8448
 DATA const3d2f8448<>+24(SB)/8, $0x3d2f84483d2f8448
 GLOBL const3d2f8448<>(SB), RODATA|NOPTR, $32
 
+// 0.05147162
+DATA const3d52d3e8<>+0(SB)/8, $0x3d52d3e83d52d3e8
+DATA const3d52d3e8<>+8(SB)/8, $0x3d52d3e83d52d3e8
+DATA const3d52d3e8<>+16(SB)/8, $0x3d52d3e83d52d3e8
+DATA const3d52d3e8<>+24(SB)/8, $0x3d52d3e83d52d3e8
+GLOBL const3d52d3e8<>(SB), RODATA|NOPTR, $32
+
+// 0.100518145
+DATA const3dcddc75<>+0(SB)/8, $0x3dcddc753dcddc75
+DATA const3dcddc75<>+8(SB)/8, $0x3dcddc753dcddc75
+DATA const3dcddc75<>+16(SB)/8, $0x3dcddc753dcddc75
+DATA const3dcddc75<>+24(SB)/8, $0x3dcddc753dcddc75
+GLOBL const3dcddc75<>(SB), RODATA|NOPTR, $32
+
 // 0.15388933
 DATA const3e1d952a<>+0(SB)/8, $0x3e1d952a3e1d952a
 DATA const3e1d952a<>+8(SB)/8, $0x3e1d952a3e1d952a
 DATA const3e1d952a<>+16(SB)/8, $0x3e1d952a3e1d952a
 DATA const3e1d952a<>+24(SB)/8, $0x3e1d952a3e1d952a
 GLOBL const3e1d952a<>(SB), RODATA|NOPTR, $32
+
+// 0.18164583
+DATA const3e3a015d<>+0(SB)/8, $0x3e3a015d3e3a015d
+DATA const3e3a015d<>+8(SB)/8, $0x3e3a015d3e3a015d
+DATA const3e3a015d<>+16(SB)/8, $0x3e3a015d3e3a015d
+DATA const3e3a015d<>+24(SB)/8, $0x3e3a015d3e3a015d
+GLOBL const3e3a015d<>(SB), RODATA|NOPTR, $32
+
+// 0.36067376
+DATA const3eb8aa3b<>+0(SB)/8, $0x3eb8aa3b3eb8aa3b
+DATA const3eb8aa3b<>+8(SB)/8, $0x3eb8aa3b3eb8aa3b
+DATA const3eb8aa3b<>+16(SB)/8, $0x3eb8aa3b3eb8aa3b
+DATA const3eb8aa3b<>+24(SB)/8, $0x3eb8aa3b3eb8aa3b
+GLOBL const3eb8aa3b<>(SB), RODATA|NOPTR, $32
+
+// 0.4361462
+DATA const3edf4e8e<>+0(SB)/8, $0x3edf4e8e3edf4e8e
+DATA const3edf4e8e<>+8(SB)/8, $0x3edf4e8e3edf4e8e
+DATA const3edf4e8e<>+16(SB)/8, $0x3edf4e8e3edf4e8e
+DATA const3edf4e8e<>+24(SB)/8, $0x3edf4e8e3edf4e8e
+GLOBL const3edf4e8e<>(SB), RODATA|NOPTR, $32
 
 // 0.44402856
 DATA const3ee357b6<>+0(SB)/8, $0x3ee357b63ee357b6
@@ -50289,12 +51060,33 @@ DATA const3ee357b6<>+16(SB)/8, $0x3ee357b63ee357b6
 DATA const3ee357b6<>+24(SB)/8, $0x3ee357b63ee357b6
 GLOBL const3ee357b6<>(SB), RODATA|NOPTR, $32
 
+// 0.46527526
+DATA const3eee388f<>+0(SB)/8, $0x3eee388f3eee388f
+DATA const3eee388f<>+8(SB)/8, $0x3eee388f3eee388f
+DATA const3eee388f<>+16(SB)/8, $0x3eee388f3eee388f
+DATA const3eee388f<>+24(SB)/8, $0x3eee388f3eee388f
+GLOBL const3eee388f<>(SB), RODATA|NOPTR, $32
+
 // 0.49999997
 DATA const3effffff<>+0(SB)/8, $0x3effffff3effffff
 DATA const3effffff<>+8(SB)/8, $0x3effffff3effffff
 DATA const3effffff<>+16(SB)/8, $0x3effffff3effffff
 DATA const3effffff<>+24(SB)/8, $0x3effffff3effffff
 GLOBL const3effffff<>(SB), RODATA|NOPTR, $32
+
+// 0.5
+DATA const3f000000<>+0(SB)/8, $0x3f0000003f000000
+DATA const3f000000<>+8(SB)/8, $0x3f0000003f000000
+DATA const3f000000<>+16(SB)/8, $0x3f0000003f000000
+DATA const3f000000<>+24(SB)/8, $0x3f0000003f000000
+GLOBL const3f000000<>(SB), RODATA|NOPTR, $32
+
+// 0.7213475
+DATA const3f38aa3b<>+0(SB)/8, $0x3f38aa3b3f38aa3b
+DATA const3f38aa3b<>+8(SB)/8, $0x3f38aa3b3f38aa3b
+DATA const3f38aa3b<>+16(SB)/8, $0x3f38aa3b3f38aa3b
+DATA const3f38aa3b<>+24(SB)/8, $0x3f38aa3b3f38aa3b
+GLOBL const3f38aa3b<>(SB), RODATA|NOPTR, $32
 
 // 0.960906
 DATA const3f75fdf0<>+0(SB)/8, $0x3f75fdf03f75fdf0
@@ -50310,6 +51102,20 @@ DATA const3f800000<>+16(SB)/8, $0x3f8000003f800000
 DATA const3f800000<>+24(SB)/8, $0x3f8000003f800000
 GLOBL const3f800000<>(SB), RODATA|NOPTR, $32
 
+// 1.1511078
+DATA const3f935780<>+0(SB)/8, $0x3f9357803f935780
+DATA const3f935780<>+8(SB)/8, $0x3f9357803f935780
+DATA const3f935780<>+16(SB)/8, $0x3f9357803f935780
+DATA const3f935780<>+24(SB)/8, $0x3f9357803f935780
+GLOBL const3f935780<>(SB), RODATA|NOPTR, $32
+
+// 1.195896
+DATA const3f99131f<>+0(SB)/8, $0x3f99131f3f99131f
+DATA const3f99131f<>+8(SB)/8, $0x3f99131f3f99131f
+DATA const3f99131f<>+16(SB)/8, $0x3f99131f3f99131f
+DATA const3f99131f<>+24(SB)/8, $0x3f99131f3f99131f
+GLOBL const3f99131f<>(SB), RODATA|NOPTR, $32
+
 // 1.3862944
 DATA const3fb17218<>+0(SB)/8, $0x3fb172183fb17218
 DATA const3fb17218<>+8(SB)/8, $0x3fb172183fb17218
@@ -50317,12 +51123,40 @@ DATA const3fb17218<>+16(SB)/8, $0x3fb172183fb17218
 DATA const3fb17218<>+24(SB)/8, $0x3fb172183fb17218
 GLOBL const3fb17218<>(SB), RODATA|NOPTR, $32
 
+// 1.6701773
+DATA const3fd5c85f<>+0(SB)/8, $0x3fd5c85f3fd5c85f
+DATA const3fd5c85f<>+8(SB)/8, $0x3fd5c85f3fd5c85f
+DATA const3fd5c85f<>+16(SB)/8, $0x3fd5c85f3fd5c85f
+DATA const3fd5c85f<>+24(SB)/8, $0x3fd5c85f3fd5c85f
+GLOBL const3fd5c85f<>(SB), RODATA|NOPTR, $32
+
 // 2
 DATA const40000000<>+0(SB)/8, $0x4000000040000000
 DATA const40000000<>+8(SB)/8, $0x4000000040000000
 DATA const40000000<>+16(SB)/8, $0x4000000040000000
 DATA const40000000<>+24(SB)/8, $0x4000000040000000
 GLOBL const40000000<>(SB), RODATA|NOPTR, $32
+
+// 6
+DATA const40c00000<>+0(SB)/8, $0x40c0000040c00000
+DATA const40c00000<>+8(SB)/8, $0x40c0000040c00000
+DATA const40c00000<>+16(SB)/8, $0x40c0000040c00000
+DATA const40c00000<>+24(SB)/8, $0x40c0000040c00000
+GLOBL const40c00000<>(SB), RODATA|NOPTR, $32
+
+// 13.27
+DATA const415451ec<>+0(SB)/8, $0x415451ec415451ec
+DATA const415451ec<>+8(SB)/8, $0x415451ec415451ec
+DATA const415451ec<>+16(SB)/8, $0x415451ec415451ec
+DATA const415451ec<>+24(SB)/8, $0x415451ec415451ec
+GLOBL const415451ec<>(SB), RODATA|NOPTR, $32
+
+// 32
+DATA const42000000<>+0(SB)/8, $0x4200000042000000
+DATA const42000000<>+8(SB)/8, $0x4200000042000000
+DATA const42000000<>+16(SB)/8, $0x4200000042000000
+DATA const42000000<>+24(SB)/8, $0x4200000042000000
+GLOBL const42000000<>(SB), RODATA|NOPTR, $32
 
 // 127
 DATA const42fe0000<>+0(SB)/8, $0x42fe000042fe0000
@@ -50359,6 +51193,27 @@ DATA const80000000<>+16(SB)/8, $0x8000000080000000
 DATA const80000000<>+24(SB)/8, $0x8000000080000000
 GLOBL const80000000<>(SB), RODATA|NOPTR, $32
 
+// -1.0080993e-09
+DATA constb08a8d57<>+0(SB)/8, $0xb08a8d57b08a8d57
+DATA constb08a8d57<>+8(SB)/8, $0xb08a8d57b08a8d57
+DATA constb08a8d57<>+16(SB)/8, $0xb08a8d57b08a8d57
+DATA constb08a8d57<>+24(SB)/8, $0xb08a8d57b08a8d57
+GLOBL constb08a8d57<>(SB), RODATA|NOPTR, $32
+
+// -3.6890137e-06
+DATA constb67790c6<>+0(SB)/8, $0xb67790c6b67790c6
+DATA constb67790c6<>+8(SB)/8, $0xb67790c6b67790c6
+DATA constb67790c6<>+16(SB)/8, $0xb67790c6b67790c6
+DATA constb67790c6<>+24(SB)/8, $0xb67790c6b67790c6
+GLOBL constb67790c6<>(SB), RODATA|NOPTR, $32
+
+// -10.06
+DATA constc120f5c3<>+0(SB)/8, $0xc120f5c3c120f5c3
+DATA constc120f5c3<>+8(SB)/8, $0xc120f5c3c120f5c3
+DATA constc120f5c3<>+16(SB)/8, $0xc120f5c3c120f5c3
+DATA constc120f5c3<>+24(SB)/8, $0xc120f5c3c120f5c3
+GLOBL constc120f5c3<>(SB), RODATA|NOPTR, $32
+
 // -32
 DATA constc2000000<>+0(SB)/8, $0xc2000000c2000000
 DATA constc2000000<>+8(SB)/8, $0xc2000000c2000000
@@ -50372,6 +51227,13 @@ DATA constc27c0000<>+8(SB)/8, $0xc27c0000c27c0000
 DATA constc27c0000<>+16(SB)/8, $0xc27c0000c27c0000
 DATA constc27c0000<>+24(SB)/8, $0xc27c0000c27c0000
 GLOBL constc27c0000<>(SB), RODATA|NOPTR, $32
+
+// -89
+DATA constc2b20000<>+0(SB)/8, $0xc2b20000c2b20000
+DATA constc2b20000<>+8(SB)/8, $0xc2b20000c2b20000
+DATA constc2b20000<>+16(SB)/8, $0xc2b20000c2b20000
+DATA constc2b20000<>+24(SB)/8, $0xc2b20000c2b20000
+GLOBL constc2b20000<>(SB), RODATA|NOPTR, $32
 
 // -127
 DATA constc2fe0000<>+0(SB)/8, $0xc2fe0000c2fe0000
@@ -50474,6 +51336,10 @@ DATA laneBits<>+104(SB)/8, $0x0800000004000000
 DATA laneBits<>+112(SB)/8, $0x2000000010000000
 DATA laneBits<>+120(SB)/8, $0x8000000040000000
 GLOBL laneBits<>(SB), RODATA|NOPTR, $128
+
+DATA ones4<>+0(SB)/8, $0x3f8000003f800000
+DATA ones4<>+8(SB)/8, $0x3f8000003f800000
+GLOBL ones4<>(SB), RODATA|NOPTR, $16
 
 DATA ones<>+0(SB)/8, $0x3f8000003f800000
 DATA ones<>+8(SB)/8, $0x3f8000003f800000

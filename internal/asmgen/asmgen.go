@@ -66,7 +66,7 @@ var emitters = []emitter{
 	{field: "Dequantize", emit: dequantize, where: "a row has 16 bytes or more"},
 	{field: "Float16", emit: float16},
 	{field: "Rotary", emit: rotary},
-	{field: "Activate"},
+	{field: "Activate", emit: activate},
 	{field: "Sums", emit: sums},
 	{field: "Normalize", emit: normalize},
 	{field: "Peak", emit: peak, doc: fmt.Sprintf("runs n rounds of %d multiply-adds of vectors", peakFMAs)},

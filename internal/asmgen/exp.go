@@ -49,12 +49,8 @@ func (e *exp) reduce() {
 // horner is p = the polynomial from coefficient low on, of f.
 func (e *exp) horner(low int) {
 	top := len(e.poly) - 1
-	from := e.Copy
-	if inMemory(e.poly[top]) {
-		from = e.Load
-	}
 	for _, p := range e.p {
-		e.Op(from, e.poly[top], p)
+		e.set(e.poly[top], p)
 	}
 	for i := top - 1; i >= low; i-- {
 		for j, p := range e.p {

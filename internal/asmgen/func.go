@@ -31,6 +31,7 @@ type Func struct {
 	freeInt []Int
 	body    bytes.Buffer
 	data    *pool
+	fresher map[string]int // how often a label of fresh was asked for
 }
 
 // newFunc begins a function that takes a pointer to args.
@@ -104,6 +105,18 @@ func (f *Func) Comment(format string, args ...any) {
 // Label writes a label.
 func (f *Func) Label(name string) {
 	fmt.Fprintf(&f.body, "\n%s:\n", name)
+}
+
+// fresh returns a label, with a number if the function has it already.
+func (f *Func) fresh(label string) string {
+	if f.fresher == nil {
+		f.fresher = map[string]int{}
+	}
+	f.fresher[label]++
+	if n := f.fresher[label]; n > 1 {
+		return fmt.Sprintf("%s_%d", label, n)
+	}
+	return label
 }
 
 // Loop writes a label that is jumped to often. No label that a jump forward leads to may

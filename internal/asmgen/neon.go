@@ -321,19 +321,19 @@ var neon = func() *Arch {
 
 	// elements writes an instruction for each of n elements of v, n in 1..3.
 	elements := func(f *Func, v Vec, n Int, addr string, one func(element, addr string)) {
-		from := strings.Trim(addr, "()")
+		from, done := strings.Trim(addr, "()"), f.fresh("done"+string(v))
 		for i := range 3 {
 			if i > 0 {
-				f.Branch(f, n, "EQ", imm(i), "done"+string(v))
+				f.Branch(f, n, "EQ", imm(i), done)
 				f.Op("ADD", 4, from, neonInt)
 				from, addr = string(neonInt), mem(neonInt, 0)
 			}
 			one(fmt.Sprintf("%s.S[%d]", v, i), addr)
 		}
-		f.Label("done" + string(v))
+		f.Label(done)
 	}
 	arch.LoadScaled = func(f *Func, addr string, n Int, scale, _, v Vec) {
-		some, loaded := "some"+string(v), "loaded"+string(v)
+		some, loaded := f.fresh("some"+string(v)), f.fresh("loaded"+string(v))
 		f.Branch(f, n, "LT", imm(f.Lanes), some)
 		f.Op("FMOVQ", addr, v)
 		f.Jump(loaded)
