@@ -27,6 +27,7 @@ func TestAllocsAsWritten(t *testing.T) {
 	}
 	lens, starts := []int{20, 24}, []int{0, 20, 44}
 	outB := floats(batch * seq * heads * dim)
+	tokenIDs := make([]int32, seq)
 	loop := func(lo, hi int) { clear(y[lo:hi]) }
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -197,6 +198,8 @@ func TestAllocsAsWritten(t *testing.T) {
 				must(layer.StepContext(ctx, step, 2, qkv.RowMajor(y, 2, in), qkv.RowMajor(x, 2, in)))
 				return step.Rollback()
 			}},
+			{"Lookup", func() error { return e.Lookup(qkv.RowMajor(y, seq, in), qkv.RowMajor(outB, in, in), tokenIDs) }},
+			{"LookupPacked", func() error { return e.LookupPacked(qkv.RowMajor(y, seq, in), packed, tokenIDs) }},
 			{"RMSNorm", func() error {
 				return e.RMSNorm(&qkv.Norm{X: qkv.RowMajor(x, seq, in), Weight: bias[:in], Y: qkv.RowMajor(y, seq, in)})
 			}},

@@ -36,7 +36,7 @@
 // that are read where they are; [NewRotary] makes the tables of a rotary position embedding from
 // what a model's config.json says, and [Engine.Rotate] rotates by them. [Engine.ExplainMatMul]
 // says how a product will run. A [WeightMatrix] takes the place of float32 weights in all of
-// them, and of the table of [Lookup]: weights in the types of model files, quantised or not.
+// them, and of the table of [Engine.Lookup]: weights in the types of model files, quantised or not.
 // [Engine.RMSNorm] and [Engine.LayerNorm] are what lies between layers, and [Engine.Parallel] lends
 // the workers to loops of the caller's.
 //

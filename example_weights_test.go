@@ -46,7 +46,11 @@ func ExampleWeightMatrix() {
 
 // The embeddings of tokens, from a table in bfloat16. With tied weights the transpose of the table is the
 // matrix that makes logits.
-func ExampleLookup() {
+func ExampleEngine_Lookup() {
+	e, err := qkv.New(qkv.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
 	const vocab, width = 3, 2
 	file := make([]byte, vocab*width*2)
 	if err := qkv.Quantize(qkv.WeightBFloat16, file, []float32{1, 10, 2, 20, 3, 30}); err != nil {
@@ -55,15 +59,38 @@ func ExampleLookup() {
 	table := qkv.WeightMatrix(qkv.WeightBFloat16, file, vocab, width)
 	tokens := []int32{2, 0}
 	x := make([]float32, len(tokens)*width)
-	if err := qkv.Lookup(qkv.RowMajor(x, len(tokens), width), table, tokens); err != nil {
+	if err := e.Lookup(qkv.RowMajor(x, len(tokens), width), table, tokens); err != nil {
 		log.Fatal(err)
 	}
 	logits := make([]float32, len(tokens)*vocab)
-	err := qkv.MatMul(&qkv.Product{
+	err = e.MatMul(&qkv.Product{
 		X: qkv.RowMajor(x, len(tokens), width),
 		W: table.T(),
 		Y: qkv.RowMajor(logits, len(tokens), vocab),
 	})
+	fmt.Println(x, logits, err)
+	// Output: [3 30 1 10] [303 606 909 101 202 303] <nil>
+}
+
+// The same table packed, once for both uses.
+func ExampleEngine_LookupPacked() {
+	e, err := qkv.New(qkv.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	const vocab, width = 3, 2
+	table := qkv.RowMajor([]float32{1, 10, 2, 20, 3, 30}, vocab, width)
+	packed, err := e.Pack(table.T())
+	if err != nil {
+		log.Fatal(err)
+	}
+	tokens := []int32{2, 0}
+	x, logits := make([]float32, len(tokens)*width), make([]float32, len(tokens)*vocab)
+	rows := qkv.RowMajor(x, len(tokens), width)
+	if err := e.LookupPacked(rows, packed, tokens); err != nil {
+		log.Fatal(err)
+	}
+	err = e.MatMul(&qkv.Product{X: rows, Packed: packed, Y: qkv.RowMajor(logits, len(tokens), vocab)})
 	fmt.Println(x, logits, err)
 	// Output: [3 30 1 10] [303 606 909 101 202 303] <nil>
 }

@@ -25,6 +25,7 @@ func TestNil(t *testing.T) {
 			e.Rotate(nil, view, nil), e.RotateContext(ctx, nil, view, nil), second(e.Pack(matrix)),
 			e.Merge(view, nil, nil), e.MergeContext(ctx, view, nil, nil),
 			e.RMSNorm(&qkv.Norm{}), e.RMSNormContext(ctx, &qkv.Norm{}), e.LayerNorm(nil), e.LayerNormContext(ctx, nil),
+			e.Lookup(matrix, matrix, nil), e.LookupPacked(matrix, nil, nil),
 			e.Parallel(1, 1, func(int, int) {}), e.ParallelContext(ctx, 1, 1, func(int, int) {}),
 			second(e.NewProjection(qkv.ProjectionConfig{})), second(e.NewLayer(qkv.LayerConfig{})),
 		} {

@@ -19,7 +19,7 @@ type storedWeights struct {
 //
 //	w := qkv.WeightMatrix(qkv.WeightQ4_K, data, heads*dim, hidden).T()
 //
-// It may be [Product.W] and [Linear.W], what is packed, and the table of [Lookup], and no other operand.
+// It may be [Product.W] and [Linear.W], what is packed, and the table of [Engine.Lookup], and no other operand.
 // There it stands for the float32 values of its elements: results have the bits that these give. A matrix
 // that is read in place is decoded once for every 512 rows of X or so. Packing it first saves that time
 // where X has few rows, and takes the memory of float32.

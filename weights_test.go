@@ -459,11 +459,12 @@ func TestQuantize(t *testing.T) {
 func TestLookup(t *testing.T) {
 	const rows, cols = 9, 512
 	ids := []int32{8, 0, 3, 3, 7}
+	e := newAttention(t, qkv.Config{Workers: 2})
 	check := func(what string, table, values qkv.Matrix, at func(i, j int) float32) {
 		t.Helper()
 		for _, layout := range matrixLayouts {
 			dst := newMatrix(layout, len(ids), values.Cols(), func() float32 { return 0 })
-			if err := qkv.Lookup(dst.matrix(), table, ids); err != nil {
+			if err := e.Lookup(dst.matrix(), table, ids); err != nil {
 				t.Fatal(err)
 			}
 			for i, id := range ids {
@@ -489,6 +490,7 @@ func TestLookupErrors(t *testing.T) {
 	table := newWeights(rand.New(rand.NewPCG(8, 8)), qkv.WeightQ8_0, 5, 64, 1)
 	mem := make([]float32, 1000)
 	dst := qkv.RowMajor(mem, 3, 64)
+	e := newAttention(t, qkv.Config{})
 	for _, c := range []struct {
 		want       string
 		dst, table qkv.Matrix
@@ -497,7 +499,7 @@ func TestLookupErrors(t *testing.T) {
 		{"qkv: ids[1] is 5, table has 5 rows", dst, table.Matrix, []int32{4, 5, 0}},
 		{"qkv: ids[2] is -1, table has 5 rows", dst, table.Matrix, []int32{4, 0, -1}},
 		{"qkv: dst has 3 rows, there are 2 ids", dst, table.Matrix, []int32{4, 0}},
-		{"qkv: dst has 64 columns, table has 5", dst, table.Matrix.T(), []int32{4, 0, 1}},
+		{"qkv: dst has 64 columns, rows of table have 5 elements", dst, table.Matrix.T(), []int32{4, 0, 1}},
 		{"qkv: dst is not given", qkv.Matrix{}, table.Matrix, []int32{4, 0, 1}},
 		{"qkv: table is not given", dst, qkv.Matrix{}, []int32{4, 0, 1}},
 		{"qkv: dst is a matrix of weights of type Q8_0, float32 is needed", table.Matrix, table.Matrix, []int32{0, 0, 0, 0, 0}},
@@ -505,13 +507,102 @@ func TestLookupErrors(t *testing.T) {
 		{"qkv: dst overlaps itself: its rows stride is 63, at least 64 is needed", qkv.StridedMatrix(mem, 0, 3, 64, 63, 1), table.Matrix, []int32{0, 1, 2}},
 		{"qkv: dst and table share elements", dst, qkv.RowMajor(mem[100:], 5, 64), []int32{0, 1, 2}},
 	} {
-		err := qkv.Lookup(c.dst, c.table, c.ids)
+		err := e.Lookup(c.dst, c.table, c.ids)
 		if !errors.As(err, new(*qkv.ArgError)) || err.Error() != c.want {
 			t.Errorf("error %v, want %q", err, c.want)
 		}
 		if !allZero(mem) {
 			t.Fatalf("%s: dst was written", c.want)
 		}
+	}
+}
+
+// TestLookupMany: many rows, by any number of workers.
+func TestLookupMany(t *testing.T) {
+	const rows, cols = 300, 700
+	m := newMatrix("rows", rows, cols, normal(2))
+	ids := make([]int32, 1000)
+	for i := range ids {
+		ids[i] = int32(i * 7 % rows)
+	}
+	for _, workers := range []int{1, 2, 5} {
+		e := newAttention(t, qkv.Config{Workers: workers})
+		dst := make([]float32, len(ids)*cols)
+		must(e.Lookup(qkv.RowMajor(dst, len(ids), cols), m.matrix(), ids))
+		for i, id := range ids {
+			sameBits(t, "a row", dst[i*cols:][:cols], m.data[int(id)*cols:][:cols])
+		}
+	}
+}
+
+// TestLookupPacked: rows of a table that is packed as its transpose, of any width and heads, on every set,
+// and by an engine of another set.
+func TestLookupPacked(t *testing.T) {
+	other := newAttention(t, qkv.Config{Kernel: "generic", Workers: 3})
+	eachSet(t, func(e *qkv.Engine) {
+		for vocab := 1; vocab <= 260; vocab++ {
+			cols := 1 + vocab%9
+			heads := 1
+			if vocab%3 == 0 {
+				heads = 3
+			}
+			table := newMatrix("padded", vocab, cols, normal(uint64(vocab)))
+			packed, err := e.PackHeads(table.matrix().T(), heads)
+			must(err)
+			ids := make([]int32, vocab+2)
+			for i := range ids {
+				ids[i] = int32(i * 5 % vocab)
+			}
+			want := newMatrix("rows", len(ids), cols, func() float32 { return 0 })
+			must(e.Lookup(want.matrix(), table.matrix(), ids))
+			for i, layout := range matrixLayouts {
+				dst := newMatrix(layout, len(ids), cols, func() float32 { return 0 })
+				must([]*qkv.Engine{e, other}[i%2].LookupPacked(dst.matrix(), packed, ids))
+				sameBits(t, fmt.Sprintf("%s, %d rows, %s", e.Kernel().Name, vocab, layout), dst.values(), want.values())
+				dst.checkGaps(t)
+			}
+		}
+		// Quantised weights have the bits of their float32 values.
+		w := newWeights(rand.New(rand.NewPCG(7, 7)), qkv.WeightQ4_0, 70, 64, 1)
+		packed, err := e.Pack(w.T())
+		must(err)
+		dst := make([]float32, 2*64)
+		must(e.LookupPacked(qkv.RowMajor(dst, 2, 64), packed, []int32{69, 3}))
+		sameBits(t, "Q4_0", dst[:64], w.values[69*64:][:64])
+		sameBits(t, "Q4_0", dst[64:], w.values[3*64:][:64])
+	})
+}
+
+func TestLookupPackedErrors(t *testing.T) {
+	e := newAttention(t, qkv.Config{})
+	size := e.PackedSize(8, 5, 1)
+	mem := make([]float32, size/4+16)
+	for uintptr(unsafe.Pointer(&mem[0]))%64 != 0 {
+		mem = mem[1:]
+	}
+	mem = mem[:size/4]
+	inMem, err := e.PackInto(unsafe.Slice((*byte)(unsafe.Pointer(&mem[0])), size), qkv.RowMajor(make([]float32, 8*5), 8, 5), 1)
+	must(err)
+	packed, err := e.Pack(qkv.RowMajor(make([]float32, 8*5), 8, 5))
+	must(err)
+	dst := make([]float32, 24)
+	for _, c := range []struct {
+		want  string
+		table *qkv.PackedMatrix
+		dst   qkv.Matrix
+		ids   []int32
+	}{
+		{"table is nil or zero", nil, qkv.RowMajor(dst, 3, 8), []int32{0, 1, 2}},
+		{"table is nil or zero", new(qkv.PackedMatrix), qkv.RowMajor(dst, 3, 8), []int32{0, 1, 2}},
+		{"ids[1] is 5, table has 5 packed columns", packed, qkv.RowMajor(dst, 3, 8), []int32{0, 5, 2}},
+		{"ids[2] is -1", packed, qkv.RowMajor(dst, 3, 8), []int32{0, 1, -1}},
+		{"dst has 3 rows, there are 2 ids", packed, qkv.RowMajor(dst, 3, 8), []int32{0, 1}},
+		{"dst has 5 columns, rows of table have 8 elements", packed, qkv.RowMajor(dst, 3, 5), []int32{0, 1, 2}},
+		{"dst and table share elements", inMem, qkv.RowMajor(mem[len(mem)-24:], 3, 8), []int32{0, 1, 2}},
+		{"dst is not given", packed, qkv.Matrix{}, []int32{0, 1, 2}},
+		{"dst overlaps itself", packed, qkv.StridedMatrix(dst, 0, 3, 8, 7, 1), []int32{0, 1, 2}},
+	} {
+		isArgError(t, c.want, e.LookupPacked(c.dst, c.table, c.ids), c.want)
 	}
 }
 
@@ -549,7 +640,7 @@ func TestWeightsExtremes(t *testing.T) {
 		}
 		y := make([]float32, 2*out)
 		multiplied := e.MatMul(&qkv.Product{X: qkv.RowMajor(make([]float32, 2*in), 2, in), W: m, Y: qkv.RowMajor(y, 2, out)})
-		found := qkv.Lookup(qkv.RowMajor(y, 2, out), m, []int32{int32(in - 1), 0})
+		found := e.Lookup(qkv.RowMajor(y, 2, out), m, []int32{int32(in - 1), 0})
 		_, packed := e.Pack(m)
 		if (multiplied == nil) != (found == nil) || (multiplied == nil) != (packed == nil) {
 			t.Fatalf("%s, cut to %d x %d: %v, %v, %v", what, m.Rows(), m.Cols(), multiplied, found, packed)

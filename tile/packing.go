@@ -59,3 +59,12 @@ func (j *packing) drain() {
 	e.productSpaces.Put(ws)
 	e.phase(phaseNone)
 }
+
+// PackedColumn returns where a column of packed weights is, heads of so many columns of depth rows: the
+// elements before its first, and how far the next is from each.
+func PackedColumn(set *kernel.Set, width, depth, col int) (first, stride int) {
+	l := newLayout(set.Vec, set.Lanes, width)
+	head, dim := col/width, col%width
+	before, lanes := l.panel(l.panelOf(dim))
+	return depth*(head*l.lanes()+before) + dim - before, lanes
+}

@@ -122,6 +122,15 @@ func (l *layout) panel(i int) (first, lanes int) {
 	return first * l.vec, each * l.vec
 }
 
+// panelOf returns the number of the panel that has a column of a head.
+func (l *layout) panelOf(dim int) int {
+	v, each, more := dim/l.vec, l.vecs/l.panels, l.vecs%l.panels
+	if wide := more * (each + 1); v >= wide {
+		return more + (v-wide)/each
+	}
+	return v / (each + 1)
+}
+
 // lanes is the lanes of all panels of a head.
 func (l *layout) lanes() int { return l.vecs * l.vec }
 
