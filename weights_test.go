@@ -168,6 +168,59 @@ func TestWeightsAligned(t *testing.T) {
 	}
 }
 
+// TestWeightsGroups: integers in groups of any size, from any input on.
+func TestWeightsGroups(t *testing.T) {
+	const out, in = 37, 600
+	r := rand.New(rand.NewPCG(11, 11))
+	data, values := make([]int8, out*in), make([]float32, out*in)
+	for i := range data {
+		data[i] = int8(r.Uint32())
+	}
+	forEachSet(t, func(t *testing.T, e *qkv.Engine) {
+		for _, group := range []int{1, 5, 16, 100, 256, 300, in, 2 * in} {
+			groups := (in-1)/group + 1
+			scales := draw(out*groups, normal(uint64(group)))
+			for i, q := range data {
+				values[i] = float32(q) * scales[i/in*groups+i%in/group]
+			}
+			w, floats := qkv.Int8Matrix(data, scales, out, in, group), qkv.RowMajor(values, out, in)
+			for _, m := range []int{1, 40} {
+				what := fmt.Sprintf("groups of %d, %d rows", group, m)
+				checkWeights(t, e, what, m, w.T(), floats.T())
+				checkWeights(t, e, what+", some", m, w.Slice(4, 30).T().Slice(33, 555), floats.Slice(4, 30).T().Slice(33, 555))
+			}
+		}
+	})
+}
+
+// TestWeightsHeads: heads of any width, which vectors and panels do not fill, of fewer rows of weights than
+// a vector has lanes and of more.
+func TestWeightsHeads(t *testing.T) {
+	const in = 256
+	r := rand.New(rand.NewPCG(12, 12))
+	forEachSet(t, func(t *testing.T, e *qkv.Engine) {
+		for _, typ := range []qkv.WeightType{qkv.WeightFloat16, qkv.WeightInt8, qkv.WeightQ8_0, qkv.WeightQ4_K} {
+			for _, c := range []struct{ heads, dim int }{{1, 3}, {2, 5}, {3, 20}, {2, 72}, {1, 130}} {
+				w := newWeights(r, typ, c.heads*c.dim, in, 1)
+				linear := func(w qkv.Matrix) qkv.ProjectionConfig {
+					return qkv.ProjectionConfig{Q: qkv.Linear{W: w.T(), Bias: draw(c.heads*c.dim, normal(1))}, Heads: c.heads, InPlace: true}
+				}
+				for _, seq := range []int{1, 9, 40} {
+					x := newMatrix("padded", seq, in, normal(2)).matrix()
+					run := func(cfg qkv.ProjectionConfig) []float32 {
+						p, err := e.NewProjection(cfg)
+						must(err)
+						q := make([]float32, c.heads*seq*c.dim)
+						must(p.Run(&qkv.ProjectionCall{X: x, Q: qkv.BHSD(q, 1, c.heads, seq, c.dim)}))
+						return q
+					}
+					sameBits(t, fmt.Sprintf("%v, %d heads of %d, %d rows", typ, c.heads, c.dim, seq), run(linear(w.Matrix)), run(linear(w.floats())))
+				}
+			}
+		}
+	})
+}
+
 // FuzzWeights: products by rows of weights of any type and size.
 func FuzzWeights(f *testing.F) {
 	for typ := range weightTypes {

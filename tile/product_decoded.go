@@ -8,9 +8,9 @@ import (
 )
 
 // fewDecoded is the most rows of X for which a step of a panel of weights that are dequantised has no
-// more lanes than the first-level cache holds. More rows read it so often that the micro-tile counts
-// more.
-const fewDecoded = 16
+// more lanes than the first-level cache holds. More rows read it so often that wider micro-tiles, which
+// read X less often, are as fast.
+const fewDecoded = 32
 
 // decodedLanes is the lanes of a panel whose steps go through the first-level cache: two thirds of it.
 func (e *Engine) decodedLanes() int {
