@@ -2,6 +2,7 @@ package qkv_test
 
 import (
 	"math"
+	"slices"
 	"testing"
 	"unsafe"
 
@@ -98,4 +99,44 @@ func TestLayerGateErrors(t *testing.T) {
 	if n := layer.Workspace(3) - plain.Workspace(3); n != 4*3*32 {
 		t.Errorf("the gate takes %d bytes of the workspace, want %d", n, 4*3*32)
 	}
+}
+
+// TestLayerGatePadding: NaN in rows of X that are padding makes those rows of Y NaN, since a gate is
+// computed from them, and changes no bit of the others.
+func TestLayerGatePadding(t *testing.T) {
+	const batch, seq, in = 2, 40, 6
+	p := projection{batch, seq, in, 4, 2, 8, 8}
+	next := normal(65)
+	cfg := p.layerConfig(in, next)
+	cfg.Gate = qkv.Linear{W: qkv.RowMajor(draw(in*4*8, next), in, 4*8)}
+	lens := []int{31, 7}
+	clean := draw(batch*seq*in, next)
+	spoilt := slices.Clone(clean)
+	padding := func(row int) bool { return row%seq >= lens[row/seq] }
+	for i := range spoilt {
+		if padding(i / in) {
+			spoilt[i] = float32(math.NaN())
+		}
+	}
+	forEachSet(t, func(t *testing.T, e *qkv.Engine) {
+		layer, err := e.NewLayer(cfg)
+		must(err)
+		run := func(x []float32) []float32 {
+			y := make([]float32, batch*seq*in)
+			must(layer.Run(&qkv.LayerCall{
+				X: qkv.RowMajor(x, batch*seq, in), Y: qkv.RowMajor(y, batch*seq, in), Batch: batch,
+				Attention: &qkv.Call{LensQ: lens, LensKV: lens},
+			}))
+			return y
+		}
+		want := run(clean)
+		for i, got := range run(spoilt) {
+			if padding(i/in) != (got != got) {
+				t.Fatalf("row %d of sequences of %v of %d: %v", i/in, lens, seq, got)
+			}
+			if !padding(i/in) && math.Float32bits(got) != math.Float32bits(want[i]) {
+				t.Fatalf("row %d: %v, without NaN in the padding %v", i/in, got, want[i])
+			}
+		}
+	})
 }

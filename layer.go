@@ -20,6 +20,8 @@ type LayerConfig struct {
 	// Gate [in, Heads*dimV], if given, is the weights of an output gate: the attention's output is
 	// multiplied by the sigmoids of X Wg + bg, element by element, before the weights of the output
 	// (Qwen3-Next, 2025; Qiu et al., Gated Attention, 2025). Packed or not, whatever the others are.
+	// Tokens of padding have gates as well: a NaN in their rows of X makes those rows of Y NaN, and no
+	// others.
 	Gate Linear
 
 	// Attention has the options of the attention: everything but its operands and what else
