@@ -1,5 +1,7 @@
 package model
 
+import "slices"
+
 // A Draft guesses how a text goes on, by up to room tokens, which it appends to them.
 type Draft func(tokens []int32, room int) []int32
 
@@ -8,18 +10,13 @@ type Draft func(tokens []int32, room int) []int32
 func NGram(n, most int) Draft {
 	return func(tokens []int32, room int) []int32 {
 		have := len(tokens)
-	search:
 		for at := have - n - 1; at >= 0; at-- {
-			for i := range n {
-				if tokens[at+i] != tokens[have-n+i] {
-					continue search
+			if slices.Equal(tokens[at:at+n], tokens[have-n:have]) {
+				for i := range min(most, room) { // guesses too, where the repetition is short
+					tokens = append(tokens, tokens[at+n+i])
 				}
+				break
 			}
-			// What was guessed is itself looked up where the repetition is short.
-			for i := range min(most, room) {
-				tokens = append(tokens, tokens[at+n+i])
-			}
-			break
 		}
 		return tokens
 	}

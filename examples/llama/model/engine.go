@@ -29,15 +29,15 @@ type Engine struct {
 	Stats  Stats
 	prompt int
 
-	x      []float32 // [tokens, Width]: the residual stream
-	h      []float32 // [tokens, Width]: what a part of a layer reads, and the attention's output
-	gateUp []float32 // [tokens, 2*FFN]
-	logits []float32 // [wanted tokens, Vocab]
-	rows   [][]float32
-	steps  []qkv.StepSequence
-	texts  []*Text // of Continue, and what it reads of each, and keeps
-	inputs []Input
-	keep   []int
+	// x [tokens, Width] is the residual stream, h what a part of a layer reads, and the attention's output,
+	// gated [tokens, FFN] the hidden values of the MLP, and logits [wanted tokens, Vocab] has the rows.
+	x, h, gated, logits []float32
+	rows                [][]float32
+	ids                 []int32 // all tokens of a step
+	steps               []qkv.StepSequence
+	texts               []*Text // of Continue, and what it reads of each, and how much of that it commits
+	inputs              []Input
+	taken               []int
 }
 
 // Stats counts what an [Engine] has done.
@@ -48,19 +48,16 @@ type Stats struct {
 
 // NewEngine returns an Engine with an empty cache. The error is that of the library.
 func NewEngine(m *Model, cfg EngineConfig) (*Engine, error) {
-	layers := make([]qkv.CacheLayer, m.Layers)
-	for i := range layers {
-		layers[i] = qkv.CacheLayer{KVHeads: m.KVHeads, DimQK: m.Dim(), DimV: m.Dim(), KeyType: cfg.Type, ValueType: cfg.Type}
+	layer := qkv.CacheLayer{KVHeads: m.KVHeads, DimQK: m.Dim(), DimV: m.Dim(), KeyType: cfg.Type, ValueType: cfg.Type}
+	layers := slices.Repeat([]qkv.CacheLayer{layer}, m.Layers)
+	e, err := &Engine{Model: m, prompt: cmp.Or(cfg.PromptTokens, 256)}, error(nil)
+	if e.Cache, err = qkv.NewCache(qkv.CacheConfig{Layers: layers, PageTokens: cfg.PageTokens, Pages: cfg.Pages}); err == nil {
+		e.Step, err = m.engine.NewStep(e.Cache)
 	}
-	cache, err := qkv.NewCache(qkv.CacheConfig{Layers: layers, PageTokens: cfg.PageTokens, Pages: cfg.Pages})
 	if err != nil {
 		return nil, fmt.Errorf("model: %w", err)
 	}
-	step, err := m.engine.NewStep(cache)
-	if err != nil {
-		return nil, fmt.Errorf("model: %w", err)
-	}
-	return &Engine{Model: m, Cache: cache, Step: step, prompt: cmp.Or(cfg.PromptTokens, 256)}, nil
+	return e, nil
 }
 
 // An Input is what a step reads of a sequence.
@@ -76,87 +73,67 @@ type Input struct {
 // were. The error wraps a [*qkv.PagesError] where the cache has not enough room, which a server answers
 // by letting a text wait.
 func (e *Engine) Forward(batch []Input) ([][]float32, error) {
-	tokens, wanted := 0, 0
-	e.steps = e.steps[:0]
-	for i := range batch {
-		in := &batch[i]
-		if err := e.checkInput(in); err != nil {
-			return nil, fmt.Errorf("model: input %d: %w", i, err)
+	wanted := 0
+	e.ids, e.steps = e.ids[:0], e.steps[:0]
+	for i, in := range batch {
+		n := len(in.Tokens)
+		if n == 0 || in.Logits < 0 || in.Logits > n {
+			return nil, fmt.Errorf("model: input %d has %d tokens, of which %d have logits", i, n, in.Logits)
 		}
-		e.steps = append(e.steps, qkv.StepSequence{Sequence: in.Sequence, Tokens: len(in.Tokens)})
-		tokens, wanted = tokens+len(in.Tokens), wanted+in.Logits
+		e.ids = append(e.ids, in.Tokens...)
+		e.steps = append(e.steps, qkv.StepSequence{Sequence: in.Sequence, Tokens: n})
+		wanted += in.Logits
 	}
-	sized := func(x []float32, n int) []float32 { return slices.Grow(x[:0], n)[:n] }
-	e.x, e.h = sized(e.x, tokens*e.Width), sized(e.h, tokens*e.Width)
-	e.gateUp, e.logits = sized(e.gateUp, tokens*2*e.FFN), sized(e.logits, wanted*e.Vocab)
-	if err := e.Step.Begin(e.steps); err != nil {
+	err := e.Step.Begin(e.steps)
+	if err == nil {
+		if err = e.compute(batch, wanted); err != nil {
+			e.Step.Rollback()
+		}
+	}
+	if err != nil {
 		return nil, fmt.Errorf("model: %w", err)
 	}
-	if err := e.compute(batch, tokens, wanted); err != nil {
-		e.Step.Rollback()
-		return nil, fmt.Errorf("model: %w", err)
-	}
-	e.Stats.Steps++
-	e.Stats.Tokens += tokens
+	e.Stats.Steps, e.Stats.Tokens = e.Stats.Steps+1, e.Stats.Tokens+len(e.ids)
 	return e.rows, nil
 }
 
-// checkInput reports tokens that the model cannot read.
-func (e *Engine) checkInput(in *Input) error {
-	if n := len(in.Tokens); n == 0 || in.Logits < 0 || in.Logits > n {
-		return fmt.Errorf("there are %d tokens, of which %d have logits", n, in.Logits)
+// compute runs the model. The tokens of the inputs lie one behind the other in its rows. The library
+// reports tokens that the vocabulary has not, and positions that the model does not read.
+func (e *Engine) compute(batch []Input, wanted int) error {
+	matrix := func(buf *[]float32, rows, cols int) qkv.Matrix {
+		*buf = slices.Grow((*buf)[:0], rows*cols)[:rows*cols]
+		return qkv.RowMajor(*buf, rows, cols)
 	}
-	if n := in.Sequence.Len() + len(in.Tokens); n > e.Context {
-		return fmt.Errorf("the sequence would have %d tokens, the model reads %d", n, e.Context)
-	}
-	for _, token := range in.Tokens {
-		if token < 0 || int(token) >= e.Vocab {
-			return fmt.Errorf("token %d is none of the vocabulary's %d", token, e.Vocab)
-		}
-	}
-	return nil
-}
-
-// compute runs the model. The tokens of the inputs lie one behind the other in its rows.
-func (e *Engine) compute(batch []Input, tokens, wanted int) error {
-	x, h := qkv.RowMajor(e.x, tokens, e.Width), qkv.RowMajor(e.h, tokens, e.Width)
-	gateUp := qkv.RowMajor(e.gateUp, tokens, 2*e.FFN)
-	gated := qkv.StridedMatrix(e.gateUp, 0, tokens, e.FFN, 2*e.FFN, 1) // the first half of each row
-	rows := e.x
-	for i := range batch {
-		for _, token := range batch[i].Tokens {
-			rows = rows[copy(rows, e.embedding[int(token)*e.Width:][:e.Width]):]
-		}
-	}
-	for i := range e.blocks {
+	n := len(e.ids)
+	x, h, gated := matrix(&e.x, n, e.Width), matrix(&e.h, n, e.Width), matrix(&e.gated, n, e.FFN)
+	// What comes after an error computes with what is there, and nobody reads it.
+	err := qkv.Lookup(x, e.embedding, e.ids)
+	for i := 0; i < len(e.blocks) && err == nil; i++ {
 		b := &e.blocks[i]
-		rmsNorm(e.h, e.x, b.attnNorm)
-		if err := b.attn.Step(e.Step, i, h, h); err != nil {
-			return err
-		}
-		addTo(e.x, e.h)
-		rmsNorm(e.h, e.x, b.ffnNorm)
-		if err := e.engine.MatMul(&qkv.Product{X: h, Packed: b.gateUp, Y: gateUp}); err != nil {
-			return err
-		}
-		swiGLU(e.gateUp, e.FFN)
-		if err := e.engine.MatMul(&qkv.Product{X: gated, Packed: b.down, Y: x, Accumulate: true}); err != nil {
-			return err
-		}
+		err = cmp.Or(
+			e.rmsNorm(h, x, qkv.Matrix{}, b.attnNorm),
+			b.attn.Step(e.Step, i, h, h),
+			e.rmsNorm(h, x, h, b.ffnNorm),
+			e.engine.MatMul(&qkv.Product{X: h, Packed: b.gate, Activation: qkv.SiLU, Up: qkv.Linear{Packed: b.up}, Y: gated}),
+			e.engine.MatMul(&qkv.Product{X: gated, Packed: b.down, Y: x, Accumulate: true}),
+		)
 	}
 
 	// The output matrix may be the largest: it is for the tokens whose logits are wanted.
+	logits := matrix(&e.logits, wanted, e.Vocab)
 	e.rows = e.rows[:0]
-	normed, logits, end := e.h, e.logits, 0
-	for i := range batch {
-		n := batch[i].Logits
-		end += len(batch[i].Tokens)
-		rmsNorm(normed[:n*e.Width], e.x[(end-n)*e.Width:end*e.Width], e.norm)
-		e.rows = append(e.rows, logits[:n*e.Vocab])
-		normed, logits = normed[n*e.Width:], logits[n*e.Vocab:]
+	end, to := 0, 0
+	for _, in := range batch {
+		n := in.Logits
+		end += len(in.Tokens)
+		copy(e.x[to*e.Width:], e.x[(end-n)*e.Width:end*e.Width])
+		e.rows = append(e.rows, e.logits[to*e.Vocab:][:n*e.Vocab])
+		to += n
 	}
 	if wanted == 0 {
-		return nil
+		return err
 	}
-	return e.engine.MatMul(&qkv.Product{X: h.Slice(0, wanted), Packed: e.out, Y: qkv.RowMajor(e.logits, wanted, e.Vocab)})
+	h = h.Slice(0, wanted)
+	return cmp.Or(err, e.rmsNorm(h, x.Slice(0, wanted), qkv.Matrix{}, e.norm),
+		e.engine.MatMul(&qkv.Product{X: h, Packed: e.out, Y: logits}))
 }

@@ -62,7 +62,6 @@ func Read(r io.Reader, size int64) (*Weights, error) {
 			f.read(part(&w.Blocks[i]))
 		}
 	}
-	half := c.FFN * c.Width
 	f.read(w.Embedding)
 	each(func(b *Block) []float32 { return b.AttnNorm })
 	each(func(b *Block) []float32 { return b.Q })
@@ -70,9 +69,9 @@ func Read(r io.Reader, size int64) (*Weights, error) {
 	each(func(b *Block) []float32 { return b.V })
 	each(func(b *Block) []float32 { return b.O })
 	each(func(b *Block) []float32 { return b.FFNNorm })
-	each(func(b *Block) []float32 { return b.GateUp[:half] })
+	each(func(b *Block) []float32 { return b.Gate })
 	each(func(b *Block) []float32 { return b.Down })
-	each(func(b *Block) []float32 { return b.GateUp[half:] })
+	each(func(b *Block) []float32 { return b.Up })
 	f.read(w.Norm)
 	if !tied {
 		f.skip(4 * int64(c.Context) * int64(c.Dim()))

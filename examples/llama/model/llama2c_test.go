@@ -23,7 +23,6 @@ func file(w *Weights) []byte {
 	for _, n := range []int{w.Width, w.FFN, w.Layers, w.Heads, w.KVHeads, vocab, w.Context} {
 		put(int32(n))
 	}
-	half := w.FFN * w.Width
 	put(w.Embedding)
 	for _, part := range []func(b *Block) []float32{
 		func(b *Block) []float32 { return b.AttnNorm },
@@ -32,9 +31,9 @@ func file(w *Weights) []byte {
 		func(b *Block) []float32 { return b.V },
 		func(b *Block) []float32 { return b.O },
 		func(b *Block) []float32 { return b.FFNNorm },
-		func(b *Block) []float32 { return b.GateUp[:half] }, // w1
-		func(b *Block) []float32 { return b.Down },          // w2
-		func(b *Block) []float32 { return b.GateUp[half:] }, // w3
+		func(b *Block) []float32 { return b.Gate }, // w1
+		func(b *Block) []float32 { return b.Down }, // w2
+		func(b *Block) []float32 { return b.Up },   // w3
 	} {
 		for i := range w.Blocks {
 			put(part(&w.Blocks[i]))

@@ -11,7 +11,7 @@ import (
 type Model struct {
 	Config
 	engine    *qkv.Engine
-	embedding []float32
+	embedding qkv.Matrix // [Vocab, Width]
 	blocks    []block
 	norm      []float32
 	out       *qkv.PackedMatrix // [Width, Vocab]
@@ -22,7 +22,7 @@ type block struct {
 	attnNorm []float32
 	attn     *qkv.Layer
 	ffnNorm  []float32
-	gateUp   *qkv.PackedMatrix // [Width, 2*FFN]
+	gate, up *qkv.PackedMatrix // [Width, FFN]
 	down     *qkv.PackedMatrix // [FFN, Width]
 }
 
@@ -32,7 +32,7 @@ func New(e *qkv.Engine, w *Weights) (*Model, error) {
 	if err := w.check(); err != nil {
 		return nil, err
 	}
-	m := &Model{Config: w.Config, engine: e, embedding: w.Embedding, blocks: make([]block, w.Layers), norm: w.Norm}
+	m := &Model{Config: w.Config, engine: e, embedding: qkv.RowMajor(w.Embedding, w.Vocab, w.Width), blocks: make([]block, w.Layers), norm: w.Norm}
 	rotary, err := qkv.NewRotary(qkv.RotaryConfig{Dim: w.Dim(), Interleaved: true, MaxPositions: w.Context})
 	if err != nil {
 		return nil, err
@@ -61,7 +61,7 @@ func New(e *qkv.Engine, w *Weights) (*Model, error) {
 		if err == nil {
 			err = e
 		}
-		m.blocks[i] = block{b.AttnNorm, attn, b.FFNNorm, pack(b.GateUp, w.Width), pack(b.Down, w.FFN)}
+		m.blocks[i] = block{b.AttnNorm, attn, b.FFNNorm, pack(b.Gate, w.Width), pack(b.Up, w.Width), pack(b.Down, w.FFN)}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("model: %w", err)

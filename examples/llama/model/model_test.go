@@ -138,11 +138,12 @@ func reference(w *Weights, tokens []int32) []float64 {
 			for i, v := range product(b.O, out) {
 				x[i] += v
 			}
-			gateUp := product(b.GateUp, norm(x, b.FFNNorm))
-			for i, v := range gateUp[:w.FFN] {
-				gateUp[i] = v / (1 + math.Exp(-v)) * gateUp[w.FFN+i]
+			h = norm(x, b.FFNNorm)
+			gate, up := product(b.Gate, h), product(b.Up, h)
+			for i, v := range gate {
+				up[i] *= v / (1 + math.Exp(-v))
 			}
-			for i, v := range product(b.Down, gateUp[:w.FFN]) {
+			for i, v := range product(b.Down, up) {
 				x[i] += v
 			}
 		}
@@ -243,7 +244,7 @@ func TestSameBits(t *testing.T) {
 				must(s.Truncate(at))
 
 				// After a draft that was rolled back, and one of which a part was kept.
-				_, err = e.Forward([]Input{{s, others[:30], 30}})
+				_, err = e.Forward([]Input{{s, others[:30], 0}})
 				must(err)
 				must(e.Step.Rollback())
 				draft := slices.Concat(tokens[at:at+5], others[:12])

@@ -2,6 +2,7 @@ package model
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -39,7 +40,7 @@ func (t *Text) Fork() (*Text, error) {
 // and the one after. Where the cache has not enough pages for all, the last texts wait. It returns how many
 // texts it went on with: none are left after 0.
 func (e *Engine) Continue(texts []*Text, draft Draft) (int, error) {
-	e.texts, e.inputs, e.keep = e.texts[:0], e.inputs[:0], e.keep[:0]
+	e.texts, e.inputs, e.taken = e.texts[:0], e.inputs[:0], e.taken[:0]
 	for _, t := range texts {
 		read, known := t.Len(), len(t.Tokens)
 		in := Input{Sequence: t.Sequence}
@@ -49,51 +50,37 @@ func (e *Engine) Continue(texts []*Text, draft Draft) (int, error) {
 		case known-read > e.prompt:
 			in.Tokens = t.Tokens[read:][:e.prompt]
 		default:
+			all := t.Tokens
 			if draft != nil {
-				t.Tokens = draft(t.Tokens, t.Limit-known-1)
+				all = draft(all, t.Limit-known-1)
 			}
-			in.Tokens, in.Logits = t.Tokens[read:], 1+len(t.Tokens)-known
+			in.Tokens, in.Logits = all[read:], 1+len(all)-known
 		}
 		e.texts, e.inputs = append(e.texts, t), append(e.inputs, in)
-	}
-	for len(e.texts) > 1 && !e.fit() {
-		last := len(e.texts) - 1
-		t := e.texts[last]
-		t.Tokens = t.Tokens[:len(t.Tokens)-max(e.inputs[last].Logits-1, 0)]
-		e.texts, e.inputs = e.texts[:last], e.inputs[:last]
 	}
 	if len(e.texts) == 0 {
 		return 0, nil
 	}
 	logits, err := e.Forward(e.inputs)
-	for i, t := range e.texts {
-		in := &e.inputs[i]
-		known := len(t.Tokens) - max(in.Logits-1, 0)
-		drafted := t.Tokens[known:]
-		t.Tokens = t.Tokens[:known]
-		keep := len(in.Tokens) - len(drafted)
-		if err == nil && in.Logits > 0 {
-			n, next := e.agreed(logits[i], drafted)
-			t.Tokens, keep = append(t.Tokens[:known+n], next), keep+n
-			e.Stats.Drafted += len(drafted)
-			e.Stats.Kept += n
-		}
-		e.keep = append(e.keep, keep)
+	for last := len(e.texts) - 1; last > 0 && err != nil && errors.As(err, new(*qkv.PagesError)); last-- {
+		e.texts, e.inputs = e.texts[:last], e.inputs[:last]
+		logits, err = e.Forward(e.inputs)
 	}
 	if err != nil {
 		return 0, err
 	}
-	return len(e.texts), e.Step.CommitFirst(e.keep)
-}
-
-// fit reports whether there are pages for the inputs.
-func (e *Engine) fit() bool {
-	e.steps = e.steps[:0]
-	for _, in := range e.inputs {
-		e.steps = append(e.steps, qkv.StepSequence{Sequence: in.Sequence, Tokens: len(in.Tokens)})
+	for i, t := range e.texts {
+		in := &e.inputs[i]
+		n := len(in.Tokens) - max(in.Logits-1, 0)
+		if in.Logits > 0 {
+			draft := in.Tokens[n:]
+			agreed, next := e.agreed(logits[i], draft)
+			t.Tokens, n = append(append(t.Tokens, draft[:agreed]...), next), n+agreed
+			e.Stats.Drafted, e.Stats.Kept = e.Stats.Drafted+len(draft), e.Stats.Kept+agreed
+		}
+		e.taken = append(e.taken, n)
 	}
-	_, full := e.Cache.Fits(e.steps).(*qkv.PagesError)
-	return !full
+	return len(e.texts), e.Step.CommitFirst(e.taken)
 }
 
 // Generate continues texts to their limits.
@@ -124,12 +111,10 @@ func (e *Engine) Score(t *Text, tokens []int32) (float64, error) {
 
 // Save writes a text with what the cache has of it, for [Engine.Restore] after a restart.
 func (t *Text) Save(w io.Writer) error {
-	for _, part := range []any{int32(t.Limit), int32(len(t.Tokens)), t.Tokens} {
-		if err := binary.Write(w, binary.LittleEndian, part); err != nil {
-			return err
-		}
+	err := binary.Write(w, binary.LittleEndian, append([]int32{int32(t.Limit), int32(len(t.Tokens))}, t.Tokens...))
+	if err == nil {
+		_, err = t.WriteTo(w)
 	}
-	_, err := t.WriteTo(w)
 	return err
 }
 
@@ -137,23 +122,23 @@ func (t *Text) Save(w io.Writer) error {
 // it does not read again.
 func (e *Engine) Restore(r io.Reader) (*Text, error) {
 	var h struct{ Limit, Tokens int32 }
-	if err := binary.Read(r, binary.LittleEndian, &h); err != nil {
-		return nil, fmt.Errorf("model: reading a text: %w", err)
+	t, err := new(Text), binary.Read(r, binary.LittleEndian, &h)
+	if err == nil && (int(h.Limit)-1 > e.Context || h.Tokens > h.Limit || h.Tokens < 1) {
+		err = fmt.Errorf("it has %d tokens of %d, the model reads %d", h.Tokens, h.Limit, e.Context)
 	}
-	if int(h.Limit)-1 > e.Context || h.Tokens > h.Limit || h.Tokens < 1 {
-		return nil, fmt.Errorf("model: a text has %d tokens of %d, the model reads %d", h.Tokens, h.Limit, e.Context)
+	if err == nil {
+		t.Tokens, t.Limit = make([]int32, h.Tokens, h.Limit), int(h.Limit)
+		err = binary.Read(r, binary.LittleEndian, t.Tokens)
 	}
-	t := &Text{Tokens: make([]int32, h.Tokens, h.Limit), Limit: int(h.Limit)}
-	err := binary.Read(r, binary.LittleEndian, t.Tokens)
 	if err == nil {
 		t.Sequence, err = e.Cache.ReadSequence(r)
 	}
+	if err == nil && t.Len() > len(t.Tokens) {
+		err = fmt.Errorf("it has %d tokens, %d are in the cache", len(t.Tokens), t.Len())
+		t.Free()
+	}
 	if err != nil {
 		return nil, fmt.Errorf("model: reading a text: %w", err)
-	}
-	if n := t.Len(); n > len(t.Tokens) {
-		t.Free()
-		return nil, fmt.Errorf("model: a text has %d tokens, %d are in the cache", len(t.Tokens), n)
 	}
 	return t, nil
 }

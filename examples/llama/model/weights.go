@@ -21,7 +21,7 @@ type Block struct {
 	K, V     []float32 // [KVHeads*dim, Width]
 	O        []float32 // [Width, Width]
 	FFNNorm  []float32 // [Width]
-	GateUp   []float32 // [2*FFN, Width]: gate and up are one product
+	Gate, Up []float32 // [FFN, Width]
 	Down     []float32 // [Width, FFN]
 }
 
@@ -40,7 +40,8 @@ func newWeights(c Config) *Weights {
 			V:        make([]float32, kv*c.Width),
 			O:        make([]float32, c.Width*c.Width),
 			FFNNorm:  make([]float32, c.Width),
-			GateUp:   make([]float32, 2*c.FFN*c.Width),
+			Gate:     make([]float32, c.FFN*c.Width),
+			Up:       make([]float32, c.FFN*c.Width),
 			Down:     make([]float32, c.Width*c.FFN),
 		}
 	}
@@ -75,7 +76,8 @@ func Random(c Config, seed uint64) (*Weights, error) {
 		fill(b.V, c.Width)
 		fill(b.O, c.Width)
 		around(b.FFNNorm)
-		fill(b.GateUp, c.Width)
+		fill(b.Gate, c.Width)
+		fill(b.Up, c.Width)
 		fill(b.Down, c.FFN)
 	}
 	around(w.Norm)
