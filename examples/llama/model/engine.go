@@ -107,7 +107,7 @@ func (e *Engine) compute(batch []Input, wanted int) error {
 	n := len(e.ids)
 	x, h, gated := matrix(&e.x, n, e.Width), matrix(&e.h, n, e.Width), matrix(&e.gated, n, e.FFN)
 	// What comes after an error computes with what is there, and nobody reads it.
-	err := qkv.Lookup(x, e.embedding, e.ids)
+	err := e.engine.Lookup(x, e.embedding, e.ids)
 	for i := 0; i < len(e.blocks) && err == nil; i++ {
 		b := &e.blocks[i]
 		err = cmp.Or(
