@@ -154,6 +154,11 @@ func (d *dequantizer) elements(w kernel.Weight, body func()) {
 	quad, again, done := d.name+"Quad", d.name+"Again", d.name+"Done"
 	d.times(w.Bytes(), d.left)
 	d.Loop(quad)
+	d.Op(d.Mov, d.left, d.count)
+	d.Op(d.And, cacheLine-quadBytes, d.count)
+	d.Branch(d.Func, d.count, "NE", "$0", d.name+"Asked") // one quad of a line
+	d.ask()
+	d.Label(d.name + "Asked")
 	body()
 	d.advance(quadBytes)
 	d.Op(d.Sub, quadBytes, d.left)
@@ -193,10 +198,19 @@ func (d *dequantizer) row(i, disp int) string {
 	return addr
 }
 
-// ask prefetches what comes next in the rows.
-func (d *dequantizer) ask() {
+// ask prefetches a line of what comes next in each row.
+func (d *dequantizer) ask() { d.askLine(0) }
+
+func (d *dequantizer) askLine(n int) {
 	for i := range d.Lanes {
-		d.PrefetchNear(d.Func, d.row(i, dequantizeAhead))
+		d.PrefetchNear(d.Func, d.row(i, dequantizeAhead+cacheLine*n))
+	}
+}
+
+// askPart asks, amid each of several parts of a turn, for a line of as many as a block has.
+func (d *dequantizer) askPart(w kernel.Weight, part int) {
+	if part*cacheLine < w.Bytes() {
+		d.askLine(part)
 	}
 }
 
@@ -341,7 +355,6 @@ func (d *dequantizer) body(w kernel.Weight) func() {
 	switch w {
 	case kernel.WeightFloat32:
 		return func() {
-			d.ask()
 			for _, v := range d.dwords(0) {
 				d.put(v)
 			}
@@ -349,7 +362,6 @@ func (d *dequantizer) body(w kernel.Weight) func() {
 	case kernel.WeightFloat16:
 		d.halvesTable()
 		return func() {
-			d.ask()
 			for _, v := range d.dwords(0) {
 				d.Halves(d.Func, d.halves, v, d.v, d.code, d.tmp)
 				d.put(d.v)
@@ -359,7 +371,6 @@ func (d *dequantizer) body(w kernel.Weight) func() {
 	case kernel.WeightBFloat16:
 		high := d.pattern("high halves", 0xffff0000)
 		return func() {
-			d.ask()
 			for _, v := range d.dwords(0) {
 				d.Op(d.ShlV, 16, v, d.v)
 				d.put(d.v)
@@ -410,7 +421,6 @@ func (d *dequantizer) int8() func() {
 		d.Label("int8Unscaled")
 	}
 	return func() {
-		d.ask()
 		q := d.dwords(0)
 		d.bytes(func(j int) Vec { return q[j] }, func() {
 			d.Op(d.MulV, power, d.v, d.v)

@@ -338,8 +338,8 @@ func (d *dequantizer) groups32(w kernel.Weight) func() {
 					}
 					d.skip(1)
 				}
+				d.askPart(w, pair)
 			}
-			d.ask()
 		})
 	}
 }
@@ -410,6 +410,7 @@ func (d *dequantizer) groups16(w kernel.Weight) func() {
 				d.Op(d.Load, d.local(adds16+4*i+part), d.add)
 				d.bytes(func(j int) Vec { d.bits(q[j], -2*part, codes, d.code); return d.code }, scaled)
 				d.skip(1)
+				d.askPart(w, 4*i+part)
 			}
 		}
 	case kernel.WeightQ3_K:
@@ -447,6 +448,7 @@ func (d *dequantizer) groups16(w kernel.Weight) func() {
 					return d.code
 				}, scaled)
 				d.skip(1)
+				d.askPart(w, 4*i+part)
 			}
 		}
 	default:
@@ -473,6 +475,7 @@ func (d *dequantizer) groups16(w kernel.Weight) func() {
 						return d.code
 					}, scaled)
 					d.skip([]int{3, -3, 3, 1}[2*odd+upper])
+					d.askPart(w, 4*i+2*odd+upper)
 				}
 			}
 		}
@@ -487,7 +490,6 @@ func (d *dequantizer) groups16(w kernel.Weight) func() {
 			for i := range 2 {
 				half(i)
 			}
-			d.ask()
 		})
 	}
 }
