@@ -66890,8 +66890,8 @@ nextPair:
 //		r = fma(cube, z, factor-q) + cubeRest*z - cube*w, fused, + rest
 //		m / (1 + exp(x, q, r))
 //	GELU(x):     a = min(|x|, max); z = a*a; w = z - a*a, fused
-//		v = num*a / den, polynomials in a; e = poly(f) - 1; s = t<<23, of exp(z - w, factor, rest)
-//		copysign(max(x, 0) - fma(v, e, v)*s, x)
+//		v = num / den, polynomials in a; e = poly(f) - 1; s = a * t<<23, of exp(z - w, factor, rest)
+//		copysign(max(x, 0) - fma(v, e, v)*s, x), fused
 //	
 //	exp(x, factor, rest): t = magic - x*factor; f = magic - t - x*factor - x*rest, fused
 //		poly(f) * (t<<23)
@@ -67093,7 +67093,6 @@ loop_gelu:
 	VFMADD231PS Z6, Z2, Z7
 	VMOVAPS Z23, Z6
 	VFMADD231PS Z7, Z1, Z6
-	VMULPS Z1, Z6, Z6
 	VMOVAPS Z20, Z7
 	VFMADD231PS Z21, Z1, Z7
 	VFMADD231PS Z22, Z2, Z7
@@ -67112,6 +67111,7 @@ loop_gelu:
 	VPSLLD $23, Z3, Z3
 	VMULPS Z4, Z8, Z8
 	VFMADD213PS Z6, Z6, Z8
+	VMULPS Z1, Z3, Z3
 	VFNMADD231PS Z3, Z8, Z5
 	VORPS Z0, Z5, Z5
 	VMULPS (AX), Z5, Z3
@@ -67153,7 +67153,6 @@ tail_gelu:
 	VFMADD231PS Z6, Z2, Z7
 	VMOVAPS Z23, Z6
 	VFMADD231PS Z7, Z1, Z6
-	VMULPS Z1, Z6, Z6
 	VMOVAPS Z20, Z7
 	VFMADD231PS Z21, Z1, Z7
 	VFMADD231PS Z22, Z2, Z7
@@ -67172,6 +67171,7 @@ tail_gelu:
 	VPSLLD $23, Z3, Z3
 	VMULPS Z4, Z8, Z8
 	VFMADD213PS Z6, Z6, Z8
+	VMULPS Z1, Z3, Z3
 	VFNMADD231PS Z3, Z8, Z5
 	VORPS Z0, Z5, Z5
 	VXORPS Z3, Z3, Z3
@@ -106868,8 +106868,8 @@ nextPair:
 //		r = fma(cube, z, factor-q) + cubeRest*z - cube*w, fused, + rest
 //		m / (1 + exp(x, q, r))
 //	GELU(x):     a = min(|x|, max); z = a*a; w = z - a*a, fused
-//		v = num*a / den, polynomials in a; e = poly(f) - 1; s = t<<23, of exp(z - w, factor, rest)
-//		copysign(max(x, 0) - fma(v, e, v)*s, x)
+//		v = num / den, polynomials in a; e = poly(f) - 1; s = a * t<<23, of exp(z - w, factor, rest)
+//		copysign(max(x, 0) - fma(v, e, v)*s, x), fused
 //	
 //	exp(x, factor, rest): t = magic - x*factor; f = magic - t - x*factor - x*rest, fused
 //		poly(f) * (t<<23)
@@ -107058,7 +107058,6 @@ loop_gelu:
 	VFMADD231PS Y7, Y3, Y8
 	VBROADCASTSS const3f000000<>(SB), Y7
 	VFMADD231PS Y8, Y2, Y7
-	VMULPS Y2, Y7, Y7
 	VBROADCASTSS const3eee388f<>(SB), Y8
 	VFMADD231PS const3dcddc75<>(SB), Y2, Y8
 	VFMADD231PS const3c25caa8<>(SB), Y3, Y8
@@ -107077,6 +107076,7 @@ loop_gelu:
 	VPSLLD $23, Y4, Y4
 	VMULPS Y5, Y9, Y9
 	VFMADD213PS Y7, Y7, Y9
+	VMULPS Y2, Y4, Y4
 	VFNMADD231PS Y4, Y9, Y6
 	VORPS Y1, Y6, Y6
 	VMULPS (AX), Y6, Y4
@@ -107122,7 +107122,6 @@ tail_gelu:
 	VFMADD231PS Y7, Y3, Y8
 	VBROADCASTSS const3f000000<>(SB), Y7
 	VFMADD231PS Y8, Y2, Y7
-	VMULPS Y2, Y7, Y7
 	VBROADCASTSS const3eee388f<>(SB), Y8
 	VFMADD231PS const3dcddc75<>(SB), Y2, Y8
 	VFMADD231PS const3c25caa8<>(SB), Y3, Y8
@@ -107141,6 +107140,7 @@ tail_gelu:
 	VPSLLD $23, Y4, Y4
 	VMULPS Y5, Y9, Y9
 	VFMADD213PS Y7, Y7, Y9
+	VMULPS Y2, Y4, Y4
 	VFNMADD231PS Y4, Y9, Y6
 	VORPS Y1, Y6, Y6
 	VXORPS Y4, Y4, Y4

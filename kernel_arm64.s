@@ -49520,8 +49520,8 @@ nextPair:
 //		r = fma(cube, z, factor-q) + cubeRest*z - cube*w, fused, + rest
 //		m / (1 + exp(x, q, r))
 //	GELU(x):     a = min(|x|, max); z = a*a; w = z - a*a, fused
-//		v = num*a / den, polynomials in a; e = poly(f) - 1; s = t<<23, of exp(z - w, factor, rest)
-//		copysign(max(x, 0) - fma(v, e, v)*s, x)
+//		v = num / den, polynomials in a; e = poly(f) - 1; s = a * t<<23, of exp(z - w, factor, rest)
+//		copysign(max(x, 0) - fma(v, e, v)*s, x), fused
 //	
 //	exp(x, factor, rest): t = magic - x*factor; f = magic - t - x*factor - x*rest, fused
 //		poly(f) * (t<<23)
@@ -49852,7 +49852,6 @@ loop_gelu:
 	VFMLA V6.S4, V2.S4, V7.S4
 	VMOV V23.B16, V6.B16
 	VFMLA V7.S4, V1.S4, V6.S4
-	WORD $0x6e21dcc6 // fmul v6.4s, v6.4s, v1.4s
 	VMOV V20.B16, V7.B16
 	VFMLA V21.S4, V1.S4, V7.S4
 	VFMLA V22.S4, V2.S4, V7.S4
@@ -49863,19 +49862,20 @@ loop_gelu:
 	VFMLA V8.S4, V1.S4, V7.S4
 	WORD $0x6e27fcc6 // fdiv v6.4s, v6.4s, v7.4s
 	VMOV V17.B16, V8.B16
-	VMOV V16.B16, V1.B16
-	VFMLA V4.S4, V8.S4, V1.S4
+	VMOV V16.B16, V2.B16
+	VFMLA V4.S4, V8.S4, V2.S4
 	VMOV V15.B16, V8.B16
-	VFMLA V4.S4, V1.S4, V8.S4
-	VMOV V14.B16, V1.B16
-	VFMLA V4.S4, V8.S4, V1.S4
+	VFMLA V4.S4, V2.S4, V8.S4
+	VMOV V14.B16, V2.B16
+	VFMLA V4.S4, V8.S4, V2.S4
 	VMOV V13.B16, V8.B16
-	VFMLA V4.S4, V1.S4, V8.S4
-	VMOV V12.B16, V1.B16
-	VFMLA V4.S4, V8.S4, V1.S4
+	VFMLA V4.S4, V2.S4, V8.S4
+	VMOV V12.B16, V2.B16
+	VFMLA V4.S4, V8.S4, V2.S4
 	VSHL $23, V3.S4, V3.S4
-	WORD $0x6e24dc21 // fmul v1.4s, v1.4s, v4.4s
-	VFMLA V6.S4, V1.S4, V6.S4
+	WORD $0x6e24dc42 // fmul v2.4s, v2.4s, v4.4s
+	VFMLA V6.S4, V2.S4, V6.S4
+	WORD $0x6e21dc63 // fmul v3.4s, v3.4s, v1.4s
 	VFMLS V3.S4, V6.S4, V5.S4
 	VORR V0.B16, V5.B16, V5.B16
 	FMOVQ (R20), F3
@@ -49936,7 +49936,6 @@ loadedV0_2:
 	VFMLA V6.S4, V2.S4, V7.S4
 	VMOV V23.B16, V6.B16
 	VFMLA V7.S4, V1.S4, V6.S4
-	WORD $0x6e21dcc6 // fmul v6.4s, v6.4s, v1.4s
 	VMOV V20.B16, V7.B16
 	VFMLA V21.S4, V1.S4, V7.S4
 	VFMLA V22.S4, V2.S4, V7.S4
@@ -49947,19 +49946,20 @@ loadedV0_2:
 	VFMLA V8.S4, V1.S4, V7.S4
 	WORD $0x6e27fcc6 // fdiv v6.4s, v6.4s, v7.4s
 	VMOV V17.B16, V8.B16
-	VMOV V16.B16, V1.B16
-	VFMLA V4.S4, V8.S4, V1.S4
+	VMOV V16.B16, V2.B16
+	VFMLA V4.S4, V8.S4, V2.S4
 	VMOV V15.B16, V8.B16
-	VFMLA V4.S4, V1.S4, V8.S4
-	VMOV V14.B16, V1.B16
-	VFMLA V4.S4, V8.S4, V1.S4
+	VFMLA V4.S4, V2.S4, V8.S4
+	VMOV V14.B16, V2.B16
+	VFMLA V4.S4, V8.S4, V2.S4
 	VMOV V13.B16, V8.B16
-	VFMLA V4.S4, V1.S4, V8.S4
-	VMOV V12.B16, V1.B16
-	VFMLA V4.S4, V8.S4, V1.S4
+	VFMLA V4.S4, V2.S4, V8.S4
+	VMOV V12.B16, V2.B16
+	VFMLA V4.S4, V8.S4, V2.S4
 	VSHL $23, V3.S4, V3.S4
-	WORD $0x6e24dc21 // fmul v1.4s, v1.4s, v4.4s
-	VFMLA V6.S4, V1.S4, V6.S4
+	WORD $0x6e24dc42 // fmul v2.4s, v2.4s, v4.4s
+	VFMLA V6.S4, V2.S4, V6.S4
+	WORD $0x6e21dc63 // fmul v3.4s, v3.4s, v1.4s
 	VFMLS V3.S4, V6.S4, V5.S4
 	VORR V0.B16, V5.B16, V5.B16
 	VMOVI $0, V3.B16

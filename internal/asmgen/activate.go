@@ -22,8 +22,8 @@ GELUTanh(x): m = max(x, min); x = min(m, max); z = x*x; w = z - x*x, fused
 	r = fma(cube, z, factor-q) + cubeRest*z - cube*w, fused, + rest
 	m / (1 + exp(x, q, r))
 GELU(x):     a = min(|x|, max); z = a*a; w = z - a*a, fused
-	v = num*a / den, polynomials in a; e = poly(f) - 1; s = t<<23, of exp(z - w, factor, rest)
-	copysign(max(x, 0) - fma(v, e, v)*s, x)
+	v = num / den, polynomials in a; e = poly(f) - 1; s = a * t<<23, of exp(z - w, factor, rest)
+	copysign(max(x, 0) - fma(v, e, v)*s, x), fused
 
 exp(x, factor, rest): t = magic - x*factor; f = magic - t - x*factor - x*rest, fused
 	poly(f) * (t<<23)
@@ -293,7 +293,6 @@ func (a *activator) gelu() {
 		sum(c[1], c[2], abs, den)
 		k.Op(k.FMAV, num, z, den)
 		sum(c[0], den, abs, num)
-		k.Op(k.MulV, abs, num, num)
 
 		sum(d[3], d[4], abs, den)
 		k.Op(k.FMAV, d[5], z, den)
@@ -302,9 +301,10 @@ func (a *activator) gelu() {
 		sum(d[0], w, abs, den)
 
 		k.Op(k.DivV, den, num, num)
-		e := k.power(1, t, f, w, abs)
+		e := k.power(1, t, f, w, z)
 		k.Op(k.MulV, f, e, e)
 		tail := k.Update(k.Func, num, num, e)
+		k.Op(k.MulV, abs, t, t)
 		k.Op(k.FMSV, t, tail, positive)
 		k.Op(k.OrV, k.x, positive, positive)
 		return positive
