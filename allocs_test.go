@@ -27,6 +27,7 @@ func TestAllocsAsWritten(t *testing.T) {
 	}
 	lens, starts := []int{20, 24}, []int{0, 20, 44}
 	outB := floats(batch * seq * heads * dim)
+	ranked := make([]qkv.Ranked, 5)
 	tokenIDs := make([]int32, seq)
 	loop := func(lo, hi int) { clear(y[lo:hi]) }
 	ctx, cancel := context.WithCancel(context.Background())
@@ -200,6 +201,7 @@ func TestAllocsAsWritten(t *testing.T) {
 			}},
 			{"Lookup", func() error { return e.Lookup(qkv.RowMajor(y, seq, in), qkv.RowMajor(outB, in, in), tokenIDs) }},
 			{"LookupPacked", func() error { return e.LookupPacked(qkv.RowMajor(y, seq, in), packed, tokenIDs) }},
+			{"ArgMax and TopK", func() error { e.ArgMax(outB); e.TopK(ranked, outB); return nil }},
 			{"RMSNorm", func() error {
 				return e.RMSNorm(&qkv.Norm{X: qkv.RowMajor(x, seq, in), Weight: bias[:in], Y: qkv.RowMajor(y, seq, in)})
 			}},

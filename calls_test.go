@@ -109,6 +109,7 @@ func logged(shape kernel.Set, w workLog) *kernel.Set {
 		Activate:         func(a *kernel.ActivateArgs) { w.note("Activate", a.Work()) },
 		Sums:             func(a *kernel.SumsArgs) { w.note("Sums", a.Work()) },
 		Normalize:        func(a *kernel.NormalizeArgs) { w.note("Normalize", a.Work()) },
+		Above:            func(a *kernel.AboveArgs) { a.At = a.N; w.note("Above", a.Work()) },
 		Peak:             func(n int) { w.note("Peak", 8*int64(n)) },
 		Read:             func(_ *float32, n int) float32 { w.note("Read", int64(n)); return 0 },
 	})
@@ -218,6 +219,7 @@ func largestCalls(t *testing.T, e *Engine) {
 	ok(e.Rotate(narrow, BHSD(out, 1, 1, len(out)/2, 2), nil))
 	row := RowMajor(out[:len(out)/2], 1, len(out)/2) // longer than a call takes
 	ok(e.LayerNorm(&Norm{X: row, Weight: out[len(out)/2:], Y: row}))
+	e.ArgMax(out)
 	write := tile.KVWrite{
 		Src: tile.Operand{Base: unsafe.Pointer(&data[0]), Stride: [4]int{0, 1, 1, 1}}, Heads: 1, Dim: dim,
 		Pages: tile.Pages{
@@ -383,6 +385,18 @@ func TestCallsDivide(t *testing.T) {
 			{"Normalize", func(generic bool, out, _, _ *float32) {
 				a := &kernel.NormalizeArgs{X: &data[3], Y: out, N: dim*keys - 5, Mean: 0.25, Scale: 3, Weight: &data[1], Bias: &data[0]}
 				either(t, generic, normalizeGeneric, set.Normalize, a)
+			}},
+			{"Above", func(generic bool, out, _, sum *float32) {
+				*ptr.At(out, dim*keys-70) = 3
+				a := &kernel.AboveArgs{X: out, N: dim * keys, Bound: 2}
+				if generic {
+					aboveGeneric(a)
+				} else {
+					set.Above(a)
+				}
+				if *sum = float32(a.At); a.At != dim*keys-128 || a.X != out || a.N != dim*keys {
+					t.Errorf("arguments are %+v after the call", a)
+				}
 			}},
 			{"Activate", func(generic bool, out, _, _ *float32) {
 				a := &kernel.ActivateArgs{Gate: &data[0], Up: &data[1], UpStride: 2, Dst: out, DstStride: kernel.MaxWork/4 + 7, Rows: 2, Cols: kernel.MaxWork/4 + 5}

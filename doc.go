@@ -38,7 +38,7 @@
 // says how a product will run. A [WeightMatrix] takes the place of float32 weights in all of
 // them, and of the table of [Engine.Lookup]: weights in the types of model files, quantised or not.
 // [Engine.RMSNorm] and [Engine.LayerNorm] are what lies between layers, and [Engine.Parallel] lends
-// the workers to loops of the caller's.
+// the workers to loops of the caller's. [Engine.ArgMax] and [Engine.TopK] find the greatest logits.
 //
 // # Masks and scores
 //

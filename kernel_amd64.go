@@ -50,6 +50,7 @@ var avx512Set = kernel.Set{
 	Activate:         activateAVX512,
 	Sums:             sumsAVX512,
 	Normalize:        normalizeAVX512,
+	Above:            aboveAVX512,
 	Peak:             peakAVX512,
 	Read:             readAVX512,
 })
@@ -90,6 +91,7 @@ var avx2Set = kernel.Set{
 	Activate:         activateAVX2,
 	Sums:             sumsAVX2,
 	Normalize:        normalizeAVX2,
+	Above:            aboveAVX2,
 	Peak:             peakAVX2,
 	Read:             readAVX2,
 })
@@ -208,6 +210,11 @@ func sumsAVX512(a *kernel.SumsArgs)
 //
 //go:noescape
 func normalizeAVX512(a *kernel.NormalizeArgs)
+
+// aboveAVX512 is aboveGeneric.
+//
+//go:noescape
+func aboveAVX512(a *kernel.AboveArgs)
 
 // peakAVX512 runs n rounds of 24 multiply-adds of vectors.
 func peakAVX512(n int)
@@ -331,6 +338,11 @@ func sumsAVX2(a *kernel.SumsArgs)
 //
 //go:noescape
 func normalizeAVX2(a *kernel.NormalizeArgs)
+
+// aboveAVX2 is aboveGeneric.
+//
+//go:noescape
+func aboveAVX2(a *kernel.AboveArgs)
 
 // peakAVX2 runs n rounds of 24 multiply-adds of vectors.
 func peakAVX2(n int)

@@ -67770,6 +67770,64 @@ plainDone:
 	VZEROUPPER
 	RET
 
+// func aboveAVX512(a *kernel.AboveArgs)
+//
+//	At = N
+//	for i := N - 64; i >= 0; i -= 64 {
+//		if X[i+j] > Bound, for some j in 0..63 {
+//			At = i
+//		}
+//	}
+//
+// Needs: avx512f avx512dq avx512bw avx512vl.
+// Registers:
+//
+//	DI arguments
+//	SI X
+//	AX elements left
+//	BX At
+//	CX lanes of maxima that are the bound
+//	all: Z0 Bound; Z1..Z4 maxima; Z5..Z8 X; Z9 scratch
+//	K7 lanes equal
+TEXT ·aboveAVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), DI
+	MOVQ (DI), SI // a.X
+	MOVQ 8(DI), AX // a.N
+	VBROADCASTSS 16(DI), Z0
+	MOVQ $0, BX
+	PCALIGN $32
+
+block:
+	VMOVAPS Z0, Z1
+	VMOVAPS Z0, Z2
+	VMOVAPS Z0, Z3
+	VMOVAPS Z0, Z4
+	VMOVUPS (SI), Z5
+	VMAXPS Z1, Z5, Z1
+	VMOVUPS 64(SI), Z6
+	VMAXPS Z2, Z6, Z2
+	VMOVUPS 128(SI), Z7
+	VMAXPS Z3, Z7, Z3
+	VMOVUPS 192(SI), Z8
+	VMAXPS Z4, Z8, Z4
+	VMAXPS Z2, Z1, Z2
+	VMAXPS Z4, Z3, Z4
+	VMAXPS Z4, Z2, Z4
+	VCMPPS $0, Z0, Z4, K7
+	KMOVW K7, CX
+	CMPQ CX, $65535
+	JNE done
+	ADDQ $256, SI
+	ADDQ $64, BX
+	SUBQ $64, AX
+	CMPQ AX, $0
+	JGT block
+
+done:
+	MOVQ BX, 24(DI) // a.At
+	VZEROUPPER
+	RET
+
 // func peakAVX512(n int)
 //
 //	for range n {
@@ -107763,6 +107821,71 @@ plainElement:
 	JNE plainElement
 
 plainDone:
+	VZEROUPPER
+	RET
+
+// func aboveAVX2(a *kernel.AboveArgs)
+//
+//	At = N
+//	for i := N - 64; i >= 0; i -= 64 {
+//		if X[i+j] > Bound, for some j in 0..63 {
+//			At = i
+//		}
+//	}
+//
+// Needs: avx2 fma3 f16c.
+// Registers:
+//
+//	DI arguments
+//	SI X
+//	AX elements left
+//	BX At
+//	CX lanes of maxima that are the bound
+//	all: Y0 Bound; Y1..Y4 maxima; Y5..Y8 X; Y9 scratch
+TEXT ·aboveAVX2(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), DI
+	MOVQ (DI), SI // a.X
+	MOVQ 8(DI), AX // a.N
+	VBROADCASTSS 16(DI), Y0
+	MOVQ $0, BX
+	PCALIGN $32
+
+block:
+	VMOVAPS Y0, Y1
+	VMOVAPS Y0, Y2
+	VMOVAPS Y0, Y3
+	VMOVAPS Y0, Y4
+	VMOVUPS (SI), Y5
+	VMAXPS Y1, Y5, Y1
+	VMOVUPS 32(SI), Y6
+	VMAXPS Y2, Y6, Y2
+	VMOVUPS 64(SI), Y7
+	VMAXPS Y3, Y7, Y3
+	VMOVUPS 96(SI), Y8
+	VMAXPS Y4, Y8, Y4
+	VMOVUPS 128(SI), Y5
+	VMAXPS Y1, Y5, Y1
+	VMOVUPS 160(SI), Y6
+	VMAXPS Y2, Y6, Y2
+	VMOVUPS 192(SI), Y7
+	VMAXPS Y3, Y7, Y3
+	VMOVUPS 224(SI), Y8
+	VMAXPS Y4, Y8, Y4
+	VMAXPS Y2, Y1, Y2
+	VMAXPS Y4, Y3, Y4
+	VMAXPS Y4, Y2, Y4
+	VCMPPS $0, Y0, Y4, Y9
+	VMOVMSKPS Y9, CX
+	CMPQ CX, $255
+	JNE done
+	ADDQ $256, SI
+	ADDQ $64, BX
+	SUBQ $64, AX
+	CMPQ AX, $0
+	JGT block
+
+done:
+	MOVQ BX, 24(DI) // a.At
 	VZEROUPPER
 	RET
 

@@ -47,6 +47,7 @@ var neonSet = kernel.Set{
 	Activate:         activateNEON,
 	Sums:             sumsNEON,
 	Normalize:        normalizeNEON,
+	Above:            aboveNEON,
 	Peak:             peakNEON,
 	Read:             readNEON,
 })
@@ -165,6 +166,11 @@ func sumsNEON(a *kernel.SumsArgs)
 //
 //go:noescape
 func normalizeNEON(a *kernel.NormalizeArgs)
+
+// aboveNEON is aboveGeneric.
+//
+//go:noescape
+func aboveNEON(a *kernel.AboveArgs)
 
 // peakNEON runs n rounds of 24 multiply-adds of vectors.
 func peakNEON(n int)

@@ -50744,6 +50744,111 @@ plainElement:
 plainDone:
 	RET
 
+// func aboveNEON(a *kernel.AboveArgs)
+//
+//	At = N
+//	for i := N - 64; i >= 0; i -= 64 {
+//		if X[i+j] > Bound, for some j in 0..63 {
+//			At = i
+//		}
+//	}
+//
+// Needs: asimd.
+// Registers:
+//
+//	R0 arguments
+//	R19 X
+//	R20 elements left
+//	R21 At
+//	R22 lanes of maxima that are the bound
+//	all: V0 Bound; V1..V4 maxima; V5..V8 X; V9 scratch
+TEXT ·aboveNEON(SB), NOSPLIT, $0-8
+	MOVD a+0(FP), R0
+	MOVD (R0), R19 // a.X
+	MOVD 8(R0), R20 // a.N
+	FMOVS 16(R0), F0
+	VDUP V0.S[0], V0.S4
+	MOVD $0, R21
+	PCALIGN $32
+
+block:
+	VMOV V0.B16, V1.B16
+	VMOV V0.B16, V2.B16
+	VMOV V0.B16, V3.B16
+	VMOV V0.B16, V4.B16
+	FMOVQ (R19), F5
+	WORD $0x6ea1e4a9 // fcmgt v9.4s, v5.4s, v1.4s
+	VBIT V9.B16, V5.B16, V1.B16
+	FMOVQ 16(R19), F6
+	WORD $0x6ea2e4c9 // fcmgt v9.4s, v6.4s, v2.4s
+	VBIT V9.B16, V6.B16, V2.B16
+	FMOVQ 32(R19), F7
+	WORD $0x6ea3e4e9 // fcmgt v9.4s, v7.4s, v3.4s
+	VBIT V9.B16, V7.B16, V3.B16
+	FMOVQ 48(R19), F8
+	WORD $0x6ea4e509 // fcmgt v9.4s, v8.4s, v4.4s
+	VBIT V9.B16, V8.B16, V4.B16
+	FMOVQ 64(R19), F5
+	WORD $0x6ea1e4a9 // fcmgt v9.4s, v5.4s, v1.4s
+	VBIT V9.B16, V5.B16, V1.B16
+	FMOVQ 80(R19), F6
+	WORD $0x6ea2e4c9 // fcmgt v9.4s, v6.4s, v2.4s
+	VBIT V9.B16, V6.B16, V2.B16
+	FMOVQ 96(R19), F7
+	WORD $0x6ea3e4e9 // fcmgt v9.4s, v7.4s, v3.4s
+	VBIT V9.B16, V7.B16, V3.B16
+	FMOVQ 112(R19), F8
+	WORD $0x6ea4e509 // fcmgt v9.4s, v8.4s, v4.4s
+	VBIT V9.B16, V8.B16, V4.B16
+	FMOVQ 128(R19), F5
+	WORD $0x6ea1e4a9 // fcmgt v9.4s, v5.4s, v1.4s
+	VBIT V9.B16, V5.B16, V1.B16
+	FMOVQ 144(R19), F6
+	WORD $0x6ea2e4c9 // fcmgt v9.4s, v6.4s, v2.4s
+	VBIT V9.B16, V6.B16, V2.B16
+	FMOVQ 160(R19), F7
+	WORD $0x6ea3e4e9 // fcmgt v9.4s, v7.4s, v3.4s
+	VBIT V9.B16, V7.B16, V3.B16
+	FMOVQ 176(R19), F8
+	WORD $0x6ea4e509 // fcmgt v9.4s, v8.4s, v4.4s
+	VBIT V9.B16, V8.B16, V4.B16
+	FMOVQ 192(R19), F5
+	WORD $0x6ea1e4a9 // fcmgt v9.4s, v5.4s, v1.4s
+	VBIT V9.B16, V5.B16, V1.B16
+	FMOVQ 208(R19), F6
+	WORD $0x6ea2e4c9 // fcmgt v9.4s, v6.4s, v2.4s
+	VBIT V9.B16, V6.B16, V2.B16
+	FMOVQ 224(R19), F7
+	WORD $0x6ea3e4e9 // fcmgt v9.4s, v7.4s, v3.4s
+	VBIT V9.B16, V7.B16, V3.B16
+	FMOVQ 240(R19), F8
+	WORD $0x6ea4e509 // fcmgt v9.4s, v8.4s, v4.4s
+	VBIT V9.B16, V8.B16, V4.B16
+	WORD $0x6ea2e429 // fcmgt v9.4s, v1.4s, v2.4s
+	VBIT V9.B16, V1.B16, V2.B16
+	WORD $0x6ea4e469 // fcmgt v9.4s, v3.4s, v4.4s
+	VBIT V9.B16, V3.B16, V4.B16
+	WORD $0x6ea4e449 // fcmgt v9.4s, v2.4s, v4.4s
+	VBIT V9.B16, V2.B16, V4.B16
+	WORD $0x4e20e489 // fcmeq v9.4s, v4.4s, v0.4s
+	MOVD $laneBits<>(SB), R17
+	FMOVQ (R17), F31
+	VAND V31.B16, V9.B16, V9.B16
+	VADDP V9.S4, V9.S4, V9.S4
+	VADDP V9.S4, V9.S4, V9.S4
+	VMOV V9.S[0], R22
+	CMP $15, R22
+	BNE done
+	ADD $256, R19
+	ADD $64, R21
+	SUB $64, R20
+	CMP $0, R20
+	BGT block
+
+done:
+	MOVD R21, 24(R0) // a.At
+	RET
+
 // func peakNEON(n int)
 //
 //	for range n {

@@ -45,6 +45,7 @@ var genericFuncs = kernel.Funcs{
 	Activate:         activateGeneric,
 	Sums:             sumsGeneric,
 	Normalize:        normalizeGeneric,
+	Above:            aboveGeneric,
 	Peak:             peakGeneric,
 	Read:             readGeneric,
 }

@@ -33,6 +33,8 @@ func TestNil(t *testing.T) {
 		}
 		panics(t, "engine is nil or zero", func() { e.Workers() })
 		panics(t, "engine is nil or zero", func() { e.Kernel() })
+		panics(t, "engine is nil or zero", func() { e.ArgMax(x) })
+		panics(t, "engine is nil or zero", func() { e.TopK(nil, x) })
 	}
 	var rotary *qkv.Rotary
 	for i, err := range []error{

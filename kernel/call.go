@@ -413,6 +413,25 @@ func (s *Set) Normalize(a *NormalizeArgs) {
 	a.X, a.Y, a.Weight, a.Bias, a.N = x, y, weight, bias, n
 }
 
+// Above calls [Funcs.Above].
+//
+//go:noinline
+func (s *Set) Above(a *AboveArgs) {
+	if a.Work() <= MaxWork {
+		s.funcs.Above(a)
+		return
+	}
+	x, n, at := a.X, a.N, a.N
+	const step = MaxWork / AboveBlock * AboveBlock
+	for i := 0; i < n && at == n; i += step {
+		a.X, a.N = ptr.At(x, i), min(step, n-i)
+		if s.Above(a); a.At < a.N {
+			at = i + a.At
+		}
+	}
+	a.X, a.N, a.At = x, n, at
+}
+
 // Peak calls [Funcs.Peak].
 //
 //go:noinline

@@ -177,6 +177,11 @@ var loops = []loop{
 			s.Normalize(a)
 		}
 	}},
+	{"Above", func(s *Set, begun, stop *atomic.Bool) {
+		for a := new(AboveArgs); !stop.Load(); begun.Store(true) {
+			s.Above(a)
+		}
+	}},
 	{"Float16", func(s *Set, begun, stop *atomic.Bool) {
 		for ; !stop.Load(); begun.Store(true) {
 			s.Float16(nil, nil, 1)

@@ -11,7 +11,7 @@ func Checked(s *Set) *Set {
 	assert(f.Pack != nil && f.Scores != nil && f.Softcap != nil && f.ALiBi != nil && f.Bias != nil &&
 		f.Softmax != nil && f.Accumulate != nil && f.Unpack != nil && f.Multiply != nil && f.Float16 != nil &&
 		f.MultiplyFew != nil && f.Combine != nil && f.Dots != nil && f.Dequantize != nil &&
-		f.Rotary != nil && f.Activate != nil && f.Sums != nil && f.Normalize != nil && f.Merge != nil && f.Convert != nil && f.Store != nil && f.DecodeScores != nil && f.DecodeAccumulate != nil &&
+		f.Rotary != nil && f.Activate != nil && f.Sums != nil && f.Normalize != nil && f.Above != nil && f.Merge != nil && f.Convert != nil && f.Store != nil && f.DecodeScores != nil && f.DecodeAccumulate != nil &&
 		f.Peak != nil && f.Read != nil, "kernel: Set lacks a function")
 	assert(1 <= s.DecodeRows && s.DecodeRows <= MaxDecodeRows, "kernel: Set.DecodeRows outside 1..MaxDecodeRows")
 	assert(1 <= s.FewRows && s.FewRows <= MaxFewRows, "kernel: Set.FewRows outside 1..MaxFewRows")
@@ -219,6 +219,13 @@ func Checked(s *Set) *Set {
 		assert(a.Bias == nil || a.Weight != nil, "kernel: Normalize: Bias without Weight")
 		checkWork(a.Work())
 		f.Normalize(a)
+	}
+	c.Above = func(a *AboveArgs) {
+		assert(a.N > 0 && a.N%AboveBlock == 0, "kernel: Above: N is not a positive multiple of AboveBlock")
+		assert(a.X != nil, "kernel: Above: nil operand")
+		assert(a.Bound == a.Bound, "kernel: Above: Bound is NaN")
+		checkWork(a.Work())
+		f.Above(a)
 	}
 	c.Peak = func(n int) {
 		assert(n >= 0, "kernel: Peak: n < 0")

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"math"
 	"reflect"
 	"testing"
 	"unsafe"
@@ -19,7 +20,7 @@ func nothing() Funcs {
 		DecodeScores: func(*DecodeScoresArgs) {}, DecodeAccumulate: func(*DecodeAccumulateArgs) {},
 		Float16: func(*float32, *uint16, int) {},
 		Rotary:  func(*RotaryArgs) {}, Activate: func(*ActivateArgs) {},
-		Sums: func(*SumsArgs) {}, Normalize: func(*NormalizeArgs) {},
+		Sums: func(*SumsArgs) {}, Normalize: func(*NormalizeArgs) {}, Above: func(*AboveArgs) {},
 		Peak: func(int) {}, Read: func(*float32, int) float32 { return 0 },
 	}
 }
@@ -252,6 +253,12 @@ func TestChecked(t *testing.T) {
 		{"kernel: Sums: nil operand", func(a *SumsArgs) { a.Sums = nil }},
 		{"kernel: Sums: X is Add", func(a *SumsArgs) { a.Add = a.X }},
 	})
+	testClauses(t, s.Above, AboveArgs{X: &f, N: AboveBlock}, []violation[AboveArgs]{
+		{"kernel: Above: nil operand", func(a *AboveArgs) { a.X = nil }},
+		{"kernel: Above: N is not a positive multiple of AboveBlock", func(a *AboveArgs) { a.N = 0 }},
+		{"kernel: Above: N is not a positive multiple of AboveBlock", func(a *AboveArgs) { a.N++ }},
+		{"kernel: Above: Bound is NaN", func(a *AboveArgs) { a.Bound = float32(math.NaN()) }},
+	})
 	testClauses(t, s.Normalize, NormalizeArgs{X: &f, Y: &f, N: 1, Weight: &f, Bias: &f}, []violation[NormalizeArgs]{
 		{"kernel: Normalize: N < 1", func(a *NormalizeArgs) { a.N = 0 }},
 		{"kernel: Normalize: nil operand", func(a *NormalizeArgs) { a.X = nil }},
@@ -373,6 +380,7 @@ func TestCheckedWork(t *testing.T) {
 		},
 		"Activate":  func() { s.Activate(&ActivateArgs{Gate: &f, Dst: &g, Rows: 1, Cols: n}) },
 		"Sums":      func() { s.Sums(&SumsArgs{X: &f, N: n, Sums: &sums}) },
+		"Above":     func() { s.Above(&AboveArgs{X: &f, N: n / AboveBlock * AboveBlock}) },
 		"Normalize": func() { s.Normalize(&NormalizeArgs{X: &f, Y: &f, N: n}) },
 		"Peak":      func() { s.Peak(maxRounds + 1) },
 		"Read":      func() { s.Read(&f, n) },

@@ -149,6 +149,9 @@ type Funcs struct {
 	Sums      func(*SumsArgs)
 	Normalize func(*NormalizeArgs)
 
+	// Above finds the first block of numbers with one above a bound.
+	Above func(*AboveArgs)
+
 	// Peak runs n rounds of independent fused multiply-adds at the widest
 	// vectors the Set uses, Set.PeakFLOPs floating-point operations each round. It
 	// measures the ceiling.

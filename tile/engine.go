@@ -29,6 +29,7 @@ type Engine struct {
 	rotations     sync.Pool
 	rotaryArgs    sync.Pool
 	loops         sync.Pool
+	searches      sync.Pool
 	norms         sync.Pool
 	normalizers   sync.Pool
 	crew          crew
@@ -89,6 +90,7 @@ func New(set *kernel.Set, caches Caches, labels bool, tuning Tuning) *Engine {
 		j.init(j.drain)
 		return j
 	}
+	e.searches.New = func() any { return new(kernel.AboveArgs) }
 	e.loops.New = func() any {
 		j := new(loopJob)
 		j.init(j.drain)

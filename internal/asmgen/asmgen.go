@@ -69,6 +69,7 @@ var emitters = []emitter{
 	{field: "Activate", emit: activate},
 	{field: "Sums", emit: sums},
 	{field: "Normalize", emit: normalize},
+	{field: "Above", emit: above},
 	{field: "Peak", emit: peak, doc: fmt.Sprintf("runs n rounds of %d multiply-adds of vectors", peakFMAs)},
 	{field: "Read", emit: read, doc: fmt.Sprintf("returns the sum of n values, n a multiple of %d", readFloats)},
 }

@@ -64,6 +64,7 @@ var operations = []operation{
 	{"Activate", (*suite).activate},
 	{"Sums", (*suite).sums},
 	{"Normalize", (*suite).normalize},
+	{"Above", (*suite).above},
 	{"Claims", (*suite).claims},
 	{"Attention", (*suite).attention},
 	{"Read", (*suite).read},
