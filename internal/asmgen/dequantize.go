@@ -21,7 +21,7 @@ const (
 	topBits = 24
 
 	// dequantizeAhead is how many bytes ahead of what it reads Dequantize asks for more.
-	dequantizeAhead = 512
+	dequantizeAhead = 256
 )
 
 // A dequantizer is the body of Dequantize. It takes Lanes rows at a time. A quad is 16 bytes of each of
