@@ -32,8 +32,9 @@ const (
 	// of a block of rows needs no more.
 	sumsRoom = 32 << 10
 
-	// sumsShare is the share of the second-level cache that they take at most.
-	sumsShare = 4
+	// sumsShare is the share of the second-level cache that they take at most, and copiedShare that
+	// where X is copied: again for each such block.
+	sumsShare, copiedShare = 4, 2
 )
 
 // activatedRows returns the rows of a block whose sums of so many lanes, those of Up too, are kept at a
@@ -56,7 +57,7 @@ func (j *productJob) activated(ws *productWorkspace, r *unitRun, up *Part) {
 		rows, units = min(rows, set.Lanes), max(1, min(units, columnBlock/lanes))
 	case r.path != PathPanels || path != PathPanels: // few rows, of which the sums of all units are kept as they are
 	case j.plan.CopyX: // for all units at once
-		units = max(1, min(units, j.engine.caches.L2/sumsShare/(8*lanes*rows)))
+		units = max(1, min(units, j.engine.caches.L2/copiedShare/(8*lanes*rows)))
 	default:
 		rows = min(rows, j.engine.activatedRows(lanes))
 		units = max(1, min(units, sumsRoom/(8*lanes*rows)))
@@ -66,7 +67,7 @@ func (j *productJob) activated(ws *productWorkspace, r *unitRun, up *Part) {
 		one.rows = min(rows, r.row+r.rows-one.row)
 		for one.lo = r.lo; one.lo < r.hi && !j.product.Done.Over(); one.lo = one.hi {
 			one.hi = min(one.lo+units, r.hi)
-			stride := units * lanes
+			stride := units*lanes + cacheLine // rows a power of two apart share few sets of the caches
 			size := one.rows * stride
 			room := ws.heads.room(2 * size)
 			first := r.part.panel(&r.layout, one.lo*panels)
@@ -74,9 +75,14 @@ func (j *productJob) activated(ws *productWorkspace, r *unitRun, up *Part) {
 				Operand: Operand{Base: unsafe.Pointer(room), Stride: [4]int{size, lanes, stride, 1}},
 				seq:     one.rows, from: one.row, first: first.head, dim: first.dim, padded: true,
 			}
-			if up == nil {
+			switch {
+			case up == nil:
 				j.units(ws, &one)
-			} else {
+			case j.plan.CopyX:
+				ws.outs = [2]output{ws.out, ws.out}
+				ws.outs[1].Base = unsafe.Pointer(ptr.At(room, size))
+				j.copied(ws, &one, up)
+			default:
 				begins := one.before+one.lo == one.begin && (one.begin == 0 || j.plan.RowBlocks > 1)
 				j.sums(ws, &one, r.part, r.path, begins, up.firstStep(&r.layout, j.product.Depth, one.lo*panels))
 				ws.out.Base = unsafe.Pointer(ptr.At(room, size))
@@ -87,6 +93,44 @@ func (j *productJob) activated(ws *productWorkspace, r *unitRun, up *Part) {
 			}
 		}
 	}
+}
+
+// copied computes units of a part and of its Up into ws.outs, by packed weights and rows of X that are
+// copied for both.
+func (j *productJob) copied(ws *productWorkspace, r *unitRun, up *Part) {
+	p := &j.product
+	_, panels := r.part.units(&r.layout)
+	first, n := r.lo*panels, (r.hi-r.lo)*panels
+	at := func(i int) (at panel, weights unsafe.Pointer) {
+		part := r.part
+		if i >= n {
+			part = up
+		}
+		at = part.panel(&r.layout, first+i%n)
+		at.out = &ws.outs[i/n]
+		return at, unsafe.Add(part.Panels, 4*p.Depth*at.before)
+	}
+	step := func(i, k int) weightStep {
+		then, weights := at(i)
+		return weightStep{weights: weights, lanes: then.lanes, k: k}
+	}
+	for k := 0; k < p.Depth && !p.Done.Over(); k += kernel.KC {
+		j.copyX(ws, r.row, r.rows, k)
+		for i := 0; i < 2*n && !p.Done.Over(); i++ {
+			var next weightStep
+			switch {
+			case i+1 < 2*n:
+				next = step(i+1, k)
+			case k+kernel.KC < p.Depth:
+				next = step(0, k+kernel.KC)
+			default:
+				next = j.after(r)
+			}
+			this, weights := at(i)
+			j.direct(ws, &this, weights, r.row, r.rows, k, next)
+		}
+	}
+	ws.copied = nil
 }
 
 // activate makes Y of the sums of units, where ws.out was for each.

@@ -41,8 +41,9 @@ type productWorkspace struct {
 	packedRow int      // the first of rows, -1 if there are none of this item
 	fewStride int      // of rows, where they are few
 	results   buffer
-	heads     buffer // of rows on their way to pages, or through an activation
-	out       output // of the heads that are computed
+	heads     buffer    // of rows on their way to pages, or through an activation
+	out       output    // of the heads that are computed
+	outs      [2]output // of those of a part and of its Up, where both are computed together
 
 	activateArgs kernel.ActivateArgs
 
@@ -77,7 +78,7 @@ func (ws *productWorkspace) release() {
 	ws.combineArgs.A, ws.combineArgs.B, ws.combineArgs.C = nil, nil, nil
 	ws.weights.release()
 	ws.rows, ws.copied = nil, nil
-	ws.out = output{}
+	ws.out, ws.outs = output{}, [2]output{}
 	ws.activateArgs = kernel.ActivateArgs{}
 	ws.norm.release()
 	ws.rotary, ws.store = kernel.RotaryArgs{}, kernel.StoreArgs{}
