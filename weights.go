@@ -20,9 +20,11 @@ type storedWeights struct {
 //	w := qkv.WeightMatrix(qkv.WeightQ4_K, data, heads*dim, hidden).T()
 //
 // It may be [Product.W] and [Linear.W], what is packed, and the table of [Engine.Lookup], and no other operand.
-// There it stands for the float32 values of its elements: results have the bits that these give. A matrix
-// that is read in place is decoded once for every 512 rows of X or so. Packing it first saves that time
-// where X has few rows, and takes the memory of float32.
+// There it stands for the float32 values of its elements: results have the bits that these give. A product
+// by a matrix in place makes float32 of it a piece at a time, once, or once for as many rows of X as the
+// second-level cache has KiB. Packing it first takes the memory of float32, and saves that time where the
+// rows of X are few and memory is not what a product waits for. Weights of type [WeightFloat32] at an
+// address of float32 are read as they are.
 //
 // Uses of the matrix report an unknown type, columns that are no whole blocks, and data that are too short.
 func WeightMatrix(t WeightType, data []byte, rows, cols int) Matrix {
