@@ -59,7 +59,10 @@ func (p *PackedMatrix) Bytes() int {
 }
 
 // Pack packs w, [in, out], on all workers, into memory of Go's heap. On Linux it asks for pages of
-// 2 MiB, which are read faster. Weights that are stored [out, in] are packed as w.T(). The error is
+// 2 MiB, which are read faster. Weights that are stored [out, in] are packed as w.T(). Beside w and the copy
+// there is no other while it packs, of weights of any type and layout: each worker has some rows of a
+// panel. So a model that is packed matrix by matrix, and gives up what is packed, never holds more than
+// one matrix twice. The error is
 // an [*ArgError], or a [*MemoryError] for more memory than there is.
 func (e *Engine) Pack(w Matrix) (*PackedMatrix, error) { return e.PackHeads(w, 1) }
 
