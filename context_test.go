@@ -70,6 +70,12 @@ func operations(t *testing.T, e *qkv.Engine) []operation {
 		}
 		list = append(list, operation{name: name, out: [][]float32{y}, do: func(ctx context.Context) error { return e.MatMulContext(ctx, p) }})
 	}
+	other := make([]float32, seq*seq)
+	list = append(list, operation{name: "products", out: [][]float32{y, other}, do: func(ctx context.Context) error {
+		x := qkv.RowMajor(x, seq, 1000)
+		return e.MatMulContext(ctx, &qkv.Product{X: x, Packed: packed, Y: qkv.RowMajor(y, seq, seq)},
+			&qkv.Product{X: x, W: qkv.RowMajor(w, seq, 1000).T(), Y: qkv.RowMajor(other, seq, seq)})
+	}})
 	turned := floats(heads * 4096 * dim)
 	list = append(list, operation{name: "rotation", input: [][]float32{turned}, out: [][]float32{turned}, do: func(ctx context.Context) error {
 		return e.RotateContext(ctx, rotary, qkv.BHSD(turned, 1, heads, 4096, dim), nil)

@@ -1,7 +1,6 @@
 package qkv_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -209,25 +208,6 @@ func TestExplainMatMulSeveral(t *testing.T) {
 	}
 	if text := plan.String(); strings.Count(text, "path transposed: ") != 1 || strings.Count(text, "path packed: ") != 1 {
 		t.Error(text)
-	}
-}
-
-// TestMatMulSeveralEnds: a context that is done ends all of several products.
-func TestMatMulSeveralEnds(t *testing.T) {
-	r := rand.New(rand.NewPCG(35, 36))
-	e := newAttention(t, qkv.Config{Workers: 2})
-	c := newSeveral(r, 4, anyWidth(r))
-	products, y := c.of(t, e)
-	ctx, cancel := context.WithCancel(context.Background())
-	must(e.MatMulContext(ctx, products...))
-	cancel()
-	_, was := c.of(t, e)
-	products, y = c.of(t, e)
-	if err := e.MatMulContext(ctx, products...); !errors.Is(err, context.Canceled) {
-		t.Errorf("error %v", err)
-	}
-	for i := range y {
-		sameBits(t, "a context that is done before", y[i].data, was[i].data)
 	}
 }
 

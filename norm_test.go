@@ -183,7 +183,7 @@ func TestNormOrder(t *testing.T) {
 	if straight := 1 / float32(math.Sqrt((1<<24)/32)); r == straight {
 		t.Fatal("the order does not show")
 	}
-	eachSet(t, func(e *qkv.Engine) {
+	forEachSet(t, func(t *testing.T, e *qkv.Engine) {
 		y := make([]float32, len(x))
 		must(e.RMSNorm(&qkv.Norm{X: qkv.RowMajor(x, 1, 32), Y: qkv.RowMajor(y, 1, 32), Eps: 0x1p-125}))
 		if y[31] != r {
@@ -192,19 +192,10 @@ func TestNormOrder(t *testing.T) {
 	})
 }
 
-// eachSet calls f with an engine of each kernel set that this machine can run.
-func eachSet(t *testing.T, f func(e *qkv.Engine)) {
-	for _, k := range qkv.Kernels() {
-		if k.Missing == 0 {
-			f(newAttention(t, qkv.Config{Kernel: k.Set.Name, Workers: 2}))
-		}
-	}
-}
-
 // TestNormSpecial: zeros stay zeros, signs included, and what is no finite number makes NaN of itself,
 // and of no other row.
 func TestNormSpecial(t *testing.T) {
-	eachSet(t, func(e *qkv.Engine) {
+	forEachSet(t, func(t *testing.T, e *qkv.Engine) {
 		zero := math.Float32frombits(1 << 31)
 		for _, bad := range []float32{nan, posInf, negInf} {
 			x := []float32{0, zero, 1, bad, 3, 4}
@@ -248,13 +239,10 @@ func TestSameBitsNorm(t *testing.T) {
 				sum[i] += v
 			}
 			var want []float32
-			for _, k := range qkv.Kernels() {
-				if k.Missing != 0 {
-					continue
-				}
+			for _, set := range sets() {
 				for _, workers := range []int{1, 2, 5} {
-					e := newAttention(t, qkv.Config{Kernel: k.Set.Name, Workers: workers})
-					what := fmt.Sprintf("%s, %d workers, %d columns, kind %d", k.Set.Name, workers, cols, kind)
+					e := newAttention(t, qkv.Config{Kernel: set, Workers: workers})
+					what := fmt.Sprintf("%s, %d workers, %d columns, kind %d", set, workers, cols, kind)
 					one := c
 					one.x, one.y = c.x.clone("rows"), newMatrix("padded", rows, cols, next)
 					must(one.run(e))
@@ -282,7 +270,7 @@ func TestNormOfHeads(t *testing.T) {
 	const tokens, in, heads, dim = 5, 24, 3, 40
 	next := normal(4)
 	x, w, weight := draw(tokens*in, next), draw(in*heads*dim, next), draw(dim, next)
-	eachSet(t, func(e *qkv.Engine) {
+	forEachSet(t, func(t *testing.T, e *qkv.Engine) {
 		for _, layout := range []string{"bshd", "apart"} {
 			run := func(norm []float32) []float32 {
 				p, err := e.NewProjection(qkv.ProjectionConfig{Q: qkv.Linear{W: qkv.RowMajor(w, in, heads*dim)}, Heads: heads, QNorm: norm, NormEps: 1e-5})

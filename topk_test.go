@@ -41,7 +41,7 @@ func TestTopK(t *testing.T) {
 		"one among NaN":   func(i int) float32 { return []float32{nan, negInf}[min(i, 1)] },
 		"one among lower": func(i int) float32 { return float32(i%97) - float32(i%89)*2 },
 	}
-	eachSet(t, func(e *qkv.Engine) {
+	forEachSet(t, func(t *testing.T, e *qkv.Engine) {
 		var lengths []int
 		for n := 0; n < 140; n++ {
 			lengths = append(lengths, n)
@@ -75,7 +75,7 @@ func TestTopK(t *testing.T) {
 
 // TestArgMaxLong: one greatest element in any place of a list that is longer than a kernel searches at once.
 func TestArgMaxLong(t *testing.T) {
-	eachSet(t, func(e *qkv.Engine) {
+	forEachSet(t, func(t *testing.T, e *qkv.Engine) {
 		x := make([]float32, 300_001)
 		for _, at := range []int{0, 1, 63, 64, 131_071, 131_072, 131_073, 262_144, 299_999, 300_000} {
 			x[at] = 1

@@ -592,7 +592,7 @@ func TestLookupMany(t *testing.T) {
 // and by an engine of another set.
 func TestLookupPacked(t *testing.T) {
 	other := newAttention(t, qkv.Config{Kernel: "generic", Workers: 3})
-	eachSet(t, func(e *qkv.Engine) {
+	forEachSet(t, func(t *testing.T, e *qkv.Engine) {
 		for vocab := 1; vocab <= 260; vocab++ {
 			cols := 1 + vocab%9
 			heads := 1
