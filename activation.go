@@ -23,15 +23,17 @@ func (a Activation) String() string {
 	switch {
 	case a == NoActivation:
 		return "NoActivation"
-	case a.check("") != nil:
+	case !a.known():
 		return fmt.Sprintf("Activation(%d)", int(a))
 	}
 	return a.kernel().String()
 }
 
+func (a Activation) known() bool { return a == NoActivation || a.kernel().Known() }
+
 // check reports an activation that there is not.
 func (a Activation) check(name string) error {
-	if a < NoActivation || a > GELUTanh {
+	if !a.known() {
 		return argError(name, int(a), int(GELUTanh), "%s is Activation(%d), at most %d is known", name, int(a), int(GELUTanh))
 	}
 	return nil

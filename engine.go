@@ -35,9 +35,9 @@ type Config struct {
 	// Labels makes workers carry the pprof label "phase", for CPU profiles. Attention has the phases
 	// pack, mask, scores, modify, softmax, accumulate, merge and unpack. Matrix products have pack and
 	// multiply; a [Projection] has project, and rotate for what is done to its complete heads. A
-	// [Layer] with a gate has gate. An [Activation] of a product is in activate. Keys and values are written into a [Cache] in the phase store.
-	// Engine.Rotate is in rotate, RMSNorm and LayerNorm are in norm, and Engine.Merge is in merge. All
-	// work is done on goroutines other than the caller's then.
+	// [Layer] with a gate has gate. An [Activation] of a product is in activate. Keys and values are
+	// written into a [Cache] in the phase store. Engine.Rotate is in rotate, RMSNorm and LayerNorm are in
+	// norm, and Engine.Merge is in merge. All work is done on goroutines other than the caller's then.
 	Labels bool
 
 	// Tuning, if not nil, has choices for this CPU and kernel set, see [ReadTuning]. It never

@@ -52,8 +52,8 @@ func (e *Engine) LookupPacked(dst Matrix, table *PackedMatrix, ids []int32) erro
 	return nil
 }
 
-// checkLookup reports a matrix that rows of so many elements cannot be copied to, and returns its bytes. Of
-// the rows there are so many in the table, which are what of it.
+// checkLookup reports a matrix that cannot hold the rows with these ids of a table [rows, cols], and returns
+// its bytes. Errors call the table's rows what.
 func (m *Matrix) checkLookup(rows, cols int, what string, ids []int32) (region, error) {
 	if err := m.check("dst"); err != nil {
 		return region{}, err
@@ -76,9 +76,10 @@ func (m *Matrix) checkLookup(rows, cols int, what string, ids []int32) (region, 
 }
 
 const (
-	// lookupItem is about the elements that a worker copies at a time, and lookupApart how many of them
-	// one counts for that has a cache line of its own.
-	lookupItem  = 1 << 15
+	// lookupItem is about the elements that a worker copies at a time.
+	lookupItem = 1 << 15
+
+	// lookupApart is how many elements one counts for that has a cache line of its own.
 	lookupApart = 16
 )
 
@@ -89,7 +90,7 @@ type lookup struct {
 	ids        []int32
 }
 
-// A lookupLoop is a lookup being done. do is bound once: each closure would be allocated.
+// A lookupLoop is a lookup being done. do is rows, made once: a method value is allocated each time.
 type lookupLoop struct {
 	lookup
 	do func(lo, hi int)
@@ -101,7 +102,7 @@ var lookups = sync.Pool{New: func() any {
 	return l
 }}
 
-// lookup copies the rows, about so many elements at a time.
+// lookup copies the rows. A worker takes about so many elements at a time.
 func (e *Engine) lookup(what lookup, elements int) {
 	l := lookups.Get().(*lookupLoop)
 	l.lookup = what

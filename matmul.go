@@ -104,7 +104,7 @@ func (e *Engine) matMul(products []*Product, done tile.Done) (whole bool, err er
 // translate checks products of the same X and makes one of them, with a part for each.
 func (e *Engine) translate(products []*Product, q *tile.Product) error {
 	if len(products) == 0 {
-		return argError("product", 0, 1, "there are %d products, at least 1 is needed", 0)
+		return argError("product", 0, 1, "there are 0 products, at least 1 is needed")
 	}
 	for i, p := range products {
 		err := p.problem(e, q)
@@ -121,7 +121,7 @@ func (e *Engine) translate(products []*Product, q *tile.Product) error {
 	return nil
 }
 
-// reworded returns an *ArgError whose message is of the one before and the number of a product.
+// reworded puts the message of an *ArgError and the number of a product into another, in that order.
 func reworded(err error, format string, product int) error {
 	a := err.(*ArgError)
 	a.msg = fmt.Sprintf(format, a.msg, product)

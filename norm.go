@@ -35,8 +35,8 @@ type Norm struct {
 //	Y = X / sqrt(mean(X²) + Eps) * Weight + Bias
 //
 // in the arithmetic of docs/numerics.md, which is that of the norms of heads of a [Projection]. A row has
-// the same bits on every kernel set, and whatever the other rows and workers. The error is an [*ArgError]; nothing
-// has been written then.
+// the same bits on every kernel set, and whatever the other rows and workers. The error is an [*ArgError];
+// nothing has been written then.
 func (e *Engine) RMSNorm(n *Norm) error {
 	_, err := e.norm(n, false, nil)
 	return err
@@ -100,7 +100,7 @@ func (e *Engine) norm(n *Norm, centred bool, done tile.Done) (whole bool, err er
 	return e.engine.Norm(&t, e.Workers()), nil
 }
 
-// normEps returns what is added to a mean square, by what a caller gives.
+// normEps returns what is added to a mean square: what a caller gives, or the default for 0.
 func normEps(name string, given float32) (float32, error) {
 	switch x := float64(given); {
 	case given == 0:
@@ -118,26 +118,12 @@ func (n *Norm) check() error {
 	if err := n.X.check("x"); err != nil {
 		return err
 	}
-	if err := n.Y.check("y"); err != nil {
+	if err := n.checkLikeX("y", &n.Y); err != nil {
 		return err
 	}
 	if n.Add.given() {
-		if err := n.Add.check("add"); err != nil {
+		if err := n.checkLikeX("add", &n.Add); err != nil {
 			return err
-		}
-	}
-	for _, x := range [...]struct {
-		name string
-		m    *Matrix
-	}{{"y", &n.Y}, {"add", &n.Add}} {
-		if x.m == &n.Add && !n.Add.given() {
-			continue
-		}
-		if x.m.rows != n.X.rows {
-			return argError(x.name, x.m.rows, n.X.rows, "%s has %d rows, x has %d", x.name, x.m.rows, n.X.rows)
-		}
-		if x.m.cols != n.X.cols {
-			return argError(x.name, x.m.cols, n.X.cols, "%s has %d columns, x has %d", x.name, x.m.cols, n.X.cols)
 		}
 	}
 	if err := checkBias("weight", n.Weight, "x", n.X.cols); err != nil {
@@ -152,14 +138,27 @@ func (n *Norm) check() error {
 	return n.checkWritten()
 }
 
-// checkWritten reports an output that cannot be written, or shares elements with another operand that it
-// is not.
+// checkLikeX reports a matrix of another shape than X.
+func (n *Norm) checkLikeX(name string, m *Matrix) error {
+	if err := m.check(name); err != nil {
+		return err
+	}
+	if m.rows != n.X.rows {
+		return argError(name, m.rows, n.X.rows, "%s has %d rows, x has %d", name, m.rows, n.X.rows)
+	}
+	if m.cols != n.X.cols {
+		return argError(name, m.cols, n.X.cols, "%s has %d columns, x has %d", name, m.cols, n.X.cols)
+	}
+	return nil
+}
+
+// checkWritten reports an output that cannot be written, or shares elements with what is read. Y may be X
+// or Add.
 func (n *Norm) checkWritten() error {
 	if err := n.Y.checkWritable("y"); err != nil {
 		return err
 	}
 	x, y, add := n.X.region(), n.Y.region(), n.Add.region()
-	weight, bias := floatsRegion(n.Weight), floatsRegion(n.Bias)
 	if y != x {
 		if err := checkApart("y", &y, "x", &x); err != nil {
 			return err
@@ -170,14 +169,8 @@ func (n *Norm) checkWritten() error {
 			return err
 		}
 	}
-	if err := checkApart("y", &y, "weight", &weight); err != nil {
+	if err := n.checkVectors("y", &y); err != nil || !n.Add.given() {
 		return err
-	}
-	if err := checkApart("y", &y, "bias", &bias); err != nil {
-		return err
-	}
-	if !n.Add.given() {
-		return nil
 	}
 	if err := n.X.checkWritable("x"); err != nil {
 		return err
@@ -185,8 +178,14 @@ func (n *Norm) checkWritten() error {
 	if err := checkApart("x", &x, "add", &add); err != nil {
 		return err
 	}
-	if err := checkApart("x", &x, "weight", &weight); err != nil {
+	return n.checkVectors("x", &x)
+}
+
+// checkVectors reports an output that shares elements with the weight or the bias.
+func (n *Norm) checkVectors(name string, written *region) error {
+	weight, bias := floatsRegion(n.Weight), floatsRegion(n.Bias)
+	if err := checkApart(name, written, "weight", &weight); err != nil {
 		return err
 	}
-	return checkApart("x", &x, "bias", &bias)
+	return checkApart(name, written, "bias", &bias)
 }

@@ -76,7 +76,8 @@ func savedSum(h []byte) uint32 {
 	return crc32.Update(crc32.ChecksumIEEE(h[:28]), crc32.IEEETable, h[savedHeader:])
 }
 
-// oldest returns the first token of a sequence of so many, from g.first on that a group has; 0 if it has all.
+// oldest returns the oldest token from g.first on that the group has of a sequence of so many; 0 if it has
+// all.
 func (g *pageGroup) oldest(tokens, lost, pageTokens int) int {
 	if g.ring == 0 {
 		return 0

@@ -3,27 +3,22 @@ package kernel
 // An Activation is a function of one number.
 type Activation int
 
+// The activations.
 const (
-	// SiLU is fp.SiLU, x / (1 + e^-x).
-	SiLU Activation = iota
-	// GELU is fp.GELU, x times the distribution function of the normal distribution.
-	GELU
-	// GELUTanh is fp.GELUTanh, GELU approximated by a hyperbolic tangent.
-	GELUTanh
-
+	SiLU     Activation = iota // fp.SiLU
+	GELU                       // fp.GELU
+	GELUTanh                   // fp.GELUTanh
 	activations
 )
 
-// Activations lists the activations.
+// Activations returns all activations, in the order of their numbers.
 func Activations() []Activation { return []Activation{SiLU, GELU, GELUTanh} }
 
+// Known reports whether there is such an activation.
+func (k Activation) Known() bool { return k >= 0 && k < activations }
+
 // String returns the name of the constant.
-func (k Activation) String() string {
-	if k < 0 || k >= activations {
-		return "unknown activation"
-	}
-	return [activations]string{"SiLU", "GELU", "GELUTanh"}[k]
-}
+func (k Activation) String() string { return [activations]string{"SiLU", "GELU", "GELUTanh"}[k] }
 
 // ActivateArgs are the operands of Set.Activate, which applies an activation to each number of some rows
 // and, in a gated network (GLU; Shazeer, 2020), multiplies it by another.

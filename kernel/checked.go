@@ -198,7 +198,7 @@ func Checked(s *Set) *Set {
 	c.Activate = func(a *ActivateArgs) {
 		assert(a.Rows >= 1, "kernel: Activate: Rows < 1")
 		assert(a.Cols >= 1, "kernel: Activate: Cols < 1")
-		assert(0 <= a.Kind && a.Kind < activations, "kernel: Activate: unknown Kind")
+		assert(a.Kind.Known(), "kernel: Activate: unknown Kind")
 		assert(a.Gate != nil && a.Dst != nil, "kernel: Activate: nil operand")
 		assert(a.Rows == 1 || a.DstStride >= a.Cols || -a.DstStride >= a.Cols, "kernel: Activate: rows of Dst overlap")
 		assert(a.Rows == 1 || (a.Gate != a.Dst || a.GateStride == a.DstStride) && (a.Up != a.Dst || a.UpStride == a.DstStride),

@@ -108,8 +108,9 @@ func (w Weight) Decode(dst []float32, src []byte) {
 	}
 }
 
-// decode writes the values of one block, or of any number where a block is one value. It names the
-// functions, for the compiler to see that none keeps dst, which may so be on a stack.
+// decode writes the values of one block, or of any number where a block is one value. It calls
+// the functions by name: through a table the compiler could not see that none keeps dst, and a dst on a
+// stack would be allocated.
 func (w Weight) decode(dst []float32, src []byte) {
 	switch w {
 	case WeightFloat32:

@@ -59,7 +59,7 @@ type normalizer struct {
 	rows      [2][]float32 // copies of a row of X, and of one that is added, whose elements lie apart
 }
 
-// release forgets the caller's memory.
+// release drops the references to the caller's memory.
 func (w *normalizer) release() { w.sums, w.normalize = kernel.SumsArgs{}, kernel.NormalizeArgs{} }
 
 // Norm normalises with at most workers goroutines, the caller's among them, and reports whether all of it
@@ -107,7 +107,7 @@ func (w *normalizer) matrixRow(set *kernel.Set, n *Norm, row int) {
 		scatter(x, n.X.Col, unsafe.Slice(from, n.Cols))
 	}
 	if n.Y.Col != 1 {
-		if to = from; from == x { // which stays
+		if to = from; from == x { // X stays as it is
 			to = gather(&w.rows[0], x, 1, n.Cols)
 		}
 	}
@@ -149,7 +149,7 @@ func (w *normalizer) head(set *kernel.Set, n *NormWeights, p *float32, dim, stri
 	}
 }
 
-// measure adds a row to x, unless it is nil, and returns by what x is to be normalised.
+// measure adds a row to x, unless that row is nil, and returns the mean and the scale of x.
 func (w *normalizer) measure(set *kernel.Set, n *NormWeights, x, add *float32, cols int) (mean, scale float32) {
 	w.sums = kernel.SumsArgs{X: x, Add: add, N: cols, Sums: &w.partial}
 	if n.Centred {

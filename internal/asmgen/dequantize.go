@@ -25,8 +25,8 @@ const (
 )
 
 // A dequantizer is the body of Dequantize. It takes Lanes rows at a time. A quad is 16 bytes of each of
-// them, in four vectors: part q of vector i has those of row 4q+i. Four elements about, vector j has
-// dword j of all rows, in the order of lanes.
+// them, in four vectors: part q of vector i has those of row 4q+i. Transposed in dwords within the parts,
+// vector j has dword j of all rows, in the order of lanes.
 //
 // The bytes of a dword, which are integers or are made of codes of fewer bits, go to the top of the lane
 // one by one, are converted and multiplied by a scale that is so much smaller: powers of two, so that
@@ -141,7 +141,7 @@ func (d *dequantizer) emit(w kernel.Weight) {
 	d.Return(d.Func)
 }
 
-// move adds by to a local variable, and is free to lose by and left.
+// move adds by to a local variable. It overwrites left.
 func (d *dequantizer) move(local int, by Int) {
 	d.Op(d.Mov, d.LocalAt(local), d.left)
 	d.Op(d.Add, by, d.left)
@@ -214,7 +214,7 @@ func (d *dequantizer) askPart(w kernel.Weight, part int) {
 	}
 }
 
-// load loads a quad.
+// loadQuad loads a quad.
 func (d *dequantizer) loadQuad(disp int, to []Vec) {
 	for i, v := range to {
 		for q := range d.Lanes / 4 {

@@ -19,8 +19,7 @@ func (d *dequantizer) nibbles(w kernel.Weight) func() {
 	if w != kernel.WeightMXFP4 {
 		d.halvesTable()
 	}
-	codes := d.nibbleCodes(w)
-	numbers := codes
+	numbers := d.nibbleCodes(w)
 	if w == kernel.WeightMXFP4 && d.Lookup == nil { // a scale may be too small to be made smaller
 		power := d.power(-topBits)
 		scaled = func() {

@@ -31,7 +31,7 @@ type Func struct {
 	freeInt []Int
 	body    bytes.Buffer
 	data    *pool
-	fresher map[string]int // how often a label of fresh was asked for
+	labels  map[string]int // how often unique has returned each
 }
 
 // newFunc begins a function that takes a pointer to args.
@@ -107,13 +107,13 @@ func (f *Func) Label(name string) {
 	fmt.Fprintf(&f.body, "\n%s:\n", name)
 }
 
-// fresh returns a label, with a number if the function has it already.
-func (f *Func) fresh(label string) string {
-	if f.fresher == nil {
-		f.fresher = map[string]int{}
+// unique returns a label, with a number from the second time on.
+func (f *Func) unique(label string) string {
+	if f.labels == nil {
+		f.labels = map[string]int{}
 	}
-	f.fresher[label]++
-	if n := f.fresher[label]; n > 1 {
+	f.labels[label]++
+	if n := f.labels[label]; n > 1 {
 		return fmt.Sprintf("%s_%d", label, n)
 	}
 	return label

@@ -321,7 +321,7 @@ var neon = func() *Arch {
 
 	// elements writes an instruction for each of n elements of v, n in 1..3.
 	elements := func(f *Func, v Vec, n Int, addr string, one func(element, addr string)) {
-		from, done := strings.Trim(addr, "()"), f.fresh("done"+string(v))
+		from, done := strings.Trim(addr, "()"), f.unique("done"+string(v))
 		for i := range 3 {
 			if i > 0 {
 				f.Branch(f, n, "EQ", imm(i), done)
@@ -333,7 +333,7 @@ var neon = func() *Arch {
 		f.Label(done)
 	}
 	arch.LoadScaled = func(f *Func, addr string, n Int, scale, _, v Vec) {
-		some, loaded := f.fresh("some"+string(v)), f.fresh("loaded"+string(v))
+		some, loaded := f.unique("some"+string(v)), f.unique("loaded"+string(v))
 		f.Branch(f, n, "LT", imm(f.Lanes), some)
 		f.Op("FMOVQ", addr, v)
 		f.Jump(loaded)

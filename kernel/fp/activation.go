@@ -53,8 +53,8 @@ var (
 	}
 )
 
-// SiLU returns x / (1 + e^-x), the sigmoid linear unit, also called swish: within 3 ulp from -88.3
-// on, and below -0, where the exact value is above -2^-121.
+// SiLU returns x / (1 + e^-x), the sigmoid linear unit, also called swish: within 3 ulp, or -0 below
+// -88.3, where the exact value is above -2^-121.
 //
 // This is the sequence of operations that every Set performs, as are those of GELUTanh and GELU.
 func SiLU(x float32) float32 {
@@ -63,8 +63,7 @@ func SiLU(x float32) float32 {
 }
 
 // GELUTanh returns x * (1 + tanh(sqrt(2/pi) * (x + 0.044715*x^3))) / 2, the Gaussian error linear unit
-// as many models approximate it: within 3 ulp from -10 on, and below -0, where the exact value is above
-// -2^-124.
+// as many models approximate it: within 3 ulp, or -0 below -10, where the exact value is above -2^-124.
 //
 // It is x / (1 + 4^(-x*q)) with q = GELUTanhFactor + GELUTanhCube*x^2.
 func GELUTanh(x float32) float32 {
@@ -106,13 +105,13 @@ func GELU(x float32) float32 {
 	return math.Float32frombits(math.Float32bits(r) | math.Float32bits(x)&sign)
 }
 
-// evenOdd returns a polynomial in a: its first coefficient and a times the others, and these by
-// Horner's rule in the square of a over pairs of coefficients. So few roundings follow each other where a
-// is large, and one counts where it is small.
+// evenOdd returns a polynomial in a: its first coefficient, and a times the polynomial of the others, which
+// is Horner's rule in the square of a, over pairs of coefficients. So few roundings follow each other where
+// a is large, and only the last one counts where it is small.
 func evenOdd(c []float32, a, square float32) float32 {
 	i := len(c)
 	p := c[i-1]
-	if i -= 1; i%2 == 0 {
+	if i--; i%2 == 0 {
 		i--
 		p = FMA(p, a, c[i])
 	}
@@ -123,7 +122,7 @@ func evenOdd(c []float32, a, square float32) float32 {
 	return FMA(p, a, c[0])
 }
 
-// clamp returns x, but at least low, and that, but at most high. A NaN stays one.
+// clamp returns the larger of x and low, and the smaller of that and high. A NaN stays one.
 func clamp(x, low, high float32) (above, between float32) {
 	if x < low {
 		x = low

@@ -3,6 +3,6 @@
 // conversion stands in between.
 //
 // What kernels compute is in float32, each operation a sequence that machine code can follow:
-// [FMA], [Exp2], [Softcap], [SiLU], [GELU] and [GELUTanh], and the types of 16 bits. Tables and results of whole rows are in float64:
-// [Log], [LogParts], [Power], [Sincos].
+// [FMA], [Exp2], [Softcap], [SiLU], [GELU] and [GELUTanh], and the types of 16 bits. Tables and results
+// of whole rows are in float64: [Log], [LogParts], [Power], [Sincos].
 package fp
