@@ -98,7 +98,7 @@ func (e *Engine) Forward(batch []Input) ([][]float32, error) {
 }
 
 // compute runs the model. The tokens of the inputs lie one behind the other in its rows. The library
-// reports tokens that the vocabulary has not, and positions that the model does not read.
+// reports tokens that the vocabulary does not have, and positions that the model does not read.
 func (e *Engine) compute(batch []Input, wanted int) error {
 	matrix := func(buf *[]float32, rows, cols int) qkv.Matrix {
 		*buf = slices.Grow((*buf)[:0], rows*cols)[:rows*cols]
