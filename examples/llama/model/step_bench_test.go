@@ -2,7 +2,6 @@ package model
 
 import (
 	"bytes"
-	"flag"
 	"fmt"
 	"testing"
 
@@ -12,15 +11,10 @@ import (
 // smolLM2 is the shape of SmolLM2-135M.
 var smolLM2 = Config{Layers: 30, Width: 576, Heads: 9, KVHeads: 3, FFN: 1536, Vocab: 49152, Context: 2048, Tied: true}
 
-// labelled has profiles tell the phases.
-func labelled() qkv.Config {
-	return qkv.Config{Labels: flag.Lookup("test.cpuprofile").Value.String() != ""}
-}
-
 // BenchmarkPrefill is a prompt of 512 tokens, and the logits of the last.
 func BenchmarkPrefill(b *testing.B) {
 	const tokens = 512
-	m, _ := newModel(b, labelled(), smolLM2)
+	m, _ := newModel(b, qkv.Config{}, smolLM2)
 	e := newEngine(b, m, EngineConfig{PageTokens: 16, Pages: tokens / 16})
 	batch := []Input{{e.Cache.NewSequence(), randomTokens(tokens, m.Vocab, 1), 1}}
 	for b.Loop() {
@@ -35,7 +29,7 @@ func BenchmarkPrefill(b *testing.B) {
 // BenchmarkStep is one token of each text.
 func BenchmarkStep(b *testing.B) {
 	const past = 512
-	m, _ := newModel(b, labelled(), smolLM2)
+	m, _ := newModel(b, qkv.Config{}, smolLM2)
 	e := newEngine(b, m, EngineConfig{PageTokens: 16, Pages: 9 * (past/16 + 1)})
 	first := e.NewText(randomTokens(past, m.Vocab, 1), past+1)
 	if _, err := e.Forward([]Input{{first.Sequence, first.Tokens, 0}}); err != nil {
