@@ -25,9 +25,9 @@ func NGram(n, most int) Draft {
 // agreed returns how many tokens of a draft the model would have chosen itself, and which it chooses
 // after those. Row i of the logits is after i of them.
 func (m *Model) agreed(logits []float32, draft []int32) (n int, next int32) {
-	for next = argmax(logits[:m.Vocab]); n < len(draft) && draft[n] == next; {
+	for next = m.argmax(logits[:m.Vocab]); n < len(draft) && draft[n] == next; {
 		n++
-		next = argmax(logits[n*m.Vocab:][:m.Vocab])
+		next = m.argmax(logits[n*m.Vocab:][:m.Vocab])
 	}
 	return n, next
 }

@@ -286,7 +286,7 @@ func TestContinue(t *testing.T) {
 			logits, err := e.Forward([]Input{{s, x.Tokens[s.Len():], 1}})
 			must(err)
 			must(e.Step.Commit())
-			x.Tokens = append(x.Tokens, argmax(logits[0]))
+			x.Tokens = append(x.Tokens, m.argmax(logits[0]))
 		}
 		want[i] = x.Tokens
 		must(x.Free())

@@ -2,6 +2,7 @@ package model
 
 import (
 	"math"
+	"slices"
 
 	"github.com/qkv-go/qkv"
 )
@@ -12,20 +13,13 @@ func (m *Model) rmsNorm(y, x, add qkv.Matrix, weight []float32) error {
 	return m.engine.RMSNorm(&qkv.Norm{X: x, Add: add, Weight: weight, Eps: 1e-5, Y: y})
 }
 
-// argmax returns the index of the largest element, the first of equal ones.
-func argmax(x []float32) int32 {
-	best := 0
-	for i, v := range x {
-		if v > x[best] {
-			best = i
-		}
-	}
-	return int32(best)
-}
+// argmax returns the token with the greatest logit, the first of equal ones. There is none, -1, which
+// the next step refuses, where all logits are NaN.
+func (m *Model) argmax(logits []float32) int32 { return int32(m.engine.ArgMax(logits)) }
 
 // logProb returns the logarithm of the probability of a token under logits.
 func logProb(logits []float32, token int32) float64 {
-	most, sum := float64(logits[argmax(logits)]), 0.0
+	most, sum := float64(slices.Max(logits)), 0.0
 	for _, v := range logits {
 		sum += math.Exp(float64(v) - most)
 	}
