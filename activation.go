@@ -34,7 +34,7 @@ func (a Activation) known() bool { return a == NoActivation || a.kernel().Known(
 // check reports an activation that there is not.
 func (a Activation) check(name string) error {
 	if !a.known() {
-		return argError(name, int(a), int(GELUTanh), "%s is Activation(%d), at most %d is known", name, int(a), int(GELUTanh))
+		return argError(name, int(a), int(GELUTanh), "%s is Activation(%d), which is unknown: the last is GELUTanh, %d", name, int(a), int(GELUTanh))
 	}
 	return nil
 }

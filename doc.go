@@ -31,14 +31,18 @@
 // A [Layer] is all of it, weights in: [Engine.NewLayer] takes them as a model file has them,
 // and [Layer.Forward] computes Y from X. Its parts can be had by themselves: a [Projection]
 // computes queries, keys and values in one product and writes them where attention reads
-// them, or into a cache, normalised and rotated; [Engine.MatMul] multiplies matrices, with
-// weights that [Engine.Pack] packed once, that [Engine.MapPacked] found packed in a file, or
-// that are read where they are; [NewRotary] makes the tables of a rotary position embedding from
-// what a model's config.json says, and [Engine.Rotate] rotates by them. [Engine.ExplainMatMul]
-// says how a product will run. A [WeightMatrix] takes the place of float32 weights in all of
-// them, and of the table of [Engine.Lookup]: weights in the types of model files, quantised or not.
-// [Engine.RMSNorm] and [Engine.LayerNorm] are what lies between layers, and [Engine.Parallel] lends
-// the workers to loops of the caller's. [Engine.ArgMax] and [Engine.TopK] find the greatest logits.
+// them, or into a cache, normalised and rotated. [NewRotary] makes the tables of a rotary position
+// embedding from what a model's config.json says, and [Engine.Rotate] rotates by them.
+//
+// [Engine.MatMul] computes a [Product], or several of one X in a call: of weights that [Engine.Pack] packed
+// once, that [Engine.MapPacked] found packed in a file, or that are read where they are. A Product may apply
+// an [Activation], and multiply by a second product (SwiGLU, GeGLU). [Engine.ExplainMatMul] says how
+// a product will run. A [WeightMatrix] takes the place of float32 weights in all of them, and of the
+// table of [Engine.Lookup]: weights in the types of model files, quantised or not.
+//
+// The rest of a model: [Engine.Lookup] reads an embedding, [Engine.RMSNorm] and [Engine.LayerNorm]
+// normalise between layers, [Engine.ArgMax] and [Engine.TopK] find the greatest logits, and
+// [Engine.Parallel] lends the workers to loops of the caller's. examples/llama is an engine of these parts.
 //
 // # Masks and scores
 //

@@ -232,20 +232,20 @@ func TestGatedErrors(t *testing.T) {
 			arg, want string
 			spoil     func(p *qkv.Product)
 		}{
-			{"activation", "qkv: activation is Activation(4), at most 3 is known", func(p *qkv.Product) { p.Activation = 4 }},
-			{"activation", "qkv: activation is Activation(-1), at most 3 is known", func(p *qkv.Product) { p.Activation = -1 }},
-			{"up", "qkv: up is given, with 4 columns, and no activation", func(p *qkv.Product) { p.Activation = qkv.NoActivation }},
-			{"up", "qkv: up is given, with 0 columns, and no activation", func(p *qkv.Product) { p.Activation, p.Up.W = qkv.NoActivation, qkv.Matrix{} }},
-			{"up", "qkv: up is given, with 4 columns, and no activation", func(p *qkv.Product) {
+			{"activation", "qkv: activation is Activation(4), which is unknown: the last is GELUTanh, 3", func(p *qkv.Product) { p.Activation = 4 }},
+			{"activation", "qkv: activation is Activation(-1), which is unknown: the last is GELUTanh, 3", func(p *qkv.Product) { p.Activation = -1 }},
+			{"up", "qkv: up is given, with 4 columns, and no activation for it to multiply", func(p *qkv.Product) { p.Activation = qkv.NoActivation }},
+			{"up", "qkv: up is given, with 0 columns, and no activation for it to multiply", func(p *qkv.Product) { p.Activation, p.Up.W = qkv.NoActivation, qkv.Matrix{} }},
+			{"up", "qkv: up is given, with 4 columns, and no activation for it to multiply", func(p *qkv.Product) {
 				p.Activation, p.Up = qkv.NoActivation, qkv.Linear{Packed: pack(1)}
 			}},
-			{"accumulate", "qkv: accumulate is set, and activation is GELU", func(p *qkv.Product) { p.Accumulate = true }},
+			{"accumulate", "qkv: accumulate is set, and activation is GELU: there can be one of them", func(p *qkv.Product) { p.Accumulate = true }},
 			{"up", "qkv: up has 3 columns, w has 4", func(p *qkv.Product) { p.Up = qkv.Linear{W: matrix(60, 3, 3)} }},
 			{"up", "qkv: up has 2 rows, x has 3 columns", func(p *qkv.Product) { p.Up.W = matrix(60, 2, 4) }},
 			{"up", "qkv: up is not given", func(p *qkv.Product) { p.Up.W = qkv.Matrix{} }},
 			{"up bias", "qkv: up bias has length 3, up has 4 columns", func(p *qkv.Product) { p.Up.Bias = mem[:3] }},
 			{"up", "qkv: up is given twice, packed with 3 rows and not packed with 3", func(p *qkv.Product) { p.Up.Packed = pack(1) }},
-			{"up", "qkv: up is packed for kernel set none, this engine runs " + e.Kernel().Name, func(p *qkv.Product) { p.Up = qkv.Linear{Packed: new(qkv.PackedMatrix)} }},
+			{"up", "qkv: up is the zero PackedMatrix: Engine.Pack makes one", func(p *qkv.Product) { p.Up = qkv.Linear{Packed: new(qkv.PackedMatrix)} }},
 			{"up", "qkv: up is packed as 2 heads, w as 4", func(p *qkv.Product) {
 				p.W, p.Packed, p.Up = qkv.Matrix{}, pack(4), qkv.Linear{Packed: pack(2)}
 			}},

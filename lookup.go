@@ -29,7 +29,7 @@ func (e *Engine) Lookup(dst, table Matrix, ids []int32) error {
 }
 
 // LookupPacked is Lookup in a table [rows, cols] that is packed as its transpose, [cols, rows]: row ids[i] is
-// a column of what is packed. So an embedding whose weights are also those of the logits, w.T(), is in
+// a column of what is packed. So an embedding whose transpose makes the logits (tied weights) is in
 // memory once. A row has the bits of the weights as float32. The table may be packed for another
 // kernel set. The elements of a row lie apart, each in a cache line of its own. The error is that of
 // [Engine.Lookup].

@@ -22,11 +22,13 @@ type Product struct {
 	X Matrix // [m, k]
 
 	// W [k, n] is read where it is. Weights that are stored [out, in] are its transpose, see
-	// [Matrix.T]: they are not copied, and neither are those with contiguous rows if X has few
-	// rows. Other weights are copied a small block at a time, and those of other types than float32
-	// decoded so, see [WeightMatrix]. Packed, in the place of W, is
-	// faster with more than one row of X, and takes the memory of a copy.
-	W      Matrix
+	// [Matrix.T]. Such weights of float32 are not copied, nor are contiguous rows of float32
+	// [in, out] if X has few rows. Others are copied a small block at a time, and those of other
+	// types made float32 so, see [WeightMatrix].
+	W Matrix
+
+	// Packed, in the place of W, is a copy in float32, which [Engine.Pack] makes. It is faster where
+	// the weights are float32. For other types see [WeightMatrix].
 	Packed *PackedMatrix
 
 	Bias []float32 // [n], or nil
@@ -39,18 +41,18 @@ type Product struct {
 	// in memory. It has the bits of the product alone and then the activation.
 	Activation Activation
 
-	// Up, if given, is the weights [k, n] and the bias of what multiplies the activated sums. They may
-	// be of another type than W, and packed or not. The bits are those of two products, of one
-	// activation and one multiplication. Where one matrix stored [2*n, k] has gate and up, they are its
-	// slices:
+	// Up, if given, is the weights [k, n] and the bias of what multiplies the activated sums. There is an
+	// Activation then. The weights may be of another type than W, and packed or not. The bits are those of
+	// two products, an activation and a multiplication. One matrix that is stored [2*n, k] and has both
+	// gate and up is cut into slices:
 	//
 	//	W: gateUp.Slice(0, n).T(), Up: qkv.Linear{W: gateUp.Slice(n, 2*n).T()}
 	Up Linear
 }
 
-// MatMul computes products of the same X as one: their columns are divided among the workers together,
-// and an item of the work reads its rows of X for columns of several. For example, gate and up of a
-// multilayer perceptron, or matrices of any types and widths:
+// MatMul computes a product, or several of the same X as one: the same elements of the same memory. The
+// columns of all are divided among the workers together, and an item of the work reads its rows of X for
+// columns of several. W may differ in type and width. For example, queries and keys:
 //
 //	err := e.MatMul(
 //		&qkv.Product{X: x, W: wq, Y: q},
@@ -132,6 +134,9 @@ func reworded(err error, format string, product int) error {
 func (p *Product) checkBeside(others []*Product) error {
 	x, first := p.X.region(), others[0].X.region()
 	if x != first || p.X.rows != others[0].X.rows || p.X.cols != others[0].X.cols {
+		if p.X.rows == others[0].X.rows && p.X.cols == others[0].X.cols {
+			return argError("x", len(others), 0, "x is not that of product 0, though both are [%d, %d]: products of one call have the same x in memory", p.X.rows, p.X.cols)
+		}
 		return argError("x", p.X.rows, others[0].X.rows, "x [%d, %d] is not that of product 0 [%d, %d]", p.X.rows, p.X.cols, others[0].X.rows, others[0].X.cols)
 	}
 	y := p.Y.region()
@@ -222,6 +227,9 @@ func (p *Product) part(e *Engine, name, bias string, w *Linear) (part tile.Part,
 		part.Heads, part.Width, part.W = 1, n, w.W.tile()
 	}
 	if k != p.X.cols {
+		if n == p.X.cols && w.Packed == nil {
+			return part, argError(name, k, p.X.cols, "%s has %d rows and %d columns, x has %[3]d columns: weights stored [out, in] are given as %[1]s.T()", name, k, n)
+		}
 		return part, argError(name, k, p.X.cols, "%s has %d rows, x has %d columns", name, k, p.X.cols)
 	}
 	part.Bias = unsafe.Pointer(unsafe.SliceData(w.Bias))
@@ -236,11 +244,11 @@ func (p *Product) up(e *Engine, part *tile.Part) (up tile.Part, err error) {
 	case err != nil:
 		return up, err
 	case p.Activation == NoActivation && gated:
-		return up, argError("up", int(NoActivation), int(SiLU), "up is given, with %d columns, and no activation", p.Up.columns())
+		return up, argError("up", int(NoActivation), int(SiLU), "up is given, with %d columns, and no activation for it to multiply", p.Up.columns())
 	case p.Activation == NoActivation:
 		return up, nil
 	case p.Accumulate:
-		return up, argError("accumulate", int(p.Activation), int(NoActivation), "accumulate is set, and activation is %s", p.Activation.String())
+		return up, argError("accumulate", int(p.Activation), int(NoActivation), "accumulate is set, and activation is %s: there can be one of them", p.Activation.String())
 	}
 	part.Activate, part.Activation = true, p.Activation.kernel()
 	if !gated {

@@ -152,7 +152,7 @@ func TestMatMulSeveralErrors(t *testing.T) {
 			{"w", "qkv: product 0: w is not given", func(p []*qkv.Product) []*qkv.Product { p[0].W = qkv.Matrix{}; return p }},
 			{"bias", "qkv: product 1: bias has length 4, w has 5 columns", func(p []*qkv.Product) []*qkv.Product { p[1].Bias = mem[:4]; return p }},
 			{"y", "qkv: product 1: y has 4 columns, w has 5", func(p []*qkv.Product) []*qkv.Product { p[1].Y = qkv.RowMajor(y[8:], 2, 4); return p }},
-			{"x", "qkv: product 2: x [2, 3] is not that of product 0 [2, 3]", func(p []*qkv.Product) []*qkv.Product { p[2].X = matrix(100, 2, 3); return p }},
+			{"x", "qkv: product 2: x is not that of product 0, though both are [2, 3]: products of one call have the same x in memory", func(p []*qkv.Product) []*qkv.Product { p[2].X = matrix(100, 2, 3); return p }},
 			{"x", "qkv: product 1: x [1, 3] is not that of product 0 [2, 3]", func(p []*qkv.Product) []*qkv.Product {
 				p[1].X, p[1].Y = matrix(0, 1, 3), qkv.RowMajor(y[8:], 1, 5)
 				return p

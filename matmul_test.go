@@ -336,6 +336,7 @@ func TestMatMulErrors(t *testing.T) {
 		arg, want string
 		spoil     func(p *qkv.Product)
 	}{
+		{"w", "qkv: w has 4 rows and 3 columns, x has 3 columns: weights stored [out, in] are given as w.T()", func(p *qkv.Product) { p.W = qkv.RowMajor(w, 4, 3) }},
 		{"w", "qkv: w has 2 rows, x has 3 columns", func(p *qkv.Product) { p.W = qkv.RowMajor(w, 2, 4) }},
 		{"y", "qkv: y has 1 rows, x has 2", func(p *qkv.Product) { p.Y = qkv.RowMajor(y, 1, 4) }},
 		{"y", "qkv: y has 3 columns, w has 4", func(p *qkv.Product) { p.Y = qkv.RowMajor(y, 2, 3) }},
@@ -353,7 +354,7 @@ func TestMatMulErrors(t *testing.T) {
 		{"y", "qkv: y and x share elements", func(p *qkv.Product) { p.X = qkv.RowMajor(y, 2, 3) }},
 		{"y", "qkv: y and w share elements", func(p *qkv.Product) { p.W = qkv.StridedMatrix(y, 0, 3, 4, 1, 1) }},
 		{"w", "qkv: w is given twice, packed with 3 rows and not packed with 3", func(p *qkv.Product) { p.Packed = packed }},
-		{"w", "qkv: w is packed for kernel set none, this engine runs " + e.Kernel().Name, func(p *qkv.Product) { p.W, p.Packed = qkv.Matrix{}, new(qkv.PackedMatrix) }},
+		{"w", "qkv: w is the zero PackedMatrix: Engine.Pack makes one", func(p *qkv.Product) { p.W, p.Packed = qkv.Matrix{}, new(qkv.PackedMatrix) }},
 	}
 	if e.Kernel().Name != "generic" {
 		cases = append(cases, cases[0])

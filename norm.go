@@ -10,17 +10,18 @@ import (
 // A Norm is the operands of [Engine.RMSNorm] and [Engine.LayerNorm]: rows, such as the tokens that a layer
 // takes, each of which is normalised by itself.
 type Norm struct {
-	X Matrix // [rows, n]
+	X Matrix // [rows, n]; written if Add is given
 
-	// Add [rows, n], if given, is added to X before, and X is the sum then: the residual connection
-	// between the parts of a network. X is the sum of all parts so far, and Add the output of the last.
+	// Add [rows, n], if given, is added to X first: X = X + Add is written, and then normalised. That is the
+	// residual connection of a network: X is the residual stream, and Add the output of an attention layer
+	// or a multilayer perceptron. X and Add share no element.
 	Add Matrix
 
 	// Weight [n] is what normalised elements are multiplied by; nil means 1. Models that multiply by
 	// 1 + w (Gemma) add the 1 when they are loaded.
 	Weight []float32
 
-	Bias []float32 // [n], added after that; nil for none. There is Weight too.
+	Bias []float32 // [n], added after that; nil for none. It needs a Weight.
 
 	// Eps is added to the mean square or variance. 0 means 1e-6, and 2^-125 is the least.
 	Eps float32

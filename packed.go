@@ -59,11 +59,12 @@ func (p *PackedMatrix) Bytes() int {
 }
 
 // Pack packs w, [in, out], on all workers, into memory of Go's heap. On Linux it asks for pages of
-// 2 MiB, which are read faster. Weights that are stored [out, in] are packed as w.T(). Beside w and the copy
-// there is no other while it packs, of weights of any type and layout: each worker has some rows of a
-// panel. So a model that is packed matrix by matrix, and gives up what is packed, never holds more than
-// one matrix twice. The error is
-// an [*ArgError], or a [*MemoryError] for more memory than there is.
+// 2 MiB, which are read faster. Weights that are stored [out, in] are packed as w.T().
+//
+// Packing takes no memory beside w and the copy but some rows of a panel for each worker, whatever the
+// type and the layout of w. So a model that is packed matrix by matrix, each given up once it is packed,
+// never holds more than one matrix twice. The error is an [*ArgError], or a [*MemoryError] for more memory
+// than there is.
 func (e *Engine) Pack(w Matrix) (*PackedMatrix, error) { return e.PackHeads(w, 1) }
 
 // PackHeads is Pack of weights whose columns make so many heads of equal width. It is an error if
@@ -113,16 +114,11 @@ func (p *PackedMatrix) part(w tile.Matrix) tile.Part {
 
 // checkSet reports weights that are packed for another kernel set than that of e.
 func (p *PackedMatrix) checkSet(e *Engine, name string) error {
-	if p.set != e.set {
-		return argError(name, 0, 0, "%s is packed for kernel set %s, this engine runs %s", name, p.setName(), e.set.Name)
+	switch p.set {
+	case e.set:
+		return nil
+	case nil:
+		return argError(name, 0, 1, "%s is the zero PackedMatrix: Engine.Pack makes one", name)
 	}
-	return nil
-}
-
-// setName names the kernel set of a packed matrix, of which the zero value has none.
-func (p *PackedMatrix) setName() string {
-	if p.set == nil {
-		return "none"
-	}
-	return p.set.Name
+	return argError(name, 0, 0, "%s is packed for kernel set %s, this engine runs %s", name, p.set.Name, e.set.Name)
 }

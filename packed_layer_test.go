@@ -101,7 +101,7 @@ func TestPackedLayerErrors(t *testing.T) {
 		{"qkv: q weights is packed as 1 heads, the projection has 4", func(c *qkv.LayerConfig) { c.Q = qkv.Linear{Packed: pack(6, 32, 1)} }},
 		{"qkv: k weights has 17 columns, not a multiple of 2 heads", func(c *qkv.LayerConfig) { c.K = qkv.Linear{Packed: pack(6, 17, 1)} }},
 		{"qkv: v weights has 7 rows, q weights has 6", func(c *qkv.LayerConfig) { c.V = qkv.Linear{Packed: pack(7, 16, 2)} }},
-		{"qkv: v weights is packed for kernel set none, this engine runs " + e.Kernel().Name, func(c *qkv.LayerConfig) { c.V = qkv.Linear{Packed: new(qkv.PackedMatrix)} }},
+		{"qkv: v weights is the zero PackedMatrix: Engine.Pack makes one", func(c *qkv.LayerConfig) { c.V = qkv.Linear{Packed: new(qkv.PackedMatrix)} }},
 		{"qkv: q weights is given twice, packed with 6 rows and not packed with 6", func(c *qkv.LayerConfig) { c.Q.Packed = pack(6, 32, 4) }},
 		{"qkv: out weights has 31 rows, the heads have 32 values", func(c *qkv.LayerConfig) { c.Out = qkv.Linear{Packed: pack(31, 5, 1)} }},
 	} {

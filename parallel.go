@@ -7,10 +7,10 @@ import (
 )
 
 // Parallel runs a loop of the caller's on the workers of e, those that its other calls compute on:
-// do(lo, hi) is called once for each chunk [lo, hi) of [0, n), [0, chunk), [chunk, 2*chunk) and so on, of
-// which the last may be shorter. Chunks begin in order, and several run at once. Which they are depends on
-// n and chunk alone, so a partial result for each, put together in their order, is the same for any
-// number of workers. Waking a worker takes some microseconds: a chunk should take ten or more.
+// do(lo, hi) is called once for each chunk of [0, n): [0, chunk), [chunk, 2*chunk) and so on. The last may be
+// shorter. Chunks begin in order, and several run at once. Which they are depends on n and chunk alone. So
+// partial results of chunks, put together in the order of the chunks, are the same for any number of
+// workers. Waking a worker takes some microseconds: a chunk should take ten or more.
 //
 // do may call e, Parallel included: the caller works on its own loop, so that nothing waits for a worker
 // to be free, and each such call brings up to [Config].Workers goroutines of its own. If do panics, no more
@@ -19,7 +19,7 @@ import (
 // It allocates nothing in steady state. A function literal that uses variables around it is itself
 // allocated where it is written; it can be written once and passed again.
 //
-// The error is an [*ArgError]: of an n below 0, a chunk below 1, or no do. No chunk is run then.
+// The error is an [*ArgError] for an n below 0, a chunk below 1, or no do. No chunk is run then.
 func (e *Engine) Parallel(n, chunk int, do func(lo, hi int)) error {
 	_, err := e.parallel(n, chunk, do, nil)
 	return err

@@ -71,8 +71,8 @@ type ProjectionConfig struct {
 	QueryScale func(position int) float32
 
 	// InPlace reads the weights that are not packed yet where they are at each call, as those of a
-	// file mapped into memory. Otherwise they are packed once, which is faster where tokens are few.
-	// A packed copy is float32, whatever the type of the weights: 4 bytes of memory for each.
+	// file mapped into memory. Otherwise NewProjection packs them, into float32 whatever their type: 4 bytes
+	// of memory for each. That is faster where the weights are float32. For other types see [WeightMatrix].
 	InPlace bool
 }
 

@@ -2,7 +2,12 @@ package qkv
 
 import "github.com/qkv-go/qkv/tile"
 
-// A Ranked is an element of a list, such as the logit of a token: its Value and its Index.
+// A Ranked is an element of a list, such as the logit of a token:
+//
+//	type Ranked struct {
+//		Value float32
+//		Index int // the token
+//	}
 type Ranked = tile.Ranked
 
 // ArgMax returns the index of the greatest element of x, the first of those that are equal: the next token
@@ -18,9 +23,9 @@ func (e *Engine) ArgMax(x []float32) int {
 
 // TopK puts the len(top) greatest elements of x [vocab] into top, the greatest first, and of those that are
 // equal the one with the lower index, and returns how many there are: len(top), or the elements that are
-// not NaN, if they are fewer. A NaN is never among them. x is read once, as by ArgMax, and each element that
-// is greater than the least in top so far costs some steps more, the logarithm of len(top): few do in lists in
-// no order, and all in those that ascend. It panics on an Engine that New has not made.
+// not NaN, if they are fewer. A NaN is never among them. x is read once, as by ArgMax. An element that
+// is greater than the least in top so far costs more, by the logarithm of len(top): in a list in no
+// order few are, in an ascending one all. It panics on an Engine that New has not made.
 func (e *Engine) TopK(top []Ranked, x []float32) int {
 	if e.ready() != nil {
 		panic("qkv: " + noEngine)

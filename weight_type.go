@@ -68,15 +68,19 @@ func (t WeightType) size(name string, n int) (int, error) {
 }
 
 // Quantize makes blocks of the values of src in dst. Those of ggml's types are what its
-// quantize_row_*_ref functions make, see docs/numerics.md. There is none for WeightInt8, see
-// [QuantizeInt8], and for the types from WeightQ2_K to WeightQ6_K. The error is an [*ArgError]; nothing
-// has been written then.
+// quantize_row_*_ref functions make, see docs/numerics.md. It makes none of WeightInt8, see
+// [QuantizeInt8], nor of the types from WeightQ2_K to WeightQ6_K, which are read from files alone. The
+// error is an [*ArgError]; nothing has been written then.
 func Quantize(t WeightType, dst []byte, src []float32) error {
 	if err := t.check("dst"); err != nil {
 		return err
 	}
 	if !kernel.Weight(t).Encodes() {
-		return argError("dst", int(t), int(WeightQ8_0), "dst is of type %v, which is only read", t)
+		instead := ""
+		if t == WeightInt8 {
+			instead = ": QuantizeInt8 does"
+		}
+		return argError("dst", int(t), int(WeightQ8_0), "dst is of type %v, which Quantize does not make%s", t, instead)
 	}
 	size, err := t.size("src", len(src))
 	if err != nil {

@@ -469,7 +469,11 @@ func TestQuantize(t *testing.T) {
 		dst := make([]byte, 512/n*size)
 		err := qkv.Quantize(typ, dst, src)
 		if typ == qkv.WeightInt8 || typ >= qkv.WeightQ2_K && typ <= qkv.WeightQ6_K {
-			if want := fmt.Sprintf("qkv: dst is of type %v, which is only read", typ); err == nil || err.Error() != want {
+			want := fmt.Sprintf("qkv: dst is of type %v, which Quantize does not make", typ)
+			if typ == qkv.WeightInt8 {
+				want += ": QuantizeInt8 does"
+			}
+			if err == nil || err.Error() != want {
 				t.Errorf("error %v, want %q", err, want)
 			}
 			continue
