@@ -77,7 +77,7 @@ func readmeWeights(e *qkv.Engine, data []byte, embedding qkv.Matrix, ids []int32
 	if err != nil {
 		return nil, err
 	}
-	err = e.Lookup(qkv.RowMajor(x, seq, model), embedding, ids) // rows of a table, of any type; LookupPacked has them of a packed one
+	err = e.Lookup(qkv.RowMajor(x, seq, model), embedding, ids) // rows of a table of any type; or e.LookupPacked
 	return packed, err
 }
 
