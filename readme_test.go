@@ -71,6 +71,30 @@ func readmeLayer(e *qkv.Engine, wq, wk, wv, wo, bq, x, y []float32, model, seq, 
 	return err
 }
 
+func readmeRest(e *qkv.Engine, x, h, gate, up, hidden, down, out qkv.Matrix, norm, logits []float32, vocab int, top []qkv.Ranked) (_ int, err error) {
+	err = e.RMSNorm(&qkv.Norm{X: x, Add: h, Weight: norm, Y: h}) // x = x + h, and h is the norm of that
+	if err != nil {
+		return 0, err
+	}
+	err = e.MatMul(&qkv.Product{X: h, W: gate.T(), Activation: qkv.SiLU, Up: qkv.Linear{W: up.T()}, Y: hidden})
+	if err != nil {
+		return 0, err
+	}
+	err = e.MatMul(&qkv.Product{X: hidden, W: down.T(), Y: x, Accumulate: true})
+	if err != nil {
+		return 0, err
+	}
+	if err = e.RMSNorm(&qkv.Norm{X: x, Y: h}); err != nil {
+		return 0, err
+	}
+	err = e.MatMul(&qkv.Product{X: h, W: out.T(), Y: qkv.RowMajor(logits, 1, vocab)}) // h: the norm of the last x
+	if err != nil {
+		return 0, err
+	}
+	n := e.TopK(top, logits) // top []qkv.Ranked, the greatest first; ArgMax for that alone
+	return n, nil
+}
+
 func readmeWeights(e *qkv.Engine, data []byte, embedding qkv.Matrix, ids []int32, x []float32, model, seq, heads, dim int) (*qkv.PackedMatrix, error) {
 	wq := qkv.WeightMatrix(qkv.WeightQ4_K, data, heads*dim, model) // data: where a mapped file has the tensor
 	packed, err := e.PackHeads(wq.T(), heads)
@@ -106,6 +130,14 @@ func TestReadmeSnippets(t *testing.T) {
 		t.Errorf("%v, error %v", y[0], err)
 	}
 
+	matrix := func(rows, cols int, data ...float32) qkv.Matrix { return qkv.RowMajor(data, rows, cols) }
+	stream, top := []float32{0, 1}, make([]qkv.Ranked, 2)
+	gate, up, down, logits := matrix(1, 2, 1, 1), matrix(1, 2, 1, -1), matrix(2, 1, 1, 1), matrix(3, 2, 1, 1, 3, 3, 2, 2)
+	n, err := readmeRest(e, qkv.RowMajor(stream, 1, 2), matrix(1, 2, 2, 1), gate, up, matrix(1, 1, 0), down, logits, ones(2), make([]float32, 3), 3, top)
+	if err != nil || n != 2 || top[0].Index != 1 || top[1].Index != 2 || stream[0] != 2 || stream[1] != 2 {
+		t.Errorf("%d tokens %v, x is %v, error %v", n, top, stream, err)
+	}
+
 	x := make([]float32, 2*256)
 	table := qkv.WeightMatrix(qkv.WeightBFloat16, slices.Repeat([]byte{0x80, 0x3f}, 3*256), 3, 256)
 	if packed, err := readmeWeights(e, make([]byte, 32*144), table, []int32{2, 0}, x, 256, 2, 4, 8); err != nil || packed.Cols() != 32 || x[511] != 1 {
@@ -123,7 +155,7 @@ func TestReadmeSnippets(t *testing.T) {
 	}
 	space := regexp.MustCompile(`\s+`)
 	plain := func(s string) string { return space.ReplaceAllString(s, " ") }
-	functions := strings.Split(string(source), "\nfunc ")[1:5]
+	functions := strings.Split(string(source), "\nfunc ")[1:6]
 	snippets := regexp.MustCompile("(?s)```go\n(.*?)```").FindAllStringSubmatch(string(readme), -1)
 	if len(snippets) != len(functions) {
 		t.Fatalf("README.md has %d snippets, here are %d", len(snippets), len(functions))

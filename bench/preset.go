@@ -240,7 +240,7 @@ func Presets() []Preset {
 		},
 		{
 			Name:    "weights",
-			About:   "matrix products by weights in the types of model files, where they are",
+			About:   "matrix products by weights in the types of model files, in place; takes minutes",
 			Workers: []int{1, 0},
 			Works:   byWeights("n=4096,k=4096", []int{1, 2, 4, 8, 16, 64, 512}, "float32", "float16", "bfloat16", "q8_0", "q4_0", "q4_k", "q6_k"),
 		},

@@ -19,9 +19,8 @@ type Product struct {
 	InPlace bool           // W is read where it is, otherwise a packed copy of float32
 }
 
-// ParseProduct reads m=512,n=4096,k=4096, by packed weights of float32. w=q4_k adds the type of
-// weights that are read in place, by its name in small letters, and packed=1 that they are packed
-// after all.
+// ParseProduct reads m=512,n=4096,k=4096, by packed weights of float32. w=q4_k is the type of weights
+// that are read in place, by its name in small letters, and packed=1 beside it has them packed.
 func ParseProduct(text string) (Product, error) {
 	var p Product
 	packed := 0
