@@ -1,0 +1,290 @@
+//go:build linux || darwin
+
+package qkv_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"testing"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/qkv-go/qkv"
+)
+
+// Edges is memory between pages that fault, a region for each operand.
+type edges struct {
+	regions [][]byte
+	used    int
+	r       *rand.Rand
+}
+
+const edgeRegion = 1 << 20
+
+// bytes returns n bytes that end, or begin, where an access faults.
+func (m *edges) bytes(t *testing.T, n int, back bool) []byte {
+	t.Helper()
+	if m.used == len(m.regions) {
+		page := os.Getpagesize()
+		mem, err := unix.Mmap(-1, 0, edgeRegion+2*page, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
+		must(err)
+		t.Cleanup(func() { must(unix.Munmap(mem)) })
+		must(unix.Mprotect(mem[:page], unix.PROT_NONE))
+		must(unix.Mprotect(mem[page+edgeRegion:], unix.PROT_NONE))
+		m.regions = append(m.regions, mem[page:][:edgeRegion:edgeRegion])
+	}
+	all := m.regions[m.used]
+	m.used++
+	if back {
+		return all[edgeRegion-n:]
+	}
+	return all[:n:n]
+}
+
+// floats moves numbers to an edge.
+func (m *edges) floats(t *testing.T, x []float32) []float32 {
+	if len(x) == 0 {
+		return x
+	}
+	b := m.bytes(t, 4*len(x), m.r.IntN(3) > 0)
+	to := unsafe.Slice((*float32)(unsafe.Pointer(&b[0])), len(x))
+	copy(to, x)
+	return to
+}
+
+// move moves the elements of a matrix to an edge.
+func (m *edges) move(t *testing.T, x *matrix) *matrix {
+	to := *x
+	to.data = m.floats(t, x.data)
+	return &to
+}
+
+// An edgeWeights is weights of a product that can be moved, and what they stand for.
+type edgeWeights struct {
+	typ        qkv.WeightType
+	data       []byte
+	scales     []float32
+	rows, cols int // stored
+	group      int
+	transposed bool
+	in, out    [2]int // the rows and columns that are taken
+}
+
+// newEdgeWeights draws weights [in, out], mostly a part of those that are stored.
+func newEdgeWeights(r *rand.Rand, in, out int) *edgeWeights {
+	w := &edgeWeights{typ: weightTypes[r.IntN(len(weightTypes))], transposed: r.IntN(4) > 0}
+	from := func(n int) [2]int { lo := r.IntN(3) / 2 * r.IntN(9); return [2]int{lo, lo + n} }
+	w.in, w.out = from(in), from(out)
+	rows, cols := w.in[1], w.out[1]
+	if w.transposed {
+		rows, cols = cols, rows
+	}
+	block, size := w.typ.Block()
+	cols = (cols + block - 1) / block * block
+	w.rows, w.cols = rows, cols
+	for range rows * cols / block {
+		values := draw(block, func() float32 { return float32(r.NormFloat64()) })
+		b := make([]byte, size)
+		if qkv.Quantize(w.typ, b, values) != nil {
+			for i := range b {
+				b[i] = byte(r.Uint32())
+			}
+			if w.typ != qkv.WeightInt8 { // scales are half-precision numbers
+				for _, i := range []int{0, 2, size - 4, size - 2} {
+					b[i+1] = b[i+1]&0x80 | 0x2c
+				}
+			}
+		}
+		w.data = append(w.data, b...)
+	}
+	if w.typ == qkv.WeightInt8 {
+		w.group = drawn(r, 1, 3, 7, 48, 256, cols, 2*cols)
+		w.scales = draw(rows*((cols-1)/w.group+1), func() float32 { return float32(r.NormFloat64() / 64) })
+	}
+	return w
+}
+
+// matrix returns the weights.
+func (w *edgeWeights) matrix() qkv.Matrix {
+	m := qkv.WeightMatrix(w.typ, w.data, w.rows, w.cols)
+	if w.typ == qkv.WeightInt8 {
+		m = qkv.Int8Matrix(unsafe.Slice((*int8)(unsafe.Pointer(&w.data[0])), len(w.data)), w.scales, w.rows, w.cols, w.group)
+	}
+	if w.transposed {
+		m = m.T()
+	}
+	return m.Slice(w.in[0], w.in[1]).T().Slice(w.out[0], w.out[1]).T()
+}
+
+// move moves the weights to edges, at any address.
+func (w *edgeWeights) move(t *testing.T, m *edges) *edgeWeights {
+	to := *w
+	to.data = m.bytes(t, len(w.data), m.r.IntN(3) > 0)
+	copy(to.data, w.data)
+	to.scales = m.floats(t, w.scales)
+	return &to
+}
+
+// values returns a copy as float32.
+func (w *edgeWeights) values(e *qkv.Engine) qkv.Matrix {
+	m := w.matrix()
+	ids := make([]int32, m.Rows())
+	for i := range ids {
+		ids[i] = int32(i)
+	}
+	to := qkv.RowMajor(make([]float32, m.Rows()*m.Cols()), m.Rows(), m.Cols())
+	must(e.Lookup(to, m, ids))
+	return to
+}
+
+// TestEdgesProduct: products by weights of any type, cut anywhere, gated or not, one or several, read and
+// write nothing beside their operands, wherever these begin and end, and have the bits of the generic set.
+func TestEdgesProduct(t *testing.T) {
+	r := rand.New(rand.NewPCG(71, 72))
+	m := &edges{r: r}
+	plain := newAttention(t, qkv.Config{Kernel: "generic", Workers: 1})
+	rounds := 150
+	if testing.Short() || raceEnabled {
+		rounds = 40
+	}
+	for round := range rounds {
+		rows, in := drawn(r, 1, 2, 3, 5, 8, 15, 16, 17, 33, 40, 66), drawn(r, 1, 7, 31, 32, 33, 64, 100, 255, 256, 257, 300, 512, 520)
+		x := newMatrix(drawn(r, matrixLayouts...), rows, in, normal(uint64(round)))
+		n := 1 + r.IntN(3)
+		what := fmt.Sprintf("round %d, %d x %d", round, rows, in)
+		type part struct {
+			w, up       *edgeWeights
+			bias, bias2 []float32
+			y           *matrix
+			add         bool
+			act         qkv.Activation
+		}
+		var parts []part
+		for range n {
+			out := 1 + r.IntN(70)
+			p := part{w: newEdgeWeights(r, in, out), y: newMatrix(drawn(r, matrixLayouts...), rows, out, normal(uint64(out))), add: r.IntN(3) == 0}
+			what += fmt.Sprintf(", %d by %v %v %v of %d x %d in groups of %d", out, p.w.typ, p.w.in, p.w.out, p.w.rows, p.w.cols, p.w.group)
+			if r.IntN(2) == 0 {
+				p.bias = draw(out, normal(uint64(round)))
+			}
+			if !p.add && r.IntN(2) == 0 {
+				p.act = drawn(r, activations...)
+				if r.IntN(2) == 0 {
+					p.up = newEdgeWeights(r, in, out)
+					what += fmt.Sprintf(" up %v %v %v", p.up.typ, p.up.in, p.up.out)
+					if r.IntN(2) == 0 {
+						p.bias2 = draw(out, normal(uint64(round)))
+					}
+				}
+			}
+			parts = append(parts, p)
+		}
+		var want [][]float32
+		for _, p := range parts {
+			y := p.y.clone("rows")
+			q := qkv.Product{X: x.matrix(), W: p.w.values(plain), Bias: p.bias, Y: y.matrix(), Accumulate: p.add, Activation: p.act}
+			if p.up != nil {
+				q.Up = qkv.Linear{W: p.up.values(plain), Bias: p.bias2}
+			}
+			must(plain.MatMul(&q))
+			want = append(want, y.values())
+		}
+		for _, set := range sets() {
+			e := newAttention(t, qkv.Config{Kernel: set, Workers: 1 + r.IntN(3)})
+			m.used = 0
+			mx := m.move(t, x)
+			var products []*qkv.Product
+			var ys []*matrix
+			for _, p := range parts {
+				y := m.move(t, p.y)
+				q := qkv.Product{X: mx.matrix(), W: p.w.move(t, m).matrix(), Bias: m.floats(t, p.bias), Y: y.matrix(), Accumulate: p.add, Activation: p.act}
+				if p.up != nil {
+					q.Up = qkv.Linear{W: p.up.move(t, m).matrix(), Bias: m.floats(t, p.bias2)}
+				}
+				if r.IntN(4) == 0 {
+					packed, err := e.Pack(q.W)
+					must(err)
+					q.W, q.Packed = qkv.Matrix{}, packed
+				}
+				products, ys = append(products, &q), append(ys, y)
+			}
+			must(e.MatMul(products...))
+			for i, y := range ys {
+				y.checkGaps(t)
+				sameBits(t, fmt.Sprintf("%s, kernel %s, product %d", what, set, i), y.values(), want[i])
+			}
+			sameBits(t, what+", x", mx.data, x.data)
+		}
+	}
+}
+
+// TestEdgesRows is TestEdgesProduct of norms and of rows of tables.
+func TestEdgesRows(t *testing.T) {
+	r := rand.New(rand.NewPCG(73, 74))
+	m := &edges{r: r}
+	plain := newAttention(t, qkv.Config{Kernel: "generic", Workers: 1})
+	rounds := 200
+	if testing.Short() || raceEnabled {
+		rounds = 50
+	}
+	for round := range rounds {
+		next := normal(uint64(round))
+		rows, cols := drawn(r, 1, 2, 3, 9), drawn(r, 1, 2, 7, 15, 16, 17, 31, 63, 64, 65, 100, 1000, 5000)
+		layout := func() string { return drawn(r, matrixLayouts...) }
+		c := normCase{x: newMatrix(layout(), rows, cols, next), y: newMatrix(layout(), rows, cols, next), centred: r.IntN(2) == 0}
+		if r.IntN(2) == 0 {
+			c.add = newMatrix(layout(), rows, cols, next)
+		}
+		if r.IntN(3) > 0 {
+			c.weight = draw(cols, next)
+			if r.IntN(2) == 0 {
+				c.bias = draw(cols, next)
+			}
+		}
+		w := newEdgeWeights(r, 1+r.IntN(40), 1+r.IntN(300))
+		table := w.values(plain)
+		ids := draw(7, func() int32 { return int32(r.IntN(table.Rows())) })
+		found := qkv.RowMajor(make([]float32, len(ids)*table.Cols()), len(ids), table.Cols())
+		must(plain.Lookup(found, table, ids))
+		values := (&matrix{data: make([]float32, len(ids)*table.Cols()), rows: len(ids), cols: table.Cols(), row: table.Cols(), col: 1})
+		must(plain.Lookup(values.matrix(), table, ids))
+
+		alone := c
+		alone.x, alone.y = c.x.clone("rows"), c.y.clone("rows")
+		must(alone.run(plain))
+		for _, set := range sets() {
+			e := newAttention(t, qkv.Config{Kernel: set, Workers: 1 + r.IntN(3)})
+			what := fmt.Sprintf("round %d, kernel %s, %d x %d", round, set, rows, cols)
+			m.used = 0
+			edge := c
+			edge.x, edge.y, edge.weight, edge.bias = m.move(t, c.x), m.move(t, c.y), m.floats(t, c.weight), m.floats(t, c.bias)
+			if c.add != nil {
+				edge.add = m.move(t, c.add)
+			}
+			must(edge.run(e))
+			sameBits(t, what, edge.y.values(), alone.y.values())
+			sameBits(t, what+", x", edge.x.values(), alone.x.values())
+			edge.x.checkGaps(t)
+			edge.y.checkGaps(t)
+
+			dst := m.move(t, newMatrix(layout(), len(ids), table.Cols(), next))
+			moved := w.move(t, m)
+			must(e.Lookup(dst.matrix(), moved.matrix(), ids))
+			what += fmt.Sprintf(", table %v %v %v", w.typ, w.in, w.out)
+			sameBits(t, what, dst.values(), values.values())
+			dst.checkGaps(t)
+			packed, err := e.Pack(moved.matrix().T())
+			must(err)
+			dst = m.move(t, newMatrix(layout(), len(ids), table.Cols(), next))
+			must(e.LookupPacked(dst.matrix(), packed, ids))
+			sameBits(t, what+", packed", dst.values(), values.values())
+			dst.checkGaps(t)
+			if !slices.Equal(moved.data, w.data) {
+				t.Fatalf("%s: the table was written", what)
+			}
+		}
+	}
+}
