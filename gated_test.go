@@ -320,6 +320,7 @@ func TestGatedDivision(t *testing.T) {
 		rounds = 20
 	}
 	copies, blocks := 0, 0
+	tall := false // a set whose micro-tiles have rows enough for blocks that are copied, and narrow panels
 	for round := range rounds {
 		rows := []int{1, 5, 16, 40, 130, 300}[r.IntN(6)]
 		depth := []int{7, 64, 270, 520}[r.IntN(4)]
@@ -356,6 +357,7 @@ func TestGatedDivision(t *testing.T) {
 			if info.Missing != 0 {
 				continue
 			}
+			tall = tall || info.Set.Rows > 5 && info.Set.Lanes < 64
 			e := tile.New(kernel.Checked(info.Set), tile.Caches{L1: 8 << 10, L2: l2}, false, tile.Tuning{})
 			plain := p
 			plain.Parts = slices.Clone(p.Parts)
@@ -400,7 +402,7 @@ func TestGatedDivision(t *testing.T) {
 			}
 		}
 	}
-	if copies == 0 || blocks == 0 {
+	if tall && copies == 0 || blocks == 0 {
 		t.Errorf("%d products copy X, %d blocks of rows beyond the first", copies, blocks)
 	}
 }
