@@ -146,7 +146,7 @@ func (s packing) Paths(in Inputs, workers int) ([]Path, error) {
 	}
 	p.InPlace = false
 	if w, ok := in.(*WeightInputs); ok {
-		return p.paths(e, w.X, w.Matrix(), w.Y)
+		return p.paths(e, w.X, w.matrix(), w.Y)
 	}
 	w := in.(*ProductInputs)
 	return p.paths(e, w.X, qkv.RowMajor(w.W, p.N, p.K), w.Y)
@@ -198,7 +198,7 @@ func (s engine) Paths(in Inputs, workers int) ([]Path, error) {
 		p := in.Product
 		return p.paths(e, in.X, qkv.RowMajor(in.W, p.N, p.K), in.Y)
 	case *WeightInputs:
-		return in.Product.paths(e, in.X, in.Matrix(), in.Y)
+		return in.Product.paths(e, in.X, in.matrix(), in.Y)
 	case *ProjectionInputs:
 		return s.projection(e, in)
 	case *AppendInputs:

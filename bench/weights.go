@@ -110,8 +110,8 @@ func (in *WeightInputs) Spoil() {
 	}
 }
 
-// Matrix returns the weights [N, K].
-func (in *WeightInputs) Matrix() qkv.Matrix {
+// matrix returns the weights [N, K].
+func (in *WeightInputs) matrix() qkv.Matrix {
 	p := in.Product
 	if p.Weights == qkv.WeightInt8 {
 		return qkv.Int8Matrix(unsafe.Slice((*int8)(unsafe.Pointer(&in.Data[0])), len(in.Data)), in.Scales, p.N, p.K, 0)
@@ -119,8 +119,8 @@ func (in *WeightInputs) Matrix() qkv.Matrix {
 	return qkv.WeightMatrix(p.Weights, in.Data, p.N, p.K)
 }
 
-// Row returns the values of row j of the weights.
-func (in *WeightInputs) Row(j int) []float32 {
+// row returns the values of row j of the weights.
+func (in *WeightInputs) row(j int) []float32 {
 	row, size := make([]float32, in.Product.K), len(in.Data)/in.Product.N
 	if err := qkv.Dequantize(in.Product.Weights, row, in.Data[j*size:][:size]); err != nil {
 		panic(err) // of a type and a size that were checked
@@ -136,5 +136,5 @@ func (in *WeightInputs) Row(j int) []float32 {
 // Check compares elements of Y with float64, 64 of each of at most so many rows, as that of
 // [ProductInputs] does: the weights are what [qkv.Dequantize] says.
 func (in *WeightInputs) Check(ctx context.Context, rows int, path *Path) (Check, error) {
-	return in.Product.check(ctx, rows, path, in.X, in.Y, in.Row)
+	return in.Product.check(ctx, rows, path, in.X, in.Y, in.row)
 }

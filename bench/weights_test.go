@@ -44,7 +44,7 @@ func TestProductWeights(t *testing.T) {
 		}
 		sum := 0.0
 		for j := range p.N {
-			for _, x := range in.Row(j) {
+			for _, x := range in.row(j) {
 				sum += float64(x) * float64(x)
 			}
 		}

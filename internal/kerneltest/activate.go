@@ -30,12 +30,13 @@ func (s *suite) activate(int) {
 				read := append([]layout{{"one row", 0, 1}, {"overlapping", 1, 1}}, rows...)
 				gate, up, dst := read[s.IntN(len(read))], read[s.IntN(len(read))], rows[s.IntN(len(rows))]
 				gu := choose(s.Rand, []gen{one, normal, normal.with(special, 8), bits})
-				place := s.IntN(5) // 1: of Gate, 2: of Up, 3: of both
-				gated := place == 2 || place == 3 || s.IntN(3) > 0
-				if place == 1 || place == 3 {
+				place := s.IntN(5)
+				inGate, inUp := place&1 != 0, place&2 != 0 // Dst is Gate, Up, both or, for 0 and 4, neither
+				gated := inUp || s.IntN(3) > 0
+				if inGate {
 					gate = dst
 				}
-				if place == 2 || place == 3 {
+				if inUp {
 					up = dst
 				}
 				s.begin()
@@ -44,23 +45,23 @@ func (s *suite) activate(int) {
 					DstStride: dst.outer, Rows: n, Cols: cols, Kind: kind,
 				}
 				switch {
-				case place == 3:
+				case inGate && inUp:
 					a.Up, a.UpStride = a.Gate, a.GateStride
 				case gated:
 					a.Up, a.UpStride = s.strided("Up", n, up.outer, cols, 1, gu), up.outer
 				}
-				switch place {
-				case 1, 3:
+				switch {
+				case inGate:
 					a.Dst = a.Gate
-				case 2:
+				case inUp:
 					a.Dst = a.Up
 				default:
 					a.Dst = s.strided("Dst", n, dst.outer, cols, 1, unwritten)
 				}
 				got := a
 				what := func() string {
-					return fmt.Sprintf("Activate %v rows=%d cols=%d Gate=%v %s Up=%v %v %s Dst=%v place=%d",
-						kind, n, cols, gate, g.name, gated, up, gu.name, dst, place)
+					return fmt.Sprintf("Activate %v rows=%d cols=%d Gate=%v %s Up=%v %v %s Dst=%v in Gate=%v, in Up=%v",
+						kind, n, cols, gate, g.name, gated, up, gu.name, dst, inGate, inUp)
 				}
 				s.check(what, func() { activate(&a) }, func() { s.set.Activate(&got) })
 				unchanged(s, what, got, a)
