@@ -140,6 +140,18 @@ func (w *edgeWeights) values(e *qkv.Engine) qkv.Matrix {
 	return to
 }
 
+// edgeNumbers draws what operands have: normal numbers, zeros of both signs, or any.
+func edgeNumbers(r *rand.Rand) func() float32 {
+	few := [][]float32{nil, {0, -1 / posInf}, {0, -1 / posInf, 1, -1, 1e-45, -1e-45}, {nan, posInf, negInf, 0, -1 / posInf, 1, -1e38, 1e38, 1e-38}}[r.IntN(4)]
+	many := r.IntN(2) == 0
+	return func() float32 {
+		if few != nil && (many || r.IntN(100) == 0) {
+			return few[r.IntN(len(few))]
+		}
+		return float32(r.NormFloat64())
+	}
+}
+
 // TestEdgesProduct: products by weights of any type, cut anywhere, gated or not, one or several, read and
 // write nothing beside their operands, wherever these begin and end, and have the bits of the generic set.
 func TestEdgesProduct(t *testing.T) {
@@ -152,7 +164,8 @@ func TestEdgesProduct(t *testing.T) {
 	}
 	for round := range rounds {
 		rows, in := drawn(r, 1, 2, 3, 5, 8, 15, 16, 17, 33, 40, 66), drawn(r, 1, 7, 31, 32, 33, 64, 100, 255, 256, 257, 300, 512, 520)
-		x := newMatrix(drawn(r, matrixLayouts...), rows, in, normal(uint64(round)))
+		next := edgeNumbers(r)
+		x := newMatrix(drawn(r, matrixLayouts...), rows, in, next)
 		n := 1 + r.IntN(3)
 		what := fmt.Sprintf("round %d, %d x %d", round, rows, in)
 		type part struct {
@@ -165,10 +178,10 @@ func TestEdgesProduct(t *testing.T) {
 		var parts []part
 		for range n {
 			out := 1 + r.IntN(70)
-			p := part{w: newEdgeWeights(r, in, out), y: newMatrix(drawn(r, matrixLayouts...), rows, out, normal(uint64(out))), add: r.IntN(3) == 0}
+			p := part{w: newEdgeWeights(r, in, out), y: newMatrix(drawn(r, matrixLayouts...), rows, out, next), add: r.IntN(3) == 0}
 			what += fmt.Sprintf(", %d by %v %v %v of %d x %d in groups of %d", out, p.w.typ, p.w.in, p.w.out, p.w.rows, p.w.cols, p.w.group)
 			if r.IntN(2) == 0 {
-				p.bias = draw(out, normal(uint64(round)))
+				p.bias = draw(out, next)
 			}
 			if !p.add && r.IntN(2) == 0 {
 				p.act = drawn(r, activations...)
@@ -176,7 +189,7 @@ func TestEdgesProduct(t *testing.T) {
 					p.up = newEdgeWeights(r, in, out)
 					what += fmt.Sprintf(" up %v %v %v", p.up.typ, p.up.in, p.up.out)
 					if r.IntN(2) == 0 {
-						p.bias2 = draw(out, normal(uint64(round)))
+						p.bias2 = draw(out, next)
 					}
 				}
 			}

@@ -416,6 +416,7 @@ func TestMatrixRepeated(t *testing.T) {
 }
 
 func TestMatrixSlice(t *testing.T) {
+	e := newAttention(t, qkv.Config{})
 	m := qkv.RowMajor(make([]float32, 12), 4, 3)
 	if s := m.Slice(1, 3); s.Rows() != 2 || s.Cols() != 3 {
 		t.Errorf("%d x %d", s.Rows(), s.Cols())
@@ -424,6 +425,18 @@ func TestMatrixSlice(t *testing.T) {
 	y := []float32{canary}
 	if err := qkv.MatMul(&qkv.Product{X: far, W: qkv.RowMajor([]float32{1, 1, 1, 1}, 4, 1), Y: qkv.RowMajor(y, 1, 1)}); err == nil {
 		t.Errorf("rows beyond what an int counts: %v", y)
+	}
+	// Offsets that go round all ints come back to where the elements are.
+	const most = math.MaxInt
+	for _, far := range []qkv.Matrix{
+		qkv.StridedMatrix(y, 0, most, most, most, 1).Slice(1, most).Slice(1, 2).T().Slice(2, 3),
+		qkv.StridedMatrix(y, most, most, most, most, 1).Slice(1, 2).T().Slice(2, 3),
+		qkv.StridedMatrix(y, most, 4, 4, 1, 1).Slice(1, 2).T().Slice(0, 1),
+		qkv.StridedMatrix(y, -2, most, 4, -most, most).Slice(1, 2).T().Slice(1, 2).T(),
+		qkv.StridedMatrix(y, 0, 4, 1, most/2+1, 1).Slice(3, 4).T(),
+		qkv.StridedMatrix(y, 0, 4, 4, most/2+1, most/2+1).Slice(2, 4).Slice(1, 2).T().Slice(1, 2).T(),
+	} {
+		isArgError(t, "an offset that is no int", e.MatMul(&qkv.Product{X: far, W: qkv.RowMajor([]float32{1}, 1, 1), Y: qkv.RowMajor(make([]float32, 1), 1, 1)}), "x begins at element")
 	}
 	defer func() {
 		if recover() == nil {

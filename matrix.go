@@ -1,6 +1,7 @@
 package qkv
 
 import (
+	"math"
 	"strconv"
 	"unsafe"
 
@@ -60,9 +61,22 @@ func (m Matrix) Slice(lo, hi int) Matrix {
 	if lo < 0 || hi < lo || hi > m.rows {
 		panic("qkv: Matrix.Slice outside of the matrix")
 	}
-	m.offset += mul(lo, m.rowStride) // where that is too far, the next check says so
+	m.offset = further(m.offset, mul(lo, m.rowStride))
 	m.rows = hi - lo
 	return m
+}
+
+// further returns an offset that is a step on. Where that is no int it is the least one, which no step leaves:
+// the next check says so.
+func further(offset, step int) int {
+	sum := offset + step
+	switch {
+	case step == 0:
+		return offset
+	case offset == math.MinInt, abs(step) == math.MaxInt, (sum > offset) != (step > 0):
+		return math.MinInt
+	}
+	return sum
 }
 
 // elements returns the number of elements that there are in memory.
