@@ -101,7 +101,10 @@ func (m *Matrix) checkHeads(name string, heads int) error {
 	if err := m.checkWeights(name); err != nil {
 		return err
 	}
-	if heads < 1 || m.cols%heads != 0 {
+	if heads < 1 {
+		return argError(name, heads, 1, "%s has %d columns for %d heads, at least 1 is needed", name, m.cols, heads)
+	}
+	if m.cols%heads != 0 {
 		return argError(name, m.cols, heads, "%s has %d columns, not a multiple of %d heads", name, m.cols, heads)
 	}
 	return nil

@@ -141,7 +141,10 @@ func (e *Engine) NewProjection(cfg ProjectionConfig) (*Projection, error) {
 		if err != nil {
 			return nil, err
 		}
-		if heads[i] < 1 || cols%heads[i] != 0 {
+		if heads[i] < 1 {
+			return nil, argError(name, heads[i], 1, "%s has %d columns for %d heads, at least 1 is needed", name, cols, heads[i])
+		}
+		if cols%heads[i] != 0 {
 			return nil, argError(name, cols, heads[i], "%s has %d columns, not a multiple of %d heads", name, cols, heads[i])
 		}
 		if n := l.Packed.Heads(); l.Packed != nil && n != heads[i] {
@@ -157,7 +160,11 @@ func (e *Engine) NewProjection(cfg ProjectionConfig) (*Projection, error) {
 		if first == "" {
 			first, p.in = name, rows
 		} else if rows != p.in {
-			return nil, argError(name, rows, p.in, "%s has %d rows, %s has %d", name, rows, first, p.in)
+			stored := ""
+			if cols == p.in && l.Packed == nil {
+				stored = ": weights stored [out, in] are given as W.T()"
+			}
+			return nil, argError(name, rows, p.in, "%s has %d rows, %s has %d%s", name, rows, first, p.in, stored)
 		}
 		if err := p.checkEpilogue(i, width); err != nil {
 			return nil, err

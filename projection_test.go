@@ -182,8 +182,9 @@ func TestProjectionErrors(t *testing.T) {
 	}{
 		{"qkv: the projection has 0 matrices of weights, at least 1 is needed", func(c *qkv.ProjectionConfig) { *c = qkv.ProjectionConfig{Heads: 4} }},
 		{"qkv: q weights has 32 columns, not a multiple of 5 heads", func(c *qkv.ProjectionConfig) { c.Heads = 5 }},
-		{"qkv: q weights has 32 columns, not a multiple of 0 heads", func(c *qkv.ProjectionConfig) { c.Heads = 0 }},
-		{"qkv: k weights has 16 columns, not a multiple of -2 heads", func(c *qkv.ProjectionConfig) { c.KVHeads = -2 }},
+		{"qkv: q weights has 32 columns for 0 heads, at least 1 is needed", func(c *qkv.ProjectionConfig) { c.Heads = 0 }},
+		{"qkv: k weights has 16 columns for -2 heads, at least 1 is needed", func(c *qkv.ProjectionConfig) { c.KVHeads = -2 }},
+		{"qkv: k weights has 16 rows, q weights has 6: weights stored [out, in] are given as W.T()", func(c *qkv.ProjectionConfig) { c.K = weights(16, 6) }},
 		{"qkv: v weights has 7 rows, q weights has 6", func(c *qkv.ProjectionConfig) { c.V = weights(7, 16) }},
 		{"qkv: k bias has length 3, k weights has 16 columns", func(c *qkv.ProjectionConfig) { c.K.Bias = make([]float32, 3) }},
 		{"qkv: v weights has 0 columns, at least 1 is needed", func(c *qkv.ProjectionConfig) { c.V.W = qkv.RowMajor(nil, 6, 0) }},
