@@ -104,6 +104,7 @@ func logged(shape kernel.Set, w workLog) *kernel.Set {
 		Combine:          func(a *kernel.CombineArgs) { w.note("Combine", a.Work()) },
 		Dots:             func(a *kernel.DotsArgs) { w.note("Dots", a.Work()) },
 		Dequantize:       func(a *kernel.DequantizeArgs) { w.note("Dequantize", a.Work()) },
+		DotWeights:       func(a *kernel.DotWeightsArgs) { w.note("DotWeights", a.Work()) },
 		Float16:          func(_ *float32, _ *uint16, n int) { w.note("Float16", 4*int64(n)) },
 		Rotary:           func(a *kernel.RotaryArgs) { w.note("Rotary", a.Work()) },
 		Activate:         func(a *kernel.ActivateArgs) { w.note("Activate", a.Work()) },
@@ -142,6 +143,11 @@ func TestWorkOfCalls(t *testing.T) {
 			largestCalls(t, e)
 			set.Peak(1 << 30)
 			set.Dequantize(&kernel.DequantizeArgs{Depth: kernel.KC, Lanes: set.Lanes})
+			wide := make([]byte, 4*kernel.MaxWork)
+			set.DotWeights(&kernel.DotWeightsArgs{
+				Type: kernel.WeightQ4_0, Src: &wide[0], RowBytes: 18, Depth: 1 << 16, Lanes: 3 * set.Vec,
+				X: &make([]float32, 1<<16)[0], C: &make([]float32, 1<<8*3*set.Vec)[0], Stride: 3 * set.Vec,
+			})
 			read := make([]float32, 3*kernel.MaxWork) // never touched, but there, for -race asks
 			set.Read(&read[0], len(read))
 			set.Activate(&kernel.ActivateArgs{Gate: &read[0], Dst: &read[0], Rows: 2, DstStride: 1, Cols: len(read) - 1})
@@ -286,6 +292,10 @@ func TestCallsDivide(t *testing.T) {
 			far[i] = i % keys * 2 * dim
 		}
 		raw := unsafe.Pointer(&data[0])
+		rows := make([]byte, 1<<13)
+		for i := range rows {
+			rows[i] = byte(r.Uint32()) & 0xbf // any two bytes are a number of binary16
+		}
 		maxima, sums := random(lanes), random(lanes)
 		for i := range sums {
 			sums[i] += 2
@@ -364,6 +374,14 @@ func TestCallsDivide(t *testing.T) {
 			{"Dots", func(generic bool, out, _, _ *float32) {
 				a := &kernel.DotsArgs{Q: &data[0], QStride: 4, Rows: 4, Depth: kernel.KC - 3, B: &data[1], BStride: 3, C: out, Stride: 800, Lanes: 800}
 				either(t, generic, dotsGeneric, set.Dots, a)
+			}},
+			{"DotWeights", func(generic bool, out, _, _ *float32) {
+				const depth = 27*kernel.KC + 32
+				a := &kernel.DotWeightsArgs{
+					Type: kernel.WeightQ4_0, Src: &rows[0], RowBytes: 3, Depth: depth, Lanes: 3 * lanes,
+					X: &data[0], C: out, Stride: 3*lanes + 1,
+				}
+				either(t, generic, dotWeightsGeneric, set.DotWeights, a)
 			}},
 			{"Float16", func(generic bool, out, _, _ *float32) {
 				const n = 100_000

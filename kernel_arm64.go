@@ -42,6 +42,7 @@ var neonSet = kernel.Set{
 	Combine:          combineNEON,
 	Dots:             dotsNEON,
 	Dequantize:       dequantizeWith(dequantizeNEON),
+	DotWeights:       dotWeightsGeneric,
 	Float16:          float16NEON,
 	Rotary:           rotaryNEON,
 	Activate:         activateNEON,

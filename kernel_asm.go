@@ -48,6 +48,17 @@ func multiplyFewWith(unit func(*kernel.MultiplyArgs)) func(*kernel.MultiplyArgs)
 	}
 }
 
+// dotWeightsWith returns the DotWeights of a set whose machine code is for some types.
+func dotWeightsWith(code func(*kernel.DotWeightsArgs)) func(*kernel.DotWeightsArgs) {
+	return func(a *kernel.DotWeightsArgs) {
+		if a.Type.Fused(a.Depth) {
+			code(a)
+		} else {
+			dotWeightsGeneric(a)
+		}
+	}
+}
+
 // dequantizeWith returns the Dequantize of a set whose machine code needs 16 bytes of a row.
 func dequantizeWith(code func(*kernel.DequantizeArgs)) func(*kernel.DequantizeArgs) {
 	return func(a *kernel.DequantizeArgs) {

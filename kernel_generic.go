@@ -40,6 +40,7 @@ var genericFuncs = kernel.Funcs{
 	Combine:          combineGeneric,
 	Dots:             dotsGeneric,
 	Dequantize:       dequantizeGeneric,
+	DotWeights:       dotWeightsGeneric,
 	Float16:          float16Generic,
 	Rotary:           rotaryGeneric,
 	Activate:         activateGeneric,

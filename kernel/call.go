@@ -311,6 +311,33 @@ func (s *Set) Dots(a *DotsArgs) {
 //go:noinline
 func (s *Set) Dequantize(a *DequantizeArgs) { s.funcs.Dequantize(a) }
 
+// DotWeights calls [Funcs.DotWeights].
+//
+//go:noinline
+func (s *Set) DotWeights(a *DotWeightsArgs) {
+	if a.Work() <= MaxWork {
+		s.funcs.DotWeights(a)
+		return
+	}
+	src, x, out, depth, lanes := a.Src, a.X, a.C, a.Depth, a.Lanes
+	if lanes > s.Vec {
+		step := max(s.Vec, part(lanes, a.Work())/s.Vec*s.Vec)
+		for l := 0; l < lanes; l += step {
+			a.Src, a.C, a.Lanes = ptr.At(src, l*a.RowBytes), ptr.At(out, l), min(step, lanes-l)
+			s.DotWeights(a)
+		}
+	} else {
+		const both = 2 * KC // machine code takes two parts at a time
+		step := max(KC, part(depth, a.Work())/both*both)
+		for k := 0; k < depth; k += step {
+			a.Src, a.X = ptr.At(src, k/a.Type.Values()*a.Type.Bytes()), ptr.At(x, k)
+			a.C, a.Depth = ptr.At(out, k/KC*a.Stride), min(step, depth-k)
+			s.DotWeights(a)
+		}
+	}
+	a.Src, a.X, a.C, a.Depth, a.Lanes = src, x, out, depth, lanes
+}
+
 // Float16 calls [Funcs.Float16].
 //
 //go:noinline

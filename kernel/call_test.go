@@ -157,6 +157,11 @@ var loops = []loop{
 			s.Dequantize(a)
 		}
 	}},
+	{"DotWeights", func(s *Set, begun, stop *atomic.Bool) {
+		for a := new(DotWeightsArgs); !stop.Load(); begun.Store(true) {
+			s.DotWeights(a)
+		}
+	}},
 	{"Rotary", func(s *Set, begun, stop *atomic.Bool) {
 		for a := new(RotaryArgs); !stop.Load(); begun.Store(true) {
 			s.Rotary(a)

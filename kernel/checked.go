@@ -10,7 +10,7 @@ func Checked(s *Set) *Set {
 	f := &s.funcs
 	assert(f.Pack != nil && f.Scores != nil && f.Softcap != nil && f.ALiBi != nil && f.Bias != nil &&
 		f.Softmax != nil && f.Accumulate != nil && f.Unpack != nil && f.Multiply != nil && f.Float16 != nil &&
-		f.MultiplyFew != nil && f.Combine != nil && f.Dots != nil && f.Dequantize != nil &&
+		f.MultiplyFew != nil && f.Combine != nil && f.Dots != nil && f.Dequantize != nil && f.DotWeights != nil &&
 		f.Rotary != nil && f.Activate != nil && f.Sums != nil && f.Normalize != nil && f.Above != nil && f.Merge != nil && f.Convert != nil && f.Store != nil && f.DecodeScores != nil && f.DecodeAccumulate != nil &&
 		f.Peak != nil && f.Read != nil, "kernel: Set lacks a function")
 	assert(1 <= s.DecodeRows && s.DecodeRows <= MaxDecodeRows, "kernel: Set.DecodeRows outside 1..MaxDecodeRows")
@@ -179,6 +179,16 @@ func Checked(s *Set) *Set {
 		assert(a.Src != nil && a.Dst != nil, "kernel: Dequantize: nil operand")
 		checkWork(a.Work())
 		f.Dequantize(a)
+	}
+	c.DotWeights = func(a *DotWeightsArgs) {
+		assert(a.Lanes > 0 && a.Lanes%s.Vec == 0, "kernel: Lanes is not a positive multiple of Vec")
+		assert(a.Stride >= a.Lanes, "kernel: Stride < Lanes")
+		assert(a.Type.Known(), "kernel: DotWeights: unknown Type")
+		assert(a.Depth >= 1, "kernel: DotWeights: Depth < 1")
+		assert(a.Depth%a.Type.Values() == 0, "kernel: DotWeights: Depth is not a multiple of the Type's block")
+		assert(a.Src != nil && a.X != nil && a.C != nil, "kernel: DotWeights: nil operand")
+		checkWork(a.Work())
+		f.DotWeights(a)
 	}
 	c.Float16 = func(dst *float32, src *uint16, n int) {
 		assert(n >= 1, "kernel: Float16: n < 1")

@@ -16,7 +16,8 @@ func nothing() Funcs {
 		Softcap: func(*SoftcapArgs) {}, ALiBi: func(*ALiBiArgs) {}, Bias: func(*BiasArgs) {},
 		Softmax: func(*SoftmaxArgs) {}, Accumulate: func(*AccumulateArgs) {}, Unpack: func(*UnpackArgs) {}, Multiply: func(*MultiplyArgs) {},
 		MultiplyFew: func(*MultiplyArgs) {}, Combine: func(*CombineArgs) {}, Dots: func(*DotsArgs) {}, Dequantize: func(*DequantizeArgs) {},
-		Merge: func(*MergeArgs) {}, Convert: func(*ConvertArgs) {}, Store: func(*StoreArgs) {},
+		DotWeights: func(*DotWeightsArgs) {},
+		Merge:      func(*MergeArgs) {}, Convert: func(*ConvertArgs) {}, Store: func(*StoreArgs) {},
 		DecodeScores: func(*DecodeScoresArgs) {}, DecodeAccumulate: func(*DecodeAccumulateArgs) {},
 		Float16: func(*float32, *uint16, int) {},
 		Rotary:  func(*RotaryArgs) {}, Activate: func(*ActivateArgs) {},
@@ -233,6 +234,17 @@ func TestChecked(t *testing.T) {
 		{"kernel: Lanes > Set.Lanes", func(a *DequantizeArgs) { a.Lanes, a.Stride = 24, 24 }},
 		{"kernel: Stride < Lanes", func(a *DequantizeArgs) { a.Stride = 7 }},
 	})
+	testClauses(t, s.DotWeights, DotWeightsArgs{Type: WeightQ4_0, Src: &q, RowBytes: 18, Depth: 512, Lanes: 24, X: &f, C: &f, Stride: 24}, []violation[DotWeightsArgs]{
+		{"kernel: DotWeights: nil operand", func(a *DotWeightsArgs) { a.Src = nil }},
+		{"kernel: DotWeights: nil operand", func(a *DotWeightsArgs) { a.X = nil }},
+		{"kernel: DotWeights: nil operand", func(a *DotWeightsArgs) { a.C = nil }},
+		{"kernel: DotWeights: unknown Type", func(a *DotWeightsArgs) { a.Type = -1 }},
+		{"kernel: DotWeights: unknown Type", func(a *DotWeightsArgs) { a.Type = weights }},
+		{"kernel: DotWeights: Depth < 1", func(a *DotWeightsArgs) { a.Depth = 0 }},
+		{"kernel: DotWeights: Depth is not a multiple of the Type's block", func(a *DotWeightsArgs) { a.Depth = 33 }},
+		{"kernel: Lanes is not a positive multiple of Vec", func(a *DotWeightsArgs) { a.Lanes = 4 }},
+		{"kernel: Stride < Lanes", func(a *DotWeightsArgs) { a.Stride = 23 }},
+	})
 	type conversion struct {
 		dst *float32
 		src *uint16
@@ -373,6 +385,9 @@ func TestCheckedWork(t *testing.T) {
 		"Combine":     func() { s.Combine(&CombineArgs{A: &f, Depth: 8, B: &f, C: &f, Lanes: n / 8 * 8}) },
 		"Dots": func() {
 			s.Dots(&DotsArgs{Q: &f, QStride: 1, Rows: 1, Depth: 8, B: &f, C: &f, Stride: n, Lanes: n / 8 * 8})
+		},
+		"DotWeights": func() {
+			s.DotWeights(&DotWeightsArgs{Src: new(byte), Depth: n, Lanes: 8, X: &f, C: &f, Stride: 8})
 		},
 		"Float16": func() { s.Float16(&f, &h, maxMoved+1) },
 		"Rotary": func() {

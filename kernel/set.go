@@ -62,6 +62,9 @@ type Set struct {
 	// FewRows is the most rows that MultiplyFew takes, at most MaxFewRows.
 	FewRows int
 
+	// Fuses says that DotWeights is machine code for types of which [Weight.Fused] says so.
+	Fuses bool
+
 	// PeakFLOPs is the floating-point operations of a round of Peak.
 	PeakFLOPs int
 
@@ -135,6 +138,10 @@ type Funcs struct {
 
 	// Dequantize makes float32 of rows of weights of any type, in lanes.
 	Dequantize func(*DequantizeArgs)
+
+	// DotWeights multiplies a vector by rows of weights of any type, in lanes.
+	DotWeights func(*DotWeightsArgs)
+
 	// Float16 converts n values, n at least 1, from IEEE 754 binary16. A NaN stays one.
 	Float16 func(dst *float32, src *uint16, n int)
 

@@ -92,6 +92,9 @@ func (a *DotsArgs) Work() int64 { return int64(a.Depth) * int64(a.Lanes) * int64
 // Work returns the work of a call.
 func (a *DequantizeArgs) Work() int64 { return int64(a.Lanes) * int64(a.Depth*moved+rowWork) }
 
+// Work returns the work of a call.
+func (a *DotWeightsArgs) Work() int64 { return int64(a.Lanes) * (int64(a.Depth)*moved + rowWork) }
+
 // Work returns the work of a call. That of one row is not divided.
 func (a *RotaryArgs) Work() int64 { return int64(a.Rows) * int64(max(2*a.Pairs*moved, rowWork)) }
 

@@ -59,6 +59,7 @@ var operations = []operation{
 	{"Combine", (*suite).combine},
 	{"Dots", (*suite).dots},
 	{"Dequantize", (*suite).dequantize},
+	{"DotWeights", (*suite).dotWeights},
 	{"Float16", (*suite).float16},
 	{"Rotary", (*suite).rotary},
 	{"Activate", (*suite).activate},
