@@ -25,6 +25,7 @@ var avx512Set = kernel.Set{
 	Turn:       256,
 	TurnFar:    48,
 	FewRows:    6,
+	Fuses:      true,
 	PeakFLOPs:  768,
 }.With(kernel.Funcs{
 	Pack:             packWith(packAVX512),
@@ -45,7 +46,7 @@ var avx512Set = kernel.Set{
 	Combine:          combineAVX512,
 	Dots:             dotsAVX512,
 	Dequantize:       dequantizeWith(dequantizeAVX512),
-	DotWeights:       dotWeightsGeneric,
+	DotWeights:       dotWeightsWith(dotWeightsAVX512),
 	Float16:          float16AVX512,
 	Rotary:           rotaryAVX512,
 	Activate:         activateAVX512,
@@ -67,6 +68,7 @@ var avx2Set = kernel.Set{
 	Turn:       32,
 	TurnFar:    16,
 	FewRows:    6,
+	Fuses:      true,
 	PeakFLOPs:  384,
 }.With(kernel.Funcs{
 	Pack:             packWith(packAVX2),
@@ -87,7 +89,7 @@ var avx2Set = kernel.Set{
 	Combine:          combineAVX2,
 	Dots:             dotsAVX2,
 	Dequantize:       dequantizeWith(dequantizeAVX2),
-	DotWeights:       dotWeightsGeneric,
+	DotWeights:       dotWeightsWith(dotWeightsAVX2),
 	Float16:          float16AVX2,
 	Rotary:           rotaryAVX2,
 	Activate:         activateAVX2,
@@ -187,6 +189,11 @@ func dotsAVX512(a *kernel.DotsArgs)
 //
 //go:noescape
 func dequantizeAVX512(a *kernel.DequantizeArgs)
+
+// dotWeightsAVX512 is dotWeightsGeneric where Type.Fused says so.
+//
+//go:noescape
+func dotWeightsAVX512(a *kernel.DotWeightsArgs)
 
 // float16AVX512 is float16Generic.
 //
@@ -315,6 +322,11 @@ func dotsAVX2(a *kernel.DotsArgs)
 //
 //go:noescape
 func dequantizeAVX2(a *kernel.DequantizeArgs)
+
+// dotWeightsAVX2 is dotWeightsGeneric where Type.Fused says so.
+//
+//go:noescape
+func dotWeightsAVX2(a *kernel.DotWeightsArgs)
 
 // float16AVX2 is float16Generic.
 //

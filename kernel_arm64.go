@@ -22,6 +22,7 @@ var neonSet = kernel.Set{
 	Turn:       0,
 	TurnFar:    24,
 	FewRows:    6,
+	Fuses:      true,
 	PeakFLOPs:  192,
 }.With(kernel.Funcs{
 	Pack:             packWith(packNEON),
@@ -42,7 +43,7 @@ var neonSet = kernel.Set{
 	Combine:          combineNEON,
 	Dots:             dotsNEON,
 	Dequantize:       dequantizeWith(dequantizeNEON),
-	DotWeights:       dotWeightsGeneric,
+	DotWeights:       dotWeightsWith(dotWeightsNEON),
 	Float16:          float16NEON,
 	Rotary:           rotaryNEON,
 	Activate:         activateNEON,
@@ -142,6 +143,11 @@ func dotsNEON(a *kernel.DotsArgs)
 //
 //go:noescape
 func dequantizeNEON(a *kernel.DequantizeArgs)
+
+// dotWeightsNEON is dotWeightsGeneric where Type.Fused says so.
+//
+//go:noescape
+func dotWeightsNEON(a *kernel.DotWeightsArgs)
 
 // float16NEON is float16Generic.
 //

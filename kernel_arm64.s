@@ -49031,6 +49031,8348 @@ MXFP4Block:
 	CBNZ R24, MXFP4Rows
 	RET
 
+// func dotWeightsNEON(a *kernel.DotWeightsArgs)
+//
+//	for p := range parts of KC values of Depth, l := range Lanes {
+//		acc = +0
+//		for k of the part {
+//			acc = fma(value k of the blocks of Type at Src + l*RowBytes, X[k], acc)
+//		}
+//		C[p*Stride+l] = acc
+//	}
+//
+// Needs: asimd.
+// Registers:
+//
+//	R0 arguments
+//	R19 bytes from row to row of Src
+//	R20 pairs of groups left, scratch
+//	R21 values left of the part
+//	R22 X
+//	R23 C
+//	R24 local vectors
+//	R25..R2 rows of Src
+//	Q8_0: V0..V3 quad; V4 scratch; V5 values; V6 codes; V7..V8 sums of parts; V9 scale; V10 byte 0; V11 byte 1; V12 byte 2; V13 byte 3; V14 2^-24
+//	Q4_0: V0..V3 quad; V4 scratch; V5 values; V6 codes; V7..V8 sums of parts; V9 scale; V10 signs of codes; V11 upper codes; V12 byte 0; V13 byte 1; V14 byte 2; V15 byte 3; V16 2^-28
+//	Q4_1: V0..V3 quad; V4 scratch; V5 values; V6 codes; V7..V8 sums of parts; V9 scale; V10 m; V11 scratch; V12 lower codes; V13 byte 0; V14 byte 1; V15 byte 2; V16 byte 3; V17 2^-24
+//	Q5_0: V0..V3 quad; V4 scratch; V5 values; V6 codes; V7..V8 sums of parts; V9 scale; V10 fifth bits; V11 fifth bits of a dword; V12 all bits; V13 a bit; V14 lower bits of bytes; V15 upper bits of bytes; V16 a byte in all; V17 a byte in all; V18 a byte in all; V19 a byte in all; V20 byte 0; V21 byte 1; V22 byte 2; V23 byte 3; V24 2^-27; V25 lower bits
+//	Q5_1: V0..V3 quad; V4 scratch; V5 values; V6 codes; V7..V8 sums of parts; V9 scale; V10 fifth bits; V11 fifth bits of a dword; V12 m; V13 scratch; V14 a bit; V15 lower bits of bytes; V16 upper bits of bytes; V17 a byte in all; V18 a byte in all; V19 a byte in all; V20 a byte in all; V21 byte 0; V22 byte 1; V23 byte 2; V24 byte 3; V25 2^-24; V26 lower bits
+//	Q4_K: V0..V3 quad; V4 scratch; V5 values; V6 codes; V7..V8 sums of parts; V9 scale; V10 what is added; V11 scratch; V12 lower codes; V13 lower codes; V14 byte 0; V15 byte 1; V16 byte 2; V17 byte 3; V18 2^-48; V19 -2^-24; V20 6 bits; V21 upper 2 of 6 bits
+//	IQ4_NL: V0..V3 quad; V4 scratch; V5 values; V6 codes; V7..V8 sums of parts; V9 scale; V10 lower codes; V11 numbers of codes; V12 byte 0; V13 byte 1; V14 byte 2; V15 byte 3; V16 2^-24
+//	MXFP4: V0..V3 quad; V4 scratch; V5 values; V6 codes; V7..V8 sums of parts; V9 scale; V10 lower codes; V11 numbers of codes; V12 byte 0; V13 byte 1; V14 byte 2; V15 byte 3; V16 2^-24; V17 first bytes; V18 1; V19 -1
+TEXT ·dotWeightsNEON(SB), 0, $656-8
+	NO_LOCAL_POINTERS
+	MOVD a+0(FP), R0
+	MOVD 8(R0), R21 // a.Src
+	MOVD R21, 16(RSP)
+	MOVD 48(R0), R21 // a.C
+	MOVD R21, 24(RSP)
+	MOVD 32(R0), R21 // a.Lanes
+	MOVD R21, 32(RSP)
+	MOVD 16(R0), R19 // a.RowBytes
+	MOVD (R0), R20 // a.Type
+	CMP $5, R20
+	BEQ Q4_0
+	CMP $6, R20
+	BEQ Q4_1
+	CMP $7, R20
+	BEQ Q5_0
+	CMP $8, R20
+	BEQ Q5_1
+	CMP $11, R20
+	BEQ Q4_K
+	CMP $14, R20
+	BEQ IQ4_NL
+	CMP $15, R20
+	BEQ MXFP4
+
+Q8_0:
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F10
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F11
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F12
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F13
+	MOVD $pattern33800000<>(SB), R17
+	FMOVQ (R17), F14
+
+Q8_0Rows:
+	MOVD 16(RSP), R25
+	MOVD R25, R26
+	ADD R19, R26
+	MOVD R26, R1
+	ADD R19, R1
+	MOVD R1, R2
+	ADD R19, R2
+	MOVD 24(RSP), R23
+	MOVD 40(R0), R22 // a.X
+	MOVD 24(R0), R20 // a.Depth
+	MOVD R20, 40(RSP)
+
+Q8_0Next2:
+	MOVD 40(RSP), R20
+	CMP $512, R20
+	BLT Q8_0Done2
+	MOVD $256, R21
+	SUB $512, R20
+	MOVD R20, 40(RSP)
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	PCALIGN $32
+
+Q8_0Block2:
+	PRFM 544(R25), PLDL1KEEP
+	PRFM 544(R26), PLDL1KEEP
+	PRFM 544(R1), PLDL1KEEP
+	PRFM 544(R2), PLDL1KEEP
+	FMOVQ (R25), F0
+	FMOVQ (R26), F1
+	FMOVQ (R1), F2
+	FMOVQ (R2), F3
+	VZIP1 V1.S4, V0.S4, V0.S4
+	VZIP1 V3.S4, V2.S4, V2.S4
+	VZIP1 V2.D2, V0.D2, V0.D2
+	VUZP1 V0.H8, V0.H8, V9.H8
+	WORD $0x0e217929 // fcvtl v9.4s, v9.4h
+	WORD $0x6e2edd29 // fmul v9.4s, v9.4s, v14.4s
+	FMOVQ 2(R25), F0
+	FMOVQ 2(R26), F1
+	FMOVQ 2(R1), F2
+	FMOVQ 2(R2), F3
+	VZIP1 V1.S4, V0.S4, V4.S4
+	VZIP2 V1.S4, V0.S4, V1.S4
+	VZIP1 V3.S4, V2.S4, V0.S4
+	VZIP2 V3.S4, V2.S4, V3.S4
+	VZIP1 V0.D2, V4.D2, V2.D2
+	VZIP2 V0.D2, V4.D2, V0.D2
+	VZIP1 V3.D2, V1.D2, V4.D2
+	VZIP2 V3.D2, V1.D2, V3.D2
+	VTBL V10.B16, [V2.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS (R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V11.B16, [V2.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 4(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V12.B16, [V2.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 8(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V13.B16, [V2.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 12(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V10.B16, [V0.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 16(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V11.B16, [V0.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 20(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V12.B16, [V0.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 24(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V13.B16, [V0.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 28(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V10.B16, [V4.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 32(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V11.B16, [V4.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 36(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V12.B16, [V4.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 40(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V13.B16, [V4.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 44(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V10.B16, [V3.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 48(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V11.B16, [V3.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 52(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V12.B16, [V3.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 56(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V13.B16, [V3.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 60(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	FMOVQ 18(R25), F2
+	FMOVQ 18(R26), F0
+	FMOVQ 18(R1), F4
+	FMOVQ 18(R2), F3
+	VZIP1 V0.S4, V2.S4, V1.S4
+	VZIP2 V0.S4, V2.S4, V0.S4
+	VZIP1 V3.S4, V4.S4, V2.S4
+	VZIP2 V3.S4, V4.S4, V3.S4
+	VZIP1 V2.D2, V1.D2, V4.D2
+	VZIP2 V2.D2, V1.D2, V2.D2
+	VZIP1 V3.D2, V0.D2, V1.D2
+	VZIP2 V3.D2, V0.D2, V3.D2
+	VTBL V10.B16, [V4.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 64(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V7.S4
+	VTBL V11.B16, [V4.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 68(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V7.S4
+	VTBL V12.B16, [V4.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 72(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V7.S4
+	VTBL V13.B16, [V4.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 76(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V7.S4
+	VTBL V10.B16, [V2.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 80(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V7.S4
+	VTBL V11.B16, [V2.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 84(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V7.S4
+	VTBL V12.B16, [V2.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 88(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V7.S4
+	VTBL V13.B16, [V2.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 92(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V7.S4
+	VTBL V10.B16, [V1.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 96(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V7.S4
+	VTBL V11.B16, [V1.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 100(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V7.S4
+	VTBL V12.B16, [V1.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 104(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V7.S4
+	VTBL V13.B16, [V1.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 108(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V7.S4
+	VTBL V10.B16, [V3.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 112(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V7.S4
+	VTBL V11.B16, [V3.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 116(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V7.S4
+	VTBL V12.B16, [V3.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 120(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V7.S4
+	VTBL V13.B16, [V3.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 124(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V7.S4
+	PRFM 816(R25), PLDL1KEEP
+	PRFM 816(R26), PLDL1KEEP
+	PRFM 816(R1), PLDL1KEEP
+	PRFM 816(R2), PLDL1KEEP
+	FMOVQ 272(R25), F4
+	FMOVQ 272(R26), F2
+	FMOVQ 272(R1), F1
+	FMOVQ 272(R2), F3
+	VZIP1 V2.S4, V4.S4, V4.S4
+	VZIP1 V3.S4, V1.S4, V1.S4
+	VZIP1 V1.D2, V4.D2, V4.D2
+	VUZP1 V4.H8, V4.H8, V9.H8
+	WORD $0x0e217929 // fcvtl v9.4s, v9.4h
+	WORD $0x6e2edd29 // fmul v9.4s, v9.4s, v14.4s
+	FMOVQ 274(R25), F4
+	FMOVQ 274(R26), F2
+	FMOVQ 274(R1), F1
+	FMOVQ 274(R2), F3
+	VZIP1 V2.S4, V4.S4, V0.S4
+	VZIP2 V2.S4, V4.S4, V2.S4
+	VZIP1 V3.S4, V1.S4, V4.S4
+	VZIP2 V3.S4, V1.S4, V3.S4
+	VZIP1 V4.D2, V0.D2, V1.D2
+	VZIP2 V4.D2, V0.D2, V4.D2
+	VZIP1 V3.D2, V2.D2, V0.D2
+	VZIP2 V3.D2, V2.D2, V3.D2
+	VTBL V10.B16, [V1.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1024(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V8.S4
+	VTBL V11.B16, [V1.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1028(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V8.S4
+	VTBL V12.B16, [V1.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1032(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V8.S4
+	VTBL V13.B16, [V1.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1036(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V8.S4
+	VTBL V10.B16, [V4.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1040(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V8.S4
+	VTBL V11.B16, [V4.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1044(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V8.S4
+	VTBL V12.B16, [V4.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1048(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V8.S4
+	VTBL V13.B16, [V4.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1052(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V8.S4
+	VTBL V10.B16, [V0.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1056(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V8.S4
+	VTBL V11.B16, [V0.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1060(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V8.S4
+	VTBL V12.B16, [V0.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1064(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V8.S4
+	VTBL V13.B16, [V0.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1068(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V8.S4
+	VTBL V10.B16, [V3.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1072(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V8.S4
+	VTBL V11.B16, [V3.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1076(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V8.S4
+	VTBL V12.B16, [V3.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1080(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V8.S4
+	VTBL V13.B16, [V3.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1084(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V8.S4
+	FMOVQ 290(R25), F1
+	FMOVQ 290(R26), F4
+	FMOVQ 290(R1), F0
+	FMOVQ 290(R2), F3
+	VZIP1 V4.S4, V1.S4, V2.S4
+	VZIP2 V4.S4, V1.S4, V4.S4
+	VZIP1 V3.S4, V0.S4, V1.S4
+	VZIP2 V3.S4, V0.S4, V3.S4
+	VZIP1 V1.D2, V2.D2, V0.D2
+	VZIP2 V1.D2, V2.D2, V1.D2
+	VZIP1 V3.D2, V4.D2, V2.D2
+	VZIP2 V3.D2, V4.D2, V3.D2
+	VTBL V10.B16, [V0.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1088(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V5.S4, V8.S4
+	VTBL V11.B16, [V0.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1092(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V5.S4, V8.S4
+	VTBL V12.B16, [V0.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1096(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V5.S4, V8.S4
+	VTBL V13.B16, [V0.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1100(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V5.S4, V8.S4
+	VTBL V10.B16, [V1.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1104(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V5.S4, V8.S4
+	VTBL V11.B16, [V1.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1108(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V5.S4, V8.S4
+	VTBL V12.B16, [V1.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1112(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V5.S4, V8.S4
+	VTBL V13.B16, [V1.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1116(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V5.S4, V8.S4
+	VTBL V10.B16, [V2.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1120(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V5.S4, V8.S4
+	VTBL V11.B16, [V2.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1124(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V5.S4, V8.S4
+	VTBL V12.B16, [V2.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1128(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V5.S4, V8.S4
+	VTBL V13.B16, [V2.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1132(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V5.S4, V8.S4
+	VTBL V10.B16, [V3.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1136(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V5.S4, V8.S4
+	VTBL V11.B16, [V3.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1140(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V5.S4, V8.S4
+	VTBL V12.B16, [V3.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1144(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V5.S4, V8.S4
+	VTBL V13.B16, [V3.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1148(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V5.S4, V8.S4
+	ADD $34, R25
+	ADD $34, R26
+	ADD $34, R1
+	ADD $34, R2
+	ADD $128, R22
+	SUB $32, R21
+	CMP $0, R21
+	BGT Q8_0Block2
+	MOVD 56(R0), R20 // a.Stride
+	LSL $2, R20
+	FMOVQ F7, (R23)
+	ADD R20, R23
+	FMOVQ F8, (R23)
+	ADD R20, R23
+	ADD $272, R25
+	ADD $272, R26
+	ADD $272, R1
+	ADD $272, R2
+	ADD $1024, R22
+	JMP Q8_0Next2
+
+Q8_0Done2:
+
+Q8_0Next1:
+	MOVD 40(RSP), R20
+	CMP $0, R20
+	BLE Q8_0Done1
+	MOVD R20, R21
+	CMP $256, R20
+	BLE Q8_0Part1
+	MOVD $256, R21
+
+Q8_0Part1:
+	SUB $256, R20
+	MOVD R20, 40(RSP)
+	VMOVI $0, V7.B16
+	PCALIGN $32
+
+Q8_0Block1:
+	PRFM 256(R25), PLDL1KEEP
+	PRFM 256(R26), PLDL1KEEP
+	PRFM 256(R1), PLDL1KEEP
+	PRFM 256(R2), PLDL1KEEP
+	FMOVQ (R25), F0
+	FMOVQ (R26), F1
+	FMOVQ (R1), F2
+	FMOVQ (R2), F3
+	VZIP1 V1.S4, V0.S4, V0.S4
+	VZIP1 V3.S4, V2.S4, V2.S4
+	VZIP1 V2.D2, V0.D2, V0.D2
+	VUZP1 V0.H8, V0.H8, V9.H8
+	WORD $0x0e217929 // fcvtl v9.4s, v9.4h
+	WORD $0x6e2edd29 // fmul v9.4s, v9.4s, v14.4s
+	FMOVQ 2(R25), F0
+	FMOVQ 2(R26), F1
+	FMOVQ 2(R1), F2
+	FMOVQ 2(R2), F3
+	VZIP1 V1.S4, V0.S4, V4.S4
+	VZIP2 V1.S4, V0.S4, V1.S4
+	VZIP1 V3.S4, V2.S4, V0.S4
+	VZIP2 V3.S4, V2.S4, V3.S4
+	VZIP1 V0.D2, V4.D2, V2.D2
+	VZIP2 V0.D2, V4.D2, V0.D2
+	VZIP1 V3.D2, V1.D2, V4.D2
+	VZIP2 V3.D2, V1.D2, V3.D2
+	VTBL V10.B16, [V2.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS (R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V11.B16, [V2.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 4(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V12.B16, [V2.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 8(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V13.B16, [V2.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 12(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V10.B16, [V0.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 16(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V11.B16, [V0.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 20(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V12.B16, [V0.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 24(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V13.B16, [V0.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 28(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V10.B16, [V4.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 32(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V11.B16, [V4.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 36(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V12.B16, [V4.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 40(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V13.B16, [V4.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 44(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V10.B16, [V3.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 48(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V11.B16, [V3.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 52(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V12.B16, [V3.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 56(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V13.B16, [V3.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 60(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	FMOVQ 18(R25), F2
+	FMOVQ 18(R26), F0
+	FMOVQ 18(R1), F4
+	FMOVQ 18(R2), F3
+	VZIP1 V0.S4, V2.S4, V1.S4
+	VZIP2 V0.S4, V2.S4, V0.S4
+	VZIP1 V3.S4, V4.S4, V2.S4
+	VZIP2 V3.S4, V4.S4, V3.S4
+	VZIP1 V2.D2, V1.D2, V4.D2
+	VZIP2 V2.D2, V1.D2, V2.D2
+	VZIP1 V3.D2, V0.D2, V1.D2
+	VZIP2 V3.D2, V0.D2, V3.D2
+	VTBL V10.B16, [V4.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 64(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V7.S4
+	VTBL V11.B16, [V4.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 68(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V7.S4
+	VTBL V12.B16, [V4.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 72(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V7.S4
+	VTBL V13.B16, [V4.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 76(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V7.S4
+	VTBL V10.B16, [V2.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 80(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V7.S4
+	VTBL V11.B16, [V2.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 84(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V7.S4
+	VTBL V12.B16, [V2.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 88(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V7.S4
+	VTBL V13.B16, [V2.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 92(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V7.S4
+	VTBL V10.B16, [V1.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 96(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V7.S4
+	VTBL V11.B16, [V1.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 100(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V7.S4
+	VTBL V12.B16, [V1.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 104(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V7.S4
+	VTBL V13.B16, [V1.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 108(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V7.S4
+	VTBL V10.B16, [V3.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 112(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V7.S4
+	VTBL V11.B16, [V3.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 116(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V7.S4
+	VTBL V12.B16, [V3.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 120(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V7.S4
+	VTBL V13.B16, [V3.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 124(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V7.S4
+	ADD $34, R25
+	ADD $34, R26
+	ADD $34, R1
+	ADD $34, R2
+	ADD $128, R22
+	SUB $32, R21
+	CMP $0, R21
+	BGT Q8_0Block1
+	MOVD 56(R0), R20 // a.Stride
+	LSL $2, R20
+	FMOVQ F7, (R23)
+	ADD R20, R23
+	JMP Q8_0Next1
+
+Q8_0Done1:
+	MOVD R19, R21
+	LSL $2, R21
+	MOVD 16(RSP), R20
+	ADD R21, R20
+	MOVD R20, 16(RSP)
+	MOVD $16, R21
+	MOVD 24(RSP), R20
+	ADD R21, R20
+	MOVD R20, 24(RSP)
+	MOVD 32(RSP), R21
+	SUB $4, R21
+	MOVD R21, 32(RSP)
+	CBNZ R21, Q8_0Rows
+	RET
+
+Q4_0:
+	MOVD $pattern88888888<>(SB), R17
+	FMOVQ (R17), F10
+	MOVD $patternf0f0f0f0<>(SB), R17
+	FMOVQ (R17), F11
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F12
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F13
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F14
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F15
+	MOVD $pattern31800000<>(SB), R17
+	FMOVQ (R17), F16
+
+Q4_0Rows:
+	MOVD 16(RSP), R25
+	MOVD R25, R26
+	ADD R19, R26
+	MOVD R26, R1
+	ADD R19, R1
+	MOVD R1, R2
+	ADD R19, R2
+	MOVD 24(RSP), R23
+	MOVD 40(R0), R22 // a.X
+	MOVD 24(R0), R20 // a.Depth
+	MOVD R20, 40(RSP)
+
+Q4_0Next2:
+	MOVD 40(RSP), R20
+	CMP $512, R20
+	BLT Q4_0Done2
+	MOVD $256, R21
+	SUB $512, R20
+	MOVD R20, 40(RSP)
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	PCALIGN $32
+
+Q4_0Block2:
+	PRFM 288(R25), PLDL1KEEP
+	PRFM 288(R26), PLDL1KEEP
+	PRFM 288(R1), PLDL1KEEP
+	PRFM 288(R2), PLDL1KEEP
+	FMOVQ (R25), F0
+	FMOVQ (R26), F1
+	FMOVQ (R1), F2
+	FMOVQ (R2), F3
+	VZIP1 V1.S4, V0.S4, V0.S4
+	VZIP1 V3.S4, V2.S4, V2.S4
+	VZIP1 V2.D2, V0.D2, V0.D2
+	VUZP1 V0.H8, V0.H8, V9.H8
+	WORD $0x0e217929 // fcvtl v9.4s, v9.4h
+	WORD $0x6e30dd29 // fmul v9.4s, v9.4s, v16.4s
+	FMOVQ 2(R25), F0
+	FMOVQ 2(R26), F1
+	FMOVQ 2(R1), F2
+	FMOVQ 2(R2), F3
+	VZIP1 V1.S4, V0.S4, V4.S4
+	VZIP2 V1.S4, V0.S4, V1.S4
+	VZIP1 V3.S4, V2.S4, V0.S4
+	VZIP2 V3.S4, V2.S4, V3.S4
+	VZIP1 V0.D2, V4.D2, V2.D2
+	VZIP2 V0.D2, V4.D2, V0.D2
+	VZIP1 V3.D2, V1.D2, V4.D2
+	VZIP2 V3.D2, V1.D2, V3.D2
+	VEOR V10.B16, V2.B16, V2.B16
+	VSHL $4, V2.S4, V6.S4
+	VAND V11.B16, V6.B16, V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS (R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 4(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 8(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 12(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VEOR V10.B16, V0.B16, V0.B16
+	VSHL $4, V0.S4, V6.S4
+	VAND V11.B16, V6.B16, V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 16(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 20(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 24(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 28(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VEOR V10.B16, V4.B16, V4.B16
+	VSHL $4, V4.S4, V6.S4
+	VAND V11.B16, V6.B16, V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 32(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 36(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 40(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 44(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VEOR V10.B16, V3.B16, V3.B16
+	VSHL $4, V3.S4, V6.S4
+	VAND V11.B16, V6.B16, V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 48(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 52(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 56(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 60(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VAND V11.B16, V2.B16, V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 64(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 68(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 72(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 76(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VAND V11.B16, V0.B16, V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 80(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 84(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 88(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 92(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VAND V11.B16, V4.B16, V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 96(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 100(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 104(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 108(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VAND V11.B16, V3.B16, V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 112(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 116(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 120(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 124(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	PRFM 432(R25), PLDL1KEEP
+	PRFM 432(R26), PLDL1KEEP
+	PRFM 432(R1), PLDL1KEEP
+	PRFM 432(R2), PLDL1KEEP
+	FMOVQ 144(R25), F2
+	FMOVQ 144(R26), F0
+	FMOVQ 144(R1), F4
+	FMOVQ 144(R2), F3
+	VZIP1 V0.S4, V2.S4, V2.S4
+	VZIP1 V3.S4, V4.S4, V4.S4
+	VZIP1 V4.D2, V2.D2, V2.D2
+	VUZP1 V2.H8, V2.H8, V9.H8
+	WORD $0x0e217929 // fcvtl v9.4s, v9.4h
+	WORD $0x6e30dd29 // fmul v9.4s, v9.4s, v16.4s
+	FMOVQ 146(R25), F2
+	FMOVQ 146(R26), F0
+	FMOVQ 146(R1), F4
+	FMOVQ 146(R2), F3
+	VZIP1 V0.S4, V2.S4, V1.S4
+	VZIP2 V0.S4, V2.S4, V0.S4
+	VZIP1 V3.S4, V4.S4, V2.S4
+	VZIP2 V3.S4, V4.S4, V3.S4
+	VZIP1 V2.D2, V1.D2, V4.D2
+	VZIP2 V2.D2, V1.D2, V2.D2
+	VZIP1 V3.D2, V0.D2, V1.D2
+	VZIP2 V3.D2, V0.D2, V3.D2
+	VEOR V10.B16, V4.B16, V4.B16
+	VSHL $4, V4.S4, V6.S4
+	VAND V11.B16, V6.B16, V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1024(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1028(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1032(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1036(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VEOR V10.B16, V2.B16, V2.B16
+	VSHL $4, V2.S4, V6.S4
+	VAND V11.B16, V6.B16, V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1040(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1044(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1048(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1052(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VEOR V10.B16, V1.B16, V1.B16
+	VSHL $4, V1.S4, V6.S4
+	VAND V11.B16, V6.B16, V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1056(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1060(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1064(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1068(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VEOR V10.B16, V3.B16, V3.B16
+	VSHL $4, V3.S4, V6.S4
+	VAND V11.B16, V6.B16, V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1072(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1076(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1080(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1084(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VAND V11.B16, V4.B16, V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1088(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1092(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1096(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1100(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VAND V11.B16, V2.B16, V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1104(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1108(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1112(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1116(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VAND V11.B16, V1.B16, V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1120(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1124(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1128(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1132(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VAND V11.B16, V3.B16, V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1136(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1140(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1144(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1148(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	ADD $18, R25
+	ADD $18, R26
+	ADD $18, R1
+	ADD $18, R2
+	ADD $128, R22
+	SUB $32, R21
+	CMP $0, R21
+	BGT Q4_0Block2
+	MOVD 56(R0), R20 // a.Stride
+	LSL $2, R20
+	FMOVQ F7, (R23)
+	ADD R20, R23
+	FMOVQ F8, (R23)
+	ADD R20, R23
+	ADD $144, R25
+	ADD $144, R26
+	ADD $144, R1
+	ADD $144, R2
+	ADD $1024, R22
+	JMP Q4_0Next2
+
+Q4_0Done2:
+
+Q4_0Next1:
+	MOVD 40(RSP), R20
+	CMP $0, R20
+	BLE Q4_0Done1
+	MOVD R20, R21
+	CMP $256, R20
+	BLE Q4_0Part1
+	MOVD $256, R21
+
+Q4_0Part1:
+	SUB $256, R20
+	MOVD R20, 40(RSP)
+	VMOVI $0, V7.B16
+	PCALIGN $32
+
+Q4_0Block1:
+	PRFM 256(R25), PLDL1KEEP
+	PRFM 256(R26), PLDL1KEEP
+	PRFM 256(R1), PLDL1KEEP
+	PRFM 256(R2), PLDL1KEEP
+	FMOVQ (R25), F4
+	FMOVQ (R26), F2
+	FMOVQ (R1), F1
+	FMOVQ (R2), F3
+	VZIP1 V2.S4, V4.S4, V4.S4
+	VZIP1 V3.S4, V1.S4, V1.S4
+	VZIP1 V1.D2, V4.D2, V4.D2
+	VUZP1 V4.H8, V4.H8, V9.H8
+	WORD $0x0e217929 // fcvtl v9.4s, v9.4h
+	WORD $0x6e30dd29 // fmul v9.4s, v9.4s, v16.4s
+	FMOVQ 2(R25), F4
+	FMOVQ 2(R26), F2
+	FMOVQ 2(R1), F1
+	FMOVQ 2(R2), F3
+	VZIP1 V2.S4, V4.S4, V0.S4
+	VZIP2 V2.S4, V4.S4, V2.S4
+	VZIP1 V3.S4, V1.S4, V4.S4
+	VZIP2 V3.S4, V1.S4, V3.S4
+	VZIP1 V4.D2, V0.D2, V1.D2
+	VZIP2 V4.D2, V0.D2, V4.D2
+	VZIP1 V3.D2, V2.D2, V0.D2
+	VZIP2 V3.D2, V2.D2, V3.D2
+	VEOR V10.B16, V1.B16, V1.B16
+	VSHL $4, V1.S4, V6.S4
+	VAND V11.B16, V6.B16, V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS (R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 4(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 8(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 12(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VEOR V10.B16, V4.B16, V4.B16
+	VSHL $4, V4.S4, V6.S4
+	VAND V11.B16, V6.B16, V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 16(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 20(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 24(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 28(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VEOR V10.B16, V0.B16, V0.B16
+	VSHL $4, V0.S4, V6.S4
+	VAND V11.B16, V6.B16, V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 32(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 36(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 40(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 44(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VEOR V10.B16, V3.B16, V3.B16
+	VSHL $4, V3.S4, V6.S4
+	VAND V11.B16, V6.B16, V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 48(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 52(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 56(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 60(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VAND V11.B16, V1.B16, V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 64(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 68(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 72(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 76(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VAND V11.B16, V4.B16, V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 80(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 84(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 88(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 92(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VAND V11.B16, V0.B16, V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 96(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 100(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 104(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 108(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VAND V11.B16, V3.B16, V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 112(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 116(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 120(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 124(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	ADD $18, R25
+	ADD $18, R26
+	ADD $18, R1
+	ADD $18, R2
+	ADD $128, R22
+	SUB $32, R21
+	CMP $0, R21
+	BGT Q4_0Block1
+	MOVD 56(R0), R20 // a.Stride
+	LSL $2, R20
+	FMOVQ F7, (R23)
+	ADD R20, R23
+	JMP Q4_0Next1
+
+Q4_0Done1:
+	MOVD R19, R21
+	LSL $2, R21
+	MOVD 16(RSP), R20
+	ADD R21, R20
+	MOVD R20, 16(RSP)
+	MOVD $16, R21
+	MOVD 24(RSP), R20
+	ADD R21, R20
+	MOVD R20, 24(RSP)
+	MOVD 32(RSP), R21
+	SUB $4, R21
+	MOVD R21, 32(RSP)
+	CBNZ R21, Q4_0Rows
+	RET
+
+Q4_1:
+	MOVD $pattern0f0f0f0f<>(SB), R17
+	FMOVQ (R17), F12
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F13
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F14
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F15
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F16
+	MOVD $pattern33800000<>(SB), R17
+	FMOVQ (R17), F17
+
+Q4_1Rows:
+	MOVD 16(RSP), R25
+	MOVD R25, R26
+	ADD R19, R26
+	MOVD R26, R1
+	ADD R19, R1
+	MOVD R1, R2
+	ADD R19, R2
+	MOVD 24(RSP), R23
+	MOVD 40(R0), R22 // a.X
+	MOVD 24(R0), R20 // a.Depth
+	MOVD R20, 40(RSP)
+
+Q4_1Next2:
+	MOVD 40(RSP), R20
+	CMP $512, R20
+	BLT Q4_1Done2
+	MOVD $256, R21
+	SUB $512, R20
+	MOVD R20, 40(RSP)
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	PCALIGN $32
+
+Q4_1Block2:
+	PRFM 320(R25), PLDL1KEEP
+	PRFM 320(R26), PLDL1KEEP
+	PRFM 320(R1), PLDL1KEEP
+	PRFM 320(R2), PLDL1KEEP
+	FMOVQ (R25), F0
+	FMOVQ (R26), F1
+	FMOVQ (R1), F2
+	FMOVQ (R2), F3
+	VZIP1 V1.S4, V0.S4, V0.S4
+	VZIP1 V3.S4, V2.S4, V2.S4
+	VZIP1 V2.D2, V0.D2, V0.D2
+	VUZP2 V0.H8, V0.H8, V10.H8
+	WORD $0x0e21794a // fcvtl v10.4s, v10.4h
+	VUZP1 V0.H8, V0.H8, V9.H8
+	WORD $0x0e217929 // fcvtl v9.4s, v9.4h
+	WORD $0x6e31dd29 // fmul v9.4s, v9.4s, v17.4s
+	FMOVQ 4(R25), F0
+	FMOVQ 4(R26), F1
+	FMOVQ 4(R1), F2
+	FMOVQ 4(R2), F3
+	VZIP1 V1.S4, V0.S4, V4.S4
+	VZIP2 V1.S4, V0.S4, V1.S4
+	VZIP1 V3.S4, V2.S4, V0.S4
+	VZIP2 V3.S4, V2.S4, V3.S4
+	VZIP1 V0.D2, V4.D2, V2.D2
+	VZIP2 V0.D2, V4.D2, V0.D2
+	VZIP1 V3.D2, V1.D2, V4.D2
+	VZIP2 V3.D2, V1.D2, V3.D2
+	VAND V12.B16, V2.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS (R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V11.S4, V7.S4
+	VTBL V14.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 4(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 8(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V11.S4, V7.S4
+	VTBL V16.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 12(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VAND V12.B16, V0.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 16(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V11.S4, V7.S4
+	VTBL V14.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 20(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 24(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V11.S4, V7.S4
+	VTBL V16.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 28(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VAND V12.B16, V4.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 32(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V11.S4, V7.S4
+	VTBL V14.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 36(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 40(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V11.S4, V7.S4
+	VTBL V16.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 44(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VAND V12.B16, V3.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 48(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V11.S4, V7.S4
+	VTBL V14.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 52(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 56(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V11.S4, V7.S4
+	VTBL V16.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 60(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VUSHR $4, V2.S4, V6.S4
+	VAND V12.B16, V6.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 64(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V11.S4, V7.S4
+	VTBL V14.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 68(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 72(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V11.S4, V7.S4
+	VTBL V16.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 76(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VUSHR $4, V0.S4, V6.S4
+	VAND V12.B16, V6.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 80(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V11.S4, V7.S4
+	VTBL V14.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 84(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 88(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V11.S4, V7.S4
+	VTBL V16.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 92(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VUSHR $4, V4.S4, V6.S4
+	VAND V12.B16, V6.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 96(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V11.S4, V7.S4
+	VTBL V14.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 100(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 104(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V11.S4, V7.S4
+	VTBL V16.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 108(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VUSHR $4, V3.S4, V6.S4
+	VAND V12.B16, V6.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 112(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V11.S4, V7.S4
+	VTBL V14.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 116(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 120(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V11.S4, V7.S4
+	VTBL V16.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 124(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	PRFM 480(R25), PLDL1KEEP
+	PRFM 480(R26), PLDL1KEEP
+	PRFM 480(R1), PLDL1KEEP
+	PRFM 480(R2), PLDL1KEEP
+	FMOVQ 160(R25), F2
+	FMOVQ 160(R26), F0
+	FMOVQ 160(R1), F4
+	FMOVQ 160(R2), F3
+	VZIP1 V0.S4, V2.S4, V2.S4
+	VZIP1 V3.S4, V4.S4, V4.S4
+	VZIP1 V4.D2, V2.D2, V2.D2
+	VUZP2 V2.H8, V2.H8, V10.H8
+	WORD $0x0e21794a // fcvtl v10.4s, v10.4h
+	VUZP1 V2.H8, V2.H8, V9.H8
+	WORD $0x0e217929 // fcvtl v9.4s, v9.4h
+	WORD $0x6e31dd29 // fmul v9.4s, v9.4s, v17.4s
+	FMOVQ 164(R25), F2
+	FMOVQ 164(R26), F0
+	FMOVQ 164(R1), F4
+	FMOVQ 164(R2), F3
+	VZIP1 V0.S4, V2.S4, V1.S4
+	VZIP2 V0.S4, V2.S4, V0.S4
+	VZIP1 V3.S4, V4.S4, V2.S4
+	VZIP2 V3.S4, V4.S4, V3.S4
+	VZIP1 V2.D2, V1.D2, V4.D2
+	VZIP2 V2.D2, V1.D2, V2.D2
+	VZIP1 V3.D2, V0.D2, V1.D2
+	VZIP2 V3.D2, V0.D2, V3.D2
+	VAND V12.B16, V4.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 1024(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V11.S4, V8.S4
+	VTBL V14.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 1028(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 1032(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V11.S4, V8.S4
+	VTBL V16.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 1036(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VAND V12.B16, V2.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 1040(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V11.S4, V8.S4
+	VTBL V14.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 1044(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 1048(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V11.S4, V8.S4
+	VTBL V16.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 1052(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VAND V12.B16, V1.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 1056(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V11.S4, V8.S4
+	VTBL V14.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 1060(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 1064(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V11.S4, V8.S4
+	VTBL V16.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 1068(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VAND V12.B16, V3.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 1072(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V11.S4, V8.S4
+	VTBL V14.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 1076(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 1080(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V11.S4, V8.S4
+	VTBL V16.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 1084(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VUSHR $4, V4.S4, V6.S4
+	VAND V12.B16, V6.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 1088(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V11.S4, V8.S4
+	VTBL V14.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 1092(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 1096(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V11.S4, V8.S4
+	VTBL V16.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 1100(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VUSHR $4, V2.S4, V6.S4
+	VAND V12.B16, V6.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 1104(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V11.S4, V8.S4
+	VTBL V14.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 1108(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 1112(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V11.S4, V8.S4
+	VTBL V16.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 1116(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VUSHR $4, V1.S4, V6.S4
+	VAND V12.B16, V6.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 1120(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V11.S4, V8.S4
+	VTBL V14.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 1124(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 1128(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V11.S4, V8.S4
+	VTBL V16.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 1132(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VUSHR $4, V3.S4, V6.S4
+	VAND V12.B16, V6.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 1136(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V11.S4, V8.S4
+	VTBL V14.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 1140(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 1144(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V11.S4, V8.S4
+	VTBL V16.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 1148(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	ADD $20, R25
+	ADD $20, R26
+	ADD $20, R1
+	ADD $20, R2
+	ADD $128, R22
+	SUB $32, R21
+	CMP $0, R21
+	BGT Q4_1Block2
+	MOVD 56(R0), R20 // a.Stride
+	LSL $2, R20
+	FMOVQ F7, (R23)
+	ADD R20, R23
+	FMOVQ F8, (R23)
+	ADD R20, R23
+	ADD $160, R25
+	ADD $160, R26
+	ADD $160, R1
+	ADD $160, R2
+	ADD $1024, R22
+	JMP Q4_1Next2
+
+Q4_1Done2:
+
+Q4_1Next1:
+	MOVD 40(RSP), R20
+	CMP $0, R20
+	BLE Q4_1Done1
+	MOVD R20, R21
+	CMP $256, R20
+	BLE Q4_1Part1
+	MOVD $256, R21
+
+Q4_1Part1:
+	SUB $256, R20
+	MOVD R20, 40(RSP)
+	VMOVI $0, V7.B16
+	PCALIGN $32
+
+Q4_1Block1:
+	PRFM 256(R25), PLDL1KEEP
+	PRFM 256(R26), PLDL1KEEP
+	PRFM 256(R1), PLDL1KEEP
+	PRFM 256(R2), PLDL1KEEP
+	FMOVQ (R25), F4
+	FMOVQ (R26), F2
+	FMOVQ (R1), F1
+	FMOVQ (R2), F3
+	VZIP1 V2.S4, V4.S4, V4.S4
+	VZIP1 V3.S4, V1.S4, V1.S4
+	VZIP1 V1.D2, V4.D2, V4.D2
+	VUZP2 V4.H8, V4.H8, V10.H8
+	WORD $0x0e21794a // fcvtl v10.4s, v10.4h
+	VUZP1 V4.H8, V4.H8, V9.H8
+	WORD $0x0e217929 // fcvtl v9.4s, v9.4h
+	WORD $0x6e31dd29 // fmul v9.4s, v9.4s, v17.4s
+	FMOVQ 4(R25), F4
+	FMOVQ 4(R26), F2
+	FMOVQ 4(R1), F1
+	FMOVQ 4(R2), F3
+	VZIP1 V2.S4, V4.S4, V0.S4
+	VZIP2 V2.S4, V4.S4, V2.S4
+	VZIP1 V3.S4, V1.S4, V4.S4
+	VZIP2 V3.S4, V1.S4, V3.S4
+	VZIP1 V4.D2, V0.D2, V1.D2
+	VZIP2 V4.D2, V0.D2, V4.D2
+	VZIP1 V3.D2, V2.D2, V0.D2
+	VZIP2 V3.D2, V2.D2, V3.D2
+	VAND V12.B16, V1.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS (R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V11.S4, V7.S4
+	VTBL V14.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 4(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 8(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V11.S4, V7.S4
+	VTBL V16.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 12(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VAND V12.B16, V4.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 16(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V11.S4, V7.S4
+	VTBL V14.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 20(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 24(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V11.S4, V7.S4
+	VTBL V16.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 28(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VAND V12.B16, V0.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 32(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V11.S4, V7.S4
+	VTBL V14.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 36(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 40(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V11.S4, V7.S4
+	VTBL V16.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 44(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VAND V12.B16, V3.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 48(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V11.S4, V7.S4
+	VTBL V14.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 52(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 56(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V11.S4, V7.S4
+	VTBL V16.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 60(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VUSHR $4, V1.S4, V6.S4
+	VAND V12.B16, V6.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 64(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V11.S4, V7.S4
+	VTBL V14.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 68(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 72(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V11.S4, V7.S4
+	VTBL V16.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 76(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VUSHR $4, V4.S4, V6.S4
+	VAND V12.B16, V6.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 80(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V11.S4, V7.S4
+	VTBL V14.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 84(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 88(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V11.S4, V7.S4
+	VTBL V16.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 92(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VUSHR $4, V0.S4, V6.S4
+	VAND V12.B16, V6.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 96(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V11.S4, V7.S4
+	VTBL V14.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 100(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 104(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V11.S4, V7.S4
+	VTBL V16.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 108(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VUSHR $4, V3.S4, V6.S4
+	VAND V12.B16, V6.B16, V6.B16
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 112(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V11.S4, V7.S4
+	VTBL V14.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 116(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 120(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V11.S4, V7.S4
+	VTBL V16.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 124(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	ADD $20, R25
+	ADD $20, R26
+	ADD $20, R1
+	ADD $20, R2
+	ADD $128, R22
+	SUB $32, R21
+	CMP $0, R21
+	BGT Q4_1Block1
+	MOVD 56(R0), R20 // a.Stride
+	LSL $2, R20
+	FMOVQ F7, (R23)
+	ADD R20, R23
+	JMP Q4_1Next1
+
+Q4_1Done1:
+	MOVD R19, R21
+	LSL $2, R21
+	MOVD 16(RSP), R20
+	ADD R21, R20
+	MOVD R20, 16(RSP)
+	MOVD $16, R21
+	MOVD 24(RSP), R20
+	ADD R21, R20
+	MOVD R20, 24(RSP)
+	MOVD 32(RSP), R21
+	SUB $4, R21
+	MOVD R21, 32(RSP)
+	CBNZ R21, Q4_1Rows
+	RET
+
+Q5_0:
+	MOVD $patternffffffff<>(SB), R17
+	FMOVQ (R17), F12
+	MOVD $pattern80808080<>(SB), R17
+	FMOVQ (R17), F13
+	MOVD $pattern08040201<>(SB), R17
+	FMOVQ (R17), F14
+	MOVD $pattern80402010<>(SB), R17
+	FMOVQ (R17), F15
+	MOVD $pattern0000000004040404080808080c0c0c0c<>(SB), R17
+	FMOVQ (R17), F16
+	MOVD $pattern0101010105050505090909090d0d0d0d<>(SB), R17
+	FMOVQ (R17), F17
+	MOVD $pattern02020202060606060a0a0a0a0e0e0e0e<>(SB), R17
+	FMOVQ (R17), F18
+	MOVD $pattern03030303070707070b0b0b0b0f0f0f0f<>(SB), R17
+	FMOVQ (R17), F19
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F20
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F21
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F22
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F23
+	MOVD $pattern32000000<>(SB), R17
+	FMOVQ (R17), F24
+	MOVD $pattern78787878<>(SB), R17
+	FMOVQ (R17), F25
+
+Q5_0Rows:
+	MOVD 16(RSP), R25
+	MOVD R25, R26
+	ADD R19, R26
+	MOVD R26, R1
+	ADD R19, R1
+	MOVD R1, R2
+	ADD R19, R2
+	MOVD 24(RSP), R23
+	MOVD 40(R0), R22 // a.X
+	MOVD 24(R0), R20 // a.Depth
+	MOVD R20, 40(RSP)
+
+Q5_0Next2:
+	MOVD 40(RSP), R20
+	CMP $512, R20
+	BLT Q5_0Done2
+	MOVD $256, R21
+	SUB $512, R20
+	MOVD R20, 40(RSP)
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	PCALIGN $32
+
+Q5_0Block2:
+	PRFM 352(R25), PLDL1KEEP
+	PRFM 352(R26), PLDL1KEEP
+	PRFM 352(R1), PLDL1KEEP
+	PRFM 352(R2), PLDL1KEEP
+	FMOVQ (R25), F0
+	FMOVQ (R26), F1
+	FMOVQ (R1), F2
+	FMOVQ (R2), F3
+	VZIP1 V1.S4, V0.S4, V0.S4
+	VZIP1 V3.S4, V2.S4, V2.S4
+	VZIP1 V2.D2, V0.D2, V0.D2
+	VUZP1 V0.H8, V0.H8, V9.H8
+	WORD $0x0e217929 // fcvtl v9.4s, v9.4h
+	FMOVQ 2(R25), F0
+	FMOVQ 2(R26), F1
+	FMOVQ 2(R1), F2
+	FMOVQ 2(R2), F3
+	VZIP1 V1.S4, V0.S4, V0.S4
+	VZIP1 V3.S4, V2.S4, V2.S4
+	VZIP1 V2.D2, V0.D2, V0.D2
+	VEOR V12.B16, V0.B16, V10.B16
+	WORD $0x6e38dd29 // fmul v9.4s, v9.4s, v24.4s
+	FMOVQ 6(R25), F0
+	FMOVQ 6(R26), F1
+	FMOVQ 6(R1), F2
+	FMOVQ 6(R2), F3
+	VZIP1 V1.S4, V0.S4, V4.S4
+	VZIP2 V1.S4, V0.S4, V1.S4
+	VZIP1 V3.S4, V2.S4, V0.S4
+	VZIP2 V3.S4, V2.S4, V3.S4
+	VZIP1 V0.D2, V4.D2, V2.D2
+	VZIP2 V0.D2, V4.D2, V0.D2
+	VZIP1 V3.D2, V1.D2, V4.D2
+	VZIP2 V3.D2, V1.D2, V3.D2
+	VTBL V16.B16, [V10.B16], V11.B16
+	VCMTST V14.B16, V11.B16, V11.B16
+	VAND V13.B16, V11.B16, V11.B16
+	VSHL $3, V2.S4, V6.S4
+	VAND V25.B16, V6.B16, V6.B16
+	VORR V11.B16, V6.B16, V6.B16
+	VTBL V20.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS (R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V21.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 4(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V22.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 8(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V23.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 12(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V16.B16, [V10.B16], V11.B16
+	VCMTST V15.B16, V11.B16, V11.B16
+	VAND V13.B16, V11.B16, V11.B16
+	VSHL $3, V0.S4, V6.S4
+	VAND V25.B16, V6.B16, V6.B16
+	VORR V11.B16, V6.B16, V6.B16
+	VTBL V20.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 16(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V21.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 20(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V22.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 24(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V23.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 28(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V17.B16, [V10.B16], V11.B16
+	VCMTST V14.B16, V11.B16, V11.B16
+	VAND V13.B16, V11.B16, V11.B16
+	VSHL $3, V4.S4, V6.S4
+	VAND V25.B16, V6.B16, V6.B16
+	VORR V11.B16, V6.B16, V6.B16
+	VTBL V20.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 32(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V21.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 36(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V22.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 40(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V23.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 44(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V17.B16, [V10.B16], V11.B16
+	VCMTST V15.B16, V11.B16, V11.B16
+	VAND V13.B16, V11.B16, V11.B16
+	VSHL $3, V3.S4, V6.S4
+	VAND V25.B16, V6.B16, V6.B16
+	VORR V11.B16, V6.B16, V6.B16
+	VTBL V20.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 48(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V21.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 52(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V22.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 56(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V23.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 60(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V18.B16, [V10.B16], V11.B16
+	VCMTST V14.B16, V11.B16, V11.B16
+	VAND V13.B16, V11.B16, V11.B16
+	VUSHR $1, V2.S4, V6.S4
+	VAND V25.B16, V6.B16, V6.B16
+	VORR V11.B16, V6.B16, V6.B16
+	VTBL V20.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 64(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V21.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 68(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V22.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 72(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V23.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 76(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V18.B16, [V10.B16], V11.B16
+	VCMTST V15.B16, V11.B16, V11.B16
+	VAND V13.B16, V11.B16, V11.B16
+	VUSHR $1, V0.S4, V6.S4
+	VAND V25.B16, V6.B16, V6.B16
+	VORR V11.B16, V6.B16, V6.B16
+	VTBL V20.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 80(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V21.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 84(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V22.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 88(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V23.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 92(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V19.B16, [V10.B16], V11.B16
+	VCMTST V14.B16, V11.B16, V11.B16
+	VAND V13.B16, V11.B16, V11.B16
+	VUSHR $1, V4.S4, V6.S4
+	VAND V25.B16, V6.B16, V6.B16
+	VORR V11.B16, V6.B16, V6.B16
+	VTBL V20.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 96(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V21.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 100(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V22.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 104(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V23.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 108(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V19.B16, [V10.B16], V11.B16
+	VCMTST V15.B16, V11.B16, V11.B16
+	VAND V13.B16, V11.B16, V11.B16
+	VUSHR $1, V3.S4, V6.S4
+	VAND V25.B16, V6.B16, V6.B16
+	VORR V11.B16, V6.B16, V6.B16
+	VTBL V20.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 112(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V21.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 116(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V22.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 120(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V23.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 124(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	PRFM 528(R25), PLDL1KEEP
+	PRFM 528(R26), PLDL1KEEP
+	PRFM 528(R1), PLDL1KEEP
+	PRFM 528(R2), PLDL1KEEP
+	FMOVQ 176(R25), F2
+	FMOVQ 176(R26), F0
+	FMOVQ 176(R1), F4
+	FMOVQ 176(R2), F3
+	VZIP1 V0.S4, V2.S4, V2.S4
+	VZIP1 V3.S4, V4.S4, V4.S4
+	VZIP1 V4.D2, V2.D2, V2.D2
+	VUZP1 V2.H8, V2.H8, V9.H8
+	WORD $0x0e217929 // fcvtl v9.4s, v9.4h
+	FMOVQ 178(R25), F2
+	FMOVQ 178(R26), F0
+	FMOVQ 178(R1), F4
+	FMOVQ 178(R2), F3
+	VZIP1 V0.S4, V2.S4, V2.S4
+	VZIP1 V3.S4, V4.S4, V4.S4
+	VZIP1 V4.D2, V2.D2, V2.D2
+	VEOR V12.B16, V2.B16, V10.B16
+	WORD $0x6e38dd29 // fmul v9.4s, v9.4s, v24.4s
+	FMOVQ 182(R25), F2
+	FMOVQ 182(R26), F0
+	FMOVQ 182(R1), F4
+	FMOVQ 182(R2), F3
+	VZIP1 V0.S4, V2.S4, V1.S4
+	VZIP2 V0.S4, V2.S4, V0.S4
+	VZIP1 V3.S4, V4.S4, V2.S4
+	VZIP2 V3.S4, V4.S4, V3.S4
+	VZIP1 V2.D2, V1.D2, V4.D2
+	VZIP2 V2.D2, V1.D2, V2.D2
+	VZIP1 V3.D2, V0.D2, V1.D2
+	VZIP2 V3.D2, V0.D2, V3.D2
+	VTBL V16.B16, [V10.B16], V11.B16
+	VCMTST V14.B16, V11.B16, V11.B16
+	VAND V13.B16, V11.B16, V11.B16
+	VSHL $3, V4.S4, V6.S4
+	VAND V25.B16, V6.B16, V6.B16
+	VORR V11.B16, V6.B16, V6.B16
+	VTBL V20.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1024(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V21.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1028(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V22.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1032(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V23.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1036(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V16.B16, [V10.B16], V11.B16
+	VCMTST V15.B16, V11.B16, V11.B16
+	VAND V13.B16, V11.B16, V11.B16
+	VSHL $3, V2.S4, V6.S4
+	VAND V25.B16, V6.B16, V6.B16
+	VORR V11.B16, V6.B16, V6.B16
+	VTBL V20.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1040(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V21.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1044(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V22.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1048(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V23.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1052(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V17.B16, [V10.B16], V11.B16
+	VCMTST V14.B16, V11.B16, V11.B16
+	VAND V13.B16, V11.B16, V11.B16
+	VSHL $3, V1.S4, V6.S4
+	VAND V25.B16, V6.B16, V6.B16
+	VORR V11.B16, V6.B16, V6.B16
+	VTBL V20.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1056(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V21.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1060(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V22.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1064(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V23.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1068(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V17.B16, [V10.B16], V11.B16
+	VCMTST V15.B16, V11.B16, V11.B16
+	VAND V13.B16, V11.B16, V11.B16
+	VSHL $3, V3.S4, V6.S4
+	VAND V25.B16, V6.B16, V6.B16
+	VORR V11.B16, V6.B16, V6.B16
+	VTBL V20.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1072(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V21.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1076(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V22.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1080(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V23.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1084(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V18.B16, [V10.B16], V11.B16
+	VCMTST V14.B16, V11.B16, V11.B16
+	VAND V13.B16, V11.B16, V11.B16
+	VUSHR $1, V4.S4, V6.S4
+	VAND V25.B16, V6.B16, V6.B16
+	VORR V11.B16, V6.B16, V6.B16
+	VTBL V20.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1088(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V21.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1092(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V22.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1096(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V23.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1100(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V18.B16, [V10.B16], V11.B16
+	VCMTST V15.B16, V11.B16, V11.B16
+	VAND V13.B16, V11.B16, V11.B16
+	VUSHR $1, V2.S4, V6.S4
+	VAND V25.B16, V6.B16, V6.B16
+	VORR V11.B16, V6.B16, V6.B16
+	VTBL V20.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1104(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V21.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1108(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V22.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1112(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V23.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1116(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V19.B16, [V10.B16], V11.B16
+	VCMTST V14.B16, V11.B16, V11.B16
+	VAND V13.B16, V11.B16, V11.B16
+	VUSHR $1, V1.S4, V6.S4
+	VAND V25.B16, V6.B16, V6.B16
+	VORR V11.B16, V6.B16, V6.B16
+	VTBL V20.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1120(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V21.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1124(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V22.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1128(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V23.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1132(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V19.B16, [V10.B16], V11.B16
+	VCMTST V15.B16, V11.B16, V11.B16
+	VAND V13.B16, V11.B16, V11.B16
+	VUSHR $1, V3.S4, V6.S4
+	VAND V25.B16, V6.B16, V6.B16
+	VORR V11.B16, V6.B16, V6.B16
+	VTBL V20.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1136(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V21.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1140(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V22.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1144(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V23.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1148(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	ADD $22, R25
+	ADD $22, R26
+	ADD $22, R1
+	ADD $22, R2
+	ADD $128, R22
+	SUB $32, R21
+	CMP $0, R21
+	BGT Q5_0Block2
+	MOVD 56(R0), R20 // a.Stride
+	LSL $2, R20
+	FMOVQ F7, (R23)
+	ADD R20, R23
+	FMOVQ F8, (R23)
+	ADD R20, R23
+	ADD $176, R25
+	ADD $176, R26
+	ADD $176, R1
+	ADD $176, R2
+	ADD $1024, R22
+	JMP Q5_0Next2
+
+Q5_0Done2:
+
+Q5_0Next1:
+	MOVD 40(RSP), R20
+	CMP $0, R20
+	BLE Q5_0Done1
+	MOVD R20, R21
+	CMP $256, R20
+	BLE Q5_0Part1
+	MOVD $256, R21
+
+Q5_0Part1:
+	SUB $256, R20
+	MOVD R20, 40(RSP)
+	VMOVI $0, V7.B16
+	PCALIGN $32
+
+Q5_0Block1:
+	PRFM 256(R25), PLDL1KEEP
+	PRFM 256(R26), PLDL1KEEP
+	PRFM 256(R1), PLDL1KEEP
+	PRFM 256(R2), PLDL1KEEP
+	FMOVQ (R25), F4
+	FMOVQ (R26), F2
+	FMOVQ (R1), F1
+	FMOVQ (R2), F3
+	VZIP1 V2.S4, V4.S4, V4.S4
+	VZIP1 V3.S4, V1.S4, V1.S4
+	VZIP1 V1.D2, V4.D2, V4.D2
+	VUZP1 V4.H8, V4.H8, V9.H8
+	WORD $0x0e217929 // fcvtl v9.4s, v9.4h
+	FMOVQ 2(R25), F4
+	FMOVQ 2(R26), F2
+	FMOVQ 2(R1), F1
+	FMOVQ 2(R2), F3
+	VZIP1 V2.S4, V4.S4, V4.S4
+	VZIP1 V3.S4, V1.S4, V1.S4
+	VZIP1 V1.D2, V4.D2, V4.D2
+	VEOR V12.B16, V4.B16, V10.B16
+	WORD $0x6e38dd29 // fmul v9.4s, v9.4s, v24.4s
+	FMOVQ 6(R25), F4
+	FMOVQ 6(R26), F2
+	FMOVQ 6(R1), F1
+	FMOVQ 6(R2), F3
+	VZIP1 V2.S4, V4.S4, V0.S4
+	VZIP2 V2.S4, V4.S4, V2.S4
+	VZIP1 V3.S4, V1.S4, V4.S4
+	VZIP2 V3.S4, V1.S4, V3.S4
+	VZIP1 V4.D2, V0.D2, V1.D2
+	VZIP2 V4.D2, V0.D2, V4.D2
+	VZIP1 V3.D2, V2.D2, V0.D2
+	VZIP2 V3.D2, V2.D2, V3.D2
+	VTBL V16.B16, [V10.B16], V11.B16
+	VCMTST V14.B16, V11.B16, V11.B16
+	VAND V13.B16, V11.B16, V11.B16
+	VSHL $3, V1.S4, V6.S4
+	VAND V25.B16, V6.B16, V6.B16
+	VORR V11.B16, V6.B16, V6.B16
+	VTBL V20.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS (R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V21.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 4(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V22.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 8(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V23.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 12(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V16.B16, [V10.B16], V11.B16
+	VCMTST V15.B16, V11.B16, V11.B16
+	VAND V13.B16, V11.B16, V11.B16
+	VSHL $3, V4.S4, V6.S4
+	VAND V25.B16, V6.B16, V6.B16
+	VORR V11.B16, V6.B16, V6.B16
+	VTBL V20.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 16(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V21.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 20(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V22.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 24(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V23.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 28(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V17.B16, [V10.B16], V11.B16
+	VCMTST V14.B16, V11.B16, V11.B16
+	VAND V13.B16, V11.B16, V11.B16
+	VSHL $3, V0.S4, V6.S4
+	VAND V25.B16, V6.B16, V6.B16
+	VORR V11.B16, V6.B16, V6.B16
+	VTBL V20.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 32(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V21.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 36(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V22.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 40(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V23.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 44(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V17.B16, [V10.B16], V11.B16
+	VCMTST V15.B16, V11.B16, V11.B16
+	VAND V13.B16, V11.B16, V11.B16
+	VSHL $3, V3.S4, V6.S4
+	VAND V25.B16, V6.B16, V6.B16
+	VORR V11.B16, V6.B16, V6.B16
+	VTBL V20.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 48(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V21.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 52(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V22.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 56(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V23.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 60(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V18.B16, [V10.B16], V11.B16
+	VCMTST V14.B16, V11.B16, V11.B16
+	VAND V13.B16, V11.B16, V11.B16
+	VUSHR $1, V1.S4, V6.S4
+	VAND V25.B16, V6.B16, V6.B16
+	VORR V11.B16, V6.B16, V6.B16
+	VTBL V20.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 64(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V21.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 68(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V22.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 72(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V23.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 76(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V18.B16, [V10.B16], V11.B16
+	VCMTST V15.B16, V11.B16, V11.B16
+	VAND V13.B16, V11.B16, V11.B16
+	VUSHR $1, V4.S4, V6.S4
+	VAND V25.B16, V6.B16, V6.B16
+	VORR V11.B16, V6.B16, V6.B16
+	VTBL V20.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 80(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V21.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 84(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V22.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 88(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V23.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 92(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V19.B16, [V10.B16], V11.B16
+	VCMTST V14.B16, V11.B16, V11.B16
+	VAND V13.B16, V11.B16, V11.B16
+	VUSHR $1, V0.S4, V6.S4
+	VAND V25.B16, V6.B16, V6.B16
+	VORR V11.B16, V6.B16, V6.B16
+	VTBL V20.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 96(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V21.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 100(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V22.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 104(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V23.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 108(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V19.B16, [V10.B16], V11.B16
+	VCMTST V15.B16, V11.B16, V11.B16
+	VAND V13.B16, V11.B16, V11.B16
+	VUSHR $1, V3.S4, V6.S4
+	VAND V25.B16, V6.B16, V6.B16
+	VORR V11.B16, V6.B16, V6.B16
+	VTBL V20.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 112(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V21.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 116(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V22.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 120(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V23.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 124(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	ADD $22, R25
+	ADD $22, R26
+	ADD $22, R1
+	ADD $22, R2
+	ADD $128, R22
+	SUB $32, R21
+	CMP $0, R21
+	BGT Q5_0Block1
+	MOVD 56(R0), R20 // a.Stride
+	LSL $2, R20
+	FMOVQ F7, (R23)
+	ADD R20, R23
+	JMP Q5_0Next1
+
+Q5_0Done1:
+	MOVD R19, R21
+	LSL $2, R21
+	MOVD 16(RSP), R20
+	ADD R21, R20
+	MOVD R20, 16(RSP)
+	MOVD $16, R21
+	MOVD 24(RSP), R20
+	ADD R21, R20
+	MOVD R20, 24(RSP)
+	MOVD 32(RSP), R21
+	SUB $4, R21
+	MOVD R21, 32(RSP)
+	CBNZ R21, Q5_0Rows
+	RET
+
+Q5_1:
+	MOVD $pattern10101010<>(SB), R17
+	FMOVQ (R17), F14
+	MOVD $pattern08040201<>(SB), R17
+	FMOVQ (R17), F15
+	MOVD $pattern80402010<>(SB), R17
+	FMOVQ (R17), F16
+	MOVD $pattern0000000004040404080808080c0c0c0c<>(SB), R17
+	FMOVQ (R17), F17
+	MOVD $pattern0101010105050505090909090d0d0d0d<>(SB), R17
+	FMOVQ (R17), F18
+	MOVD $pattern02020202060606060a0a0a0a0e0e0e0e<>(SB), R17
+	FMOVQ (R17), F19
+	MOVD $pattern03030303070707070b0b0b0b0f0f0f0f<>(SB), R17
+	FMOVQ (R17), F20
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F21
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F22
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F23
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F24
+	MOVD $pattern33800000<>(SB), R17
+	FMOVQ (R17), F25
+	MOVD $pattern0f0f0f0f<>(SB), R17
+	FMOVQ (R17), F26
+
+Q5_1Rows:
+	MOVD 16(RSP), R25
+	MOVD R25, R26
+	ADD R19, R26
+	MOVD R26, R1
+	ADD R19, R1
+	MOVD R1, R2
+	ADD R19, R2
+	MOVD 24(RSP), R23
+	MOVD 40(R0), R22 // a.X
+	MOVD 24(R0), R20 // a.Depth
+	MOVD R20, 40(RSP)
+
+Q5_1Next2:
+	MOVD 40(RSP), R20
+	CMP $512, R20
+	BLT Q5_1Done2
+	MOVD $256, R21
+	SUB $512, R20
+	MOVD R20, 40(RSP)
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	PCALIGN $32
+
+Q5_1Block2:
+	PRFM 384(R25), PLDL1KEEP
+	PRFM 384(R26), PLDL1KEEP
+	PRFM 384(R1), PLDL1KEEP
+	PRFM 384(R2), PLDL1KEEP
+	FMOVQ (R25), F0
+	FMOVQ (R26), F1
+	FMOVQ (R1), F2
+	FMOVQ (R2), F3
+	VZIP1 V1.S4, V0.S4, V4.S4
+	VZIP2 V1.S4, V0.S4, V1.S4
+	VZIP1 V3.S4, V2.S4, V0.S4
+	VZIP2 V3.S4, V2.S4, V3.S4
+	VZIP1 V0.D2, V4.D2, V2.D2
+	VZIP2 V0.D2, V4.D2, V0.D2
+	VZIP1 V3.D2, V1.D2, V4.D2
+	VZIP2 V3.D2, V1.D2, V3.D2
+	VUZP2 V2.H8, V2.H8, V12.H8
+	WORD $0x0e21798c // fcvtl v12.4s, v12.4h
+	VUZP1 V2.H8, V2.H8, V9.H8
+	WORD $0x0e217929 // fcvtl v9.4s, v9.4h
+	VMOV V0.B16, V10.B16
+	WORD $0x6e39dd29 // fmul v9.4s, v9.4s, v25.4s
+	FMOVQ 8(R25), F2
+	FMOVQ 8(R26), F0
+	FMOVQ 8(R1), F4
+	FMOVQ 8(R2), F3
+	VZIP1 V0.S4, V2.S4, V1.S4
+	VZIP2 V0.S4, V2.S4, V0.S4
+	VZIP1 V3.S4, V4.S4, V2.S4
+	VZIP2 V3.S4, V4.S4, V3.S4
+	VZIP1 V2.D2, V1.D2, V4.D2
+	VZIP2 V2.D2, V1.D2, V2.D2
+	VZIP1 V3.D2, V0.D2, V1.D2
+	VZIP2 V3.D2, V0.D2, V3.D2
+	VTBL V17.B16, [V10.B16], V11.B16
+	VCMTST V15.B16, V11.B16, V11.B16
+	VAND V14.B16, V11.B16, V11.B16
+	VAND V26.B16, V4.B16, V6.B16
+	VORR V11.B16, V6.B16, V6.B16
+	VTBL V21.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V12.B16, V13.B16
+	VFMLA V9.S4, V5.S4, V13.S4
+	FMOVS (R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V13.S4, V7.S4
+	VTBL V22.B16, [V6.B16], V13.B16
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	VMOV V12.B16, V5.B16
+	VFMLA V9.S4, V13.S4, V5.S4
+	FMOVS 4(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V7.S4
+	VTBL V23.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V12.B16, V13.B16
+	VFMLA V9.S4, V5.S4, V13.S4
+	FMOVS 8(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V13.S4, V7.S4
+	VTBL V24.B16, [V6.B16], V13.B16
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	VMOV V12.B16, V5.B16
+	VFMLA V9.S4, V13.S4, V5.S4
+	FMOVS 12(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V7.S4
+	VTBL V17.B16, [V10.B16], V11.B16
+	VCMTST V16.B16, V11.B16, V11.B16
+	VAND V14.B16, V11.B16, V11.B16
+	VAND V26.B16, V2.B16, V6.B16
+	VORR V11.B16, V6.B16, V6.B16
+	VTBL V21.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V12.B16, V13.B16
+	VFMLA V9.S4, V5.S4, V13.S4
+	FMOVS 16(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V13.S4, V7.S4
+	VTBL V22.B16, [V6.B16], V13.B16
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	VMOV V12.B16, V5.B16
+	VFMLA V9.S4, V13.S4, V5.S4
+	FMOVS 20(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V7.S4
+	VTBL V23.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V12.B16, V13.B16
+	VFMLA V9.S4, V5.S4, V13.S4
+	FMOVS 24(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V13.S4, V7.S4
+	VTBL V24.B16, [V6.B16], V13.B16
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	VMOV V12.B16, V5.B16
+	VFMLA V9.S4, V13.S4, V5.S4
+	FMOVS 28(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V7.S4
+	VTBL V18.B16, [V10.B16], V11.B16
+	VCMTST V15.B16, V11.B16, V11.B16
+	VAND V14.B16, V11.B16, V11.B16
+	VAND V26.B16, V1.B16, V6.B16
+	VORR V11.B16, V6.B16, V6.B16
+	VTBL V21.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V12.B16, V13.B16
+	VFMLA V9.S4, V5.S4, V13.S4
+	FMOVS 32(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V13.S4, V7.S4
+	VTBL V22.B16, [V6.B16], V13.B16
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	VMOV V12.B16, V5.B16
+	VFMLA V9.S4, V13.S4, V5.S4
+	FMOVS 36(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V7.S4
+	VTBL V23.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V12.B16, V13.B16
+	VFMLA V9.S4, V5.S4, V13.S4
+	FMOVS 40(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V13.S4, V7.S4
+	VTBL V24.B16, [V6.B16], V13.B16
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	VMOV V12.B16, V5.B16
+	VFMLA V9.S4, V13.S4, V5.S4
+	FMOVS 44(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V7.S4
+	VTBL V18.B16, [V10.B16], V11.B16
+	VCMTST V16.B16, V11.B16, V11.B16
+	VAND V14.B16, V11.B16, V11.B16
+	VAND V26.B16, V3.B16, V6.B16
+	VORR V11.B16, V6.B16, V6.B16
+	VTBL V21.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V12.B16, V13.B16
+	VFMLA V9.S4, V5.S4, V13.S4
+	FMOVS 48(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V13.S4, V7.S4
+	VTBL V22.B16, [V6.B16], V13.B16
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	VMOV V12.B16, V5.B16
+	VFMLA V9.S4, V13.S4, V5.S4
+	FMOVS 52(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V7.S4
+	VTBL V23.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V12.B16, V13.B16
+	VFMLA V9.S4, V5.S4, V13.S4
+	FMOVS 56(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V13.S4, V7.S4
+	VTBL V24.B16, [V6.B16], V13.B16
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	VMOV V12.B16, V5.B16
+	VFMLA V9.S4, V13.S4, V5.S4
+	FMOVS 60(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V7.S4
+	VTBL V19.B16, [V10.B16], V11.B16
+	VCMTST V15.B16, V11.B16, V11.B16
+	VAND V14.B16, V11.B16, V11.B16
+	VUSHR $4, V4.S4, V6.S4
+	VAND V26.B16, V6.B16, V6.B16
+	VORR V11.B16, V6.B16, V6.B16
+	VTBL V21.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V12.B16, V13.B16
+	VFMLA V9.S4, V5.S4, V13.S4
+	FMOVS 64(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V13.S4, V7.S4
+	VTBL V22.B16, [V6.B16], V13.B16
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	VMOV V12.B16, V5.B16
+	VFMLA V9.S4, V13.S4, V5.S4
+	FMOVS 68(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V7.S4
+	VTBL V23.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V12.B16, V13.B16
+	VFMLA V9.S4, V5.S4, V13.S4
+	FMOVS 72(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V13.S4, V7.S4
+	VTBL V24.B16, [V6.B16], V13.B16
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	VMOV V12.B16, V5.B16
+	VFMLA V9.S4, V13.S4, V5.S4
+	FMOVS 76(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V7.S4
+	VTBL V19.B16, [V10.B16], V11.B16
+	VCMTST V16.B16, V11.B16, V11.B16
+	VAND V14.B16, V11.B16, V11.B16
+	VUSHR $4, V2.S4, V6.S4
+	VAND V26.B16, V6.B16, V6.B16
+	VORR V11.B16, V6.B16, V6.B16
+	VTBL V21.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V12.B16, V13.B16
+	VFMLA V9.S4, V5.S4, V13.S4
+	FMOVS 80(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V13.S4, V7.S4
+	VTBL V22.B16, [V6.B16], V13.B16
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	VMOV V12.B16, V5.B16
+	VFMLA V9.S4, V13.S4, V5.S4
+	FMOVS 84(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V7.S4
+	VTBL V23.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V12.B16, V13.B16
+	VFMLA V9.S4, V5.S4, V13.S4
+	FMOVS 88(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V13.S4, V7.S4
+	VTBL V24.B16, [V6.B16], V13.B16
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	VMOV V12.B16, V5.B16
+	VFMLA V9.S4, V13.S4, V5.S4
+	FMOVS 92(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V7.S4
+	VTBL V20.B16, [V10.B16], V11.B16
+	VCMTST V15.B16, V11.B16, V11.B16
+	VAND V14.B16, V11.B16, V11.B16
+	VUSHR $4, V1.S4, V6.S4
+	VAND V26.B16, V6.B16, V6.B16
+	VORR V11.B16, V6.B16, V6.B16
+	VTBL V21.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V12.B16, V13.B16
+	VFMLA V9.S4, V5.S4, V13.S4
+	FMOVS 96(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V13.S4, V7.S4
+	VTBL V22.B16, [V6.B16], V13.B16
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	VMOV V12.B16, V5.B16
+	VFMLA V9.S4, V13.S4, V5.S4
+	FMOVS 100(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V7.S4
+	VTBL V23.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V12.B16, V13.B16
+	VFMLA V9.S4, V5.S4, V13.S4
+	FMOVS 104(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V13.S4, V7.S4
+	VTBL V24.B16, [V6.B16], V13.B16
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	VMOV V12.B16, V5.B16
+	VFMLA V9.S4, V13.S4, V5.S4
+	FMOVS 108(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V7.S4
+	VTBL V20.B16, [V10.B16], V11.B16
+	VCMTST V16.B16, V11.B16, V11.B16
+	VAND V14.B16, V11.B16, V11.B16
+	VUSHR $4, V3.S4, V6.S4
+	VAND V26.B16, V6.B16, V6.B16
+	VORR V11.B16, V6.B16, V6.B16
+	VTBL V21.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V12.B16, V13.B16
+	VFMLA V9.S4, V5.S4, V13.S4
+	FMOVS 112(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V13.S4, V7.S4
+	VTBL V22.B16, [V6.B16], V13.B16
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	VMOV V12.B16, V5.B16
+	VFMLA V9.S4, V13.S4, V5.S4
+	FMOVS 116(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V7.S4
+	VTBL V23.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V12.B16, V13.B16
+	VFMLA V9.S4, V5.S4, V13.S4
+	FMOVS 120(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V13.S4, V7.S4
+	VTBL V24.B16, [V6.B16], V13.B16
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	VMOV V12.B16, V5.B16
+	VFMLA V9.S4, V13.S4, V5.S4
+	FMOVS 124(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V7.S4
+	PRFM 576(R25), PLDL1KEEP
+	PRFM 576(R26), PLDL1KEEP
+	PRFM 576(R1), PLDL1KEEP
+	PRFM 576(R2), PLDL1KEEP
+	FMOVQ 192(R25), F4
+	FMOVQ 192(R26), F2
+	FMOVQ 192(R1), F1
+	FMOVQ 192(R2), F3
+	VZIP1 V2.S4, V4.S4, V0.S4
+	VZIP2 V2.S4, V4.S4, V2.S4
+	VZIP1 V3.S4, V1.S4, V4.S4
+	VZIP2 V3.S4, V1.S4, V3.S4
+	VZIP1 V4.D2, V0.D2, V1.D2
+	VZIP2 V4.D2, V0.D2, V4.D2
+	VZIP1 V3.D2, V2.D2, V0.D2
+	VZIP2 V3.D2, V2.D2, V3.D2
+	VUZP2 V1.H8, V1.H8, V12.H8
+	WORD $0x0e21798c // fcvtl v12.4s, v12.4h
+	VUZP1 V1.H8, V1.H8, V9.H8
+	WORD $0x0e217929 // fcvtl v9.4s, v9.4h
+	VMOV V4.B16, V10.B16
+	WORD $0x6e39dd29 // fmul v9.4s, v9.4s, v25.4s
+	FMOVQ 200(R25), F1
+	FMOVQ 200(R26), F4
+	FMOVQ 200(R1), F0
+	FMOVQ 200(R2), F3
+	VZIP1 V4.S4, V1.S4, V2.S4
+	VZIP2 V4.S4, V1.S4, V4.S4
+	VZIP1 V3.S4, V0.S4, V1.S4
+	VZIP2 V3.S4, V0.S4, V3.S4
+	VZIP1 V1.D2, V2.D2, V0.D2
+	VZIP2 V1.D2, V2.D2, V1.D2
+	VZIP1 V3.D2, V4.D2, V2.D2
+	VZIP2 V3.D2, V4.D2, V3.D2
+	VTBL V17.B16, [V10.B16], V11.B16
+	VCMTST V15.B16, V11.B16, V11.B16
+	VAND V14.B16, V11.B16, V11.B16
+	VAND V26.B16, V0.B16, V6.B16
+	VORR V11.B16, V6.B16, V6.B16
+	VTBL V21.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V12.B16, V13.B16
+	VFMLA V9.S4, V5.S4, V13.S4
+	FMOVS 1024(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V13.S4, V8.S4
+	VTBL V22.B16, [V6.B16], V13.B16
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	VMOV V12.B16, V5.B16
+	VFMLA V9.S4, V13.S4, V5.S4
+	FMOVS 1028(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V5.S4, V8.S4
+	VTBL V23.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V12.B16, V13.B16
+	VFMLA V9.S4, V5.S4, V13.S4
+	FMOVS 1032(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V13.S4, V8.S4
+	VTBL V24.B16, [V6.B16], V13.B16
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	VMOV V12.B16, V5.B16
+	VFMLA V9.S4, V13.S4, V5.S4
+	FMOVS 1036(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V5.S4, V8.S4
+	VTBL V17.B16, [V10.B16], V11.B16
+	VCMTST V16.B16, V11.B16, V11.B16
+	VAND V14.B16, V11.B16, V11.B16
+	VAND V26.B16, V1.B16, V6.B16
+	VORR V11.B16, V6.B16, V6.B16
+	VTBL V21.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V12.B16, V13.B16
+	VFMLA V9.S4, V5.S4, V13.S4
+	FMOVS 1040(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V13.S4, V8.S4
+	VTBL V22.B16, [V6.B16], V13.B16
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	VMOV V12.B16, V5.B16
+	VFMLA V9.S4, V13.S4, V5.S4
+	FMOVS 1044(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V5.S4, V8.S4
+	VTBL V23.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V12.B16, V13.B16
+	VFMLA V9.S4, V5.S4, V13.S4
+	FMOVS 1048(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V13.S4, V8.S4
+	VTBL V24.B16, [V6.B16], V13.B16
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	VMOV V12.B16, V5.B16
+	VFMLA V9.S4, V13.S4, V5.S4
+	FMOVS 1052(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V5.S4, V8.S4
+	VTBL V18.B16, [V10.B16], V11.B16
+	VCMTST V15.B16, V11.B16, V11.B16
+	VAND V14.B16, V11.B16, V11.B16
+	VAND V26.B16, V2.B16, V6.B16
+	VORR V11.B16, V6.B16, V6.B16
+	VTBL V21.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V12.B16, V13.B16
+	VFMLA V9.S4, V5.S4, V13.S4
+	FMOVS 1056(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V13.S4, V8.S4
+	VTBL V22.B16, [V6.B16], V13.B16
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	VMOV V12.B16, V5.B16
+	VFMLA V9.S4, V13.S4, V5.S4
+	FMOVS 1060(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V5.S4, V8.S4
+	VTBL V23.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V12.B16, V13.B16
+	VFMLA V9.S4, V5.S4, V13.S4
+	FMOVS 1064(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V13.S4, V8.S4
+	VTBL V24.B16, [V6.B16], V13.B16
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	VMOV V12.B16, V5.B16
+	VFMLA V9.S4, V13.S4, V5.S4
+	FMOVS 1068(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V5.S4, V8.S4
+	VTBL V18.B16, [V10.B16], V11.B16
+	VCMTST V16.B16, V11.B16, V11.B16
+	VAND V14.B16, V11.B16, V11.B16
+	VAND V26.B16, V3.B16, V6.B16
+	VORR V11.B16, V6.B16, V6.B16
+	VTBL V21.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V12.B16, V13.B16
+	VFMLA V9.S4, V5.S4, V13.S4
+	FMOVS 1072(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V13.S4, V8.S4
+	VTBL V22.B16, [V6.B16], V13.B16
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	VMOV V12.B16, V5.B16
+	VFMLA V9.S4, V13.S4, V5.S4
+	FMOVS 1076(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V5.S4, V8.S4
+	VTBL V23.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V12.B16, V13.B16
+	VFMLA V9.S4, V5.S4, V13.S4
+	FMOVS 1080(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V13.S4, V8.S4
+	VTBL V24.B16, [V6.B16], V13.B16
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	VMOV V12.B16, V5.B16
+	VFMLA V9.S4, V13.S4, V5.S4
+	FMOVS 1084(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V5.S4, V8.S4
+	VTBL V19.B16, [V10.B16], V11.B16
+	VCMTST V15.B16, V11.B16, V11.B16
+	VAND V14.B16, V11.B16, V11.B16
+	VUSHR $4, V0.S4, V6.S4
+	VAND V26.B16, V6.B16, V6.B16
+	VORR V11.B16, V6.B16, V6.B16
+	VTBL V21.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V12.B16, V13.B16
+	VFMLA V9.S4, V5.S4, V13.S4
+	FMOVS 1088(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V13.S4, V8.S4
+	VTBL V22.B16, [V6.B16], V13.B16
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	VMOV V12.B16, V5.B16
+	VFMLA V9.S4, V13.S4, V5.S4
+	FMOVS 1092(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V5.S4, V8.S4
+	VTBL V23.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V12.B16, V13.B16
+	VFMLA V9.S4, V5.S4, V13.S4
+	FMOVS 1096(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V13.S4, V8.S4
+	VTBL V24.B16, [V6.B16], V13.B16
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	VMOV V12.B16, V5.B16
+	VFMLA V9.S4, V13.S4, V5.S4
+	FMOVS 1100(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V5.S4, V8.S4
+	VTBL V19.B16, [V10.B16], V11.B16
+	VCMTST V16.B16, V11.B16, V11.B16
+	VAND V14.B16, V11.B16, V11.B16
+	VUSHR $4, V1.S4, V6.S4
+	VAND V26.B16, V6.B16, V6.B16
+	VORR V11.B16, V6.B16, V6.B16
+	VTBL V21.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V12.B16, V13.B16
+	VFMLA V9.S4, V5.S4, V13.S4
+	FMOVS 1104(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V13.S4, V8.S4
+	VTBL V22.B16, [V6.B16], V13.B16
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	VMOV V12.B16, V5.B16
+	VFMLA V9.S4, V13.S4, V5.S4
+	FMOVS 1108(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V5.S4, V8.S4
+	VTBL V23.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V12.B16, V13.B16
+	VFMLA V9.S4, V5.S4, V13.S4
+	FMOVS 1112(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V13.S4, V8.S4
+	VTBL V24.B16, [V6.B16], V13.B16
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	VMOV V12.B16, V5.B16
+	VFMLA V9.S4, V13.S4, V5.S4
+	FMOVS 1116(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V5.S4, V8.S4
+	VTBL V20.B16, [V10.B16], V11.B16
+	VCMTST V15.B16, V11.B16, V11.B16
+	VAND V14.B16, V11.B16, V11.B16
+	VUSHR $4, V2.S4, V6.S4
+	VAND V26.B16, V6.B16, V6.B16
+	VORR V11.B16, V6.B16, V6.B16
+	VTBL V21.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V12.B16, V13.B16
+	VFMLA V9.S4, V5.S4, V13.S4
+	FMOVS 1120(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V13.S4, V8.S4
+	VTBL V22.B16, [V6.B16], V13.B16
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	VMOV V12.B16, V5.B16
+	VFMLA V9.S4, V13.S4, V5.S4
+	FMOVS 1124(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V5.S4, V8.S4
+	VTBL V23.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V12.B16, V13.B16
+	VFMLA V9.S4, V5.S4, V13.S4
+	FMOVS 1128(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V13.S4, V8.S4
+	VTBL V24.B16, [V6.B16], V13.B16
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	VMOV V12.B16, V5.B16
+	VFMLA V9.S4, V13.S4, V5.S4
+	FMOVS 1132(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V5.S4, V8.S4
+	VTBL V20.B16, [V10.B16], V11.B16
+	VCMTST V16.B16, V11.B16, V11.B16
+	VAND V14.B16, V11.B16, V11.B16
+	VUSHR $4, V3.S4, V6.S4
+	VAND V26.B16, V6.B16, V6.B16
+	VORR V11.B16, V6.B16, V6.B16
+	VTBL V21.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V12.B16, V13.B16
+	VFMLA V9.S4, V5.S4, V13.S4
+	FMOVS 1136(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V13.S4, V8.S4
+	VTBL V22.B16, [V6.B16], V13.B16
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	VMOV V12.B16, V5.B16
+	VFMLA V9.S4, V13.S4, V5.S4
+	FMOVS 1140(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V5.S4, V8.S4
+	VTBL V23.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V12.B16, V13.B16
+	VFMLA V9.S4, V5.S4, V13.S4
+	FMOVS 1144(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V13.S4, V8.S4
+	VTBL V24.B16, [V6.B16], V13.B16
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	VMOV V12.B16, V5.B16
+	VFMLA V9.S4, V13.S4, V5.S4
+	FMOVS 1148(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V5.S4, V8.S4
+	ADD $24, R25
+	ADD $24, R26
+	ADD $24, R1
+	ADD $24, R2
+	ADD $128, R22
+	SUB $32, R21
+	CMP $0, R21
+	BGT Q5_1Block2
+	MOVD 56(R0), R20 // a.Stride
+	LSL $2, R20
+	FMOVQ F7, (R23)
+	ADD R20, R23
+	FMOVQ F8, (R23)
+	ADD R20, R23
+	ADD $192, R25
+	ADD $192, R26
+	ADD $192, R1
+	ADD $192, R2
+	ADD $1024, R22
+	JMP Q5_1Next2
+
+Q5_1Done2:
+
+Q5_1Next1:
+	MOVD 40(RSP), R20
+	CMP $0, R20
+	BLE Q5_1Done1
+	MOVD R20, R21
+	CMP $256, R20
+	BLE Q5_1Part1
+	MOVD $256, R21
+
+Q5_1Part1:
+	SUB $256, R20
+	MOVD R20, 40(RSP)
+	VMOVI $0, V7.B16
+	PCALIGN $32
+
+Q5_1Block1:
+	PRFM 256(R25), PLDL1KEEP
+	PRFM 256(R26), PLDL1KEEP
+	PRFM 256(R1), PLDL1KEEP
+	PRFM 256(R2), PLDL1KEEP
+	FMOVQ (R25), F0
+	FMOVQ (R26), F1
+	FMOVQ (R1), F2
+	FMOVQ (R2), F3
+	VZIP1 V1.S4, V0.S4, V4.S4
+	VZIP2 V1.S4, V0.S4, V1.S4
+	VZIP1 V3.S4, V2.S4, V0.S4
+	VZIP2 V3.S4, V2.S4, V3.S4
+	VZIP1 V0.D2, V4.D2, V2.D2
+	VZIP2 V0.D2, V4.D2, V0.D2
+	VZIP1 V3.D2, V1.D2, V4.D2
+	VZIP2 V3.D2, V1.D2, V3.D2
+	VUZP2 V2.H8, V2.H8, V12.H8
+	WORD $0x0e21798c // fcvtl v12.4s, v12.4h
+	VUZP1 V2.H8, V2.H8, V9.H8
+	WORD $0x0e217929 // fcvtl v9.4s, v9.4h
+	VMOV V0.B16, V10.B16
+	WORD $0x6e39dd29 // fmul v9.4s, v9.4s, v25.4s
+	FMOVQ 8(R25), F2
+	FMOVQ 8(R26), F0
+	FMOVQ 8(R1), F4
+	FMOVQ 8(R2), F3
+	VZIP1 V0.S4, V2.S4, V1.S4
+	VZIP2 V0.S4, V2.S4, V0.S4
+	VZIP1 V3.S4, V4.S4, V2.S4
+	VZIP2 V3.S4, V4.S4, V3.S4
+	VZIP1 V2.D2, V1.D2, V4.D2
+	VZIP2 V2.D2, V1.D2, V2.D2
+	VZIP1 V3.D2, V0.D2, V1.D2
+	VZIP2 V3.D2, V0.D2, V3.D2
+	VTBL V17.B16, [V10.B16], V11.B16
+	VCMTST V15.B16, V11.B16, V11.B16
+	VAND V14.B16, V11.B16, V11.B16
+	VAND V26.B16, V4.B16, V6.B16
+	VORR V11.B16, V6.B16, V6.B16
+	VTBL V21.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V12.B16, V13.B16
+	VFMLA V9.S4, V5.S4, V13.S4
+	FMOVS (R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V13.S4, V7.S4
+	VTBL V22.B16, [V6.B16], V13.B16
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	VMOV V12.B16, V5.B16
+	VFMLA V9.S4, V13.S4, V5.S4
+	FMOVS 4(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V7.S4
+	VTBL V23.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V12.B16, V13.B16
+	VFMLA V9.S4, V5.S4, V13.S4
+	FMOVS 8(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V13.S4, V7.S4
+	VTBL V24.B16, [V6.B16], V13.B16
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	VMOV V12.B16, V5.B16
+	VFMLA V9.S4, V13.S4, V5.S4
+	FMOVS 12(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V7.S4
+	VTBL V17.B16, [V10.B16], V11.B16
+	VCMTST V16.B16, V11.B16, V11.B16
+	VAND V14.B16, V11.B16, V11.B16
+	VAND V26.B16, V2.B16, V6.B16
+	VORR V11.B16, V6.B16, V6.B16
+	VTBL V21.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V12.B16, V13.B16
+	VFMLA V9.S4, V5.S4, V13.S4
+	FMOVS 16(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V13.S4, V7.S4
+	VTBL V22.B16, [V6.B16], V13.B16
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	VMOV V12.B16, V5.B16
+	VFMLA V9.S4, V13.S4, V5.S4
+	FMOVS 20(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V7.S4
+	VTBL V23.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V12.B16, V13.B16
+	VFMLA V9.S4, V5.S4, V13.S4
+	FMOVS 24(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V13.S4, V7.S4
+	VTBL V24.B16, [V6.B16], V13.B16
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	VMOV V12.B16, V5.B16
+	VFMLA V9.S4, V13.S4, V5.S4
+	FMOVS 28(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V7.S4
+	VTBL V18.B16, [V10.B16], V11.B16
+	VCMTST V15.B16, V11.B16, V11.B16
+	VAND V14.B16, V11.B16, V11.B16
+	VAND V26.B16, V1.B16, V6.B16
+	VORR V11.B16, V6.B16, V6.B16
+	VTBL V21.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V12.B16, V13.B16
+	VFMLA V9.S4, V5.S4, V13.S4
+	FMOVS 32(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V13.S4, V7.S4
+	VTBL V22.B16, [V6.B16], V13.B16
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	VMOV V12.B16, V5.B16
+	VFMLA V9.S4, V13.S4, V5.S4
+	FMOVS 36(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V7.S4
+	VTBL V23.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V12.B16, V13.B16
+	VFMLA V9.S4, V5.S4, V13.S4
+	FMOVS 40(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V13.S4, V7.S4
+	VTBL V24.B16, [V6.B16], V13.B16
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	VMOV V12.B16, V5.B16
+	VFMLA V9.S4, V13.S4, V5.S4
+	FMOVS 44(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V7.S4
+	VTBL V18.B16, [V10.B16], V11.B16
+	VCMTST V16.B16, V11.B16, V11.B16
+	VAND V14.B16, V11.B16, V11.B16
+	VAND V26.B16, V3.B16, V6.B16
+	VORR V11.B16, V6.B16, V6.B16
+	VTBL V21.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V12.B16, V13.B16
+	VFMLA V9.S4, V5.S4, V13.S4
+	FMOVS 48(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V13.S4, V7.S4
+	VTBL V22.B16, [V6.B16], V13.B16
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	VMOV V12.B16, V5.B16
+	VFMLA V9.S4, V13.S4, V5.S4
+	FMOVS 52(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V7.S4
+	VTBL V23.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V12.B16, V13.B16
+	VFMLA V9.S4, V5.S4, V13.S4
+	FMOVS 56(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V13.S4, V7.S4
+	VTBL V24.B16, [V6.B16], V13.B16
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	VMOV V12.B16, V5.B16
+	VFMLA V9.S4, V13.S4, V5.S4
+	FMOVS 60(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V7.S4
+	VTBL V19.B16, [V10.B16], V11.B16
+	VCMTST V15.B16, V11.B16, V11.B16
+	VAND V14.B16, V11.B16, V11.B16
+	VUSHR $4, V4.S4, V6.S4
+	VAND V26.B16, V6.B16, V6.B16
+	VORR V11.B16, V6.B16, V6.B16
+	VTBL V21.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V12.B16, V13.B16
+	VFMLA V9.S4, V5.S4, V13.S4
+	FMOVS 64(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V13.S4, V7.S4
+	VTBL V22.B16, [V6.B16], V13.B16
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	VMOV V12.B16, V5.B16
+	VFMLA V9.S4, V13.S4, V5.S4
+	FMOVS 68(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V7.S4
+	VTBL V23.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V12.B16, V13.B16
+	VFMLA V9.S4, V5.S4, V13.S4
+	FMOVS 72(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V13.S4, V7.S4
+	VTBL V24.B16, [V6.B16], V13.B16
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	VMOV V12.B16, V5.B16
+	VFMLA V9.S4, V13.S4, V5.S4
+	FMOVS 76(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V7.S4
+	VTBL V19.B16, [V10.B16], V11.B16
+	VCMTST V16.B16, V11.B16, V11.B16
+	VAND V14.B16, V11.B16, V11.B16
+	VUSHR $4, V2.S4, V6.S4
+	VAND V26.B16, V6.B16, V6.B16
+	VORR V11.B16, V6.B16, V6.B16
+	VTBL V21.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V12.B16, V13.B16
+	VFMLA V9.S4, V5.S4, V13.S4
+	FMOVS 80(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V13.S4, V7.S4
+	VTBL V22.B16, [V6.B16], V13.B16
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	VMOV V12.B16, V5.B16
+	VFMLA V9.S4, V13.S4, V5.S4
+	FMOVS 84(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V7.S4
+	VTBL V23.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V12.B16, V13.B16
+	VFMLA V9.S4, V5.S4, V13.S4
+	FMOVS 88(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V13.S4, V7.S4
+	VTBL V24.B16, [V6.B16], V13.B16
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	VMOV V12.B16, V5.B16
+	VFMLA V9.S4, V13.S4, V5.S4
+	FMOVS 92(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V7.S4
+	VTBL V20.B16, [V10.B16], V11.B16
+	VCMTST V15.B16, V11.B16, V11.B16
+	VAND V14.B16, V11.B16, V11.B16
+	VUSHR $4, V1.S4, V6.S4
+	VAND V26.B16, V6.B16, V6.B16
+	VORR V11.B16, V6.B16, V6.B16
+	VTBL V21.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V12.B16, V13.B16
+	VFMLA V9.S4, V5.S4, V13.S4
+	FMOVS 96(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V13.S4, V7.S4
+	VTBL V22.B16, [V6.B16], V13.B16
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	VMOV V12.B16, V5.B16
+	VFMLA V9.S4, V13.S4, V5.S4
+	FMOVS 100(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V7.S4
+	VTBL V23.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V12.B16, V13.B16
+	VFMLA V9.S4, V5.S4, V13.S4
+	FMOVS 104(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V13.S4, V7.S4
+	VTBL V24.B16, [V6.B16], V13.B16
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	VMOV V12.B16, V5.B16
+	VFMLA V9.S4, V13.S4, V5.S4
+	FMOVS 108(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V7.S4
+	VTBL V20.B16, [V10.B16], V11.B16
+	VCMTST V16.B16, V11.B16, V11.B16
+	VAND V14.B16, V11.B16, V11.B16
+	VUSHR $4, V3.S4, V6.S4
+	VAND V26.B16, V6.B16, V6.B16
+	VORR V11.B16, V6.B16, V6.B16
+	VTBL V21.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V12.B16, V13.B16
+	VFMLA V9.S4, V5.S4, V13.S4
+	FMOVS 112(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V13.S4, V7.S4
+	VTBL V22.B16, [V6.B16], V13.B16
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	VMOV V12.B16, V5.B16
+	VFMLA V9.S4, V13.S4, V5.S4
+	FMOVS 116(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V7.S4
+	VTBL V23.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V12.B16, V13.B16
+	VFMLA V9.S4, V5.S4, V13.S4
+	FMOVS 120(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V13.S4, V7.S4
+	VTBL V24.B16, [V6.B16], V13.B16
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	VMOV V12.B16, V5.B16
+	VFMLA V9.S4, V13.S4, V5.S4
+	FMOVS 124(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V7.S4
+	ADD $24, R25
+	ADD $24, R26
+	ADD $24, R1
+	ADD $24, R2
+	ADD $128, R22
+	SUB $32, R21
+	CMP $0, R21
+	BGT Q5_1Block1
+	MOVD 56(R0), R20 // a.Stride
+	LSL $2, R20
+	FMOVQ F7, (R23)
+	ADD R20, R23
+	JMP Q5_1Next1
+
+Q5_1Done1:
+	MOVD R19, R21
+	LSL $2, R21
+	MOVD 16(RSP), R20
+	ADD R21, R20
+	MOVD R20, 16(RSP)
+	MOVD $16, R21
+	MOVD 24(RSP), R20
+	ADD R21, R20
+	MOVD R20, 24(RSP)
+	MOVD 32(RSP), R21
+	SUB $4, R21
+	MOVD R21, 32(RSP)
+	CBNZ R21, Q5_1Rows
+	RET
+
+Q4_K:
+	MOVD $pattern0f0f0f0f<>(SB), R17
+	FMOVQ (R17), F12
+	MOVD $pattern0f0f0f0f<>(SB), R17
+	FMOVQ (R17), F13
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F14
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F15
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F16
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F17
+	MOVD $pattern27800000<>(SB), R17
+	FMOVQ (R17), F18
+	MOVD $patternb3800000<>(SB), R17
+	FMOVQ (R17), F19
+	MOVD $pattern3f3f3f3f<>(SB), R17
+	FMOVQ (R17), F20
+	MOVD $pattern30303030<>(SB), R17
+	FMOVQ (R17), F21
+
+Q4_KRows:
+	MOVD 16(RSP), R25
+	MOVD R25, R26
+	ADD R19, R26
+	MOVD R26, R1
+	ADD R19, R1
+	MOVD R1, R2
+	ADD R19, R2
+	MOVD 24(RSP), R23
+	MOVD 40(R0), R22 // a.X
+	MOVD 24(R0), R20 // a.Depth
+	MOVD R20, 40(RSP)
+
+Q4_KNext2:
+	MOVD 40(RSP), R20
+	CMP $512, R20
+	BLT Q4_KDone2
+	MOVD $256, R21
+	SUB $512, R20
+	MOVD R20, 40(RSP)
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	PCALIGN $32
+
+Q4_KBlock2:
+	MOVD RSP, R24
+	ADD $16, R24
+	ADD $64, R24
+	FMOVQ (R25), F0
+	FMOVQ (R26), F1
+	FMOVQ (R1), F2
+	FMOVQ (R2), F3
+	VZIP1 V1.S4, V0.S4, V4.S4
+	VZIP2 V1.S4, V0.S4, V1.S4
+	VZIP1 V3.S4, V2.S4, V0.S4
+	VZIP2 V3.S4, V2.S4, V3.S4
+	VZIP1 V0.D2, V4.D2, V2.D2
+	VZIP2 V0.D2, V4.D2, V0.D2
+	VZIP1 V3.D2, V1.D2, V4.D2
+	VZIP2 V3.D2, V1.D2, V3.D2
+	VUZP2 V2.H8, V2.H8, V10.H8
+	WORD $0x0e21794a // fcvtl v10.4s, v10.4h
+	VUZP1 V2.H8, V2.H8, V9.H8
+	WORD $0x0e217929 // fcvtl v9.4s, v9.4h
+	WORD $0x6e32dd29 // fmul v9.4s, v9.4s, v18.4s
+	WORD $0x6e33dd4a // fmul v10.4s, v10.4s, v19.4s
+	VAND V20.B16, V0.B16, V6.B16
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVQ F5, (R24)
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVQ F5, 16(R24)
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVQ F5, 32(R24)
+	VTBL V17.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVQ F5, 48(R24)
+	VUSHR $2, V0.S4, V6.S4
+	VAND V21.B16, V6.B16, V6.B16
+	VAND V12.B16, V3.B16, V2.B16
+	VORR V2.B16, V6.B16, V6.B16
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVQ F5, 64(R24)
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVQ F5, 80(R24)
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVQ F5, 96(R24)
+	VTBL V17.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVQ F5, 112(R24)
+	VAND V20.B16, V4.B16, V6.B16
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e2adca5 // fmul v5.4s, v5.4s, v10.4s
+	FMOVQ F5, 128(R24)
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e2adca5 // fmul v5.4s, v5.4s, v10.4s
+	FMOVQ F5, 144(R24)
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e2adca5 // fmul v5.4s, v5.4s, v10.4s
+	FMOVQ F5, 160(R24)
+	VTBL V17.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e2adca5 // fmul v5.4s, v5.4s, v10.4s
+	FMOVQ F5, 176(R24)
+	VUSHR $2, V4.S4, V6.S4
+	VAND V21.B16, V6.B16, V6.B16
+	VUSHR $4, V3.S4, V2.S4
+	VAND V12.B16, V2.B16, V2.B16
+	VORR V2.B16, V6.B16, V6.B16
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e2adca5 // fmul v5.4s, v5.4s, v10.4s
+	FMOVQ F5, 192(R24)
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e2adca5 // fmul v5.4s, v5.4s, v10.4s
+	FMOVQ F5, 208(R24)
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e2adca5 // fmul v5.4s, v5.4s, v10.4s
+	FMOVQ F5, 224(R24)
+	VTBL V17.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e2adca5 // fmul v5.4s, v5.4s, v10.4s
+	FMOVQ F5, 240(R24)
+	FMOVQ 144(R25), F2
+	FMOVQ 144(R26), F0
+	FMOVQ 144(R1), F4
+	FMOVQ 144(R2), F3
+	VZIP1 V0.S4, V2.S4, V1.S4
+	VZIP2 V0.S4, V2.S4, V0.S4
+	VZIP1 V3.S4, V4.S4, V2.S4
+	VZIP2 V3.S4, V4.S4, V3.S4
+	VZIP1 V2.D2, V1.D2, V4.D2
+	VZIP2 V2.D2, V1.D2, V2.D2
+	VZIP1 V3.D2, V0.D2, V1.D2
+	VZIP2 V3.D2, V0.D2, V3.D2
+	VUZP2 V4.H8, V4.H8, V10.H8
+	WORD $0x0e21794a // fcvtl v10.4s, v10.4h
+	VUZP1 V4.H8, V4.H8, V9.H8
+	WORD $0x0e217929 // fcvtl v9.4s, v9.4h
+	WORD $0x6e32dd29 // fmul v9.4s, v9.4s, v18.4s
+	WORD $0x6e33dd4a // fmul v10.4s, v10.4s, v19.4s
+	VAND V20.B16, V2.B16, V6.B16
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVQ F5, 256(R24)
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVQ F5, 272(R24)
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVQ F5, 288(R24)
+	VTBL V17.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVQ F5, 304(R24)
+	VUSHR $2, V2.S4, V6.S4
+	VAND V21.B16, V6.B16, V6.B16
+	VAND V12.B16, V3.B16, V4.B16
+	VORR V4.B16, V6.B16, V6.B16
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVQ F5, 320(R24)
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVQ F5, 336(R24)
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVQ F5, 352(R24)
+	VTBL V17.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVQ F5, 368(R24)
+	VAND V20.B16, V1.B16, V6.B16
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e2adca5 // fmul v5.4s, v5.4s, v10.4s
+	FMOVQ F5, 384(R24)
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e2adca5 // fmul v5.4s, v5.4s, v10.4s
+	FMOVQ F5, 400(R24)
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e2adca5 // fmul v5.4s, v5.4s, v10.4s
+	FMOVQ F5, 416(R24)
+	VTBL V17.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e2adca5 // fmul v5.4s, v5.4s, v10.4s
+	FMOVQ F5, 432(R24)
+	VUSHR $2, V1.S4, V6.S4
+	VAND V21.B16, V6.B16, V6.B16
+	VUSHR $4, V3.S4, V4.S4
+	VAND V12.B16, V4.B16, V4.B16
+	VORR V4.B16, V6.B16, V6.B16
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e2adca5 // fmul v5.4s, v5.4s, v10.4s
+	FMOVQ F5, 448(R24)
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e2adca5 // fmul v5.4s, v5.4s, v10.4s
+	FMOVQ F5, 464(R24)
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e2adca5 // fmul v5.4s, v5.4s, v10.4s
+	FMOVQ F5, 480(R24)
+	VTBL V17.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e2adca5 // fmul v5.4s, v5.4s, v10.4s
+	FMOVQ F5, 496(R24)
+	MOVD $4, R20
+	PCALIGN $32
+
+Q4_KGroups2:
+	PRFM 288(R25), PLDL1KEEP
+	PRFM 288(R26), PLDL1KEEP
+	PRFM 288(R1), PLDL1KEEP
+	PRFM 288(R2), PLDL1KEEP
+	FMOVQ 16(R25), F4
+	FMOVQ 16(R26), F2
+	FMOVQ 16(R1), F1
+	FMOVQ 16(R2), F3
+	VZIP1 V2.S4, V4.S4, V0.S4
+	VZIP2 V2.S4, V4.S4, V2.S4
+	VZIP1 V3.S4, V1.S4, V4.S4
+	VZIP2 V3.S4, V1.S4, V3.S4
+	VZIP1 V4.D2, V0.D2, V1.D2
+	VZIP2 V4.D2, V0.D2, V4.D2
+	VZIP1 V3.D2, V2.D2, V0.D2
+	VZIP2 V3.D2, V2.D2, V3.D2
+	FMOVQ (R24), F9
+	FMOVQ 128(R24), F10
+	VAND V13.B16, V1.B16, V6.B16
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS (R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V11.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 4(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 8(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V11.S4, V7.S4
+	VTBL V17.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 12(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VAND V13.B16, V4.B16, V6.B16
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 16(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V11.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 20(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 24(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V11.S4, V7.S4
+	VTBL V17.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 28(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VAND V13.B16, V0.B16, V6.B16
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 32(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V11.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 36(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 40(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V11.S4, V7.S4
+	VTBL V17.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 44(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VAND V13.B16, V3.B16, V6.B16
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 48(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V11.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 52(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 56(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V11.S4, V7.S4
+	VTBL V17.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 60(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	PRFM 432(R25), PLDL1KEEP
+	PRFM 432(R26), PLDL1KEEP
+	PRFM 432(R1), PLDL1KEEP
+	PRFM 432(R2), PLDL1KEEP
+	FMOVQ 160(R25), F1
+	FMOVQ 160(R26), F4
+	FMOVQ 160(R1), F0
+	FMOVQ 160(R2), F3
+	VZIP1 V4.S4, V1.S4, V2.S4
+	VZIP2 V4.S4, V1.S4, V4.S4
+	VZIP1 V3.S4, V0.S4, V1.S4
+	VZIP2 V3.S4, V0.S4, V3.S4
+	VZIP1 V1.D2, V2.D2, V0.D2
+	VZIP2 V1.D2, V2.D2, V1.D2
+	VZIP1 V3.D2, V4.D2, V2.D2
+	VZIP2 V3.D2, V4.D2, V3.D2
+	FMOVQ 256(R24), F9
+	FMOVQ 384(R24), F10
+	VAND V13.B16, V0.B16, V6.B16
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 1024(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V11.S4, V8.S4
+	VTBL V15.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 1028(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V5.S4, V8.S4
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 1032(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V11.S4, V8.S4
+	VTBL V17.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 1036(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V5.S4, V8.S4
+	VAND V13.B16, V1.B16, V6.B16
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 1040(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V11.S4, V8.S4
+	VTBL V15.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 1044(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V5.S4, V8.S4
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 1048(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V11.S4, V8.S4
+	VTBL V17.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 1052(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V5.S4, V8.S4
+	VAND V13.B16, V2.B16, V6.B16
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 1056(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V11.S4, V8.S4
+	VTBL V15.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 1060(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V5.S4, V8.S4
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 1064(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V11.S4, V8.S4
+	VTBL V17.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 1068(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V5.S4, V8.S4
+	VAND V13.B16, V3.B16, V6.B16
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 1072(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V11.S4, V8.S4
+	VTBL V15.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 1076(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V5.S4, V8.S4
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 1080(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V11.S4, V8.S4
+	VTBL V17.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 1084(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V5.S4, V8.S4
+	FMOVQ 32(R25), F0
+	FMOVQ 32(R26), F1
+	FMOVQ 32(R1), F2
+	FMOVQ 32(R2), F3
+	VZIP1 V1.S4, V0.S4, V4.S4
+	VZIP2 V1.S4, V0.S4, V1.S4
+	VZIP1 V3.S4, V2.S4, V0.S4
+	VZIP2 V3.S4, V2.S4, V3.S4
+	VZIP1 V0.D2, V4.D2, V2.D2
+	VZIP2 V0.D2, V4.D2, V0.D2
+	VZIP1 V3.D2, V1.D2, V4.D2
+	VZIP2 V3.D2, V1.D2, V3.D2
+	FMOVQ (R24), F9
+	FMOVQ 128(R24), F10
+	VAND V13.B16, V2.B16, V6.B16
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 64(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V11.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 68(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 72(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V11.S4, V7.S4
+	VTBL V17.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 76(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VAND V13.B16, V0.B16, V6.B16
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 80(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V11.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 84(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 88(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V11.S4, V7.S4
+	VTBL V17.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 92(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VAND V13.B16, V4.B16, V6.B16
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 96(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V11.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 100(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 104(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V11.S4, V7.S4
+	VTBL V17.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 108(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VAND V13.B16, V3.B16, V6.B16
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 112(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V11.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 116(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 120(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V11.S4, V7.S4
+	VTBL V17.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 124(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	FMOVQ 176(R25), F2
+	FMOVQ 176(R26), F0
+	FMOVQ 176(R1), F4
+	FMOVQ 176(R2), F3
+	VZIP1 V0.S4, V2.S4, V1.S4
+	VZIP2 V0.S4, V2.S4, V0.S4
+	VZIP1 V3.S4, V4.S4, V2.S4
+	VZIP2 V3.S4, V4.S4, V3.S4
+	VZIP1 V2.D2, V1.D2, V4.D2
+	VZIP2 V2.D2, V1.D2, V2.D2
+	VZIP1 V3.D2, V0.D2, V1.D2
+	VZIP2 V3.D2, V0.D2, V3.D2
+	FMOVQ 256(R24), F9
+	FMOVQ 384(R24), F10
+	VAND V13.B16, V4.B16, V6.B16
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 1088(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V11.S4, V8.S4
+	VTBL V15.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 1092(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 1096(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V11.S4, V8.S4
+	VTBL V17.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 1100(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VAND V13.B16, V2.B16, V6.B16
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 1104(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V11.S4, V8.S4
+	VTBL V15.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 1108(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 1112(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V11.S4, V8.S4
+	VTBL V17.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 1116(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VAND V13.B16, V1.B16, V6.B16
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 1120(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V11.S4, V8.S4
+	VTBL V15.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 1124(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 1128(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V11.S4, V8.S4
+	VTBL V17.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 1132(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VAND V13.B16, V3.B16, V6.B16
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 1136(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V11.S4, V8.S4
+	VTBL V15.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 1140(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 1144(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V11.S4, V8.S4
+	VTBL V17.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 1148(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	FMOVQ 16(R25), F4
+	FMOVQ 16(R26), F2
+	FMOVQ 16(R1), F1
+	FMOVQ 16(R2), F3
+	VZIP1 V2.S4, V4.S4, V0.S4
+	VZIP2 V2.S4, V4.S4, V2.S4
+	VZIP1 V3.S4, V1.S4, V4.S4
+	VZIP2 V3.S4, V1.S4, V3.S4
+	VZIP1 V4.D2, V0.D2, V1.D2
+	VZIP2 V4.D2, V0.D2, V4.D2
+	VZIP1 V3.D2, V2.D2, V0.D2
+	VZIP2 V3.D2, V2.D2, V3.D2
+	FMOVQ 16(R24), F9
+	FMOVQ 144(R24), F10
+	VUSHR $4, V1.S4, V6.S4
+	VAND V13.B16, V6.B16, V6.B16
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 128(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V11.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 132(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 136(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V11.S4, V7.S4
+	VTBL V17.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 140(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VUSHR $4, V4.S4, V6.S4
+	VAND V13.B16, V6.B16, V6.B16
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 144(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V11.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 148(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 152(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V11.S4, V7.S4
+	VTBL V17.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 156(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VUSHR $4, V0.S4, V6.S4
+	VAND V13.B16, V6.B16, V6.B16
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 160(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V11.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 164(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 168(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V11.S4, V7.S4
+	VTBL V17.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 172(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VUSHR $4, V3.S4, V6.S4
+	VAND V13.B16, V6.B16, V6.B16
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 176(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V11.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 180(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 184(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V11.S4, V7.S4
+	VTBL V17.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 188(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	FMOVQ 160(R25), F1
+	FMOVQ 160(R26), F4
+	FMOVQ 160(R1), F0
+	FMOVQ 160(R2), F3
+	VZIP1 V4.S4, V1.S4, V2.S4
+	VZIP2 V4.S4, V1.S4, V4.S4
+	VZIP1 V3.S4, V0.S4, V1.S4
+	VZIP2 V3.S4, V0.S4, V3.S4
+	VZIP1 V1.D2, V2.D2, V0.D2
+	VZIP2 V1.D2, V2.D2, V1.D2
+	VZIP1 V3.D2, V4.D2, V2.D2
+	VZIP2 V3.D2, V4.D2, V3.D2
+	FMOVQ 272(R24), F9
+	FMOVQ 400(R24), F10
+	VUSHR $4, V0.S4, V6.S4
+	VAND V13.B16, V6.B16, V6.B16
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 1152(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V11.S4, V8.S4
+	VTBL V15.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 1156(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V5.S4, V8.S4
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 1160(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V11.S4, V8.S4
+	VTBL V17.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 1164(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V5.S4, V8.S4
+	VUSHR $4, V1.S4, V6.S4
+	VAND V13.B16, V6.B16, V6.B16
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 1168(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V11.S4, V8.S4
+	VTBL V15.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 1172(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V5.S4, V8.S4
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 1176(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V11.S4, V8.S4
+	VTBL V17.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 1180(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V5.S4, V8.S4
+	VUSHR $4, V2.S4, V6.S4
+	VAND V13.B16, V6.B16, V6.B16
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 1184(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V11.S4, V8.S4
+	VTBL V15.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 1188(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V5.S4, V8.S4
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 1192(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V11.S4, V8.S4
+	VTBL V17.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 1196(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V5.S4, V8.S4
+	VUSHR $4, V3.S4, V6.S4
+	VAND V13.B16, V6.B16, V6.B16
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 1200(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V11.S4, V8.S4
+	VTBL V15.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 1204(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V5.S4, V8.S4
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 1208(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V11.S4, V8.S4
+	VTBL V17.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 1212(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V5.S4, V8.S4
+	FMOVQ 32(R25), F0
+	FMOVQ 32(R26), F1
+	FMOVQ 32(R1), F2
+	FMOVQ 32(R2), F3
+	VZIP1 V1.S4, V0.S4, V4.S4
+	VZIP2 V1.S4, V0.S4, V1.S4
+	VZIP1 V3.S4, V2.S4, V0.S4
+	VZIP2 V3.S4, V2.S4, V3.S4
+	VZIP1 V0.D2, V4.D2, V2.D2
+	VZIP2 V0.D2, V4.D2, V0.D2
+	VZIP1 V3.D2, V1.D2, V4.D2
+	VZIP2 V3.D2, V1.D2, V3.D2
+	FMOVQ 16(R24), F9
+	FMOVQ 144(R24), F10
+	VUSHR $4, V2.S4, V6.S4
+	VAND V13.B16, V6.B16, V6.B16
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 192(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V11.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 196(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 200(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V11.S4, V7.S4
+	VTBL V17.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 204(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VUSHR $4, V0.S4, V6.S4
+	VAND V13.B16, V6.B16, V6.B16
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 208(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V11.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 212(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 216(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V11.S4, V7.S4
+	VTBL V17.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 220(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VUSHR $4, V4.S4, V6.S4
+	VAND V13.B16, V6.B16, V6.B16
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 224(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V11.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 228(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 232(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V11.S4, V7.S4
+	VTBL V17.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 236(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VUSHR $4, V3.S4, V6.S4
+	VAND V13.B16, V6.B16, V6.B16
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 240(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V11.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 244(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 248(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V11.S4, V7.S4
+	VTBL V17.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 252(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	FMOVQ 176(R25), F2
+	FMOVQ 176(R26), F0
+	FMOVQ 176(R1), F4
+	FMOVQ 176(R2), F3
+	VZIP1 V0.S4, V2.S4, V1.S4
+	VZIP2 V0.S4, V2.S4, V0.S4
+	VZIP1 V3.S4, V4.S4, V2.S4
+	VZIP2 V3.S4, V4.S4, V3.S4
+	VZIP1 V2.D2, V1.D2, V4.D2
+	VZIP2 V2.D2, V1.D2, V2.D2
+	VZIP1 V3.D2, V0.D2, V1.D2
+	VZIP2 V3.D2, V0.D2, V3.D2
+	FMOVQ 272(R24), F9
+	FMOVQ 400(R24), F10
+	VUSHR $4, V4.S4, V6.S4
+	VAND V13.B16, V6.B16, V6.B16
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 1216(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V11.S4, V8.S4
+	VTBL V15.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 1220(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 1224(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V11.S4, V8.S4
+	VTBL V17.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 1228(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VUSHR $4, V2.S4, V6.S4
+	VAND V13.B16, V6.B16, V6.B16
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 1232(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V11.S4, V8.S4
+	VTBL V15.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 1236(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 1240(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V11.S4, V8.S4
+	VTBL V17.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 1244(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VUSHR $4, V1.S4, V6.S4
+	VAND V13.B16, V6.B16, V6.B16
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 1248(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V11.S4, V8.S4
+	VTBL V15.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 1252(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 1256(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V11.S4, V8.S4
+	VTBL V17.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 1260(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VUSHR $4, V3.S4, V6.S4
+	VAND V13.B16, V6.B16, V6.B16
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 1264(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V11.S4, V8.S4
+	VTBL V15.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 1268(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 1272(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V11.S4, V8.S4
+	VTBL V17.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 1276(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	ADD $32, R25
+	ADD $32, R26
+	ADD $32, R1
+	ADD $32, R2
+	ADD $256, R22
+	ADD $32, R24
+	SUB $1, R20
+	CBNZ R20, Q4_KGroups2
+	ADD $16, R25
+	ADD $16, R26
+	ADD $16, R1
+	ADD $16, R2
+	SUB $256, R21
+	CMP $0, R21
+	BGT Q4_KBlock2
+	MOVD 56(R0), R20 // a.Stride
+	LSL $2, R20
+	FMOVQ F7, (R23)
+	ADD R20, R23
+	FMOVQ F8, (R23)
+	ADD R20, R23
+	ADD $144, R25
+	ADD $144, R26
+	ADD $144, R1
+	ADD $144, R2
+	ADD $1024, R22
+	JMP Q4_KNext2
+
+Q4_KDone2:
+
+Q4_KNext1:
+	MOVD 40(RSP), R20
+	CMP $0, R20
+	BLE Q4_KDone1
+	MOVD R20, R21
+	CMP $256, R20
+	BLE Q4_KPart1
+	MOVD $256, R21
+
+Q4_KPart1:
+	SUB $256, R20
+	MOVD R20, 40(RSP)
+	VMOVI $0, V7.B16
+	PCALIGN $32
+
+Q4_KBlock1:
+	MOVD RSP, R24
+	ADD $16, R24
+	ADD $64, R24
+	FMOVQ (R25), F4
+	FMOVQ (R26), F2
+	FMOVQ (R1), F1
+	FMOVQ (R2), F3
+	VZIP1 V2.S4, V4.S4, V0.S4
+	VZIP2 V2.S4, V4.S4, V2.S4
+	VZIP1 V3.S4, V1.S4, V4.S4
+	VZIP2 V3.S4, V1.S4, V3.S4
+	VZIP1 V4.D2, V0.D2, V1.D2
+	VZIP2 V4.D2, V0.D2, V4.D2
+	VZIP1 V3.D2, V2.D2, V0.D2
+	VZIP2 V3.D2, V2.D2, V3.D2
+	VUZP2 V1.H8, V1.H8, V10.H8
+	WORD $0x0e21794a // fcvtl v10.4s, v10.4h
+	VUZP1 V1.H8, V1.H8, V9.H8
+	WORD $0x0e217929 // fcvtl v9.4s, v9.4h
+	WORD $0x6e32dd29 // fmul v9.4s, v9.4s, v18.4s
+	WORD $0x6e33dd4a // fmul v10.4s, v10.4s, v19.4s
+	VAND V20.B16, V4.B16, V6.B16
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVQ F5, (R24)
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVQ F5, 16(R24)
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVQ F5, 32(R24)
+	VTBL V17.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVQ F5, 48(R24)
+	VUSHR $2, V4.S4, V6.S4
+	VAND V21.B16, V6.B16, V6.B16
+	VAND V12.B16, V3.B16, V1.B16
+	VORR V1.B16, V6.B16, V6.B16
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVQ F5, 64(R24)
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVQ F5, 80(R24)
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVQ F5, 96(R24)
+	VTBL V17.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVQ F5, 112(R24)
+	VAND V20.B16, V0.B16, V6.B16
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e2adca5 // fmul v5.4s, v5.4s, v10.4s
+	FMOVQ F5, 128(R24)
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e2adca5 // fmul v5.4s, v5.4s, v10.4s
+	FMOVQ F5, 144(R24)
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e2adca5 // fmul v5.4s, v5.4s, v10.4s
+	FMOVQ F5, 160(R24)
+	VTBL V17.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e2adca5 // fmul v5.4s, v5.4s, v10.4s
+	FMOVQ F5, 176(R24)
+	VUSHR $2, V0.S4, V6.S4
+	VAND V21.B16, V6.B16, V6.B16
+	VUSHR $4, V3.S4, V1.S4
+	VAND V12.B16, V1.B16, V1.B16
+	VORR V1.B16, V6.B16, V6.B16
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e2adca5 // fmul v5.4s, v5.4s, v10.4s
+	FMOVQ F5, 192(R24)
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e2adca5 // fmul v5.4s, v5.4s, v10.4s
+	FMOVQ F5, 208(R24)
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e2adca5 // fmul v5.4s, v5.4s, v10.4s
+	FMOVQ F5, 224(R24)
+	VTBL V17.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e2adca5 // fmul v5.4s, v5.4s, v10.4s
+	FMOVQ F5, 240(R24)
+	MOVD $4, R20
+	PCALIGN $32
+
+Q4_KGroups1:
+	PRFM 256(R25), PLDL1KEEP
+	PRFM 256(R26), PLDL1KEEP
+	PRFM 256(R1), PLDL1KEEP
+	PRFM 256(R2), PLDL1KEEP
+	FMOVQ 16(R25), F1
+	FMOVQ 16(R26), F4
+	FMOVQ 16(R1), F0
+	FMOVQ 16(R2), F3
+	VZIP1 V4.S4, V1.S4, V2.S4
+	VZIP2 V4.S4, V1.S4, V4.S4
+	VZIP1 V3.S4, V0.S4, V1.S4
+	VZIP2 V3.S4, V0.S4, V3.S4
+	VZIP1 V1.D2, V2.D2, V0.D2
+	VZIP2 V1.D2, V2.D2, V1.D2
+	VZIP1 V3.D2, V4.D2, V2.D2
+	VZIP2 V3.D2, V4.D2, V3.D2
+	FMOVQ (R24), F9
+	FMOVQ 128(R24), F10
+	VAND V13.B16, V0.B16, V6.B16
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS (R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V11.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 4(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V5.S4, V7.S4
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 8(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V11.S4, V7.S4
+	VTBL V17.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 12(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V5.S4, V7.S4
+	VAND V13.B16, V1.B16, V6.B16
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 16(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V11.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 20(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V5.S4, V7.S4
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 24(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V11.S4, V7.S4
+	VTBL V17.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 28(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V5.S4, V7.S4
+	VAND V13.B16, V2.B16, V6.B16
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 32(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V11.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 36(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V5.S4, V7.S4
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 40(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V11.S4, V7.S4
+	VTBL V17.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 44(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V5.S4, V7.S4
+	VAND V13.B16, V3.B16, V6.B16
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 48(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V11.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 52(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V5.S4, V7.S4
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 56(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V11.S4, V7.S4
+	VTBL V17.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 60(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V5.S4, V7.S4
+	FMOVQ 32(R25), F0
+	FMOVQ 32(R26), F1
+	FMOVQ 32(R1), F2
+	FMOVQ 32(R2), F3
+	VZIP1 V1.S4, V0.S4, V4.S4
+	VZIP2 V1.S4, V0.S4, V1.S4
+	VZIP1 V3.S4, V2.S4, V0.S4
+	VZIP2 V3.S4, V2.S4, V3.S4
+	VZIP1 V0.D2, V4.D2, V2.D2
+	VZIP2 V0.D2, V4.D2, V0.D2
+	VZIP1 V3.D2, V1.D2, V4.D2
+	VZIP2 V3.D2, V1.D2, V3.D2
+	FMOVQ (R24), F9
+	FMOVQ 128(R24), F10
+	VAND V13.B16, V2.B16, V6.B16
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 64(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V11.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 68(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 72(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V11.S4, V7.S4
+	VTBL V17.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 76(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VAND V13.B16, V0.B16, V6.B16
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 80(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V11.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 84(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 88(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V11.S4, V7.S4
+	VTBL V17.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 92(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VAND V13.B16, V4.B16, V6.B16
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 96(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V11.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 100(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 104(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V11.S4, V7.S4
+	VTBL V17.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 108(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VAND V13.B16, V3.B16, V6.B16
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 112(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V11.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 116(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 120(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V11.S4, V7.S4
+	VTBL V17.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 124(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	FMOVQ 16(R25), F2
+	FMOVQ 16(R26), F0
+	FMOVQ 16(R1), F4
+	FMOVQ 16(R2), F3
+	VZIP1 V0.S4, V2.S4, V1.S4
+	VZIP2 V0.S4, V2.S4, V0.S4
+	VZIP1 V3.S4, V4.S4, V2.S4
+	VZIP2 V3.S4, V4.S4, V3.S4
+	VZIP1 V2.D2, V1.D2, V4.D2
+	VZIP2 V2.D2, V1.D2, V2.D2
+	VZIP1 V3.D2, V0.D2, V1.D2
+	VZIP2 V3.D2, V0.D2, V3.D2
+	FMOVQ 16(R24), F9
+	FMOVQ 144(R24), F10
+	VUSHR $4, V4.S4, V6.S4
+	VAND V13.B16, V6.B16, V6.B16
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 128(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V11.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 132(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V7.S4
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 136(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V11.S4, V7.S4
+	VTBL V17.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 140(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V7.S4
+	VUSHR $4, V2.S4, V6.S4
+	VAND V13.B16, V6.B16, V6.B16
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 144(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V11.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 148(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V7.S4
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 152(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V11.S4, V7.S4
+	VTBL V17.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 156(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V7.S4
+	VUSHR $4, V1.S4, V6.S4
+	VAND V13.B16, V6.B16, V6.B16
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 160(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V11.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 164(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V7.S4
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 168(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V11.S4, V7.S4
+	VTBL V17.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 172(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V7.S4
+	VUSHR $4, V3.S4, V6.S4
+	VAND V13.B16, V6.B16, V6.B16
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 176(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V11.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 180(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V7.S4
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 184(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V11.S4, V7.S4
+	VTBL V17.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 188(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V7.S4
+	FMOVQ 32(R25), F4
+	FMOVQ 32(R26), F2
+	FMOVQ 32(R1), F1
+	FMOVQ 32(R2), F3
+	VZIP1 V2.S4, V4.S4, V0.S4
+	VZIP2 V2.S4, V4.S4, V2.S4
+	VZIP1 V3.S4, V1.S4, V4.S4
+	VZIP2 V3.S4, V1.S4, V3.S4
+	VZIP1 V4.D2, V0.D2, V1.D2
+	VZIP2 V4.D2, V0.D2, V4.D2
+	VZIP1 V3.D2, V2.D2, V0.D2
+	VZIP2 V3.D2, V2.D2, V3.D2
+	FMOVQ 16(R24), F9
+	FMOVQ 144(R24), F10
+	VUSHR $4, V1.S4, V6.S4
+	VAND V13.B16, V6.B16, V6.B16
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 192(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V11.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 196(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 200(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V11.S4, V7.S4
+	VTBL V17.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 204(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VUSHR $4, V4.S4, V6.S4
+	VAND V13.B16, V6.B16, V6.B16
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 208(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V11.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 212(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 216(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V11.S4, V7.S4
+	VTBL V17.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 220(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VUSHR $4, V0.S4, V6.S4
+	VAND V13.B16, V6.B16, V6.B16
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 224(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V11.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 228(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 232(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V11.S4, V7.S4
+	VTBL V17.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 236(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VUSHR $4, V3.S4, V6.S4
+	VAND V13.B16, V6.B16, V6.B16
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 240(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V11.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 244(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V16.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V5.S4, V11.S4
+	FMOVS 248(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V11.S4, V7.S4
+	VTBL V17.B16, [V6.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V5.B16
+	VFMLA V9.S4, V11.S4, V5.S4
+	FMOVS 252(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	ADD $32, R25
+	ADD $32, R26
+	ADD $32, R1
+	ADD $32, R2
+	ADD $256, R22
+	ADD $32, R24
+	SUB $1, R20
+	CBNZ R20, Q4_KGroups1
+	ADD $16, R25
+	ADD $16, R26
+	ADD $16, R1
+	ADD $16, R2
+	SUB $256, R21
+	CMP $0, R21
+	BGT Q4_KBlock1
+	MOVD 56(R0), R20 // a.Stride
+	LSL $2, R20
+	FMOVQ F7, (R23)
+	ADD R20, R23
+	JMP Q4_KNext1
+
+Q4_KDone1:
+	MOVD R19, R21
+	LSL $2, R21
+	MOVD 16(RSP), R20
+	ADD R21, R20
+	MOVD R20, 16(RSP)
+	MOVD $16, R21
+	MOVD 24(RSP), R20
+	ADD R21, R20
+	MOVD R20, 24(RSP)
+	MOVD 32(RSP), R21
+	SUB $4, R21
+	MOVD R21, 32(RSP)
+	CBNZ R21, Q4_KRows
+	RET
+
+IQ4_NL:
+	MOVD $pattern0f0f0f0f<>(SB), R17
+	FMOVQ (R17), F10
+	MOVD $patternbfad9881f6eaddcf26190d0171594535<>(SB), R17
+	FMOVQ (R17), F11
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F12
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F13
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F14
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F15
+	MOVD $pattern33800000<>(SB), R17
+	FMOVQ (R17), F16
+
+IQ4_NLRows:
+	MOVD 16(RSP), R25
+	MOVD R25, R26
+	ADD R19, R26
+	MOVD R26, R1
+	ADD R19, R1
+	MOVD R1, R2
+	ADD R19, R2
+	MOVD 24(RSP), R23
+	MOVD 40(R0), R22 // a.X
+	MOVD 24(R0), R20 // a.Depth
+	MOVD R20, 40(RSP)
+
+IQ4_NLNext2:
+	MOVD 40(RSP), R20
+	CMP $512, R20
+	BLT IQ4_NLDone2
+	MOVD $256, R21
+	SUB $512, R20
+	MOVD R20, 40(RSP)
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	PCALIGN $32
+
+IQ4_NLBlock2:
+	PRFM 288(R25), PLDL1KEEP
+	PRFM 288(R26), PLDL1KEEP
+	PRFM 288(R1), PLDL1KEEP
+	PRFM 288(R2), PLDL1KEEP
+	FMOVQ (R25), F0
+	FMOVQ (R26), F1
+	FMOVQ (R1), F2
+	FMOVQ (R2), F3
+	VZIP1 V1.S4, V0.S4, V0.S4
+	VZIP1 V3.S4, V2.S4, V2.S4
+	VZIP1 V2.D2, V0.D2, V0.D2
+	VUZP1 V0.H8, V0.H8, V9.H8
+	WORD $0x0e217929 // fcvtl v9.4s, v9.4h
+	WORD $0x6e30dd29 // fmul v9.4s, v9.4s, v16.4s
+	FMOVQ 2(R25), F0
+	FMOVQ 2(R26), F1
+	FMOVQ 2(R1), F2
+	FMOVQ 2(R2), F3
+	VZIP1 V1.S4, V0.S4, V4.S4
+	VZIP2 V1.S4, V0.S4, V1.S4
+	VZIP1 V3.S4, V2.S4, V0.S4
+	VZIP2 V3.S4, V2.S4, V3.S4
+	VZIP1 V0.D2, V4.D2, V2.D2
+	VZIP2 V0.D2, V4.D2, V0.D2
+	VZIP1 V3.D2, V1.D2, V4.D2
+	VZIP2 V3.D2, V1.D2, V3.D2
+	VAND V10.B16, V2.B16, V6.B16
+	VTBL V6.B16, [V11.B16], V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS (R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 4(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 8(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 12(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VAND V10.B16, V0.B16, V6.B16
+	VTBL V6.B16, [V11.B16], V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 16(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 20(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 24(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 28(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VAND V10.B16, V4.B16, V6.B16
+	VTBL V6.B16, [V11.B16], V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 32(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 36(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 40(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 44(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VAND V10.B16, V3.B16, V6.B16
+	VTBL V6.B16, [V11.B16], V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 48(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 52(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 56(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 60(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VUSHR $4, V2.S4, V6.S4
+	VAND V10.B16, V6.B16, V6.B16
+	VTBL V6.B16, [V11.B16], V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 64(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 68(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 72(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 76(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VUSHR $4, V0.S4, V6.S4
+	VAND V10.B16, V6.B16, V6.B16
+	VTBL V6.B16, [V11.B16], V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 80(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 84(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 88(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 92(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VUSHR $4, V4.S4, V6.S4
+	VAND V10.B16, V6.B16, V6.B16
+	VTBL V6.B16, [V11.B16], V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 96(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 100(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 104(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 108(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VUSHR $4, V3.S4, V6.S4
+	VAND V10.B16, V6.B16, V6.B16
+	VTBL V6.B16, [V11.B16], V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 112(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 116(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 120(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 124(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	PRFM 432(R25), PLDL1KEEP
+	PRFM 432(R26), PLDL1KEEP
+	PRFM 432(R1), PLDL1KEEP
+	PRFM 432(R2), PLDL1KEEP
+	FMOVQ 144(R25), F2
+	FMOVQ 144(R26), F0
+	FMOVQ 144(R1), F4
+	FMOVQ 144(R2), F3
+	VZIP1 V0.S4, V2.S4, V2.S4
+	VZIP1 V3.S4, V4.S4, V4.S4
+	VZIP1 V4.D2, V2.D2, V2.D2
+	VUZP1 V2.H8, V2.H8, V9.H8
+	WORD $0x0e217929 // fcvtl v9.4s, v9.4h
+	WORD $0x6e30dd29 // fmul v9.4s, v9.4s, v16.4s
+	FMOVQ 146(R25), F2
+	FMOVQ 146(R26), F0
+	FMOVQ 146(R1), F4
+	FMOVQ 146(R2), F3
+	VZIP1 V0.S4, V2.S4, V1.S4
+	VZIP2 V0.S4, V2.S4, V0.S4
+	VZIP1 V3.S4, V4.S4, V2.S4
+	VZIP2 V3.S4, V4.S4, V3.S4
+	VZIP1 V2.D2, V1.D2, V4.D2
+	VZIP2 V2.D2, V1.D2, V2.D2
+	VZIP1 V3.D2, V0.D2, V1.D2
+	VZIP2 V3.D2, V0.D2, V3.D2
+	VAND V10.B16, V4.B16, V6.B16
+	VTBL V6.B16, [V11.B16], V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1024(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1028(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1032(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1036(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VAND V10.B16, V2.B16, V6.B16
+	VTBL V6.B16, [V11.B16], V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1040(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1044(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1048(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1052(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VAND V10.B16, V1.B16, V6.B16
+	VTBL V6.B16, [V11.B16], V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1056(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1060(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1064(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1068(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VAND V10.B16, V3.B16, V6.B16
+	VTBL V6.B16, [V11.B16], V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1072(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1076(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1080(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1084(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VUSHR $4, V4.S4, V6.S4
+	VAND V10.B16, V6.B16, V6.B16
+	VTBL V6.B16, [V11.B16], V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1088(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1092(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1096(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1100(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VUSHR $4, V2.S4, V6.S4
+	VAND V10.B16, V6.B16, V6.B16
+	VTBL V6.B16, [V11.B16], V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1104(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1108(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1112(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1116(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VUSHR $4, V1.S4, V6.S4
+	VAND V10.B16, V6.B16, V6.B16
+	VTBL V6.B16, [V11.B16], V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1120(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1124(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1128(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1132(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VUSHR $4, V3.S4, V6.S4
+	VAND V10.B16, V6.B16, V6.B16
+	VTBL V6.B16, [V11.B16], V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1136(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1140(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1144(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1148(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	ADD $18, R25
+	ADD $18, R26
+	ADD $18, R1
+	ADD $18, R2
+	ADD $128, R22
+	SUB $32, R21
+	CMP $0, R21
+	BGT IQ4_NLBlock2
+	MOVD 56(R0), R20 // a.Stride
+	LSL $2, R20
+	FMOVQ F7, (R23)
+	ADD R20, R23
+	FMOVQ F8, (R23)
+	ADD R20, R23
+	ADD $144, R25
+	ADD $144, R26
+	ADD $144, R1
+	ADD $144, R2
+	ADD $1024, R22
+	JMP IQ4_NLNext2
+
+IQ4_NLDone2:
+
+IQ4_NLNext1:
+	MOVD 40(RSP), R20
+	CMP $0, R20
+	BLE IQ4_NLDone1
+	MOVD R20, R21
+	CMP $256, R20
+	BLE IQ4_NLPart1
+	MOVD $256, R21
+
+IQ4_NLPart1:
+	SUB $256, R20
+	MOVD R20, 40(RSP)
+	VMOVI $0, V7.B16
+	PCALIGN $32
+
+IQ4_NLBlock1:
+	PRFM 256(R25), PLDL1KEEP
+	PRFM 256(R26), PLDL1KEEP
+	PRFM 256(R1), PLDL1KEEP
+	PRFM 256(R2), PLDL1KEEP
+	FMOVQ (R25), F4
+	FMOVQ (R26), F2
+	FMOVQ (R1), F1
+	FMOVQ (R2), F3
+	VZIP1 V2.S4, V4.S4, V4.S4
+	VZIP1 V3.S4, V1.S4, V1.S4
+	VZIP1 V1.D2, V4.D2, V4.D2
+	VUZP1 V4.H8, V4.H8, V9.H8
+	WORD $0x0e217929 // fcvtl v9.4s, v9.4h
+	WORD $0x6e30dd29 // fmul v9.4s, v9.4s, v16.4s
+	FMOVQ 2(R25), F4
+	FMOVQ 2(R26), F2
+	FMOVQ 2(R1), F1
+	FMOVQ 2(R2), F3
+	VZIP1 V2.S4, V4.S4, V0.S4
+	VZIP2 V2.S4, V4.S4, V2.S4
+	VZIP1 V3.S4, V1.S4, V4.S4
+	VZIP2 V3.S4, V1.S4, V3.S4
+	VZIP1 V4.D2, V0.D2, V1.D2
+	VZIP2 V4.D2, V0.D2, V4.D2
+	VZIP1 V3.D2, V2.D2, V0.D2
+	VZIP2 V3.D2, V2.D2, V3.D2
+	VAND V10.B16, V1.B16, V6.B16
+	VTBL V6.B16, [V11.B16], V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS (R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 4(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 8(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 12(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VAND V10.B16, V4.B16, V6.B16
+	VTBL V6.B16, [V11.B16], V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 16(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 20(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 24(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 28(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VAND V10.B16, V0.B16, V6.B16
+	VTBL V6.B16, [V11.B16], V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 32(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 36(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 40(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 44(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VAND V10.B16, V3.B16, V6.B16
+	VTBL V6.B16, [V11.B16], V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 48(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 52(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 56(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 60(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VUSHR $4, V1.S4, V6.S4
+	VAND V10.B16, V6.B16, V6.B16
+	VTBL V6.B16, [V11.B16], V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 64(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 68(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 72(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 76(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VUSHR $4, V4.S4, V6.S4
+	VAND V10.B16, V6.B16, V6.B16
+	VTBL V6.B16, [V11.B16], V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 80(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 84(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 88(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 92(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VUSHR $4, V0.S4, V6.S4
+	VAND V10.B16, V6.B16, V6.B16
+	VTBL V6.B16, [V11.B16], V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 96(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 100(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 104(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 108(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VUSHR $4, V3.S4, V6.S4
+	VAND V10.B16, V6.B16, V6.B16
+	VTBL V6.B16, [V11.B16], V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 112(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 116(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 120(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 124(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	ADD $18, R25
+	ADD $18, R26
+	ADD $18, R1
+	ADD $18, R2
+	ADD $128, R22
+	SUB $32, R21
+	CMP $0, R21
+	BGT IQ4_NLBlock1
+	MOVD 56(R0), R20 // a.Stride
+	LSL $2, R20
+	FMOVQ F7, (R23)
+	ADD R20, R23
+	JMP IQ4_NLNext1
+
+IQ4_NLDone1:
+	MOVD R19, R21
+	LSL $2, R21
+	MOVD 16(RSP), R20
+	ADD R21, R20
+	MOVD R20, 16(RSP)
+	MOVD $16, R21
+	MOVD 24(RSP), R20
+	ADD R21, R20
+	MOVD R20, 24(RSP)
+	MOVD 32(RSP), R21
+	SUB $4, R21
+	MOVD R21, 32(RSP)
+	CBNZ R21, IQ4_NLRows
+	RET
+
+MXFP4:
+	MOVD $pattern0f0f0f0f<>(SB), R17
+	FMOVQ (R17), F10
+	MOVD $pattern030201000c080604fdfeff00f4f8fafc<>(SB), R17
+	FMOVQ (R17), F11
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F12
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F13
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F14
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F15
+	MOVD $pattern33800000<>(SB), R17
+	FMOVQ (R17), F16
+	MOVD $pattern000000ff<>(SB), R17
+	FMOVQ (R17), F17
+	MOVD $pattern00000001<>(SB), R17
+	FMOVQ (R17), F18
+	MOVD $patternffffffff<>(SB), R17
+	FMOVQ (R17), F19
+
+MXFP4Rows:
+	MOVD 16(RSP), R25
+	MOVD R25, R26
+	ADD R19, R26
+	MOVD R26, R1
+	ADD R19, R1
+	MOVD R1, R2
+	ADD R19, R2
+	MOVD 24(RSP), R23
+	MOVD 40(R0), R22 // a.X
+	MOVD 24(R0), R20 // a.Depth
+	MOVD R20, 40(RSP)
+
+MXFP4Next2:
+	MOVD 40(RSP), R20
+	CMP $512, R20
+	BLT MXFP4Done2
+	MOVD $256, R21
+	SUB $512, R20
+	MOVD R20, 40(RSP)
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	PCALIGN $32
+
+MXFP4Block2:
+	PRFM 272(R25), PLDL1KEEP
+	PRFM 272(R26), PLDL1KEEP
+	PRFM 272(R1), PLDL1KEEP
+	PRFM 272(R2), PLDL1KEEP
+	FMOVQ (R25), F0
+	FMOVQ (R26), F1
+	FMOVQ (R1), F2
+	FMOVQ (R2), F3
+	VZIP1 V1.S4, V0.S4, V0.S4
+	VZIP1 V3.S4, V2.S4, V2.S4
+	VZIP1 V2.D2, V0.D2, V0.D2
+	VAND V17.B16, V0.B16, V0.B16
+	VUMAX V18.S4, V0.S4, V1.S4
+	VADD V19.S4, V1.S4, V1.S4
+	VSHL $23, V1.S4, V1.S4
+	VADD V18.S4, V0.S4, V0.S4
+	VSHL $21, V0.S4, V2.S4
+	VUMAX V2.S4, V1.S4, V1.S4
+	VUSHR $8, V0.S4, V0.S4
+	VSHL $22, V0.S4, V2.S4
+	VORR V2.B16, V1.B16, V1.B16
+	VADD V0.S4, V0.S4, V0.S4
+	VSHL $22, V0.S4, V2.S4
+	VORR V2.B16, V1.B16, V1.B16
+	VADD V0.S4, V0.S4, V0.S4
+	VMOV V1.B16, V9.B16
+	FMOVQ 1(R25), F0
+	FMOVQ 1(R26), F1
+	FMOVQ 1(R1), F2
+	FMOVQ 1(R2), F3
+	VZIP1 V1.S4, V0.S4, V4.S4
+	VZIP2 V1.S4, V0.S4, V1.S4
+	VZIP1 V3.S4, V2.S4, V0.S4
+	VZIP2 V3.S4, V2.S4, V3.S4
+	VZIP1 V0.D2, V4.D2, V2.D2
+	VZIP2 V0.D2, V4.D2, V0.D2
+	VZIP1 V3.D2, V1.D2, V4.D2
+	VZIP2 V3.D2, V1.D2, V3.D2
+	VAND V10.B16, V2.B16, V6.B16
+	VTBL V6.B16, [V11.B16], V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS (R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 4(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 8(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 12(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VAND V10.B16, V0.B16, V6.B16
+	VTBL V6.B16, [V11.B16], V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 16(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 20(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 24(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 28(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VAND V10.B16, V4.B16, V6.B16
+	VTBL V6.B16, [V11.B16], V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 32(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 36(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 40(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 44(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VAND V10.B16, V3.B16, V6.B16
+	VTBL V6.B16, [V11.B16], V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 48(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 52(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 56(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 60(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VUSHR $4, V2.S4, V6.S4
+	VAND V10.B16, V6.B16, V6.B16
+	VTBL V6.B16, [V11.B16], V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 64(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 68(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 72(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 76(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VUSHR $4, V0.S4, V6.S4
+	VAND V10.B16, V6.B16, V6.B16
+	VTBL V6.B16, [V11.B16], V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 80(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 84(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 88(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 92(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VUSHR $4, V4.S4, V6.S4
+	VAND V10.B16, V6.B16, V6.B16
+	VTBL V6.B16, [V11.B16], V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 96(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 100(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 104(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 108(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VUSHR $4, V3.S4, V6.S4
+	VAND V10.B16, V6.B16, V6.B16
+	VTBL V6.B16, [V11.B16], V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 112(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 116(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 120(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 124(R22), F1
+	VDUP V1.S[0], V1.S4
+	VFMLA V1.S4, V5.S4, V7.S4
+	PRFM 408(R25), PLDL1KEEP
+	PRFM 408(R26), PLDL1KEEP
+	PRFM 408(R1), PLDL1KEEP
+	PRFM 408(R2), PLDL1KEEP
+	FMOVQ 136(R25), F2
+	FMOVQ 136(R26), F0
+	FMOVQ 136(R1), F4
+	FMOVQ 136(R2), F3
+	VZIP1 V0.S4, V2.S4, V2.S4
+	VZIP1 V3.S4, V4.S4, V4.S4
+	VZIP1 V4.D2, V2.D2, V2.D2
+	VAND V17.B16, V2.B16, V2.B16
+	VUMAX V18.S4, V2.S4, V0.S4
+	VADD V19.S4, V0.S4, V0.S4
+	VSHL $23, V0.S4, V0.S4
+	VADD V18.S4, V2.S4, V2.S4
+	VSHL $21, V2.S4, V4.S4
+	VUMAX V4.S4, V0.S4, V0.S4
+	VUSHR $8, V2.S4, V2.S4
+	VSHL $22, V2.S4, V4.S4
+	VORR V4.B16, V0.B16, V0.B16
+	VADD V2.S4, V2.S4, V2.S4
+	VSHL $22, V2.S4, V4.S4
+	VORR V4.B16, V0.B16, V0.B16
+	VADD V2.S4, V2.S4, V2.S4
+	VMOV V0.B16, V9.B16
+	FMOVQ 137(R25), F2
+	FMOVQ 137(R26), F0
+	FMOVQ 137(R1), F4
+	FMOVQ 137(R2), F3
+	VZIP1 V0.S4, V2.S4, V1.S4
+	VZIP2 V0.S4, V2.S4, V0.S4
+	VZIP1 V3.S4, V4.S4, V2.S4
+	VZIP2 V3.S4, V4.S4, V3.S4
+	VZIP1 V2.D2, V1.D2, V4.D2
+	VZIP2 V2.D2, V1.D2, V2.D2
+	VZIP1 V3.D2, V0.D2, V1.D2
+	VZIP2 V3.D2, V0.D2, V3.D2
+	VAND V10.B16, V4.B16, V6.B16
+	VTBL V6.B16, [V11.B16], V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1024(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1028(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1032(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1036(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VAND V10.B16, V2.B16, V6.B16
+	VTBL V6.B16, [V11.B16], V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1040(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1044(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1048(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1052(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VAND V10.B16, V1.B16, V6.B16
+	VTBL V6.B16, [V11.B16], V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1056(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1060(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1064(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1068(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VAND V10.B16, V3.B16, V6.B16
+	VTBL V6.B16, [V11.B16], V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1072(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1076(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1080(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1084(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VUSHR $4, V4.S4, V6.S4
+	VAND V10.B16, V6.B16, V6.B16
+	VTBL V6.B16, [V11.B16], V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1088(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1092(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1096(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1100(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VUSHR $4, V2.S4, V6.S4
+	VAND V10.B16, V6.B16, V6.B16
+	VTBL V6.B16, [V11.B16], V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1104(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1108(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1112(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1116(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VUSHR $4, V1.S4, V6.S4
+	VAND V10.B16, V6.B16, V6.B16
+	VTBL V6.B16, [V11.B16], V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1120(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1124(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1128(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1132(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VUSHR $4, V3.S4, V6.S4
+	VAND V10.B16, V6.B16, V6.B16
+	VTBL V6.B16, [V11.B16], V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1136(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1140(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1144(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 1148(R22), F0
+	VDUP V0.S[0], V0.S4
+	VFMLA V0.S4, V5.S4, V8.S4
+	ADD $17, R25
+	ADD $17, R26
+	ADD $17, R1
+	ADD $17, R2
+	ADD $128, R22
+	SUB $32, R21
+	CMP $0, R21
+	BGT MXFP4Block2
+	MOVD 56(R0), R20 // a.Stride
+	LSL $2, R20
+	FMOVQ F7, (R23)
+	ADD R20, R23
+	FMOVQ F8, (R23)
+	ADD R20, R23
+	ADD $136, R25
+	ADD $136, R26
+	ADD $136, R1
+	ADD $136, R2
+	ADD $1024, R22
+	JMP MXFP4Next2
+
+MXFP4Done2:
+
+MXFP4Next1:
+	MOVD 40(RSP), R20
+	CMP $0, R20
+	BLE MXFP4Done1
+	MOVD R20, R21
+	CMP $256, R20
+	BLE MXFP4Part1
+	MOVD $256, R21
+
+MXFP4Part1:
+	SUB $256, R20
+	MOVD R20, 40(RSP)
+	VMOVI $0, V7.B16
+	PCALIGN $32
+
+MXFP4Block1:
+	PRFM 256(R25), PLDL1KEEP
+	PRFM 256(R26), PLDL1KEEP
+	PRFM 256(R1), PLDL1KEEP
+	PRFM 256(R2), PLDL1KEEP
+	FMOVQ (R25), F4
+	FMOVQ (R26), F2
+	FMOVQ (R1), F1
+	FMOVQ (R2), F3
+	VZIP1 V2.S4, V4.S4, V4.S4
+	VZIP1 V3.S4, V1.S4, V1.S4
+	VZIP1 V1.D2, V4.D2, V4.D2
+	VAND V17.B16, V4.B16, V4.B16
+	VUMAX V18.S4, V4.S4, V2.S4
+	VADD V19.S4, V2.S4, V2.S4
+	VSHL $23, V2.S4, V2.S4
+	VADD V18.S4, V4.S4, V4.S4
+	VSHL $21, V4.S4, V1.S4
+	VUMAX V1.S4, V2.S4, V2.S4
+	VUSHR $8, V4.S4, V4.S4
+	VSHL $22, V4.S4, V1.S4
+	VORR V1.B16, V2.B16, V2.B16
+	VADD V4.S4, V4.S4, V4.S4
+	VSHL $22, V4.S4, V1.S4
+	VORR V1.B16, V2.B16, V2.B16
+	VADD V4.S4, V4.S4, V4.S4
+	VMOV V2.B16, V9.B16
+	FMOVQ 1(R25), F4
+	FMOVQ 1(R26), F2
+	FMOVQ 1(R1), F1
+	FMOVQ 1(R2), F3
+	VZIP1 V2.S4, V4.S4, V0.S4
+	VZIP2 V2.S4, V4.S4, V2.S4
+	VZIP1 V3.S4, V1.S4, V4.S4
+	VZIP2 V3.S4, V1.S4, V3.S4
+	VZIP1 V4.D2, V0.D2, V1.D2
+	VZIP2 V4.D2, V0.D2, V4.D2
+	VZIP1 V3.D2, V2.D2, V0.D2
+	VZIP2 V3.D2, V2.D2, V3.D2
+	VAND V10.B16, V1.B16, V6.B16
+	VTBL V6.B16, [V11.B16], V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS (R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 4(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 8(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 12(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VAND V10.B16, V4.B16, V6.B16
+	VTBL V6.B16, [V11.B16], V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 16(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 20(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 24(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 28(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VAND V10.B16, V0.B16, V6.B16
+	VTBL V6.B16, [V11.B16], V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 32(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 36(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 40(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 44(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VAND V10.B16, V3.B16, V6.B16
+	VTBL V6.B16, [V11.B16], V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 48(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 52(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 56(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 60(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VUSHR $4, V1.S4, V6.S4
+	VAND V10.B16, V6.B16, V6.B16
+	VTBL V6.B16, [V11.B16], V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 64(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 68(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 72(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 76(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VUSHR $4, V4.S4, V6.S4
+	VAND V10.B16, V6.B16, V6.B16
+	VTBL V6.B16, [V11.B16], V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 80(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 84(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 88(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 92(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VUSHR $4, V0.S4, V6.S4
+	VAND V10.B16, V6.B16, V6.B16
+	VTBL V6.B16, [V11.B16], V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 96(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 100(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 104(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 108(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VUSHR $4, V3.S4, V6.S4
+	VAND V10.B16, V6.B16, V6.B16
+	VTBL V6.B16, [V11.B16], V6.B16
+	VTBL V12.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 112(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V13.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 116(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V14.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 120(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	VTBL V15.B16, [V6.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e29dca5 // fmul v5.4s, v5.4s, v9.4s
+	FMOVS 124(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V7.S4
+	ADD $17, R25
+	ADD $17, R26
+	ADD $17, R1
+	ADD $17, R2
+	ADD $128, R22
+	SUB $32, R21
+	CMP $0, R21
+	BGT MXFP4Block1
+	MOVD 56(R0), R20 // a.Stride
+	LSL $2, R20
+	FMOVQ F7, (R23)
+	ADD R20, R23
+	JMP MXFP4Next1
+
+MXFP4Done1:
+	MOVD R19, R21
+	LSL $2, R21
+	MOVD 16(RSP), R20
+	ADD R21, R20
+	MOVD R20, 16(RSP)
+	MOVD $16, R21
+	MOVD 24(RSP), R20
+	ADD R21, R20
+	MOVD R20, 24(RSP)
+	MOVD 32(RSP), R21
+	SUB $4, R21
+	MOVD R21, 32(RSP)
+	CBNZ R21, MXFP4Rows
+	RET
+
 // func float16NEON(dst *float32, src *uint16, n int)
 //
 //	for i := range n {

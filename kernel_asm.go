@@ -51,7 +51,7 @@ func multiplyFewWith(unit func(*kernel.MultiplyArgs)) func(*kernel.MultiplyArgs)
 // dotWeightsWith returns the DotWeights of a set whose machine code is for some types.
 func dotWeightsWith(code func(*kernel.DotWeightsArgs)) func(*kernel.DotWeightsArgs) {
 	return func(a *kernel.DotWeightsArgs) {
-		if a.Type.Fused(a.Depth) {
+		if a.Type.Fused() {
 			code(a)
 		} else {
 			dotWeightsGeneric(a)

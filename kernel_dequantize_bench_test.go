@@ -69,3 +69,83 @@ func BenchmarkDequantize(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkDotWeights times DotWeights of each type that the machine code of a set takes, beside Dequantize
+// and Multiply of the same rows in parts of KC, in turns: a vector of 4,096 numbers by rows in the
+// second-level cache, and by rows that come from memory, and tells the least of the times of some calls.
+// The metric cycles/vector takes the clock from Peak.
+func BenchmarkDotWeights(b *testing.B) {
+	const depth = 4096
+	r := rand.New(rand.NewPCG(1, 2))
+	memory := make([]byte, 256<<20)
+	for i := range memory {
+		memory[i] = byte(r.Uint32())&0xbf | 0x20 // any of it as a scale is a normal number
+	}
+	x := make([]float32, depth)
+	for i := range x {
+		x[i] = r.Float32() - 0.5
+	}
+	for _, k := range Kernels() {
+		if k.Missing != 0 {
+			continue
+		}
+		s := &kernelBench{set: k.Set}
+		vec := k.Set.Vec
+		step, c := make([]float32, kernel.KC*vec), make([]float32, depth/kernel.KC*vec)
+		for _, w := range kernel.Weights() {
+			if !k.Set.FusesWeight(w) {
+				continue
+			}
+			row := depth / w.Values() * w.Bytes()
+			group := vec * row
+			dots := kernel.DotWeightsArgs{Type: w, RowBytes: row, Depth: depth, Lanes: vec, X: &x[0], C: &c[0], Stride: vec}
+			dequantize := kernel.DequantizeArgs{Type: w, RowBytes: row, Depth: kernel.KC, Lanes: vec, Dst: &step[0], Stride: vec}
+			multiply := kernel.MultiplyArgs{RowStride: depth, ColStride: 1, Rows: 1, Depth: kernel.KC, B: &step[0], C: &c[0], Stride: vec, Lanes: vec}
+			ways := []struct {
+				name string
+				call func(at int)
+			}{
+				{"dots", func(at int) { dots.Src = &memory[at]; k.Set.DotWeights(&dots) }},
+				{"steps", func(at int) {
+					for part := range depth / kernel.KC {
+						dequantize.Src = &memory[at+part*(kernel.KC/w.Values()*w.Bytes())]
+						k.Set.Dequantize(&dequantize)
+						multiply.A, multiply.Add = &x[part*kernel.KC], part > 0
+						k.Set.Multiply(&multiply)
+					}
+				}},
+			}
+			for _, from := range []string{"cache", "memory"} {
+				b.Run(fmt.Sprintf("op=dots/set=%s/type=%v/from=%s", k.Set.Name, w, from), func(b *testing.B) {
+					const calls = 32
+					peak, at := s.peakRate(), 0
+					best := make([]time.Duration, len(ways))
+					for i := range best {
+						best[i] = time.Hour
+					}
+					for b.Loop() {
+						for i, way := range ways {
+							begin := time.Now()
+							for range calls {
+								if from == "memory" {
+									if at += group; at+group > len(memory) {
+										at = 0
+									}
+								}
+								way.call(at)
+							}
+							best[i] = min(best[i], time.Since(begin))
+						}
+					}
+					peak = max(peak, s.peakRate())
+					for i, way := range ways {
+						ns := float64(best[i].Nanoseconds()) / calls
+						b.ReportMetric(ns*peak/float64(4*vec)/depth, way.name+"-cycles/vector")
+						b.ReportMetric(float64(group)/ns, way.name+"-B/ns")
+					}
+					b.ReportMetric(0, "ns/op")
+				})
+			}
+		}
+	}
+}

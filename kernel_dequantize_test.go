@@ -6,7 +6,7 @@ import (
 	"github.com/qkv-go/qkv/kernel"
 )
 
-// TestAllocsDequantize: no type of weights has Dequantize allocate, also where it is Go code.
+// TestAllocsDequantize: no type of weights has Dequantize or DotWeights allocate, also where they are Go code.
 func TestAllocsDequantize(t *testing.T) {
 	src := make([]byte, 1<<16)
 	dst := make([]float32, kernel.KC*kernel.MaxLanes)
@@ -21,6 +21,12 @@ func TestAllocsDequantize(t *testing.T) {
 			}
 			if n := testing.AllocsPerRun(10, func() { k.Set.Dequantize(a) }); n != 0 {
 				t.Errorf("%s of %v: %v allocations", k.Set.Name, w, n)
+			}
+			dots := &kernel.DotWeightsArgs{
+				Type: w, Src: a.Src, RowBytes: a.RowBytes, Depth: kernel.KC, Lanes: a.Lanes, X: &dst[0], C: &dst[kernel.KC], Stride: a.Stride,
+			}
+			if n := testing.AllocsPerRun(10, func() { k.Set.DotWeights(dots) }); n != 0 {
+				t.Errorf("DotWeights of %s of %v: %v allocations", k.Set.Name, w, n)
 			}
 		}
 	}

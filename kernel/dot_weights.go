@@ -1,5 +1,7 @@
 package kernel
 
+import "slices"
+
 // DotWeightsArgs are the operands of Set.DotWeights, which multiplies a vector by rows of weights as it
 // makes float32 of them.
 //
@@ -26,18 +28,22 @@ type DotWeightsArgs struct {
 	Stride   int      // at least Lanes
 }
 
-// fusedWeights are the types that sets with Fuses multiply by in machine code.
+// fusedWeights are the types that sets with Fuses multiply by in machine code. 16-bit types are not among
+// them: rows of theirs are often powers of two long, and 16 such rows, which share few sets of the first-level
+// cache, leave it between one quad of a line and the next.
 var fusedWeights = [weights]bool{
-	WeightFloat16: true, WeightBFloat16: true, WeightQ8_0: true, WeightQ4_0: true, WeightQ4_1: true,
-	WeightQ5_0: true, WeightQ5_1: true, WeightQ4_K: true, WeightQ5_K: true, WeightIQ4_NL: true, WeightMXFP4: true,
+	WeightQ8_0: true, WeightQ4_0: true, WeightQ4_1: true, WeightQ5_0: true, WeightQ5_1: true,
+	WeightQ4_K: true, WeightIQ4_NL: true, WeightMXFP4: true,
 }
 
-// Fused reports whether the machine code of a set with Fuses multiplies a vector of so many numbers by
-// rows of the type. Set.DotWeights is Go code otherwise, which is slow.
-func (w Weight) Fused(depth int) bool {
-	const quad = 16 // bytes that machine code takes at a time
-	return fusedWeights[w] && (w.Values() > 1 || depth*w.Bytes()%quad == 0)
+// FusedWeights returns the types for which Fused says so.
+func FusedWeights() []Weight {
+	return slices.DeleteFunc(Weights(), func(w Weight) bool { return !w.Fused() })
 }
 
-// FusesWeight reports whether DotWeights of rows of so many numbers of the type is machine code.
-func (s *Set) FusesWeight(w Weight, depth int) bool { return s.Fuses && w.Fused(depth) }
+// Fused reports whether the machine code of a set with Fuses multiplies a vector by rows of the type.
+// Set.DotWeights is Go code otherwise, which is slow.
+func (w Weight) Fused() bool { return fusedWeights[w] }
+
+// FusesWeight reports whether DotWeights of the type is machine code.
+func (s *Set) FusesWeight(w Weight) bool { return s.Fuses && w.Fused() }

@@ -64,7 +64,7 @@ var emitters = []emitter{
 	{field: "Combine", emit: combine},
 	{field: "Dots", emit: dots},
 	{field: "Dequantize", emit: dequantize, where: "a row has 16 bytes or more"},
-	{field: "DotWeights"},
+	{field: "DotWeights", emit: dotWeights, where: "Type.Fused says so"},
 	{field: "Float16", emit: float16},
 	{field: "Rotary", emit: rotary},
 	{field: "Activate", emit: activate},

@@ -52,6 +52,10 @@ type dequantizer struct {
 	tops              [4]string
 	halves            string
 	begin             func() // what comes before the blocks of rows, or nil
+
+	put   func(v Vec) // takes values, in order where dots is set, and otherwise by turns and skip
+	ahead int         // bytes ahead of what is read that are asked for
+	dots  *weightDots // of DotWeights
 }
 
 // Local variables: integers, and behind them vectors.
@@ -74,7 +78,9 @@ func dequantize(arch *Arch) *Func {
 	d := &dequantizer{
 		Func: f, stride: f.int("bytes from row to row of Src"), dst: f.int("Dst"), dstStride: f.int("bytes from row to row of Dst"),
 		left: f.int("values or bytes left of the rows"), jump: f.int("16 rows of Dst"), count: f.int("turns left, scratch"),
+		ahead: dequantizeAhead,
 	}
+	d.put = d.store
 	d.rows = f.ints((arch.Lanes+arch.RowsPerPtr-1)/arch.RowsPerPtr, "rows of Src")
 	f.locals = 16 + localVectors + mostLocals*arch.Bytes() // the link register of an architecture that has one, and what is aligned
 	for _, x := range []struct {
@@ -102,18 +108,11 @@ func dequantize(arch *Arch) *Func {
 func (d *dequantizer) emit(w kernel.Weight) {
 	d.name, d.begin, d.moved = w.String(), nil, 0
 	d.Label(d.name)
-	d.m = d.vectors(d.name + ":")
-	d.quad, d.tmp, d.v, d.code = d.m.take(4, "quad"), d.m.one("scratch"), d.m.one("values"), d.m.one("codes")
+	d.registers()
 	body := d.body(w)
 
 	d.Label(d.name + "Rows")
-	d.Op(d.Mov, d.LocalAt(localSrc), d.rows[0])
-	for i := 1; i < len(d.rows); i++ {
-		d.Op(d.Mov, d.rows[i-1], d.rows[i])
-		for range d.RowsPerPtr {
-			d.Op(d.Add, d.stride, d.rows[i])
-		}
-	}
+	d.openRows()
 	d.Op(d.Mov, d.LocalAt(localDst), d.dst)
 	if d.begin != nil {
 		d.begin()
@@ -129,6 +128,23 @@ func (d *dequantizer) emit(w kernel.Weight) {
 		d.Branch(d.Func, d.left, "GT", "$0", d.name+"Block")
 	}
 
+	d.nextRows(d.name + "Rows")
+	d.Return(d.Func)
+}
+
+// openRows has the pointers of rows point to the first of them.
+func (d *dequantizer) openRows() {
+	d.Op(d.Mov, d.LocalAt(localSrc), d.rows[0])
+	for i := 1; i < len(d.rows); i++ {
+		d.Op(d.Mov, d.rows[i-1], d.rows[i])
+		for range d.RowsPerPtr {
+			d.Op(d.Add, d.stride, d.rows[i])
+		}
+	}
+}
+
+// nextRows moves on to the next Lanes rows, and jumps to a label if there are any.
+func (d *dequantizer) nextRows(label string) {
 	d.Op(d.Mov, d.stride, d.count)
 	d.times(d.Lanes, d.count)
 	d.move(localSrc, d.count)
@@ -137,8 +153,13 @@ func (d *dequantizer) emit(w kernel.Weight) {
 	d.Op(d.Mov, d.LocalAt(localLanes), d.count)
 	d.Op(d.Sub, d.Lanes, d.count)
 	d.Op(d.Mov, d.count, d.LocalAt(localLanes))
-	d.Branch(d.Func, d.count, "NE", "$0", d.name+"Rows")
-	d.Return(d.Func)
+	d.Branch(d.Func, d.count, "NE", "$0", label)
+}
+
+// registers shares out the vector registers for a type.
+func (d *dequantizer) registers() {
+	d.m = d.vectors(d.name + ":")
+	d.quad, d.tmp, d.v, d.code = d.m.take(4, "quad"), d.m.one("scratch"), d.m.one("values"), d.m.one("codes")
 }
 
 // move adds by to a local variable. It overwrites left.
@@ -187,6 +208,9 @@ func (d *dequantizer) advance(bytes int) {
 
 // row returns the address of a byte of row i.
 func (d *dequantizer) row(i, disp int) string {
+	if d.dots != nil {
+		disp += d.dots.part * d.dots.partBytes
+	}
 	p := d.rows[i/d.RowsPerPtr]
 	if d.RowsPerPtr == 1 {
 		return mem(p, disp)
@@ -203,7 +227,7 @@ func (d *dequantizer) ask() { d.askLine(0) }
 
 func (d *dequantizer) askLine(n int) {
 	for i := range d.Lanes {
-		d.PrefetchNear(d.Func, d.row(i, dequantizeAhead+cacheLine*n))
+		d.PrefetchNear(d.Func, d.row(i, d.ahead+cacheLine*n))
 	}
 }
 
@@ -249,8 +273,8 @@ func (d *dequantizer) dword(disp, i int) Vec {
 	return q[0]
 }
 
-// put stores values.
-func (d *dequantizer) put(v Vec) {
+// store is put of Dequantize.
+func (d *dequantizer) store(v Vec) {
 	d.Op(d.Store, v, mem(d.dst, 0))
 	d.Op(d.Add, d.dstStride, d.dst)
 }

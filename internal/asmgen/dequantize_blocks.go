@@ -229,7 +229,12 @@ func (d *dequantizer) spread(high, dst Vec, bit uint32) func(i int) {
 }
 
 // local returns the address of a vector in local memory.
-func (d *dequantizer) local(i int) string { return d.LocalAt(localVectors + i*d.Bytes()) }
+func (d *dequantizer) local(i int) string {
+	if d.dots != nil {
+		return d.dots.local(i)
+	}
+	return d.LocalAt(localVectors + i*d.Bytes())
+}
 
 // products stores multiples of by: of the bytes of a dword that are listed, to local vectors from to on.
 func (d *dequantizer) products(dword Vec, bytes []int, by Vec, to int) {
@@ -271,8 +276,9 @@ func (d *dequantizer) skip(n int) {
 
 // Local vectors of groups of 32: eight scales, and what is added to each group.
 const (
-	scales32 = 0
-	adds32   = 8
+	scales32  = 0
+	adds32    = 8
+	vectors32 = 16
 )
 
 // groups32 is body of Q4_K and Q5_K.
@@ -299,13 +305,13 @@ func (d *dequantizer) groups32(w kernel.Weight) func() {
 		fifth = d.pattern("the fifth bit", 0x10101010)
 	}
 	all := []int{0, 1, 2, 3}
-	return func() {
+	scales := func(to int) {
 		q := d.dwords(0)
 		d.scales(q[0], true)
 		d.Op(d.MulV, smaller, d.scale, d.scale)
 		d.Op(d.MulV, minus, d.add, d.add)
 		for i, by := range []Vec{d.scale, d.add} {
-			to := []int{scales32, adds32}[i]
+			to := to + []int{scales32, adds32}[i]
 			d.bits(q[1+i], 0, six, d.code)
 			d.products(d.code, all, by, to)
 			d.bits(q[1+i], -2, two, d.code)
@@ -313,6 +319,12 @@ func (d *dequantizer) groups32(w kernel.Weight) func() {
 			d.Op(d.OrV, q[0], d.code, d.code)
 			d.products(d.code, all, by, to+4)
 		}
+	}
+	if d.dots != nil {
+		return func() { d.dots.groups32(scales, codes) }
+	}
+	return func() {
+		scales(0)
 		d.turns(func() {
 			at := quadBytes
 			if high != nil {

@@ -23,6 +23,7 @@ func (arch *Arch) Set() kernel.Set {
 		Turn:       arch.Turn,
 		TurnFar:    arch.TurnFar,
 		FewRows:    arch.fewRows(),
+		Fuses:      true,
 		PeakFLOPs:  2 * arch.Lanes * peakFMAs,
 	}
 }
@@ -89,12 +90,12 @@ func (arch *Arch) writeSet(out *bytes.Buffer) {
 	fmt.Fprintf(out, "var %s = kernel.Set{\nName: %q,\nNeeds: %s,\n", arch.variable(), set.Name, strings.Join(needs, "|"))
 	for _, n := range []struct {
 		field string
-		value int
+		value any
 	}{
 		{"Vec", set.Vec}, {"Lanes", set.Lanes}, {"Rows", set.Rows}, {"DecodeRows", set.DecodeRows},
-		{"Turn", set.Turn}, {"TurnFar", set.TurnFar}, {"FewRows", set.FewRows}, {"PeakFLOPs", set.PeakFLOPs},
+		{"Turn", set.Turn}, {"TurnFar", set.TurnFar}, {"FewRows", set.FewRows}, {"Fuses", set.Fuses}, {"PeakFLOPs", set.PeakFLOPs},
 	} {
-		fmt.Fprintf(out, "%s: %d,\n", n.field, n.value)
+		fmt.Fprintf(out, "%s: %v,\n", n.field, n.value)
 	}
 	out.WriteString("}.With(kernel.Funcs{\n")
 	for _, e := range emitters {
