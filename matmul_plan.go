@@ -14,10 +14,11 @@ type MatMulPlan struct {
 	Kernel string // kernel set
 
 	// Path is "packed" for packed weights, and "packing" for weights that are packed a block at
-	// a time on the way. Weights that are read in place have one of three paths: "transposed"
+	// a time on the way. Weights that are read in place have one of four paths: "transposed"
 	// has rows of X in the lanes of vectors, "dots" has columns of Y there, and "combine" adds
-	// up multiples of rows of weights. All give the same bits. Of several matrices it names each
-	// path once, as in "packed and dots".
+	// up multiples of rows of weights. "fused" multiplies by weights of another type as it decodes
+	// them. All give the same bits. Of several matrices it names each path once, as in
+	// "packed and dots".
 	Path string
 
 	NR      int // lanes of a micro-tile: columns of Y, or rows where it is transposed
@@ -86,6 +87,8 @@ func (e *Engine) explainPath(q *tile.Product, i int) (path, why string) {
 		return "transposed", "the weights are contiguous along the inner dimension, and rows fill a vector"
 	case tile.PathDots:
 		return "dots", "the weights are contiguous along the inner dimension, and rows do not fill a vector"
+	case tile.PathFused:
+		return "fused", fmt.Sprintf("the weights are of type %v, which one row of x is multiplied by as it is decoded", WeightType(part.W.Weights.Type))
 	case tile.PathCombine:
 		return "combine", "the rows of the weights are contiguous, and those of x are few"
 	}

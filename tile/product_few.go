@@ -19,6 +19,8 @@ const (
 	PathDots
 	// PathCombine reads weights whose rows are contiguous.
 	PathCombine
+	// PathFused multiplies by weights of another type as it decodes them, with columns in lanes.
+	PathFused
 )
 
 const (
@@ -28,6 +30,12 @@ const (
 	// dotsColumns are the columns of Y that PathDots goes through the whole depth with: more
 	// rows of memory than these are too many streams.
 	dotsColumns = 16
+
+	// fusedRows are the most rows that PathFused multiplies: it decodes the weights again for each.
+	fusedRows = 1
+
+	// fusedColumns are the columns of Y that a call of PathFused computes, and fusedDepth the most terms.
+	fusedColumns, fusedDepth = 64, 16 * kernel.KC
 
 	// combineColumns are about the columns of Y that an item of PathCombine has at most, and
 	// combineLeast at least: longer rows of weights are read faster.
@@ -44,6 +52,8 @@ func (e *Engine) ProductPath(p *Product, part int) ProductPath { return e.path(p
 // path returns how to compute a part of p. Few rows of X wait for memory to deliver the weights.
 func (e *Engine) path(p *Product, part *Part) ProductPath {
 	switch {
+	case e.fuses(p, part):
+		return PathFused
 	case part.Panels != nil || part.W.Weights != nil:
 		return PathPanels
 	case e.transposes(p, part):
@@ -63,6 +73,17 @@ func (e *Engine) path(p *Product, part *Part) ProductPath {
 	return PathPanels
 }
 
+// fuses reports whether a part of p takes PathFused: weights of a type that the set has machine code for,
+// whole blocks of each of at least a vector of columns.
+func (e *Engine) fuses(p *Product, part *Part) bool {
+	if p.Rows > fusedRows || !part.decodes() {
+		return false
+	}
+	w, typ := &part.W, part.W.Weights.Type
+	return e.set.FusesWeight(typ) && w.Row == 1 && w.Col != 1 && p.X.Col == 1 && part.Heads*part.Width >= e.set.Vec &&
+		w.First%typ.Values() == 0 && p.Depth%typ.Values() == 0
+}
+
 // few reports whether the weights of a part are packed, and the rows of p few enough for MultiplyFew.
 func (p *Product) few(set *kernel.Set, part *Part) bool {
 	return part.Panels != nil && p.Rows <= set.FewRows && p.X.Col == 1
@@ -75,8 +96,9 @@ type columnRun struct {
 	out         *output
 	first, cols int
 	row, rows   int
+	step        int       // terms that a kernel goes through at once, a multiple of KC
 	sums        []float32 // [rows][cols], of Y
-	parts       *float32  // [rows][lanes], of one part of the depth
+	parts       *float32  // [step/KC][rows][lanes], of parts of the depth
 }
 
 // A columnSpan is columns of a run that a kernel computes, and among them those that count.
@@ -90,21 +112,24 @@ type columnSpan struct {
 func (j *productJob) inPlace(ws *productWorkspace, part *Part, l *layout, path ProductPath, lo, hi, row, rows int) {
 	p, vec := &j.product, j.engine.set.Vec
 	first, last := part.panel(l, lo), part.panel(l, hi-1)
-	c := columnRun{Part: part, path: path, out: &ws.out, first: first.col(), row: row, rows: rows}
+	c := columnRun{Part: part, path: path, out: &ws.out, first: first.col(), row: row, rows: rows, step: kernel.KC}
 	c.cols = last.col() + last.cols - c.first
-	wide := roundUp(c.cols, vec)
-	room := ws.results.room(rows * (c.cols + wide))
+	whole := c.cols / vec * vec
+	step := whole // columns
+	switch path {
+	case PathDots:
+		step = dotsColumns
+		j.packFew(ws, row, rows)
+	case PathFused:
+		step, c.step = fusedColumns, fusedDepth
+	}
+	lanes := max(vec, min(step, whole))
+	room := ws.results.room(rows * (c.cols + lanes*c.step/kernel.KC))
 	c.sums = unsafe.Slice(room, rows*c.cols)
 	c.parts = ptr.At(room, rows*c.cols)
 	c.begin()
 
 	j.engine.phase(j.product.phase())
-	whole := c.cols / vec * vec
-	step := whole
-	if c.path == PathDots {
-		step = dotsColumns
-		j.packFew(ws, row, rows)
-	}
 	for at := 0; at < whole; at += step {
 		n := min(step, whole-at)
 		j.columnsInPlace(ws, &c, columnSpan{first: c.first + at, lanes: n, cols: n, to: at})
@@ -165,16 +190,28 @@ func addZero(sums []float32) {
 // columnsInPlace computes a block of columns.
 func (j *productJob) columnsInPlace(ws *productWorkspace, c *columnRun, b columnSpan) {
 	p := &j.product
-	for k := 0; k < p.Depth && !p.Done.Over(); k += kernel.KC {
-		depth := min(kernel.KC, p.Depth-k)
-		if c.path == PathDots {
+	for k := 0; k < p.Depth && !p.Done.Over(); k += c.step {
+		depth := min(c.step, p.Depth-k)
+		switch c.path {
+		case PathDots:
 			j.dots(ws, c, &b, k, depth)
-		} else {
+		case PathFused:
+			j.fused(ws, c, &b, k, depth)
+		default:
 			j.combine(ws, c, &b, k, depth)
 		}
+		c.addParts(&b, k, depth)
+	}
+}
+
+// addParts adds the parts of a step of the depth to the sums, one after the other.
+func (c *columnRun) addParts(b *columnSpan, k, depth int) {
+	parts := c.parts
+	for end := k + depth; k < end; k += kernel.KC {
 		for i := range c.rows {
-			sums := c.sums[i*c.cols+b.to:][:b.cols]
-			add := unsafe.Slice(ptr.At(c.parts, i*b.lanes+b.skip), b.cols)
+			add := unsafe.Slice(ptr.At(parts, b.skip), b.cols)
+			sums := c.sums[i*c.cols+b.to:][:len(add)]
+			parts = ptr.At(parts, b.lanes)
 			if k == 0 {
 				for n, x := range add {
 					sums[n] += x
@@ -231,5 +268,20 @@ func (j *productJob) combine(ws *productWorkspace, c *columnRun, b *columnSpan, 
 			a.C = ptr.At(c.parts, i*b.lanes)
 			j.engine.set.Combine(a)
 		}
+	}
+}
+
+// fused computes parts of the depth by weights of another type.
+func (j *productJob) fused(ws *productWorkspace, c *columnRun, b *columnSpan, k, depth int) {
+	w, r := &c.W, c.W.Weights
+	values, size := r.Type.Values(), r.Type.Bytes()
+	at := w.First + k + b.first*w.Col
+	a := &ws.weightsArgs
+	a.Type, a.RowBytes, a.Depth = r.Type, r.Cols/values*size, depth
+	a.Src, a.Lanes, a.Stride = &r.Data[at/values*size], b.lanes, c.rows*b.lanes
+	for i := range c.rows {
+		a.X = (*float32)(j.product.X.at(c.row+i, k))
+		a.C = ptr.At(c.parts, i*b.lanes)
+		j.engine.set.DotWeights(a)
 	}
 }

@@ -30,6 +30,7 @@ type productWorkspace struct {
 
 	dotsArgs    kernel.DotsArgs
 	combineArgs kernel.CombineArgs
+	weightsArgs kernel.DotWeightsArgs
 
 	weights dequantizer
 
@@ -76,6 +77,7 @@ func (ws *productWorkspace) release() {
 	ws.unpackArgs.Dst = nil
 	ws.dotsArgs.Q, ws.dotsArgs.B, ws.dotsArgs.C = nil, nil, nil
 	ws.combineArgs.A, ws.combineArgs.B, ws.combineArgs.C = nil, nil, nil
+	ws.weightsArgs.Src, ws.weightsArgs.X, ws.weightsArgs.C = nil, nil, nil
 	ws.weights.release()
 	ws.rows, ws.copied = nil, nil
 	ws.out, ws.outs = output{}, [2]output{}
@@ -184,7 +186,7 @@ func (j *productJob) sums(ws *productWorkspace, r *unitRun, part *Part, path Pro
 	switch path {
 	case PathTransposed:
 		j.transposed(ws, part, &r.layout, lo, hi, r.row, r.rows)
-	case PathDots, PathCombine:
+	case PathDots, PathCombine, PathFused:
 		j.inPlace(ws, part, &r.layout, path, lo, hi, r.row, r.rows)
 	default:
 		j.panels(ws, part, &r.layout, lo, hi, r.row, r.rows, begins, after)

@@ -195,3 +195,38 @@ func TestWeightsAhead(t *testing.T) {
 		}
 	}
 }
+
+// TestFusedEnds: a product of one row by weights of another type ends between two calls of the set.
+func TestFusedEnds(t *testing.T) {
+	const out, in = 300, 3 * fusedDepth
+	const divided = 16 // calls of machine code of one of the set, at most
+	var calls, most int
+	var done chan struct{}
+	set := (&kernel.Set{Vec: 16, Lanes: 64, Rows: 6, FewRows: 6, Fuses: true}).With(kernel.Funcs{
+		DotWeights: func(a *kernel.DotWeightsArgs) {
+			if calls++; calls == most {
+				close(done)
+			}
+		},
+	})
+	e := New(set, Caches{48 << 10, 2 << 20, 32 << 20}, false, Tuning{})
+	x, y := make([]float32, in), make([]float32, out)
+	w := kernel.WeightRows{Type: kernel.WeightQ8_0, Data: make([]byte, out*in/32*34), Cols: in}
+	for _, most = range []int{1, 2, 7} {
+		calls, done = 0, make(chan struct{})
+		p := &Product{
+			X: Matrix{Base: unsafe.Pointer(&x[0]), Row: in, Col: 1}, Rows: 1, Depth: in, Seq: 1,
+			Parts: []Part{{
+				Heads: 1, Width: out, W: Matrix{Row: 1, Col: in, Weights: &w},
+				Y: Operand{Base: unsafe.Pointer(&y[0]), Stride: [4]int{out, out, out, 1}},
+			}},
+			Done: done,
+		}
+		if path := e.ProductPath(p, 0); path != PathFused {
+			t.Fatalf("path %d", path)
+		}
+		if e.Multiply(p, 1) || calls > most+divided {
+			t.Errorf("%d calls, done after %d", calls, most)
+		}
+	}
+}
