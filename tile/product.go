@@ -228,13 +228,14 @@ const (
 // PlanProduct says how Multiply divides p for at most workers goroutines.
 func (e *Engine) PlanProduct(p *Product, workers int) ProductPlan {
 	var plan ProductPlan
-	var transposed, combine, activated bool // parts
+	var transposed, combine, fused, activated bool // parts
 	columns := 0
 	for i := range p.Parts {
 		part := &p.Parts[i]
 		path := e.path(p, part)
 		transposed = transposed || path == PathTransposed
 		combine = combine || path == PathCombine
+		fused = fused || path == PathFused
 		activated = activated || part.Activate
 		l := e.layout(p, i)
 		plan.Lanes = max(plan.Lanes, l.most)
@@ -269,6 +270,8 @@ func (e *Engine) PlanProduct(p *Product, workers int) ProductPlan {
 	case combine:
 		n := max(combineLeast, min(combineColumns, columns/(2*plan.Workers)))
 		nc = max(1, n*plan.Units/columns)
+	case fused:
+		nc = max(1, fusedRun*plan.Units/columns)
 	case e.copiesX(p, mc):
 		plan.CopyX, nc = true, max(1, copyXColumns*plan.Units/columns)
 	case !packed:

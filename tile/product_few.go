@@ -37,6 +37,9 @@ const (
 	// fusedColumns are the columns of Y that a call of PathFused computes, and fusedDepth the most terms.
 	fusedColumns, fusedDepth = 64, 16 * kernel.KC
 
+	// fusedRun is about the columns of Y that an item of PathFused has at most.
+	fusedRun = 256
+
 	// combineColumns are about the columns of Y that an item of PathCombine has at most, and
 	// combineLeast at least: longer rows of weights are read faster.
 	combineColumns, combineLeast = 4096, 256
