@@ -43,8 +43,8 @@ var roundings = map[string]bench.Rounds{
 
 // typeTraits is the beginning of a ggml_type_traits_cpu.
 type typeTraits struct {
-	fromFloat, dot uintptr
-	dotType        int32 // what X is converted to
+	_, _    uintptr // from_float, vec_dot
+	dotType int32   // what X is converted to
 }
 
 // operands are X and Y of a product, and how its weights come into a tensor.
