@@ -129,10 +129,10 @@ func (a *arena) weights(in, out int) *spot {
 	data := a.raw()[at:]
 	s.m = qkv.WeightMatrix(s.typ, data, out, in).T()
 	if s.typ == qkv.WeightInt8 {
-		group := drawn(r, 0, 1, 3, 7, 256)
+		groupSize := drawn(r, 0, 1, 3, 7, 256)
 		scales := out
-		if group > 0 {
-			scales = out * ((in-1)/group + 1)
+		if groupSize > 0 {
+			scales = out * ((in-1)/groupSize + 1)
 		}
 		from := r.IntN(len(a.mem))
 		if from+scales > len(a.mem) {
@@ -140,7 +140,7 @@ func (a *arena) weights(in, out int) *spot {
 		} else if !s.outside {
 			s.has(4*from, 4*scales)
 		}
-		s.m = qkv.Int8Matrix(unsafe.Slice((*int8)(unsafe.Pointer(&data[0])), len(data)), a.mem[from:], out, in, group).T()
+		s.m = qkv.Int8Matrix(unsafe.Slice((*int8)(unsafe.Pointer(&data[0])), len(data)), a.mem[from:], out, in, groupSize).T()
 	}
 	return s
 }

@@ -77,20 +77,20 @@ type CacheLayer struct {
 // time, whether these share pages or not: in a Step each, or to fork, truncate, free or save them.
 type Cache struct {
 	layers     []cacheLayer
-	groups     []pageGroup
+	pageGroups []pageGroup
 	pageTokens int
 	given      []region // memory of the caller's, which nothing else is to write
 
-	mu     sync.Mutex // of the pages of the groups, of which sequences are in a Step, and of asking
+	mu     sync.Mutex // of the pages of the page groups, of which sequences are in a Step, and of asking
 	asking Step       // counts pages for Fits, StepPages and Room
 }
 
 // A cacheLayer is a layer of a Cache.
 type cacheLayer struct {
 	store
-	group int // of the pages
-	cfg   CacheLayer
-	pools [2]tile.KV // of the keys and the values
+	pageGroup int // index into those of the cache
+	cfg       CacheLayer
+	pools     [2]tile.KV // of the keys and the values
 }
 
 // defaultStepTokens is what StepTokens is if it is 0.
@@ -197,7 +197,7 @@ func NewCache(cfg CacheConfig) (*Cache, error) {
 		l := &c.layers[i]
 		l.cfg = cfg.Layers[i]
 		l.store = store{l.cfg.K, l.cfg.V, l.cfg.KScale, l.cfg.VScale}
-		l.group = c.groupOf(&cfg, i)
+		l.pageGroup = c.pageGroupOf(&cfg, i)
 		n, err := l.check(cfg.layerPages(i), cfg.PageTokens, &l.cfg)
 		if err != nil {
 			return nil, inLayer(err, i)
@@ -207,14 +207,14 @@ func NewCache(cfg CacheConfig) (*Cache, error) {
 	if err := c.apart(); err != nil {
 		return nil, err
 	}
-	for i := range c.groups {
-		total = min(total+8*int64(c.groups[i].pages), math.MaxInt64>>1) // of refs and free
+	for i := range c.pageGroups {
+		total = min(total+8*int64(c.pageGroups[i].pages), math.MaxInt64>>1) // of refs and free
 	}
 	if err := checkMemory("cache", total); err != nil {
 		return nil, err
 	}
-	for i := range c.groups {
-		g := &c.groups[i]
+	for i := range c.pageGroups {
+		g := &c.pageGroups[i]
 		g.refs, g.free = make([]int32, g.pages), make([]int32, g.pages)
 		for j := range g.free {
 			g.free[j] = int32(g.pages - 1 - j) // the first are taken first
@@ -222,24 +222,24 @@ func NewCache(cfg CacheConfig) (*Cache, error) {
 	}
 	for i := range c.layers {
 		l := &c.layers[i]
-		l.allocate(c.groups[l.group].pages, cfg.PageTokens, &l.cfg)
+		l.allocate(c.pageGroups[l.pageGroup].pages, cfg.PageTokens, &l.cfg)
 		l.cfg.K, l.cfg.V, l.cfg.KScale, l.cfg.VScale = View{}, View{}, View{}, View{}
 		l.pools = [2]tile.KV{l.k.pool(&l.kScale), l.v.pool(&l.vScale)}
 	}
-	c.asking = Step{cache: c, groups: make([]stepGroup, len(c.groups))}
+	c.asking = Step{cache: c, pageGroups: make([]stepPageGroup, len(c.pageGroups))}
 	return c, nil
 }
 
-// groupOf returns the group of a layer, which it makes for the first one.
-func (c *Cache) groupOf(cfg *CacheConfig, layer int) int {
+// pageGroupOf returns the page group of a layer, which it makes for the first one.
+func (c *Cache) pageGroupOf(cfg *CacheConfig, layer int) int {
 	l := &cfg.Layers[layer]
-	for i := range c.groups {
-		if g := &c.groups[i]; g.window == l.Window && g.first == l.First {
+	for i := range c.pageGroups {
+		if g := &c.pageGroups[i]; g.window == l.Window && g.first == l.First {
 			return i
 		}
 	}
-	c.groups = append(c.groups, pageGroup{layer: layer, window: l.Window, first: l.First, ring: cfg.ringPages(l), pages: cfg.layerPages(layer)})
-	return len(c.groups) - 1
+	c.pageGroups = append(c.pageGroups, pageGroup{layer: layer, window: l.Window, first: l.First, ring: cfg.ringPages(l), pages: cfg.layerPages(layer)})
+	return len(c.pageGroups) - 1
 }
 
 // apart notes the memory that is given, and reports what is given twice.

@@ -192,7 +192,7 @@ func TestRings(t *testing.T) {
 
 // TestGeneration: a prompt and then a token at a time give the bits of all tokens at once.
 func TestGeneration(t *testing.T) {
-	const prompt, total, group = 200, 230, 2
+	const prompt, total, headsPerKV = 200, 230, 2
 	e := newAttention(t, qkv.Config{})
 	for _, s := range cacheShapes {
 		for _, page := range []int{total, 9} {
@@ -200,7 +200,7 @@ func TestGeneration(t *testing.T) {
 			k, v := s.tokens(r, total)
 			h := new(history)
 			h.append(s, k, v, 0, total)
-			p := s.attend(r, group, []*history{h}, []int{total})
+			p := s.attend(r, headsPerKV, []*history{h}, []int{total})
 			want, wantLSE := p.run(t, e)
 			p.check(t, 20)
 
@@ -213,10 +213,10 @@ func TestGeneration(t *testing.T) {
 				for _, n := range steps {
 					must(step.Begin([]qkv.StepSequence{{Sequence: sequence, Tokens: n}}))
 					must(step.Write(0, k.rows(first, n), v.rows(first, n)))
-					call := &qkv.Call{Q: p.q.rows(first, n), Out: p.out.rows(first, n), LSE: make([]float32, s.kvHeads*group*n), Mask: qkv.Mask{Causal: true}}
+					call := &qkv.Call{Q: p.q.rows(first, n), Out: p.out.rows(first, n), LSE: make([]float32, s.kvHeads*headsPerKV*n), Mask: qkv.Mask{Causal: true}}
 					must(step.Attend(0, call))
 					must(step.Commit())
-					for h := range s.kvHeads * group {
+					for h := range s.kvHeads * headsPerKV {
 						copy(p.lse[h*total+first:], call.LSE[h*n:][:n])
 					}
 					first += n

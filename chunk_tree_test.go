@@ -81,7 +81,7 @@ func halves(first, n int, leaf func(chunk int) *softmaxState, merge func(x, y *s
 func (p *problem) row32(b, h, i int) (out []float32, lse float32) {
 	const initMax = -math.MaxFloat32
 	s := p.sequence(b)
-	dim, dimV, share := p.q.shape[3], p.v.shape[3], p.q.shape[1]/p.k.shape[1]
+	dim, dimV, headsPerKV := p.q.shape[3], p.v.shape[3], p.q.shape[1]/p.k.shape[1]
 	c := float32(1 / math.Sqrt(float64(dim)))
 	c = float32(float64(c) * (math.Log2E / 2))
 	chunks := (s.lenKV + kernel.KeyChunk - 1) / kernel.KeyChunk
@@ -89,7 +89,7 @@ func (p *problem) row32(b, h, i int) (out []float32, lse float32) {
 	score := func(j int) float32 {
 		x := float32(0)
 		for d := range dim {
-			x = fp.FMA(p.q.at(s.batch, h, s.q0+i, d)*c, p.k.at(s.batch, h/share, s.k0+j, d), x)
+			x = fp.FMA(p.q.at(s.batch, h, s.q0+i, d)*c, p.k.at(s.batch, h/headsPerKV, s.k0+j, d), x)
 		}
 		return x
 	}
@@ -110,7 +110,7 @@ func (p *problem) row32(b, h, i int) (out []float32, lse float32) {
 		}
 	}
 	value := func(keys []int) func(k, d int) float32 {
-		return func(k, d int) float32 { return p.v.at(s.batch, h/share, s.k0+keys[k], d) }
+		return func(k, d int) float32 { return p.v.at(s.batch, h/headsPerKV, s.k0+keys[k], d) }
 	}
 	total := halves(0, all, func(chunk int) *softmaxState {
 		var x *softmaxState

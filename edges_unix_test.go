@@ -68,7 +68,7 @@ type edgeWeights struct {
 	data       []byte
 	scales     []float32
 	rows, cols int // stored
-	group      int
+	groupSize  int
 	transposed bool
 	in, out    [2]int // the rows and columns that are taken
 }
@@ -101,8 +101,8 @@ func newEdgeWeights(r *rand.Rand, in, out int) *edgeWeights {
 		w.data = append(w.data, b...)
 	}
 	if w.typ == qkv.WeightInt8 {
-		w.group = drawn(r, 1, 3, 7, 48, 256, cols, 2*cols)
-		w.scales = draw(rows*((cols-1)/w.group+1), func() float32 { return float32(r.NormFloat64() / 64) })
+		w.groupSize = drawn(r, 1, 3, 7, 48, 256, cols, 2*cols)
+		w.scales = draw(rows*((cols-1)/w.groupSize+1), func() float32 { return float32(r.NormFloat64() / 64) })
 	}
 	return w
 }
@@ -111,7 +111,7 @@ func newEdgeWeights(r *rand.Rand, in, out int) *edgeWeights {
 func (w *edgeWeights) matrix() qkv.Matrix {
 	m := qkv.WeightMatrix(w.typ, w.data, w.rows, w.cols)
 	if w.typ == qkv.WeightInt8 {
-		m = qkv.Int8Matrix(unsafe.Slice((*int8)(unsafe.Pointer(&w.data[0])), len(w.data)), w.scales, w.rows, w.cols, w.group)
+		m = qkv.Int8Matrix(unsafe.Slice((*int8)(unsafe.Pointer(&w.data[0])), len(w.data)), w.scales, w.rows, w.cols, w.groupSize)
 	}
 	if w.transposed {
 		m = m.T()
@@ -179,7 +179,7 @@ func TestEdgesProduct(t *testing.T) {
 		for range n {
 			out := 1 + r.IntN(70)
 			p := part{w: newEdgeWeights(r, in, out), y: newMatrix(drawn(r, matrixLayouts...), rows, out, next), add: r.IntN(3) == 0}
-			what += fmt.Sprintf(", %d by %v %v %v of %d x %d in groups of %d", out, p.w.typ, p.w.in, p.w.out, p.w.rows, p.w.cols, p.w.group)
+			what += fmt.Sprintf(", %d by %v %v %v of %d x %d in groups of %d", out, p.w.typ, p.w.in, p.w.out, p.w.rows, p.w.cols, p.w.groupSize)
 			if r.IntN(2) == 0 {
 				p.bias = draw(out, next)
 			}

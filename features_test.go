@@ -322,19 +322,19 @@ func (p *problem) checkPlan(t *testing.T, a *qkv.Engine) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	share := p.q.shape[1] / p.k.shape[1]
+	headsPerKV := p.q.shape[1] / p.k.shape[1]
 	var blocks, skipped, full, pairs int64
 	for b := range p.sequences() {
 		s := p.sequence(b)
-		for head := 0; head < p.q.shape[1]; head += share {
-			for row := 0; row < share*s.lenQ; row += plan.Lanes {
-				rows := min(plan.Lanes, share*s.lenQ-row)
+		for head := 0; head < p.q.shape[1]; head += headsPerKV {
+			for row := 0; row < headsPerKV*s.lenQ; row += plan.Lanes {
+				rows := min(plan.Lanes, headsPerKV*s.lenQ-row)
 				for key := 0; key < s.lenKV; key += plan.KeyBlock {
 					keys := min(plan.KeyBlock, s.lenKV-key)
 					kept := 0
 					for x := range rows * keys {
 						r := row + x/keys
-						if !p.masked(&s, head+r%share, r/share, key+x%keys) {
+						if !p.masked(&s, head+r%headsPerKV, r/headsPerKV, key+x%keys) {
 							kept++
 						}
 					}

@@ -66,7 +66,7 @@ func (h *history) clone() *history {
 }
 
 // attend returns a problem of the last queries[i] tokens of each history, a ragged batch.
-func (s cacheShape) attend(r *rand.Rand, group int, histories []*history, queries []int) *problem {
+func (s cacheShape) attend(r *rand.Rand, headsPerKV int, histories []*history, queries []int) *problem {
 	next := func() float32 { return float32(r.NormFloat64()) }
 	cuQ, cuKV := []int{0}, []int{0}
 	var k, v []float32
@@ -76,11 +76,11 @@ func (s cacheShape) attend(r *rand.Rand, group int, histories []*history, querie
 	}
 	tokensQ, tokensKV := cuQ[len(queries)], cuKV[len(queries)]
 	p := &problem{
-		q:    newTensor("bshd", 1, s.kvHeads*group, tokensQ, s.dimQK, next),
+		q:    newTensor("bshd", 1, s.kvHeads*headsPerKV, tokensQ, s.dimQK, next),
 		k:    newTensor("bshd", 1, s.kvHeads, tokensKV, s.dimQK, next),
 		v:    newTensor("bshd", 1, s.kvHeads, tokensKV, s.dimV, next),
-		out:  newTensor("bshd", 1, s.kvHeads*group, tokensQ, s.dimV, nil),
-		lse:  make([]float32, s.kvHeads*group*tokensQ),
+		out:  newTensor("bshd", 1, s.kvHeads*headsPerKV, tokensQ, s.dimV, nil),
+		lse:  make([]float32, s.kvHeads*headsPerKV*tokensQ),
 		cuQ:  cuQ,
 		cuKV: cuKV,
 		mask: bottomRight,

@@ -66566,7 +66566,7 @@ MXFP4Block:
 //
 //	DI arguments
 //	SI bytes from row to row of Src
-//	AX pairs of groups left, scratch
+//	AX pairs of sub-blocks left, scratch
 //	BX values left of the part
 //	CX X
 //	DX C
@@ -70695,7 +70695,7 @@ Q4_KBlock2:
 	MOVQ $4, AX
 	PCALIGN $32
 
-Q4_KGroups2:
+Q4_KSubBlocks2:
 	PREFETCHT0 288(R9)
 	PREFETCHT0 288(R9)(SI*1)
 	PREFETCHT0 288(R9)(SI*2)
@@ -71442,7 +71442,7 @@ Q4_KGroups2:
 	ADDQ $128, R8
 	SUBQ $1, AX
 	TESTQ AX, AX
-	JNE Q4_KGroups2
+	JNE Q4_KSubBlocks2
 	ADDQ $16, R9
 	ADDQ $16, R10
 	ADDQ $16, R11
@@ -71596,7 +71596,7 @@ Q4_KBlock1:
 	MOVQ $4, AX
 	PCALIGN $32
 
-Q4_KGroups1:
+Q4_KSubBlocks1:
 	PREFETCHT0 256(R9)
 	PREFETCHT0 256(R9)(SI*1)
 	PREFETCHT0 256(R9)(SI*2)
@@ -71975,7 +71975,7 @@ Q4_KGroups1:
 	ADDQ $128, R8
 	SUBQ $1, AX
 	TESTQ AX, AX
-	JNE Q4_KGroups1
+	JNE Q4_KSubBlocks1
 	ADDQ $16, R9
 	ADDQ $16, R10
 	ADDQ $16, R11
@@ -88932,7 +88932,7 @@ stored4Of0:
 	SUBQ $4, R11
 	CMPQ R11, $0
 	JGT quadOf0
-	JMP groupOf0
+	JMP vectorOf0
 
 store3Of0:
 	VMOVSD X2, (BX)
@@ -88978,7 +88978,7 @@ store3Of0:
 	VEXTRACTPS $2, X1, 8(BX)
 
 stored3Of0:
-	JMP groupOf0
+	JMP vectorOf0
 
 store2Of0:
 	VMOVSD X2, (BX)
@@ -89016,7 +89016,7 @@ store2Of0:
 	VMOVSD X1, (BX)
 
 stored2Of0:
-	JMP groupOf0
+	JMP vectorOf0
 
 store1Of0:
 	VMOVSS X2, (BX)
@@ -89055,7 +89055,7 @@ store1Of0:
 
 stored1Of0:
 
-groupOf0:
+vectorOf0:
 	CMPQ AX, $16
 	JLT closed
 	MOVQ 3784(R9), CX
@@ -89133,7 +89133,7 @@ stored4Of1:
 	SUBQ $4, R11
 	CMPQ R11, $0
 	JGT quadOf1
-	JMP groupOf1
+	JMP vectorOf1
 
 store3Of1:
 	VMOVSD X2, (BX)
@@ -89179,7 +89179,7 @@ store3Of1:
 	VEXTRACTPS $2, X1, 8(BX)
 
 stored3Of1:
-	JMP groupOf1
+	JMP vectorOf1
 
 store2Of1:
 	VMOVSD X2, (BX)
@@ -89217,7 +89217,7 @@ store2Of1:
 	VMOVSD X1, (BX)
 
 stored2Of1:
-	JMP groupOf1
+	JMP vectorOf1
 
 store1Of1:
 	VMOVSS X2, (BX)
@@ -89256,15 +89256,15 @@ store1Of1:
 
 stored1Of1:
 
-groupOf1:
+vectorOf1:
 
 closed:
 	MOVQ $8, R14
 	CMPQ AX, $16
-	JLT groups
+	JLT vectors
 	MOVQ $16, R14
 
-groups:
+vectors:
 	SUBQ R14, AX
 	IMULQ R14, R12
 	ADDQ R12, 3784(R9)
@@ -113439,7 +113439,7 @@ MXFP4Block:
 //
 //	DI arguments
 //	SI bytes from row to row of Src
-//	AX pairs of groups left, scratch
+//	AX pairs of sub-blocks left, scratch
 //	BX values left of the part
 //	CX X
 //	DX C
@@ -117716,7 +117716,7 @@ Q4_KBlock2:
 	MOVQ $4, AX
 	PCALIGN $32
 
-Q4_KGroups2:
+Q4_KSubBlocks2:
 	PREFETCHT0 288(R9)
 	PREFETCHT0 288(R9)(SI*1)
 	PREFETCHT0 288(R9)(SI*2)
@@ -118572,7 +118572,7 @@ Q4_KGroups2:
 	ADDQ $64, R8
 	SUBQ $1, AX
 	TESTQ AX, AX
-	JNE Q4_KGroups2
+	JNE Q4_KSubBlocks2
 	ADDQ $16, R9
 	ADDQ $16, R10
 	ADDQ $16, R11
@@ -118713,7 +118713,7 @@ Q4_KBlock1:
 	MOVQ $4, AX
 	PCALIGN $32
 
-Q4_KGroups1:
+Q4_KSubBlocks1:
 	PREFETCHT0 256(R9)
 	PREFETCHT0 256(R9)(SI*1)
 	PREFETCHT0 256(R9)(SI*2)
@@ -119145,7 +119145,7 @@ Q4_KGroups1:
 	ADDQ $64, R8
 	SUBQ $1, AX
 	TESTQ AX, AX
-	JNE Q4_KGroups1
+	JNE Q4_KSubBlocks1
 	ADDQ $16, R9
 	ADDQ $16, R10
 	ADDQ $16, R11

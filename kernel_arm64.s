@@ -49046,7 +49046,7 @@ MXFP4Block:
 //
 //	R0 arguments
 //	R19 bytes from row to row of Src
-//	R20 pairs of groups left, scratch
+//	R20 pairs of sub-blocks left, scratch
 //	R21 values left of the part
 //	R22 X
 //	R23 C
@@ -53807,7 +53807,7 @@ Q4_KBlock2:
 	MOVD $4, R20
 	PCALIGN $32
 
-Q4_KGroups2:
+Q4_KSubBlocks2:
 	PRFM 288(R25), PLDL1KEEP
 	PRFM 288(R26), PLDL1KEEP
 	PRFM 288(R1), PLDL1KEEP
@@ -54879,7 +54879,7 @@ Q4_KGroups2:
 	ADD $256, R22
 	ADD $32, R24
 	SUB $1, R20
-	CBNZ R20, Q4_KGroups2
+	CBNZ R20, Q4_KSubBlocks2
 	ADD $16, R25
 	ADD $16, R26
 	ADD $16, R1
@@ -55017,7 +55017,7 @@ Q4_KBlock1:
 	MOVD $4, R20
 	PCALIGN $32
 
-Q4_KGroups1:
+Q4_KSubBlocks1:
 	PRFM 256(R25), PLDL1KEEP
 	PRFM 256(R26), PLDL1KEEP
 	PRFM 256(R1), PLDL1KEEP
@@ -55557,7 +55557,7 @@ Q4_KGroups1:
 	ADD $256, R22
 	ADD $32, R24
 	SUB $1, R20
-	CBNZ R20, Q4_KGroups1
+	CBNZ R20, Q4_KSubBlocks1
 	ADD $16, R25
 	ADD $16, R26
 	ADD $16, R1

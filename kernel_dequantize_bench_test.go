@@ -37,7 +37,7 @@ func BenchmarkDequantize(b *testing.B) {
 					parts = 4096 / kernel.KC
 					a.RowBytes *= parts
 				}
-				group := lanes * a.RowBytes
+				rowsBytes := lanes * a.RowBytes
 				b.Run(fmt.Sprintf("op=dequantize/set=%s/type=%v/from=%s", k.Set.Name, w, from), func(b *testing.B) {
 					const calls = 64
 					peak, best, at, part := s.peakRate(), time.Hour, 0, 0
@@ -47,7 +47,7 @@ func BenchmarkDequantize(b *testing.B) {
 							if from == "memory" {
 								a.Src = &memory[at+part*row]
 								if part++; part == parts {
-									if part, at = 0, at+group; at+group > len(memory) {
+									if part, at = 0, at+rowsBytes; at+rowsBytes > len(memory) {
 										at = 0
 									}
 								}
@@ -97,7 +97,7 @@ func BenchmarkDotWeights(b *testing.B) {
 				continue
 			}
 			row := depth / w.Values() * w.Bytes()
-			group := vec * row
+			rowsBytes := vec * row
 			dots := kernel.DotWeightsArgs{Type: w, RowBytes: row, Depth: depth, Lanes: vec, X: &x[0], C: &c[0], Stride: vec}
 			dequantize := kernel.DequantizeArgs{Type: w, RowBytes: row, Depth: kernel.KC, Lanes: vec, Dst: &step[0], Stride: vec}
 			multiply := kernel.MultiplyArgs{RowStride: depth, ColStride: 1, Rows: 1, Depth: kernel.KC, B: &step[0], C: &c[0], Stride: vec, Lanes: vec}
@@ -128,7 +128,7 @@ func BenchmarkDotWeights(b *testing.B) {
 							begin := time.Now()
 							for range calls {
 								if from == "memory" {
-									if at += group; at+group > len(memory) {
+									if at += rowsBytes; at+rowsBytes > len(memory) {
 										at = 0
 									}
 								}
@@ -141,7 +141,7 @@ func BenchmarkDotWeights(b *testing.B) {
 					for i, way := range ways {
 						ns := float64(best[i].Nanoseconds()) / calls
 						b.ReportMetric(ns*peak/float64(4*vec)/depth, way.name+"-cycles/vector")
-						b.ReportMetric(float64(group)/ns, way.name+"-B/ns")
+						b.ReportMetric(float64(rowsBytes)/ns, way.name+"-B/ns")
 					}
 					b.ReportMetric(0, "ns/op")
 				})

@@ -145,10 +145,10 @@ func TestLayoutsOfRows(t *testing.T) {
 	t.Parallel()
 	const kvHeads, seqKV, dimQK, gap = 2, 150, 36, 5
 	forEachSet(t, func(t *testing.T, e *qkv.Engine) {
-		for _, share := range []int{1, 3} {
+		for _, headsPerKV := range []int{1, 3} {
 			for _, seqQ := range []int{7, 30, 64, 141} {
 				for _, dimV := range []int{20, 64} {
-					heads := share * kvHeads
+					heads := headsPerKV * kvHeads
 					next := normal(uint64(seqQ))
 					q := draw(heads*seqQ*dimQK, next)
 					k, v := draw(kvHeads*seqKV*dimQK, next), draw(kvHeads*seqKV*dimV, next)

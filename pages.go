@@ -7,7 +7,8 @@ import (
 	"sort"
 )
 
-// A pageGroup is the pages of the layers that have the same window: page i is page i of each.
+// A pageGroup is the pages of the layers that have the same window, which share a table: page i is page i of
+// each. It is what vLLM calls a KV cache group.
 type pageGroup struct {
 	layer         int // the first of the layers
 	window, first int // those of the layers
@@ -41,7 +42,7 @@ func (c *Cache) FreePages(layer int) int {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return len(c.groups[c.layers[layer].group].free)
+	return len(c.pageGroups[c.layers[layer].pageGroup].free)
 }
 
 // Fits returns the error that [Step.Begin] of the same sequences would return, or nil if it would
@@ -68,7 +69,7 @@ func (c *Cache) StepPages(layer int, sequences []StepSequence) (int, error) {
 	}
 	n := 0
 	err = c.ask(sequences, func(s *Step) error {
-		n = s.groups[l.group].needed()
+		n = s.pageGroups[l.pageGroup].needed()
 		return nil
 	})
 	return n, err
@@ -193,10 +194,10 @@ type pageChange struct {
 	lost int
 }
 
-// noteShared notes the pages of a group that a sequence is to write and others have too.
-func (s *Step) noteShared(group, sequence int) {
-	x, g, sg := &s.sequences[sequence], &s.cache.groups[group], &s.groups[group]
-	pages := x.Sequence.tables[group].pages
+// noteShared notes the pages of a page group that a sequence is to write and others have too.
+func (s *Step) noteShared(pageGroup, sequence int) {
+	x, g, sg := &s.sequences[sequence], &s.cache.pageGroups[pageGroup], &s.pageGroups[pageGroup]
+	pages := x.Sequence.tables[pageGroup].pages
 	end := x.Sequence.len + x.Tokens
 	for token := x.Sequence.len; token < end; {
 		index, _, run := g.place(token, s.cache.pageTokens)
@@ -214,8 +215,8 @@ func (s *Step) noteShared(group, sequence int) {
 
 // settle decides which of the pages noted are copied: not that of the sequence which can write a page
 // where it is, for all others that have the page write copies.
-func (s *Step) settle(group int) {
-	changes := s.groups[group].changes
+func (s *Step) settle(pageGroup int) {
+	changes := s.pageGroups[pageGroup].changes
 	slices.SortFunc(changes, func(a, b pageChange) int {
 		return cmp.Or(cmp.Compare(a.page, b.page), cmp.Compare(a.sequence, b.sequence), cmp.Compare(a.token, b.token))
 	})
@@ -229,21 +230,21 @@ func (s *Step) settle(group int) {
 		}
 		same := changes[:n]
 		changes = changes[n:]
-		stays := s.inPlace(group, same)
+		stays := s.inPlace(pageGroup, same)
 		for i := range same {
 			if i != stays {
 				copied = append(copied, same[i])
 			}
 		}
 	}
-	s.groups[group].changes = copied
+	s.pageGroups[pageGroup].changes = copied
 }
 
 // inPlace returns which of the sequences that write a page can do so where it is, -1 if none. Others may
 // go back to the page when the step ends. So it is the longest, which overwrites none of their last
 // tokens, and of a ring it must leave the windows of all.
-func (s *Step) inPlace(group int, changes []pageChange) int {
-	g := &s.cache.groups[group]
+func (s *Step) inPlace(pageGroup int, changes []pageChange) int {
+	g := &s.cache.pageGroups[pageGroup]
 	if int(g.refs[changes[0].page]) > len(changes) {
 		return -1 // another sequence reads it, or another Step may go back to it
 	}
@@ -268,13 +269,13 @@ func (s *Step) inPlace(group int, changes []pageChange) int {
 }
 
 // needed returns how many pages a step takes.
-func (g *stepGroup) needed() int { return g.more + len(g.changes) }
+func (g *stepPageGroup) needed() int { return g.more + len(g.changes) }
 
 // enough reports pages that there are not. The lock of the cache is held.
 func (s *Step) enough() error {
-	for i := range s.groups {
-		g := &s.cache.groups[i]
-		if n := s.groups[i].needed(); n > len(g.free) {
+	for i := range s.pageGroups {
+		g := &s.cache.pageGroups[i]
+		if n := s.pageGroups[i].needed(); n > len(g.free) {
 			return &PagesError{Layer: g.layer, Window: g.window, Needed: n, Free: len(g.free)}
 		}
 	}
@@ -283,8 +284,8 @@ func (s *Step) enough() error {
 
 // take takes the pages, and looks up the tables. The lock of the cache is held.
 func (s *Step) take() {
-	for i := range s.groups {
-		g, sg := &s.cache.groups[i], &s.groups[i]
+	for i := range s.pageGroups {
+		g, sg := &s.cache.pageGroups[i], &s.pageGroups[i]
 		for _, c := range sg.changes {
 			s.sequences[c.sequence].Sequence.tables[i].pages[c.index] = g.take()
 		}
@@ -306,16 +307,16 @@ func (s *Step) take() {
 
 // copyShared copies what pages hold that others share.
 func (s *Step) copyShared() {
-	for i := range s.groups {
-		g := &s.cache.groups[i]
-		for _, c := range s.groups[i].changes {
+	for i := range s.pageGroups {
+		g := &s.cache.pageGroups[i]
+		for _, c := range s.pageGroups[i].changes {
 			x := s.sequences[c.sequence].Sequence
 			n := s.cache.pageTokens
 			if g.ring == 0 {
 				n = x.len - c.index*n // the last page
 			}
 			for j := range s.cache.layers {
-				if l := &s.cache.layers[j]; l.group == i {
+				if l := &s.cache.layers[j]; l.pageGroup == i {
 					l.move(int(x.tables[i].pages[c.index]), int(c.page), n)
 				}
 			}
@@ -325,9 +326,9 @@ func (s *Step) copyShared() {
 
 // drop gives up a page that was copied, or the copy if it has none of the first accepted new tokens. wrote
 // says whether anything was written. The lock of the cache is held.
-func (s *Step) drop(group int, c *pageChange, accepted int, wrote bool) {
-	g, x := &s.cache.groups[group], s.sequences[c.sequence].Sequence
-	t := &x.tables[group]
+func (s *Step) drop(pageGroup int, c *pageChange, accepted int, wrote bool) {
+	g, x := &s.cache.pageGroups[pageGroup], s.sequences[c.sequence].Sequence
+	t := &x.tables[pageGroup]
 	if c.token < x.len+accepted {
 		g.release(c.page)
 		return

@@ -99,7 +99,7 @@ func (e *Engine) explained(p *tile.Problem) Plan {
 		fmt.Sprintf("%s: %d skipped, %d masked, %d full", counted(plan.ScoreBlocks, "score block"), plan.Skipped, plan.Masked, plan.Full),
 	)
 	if s.Items > 0 || s.Decode == 0 {
-		plan.Why = append(plan.Why, fmt.Sprintf("%s of up to %s: %s", counted(s.Items, "item"), counted(s.Rows(), "row"), s.GroupsWhy))
+		plan.Why = append(plan.Why, fmt.Sprintf("%s of up to %s: %s", counted(s.Items, "item"), counted(s.Rows(), "row"), s.LaneGroupsWhy))
 	}
 	if s.Items > 0 {
 		plan.Why = append(plan.Why, "keys: "+s.KeysWhy(), "values: "+s.ValuesWhy())

@@ -51,8 +51,8 @@ func (g region) String() string {
 // sequence with keys. Its outputs are its own.
 func (p *problem) alone(g region) *problem {
 	s := p.sequence(g.b)
-	share := p.q.shape[1] / p.k.shape[1]
-	kh, kvHeads := g.h/share, (g.heads+share-1)/share
+	headsPerKV := p.q.shape[1] / p.k.shape[1]
+	kh, kvHeads := g.h/headsPerKV, (g.heads+headsPerKV-1)/headsPerKV
 	c := *p
 	q := [4]int{s.batch, g.h, s.q0 + g.first, 0}
 	k := [4]int{s.batch, kh, s.k0, 0}

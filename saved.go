@@ -76,7 +76,7 @@ func savedSum(h []byte) uint32 {
 	return crc32.Update(crc32.ChecksumIEEE(h[:28]), crc32.IEEETable, h[savedHeader:])
 }
 
-// oldest returns the oldest token from g.first on that the group has of a sequence of so many; 0 if it has
+// oldest returns the oldest token from g.first on that the page group has of a sequence of so many; 0 if it has
 // all.
 func (g *pageGroup) oldest(tokens, lost, pageTokens int) int {
 	if g.ring == 0 {
@@ -107,8 +107,8 @@ func (s *Sequence) WriteTo(w io.Writer) (int64, error) {
 		c.mu.Unlock()
 	}()
 	oldest := func(layer int) int {
-		group := c.layers[layer].group
-		return c.groups[group].oldest(s.len, s.tables[group].lost, c.pageTokens)
+		pageGroup := c.layers[layer].pageGroup
+		return c.pageGroups[pageGroup].oldest(s.len, s.tables[pageGroup].lost, c.pageTokens)
 	}
 	f := &savedFile{w: w, sum: crc32.New(savedTable), buf: make([]byte, savedBuffer)}
 	f.move(c.header(s.len, oldest))
@@ -178,8 +178,8 @@ func (c *Cache) ReadSequence(r io.Reader) (*Sequence, error) {
 	}()
 	for i := range c.layers {
 		l := &c.layers[i]
-		t := &s.tables[l.group]
-		if n := c.groups[l.group].oldest(tokens, oldest[i], c.pageTokens); n > t.lost {
+		t := &s.tables[l.pageGroup]
+		if n := c.pageGroups[l.pageGroup].oldest(tokens, oldest[i], c.pageTokens); n > t.lost {
 			t.lost = n
 		}
 		f.layer(s, i, oldest[i])
@@ -240,14 +240,14 @@ func (s *Sequence) takePages(tokens int) error {
 	c := s.cache
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for i := range c.groups {
-		g := &c.groups[i]
+	for i := range c.pageGroups {
+		g := &c.pageGroups[i]
 		if n := g.pagesOf(tokens, c.pageTokens); n > len(g.free) {
 			return &PagesError{Layer: g.layer, Window: g.window, Needed: n, Free: len(g.free)}
 		}
 	}
-	for i := range c.groups {
-		g := &c.groups[i]
+	for i := range c.pageGroups {
+		g := &c.pageGroups[i]
 		for range g.pagesOf(tokens, c.pageTokens) {
 			s.tables[i].pages = append(s.tables[i].pages, g.take())
 		}
@@ -313,7 +313,7 @@ func (f *savedFile) layer(s *Sequence, layer, oldest int) {
 // is read over.
 func (f *savedFile) rows(s *Sequence, l *cacheLayer, v *View, oldest int) {
 	c := s.cache
-	g, t := &c.groups[l.group], &s.tables[l.group]
+	g, t := &c.pageGroups[l.pageGroup], &s.tables[l.pageGroup]
 	have := g.oldest(s.len, t.lost, c.pageTokens)
 	row := v.shape[axisDim] / v.kind.values() * v.kind.size()
 	heads := v.shape[axisHeads]

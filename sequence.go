@@ -11,13 +11,13 @@ package qkv
 // Free gives back its pages. A sequence that is forgotten keeps them. It must not be copied.
 type Sequence struct {
 	cache  *Cache
-	tables []sequenceTable // of the groups of the cache
+	tables []sequenceTable // of the page groups of the cache
 	len    int
 	freed  bool
 	use    int // -1 in a Step that writes it, otherwise the Steps that attend it
 }
 
-// A sequenceTable is the pages of a sequence in a group of layers.
+// A sequenceTable is the pages of a sequence in a page group.
 type sequenceTable struct {
 	pages []int32
 	lost  int // of a ring, the tokens from the first ones to before it were overwritten
@@ -29,7 +29,7 @@ func (c *Cache) NewSequence() *Sequence {
 	if err := c.ready(); err != nil {
 		panic(err.Error())
 	}
-	return &Sequence{cache: c, tables: make([]sequenceTable, len(c.groups))}
+	return &Sequence{cache: c, tables: make([]sequenceTable, len(c.pageGroups))}
 }
 
 // check reports a sequence that cannot be read, or written, or not with that cache: an argument, or an
@@ -91,7 +91,7 @@ func (s *Sequence) Table(layer int) ([]int32, error) {
 	if err != nil {
 		return nil, err
 	}
-	return append([]int32(nil), s.tables[l.group].pages...), nil
+	return append([]int32(nil), s.tables[l.pageGroup].pages...), nil
 }
 
 // Fork returns a sequence of the same tokens. The two share all pages, and copy one before they write it
@@ -107,7 +107,7 @@ func (s *Sequence) Fork() (*Sequence, error) {
 	for i := range s.tables {
 		t := &s.tables[i]
 		for _, page := range t.pages {
-			c.groups[i].refs[page]++
+			c.pageGroups[i].refs[page]++
 		}
 		f.tables[i] = sequenceTable{pages: append([]int32(nil), t.pages...), lost: t.lost}
 	}
@@ -138,7 +138,7 @@ func (s *Sequence) Truncate(n int) error {
 		return nil
 	}
 	for i := range s.tables {
-		g, t := &c.groups[i], &s.tables[i]
+		g, t := &c.pageGroups[i], &s.tables[i]
 		if !g.serves(n, t.lost) {
 			return because(ErrOverwritten, argError("n", n, t.lost+g.window-1, "n is %d, tokens before %d were overwritten in layers with window %d", n, t.lost, g.window))
 		}
@@ -150,7 +150,7 @@ func (s *Sequence) Truncate(n int) error {
 // truncate goes back to n tokens. The lock of the cache is held.
 func (s *Sequence) truncate(n int) {
 	for i := range s.tables {
-		g, t := &s.cache.groups[i], &s.tables[i]
+		g, t := &s.cache.pageGroups[i], &s.tables[i]
 		keep := min(g.pagesOf(n, s.cache.pageTokens), len(t.pages))
 		g.release(t.pages[keep:]...)
 		t.pages, t.lost = t.pages[:keep], min(n, t.lost)
@@ -167,7 +167,7 @@ func (s *Sequence) Free() error {
 	c := s.cache
 	defer c.mu.Unlock()
 	for i := range s.tables {
-		c.groups[i].release(s.tables[i].pages...)
+		c.pageGroups[i].release(s.tables[i].pages...)
 	}
 	s.tables, s.len, s.freed = nil, 0, true
 	return nil

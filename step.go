@@ -36,17 +36,17 @@ type Step struct {
 	open   bool
 	busy   atomic.Bool // a method runs, which a callback of a call may not know
 
-	sequences []StepSequence
-	lens      []int // of the sequences with their new tokens
-	cu        []int // of their queries, and the end of the last
-	positions []int // of the new tokens
-	ofTokens  bool  // each new token is a query, and no other is
-	ofQueries []int // positions of the queries, once they were asked for
-	accepted  []int // of the sequences, at the end
-	longest   int   // most queries of a sequence
-	longestKV int
-	groups    []stepGroup
-	written   []bool // of each layer
+	sequences  []StepSequence
+	lens       []int // of the sequences with their new tokens
+	cu         []int // of their queries, and the end of the last
+	positions  []int // of the new tokens
+	ofTokens   bool  // each new token is a query, and no other is
+	ofQueries  []int // positions of the queries, once they were asked for
+	accepted   []int // of the sequences, at the end
+	longest    int   // most queries of a sequence
+	longestKV  int
+	pageGroups []stepPageGroup
+	written    []bool // of each layer
 
 	// unfinished: a call is under way, or one has ended before it was complete, by its context or a
 	// panic.
@@ -57,8 +57,8 @@ type Step struct {
 	writes  [2]tile.KVWrite
 }
 
-// A stepGroup is what a Step knows of the layers that have the same window.
-type stepGroup struct {
+// A stepPageGroup is what a Step knows of the layers that have the same window.
+type stepPageGroup struct {
 	tables   [][]int32
 	lost     []int
 	runs     []tile.WriteRun // new tokens, by their place among those of all sequences
@@ -99,7 +99,7 @@ func (e *Engine) NewStep(c *Cache) (*Step, error) {
 	if err := c.ready(); err != nil {
 		return nil, err
 	}
-	return &Step{engine: e, cache: c, groups: make([]stepGroup, len(c.groups)), written: make([]bool, len(c.layers))}, nil
+	return &Step{engine: e, cache: c, pageGroups: make([]stepPageGroup, len(c.pageGroups)), written: make([]bool, len(c.layers))}, nil
 }
 
 // enter begins a method, which leave ends. It reports a Step that NewStep has not made, that another
@@ -178,8 +178,8 @@ func (s *Step) reserve(sequences []StepSequence) error {
 // for so many. The lock of the cache is held.
 func (s *Step) count(sequences []StepSequence) (marked int, err error) {
 	s.sequences = append(s.sequences[:0], sequences...)
-	for i := range s.groups {
-		s.groups[i].more, s.groups[i].changes = 0, s.groups[i].changes[:0]
+	for i := range s.pageGroups {
+		s.pageGroups[i].more, s.pageGroups[i].changes = 0, s.pageGroups[i].changes[:0]
 	}
 	tokens, queries := int64(0), int64(0)
 	for i := range s.sequences {
@@ -196,13 +196,13 @@ func (s *Step) count(sequences []StepSequence) (marked int, err error) {
 		if most := MaxSeq - x.Sequence.len; x.Tokens > most {
 			return i, because(ErrTooManyTokens, argError("sequences", x.Tokens, most, "sequences[%d] has %d new tokens, one of %d tokens takes at most %d more", i, x.Tokens, x.Sequence.len, most))
 		}
-		for j := range s.cache.groups {
-			g := &s.cache.groups[j]
+		for j := range s.cache.pageGroups {
+			g := &s.cache.pageGroups[j]
 			if most := g.room(x.Sequence.len, s.cache.pageTokens); x.Tokens > most {
 				return i, because(ErrTooManyTokens, argError("sequences", x.Tokens, most, "sequences[%d] has %d new tokens, layers with window %d take at most %d at once", i, x.Tokens, g.window, most))
 			}
 			if x.Tokens > 0 {
-				s.groups[j].more += max(0, g.pagesOf(x.Sequence.len+x.Tokens, s.cache.pageTokens)-len(x.Sequence.tables[j].pages))
+				s.pageGroups[j].more += max(0, g.pagesOf(x.Sequence.len+x.Tokens, s.cache.pageTokens)-len(x.Sequence.tables[j].pages))
 				s.noteShared(j, i)
 			}
 		}
@@ -212,7 +212,7 @@ func (s *Step) count(sequences []StepSequence) (marked int, err error) {
 		}
 		x.Sequence.mark(x.Tokens > 0)
 	}
-	for i := range s.groups {
+	for i := range s.pageGroups {
 		s.settle(i)
 	}
 	return len(s.sequences), nil
@@ -252,15 +252,15 @@ func (x *StepSequence) queries() int {
 // note notes lengths and positions, and where the new tokens go.
 func (s *Step) note() {
 	s.lens, s.positions, s.longestKV = s.lens[:0], s.positions[:0], 0
-	for i := range s.groups {
-		g := &s.groups[i]
+	for i := range s.pageGroups {
+		g := &s.pageGroups[i]
 		g.runs, g.runsOf = g.runs[:0], g.runsOf[:0]
 	}
 	for i := range s.sequences {
 		x := &s.sequences[i]
 		n := x.Sequence.len + x.Tokens
 		s.lens, s.longestKV = append(s.lens, n), max(s.longestKV, n)
-		for j := range s.groups {
+		for j := range s.pageGroups {
 			s.noteRuns(j, i)
 		}
 		for p := x.Sequence.len; p < n; p++ {
@@ -280,16 +280,16 @@ func (s *Step) noteQueries() {
 		s.cu, s.longest = append(s.cu, s.cu[i]+n), max(s.longest, n)
 		s.ofTokens = s.ofTokens && n == x.Tokens
 	}
-	for i := range s.groups {
-		s.groups[i].division.Forget()
+	for i := range s.pageGroups {
+		s.pageGroups[i].division.Forget()
 	}
 	s.ofQueries = s.ofQueries[:0]
 }
 
-// noteRuns notes where the new tokens of a sequence go in the pages of a group. The page of a run
+// noteRuns notes where the new tokens of a sequence go in the pages of a page group. The page of a run
 // is an index of the table as yet.
-func (s *Step) noteRuns(group, sequence int) {
-	x, g, sg := &s.sequences[sequence], &s.cache.groups[group], &s.groups[group]
+func (s *Step) noteRuns(pageGroup, sequence int) {
+	x, g, sg := &s.sequences[sequence], &s.cache.pageGroups[pageGroup], &s.pageGroups[pageGroup]
 	end := x.Sequence.len + x.Tokens
 	for token := x.Sequence.len; token < end; {
 		page, at, run := g.place(token, s.cache.pageTokens)
@@ -416,7 +416,7 @@ func (s *Step) store(layer int, k, v *View) {
 
 // pages returns where the new tokens' keys go in a layer, or their values.
 func (s *Step) pages(l *cacheLayer, which int) tile.Pages {
-	return tile.Pages{Pool: l.pools[which], Runs: s.groups[l.group].runs}
+	return tile.Pages{Pool: l.pools[which], Runs: s.pageGroups[l.pageGroup].runs}
 }
 
 // Attend computes the attention of the queries of a layer to its keys and values, those written in this
@@ -506,7 +506,7 @@ func (s *Step) prepare(layer int, c *Call, written bool) error {
 	if err := c.checkStep(); err != nil {
 		return err
 	}
-	g, sg := &s.cache.groups[l.group], &s.groups[l.group]
+	g, sg := &s.cache.pageGroups[l.pageGroup], &s.pageGroups[l.pageGroup]
 	d := &s.call
 	*d = *c
 	d.K, d.V, d.KScale, d.VScale = l.k, l.v, l.kScale, l.vScale
@@ -657,8 +657,8 @@ func (s *Step) end(accepted []int) {
 	c := s.cache
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for i := range s.groups {
-		g, sg := &c.groups[i], &s.groups[i]
+	for i := range s.pageGroups {
+		g, sg := &c.pageGroups[i], &s.pageGroups[i]
 		for j := range s.sequences {
 			// Of a sequence that is only attended nothing is lost, and others may read this.
 			if x := &s.sequences[j]; wrote && x.Tokens > 0 {

@@ -33,8 +33,8 @@ func TestTuningBits(t *testing.T) {
 		set := info.Set
 		var rules []qkv.TuningRule
 		for lanes := set.Vec; lanes <= set.Lanes; lanes += set.Vec {
-			for _, groups := range []int{1, 3} {
-				rules = append(rules, qkv.TuningRule{MaxDim: qkv.MaxDim, Lanes: lanes, QueryRows: groups * lanes, DecodeRows: -1})
+			for _, laneGroups := range []int{1, 3} {
+				rules = append(rules, qkv.TuningRule{MaxDim: qkv.MaxDim, Lanes: lanes, QueryRows: laneGroups * lanes, DecodeRows: -1})
 			}
 		}
 		for rows := 1; rows <= set.DecodeRows; rows++ {

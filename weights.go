@@ -34,16 +34,16 @@ func WeightMatrix(t WeightType, data []byte, rows, cols int) Matrix {
 }
 
 // Int8Matrix returns the matrix [rows, cols] of integers, row after row, each multiplied by the scale of
-// its group and rounded. A row is cut into groups of so many values; its last may be smaller. scales has
-// those of all groups, row after row. A group of 0 means whole rows: for weights [out, in], a scale for
+// its group and rounded. A row is cut into groups of groupSize values; its last may be smaller. scales has
+// those of all groups, row after row. A groupSize of 0 means whole rows: for weights [out, in], a scale for
 // each output. It is for what [WeightMatrix] is for.
-func Int8Matrix(data []int8, scales []float32, rows, cols, group int) Matrix {
-	if group == 0 {
-		group = max(1, cols)
+func Int8Matrix(data []int8, scales []float32, rows, cols, groupSize int) Matrix {
+	if groupSize == 0 {
+		groupSize = max(1, cols)
 	}
 	bytes := unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(data))), len(data))
 	return matrixOf(&storedWeights{kernel.WeightRows{
-		Type: kernel.WeightInt8, Data: bytes, Cols: cols, Scales: scales, Group: group,
+		Type: kernel.WeightInt8, Data: bytes, Cols: cols, Scales: scales, GroupSize: groupSize,
 	}, rows})
 }
 
@@ -65,7 +65,7 @@ func (w *storedWeights) bytes() int {
 }
 
 // scales returns how many scales there should be.
-func (w *storedWeights) scales() int { return mul(w.rows, (w.Cols-1)/max(1, w.Group)+1) }
+func (w *storedWeights) scales() int { return mul(w.rows, (w.Cols-1)/max(1, w.GroupSize)+1) }
 
 // check reports weights that are not in their slices. They have rows and columns.
 func (w *storedWeights) check(name string) error {
@@ -83,14 +83,14 @@ func (w *storedWeights) check(name string) error {
 	if t != WeightInt8 {
 		return nil
 	}
-	if w.Group == 0 { // not of Int8Matrix
+	if w.GroupSize == 0 { // not of Int8Matrix
 		return argError(name, 0, 1, "%s is of type int8 without scales: Int8Matrix takes them", name)
 	}
-	if w.Group < 1 {
-		return argError(name, w.Group, 1, "%s has groups of %d values, at least 1 is needed", name, w.Group)
+	if w.GroupSize < 1 {
+		return argError(name, w.GroupSize, 1, "%s has groups of %d values, at least 1 is needed", name, w.GroupSize)
 	}
 	if need := w.scales(); len(w.Scales) < need {
-		return argError(name, len(w.Scales), need, "%s has %d scales, %d rows in groups of %d of %d values need %d", name, len(w.Scales), w.rows, w.Group, w.Cols, need)
+		return argError(name, len(w.Scales), need, "%s has %d scales, %d rows in groups of %d of %d values need %d", name, len(w.Scales), w.rows, w.GroupSize, w.Cols, need)
 	}
 	return nil
 }

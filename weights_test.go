@@ -48,12 +48,12 @@ func newWeights(r *rand.Rand, typ qkv.WeightType, rows, cols int, most float64) 
 	w.data = append([]byte{0}, w.data...)[1:] // not aligned
 	w.Matrix = qkv.WeightMatrix(typ, w.data, rows, cols)
 	if typ == qkv.WeightInt8 {
-		const group = 48
-		groups := (cols + group - 1) / group
-		scales := draw(rows*groups, func() float32 { return float32(r.NormFloat64() / 100) })
-		w.Matrix = qkv.Int8Matrix(unsafe.Slice((*int8)(unsafe.Pointer(&w.data[0])), len(w.data)), scales, rows, cols, group)
+		const groupSize = 48
+		perRow := (cols + groupSize - 1) / groupSize
+		scales := draw(rows*perRow, func() float32 { return float32(r.NormFloat64() / 100) })
+		w.Matrix = qkv.Int8Matrix(unsafe.Slice((*int8)(unsafe.Pointer(&w.data[0])), len(w.data)), scales, rows, cols, groupSize)
 		for i := range w.values {
-			w.values[i] *= scales[i/cols*groups+i%cols/group]
+			w.values[i] *= scales[i/cols*perRow+i%cols/groupSize]
 		}
 	}
 	return w
@@ -177,15 +177,15 @@ func TestWeightsGroups(t *testing.T) {
 		data[i] = int8(r.Uint32())
 	}
 	forEachSet(t, func(t *testing.T, e *qkv.Engine) {
-		for _, group := range []int{1, 5, 16, 100, 256, 300, in, 2 * in} {
-			groups := (in-1)/group + 1
-			scales := draw(out*groups, normal(uint64(group)))
+		for _, groupSize := range []int{1, 5, 16, 100, 256, 300, in, 2 * in} {
+			perRow := (in-1)/groupSize + 1
+			scales := draw(out*perRow, normal(uint64(groupSize)))
 			for i, q := range data {
-				values[i] = float32(q) * scales[i/in*groups+i%in/group]
+				values[i] = float32(q) * scales[i/in*perRow+i%in/groupSize]
 			}
-			w, floats := qkv.Int8Matrix(data, scales, out, in, group), qkv.RowMajor(values, out, in)
+			w, floats := qkv.Int8Matrix(data, scales, out, in, groupSize), qkv.RowMajor(values, out, in)
 			for _, m := range []int{1, 40} {
-				what := fmt.Sprintf("groups of %d, %d rows", group, m)
+				what := fmt.Sprintf("groups of %d, %d rows", groupSize, m)
 				checkWeights(t, e, what, m, w.T(), floats.T())
 				checkWeights(t, e, what+", some", m, w.Slice(4, 30).T().Slice(33, 555), floats.Slice(4, 30).T().Slice(33, 555))
 			}
@@ -681,9 +681,9 @@ func TestWeightsExtremes(t *testing.T) {
 		m := qkv.WeightMatrix(typ, make([]byte, n), rows, cols)
 		what := fmt.Sprintf("%v, %d bytes, %d x %d", typ, n, rows, cols)
 		if r.IntN(4) == 0 {
-			group := number()
-			m = qkv.Int8Matrix(make([]int8, n), make([]float32, r.IntN(3000)), rows, cols, group)
-			what += fmt.Sprintf(", or int8 in groups of %d", group)
+			groupSize := number()
+			m = qkv.Int8Matrix(make([]int8, n), make([]float32, r.IntN(3000)), rows, cols, groupSize)
+			what += fmt.Sprintf(", or int8 in groups of %d", groupSize)
 		}
 		for range r.IntN(5) {
 			if m = m.T(); m.Rows() > 0 && r.IntN(2) == 0 {

@@ -25,7 +25,7 @@ func WriteBenchfmt(w io.Writer, docs ...*Document) error {
 					result.Config = append(result.Config, benchfmt.Config{Key: c.key, Value: []byte(value), File: true})
 				}
 			}
-			seconds, share := run.sample(run.Limit)
+			seconds, fraction := run.sample(run.Limit)
 			result.Values = []benchfmt.Value{{Value: 1e9 * seconds, Unit: "ns/op"}}
 			add := func(value float64, unit string) {
 				if value > 0 {
@@ -34,7 +34,7 @@ func WriteBenchfmt(w io.Writer, docs ...*Document) error {
 			}
 			add(1e-9*run.FLOPs/seconds, "GFLOP/s")
 			add(1e-9*float64(run.ReadBytes)/seconds, "GB/s")
-			add(100*share, "%limit")
+			add(100*fraction, "%limit")
 			if err := out.Write(result); err != nil {
 				return err
 			}

@@ -97,8 +97,8 @@ func levels(caches []Cache, workers int) []Bandwidth {
 		if c.Level == levelShared {
 			l.BytesAll /= workers
 			if last > 0 {
-				between := func(share int) int {
-					return max(last*3/2, int(math.Sqrt(float64(last)*float64(share)))) // not of the second
+				between := func(l3 int) int {
+					return max(last*3/2, int(math.Sqrt(float64(last)*float64(l3)))) // not of the second
 				}
 				l.BytesOne, l.BytesAll = between(c.Bytes), between(c.Bytes/workers)
 			}

@@ -143,13 +143,13 @@ func (r *Run) sample(limit string) (seconds, ofLimit float64) {
 	var s, l []float64
 	for _, round := range rounds {
 		s = append(s, round.Seconds)
-		l = append(l, r.shareOf(limit, round))
+		l = append(l, r.fractionOf(limit, round))
 	}
 	return median(s), median(l)
 }
 
-// shareOf returns the share of a limit that a round reached.
-func (r *Run) shareOf(limit string, round Round) float64 {
+// fractionOf returns the fraction of a limit that a round reached.
+func (r *Run) fractionOf(limit string, round Round) float64 {
 	if r.ReadBytes != 0 && (limit == LimitBandwidth || r.FLOPs == 0) {
 		return 1e-9 * float64(r.ReadBytes) / round.Seconds / round.ReadGBps
 	}

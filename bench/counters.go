@@ -13,9 +13,9 @@ type Counters struct {
 	Instructions float64 `json:"instructions,omitempty"` // likewise, retired
 	IPC          float64 `json:"ipc,omitempty"`          // Instructions / Cycles
 
-	// FMAShare is the share of instructions that are vector multiply-adds, if all
+	// FMAFraction is the fraction of instructions that are vector multiply-adds, if all
 	// floating-point operations were of those; a little more than it is.
-	FMAShare float64 `json:"fma_share,omitempty"`
+	FMAFraction float64 `json:"fma_share,omitempty"`
 
 	L1Misses  float64 `json:"l1d_misses,omitempty"` // of loads in the first-level data cache
 	LLCMisses float64 `json:"llc_misses,omitempty"` // in the last-level cache
@@ -57,10 +57,10 @@ func (s *counterSet) counted(calls int) *Counters {
 	if c.Cycles > 0 {
 		c.IPC = c.Instructions / c.Cycles
 	}
-	if c.FMAShare > 0 && c.Instructions > 0 {
-		c.FMAShare /= c.Instructions
+	if c.FMAFraction > 0 && c.Instructions > 0 {
+		c.FMAFraction /= c.Instructions
 	} else {
-		c.FMAShare = 0
+		c.FMAFraction = 0
 	}
 	return c
 }

@@ -35,10 +35,10 @@ func countersOf(vec int) []counter {
 	switch cpu := &cpuid.CPU; {
 	case cpu.VendorID == cpuid.Intel && cpu.Family == 6:
 		// FP_ARITH_INST_RETIRED of single precision, in which a multiply-add counts twice.
-		list = append(list, counter{"multiply-adds", unix.PERF_TYPE_RAW, 0xaac7, func(c *Counters, n float64) { c.FMAShare = n / 2 }})
+		list = append(list, counter{"multiply-adds", unix.PERF_TYPE_RAW, 0xaac7, func(c *Counters, n float64) { c.FMAFraction = n / 2 }})
 	case cpu.VendorID == cpuid.AMD && cpu.Family >= 0x17:
 		// Retired SSE and AVX FLOPs: two for each element of a multiply-add.
-		list = append(list, counter{"multiply-adds", unix.PERF_TYPE_RAW, 0x1f03, func(c *Counters, n float64) { c.FMAShare = n / float64(2*vec) }})
+		list = append(list, counter{"multiply-adds", unix.PERF_TYPE_RAW, 0x1f03, func(c *Counters, n float64) { c.FMAFraction = n / float64(2*vec) }})
 	}
 	return list
 }

@@ -58,11 +58,11 @@ func TestCounted(t *testing.T) {
 		counters: []counter{
 			{set: func(c *Counters, n float64) { c.Cycles = n }},
 			{set: func(c *Counters, n float64) { c.Instructions = n }},
-			{set: func(c *Counters, n float64) { c.FMAShare = n / 2 }},
+			{set: func(c *Counters, n float64) { c.FMAFraction = n / 2 }},
 		},
 		totals: []float64{1000, 3000, 4800},
 	}
-	if got, want := *s.counted(10), (Counters{Cycles: 100, Instructions: 300, IPC: 3, FMAShare: 0.8}); got != want {
+	if got, want := *s.counted(10), (Counters{Cycles: 100, Instructions: 300, IPC: 3, FMAFraction: 0.8}); got != want {
 		t.Errorf("%+v, want %+v", got, want)
 	}
 	s.counters, s.totals = s.counters[2:], s.totals[2:]

@@ -8,10 +8,10 @@ import (
 
 // What is no noise any more: beyond it, a figure says more of what disturbed it than of a work.
 const (
-	// othersShare of the processors may be taken by what else runs. Less than othersLeast
+	// othersFraction of the processors may be taken by what else runs. Less than othersLeast
 	// seconds of them are not counted: the clock of a system ticks a hundred times a second.
-	othersShare = 0.1
-	othersLeast = 0.05
+	othersFraction = 0.1
+	othersLeast    = 0.05
 
 	// A rate may exceed the best burst of its peak by overPeak, and that of reading by
 	// overRead: reading in another order than a burst does was seen to be 13% faster.
@@ -36,12 +36,12 @@ func (best roofs) disturbed(r *Run) []string {
 	add := func(format string, args ...any) { list = append(list, fmt.Sprintf(format, args...)) }
 	if l := r.Load; l != nil && l.Processors > 0 {
 		taken := l.Others + l.Steal
-		if share := taken / float64(l.Processors); share > othersShare && taken*l.Seconds > othersLeast {
+		if fraction := taken / float64(l.Processors); fraction > othersFraction && taken*l.Seconds > othersLeast {
 			what := "others"
 			if l.Steal > l.Others {
 				what = "other virtual machines"
 			}
-			add("%s took %.0f%% of the processors", what, 100*share)
+			add("%s took %.0f%% of the processors", what, 100*fraction)
 		}
 	}
 	shared := r.Neighbour != nil && r.Neighbour.Shared // so that calls and bursts differ in any case

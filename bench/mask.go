@@ -135,11 +135,11 @@ func (w Window) String() string {
 
 // parseBlocks reads SIZE:SHARE.
 func parseBlocks(text string) (b Blocks, err error) {
-	size, share, ok := strings.Cut(text, ":")
+	size, fraction, ok := strings.Cut(text, ":")
 	if b.Size, err = strconv.Atoi(size); !ok || err != nil || b.Size < 1 {
 		return Blocks{}, fmt.Errorf("%q is not SIZE:SHARE", text)
 	}
-	b.Keep, err = parseShare(share)
+	b.Keep, err = parseFraction(fraction)
 	return b, err
 }
 

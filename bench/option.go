@@ -18,7 +18,7 @@ var options = []option{
 	newOption("prefix", func(s *Shape) *int { return &s.Mask.Prefix }, parseCount, formatCount),
 	newOption("segments", func(s *Shape) *int { return &s.Mask.Segments }, parseCount, formatCount),
 	newOption("blocks", func(s *Shape) *Blocks { return &s.Mask.Blocks }, parseBlocks, Blocks.String),
-	newOption("keep", func(s *Shape) *float64 { return &s.Mask.Keep }, parseShare, formatNumber),
+	newOption("keep", func(s *Shape) *float64 { return &s.Mask.Keep }, parseFraction, formatNumber),
 	newOption("ragged", func(s *Shape) *Lengths { return &s.Lengths }, parseLengths(true), formatLengths(true)),
 	newOption("padded", func(s *Shape) *Lengths { return &s.Lengths }, parseLengths(false), formatLengths(false)),
 	newOption("kvlens", func(s *Shape) *int { return &s.Lengths.LeastKV }, parseCount, formatCount),
@@ -77,8 +77,8 @@ func formatCount(n int) string {
 	return strconv.Itoa(n)
 }
 
-// parseShare reads a number above 0 and up to 1.
-func parseShare(text string) (float64, error) {
+// parseFraction reads a number above 0 and up to 1.
+func parseFraction(text string) (float64, error) {
 	x, err := strconv.ParseFloat(text, 64)
 	if err != nil || !(x > 0 && x <= 1) {
 		return 0, fmt.Errorf("%q is not a share above 0 and up to 1", text)

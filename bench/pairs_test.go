@@ -112,8 +112,8 @@ func TestPairs(t *testing.T) {
 
 func TestKeep(t *testing.T) {
 	s := parse(t, "h=1,sq=500,d=1,keep=0.98")
-	if share := float64(s.Pairs()) / (500 * 500); math.Abs(share-0.98) > 0.002 {
-		t.Errorf("%g of the pairs are kept, want 0.98", share)
+	if fraction := float64(s.Pairs()) / (500 * 500); math.Abs(fraction-0.98) > 0.002 {
+		t.Errorf("%g of the pairs are kept, want 0.98", fraction)
 	}
 	// No block of 64 by 128 is full.
 	for i := 0; i < 448; i += 64 {
@@ -124,8 +124,8 @@ func TestKeep(t *testing.T) {
 					n++
 				}
 			}
-			if share := float64(n) / (64 * 128); math.Abs(share-0.98) > 0.01 {
-				t.Errorf("block %d, %d keeps %g", i, j, share)
+			if fraction := float64(n) / (64 * 128); math.Abs(fraction-0.98) > 0.01 {
+				t.Errorf("block %d, %d keeps %g", i, j, fraction)
 			}
 		}
 	}

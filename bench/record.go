@@ -182,5 +182,5 @@ type Skip struct {
 	Workers int     `json:"workers"`
 	Reason  string  `json:"reason,omitempty"`        // if not the time
 	Needs   float64 `json:"needs_seconds,omitempty"` // an estimate
-	Share   float64 `json:"share_seconds,omitempty"` // what it could have had
+	Budget  float64 `json:"share_seconds,omitempty"` // what it could have had
 }

@@ -124,17 +124,17 @@ func (r *Runner) All(ctx context.Context, jobs []Job, limit time.Duration, begin
 			done(i, nil, &skip)
 			continue
 		}
-		var share time.Duration
+		var budget time.Duration
 		if limit != 0 {
 			left := limit - time.Since(start)
-			share = max(1, min(left, 3*left/time.Duration(len(jobs)-i)))
-			if needs := r.estimate(j); needs > share {
-				skip.Needs, skip.Share = needs.Seconds(), share.Seconds()
+			budget = max(1, min(left, 3*left/time.Duration(len(jobs)-i)))
+			if needs := r.estimate(j); needs > budget {
+				skip.Needs, skip.Budget = needs.Seconds(), budget.Seconds()
 				done(i, nil, &skip)
 				continue
 			}
 		}
-		run, err := r.Run(ctx, j, share)
+		run, err := r.Run(ctx, j, budget)
 		if err != nil {
 			return err
 		}

@@ -138,7 +138,7 @@ func TestAll(t *testing.T) {
 				ran = append(ran, i)
 			} else {
 				skipped = append(skipped, i)
-				if !(skip.Needs > skip.Share) || skip.Name != jobs[i].Work.String() {
+				if !(skip.Needs > skip.Budget) || skip.Name != jobs[i].Work.String() {
 					t.Errorf("%+v", skip)
 				}
 			}

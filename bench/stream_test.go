@@ -102,7 +102,7 @@ func TestRoofline(t *testing.T) {
 	for _, c := range []struct {
 		read, efficiency float64
 		limit            string
-		share            float64
+		fraction         float64
 	}{
 		{20e9, 0.3, LimitBandwidth, 0.5},
 		{20e9, 0.6, LimitFMA, 0.6},
@@ -112,8 +112,8 @@ func TestRoofline(t *testing.T) {
 		if r.ReadBytes != 1e9 || !near(r.GBps, 10) || !near(r.ReadGBps, 20) || !near(r.OfRead, 0.5) || r.ReadLevel != "L3" {
 			t.Errorf("%+v", r)
 		}
-		if r.Limit != c.limit || !near(r.OfLimit, c.share) {
-			t.Errorf("%g of the peak: %s, %g, want %s, %g", c.efficiency, r.Limit, r.OfLimit, c.limit, c.share)
+		if r.Limit != c.limit || !near(r.OfLimit, c.fraction) {
+			t.Errorf("%g of the peak: %s, %g, want %s, %g", c.efficiency, r.Limit, r.OfLimit, c.limit, c.fraction)
 		}
 	}
 }

@@ -166,11 +166,11 @@ func (t *timed) round(ctx context.Context, d time.Duration) (float64, error) {
 // median returns the median of x, which it sorts.
 func median(x []float64) float64 { return quantile(x, 0.5) }
 
-// quantile returns the value below which that share of x lies, between the two nearest. It
+// quantile returns the value below which that fraction of x lies, between the two nearest. It
 // sorts x.
-func quantile(x []float64, share float64) float64 {
+func quantile(x []float64, fraction float64) float64 {
 	slices.Sort(x)
-	at := share * float64(len(x)-1)
+	at := fraction * float64(len(x)-1)
 	i := int(at)
 	j := min(i+1, len(x)-1)
 	return x[i] + (at-float64(i))*(x[j]-x[i])

@@ -196,10 +196,10 @@ type WeightRows struct {
 	Data []byte
 	Cols int // values of a row, a multiple of those of a block
 
-	// Scales, of WeightInt8, has a scale for each group of Group values of a row, row after row. The last
+	// Scales, of WeightInt8, has a scale for each group of GroupSize values of a row, row after row. The last
 	// group of a row may be smaller. A value is the product of scale and integer, rounded.
-	Scales []float32
-	Group  int
+	Scales    []float32
+	GroupSize int
 }
 
 // Floats returns the values where they are float32 as this machine has it in memory, and nil where they
@@ -228,11 +228,11 @@ func (r *WeightRows) Values(dst []float32, first int) {
 
 // scale multiplies integers of a row by the scales of their groups.
 func (r *WeightRows) scale(x []float32, row, col int) {
-	groups := (r.Cols-1)/r.Group + 1
-	scales := r.Scales[row*groups:][:groups]
+	perRow := (r.Cols-1)/r.GroupSize + 1
+	scales := r.Scales[row*perRow:][:perRow]
 	for len(x) > 0 {
-		scale := scales[col/r.Group]
-		n := min(len(x), r.Group-col%r.Group)
+		scale := scales[col/r.GroupSize]
+		n := min(len(x), r.GroupSize-col%r.GroupSize)
 		for i := range x[:n] {
 			x[i] *= scale
 		}

@@ -101,14 +101,14 @@ func TestWeightRows(t *testing.T) {
 		}
 		all := make([]float32, rows*m.Cols)
 		w.Decode(all, m.Data)
-		groups := 1
+		perRow := 1
 		if w == WeightInt8 {
-			m.Group, groups = 16, 5
-			for range rows * groups {
+			m.GroupSize, perRow = 16, 5
+			for range rows * perRow {
 				m.Scales = append(m.Scales, float32(r.NormFloat64()))
 			}
 			for i := range all {
-				all[i] = m.Scales[i/m.Cols*groups+i%m.Cols/m.Group] * all[i]
+				all[i] = m.Scales[i/m.Cols*perRow+i%m.Cols/m.GroupSize] * all[i]
 			}
 		}
 		for range 100 {

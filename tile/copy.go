@@ -157,9 +157,9 @@ func (b *keyBlock) find(at *cursor, head int) {
 }
 
 // openCopies notes how lane groups of a KV head get keys and values.
-func (b *keyBlock) openCopies(at *cursor, groups []laneGroup) {
-	c, last := &at.sched.copying, &groups[len(groups)-1]
-	if rows := last.row + last.rows - groups[0].row; rows < at.sched.Rows() {
+func (b *keyBlock) openCopies(at *cursor, laneGroups []laneGroup) {
+	c, last := &at.sched.copying, &laneGroups[len(laneGroups)-1]
+	if rows := last.row + last.rows - laneGroups[0].row; rows < at.sched.Rows() {
 		if rows != b.fewer {
 			b.fewer, b.copying = rows, at.engine.copying(&at.problem, rows)
 		}

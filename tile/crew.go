@@ -17,11 +17,11 @@ const (
 	// falls asleep, at most: most items are shorter.
 	patience = time.Millisecond
 
-	// A caller looks out for one patienceShare-th of the time that it has worked on the task
+	// A caller looks out for one patienceFraction-th of the time that it has worked on the task
 	// itself, and for linger at least: an item takes less. One that takes longer is in the hands
 	// of a goroutine whose processor another process has taken. Once the caller sleeps, the
 	// operating system has a processor for that goroutine.
-	patienceShare = 8
+	patienceFraction = 8
 )
 
 // A crew is the goroutines of an Engine other than its callers'. They are started when
@@ -81,7 +81,7 @@ func (c *crew) wait(t *task, begin time.Time, apart bool) {
 		if c.takeBack(t) {
 			return
 		}
-		most = min(most, max(linger, time.Since(begin)/patienceShare))
+		most = min(most, max(linger, time.Since(begin)/patienceFraction))
 	}
 	spin(most, func() bool { return t.left.Load() == 0 })
 	<-t.done

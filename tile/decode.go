@@ -12,7 +12,7 @@ import (
 type decoder struct {
 	one  queryRows // of one KV head
 	sums *float32  // [MaxDecodeRows][DimV], of a part of a block
-	own  [maxDecodeGroups][2]partial
+	own  [maxDecodeLaneGroups][2]partial
 	off  [kernel.MaxLanes]int // of the outputs of a chunk
 
 	scoresArgs     kernel.DecodeScoresArgs
@@ -42,9 +42,9 @@ func (w *workspace) decode(at *cursor, it *decodeItem) bool {
 	if perHead == 0 {
 		return true
 	}
-	groups := w.groups[:it.groups()]
-	for i := range groups {
-		g := &groups[i]
+	laneGroups := w.laneGroups[:it.laneGroups()]
+	for i := range laneGroups {
+		g := &laneGroups[i]
 		g.queryRows.open(at, it.headOf(i), 0, int(min(it.each, it.heads-int32(i)*it.each))*perHead)
 		d.own[i] = [2]partial{g.partial, g.tree.nodes[0].partial}
 		if it.chunk >= 0 {
@@ -57,27 +57,27 @@ func (w *workspace) decode(at *cursor, it *decodeItem) bool {
 		at.only(int(it.chunk))
 	}
 	if at.engine.decodes(p, &at.seq) {
-		w.decodeKeys(at, groups)
+		w.decodeKeys(at, laneGroups)
 	} else {
-		w.prefillKeys(at, groups, attend)
+		w.prefillKeys(at, laneGroups, attend)
 	}
 	over := p.Done.Over() // some of that may be missing
 	last := !over
 	if it.chunk < 0 {
-		for i := range groups {
-			w.merger.endKeys(at, &groups[i], attend)
+		for i := range laneGroups {
+			w.merger.endKeys(at, &laneGroups[i], attend)
 		}
-	} else if last = last && at.partDone(it, groups); last {
-		for i := range groups {
-			w.merger.join(at, it, i, &groups[i])
+	} else if last = last && at.partDone(it, laneGroups); last {
+		for i := range laneGroups {
+			w.merger.join(at, it, i, &laneGroups[i])
 		}
 	}
 	if last {
-		w.epilogue(at, groups)
+		w.epilogue(at, laneGroups)
 	}
 	if it.chunk >= 0 {
-		for i := range groups {
-			g := &groups[i]
+		for i := range laneGroups {
+			g := &laneGroups[i]
 			g.partial, g.tree.nodes[0].partial = d.own[i][0], d.own[i][1]
 		}
 	}
@@ -86,24 +86,24 @@ func (w *workspace) decode(at *cursor, it *decodeItem) bool {
 
 // decodeKeys takes lane groups of one or more KV heads each on the cursor's walk together, or stops
 // on the way if the work is to end.
-func (w *workspace) decodeKeys(at *cursor, groups []laneGroup) {
-	if g := &groups[0]; g.rows < g.lanes { // scores that nobody writes
+func (w *workspace) decodeKeys(at *cursor, laneGroups []laneGroup) {
+	if g := &laneGroups[0]; g.rows < g.lanes { // scores that nobody writes
 		clear(unsafe.Slice(w.block.s, min(kernel.KeyBlock, at.seq.lenKV)*g.lanes))
 	}
-	w.decoder.one.open(at, at.head, 0, groups[0].rowsPerKV)
+	w.decoder.one.open(at, at.head, 0, laneGroups[0].rowsPerKV)
 	for !at.problem.Done.Over() && at.next() {
 		w.block.mask.openKeys(at)
-		for i := range groups {
-			w.decodeBlock(at, &groups[i])
+		for i := range laneGroups {
+			w.decodeBlock(at, &laneGroups[i])
 		}
 		if next, ok := at.leaves(); ok {
-			w.toLanes(at, groups)
-			for i := range groups {
-				w.merger.endChunk(at, &groups[i], next, attend)
+			w.toLanes(at, laneGroups)
+			for i := range laneGroups {
+				w.merger.endChunk(at, &laneGroups[i], next, attend)
 			}
 		}
 	}
-	w.toLanes(at, groups)
+	w.toLanes(at, laneGroups)
 }
 
 // decodeBlock takes a lane group through a key block, unless the work is to end.
@@ -140,10 +140,10 @@ func (w *workspace) decodeBlock(at *cursor, g *laneGroup) {
 }
 
 // toLanes brings the outputs of a chunk to where other chunks' are merged.
-func (w *workspace) toLanes(at *cursor, groups []laneGroup) {
+func (w *workspace) toLanes(at *cursor, laneGroups []laneGroup) {
 	dim := at.problem.DimV
-	for i := range groups {
-		g := &groups[i]
+	for i := range laneGroups {
+		g := &laneGroups[i]
 		if !g.started {
 			continue
 		}

@@ -14,18 +14,18 @@ type decodeItem struct {
 	each             int32 // KV heads of a lane group
 	chunk            int32 // -1 for all
 	part             int32 // index of the first lane group's partial of the chunk
-	group            int32 // index of what counts the chunks done
+	counter          int32 // index of what counts the chunks done
 	first, chunks    int32 // partials of all chunks, of the first lane group and then the others
 }
 
-// groups returns the lane groups of an item.
-func (it *decodeItem) groups() int { return int((it.heads + it.each - 1) / it.each) }
+// laneGroups returns the lane groups of an item.
+func (it *decodeItem) laneGroups() int { return int((it.heads + it.each - 1) / it.each) }
 
 // headOf returns the first KV head of a lane group.
-func (it *decodeItem) headOf(group int) int { return int(it.head) + group*int(it.each) }
+func (it *decodeItem) headOf(i int) int { return int(it.head) + i*int(it.each) }
 
 // partOf returns the index of the partial of a lane group's chunk.
-func (it *decodeItem) partOf(group int) int { return int(it.part) + group*int(it.chunks) }
+func (it *decodeItem) partOf(i int) int { return int(it.part) + i*int(it.chunks) }
 
 // decodeRows returns the most rows of all KV heads that are decoded at once.
 func (e *Engine) decodeRows() int { return min(kernel.MaxDecodeRows, e.set.Lanes) }
@@ -76,8 +76,8 @@ const (
 	// minDecodeItems is the least number of items a worker to divide a sequence into.
 	minDecodeItems = 4
 
-	// maxDecodeGroups is the most lane groups of a decode item.
-	maxDecodeGroups = 8
+	// maxDecodeLaneGroups is the most lane groups of a decode item.
+	maxDecodeLaneGroups = 8
 
 	// maxParts is the most bytes of partials. Keys and values that are in memory have some hundred
 	// times as many; those that repeat, by strides of 0, may be few and their partials any number.
@@ -86,13 +86,13 @@ const (
 
 // A decoding is the list of decode items of a Problem.
 type decoding struct {
-	items  []decodeItem
-	parts  int     // partials
-	chunks []int32 // that of each partial
-	groups int     // counters
-	lanes  int     // of a partial
-	most   int     // lane groups of an item
-	why    string
+	items    []decodeItem
+	parts    int     // partials
+	chunks   []int32 // that of each partial
+	counters int     // of chunks done
+	lanes    int     // of a partial
+	most     int     // lane groups of an item
+	why      string
 
 	orderWhy string // of the rows that are decoded, "" if none are
 }
@@ -100,7 +100,7 @@ type decoding struct {
 // list lists the decode items of p for so many workers. Sequences of up to rows query rows
 // have their keys divided, too.
 func (d *decoding) list(e *Engine, p *Problem, workers, rows int) {
-	d.items, d.chunks, d.parts, d.groups, d.lanes, d.most, d.why, d.orderWhy = d.items[:0], d.chunks[:0], 0, 0, 0, 0, "", ""
+	d.items, d.chunks, d.parts, d.counters, d.lanes, d.most, d.why, d.orderWhy = d.items[:0], d.chunks[:0], 0, 0, 0, 0, "", ""
 	if rows == 0 && !e.canDecode(p) || p.SeqQ == 0 || p.Heads == 0 {
 		return
 	}
@@ -110,13 +110,13 @@ func (d *decoding) list(e *Engine, p *Problem, workers, rows int) {
 	if !p.Mask.dense() && !p.modifies() {
 		atOnce = min(p.KVHeads, max(1, e.decodeRows()/max(1, p.headsPerKV())))
 	}
-	// And more of them, in further groups of lanes, if their rows lie among each other.
+	// And more of them, in further lane groups, if their rows lie among each other.
 	most, least := atOnce, minDecodeItems*workers
 	order := "a block of keys of a KV head, then of the next: a head's rows follow each other"
 	if row := p.K.rowBytes(p.DimQK); p.scattered() {
 		order = "a few keys of each KV head in turn: the heads' rows lie among each other"
-		groups := (pageBytes + row*atOnce - 1) / (row * atOnce)
-		most, least = min(p.KVHeads, atOnce*min(groups, maxDecodeGroups)), 2*workers
+		laneGroups := (pageBytes + row*atOnce - 1) / (row * atOnce)
+		most, least = min(p.KVHeads, atOnce*min(laneGroups, maxDecodeLaneGroups)), 2*workers
 	}
 	if workers > 1 {
 		for most > 1 && d.count(e, p, most, rows) < least {
@@ -133,14 +133,14 @@ func (d *decoding) list(e *Engine, p *Problem, workers, rows int) {
 		if e.decodes(p, &s) {
 			// Those with several queries have more rows to a KV head.
 			each = max(1, min(most, e.decodeRows()/max(1, p.headsPerKV()*s.lenQ), atOnce))
-			heads = min(most, each*maxDecodeGroups)
+			heads = min(most, each*maxDecodeLaneGroups)
 			d.orderWhy = order
 		}
 		for head := 0; head < p.KVHeads; head += heads {
 			d.items = append(d.items, decodeItem{
 				seq: int32(b), head: int32(head), heads: int32(min(heads, p.KVHeads-head)), each: int32(each), chunk: -1,
 			})
-			d.most = max(d.most, d.items[len(d.items)-1].groups())
+			d.most = max(d.most, d.items[len(d.items)-1].laneGroups())
 		}
 	}
 	d.why = "one worker takes a sequence whole"
@@ -189,7 +189,7 @@ func (d *decoding) split(p *Problem) {
 	for i := range whole {
 		it := d.items[i]
 		s := p.seq(int(it.seq))
-		it.first, it.group = int32(d.parts), int32(d.groups)
+		it.first, it.counter = int32(d.parts), int32(d.counters)
 		first := len(d.items)
 		for k.open(p, &s, 0, p.headsPerKV()*s.lenQ); k.next(); k.leave() {
 			it.chunk, it.part = int32(k.chunk()), int32(d.parts)
@@ -205,11 +205,11 @@ func (d *decoding) split(p *Problem) {
 			for i := first; i < len(d.items); i++ {
 				d.items[i].chunks = int32(n)
 			}
-			for range it.groups() - 1 {
+			for range it.laneGroups() - 1 {
 				d.chunks = append(d.chunks, d.chunks[it.first:int(it.first)+n]...)
 				d.parts += n
 			}
-			d.groups++
+			d.counters++
 			d.lanes = max(d.lanes, p.headsPerKV()*s.lenQ*int(min(it.each, it.heads)))
 		}
 	}

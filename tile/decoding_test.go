@@ -48,7 +48,7 @@ func batches() []Problem {
 // Every chunk of keys of every KV head is in one item, for as long as its partial is its own.
 func TestDecodeItems(t *testing.T) {
 	e := New(&kernel.Set{Vec: 16, Lanes: 64, DecodeRows: 16}, Caches{}, false, Tuning{})
-	var whole, divided, bundled, grouped int
+	var whole, divided, bundled, severalLaneGroups int
 	for _, p := range batches() {
 		for _, workers := range []int{1, 2, 16, 100} {
 			var d decoding
@@ -59,37 +59,37 @@ func TestDecodeItems(t *testing.T) {
 			type chunk struct{ seq, head, chunk int32 }
 			seen := map[chunk]bool{}
 			parts := map[int32]bool{}
-			groups := map[int32]int32{}
+			counted := map[int32]int32{}
 			for _, it := range d.items {
 				q := p.seq(int(it.seq))
 				rows := p.headsPerKV() * q.lenQ
-				if rows > max(e.set.DecodeRows, s.divided) || int(it.each)*rows > kernel.MaxDecodeRows && it.each > 1 || it.groups() > maxDecodeGroups {
+				if rows > max(e.set.DecodeRows, s.divided) || int(it.each)*rows > kernel.MaxDecodeRows && it.each > 1 || it.laneGroups() > maxDecodeLaneGroups {
 					t.Fatalf("%+v: an item of %d heads of %d rows", p, it.heads, rows)
 				}
 				if it.heads > 1 {
 					bundled++
 				}
-				if it.groups() > 1 {
-					grouped++
+				if it.laneGroups() > 1 {
+					severalLaneGroups++
 				}
 				if it.chunk >= 0 {
 					divided++
-					if int(it.group) >= d.groups || it.part < it.first || it.part >= it.first+it.chunks {
-						t.Fatalf("%+v: partial %d, group %d of %d, %+v", p, it.part, it.group, d.groups, it)
+					if int(it.counter) >= d.counters || it.part < it.first || it.part >= it.first+it.chunks {
+						t.Fatalf("%+v: partial %d, counter %d of %d, %+v", p, it.part, it.counter, d.counters, it)
 					}
 					if rows := int(min(it.each, it.heads)) * rows; d.lanes < rows {
 						t.Fatalf("%+v: partials of %d lanes for %d rows", p, d.lanes, rows)
 					}
-					for i := range it.groups() {
+					for i := range it.laneGroups() {
 						part := int32(it.partOf(i))
 						if parts[part] || int(part) >= d.parts || d.chunks[part] != it.chunk {
 							t.Fatalf("%+v: partial %d of %d, of chunk %d, %+v", p, part, d.parts, d.chunks[part], it)
 						}
 						parts[part] = true
 					}
-					groups[it.group]++
-					if groups[it.group] > it.chunks {
-						t.Fatalf("%+v: group %d has more than %d chunks", p, it.group, it.chunks)
+					counted[it.counter]++
+					if counted[it.counter] > it.chunks {
+						t.Fatalf("%+v: counter %d has more than %d chunks", p, it.counter, it.chunks)
 					}
 				} else {
 					whole++
@@ -128,8 +128,8 @@ func TestDecodeItems(t *testing.T) {
 			}
 		}
 	}
-	if whole == 0 || divided == 0 || bundled == 0 || grouped == 0 {
-		t.Errorf("%d whole items, %d chunks, %d of several heads, %d of several lane groups", whole, divided, bundled, grouped)
+	if whole == 0 || divided == 0 || bundled == 0 || severalLaneGroups == 0 {
+		t.Errorf("%d whole items, %d chunks, %d of several heads, %d of several lane groups", whole, divided, bundled, severalLaneGroups)
 	}
 }
 

@@ -67,15 +67,15 @@ const (
 	// head of a block of rows needs no more: few rows go there with several heads.
 	pageRoom = 32 << 10
 
-	// pageShare is the share of the second-level cache that such rows take at most.
-	pageShare = 4
+	// Such rows take one pageFraction-th of the second-level cache at most.
+	pageFraction = 4
 )
 
 // toPages computes heads of a block of rows that go to pages, some of them at a time.
 func (j *productJob) toPages(ws *productWorkspace, r *unitRun) {
 	set, lanes := j.engine.set, r.layout.lanes()
 	rows, heads := r.rows, r.hi-r.lo
-	most := max(pageRoom, j.engine.caches.L2/pageShare)
+	most := max(pageRoom, j.engine.caches.L2/pageFraction)
 	switch {
 	case r.path == PathTransposed: // rows are packed so many at a time
 		rows, heads = min(rows, set.Lanes), 1

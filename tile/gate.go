@@ -63,7 +63,7 @@ func (j *gateJob) drain() {
 	e := j.engine
 	e.phase(phaseGate)
 	ws := e.gateSpaces.Get().(*gateSpace)
-	j.items.share(j.Done, func(from, to int) {
+	j.items.each(j.Done, func(from, to int) {
 		for row := from; row < to; row++ {
 			for col := 0; col < j.Cols; col += gateBlock {
 				j.block(ws, row, col, min(gateBlock, j.Cols-col))

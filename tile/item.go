@@ -53,10 +53,10 @@ func lane(base *float32, row, stride, lane int) *float32 {
 }
 
 // epilogue writes the rows of lane groups, and their log-sum-exp where asked for.
-func (w *workspace) epilogue(at *cursor, groups []laneGroup) {
+func (w *workspace) epilogue(at *cursor, laneGroups []laneGroup) {
 	at.engine.phase(phaseUnpack)
-	for i := range groups {
-		g := &groups[i]
+	for i := range laneGroups {
+		g := &laneGroups[i]
 		w.stage.writeOut(at, g)
 		if at.problem.LSE != nil {
 			g.writeLSE(at)

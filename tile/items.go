@@ -22,8 +22,8 @@ func (w *workItems) open(rows, elements, most, worth, workers int) int {
 // items returns the number of items.
 func (w *workItems) items() uint64 { return (uint64(w.rows) + uint64(w.step) - 1) / uint64(w.step) }
 
-// share calls do with the rows of an item, [from, to), until none is left or the work is to end.
-func (w *workItems) share(done Done, do func(from, to int)) {
+// each calls do with the rows of an item, [from, to), until none is left or the work is to end.
+func (w *workItems) each(done Done, do func(from, to int)) {
 	for i := w.taken.Add(1) - 1; i < w.items() && !done.Over(); i = w.taken.Add(1) - 1 {
 		from := int(i) * w.step
 		do(from, from+min(w.step, w.rows-from))

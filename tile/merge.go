@@ -65,7 +65,7 @@ func (j *mergeJob) drain() {
 	e := j.engine
 	e.phase(phaseMerge)
 	terms := e.mergeTerms.Get().(*[]mergeTerm)
-	j.items.share(j.Done, func(from, to int) {
+	j.items.each(j.Done, func(from, to int) {
 		for row := from; row < to; row++ {
 			j.row(terms, row)
 		}

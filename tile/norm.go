@@ -79,7 +79,7 @@ func (j *normJob) drain() {
 	e := j.engine
 	e.phase(phaseNorm)
 	w := e.normalizers.Get().(*normalizer)
-	j.items.share(j.Done, func(from, to int) {
+	j.items.each(j.Done, func(from, to int) {
 		for row := from; row < to; row++ {
 			w.matrixRow(e.set, &j.Norm, row)
 		}

@@ -10,10 +10,10 @@ const (
 	// paceCalls is how many calls a pace looks at before it compares.
 	paceCalls = 256
 
-	// aloneTrials and sharedTrials are how many of them go the way that is not taken. Few are
+	// aloneTrials and parallelTrials are how many of them go the way that is not taken. Few are
 	// enough where that is one worker, whose times differ little. All workers have to wake
 	// first, and find their processors free some of the time only: they need more.
-	aloneTrials, sharedTrials = 2, 16
+	aloneTrials, parallelTrials = 2, 16
 
 	// maxDoubt bounds how often paceCalls is doubled for one worker.
 	maxDoubt = 4
@@ -57,7 +57,7 @@ func (p *pace) next() (alone bool) {
 	defer p.mu.Unlock()
 	trials := aloneTrials
 	if p.alone {
-		trials = sharedTrials
+		trials = parallelTrials
 	}
 	p.calls++
 	return p.alone != (p.calls > p.most()-trials)

@@ -10,10 +10,10 @@ import (
 func TestPace(t *testing.T) {
 	const work = 1 << minPace
 	var p pace
-	run := func(alone, shared func(i int) time.Duration) (all, best time.Duration) {
+	run := func(alone, parallel func(i int) time.Duration) (all, best time.Duration) {
 		var sums [2]time.Duration
 		for i := range 160 * paceCalls {
-			a, s := alone(i), shared(i)
+			a, s := alone(i), parallel(i)
 			d, one := s, p.next()
 			if one {
 				d = a
@@ -28,9 +28,9 @@ func TestPace(t *testing.T) {
 		return func(int) time.Duration { return d * time.Microsecond }
 	}
 	for _, c := range []struct {
-		name          string
-		alone, shared func(i int) time.Duration
-		most          float64 // times the faster way
+		name            string
+		alone, parallel func(i int) time.Duration
+		most            float64 // times the faster way
 	}{
 		{"free", always(140), always(75), 1.02},
 		{"taken", always(140), always(200), 1.06},
@@ -48,7 +48,7 @@ func TestPace(t *testing.T) {
 			return 80 * time.Microsecond
 		}, 1.06},
 	} {
-		all, best := run(c.alone, c.shared)
+		all, best := run(c.alone, c.parallel)
 		if over := float64(all) / float64(best); over > c.most {
 			t.Errorf("%s: %.3f times as long as the faster way, want at most %g", c.name, over, c.most)
 		}

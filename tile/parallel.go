@@ -40,4 +40,4 @@ func (j *loopJob) drain() {
 	j.failures.guard(j.chunks, j.items.stop)
 }
 
-func (j *loopJob) chunks() { j.items.share(j.Done, j.Do) }
+func (j *loopJob) chunks() { j.items.each(j.Done, j.Do) }

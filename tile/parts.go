@@ -25,10 +25,10 @@ func (ps *parts) reserve(d *decoding, vec, dim int) {
 	if len(ps.started) < d.parts {
 		ps.started = make([]bool, d.parts)
 	}
-	if len(ps.done) < d.groups {
-		ps.done = make([]atomic.Int32, d.groups)
+	if len(ps.done) < d.counters {
+		ps.done = make([]atomic.Int32, d.counters)
 	}
-	for i := range d.groups {
+	for i := range d.counters {
 		ps.done[i].Store(0)
 	}
 }
@@ -41,18 +41,18 @@ func (j *job) part(i, lanes int) partial {
 	return partial{first, lane(first, ps.dim, lanes, 0), lane(first, ps.dim+1, lanes, 0)}
 }
 
-// partDone notes that a chunk is done, and reports whether it was the last of its group.
-func (j *job) partDone(it *decodeItem, groups []laneGroup) bool {
-	for i := range groups {
-		j.parts.started[it.partOf(i)] = groups[i].started
+// partDone notes that a chunk is done, and reports whether it was the last of those that its counter counts.
+func (j *job) partDone(it *decodeItem, laneGroups []laneGroup) bool {
+	for i := range laneGroups {
+		j.parts.started[it.partOf(i)] = laneGroups[i].started
 	}
-	return j.parts.done[it.group].Add(1) == it.chunks
+	return j.parts.done[it.counter].Add(1) == it.chunks
 }
 
-// join merges the partials of all chunks of a lane group.
-func (m *merger) join(at *cursor, it *decodeItem, group int, g *laneGroup) {
+// join merges the partials of all chunks of one of the item's lane groups.
+func (m *merger) join(at *cursor, it *decodeItem, which int, g *laneGroup) {
 	t, dim := &m.tree, at.problem.DimV
-	first := int(it.first) + group*int(it.chunks)
+	first := int(it.first) + which*int(it.chunks)
 	for i := first; i < first+int(it.chunks); i++ {
 		if at.parts.started[i] {
 			m.carry(at, t, g.lanes, int(at.decoding.chunks[i]), dim)

@@ -36,13 +36,13 @@ type prefetcher struct {
 // plan lists what comes after a key block of an item: the next block, if there is one; before the
 // last block the rows of the output; and after it what the next item begins with. What is listed
 // last is asked for first, and biases and masks, of which there is most, are asked for last.
-func (f *prefetcher) plan(at *cursor, groups []laneGroup) {
+func (f *prefetcher) plan(at *cursor, laneGroups []laneGroup) {
 	p := &at.problem
-	f.n, f.lines, f.calls, f.late = 0, 0, 2*len(groups), 0
+	f.n, f.lines, f.calls, f.late = 0, 0, 2*len(laneGroups), 0
 	f.last = (f.calls + latePart - 1) / latePart
 	far := p.K.step() >= farValues || p.V.step() >= farValues
-	last := &groups[len(groups)-1]
-	rows := groups[0].queryRows // of all groups
+	last := &laneGroups[len(laneGroups)-1]
+	rows := laneGroups[0].queryRows // of all groups
 	rows.rows = last.row + last.rows - rows.row
 	left := at.end - at.ahead
 	if left > 0 {

@@ -82,8 +82,8 @@ func TestPrefetch(t *testing.T) {
 				got++
 			}
 		}
-		if share := float64(got) / float64(n); share < x.all {
-			t.Errorf("%s: %.2f of the lines were asked for, want at least %.2f", x.name, share, x.all)
+		if fraction := float64(got) / float64(n); fraction < x.all {
+			t.Errorf("%s: %.2f of the lines were asked for, want at least %.2f", x.name, fraction, x.all)
 		}
 	}
 	for a := range asked {

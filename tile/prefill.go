@@ -43,65 +43,65 @@ func (w *workspace) prefill(at *cursor, i int) bool {
 	if rows == 0 {
 		return true
 	}
-	groups := w.groups[:(rows+sched.Lanes-1)/sched.Lanes]
-	for gi := range groups {
-		g, row := &groups[gi], gi*sched.Lanes
+	laneGroups := w.laneGroups[:(rows+sched.Lanes-1)/sched.Lanes]
+	for gi := range laneGroups {
+		g, row := &laneGroups[gi], gi*sched.Lanes
 		g.queryRows.open(at, at.head, first+row, min(sched.Lanes, rows-row))
 		g.open(at)
 	}
 	if p.ProbMod == nil {
-		w.allKeys(at, groups, attend)
+		w.allKeys(at, laneGroups, attend)
 	} else {
-		w.allKeys(at, groups, sum)
-		w.allKeys(at, groups, reweigh)
+		w.allKeys(at, laneGroups, sum)
+		w.allKeys(at, laneGroups, reweigh)
 	}
 	if p.Record.Base != nil {
-		for gi := range groups {
-			w.record(at, &groups[gi])
+		for gi := range laneGroups {
+			w.record(at, &laneGroups[gi])
 		}
 	}
 	if p.Done.Over() { // some of that may be missing
 		return false
 	}
-	w.epilogue(at, groups)
+	w.epilogue(at, laneGroups)
 	return true
 }
 
 // allKeys takes lane groups of a KV head through all keys.
-func (w *workspace) allKeys(at *cursor, groups []laneGroup, pass pass) {
+func (w *workspace) allKeys(at *cursor, laneGroups []laneGroup, pass pass) {
 	if pass == reweigh {
-		for gi := range groups {
-			groups[gi].values.o = groups[gi].o
-			groups[gi].openValues()
+		for gi := range laneGroups {
+			laneGroups[gi].values.o = laneGroups[gi].o
+			laneGroups[gi].openValues()
 		}
 	}
-	first, last := &groups[0], &groups[len(groups)-1]
+	first, last := &laneGroups[0], &laneGroups[len(laneGroups)-1]
 	at.walk.open(&at.problem, &at.seq, first.row, last.row+last.rows)
-	w.prefillKeys(at, groups, pass)
-	for gi := range groups {
-		w.merger.endKeys(at, &groups[gi], pass)
+	w.prefillKeys(at, laneGroups, pass)
+	for gi := range laneGroups {
+		w.merger.endKeys(at, &laneGroups[gi], pass)
 	}
 }
 
 // prefillKeys takes lane groups of a KV head on the cursor's walk together, or stops on the way if the
 // work is to end.
-func (w *workspace) prefillKeys(at *cursor, groups []laneGroup, pass pass) {
-	w.kv.openCopies(at, groups)
+func (w *workspace) prefillKeys(at *cursor, laneGroups []laneGroup, pass pass) {
+	w.kv.openCopies(at, laneGroups)
 	for at.next() {
 		if at.sched.Prefetch && pass == attend {
-			w.prefiller.prefetch.plan(at, groups)
+			w.prefiller.prefetch.plan(at, laneGroups)
 		}
 		w.block.mask.openKeys(at)
 		w.kv.find(at, at.head)
-		for gi := range groups {
-			w.prefillBlock(at, &groups[gi], pass)
+		for gi := range laneGroups {
+			w.prefillBlock(at, &laneGroups[gi], pass)
 		}
 		if at.problem.Done.Over() {
 			break
 		}
 		if next, ok := at.leaves(); ok {
-			for gi := range groups {
-				w.merger.endChunk(at, &groups[gi], next, pass)
+			for gi := range laneGroups {
+				w.merger.endChunk(at, &laneGroups[gi], next, pass)
 			}
 		}
 	}
@@ -150,7 +150,7 @@ func (w *workspace) prefillBlock(at *cursor, g *laneGroup, pass pass) {
 }
 
 // weights computes the weights of what c covers of a key block: the scores, what changes them, and
-// the softmax, which goes on from the group's maxima and from sums. c may come out smaller.
+// the softmax, which goes on from the lane group's maxima and from sums. c may come out smaller.
 func (w *workspace) weights(at *cursor, g *laneGroup, c *cover, sums *float32) {
 	w.covered(at, g, c)
 	if c.from < c.to {

@@ -32,15 +32,15 @@ const (
 	// of a block of rows needs no more.
 	sumsRoom = 32 << 10
 
-	// sumsShare is the share of the second-level cache that they take at most, and copiedShare that
+	// They take one sumsFraction-th of the second-level cache at most, and one copiedFraction-th
 	// where X is copied: again for each such block.
-	sumsShare, copiedShare = 4, 2
+	sumsFraction, copiedFraction = 4, 2
 )
 
 // activatedRows returns the rows of a block whose sums of so many lanes, those of Up too, are kept at a
 // time: at least those of a micro-tile.
 func (e *Engine) activatedRows(lanes int) int {
-	return max(1, e.caches.L2/sumsShare/(8*lanes)/e.set.Rows) * e.set.Rows
+	return max(1, e.caches.L2/sumsFraction/(8*lanes)/e.set.Rows) * e.set.Rows
 }
 
 // activated computes units of a part that goes through an activation, some of them at a time.
@@ -57,7 +57,7 @@ func (j *productJob) activated(ws *productWorkspace, r *unitRun, up *Part) {
 		rows, units = min(rows, set.Lanes), max(1, min(units, columnBlock/lanes))
 	case r.path != PathPanels || path != PathPanels: // few rows, of which the sums of all units are kept as they are
 	case j.plan.CopyX: // for all units at once
-		units = max(1, min(units, j.engine.caches.L2/copiedShare/(8*lanes*rows)))
+		units = max(1, min(units, j.engine.caches.L2/copiedFraction/(8*lanes*rows)))
 	default:
 		rows = min(rows, j.engine.activatedRows(lanes))
 		units = max(1, min(units, sumsRoom/(8*lanes*rows)))

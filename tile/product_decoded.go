@@ -100,7 +100,7 @@ func (d *dequantizer) dequantize(set *kernel.Set, dst *float32, stride, lanes in
 	for b.depth > 0 {
 		n := min(b.depth, kernel.KC)
 		if b.Type == kernel.WeightInt8 {
-			n = min(n, b.Group-b.col%b.Group)
+			n = min(n, b.GroupSize-b.col%b.GroupSize)
 			d.scale(lanes, &b)
 		}
 		a.Src = &b.Data[b.row*size+b.col/values*b.Type.Bytes()]
@@ -124,10 +124,10 @@ func (d *dequantizer) dequantize(set *kernel.Set, dst *float32, stride, lanes in
 
 // scale has the integers of the group that a block begins in be multiplied by their scales.
 func (d *dequantizer) scale(lanes int, b *storedBlock) {
-	groups := (b.Cols-1)/b.Group + 1
-	at := b.row*groups + b.col/b.Group
+	perRow := (b.Cols-1)/b.GroupSize + 1
+	at := b.row*perRow + b.col/b.GroupSize
 	for i := range lanes {
-		d.scales[i] = b.Scales[at+i*b.step*groups]
+		d.scales[i] = b.Scales[at+i*b.step*perRow]
 	}
 	d.args.Scales = &d.scales[0]
 }

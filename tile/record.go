@@ -14,7 +14,7 @@ type recorder struct {
 }
 
 // record writes the scores of a lane group with all keys, masked or not, at the stage
-// that is asked for. The group's maxima and sums are complete.
+// that is asked for. The lane group's maxima and sums are complete.
 func (w *workspace) record(at *cursor, g *laneGroup) {
 	p := &at.problem
 	keys := at.seq.lenKV

@@ -74,7 +74,7 @@ func (j *rotateJob) drain() {
 	e := j.engine
 	e.phase(phaseRotate)
 	a := e.rotaryArgs.Get().(*kernel.RotaryArgs)
-	j.items.share(j.Done, func(row, end int) {
+	j.items.each(j.Done, func(row, end int) {
 		for row < end {
 			s := row % j.Seq
 			n := min(end-row, j.Seq-s)

@@ -53,19 +53,19 @@ func (r *queryRows) of(lane int) (head, pos int) {
 // far apart.
 func (r *queryRows) offsets(off *[kernel.MaxLanes]int, head, pos int) {
 	first, h := r.row/r.headsPerKV, r.row%r.headsPerKV
-	at, group := first*pos+h*head, r.headsPerKV*head
+	at, kvHead := first*pos+h*head, r.headsPerKV*head
 	left := r.rowsPerKV - r.row // of the KV head
 	for l := range off[:r.rows] {
 		if left == 0 { // the next KV head
 			left = r.rowsPerKV
-			at += group - r.rowsPerKV/r.headsPerKV*pos
+			at += kvHead - r.rowsPerKV/r.headsPerKV*pos
 		}
 		left--
 		off[l] = at
 		at += head
 		if h++; h == r.headsPerKV { // the next position
 			h = 0
-			at += pos - group
+			at += pos - kvHead
 		}
 	}
 }

@@ -32,20 +32,20 @@ const (
 	decodeWork = 16
 
 	// maxGroups bounds the lane groups of a query block.
-	maxGroups = 32
+	maxLaneGroups = 32
 )
 
 // A Schedule is the division of a Problem into work items. An item is a query
-// block of one KV head of one batch: up to Groups lane groups that go through the
+// block of one KV head of one batch: up to LaneGroups lane groups that go through the
 // keys together, so that a key block is read into the cache once for all of them.
 type Schedule struct {
-	Lanes   int // lanes of a full group
-	Groups  int // lane groups of a full query block
-	Blocks  int // query blocks per KV head
-	Heads   int // KV heads over all batches
-	Items   int // Blocks * Heads, 0 if all sequences are decoded
-	Decode  int // items of sequences with few queries, whose keys may be divided
-	Workers int
+	Lanes      int // lanes of a full lane group
+	LaneGroups int // lane groups of a full query block
+	Blocks     int // query blocks per KV head
+	Heads      int // KV heads over all batches
+	Items      int // Blocks * Heads, 0 if all sequences are decoded
+	Decode     int // items of sequences with few queries, whose keys may be divided
+	Workers    int
 
 	// Prefetch says that operands are asked for ahead: they are larger than what a worker may
 	// hope to find in the last-level cache, or in the second. Far rows share few sets of that, and
@@ -54,24 +54,24 @@ type Schedule struct {
 
 	// Why those: a clause each. OrderWhy says in which order decoding reads rows,
 	// and is empty if nothing is decoded.
-	LanesWhy, GroupsWhy, DecodeWhy, OrderWhy, WorkersWhy string
+	LanesWhy, LaneGroupsWhy, DecodeWhy, OrderWhy, WorkersWhy string
 
-	divided      int     // rows of sequences whose keys are divided although they are not decoded
-	copying      copying // of items with all their rows
-	decodeGroups int     // most lane groups of a decode item
-	section      int     // KV heads whose keys and values stay in the last-level cache together
+	divided          int     // rows of sequences whose keys are divided although they are not decoded
+	copying          copying // of items with all their rows
+	decodeLaneGroups int     // most lane groups of a decode item
+	section          int     // KV heads whose keys and values stay in the last-level cache together
 }
 
 // Rows is the number of query rows in a full block.
-func (s *Schedule) Rows() int { return s.Lanes * s.Groups }
+func (s *Schedule) Rows() int { return s.Lanes * s.LaneGroups }
 
 // schedule divides p for at most workers goroutines.
 func (e *Engine) schedule(p *Problem, workers int, d *decoding) Schedule {
 	d.items = d.items[:0]
-	s := Schedule{Groups: 1, Heads: p.Batch * p.KVHeads, Workers: 1}
+	s := Schedule{LaneGroups: 1, Heads: p.Batch * p.KVHeads, Workers: 1}
 	s.Lanes, s.LanesWhy = e.lanes(p)
 	if p.Batch == 0 || p.Heads == 0 || p.SeqQ == 0 {
-		s.GroupsWhy, s.WorkersWhy = "there are no rows", "there is no work"
+		s.LaneGroupsWhy, s.WorkersWhy = "there are no rows", "there is no work"
 		return s
 	}
 	rows := p.rows()
@@ -88,27 +88,27 @@ func (e *Engine) schedule(p *Problem, workers int, d *decoding) Schedule {
 		}
 	}
 
-	// As many groups as fit three quarters of the second-level cache together with a
+	// As many lane groups as fit three quarters of the second-level cache together with a
 	// key block.
 	perRow := 4 * (p.DimQK + p.DimV)
 	fit := (e.caches.L2/4*3/perRow - kernel.KeyBlock) / s.Lanes
-	s.GroupsWhy = "what three quarters of the second-level cache hold beside a key block"
+	s.LaneGroupsWhy = "what three quarters of the second-level cache hold beside a key block"
 	if n := e.rule(p).QueryRows; n > 0 {
-		fit, s.GroupsWhy = n/s.Lanes, asTuned
+		fit, s.LaneGroupsWhy = n/s.Lanes, asTuned
 	}
-	s.Groups = clamp(fit, 1, maxGroups)
+	s.LaneGroups = clamp(fit, 1, maxLaneGroups)
 	all := (rows + s.Lanes - 1) / s.Lanes
-	if s.Groups >= all {
-		s.Groups = all
-		s.GroupsWhy = "a KV head has no more rows"
+	if s.LaneGroups >= all {
+		s.LaneGroups = all
+		s.LaneGroupsWhy = "a KV head has no more rows"
 	}
 	if workers > 1 {
-		if n := s.even(all, workers); n < s.Groups {
-			s.Groups, s.GroupsWhy = n, "small enough to keep every worker busy to the end"
+		if n := s.even(all, workers); n < s.LaneGroups {
+			s.LaneGroups, s.LaneGroupsWhy = n, "small enough to keep every worker busy to the end"
 		}
 	}
-	s.Blocks = (all + s.Groups - 1) / s.Groups
-	s.Groups = (all + s.Blocks - 1) / s.Blocks // as even as can be
+	s.Blocks = (all + s.LaneGroups - 1) / s.LaneGroups
+	s.LaneGroups = (all + s.Blocks - 1) / s.Blocks // as even as can be
 	s.Items = s.Blocks * s.Heads
 	s.copying = e.copying(p, s.Rows())
 	if workers > 1 && s.Heads < minDecodeItems*workers {
@@ -116,7 +116,7 @@ func (e *Engine) schedule(p *Problem, workers int, d *decoding) Schedule {
 	}
 	d.list(e, p, workers, s.divided)
 	s.Decode, s.DecodeWhy = len(d.items), d.why
-	s.OrderWhy, s.decodeGroups = d.orderWhy, d.most
+	s.OrderWhy, s.decodeLaneGroups = d.orderWhy, d.most
 	if s.Decode > 0 && e.allDivided(p, s.divided) {
 		s.Items = 0
 	}
@@ -135,12 +135,12 @@ func (e *Engine) schedule(p *Problem, workers int, d *decoding) Schedule {
 	return s
 }
 
-// even returns the groups of an item, at most s.Groups of the groups of a KV head, with which so
+// even returns the lane groups of an item, at most s.LaneGroups of those of a KV head, with which so
 // many workers are done first. Each takes as many items as another, and one may be late by a part
 // of an item.
 func (s *Schedule) even(all, workers int) int {
-	best, least := s.Groups, math.MaxInt
-	for n := s.Groups; n > 0; n-- {
+	best, least := s.LaneGroups, math.MaxInt
+	for n := s.LaneGroups; n > 0; n-- {
 		blocks := (all + n - 1) / n
 		rows := (all + blocks - 1) / blocks * s.Lanes
 		items := s.Heads * blocks
@@ -180,8 +180,8 @@ func (p *Problem) estimate() float64 {
 	return pairs / float64(max(1, seen)) * float64(p.Batch) * float64(p.Heads)
 }
 
-// lanes returns the lanes of a full group: the Set's, or fewer where a block of
-// packed queries would then fill the first-level cache and evict itself, or where a group
+// lanes returns the lanes of a full lane group: the Set's, or fewer where a block of
+// packed queries would then fill the first-level cache and evict itself, or where a lane group
 // would lie across blocks of a block mask.
 func (e *Engine) lanes(p *Problem) (lanes int, why string) {
 	lanes = e.set.Lanes

@@ -7,7 +7,7 @@ import (
 	"github.com/qkv-go/qkv/kernel"
 )
 
-// A stage takes queries into the lanes of a group, and outputs out of them.
+// A stage takes queries into the lanes of a lane group, and outputs out of them.
 //
 // Where dims lie apart and tokens side by side, it holds the rows on the way, [row][dim]: Pack, which
 // can transpose squares, then takes tokens for dims, many times as fast as element by element.
@@ -150,7 +150,7 @@ func (t *stage) writeOut(at *cursor, g *laneGroup) {
 	}
 }
 
-// probSums returns what closes a group whose weights were probabilities: 1, or NaN where
+// probSums returns what closes a lane group whose weights were probabilities: 1, or NaN where
 // their sum is.
 func (t *stage) probSums(g *laneGroup) *float32 {
 	for l, sum := range unsafe.Slice(g.sum, g.lanes) {

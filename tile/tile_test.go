@@ -148,8 +148,8 @@ func TestSchedule(t *testing.T) {
 				if s.Workers < 1 || s.Workers > workers || s.Workers > s.Items+s.Decode {
 					t.Fatalf("%+v: %d workers of %d for %d items", p, s.Workers, workers, s.Items+s.Decode)
 				}
-				if s.Lanes > set.Lanes || s.Lanes%set.Vec != 0 || s.Groups < 1 || s.Groups > maxGroups {
-					t.Fatalf("%+v: %d lanes, %d groups", p, s.Lanes, s.Groups)
+				if s.Lanes > set.Lanes || s.Lanes%set.Vec != 0 || s.LaneGroups < 1 || s.LaneGroups > maxLaneGroups {
+					t.Fatalf("%+v: %d lanes, %d groups", p, s.Lanes, s.LaneGroups)
 				}
 				if s.Blocks*s.Rows() < p.rows() || (s.Blocks-1)*s.Rows() >= p.rows() {
 					t.Fatalf("%+v: %d blocks of %d rows for %d", p, s.Blocks, s.Rows(), p.rows())
@@ -186,8 +186,8 @@ func TestWorkspaceSize(t *testing.T) {
 	const output = 64*(128+2) + 3*cacheLine // of a lane group
 	p := Problem{Batch: 1, Heads: 8, KVHeads: 2, SeqQ: 4096, SeqKV: 4096, DimQK: 128, DimV: 128}
 	s := e.Schedule(&p, 2)
-	if short, long := size(4096), size(1<<20); long-short != 8*s.Groups*output {
-		t.Errorf("%d values at 4096 positions, %d at %d, 8 levels of %d groups more", short, long, 1<<20, s.Groups)
+	if short, long := size(4096), size(1<<20); long-short != 8*s.LaneGroups*output {
+		t.Errorf("%d values at 4096 positions, %d at %d, 8 levels of %d groups more", short, long, 1<<20, s.LaneGroups)
 	}
 }
 
@@ -213,11 +213,11 @@ func TestPlanProduct(t *testing.T) {
 	}
 	p := product(4096, 4096, 4096)
 	p.X = Matrix{Row: 4096, Col: 1}
-	for lanes, share := range map[int]int{16: 1, 64: 2} {
+	for lanes, parts := range map[int]int{16: 1, 64: 2} {
 		set := &kernel.Set{Vec: 16, Lanes: lanes, Rows: 6}
 		small, large := New(set, Caches{L2: 256 << 10}, false, Tuning{}), New(set, Caches{L2: 2 << 20}, false, Tuning{})
 		a, b := small.PlanProduct(p, 1), large.PlanProduct(p, 1)
-		if a.MC*share < 24 || a.MC*share > 48 || b.MC*share < 240 || b.MC*share > 300 || a.CopyX != (lanes == 16) || b.CopyX != a.CopyX {
+		if a.MC*parts < 24 || a.MC*parts > 48 || b.MC*parts < 240 || b.MC*parts > 300 || a.CopyX != (lanes == 16) || b.CopyX != a.CopyX {
 			t.Errorf("%d lanes: blocks of %d rows for 256 KiB and %d for 2 MiB, copied: %v, %v", lanes, a.MC, b.MC, a.CopyX, b.CopyX)
 		}
 	}

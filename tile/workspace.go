@@ -11,10 +11,10 @@ import (
 // escape to the heap at each call through a function value). Its size depends on the
 // head dims, and on the longest sequence by its logarithm.
 type workspace struct {
-	at     cursor
-	mem    []float32
-	groups [maxGroups]laneGroup
-	off    [maxGroups][kernel.MaxLanes]int
+	at         cursor
+	mem        []float32
+	laneGroups [maxLaneGroups]laneGroup
+	off        [maxLaneGroups][kernel.MaxLanes]int
 
 	stage     stage
 	kv        keyBlock
@@ -28,7 +28,7 @@ type workspace struct {
 // cacheLine is the alignment of every buffer, in float32 values.
 const cacheLine = 16
 
-// reserve lays out the buffers for the groups of s.
+// reserve lays out the buffers for the lane groups of s.
 func (w *workspace) reserve(e *Engine, p *Problem, s *Schedule) {
 	set := e.set
 	lanes := s.Lanes
@@ -39,9 +39,9 @@ func (w *workspace) reserve(e *Engine, p *Problem, s *Schedule) {
 	if p.Sinks != nil {
 		nodes = max(nodes, 1)
 	}
-	perGroup := lanes*(p.DimQK+3) + (1+nodes)*lanes*(p.DimV+2) + cacheLine*(4+3*(1+nodes))
-	groups := max(s.Groups, s.decodeGroups)
-	n := groups*perGroup + lanes*(kernel.KeyBlock+1) + 7*cacheLine
+	perLaneGroup := lanes*(p.DimQK+3) + (1+nodes)*lanes*(p.DimV+2) + cacheLine*(4+3*(1+nodes))
+	laneGroups := max(s.LaneGroups, s.decodeLaneGroups)
+	n := laneGroups*perLaneGroup + lanes*(kernel.KeyBlock+1) + 7*cacheLine
 	if p.Bias.Given {
 		n += lanes * kernel.KeyBlock
 	}
@@ -54,7 +54,7 @@ func (w *workspace) reserve(e *Engine, p *Problem, s *Schedule) {
 		n += lanes*stageStride(p) + cacheLine
 	}
 	if s.Decode > 0 {
-		n += (groups + 1) * kernel.MaxDecodeRows * p.DimV
+		n += (laneGroups + 1) * kernel.MaxDecodeRows * p.DimV
 	}
 	if len(w.mem) < n {
 		w.mem = make([]float32, n)
@@ -71,8 +71,8 @@ func (w *workspace) reserve(e *Engine, p *Problem, s *Schedule) {
 		w.block.biases = take(kernel.KeyBlock * lanes)
 	}
 	w.block.softmaxArgs.Alpha = take(lanes)
-	for i := range w.groups[:groups] {
-		g := &w.groups[i]
+	for i := range w.laneGroups[:laneGroups] {
+		g := &w.laneGroups[i]
 		g.q = take(lanes * p.DimQK)
 		g.o = take(lanes * p.DimV)
 		g.max = take(lanes)
@@ -98,9 +98,9 @@ func (w *workspace) reserve(e *Engine, p *Problem, s *Schedule) {
 	}
 	if s.Decode > 0 {
 		w.kv.k.order, w.kv.v.order = p.orders()
-		rows := take(groups * kernel.MaxDecodeRows * p.DimV)
-		for i := range w.groups[:groups] {
-			w.groups[i].chunk = lane(rows, i*kernel.MaxDecodeRows, p.DimV, 0)
+		rows := take(laneGroups * kernel.MaxDecodeRows * p.DimV)
+		for i := range w.laneGroups[:laneGroups] {
+			w.laneGroups[i].chunk = lane(rows, i*kernel.MaxDecodeRows, p.DimV, 0)
 		}
 		w.decoder.sums = take(kernel.MaxDecodeRows * p.DimV)
 	}

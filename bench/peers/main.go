@@ -247,7 +247,7 @@ func (o *options) run(ctx context.Context, stdout, stderr io.Writer) error {
 			systems = slices.Insert(slices.Clone(all), 1, bench.Packed())
 		}
 		for _, workers := range o.workers {
-			g := group{work: w, workers: workers}
+			g := contest{work: w, workers: workers}
 			best := make([]bench.Run, len(systems))
 			out := make([]bool, len(systems)) // left out
 			qkvSeconds := 0.0
@@ -308,7 +308,7 @@ func (o *options) run(ctx context.Context, stdout, stderr io.Writer) error {
 				}
 			}
 			progress("")
-			table.group(&g, &doc)
+			table.contest(&g, &doc)
 		}
 	}
 	table.summary()

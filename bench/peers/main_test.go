@@ -158,9 +158,9 @@ func TestRun(t *testing.T) {
 	}
 
 	out, err = run("-only", "half", "-work", "h=2,sq=40,d=16,layout=bshd")
-	_, groups, _ := strings.Cut(out, "qkv is first in ")
-	groups, _, _ = strings.Cut(groups, "\n") // "all 2", or "1 of 2, but not in"
-	if err != nil || !strings.Contains(groups, " 2") ||
+	_, contests, _ := strings.Cut(out, "qkv is first in ")
+	contests, _, _ = strings.Cut(contests, "\n") // "all 2", or "1 of 2, but not in"
+	if err != nil || !strings.Contains(contests, " 2") ||
 		!strings.Contains(out, "each of the others has the one that it likes best") {
 		t.Errorf("in another layout: error %v\n%s", err, out)
 	}
@@ -194,10 +194,10 @@ func TestTable(t *testing.T) {
 	}
 	var out strings.Builder
 	x := &table{w: &out, md: true}
-	x.group(&group{work: w, workers: 2, runs: []bench.Run{run("qkv", 2), run("a", 3)}}, new(bench.Document))
-	x.group(&group{work: w, workers: 1, runs: []bench.Run{run("qkv", 2), run("a", 3), run("b", 1)}, left: []bench.Skip{{System: "c", Reason: "why"}}}, new(bench.Document))
-	x.group(&group{work: w, workers: 3, runs: []bench.Run{run("qkv", 2), run("a", 3), run("qkv-packed", 1)}}, new(bench.Document)) // first among others
-	x.group(&group{work: w, workers: 4, runs: []bench.Run{run("qkv", 2), run("qkv-packed", 1)}}, new(bench.Document))              // without others
+	x.contest(&contest{work: w, workers: 2, runs: []bench.Run{run("qkv", 2), run("a", 3)}}, new(bench.Document))
+	x.contest(&contest{work: w, workers: 1, runs: []bench.Run{run("qkv", 2), run("a", 3), run("b", 1)}, left: []bench.Skip{{System: "c", Reason: "why"}}}, new(bench.Document))
+	x.contest(&contest{work: w, workers: 3, runs: []bench.Run{run("qkv", 2), run("a", 3), run("qkv-packed", 1)}}, new(bench.Document)) // first among others
+	x.contest(&contest{work: w, workers: 4, runs: []bench.Run{run("qkv", 2), run("qkv-packed", 1)}}, new(bench.Document))              // without others
 	x.summary()
 	for _, want := range []string{
 		"h=2,sq=40,d=16, 2 threads:", "| a | 3000 | 1.50 | 0.3 |", "path of b", "c: why",

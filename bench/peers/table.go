@@ -12,8 +12,8 @@ import (
 	"github.com/qkv-go/qkv/internal/markdown"
 )
 
-// A group is the runs of a work on a number of threads.
-type group struct {
+// A contest is the runs of a work on a number of threads.
+type contest struct {
 	work    bench.Work
 	workers int
 	runs    []bench.Run
@@ -21,25 +21,25 @@ type group struct {
 	failed  int
 }
 
-func (g *group) skip(doc *bench.Document, s bench.System, reason string) {
+func (g *contest) skip(doc *bench.Document, s bench.System, reason string) {
 	skip := bench.Skip{Name: g.work.String(), System: s.Name(), Workers: g.workers, Reason: reason}
 	doc.Skipped = append(doc.Skipped, skip)
 	g.left = append(g.left, skip)
 }
 
-func (g *group) fail(doc *bench.Document, s bench.System, err error) {
+func (g *contest) fail(doc *bench.Document, s bench.System, err error) {
 	g.skip(doc, s, "FAILED: "+err.Error())
 	g.failed++
 }
 
 // A table writes results for a person to read, as they come.
 type table struct {
-	w      io.Writer
-	md     bool
-	err    error    // the first
-	groups int      // with qkv and another system
-	lost   []string // groups in which qkv is not first
-	failed int
+	w        io.Writer
+	md       bool
+	err      error    // the first
+	contests int      // with qkv and another system
+	lost     []string // contests in which qkv is not first
+	failed   int
 
 	disturbed int // runs
 
@@ -63,8 +63,8 @@ func (t *table) missing(c candidate, err error) {
 	t.printf("%-12s missing: %s (%s)\n", c.name, reason, c.from)
 }
 
-// group writes the runs of a group, the fastest first. What others have disturbed is marked.
-func (t *table) group(g *group, doc *bench.Document) {
+// contest writes the runs of a contest, the fastest first. What others have disturbed is marked.
+func (t *table) contest(g *contest, doc *bench.Document) {
 	slices.SortStableFunc(g.runs, func(a, b bench.Run) int { return cmp.Compare(a.SecondsMedian, b.SecondsMedian) })
 	var own *bench.Run
 	for i := range g.runs {
@@ -84,7 +84,7 @@ func (t *table) group(g *group, doc *bench.Document) {
 	}
 	t.failed += g.failed
 	if other := slices.IndexFunc(g.runs, func(r bench.Run) bool { return r.System != bench.SystemName && r.System != bench.PackedName }); own != nil && other >= 0 {
-		t.groups++
+		t.contests++
 		if first := &g.runs[other]; first.SecondsMedian < own.SecondsMedian {
 			t.lost = append(t.lost, fmt.Sprintf("%s: %s takes %.2f of the time", title, first.System, first.SecondsMedian/own.SecondsMedian))
 		}
@@ -96,9 +96,9 @@ func (t *table) group(g *group, doc *bench.Document) {
 	}
 	rows := [][]string{head}
 	for _, r := range g.runs {
-		rate, share := r.GFLOPS, r.Efficiency
+		rate, fraction := r.GFLOPS, r.Efficiency
 		if reads {
-			rate, share = r.GBps, r.OfRead
+			rate, fraction = r.GBps, r.OfRead
 		}
 		mark := ""
 		if doc.Disturbed(&r) != nil {
@@ -110,7 +110,7 @@ func (t *table) group(g *group, doc *bench.Document) {
 		}
 		rows = append(rows, []string{
 			r.System, strconv.FormatFloat(1e3*r.SecondsMedian, 'g', 4, 64), relative,
-			fmt.Sprintf("%.1f", rate), fmt.Sprintf("%.1f%%%s", 100*share, mark), fmt.Sprintf("%.1e", r.MaxError), r.Path,
+			fmt.Sprintf("%.1f", rate), fmt.Sprintf("%.1f%%%s", 100*fraction, mark), fmt.Sprintf("%.1e", r.MaxError), r.Path,
 		})
 	}
 	if t.md {
@@ -150,10 +150,10 @@ func (t *table) summary() {
 		t.printf("!: %d are disturbed by what else ran, and not to be trusted; qkv report says by what\n", t.disturbed)
 	}
 	if len(t.lost) == 0 {
-		t.printf("qkv is first in all %d\n", t.groups)
+		t.printf("qkv is first in all %d\n", t.contests)
 		return
 	}
-	t.printf("qkv is first in %d of %d, but not in\n", t.groups-len(t.lost), t.groups)
+	t.printf("qkv is first in %d of %d, but not in\n", t.contests-len(t.lost), t.contests)
 	for _, l := range t.lost {
 		t.printf("  %s\n", l)
 	}

@@ -29,7 +29,7 @@ func (r *Report) decode() []figure {
 		s, ok := x.work.(bench.Shape)
 		return ok && x.GBps > 0 && s.SeqQ == 1 && s.KV.K == s.KV.V && s.KV.Page == 0 && plain(s)
 	})
-	sizes, groups := byKey(runs, func(x *run) string {
+	sizes, bySize := byKey(runs, func(x *run) string {
 		s := x.work.(bench.Shape)
 		s.KV = bench.KV{}
 		return s.Short()
@@ -38,13 +38,13 @@ func (r *Report) decode() []figure {
 		return nil
 	}
 	kinds := func(size string) int {
-		list, _ := byKey(groups[size], func(x *run) string { return x.KDType })
+		list, _ := byKey(bySize[size], func(x *run) string { return x.KDType })
 		return len(list)
 	}
 	size := slices.MaxFunc(sizes, func(a, b string) int { return cmp.Compare(kinds(a), kinds(b)) })
 
 	var figures []figure
-	counts, byWorkers := byKey(groups[size], func(x *run) int { return x.Workers })
+	counts, byWorkers := byKey(bySize[size], func(x *run) int { return x.Workers })
 	for _, n := range counts {
 		figures = append(figures, r.decodeOf(size, n, byWorkers[n]))
 	}

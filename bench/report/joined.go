@@ -74,7 +74,7 @@ func (r *Report) joined() [][]string {
 				row = append(row, "–", "–")
 			} else {
 				median, _ := bench.Median(compared.Other.Seconds)
-				row = append(row, digits(1e3*median), x.share())
+				row = append(row, digits(1e3*median), x.fraction())
 			}
 			switch {
 			case i == 0:
@@ -201,8 +201,8 @@ func (r *record) reaches() []string {
 		}{{bench.LimitFMA, "of the peak of multiply-adds"}, {bench.LimitBandwidth, "of the rate of reading alone"}} {
 			least, most, logs, count := math.Inf(1), 0.0, 0.0, 0
 			for _, x := range byWorkers[n] {
-				if share := x.ofLimit(); share > 0 && (x.Limit == bench.LimitBandwidth) == (g.limit == bench.LimitBandwidth) {
-					least, most, logs, count = min(least, share), max(most, share), logs+math.Log(share), count+1
+				if fraction := x.ofLimit(); fraction > 0 && (x.Limit == bench.LimitBandwidth) == (g.limit == bench.LimitBandwidth) {
+					least, most, logs, count = min(least, fraction), max(most, fraction), logs+math.Log(fraction), count+1
 				}
 			}
 			switch percent := func(x float64) string { return fmt.Sprintf("%.0f%%", 100*x) }; {
@@ -233,14 +233,14 @@ func (r *record) others() []string {
 			others = append(others, x)
 		}
 	}
-	systems, groups := byKey(others, func(x *run) string { return x.System })
+	systems, bySystem := byKey(others, func(x *run) string { return x.System })
 	var parts []string
 	for _, s := range systems {
 		logs := 0.0
-		for _, x := range groups[s] {
+		for _, x := range bySystem[s] {
 			logs += math.Log(x.SecondsMedian / own[runKey{x.Name, "", x.conditions(), x.Workers}].SecondsMedian)
 		}
-		parts = append(parts, fmt.Sprintf("%s %s times (%s)", s, times(math.Exp(logs/float64(len(groups[s])))), plural(len(groups[s]), "work")))
+		parts = append(parts, fmt.Sprintf("%s %s times (%s)", s, times(math.Exp(logs/float64(len(bySystem[s])))), plural(len(bySystem[s]), "work")))
 	}
 	if parts == nil {
 		return nil

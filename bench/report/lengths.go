@@ -61,14 +61,14 @@ func (x *run) dimAndMask() string {
 // linesOf returns a line for each name, those of qkv first, that has more than one length. Of
 // several head counts the rates are about the same: the middle one stands for all.
 func (r *Report) linesOf(runs []*run, nameOf func(*run) string) []line {
-	names, groups := byKey(runs, nameOf)
+	names, byName := byKey(runs, nameOf)
 	slices.SortStableFunc(names, func(a, b string) int {
-		return cmp.Compare(len(groups[a][0].ofSystem()), 0) - cmp.Compare(len(groups[b][0].ofSystem()), 0)
+		return cmp.Compare(len(byName[a][0].ofSystem()), 0) - cmp.Compare(len(byName[b][0].ofSystem()), 0)
 	})
 	var lines []line
 	for _, name := range names {
-		l := line{name: name, record: groups[name][0].ofRecord(r), mark: seriesMark(len(lines))}
-		lens, same := byKey(groups[name], func(x *run) int { return x.work.(bench.Shape).SeqQ })
+		l := line{name: name, record: byName[name][0].ofRecord(r), mark: seriesMark(len(lines))}
+		lens, same := byKey(byName[name], func(x *run) int { return x.work.(bench.Shape).SeqQ })
 		if len(lens) < 2 {
 			continue
 		}

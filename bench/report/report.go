@@ -174,15 +174,15 @@ func (r *record) disturbed() []string {
 }
 
 // byKey groups runs by a key, in the order of the keys.
-func byKey[K cmp.Ordered](runs []*run, key func(*run) K) (keys []K, groups map[K][]*run) {
-	groups = make(map[K][]*run)
+func byKey[K cmp.Ordered](runs []*run, key func(*run) K) (keys []K, lists map[K][]*run) {
+	lists = make(map[K][]*run)
 	for _, x := range runs {
 		k := key(x)
-		if groups[k] == nil {
+		if lists[k] == nil {
 			keys = append(keys, k)
 		}
-		groups[k] = append(groups[k], x)
+		lists[k] = append(lists[k], x)
 	}
 	slices.Sort(keys)
-	return keys, groups
+	return keys, lists
 }

@@ -78,7 +78,7 @@ func (r *record) rooflineOf(roof roofs) *figure {
 	if !drawable(roof.peak) {
 		return nil
 	}
-	groups := []struct {
+	series := []struct {
 		name string
 		keep func(*run) bool
 	}{
@@ -92,10 +92,10 @@ func (r *record) rooflineOf(roof roofs) *figure {
 		caption: "Each point is a run: its rate against the operations it does for each byte that it has to move at least. " +
 			"Numbers are those of works in the tables. Above are the limits of the machine, the best of all bursts: the peak of multiply-adds, and the rate at which each level of memory is read.",
 	}
-	points := make([]plotter.XYs, 0, len(groups))
+	points := make([]plotter.XYs, 0, len(series))
 	var xs, ys []float64
 	var named namedPoints
-	for i, g := range groups {
+	for i, g := range series {
 		for _, own := range []bool{true, false} {
 			var list plotter.XYs
 			for j := range r.runs {

@@ -14,7 +14,7 @@ import (
 // scaling draws how many times as fast as one worker several are.
 func (r *Report) scaling() []figure {
 	runs := r.runs(func(x *run) bool { return x.ofSystem() == "" && x.Disturbed == nil })
-	keys, groups := byKey(runs, func(x *run) string { return x.r.name + "\x00" + x.Name })
+	keys, byWork := byKey(runs, func(x *run) string { return x.r.name + "\x00" + x.Name })
 	type curve struct {
 		kind   string
 		points plotter.XYs
@@ -23,7 +23,7 @@ func (r *Report) scaling() []figure {
 	var kinds []string
 	most, top := 1.0, 1.0
 	for _, k := range keys {
-		list := groups[k]
+		list := byWork[k]
 		slices.SortFunc(list, func(a, b *run) int { return cmp.Compare(a.Workers, b.Workers) })
 		if list[0].Workers != 1 || len(list) < 2 {
 			continue

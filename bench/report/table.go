@@ -43,7 +43,7 @@ func (x *run) row(systems bool) []string {
 	}
 	cells := []string{
 		strconv.Itoa(x.number), x.short(), strconv.Itoa(x.Workers), digits(1e3 * x.SecondsMedian), spread,
-		rate(x.GFLOPS), rate(x.GBps), x.share(), limit, passes, fmt.Sprintf("%.1e", x.MaxError), x.Path,
+		rate(x.GFLOPS), rate(x.GBps), x.fraction(), limit, passes, fmt.Sprintf("%.1e", x.MaxError), x.Path,
 	}
 	if systems {
 		return slices.Insert(cells, 2, label(x.System, x.Version))
@@ -51,8 +51,8 @@ func (x *run) row(systems bool) []string {
 	return cells
 }
 
-// share writes the share of the limit, with a mark if it is not to be trusted.
-func (x *run) share() string {
+// fraction writes the share of the limit, with a mark if it is not to be trusted.
+func (x *run) fraction() string {
 	s := fmt.Sprintf("%.1f%%", 100*x.ofLimit())
 	if x.Disturbed != nil {
 		s += "!"

@@ -45,7 +45,7 @@ func compareCommand(_ context.Context, args []string, stdout, _ io.Writer) error
 	threshold, given := defaultThreshold, false
 	f.Func("threshold", "a regression is more than `SHARE` slower, such as 5% or 0.05 (default 5%)", func(text string) (err error) {
 		given = true
-		threshold, err = parseShare(text)
+		threshold, err = parseFraction(text)
 		return err
 	})
 	format := f.String("format", "table", "write a `FORMAT`: table, md, or benchfmt, which benchstat reads (such as with -col commit)")
@@ -137,8 +137,8 @@ func recordNames(files []string, docs []*bench.Document) []string {
 	return names
 }
 
-// parseShare reads 5% or 0.05.
-func parseShare(text string) (float64, error) {
+// parseFraction reads 5% or 0.05.
+func parseFraction(text string) (float64, error) {
 	number, percent := strings.CutSuffix(text, "%")
 	x, err := strconv.ParseFloat(number, 64)
 	if percent {

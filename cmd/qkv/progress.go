@@ -58,21 +58,21 @@ func fitting(step string, columns int) string {
 	return b.String() + "…"
 }
 
-// A share shows on a terminal how much of one step is done. Elsewhere it shows nothing.
-type share struct {
+// A percent shows on a terminal how much of one step is done. Elsewhere it shows nothing.
+type percent struct {
 	progress *progress
 	mu       sync.Mutex
 	most     int
 }
 
-func newShare(w io.Writer, step string) *share {
-	s := &share{progress: newProgress(w, 100)}
+func newPercent(w io.Writer, step string) *percent {
+	s := &percent{progress: newProgress(w, 100)}
 	s.progress.begin(step)
 	return s
 }
 
-// to shows a share if it has a percent more. It may be called by several goroutines at once.
-func (s *share) to(done, of int) {
+// to shows what is done if it is a percent more. It may be called by several goroutines at once.
+func (s *percent) to(done, of int) {
 	if s.progress == nil {
 		return
 	}
@@ -84,7 +84,7 @@ func (s *share) to(done, of int) {
 	}
 }
 
-func (s *share) finish() { s.progress.finish() }
+func (s *percent) finish() { s.progress.finish() }
 
 // begin names the step that begins.
 func (p *progress) begin(step string) {

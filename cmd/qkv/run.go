@@ -155,7 +155,7 @@ func runCommand(ctx context.Context, args []string, stdout, stderr io.Writer) er
 			return err
 		}
 	}
-	bar := newShare(stderr, "computing")
+	bar := newPercent(stderr, "computing")
 	defer bar.finish()
 	c.Progress = bar.to
 	err = attention.RunContext(ctx, &c)

@@ -132,13 +132,13 @@ func (t *table) run(j bench.Job, run *bench.Result) {
 			"-", "-", "-", "-", "-", run.GFLOPS, 100*run.Efficiency, limit)
 	default:
 		t.workLine(j, run.Path)
-		rate, share := "-", "-"
+		rate, fraction := "-", "-"
 		if run.GFLOPS > 0 {
-			rate, share = fmt.Sprintf("%.1f", run.GFLOPS), fmt.Sprintf("%.1f%%", 100*run.Efficiency)
+			rate, fraction = fmt.Sprintf("%.1f", run.GFLOPS), fmt.Sprintf("%.1f%%", 100*run.Efficiency)
 		}
 		t.printf("%7d  %9s  %7s  %5s  %9s  %-6s  %6.1f%%  %7s  %7s  %s", j.Workers, significant(1e3*run.SecondsMedian),
 			threeDigits(1e-6*float64(run.ReadBytes)), threeDigits(run.GBps), threeDigits(run.ReadGBps), run.ReadLevel, 100*run.OfRead,
-			rate, share, limit)
+			rate, fraction, limit)
 	}
 	if run.Unmasked != "" {
 		t.printf("%s  %10.1f%%", t.afterLimit(limit), 100*run.OfUnmasked)
@@ -165,7 +165,7 @@ func countersLine(c *bench.Counters) string {
 	add("cycles", c.Cycles, plain)
 	add("instructions", c.Instructions, plain)
 	add("a cycle", c.IPC, threeDigits)
-	add("of them multiply-adds", c.FMAShare, func(x float64) string { return fmt.Sprintf("%.0f%%", 100*x) })
+	add("of them multiply-adds", c.FMAFraction, func(x float64) string { return fmt.Sprintf("%.0f%%", 100*x) })
 	add("L1 misses", c.L1Misses, plain)
 	add("LLC misses", c.LLCMisses, plain)
 	add("ms on processors", 1e3*c.TaskSeconds, significant)
@@ -207,7 +207,7 @@ func (t *table) skip(j bench.Job, s *bench.Skip) {
 		t.printf("%7d  left out: %s\n", j.Workers, s.Reason)
 		return
 	}
-	t.printf("%7d  left out: needs about %.1f s, has %.1f s\n", j.Workers, s.Needs, s.Share)
+	t.printf("%7d  left out: needs about %.1f s, has %.1f s\n", j.Workers, s.Needs, s.Budget)
 }
 
 // footer says what the numbers rest on.
@@ -215,11 +215,11 @@ func (t *table) footer(d *bench.Document) {
 	if len(d.Runs) == 0 {
 		return
 	}
-	worst, share, passes := 0.0, 0.0, 0
+	worst, fraction, passes := 0.0, 0.0, 0
 	for _, r := range d.Results() {
 		passes = max(passes, len(r.Passes))
 		for _, run := range r.Passes {
-			worst, share = max(worst, run.MaxError), max(share, run.ErrorOfBound)
+			worst, fraction = max(worst, run.MaxError), max(fraction, run.ErrorOfBound)
 		}
 	}
 	t.printf("\n")
@@ -245,7 +245,7 @@ func (t *table) footer(d *bench.Document) {
 		t.printf("of unmasked: the share of the rate without mask and changed scores, in turns with it\n")
 	}
 	t.printf("checked against float64: %d rows of each result, or all; largest error %.2g, %.2g%% of its bound\n",
-		bench.CheckRows, worst, 100*share)
+		bench.CheckRows, worst, 100*fraction)
 	const most = 3 // that are told
 	for i, what := range t.disturbed {
 		if i == most && len(t.disturbed) > most+1 {

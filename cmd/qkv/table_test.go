@@ -23,7 +23,7 @@ func writeReport(t *testing.T, unmasked bool, texts []string, runs []bench.Run) 
 	r.header()
 	for i := range runs {
 		if runs[i].SecondsMedian == 0 {
-			r.skip(jobs[i], &bench.Skip{Needs: 9, Share: 1.25})
+			r.skip(jobs[i], &bench.Skip{Needs: 9, Budget: 1.25})
 			continue
 		}
 		result := &bench.Result{Run: runs[i]}

@@ -47,7 +47,7 @@ func decodeScores(arch *Arch) *Func {
 	case arch.DecodePipeline:
 		return decodePipeline(arch)
 	case arch.DecodeLocal:
-		return decodeGroups(arch)
+		return decodeVectors(arch)
 	}
 	f := newFunc(arch, "decodeScores", reflect.TypeFor[kernel.DecodeScoresArgs](), decodeScoresFormula)
 	d := &keyScorer{

@@ -7,12 +7,12 @@ import (
 	"github.com/qkv-go/qkv/kernel"
 )
 
-// A unitScorer is the part of a groupScorer for 16 keys, types of 16 bits and up to four rows,
+// A unitScorer is the part of a vectorScorer for 16 keys, types of 16 bits and up to four rows,
 // whose accumulators stay in registers over all dims: a unit of 16 dims is transposed and
 // multiplied, and then the next one. There is no loop in a unit, so that the CPU transposes while
 // it still multiplies the one before.
 type unitScorer struct {
-	*groupScorer
+	*vectorScorer
 	rows int
 	acc  [2][]Vec
 }
@@ -24,7 +24,7 @@ const (
 
 // fewRows writes the loops over units, which leave accumulators in local memory and go to done,
 // or where there are dims left to rest, as with other types and rows: it is the label that follows.
-func (g *groupScorer) fewRows(rest, done string) {
+func (g *vectorScorer) fewRows(rest, done string) {
 	g.unlessTwo(rest)
 	g.load("Rows", g.rowsLeft)
 	g.Branch(g.Func, g.rowsLeft, "GT", imm(unitRows), rest)
@@ -43,7 +43,7 @@ func (g *groupScorer) fewRows(rest, done string) {
 		}
 		for rows := unitRows; rows > 0; rows-- {
 			g.Label(g.name("Units%d", rows))
-			u := &unitScorer{groupScorer: g, rows: rows}
+			u := &unitScorer{vectorScorer: g, rows: rows}
 			u.emit()
 			g.Branch(g.Func, g.dims, "GT", "$0", rest)
 			g.Jump(done)
@@ -55,13 +55,13 @@ func (g *groupScorer) fewRows(rest, done string) {
 func (u *unitScorer) emit() {
 	notes := u.notes
 	m := u.vectors("units:")
-	for group := range u.acc {
-		u.acc[group] = m.take(u.rows, "accumulators")
+	for vector := range u.acc {
+		u.acc[vector] = m.take(u.rows, "accumulators")
 	}
 	if u.rows < unitRows || u.elem != kernel.Float16 {
 		u.notes = notes
 	}
-	u.each(func(group, row int, acc Vec) { u.Op(u.Load, u.local0(group, row), acc) })
+	u.each(func(vector, row int, acc Vec) { u.Op(u.Load, u.local0(vector, row), acc) })
 	loop := u.name("Unit%d", u.rows)
 	u.Loop(loop)
 	// The transposition needs all registers but seven.
@@ -69,8 +69,8 @@ func (u *unitScorer) emit() {
 	if u.rows == unitRows {
 		u.Op(u.Store, u.acc[1][last], u.local0(1, last))
 	}
-	for group := range 2 {
-		u.square(group, u.Vectors[2*unitRows-1:][:groupKeys+1])
+	for vector := range 2 {
+		u.square(vector, u.Vectors[2*unitRows-1:][:vectorKeys+1])
 	}
 	if u.rows == unitRows {
 		u.Op(u.Load, u.local0(1, last), u.acc[1][last])
@@ -79,26 +79,26 @@ func (u *unitScorer) emit() {
 	u.Op(u.Add, unitDims*width(u.elem), u.key)
 	u.Op(u.Sub, unitDims, u.dims)
 	u.Branch(u.Func, u.dims, "GE", imm(unitDims), loop)
-	u.each(func(group, row int, acc Vec) { u.Op(u.Store, acc, u.local0(group, row)) })
+	u.each(func(vector, row int, acc Vec) { u.Op(u.Store, acc, u.local0(vector, row)) })
 }
 
 // each calls f for each accumulator.
-func (u *unitScorer) each(f func(group, row int, acc Vec)) {
-	for group, list := range u.acc {
+func (u *unitScorer) each(f func(vector, row int, acc Vec)) {
+	for vector, list := range u.acc {
 		for row, acc := range list {
-			f(group, row, acc)
+			f(vector, row, acc)
 		}
 	}
 }
 
 // local0 is where an accumulator is in local memory.
-func (u *unitScorer) local0(group, row int) string { return mem(u.local, u.localAcc(group, row)) }
+func (u *unitScorer) local0(vector, row int) string { return mem(u.local, u.localAcc(vector, row)) }
 
-// square transposes a unit of a group into local memory.
-func (u *unitScorer) square(group int, v []Vec) {
-	rows, tmp := slices.Clone(v[:groupKeys]), v[groupKeys]
-	for i := range groupKeys {
-		u.Op(u.Mov, mem(u.off, 8*(group*groupKeys+i)), u.tmp)
+// square transposes a unit of a vector of keys into local memory.
+func (u *unitScorer) square(vector int, v []Vec) {
+	rows, tmp := slices.Clone(v[:vectorKeys]), v[vectorKeys]
+	for i := range vectorKeys {
+		u.Op(u.Mov, mem(u.off, 8*(vector*vectorKeys+i)), u.tmp)
 		if u.elem == kernel.Float16 {
 			u.Op(u.Load, u.AddressOf(u.Func, u.key, u.tmp, 0), rows[i])
 			continue
@@ -120,7 +120,7 @@ func (u *unitScorer) square(group int, v []Vec) {
 		transpose4x4(u.Func, unpackPS, unpackPD, rows, &tmp)
 	}
 	for i, v := range rows {
-		u.Op(u.Store, v, mem(u.local, u.localT(group)+32*i))
+		u.Op(u.Store, v, mem(u.local, u.localT(vector)+32*i))
 	}
 }
 
@@ -138,15 +138,15 @@ func (u *unitScorer) multiply() {
 		if d%2 == 0 {
 			u.ask(d / 2)
 		}
-		for group := range v {
+		for vector := range v {
 			switch {
 			case u.elem == kernel.Float16:
-				u.LoadElem(u.Func, u.elem, mem(u.local, u.localT(group)+d%8*32+d/8*16), v[group])
+				u.LoadElem(u.Func, u.elem, mem(u.local, u.localT(vector)+d%8*32+d/8*16), v[vector])
 			case d%2 == 0:
-				u.Op(u.Load, mem(u.local, u.localT(group)+d/2*32), pairs[group])
-				u.Op(u.ShlV, 16, pairs[group], v[group])
+				u.Op(u.Load, mem(u.local, u.localT(vector)+d/2*32), pairs[vector])
+				u.Op(u.ShlV, 16, pairs[vector], v[vector])
 			default:
-				u.Op("VANDPS", mask, pairs[group], v[group])
+				u.Op("VANDPS", mask, pairs[vector], v[vector])
 			}
 		}
 		for r := range u.rows {
@@ -156,8 +156,8 @@ func (u *unitScorer) multiply() {
 				addr = u.AddressOf(u.Func, u.q, u.qStride, 4*r)
 			}
 			u.Broadcast(u.Func, addr, x)
-			for group, v := range v {
-				u.FMA(u.Func, x, v, u.acc[group][r])
+			for vector, v := range v {
+				u.FMA(u.Func, x, v, u.acc[vector][r])
 			}
 		}
 		if d%2 == 1 {

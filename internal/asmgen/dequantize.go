@@ -423,9 +423,9 @@ func (d *dequantizer) body(w kernel.Weight) func() {
 	case kernel.WeightQ5_0, kernel.WeightQ5_1:
 		return d.fives(w)
 	case kernel.WeightQ4_K, kernel.WeightQ5_K:
-		return d.groups32(w)
+		return d.subBlocks32(w)
 	case kernel.WeightQ2_K, kernel.WeightQ3_K, kernel.WeightQ6_K:
-		return d.groups16(w)
+		return d.subBlocks16(w)
 	}
 	panic("asmgen: no body of " + w.String())
 }

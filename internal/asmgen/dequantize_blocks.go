@@ -274,15 +274,15 @@ func (d *dequantizer) skip(n int) {
 	}
 }
 
-// Local vectors of groups of 32: eight scales, and what is added to each group.
+// Local vectors of sub-blocks of 32: eight scales, and what is added to each sub-block.
 const (
 	scales32  = 0
 	adds32    = 8
 	vectors32 = 16
 )
 
-// groups32 is body of Q4_K and Q5_K.
-func (d *dequantizer) groups32(w kernel.Weight) func() {
+// subBlocks32 is body of Q4_K and Q5_K.
+func (d *dequantizer) subBlocks32(w kernel.Weight) func() {
 	d.scale, d.add, d.spare = d.m.one("scale"), d.m.one("what is added"), d.m.one("scratch")
 	var high []Vec
 	var codes func(q []Vec, half int, finish func())
@@ -321,7 +321,7 @@ func (d *dequantizer) groups32(w kernel.Weight) func() {
 		}
 	}
 	if d.dots != nil {
-		return func() { d.dots.groups32(scales, codes) }
+		return func() { d.dots.subBlocks32(scales, codes) }
 	}
 	return func() {
 		scales(0)
@@ -334,14 +334,14 @@ func (d *dequantizer) groups32(w kernel.Weight) func() {
 			for pair := range 4 {
 				q := d.dwords(at + 2*quadBytes*pair)
 				for half := range 2 {
-					group := 2*pair + half
-					d.Op(d.Load, d.local(scales32+group), d.scale)
-					d.Op(d.Load, d.local(adds32+group), d.add)
+					subBlock := 2*pair + half
+					d.Op(d.Load, d.local(scales32+subBlock), d.scale)
+					d.Op(d.Load, d.local(adds32+subBlock), d.add)
 					if high == nil {
 						codes(q, half, d.scaledAndAdded)
 					} else {
 						d.bytes(func(j int) Vec {
-							d.bits(high[j], 4-group, fifth, d.tmp)
+							d.bits(high[j], 4-subBlock, fifth, d.tmp)
 							d.bits(q[j], -4*half, lower, d.code)
 							d.Op(d.OrV, d.tmp, d.code, d.code)
 							return d.code
@@ -355,8 +355,8 @@ func (d *dequantizer) groups32(w kernel.Weight) func() {
 	}
 }
 
-// Local vectors of groups of 16: what the bytes of scales are multiplied by, those bytes, and what they
-// make for the groups of a turn.
+// Local vectors of sub-blocks of 16: what the bytes of scales are multiplied by, those bytes, and what they
+// make for the sub-blocks of a turn.
 const (
 	raw16    = 0
 	rawAdd16 = 4
@@ -366,8 +366,8 @@ const (
 	adds16   = 18
 )
 
-// groups16 is body of Q2_K, Q3_K and Q6_K.
-func (d *dequantizer) groups16(w kernel.Weight) func() {
+// subBlocks16 is body of Q2_K, Q3_K and Q6_K.
+func (d *dequantizer) subBlocks16(w kernel.Weight) func() {
 	d.scale = d.m.one("scale")
 	scaled, bias := d.scaled, w == kernel.WeightQ2_K
 	if bias {
@@ -494,9 +494,9 @@ func (d *dequantizer) groups16(w kernel.Weight) func() {
 	return func() {
 		begin()
 		d.turns(func() {
-			d.groupScales(d.scale, raw16, d16, scales16)
+			d.subBlockScales(d.scale, raw16, d16, scales16)
 			if bias {
-				d.groupScales(d.scale, rawAdd16, m16, adds16)
+				d.subBlockScales(d.scale, rawAdd16, m16, adds16)
 			}
 			for i := range 2 {
 				half(i)
@@ -505,8 +505,8 @@ func (d *dequantizer) groups16(w kernel.Weight) func() {
 	}
 }
 
-// groupScales stores the scales of every other group, whose bytes then make way for those of the others.
-func (d *dequantizer) groupScales(by Vec, raw, factor, to int) {
+// subBlockScales stores the scales of every other sub-block, whose bytes then make way for those of the others.
+func (d *dequantizer) subBlockScales(by Vec, raw, factor, to int) {
 	d.Op(d.Load, d.local(factor), by)
 	for i := range 4 {
 		d.Op(d.Load, d.local(raw+i), d.code)

@@ -47,7 +47,7 @@ func dotWeights(arch *Arch) *Func {
 	d := &weightDots{
 		dequantizer: &dequantizer{
 			Func: f, stride: f.int("bytes from row to row of Src"),
-			left: f.int("pairs of groups left, scratch"), count: f.int("values left of the part"),
+			left: f.int("pairs of sub-blocks left, scratch"), count: f.int("values left of the part"),
 		},
 		x: f.int("X"), c: f.int("C"), base: f.int("local vectors"),
 	}
@@ -155,10 +155,10 @@ func (d *weightDots) multiplyAdd(v Vec) {
 // local returns the address of a vector in local memory.
 func (d *weightDots) local(i int) string { return mem(d.base, i*d.Bytes()) }
 
-// groups32 writes a turn of Q4_K: the scales of a block of each part, then the values of two groups at a
+// subBlocks32 writes a turn of Q4_K: the scales of a block of each part, then the values of two sub-blocks at a
 // time, 16 of one part and 16 of another.
-func (d *weightDots) groups32(scales func(to int), codes func(q []Vec, half int, finish func())) {
-	loop := fmt.Sprintf("%sGroups%d", d.name, d.parts)
+func (d *weightDots) subBlocks32(scales func(to int), codes func(q []Vec, half int, finish func())) {
+	loop := fmt.Sprintf("%sSubBlocks%d", d.name, d.parts)
 	d.LocalBase(d.Func, d.base)
 	d.Op(d.Add, localVectors, d.base)
 	for d.part = range d.parts {

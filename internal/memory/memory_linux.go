@@ -17,15 +17,15 @@ func limit() int64 {
 	}
 	unit := int64(info.Unit)
 	most := int64(info.Totalram) * unit
-	if group := groupLimit("/", os.ReadFile); group < most {
-		most = group
+	if cgroup := cgroupLimit("/", os.ReadFile); cgroup < most {
+		most = cgroup
 	}
 	return most + int64(info.Totalswap)*unit
 }
 
-// groupLimit returns the least limit of the control groups that this process is in, of version 1
+// cgroupLimit returns the least limit of the control groups that this process is in, of version 1
 // or 2, and otherwise more than any machine has. root is what all paths begin with.
-func groupLimit(root string, read func(string) ([]byte, error)) int64 {
+func cgroupLimit(root string, read func(string) ([]byte, error)) int64 {
 	least := int64(math.MaxInt64)
 	list, _ := read(path.Join(root, "proc/self/cgroup"))
 	for line := range strings.Lines(string(list)) {
@@ -40,12 +40,12 @@ func groupLimit(root string, read func(string) ([]byte, error)) int64 {
 		case fields[1] != "":
 			continue
 		}
-		for group := path.Clean("/" + fields[2]); ; group = path.Dir(group) {
-			text, _ := read(path.Join(root, dir, group, file))
+		for cgroup := path.Clean("/" + fields[2]); ; cgroup = path.Dir(cgroup) {
+			text, _ := read(path.Join(root, dir, cgroup, file))
 			if n, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64); err == nil && n > 0 {
 				least = min(least, n)
 			}
-			if group == "/" {
+			if cgroup == "/" {
 				break
 			}
 		}

@@ -44,8 +44,8 @@ func TestProcessLimit(t *testing.T) {
 	}
 }
 
-// TestGroupLimit: the least limit on the way from the process's control group up.
-func TestGroupLimit(t *testing.T) {
+// TestCgroupLimit: the least limit on the way from the process's control group up.
+func TestCgroupLimit(t *testing.T) {
 	for name, c := range map[string]struct {
 		files map[string]string
 		want  int64
@@ -59,7 +59,7 @@ func TestGroupLimit(t *testing.T) {
 			"/proc/self/cgroup": "5:cpu:/x\n4:memory:/a\n", "/sys/fs/cgroup/memory/a/memory.limit_in_bytes": "512\n", "/sys/fs/cgroup/memory/x/memory.limit_in_bytes": "1\n",
 		}, 512},
 	} {
-		got := groupLimit("/", func(path string) ([]byte, error) {
+		got := cgroupLimit("/", func(path string) ([]byte, error) {
 			text, ok := c.files[path]
 			if !ok {
 				return nil, os.ErrNotExist

@@ -18,7 +18,7 @@ func (s *System) threeSteps(o *bench.Operands, workers int) bench.Path {
 	shape := o.Shape
 	scores := make([]float32, shape.SeqQ*shape.SeqKV)
 	g := &gemm{lib: s}
-	d, dv, group := shape.DimQK, shape.DimV, shape.Heads/shape.KVHeads
+	d, dv, headsPerKV := shape.DimQK, shape.DimV, shape.Heads/shape.KVHeads
 	scale := shared.Scale(shape)
 	return bench.Path{
 		Name:  "sgemm, softmax, sgemm for each head",
@@ -28,9 +28,9 @@ func (s *System) threeSteps(o *bench.Operands, workers int) bench.Path {
 			s.setThreads(workers)
 			for h := range shape.Batch * shape.Heads {
 				q, out := o.Q[h*shape.SeqQ*d:], o.Out[h*shape.SeqQ*dv:]
-				kv := h / group * shape.SeqKV
+				kv := h / headsPerKV * shape.SeqKV
 				g.run(false, true, shape.SeqQ, shape.SeqKV, d, scale, &q[0], d, &o.K.Float32[kv*d], d, 0, &scores[0], shape.SeqKV)
-				share(workers, shape.SeqQ, func(i int) {
+				parallel(workers, shape.SeqQ, func(i int) {
 					row := scores[i*shape.SeqKV:][:shape.SeqKV]
 					softmax(row, keysOf(shape, i))
 				})
@@ -86,8 +86,8 @@ func exp(x float32) float32 {
 	return p * math.Float32frombits(uint32(int32(n)+127)<<23)
 }
 
-// share calls f with 0..n-1 on so many goroutines.
-func share(workers, n int, f func(i int)) {
+// parallel calls f with 0..n-1 on so many goroutines.
+func parallel(workers, n int, f func(i int)) {
 	if workers == 1 {
 		for i := range n {
 			f(i)
@@ -117,7 +117,7 @@ const keyBlock = kernel.KeyBlock
 // is better than any that a BLAS has.
 func (s *System) blocked(o *bench.Operands, rowBlock, workers int) bench.Path {
 	shape := o.Shape
-	// Where all heads of a group attend the same keys, their queries are rows of one matrix.
+	// Where all heads of a KV head attend the same keys, their queries are rows of one matrix.
 	heads, rows := shape.Heads, shape.SeqQ
 	if !shape.Mask.Causal || shape.SeqQ == 1 {
 		heads, rows = shape.KVHeads, shape.SeqQ*shape.Heads/shape.KVHeads
@@ -133,7 +133,7 @@ func (s *System) blocked(o *bench.Operands, rowBlock, workers int) bench.Path {
 		NoLSE: true,
 		Run: func() error {
 			s.setThreads(1)
-			share(workers, shape.Batch*heads*blocks, func(i int) {
+			parallel(workers, shape.Batch*heads*blocks, func(i int) {
 				w := <-spaces
 				// The last blocks have the most keys.
 				w.block(o, heads, rows, rowBlock, i/blocks, blocks-1-i%blocks)

@@ -25,14 +25,14 @@ type work struct {
 	Threads int    `json:"threads"`
 
 	// Of attention.
-	Batch   int  `json:"batch"`
-	KVHeads int  `json:"kv_heads"`
-	Group   int  `json:"group"` // heads that share a KV head
-	Queries int  `json:"queries"`
-	Keys    int  `json:"keys"`
-	Dim     int  `json:"dim"`
-	DimV    int  `json:"dim_v"`
-	Causal  bool `json:"causal"`
+	Batch      int  `json:"batch"`
+	KVHeads    int  `json:"kv_heads"`
+	HeadsPerKV int  `json:"heads_per_kv"` // heads that share a KV head
+	Queries    int  `json:"queries"`
+	Keys       int  `json:"keys"`
+	Dim        int  `json:"dim"`
+	DimV       int  `json:"dim_v"`
+	Causal     bool `json:"causal"`
 
 	Type string `json:"type"` // of keys and values, or of weights
 

@@ -27,7 +27,7 @@ class Attention:
     """Heads that share a KV head are rows of one matrix of queries."""
 
     def __init__(self, w):
-        n, rows, keys = w["batch"] * w["kv_heads"], w["group"] * w["queries"], w["keys"]
+        n, rows, keys = w["batch"] * w["kv_heads"], w["heads_per_kv"] * w["queries"], w["keys"]
         self.kind = w["type"]
         self.q = tensor(3, "float32", n, rows, w["dim"])
         self.k = tensor(4, self.kind, n, keys, w["dim"])
@@ -40,8 +40,8 @@ class Attention:
             last = torch.arange(w["queries"]).unsqueeze(1) + keys - w["queries"]
             mask = torch.zeros(w["queries"], keys)
             mask.masked_fill_(torch.arange(keys) > last, float("-inf"))
-            self.mask = mask.repeat(w["group"], 1)
-        self.square = w["causal"] and w["group"] == 1 and w["queries"] == keys
+            self.mask = mask.repeat(w["heads_per_kv"], 1)
+        self.square = w["causal"] and w["heads_per_kv"] == 1 and w["queries"] == keys
 
     def ways(self):
         """Lists names, types of the arithmetic and what makes the functions that compute."""

@@ -94,7 +94,7 @@ func (s *System) attention(in *bench.Operands, workers int) ([]bench.Path, error
 	}
 	w := work{
 		Kind: "attention", Threads: workers,
-		Batch: shape.Batch, KVHeads: shape.KVHeads, Group: shape.Heads / shape.KVHeads,
+		Batch: shape.Batch, KVHeads: shape.KVHeads, HeadsPerKV: shape.Heads / shape.KVHeads,
 		Queries: shape.SeqQ, Keys: shape.SeqKV, Dim: shape.DimQK, DimV: shape.DimV,
 		Causal: shape.Mask.Causal && shape.SeqQ > 1,
 	}

@@ -71,7 +71,7 @@ func read(e *Engine, s *qkv.Sequence, tokens []int32, chunk int) []float32 {
 
 // reference is the forward pass in float64, one token after the other, as it is written down in papers.
 func reference(w *Weights, tokens []int32) []float64 {
-	dim, group := w.Dim(), w.Heads/w.KVHeads
+	dim, headsPerKV := w.Dim(), w.Heads/w.KVHeads
 	dot := func(row []float32, x []float64) float64 {
 		sum := 0.0
 		for i, v := range row {
@@ -118,7 +118,7 @@ func reference(w *Weights, tokens []int32) []float64 {
 			out := make([]float64, w.Width)
 			for head := range w.Heads {
 				scores, sum := make([]float64, at+1), 0.0
-				kv := head / group * dim
+				kv := head / headsPerKV * dim
 				for j := range scores {
 					for i := range dim {
 						scores[j] += q[head*dim+i] * keys[l][j][kv+i] / math.Sqrt(float64(dim))

@@ -7,14 +7,14 @@ import (
 	"github.com/qkv-go/qkv/kernel"
 )
 
-// A groupScorer is the body of DecodeScores on AVX2: 16 keys at a time, in two groups of as many
-// as a vector has lanes, and a chunk of dims after the other. The chunk of a group is transposed
+// A vectorScorer is the body of DecodeScores on AVX2: 16 keys at a time, in two vectors
+// of a key a lane, and a chunk of dims after the other. The chunk of a vector of keys is transposed
 // into local memory in its stored type, squares of 8 keys by 8 dims at a time; what is
-// multiplied is converted as it is read from there. Two groups are as many accumulators of up to
+// multiplied is converted as it is read from there. Two vectors are as many accumulators of up to
 // four rows as hide the latency of the multiply-adds.
-type groupScorer struct {
+type vectorScorer struct {
 	*Func
-	off      Int // of the first group
+	off      Int // of the first vector
 	keys     Int // left
 	key      Int // K, next dims
 	q        Int // Q, dims of the chunk
@@ -30,31 +30,31 @@ type groupScorer struct {
 }
 
 const (
-	groupKeys = 8
-	chunkDims = kernel.BlockValues
-	// groupSlack is room before a transposed chunk for a square that begins before it.
-	groupSlack = groupKeys * 4 * groupKeys
-	groupBytes = groupSlack + chunkDims*4*groupKeys
+	vectorKeys = 8
+	chunkDims  = kernel.BlockValues
+	// chunkSlack is room before a transposed chunk for a square that begins before it.
+	chunkSlack = vectorKeys * 4 * vectorKeys
+	chunkBytes = chunkSlack + chunkDims*4*vectorKeys
 )
 
-// Local memory of a groupScorer: the transposed chunks of both groups, scales of their keys,
-// their accumulators, halves of the scales, Off and Scale of less than a group, Scale and S of
+// Local memory of a vectorScorer: the transposed chunks of both vectors of keys, scales of their keys,
+// their accumulators, halves of the scales, Off and Scale of less than a vector, Scale and S of
 // the keys that are next.
-func (g *groupScorer) localT(group int) int      { return group*groupBytes + groupSlack }
-func (g *groupScorer) localFactor(group int) int { return 2*groupBytes + group*g.Bytes() }
-func (g *groupScorer) localAcc(group, row int) int {
-	return 2*groupBytes + 2*g.Bytes() + (group*kernel.MaxDecodeRows+row)*g.Bytes()
+func (g *vectorScorer) localT(vector int) int      { return vector*chunkBytes + chunkSlack }
+func (g *vectorScorer) localFactor(vector int) int { return 2*chunkBytes + vector*g.Bytes() }
+func (g *vectorScorer) localAcc(vector, row int) int {
+	return 2*chunkBytes + 2*g.Bytes() + (vector*kernel.MaxDecodeRows+row)*g.Bytes()
 }
-func (g *groupScorer) localHalves() int { return g.localAcc(2, 0) }
-func (g *groupScorer) localOff() int    { return g.localHalves() + g.Bytes() }
-func (g *groupScorer) localScales() int { return g.localOff() + 8*groupKeys }
-func (g *groupScorer) localScale() int  { return g.localScales() + 4*groupKeys }
-func (g *groupScorer) localS() int      { return g.localScale() + 8 }
+func (g *vectorScorer) localHalves() int { return g.localAcc(2, 0) }
+func (g *vectorScorer) localOff() int    { return g.localHalves() + g.Bytes() }
+func (g *vectorScorer) localScales() int { return g.localOff() + 8*vectorKeys }
+func (g *vectorScorer) localScale() int  { return g.localScales() + 4*vectorKeys }
+func (g *vectorScorer) localS() int      { return g.localScale() + 8 }
 
-// decodeGroups writes DecodeScores.
-func decodeGroups(arch *Arch) *Func {
+// decodeVectors writes DecodeScores.
+func decodeVectors(arch *Arch) *Func {
 	f := newFunc(arch, "decodeScores", reflect.TypeFor[kernel.DecodeScoresArgs](), decodeScoresFormula)
-	g := &groupScorer{
+	g := &vectorScorer{
 		Func: f, off: f.int("Off, next keys"), keys: f.int("keys left"), key: f.int("K, next dims"),
 		q: f.int("Q, dims of the chunk"), qStride: f.int("Q, bytes from dim to dim"), dims: f.int("dims left"),
 		local: f.int("local memory"), t: f.int("transposed"), n: f.int("steps left"), tmp: f.int("scratch"),
@@ -89,13 +89,13 @@ func decodeGroups(arch *Arch) *Func {
 	return f
 }
 
-// unlessTwo jumps to label unless there are keys for two groups.
-func (g *groupScorer) unlessTwo(label string) {
-	g.Branch(g.Func, g.keys, "LT", imm(2*groupKeys), label)
+// unlessTwo jumps to label unless there are keys for two vectors.
+func (g *vectorScorer) unlessTwo(label string) {
+	g.Branch(g.Func, g.keys, "LT", imm(2*vectorKeys), label)
 }
 
-// open sets up for the next keys. Of the last ones there is one group.
-func (g *groupScorer) open() {
+// open sets up for the next keys. Of the last ones there is one vector.
+func (g *vectorScorer) open() {
 	scale, s := g.row, g.rowsLeft
 	o := keyOpener{
 		Func: g.Func, off: g.off, scale: scale, s: s, keys: g.keys, local: g.local, t: g.t, n: g.n, tmp: g.tmp,
@@ -104,16 +104,16 @@ func (g *groupScorer) open() {
 			g.Op(g.Mov, s, mem(g.local, g.localS()))
 		},
 	}
-	g.Branch(g.Func, g.keys, "GE", imm(groupKeys), "whole")
+	g.Branch(g.Func, g.keys, "GE", imm(vectorKeys), "whole")
 	g.Op(g.Mov, mem(g.local, g.localScale()), scale)
 	g.Op(g.Mov, mem(g.local, g.localS()), s)
 	o.open("whole")
 	g.Label("whole")
 	zero := g.Vectors[0]
 	g.Zero(g.Func, zero)
-	for group := range 2 {
+	for vector := range 2 {
 		for r := range g.DecodeRows {
-			g.Op(g.Store, zero, mem(g.local, g.localAcc(group, r)))
+			g.Op(g.Store, zero, mem(g.local, g.localAcc(vector, r)))
 		}
 	}
 	g.load("K", g.key)
@@ -121,30 +121,30 @@ func (g *groupScorer) open() {
 	g.load("Dim", g.dims)
 }
 
-func (g *groupScorer) name(format string, args ...any) string {
+func (g *vectorScorer) name(format string, args ...any) string {
 	return g.elem.String() + fmt.Sprintf(format, args...)
 }
 
-// transpose writes the next chunk of dims of both groups to local memory, and moves key on.
-func (g *groupScorer) transpose() {
-	const square = groupKeys
+// transpose writes the next chunk of dims of both vectors of keys to local memory, and moves key on.
+func (g *vectorScorer) transpose() {
+	const square = vectorKeys
 	begin := 0
 	if g.elem == kernel.Q8_0 {
 		begin = quants
 	}
-	for group := range 2 {
-		if group == 1 {
+	for vector := range 2 {
+		if vector == 1 {
 			g.unlessTwo(g.name("Transposed"))
-			g.Op(g.Add, 8*groupKeys, g.off)
+			g.Op(g.Add, 8*vectorKeys, g.off)
 		}
-		g.ask(group)
+		g.ask(vector)
 		switch g.elem {
 		case kernel.Q8_0:
-			g.blockScales(group)
+			g.blockScales(vector)
 		case kernel.Int8:
 			g.Op(g.Mov, mem(g.local, g.localScale()), g.tmp)
-			g.Op(g.Load, mem(g.tmp, group*g.Bytes()), g.Vectors[0])
-			g.Op(g.Store, g.Vectors[0], mem(g.local, g.localFactor(group)))
+			g.Op(g.Load, mem(g.tmp, vector*g.Bytes()), g.Vectors[0])
+			g.Op(g.Store, g.Vectors[0], mem(g.local, g.localFactor(vector)))
 		}
 		if begin != 0 {
 			g.Op(g.Add, begin, g.key)
@@ -152,32 +152,32 @@ func (g *groupScorer) transpose() {
 		// key moves on with the squares, and back.
 		g.Op(g.Mov, g.key, g.row)
 		g.Op(g.Mov, g.local, g.t)
-		g.Op(g.Add, g.localT(group), g.t)
+		g.Op(g.Add, g.localT(vector), g.t)
 		g.Op(g.Mov, chunkDims, g.n)
-		g.Branch(g.Func, g.dims, "GE", imm(chunkDims), g.name("Square%d", group))
+		g.Branch(g.Func, g.dims, "GE", imm(chunkDims), g.name("Square%d", vector))
 		g.Op(g.Mov, g.dims, g.n)
-		next, last := g.name("Square%d", group), g.name("LastSquare%d", group)
+		next, last := g.name("Square%d", vector), g.name("LastSquare%d", vector)
 		g.Jump(next)
 		g.Label(last) // the last square begins where it is whole
 		g.Op(g.Mov, g.n, g.tmp)
 		g.Op(g.Sub, square, g.tmp)
 		g.times(width(g.elem), g.tmp)
 		g.Op(g.Add, g.tmp, g.row)
-		g.times(groupKeys, g.tmp)
+		g.times(vectorKeys, g.tmp)
 		g.Op(g.Add, g.tmp, g.t)
 		g.Op(g.Mov, square, g.n)
 		g.Label(next)
 		g.Branch(g.Func, g.n, "LT", imm(square), last)
 		g.square()
 		g.Op(g.Add, square*width(g.elem), g.row)
-		g.Op(g.Add, square*width(g.elem)*groupKeys, g.t)
+		g.Op(g.Add, square*width(g.elem)*vectorKeys, g.t)
 		g.Op(g.Sub, square, g.n)
 		g.Branch(g.Func, g.n, "GT", "$0", next)
 		if begin != 0 {
 			g.Op(g.Sub, begin, g.key)
 		}
-		if group == 1 {
-			g.Op(g.Sub, 8*groupKeys, g.off)
+		if vector == 1 {
+			g.Op(g.Sub, 8*vectorKeys, g.off)
 		}
 	}
 	g.Label(g.name("Transposed"))
@@ -189,36 +189,36 @@ func (g *groupScorer) transpose() {
 }
 
 // ask asks for the rows that are wanted later, at the dims of the chunk. Behind less than a
-// group there are none.
-func (g *groupScorer) ask(group int) {
-	done := g.name("Asked%d", group)
-	if group == 0 {
-		g.Branch(g.Func, g.keys, "LT", imm(groupKeys), done)
+// vector there are none.
+func (g *vectorScorer) ask(vector int) {
+	done := g.name("Asked%d", vector)
+	if vector == 0 {
+		g.Branch(g.Func, g.keys, "LT", imm(vectorKeys), done)
 	}
-	for i := range groupKeys {
+	for i := range vectorKeys {
 		g.Op(g.Mov, mem(g.off, 8*(kernel.Upcoming+i)), g.tmp)
 		for at := 0; at < chunkDims*width(g.elem); at += cacheLine {
 			g.Prefetch(g.Func, g.AddressOf(g.Func, g.key, g.tmp, at))
 		}
 	}
-	if group == 0 {
+	if vector == 0 {
 		g.Label(done)
 	}
 }
 
-// blockScales leaves the scales of the blocks of a group in local memory.
-func (g *groupScorer) blockScales(group int) {
-	for i := range groupKeys {
+// blockScales leaves the scales of the blocks of a vector of keys in local memory.
+func (g *vectorScorer) blockScales(vector int) {
+	for i := range vectorKeys {
 		g.Op(g.Mov, mem(g.off, 8*i), g.tmp)
 		g.LoadHalfInt(g.Func, g.AddressOf(g.Func, g.key, g.tmp, 0), g.tmp)
 		g.StoreHalfInt(g.Func, g.tmp, mem(g.local, g.localHalves()+2*i))
 	}
 	g.LoadElem(g.Func, kernel.Float16, mem(g.local, g.localHalves()), g.Vectors[0])
-	g.Op(g.Store, g.Vectors[0], mem(g.local, g.localFactor(group)))
+	g.Op(g.Store, g.Vectors[0], mem(g.local, g.localFactor(vector)))
 }
 
 // square writes a square of 8 keys by 8 dims at row to t, a dim of all keys after the other.
-func (g *groupScorer) square() {
+func (g *vectorScorer) square() {
 	m := g.vectors(g.elem.String() + " square:")
 	key := func(i, at int) string { // loads tmp
 		g.Op(g.Mov, mem(g.off, 8*i), g.tmp)
@@ -227,7 +227,7 @@ func (g *groupScorer) square() {
 	// Keys 0 to 3 are in the low halves of four registers, 4 to 7 in the high ones; the next 16
 	// bytes of each in four more.
 	halves := func(v []Vec) {
-		for i := range groupKeys {
+		for i := range vectorKeys {
 			g.Op(g.Mov, mem(g.off, 8*i), g.tmp)
 			for at := 0; at < len(v)/4; at++ {
 				x, addr := v[4*at+i%4], g.AddressOf(g.Func, g.row, g.tmp, 16*at)
@@ -290,12 +290,12 @@ var (
 )
 
 // multiply adds the products of the chunk, and moves q on.
-func (g *groupScorer) multiply() {
+func (g *vectorScorer) multiply() {
 	g.Op(g.Mov, g.q, g.row)
 	g.load("Rows", g.rowsLeft)
 	g.Op(g.Mov, g.local, g.tmp) // at the accumulators of the rows
 	quad := g.name("Rows")
-	name := func(rows, groups int) string { return g.name("%dRows%d", rows, groups) }
+	name := func(rows, vectors int) string { return g.name("%dRows%d", rows, vectors) }
 	g.Label(quad)
 	g.Op(g.Mov, g.local, g.t)
 	g.Op(g.Add, g.localT(0), g.t)
@@ -304,16 +304,16 @@ func (g *groupScorer) multiply() {
 	g.Op(g.Mov, g.dims, g.n)
 	g.Label(g.name("Dims"))
 	g.unlessTwo(g.name("One"))
-	for groups := 2; groups > 0; groups-- {
-		if groups == 1 {
+	for vectors := 2; vectors > 0; vectors-- {
+		if vectors == 1 {
 			g.Label(g.name("One"))
 		}
 		for rows := 1; rows < 4; rows++ {
-			g.Branch(g.Func, g.rowsLeft, "EQ", imm(rows), name(rows, groups))
+			g.Branch(g.Func, g.rowsLeft, "EQ", imm(rows), name(rows, vectors))
 		}
 		for rows := 4; rows > 0; rows-- {
-			g.Label(name(rows, groups))
-			g.products(rows, groups, name(rows, groups)+"Dim")
+			g.Label(name(rows, vectors))
+			g.products(rows, vectors, name(rows, vectors)+"Dim")
 			if rows == 4 {
 				g.Op(g.Sub, 4, g.rowsLeft)
 				g.Branch(g.Func, g.rowsLeft, "EQ", "$0", g.name("Multiplied"))
@@ -325,7 +325,7 @@ func (g *groupScorer) multiply() {
 				g.Op(g.Shl, 2, g.n)
 				g.Op(g.Add, g.n, g.row)
 				g.Jump(quad)
-			} else if rows > 1 || groups > 1 {
+			} else if rows > 1 || vectors > 1 {
 				g.Jump(g.name("Multiplied"))
 			}
 		}
@@ -336,17 +336,17 @@ func (g *groupScorer) multiply() {
 	g.Op(g.Add, g.tmp, g.q)
 }
 
-// products adds the products of up to four rows and one or two groups.
-func (g *groupScorer) products(rows, groups int, loop string) {
+// products adds the products of up to four rows and one or two vectors of keys.
+func (g *vectorScorer) products(rows, vectors int, loop string) {
 	notes := g.notes
 	m := g.vectors("products:")
-	acc := make([][]Vec, groups)
+	acc := make([][]Vec, vectors)
 	for i := range acc {
 		acc[i] = m.take(rows, "accumulators")
 	}
-	v, x := m.take(groups, "keys"), m.take(2, "queries")
-	factor := m.take(groups, "scales")
-	if rows < 4 || groups < 2 || g.elem != kernel.Float32 {
+	v, x := m.take(vectors, "keys"), m.take(2, "queries")
+	factor := m.take(vectors, "scales")
+	if rows < 4 || vectors < 2 || g.elem != kernel.Float32 {
 		g.notes = notes
 	}
 	scaled := g.elem == kernel.Int8 || g.elem == kernel.Q8_0
@@ -360,7 +360,7 @@ func (g *groupScorer) products(rows, groups int, loop string) {
 	}
 	g.Loop(loop)
 	for i, v := range v {
-		g.LoadElem(g.Func, g.elem, mem(g.t, i*groupBytes), v)
+		g.LoadElem(g.Func, g.elem, mem(g.t, i*chunkBytes), v)
 		if scaled {
 			g.Op(g.MulV, factor[i], v, v)
 		}
@@ -372,7 +372,7 @@ func (g *groupScorer) products(rows, groups int, loop string) {
 			g.FMA(g.Func, x, v, acc[i][r])
 		}
 	}
-	g.Op(g.Add, width(g.elem)*groupKeys, g.t)
+	g.Op(g.Add, width(g.elem)*vectorKeys, g.t)
 	g.Op(g.Add, g.qStride, g.row)
 	g.Countdown(g.n, loop)
 	for i, list := range acc {
@@ -382,36 +382,36 @@ func (g *groupScorer) products(rows, groups int, loop string) {
 	}
 }
 
-// close writes the scores of the groups.
-func (g *groupScorer) close() {
+// close writes the scores of the vectors of keys.
+func (g *vectorScorer) close() {
 	w := scoreWriter{Func: g.Func, acc: g.t, rows: g.n, key: g.key, s: g.q, stride: g.tmp, keys: g.keys}
 	stride := w.stride
 	g.loadBytes("Stride", stride)
-	for group := range 2 {
-		if group == 1 {
+	for vector := range 2 {
+		if vector == 1 {
 			g.unlessTwo("closed")
 		}
 		g.Op(g.Mov, mem(g.local, g.localS()), w.s)
-		for range group * groupKeys {
+		for range vector * vectorKeys {
 			g.Op(g.Add, stride, w.s)
 		}
 		g.Op(g.Mov, g.local, w.acc)
 		g.load("Rows", w.rows)
-		name := func(label string) string { return fmt.Sprintf("%sOf%d", label, group) }
-		w.write(func(row int) int { return g.localAcc(group, row) }, name("group"), name)
+		name := func(label string) string { return fmt.Sprintf("%sOf%d", label, vector) }
+		w.write(func(row int) int { return g.localAcc(vector, row) }, name("vector"), name)
 	}
 	g.Label("closed")
-	groups := g.rowsLeft
-	g.Op(g.Mov, groupKeys, groups)
-	g.unlessTwo("groups")
-	g.Op(g.Mov, 2*groupKeys, groups)
-	g.Label("groups")
-	g.Op(g.Sub, groups, g.keys)
-	g.Op(g.MulInt, groups, stride)
+	vectors := g.rowsLeft
+	g.Op(g.Mov, vectorKeys, vectors)
+	g.unlessTwo("vectors")
+	g.Op(g.Mov, 2*vectorKeys, vectors)
+	g.Label("vectors")
+	g.Op(g.Sub, vectors, g.keys)
+	g.Op(g.MulInt, vectors, stride)
 	g.Op(g.Add, stride, mem(g.local, g.localS()))
-	g.Op(g.Shl, 2, groups)
-	g.Op(g.Add, groups, mem(g.local, g.localScale()))
-	g.Op(g.Shl, 1, groups)
-	g.Op(g.Add, groups, g.off)
+	g.Op(g.Shl, 2, vectors)
+	g.Op(g.Add, vectors, mem(g.local, g.localScale()))
+	g.Op(g.Shl, 1, vectors)
+	g.Op(g.Add, vectors, g.off)
 	g.Branch(g.Func, g.keys, "GT", "$0", "keys")
 }
