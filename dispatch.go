@@ -77,6 +77,8 @@ func features(cpu *cpuid.CPUInfo) kernel.Features {
 		{cpuid.AVX512BW, kernel.AVX512BW},
 		{cpuid.AVX512VL, kernel.AVX512VL},
 		{cpuid.ASIMD, kernel.ASIMD},
+		{cpuid.AVX512VNNI, kernel.AVX512VNNI},
+		{cpuid.AVXVNNI, kernel.AVXVNNI},
 	} {
 		if cpu.Supports(x.id) {
 			f |= x.bit

@@ -91,7 +91,7 @@
 // # Kernel sets
 //
 // The inner loops come in several sets, listed by [Kernels]: avx512, avx2 and sse2 on
-// amd64, neon on arm64, and generic (Go) everywhere. The best that the machine can run is used.
+// amd64, and avx512vnni and avxvnni with the instructions for products of integers, neon on arm64, and generic (Go) everywhere. The best that the machine can run is used.
 // The environment variable QKV_KERNEL or [Config].Kernel forces one; the build tag
 // purego leaves only generic.
 package qkv

@@ -114,6 +114,8 @@ func copyOf(a any) any {
 		return a
 	case WeightType:
 		return a
+	case Precision:
+		return a
 	}
 	switch v := reflect.ValueOf(a); {
 	case a == nil:

@@ -12,21 +12,25 @@ import (
 )
 
 // archSets returns the kernel sets in machine code, best first.
-func archSets() []*kernel.Set { return []*kernel.Set{avx512Set, avx2Set, sse2Set} }
+func archSets() []*kernel.Set {
+	return []*kernel.Set{avx512vnniSet, avx512Set, avxvnniSet, avx2Set, sse2Set}
+}
 
-// avx512Set works on up to 64 lanes in 4 vectors. A micro-tile of all has 24 accumulators.
-var avx512Set = kernel.Set{
-	Name:       "avx512",
-	Needs:      kernel.AVX512F | kernel.AVX512DQ | kernel.AVX512BW | kernel.AVX512VL,
-	Vec:        16,
-	Lanes:      64,
-	Rows:       6,
-	DecodeRows: 16,
-	Turn:       256,
-	TurnFar:    48,
-	FewRows:    6,
-	Fuses:      true,
-	PeakFLOPs:  768,
+// avx512vnniSet works on up to 64 lanes in 4 vectors. A micro-tile of all has 24 accumulators.
+var avx512vnniSet = kernel.Set{
+	Name:        "avx512vnni",
+	Base:        "avx512",
+	Needs:       kernel.AVX512F | kernel.AVX512DQ | kernel.AVX512BW | kernel.AVX512VL | kernel.AVX512VNNI,
+	Vec:         16,
+	Lanes:       64,
+	Rows:        6,
+	DecodeRows:  16,
+	Turn:        256,
+	TurnFar:     48,
+	FewRows:     6,
+	Fuses:       true,
+	PeakFLOPs:   768,
+	PeakInt8Ops: 3072,
 }.With(kernel.Funcs{
 	Pack:             packWith(packAVX512),
 	Scores:           scoresAVX512,
@@ -54,22 +58,70 @@ var avx512Set = kernel.Set{
 	Normalize:        normalizeAVX512,
 	Above:            aboveAVX512,
 	Peak:             peakAVX512,
+	PeakInt8:         peakInt8AVX512VNNI,
 	Read:             readAVX512,
 })
 
-// avx2Set works on up to 16 lanes in 2 vectors. A micro-tile of all has 12 accumulators.
-var avx2Set = kernel.Set{
-	Name:       "avx2",
-	Needs:      kernel.AVX2 | kernel.FMA3 | kernel.F16C,
-	Vec:        8,
-	Lanes:      16,
-	Rows:       6,
-	DecodeRows: 12,
-	Turn:       32,
-	TurnFar:    16,
-	FewRows:    6,
-	Fuses:      true,
-	PeakFLOPs:  384,
+// avx512Set works on up to 64 lanes in 4 vectors. A micro-tile of all has 24 accumulators.
+var avx512Set = kernel.Set{
+	Name:        "avx512",
+	Needs:       kernel.AVX512F | kernel.AVX512DQ | kernel.AVX512BW | kernel.AVX512VL,
+	Vec:         16,
+	Lanes:       64,
+	Rows:        6,
+	DecodeRows:  16,
+	Turn:        256,
+	TurnFar:     48,
+	FewRows:     6,
+	Fuses:       true,
+	PeakFLOPs:   768,
+	PeakInt8Ops: 1536,
+}.With(kernel.Funcs{
+	Pack:             packWith(packAVX512),
+	Scores:           scoresAVX512,
+	Softcap:          softcapAVX512,
+	ALiBi:            alibiAVX512,
+	Bias:             biasAVX512,
+	Softmax:          softmaxAVX512,
+	Accumulate:       accumulateAVX512,
+	Unpack:           unpackWith(unpackAVX512),
+	Merge:            mergeAVX512,
+	Convert:          convertWith(convertAVX512),
+	Store:            storeAVX512,
+	DecodeScores:     decodeScoresAVX512,
+	DecodeAccumulate: decodeAccumulateAVX512,
+	Multiply:         multiplyAVX512,
+	MultiplyFew:      multiplyFewWith(multiplyFewAVX512),
+	Combine:          combineAVX512,
+	Dots:             dotsAVX512,
+	Dequantize:       dequantizeWith(dequantizeAVX512),
+	DotWeights:       dotWeightsWith(dotWeightsAVX512),
+	Float16:          float16AVX512,
+	Rotary:           rotaryAVX512,
+	Activate:         activateAVX512,
+	Sums:             sumsAVX512,
+	Normalize:        normalizeAVX512,
+	Above:            aboveAVX512,
+	Peak:             peakAVX512,
+	PeakInt8:         peakInt8AVX512,
+	Read:             readAVX512,
+})
+
+// avxvnniSet works on up to 16 lanes in 2 vectors. A micro-tile of all has 12 accumulators.
+var avxvnniSet = kernel.Set{
+	Name:        "avxvnni",
+	Base:        "avx2",
+	Needs:       kernel.AVX2 | kernel.FMA3 | kernel.F16C | kernel.AVXVNNI,
+	Vec:         8,
+	Lanes:       16,
+	Rows:        6,
+	DecodeRows:  12,
+	Turn:        32,
+	TurnFar:     16,
+	FewRows:     6,
+	Fuses:       true,
+	PeakFLOPs:   384,
+	PeakInt8Ops: 1536,
 }.With(kernel.Funcs{
 	Pack:             packWith(packAVX2),
 	Scores:           scoresAVX2,
@@ -97,8 +149,57 @@ var avx2Set = kernel.Set{
 	Normalize:        normalizeAVX2,
 	Above:            aboveAVX2,
 	Peak:             peakAVX2,
+	PeakInt8:         peakInt8AVXVNNI,
 	Read:             readAVX2,
 })
+
+// avx2Set works on up to 16 lanes in 2 vectors. A micro-tile of all has 12 accumulators.
+var avx2Set = kernel.Set{
+	Name:        "avx2",
+	Needs:       kernel.AVX2 | kernel.FMA3 | kernel.F16C,
+	Vec:         8,
+	Lanes:       16,
+	Rows:        6,
+	DecodeRows:  12,
+	Turn:        32,
+	TurnFar:     16,
+	FewRows:     6,
+	Fuses:       true,
+	PeakFLOPs:   384,
+	PeakInt8Ops: 768,
+}.With(kernel.Funcs{
+	Pack:             packWith(packAVX2),
+	Scores:           scoresAVX2,
+	Softcap:          softcapAVX2,
+	ALiBi:            alibiAVX2,
+	Bias:             biasAVX2,
+	Softmax:          softmaxAVX2,
+	Accumulate:       accumulateAVX2,
+	Unpack:           unpackWith(unpackAVX2),
+	Merge:            mergeAVX2,
+	Convert:          convertWith(convertAVX2),
+	Store:            storeAVX2,
+	DecodeScores:     decodeScoresAVX2,
+	DecodeAccumulate: decodeAccumulateAVX2,
+	Multiply:         multiplyAVX2,
+	MultiplyFew:      multiplyFewWith(multiplyFewAVX2),
+	Combine:          combineAVX2,
+	Dots:             dotsAVX2,
+	Dequantize:       dequantizeWith(dequantizeAVX2),
+	DotWeights:       dotWeightsWith(dotWeightsAVX2),
+	Float16:          float16AVX2,
+	Rotary:           rotaryAVX2,
+	Activate:         activateAVX2,
+	Sums:             sumsAVX2,
+	Normalize:        normalizeAVX2,
+	Above:            aboveAVX2,
+	Peak:             peakAVX2,
+	PeakInt8:         peakInt8AVX2,
+	Read:             readAVX2,
+})
+
+// peakInt8AVX512VNNI runs n rounds of 24 sums of products of integers, of vectors.
+func peakInt8AVX512VNNI(n int)
 
 // packAVX512 is packGeneric where DimStride is 1.
 //
@@ -228,10 +329,16 @@ func aboveAVX512(a *kernel.AboveArgs)
 // peakAVX512 runs n rounds of 24 multiply-adds of vectors.
 func peakAVX512(n int)
 
+// peakInt8AVX512 runs n rounds of 24 sums of products of integers, of vectors.
+func peakInt8AVX512(n int)
+
 // readAVX512 returns the sum of n values, n a multiple of 256.
 //
 //go:noescape
 func readAVX512(p *float32, n int) float32
+
+// peakInt8AVXVNNI runs n rounds of 24 sums of products of integers, of vectors.
+func peakInt8AVXVNNI(n int)
 
 // packAVX2 is packGeneric where DimStride is 1.
 //
@@ -360,6 +467,9 @@ func aboveAVX2(a *kernel.AboveArgs)
 
 // peakAVX2 runs n rounds of 24 multiply-adds of vectors.
 func peakAVX2(n int)
+
+// peakInt8AVX2 runs n rounds of 24 sums of products of integers, of vectors.
+func peakInt8AVX2(n int)
 
 // readAVX2 returns the sum of n values, n a multiple of 256.
 //

@@ -5,6 +5,69 @@
 #include "funcdata.h"
 #include "textflag.h"
 
+// func peakInt8AVX512VNNI(n int)
+//
+//	for range n {
+//		acc[i] += w * x, of integers, for each i, again and again
+//	}
+//
+// Needs: avx512f avx512dq avx512bw avx512vl avx512vnni.
+// Registers:
+//
+//	DI rounds left
+//	all: Z0..Z11 acc; Z12 w; Z13 x; Z14 scratch
+TEXT ·peakInt8AVX512VNNI(SB), NOSPLIT, $0-8
+	MOVQ n+0(FP), DI
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	VXORPS Z12, Z12, Z12
+	VXORPS Z13, Z13, Z13
+	CMPQ DI, $0
+	JLE done
+	PCALIGN $32
+
+loop:
+	VPDPBUSD Z13, Z12, Z0
+	VPDPBUSD Z13, Z12, Z1
+	VPDPBUSD Z13, Z12, Z2
+	VPDPBUSD Z13, Z12, Z3
+	VPDPBUSD Z13, Z12, Z4
+	VPDPBUSD Z13, Z12, Z5
+	VPDPBUSD Z13, Z12, Z6
+	VPDPBUSD Z13, Z12, Z7
+	VPDPBUSD Z13, Z12, Z8
+	VPDPBUSD Z13, Z12, Z9
+	VPDPBUSD Z13, Z12, Z10
+	VPDPBUSD Z13, Z12, Z11
+	VPDPBUSD Z13, Z12, Z0
+	VPDPBUSD Z13, Z12, Z1
+	VPDPBUSD Z13, Z12, Z2
+	VPDPBUSD Z13, Z12, Z3
+	VPDPBUSD Z13, Z12, Z4
+	VPDPBUSD Z13, Z12, Z5
+	VPDPBUSD Z13, Z12, Z6
+	VPDPBUSD Z13, Z12, Z7
+	VPDPBUSD Z13, Z12, Z8
+	VPDPBUSD Z13, Z12, Z9
+	VPDPBUSD Z13, Z12, Z10
+	VPDPBUSD Z13, Z12, Z11
+	DECQ DI
+	JNE loop
+
+done:
+	VZEROUPPER
+	RET
+
 // func packAVX512(a *kernel.PackArgs)
 //
 //	for d := range Dim, l := range Lanes {
@@ -74740,6 +74803,93 @@ done:
 	VZEROUPPER
 	RET
 
+// func peakInt8AVX512(n int)
+//
+//	for range n {
+//		acc[i] += w * x, of integers, for each i, again and again
+//	}
+//
+// Needs: avx512f avx512dq avx512bw avx512vl.
+// Registers:
+//
+//	DI rounds left
+//	all: Z0..Z11 acc; Z12 w; Z13 x; Z14 scratch
+TEXT ·peakInt8AVX512(SB), NOSPLIT, $0-8
+	MOVQ n+0(FP), DI
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	VXORPS Z12, Z12, Z12
+	VXORPS Z13, Z13, Z13
+	CMPQ DI, $0
+	JLE done
+	PCALIGN $32
+
+loop:
+	VPMADDWD Z12, Z13, Z14
+	VPADDD Z14, Z0, Z0
+	VPMADDWD Z12, Z13, Z14
+	VPADDD Z14, Z1, Z1
+	VPMADDWD Z12, Z13, Z14
+	VPADDD Z14, Z2, Z2
+	VPMADDWD Z12, Z13, Z14
+	VPADDD Z14, Z3, Z3
+	VPMADDWD Z12, Z13, Z14
+	VPADDD Z14, Z4, Z4
+	VPMADDWD Z12, Z13, Z14
+	VPADDD Z14, Z5, Z5
+	VPMADDWD Z12, Z13, Z14
+	VPADDD Z14, Z6, Z6
+	VPMADDWD Z12, Z13, Z14
+	VPADDD Z14, Z7, Z7
+	VPMADDWD Z12, Z13, Z14
+	VPADDD Z14, Z8, Z8
+	VPMADDWD Z12, Z13, Z14
+	VPADDD Z14, Z9, Z9
+	VPMADDWD Z12, Z13, Z14
+	VPADDD Z14, Z10, Z10
+	VPMADDWD Z12, Z13, Z14
+	VPADDD Z14, Z11, Z11
+	VPMADDWD Z12, Z13, Z14
+	VPADDD Z14, Z0, Z0
+	VPMADDWD Z12, Z13, Z14
+	VPADDD Z14, Z1, Z1
+	VPMADDWD Z12, Z13, Z14
+	VPADDD Z14, Z2, Z2
+	VPMADDWD Z12, Z13, Z14
+	VPADDD Z14, Z3, Z3
+	VPMADDWD Z12, Z13, Z14
+	VPADDD Z14, Z4, Z4
+	VPMADDWD Z12, Z13, Z14
+	VPADDD Z14, Z5, Z5
+	VPMADDWD Z12, Z13, Z14
+	VPADDD Z14, Z6, Z6
+	VPMADDWD Z12, Z13, Z14
+	VPADDD Z14, Z7, Z7
+	VPMADDWD Z12, Z13, Z14
+	VPADDD Z14, Z8, Z8
+	VPMADDWD Z12, Z13, Z14
+	VPADDD Z14, Z9, Z9
+	VPMADDWD Z12, Z13, Z14
+	VPADDD Z14, Z10, Z10
+	VPMADDWD Z12, Z13, Z14
+	VPADDD Z14, Z11, Z11
+	DECQ DI
+	JNE loop
+
+done:
+	VZEROUPPER
+	RET
+
 // func readAVX512(p *float32, n int) float32
 //
 //	for i := range n {
@@ -74807,6 +74957,69 @@ done:
 	VPERMILPS $177, X0, X1
 	VADDPS X1, X0, X0
 	VMOVSS X0, ret+16(FP)
+	VZEROUPPER
+	RET
+
+// func peakInt8AVXVNNI(n int)
+//
+//	for range n {
+//		acc[i] += w * x, of integers, for each i, again and again
+//	}
+//
+// Needs: avx2 fma3 f16c avxvnni.
+// Registers:
+//
+//	DI rounds left
+//	all: Y0..Y11 acc; Y12 w; Y13 x; Y14 scratch
+TEXT ·peakInt8AVXVNNI(SB), NOSPLIT, $0-8
+	MOVQ n+0(FP), DI
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+	VXORPS Y10, Y10, Y10
+	VXORPS Y11, Y11, Y11
+	VXORPS Y12, Y12, Y12
+	VXORPS Y13, Y13, Y13
+	CMPQ DI, $0
+	JLE done
+	PCALIGN $32
+
+loop:
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x1d; BYTE $0x50; BYTE $0xc5 // vpdpbusd ymm0, ymm12, ymm13
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x1d; BYTE $0x50; BYTE $0xcd // vpdpbusd ymm1, ymm12, ymm13
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x1d; BYTE $0x50; BYTE $0xd5 // vpdpbusd ymm2, ymm12, ymm13
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x1d; BYTE $0x50; BYTE $0xdd // vpdpbusd ymm3, ymm12, ymm13
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x1d; BYTE $0x50; BYTE $0xe5 // vpdpbusd ymm4, ymm12, ymm13
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x1d; BYTE $0x50; BYTE $0xed // vpdpbusd ymm5, ymm12, ymm13
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x1d; BYTE $0x50; BYTE $0xf5 // vpdpbusd ymm6, ymm12, ymm13
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x1d; BYTE $0x50; BYTE $0xfd // vpdpbusd ymm7, ymm12, ymm13
+	BYTE $0xc4; BYTE $0x42; BYTE $0x1d; BYTE $0x50; BYTE $0xc5 // vpdpbusd ymm8, ymm12, ymm13
+	BYTE $0xc4; BYTE $0x42; BYTE $0x1d; BYTE $0x50; BYTE $0xcd // vpdpbusd ymm9, ymm12, ymm13
+	BYTE $0xc4; BYTE $0x42; BYTE $0x1d; BYTE $0x50; BYTE $0xd5 // vpdpbusd ymm10, ymm12, ymm13
+	BYTE $0xc4; BYTE $0x42; BYTE $0x1d; BYTE $0x50; BYTE $0xdd // vpdpbusd ymm11, ymm12, ymm13
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x1d; BYTE $0x50; BYTE $0xc5 // vpdpbusd ymm0, ymm12, ymm13
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x1d; BYTE $0x50; BYTE $0xcd // vpdpbusd ymm1, ymm12, ymm13
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x1d; BYTE $0x50; BYTE $0xd5 // vpdpbusd ymm2, ymm12, ymm13
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x1d; BYTE $0x50; BYTE $0xdd // vpdpbusd ymm3, ymm12, ymm13
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x1d; BYTE $0x50; BYTE $0xe5 // vpdpbusd ymm4, ymm12, ymm13
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x1d; BYTE $0x50; BYTE $0xed // vpdpbusd ymm5, ymm12, ymm13
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x1d; BYTE $0x50; BYTE $0xf5 // vpdpbusd ymm6, ymm12, ymm13
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x1d; BYTE $0x50; BYTE $0xfd // vpdpbusd ymm7, ymm12, ymm13
+	BYTE $0xc4; BYTE $0x42; BYTE $0x1d; BYTE $0x50; BYTE $0xc5 // vpdpbusd ymm8, ymm12, ymm13
+	BYTE $0xc4; BYTE $0x42; BYTE $0x1d; BYTE $0x50; BYTE $0xcd // vpdpbusd ymm9, ymm12, ymm13
+	BYTE $0xc4; BYTE $0x42; BYTE $0x1d; BYTE $0x50; BYTE $0xd5 // vpdpbusd ymm10, ymm12, ymm13
+	BYTE $0xc4; BYTE $0x42; BYTE $0x1d; BYTE $0x50; BYTE $0xdd // vpdpbusd ymm11, ymm12, ymm13
+	DECQ DI
+	JNE loop
+
+done:
 	VZEROUPPER
 	RET
 
@@ -122191,6 +122404,93 @@ loop:
 	VFMADD231PS Y13, Y12, Y9
 	VFMADD231PS Y13, Y12, Y10
 	VFMADD231PS Y13, Y12, Y11
+	DECQ DI
+	JNE loop
+
+done:
+	VZEROUPPER
+	RET
+
+// func peakInt8AVX2(n int)
+//
+//	for range n {
+//		acc[i] += w * x, of integers, for each i, again and again
+//	}
+//
+// Needs: avx2 fma3 f16c.
+// Registers:
+//
+//	DI rounds left
+//	all: Y0..Y11 acc; Y12 w; Y13 x; Y14 scratch
+TEXT ·peakInt8AVX2(SB), NOSPLIT, $0-8
+	MOVQ n+0(FP), DI
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+	VXORPS Y10, Y10, Y10
+	VXORPS Y11, Y11, Y11
+	VXORPS Y12, Y12, Y12
+	VXORPS Y13, Y13, Y13
+	CMPQ DI, $0
+	JLE done
+	PCALIGN $32
+
+loop:
+	VPMADDWD Y12, Y13, Y14
+	VPADDD Y14, Y0, Y0
+	VPMADDWD Y12, Y13, Y14
+	VPADDD Y14, Y1, Y1
+	VPMADDWD Y12, Y13, Y14
+	VPADDD Y14, Y2, Y2
+	VPMADDWD Y12, Y13, Y14
+	VPADDD Y14, Y3, Y3
+	VPMADDWD Y12, Y13, Y14
+	VPADDD Y14, Y4, Y4
+	VPMADDWD Y12, Y13, Y14
+	VPADDD Y14, Y5, Y5
+	VPMADDWD Y12, Y13, Y14
+	VPADDD Y14, Y6, Y6
+	VPMADDWD Y12, Y13, Y14
+	VPADDD Y14, Y7, Y7
+	VPMADDWD Y12, Y13, Y14
+	VPADDD Y14, Y8, Y8
+	VPMADDWD Y12, Y13, Y14
+	VPADDD Y14, Y9, Y9
+	VPMADDWD Y12, Y13, Y14
+	VPADDD Y14, Y10, Y10
+	VPMADDWD Y12, Y13, Y14
+	VPADDD Y14, Y11, Y11
+	VPMADDWD Y12, Y13, Y14
+	VPADDD Y14, Y0, Y0
+	VPMADDWD Y12, Y13, Y14
+	VPADDD Y14, Y1, Y1
+	VPMADDWD Y12, Y13, Y14
+	VPADDD Y14, Y2, Y2
+	VPMADDWD Y12, Y13, Y14
+	VPADDD Y14, Y3, Y3
+	VPMADDWD Y12, Y13, Y14
+	VPADDD Y14, Y4, Y4
+	VPMADDWD Y12, Y13, Y14
+	VPADDD Y14, Y5, Y5
+	VPMADDWD Y12, Y13, Y14
+	VPADDD Y14, Y6, Y6
+	VPMADDWD Y12, Y13, Y14
+	VPADDD Y14, Y7, Y7
+	VPMADDWD Y12, Y13, Y14
+	VPADDD Y14, Y8, Y8
+	VPMADDWD Y12, Y13, Y14
+	VPADDD Y14, Y9, Y9
+	VPMADDWD Y12, Y13, Y14
+	VPADDD Y14, Y10, Y10
+	VPMADDWD Y12, Y13, Y14
+	VPADDD Y14, Y11, Y11
 	DECQ DI
 	JNE loop
 

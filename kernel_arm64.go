@@ -13,17 +13,18 @@ func archSets() []*kernel.Set { return []*kernel.Set{neonSet} }
 
 // neonSet works on up to 12 lanes in 3 vectors. A micro-tile of all has 24 accumulators.
 var neonSet = kernel.Set{
-	Name:       "neon",
-	Needs:      kernel.ASIMD,
-	Vec:        4,
-	Lanes:      12,
-	Rows:       8,
-	DecodeRows: 12,
-	Turn:       0,
-	TurnFar:    24,
-	FewRows:    6,
-	Fuses:      true,
-	PeakFLOPs:  192,
+	Name:        "neon",
+	Needs:       kernel.ASIMD,
+	Vec:         4,
+	Lanes:       12,
+	Rows:        8,
+	DecodeRows:  12,
+	Turn:        0,
+	TurnFar:     24,
+	FewRows:     6,
+	Fuses:       true,
+	PeakFLOPs:   192,
+	PeakInt8Ops: 64,
 }.With(kernel.Funcs{
 	Pack:             packWith(packNEON),
 	Scores:           scoresNEON,
@@ -51,6 +52,7 @@ var neonSet = kernel.Set{
 	Normalize:        normalizeNEON,
 	Above:            aboveNEON,
 	Peak:             peakNEON,
+	PeakInt8:         peakInt8Generic,
 	Read:             readNEON,
 })
 

@@ -12,13 +12,14 @@ import (
 // genericSet is the contract in Go. It runs on every architecture, and is what
 // machine code is compared with.
 var genericSet = kernel.Set{
-	Name:       "generic",
-	Vec:        4,
-	Lanes:      16,
-	Rows:       1,
-	DecodeRows: kernel.MaxDecodeRows,
-	FewRows:    6,
-	PeakFLOPs:  2 * fp.ChainLanes,
+	Name:        "generic",
+	Vec:         4,
+	Lanes:       16,
+	Rows:        1,
+	DecodeRows:  kernel.MaxDecodeRows,
+	FewRows:     6,
+	PeakFLOPs:   2 * fp.ChainLanes,
+	PeakInt8Ops: 2 * int8PeakTerms,
 }.With(genericFuncs)
 
 var genericFuncs = kernel.Funcs{
@@ -48,6 +49,7 @@ var genericFuncs = kernel.Funcs{
 	Normalize:        normalizeGeneric,
 	Above:            aboveGeneric,
 	Peak:             peakGeneric,
+	PeakInt8:         peakInt8Generic,
 	Read:             readGeneric,
 }
 

@@ -31,6 +31,10 @@ type Product struct {
 	// the weights are float32. For other types see [WeightMatrix].
 	Packed *PackedMatrix
 
+	// Precision is the numerical class: what X and the weights are rounded to before they are multiplied. Those
+	// of one call have the same.
+	Precision Precision
+
 	Bias []float32 // [n], or nil
 	Y    Matrix    // [m, n], written; it shares no element with what is read
 
@@ -159,6 +163,12 @@ func (p *Product) checkBeside(others []*Product) error {
 func (p *Product) problem(e *Engine, q *tile.Product) error {
 	if p == nil {
 		return argError("product", 0, 1, "product is nil")
+	}
+	if err := p.Precision.check("precision"); err != nil {
+		return err
+	}
+	if p.Precision != PrecisionFloat32 {
+		return argError("precision", int(p.Precision), int(PrecisionFloat32), "precision is %v, and there are no products of that class yet", p.Precision)
 	}
 	for _, x := range [...]struct {
 		name string

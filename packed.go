@@ -11,8 +11,9 @@ import (
 
 // A PackedMatrix is a float32 copy of a matrix of weights in the order in which a kernel set
 // reads them: panels of columns as wide as a micro-tile, row after row. It is the right
-// operand of [Engine.MatMul], or the weights of a [Linear], on any Engine of the same kernel set.
-// It does not change.
+// operand of [Engine.MatMul], or the weights of a [Linear], on any Engine of a kernel set whose
+// panels have as many lanes, in vectors of as many: avx512 and the sets derived from it, for example. It
+// does not change.
 //
 // Columns of a matrix that makes heads, as that of queries does, are packed head by head: no panel
 // has columns of two. A [Projection] needs them so. For example, a matrix of 4,096 columns is packed
@@ -115,13 +116,14 @@ func (p *PackedMatrix) part(w tile.Matrix) tile.Part {
 	return tile.Part{Heads: p.heads, Width: p.cols / p.heads, W: w, Panels: unsafe.Pointer(unsafe.SliceData(p.mem))}
 }
 
-// checkSet reports weights that are packed for another kernel set than that of e.
+// checkSet reports weights that are packed for a kernel set with other panels than that of e.
 func (p *PackedMatrix) checkSet(e *Engine, name string) error {
-	switch p.set {
-	case e.set:
-		return nil
-	case nil:
+	switch s := p.set; {
+	case s == nil:
 		return argError(name, 0, 1, "%s is the zero PackedMatrix: Engine.Pack makes one", name)
+	case s.Vec == e.set.Vec && s.Lanes == e.set.Lanes:
+		return nil
 	}
-	return argError(name, 0, 0, "%s is packed for kernel set %s, this engine runs %s", name, p.set.Name, e.set.Name)
+	return argError(name, p.set.Lanes, e.set.Lanes, "%s is packed for kernel set %s, in panels of %d lanes of vectors of %d, this engine runs %s with %d and %d",
+		name, p.set.Name, p.set.Lanes, p.set.Vec, e.set.Name, e.set.Lanes, e.set.Vec)
 }

@@ -1,13 +1,14 @@
 package qkv
 
 import (
+	"bytes"
 	"encoding/binary"
 	"hash/crc32"
 	"io"
 	"math"
-	"strings"
 	"unsafe"
 
+	"github.com/qkv-go/qkv/kernel"
 	"github.com/qkv-go/qkv/tile"
 )
 
@@ -17,7 +18,8 @@ import (
 //	 0  8 bytes  "qkvpack" and a 0
 //	 8  uint32   version
 //	12  uint32   the mark, in the order of the machine
-//	16  16 bytes name of the kernel set, padded with 0
+//	16  uint32   the class of products that it is packed for, a [kernel.Precision]
+//	20  12 bytes 0
 //	32  uint32   lanes of a vector
 //	36  uint32   lanes of a panel
 //	40  uint64   rows
@@ -29,7 +31,7 @@ import (
 // after the other begin where they have to.
 const (
 	packedMagic   = "qkvpack\x00"
-	packedVersion = 1
+	packedVersion = 2
 	packedHeader  = 64
 	packedAlign   = 64 // bytes
 )
@@ -40,7 +42,7 @@ func (p *PackedMatrix) header() (h [packedHeader]byte) {
 	copy(h[:], packedMagic)
 	order.PutUint32(h[8:], packedVersion)
 	binary.NativeEndian.PutUint32(h[12:], fileMark)
-	copy(h[16:32], p.set.Name)
+	order.PutUint32(h[16:], uint32(kernel.PrecisionFloat32))
 	order.PutUint32(h[32:], uint32(p.set.Vec))
 	order.PutUint32(h[36:], uint32(p.set.Lanes))
 	order.PutUint64(h[40:], uint64(p.rows))
@@ -50,8 +52,8 @@ func (p *PackedMatrix) header() (h [packedHeader]byte) {
 	return h
 }
 
-// WriteTo writes p to w, [Engine.PackedSize] bytes, which [Engine.MapPacked] uses on any Engine of the
-// same kernel set. Several matrices may be written into one file, one after the other: each begins
+// WriteTo writes p to w, [Engine.PackedSize] bytes, which [Engine.MapPacked] uses on any Engine of a
+// kernel set with such panels. Several matrices may be written into one file, one after the other: each begins
 // at a multiple of 64 bytes if the first does. WriteTo returns how many bytes it wrote. The error is
 // an [*ArgError], or that of w.
 func (p *PackedMatrix) WriteTo(w io.Writer) (int64, error) {
@@ -127,7 +129,7 @@ func (p *PackedMatrix) use(e *Engine, data []byte) error {
 }
 
 // MapPacked returns the packed matrix in data, which [PackedMatrix.WriteTo] or [Engine.PackInto] wrote
-// for the kernel set of e. It copies nothing. data, which may be a mapped file, begins at an address
+// for a kernel set with the panels of that of e. It copies nothing. data, which may be a mapped file, begins at an address
 // that is a multiple of 64, and must neither change nor be unmapped as long as the matrix is used.
 // MapPacked checks the header, not the weights: they may be any float32. The error is an [*ArgError], which
 // wraps [ErrMismatch] for another kernel set, or [ErrDamaged].
@@ -145,11 +147,14 @@ func (e *Engine) MapPacked(data []byte) (*PackedMatrix, error) {
 	if err := checkFileHeader(data, order.Uint32(data[60:]), crc32.ChecksumIEEE(data[:60])); err != nil {
 		return nil, err
 	}
-	if name := strings.TrimRight(string(data[16:32]), "\x00"); name != e.set.Name {
-		return nil, because(ErrMismatch, argError("data", 0, 0, "data is packed for kernel set %q, this engine runs %s", name, e.set.Name))
-	}
 	if vec, lanes := order.Uint32(data[32:]), order.Uint32(data[36:]); int64(vec) != int64(e.set.Vec) || int64(lanes) != int64(e.set.Lanes) {
-		return nil, because(ErrMismatch, argError("data", int(lanes&math.MaxInt32), e.set.Lanes, "data has panels of %d lanes in vectors of %d, kernel set %s has %d and %d", lanes, vec, e.set.Name, e.set.Lanes, e.set.Vec))
+		return nil, because(ErrMismatch, argError("data", int(lanes&math.MaxInt32), e.set.Lanes, "data is packed in panels of %d lanes of vectors of %d, this engine runs %s with %d and %d", lanes, vec, e.set.Name, e.set.Lanes, e.set.Vec))
+	}
+	if class := order.Uint32(data[16:]); class != uint32(kernel.PrecisionFloat32) {
+		return nil, because(ErrMismatch, argError("data", int(class&math.MaxInt32), int(PrecisionFloat32), "data is packed for class %d, this program reads class %v", class, PrecisionFloat32))
+	}
+	if !bytes.Equal(data[20:32], make([]byte, 12)) {
+		return nil, because(ErrDamaged, argError("data", 0, 0, "data has %q where a header has zeros", string(data[20:32])))
 	}
 	rows, cols, heads := order.Uint64(data[40:]), order.Uint64(data[48:]), uint64(order.Uint32(data[56:]))
 	most := uint64(len(data) / 4)

@@ -227,6 +227,20 @@ func sets() []string {
 	if forced != "" {
 		return []string{forced}
 	}
+	var names []string
+	for _, k := range qkv.Kernels() {
+		if k.Missing == 0 && k.Set.Base == "" { // the functions of a base are its own
+			names = append(names, k.Set.Name)
+		}
+	}
+	return names
+}
+
+// classSets returns what sets returns, and those that differ in the functions of some numerical classes.
+func classSets() []string {
+	if forced != "" {
+		return []string{forced}
+	}
 	return runnable()
 }
 

@@ -469,6 +469,16 @@ func (s *Set) Peak(n int) {
 	s.funcs.Peak(n)
 }
 
+// PeakInt8 calls [Funcs.PeakInt8].
+//
+//go:noinline
+func (s *Set) PeakInt8(n int) {
+	for ; n > maxRounds; n -= maxRounds {
+		s.PeakInt8(maxRounds)
+	}
+	s.funcs.PeakInt8(n)
+}
+
 // Read calls [Funcs.Read].
 //
 //go:noinline

@@ -197,6 +197,11 @@ var loops = []loop{
 			s.Peak(1)
 		}
 	}},
+	{"PeakInt8", func(s *Set, begun, stop *atomic.Bool) {
+		for ; !stop.Load(); begun.Store(true) {
+			s.PeakInt8(1)
+		}
+	}},
 	{"Clear", func(_ *Set, begun, stop *atomic.Bool) {
 		for x := make([]float32, 8); !stop.Load(); begun.Store(true) {
 			Clear(x)

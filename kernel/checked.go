@@ -12,10 +12,11 @@ func Checked(s *Set) *Set {
 		f.Softmax != nil && f.Accumulate != nil && f.Unpack != nil && f.Multiply != nil && f.Float16 != nil &&
 		f.MultiplyFew != nil && f.Combine != nil && f.Dots != nil && f.Dequantize != nil && f.DotWeights != nil &&
 		f.Rotary != nil && f.Activate != nil && f.Sums != nil && f.Normalize != nil && f.Above != nil && f.Merge != nil && f.Convert != nil && f.Store != nil && f.DecodeScores != nil && f.DecodeAccumulate != nil &&
-		f.Peak != nil && f.Read != nil, "kernel: Set lacks a function")
+		f.Peak != nil && f.PeakInt8 != nil && f.Read != nil, "kernel: Set lacks a function")
 	assert(1 <= s.DecodeRows && s.DecodeRows <= MaxDecodeRows, "kernel: Set.DecodeRows outside 1..MaxDecodeRows")
 	assert(1 <= s.FewRows && s.FewRows <= MaxFewRows, "kernel: Set.FewRows outside 1..MaxFewRows")
 	assert(s.PeakFLOPs > 0, "kernel: Set.PeakFLOPs is not positive")
+	assert(s.PeakInt8Ops > 0, "kernel: Set.PeakInt8Ops is not positive")
 
 	var c Funcs
 	c.Pack = func(a *PackArgs) {
@@ -241,6 +242,11 @@ func Checked(s *Set) *Set {
 		assert(n >= 0, "kernel: Peak: n < 0")
 		checkWork(int64(n) * peakWork)
 		f.Peak(n)
+	}
+	c.PeakInt8 = func(n int) {
+		assert(n >= 0, "kernel: PeakInt8: n < 0")
+		checkWork(int64(n) * peakWork)
+		f.PeakInt8(n)
 	}
 	c.Read = func(p *float32, n int) float32 {
 		assert(p != nil, "kernel: Read: nil operand")

@@ -8,7 +8,7 @@ import (
 )
 
 // quiet describes a Set whose functions do nothing.
-var quiet = Set{Name: "quiet", Vec: 8, Lanes: 16, Rows: 6, DecodeRows: 12, FewRows: 6, PeakFLOPs: 1}
+var quiet = Set{Name: "quiet", Vec: 8, Lanes: 16, Rows: 6, DecodeRows: 12, FewRows: 6, PeakFLOPs: 1, PeakInt8Ops: 1}
 
 func nothing() Funcs {
 	return Funcs{
@@ -22,7 +22,7 @@ func nothing() Funcs {
 		Float16: func(*float32, *uint16, int) {},
 		Rotary:  func(*RotaryArgs) {}, Activate: func(*ActivateArgs) {},
 		Sums: func(*SumsArgs) {}, Normalize: func(*NormalizeArgs) {}, Above: func(*AboveArgs) {},
-		Peak: func(int) {}, Read: func(*float32, int) float32 { return 0 },
+		Peak: func(int) {}, PeakInt8: func(int) {}, Read: func(*float32, int) float32 { return 0 },
 	}
 }
 
@@ -301,6 +301,9 @@ func TestChecked(t *testing.T) {
 	if v := panicOf(func() { s.Peak(-1) }); v != "kernel: Peak: n < 0" {
 		t.Errorf("Peak(-1): panic %v", v)
 	}
+	if v := panicOf(func() { s.PeakInt8(-1) }); v != "kernel: PeakInt8: n < 0" {
+		t.Errorf("PeakInt8(-1): panic %v", v)
+	}
 	for _, n := range []int{0, -256, 255} {
 		if v := panicOf(func() { s.Read(&f, n) }); v != "kernel: Read: n is not a positive multiple of 256" {
 			t.Errorf("Read(%d): panic %v", n, v)
@@ -320,6 +323,7 @@ func TestCheckedSet(t *testing.T) {
 		{"kernel: Set.DecodeRows outside 1..MaxDecodeRows", func(s *Set) { s.DecodeRows = 0 }},
 		{"kernel: Set.DecodeRows outside 1..MaxDecodeRows", func(s *Set) { s.DecodeRows = MaxDecodeRows + 1 }},
 		{"kernel: Set.PeakFLOPs is not positive", func(s *Set) { s.PeakFLOPs = 0 }},
+		{"kernel: Set.PeakInt8Ops is not positive", func(s *Set) { s.PeakInt8Ops = 0 }},
 	})
 }
 
@@ -398,6 +402,7 @@ func TestCheckedWork(t *testing.T) {
 		"Above":     func() { s.Above(&AboveArgs{X: &f, N: n / AboveBlock * AboveBlock}) },
 		"Normalize": func() { s.Normalize(&NormalizeArgs{X: &f, Y: &f, N: n}) },
 		"Peak":      func() { s.Peak(maxRounds + 1) },
+		"PeakInt8":  func() { s.PeakInt8(maxRounds + 1) },
 		"Read":      func() { s.Read(&f, n) },
 	} {
 		if v := panicOf(call); v != "kernel: Work of a call > MaxWork" {

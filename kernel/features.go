@@ -15,9 +15,11 @@ const (
 	AVX512BW
 	AVX512VL
 	ASIMD
+	AVX512VNNI
+	AVXVNNI
 )
 
-var featureNames = []string{"avx2", "fma3", "f16c", "avx512f", "avx512dq", "avx512bw", "avx512vl", "asimd"}
+var featureNames = []string{"avx2", "fma3", "f16c", "avx512f", "avx512dq", "avx512bw", "avx512vl", "asimd", "avx512vnni", "avxvnni"}
 
 // String lists the features, separated by spaces.
 func (f Features) String() string {

@@ -37,6 +37,10 @@ type Set struct {
 	// Name identifies the set: "generic", "avx2", "avx512", ...
 	Name string
 
+	// Base is the name of the set that this one has all functions of, but for those of some numerical
+	// classes; "" of a set whose functions are its own.
+	Base string
+
 	// Needs lists the CPU features that the functions use.
 	Needs Features
 
@@ -67,6 +71,9 @@ type Set struct {
 
 	// PeakFLOPs is the floating-point operations of a round of Peak.
 	PeakFLOPs int
+
+	// PeakInt8Ops is the multiplications and additions of integers of a round of PeakInt8.
+	PeakInt8Ops int
 
 	funcs Funcs
 }
@@ -163,6 +170,10 @@ type Funcs struct {
 	// vectors the Set uses, Set.PeakFLOPs floating-point operations each round. It
 	// measures the ceiling.
 	Peak func(n int)
+
+	// PeakInt8 runs n rounds of independent sums of products of integers as class Int8 has them, with
+	// the instructions that the Set has for it: Set.PeakInt8Ops operations each round.
+	PeakInt8 func(n int)
 
 	// Read loads n float32 values (n a multiple of 256) and returns something
 	// that depends on all of them. It measures read bandwidth.

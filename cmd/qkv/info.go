@@ -28,6 +28,7 @@ type infoDocument struct {
 
 type kernelEntry struct {
 	Name    string   `json:"name"`
+	Base    string   `json:"base,omitempty"` // the set whose functions it has but for those of some classes
 	Chosen  bool     `json:"chosen"`
 	Why     string   `json:"why"`
 	Needs   []string `json:"needs"`
@@ -68,7 +69,7 @@ func kernelEntries(infos []qkv.KernelInfo, chosen string, forced bool) []kernelE
 	for _, k := range infos {
 		s := k.Set
 		e := kernelEntry{
-			Name: s.Name, Chosen: s.Name == chosen, Needs: s.Needs.Names(), Missing: k.Missing.Names(),
+			Name: s.Name, Base: s.Base, Chosen: s.Name == chosen, Needs: s.Needs.Names(), Missing: k.Missing.Names(),
 			Vector: s.Vec, Lanes: s.Lanes, Rows: s.Rows,
 		}
 		switch {

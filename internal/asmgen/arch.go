@@ -7,6 +7,9 @@ import "github.com/qkv-go/qkv/kernel"
 type Arch struct {
 	Name  string // suffix of the function names
 	Needs kernel.Features
+	// Base, if not nil, is an Arch whose functions the set has, but for those in Own.
+	Base *Arch
+	Own  []string
 
 	Lanes int // float32 in a vector register
 	// DecodeRows is the most rows of DecodeScores: each has an accumulator.
@@ -232,6 +235,11 @@ type Arch struct {
 	TestBits func(f *Func, mask string, v Vec)
 	// Lookup, if not nil, is the elements of a table of 16, by the low 4 bits of dwords.
 	Lookup func(f *Func, table, index, dst Vec)
+
+	// Dot4 adds products of integers to the 32-bit lanes of acc: of the four bytes of each lane of w, without
+	// a sign, by those of x, with one. Without it, DotHalves is that of the two halves of 16 bits, with
+	// signs. Of an Arch that has neither, both are nil. tmp is free.
+	Dot4, DotHalves func(f *Func, w, x, acc, tmp Vec)
 
 	// AddLoad is v += memory. Reduce adds the lanes of v and stores the sum.
 	AddLoad func(f *Func, addr string, v Vec)

@@ -15,6 +15,9 @@ package asmgen
 import (
 	"bytes"
 	"fmt"
+	"slices"
+
+	"github.com/qkv-go/qkv/kernel"
 )
 
 // A File is the generated files of an architecture: Name.s and Name.go.
@@ -29,7 +32,7 @@ type File struct {
 
 // Files lists the generated files.
 var Files = []File{
-	{Name: "kernel_amd64", Build: "!purego", Sets: []*Arch{avx512, avx2}, Chains: []*Arch{sse2}},
+	{Name: "kernel_amd64", Build: "!purego", Sets: []*Arch{avx512vnni, avx512, avxvnni, avx2}, Chains: []*Arch{sse2}},
 	{Name: "kernel_arm64", Build: "!purego", Sets: []*Arch{neon}},
 }
 
@@ -37,6 +40,9 @@ var Files = []File{
 type emitter struct {
 	field string
 	emit  func(*Arch) *Func // nil: sets take the Go code
+	// of reports whether an Arch has the instructions; one without takes the Go code. It is nil of what
+	// every Arch has.
+	of func(*Arch) bool
 	// where says what operands the machine code is for, if not for all. A function of the root,
 	// such as packWith, then makes the field of it and of the Go code.
 	where string
@@ -72,7 +78,30 @@ var emitters = []emitter{
 	{field: "Normalize", emit: normalize},
 	{field: "Above", emit: above},
 	{field: "Peak", emit: peak, doc: fmt.Sprintf("runs n rounds of %d multiply-adds of vectors", peakFMAs)},
+	{field: "PeakInt8", emit: peakInt8, of: hasDot4, doc: fmt.Sprintf("runs n rounds of %d sums of products of integers, of vectors", peakDots)},
 	{field: "Read", emit: read, doc: fmt.Sprintf("returns the sum of n values, n a multiple of %d", readFloats)},
+}
+
+// owns reports whether the Arch has machine code of its own for a field, rather than that of its Base or
+// Go code.
+func (arch *Arch) owns(e *emitter) bool {
+	return e.emit != nil && (e.of == nil || e.of(arch)) && (arch.Base == nil || slices.Contains(arch.Own, e.field))
+}
+
+// owner returns the Arch whose machine code the set has for a field, or nil if that is Go code.
+func (arch *Arch) owner(e *emitter) *Arch {
+	for arch != nil && !arch.owns(e) {
+		arch = arch.Base
+	}
+	return arch
+}
+
+// derive returns an Arch that is base and more instructions, for which the emitters of some fields write
+// code of its own.
+func derive(base *Arch, name string, needs kernel.Features, own ...string) Arch {
+	arch := *base
+	arch.Name, arch.Base, arch.Own, arch.Needs = name, base, own, base.Needs|needs
+	return arch
 }
 
 // functions returns the functions of the file, in its order.
@@ -80,7 +109,7 @@ func (file *File) functions() []*Func {
 	var all []*Func
 	for _, arch := range file.Sets {
 		for _, e := range emitters {
-			if e.emit != nil {
+			if arch.owns(&e) {
 				all = append(all, e.emit(arch))
 			}
 		}

@@ -14,18 +14,28 @@ import (
 func (arch *Arch) Set() kernel.Set {
 	vecs := arch.MaxVectors()
 	return kernel.Set{
-		Name:       strings.ToLower(arch.Name),
-		Needs:      arch.Needs,
-		Vec:        arch.Lanes,
-		Lanes:      vecs * arch.Lanes,
-		Rows:       arch.Rows[vecs-1],
-		DecodeRows: arch.DecodeRows,
-		Turn:       arch.Turn,
-		TurnFar:    arch.TurnFar,
-		FewRows:    arch.fewRows(),
-		Fuses:      true,
-		PeakFLOPs:  2 * arch.Lanes * peakFMAs,
+		Name:        strings.ToLower(arch.Name),
+		Base:        arch.base(),
+		Needs:       arch.Needs,
+		Vec:         arch.Lanes,
+		Lanes:       vecs * arch.Lanes,
+		Rows:        arch.Rows[vecs-1],
+		DecodeRows:  arch.DecodeRows,
+		Turn:        arch.Turn,
+		TurnFar:     arch.TurnFar,
+		FewRows:     arch.fewRows(),
+		Fuses:       true,
+		PeakFLOPs:   2 * arch.Lanes * peakFMAs,
+		PeakInt8Ops: arch.peakInt8Ops(),
 	}
+}
+
+// base names the set whose functions the set of the Arch has, if there is one.
+func (arch *Arch) base() string {
+	if arch.Base == nil {
+		return ""
+	}
+	return strings.ToLower(arch.Base.Name)
 }
 
 // variable names the kernel set of the Arch at the root.
@@ -46,7 +56,7 @@ func (file *File) Go() []byte {
 	}
 	for _, arch := range file.Sets {
 		for _, e := range emitters {
-			if e.emit != nil {
+			if arch.owns(&e) {
 				f := e.emit(arch)
 				f.writeStub(&body, e.about(f))
 			}
@@ -87,25 +97,30 @@ func (arch *Arch) writeSet(out *bytes.Buffer) {
 	for _, name := range set.Needs.Names() {
 		needs = append(needs, "kernel."+strings.ToUpper(name))
 	}
-	fmt.Fprintf(out, "var %s = kernel.Set{\nName: %q,\nNeeds: %s,\n", arch.variable(), set.Name, strings.Join(needs, "|"))
+	fmt.Fprintf(out, "var %s = kernel.Set{\nName: %q,\n", arch.variable(), set.Name)
+	if set.Base != "" {
+		fmt.Fprintf(out, "Base: %q,\n", set.Base)
+	}
+	fmt.Fprintf(out, "Needs: %s,\n", strings.Join(needs, "|"))
 	for _, n := range []struct {
 		field string
 		value any
 	}{
 		{"Vec", set.Vec}, {"Lanes", set.Lanes}, {"Rows", set.Rows}, {"DecodeRows", set.DecodeRows},
 		{"Turn", set.Turn}, {"TurnFar", set.TurnFar}, {"FewRows", set.FewRows}, {"Fuses", set.Fuses}, {"PeakFLOPs", set.PeakFLOPs},
+		{"PeakInt8Ops", set.PeakInt8Ops},
 	} {
 		fmt.Fprintf(out, "%s: %v,\n", n.field, n.value)
 	}
 	out.WriteString("}.With(kernel.Funcs{\n")
 	for _, e := range emitters {
-		switch {
-		case e.emit == nil:
+		switch owner := arch.owner(&e); {
+		case owner == nil:
 			fmt.Fprintf(out, "%s: %sGeneric,\n", e.field, unexported(e.field))
 		case e.where != "":
-			fmt.Fprintf(out, "%s: %sWith(%s),\n", e.field, unexported(e.field), e.emit(arch).name)
+			fmt.Fprintf(out, "%s: %sWith(%s),\n", e.field, unexported(e.field), e.emit(owner).name)
 		default:
-			fmt.Fprintf(out, "%s: %s,\n", e.field, e.emit(arch).name)
+			fmt.Fprintf(out, "%s: %s,\n", e.field, e.emit(owner).name)
 		}
 	}
 	out.WriteString("})\n")

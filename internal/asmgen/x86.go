@@ -211,9 +211,13 @@ func x86(n int, reg string, count int, half string) Arch {
 			f.Op("VCVTTPS2DQ", v, v)
 		},
 		AndV: "VANDPS", MaxBits: "VPMAXSD",
-		First:        func(v Vec) Vec { return low(v, "X") },
-		FirstBits:    func(f *Func, v Vec, dst Int) { f.Op("VMOVD", low(v, "X"), dst) },
-		Spread:       func(f *Func, v, dst Vec) { f.Op("VBROADCASTSS", low(v, "X"), dst) },
+		First:     func(v Vec) Vec { return low(v, "X") },
+		FirstBits: func(f *Func, v Vec, dst Int) { f.Op("VMOVD", low(v, "X"), dst) },
+		Spread:    func(f *Func, v, dst Vec) { f.Op("VBROADCASTSS", low(v, "X"), dst) },
+		DotHalves: func(f *Func, w, x, acc, tmp Vec) {
+			f.Op("VPMADDWD", w, x, tmp)
+			f.Op("VPADDD", tmp, acc, acc)
+		},
 		AddLoad:      func(f *Func, addr string, v Vec) { f.Op("VADDPS", addr, v, v) },
 		LocalAt:      func(off int) string { return fmt.Sprintf("%d(SP)", off) },
 		LoadConstant: func(f *Func, addr string, v Vec) { f.Op("VMOVUPS", addr, v) },

@@ -19,7 +19,16 @@ import (
 // cases: an emulated CPU spends all of its time on the transcriptions, which are scalar.
 func Test(t *testing.T, set *kernel.Set) { test(t, set, testing.Short()) }
 
+// TestClasses tests what a set with a [kernel.Set.Base] has of its own, the operations of numerical classes.
+func TestClasses(t *testing.T, set *kernel.Set) {
+	testOperations(t, set, testing.Short(), classOperations)
+}
+
 func test(t *testing.T, set *kernel.Set, short bool) {
+	testOperations(t, set, short, slices.Concat(operations, classOperations))
+}
+
+func testOperations(t *testing.T, set *kernel.Set, short bool, operations []operation) {
 	t.Run("Shape", func(t *testing.T) { kernel.Checked(set) })
 	for _, op := range operations {
 		t.Run(op.name, func(t *testing.T) {
@@ -30,6 +39,7 @@ func test(t *testing.T, set *kernel.Set, short bool) {
 	t.Run("Peak", func(t *testing.T) {
 		for _, n := range []int{0, 1, 5} {
 			set.Peak(n)
+			set.PeakInt8(n)
 		}
 	})
 }
@@ -70,6 +80,9 @@ var operations = []operation{
 	{"Attention", (*suite).attention},
 	{"Read", (*suite).read},
 }
+
+// classOperations are those of numerical classes.
+var classOperations = []operation{}
 
 func (op operation) run(t testing.TB, set *kernel.Set, short bool) {
 	s := &suite{TB: t, set: set, short: short, arena: &arena{}, Rand: rand.New(rand.NewPCG(1, 2))}

@@ -15,12 +15,12 @@ import (
 )
 
 // reference describes the transcription of the contract.
-var reference = kernel.Set{Name: "reference", Vec: 4, Lanes: 8, Rows: 3, DecodeRows: kernel.MaxDecodeRows, FewRows: 5, PeakFLOPs: 1}
+var reference = kernel.Set{Name: "reference", Vec: 4, Lanes: 8, Rows: 3, DecodeRows: kernel.MaxDecodeRows, FewRows: 5, PeakFLOPs: 1, PeakInt8Ops: 1}
 
-// TestOperations: the suite has all functions of a set. Peak has no operands.
+// TestOperations: the suite has all functions of a set. Those that measure peaks have no operands.
 func TestOperations(t *testing.T) {
-	has := map[string]bool{"Peak": true}
-	for _, op := range operations {
+	has := map[string]bool{"Peak": true, "PeakInt8": true}
+	for _, op := range slices.Concat(operations, classOperations) {
 		has[op.name] = true
 	}
 	for _, field := range reflect.VisibleFields(reflect.TypeFor[kernel.Funcs]()) {
@@ -38,7 +38,7 @@ func transcription() kernel.Funcs {
 		DecodeScores: decodeScores, DecodeAccumulate: decodeAccumulate,
 		Multiply: multiply, MultiplyFew: multiplyFew, Combine: combine, Dots: dots, Dequantize: dequantize, DotWeights: dotWeights, Float16: float16, Rotary: rotary, Activate: activate,
 		Sums: sums, Normalize: normalize, Above: above,
-		Peak: func(int) {},
+		Peak: func(int) {}, PeakInt8: func(int) {},
 		Read: func(p *float32, n int) float32 {
 			var s float32
 			for i := range n {

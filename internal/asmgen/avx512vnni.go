@@ -1,0 +1,9 @@
+package asmgen
+
+import "github.com/qkv-go/qkv/kernel"
+
+var avx512vnni = func() *Arch {
+	arch := derive(avx512, "AVX512VNNI", kernel.AVX512VNNI, "PeakInt8")
+	arch.Dot4 = func(f *Func, w, x, acc, _ Vec) { f.Op("VPDPBUSD", x, w, acc) }
+	return &arch
+}()
