@@ -1,0 +1,11 @@
+//go:build !unix || aix || solaris || illumos
+
+package mapped
+
+import "os"
+
+// Open reads a file: systems other than Unix map none here.
+func Open(path string) (*File, error) {
+	data, err := os.ReadFile(path)
+	return &File{Data: data}, err
+}
