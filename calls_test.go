@@ -113,6 +113,10 @@ func logged(shape kernel.Set, w workLog) *kernel.Set {
 		Above:            func(a *kernel.AboveArgs) { a.At = a.N; w.note("Above", a.Work()) },
 		Peak:             func(n int) { w.note("Peak", 8*int64(n)) },
 		PeakInt8:         func(n int) { w.note("PeakInt8", 8*int64(n)) },
+		Pairs:            func(a *kernel.PairsArgs) { w.note("Pairs", a.Work()) },
+		MultiplyPairs:    func(a *kernel.MultiplyArgs) { w.note("MultiplyPairs", a.Work()) },
+		MultiplyPairsFew: func(a *kernel.MultiplyArgs) { w.note("MultiplyPairsFew", int64(a.Depth)*int64(a.Lanes)) },
+		PeakBFloat16:     func(n int) { w.note("PeakBFloat16", 8*int64(n)) },
 		Read:             func(_ *float32, n int) float32 { w.note("Read", int64(n)); return 0 },
 	})
 }
@@ -144,6 +148,12 @@ func TestWorkOfCalls(t *testing.T) {
 			largestCalls(t, e)
 			set.Peak(1 << 30)
 			set.PeakInt8(1 << 30)
+			set.PeakBFloat16(1 << 30)
+			for _, rows := range []int{1, 2000} { // all of one element
+				set.Pairs(&kernel.PairsArgs{Src: new(float32), ColStride: 1 << 10, Rows: rows, Cols: 1 << 12, Dst: new(float32)})
+			}
+			set.MultiplyPairs(&kernel.MultiplyArgs{A: new(float32), Rows: 5000, Depth: kernel.KC / 2, C: new(float32), Lanes: set.Lanes})
+			set.MultiplyPairsFew(&kernel.MultiplyArgs{A: new(float32), Rows: set.FewRows, Depth: 1 << 16, B: new(float32), C: new(float32), Lanes: set.Lanes})
 			set.Dequantize(&kernel.DequantizeArgs{Depth: kernel.KC, Lanes: set.Lanes})
 			wide := make([]byte, 4*kernel.MaxWork)
 			set.DotWeights(&kernel.DotWeightsArgs{
@@ -283,6 +293,10 @@ func TestCallsDivide(t *testing.T) {
 		for i, x := range weights {
 			weights[i] = max(x, float32(math.Copysign(0, -1))) // of a masked key it is -0
 		}
+		pairs := make([]float32, len(data)/2)
+		for i := range pairs {
+			pairs[i] = math.Float32frombits(kernel.Pair(data[2*i], data[2*i+1]))
+		}
 		off, far, bytes := new([kernel.MaxLanes]int), new([kernel.KeyBlock]int), new([2 * kernel.KeyBlock]int)
 		for i := range off {
 			off[i] = i % keys * dim
@@ -368,6 +382,38 @@ func TestCallsDivide(t *testing.T) {
 					A: &data[0], RowStride: 1, ColStride: 1, Rows: 3, Depth: 9*kernel.KC + 17, B: &data[0], Bias: &alpha[0], C: out, Stride: lanes, Lanes: lanes, Add: true,
 				}
 				either(t, generic, multiplyFewGeneric, set.MultiplyFew, a)
+			}},
+			{"Pairs", func(generic bool, out, _, _ *float32) {
+				a := &kernel.PairsArgs{Kind: kernel.PairAcross, Src: &data[0], RowStride: dim, ColStride: 1, Rows: 3, Cols: dim - 1, Dst: out, Stride: dim}
+				either(t, generic, pairsGeneric, set.Pairs, a)
+			}},
+			{"Pairs apart", func(generic bool, out, _, _ *float32) {
+				a := &kernel.PairsArgs{Kind: kernel.RoundEach, Src: &data[0], RowStride: 1, ColStride: 20, Rows: 1, Cols: dim, Dst: out, Stride: dim}
+				either(t, generic, pairsGeneric, set.Pairs, a)
+			}},
+			{"Pairs down", func(generic bool, out, _, _ *float32) {
+				a := &kernel.PairsArgs{Kind: kernel.PairDown, Src: &data[0], RowStride: lanes, ColStride: 1, Rows: 4001, Cols: lanes, Dst: out, Stride: lanes}
+				either(t, generic, pairsGeneric, set.Pairs, a)
+			}},
+			{"Pairs of two rows", func(generic bool, out, _, _ *float32) {
+				a := &kernel.PairsArgs{Kind: kernel.PairDown, Src: &data[0], RowStride: dim, ColStride: 1, Rows: 2, Cols: 3*dim - 7, Dst: out, Stride: 3 * dim}
+				either(t, generic, pairsGeneric, set.Pairs, a)
+			}},
+			{"Pairs split", func(generic bool, out, _, _ *float32) {
+				a := &kernel.PairsArgs{Kind: kernel.SplitDown, Src: &pairs[0], RowStride: lanes, ColStride: 1, Rows: 4001, Cols: lanes, Dst: out, Stride: lanes}
+				either(t, generic, pairsGeneric, set.Pairs, a)
+			}},
+			{"MultiplyPairs", func(generic bool, out, _, _ *float32) {
+				a := &kernel.MultiplyArgs{
+					A: &pairs[0], RowStride: 1, ColStride: 20, Rows: 1000, Depth: kernel.KC / 2, B: &pairs[5], Bias: &alpha[0], C: out, Stride: lanes, Lanes: lanes, Add: true,
+				}
+				either(t, generic, multiplyPairsGeneric, set.MultiplyPairs, a)
+			}},
+			{"MultiplyPairsFew", func(generic bool, out, _, _ *float32) {
+				a := &kernel.MultiplyArgs{
+					A: &pairs[0], RowStride: 1, ColStride: 1, Rows: 3, Depth: 9*kernel.KC + 17, B: &pairs[0], Bias: &alpha[0], C: out, Stride: lanes, Lanes: lanes, Add: true,
+				}
+				either(t, generic, multiplyPairsFewGeneric, set.MultiplyPairsFew, a)
 			}},
 			{"Combine", func(generic bool, out, _, _ *float32) {
 				a := &kernel.CombineArgs{A: &data[0], ColStride: 2, Depth: kernel.KC - 3, B: &data[1], BStride: 3, C: out, Lanes: 800}

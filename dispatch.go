@@ -79,6 +79,7 @@ func features(cpu *cpuid.CPUInfo) kernel.Features {
 		{cpuid.ASIMD, kernel.ASIMD},
 		{cpuid.AVX512VNNI, kernel.AVX512VNNI},
 		{cpuid.AVXVNNI, kernel.AVXVNNI},
+		{cpuid.AVX512BF16, kernel.AVX512BF16},
 	} {
 		if cpu.Supports(x.id) {
 			f |= x.bit

@@ -32,6 +32,8 @@ func TestPick(t *testing.T) {
 	}{
 		{"AVX-512", cpu(avx512...), []string{"avx512", "avx2", "sse2", "generic"}},
 		{"AVX-512 with VNNI", cpu(append([]cpuid.FeatureID{cpuid.AVX512VNNI}, avx512...)...), []string{"avx512vnni", "avx512", "avx2", "sse2", "generic"}},
+		{"AVX-512 with BF16", cpu(append([]cpuid.FeatureID{cpuid.AVX512VNNI, cpuid.AVX512BF16}, avx512...)...), []string{"avx512bf16", "avx512vnni", "avx512", "avx2", "sse2", "generic"}},
+		{"AVX-512 with BF16, without VNNI", cpu(append([]cpuid.FeatureID{cpuid.AVX512BF16}, avx512...)...), []string{"avx512", "avx2", "sse2", "generic"}},
 		{"AVX2 with VNNI", cpu(append([]cpuid.FeatureID{cpuid.AVXVNNI}, avx2...)...), []string{"avxvnni", "avx2", "sse2", "generic"}},
 		// Under an operating system that does not save ZMM, cpuid reports no AVX-512.
 		{"AVX2", cpu(avx2...), []string{"avx2", "sse2", "generic"}},
@@ -45,7 +47,7 @@ func TestPick(t *testing.T) {
 		if err != nil || best.Name != c.want[0] {
 			t.Errorf("%s: picked %v, %v, want %s", c.what, best, err, c.want[0])
 		}
-		for _, name := range []string{"avx512vnni", "avx512", "avxvnni", "avx2", "sse2", "generic"} {
+		for _, name := range []string{"avx512bf16", "avx512vnni", "avx512", "avxvnni", "avx2", "sse2", "generic"} {
 			set, err := pick(infos, name)
 			if strings.Contains(strings.Join(c.want, " ")+" ", name+" ") {
 				if err != nil || set.Name != name {

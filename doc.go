@@ -91,7 +91,8 @@
 // # Kernel sets
 //
 // The inner loops come in several sets, listed by [Kernels]: avx512, avx2 and sse2 on
-// amd64, and avx512vnni and avxvnni with the instructions for products of integers, neon on arm64, and generic (Go) everywhere. The best that the machine can run is used.
+// amd64, and avx512bf16, avx512vnni and avxvnni with instructions for products of bfloat16 numbers or
+// integers, neon on arm64, and generic (Go) everywhere. The best that the machine can run is used.
 // The environment variable QKV_KERNEL or [Config].Kernel forces one; the build tag
 // purego leaves only generic.
 package qkv

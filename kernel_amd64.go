@@ -13,24 +13,26 @@ import (
 
 // archSets returns the kernel sets in machine code, best first.
 func archSets() []*kernel.Set {
-	return []*kernel.Set{avx512vnniSet, avx512Set, avxvnniSet, avx2Set, sse2Set}
+	return []*kernel.Set{avx512bf16Set, avx512vnniSet, avx512Set, avxvnniSet, avx2Set, sse2Set}
 }
 
-// avx512vnniSet works on up to 64 lanes in 4 vectors. A micro-tile of all has 24 accumulators.
-var avx512vnniSet = kernel.Set{
-	Name:        "avx512vnni",
-	Base:        "avx512",
-	Needs:       kernel.AVX512F | kernel.AVX512DQ | kernel.AVX512BW | kernel.AVX512VL | kernel.AVX512VNNI,
-	Vec:         16,
-	Lanes:       64,
-	Rows:        6,
-	DecodeRows:  16,
-	Turn:        256,
-	TurnFar:     48,
-	FewRows:     6,
-	Fuses:       true,
-	PeakFLOPs:   768,
-	PeakInt8Ops: 3072,
+// avx512bf16Set works on up to 64 lanes in 4 vectors. A micro-tile of all has 24 accumulators.
+var avx512bf16Set = kernel.Set{
+	Name:              "avx512bf16",
+	Base:              "avx512",
+	Needs:             kernel.AVX512F | kernel.AVX512DQ | kernel.AVX512BW | kernel.AVX512VL | kernel.AVX512VNNI | kernel.AVX512BF16,
+	Vec:               16,
+	Lanes:             64,
+	Rows:              6,
+	DecodeRows:        16,
+	Turn:              256,
+	TurnFar:           48,
+	FewRows:           6,
+	Fuses:             true,
+	PeakFLOPs:         768,
+	PeakInt8Ops:       3072,
+	Paired:            true,
+	PeakBFloat16FLOPs: 1536,
 }.With(kernel.Funcs{
 	Pack:             packWith(packAVX512),
 	Scores:           scoresAVX512,
@@ -51,6 +53,9 @@ var avx512vnniSet = kernel.Set{
 	Dots:             dotsAVX512,
 	Dequantize:       dequantizeWith(dequantizeAVX512),
 	DotWeights:       dotWeightsWith(dotWeightsAVX512),
+	Pairs:            pairsWith(pairsAVX512),
+	MultiplyPairs:    multiplyPairsAVX512BF16,
+	MultiplyPairsFew: multiplyPairsFewWith(multiplyPairsFewAVX512BF16),
 	Float16:          float16AVX512,
 	Rotary:           rotaryAVX512,
 	Activate:         activateAVX512,
@@ -59,23 +64,27 @@ var avx512vnniSet = kernel.Set{
 	Above:            aboveAVX512,
 	Peak:             peakAVX512,
 	PeakInt8:         peakInt8AVX512VNNI,
+	PeakBFloat16:     peakBFloat16AVX512BF16,
 	Read:             readAVX512,
 })
 
-// avx512Set works on up to 64 lanes in 4 vectors. A micro-tile of all has 24 accumulators.
-var avx512Set = kernel.Set{
-	Name:        "avx512",
-	Needs:       kernel.AVX512F | kernel.AVX512DQ | kernel.AVX512BW | kernel.AVX512VL,
-	Vec:         16,
-	Lanes:       64,
-	Rows:        6,
-	DecodeRows:  16,
-	Turn:        256,
-	TurnFar:     48,
-	FewRows:     6,
-	Fuses:       true,
-	PeakFLOPs:   768,
-	PeakInt8Ops: 1536,
+// avx512vnniSet works on up to 64 lanes in 4 vectors. A micro-tile of all has 24 accumulators.
+var avx512vnniSet = kernel.Set{
+	Name:              "avx512vnni",
+	Base:              "avx512",
+	Needs:             kernel.AVX512F | kernel.AVX512DQ | kernel.AVX512BW | kernel.AVX512VL | kernel.AVX512VNNI,
+	Vec:               16,
+	Lanes:             64,
+	Rows:              6,
+	DecodeRows:        16,
+	Turn:              256,
+	TurnFar:           48,
+	FewRows:           6,
+	Fuses:             true,
+	PeakFLOPs:         768,
+	PeakInt8Ops:       3072,
+	Paired:            false,
+	PeakBFloat16FLOPs: 768,
 }.With(kernel.Funcs{
 	Pack:             packWith(packAVX512),
 	Scores:           scoresAVX512,
@@ -96,6 +105,60 @@ var avx512Set = kernel.Set{
 	Dots:             dotsAVX512,
 	Dequantize:       dequantizeWith(dequantizeAVX512),
 	DotWeights:       dotWeightsWith(dotWeightsAVX512),
+	Pairs:            pairsWith(pairsAVX512),
+	MultiplyPairs:    multiplyPairsGeneric,
+	MultiplyPairsFew: multiplyPairsFewWith(multiplyPairsFewAVX512),
+	Float16:          float16AVX512,
+	Rotary:           rotaryAVX512,
+	Activate:         activateAVX512,
+	Sums:             sumsAVX512,
+	Normalize:        normalizeAVX512,
+	Above:            aboveAVX512,
+	Peak:             peakAVX512,
+	PeakInt8:         peakInt8AVX512VNNI,
+	PeakBFloat16:     peakBFloat16AVX512,
+	Read:             readAVX512,
+})
+
+// avx512Set works on up to 64 lanes in 4 vectors. A micro-tile of all has 24 accumulators.
+var avx512Set = kernel.Set{
+	Name:              "avx512",
+	Needs:             kernel.AVX512F | kernel.AVX512DQ | kernel.AVX512BW | kernel.AVX512VL,
+	Vec:               16,
+	Lanes:             64,
+	Rows:              6,
+	DecodeRows:        16,
+	Turn:              256,
+	TurnFar:           48,
+	FewRows:           6,
+	Fuses:             true,
+	PeakFLOPs:         768,
+	PeakInt8Ops:       1536,
+	Paired:            false,
+	PeakBFloat16FLOPs: 768,
+}.With(kernel.Funcs{
+	Pack:             packWith(packAVX512),
+	Scores:           scoresAVX512,
+	Softcap:          softcapAVX512,
+	ALiBi:            alibiAVX512,
+	Bias:             biasAVX512,
+	Softmax:          softmaxAVX512,
+	Accumulate:       accumulateAVX512,
+	Unpack:           unpackWith(unpackAVX512),
+	Merge:            mergeAVX512,
+	Convert:          convertWith(convertAVX512),
+	Store:            storeAVX512,
+	DecodeScores:     decodeScoresAVX512,
+	DecodeAccumulate: decodeAccumulateAVX512,
+	Multiply:         multiplyAVX512,
+	MultiplyFew:      multiplyFewWith(multiplyFewAVX512),
+	Combine:          combineAVX512,
+	Dots:             dotsAVX512,
+	Dequantize:       dequantizeWith(dequantizeAVX512),
+	DotWeights:       dotWeightsWith(dotWeightsAVX512),
+	Pairs:            pairsWith(pairsAVX512),
+	MultiplyPairs:    multiplyPairsGeneric,
+	MultiplyPairsFew: multiplyPairsFewWith(multiplyPairsFewAVX512),
 	Float16:          float16AVX512,
 	Rotary:           rotaryAVX512,
 	Activate:         activateAVX512,
@@ -104,24 +167,27 @@ var avx512Set = kernel.Set{
 	Above:            aboveAVX512,
 	Peak:             peakAVX512,
 	PeakInt8:         peakInt8AVX512,
+	PeakBFloat16:     peakBFloat16AVX512,
 	Read:             readAVX512,
 })
 
 // avxvnniSet works on up to 16 lanes in 2 vectors. A micro-tile of all has 12 accumulators.
 var avxvnniSet = kernel.Set{
-	Name:        "avxvnni",
-	Base:        "avx2",
-	Needs:       kernel.AVX2 | kernel.FMA3 | kernel.F16C | kernel.AVXVNNI,
-	Vec:         8,
-	Lanes:       16,
-	Rows:        6,
-	DecodeRows:  12,
-	Turn:        32,
-	TurnFar:     16,
-	FewRows:     6,
-	Fuses:       true,
-	PeakFLOPs:   384,
-	PeakInt8Ops: 1536,
+	Name:              "avxvnni",
+	Base:              "avx2",
+	Needs:             kernel.AVX2 | kernel.FMA3 | kernel.F16C | kernel.AVXVNNI,
+	Vec:               8,
+	Lanes:             16,
+	Rows:              6,
+	DecodeRows:        12,
+	Turn:              32,
+	TurnFar:           16,
+	FewRows:           6,
+	Fuses:             true,
+	PeakFLOPs:         384,
+	PeakInt8Ops:       1536,
+	Paired:            false,
+	PeakBFloat16FLOPs: 384,
 }.With(kernel.Funcs{
 	Pack:             packWith(packAVX2),
 	Scores:           scoresAVX2,
@@ -142,6 +208,9 @@ var avxvnniSet = kernel.Set{
 	Dots:             dotsAVX2,
 	Dequantize:       dequantizeWith(dequantizeAVX2),
 	DotWeights:       dotWeightsWith(dotWeightsAVX2),
+	Pairs:            pairsWith(pairsAVX2),
+	MultiplyPairs:    multiplyPairsGeneric,
+	MultiplyPairsFew: multiplyPairsFewWith(multiplyPairsFewAVX2),
 	Float16:          float16AVX2,
 	Rotary:           rotaryAVX2,
 	Activate:         activateAVX2,
@@ -150,23 +219,26 @@ var avxvnniSet = kernel.Set{
 	Above:            aboveAVX2,
 	Peak:             peakAVX2,
 	PeakInt8:         peakInt8AVXVNNI,
+	PeakBFloat16:     peakBFloat16AVX2,
 	Read:             readAVX2,
 })
 
 // avx2Set works on up to 16 lanes in 2 vectors. A micro-tile of all has 12 accumulators.
 var avx2Set = kernel.Set{
-	Name:        "avx2",
-	Needs:       kernel.AVX2 | kernel.FMA3 | kernel.F16C,
-	Vec:         8,
-	Lanes:       16,
-	Rows:        6,
-	DecodeRows:  12,
-	Turn:        32,
-	TurnFar:     16,
-	FewRows:     6,
-	Fuses:       true,
-	PeakFLOPs:   384,
-	PeakInt8Ops: 768,
+	Name:              "avx2",
+	Needs:             kernel.AVX2 | kernel.FMA3 | kernel.F16C,
+	Vec:               8,
+	Lanes:             16,
+	Rows:              6,
+	DecodeRows:        12,
+	Turn:              32,
+	TurnFar:           16,
+	FewRows:           6,
+	Fuses:             true,
+	PeakFLOPs:         384,
+	PeakInt8Ops:       768,
+	Paired:            false,
+	PeakBFloat16FLOPs: 384,
 }.With(kernel.Funcs{
 	Pack:             packWith(packAVX2),
 	Scores:           scoresAVX2,
@@ -187,6 +259,9 @@ var avx2Set = kernel.Set{
 	Dots:             dotsAVX2,
 	Dequantize:       dequantizeWith(dequantizeAVX2),
 	DotWeights:       dotWeightsWith(dotWeightsAVX2),
+	Pairs:            pairsWith(pairsAVX2),
+	MultiplyPairs:    multiplyPairsGeneric,
+	MultiplyPairsFew: multiplyPairsFewWith(multiplyPairsFewAVX2),
 	Float16:          float16AVX2,
 	Rotary:           rotaryAVX2,
 	Activate:         activateAVX2,
@@ -195,8 +270,22 @@ var avx2Set = kernel.Set{
 	Above:            aboveAVX2,
 	Peak:             peakAVX2,
 	PeakInt8:         peakInt8AVX2,
+	PeakBFloat16:     peakBFloat16AVX2,
 	Read:             readAVX2,
 })
+
+// multiplyPairsAVX512BF16 is multiplyPairsGeneric.
+//
+//go:noescape
+func multiplyPairsAVX512BF16(a *kernel.MultiplyArgs)
+
+// multiplyPairsFewAVX512BF16 is multiplyPairsFewGeneric where ColStride is 1.
+//
+//go:noescape
+func multiplyPairsFewAVX512BF16(a *kernel.MultiplyArgs)
+
+// peakBFloat16AVX512BF16 runs n rounds of 24 multiply-adds of vectors, or of pairs.
+func peakBFloat16AVX512BF16(n int)
 
 // peakInt8AVX512VNNI runs n rounds of 24 sums of products of integers, of vectors.
 func peakInt8AVX512VNNI(n int)
@@ -296,6 +385,16 @@ func dequantizeAVX512(a *kernel.DequantizeArgs)
 //go:noescape
 func dotWeightsAVX512(a *kernel.DotWeightsArgs)
 
+// pairsAVX512 is pairsGeneric where ColStride is 1, and rows are whole vectors.
+//
+//go:noescape
+func pairsAVX512(a *kernel.PairsArgs)
+
+// multiplyPairsFewAVX512 is multiplyPairsFewGeneric where ColStride is 1.
+//
+//go:noescape
+func multiplyPairsFewAVX512(a *kernel.MultiplyArgs)
+
 // float16AVX512 is float16Generic.
 //
 //go:noescape
@@ -331,6 +430,9 @@ func peakAVX512(n int)
 
 // peakInt8AVX512 runs n rounds of 24 sums of products of integers, of vectors.
 func peakInt8AVX512(n int)
+
+// peakBFloat16AVX512 runs n rounds of 24 multiply-adds of vectors, or of pairs.
+func peakBFloat16AVX512(n int)
 
 // readAVX512 returns the sum of n values, n a multiple of 256.
 //
@@ -435,6 +537,16 @@ func dequantizeAVX2(a *kernel.DequantizeArgs)
 //go:noescape
 func dotWeightsAVX2(a *kernel.DotWeightsArgs)
 
+// pairsAVX2 is pairsGeneric where ColStride is 1, and rows are whole vectors.
+//
+//go:noescape
+func pairsAVX2(a *kernel.PairsArgs)
+
+// multiplyPairsFewAVX2 is multiplyPairsFewGeneric where ColStride is 1.
+//
+//go:noescape
+func multiplyPairsFewAVX2(a *kernel.MultiplyArgs)
+
 // float16AVX2 is float16Generic.
 //
 //go:noescape
@@ -470,6 +582,9 @@ func peakAVX2(n int)
 
 // peakInt8AVX2 runs n rounds of 24 sums of products of integers, of vectors.
 func peakInt8AVX2(n int)
+
+// peakBFloat16AVX2 runs n rounds of 24 multiply-adds of vectors, or of pairs.
+func peakBFloat16AVX2(n int)
 
 // readAVX2 returns the sum of n values, n a multiple of 256.
 //

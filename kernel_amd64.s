@@ -5,6 +5,14619 @@
 #include "funcdata.h"
 #include "textflag.h"
 
+// func multiplyPairsAVX512BF16(a *kernel.MultiplyArgs)
+//
+//	for i := range Rows {
+//		acc = +0
+//		for k := range Depth {
+//			a0, a1 = split(A[i*RowStride+k*ColStride]); b0, b1 = split(B[k])
+//			acc = fma(a1, b1, fma(a0, b0, acc))
+//		}
+//		C[i] = ((Add ? C[i] : +0) + (Bias != nil ? Bias : +0)) + acc
+//	}
+//
+// Needs: avx512f avx512dq avx512bw avx512vl avx512vnni avx512bf16.
+// Registers:
+//
+//	DI arguments
+//	SI A, next micro-tile
+//	AX A, bytes from row to row
+//	BX A, bytes from step to step
+//	CX B
+//	DX steps left
+//	R8 rows left
+//	R9 C
+//	R10..R13 A, every 3 rows
+//	R14 requests of memory
+//	6x4: Z0..Z23 accumulators; Z24..Z27 row of B; Z28..Z29 elements of A
+//	8x3: Z0..Z23 accumulators; Z24..Z26 row of B; Z27..Z28 elements of A
+//	8x2: Z0..Z15 accumulators; Z16..Z17 row of B; Z18..Z19 elements of A
+//	12x1: Z0..Z11 accumulators; Z12 row of B; Z13..Z14 elements of A
+TEXT ·multiplyPairsAVX512BF16(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), DI
+	MOVQ (DI), SI // a.A
+	MOVQ 8(DI), AX // a.RowStride
+	SHLQ $2, AX
+	MOVQ 16(DI), BX // a.ColStride
+	SHLQ $2, BX
+	MOVQ 24(DI), R8 // a.Rows
+	MOVQ 56(DI), R9 // a.C
+	MOVQ 72(DI), DX // a.Lanes
+	CMPQ DX, $48
+	JEQ lanes48
+	CMPQ DX, $32
+	JEQ lanes32
+	CMPQ DX, $16
+	JEQ lanes16
+	PCALIGN $32
+
+lanes64:
+	TESTQ R8, R8
+	JEQ done
+	CMPQ R8, $1
+	JEQ tile1x4
+	CMPQ R8, $2
+	JEQ tile2x4
+	CMPQ R8, $3
+	JEQ tile3x4
+	CMPQ R8, $4
+	JEQ tile4x4
+	CMPQ R8, $5
+	JEQ tile5x4
+
+tile6x4:
+	MOVQ SI, R10
+	ADDQ AX, SI
+	ADDQ AX, SI
+	ADDQ AX, SI
+	MOVQ SI, R11
+	ADDQ AX, SI
+	ADDQ AX, SI
+	ADDQ AX, SI
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	VXORPS Z12, Z12, Z12
+	VXORPS Z13, Z13, Z13
+	VXORPS Z14, Z14, Z14
+	VXORPS Z15, Z15, Z15
+	VXORPS Z16, Z16, Z16
+	VXORPS Z17, Z17, Z17
+	VXORPS Z18, Z18, Z18
+	VXORPS Z19, Z19, Z19
+	VXORPS Z20, Z20, Z20
+	VXORPS Z21, Z21, Z21
+	VXORPS Z22, Z22, Z22
+	VXORPS Z23, Z23, Z23
+	MOVQ 40(DI), CX // a.B
+	MOVQ 32(DI), DX // a.Depth
+	CMPQ DX, $24
+	JLT few6x4
+	SUBQ $20, DX
+	MOVQ 88(DI), R14 // a.Next
+	MOVQ 104(DI), R12 // a.NextRow
+	IMULQ $24, R12
+	MOVQ $0, R13
+	PCALIGN $32
+
+most6x4:
+	VMOVUPS (CX), Z24
+	VMOVUPS 64(CX), Z25
+	VMOVUPS 128(CX), Z26
+	VMOVUPS 192(CX), Z27
+	VBROADCASTSS (R10), Z28
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm0, zmm28, zmm24
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm1, zmm28, zmm25
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd2 // vdpbf16ps zmm2, zmm28, zmm26
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xdb // vdpbf16ps zmm3, zmm28, zmm27
+	VBROADCASTSS (R10)(AX*1), Z29
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm4, zmm29, zmm24
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm5, zmm29, zmm25
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm6, zmm29, zmm26
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xfb // vdpbf16ps zmm7, zmm29, zmm27
+	VBROADCASTSS (R10)(AX*2), Z28
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm8, zmm28, zmm24
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm9, zmm28, zmm25
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd2 // vdpbf16ps zmm10, zmm28, zmm26
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xdb // vdpbf16ps zmm11, zmm28, zmm27
+	VBROADCASTSS (R11), Z29
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm12, zmm29, zmm24
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm13, zmm29, zmm25
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm14, zmm29, zmm26
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xfb // vdpbf16ps zmm15, zmm29, zmm27
+	VBROADCASTSS (R11)(AX*1), Z28
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm16, zmm28, zmm24
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm17, zmm28, zmm25
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd2 // vdpbf16ps zmm18, zmm28, zmm26
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xdb // vdpbf16ps zmm19, zmm28, zmm27
+	VBROADCASTSS (R11)(AX*2), Z29
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm20, zmm29, zmm24
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm21, zmm29, zmm25
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm22, zmm29, zmm26
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xfb // vdpbf16ps zmm23, zmm29, zmm27
+	ADDQ $256, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	VMOVUPS (CX), Z24
+	VMOVUPS 64(CX), Z25
+	VMOVUPS 128(CX), Z26
+	VMOVUPS 192(CX), Z27
+	VBROADCASTSS (R10), Z28
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm0, zmm28, zmm24
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm1, zmm28, zmm25
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd2 // vdpbf16ps zmm2, zmm28, zmm26
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xdb // vdpbf16ps zmm3, zmm28, zmm27
+	VBROADCASTSS (R10)(AX*1), Z29
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm4, zmm29, zmm24
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm5, zmm29, zmm25
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm6, zmm29, zmm26
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xfb // vdpbf16ps zmm7, zmm29, zmm27
+	VBROADCASTSS (R10)(AX*2), Z28
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm8, zmm28, zmm24
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm9, zmm28, zmm25
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd2 // vdpbf16ps zmm10, zmm28, zmm26
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xdb // vdpbf16ps zmm11, zmm28, zmm27
+	VBROADCASTSS (R11), Z29
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm12, zmm29, zmm24
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm13, zmm29, zmm25
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm14, zmm29, zmm26
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xfb // vdpbf16ps zmm15, zmm29, zmm27
+	VBROADCASTSS (R11)(AX*1), Z28
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm16, zmm28, zmm24
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm17, zmm28, zmm25
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd2 // vdpbf16ps zmm18, zmm28, zmm26
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xdb // vdpbf16ps zmm19, zmm28, zmm27
+	VBROADCASTSS (R11)(AX*2), Z29
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm20, zmm29, zmm24
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm21, zmm29, zmm25
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm22, zmm29, zmm26
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xfb // vdpbf16ps zmm23, zmm29, zmm27
+	ADDQ $256, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	VMOVUPS (CX), Z24
+	VMOVUPS 64(CX), Z25
+	VMOVUPS 128(CX), Z26
+	VMOVUPS 192(CX), Z27
+	VBROADCASTSS (R10), Z28
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm0, zmm28, zmm24
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm1, zmm28, zmm25
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd2 // vdpbf16ps zmm2, zmm28, zmm26
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xdb // vdpbf16ps zmm3, zmm28, zmm27
+	VBROADCASTSS (R10)(AX*1), Z29
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm4, zmm29, zmm24
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm5, zmm29, zmm25
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm6, zmm29, zmm26
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xfb // vdpbf16ps zmm7, zmm29, zmm27
+	VBROADCASTSS (R10)(AX*2), Z28
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm8, zmm28, zmm24
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm9, zmm28, zmm25
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd2 // vdpbf16ps zmm10, zmm28, zmm26
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xdb // vdpbf16ps zmm11, zmm28, zmm27
+	VBROADCASTSS (R11), Z29
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm12, zmm29, zmm24
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm13, zmm29, zmm25
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm14, zmm29, zmm26
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xfb // vdpbf16ps zmm15, zmm29, zmm27
+	VBROADCASTSS (R11)(AX*1), Z28
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm16, zmm28, zmm24
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm17, zmm28, zmm25
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd2 // vdpbf16ps zmm18, zmm28, zmm26
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xdb // vdpbf16ps zmm19, zmm28, zmm27
+	VBROADCASTSS (R11)(AX*2), Z29
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm20, zmm29, zmm24
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm21, zmm29, zmm25
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm22, zmm29, zmm26
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xfb // vdpbf16ps zmm23, zmm29, zmm27
+	ADDQ $256, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	VMOVUPS (CX), Z24
+	VMOVUPS 64(CX), Z25
+	VMOVUPS 128(CX), Z26
+	VMOVUPS 192(CX), Z27
+	VBROADCASTSS (R10), Z28
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm0, zmm28, zmm24
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm1, zmm28, zmm25
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd2 // vdpbf16ps zmm2, zmm28, zmm26
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xdb // vdpbf16ps zmm3, zmm28, zmm27
+	VBROADCASTSS (R10)(AX*1), Z29
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm4, zmm29, zmm24
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm5, zmm29, zmm25
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm6, zmm29, zmm26
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xfb // vdpbf16ps zmm7, zmm29, zmm27
+	VBROADCASTSS (R10)(AX*2), Z28
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm8, zmm28, zmm24
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm9, zmm28, zmm25
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd2 // vdpbf16ps zmm10, zmm28, zmm26
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xdb // vdpbf16ps zmm11, zmm28, zmm27
+	VBROADCASTSS (R11), Z29
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm12, zmm29, zmm24
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm13, zmm29, zmm25
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm14, zmm29, zmm26
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xfb // vdpbf16ps zmm15, zmm29, zmm27
+	VBROADCASTSS (R11)(AX*1), Z28
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm16, zmm28, zmm24
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm17, zmm28, zmm25
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd2 // vdpbf16ps zmm18, zmm28, zmm26
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xdb // vdpbf16ps zmm19, zmm28, zmm27
+	VBROADCASTSS (R11)(AX*2), Z29
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm20, zmm29, zmm24
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm21, zmm29, zmm25
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm22, zmm29, zmm26
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xfb // vdpbf16ps zmm23, zmm29, zmm27
+	ADDQ $256, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	ADDQ R12, R13
+	CMPQ R13, $0
+	JLE asked6x4
+
+ask6x4:
+	CMPQ R14, 96(DI)
+	JGE then6x4
+
+line6x4:
+	PREFETCHT1 (R14)
+	ADDQ $64, R14
+	SUBQ $16384, R13
+	CMPQ R13, $0
+	JGT ask6x4
+
+asked6x4:
+	SUBQ $4, DX
+	CMPQ DX, $4
+	JGE most6x4
+	MOVQ R14, 88(DI) // a.Next
+	JMP mostDone6x4
+
+then6x4:
+	MOVQ 120(DI), R14 // a.ThenRows
+	CMPQ R14, $0
+	JLE none6x4
+	SUBQ $1, R14
+	MOVQ R14, 120(DI) // a.ThenRows
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 136(DI), R14
+	MOVQ R14, 96(DI) // a.NextEnd
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 128(DI), R14
+	MOVQ R14, 112(DI) // a.Then
+	SUBQ 128(DI), R14
+	JMP line6x4
+
+none6x4:
+	MOVQ 96(DI), R14 // a.NextEnd
+	JMP asked6x4
+
+mostDone6x4:
+	ADDQ $20, DX
+	MOVQ R9, R14
+	MOVQ 64(DI), R12 // a.Stride
+	SHLQ $2, R12
+	MOVQ $6, R13
+	PCALIGN $32
+
+row6x4:
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	PREFETCHT0 128(R14)
+	PREFETCHT0 192(R14)
+	ADDQ R12, R14
+	VMOVUPS (CX), Z24
+	VMOVUPS 64(CX), Z25
+	VMOVUPS 128(CX), Z26
+	VMOVUPS 192(CX), Z27
+	VBROADCASTSS (R10), Z28
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm0, zmm28, zmm24
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm1, zmm28, zmm25
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd2 // vdpbf16ps zmm2, zmm28, zmm26
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xdb // vdpbf16ps zmm3, zmm28, zmm27
+	VBROADCASTSS (R10)(AX*1), Z29
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm4, zmm29, zmm24
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm5, zmm29, zmm25
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm6, zmm29, zmm26
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xfb // vdpbf16ps zmm7, zmm29, zmm27
+	VBROADCASTSS (R10)(AX*2), Z28
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm8, zmm28, zmm24
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm9, zmm28, zmm25
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd2 // vdpbf16ps zmm10, zmm28, zmm26
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xdb // vdpbf16ps zmm11, zmm28, zmm27
+	VBROADCASTSS (R11), Z29
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm12, zmm29, zmm24
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm13, zmm29, zmm25
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm14, zmm29, zmm26
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xfb // vdpbf16ps zmm15, zmm29, zmm27
+	VBROADCASTSS (R11)(AX*1), Z28
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm16, zmm28, zmm24
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm17, zmm28, zmm25
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd2 // vdpbf16ps zmm18, zmm28, zmm26
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xdb // vdpbf16ps zmm19, zmm28, zmm27
+	VBROADCASTSS (R11)(AX*2), Z29
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm20, zmm29, zmm24
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm21, zmm29, zmm25
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm22, zmm29, zmm26
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xfb // vdpbf16ps zmm23, zmm29, zmm27
+	ADDQ $256, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	VMOVUPS (CX), Z24
+	VMOVUPS 64(CX), Z25
+	VMOVUPS 128(CX), Z26
+	VMOVUPS 192(CX), Z27
+	VBROADCASTSS (R10), Z28
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm0, zmm28, zmm24
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm1, zmm28, zmm25
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd2 // vdpbf16ps zmm2, zmm28, zmm26
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xdb // vdpbf16ps zmm3, zmm28, zmm27
+	VBROADCASTSS (R10)(AX*1), Z29
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm4, zmm29, zmm24
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm5, zmm29, zmm25
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm6, zmm29, zmm26
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xfb // vdpbf16ps zmm7, zmm29, zmm27
+	VBROADCASTSS (R10)(AX*2), Z28
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm8, zmm28, zmm24
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm9, zmm28, zmm25
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd2 // vdpbf16ps zmm10, zmm28, zmm26
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xdb // vdpbf16ps zmm11, zmm28, zmm27
+	VBROADCASTSS (R11), Z29
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm12, zmm29, zmm24
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm13, zmm29, zmm25
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm14, zmm29, zmm26
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xfb // vdpbf16ps zmm15, zmm29, zmm27
+	VBROADCASTSS (R11)(AX*1), Z28
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm16, zmm28, zmm24
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm17, zmm28, zmm25
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd2 // vdpbf16ps zmm18, zmm28, zmm26
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xdb // vdpbf16ps zmm19, zmm28, zmm27
+	VBROADCASTSS (R11)(AX*2), Z29
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm20, zmm29, zmm24
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm21, zmm29, zmm25
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm22, zmm29, zmm26
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xfb // vdpbf16ps zmm23, zmm29, zmm27
+	ADDQ $256, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	DECQ R13
+	JNE row6x4
+	JMP end6x4
+
+few6x4:
+	MOVQ R9, R14
+	MOVQ 64(DI), R12 // a.Stride
+	SHLQ $2, R12
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	PREFETCHT0 128(R14)
+	PREFETCHT0 192(R14)
+	ADDQ R12, R14
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	PREFETCHT0 128(R14)
+	PREFETCHT0 192(R14)
+	ADDQ R12, R14
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	PREFETCHT0 128(R14)
+	PREFETCHT0 192(R14)
+	ADDQ R12, R14
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	PREFETCHT0 128(R14)
+	PREFETCHT0 192(R14)
+	ADDQ R12, R14
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	PREFETCHT0 128(R14)
+	PREFETCHT0 192(R14)
+	ADDQ R12, R14
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	PREFETCHT0 128(R14)
+	PREFETCHT0 192(R14)
+	ADDQ $12, DX
+
+end6x4:
+	SUBQ $12, DX
+	PCALIGN $32
+
+loop6x4:
+	VMOVUPS (CX), Z24
+	VMOVUPS 64(CX), Z25
+	VMOVUPS 128(CX), Z26
+	VMOVUPS 192(CX), Z27
+	VBROADCASTSS (R10), Z28
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm0, zmm28, zmm24
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm1, zmm28, zmm25
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd2 // vdpbf16ps zmm2, zmm28, zmm26
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xdb // vdpbf16ps zmm3, zmm28, zmm27
+	VBROADCASTSS (R10)(AX*1), Z29
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm4, zmm29, zmm24
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm5, zmm29, zmm25
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm6, zmm29, zmm26
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xfb // vdpbf16ps zmm7, zmm29, zmm27
+	VBROADCASTSS (R10)(AX*2), Z28
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm8, zmm28, zmm24
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm9, zmm28, zmm25
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd2 // vdpbf16ps zmm10, zmm28, zmm26
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xdb // vdpbf16ps zmm11, zmm28, zmm27
+	VBROADCASTSS (R11), Z29
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm12, zmm29, zmm24
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm13, zmm29, zmm25
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm14, zmm29, zmm26
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xfb // vdpbf16ps zmm15, zmm29, zmm27
+	VBROADCASTSS (R11)(AX*1), Z28
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm16, zmm28, zmm24
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm17, zmm28, zmm25
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd2 // vdpbf16ps zmm18, zmm28, zmm26
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xdb // vdpbf16ps zmm19, zmm28, zmm27
+	VBROADCASTSS (R11)(AX*2), Z29
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm20, zmm29, zmm24
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm21, zmm29, zmm25
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm22, zmm29, zmm26
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xfb // vdpbf16ps zmm23, zmm29, zmm27
+	ADDQ $256, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	DECQ DX
+	JNE loop6x4
+	MOVQ 48(DI), CX // a.Bias
+	TESTQ CX, CX
+	JNE biased6x4
+	LEAQ zeros<>(SB), CX
+
+biased6x4:
+	MOVQ 64(DI), R12 // a.Stride
+	SHLQ $2, R12
+	MOVQ R9, R10
+	MOVQ R12, R11
+	MOVBLZX 80(DI), DX // a.Add
+	TESTQ DX, DX
+	JNE added6x4
+	LEAQ zeros<>(SB), R10
+	MOVQ $0, R11
+
+added6x4:
+	VMOVUPS (CX), Z24
+	VMOVUPS 64(CX), Z25
+	VMOVUPS 128(CX), Z26
+	VMOVUPS 192(CX), Z27
+	VMOVUPS (R10), Z28
+	VADDPS Z24, Z28, Z28
+	VADDPS Z28, Z0, Z0
+	VMOVUPS Z0, (R9)
+	VMOVUPS 64(R10), Z29
+	VADDPS Z25, Z29, Z29
+	VADDPS Z29, Z1, Z1
+	VMOVUPS Z1, 64(R9)
+	VMOVUPS 128(R10), Z28
+	VADDPS Z26, Z28, Z28
+	VADDPS Z28, Z2, Z2
+	VMOVUPS Z2, 128(R9)
+	VMOVUPS 192(R10), Z29
+	VADDPS Z27, Z29, Z29
+	VADDPS Z29, Z3, Z3
+	VMOVUPS Z3, 192(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z28
+	VADDPS Z24, Z28, Z28
+	VADDPS Z28, Z4, Z4
+	VMOVUPS Z4, (R9)
+	VMOVUPS 64(R10), Z29
+	VADDPS Z25, Z29, Z29
+	VADDPS Z29, Z5, Z5
+	VMOVUPS Z5, 64(R9)
+	VMOVUPS 128(R10), Z28
+	VADDPS Z26, Z28, Z28
+	VADDPS Z28, Z6, Z6
+	VMOVUPS Z6, 128(R9)
+	VMOVUPS 192(R10), Z29
+	VADDPS Z27, Z29, Z29
+	VADDPS Z29, Z7, Z7
+	VMOVUPS Z7, 192(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z28
+	VADDPS Z24, Z28, Z28
+	VADDPS Z28, Z8, Z8
+	VMOVUPS Z8, (R9)
+	VMOVUPS 64(R10), Z29
+	VADDPS Z25, Z29, Z29
+	VADDPS Z29, Z9, Z9
+	VMOVUPS Z9, 64(R9)
+	VMOVUPS 128(R10), Z28
+	VADDPS Z26, Z28, Z28
+	VADDPS Z28, Z10, Z10
+	VMOVUPS Z10, 128(R9)
+	VMOVUPS 192(R10), Z29
+	VADDPS Z27, Z29, Z29
+	VADDPS Z29, Z11, Z11
+	VMOVUPS Z11, 192(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z28
+	VADDPS Z24, Z28, Z28
+	VADDPS Z28, Z12, Z12
+	VMOVUPS Z12, (R9)
+	VMOVUPS 64(R10), Z29
+	VADDPS Z25, Z29, Z29
+	VADDPS Z29, Z13, Z13
+	VMOVUPS Z13, 64(R9)
+	VMOVUPS 128(R10), Z28
+	VADDPS Z26, Z28, Z28
+	VADDPS Z28, Z14, Z14
+	VMOVUPS Z14, 128(R9)
+	VMOVUPS 192(R10), Z29
+	VADDPS Z27, Z29, Z29
+	VADDPS Z29, Z15, Z15
+	VMOVUPS Z15, 192(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z28
+	VADDPS Z24, Z28, Z28
+	VADDPS Z28, Z16, Z16
+	VMOVUPS Z16, (R9)
+	VMOVUPS 64(R10), Z29
+	VADDPS Z25, Z29, Z29
+	VADDPS Z29, Z17, Z17
+	VMOVUPS Z17, 64(R9)
+	VMOVUPS 128(R10), Z28
+	VADDPS Z26, Z28, Z28
+	VADDPS Z28, Z18, Z18
+	VMOVUPS Z18, 128(R9)
+	VMOVUPS 192(R10), Z29
+	VADDPS Z27, Z29, Z29
+	VADDPS Z29, Z19, Z19
+	VMOVUPS Z19, 192(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z28
+	VADDPS Z24, Z28, Z28
+	VADDPS Z28, Z20, Z20
+	VMOVUPS Z20, (R9)
+	VMOVUPS 64(R10), Z29
+	VADDPS Z25, Z29, Z29
+	VADDPS Z29, Z21, Z21
+	VMOVUPS Z21, 64(R9)
+	VMOVUPS 128(R10), Z28
+	VADDPS Z26, Z28, Z28
+	VADDPS Z28, Z22, Z22
+	VMOVUPS Z22, 128(R9)
+	VMOVUPS 192(R10), Z29
+	VADDPS Z27, Z29, Z29
+	VADDPS Z29, Z23, Z23
+	VMOVUPS Z23, 192(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	SUBQ $6, R8
+	JMP lanes64
+
+tile5x4:
+	MOVQ SI, R10
+	ADDQ AX, SI
+	ADDQ AX, SI
+	ADDQ AX, SI
+	MOVQ SI, R11
+	ADDQ AX, SI
+	ADDQ AX, SI
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	VXORPS Z12, Z12, Z12
+	VXORPS Z13, Z13, Z13
+	VXORPS Z14, Z14, Z14
+	VXORPS Z15, Z15, Z15
+	VXORPS Z16, Z16, Z16
+	VXORPS Z17, Z17, Z17
+	VXORPS Z18, Z18, Z18
+	VXORPS Z19, Z19, Z19
+	MOVQ 40(DI), CX // a.B
+	MOVQ 32(DI), DX // a.Depth
+	CMPQ DX, $22
+	JLT few5x4
+	SUBQ $18, DX
+	MOVQ 88(DI), R14 // a.Next
+	MOVQ 104(DI), R12 // a.NextRow
+	IMULQ $20, R12
+	MOVQ $0, R13
+	PCALIGN $32
+
+most5x4:
+	VMOVUPS (CX), Z20
+	VMOVUPS 64(CX), Z21
+	VMOVUPS 128(CX), Z22
+	VMOVUPS 192(CX), Z23
+	VBROADCASTSS (R10), Z24
+	BYTE $0x62; BYTE $0xb2; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm0, zmm24, zmm20
+	BYTE $0x62; BYTE $0xb2; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm1, zmm24, zmm21
+	BYTE $0x62; BYTE $0xb2; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xd6 // vdpbf16ps zmm2, zmm24, zmm22
+	BYTE $0x62; BYTE $0xb2; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xdf // vdpbf16ps zmm3, zmm24, zmm23
+	VBROADCASTSS (R10)(AX*1), Z25
+	BYTE $0x62; BYTE $0xb2; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xe4 // vdpbf16ps zmm4, zmm25, zmm20
+	BYTE $0x62; BYTE $0xb2; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xed // vdpbf16ps zmm5, zmm25, zmm21
+	BYTE $0x62; BYTE $0xb2; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xf6 // vdpbf16ps zmm6, zmm25, zmm22
+	BYTE $0x62; BYTE $0xb2; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xff // vdpbf16ps zmm7, zmm25, zmm23
+	VBROADCASTSS (R10)(AX*2), Z24
+	BYTE $0x62; BYTE $0x32; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm8, zmm24, zmm20
+	BYTE $0x62; BYTE $0x32; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm9, zmm24, zmm21
+	BYTE $0x62; BYTE $0x32; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xd6 // vdpbf16ps zmm10, zmm24, zmm22
+	BYTE $0x62; BYTE $0x32; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xdf // vdpbf16ps zmm11, zmm24, zmm23
+	VBROADCASTSS (R11), Z25
+	BYTE $0x62; BYTE $0x32; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xe4 // vdpbf16ps zmm12, zmm25, zmm20
+	BYTE $0x62; BYTE $0x32; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xed // vdpbf16ps zmm13, zmm25, zmm21
+	BYTE $0x62; BYTE $0x32; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xf6 // vdpbf16ps zmm14, zmm25, zmm22
+	BYTE $0x62; BYTE $0x32; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xff // vdpbf16ps zmm15, zmm25, zmm23
+	VBROADCASTSS (R11)(AX*1), Z24
+	BYTE $0x62; BYTE $0xa2; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm16, zmm24, zmm20
+	BYTE $0x62; BYTE $0xa2; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm17, zmm24, zmm21
+	BYTE $0x62; BYTE $0xa2; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xd6 // vdpbf16ps zmm18, zmm24, zmm22
+	BYTE $0x62; BYTE $0xa2; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xdf // vdpbf16ps zmm19, zmm24, zmm23
+	ADDQ $256, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	VMOVUPS (CX), Z20
+	VMOVUPS 64(CX), Z21
+	VMOVUPS 128(CX), Z22
+	VMOVUPS 192(CX), Z23
+	VBROADCASTSS (R10), Z24
+	BYTE $0x62; BYTE $0xb2; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm0, zmm24, zmm20
+	BYTE $0x62; BYTE $0xb2; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm1, zmm24, zmm21
+	BYTE $0x62; BYTE $0xb2; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xd6 // vdpbf16ps zmm2, zmm24, zmm22
+	BYTE $0x62; BYTE $0xb2; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xdf // vdpbf16ps zmm3, zmm24, zmm23
+	VBROADCASTSS (R10)(AX*1), Z25
+	BYTE $0x62; BYTE $0xb2; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xe4 // vdpbf16ps zmm4, zmm25, zmm20
+	BYTE $0x62; BYTE $0xb2; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xed // vdpbf16ps zmm5, zmm25, zmm21
+	BYTE $0x62; BYTE $0xb2; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xf6 // vdpbf16ps zmm6, zmm25, zmm22
+	BYTE $0x62; BYTE $0xb2; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xff // vdpbf16ps zmm7, zmm25, zmm23
+	VBROADCASTSS (R10)(AX*2), Z24
+	BYTE $0x62; BYTE $0x32; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm8, zmm24, zmm20
+	BYTE $0x62; BYTE $0x32; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm9, zmm24, zmm21
+	BYTE $0x62; BYTE $0x32; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xd6 // vdpbf16ps zmm10, zmm24, zmm22
+	BYTE $0x62; BYTE $0x32; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xdf // vdpbf16ps zmm11, zmm24, zmm23
+	VBROADCASTSS (R11), Z25
+	BYTE $0x62; BYTE $0x32; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xe4 // vdpbf16ps zmm12, zmm25, zmm20
+	BYTE $0x62; BYTE $0x32; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xed // vdpbf16ps zmm13, zmm25, zmm21
+	BYTE $0x62; BYTE $0x32; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xf6 // vdpbf16ps zmm14, zmm25, zmm22
+	BYTE $0x62; BYTE $0x32; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xff // vdpbf16ps zmm15, zmm25, zmm23
+	VBROADCASTSS (R11)(AX*1), Z24
+	BYTE $0x62; BYTE $0xa2; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm16, zmm24, zmm20
+	BYTE $0x62; BYTE $0xa2; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm17, zmm24, zmm21
+	BYTE $0x62; BYTE $0xa2; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xd6 // vdpbf16ps zmm18, zmm24, zmm22
+	BYTE $0x62; BYTE $0xa2; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xdf // vdpbf16ps zmm19, zmm24, zmm23
+	ADDQ $256, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	VMOVUPS (CX), Z20
+	VMOVUPS 64(CX), Z21
+	VMOVUPS 128(CX), Z22
+	VMOVUPS 192(CX), Z23
+	VBROADCASTSS (R10), Z24
+	BYTE $0x62; BYTE $0xb2; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm0, zmm24, zmm20
+	BYTE $0x62; BYTE $0xb2; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm1, zmm24, zmm21
+	BYTE $0x62; BYTE $0xb2; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xd6 // vdpbf16ps zmm2, zmm24, zmm22
+	BYTE $0x62; BYTE $0xb2; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xdf // vdpbf16ps zmm3, zmm24, zmm23
+	VBROADCASTSS (R10)(AX*1), Z25
+	BYTE $0x62; BYTE $0xb2; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xe4 // vdpbf16ps zmm4, zmm25, zmm20
+	BYTE $0x62; BYTE $0xb2; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xed // vdpbf16ps zmm5, zmm25, zmm21
+	BYTE $0x62; BYTE $0xb2; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xf6 // vdpbf16ps zmm6, zmm25, zmm22
+	BYTE $0x62; BYTE $0xb2; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xff // vdpbf16ps zmm7, zmm25, zmm23
+	VBROADCASTSS (R10)(AX*2), Z24
+	BYTE $0x62; BYTE $0x32; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm8, zmm24, zmm20
+	BYTE $0x62; BYTE $0x32; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm9, zmm24, zmm21
+	BYTE $0x62; BYTE $0x32; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xd6 // vdpbf16ps zmm10, zmm24, zmm22
+	BYTE $0x62; BYTE $0x32; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xdf // vdpbf16ps zmm11, zmm24, zmm23
+	VBROADCASTSS (R11), Z25
+	BYTE $0x62; BYTE $0x32; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xe4 // vdpbf16ps zmm12, zmm25, zmm20
+	BYTE $0x62; BYTE $0x32; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xed // vdpbf16ps zmm13, zmm25, zmm21
+	BYTE $0x62; BYTE $0x32; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xf6 // vdpbf16ps zmm14, zmm25, zmm22
+	BYTE $0x62; BYTE $0x32; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xff // vdpbf16ps zmm15, zmm25, zmm23
+	VBROADCASTSS (R11)(AX*1), Z24
+	BYTE $0x62; BYTE $0xa2; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm16, zmm24, zmm20
+	BYTE $0x62; BYTE $0xa2; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm17, zmm24, zmm21
+	BYTE $0x62; BYTE $0xa2; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xd6 // vdpbf16ps zmm18, zmm24, zmm22
+	BYTE $0x62; BYTE $0xa2; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xdf // vdpbf16ps zmm19, zmm24, zmm23
+	ADDQ $256, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	VMOVUPS (CX), Z20
+	VMOVUPS 64(CX), Z21
+	VMOVUPS 128(CX), Z22
+	VMOVUPS 192(CX), Z23
+	VBROADCASTSS (R10), Z24
+	BYTE $0x62; BYTE $0xb2; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm0, zmm24, zmm20
+	BYTE $0x62; BYTE $0xb2; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm1, zmm24, zmm21
+	BYTE $0x62; BYTE $0xb2; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xd6 // vdpbf16ps zmm2, zmm24, zmm22
+	BYTE $0x62; BYTE $0xb2; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xdf // vdpbf16ps zmm3, zmm24, zmm23
+	VBROADCASTSS (R10)(AX*1), Z25
+	BYTE $0x62; BYTE $0xb2; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xe4 // vdpbf16ps zmm4, zmm25, zmm20
+	BYTE $0x62; BYTE $0xb2; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xed // vdpbf16ps zmm5, zmm25, zmm21
+	BYTE $0x62; BYTE $0xb2; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xf6 // vdpbf16ps zmm6, zmm25, zmm22
+	BYTE $0x62; BYTE $0xb2; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xff // vdpbf16ps zmm7, zmm25, zmm23
+	VBROADCASTSS (R10)(AX*2), Z24
+	BYTE $0x62; BYTE $0x32; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm8, zmm24, zmm20
+	BYTE $0x62; BYTE $0x32; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm9, zmm24, zmm21
+	BYTE $0x62; BYTE $0x32; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xd6 // vdpbf16ps zmm10, zmm24, zmm22
+	BYTE $0x62; BYTE $0x32; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xdf // vdpbf16ps zmm11, zmm24, zmm23
+	VBROADCASTSS (R11), Z25
+	BYTE $0x62; BYTE $0x32; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xe4 // vdpbf16ps zmm12, zmm25, zmm20
+	BYTE $0x62; BYTE $0x32; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xed // vdpbf16ps zmm13, zmm25, zmm21
+	BYTE $0x62; BYTE $0x32; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xf6 // vdpbf16ps zmm14, zmm25, zmm22
+	BYTE $0x62; BYTE $0x32; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xff // vdpbf16ps zmm15, zmm25, zmm23
+	VBROADCASTSS (R11)(AX*1), Z24
+	BYTE $0x62; BYTE $0xa2; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm16, zmm24, zmm20
+	BYTE $0x62; BYTE $0xa2; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm17, zmm24, zmm21
+	BYTE $0x62; BYTE $0xa2; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xd6 // vdpbf16ps zmm18, zmm24, zmm22
+	BYTE $0x62; BYTE $0xa2; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xdf // vdpbf16ps zmm19, zmm24, zmm23
+	ADDQ $256, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	ADDQ R12, R13
+	CMPQ R13, $0
+	JLE asked5x4
+
+ask5x4:
+	CMPQ R14, 96(DI)
+	JGE then5x4
+
+line5x4:
+	PREFETCHT1 (R14)
+	ADDQ $64, R14
+	SUBQ $16384, R13
+	CMPQ R13, $0
+	JGT ask5x4
+
+asked5x4:
+	SUBQ $4, DX
+	CMPQ DX, $4
+	JGE most5x4
+	MOVQ R14, 88(DI) // a.Next
+	JMP mostDone5x4
+
+then5x4:
+	MOVQ 120(DI), R14 // a.ThenRows
+	CMPQ R14, $0
+	JLE none5x4
+	SUBQ $1, R14
+	MOVQ R14, 120(DI) // a.ThenRows
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 136(DI), R14
+	MOVQ R14, 96(DI) // a.NextEnd
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 128(DI), R14
+	MOVQ R14, 112(DI) // a.Then
+	SUBQ 128(DI), R14
+	JMP line5x4
+
+none5x4:
+	MOVQ 96(DI), R14 // a.NextEnd
+	JMP asked5x4
+
+mostDone5x4:
+	ADDQ $18, DX
+	MOVQ R9, R14
+	MOVQ 64(DI), R12 // a.Stride
+	SHLQ $2, R12
+	MOVQ $5, R13
+	PCALIGN $32
+
+row5x4:
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	PREFETCHT0 128(R14)
+	PREFETCHT0 192(R14)
+	ADDQ R12, R14
+	VMOVUPS (CX), Z20
+	VMOVUPS 64(CX), Z21
+	VMOVUPS 128(CX), Z22
+	VMOVUPS 192(CX), Z23
+	VBROADCASTSS (R10), Z24
+	BYTE $0x62; BYTE $0xb2; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm0, zmm24, zmm20
+	BYTE $0x62; BYTE $0xb2; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm1, zmm24, zmm21
+	BYTE $0x62; BYTE $0xb2; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xd6 // vdpbf16ps zmm2, zmm24, zmm22
+	BYTE $0x62; BYTE $0xb2; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xdf // vdpbf16ps zmm3, zmm24, zmm23
+	VBROADCASTSS (R10)(AX*1), Z25
+	BYTE $0x62; BYTE $0xb2; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xe4 // vdpbf16ps zmm4, zmm25, zmm20
+	BYTE $0x62; BYTE $0xb2; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xed // vdpbf16ps zmm5, zmm25, zmm21
+	BYTE $0x62; BYTE $0xb2; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xf6 // vdpbf16ps zmm6, zmm25, zmm22
+	BYTE $0x62; BYTE $0xb2; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xff // vdpbf16ps zmm7, zmm25, zmm23
+	VBROADCASTSS (R10)(AX*2), Z24
+	BYTE $0x62; BYTE $0x32; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm8, zmm24, zmm20
+	BYTE $0x62; BYTE $0x32; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm9, zmm24, zmm21
+	BYTE $0x62; BYTE $0x32; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xd6 // vdpbf16ps zmm10, zmm24, zmm22
+	BYTE $0x62; BYTE $0x32; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xdf // vdpbf16ps zmm11, zmm24, zmm23
+	VBROADCASTSS (R11), Z25
+	BYTE $0x62; BYTE $0x32; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xe4 // vdpbf16ps zmm12, zmm25, zmm20
+	BYTE $0x62; BYTE $0x32; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xed // vdpbf16ps zmm13, zmm25, zmm21
+	BYTE $0x62; BYTE $0x32; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xf6 // vdpbf16ps zmm14, zmm25, zmm22
+	BYTE $0x62; BYTE $0x32; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xff // vdpbf16ps zmm15, zmm25, zmm23
+	VBROADCASTSS (R11)(AX*1), Z24
+	BYTE $0x62; BYTE $0xa2; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm16, zmm24, zmm20
+	BYTE $0x62; BYTE $0xa2; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm17, zmm24, zmm21
+	BYTE $0x62; BYTE $0xa2; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xd6 // vdpbf16ps zmm18, zmm24, zmm22
+	BYTE $0x62; BYTE $0xa2; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xdf // vdpbf16ps zmm19, zmm24, zmm23
+	ADDQ $256, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	VMOVUPS (CX), Z20
+	VMOVUPS 64(CX), Z21
+	VMOVUPS 128(CX), Z22
+	VMOVUPS 192(CX), Z23
+	VBROADCASTSS (R10), Z24
+	BYTE $0x62; BYTE $0xb2; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm0, zmm24, zmm20
+	BYTE $0x62; BYTE $0xb2; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm1, zmm24, zmm21
+	BYTE $0x62; BYTE $0xb2; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xd6 // vdpbf16ps zmm2, zmm24, zmm22
+	BYTE $0x62; BYTE $0xb2; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xdf // vdpbf16ps zmm3, zmm24, zmm23
+	VBROADCASTSS (R10)(AX*1), Z25
+	BYTE $0x62; BYTE $0xb2; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xe4 // vdpbf16ps zmm4, zmm25, zmm20
+	BYTE $0x62; BYTE $0xb2; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xed // vdpbf16ps zmm5, zmm25, zmm21
+	BYTE $0x62; BYTE $0xb2; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xf6 // vdpbf16ps zmm6, zmm25, zmm22
+	BYTE $0x62; BYTE $0xb2; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xff // vdpbf16ps zmm7, zmm25, zmm23
+	VBROADCASTSS (R10)(AX*2), Z24
+	BYTE $0x62; BYTE $0x32; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm8, zmm24, zmm20
+	BYTE $0x62; BYTE $0x32; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm9, zmm24, zmm21
+	BYTE $0x62; BYTE $0x32; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xd6 // vdpbf16ps zmm10, zmm24, zmm22
+	BYTE $0x62; BYTE $0x32; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xdf // vdpbf16ps zmm11, zmm24, zmm23
+	VBROADCASTSS (R11), Z25
+	BYTE $0x62; BYTE $0x32; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xe4 // vdpbf16ps zmm12, zmm25, zmm20
+	BYTE $0x62; BYTE $0x32; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xed // vdpbf16ps zmm13, zmm25, zmm21
+	BYTE $0x62; BYTE $0x32; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xf6 // vdpbf16ps zmm14, zmm25, zmm22
+	BYTE $0x62; BYTE $0x32; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xff // vdpbf16ps zmm15, zmm25, zmm23
+	VBROADCASTSS (R11)(AX*1), Z24
+	BYTE $0x62; BYTE $0xa2; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm16, zmm24, zmm20
+	BYTE $0x62; BYTE $0xa2; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm17, zmm24, zmm21
+	BYTE $0x62; BYTE $0xa2; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xd6 // vdpbf16ps zmm18, zmm24, zmm22
+	BYTE $0x62; BYTE $0xa2; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xdf // vdpbf16ps zmm19, zmm24, zmm23
+	ADDQ $256, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	DECQ R13
+	JNE row5x4
+	JMP end5x4
+
+few5x4:
+	MOVQ R9, R14
+	MOVQ 64(DI), R12 // a.Stride
+	SHLQ $2, R12
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	PREFETCHT0 128(R14)
+	PREFETCHT0 192(R14)
+	ADDQ R12, R14
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	PREFETCHT0 128(R14)
+	PREFETCHT0 192(R14)
+	ADDQ R12, R14
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	PREFETCHT0 128(R14)
+	PREFETCHT0 192(R14)
+	ADDQ R12, R14
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	PREFETCHT0 128(R14)
+	PREFETCHT0 192(R14)
+	ADDQ R12, R14
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	PREFETCHT0 128(R14)
+	PREFETCHT0 192(R14)
+	ADDQ $10, DX
+
+end5x4:
+	SUBQ $10, DX
+	PCALIGN $32
+
+loop5x4:
+	VMOVUPS (CX), Z20
+	VMOVUPS 64(CX), Z21
+	VMOVUPS 128(CX), Z22
+	VMOVUPS 192(CX), Z23
+	VBROADCASTSS (R10), Z24
+	BYTE $0x62; BYTE $0xb2; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm0, zmm24, zmm20
+	BYTE $0x62; BYTE $0xb2; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm1, zmm24, zmm21
+	BYTE $0x62; BYTE $0xb2; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xd6 // vdpbf16ps zmm2, zmm24, zmm22
+	BYTE $0x62; BYTE $0xb2; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xdf // vdpbf16ps zmm3, zmm24, zmm23
+	VBROADCASTSS (R10)(AX*1), Z25
+	BYTE $0x62; BYTE $0xb2; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xe4 // vdpbf16ps zmm4, zmm25, zmm20
+	BYTE $0x62; BYTE $0xb2; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xed // vdpbf16ps zmm5, zmm25, zmm21
+	BYTE $0x62; BYTE $0xb2; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xf6 // vdpbf16ps zmm6, zmm25, zmm22
+	BYTE $0x62; BYTE $0xb2; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xff // vdpbf16ps zmm7, zmm25, zmm23
+	VBROADCASTSS (R10)(AX*2), Z24
+	BYTE $0x62; BYTE $0x32; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm8, zmm24, zmm20
+	BYTE $0x62; BYTE $0x32; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm9, zmm24, zmm21
+	BYTE $0x62; BYTE $0x32; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xd6 // vdpbf16ps zmm10, zmm24, zmm22
+	BYTE $0x62; BYTE $0x32; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xdf // vdpbf16ps zmm11, zmm24, zmm23
+	VBROADCASTSS (R11), Z25
+	BYTE $0x62; BYTE $0x32; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xe4 // vdpbf16ps zmm12, zmm25, zmm20
+	BYTE $0x62; BYTE $0x32; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xed // vdpbf16ps zmm13, zmm25, zmm21
+	BYTE $0x62; BYTE $0x32; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xf6 // vdpbf16ps zmm14, zmm25, zmm22
+	BYTE $0x62; BYTE $0x32; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xff // vdpbf16ps zmm15, zmm25, zmm23
+	VBROADCASTSS (R11)(AX*1), Z24
+	BYTE $0x62; BYTE $0xa2; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm16, zmm24, zmm20
+	BYTE $0x62; BYTE $0xa2; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm17, zmm24, zmm21
+	BYTE $0x62; BYTE $0xa2; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xd6 // vdpbf16ps zmm18, zmm24, zmm22
+	BYTE $0x62; BYTE $0xa2; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xdf // vdpbf16ps zmm19, zmm24, zmm23
+	ADDQ $256, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	DECQ DX
+	JNE loop5x4
+	MOVQ 48(DI), CX // a.Bias
+	TESTQ CX, CX
+	JNE biased5x4
+	LEAQ zeros<>(SB), CX
+
+biased5x4:
+	MOVQ 64(DI), R12 // a.Stride
+	SHLQ $2, R12
+	MOVQ R9, R10
+	MOVQ R12, R11
+	MOVBLZX 80(DI), DX // a.Add
+	TESTQ DX, DX
+	JNE added5x4
+	LEAQ zeros<>(SB), R10
+	MOVQ $0, R11
+
+added5x4:
+	VMOVUPS (CX), Z20
+	VMOVUPS 64(CX), Z21
+	VMOVUPS 128(CX), Z22
+	VMOVUPS 192(CX), Z23
+	VMOVUPS (R10), Z24
+	VADDPS Z20, Z24, Z24
+	VADDPS Z24, Z0, Z0
+	VMOVUPS Z0, (R9)
+	VMOVUPS 64(R10), Z25
+	VADDPS Z21, Z25, Z25
+	VADDPS Z25, Z1, Z1
+	VMOVUPS Z1, 64(R9)
+	VMOVUPS 128(R10), Z24
+	VADDPS Z22, Z24, Z24
+	VADDPS Z24, Z2, Z2
+	VMOVUPS Z2, 128(R9)
+	VMOVUPS 192(R10), Z25
+	VADDPS Z23, Z25, Z25
+	VADDPS Z25, Z3, Z3
+	VMOVUPS Z3, 192(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z24
+	VADDPS Z20, Z24, Z24
+	VADDPS Z24, Z4, Z4
+	VMOVUPS Z4, (R9)
+	VMOVUPS 64(R10), Z25
+	VADDPS Z21, Z25, Z25
+	VADDPS Z25, Z5, Z5
+	VMOVUPS Z5, 64(R9)
+	VMOVUPS 128(R10), Z24
+	VADDPS Z22, Z24, Z24
+	VADDPS Z24, Z6, Z6
+	VMOVUPS Z6, 128(R9)
+	VMOVUPS 192(R10), Z25
+	VADDPS Z23, Z25, Z25
+	VADDPS Z25, Z7, Z7
+	VMOVUPS Z7, 192(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z24
+	VADDPS Z20, Z24, Z24
+	VADDPS Z24, Z8, Z8
+	VMOVUPS Z8, (R9)
+	VMOVUPS 64(R10), Z25
+	VADDPS Z21, Z25, Z25
+	VADDPS Z25, Z9, Z9
+	VMOVUPS Z9, 64(R9)
+	VMOVUPS 128(R10), Z24
+	VADDPS Z22, Z24, Z24
+	VADDPS Z24, Z10, Z10
+	VMOVUPS Z10, 128(R9)
+	VMOVUPS 192(R10), Z25
+	VADDPS Z23, Z25, Z25
+	VADDPS Z25, Z11, Z11
+	VMOVUPS Z11, 192(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z24
+	VADDPS Z20, Z24, Z24
+	VADDPS Z24, Z12, Z12
+	VMOVUPS Z12, (R9)
+	VMOVUPS 64(R10), Z25
+	VADDPS Z21, Z25, Z25
+	VADDPS Z25, Z13, Z13
+	VMOVUPS Z13, 64(R9)
+	VMOVUPS 128(R10), Z24
+	VADDPS Z22, Z24, Z24
+	VADDPS Z24, Z14, Z14
+	VMOVUPS Z14, 128(R9)
+	VMOVUPS 192(R10), Z25
+	VADDPS Z23, Z25, Z25
+	VADDPS Z25, Z15, Z15
+	VMOVUPS Z15, 192(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z24
+	VADDPS Z20, Z24, Z24
+	VADDPS Z24, Z16, Z16
+	VMOVUPS Z16, (R9)
+	VMOVUPS 64(R10), Z25
+	VADDPS Z21, Z25, Z25
+	VADDPS Z25, Z17, Z17
+	VMOVUPS Z17, 64(R9)
+	VMOVUPS 128(R10), Z24
+	VADDPS Z22, Z24, Z24
+	VADDPS Z24, Z18, Z18
+	VMOVUPS Z18, 128(R9)
+	VMOVUPS 192(R10), Z25
+	VADDPS Z23, Z25, Z25
+	VADDPS Z25, Z19, Z19
+	VMOVUPS Z19, 192(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	JMP done
+
+tile4x4:
+	MOVQ SI, R10
+	ADDQ AX, SI
+	ADDQ AX, SI
+	ADDQ AX, SI
+	MOVQ SI, R11
+	ADDQ AX, SI
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	VXORPS Z12, Z12, Z12
+	VXORPS Z13, Z13, Z13
+	VXORPS Z14, Z14, Z14
+	VXORPS Z15, Z15, Z15
+	MOVQ 40(DI), CX // a.B
+	MOVQ 32(DI), DX // a.Depth
+	CMPQ DX, $20
+	JLT few4x4
+	SUBQ $16, DX
+	MOVQ 88(DI), R14 // a.Next
+	MOVQ 104(DI), R12 // a.NextRow
+	IMULQ $16, R12
+	MOVQ $0, R13
+	PCALIGN $32
+
+most4x4:
+	VMOVUPS (CX), Z16
+	VMOVUPS 64(CX), Z17
+	VMOVUPS 128(CX), Z18
+	VMOVUPS 192(CX), Z19
+	VBROADCASTSS (R10), Z20
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm0, zmm20, zmm16
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm1, zmm20, zmm17
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xd2 // vdpbf16ps zmm2, zmm20, zmm18
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xdb // vdpbf16ps zmm3, zmm20, zmm19
+	VBROADCASTSS (R10)(AX*1), Z21
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm4, zmm21, zmm16
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm5, zmm21, zmm17
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm6, zmm21, zmm18
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xfb // vdpbf16ps zmm7, zmm21, zmm19
+	VBROADCASTSS (R10)(AX*2), Z20
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm8, zmm20, zmm16
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm9, zmm20, zmm17
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xd2 // vdpbf16ps zmm10, zmm20, zmm18
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xdb // vdpbf16ps zmm11, zmm20, zmm19
+	VBROADCASTSS (R11), Z21
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm12, zmm21, zmm16
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm13, zmm21, zmm17
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm14, zmm21, zmm18
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xfb // vdpbf16ps zmm15, zmm21, zmm19
+	ADDQ $256, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	VMOVUPS (CX), Z16
+	VMOVUPS 64(CX), Z17
+	VMOVUPS 128(CX), Z18
+	VMOVUPS 192(CX), Z19
+	VBROADCASTSS (R10), Z20
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm0, zmm20, zmm16
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm1, zmm20, zmm17
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xd2 // vdpbf16ps zmm2, zmm20, zmm18
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xdb // vdpbf16ps zmm3, zmm20, zmm19
+	VBROADCASTSS (R10)(AX*1), Z21
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm4, zmm21, zmm16
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm5, zmm21, zmm17
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm6, zmm21, zmm18
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xfb // vdpbf16ps zmm7, zmm21, zmm19
+	VBROADCASTSS (R10)(AX*2), Z20
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm8, zmm20, zmm16
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm9, zmm20, zmm17
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xd2 // vdpbf16ps zmm10, zmm20, zmm18
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xdb // vdpbf16ps zmm11, zmm20, zmm19
+	VBROADCASTSS (R11), Z21
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm12, zmm21, zmm16
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm13, zmm21, zmm17
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm14, zmm21, zmm18
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xfb // vdpbf16ps zmm15, zmm21, zmm19
+	ADDQ $256, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	VMOVUPS (CX), Z16
+	VMOVUPS 64(CX), Z17
+	VMOVUPS 128(CX), Z18
+	VMOVUPS 192(CX), Z19
+	VBROADCASTSS (R10), Z20
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm0, zmm20, zmm16
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm1, zmm20, zmm17
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xd2 // vdpbf16ps zmm2, zmm20, zmm18
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xdb // vdpbf16ps zmm3, zmm20, zmm19
+	VBROADCASTSS (R10)(AX*1), Z21
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm4, zmm21, zmm16
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm5, zmm21, zmm17
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm6, zmm21, zmm18
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xfb // vdpbf16ps zmm7, zmm21, zmm19
+	VBROADCASTSS (R10)(AX*2), Z20
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm8, zmm20, zmm16
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm9, zmm20, zmm17
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xd2 // vdpbf16ps zmm10, zmm20, zmm18
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xdb // vdpbf16ps zmm11, zmm20, zmm19
+	VBROADCASTSS (R11), Z21
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm12, zmm21, zmm16
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm13, zmm21, zmm17
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm14, zmm21, zmm18
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xfb // vdpbf16ps zmm15, zmm21, zmm19
+	ADDQ $256, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	VMOVUPS (CX), Z16
+	VMOVUPS 64(CX), Z17
+	VMOVUPS 128(CX), Z18
+	VMOVUPS 192(CX), Z19
+	VBROADCASTSS (R10), Z20
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm0, zmm20, zmm16
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm1, zmm20, zmm17
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xd2 // vdpbf16ps zmm2, zmm20, zmm18
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xdb // vdpbf16ps zmm3, zmm20, zmm19
+	VBROADCASTSS (R10)(AX*1), Z21
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm4, zmm21, zmm16
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm5, zmm21, zmm17
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm6, zmm21, zmm18
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xfb // vdpbf16ps zmm7, zmm21, zmm19
+	VBROADCASTSS (R10)(AX*2), Z20
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm8, zmm20, zmm16
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm9, zmm20, zmm17
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xd2 // vdpbf16ps zmm10, zmm20, zmm18
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xdb // vdpbf16ps zmm11, zmm20, zmm19
+	VBROADCASTSS (R11), Z21
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm12, zmm21, zmm16
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm13, zmm21, zmm17
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm14, zmm21, zmm18
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xfb // vdpbf16ps zmm15, zmm21, zmm19
+	ADDQ $256, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	ADDQ R12, R13
+	CMPQ R13, $0
+	JLE asked4x4
+
+ask4x4:
+	CMPQ R14, 96(DI)
+	JGE then4x4
+
+line4x4:
+	PREFETCHT1 (R14)
+	ADDQ $64, R14
+	SUBQ $16384, R13
+	CMPQ R13, $0
+	JGT ask4x4
+
+asked4x4:
+	SUBQ $4, DX
+	CMPQ DX, $4
+	JGE most4x4
+	MOVQ R14, 88(DI) // a.Next
+	JMP mostDone4x4
+
+then4x4:
+	MOVQ 120(DI), R14 // a.ThenRows
+	CMPQ R14, $0
+	JLE none4x4
+	SUBQ $1, R14
+	MOVQ R14, 120(DI) // a.ThenRows
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 136(DI), R14
+	MOVQ R14, 96(DI) // a.NextEnd
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 128(DI), R14
+	MOVQ R14, 112(DI) // a.Then
+	SUBQ 128(DI), R14
+	JMP line4x4
+
+none4x4:
+	MOVQ 96(DI), R14 // a.NextEnd
+	JMP asked4x4
+
+mostDone4x4:
+	ADDQ $16, DX
+	MOVQ R9, R14
+	MOVQ 64(DI), R12 // a.Stride
+	SHLQ $2, R12
+	MOVQ $4, R13
+	PCALIGN $32
+
+row4x4:
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	PREFETCHT0 128(R14)
+	PREFETCHT0 192(R14)
+	ADDQ R12, R14
+	VMOVUPS (CX), Z16
+	VMOVUPS 64(CX), Z17
+	VMOVUPS 128(CX), Z18
+	VMOVUPS 192(CX), Z19
+	VBROADCASTSS (R10), Z20
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm0, zmm20, zmm16
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm1, zmm20, zmm17
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xd2 // vdpbf16ps zmm2, zmm20, zmm18
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xdb // vdpbf16ps zmm3, zmm20, zmm19
+	VBROADCASTSS (R10)(AX*1), Z21
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm4, zmm21, zmm16
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm5, zmm21, zmm17
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm6, zmm21, zmm18
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xfb // vdpbf16ps zmm7, zmm21, zmm19
+	VBROADCASTSS (R10)(AX*2), Z20
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm8, zmm20, zmm16
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm9, zmm20, zmm17
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xd2 // vdpbf16ps zmm10, zmm20, zmm18
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xdb // vdpbf16ps zmm11, zmm20, zmm19
+	VBROADCASTSS (R11), Z21
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm12, zmm21, zmm16
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm13, zmm21, zmm17
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm14, zmm21, zmm18
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xfb // vdpbf16ps zmm15, zmm21, zmm19
+	ADDQ $256, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	VMOVUPS (CX), Z16
+	VMOVUPS 64(CX), Z17
+	VMOVUPS 128(CX), Z18
+	VMOVUPS 192(CX), Z19
+	VBROADCASTSS (R10), Z20
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm0, zmm20, zmm16
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm1, zmm20, zmm17
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xd2 // vdpbf16ps zmm2, zmm20, zmm18
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xdb // vdpbf16ps zmm3, zmm20, zmm19
+	VBROADCASTSS (R10)(AX*1), Z21
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm4, zmm21, zmm16
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm5, zmm21, zmm17
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm6, zmm21, zmm18
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xfb // vdpbf16ps zmm7, zmm21, zmm19
+	VBROADCASTSS (R10)(AX*2), Z20
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm8, zmm20, zmm16
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm9, zmm20, zmm17
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xd2 // vdpbf16ps zmm10, zmm20, zmm18
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xdb // vdpbf16ps zmm11, zmm20, zmm19
+	VBROADCASTSS (R11), Z21
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm12, zmm21, zmm16
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm13, zmm21, zmm17
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm14, zmm21, zmm18
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xfb // vdpbf16ps zmm15, zmm21, zmm19
+	ADDQ $256, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	DECQ R13
+	JNE row4x4
+	JMP end4x4
+
+few4x4:
+	MOVQ R9, R14
+	MOVQ 64(DI), R12 // a.Stride
+	SHLQ $2, R12
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	PREFETCHT0 128(R14)
+	PREFETCHT0 192(R14)
+	ADDQ R12, R14
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	PREFETCHT0 128(R14)
+	PREFETCHT0 192(R14)
+	ADDQ R12, R14
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	PREFETCHT0 128(R14)
+	PREFETCHT0 192(R14)
+	ADDQ R12, R14
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	PREFETCHT0 128(R14)
+	PREFETCHT0 192(R14)
+	ADDQ $8, DX
+
+end4x4:
+	SUBQ $8, DX
+	PCALIGN $32
+
+loop4x4:
+	VMOVUPS (CX), Z16
+	VMOVUPS 64(CX), Z17
+	VMOVUPS 128(CX), Z18
+	VMOVUPS 192(CX), Z19
+	VBROADCASTSS (R10), Z20
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm0, zmm20, zmm16
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm1, zmm20, zmm17
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xd2 // vdpbf16ps zmm2, zmm20, zmm18
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xdb // vdpbf16ps zmm3, zmm20, zmm19
+	VBROADCASTSS (R10)(AX*1), Z21
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm4, zmm21, zmm16
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm5, zmm21, zmm17
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm6, zmm21, zmm18
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xfb // vdpbf16ps zmm7, zmm21, zmm19
+	VBROADCASTSS (R10)(AX*2), Z20
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm8, zmm20, zmm16
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm9, zmm20, zmm17
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xd2 // vdpbf16ps zmm10, zmm20, zmm18
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xdb // vdpbf16ps zmm11, zmm20, zmm19
+	VBROADCASTSS (R11), Z21
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm12, zmm21, zmm16
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm13, zmm21, zmm17
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm14, zmm21, zmm18
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xfb // vdpbf16ps zmm15, zmm21, zmm19
+	ADDQ $256, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	DECQ DX
+	JNE loop4x4
+	MOVQ 48(DI), CX // a.Bias
+	TESTQ CX, CX
+	JNE biased4x4
+	LEAQ zeros<>(SB), CX
+
+biased4x4:
+	MOVQ 64(DI), R12 // a.Stride
+	SHLQ $2, R12
+	MOVQ R9, R10
+	MOVQ R12, R11
+	MOVBLZX 80(DI), DX // a.Add
+	TESTQ DX, DX
+	JNE added4x4
+	LEAQ zeros<>(SB), R10
+	MOVQ $0, R11
+
+added4x4:
+	VMOVUPS (CX), Z16
+	VMOVUPS 64(CX), Z17
+	VMOVUPS 128(CX), Z18
+	VMOVUPS 192(CX), Z19
+	VMOVUPS (R10), Z20
+	VADDPS Z16, Z20, Z20
+	VADDPS Z20, Z0, Z0
+	VMOVUPS Z0, (R9)
+	VMOVUPS 64(R10), Z21
+	VADDPS Z17, Z21, Z21
+	VADDPS Z21, Z1, Z1
+	VMOVUPS Z1, 64(R9)
+	VMOVUPS 128(R10), Z20
+	VADDPS Z18, Z20, Z20
+	VADDPS Z20, Z2, Z2
+	VMOVUPS Z2, 128(R9)
+	VMOVUPS 192(R10), Z21
+	VADDPS Z19, Z21, Z21
+	VADDPS Z21, Z3, Z3
+	VMOVUPS Z3, 192(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z20
+	VADDPS Z16, Z20, Z20
+	VADDPS Z20, Z4, Z4
+	VMOVUPS Z4, (R9)
+	VMOVUPS 64(R10), Z21
+	VADDPS Z17, Z21, Z21
+	VADDPS Z21, Z5, Z5
+	VMOVUPS Z5, 64(R9)
+	VMOVUPS 128(R10), Z20
+	VADDPS Z18, Z20, Z20
+	VADDPS Z20, Z6, Z6
+	VMOVUPS Z6, 128(R9)
+	VMOVUPS 192(R10), Z21
+	VADDPS Z19, Z21, Z21
+	VADDPS Z21, Z7, Z7
+	VMOVUPS Z7, 192(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z20
+	VADDPS Z16, Z20, Z20
+	VADDPS Z20, Z8, Z8
+	VMOVUPS Z8, (R9)
+	VMOVUPS 64(R10), Z21
+	VADDPS Z17, Z21, Z21
+	VADDPS Z21, Z9, Z9
+	VMOVUPS Z9, 64(R9)
+	VMOVUPS 128(R10), Z20
+	VADDPS Z18, Z20, Z20
+	VADDPS Z20, Z10, Z10
+	VMOVUPS Z10, 128(R9)
+	VMOVUPS 192(R10), Z21
+	VADDPS Z19, Z21, Z21
+	VADDPS Z21, Z11, Z11
+	VMOVUPS Z11, 192(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z20
+	VADDPS Z16, Z20, Z20
+	VADDPS Z20, Z12, Z12
+	VMOVUPS Z12, (R9)
+	VMOVUPS 64(R10), Z21
+	VADDPS Z17, Z21, Z21
+	VADDPS Z21, Z13, Z13
+	VMOVUPS Z13, 64(R9)
+	VMOVUPS 128(R10), Z20
+	VADDPS Z18, Z20, Z20
+	VADDPS Z20, Z14, Z14
+	VMOVUPS Z14, 128(R9)
+	VMOVUPS 192(R10), Z21
+	VADDPS Z19, Z21, Z21
+	VADDPS Z21, Z15, Z15
+	VMOVUPS Z15, 192(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	JMP done
+
+tile3x4:
+	MOVQ SI, R10
+	ADDQ AX, SI
+	ADDQ AX, SI
+	ADDQ AX, SI
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	MOVQ 40(DI), CX // a.B
+	MOVQ 32(DI), DX // a.Depth
+	CMPQ DX, $18
+	JLT few3x4
+	SUBQ $14, DX
+	MOVQ 88(DI), R14 // a.Next
+	MOVQ 104(DI), R11 // a.NextRow
+	IMULQ $12, R11
+	MOVQ $0, R12
+	PCALIGN $32
+
+most3x4:
+	VMOVUPS (CX), Z12
+	VMOVUPS 64(CX), Z13
+	VMOVUPS 128(CX), Z14
+	VMOVUPS 192(CX), Z15
+	VBROADCASTSS (R10), Z16
+	BYTE $0x62; BYTE $0xd2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm0, zmm16, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm1, zmm16, zmm13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xd6 // vdpbf16ps zmm2, zmm16, zmm14
+	BYTE $0x62; BYTE $0xd2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xdf // vdpbf16ps zmm3, zmm16, zmm15
+	VBROADCASTSS (R10)(AX*1), Z17
+	BYTE $0x62; BYTE $0xd2; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xe4 // vdpbf16ps zmm4, zmm17, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xed // vdpbf16ps zmm5, zmm17, zmm13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xf6 // vdpbf16ps zmm6, zmm17, zmm14
+	BYTE $0x62; BYTE $0xd2; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xff // vdpbf16ps zmm7, zmm17, zmm15
+	VBROADCASTSS (R10)(AX*2), Z16
+	BYTE $0x62; BYTE $0x52; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm8, zmm16, zmm12
+	BYTE $0x62; BYTE $0x52; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm9, zmm16, zmm13
+	BYTE $0x62; BYTE $0x52; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xd6 // vdpbf16ps zmm10, zmm16, zmm14
+	BYTE $0x62; BYTE $0x52; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xdf // vdpbf16ps zmm11, zmm16, zmm15
+	ADDQ $256, CX
+	ADDQ BX, R10
+	VMOVUPS (CX), Z12
+	VMOVUPS 64(CX), Z13
+	VMOVUPS 128(CX), Z14
+	VMOVUPS 192(CX), Z15
+	VBROADCASTSS (R10), Z16
+	BYTE $0x62; BYTE $0xd2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm0, zmm16, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm1, zmm16, zmm13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xd6 // vdpbf16ps zmm2, zmm16, zmm14
+	BYTE $0x62; BYTE $0xd2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xdf // vdpbf16ps zmm3, zmm16, zmm15
+	VBROADCASTSS (R10)(AX*1), Z17
+	BYTE $0x62; BYTE $0xd2; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xe4 // vdpbf16ps zmm4, zmm17, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xed // vdpbf16ps zmm5, zmm17, zmm13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xf6 // vdpbf16ps zmm6, zmm17, zmm14
+	BYTE $0x62; BYTE $0xd2; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xff // vdpbf16ps zmm7, zmm17, zmm15
+	VBROADCASTSS (R10)(AX*2), Z16
+	BYTE $0x62; BYTE $0x52; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm8, zmm16, zmm12
+	BYTE $0x62; BYTE $0x52; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm9, zmm16, zmm13
+	BYTE $0x62; BYTE $0x52; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xd6 // vdpbf16ps zmm10, zmm16, zmm14
+	BYTE $0x62; BYTE $0x52; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xdf // vdpbf16ps zmm11, zmm16, zmm15
+	ADDQ $256, CX
+	ADDQ BX, R10
+	VMOVUPS (CX), Z12
+	VMOVUPS 64(CX), Z13
+	VMOVUPS 128(CX), Z14
+	VMOVUPS 192(CX), Z15
+	VBROADCASTSS (R10), Z16
+	BYTE $0x62; BYTE $0xd2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm0, zmm16, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm1, zmm16, zmm13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xd6 // vdpbf16ps zmm2, zmm16, zmm14
+	BYTE $0x62; BYTE $0xd2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xdf // vdpbf16ps zmm3, zmm16, zmm15
+	VBROADCASTSS (R10)(AX*1), Z17
+	BYTE $0x62; BYTE $0xd2; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xe4 // vdpbf16ps zmm4, zmm17, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xed // vdpbf16ps zmm5, zmm17, zmm13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xf6 // vdpbf16ps zmm6, zmm17, zmm14
+	BYTE $0x62; BYTE $0xd2; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xff // vdpbf16ps zmm7, zmm17, zmm15
+	VBROADCASTSS (R10)(AX*2), Z16
+	BYTE $0x62; BYTE $0x52; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm8, zmm16, zmm12
+	BYTE $0x62; BYTE $0x52; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm9, zmm16, zmm13
+	BYTE $0x62; BYTE $0x52; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xd6 // vdpbf16ps zmm10, zmm16, zmm14
+	BYTE $0x62; BYTE $0x52; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xdf // vdpbf16ps zmm11, zmm16, zmm15
+	ADDQ $256, CX
+	ADDQ BX, R10
+	VMOVUPS (CX), Z12
+	VMOVUPS 64(CX), Z13
+	VMOVUPS 128(CX), Z14
+	VMOVUPS 192(CX), Z15
+	VBROADCASTSS (R10), Z16
+	BYTE $0x62; BYTE $0xd2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm0, zmm16, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm1, zmm16, zmm13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xd6 // vdpbf16ps zmm2, zmm16, zmm14
+	BYTE $0x62; BYTE $0xd2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xdf // vdpbf16ps zmm3, zmm16, zmm15
+	VBROADCASTSS (R10)(AX*1), Z17
+	BYTE $0x62; BYTE $0xd2; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xe4 // vdpbf16ps zmm4, zmm17, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xed // vdpbf16ps zmm5, zmm17, zmm13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xf6 // vdpbf16ps zmm6, zmm17, zmm14
+	BYTE $0x62; BYTE $0xd2; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xff // vdpbf16ps zmm7, zmm17, zmm15
+	VBROADCASTSS (R10)(AX*2), Z16
+	BYTE $0x62; BYTE $0x52; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm8, zmm16, zmm12
+	BYTE $0x62; BYTE $0x52; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm9, zmm16, zmm13
+	BYTE $0x62; BYTE $0x52; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xd6 // vdpbf16ps zmm10, zmm16, zmm14
+	BYTE $0x62; BYTE $0x52; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xdf // vdpbf16ps zmm11, zmm16, zmm15
+	ADDQ $256, CX
+	ADDQ BX, R10
+	ADDQ R11, R12
+	CMPQ R12, $0
+	JLE asked3x4
+
+ask3x4:
+	CMPQ R14, 96(DI)
+	JGE then3x4
+
+line3x4:
+	PREFETCHT1 (R14)
+	ADDQ $64, R14
+	SUBQ $16384, R12
+	CMPQ R12, $0
+	JGT ask3x4
+
+asked3x4:
+	SUBQ $4, DX
+	CMPQ DX, $4
+	JGE most3x4
+	MOVQ R14, 88(DI) // a.Next
+	JMP mostDone3x4
+
+then3x4:
+	MOVQ 120(DI), R14 // a.ThenRows
+	CMPQ R14, $0
+	JLE none3x4
+	SUBQ $1, R14
+	MOVQ R14, 120(DI) // a.ThenRows
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 136(DI), R14
+	MOVQ R14, 96(DI) // a.NextEnd
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 128(DI), R14
+	MOVQ R14, 112(DI) // a.Then
+	SUBQ 128(DI), R14
+	JMP line3x4
+
+none3x4:
+	MOVQ 96(DI), R14 // a.NextEnd
+	JMP asked3x4
+
+mostDone3x4:
+	ADDQ $14, DX
+	MOVQ R9, R14
+	MOVQ 64(DI), R11 // a.Stride
+	SHLQ $2, R11
+	MOVQ $3, R12
+	PCALIGN $32
+
+row3x4:
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	PREFETCHT0 128(R14)
+	PREFETCHT0 192(R14)
+	ADDQ R11, R14
+	VMOVUPS (CX), Z12
+	VMOVUPS 64(CX), Z13
+	VMOVUPS 128(CX), Z14
+	VMOVUPS 192(CX), Z15
+	VBROADCASTSS (R10), Z16
+	BYTE $0x62; BYTE $0xd2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm0, zmm16, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm1, zmm16, zmm13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xd6 // vdpbf16ps zmm2, zmm16, zmm14
+	BYTE $0x62; BYTE $0xd2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xdf // vdpbf16ps zmm3, zmm16, zmm15
+	VBROADCASTSS (R10)(AX*1), Z17
+	BYTE $0x62; BYTE $0xd2; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xe4 // vdpbf16ps zmm4, zmm17, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xed // vdpbf16ps zmm5, zmm17, zmm13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xf6 // vdpbf16ps zmm6, zmm17, zmm14
+	BYTE $0x62; BYTE $0xd2; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xff // vdpbf16ps zmm7, zmm17, zmm15
+	VBROADCASTSS (R10)(AX*2), Z16
+	BYTE $0x62; BYTE $0x52; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm8, zmm16, zmm12
+	BYTE $0x62; BYTE $0x52; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm9, zmm16, zmm13
+	BYTE $0x62; BYTE $0x52; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xd6 // vdpbf16ps zmm10, zmm16, zmm14
+	BYTE $0x62; BYTE $0x52; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xdf // vdpbf16ps zmm11, zmm16, zmm15
+	ADDQ $256, CX
+	ADDQ BX, R10
+	VMOVUPS (CX), Z12
+	VMOVUPS 64(CX), Z13
+	VMOVUPS 128(CX), Z14
+	VMOVUPS 192(CX), Z15
+	VBROADCASTSS (R10), Z16
+	BYTE $0x62; BYTE $0xd2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm0, zmm16, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm1, zmm16, zmm13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xd6 // vdpbf16ps zmm2, zmm16, zmm14
+	BYTE $0x62; BYTE $0xd2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xdf // vdpbf16ps zmm3, zmm16, zmm15
+	VBROADCASTSS (R10)(AX*1), Z17
+	BYTE $0x62; BYTE $0xd2; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xe4 // vdpbf16ps zmm4, zmm17, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xed // vdpbf16ps zmm5, zmm17, zmm13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xf6 // vdpbf16ps zmm6, zmm17, zmm14
+	BYTE $0x62; BYTE $0xd2; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xff // vdpbf16ps zmm7, zmm17, zmm15
+	VBROADCASTSS (R10)(AX*2), Z16
+	BYTE $0x62; BYTE $0x52; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm8, zmm16, zmm12
+	BYTE $0x62; BYTE $0x52; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm9, zmm16, zmm13
+	BYTE $0x62; BYTE $0x52; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xd6 // vdpbf16ps zmm10, zmm16, zmm14
+	BYTE $0x62; BYTE $0x52; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xdf // vdpbf16ps zmm11, zmm16, zmm15
+	ADDQ $256, CX
+	ADDQ BX, R10
+	DECQ R12
+	JNE row3x4
+	JMP end3x4
+
+few3x4:
+	MOVQ R9, R14
+	MOVQ 64(DI), R11 // a.Stride
+	SHLQ $2, R11
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	PREFETCHT0 128(R14)
+	PREFETCHT0 192(R14)
+	ADDQ R11, R14
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	PREFETCHT0 128(R14)
+	PREFETCHT0 192(R14)
+	ADDQ R11, R14
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	PREFETCHT0 128(R14)
+	PREFETCHT0 192(R14)
+	ADDQ $6, DX
+
+end3x4:
+	SUBQ $6, DX
+	PCALIGN $32
+
+loop3x4:
+	VMOVUPS (CX), Z12
+	VMOVUPS 64(CX), Z13
+	VMOVUPS 128(CX), Z14
+	VMOVUPS 192(CX), Z15
+	VBROADCASTSS (R10), Z16
+	BYTE $0x62; BYTE $0xd2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm0, zmm16, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm1, zmm16, zmm13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xd6 // vdpbf16ps zmm2, zmm16, zmm14
+	BYTE $0x62; BYTE $0xd2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xdf // vdpbf16ps zmm3, zmm16, zmm15
+	VBROADCASTSS (R10)(AX*1), Z17
+	BYTE $0x62; BYTE $0xd2; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xe4 // vdpbf16ps zmm4, zmm17, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xed // vdpbf16ps zmm5, zmm17, zmm13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xf6 // vdpbf16ps zmm6, zmm17, zmm14
+	BYTE $0x62; BYTE $0xd2; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xff // vdpbf16ps zmm7, zmm17, zmm15
+	VBROADCASTSS (R10)(AX*2), Z16
+	BYTE $0x62; BYTE $0x52; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm8, zmm16, zmm12
+	BYTE $0x62; BYTE $0x52; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm9, zmm16, zmm13
+	BYTE $0x62; BYTE $0x52; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xd6 // vdpbf16ps zmm10, zmm16, zmm14
+	BYTE $0x62; BYTE $0x52; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xdf // vdpbf16ps zmm11, zmm16, zmm15
+	ADDQ $256, CX
+	ADDQ BX, R10
+	DECQ DX
+	JNE loop3x4
+	MOVQ 48(DI), CX // a.Bias
+	TESTQ CX, CX
+	JNE biased3x4
+	LEAQ zeros<>(SB), CX
+
+biased3x4:
+	MOVQ 64(DI), R12 // a.Stride
+	SHLQ $2, R12
+	MOVQ R9, R10
+	MOVQ R12, R11
+	MOVBLZX 80(DI), DX // a.Add
+	TESTQ DX, DX
+	JNE added3x4
+	LEAQ zeros<>(SB), R10
+	MOVQ $0, R11
+
+added3x4:
+	VMOVUPS (CX), Z12
+	VMOVUPS 64(CX), Z13
+	VMOVUPS 128(CX), Z14
+	VMOVUPS 192(CX), Z15
+	VMOVUPS (R10), Z16
+	VADDPS Z12, Z16, Z16
+	VADDPS Z16, Z0, Z0
+	VMOVUPS Z0, (R9)
+	VMOVUPS 64(R10), Z17
+	VADDPS Z13, Z17, Z17
+	VADDPS Z17, Z1, Z1
+	VMOVUPS Z1, 64(R9)
+	VMOVUPS 128(R10), Z16
+	VADDPS Z14, Z16, Z16
+	VADDPS Z16, Z2, Z2
+	VMOVUPS Z2, 128(R9)
+	VMOVUPS 192(R10), Z17
+	VADDPS Z15, Z17, Z17
+	VADDPS Z17, Z3, Z3
+	VMOVUPS Z3, 192(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z16
+	VADDPS Z12, Z16, Z16
+	VADDPS Z16, Z4, Z4
+	VMOVUPS Z4, (R9)
+	VMOVUPS 64(R10), Z17
+	VADDPS Z13, Z17, Z17
+	VADDPS Z17, Z5, Z5
+	VMOVUPS Z5, 64(R9)
+	VMOVUPS 128(R10), Z16
+	VADDPS Z14, Z16, Z16
+	VADDPS Z16, Z6, Z6
+	VMOVUPS Z6, 128(R9)
+	VMOVUPS 192(R10), Z17
+	VADDPS Z15, Z17, Z17
+	VADDPS Z17, Z7, Z7
+	VMOVUPS Z7, 192(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z16
+	VADDPS Z12, Z16, Z16
+	VADDPS Z16, Z8, Z8
+	VMOVUPS Z8, (R9)
+	VMOVUPS 64(R10), Z17
+	VADDPS Z13, Z17, Z17
+	VADDPS Z17, Z9, Z9
+	VMOVUPS Z9, 64(R9)
+	VMOVUPS 128(R10), Z16
+	VADDPS Z14, Z16, Z16
+	VADDPS Z16, Z10, Z10
+	VMOVUPS Z10, 128(R9)
+	VMOVUPS 192(R10), Z17
+	VADDPS Z15, Z17, Z17
+	VADDPS Z17, Z11, Z11
+	VMOVUPS Z11, 192(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	JMP done
+
+tile2x4:
+	MOVQ SI, R10
+	ADDQ AX, SI
+	ADDQ AX, SI
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	MOVQ 40(DI), CX // a.B
+	MOVQ 32(DI), DX // a.Depth
+	CMPQ DX, $16
+	JLT few2x4
+	SUBQ $12, DX
+	MOVQ 88(DI), R14 // a.Next
+	MOVQ 104(DI), R11 // a.NextRow
+	IMULQ $8, R11
+	MOVQ $0, R12
+	PCALIGN $32
+
+most2x4:
+	VMOVUPS (CX), Z8
+	VMOVUPS 64(CX), Z9
+	VMOVUPS 128(CX), Z10
+	VMOVUPS 192(CX), Z11
+	VBROADCASTSS (R10), Z12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm0, zmm12, zmm8
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm1, zmm12, zmm9
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xd2 // vdpbf16ps zmm2, zmm12, zmm10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xdb // vdpbf16ps zmm3, zmm12, zmm11
+	VBROADCASTSS (R10)(AX*1), Z13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm4, zmm13, zmm8
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm5, zmm13, zmm9
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm6, zmm13, zmm10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xfb // vdpbf16ps zmm7, zmm13, zmm11
+	ADDQ $256, CX
+	ADDQ BX, R10
+	VMOVUPS (CX), Z8
+	VMOVUPS 64(CX), Z9
+	VMOVUPS 128(CX), Z10
+	VMOVUPS 192(CX), Z11
+	VBROADCASTSS (R10), Z12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm0, zmm12, zmm8
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm1, zmm12, zmm9
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xd2 // vdpbf16ps zmm2, zmm12, zmm10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xdb // vdpbf16ps zmm3, zmm12, zmm11
+	VBROADCASTSS (R10)(AX*1), Z13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm4, zmm13, zmm8
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm5, zmm13, zmm9
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm6, zmm13, zmm10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xfb // vdpbf16ps zmm7, zmm13, zmm11
+	ADDQ $256, CX
+	ADDQ BX, R10
+	VMOVUPS (CX), Z8
+	VMOVUPS 64(CX), Z9
+	VMOVUPS 128(CX), Z10
+	VMOVUPS 192(CX), Z11
+	VBROADCASTSS (R10), Z12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm0, zmm12, zmm8
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm1, zmm12, zmm9
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xd2 // vdpbf16ps zmm2, zmm12, zmm10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xdb // vdpbf16ps zmm3, zmm12, zmm11
+	VBROADCASTSS (R10)(AX*1), Z13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm4, zmm13, zmm8
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm5, zmm13, zmm9
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm6, zmm13, zmm10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xfb // vdpbf16ps zmm7, zmm13, zmm11
+	ADDQ $256, CX
+	ADDQ BX, R10
+	VMOVUPS (CX), Z8
+	VMOVUPS 64(CX), Z9
+	VMOVUPS 128(CX), Z10
+	VMOVUPS 192(CX), Z11
+	VBROADCASTSS (R10), Z12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm0, zmm12, zmm8
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm1, zmm12, zmm9
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xd2 // vdpbf16ps zmm2, zmm12, zmm10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xdb // vdpbf16ps zmm3, zmm12, zmm11
+	VBROADCASTSS (R10)(AX*1), Z13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm4, zmm13, zmm8
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm5, zmm13, zmm9
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm6, zmm13, zmm10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xfb // vdpbf16ps zmm7, zmm13, zmm11
+	ADDQ $256, CX
+	ADDQ BX, R10
+	ADDQ R11, R12
+	CMPQ R12, $0
+	JLE asked2x4
+
+ask2x4:
+	CMPQ R14, 96(DI)
+	JGE then2x4
+
+line2x4:
+	PREFETCHT1 (R14)
+	ADDQ $64, R14
+	SUBQ $16384, R12
+	CMPQ R12, $0
+	JGT ask2x4
+
+asked2x4:
+	SUBQ $4, DX
+	CMPQ DX, $4
+	JGE most2x4
+	MOVQ R14, 88(DI) // a.Next
+	JMP mostDone2x4
+
+then2x4:
+	MOVQ 120(DI), R14 // a.ThenRows
+	CMPQ R14, $0
+	JLE none2x4
+	SUBQ $1, R14
+	MOVQ R14, 120(DI) // a.ThenRows
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 136(DI), R14
+	MOVQ R14, 96(DI) // a.NextEnd
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 128(DI), R14
+	MOVQ R14, 112(DI) // a.Then
+	SUBQ 128(DI), R14
+	JMP line2x4
+
+none2x4:
+	MOVQ 96(DI), R14 // a.NextEnd
+	JMP asked2x4
+
+mostDone2x4:
+	ADDQ $12, DX
+	MOVQ R9, R14
+	MOVQ 64(DI), R11 // a.Stride
+	SHLQ $2, R11
+	MOVQ $2, R12
+	PCALIGN $32
+
+row2x4:
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	PREFETCHT0 128(R14)
+	PREFETCHT0 192(R14)
+	ADDQ R11, R14
+	VMOVUPS (CX), Z8
+	VMOVUPS 64(CX), Z9
+	VMOVUPS 128(CX), Z10
+	VMOVUPS 192(CX), Z11
+	VBROADCASTSS (R10), Z12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm0, zmm12, zmm8
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm1, zmm12, zmm9
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xd2 // vdpbf16ps zmm2, zmm12, zmm10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xdb // vdpbf16ps zmm3, zmm12, zmm11
+	VBROADCASTSS (R10)(AX*1), Z13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm4, zmm13, zmm8
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm5, zmm13, zmm9
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm6, zmm13, zmm10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xfb // vdpbf16ps zmm7, zmm13, zmm11
+	ADDQ $256, CX
+	ADDQ BX, R10
+	VMOVUPS (CX), Z8
+	VMOVUPS 64(CX), Z9
+	VMOVUPS 128(CX), Z10
+	VMOVUPS 192(CX), Z11
+	VBROADCASTSS (R10), Z12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm0, zmm12, zmm8
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm1, zmm12, zmm9
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xd2 // vdpbf16ps zmm2, zmm12, zmm10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xdb // vdpbf16ps zmm3, zmm12, zmm11
+	VBROADCASTSS (R10)(AX*1), Z13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm4, zmm13, zmm8
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm5, zmm13, zmm9
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm6, zmm13, zmm10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xfb // vdpbf16ps zmm7, zmm13, zmm11
+	ADDQ $256, CX
+	ADDQ BX, R10
+	DECQ R12
+	JNE row2x4
+	JMP end2x4
+
+few2x4:
+	MOVQ R9, R14
+	MOVQ 64(DI), R11 // a.Stride
+	SHLQ $2, R11
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	PREFETCHT0 128(R14)
+	PREFETCHT0 192(R14)
+	ADDQ R11, R14
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	PREFETCHT0 128(R14)
+	PREFETCHT0 192(R14)
+	ADDQ $4, DX
+
+end2x4:
+	SUBQ $4, DX
+	PCALIGN $32
+
+loop2x4:
+	VMOVUPS (CX), Z8
+	VMOVUPS 64(CX), Z9
+	VMOVUPS 128(CX), Z10
+	VMOVUPS 192(CX), Z11
+	VBROADCASTSS (R10), Z12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm0, zmm12, zmm8
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm1, zmm12, zmm9
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xd2 // vdpbf16ps zmm2, zmm12, zmm10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xdb // vdpbf16ps zmm3, zmm12, zmm11
+	VBROADCASTSS (R10)(AX*1), Z13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm4, zmm13, zmm8
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm5, zmm13, zmm9
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm6, zmm13, zmm10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xfb // vdpbf16ps zmm7, zmm13, zmm11
+	ADDQ $256, CX
+	ADDQ BX, R10
+	DECQ DX
+	JNE loop2x4
+	MOVQ 48(DI), CX // a.Bias
+	TESTQ CX, CX
+	JNE biased2x4
+	LEAQ zeros<>(SB), CX
+
+biased2x4:
+	MOVQ 64(DI), R12 // a.Stride
+	SHLQ $2, R12
+	MOVQ R9, R10
+	MOVQ R12, R11
+	MOVBLZX 80(DI), DX // a.Add
+	TESTQ DX, DX
+	JNE added2x4
+	LEAQ zeros<>(SB), R10
+	MOVQ $0, R11
+
+added2x4:
+	VMOVUPS (CX), Z8
+	VMOVUPS 64(CX), Z9
+	VMOVUPS 128(CX), Z10
+	VMOVUPS 192(CX), Z11
+	VMOVUPS (R10), Z12
+	VADDPS Z8, Z12, Z12
+	VADDPS Z12, Z0, Z0
+	VMOVUPS Z0, (R9)
+	VMOVUPS 64(R10), Z13
+	VADDPS Z9, Z13, Z13
+	VADDPS Z13, Z1, Z1
+	VMOVUPS Z1, 64(R9)
+	VMOVUPS 128(R10), Z12
+	VADDPS Z10, Z12, Z12
+	VADDPS Z12, Z2, Z2
+	VMOVUPS Z2, 128(R9)
+	VMOVUPS 192(R10), Z13
+	VADDPS Z11, Z13, Z13
+	VADDPS Z13, Z3, Z3
+	VMOVUPS Z3, 192(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z12
+	VADDPS Z8, Z12, Z12
+	VADDPS Z12, Z4, Z4
+	VMOVUPS Z4, (R9)
+	VMOVUPS 64(R10), Z13
+	VADDPS Z9, Z13, Z13
+	VADDPS Z13, Z5, Z5
+	VMOVUPS Z5, 64(R9)
+	VMOVUPS 128(R10), Z12
+	VADDPS Z10, Z12, Z12
+	VADDPS Z12, Z6, Z6
+	VMOVUPS Z6, 128(R9)
+	VMOVUPS 192(R10), Z13
+	VADDPS Z11, Z13, Z13
+	VADDPS Z13, Z7, Z7
+	VMOVUPS Z7, 192(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	JMP done
+
+tile1x4:
+	MOVQ SI, R10
+	ADDQ AX, SI
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	MOVQ 40(DI), CX // a.B
+	MOVQ 32(DI), DX // a.Depth
+	CMPQ DX, $14
+	JLT few1x4
+	SUBQ $10, DX
+	MOVQ 88(DI), R14 // a.Next
+	MOVQ 104(DI), R11 // a.NextRow
+	IMULQ $4, R11
+	MOVQ $0, R12
+	PCALIGN $32
+
+most1x4:
+	VMOVUPS (CX), Z4
+	VMOVUPS 64(CX), Z5
+	VMOVUPS 128(CX), Z6
+	VMOVUPS 192(CX), Z7
+	VBROADCASTSS (R10), Z8
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm0, zmm8, zmm4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm1, zmm8, zmm5
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xd6 // vdpbf16ps zmm2, zmm8, zmm6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xdf // vdpbf16ps zmm3, zmm8, zmm7
+	ADDQ $256, CX
+	ADDQ BX, R10
+	VMOVUPS (CX), Z4
+	VMOVUPS 64(CX), Z5
+	VMOVUPS 128(CX), Z6
+	VMOVUPS 192(CX), Z7
+	VBROADCASTSS (R10), Z8
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm0, zmm8, zmm4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm1, zmm8, zmm5
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xd6 // vdpbf16ps zmm2, zmm8, zmm6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xdf // vdpbf16ps zmm3, zmm8, zmm7
+	ADDQ $256, CX
+	ADDQ BX, R10
+	VMOVUPS (CX), Z4
+	VMOVUPS 64(CX), Z5
+	VMOVUPS 128(CX), Z6
+	VMOVUPS 192(CX), Z7
+	VBROADCASTSS (R10), Z8
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm0, zmm8, zmm4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm1, zmm8, zmm5
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xd6 // vdpbf16ps zmm2, zmm8, zmm6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xdf // vdpbf16ps zmm3, zmm8, zmm7
+	ADDQ $256, CX
+	ADDQ BX, R10
+	VMOVUPS (CX), Z4
+	VMOVUPS 64(CX), Z5
+	VMOVUPS 128(CX), Z6
+	VMOVUPS 192(CX), Z7
+	VBROADCASTSS (R10), Z8
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm0, zmm8, zmm4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm1, zmm8, zmm5
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xd6 // vdpbf16ps zmm2, zmm8, zmm6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xdf // vdpbf16ps zmm3, zmm8, zmm7
+	ADDQ $256, CX
+	ADDQ BX, R10
+	ADDQ R11, R12
+	CMPQ R12, $0
+	JLE asked1x4
+
+ask1x4:
+	CMPQ R14, 96(DI)
+	JGE then1x4
+
+line1x4:
+	PREFETCHT1 (R14)
+	ADDQ $64, R14
+	SUBQ $16384, R12
+	CMPQ R12, $0
+	JGT ask1x4
+
+asked1x4:
+	SUBQ $4, DX
+	CMPQ DX, $4
+	JGE most1x4
+	MOVQ R14, 88(DI) // a.Next
+	JMP mostDone1x4
+
+then1x4:
+	MOVQ 120(DI), R14 // a.ThenRows
+	CMPQ R14, $0
+	JLE none1x4
+	SUBQ $1, R14
+	MOVQ R14, 120(DI) // a.ThenRows
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 136(DI), R14
+	MOVQ R14, 96(DI) // a.NextEnd
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 128(DI), R14
+	MOVQ R14, 112(DI) // a.Then
+	SUBQ 128(DI), R14
+	JMP line1x4
+
+none1x4:
+	MOVQ 96(DI), R14 // a.NextEnd
+	JMP asked1x4
+
+mostDone1x4:
+	ADDQ $10, DX
+	MOVQ R9, R14
+	MOVQ 64(DI), R11 // a.Stride
+	SHLQ $2, R11
+	MOVQ $1, R12
+	PCALIGN $32
+
+row1x4:
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	PREFETCHT0 128(R14)
+	PREFETCHT0 192(R14)
+	ADDQ R11, R14
+	VMOVUPS (CX), Z4
+	VMOVUPS 64(CX), Z5
+	VMOVUPS 128(CX), Z6
+	VMOVUPS 192(CX), Z7
+	VBROADCASTSS (R10), Z8
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm0, zmm8, zmm4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm1, zmm8, zmm5
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xd6 // vdpbf16ps zmm2, zmm8, zmm6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xdf // vdpbf16ps zmm3, zmm8, zmm7
+	ADDQ $256, CX
+	ADDQ BX, R10
+	VMOVUPS (CX), Z4
+	VMOVUPS 64(CX), Z5
+	VMOVUPS 128(CX), Z6
+	VMOVUPS 192(CX), Z7
+	VBROADCASTSS (R10), Z8
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm0, zmm8, zmm4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm1, zmm8, zmm5
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xd6 // vdpbf16ps zmm2, zmm8, zmm6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xdf // vdpbf16ps zmm3, zmm8, zmm7
+	ADDQ $256, CX
+	ADDQ BX, R10
+	DECQ R12
+	JNE row1x4
+	JMP end1x4
+
+few1x4:
+	MOVQ R9, R14
+	MOVQ 64(DI), R11 // a.Stride
+	SHLQ $2, R11
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	PREFETCHT0 128(R14)
+	PREFETCHT0 192(R14)
+	ADDQ $2, DX
+
+end1x4:
+	SUBQ $2, DX
+	PCALIGN $32
+
+loop1x4:
+	VMOVUPS (CX), Z4
+	VMOVUPS 64(CX), Z5
+	VMOVUPS 128(CX), Z6
+	VMOVUPS 192(CX), Z7
+	VBROADCASTSS (R10), Z8
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm0, zmm8, zmm4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm1, zmm8, zmm5
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xd6 // vdpbf16ps zmm2, zmm8, zmm6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xdf // vdpbf16ps zmm3, zmm8, zmm7
+	ADDQ $256, CX
+	ADDQ BX, R10
+	DECQ DX
+	JNE loop1x4
+	MOVQ 48(DI), CX // a.Bias
+	TESTQ CX, CX
+	JNE biased1x4
+	LEAQ zeros<>(SB), CX
+
+biased1x4:
+	MOVQ 64(DI), R12 // a.Stride
+	SHLQ $2, R12
+	MOVQ R9, R10
+	MOVQ R12, R11
+	MOVBLZX 80(DI), DX // a.Add
+	TESTQ DX, DX
+	JNE added1x4
+	LEAQ zeros<>(SB), R10
+	MOVQ $0, R11
+
+added1x4:
+	VMOVUPS (CX), Z4
+	VMOVUPS 64(CX), Z5
+	VMOVUPS 128(CX), Z6
+	VMOVUPS 192(CX), Z7
+	VMOVUPS (R10), Z8
+	VADDPS Z4, Z8, Z8
+	VADDPS Z8, Z0, Z0
+	VMOVUPS Z0, (R9)
+	VMOVUPS 64(R10), Z9
+	VADDPS Z5, Z9, Z9
+	VADDPS Z9, Z1, Z1
+	VMOVUPS Z1, 64(R9)
+	VMOVUPS 128(R10), Z8
+	VADDPS Z6, Z8, Z8
+	VADDPS Z8, Z2, Z2
+	VMOVUPS Z2, 128(R9)
+	VMOVUPS 192(R10), Z9
+	VADDPS Z7, Z9, Z9
+	VADDPS Z9, Z3, Z3
+	VMOVUPS Z3, 192(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	JMP done
+	PCALIGN $32
+
+lanes48:
+	TESTQ R8, R8
+	JEQ done
+	CMPQ R8, $1
+	JEQ tile1x3
+	CMPQ R8, $2
+	JEQ tile2x3
+	CMPQ R8, $3
+	JEQ tile3x3
+	CMPQ R8, $4
+	JEQ tile4x3
+	CMPQ R8, $5
+	JEQ tile5x3
+	CMPQ R8, $6
+	JEQ tile6x3
+	CMPQ R8, $7
+	JEQ tile7x3
+
+tile8x3:
+	MOVQ SI, R10
+	ADDQ AX, SI
+	ADDQ AX, SI
+	ADDQ AX, SI
+	MOVQ SI, R11
+	ADDQ AX, SI
+	ADDQ AX, SI
+	ADDQ AX, SI
+	MOVQ SI, R12
+	ADDQ AX, SI
+	ADDQ AX, SI
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	VXORPS Z12, Z12, Z12
+	VXORPS Z13, Z13, Z13
+	VXORPS Z14, Z14, Z14
+	VXORPS Z15, Z15, Z15
+	VXORPS Z16, Z16, Z16
+	VXORPS Z17, Z17, Z17
+	VXORPS Z18, Z18, Z18
+	VXORPS Z19, Z19, Z19
+	VXORPS Z20, Z20, Z20
+	VXORPS Z21, Z21, Z21
+	VXORPS Z22, Z22, Z22
+	VXORPS Z23, Z23, Z23
+	MOVQ R9, CX
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	PREFETCHT0 128(CX)
+	ADDQ DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	PREFETCHT0 128(CX)
+	ADDQ DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	PREFETCHT0 128(CX)
+	ADDQ DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	PREFETCHT0 128(CX)
+	ADDQ DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	PREFETCHT0 128(CX)
+	ADDQ DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	PREFETCHT0 128(CX)
+	ADDQ DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	PREFETCHT0 128(CX)
+	ADDQ DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	PREFETCHT0 128(CX)
+	MOVQ 40(DI), CX // a.B
+	MOVQ 32(DI), DX // a.Depth
+	PCALIGN $32
+
+loop8x3:
+	VMOVUPS (CX), Z24
+	VMOVUPS 64(CX), Z25
+	VMOVUPS 128(CX), Z26
+	VBROADCASTSS (R10), Z27
+	BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm0, zmm27, zmm24
+	BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm1, zmm27, zmm25
+	BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xd2 // vdpbf16ps zmm2, zmm27, zmm26
+	VBROADCASTSS (R10)(AX*1), Z28
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd8 // vdpbf16ps zmm3, zmm28, zmm24
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe1 // vdpbf16ps zmm4, zmm28, zmm25
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xea // vdpbf16ps zmm5, zmm28, zmm26
+	VBROADCASTSS (R10)(AX*2), Z27
+	BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xf0 // vdpbf16ps zmm6, zmm27, zmm24
+	BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xf9 // vdpbf16ps zmm7, zmm27, zmm25
+	BYTE $0x62; BYTE $0x12; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xc2 // vdpbf16ps zmm8, zmm27, zmm26
+	VBROADCASTSS (R11), Z28
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc8 // vdpbf16ps zmm9, zmm28, zmm24
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd1 // vdpbf16ps zmm10, zmm28, zmm25
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xda // vdpbf16ps zmm11, zmm28, zmm26
+	VBROADCASTSS (R11)(AX*1), Z27
+	BYTE $0x62; BYTE $0x12; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm12, zmm27, zmm24
+	BYTE $0x62; BYTE $0x12; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm13, zmm27, zmm25
+	BYTE $0x62; BYTE $0x12; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm14, zmm27, zmm26
+	VBROADCASTSS (R11)(AX*2), Z28
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf8 // vdpbf16ps zmm15, zmm28, zmm24
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc1 // vdpbf16ps zmm16, zmm28, zmm25
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xca // vdpbf16ps zmm17, zmm28, zmm26
+	VBROADCASTSS (R12), Z27
+	BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xd0 // vdpbf16ps zmm18, zmm27, zmm24
+	BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xd9 // vdpbf16ps zmm19, zmm27, zmm25
+	BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xe2 // vdpbf16ps zmm20, zmm27, zmm26
+	VBROADCASTSS (R12)(AX*1), Z28
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe8 // vdpbf16ps zmm21, zmm28, zmm24
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf1 // vdpbf16ps zmm22, zmm28, zmm25
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xfa // vdpbf16ps zmm23, zmm28, zmm26
+	ADDQ $192, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	ADDQ BX, R12
+	DECQ DX
+	JNE loop8x3
+	MOVQ 48(DI), CX // a.Bias
+	TESTQ CX, CX
+	JNE biased8x3
+	LEAQ zeros<>(SB), CX
+
+biased8x3:
+	MOVQ 64(DI), R12 // a.Stride
+	SHLQ $2, R12
+	MOVQ R9, R10
+	MOVQ R12, R11
+	MOVBLZX 80(DI), DX // a.Add
+	TESTQ DX, DX
+	JNE added8x3
+	LEAQ zeros<>(SB), R10
+	MOVQ $0, R11
+
+added8x3:
+	VMOVUPS (CX), Z24
+	VMOVUPS 64(CX), Z25
+	VMOVUPS 128(CX), Z26
+	VMOVUPS (R10), Z27
+	VADDPS Z24, Z27, Z27
+	VADDPS Z27, Z0, Z0
+	VMOVUPS Z0, (R9)
+	VMOVUPS 64(R10), Z28
+	VADDPS Z25, Z28, Z28
+	VADDPS Z28, Z1, Z1
+	VMOVUPS Z1, 64(R9)
+	VMOVUPS 128(R10), Z27
+	VADDPS Z26, Z27, Z27
+	VADDPS Z27, Z2, Z2
+	VMOVUPS Z2, 128(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z28
+	VADDPS Z24, Z28, Z28
+	VADDPS Z28, Z3, Z3
+	VMOVUPS Z3, (R9)
+	VMOVUPS 64(R10), Z27
+	VADDPS Z25, Z27, Z27
+	VADDPS Z27, Z4, Z4
+	VMOVUPS Z4, 64(R9)
+	VMOVUPS 128(R10), Z28
+	VADDPS Z26, Z28, Z28
+	VADDPS Z28, Z5, Z5
+	VMOVUPS Z5, 128(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z27
+	VADDPS Z24, Z27, Z27
+	VADDPS Z27, Z6, Z6
+	VMOVUPS Z6, (R9)
+	VMOVUPS 64(R10), Z28
+	VADDPS Z25, Z28, Z28
+	VADDPS Z28, Z7, Z7
+	VMOVUPS Z7, 64(R9)
+	VMOVUPS 128(R10), Z27
+	VADDPS Z26, Z27, Z27
+	VADDPS Z27, Z8, Z8
+	VMOVUPS Z8, 128(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z28
+	VADDPS Z24, Z28, Z28
+	VADDPS Z28, Z9, Z9
+	VMOVUPS Z9, (R9)
+	VMOVUPS 64(R10), Z27
+	VADDPS Z25, Z27, Z27
+	VADDPS Z27, Z10, Z10
+	VMOVUPS Z10, 64(R9)
+	VMOVUPS 128(R10), Z28
+	VADDPS Z26, Z28, Z28
+	VADDPS Z28, Z11, Z11
+	VMOVUPS Z11, 128(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z27
+	VADDPS Z24, Z27, Z27
+	VADDPS Z27, Z12, Z12
+	VMOVUPS Z12, (R9)
+	VMOVUPS 64(R10), Z28
+	VADDPS Z25, Z28, Z28
+	VADDPS Z28, Z13, Z13
+	VMOVUPS Z13, 64(R9)
+	VMOVUPS 128(R10), Z27
+	VADDPS Z26, Z27, Z27
+	VADDPS Z27, Z14, Z14
+	VMOVUPS Z14, 128(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z28
+	VADDPS Z24, Z28, Z28
+	VADDPS Z28, Z15, Z15
+	VMOVUPS Z15, (R9)
+	VMOVUPS 64(R10), Z27
+	VADDPS Z25, Z27, Z27
+	VADDPS Z27, Z16, Z16
+	VMOVUPS Z16, 64(R9)
+	VMOVUPS 128(R10), Z28
+	VADDPS Z26, Z28, Z28
+	VADDPS Z28, Z17, Z17
+	VMOVUPS Z17, 128(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z27
+	VADDPS Z24, Z27, Z27
+	VADDPS Z27, Z18, Z18
+	VMOVUPS Z18, (R9)
+	VMOVUPS 64(R10), Z28
+	VADDPS Z25, Z28, Z28
+	VADDPS Z28, Z19, Z19
+	VMOVUPS Z19, 64(R9)
+	VMOVUPS 128(R10), Z27
+	VADDPS Z26, Z27, Z27
+	VADDPS Z27, Z20, Z20
+	VMOVUPS Z20, 128(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z28
+	VADDPS Z24, Z28, Z28
+	VADDPS Z28, Z21, Z21
+	VMOVUPS Z21, (R9)
+	VMOVUPS 64(R10), Z27
+	VADDPS Z25, Z27, Z27
+	VADDPS Z27, Z22, Z22
+	VMOVUPS Z22, 64(R9)
+	VMOVUPS 128(R10), Z28
+	VADDPS Z26, Z28, Z28
+	VADDPS Z28, Z23, Z23
+	VMOVUPS Z23, 128(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	SUBQ $8, R8
+	JMP lanes48
+
+tile7x3:
+	MOVQ SI, R10
+	ADDQ AX, SI
+	ADDQ AX, SI
+	ADDQ AX, SI
+	MOVQ SI, R11
+	ADDQ AX, SI
+	ADDQ AX, SI
+	ADDQ AX, SI
+	MOVQ SI, R12
+	ADDQ AX, SI
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	VXORPS Z12, Z12, Z12
+	VXORPS Z13, Z13, Z13
+	VXORPS Z14, Z14, Z14
+	VXORPS Z15, Z15, Z15
+	VXORPS Z16, Z16, Z16
+	VXORPS Z17, Z17, Z17
+	VXORPS Z18, Z18, Z18
+	VXORPS Z19, Z19, Z19
+	VXORPS Z20, Z20, Z20
+	MOVQ R9, CX
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	PREFETCHT0 128(CX)
+	ADDQ DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	PREFETCHT0 128(CX)
+	ADDQ DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	PREFETCHT0 128(CX)
+	ADDQ DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	PREFETCHT0 128(CX)
+	ADDQ DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	PREFETCHT0 128(CX)
+	ADDQ DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	PREFETCHT0 128(CX)
+	ADDQ DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	PREFETCHT0 128(CX)
+	MOVQ 40(DI), CX // a.B
+	MOVQ 32(DI), DX // a.Depth
+	PCALIGN $32
+
+loop7x3:
+	VMOVUPS (CX), Z21
+	VMOVUPS 64(CX), Z22
+	VMOVUPS 128(CX), Z23
+	VBROADCASTSS (R10), Z24
+	BYTE $0x62; BYTE $0xb2; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xc5 // vdpbf16ps zmm0, zmm24, zmm21
+	BYTE $0x62; BYTE $0xb2; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xce // vdpbf16ps zmm1, zmm24, zmm22
+	BYTE $0x62; BYTE $0xb2; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xd7 // vdpbf16ps zmm2, zmm24, zmm23
+	VBROADCASTSS (R10)(AX*1), Z25
+	BYTE $0x62; BYTE $0xb2; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xdd // vdpbf16ps zmm3, zmm25, zmm21
+	BYTE $0x62; BYTE $0xb2; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xe6 // vdpbf16ps zmm4, zmm25, zmm22
+	BYTE $0x62; BYTE $0xb2; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xef // vdpbf16ps zmm5, zmm25, zmm23
+	VBROADCASTSS (R10)(AX*2), Z24
+	BYTE $0x62; BYTE $0xb2; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xf5 // vdpbf16ps zmm6, zmm24, zmm21
+	BYTE $0x62; BYTE $0xb2; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xfe // vdpbf16ps zmm7, zmm24, zmm22
+	BYTE $0x62; BYTE $0x32; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xc7 // vdpbf16ps zmm8, zmm24, zmm23
+	VBROADCASTSS (R11), Z25
+	BYTE $0x62; BYTE $0x32; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm9, zmm25, zmm21
+	BYTE $0x62; BYTE $0x32; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xd6 // vdpbf16ps zmm10, zmm25, zmm22
+	BYTE $0x62; BYTE $0x32; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xdf // vdpbf16ps zmm11, zmm25, zmm23
+	VBROADCASTSS (R11)(AX*1), Z24
+	BYTE $0x62; BYTE $0x32; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xe5 // vdpbf16ps zmm12, zmm24, zmm21
+	BYTE $0x62; BYTE $0x32; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xee // vdpbf16ps zmm13, zmm24, zmm22
+	BYTE $0x62; BYTE $0x32; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xf7 // vdpbf16ps zmm14, zmm24, zmm23
+	VBROADCASTSS (R11)(AX*2), Z25
+	BYTE $0x62; BYTE $0x32; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xfd // vdpbf16ps zmm15, zmm25, zmm21
+	BYTE $0x62; BYTE $0xa2; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xc6 // vdpbf16ps zmm16, zmm25, zmm22
+	BYTE $0x62; BYTE $0xa2; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xcf // vdpbf16ps zmm17, zmm25, zmm23
+	VBROADCASTSS (R12), Z24
+	BYTE $0x62; BYTE $0xa2; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xd5 // vdpbf16ps zmm18, zmm24, zmm21
+	BYTE $0x62; BYTE $0xa2; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xde // vdpbf16ps zmm19, zmm24, zmm22
+	BYTE $0x62; BYTE $0xa2; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xe7 // vdpbf16ps zmm20, zmm24, zmm23
+	ADDQ $192, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	ADDQ BX, R12
+	DECQ DX
+	JNE loop7x3
+	MOVQ 48(DI), CX // a.Bias
+	TESTQ CX, CX
+	JNE biased7x3
+	LEAQ zeros<>(SB), CX
+
+biased7x3:
+	MOVQ 64(DI), R12 // a.Stride
+	SHLQ $2, R12
+	MOVQ R9, R10
+	MOVQ R12, R11
+	MOVBLZX 80(DI), DX // a.Add
+	TESTQ DX, DX
+	JNE added7x3
+	LEAQ zeros<>(SB), R10
+	MOVQ $0, R11
+
+added7x3:
+	VMOVUPS (CX), Z21
+	VMOVUPS 64(CX), Z22
+	VMOVUPS 128(CX), Z23
+	VMOVUPS (R10), Z24
+	VADDPS Z21, Z24, Z24
+	VADDPS Z24, Z0, Z0
+	VMOVUPS Z0, (R9)
+	VMOVUPS 64(R10), Z25
+	VADDPS Z22, Z25, Z25
+	VADDPS Z25, Z1, Z1
+	VMOVUPS Z1, 64(R9)
+	VMOVUPS 128(R10), Z24
+	VADDPS Z23, Z24, Z24
+	VADDPS Z24, Z2, Z2
+	VMOVUPS Z2, 128(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z25
+	VADDPS Z21, Z25, Z25
+	VADDPS Z25, Z3, Z3
+	VMOVUPS Z3, (R9)
+	VMOVUPS 64(R10), Z24
+	VADDPS Z22, Z24, Z24
+	VADDPS Z24, Z4, Z4
+	VMOVUPS Z4, 64(R9)
+	VMOVUPS 128(R10), Z25
+	VADDPS Z23, Z25, Z25
+	VADDPS Z25, Z5, Z5
+	VMOVUPS Z5, 128(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z24
+	VADDPS Z21, Z24, Z24
+	VADDPS Z24, Z6, Z6
+	VMOVUPS Z6, (R9)
+	VMOVUPS 64(R10), Z25
+	VADDPS Z22, Z25, Z25
+	VADDPS Z25, Z7, Z7
+	VMOVUPS Z7, 64(R9)
+	VMOVUPS 128(R10), Z24
+	VADDPS Z23, Z24, Z24
+	VADDPS Z24, Z8, Z8
+	VMOVUPS Z8, 128(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z25
+	VADDPS Z21, Z25, Z25
+	VADDPS Z25, Z9, Z9
+	VMOVUPS Z9, (R9)
+	VMOVUPS 64(R10), Z24
+	VADDPS Z22, Z24, Z24
+	VADDPS Z24, Z10, Z10
+	VMOVUPS Z10, 64(R9)
+	VMOVUPS 128(R10), Z25
+	VADDPS Z23, Z25, Z25
+	VADDPS Z25, Z11, Z11
+	VMOVUPS Z11, 128(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z24
+	VADDPS Z21, Z24, Z24
+	VADDPS Z24, Z12, Z12
+	VMOVUPS Z12, (R9)
+	VMOVUPS 64(R10), Z25
+	VADDPS Z22, Z25, Z25
+	VADDPS Z25, Z13, Z13
+	VMOVUPS Z13, 64(R9)
+	VMOVUPS 128(R10), Z24
+	VADDPS Z23, Z24, Z24
+	VADDPS Z24, Z14, Z14
+	VMOVUPS Z14, 128(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z25
+	VADDPS Z21, Z25, Z25
+	VADDPS Z25, Z15, Z15
+	VMOVUPS Z15, (R9)
+	VMOVUPS 64(R10), Z24
+	VADDPS Z22, Z24, Z24
+	VADDPS Z24, Z16, Z16
+	VMOVUPS Z16, 64(R9)
+	VMOVUPS 128(R10), Z25
+	VADDPS Z23, Z25, Z25
+	VADDPS Z25, Z17, Z17
+	VMOVUPS Z17, 128(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z24
+	VADDPS Z21, Z24, Z24
+	VADDPS Z24, Z18, Z18
+	VMOVUPS Z18, (R9)
+	VMOVUPS 64(R10), Z25
+	VADDPS Z22, Z25, Z25
+	VADDPS Z25, Z19, Z19
+	VMOVUPS Z19, 64(R9)
+	VMOVUPS 128(R10), Z24
+	VADDPS Z23, Z24, Z24
+	VADDPS Z24, Z20, Z20
+	VMOVUPS Z20, 128(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	JMP done
+
+tile6x3:
+	MOVQ SI, R10
+	ADDQ AX, SI
+	ADDQ AX, SI
+	ADDQ AX, SI
+	MOVQ SI, R11
+	ADDQ AX, SI
+	ADDQ AX, SI
+	ADDQ AX, SI
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	VXORPS Z12, Z12, Z12
+	VXORPS Z13, Z13, Z13
+	VXORPS Z14, Z14, Z14
+	VXORPS Z15, Z15, Z15
+	VXORPS Z16, Z16, Z16
+	VXORPS Z17, Z17, Z17
+	MOVQ 40(DI), CX // a.B
+	MOVQ 32(DI), DX // a.Depth
+	CMPQ DX, $24
+	JLT few6x3
+	SUBQ $20, DX
+	MOVQ 88(DI), R14 // a.Next
+	MOVQ 104(DI), R12 // a.NextRow
+	IMULQ $24, R12
+	MOVQ $0, R13
+	PCALIGN $32
+
+most6x3:
+	VMOVUPS (CX), Z18
+	VMOVUPS 64(CX), Z19
+	VMOVUPS 128(CX), Z20
+	VBROADCASTSS (R10), Z21
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xc2 // vdpbf16ps zmm0, zmm21, zmm18
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xcb // vdpbf16ps zmm1, zmm21, zmm19
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xd4 // vdpbf16ps zmm2, zmm21, zmm20
+	VBROADCASTSS (R10)(AX*1), Z22
+	BYTE $0x62; BYTE $0xb2; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xda // vdpbf16ps zmm3, zmm22, zmm18
+	BYTE $0x62; BYTE $0xb2; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xe3 // vdpbf16ps zmm4, zmm22, zmm19
+	BYTE $0x62; BYTE $0xb2; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xec // vdpbf16ps zmm5, zmm22, zmm20
+	VBROADCASTSS (R10)(AX*2), Z21
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm6, zmm21, zmm18
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xfb // vdpbf16ps zmm7, zmm21, zmm19
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm8, zmm21, zmm20
+	VBROADCASTSS (R11), Z22
+	BYTE $0x62; BYTE $0x32; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xca // vdpbf16ps zmm9, zmm22, zmm18
+	BYTE $0x62; BYTE $0x32; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xd3 // vdpbf16ps zmm10, zmm22, zmm19
+	BYTE $0x62; BYTE $0x32; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xdc // vdpbf16ps zmm11, zmm22, zmm20
+	VBROADCASTSS (R11)(AX*1), Z21
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xe2 // vdpbf16ps zmm12, zmm21, zmm18
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xeb // vdpbf16ps zmm13, zmm21, zmm19
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xf4 // vdpbf16ps zmm14, zmm21, zmm20
+	VBROADCASTSS (R11)(AX*2), Z22
+	BYTE $0x62; BYTE $0x32; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xfa // vdpbf16ps zmm15, zmm22, zmm18
+	BYTE $0x62; BYTE $0xa2; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xc3 // vdpbf16ps zmm16, zmm22, zmm19
+	BYTE $0x62; BYTE $0xa2; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xcc // vdpbf16ps zmm17, zmm22, zmm20
+	ADDQ $192, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	VMOVUPS (CX), Z18
+	VMOVUPS 64(CX), Z19
+	VMOVUPS 128(CX), Z20
+	VBROADCASTSS (R10), Z21
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xc2 // vdpbf16ps zmm0, zmm21, zmm18
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xcb // vdpbf16ps zmm1, zmm21, zmm19
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xd4 // vdpbf16ps zmm2, zmm21, zmm20
+	VBROADCASTSS (R10)(AX*1), Z22
+	BYTE $0x62; BYTE $0xb2; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xda // vdpbf16ps zmm3, zmm22, zmm18
+	BYTE $0x62; BYTE $0xb2; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xe3 // vdpbf16ps zmm4, zmm22, zmm19
+	BYTE $0x62; BYTE $0xb2; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xec // vdpbf16ps zmm5, zmm22, zmm20
+	VBROADCASTSS (R10)(AX*2), Z21
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm6, zmm21, zmm18
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xfb // vdpbf16ps zmm7, zmm21, zmm19
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm8, zmm21, zmm20
+	VBROADCASTSS (R11), Z22
+	BYTE $0x62; BYTE $0x32; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xca // vdpbf16ps zmm9, zmm22, zmm18
+	BYTE $0x62; BYTE $0x32; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xd3 // vdpbf16ps zmm10, zmm22, zmm19
+	BYTE $0x62; BYTE $0x32; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xdc // vdpbf16ps zmm11, zmm22, zmm20
+	VBROADCASTSS (R11)(AX*1), Z21
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xe2 // vdpbf16ps zmm12, zmm21, zmm18
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xeb // vdpbf16ps zmm13, zmm21, zmm19
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xf4 // vdpbf16ps zmm14, zmm21, zmm20
+	VBROADCASTSS (R11)(AX*2), Z22
+	BYTE $0x62; BYTE $0x32; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xfa // vdpbf16ps zmm15, zmm22, zmm18
+	BYTE $0x62; BYTE $0xa2; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xc3 // vdpbf16ps zmm16, zmm22, zmm19
+	BYTE $0x62; BYTE $0xa2; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xcc // vdpbf16ps zmm17, zmm22, zmm20
+	ADDQ $192, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	VMOVUPS (CX), Z18
+	VMOVUPS 64(CX), Z19
+	VMOVUPS 128(CX), Z20
+	VBROADCASTSS (R10), Z21
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xc2 // vdpbf16ps zmm0, zmm21, zmm18
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xcb // vdpbf16ps zmm1, zmm21, zmm19
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xd4 // vdpbf16ps zmm2, zmm21, zmm20
+	VBROADCASTSS (R10)(AX*1), Z22
+	BYTE $0x62; BYTE $0xb2; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xda // vdpbf16ps zmm3, zmm22, zmm18
+	BYTE $0x62; BYTE $0xb2; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xe3 // vdpbf16ps zmm4, zmm22, zmm19
+	BYTE $0x62; BYTE $0xb2; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xec // vdpbf16ps zmm5, zmm22, zmm20
+	VBROADCASTSS (R10)(AX*2), Z21
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm6, zmm21, zmm18
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xfb // vdpbf16ps zmm7, zmm21, zmm19
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm8, zmm21, zmm20
+	VBROADCASTSS (R11), Z22
+	BYTE $0x62; BYTE $0x32; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xca // vdpbf16ps zmm9, zmm22, zmm18
+	BYTE $0x62; BYTE $0x32; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xd3 // vdpbf16ps zmm10, zmm22, zmm19
+	BYTE $0x62; BYTE $0x32; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xdc // vdpbf16ps zmm11, zmm22, zmm20
+	VBROADCASTSS (R11)(AX*1), Z21
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xe2 // vdpbf16ps zmm12, zmm21, zmm18
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xeb // vdpbf16ps zmm13, zmm21, zmm19
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xf4 // vdpbf16ps zmm14, zmm21, zmm20
+	VBROADCASTSS (R11)(AX*2), Z22
+	BYTE $0x62; BYTE $0x32; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xfa // vdpbf16ps zmm15, zmm22, zmm18
+	BYTE $0x62; BYTE $0xa2; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xc3 // vdpbf16ps zmm16, zmm22, zmm19
+	BYTE $0x62; BYTE $0xa2; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xcc // vdpbf16ps zmm17, zmm22, zmm20
+	ADDQ $192, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	VMOVUPS (CX), Z18
+	VMOVUPS 64(CX), Z19
+	VMOVUPS 128(CX), Z20
+	VBROADCASTSS (R10), Z21
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xc2 // vdpbf16ps zmm0, zmm21, zmm18
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xcb // vdpbf16ps zmm1, zmm21, zmm19
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xd4 // vdpbf16ps zmm2, zmm21, zmm20
+	VBROADCASTSS (R10)(AX*1), Z22
+	BYTE $0x62; BYTE $0xb2; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xda // vdpbf16ps zmm3, zmm22, zmm18
+	BYTE $0x62; BYTE $0xb2; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xe3 // vdpbf16ps zmm4, zmm22, zmm19
+	BYTE $0x62; BYTE $0xb2; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xec // vdpbf16ps zmm5, zmm22, zmm20
+	VBROADCASTSS (R10)(AX*2), Z21
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm6, zmm21, zmm18
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xfb // vdpbf16ps zmm7, zmm21, zmm19
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm8, zmm21, zmm20
+	VBROADCASTSS (R11), Z22
+	BYTE $0x62; BYTE $0x32; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xca // vdpbf16ps zmm9, zmm22, zmm18
+	BYTE $0x62; BYTE $0x32; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xd3 // vdpbf16ps zmm10, zmm22, zmm19
+	BYTE $0x62; BYTE $0x32; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xdc // vdpbf16ps zmm11, zmm22, zmm20
+	VBROADCASTSS (R11)(AX*1), Z21
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xe2 // vdpbf16ps zmm12, zmm21, zmm18
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xeb // vdpbf16ps zmm13, zmm21, zmm19
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xf4 // vdpbf16ps zmm14, zmm21, zmm20
+	VBROADCASTSS (R11)(AX*2), Z22
+	BYTE $0x62; BYTE $0x32; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xfa // vdpbf16ps zmm15, zmm22, zmm18
+	BYTE $0x62; BYTE $0xa2; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xc3 // vdpbf16ps zmm16, zmm22, zmm19
+	BYTE $0x62; BYTE $0xa2; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xcc // vdpbf16ps zmm17, zmm22, zmm20
+	ADDQ $192, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	ADDQ R12, R13
+	CMPQ R13, $0
+	JLE asked6x3
+
+ask6x3:
+	CMPQ R14, 96(DI)
+	JGE then6x3
+
+line6x3:
+	PREFETCHT1 (R14)
+	ADDQ $64, R14
+	SUBQ $16384, R13
+	CMPQ R13, $0
+	JGT ask6x3
+
+asked6x3:
+	SUBQ $4, DX
+	CMPQ DX, $4
+	JGE most6x3
+	MOVQ R14, 88(DI) // a.Next
+	JMP mostDone6x3
+
+then6x3:
+	MOVQ 120(DI), R14 // a.ThenRows
+	CMPQ R14, $0
+	JLE none6x3
+	SUBQ $1, R14
+	MOVQ R14, 120(DI) // a.ThenRows
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 136(DI), R14
+	MOVQ R14, 96(DI) // a.NextEnd
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 128(DI), R14
+	MOVQ R14, 112(DI) // a.Then
+	SUBQ 128(DI), R14
+	JMP line6x3
+
+none6x3:
+	MOVQ 96(DI), R14 // a.NextEnd
+	JMP asked6x3
+
+mostDone6x3:
+	ADDQ $20, DX
+	MOVQ R9, R14
+	MOVQ 64(DI), R12 // a.Stride
+	SHLQ $2, R12
+	MOVQ $6, R13
+	PCALIGN $32
+
+row6x3:
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	PREFETCHT0 128(R14)
+	ADDQ R12, R14
+	VMOVUPS (CX), Z18
+	VMOVUPS 64(CX), Z19
+	VMOVUPS 128(CX), Z20
+	VBROADCASTSS (R10), Z21
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xc2 // vdpbf16ps zmm0, zmm21, zmm18
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xcb // vdpbf16ps zmm1, zmm21, zmm19
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xd4 // vdpbf16ps zmm2, zmm21, zmm20
+	VBROADCASTSS (R10)(AX*1), Z22
+	BYTE $0x62; BYTE $0xb2; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xda // vdpbf16ps zmm3, zmm22, zmm18
+	BYTE $0x62; BYTE $0xb2; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xe3 // vdpbf16ps zmm4, zmm22, zmm19
+	BYTE $0x62; BYTE $0xb2; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xec // vdpbf16ps zmm5, zmm22, zmm20
+	VBROADCASTSS (R10)(AX*2), Z21
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm6, zmm21, zmm18
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xfb // vdpbf16ps zmm7, zmm21, zmm19
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm8, zmm21, zmm20
+	VBROADCASTSS (R11), Z22
+	BYTE $0x62; BYTE $0x32; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xca // vdpbf16ps zmm9, zmm22, zmm18
+	BYTE $0x62; BYTE $0x32; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xd3 // vdpbf16ps zmm10, zmm22, zmm19
+	BYTE $0x62; BYTE $0x32; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xdc // vdpbf16ps zmm11, zmm22, zmm20
+	VBROADCASTSS (R11)(AX*1), Z21
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xe2 // vdpbf16ps zmm12, zmm21, zmm18
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xeb // vdpbf16ps zmm13, zmm21, zmm19
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xf4 // vdpbf16ps zmm14, zmm21, zmm20
+	VBROADCASTSS (R11)(AX*2), Z22
+	BYTE $0x62; BYTE $0x32; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xfa // vdpbf16ps zmm15, zmm22, zmm18
+	BYTE $0x62; BYTE $0xa2; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xc3 // vdpbf16ps zmm16, zmm22, zmm19
+	BYTE $0x62; BYTE $0xa2; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xcc // vdpbf16ps zmm17, zmm22, zmm20
+	ADDQ $192, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	VMOVUPS (CX), Z18
+	VMOVUPS 64(CX), Z19
+	VMOVUPS 128(CX), Z20
+	VBROADCASTSS (R10), Z21
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xc2 // vdpbf16ps zmm0, zmm21, zmm18
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xcb // vdpbf16ps zmm1, zmm21, zmm19
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xd4 // vdpbf16ps zmm2, zmm21, zmm20
+	VBROADCASTSS (R10)(AX*1), Z22
+	BYTE $0x62; BYTE $0xb2; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xda // vdpbf16ps zmm3, zmm22, zmm18
+	BYTE $0x62; BYTE $0xb2; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xe3 // vdpbf16ps zmm4, zmm22, zmm19
+	BYTE $0x62; BYTE $0xb2; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xec // vdpbf16ps zmm5, zmm22, zmm20
+	VBROADCASTSS (R10)(AX*2), Z21
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm6, zmm21, zmm18
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xfb // vdpbf16ps zmm7, zmm21, zmm19
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm8, zmm21, zmm20
+	VBROADCASTSS (R11), Z22
+	BYTE $0x62; BYTE $0x32; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xca // vdpbf16ps zmm9, zmm22, zmm18
+	BYTE $0x62; BYTE $0x32; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xd3 // vdpbf16ps zmm10, zmm22, zmm19
+	BYTE $0x62; BYTE $0x32; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xdc // vdpbf16ps zmm11, zmm22, zmm20
+	VBROADCASTSS (R11)(AX*1), Z21
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xe2 // vdpbf16ps zmm12, zmm21, zmm18
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xeb // vdpbf16ps zmm13, zmm21, zmm19
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xf4 // vdpbf16ps zmm14, zmm21, zmm20
+	VBROADCASTSS (R11)(AX*2), Z22
+	BYTE $0x62; BYTE $0x32; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xfa // vdpbf16ps zmm15, zmm22, zmm18
+	BYTE $0x62; BYTE $0xa2; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xc3 // vdpbf16ps zmm16, zmm22, zmm19
+	BYTE $0x62; BYTE $0xa2; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xcc // vdpbf16ps zmm17, zmm22, zmm20
+	ADDQ $192, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	DECQ R13
+	JNE row6x3
+	JMP end6x3
+
+few6x3:
+	MOVQ R9, R14
+	MOVQ 64(DI), R12 // a.Stride
+	SHLQ $2, R12
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	PREFETCHT0 128(R14)
+	ADDQ R12, R14
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	PREFETCHT0 128(R14)
+	ADDQ R12, R14
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	PREFETCHT0 128(R14)
+	ADDQ R12, R14
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	PREFETCHT0 128(R14)
+	ADDQ R12, R14
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	PREFETCHT0 128(R14)
+	ADDQ R12, R14
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	PREFETCHT0 128(R14)
+	ADDQ $12, DX
+
+end6x3:
+	SUBQ $12, DX
+	PCALIGN $32
+
+loop6x3:
+	VMOVUPS (CX), Z18
+	VMOVUPS 64(CX), Z19
+	VMOVUPS 128(CX), Z20
+	VBROADCASTSS (R10), Z21
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xc2 // vdpbf16ps zmm0, zmm21, zmm18
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xcb // vdpbf16ps zmm1, zmm21, zmm19
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xd4 // vdpbf16ps zmm2, zmm21, zmm20
+	VBROADCASTSS (R10)(AX*1), Z22
+	BYTE $0x62; BYTE $0xb2; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xda // vdpbf16ps zmm3, zmm22, zmm18
+	BYTE $0x62; BYTE $0xb2; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xe3 // vdpbf16ps zmm4, zmm22, zmm19
+	BYTE $0x62; BYTE $0xb2; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xec // vdpbf16ps zmm5, zmm22, zmm20
+	VBROADCASTSS (R10)(AX*2), Z21
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm6, zmm21, zmm18
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xfb // vdpbf16ps zmm7, zmm21, zmm19
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm8, zmm21, zmm20
+	VBROADCASTSS (R11), Z22
+	BYTE $0x62; BYTE $0x32; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xca // vdpbf16ps zmm9, zmm22, zmm18
+	BYTE $0x62; BYTE $0x32; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xd3 // vdpbf16ps zmm10, zmm22, zmm19
+	BYTE $0x62; BYTE $0x32; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xdc // vdpbf16ps zmm11, zmm22, zmm20
+	VBROADCASTSS (R11)(AX*1), Z21
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xe2 // vdpbf16ps zmm12, zmm21, zmm18
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xeb // vdpbf16ps zmm13, zmm21, zmm19
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xf4 // vdpbf16ps zmm14, zmm21, zmm20
+	VBROADCASTSS (R11)(AX*2), Z22
+	BYTE $0x62; BYTE $0x32; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xfa // vdpbf16ps zmm15, zmm22, zmm18
+	BYTE $0x62; BYTE $0xa2; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xc3 // vdpbf16ps zmm16, zmm22, zmm19
+	BYTE $0x62; BYTE $0xa2; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xcc // vdpbf16ps zmm17, zmm22, zmm20
+	ADDQ $192, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	DECQ DX
+	JNE loop6x3
+	MOVQ 48(DI), CX // a.Bias
+	TESTQ CX, CX
+	JNE biased6x3
+	LEAQ zeros<>(SB), CX
+
+biased6x3:
+	MOVQ 64(DI), R12 // a.Stride
+	SHLQ $2, R12
+	MOVQ R9, R10
+	MOVQ R12, R11
+	MOVBLZX 80(DI), DX // a.Add
+	TESTQ DX, DX
+	JNE added6x3
+	LEAQ zeros<>(SB), R10
+	MOVQ $0, R11
+
+added6x3:
+	VMOVUPS (CX), Z18
+	VMOVUPS 64(CX), Z19
+	VMOVUPS 128(CX), Z20
+	VMOVUPS (R10), Z21
+	VADDPS Z18, Z21, Z21
+	VADDPS Z21, Z0, Z0
+	VMOVUPS Z0, (R9)
+	VMOVUPS 64(R10), Z22
+	VADDPS Z19, Z22, Z22
+	VADDPS Z22, Z1, Z1
+	VMOVUPS Z1, 64(R9)
+	VMOVUPS 128(R10), Z21
+	VADDPS Z20, Z21, Z21
+	VADDPS Z21, Z2, Z2
+	VMOVUPS Z2, 128(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z22
+	VADDPS Z18, Z22, Z22
+	VADDPS Z22, Z3, Z3
+	VMOVUPS Z3, (R9)
+	VMOVUPS 64(R10), Z21
+	VADDPS Z19, Z21, Z21
+	VADDPS Z21, Z4, Z4
+	VMOVUPS Z4, 64(R9)
+	VMOVUPS 128(R10), Z22
+	VADDPS Z20, Z22, Z22
+	VADDPS Z22, Z5, Z5
+	VMOVUPS Z5, 128(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z21
+	VADDPS Z18, Z21, Z21
+	VADDPS Z21, Z6, Z6
+	VMOVUPS Z6, (R9)
+	VMOVUPS 64(R10), Z22
+	VADDPS Z19, Z22, Z22
+	VADDPS Z22, Z7, Z7
+	VMOVUPS Z7, 64(R9)
+	VMOVUPS 128(R10), Z21
+	VADDPS Z20, Z21, Z21
+	VADDPS Z21, Z8, Z8
+	VMOVUPS Z8, 128(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z22
+	VADDPS Z18, Z22, Z22
+	VADDPS Z22, Z9, Z9
+	VMOVUPS Z9, (R9)
+	VMOVUPS 64(R10), Z21
+	VADDPS Z19, Z21, Z21
+	VADDPS Z21, Z10, Z10
+	VMOVUPS Z10, 64(R9)
+	VMOVUPS 128(R10), Z22
+	VADDPS Z20, Z22, Z22
+	VADDPS Z22, Z11, Z11
+	VMOVUPS Z11, 128(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z21
+	VADDPS Z18, Z21, Z21
+	VADDPS Z21, Z12, Z12
+	VMOVUPS Z12, (R9)
+	VMOVUPS 64(R10), Z22
+	VADDPS Z19, Z22, Z22
+	VADDPS Z22, Z13, Z13
+	VMOVUPS Z13, 64(R9)
+	VMOVUPS 128(R10), Z21
+	VADDPS Z20, Z21, Z21
+	VADDPS Z21, Z14, Z14
+	VMOVUPS Z14, 128(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z22
+	VADDPS Z18, Z22, Z22
+	VADDPS Z22, Z15, Z15
+	VMOVUPS Z15, (R9)
+	VMOVUPS 64(R10), Z21
+	VADDPS Z19, Z21, Z21
+	VADDPS Z21, Z16, Z16
+	VMOVUPS Z16, 64(R9)
+	VMOVUPS 128(R10), Z22
+	VADDPS Z20, Z22, Z22
+	VADDPS Z22, Z17, Z17
+	VMOVUPS Z17, 128(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	JMP done
+
+tile5x3:
+	MOVQ SI, R10
+	ADDQ AX, SI
+	ADDQ AX, SI
+	ADDQ AX, SI
+	MOVQ SI, R11
+	ADDQ AX, SI
+	ADDQ AX, SI
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	VXORPS Z12, Z12, Z12
+	VXORPS Z13, Z13, Z13
+	VXORPS Z14, Z14, Z14
+	MOVQ 40(DI), CX // a.B
+	MOVQ 32(DI), DX // a.Depth
+	CMPQ DX, $22
+	JLT few5x3
+	SUBQ $18, DX
+	MOVQ 88(DI), R14 // a.Next
+	MOVQ 104(DI), R12 // a.NextRow
+	IMULQ $20, R12
+	MOVQ $0, R13
+	PCALIGN $32
+
+most5x3:
+	VMOVUPS (CX), Z15
+	VMOVUPS 64(CX), Z16
+	VMOVUPS 128(CX), Z17
+	VBROADCASTSS (R10), Z18
+	BYTE $0x62; BYTE $0xd2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xc7 // vdpbf16ps zmm0, zmm18, zmm15
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xc8 // vdpbf16ps zmm1, zmm18, zmm16
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xd1 // vdpbf16ps zmm2, zmm18, zmm17
+	VBROADCASTSS (R10)(AX*1), Z19
+	BYTE $0x62; BYTE $0xd2; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xdf // vdpbf16ps zmm3, zmm19, zmm15
+	BYTE $0x62; BYTE $0xb2; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm4, zmm19, zmm16
+	BYTE $0x62; BYTE $0xb2; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm5, zmm19, zmm17
+	VBROADCASTSS (R10)(AX*2), Z18
+	BYTE $0x62; BYTE $0xd2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xf7 // vdpbf16ps zmm6, zmm18, zmm15
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xf8 // vdpbf16ps zmm7, zmm18, zmm16
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xc1 // vdpbf16ps zmm8, zmm18, zmm17
+	VBROADCASTSS (R11), Z19
+	BYTE $0x62; BYTE $0x52; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xcf // vdpbf16ps zmm9, zmm19, zmm15
+	BYTE $0x62; BYTE $0x32; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xd0 // vdpbf16ps zmm10, zmm19, zmm16
+	BYTE $0x62; BYTE $0x32; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xd9 // vdpbf16ps zmm11, zmm19, zmm17
+	VBROADCASTSS (R11)(AX*1), Z18
+	BYTE $0x62; BYTE $0x52; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xe7 // vdpbf16ps zmm12, zmm18, zmm15
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xe8 // vdpbf16ps zmm13, zmm18, zmm16
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xf1 // vdpbf16ps zmm14, zmm18, zmm17
+	ADDQ $192, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	VMOVUPS (CX), Z15
+	VMOVUPS 64(CX), Z16
+	VMOVUPS 128(CX), Z17
+	VBROADCASTSS (R10), Z18
+	BYTE $0x62; BYTE $0xd2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xc7 // vdpbf16ps zmm0, zmm18, zmm15
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xc8 // vdpbf16ps zmm1, zmm18, zmm16
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xd1 // vdpbf16ps zmm2, zmm18, zmm17
+	VBROADCASTSS (R10)(AX*1), Z19
+	BYTE $0x62; BYTE $0xd2; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xdf // vdpbf16ps zmm3, zmm19, zmm15
+	BYTE $0x62; BYTE $0xb2; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm4, zmm19, zmm16
+	BYTE $0x62; BYTE $0xb2; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm5, zmm19, zmm17
+	VBROADCASTSS (R10)(AX*2), Z18
+	BYTE $0x62; BYTE $0xd2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xf7 // vdpbf16ps zmm6, zmm18, zmm15
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xf8 // vdpbf16ps zmm7, zmm18, zmm16
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xc1 // vdpbf16ps zmm8, zmm18, zmm17
+	VBROADCASTSS (R11), Z19
+	BYTE $0x62; BYTE $0x52; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xcf // vdpbf16ps zmm9, zmm19, zmm15
+	BYTE $0x62; BYTE $0x32; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xd0 // vdpbf16ps zmm10, zmm19, zmm16
+	BYTE $0x62; BYTE $0x32; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xd9 // vdpbf16ps zmm11, zmm19, zmm17
+	VBROADCASTSS (R11)(AX*1), Z18
+	BYTE $0x62; BYTE $0x52; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xe7 // vdpbf16ps zmm12, zmm18, zmm15
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xe8 // vdpbf16ps zmm13, zmm18, zmm16
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xf1 // vdpbf16ps zmm14, zmm18, zmm17
+	ADDQ $192, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	VMOVUPS (CX), Z15
+	VMOVUPS 64(CX), Z16
+	VMOVUPS 128(CX), Z17
+	VBROADCASTSS (R10), Z18
+	BYTE $0x62; BYTE $0xd2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xc7 // vdpbf16ps zmm0, zmm18, zmm15
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xc8 // vdpbf16ps zmm1, zmm18, zmm16
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xd1 // vdpbf16ps zmm2, zmm18, zmm17
+	VBROADCASTSS (R10)(AX*1), Z19
+	BYTE $0x62; BYTE $0xd2; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xdf // vdpbf16ps zmm3, zmm19, zmm15
+	BYTE $0x62; BYTE $0xb2; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm4, zmm19, zmm16
+	BYTE $0x62; BYTE $0xb2; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm5, zmm19, zmm17
+	VBROADCASTSS (R10)(AX*2), Z18
+	BYTE $0x62; BYTE $0xd2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xf7 // vdpbf16ps zmm6, zmm18, zmm15
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xf8 // vdpbf16ps zmm7, zmm18, zmm16
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xc1 // vdpbf16ps zmm8, zmm18, zmm17
+	VBROADCASTSS (R11), Z19
+	BYTE $0x62; BYTE $0x52; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xcf // vdpbf16ps zmm9, zmm19, zmm15
+	BYTE $0x62; BYTE $0x32; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xd0 // vdpbf16ps zmm10, zmm19, zmm16
+	BYTE $0x62; BYTE $0x32; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xd9 // vdpbf16ps zmm11, zmm19, zmm17
+	VBROADCASTSS (R11)(AX*1), Z18
+	BYTE $0x62; BYTE $0x52; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xe7 // vdpbf16ps zmm12, zmm18, zmm15
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xe8 // vdpbf16ps zmm13, zmm18, zmm16
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xf1 // vdpbf16ps zmm14, zmm18, zmm17
+	ADDQ $192, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	VMOVUPS (CX), Z15
+	VMOVUPS 64(CX), Z16
+	VMOVUPS 128(CX), Z17
+	VBROADCASTSS (R10), Z18
+	BYTE $0x62; BYTE $0xd2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xc7 // vdpbf16ps zmm0, zmm18, zmm15
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xc8 // vdpbf16ps zmm1, zmm18, zmm16
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xd1 // vdpbf16ps zmm2, zmm18, zmm17
+	VBROADCASTSS (R10)(AX*1), Z19
+	BYTE $0x62; BYTE $0xd2; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xdf // vdpbf16ps zmm3, zmm19, zmm15
+	BYTE $0x62; BYTE $0xb2; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm4, zmm19, zmm16
+	BYTE $0x62; BYTE $0xb2; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm5, zmm19, zmm17
+	VBROADCASTSS (R10)(AX*2), Z18
+	BYTE $0x62; BYTE $0xd2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xf7 // vdpbf16ps zmm6, zmm18, zmm15
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xf8 // vdpbf16ps zmm7, zmm18, zmm16
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xc1 // vdpbf16ps zmm8, zmm18, zmm17
+	VBROADCASTSS (R11), Z19
+	BYTE $0x62; BYTE $0x52; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xcf // vdpbf16ps zmm9, zmm19, zmm15
+	BYTE $0x62; BYTE $0x32; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xd0 // vdpbf16ps zmm10, zmm19, zmm16
+	BYTE $0x62; BYTE $0x32; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xd9 // vdpbf16ps zmm11, zmm19, zmm17
+	VBROADCASTSS (R11)(AX*1), Z18
+	BYTE $0x62; BYTE $0x52; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xe7 // vdpbf16ps zmm12, zmm18, zmm15
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xe8 // vdpbf16ps zmm13, zmm18, zmm16
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xf1 // vdpbf16ps zmm14, zmm18, zmm17
+	ADDQ $192, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	ADDQ R12, R13
+	CMPQ R13, $0
+	JLE asked5x3
+
+ask5x3:
+	CMPQ R14, 96(DI)
+	JGE then5x3
+
+line5x3:
+	PREFETCHT1 (R14)
+	ADDQ $64, R14
+	SUBQ $16384, R13
+	CMPQ R13, $0
+	JGT ask5x3
+
+asked5x3:
+	SUBQ $4, DX
+	CMPQ DX, $4
+	JGE most5x3
+	MOVQ R14, 88(DI) // a.Next
+	JMP mostDone5x3
+
+then5x3:
+	MOVQ 120(DI), R14 // a.ThenRows
+	CMPQ R14, $0
+	JLE none5x3
+	SUBQ $1, R14
+	MOVQ R14, 120(DI) // a.ThenRows
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 136(DI), R14
+	MOVQ R14, 96(DI) // a.NextEnd
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 128(DI), R14
+	MOVQ R14, 112(DI) // a.Then
+	SUBQ 128(DI), R14
+	JMP line5x3
+
+none5x3:
+	MOVQ 96(DI), R14 // a.NextEnd
+	JMP asked5x3
+
+mostDone5x3:
+	ADDQ $18, DX
+	MOVQ R9, R14
+	MOVQ 64(DI), R12 // a.Stride
+	SHLQ $2, R12
+	MOVQ $5, R13
+	PCALIGN $32
+
+row5x3:
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	PREFETCHT0 128(R14)
+	ADDQ R12, R14
+	VMOVUPS (CX), Z15
+	VMOVUPS 64(CX), Z16
+	VMOVUPS 128(CX), Z17
+	VBROADCASTSS (R10), Z18
+	BYTE $0x62; BYTE $0xd2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xc7 // vdpbf16ps zmm0, zmm18, zmm15
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xc8 // vdpbf16ps zmm1, zmm18, zmm16
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xd1 // vdpbf16ps zmm2, zmm18, zmm17
+	VBROADCASTSS (R10)(AX*1), Z19
+	BYTE $0x62; BYTE $0xd2; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xdf // vdpbf16ps zmm3, zmm19, zmm15
+	BYTE $0x62; BYTE $0xb2; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm4, zmm19, zmm16
+	BYTE $0x62; BYTE $0xb2; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm5, zmm19, zmm17
+	VBROADCASTSS (R10)(AX*2), Z18
+	BYTE $0x62; BYTE $0xd2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xf7 // vdpbf16ps zmm6, zmm18, zmm15
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xf8 // vdpbf16ps zmm7, zmm18, zmm16
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xc1 // vdpbf16ps zmm8, zmm18, zmm17
+	VBROADCASTSS (R11), Z19
+	BYTE $0x62; BYTE $0x52; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xcf // vdpbf16ps zmm9, zmm19, zmm15
+	BYTE $0x62; BYTE $0x32; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xd0 // vdpbf16ps zmm10, zmm19, zmm16
+	BYTE $0x62; BYTE $0x32; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xd9 // vdpbf16ps zmm11, zmm19, zmm17
+	VBROADCASTSS (R11)(AX*1), Z18
+	BYTE $0x62; BYTE $0x52; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xe7 // vdpbf16ps zmm12, zmm18, zmm15
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xe8 // vdpbf16ps zmm13, zmm18, zmm16
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xf1 // vdpbf16ps zmm14, zmm18, zmm17
+	ADDQ $192, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	VMOVUPS (CX), Z15
+	VMOVUPS 64(CX), Z16
+	VMOVUPS 128(CX), Z17
+	VBROADCASTSS (R10), Z18
+	BYTE $0x62; BYTE $0xd2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xc7 // vdpbf16ps zmm0, zmm18, zmm15
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xc8 // vdpbf16ps zmm1, zmm18, zmm16
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xd1 // vdpbf16ps zmm2, zmm18, zmm17
+	VBROADCASTSS (R10)(AX*1), Z19
+	BYTE $0x62; BYTE $0xd2; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xdf // vdpbf16ps zmm3, zmm19, zmm15
+	BYTE $0x62; BYTE $0xb2; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm4, zmm19, zmm16
+	BYTE $0x62; BYTE $0xb2; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm5, zmm19, zmm17
+	VBROADCASTSS (R10)(AX*2), Z18
+	BYTE $0x62; BYTE $0xd2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xf7 // vdpbf16ps zmm6, zmm18, zmm15
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xf8 // vdpbf16ps zmm7, zmm18, zmm16
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xc1 // vdpbf16ps zmm8, zmm18, zmm17
+	VBROADCASTSS (R11), Z19
+	BYTE $0x62; BYTE $0x52; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xcf // vdpbf16ps zmm9, zmm19, zmm15
+	BYTE $0x62; BYTE $0x32; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xd0 // vdpbf16ps zmm10, zmm19, zmm16
+	BYTE $0x62; BYTE $0x32; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xd9 // vdpbf16ps zmm11, zmm19, zmm17
+	VBROADCASTSS (R11)(AX*1), Z18
+	BYTE $0x62; BYTE $0x52; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xe7 // vdpbf16ps zmm12, zmm18, zmm15
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xe8 // vdpbf16ps zmm13, zmm18, zmm16
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xf1 // vdpbf16ps zmm14, zmm18, zmm17
+	ADDQ $192, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	DECQ R13
+	JNE row5x3
+	JMP end5x3
+
+few5x3:
+	MOVQ R9, R14
+	MOVQ 64(DI), R12 // a.Stride
+	SHLQ $2, R12
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	PREFETCHT0 128(R14)
+	ADDQ R12, R14
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	PREFETCHT0 128(R14)
+	ADDQ R12, R14
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	PREFETCHT0 128(R14)
+	ADDQ R12, R14
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	PREFETCHT0 128(R14)
+	ADDQ R12, R14
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	PREFETCHT0 128(R14)
+	ADDQ $10, DX
+
+end5x3:
+	SUBQ $10, DX
+	PCALIGN $32
+
+loop5x3:
+	VMOVUPS (CX), Z15
+	VMOVUPS 64(CX), Z16
+	VMOVUPS 128(CX), Z17
+	VBROADCASTSS (R10), Z18
+	BYTE $0x62; BYTE $0xd2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xc7 // vdpbf16ps zmm0, zmm18, zmm15
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xc8 // vdpbf16ps zmm1, zmm18, zmm16
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xd1 // vdpbf16ps zmm2, zmm18, zmm17
+	VBROADCASTSS (R10)(AX*1), Z19
+	BYTE $0x62; BYTE $0xd2; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xdf // vdpbf16ps zmm3, zmm19, zmm15
+	BYTE $0x62; BYTE $0xb2; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm4, zmm19, zmm16
+	BYTE $0x62; BYTE $0xb2; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm5, zmm19, zmm17
+	VBROADCASTSS (R10)(AX*2), Z18
+	BYTE $0x62; BYTE $0xd2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xf7 // vdpbf16ps zmm6, zmm18, zmm15
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xf8 // vdpbf16ps zmm7, zmm18, zmm16
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xc1 // vdpbf16ps zmm8, zmm18, zmm17
+	VBROADCASTSS (R11), Z19
+	BYTE $0x62; BYTE $0x52; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xcf // vdpbf16ps zmm9, zmm19, zmm15
+	BYTE $0x62; BYTE $0x32; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xd0 // vdpbf16ps zmm10, zmm19, zmm16
+	BYTE $0x62; BYTE $0x32; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xd9 // vdpbf16ps zmm11, zmm19, zmm17
+	VBROADCASTSS (R11)(AX*1), Z18
+	BYTE $0x62; BYTE $0x52; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xe7 // vdpbf16ps zmm12, zmm18, zmm15
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xe8 // vdpbf16ps zmm13, zmm18, zmm16
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xf1 // vdpbf16ps zmm14, zmm18, zmm17
+	ADDQ $192, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	DECQ DX
+	JNE loop5x3
+	MOVQ 48(DI), CX // a.Bias
+	TESTQ CX, CX
+	JNE biased5x3
+	LEAQ zeros<>(SB), CX
+
+biased5x3:
+	MOVQ 64(DI), R12 // a.Stride
+	SHLQ $2, R12
+	MOVQ R9, R10
+	MOVQ R12, R11
+	MOVBLZX 80(DI), DX // a.Add
+	TESTQ DX, DX
+	JNE added5x3
+	LEAQ zeros<>(SB), R10
+	MOVQ $0, R11
+
+added5x3:
+	VMOVUPS (CX), Z15
+	VMOVUPS 64(CX), Z16
+	VMOVUPS 128(CX), Z17
+	VMOVUPS (R10), Z18
+	VADDPS Z15, Z18, Z18
+	VADDPS Z18, Z0, Z0
+	VMOVUPS Z0, (R9)
+	VMOVUPS 64(R10), Z19
+	VADDPS Z16, Z19, Z19
+	VADDPS Z19, Z1, Z1
+	VMOVUPS Z1, 64(R9)
+	VMOVUPS 128(R10), Z18
+	VADDPS Z17, Z18, Z18
+	VADDPS Z18, Z2, Z2
+	VMOVUPS Z2, 128(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z19
+	VADDPS Z15, Z19, Z19
+	VADDPS Z19, Z3, Z3
+	VMOVUPS Z3, (R9)
+	VMOVUPS 64(R10), Z18
+	VADDPS Z16, Z18, Z18
+	VADDPS Z18, Z4, Z4
+	VMOVUPS Z4, 64(R9)
+	VMOVUPS 128(R10), Z19
+	VADDPS Z17, Z19, Z19
+	VADDPS Z19, Z5, Z5
+	VMOVUPS Z5, 128(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z18
+	VADDPS Z15, Z18, Z18
+	VADDPS Z18, Z6, Z6
+	VMOVUPS Z6, (R9)
+	VMOVUPS 64(R10), Z19
+	VADDPS Z16, Z19, Z19
+	VADDPS Z19, Z7, Z7
+	VMOVUPS Z7, 64(R9)
+	VMOVUPS 128(R10), Z18
+	VADDPS Z17, Z18, Z18
+	VADDPS Z18, Z8, Z8
+	VMOVUPS Z8, 128(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z19
+	VADDPS Z15, Z19, Z19
+	VADDPS Z19, Z9, Z9
+	VMOVUPS Z9, (R9)
+	VMOVUPS 64(R10), Z18
+	VADDPS Z16, Z18, Z18
+	VADDPS Z18, Z10, Z10
+	VMOVUPS Z10, 64(R9)
+	VMOVUPS 128(R10), Z19
+	VADDPS Z17, Z19, Z19
+	VADDPS Z19, Z11, Z11
+	VMOVUPS Z11, 128(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z18
+	VADDPS Z15, Z18, Z18
+	VADDPS Z18, Z12, Z12
+	VMOVUPS Z12, (R9)
+	VMOVUPS 64(R10), Z19
+	VADDPS Z16, Z19, Z19
+	VADDPS Z19, Z13, Z13
+	VMOVUPS Z13, 64(R9)
+	VMOVUPS 128(R10), Z18
+	VADDPS Z17, Z18, Z18
+	VADDPS Z18, Z14, Z14
+	VMOVUPS Z14, 128(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	JMP done
+
+tile4x3:
+	MOVQ SI, R10
+	ADDQ AX, SI
+	ADDQ AX, SI
+	ADDQ AX, SI
+	MOVQ SI, R11
+	ADDQ AX, SI
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	MOVQ 40(DI), CX // a.B
+	MOVQ 32(DI), DX // a.Depth
+	CMPQ DX, $20
+	JLT few4x3
+	SUBQ $16, DX
+	MOVQ 88(DI), R14 // a.Next
+	MOVQ 104(DI), R12 // a.NextRow
+	IMULQ $16, R12
+	MOVQ $0, R13
+	PCALIGN $32
+
+most4x3:
+	VMOVUPS (CX), Z12
+	VMOVUPS 64(CX), Z13
+	VMOVUPS 128(CX), Z14
+	VBROADCASTSS (R10), Z15
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm0, zmm15, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm1, zmm15, zmm13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xd6 // vdpbf16ps zmm2, zmm15, zmm14
+	VBROADCASTSS (R10)(AX*1), Z16
+	BYTE $0x62; BYTE $0xd2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xdc // vdpbf16ps zmm3, zmm16, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xe5 // vdpbf16ps zmm4, zmm16, zmm13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xee // vdpbf16ps zmm5, zmm16, zmm14
+	VBROADCASTSS (R10)(AX*2), Z15
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xf4 // vdpbf16ps zmm6, zmm15, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xfd // vdpbf16ps zmm7, zmm15, zmm13
+	BYTE $0x62; BYTE $0x52; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xc6 // vdpbf16ps zmm8, zmm15, zmm14
+	VBROADCASTSS (R11), Z16
+	BYTE $0x62; BYTE $0x52; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xcc // vdpbf16ps zmm9, zmm16, zmm12
+	BYTE $0x62; BYTE $0x52; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xd5 // vdpbf16ps zmm10, zmm16, zmm13
+	BYTE $0x62; BYTE $0x52; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xde // vdpbf16ps zmm11, zmm16, zmm14
+	ADDQ $192, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	VMOVUPS (CX), Z12
+	VMOVUPS 64(CX), Z13
+	VMOVUPS 128(CX), Z14
+	VBROADCASTSS (R10), Z15
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm0, zmm15, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm1, zmm15, zmm13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xd6 // vdpbf16ps zmm2, zmm15, zmm14
+	VBROADCASTSS (R10)(AX*1), Z16
+	BYTE $0x62; BYTE $0xd2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xdc // vdpbf16ps zmm3, zmm16, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xe5 // vdpbf16ps zmm4, zmm16, zmm13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xee // vdpbf16ps zmm5, zmm16, zmm14
+	VBROADCASTSS (R10)(AX*2), Z15
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xf4 // vdpbf16ps zmm6, zmm15, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xfd // vdpbf16ps zmm7, zmm15, zmm13
+	BYTE $0x62; BYTE $0x52; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xc6 // vdpbf16ps zmm8, zmm15, zmm14
+	VBROADCASTSS (R11), Z16
+	BYTE $0x62; BYTE $0x52; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xcc // vdpbf16ps zmm9, zmm16, zmm12
+	BYTE $0x62; BYTE $0x52; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xd5 // vdpbf16ps zmm10, zmm16, zmm13
+	BYTE $0x62; BYTE $0x52; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xde // vdpbf16ps zmm11, zmm16, zmm14
+	ADDQ $192, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	VMOVUPS (CX), Z12
+	VMOVUPS 64(CX), Z13
+	VMOVUPS 128(CX), Z14
+	VBROADCASTSS (R10), Z15
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm0, zmm15, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm1, zmm15, zmm13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xd6 // vdpbf16ps zmm2, zmm15, zmm14
+	VBROADCASTSS (R10)(AX*1), Z16
+	BYTE $0x62; BYTE $0xd2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xdc // vdpbf16ps zmm3, zmm16, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xe5 // vdpbf16ps zmm4, zmm16, zmm13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xee // vdpbf16ps zmm5, zmm16, zmm14
+	VBROADCASTSS (R10)(AX*2), Z15
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xf4 // vdpbf16ps zmm6, zmm15, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xfd // vdpbf16ps zmm7, zmm15, zmm13
+	BYTE $0x62; BYTE $0x52; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xc6 // vdpbf16ps zmm8, zmm15, zmm14
+	VBROADCASTSS (R11), Z16
+	BYTE $0x62; BYTE $0x52; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xcc // vdpbf16ps zmm9, zmm16, zmm12
+	BYTE $0x62; BYTE $0x52; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xd5 // vdpbf16ps zmm10, zmm16, zmm13
+	BYTE $0x62; BYTE $0x52; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xde // vdpbf16ps zmm11, zmm16, zmm14
+	ADDQ $192, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	VMOVUPS (CX), Z12
+	VMOVUPS 64(CX), Z13
+	VMOVUPS 128(CX), Z14
+	VBROADCASTSS (R10), Z15
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm0, zmm15, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm1, zmm15, zmm13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xd6 // vdpbf16ps zmm2, zmm15, zmm14
+	VBROADCASTSS (R10)(AX*1), Z16
+	BYTE $0x62; BYTE $0xd2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xdc // vdpbf16ps zmm3, zmm16, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xe5 // vdpbf16ps zmm4, zmm16, zmm13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xee // vdpbf16ps zmm5, zmm16, zmm14
+	VBROADCASTSS (R10)(AX*2), Z15
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xf4 // vdpbf16ps zmm6, zmm15, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xfd // vdpbf16ps zmm7, zmm15, zmm13
+	BYTE $0x62; BYTE $0x52; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xc6 // vdpbf16ps zmm8, zmm15, zmm14
+	VBROADCASTSS (R11), Z16
+	BYTE $0x62; BYTE $0x52; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xcc // vdpbf16ps zmm9, zmm16, zmm12
+	BYTE $0x62; BYTE $0x52; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xd5 // vdpbf16ps zmm10, zmm16, zmm13
+	BYTE $0x62; BYTE $0x52; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xde // vdpbf16ps zmm11, zmm16, zmm14
+	ADDQ $192, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	ADDQ R12, R13
+	CMPQ R13, $0
+	JLE asked4x3
+
+ask4x3:
+	CMPQ R14, 96(DI)
+	JGE then4x3
+
+line4x3:
+	PREFETCHT1 (R14)
+	ADDQ $64, R14
+	SUBQ $16384, R13
+	CMPQ R13, $0
+	JGT ask4x3
+
+asked4x3:
+	SUBQ $4, DX
+	CMPQ DX, $4
+	JGE most4x3
+	MOVQ R14, 88(DI) // a.Next
+	JMP mostDone4x3
+
+then4x3:
+	MOVQ 120(DI), R14 // a.ThenRows
+	CMPQ R14, $0
+	JLE none4x3
+	SUBQ $1, R14
+	MOVQ R14, 120(DI) // a.ThenRows
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 136(DI), R14
+	MOVQ R14, 96(DI) // a.NextEnd
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 128(DI), R14
+	MOVQ R14, 112(DI) // a.Then
+	SUBQ 128(DI), R14
+	JMP line4x3
+
+none4x3:
+	MOVQ 96(DI), R14 // a.NextEnd
+	JMP asked4x3
+
+mostDone4x3:
+	ADDQ $16, DX
+	MOVQ R9, R14
+	MOVQ 64(DI), R12 // a.Stride
+	SHLQ $2, R12
+	MOVQ $4, R13
+	PCALIGN $32
+
+row4x3:
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	PREFETCHT0 128(R14)
+	ADDQ R12, R14
+	VMOVUPS (CX), Z12
+	VMOVUPS 64(CX), Z13
+	VMOVUPS 128(CX), Z14
+	VBROADCASTSS (R10), Z15
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm0, zmm15, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm1, zmm15, zmm13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xd6 // vdpbf16ps zmm2, zmm15, zmm14
+	VBROADCASTSS (R10)(AX*1), Z16
+	BYTE $0x62; BYTE $0xd2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xdc // vdpbf16ps zmm3, zmm16, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xe5 // vdpbf16ps zmm4, zmm16, zmm13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xee // vdpbf16ps zmm5, zmm16, zmm14
+	VBROADCASTSS (R10)(AX*2), Z15
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xf4 // vdpbf16ps zmm6, zmm15, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xfd // vdpbf16ps zmm7, zmm15, zmm13
+	BYTE $0x62; BYTE $0x52; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xc6 // vdpbf16ps zmm8, zmm15, zmm14
+	VBROADCASTSS (R11), Z16
+	BYTE $0x62; BYTE $0x52; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xcc // vdpbf16ps zmm9, zmm16, zmm12
+	BYTE $0x62; BYTE $0x52; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xd5 // vdpbf16ps zmm10, zmm16, zmm13
+	BYTE $0x62; BYTE $0x52; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xde // vdpbf16ps zmm11, zmm16, zmm14
+	ADDQ $192, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	VMOVUPS (CX), Z12
+	VMOVUPS 64(CX), Z13
+	VMOVUPS 128(CX), Z14
+	VBROADCASTSS (R10), Z15
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm0, zmm15, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm1, zmm15, zmm13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xd6 // vdpbf16ps zmm2, zmm15, zmm14
+	VBROADCASTSS (R10)(AX*1), Z16
+	BYTE $0x62; BYTE $0xd2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xdc // vdpbf16ps zmm3, zmm16, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xe5 // vdpbf16ps zmm4, zmm16, zmm13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xee // vdpbf16ps zmm5, zmm16, zmm14
+	VBROADCASTSS (R10)(AX*2), Z15
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xf4 // vdpbf16ps zmm6, zmm15, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xfd // vdpbf16ps zmm7, zmm15, zmm13
+	BYTE $0x62; BYTE $0x52; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xc6 // vdpbf16ps zmm8, zmm15, zmm14
+	VBROADCASTSS (R11), Z16
+	BYTE $0x62; BYTE $0x52; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xcc // vdpbf16ps zmm9, zmm16, zmm12
+	BYTE $0x62; BYTE $0x52; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xd5 // vdpbf16ps zmm10, zmm16, zmm13
+	BYTE $0x62; BYTE $0x52; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xde // vdpbf16ps zmm11, zmm16, zmm14
+	ADDQ $192, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	DECQ R13
+	JNE row4x3
+	JMP end4x3
+
+few4x3:
+	MOVQ R9, R14
+	MOVQ 64(DI), R12 // a.Stride
+	SHLQ $2, R12
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	PREFETCHT0 128(R14)
+	ADDQ R12, R14
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	PREFETCHT0 128(R14)
+	ADDQ R12, R14
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	PREFETCHT0 128(R14)
+	ADDQ R12, R14
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	PREFETCHT0 128(R14)
+	ADDQ $8, DX
+
+end4x3:
+	SUBQ $8, DX
+	PCALIGN $32
+
+loop4x3:
+	VMOVUPS (CX), Z12
+	VMOVUPS 64(CX), Z13
+	VMOVUPS 128(CX), Z14
+	VBROADCASTSS (R10), Z15
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm0, zmm15, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm1, zmm15, zmm13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xd6 // vdpbf16ps zmm2, zmm15, zmm14
+	VBROADCASTSS (R10)(AX*1), Z16
+	BYTE $0x62; BYTE $0xd2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xdc // vdpbf16ps zmm3, zmm16, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xe5 // vdpbf16ps zmm4, zmm16, zmm13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xee // vdpbf16ps zmm5, zmm16, zmm14
+	VBROADCASTSS (R10)(AX*2), Z15
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xf4 // vdpbf16ps zmm6, zmm15, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xfd // vdpbf16ps zmm7, zmm15, zmm13
+	BYTE $0x62; BYTE $0x52; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xc6 // vdpbf16ps zmm8, zmm15, zmm14
+	VBROADCASTSS (R11), Z16
+	BYTE $0x62; BYTE $0x52; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xcc // vdpbf16ps zmm9, zmm16, zmm12
+	BYTE $0x62; BYTE $0x52; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xd5 // vdpbf16ps zmm10, zmm16, zmm13
+	BYTE $0x62; BYTE $0x52; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xde // vdpbf16ps zmm11, zmm16, zmm14
+	ADDQ $192, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	DECQ DX
+	JNE loop4x3
+	MOVQ 48(DI), CX // a.Bias
+	TESTQ CX, CX
+	JNE biased4x3
+	LEAQ zeros<>(SB), CX
+
+biased4x3:
+	MOVQ 64(DI), R12 // a.Stride
+	SHLQ $2, R12
+	MOVQ R9, R10
+	MOVQ R12, R11
+	MOVBLZX 80(DI), DX // a.Add
+	TESTQ DX, DX
+	JNE added4x3
+	LEAQ zeros<>(SB), R10
+	MOVQ $0, R11
+
+added4x3:
+	VMOVUPS (CX), Z12
+	VMOVUPS 64(CX), Z13
+	VMOVUPS 128(CX), Z14
+	VMOVUPS (R10), Z15
+	VADDPS Z12, Z15, Z15
+	VADDPS Z15, Z0, Z0
+	VMOVUPS Z0, (R9)
+	VMOVUPS 64(R10), Z16
+	VADDPS Z13, Z16, Z16
+	VADDPS Z16, Z1, Z1
+	VMOVUPS Z1, 64(R9)
+	VMOVUPS 128(R10), Z15
+	VADDPS Z14, Z15, Z15
+	VADDPS Z15, Z2, Z2
+	VMOVUPS Z2, 128(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z16
+	VADDPS Z12, Z16, Z16
+	VADDPS Z16, Z3, Z3
+	VMOVUPS Z3, (R9)
+	VMOVUPS 64(R10), Z15
+	VADDPS Z13, Z15, Z15
+	VADDPS Z15, Z4, Z4
+	VMOVUPS Z4, 64(R9)
+	VMOVUPS 128(R10), Z16
+	VADDPS Z14, Z16, Z16
+	VADDPS Z16, Z5, Z5
+	VMOVUPS Z5, 128(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z15
+	VADDPS Z12, Z15, Z15
+	VADDPS Z15, Z6, Z6
+	VMOVUPS Z6, (R9)
+	VMOVUPS 64(R10), Z16
+	VADDPS Z13, Z16, Z16
+	VADDPS Z16, Z7, Z7
+	VMOVUPS Z7, 64(R9)
+	VMOVUPS 128(R10), Z15
+	VADDPS Z14, Z15, Z15
+	VADDPS Z15, Z8, Z8
+	VMOVUPS Z8, 128(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z16
+	VADDPS Z12, Z16, Z16
+	VADDPS Z16, Z9, Z9
+	VMOVUPS Z9, (R9)
+	VMOVUPS 64(R10), Z15
+	VADDPS Z13, Z15, Z15
+	VADDPS Z15, Z10, Z10
+	VMOVUPS Z10, 64(R9)
+	VMOVUPS 128(R10), Z16
+	VADDPS Z14, Z16, Z16
+	VADDPS Z16, Z11, Z11
+	VMOVUPS Z11, 128(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	JMP done
+
+tile3x3:
+	MOVQ SI, R10
+	ADDQ AX, SI
+	ADDQ AX, SI
+	ADDQ AX, SI
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	MOVQ 40(DI), CX // a.B
+	MOVQ 32(DI), DX // a.Depth
+	CMPQ DX, $18
+	JLT few3x3
+	SUBQ $14, DX
+	MOVQ 88(DI), R14 // a.Next
+	MOVQ 104(DI), R11 // a.NextRow
+	IMULQ $12, R11
+	MOVQ $0, R12
+	PCALIGN $32
+
+most3x3:
+	VMOVUPS (CX), Z9
+	VMOVUPS 64(CX), Z10
+	VMOVUPS 128(CX), Z11
+	VBROADCASTSS (R10), Z12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc1 // vdpbf16ps zmm0, zmm12, zmm9
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xca // vdpbf16ps zmm1, zmm12, zmm10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xd3 // vdpbf16ps zmm2, zmm12, zmm11
+	VBROADCASTSS (R10)(AX*1), Z13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xd9 // vdpbf16ps zmm3, zmm13, zmm9
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xe2 // vdpbf16ps zmm4, zmm13, zmm10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xeb // vdpbf16ps zmm5, zmm13, zmm11
+	VBROADCASTSS (R10)(AX*2), Z12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xf1 // vdpbf16ps zmm6, zmm12, zmm9
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xfa // vdpbf16ps zmm7, zmm12, zmm10
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc3 // vdpbf16ps zmm8, zmm12, zmm11
+	ADDQ $192, CX
+	ADDQ BX, R10
+	VMOVUPS (CX), Z9
+	VMOVUPS 64(CX), Z10
+	VMOVUPS 128(CX), Z11
+	VBROADCASTSS (R10), Z12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc1 // vdpbf16ps zmm0, zmm12, zmm9
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xca // vdpbf16ps zmm1, zmm12, zmm10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xd3 // vdpbf16ps zmm2, zmm12, zmm11
+	VBROADCASTSS (R10)(AX*1), Z13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xd9 // vdpbf16ps zmm3, zmm13, zmm9
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xe2 // vdpbf16ps zmm4, zmm13, zmm10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xeb // vdpbf16ps zmm5, zmm13, zmm11
+	VBROADCASTSS (R10)(AX*2), Z12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xf1 // vdpbf16ps zmm6, zmm12, zmm9
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xfa // vdpbf16ps zmm7, zmm12, zmm10
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc3 // vdpbf16ps zmm8, zmm12, zmm11
+	ADDQ $192, CX
+	ADDQ BX, R10
+	VMOVUPS (CX), Z9
+	VMOVUPS 64(CX), Z10
+	VMOVUPS 128(CX), Z11
+	VBROADCASTSS (R10), Z12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc1 // vdpbf16ps zmm0, zmm12, zmm9
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xca // vdpbf16ps zmm1, zmm12, zmm10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xd3 // vdpbf16ps zmm2, zmm12, zmm11
+	VBROADCASTSS (R10)(AX*1), Z13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xd9 // vdpbf16ps zmm3, zmm13, zmm9
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xe2 // vdpbf16ps zmm4, zmm13, zmm10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xeb // vdpbf16ps zmm5, zmm13, zmm11
+	VBROADCASTSS (R10)(AX*2), Z12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xf1 // vdpbf16ps zmm6, zmm12, zmm9
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xfa // vdpbf16ps zmm7, zmm12, zmm10
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc3 // vdpbf16ps zmm8, zmm12, zmm11
+	ADDQ $192, CX
+	ADDQ BX, R10
+	VMOVUPS (CX), Z9
+	VMOVUPS 64(CX), Z10
+	VMOVUPS 128(CX), Z11
+	VBROADCASTSS (R10), Z12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc1 // vdpbf16ps zmm0, zmm12, zmm9
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xca // vdpbf16ps zmm1, zmm12, zmm10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xd3 // vdpbf16ps zmm2, zmm12, zmm11
+	VBROADCASTSS (R10)(AX*1), Z13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xd9 // vdpbf16ps zmm3, zmm13, zmm9
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xe2 // vdpbf16ps zmm4, zmm13, zmm10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xeb // vdpbf16ps zmm5, zmm13, zmm11
+	VBROADCASTSS (R10)(AX*2), Z12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xf1 // vdpbf16ps zmm6, zmm12, zmm9
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xfa // vdpbf16ps zmm7, zmm12, zmm10
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc3 // vdpbf16ps zmm8, zmm12, zmm11
+	ADDQ $192, CX
+	ADDQ BX, R10
+	ADDQ R11, R12
+	CMPQ R12, $0
+	JLE asked3x3
+
+ask3x3:
+	CMPQ R14, 96(DI)
+	JGE then3x3
+
+line3x3:
+	PREFETCHT1 (R14)
+	ADDQ $64, R14
+	SUBQ $16384, R12
+	CMPQ R12, $0
+	JGT ask3x3
+
+asked3x3:
+	SUBQ $4, DX
+	CMPQ DX, $4
+	JGE most3x3
+	MOVQ R14, 88(DI) // a.Next
+	JMP mostDone3x3
+
+then3x3:
+	MOVQ 120(DI), R14 // a.ThenRows
+	CMPQ R14, $0
+	JLE none3x3
+	SUBQ $1, R14
+	MOVQ R14, 120(DI) // a.ThenRows
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 136(DI), R14
+	MOVQ R14, 96(DI) // a.NextEnd
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 128(DI), R14
+	MOVQ R14, 112(DI) // a.Then
+	SUBQ 128(DI), R14
+	JMP line3x3
+
+none3x3:
+	MOVQ 96(DI), R14 // a.NextEnd
+	JMP asked3x3
+
+mostDone3x3:
+	ADDQ $14, DX
+	MOVQ R9, R14
+	MOVQ 64(DI), R11 // a.Stride
+	SHLQ $2, R11
+	MOVQ $3, R12
+	PCALIGN $32
+
+row3x3:
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	PREFETCHT0 128(R14)
+	ADDQ R11, R14
+	VMOVUPS (CX), Z9
+	VMOVUPS 64(CX), Z10
+	VMOVUPS 128(CX), Z11
+	VBROADCASTSS (R10), Z12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc1 // vdpbf16ps zmm0, zmm12, zmm9
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xca // vdpbf16ps zmm1, zmm12, zmm10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xd3 // vdpbf16ps zmm2, zmm12, zmm11
+	VBROADCASTSS (R10)(AX*1), Z13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xd9 // vdpbf16ps zmm3, zmm13, zmm9
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xe2 // vdpbf16ps zmm4, zmm13, zmm10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xeb // vdpbf16ps zmm5, zmm13, zmm11
+	VBROADCASTSS (R10)(AX*2), Z12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xf1 // vdpbf16ps zmm6, zmm12, zmm9
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xfa // vdpbf16ps zmm7, zmm12, zmm10
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc3 // vdpbf16ps zmm8, zmm12, zmm11
+	ADDQ $192, CX
+	ADDQ BX, R10
+	VMOVUPS (CX), Z9
+	VMOVUPS 64(CX), Z10
+	VMOVUPS 128(CX), Z11
+	VBROADCASTSS (R10), Z12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc1 // vdpbf16ps zmm0, zmm12, zmm9
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xca // vdpbf16ps zmm1, zmm12, zmm10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xd3 // vdpbf16ps zmm2, zmm12, zmm11
+	VBROADCASTSS (R10)(AX*1), Z13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xd9 // vdpbf16ps zmm3, zmm13, zmm9
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xe2 // vdpbf16ps zmm4, zmm13, zmm10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xeb // vdpbf16ps zmm5, zmm13, zmm11
+	VBROADCASTSS (R10)(AX*2), Z12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xf1 // vdpbf16ps zmm6, zmm12, zmm9
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xfa // vdpbf16ps zmm7, zmm12, zmm10
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc3 // vdpbf16ps zmm8, zmm12, zmm11
+	ADDQ $192, CX
+	ADDQ BX, R10
+	DECQ R12
+	JNE row3x3
+	JMP end3x3
+
+few3x3:
+	MOVQ R9, R14
+	MOVQ 64(DI), R11 // a.Stride
+	SHLQ $2, R11
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	PREFETCHT0 128(R14)
+	ADDQ R11, R14
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	PREFETCHT0 128(R14)
+	ADDQ R11, R14
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	PREFETCHT0 128(R14)
+	ADDQ $6, DX
+
+end3x3:
+	SUBQ $6, DX
+	PCALIGN $32
+
+loop3x3:
+	VMOVUPS (CX), Z9
+	VMOVUPS 64(CX), Z10
+	VMOVUPS 128(CX), Z11
+	VBROADCASTSS (R10), Z12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc1 // vdpbf16ps zmm0, zmm12, zmm9
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xca // vdpbf16ps zmm1, zmm12, zmm10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xd3 // vdpbf16ps zmm2, zmm12, zmm11
+	VBROADCASTSS (R10)(AX*1), Z13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xd9 // vdpbf16ps zmm3, zmm13, zmm9
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xe2 // vdpbf16ps zmm4, zmm13, zmm10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xeb // vdpbf16ps zmm5, zmm13, zmm11
+	VBROADCASTSS (R10)(AX*2), Z12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xf1 // vdpbf16ps zmm6, zmm12, zmm9
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xfa // vdpbf16ps zmm7, zmm12, zmm10
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc3 // vdpbf16ps zmm8, zmm12, zmm11
+	ADDQ $192, CX
+	ADDQ BX, R10
+	DECQ DX
+	JNE loop3x3
+	MOVQ 48(DI), CX // a.Bias
+	TESTQ CX, CX
+	JNE biased3x3
+	LEAQ zeros<>(SB), CX
+
+biased3x3:
+	MOVQ 64(DI), R12 // a.Stride
+	SHLQ $2, R12
+	MOVQ R9, R10
+	MOVQ R12, R11
+	MOVBLZX 80(DI), DX // a.Add
+	TESTQ DX, DX
+	JNE added3x3
+	LEAQ zeros<>(SB), R10
+	MOVQ $0, R11
+
+added3x3:
+	VMOVUPS (CX), Z9
+	VMOVUPS 64(CX), Z10
+	VMOVUPS 128(CX), Z11
+	VMOVUPS (R10), Z12
+	VADDPS Z9, Z12, Z12
+	VADDPS Z12, Z0, Z0
+	VMOVUPS Z0, (R9)
+	VMOVUPS 64(R10), Z13
+	VADDPS Z10, Z13, Z13
+	VADDPS Z13, Z1, Z1
+	VMOVUPS Z1, 64(R9)
+	VMOVUPS 128(R10), Z12
+	VADDPS Z11, Z12, Z12
+	VADDPS Z12, Z2, Z2
+	VMOVUPS Z2, 128(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z13
+	VADDPS Z9, Z13, Z13
+	VADDPS Z13, Z3, Z3
+	VMOVUPS Z3, (R9)
+	VMOVUPS 64(R10), Z12
+	VADDPS Z10, Z12, Z12
+	VADDPS Z12, Z4, Z4
+	VMOVUPS Z4, 64(R9)
+	VMOVUPS 128(R10), Z13
+	VADDPS Z11, Z13, Z13
+	VADDPS Z13, Z5, Z5
+	VMOVUPS Z5, 128(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z12
+	VADDPS Z9, Z12, Z12
+	VADDPS Z12, Z6, Z6
+	VMOVUPS Z6, (R9)
+	VMOVUPS 64(R10), Z13
+	VADDPS Z10, Z13, Z13
+	VADDPS Z13, Z7, Z7
+	VMOVUPS Z7, 64(R9)
+	VMOVUPS 128(R10), Z12
+	VADDPS Z11, Z12, Z12
+	VADDPS Z12, Z8, Z8
+	VMOVUPS Z8, 128(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	JMP done
+
+tile2x3:
+	MOVQ SI, R10
+	ADDQ AX, SI
+	ADDQ AX, SI
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	MOVQ 40(DI), CX // a.B
+	MOVQ 32(DI), DX // a.Depth
+	CMPQ DX, $16
+	JLT few2x3
+	SUBQ $12, DX
+	MOVQ 88(DI), R14 // a.Next
+	MOVQ 104(DI), R11 // a.NextRow
+	IMULQ $8, R11
+	MOVQ $0, R12
+	PCALIGN $32
+
+most2x3:
+	VMOVUPS (CX), Z6
+	VMOVUPS 64(CX), Z7
+	VMOVUPS 128(CX), Z8
+	VBROADCASTSS (R10), Z9
+	BYTE $0x62; BYTE $0xf2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xc6 // vdpbf16ps zmm0, zmm9, zmm6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xcf // vdpbf16ps zmm1, zmm9, zmm7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xd0 // vdpbf16ps zmm2, zmm9, zmm8
+	VBROADCASTSS (R10)(AX*1), Z10
+	BYTE $0x62; BYTE $0xf2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xde // vdpbf16ps zmm3, zmm10, zmm6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xe7 // vdpbf16ps zmm4, zmm10, zmm7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xe8 // vdpbf16ps zmm5, zmm10, zmm8
+	ADDQ $192, CX
+	ADDQ BX, R10
+	VMOVUPS (CX), Z6
+	VMOVUPS 64(CX), Z7
+	VMOVUPS 128(CX), Z8
+	VBROADCASTSS (R10), Z9
+	BYTE $0x62; BYTE $0xf2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xc6 // vdpbf16ps zmm0, zmm9, zmm6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xcf // vdpbf16ps zmm1, zmm9, zmm7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xd0 // vdpbf16ps zmm2, zmm9, zmm8
+	VBROADCASTSS (R10)(AX*1), Z10
+	BYTE $0x62; BYTE $0xf2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xde // vdpbf16ps zmm3, zmm10, zmm6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xe7 // vdpbf16ps zmm4, zmm10, zmm7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xe8 // vdpbf16ps zmm5, zmm10, zmm8
+	ADDQ $192, CX
+	ADDQ BX, R10
+	VMOVUPS (CX), Z6
+	VMOVUPS 64(CX), Z7
+	VMOVUPS 128(CX), Z8
+	VBROADCASTSS (R10), Z9
+	BYTE $0x62; BYTE $0xf2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xc6 // vdpbf16ps zmm0, zmm9, zmm6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xcf // vdpbf16ps zmm1, zmm9, zmm7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xd0 // vdpbf16ps zmm2, zmm9, zmm8
+	VBROADCASTSS (R10)(AX*1), Z10
+	BYTE $0x62; BYTE $0xf2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xde // vdpbf16ps zmm3, zmm10, zmm6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xe7 // vdpbf16ps zmm4, zmm10, zmm7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xe8 // vdpbf16ps zmm5, zmm10, zmm8
+	ADDQ $192, CX
+	ADDQ BX, R10
+	VMOVUPS (CX), Z6
+	VMOVUPS 64(CX), Z7
+	VMOVUPS 128(CX), Z8
+	VBROADCASTSS (R10), Z9
+	BYTE $0x62; BYTE $0xf2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xc6 // vdpbf16ps zmm0, zmm9, zmm6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xcf // vdpbf16ps zmm1, zmm9, zmm7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xd0 // vdpbf16ps zmm2, zmm9, zmm8
+	VBROADCASTSS (R10)(AX*1), Z10
+	BYTE $0x62; BYTE $0xf2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xde // vdpbf16ps zmm3, zmm10, zmm6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xe7 // vdpbf16ps zmm4, zmm10, zmm7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xe8 // vdpbf16ps zmm5, zmm10, zmm8
+	ADDQ $192, CX
+	ADDQ BX, R10
+	ADDQ R11, R12
+	CMPQ R12, $0
+	JLE asked2x3
+
+ask2x3:
+	CMPQ R14, 96(DI)
+	JGE then2x3
+
+line2x3:
+	PREFETCHT1 (R14)
+	ADDQ $64, R14
+	SUBQ $16384, R12
+	CMPQ R12, $0
+	JGT ask2x3
+
+asked2x3:
+	SUBQ $4, DX
+	CMPQ DX, $4
+	JGE most2x3
+	MOVQ R14, 88(DI) // a.Next
+	JMP mostDone2x3
+
+then2x3:
+	MOVQ 120(DI), R14 // a.ThenRows
+	CMPQ R14, $0
+	JLE none2x3
+	SUBQ $1, R14
+	MOVQ R14, 120(DI) // a.ThenRows
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 136(DI), R14
+	MOVQ R14, 96(DI) // a.NextEnd
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 128(DI), R14
+	MOVQ R14, 112(DI) // a.Then
+	SUBQ 128(DI), R14
+	JMP line2x3
+
+none2x3:
+	MOVQ 96(DI), R14 // a.NextEnd
+	JMP asked2x3
+
+mostDone2x3:
+	ADDQ $12, DX
+	MOVQ R9, R14
+	MOVQ 64(DI), R11 // a.Stride
+	SHLQ $2, R11
+	MOVQ $2, R12
+	PCALIGN $32
+
+row2x3:
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	PREFETCHT0 128(R14)
+	ADDQ R11, R14
+	VMOVUPS (CX), Z6
+	VMOVUPS 64(CX), Z7
+	VMOVUPS 128(CX), Z8
+	VBROADCASTSS (R10), Z9
+	BYTE $0x62; BYTE $0xf2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xc6 // vdpbf16ps zmm0, zmm9, zmm6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xcf // vdpbf16ps zmm1, zmm9, zmm7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xd0 // vdpbf16ps zmm2, zmm9, zmm8
+	VBROADCASTSS (R10)(AX*1), Z10
+	BYTE $0x62; BYTE $0xf2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xde // vdpbf16ps zmm3, zmm10, zmm6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xe7 // vdpbf16ps zmm4, zmm10, zmm7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xe8 // vdpbf16ps zmm5, zmm10, zmm8
+	ADDQ $192, CX
+	ADDQ BX, R10
+	VMOVUPS (CX), Z6
+	VMOVUPS 64(CX), Z7
+	VMOVUPS 128(CX), Z8
+	VBROADCASTSS (R10), Z9
+	BYTE $0x62; BYTE $0xf2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xc6 // vdpbf16ps zmm0, zmm9, zmm6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xcf // vdpbf16ps zmm1, zmm9, zmm7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xd0 // vdpbf16ps zmm2, zmm9, zmm8
+	VBROADCASTSS (R10)(AX*1), Z10
+	BYTE $0x62; BYTE $0xf2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xde // vdpbf16ps zmm3, zmm10, zmm6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xe7 // vdpbf16ps zmm4, zmm10, zmm7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xe8 // vdpbf16ps zmm5, zmm10, zmm8
+	ADDQ $192, CX
+	ADDQ BX, R10
+	DECQ R12
+	JNE row2x3
+	JMP end2x3
+
+few2x3:
+	MOVQ R9, R14
+	MOVQ 64(DI), R11 // a.Stride
+	SHLQ $2, R11
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	PREFETCHT0 128(R14)
+	ADDQ R11, R14
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	PREFETCHT0 128(R14)
+	ADDQ $4, DX
+
+end2x3:
+	SUBQ $4, DX
+	PCALIGN $32
+
+loop2x3:
+	VMOVUPS (CX), Z6
+	VMOVUPS 64(CX), Z7
+	VMOVUPS 128(CX), Z8
+	VBROADCASTSS (R10), Z9
+	BYTE $0x62; BYTE $0xf2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xc6 // vdpbf16ps zmm0, zmm9, zmm6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xcf // vdpbf16ps zmm1, zmm9, zmm7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xd0 // vdpbf16ps zmm2, zmm9, zmm8
+	VBROADCASTSS (R10)(AX*1), Z10
+	BYTE $0x62; BYTE $0xf2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xde // vdpbf16ps zmm3, zmm10, zmm6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xe7 // vdpbf16ps zmm4, zmm10, zmm7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xe8 // vdpbf16ps zmm5, zmm10, zmm8
+	ADDQ $192, CX
+	ADDQ BX, R10
+	DECQ DX
+	JNE loop2x3
+	MOVQ 48(DI), CX // a.Bias
+	TESTQ CX, CX
+	JNE biased2x3
+	LEAQ zeros<>(SB), CX
+
+biased2x3:
+	MOVQ 64(DI), R12 // a.Stride
+	SHLQ $2, R12
+	MOVQ R9, R10
+	MOVQ R12, R11
+	MOVBLZX 80(DI), DX // a.Add
+	TESTQ DX, DX
+	JNE added2x3
+	LEAQ zeros<>(SB), R10
+	MOVQ $0, R11
+
+added2x3:
+	VMOVUPS (CX), Z6
+	VMOVUPS 64(CX), Z7
+	VMOVUPS 128(CX), Z8
+	VMOVUPS (R10), Z9
+	VADDPS Z6, Z9, Z9
+	VADDPS Z9, Z0, Z0
+	VMOVUPS Z0, (R9)
+	VMOVUPS 64(R10), Z10
+	VADDPS Z7, Z10, Z10
+	VADDPS Z10, Z1, Z1
+	VMOVUPS Z1, 64(R9)
+	VMOVUPS 128(R10), Z9
+	VADDPS Z8, Z9, Z9
+	VADDPS Z9, Z2, Z2
+	VMOVUPS Z2, 128(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z10
+	VADDPS Z6, Z10, Z10
+	VADDPS Z10, Z3, Z3
+	VMOVUPS Z3, (R9)
+	VMOVUPS 64(R10), Z9
+	VADDPS Z7, Z9, Z9
+	VADDPS Z9, Z4, Z4
+	VMOVUPS Z4, 64(R9)
+	VMOVUPS 128(R10), Z10
+	VADDPS Z8, Z10, Z10
+	VADDPS Z10, Z5, Z5
+	VMOVUPS Z5, 128(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	JMP done
+
+tile1x3:
+	MOVQ SI, R10
+	ADDQ AX, SI
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	MOVQ 40(DI), CX // a.B
+	MOVQ 32(DI), DX // a.Depth
+	CMPQ DX, $14
+	JLT few1x3
+	SUBQ $10, DX
+	MOVQ 88(DI), R14 // a.Next
+	MOVQ 104(DI), R11 // a.NextRow
+	IMULQ $4, R11
+	MOVQ $0, R12
+	PCALIGN $32
+
+most1x3:
+	VMOVUPS (CX), Z3
+	VMOVUPS 64(CX), Z4
+	VMOVUPS 128(CX), Z5
+	VBROADCASTSS (R10), Z6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xc3 // vdpbf16ps zmm0, zmm6, zmm3
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xcc // vdpbf16ps zmm1, zmm6, zmm4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xd5 // vdpbf16ps zmm2, zmm6, zmm5
+	ADDQ $192, CX
+	ADDQ BX, R10
+	VMOVUPS (CX), Z3
+	VMOVUPS 64(CX), Z4
+	VMOVUPS 128(CX), Z5
+	VBROADCASTSS (R10), Z6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xc3 // vdpbf16ps zmm0, zmm6, zmm3
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xcc // vdpbf16ps zmm1, zmm6, zmm4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xd5 // vdpbf16ps zmm2, zmm6, zmm5
+	ADDQ $192, CX
+	ADDQ BX, R10
+	VMOVUPS (CX), Z3
+	VMOVUPS 64(CX), Z4
+	VMOVUPS 128(CX), Z5
+	VBROADCASTSS (R10), Z6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xc3 // vdpbf16ps zmm0, zmm6, zmm3
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xcc // vdpbf16ps zmm1, zmm6, zmm4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xd5 // vdpbf16ps zmm2, zmm6, zmm5
+	ADDQ $192, CX
+	ADDQ BX, R10
+	VMOVUPS (CX), Z3
+	VMOVUPS 64(CX), Z4
+	VMOVUPS 128(CX), Z5
+	VBROADCASTSS (R10), Z6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xc3 // vdpbf16ps zmm0, zmm6, zmm3
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xcc // vdpbf16ps zmm1, zmm6, zmm4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xd5 // vdpbf16ps zmm2, zmm6, zmm5
+	ADDQ $192, CX
+	ADDQ BX, R10
+	ADDQ R11, R12
+	CMPQ R12, $0
+	JLE asked1x3
+
+ask1x3:
+	CMPQ R14, 96(DI)
+	JGE then1x3
+
+line1x3:
+	PREFETCHT1 (R14)
+	ADDQ $64, R14
+	SUBQ $16384, R12
+	CMPQ R12, $0
+	JGT ask1x3
+
+asked1x3:
+	SUBQ $4, DX
+	CMPQ DX, $4
+	JGE most1x3
+	MOVQ R14, 88(DI) // a.Next
+	JMP mostDone1x3
+
+then1x3:
+	MOVQ 120(DI), R14 // a.ThenRows
+	CMPQ R14, $0
+	JLE none1x3
+	SUBQ $1, R14
+	MOVQ R14, 120(DI) // a.ThenRows
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 136(DI), R14
+	MOVQ R14, 96(DI) // a.NextEnd
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 128(DI), R14
+	MOVQ R14, 112(DI) // a.Then
+	SUBQ 128(DI), R14
+	JMP line1x3
+
+none1x3:
+	MOVQ 96(DI), R14 // a.NextEnd
+	JMP asked1x3
+
+mostDone1x3:
+	ADDQ $10, DX
+	MOVQ R9, R14
+	MOVQ 64(DI), R11 // a.Stride
+	SHLQ $2, R11
+	MOVQ $1, R12
+	PCALIGN $32
+
+row1x3:
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	PREFETCHT0 128(R14)
+	ADDQ R11, R14
+	VMOVUPS (CX), Z3
+	VMOVUPS 64(CX), Z4
+	VMOVUPS 128(CX), Z5
+	VBROADCASTSS (R10), Z6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xc3 // vdpbf16ps zmm0, zmm6, zmm3
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xcc // vdpbf16ps zmm1, zmm6, zmm4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xd5 // vdpbf16ps zmm2, zmm6, zmm5
+	ADDQ $192, CX
+	ADDQ BX, R10
+	VMOVUPS (CX), Z3
+	VMOVUPS 64(CX), Z4
+	VMOVUPS 128(CX), Z5
+	VBROADCASTSS (R10), Z6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xc3 // vdpbf16ps zmm0, zmm6, zmm3
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xcc // vdpbf16ps zmm1, zmm6, zmm4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xd5 // vdpbf16ps zmm2, zmm6, zmm5
+	ADDQ $192, CX
+	ADDQ BX, R10
+	DECQ R12
+	JNE row1x3
+	JMP end1x3
+
+few1x3:
+	MOVQ R9, R14
+	MOVQ 64(DI), R11 // a.Stride
+	SHLQ $2, R11
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	PREFETCHT0 128(R14)
+	ADDQ $2, DX
+
+end1x3:
+	SUBQ $2, DX
+	PCALIGN $32
+
+loop1x3:
+	VMOVUPS (CX), Z3
+	VMOVUPS 64(CX), Z4
+	VMOVUPS 128(CX), Z5
+	VBROADCASTSS (R10), Z6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xc3 // vdpbf16ps zmm0, zmm6, zmm3
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xcc // vdpbf16ps zmm1, zmm6, zmm4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xd5 // vdpbf16ps zmm2, zmm6, zmm5
+	ADDQ $192, CX
+	ADDQ BX, R10
+	DECQ DX
+	JNE loop1x3
+	MOVQ 48(DI), CX // a.Bias
+	TESTQ CX, CX
+	JNE biased1x3
+	LEAQ zeros<>(SB), CX
+
+biased1x3:
+	MOVQ 64(DI), R12 // a.Stride
+	SHLQ $2, R12
+	MOVQ R9, R10
+	MOVQ R12, R11
+	MOVBLZX 80(DI), DX // a.Add
+	TESTQ DX, DX
+	JNE added1x3
+	LEAQ zeros<>(SB), R10
+	MOVQ $0, R11
+
+added1x3:
+	VMOVUPS (CX), Z3
+	VMOVUPS 64(CX), Z4
+	VMOVUPS 128(CX), Z5
+	VMOVUPS (R10), Z6
+	VADDPS Z3, Z6, Z6
+	VADDPS Z6, Z0, Z0
+	VMOVUPS Z0, (R9)
+	VMOVUPS 64(R10), Z7
+	VADDPS Z4, Z7, Z7
+	VADDPS Z7, Z1, Z1
+	VMOVUPS Z1, 64(R9)
+	VMOVUPS 128(R10), Z6
+	VADDPS Z5, Z6, Z6
+	VADDPS Z6, Z2, Z2
+	VMOVUPS Z2, 128(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	JMP done
+	PCALIGN $32
+
+lanes32:
+	TESTQ R8, R8
+	JEQ done
+	CMPQ R8, $1
+	JEQ tile1x2
+	CMPQ R8, $2
+	JEQ tile2x2
+	CMPQ R8, $3
+	JEQ tile3x2
+	CMPQ R8, $4
+	JEQ tile4x2
+	CMPQ R8, $5
+	JEQ tile5x2
+	CMPQ R8, $6
+	JEQ tile6x2
+	CMPQ R8, $7
+	JEQ tile7x2
+
+tile8x2:
+	MOVQ SI, R10
+	ADDQ AX, SI
+	ADDQ AX, SI
+	ADDQ AX, SI
+	MOVQ SI, R11
+	ADDQ AX, SI
+	ADDQ AX, SI
+	ADDQ AX, SI
+	MOVQ SI, R12
+	ADDQ AX, SI
+	ADDQ AX, SI
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	VXORPS Z12, Z12, Z12
+	VXORPS Z13, Z13, Z13
+	VXORPS Z14, Z14, Z14
+	VXORPS Z15, Z15, Z15
+	MOVQ R9, CX
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	MOVQ 40(DI), CX // a.B
+	MOVQ 32(DI), DX // a.Depth
+	PCALIGN $32
+
+loop8x2:
+	VMOVUPS (CX), Z16
+	VMOVUPS 64(CX), Z17
+	VBROADCASTSS (R10), Z18
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm0, zmm18, zmm16
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm1, zmm18, zmm17
+	VBROADCASTSS (R10)(AX*1), Z19
+	BYTE $0x62; BYTE $0xb2; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xd0 // vdpbf16ps zmm2, zmm19, zmm16
+	BYTE $0x62; BYTE $0xb2; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xd9 // vdpbf16ps zmm3, zmm19, zmm17
+	VBROADCASTSS (R10)(AX*2), Z18
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm4, zmm18, zmm16
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm5, zmm18, zmm17
+	VBROADCASTSS (R11), Z19
+	BYTE $0x62; BYTE $0xb2; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xf0 // vdpbf16ps zmm6, zmm19, zmm16
+	BYTE $0x62; BYTE $0xb2; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xf9 // vdpbf16ps zmm7, zmm19, zmm17
+	VBROADCASTSS (R11)(AX*1), Z18
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm8, zmm18, zmm16
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm9, zmm18, zmm17
+	VBROADCASTSS (R11)(AX*2), Z19
+	BYTE $0x62; BYTE $0x32; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xd0 // vdpbf16ps zmm10, zmm19, zmm16
+	BYTE $0x62; BYTE $0x32; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xd9 // vdpbf16ps zmm11, zmm19, zmm17
+	VBROADCASTSS (R12), Z18
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm12, zmm18, zmm16
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm13, zmm18, zmm17
+	VBROADCASTSS (R12)(AX*1), Z19
+	BYTE $0x62; BYTE $0x32; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xf0 // vdpbf16ps zmm14, zmm19, zmm16
+	BYTE $0x62; BYTE $0x32; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xf9 // vdpbf16ps zmm15, zmm19, zmm17
+	ADDQ $128, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	ADDQ BX, R12
+	DECQ DX
+	JNE loop8x2
+	MOVQ 48(DI), CX // a.Bias
+	TESTQ CX, CX
+	JNE biased8x2
+	LEAQ zeros<>(SB), CX
+
+biased8x2:
+	MOVQ 64(DI), R12 // a.Stride
+	SHLQ $2, R12
+	MOVQ R9, R10
+	MOVQ R12, R11
+	MOVBLZX 80(DI), DX // a.Add
+	TESTQ DX, DX
+	JNE added8x2
+	LEAQ zeros<>(SB), R10
+	MOVQ $0, R11
+
+added8x2:
+	VMOVUPS (CX), Z16
+	VMOVUPS 64(CX), Z17
+	VMOVUPS (R10), Z18
+	VADDPS Z16, Z18, Z18
+	VADDPS Z18, Z0, Z0
+	VMOVUPS Z0, (R9)
+	VMOVUPS 64(R10), Z19
+	VADDPS Z17, Z19, Z19
+	VADDPS Z19, Z1, Z1
+	VMOVUPS Z1, 64(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z18
+	VADDPS Z16, Z18, Z18
+	VADDPS Z18, Z2, Z2
+	VMOVUPS Z2, (R9)
+	VMOVUPS 64(R10), Z19
+	VADDPS Z17, Z19, Z19
+	VADDPS Z19, Z3, Z3
+	VMOVUPS Z3, 64(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z18
+	VADDPS Z16, Z18, Z18
+	VADDPS Z18, Z4, Z4
+	VMOVUPS Z4, (R9)
+	VMOVUPS 64(R10), Z19
+	VADDPS Z17, Z19, Z19
+	VADDPS Z19, Z5, Z5
+	VMOVUPS Z5, 64(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z18
+	VADDPS Z16, Z18, Z18
+	VADDPS Z18, Z6, Z6
+	VMOVUPS Z6, (R9)
+	VMOVUPS 64(R10), Z19
+	VADDPS Z17, Z19, Z19
+	VADDPS Z19, Z7, Z7
+	VMOVUPS Z7, 64(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z18
+	VADDPS Z16, Z18, Z18
+	VADDPS Z18, Z8, Z8
+	VMOVUPS Z8, (R9)
+	VMOVUPS 64(R10), Z19
+	VADDPS Z17, Z19, Z19
+	VADDPS Z19, Z9, Z9
+	VMOVUPS Z9, 64(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z18
+	VADDPS Z16, Z18, Z18
+	VADDPS Z18, Z10, Z10
+	VMOVUPS Z10, (R9)
+	VMOVUPS 64(R10), Z19
+	VADDPS Z17, Z19, Z19
+	VADDPS Z19, Z11, Z11
+	VMOVUPS Z11, 64(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z18
+	VADDPS Z16, Z18, Z18
+	VADDPS Z18, Z12, Z12
+	VMOVUPS Z12, (R9)
+	VMOVUPS 64(R10), Z19
+	VADDPS Z17, Z19, Z19
+	VADDPS Z19, Z13, Z13
+	VMOVUPS Z13, 64(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z18
+	VADDPS Z16, Z18, Z18
+	VADDPS Z18, Z14, Z14
+	VMOVUPS Z14, (R9)
+	VMOVUPS 64(R10), Z19
+	VADDPS Z17, Z19, Z19
+	VADDPS Z19, Z15, Z15
+	VMOVUPS Z15, 64(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	SUBQ $8, R8
+	JMP lanes32
+
+tile7x2:
+	MOVQ SI, R10
+	ADDQ AX, SI
+	ADDQ AX, SI
+	ADDQ AX, SI
+	MOVQ SI, R11
+	ADDQ AX, SI
+	ADDQ AX, SI
+	ADDQ AX, SI
+	MOVQ SI, R12
+	ADDQ AX, SI
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	VXORPS Z12, Z12, Z12
+	VXORPS Z13, Z13, Z13
+	MOVQ R9, CX
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	MOVQ 40(DI), CX // a.B
+	MOVQ 32(DI), DX // a.Depth
+	PCALIGN $32
+
+loop7x2:
+	VMOVUPS (CX), Z14
+	VMOVUPS 64(CX), Z15
+	VBROADCASTSS (R10), Z16
+	BYTE $0x62; BYTE $0xd2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xc6 // vdpbf16ps zmm0, zmm16, zmm14
+	BYTE $0x62; BYTE $0xd2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xcf // vdpbf16ps zmm1, zmm16, zmm15
+	VBROADCASTSS (R10)(AX*1), Z17
+	BYTE $0x62; BYTE $0xd2; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xd6 // vdpbf16ps zmm2, zmm17, zmm14
+	BYTE $0x62; BYTE $0xd2; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xdf // vdpbf16ps zmm3, zmm17, zmm15
+	VBROADCASTSS (R10)(AX*2), Z16
+	BYTE $0x62; BYTE $0xd2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xe6 // vdpbf16ps zmm4, zmm16, zmm14
+	BYTE $0x62; BYTE $0xd2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xef // vdpbf16ps zmm5, zmm16, zmm15
+	VBROADCASTSS (R11), Z17
+	BYTE $0x62; BYTE $0xd2; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xf6 // vdpbf16ps zmm6, zmm17, zmm14
+	BYTE $0x62; BYTE $0xd2; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xff // vdpbf16ps zmm7, zmm17, zmm15
+	VBROADCASTSS (R11)(AX*1), Z16
+	BYTE $0x62; BYTE $0x52; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xc6 // vdpbf16ps zmm8, zmm16, zmm14
+	BYTE $0x62; BYTE $0x52; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xcf // vdpbf16ps zmm9, zmm16, zmm15
+	VBROADCASTSS (R11)(AX*2), Z17
+	BYTE $0x62; BYTE $0x52; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xd6 // vdpbf16ps zmm10, zmm17, zmm14
+	BYTE $0x62; BYTE $0x52; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xdf // vdpbf16ps zmm11, zmm17, zmm15
+	VBROADCASTSS (R12), Z16
+	BYTE $0x62; BYTE $0x52; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xe6 // vdpbf16ps zmm12, zmm16, zmm14
+	BYTE $0x62; BYTE $0x52; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xef // vdpbf16ps zmm13, zmm16, zmm15
+	ADDQ $128, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	ADDQ BX, R12
+	DECQ DX
+	JNE loop7x2
+	MOVQ 48(DI), CX // a.Bias
+	TESTQ CX, CX
+	JNE biased7x2
+	LEAQ zeros<>(SB), CX
+
+biased7x2:
+	MOVQ 64(DI), R12 // a.Stride
+	SHLQ $2, R12
+	MOVQ R9, R10
+	MOVQ R12, R11
+	MOVBLZX 80(DI), DX // a.Add
+	TESTQ DX, DX
+	JNE added7x2
+	LEAQ zeros<>(SB), R10
+	MOVQ $0, R11
+
+added7x2:
+	VMOVUPS (CX), Z14
+	VMOVUPS 64(CX), Z15
+	VMOVUPS (R10), Z16
+	VADDPS Z14, Z16, Z16
+	VADDPS Z16, Z0, Z0
+	VMOVUPS Z0, (R9)
+	VMOVUPS 64(R10), Z17
+	VADDPS Z15, Z17, Z17
+	VADDPS Z17, Z1, Z1
+	VMOVUPS Z1, 64(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z16
+	VADDPS Z14, Z16, Z16
+	VADDPS Z16, Z2, Z2
+	VMOVUPS Z2, (R9)
+	VMOVUPS 64(R10), Z17
+	VADDPS Z15, Z17, Z17
+	VADDPS Z17, Z3, Z3
+	VMOVUPS Z3, 64(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z16
+	VADDPS Z14, Z16, Z16
+	VADDPS Z16, Z4, Z4
+	VMOVUPS Z4, (R9)
+	VMOVUPS 64(R10), Z17
+	VADDPS Z15, Z17, Z17
+	VADDPS Z17, Z5, Z5
+	VMOVUPS Z5, 64(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z16
+	VADDPS Z14, Z16, Z16
+	VADDPS Z16, Z6, Z6
+	VMOVUPS Z6, (R9)
+	VMOVUPS 64(R10), Z17
+	VADDPS Z15, Z17, Z17
+	VADDPS Z17, Z7, Z7
+	VMOVUPS Z7, 64(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z16
+	VADDPS Z14, Z16, Z16
+	VADDPS Z16, Z8, Z8
+	VMOVUPS Z8, (R9)
+	VMOVUPS 64(R10), Z17
+	VADDPS Z15, Z17, Z17
+	VADDPS Z17, Z9, Z9
+	VMOVUPS Z9, 64(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z16
+	VADDPS Z14, Z16, Z16
+	VADDPS Z16, Z10, Z10
+	VMOVUPS Z10, (R9)
+	VMOVUPS 64(R10), Z17
+	VADDPS Z15, Z17, Z17
+	VADDPS Z17, Z11, Z11
+	VMOVUPS Z11, 64(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z16
+	VADDPS Z14, Z16, Z16
+	VADDPS Z16, Z12, Z12
+	VMOVUPS Z12, (R9)
+	VMOVUPS 64(R10), Z17
+	VADDPS Z15, Z17, Z17
+	VADDPS Z17, Z13, Z13
+	VMOVUPS Z13, 64(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	JMP done
+
+tile6x2:
+	MOVQ SI, R10
+	ADDQ AX, SI
+	ADDQ AX, SI
+	ADDQ AX, SI
+	MOVQ SI, R11
+	ADDQ AX, SI
+	ADDQ AX, SI
+	ADDQ AX, SI
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	MOVQ 40(DI), CX // a.B
+	MOVQ 32(DI), DX // a.Depth
+	CMPQ DX, $24
+	JLT few6x2
+	SUBQ $20, DX
+	MOVQ 88(DI), R14 // a.Next
+	MOVQ 104(DI), R12 // a.NextRow
+	IMULQ $24, R12
+	MOVQ $0, R13
+	PCALIGN $32
+
+most6x2:
+	VMOVUPS (CX), Z12
+	VMOVUPS 64(CX), Z13
+	VBROADCASTSS (R10), Z14
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm0, zmm14, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm1, zmm14, zmm13
+	VBROADCASTSS (R10)(AX*1), Z15
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xd4 // vdpbf16ps zmm2, zmm15, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xdd // vdpbf16ps zmm3, zmm15, zmm13
+	VBROADCASTSS (R10)(AX*2), Z14
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xe4 // vdpbf16ps zmm4, zmm14, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xed // vdpbf16ps zmm5, zmm14, zmm13
+	VBROADCASTSS (R11), Z15
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xf4 // vdpbf16ps zmm6, zmm15, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xfd // vdpbf16ps zmm7, zmm15, zmm13
+	VBROADCASTSS (R11)(AX*1), Z14
+	BYTE $0x62; BYTE $0x52; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm8, zmm14, zmm12
+	BYTE $0x62; BYTE $0x52; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm9, zmm14, zmm13
+	VBROADCASTSS (R11)(AX*2), Z15
+	BYTE $0x62; BYTE $0x52; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xd4 // vdpbf16ps zmm10, zmm15, zmm12
+	BYTE $0x62; BYTE $0x52; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xdd // vdpbf16ps zmm11, zmm15, zmm13
+	ADDQ $128, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	VMOVUPS (CX), Z12
+	VMOVUPS 64(CX), Z13
+	VBROADCASTSS (R10), Z14
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm0, zmm14, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm1, zmm14, zmm13
+	VBROADCASTSS (R10)(AX*1), Z15
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xd4 // vdpbf16ps zmm2, zmm15, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xdd // vdpbf16ps zmm3, zmm15, zmm13
+	VBROADCASTSS (R10)(AX*2), Z14
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xe4 // vdpbf16ps zmm4, zmm14, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xed // vdpbf16ps zmm5, zmm14, zmm13
+	VBROADCASTSS (R11), Z15
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xf4 // vdpbf16ps zmm6, zmm15, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xfd // vdpbf16ps zmm7, zmm15, zmm13
+	VBROADCASTSS (R11)(AX*1), Z14
+	BYTE $0x62; BYTE $0x52; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm8, zmm14, zmm12
+	BYTE $0x62; BYTE $0x52; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm9, zmm14, zmm13
+	VBROADCASTSS (R11)(AX*2), Z15
+	BYTE $0x62; BYTE $0x52; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xd4 // vdpbf16ps zmm10, zmm15, zmm12
+	BYTE $0x62; BYTE $0x52; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xdd // vdpbf16ps zmm11, zmm15, zmm13
+	ADDQ $128, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	VMOVUPS (CX), Z12
+	VMOVUPS 64(CX), Z13
+	VBROADCASTSS (R10), Z14
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm0, zmm14, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm1, zmm14, zmm13
+	VBROADCASTSS (R10)(AX*1), Z15
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xd4 // vdpbf16ps zmm2, zmm15, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xdd // vdpbf16ps zmm3, zmm15, zmm13
+	VBROADCASTSS (R10)(AX*2), Z14
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xe4 // vdpbf16ps zmm4, zmm14, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xed // vdpbf16ps zmm5, zmm14, zmm13
+	VBROADCASTSS (R11), Z15
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xf4 // vdpbf16ps zmm6, zmm15, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xfd // vdpbf16ps zmm7, zmm15, zmm13
+	VBROADCASTSS (R11)(AX*1), Z14
+	BYTE $0x62; BYTE $0x52; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm8, zmm14, zmm12
+	BYTE $0x62; BYTE $0x52; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm9, zmm14, zmm13
+	VBROADCASTSS (R11)(AX*2), Z15
+	BYTE $0x62; BYTE $0x52; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xd4 // vdpbf16ps zmm10, zmm15, zmm12
+	BYTE $0x62; BYTE $0x52; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xdd // vdpbf16ps zmm11, zmm15, zmm13
+	ADDQ $128, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	VMOVUPS (CX), Z12
+	VMOVUPS 64(CX), Z13
+	VBROADCASTSS (R10), Z14
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm0, zmm14, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm1, zmm14, zmm13
+	VBROADCASTSS (R10)(AX*1), Z15
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xd4 // vdpbf16ps zmm2, zmm15, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xdd // vdpbf16ps zmm3, zmm15, zmm13
+	VBROADCASTSS (R10)(AX*2), Z14
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xe4 // vdpbf16ps zmm4, zmm14, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xed // vdpbf16ps zmm5, zmm14, zmm13
+	VBROADCASTSS (R11), Z15
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xf4 // vdpbf16ps zmm6, zmm15, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xfd // vdpbf16ps zmm7, zmm15, zmm13
+	VBROADCASTSS (R11)(AX*1), Z14
+	BYTE $0x62; BYTE $0x52; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm8, zmm14, zmm12
+	BYTE $0x62; BYTE $0x52; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm9, zmm14, zmm13
+	VBROADCASTSS (R11)(AX*2), Z15
+	BYTE $0x62; BYTE $0x52; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xd4 // vdpbf16ps zmm10, zmm15, zmm12
+	BYTE $0x62; BYTE $0x52; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xdd // vdpbf16ps zmm11, zmm15, zmm13
+	ADDQ $128, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	ADDQ R12, R13
+	CMPQ R13, $0
+	JLE asked6x2
+
+ask6x2:
+	CMPQ R14, 96(DI)
+	JGE then6x2
+
+line6x2:
+	PREFETCHT1 (R14)
+	ADDQ $64, R14
+	SUBQ $16384, R13
+	CMPQ R13, $0
+	JGT ask6x2
+
+asked6x2:
+	SUBQ $4, DX
+	CMPQ DX, $4
+	JGE most6x2
+	MOVQ R14, 88(DI) // a.Next
+	JMP mostDone6x2
+
+then6x2:
+	MOVQ 120(DI), R14 // a.ThenRows
+	CMPQ R14, $0
+	JLE none6x2
+	SUBQ $1, R14
+	MOVQ R14, 120(DI) // a.ThenRows
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 136(DI), R14
+	MOVQ R14, 96(DI) // a.NextEnd
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 128(DI), R14
+	MOVQ R14, 112(DI) // a.Then
+	SUBQ 128(DI), R14
+	JMP line6x2
+
+none6x2:
+	MOVQ 96(DI), R14 // a.NextEnd
+	JMP asked6x2
+
+mostDone6x2:
+	ADDQ $20, DX
+	MOVQ R9, R14
+	MOVQ 64(DI), R12 // a.Stride
+	SHLQ $2, R12
+	MOVQ $6, R13
+	PCALIGN $32
+
+row6x2:
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	ADDQ R12, R14
+	VMOVUPS (CX), Z12
+	VMOVUPS 64(CX), Z13
+	VBROADCASTSS (R10), Z14
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm0, zmm14, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm1, zmm14, zmm13
+	VBROADCASTSS (R10)(AX*1), Z15
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xd4 // vdpbf16ps zmm2, zmm15, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xdd // vdpbf16ps zmm3, zmm15, zmm13
+	VBROADCASTSS (R10)(AX*2), Z14
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xe4 // vdpbf16ps zmm4, zmm14, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xed // vdpbf16ps zmm5, zmm14, zmm13
+	VBROADCASTSS (R11), Z15
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xf4 // vdpbf16ps zmm6, zmm15, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xfd // vdpbf16ps zmm7, zmm15, zmm13
+	VBROADCASTSS (R11)(AX*1), Z14
+	BYTE $0x62; BYTE $0x52; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm8, zmm14, zmm12
+	BYTE $0x62; BYTE $0x52; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm9, zmm14, zmm13
+	VBROADCASTSS (R11)(AX*2), Z15
+	BYTE $0x62; BYTE $0x52; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xd4 // vdpbf16ps zmm10, zmm15, zmm12
+	BYTE $0x62; BYTE $0x52; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xdd // vdpbf16ps zmm11, zmm15, zmm13
+	ADDQ $128, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	VMOVUPS (CX), Z12
+	VMOVUPS 64(CX), Z13
+	VBROADCASTSS (R10), Z14
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm0, zmm14, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm1, zmm14, zmm13
+	VBROADCASTSS (R10)(AX*1), Z15
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xd4 // vdpbf16ps zmm2, zmm15, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xdd // vdpbf16ps zmm3, zmm15, zmm13
+	VBROADCASTSS (R10)(AX*2), Z14
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xe4 // vdpbf16ps zmm4, zmm14, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xed // vdpbf16ps zmm5, zmm14, zmm13
+	VBROADCASTSS (R11), Z15
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xf4 // vdpbf16ps zmm6, zmm15, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xfd // vdpbf16ps zmm7, zmm15, zmm13
+	VBROADCASTSS (R11)(AX*1), Z14
+	BYTE $0x62; BYTE $0x52; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm8, zmm14, zmm12
+	BYTE $0x62; BYTE $0x52; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm9, zmm14, zmm13
+	VBROADCASTSS (R11)(AX*2), Z15
+	BYTE $0x62; BYTE $0x52; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xd4 // vdpbf16ps zmm10, zmm15, zmm12
+	BYTE $0x62; BYTE $0x52; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xdd // vdpbf16ps zmm11, zmm15, zmm13
+	ADDQ $128, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	DECQ R13
+	JNE row6x2
+	JMP end6x2
+
+few6x2:
+	MOVQ R9, R14
+	MOVQ 64(DI), R12 // a.Stride
+	SHLQ $2, R12
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	ADDQ R12, R14
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	ADDQ R12, R14
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	ADDQ R12, R14
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	ADDQ R12, R14
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	ADDQ R12, R14
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	ADDQ $12, DX
+
+end6x2:
+	SUBQ $12, DX
+	PCALIGN $32
+
+loop6x2:
+	VMOVUPS (CX), Z12
+	VMOVUPS 64(CX), Z13
+	VBROADCASTSS (R10), Z14
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm0, zmm14, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm1, zmm14, zmm13
+	VBROADCASTSS (R10)(AX*1), Z15
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xd4 // vdpbf16ps zmm2, zmm15, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xdd // vdpbf16ps zmm3, zmm15, zmm13
+	VBROADCASTSS (R10)(AX*2), Z14
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xe4 // vdpbf16ps zmm4, zmm14, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xed // vdpbf16ps zmm5, zmm14, zmm13
+	VBROADCASTSS (R11), Z15
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xf4 // vdpbf16ps zmm6, zmm15, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xfd // vdpbf16ps zmm7, zmm15, zmm13
+	VBROADCASTSS (R11)(AX*1), Z14
+	BYTE $0x62; BYTE $0x52; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm8, zmm14, zmm12
+	BYTE $0x62; BYTE $0x52; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm9, zmm14, zmm13
+	VBROADCASTSS (R11)(AX*2), Z15
+	BYTE $0x62; BYTE $0x52; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xd4 // vdpbf16ps zmm10, zmm15, zmm12
+	BYTE $0x62; BYTE $0x52; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xdd // vdpbf16ps zmm11, zmm15, zmm13
+	ADDQ $128, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	DECQ DX
+	JNE loop6x2
+	MOVQ 48(DI), CX // a.Bias
+	TESTQ CX, CX
+	JNE biased6x2
+	LEAQ zeros<>(SB), CX
+
+biased6x2:
+	MOVQ 64(DI), R12 // a.Stride
+	SHLQ $2, R12
+	MOVQ R9, R10
+	MOVQ R12, R11
+	MOVBLZX 80(DI), DX // a.Add
+	TESTQ DX, DX
+	JNE added6x2
+	LEAQ zeros<>(SB), R10
+	MOVQ $0, R11
+
+added6x2:
+	VMOVUPS (CX), Z12
+	VMOVUPS 64(CX), Z13
+	VMOVUPS (R10), Z14
+	VADDPS Z12, Z14, Z14
+	VADDPS Z14, Z0, Z0
+	VMOVUPS Z0, (R9)
+	VMOVUPS 64(R10), Z15
+	VADDPS Z13, Z15, Z15
+	VADDPS Z15, Z1, Z1
+	VMOVUPS Z1, 64(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z14
+	VADDPS Z12, Z14, Z14
+	VADDPS Z14, Z2, Z2
+	VMOVUPS Z2, (R9)
+	VMOVUPS 64(R10), Z15
+	VADDPS Z13, Z15, Z15
+	VADDPS Z15, Z3, Z3
+	VMOVUPS Z3, 64(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z14
+	VADDPS Z12, Z14, Z14
+	VADDPS Z14, Z4, Z4
+	VMOVUPS Z4, (R9)
+	VMOVUPS 64(R10), Z15
+	VADDPS Z13, Z15, Z15
+	VADDPS Z15, Z5, Z5
+	VMOVUPS Z5, 64(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z14
+	VADDPS Z12, Z14, Z14
+	VADDPS Z14, Z6, Z6
+	VMOVUPS Z6, (R9)
+	VMOVUPS 64(R10), Z15
+	VADDPS Z13, Z15, Z15
+	VADDPS Z15, Z7, Z7
+	VMOVUPS Z7, 64(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z14
+	VADDPS Z12, Z14, Z14
+	VADDPS Z14, Z8, Z8
+	VMOVUPS Z8, (R9)
+	VMOVUPS 64(R10), Z15
+	VADDPS Z13, Z15, Z15
+	VADDPS Z15, Z9, Z9
+	VMOVUPS Z9, 64(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z14
+	VADDPS Z12, Z14, Z14
+	VADDPS Z14, Z10, Z10
+	VMOVUPS Z10, (R9)
+	VMOVUPS 64(R10), Z15
+	VADDPS Z13, Z15, Z15
+	VADDPS Z15, Z11, Z11
+	VMOVUPS Z11, 64(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	JMP done
+
+tile5x2:
+	MOVQ SI, R10
+	ADDQ AX, SI
+	ADDQ AX, SI
+	ADDQ AX, SI
+	MOVQ SI, R11
+	ADDQ AX, SI
+	ADDQ AX, SI
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	MOVQ 40(DI), CX // a.B
+	MOVQ 32(DI), DX // a.Depth
+	CMPQ DX, $22
+	JLT few5x2
+	SUBQ $18, DX
+	MOVQ 88(DI), R14 // a.Next
+	MOVQ 104(DI), R12 // a.NextRow
+	IMULQ $20, R12
+	MOVQ $0, R13
+	PCALIGN $32
+
+most5x2:
+	VMOVUPS (CX), Z10
+	VMOVUPS 64(CX), Z11
+	VBROADCASTSS (R10), Z12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc2 // vdpbf16ps zmm0, zmm12, zmm10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xcb // vdpbf16ps zmm1, zmm12, zmm11
+	VBROADCASTSS (R10)(AX*1), Z13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xd2 // vdpbf16ps zmm2, zmm13, zmm10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xdb // vdpbf16ps zmm3, zmm13, zmm11
+	VBROADCASTSS (R10)(AX*2), Z12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xe2 // vdpbf16ps zmm4, zmm12, zmm10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xeb // vdpbf16ps zmm5, zmm12, zmm11
+	VBROADCASTSS (R11), Z13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm6, zmm13, zmm10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xfb // vdpbf16ps zmm7, zmm13, zmm11
+	VBROADCASTSS (R11)(AX*1), Z12
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc2 // vdpbf16ps zmm8, zmm12, zmm10
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xcb // vdpbf16ps zmm9, zmm12, zmm11
+	ADDQ $128, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	VMOVUPS (CX), Z10
+	VMOVUPS 64(CX), Z11
+	VBROADCASTSS (R10), Z12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc2 // vdpbf16ps zmm0, zmm12, zmm10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xcb // vdpbf16ps zmm1, zmm12, zmm11
+	VBROADCASTSS (R10)(AX*1), Z13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xd2 // vdpbf16ps zmm2, zmm13, zmm10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xdb // vdpbf16ps zmm3, zmm13, zmm11
+	VBROADCASTSS (R10)(AX*2), Z12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xe2 // vdpbf16ps zmm4, zmm12, zmm10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xeb // vdpbf16ps zmm5, zmm12, zmm11
+	VBROADCASTSS (R11), Z13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm6, zmm13, zmm10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xfb // vdpbf16ps zmm7, zmm13, zmm11
+	VBROADCASTSS (R11)(AX*1), Z12
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc2 // vdpbf16ps zmm8, zmm12, zmm10
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xcb // vdpbf16ps zmm9, zmm12, zmm11
+	ADDQ $128, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	VMOVUPS (CX), Z10
+	VMOVUPS 64(CX), Z11
+	VBROADCASTSS (R10), Z12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc2 // vdpbf16ps zmm0, zmm12, zmm10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xcb // vdpbf16ps zmm1, zmm12, zmm11
+	VBROADCASTSS (R10)(AX*1), Z13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xd2 // vdpbf16ps zmm2, zmm13, zmm10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xdb // vdpbf16ps zmm3, zmm13, zmm11
+	VBROADCASTSS (R10)(AX*2), Z12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xe2 // vdpbf16ps zmm4, zmm12, zmm10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xeb // vdpbf16ps zmm5, zmm12, zmm11
+	VBROADCASTSS (R11), Z13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm6, zmm13, zmm10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xfb // vdpbf16ps zmm7, zmm13, zmm11
+	VBROADCASTSS (R11)(AX*1), Z12
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc2 // vdpbf16ps zmm8, zmm12, zmm10
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xcb // vdpbf16ps zmm9, zmm12, zmm11
+	ADDQ $128, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	VMOVUPS (CX), Z10
+	VMOVUPS 64(CX), Z11
+	VBROADCASTSS (R10), Z12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc2 // vdpbf16ps zmm0, zmm12, zmm10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xcb // vdpbf16ps zmm1, zmm12, zmm11
+	VBROADCASTSS (R10)(AX*1), Z13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xd2 // vdpbf16ps zmm2, zmm13, zmm10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xdb // vdpbf16ps zmm3, zmm13, zmm11
+	VBROADCASTSS (R10)(AX*2), Z12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xe2 // vdpbf16ps zmm4, zmm12, zmm10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xeb // vdpbf16ps zmm5, zmm12, zmm11
+	VBROADCASTSS (R11), Z13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm6, zmm13, zmm10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xfb // vdpbf16ps zmm7, zmm13, zmm11
+	VBROADCASTSS (R11)(AX*1), Z12
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc2 // vdpbf16ps zmm8, zmm12, zmm10
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xcb // vdpbf16ps zmm9, zmm12, zmm11
+	ADDQ $128, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	ADDQ R12, R13
+	CMPQ R13, $0
+	JLE asked5x2
+
+ask5x2:
+	CMPQ R14, 96(DI)
+	JGE then5x2
+
+line5x2:
+	PREFETCHT1 (R14)
+	ADDQ $64, R14
+	SUBQ $16384, R13
+	CMPQ R13, $0
+	JGT ask5x2
+
+asked5x2:
+	SUBQ $4, DX
+	CMPQ DX, $4
+	JGE most5x2
+	MOVQ R14, 88(DI) // a.Next
+	JMP mostDone5x2
+
+then5x2:
+	MOVQ 120(DI), R14 // a.ThenRows
+	CMPQ R14, $0
+	JLE none5x2
+	SUBQ $1, R14
+	MOVQ R14, 120(DI) // a.ThenRows
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 136(DI), R14
+	MOVQ R14, 96(DI) // a.NextEnd
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 128(DI), R14
+	MOVQ R14, 112(DI) // a.Then
+	SUBQ 128(DI), R14
+	JMP line5x2
+
+none5x2:
+	MOVQ 96(DI), R14 // a.NextEnd
+	JMP asked5x2
+
+mostDone5x2:
+	ADDQ $18, DX
+	MOVQ R9, R14
+	MOVQ 64(DI), R12 // a.Stride
+	SHLQ $2, R12
+	MOVQ $5, R13
+	PCALIGN $32
+
+row5x2:
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	ADDQ R12, R14
+	VMOVUPS (CX), Z10
+	VMOVUPS 64(CX), Z11
+	VBROADCASTSS (R10), Z12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc2 // vdpbf16ps zmm0, zmm12, zmm10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xcb // vdpbf16ps zmm1, zmm12, zmm11
+	VBROADCASTSS (R10)(AX*1), Z13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xd2 // vdpbf16ps zmm2, zmm13, zmm10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xdb // vdpbf16ps zmm3, zmm13, zmm11
+	VBROADCASTSS (R10)(AX*2), Z12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xe2 // vdpbf16ps zmm4, zmm12, zmm10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xeb // vdpbf16ps zmm5, zmm12, zmm11
+	VBROADCASTSS (R11), Z13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm6, zmm13, zmm10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xfb // vdpbf16ps zmm7, zmm13, zmm11
+	VBROADCASTSS (R11)(AX*1), Z12
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc2 // vdpbf16ps zmm8, zmm12, zmm10
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xcb // vdpbf16ps zmm9, zmm12, zmm11
+	ADDQ $128, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	VMOVUPS (CX), Z10
+	VMOVUPS 64(CX), Z11
+	VBROADCASTSS (R10), Z12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc2 // vdpbf16ps zmm0, zmm12, zmm10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xcb // vdpbf16ps zmm1, zmm12, zmm11
+	VBROADCASTSS (R10)(AX*1), Z13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xd2 // vdpbf16ps zmm2, zmm13, zmm10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xdb // vdpbf16ps zmm3, zmm13, zmm11
+	VBROADCASTSS (R10)(AX*2), Z12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xe2 // vdpbf16ps zmm4, zmm12, zmm10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xeb // vdpbf16ps zmm5, zmm12, zmm11
+	VBROADCASTSS (R11), Z13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm6, zmm13, zmm10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xfb // vdpbf16ps zmm7, zmm13, zmm11
+	VBROADCASTSS (R11)(AX*1), Z12
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc2 // vdpbf16ps zmm8, zmm12, zmm10
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xcb // vdpbf16ps zmm9, zmm12, zmm11
+	ADDQ $128, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	DECQ R13
+	JNE row5x2
+	JMP end5x2
+
+few5x2:
+	MOVQ R9, R14
+	MOVQ 64(DI), R12 // a.Stride
+	SHLQ $2, R12
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	ADDQ R12, R14
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	ADDQ R12, R14
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	ADDQ R12, R14
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	ADDQ R12, R14
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	ADDQ $10, DX
+
+end5x2:
+	SUBQ $10, DX
+	PCALIGN $32
+
+loop5x2:
+	VMOVUPS (CX), Z10
+	VMOVUPS 64(CX), Z11
+	VBROADCASTSS (R10), Z12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc2 // vdpbf16ps zmm0, zmm12, zmm10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xcb // vdpbf16ps zmm1, zmm12, zmm11
+	VBROADCASTSS (R10)(AX*1), Z13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xd2 // vdpbf16ps zmm2, zmm13, zmm10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xdb // vdpbf16ps zmm3, zmm13, zmm11
+	VBROADCASTSS (R10)(AX*2), Z12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xe2 // vdpbf16ps zmm4, zmm12, zmm10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xeb // vdpbf16ps zmm5, zmm12, zmm11
+	VBROADCASTSS (R11), Z13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm6, zmm13, zmm10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xfb // vdpbf16ps zmm7, zmm13, zmm11
+	VBROADCASTSS (R11)(AX*1), Z12
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc2 // vdpbf16ps zmm8, zmm12, zmm10
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xcb // vdpbf16ps zmm9, zmm12, zmm11
+	ADDQ $128, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	DECQ DX
+	JNE loop5x2
+	MOVQ 48(DI), CX // a.Bias
+	TESTQ CX, CX
+	JNE biased5x2
+	LEAQ zeros<>(SB), CX
+
+biased5x2:
+	MOVQ 64(DI), R12 // a.Stride
+	SHLQ $2, R12
+	MOVQ R9, R10
+	MOVQ R12, R11
+	MOVBLZX 80(DI), DX // a.Add
+	TESTQ DX, DX
+	JNE added5x2
+	LEAQ zeros<>(SB), R10
+	MOVQ $0, R11
+
+added5x2:
+	VMOVUPS (CX), Z10
+	VMOVUPS 64(CX), Z11
+	VMOVUPS (R10), Z12
+	VADDPS Z10, Z12, Z12
+	VADDPS Z12, Z0, Z0
+	VMOVUPS Z0, (R9)
+	VMOVUPS 64(R10), Z13
+	VADDPS Z11, Z13, Z13
+	VADDPS Z13, Z1, Z1
+	VMOVUPS Z1, 64(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z12
+	VADDPS Z10, Z12, Z12
+	VADDPS Z12, Z2, Z2
+	VMOVUPS Z2, (R9)
+	VMOVUPS 64(R10), Z13
+	VADDPS Z11, Z13, Z13
+	VADDPS Z13, Z3, Z3
+	VMOVUPS Z3, 64(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z12
+	VADDPS Z10, Z12, Z12
+	VADDPS Z12, Z4, Z4
+	VMOVUPS Z4, (R9)
+	VMOVUPS 64(R10), Z13
+	VADDPS Z11, Z13, Z13
+	VADDPS Z13, Z5, Z5
+	VMOVUPS Z5, 64(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z12
+	VADDPS Z10, Z12, Z12
+	VADDPS Z12, Z6, Z6
+	VMOVUPS Z6, (R9)
+	VMOVUPS 64(R10), Z13
+	VADDPS Z11, Z13, Z13
+	VADDPS Z13, Z7, Z7
+	VMOVUPS Z7, 64(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z12
+	VADDPS Z10, Z12, Z12
+	VADDPS Z12, Z8, Z8
+	VMOVUPS Z8, (R9)
+	VMOVUPS 64(R10), Z13
+	VADDPS Z11, Z13, Z13
+	VADDPS Z13, Z9, Z9
+	VMOVUPS Z9, 64(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	JMP done
+
+tile4x2:
+	MOVQ SI, R10
+	ADDQ AX, SI
+	ADDQ AX, SI
+	ADDQ AX, SI
+	MOVQ SI, R11
+	ADDQ AX, SI
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	MOVQ 40(DI), CX // a.B
+	MOVQ 32(DI), DX // a.Depth
+	CMPQ DX, $20
+	JLT few4x2
+	SUBQ $16, DX
+	MOVQ 88(DI), R14 // a.Next
+	MOVQ 104(DI), R12 // a.NextRow
+	IMULQ $16, R12
+	MOVQ $0, R13
+	PCALIGN $32
+
+most4x2:
+	VMOVUPS (CX), Z8
+	VMOVUPS 64(CX), Z9
+	VBROADCASTSS (R10), Z10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm0, zmm10, zmm8
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm1, zmm10, zmm9
+	VBROADCASTSS (R10)(AX*1), Z11
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xd0 // vdpbf16ps zmm2, zmm11, zmm8
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xd9 // vdpbf16ps zmm3, zmm11, zmm9
+	VBROADCASTSS (R10)(AX*2), Z10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm4, zmm10, zmm8
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm5, zmm10, zmm9
+	VBROADCASTSS (R11), Z11
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xf0 // vdpbf16ps zmm6, zmm11, zmm8
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xf9 // vdpbf16ps zmm7, zmm11, zmm9
+	ADDQ $128, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	VMOVUPS (CX), Z8
+	VMOVUPS 64(CX), Z9
+	VBROADCASTSS (R10), Z10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm0, zmm10, zmm8
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm1, zmm10, zmm9
+	VBROADCASTSS (R10)(AX*1), Z11
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xd0 // vdpbf16ps zmm2, zmm11, zmm8
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xd9 // vdpbf16ps zmm3, zmm11, zmm9
+	VBROADCASTSS (R10)(AX*2), Z10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm4, zmm10, zmm8
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm5, zmm10, zmm9
+	VBROADCASTSS (R11), Z11
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xf0 // vdpbf16ps zmm6, zmm11, zmm8
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xf9 // vdpbf16ps zmm7, zmm11, zmm9
+	ADDQ $128, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	VMOVUPS (CX), Z8
+	VMOVUPS 64(CX), Z9
+	VBROADCASTSS (R10), Z10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm0, zmm10, zmm8
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm1, zmm10, zmm9
+	VBROADCASTSS (R10)(AX*1), Z11
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xd0 // vdpbf16ps zmm2, zmm11, zmm8
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xd9 // vdpbf16ps zmm3, zmm11, zmm9
+	VBROADCASTSS (R10)(AX*2), Z10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm4, zmm10, zmm8
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm5, zmm10, zmm9
+	VBROADCASTSS (R11), Z11
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xf0 // vdpbf16ps zmm6, zmm11, zmm8
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xf9 // vdpbf16ps zmm7, zmm11, zmm9
+	ADDQ $128, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	VMOVUPS (CX), Z8
+	VMOVUPS 64(CX), Z9
+	VBROADCASTSS (R10), Z10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm0, zmm10, zmm8
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm1, zmm10, zmm9
+	VBROADCASTSS (R10)(AX*1), Z11
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xd0 // vdpbf16ps zmm2, zmm11, zmm8
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xd9 // vdpbf16ps zmm3, zmm11, zmm9
+	VBROADCASTSS (R10)(AX*2), Z10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm4, zmm10, zmm8
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm5, zmm10, zmm9
+	VBROADCASTSS (R11), Z11
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xf0 // vdpbf16ps zmm6, zmm11, zmm8
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xf9 // vdpbf16ps zmm7, zmm11, zmm9
+	ADDQ $128, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	ADDQ R12, R13
+	CMPQ R13, $0
+	JLE asked4x2
+
+ask4x2:
+	CMPQ R14, 96(DI)
+	JGE then4x2
+
+line4x2:
+	PREFETCHT1 (R14)
+	ADDQ $64, R14
+	SUBQ $16384, R13
+	CMPQ R13, $0
+	JGT ask4x2
+
+asked4x2:
+	SUBQ $4, DX
+	CMPQ DX, $4
+	JGE most4x2
+	MOVQ R14, 88(DI) // a.Next
+	JMP mostDone4x2
+
+then4x2:
+	MOVQ 120(DI), R14 // a.ThenRows
+	CMPQ R14, $0
+	JLE none4x2
+	SUBQ $1, R14
+	MOVQ R14, 120(DI) // a.ThenRows
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 136(DI), R14
+	MOVQ R14, 96(DI) // a.NextEnd
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 128(DI), R14
+	MOVQ R14, 112(DI) // a.Then
+	SUBQ 128(DI), R14
+	JMP line4x2
+
+none4x2:
+	MOVQ 96(DI), R14 // a.NextEnd
+	JMP asked4x2
+
+mostDone4x2:
+	ADDQ $16, DX
+	MOVQ R9, R14
+	MOVQ 64(DI), R12 // a.Stride
+	SHLQ $2, R12
+	MOVQ $4, R13
+	PCALIGN $32
+
+row4x2:
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	ADDQ R12, R14
+	VMOVUPS (CX), Z8
+	VMOVUPS 64(CX), Z9
+	VBROADCASTSS (R10), Z10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm0, zmm10, zmm8
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm1, zmm10, zmm9
+	VBROADCASTSS (R10)(AX*1), Z11
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xd0 // vdpbf16ps zmm2, zmm11, zmm8
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xd9 // vdpbf16ps zmm3, zmm11, zmm9
+	VBROADCASTSS (R10)(AX*2), Z10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm4, zmm10, zmm8
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm5, zmm10, zmm9
+	VBROADCASTSS (R11), Z11
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xf0 // vdpbf16ps zmm6, zmm11, zmm8
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xf9 // vdpbf16ps zmm7, zmm11, zmm9
+	ADDQ $128, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	VMOVUPS (CX), Z8
+	VMOVUPS 64(CX), Z9
+	VBROADCASTSS (R10), Z10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm0, zmm10, zmm8
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm1, zmm10, zmm9
+	VBROADCASTSS (R10)(AX*1), Z11
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xd0 // vdpbf16ps zmm2, zmm11, zmm8
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xd9 // vdpbf16ps zmm3, zmm11, zmm9
+	VBROADCASTSS (R10)(AX*2), Z10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm4, zmm10, zmm8
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm5, zmm10, zmm9
+	VBROADCASTSS (R11), Z11
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xf0 // vdpbf16ps zmm6, zmm11, zmm8
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xf9 // vdpbf16ps zmm7, zmm11, zmm9
+	ADDQ $128, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	DECQ R13
+	JNE row4x2
+	JMP end4x2
+
+few4x2:
+	MOVQ R9, R14
+	MOVQ 64(DI), R12 // a.Stride
+	SHLQ $2, R12
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	ADDQ R12, R14
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	ADDQ R12, R14
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	ADDQ R12, R14
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	ADDQ $8, DX
+
+end4x2:
+	SUBQ $8, DX
+	PCALIGN $32
+
+loop4x2:
+	VMOVUPS (CX), Z8
+	VMOVUPS 64(CX), Z9
+	VBROADCASTSS (R10), Z10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm0, zmm10, zmm8
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm1, zmm10, zmm9
+	VBROADCASTSS (R10)(AX*1), Z11
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xd0 // vdpbf16ps zmm2, zmm11, zmm8
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xd9 // vdpbf16ps zmm3, zmm11, zmm9
+	VBROADCASTSS (R10)(AX*2), Z10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm4, zmm10, zmm8
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm5, zmm10, zmm9
+	VBROADCASTSS (R11), Z11
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xf0 // vdpbf16ps zmm6, zmm11, zmm8
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xf9 // vdpbf16ps zmm7, zmm11, zmm9
+	ADDQ $128, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	DECQ DX
+	JNE loop4x2
+	MOVQ 48(DI), CX // a.Bias
+	TESTQ CX, CX
+	JNE biased4x2
+	LEAQ zeros<>(SB), CX
+
+biased4x2:
+	MOVQ 64(DI), R12 // a.Stride
+	SHLQ $2, R12
+	MOVQ R9, R10
+	MOVQ R12, R11
+	MOVBLZX 80(DI), DX // a.Add
+	TESTQ DX, DX
+	JNE added4x2
+	LEAQ zeros<>(SB), R10
+	MOVQ $0, R11
+
+added4x2:
+	VMOVUPS (CX), Z8
+	VMOVUPS 64(CX), Z9
+	VMOVUPS (R10), Z10
+	VADDPS Z8, Z10, Z10
+	VADDPS Z10, Z0, Z0
+	VMOVUPS Z0, (R9)
+	VMOVUPS 64(R10), Z11
+	VADDPS Z9, Z11, Z11
+	VADDPS Z11, Z1, Z1
+	VMOVUPS Z1, 64(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z10
+	VADDPS Z8, Z10, Z10
+	VADDPS Z10, Z2, Z2
+	VMOVUPS Z2, (R9)
+	VMOVUPS 64(R10), Z11
+	VADDPS Z9, Z11, Z11
+	VADDPS Z11, Z3, Z3
+	VMOVUPS Z3, 64(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z10
+	VADDPS Z8, Z10, Z10
+	VADDPS Z10, Z4, Z4
+	VMOVUPS Z4, (R9)
+	VMOVUPS 64(R10), Z11
+	VADDPS Z9, Z11, Z11
+	VADDPS Z11, Z5, Z5
+	VMOVUPS Z5, 64(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z10
+	VADDPS Z8, Z10, Z10
+	VADDPS Z10, Z6, Z6
+	VMOVUPS Z6, (R9)
+	VMOVUPS 64(R10), Z11
+	VADDPS Z9, Z11, Z11
+	VADDPS Z11, Z7, Z7
+	VMOVUPS Z7, 64(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	JMP done
+
+tile3x2:
+	MOVQ SI, R10
+	ADDQ AX, SI
+	ADDQ AX, SI
+	ADDQ AX, SI
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	MOVQ 40(DI), CX // a.B
+	MOVQ 32(DI), DX // a.Depth
+	CMPQ DX, $18
+	JLT few3x2
+	SUBQ $14, DX
+	MOVQ 88(DI), R14 // a.Next
+	MOVQ 104(DI), R11 // a.NextRow
+	IMULQ $12, R11
+	MOVQ $0, R12
+	PCALIGN $32
+
+most3x2:
+	VMOVUPS (CX), Z6
+	VMOVUPS 64(CX), Z7
+	VBROADCASTSS (R10), Z8
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xc6 // vdpbf16ps zmm0, zmm8, zmm6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xcf // vdpbf16ps zmm1, zmm8, zmm7
+	VBROADCASTSS (R10)(AX*1), Z9
+	BYTE $0x62; BYTE $0xf2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xd6 // vdpbf16ps zmm2, zmm9, zmm6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xdf // vdpbf16ps zmm3, zmm9, zmm7
+	VBROADCASTSS (R10)(AX*2), Z8
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xe6 // vdpbf16ps zmm4, zmm8, zmm6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xef // vdpbf16ps zmm5, zmm8, zmm7
+	ADDQ $128, CX
+	ADDQ BX, R10
+	VMOVUPS (CX), Z6
+	VMOVUPS 64(CX), Z7
+	VBROADCASTSS (R10), Z8
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xc6 // vdpbf16ps zmm0, zmm8, zmm6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xcf // vdpbf16ps zmm1, zmm8, zmm7
+	VBROADCASTSS (R10)(AX*1), Z9
+	BYTE $0x62; BYTE $0xf2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xd6 // vdpbf16ps zmm2, zmm9, zmm6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xdf // vdpbf16ps zmm3, zmm9, zmm7
+	VBROADCASTSS (R10)(AX*2), Z8
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xe6 // vdpbf16ps zmm4, zmm8, zmm6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xef // vdpbf16ps zmm5, zmm8, zmm7
+	ADDQ $128, CX
+	ADDQ BX, R10
+	VMOVUPS (CX), Z6
+	VMOVUPS 64(CX), Z7
+	VBROADCASTSS (R10), Z8
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xc6 // vdpbf16ps zmm0, zmm8, zmm6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xcf // vdpbf16ps zmm1, zmm8, zmm7
+	VBROADCASTSS (R10)(AX*1), Z9
+	BYTE $0x62; BYTE $0xf2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xd6 // vdpbf16ps zmm2, zmm9, zmm6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xdf // vdpbf16ps zmm3, zmm9, zmm7
+	VBROADCASTSS (R10)(AX*2), Z8
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xe6 // vdpbf16ps zmm4, zmm8, zmm6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xef // vdpbf16ps zmm5, zmm8, zmm7
+	ADDQ $128, CX
+	ADDQ BX, R10
+	VMOVUPS (CX), Z6
+	VMOVUPS 64(CX), Z7
+	VBROADCASTSS (R10), Z8
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xc6 // vdpbf16ps zmm0, zmm8, zmm6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xcf // vdpbf16ps zmm1, zmm8, zmm7
+	VBROADCASTSS (R10)(AX*1), Z9
+	BYTE $0x62; BYTE $0xf2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xd6 // vdpbf16ps zmm2, zmm9, zmm6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xdf // vdpbf16ps zmm3, zmm9, zmm7
+	VBROADCASTSS (R10)(AX*2), Z8
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xe6 // vdpbf16ps zmm4, zmm8, zmm6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xef // vdpbf16ps zmm5, zmm8, zmm7
+	ADDQ $128, CX
+	ADDQ BX, R10
+	ADDQ R11, R12
+	CMPQ R12, $0
+	JLE asked3x2
+
+ask3x2:
+	CMPQ R14, 96(DI)
+	JGE then3x2
+
+line3x2:
+	PREFETCHT1 (R14)
+	ADDQ $64, R14
+	SUBQ $16384, R12
+	CMPQ R12, $0
+	JGT ask3x2
+
+asked3x2:
+	SUBQ $4, DX
+	CMPQ DX, $4
+	JGE most3x2
+	MOVQ R14, 88(DI) // a.Next
+	JMP mostDone3x2
+
+then3x2:
+	MOVQ 120(DI), R14 // a.ThenRows
+	CMPQ R14, $0
+	JLE none3x2
+	SUBQ $1, R14
+	MOVQ R14, 120(DI) // a.ThenRows
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 136(DI), R14
+	MOVQ R14, 96(DI) // a.NextEnd
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 128(DI), R14
+	MOVQ R14, 112(DI) // a.Then
+	SUBQ 128(DI), R14
+	JMP line3x2
+
+none3x2:
+	MOVQ 96(DI), R14 // a.NextEnd
+	JMP asked3x2
+
+mostDone3x2:
+	ADDQ $14, DX
+	MOVQ R9, R14
+	MOVQ 64(DI), R11 // a.Stride
+	SHLQ $2, R11
+	MOVQ $3, R12
+	PCALIGN $32
+
+row3x2:
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	ADDQ R11, R14
+	VMOVUPS (CX), Z6
+	VMOVUPS 64(CX), Z7
+	VBROADCASTSS (R10), Z8
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xc6 // vdpbf16ps zmm0, zmm8, zmm6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xcf // vdpbf16ps zmm1, zmm8, zmm7
+	VBROADCASTSS (R10)(AX*1), Z9
+	BYTE $0x62; BYTE $0xf2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xd6 // vdpbf16ps zmm2, zmm9, zmm6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xdf // vdpbf16ps zmm3, zmm9, zmm7
+	VBROADCASTSS (R10)(AX*2), Z8
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xe6 // vdpbf16ps zmm4, zmm8, zmm6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xef // vdpbf16ps zmm5, zmm8, zmm7
+	ADDQ $128, CX
+	ADDQ BX, R10
+	VMOVUPS (CX), Z6
+	VMOVUPS 64(CX), Z7
+	VBROADCASTSS (R10), Z8
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xc6 // vdpbf16ps zmm0, zmm8, zmm6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xcf // vdpbf16ps zmm1, zmm8, zmm7
+	VBROADCASTSS (R10)(AX*1), Z9
+	BYTE $0x62; BYTE $0xf2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xd6 // vdpbf16ps zmm2, zmm9, zmm6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xdf // vdpbf16ps zmm3, zmm9, zmm7
+	VBROADCASTSS (R10)(AX*2), Z8
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xe6 // vdpbf16ps zmm4, zmm8, zmm6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xef // vdpbf16ps zmm5, zmm8, zmm7
+	ADDQ $128, CX
+	ADDQ BX, R10
+	DECQ R12
+	JNE row3x2
+	JMP end3x2
+
+few3x2:
+	MOVQ R9, R14
+	MOVQ 64(DI), R11 // a.Stride
+	SHLQ $2, R11
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	ADDQ R11, R14
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	ADDQ R11, R14
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	ADDQ $6, DX
+
+end3x2:
+	SUBQ $6, DX
+	PCALIGN $32
+
+loop3x2:
+	VMOVUPS (CX), Z6
+	VMOVUPS 64(CX), Z7
+	VBROADCASTSS (R10), Z8
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xc6 // vdpbf16ps zmm0, zmm8, zmm6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xcf // vdpbf16ps zmm1, zmm8, zmm7
+	VBROADCASTSS (R10)(AX*1), Z9
+	BYTE $0x62; BYTE $0xf2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xd6 // vdpbf16ps zmm2, zmm9, zmm6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xdf // vdpbf16ps zmm3, zmm9, zmm7
+	VBROADCASTSS (R10)(AX*2), Z8
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xe6 // vdpbf16ps zmm4, zmm8, zmm6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xef // vdpbf16ps zmm5, zmm8, zmm7
+	ADDQ $128, CX
+	ADDQ BX, R10
+	DECQ DX
+	JNE loop3x2
+	MOVQ 48(DI), CX // a.Bias
+	TESTQ CX, CX
+	JNE biased3x2
+	LEAQ zeros<>(SB), CX
+
+biased3x2:
+	MOVQ 64(DI), R12 // a.Stride
+	SHLQ $2, R12
+	MOVQ R9, R10
+	MOVQ R12, R11
+	MOVBLZX 80(DI), DX // a.Add
+	TESTQ DX, DX
+	JNE added3x2
+	LEAQ zeros<>(SB), R10
+	MOVQ $0, R11
+
+added3x2:
+	VMOVUPS (CX), Z6
+	VMOVUPS 64(CX), Z7
+	VMOVUPS (R10), Z8
+	VADDPS Z6, Z8, Z8
+	VADDPS Z8, Z0, Z0
+	VMOVUPS Z0, (R9)
+	VMOVUPS 64(R10), Z9
+	VADDPS Z7, Z9, Z9
+	VADDPS Z9, Z1, Z1
+	VMOVUPS Z1, 64(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z8
+	VADDPS Z6, Z8, Z8
+	VADDPS Z8, Z2, Z2
+	VMOVUPS Z2, (R9)
+	VMOVUPS 64(R10), Z9
+	VADDPS Z7, Z9, Z9
+	VADDPS Z9, Z3, Z3
+	VMOVUPS Z3, 64(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z8
+	VADDPS Z6, Z8, Z8
+	VADDPS Z8, Z4, Z4
+	VMOVUPS Z4, (R9)
+	VMOVUPS 64(R10), Z9
+	VADDPS Z7, Z9, Z9
+	VADDPS Z9, Z5, Z5
+	VMOVUPS Z5, 64(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	JMP done
+
+tile2x2:
+	MOVQ SI, R10
+	ADDQ AX, SI
+	ADDQ AX, SI
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	MOVQ 40(DI), CX // a.B
+	MOVQ 32(DI), DX // a.Depth
+	CMPQ DX, $16
+	JLT few2x2
+	SUBQ $12, DX
+	MOVQ 88(DI), R14 // a.Next
+	MOVQ 104(DI), R11 // a.NextRow
+	IMULQ $8, R11
+	MOVQ $0, R12
+	PCALIGN $32
+
+most2x2:
+	VMOVUPS (CX), Z4
+	VMOVUPS 64(CX), Z5
+	VBROADCASTSS (R10), Z6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm0, zmm6, zmm4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm1, zmm6, zmm5
+	VBROADCASTSS (R10)(AX*1), Z7
+	BYTE $0x62; BYTE $0xf2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xd4 // vdpbf16ps zmm2, zmm7, zmm4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xdd // vdpbf16ps zmm3, zmm7, zmm5
+	ADDQ $128, CX
+	ADDQ BX, R10
+	VMOVUPS (CX), Z4
+	VMOVUPS 64(CX), Z5
+	VBROADCASTSS (R10), Z6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm0, zmm6, zmm4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm1, zmm6, zmm5
+	VBROADCASTSS (R10)(AX*1), Z7
+	BYTE $0x62; BYTE $0xf2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xd4 // vdpbf16ps zmm2, zmm7, zmm4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xdd // vdpbf16ps zmm3, zmm7, zmm5
+	ADDQ $128, CX
+	ADDQ BX, R10
+	VMOVUPS (CX), Z4
+	VMOVUPS 64(CX), Z5
+	VBROADCASTSS (R10), Z6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm0, zmm6, zmm4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm1, zmm6, zmm5
+	VBROADCASTSS (R10)(AX*1), Z7
+	BYTE $0x62; BYTE $0xf2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xd4 // vdpbf16ps zmm2, zmm7, zmm4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xdd // vdpbf16ps zmm3, zmm7, zmm5
+	ADDQ $128, CX
+	ADDQ BX, R10
+	VMOVUPS (CX), Z4
+	VMOVUPS 64(CX), Z5
+	VBROADCASTSS (R10), Z6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm0, zmm6, zmm4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm1, zmm6, zmm5
+	VBROADCASTSS (R10)(AX*1), Z7
+	BYTE $0x62; BYTE $0xf2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xd4 // vdpbf16ps zmm2, zmm7, zmm4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xdd // vdpbf16ps zmm3, zmm7, zmm5
+	ADDQ $128, CX
+	ADDQ BX, R10
+	ADDQ R11, R12
+	CMPQ R12, $0
+	JLE asked2x2
+
+ask2x2:
+	CMPQ R14, 96(DI)
+	JGE then2x2
+
+line2x2:
+	PREFETCHT1 (R14)
+	ADDQ $64, R14
+	SUBQ $16384, R12
+	CMPQ R12, $0
+	JGT ask2x2
+
+asked2x2:
+	SUBQ $4, DX
+	CMPQ DX, $4
+	JGE most2x2
+	MOVQ R14, 88(DI) // a.Next
+	JMP mostDone2x2
+
+then2x2:
+	MOVQ 120(DI), R14 // a.ThenRows
+	CMPQ R14, $0
+	JLE none2x2
+	SUBQ $1, R14
+	MOVQ R14, 120(DI) // a.ThenRows
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 136(DI), R14
+	MOVQ R14, 96(DI) // a.NextEnd
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 128(DI), R14
+	MOVQ R14, 112(DI) // a.Then
+	SUBQ 128(DI), R14
+	JMP line2x2
+
+none2x2:
+	MOVQ 96(DI), R14 // a.NextEnd
+	JMP asked2x2
+
+mostDone2x2:
+	ADDQ $12, DX
+	MOVQ R9, R14
+	MOVQ 64(DI), R11 // a.Stride
+	SHLQ $2, R11
+	MOVQ $2, R12
+	PCALIGN $32
+
+row2x2:
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	ADDQ R11, R14
+	VMOVUPS (CX), Z4
+	VMOVUPS 64(CX), Z5
+	VBROADCASTSS (R10), Z6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm0, zmm6, zmm4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm1, zmm6, zmm5
+	VBROADCASTSS (R10)(AX*1), Z7
+	BYTE $0x62; BYTE $0xf2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xd4 // vdpbf16ps zmm2, zmm7, zmm4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xdd // vdpbf16ps zmm3, zmm7, zmm5
+	ADDQ $128, CX
+	ADDQ BX, R10
+	VMOVUPS (CX), Z4
+	VMOVUPS 64(CX), Z5
+	VBROADCASTSS (R10), Z6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm0, zmm6, zmm4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm1, zmm6, zmm5
+	VBROADCASTSS (R10)(AX*1), Z7
+	BYTE $0x62; BYTE $0xf2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xd4 // vdpbf16ps zmm2, zmm7, zmm4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xdd // vdpbf16ps zmm3, zmm7, zmm5
+	ADDQ $128, CX
+	ADDQ BX, R10
+	DECQ R12
+	JNE row2x2
+	JMP end2x2
+
+few2x2:
+	MOVQ R9, R14
+	MOVQ 64(DI), R11 // a.Stride
+	SHLQ $2, R11
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	ADDQ R11, R14
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	ADDQ $4, DX
+
+end2x2:
+	SUBQ $4, DX
+	PCALIGN $32
+
+loop2x2:
+	VMOVUPS (CX), Z4
+	VMOVUPS 64(CX), Z5
+	VBROADCASTSS (R10), Z6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm0, zmm6, zmm4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm1, zmm6, zmm5
+	VBROADCASTSS (R10)(AX*1), Z7
+	BYTE $0x62; BYTE $0xf2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xd4 // vdpbf16ps zmm2, zmm7, zmm4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xdd // vdpbf16ps zmm3, zmm7, zmm5
+	ADDQ $128, CX
+	ADDQ BX, R10
+	DECQ DX
+	JNE loop2x2
+	MOVQ 48(DI), CX // a.Bias
+	TESTQ CX, CX
+	JNE biased2x2
+	LEAQ zeros<>(SB), CX
+
+biased2x2:
+	MOVQ 64(DI), R12 // a.Stride
+	SHLQ $2, R12
+	MOVQ R9, R10
+	MOVQ R12, R11
+	MOVBLZX 80(DI), DX // a.Add
+	TESTQ DX, DX
+	JNE added2x2
+	LEAQ zeros<>(SB), R10
+	MOVQ $0, R11
+
+added2x2:
+	VMOVUPS (CX), Z4
+	VMOVUPS 64(CX), Z5
+	VMOVUPS (R10), Z6
+	VADDPS Z4, Z6, Z6
+	VADDPS Z6, Z0, Z0
+	VMOVUPS Z0, (R9)
+	VMOVUPS 64(R10), Z7
+	VADDPS Z5, Z7, Z7
+	VADDPS Z7, Z1, Z1
+	VMOVUPS Z1, 64(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z6
+	VADDPS Z4, Z6, Z6
+	VADDPS Z6, Z2, Z2
+	VMOVUPS Z2, (R9)
+	VMOVUPS 64(R10), Z7
+	VADDPS Z5, Z7, Z7
+	VADDPS Z7, Z3, Z3
+	VMOVUPS Z3, 64(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	JMP done
+
+tile1x2:
+	MOVQ SI, R10
+	ADDQ AX, SI
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	MOVQ 40(DI), CX // a.B
+	MOVQ 32(DI), DX // a.Depth
+	CMPQ DX, $14
+	JLT few1x2
+	SUBQ $10, DX
+	MOVQ 88(DI), R14 // a.Next
+	MOVQ 104(DI), R11 // a.NextRow
+	IMULQ $4, R11
+	MOVQ $0, R12
+	PCALIGN $32
+
+most1x2:
+	VMOVUPS (CX), Z2
+	VMOVUPS 64(CX), Z3
+	VBROADCASTSS (R10), Z4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xc2 // vdpbf16ps zmm0, zmm4, zmm2
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xcb // vdpbf16ps zmm1, zmm4, zmm3
+	ADDQ $128, CX
+	ADDQ BX, R10
+	VMOVUPS (CX), Z2
+	VMOVUPS 64(CX), Z3
+	VBROADCASTSS (R10), Z4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xc2 // vdpbf16ps zmm0, zmm4, zmm2
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xcb // vdpbf16ps zmm1, zmm4, zmm3
+	ADDQ $128, CX
+	ADDQ BX, R10
+	VMOVUPS (CX), Z2
+	VMOVUPS 64(CX), Z3
+	VBROADCASTSS (R10), Z4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xc2 // vdpbf16ps zmm0, zmm4, zmm2
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xcb // vdpbf16ps zmm1, zmm4, zmm3
+	ADDQ $128, CX
+	ADDQ BX, R10
+	VMOVUPS (CX), Z2
+	VMOVUPS 64(CX), Z3
+	VBROADCASTSS (R10), Z4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xc2 // vdpbf16ps zmm0, zmm4, zmm2
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xcb // vdpbf16ps zmm1, zmm4, zmm3
+	ADDQ $128, CX
+	ADDQ BX, R10
+	ADDQ R11, R12
+	CMPQ R12, $0
+	JLE asked1x2
+
+ask1x2:
+	CMPQ R14, 96(DI)
+	JGE then1x2
+
+line1x2:
+	PREFETCHT1 (R14)
+	ADDQ $64, R14
+	SUBQ $16384, R12
+	CMPQ R12, $0
+	JGT ask1x2
+
+asked1x2:
+	SUBQ $4, DX
+	CMPQ DX, $4
+	JGE most1x2
+	MOVQ R14, 88(DI) // a.Next
+	JMP mostDone1x2
+
+then1x2:
+	MOVQ 120(DI), R14 // a.ThenRows
+	CMPQ R14, $0
+	JLE none1x2
+	SUBQ $1, R14
+	MOVQ R14, 120(DI) // a.ThenRows
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 136(DI), R14
+	MOVQ R14, 96(DI) // a.NextEnd
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 128(DI), R14
+	MOVQ R14, 112(DI) // a.Then
+	SUBQ 128(DI), R14
+	JMP line1x2
+
+none1x2:
+	MOVQ 96(DI), R14 // a.NextEnd
+	JMP asked1x2
+
+mostDone1x2:
+	ADDQ $10, DX
+	MOVQ R9, R14
+	MOVQ 64(DI), R11 // a.Stride
+	SHLQ $2, R11
+	MOVQ $1, R12
+	PCALIGN $32
+
+row1x2:
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	ADDQ R11, R14
+	VMOVUPS (CX), Z2
+	VMOVUPS 64(CX), Z3
+	VBROADCASTSS (R10), Z4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xc2 // vdpbf16ps zmm0, zmm4, zmm2
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xcb // vdpbf16ps zmm1, zmm4, zmm3
+	ADDQ $128, CX
+	ADDQ BX, R10
+	VMOVUPS (CX), Z2
+	VMOVUPS 64(CX), Z3
+	VBROADCASTSS (R10), Z4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xc2 // vdpbf16ps zmm0, zmm4, zmm2
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xcb // vdpbf16ps zmm1, zmm4, zmm3
+	ADDQ $128, CX
+	ADDQ BX, R10
+	DECQ R12
+	JNE row1x2
+	JMP end1x2
+
+few1x2:
+	MOVQ R9, R14
+	MOVQ 64(DI), R11 // a.Stride
+	SHLQ $2, R11
+	PREFETCHT0 (R14)
+	PREFETCHT0 64(R14)
+	ADDQ $2, DX
+
+end1x2:
+	SUBQ $2, DX
+	PCALIGN $32
+
+loop1x2:
+	VMOVUPS (CX), Z2
+	VMOVUPS 64(CX), Z3
+	VBROADCASTSS (R10), Z4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xc2 // vdpbf16ps zmm0, zmm4, zmm2
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xcb // vdpbf16ps zmm1, zmm4, zmm3
+	ADDQ $128, CX
+	ADDQ BX, R10
+	DECQ DX
+	JNE loop1x2
+	MOVQ 48(DI), CX // a.Bias
+	TESTQ CX, CX
+	JNE biased1x2
+	LEAQ zeros<>(SB), CX
+
+biased1x2:
+	MOVQ 64(DI), R12 // a.Stride
+	SHLQ $2, R12
+	MOVQ R9, R10
+	MOVQ R12, R11
+	MOVBLZX 80(DI), DX // a.Add
+	TESTQ DX, DX
+	JNE added1x2
+	LEAQ zeros<>(SB), R10
+	MOVQ $0, R11
+
+added1x2:
+	VMOVUPS (CX), Z2
+	VMOVUPS 64(CX), Z3
+	VMOVUPS (R10), Z4
+	VADDPS Z2, Z4, Z4
+	VADDPS Z4, Z0, Z0
+	VMOVUPS Z0, (R9)
+	VMOVUPS 64(R10), Z5
+	VADDPS Z3, Z5, Z5
+	VADDPS Z5, Z1, Z1
+	VMOVUPS Z1, 64(R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	JMP done
+	PCALIGN $32
+
+lanes16:
+	TESTQ R8, R8
+	JEQ done
+	CMPQ R8, $1
+	JEQ tile1x1
+	CMPQ R8, $2
+	JEQ tile2x1
+	CMPQ R8, $3
+	JEQ tile3x1
+	CMPQ R8, $4
+	JEQ tile4x1
+	CMPQ R8, $5
+	JEQ tile5x1
+	CMPQ R8, $6
+	JEQ tile6x1
+	CMPQ R8, $7
+	JEQ tile7x1
+	CMPQ R8, $8
+	JEQ tile8x1
+	CMPQ R8, $9
+	JEQ tile9x1
+	CMPQ R8, $10
+	JEQ tile10x1
+	CMPQ R8, $11
+	JEQ tile11x1
+
+tile12x1:
+	MOVQ SI, R10
+	ADDQ AX, SI
+	ADDQ AX, SI
+	ADDQ AX, SI
+	MOVQ SI, R11
+	ADDQ AX, SI
+	ADDQ AX, SI
+	ADDQ AX, SI
+	MOVQ SI, R12
+	ADDQ AX, SI
+	ADDQ AX, SI
+	ADDQ AX, SI
+	MOVQ SI, R13
+	ADDQ AX, SI
+	ADDQ AX, SI
+	ADDQ AX, SI
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	MOVQ R9, CX
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	PREFETCHT0 (CX)
+	ADDQ DX, CX
+	PREFETCHT0 (CX)
+	ADDQ DX, CX
+	PREFETCHT0 (CX)
+	ADDQ DX, CX
+	PREFETCHT0 (CX)
+	ADDQ DX, CX
+	PREFETCHT0 (CX)
+	ADDQ DX, CX
+	PREFETCHT0 (CX)
+	ADDQ DX, CX
+	PREFETCHT0 (CX)
+	ADDQ DX, CX
+	PREFETCHT0 (CX)
+	ADDQ DX, CX
+	PREFETCHT0 (CX)
+	ADDQ DX, CX
+	PREFETCHT0 (CX)
+	ADDQ DX, CX
+	PREFETCHT0 (CX)
+	ADDQ DX, CX
+	PREFETCHT0 (CX)
+	MOVQ 40(DI), CX // a.B
+	MOVQ 32(DI), DX // a.Depth
+	PCALIGN $32
+
+loop12x1:
+	VMOVUPS (CX), Z12
+	VBROADCASTSS (R10), Z13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm0, zmm13, zmm12
+	VBROADCASTSS (R10)(AX*1), Z14
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xcc // vdpbf16ps zmm1, zmm14, zmm12
+	VBROADCASTSS (R10)(AX*2), Z13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xd4 // vdpbf16ps zmm2, zmm13, zmm12
+	VBROADCASTSS (R11), Z14
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xdc // vdpbf16ps zmm3, zmm14, zmm12
+	VBROADCASTSS (R11)(AX*1), Z13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xe4 // vdpbf16ps zmm4, zmm13, zmm12
+	VBROADCASTSS (R11)(AX*2), Z14
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xec // vdpbf16ps zmm5, zmm14, zmm12
+	VBROADCASTSS (R12), Z13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xf4 // vdpbf16ps zmm6, zmm13, zmm12
+	VBROADCASTSS (R12)(AX*1), Z14
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xfc // vdpbf16ps zmm7, zmm14, zmm12
+	VBROADCASTSS (R12)(AX*2), Z13
+	BYTE $0x62; BYTE $0x52; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm8, zmm13, zmm12
+	VBROADCASTSS (R13), Z14
+	BYTE $0x62; BYTE $0x52; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xcc // vdpbf16ps zmm9, zmm14, zmm12
+	VBROADCASTSS (R13)(AX*1), Z13
+	BYTE $0x62; BYTE $0x52; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xd4 // vdpbf16ps zmm10, zmm13, zmm12
+	VBROADCASTSS (R13)(AX*2), Z14
+	BYTE $0x62; BYTE $0x52; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xdc // vdpbf16ps zmm11, zmm14, zmm12
+	ADDQ $64, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	ADDQ BX, R12
+	ADDQ BX, R13
+	DECQ DX
+	JNE loop12x1
+	MOVQ 48(DI), CX // a.Bias
+	TESTQ CX, CX
+	JNE biased12x1
+	LEAQ zeros<>(SB), CX
+
+biased12x1:
+	MOVQ 64(DI), R12 // a.Stride
+	SHLQ $2, R12
+	MOVQ R9, R10
+	MOVQ R12, R11
+	MOVBLZX 80(DI), DX // a.Add
+	TESTQ DX, DX
+	JNE added12x1
+	LEAQ zeros<>(SB), R10
+	MOVQ $0, R11
+
+added12x1:
+	VMOVUPS (CX), Z12
+	VMOVUPS (R10), Z13
+	VADDPS Z12, Z13, Z13
+	VADDPS Z13, Z0, Z0
+	VMOVUPS Z0, (R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z14
+	VADDPS Z12, Z14, Z14
+	VADDPS Z14, Z1, Z1
+	VMOVUPS Z1, (R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z13
+	VADDPS Z12, Z13, Z13
+	VADDPS Z13, Z2, Z2
+	VMOVUPS Z2, (R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z14
+	VADDPS Z12, Z14, Z14
+	VADDPS Z14, Z3, Z3
+	VMOVUPS Z3, (R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z13
+	VADDPS Z12, Z13, Z13
+	VADDPS Z13, Z4, Z4
+	VMOVUPS Z4, (R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z14
+	VADDPS Z12, Z14, Z14
+	VADDPS Z14, Z5, Z5
+	VMOVUPS Z5, (R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z13
+	VADDPS Z12, Z13, Z13
+	VADDPS Z13, Z6, Z6
+	VMOVUPS Z6, (R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z14
+	VADDPS Z12, Z14, Z14
+	VADDPS Z14, Z7, Z7
+	VMOVUPS Z7, (R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z13
+	VADDPS Z12, Z13, Z13
+	VADDPS Z13, Z8, Z8
+	VMOVUPS Z8, (R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z14
+	VADDPS Z12, Z14, Z14
+	VADDPS Z14, Z9, Z9
+	VMOVUPS Z9, (R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z13
+	VADDPS Z12, Z13, Z13
+	VADDPS Z13, Z10, Z10
+	VMOVUPS Z10, (R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z14
+	VADDPS Z12, Z14, Z14
+	VADDPS Z14, Z11, Z11
+	VMOVUPS Z11, (R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	SUBQ $12, R8
+	JMP lanes16
+
+tile11x1:
+	MOVQ SI, R10
+	ADDQ AX, SI
+	ADDQ AX, SI
+	ADDQ AX, SI
+	MOVQ SI, R11
+	ADDQ AX, SI
+	ADDQ AX, SI
+	ADDQ AX, SI
+	MOVQ SI, R12
+	ADDQ AX, SI
+	ADDQ AX, SI
+	ADDQ AX, SI
+	MOVQ SI, R13
+	ADDQ AX, SI
+	ADDQ AX, SI
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	MOVQ R9, CX
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	PREFETCHT0 (CX)
+	ADDQ DX, CX
+	PREFETCHT0 (CX)
+	ADDQ DX, CX
+	PREFETCHT0 (CX)
+	ADDQ DX, CX
+	PREFETCHT0 (CX)
+	ADDQ DX, CX
+	PREFETCHT0 (CX)
+	ADDQ DX, CX
+	PREFETCHT0 (CX)
+	ADDQ DX, CX
+	PREFETCHT0 (CX)
+	ADDQ DX, CX
+	PREFETCHT0 (CX)
+	ADDQ DX, CX
+	PREFETCHT0 (CX)
+	ADDQ DX, CX
+	PREFETCHT0 (CX)
+	ADDQ DX, CX
+	PREFETCHT0 (CX)
+	MOVQ 40(DI), CX // a.B
+	MOVQ 32(DI), DX // a.Depth
+	PCALIGN $32
+
+loop11x1:
+	VMOVUPS (CX), Z11
+	VBROADCASTSS (R10), Z12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc3 // vdpbf16ps zmm0, zmm12, zmm11
+	VBROADCASTSS (R10)(AX*1), Z13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xcb // vdpbf16ps zmm1, zmm13, zmm11
+	VBROADCASTSS (R10)(AX*2), Z12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xd3 // vdpbf16ps zmm2, zmm12, zmm11
+	VBROADCASTSS (R11), Z13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xdb // vdpbf16ps zmm3, zmm13, zmm11
+	VBROADCASTSS (R11)(AX*1), Z12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xe3 // vdpbf16ps zmm4, zmm12, zmm11
+	VBROADCASTSS (R11)(AX*2), Z13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xeb // vdpbf16ps zmm5, zmm13, zmm11
+	VBROADCASTSS (R12), Z12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xf3 // vdpbf16ps zmm6, zmm12, zmm11
+	VBROADCASTSS (R12)(AX*1), Z13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xfb // vdpbf16ps zmm7, zmm13, zmm11
+	VBROADCASTSS (R12)(AX*2), Z12
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc3 // vdpbf16ps zmm8, zmm12, zmm11
+	VBROADCASTSS (R13), Z13
+	BYTE $0x62; BYTE $0x52; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xcb // vdpbf16ps zmm9, zmm13, zmm11
+	VBROADCASTSS (R13)(AX*1), Z12
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xd3 // vdpbf16ps zmm10, zmm12, zmm11
+	ADDQ $64, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	ADDQ BX, R12
+	ADDQ BX, R13
+	DECQ DX
+	JNE loop11x1
+	MOVQ 48(DI), CX // a.Bias
+	TESTQ CX, CX
+	JNE biased11x1
+	LEAQ zeros<>(SB), CX
+
+biased11x1:
+	MOVQ 64(DI), R12 // a.Stride
+	SHLQ $2, R12
+	MOVQ R9, R10
+	MOVQ R12, R11
+	MOVBLZX 80(DI), DX // a.Add
+	TESTQ DX, DX
+	JNE added11x1
+	LEAQ zeros<>(SB), R10
+	MOVQ $0, R11
+
+added11x1:
+	VMOVUPS (CX), Z11
+	VMOVUPS (R10), Z12
+	VADDPS Z11, Z12, Z12
+	VADDPS Z12, Z0, Z0
+	VMOVUPS Z0, (R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z13
+	VADDPS Z11, Z13, Z13
+	VADDPS Z13, Z1, Z1
+	VMOVUPS Z1, (R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z12
+	VADDPS Z11, Z12, Z12
+	VADDPS Z12, Z2, Z2
+	VMOVUPS Z2, (R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z13
+	VADDPS Z11, Z13, Z13
+	VADDPS Z13, Z3, Z3
+	VMOVUPS Z3, (R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z12
+	VADDPS Z11, Z12, Z12
+	VADDPS Z12, Z4, Z4
+	VMOVUPS Z4, (R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z13
+	VADDPS Z11, Z13, Z13
+	VADDPS Z13, Z5, Z5
+	VMOVUPS Z5, (R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z12
+	VADDPS Z11, Z12, Z12
+	VADDPS Z12, Z6, Z6
+	VMOVUPS Z6, (R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z13
+	VADDPS Z11, Z13, Z13
+	VADDPS Z13, Z7, Z7
+	VMOVUPS Z7, (R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z12
+	VADDPS Z11, Z12, Z12
+	VADDPS Z12, Z8, Z8
+	VMOVUPS Z8, (R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z13
+	VADDPS Z11, Z13, Z13
+	VADDPS Z13, Z9, Z9
+	VMOVUPS Z9, (R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z12
+	VADDPS Z11, Z12, Z12
+	VADDPS Z12, Z10, Z10
+	VMOVUPS Z10, (R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	JMP done
+
+tile10x1:
+	MOVQ SI, R10
+	ADDQ AX, SI
+	ADDQ AX, SI
+	ADDQ AX, SI
+	MOVQ SI, R11
+	ADDQ AX, SI
+	ADDQ AX, SI
+	ADDQ AX, SI
+	MOVQ SI, R12
+	ADDQ AX, SI
+	ADDQ AX, SI
+	ADDQ AX, SI
+	MOVQ SI, R13
+	ADDQ AX, SI
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	MOVQ R9, CX
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	PREFETCHT0 (CX)
+	ADDQ DX, CX
+	PREFETCHT0 (CX)
+	ADDQ DX, CX
+	PREFETCHT0 (CX)
+	ADDQ DX, CX
+	PREFETCHT0 (CX)
+	ADDQ DX, CX
+	PREFETCHT0 (CX)
+	ADDQ DX, CX
+	PREFETCHT0 (CX)
+	ADDQ DX, CX
+	PREFETCHT0 (CX)
+	ADDQ DX, CX
+	PREFETCHT0 (CX)
+	ADDQ DX, CX
+	PREFETCHT0 (CX)
+	ADDQ DX, CX
+	PREFETCHT0 (CX)
+	MOVQ 40(DI), CX // a.B
+	MOVQ 32(DI), DX // a.Depth
+	PCALIGN $32
+
+loop10x1:
+	VMOVUPS (CX), Z10
+	VBROADCASTSS (R10), Z11
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xc2 // vdpbf16ps zmm0, zmm11, zmm10
+	VBROADCASTSS (R10)(AX*1), Z12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xca // vdpbf16ps zmm1, zmm12, zmm10
+	VBROADCASTSS (R10)(AX*2), Z11
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xd2 // vdpbf16ps zmm2, zmm11, zmm10
+	VBROADCASTSS (R11), Z12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xda // vdpbf16ps zmm3, zmm12, zmm10
+	VBROADCASTSS (R11)(AX*1), Z11
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xe2 // vdpbf16ps zmm4, zmm11, zmm10
+	VBROADCASTSS (R11)(AX*2), Z12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xea // vdpbf16ps zmm5, zmm12, zmm10
+	VBROADCASTSS (R12), Z11
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm6, zmm11, zmm10
+	VBROADCASTSS (R12)(AX*1), Z12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xfa // vdpbf16ps zmm7, zmm12, zmm10
+	VBROADCASTSS (R12)(AX*2), Z11
+	BYTE $0x62; BYTE $0x52; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xc2 // vdpbf16ps zmm8, zmm11, zmm10
+	VBROADCASTSS (R13), Z12
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xca // vdpbf16ps zmm9, zmm12, zmm10
+	ADDQ $64, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	ADDQ BX, R12
+	ADDQ BX, R13
+	DECQ DX
+	JNE loop10x1
+	MOVQ 48(DI), CX // a.Bias
+	TESTQ CX, CX
+	JNE biased10x1
+	LEAQ zeros<>(SB), CX
+
+biased10x1:
+	MOVQ 64(DI), R12 // a.Stride
+	SHLQ $2, R12
+	MOVQ R9, R10
+	MOVQ R12, R11
+	MOVBLZX 80(DI), DX // a.Add
+	TESTQ DX, DX
+	JNE added10x1
+	LEAQ zeros<>(SB), R10
+	MOVQ $0, R11
+
+added10x1:
+	VMOVUPS (CX), Z10
+	VMOVUPS (R10), Z11
+	VADDPS Z10, Z11, Z11
+	VADDPS Z11, Z0, Z0
+	VMOVUPS Z0, (R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z12
+	VADDPS Z10, Z12, Z12
+	VADDPS Z12, Z1, Z1
+	VMOVUPS Z1, (R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z11
+	VADDPS Z10, Z11, Z11
+	VADDPS Z11, Z2, Z2
+	VMOVUPS Z2, (R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z12
+	VADDPS Z10, Z12, Z12
+	VADDPS Z12, Z3, Z3
+	VMOVUPS Z3, (R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z11
+	VADDPS Z10, Z11, Z11
+	VADDPS Z11, Z4, Z4
+	VMOVUPS Z4, (R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z12
+	VADDPS Z10, Z12, Z12
+	VADDPS Z12, Z5, Z5
+	VMOVUPS Z5, (R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z11
+	VADDPS Z10, Z11, Z11
+	VADDPS Z11, Z6, Z6
+	VMOVUPS Z6, (R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z12
+	VADDPS Z10, Z12, Z12
+	VADDPS Z12, Z7, Z7
+	VMOVUPS Z7, (R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z11
+	VADDPS Z10, Z11, Z11
+	VADDPS Z11, Z8, Z8
+	VMOVUPS Z8, (R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z12
+	VADDPS Z10, Z12, Z12
+	VADDPS Z12, Z9, Z9
+	VMOVUPS Z9, (R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	JMP done
+
+tile9x1:
+	MOVQ SI, R10
+	ADDQ AX, SI
+	ADDQ AX, SI
+	ADDQ AX, SI
+	MOVQ SI, R11
+	ADDQ AX, SI
+	ADDQ AX, SI
+	ADDQ AX, SI
+	MOVQ SI, R12
+	ADDQ AX, SI
+	ADDQ AX, SI
+	ADDQ AX, SI
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	MOVQ R9, CX
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	PREFETCHT0 (CX)
+	ADDQ DX, CX
+	PREFETCHT0 (CX)
+	ADDQ DX, CX
+	PREFETCHT0 (CX)
+	ADDQ DX, CX
+	PREFETCHT0 (CX)
+	ADDQ DX, CX
+	PREFETCHT0 (CX)
+	ADDQ DX, CX
+	PREFETCHT0 (CX)
+	ADDQ DX, CX
+	PREFETCHT0 (CX)
+	ADDQ DX, CX
+	PREFETCHT0 (CX)
+	ADDQ DX, CX
+	PREFETCHT0 (CX)
+	MOVQ 40(DI), CX // a.B
+	MOVQ 32(DI), DX // a.Depth
+	PCALIGN $32
+
+loop9x1:
+	VMOVUPS (CX), Z9
+	VBROADCASTSS (R10), Z10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xc1 // vdpbf16ps zmm0, zmm10, zmm9
+	VBROADCASTSS (R10)(AX*1), Z11
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm1, zmm11, zmm9
+	VBROADCASTSS (R10)(AX*2), Z10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xd1 // vdpbf16ps zmm2, zmm10, zmm9
+	VBROADCASTSS (R11), Z11
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xd9 // vdpbf16ps zmm3, zmm11, zmm9
+	VBROADCASTSS (R11)(AX*1), Z10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xe1 // vdpbf16ps zmm4, zmm10, zmm9
+	VBROADCASTSS (R11)(AX*2), Z11
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm5, zmm11, zmm9
+	VBROADCASTSS (R12), Z10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xf1 // vdpbf16ps zmm6, zmm10, zmm9
+	VBROADCASTSS (R12)(AX*1), Z11
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xf9 // vdpbf16ps zmm7, zmm11, zmm9
+	VBROADCASTSS (R12)(AX*2), Z10
+	BYTE $0x62; BYTE $0x52; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xc1 // vdpbf16ps zmm8, zmm10, zmm9
+	ADDQ $64, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	ADDQ BX, R12
+	DECQ DX
+	JNE loop9x1
+	MOVQ 48(DI), CX // a.Bias
+	TESTQ CX, CX
+	JNE biased9x1
+	LEAQ zeros<>(SB), CX
+
+biased9x1:
+	MOVQ 64(DI), R12 // a.Stride
+	SHLQ $2, R12
+	MOVQ R9, R10
+	MOVQ R12, R11
+	MOVBLZX 80(DI), DX // a.Add
+	TESTQ DX, DX
+	JNE added9x1
+	LEAQ zeros<>(SB), R10
+	MOVQ $0, R11
+
+added9x1:
+	VMOVUPS (CX), Z9
+	VMOVUPS (R10), Z10
+	VADDPS Z9, Z10, Z10
+	VADDPS Z10, Z0, Z0
+	VMOVUPS Z0, (R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z11
+	VADDPS Z9, Z11, Z11
+	VADDPS Z11, Z1, Z1
+	VMOVUPS Z1, (R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z10
+	VADDPS Z9, Z10, Z10
+	VADDPS Z10, Z2, Z2
+	VMOVUPS Z2, (R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z11
+	VADDPS Z9, Z11, Z11
+	VADDPS Z11, Z3, Z3
+	VMOVUPS Z3, (R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z10
+	VADDPS Z9, Z10, Z10
+	VADDPS Z10, Z4, Z4
+	VMOVUPS Z4, (R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z11
+	VADDPS Z9, Z11, Z11
+	VADDPS Z11, Z5, Z5
+	VMOVUPS Z5, (R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z10
+	VADDPS Z9, Z10, Z10
+	VADDPS Z10, Z6, Z6
+	VMOVUPS Z6, (R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z11
+	VADDPS Z9, Z11, Z11
+	VADDPS Z11, Z7, Z7
+	VMOVUPS Z7, (R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z10
+	VADDPS Z9, Z10, Z10
+	VADDPS Z10, Z8, Z8
+	VMOVUPS Z8, (R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	JMP done
+
+tile8x1:
+	MOVQ SI, R10
+	ADDQ AX, SI
+	ADDQ AX, SI
+	ADDQ AX, SI
+	MOVQ SI, R11
+	ADDQ AX, SI
+	ADDQ AX, SI
+	ADDQ AX, SI
+	MOVQ SI, R12
+	ADDQ AX, SI
+	ADDQ AX, SI
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	MOVQ R9, CX
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	PREFETCHT0 (CX)
+	ADDQ DX, CX
+	PREFETCHT0 (CX)
+	ADDQ DX, CX
+	PREFETCHT0 (CX)
+	ADDQ DX, CX
+	PREFETCHT0 (CX)
+	ADDQ DX, CX
+	PREFETCHT0 (CX)
+	ADDQ DX, CX
+	PREFETCHT0 (CX)
+	ADDQ DX, CX
+	PREFETCHT0 (CX)
+	ADDQ DX, CX
+	PREFETCHT0 (CX)
+	MOVQ 40(DI), CX // a.B
+	MOVQ 32(DI), DX // a.Depth
+	PCALIGN $32
+
+loop8x1:
+	VMOVUPS (CX), Z8
+	VBROADCASTSS (R10), Z9
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm0, zmm9, zmm8
+	VBROADCASTSS (R10)(AX*1), Z10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xc8 // vdpbf16ps zmm1, zmm10, zmm8
+	VBROADCASTSS (R10)(AX*2), Z9
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xd0 // vdpbf16ps zmm2, zmm9, zmm8
+	VBROADCASTSS (R11), Z10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xd8 // vdpbf16ps zmm3, zmm10, zmm8
+	VBROADCASTSS (R11)(AX*1), Z9
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm4, zmm9, zmm8
+	VBROADCASTSS (R11)(AX*2), Z10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xe8 // vdpbf16ps zmm5, zmm10, zmm8
+	VBROADCASTSS (R12), Z9
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xf0 // vdpbf16ps zmm6, zmm9, zmm8
+	VBROADCASTSS (R12)(AX*1), Z10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xf8 // vdpbf16ps zmm7, zmm10, zmm8
+	ADDQ $64, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	ADDQ BX, R12
+	DECQ DX
+	JNE loop8x1
+	MOVQ 48(DI), CX // a.Bias
+	TESTQ CX, CX
+	JNE biased8x1
+	LEAQ zeros<>(SB), CX
+
+biased8x1:
+	MOVQ 64(DI), R12 // a.Stride
+	SHLQ $2, R12
+	MOVQ R9, R10
+	MOVQ R12, R11
+	MOVBLZX 80(DI), DX // a.Add
+	TESTQ DX, DX
+	JNE added8x1
+	LEAQ zeros<>(SB), R10
+	MOVQ $0, R11
+
+added8x1:
+	VMOVUPS (CX), Z8
+	VMOVUPS (R10), Z9
+	VADDPS Z8, Z9, Z9
+	VADDPS Z9, Z0, Z0
+	VMOVUPS Z0, (R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z10
+	VADDPS Z8, Z10, Z10
+	VADDPS Z10, Z1, Z1
+	VMOVUPS Z1, (R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z9
+	VADDPS Z8, Z9, Z9
+	VADDPS Z9, Z2, Z2
+	VMOVUPS Z2, (R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z10
+	VADDPS Z8, Z10, Z10
+	VADDPS Z10, Z3, Z3
+	VMOVUPS Z3, (R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z9
+	VADDPS Z8, Z9, Z9
+	VADDPS Z9, Z4, Z4
+	VMOVUPS Z4, (R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z10
+	VADDPS Z8, Z10, Z10
+	VADDPS Z10, Z5, Z5
+	VMOVUPS Z5, (R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z9
+	VADDPS Z8, Z9, Z9
+	VADDPS Z9, Z6, Z6
+	VMOVUPS Z6, (R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z10
+	VADDPS Z8, Z10, Z10
+	VADDPS Z10, Z7, Z7
+	VMOVUPS Z7, (R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	JMP done
+
+tile7x1:
+	MOVQ SI, R10
+	ADDQ AX, SI
+	ADDQ AX, SI
+	ADDQ AX, SI
+	MOVQ SI, R11
+	ADDQ AX, SI
+	ADDQ AX, SI
+	ADDQ AX, SI
+	MOVQ SI, R12
+	ADDQ AX, SI
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	MOVQ R9, CX
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	PREFETCHT0 (CX)
+	ADDQ DX, CX
+	PREFETCHT0 (CX)
+	ADDQ DX, CX
+	PREFETCHT0 (CX)
+	ADDQ DX, CX
+	PREFETCHT0 (CX)
+	ADDQ DX, CX
+	PREFETCHT0 (CX)
+	ADDQ DX, CX
+	PREFETCHT0 (CX)
+	ADDQ DX, CX
+	PREFETCHT0 (CX)
+	MOVQ 40(DI), CX // a.B
+	MOVQ 32(DI), DX // a.Depth
+	PCALIGN $32
+
+loop7x1:
+	VMOVUPS (CX), Z7
+	VBROADCASTSS (R10), Z8
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xc7 // vdpbf16ps zmm0, zmm8, zmm7
+	VBROADCASTSS (R10)(AX*1), Z9
+	BYTE $0x62; BYTE $0xf2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xcf // vdpbf16ps zmm1, zmm9, zmm7
+	VBROADCASTSS (R10)(AX*2), Z8
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xd7 // vdpbf16ps zmm2, zmm8, zmm7
+	VBROADCASTSS (R11), Z9
+	BYTE $0x62; BYTE $0xf2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xdf // vdpbf16ps zmm3, zmm9, zmm7
+	VBROADCASTSS (R11)(AX*1), Z8
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xe7 // vdpbf16ps zmm4, zmm8, zmm7
+	VBROADCASTSS (R11)(AX*2), Z9
+	BYTE $0x62; BYTE $0xf2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xef // vdpbf16ps zmm5, zmm9, zmm7
+	VBROADCASTSS (R12), Z8
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xf7 // vdpbf16ps zmm6, zmm8, zmm7
+	ADDQ $64, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	ADDQ BX, R12
+	DECQ DX
+	JNE loop7x1
+	MOVQ 48(DI), CX // a.Bias
+	TESTQ CX, CX
+	JNE biased7x1
+	LEAQ zeros<>(SB), CX
+
+biased7x1:
+	MOVQ 64(DI), R12 // a.Stride
+	SHLQ $2, R12
+	MOVQ R9, R10
+	MOVQ R12, R11
+	MOVBLZX 80(DI), DX // a.Add
+	TESTQ DX, DX
+	JNE added7x1
+	LEAQ zeros<>(SB), R10
+	MOVQ $0, R11
+
+added7x1:
+	VMOVUPS (CX), Z7
+	VMOVUPS (R10), Z8
+	VADDPS Z7, Z8, Z8
+	VADDPS Z8, Z0, Z0
+	VMOVUPS Z0, (R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z9
+	VADDPS Z7, Z9, Z9
+	VADDPS Z9, Z1, Z1
+	VMOVUPS Z1, (R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z8
+	VADDPS Z7, Z8, Z8
+	VADDPS Z8, Z2, Z2
+	VMOVUPS Z2, (R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z9
+	VADDPS Z7, Z9, Z9
+	VADDPS Z9, Z3, Z3
+	VMOVUPS Z3, (R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z8
+	VADDPS Z7, Z8, Z8
+	VADDPS Z8, Z4, Z4
+	VMOVUPS Z4, (R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z9
+	VADDPS Z7, Z9, Z9
+	VADDPS Z9, Z5, Z5
+	VMOVUPS Z5, (R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z8
+	VADDPS Z7, Z8, Z8
+	VADDPS Z8, Z6, Z6
+	VMOVUPS Z6, (R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	JMP done
+
+tile6x1:
+	MOVQ SI, R10
+	ADDQ AX, SI
+	ADDQ AX, SI
+	ADDQ AX, SI
+	MOVQ SI, R11
+	ADDQ AX, SI
+	ADDQ AX, SI
+	ADDQ AX, SI
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	MOVQ 40(DI), CX // a.B
+	MOVQ 32(DI), DX // a.Depth
+	CMPQ DX, $24
+	JLT few6x1
+	SUBQ $20, DX
+	MOVQ 88(DI), R14 // a.Next
+	MOVQ 104(DI), R12 // a.NextRow
+	IMULQ $24, R12
+	MOVQ $0, R13
+	PCALIGN $32
+
+most6x1:
+	VMOVUPS (CX), Z6
+	VBROADCASTSS (R10), Z7
+	BYTE $0x62; BYTE $0xf2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xc6 // vdpbf16ps zmm0, zmm7, zmm6
+	VBROADCASTSS (R10)(AX*1), Z8
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xce // vdpbf16ps zmm1, zmm8, zmm6
+	VBROADCASTSS (R10)(AX*2), Z7
+	BYTE $0x62; BYTE $0xf2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xd6 // vdpbf16ps zmm2, zmm7, zmm6
+	VBROADCASTSS (R11), Z8
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xde // vdpbf16ps zmm3, zmm8, zmm6
+	VBROADCASTSS (R11)(AX*1), Z7
+	BYTE $0x62; BYTE $0xf2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xe6 // vdpbf16ps zmm4, zmm7, zmm6
+	VBROADCASTSS (R11)(AX*2), Z8
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xee // vdpbf16ps zmm5, zmm8, zmm6
+	ADDQ $64, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	VMOVUPS (CX), Z6
+	VBROADCASTSS (R10), Z7
+	BYTE $0x62; BYTE $0xf2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xc6 // vdpbf16ps zmm0, zmm7, zmm6
+	VBROADCASTSS (R10)(AX*1), Z8
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xce // vdpbf16ps zmm1, zmm8, zmm6
+	VBROADCASTSS (R10)(AX*2), Z7
+	BYTE $0x62; BYTE $0xf2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xd6 // vdpbf16ps zmm2, zmm7, zmm6
+	VBROADCASTSS (R11), Z8
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xde // vdpbf16ps zmm3, zmm8, zmm6
+	VBROADCASTSS (R11)(AX*1), Z7
+	BYTE $0x62; BYTE $0xf2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xe6 // vdpbf16ps zmm4, zmm7, zmm6
+	VBROADCASTSS (R11)(AX*2), Z8
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xee // vdpbf16ps zmm5, zmm8, zmm6
+	ADDQ $64, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	VMOVUPS (CX), Z6
+	VBROADCASTSS (R10), Z7
+	BYTE $0x62; BYTE $0xf2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xc6 // vdpbf16ps zmm0, zmm7, zmm6
+	VBROADCASTSS (R10)(AX*1), Z8
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xce // vdpbf16ps zmm1, zmm8, zmm6
+	VBROADCASTSS (R10)(AX*2), Z7
+	BYTE $0x62; BYTE $0xf2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xd6 // vdpbf16ps zmm2, zmm7, zmm6
+	VBROADCASTSS (R11), Z8
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xde // vdpbf16ps zmm3, zmm8, zmm6
+	VBROADCASTSS (R11)(AX*1), Z7
+	BYTE $0x62; BYTE $0xf2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xe6 // vdpbf16ps zmm4, zmm7, zmm6
+	VBROADCASTSS (R11)(AX*2), Z8
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xee // vdpbf16ps zmm5, zmm8, zmm6
+	ADDQ $64, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	VMOVUPS (CX), Z6
+	VBROADCASTSS (R10), Z7
+	BYTE $0x62; BYTE $0xf2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xc6 // vdpbf16ps zmm0, zmm7, zmm6
+	VBROADCASTSS (R10)(AX*1), Z8
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xce // vdpbf16ps zmm1, zmm8, zmm6
+	VBROADCASTSS (R10)(AX*2), Z7
+	BYTE $0x62; BYTE $0xf2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xd6 // vdpbf16ps zmm2, zmm7, zmm6
+	VBROADCASTSS (R11), Z8
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xde // vdpbf16ps zmm3, zmm8, zmm6
+	VBROADCASTSS (R11)(AX*1), Z7
+	BYTE $0x62; BYTE $0xf2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xe6 // vdpbf16ps zmm4, zmm7, zmm6
+	VBROADCASTSS (R11)(AX*2), Z8
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xee // vdpbf16ps zmm5, zmm8, zmm6
+	ADDQ $64, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	ADDQ R12, R13
+	CMPQ R13, $0
+	JLE asked6x1
+
+ask6x1:
+	CMPQ R14, 96(DI)
+	JGE then6x1
+
+line6x1:
+	PREFETCHT1 (R14)
+	ADDQ $64, R14
+	SUBQ $16384, R13
+	CMPQ R13, $0
+	JGT ask6x1
+
+asked6x1:
+	SUBQ $4, DX
+	CMPQ DX, $4
+	JGE most6x1
+	MOVQ R14, 88(DI) // a.Next
+	JMP mostDone6x1
+
+then6x1:
+	MOVQ 120(DI), R14 // a.ThenRows
+	CMPQ R14, $0
+	JLE none6x1
+	SUBQ $1, R14
+	MOVQ R14, 120(DI) // a.ThenRows
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 136(DI), R14
+	MOVQ R14, 96(DI) // a.NextEnd
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 128(DI), R14
+	MOVQ R14, 112(DI) // a.Then
+	SUBQ 128(DI), R14
+	JMP line6x1
+
+none6x1:
+	MOVQ 96(DI), R14 // a.NextEnd
+	JMP asked6x1
+
+mostDone6x1:
+	ADDQ $20, DX
+	MOVQ R9, R14
+	MOVQ 64(DI), R12 // a.Stride
+	SHLQ $2, R12
+	MOVQ $6, R13
+	PCALIGN $32
+
+row6x1:
+	PREFETCHT0 (R14)
+	ADDQ R12, R14
+	VMOVUPS (CX), Z6
+	VBROADCASTSS (R10), Z7
+	BYTE $0x62; BYTE $0xf2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xc6 // vdpbf16ps zmm0, zmm7, zmm6
+	VBROADCASTSS (R10)(AX*1), Z8
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xce // vdpbf16ps zmm1, zmm8, zmm6
+	VBROADCASTSS (R10)(AX*2), Z7
+	BYTE $0x62; BYTE $0xf2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xd6 // vdpbf16ps zmm2, zmm7, zmm6
+	VBROADCASTSS (R11), Z8
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xde // vdpbf16ps zmm3, zmm8, zmm6
+	VBROADCASTSS (R11)(AX*1), Z7
+	BYTE $0x62; BYTE $0xf2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xe6 // vdpbf16ps zmm4, zmm7, zmm6
+	VBROADCASTSS (R11)(AX*2), Z8
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xee // vdpbf16ps zmm5, zmm8, zmm6
+	ADDQ $64, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	VMOVUPS (CX), Z6
+	VBROADCASTSS (R10), Z7
+	BYTE $0x62; BYTE $0xf2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xc6 // vdpbf16ps zmm0, zmm7, zmm6
+	VBROADCASTSS (R10)(AX*1), Z8
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xce // vdpbf16ps zmm1, zmm8, zmm6
+	VBROADCASTSS (R10)(AX*2), Z7
+	BYTE $0x62; BYTE $0xf2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xd6 // vdpbf16ps zmm2, zmm7, zmm6
+	VBROADCASTSS (R11), Z8
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xde // vdpbf16ps zmm3, zmm8, zmm6
+	VBROADCASTSS (R11)(AX*1), Z7
+	BYTE $0x62; BYTE $0xf2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xe6 // vdpbf16ps zmm4, zmm7, zmm6
+	VBROADCASTSS (R11)(AX*2), Z8
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xee // vdpbf16ps zmm5, zmm8, zmm6
+	ADDQ $64, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	DECQ R13
+	JNE row6x1
+	JMP end6x1
+
+few6x1:
+	MOVQ R9, R14
+	MOVQ 64(DI), R12 // a.Stride
+	SHLQ $2, R12
+	PREFETCHT0 (R14)
+	ADDQ R12, R14
+	PREFETCHT0 (R14)
+	ADDQ R12, R14
+	PREFETCHT0 (R14)
+	ADDQ R12, R14
+	PREFETCHT0 (R14)
+	ADDQ R12, R14
+	PREFETCHT0 (R14)
+	ADDQ R12, R14
+	PREFETCHT0 (R14)
+	ADDQ $12, DX
+
+end6x1:
+	SUBQ $12, DX
+	PCALIGN $32
+
+loop6x1:
+	VMOVUPS (CX), Z6
+	VBROADCASTSS (R10), Z7
+	BYTE $0x62; BYTE $0xf2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xc6 // vdpbf16ps zmm0, zmm7, zmm6
+	VBROADCASTSS (R10)(AX*1), Z8
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xce // vdpbf16ps zmm1, zmm8, zmm6
+	VBROADCASTSS (R10)(AX*2), Z7
+	BYTE $0x62; BYTE $0xf2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xd6 // vdpbf16ps zmm2, zmm7, zmm6
+	VBROADCASTSS (R11), Z8
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xde // vdpbf16ps zmm3, zmm8, zmm6
+	VBROADCASTSS (R11)(AX*1), Z7
+	BYTE $0x62; BYTE $0xf2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xe6 // vdpbf16ps zmm4, zmm7, zmm6
+	VBROADCASTSS (R11)(AX*2), Z8
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xee // vdpbf16ps zmm5, zmm8, zmm6
+	ADDQ $64, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	DECQ DX
+	JNE loop6x1
+	MOVQ 48(DI), CX // a.Bias
+	TESTQ CX, CX
+	JNE biased6x1
+	LEAQ zeros<>(SB), CX
+
+biased6x1:
+	MOVQ 64(DI), R12 // a.Stride
+	SHLQ $2, R12
+	MOVQ R9, R10
+	MOVQ R12, R11
+	MOVBLZX 80(DI), DX // a.Add
+	TESTQ DX, DX
+	JNE added6x1
+	LEAQ zeros<>(SB), R10
+	MOVQ $0, R11
+
+added6x1:
+	VMOVUPS (CX), Z6
+	VMOVUPS (R10), Z7
+	VADDPS Z6, Z7, Z7
+	VADDPS Z7, Z0, Z0
+	VMOVUPS Z0, (R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z8
+	VADDPS Z6, Z8, Z8
+	VADDPS Z8, Z1, Z1
+	VMOVUPS Z1, (R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z7
+	VADDPS Z6, Z7, Z7
+	VADDPS Z7, Z2, Z2
+	VMOVUPS Z2, (R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z8
+	VADDPS Z6, Z8, Z8
+	VADDPS Z8, Z3, Z3
+	VMOVUPS Z3, (R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z7
+	VADDPS Z6, Z7, Z7
+	VADDPS Z7, Z4, Z4
+	VMOVUPS Z4, (R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z8
+	VADDPS Z6, Z8, Z8
+	VADDPS Z8, Z5, Z5
+	VMOVUPS Z5, (R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	JMP done
+
+tile5x1:
+	MOVQ SI, R10
+	ADDQ AX, SI
+	ADDQ AX, SI
+	ADDQ AX, SI
+	MOVQ SI, R11
+	ADDQ AX, SI
+	ADDQ AX, SI
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	MOVQ 40(DI), CX // a.B
+	MOVQ 32(DI), DX // a.Depth
+	CMPQ DX, $22
+	JLT few5x1
+	SUBQ $18, DX
+	MOVQ 88(DI), R14 // a.Next
+	MOVQ 104(DI), R12 // a.NextRow
+	IMULQ $20, R12
+	MOVQ $0, R13
+	PCALIGN $32
+
+most5x1:
+	VMOVUPS (CX), Z5
+	VBROADCASTSS (R10), Z6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xc5 // vdpbf16ps zmm0, zmm6, zmm5
+	VBROADCASTSS (R10)(AX*1), Z7
+	BYTE $0x62; BYTE $0xf2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm1, zmm7, zmm5
+	VBROADCASTSS (R10)(AX*2), Z6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xd5 // vdpbf16ps zmm2, zmm6, zmm5
+	VBROADCASTSS (R11), Z7
+	BYTE $0x62; BYTE $0xf2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xdd // vdpbf16ps zmm3, zmm7, zmm5
+	VBROADCASTSS (R11)(AX*1), Z6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xe5 // vdpbf16ps zmm4, zmm6, zmm5
+	ADDQ $64, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	VMOVUPS (CX), Z5
+	VBROADCASTSS (R10), Z6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xc5 // vdpbf16ps zmm0, zmm6, zmm5
+	VBROADCASTSS (R10)(AX*1), Z7
+	BYTE $0x62; BYTE $0xf2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm1, zmm7, zmm5
+	VBROADCASTSS (R10)(AX*2), Z6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xd5 // vdpbf16ps zmm2, zmm6, zmm5
+	VBROADCASTSS (R11), Z7
+	BYTE $0x62; BYTE $0xf2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xdd // vdpbf16ps zmm3, zmm7, zmm5
+	VBROADCASTSS (R11)(AX*1), Z6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xe5 // vdpbf16ps zmm4, zmm6, zmm5
+	ADDQ $64, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	VMOVUPS (CX), Z5
+	VBROADCASTSS (R10), Z6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xc5 // vdpbf16ps zmm0, zmm6, zmm5
+	VBROADCASTSS (R10)(AX*1), Z7
+	BYTE $0x62; BYTE $0xf2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm1, zmm7, zmm5
+	VBROADCASTSS (R10)(AX*2), Z6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xd5 // vdpbf16ps zmm2, zmm6, zmm5
+	VBROADCASTSS (R11), Z7
+	BYTE $0x62; BYTE $0xf2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xdd // vdpbf16ps zmm3, zmm7, zmm5
+	VBROADCASTSS (R11)(AX*1), Z6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xe5 // vdpbf16ps zmm4, zmm6, zmm5
+	ADDQ $64, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	VMOVUPS (CX), Z5
+	VBROADCASTSS (R10), Z6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xc5 // vdpbf16ps zmm0, zmm6, zmm5
+	VBROADCASTSS (R10)(AX*1), Z7
+	BYTE $0x62; BYTE $0xf2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm1, zmm7, zmm5
+	VBROADCASTSS (R10)(AX*2), Z6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xd5 // vdpbf16ps zmm2, zmm6, zmm5
+	VBROADCASTSS (R11), Z7
+	BYTE $0x62; BYTE $0xf2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xdd // vdpbf16ps zmm3, zmm7, zmm5
+	VBROADCASTSS (R11)(AX*1), Z6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xe5 // vdpbf16ps zmm4, zmm6, zmm5
+	ADDQ $64, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	ADDQ R12, R13
+	CMPQ R13, $0
+	JLE asked5x1
+
+ask5x1:
+	CMPQ R14, 96(DI)
+	JGE then5x1
+
+line5x1:
+	PREFETCHT1 (R14)
+	ADDQ $64, R14
+	SUBQ $16384, R13
+	CMPQ R13, $0
+	JGT ask5x1
+
+asked5x1:
+	SUBQ $4, DX
+	CMPQ DX, $4
+	JGE most5x1
+	MOVQ R14, 88(DI) // a.Next
+	JMP mostDone5x1
+
+then5x1:
+	MOVQ 120(DI), R14 // a.ThenRows
+	CMPQ R14, $0
+	JLE none5x1
+	SUBQ $1, R14
+	MOVQ R14, 120(DI) // a.ThenRows
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 136(DI), R14
+	MOVQ R14, 96(DI) // a.NextEnd
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 128(DI), R14
+	MOVQ R14, 112(DI) // a.Then
+	SUBQ 128(DI), R14
+	JMP line5x1
+
+none5x1:
+	MOVQ 96(DI), R14 // a.NextEnd
+	JMP asked5x1
+
+mostDone5x1:
+	ADDQ $18, DX
+	MOVQ R9, R14
+	MOVQ 64(DI), R12 // a.Stride
+	SHLQ $2, R12
+	MOVQ $5, R13
+	PCALIGN $32
+
+row5x1:
+	PREFETCHT0 (R14)
+	ADDQ R12, R14
+	VMOVUPS (CX), Z5
+	VBROADCASTSS (R10), Z6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xc5 // vdpbf16ps zmm0, zmm6, zmm5
+	VBROADCASTSS (R10)(AX*1), Z7
+	BYTE $0x62; BYTE $0xf2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm1, zmm7, zmm5
+	VBROADCASTSS (R10)(AX*2), Z6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xd5 // vdpbf16ps zmm2, zmm6, zmm5
+	VBROADCASTSS (R11), Z7
+	BYTE $0x62; BYTE $0xf2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xdd // vdpbf16ps zmm3, zmm7, zmm5
+	VBROADCASTSS (R11)(AX*1), Z6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xe5 // vdpbf16ps zmm4, zmm6, zmm5
+	ADDQ $64, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	VMOVUPS (CX), Z5
+	VBROADCASTSS (R10), Z6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xc5 // vdpbf16ps zmm0, zmm6, zmm5
+	VBROADCASTSS (R10)(AX*1), Z7
+	BYTE $0x62; BYTE $0xf2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm1, zmm7, zmm5
+	VBROADCASTSS (R10)(AX*2), Z6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xd5 // vdpbf16ps zmm2, zmm6, zmm5
+	VBROADCASTSS (R11), Z7
+	BYTE $0x62; BYTE $0xf2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xdd // vdpbf16ps zmm3, zmm7, zmm5
+	VBROADCASTSS (R11)(AX*1), Z6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xe5 // vdpbf16ps zmm4, zmm6, zmm5
+	ADDQ $64, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	DECQ R13
+	JNE row5x1
+	JMP end5x1
+
+few5x1:
+	MOVQ R9, R14
+	MOVQ 64(DI), R12 // a.Stride
+	SHLQ $2, R12
+	PREFETCHT0 (R14)
+	ADDQ R12, R14
+	PREFETCHT0 (R14)
+	ADDQ R12, R14
+	PREFETCHT0 (R14)
+	ADDQ R12, R14
+	PREFETCHT0 (R14)
+	ADDQ R12, R14
+	PREFETCHT0 (R14)
+	ADDQ $10, DX
+
+end5x1:
+	SUBQ $10, DX
+	PCALIGN $32
+
+loop5x1:
+	VMOVUPS (CX), Z5
+	VBROADCASTSS (R10), Z6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xc5 // vdpbf16ps zmm0, zmm6, zmm5
+	VBROADCASTSS (R10)(AX*1), Z7
+	BYTE $0x62; BYTE $0xf2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm1, zmm7, zmm5
+	VBROADCASTSS (R10)(AX*2), Z6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xd5 // vdpbf16ps zmm2, zmm6, zmm5
+	VBROADCASTSS (R11), Z7
+	BYTE $0x62; BYTE $0xf2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xdd // vdpbf16ps zmm3, zmm7, zmm5
+	VBROADCASTSS (R11)(AX*1), Z6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xe5 // vdpbf16ps zmm4, zmm6, zmm5
+	ADDQ $64, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	DECQ DX
+	JNE loop5x1
+	MOVQ 48(DI), CX // a.Bias
+	TESTQ CX, CX
+	JNE biased5x1
+	LEAQ zeros<>(SB), CX
+
+biased5x1:
+	MOVQ 64(DI), R12 // a.Stride
+	SHLQ $2, R12
+	MOVQ R9, R10
+	MOVQ R12, R11
+	MOVBLZX 80(DI), DX // a.Add
+	TESTQ DX, DX
+	JNE added5x1
+	LEAQ zeros<>(SB), R10
+	MOVQ $0, R11
+
+added5x1:
+	VMOVUPS (CX), Z5
+	VMOVUPS (R10), Z6
+	VADDPS Z5, Z6, Z6
+	VADDPS Z6, Z0, Z0
+	VMOVUPS Z0, (R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z7
+	VADDPS Z5, Z7, Z7
+	VADDPS Z7, Z1, Z1
+	VMOVUPS Z1, (R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z6
+	VADDPS Z5, Z6, Z6
+	VADDPS Z6, Z2, Z2
+	VMOVUPS Z2, (R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z7
+	VADDPS Z5, Z7, Z7
+	VADDPS Z7, Z3, Z3
+	VMOVUPS Z3, (R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z6
+	VADDPS Z5, Z6, Z6
+	VADDPS Z6, Z4, Z4
+	VMOVUPS Z4, (R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	JMP done
+
+tile4x1:
+	MOVQ SI, R10
+	ADDQ AX, SI
+	ADDQ AX, SI
+	ADDQ AX, SI
+	MOVQ SI, R11
+	ADDQ AX, SI
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	MOVQ 40(DI), CX // a.B
+	MOVQ 32(DI), DX // a.Depth
+	CMPQ DX, $20
+	JLT few4x1
+	SUBQ $16, DX
+	MOVQ 88(DI), R14 // a.Next
+	MOVQ 104(DI), R12 // a.NextRow
+	IMULQ $16, R12
+	MOVQ $0, R13
+	PCALIGN $32
+
+most4x1:
+	VMOVUPS (CX), Z4
+	VBROADCASTSS (R10), Z5
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm0, zmm5, zmm4
+	VBROADCASTSS (R10)(AX*1), Z6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xcc // vdpbf16ps zmm1, zmm6, zmm4
+	VBROADCASTSS (R10)(AX*2), Z5
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xd4 // vdpbf16ps zmm2, zmm5, zmm4
+	VBROADCASTSS (R11), Z6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xdc // vdpbf16ps zmm3, zmm6, zmm4
+	ADDQ $64, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	VMOVUPS (CX), Z4
+	VBROADCASTSS (R10), Z5
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm0, zmm5, zmm4
+	VBROADCASTSS (R10)(AX*1), Z6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xcc // vdpbf16ps zmm1, zmm6, zmm4
+	VBROADCASTSS (R10)(AX*2), Z5
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xd4 // vdpbf16ps zmm2, zmm5, zmm4
+	VBROADCASTSS (R11), Z6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xdc // vdpbf16ps zmm3, zmm6, zmm4
+	ADDQ $64, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	VMOVUPS (CX), Z4
+	VBROADCASTSS (R10), Z5
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm0, zmm5, zmm4
+	VBROADCASTSS (R10)(AX*1), Z6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xcc // vdpbf16ps zmm1, zmm6, zmm4
+	VBROADCASTSS (R10)(AX*2), Z5
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xd4 // vdpbf16ps zmm2, zmm5, zmm4
+	VBROADCASTSS (R11), Z6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xdc // vdpbf16ps zmm3, zmm6, zmm4
+	ADDQ $64, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	VMOVUPS (CX), Z4
+	VBROADCASTSS (R10), Z5
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm0, zmm5, zmm4
+	VBROADCASTSS (R10)(AX*1), Z6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xcc // vdpbf16ps zmm1, zmm6, zmm4
+	VBROADCASTSS (R10)(AX*2), Z5
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xd4 // vdpbf16ps zmm2, zmm5, zmm4
+	VBROADCASTSS (R11), Z6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xdc // vdpbf16ps zmm3, zmm6, zmm4
+	ADDQ $64, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	ADDQ R12, R13
+	CMPQ R13, $0
+	JLE asked4x1
+
+ask4x1:
+	CMPQ R14, 96(DI)
+	JGE then4x1
+
+line4x1:
+	PREFETCHT1 (R14)
+	ADDQ $64, R14
+	SUBQ $16384, R13
+	CMPQ R13, $0
+	JGT ask4x1
+
+asked4x1:
+	SUBQ $4, DX
+	CMPQ DX, $4
+	JGE most4x1
+	MOVQ R14, 88(DI) // a.Next
+	JMP mostDone4x1
+
+then4x1:
+	MOVQ 120(DI), R14 // a.ThenRows
+	CMPQ R14, $0
+	JLE none4x1
+	SUBQ $1, R14
+	MOVQ R14, 120(DI) // a.ThenRows
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 136(DI), R14
+	MOVQ R14, 96(DI) // a.NextEnd
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 128(DI), R14
+	MOVQ R14, 112(DI) // a.Then
+	SUBQ 128(DI), R14
+	JMP line4x1
+
+none4x1:
+	MOVQ 96(DI), R14 // a.NextEnd
+	JMP asked4x1
+
+mostDone4x1:
+	ADDQ $16, DX
+	MOVQ R9, R14
+	MOVQ 64(DI), R12 // a.Stride
+	SHLQ $2, R12
+	MOVQ $4, R13
+	PCALIGN $32
+
+row4x1:
+	PREFETCHT0 (R14)
+	ADDQ R12, R14
+	VMOVUPS (CX), Z4
+	VBROADCASTSS (R10), Z5
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm0, zmm5, zmm4
+	VBROADCASTSS (R10)(AX*1), Z6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xcc // vdpbf16ps zmm1, zmm6, zmm4
+	VBROADCASTSS (R10)(AX*2), Z5
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xd4 // vdpbf16ps zmm2, zmm5, zmm4
+	VBROADCASTSS (R11), Z6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xdc // vdpbf16ps zmm3, zmm6, zmm4
+	ADDQ $64, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	VMOVUPS (CX), Z4
+	VBROADCASTSS (R10), Z5
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm0, zmm5, zmm4
+	VBROADCASTSS (R10)(AX*1), Z6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xcc // vdpbf16ps zmm1, zmm6, zmm4
+	VBROADCASTSS (R10)(AX*2), Z5
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xd4 // vdpbf16ps zmm2, zmm5, zmm4
+	VBROADCASTSS (R11), Z6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xdc // vdpbf16ps zmm3, zmm6, zmm4
+	ADDQ $64, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	DECQ R13
+	JNE row4x1
+	JMP end4x1
+
+few4x1:
+	MOVQ R9, R14
+	MOVQ 64(DI), R12 // a.Stride
+	SHLQ $2, R12
+	PREFETCHT0 (R14)
+	ADDQ R12, R14
+	PREFETCHT0 (R14)
+	ADDQ R12, R14
+	PREFETCHT0 (R14)
+	ADDQ R12, R14
+	PREFETCHT0 (R14)
+	ADDQ $8, DX
+
+end4x1:
+	SUBQ $8, DX
+	PCALIGN $32
+
+loop4x1:
+	VMOVUPS (CX), Z4
+	VBROADCASTSS (R10), Z5
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm0, zmm5, zmm4
+	VBROADCASTSS (R10)(AX*1), Z6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xcc // vdpbf16ps zmm1, zmm6, zmm4
+	VBROADCASTSS (R10)(AX*2), Z5
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xd4 // vdpbf16ps zmm2, zmm5, zmm4
+	VBROADCASTSS (R11), Z6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xdc // vdpbf16ps zmm3, zmm6, zmm4
+	ADDQ $64, CX
+	ADDQ BX, R10
+	ADDQ BX, R11
+	DECQ DX
+	JNE loop4x1
+	MOVQ 48(DI), CX // a.Bias
+	TESTQ CX, CX
+	JNE biased4x1
+	LEAQ zeros<>(SB), CX
+
+biased4x1:
+	MOVQ 64(DI), R12 // a.Stride
+	SHLQ $2, R12
+	MOVQ R9, R10
+	MOVQ R12, R11
+	MOVBLZX 80(DI), DX // a.Add
+	TESTQ DX, DX
+	JNE added4x1
+	LEAQ zeros<>(SB), R10
+	MOVQ $0, R11
+
+added4x1:
+	VMOVUPS (CX), Z4
+	VMOVUPS (R10), Z5
+	VADDPS Z4, Z5, Z5
+	VADDPS Z5, Z0, Z0
+	VMOVUPS Z0, (R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z6
+	VADDPS Z4, Z6, Z6
+	VADDPS Z6, Z1, Z1
+	VMOVUPS Z1, (R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z5
+	VADDPS Z4, Z5, Z5
+	VADDPS Z5, Z2, Z2
+	VMOVUPS Z2, (R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z6
+	VADDPS Z4, Z6, Z6
+	VADDPS Z6, Z3, Z3
+	VMOVUPS Z3, (R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	JMP done
+
+tile3x1:
+	MOVQ SI, R10
+	ADDQ AX, SI
+	ADDQ AX, SI
+	ADDQ AX, SI
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	MOVQ 40(DI), CX // a.B
+	MOVQ 32(DI), DX // a.Depth
+	CMPQ DX, $18
+	JLT few3x1
+	SUBQ $14, DX
+	MOVQ 88(DI), R14 // a.Next
+	MOVQ 104(DI), R11 // a.NextRow
+	IMULQ $12, R11
+	MOVQ $0, R12
+	PCALIGN $32
+
+most3x1:
+	VMOVUPS (CX), Z3
+	VBROADCASTSS (R10), Z4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xc3 // vdpbf16ps zmm0, zmm4, zmm3
+	VBROADCASTSS (R10)(AX*1), Z5
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xcb // vdpbf16ps zmm1, zmm5, zmm3
+	VBROADCASTSS (R10)(AX*2), Z4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xd3 // vdpbf16ps zmm2, zmm4, zmm3
+	ADDQ $64, CX
+	ADDQ BX, R10
+	VMOVUPS (CX), Z3
+	VBROADCASTSS (R10), Z4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xc3 // vdpbf16ps zmm0, zmm4, zmm3
+	VBROADCASTSS (R10)(AX*1), Z5
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xcb // vdpbf16ps zmm1, zmm5, zmm3
+	VBROADCASTSS (R10)(AX*2), Z4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xd3 // vdpbf16ps zmm2, zmm4, zmm3
+	ADDQ $64, CX
+	ADDQ BX, R10
+	VMOVUPS (CX), Z3
+	VBROADCASTSS (R10), Z4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xc3 // vdpbf16ps zmm0, zmm4, zmm3
+	VBROADCASTSS (R10)(AX*1), Z5
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xcb // vdpbf16ps zmm1, zmm5, zmm3
+	VBROADCASTSS (R10)(AX*2), Z4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xd3 // vdpbf16ps zmm2, zmm4, zmm3
+	ADDQ $64, CX
+	ADDQ BX, R10
+	VMOVUPS (CX), Z3
+	VBROADCASTSS (R10), Z4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xc3 // vdpbf16ps zmm0, zmm4, zmm3
+	VBROADCASTSS (R10)(AX*1), Z5
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xcb // vdpbf16ps zmm1, zmm5, zmm3
+	VBROADCASTSS (R10)(AX*2), Z4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xd3 // vdpbf16ps zmm2, zmm4, zmm3
+	ADDQ $64, CX
+	ADDQ BX, R10
+	ADDQ R11, R12
+	CMPQ R12, $0
+	JLE asked3x1
+
+ask3x1:
+	CMPQ R14, 96(DI)
+	JGE then3x1
+
+line3x1:
+	PREFETCHT1 (R14)
+	ADDQ $64, R14
+	SUBQ $16384, R12
+	CMPQ R12, $0
+	JGT ask3x1
+
+asked3x1:
+	SUBQ $4, DX
+	CMPQ DX, $4
+	JGE most3x1
+	MOVQ R14, 88(DI) // a.Next
+	JMP mostDone3x1
+
+then3x1:
+	MOVQ 120(DI), R14 // a.ThenRows
+	CMPQ R14, $0
+	JLE none3x1
+	SUBQ $1, R14
+	MOVQ R14, 120(DI) // a.ThenRows
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 136(DI), R14
+	MOVQ R14, 96(DI) // a.NextEnd
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 128(DI), R14
+	MOVQ R14, 112(DI) // a.Then
+	SUBQ 128(DI), R14
+	JMP line3x1
+
+none3x1:
+	MOVQ 96(DI), R14 // a.NextEnd
+	JMP asked3x1
+
+mostDone3x1:
+	ADDQ $14, DX
+	MOVQ R9, R14
+	MOVQ 64(DI), R11 // a.Stride
+	SHLQ $2, R11
+	MOVQ $3, R12
+	PCALIGN $32
+
+row3x1:
+	PREFETCHT0 (R14)
+	ADDQ R11, R14
+	VMOVUPS (CX), Z3
+	VBROADCASTSS (R10), Z4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xc3 // vdpbf16ps zmm0, zmm4, zmm3
+	VBROADCASTSS (R10)(AX*1), Z5
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xcb // vdpbf16ps zmm1, zmm5, zmm3
+	VBROADCASTSS (R10)(AX*2), Z4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xd3 // vdpbf16ps zmm2, zmm4, zmm3
+	ADDQ $64, CX
+	ADDQ BX, R10
+	VMOVUPS (CX), Z3
+	VBROADCASTSS (R10), Z4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xc3 // vdpbf16ps zmm0, zmm4, zmm3
+	VBROADCASTSS (R10)(AX*1), Z5
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xcb // vdpbf16ps zmm1, zmm5, zmm3
+	VBROADCASTSS (R10)(AX*2), Z4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xd3 // vdpbf16ps zmm2, zmm4, zmm3
+	ADDQ $64, CX
+	ADDQ BX, R10
+	DECQ R12
+	JNE row3x1
+	JMP end3x1
+
+few3x1:
+	MOVQ R9, R14
+	MOVQ 64(DI), R11 // a.Stride
+	SHLQ $2, R11
+	PREFETCHT0 (R14)
+	ADDQ R11, R14
+	PREFETCHT0 (R14)
+	ADDQ R11, R14
+	PREFETCHT0 (R14)
+	ADDQ $6, DX
+
+end3x1:
+	SUBQ $6, DX
+	PCALIGN $32
+
+loop3x1:
+	VMOVUPS (CX), Z3
+	VBROADCASTSS (R10), Z4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xc3 // vdpbf16ps zmm0, zmm4, zmm3
+	VBROADCASTSS (R10)(AX*1), Z5
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xcb // vdpbf16ps zmm1, zmm5, zmm3
+	VBROADCASTSS (R10)(AX*2), Z4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xd3 // vdpbf16ps zmm2, zmm4, zmm3
+	ADDQ $64, CX
+	ADDQ BX, R10
+	DECQ DX
+	JNE loop3x1
+	MOVQ 48(DI), CX // a.Bias
+	TESTQ CX, CX
+	JNE biased3x1
+	LEAQ zeros<>(SB), CX
+
+biased3x1:
+	MOVQ 64(DI), R12 // a.Stride
+	SHLQ $2, R12
+	MOVQ R9, R10
+	MOVQ R12, R11
+	MOVBLZX 80(DI), DX // a.Add
+	TESTQ DX, DX
+	JNE added3x1
+	LEAQ zeros<>(SB), R10
+	MOVQ $0, R11
+
+added3x1:
+	VMOVUPS (CX), Z3
+	VMOVUPS (R10), Z4
+	VADDPS Z3, Z4, Z4
+	VADDPS Z4, Z0, Z0
+	VMOVUPS Z0, (R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z5
+	VADDPS Z3, Z5, Z5
+	VADDPS Z5, Z1, Z1
+	VMOVUPS Z1, (R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z4
+	VADDPS Z3, Z4, Z4
+	VADDPS Z4, Z2, Z2
+	VMOVUPS Z2, (R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	JMP done
+
+tile2x1:
+	MOVQ SI, R10
+	ADDQ AX, SI
+	ADDQ AX, SI
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	MOVQ 40(DI), CX // a.B
+	MOVQ 32(DI), DX // a.Depth
+	CMPQ DX, $16
+	JLT few2x1
+	SUBQ $12, DX
+	MOVQ 88(DI), R14 // a.Next
+	MOVQ 104(DI), R11 // a.NextRow
+	IMULQ $8, R11
+	MOVQ $0, R12
+	PCALIGN $32
+
+most2x1:
+	VMOVUPS (CX), Z2
+	VBROADCASTSS (R10), Z3
+	BYTE $0x62; BYTE $0xf2; BYTE $0x66; BYTE $0x48; BYTE $0x52; BYTE $0xc2 // vdpbf16ps zmm0, zmm3, zmm2
+	VBROADCASTSS (R10)(AX*1), Z4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xca // vdpbf16ps zmm1, zmm4, zmm2
+	ADDQ $64, CX
+	ADDQ BX, R10
+	VMOVUPS (CX), Z2
+	VBROADCASTSS (R10), Z3
+	BYTE $0x62; BYTE $0xf2; BYTE $0x66; BYTE $0x48; BYTE $0x52; BYTE $0xc2 // vdpbf16ps zmm0, zmm3, zmm2
+	VBROADCASTSS (R10)(AX*1), Z4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xca // vdpbf16ps zmm1, zmm4, zmm2
+	ADDQ $64, CX
+	ADDQ BX, R10
+	VMOVUPS (CX), Z2
+	VBROADCASTSS (R10), Z3
+	BYTE $0x62; BYTE $0xf2; BYTE $0x66; BYTE $0x48; BYTE $0x52; BYTE $0xc2 // vdpbf16ps zmm0, zmm3, zmm2
+	VBROADCASTSS (R10)(AX*1), Z4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xca // vdpbf16ps zmm1, zmm4, zmm2
+	ADDQ $64, CX
+	ADDQ BX, R10
+	VMOVUPS (CX), Z2
+	VBROADCASTSS (R10), Z3
+	BYTE $0x62; BYTE $0xf2; BYTE $0x66; BYTE $0x48; BYTE $0x52; BYTE $0xc2 // vdpbf16ps zmm0, zmm3, zmm2
+	VBROADCASTSS (R10)(AX*1), Z4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xca // vdpbf16ps zmm1, zmm4, zmm2
+	ADDQ $64, CX
+	ADDQ BX, R10
+	ADDQ R11, R12
+	CMPQ R12, $0
+	JLE asked2x1
+
+ask2x1:
+	CMPQ R14, 96(DI)
+	JGE then2x1
+
+line2x1:
+	PREFETCHT1 (R14)
+	ADDQ $64, R14
+	SUBQ $16384, R12
+	CMPQ R12, $0
+	JGT ask2x1
+
+asked2x1:
+	SUBQ $4, DX
+	CMPQ DX, $4
+	JGE most2x1
+	MOVQ R14, 88(DI) // a.Next
+	JMP mostDone2x1
+
+then2x1:
+	MOVQ 120(DI), R14 // a.ThenRows
+	CMPQ R14, $0
+	JLE none2x1
+	SUBQ $1, R14
+	MOVQ R14, 120(DI) // a.ThenRows
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 136(DI), R14
+	MOVQ R14, 96(DI) // a.NextEnd
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 128(DI), R14
+	MOVQ R14, 112(DI) // a.Then
+	SUBQ 128(DI), R14
+	JMP line2x1
+
+none2x1:
+	MOVQ 96(DI), R14 // a.NextEnd
+	JMP asked2x1
+
+mostDone2x1:
+	ADDQ $12, DX
+	MOVQ R9, R14
+	MOVQ 64(DI), R11 // a.Stride
+	SHLQ $2, R11
+	MOVQ $2, R12
+	PCALIGN $32
+
+row2x1:
+	PREFETCHT0 (R14)
+	ADDQ R11, R14
+	VMOVUPS (CX), Z2
+	VBROADCASTSS (R10), Z3
+	BYTE $0x62; BYTE $0xf2; BYTE $0x66; BYTE $0x48; BYTE $0x52; BYTE $0xc2 // vdpbf16ps zmm0, zmm3, zmm2
+	VBROADCASTSS (R10)(AX*1), Z4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xca // vdpbf16ps zmm1, zmm4, zmm2
+	ADDQ $64, CX
+	ADDQ BX, R10
+	VMOVUPS (CX), Z2
+	VBROADCASTSS (R10), Z3
+	BYTE $0x62; BYTE $0xf2; BYTE $0x66; BYTE $0x48; BYTE $0x52; BYTE $0xc2 // vdpbf16ps zmm0, zmm3, zmm2
+	VBROADCASTSS (R10)(AX*1), Z4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xca // vdpbf16ps zmm1, zmm4, zmm2
+	ADDQ $64, CX
+	ADDQ BX, R10
+	DECQ R12
+	JNE row2x1
+	JMP end2x1
+
+few2x1:
+	MOVQ R9, R14
+	MOVQ 64(DI), R11 // a.Stride
+	SHLQ $2, R11
+	PREFETCHT0 (R14)
+	ADDQ R11, R14
+	PREFETCHT0 (R14)
+	ADDQ $4, DX
+
+end2x1:
+	SUBQ $4, DX
+	PCALIGN $32
+
+loop2x1:
+	VMOVUPS (CX), Z2
+	VBROADCASTSS (R10), Z3
+	BYTE $0x62; BYTE $0xf2; BYTE $0x66; BYTE $0x48; BYTE $0x52; BYTE $0xc2 // vdpbf16ps zmm0, zmm3, zmm2
+	VBROADCASTSS (R10)(AX*1), Z4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xca // vdpbf16ps zmm1, zmm4, zmm2
+	ADDQ $64, CX
+	ADDQ BX, R10
+	DECQ DX
+	JNE loop2x1
+	MOVQ 48(DI), CX // a.Bias
+	TESTQ CX, CX
+	JNE biased2x1
+	LEAQ zeros<>(SB), CX
+
+biased2x1:
+	MOVQ 64(DI), R12 // a.Stride
+	SHLQ $2, R12
+	MOVQ R9, R10
+	MOVQ R12, R11
+	MOVBLZX 80(DI), DX // a.Add
+	TESTQ DX, DX
+	JNE added2x1
+	LEAQ zeros<>(SB), R10
+	MOVQ $0, R11
+
+added2x1:
+	VMOVUPS (CX), Z2
+	VMOVUPS (R10), Z3
+	VADDPS Z2, Z3, Z3
+	VADDPS Z3, Z0, Z0
+	VMOVUPS Z0, (R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	VMOVUPS (R10), Z4
+	VADDPS Z2, Z4, Z4
+	VADDPS Z4, Z1, Z1
+	VMOVUPS Z1, (R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	JMP done
+
+tile1x1:
+	MOVQ SI, R10
+	ADDQ AX, SI
+	VXORPS Z0, Z0, Z0
+	MOVQ 40(DI), CX // a.B
+	MOVQ 32(DI), DX // a.Depth
+	CMPQ DX, $14
+	JLT few1x1
+	SUBQ $10, DX
+	MOVQ 88(DI), R14 // a.Next
+	MOVQ 104(DI), R11 // a.NextRow
+	IMULQ $4, R11
+	MOVQ $0, R12
+	PCALIGN $32
+
+most1x1:
+	VMOVUPS (CX), Z1
+	VBROADCASTSS (R10), Z2
+	BYTE $0x62; BYTE $0xf2; BYTE $0x6e; BYTE $0x48; BYTE $0x52; BYTE $0xc1 // vdpbf16ps zmm0, zmm2, zmm1
+	ADDQ $64, CX
+	ADDQ BX, R10
+	VMOVUPS (CX), Z1
+	VBROADCASTSS (R10), Z2
+	BYTE $0x62; BYTE $0xf2; BYTE $0x6e; BYTE $0x48; BYTE $0x52; BYTE $0xc1 // vdpbf16ps zmm0, zmm2, zmm1
+	ADDQ $64, CX
+	ADDQ BX, R10
+	VMOVUPS (CX), Z1
+	VBROADCASTSS (R10), Z2
+	BYTE $0x62; BYTE $0xf2; BYTE $0x6e; BYTE $0x48; BYTE $0x52; BYTE $0xc1 // vdpbf16ps zmm0, zmm2, zmm1
+	ADDQ $64, CX
+	ADDQ BX, R10
+	VMOVUPS (CX), Z1
+	VBROADCASTSS (R10), Z2
+	BYTE $0x62; BYTE $0xf2; BYTE $0x6e; BYTE $0x48; BYTE $0x52; BYTE $0xc1 // vdpbf16ps zmm0, zmm2, zmm1
+	ADDQ $64, CX
+	ADDQ BX, R10
+	ADDQ R11, R12
+	CMPQ R12, $0
+	JLE asked1x1
+
+ask1x1:
+	CMPQ R14, 96(DI)
+	JGE then1x1
+
+line1x1:
+	PREFETCHT1 (R14)
+	ADDQ $64, R14
+	SUBQ $16384, R12
+	CMPQ R12, $0
+	JGT ask1x1
+
+asked1x1:
+	SUBQ $4, DX
+	CMPQ DX, $4
+	JGE most1x1
+	MOVQ R14, 88(DI) // a.Next
+	JMP mostDone1x1
+
+then1x1:
+	MOVQ 120(DI), R14 // a.ThenRows
+	CMPQ R14, $0
+	JLE none1x1
+	SUBQ $1, R14
+	MOVQ R14, 120(DI) // a.ThenRows
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 136(DI), R14
+	MOVQ R14, 96(DI) // a.NextEnd
+	MOVQ 112(DI), R14 // a.Then
+	ADDQ 128(DI), R14
+	MOVQ R14, 112(DI) // a.Then
+	SUBQ 128(DI), R14
+	JMP line1x1
+
+none1x1:
+	MOVQ 96(DI), R14 // a.NextEnd
+	JMP asked1x1
+
+mostDone1x1:
+	ADDQ $10, DX
+	MOVQ R9, R14
+	MOVQ 64(DI), R11 // a.Stride
+	SHLQ $2, R11
+	MOVQ $1, R12
+	PCALIGN $32
+
+row1x1:
+	PREFETCHT0 (R14)
+	ADDQ R11, R14
+	VMOVUPS (CX), Z1
+	VBROADCASTSS (R10), Z2
+	BYTE $0x62; BYTE $0xf2; BYTE $0x6e; BYTE $0x48; BYTE $0x52; BYTE $0xc1 // vdpbf16ps zmm0, zmm2, zmm1
+	ADDQ $64, CX
+	ADDQ BX, R10
+	VMOVUPS (CX), Z1
+	VBROADCASTSS (R10), Z2
+	BYTE $0x62; BYTE $0xf2; BYTE $0x6e; BYTE $0x48; BYTE $0x52; BYTE $0xc1 // vdpbf16ps zmm0, zmm2, zmm1
+	ADDQ $64, CX
+	ADDQ BX, R10
+	DECQ R12
+	JNE row1x1
+	JMP end1x1
+
+few1x1:
+	MOVQ R9, R14
+	MOVQ 64(DI), R11 // a.Stride
+	SHLQ $2, R11
+	PREFETCHT0 (R14)
+	ADDQ $2, DX
+
+end1x1:
+	SUBQ $2, DX
+	PCALIGN $32
+
+loop1x1:
+	VMOVUPS (CX), Z1
+	VBROADCASTSS (R10), Z2
+	BYTE $0x62; BYTE $0xf2; BYTE $0x6e; BYTE $0x48; BYTE $0x52; BYTE $0xc1 // vdpbf16ps zmm0, zmm2, zmm1
+	ADDQ $64, CX
+	ADDQ BX, R10
+	DECQ DX
+	JNE loop1x1
+	MOVQ 48(DI), CX // a.Bias
+	TESTQ CX, CX
+	JNE biased1x1
+	LEAQ zeros<>(SB), CX
+
+biased1x1:
+	MOVQ 64(DI), R12 // a.Stride
+	SHLQ $2, R12
+	MOVQ R9, R10
+	MOVQ R12, R11
+	MOVBLZX 80(DI), DX // a.Add
+	TESTQ DX, DX
+	JNE added1x1
+	LEAQ zeros<>(SB), R10
+	MOVQ $0, R11
+
+added1x1:
+	VMOVUPS (CX), Z1
+	VMOVUPS (R10), Z2
+	VADDPS Z1, Z2, Z2
+	VADDPS Z2, Z0, Z0
+	VMOVUPS Z0, (R9)
+	ADDQ R11, R10
+	ADDQ R12, R9
+	JMP done
+
+done:
+	VZEROUPPER
+	RET
+
+// func multiplyPairsFewAVX512BF16(a *kernel.MultiplyArgs)
+//
+//	for parts of KC/2 rows of B, the last of which may have fewer {
+//		MultiplyPairs of the part
+//		Add, Bias = true, nil
+//	}
+//
+// Needs: avx512f avx512dq avx512bw avx512vl avx512vnni avx512bf16.
+// Registers:
+//
+//	DI arguments
+//	SI bytes from the first step of the part, of A
+//	AX steps left
+//	BX depth left
+//	CX C
+//	DX scratch
+//	R8..R14 rows of A, streams of B
+//	begin, 4 vectors: Z0..Z3 C; Z4 0
+//	6x4, 1 parts at a time: Z0..Z23 accumulators; Z24..Z27 row of B; Z28 element of A
+//	begin, 3 vectors: Z0..Z2 C; Z3 0
+//	6x3, 1 parts at a time: Z0..Z17 accumulators; Z18..Z20 row of B; Z21 element of A
+//	begin, 2 vectors: Z0..Z1 C; Z2 0
+//	6x2, 1 parts at a time: Z0..Z11 accumulators; Z12..Z13 row of B; Z14 element of A
+//	begin, 1 vectors: Z0 C; Z1 0
+//	6x1, 1 parts at a time: Z0..Z5 accumulators; Z6 row of B; Z7 element of A
+TEXT ·multiplyPairsFewAVX512BF16(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), DI
+	MOVQ 72(DI), DX // a.Lanes
+	CMPQ DX, $48
+	JEQ lanes48
+	CMPQ DX, $32
+	JEQ lanes32
+	CMPQ DX, $16
+	JEQ lanes16
+
+lanes64:
+	MOVQ 48(DI), AX // a.Bias
+	TESTQ AX, AX
+	JNE biased4
+	LEAQ zeros<>(SB), AX
+
+biased4:
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	MOVQ 24(DI), BX // a.Rows
+	MOVBLZX 80(DI), SI // a.Add
+	VXORPS Z4, Z4, Z4
+
+begin4:
+	VMOVAPS Z4, Z0
+	VMOVAPS Z4, Z1
+	VMOVAPS Z4, Z2
+	VMOVAPS Z4, Z3
+	TESTQ SI, SI
+	JEQ added4
+	VMOVUPS (CX), Z0
+	VMOVUPS 64(CX), Z1
+	VMOVUPS 128(CX), Z2
+	VMOVUPS 192(CX), Z3
+
+added4:
+	VMOVUPS (AX), Z4
+	VADDPS Z4, Z0, Z0
+	VMOVUPS 64(AX), Z4
+	VADDPS Z4, Z1, Z1
+	VMOVUPS 128(AX), Z4
+	VADDPS Z4, Z2, Z2
+	VMOVUPS 192(AX), Z4
+	VADDPS Z4, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VMOVUPS Z0, (CX)
+	VMOVUPS Z1, 64(CX)
+	VMOVUPS Z2, 128(CX)
+	VMOVUPS Z3, 192(CX)
+	ADDQ DX, CX
+	DECQ BX
+	JNE begin4
+	MOVQ 24(DI), DX // a.Rows
+	CMPQ DX, $1
+	JEQ rows1x4
+	CMPQ DX, $2
+	JEQ rows2x4
+	CMPQ DX, $3
+	JEQ rows3x4
+	CMPQ DX, $4
+	JEQ rows4x4
+	CMPQ DX, $5
+	JEQ rows5x4
+
+rows6x4:
+	VBROADCASTSS const80000000<>(SB), Z31
+	MOVQ (DI), R8 // a.A
+	MOVQ 8(DI), DX // a.RowStride
+	SHLQ $2, DX
+	MOVQ R8, R9
+	ADDQ DX, R9
+	MOVQ R9, R10
+	ADDQ DX, R10
+	MOVQ R10, R11
+	ADDQ DX, R11
+	MOVQ R11, R12
+	ADDQ DX, R12
+	MOVQ R12, R13
+	ADDQ DX, R13
+	MOVQ 40(DI), R14 // a.B
+	MOVQ 32(DI), BX // a.Depth
+
+next6x4x1:
+	CMPQ BX, $0
+	JLE done6x4x0
+	MOVQ BX, AX
+	CMPQ BX, $128
+	JLE part6x4x1
+	MOVQ $128, AX
+
+part6x4x1:
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	VXORPS Z12, Z12, Z12
+	VXORPS Z13, Z13, Z13
+	VXORPS Z14, Z14, Z14
+	VXORPS Z15, Z15, Z15
+	VXORPS Z16, Z16, Z16
+	VXORPS Z17, Z17, Z17
+	VXORPS Z18, Z18, Z18
+	VXORPS Z19, Z19, Z19
+	VXORPS Z20, Z20, Z20
+	VXORPS Z21, Z21, Z21
+	VXORPS Z22, Z22, Z22
+	VXORPS Z23, Z23, Z23
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop6x4x1:
+	PREFETCHT0 2048(R14)
+	PREFETCHT0 2112(R14)
+	PREFETCHT0 2176(R14)
+	PREFETCHT0 2240(R14)
+	VMOVUPS (R14), Z24
+	VMOVUPS 64(R14), Z25
+	VMOVUPS 128(R14), Z26
+	VMOVUPS 192(R14), Z27
+	VBROADCASTSS (R8)(SI*1), Z28
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm0, zmm28, zmm24
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm1, zmm28, zmm25
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd2 // vdpbf16ps zmm2, zmm28, zmm26
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xdb // vdpbf16ps zmm3, zmm28, zmm27
+	VBROADCASTSS (R9)(SI*1), Z28
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm4, zmm28, zmm24
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm5, zmm28, zmm25
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm6, zmm28, zmm26
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xfb // vdpbf16ps zmm7, zmm28, zmm27
+	VBROADCASTSS (R10)(SI*1), Z28
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm8, zmm28, zmm24
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm9, zmm28, zmm25
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd2 // vdpbf16ps zmm10, zmm28, zmm26
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xdb // vdpbf16ps zmm11, zmm28, zmm27
+	VBROADCASTSS (R11)(SI*1), Z28
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm12, zmm28, zmm24
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm13, zmm28, zmm25
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm14, zmm28, zmm26
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xfb // vdpbf16ps zmm15, zmm28, zmm27
+	VBROADCASTSS (R12)(SI*1), Z28
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm16, zmm28, zmm24
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm17, zmm28, zmm25
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd2 // vdpbf16ps zmm18, zmm28, zmm26
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xdb // vdpbf16ps zmm19, zmm28, zmm27
+	VBROADCASTSS (R13)(SI*1), Z28
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm20, zmm28, zmm24
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm21, zmm28, zmm25
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm22, zmm28, zmm26
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xfb // vdpbf16ps zmm23, zmm28, zmm27
+	ADDQ $256, R14
+	ADDQ $4, SI
+	SUBQ $1, AX
+	TESTQ AX, AX
+	JNE loop6x4x1
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z28
+	VADDPS Z31, Z28, Z28
+	VADDPS Z28, Z0, Z0
+	VMOVUPS Z0, (CX)
+	VMOVUPS 64(CX), Z28
+	VADDPS Z31, Z28, Z28
+	VADDPS Z28, Z1, Z1
+	VMOVUPS Z1, 64(CX)
+	VMOVUPS 128(CX), Z28
+	VADDPS Z31, Z28, Z28
+	VADDPS Z28, Z2, Z2
+	VMOVUPS Z2, 128(CX)
+	VMOVUPS 192(CX), Z28
+	VADDPS Z31, Z28, Z28
+	VADDPS Z28, Z3, Z3
+	VMOVUPS Z3, 192(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z28
+	VADDPS Z31, Z28, Z28
+	VADDPS Z28, Z4, Z4
+	VMOVUPS Z4, (CX)
+	VMOVUPS 64(CX), Z28
+	VADDPS Z31, Z28, Z28
+	VADDPS Z28, Z5, Z5
+	VMOVUPS Z5, 64(CX)
+	VMOVUPS 128(CX), Z28
+	VADDPS Z31, Z28, Z28
+	VADDPS Z28, Z6, Z6
+	VMOVUPS Z6, 128(CX)
+	VMOVUPS 192(CX), Z28
+	VADDPS Z31, Z28, Z28
+	VADDPS Z28, Z7, Z7
+	VMOVUPS Z7, 192(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z28
+	VADDPS Z31, Z28, Z28
+	VADDPS Z28, Z8, Z8
+	VMOVUPS Z8, (CX)
+	VMOVUPS 64(CX), Z28
+	VADDPS Z31, Z28, Z28
+	VADDPS Z28, Z9, Z9
+	VMOVUPS Z9, 64(CX)
+	VMOVUPS 128(CX), Z28
+	VADDPS Z31, Z28, Z28
+	VADDPS Z28, Z10, Z10
+	VMOVUPS Z10, 128(CX)
+	VMOVUPS 192(CX), Z28
+	VADDPS Z31, Z28, Z28
+	VADDPS Z28, Z11, Z11
+	VMOVUPS Z11, 192(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z28
+	VADDPS Z31, Z28, Z28
+	VADDPS Z28, Z12, Z12
+	VMOVUPS Z12, (CX)
+	VMOVUPS 64(CX), Z28
+	VADDPS Z31, Z28, Z28
+	VADDPS Z28, Z13, Z13
+	VMOVUPS Z13, 64(CX)
+	VMOVUPS 128(CX), Z28
+	VADDPS Z31, Z28, Z28
+	VADDPS Z28, Z14, Z14
+	VMOVUPS Z14, 128(CX)
+	VMOVUPS 192(CX), Z28
+	VADDPS Z31, Z28, Z28
+	VADDPS Z28, Z15, Z15
+	VMOVUPS Z15, 192(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z28
+	VADDPS Z31, Z28, Z28
+	VADDPS Z28, Z16, Z16
+	VMOVUPS Z16, (CX)
+	VMOVUPS 64(CX), Z28
+	VADDPS Z31, Z28, Z28
+	VADDPS Z28, Z17, Z17
+	VMOVUPS Z17, 64(CX)
+	VMOVUPS 128(CX), Z28
+	VADDPS Z31, Z28, Z28
+	VADDPS Z28, Z18, Z18
+	VMOVUPS Z18, 128(CX)
+	VMOVUPS 192(CX), Z28
+	VADDPS Z31, Z28, Z28
+	VADDPS Z28, Z19, Z19
+	VMOVUPS Z19, 192(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z28
+	VADDPS Z31, Z28, Z28
+	VADDPS Z28, Z20, Z20
+	VMOVUPS Z20, (CX)
+	VMOVUPS 64(CX), Z28
+	VADDPS Z31, Z28, Z28
+	VADDPS Z28, Z21, Z21
+	VMOVUPS Z21, 64(CX)
+	VMOVUPS 128(CX), Z28
+	VADDPS Z31, Z28, Z28
+	VADDPS Z28, Z22, Z22
+	VMOVUPS Z22, 128(CX)
+	VMOVUPS 192(CX), Z28
+	VADDPS Z31, Z28, Z28
+	VADDPS Z28, Z23, Z23
+	VMOVUPS Z23, 192(CX)
+	VXORPS Z31, Z31, Z31
+	ADDQ $512, R8
+	ADDQ $512, R9
+	ADDQ $512, R10
+	ADDQ $512, R11
+	ADDQ $512, R12
+	ADDQ $512, R13
+	SUBQ $128, BX
+	JMP next6x4x1
+
+done6x4x0:
+	VZEROUPPER
+	RET
+
+rows5x4:
+	VBROADCASTSS const80000000<>(SB), Z31
+	MOVQ (DI), R8 // a.A
+	MOVQ 8(DI), DX // a.RowStride
+	SHLQ $2, DX
+	MOVQ R8, R9
+	ADDQ DX, R9
+	MOVQ R9, R10
+	ADDQ DX, R10
+	MOVQ R10, R11
+	ADDQ DX, R11
+	MOVQ R11, R12
+	ADDQ DX, R12
+	MOVQ 40(DI), R13 // a.B
+	MOVQ 32(DI), BX // a.Depth
+
+next5x4x1:
+	CMPQ BX, $0
+	JLE done5x4x0
+	MOVQ BX, AX
+	CMPQ BX, $128
+	JLE part5x4x1
+	MOVQ $128, AX
+
+part5x4x1:
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	VXORPS Z12, Z12, Z12
+	VXORPS Z13, Z13, Z13
+	VXORPS Z14, Z14, Z14
+	VXORPS Z15, Z15, Z15
+	VXORPS Z16, Z16, Z16
+	VXORPS Z17, Z17, Z17
+	VXORPS Z18, Z18, Z18
+	VXORPS Z19, Z19, Z19
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop5x4x1:
+	PREFETCHT0 2048(R13)
+	PREFETCHT0 2112(R13)
+	PREFETCHT0 2176(R13)
+	PREFETCHT0 2240(R13)
+	VMOVUPS (R13), Z20
+	VMOVUPS 64(R13), Z21
+	VMOVUPS 128(R13), Z22
+	VMOVUPS 192(R13), Z23
+	VBROADCASTSS (R8)(SI*1), Z24
+	BYTE $0x62; BYTE $0xb2; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm0, zmm24, zmm20
+	BYTE $0x62; BYTE $0xb2; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm1, zmm24, zmm21
+	BYTE $0x62; BYTE $0xb2; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xd6 // vdpbf16ps zmm2, zmm24, zmm22
+	BYTE $0x62; BYTE $0xb2; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xdf // vdpbf16ps zmm3, zmm24, zmm23
+	VBROADCASTSS (R9)(SI*1), Z24
+	BYTE $0x62; BYTE $0xb2; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xe4 // vdpbf16ps zmm4, zmm24, zmm20
+	BYTE $0x62; BYTE $0xb2; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xed // vdpbf16ps zmm5, zmm24, zmm21
+	BYTE $0x62; BYTE $0xb2; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xf6 // vdpbf16ps zmm6, zmm24, zmm22
+	BYTE $0x62; BYTE $0xb2; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xff // vdpbf16ps zmm7, zmm24, zmm23
+	VBROADCASTSS (R10)(SI*1), Z24
+	BYTE $0x62; BYTE $0x32; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm8, zmm24, zmm20
+	BYTE $0x62; BYTE $0x32; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm9, zmm24, zmm21
+	BYTE $0x62; BYTE $0x32; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xd6 // vdpbf16ps zmm10, zmm24, zmm22
+	BYTE $0x62; BYTE $0x32; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xdf // vdpbf16ps zmm11, zmm24, zmm23
+	VBROADCASTSS (R11)(SI*1), Z24
+	BYTE $0x62; BYTE $0x32; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xe4 // vdpbf16ps zmm12, zmm24, zmm20
+	BYTE $0x62; BYTE $0x32; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xed // vdpbf16ps zmm13, zmm24, zmm21
+	BYTE $0x62; BYTE $0x32; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xf6 // vdpbf16ps zmm14, zmm24, zmm22
+	BYTE $0x62; BYTE $0x32; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xff // vdpbf16ps zmm15, zmm24, zmm23
+	VBROADCASTSS (R12)(SI*1), Z24
+	BYTE $0x62; BYTE $0xa2; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm16, zmm24, zmm20
+	BYTE $0x62; BYTE $0xa2; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm17, zmm24, zmm21
+	BYTE $0x62; BYTE $0xa2; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xd6 // vdpbf16ps zmm18, zmm24, zmm22
+	BYTE $0x62; BYTE $0xa2; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xdf // vdpbf16ps zmm19, zmm24, zmm23
+	ADDQ $256, R13
+	ADDQ $4, SI
+	SUBQ $1, AX
+	TESTQ AX, AX
+	JNE loop5x4x1
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z24
+	VADDPS Z31, Z24, Z24
+	VADDPS Z24, Z0, Z0
+	VMOVUPS Z0, (CX)
+	VMOVUPS 64(CX), Z24
+	VADDPS Z31, Z24, Z24
+	VADDPS Z24, Z1, Z1
+	VMOVUPS Z1, 64(CX)
+	VMOVUPS 128(CX), Z24
+	VADDPS Z31, Z24, Z24
+	VADDPS Z24, Z2, Z2
+	VMOVUPS Z2, 128(CX)
+	VMOVUPS 192(CX), Z24
+	VADDPS Z31, Z24, Z24
+	VADDPS Z24, Z3, Z3
+	VMOVUPS Z3, 192(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z24
+	VADDPS Z31, Z24, Z24
+	VADDPS Z24, Z4, Z4
+	VMOVUPS Z4, (CX)
+	VMOVUPS 64(CX), Z24
+	VADDPS Z31, Z24, Z24
+	VADDPS Z24, Z5, Z5
+	VMOVUPS Z5, 64(CX)
+	VMOVUPS 128(CX), Z24
+	VADDPS Z31, Z24, Z24
+	VADDPS Z24, Z6, Z6
+	VMOVUPS Z6, 128(CX)
+	VMOVUPS 192(CX), Z24
+	VADDPS Z31, Z24, Z24
+	VADDPS Z24, Z7, Z7
+	VMOVUPS Z7, 192(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z24
+	VADDPS Z31, Z24, Z24
+	VADDPS Z24, Z8, Z8
+	VMOVUPS Z8, (CX)
+	VMOVUPS 64(CX), Z24
+	VADDPS Z31, Z24, Z24
+	VADDPS Z24, Z9, Z9
+	VMOVUPS Z9, 64(CX)
+	VMOVUPS 128(CX), Z24
+	VADDPS Z31, Z24, Z24
+	VADDPS Z24, Z10, Z10
+	VMOVUPS Z10, 128(CX)
+	VMOVUPS 192(CX), Z24
+	VADDPS Z31, Z24, Z24
+	VADDPS Z24, Z11, Z11
+	VMOVUPS Z11, 192(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z24
+	VADDPS Z31, Z24, Z24
+	VADDPS Z24, Z12, Z12
+	VMOVUPS Z12, (CX)
+	VMOVUPS 64(CX), Z24
+	VADDPS Z31, Z24, Z24
+	VADDPS Z24, Z13, Z13
+	VMOVUPS Z13, 64(CX)
+	VMOVUPS 128(CX), Z24
+	VADDPS Z31, Z24, Z24
+	VADDPS Z24, Z14, Z14
+	VMOVUPS Z14, 128(CX)
+	VMOVUPS 192(CX), Z24
+	VADDPS Z31, Z24, Z24
+	VADDPS Z24, Z15, Z15
+	VMOVUPS Z15, 192(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z24
+	VADDPS Z31, Z24, Z24
+	VADDPS Z24, Z16, Z16
+	VMOVUPS Z16, (CX)
+	VMOVUPS 64(CX), Z24
+	VADDPS Z31, Z24, Z24
+	VADDPS Z24, Z17, Z17
+	VMOVUPS Z17, 64(CX)
+	VMOVUPS 128(CX), Z24
+	VADDPS Z31, Z24, Z24
+	VADDPS Z24, Z18, Z18
+	VMOVUPS Z18, 128(CX)
+	VMOVUPS 192(CX), Z24
+	VADDPS Z31, Z24, Z24
+	VADDPS Z24, Z19, Z19
+	VMOVUPS Z19, 192(CX)
+	VXORPS Z31, Z31, Z31
+	ADDQ $512, R8
+	ADDQ $512, R9
+	ADDQ $512, R10
+	ADDQ $512, R11
+	ADDQ $512, R12
+	SUBQ $128, BX
+	JMP next5x4x1
+
+done5x4x0:
+	VZEROUPPER
+	RET
+
+rows4x4:
+	VBROADCASTSS const80000000<>(SB), Z31
+	MOVQ (DI), R8 // a.A
+	MOVQ 8(DI), DX // a.RowStride
+	SHLQ $2, DX
+	MOVQ R8, R9
+	ADDQ DX, R9
+	MOVQ R9, R10
+	ADDQ DX, R10
+	MOVQ R10, R11
+	ADDQ DX, R11
+	MOVQ 40(DI), R12 // a.B
+	MOVQ 32(DI), BX // a.Depth
+
+next4x4x1:
+	CMPQ BX, $0
+	JLE done4x4x0
+	MOVQ BX, AX
+	CMPQ BX, $128
+	JLE part4x4x1
+	MOVQ $128, AX
+
+part4x4x1:
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	VXORPS Z12, Z12, Z12
+	VXORPS Z13, Z13, Z13
+	VXORPS Z14, Z14, Z14
+	VXORPS Z15, Z15, Z15
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop4x4x1:
+	PREFETCHT0 2048(R12)
+	PREFETCHT0 2112(R12)
+	PREFETCHT0 2176(R12)
+	PREFETCHT0 2240(R12)
+	VMOVUPS (R12), Z16
+	VMOVUPS 64(R12), Z17
+	VMOVUPS 128(R12), Z18
+	VMOVUPS 192(R12), Z19
+	VBROADCASTSS (R8)(SI*1), Z20
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm0, zmm20, zmm16
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm1, zmm20, zmm17
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xd2 // vdpbf16ps zmm2, zmm20, zmm18
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xdb // vdpbf16ps zmm3, zmm20, zmm19
+	VBROADCASTSS (R9)(SI*1), Z20
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm4, zmm20, zmm16
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm5, zmm20, zmm17
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm6, zmm20, zmm18
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xfb // vdpbf16ps zmm7, zmm20, zmm19
+	VBROADCASTSS (R10)(SI*1), Z20
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm8, zmm20, zmm16
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm9, zmm20, zmm17
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xd2 // vdpbf16ps zmm10, zmm20, zmm18
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xdb // vdpbf16ps zmm11, zmm20, zmm19
+	VBROADCASTSS (R11)(SI*1), Z20
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm12, zmm20, zmm16
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm13, zmm20, zmm17
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm14, zmm20, zmm18
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xfb // vdpbf16ps zmm15, zmm20, zmm19
+	ADDQ $256, R12
+	ADDQ $4, SI
+	SUBQ $1, AX
+	TESTQ AX, AX
+	JNE loop4x4x1
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z20
+	VADDPS Z31, Z20, Z20
+	VADDPS Z20, Z0, Z0
+	VMOVUPS Z0, (CX)
+	VMOVUPS 64(CX), Z20
+	VADDPS Z31, Z20, Z20
+	VADDPS Z20, Z1, Z1
+	VMOVUPS Z1, 64(CX)
+	VMOVUPS 128(CX), Z20
+	VADDPS Z31, Z20, Z20
+	VADDPS Z20, Z2, Z2
+	VMOVUPS Z2, 128(CX)
+	VMOVUPS 192(CX), Z20
+	VADDPS Z31, Z20, Z20
+	VADDPS Z20, Z3, Z3
+	VMOVUPS Z3, 192(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z20
+	VADDPS Z31, Z20, Z20
+	VADDPS Z20, Z4, Z4
+	VMOVUPS Z4, (CX)
+	VMOVUPS 64(CX), Z20
+	VADDPS Z31, Z20, Z20
+	VADDPS Z20, Z5, Z5
+	VMOVUPS Z5, 64(CX)
+	VMOVUPS 128(CX), Z20
+	VADDPS Z31, Z20, Z20
+	VADDPS Z20, Z6, Z6
+	VMOVUPS Z6, 128(CX)
+	VMOVUPS 192(CX), Z20
+	VADDPS Z31, Z20, Z20
+	VADDPS Z20, Z7, Z7
+	VMOVUPS Z7, 192(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z20
+	VADDPS Z31, Z20, Z20
+	VADDPS Z20, Z8, Z8
+	VMOVUPS Z8, (CX)
+	VMOVUPS 64(CX), Z20
+	VADDPS Z31, Z20, Z20
+	VADDPS Z20, Z9, Z9
+	VMOVUPS Z9, 64(CX)
+	VMOVUPS 128(CX), Z20
+	VADDPS Z31, Z20, Z20
+	VADDPS Z20, Z10, Z10
+	VMOVUPS Z10, 128(CX)
+	VMOVUPS 192(CX), Z20
+	VADDPS Z31, Z20, Z20
+	VADDPS Z20, Z11, Z11
+	VMOVUPS Z11, 192(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z20
+	VADDPS Z31, Z20, Z20
+	VADDPS Z20, Z12, Z12
+	VMOVUPS Z12, (CX)
+	VMOVUPS 64(CX), Z20
+	VADDPS Z31, Z20, Z20
+	VADDPS Z20, Z13, Z13
+	VMOVUPS Z13, 64(CX)
+	VMOVUPS 128(CX), Z20
+	VADDPS Z31, Z20, Z20
+	VADDPS Z20, Z14, Z14
+	VMOVUPS Z14, 128(CX)
+	VMOVUPS 192(CX), Z20
+	VADDPS Z31, Z20, Z20
+	VADDPS Z20, Z15, Z15
+	VMOVUPS Z15, 192(CX)
+	VXORPS Z31, Z31, Z31
+	ADDQ $512, R8
+	ADDQ $512, R9
+	ADDQ $512, R10
+	ADDQ $512, R11
+	SUBQ $128, BX
+	JMP next4x4x1
+
+done4x4x0:
+	VZEROUPPER
+	RET
+
+rows3x4:
+	VBROADCASTSS const80000000<>(SB), Z31
+	MOVQ (DI), R8 // a.A
+	MOVQ 8(DI), DX // a.RowStride
+	SHLQ $2, DX
+	MOVQ R8, R9
+	ADDQ DX, R9
+	MOVQ R9, R10
+	ADDQ DX, R10
+	MOVQ 40(DI), R11 // a.B
+	MOVQ 32(DI), BX // a.Depth
+
+next3x4x2:
+	CMPQ BX, $256
+	JLT next3x4x1
+	MOVQ $128, AX
+	MOVQ R11, R12
+	ADDQ $32768, R12
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	VXORPS Z12, Z12, Z12
+	VXORPS Z13, Z13, Z13
+	VXORPS Z14, Z14, Z14
+	VXORPS Z15, Z15, Z15
+	VXORPS Z16, Z16, Z16
+	VXORPS Z17, Z17, Z17
+	VXORPS Z18, Z18, Z18
+	VXORPS Z19, Z19, Z19
+	VXORPS Z20, Z20, Z20
+	VXORPS Z21, Z21, Z21
+	VXORPS Z22, Z22, Z22
+	VXORPS Z23, Z23, Z23
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop3x4x2:
+	PREFETCHT0 2048(R11)
+	PREFETCHT0 2112(R11)
+	PREFETCHT0 2176(R11)
+	PREFETCHT0 2240(R11)
+	VMOVUPS (R11), Z24
+	VMOVUPS 64(R11), Z25
+	VMOVUPS 128(R11), Z26
+	VMOVUPS 192(R11), Z27
+	VBROADCASTSS (R8)(SI*1), Z28
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm0, zmm28, zmm24
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm1, zmm28, zmm25
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd2 // vdpbf16ps zmm2, zmm28, zmm26
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xdb // vdpbf16ps zmm3, zmm28, zmm27
+	VBROADCASTSS (R9)(SI*1), Z28
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm8, zmm28, zmm24
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm9, zmm28, zmm25
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd2 // vdpbf16ps zmm10, zmm28, zmm26
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xdb // vdpbf16ps zmm11, zmm28, zmm27
+	VBROADCASTSS (R10)(SI*1), Z28
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm16, zmm28, zmm24
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm17, zmm28, zmm25
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd2 // vdpbf16ps zmm18, zmm28, zmm26
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xdb // vdpbf16ps zmm19, zmm28, zmm27
+	PREFETCHT0 2048(R12)
+	PREFETCHT0 2112(R12)
+	PREFETCHT0 2176(R12)
+	PREFETCHT0 2240(R12)
+	VMOVUPS (R12), Z24
+	VMOVUPS 64(R12), Z25
+	VMOVUPS 128(R12), Z26
+	VMOVUPS 192(R12), Z27
+	VBROADCASTSS 512(R8)(SI*1), Z28
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm4, zmm28, zmm24
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm5, zmm28, zmm25
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm6, zmm28, zmm26
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xfb // vdpbf16ps zmm7, zmm28, zmm27
+	VBROADCASTSS 512(R9)(SI*1), Z28
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm12, zmm28, zmm24
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm13, zmm28, zmm25
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm14, zmm28, zmm26
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xfb // vdpbf16ps zmm15, zmm28, zmm27
+	VBROADCASTSS 512(R10)(SI*1), Z28
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm20, zmm28, zmm24
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm21, zmm28, zmm25
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm22, zmm28, zmm26
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xfb // vdpbf16ps zmm23, zmm28, zmm27
+	PREFETCHT0 2304(R11)
+	PREFETCHT0 2368(R11)
+	PREFETCHT0 2432(R11)
+	PREFETCHT0 2496(R11)
+	VMOVUPS 256(R11), Z24
+	VMOVUPS 320(R11), Z25
+	VMOVUPS 384(R11), Z26
+	VMOVUPS 448(R11), Z27
+	VBROADCASTSS 4(R8)(SI*1), Z28
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm0, zmm28, zmm24
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm1, zmm28, zmm25
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd2 // vdpbf16ps zmm2, zmm28, zmm26
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xdb // vdpbf16ps zmm3, zmm28, zmm27
+	VBROADCASTSS 4(R9)(SI*1), Z28
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm8, zmm28, zmm24
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm9, zmm28, zmm25
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd2 // vdpbf16ps zmm10, zmm28, zmm26
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xdb // vdpbf16ps zmm11, zmm28, zmm27
+	VBROADCASTSS 4(R10)(SI*1), Z28
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm16, zmm28, zmm24
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm17, zmm28, zmm25
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd2 // vdpbf16ps zmm18, zmm28, zmm26
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xdb // vdpbf16ps zmm19, zmm28, zmm27
+	PREFETCHT0 2304(R12)
+	PREFETCHT0 2368(R12)
+	PREFETCHT0 2432(R12)
+	PREFETCHT0 2496(R12)
+	VMOVUPS 256(R12), Z24
+	VMOVUPS 320(R12), Z25
+	VMOVUPS 384(R12), Z26
+	VMOVUPS 448(R12), Z27
+	VBROADCASTSS 516(R8)(SI*1), Z28
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm4, zmm28, zmm24
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm5, zmm28, zmm25
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm6, zmm28, zmm26
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xfb // vdpbf16ps zmm7, zmm28, zmm27
+	VBROADCASTSS 516(R9)(SI*1), Z28
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm12, zmm28, zmm24
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm13, zmm28, zmm25
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm14, zmm28, zmm26
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xfb // vdpbf16ps zmm15, zmm28, zmm27
+	VBROADCASTSS 516(R10)(SI*1), Z28
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm20, zmm28, zmm24
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm21, zmm28, zmm25
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm22, zmm28, zmm26
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xfb // vdpbf16ps zmm23, zmm28, zmm27
+	ADDQ $512, R11
+	ADDQ $512, R12
+	ADDQ $8, SI
+	SUBQ $2, AX
+	TESTQ AX, AX
+	JNE loop3x4x2
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z28
+	VADDPS Z31, Z28, Z28
+	VADDPS Z28, Z0, Z0
+	VMOVUPS 64(CX), Z28
+	VADDPS Z31, Z28, Z28
+	VADDPS Z28, Z1, Z1
+	VMOVUPS 128(CX), Z28
+	VADDPS Z31, Z28, Z28
+	VADDPS Z28, Z2, Z2
+	VMOVUPS 192(CX), Z28
+	VADDPS Z31, Z28, Z28
+	VADDPS Z28, Z3, Z3
+	ADDQ DX, CX
+	VMOVUPS (CX), Z28
+	VADDPS Z31, Z28, Z28
+	VADDPS Z28, Z8, Z8
+	VMOVUPS 64(CX), Z28
+	VADDPS Z31, Z28, Z28
+	VADDPS Z28, Z9, Z9
+	VMOVUPS 128(CX), Z28
+	VADDPS Z31, Z28, Z28
+	VADDPS Z28, Z10, Z10
+	VMOVUPS 192(CX), Z28
+	VADDPS Z31, Z28, Z28
+	VADDPS Z28, Z11, Z11
+	ADDQ DX, CX
+	VMOVUPS (CX), Z28
+	VADDPS Z31, Z28, Z28
+	VADDPS Z28, Z16, Z16
+	VMOVUPS 64(CX), Z28
+	VADDPS Z31, Z28, Z28
+	VADDPS Z28, Z17, Z17
+	VMOVUPS 128(CX), Z28
+	VADDPS Z31, Z28, Z28
+	VADDPS Z28, Z18, Z18
+	VMOVUPS 192(CX), Z28
+	VADDPS Z31, Z28, Z28
+	VADDPS Z28, Z19, Z19
+	VXORPS Z31, Z31, Z31
+	MOVQ 56(DI), CX // a.C
+	VADDPS Z31, Z0, Z0
+	VADDPS Z4, Z0, Z0
+	VMOVUPS Z0, (CX)
+	VADDPS Z31, Z1, Z1
+	VADDPS Z5, Z1, Z1
+	VMOVUPS Z1, 64(CX)
+	VADDPS Z31, Z2, Z2
+	VADDPS Z6, Z2, Z2
+	VMOVUPS Z2, 128(CX)
+	VADDPS Z31, Z3, Z3
+	VADDPS Z7, Z3, Z3
+	VMOVUPS Z3, 192(CX)
+	ADDQ DX, CX
+	VADDPS Z31, Z8, Z8
+	VADDPS Z12, Z8, Z8
+	VMOVUPS Z8, (CX)
+	VADDPS Z31, Z9, Z9
+	VADDPS Z13, Z9, Z9
+	VMOVUPS Z9, 64(CX)
+	VADDPS Z31, Z10, Z10
+	VADDPS Z14, Z10, Z10
+	VMOVUPS Z10, 128(CX)
+	VADDPS Z31, Z11, Z11
+	VADDPS Z15, Z11, Z11
+	VMOVUPS Z11, 192(CX)
+	ADDQ DX, CX
+	VADDPS Z31, Z16, Z16
+	VADDPS Z20, Z16, Z16
+	VMOVUPS Z16, (CX)
+	VADDPS Z31, Z17, Z17
+	VADDPS Z21, Z17, Z17
+	VMOVUPS Z17, 64(CX)
+	VADDPS Z31, Z18, Z18
+	VADDPS Z22, Z18, Z18
+	VMOVUPS Z18, 128(CX)
+	VADDPS Z31, Z19, Z19
+	VADDPS Z23, Z19, Z19
+	VMOVUPS Z19, 192(CX)
+	MOVQ R12, R11
+	ADDQ $1024, R8
+	ADDQ $1024, R9
+	ADDQ $1024, R10
+	SUBQ $256, BX
+	JMP next3x4x2
+
+next3x4x1:
+	CMPQ BX, $0
+	JLE done3x4x0
+	MOVQ BX, AX
+	CMPQ BX, $128
+	JLE part3x4x1
+	MOVQ $128, AX
+
+part3x4x1:
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop3x4x1:
+	PREFETCHT0 2048(R11)
+	PREFETCHT0 2112(R11)
+	PREFETCHT0 2176(R11)
+	PREFETCHT0 2240(R11)
+	VMOVUPS (R11), Z12
+	VMOVUPS 64(R11), Z13
+	VMOVUPS 128(R11), Z14
+	VMOVUPS 192(R11), Z15
+	VBROADCASTSS (R8)(SI*1), Z16
+	BYTE $0x62; BYTE $0xd2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm0, zmm16, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm1, zmm16, zmm13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xd6 // vdpbf16ps zmm2, zmm16, zmm14
+	BYTE $0x62; BYTE $0xd2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xdf // vdpbf16ps zmm3, zmm16, zmm15
+	VBROADCASTSS (R9)(SI*1), Z16
+	BYTE $0x62; BYTE $0xd2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xe4 // vdpbf16ps zmm4, zmm16, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xed // vdpbf16ps zmm5, zmm16, zmm13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xf6 // vdpbf16ps zmm6, zmm16, zmm14
+	BYTE $0x62; BYTE $0xd2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xff // vdpbf16ps zmm7, zmm16, zmm15
+	VBROADCASTSS (R10)(SI*1), Z16
+	BYTE $0x62; BYTE $0x52; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm8, zmm16, zmm12
+	BYTE $0x62; BYTE $0x52; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm9, zmm16, zmm13
+	BYTE $0x62; BYTE $0x52; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xd6 // vdpbf16ps zmm10, zmm16, zmm14
+	BYTE $0x62; BYTE $0x52; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xdf // vdpbf16ps zmm11, zmm16, zmm15
+	ADDQ $256, R11
+	ADDQ $4, SI
+	SUBQ $1, AX
+	TESTQ AX, AX
+	JNE loop3x4x1
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z16
+	VADDPS Z31, Z16, Z16
+	VADDPS Z16, Z0, Z0
+	VMOVUPS Z0, (CX)
+	VMOVUPS 64(CX), Z16
+	VADDPS Z31, Z16, Z16
+	VADDPS Z16, Z1, Z1
+	VMOVUPS Z1, 64(CX)
+	VMOVUPS 128(CX), Z16
+	VADDPS Z31, Z16, Z16
+	VADDPS Z16, Z2, Z2
+	VMOVUPS Z2, 128(CX)
+	VMOVUPS 192(CX), Z16
+	VADDPS Z31, Z16, Z16
+	VADDPS Z16, Z3, Z3
+	VMOVUPS Z3, 192(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z16
+	VADDPS Z31, Z16, Z16
+	VADDPS Z16, Z4, Z4
+	VMOVUPS Z4, (CX)
+	VMOVUPS 64(CX), Z16
+	VADDPS Z31, Z16, Z16
+	VADDPS Z16, Z5, Z5
+	VMOVUPS Z5, 64(CX)
+	VMOVUPS 128(CX), Z16
+	VADDPS Z31, Z16, Z16
+	VADDPS Z16, Z6, Z6
+	VMOVUPS Z6, 128(CX)
+	VMOVUPS 192(CX), Z16
+	VADDPS Z31, Z16, Z16
+	VADDPS Z16, Z7, Z7
+	VMOVUPS Z7, 192(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z16
+	VADDPS Z31, Z16, Z16
+	VADDPS Z16, Z8, Z8
+	VMOVUPS Z8, (CX)
+	VMOVUPS 64(CX), Z16
+	VADDPS Z31, Z16, Z16
+	VADDPS Z16, Z9, Z9
+	VMOVUPS Z9, 64(CX)
+	VMOVUPS 128(CX), Z16
+	VADDPS Z31, Z16, Z16
+	VADDPS Z16, Z10, Z10
+	VMOVUPS Z10, 128(CX)
+	VMOVUPS 192(CX), Z16
+	VADDPS Z31, Z16, Z16
+	VADDPS Z16, Z11, Z11
+	VMOVUPS Z11, 192(CX)
+	VXORPS Z31, Z31, Z31
+	ADDQ $512, R8
+	ADDQ $512, R9
+	ADDQ $512, R10
+	SUBQ $128, BX
+	JMP next3x4x1
+
+done3x4x0:
+	VZEROUPPER
+	RET
+
+rows2x4:
+	VBROADCASTSS const80000000<>(SB), Z31
+	MOVQ (DI), R8 // a.A
+	MOVQ 8(DI), DX // a.RowStride
+	SHLQ $2, DX
+	MOVQ R8, R9
+	ADDQ DX, R9
+	MOVQ 40(DI), R10 // a.B
+	MOVQ 32(DI), BX // a.Depth
+
+next2x4x2:
+	CMPQ BX, $256
+	JLT next2x4x1
+	MOVQ $128, AX
+	MOVQ R10, R11
+	ADDQ $32768, R11
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	VXORPS Z12, Z12, Z12
+	VXORPS Z13, Z13, Z13
+	VXORPS Z14, Z14, Z14
+	VXORPS Z15, Z15, Z15
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop2x4x2:
+	PREFETCHT0 2048(R10)
+	PREFETCHT0 2112(R10)
+	PREFETCHT0 2176(R10)
+	PREFETCHT0 2240(R10)
+	VMOVUPS (R10), Z16
+	VMOVUPS 64(R10), Z17
+	VMOVUPS 128(R10), Z18
+	VMOVUPS 192(R10), Z19
+	VBROADCASTSS (R8)(SI*1), Z20
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm0, zmm20, zmm16
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm1, zmm20, zmm17
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xd2 // vdpbf16ps zmm2, zmm20, zmm18
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xdb // vdpbf16ps zmm3, zmm20, zmm19
+	VBROADCASTSS (R9)(SI*1), Z20
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm8, zmm20, zmm16
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm9, zmm20, zmm17
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xd2 // vdpbf16ps zmm10, zmm20, zmm18
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xdb // vdpbf16ps zmm11, zmm20, zmm19
+	PREFETCHT0 2048(R11)
+	PREFETCHT0 2112(R11)
+	PREFETCHT0 2176(R11)
+	PREFETCHT0 2240(R11)
+	VMOVUPS (R11), Z16
+	VMOVUPS 64(R11), Z17
+	VMOVUPS 128(R11), Z18
+	VMOVUPS 192(R11), Z19
+	VBROADCASTSS 512(R8)(SI*1), Z20
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm4, zmm20, zmm16
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm5, zmm20, zmm17
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm6, zmm20, zmm18
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xfb // vdpbf16ps zmm7, zmm20, zmm19
+	VBROADCASTSS 512(R9)(SI*1), Z20
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm12, zmm20, zmm16
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm13, zmm20, zmm17
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm14, zmm20, zmm18
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xfb // vdpbf16ps zmm15, zmm20, zmm19
+	PREFETCHT0 2304(R10)
+	PREFETCHT0 2368(R10)
+	PREFETCHT0 2432(R10)
+	PREFETCHT0 2496(R10)
+	VMOVUPS 256(R10), Z16
+	VMOVUPS 320(R10), Z17
+	VMOVUPS 384(R10), Z18
+	VMOVUPS 448(R10), Z19
+	VBROADCASTSS 4(R8)(SI*1), Z20
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm0, zmm20, zmm16
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm1, zmm20, zmm17
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xd2 // vdpbf16ps zmm2, zmm20, zmm18
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xdb // vdpbf16ps zmm3, zmm20, zmm19
+	VBROADCASTSS 4(R9)(SI*1), Z20
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm8, zmm20, zmm16
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm9, zmm20, zmm17
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xd2 // vdpbf16ps zmm10, zmm20, zmm18
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xdb // vdpbf16ps zmm11, zmm20, zmm19
+	PREFETCHT0 2304(R11)
+	PREFETCHT0 2368(R11)
+	PREFETCHT0 2432(R11)
+	PREFETCHT0 2496(R11)
+	VMOVUPS 256(R11), Z16
+	VMOVUPS 320(R11), Z17
+	VMOVUPS 384(R11), Z18
+	VMOVUPS 448(R11), Z19
+	VBROADCASTSS 516(R8)(SI*1), Z20
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm4, zmm20, zmm16
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm5, zmm20, zmm17
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm6, zmm20, zmm18
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xfb // vdpbf16ps zmm7, zmm20, zmm19
+	VBROADCASTSS 516(R9)(SI*1), Z20
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm12, zmm20, zmm16
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm13, zmm20, zmm17
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm14, zmm20, zmm18
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xfb // vdpbf16ps zmm15, zmm20, zmm19
+	ADDQ $512, R10
+	ADDQ $512, R11
+	ADDQ $8, SI
+	SUBQ $2, AX
+	TESTQ AX, AX
+	JNE loop2x4x2
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z20
+	VADDPS Z31, Z20, Z20
+	VADDPS Z20, Z0, Z0
+	VMOVUPS 64(CX), Z20
+	VADDPS Z31, Z20, Z20
+	VADDPS Z20, Z1, Z1
+	VMOVUPS 128(CX), Z20
+	VADDPS Z31, Z20, Z20
+	VADDPS Z20, Z2, Z2
+	VMOVUPS 192(CX), Z20
+	VADDPS Z31, Z20, Z20
+	VADDPS Z20, Z3, Z3
+	ADDQ DX, CX
+	VMOVUPS (CX), Z20
+	VADDPS Z31, Z20, Z20
+	VADDPS Z20, Z8, Z8
+	VMOVUPS 64(CX), Z20
+	VADDPS Z31, Z20, Z20
+	VADDPS Z20, Z9, Z9
+	VMOVUPS 128(CX), Z20
+	VADDPS Z31, Z20, Z20
+	VADDPS Z20, Z10, Z10
+	VMOVUPS 192(CX), Z20
+	VADDPS Z31, Z20, Z20
+	VADDPS Z20, Z11, Z11
+	VXORPS Z31, Z31, Z31
+	MOVQ 56(DI), CX // a.C
+	VADDPS Z31, Z0, Z0
+	VADDPS Z4, Z0, Z0
+	VMOVUPS Z0, (CX)
+	VADDPS Z31, Z1, Z1
+	VADDPS Z5, Z1, Z1
+	VMOVUPS Z1, 64(CX)
+	VADDPS Z31, Z2, Z2
+	VADDPS Z6, Z2, Z2
+	VMOVUPS Z2, 128(CX)
+	VADDPS Z31, Z3, Z3
+	VADDPS Z7, Z3, Z3
+	VMOVUPS Z3, 192(CX)
+	ADDQ DX, CX
+	VADDPS Z31, Z8, Z8
+	VADDPS Z12, Z8, Z8
+	VMOVUPS Z8, (CX)
+	VADDPS Z31, Z9, Z9
+	VADDPS Z13, Z9, Z9
+	VMOVUPS Z9, 64(CX)
+	VADDPS Z31, Z10, Z10
+	VADDPS Z14, Z10, Z10
+	VMOVUPS Z10, 128(CX)
+	VADDPS Z31, Z11, Z11
+	VADDPS Z15, Z11, Z11
+	VMOVUPS Z11, 192(CX)
+	MOVQ R11, R10
+	ADDQ $1024, R8
+	ADDQ $1024, R9
+	SUBQ $256, BX
+	JMP next2x4x2
+
+next2x4x1:
+	CMPQ BX, $0
+	JLE done2x4x0
+	MOVQ BX, AX
+	CMPQ BX, $128
+	JLE part2x4x1
+	MOVQ $128, AX
+
+part2x4x1:
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop2x4x1:
+	PREFETCHT0 2048(R10)
+	PREFETCHT0 2112(R10)
+	PREFETCHT0 2176(R10)
+	PREFETCHT0 2240(R10)
+	VMOVUPS (R10), Z8
+	VMOVUPS 64(R10), Z9
+	VMOVUPS 128(R10), Z10
+	VMOVUPS 192(R10), Z11
+	VBROADCASTSS (R8)(SI*1), Z12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm0, zmm12, zmm8
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm1, zmm12, zmm9
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xd2 // vdpbf16ps zmm2, zmm12, zmm10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xdb // vdpbf16ps zmm3, zmm12, zmm11
+	VBROADCASTSS (R9)(SI*1), Z12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm4, zmm12, zmm8
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm5, zmm12, zmm9
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm6, zmm12, zmm10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xfb // vdpbf16ps zmm7, zmm12, zmm11
+	ADDQ $256, R10
+	ADDQ $4, SI
+	SUBQ $1, AX
+	TESTQ AX, AX
+	JNE loop2x4x1
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z12
+	VADDPS Z31, Z12, Z12
+	VADDPS Z12, Z0, Z0
+	VMOVUPS Z0, (CX)
+	VMOVUPS 64(CX), Z12
+	VADDPS Z31, Z12, Z12
+	VADDPS Z12, Z1, Z1
+	VMOVUPS Z1, 64(CX)
+	VMOVUPS 128(CX), Z12
+	VADDPS Z31, Z12, Z12
+	VADDPS Z12, Z2, Z2
+	VMOVUPS Z2, 128(CX)
+	VMOVUPS 192(CX), Z12
+	VADDPS Z31, Z12, Z12
+	VADDPS Z12, Z3, Z3
+	VMOVUPS Z3, 192(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z12
+	VADDPS Z31, Z12, Z12
+	VADDPS Z12, Z4, Z4
+	VMOVUPS Z4, (CX)
+	VMOVUPS 64(CX), Z12
+	VADDPS Z31, Z12, Z12
+	VADDPS Z12, Z5, Z5
+	VMOVUPS Z5, 64(CX)
+	VMOVUPS 128(CX), Z12
+	VADDPS Z31, Z12, Z12
+	VADDPS Z12, Z6, Z6
+	VMOVUPS Z6, 128(CX)
+	VMOVUPS 192(CX), Z12
+	VADDPS Z31, Z12, Z12
+	VADDPS Z12, Z7, Z7
+	VMOVUPS Z7, 192(CX)
+	VXORPS Z31, Z31, Z31
+	ADDQ $512, R8
+	ADDQ $512, R9
+	SUBQ $128, BX
+	JMP next2x4x1
+
+done2x4x0:
+	VZEROUPPER
+	RET
+
+rows1x4:
+	VBROADCASTSS const80000000<>(SB), Z31
+	MOVQ (DI), R8 // a.A
+	MOVQ 8(DI), DX // a.RowStride
+	SHLQ $2, DX
+	MOVQ 40(DI), R9 // a.B
+	MOVQ 32(DI), BX // a.Depth
+
+next1x4x4:
+	CMPQ BX, $512
+	JLT next1x4x1
+	MOVQ $128, AX
+	MOVQ R9, R10
+	ADDQ $32768, R10
+	MOVQ R10, R11
+	ADDQ $32768, R11
+	MOVQ R11, R12
+	ADDQ $32768, R12
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	VXORPS Z12, Z12, Z12
+	VXORPS Z13, Z13, Z13
+	VXORPS Z14, Z14, Z14
+	VXORPS Z15, Z15, Z15
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop1x4x4:
+	PREFETCHT0 2048(R9)
+	PREFETCHT0 2112(R9)
+	PREFETCHT0 2176(R9)
+	PREFETCHT0 2240(R9)
+	VMOVUPS (R9), Z16
+	VMOVUPS 64(R9), Z17
+	VMOVUPS 128(R9), Z18
+	VMOVUPS 192(R9), Z19
+	VBROADCASTSS (R8)(SI*1), Z20
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm0, zmm20, zmm16
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm1, zmm20, zmm17
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xd2 // vdpbf16ps zmm2, zmm20, zmm18
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xdb // vdpbf16ps zmm3, zmm20, zmm19
+	PREFETCHT0 2048(R10)
+	PREFETCHT0 2112(R10)
+	PREFETCHT0 2176(R10)
+	PREFETCHT0 2240(R10)
+	VMOVUPS (R10), Z16
+	VMOVUPS 64(R10), Z17
+	VMOVUPS 128(R10), Z18
+	VMOVUPS 192(R10), Z19
+	VBROADCASTSS 512(R8)(SI*1), Z20
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm4, zmm20, zmm16
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm5, zmm20, zmm17
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm6, zmm20, zmm18
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xfb // vdpbf16ps zmm7, zmm20, zmm19
+	PREFETCHT0 2048(R11)
+	PREFETCHT0 2112(R11)
+	PREFETCHT0 2176(R11)
+	PREFETCHT0 2240(R11)
+	VMOVUPS (R11), Z16
+	VMOVUPS 64(R11), Z17
+	VMOVUPS 128(R11), Z18
+	VMOVUPS 192(R11), Z19
+	VBROADCASTSS 1024(R8)(SI*1), Z20
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm8, zmm20, zmm16
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm9, zmm20, zmm17
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xd2 // vdpbf16ps zmm10, zmm20, zmm18
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xdb // vdpbf16ps zmm11, zmm20, zmm19
+	PREFETCHT0 2048(R12)
+	PREFETCHT0 2112(R12)
+	PREFETCHT0 2176(R12)
+	PREFETCHT0 2240(R12)
+	VMOVUPS (R12), Z16
+	VMOVUPS 64(R12), Z17
+	VMOVUPS 128(R12), Z18
+	VMOVUPS 192(R12), Z19
+	VBROADCASTSS 1536(R8)(SI*1), Z20
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm12, zmm20, zmm16
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm13, zmm20, zmm17
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm14, zmm20, zmm18
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xfb // vdpbf16ps zmm15, zmm20, zmm19
+	PREFETCHT0 2304(R9)
+	PREFETCHT0 2368(R9)
+	PREFETCHT0 2432(R9)
+	PREFETCHT0 2496(R9)
+	VMOVUPS 256(R9), Z16
+	VMOVUPS 320(R9), Z17
+	VMOVUPS 384(R9), Z18
+	VMOVUPS 448(R9), Z19
+	VBROADCASTSS 4(R8)(SI*1), Z20
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm0, zmm20, zmm16
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm1, zmm20, zmm17
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xd2 // vdpbf16ps zmm2, zmm20, zmm18
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xdb // vdpbf16ps zmm3, zmm20, zmm19
+	PREFETCHT0 2304(R10)
+	PREFETCHT0 2368(R10)
+	PREFETCHT0 2432(R10)
+	PREFETCHT0 2496(R10)
+	VMOVUPS 256(R10), Z16
+	VMOVUPS 320(R10), Z17
+	VMOVUPS 384(R10), Z18
+	VMOVUPS 448(R10), Z19
+	VBROADCASTSS 516(R8)(SI*1), Z20
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm4, zmm20, zmm16
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm5, zmm20, zmm17
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm6, zmm20, zmm18
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xfb // vdpbf16ps zmm7, zmm20, zmm19
+	PREFETCHT0 2304(R11)
+	PREFETCHT0 2368(R11)
+	PREFETCHT0 2432(R11)
+	PREFETCHT0 2496(R11)
+	VMOVUPS 256(R11), Z16
+	VMOVUPS 320(R11), Z17
+	VMOVUPS 384(R11), Z18
+	VMOVUPS 448(R11), Z19
+	VBROADCASTSS 1028(R8)(SI*1), Z20
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm8, zmm20, zmm16
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm9, zmm20, zmm17
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xd2 // vdpbf16ps zmm10, zmm20, zmm18
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xdb // vdpbf16ps zmm11, zmm20, zmm19
+	PREFETCHT0 2304(R12)
+	PREFETCHT0 2368(R12)
+	PREFETCHT0 2432(R12)
+	PREFETCHT0 2496(R12)
+	VMOVUPS 256(R12), Z16
+	VMOVUPS 320(R12), Z17
+	VMOVUPS 384(R12), Z18
+	VMOVUPS 448(R12), Z19
+	VBROADCASTSS 1540(R8)(SI*1), Z20
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm12, zmm20, zmm16
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm13, zmm20, zmm17
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm14, zmm20, zmm18
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xfb // vdpbf16ps zmm15, zmm20, zmm19
+	ADDQ $512, R9
+	ADDQ $512, R10
+	ADDQ $512, R11
+	ADDQ $512, R12
+	ADDQ $8, SI
+	SUBQ $2, AX
+	TESTQ AX, AX
+	JNE loop1x4x4
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z20
+	VADDPS Z31, Z20, Z20
+	VADDPS Z20, Z0, Z0
+	VMOVUPS 64(CX), Z20
+	VADDPS Z31, Z20, Z20
+	VADDPS Z20, Z1, Z1
+	VMOVUPS 128(CX), Z20
+	VADDPS Z31, Z20, Z20
+	VADDPS Z20, Z2, Z2
+	VMOVUPS 192(CX), Z20
+	VADDPS Z31, Z20, Z20
+	VADDPS Z20, Z3, Z3
+	VXORPS Z31, Z31, Z31
+	MOVQ 56(DI), CX // a.C
+	VADDPS Z31, Z0, Z0
+	VADDPS Z4, Z0, Z0
+	VADDPS Z31, Z0, Z0
+	VADDPS Z8, Z0, Z0
+	VADDPS Z31, Z0, Z0
+	VADDPS Z12, Z0, Z0
+	VMOVUPS Z0, (CX)
+	VADDPS Z31, Z1, Z1
+	VADDPS Z5, Z1, Z1
+	VADDPS Z31, Z1, Z1
+	VADDPS Z9, Z1, Z1
+	VADDPS Z31, Z1, Z1
+	VADDPS Z13, Z1, Z1
+	VMOVUPS Z1, 64(CX)
+	VADDPS Z31, Z2, Z2
+	VADDPS Z6, Z2, Z2
+	VADDPS Z31, Z2, Z2
+	VADDPS Z10, Z2, Z2
+	VADDPS Z31, Z2, Z2
+	VADDPS Z14, Z2, Z2
+	VMOVUPS Z2, 128(CX)
+	VADDPS Z31, Z3, Z3
+	VADDPS Z7, Z3, Z3
+	VADDPS Z31, Z3, Z3
+	VADDPS Z11, Z3, Z3
+	VADDPS Z31, Z3, Z3
+	VADDPS Z15, Z3, Z3
+	VMOVUPS Z3, 192(CX)
+	MOVQ R12, R9
+	ADDQ $2048, R8
+	SUBQ $512, BX
+	JMP next1x4x4
+
+next1x4x1:
+	CMPQ BX, $0
+	JLE done1x4x0
+	MOVQ BX, AX
+	CMPQ BX, $128
+	JLE part1x4x1
+	MOVQ $128, AX
+
+part1x4x1:
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop1x4x1:
+	PREFETCHT0 2048(R9)
+	PREFETCHT0 2112(R9)
+	PREFETCHT0 2176(R9)
+	PREFETCHT0 2240(R9)
+	VMOVUPS (R9), Z4
+	VMOVUPS 64(R9), Z5
+	VMOVUPS 128(R9), Z6
+	VMOVUPS 192(R9), Z7
+	VBROADCASTSS (R8)(SI*1), Z8
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm0, zmm8, zmm4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm1, zmm8, zmm5
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xd6 // vdpbf16ps zmm2, zmm8, zmm6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xdf // vdpbf16ps zmm3, zmm8, zmm7
+	ADDQ $256, R9
+	ADDQ $4, SI
+	SUBQ $1, AX
+	TESTQ AX, AX
+	JNE loop1x4x1
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z8
+	VADDPS Z31, Z8, Z8
+	VADDPS Z8, Z0, Z0
+	VMOVUPS Z0, (CX)
+	VMOVUPS 64(CX), Z8
+	VADDPS Z31, Z8, Z8
+	VADDPS Z8, Z1, Z1
+	VMOVUPS Z1, 64(CX)
+	VMOVUPS 128(CX), Z8
+	VADDPS Z31, Z8, Z8
+	VADDPS Z8, Z2, Z2
+	VMOVUPS Z2, 128(CX)
+	VMOVUPS 192(CX), Z8
+	VADDPS Z31, Z8, Z8
+	VADDPS Z8, Z3, Z3
+	VMOVUPS Z3, 192(CX)
+	VXORPS Z31, Z31, Z31
+	ADDQ $512, R8
+	SUBQ $128, BX
+	JMP next1x4x1
+
+done1x4x0:
+	VZEROUPPER
+	RET
+
+lanes48:
+	MOVQ 48(DI), AX // a.Bias
+	TESTQ AX, AX
+	JNE biased3
+	LEAQ zeros<>(SB), AX
+
+biased3:
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	MOVQ 24(DI), BX // a.Rows
+	MOVBLZX 80(DI), SI // a.Add
+	VXORPS Z3, Z3, Z3
+
+begin3:
+	VMOVAPS Z3, Z0
+	VMOVAPS Z3, Z1
+	VMOVAPS Z3, Z2
+	TESTQ SI, SI
+	JEQ added3
+	VMOVUPS (CX), Z0
+	VMOVUPS 64(CX), Z1
+	VMOVUPS 128(CX), Z2
+
+added3:
+	VMOVUPS (AX), Z3
+	VADDPS Z3, Z0, Z0
+	VMOVUPS 64(AX), Z3
+	VADDPS Z3, Z1, Z1
+	VMOVUPS 128(AX), Z3
+	VADDPS Z3, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VMOVUPS Z0, (CX)
+	VMOVUPS Z1, 64(CX)
+	VMOVUPS Z2, 128(CX)
+	ADDQ DX, CX
+	DECQ BX
+	JNE begin3
+	MOVQ 24(DI), DX // a.Rows
+	CMPQ DX, $1
+	JEQ rows1x3
+	CMPQ DX, $2
+	JEQ rows2x3
+	CMPQ DX, $3
+	JEQ rows3x3
+	CMPQ DX, $4
+	JEQ rows4x3
+	CMPQ DX, $5
+	JEQ rows5x3
+
+rows6x3:
+	VBROADCASTSS const80000000<>(SB), Z31
+	MOVQ (DI), R8 // a.A
+	MOVQ 8(DI), DX // a.RowStride
+	SHLQ $2, DX
+	MOVQ R8, R9
+	ADDQ DX, R9
+	MOVQ R9, R10
+	ADDQ DX, R10
+	MOVQ R10, R11
+	ADDQ DX, R11
+	MOVQ R11, R12
+	ADDQ DX, R12
+	MOVQ R12, R13
+	ADDQ DX, R13
+	MOVQ 40(DI), R14 // a.B
+	MOVQ 32(DI), BX // a.Depth
+
+next6x3x1:
+	CMPQ BX, $0
+	JLE done6x3x0
+	MOVQ BX, AX
+	CMPQ BX, $128
+	JLE part6x3x1
+	MOVQ $128, AX
+
+part6x3x1:
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	VXORPS Z12, Z12, Z12
+	VXORPS Z13, Z13, Z13
+	VXORPS Z14, Z14, Z14
+	VXORPS Z15, Z15, Z15
+	VXORPS Z16, Z16, Z16
+	VXORPS Z17, Z17, Z17
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop6x3x1:
+	PREFETCHT0 2048(R14)
+	PREFETCHT0 2112(R14)
+	PREFETCHT0 2176(R14)
+	VMOVUPS (R14), Z18
+	VMOVUPS 64(R14), Z19
+	VMOVUPS 128(R14), Z20
+	VBROADCASTSS (R8)(SI*1), Z21
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xc2 // vdpbf16ps zmm0, zmm21, zmm18
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xcb // vdpbf16ps zmm1, zmm21, zmm19
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xd4 // vdpbf16ps zmm2, zmm21, zmm20
+	VBROADCASTSS (R9)(SI*1), Z21
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xda // vdpbf16ps zmm3, zmm21, zmm18
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xe3 // vdpbf16ps zmm4, zmm21, zmm19
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xec // vdpbf16ps zmm5, zmm21, zmm20
+	VBROADCASTSS (R10)(SI*1), Z21
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm6, zmm21, zmm18
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xfb // vdpbf16ps zmm7, zmm21, zmm19
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm8, zmm21, zmm20
+	VBROADCASTSS (R11)(SI*1), Z21
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xca // vdpbf16ps zmm9, zmm21, zmm18
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xd3 // vdpbf16ps zmm10, zmm21, zmm19
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xdc // vdpbf16ps zmm11, zmm21, zmm20
+	VBROADCASTSS (R12)(SI*1), Z21
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xe2 // vdpbf16ps zmm12, zmm21, zmm18
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xeb // vdpbf16ps zmm13, zmm21, zmm19
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xf4 // vdpbf16ps zmm14, zmm21, zmm20
+	VBROADCASTSS (R13)(SI*1), Z21
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xfa // vdpbf16ps zmm15, zmm21, zmm18
+	BYTE $0x62; BYTE $0xa2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xc3 // vdpbf16ps zmm16, zmm21, zmm19
+	BYTE $0x62; BYTE $0xa2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xcc // vdpbf16ps zmm17, zmm21, zmm20
+	ADDQ $192, R14
+	ADDQ $4, SI
+	SUBQ $1, AX
+	TESTQ AX, AX
+	JNE loop6x3x1
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z21
+	VADDPS Z31, Z21, Z21
+	VADDPS Z21, Z0, Z0
+	VMOVUPS Z0, (CX)
+	VMOVUPS 64(CX), Z21
+	VADDPS Z31, Z21, Z21
+	VADDPS Z21, Z1, Z1
+	VMOVUPS Z1, 64(CX)
+	VMOVUPS 128(CX), Z21
+	VADDPS Z31, Z21, Z21
+	VADDPS Z21, Z2, Z2
+	VMOVUPS Z2, 128(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z21
+	VADDPS Z31, Z21, Z21
+	VADDPS Z21, Z3, Z3
+	VMOVUPS Z3, (CX)
+	VMOVUPS 64(CX), Z21
+	VADDPS Z31, Z21, Z21
+	VADDPS Z21, Z4, Z4
+	VMOVUPS Z4, 64(CX)
+	VMOVUPS 128(CX), Z21
+	VADDPS Z31, Z21, Z21
+	VADDPS Z21, Z5, Z5
+	VMOVUPS Z5, 128(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z21
+	VADDPS Z31, Z21, Z21
+	VADDPS Z21, Z6, Z6
+	VMOVUPS Z6, (CX)
+	VMOVUPS 64(CX), Z21
+	VADDPS Z31, Z21, Z21
+	VADDPS Z21, Z7, Z7
+	VMOVUPS Z7, 64(CX)
+	VMOVUPS 128(CX), Z21
+	VADDPS Z31, Z21, Z21
+	VADDPS Z21, Z8, Z8
+	VMOVUPS Z8, 128(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z21
+	VADDPS Z31, Z21, Z21
+	VADDPS Z21, Z9, Z9
+	VMOVUPS Z9, (CX)
+	VMOVUPS 64(CX), Z21
+	VADDPS Z31, Z21, Z21
+	VADDPS Z21, Z10, Z10
+	VMOVUPS Z10, 64(CX)
+	VMOVUPS 128(CX), Z21
+	VADDPS Z31, Z21, Z21
+	VADDPS Z21, Z11, Z11
+	VMOVUPS Z11, 128(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z21
+	VADDPS Z31, Z21, Z21
+	VADDPS Z21, Z12, Z12
+	VMOVUPS Z12, (CX)
+	VMOVUPS 64(CX), Z21
+	VADDPS Z31, Z21, Z21
+	VADDPS Z21, Z13, Z13
+	VMOVUPS Z13, 64(CX)
+	VMOVUPS 128(CX), Z21
+	VADDPS Z31, Z21, Z21
+	VADDPS Z21, Z14, Z14
+	VMOVUPS Z14, 128(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z21
+	VADDPS Z31, Z21, Z21
+	VADDPS Z21, Z15, Z15
+	VMOVUPS Z15, (CX)
+	VMOVUPS 64(CX), Z21
+	VADDPS Z31, Z21, Z21
+	VADDPS Z21, Z16, Z16
+	VMOVUPS Z16, 64(CX)
+	VMOVUPS 128(CX), Z21
+	VADDPS Z31, Z21, Z21
+	VADDPS Z21, Z17, Z17
+	VMOVUPS Z17, 128(CX)
+	VXORPS Z31, Z31, Z31
+	ADDQ $512, R8
+	ADDQ $512, R9
+	ADDQ $512, R10
+	ADDQ $512, R11
+	ADDQ $512, R12
+	ADDQ $512, R13
+	SUBQ $128, BX
+	JMP next6x3x1
+
+done6x3x0:
+	VZEROUPPER
+	RET
+
+rows5x3:
+	VBROADCASTSS const80000000<>(SB), Z31
+	MOVQ (DI), R8 // a.A
+	MOVQ 8(DI), DX // a.RowStride
+	SHLQ $2, DX
+	MOVQ R8, R9
+	ADDQ DX, R9
+	MOVQ R9, R10
+	ADDQ DX, R10
+	MOVQ R10, R11
+	ADDQ DX, R11
+	MOVQ R11, R12
+	ADDQ DX, R12
+	MOVQ 40(DI), R13 // a.B
+	MOVQ 32(DI), BX // a.Depth
+
+next5x3x1:
+	CMPQ BX, $0
+	JLE done5x3x0
+	MOVQ BX, AX
+	CMPQ BX, $128
+	JLE part5x3x1
+	MOVQ $128, AX
+
+part5x3x1:
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	VXORPS Z12, Z12, Z12
+	VXORPS Z13, Z13, Z13
+	VXORPS Z14, Z14, Z14
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop5x3x1:
+	PREFETCHT0 2048(R13)
+	PREFETCHT0 2112(R13)
+	PREFETCHT0 2176(R13)
+	VMOVUPS (R13), Z15
+	VMOVUPS 64(R13), Z16
+	VMOVUPS 128(R13), Z17
+	VBROADCASTSS (R8)(SI*1), Z18
+	BYTE $0x62; BYTE $0xd2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xc7 // vdpbf16ps zmm0, zmm18, zmm15
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xc8 // vdpbf16ps zmm1, zmm18, zmm16
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xd1 // vdpbf16ps zmm2, zmm18, zmm17
+	VBROADCASTSS (R9)(SI*1), Z18
+	BYTE $0x62; BYTE $0xd2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xdf // vdpbf16ps zmm3, zmm18, zmm15
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm4, zmm18, zmm16
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm5, zmm18, zmm17
+	VBROADCASTSS (R10)(SI*1), Z18
+	BYTE $0x62; BYTE $0xd2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xf7 // vdpbf16ps zmm6, zmm18, zmm15
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xf8 // vdpbf16ps zmm7, zmm18, zmm16
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xc1 // vdpbf16ps zmm8, zmm18, zmm17
+	VBROADCASTSS (R11)(SI*1), Z18
+	BYTE $0x62; BYTE $0x52; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xcf // vdpbf16ps zmm9, zmm18, zmm15
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xd0 // vdpbf16ps zmm10, zmm18, zmm16
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xd9 // vdpbf16ps zmm11, zmm18, zmm17
+	VBROADCASTSS (R12)(SI*1), Z18
+	BYTE $0x62; BYTE $0x52; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xe7 // vdpbf16ps zmm12, zmm18, zmm15
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xe8 // vdpbf16ps zmm13, zmm18, zmm16
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xf1 // vdpbf16ps zmm14, zmm18, zmm17
+	ADDQ $192, R13
+	ADDQ $4, SI
+	SUBQ $1, AX
+	TESTQ AX, AX
+	JNE loop5x3x1
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z18
+	VADDPS Z31, Z18, Z18
+	VADDPS Z18, Z0, Z0
+	VMOVUPS Z0, (CX)
+	VMOVUPS 64(CX), Z18
+	VADDPS Z31, Z18, Z18
+	VADDPS Z18, Z1, Z1
+	VMOVUPS Z1, 64(CX)
+	VMOVUPS 128(CX), Z18
+	VADDPS Z31, Z18, Z18
+	VADDPS Z18, Z2, Z2
+	VMOVUPS Z2, 128(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z18
+	VADDPS Z31, Z18, Z18
+	VADDPS Z18, Z3, Z3
+	VMOVUPS Z3, (CX)
+	VMOVUPS 64(CX), Z18
+	VADDPS Z31, Z18, Z18
+	VADDPS Z18, Z4, Z4
+	VMOVUPS Z4, 64(CX)
+	VMOVUPS 128(CX), Z18
+	VADDPS Z31, Z18, Z18
+	VADDPS Z18, Z5, Z5
+	VMOVUPS Z5, 128(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z18
+	VADDPS Z31, Z18, Z18
+	VADDPS Z18, Z6, Z6
+	VMOVUPS Z6, (CX)
+	VMOVUPS 64(CX), Z18
+	VADDPS Z31, Z18, Z18
+	VADDPS Z18, Z7, Z7
+	VMOVUPS Z7, 64(CX)
+	VMOVUPS 128(CX), Z18
+	VADDPS Z31, Z18, Z18
+	VADDPS Z18, Z8, Z8
+	VMOVUPS Z8, 128(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z18
+	VADDPS Z31, Z18, Z18
+	VADDPS Z18, Z9, Z9
+	VMOVUPS Z9, (CX)
+	VMOVUPS 64(CX), Z18
+	VADDPS Z31, Z18, Z18
+	VADDPS Z18, Z10, Z10
+	VMOVUPS Z10, 64(CX)
+	VMOVUPS 128(CX), Z18
+	VADDPS Z31, Z18, Z18
+	VADDPS Z18, Z11, Z11
+	VMOVUPS Z11, 128(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z18
+	VADDPS Z31, Z18, Z18
+	VADDPS Z18, Z12, Z12
+	VMOVUPS Z12, (CX)
+	VMOVUPS 64(CX), Z18
+	VADDPS Z31, Z18, Z18
+	VADDPS Z18, Z13, Z13
+	VMOVUPS Z13, 64(CX)
+	VMOVUPS 128(CX), Z18
+	VADDPS Z31, Z18, Z18
+	VADDPS Z18, Z14, Z14
+	VMOVUPS Z14, 128(CX)
+	VXORPS Z31, Z31, Z31
+	ADDQ $512, R8
+	ADDQ $512, R9
+	ADDQ $512, R10
+	ADDQ $512, R11
+	ADDQ $512, R12
+	SUBQ $128, BX
+	JMP next5x3x1
+
+done5x3x0:
+	VZEROUPPER
+	RET
+
+rows4x3:
+	VBROADCASTSS const80000000<>(SB), Z31
+	MOVQ (DI), R8 // a.A
+	MOVQ 8(DI), DX // a.RowStride
+	SHLQ $2, DX
+	MOVQ R8, R9
+	ADDQ DX, R9
+	MOVQ R9, R10
+	ADDQ DX, R10
+	MOVQ R10, R11
+	ADDQ DX, R11
+	MOVQ 40(DI), R12 // a.B
+	MOVQ 32(DI), BX // a.Depth
+
+next4x3x2:
+	CMPQ BX, $256
+	JLT next4x3x1
+	MOVQ $128, AX
+	MOVQ R12, R13
+	ADDQ $24576, R13
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	VXORPS Z12, Z12, Z12
+	VXORPS Z13, Z13, Z13
+	VXORPS Z14, Z14, Z14
+	VXORPS Z15, Z15, Z15
+	VXORPS Z16, Z16, Z16
+	VXORPS Z17, Z17, Z17
+	VXORPS Z18, Z18, Z18
+	VXORPS Z19, Z19, Z19
+	VXORPS Z20, Z20, Z20
+	VXORPS Z21, Z21, Z21
+	VXORPS Z22, Z22, Z22
+	VXORPS Z23, Z23, Z23
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop4x3x2:
+	PREFETCHT0 2048(R12)
+	PREFETCHT0 2112(R12)
+	PREFETCHT0 2176(R12)
+	VMOVUPS (R12), Z24
+	VMOVUPS 64(R12), Z25
+	VMOVUPS 128(R12), Z26
+	VBROADCASTSS (R8)(SI*1), Z27
+	BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm0, zmm27, zmm24
+	BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm1, zmm27, zmm25
+	BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xd2 // vdpbf16ps zmm2, zmm27, zmm26
+	VBROADCASTSS (R9)(SI*1), Z27
+	BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xf0 // vdpbf16ps zmm6, zmm27, zmm24
+	BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xf9 // vdpbf16ps zmm7, zmm27, zmm25
+	BYTE $0x62; BYTE $0x12; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xc2 // vdpbf16ps zmm8, zmm27, zmm26
+	VBROADCASTSS (R10)(SI*1), Z27
+	BYTE $0x62; BYTE $0x12; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm12, zmm27, zmm24
+	BYTE $0x62; BYTE $0x12; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm13, zmm27, zmm25
+	BYTE $0x62; BYTE $0x12; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm14, zmm27, zmm26
+	VBROADCASTSS (R11)(SI*1), Z27
+	BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xd0 // vdpbf16ps zmm18, zmm27, zmm24
+	BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xd9 // vdpbf16ps zmm19, zmm27, zmm25
+	BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xe2 // vdpbf16ps zmm20, zmm27, zmm26
+	PREFETCHT0 2048(R13)
+	PREFETCHT0 2112(R13)
+	PREFETCHT0 2176(R13)
+	VMOVUPS (R13), Z24
+	VMOVUPS 64(R13), Z25
+	VMOVUPS 128(R13), Z26
+	VBROADCASTSS 512(R8)(SI*1), Z27
+	BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xd8 // vdpbf16ps zmm3, zmm27, zmm24
+	BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xe1 // vdpbf16ps zmm4, zmm27, zmm25
+	BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xea // vdpbf16ps zmm5, zmm27, zmm26
+	VBROADCASTSS 512(R9)(SI*1), Z27
+	BYTE $0x62; BYTE $0x12; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xc8 // vdpbf16ps zmm9, zmm27, zmm24
+	BYTE $0x62; BYTE $0x12; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xd1 // vdpbf16ps zmm10, zmm27, zmm25
+	BYTE $0x62; BYTE $0x12; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xda // vdpbf16ps zmm11, zmm27, zmm26
+	VBROADCASTSS 512(R10)(SI*1), Z27
+	BYTE $0x62; BYTE $0x12; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xf8 // vdpbf16ps zmm15, zmm27, zmm24
+	BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xc1 // vdpbf16ps zmm16, zmm27, zmm25
+	BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xca // vdpbf16ps zmm17, zmm27, zmm26
+	VBROADCASTSS 512(R11)(SI*1), Z27
+	BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xe8 // vdpbf16ps zmm21, zmm27, zmm24
+	BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xf1 // vdpbf16ps zmm22, zmm27, zmm25
+	BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xfa // vdpbf16ps zmm23, zmm27, zmm26
+	PREFETCHT0 2240(R12)
+	PREFETCHT0 2304(R12)
+	PREFETCHT0 2368(R12)
+	VMOVUPS 192(R12), Z24
+	VMOVUPS 256(R12), Z25
+	VMOVUPS 320(R12), Z26
+	VBROADCASTSS 4(R8)(SI*1), Z27
+	BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm0, zmm27, zmm24
+	BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm1, zmm27, zmm25
+	BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xd2 // vdpbf16ps zmm2, zmm27, zmm26
+	VBROADCASTSS 4(R9)(SI*1), Z27
+	BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xf0 // vdpbf16ps zmm6, zmm27, zmm24
+	BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xf9 // vdpbf16ps zmm7, zmm27, zmm25
+	BYTE $0x62; BYTE $0x12; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xc2 // vdpbf16ps zmm8, zmm27, zmm26
+	VBROADCASTSS 4(R10)(SI*1), Z27
+	BYTE $0x62; BYTE $0x12; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm12, zmm27, zmm24
+	BYTE $0x62; BYTE $0x12; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm13, zmm27, zmm25
+	BYTE $0x62; BYTE $0x12; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm14, zmm27, zmm26
+	VBROADCASTSS 4(R11)(SI*1), Z27
+	BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xd0 // vdpbf16ps zmm18, zmm27, zmm24
+	BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xd9 // vdpbf16ps zmm19, zmm27, zmm25
+	BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xe2 // vdpbf16ps zmm20, zmm27, zmm26
+	PREFETCHT0 2240(R13)
+	PREFETCHT0 2304(R13)
+	PREFETCHT0 2368(R13)
+	VMOVUPS 192(R13), Z24
+	VMOVUPS 256(R13), Z25
+	VMOVUPS 320(R13), Z26
+	VBROADCASTSS 516(R8)(SI*1), Z27
+	BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xd8 // vdpbf16ps zmm3, zmm27, zmm24
+	BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xe1 // vdpbf16ps zmm4, zmm27, zmm25
+	BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xea // vdpbf16ps zmm5, zmm27, zmm26
+	VBROADCASTSS 516(R9)(SI*1), Z27
+	BYTE $0x62; BYTE $0x12; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xc8 // vdpbf16ps zmm9, zmm27, zmm24
+	BYTE $0x62; BYTE $0x12; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xd1 // vdpbf16ps zmm10, zmm27, zmm25
+	BYTE $0x62; BYTE $0x12; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xda // vdpbf16ps zmm11, zmm27, zmm26
+	VBROADCASTSS 516(R10)(SI*1), Z27
+	BYTE $0x62; BYTE $0x12; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xf8 // vdpbf16ps zmm15, zmm27, zmm24
+	BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xc1 // vdpbf16ps zmm16, zmm27, zmm25
+	BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xca // vdpbf16ps zmm17, zmm27, zmm26
+	VBROADCASTSS 516(R11)(SI*1), Z27
+	BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xe8 // vdpbf16ps zmm21, zmm27, zmm24
+	BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xf1 // vdpbf16ps zmm22, zmm27, zmm25
+	BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xfa // vdpbf16ps zmm23, zmm27, zmm26
+	ADDQ $384, R12
+	ADDQ $384, R13
+	ADDQ $8, SI
+	SUBQ $2, AX
+	TESTQ AX, AX
+	JNE loop4x3x2
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z27
+	VADDPS Z31, Z27, Z27
+	VADDPS Z27, Z0, Z0
+	VMOVUPS 64(CX), Z27
+	VADDPS Z31, Z27, Z27
+	VADDPS Z27, Z1, Z1
+	VMOVUPS 128(CX), Z27
+	VADDPS Z31, Z27, Z27
+	VADDPS Z27, Z2, Z2
+	ADDQ DX, CX
+	VMOVUPS (CX), Z27
+	VADDPS Z31, Z27, Z27
+	VADDPS Z27, Z6, Z6
+	VMOVUPS 64(CX), Z27
+	VADDPS Z31, Z27, Z27
+	VADDPS Z27, Z7, Z7
+	VMOVUPS 128(CX), Z27
+	VADDPS Z31, Z27, Z27
+	VADDPS Z27, Z8, Z8
+	ADDQ DX, CX
+	VMOVUPS (CX), Z27
+	VADDPS Z31, Z27, Z27
+	VADDPS Z27, Z12, Z12
+	VMOVUPS 64(CX), Z27
+	VADDPS Z31, Z27, Z27
+	VADDPS Z27, Z13, Z13
+	VMOVUPS 128(CX), Z27
+	VADDPS Z31, Z27, Z27
+	VADDPS Z27, Z14, Z14
+	ADDQ DX, CX
+	VMOVUPS (CX), Z27
+	VADDPS Z31, Z27, Z27
+	VADDPS Z27, Z18, Z18
+	VMOVUPS 64(CX), Z27
+	VADDPS Z31, Z27, Z27
+	VADDPS Z27, Z19, Z19
+	VMOVUPS 128(CX), Z27
+	VADDPS Z31, Z27, Z27
+	VADDPS Z27, Z20, Z20
+	VXORPS Z31, Z31, Z31
+	MOVQ 56(DI), CX // a.C
+	VADDPS Z31, Z0, Z0
+	VADDPS Z3, Z0, Z0
+	VMOVUPS Z0, (CX)
+	VADDPS Z31, Z1, Z1
+	VADDPS Z4, Z1, Z1
+	VMOVUPS Z1, 64(CX)
+	VADDPS Z31, Z2, Z2
+	VADDPS Z5, Z2, Z2
+	VMOVUPS Z2, 128(CX)
+	ADDQ DX, CX
+	VADDPS Z31, Z6, Z6
+	VADDPS Z9, Z6, Z6
+	VMOVUPS Z6, (CX)
+	VADDPS Z31, Z7, Z7
+	VADDPS Z10, Z7, Z7
+	VMOVUPS Z7, 64(CX)
+	VADDPS Z31, Z8, Z8
+	VADDPS Z11, Z8, Z8
+	VMOVUPS Z8, 128(CX)
+	ADDQ DX, CX
+	VADDPS Z31, Z12, Z12
+	VADDPS Z15, Z12, Z12
+	VMOVUPS Z12, (CX)
+	VADDPS Z31, Z13, Z13
+	VADDPS Z16, Z13, Z13
+	VMOVUPS Z13, 64(CX)
+	VADDPS Z31, Z14, Z14
+	VADDPS Z17, Z14, Z14
+	VMOVUPS Z14, 128(CX)
+	ADDQ DX, CX
+	VADDPS Z31, Z18, Z18
+	VADDPS Z21, Z18, Z18
+	VMOVUPS Z18, (CX)
+	VADDPS Z31, Z19, Z19
+	VADDPS Z22, Z19, Z19
+	VMOVUPS Z19, 64(CX)
+	VADDPS Z31, Z20, Z20
+	VADDPS Z23, Z20, Z20
+	VMOVUPS Z20, 128(CX)
+	MOVQ R13, R12
+	ADDQ $1024, R8
+	ADDQ $1024, R9
+	ADDQ $1024, R10
+	ADDQ $1024, R11
+	SUBQ $256, BX
+	JMP next4x3x2
+
+next4x3x1:
+	CMPQ BX, $0
+	JLE done4x3x0
+	MOVQ BX, AX
+	CMPQ BX, $128
+	JLE part4x3x1
+	MOVQ $128, AX
+
+part4x3x1:
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop4x3x1:
+	PREFETCHT0 2048(R12)
+	PREFETCHT0 2112(R12)
+	PREFETCHT0 2176(R12)
+	VMOVUPS (R12), Z12
+	VMOVUPS 64(R12), Z13
+	VMOVUPS 128(R12), Z14
+	VBROADCASTSS (R8)(SI*1), Z15
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm0, zmm15, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm1, zmm15, zmm13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xd6 // vdpbf16ps zmm2, zmm15, zmm14
+	VBROADCASTSS (R9)(SI*1), Z15
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xdc // vdpbf16ps zmm3, zmm15, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xe5 // vdpbf16ps zmm4, zmm15, zmm13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xee // vdpbf16ps zmm5, zmm15, zmm14
+	VBROADCASTSS (R10)(SI*1), Z15
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xf4 // vdpbf16ps zmm6, zmm15, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xfd // vdpbf16ps zmm7, zmm15, zmm13
+	BYTE $0x62; BYTE $0x52; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xc6 // vdpbf16ps zmm8, zmm15, zmm14
+	VBROADCASTSS (R11)(SI*1), Z15
+	BYTE $0x62; BYTE $0x52; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xcc // vdpbf16ps zmm9, zmm15, zmm12
+	BYTE $0x62; BYTE $0x52; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xd5 // vdpbf16ps zmm10, zmm15, zmm13
+	BYTE $0x62; BYTE $0x52; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xde // vdpbf16ps zmm11, zmm15, zmm14
+	ADDQ $192, R12
+	ADDQ $4, SI
+	SUBQ $1, AX
+	TESTQ AX, AX
+	JNE loop4x3x1
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z15
+	VADDPS Z31, Z15, Z15
+	VADDPS Z15, Z0, Z0
+	VMOVUPS Z0, (CX)
+	VMOVUPS 64(CX), Z15
+	VADDPS Z31, Z15, Z15
+	VADDPS Z15, Z1, Z1
+	VMOVUPS Z1, 64(CX)
+	VMOVUPS 128(CX), Z15
+	VADDPS Z31, Z15, Z15
+	VADDPS Z15, Z2, Z2
+	VMOVUPS Z2, 128(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z15
+	VADDPS Z31, Z15, Z15
+	VADDPS Z15, Z3, Z3
+	VMOVUPS Z3, (CX)
+	VMOVUPS 64(CX), Z15
+	VADDPS Z31, Z15, Z15
+	VADDPS Z15, Z4, Z4
+	VMOVUPS Z4, 64(CX)
+	VMOVUPS 128(CX), Z15
+	VADDPS Z31, Z15, Z15
+	VADDPS Z15, Z5, Z5
+	VMOVUPS Z5, 128(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z15
+	VADDPS Z31, Z15, Z15
+	VADDPS Z15, Z6, Z6
+	VMOVUPS Z6, (CX)
+	VMOVUPS 64(CX), Z15
+	VADDPS Z31, Z15, Z15
+	VADDPS Z15, Z7, Z7
+	VMOVUPS Z7, 64(CX)
+	VMOVUPS 128(CX), Z15
+	VADDPS Z31, Z15, Z15
+	VADDPS Z15, Z8, Z8
+	VMOVUPS Z8, 128(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z15
+	VADDPS Z31, Z15, Z15
+	VADDPS Z15, Z9, Z9
+	VMOVUPS Z9, (CX)
+	VMOVUPS 64(CX), Z15
+	VADDPS Z31, Z15, Z15
+	VADDPS Z15, Z10, Z10
+	VMOVUPS Z10, 64(CX)
+	VMOVUPS 128(CX), Z15
+	VADDPS Z31, Z15, Z15
+	VADDPS Z15, Z11, Z11
+	VMOVUPS Z11, 128(CX)
+	VXORPS Z31, Z31, Z31
+	ADDQ $512, R8
+	ADDQ $512, R9
+	ADDQ $512, R10
+	ADDQ $512, R11
+	SUBQ $128, BX
+	JMP next4x3x1
+
+done4x3x0:
+	VZEROUPPER
+	RET
+
+rows3x3:
+	VBROADCASTSS const80000000<>(SB), Z31
+	MOVQ (DI), R8 // a.A
+	MOVQ 8(DI), DX // a.RowStride
+	SHLQ $2, DX
+	MOVQ R8, R9
+	ADDQ DX, R9
+	MOVQ R9, R10
+	ADDQ DX, R10
+	MOVQ 40(DI), R11 // a.B
+	MOVQ 32(DI), BX // a.Depth
+
+next3x3x2:
+	CMPQ BX, $256
+	JLT next3x3x1
+	MOVQ $128, AX
+	MOVQ R11, R12
+	ADDQ $24576, R12
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	VXORPS Z12, Z12, Z12
+	VXORPS Z13, Z13, Z13
+	VXORPS Z14, Z14, Z14
+	VXORPS Z15, Z15, Z15
+	VXORPS Z16, Z16, Z16
+	VXORPS Z17, Z17, Z17
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop3x3x2:
+	PREFETCHT0 2048(R11)
+	PREFETCHT0 2112(R11)
+	PREFETCHT0 2176(R11)
+	VMOVUPS (R11), Z18
+	VMOVUPS 64(R11), Z19
+	VMOVUPS 128(R11), Z20
+	VBROADCASTSS (R8)(SI*1), Z21
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xc2 // vdpbf16ps zmm0, zmm21, zmm18
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xcb // vdpbf16ps zmm1, zmm21, zmm19
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xd4 // vdpbf16ps zmm2, zmm21, zmm20
+	VBROADCASTSS (R9)(SI*1), Z21
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm6, zmm21, zmm18
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xfb // vdpbf16ps zmm7, zmm21, zmm19
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm8, zmm21, zmm20
+	VBROADCASTSS (R10)(SI*1), Z21
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xe2 // vdpbf16ps zmm12, zmm21, zmm18
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xeb // vdpbf16ps zmm13, zmm21, zmm19
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xf4 // vdpbf16ps zmm14, zmm21, zmm20
+	PREFETCHT0 2048(R12)
+	PREFETCHT0 2112(R12)
+	PREFETCHT0 2176(R12)
+	VMOVUPS (R12), Z18
+	VMOVUPS 64(R12), Z19
+	VMOVUPS 128(R12), Z20
+	VBROADCASTSS 512(R8)(SI*1), Z21
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xda // vdpbf16ps zmm3, zmm21, zmm18
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xe3 // vdpbf16ps zmm4, zmm21, zmm19
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xec // vdpbf16ps zmm5, zmm21, zmm20
+	VBROADCASTSS 512(R9)(SI*1), Z21
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xca // vdpbf16ps zmm9, zmm21, zmm18
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xd3 // vdpbf16ps zmm10, zmm21, zmm19
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xdc // vdpbf16ps zmm11, zmm21, zmm20
+	VBROADCASTSS 512(R10)(SI*1), Z21
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xfa // vdpbf16ps zmm15, zmm21, zmm18
+	BYTE $0x62; BYTE $0xa2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xc3 // vdpbf16ps zmm16, zmm21, zmm19
+	BYTE $0x62; BYTE $0xa2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xcc // vdpbf16ps zmm17, zmm21, zmm20
+	PREFETCHT0 2240(R11)
+	PREFETCHT0 2304(R11)
+	PREFETCHT0 2368(R11)
+	VMOVUPS 192(R11), Z18
+	VMOVUPS 256(R11), Z19
+	VMOVUPS 320(R11), Z20
+	VBROADCASTSS 4(R8)(SI*1), Z21
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xc2 // vdpbf16ps zmm0, zmm21, zmm18
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xcb // vdpbf16ps zmm1, zmm21, zmm19
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xd4 // vdpbf16ps zmm2, zmm21, zmm20
+	VBROADCASTSS 4(R9)(SI*1), Z21
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm6, zmm21, zmm18
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xfb // vdpbf16ps zmm7, zmm21, zmm19
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm8, zmm21, zmm20
+	VBROADCASTSS 4(R10)(SI*1), Z21
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xe2 // vdpbf16ps zmm12, zmm21, zmm18
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xeb // vdpbf16ps zmm13, zmm21, zmm19
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xf4 // vdpbf16ps zmm14, zmm21, zmm20
+	PREFETCHT0 2240(R12)
+	PREFETCHT0 2304(R12)
+	PREFETCHT0 2368(R12)
+	VMOVUPS 192(R12), Z18
+	VMOVUPS 256(R12), Z19
+	VMOVUPS 320(R12), Z20
+	VBROADCASTSS 516(R8)(SI*1), Z21
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xda // vdpbf16ps zmm3, zmm21, zmm18
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xe3 // vdpbf16ps zmm4, zmm21, zmm19
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xec // vdpbf16ps zmm5, zmm21, zmm20
+	VBROADCASTSS 516(R9)(SI*1), Z21
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xca // vdpbf16ps zmm9, zmm21, zmm18
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xd3 // vdpbf16ps zmm10, zmm21, zmm19
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xdc // vdpbf16ps zmm11, zmm21, zmm20
+	VBROADCASTSS 516(R10)(SI*1), Z21
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xfa // vdpbf16ps zmm15, zmm21, zmm18
+	BYTE $0x62; BYTE $0xa2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xc3 // vdpbf16ps zmm16, zmm21, zmm19
+	BYTE $0x62; BYTE $0xa2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xcc // vdpbf16ps zmm17, zmm21, zmm20
+	ADDQ $384, R11
+	ADDQ $384, R12
+	ADDQ $8, SI
+	SUBQ $2, AX
+	TESTQ AX, AX
+	JNE loop3x3x2
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z21
+	VADDPS Z31, Z21, Z21
+	VADDPS Z21, Z0, Z0
+	VMOVUPS 64(CX), Z21
+	VADDPS Z31, Z21, Z21
+	VADDPS Z21, Z1, Z1
+	VMOVUPS 128(CX), Z21
+	VADDPS Z31, Z21, Z21
+	VADDPS Z21, Z2, Z2
+	ADDQ DX, CX
+	VMOVUPS (CX), Z21
+	VADDPS Z31, Z21, Z21
+	VADDPS Z21, Z6, Z6
+	VMOVUPS 64(CX), Z21
+	VADDPS Z31, Z21, Z21
+	VADDPS Z21, Z7, Z7
+	VMOVUPS 128(CX), Z21
+	VADDPS Z31, Z21, Z21
+	VADDPS Z21, Z8, Z8
+	ADDQ DX, CX
+	VMOVUPS (CX), Z21
+	VADDPS Z31, Z21, Z21
+	VADDPS Z21, Z12, Z12
+	VMOVUPS 64(CX), Z21
+	VADDPS Z31, Z21, Z21
+	VADDPS Z21, Z13, Z13
+	VMOVUPS 128(CX), Z21
+	VADDPS Z31, Z21, Z21
+	VADDPS Z21, Z14, Z14
+	VXORPS Z31, Z31, Z31
+	MOVQ 56(DI), CX // a.C
+	VADDPS Z31, Z0, Z0
+	VADDPS Z3, Z0, Z0
+	VMOVUPS Z0, (CX)
+	VADDPS Z31, Z1, Z1
+	VADDPS Z4, Z1, Z1
+	VMOVUPS Z1, 64(CX)
+	VADDPS Z31, Z2, Z2
+	VADDPS Z5, Z2, Z2
+	VMOVUPS Z2, 128(CX)
+	ADDQ DX, CX
+	VADDPS Z31, Z6, Z6
+	VADDPS Z9, Z6, Z6
+	VMOVUPS Z6, (CX)
+	VADDPS Z31, Z7, Z7
+	VADDPS Z10, Z7, Z7
+	VMOVUPS Z7, 64(CX)
+	VADDPS Z31, Z8, Z8
+	VADDPS Z11, Z8, Z8
+	VMOVUPS Z8, 128(CX)
+	ADDQ DX, CX
+	VADDPS Z31, Z12, Z12
+	VADDPS Z15, Z12, Z12
+	VMOVUPS Z12, (CX)
+	VADDPS Z31, Z13, Z13
+	VADDPS Z16, Z13, Z13
+	VMOVUPS Z13, 64(CX)
+	VADDPS Z31, Z14, Z14
+	VADDPS Z17, Z14, Z14
+	VMOVUPS Z14, 128(CX)
+	MOVQ R12, R11
+	ADDQ $1024, R8
+	ADDQ $1024, R9
+	ADDQ $1024, R10
+	SUBQ $256, BX
+	JMP next3x3x2
+
+next3x3x1:
+	CMPQ BX, $0
+	JLE done3x3x0
+	MOVQ BX, AX
+	CMPQ BX, $128
+	JLE part3x3x1
+	MOVQ $128, AX
+
+part3x3x1:
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop3x3x1:
+	PREFETCHT0 2048(R11)
+	PREFETCHT0 2112(R11)
+	PREFETCHT0 2176(R11)
+	VMOVUPS (R11), Z9
+	VMOVUPS 64(R11), Z10
+	VMOVUPS 128(R11), Z11
+	VBROADCASTSS (R8)(SI*1), Z12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc1 // vdpbf16ps zmm0, zmm12, zmm9
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xca // vdpbf16ps zmm1, zmm12, zmm10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xd3 // vdpbf16ps zmm2, zmm12, zmm11
+	VBROADCASTSS (R9)(SI*1), Z12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xd9 // vdpbf16ps zmm3, zmm12, zmm9
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xe2 // vdpbf16ps zmm4, zmm12, zmm10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xeb // vdpbf16ps zmm5, zmm12, zmm11
+	VBROADCASTSS (R10)(SI*1), Z12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xf1 // vdpbf16ps zmm6, zmm12, zmm9
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xfa // vdpbf16ps zmm7, zmm12, zmm10
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc3 // vdpbf16ps zmm8, zmm12, zmm11
+	ADDQ $192, R11
+	ADDQ $4, SI
+	SUBQ $1, AX
+	TESTQ AX, AX
+	JNE loop3x3x1
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z12
+	VADDPS Z31, Z12, Z12
+	VADDPS Z12, Z0, Z0
+	VMOVUPS Z0, (CX)
+	VMOVUPS 64(CX), Z12
+	VADDPS Z31, Z12, Z12
+	VADDPS Z12, Z1, Z1
+	VMOVUPS Z1, 64(CX)
+	VMOVUPS 128(CX), Z12
+	VADDPS Z31, Z12, Z12
+	VADDPS Z12, Z2, Z2
+	VMOVUPS Z2, 128(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z12
+	VADDPS Z31, Z12, Z12
+	VADDPS Z12, Z3, Z3
+	VMOVUPS Z3, (CX)
+	VMOVUPS 64(CX), Z12
+	VADDPS Z31, Z12, Z12
+	VADDPS Z12, Z4, Z4
+	VMOVUPS Z4, 64(CX)
+	VMOVUPS 128(CX), Z12
+	VADDPS Z31, Z12, Z12
+	VADDPS Z12, Z5, Z5
+	VMOVUPS Z5, 128(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z12
+	VADDPS Z31, Z12, Z12
+	VADDPS Z12, Z6, Z6
+	VMOVUPS Z6, (CX)
+	VMOVUPS 64(CX), Z12
+	VADDPS Z31, Z12, Z12
+	VADDPS Z12, Z7, Z7
+	VMOVUPS Z7, 64(CX)
+	VMOVUPS 128(CX), Z12
+	VADDPS Z31, Z12, Z12
+	VADDPS Z12, Z8, Z8
+	VMOVUPS Z8, 128(CX)
+	VXORPS Z31, Z31, Z31
+	ADDQ $512, R8
+	ADDQ $512, R9
+	ADDQ $512, R10
+	SUBQ $128, BX
+	JMP next3x3x1
+
+done3x3x0:
+	VZEROUPPER
+	RET
+
+rows2x3:
+	VBROADCASTSS const80000000<>(SB), Z31
+	MOVQ (DI), R8 // a.A
+	MOVQ 8(DI), DX // a.RowStride
+	SHLQ $2, DX
+	MOVQ R8, R9
+	ADDQ DX, R9
+	MOVQ 40(DI), R10 // a.B
+	MOVQ 32(DI), BX // a.Depth
+
+next2x3x4:
+	CMPQ BX, $512
+	JLT next2x3x1
+	MOVQ $128, AX
+	MOVQ R10, R11
+	ADDQ $24576, R11
+	MOVQ R11, R12
+	ADDQ $24576, R12
+	MOVQ R12, R13
+	ADDQ $24576, R13
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	VXORPS Z12, Z12, Z12
+	VXORPS Z13, Z13, Z13
+	VXORPS Z14, Z14, Z14
+	VXORPS Z15, Z15, Z15
+	VXORPS Z16, Z16, Z16
+	VXORPS Z17, Z17, Z17
+	VXORPS Z18, Z18, Z18
+	VXORPS Z19, Z19, Z19
+	VXORPS Z20, Z20, Z20
+	VXORPS Z21, Z21, Z21
+	VXORPS Z22, Z22, Z22
+	VXORPS Z23, Z23, Z23
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop2x3x4:
+	PREFETCHT0 2048(R10)
+	PREFETCHT0 2112(R10)
+	PREFETCHT0 2176(R10)
+	VMOVUPS (R10), Z24
+	VMOVUPS 64(R10), Z25
+	VMOVUPS 128(R10), Z26
+	VBROADCASTSS (R8)(SI*1), Z27
+	BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm0, zmm27, zmm24
+	BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm1, zmm27, zmm25
+	BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xd2 // vdpbf16ps zmm2, zmm27, zmm26
+	VBROADCASTSS (R9)(SI*1), Z27
+	BYTE $0x62; BYTE $0x12; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm12, zmm27, zmm24
+	BYTE $0x62; BYTE $0x12; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm13, zmm27, zmm25
+	BYTE $0x62; BYTE $0x12; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm14, zmm27, zmm26
+	PREFETCHT0 2048(R11)
+	PREFETCHT0 2112(R11)
+	PREFETCHT0 2176(R11)
+	VMOVUPS (R11), Z24
+	VMOVUPS 64(R11), Z25
+	VMOVUPS 128(R11), Z26
+	VBROADCASTSS 512(R8)(SI*1), Z27
+	BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xd8 // vdpbf16ps zmm3, zmm27, zmm24
+	BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xe1 // vdpbf16ps zmm4, zmm27, zmm25
+	BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xea // vdpbf16ps zmm5, zmm27, zmm26
+	VBROADCASTSS 512(R9)(SI*1), Z27
+	BYTE $0x62; BYTE $0x12; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xf8 // vdpbf16ps zmm15, zmm27, zmm24
+	BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xc1 // vdpbf16ps zmm16, zmm27, zmm25
+	BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xca // vdpbf16ps zmm17, zmm27, zmm26
+	PREFETCHT0 2048(R12)
+	PREFETCHT0 2112(R12)
+	PREFETCHT0 2176(R12)
+	VMOVUPS (R12), Z24
+	VMOVUPS 64(R12), Z25
+	VMOVUPS 128(R12), Z26
+	VBROADCASTSS 1024(R8)(SI*1), Z27
+	BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xf0 // vdpbf16ps zmm6, zmm27, zmm24
+	BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xf9 // vdpbf16ps zmm7, zmm27, zmm25
+	BYTE $0x62; BYTE $0x12; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xc2 // vdpbf16ps zmm8, zmm27, zmm26
+	VBROADCASTSS 1024(R9)(SI*1), Z27
+	BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xd0 // vdpbf16ps zmm18, zmm27, zmm24
+	BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xd9 // vdpbf16ps zmm19, zmm27, zmm25
+	BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xe2 // vdpbf16ps zmm20, zmm27, zmm26
+	PREFETCHT0 2048(R13)
+	PREFETCHT0 2112(R13)
+	PREFETCHT0 2176(R13)
+	VMOVUPS (R13), Z24
+	VMOVUPS 64(R13), Z25
+	VMOVUPS 128(R13), Z26
+	VBROADCASTSS 1536(R8)(SI*1), Z27
+	BYTE $0x62; BYTE $0x12; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xc8 // vdpbf16ps zmm9, zmm27, zmm24
+	BYTE $0x62; BYTE $0x12; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xd1 // vdpbf16ps zmm10, zmm27, zmm25
+	BYTE $0x62; BYTE $0x12; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xda // vdpbf16ps zmm11, zmm27, zmm26
+	VBROADCASTSS 1536(R9)(SI*1), Z27
+	BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xe8 // vdpbf16ps zmm21, zmm27, zmm24
+	BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xf1 // vdpbf16ps zmm22, zmm27, zmm25
+	BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xfa // vdpbf16ps zmm23, zmm27, zmm26
+	PREFETCHT0 2240(R10)
+	PREFETCHT0 2304(R10)
+	PREFETCHT0 2368(R10)
+	VMOVUPS 192(R10), Z24
+	VMOVUPS 256(R10), Z25
+	VMOVUPS 320(R10), Z26
+	VBROADCASTSS 4(R8)(SI*1), Z27
+	BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm0, zmm27, zmm24
+	BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm1, zmm27, zmm25
+	BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xd2 // vdpbf16ps zmm2, zmm27, zmm26
+	VBROADCASTSS 4(R9)(SI*1), Z27
+	BYTE $0x62; BYTE $0x12; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm12, zmm27, zmm24
+	BYTE $0x62; BYTE $0x12; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm13, zmm27, zmm25
+	BYTE $0x62; BYTE $0x12; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm14, zmm27, zmm26
+	PREFETCHT0 2240(R11)
+	PREFETCHT0 2304(R11)
+	PREFETCHT0 2368(R11)
+	VMOVUPS 192(R11), Z24
+	VMOVUPS 256(R11), Z25
+	VMOVUPS 320(R11), Z26
+	VBROADCASTSS 516(R8)(SI*1), Z27
+	BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xd8 // vdpbf16ps zmm3, zmm27, zmm24
+	BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xe1 // vdpbf16ps zmm4, zmm27, zmm25
+	BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xea // vdpbf16ps zmm5, zmm27, zmm26
+	VBROADCASTSS 516(R9)(SI*1), Z27
+	BYTE $0x62; BYTE $0x12; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xf8 // vdpbf16ps zmm15, zmm27, zmm24
+	BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xc1 // vdpbf16ps zmm16, zmm27, zmm25
+	BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xca // vdpbf16ps zmm17, zmm27, zmm26
+	PREFETCHT0 2240(R12)
+	PREFETCHT0 2304(R12)
+	PREFETCHT0 2368(R12)
+	VMOVUPS 192(R12), Z24
+	VMOVUPS 256(R12), Z25
+	VMOVUPS 320(R12), Z26
+	VBROADCASTSS 1028(R8)(SI*1), Z27
+	BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xf0 // vdpbf16ps zmm6, zmm27, zmm24
+	BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xf9 // vdpbf16ps zmm7, zmm27, zmm25
+	BYTE $0x62; BYTE $0x12; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xc2 // vdpbf16ps zmm8, zmm27, zmm26
+	VBROADCASTSS 1028(R9)(SI*1), Z27
+	BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xd0 // vdpbf16ps zmm18, zmm27, zmm24
+	BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xd9 // vdpbf16ps zmm19, zmm27, zmm25
+	BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xe2 // vdpbf16ps zmm20, zmm27, zmm26
+	PREFETCHT0 2240(R13)
+	PREFETCHT0 2304(R13)
+	PREFETCHT0 2368(R13)
+	VMOVUPS 192(R13), Z24
+	VMOVUPS 256(R13), Z25
+	VMOVUPS 320(R13), Z26
+	VBROADCASTSS 1540(R8)(SI*1), Z27
+	BYTE $0x62; BYTE $0x12; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xc8 // vdpbf16ps zmm9, zmm27, zmm24
+	BYTE $0x62; BYTE $0x12; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xd1 // vdpbf16ps zmm10, zmm27, zmm25
+	BYTE $0x62; BYTE $0x12; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xda // vdpbf16ps zmm11, zmm27, zmm26
+	VBROADCASTSS 1540(R9)(SI*1), Z27
+	BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xe8 // vdpbf16ps zmm21, zmm27, zmm24
+	BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xf1 // vdpbf16ps zmm22, zmm27, zmm25
+	BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xfa // vdpbf16ps zmm23, zmm27, zmm26
+	ADDQ $384, R10
+	ADDQ $384, R11
+	ADDQ $384, R12
+	ADDQ $384, R13
+	ADDQ $8, SI
+	SUBQ $2, AX
+	TESTQ AX, AX
+	JNE loop2x3x4
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z27
+	VADDPS Z31, Z27, Z27
+	VADDPS Z27, Z0, Z0
+	VMOVUPS 64(CX), Z27
+	VADDPS Z31, Z27, Z27
+	VADDPS Z27, Z1, Z1
+	VMOVUPS 128(CX), Z27
+	VADDPS Z31, Z27, Z27
+	VADDPS Z27, Z2, Z2
+	ADDQ DX, CX
+	VMOVUPS (CX), Z27
+	VADDPS Z31, Z27, Z27
+	VADDPS Z27, Z12, Z12
+	VMOVUPS 64(CX), Z27
+	VADDPS Z31, Z27, Z27
+	VADDPS Z27, Z13, Z13
+	VMOVUPS 128(CX), Z27
+	VADDPS Z31, Z27, Z27
+	VADDPS Z27, Z14, Z14
+	VXORPS Z31, Z31, Z31
+	MOVQ 56(DI), CX // a.C
+	VADDPS Z31, Z0, Z0
+	VADDPS Z3, Z0, Z0
+	VADDPS Z31, Z0, Z0
+	VADDPS Z6, Z0, Z0
+	VADDPS Z31, Z0, Z0
+	VADDPS Z9, Z0, Z0
+	VMOVUPS Z0, (CX)
+	VADDPS Z31, Z1, Z1
+	VADDPS Z4, Z1, Z1
+	VADDPS Z31, Z1, Z1
+	VADDPS Z7, Z1, Z1
+	VADDPS Z31, Z1, Z1
+	VADDPS Z10, Z1, Z1
+	VMOVUPS Z1, 64(CX)
+	VADDPS Z31, Z2, Z2
+	VADDPS Z5, Z2, Z2
+	VADDPS Z31, Z2, Z2
+	VADDPS Z8, Z2, Z2
+	VADDPS Z31, Z2, Z2
+	VADDPS Z11, Z2, Z2
+	VMOVUPS Z2, 128(CX)
+	ADDQ DX, CX
+	VADDPS Z31, Z12, Z12
+	VADDPS Z15, Z12, Z12
+	VADDPS Z31, Z12, Z12
+	VADDPS Z18, Z12, Z12
+	VADDPS Z31, Z12, Z12
+	VADDPS Z21, Z12, Z12
+	VMOVUPS Z12, (CX)
+	VADDPS Z31, Z13, Z13
+	VADDPS Z16, Z13, Z13
+	VADDPS Z31, Z13, Z13
+	VADDPS Z19, Z13, Z13
+	VADDPS Z31, Z13, Z13
+	VADDPS Z22, Z13, Z13
+	VMOVUPS Z13, 64(CX)
+	VADDPS Z31, Z14, Z14
+	VADDPS Z17, Z14, Z14
+	VADDPS Z31, Z14, Z14
+	VADDPS Z20, Z14, Z14
+	VADDPS Z31, Z14, Z14
+	VADDPS Z23, Z14, Z14
+	VMOVUPS Z14, 128(CX)
+	MOVQ R13, R10
+	ADDQ $2048, R8
+	ADDQ $2048, R9
+	SUBQ $512, BX
+	JMP next2x3x4
+
+next2x3x1:
+	CMPQ BX, $0
+	JLE done2x3x0
+	MOVQ BX, AX
+	CMPQ BX, $128
+	JLE part2x3x1
+	MOVQ $128, AX
+
+part2x3x1:
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop2x3x1:
+	PREFETCHT0 2048(R10)
+	PREFETCHT0 2112(R10)
+	PREFETCHT0 2176(R10)
+	VMOVUPS (R10), Z6
+	VMOVUPS 64(R10), Z7
+	VMOVUPS 128(R10), Z8
+	VBROADCASTSS (R8)(SI*1), Z9
+	BYTE $0x62; BYTE $0xf2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xc6 // vdpbf16ps zmm0, zmm9, zmm6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xcf // vdpbf16ps zmm1, zmm9, zmm7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xd0 // vdpbf16ps zmm2, zmm9, zmm8
+	VBROADCASTSS (R9)(SI*1), Z9
+	BYTE $0x62; BYTE $0xf2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xde // vdpbf16ps zmm3, zmm9, zmm6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xe7 // vdpbf16ps zmm4, zmm9, zmm7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xe8 // vdpbf16ps zmm5, zmm9, zmm8
+	ADDQ $192, R10
+	ADDQ $4, SI
+	SUBQ $1, AX
+	TESTQ AX, AX
+	JNE loop2x3x1
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z9
+	VADDPS Z31, Z9, Z9
+	VADDPS Z9, Z0, Z0
+	VMOVUPS Z0, (CX)
+	VMOVUPS 64(CX), Z9
+	VADDPS Z31, Z9, Z9
+	VADDPS Z9, Z1, Z1
+	VMOVUPS Z1, 64(CX)
+	VMOVUPS 128(CX), Z9
+	VADDPS Z31, Z9, Z9
+	VADDPS Z9, Z2, Z2
+	VMOVUPS Z2, 128(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z9
+	VADDPS Z31, Z9, Z9
+	VADDPS Z9, Z3, Z3
+	VMOVUPS Z3, (CX)
+	VMOVUPS 64(CX), Z9
+	VADDPS Z31, Z9, Z9
+	VADDPS Z9, Z4, Z4
+	VMOVUPS Z4, 64(CX)
+	VMOVUPS 128(CX), Z9
+	VADDPS Z31, Z9, Z9
+	VADDPS Z9, Z5, Z5
+	VMOVUPS Z5, 128(CX)
+	VXORPS Z31, Z31, Z31
+	ADDQ $512, R8
+	ADDQ $512, R9
+	SUBQ $128, BX
+	JMP next2x3x1
+
+done2x3x0:
+	VZEROUPPER
+	RET
+
+rows1x3:
+	VBROADCASTSS const80000000<>(SB), Z31
+	MOVQ (DI), R8 // a.A
+	MOVQ 8(DI), DX // a.RowStride
+	SHLQ $2, DX
+	MOVQ 40(DI), R9 // a.B
+	MOVQ 32(DI), BX // a.Depth
+
+next1x3x4:
+	CMPQ BX, $512
+	JLT next1x3x1
+	MOVQ $128, AX
+	MOVQ R9, R10
+	ADDQ $24576, R10
+	MOVQ R10, R11
+	ADDQ $24576, R11
+	MOVQ R11, R12
+	ADDQ $24576, R12
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop1x3x4:
+	PREFETCHT0 2048(R9)
+	PREFETCHT0 2112(R9)
+	PREFETCHT0 2176(R9)
+	VMOVUPS (R9), Z12
+	VMOVUPS 64(R9), Z13
+	VMOVUPS 128(R9), Z14
+	VBROADCASTSS (R8)(SI*1), Z15
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm0, zmm15, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm1, zmm15, zmm13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xd6 // vdpbf16ps zmm2, zmm15, zmm14
+	PREFETCHT0 2048(R10)
+	PREFETCHT0 2112(R10)
+	PREFETCHT0 2176(R10)
+	VMOVUPS (R10), Z12
+	VMOVUPS 64(R10), Z13
+	VMOVUPS 128(R10), Z14
+	VBROADCASTSS 512(R8)(SI*1), Z15
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xdc // vdpbf16ps zmm3, zmm15, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xe5 // vdpbf16ps zmm4, zmm15, zmm13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xee // vdpbf16ps zmm5, zmm15, zmm14
+	PREFETCHT0 2048(R11)
+	PREFETCHT0 2112(R11)
+	PREFETCHT0 2176(R11)
+	VMOVUPS (R11), Z12
+	VMOVUPS 64(R11), Z13
+	VMOVUPS 128(R11), Z14
+	VBROADCASTSS 1024(R8)(SI*1), Z15
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xf4 // vdpbf16ps zmm6, zmm15, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xfd // vdpbf16ps zmm7, zmm15, zmm13
+	BYTE $0x62; BYTE $0x52; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xc6 // vdpbf16ps zmm8, zmm15, zmm14
+	PREFETCHT0 2048(R12)
+	PREFETCHT0 2112(R12)
+	PREFETCHT0 2176(R12)
+	VMOVUPS (R12), Z12
+	VMOVUPS 64(R12), Z13
+	VMOVUPS 128(R12), Z14
+	VBROADCASTSS 1536(R8)(SI*1), Z15
+	BYTE $0x62; BYTE $0x52; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xcc // vdpbf16ps zmm9, zmm15, zmm12
+	BYTE $0x62; BYTE $0x52; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xd5 // vdpbf16ps zmm10, zmm15, zmm13
+	BYTE $0x62; BYTE $0x52; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xde // vdpbf16ps zmm11, zmm15, zmm14
+	PREFETCHT0 2240(R9)
+	PREFETCHT0 2304(R9)
+	PREFETCHT0 2368(R9)
+	VMOVUPS 192(R9), Z12
+	VMOVUPS 256(R9), Z13
+	VMOVUPS 320(R9), Z14
+	VBROADCASTSS 4(R8)(SI*1), Z15
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm0, zmm15, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm1, zmm15, zmm13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xd6 // vdpbf16ps zmm2, zmm15, zmm14
+	PREFETCHT0 2240(R10)
+	PREFETCHT0 2304(R10)
+	PREFETCHT0 2368(R10)
+	VMOVUPS 192(R10), Z12
+	VMOVUPS 256(R10), Z13
+	VMOVUPS 320(R10), Z14
+	VBROADCASTSS 516(R8)(SI*1), Z15
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xdc // vdpbf16ps zmm3, zmm15, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xe5 // vdpbf16ps zmm4, zmm15, zmm13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xee // vdpbf16ps zmm5, zmm15, zmm14
+	PREFETCHT0 2240(R11)
+	PREFETCHT0 2304(R11)
+	PREFETCHT0 2368(R11)
+	VMOVUPS 192(R11), Z12
+	VMOVUPS 256(R11), Z13
+	VMOVUPS 320(R11), Z14
+	VBROADCASTSS 1028(R8)(SI*1), Z15
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xf4 // vdpbf16ps zmm6, zmm15, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xfd // vdpbf16ps zmm7, zmm15, zmm13
+	BYTE $0x62; BYTE $0x52; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xc6 // vdpbf16ps zmm8, zmm15, zmm14
+	PREFETCHT0 2240(R12)
+	PREFETCHT0 2304(R12)
+	PREFETCHT0 2368(R12)
+	VMOVUPS 192(R12), Z12
+	VMOVUPS 256(R12), Z13
+	VMOVUPS 320(R12), Z14
+	VBROADCASTSS 1540(R8)(SI*1), Z15
+	BYTE $0x62; BYTE $0x52; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xcc // vdpbf16ps zmm9, zmm15, zmm12
+	BYTE $0x62; BYTE $0x52; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xd5 // vdpbf16ps zmm10, zmm15, zmm13
+	BYTE $0x62; BYTE $0x52; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xde // vdpbf16ps zmm11, zmm15, zmm14
+	ADDQ $384, R9
+	ADDQ $384, R10
+	ADDQ $384, R11
+	ADDQ $384, R12
+	ADDQ $8, SI
+	SUBQ $2, AX
+	TESTQ AX, AX
+	JNE loop1x3x4
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z15
+	VADDPS Z31, Z15, Z15
+	VADDPS Z15, Z0, Z0
+	VMOVUPS 64(CX), Z15
+	VADDPS Z31, Z15, Z15
+	VADDPS Z15, Z1, Z1
+	VMOVUPS 128(CX), Z15
+	VADDPS Z31, Z15, Z15
+	VADDPS Z15, Z2, Z2
+	VXORPS Z31, Z31, Z31
+	MOVQ 56(DI), CX // a.C
+	VADDPS Z31, Z0, Z0
+	VADDPS Z3, Z0, Z0
+	VADDPS Z31, Z0, Z0
+	VADDPS Z6, Z0, Z0
+	VADDPS Z31, Z0, Z0
+	VADDPS Z9, Z0, Z0
+	VMOVUPS Z0, (CX)
+	VADDPS Z31, Z1, Z1
+	VADDPS Z4, Z1, Z1
+	VADDPS Z31, Z1, Z1
+	VADDPS Z7, Z1, Z1
+	VADDPS Z31, Z1, Z1
+	VADDPS Z10, Z1, Z1
+	VMOVUPS Z1, 64(CX)
+	VADDPS Z31, Z2, Z2
+	VADDPS Z5, Z2, Z2
+	VADDPS Z31, Z2, Z2
+	VADDPS Z8, Z2, Z2
+	VADDPS Z31, Z2, Z2
+	VADDPS Z11, Z2, Z2
+	VMOVUPS Z2, 128(CX)
+	MOVQ R12, R9
+	ADDQ $2048, R8
+	SUBQ $512, BX
+	JMP next1x3x4
+
+next1x3x1:
+	CMPQ BX, $0
+	JLE done1x3x0
+	MOVQ BX, AX
+	CMPQ BX, $128
+	JLE part1x3x1
+	MOVQ $128, AX
+
+part1x3x1:
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop1x3x1:
+	PREFETCHT0 2048(R9)
+	PREFETCHT0 2112(R9)
+	PREFETCHT0 2176(R9)
+	VMOVUPS (R9), Z3
+	VMOVUPS 64(R9), Z4
+	VMOVUPS 128(R9), Z5
+	VBROADCASTSS (R8)(SI*1), Z6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xc3 // vdpbf16ps zmm0, zmm6, zmm3
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xcc // vdpbf16ps zmm1, zmm6, zmm4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xd5 // vdpbf16ps zmm2, zmm6, zmm5
+	ADDQ $192, R9
+	ADDQ $4, SI
+	SUBQ $1, AX
+	TESTQ AX, AX
+	JNE loop1x3x1
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z6
+	VADDPS Z31, Z6, Z6
+	VADDPS Z6, Z0, Z0
+	VMOVUPS Z0, (CX)
+	VMOVUPS 64(CX), Z6
+	VADDPS Z31, Z6, Z6
+	VADDPS Z6, Z1, Z1
+	VMOVUPS Z1, 64(CX)
+	VMOVUPS 128(CX), Z6
+	VADDPS Z31, Z6, Z6
+	VADDPS Z6, Z2, Z2
+	VMOVUPS Z2, 128(CX)
+	VXORPS Z31, Z31, Z31
+	ADDQ $512, R8
+	SUBQ $128, BX
+	JMP next1x3x1
+
+done1x3x0:
+	VZEROUPPER
+	RET
+
+lanes32:
+	MOVQ 48(DI), AX // a.Bias
+	TESTQ AX, AX
+	JNE biased2
+	LEAQ zeros<>(SB), AX
+
+biased2:
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	MOVQ 24(DI), BX // a.Rows
+	MOVBLZX 80(DI), SI // a.Add
+	VXORPS Z2, Z2, Z2
+
+begin2:
+	VMOVAPS Z2, Z0
+	VMOVAPS Z2, Z1
+	TESTQ SI, SI
+	JEQ added2
+	VMOVUPS (CX), Z0
+	VMOVUPS 64(CX), Z1
+
+added2:
+	VMOVUPS (AX), Z2
+	VADDPS Z2, Z0, Z0
+	VMOVUPS 64(AX), Z2
+	VADDPS Z2, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VMOVUPS Z0, (CX)
+	VMOVUPS Z1, 64(CX)
+	ADDQ DX, CX
+	DECQ BX
+	JNE begin2
+	MOVQ 24(DI), DX // a.Rows
+	CMPQ DX, $1
+	JEQ rows1x2
+	CMPQ DX, $2
+	JEQ rows2x2
+	CMPQ DX, $3
+	JEQ rows3x2
+	CMPQ DX, $4
+	JEQ rows4x2
+	CMPQ DX, $5
+	JEQ rows5x2
+
+rows6x2:
+	VBROADCASTSS const80000000<>(SB), Z31
+	MOVQ (DI), R8 // a.A
+	MOVQ 8(DI), DX // a.RowStride
+	SHLQ $2, DX
+	MOVQ R8, R9
+	ADDQ DX, R9
+	MOVQ R9, R10
+	ADDQ DX, R10
+	MOVQ R10, R11
+	ADDQ DX, R11
+	MOVQ R11, R12
+	ADDQ DX, R12
+	MOVQ R12, R13
+	ADDQ DX, R13
+	MOVQ 40(DI), R14 // a.B
+	MOVQ 32(DI), BX // a.Depth
+
+next6x2x1:
+	CMPQ BX, $0
+	JLE done6x2x0
+	MOVQ BX, AX
+	CMPQ BX, $128
+	JLE part6x2x1
+	MOVQ $128, AX
+
+part6x2x1:
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop6x2x1:
+	PREFETCHT0 2048(R14)
+	PREFETCHT0 2112(R14)
+	VMOVUPS (R14), Z12
+	VMOVUPS 64(R14), Z13
+	VBROADCASTSS (R8)(SI*1), Z14
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm0, zmm14, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm1, zmm14, zmm13
+	VBROADCASTSS (R9)(SI*1), Z14
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xd4 // vdpbf16ps zmm2, zmm14, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xdd // vdpbf16ps zmm3, zmm14, zmm13
+	VBROADCASTSS (R10)(SI*1), Z14
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xe4 // vdpbf16ps zmm4, zmm14, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xed // vdpbf16ps zmm5, zmm14, zmm13
+	VBROADCASTSS (R11)(SI*1), Z14
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xf4 // vdpbf16ps zmm6, zmm14, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xfd // vdpbf16ps zmm7, zmm14, zmm13
+	VBROADCASTSS (R12)(SI*1), Z14
+	BYTE $0x62; BYTE $0x52; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm8, zmm14, zmm12
+	BYTE $0x62; BYTE $0x52; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm9, zmm14, zmm13
+	VBROADCASTSS (R13)(SI*1), Z14
+	BYTE $0x62; BYTE $0x52; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xd4 // vdpbf16ps zmm10, zmm14, zmm12
+	BYTE $0x62; BYTE $0x52; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xdd // vdpbf16ps zmm11, zmm14, zmm13
+	ADDQ $128, R14
+	ADDQ $4, SI
+	SUBQ $1, AX
+	TESTQ AX, AX
+	JNE loop6x2x1
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z14
+	VADDPS Z31, Z14, Z14
+	VADDPS Z14, Z0, Z0
+	VMOVUPS Z0, (CX)
+	VMOVUPS 64(CX), Z14
+	VADDPS Z31, Z14, Z14
+	VADDPS Z14, Z1, Z1
+	VMOVUPS Z1, 64(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z14
+	VADDPS Z31, Z14, Z14
+	VADDPS Z14, Z2, Z2
+	VMOVUPS Z2, (CX)
+	VMOVUPS 64(CX), Z14
+	VADDPS Z31, Z14, Z14
+	VADDPS Z14, Z3, Z3
+	VMOVUPS Z3, 64(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z14
+	VADDPS Z31, Z14, Z14
+	VADDPS Z14, Z4, Z4
+	VMOVUPS Z4, (CX)
+	VMOVUPS 64(CX), Z14
+	VADDPS Z31, Z14, Z14
+	VADDPS Z14, Z5, Z5
+	VMOVUPS Z5, 64(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z14
+	VADDPS Z31, Z14, Z14
+	VADDPS Z14, Z6, Z6
+	VMOVUPS Z6, (CX)
+	VMOVUPS 64(CX), Z14
+	VADDPS Z31, Z14, Z14
+	VADDPS Z14, Z7, Z7
+	VMOVUPS Z7, 64(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z14
+	VADDPS Z31, Z14, Z14
+	VADDPS Z14, Z8, Z8
+	VMOVUPS Z8, (CX)
+	VMOVUPS 64(CX), Z14
+	VADDPS Z31, Z14, Z14
+	VADDPS Z14, Z9, Z9
+	VMOVUPS Z9, 64(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z14
+	VADDPS Z31, Z14, Z14
+	VADDPS Z14, Z10, Z10
+	VMOVUPS Z10, (CX)
+	VMOVUPS 64(CX), Z14
+	VADDPS Z31, Z14, Z14
+	VADDPS Z14, Z11, Z11
+	VMOVUPS Z11, 64(CX)
+	VXORPS Z31, Z31, Z31
+	ADDQ $512, R8
+	ADDQ $512, R9
+	ADDQ $512, R10
+	ADDQ $512, R11
+	ADDQ $512, R12
+	ADDQ $512, R13
+	SUBQ $128, BX
+	JMP next6x2x1
+
+done6x2x0:
+	VZEROUPPER
+	RET
+
+rows5x2:
+	VBROADCASTSS const80000000<>(SB), Z31
+	MOVQ (DI), R8 // a.A
+	MOVQ 8(DI), DX // a.RowStride
+	SHLQ $2, DX
+	MOVQ R8, R9
+	ADDQ DX, R9
+	MOVQ R9, R10
+	ADDQ DX, R10
+	MOVQ R10, R11
+	ADDQ DX, R11
+	MOVQ R11, R12
+	ADDQ DX, R12
+	MOVQ 40(DI), R13 // a.B
+	MOVQ 32(DI), BX // a.Depth
+
+next5x2x2:
+	CMPQ BX, $256
+	JLT next5x2x1
+	MOVQ $128, AX
+	MOVQ R13, R14
+	ADDQ $16384, R14
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	VXORPS Z12, Z12, Z12
+	VXORPS Z13, Z13, Z13
+	VXORPS Z14, Z14, Z14
+	VXORPS Z15, Z15, Z15
+	VXORPS Z16, Z16, Z16
+	VXORPS Z17, Z17, Z17
+	VXORPS Z18, Z18, Z18
+	VXORPS Z19, Z19, Z19
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop5x2x2:
+	PREFETCHT0 2048(R13)
+	PREFETCHT0 2112(R13)
+	VMOVUPS (R13), Z20
+	VMOVUPS 64(R13), Z21
+	VBROADCASTSS (R8)(SI*1), Z22
+	BYTE $0x62; BYTE $0xb2; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm0, zmm22, zmm20
+	BYTE $0x62; BYTE $0xb2; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm1, zmm22, zmm21
+	VBROADCASTSS (R9)(SI*1), Z22
+	BYTE $0x62; BYTE $0xb2; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xe4 // vdpbf16ps zmm4, zmm22, zmm20
+	BYTE $0x62; BYTE $0xb2; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xed // vdpbf16ps zmm5, zmm22, zmm21
+	VBROADCASTSS (R10)(SI*1), Z22
+	BYTE $0x62; BYTE $0x32; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm8, zmm22, zmm20
+	BYTE $0x62; BYTE $0x32; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm9, zmm22, zmm21
+	VBROADCASTSS (R11)(SI*1), Z22
+	BYTE $0x62; BYTE $0x32; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xe4 // vdpbf16ps zmm12, zmm22, zmm20
+	BYTE $0x62; BYTE $0x32; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xed // vdpbf16ps zmm13, zmm22, zmm21
+	VBROADCASTSS (R12)(SI*1), Z22
+	BYTE $0x62; BYTE $0xa2; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm16, zmm22, zmm20
+	BYTE $0x62; BYTE $0xa2; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm17, zmm22, zmm21
+	PREFETCHT0 2048(R14)
+	PREFETCHT0 2112(R14)
+	VMOVUPS (R14), Z20
+	VMOVUPS 64(R14), Z21
+	VBROADCASTSS 512(R8)(SI*1), Z22
+	BYTE $0x62; BYTE $0xb2; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xd4 // vdpbf16ps zmm2, zmm22, zmm20
+	BYTE $0x62; BYTE $0xb2; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xdd // vdpbf16ps zmm3, zmm22, zmm21
+	VBROADCASTSS 512(R9)(SI*1), Z22
+	BYTE $0x62; BYTE $0xb2; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xf4 // vdpbf16ps zmm6, zmm22, zmm20
+	BYTE $0x62; BYTE $0xb2; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xfd // vdpbf16ps zmm7, zmm22, zmm21
+	VBROADCASTSS 512(R10)(SI*1), Z22
+	BYTE $0x62; BYTE $0x32; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xd4 // vdpbf16ps zmm10, zmm22, zmm20
+	BYTE $0x62; BYTE $0x32; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xdd // vdpbf16ps zmm11, zmm22, zmm21
+	VBROADCASTSS 512(R11)(SI*1), Z22
+	BYTE $0x62; BYTE $0x32; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xf4 // vdpbf16ps zmm14, zmm22, zmm20
+	BYTE $0x62; BYTE $0x32; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xfd // vdpbf16ps zmm15, zmm22, zmm21
+	VBROADCASTSS 512(R12)(SI*1), Z22
+	BYTE $0x62; BYTE $0xa2; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xd4 // vdpbf16ps zmm18, zmm22, zmm20
+	BYTE $0x62; BYTE $0xa2; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xdd // vdpbf16ps zmm19, zmm22, zmm21
+	PREFETCHT0 2176(R13)
+	PREFETCHT0 2240(R13)
+	VMOVUPS 128(R13), Z20
+	VMOVUPS 192(R13), Z21
+	VBROADCASTSS 4(R8)(SI*1), Z22
+	BYTE $0x62; BYTE $0xb2; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm0, zmm22, zmm20
+	BYTE $0x62; BYTE $0xb2; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm1, zmm22, zmm21
+	VBROADCASTSS 4(R9)(SI*1), Z22
+	BYTE $0x62; BYTE $0xb2; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xe4 // vdpbf16ps zmm4, zmm22, zmm20
+	BYTE $0x62; BYTE $0xb2; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xed // vdpbf16ps zmm5, zmm22, zmm21
+	VBROADCASTSS 4(R10)(SI*1), Z22
+	BYTE $0x62; BYTE $0x32; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm8, zmm22, zmm20
+	BYTE $0x62; BYTE $0x32; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm9, zmm22, zmm21
+	VBROADCASTSS 4(R11)(SI*1), Z22
+	BYTE $0x62; BYTE $0x32; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xe4 // vdpbf16ps zmm12, zmm22, zmm20
+	BYTE $0x62; BYTE $0x32; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xed // vdpbf16ps zmm13, zmm22, zmm21
+	VBROADCASTSS 4(R12)(SI*1), Z22
+	BYTE $0x62; BYTE $0xa2; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm16, zmm22, zmm20
+	BYTE $0x62; BYTE $0xa2; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm17, zmm22, zmm21
+	PREFETCHT0 2176(R14)
+	PREFETCHT0 2240(R14)
+	VMOVUPS 128(R14), Z20
+	VMOVUPS 192(R14), Z21
+	VBROADCASTSS 516(R8)(SI*1), Z22
+	BYTE $0x62; BYTE $0xb2; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xd4 // vdpbf16ps zmm2, zmm22, zmm20
+	BYTE $0x62; BYTE $0xb2; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xdd // vdpbf16ps zmm3, zmm22, zmm21
+	VBROADCASTSS 516(R9)(SI*1), Z22
+	BYTE $0x62; BYTE $0xb2; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xf4 // vdpbf16ps zmm6, zmm22, zmm20
+	BYTE $0x62; BYTE $0xb2; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xfd // vdpbf16ps zmm7, zmm22, zmm21
+	VBROADCASTSS 516(R10)(SI*1), Z22
+	BYTE $0x62; BYTE $0x32; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xd4 // vdpbf16ps zmm10, zmm22, zmm20
+	BYTE $0x62; BYTE $0x32; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xdd // vdpbf16ps zmm11, zmm22, zmm21
+	VBROADCASTSS 516(R11)(SI*1), Z22
+	BYTE $0x62; BYTE $0x32; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xf4 // vdpbf16ps zmm14, zmm22, zmm20
+	BYTE $0x62; BYTE $0x32; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xfd // vdpbf16ps zmm15, zmm22, zmm21
+	VBROADCASTSS 516(R12)(SI*1), Z22
+	BYTE $0x62; BYTE $0xa2; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xd4 // vdpbf16ps zmm18, zmm22, zmm20
+	BYTE $0x62; BYTE $0xa2; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xdd // vdpbf16ps zmm19, zmm22, zmm21
+	ADDQ $256, R13
+	ADDQ $256, R14
+	ADDQ $8, SI
+	SUBQ $2, AX
+	TESTQ AX, AX
+	JNE loop5x2x2
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z22
+	VADDPS Z31, Z22, Z22
+	VADDPS Z22, Z0, Z0
+	VMOVUPS 64(CX), Z22
+	VADDPS Z31, Z22, Z22
+	VADDPS Z22, Z1, Z1
+	ADDQ DX, CX
+	VMOVUPS (CX), Z22
+	VADDPS Z31, Z22, Z22
+	VADDPS Z22, Z4, Z4
+	VMOVUPS 64(CX), Z22
+	VADDPS Z31, Z22, Z22
+	VADDPS Z22, Z5, Z5
+	ADDQ DX, CX
+	VMOVUPS (CX), Z22
+	VADDPS Z31, Z22, Z22
+	VADDPS Z22, Z8, Z8
+	VMOVUPS 64(CX), Z22
+	VADDPS Z31, Z22, Z22
+	VADDPS Z22, Z9, Z9
+	ADDQ DX, CX
+	VMOVUPS (CX), Z22
+	VADDPS Z31, Z22, Z22
+	VADDPS Z22, Z12, Z12
+	VMOVUPS 64(CX), Z22
+	VADDPS Z31, Z22, Z22
+	VADDPS Z22, Z13, Z13
+	ADDQ DX, CX
+	VMOVUPS (CX), Z22
+	VADDPS Z31, Z22, Z22
+	VADDPS Z22, Z16, Z16
+	VMOVUPS 64(CX), Z22
+	VADDPS Z31, Z22, Z22
+	VADDPS Z22, Z17, Z17
+	VXORPS Z31, Z31, Z31
+	MOVQ 56(DI), CX // a.C
+	VADDPS Z31, Z0, Z0
+	VADDPS Z2, Z0, Z0
+	VMOVUPS Z0, (CX)
+	VADDPS Z31, Z1, Z1
+	VADDPS Z3, Z1, Z1
+	VMOVUPS Z1, 64(CX)
+	ADDQ DX, CX
+	VADDPS Z31, Z4, Z4
+	VADDPS Z6, Z4, Z4
+	VMOVUPS Z4, (CX)
+	VADDPS Z31, Z5, Z5
+	VADDPS Z7, Z5, Z5
+	VMOVUPS Z5, 64(CX)
+	ADDQ DX, CX
+	VADDPS Z31, Z8, Z8
+	VADDPS Z10, Z8, Z8
+	VMOVUPS Z8, (CX)
+	VADDPS Z31, Z9, Z9
+	VADDPS Z11, Z9, Z9
+	VMOVUPS Z9, 64(CX)
+	ADDQ DX, CX
+	VADDPS Z31, Z12, Z12
+	VADDPS Z14, Z12, Z12
+	VMOVUPS Z12, (CX)
+	VADDPS Z31, Z13, Z13
+	VADDPS Z15, Z13, Z13
+	VMOVUPS Z13, 64(CX)
+	ADDQ DX, CX
+	VADDPS Z31, Z16, Z16
+	VADDPS Z18, Z16, Z16
+	VMOVUPS Z16, (CX)
+	VADDPS Z31, Z17, Z17
+	VADDPS Z19, Z17, Z17
+	VMOVUPS Z17, 64(CX)
+	MOVQ R14, R13
+	ADDQ $1024, R8
+	ADDQ $1024, R9
+	ADDQ $1024, R10
+	ADDQ $1024, R11
+	ADDQ $1024, R12
+	SUBQ $256, BX
+	JMP next5x2x2
+
+next5x2x1:
+	CMPQ BX, $0
+	JLE done5x2x0
+	MOVQ BX, AX
+	CMPQ BX, $128
+	JLE part5x2x1
+	MOVQ $128, AX
+
+part5x2x1:
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop5x2x1:
+	PREFETCHT0 2048(R13)
+	PREFETCHT0 2112(R13)
+	VMOVUPS (R13), Z10
+	VMOVUPS 64(R13), Z11
+	VBROADCASTSS (R8)(SI*1), Z12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc2 // vdpbf16ps zmm0, zmm12, zmm10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xcb // vdpbf16ps zmm1, zmm12, zmm11
+	VBROADCASTSS (R9)(SI*1), Z12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xd2 // vdpbf16ps zmm2, zmm12, zmm10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xdb // vdpbf16ps zmm3, zmm12, zmm11
+	VBROADCASTSS (R10)(SI*1), Z12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xe2 // vdpbf16ps zmm4, zmm12, zmm10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xeb // vdpbf16ps zmm5, zmm12, zmm11
+	VBROADCASTSS (R11)(SI*1), Z12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm6, zmm12, zmm10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xfb // vdpbf16ps zmm7, zmm12, zmm11
+	VBROADCASTSS (R12)(SI*1), Z12
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc2 // vdpbf16ps zmm8, zmm12, zmm10
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xcb // vdpbf16ps zmm9, zmm12, zmm11
+	ADDQ $128, R13
+	ADDQ $4, SI
+	SUBQ $1, AX
+	TESTQ AX, AX
+	JNE loop5x2x1
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z12
+	VADDPS Z31, Z12, Z12
+	VADDPS Z12, Z0, Z0
+	VMOVUPS Z0, (CX)
+	VMOVUPS 64(CX), Z12
+	VADDPS Z31, Z12, Z12
+	VADDPS Z12, Z1, Z1
+	VMOVUPS Z1, 64(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z12
+	VADDPS Z31, Z12, Z12
+	VADDPS Z12, Z2, Z2
+	VMOVUPS Z2, (CX)
+	VMOVUPS 64(CX), Z12
+	VADDPS Z31, Z12, Z12
+	VADDPS Z12, Z3, Z3
+	VMOVUPS Z3, 64(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z12
+	VADDPS Z31, Z12, Z12
+	VADDPS Z12, Z4, Z4
+	VMOVUPS Z4, (CX)
+	VMOVUPS 64(CX), Z12
+	VADDPS Z31, Z12, Z12
+	VADDPS Z12, Z5, Z5
+	VMOVUPS Z5, 64(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z12
+	VADDPS Z31, Z12, Z12
+	VADDPS Z12, Z6, Z6
+	VMOVUPS Z6, (CX)
+	VMOVUPS 64(CX), Z12
+	VADDPS Z31, Z12, Z12
+	VADDPS Z12, Z7, Z7
+	VMOVUPS Z7, 64(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z12
+	VADDPS Z31, Z12, Z12
+	VADDPS Z12, Z8, Z8
+	VMOVUPS Z8, (CX)
+	VMOVUPS 64(CX), Z12
+	VADDPS Z31, Z12, Z12
+	VADDPS Z12, Z9, Z9
+	VMOVUPS Z9, 64(CX)
+	VXORPS Z31, Z31, Z31
+	ADDQ $512, R8
+	ADDQ $512, R9
+	ADDQ $512, R10
+	ADDQ $512, R11
+	ADDQ $512, R12
+	SUBQ $128, BX
+	JMP next5x2x1
+
+done5x2x0:
+	VZEROUPPER
+	RET
+
+rows4x2:
+	VBROADCASTSS const80000000<>(SB), Z31
+	MOVQ (DI), R8 // a.A
+	MOVQ 8(DI), DX // a.RowStride
+	SHLQ $2, DX
+	MOVQ R8, R9
+	ADDQ DX, R9
+	MOVQ R9, R10
+	ADDQ DX, R10
+	MOVQ R10, R11
+	ADDQ DX, R11
+	MOVQ 40(DI), R12 // a.B
+	MOVQ 32(DI), BX // a.Depth
+
+next4x2x2:
+	CMPQ BX, $256
+	JLT next4x2x1
+	MOVQ $128, AX
+	MOVQ R12, R13
+	ADDQ $16384, R13
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	VXORPS Z12, Z12, Z12
+	VXORPS Z13, Z13, Z13
+	VXORPS Z14, Z14, Z14
+	VXORPS Z15, Z15, Z15
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop4x2x2:
+	PREFETCHT0 2048(R12)
+	PREFETCHT0 2112(R12)
+	VMOVUPS (R12), Z16
+	VMOVUPS 64(R12), Z17
+	VBROADCASTSS (R8)(SI*1), Z18
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm0, zmm18, zmm16
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm1, zmm18, zmm17
+	VBROADCASTSS (R9)(SI*1), Z18
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm4, zmm18, zmm16
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm5, zmm18, zmm17
+	VBROADCASTSS (R10)(SI*1), Z18
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm8, zmm18, zmm16
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm9, zmm18, zmm17
+	VBROADCASTSS (R11)(SI*1), Z18
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm12, zmm18, zmm16
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm13, zmm18, zmm17
+	PREFETCHT0 2048(R13)
+	PREFETCHT0 2112(R13)
+	VMOVUPS (R13), Z16
+	VMOVUPS 64(R13), Z17
+	VBROADCASTSS 512(R8)(SI*1), Z18
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xd0 // vdpbf16ps zmm2, zmm18, zmm16
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xd9 // vdpbf16ps zmm3, zmm18, zmm17
+	VBROADCASTSS 512(R9)(SI*1), Z18
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xf0 // vdpbf16ps zmm6, zmm18, zmm16
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xf9 // vdpbf16ps zmm7, zmm18, zmm17
+	VBROADCASTSS 512(R10)(SI*1), Z18
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xd0 // vdpbf16ps zmm10, zmm18, zmm16
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xd9 // vdpbf16ps zmm11, zmm18, zmm17
+	VBROADCASTSS 512(R11)(SI*1), Z18
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xf0 // vdpbf16ps zmm14, zmm18, zmm16
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xf9 // vdpbf16ps zmm15, zmm18, zmm17
+	PREFETCHT0 2176(R12)
+	PREFETCHT0 2240(R12)
+	VMOVUPS 128(R12), Z16
+	VMOVUPS 192(R12), Z17
+	VBROADCASTSS 4(R8)(SI*1), Z18
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm0, zmm18, zmm16
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm1, zmm18, zmm17
+	VBROADCASTSS 4(R9)(SI*1), Z18
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm4, zmm18, zmm16
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm5, zmm18, zmm17
+	VBROADCASTSS 4(R10)(SI*1), Z18
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm8, zmm18, zmm16
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm9, zmm18, zmm17
+	VBROADCASTSS 4(R11)(SI*1), Z18
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm12, zmm18, zmm16
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm13, zmm18, zmm17
+	PREFETCHT0 2176(R13)
+	PREFETCHT0 2240(R13)
+	VMOVUPS 128(R13), Z16
+	VMOVUPS 192(R13), Z17
+	VBROADCASTSS 516(R8)(SI*1), Z18
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xd0 // vdpbf16ps zmm2, zmm18, zmm16
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xd9 // vdpbf16ps zmm3, zmm18, zmm17
+	VBROADCASTSS 516(R9)(SI*1), Z18
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xf0 // vdpbf16ps zmm6, zmm18, zmm16
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xf9 // vdpbf16ps zmm7, zmm18, zmm17
+	VBROADCASTSS 516(R10)(SI*1), Z18
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xd0 // vdpbf16ps zmm10, zmm18, zmm16
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xd9 // vdpbf16ps zmm11, zmm18, zmm17
+	VBROADCASTSS 516(R11)(SI*1), Z18
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xf0 // vdpbf16ps zmm14, zmm18, zmm16
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xf9 // vdpbf16ps zmm15, zmm18, zmm17
+	ADDQ $256, R12
+	ADDQ $256, R13
+	ADDQ $8, SI
+	SUBQ $2, AX
+	TESTQ AX, AX
+	JNE loop4x2x2
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z18
+	VADDPS Z31, Z18, Z18
+	VADDPS Z18, Z0, Z0
+	VMOVUPS 64(CX), Z18
+	VADDPS Z31, Z18, Z18
+	VADDPS Z18, Z1, Z1
+	ADDQ DX, CX
+	VMOVUPS (CX), Z18
+	VADDPS Z31, Z18, Z18
+	VADDPS Z18, Z4, Z4
+	VMOVUPS 64(CX), Z18
+	VADDPS Z31, Z18, Z18
+	VADDPS Z18, Z5, Z5
+	ADDQ DX, CX
+	VMOVUPS (CX), Z18
+	VADDPS Z31, Z18, Z18
+	VADDPS Z18, Z8, Z8
+	VMOVUPS 64(CX), Z18
+	VADDPS Z31, Z18, Z18
+	VADDPS Z18, Z9, Z9
+	ADDQ DX, CX
+	VMOVUPS (CX), Z18
+	VADDPS Z31, Z18, Z18
+	VADDPS Z18, Z12, Z12
+	VMOVUPS 64(CX), Z18
+	VADDPS Z31, Z18, Z18
+	VADDPS Z18, Z13, Z13
+	VXORPS Z31, Z31, Z31
+	MOVQ 56(DI), CX // a.C
+	VADDPS Z31, Z0, Z0
+	VADDPS Z2, Z0, Z0
+	VMOVUPS Z0, (CX)
+	VADDPS Z31, Z1, Z1
+	VADDPS Z3, Z1, Z1
+	VMOVUPS Z1, 64(CX)
+	ADDQ DX, CX
+	VADDPS Z31, Z4, Z4
+	VADDPS Z6, Z4, Z4
+	VMOVUPS Z4, (CX)
+	VADDPS Z31, Z5, Z5
+	VADDPS Z7, Z5, Z5
+	VMOVUPS Z5, 64(CX)
+	ADDQ DX, CX
+	VADDPS Z31, Z8, Z8
+	VADDPS Z10, Z8, Z8
+	VMOVUPS Z8, (CX)
+	VADDPS Z31, Z9, Z9
+	VADDPS Z11, Z9, Z9
+	VMOVUPS Z9, 64(CX)
+	ADDQ DX, CX
+	VADDPS Z31, Z12, Z12
+	VADDPS Z14, Z12, Z12
+	VMOVUPS Z12, (CX)
+	VADDPS Z31, Z13, Z13
+	VADDPS Z15, Z13, Z13
+	VMOVUPS Z13, 64(CX)
+	MOVQ R13, R12
+	ADDQ $1024, R8
+	ADDQ $1024, R9
+	ADDQ $1024, R10
+	ADDQ $1024, R11
+	SUBQ $256, BX
+	JMP next4x2x2
+
+next4x2x1:
+	CMPQ BX, $0
+	JLE done4x2x0
+	MOVQ BX, AX
+	CMPQ BX, $128
+	JLE part4x2x1
+	MOVQ $128, AX
+
+part4x2x1:
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop4x2x1:
+	PREFETCHT0 2048(R12)
+	PREFETCHT0 2112(R12)
+	VMOVUPS (R12), Z8
+	VMOVUPS 64(R12), Z9
+	VBROADCASTSS (R8)(SI*1), Z10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm0, zmm10, zmm8
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm1, zmm10, zmm9
+	VBROADCASTSS (R9)(SI*1), Z10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xd0 // vdpbf16ps zmm2, zmm10, zmm8
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xd9 // vdpbf16ps zmm3, zmm10, zmm9
+	VBROADCASTSS (R10)(SI*1), Z10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm4, zmm10, zmm8
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm5, zmm10, zmm9
+	VBROADCASTSS (R11)(SI*1), Z10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xf0 // vdpbf16ps zmm6, zmm10, zmm8
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xf9 // vdpbf16ps zmm7, zmm10, zmm9
+	ADDQ $128, R12
+	ADDQ $4, SI
+	SUBQ $1, AX
+	TESTQ AX, AX
+	JNE loop4x2x1
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z10
+	VADDPS Z31, Z10, Z10
+	VADDPS Z10, Z0, Z0
+	VMOVUPS Z0, (CX)
+	VMOVUPS 64(CX), Z10
+	VADDPS Z31, Z10, Z10
+	VADDPS Z10, Z1, Z1
+	VMOVUPS Z1, 64(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z10
+	VADDPS Z31, Z10, Z10
+	VADDPS Z10, Z2, Z2
+	VMOVUPS Z2, (CX)
+	VMOVUPS 64(CX), Z10
+	VADDPS Z31, Z10, Z10
+	VADDPS Z10, Z3, Z3
+	VMOVUPS Z3, 64(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z10
+	VADDPS Z31, Z10, Z10
+	VADDPS Z10, Z4, Z4
+	VMOVUPS Z4, (CX)
+	VMOVUPS 64(CX), Z10
+	VADDPS Z31, Z10, Z10
+	VADDPS Z10, Z5, Z5
+	VMOVUPS Z5, 64(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z10
+	VADDPS Z31, Z10, Z10
+	VADDPS Z10, Z6, Z6
+	VMOVUPS Z6, (CX)
+	VMOVUPS 64(CX), Z10
+	VADDPS Z31, Z10, Z10
+	VADDPS Z10, Z7, Z7
+	VMOVUPS Z7, 64(CX)
+	VXORPS Z31, Z31, Z31
+	ADDQ $512, R8
+	ADDQ $512, R9
+	ADDQ $512, R10
+	ADDQ $512, R11
+	SUBQ $128, BX
+	JMP next4x2x1
+
+done4x2x0:
+	VZEROUPPER
+	RET
+
+rows3x2:
+	VBROADCASTSS const80000000<>(SB), Z31
+	MOVQ (DI), R8 // a.A
+	MOVQ 8(DI), DX // a.RowStride
+	SHLQ $2, DX
+	MOVQ R8, R9
+	ADDQ DX, R9
+	MOVQ R9, R10
+	ADDQ DX, R10
+	MOVQ 40(DI), R11 // a.B
+	MOVQ 32(DI), BX // a.Depth
+
+next3x2x4:
+	CMPQ BX, $512
+	JLT next3x2x1
+	MOVQ $128, AX
+	MOVQ R11, R12
+	ADDQ $16384, R12
+	MOVQ R12, R13
+	ADDQ $16384, R13
+	MOVQ R13, R14
+	ADDQ $16384, R14
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	VXORPS Z12, Z12, Z12
+	VXORPS Z13, Z13, Z13
+	VXORPS Z14, Z14, Z14
+	VXORPS Z15, Z15, Z15
+	VXORPS Z16, Z16, Z16
+	VXORPS Z17, Z17, Z17
+	VXORPS Z18, Z18, Z18
+	VXORPS Z19, Z19, Z19
+	VXORPS Z20, Z20, Z20
+	VXORPS Z21, Z21, Z21
+	VXORPS Z22, Z22, Z22
+	VXORPS Z23, Z23, Z23
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop3x2x4:
+	PREFETCHT0 2048(R11)
+	PREFETCHT0 2112(R11)
+	VMOVUPS (R11), Z24
+	VMOVUPS 64(R11), Z25
+	VBROADCASTSS (R8)(SI*1), Z26
+	BYTE $0x62; BYTE $0x92; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm0, zmm26, zmm24
+	BYTE $0x62; BYTE $0x92; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm1, zmm26, zmm25
+	VBROADCASTSS (R9)(SI*1), Z26
+	BYTE $0x62; BYTE $0x12; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm8, zmm26, zmm24
+	BYTE $0x62; BYTE $0x12; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm9, zmm26, zmm25
+	VBROADCASTSS (R10)(SI*1), Z26
+	BYTE $0x62; BYTE $0x82; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm16, zmm26, zmm24
+	BYTE $0x62; BYTE $0x82; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm17, zmm26, zmm25
+	PREFETCHT0 2048(R12)
+	PREFETCHT0 2112(R12)
+	VMOVUPS (R12), Z24
+	VMOVUPS 64(R12), Z25
+	VBROADCASTSS 512(R8)(SI*1), Z26
+	BYTE $0x62; BYTE $0x92; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xd0 // vdpbf16ps zmm2, zmm26, zmm24
+	BYTE $0x62; BYTE $0x92; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xd9 // vdpbf16ps zmm3, zmm26, zmm25
+	VBROADCASTSS 512(R9)(SI*1), Z26
+	BYTE $0x62; BYTE $0x12; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xd0 // vdpbf16ps zmm10, zmm26, zmm24
+	BYTE $0x62; BYTE $0x12; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xd9 // vdpbf16ps zmm11, zmm26, zmm25
+	VBROADCASTSS 512(R10)(SI*1), Z26
+	BYTE $0x62; BYTE $0x82; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xd0 // vdpbf16ps zmm18, zmm26, zmm24
+	BYTE $0x62; BYTE $0x82; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xd9 // vdpbf16ps zmm19, zmm26, zmm25
+	PREFETCHT0 2048(R13)
+	PREFETCHT0 2112(R13)
+	VMOVUPS (R13), Z24
+	VMOVUPS 64(R13), Z25
+	VBROADCASTSS 1024(R8)(SI*1), Z26
+	BYTE $0x62; BYTE $0x92; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm4, zmm26, zmm24
+	BYTE $0x62; BYTE $0x92; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm5, zmm26, zmm25
+	VBROADCASTSS 1024(R9)(SI*1), Z26
+	BYTE $0x62; BYTE $0x12; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm12, zmm26, zmm24
+	BYTE $0x62; BYTE $0x12; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm13, zmm26, zmm25
+	VBROADCASTSS 1024(R10)(SI*1), Z26
+	BYTE $0x62; BYTE $0x82; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm20, zmm26, zmm24
+	BYTE $0x62; BYTE $0x82; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm21, zmm26, zmm25
+	PREFETCHT0 2048(R14)
+	PREFETCHT0 2112(R14)
+	VMOVUPS (R14), Z24
+	VMOVUPS 64(R14), Z25
+	VBROADCASTSS 1536(R8)(SI*1), Z26
+	BYTE $0x62; BYTE $0x92; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xf0 // vdpbf16ps zmm6, zmm26, zmm24
+	BYTE $0x62; BYTE $0x92; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xf9 // vdpbf16ps zmm7, zmm26, zmm25
+	VBROADCASTSS 1536(R9)(SI*1), Z26
+	BYTE $0x62; BYTE $0x12; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xf0 // vdpbf16ps zmm14, zmm26, zmm24
+	BYTE $0x62; BYTE $0x12; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xf9 // vdpbf16ps zmm15, zmm26, zmm25
+	VBROADCASTSS 1536(R10)(SI*1), Z26
+	BYTE $0x62; BYTE $0x82; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xf0 // vdpbf16ps zmm22, zmm26, zmm24
+	BYTE $0x62; BYTE $0x82; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xf9 // vdpbf16ps zmm23, zmm26, zmm25
+	PREFETCHT0 2176(R11)
+	PREFETCHT0 2240(R11)
+	VMOVUPS 128(R11), Z24
+	VMOVUPS 192(R11), Z25
+	VBROADCASTSS 4(R8)(SI*1), Z26
+	BYTE $0x62; BYTE $0x92; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm0, zmm26, zmm24
+	BYTE $0x62; BYTE $0x92; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm1, zmm26, zmm25
+	VBROADCASTSS 4(R9)(SI*1), Z26
+	BYTE $0x62; BYTE $0x12; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm8, zmm26, zmm24
+	BYTE $0x62; BYTE $0x12; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm9, zmm26, zmm25
+	VBROADCASTSS 4(R10)(SI*1), Z26
+	BYTE $0x62; BYTE $0x82; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm16, zmm26, zmm24
+	BYTE $0x62; BYTE $0x82; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm17, zmm26, zmm25
+	PREFETCHT0 2176(R12)
+	PREFETCHT0 2240(R12)
+	VMOVUPS 128(R12), Z24
+	VMOVUPS 192(R12), Z25
+	VBROADCASTSS 516(R8)(SI*1), Z26
+	BYTE $0x62; BYTE $0x92; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xd0 // vdpbf16ps zmm2, zmm26, zmm24
+	BYTE $0x62; BYTE $0x92; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xd9 // vdpbf16ps zmm3, zmm26, zmm25
+	VBROADCASTSS 516(R9)(SI*1), Z26
+	BYTE $0x62; BYTE $0x12; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xd0 // vdpbf16ps zmm10, zmm26, zmm24
+	BYTE $0x62; BYTE $0x12; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xd9 // vdpbf16ps zmm11, zmm26, zmm25
+	VBROADCASTSS 516(R10)(SI*1), Z26
+	BYTE $0x62; BYTE $0x82; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xd0 // vdpbf16ps zmm18, zmm26, zmm24
+	BYTE $0x62; BYTE $0x82; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xd9 // vdpbf16ps zmm19, zmm26, zmm25
+	PREFETCHT0 2176(R13)
+	PREFETCHT0 2240(R13)
+	VMOVUPS 128(R13), Z24
+	VMOVUPS 192(R13), Z25
+	VBROADCASTSS 1028(R8)(SI*1), Z26
+	BYTE $0x62; BYTE $0x92; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm4, zmm26, zmm24
+	BYTE $0x62; BYTE $0x92; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm5, zmm26, zmm25
+	VBROADCASTSS 1028(R9)(SI*1), Z26
+	BYTE $0x62; BYTE $0x12; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm12, zmm26, zmm24
+	BYTE $0x62; BYTE $0x12; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm13, zmm26, zmm25
+	VBROADCASTSS 1028(R10)(SI*1), Z26
+	BYTE $0x62; BYTE $0x82; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm20, zmm26, zmm24
+	BYTE $0x62; BYTE $0x82; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm21, zmm26, zmm25
+	PREFETCHT0 2176(R14)
+	PREFETCHT0 2240(R14)
+	VMOVUPS 128(R14), Z24
+	VMOVUPS 192(R14), Z25
+	VBROADCASTSS 1540(R8)(SI*1), Z26
+	BYTE $0x62; BYTE $0x92; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xf0 // vdpbf16ps zmm6, zmm26, zmm24
+	BYTE $0x62; BYTE $0x92; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xf9 // vdpbf16ps zmm7, zmm26, zmm25
+	VBROADCASTSS 1540(R9)(SI*1), Z26
+	BYTE $0x62; BYTE $0x12; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xf0 // vdpbf16ps zmm14, zmm26, zmm24
+	BYTE $0x62; BYTE $0x12; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xf9 // vdpbf16ps zmm15, zmm26, zmm25
+	VBROADCASTSS 1540(R10)(SI*1), Z26
+	BYTE $0x62; BYTE $0x82; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xf0 // vdpbf16ps zmm22, zmm26, zmm24
+	BYTE $0x62; BYTE $0x82; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xf9 // vdpbf16ps zmm23, zmm26, zmm25
+	ADDQ $256, R11
+	ADDQ $256, R12
+	ADDQ $256, R13
+	ADDQ $256, R14
+	ADDQ $8, SI
+	SUBQ $2, AX
+	TESTQ AX, AX
+	JNE loop3x2x4
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z26
+	VADDPS Z31, Z26, Z26
+	VADDPS Z26, Z0, Z0
+	VMOVUPS 64(CX), Z26
+	VADDPS Z31, Z26, Z26
+	VADDPS Z26, Z1, Z1
+	ADDQ DX, CX
+	VMOVUPS (CX), Z26
+	VADDPS Z31, Z26, Z26
+	VADDPS Z26, Z8, Z8
+	VMOVUPS 64(CX), Z26
+	VADDPS Z31, Z26, Z26
+	VADDPS Z26, Z9, Z9
+	ADDQ DX, CX
+	VMOVUPS (CX), Z26
+	VADDPS Z31, Z26, Z26
+	VADDPS Z26, Z16, Z16
+	VMOVUPS 64(CX), Z26
+	VADDPS Z31, Z26, Z26
+	VADDPS Z26, Z17, Z17
+	VXORPS Z31, Z31, Z31
+	MOVQ 56(DI), CX // a.C
+	VADDPS Z31, Z0, Z0
+	VADDPS Z2, Z0, Z0
+	VADDPS Z31, Z0, Z0
+	VADDPS Z4, Z0, Z0
+	VADDPS Z31, Z0, Z0
+	VADDPS Z6, Z0, Z0
+	VMOVUPS Z0, (CX)
+	VADDPS Z31, Z1, Z1
+	VADDPS Z3, Z1, Z1
+	VADDPS Z31, Z1, Z1
+	VADDPS Z5, Z1, Z1
+	VADDPS Z31, Z1, Z1
+	VADDPS Z7, Z1, Z1
+	VMOVUPS Z1, 64(CX)
+	ADDQ DX, CX
+	VADDPS Z31, Z8, Z8
+	VADDPS Z10, Z8, Z8
+	VADDPS Z31, Z8, Z8
+	VADDPS Z12, Z8, Z8
+	VADDPS Z31, Z8, Z8
+	VADDPS Z14, Z8, Z8
+	VMOVUPS Z8, (CX)
+	VADDPS Z31, Z9, Z9
+	VADDPS Z11, Z9, Z9
+	VADDPS Z31, Z9, Z9
+	VADDPS Z13, Z9, Z9
+	VADDPS Z31, Z9, Z9
+	VADDPS Z15, Z9, Z9
+	VMOVUPS Z9, 64(CX)
+	ADDQ DX, CX
+	VADDPS Z31, Z16, Z16
+	VADDPS Z18, Z16, Z16
+	VADDPS Z31, Z16, Z16
+	VADDPS Z20, Z16, Z16
+	VADDPS Z31, Z16, Z16
+	VADDPS Z22, Z16, Z16
+	VMOVUPS Z16, (CX)
+	VADDPS Z31, Z17, Z17
+	VADDPS Z19, Z17, Z17
+	VADDPS Z31, Z17, Z17
+	VADDPS Z21, Z17, Z17
+	VADDPS Z31, Z17, Z17
+	VADDPS Z23, Z17, Z17
+	VMOVUPS Z17, 64(CX)
+	MOVQ R14, R11
+	ADDQ $2048, R8
+	ADDQ $2048, R9
+	ADDQ $2048, R10
+	SUBQ $512, BX
+	JMP next3x2x4
+
+next3x2x1:
+	CMPQ BX, $0
+	JLE done3x2x0
+	MOVQ BX, AX
+	CMPQ BX, $128
+	JLE part3x2x1
+	MOVQ $128, AX
+
+part3x2x1:
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop3x2x1:
+	PREFETCHT0 2048(R11)
+	PREFETCHT0 2112(R11)
+	VMOVUPS (R11), Z6
+	VMOVUPS 64(R11), Z7
+	VBROADCASTSS (R8)(SI*1), Z8
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xc6 // vdpbf16ps zmm0, zmm8, zmm6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xcf // vdpbf16ps zmm1, zmm8, zmm7
+	VBROADCASTSS (R9)(SI*1), Z8
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xd6 // vdpbf16ps zmm2, zmm8, zmm6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xdf // vdpbf16ps zmm3, zmm8, zmm7
+	VBROADCASTSS (R10)(SI*1), Z8
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xe6 // vdpbf16ps zmm4, zmm8, zmm6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xef // vdpbf16ps zmm5, zmm8, zmm7
+	ADDQ $128, R11
+	ADDQ $4, SI
+	SUBQ $1, AX
+	TESTQ AX, AX
+	JNE loop3x2x1
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z8
+	VADDPS Z31, Z8, Z8
+	VADDPS Z8, Z0, Z0
+	VMOVUPS Z0, (CX)
+	VMOVUPS 64(CX), Z8
+	VADDPS Z31, Z8, Z8
+	VADDPS Z8, Z1, Z1
+	VMOVUPS Z1, 64(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z8
+	VADDPS Z31, Z8, Z8
+	VADDPS Z8, Z2, Z2
+	VMOVUPS Z2, (CX)
+	VMOVUPS 64(CX), Z8
+	VADDPS Z31, Z8, Z8
+	VADDPS Z8, Z3, Z3
+	VMOVUPS Z3, 64(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z8
+	VADDPS Z31, Z8, Z8
+	VADDPS Z8, Z4, Z4
+	VMOVUPS Z4, (CX)
+	VMOVUPS 64(CX), Z8
+	VADDPS Z31, Z8, Z8
+	VADDPS Z8, Z5, Z5
+	VMOVUPS Z5, 64(CX)
+	VXORPS Z31, Z31, Z31
+	ADDQ $512, R8
+	ADDQ $512, R9
+	ADDQ $512, R10
+	SUBQ $128, BX
+	JMP next3x2x1
+
+done3x2x0:
+	VZEROUPPER
+	RET
+
+rows2x2:
+	VBROADCASTSS const80000000<>(SB), Z31
+	MOVQ (DI), R8 // a.A
+	MOVQ 8(DI), DX // a.RowStride
+	SHLQ $2, DX
+	MOVQ R8, R9
+	ADDQ DX, R9
+	MOVQ 40(DI), R10 // a.B
+	MOVQ 32(DI), BX // a.Depth
+
+next2x2x4:
+	CMPQ BX, $512
+	JLT next2x2x1
+	MOVQ $128, AX
+	MOVQ R10, R11
+	ADDQ $16384, R11
+	MOVQ R11, R12
+	ADDQ $16384, R12
+	MOVQ R12, R13
+	ADDQ $16384, R13
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	VXORPS Z12, Z12, Z12
+	VXORPS Z13, Z13, Z13
+	VXORPS Z14, Z14, Z14
+	VXORPS Z15, Z15, Z15
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop2x2x4:
+	PREFETCHT0 2048(R10)
+	PREFETCHT0 2112(R10)
+	VMOVUPS (R10), Z16
+	VMOVUPS 64(R10), Z17
+	VBROADCASTSS (R8)(SI*1), Z18
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm0, zmm18, zmm16
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm1, zmm18, zmm17
+	VBROADCASTSS (R9)(SI*1), Z18
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm8, zmm18, zmm16
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm9, zmm18, zmm17
+	PREFETCHT0 2048(R11)
+	PREFETCHT0 2112(R11)
+	VMOVUPS (R11), Z16
+	VMOVUPS 64(R11), Z17
+	VBROADCASTSS 512(R8)(SI*1), Z18
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xd0 // vdpbf16ps zmm2, zmm18, zmm16
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xd9 // vdpbf16ps zmm3, zmm18, zmm17
+	VBROADCASTSS 512(R9)(SI*1), Z18
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xd0 // vdpbf16ps zmm10, zmm18, zmm16
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xd9 // vdpbf16ps zmm11, zmm18, zmm17
+	PREFETCHT0 2048(R12)
+	PREFETCHT0 2112(R12)
+	VMOVUPS (R12), Z16
+	VMOVUPS 64(R12), Z17
+	VBROADCASTSS 1024(R8)(SI*1), Z18
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm4, zmm18, zmm16
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm5, zmm18, zmm17
+	VBROADCASTSS 1024(R9)(SI*1), Z18
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm12, zmm18, zmm16
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm13, zmm18, zmm17
+	PREFETCHT0 2048(R13)
+	PREFETCHT0 2112(R13)
+	VMOVUPS (R13), Z16
+	VMOVUPS 64(R13), Z17
+	VBROADCASTSS 1536(R8)(SI*1), Z18
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xf0 // vdpbf16ps zmm6, zmm18, zmm16
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xf9 // vdpbf16ps zmm7, zmm18, zmm17
+	VBROADCASTSS 1536(R9)(SI*1), Z18
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xf0 // vdpbf16ps zmm14, zmm18, zmm16
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xf9 // vdpbf16ps zmm15, zmm18, zmm17
+	PREFETCHT0 2176(R10)
+	PREFETCHT0 2240(R10)
+	VMOVUPS 128(R10), Z16
+	VMOVUPS 192(R10), Z17
+	VBROADCASTSS 4(R8)(SI*1), Z18
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm0, zmm18, zmm16
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm1, zmm18, zmm17
+	VBROADCASTSS 4(R9)(SI*1), Z18
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm8, zmm18, zmm16
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm9, zmm18, zmm17
+	PREFETCHT0 2176(R11)
+	PREFETCHT0 2240(R11)
+	VMOVUPS 128(R11), Z16
+	VMOVUPS 192(R11), Z17
+	VBROADCASTSS 516(R8)(SI*1), Z18
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xd0 // vdpbf16ps zmm2, zmm18, zmm16
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xd9 // vdpbf16ps zmm3, zmm18, zmm17
+	VBROADCASTSS 516(R9)(SI*1), Z18
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xd0 // vdpbf16ps zmm10, zmm18, zmm16
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xd9 // vdpbf16ps zmm11, zmm18, zmm17
+	PREFETCHT0 2176(R12)
+	PREFETCHT0 2240(R12)
+	VMOVUPS 128(R12), Z16
+	VMOVUPS 192(R12), Z17
+	VBROADCASTSS 1028(R8)(SI*1), Z18
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm4, zmm18, zmm16
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm5, zmm18, zmm17
+	VBROADCASTSS 1028(R9)(SI*1), Z18
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm12, zmm18, zmm16
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm13, zmm18, zmm17
+	PREFETCHT0 2176(R13)
+	PREFETCHT0 2240(R13)
+	VMOVUPS 128(R13), Z16
+	VMOVUPS 192(R13), Z17
+	VBROADCASTSS 1540(R8)(SI*1), Z18
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xf0 // vdpbf16ps zmm6, zmm18, zmm16
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xf9 // vdpbf16ps zmm7, zmm18, zmm17
+	VBROADCASTSS 1540(R9)(SI*1), Z18
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xf0 // vdpbf16ps zmm14, zmm18, zmm16
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xf9 // vdpbf16ps zmm15, zmm18, zmm17
+	ADDQ $256, R10
+	ADDQ $256, R11
+	ADDQ $256, R12
+	ADDQ $256, R13
+	ADDQ $8, SI
+	SUBQ $2, AX
+	TESTQ AX, AX
+	JNE loop2x2x4
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z18
+	VADDPS Z31, Z18, Z18
+	VADDPS Z18, Z0, Z0
+	VMOVUPS 64(CX), Z18
+	VADDPS Z31, Z18, Z18
+	VADDPS Z18, Z1, Z1
+	ADDQ DX, CX
+	VMOVUPS (CX), Z18
+	VADDPS Z31, Z18, Z18
+	VADDPS Z18, Z8, Z8
+	VMOVUPS 64(CX), Z18
+	VADDPS Z31, Z18, Z18
+	VADDPS Z18, Z9, Z9
+	VXORPS Z31, Z31, Z31
+	MOVQ 56(DI), CX // a.C
+	VADDPS Z31, Z0, Z0
+	VADDPS Z2, Z0, Z0
+	VADDPS Z31, Z0, Z0
+	VADDPS Z4, Z0, Z0
+	VADDPS Z31, Z0, Z0
+	VADDPS Z6, Z0, Z0
+	VMOVUPS Z0, (CX)
+	VADDPS Z31, Z1, Z1
+	VADDPS Z3, Z1, Z1
+	VADDPS Z31, Z1, Z1
+	VADDPS Z5, Z1, Z1
+	VADDPS Z31, Z1, Z1
+	VADDPS Z7, Z1, Z1
+	VMOVUPS Z1, 64(CX)
+	ADDQ DX, CX
+	VADDPS Z31, Z8, Z8
+	VADDPS Z10, Z8, Z8
+	VADDPS Z31, Z8, Z8
+	VADDPS Z12, Z8, Z8
+	VADDPS Z31, Z8, Z8
+	VADDPS Z14, Z8, Z8
+	VMOVUPS Z8, (CX)
+	VADDPS Z31, Z9, Z9
+	VADDPS Z11, Z9, Z9
+	VADDPS Z31, Z9, Z9
+	VADDPS Z13, Z9, Z9
+	VADDPS Z31, Z9, Z9
+	VADDPS Z15, Z9, Z9
+	VMOVUPS Z9, 64(CX)
+	MOVQ R13, R10
+	ADDQ $2048, R8
+	ADDQ $2048, R9
+	SUBQ $512, BX
+	JMP next2x2x4
+
+next2x2x1:
+	CMPQ BX, $0
+	JLE done2x2x0
+	MOVQ BX, AX
+	CMPQ BX, $128
+	JLE part2x2x1
+	MOVQ $128, AX
+
+part2x2x1:
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop2x2x1:
+	PREFETCHT0 2048(R10)
+	PREFETCHT0 2112(R10)
+	VMOVUPS (R10), Z4
+	VMOVUPS 64(R10), Z5
+	VBROADCASTSS (R8)(SI*1), Z6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm0, zmm6, zmm4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm1, zmm6, zmm5
+	VBROADCASTSS (R9)(SI*1), Z6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xd4 // vdpbf16ps zmm2, zmm6, zmm4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xdd // vdpbf16ps zmm3, zmm6, zmm5
+	ADDQ $128, R10
+	ADDQ $4, SI
+	SUBQ $1, AX
+	TESTQ AX, AX
+	JNE loop2x2x1
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z6
+	VADDPS Z31, Z6, Z6
+	VADDPS Z6, Z0, Z0
+	VMOVUPS Z0, (CX)
+	VMOVUPS 64(CX), Z6
+	VADDPS Z31, Z6, Z6
+	VADDPS Z6, Z1, Z1
+	VMOVUPS Z1, 64(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z6
+	VADDPS Z31, Z6, Z6
+	VADDPS Z6, Z2, Z2
+	VMOVUPS Z2, (CX)
+	VMOVUPS 64(CX), Z6
+	VADDPS Z31, Z6, Z6
+	VADDPS Z6, Z3, Z3
+	VMOVUPS Z3, 64(CX)
+	VXORPS Z31, Z31, Z31
+	ADDQ $512, R8
+	ADDQ $512, R9
+	SUBQ $128, BX
+	JMP next2x2x1
+
+done2x2x0:
+	VZEROUPPER
+	RET
+
+rows1x2:
+	VBROADCASTSS const80000000<>(SB), Z31
+	MOVQ (DI), R8 // a.A
+	MOVQ 8(DI), DX // a.RowStride
+	SHLQ $2, DX
+	MOVQ 40(DI), R9 // a.B
+	MOVQ 32(DI), BX // a.Depth
+
+next1x2x4:
+	CMPQ BX, $512
+	JLT next1x2x1
+	MOVQ $128, AX
+	MOVQ R9, R10
+	ADDQ $16384, R10
+	MOVQ R10, R11
+	ADDQ $16384, R11
+	MOVQ R11, R12
+	ADDQ $16384, R12
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop1x2x4:
+	PREFETCHT0 2048(R9)
+	PREFETCHT0 2112(R9)
+	VMOVUPS (R9), Z8
+	VMOVUPS 64(R9), Z9
+	VBROADCASTSS (R8)(SI*1), Z10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm0, zmm10, zmm8
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm1, zmm10, zmm9
+	PREFETCHT0 2048(R10)
+	PREFETCHT0 2112(R10)
+	VMOVUPS (R10), Z8
+	VMOVUPS 64(R10), Z9
+	VBROADCASTSS 512(R8)(SI*1), Z10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xd0 // vdpbf16ps zmm2, zmm10, zmm8
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xd9 // vdpbf16ps zmm3, zmm10, zmm9
+	PREFETCHT0 2048(R11)
+	PREFETCHT0 2112(R11)
+	VMOVUPS (R11), Z8
+	VMOVUPS 64(R11), Z9
+	VBROADCASTSS 1024(R8)(SI*1), Z10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm4, zmm10, zmm8
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm5, zmm10, zmm9
+	PREFETCHT0 2048(R12)
+	PREFETCHT0 2112(R12)
+	VMOVUPS (R12), Z8
+	VMOVUPS 64(R12), Z9
+	VBROADCASTSS 1536(R8)(SI*1), Z10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xf0 // vdpbf16ps zmm6, zmm10, zmm8
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xf9 // vdpbf16ps zmm7, zmm10, zmm9
+	PREFETCHT0 2176(R9)
+	PREFETCHT0 2240(R9)
+	VMOVUPS 128(R9), Z8
+	VMOVUPS 192(R9), Z9
+	VBROADCASTSS 4(R8)(SI*1), Z10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm0, zmm10, zmm8
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xc9 // vdpbf16ps zmm1, zmm10, zmm9
+	PREFETCHT0 2176(R10)
+	PREFETCHT0 2240(R10)
+	VMOVUPS 128(R10), Z8
+	VMOVUPS 192(R10), Z9
+	VBROADCASTSS 516(R8)(SI*1), Z10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xd0 // vdpbf16ps zmm2, zmm10, zmm8
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xd9 // vdpbf16ps zmm3, zmm10, zmm9
+	PREFETCHT0 2176(R11)
+	PREFETCHT0 2240(R11)
+	VMOVUPS 128(R11), Z8
+	VMOVUPS 192(R11), Z9
+	VBROADCASTSS 1028(R8)(SI*1), Z10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm4, zmm10, zmm8
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xe9 // vdpbf16ps zmm5, zmm10, zmm9
+	PREFETCHT0 2176(R12)
+	PREFETCHT0 2240(R12)
+	VMOVUPS 128(R12), Z8
+	VMOVUPS 192(R12), Z9
+	VBROADCASTSS 1540(R8)(SI*1), Z10
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xf0 // vdpbf16ps zmm6, zmm10, zmm8
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xf9 // vdpbf16ps zmm7, zmm10, zmm9
+	ADDQ $256, R9
+	ADDQ $256, R10
+	ADDQ $256, R11
+	ADDQ $256, R12
+	ADDQ $8, SI
+	SUBQ $2, AX
+	TESTQ AX, AX
+	JNE loop1x2x4
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z10
+	VADDPS Z31, Z10, Z10
+	VADDPS Z10, Z0, Z0
+	VMOVUPS 64(CX), Z10
+	VADDPS Z31, Z10, Z10
+	VADDPS Z10, Z1, Z1
+	VXORPS Z31, Z31, Z31
+	MOVQ 56(DI), CX // a.C
+	VADDPS Z31, Z0, Z0
+	VADDPS Z2, Z0, Z0
+	VADDPS Z31, Z0, Z0
+	VADDPS Z4, Z0, Z0
+	VADDPS Z31, Z0, Z0
+	VADDPS Z6, Z0, Z0
+	VMOVUPS Z0, (CX)
+	VADDPS Z31, Z1, Z1
+	VADDPS Z3, Z1, Z1
+	VADDPS Z31, Z1, Z1
+	VADDPS Z5, Z1, Z1
+	VADDPS Z31, Z1, Z1
+	VADDPS Z7, Z1, Z1
+	VMOVUPS Z1, 64(CX)
+	MOVQ R12, R9
+	ADDQ $2048, R8
+	SUBQ $512, BX
+	JMP next1x2x4
+
+next1x2x1:
+	CMPQ BX, $0
+	JLE done1x2x0
+	MOVQ BX, AX
+	CMPQ BX, $128
+	JLE part1x2x1
+	MOVQ $128, AX
+
+part1x2x1:
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop1x2x1:
+	PREFETCHT0 2048(R9)
+	PREFETCHT0 2112(R9)
+	VMOVUPS (R9), Z2
+	VMOVUPS 64(R9), Z3
+	VBROADCASTSS (R8)(SI*1), Z4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xc2 // vdpbf16ps zmm0, zmm4, zmm2
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xcb // vdpbf16ps zmm1, zmm4, zmm3
+	ADDQ $128, R9
+	ADDQ $4, SI
+	SUBQ $1, AX
+	TESTQ AX, AX
+	JNE loop1x2x1
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z4
+	VADDPS Z31, Z4, Z4
+	VADDPS Z4, Z0, Z0
+	VMOVUPS Z0, (CX)
+	VMOVUPS 64(CX), Z4
+	VADDPS Z31, Z4, Z4
+	VADDPS Z4, Z1, Z1
+	VMOVUPS Z1, 64(CX)
+	VXORPS Z31, Z31, Z31
+	ADDQ $512, R8
+	SUBQ $128, BX
+	JMP next1x2x1
+
+done1x2x0:
+	VZEROUPPER
+	RET
+
+lanes16:
+	MOVQ 48(DI), AX // a.Bias
+	TESTQ AX, AX
+	JNE biased1
+	LEAQ zeros<>(SB), AX
+
+biased1:
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	MOVQ 24(DI), BX // a.Rows
+	MOVBLZX 80(DI), SI // a.Add
+	VXORPS Z1, Z1, Z1
+
+begin1:
+	VMOVAPS Z1, Z0
+	TESTQ SI, SI
+	JEQ added1
+	VMOVUPS (CX), Z0
+
+added1:
+	VMOVUPS (AX), Z1
+	VADDPS Z1, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VMOVUPS Z0, (CX)
+	ADDQ DX, CX
+	DECQ BX
+	JNE begin1
+	MOVQ 24(DI), DX // a.Rows
+	CMPQ DX, $1
+	JEQ rows1x1
+	CMPQ DX, $2
+	JEQ rows2x1
+	CMPQ DX, $3
+	JEQ rows3x1
+	CMPQ DX, $4
+	JEQ rows4x1
+	CMPQ DX, $5
+	JEQ rows5x1
+
+rows6x1:
+	VBROADCASTSS const80000000<>(SB), Z31
+	MOVQ (DI), R8 // a.A
+	MOVQ 8(DI), DX // a.RowStride
+	SHLQ $2, DX
+	MOVQ R8, R9
+	ADDQ DX, R9
+	MOVQ R9, R10
+	ADDQ DX, R10
+	MOVQ R10, R11
+	ADDQ DX, R11
+	MOVQ R11, R12
+	ADDQ DX, R12
+	MOVQ R12, R13
+	ADDQ DX, R13
+	MOVQ 40(DI), R14 // a.B
+	MOVQ 32(DI), BX // a.Depth
+
+next6x1x1:
+	CMPQ BX, $0
+	JLE done6x1x0
+	MOVQ BX, AX
+	CMPQ BX, $128
+	JLE part6x1x1
+	MOVQ $128, AX
+
+part6x1x1:
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop6x1x1:
+	PREFETCHT0 2048(R14)
+	VMOVUPS (R14), Z6
+	VBROADCASTSS (R8)(SI*1), Z7
+	BYTE $0x62; BYTE $0xf2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xc6 // vdpbf16ps zmm0, zmm7, zmm6
+	VBROADCASTSS (R9)(SI*1), Z7
+	BYTE $0x62; BYTE $0xf2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xce // vdpbf16ps zmm1, zmm7, zmm6
+	VBROADCASTSS (R10)(SI*1), Z7
+	BYTE $0x62; BYTE $0xf2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xd6 // vdpbf16ps zmm2, zmm7, zmm6
+	VBROADCASTSS (R11)(SI*1), Z7
+	BYTE $0x62; BYTE $0xf2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xde // vdpbf16ps zmm3, zmm7, zmm6
+	VBROADCASTSS (R12)(SI*1), Z7
+	BYTE $0x62; BYTE $0xf2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xe6 // vdpbf16ps zmm4, zmm7, zmm6
+	VBROADCASTSS (R13)(SI*1), Z7
+	BYTE $0x62; BYTE $0xf2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xee // vdpbf16ps zmm5, zmm7, zmm6
+	ADDQ $64, R14
+	ADDQ $4, SI
+	SUBQ $1, AX
+	TESTQ AX, AX
+	JNE loop6x1x1
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z7
+	VADDPS Z31, Z7, Z7
+	VADDPS Z7, Z0, Z0
+	VMOVUPS Z0, (CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z7
+	VADDPS Z31, Z7, Z7
+	VADDPS Z7, Z1, Z1
+	VMOVUPS Z1, (CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z7
+	VADDPS Z31, Z7, Z7
+	VADDPS Z7, Z2, Z2
+	VMOVUPS Z2, (CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z7
+	VADDPS Z31, Z7, Z7
+	VADDPS Z7, Z3, Z3
+	VMOVUPS Z3, (CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z7
+	VADDPS Z31, Z7, Z7
+	VADDPS Z7, Z4, Z4
+	VMOVUPS Z4, (CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z7
+	VADDPS Z31, Z7, Z7
+	VADDPS Z7, Z5, Z5
+	VMOVUPS Z5, (CX)
+	VXORPS Z31, Z31, Z31
+	ADDQ $512, R8
+	ADDQ $512, R9
+	ADDQ $512, R10
+	ADDQ $512, R11
+	ADDQ $512, R12
+	ADDQ $512, R13
+	SUBQ $128, BX
+	JMP next6x1x1
+
+done6x1x0:
+	VZEROUPPER
+	RET
+
+rows5x1:
+	VBROADCASTSS const80000000<>(SB), Z31
+	MOVQ (DI), R8 // a.A
+	MOVQ 8(DI), DX // a.RowStride
+	SHLQ $2, DX
+	MOVQ R8, R9
+	ADDQ DX, R9
+	MOVQ R9, R10
+	ADDQ DX, R10
+	MOVQ R10, R11
+	ADDQ DX, R11
+	MOVQ R11, R12
+	ADDQ DX, R12
+	MOVQ 40(DI), R13 // a.B
+	MOVQ 32(DI), BX // a.Depth
+
+next5x1x2:
+	CMPQ BX, $256
+	JLT next5x1x1
+	MOVQ $128, AX
+	MOVQ R13, R14
+	ADDQ $8192, R14
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop5x1x2:
+	PREFETCHT0 2048(R13)
+	VMOVUPS (R13), Z10
+	VBROADCASTSS (R8)(SI*1), Z11
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xc2 // vdpbf16ps zmm0, zmm11, zmm10
+	VBROADCASTSS (R9)(SI*1), Z11
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xd2 // vdpbf16ps zmm2, zmm11, zmm10
+	VBROADCASTSS (R10)(SI*1), Z11
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xe2 // vdpbf16ps zmm4, zmm11, zmm10
+	VBROADCASTSS (R11)(SI*1), Z11
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm6, zmm11, zmm10
+	VBROADCASTSS (R12)(SI*1), Z11
+	BYTE $0x62; BYTE $0x52; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xc2 // vdpbf16ps zmm8, zmm11, zmm10
+	PREFETCHT0 2048(R14)
+	VMOVUPS (R14), Z10
+	VBROADCASTSS 512(R8)(SI*1), Z11
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xca // vdpbf16ps zmm1, zmm11, zmm10
+	VBROADCASTSS 512(R9)(SI*1), Z11
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xda // vdpbf16ps zmm3, zmm11, zmm10
+	VBROADCASTSS 512(R10)(SI*1), Z11
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xea // vdpbf16ps zmm5, zmm11, zmm10
+	VBROADCASTSS 512(R11)(SI*1), Z11
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xfa // vdpbf16ps zmm7, zmm11, zmm10
+	VBROADCASTSS 512(R12)(SI*1), Z11
+	BYTE $0x62; BYTE $0x52; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xca // vdpbf16ps zmm9, zmm11, zmm10
+	PREFETCHT0 2112(R13)
+	VMOVUPS 64(R13), Z10
+	VBROADCASTSS 4(R8)(SI*1), Z11
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xc2 // vdpbf16ps zmm0, zmm11, zmm10
+	VBROADCASTSS 4(R9)(SI*1), Z11
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xd2 // vdpbf16ps zmm2, zmm11, zmm10
+	VBROADCASTSS 4(R10)(SI*1), Z11
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xe2 // vdpbf16ps zmm4, zmm11, zmm10
+	VBROADCASTSS 4(R11)(SI*1), Z11
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xf2 // vdpbf16ps zmm6, zmm11, zmm10
+	VBROADCASTSS 4(R12)(SI*1), Z11
+	BYTE $0x62; BYTE $0x52; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xc2 // vdpbf16ps zmm8, zmm11, zmm10
+	PREFETCHT0 2112(R14)
+	VMOVUPS 64(R14), Z10
+	VBROADCASTSS 516(R8)(SI*1), Z11
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xca // vdpbf16ps zmm1, zmm11, zmm10
+	VBROADCASTSS 516(R9)(SI*1), Z11
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xda // vdpbf16ps zmm3, zmm11, zmm10
+	VBROADCASTSS 516(R10)(SI*1), Z11
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xea // vdpbf16ps zmm5, zmm11, zmm10
+	VBROADCASTSS 516(R11)(SI*1), Z11
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xfa // vdpbf16ps zmm7, zmm11, zmm10
+	VBROADCASTSS 516(R12)(SI*1), Z11
+	BYTE $0x62; BYTE $0x52; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xca // vdpbf16ps zmm9, zmm11, zmm10
+	ADDQ $128, R13
+	ADDQ $128, R14
+	ADDQ $8, SI
+	SUBQ $2, AX
+	TESTQ AX, AX
+	JNE loop5x1x2
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z11
+	VADDPS Z31, Z11, Z11
+	VADDPS Z11, Z0, Z0
+	ADDQ DX, CX
+	VMOVUPS (CX), Z11
+	VADDPS Z31, Z11, Z11
+	VADDPS Z11, Z2, Z2
+	ADDQ DX, CX
+	VMOVUPS (CX), Z11
+	VADDPS Z31, Z11, Z11
+	VADDPS Z11, Z4, Z4
+	ADDQ DX, CX
+	VMOVUPS (CX), Z11
+	VADDPS Z31, Z11, Z11
+	VADDPS Z11, Z6, Z6
+	ADDQ DX, CX
+	VMOVUPS (CX), Z11
+	VADDPS Z31, Z11, Z11
+	VADDPS Z11, Z8, Z8
+	VXORPS Z31, Z31, Z31
+	MOVQ 56(DI), CX // a.C
+	VADDPS Z31, Z0, Z0
+	VADDPS Z1, Z0, Z0
+	VMOVUPS Z0, (CX)
+	ADDQ DX, CX
+	VADDPS Z31, Z2, Z2
+	VADDPS Z3, Z2, Z2
+	VMOVUPS Z2, (CX)
+	ADDQ DX, CX
+	VADDPS Z31, Z4, Z4
+	VADDPS Z5, Z4, Z4
+	VMOVUPS Z4, (CX)
+	ADDQ DX, CX
+	VADDPS Z31, Z6, Z6
+	VADDPS Z7, Z6, Z6
+	VMOVUPS Z6, (CX)
+	ADDQ DX, CX
+	VADDPS Z31, Z8, Z8
+	VADDPS Z9, Z8, Z8
+	VMOVUPS Z8, (CX)
+	MOVQ R14, R13
+	ADDQ $1024, R8
+	ADDQ $1024, R9
+	ADDQ $1024, R10
+	ADDQ $1024, R11
+	ADDQ $1024, R12
+	SUBQ $256, BX
+	JMP next5x1x2
+
+next5x1x1:
+	CMPQ BX, $0
+	JLE done5x1x0
+	MOVQ BX, AX
+	CMPQ BX, $128
+	JLE part5x1x1
+	MOVQ $128, AX
+
+part5x1x1:
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop5x1x1:
+	PREFETCHT0 2048(R13)
+	VMOVUPS (R13), Z5
+	VBROADCASTSS (R8)(SI*1), Z6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xc5 // vdpbf16ps zmm0, zmm6, zmm5
+	VBROADCASTSS (R9)(SI*1), Z6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm1, zmm6, zmm5
+	VBROADCASTSS (R10)(SI*1), Z6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xd5 // vdpbf16ps zmm2, zmm6, zmm5
+	VBROADCASTSS (R11)(SI*1), Z6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xdd // vdpbf16ps zmm3, zmm6, zmm5
+	VBROADCASTSS (R12)(SI*1), Z6
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xe5 // vdpbf16ps zmm4, zmm6, zmm5
+	ADDQ $64, R13
+	ADDQ $4, SI
+	SUBQ $1, AX
+	TESTQ AX, AX
+	JNE loop5x1x1
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z6
+	VADDPS Z31, Z6, Z6
+	VADDPS Z6, Z0, Z0
+	VMOVUPS Z0, (CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z6
+	VADDPS Z31, Z6, Z6
+	VADDPS Z6, Z1, Z1
+	VMOVUPS Z1, (CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z6
+	VADDPS Z31, Z6, Z6
+	VADDPS Z6, Z2, Z2
+	VMOVUPS Z2, (CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z6
+	VADDPS Z31, Z6, Z6
+	VADDPS Z6, Z3, Z3
+	VMOVUPS Z3, (CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z6
+	VADDPS Z31, Z6, Z6
+	VADDPS Z6, Z4, Z4
+	VMOVUPS Z4, (CX)
+	VXORPS Z31, Z31, Z31
+	ADDQ $512, R8
+	ADDQ $512, R9
+	ADDQ $512, R10
+	ADDQ $512, R11
+	ADDQ $512, R12
+	SUBQ $128, BX
+	JMP next5x1x1
+
+done5x1x0:
+	VZEROUPPER
+	RET
+
+rows4x1:
+	VBROADCASTSS const80000000<>(SB), Z31
+	MOVQ (DI), R8 // a.A
+	MOVQ 8(DI), DX // a.RowStride
+	SHLQ $2, DX
+	MOVQ R8, R9
+	ADDQ DX, R9
+	MOVQ R9, R10
+	ADDQ DX, R10
+	MOVQ R10, R11
+	ADDQ DX, R11
+	MOVQ 40(DI), R12 // a.B
+	MOVQ 32(DI), BX // a.Depth
+
+next4x1x2:
+	CMPQ BX, $256
+	JLT next4x1x1
+	MOVQ $128, AX
+	MOVQ R12, R13
+	ADDQ $8192, R13
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop4x1x2:
+	PREFETCHT0 2048(R12)
+	VMOVUPS (R12), Z8
+	VBROADCASTSS (R8)(SI*1), Z9
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm0, zmm9, zmm8
+	VBROADCASTSS (R9)(SI*1), Z9
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xd0 // vdpbf16ps zmm2, zmm9, zmm8
+	VBROADCASTSS (R10)(SI*1), Z9
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm4, zmm9, zmm8
+	VBROADCASTSS (R11)(SI*1), Z9
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xf0 // vdpbf16ps zmm6, zmm9, zmm8
+	PREFETCHT0 2048(R13)
+	VMOVUPS (R13), Z8
+	VBROADCASTSS 512(R8)(SI*1), Z9
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xc8 // vdpbf16ps zmm1, zmm9, zmm8
+	VBROADCASTSS 512(R9)(SI*1), Z9
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xd8 // vdpbf16ps zmm3, zmm9, zmm8
+	VBROADCASTSS 512(R10)(SI*1), Z9
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xe8 // vdpbf16ps zmm5, zmm9, zmm8
+	VBROADCASTSS 512(R11)(SI*1), Z9
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xf8 // vdpbf16ps zmm7, zmm9, zmm8
+	PREFETCHT0 2112(R12)
+	VMOVUPS 64(R12), Z8
+	VBROADCASTSS 4(R8)(SI*1), Z9
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm0, zmm9, zmm8
+	VBROADCASTSS 4(R9)(SI*1), Z9
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xd0 // vdpbf16ps zmm2, zmm9, zmm8
+	VBROADCASTSS 4(R10)(SI*1), Z9
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm4, zmm9, zmm8
+	VBROADCASTSS 4(R11)(SI*1), Z9
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xf0 // vdpbf16ps zmm6, zmm9, zmm8
+	PREFETCHT0 2112(R13)
+	VMOVUPS 64(R13), Z8
+	VBROADCASTSS 516(R8)(SI*1), Z9
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xc8 // vdpbf16ps zmm1, zmm9, zmm8
+	VBROADCASTSS 516(R9)(SI*1), Z9
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xd8 // vdpbf16ps zmm3, zmm9, zmm8
+	VBROADCASTSS 516(R10)(SI*1), Z9
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xe8 // vdpbf16ps zmm5, zmm9, zmm8
+	VBROADCASTSS 516(R11)(SI*1), Z9
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xf8 // vdpbf16ps zmm7, zmm9, zmm8
+	ADDQ $128, R12
+	ADDQ $128, R13
+	ADDQ $8, SI
+	SUBQ $2, AX
+	TESTQ AX, AX
+	JNE loop4x1x2
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z9
+	VADDPS Z31, Z9, Z9
+	VADDPS Z9, Z0, Z0
+	ADDQ DX, CX
+	VMOVUPS (CX), Z9
+	VADDPS Z31, Z9, Z9
+	VADDPS Z9, Z2, Z2
+	ADDQ DX, CX
+	VMOVUPS (CX), Z9
+	VADDPS Z31, Z9, Z9
+	VADDPS Z9, Z4, Z4
+	ADDQ DX, CX
+	VMOVUPS (CX), Z9
+	VADDPS Z31, Z9, Z9
+	VADDPS Z9, Z6, Z6
+	VXORPS Z31, Z31, Z31
+	MOVQ 56(DI), CX // a.C
+	VADDPS Z31, Z0, Z0
+	VADDPS Z1, Z0, Z0
+	VMOVUPS Z0, (CX)
+	ADDQ DX, CX
+	VADDPS Z31, Z2, Z2
+	VADDPS Z3, Z2, Z2
+	VMOVUPS Z2, (CX)
+	ADDQ DX, CX
+	VADDPS Z31, Z4, Z4
+	VADDPS Z5, Z4, Z4
+	VMOVUPS Z4, (CX)
+	ADDQ DX, CX
+	VADDPS Z31, Z6, Z6
+	VADDPS Z7, Z6, Z6
+	VMOVUPS Z6, (CX)
+	MOVQ R13, R12
+	ADDQ $1024, R8
+	ADDQ $1024, R9
+	ADDQ $1024, R10
+	ADDQ $1024, R11
+	SUBQ $256, BX
+	JMP next4x1x2
+
+next4x1x1:
+	CMPQ BX, $0
+	JLE done4x1x0
+	MOVQ BX, AX
+	CMPQ BX, $128
+	JLE part4x1x1
+	MOVQ $128, AX
+
+part4x1x1:
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop4x1x1:
+	PREFETCHT0 2048(R12)
+	VMOVUPS (R12), Z4
+	VBROADCASTSS (R8)(SI*1), Z5
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm0, zmm5, zmm4
+	VBROADCASTSS (R9)(SI*1), Z5
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xcc // vdpbf16ps zmm1, zmm5, zmm4
+	VBROADCASTSS (R10)(SI*1), Z5
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xd4 // vdpbf16ps zmm2, zmm5, zmm4
+	VBROADCASTSS (R11)(SI*1), Z5
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xdc // vdpbf16ps zmm3, zmm5, zmm4
+	ADDQ $64, R12
+	ADDQ $4, SI
+	SUBQ $1, AX
+	TESTQ AX, AX
+	JNE loop4x1x1
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z5
+	VADDPS Z31, Z5, Z5
+	VADDPS Z5, Z0, Z0
+	VMOVUPS Z0, (CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z5
+	VADDPS Z31, Z5, Z5
+	VADDPS Z5, Z1, Z1
+	VMOVUPS Z1, (CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z5
+	VADDPS Z31, Z5, Z5
+	VADDPS Z5, Z2, Z2
+	VMOVUPS Z2, (CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z5
+	VADDPS Z31, Z5, Z5
+	VADDPS Z5, Z3, Z3
+	VMOVUPS Z3, (CX)
+	VXORPS Z31, Z31, Z31
+	ADDQ $512, R8
+	ADDQ $512, R9
+	ADDQ $512, R10
+	ADDQ $512, R11
+	SUBQ $128, BX
+	JMP next4x1x1
+
+done4x1x0:
+	VZEROUPPER
+	RET
+
+rows3x1:
+	VBROADCASTSS const80000000<>(SB), Z31
+	MOVQ (DI), R8 // a.A
+	MOVQ 8(DI), DX // a.RowStride
+	SHLQ $2, DX
+	MOVQ R8, R9
+	ADDQ DX, R9
+	MOVQ R9, R10
+	ADDQ DX, R10
+	MOVQ 40(DI), R11 // a.B
+	MOVQ 32(DI), BX // a.Depth
+
+next3x1x4:
+	CMPQ BX, $512
+	JLT next3x1x1
+	MOVQ $128, AX
+	MOVQ R11, R12
+	ADDQ $8192, R12
+	MOVQ R12, R13
+	ADDQ $8192, R13
+	MOVQ R13, R14
+	ADDQ $8192, R14
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop3x1x4:
+	PREFETCHT0 2048(R11)
+	VMOVUPS (R11), Z12
+	VBROADCASTSS (R8)(SI*1), Z13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm0, zmm13, zmm12
+	VBROADCASTSS (R9)(SI*1), Z13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xe4 // vdpbf16ps zmm4, zmm13, zmm12
+	VBROADCASTSS (R10)(SI*1), Z13
+	BYTE $0x62; BYTE $0x52; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm8, zmm13, zmm12
+	PREFETCHT0 2048(R12)
+	VMOVUPS (R12), Z12
+	VBROADCASTSS 512(R8)(SI*1), Z13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xcc // vdpbf16ps zmm1, zmm13, zmm12
+	VBROADCASTSS 512(R9)(SI*1), Z13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xec // vdpbf16ps zmm5, zmm13, zmm12
+	VBROADCASTSS 512(R10)(SI*1), Z13
+	BYTE $0x62; BYTE $0x52; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xcc // vdpbf16ps zmm9, zmm13, zmm12
+	PREFETCHT0 2048(R13)
+	VMOVUPS (R13), Z12
+	VBROADCASTSS 1024(R8)(SI*1), Z13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xd4 // vdpbf16ps zmm2, zmm13, zmm12
+	VBROADCASTSS 1024(R9)(SI*1), Z13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xf4 // vdpbf16ps zmm6, zmm13, zmm12
+	VBROADCASTSS 1024(R10)(SI*1), Z13
+	BYTE $0x62; BYTE $0x52; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xd4 // vdpbf16ps zmm10, zmm13, zmm12
+	PREFETCHT0 2048(R14)
+	VMOVUPS (R14), Z12
+	VBROADCASTSS 1536(R8)(SI*1), Z13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xdc // vdpbf16ps zmm3, zmm13, zmm12
+	VBROADCASTSS 1536(R9)(SI*1), Z13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xfc // vdpbf16ps zmm7, zmm13, zmm12
+	VBROADCASTSS 1536(R10)(SI*1), Z13
+	BYTE $0x62; BYTE $0x52; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xdc // vdpbf16ps zmm11, zmm13, zmm12
+	PREFETCHT0 2112(R11)
+	VMOVUPS 64(R11), Z12
+	VBROADCASTSS 4(R8)(SI*1), Z13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm0, zmm13, zmm12
+	VBROADCASTSS 4(R9)(SI*1), Z13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xe4 // vdpbf16ps zmm4, zmm13, zmm12
+	VBROADCASTSS 4(R10)(SI*1), Z13
+	BYTE $0x62; BYTE $0x52; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm8, zmm13, zmm12
+	PREFETCHT0 2112(R12)
+	VMOVUPS 64(R12), Z12
+	VBROADCASTSS 516(R8)(SI*1), Z13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xcc // vdpbf16ps zmm1, zmm13, zmm12
+	VBROADCASTSS 516(R9)(SI*1), Z13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xec // vdpbf16ps zmm5, zmm13, zmm12
+	VBROADCASTSS 516(R10)(SI*1), Z13
+	BYTE $0x62; BYTE $0x52; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xcc // vdpbf16ps zmm9, zmm13, zmm12
+	PREFETCHT0 2112(R13)
+	VMOVUPS 64(R13), Z12
+	VBROADCASTSS 1028(R8)(SI*1), Z13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xd4 // vdpbf16ps zmm2, zmm13, zmm12
+	VBROADCASTSS 1028(R9)(SI*1), Z13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xf4 // vdpbf16ps zmm6, zmm13, zmm12
+	VBROADCASTSS 1028(R10)(SI*1), Z13
+	BYTE $0x62; BYTE $0x52; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xd4 // vdpbf16ps zmm10, zmm13, zmm12
+	PREFETCHT0 2112(R14)
+	VMOVUPS 64(R14), Z12
+	VBROADCASTSS 1540(R8)(SI*1), Z13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xdc // vdpbf16ps zmm3, zmm13, zmm12
+	VBROADCASTSS 1540(R9)(SI*1), Z13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xfc // vdpbf16ps zmm7, zmm13, zmm12
+	VBROADCASTSS 1540(R10)(SI*1), Z13
+	BYTE $0x62; BYTE $0x52; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xdc // vdpbf16ps zmm11, zmm13, zmm12
+	ADDQ $128, R11
+	ADDQ $128, R12
+	ADDQ $128, R13
+	ADDQ $128, R14
+	ADDQ $8, SI
+	SUBQ $2, AX
+	TESTQ AX, AX
+	JNE loop3x1x4
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z13
+	VADDPS Z31, Z13, Z13
+	VADDPS Z13, Z0, Z0
+	ADDQ DX, CX
+	VMOVUPS (CX), Z13
+	VADDPS Z31, Z13, Z13
+	VADDPS Z13, Z4, Z4
+	ADDQ DX, CX
+	VMOVUPS (CX), Z13
+	VADDPS Z31, Z13, Z13
+	VADDPS Z13, Z8, Z8
+	VXORPS Z31, Z31, Z31
+	MOVQ 56(DI), CX // a.C
+	VADDPS Z31, Z0, Z0
+	VADDPS Z1, Z0, Z0
+	VADDPS Z31, Z0, Z0
+	VADDPS Z2, Z0, Z0
+	VADDPS Z31, Z0, Z0
+	VADDPS Z3, Z0, Z0
+	VMOVUPS Z0, (CX)
+	ADDQ DX, CX
+	VADDPS Z31, Z4, Z4
+	VADDPS Z5, Z4, Z4
+	VADDPS Z31, Z4, Z4
+	VADDPS Z6, Z4, Z4
+	VADDPS Z31, Z4, Z4
+	VADDPS Z7, Z4, Z4
+	VMOVUPS Z4, (CX)
+	ADDQ DX, CX
+	VADDPS Z31, Z8, Z8
+	VADDPS Z9, Z8, Z8
+	VADDPS Z31, Z8, Z8
+	VADDPS Z10, Z8, Z8
+	VADDPS Z31, Z8, Z8
+	VADDPS Z11, Z8, Z8
+	VMOVUPS Z8, (CX)
+	MOVQ R14, R11
+	ADDQ $2048, R8
+	ADDQ $2048, R9
+	ADDQ $2048, R10
+	SUBQ $512, BX
+	JMP next3x1x4
+
+next3x1x1:
+	CMPQ BX, $0
+	JLE done3x1x0
+	MOVQ BX, AX
+	CMPQ BX, $128
+	JLE part3x1x1
+	MOVQ $128, AX
+
+part3x1x1:
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop3x1x1:
+	PREFETCHT0 2048(R11)
+	VMOVUPS (R11), Z3
+	VBROADCASTSS (R8)(SI*1), Z4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xc3 // vdpbf16ps zmm0, zmm4, zmm3
+	VBROADCASTSS (R9)(SI*1), Z4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xcb // vdpbf16ps zmm1, zmm4, zmm3
+	VBROADCASTSS (R10)(SI*1), Z4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xd3 // vdpbf16ps zmm2, zmm4, zmm3
+	ADDQ $64, R11
+	ADDQ $4, SI
+	SUBQ $1, AX
+	TESTQ AX, AX
+	JNE loop3x1x1
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z4
+	VADDPS Z31, Z4, Z4
+	VADDPS Z4, Z0, Z0
+	VMOVUPS Z0, (CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z4
+	VADDPS Z31, Z4, Z4
+	VADDPS Z4, Z1, Z1
+	VMOVUPS Z1, (CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z4
+	VADDPS Z31, Z4, Z4
+	VADDPS Z4, Z2, Z2
+	VMOVUPS Z2, (CX)
+	VXORPS Z31, Z31, Z31
+	ADDQ $512, R8
+	ADDQ $512, R9
+	ADDQ $512, R10
+	SUBQ $128, BX
+	JMP next3x1x1
+
+done3x1x0:
+	VZEROUPPER
+	RET
+
+rows2x1:
+	VBROADCASTSS const80000000<>(SB), Z31
+	MOVQ (DI), R8 // a.A
+	MOVQ 8(DI), DX // a.RowStride
+	SHLQ $2, DX
+	MOVQ R8, R9
+	ADDQ DX, R9
+	MOVQ 40(DI), R10 // a.B
+	MOVQ 32(DI), BX // a.Depth
+
+next2x1x4:
+	CMPQ BX, $512
+	JLT next2x1x1
+	MOVQ $128, AX
+	MOVQ R10, R11
+	ADDQ $8192, R11
+	MOVQ R11, R12
+	ADDQ $8192, R12
+	MOVQ R12, R13
+	ADDQ $8192, R13
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop2x1x4:
+	PREFETCHT0 2048(R10)
+	VMOVUPS (R10), Z8
+	VBROADCASTSS (R8)(SI*1), Z9
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm0, zmm9, zmm8
+	VBROADCASTSS (R9)(SI*1), Z9
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm4, zmm9, zmm8
+	PREFETCHT0 2048(R11)
+	VMOVUPS (R11), Z8
+	VBROADCASTSS 512(R8)(SI*1), Z9
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xc8 // vdpbf16ps zmm1, zmm9, zmm8
+	VBROADCASTSS 512(R9)(SI*1), Z9
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xe8 // vdpbf16ps zmm5, zmm9, zmm8
+	PREFETCHT0 2048(R12)
+	VMOVUPS (R12), Z8
+	VBROADCASTSS 1024(R8)(SI*1), Z9
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xd0 // vdpbf16ps zmm2, zmm9, zmm8
+	VBROADCASTSS 1024(R9)(SI*1), Z9
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xf0 // vdpbf16ps zmm6, zmm9, zmm8
+	PREFETCHT0 2048(R13)
+	VMOVUPS (R13), Z8
+	VBROADCASTSS 1536(R8)(SI*1), Z9
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xd8 // vdpbf16ps zmm3, zmm9, zmm8
+	VBROADCASTSS 1536(R9)(SI*1), Z9
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xf8 // vdpbf16ps zmm7, zmm9, zmm8
+	PREFETCHT0 2112(R10)
+	VMOVUPS 64(R10), Z8
+	VBROADCASTSS 4(R8)(SI*1), Z9
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xc0 // vdpbf16ps zmm0, zmm9, zmm8
+	VBROADCASTSS 4(R9)(SI*1), Z9
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xe0 // vdpbf16ps zmm4, zmm9, zmm8
+	PREFETCHT0 2112(R11)
+	VMOVUPS 64(R11), Z8
+	VBROADCASTSS 516(R8)(SI*1), Z9
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xc8 // vdpbf16ps zmm1, zmm9, zmm8
+	VBROADCASTSS 516(R9)(SI*1), Z9
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xe8 // vdpbf16ps zmm5, zmm9, zmm8
+	PREFETCHT0 2112(R12)
+	VMOVUPS 64(R12), Z8
+	VBROADCASTSS 1028(R8)(SI*1), Z9
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xd0 // vdpbf16ps zmm2, zmm9, zmm8
+	VBROADCASTSS 1028(R9)(SI*1), Z9
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xf0 // vdpbf16ps zmm6, zmm9, zmm8
+	PREFETCHT0 2112(R13)
+	VMOVUPS 64(R13), Z8
+	VBROADCASTSS 1540(R8)(SI*1), Z9
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xd8 // vdpbf16ps zmm3, zmm9, zmm8
+	VBROADCASTSS 1540(R9)(SI*1), Z9
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xf8 // vdpbf16ps zmm7, zmm9, zmm8
+	ADDQ $128, R10
+	ADDQ $128, R11
+	ADDQ $128, R12
+	ADDQ $128, R13
+	ADDQ $8, SI
+	SUBQ $2, AX
+	TESTQ AX, AX
+	JNE loop2x1x4
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z9
+	VADDPS Z31, Z9, Z9
+	VADDPS Z9, Z0, Z0
+	ADDQ DX, CX
+	VMOVUPS (CX), Z9
+	VADDPS Z31, Z9, Z9
+	VADDPS Z9, Z4, Z4
+	VXORPS Z31, Z31, Z31
+	MOVQ 56(DI), CX // a.C
+	VADDPS Z31, Z0, Z0
+	VADDPS Z1, Z0, Z0
+	VADDPS Z31, Z0, Z0
+	VADDPS Z2, Z0, Z0
+	VADDPS Z31, Z0, Z0
+	VADDPS Z3, Z0, Z0
+	VMOVUPS Z0, (CX)
+	ADDQ DX, CX
+	VADDPS Z31, Z4, Z4
+	VADDPS Z5, Z4, Z4
+	VADDPS Z31, Z4, Z4
+	VADDPS Z6, Z4, Z4
+	VADDPS Z31, Z4, Z4
+	VADDPS Z7, Z4, Z4
+	VMOVUPS Z4, (CX)
+	MOVQ R13, R10
+	ADDQ $2048, R8
+	ADDQ $2048, R9
+	SUBQ $512, BX
+	JMP next2x1x4
+
+next2x1x1:
+	CMPQ BX, $0
+	JLE done2x1x0
+	MOVQ BX, AX
+	CMPQ BX, $128
+	JLE part2x1x1
+	MOVQ $128, AX
+
+part2x1x1:
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop2x1x1:
+	PREFETCHT0 2048(R10)
+	VMOVUPS (R10), Z2
+	VBROADCASTSS (R8)(SI*1), Z3
+	BYTE $0x62; BYTE $0xf2; BYTE $0x66; BYTE $0x48; BYTE $0x52; BYTE $0xc2 // vdpbf16ps zmm0, zmm3, zmm2
+	VBROADCASTSS (R9)(SI*1), Z3
+	BYTE $0x62; BYTE $0xf2; BYTE $0x66; BYTE $0x48; BYTE $0x52; BYTE $0xca // vdpbf16ps zmm1, zmm3, zmm2
+	ADDQ $64, R10
+	ADDQ $4, SI
+	SUBQ $1, AX
+	TESTQ AX, AX
+	JNE loop2x1x1
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z3
+	VADDPS Z31, Z3, Z3
+	VADDPS Z3, Z0, Z0
+	VMOVUPS Z0, (CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z3
+	VADDPS Z31, Z3, Z3
+	VADDPS Z3, Z1, Z1
+	VMOVUPS Z1, (CX)
+	VXORPS Z31, Z31, Z31
+	ADDQ $512, R8
+	ADDQ $512, R9
+	SUBQ $128, BX
+	JMP next2x1x1
+
+done2x1x0:
+	VZEROUPPER
+	RET
+
+rows1x1:
+	VBROADCASTSS const80000000<>(SB), Z31
+	MOVQ (DI), R8 // a.A
+	MOVQ 8(DI), DX // a.RowStride
+	SHLQ $2, DX
+	MOVQ 40(DI), R9 // a.B
+	MOVQ 32(DI), BX // a.Depth
+
+next1x1x4:
+	CMPQ BX, $512
+	JLT next1x1x1
+	MOVQ $128, AX
+	MOVQ R9, R10
+	ADDQ $8192, R10
+	MOVQ R10, R11
+	ADDQ $8192, R11
+	MOVQ R11, R12
+	ADDQ $8192, R12
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop1x1x4:
+	PREFETCHT0 2048(R9)
+	VMOVUPS (R9), Z4
+	VBROADCASTSS (R8)(SI*1), Z5
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm0, zmm5, zmm4
+	PREFETCHT0 2048(R10)
+	VMOVUPS (R10), Z4
+	VBROADCASTSS 512(R8)(SI*1), Z5
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xcc // vdpbf16ps zmm1, zmm5, zmm4
+	PREFETCHT0 2048(R11)
+	VMOVUPS (R11), Z4
+	VBROADCASTSS 1024(R8)(SI*1), Z5
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xd4 // vdpbf16ps zmm2, zmm5, zmm4
+	PREFETCHT0 2048(R12)
+	VMOVUPS (R12), Z4
+	VBROADCASTSS 1536(R8)(SI*1), Z5
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xdc // vdpbf16ps zmm3, zmm5, zmm4
+	PREFETCHT0 2112(R9)
+	VMOVUPS 64(R9), Z4
+	VBROADCASTSS 4(R8)(SI*1), Z5
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm0, zmm5, zmm4
+	PREFETCHT0 2112(R10)
+	VMOVUPS 64(R10), Z4
+	VBROADCASTSS 516(R8)(SI*1), Z5
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xcc // vdpbf16ps zmm1, zmm5, zmm4
+	PREFETCHT0 2112(R11)
+	VMOVUPS 64(R11), Z4
+	VBROADCASTSS 1028(R8)(SI*1), Z5
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xd4 // vdpbf16ps zmm2, zmm5, zmm4
+	PREFETCHT0 2112(R12)
+	VMOVUPS 64(R12), Z4
+	VBROADCASTSS 1540(R8)(SI*1), Z5
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xdc // vdpbf16ps zmm3, zmm5, zmm4
+	ADDQ $128, R9
+	ADDQ $128, R10
+	ADDQ $128, R11
+	ADDQ $128, R12
+	ADDQ $8, SI
+	SUBQ $2, AX
+	TESTQ AX, AX
+	JNE loop1x1x4
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z5
+	VADDPS Z31, Z5, Z5
+	VADDPS Z5, Z0, Z0
+	VXORPS Z31, Z31, Z31
+	MOVQ 56(DI), CX // a.C
+	VADDPS Z31, Z0, Z0
+	VADDPS Z1, Z0, Z0
+	VADDPS Z31, Z0, Z0
+	VADDPS Z2, Z0, Z0
+	VADDPS Z31, Z0, Z0
+	VADDPS Z3, Z0, Z0
+	VMOVUPS Z0, (CX)
+	MOVQ R12, R9
+	ADDQ $2048, R8
+	SUBQ $512, BX
+	JMP next1x1x4
+
+next1x1x1:
+	CMPQ BX, $0
+	JLE done1x1x0
+	MOVQ BX, AX
+	CMPQ BX, $128
+	JLE part1x1x1
+	MOVQ $128, AX
+
+part1x1x1:
+	VXORPS Z0, Z0, Z0
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop1x1x1:
+	PREFETCHT0 2048(R9)
+	VMOVUPS (R9), Z1
+	VBROADCASTSS (R8)(SI*1), Z2
+	BYTE $0x62; BYTE $0xf2; BYTE $0x6e; BYTE $0x48; BYTE $0x52; BYTE $0xc1 // vdpbf16ps zmm0, zmm2, zmm1
+	ADDQ $64, R9
+	ADDQ $4, SI
+	SUBQ $1, AX
+	TESTQ AX, AX
+	JNE loop1x1x1
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z2
+	VADDPS Z31, Z2, Z2
+	VADDPS Z2, Z0, Z0
+	VMOVUPS Z0, (CX)
+	VXORPS Z31, Z31, Z31
+	ADDQ $512, R8
+	SUBQ $128, BX
+	JMP next1x1x1
+
+done1x1x0:
+	VZEROUPPER
+	RET
+
+// func peakBFloat16AVX512BF16(n int)
+//
+//	for range n {
+//		acc[i] = fma(x1, y1, fma(x0, y0, acc[i])), for each i, again and again
+//	}
+//
+// Needs: avx512f avx512dq avx512bw avx512vl avx512vnni avx512bf16.
+// Registers:
+//
+//	DI rounds left
+//	all: Z0..Z11 acc; Z12 x; Z13 y
+TEXT ·peakBFloat16AVX512BF16(SB), NOSPLIT, $0-8
+	MOVQ n+0(FP), DI
+	VBROADCASTSS const3d2f8448<>(SB), Z12
+	VBROADCASTSS const3fb17218<>(SB), Z13
+	VMOVAPS Z13, Z0
+	VMOVAPS Z13, Z1
+	VMOVAPS Z13, Z2
+	VMOVAPS Z13, Z3
+	VMOVAPS Z13, Z4
+	VMOVAPS Z13, Z5
+	VMOVAPS Z13, Z6
+	VMOVAPS Z13, Z7
+	VMOVAPS Z13, Z8
+	VMOVAPS Z13, Z9
+	VMOVAPS Z13, Z10
+	VMOVAPS Z13, Z11
+	CMPQ DI, $0
+	JLE done
+	PCALIGN $32
+
+loop:
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc5 // vdpbf16ps zmm0, zmm12, zmm13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm1, zmm12, zmm13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xd5 // vdpbf16ps zmm2, zmm12, zmm13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xdd // vdpbf16ps zmm3, zmm12, zmm13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xe5 // vdpbf16ps zmm4, zmm12, zmm13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xed // vdpbf16ps zmm5, zmm12, zmm13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xf5 // vdpbf16ps zmm6, zmm12, zmm13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xfd // vdpbf16ps zmm7, zmm12, zmm13
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc5 // vdpbf16ps zmm8, zmm12, zmm13
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm9, zmm12, zmm13
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xd5 // vdpbf16ps zmm10, zmm12, zmm13
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xdd // vdpbf16ps zmm11, zmm12, zmm13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc5 // vdpbf16ps zmm0, zmm12, zmm13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm1, zmm12, zmm13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xd5 // vdpbf16ps zmm2, zmm12, zmm13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xdd // vdpbf16ps zmm3, zmm12, zmm13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xe5 // vdpbf16ps zmm4, zmm12, zmm13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xed // vdpbf16ps zmm5, zmm12, zmm13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xf5 // vdpbf16ps zmm6, zmm12, zmm13
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xfd // vdpbf16ps zmm7, zmm12, zmm13
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc5 // vdpbf16ps zmm8, zmm12, zmm13
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xcd // vdpbf16ps zmm9, zmm12, zmm13
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xd5 // vdpbf16ps zmm10, zmm12, zmm13
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xdd // vdpbf16ps zmm11, zmm12, zmm13
+	DECQ DI
+	JNE loop
+
+done:
+	VZEROUPPER
+	RET
+
 // func peakInt8AVX512VNNI(n int)
 //
 //	for range n {
@@ -73463,6 +88076,8975 @@ MXFP4Done1:
 	VZEROUPPER
 	RET
 
+// func pairsAVX512(a *kernel.PairsArgs)
+//
+//	each:   Dst[i][j] = brain(Src[i][j])
+//	across: Dst[i][j] = brain(Src[i][2*j]) | brain(Src[i][2*j+1])>>16
+//	down:   Dst[i][j] = brain(Src[2*i][j]) | brain(Src[2*i+1][j])>>16
+//	split:  Dst[2*i][j], Dst[2*i+1][j] = Src[i][j] &^ 0xffff, Src[i][j]<<16
+//	brain(x) is x rounded to bfloat16, and 0 where that is below LeastBrain
+//
+// Needs: avx512f avx512dq avx512bw avx512vl.
+// Registers:
+//
+//	DI arguments
+//	SI rows left
+//	AX row of Src
+//	BX row of Dst
+//	CX Src
+//	DX Dst
+//	R8 Src or Dst, next row
+//	R9 columns left
+//	R10 bytes from row to row
+//	all: Z0 numbers; Z1 numbers of the next row; Z2 scratch; Z3 1; Z4 rounding; Z5 quiet bit; Z6 scratch; Z7 greatest bfloat16 that counts as 0; Z8 bits of the upper half
+//	K7 NaNs
+//	K7 numbers that are large enough
+TEXT ·pairsAVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), DI
+	VBROADCASTSS const00000001<>(SB), Z3
+	VBROADCASTSS const00007fff<>(SB), Z4
+	VBROADCASTSS const00400000<>(SB), Z5
+	VBROADCASTSS const0000237f<>(SB), Z7
+	VBROADCASTSS constffff0000<>(SB), Z8
+	MOVQ 32(DI), SI // a.Rows
+	MOVQ 8(DI), AX // a.Src
+	MOVQ 48(DI), BX // a.Dst
+	MOVQ (DI), R9 // a.Kind
+	CMPQ R9, $1
+	JEQ across
+	CMPQ R9, $2
+	JEQ down
+	CMPQ R9, $3
+	JEQ split
+	MOVQ AX, CX
+	PCALIGN $32
+
+eachRow:
+	MOVQ AX, CX
+	MOVQ BX, DX
+	MOVQ 40(DI), R9 // a.Cols
+	CMPQ R9, $64
+	JLT eachColumnsFew
+	PCALIGN $32
+
+eachColumnsPanel:
+	VMOVUPS (CX), Z0
+	VCMPPS $3, Z0, Z0, K7
+	VPSRLD $16, Z0, Z2
+	VPANDD Z3, Z2, Z2
+	VPADDD Z4, Z2, Z2
+	VPADDD Z0, Z2, Z2
+	VPORD Z5, Z0, K7, Z2
+	VPSRLD $16, Z2, Z0
+	VPADDW Z0, Z0, Z2
+	VPSRLW $1, Z2, Z2
+	VPCMPUD $6, Z7, Z2, K7
+	VMOVDQA32.Z Z0, K7, Z0
+	VPSLLD $16, Z0, Z0
+	VMOVUPS Z0, (DX)
+	VMOVUPS 64(CX), Z0
+	VCMPPS $3, Z0, Z0, K7
+	VPSRLD $16, Z0, Z2
+	VPANDD Z3, Z2, Z2
+	VPADDD Z4, Z2, Z2
+	VPADDD Z0, Z2, Z2
+	VPORD Z5, Z0, K7, Z2
+	VPSRLD $16, Z2, Z0
+	VPADDW Z0, Z0, Z2
+	VPSRLW $1, Z2, Z2
+	VPCMPUD $6, Z7, Z2, K7
+	VMOVDQA32.Z Z0, K7, Z0
+	VPSLLD $16, Z0, Z0
+	VMOVUPS Z0, 64(DX)
+	VMOVUPS 128(CX), Z0
+	VCMPPS $3, Z0, Z0, K7
+	VPSRLD $16, Z0, Z2
+	VPANDD Z3, Z2, Z2
+	VPADDD Z4, Z2, Z2
+	VPADDD Z0, Z2, Z2
+	VPORD Z5, Z0, K7, Z2
+	VPSRLD $16, Z2, Z0
+	VPADDW Z0, Z0, Z2
+	VPSRLW $1, Z2, Z2
+	VPCMPUD $6, Z7, Z2, K7
+	VMOVDQA32.Z Z0, K7, Z0
+	VPSLLD $16, Z0, Z0
+	VMOVUPS Z0, 128(DX)
+	VMOVUPS 192(CX), Z0
+	VCMPPS $3, Z0, Z0, K7
+	VPSRLD $16, Z0, Z2
+	VPANDD Z3, Z2, Z2
+	VPADDD Z4, Z2, Z2
+	VPADDD Z0, Z2, Z2
+	VPORD Z5, Z0, K7, Z2
+	VPSRLD $16, Z2, Z0
+	VPADDW Z0, Z0, Z2
+	VPSRLW $1, Z2, Z2
+	VPCMPUD $6, Z7, Z2, K7
+	VMOVDQA32.Z Z0, K7, Z0
+	VPSLLD $16, Z0, Z0
+	VMOVUPS Z0, 192(DX)
+	ADDQ $256, CX
+	ADDQ $256, DX
+	SUBQ $64, R9
+	CMPQ R9, $64
+	JGE eachColumnsPanel
+
+eachColumnsFew:
+	CMPQ R9, $0
+	JLE eachColumnsDone
+	PCALIGN $32
+
+eachColumns:
+	VMOVUPS (CX), Z0
+	VCMPPS $3, Z0, Z0, K7
+	VPSRLD $16, Z0, Z2
+	VPANDD Z3, Z2, Z2
+	VPADDD Z4, Z2, Z2
+	VPADDD Z0, Z2, Z2
+	VPORD Z5, Z0, K7, Z2
+	VPSRLD $16, Z2, Z0
+	VPADDW Z0, Z0, Z2
+	VPSRLW $1, Z2, Z2
+	VPCMPUD $6, Z7, Z2, K7
+	VMOVDQA32.Z Z0, K7, Z0
+	VPSLLD $16, Z0, Z0
+	VMOVUPS Z0, (DX)
+	ADDQ $64, CX
+	ADDQ $64, DX
+	SUBQ $16, R9
+	CMPQ R9, $16
+	JGE eachColumns
+
+eachColumnsDone:
+	MOVQ 16(DI), R10 // a.RowStride
+	SHLQ $2, R10
+	ADDQ R10, AX
+	MOVQ 56(DI), R10 // a.Stride
+	SHLQ $2, R10
+	ADDQ R10, BX
+	DECQ SI
+	JNE eachRow
+	VZEROUPPER
+	RET
+
+across:
+	MOVQ AX, CX
+	PCALIGN $32
+
+acrossRow:
+	MOVQ AX, CX
+	MOVQ BX, DX
+	MOVQ 40(DI), R9 // a.Cols
+	CMPQ R9, $64
+	JLT acrossColumnsFew
+	PCALIGN $32
+
+acrossColumnsPanel:
+	VMOVUPS (CX), Z0
+	VCMPPS $3, Z0, Z0, K7
+	VPSRLD $16, Z0, Z2
+	VPANDD Z3, Z2, Z2
+	VPADDD Z4, Z2, Z2
+	VPADDD Z0, Z2, Z2
+	VPORD Z5, Z0, K7, Z2
+	VPSRLD $16, Z2, Z0
+	VPADDW Z0, Z0, Z2
+	VPSRLW $1, Z2, Z2
+	VPCMPUD $6, Z7, Z2, K7
+	VMOVDQA32.Z Z0, K7, Z0
+	VPSRLQ $32, Z0, Z2
+	VPSLLD $16, Z0, Z0
+	VPORD Z2, Z0, Z0
+	VPMOVQD Z0, (DX)
+	VMOVUPS 64(CX), Z0
+	VCMPPS $3, Z0, Z0, K7
+	VPSRLD $16, Z0, Z2
+	VPANDD Z3, Z2, Z2
+	VPADDD Z4, Z2, Z2
+	VPADDD Z0, Z2, Z2
+	VPORD Z5, Z0, K7, Z2
+	VPSRLD $16, Z2, Z0
+	VPADDW Z0, Z0, Z2
+	VPSRLW $1, Z2, Z2
+	VPCMPUD $6, Z7, Z2, K7
+	VMOVDQA32.Z Z0, K7, Z0
+	VPSRLQ $32, Z0, Z2
+	VPSLLD $16, Z0, Z0
+	VPORD Z2, Z0, Z0
+	VPMOVQD Z0, 32(DX)
+	VMOVUPS 128(CX), Z0
+	VCMPPS $3, Z0, Z0, K7
+	VPSRLD $16, Z0, Z2
+	VPANDD Z3, Z2, Z2
+	VPADDD Z4, Z2, Z2
+	VPADDD Z0, Z2, Z2
+	VPORD Z5, Z0, K7, Z2
+	VPSRLD $16, Z2, Z0
+	VPADDW Z0, Z0, Z2
+	VPSRLW $1, Z2, Z2
+	VPCMPUD $6, Z7, Z2, K7
+	VMOVDQA32.Z Z0, K7, Z0
+	VPSRLQ $32, Z0, Z2
+	VPSLLD $16, Z0, Z0
+	VPORD Z2, Z0, Z0
+	VPMOVQD Z0, 64(DX)
+	VMOVUPS 192(CX), Z0
+	VCMPPS $3, Z0, Z0, K7
+	VPSRLD $16, Z0, Z2
+	VPANDD Z3, Z2, Z2
+	VPADDD Z4, Z2, Z2
+	VPADDD Z0, Z2, Z2
+	VPORD Z5, Z0, K7, Z2
+	VPSRLD $16, Z2, Z0
+	VPADDW Z0, Z0, Z2
+	VPSRLW $1, Z2, Z2
+	VPCMPUD $6, Z7, Z2, K7
+	VMOVDQA32.Z Z0, K7, Z0
+	VPSRLQ $32, Z0, Z2
+	VPSLLD $16, Z0, Z0
+	VPORD Z2, Z0, Z0
+	VPMOVQD Z0, 96(DX)
+	ADDQ $256, CX
+	ADDQ $128, DX
+	SUBQ $64, R9
+	CMPQ R9, $64
+	JGE acrossColumnsPanel
+
+acrossColumnsFew:
+	CMPQ R9, $0
+	JLE acrossColumnsDone
+	PCALIGN $32
+
+acrossColumns:
+	VMOVUPS (CX), Z0
+	VCMPPS $3, Z0, Z0, K7
+	VPSRLD $16, Z0, Z2
+	VPANDD Z3, Z2, Z2
+	VPADDD Z4, Z2, Z2
+	VPADDD Z0, Z2, Z2
+	VPORD Z5, Z0, K7, Z2
+	VPSRLD $16, Z2, Z0
+	VPADDW Z0, Z0, Z2
+	VPSRLW $1, Z2, Z2
+	VPCMPUD $6, Z7, Z2, K7
+	VMOVDQA32.Z Z0, K7, Z0
+	VPSRLQ $32, Z0, Z2
+	VPSLLD $16, Z0, Z0
+	VPORD Z2, Z0, Z0
+	VPMOVQD Z0, (DX)
+	ADDQ $64, CX
+	ADDQ $32, DX
+	SUBQ $16, R9
+	CMPQ R9, $16
+	JGE acrossColumns
+
+acrossColumnsDone:
+	MOVQ 16(DI), R10 // a.RowStride
+	SHLQ $2, R10
+	ADDQ R10, AX
+	MOVQ 56(DI), R10 // a.Stride
+	SHLQ $2, R10
+	ADDQ R10, BX
+	DECQ SI
+	JNE acrossRow
+	VZEROUPPER
+	RET
+
+down:
+	SUBQ $1, SI
+	CMPQ SI, $0
+	JLE downLast
+	PCALIGN $32
+
+downRows:
+	MOVQ AX, CX
+	MOVQ BX, DX
+	MOVQ 40(DI), R9 // a.Cols
+	MOVQ AX, R8
+	MOVQ 16(DI), R10 // a.RowStride
+	SHLQ $2, R10
+	ADDQ R10, R8
+	CMPQ R9, $64
+	JLT downColumnsFew
+	PCALIGN $32
+
+downColumnsPanel:
+	VMOVUPS (CX), Z0
+	VMOVUPS (R8), Z1
+	VCMPPS $3, Z0, Z0, K7
+	VPSRLD $16, Z0, Z2
+	VPANDD Z3, Z2, Z2
+	VPADDD Z4, Z2, Z2
+	VPADDD Z0, Z2, Z2
+	VPORD Z5, Z0, K7, Z2
+	VPSRLD $16, Z2, Z0
+	VPADDW Z0, Z0, Z2
+	VPSRLW $1, Z2, Z2
+	VPCMPUD $6, Z7, Z2, K7
+	VMOVDQA32.Z Z0, K7, Z0
+	VCMPPS $3, Z1, Z1, K7
+	VPSRLD $16, Z1, Z2
+	VPANDD Z3, Z2, Z2
+	VPADDD Z4, Z2, Z2
+	VPADDD Z1, Z2, Z2
+	VPORD Z5, Z1, K7, Z2
+	VPSRLD $16, Z2, Z1
+	VPADDW Z1, Z1, Z2
+	VPSRLW $1, Z2, Z2
+	VPCMPUD $6, Z7, Z2, K7
+	VMOVDQA32.Z Z1, K7, Z1
+	VPSLLD $16, Z0, Z0
+	VORPS Z1, Z0, Z0
+	VMOVUPS Z0, (DX)
+	VMOVUPS 64(CX), Z0
+	VMOVUPS 64(R8), Z1
+	VCMPPS $3, Z0, Z0, K7
+	VPSRLD $16, Z0, Z2
+	VPANDD Z3, Z2, Z2
+	VPADDD Z4, Z2, Z2
+	VPADDD Z0, Z2, Z2
+	VPORD Z5, Z0, K7, Z2
+	VPSRLD $16, Z2, Z0
+	VPADDW Z0, Z0, Z2
+	VPSRLW $1, Z2, Z2
+	VPCMPUD $6, Z7, Z2, K7
+	VMOVDQA32.Z Z0, K7, Z0
+	VCMPPS $3, Z1, Z1, K7
+	VPSRLD $16, Z1, Z2
+	VPANDD Z3, Z2, Z2
+	VPADDD Z4, Z2, Z2
+	VPADDD Z1, Z2, Z2
+	VPORD Z5, Z1, K7, Z2
+	VPSRLD $16, Z2, Z1
+	VPADDW Z1, Z1, Z2
+	VPSRLW $1, Z2, Z2
+	VPCMPUD $6, Z7, Z2, K7
+	VMOVDQA32.Z Z1, K7, Z1
+	VPSLLD $16, Z0, Z0
+	VORPS Z1, Z0, Z0
+	VMOVUPS Z0, 64(DX)
+	VMOVUPS 128(CX), Z0
+	VMOVUPS 128(R8), Z1
+	VCMPPS $3, Z0, Z0, K7
+	VPSRLD $16, Z0, Z2
+	VPANDD Z3, Z2, Z2
+	VPADDD Z4, Z2, Z2
+	VPADDD Z0, Z2, Z2
+	VPORD Z5, Z0, K7, Z2
+	VPSRLD $16, Z2, Z0
+	VPADDW Z0, Z0, Z2
+	VPSRLW $1, Z2, Z2
+	VPCMPUD $6, Z7, Z2, K7
+	VMOVDQA32.Z Z0, K7, Z0
+	VCMPPS $3, Z1, Z1, K7
+	VPSRLD $16, Z1, Z2
+	VPANDD Z3, Z2, Z2
+	VPADDD Z4, Z2, Z2
+	VPADDD Z1, Z2, Z2
+	VPORD Z5, Z1, K7, Z2
+	VPSRLD $16, Z2, Z1
+	VPADDW Z1, Z1, Z2
+	VPSRLW $1, Z2, Z2
+	VPCMPUD $6, Z7, Z2, K7
+	VMOVDQA32.Z Z1, K7, Z1
+	VPSLLD $16, Z0, Z0
+	VORPS Z1, Z0, Z0
+	VMOVUPS Z0, 128(DX)
+	VMOVUPS 192(CX), Z0
+	VMOVUPS 192(R8), Z1
+	VCMPPS $3, Z0, Z0, K7
+	VPSRLD $16, Z0, Z2
+	VPANDD Z3, Z2, Z2
+	VPADDD Z4, Z2, Z2
+	VPADDD Z0, Z2, Z2
+	VPORD Z5, Z0, K7, Z2
+	VPSRLD $16, Z2, Z0
+	VPADDW Z0, Z0, Z2
+	VPSRLW $1, Z2, Z2
+	VPCMPUD $6, Z7, Z2, K7
+	VMOVDQA32.Z Z0, K7, Z0
+	VCMPPS $3, Z1, Z1, K7
+	VPSRLD $16, Z1, Z2
+	VPANDD Z3, Z2, Z2
+	VPADDD Z4, Z2, Z2
+	VPADDD Z1, Z2, Z2
+	VPORD Z5, Z1, K7, Z2
+	VPSRLD $16, Z2, Z1
+	VPADDW Z1, Z1, Z2
+	VPSRLW $1, Z2, Z2
+	VPCMPUD $6, Z7, Z2, K7
+	VMOVDQA32.Z Z1, K7, Z1
+	VPSLLD $16, Z0, Z0
+	VORPS Z1, Z0, Z0
+	VMOVUPS Z0, 192(DX)
+	ADDQ $256, CX
+	ADDQ $256, DX
+	ADDQ $256, R8
+	SUBQ $64, R9
+	CMPQ R9, $64
+	JGE downColumnsPanel
+
+downColumnsFew:
+	CMPQ R9, $0
+	JLE downColumnsDone
+	PCALIGN $32
+
+downColumns:
+	VMOVUPS (CX), Z0
+	VMOVUPS (R8), Z1
+	VCMPPS $3, Z0, Z0, K7
+	VPSRLD $16, Z0, Z2
+	VPANDD Z3, Z2, Z2
+	VPADDD Z4, Z2, Z2
+	VPADDD Z0, Z2, Z2
+	VPORD Z5, Z0, K7, Z2
+	VPSRLD $16, Z2, Z0
+	VPADDW Z0, Z0, Z2
+	VPSRLW $1, Z2, Z2
+	VPCMPUD $6, Z7, Z2, K7
+	VMOVDQA32.Z Z0, K7, Z0
+	VCMPPS $3, Z1, Z1, K7
+	VPSRLD $16, Z1, Z2
+	VPANDD Z3, Z2, Z2
+	VPADDD Z4, Z2, Z2
+	VPADDD Z1, Z2, Z2
+	VPORD Z5, Z1, K7, Z2
+	VPSRLD $16, Z2, Z1
+	VPADDW Z1, Z1, Z2
+	VPSRLW $1, Z2, Z2
+	VPCMPUD $6, Z7, Z2, K7
+	VMOVDQA32.Z Z1, K7, Z1
+	VPSLLD $16, Z0, Z0
+	VORPS Z1, Z0, Z0
+	VMOVUPS Z0, (DX)
+	ADDQ $64, CX
+	ADDQ $64, DX
+	ADDQ $64, R8
+	SUBQ $16, R9
+	CMPQ R9, $16
+	JGE downColumns
+
+downColumnsDone:
+	MOVQ 16(DI), R10 // a.RowStride
+	SHLQ $2, R10
+	ADDQ R10, AX
+	ADDQ R10, AX
+	MOVQ 56(DI), R10 // a.Stride
+	SHLQ $2, R10
+	ADDQ R10, BX
+	SUBQ $2, SI
+	CMPQ SI, $0
+	JGT downRows
+
+downLast:
+	CMPQ SI, $0
+	JLT downEnd
+	MOVQ AX, CX
+	MOVQ BX, DX
+	MOVQ 40(DI), R9 // a.Cols
+	CMPQ R9, $64
+	JLT downLastColumnsFew
+	PCALIGN $32
+
+downLastColumnsPanel:
+	VMOVUPS (CX), Z0
+	VCMPPS $3, Z0, Z0, K7
+	VPSRLD $16, Z0, Z2
+	VPANDD Z3, Z2, Z2
+	VPADDD Z4, Z2, Z2
+	VPADDD Z0, Z2, Z2
+	VPORD Z5, Z0, K7, Z2
+	VPSRLD $16, Z2, Z0
+	VPADDW Z0, Z0, Z2
+	VPSRLW $1, Z2, Z2
+	VPCMPUD $6, Z7, Z2, K7
+	VMOVDQA32.Z Z0, K7, Z0
+	VPSLLD $16, Z0, Z0
+	VMOVUPS Z0, (DX)
+	VMOVUPS 64(CX), Z0
+	VCMPPS $3, Z0, Z0, K7
+	VPSRLD $16, Z0, Z2
+	VPANDD Z3, Z2, Z2
+	VPADDD Z4, Z2, Z2
+	VPADDD Z0, Z2, Z2
+	VPORD Z5, Z0, K7, Z2
+	VPSRLD $16, Z2, Z0
+	VPADDW Z0, Z0, Z2
+	VPSRLW $1, Z2, Z2
+	VPCMPUD $6, Z7, Z2, K7
+	VMOVDQA32.Z Z0, K7, Z0
+	VPSLLD $16, Z0, Z0
+	VMOVUPS Z0, 64(DX)
+	VMOVUPS 128(CX), Z0
+	VCMPPS $3, Z0, Z0, K7
+	VPSRLD $16, Z0, Z2
+	VPANDD Z3, Z2, Z2
+	VPADDD Z4, Z2, Z2
+	VPADDD Z0, Z2, Z2
+	VPORD Z5, Z0, K7, Z2
+	VPSRLD $16, Z2, Z0
+	VPADDW Z0, Z0, Z2
+	VPSRLW $1, Z2, Z2
+	VPCMPUD $6, Z7, Z2, K7
+	VMOVDQA32.Z Z0, K7, Z0
+	VPSLLD $16, Z0, Z0
+	VMOVUPS Z0, 128(DX)
+	VMOVUPS 192(CX), Z0
+	VCMPPS $3, Z0, Z0, K7
+	VPSRLD $16, Z0, Z2
+	VPANDD Z3, Z2, Z2
+	VPADDD Z4, Z2, Z2
+	VPADDD Z0, Z2, Z2
+	VPORD Z5, Z0, K7, Z2
+	VPSRLD $16, Z2, Z0
+	VPADDW Z0, Z0, Z2
+	VPSRLW $1, Z2, Z2
+	VPCMPUD $6, Z7, Z2, K7
+	VMOVDQA32.Z Z0, K7, Z0
+	VPSLLD $16, Z0, Z0
+	VMOVUPS Z0, 192(DX)
+	ADDQ $256, CX
+	ADDQ $256, DX
+	SUBQ $64, R9
+	CMPQ R9, $64
+	JGE downLastColumnsPanel
+
+downLastColumnsFew:
+	CMPQ R9, $0
+	JLE downLastColumnsDone
+	PCALIGN $32
+
+downLastColumns:
+	VMOVUPS (CX), Z0
+	VCMPPS $3, Z0, Z0, K7
+	VPSRLD $16, Z0, Z2
+	VPANDD Z3, Z2, Z2
+	VPADDD Z4, Z2, Z2
+	VPADDD Z0, Z2, Z2
+	VPORD Z5, Z0, K7, Z2
+	VPSRLD $16, Z2, Z0
+	VPADDW Z0, Z0, Z2
+	VPSRLW $1, Z2, Z2
+	VPCMPUD $6, Z7, Z2, K7
+	VMOVDQA32.Z Z0, K7, Z0
+	VPSLLD $16, Z0, Z0
+	VMOVUPS Z0, (DX)
+	ADDQ $64, CX
+	ADDQ $64, DX
+	SUBQ $16, R9
+	CMPQ R9, $16
+	JGE downLastColumns
+
+downLastColumnsDone:
+
+downEnd:
+	VZEROUPPER
+	RET
+
+split:
+	SUBQ $1, SI
+	CMPQ SI, $0
+	JLE splitLast
+	PCALIGN $32
+
+splitRows:
+	MOVQ AX, CX
+	MOVQ BX, DX
+	MOVQ 40(DI), R9 // a.Cols
+	MOVQ BX, R8
+	MOVQ 56(DI), R10 // a.Stride
+	SHLQ $2, R10
+	ADDQ R10, R8
+	CMPQ R9, $64
+	JLT splitColumnsFew
+	PCALIGN $32
+
+splitColumnsPanel:
+	VMOVUPS (CX), Z0
+	VANDPS Z8, Z0, Z1
+	VMOVUPS Z1, (DX)
+	VPSLLD $16, Z0, Z0
+	VMOVUPS Z0, (R8)
+	VMOVUPS 64(CX), Z0
+	VANDPS Z8, Z0, Z1
+	VMOVUPS Z1, 64(DX)
+	VPSLLD $16, Z0, Z0
+	VMOVUPS Z0, 64(R8)
+	VMOVUPS 128(CX), Z0
+	VANDPS Z8, Z0, Z1
+	VMOVUPS Z1, 128(DX)
+	VPSLLD $16, Z0, Z0
+	VMOVUPS Z0, 128(R8)
+	VMOVUPS 192(CX), Z0
+	VANDPS Z8, Z0, Z1
+	VMOVUPS Z1, 192(DX)
+	VPSLLD $16, Z0, Z0
+	VMOVUPS Z0, 192(R8)
+	ADDQ $256, CX
+	ADDQ $256, DX
+	ADDQ $256, R8
+	SUBQ $64, R9
+	CMPQ R9, $64
+	JGE splitColumnsPanel
+
+splitColumnsFew:
+	CMPQ R9, $0
+	JLE splitColumnsDone
+	PCALIGN $32
+
+splitColumns:
+	VMOVUPS (CX), Z0
+	VANDPS Z8, Z0, Z1
+	VMOVUPS Z1, (DX)
+	VPSLLD $16, Z0, Z0
+	VMOVUPS Z0, (R8)
+	ADDQ $64, CX
+	ADDQ $64, DX
+	ADDQ $64, R8
+	SUBQ $16, R9
+	CMPQ R9, $16
+	JGE splitColumns
+
+splitColumnsDone:
+	MOVQ 16(DI), R10 // a.RowStride
+	SHLQ $2, R10
+	ADDQ R10, AX
+	MOVQ 56(DI), R10 // a.Stride
+	SHLQ $2, R10
+	ADDQ R10, BX
+	ADDQ R10, BX
+	SUBQ $2, SI
+	CMPQ SI, $0
+	JGT splitRows
+
+splitLast:
+	CMPQ SI, $0
+	JLT splitEnd
+	MOVQ AX, CX
+	MOVQ BX, DX
+	MOVQ 40(DI), R9 // a.Cols
+	CMPQ R9, $64
+	JLT splitLastColumnsFew
+	PCALIGN $32
+
+splitLastColumnsPanel:
+	VMOVUPS (CX), Z0
+	VANDPS Z8, Z0, Z1
+	VMOVUPS Z1, (DX)
+	VMOVUPS 64(CX), Z0
+	VANDPS Z8, Z0, Z1
+	VMOVUPS Z1, 64(DX)
+	VMOVUPS 128(CX), Z0
+	VANDPS Z8, Z0, Z1
+	VMOVUPS Z1, 128(DX)
+	VMOVUPS 192(CX), Z0
+	VANDPS Z8, Z0, Z1
+	VMOVUPS Z1, 192(DX)
+	ADDQ $256, CX
+	ADDQ $256, DX
+	SUBQ $64, R9
+	CMPQ R9, $64
+	JGE splitLastColumnsPanel
+
+splitLastColumnsFew:
+	CMPQ R9, $0
+	JLE splitLastColumnsDone
+	PCALIGN $32
+
+splitLastColumns:
+	VMOVUPS (CX), Z0
+	VANDPS Z8, Z0, Z1
+	VMOVUPS Z1, (DX)
+	ADDQ $64, CX
+	ADDQ $64, DX
+	SUBQ $16, R9
+	CMPQ R9, $16
+	JGE splitLastColumns
+
+splitLastColumnsDone:
+
+splitEnd:
+	VZEROUPPER
+	RET
+
+// func multiplyPairsFewAVX512(a *kernel.MultiplyArgs)
+//
+//	for parts of KC/2 rows of B, the last of which may have fewer {
+//		MultiplyPairs of the part
+//		Add, Bias = true, nil
+//	}
+//
+// Needs: avx512f avx512dq avx512bw avx512vl.
+// Registers:
+//
+//	DI arguments
+//	SI bytes from the first step of the part, of A
+//	AX steps left
+//	BX depth left
+//	CX C
+//	DX scratch
+//	R8..R14 rows of A, streams of B
+//	begin, 4 vectors: Z0..Z3 C; Z4 0
+//	6x4, 1 parts at a time: Z0..Z23 accumulators; Z24..Z27 row of B; Z28 element of A; Z29 bits of the upper half
+//	begin, 3 vectors: Z0..Z2 C; Z3 0
+//	6x3, 1 parts at a time: Z0..Z17 accumulators; Z18..Z20 row of B; Z21 element of A; Z22 bits of the upper half
+//	begin, 2 vectors: Z0..Z1 C; Z2 0
+//	6x2, 1 parts at a time: Z0..Z11 accumulators; Z12..Z13 row of B; Z14 element of A; Z15 bits of the upper half
+//	begin, 1 vectors: Z0 C; Z1 0
+//	6x1, 1 parts at a time: Z0..Z5 accumulators; Z6 row of B; Z7 element of A; Z8 bits of the upper half
+TEXT ·multiplyPairsFewAVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), DI
+	MOVQ 72(DI), DX // a.Lanes
+	CMPQ DX, $48
+	JEQ lanes48
+	CMPQ DX, $32
+	JEQ lanes32
+	CMPQ DX, $16
+	JEQ lanes16
+
+lanes64:
+	MOVQ 48(DI), AX // a.Bias
+	TESTQ AX, AX
+	JNE biased4
+	LEAQ zeros<>(SB), AX
+
+biased4:
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	MOVQ 24(DI), BX // a.Rows
+	MOVBLZX 80(DI), SI // a.Add
+	VXORPS Z4, Z4, Z4
+
+begin4:
+	VMOVAPS Z4, Z0
+	VMOVAPS Z4, Z1
+	VMOVAPS Z4, Z2
+	VMOVAPS Z4, Z3
+	TESTQ SI, SI
+	JEQ added4
+	VMOVUPS (CX), Z0
+	VMOVUPS 64(CX), Z1
+	VMOVUPS 128(CX), Z2
+	VMOVUPS 192(CX), Z3
+
+added4:
+	VMOVUPS (AX), Z4
+	VADDPS Z4, Z0, Z0
+	VMOVUPS 64(AX), Z4
+	VADDPS Z4, Z1, Z1
+	VMOVUPS 128(AX), Z4
+	VADDPS Z4, Z2, Z2
+	VMOVUPS 192(AX), Z4
+	VADDPS Z4, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VMOVUPS Z0, (CX)
+	VMOVUPS Z1, 64(CX)
+	VMOVUPS Z2, 128(CX)
+	VMOVUPS Z3, 192(CX)
+	ADDQ DX, CX
+	DECQ BX
+	JNE begin4
+	MOVQ 24(DI), DX // a.Rows
+	CMPQ DX, $1
+	JEQ rows1x4
+	CMPQ DX, $2
+	JEQ rows2x4
+	CMPQ DX, $3
+	JEQ rows3x4
+	CMPQ DX, $4
+	JEQ rows4x4
+	CMPQ DX, $5
+	JEQ rows5x4
+
+rows6x4:
+	VBROADCASTSS const80000000<>(SB), Z31
+	MOVQ (DI), R8 // a.A
+	MOVQ 8(DI), DX // a.RowStride
+	SHLQ $2, DX
+	MOVQ R8, R9
+	ADDQ DX, R9
+	MOVQ R9, R10
+	ADDQ DX, R10
+	MOVQ R10, R11
+	ADDQ DX, R11
+	MOVQ R11, R12
+	ADDQ DX, R12
+	MOVQ R12, R13
+	ADDQ DX, R13
+	MOVQ 40(DI), R14 // a.B
+	MOVQ 32(DI), BX // a.Depth
+
+next6x4x1:
+	CMPQ BX, $0
+	JLE done6x4x0
+	MOVQ BX, AX
+	CMPQ BX, $128
+	JLE part6x4x1
+	MOVQ $128, AX
+
+part6x4x1:
+	VBROADCASTSS constffff0000<>(SB), Z29
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	VXORPS Z12, Z12, Z12
+	VXORPS Z13, Z13, Z13
+	VXORPS Z14, Z14, Z14
+	VXORPS Z15, Z15, Z15
+	VXORPS Z16, Z16, Z16
+	VXORPS Z17, Z17, Z17
+	VXORPS Z18, Z18, Z18
+	VXORPS Z19, Z19, Z19
+	VXORPS Z20, Z20, Z20
+	VXORPS Z21, Z21, Z21
+	VXORPS Z22, Z22, Z22
+	VXORPS Z23, Z23, Z23
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop6x4x1:
+	PREFETCHT0 2048(R14)
+	PREFETCHT0 2112(R14)
+	PREFETCHT0 2176(R14)
+	PREFETCHT0 2240(R14)
+	VMOVUPS (R14), Z24
+	VANDPS Z29, Z24, Z24
+	VMOVUPS 64(R14), Z25
+	VANDPS Z29, Z25, Z25
+	VMOVUPS 128(R14), Z26
+	VANDPS Z29, Z26, Z26
+	VMOVUPS 192(R14), Z27
+	VANDPS Z29, Z27, Z27
+	VBROADCASTSS (R8)(SI*1), Z28
+	VANDPS Z29, Z28, Z28
+	VFMADD231PS Z24, Z28, Z0
+	VFMADD231PS Z25, Z28, Z1
+	VFMADD231PS Z26, Z28, Z2
+	VFMADD231PS Z27, Z28, Z3
+	VBROADCASTSS (R9)(SI*1), Z28
+	VANDPS Z29, Z28, Z28
+	VFMADD231PS Z24, Z28, Z4
+	VFMADD231PS Z25, Z28, Z5
+	VFMADD231PS Z26, Z28, Z6
+	VFMADD231PS Z27, Z28, Z7
+	VBROADCASTSS (R10)(SI*1), Z28
+	VANDPS Z29, Z28, Z28
+	VFMADD231PS Z24, Z28, Z8
+	VFMADD231PS Z25, Z28, Z9
+	VFMADD231PS Z26, Z28, Z10
+	VFMADD231PS Z27, Z28, Z11
+	VBROADCASTSS (R11)(SI*1), Z28
+	VANDPS Z29, Z28, Z28
+	VFMADD231PS Z24, Z28, Z12
+	VFMADD231PS Z25, Z28, Z13
+	VFMADD231PS Z26, Z28, Z14
+	VFMADD231PS Z27, Z28, Z15
+	VBROADCASTSS (R12)(SI*1), Z28
+	VANDPS Z29, Z28, Z28
+	VFMADD231PS Z24, Z28, Z16
+	VFMADD231PS Z25, Z28, Z17
+	VFMADD231PS Z26, Z28, Z18
+	VFMADD231PS Z27, Z28, Z19
+	VBROADCASTSS (R13)(SI*1), Z28
+	VANDPS Z29, Z28, Z28
+	VFMADD231PS Z24, Z28, Z20
+	VFMADD231PS Z25, Z28, Z21
+	VFMADD231PS Z26, Z28, Z22
+	VFMADD231PS Z27, Z28, Z23
+	VMOVUPS (R14), Z24
+	VPSLLD $16, Z24, Z24
+	VMOVUPS 64(R14), Z25
+	VPSLLD $16, Z25, Z25
+	VMOVUPS 128(R14), Z26
+	VPSLLD $16, Z26, Z26
+	VMOVUPS 192(R14), Z27
+	VPSLLD $16, Z27, Z27
+	VBROADCASTSS (R8)(SI*1), Z28
+	VPSLLD $16, Z28, Z28
+	VFMADD231PS Z24, Z28, Z0
+	VFMADD231PS Z25, Z28, Z1
+	VFMADD231PS Z26, Z28, Z2
+	VFMADD231PS Z27, Z28, Z3
+	VBROADCASTSS (R9)(SI*1), Z28
+	VPSLLD $16, Z28, Z28
+	VFMADD231PS Z24, Z28, Z4
+	VFMADD231PS Z25, Z28, Z5
+	VFMADD231PS Z26, Z28, Z6
+	VFMADD231PS Z27, Z28, Z7
+	VBROADCASTSS (R10)(SI*1), Z28
+	VPSLLD $16, Z28, Z28
+	VFMADD231PS Z24, Z28, Z8
+	VFMADD231PS Z25, Z28, Z9
+	VFMADD231PS Z26, Z28, Z10
+	VFMADD231PS Z27, Z28, Z11
+	VBROADCASTSS (R11)(SI*1), Z28
+	VPSLLD $16, Z28, Z28
+	VFMADD231PS Z24, Z28, Z12
+	VFMADD231PS Z25, Z28, Z13
+	VFMADD231PS Z26, Z28, Z14
+	VFMADD231PS Z27, Z28, Z15
+	VBROADCASTSS (R12)(SI*1), Z28
+	VPSLLD $16, Z28, Z28
+	VFMADD231PS Z24, Z28, Z16
+	VFMADD231PS Z25, Z28, Z17
+	VFMADD231PS Z26, Z28, Z18
+	VFMADD231PS Z27, Z28, Z19
+	VBROADCASTSS (R13)(SI*1), Z28
+	VPSLLD $16, Z28, Z28
+	VFMADD231PS Z24, Z28, Z20
+	VFMADD231PS Z25, Z28, Z21
+	VFMADD231PS Z26, Z28, Z22
+	VFMADD231PS Z27, Z28, Z23
+	ADDQ $256, R14
+	ADDQ $4, SI
+	SUBQ $1, AX
+	TESTQ AX, AX
+	JNE loop6x4x1
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z28
+	VADDPS Z31, Z28, Z28
+	VADDPS Z28, Z0, Z0
+	VMOVUPS Z0, (CX)
+	VMOVUPS 64(CX), Z28
+	VADDPS Z31, Z28, Z28
+	VADDPS Z28, Z1, Z1
+	VMOVUPS Z1, 64(CX)
+	VMOVUPS 128(CX), Z28
+	VADDPS Z31, Z28, Z28
+	VADDPS Z28, Z2, Z2
+	VMOVUPS Z2, 128(CX)
+	VMOVUPS 192(CX), Z28
+	VADDPS Z31, Z28, Z28
+	VADDPS Z28, Z3, Z3
+	VMOVUPS Z3, 192(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z28
+	VADDPS Z31, Z28, Z28
+	VADDPS Z28, Z4, Z4
+	VMOVUPS Z4, (CX)
+	VMOVUPS 64(CX), Z28
+	VADDPS Z31, Z28, Z28
+	VADDPS Z28, Z5, Z5
+	VMOVUPS Z5, 64(CX)
+	VMOVUPS 128(CX), Z28
+	VADDPS Z31, Z28, Z28
+	VADDPS Z28, Z6, Z6
+	VMOVUPS Z6, 128(CX)
+	VMOVUPS 192(CX), Z28
+	VADDPS Z31, Z28, Z28
+	VADDPS Z28, Z7, Z7
+	VMOVUPS Z7, 192(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z28
+	VADDPS Z31, Z28, Z28
+	VADDPS Z28, Z8, Z8
+	VMOVUPS Z8, (CX)
+	VMOVUPS 64(CX), Z28
+	VADDPS Z31, Z28, Z28
+	VADDPS Z28, Z9, Z9
+	VMOVUPS Z9, 64(CX)
+	VMOVUPS 128(CX), Z28
+	VADDPS Z31, Z28, Z28
+	VADDPS Z28, Z10, Z10
+	VMOVUPS Z10, 128(CX)
+	VMOVUPS 192(CX), Z28
+	VADDPS Z31, Z28, Z28
+	VADDPS Z28, Z11, Z11
+	VMOVUPS Z11, 192(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z28
+	VADDPS Z31, Z28, Z28
+	VADDPS Z28, Z12, Z12
+	VMOVUPS Z12, (CX)
+	VMOVUPS 64(CX), Z28
+	VADDPS Z31, Z28, Z28
+	VADDPS Z28, Z13, Z13
+	VMOVUPS Z13, 64(CX)
+	VMOVUPS 128(CX), Z28
+	VADDPS Z31, Z28, Z28
+	VADDPS Z28, Z14, Z14
+	VMOVUPS Z14, 128(CX)
+	VMOVUPS 192(CX), Z28
+	VADDPS Z31, Z28, Z28
+	VADDPS Z28, Z15, Z15
+	VMOVUPS Z15, 192(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z28
+	VADDPS Z31, Z28, Z28
+	VADDPS Z28, Z16, Z16
+	VMOVUPS Z16, (CX)
+	VMOVUPS 64(CX), Z28
+	VADDPS Z31, Z28, Z28
+	VADDPS Z28, Z17, Z17
+	VMOVUPS Z17, 64(CX)
+	VMOVUPS 128(CX), Z28
+	VADDPS Z31, Z28, Z28
+	VADDPS Z28, Z18, Z18
+	VMOVUPS Z18, 128(CX)
+	VMOVUPS 192(CX), Z28
+	VADDPS Z31, Z28, Z28
+	VADDPS Z28, Z19, Z19
+	VMOVUPS Z19, 192(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z28
+	VADDPS Z31, Z28, Z28
+	VADDPS Z28, Z20, Z20
+	VMOVUPS Z20, (CX)
+	VMOVUPS 64(CX), Z28
+	VADDPS Z31, Z28, Z28
+	VADDPS Z28, Z21, Z21
+	VMOVUPS Z21, 64(CX)
+	VMOVUPS 128(CX), Z28
+	VADDPS Z31, Z28, Z28
+	VADDPS Z28, Z22, Z22
+	VMOVUPS Z22, 128(CX)
+	VMOVUPS 192(CX), Z28
+	VADDPS Z31, Z28, Z28
+	VADDPS Z28, Z23, Z23
+	VMOVUPS Z23, 192(CX)
+	VXORPS Z31, Z31, Z31
+	ADDQ $512, R8
+	ADDQ $512, R9
+	ADDQ $512, R10
+	ADDQ $512, R11
+	ADDQ $512, R12
+	ADDQ $512, R13
+	SUBQ $128, BX
+	JMP next6x4x1
+
+done6x4x0:
+	VZEROUPPER
+	RET
+
+rows5x4:
+	VBROADCASTSS const80000000<>(SB), Z31
+	MOVQ (DI), R8 // a.A
+	MOVQ 8(DI), DX // a.RowStride
+	SHLQ $2, DX
+	MOVQ R8, R9
+	ADDQ DX, R9
+	MOVQ R9, R10
+	ADDQ DX, R10
+	MOVQ R10, R11
+	ADDQ DX, R11
+	MOVQ R11, R12
+	ADDQ DX, R12
+	MOVQ 40(DI), R13 // a.B
+	MOVQ 32(DI), BX // a.Depth
+
+next5x4x1:
+	CMPQ BX, $0
+	JLE done5x4x0
+	MOVQ BX, AX
+	CMPQ BX, $128
+	JLE part5x4x1
+	MOVQ $128, AX
+
+part5x4x1:
+	VBROADCASTSS constffff0000<>(SB), Z25
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	VXORPS Z12, Z12, Z12
+	VXORPS Z13, Z13, Z13
+	VXORPS Z14, Z14, Z14
+	VXORPS Z15, Z15, Z15
+	VXORPS Z16, Z16, Z16
+	VXORPS Z17, Z17, Z17
+	VXORPS Z18, Z18, Z18
+	VXORPS Z19, Z19, Z19
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop5x4x1:
+	PREFETCHT0 2048(R13)
+	PREFETCHT0 2112(R13)
+	PREFETCHT0 2176(R13)
+	PREFETCHT0 2240(R13)
+	VMOVUPS (R13), Z20
+	VANDPS Z25, Z20, Z20
+	VMOVUPS 64(R13), Z21
+	VANDPS Z25, Z21, Z21
+	VMOVUPS 128(R13), Z22
+	VANDPS Z25, Z22, Z22
+	VMOVUPS 192(R13), Z23
+	VANDPS Z25, Z23, Z23
+	VBROADCASTSS (R8)(SI*1), Z24
+	VANDPS Z25, Z24, Z24
+	VFMADD231PS Z20, Z24, Z0
+	VFMADD231PS Z21, Z24, Z1
+	VFMADD231PS Z22, Z24, Z2
+	VFMADD231PS Z23, Z24, Z3
+	VBROADCASTSS (R9)(SI*1), Z24
+	VANDPS Z25, Z24, Z24
+	VFMADD231PS Z20, Z24, Z4
+	VFMADD231PS Z21, Z24, Z5
+	VFMADD231PS Z22, Z24, Z6
+	VFMADD231PS Z23, Z24, Z7
+	VBROADCASTSS (R10)(SI*1), Z24
+	VANDPS Z25, Z24, Z24
+	VFMADD231PS Z20, Z24, Z8
+	VFMADD231PS Z21, Z24, Z9
+	VFMADD231PS Z22, Z24, Z10
+	VFMADD231PS Z23, Z24, Z11
+	VBROADCASTSS (R11)(SI*1), Z24
+	VANDPS Z25, Z24, Z24
+	VFMADD231PS Z20, Z24, Z12
+	VFMADD231PS Z21, Z24, Z13
+	VFMADD231PS Z22, Z24, Z14
+	VFMADD231PS Z23, Z24, Z15
+	VBROADCASTSS (R12)(SI*1), Z24
+	VANDPS Z25, Z24, Z24
+	VFMADD231PS Z20, Z24, Z16
+	VFMADD231PS Z21, Z24, Z17
+	VFMADD231PS Z22, Z24, Z18
+	VFMADD231PS Z23, Z24, Z19
+	VMOVUPS (R13), Z20
+	VPSLLD $16, Z20, Z20
+	VMOVUPS 64(R13), Z21
+	VPSLLD $16, Z21, Z21
+	VMOVUPS 128(R13), Z22
+	VPSLLD $16, Z22, Z22
+	VMOVUPS 192(R13), Z23
+	VPSLLD $16, Z23, Z23
+	VBROADCASTSS (R8)(SI*1), Z24
+	VPSLLD $16, Z24, Z24
+	VFMADD231PS Z20, Z24, Z0
+	VFMADD231PS Z21, Z24, Z1
+	VFMADD231PS Z22, Z24, Z2
+	VFMADD231PS Z23, Z24, Z3
+	VBROADCASTSS (R9)(SI*1), Z24
+	VPSLLD $16, Z24, Z24
+	VFMADD231PS Z20, Z24, Z4
+	VFMADD231PS Z21, Z24, Z5
+	VFMADD231PS Z22, Z24, Z6
+	VFMADD231PS Z23, Z24, Z7
+	VBROADCASTSS (R10)(SI*1), Z24
+	VPSLLD $16, Z24, Z24
+	VFMADD231PS Z20, Z24, Z8
+	VFMADD231PS Z21, Z24, Z9
+	VFMADD231PS Z22, Z24, Z10
+	VFMADD231PS Z23, Z24, Z11
+	VBROADCASTSS (R11)(SI*1), Z24
+	VPSLLD $16, Z24, Z24
+	VFMADD231PS Z20, Z24, Z12
+	VFMADD231PS Z21, Z24, Z13
+	VFMADD231PS Z22, Z24, Z14
+	VFMADD231PS Z23, Z24, Z15
+	VBROADCASTSS (R12)(SI*1), Z24
+	VPSLLD $16, Z24, Z24
+	VFMADD231PS Z20, Z24, Z16
+	VFMADD231PS Z21, Z24, Z17
+	VFMADD231PS Z22, Z24, Z18
+	VFMADD231PS Z23, Z24, Z19
+	ADDQ $256, R13
+	ADDQ $4, SI
+	SUBQ $1, AX
+	TESTQ AX, AX
+	JNE loop5x4x1
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z24
+	VADDPS Z31, Z24, Z24
+	VADDPS Z24, Z0, Z0
+	VMOVUPS Z0, (CX)
+	VMOVUPS 64(CX), Z24
+	VADDPS Z31, Z24, Z24
+	VADDPS Z24, Z1, Z1
+	VMOVUPS Z1, 64(CX)
+	VMOVUPS 128(CX), Z24
+	VADDPS Z31, Z24, Z24
+	VADDPS Z24, Z2, Z2
+	VMOVUPS Z2, 128(CX)
+	VMOVUPS 192(CX), Z24
+	VADDPS Z31, Z24, Z24
+	VADDPS Z24, Z3, Z3
+	VMOVUPS Z3, 192(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z24
+	VADDPS Z31, Z24, Z24
+	VADDPS Z24, Z4, Z4
+	VMOVUPS Z4, (CX)
+	VMOVUPS 64(CX), Z24
+	VADDPS Z31, Z24, Z24
+	VADDPS Z24, Z5, Z5
+	VMOVUPS Z5, 64(CX)
+	VMOVUPS 128(CX), Z24
+	VADDPS Z31, Z24, Z24
+	VADDPS Z24, Z6, Z6
+	VMOVUPS Z6, 128(CX)
+	VMOVUPS 192(CX), Z24
+	VADDPS Z31, Z24, Z24
+	VADDPS Z24, Z7, Z7
+	VMOVUPS Z7, 192(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z24
+	VADDPS Z31, Z24, Z24
+	VADDPS Z24, Z8, Z8
+	VMOVUPS Z8, (CX)
+	VMOVUPS 64(CX), Z24
+	VADDPS Z31, Z24, Z24
+	VADDPS Z24, Z9, Z9
+	VMOVUPS Z9, 64(CX)
+	VMOVUPS 128(CX), Z24
+	VADDPS Z31, Z24, Z24
+	VADDPS Z24, Z10, Z10
+	VMOVUPS Z10, 128(CX)
+	VMOVUPS 192(CX), Z24
+	VADDPS Z31, Z24, Z24
+	VADDPS Z24, Z11, Z11
+	VMOVUPS Z11, 192(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z24
+	VADDPS Z31, Z24, Z24
+	VADDPS Z24, Z12, Z12
+	VMOVUPS Z12, (CX)
+	VMOVUPS 64(CX), Z24
+	VADDPS Z31, Z24, Z24
+	VADDPS Z24, Z13, Z13
+	VMOVUPS Z13, 64(CX)
+	VMOVUPS 128(CX), Z24
+	VADDPS Z31, Z24, Z24
+	VADDPS Z24, Z14, Z14
+	VMOVUPS Z14, 128(CX)
+	VMOVUPS 192(CX), Z24
+	VADDPS Z31, Z24, Z24
+	VADDPS Z24, Z15, Z15
+	VMOVUPS Z15, 192(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z24
+	VADDPS Z31, Z24, Z24
+	VADDPS Z24, Z16, Z16
+	VMOVUPS Z16, (CX)
+	VMOVUPS 64(CX), Z24
+	VADDPS Z31, Z24, Z24
+	VADDPS Z24, Z17, Z17
+	VMOVUPS Z17, 64(CX)
+	VMOVUPS 128(CX), Z24
+	VADDPS Z31, Z24, Z24
+	VADDPS Z24, Z18, Z18
+	VMOVUPS Z18, 128(CX)
+	VMOVUPS 192(CX), Z24
+	VADDPS Z31, Z24, Z24
+	VADDPS Z24, Z19, Z19
+	VMOVUPS Z19, 192(CX)
+	VXORPS Z31, Z31, Z31
+	ADDQ $512, R8
+	ADDQ $512, R9
+	ADDQ $512, R10
+	ADDQ $512, R11
+	ADDQ $512, R12
+	SUBQ $128, BX
+	JMP next5x4x1
+
+done5x4x0:
+	VZEROUPPER
+	RET
+
+rows4x4:
+	VBROADCASTSS const80000000<>(SB), Z31
+	MOVQ (DI), R8 // a.A
+	MOVQ 8(DI), DX // a.RowStride
+	SHLQ $2, DX
+	MOVQ R8, R9
+	ADDQ DX, R9
+	MOVQ R9, R10
+	ADDQ DX, R10
+	MOVQ R10, R11
+	ADDQ DX, R11
+	MOVQ 40(DI), R12 // a.B
+	MOVQ 32(DI), BX // a.Depth
+
+next4x4x1:
+	CMPQ BX, $0
+	JLE done4x4x0
+	MOVQ BX, AX
+	CMPQ BX, $128
+	JLE part4x4x1
+	MOVQ $128, AX
+
+part4x4x1:
+	VBROADCASTSS constffff0000<>(SB), Z21
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	VXORPS Z12, Z12, Z12
+	VXORPS Z13, Z13, Z13
+	VXORPS Z14, Z14, Z14
+	VXORPS Z15, Z15, Z15
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop4x4x1:
+	PREFETCHT0 2048(R12)
+	PREFETCHT0 2112(R12)
+	PREFETCHT0 2176(R12)
+	PREFETCHT0 2240(R12)
+	VMOVUPS (R12), Z16
+	VANDPS Z21, Z16, Z16
+	VMOVUPS 64(R12), Z17
+	VANDPS Z21, Z17, Z17
+	VMOVUPS 128(R12), Z18
+	VANDPS Z21, Z18, Z18
+	VMOVUPS 192(R12), Z19
+	VANDPS Z21, Z19, Z19
+	VBROADCASTSS (R8)(SI*1), Z20
+	VANDPS Z21, Z20, Z20
+	VFMADD231PS Z16, Z20, Z0
+	VFMADD231PS Z17, Z20, Z1
+	VFMADD231PS Z18, Z20, Z2
+	VFMADD231PS Z19, Z20, Z3
+	VBROADCASTSS (R9)(SI*1), Z20
+	VANDPS Z21, Z20, Z20
+	VFMADD231PS Z16, Z20, Z4
+	VFMADD231PS Z17, Z20, Z5
+	VFMADD231PS Z18, Z20, Z6
+	VFMADD231PS Z19, Z20, Z7
+	VBROADCASTSS (R10)(SI*1), Z20
+	VANDPS Z21, Z20, Z20
+	VFMADD231PS Z16, Z20, Z8
+	VFMADD231PS Z17, Z20, Z9
+	VFMADD231PS Z18, Z20, Z10
+	VFMADD231PS Z19, Z20, Z11
+	VBROADCASTSS (R11)(SI*1), Z20
+	VANDPS Z21, Z20, Z20
+	VFMADD231PS Z16, Z20, Z12
+	VFMADD231PS Z17, Z20, Z13
+	VFMADD231PS Z18, Z20, Z14
+	VFMADD231PS Z19, Z20, Z15
+	VMOVUPS (R12), Z16
+	VPSLLD $16, Z16, Z16
+	VMOVUPS 64(R12), Z17
+	VPSLLD $16, Z17, Z17
+	VMOVUPS 128(R12), Z18
+	VPSLLD $16, Z18, Z18
+	VMOVUPS 192(R12), Z19
+	VPSLLD $16, Z19, Z19
+	VBROADCASTSS (R8)(SI*1), Z20
+	VPSLLD $16, Z20, Z20
+	VFMADD231PS Z16, Z20, Z0
+	VFMADD231PS Z17, Z20, Z1
+	VFMADD231PS Z18, Z20, Z2
+	VFMADD231PS Z19, Z20, Z3
+	VBROADCASTSS (R9)(SI*1), Z20
+	VPSLLD $16, Z20, Z20
+	VFMADD231PS Z16, Z20, Z4
+	VFMADD231PS Z17, Z20, Z5
+	VFMADD231PS Z18, Z20, Z6
+	VFMADD231PS Z19, Z20, Z7
+	VBROADCASTSS (R10)(SI*1), Z20
+	VPSLLD $16, Z20, Z20
+	VFMADD231PS Z16, Z20, Z8
+	VFMADD231PS Z17, Z20, Z9
+	VFMADD231PS Z18, Z20, Z10
+	VFMADD231PS Z19, Z20, Z11
+	VBROADCASTSS (R11)(SI*1), Z20
+	VPSLLD $16, Z20, Z20
+	VFMADD231PS Z16, Z20, Z12
+	VFMADD231PS Z17, Z20, Z13
+	VFMADD231PS Z18, Z20, Z14
+	VFMADD231PS Z19, Z20, Z15
+	ADDQ $256, R12
+	ADDQ $4, SI
+	SUBQ $1, AX
+	TESTQ AX, AX
+	JNE loop4x4x1
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z20
+	VADDPS Z31, Z20, Z20
+	VADDPS Z20, Z0, Z0
+	VMOVUPS Z0, (CX)
+	VMOVUPS 64(CX), Z20
+	VADDPS Z31, Z20, Z20
+	VADDPS Z20, Z1, Z1
+	VMOVUPS Z1, 64(CX)
+	VMOVUPS 128(CX), Z20
+	VADDPS Z31, Z20, Z20
+	VADDPS Z20, Z2, Z2
+	VMOVUPS Z2, 128(CX)
+	VMOVUPS 192(CX), Z20
+	VADDPS Z31, Z20, Z20
+	VADDPS Z20, Z3, Z3
+	VMOVUPS Z3, 192(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z20
+	VADDPS Z31, Z20, Z20
+	VADDPS Z20, Z4, Z4
+	VMOVUPS Z4, (CX)
+	VMOVUPS 64(CX), Z20
+	VADDPS Z31, Z20, Z20
+	VADDPS Z20, Z5, Z5
+	VMOVUPS Z5, 64(CX)
+	VMOVUPS 128(CX), Z20
+	VADDPS Z31, Z20, Z20
+	VADDPS Z20, Z6, Z6
+	VMOVUPS Z6, 128(CX)
+	VMOVUPS 192(CX), Z20
+	VADDPS Z31, Z20, Z20
+	VADDPS Z20, Z7, Z7
+	VMOVUPS Z7, 192(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z20
+	VADDPS Z31, Z20, Z20
+	VADDPS Z20, Z8, Z8
+	VMOVUPS Z8, (CX)
+	VMOVUPS 64(CX), Z20
+	VADDPS Z31, Z20, Z20
+	VADDPS Z20, Z9, Z9
+	VMOVUPS Z9, 64(CX)
+	VMOVUPS 128(CX), Z20
+	VADDPS Z31, Z20, Z20
+	VADDPS Z20, Z10, Z10
+	VMOVUPS Z10, 128(CX)
+	VMOVUPS 192(CX), Z20
+	VADDPS Z31, Z20, Z20
+	VADDPS Z20, Z11, Z11
+	VMOVUPS Z11, 192(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z20
+	VADDPS Z31, Z20, Z20
+	VADDPS Z20, Z12, Z12
+	VMOVUPS Z12, (CX)
+	VMOVUPS 64(CX), Z20
+	VADDPS Z31, Z20, Z20
+	VADDPS Z20, Z13, Z13
+	VMOVUPS Z13, 64(CX)
+	VMOVUPS 128(CX), Z20
+	VADDPS Z31, Z20, Z20
+	VADDPS Z20, Z14, Z14
+	VMOVUPS Z14, 128(CX)
+	VMOVUPS 192(CX), Z20
+	VADDPS Z31, Z20, Z20
+	VADDPS Z20, Z15, Z15
+	VMOVUPS Z15, 192(CX)
+	VXORPS Z31, Z31, Z31
+	ADDQ $512, R8
+	ADDQ $512, R9
+	ADDQ $512, R10
+	ADDQ $512, R11
+	SUBQ $128, BX
+	JMP next4x4x1
+
+done4x4x0:
+	VZEROUPPER
+	RET
+
+rows3x4:
+	VBROADCASTSS const80000000<>(SB), Z31
+	MOVQ (DI), R8 // a.A
+	MOVQ 8(DI), DX // a.RowStride
+	SHLQ $2, DX
+	MOVQ R8, R9
+	ADDQ DX, R9
+	MOVQ R9, R10
+	ADDQ DX, R10
+	MOVQ 40(DI), R11 // a.B
+	MOVQ 32(DI), BX // a.Depth
+
+next3x4x2:
+	CMPQ BX, $256
+	JLT next3x4x1
+	MOVQ $128, AX
+	VBROADCASTSS constffff0000<>(SB), Z29
+	MOVQ R11, R12
+	ADDQ $32768, R12
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	VXORPS Z12, Z12, Z12
+	VXORPS Z13, Z13, Z13
+	VXORPS Z14, Z14, Z14
+	VXORPS Z15, Z15, Z15
+	VXORPS Z16, Z16, Z16
+	VXORPS Z17, Z17, Z17
+	VXORPS Z18, Z18, Z18
+	VXORPS Z19, Z19, Z19
+	VXORPS Z20, Z20, Z20
+	VXORPS Z21, Z21, Z21
+	VXORPS Z22, Z22, Z22
+	VXORPS Z23, Z23, Z23
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop3x4x2:
+	PREFETCHT0 2048(R11)
+	PREFETCHT0 2112(R11)
+	PREFETCHT0 2176(R11)
+	PREFETCHT0 2240(R11)
+	VMOVUPS (R11), Z24
+	VANDPS Z29, Z24, Z24
+	VMOVUPS 64(R11), Z25
+	VANDPS Z29, Z25, Z25
+	VMOVUPS 128(R11), Z26
+	VANDPS Z29, Z26, Z26
+	VMOVUPS 192(R11), Z27
+	VANDPS Z29, Z27, Z27
+	VBROADCASTSS (R8)(SI*1), Z28
+	VANDPS Z29, Z28, Z28
+	VFMADD231PS Z24, Z28, Z0
+	VFMADD231PS Z25, Z28, Z1
+	VFMADD231PS Z26, Z28, Z2
+	VFMADD231PS Z27, Z28, Z3
+	VBROADCASTSS (R9)(SI*1), Z28
+	VANDPS Z29, Z28, Z28
+	VFMADD231PS Z24, Z28, Z8
+	VFMADD231PS Z25, Z28, Z9
+	VFMADD231PS Z26, Z28, Z10
+	VFMADD231PS Z27, Z28, Z11
+	VBROADCASTSS (R10)(SI*1), Z28
+	VANDPS Z29, Z28, Z28
+	VFMADD231PS Z24, Z28, Z16
+	VFMADD231PS Z25, Z28, Z17
+	VFMADD231PS Z26, Z28, Z18
+	VFMADD231PS Z27, Z28, Z19
+	VMOVUPS (R11), Z24
+	VPSLLD $16, Z24, Z24
+	VMOVUPS 64(R11), Z25
+	VPSLLD $16, Z25, Z25
+	VMOVUPS 128(R11), Z26
+	VPSLLD $16, Z26, Z26
+	VMOVUPS 192(R11), Z27
+	VPSLLD $16, Z27, Z27
+	VBROADCASTSS (R8)(SI*1), Z28
+	VPSLLD $16, Z28, Z28
+	VFMADD231PS Z24, Z28, Z0
+	VFMADD231PS Z25, Z28, Z1
+	VFMADD231PS Z26, Z28, Z2
+	VFMADD231PS Z27, Z28, Z3
+	VBROADCASTSS (R9)(SI*1), Z28
+	VPSLLD $16, Z28, Z28
+	VFMADD231PS Z24, Z28, Z8
+	VFMADD231PS Z25, Z28, Z9
+	VFMADD231PS Z26, Z28, Z10
+	VFMADD231PS Z27, Z28, Z11
+	VBROADCASTSS (R10)(SI*1), Z28
+	VPSLLD $16, Z28, Z28
+	VFMADD231PS Z24, Z28, Z16
+	VFMADD231PS Z25, Z28, Z17
+	VFMADD231PS Z26, Z28, Z18
+	VFMADD231PS Z27, Z28, Z19
+	PREFETCHT0 2048(R12)
+	PREFETCHT0 2112(R12)
+	PREFETCHT0 2176(R12)
+	PREFETCHT0 2240(R12)
+	VMOVUPS (R12), Z24
+	VANDPS Z29, Z24, Z24
+	VMOVUPS 64(R12), Z25
+	VANDPS Z29, Z25, Z25
+	VMOVUPS 128(R12), Z26
+	VANDPS Z29, Z26, Z26
+	VMOVUPS 192(R12), Z27
+	VANDPS Z29, Z27, Z27
+	VBROADCASTSS 512(R8)(SI*1), Z28
+	VANDPS Z29, Z28, Z28
+	VFMADD231PS Z24, Z28, Z4
+	VFMADD231PS Z25, Z28, Z5
+	VFMADD231PS Z26, Z28, Z6
+	VFMADD231PS Z27, Z28, Z7
+	VBROADCASTSS 512(R9)(SI*1), Z28
+	VANDPS Z29, Z28, Z28
+	VFMADD231PS Z24, Z28, Z12
+	VFMADD231PS Z25, Z28, Z13
+	VFMADD231PS Z26, Z28, Z14
+	VFMADD231PS Z27, Z28, Z15
+	VBROADCASTSS 512(R10)(SI*1), Z28
+	VANDPS Z29, Z28, Z28
+	VFMADD231PS Z24, Z28, Z20
+	VFMADD231PS Z25, Z28, Z21
+	VFMADD231PS Z26, Z28, Z22
+	VFMADD231PS Z27, Z28, Z23
+	VMOVUPS (R12), Z24
+	VPSLLD $16, Z24, Z24
+	VMOVUPS 64(R12), Z25
+	VPSLLD $16, Z25, Z25
+	VMOVUPS 128(R12), Z26
+	VPSLLD $16, Z26, Z26
+	VMOVUPS 192(R12), Z27
+	VPSLLD $16, Z27, Z27
+	VBROADCASTSS 512(R8)(SI*1), Z28
+	VPSLLD $16, Z28, Z28
+	VFMADD231PS Z24, Z28, Z4
+	VFMADD231PS Z25, Z28, Z5
+	VFMADD231PS Z26, Z28, Z6
+	VFMADD231PS Z27, Z28, Z7
+	VBROADCASTSS 512(R9)(SI*1), Z28
+	VPSLLD $16, Z28, Z28
+	VFMADD231PS Z24, Z28, Z12
+	VFMADD231PS Z25, Z28, Z13
+	VFMADD231PS Z26, Z28, Z14
+	VFMADD231PS Z27, Z28, Z15
+	VBROADCASTSS 512(R10)(SI*1), Z28
+	VPSLLD $16, Z28, Z28
+	VFMADD231PS Z24, Z28, Z20
+	VFMADD231PS Z25, Z28, Z21
+	VFMADD231PS Z26, Z28, Z22
+	VFMADD231PS Z27, Z28, Z23
+	PREFETCHT0 2304(R11)
+	PREFETCHT0 2368(R11)
+	PREFETCHT0 2432(R11)
+	PREFETCHT0 2496(R11)
+	VMOVUPS 256(R11), Z24
+	VANDPS Z29, Z24, Z24
+	VMOVUPS 320(R11), Z25
+	VANDPS Z29, Z25, Z25
+	VMOVUPS 384(R11), Z26
+	VANDPS Z29, Z26, Z26
+	VMOVUPS 448(R11), Z27
+	VANDPS Z29, Z27, Z27
+	VBROADCASTSS 4(R8)(SI*1), Z28
+	VANDPS Z29, Z28, Z28
+	VFMADD231PS Z24, Z28, Z0
+	VFMADD231PS Z25, Z28, Z1
+	VFMADD231PS Z26, Z28, Z2
+	VFMADD231PS Z27, Z28, Z3
+	VBROADCASTSS 4(R9)(SI*1), Z28
+	VANDPS Z29, Z28, Z28
+	VFMADD231PS Z24, Z28, Z8
+	VFMADD231PS Z25, Z28, Z9
+	VFMADD231PS Z26, Z28, Z10
+	VFMADD231PS Z27, Z28, Z11
+	VBROADCASTSS 4(R10)(SI*1), Z28
+	VANDPS Z29, Z28, Z28
+	VFMADD231PS Z24, Z28, Z16
+	VFMADD231PS Z25, Z28, Z17
+	VFMADD231PS Z26, Z28, Z18
+	VFMADD231PS Z27, Z28, Z19
+	VMOVUPS 256(R11), Z24
+	VPSLLD $16, Z24, Z24
+	VMOVUPS 320(R11), Z25
+	VPSLLD $16, Z25, Z25
+	VMOVUPS 384(R11), Z26
+	VPSLLD $16, Z26, Z26
+	VMOVUPS 448(R11), Z27
+	VPSLLD $16, Z27, Z27
+	VBROADCASTSS 4(R8)(SI*1), Z28
+	VPSLLD $16, Z28, Z28
+	VFMADD231PS Z24, Z28, Z0
+	VFMADD231PS Z25, Z28, Z1
+	VFMADD231PS Z26, Z28, Z2
+	VFMADD231PS Z27, Z28, Z3
+	VBROADCASTSS 4(R9)(SI*1), Z28
+	VPSLLD $16, Z28, Z28
+	VFMADD231PS Z24, Z28, Z8
+	VFMADD231PS Z25, Z28, Z9
+	VFMADD231PS Z26, Z28, Z10
+	VFMADD231PS Z27, Z28, Z11
+	VBROADCASTSS 4(R10)(SI*1), Z28
+	VPSLLD $16, Z28, Z28
+	VFMADD231PS Z24, Z28, Z16
+	VFMADD231PS Z25, Z28, Z17
+	VFMADD231PS Z26, Z28, Z18
+	VFMADD231PS Z27, Z28, Z19
+	PREFETCHT0 2304(R12)
+	PREFETCHT0 2368(R12)
+	PREFETCHT0 2432(R12)
+	PREFETCHT0 2496(R12)
+	VMOVUPS 256(R12), Z24
+	VANDPS Z29, Z24, Z24
+	VMOVUPS 320(R12), Z25
+	VANDPS Z29, Z25, Z25
+	VMOVUPS 384(R12), Z26
+	VANDPS Z29, Z26, Z26
+	VMOVUPS 448(R12), Z27
+	VANDPS Z29, Z27, Z27
+	VBROADCASTSS 516(R8)(SI*1), Z28
+	VANDPS Z29, Z28, Z28
+	VFMADD231PS Z24, Z28, Z4
+	VFMADD231PS Z25, Z28, Z5
+	VFMADD231PS Z26, Z28, Z6
+	VFMADD231PS Z27, Z28, Z7
+	VBROADCASTSS 516(R9)(SI*1), Z28
+	VANDPS Z29, Z28, Z28
+	VFMADD231PS Z24, Z28, Z12
+	VFMADD231PS Z25, Z28, Z13
+	VFMADD231PS Z26, Z28, Z14
+	VFMADD231PS Z27, Z28, Z15
+	VBROADCASTSS 516(R10)(SI*1), Z28
+	VANDPS Z29, Z28, Z28
+	VFMADD231PS Z24, Z28, Z20
+	VFMADD231PS Z25, Z28, Z21
+	VFMADD231PS Z26, Z28, Z22
+	VFMADD231PS Z27, Z28, Z23
+	VMOVUPS 256(R12), Z24
+	VPSLLD $16, Z24, Z24
+	VMOVUPS 320(R12), Z25
+	VPSLLD $16, Z25, Z25
+	VMOVUPS 384(R12), Z26
+	VPSLLD $16, Z26, Z26
+	VMOVUPS 448(R12), Z27
+	VPSLLD $16, Z27, Z27
+	VBROADCASTSS 516(R8)(SI*1), Z28
+	VPSLLD $16, Z28, Z28
+	VFMADD231PS Z24, Z28, Z4
+	VFMADD231PS Z25, Z28, Z5
+	VFMADD231PS Z26, Z28, Z6
+	VFMADD231PS Z27, Z28, Z7
+	VBROADCASTSS 516(R9)(SI*1), Z28
+	VPSLLD $16, Z28, Z28
+	VFMADD231PS Z24, Z28, Z12
+	VFMADD231PS Z25, Z28, Z13
+	VFMADD231PS Z26, Z28, Z14
+	VFMADD231PS Z27, Z28, Z15
+	VBROADCASTSS 516(R10)(SI*1), Z28
+	VPSLLD $16, Z28, Z28
+	VFMADD231PS Z24, Z28, Z20
+	VFMADD231PS Z25, Z28, Z21
+	VFMADD231PS Z26, Z28, Z22
+	VFMADD231PS Z27, Z28, Z23
+	ADDQ $512, R11
+	ADDQ $512, R12
+	ADDQ $8, SI
+	SUBQ $2, AX
+	TESTQ AX, AX
+	JNE loop3x4x2
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z28
+	VADDPS Z31, Z28, Z28
+	VADDPS Z28, Z0, Z0
+	VMOVUPS 64(CX), Z28
+	VADDPS Z31, Z28, Z28
+	VADDPS Z28, Z1, Z1
+	VMOVUPS 128(CX), Z28
+	VADDPS Z31, Z28, Z28
+	VADDPS Z28, Z2, Z2
+	VMOVUPS 192(CX), Z28
+	VADDPS Z31, Z28, Z28
+	VADDPS Z28, Z3, Z3
+	ADDQ DX, CX
+	VMOVUPS (CX), Z28
+	VADDPS Z31, Z28, Z28
+	VADDPS Z28, Z8, Z8
+	VMOVUPS 64(CX), Z28
+	VADDPS Z31, Z28, Z28
+	VADDPS Z28, Z9, Z9
+	VMOVUPS 128(CX), Z28
+	VADDPS Z31, Z28, Z28
+	VADDPS Z28, Z10, Z10
+	VMOVUPS 192(CX), Z28
+	VADDPS Z31, Z28, Z28
+	VADDPS Z28, Z11, Z11
+	ADDQ DX, CX
+	VMOVUPS (CX), Z28
+	VADDPS Z31, Z28, Z28
+	VADDPS Z28, Z16, Z16
+	VMOVUPS 64(CX), Z28
+	VADDPS Z31, Z28, Z28
+	VADDPS Z28, Z17, Z17
+	VMOVUPS 128(CX), Z28
+	VADDPS Z31, Z28, Z28
+	VADDPS Z28, Z18, Z18
+	VMOVUPS 192(CX), Z28
+	VADDPS Z31, Z28, Z28
+	VADDPS Z28, Z19, Z19
+	VXORPS Z31, Z31, Z31
+	MOVQ 56(DI), CX // a.C
+	VADDPS Z31, Z0, Z0
+	VADDPS Z4, Z0, Z0
+	VMOVUPS Z0, (CX)
+	VADDPS Z31, Z1, Z1
+	VADDPS Z5, Z1, Z1
+	VMOVUPS Z1, 64(CX)
+	VADDPS Z31, Z2, Z2
+	VADDPS Z6, Z2, Z2
+	VMOVUPS Z2, 128(CX)
+	VADDPS Z31, Z3, Z3
+	VADDPS Z7, Z3, Z3
+	VMOVUPS Z3, 192(CX)
+	ADDQ DX, CX
+	VADDPS Z31, Z8, Z8
+	VADDPS Z12, Z8, Z8
+	VMOVUPS Z8, (CX)
+	VADDPS Z31, Z9, Z9
+	VADDPS Z13, Z9, Z9
+	VMOVUPS Z9, 64(CX)
+	VADDPS Z31, Z10, Z10
+	VADDPS Z14, Z10, Z10
+	VMOVUPS Z10, 128(CX)
+	VADDPS Z31, Z11, Z11
+	VADDPS Z15, Z11, Z11
+	VMOVUPS Z11, 192(CX)
+	ADDQ DX, CX
+	VADDPS Z31, Z16, Z16
+	VADDPS Z20, Z16, Z16
+	VMOVUPS Z16, (CX)
+	VADDPS Z31, Z17, Z17
+	VADDPS Z21, Z17, Z17
+	VMOVUPS Z17, 64(CX)
+	VADDPS Z31, Z18, Z18
+	VADDPS Z22, Z18, Z18
+	VMOVUPS Z18, 128(CX)
+	VADDPS Z31, Z19, Z19
+	VADDPS Z23, Z19, Z19
+	VMOVUPS Z19, 192(CX)
+	MOVQ R12, R11
+	ADDQ $1024, R8
+	ADDQ $1024, R9
+	ADDQ $1024, R10
+	SUBQ $256, BX
+	JMP next3x4x2
+
+next3x4x1:
+	CMPQ BX, $0
+	JLE done3x4x0
+	MOVQ BX, AX
+	CMPQ BX, $128
+	JLE part3x4x1
+	MOVQ $128, AX
+
+part3x4x1:
+	VBROADCASTSS constffff0000<>(SB), Z17
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop3x4x1:
+	PREFETCHT0 2048(R11)
+	PREFETCHT0 2112(R11)
+	PREFETCHT0 2176(R11)
+	PREFETCHT0 2240(R11)
+	VMOVUPS (R11), Z12
+	VANDPS Z17, Z12, Z12
+	VMOVUPS 64(R11), Z13
+	VANDPS Z17, Z13, Z13
+	VMOVUPS 128(R11), Z14
+	VANDPS Z17, Z14, Z14
+	VMOVUPS 192(R11), Z15
+	VANDPS Z17, Z15, Z15
+	VBROADCASTSS (R8)(SI*1), Z16
+	VANDPS Z17, Z16, Z16
+	VFMADD231PS Z12, Z16, Z0
+	VFMADD231PS Z13, Z16, Z1
+	VFMADD231PS Z14, Z16, Z2
+	VFMADD231PS Z15, Z16, Z3
+	VBROADCASTSS (R9)(SI*1), Z16
+	VANDPS Z17, Z16, Z16
+	VFMADD231PS Z12, Z16, Z4
+	VFMADD231PS Z13, Z16, Z5
+	VFMADD231PS Z14, Z16, Z6
+	VFMADD231PS Z15, Z16, Z7
+	VBROADCASTSS (R10)(SI*1), Z16
+	VANDPS Z17, Z16, Z16
+	VFMADD231PS Z12, Z16, Z8
+	VFMADD231PS Z13, Z16, Z9
+	VFMADD231PS Z14, Z16, Z10
+	VFMADD231PS Z15, Z16, Z11
+	VMOVUPS (R11), Z12
+	VPSLLD $16, Z12, Z12
+	VMOVUPS 64(R11), Z13
+	VPSLLD $16, Z13, Z13
+	VMOVUPS 128(R11), Z14
+	VPSLLD $16, Z14, Z14
+	VMOVUPS 192(R11), Z15
+	VPSLLD $16, Z15, Z15
+	VBROADCASTSS (R8)(SI*1), Z16
+	VPSLLD $16, Z16, Z16
+	VFMADD231PS Z12, Z16, Z0
+	VFMADD231PS Z13, Z16, Z1
+	VFMADD231PS Z14, Z16, Z2
+	VFMADD231PS Z15, Z16, Z3
+	VBROADCASTSS (R9)(SI*1), Z16
+	VPSLLD $16, Z16, Z16
+	VFMADD231PS Z12, Z16, Z4
+	VFMADD231PS Z13, Z16, Z5
+	VFMADD231PS Z14, Z16, Z6
+	VFMADD231PS Z15, Z16, Z7
+	VBROADCASTSS (R10)(SI*1), Z16
+	VPSLLD $16, Z16, Z16
+	VFMADD231PS Z12, Z16, Z8
+	VFMADD231PS Z13, Z16, Z9
+	VFMADD231PS Z14, Z16, Z10
+	VFMADD231PS Z15, Z16, Z11
+	ADDQ $256, R11
+	ADDQ $4, SI
+	SUBQ $1, AX
+	TESTQ AX, AX
+	JNE loop3x4x1
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z16
+	VADDPS Z31, Z16, Z16
+	VADDPS Z16, Z0, Z0
+	VMOVUPS Z0, (CX)
+	VMOVUPS 64(CX), Z16
+	VADDPS Z31, Z16, Z16
+	VADDPS Z16, Z1, Z1
+	VMOVUPS Z1, 64(CX)
+	VMOVUPS 128(CX), Z16
+	VADDPS Z31, Z16, Z16
+	VADDPS Z16, Z2, Z2
+	VMOVUPS Z2, 128(CX)
+	VMOVUPS 192(CX), Z16
+	VADDPS Z31, Z16, Z16
+	VADDPS Z16, Z3, Z3
+	VMOVUPS Z3, 192(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z16
+	VADDPS Z31, Z16, Z16
+	VADDPS Z16, Z4, Z4
+	VMOVUPS Z4, (CX)
+	VMOVUPS 64(CX), Z16
+	VADDPS Z31, Z16, Z16
+	VADDPS Z16, Z5, Z5
+	VMOVUPS Z5, 64(CX)
+	VMOVUPS 128(CX), Z16
+	VADDPS Z31, Z16, Z16
+	VADDPS Z16, Z6, Z6
+	VMOVUPS Z6, 128(CX)
+	VMOVUPS 192(CX), Z16
+	VADDPS Z31, Z16, Z16
+	VADDPS Z16, Z7, Z7
+	VMOVUPS Z7, 192(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z16
+	VADDPS Z31, Z16, Z16
+	VADDPS Z16, Z8, Z8
+	VMOVUPS Z8, (CX)
+	VMOVUPS 64(CX), Z16
+	VADDPS Z31, Z16, Z16
+	VADDPS Z16, Z9, Z9
+	VMOVUPS Z9, 64(CX)
+	VMOVUPS 128(CX), Z16
+	VADDPS Z31, Z16, Z16
+	VADDPS Z16, Z10, Z10
+	VMOVUPS Z10, 128(CX)
+	VMOVUPS 192(CX), Z16
+	VADDPS Z31, Z16, Z16
+	VADDPS Z16, Z11, Z11
+	VMOVUPS Z11, 192(CX)
+	VXORPS Z31, Z31, Z31
+	ADDQ $512, R8
+	ADDQ $512, R9
+	ADDQ $512, R10
+	SUBQ $128, BX
+	JMP next3x4x1
+
+done3x4x0:
+	VZEROUPPER
+	RET
+
+rows2x4:
+	VBROADCASTSS const80000000<>(SB), Z31
+	MOVQ (DI), R8 // a.A
+	MOVQ 8(DI), DX // a.RowStride
+	SHLQ $2, DX
+	MOVQ R8, R9
+	ADDQ DX, R9
+	MOVQ 40(DI), R10 // a.B
+	MOVQ 32(DI), BX // a.Depth
+
+next2x4x2:
+	CMPQ BX, $256
+	JLT next2x4x1
+	MOVQ $128, AX
+	VBROADCASTSS constffff0000<>(SB), Z21
+	MOVQ R10, R11
+	ADDQ $32768, R11
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	VXORPS Z12, Z12, Z12
+	VXORPS Z13, Z13, Z13
+	VXORPS Z14, Z14, Z14
+	VXORPS Z15, Z15, Z15
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop2x4x2:
+	PREFETCHT0 2048(R10)
+	PREFETCHT0 2112(R10)
+	PREFETCHT0 2176(R10)
+	PREFETCHT0 2240(R10)
+	VMOVUPS (R10), Z16
+	VANDPS Z21, Z16, Z16
+	VMOVUPS 64(R10), Z17
+	VANDPS Z21, Z17, Z17
+	VMOVUPS 128(R10), Z18
+	VANDPS Z21, Z18, Z18
+	VMOVUPS 192(R10), Z19
+	VANDPS Z21, Z19, Z19
+	VBROADCASTSS (R8)(SI*1), Z20
+	VANDPS Z21, Z20, Z20
+	VFMADD231PS Z16, Z20, Z0
+	VFMADD231PS Z17, Z20, Z1
+	VFMADD231PS Z18, Z20, Z2
+	VFMADD231PS Z19, Z20, Z3
+	VBROADCASTSS (R9)(SI*1), Z20
+	VANDPS Z21, Z20, Z20
+	VFMADD231PS Z16, Z20, Z8
+	VFMADD231PS Z17, Z20, Z9
+	VFMADD231PS Z18, Z20, Z10
+	VFMADD231PS Z19, Z20, Z11
+	VMOVUPS (R10), Z16
+	VPSLLD $16, Z16, Z16
+	VMOVUPS 64(R10), Z17
+	VPSLLD $16, Z17, Z17
+	VMOVUPS 128(R10), Z18
+	VPSLLD $16, Z18, Z18
+	VMOVUPS 192(R10), Z19
+	VPSLLD $16, Z19, Z19
+	VBROADCASTSS (R8)(SI*1), Z20
+	VPSLLD $16, Z20, Z20
+	VFMADD231PS Z16, Z20, Z0
+	VFMADD231PS Z17, Z20, Z1
+	VFMADD231PS Z18, Z20, Z2
+	VFMADD231PS Z19, Z20, Z3
+	VBROADCASTSS (R9)(SI*1), Z20
+	VPSLLD $16, Z20, Z20
+	VFMADD231PS Z16, Z20, Z8
+	VFMADD231PS Z17, Z20, Z9
+	VFMADD231PS Z18, Z20, Z10
+	VFMADD231PS Z19, Z20, Z11
+	PREFETCHT0 2048(R11)
+	PREFETCHT0 2112(R11)
+	PREFETCHT0 2176(R11)
+	PREFETCHT0 2240(R11)
+	VMOVUPS (R11), Z16
+	VANDPS Z21, Z16, Z16
+	VMOVUPS 64(R11), Z17
+	VANDPS Z21, Z17, Z17
+	VMOVUPS 128(R11), Z18
+	VANDPS Z21, Z18, Z18
+	VMOVUPS 192(R11), Z19
+	VANDPS Z21, Z19, Z19
+	VBROADCASTSS 512(R8)(SI*1), Z20
+	VANDPS Z21, Z20, Z20
+	VFMADD231PS Z16, Z20, Z4
+	VFMADD231PS Z17, Z20, Z5
+	VFMADD231PS Z18, Z20, Z6
+	VFMADD231PS Z19, Z20, Z7
+	VBROADCASTSS 512(R9)(SI*1), Z20
+	VANDPS Z21, Z20, Z20
+	VFMADD231PS Z16, Z20, Z12
+	VFMADD231PS Z17, Z20, Z13
+	VFMADD231PS Z18, Z20, Z14
+	VFMADD231PS Z19, Z20, Z15
+	VMOVUPS (R11), Z16
+	VPSLLD $16, Z16, Z16
+	VMOVUPS 64(R11), Z17
+	VPSLLD $16, Z17, Z17
+	VMOVUPS 128(R11), Z18
+	VPSLLD $16, Z18, Z18
+	VMOVUPS 192(R11), Z19
+	VPSLLD $16, Z19, Z19
+	VBROADCASTSS 512(R8)(SI*1), Z20
+	VPSLLD $16, Z20, Z20
+	VFMADD231PS Z16, Z20, Z4
+	VFMADD231PS Z17, Z20, Z5
+	VFMADD231PS Z18, Z20, Z6
+	VFMADD231PS Z19, Z20, Z7
+	VBROADCASTSS 512(R9)(SI*1), Z20
+	VPSLLD $16, Z20, Z20
+	VFMADD231PS Z16, Z20, Z12
+	VFMADD231PS Z17, Z20, Z13
+	VFMADD231PS Z18, Z20, Z14
+	VFMADD231PS Z19, Z20, Z15
+	PREFETCHT0 2304(R10)
+	PREFETCHT0 2368(R10)
+	PREFETCHT0 2432(R10)
+	PREFETCHT0 2496(R10)
+	VMOVUPS 256(R10), Z16
+	VANDPS Z21, Z16, Z16
+	VMOVUPS 320(R10), Z17
+	VANDPS Z21, Z17, Z17
+	VMOVUPS 384(R10), Z18
+	VANDPS Z21, Z18, Z18
+	VMOVUPS 448(R10), Z19
+	VANDPS Z21, Z19, Z19
+	VBROADCASTSS 4(R8)(SI*1), Z20
+	VANDPS Z21, Z20, Z20
+	VFMADD231PS Z16, Z20, Z0
+	VFMADD231PS Z17, Z20, Z1
+	VFMADD231PS Z18, Z20, Z2
+	VFMADD231PS Z19, Z20, Z3
+	VBROADCASTSS 4(R9)(SI*1), Z20
+	VANDPS Z21, Z20, Z20
+	VFMADD231PS Z16, Z20, Z8
+	VFMADD231PS Z17, Z20, Z9
+	VFMADD231PS Z18, Z20, Z10
+	VFMADD231PS Z19, Z20, Z11
+	VMOVUPS 256(R10), Z16
+	VPSLLD $16, Z16, Z16
+	VMOVUPS 320(R10), Z17
+	VPSLLD $16, Z17, Z17
+	VMOVUPS 384(R10), Z18
+	VPSLLD $16, Z18, Z18
+	VMOVUPS 448(R10), Z19
+	VPSLLD $16, Z19, Z19
+	VBROADCASTSS 4(R8)(SI*1), Z20
+	VPSLLD $16, Z20, Z20
+	VFMADD231PS Z16, Z20, Z0
+	VFMADD231PS Z17, Z20, Z1
+	VFMADD231PS Z18, Z20, Z2
+	VFMADD231PS Z19, Z20, Z3
+	VBROADCASTSS 4(R9)(SI*1), Z20
+	VPSLLD $16, Z20, Z20
+	VFMADD231PS Z16, Z20, Z8
+	VFMADD231PS Z17, Z20, Z9
+	VFMADD231PS Z18, Z20, Z10
+	VFMADD231PS Z19, Z20, Z11
+	PREFETCHT0 2304(R11)
+	PREFETCHT0 2368(R11)
+	PREFETCHT0 2432(R11)
+	PREFETCHT0 2496(R11)
+	VMOVUPS 256(R11), Z16
+	VANDPS Z21, Z16, Z16
+	VMOVUPS 320(R11), Z17
+	VANDPS Z21, Z17, Z17
+	VMOVUPS 384(R11), Z18
+	VANDPS Z21, Z18, Z18
+	VMOVUPS 448(R11), Z19
+	VANDPS Z21, Z19, Z19
+	VBROADCASTSS 516(R8)(SI*1), Z20
+	VANDPS Z21, Z20, Z20
+	VFMADD231PS Z16, Z20, Z4
+	VFMADD231PS Z17, Z20, Z5
+	VFMADD231PS Z18, Z20, Z6
+	VFMADD231PS Z19, Z20, Z7
+	VBROADCASTSS 516(R9)(SI*1), Z20
+	VANDPS Z21, Z20, Z20
+	VFMADD231PS Z16, Z20, Z12
+	VFMADD231PS Z17, Z20, Z13
+	VFMADD231PS Z18, Z20, Z14
+	VFMADD231PS Z19, Z20, Z15
+	VMOVUPS 256(R11), Z16
+	VPSLLD $16, Z16, Z16
+	VMOVUPS 320(R11), Z17
+	VPSLLD $16, Z17, Z17
+	VMOVUPS 384(R11), Z18
+	VPSLLD $16, Z18, Z18
+	VMOVUPS 448(R11), Z19
+	VPSLLD $16, Z19, Z19
+	VBROADCASTSS 516(R8)(SI*1), Z20
+	VPSLLD $16, Z20, Z20
+	VFMADD231PS Z16, Z20, Z4
+	VFMADD231PS Z17, Z20, Z5
+	VFMADD231PS Z18, Z20, Z6
+	VFMADD231PS Z19, Z20, Z7
+	VBROADCASTSS 516(R9)(SI*1), Z20
+	VPSLLD $16, Z20, Z20
+	VFMADD231PS Z16, Z20, Z12
+	VFMADD231PS Z17, Z20, Z13
+	VFMADD231PS Z18, Z20, Z14
+	VFMADD231PS Z19, Z20, Z15
+	ADDQ $512, R10
+	ADDQ $512, R11
+	ADDQ $8, SI
+	SUBQ $2, AX
+	TESTQ AX, AX
+	JNE loop2x4x2
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z20
+	VADDPS Z31, Z20, Z20
+	VADDPS Z20, Z0, Z0
+	VMOVUPS 64(CX), Z20
+	VADDPS Z31, Z20, Z20
+	VADDPS Z20, Z1, Z1
+	VMOVUPS 128(CX), Z20
+	VADDPS Z31, Z20, Z20
+	VADDPS Z20, Z2, Z2
+	VMOVUPS 192(CX), Z20
+	VADDPS Z31, Z20, Z20
+	VADDPS Z20, Z3, Z3
+	ADDQ DX, CX
+	VMOVUPS (CX), Z20
+	VADDPS Z31, Z20, Z20
+	VADDPS Z20, Z8, Z8
+	VMOVUPS 64(CX), Z20
+	VADDPS Z31, Z20, Z20
+	VADDPS Z20, Z9, Z9
+	VMOVUPS 128(CX), Z20
+	VADDPS Z31, Z20, Z20
+	VADDPS Z20, Z10, Z10
+	VMOVUPS 192(CX), Z20
+	VADDPS Z31, Z20, Z20
+	VADDPS Z20, Z11, Z11
+	VXORPS Z31, Z31, Z31
+	MOVQ 56(DI), CX // a.C
+	VADDPS Z31, Z0, Z0
+	VADDPS Z4, Z0, Z0
+	VMOVUPS Z0, (CX)
+	VADDPS Z31, Z1, Z1
+	VADDPS Z5, Z1, Z1
+	VMOVUPS Z1, 64(CX)
+	VADDPS Z31, Z2, Z2
+	VADDPS Z6, Z2, Z2
+	VMOVUPS Z2, 128(CX)
+	VADDPS Z31, Z3, Z3
+	VADDPS Z7, Z3, Z3
+	VMOVUPS Z3, 192(CX)
+	ADDQ DX, CX
+	VADDPS Z31, Z8, Z8
+	VADDPS Z12, Z8, Z8
+	VMOVUPS Z8, (CX)
+	VADDPS Z31, Z9, Z9
+	VADDPS Z13, Z9, Z9
+	VMOVUPS Z9, 64(CX)
+	VADDPS Z31, Z10, Z10
+	VADDPS Z14, Z10, Z10
+	VMOVUPS Z10, 128(CX)
+	VADDPS Z31, Z11, Z11
+	VADDPS Z15, Z11, Z11
+	VMOVUPS Z11, 192(CX)
+	MOVQ R11, R10
+	ADDQ $1024, R8
+	ADDQ $1024, R9
+	SUBQ $256, BX
+	JMP next2x4x2
+
+next2x4x1:
+	CMPQ BX, $0
+	JLE done2x4x0
+	MOVQ BX, AX
+	CMPQ BX, $128
+	JLE part2x4x1
+	MOVQ $128, AX
+
+part2x4x1:
+	VBROADCASTSS constffff0000<>(SB), Z13
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop2x4x1:
+	PREFETCHT0 2048(R10)
+	PREFETCHT0 2112(R10)
+	PREFETCHT0 2176(R10)
+	PREFETCHT0 2240(R10)
+	VMOVUPS (R10), Z8
+	VANDPS Z13, Z8, Z8
+	VMOVUPS 64(R10), Z9
+	VANDPS Z13, Z9, Z9
+	VMOVUPS 128(R10), Z10
+	VANDPS Z13, Z10, Z10
+	VMOVUPS 192(R10), Z11
+	VANDPS Z13, Z11, Z11
+	VBROADCASTSS (R8)(SI*1), Z12
+	VANDPS Z13, Z12, Z12
+	VFMADD231PS Z8, Z12, Z0
+	VFMADD231PS Z9, Z12, Z1
+	VFMADD231PS Z10, Z12, Z2
+	VFMADD231PS Z11, Z12, Z3
+	VBROADCASTSS (R9)(SI*1), Z12
+	VANDPS Z13, Z12, Z12
+	VFMADD231PS Z8, Z12, Z4
+	VFMADD231PS Z9, Z12, Z5
+	VFMADD231PS Z10, Z12, Z6
+	VFMADD231PS Z11, Z12, Z7
+	VMOVUPS (R10), Z8
+	VPSLLD $16, Z8, Z8
+	VMOVUPS 64(R10), Z9
+	VPSLLD $16, Z9, Z9
+	VMOVUPS 128(R10), Z10
+	VPSLLD $16, Z10, Z10
+	VMOVUPS 192(R10), Z11
+	VPSLLD $16, Z11, Z11
+	VBROADCASTSS (R8)(SI*1), Z12
+	VPSLLD $16, Z12, Z12
+	VFMADD231PS Z8, Z12, Z0
+	VFMADD231PS Z9, Z12, Z1
+	VFMADD231PS Z10, Z12, Z2
+	VFMADD231PS Z11, Z12, Z3
+	VBROADCASTSS (R9)(SI*1), Z12
+	VPSLLD $16, Z12, Z12
+	VFMADD231PS Z8, Z12, Z4
+	VFMADD231PS Z9, Z12, Z5
+	VFMADD231PS Z10, Z12, Z6
+	VFMADD231PS Z11, Z12, Z7
+	ADDQ $256, R10
+	ADDQ $4, SI
+	SUBQ $1, AX
+	TESTQ AX, AX
+	JNE loop2x4x1
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z12
+	VADDPS Z31, Z12, Z12
+	VADDPS Z12, Z0, Z0
+	VMOVUPS Z0, (CX)
+	VMOVUPS 64(CX), Z12
+	VADDPS Z31, Z12, Z12
+	VADDPS Z12, Z1, Z1
+	VMOVUPS Z1, 64(CX)
+	VMOVUPS 128(CX), Z12
+	VADDPS Z31, Z12, Z12
+	VADDPS Z12, Z2, Z2
+	VMOVUPS Z2, 128(CX)
+	VMOVUPS 192(CX), Z12
+	VADDPS Z31, Z12, Z12
+	VADDPS Z12, Z3, Z3
+	VMOVUPS Z3, 192(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z12
+	VADDPS Z31, Z12, Z12
+	VADDPS Z12, Z4, Z4
+	VMOVUPS Z4, (CX)
+	VMOVUPS 64(CX), Z12
+	VADDPS Z31, Z12, Z12
+	VADDPS Z12, Z5, Z5
+	VMOVUPS Z5, 64(CX)
+	VMOVUPS 128(CX), Z12
+	VADDPS Z31, Z12, Z12
+	VADDPS Z12, Z6, Z6
+	VMOVUPS Z6, 128(CX)
+	VMOVUPS 192(CX), Z12
+	VADDPS Z31, Z12, Z12
+	VADDPS Z12, Z7, Z7
+	VMOVUPS Z7, 192(CX)
+	VXORPS Z31, Z31, Z31
+	ADDQ $512, R8
+	ADDQ $512, R9
+	SUBQ $128, BX
+	JMP next2x4x1
+
+done2x4x0:
+	VZEROUPPER
+	RET
+
+rows1x4:
+	VBROADCASTSS const80000000<>(SB), Z31
+	MOVQ (DI), R8 // a.A
+	MOVQ 8(DI), DX // a.RowStride
+	SHLQ $2, DX
+	MOVQ 40(DI), R9 // a.B
+	MOVQ 32(DI), BX // a.Depth
+
+next1x4x4:
+	CMPQ BX, $512
+	JLT next1x4x1
+	MOVQ $128, AX
+	VBROADCASTSS constffff0000<>(SB), Z21
+	MOVQ R9, R10
+	ADDQ $32768, R10
+	MOVQ R10, R11
+	ADDQ $32768, R11
+	MOVQ R11, R12
+	ADDQ $32768, R12
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	VXORPS Z12, Z12, Z12
+	VXORPS Z13, Z13, Z13
+	VXORPS Z14, Z14, Z14
+	VXORPS Z15, Z15, Z15
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop1x4x4:
+	PREFETCHT0 2048(R9)
+	PREFETCHT0 2112(R9)
+	PREFETCHT0 2176(R9)
+	PREFETCHT0 2240(R9)
+	VMOVUPS (R9), Z16
+	VANDPS Z21, Z16, Z16
+	VMOVUPS 64(R9), Z17
+	VANDPS Z21, Z17, Z17
+	VMOVUPS 128(R9), Z18
+	VANDPS Z21, Z18, Z18
+	VMOVUPS 192(R9), Z19
+	VANDPS Z21, Z19, Z19
+	VBROADCASTSS (R8)(SI*1), Z20
+	VANDPS Z21, Z20, Z20
+	VFMADD231PS Z16, Z20, Z0
+	VFMADD231PS Z17, Z20, Z1
+	VFMADD231PS Z18, Z20, Z2
+	VFMADD231PS Z19, Z20, Z3
+	VMOVUPS (R9), Z16
+	VPSLLD $16, Z16, Z16
+	VMOVUPS 64(R9), Z17
+	VPSLLD $16, Z17, Z17
+	VMOVUPS 128(R9), Z18
+	VPSLLD $16, Z18, Z18
+	VMOVUPS 192(R9), Z19
+	VPSLLD $16, Z19, Z19
+	VBROADCASTSS (R8)(SI*1), Z20
+	VPSLLD $16, Z20, Z20
+	VFMADD231PS Z16, Z20, Z0
+	VFMADD231PS Z17, Z20, Z1
+	VFMADD231PS Z18, Z20, Z2
+	VFMADD231PS Z19, Z20, Z3
+	PREFETCHT0 2048(R10)
+	PREFETCHT0 2112(R10)
+	PREFETCHT0 2176(R10)
+	PREFETCHT0 2240(R10)
+	VMOVUPS (R10), Z16
+	VANDPS Z21, Z16, Z16
+	VMOVUPS 64(R10), Z17
+	VANDPS Z21, Z17, Z17
+	VMOVUPS 128(R10), Z18
+	VANDPS Z21, Z18, Z18
+	VMOVUPS 192(R10), Z19
+	VANDPS Z21, Z19, Z19
+	VBROADCASTSS 512(R8)(SI*1), Z20
+	VANDPS Z21, Z20, Z20
+	VFMADD231PS Z16, Z20, Z4
+	VFMADD231PS Z17, Z20, Z5
+	VFMADD231PS Z18, Z20, Z6
+	VFMADD231PS Z19, Z20, Z7
+	VMOVUPS (R10), Z16
+	VPSLLD $16, Z16, Z16
+	VMOVUPS 64(R10), Z17
+	VPSLLD $16, Z17, Z17
+	VMOVUPS 128(R10), Z18
+	VPSLLD $16, Z18, Z18
+	VMOVUPS 192(R10), Z19
+	VPSLLD $16, Z19, Z19
+	VBROADCASTSS 512(R8)(SI*1), Z20
+	VPSLLD $16, Z20, Z20
+	VFMADD231PS Z16, Z20, Z4
+	VFMADD231PS Z17, Z20, Z5
+	VFMADD231PS Z18, Z20, Z6
+	VFMADD231PS Z19, Z20, Z7
+	PREFETCHT0 2048(R11)
+	PREFETCHT0 2112(R11)
+	PREFETCHT0 2176(R11)
+	PREFETCHT0 2240(R11)
+	VMOVUPS (R11), Z16
+	VANDPS Z21, Z16, Z16
+	VMOVUPS 64(R11), Z17
+	VANDPS Z21, Z17, Z17
+	VMOVUPS 128(R11), Z18
+	VANDPS Z21, Z18, Z18
+	VMOVUPS 192(R11), Z19
+	VANDPS Z21, Z19, Z19
+	VBROADCASTSS 1024(R8)(SI*1), Z20
+	VANDPS Z21, Z20, Z20
+	VFMADD231PS Z16, Z20, Z8
+	VFMADD231PS Z17, Z20, Z9
+	VFMADD231PS Z18, Z20, Z10
+	VFMADD231PS Z19, Z20, Z11
+	VMOVUPS (R11), Z16
+	VPSLLD $16, Z16, Z16
+	VMOVUPS 64(R11), Z17
+	VPSLLD $16, Z17, Z17
+	VMOVUPS 128(R11), Z18
+	VPSLLD $16, Z18, Z18
+	VMOVUPS 192(R11), Z19
+	VPSLLD $16, Z19, Z19
+	VBROADCASTSS 1024(R8)(SI*1), Z20
+	VPSLLD $16, Z20, Z20
+	VFMADD231PS Z16, Z20, Z8
+	VFMADD231PS Z17, Z20, Z9
+	VFMADD231PS Z18, Z20, Z10
+	VFMADD231PS Z19, Z20, Z11
+	PREFETCHT0 2048(R12)
+	PREFETCHT0 2112(R12)
+	PREFETCHT0 2176(R12)
+	PREFETCHT0 2240(R12)
+	VMOVUPS (R12), Z16
+	VANDPS Z21, Z16, Z16
+	VMOVUPS 64(R12), Z17
+	VANDPS Z21, Z17, Z17
+	VMOVUPS 128(R12), Z18
+	VANDPS Z21, Z18, Z18
+	VMOVUPS 192(R12), Z19
+	VANDPS Z21, Z19, Z19
+	VBROADCASTSS 1536(R8)(SI*1), Z20
+	VANDPS Z21, Z20, Z20
+	VFMADD231PS Z16, Z20, Z12
+	VFMADD231PS Z17, Z20, Z13
+	VFMADD231PS Z18, Z20, Z14
+	VFMADD231PS Z19, Z20, Z15
+	VMOVUPS (R12), Z16
+	VPSLLD $16, Z16, Z16
+	VMOVUPS 64(R12), Z17
+	VPSLLD $16, Z17, Z17
+	VMOVUPS 128(R12), Z18
+	VPSLLD $16, Z18, Z18
+	VMOVUPS 192(R12), Z19
+	VPSLLD $16, Z19, Z19
+	VBROADCASTSS 1536(R8)(SI*1), Z20
+	VPSLLD $16, Z20, Z20
+	VFMADD231PS Z16, Z20, Z12
+	VFMADD231PS Z17, Z20, Z13
+	VFMADD231PS Z18, Z20, Z14
+	VFMADD231PS Z19, Z20, Z15
+	PREFETCHT0 2304(R9)
+	PREFETCHT0 2368(R9)
+	PREFETCHT0 2432(R9)
+	PREFETCHT0 2496(R9)
+	VMOVUPS 256(R9), Z16
+	VANDPS Z21, Z16, Z16
+	VMOVUPS 320(R9), Z17
+	VANDPS Z21, Z17, Z17
+	VMOVUPS 384(R9), Z18
+	VANDPS Z21, Z18, Z18
+	VMOVUPS 448(R9), Z19
+	VANDPS Z21, Z19, Z19
+	VBROADCASTSS 4(R8)(SI*1), Z20
+	VANDPS Z21, Z20, Z20
+	VFMADD231PS Z16, Z20, Z0
+	VFMADD231PS Z17, Z20, Z1
+	VFMADD231PS Z18, Z20, Z2
+	VFMADD231PS Z19, Z20, Z3
+	VMOVUPS 256(R9), Z16
+	VPSLLD $16, Z16, Z16
+	VMOVUPS 320(R9), Z17
+	VPSLLD $16, Z17, Z17
+	VMOVUPS 384(R9), Z18
+	VPSLLD $16, Z18, Z18
+	VMOVUPS 448(R9), Z19
+	VPSLLD $16, Z19, Z19
+	VBROADCASTSS 4(R8)(SI*1), Z20
+	VPSLLD $16, Z20, Z20
+	VFMADD231PS Z16, Z20, Z0
+	VFMADD231PS Z17, Z20, Z1
+	VFMADD231PS Z18, Z20, Z2
+	VFMADD231PS Z19, Z20, Z3
+	PREFETCHT0 2304(R10)
+	PREFETCHT0 2368(R10)
+	PREFETCHT0 2432(R10)
+	PREFETCHT0 2496(R10)
+	VMOVUPS 256(R10), Z16
+	VANDPS Z21, Z16, Z16
+	VMOVUPS 320(R10), Z17
+	VANDPS Z21, Z17, Z17
+	VMOVUPS 384(R10), Z18
+	VANDPS Z21, Z18, Z18
+	VMOVUPS 448(R10), Z19
+	VANDPS Z21, Z19, Z19
+	VBROADCASTSS 516(R8)(SI*1), Z20
+	VANDPS Z21, Z20, Z20
+	VFMADD231PS Z16, Z20, Z4
+	VFMADD231PS Z17, Z20, Z5
+	VFMADD231PS Z18, Z20, Z6
+	VFMADD231PS Z19, Z20, Z7
+	VMOVUPS 256(R10), Z16
+	VPSLLD $16, Z16, Z16
+	VMOVUPS 320(R10), Z17
+	VPSLLD $16, Z17, Z17
+	VMOVUPS 384(R10), Z18
+	VPSLLD $16, Z18, Z18
+	VMOVUPS 448(R10), Z19
+	VPSLLD $16, Z19, Z19
+	VBROADCASTSS 516(R8)(SI*1), Z20
+	VPSLLD $16, Z20, Z20
+	VFMADD231PS Z16, Z20, Z4
+	VFMADD231PS Z17, Z20, Z5
+	VFMADD231PS Z18, Z20, Z6
+	VFMADD231PS Z19, Z20, Z7
+	PREFETCHT0 2304(R11)
+	PREFETCHT0 2368(R11)
+	PREFETCHT0 2432(R11)
+	PREFETCHT0 2496(R11)
+	VMOVUPS 256(R11), Z16
+	VANDPS Z21, Z16, Z16
+	VMOVUPS 320(R11), Z17
+	VANDPS Z21, Z17, Z17
+	VMOVUPS 384(R11), Z18
+	VANDPS Z21, Z18, Z18
+	VMOVUPS 448(R11), Z19
+	VANDPS Z21, Z19, Z19
+	VBROADCASTSS 1028(R8)(SI*1), Z20
+	VANDPS Z21, Z20, Z20
+	VFMADD231PS Z16, Z20, Z8
+	VFMADD231PS Z17, Z20, Z9
+	VFMADD231PS Z18, Z20, Z10
+	VFMADD231PS Z19, Z20, Z11
+	VMOVUPS 256(R11), Z16
+	VPSLLD $16, Z16, Z16
+	VMOVUPS 320(R11), Z17
+	VPSLLD $16, Z17, Z17
+	VMOVUPS 384(R11), Z18
+	VPSLLD $16, Z18, Z18
+	VMOVUPS 448(R11), Z19
+	VPSLLD $16, Z19, Z19
+	VBROADCASTSS 1028(R8)(SI*1), Z20
+	VPSLLD $16, Z20, Z20
+	VFMADD231PS Z16, Z20, Z8
+	VFMADD231PS Z17, Z20, Z9
+	VFMADD231PS Z18, Z20, Z10
+	VFMADD231PS Z19, Z20, Z11
+	PREFETCHT0 2304(R12)
+	PREFETCHT0 2368(R12)
+	PREFETCHT0 2432(R12)
+	PREFETCHT0 2496(R12)
+	VMOVUPS 256(R12), Z16
+	VANDPS Z21, Z16, Z16
+	VMOVUPS 320(R12), Z17
+	VANDPS Z21, Z17, Z17
+	VMOVUPS 384(R12), Z18
+	VANDPS Z21, Z18, Z18
+	VMOVUPS 448(R12), Z19
+	VANDPS Z21, Z19, Z19
+	VBROADCASTSS 1540(R8)(SI*1), Z20
+	VANDPS Z21, Z20, Z20
+	VFMADD231PS Z16, Z20, Z12
+	VFMADD231PS Z17, Z20, Z13
+	VFMADD231PS Z18, Z20, Z14
+	VFMADD231PS Z19, Z20, Z15
+	VMOVUPS 256(R12), Z16
+	VPSLLD $16, Z16, Z16
+	VMOVUPS 320(R12), Z17
+	VPSLLD $16, Z17, Z17
+	VMOVUPS 384(R12), Z18
+	VPSLLD $16, Z18, Z18
+	VMOVUPS 448(R12), Z19
+	VPSLLD $16, Z19, Z19
+	VBROADCASTSS 1540(R8)(SI*1), Z20
+	VPSLLD $16, Z20, Z20
+	VFMADD231PS Z16, Z20, Z12
+	VFMADD231PS Z17, Z20, Z13
+	VFMADD231PS Z18, Z20, Z14
+	VFMADD231PS Z19, Z20, Z15
+	ADDQ $512, R9
+	ADDQ $512, R10
+	ADDQ $512, R11
+	ADDQ $512, R12
+	ADDQ $8, SI
+	SUBQ $2, AX
+	TESTQ AX, AX
+	JNE loop1x4x4
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z20
+	VADDPS Z31, Z20, Z20
+	VADDPS Z20, Z0, Z0
+	VMOVUPS 64(CX), Z20
+	VADDPS Z31, Z20, Z20
+	VADDPS Z20, Z1, Z1
+	VMOVUPS 128(CX), Z20
+	VADDPS Z31, Z20, Z20
+	VADDPS Z20, Z2, Z2
+	VMOVUPS 192(CX), Z20
+	VADDPS Z31, Z20, Z20
+	VADDPS Z20, Z3, Z3
+	VXORPS Z31, Z31, Z31
+	MOVQ 56(DI), CX // a.C
+	VADDPS Z31, Z0, Z0
+	VADDPS Z4, Z0, Z0
+	VADDPS Z31, Z0, Z0
+	VADDPS Z8, Z0, Z0
+	VADDPS Z31, Z0, Z0
+	VADDPS Z12, Z0, Z0
+	VMOVUPS Z0, (CX)
+	VADDPS Z31, Z1, Z1
+	VADDPS Z5, Z1, Z1
+	VADDPS Z31, Z1, Z1
+	VADDPS Z9, Z1, Z1
+	VADDPS Z31, Z1, Z1
+	VADDPS Z13, Z1, Z1
+	VMOVUPS Z1, 64(CX)
+	VADDPS Z31, Z2, Z2
+	VADDPS Z6, Z2, Z2
+	VADDPS Z31, Z2, Z2
+	VADDPS Z10, Z2, Z2
+	VADDPS Z31, Z2, Z2
+	VADDPS Z14, Z2, Z2
+	VMOVUPS Z2, 128(CX)
+	VADDPS Z31, Z3, Z3
+	VADDPS Z7, Z3, Z3
+	VADDPS Z31, Z3, Z3
+	VADDPS Z11, Z3, Z3
+	VADDPS Z31, Z3, Z3
+	VADDPS Z15, Z3, Z3
+	VMOVUPS Z3, 192(CX)
+	MOVQ R12, R9
+	ADDQ $2048, R8
+	SUBQ $512, BX
+	JMP next1x4x4
+
+next1x4x1:
+	CMPQ BX, $0
+	JLE done1x4x0
+	MOVQ BX, AX
+	CMPQ BX, $128
+	JLE part1x4x1
+	MOVQ $128, AX
+
+part1x4x1:
+	VBROADCASTSS constffff0000<>(SB), Z9
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop1x4x1:
+	PREFETCHT0 2048(R9)
+	PREFETCHT0 2112(R9)
+	PREFETCHT0 2176(R9)
+	PREFETCHT0 2240(R9)
+	VMOVUPS (R9), Z4
+	VANDPS Z9, Z4, Z4
+	VMOVUPS 64(R9), Z5
+	VANDPS Z9, Z5, Z5
+	VMOVUPS 128(R9), Z6
+	VANDPS Z9, Z6, Z6
+	VMOVUPS 192(R9), Z7
+	VANDPS Z9, Z7, Z7
+	VBROADCASTSS (R8)(SI*1), Z8
+	VANDPS Z9, Z8, Z8
+	VFMADD231PS Z4, Z8, Z0
+	VFMADD231PS Z5, Z8, Z1
+	VFMADD231PS Z6, Z8, Z2
+	VFMADD231PS Z7, Z8, Z3
+	VMOVUPS (R9), Z4
+	VPSLLD $16, Z4, Z4
+	VMOVUPS 64(R9), Z5
+	VPSLLD $16, Z5, Z5
+	VMOVUPS 128(R9), Z6
+	VPSLLD $16, Z6, Z6
+	VMOVUPS 192(R9), Z7
+	VPSLLD $16, Z7, Z7
+	VBROADCASTSS (R8)(SI*1), Z8
+	VPSLLD $16, Z8, Z8
+	VFMADD231PS Z4, Z8, Z0
+	VFMADD231PS Z5, Z8, Z1
+	VFMADD231PS Z6, Z8, Z2
+	VFMADD231PS Z7, Z8, Z3
+	ADDQ $256, R9
+	ADDQ $4, SI
+	SUBQ $1, AX
+	TESTQ AX, AX
+	JNE loop1x4x1
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z8
+	VADDPS Z31, Z8, Z8
+	VADDPS Z8, Z0, Z0
+	VMOVUPS Z0, (CX)
+	VMOVUPS 64(CX), Z8
+	VADDPS Z31, Z8, Z8
+	VADDPS Z8, Z1, Z1
+	VMOVUPS Z1, 64(CX)
+	VMOVUPS 128(CX), Z8
+	VADDPS Z31, Z8, Z8
+	VADDPS Z8, Z2, Z2
+	VMOVUPS Z2, 128(CX)
+	VMOVUPS 192(CX), Z8
+	VADDPS Z31, Z8, Z8
+	VADDPS Z8, Z3, Z3
+	VMOVUPS Z3, 192(CX)
+	VXORPS Z31, Z31, Z31
+	ADDQ $512, R8
+	SUBQ $128, BX
+	JMP next1x4x1
+
+done1x4x0:
+	VZEROUPPER
+	RET
+
+lanes48:
+	MOVQ 48(DI), AX // a.Bias
+	TESTQ AX, AX
+	JNE biased3
+	LEAQ zeros<>(SB), AX
+
+biased3:
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	MOVQ 24(DI), BX // a.Rows
+	MOVBLZX 80(DI), SI // a.Add
+	VXORPS Z3, Z3, Z3
+
+begin3:
+	VMOVAPS Z3, Z0
+	VMOVAPS Z3, Z1
+	VMOVAPS Z3, Z2
+	TESTQ SI, SI
+	JEQ added3
+	VMOVUPS (CX), Z0
+	VMOVUPS 64(CX), Z1
+	VMOVUPS 128(CX), Z2
+
+added3:
+	VMOVUPS (AX), Z3
+	VADDPS Z3, Z0, Z0
+	VMOVUPS 64(AX), Z3
+	VADDPS Z3, Z1, Z1
+	VMOVUPS 128(AX), Z3
+	VADDPS Z3, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VMOVUPS Z0, (CX)
+	VMOVUPS Z1, 64(CX)
+	VMOVUPS Z2, 128(CX)
+	ADDQ DX, CX
+	DECQ BX
+	JNE begin3
+	MOVQ 24(DI), DX // a.Rows
+	CMPQ DX, $1
+	JEQ rows1x3
+	CMPQ DX, $2
+	JEQ rows2x3
+	CMPQ DX, $3
+	JEQ rows3x3
+	CMPQ DX, $4
+	JEQ rows4x3
+	CMPQ DX, $5
+	JEQ rows5x3
+
+rows6x3:
+	VBROADCASTSS const80000000<>(SB), Z31
+	MOVQ (DI), R8 // a.A
+	MOVQ 8(DI), DX // a.RowStride
+	SHLQ $2, DX
+	MOVQ R8, R9
+	ADDQ DX, R9
+	MOVQ R9, R10
+	ADDQ DX, R10
+	MOVQ R10, R11
+	ADDQ DX, R11
+	MOVQ R11, R12
+	ADDQ DX, R12
+	MOVQ R12, R13
+	ADDQ DX, R13
+	MOVQ 40(DI), R14 // a.B
+	MOVQ 32(DI), BX // a.Depth
+
+next6x3x1:
+	CMPQ BX, $0
+	JLE done6x3x0
+	MOVQ BX, AX
+	CMPQ BX, $128
+	JLE part6x3x1
+	MOVQ $128, AX
+
+part6x3x1:
+	VBROADCASTSS constffff0000<>(SB), Z22
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	VXORPS Z12, Z12, Z12
+	VXORPS Z13, Z13, Z13
+	VXORPS Z14, Z14, Z14
+	VXORPS Z15, Z15, Z15
+	VXORPS Z16, Z16, Z16
+	VXORPS Z17, Z17, Z17
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop6x3x1:
+	PREFETCHT0 2048(R14)
+	PREFETCHT0 2112(R14)
+	PREFETCHT0 2176(R14)
+	VMOVUPS (R14), Z18
+	VANDPS Z22, Z18, Z18
+	VMOVUPS 64(R14), Z19
+	VANDPS Z22, Z19, Z19
+	VMOVUPS 128(R14), Z20
+	VANDPS Z22, Z20, Z20
+	VBROADCASTSS (R8)(SI*1), Z21
+	VANDPS Z22, Z21, Z21
+	VFMADD231PS Z18, Z21, Z0
+	VFMADD231PS Z19, Z21, Z1
+	VFMADD231PS Z20, Z21, Z2
+	VBROADCASTSS (R9)(SI*1), Z21
+	VANDPS Z22, Z21, Z21
+	VFMADD231PS Z18, Z21, Z3
+	VFMADD231PS Z19, Z21, Z4
+	VFMADD231PS Z20, Z21, Z5
+	VBROADCASTSS (R10)(SI*1), Z21
+	VANDPS Z22, Z21, Z21
+	VFMADD231PS Z18, Z21, Z6
+	VFMADD231PS Z19, Z21, Z7
+	VFMADD231PS Z20, Z21, Z8
+	VBROADCASTSS (R11)(SI*1), Z21
+	VANDPS Z22, Z21, Z21
+	VFMADD231PS Z18, Z21, Z9
+	VFMADD231PS Z19, Z21, Z10
+	VFMADD231PS Z20, Z21, Z11
+	VBROADCASTSS (R12)(SI*1), Z21
+	VANDPS Z22, Z21, Z21
+	VFMADD231PS Z18, Z21, Z12
+	VFMADD231PS Z19, Z21, Z13
+	VFMADD231PS Z20, Z21, Z14
+	VBROADCASTSS (R13)(SI*1), Z21
+	VANDPS Z22, Z21, Z21
+	VFMADD231PS Z18, Z21, Z15
+	VFMADD231PS Z19, Z21, Z16
+	VFMADD231PS Z20, Z21, Z17
+	VMOVUPS (R14), Z18
+	VPSLLD $16, Z18, Z18
+	VMOVUPS 64(R14), Z19
+	VPSLLD $16, Z19, Z19
+	VMOVUPS 128(R14), Z20
+	VPSLLD $16, Z20, Z20
+	VBROADCASTSS (R8)(SI*1), Z21
+	VPSLLD $16, Z21, Z21
+	VFMADD231PS Z18, Z21, Z0
+	VFMADD231PS Z19, Z21, Z1
+	VFMADD231PS Z20, Z21, Z2
+	VBROADCASTSS (R9)(SI*1), Z21
+	VPSLLD $16, Z21, Z21
+	VFMADD231PS Z18, Z21, Z3
+	VFMADD231PS Z19, Z21, Z4
+	VFMADD231PS Z20, Z21, Z5
+	VBROADCASTSS (R10)(SI*1), Z21
+	VPSLLD $16, Z21, Z21
+	VFMADD231PS Z18, Z21, Z6
+	VFMADD231PS Z19, Z21, Z7
+	VFMADD231PS Z20, Z21, Z8
+	VBROADCASTSS (R11)(SI*1), Z21
+	VPSLLD $16, Z21, Z21
+	VFMADD231PS Z18, Z21, Z9
+	VFMADD231PS Z19, Z21, Z10
+	VFMADD231PS Z20, Z21, Z11
+	VBROADCASTSS (R12)(SI*1), Z21
+	VPSLLD $16, Z21, Z21
+	VFMADD231PS Z18, Z21, Z12
+	VFMADD231PS Z19, Z21, Z13
+	VFMADD231PS Z20, Z21, Z14
+	VBROADCASTSS (R13)(SI*1), Z21
+	VPSLLD $16, Z21, Z21
+	VFMADD231PS Z18, Z21, Z15
+	VFMADD231PS Z19, Z21, Z16
+	VFMADD231PS Z20, Z21, Z17
+	ADDQ $192, R14
+	ADDQ $4, SI
+	SUBQ $1, AX
+	TESTQ AX, AX
+	JNE loop6x3x1
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z21
+	VADDPS Z31, Z21, Z21
+	VADDPS Z21, Z0, Z0
+	VMOVUPS Z0, (CX)
+	VMOVUPS 64(CX), Z21
+	VADDPS Z31, Z21, Z21
+	VADDPS Z21, Z1, Z1
+	VMOVUPS Z1, 64(CX)
+	VMOVUPS 128(CX), Z21
+	VADDPS Z31, Z21, Z21
+	VADDPS Z21, Z2, Z2
+	VMOVUPS Z2, 128(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z21
+	VADDPS Z31, Z21, Z21
+	VADDPS Z21, Z3, Z3
+	VMOVUPS Z3, (CX)
+	VMOVUPS 64(CX), Z21
+	VADDPS Z31, Z21, Z21
+	VADDPS Z21, Z4, Z4
+	VMOVUPS Z4, 64(CX)
+	VMOVUPS 128(CX), Z21
+	VADDPS Z31, Z21, Z21
+	VADDPS Z21, Z5, Z5
+	VMOVUPS Z5, 128(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z21
+	VADDPS Z31, Z21, Z21
+	VADDPS Z21, Z6, Z6
+	VMOVUPS Z6, (CX)
+	VMOVUPS 64(CX), Z21
+	VADDPS Z31, Z21, Z21
+	VADDPS Z21, Z7, Z7
+	VMOVUPS Z7, 64(CX)
+	VMOVUPS 128(CX), Z21
+	VADDPS Z31, Z21, Z21
+	VADDPS Z21, Z8, Z8
+	VMOVUPS Z8, 128(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z21
+	VADDPS Z31, Z21, Z21
+	VADDPS Z21, Z9, Z9
+	VMOVUPS Z9, (CX)
+	VMOVUPS 64(CX), Z21
+	VADDPS Z31, Z21, Z21
+	VADDPS Z21, Z10, Z10
+	VMOVUPS Z10, 64(CX)
+	VMOVUPS 128(CX), Z21
+	VADDPS Z31, Z21, Z21
+	VADDPS Z21, Z11, Z11
+	VMOVUPS Z11, 128(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z21
+	VADDPS Z31, Z21, Z21
+	VADDPS Z21, Z12, Z12
+	VMOVUPS Z12, (CX)
+	VMOVUPS 64(CX), Z21
+	VADDPS Z31, Z21, Z21
+	VADDPS Z21, Z13, Z13
+	VMOVUPS Z13, 64(CX)
+	VMOVUPS 128(CX), Z21
+	VADDPS Z31, Z21, Z21
+	VADDPS Z21, Z14, Z14
+	VMOVUPS Z14, 128(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z21
+	VADDPS Z31, Z21, Z21
+	VADDPS Z21, Z15, Z15
+	VMOVUPS Z15, (CX)
+	VMOVUPS 64(CX), Z21
+	VADDPS Z31, Z21, Z21
+	VADDPS Z21, Z16, Z16
+	VMOVUPS Z16, 64(CX)
+	VMOVUPS 128(CX), Z21
+	VADDPS Z31, Z21, Z21
+	VADDPS Z21, Z17, Z17
+	VMOVUPS Z17, 128(CX)
+	VXORPS Z31, Z31, Z31
+	ADDQ $512, R8
+	ADDQ $512, R9
+	ADDQ $512, R10
+	ADDQ $512, R11
+	ADDQ $512, R12
+	ADDQ $512, R13
+	SUBQ $128, BX
+	JMP next6x3x1
+
+done6x3x0:
+	VZEROUPPER
+	RET
+
+rows5x3:
+	VBROADCASTSS const80000000<>(SB), Z31
+	MOVQ (DI), R8 // a.A
+	MOVQ 8(DI), DX // a.RowStride
+	SHLQ $2, DX
+	MOVQ R8, R9
+	ADDQ DX, R9
+	MOVQ R9, R10
+	ADDQ DX, R10
+	MOVQ R10, R11
+	ADDQ DX, R11
+	MOVQ R11, R12
+	ADDQ DX, R12
+	MOVQ 40(DI), R13 // a.B
+	MOVQ 32(DI), BX // a.Depth
+
+next5x3x1:
+	CMPQ BX, $0
+	JLE done5x3x0
+	MOVQ BX, AX
+	CMPQ BX, $128
+	JLE part5x3x1
+	MOVQ $128, AX
+
+part5x3x1:
+	VBROADCASTSS constffff0000<>(SB), Z19
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	VXORPS Z12, Z12, Z12
+	VXORPS Z13, Z13, Z13
+	VXORPS Z14, Z14, Z14
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop5x3x1:
+	PREFETCHT0 2048(R13)
+	PREFETCHT0 2112(R13)
+	PREFETCHT0 2176(R13)
+	VMOVUPS (R13), Z15
+	VANDPS Z19, Z15, Z15
+	VMOVUPS 64(R13), Z16
+	VANDPS Z19, Z16, Z16
+	VMOVUPS 128(R13), Z17
+	VANDPS Z19, Z17, Z17
+	VBROADCASTSS (R8)(SI*1), Z18
+	VANDPS Z19, Z18, Z18
+	VFMADD231PS Z15, Z18, Z0
+	VFMADD231PS Z16, Z18, Z1
+	VFMADD231PS Z17, Z18, Z2
+	VBROADCASTSS (R9)(SI*1), Z18
+	VANDPS Z19, Z18, Z18
+	VFMADD231PS Z15, Z18, Z3
+	VFMADD231PS Z16, Z18, Z4
+	VFMADD231PS Z17, Z18, Z5
+	VBROADCASTSS (R10)(SI*1), Z18
+	VANDPS Z19, Z18, Z18
+	VFMADD231PS Z15, Z18, Z6
+	VFMADD231PS Z16, Z18, Z7
+	VFMADD231PS Z17, Z18, Z8
+	VBROADCASTSS (R11)(SI*1), Z18
+	VANDPS Z19, Z18, Z18
+	VFMADD231PS Z15, Z18, Z9
+	VFMADD231PS Z16, Z18, Z10
+	VFMADD231PS Z17, Z18, Z11
+	VBROADCASTSS (R12)(SI*1), Z18
+	VANDPS Z19, Z18, Z18
+	VFMADD231PS Z15, Z18, Z12
+	VFMADD231PS Z16, Z18, Z13
+	VFMADD231PS Z17, Z18, Z14
+	VMOVUPS (R13), Z15
+	VPSLLD $16, Z15, Z15
+	VMOVUPS 64(R13), Z16
+	VPSLLD $16, Z16, Z16
+	VMOVUPS 128(R13), Z17
+	VPSLLD $16, Z17, Z17
+	VBROADCASTSS (R8)(SI*1), Z18
+	VPSLLD $16, Z18, Z18
+	VFMADD231PS Z15, Z18, Z0
+	VFMADD231PS Z16, Z18, Z1
+	VFMADD231PS Z17, Z18, Z2
+	VBROADCASTSS (R9)(SI*1), Z18
+	VPSLLD $16, Z18, Z18
+	VFMADD231PS Z15, Z18, Z3
+	VFMADD231PS Z16, Z18, Z4
+	VFMADD231PS Z17, Z18, Z5
+	VBROADCASTSS (R10)(SI*1), Z18
+	VPSLLD $16, Z18, Z18
+	VFMADD231PS Z15, Z18, Z6
+	VFMADD231PS Z16, Z18, Z7
+	VFMADD231PS Z17, Z18, Z8
+	VBROADCASTSS (R11)(SI*1), Z18
+	VPSLLD $16, Z18, Z18
+	VFMADD231PS Z15, Z18, Z9
+	VFMADD231PS Z16, Z18, Z10
+	VFMADD231PS Z17, Z18, Z11
+	VBROADCASTSS (R12)(SI*1), Z18
+	VPSLLD $16, Z18, Z18
+	VFMADD231PS Z15, Z18, Z12
+	VFMADD231PS Z16, Z18, Z13
+	VFMADD231PS Z17, Z18, Z14
+	ADDQ $192, R13
+	ADDQ $4, SI
+	SUBQ $1, AX
+	TESTQ AX, AX
+	JNE loop5x3x1
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z18
+	VADDPS Z31, Z18, Z18
+	VADDPS Z18, Z0, Z0
+	VMOVUPS Z0, (CX)
+	VMOVUPS 64(CX), Z18
+	VADDPS Z31, Z18, Z18
+	VADDPS Z18, Z1, Z1
+	VMOVUPS Z1, 64(CX)
+	VMOVUPS 128(CX), Z18
+	VADDPS Z31, Z18, Z18
+	VADDPS Z18, Z2, Z2
+	VMOVUPS Z2, 128(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z18
+	VADDPS Z31, Z18, Z18
+	VADDPS Z18, Z3, Z3
+	VMOVUPS Z3, (CX)
+	VMOVUPS 64(CX), Z18
+	VADDPS Z31, Z18, Z18
+	VADDPS Z18, Z4, Z4
+	VMOVUPS Z4, 64(CX)
+	VMOVUPS 128(CX), Z18
+	VADDPS Z31, Z18, Z18
+	VADDPS Z18, Z5, Z5
+	VMOVUPS Z5, 128(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z18
+	VADDPS Z31, Z18, Z18
+	VADDPS Z18, Z6, Z6
+	VMOVUPS Z6, (CX)
+	VMOVUPS 64(CX), Z18
+	VADDPS Z31, Z18, Z18
+	VADDPS Z18, Z7, Z7
+	VMOVUPS Z7, 64(CX)
+	VMOVUPS 128(CX), Z18
+	VADDPS Z31, Z18, Z18
+	VADDPS Z18, Z8, Z8
+	VMOVUPS Z8, 128(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z18
+	VADDPS Z31, Z18, Z18
+	VADDPS Z18, Z9, Z9
+	VMOVUPS Z9, (CX)
+	VMOVUPS 64(CX), Z18
+	VADDPS Z31, Z18, Z18
+	VADDPS Z18, Z10, Z10
+	VMOVUPS Z10, 64(CX)
+	VMOVUPS 128(CX), Z18
+	VADDPS Z31, Z18, Z18
+	VADDPS Z18, Z11, Z11
+	VMOVUPS Z11, 128(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z18
+	VADDPS Z31, Z18, Z18
+	VADDPS Z18, Z12, Z12
+	VMOVUPS Z12, (CX)
+	VMOVUPS 64(CX), Z18
+	VADDPS Z31, Z18, Z18
+	VADDPS Z18, Z13, Z13
+	VMOVUPS Z13, 64(CX)
+	VMOVUPS 128(CX), Z18
+	VADDPS Z31, Z18, Z18
+	VADDPS Z18, Z14, Z14
+	VMOVUPS Z14, 128(CX)
+	VXORPS Z31, Z31, Z31
+	ADDQ $512, R8
+	ADDQ $512, R9
+	ADDQ $512, R10
+	ADDQ $512, R11
+	ADDQ $512, R12
+	SUBQ $128, BX
+	JMP next5x3x1
+
+done5x3x0:
+	VZEROUPPER
+	RET
+
+rows4x3:
+	VBROADCASTSS const80000000<>(SB), Z31
+	MOVQ (DI), R8 // a.A
+	MOVQ 8(DI), DX // a.RowStride
+	SHLQ $2, DX
+	MOVQ R8, R9
+	ADDQ DX, R9
+	MOVQ R9, R10
+	ADDQ DX, R10
+	MOVQ R10, R11
+	ADDQ DX, R11
+	MOVQ 40(DI), R12 // a.B
+	MOVQ 32(DI), BX // a.Depth
+
+next4x3x2:
+	CMPQ BX, $256
+	JLT next4x3x1
+	MOVQ $128, AX
+	VBROADCASTSS constffff0000<>(SB), Z28
+	MOVQ R12, R13
+	ADDQ $24576, R13
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	VXORPS Z12, Z12, Z12
+	VXORPS Z13, Z13, Z13
+	VXORPS Z14, Z14, Z14
+	VXORPS Z15, Z15, Z15
+	VXORPS Z16, Z16, Z16
+	VXORPS Z17, Z17, Z17
+	VXORPS Z18, Z18, Z18
+	VXORPS Z19, Z19, Z19
+	VXORPS Z20, Z20, Z20
+	VXORPS Z21, Z21, Z21
+	VXORPS Z22, Z22, Z22
+	VXORPS Z23, Z23, Z23
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop4x3x2:
+	PREFETCHT0 2048(R12)
+	PREFETCHT0 2112(R12)
+	PREFETCHT0 2176(R12)
+	VMOVUPS (R12), Z24
+	VANDPS Z28, Z24, Z24
+	VMOVUPS 64(R12), Z25
+	VANDPS Z28, Z25, Z25
+	VMOVUPS 128(R12), Z26
+	VANDPS Z28, Z26, Z26
+	VBROADCASTSS (R8)(SI*1), Z27
+	VANDPS Z28, Z27, Z27
+	VFMADD231PS Z24, Z27, Z0
+	VFMADD231PS Z25, Z27, Z1
+	VFMADD231PS Z26, Z27, Z2
+	VBROADCASTSS (R9)(SI*1), Z27
+	VANDPS Z28, Z27, Z27
+	VFMADD231PS Z24, Z27, Z6
+	VFMADD231PS Z25, Z27, Z7
+	VFMADD231PS Z26, Z27, Z8
+	VBROADCASTSS (R10)(SI*1), Z27
+	VANDPS Z28, Z27, Z27
+	VFMADD231PS Z24, Z27, Z12
+	VFMADD231PS Z25, Z27, Z13
+	VFMADD231PS Z26, Z27, Z14
+	VBROADCASTSS (R11)(SI*1), Z27
+	VANDPS Z28, Z27, Z27
+	VFMADD231PS Z24, Z27, Z18
+	VFMADD231PS Z25, Z27, Z19
+	VFMADD231PS Z26, Z27, Z20
+	VMOVUPS (R12), Z24
+	VPSLLD $16, Z24, Z24
+	VMOVUPS 64(R12), Z25
+	VPSLLD $16, Z25, Z25
+	VMOVUPS 128(R12), Z26
+	VPSLLD $16, Z26, Z26
+	VBROADCASTSS (R8)(SI*1), Z27
+	VPSLLD $16, Z27, Z27
+	VFMADD231PS Z24, Z27, Z0
+	VFMADD231PS Z25, Z27, Z1
+	VFMADD231PS Z26, Z27, Z2
+	VBROADCASTSS (R9)(SI*1), Z27
+	VPSLLD $16, Z27, Z27
+	VFMADD231PS Z24, Z27, Z6
+	VFMADD231PS Z25, Z27, Z7
+	VFMADD231PS Z26, Z27, Z8
+	VBROADCASTSS (R10)(SI*1), Z27
+	VPSLLD $16, Z27, Z27
+	VFMADD231PS Z24, Z27, Z12
+	VFMADD231PS Z25, Z27, Z13
+	VFMADD231PS Z26, Z27, Z14
+	VBROADCASTSS (R11)(SI*1), Z27
+	VPSLLD $16, Z27, Z27
+	VFMADD231PS Z24, Z27, Z18
+	VFMADD231PS Z25, Z27, Z19
+	VFMADD231PS Z26, Z27, Z20
+	PREFETCHT0 2048(R13)
+	PREFETCHT0 2112(R13)
+	PREFETCHT0 2176(R13)
+	VMOVUPS (R13), Z24
+	VANDPS Z28, Z24, Z24
+	VMOVUPS 64(R13), Z25
+	VANDPS Z28, Z25, Z25
+	VMOVUPS 128(R13), Z26
+	VANDPS Z28, Z26, Z26
+	VBROADCASTSS 512(R8)(SI*1), Z27
+	VANDPS Z28, Z27, Z27
+	VFMADD231PS Z24, Z27, Z3
+	VFMADD231PS Z25, Z27, Z4
+	VFMADD231PS Z26, Z27, Z5
+	VBROADCASTSS 512(R9)(SI*1), Z27
+	VANDPS Z28, Z27, Z27
+	VFMADD231PS Z24, Z27, Z9
+	VFMADD231PS Z25, Z27, Z10
+	VFMADD231PS Z26, Z27, Z11
+	VBROADCASTSS 512(R10)(SI*1), Z27
+	VANDPS Z28, Z27, Z27
+	VFMADD231PS Z24, Z27, Z15
+	VFMADD231PS Z25, Z27, Z16
+	VFMADD231PS Z26, Z27, Z17
+	VBROADCASTSS 512(R11)(SI*1), Z27
+	VANDPS Z28, Z27, Z27
+	VFMADD231PS Z24, Z27, Z21
+	VFMADD231PS Z25, Z27, Z22
+	VFMADD231PS Z26, Z27, Z23
+	VMOVUPS (R13), Z24
+	VPSLLD $16, Z24, Z24
+	VMOVUPS 64(R13), Z25
+	VPSLLD $16, Z25, Z25
+	VMOVUPS 128(R13), Z26
+	VPSLLD $16, Z26, Z26
+	VBROADCASTSS 512(R8)(SI*1), Z27
+	VPSLLD $16, Z27, Z27
+	VFMADD231PS Z24, Z27, Z3
+	VFMADD231PS Z25, Z27, Z4
+	VFMADD231PS Z26, Z27, Z5
+	VBROADCASTSS 512(R9)(SI*1), Z27
+	VPSLLD $16, Z27, Z27
+	VFMADD231PS Z24, Z27, Z9
+	VFMADD231PS Z25, Z27, Z10
+	VFMADD231PS Z26, Z27, Z11
+	VBROADCASTSS 512(R10)(SI*1), Z27
+	VPSLLD $16, Z27, Z27
+	VFMADD231PS Z24, Z27, Z15
+	VFMADD231PS Z25, Z27, Z16
+	VFMADD231PS Z26, Z27, Z17
+	VBROADCASTSS 512(R11)(SI*1), Z27
+	VPSLLD $16, Z27, Z27
+	VFMADD231PS Z24, Z27, Z21
+	VFMADD231PS Z25, Z27, Z22
+	VFMADD231PS Z26, Z27, Z23
+	PREFETCHT0 2240(R12)
+	PREFETCHT0 2304(R12)
+	PREFETCHT0 2368(R12)
+	VMOVUPS 192(R12), Z24
+	VANDPS Z28, Z24, Z24
+	VMOVUPS 256(R12), Z25
+	VANDPS Z28, Z25, Z25
+	VMOVUPS 320(R12), Z26
+	VANDPS Z28, Z26, Z26
+	VBROADCASTSS 4(R8)(SI*1), Z27
+	VANDPS Z28, Z27, Z27
+	VFMADD231PS Z24, Z27, Z0
+	VFMADD231PS Z25, Z27, Z1
+	VFMADD231PS Z26, Z27, Z2
+	VBROADCASTSS 4(R9)(SI*1), Z27
+	VANDPS Z28, Z27, Z27
+	VFMADD231PS Z24, Z27, Z6
+	VFMADD231PS Z25, Z27, Z7
+	VFMADD231PS Z26, Z27, Z8
+	VBROADCASTSS 4(R10)(SI*1), Z27
+	VANDPS Z28, Z27, Z27
+	VFMADD231PS Z24, Z27, Z12
+	VFMADD231PS Z25, Z27, Z13
+	VFMADD231PS Z26, Z27, Z14
+	VBROADCASTSS 4(R11)(SI*1), Z27
+	VANDPS Z28, Z27, Z27
+	VFMADD231PS Z24, Z27, Z18
+	VFMADD231PS Z25, Z27, Z19
+	VFMADD231PS Z26, Z27, Z20
+	VMOVUPS 192(R12), Z24
+	VPSLLD $16, Z24, Z24
+	VMOVUPS 256(R12), Z25
+	VPSLLD $16, Z25, Z25
+	VMOVUPS 320(R12), Z26
+	VPSLLD $16, Z26, Z26
+	VBROADCASTSS 4(R8)(SI*1), Z27
+	VPSLLD $16, Z27, Z27
+	VFMADD231PS Z24, Z27, Z0
+	VFMADD231PS Z25, Z27, Z1
+	VFMADD231PS Z26, Z27, Z2
+	VBROADCASTSS 4(R9)(SI*1), Z27
+	VPSLLD $16, Z27, Z27
+	VFMADD231PS Z24, Z27, Z6
+	VFMADD231PS Z25, Z27, Z7
+	VFMADD231PS Z26, Z27, Z8
+	VBROADCASTSS 4(R10)(SI*1), Z27
+	VPSLLD $16, Z27, Z27
+	VFMADD231PS Z24, Z27, Z12
+	VFMADD231PS Z25, Z27, Z13
+	VFMADD231PS Z26, Z27, Z14
+	VBROADCASTSS 4(R11)(SI*1), Z27
+	VPSLLD $16, Z27, Z27
+	VFMADD231PS Z24, Z27, Z18
+	VFMADD231PS Z25, Z27, Z19
+	VFMADD231PS Z26, Z27, Z20
+	PREFETCHT0 2240(R13)
+	PREFETCHT0 2304(R13)
+	PREFETCHT0 2368(R13)
+	VMOVUPS 192(R13), Z24
+	VANDPS Z28, Z24, Z24
+	VMOVUPS 256(R13), Z25
+	VANDPS Z28, Z25, Z25
+	VMOVUPS 320(R13), Z26
+	VANDPS Z28, Z26, Z26
+	VBROADCASTSS 516(R8)(SI*1), Z27
+	VANDPS Z28, Z27, Z27
+	VFMADD231PS Z24, Z27, Z3
+	VFMADD231PS Z25, Z27, Z4
+	VFMADD231PS Z26, Z27, Z5
+	VBROADCASTSS 516(R9)(SI*1), Z27
+	VANDPS Z28, Z27, Z27
+	VFMADD231PS Z24, Z27, Z9
+	VFMADD231PS Z25, Z27, Z10
+	VFMADD231PS Z26, Z27, Z11
+	VBROADCASTSS 516(R10)(SI*1), Z27
+	VANDPS Z28, Z27, Z27
+	VFMADD231PS Z24, Z27, Z15
+	VFMADD231PS Z25, Z27, Z16
+	VFMADD231PS Z26, Z27, Z17
+	VBROADCASTSS 516(R11)(SI*1), Z27
+	VANDPS Z28, Z27, Z27
+	VFMADD231PS Z24, Z27, Z21
+	VFMADD231PS Z25, Z27, Z22
+	VFMADD231PS Z26, Z27, Z23
+	VMOVUPS 192(R13), Z24
+	VPSLLD $16, Z24, Z24
+	VMOVUPS 256(R13), Z25
+	VPSLLD $16, Z25, Z25
+	VMOVUPS 320(R13), Z26
+	VPSLLD $16, Z26, Z26
+	VBROADCASTSS 516(R8)(SI*1), Z27
+	VPSLLD $16, Z27, Z27
+	VFMADD231PS Z24, Z27, Z3
+	VFMADD231PS Z25, Z27, Z4
+	VFMADD231PS Z26, Z27, Z5
+	VBROADCASTSS 516(R9)(SI*1), Z27
+	VPSLLD $16, Z27, Z27
+	VFMADD231PS Z24, Z27, Z9
+	VFMADD231PS Z25, Z27, Z10
+	VFMADD231PS Z26, Z27, Z11
+	VBROADCASTSS 516(R10)(SI*1), Z27
+	VPSLLD $16, Z27, Z27
+	VFMADD231PS Z24, Z27, Z15
+	VFMADD231PS Z25, Z27, Z16
+	VFMADD231PS Z26, Z27, Z17
+	VBROADCASTSS 516(R11)(SI*1), Z27
+	VPSLLD $16, Z27, Z27
+	VFMADD231PS Z24, Z27, Z21
+	VFMADD231PS Z25, Z27, Z22
+	VFMADD231PS Z26, Z27, Z23
+	ADDQ $384, R12
+	ADDQ $384, R13
+	ADDQ $8, SI
+	SUBQ $2, AX
+	TESTQ AX, AX
+	JNE loop4x3x2
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z27
+	VADDPS Z31, Z27, Z27
+	VADDPS Z27, Z0, Z0
+	VMOVUPS 64(CX), Z27
+	VADDPS Z31, Z27, Z27
+	VADDPS Z27, Z1, Z1
+	VMOVUPS 128(CX), Z27
+	VADDPS Z31, Z27, Z27
+	VADDPS Z27, Z2, Z2
+	ADDQ DX, CX
+	VMOVUPS (CX), Z27
+	VADDPS Z31, Z27, Z27
+	VADDPS Z27, Z6, Z6
+	VMOVUPS 64(CX), Z27
+	VADDPS Z31, Z27, Z27
+	VADDPS Z27, Z7, Z7
+	VMOVUPS 128(CX), Z27
+	VADDPS Z31, Z27, Z27
+	VADDPS Z27, Z8, Z8
+	ADDQ DX, CX
+	VMOVUPS (CX), Z27
+	VADDPS Z31, Z27, Z27
+	VADDPS Z27, Z12, Z12
+	VMOVUPS 64(CX), Z27
+	VADDPS Z31, Z27, Z27
+	VADDPS Z27, Z13, Z13
+	VMOVUPS 128(CX), Z27
+	VADDPS Z31, Z27, Z27
+	VADDPS Z27, Z14, Z14
+	ADDQ DX, CX
+	VMOVUPS (CX), Z27
+	VADDPS Z31, Z27, Z27
+	VADDPS Z27, Z18, Z18
+	VMOVUPS 64(CX), Z27
+	VADDPS Z31, Z27, Z27
+	VADDPS Z27, Z19, Z19
+	VMOVUPS 128(CX), Z27
+	VADDPS Z31, Z27, Z27
+	VADDPS Z27, Z20, Z20
+	VXORPS Z31, Z31, Z31
+	MOVQ 56(DI), CX // a.C
+	VADDPS Z31, Z0, Z0
+	VADDPS Z3, Z0, Z0
+	VMOVUPS Z0, (CX)
+	VADDPS Z31, Z1, Z1
+	VADDPS Z4, Z1, Z1
+	VMOVUPS Z1, 64(CX)
+	VADDPS Z31, Z2, Z2
+	VADDPS Z5, Z2, Z2
+	VMOVUPS Z2, 128(CX)
+	ADDQ DX, CX
+	VADDPS Z31, Z6, Z6
+	VADDPS Z9, Z6, Z6
+	VMOVUPS Z6, (CX)
+	VADDPS Z31, Z7, Z7
+	VADDPS Z10, Z7, Z7
+	VMOVUPS Z7, 64(CX)
+	VADDPS Z31, Z8, Z8
+	VADDPS Z11, Z8, Z8
+	VMOVUPS Z8, 128(CX)
+	ADDQ DX, CX
+	VADDPS Z31, Z12, Z12
+	VADDPS Z15, Z12, Z12
+	VMOVUPS Z12, (CX)
+	VADDPS Z31, Z13, Z13
+	VADDPS Z16, Z13, Z13
+	VMOVUPS Z13, 64(CX)
+	VADDPS Z31, Z14, Z14
+	VADDPS Z17, Z14, Z14
+	VMOVUPS Z14, 128(CX)
+	ADDQ DX, CX
+	VADDPS Z31, Z18, Z18
+	VADDPS Z21, Z18, Z18
+	VMOVUPS Z18, (CX)
+	VADDPS Z31, Z19, Z19
+	VADDPS Z22, Z19, Z19
+	VMOVUPS Z19, 64(CX)
+	VADDPS Z31, Z20, Z20
+	VADDPS Z23, Z20, Z20
+	VMOVUPS Z20, 128(CX)
+	MOVQ R13, R12
+	ADDQ $1024, R8
+	ADDQ $1024, R9
+	ADDQ $1024, R10
+	ADDQ $1024, R11
+	SUBQ $256, BX
+	JMP next4x3x2
+
+next4x3x1:
+	CMPQ BX, $0
+	JLE done4x3x0
+	MOVQ BX, AX
+	CMPQ BX, $128
+	JLE part4x3x1
+	MOVQ $128, AX
+
+part4x3x1:
+	VBROADCASTSS constffff0000<>(SB), Z16
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop4x3x1:
+	PREFETCHT0 2048(R12)
+	PREFETCHT0 2112(R12)
+	PREFETCHT0 2176(R12)
+	VMOVUPS (R12), Z12
+	VANDPS Z16, Z12, Z12
+	VMOVUPS 64(R12), Z13
+	VANDPS Z16, Z13, Z13
+	VMOVUPS 128(R12), Z14
+	VANDPS Z16, Z14, Z14
+	VBROADCASTSS (R8)(SI*1), Z15
+	VANDPS Z16, Z15, Z15
+	VFMADD231PS Z12, Z15, Z0
+	VFMADD231PS Z13, Z15, Z1
+	VFMADD231PS Z14, Z15, Z2
+	VBROADCASTSS (R9)(SI*1), Z15
+	VANDPS Z16, Z15, Z15
+	VFMADD231PS Z12, Z15, Z3
+	VFMADD231PS Z13, Z15, Z4
+	VFMADD231PS Z14, Z15, Z5
+	VBROADCASTSS (R10)(SI*1), Z15
+	VANDPS Z16, Z15, Z15
+	VFMADD231PS Z12, Z15, Z6
+	VFMADD231PS Z13, Z15, Z7
+	VFMADD231PS Z14, Z15, Z8
+	VBROADCASTSS (R11)(SI*1), Z15
+	VANDPS Z16, Z15, Z15
+	VFMADD231PS Z12, Z15, Z9
+	VFMADD231PS Z13, Z15, Z10
+	VFMADD231PS Z14, Z15, Z11
+	VMOVUPS (R12), Z12
+	VPSLLD $16, Z12, Z12
+	VMOVUPS 64(R12), Z13
+	VPSLLD $16, Z13, Z13
+	VMOVUPS 128(R12), Z14
+	VPSLLD $16, Z14, Z14
+	VBROADCASTSS (R8)(SI*1), Z15
+	VPSLLD $16, Z15, Z15
+	VFMADD231PS Z12, Z15, Z0
+	VFMADD231PS Z13, Z15, Z1
+	VFMADD231PS Z14, Z15, Z2
+	VBROADCASTSS (R9)(SI*1), Z15
+	VPSLLD $16, Z15, Z15
+	VFMADD231PS Z12, Z15, Z3
+	VFMADD231PS Z13, Z15, Z4
+	VFMADD231PS Z14, Z15, Z5
+	VBROADCASTSS (R10)(SI*1), Z15
+	VPSLLD $16, Z15, Z15
+	VFMADD231PS Z12, Z15, Z6
+	VFMADD231PS Z13, Z15, Z7
+	VFMADD231PS Z14, Z15, Z8
+	VBROADCASTSS (R11)(SI*1), Z15
+	VPSLLD $16, Z15, Z15
+	VFMADD231PS Z12, Z15, Z9
+	VFMADD231PS Z13, Z15, Z10
+	VFMADD231PS Z14, Z15, Z11
+	ADDQ $192, R12
+	ADDQ $4, SI
+	SUBQ $1, AX
+	TESTQ AX, AX
+	JNE loop4x3x1
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z15
+	VADDPS Z31, Z15, Z15
+	VADDPS Z15, Z0, Z0
+	VMOVUPS Z0, (CX)
+	VMOVUPS 64(CX), Z15
+	VADDPS Z31, Z15, Z15
+	VADDPS Z15, Z1, Z1
+	VMOVUPS Z1, 64(CX)
+	VMOVUPS 128(CX), Z15
+	VADDPS Z31, Z15, Z15
+	VADDPS Z15, Z2, Z2
+	VMOVUPS Z2, 128(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z15
+	VADDPS Z31, Z15, Z15
+	VADDPS Z15, Z3, Z3
+	VMOVUPS Z3, (CX)
+	VMOVUPS 64(CX), Z15
+	VADDPS Z31, Z15, Z15
+	VADDPS Z15, Z4, Z4
+	VMOVUPS Z4, 64(CX)
+	VMOVUPS 128(CX), Z15
+	VADDPS Z31, Z15, Z15
+	VADDPS Z15, Z5, Z5
+	VMOVUPS Z5, 128(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z15
+	VADDPS Z31, Z15, Z15
+	VADDPS Z15, Z6, Z6
+	VMOVUPS Z6, (CX)
+	VMOVUPS 64(CX), Z15
+	VADDPS Z31, Z15, Z15
+	VADDPS Z15, Z7, Z7
+	VMOVUPS Z7, 64(CX)
+	VMOVUPS 128(CX), Z15
+	VADDPS Z31, Z15, Z15
+	VADDPS Z15, Z8, Z8
+	VMOVUPS Z8, 128(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z15
+	VADDPS Z31, Z15, Z15
+	VADDPS Z15, Z9, Z9
+	VMOVUPS Z9, (CX)
+	VMOVUPS 64(CX), Z15
+	VADDPS Z31, Z15, Z15
+	VADDPS Z15, Z10, Z10
+	VMOVUPS Z10, 64(CX)
+	VMOVUPS 128(CX), Z15
+	VADDPS Z31, Z15, Z15
+	VADDPS Z15, Z11, Z11
+	VMOVUPS Z11, 128(CX)
+	VXORPS Z31, Z31, Z31
+	ADDQ $512, R8
+	ADDQ $512, R9
+	ADDQ $512, R10
+	ADDQ $512, R11
+	SUBQ $128, BX
+	JMP next4x3x1
+
+done4x3x0:
+	VZEROUPPER
+	RET
+
+rows3x3:
+	VBROADCASTSS const80000000<>(SB), Z31
+	MOVQ (DI), R8 // a.A
+	MOVQ 8(DI), DX // a.RowStride
+	SHLQ $2, DX
+	MOVQ R8, R9
+	ADDQ DX, R9
+	MOVQ R9, R10
+	ADDQ DX, R10
+	MOVQ 40(DI), R11 // a.B
+	MOVQ 32(DI), BX // a.Depth
+
+next3x3x2:
+	CMPQ BX, $256
+	JLT next3x3x1
+	MOVQ $128, AX
+	VBROADCASTSS constffff0000<>(SB), Z22
+	MOVQ R11, R12
+	ADDQ $24576, R12
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	VXORPS Z12, Z12, Z12
+	VXORPS Z13, Z13, Z13
+	VXORPS Z14, Z14, Z14
+	VXORPS Z15, Z15, Z15
+	VXORPS Z16, Z16, Z16
+	VXORPS Z17, Z17, Z17
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop3x3x2:
+	PREFETCHT0 2048(R11)
+	PREFETCHT0 2112(R11)
+	PREFETCHT0 2176(R11)
+	VMOVUPS (R11), Z18
+	VANDPS Z22, Z18, Z18
+	VMOVUPS 64(R11), Z19
+	VANDPS Z22, Z19, Z19
+	VMOVUPS 128(R11), Z20
+	VANDPS Z22, Z20, Z20
+	VBROADCASTSS (R8)(SI*1), Z21
+	VANDPS Z22, Z21, Z21
+	VFMADD231PS Z18, Z21, Z0
+	VFMADD231PS Z19, Z21, Z1
+	VFMADD231PS Z20, Z21, Z2
+	VBROADCASTSS (R9)(SI*1), Z21
+	VANDPS Z22, Z21, Z21
+	VFMADD231PS Z18, Z21, Z6
+	VFMADD231PS Z19, Z21, Z7
+	VFMADD231PS Z20, Z21, Z8
+	VBROADCASTSS (R10)(SI*1), Z21
+	VANDPS Z22, Z21, Z21
+	VFMADD231PS Z18, Z21, Z12
+	VFMADD231PS Z19, Z21, Z13
+	VFMADD231PS Z20, Z21, Z14
+	VMOVUPS (R11), Z18
+	VPSLLD $16, Z18, Z18
+	VMOVUPS 64(R11), Z19
+	VPSLLD $16, Z19, Z19
+	VMOVUPS 128(R11), Z20
+	VPSLLD $16, Z20, Z20
+	VBROADCASTSS (R8)(SI*1), Z21
+	VPSLLD $16, Z21, Z21
+	VFMADD231PS Z18, Z21, Z0
+	VFMADD231PS Z19, Z21, Z1
+	VFMADD231PS Z20, Z21, Z2
+	VBROADCASTSS (R9)(SI*1), Z21
+	VPSLLD $16, Z21, Z21
+	VFMADD231PS Z18, Z21, Z6
+	VFMADD231PS Z19, Z21, Z7
+	VFMADD231PS Z20, Z21, Z8
+	VBROADCASTSS (R10)(SI*1), Z21
+	VPSLLD $16, Z21, Z21
+	VFMADD231PS Z18, Z21, Z12
+	VFMADD231PS Z19, Z21, Z13
+	VFMADD231PS Z20, Z21, Z14
+	PREFETCHT0 2048(R12)
+	PREFETCHT0 2112(R12)
+	PREFETCHT0 2176(R12)
+	VMOVUPS (R12), Z18
+	VANDPS Z22, Z18, Z18
+	VMOVUPS 64(R12), Z19
+	VANDPS Z22, Z19, Z19
+	VMOVUPS 128(R12), Z20
+	VANDPS Z22, Z20, Z20
+	VBROADCASTSS 512(R8)(SI*1), Z21
+	VANDPS Z22, Z21, Z21
+	VFMADD231PS Z18, Z21, Z3
+	VFMADD231PS Z19, Z21, Z4
+	VFMADD231PS Z20, Z21, Z5
+	VBROADCASTSS 512(R9)(SI*1), Z21
+	VANDPS Z22, Z21, Z21
+	VFMADD231PS Z18, Z21, Z9
+	VFMADD231PS Z19, Z21, Z10
+	VFMADD231PS Z20, Z21, Z11
+	VBROADCASTSS 512(R10)(SI*1), Z21
+	VANDPS Z22, Z21, Z21
+	VFMADD231PS Z18, Z21, Z15
+	VFMADD231PS Z19, Z21, Z16
+	VFMADD231PS Z20, Z21, Z17
+	VMOVUPS (R12), Z18
+	VPSLLD $16, Z18, Z18
+	VMOVUPS 64(R12), Z19
+	VPSLLD $16, Z19, Z19
+	VMOVUPS 128(R12), Z20
+	VPSLLD $16, Z20, Z20
+	VBROADCASTSS 512(R8)(SI*1), Z21
+	VPSLLD $16, Z21, Z21
+	VFMADD231PS Z18, Z21, Z3
+	VFMADD231PS Z19, Z21, Z4
+	VFMADD231PS Z20, Z21, Z5
+	VBROADCASTSS 512(R9)(SI*1), Z21
+	VPSLLD $16, Z21, Z21
+	VFMADD231PS Z18, Z21, Z9
+	VFMADD231PS Z19, Z21, Z10
+	VFMADD231PS Z20, Z21, Z11
+	VBROADCASTSS 512(R10)(SI*1), Z21
+	VPSLLD $16, Z21, Z21
+	VFMADD231PS Z18, Z21, Z15
+	VFMADD231PS Z19, Z21, Z16
+	VFMADD231PS Z20, Z21, Z17
+	PREFETCHT0 2240(R11)
+	PREFETCHT0 2304(R11)
+	PREFETCHT0 2368(R11)
+	VMOVUPS 192(R11), Z18
+	VANDPS Z22, Z18, Z18
+	VMOVUPS 256(R11), Z19
+	VANDPS Z22, Z19, Z19
+	VMOVUPS 320(R11), Z20
+	VANDPS Z22, Z20, Z20
+	VBROADCASTSS 4(R8)(SI*1), Z21
+	VANDPS Z22, Z21, Z21
+	VFMADD231PS Z18, Z21, Z0
+	VFMADD231PS Z19, Z21, Z1
+	VFMADD231PS Z20, Z21, Z2
+	VBROADCASTSS 4(R9)(SI*1), Z21
+	VANDPS Z22, Z21, Z21
+	VFMADD231PS Z18, Z21, Z6
+	VFMADD231PS Z19, Z21, Z7
+	VFMADD231PS Z20, Z21, Z8
+	VBROADCASTSS 4(R10)(SI*1), Z21
+	VANDPS Z22, Z21, Z21
+	VFMADD231PS Z18, Z21, Z12
+	VFMADD231PS Z19, Z21, Z13
+	VFMADD231PS Z20, Z21, Z14
+	VMOVUPS 192(R11), Z18
+	VPSLLD $16, Z18, Z18
+	VMOVUPS 256(R11), Z19
+	VPSLLD $16, Z19, Z19
+	VMOVUPS 320(R11), Z20
+	VPSLLD $16, Z20, Z20
+	VBROADCASTSS 4(R8)(SI*1), Z21
+	VPSLLD $16, Z21, Z21
+	VFMADD231PS Z18, Z21, Z0
+	VFMADD231PS Z19, Z21, Z1
+	VFMADD231PS Z20, Z21, Z2
+	VBROADCASTSS 4(R9)(SI*1), Z21
+	VPSLLD $16, Z21, Z21
+	VFMADD231PS Z18, Z21, Z6
+	VFMADD231PS Z19, Z21, Z7
+	VFMADD231PS Z20, Z21, Z8
+	VBROADCASTSS 4(R10)(SI*1), Z21
+	VPSLLD $16, Z21, Z21
+	VFMADD231PS Z18, Z21, Z12
+	VFMADD231PS Z19, Z21, Z13
+	VFMADD231PS Z20, Z21, Z14
+	PREFETCHT0 2240(R12)
+	PREFETCHT0 2304(R12)
+	PREFETCHT0 2368(R12)
+	VMOVUPS 192(R12), Z18
+	VANDPS Z22, Z18, Z18
+	VMOVUPS 256(R12), Z19
+	VANDPS Z22, Z19, Z19
+	VMOVUPS 320(R12), Z20
+	VANDPS Z22, Z20, Z20
+	VBROADCASTSS 516(R8)(SI*1), Z21
+	VANDPS Z22, Z21, Z21
+	VFMADD231PS Z18, Z21, Z3
+	VFMADD231PS Z19, Z21, Z4
+	VFMADD231PS Z20, Z21, Z5
+	VBROADCASTSS 516(R9)(SI*1), Z21
+	VANDPS Z22, Z21, Z21
+	VFMADD231PS Z18, Z21, Z9
+	VFMADD231PS Z19, Z21, Z10
+	VFMADD231PS Z20, Z21, Z11
+	VBROADCASTSS 516(R10)(SI*1), Z21
+	VANDPS Z22, Z21, Z21
+	VFMADD231PS Z18, Z21, Z15
+	VFMADD231PS Z19, Z21, Z16
+	VFMADD231PS Z20, Z21, Z17
+	VMOVUPS 192(R12), Z18
+	VPSLLD $16, Z18, Z18
+	VMOVUPS 256(R12), Z19
+	VPSLLD $16, Z19, Z19
+	VMOVUPS 320(R12), Z20
+	VPSLLD $16, Z20, Z20
+	VBROADCASTSS 516(R8)(SI*1), Z21
+	VPSLLD $16, Z21, Z21
+	VFMADD231PS Z18, Z21, Z3
+	VFMADD231PS Z19, Z21, Z4
+	VFMADD231PS Z20, Z21, Z5
+	VBROADCASTSS 516(R9)(SI*1), Z21
+	VPSLLD $16, Z21, Z21
+	VFMADD231PS Z18, Z21, Z9
+	VFMADD231PS Z19, Z21, Z10
+	VFMADD231PS Z20, Z21, Z11
+	VBROADCASTSS 516(R10)(SI*1), Z21
+	VPSLLD $16, Z21, Z21
+	VFMADD231PS Z18, Z21, Z15
+	VFMADD231PS Z19, Z21, Z16
+	VFMADD231PS Z20, Z21, Z17
+	ADDQ $384, R11
+	ADDQ $384, R12
+	ADDQ $8, SI
+	SUBQ $2, AX
+	TESTQ AX, AX
+	JNE loop3x3x2
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z21
+	VADDPS Z31, Z21, Z21
+	VADDPS Z21, Z0, Z0
+	VMOVUPS 64(CX), Z21
+	VADDPS Z31, Z21, Z21
+	VADDPS Z21, Z1, Z1
+	VMOVUPS 128(CX), Z21
+	VADDPS Z31, Z21, Z21
+	VADDPS Z21, Z2, Z2
+	ADDQ DX, CX
+	VMOVUPS (CX), Z21
+	VADDPS Z31, Z21, Z21
+	VADDPS Z21, Z6, Z6
+	VMOVUPS 64(CX), Z21
+	VADDPS Z31, Z21, Z21
+	VADDPS Z21, Z7, Z7
+	VMOVUPS 128(CX), Z21
+	VADDPS Z31, Z21, Z21
+	VADDPS Z21, Z8, Z8
+	ADDQ DX, CX
+	VMOVUPS (CX), Z21
+	VADDPS Z31, Z21, Z21
+	VADDPS Z21, Z12, Z12
+	VMOVUPS 64(CX), Z21
+	VADDPS Z31, Z21, Z21
+	VADDPS Z21, Z13, Z13
+	VMOVUPS 128(CX), Z21
+	VADDPS Z31, Z21, Z21
+	VADDPS Z21, Z14, Z14
+	VXORPS Z31, Z31, Z31
+	MOVQ 56(DI), CX // a.C
+	VADDPS Z31, Z0, Z0
+	VADDPS Z3, Z0, Z0
+	VMOVUPS Z0, (CX)
+	VADDPS Z31, Z1, Z1
+	VADDPS Z4, Z1, Z1
+	VMOVUPS Z1, 64(CX)
+	VADDPS Z31, Z2, Z2
+	VADDPS Z5, Z2, Z2
+	VMOVUPS Z2, 128(CX)
+	ADDQ DX, CX
+	VADDPS Z31, Z6, Z6
+	VADDPS Z9, Z6, Z6
+	VMOVUPS Z6, (CX)
+	VADDPS Z31, Z7, Z7
+	VADDPS Z10, Z7, Z7
+	VMOVUPS Z7, 64(CX)
+	VADDPS Z31, Z8, Z8
+	VADDPS Z11, Z8, Z8
+	VMOVUPS Z8, 128(CX)
+	ADDQ DX, CX
+	VADDPS Z31, Z12, Z12
+	VADDPS Z15, Z12, Z12
+	VMOVUPS Z12, (CX)
+	VADDPS Z31, Z13, Z13
+	VADDPS Z16, Z13, Z13
+	VMOVUPS Z13, 64(CX)
+	VADDPS Z31, Z14, Z14
+	VADDPS Z17, Z14, Z14
+	VMOVUPS Z14, 128(CX)
+	MOVQ R12, R11
+	ADDQ $1024, R8
+	ADDQ $1024, R9
+	ADDQ $1024, R10
+	SUBQ $256, BX
+	JMP next3x3x2
+
+next3x3x1:
+	CMPQ BX, $0
+	JLE done3x3x0
+	MOVQ BX, AX
+	CMPQ BX, $128
+	JLE part3x3x1
+	MOVQ $128, AX
+
+part3x3x1:
+	VBROADCASTSS constffff0000<>(SB), Z13
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop3x3x1:
+	PREFETCHT0 2048(R11)
+	PREFETCHT0 2112(R11)
+	PREFETCHT0 2176(R11)
+	VMOVUPS (R11), Z9
+	VANDPS Z13, Z9, Z9
+	VMOVUPS 64(R11), Z10
+	VANDPS Z13, Z10, Z10
+	VMOVUPS 128(R11), Z11
+	VANDPS Z13, Z11, Z11
+	VBROADCASTSS (R8)(SI*1), Z12
+	VANDPS Z13, Z12, Z12
+	VFMADD231PS Z9, Z12, Z0
+	VFMADD231PS Z10, Z12, Z1
+	VFMADD231PS Z11, Z12, Z2
+	VBROADCASTSS (R9)(SI*1), Z12
+	VANDPS Z13, Z12, Z12
+	VFMADD231PS Z9, Z12, Z3
+	VFMADD231PS Z10, Z12, Z4
+	VFMADD231PS Z11, Z12, Z5
+	VBROADCASTSS (R10)(SI*1), Z12
+	VANDPS Z13, Z12, Z12
+	VFMADD231PS Z9, Z12, Z6
+	VFMADD231PS Z10, Z12, Z7
+	VFMADD231PS Z11, Z12, Z8
+	VMOVUPS (R11), Z9
+	VPSLLD $16, Z9, Z9
+	VMOVUPS 64(R11), Z10
+	VPSLLD $16, Z10, Z10
+	VMOVUPS 128(R11), Z11
+	VPSLLD $16, Z11, Z11
+	VBROADCASTSS (R8)(SI*1), Z12
+	VPSLLD $16, Z12, Z12
+	VFMADD231PS Z9, Z12, Z0
+	VFMADD231PS Z10, Z12, Z1
+	VFMADD231PS Z11, Z12, Z2
+	VBROADCASTSS (R9)(SI*1), Z12
+	VPSLLD $16, Z12, Z12
+	VFMADD231PS Z9, Z12, Z3
+	VFMADD231PS Z10, Z12, Z4
+	VFMADD231PS Z11, Z12, Z5
+	VBROADCASTSS (R10)(SI*1), Z12
+	VPSLLD $16, Z12, Z12
+	VFMADD231PS Z9, Z12, Z6
+	VFMADD231PS Z10, Z12, Z7
+	VFMADD231PS Z11, Z12, Z8
+	ADDQ $192, R11
+	ADDQ $4, SI
+	SUBQ $1, AX
+	TESTQ AX, AX
+	JNE loop3x3x1
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z12
+	VADDPS Z31, Z12, Z12
+	VADDPS Z12, Z0, Z0
+	VMOVUPS Z0, (CX)
+	VMOVUPS 64(CX), Z12
+	VADDPS Z31, Z12, Z12
+	VADDPS Z12, Z1, Z1
+	VMOVUPS Z1, 64(CX)
+	VMOVUPS 128(CX), Z12
+	VADDPS Z31, Z12, Z12
+	VADDPS Z12, Z2, Z2
+	VMOVUPS Z2, 128(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z12
+	VADDPS Z31, Z12, Z12
+	VADDPS Z12, Z3, Z3
+	VMOVUPS Z3, (CX)
+	VMOVUPS 64(CX), Z12
+	VADDPS Z31, Z12, Z12
+	VADDPS Z12, Z4, Z4
+	VMOVUPS Z4, 64(CX)
+	VMOVUPS 128(CX), Z12
+	VADDPS Z31, Z12, Z12
+	VADDPS Z12, Z5, Z5
+	VMOVUPS Z5, 128(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z12
+	VADDPS Z31, Z12, Z12
+	VADDPS Z12, Z6, Z6
+	VMOVUPS Z6, (CX)
+	VMOVUPS 64(CX), Z12
+	VADDPS Z31, Z12, Z12
+	VADDPS Z12, Z7, Z7
+	VMOVUPS Z7, 64(CX)
+	VMOVUPS 128(CX), Z12
+	VADDPS Z31, Z12, Z12
+	VADDPS Z12, Z8, Z8
+	VMOVUPS Z8, 128(CX)
+	VXORPS Z31, Z31, Z31
+	ADDQ $512, R8
+	ADDQ $512, R9
+	ADDQ $512, R10
+	SUBQ $128, BX
+	JMP next3x3x1
+
+done3x3x0:
+	VZEROUPPER
+	RET
+
+rows2x3:
+	VBROADCASTSS const80000000<>(SB), Z31
+	MOVQ (DI), R8 // a.A
+	MOVQ 8(DI), DX // a.RowStride
+	SHLQ $2, DX
+	MOVQ R8, R9
+	ADDQ DX, R9
+	MOVQ 40(DI), R10 // a.B
+	MOVQ 32(DI), BX // a.Depth
+
+next2x3x4:
+	CMPQ BX, $512
+	JLT next2x3x1
+	MOVQ $128, AX
+	VBROADCASTSS constffff0000<>(SB), Z28
+	MOVQ R10, R11
+	ADDQ $24576, R11
+	MOVQ R11, R12
+	ADDQ $24576, R12
+	MOVQ R12, R13
+	ADDQ $24576, R13
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	VXORPS Z12, Z12, Z12
+	VXORPS Z13, Z13, Z13
+	VXORPS Z14, Z14, Z14
+	VXORPS Z15, Z15, Z15
+	VXORPS Z16, Z16, Z16
+	VXORPS Z17, Z17, Z17
+	VXORPS Z18, Z18, Z18
+	VXORPS Z19, Z19, Z19
+	VXORPS Z20, Z20, Z20
+	VXORPS Z21, Z21, Z21
+	VXORPS Z22, Z22, Z22
+	VXORPS Z23, Z23, Z23
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop2x3x4:
+	PREFETCHT0 2048(R10)
+	PREFETCHT0 2112(R10)
+	PREFETCHT0 2176(R10)
+	VMOVUPS (R10), Z24
+	VANDPS Z28, Z24, Z24
+	VMOVUPS 64(R10), Z25
+	VANDPS Z28, Z25, Z25
+	VMOVUPS 128(R10), Z26
+	VANDPS Z28, Z26, Z26
+	VBROADCASTSS (R8)(SI*1), Z27
+	VANDPS Z28, Z27, Z27
+	VFMADD231PS Z24, Z27, Z0
+	VFMADD231PS Z25, Z27, Z1
+	VFMADD231PS Z26, Z27, Z2
+	VBROADCASTSS (R9)(SI*1), Z27
+	VANDPS Z28, Z27, Z27
+	VFMADD231PS Z24, Z27, Z12
+	VFMADD231PS Z25, Z27, Z13
+	VFMADD231PS Z26, Z27, Z14
+	VMOVUPS (R10), Z24
+	VPSLLD $16, Z24, Z24
+	VMOVUPS 64(R10), Z25
+	VPSLLD $16, Z25, Z25
+	VMOVUPS 128(R10), Z26
+	VPSLLD $16, Z26, Z26
+	VBROADCASTSS (R8)(SI*1), Z27
+	VPSLLD $16, Z27, Z27
+	VFMADD231PS Z24, Z27, Z0
+	VFMADD231PS Z25, Z27, Z1
+	VFMADD231PS Z26, Z27, Z2
+	VBROADCASTSS (R9)(SI*1), Z27
+	VPSLLD $16, Z27, Z27
+	VFMADD231PS Z24, Z27, Z12
+	VFMADD231PS Z25, Z27, Z13
+	VFMADD231PS Z26, Z27, Z14
+	PREFETCHT0 2048(R11)
+	PREFETCHT0 2112(R11)
+	PREFETCHT0 2176(R11)
+	VMOVUPS (R11), Z24
+	VANDPS Z28, Z24, Z24
+	VMOVUPS 64(R11), Z25
+	VANDPS Z28, Z25, Z25
+	VMOVUPS 128(R11), Z26
+	VANDPS Z28, Z26, Z26
+	VBROADCASTSS 512(R8)(SI*1), Z27
+	VANDPS Z28, Z27, Z27
+	VFMADD231PS Z24, Z27, Z3
+	VFMADD231PS Z25, Z27, Z4
+	VFMADD231PS Z26, Z27, Z5
+	VBROADCASTSS 512(R9)(SI*1), Z27
+	VANDPS Z28, Z27, Z27
+	VFMADD231PS Z24, Z27, Z15
+	VFMADD231PS Z25, Z27, Z16
+	VFMADD231PS Z26, Z27, Z17
+	VMOVUPS (R11), Z24
+	VPSLLD $16, Z24, Z24
+	VMOVUPS 64(R11), Z25
+	VPSLLD $16, Z25, Z25
+	VMOVUPS 128(R11), Z26
+	VPSLLD $16, Z26, Z26
+	VBROADCASTSS 512(R8)(SI*1), Z27
+	VPSLLD $16, Z27, Z27
+	VFMADD231PS Z24, Z27, Z3
+	VFMADD231PS Z25, Z27, Z4
+	VFMADD231PS Z26, Z27, Z5
+	VBROADCASTSS 512(R9)(SI*1), Z27
+	VPSLLD $16, Z27, Z27
+	VFMADD231PS Z24, Z27, Z15
+	VFMADD231PS Z25, Z27, Z16
+	VFMADD231PS Z26, Z27, Z17
+	PREFETCHT0 2048(R12)
+	PREFETCHT0 2112(R12)
+	PREFETCHT0 2176(R12)
+	VMOVUPS (R12), Z24
+	VANDPS Z28, Z24, Z24
+	VMOVUPS 64(R12), Z25
+	VANDPS Z28, Z25, Z25
+	VMOVUPS 128(R12), Z26
+	VANDPS Z28, Z26, Z26
+	VBROADCASTSS 1024(R8)(SI*1), Z27
+	VANDPS Z28, Z27, Z27
+	VFMADD231PS Z24, Z27, Z6
+	VFMADD231PS Z25, Z27, Z7
+	VFMADD231PS Z26, Z27, Z8
+	VBROADCASTSS 1024(R9)(SI*1), Z27
+	VANDPS Z28, Z27, Z27
+	VFMADD231PS Z24, Z27, Z18
+	VFMADD231PS Z25, Z27, Z19
+	VFMADD231PS Z26, Z27, Z20
+	VMOVUPS (R12), Z24
+	VPSLLD $16, Z24, Z24
+	VMOVUPS 64(R12), Z25
+	VPSLLD $16, Z25, Z25
+	VMOVUPS 128(R12), Z26
+	VPSLLD $16, Z26, Z26
+	VBROADCASTSS 1024(R8)(SI*1), Z27
+	VPSLLD $16, Z27, Z27
+	VFMADD231PS Z24, Z27, Z6
+	VFMADD231PS Z25, Z27, Z7
+	VFMADD231PS Z26, Z27, Z8
+	VBROADCASTSS 1024(R9)(SI*1), Z27
+	VPSLLD $16, Z27, Z27
+	VFMADD231PS Z24, Z27, Z18
+	VFMADD231PS Z25, Z27, Z19
+	VFMADD231PS Z26, Z27, Z20
+	PREFETCHT0 2048(R13)
+	PREFETCHT0 2112(R13)
+	PREFETCHT0 2176(R13)
+	VMOVUPS (R13), Z24
+	VANDPS Z28, Z24, Z24
+	VMOVUPS 64(R13), Z25
+	VANDPS Z28, Z25, Z25
+	VMOVUPS 128(R13), Z26
+	VANDPS Z28, Z26, Z26
+	VBROADCASTSS 1536(R8)(SI*1), Z27
+	VANDPS Z28, Z27, Z27
+	VFMADD231PS Z24, Z27, Z9
+	VFMADD231PS Z25, Z27, Z10
+	VFMADD231PS Z26, Z27, Z11
+	VBROADCASTSS 1536(R9)(SI*1), Z27
+	VANDPS Z28, Z27, Z27
+	VFMADD231PS Z24, Z27, Z21
+	VFMADD231PS Z25, Z27, Z22
+	VFMADD231PS Z26, Z27, Z23
+	VMOVUPS (R13), Z24
+	VPSLLD $16, Z24, Z24
+	VMOVUPS 64(R13), Z25
+	VPSLLD $16, Z25, Z25
+	VMOVUPS 128(R13), Z26
+	VPSLLD $16, Z26, Z26
+	VBROADCASTSS 1536(R8)(SI*1), Z27
+	VPSLLD $16, Z27, Z27
+	VFMADD231PS Z24, Z27, Z9
+	VFMADD231PS Z25, Z27, Z10
+	VFMADD231PS Z26, Z27, Z11
+	VBROADCASTSS 1536(R9)(SI*1), Z27
+	VPSLLD $16, Z27, Z27
+	VFMADD231PS Z24, Z27, Z21
+	VFMADD231PS Z25, Z27, Z22
+	VFMADD231PS Z26, Z27, Z23
+	PREFETCHT0 2240(R10)
+	PREFETCHT0 2304(R10)
+	PREFETCHT0 2368(R10)
+	VMOVUPS 192(R10), Z24
+	VANDPS Z28, Z24, Z24
+	VMOVUPS 256(R10), Z25
+	VANDPS Z28, Z25, Z25
+	VMOVUPS 320(R10), Z26
+	VANDPS Z28, Z26, Z26
+	VBROADCASTSS 4(R8)(SI*1), Z27
+	VANDPS Z28, Z27, Z27
+	VFMADD231PS Z24, Z27, Z0
+	VFMADD231PS Z25, Z27, Z1
+	VFMADD231PS Z26, Z27, Z2
+	VBROADCASTSS 4(R9)(SI*1), Z27
+	VANDPS Z28, Z27, Z27
+	VFMADD231PS Z24, Z27, Z12
+	VFMADD231PS Z25, Z27, Z13
+	VFMADD231PS Z26, Z27, Z14
+	VMOVUPS 192(R10), Z24
+	VPSLLD $16, Z24, Z24
+	VMOVUPS 256(R10), Z25
+	VPSLLD $16, Z25, Z25
+	VMOVUPS 320(R10), Z26
+	VPSLLD $16, Z26, Z26
+	VBROADCASTSS 4(R8)(SI*1), Z27
+	VPSLLD $16, Z27, Z27
+	VFMADD231PS Z24, Z27, Z0
+	VFMADD231PS Z25, Z27, Z1
+	VFMADD231PS Z26, Z27, Z2
+	VBROADCASTSS 4(R9)(SI*1), Z27
+	VPSLLD $16, Z27, Z27
+	VFMADD231PS Z24, Z27, Z12
+	VFMADD231PS Z25, Z27, Z13
+	VFMADD231PS Z26, Z27, Z14
+	PREFETCHT0 2240(R11)
+	PREFETCHT0 2304(R11)
+	PREFETCHT0 2368(R11)
+	VMOVUPS 192(R11), Z24
+	VANDPS Z28, Z24, Z24
+	VMOVUPS 256(R11), Z25
+	VANDPS Z28, Z25, Z25
+	VMOVUPS 320(R11), Z26
+	VANDPS Z28, Z26, Z26
+	VBROADCASTSS 516(R8)(SI*1), Z27
+	VANDPS Z28, Z27, Z27
+	VFMADD231PS Z24, Z27, Z3
+	VFMADD231PS Z25, Z27, Z4
+	VFMADD231PS Z26, Z27, Z5
+	VBROADCASTSS 516(R9)(SI*1), Z27
+	VANDPS Z28, Z27, Z27
+	VFMADD231PS Z24, Z27, Z15
+	VFMADD231PS Z25, Z27, Z16
+	VFMADD231PS Z26, Z27, Z17
+	VMOVUPS 192(R11), Z24
+	VPSLLD $16, Z24, Z24
+	VMOVUPS 256(R11), Z25
+	VPSLLD $16, Z25, Z25
+	VMOVUPS 320(R11), Z26
+	VPSLLD $16, Z26, Z26
+	VBROADCASTSS 516(R8)(SI*1), Z27
+	VPSLLD $16, Z27, Z27
+	VFMADD231PS Z24, Z27, Z3
+	VFMADD231PS Z25, Z27, Z4
+	VFMADD231PS Z26, Z27, Z5
+	VBROADCASTSS 516(R9)(SI*1), Z27
+	VPSLLD $16, Z27, Z27
+	VFMADD231PS Z24, Z27, Z15
+	VFMADD231PS Z25, Z27, Z16
+	VFMADD231PS Z26, Z27, Z17
+	PREFETCHT0 2240(R12)
+	PREFETCHT0 2304(R12)
+	PREFETCHT0 2368(R12)
+	VMOVUPS 192(R12), Z24
+	VANDPS Z28, Z24, Z24
+	VMOVUPS 256(R12), Z25
+	VANDPS Z28, Z25, Z25
+	VMOVUPS 320(R12), Z26
+	VANDPS Z28, Z26, Z26
+	VBROADCASTSS 1028(R8)(SI*1), Z27
+	VANDPS Z28, Z27, Z27
+	VFMADD231PS Z24, Z27, Z6
+	VFMADD231PS Z25, Z27, Z7
+	VFMADD231PS Z26, Z27, Z8
+	VBROADCASTSS 1028(R9)(SI*1), Z27
+	VANDPS Z28, Z27, Z27
+	VFMADD231PS Z24, Z27, Z18
+	VFMADD231PS Z25, Z27, Z19
+	VFMADD231PS Z26, Z27, Z20
+	VMOVUPS 192(R12), Z24
+	VPSLLD $16, Z24, Z24
+	VMOVUPS 256(R12), Z25
+	VPSLLD $16, Z25, Z25
+	VMOVUPS 320(R12), Z26
+	VPSLLD $16, Z26, Z26
+	VBROADCASTSS 1028(R8)(SI*1), Z27
+	VPSLLD $16, Z27, Z27
+	VFMADD231PS Z24, Z27, Z6
+	VFMADD231PS Z25, Z27, Z7
+	VFMADD231PS Z26, Z27, Z8
+	VBROADCASTSS 1028(R9)(SI*1), Z27
+	VPSLLD $16, Z27, Z27
+	VFMADD231PS Z24, Z27, Z18
+	VFMADD231PS Z25, Z27, Z19
+	VFMADD231PS Z26, Z27, Z20
+	PREFETCHT0 2240(R13)
+	PREFETCHT0 2304(R13)
+	PREFETCHT0 2368(R13)
+	VMOVUPS 192(R13), Z24
+	VANDPS Z28, Z24, Z24
+	VMOVUPS 256(R13), Z25
+	VANDPS Z28, Z25, Z25
+	VMOVUPS 320(R13), Z26
+	VANDPS Z28, Z26, Z26
+	VBROADCASTSS 1540(R8)(SI*1), Z27
+	VANDPS Z28, Z27, Z27
+	VFMADD231PS Z24, Z27, Z9
+	VFMADD231PS Z25, Z27, Z10
+	VFMADD231PS Z26, Z27, Z11
+	VBROADCASTSS 1540(R9)(SI*1), Z27
+	VANDPS Z28, Z27, Z27
+	VFMADD231PS Z24, Z27, Z21
+	VFMADD231PS Z25, Z27, Z22
+	VFMADD231PS Z26, Z27, Z23
+	VMOVUPS 192(R13), Z24
+	VPSLLD $16, Z24, Z24
+	VMOVUPS 256(R13), Z25
+	VPSLLD $16, Z25, Z25
+	VMOVUPS 320(R13), Z26
+	VPSLLD $16, Z26, Z26
+	VBROADCASTSS 1540(R8)(SI*1), Z27
+	VPSLLD $16, Z27, Z27
+	VFMADD231PS Z24, Z27, Z9
+	VFMADD231PS Z25, Z27, Z10
+	VFMADD231PS Z26, Z27, Z11
+	VBROADCASTSS 1540(R9)(SI*1), Z27
+	VPSLLD $16, Z27, Z27
+	VFMADD231PS Z24, Z27, Z21
+	VFMADD231PS Z25, Z27, Z22
+	VFMADD231PS Z26, Z27, Z23
+	ADDQ $384, R10
+	ADDQ $384, R11
+	ADDQ $384, R12
+	ADDQ $384, R13
+	ADDQ $8, SI
+	SUBQ $2, AX
+	TESTQ AX, AX
+	JNE loop2x3x4
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z27
+	VADDPS Z31, Z27, Z27
+	VADDPS Z27, Z0, Z0
+	VMOVUPS 64(CX), Z27
+	VADDPS Z31, Z27, Z27
+	VADDPS Z27, Z1, Z1
+	VMOVUPS 128(CX), Z27
+	VADDPS Z31, Z27, Z27
+	VADDPS Z27, Z2, Z2
+	ADDQ DX, CX
+	VMOVUPS (CX), Z27
+	VADDPS Z31, Z27, Z27
+	VADDPS Z27, Z12, Z12
+	VMOVUPS 64(CX), Z27
+	VADDPS Z31, Z27, Z27
+	VADDPS Z27, Z13, Z13
+	VMOVUPS 128(CX), Z27
+	VADDPS Z31, Z27, Z27
+	VADDPS Z27, Z14, Z14
+	VXORPS Z31, Z31, Z31
+	MOVQ 56(DI), CX // a.C
+	VADDPS Z31, Z0, Z0
+	VADDPS Z3, Z0, Z0
+	VADDPS Z31, Z0, Z0
+	VADDPS Z6, Z0, Z0
+	VADDPS Z31, Z0, Z0
+	VADDPS Z9, Z0, Z0
+	VMOVUPS Z0, (CX)
+	VADDPS Z31, Z1, Z1
+	VADDPS Z4, Z1, Z1
+	VADDPS Z31, Z1, Z1
+	VADDPS Z7, Z1, Z1
+	VADDPS Z31, Z1, Z1
+	VADDPS Z10, Z1, Z1
+	VMOVUPS Z1, 64(CX)
+	VADDPS Z31, Z2, Z2
+	VADDPS Z5, Z2, Z2
+	VADDPS Z31, Z2, Z2
+	VADDPS Z8, Z2, Z2
+	VADDPS Z31, Z2, Z2
+	VADDPS Z11, Z2, Z2
+	VMOVUPS Z2, 128(CX)
+	ADDQ DX, CX
+	VADDPS Z31, Z12, Z12
+	VADDPS Z15, Z12, Z12
+	VADDPS Z31, Z12, Z12
+	VADDPS Z18, Z12, Z12
+	VADDPS Z31, Z12, Z12
+	VADDPS Z21, Z12, Z12
+	VMOVUPS Z12, (CX)
+	VADDPS Z31, Z13, Z13
+	VADDPS Z16, Z13, Z13
+	VADDPS Z31, Z13, Z13
+	VADDPS Z19, Z13, Z13
+	VADDPS Z31, Z13, Z13
+	VADDPS Z22, Z13, Z13
+	VMOVUPS Z13, 64(CX)
+	VADDPS Z31, Z14, Z14
+	VADDPS Z17, Z14, Z14
+	VADDPS Z31, Z14, Z14
+	VADDPS Z20, Z14, Z14
+	VADDPS Z31, Z14, Z14
+	VADDPS Z23, Z14, Z14
+	VMOVUPS Z14, 128(CX)
+	MOVQ R13, R10
+	ADDQ $2048, R8
+	ADDQ $2048, R9
+	SUBQ $512, BX
+	JMP next2x3x4
+
+next2x3x1:
+	CMPQ BX, $0
+	JLE done2x3x0
+	MOVQ BX, AX
+	CMPQ BX, $128
+	JLE part2x3x1
+	MOVQ $128, AX
+
+part2x3x1:
+	VBROADCASTSS constffff0000<>(SB), Z10
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop2x3x1:
+	PREFETCHT0 2048(R10)
+	PREFETCHT0 2112(R10)
+	PREFETCHT0 2176(R10)
+	VMOVUPS (R10), Z6
+	VANDPS Z10, Z6, Z6
+	VMOVUPS 64(R10), Z7
+	VANDPS Z10, Z7, Z7
+	VMOVUPS 128(R10), Z8
+	VANDPS Z10, Z8, Z8
+	VBROADCASTSS (R8)(SI*1), Z9
+	VANDPS Z10, Z9, Z9
+	VFMADD231PS Z6, Z9, Z0
+	VFMADD231PS Z7, Z9, Z1
+	VFMADD231PS Z8, Z9, Z2
+	VBROADCASTSS (R9)(SI*1), Z9
+	VANDPS Z10, Z9, Z9
+	VFMADD231PS Z6, Z9, Z3
+	VFMADD231PS Z7, Z9, Z4
+	VFMADD231PS Z8, Z9, Z5
+	VMOVUPS (R10), Z6
+	VPSLLD $16, Z6, Z6
+	VMOVUPS 64(R10), Z7
+	VPSLLD $16, Z7, Z7
+	VMOVUPS 128(R10), Z8
+	VPSLLD $16, Z8, Z8
+	VBROADCASTSS (R8)(SI*1), Z9
+	VPSLLD $16, Z9, Z9
+	VFMADD231PS Z6, Z9, Z0
+	VFMADD231PS Z7, Z9, Z1
+	VFMADD231PS Z8, Z9, Z2
+	VBROADCASTSS (R9)(SI*1), Z9
+	VPSLLD $16, Z9, Z9
+	VFMADD231PS Z6, Z9, Z3
+	VFMADD231PS Z7, Z9, Z4
+	VFMADD231PS Z8, Z9, Z5
+	ADDQ $192, R10
+	ADDQ $4, SI
+	SUBQ $1, AX
+	TESTQ AX, AX
+	JNE loop2x3x1
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z9
+	VADDPS Z31, Z9, Z9
+	VADDPS Z9, Z0, Z0
+	VMOVUPS Z0, (CX)
+	VMOVUPS 64(CX), Z9
+	VADDPS Z31, Z9, Z9
+	VADDPS Z9, Z1, Z1
+	VMOVUPS Z1, 64(CX)
+	VMOVUPS 128(CX), Z9
+	VADDPS Z31, Z9, Z9
+	VADDPS Z9, Z2, Z2
+	VMOVUPS Z2, 128(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z9
+	VADDPS Z31, Z9, Z9
+	VADDPS Z9, Z3, Z3
+	VMOVUPS Z3, (CX)
+	VMOVUPS 64(CX), Z9
+	VADDPS Z31, Z9, Z9
+	VADDPS Z9, Z4, Z4
+	VMOVUPS Z4, 64(CX)
+	VMOVUPS 128(CX), Z9
+	VADDPS Z31, Z9, Z9
+	VADDPS Z9, Z5, Z5
+	VMOVUPS Z5, 128(CX)
+	VXORPS Z31, Z31, Z31
+	ADDQ $512, R8
+	ADDQ $512, R9
+	SUBQ $128, BX
+	JMP next2x3x1
+
+done2x3x0:
+	VZEROUPPER
+	RET
+
+rows1x3:
+	VBROADCASTSS const80000000<>(SB), Z31
+	MOVQ (DI), R8 // a.A
+	MOVQ 8(DI), DX // a.RowStride
+	SHLQ $2, DX
+	MOVQ 40(DI), R9 // a.B
+	MOVQ 32(DI), BX // a.Depth
+
+next1x3x4:
+	CMPQ BX, $512
+	JLT next1x3x1
+	MOVQ $128, AX
+	VBROADCASTSS constffff0000<>(SB), Z16
+	MOVQ R9, R10
+	ADDQ $24576, R10
+	MOVQ R10, R11
+	ADDQ $24576, R11
+	MOVQ R11, R12
+	ADDQ $24576, R12
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop1x3x4:
+	PREFETCHT0 2048(R9)
+	PREFETCHT0 2112(R9)
+	PREFETCHT0 2176(R9)
+	VMOVUPS (R9), Z12
+	VANDPS Z16, Z12, Z12
+	VMOVUPS 64(R9), Z13
+	VANDPS Z16, Z13, Z13
+	VMOVUPS 128(R9), Z14
+	VANDPS Z16, Z14, Z14
+	VBROADCASTSS (R8)(SI*1), Z15
+	VANDPS Z16, Z15, Z15
+	VFMADD231PS Z12, Z15, Z0
+	VFMADD231PS Z13, Z15, Z1
+	VFMADD231PS Z14, Z15, Z2
+	VMOVUPS (R9), Z12
+	VPSLLD $16, Z12, Z12
+	VMOVUPS 64(R9), Z13
+	VPSLLD $16, Z13, Z13
+	VMOVUPS 128(R9), Z14
+	VPSLLD $16, Z14, Z14
+	VBROADCASTSS (R8)(SI*1), Z15
+	VPSLLD $16, Z15, Z15
+	VFMADD231PS Z12, Z15, Z0
+	VFMADD231PS Z13, Z15, Z1
+	VFMADD231PS Z14, Z15, Z2
+	PREFETCHT0 2048(R10)
+	PREFETCHT0 2112(R10)
+	PREFETCHT0 2176(R10)
+	VMOVUPS (R10), Z12
+	VANDPS Z16, Z12, Z12
+	VMOVUPS 64(R10), Z13
+	VANDPS Z16, Z13, Z13
+	VMOVUPS 128(R10), Z14
+	VANDPS Z16, Z14, Z14
+	VBROADCASTSS 512(R8)(SI*1), Z15
+	VANDPS Z16, Z15, Z15
+	VFMADD231PS Z12, Z15, Z3
+	VFMADD231PS Z13, Z15, Z4
+	VFMADD231PS Z14, Z15, Z5
+	VMOVUPS (R10), Z12
+	VPSLLD $16, Z12, Z12
+	VMOVUPS 64(R10), Z13
+	VPSLLD $16, Z13, Z13
+	VMOVUPS 128(R10), Z14
+	VPSLLD $16, Z14, Z14
+	VBROADCASTSS 512(R8)(SI*1), Z15
+	VPSLLD $16, Z15, Z15
+	VFMADD231PS Z12, Z15, Z3
+	VFMADD231PS Z13, Z15, Z4
+	VFMADD231PS Z14, Z15, Z5
+	PREFETCHT0 2048(R11)
+	PREFETCHT0 2112(R11)
+	PREFETCHT0 2176(R11)
+	VMOVUPS (R11), Z12
+	VANDPS Z16, Z12, Z12
+	VMOVUPS 64(R11), Z13
+	VANDPS Z16, Z13, Z13
+	VMOVUPS 128(R11), Z14
+	VANDPS Z16, Z14, Z14
+	VBROADCASTSS 1024(R8)(SI*1), Z15
+	VANDPS Z16, Z15, Z15
+	VFMADD231PS Z12, Z15, Z6
+	VFMADD231PS Z13, Z15, Z7
+	VFMADD231PS Z14, Z15, Z8
+	VMOVUPS (R11), Z12
+	VPSLLD $16, Z12, Z12
+	VMOVUPS 64(R11), Z13
+	VPSLLD $16, Z13, Z13
+	VMOVUPS 128(R11), Z14
+	VPSLLD $16, Z14, Z14
+	VBROADCASTSS 1024(R8)(SI*1), Z15
+	VPSLLD $16, Z15, Z15
+	VFMADD231PS Z12, Z15, Z6
+	VFMADD231PS Z13, Z15, Z7
+	VFMADD231PS Z14, Z15, Z8
+	PREFETCHT0 2048(R12)
+	PREFETCHT0 2112(R12)
+	PREFETCHT0 2176(R12)
+	VMOVUPS (R12), Z12
+	VANDPS Z16, Z12, Z12
+	VMOVUPS 64(R12), Z13
+	VANDPS Z16, Z13, Z13
+	VMOVUPS 128(R12), Z14
+	VANDPS Z16, Z14, Z14
+	VBROADCASTSS 1536(R8)(SI*1), Z15
+	VANDPS Z16, Z15, Z15
+	VFMADD231PS Z12, Z15, Z9
+	VFMADD231PS Z13, Z15, Z10
+	VFMADD231PS Z14, Z15, Z11
+	VMOVUPS (R12), Z12
+	VPSLLD $16, Z12, Z12
+	VMOVUPS 64(R12), Z13
+	VPSLLD $16, Z13, Z13
+	VMOVUPS 128(R12), Z14
+	VPSLLD $16, Z14, Z14
+	VBROADCASTSS 1536(R8)(SI*1), Z15
+	VPSLLD $16, Z15, Z15
+	VFMADD231PS Z12, Z15, Z9
+	VFMADD231PS Z13, Z15, Z10
+	VFMADD231PS Z14, Z15, Z11
+	PREFETCHT0 2240(R9)
+	PREFETCHT0 2304(R9)
+	PREFETCHT0 2368(R9)
+	VMOVUPS 192(R9), Z12
+	VANDPS Z16, Z12, Z12
+	VMOVUPS 256(R9), Z13
+	VANDPS Z16, Z13, Z13
+	VMOVUPS 320(R9), Z14
+	VANDPS Z16, Z14, Z14
+	VBROADCASTSS 4(R8)(SI*1), Z15
+	VANDPS Z16, Z15, Z15
+	VFMADD231PS Z12, Z15, Z0
+	VFMADD231PS Z13, Z15, Z1
+	VFMADD231PS Z14, Z15, Z2
+	VMOVUPS 192(R9), Z12
+	VPSLLD $16, Z12, Z12
+	VMOVUPS 256(R9), Z13
+	VPSLLD $16, Z13, Z13
+	VMOVUPS 320(R9), Z14
+	VPSLLD $16, Z14, Z14
+	VBROADCASTSS 4(R8)(SI*1), Z15
+	VPSLLD $16, Z15, Z15
+	VFMADD231PS Z12, Z15, Z0
+	VFMADD231PS Z13, Z15, Z1
+	VFMADD231PS Z14, Z15, Z2
+	PREFETCHT0 2240(R10)
+	PREFETCHT0 2304(R10)
+	PREFETCHT0 2368(R10)
+	VMOVUPS 192(R10), Z12
+	VANDPS Z16, Z12, Z12
+	VMOVUPS 256(R10), Z13
+	VANDPS Z16, Z13, Z13
+	VMOVUPS 320(R10), Z14
+	VANDPS Z16, Z14, Z14
+	VBROADCASTSS 516(R8)(SI*1), Z15
+	VANDPS Z16, Z15, Z15
+	VFMADD231PS Z12, Z15, Z3
+	VFMADD231PS Z13, Z15, Z4
+	VFMADD231PS Z14, Z15, Z5
+	VMOVUPS 192(R10), Z12
+	VPSLLD $16, Z12, Z12
+	VMOVUPS 256(R10), Z13
+	VPSLLD $16, Z13, Z13
+	VMOVUPS 320(R10), Z14
+	VPSLLD $16, Z14, Z14
+	VBROADCASTSS 516(R8)(SI*1), Z15
+	VPSLLD $16, Z15, Z15
+	VFMADD231PS Z12, Z15, Z3
+	VFMADD231PS Z13, Z15, Z4
+	VFMADD231PS Z14, Z15, Z5
+	PREFETCHT0 2240(R11)
+	PREFETCHT0 2304(R11)
+	PREFETCHT0 2368(R11)
+	VMOVUPS 192(R11), Z12
+	VANDPS Z16, Z12, Z12
+	VMOVUPS 256(R11), Z13
+	VANDPS Z16, Z13, Z13
+	VMOVUPS 320(R11), Z14
+	VANDPS Z16, Z14, Z14
+	VBROADCASTSS 1028(R8)(SI*1), Z15
+	VANDPS Z16, Z15, Z15
+	VFMADD231PS Z12, Z15, Z6
+	VFMADD231PS Z13, Z15, Z7
+	VFMADD231PS Z14, Z15, Z8
+	VMOVUPS 192(R11), Z12
+	VPSLLD $16, Z12, Z12
+	VMOVUPS 256(R11), Z13
+	VPSLLD $16, Z13, Z13
+	VMOVUPS 320(R11), Z14
+	VPSLLD $16, Z14, Z14
+	VBROADCASTSS 1028(R8)(SI*1), Z15
+	VPSLLD $16, Z15, Z15
+	VFMADD231PS Z12, Z15, Z6
+	VFMADD231PS Z13, Z15, Z7
+	VFMADD231PS Z14, Z15, Z8
+	PREFETCHT0 2240(R12)
+	PREFETCHT0 2304(R12)
+	PREFETCHT0 2368(R12)
+	VMOVUPS 192(R12), Z12
+	VANDPS Z16, Z12, Z12
+	VMOVUPS 256(R12), Z13
+	VANDPS Z16, Z13, Z13
+	VMOVUPS 320(R12), Z14
+	VANDPS Z16, Z14, Z14
+	VBROADCASTSS 1540(R8)(SI*1), Z15
+	VANDPS Z16, Z15, Z15
+	VFMADD231PS Z12, Z15, Z9
+	VFMADD231PS Z13, Z15, Z10
+	VFMADD231PS Z14, Z15, Z11
+	VMOVUPS 192(R12), Z12
+	VPSLLD $16, Z12, Z12
+	VMOVUPS 256(R12), Z13
+	VPSLLD $16, Z13, Z13
+	VMOVUPS 320(R12), Z14
+	VPSLLD $16, Z14, Z14
+	VBROADCASTSS 1540(R8)(SI*1), Z15
+	VPSLLD $16, Z15, Z15
+	VFMADD231PS Z12, Z15, Z9
+	VFMADD231PS Z13, Z15, Z10
+	VFMADD231PS Z14, Z15, Z11
+	ADDQ $384, R9
+	ADDQ $384, R10
+	ADDQ $384, R11
+	ADDQ $384, R12
+	ADDQ $8, SI
+	SUBQ $2, AX
+	TESTQ AX, AX
+	JNE loop1x3x4
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z15
+	VADDPS Z31, Z15, Z15
+	VADDPS Z15, Z0, Z0
+	VMOVUPS 64(CX), Z15
+	VADDPS Z31, Z15, Z15
+	VADDPS Z15, Z1, Z1
+	VMOVUPS 128(CX), Z15
+	VADDPS Z31, Z15, Z15
+	VADDPS Z15, Z2, Z2
+	VXORPS Z31, Z31, Z31
+	MOVQ 56(DI), CX // a.C
+	VADDPS Z31, Z0, Z0
+	VADDPS Z3, Z0, Z0
+	VADDPS Z31, Z0, Z0
+	VADDPS Z6, Z0, Z0
+	VADDPS Z31, Z0, Z0
+	VADDPS Z9, Z0, Z0
+	VMOVUPS Z0, (CX)
+	VADDPS Z31, Z1, Z1
+	VADDPS Z4, Z1, Z1
+	VADDPS Z31, Z1, Z1
+	VADDPS Z7, Z1, Z1
+	VADDPS Z31, Z1, Z1
+	VADDPS Z10, Z1, Z1
+	VMOVUPS Z1, 64(CX)
+	VADDPS Z31, Z2, Z2
+	VADDPS Z5, Z2, Z2
+	VADDPS Z31, Z2, Z2
+	VADDPS Z8, Z2, Z2
+	VADDPS Z31, Z2, Z2
+	VADDPS Z11, Z2, Z2
+	VMOVUPS Z2, 128(CX)
+	MOVQ R12, R9
+	ADDQ $2048, R8
+	SUBQ $512, BX
+	JMP next1x3x4
+
+next1x3x1:
+	CMPQ BX, $0
+	JLE done1x3x0
+	MOVQ BX, AX
+	CMPQ BX, $128
+	JLE part1x3x1
+	MOVQ $128, AX
+
+part1x3x1:
+	VBROADCASTSS constffff0000<>(SB), Z7
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop1x3x1:
+	PREFETCHT0 2048(R9)
+	PREFETCHT0 2112(R9)
+	PREFETCHT0 2176(R9)
+	VMOVUPS (R9), Z3
+	VANDPS Z7, Z3, Z3
+	VMOVUPS 64(R9), Z4
+	VANDPS Z7, Z4, Z4
+	VMOVUPS 128(R9), Z5
+	VANDPS Z7, Z5, Z5
+	VBROADCASTSS (R8)(SI*1), Z6
+	VANDPS Z7, Z6, Z6
+	VFMADD231PS Z3, Z6, Z0
+	VFMADD231PS Z4, Z6, Z1
+	VFMADD231PS Z5, Z6, Z2
+	VMOVUPS (R9), Z3
+	VPSLLD $16, Z3, Z3
+	VMOVUPS 64(R9), Z4
+	VPSLLD $16, Z4, Z4
+	VMOVUPS 128(R9), Z5
+	VPSLLD $16, Z5, Z5
+	VBROADCASTSS (R8)(SI*1), Z6
+	VPSLLD $16, Z6, Z6
+	VFMADD231PS Z3, Z6, Z0
+	VFMADD231PS Z4, Z6, Z1
+	VFMADD231PS Z5, Z6, Z2
+	ADDQ $192, R9
+	ADDQ $4, SI
+	SUBQ $1, AX
+	TESTQ AX, AX
+	JNE loop1x3x1
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z6
+	VADDPS Z31, Z6, Z6
+	VADDPS Z6, Z0, Z0
+	VMOVUPS Z0, (CX)
+	VMOVUPS 64(CX), Z6
+	VADDPS Z31, Z6, Z6
+	VADDPS Z6, Z1, Z1
+	VMOVUPS Z1, 64(CX)
+	VMOVUPS 128(CX), Z6
+	VADDPS Z31, Z6, Z6
+	VADDPS Z6, Z2, Z2
+	VMOVUPS Z2, 128(CX)
+	VXORPS Z31, Z31, Z31
+	ADDQ $512, R8
+	SUBQ $128, BX
+	JMP next1x3x1
+
+done1x3x0:
+	VZEROUPPER
+	RET
+
+lanes32:
+	MOVQ 48(DI), AX // a.Bias
+	TESTQ AX, AX
+	JNE biased2
+	LEAQ zeros<>(SB), AX
+
+biased2:
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	MOVQ 24(DI), BX // a.Rows
+	MOVBLZX 80(DI), SI // a.Add
+	VXORPS Z2, Z2, Z2
+
+begin2:
+	VMOVAPS Z2, Z0
+	VMOVAPS Z2, Z1
+	TESTQ SI, SI
+	JEQ added2
+	VMOVUPS (CX), Z0
+	VMOVUPS 64(CX), Z1
+
+added2:
+	VMOVUPS (AX), Z2
+	VADDPS Z2, Z0, Z0
+	VMOVUPS 64(AX), Z2
+	VADDPS Z2, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VMOVUPS Z0, (CX)
+	VMOVUPS Z1, 64(CX)
+	ADDQ DX, CX
+	DECQ BX
+	JNE begin2
+	MOVQ 24(DI), DX // a.Rows
+	CMPQ DX, $1
+	JEQ rows1x2
+	CMPQ DX, $2
+	JEQ rows2x2
+	CMPQ DX, $3
+	JEQ rows3x2
+	CMPQ DX, $4
+	JEQ rows4x2
+	CMPQ DX, $5
+	JEQ rows5x2
+
+rows6x2:
+	VBROADCASTSS const80000000<>(SB), Z31
+	MOVQ (DI), R8 // a.A
+	MOVQ 8(DI), DX // a.RowStride
+	SHLQ $2, DX
+	MOVQ R8, R9
+	ADDQ DX, R9
+	MOVQ R9, R10
+	ADDQ DX, R10
+	MOVQ R10, R11
+	ADDQ DX, R11
+	MOVQ R11, R12
+	ADDQ DX, R12
+	MOVQ R12, R13
+	ADDQ DX, R13
+	MOVQ 40(DI), R14 // a.B
+	MOVQ 32(DI), BX // a.Depth
+
+next6x2x1:
+	CMPQ BX, $0
+	JLE done6x2x0
+	MOVQ BX, AX
+	CMPQ BX, $128
+	JLE part6x2x1
+	MOVQ $128, AX
+
+part6x2x1:
+	VBROADCASTSS constffff0000<>(SB), Z15
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop6x2x1:
+	PREFETCHT0 2048(R14)
+	PREFETCHT0 2112(R14)
+	VMOVUPS (R14), Z12
+	VANDPS Z15, Z12, Z12
+	VMOVUPS 64(R14), Z13
+	VANDPS Z15, Z13, Z13
+	VBROADCASTSS (R8)(SI*1), Z14
+	VANDPS Z15, Z14, Z14
+	VFMADD231PS Z12, Z14, Z0
+	VFMADD231PS Z13, Z14, Z1
+	VBROADCASTSS (R9)(SI*1), Z14
+	VANDPS Z15, Z14, Z14
+	VFMADD231PS Z12, Z14, Z2
+	VFMADD231PS Z13, Z14, Z3
+	VBROADCASTSS (R10)(SI*1), Z14
+	VANDPS Z15, Z14, Z14
+	VFMADD231PS Z12, Z14, Z4
+	VFMADD231PS Z13, Z14, Z5
+	VBROADCASTSS (R11)(SI*1), Z14
+	VANDPS Z15, Z14, Z14
+	VFMADD231PS Z12, Z14, Z6
+	VFMADD231PS Z13, Z14, Z7
+	VBROADCASTSS (R12)(SI*1), Z14
+	VANDPS Z15, Z14, Z14
+	VFMADD231PS Z12, Z14, Z8
+	VFMADD231PS Z13, Z14, Z9
+	VBROADCASTSS (R13)(SI*1), Z14
+	VANDPS Z15, Z14, Z14
+	VFMADD231PS Z12, Z14, Z10
+	VFMADD231PS Z13, Z14, Z11
+	VMOVUPS (R14), Z12
+	VPSLLD $16, Z12, Z12
+	VMOVUPS 64(R14), Z13
+	VPSLLD $16, Z13, Z13
+	VBROADCASTSS (R8)(SI*1), Z14
+	VPSLLD $16, Z14, Z14
+	VFMADD231PS Z12, Z14, Z0
+	VFMADD231PS Z13, Z14, Z1
+	VBROADCASTSS (R9)(SI*1), Z14
+	VPSLLD $16, Z14, Z14
+	VFMADD231PS Z12, Z14, Z2
+	VFMADD231PS Z13, Z14, Z3
+	VBROADCASTSS (R10)(SI*1), Z14
+	VPSLLD $16, Z14, Z14
+	VFMADD231PS Z12, Z14, Z4
+	VFMADD231PS Z13, Z14, Z5
+	VBROADCASTSS (R11)(SI*1), Z14
+	VPSLLD $16, Z14, Z14
+	VFMADD231PS Z12, Z14, Z6
+	VFMADD231PS Z13, Z14, Z7
+	VBROADCASTSS (R12)(SI*1), Z14
+	VPSLLD $16, Z14, Z14
+	VFMADD231PS Z12, Z14, Z8
+	VFMADD231PS Z13, Z14, Z9
+	VBROADCASTSS (R13)(SI*1), Z14
+	VPSLLD $16, Z14, Z14
+	VFMADD231PS Z12, Z14, Z10
+	VFMADD231PS Z13, Z14, Z11
+	ADDQ $128, R14
+	ADDQ $4, SI
+	SUBQ $1, AX
+	TESTQ AX, AX
+	JNE loop6x2x1
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z14
+	VADDPS Z31, Z14, Z14
+	VADDPS Z14, Z0, Z0
+	VMOVUPS Z0, (CX)
+	VMOVUPS 64(CX), Z14
+	VADDPS Z31, Z14, Z14
+	VADDPS Z14, Z1, Z1
+	VMOVUPS Z1, 64(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z14
+	VADDPS Z31, Z14, Z14
+	VADDPS Z14, Z2, Z2
+	VMOVUPS Z2, (CX)
+	VMOVUPS 64(CX), Z14
+	VADDPS Z31, Z14, Z14
+	VADDPS Z14, Z3, Z3
+	VMOVUPS Z3, 64(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z14
+	VADDPS Z31, Z14, Z14
+	VADDPS Z14, Z4, Z4
+	VMOVUPS Z4, (CX)
+	VMOVUPS 64(CX), Z14
+	VADDPS Z31, Z14, Z14
+	VADDPS Z14, Z5, Z5
+	VMOVUPS Z5, 64(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z14
+	VADDPS Z31, Z14, Z14
+	VADDPS Z14, Z6, Z6
+	VMOVUPS Z6, (CX)
+	VMOVUPS 64(CX), Z14
+	VADDPS Z31, Z14, Z14
+	VADDPS Z14, Z7, Z7
+	VMOVUPS Z7, 64(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z14
+	VADDPS Z31, Z14, Z14
+	VADDPS Z14, Z8, Z8
+	VMOVUPS Z8, (CX)
+	VMOVUPS 64(CX), Z14
+	VADDPS Z31, Z14, Z14
+	VADDPS Z14, Z9, Z9
+	VMOVUPS Z9, 64(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z14
+	VADDPS Z31, Z14, Z14
+	VADDPS Z14, Z10, Z10
+	VMOVUPS Z10, (CX)
+	VMOVUPS 64(CX), Z14
+	VADDPS Z31, Z14, Z14
+	VADDPS Z14, Z11, Z11
+	VMOVUPS Z11, 64(CX)
+	VXORPS Z31, Z31, Z31
+	ADDQ $512, R8
+	ADDQ $512, R9
+	ADDQ $512, R10
+	ADDQ $512, R11
+	ADDQ $512, R12
+	ADDQ $512, R13
+	SUBQ $128, BX
+	JMP next6x2x1
+
+done6x2x0:
+	VZEROUPPER
+	RET
+
+rows5x2:
+	VBROADCASTSS const80000000<>(SB), Z31
+	MOVQ (DI), R8 // a.A
+	MOVQ 8(DI), DX // a.RowStride
+	SHLQ $2, DX
+	MOVQ R8, R9
+	ADDQ DX, R9
+	MOVQ R9, R10
+	ADDQ DX, R10
+	MOVQ R10, R11
+	ADDQ DX, R11
+	MOVQ R11, R12
+	ADDQ DX, R12
+	MOVQ 40(DI), R13 // a.B
+	MOVQ 32(DI), BX // a.Depth
+
+next5x2x2:
+	CMPQ BX, $256
+	JLT next5x2x1
+	MOVQ $128, AX
+	VBROADCASTSS constffff0000<>(SB), Z23
+	MOVQ R13, R14
+	ADDQ $16384, R14
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	VXORPS Z12, Z12, Z12
+	VXORPS Z13, Z13, Z13
+	VXORPS Z14, Z14, Z14
+	VXORPS Z15, Z15, Z15
+	VXORPS Z16, Z16, Z16
+	VXORPS Z17, Z17, Z17
+	VXORPS Z18, Z18, Z18
+	VXORPS Z19, Z19, Z19
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop5x2x2:
+	PREFETCHT0 2048(R13)
+	PREFETCHT0 2112(R13)
+	VMOVUPS (R13), Z20
+	VANDPS Z23, Z20, Z20
+	VMOVUPS 64(R13), Z21
+	VANDPS Z23, Z21, Z21
+	VBROADCASTSS (R8)(SI*1), Z22
+	VANDPS Z23, Z22, Z22
+	VFMADD231PS Z20, Z22, Z0
+	VFMADD231PS Z21, Z22, Z1
+	VBROADCASTSS (R9)(SI*1), Z22
+	VANDPS Z23, Z22, Z22
+	VFMADD231PS Z20, Z22, Z4
+	VFMADD231PS Z21, Z22, Z5
+	VBROADCASTSS (R10)(SI*1), Z22
+	VANDPS Z23, Z22, Z22
+	VFMADD231PS Z20, Z22, Z8
+	VFMADD231PS Z21, Z22, Z9
+	VBROADCASTSS (R11)(SI*1), Z22
+	VANDPS Z23, Z22, Z22
+	VFMADD231PS Z20, Z22, Z12
+	VFMADD231PS Z21, Z22, Z13
+	VBROADCASTSS (R12)(SI*1), Z22
+	VANDPS Z23, Z22, Z22
+	VFMADD231PS Z20, Z22, Z16
+	VFMADD231PS Z21, Z22, Z17
+	VMOVUPS (R13), Z20
+	VPSLLD $16, Z20, Z20
+	VMOVUPS 64(R13), Z21
+	VPSLLD $16, Z21, Z21
+	VBROADCASTSS (R8)(SI*1), Z22
+	VPSLLD $16, Z22, Z22
+	VFMADD231PS Z20, Z22, Z0
+	VFMADD231PS Z21, Z22, Z1
+	VBROADCASTSS (R9)(SI*1), Z22
+	VPSLLD $16, Z22, Z22
+	VFMADD231PS Z20, Z22, Z4
+	VFMADD231PS Z21, Z22, Z5
+	VBROADCASTSS (R10)(SI*1), Z22
+	VPSLLD $16, Z22, Z22
+	VFMADD231PS Z20, Z22, Z8
+	VFMADD231PS Z21, Z22, Z9
+	VBROADCASTSS (R11)(SI*1), Z22
+	VPSLLD $16, Z22, Z22
+	VFMADD231PS Z20, Z22, Z12
+	VFMADD231PS Z21, Z22, Z13
+	VBROADCASTSS (R12)(SI*1), Z22
+	VPSLLD $16, Z22, Z22
+	VFMADD231PS Z20, Z22, Z16
+	VFMADD231PS Z21, Z22, Z17
+	PREFETCHT0 2048(R14)
+	PREFETCHT0 2112(R14)
+	VMOVUPS (R14), Z20
+	VANDPS Z23, Z20, Z20
+	VMOVUPS 64(R14), Z21
+	VANDPS Z23, Z21, Z21
+	VBROADCASTSS 512(R8)(SI*1), Z22
+	VANDPS Z23, Z22, Z22
+	VFMADD231PS Z20, Z22, Z2
+	VFMADD231PS Z21, Z22, Z3
+	VBROADCASTSS 512(R9)(SI*1), Z22
+	VANDPS Z23, Z22, Z22
+	VFMADD231PS Z20, Z22, Z6
+	VFMADD231PS Z21, Z22, Z7
+	VBROADCASTSS 512(R10)(SI*1), Z22
+	VANDPS Z23, Z22, Z22
+	VFMADD231PS Z20, Z22, Z10
+	VFMADD231PS Z21, Z22, Z11
+	VBROADCASTSS 512(R11)(SI*1), Z22
+	VANDPS Z23, Z22, Z22
+	VFMADD231PS Z20, Z22, Z14
+	VFMADD231PS Z21, Z22, Z15
+	VBROADCASTSS 512(R12)(SI*1), Z22
+	VANDPS Z23, Z22, Z22
+	VFMADD231PS Z20, Z22, Z18
+	VFMADD231PS Z21, Z22, Z19
+	VMOVUPS (R14), Z20
+	VPSLLD $16, Z20, Z20
+	VMOVUPS 64(R14), Z21
+	VPSLLD $16, Z21, Z21
+	VBROADCASTSS 512(R8)(SI*1), Z22
+	VPSLLD $16, Z22, Z22
+	VFMADD231PS Z20, Z22, Z2
+	VFMADD231PS Z21, Z22, Z3
+	VBROADCASTSS 512(R9)(SI*1), Z22
+	VPSLLD $16, Z22, Z22
+	VFMADD231PS Z20, Z22, Z6
+	VFMADD231PS Z21, Z22, Z7
+	VBROADCASTSS 512(R10)(SI*1), Z22
+	VPSLLD $16, Z22, Z22
+	VFMADD231PS Z20, Z22, Z10
+	VFMADD231PS Z21, Z22, Z11
+	VBROADCASTSS 512(R11)(SI*1), Z22
+	VPSLLD $16, Z22, Z22
+	VFMADD231PS Z20, Z22, Z14
+	VFMADD231PS Z21, Z22, Z15
+	VBROADCASTSS 512(R12)(SI*1), Z22
+	VPSLLD $16, Z22, Z22
+	VFMADD231PS Z20, Z22, Z18
+	VFMADD231PS Z21, Z22, Z19
+	PREFETCHT0 2176(R13)
+	PREFETCHT0 2240(R13)
+	VMOVUPS 128(R13), Z20
+	VANDPS Z23, Z20, Z20
+	VMOVUPS 192(R13), Z21
+	VANDPS Z23, Z21, Z21
+	VBROADCASTSS 4(R8)(SI*1), Z22
+	VANDPS Z23, Z22, Z22
+	VFMADD231PS Z20, Z22, Z0
+	VFMADD231PS Z21, Z22, Z1
+	VBROADCASTSS 4(R9)(SI*1), Z22
+	VANDPS Z23, Z22, Z22
+	VFMADD231PS Z20, Z22, Z4
+	VFMADD231PS Z21, Z22, Z5
+	VBROADCASTSS 4(R10)(SI*1), Z22
+	VANDPS Z23, Z22, Z22
+	VFMADD231PS Z20, Z22, Z8
+	VFMADD231PS Z21, Z22, Z9
+	VBROADCASTSS 4(R11)(SI*1), Z22
+	VANDPS Z23, Z22, Z22
+	VFMADD231PS Z20, Z22, Z12
+	VFMADD231PS Z21, Z22, Z13
+	VBROADCASTSS 4(R12)(SI*1), Z22
+	VANDPS Z23, Z22, Z22
+	VFMADD231PS Z20, Z22, Z16
+	VFMADD231PS Z21, Z22, Z17
+	VMOVUPS 128(R13), Z20
+	VPSLLD $16, Z20, Z20
+	VMOVUPS 192(R13), Z21
+	VPSLLD $16, Z21, Z21
+	VBROADCASTSS 4(R8)(SI*1), Z22
+	VPSLLD $16, Z22, Z22
+	VFMADD231PS Z20, Z22, Z0
+	VFMADD231PS Z21, Z22, Z1
+	VBROADCASTSS 4(R9)(SI*1), Z22
+	VPSLLD $16, Z22, Z22
+	VFMADD231PS Z20, Z22, Z4
+	VFMADD231PS Z21, Z22, Z5
+	VBROADCASTSS 4(R10)(SI*1), Z22
+	VPSLLD $16, Z22, Z22
+	VFMADD231PS Z20, Z22, Z8
+	VFMADD231PS Z21, Z22, Z9
+	VBROADCASTSS 4(R11)(SI*1), Z22
+	VPSLLD $16, Z22, Z22
+	VFMADD231PS Z20, Z22, Z12
+	VFMADD231PS Z21, Z22, Z13
+	VBROADCASTSS 4(R12)(SI*1), Z22
+	VPSLLD $16, Z22, Z22
+	VFMADD231PS Z20, Z22, Z16
+	VFMADD231PS Z21, Z22, Z17
+	PREFETCHT0 2176(R14)
+	PREFETCHT0 2240(R14)
+	VMOVUPS 128(R14), Z20
+	VANDPS Z23, Z20, Z20
+	VMOVUPS 192(R14), Z21
+	VANDPS Z23, Z21, Z21
+	VBROADCASTSS 516(R8)(SI*1), Z22
+	VANDPS Z23, Z22, Z22
+	VFMADD231PS Z20, Z22, Z2
+	VFMADD231PS Z21, Z22, Z3
+	VBROADCASTSS 516(R9)(SI*1), Z22
+	VANDPS Z23, Z22, Z22
+	VFMADD231PS Z20, Z22, Z6
+	VFMADD231PS Z21, Z22, Z7
+	VBROADCASTSS 516(R10)(SI*1), Z22
+	VANDPS Z23, Z22, Z22
+	VFMADD231PS Z20, Z22, Z10
+	VFMADD231PS Z21, Z22, Z11
+	VBROADCASTSS 516(R11)(SI*1), Z22
+	VANDPS Z23, Z22, Z22
+	VFMADD231PS Z20, Z22, Z14
+	VFMADD231PS Z21, Z22, Z15
+	VBROADCASTSS 516(R12)(SI*1), Z22
+	VANDPS Z23, Z22, Z22
+	VFMADD231PS Z20, Z22, Z18
+	VFMADD231PS Z21, Z22, Z19
+	VMOVUPS 128(R14), Z20
+	VPSLLD $16, Z20, Z20
+	VMOVUPS 192(R14), Z21
+	VPSLLD $16, Z21, Z21
+	VBROADCASTSS 516(R8)(SI*1), Z22
+	VPSLLD $16, Z22, Z22
+	VFMADD231PS Z20, Z22, Z2
+	VFMADD231PS Z21, Z22, Z3
+	VBROADCASTSS 516(R9)(SI*1), Z22
+	VPSLLD $16, Z22, Z22
+	VFMADD231PS Z20, Z22, Z6
+	VFMADD231PS Z21, Z22, Z7
+	VBROADCASTSS 516(R10)(SI*1), Z22
+	VPSLLD $16, Z22, Z22
+	VFMADD231PS Z20, Z22, Z10
+	VFMADD231PS Z21, Z22, Z11
+	VBROADCASTSS 516(R11)(SI*1), Z22
+	VPSLLD $16, Z22, Z22
+	VFMADD231PS Z20, Z22, Z14
+	VFMADD231PS Z21, Z22, Z15
+	VBROADCASTSS 516(R12)(SI*1), Z22
+	VPSLLD $16, Z22, Z22
+	VFMADD231PS Z20, Z22, Z18
+	VFMADD231PS Z21, Z22, Z19
+	ADDQ $256, R13
+	ADDQ $256, R14
+	ADDQ $8, SI
+	SUBQ $2, AX
+	TESTQ AX, AX
+	JNE loop5x2x2
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z22
+	VADDPS Z31, Z22, Z22
+	VADDPS Z22, Z0, Z0
+	VMOVUPS 64(CX), Z22
+	VADDPS Z31, Z22, Z22
+	VADDPS Z22, Z1, Z1
+	ADDQ DX, CX
+	VMOVUPS (CX), Z22
+	VADDPS Z31, Z22, Z22
+	VADDPS Z22, Z4, Z4
+	VMOVUPS 64(CX), Z22
+	VADDPS Z31, Z22, Z22
+	VADDPS Z22, Z5, Z5
+	ADDQ DX, CX
+	VMOVUPS (CX), Z22
+	VADDPS Z31, Z22, Z22
+	VADDPS Z22, Z8, Z8
+	VMOVUPS 64(CX), Z22
+	VADDPS Z31, Z22, Z22
+	VADDPS Z22, Z9, Z9
+	ADDQ DX, CX
+	VMOVUPS (CX), Z22
+	VADDPS Z31, Z22, Z22
+	VADDPS Z22, Z12, Z12
+	VMOVUPS 64(CX), Z22
+	VADDPS Z31, Z22, Z22
+	VADDPS Z22, Z13, Z13
+	ADDQ DX, CX
+	VMOVUPS (CX), Z22
+	VADDPS Z31, Z22, Z22
+	VADDPS Z22, Z16, Z16
+	VMOVUPS 64(CX), Z22
+	VADDPS Z31, Z22, Z22
+	VADDPS Z22, Z17, Z17
+	VXORPS Z31, Z31, Z31
+	MOVQ 56(DI), CX // a.C
+	VADDPS Z31, Z0, Z0
+	VADDPS Z2, Z0, Z0
+	VMOVUPS Z0, (CX)
+	VADDPS Z31, Z1, Z1
+	VADDPS Z3, Z1, Z1
+	VMOVUPS Z1, 64(CX)
+	ADDQ DX, CX
+	VADDPS Z31, Z4, Z4
+	VADDPS Z6, Z4, Z4
+	VMOVUPS Z4, (CX)
+	VADDPS Z31, Z5, Z5
+	VADDPS Z7, Z5, Z5
+	VMOVUPS Z5, 64(CX)
+	ADDQ DX, CX
+	VADDPS Z31, Z8, Z8
+	VADDPS Z10, Z8, Z8
+	VMOVUPS Z8, (CX)
+	VADDPS Z31, Z9, Z9
+	VADDPS Z11, Z9, Z9
+	VMOVUPS Z9, 64(CX)
+	ADDQ DX, CX
+	VADDPS Z31, Z12, Z12
+	VADDPS Z14, Z12, Z12
+	VMOVUPS Z12, (CX)
+	VADDPS Z31, Z13, Z13
+	VADDPS Z15, Z13, Z13
+	VMOVUPS Z13, 64(CX)
+	ADDQ DX, CX
+	VADDPS Z31, Z16, Z16
+	VADDPS Z18, Z16, Z16
+	VMOVUPS Z16, (CX)
+	VADDPS Z31, Z17, Z17
+	VADDPS Z19, Z17, Z17
+	VMOVUPS Z17, 64(CX)
+	MOVQ R14, R13
+	ADDQ $1024, R8
+	ADDQ $1024, R9
+	ADDQ $1024, R10
+	ADDQ $1024, R11
+	ADDQ $1024, R12
+	SUBQ $256, BX
+	JMP next5x2x2
+
+next5x2x1:
+	CMPQ BX, $0
+	JLE done5x2x0
+	MOVQ BX, AX
+	CMPQ BX, $128
+	JLE part5x2x1
+	MOVQ $128, AX
+
+part5x2x1:
+	VBROADCASTSS constffff0000<>(SB), Z13
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop5x2x1:
+	PREFETCHT0 2048(R13)
+	PREFETCHT0 2112(R13)
+	VMOVUPS (R13), Z10
+	VANDPS Z13, Z10, Z10
+	VMOVUPS 64(R13), Z11
+	VANDPS Z13, Z11, Z11
+	VBROADCASTSS (R8)(SI*1), Z12
+	VANDPS Z13, Z12, Z12
+	VFMADD231PS Z10, Z12, Z0
+	VFMADD231PS Z11, Z12, Z1
+	VBROADCASTSS (R9)(SI*1), Z12
+	VANDPS Z13, Z12, Z12
+	VFMADD231PS Z10, Z12, Z2
+	VFMADD231PS Z11, Z12, Z3
+	VBROADCASTSS (R10)(SI*1), Z12
+	VANDPS Z13, Z12, Z12
+	VFMADD231PS Z10, Z12, Z4
+	VFMADD231PS Z11, Z12, Z5
+	VBROADCASTSS (R11)(SI*1), Z12
+	VANDPS Z13, Z12, Z12
+	VFMADD231PS Z10, Z12, Z6
+	VFMADD231PS Z11, Z12, Z7
+	VBROADCASTSS (R12)(SI*1), Z12
+	VANDPS Z13, Z12, Z12
+	VFMADD231PS Z10, Z12, Z8
+	VFMADD231PS Z11, Z12, Z9
+	VMOVUPS (R13), Z10
+	VPSLLD $16, Z10, Z10
+	VMOVUPS 64(R13), Z11
+	VPSLLD $16, Z11, Z11
+	VBROADCASTSS (R8)(SI*1), Z12
+	VPSLLD $16, Z12, Z12
+	VFMADD231PS Z10, Z12, Z0
+	VFMADD231PS Z11, Z12, Z1
+	VBROADCASTSS (R9)(SI*1), Z12
+	VPSLLD $16, Z12, Z12
+	VFMADD231PS Z10, Z12, Z2
+	VFMADD231PS Z11, Z12, Z3
+	VBROADCASTSS (R10)(SI*1), Z12
+	VPSLLD $16, Z12, Z12
+	VFMADD231PS Z10, Z12, Z4
+	VFMADD231PS Z11, Z12, Z5
+	VBROADCASTSS (R11)(SI*1), Z12
+	VPSLLD $16, Z12, Z12
+	VFMADD231PS Z10, Z12, Z6
+	VFMADD231PS Z11, Z12, Z7
+	VBROADCASTSS (R12)(SI*1), Z12
+	VPSLLD $16, Z12, Z12
+	VFMADD231PS Z10, Z12, Z8
+	VFMADD231PS Z11, Z12, Z9
+	ADDQ $128, R13
+	ADDQ $4, SI
+	SUBQ $1, AX
+	TESTQ AX, AX
+	JNE loop5x2x1
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z12
+	VADDPS Z31, Z12, Z12
+	VADDPS Z12, Z0, Z0
+	VMOVUPS Z0, (CX)
+	VMOVUPS 64(CX), Z12
+	VADDPS Z31, Z12, Z12
+	VADDPS Z12, Z1, Z1
+	VMOVUPS Z1, 64(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z12
+	VADDPS Z31, Z12, Z12
+	VADDPS Z12, Z2, Z2
+	VMOVUPS Z2, (CX)
+	VMOVUPS 64(CX), Z12
+	VADDPS Z31, Z12, Z12
+	VADDPS Z12, Z3, Z3
+	VMOVUPS Z3, 64(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z12
+	VADDPS Z31, Z12, Z12
+	VADDPS Z12, Z4, Z4
+	VMOVUPS Z4, (CX)
+	VMOVUPS 64(CX), Z12
+	VADDPS Z31, Z12, Z12
+	VADDPS Z12, Z5, Z5
+	VMOVUPS Z5, 64(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z12
+	VADDPS Z31, Z12, Z12
+	VADDPS Z12, Z6, Z6
+	VMOVUPS Z6, (CX)
+	VMOVUPS 64(CX), Z12
+	VADDPS Z31, Z12, Z12
+	VADDPS Z12, Z7, Z7
+	VMOVUPS Z7, 64(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z12
+	VADDPS Z31, Z12, Z12
+	VADDPS Z12, Z8, Z8
+	VMOVUPS Z8, (CX)
+	VMOVUPS 64(CX), Z12
+	VADDPS Z31, Z12, Z12
+	VADDPS Z12, Z9, Z9
+	VMOVUPS Z9, 64(CX)
+	VXORPS Z31, Z31, Z31
+	ADDQ $512, R8
+	ADDQ $512, R9
+	ADDQ $512, R10
+	ADDQ $512, R11
+	ADDQ $512, R12
+	SUBQ $128, BX
+	JMP next5x2x1
+
+done5x2x0:
+	VZEROUPPER
+	RET
+
+rows4x2:
+	VBROADCASTSS const80000000<>(SB), Z31
+	MOVQ (DI), R8 // a.A
+	MOVQ 8(DI), DX // a.RowStride
+	SHLQ $2, DX
+	MOVQ R8, R9
+	ADDQ DX, R9
+	MOVQ R9, R10
+	ADDQ DX, R10
+	MOVQ R10, R11
+	ADDQ DX, R11
+	MOVQ 40(DI), R12 // a.B
+	MOVQ 32(DI), BX // a.Depth
+
+next4x2x2:
+	CMPQ BX, $256
+	JLT next4x2x1
+	MOVQ $128, AX
+	VBROADCASTSS constffff0000<>(SB), Z19
+	MOVQ R12, R13
+	ADDQ $16384, R13
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	VXORPS Z12, Z12, Z12
+	VXORPS Z13, Z13, Z13
+	VXORPS Z14, Z14, Z14
+	VXORPS Z15, Z15, Z15
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop4x2x2:
+	PREFETCHT0 2048(R12)
+	PREFETCHT0 2112(R12)
+	VMOVUPS (R12), Z16
+	VANDPS Z19, Z16, Z16
+	VMOVUPS 64(R12), Z17
+	VANDPS Z19, Z17, Z17
+	VBROADCASTSS (R8)(SI*1), Z18
+	VANDPS Z19, Z18, Z18
+	VFMADD231PS Z16, Z18, Z0
+	VFMADD231PS Z17, Z18, Z1
+	VBROADCASTSS (R9)(SI*1), Z18
+	VANDPS Z19, Z18, Z18
+	VFMADD231PS Z16, Z18, Z4
+	VFMADD231PS Z17, Z18, Z5
+	VBROADCASTSS (R10)(SI*1), Z18
+	VANDPS Z19, Z18, Z18
+	VFMADD231PS Z16, Z18, Z8
+	VFMADD231PS Z17, Z18, Z9
+	VBROADCASTSS (R11)(SI*1), Z18
+	VANDPS Z19, Z18, Z18
+	VFMADD231PS Z16, Z18, Z12
+	VFMADD231PS Z17, Z18, Z13
+	VMOVUPS (R12), Z16
+	VPSLLD $16, Z16, Z16
+	VMOVUPS 64(R12), Z17
+	VPSLLD $16, Z17, Z17
+	VBROADCASTSS (R8)(SI*1), Z18
+	VPSLLD $16, Z18, Z18
+	VFMADD231PS Z16, Z18, Z0
+	VFMADD231PS Z17, Z18, Z1
+	VBROADCASTSS (R9)(SI*1), Z18
+	VPSLLD $16, Z18, Z18
+	VFMADD231PS Z16, Z18, Z4
+	VFMADD231PS Z17, Z18, Z5
+	VBROADCASTSS (R10)(SI*1), Z18
+	VPSLLD $16, Z18, Z18
+	VFMADD231PS Z16, Z18, Z8
+	VFMADD231PS Z17, Z18, Z9
+	VBROADCASTSS (R11)(SI*1), Z18
+	VPSLLD $16, Z18, Z18
+	VFMADD231PS Z16, Z18, Z12
+	VFMADD231PS Z17, Z18, Z13
+	PREFETCHT0 2048(R13)
+	PREFETCHT0 2112(R13)
+	VMOVUPS (R13), Z16
+	VANDPS Z19, Z16, Z16
+	VMOVUPS 64(R13), Z17
+	VANDPS Z19, Z17, Z17
+	VBROADCASTSS 512(R8)(SI*1), Z18
+	VANDPS Z19, Z18, Z18
+	VFMADD231PS Z16, Z18, Z2
+	VFMADD231PS Z17, Z18, Z3
+	VBROADCASTSS 512(R9)(SI*1), Z18
+	VANDPS Z19, Z18, Z18
+	VFMADD231PS Z16, Z18, Z6
+	VFMADD231PS Z17, Z18, Z7
+	VBROADCASTSS 512(R10)(SI*1), Z18
+	VANDPS Z19, Z18, Z18
+	VFMADD231PS Z16, Z18, Z10
+	VFMADD231PS Z17, Z18, Z11
+	VBROADCASTSS 512(R11)(SI*1), Z18
+	VANDPS Z19, Z18, Z18
+	VFMADD231PS Z16, Z18, Z14
+	VFMADD231PS Z17, Z18, Z15
+	VMOVUPS (R13), Z16
+	VPSLLD $16, Z16, Z16
+	VMOVUPS 64(R13), Z17
+	VPSLLD $16, Z17, Z17
+	VBROADCASTSS 512(R8)(SI*1), Z18
+	VPSLLD $16, Z18, Z18
+	VFMADD231PS Z16, Z18, Z2
+	VFMADD231PS Z17, Z18, Z3
+	VBROADCASTSS 512(R9)(SI*1), Z18
+	VPSLLD $16, Z18, Z18
+	VFMADD231PS Z16, Z18, Z6
+	VFMADD231PS Z17, Z18, Z7
+	VBROADCASTSS 512(R10)(SI*1), Z18
+	VPSLLD $16, Z18, Z18
+	VFMADD231PS Z16, Z18, Z10
+	VFMADD231PS Z17, Z18, Z11
+	VBROADCASTSS 512(R11)(SI*1), Z18
+	VPSLLD $16, Z18, Z18
+	VFMADD231PS Z16, Z18, Z14
+	VFMADD231PS Z17, Z18, Z15
+	PREFETCHT0 2176(R12)
+	PREFETCHT0 2240(R12)
+	VMOVUPS 128(R12), Z16
+	VANDPS Z19, Z16, Z16
+	VMOVUPS 192(R12), Z17
+	VANDPS Z19, Z17, Z17
+	VBROADCASTSS 4(R8)(SI*1), Z18
+	VANDPS Z19, Z18, Z18
+	VFMADD231PS Z16, Z18, Z0
+	VFMADD231PS Z17, Z18, Z1
+	VBROADCASTSS 4(R9)(SI*1), Z18
+	VANDPS Z19, Z18, Z18
+	VFMADD231PS Z16, Z18, Z4
+	VFMADD231PS Z17, Z18, Z5
+	VBROADCASTSS 4(R10)(SI*1), Z18
+	VANDPS Z19, Z18, Z18
+	VFMADD231PS Z16, Z18, Z8
+	VFMADD231PS Z17, Z18, Z9
+	VBROADCASTSS 4(R11)(SI*1), Z18
+	VANDPS Z19, Z18, Z18
+	VFMADD231PS Z16, Z18, Z12
+	VFMADD231PS Z17, Z18, Z13
+	VMOVUPS 128(R12), Z16
+	VPSLLD $16, Z16, Z16
+	VMOVUPS 192(R12), Z17
+	VPSLLD $16, Z17, Z17
+	VBROADCASTSS 4(R8)(SI*1), Z18
+	VPSLLD $16, Z18, Z18
+	VFMADD231PS Z16, Z18, Z0
+	VFMADD231PS Z17, Z18, Z1
+	VBROADCASTSS 4(R9)(SI*1), Z18
+	VPSLLD $16, Z18, Z18
+	VFMADD231PS Z16, Z18, Z4
+	VFMADD231PS Z17, Z18, Z5
+	VBROADCASTSS 4(R10)(SI*1), Z18
+	VPSLLD $16, Z18, Z18
+	VFMADD231PS Z16, Z18, Z8
+	VFMADD231PS Z17, Z18, Z9
+	VBROADCASTSS 4(R11)(SI*1), Z18
+	VPSLLD $16, Z18, Z18
+	VFMADD231PS Z16, Z18, Z12
+	VFMADD231PS Z17, Z18, Z13
+	PREFETCHT0 2176(R13)
+	PREFETCHT0 2240(R13)
+	VMOVUPS 128(R13), Z16
+	VANDPS Z19, Z16, Z16
+	VMOVUPS 192(R13), Z17
+	VANDPS Z19, Z17, Z17
+	VBROADCASTSS 516(R8)(SI*1), Z18
+	VANDPS Z19, Z18, Z18
+	VFMADD231PS Z16, Z18, Z2
+	VFMADD231PS Z17, Z18, Z3
+	VBROADCASTSS 516(R9)(SI*1), Z18
+	VANDPS Z19, Z18, Z18
+	VFMADD231PS Z16, Z18, Z6
+	VFMADD231PS Z17, Z18, Z7
+	VBROADCASTSS 516(R10)(SI*1), Z18
+	VANDPS Z19, Z18, Z18
+	VFMADD231PS Z16, Z18, Z10
+	VFMADD231PS Z17, Z18, Z11
+	VBROADCASTSS 516(R11)(SI*1), Z18
+	VANDPS Z19, Z18, Z18
+	VFMADD231PS Z16, Z18, Z14
+	VFMADD231PS Z17, Z18, Z15
+	VMOVUPS 128(R13), Z16
+	VPSLLD $16, Z16, Z16
+	VMOVUPS 192(R13), Z17
+	VPSLLD $16, Z17, Z17
+	VBROADCASTSS 516(R8)(SI*1), Z18
+	VPSLLD $16, Z18, Z18
+	VFMADD231PS Z16, Z18, Z2
+	VFMADD231PS Z17, Z18, Z3
+	VBROADCASTSS 516(R9)(SI*1), Z18
+	VPSLLD $16, Z18, Z18
+	VFMADD231PS Z16, Z18, Z6
+	VFMADD231PS Z17, Z18, Z7
+	VBROADCASTSS 516(R10)(SI*1), Z18
+	VPSLLD $16, Z18, Z18
+	VFMADD231PS Z16, Z18, Z10
+	VFMADD231PS Z17, Z18, Z11
+	VBROADCASTSS 516(R11)(SI*1), Z18
+	VPSLLD $16, Z18, Z18
+	VFMADD231PS Z16, Z18, Z14
+	VFMADD231PS Z17, Z18, Z15
+	ADDQ $256, R12
+	ADDQ $256, R13
+	ADDQ $8, SI
+	SUBQ $2, AX
+	TESTQ AX, AX
+	JNE loop4x2x2
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z18
+	VADDPS Z31, Z18, Z18
+	VADDPS Z18, Z0, Z0
+	VMOVUPS 64(CX), Z18
+	VADDPS Z31, Z18, Z18
+	VADDPS Z18, Z1, Z1
+	ADDQ DX, CX
+	VMOVUPS (CX), Z18
+	VADDPS Z31, Z18, Z18
+	VADDPS Z18, Z4, Z4
+	VMOVUPS 64(CX), Z18
+	VADDPS Z31, Z18, Z18
+	VADDPS Z18, Z5, Z5
+	ADDQ DX, CX
+	VMOVUPS (CX), Z18
+	VADDPS Z31, Z18, Z18
+	VADDPS Z18, Z8, Z8
+	VMOVUPS 64(CX), Z18
+	VADDPS Z31, Z18, Z18
+	VADDPS Z18, Z9, Z9
+	ADDQ DX, CX
+	VMOVUPS (CX), Z18
+	VADDPS Z31, Z18, Z18
+	VADDPS Z18, Z12, Z12
+	VMOVUPS 64(CX), Z18
+	VADDPS Z31, Z18, Z18
+	VADDPS Z18, Z13, Z13
+	VXORPS Z31, Z31, Z31
+	MOVQ 56(DI), CX // a.C
+	VADDPS Z31, Z0, Z0
+	VADDPS Z2, Z0, Z0
+	VMOVUPS Z0, (CX)
+	VADDPS Z31, Z1, Z1
+	VADDPS Z3, Z1, Z1
+	VMOVUPS Z1, 64(CX)
+	ADDQ DX, CX
+	VADDPS Z31, Z4, Z4
+	VADDPS Z6, Z4, Z4
+	VMOVUPS Z4, (CX)
+	VADDPS Z31, Z5, Z5
+	VADDPS Z7, Z5, Z5
+	VMOVUPS Z5, 64(CX)
+	ADDQ DX, CX
+	VADDPS Z31, Z8, Z8
+	VADDPS Z10, Z8, Z8
+	VMOVUPS Z8, (CX)
+	VADDPS Z31, Z9, Z9
+	VADDPS Z11, Z9, Z9
+	VMOVUPS Z9, 64(CX)
+	ADDQ DX, CX
+	VADDPS Z31, Z12, Z12
+	VADDPS Z14, Z12, Z12
+	VMOVUPS Z12, (CX)
+	VADDPS Z31, Z13, Z13
+	VADDPS Z15, Z13, Z13
+	VMOVUPS Z13, 64(CX)
+	MOVQ R13, R12
+	ADDQ $1024, R8
+	ADDQ $1024, R9
+	ADDQ $1024, R10
+	ADDQ $1024, R11
+	SUBQ $256, BX
+	JMP next4x2x2
+
+next4x2x1:
+	CMPQ BX, $0
+	JLE done4x2x0
+	MOVQ BX, AX
+	CMPQ BX, $128
+	JLE part4x2x1
+	MOVQ $128, AX
+
+part4x2x1:
+	VBROADCASTSS constffff0000<>(SB), Z11
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop4x2x1:
+	PREFETCHT0 2048(R12)
+	PREFETCHT0 2112(R12)
+	VMOVUPS (R12), Z8
+	VANDPS Z11, Z8, Z8
+	VMOVUPS 64(R12), Z9
+	VANDPS Z11, Z9, Z9
+	VBROADCASTSS (R8)(SI*1), Z10
+	VANDPS Z11, Z10, Z10
+	VFMADD231PS Z8, Z10, Z0
+	VFMADD231PS Z9, Z10, Z1
+	VBROADCASTSS (R9)(SI*1), Z10
+	VANDPS Z11, Z10, Z10
+	VFMADD231PS Z8, Z10, Z2
+	VFMADD231PS Z9, Z10, Z3
+	VBROADCASTSS (R10)(SI*1), Z10
+	VANDPS Z11, Z10, Z10
+	VFMADD231PS Z8, Z10, Z4
+	VFMADD231PS Z9, Z10, Z5
+	VBROADCASTSS (R11)(SI*1), Z10
+	VANDPS Z11, Z10, Z10
+	VFMADD231PS Z8, Z10, Z6
+	VFMADD231PS Z9, Z10, Z7
+	VMOVUPS (R12), Z8
+	VPSLLD $16, Z8, Z8
+	VMOVUPS 64(R12), Z9
+	VPSLLD $16, Z9, Z9
+	VBROADCASTSS (R8)(SI*1), Z10
+	VPSLLD $16, Z10, Z10
+	VFMADD231PS Z8, Z10, Z0
+	VFMADD231PS Z9, Z10, Z1
+	VBROADCASTSS (R9)(SI*1), Z10
+	VPSLLD $16, Z10, Z10
+	VFMADD231PS Z8, Z10, Z2
+	VFMADD231PS Z9, Z10, Z3
+	VBROADCASTSS (R10)(SI*1), Z10
+	VPSLLD $16, Z10, Z10
+	VFMADD231PS Z8, Z10, Z4
+	VFMADD231PS Z9, Z10, Z5
+	VBROADCASTSS (R11)(SI*1), Z10
+	VPSLLD $16, Z10, Z10
+	VFMADD231PS Z8, Z10, Z6
+	VFMADD231PS Z9, Z10, Z7
+	ADDQ $128, R12
+	ADDQ $4, SI
+	SUBQ $1, AX
+	TESTQ AX, AX
+	JNE loop4x2x1
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z10
+	VADDPS Z31, Z10, Z10
+	VADDPS Z10, Z0, Z0
+	VMOVUPS Z0, (CX)
+	VMOVUPS 64(CX), Z10
+	VADDPS Z31, Z10, Z10
+	VADDPS Z10, Z1, Z1
+	VMOVUPS Z1, 64(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z10
+	VADDPS Z31, Z10, Z10
+	VADDPS Z10, Z2, Z2
+	VMOVUPS Z2, (CX)
+	VMOVUPS 64(CX), Z10
+	VADDPS Z31, Z10, Z10
+	VADDPS Z10, Z3, Z3
+	VMOVUPS Z3, 64(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z10
+	VADDPS Z31, Z10, Z10
+	VADDPS Z10, Z4, Z4
+	VMOVUPS Z4, (CX)
+	VMOVUPS 64(CX), Z10
+	VADDPS Z31, Z10, Z10
+	VADDPS Z10, Z5, Z5
+	VMOVUPS Z5, 64(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z10
+	VADDPS Z31, Z10, Z10
+	VADDPS Z10, Z6, Z6
+	VMOVUPS Z6, (CX)
+	VMOVUPS 64(CX), Z10
+	VADDPS Z31, Z10, Z10
+	VADDPS Z10, Z7, Z7
+	VMOVUPS Z7, 64(CX)
+	VXORPS Z31, Z31, Z31
+	ADDQ $512, R8
+	ADDQ $512, R9
+	ADDQ $512, R10
+	ADDQ $512, R11
+	SUBQ $128, BX
+	JMP next4x2x1
+
+done4x2x0:
+	VZEROUPPER
+	RET
+
+rows3x2:
+	VBROADCASTSS const80000000<>(SB), Z31
+	MOVQ (DI), R8 // a.A
+	MOVQ 8(DI), DX // a.RowStride
+	SHLQ $2, DX
+	MOVQ R8, R9
+	ADDQ DX, R9
+	MOVQ R9, R10
+	ADDQ DX, R10
+	MOVQ 40(DI), R11 // a.B
+	MOVQ 32(DI), BX // a.Depth
+
+next3x2x4:
+	CMPQ BX, $512
+	JLT next3x2x1
+	MOVQ $128, AX
+	VBROADCASTSS constffff0000<>(SB), Z27
+	MOVQ R11, R12
+	ADDQ $16384, R12
+	MOVQ R12, R13
+	ADDQ $16384, R13
+	MOVQ R13, R14
+	ADDQ $16384, R14
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	VXORPS Z12, Z12, Z12
+	VXORPS Z13, Z13, Z13
+	VXORPS Z14, Z14, Z14
+	VXORPS Z15, Z15, Z15
+	VXORPS Z16, Z16, Z16
+	VXORPS Z17, Z17, Z17
+	VXORPS Z18, Z18, Z18
+	VXORPS Z19, Z19, Z19
+	VXORPS Z20, Z20, Z20
+	VXORPS Z21, Z21, Z21
+	VXORPS Z22, Z22, Z22
+	VXORPS Z23, Z23, Z23
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop3x2x4:
+	PREFETCHT0 2048(R11)
+	PREFETCHT0 2112(R11)
+	VMOVUPS (R11), Z24
+	VANDPS Z27, Z24, Z24
+	VMOVUPS 64(R11), Z25
+	VANDPS Z27, Z25, Z25
+	VBROADCASTSS (R8)(SI*1), Z26
+	VANDPS Z27, Z26, Z26
+	VFMADD231PS Z24, Z26, Z0
+	VFMADD231PS Z25, Z26, Z1
+	VBROADCASTSS (R9)(SI*1), Z26
+	VANDPS Z27, Z26, Z26
+	VFMADD231PS Z24, Z26, Z8
+	VFMADD231PS Z25, Z26, Z9
+	VBROADCASTSS (R10)(SI*1), Z26
+	VANDPS Z27, Z26, Z26
+	VFMADD231PS Z24, Z26, Z16
+	VFMADD231PS Z25, Z26, Z17
+	VMOVUPS (R11), Z24
+	VPSLLD $16, Z24, Z24
+	VMOVUPS 64(R11), Z25
+	VPSLLD $16, Z25, Z25
+	VBROADCASTSS (R8)(SI*1), Z26
+	VPSLLD $16, Z26, Z26
+	VFMADD231PS Z24, Z26, Z0
+	VFMADD231PS Z25, Z26, Z1
+	VBROADCASTSS (R9)(SI*1), Z26
+	VPSLLD $16, Z26, Z26
+	VFMADD231PS Z24, Z26, Z8
+	VFMADD231PS Z25, Z26, Z9
+	VBROADCASTSS (R10)(SI*1), Z26
+	VPSLLD $16, Z26, Z26
+	VFMADD231PS Z24, Z26, Z16
+	VFMADD231PS Z25, Z26, Z17
+	PREFETCHT0 2048(R12)
+	PREFETCHT0 2112(R12)
+	VMOVUPS (R12), Z24
+	VANDPS Z27, Z24, Z24
+	VMOVUPS 64(R12), Z25
+	VANDPS Z27, Z25, Z25
+	VBROADCASTSS 512(R8)(SI*1), Z26
+	VANDPS Z27, Z26, Z26
+	VFMADD231PS Z24, Z26, Z2
+	VFMADD231PS Z25, Z26, Z3
+	VBROADCASTSS 512(R9)(SI*1), Z26
+	VANDPS Z27, Z26, Z26
+	VFMADD231PS Z24, Z26, Z10
+	VFMADD231PS Z25, Z26, Z11
+	VBROADCASTSS 512(R10)(SI*1), Z26
+	VANDPS Z27, Z26, Z26
+	VFMADD231PS Z24, Z26, Z18
+	VFMADD231PS Z25, Z26, Z19
+	VMOVUPS (R12), Z24
+	VPSLLD $16, Z24, Z24
+	VMOVUPS 64(R12), Z25
+	VPSLLD $16, Z25, Z25
+	VBROADCASTSS 512(R8)(SI*1), Z26
+	VPSLLD $16, Z26, Z26
+	VFMADD231PS Z24, Z26, Z2
+	VFMADD231PS Z25, Z26, Z3
+	VBROADCASTSS 512(R9)(SI*1), Z26
+	VPSLLD $16, Z26, Z26
+	VFMADD231PS Z24, Z26, Z10
+	VFMADD231PS Z25, Z26, Z11
+	VBROADCASTSS 512(R10)(SI*1), Z26
+	VPSLLD $16, Z26, Z26
+	VFMADD231PS Z24, Z26, Z18
+	VFMADD231PS Z25, Z26, Z19
+	PREFETCHT0 2048(R13)
+	PREFETCHT0 2112(R13)
+	VMOVUPS (R13), Z24
+	VANDPS Z27, Z24, Z24
+	VMOVUPS 64(R13), Z25
+	VANDPS Z27, Z25, Z25
+	VBROADCASTSS 1024(R8)(SI*1), Z26
+	VANDPS Z27, Z26, Z26
+	VFMADD231PS Z24, Z26, Z4
+	VFMADD231PS Z25, Z26, Z5
+	VBROADCASTSS 1024(R9)(SI*1), Z26
+	VANDPS Z27, Z26, Z26
+	VFMADD231PS Z24, Z26, Z12
+	VFMADD231PS Z25, Z26, Z13
+	VBROADCASTSS 1024(R10)(SI*1), Z26
+	VANDPS Z27, Z26, Z26
+	VFMADD231PS Z24, Z26, Z20
+	VFMADD231PS Z25, Z26, Z21
+	VMOVUPS (R13), Z24
+	VPSLLD $16, Z24, Z24
+	VMOVUPS 64(R13), Z25
+	VPSLLD $16, Z25, Z25
+	VBROADCASTSS 1024(R8)(SI*1), Z26
+	VPSLLD $16, Z26, Z26
+	VFMADD231PS Z24, Z26, Z4
+	VFMADD231PS Z25, Z26, Z5
+	VBROADCASTSS 1024(R9)(SI*1), Z26
+	VPSLLD $16, Z26, Z26
+	VFMADD231PS Z24, Z26, Z12
+	VFMADD231PS Z25, Z26, Z13
+	VBROADCASTSS 1024(R10)(SI*1), Z26
+	VPSLLD $16, Z26, Z26
+	VFMADD231PS Z24, Z26, Z20
+	VFMADD231PS Z25, Z26, Z21
+	PREFETCHT0 2048(R14)
+	PREFETCHT0 2112(R14)
+	VMOVUPS (R14), Z24
+	VANDPS Z27, Z24, Z24
+	VMOVUPS 64(R14), Z25
+	VANDPS Z27, Z25, Z25
+	VBROADCASTSS 1536(R8)(SI*1), Z26
+	VANDPS Z27, Z26, Z26
+	VFMADD231PS Z24, Z26, Z6
+	VFMADD231PS Z25, Z26, Z7
+	VBROADCASTSS 1536(R9)(SI*1), Z26
+	VANDPS Z27, Z26, Z26
+	VFMADD231PS Z24, Z26, Z14
+	VFMADD231PS Z25, Z26, Z15
+	VBROADCASTSS 1536(R10)(SI*1), Z26
+	VANDPS Z27, Z26, Z26
+	VFMADD231PS Z24, Z26, Z22
+	VFMADD231PS Z25, Z26, Z23
+	VMOVUPS (R14), Z24
+	VPSLLD $16, Z24, Z24
+	VMOVUPS 64(R14), Z25
+	VPSLLD $16, Z25, Z25
+	VBROADCASTSS 1536(R8)(SI*1), Z26
+	VPSLLD $16, Z26, Z26
+	VFMADD231PS Z24, Z26, Z6
+	VFMADD231PS Z25, Z26, Z7
+	VBROADCASTSS 1536(R9)(SI*1), Z26
+	VPSLLD $16, Z26, Z26
+	VFMADD231PS Z24, Z26, Z14
+	VFMADD231PS Z25, Z26, Z15
+	VBROADCASTSS 1536(R10)(SI*1), Z26
+	VPSLLD $16, Z26, Z26
+	VFMADD231PS Z24, Z26, Z22
+	VFMADD231PS Z25, Z26, Z23
+	PREFETCHT0 2176(R11)
+	PREFETCHT0 2240(R11)
+	VMOVUPS 128(R11), Z24
+	VANDPS Z27, Z24, Z24
+	VMOVUPS 192(R11), Z25
+	VANDPS Z27, Z25, Z25
+	VBROADCASTSS 4(R8)(SI*1), Z26
+	VANDPS Z27, Z26, Z26
+	VFMADD231PS Z24, Z26, Z0
+	VFMADD231PS Z25, Z26, Z1
+	VBROADCASTSS 4(R9)(SI*1), Z26
+	VANDPS Z27, Z26, Z26
+	VFMADD231PS Z24, Z26, Z8
+	VFMADD231PS Z25, Z26, Z9
+	VBROADCASTSS 4(R10)(SI*1), Z26
+	VANDPS Z27, Z26, Z26
+	VFMADD231PS Z24, Z26, Z16
+	VFMADD231PS Z25, Z26, Z17
+	VMOVUPS 128(R11), Z24
+	VPSLLD $16, Z24, Z24
+	VMOVUPS 192(R11), Z25
+	VPSLLD $16, Z25, Z25
+	VBROADCASTSS 4(R8)(SI*1), Z26
+	VPSLLD $16, Z26, Z26
+	VFMADD231PS Z24, Z26, Z0
+	VFMADD231PS Z25, Z26, Z1
+	VBROADCASTSS 4(R9)(SI*1), Z26
+	VPSLLD $16, Z26, Z26
+	VFMADD231PS Z24, Z26, Z8
+	VFMADD231PS Z25, Z26, Z9
+	VBROADCASTSS 4(R10)(SI*1), Z26
+	VPSLLD $16, Z26, Z26
+	VFMADD231PS Z24, Z26, Z16
+	VFMADD231PS Z25, Z26, Z17
+	PREFETCHT0 2176(R12)
+	PREFETCHT0 2240(R12)
+	VMOVUPS 128(R12), Z24
+	VANDPS Z27, Z24, Z24
+	VMOVUPS 192(R12), Z25
+	VANDPS Z27, Z25, Z25
+	VBROADCASTSS 516(R8)(SI*1), Z26
+	VANDPS Z27, Z26, Z26
+	VFMADD231PS Z24, Z26, Z2
+	VFMADD231PS Z25, Z26, Z3
+	VBROADCASTSS 516(R9)(SI*1), Z26
+	VANDPS Z27, Z26, Z26
+	VFMADD231PS Z24, Z26, Z10
+	VFMADD231PS Z25, Z26, Z11
+	VBROADCASTSS 516(R10)(SI*1), Z26
+	VANDPS Z27, Z26, Z26
+	VFMADD231PS Z24, Z26, Z18
+	VFMADD231PS Z25, Z26, Z19
+	VMOVUPS 128(R12), Z24
+	VPSLLD $16, Z24, Z24
+	VMOVUPS 192(R12), Z25
+	VPSLLD $16, Z25, Z25
+	VBROADCASTSS 516(R8)(SI*1), Z26
+	VPSLLD $16, Z26, Z26
+	VFMADD231PS Z24, Z26, Z2
+	VFMADD231PS Z25, Z26, Z3
+	VBROADCASTSS 516(R9)(SI*1), Z26
+	VPSLLD $16, Z26, Z26
+	VFMADD231PS Z24, Z26, Z10
+	VFMADD231PS Z25, Z26, Z11
+	VBROADCASTSS 516(R10)(SI*1), Z26
+	VPSLLD $16, Z26, Z26
+	VFMADD231PS Z24, Z26, Z18
+	VFMADD231PS Z25, Z26, Z19
+	PREFETCHT0 2176(R13)
+	PREFETCHT0 2240(R13)
+	VMOVUPS 128(R13), Z24
+	VANDPS Z27, Z24, Z24
+	VMOVUPS 192(R13), Z25
+	VANDPS Z27, Z25, Z25
+	VBROADCASTSS 1028(R8)(SI*1), Z26
+	VANDPS Z27, Z26, Z26
+	VFMADD231PS Z24, Z26, Z4
+	VFMADD231PS Z25, Z26, Z5
+	VBROADCASTSS 1028(R9)(SI*1), Z26
+	VANDPS Z27, Z26, Z26
+	VFMADD231PS Z24, Z26, Z12
+	VFMADD231PS Z25, Z26, Z13
+	VBROADCASTSS 1028(R10)(SI*1), Z26
+	VANDPS Z27, Z26, Z26
+	VFMADD231PS Z24, Z26, Z20
+	VFMADD231PS Z25, Z26, Z21
+	VMOVUPS 128(R13), Z24
+	VPSLLD $16, Z24, Z24
+	VMOVUPS 192(R13), Z25
+	VPSLLD $16, Z25, Z25
+	VBROADCASTSS 1028(R8)(SI*1), Z26
+	VPSLLD $16, Z26, Z26
+	VFMADD231PS Z24, Z26, Z4
+	VFMADD231PS Z25, Z26, Z5
+	VBROADCASTSS 1028(R9)(SI*1), Z26
+	VPSLLD $16, Z26, Z26
+	VFMADD231PS Z24, Z26, Z12
+	VFMADD231PS Z25, Z26, Z13
+	VBROADCASTSS 1028(R10)(SI*1), Z26
+	VPSLLD $16, Z26, Z26
+	VFMADD231PS Z24, Z26, Z20
+	VFMADD231PS Z25, Z26, Z21
+	PREFETCHT0 2176(R14)
+	PREFETCHT0 2240(R14)
+	VMOVUPS 128(R14), Z24
+	VANDPS Z27, Z24, Z24
+	VMOVUPS 192(R14), Z25
+	VANDPS Z27, Z25, Z25
+	VBROADCASTSS 1540(R8)(SI*1), Z26
+	VANDPS Z27, Z26, Z26
+	VFMADD231PS Z24, Z26, Z6
+	VFMADD231PS Z25, Z26, Z7
+	VBROADCASTSS 1540(R9)(SI*1), Z26
+	VANDPS Z27, Z26, Z26
+	VFMADD231PS Z24, Z26, Z14
+	VFMADD231PS Z25, Z26, Z15
+	VBROADCASTSS 1540(R10)(SI*1), Z26
+	VANDPS Z27, Z26, Z26
+	VFMADD231PS Z24, Z26, Z22
+	VFMADD231PS Z25, Z26, Z23
+	VMOVUPS 128(R14), Z24
+	VPSLLD $16, Z24, Z24
+	VMOVUPS 192(R14), Z25
+	VPSLLD $16, Z25, Z25
+	VBROADCASTSS 1540(R8)(SI*1), Z26
+	VPSLLD $16, Z26, Z26
+	VFMADD231PS Z24, Z26, Z6
+	VFMADD231PS Z25, Z26, Z7
+	VBROADCASTSS 1540(R9)(SI*1), Z26
+	VPSLLD $16, Z26, Z26
+	VFMADD231PS Z24, Z26, Z14
+	VFMADD231PS Z25, Z26, Z15
+	VBROADCASTSS 1540(R10)(SI*1), Z26
+	VPSLLD $16, Z26, Z26
+	VFMADD231PS Z24, Z26, Z22
+	VFMADD231PS Z25, Z26, Z23
+	ADDQ $256, R11
+	ADDQ $256, R12
+	ADDQ $256, R13
+	ADDQ $256, R14
+	ADDQ $8, SI
+	SUBQ $2, AX
+	TESTQ AX, AX
+	JNE loop3x2x4
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z26
+	VADDPS Z31, Z26, Z26
+	VADDPS Z26, Z0, Z0
+	VMOVUPS 64(CX), Z26
+	VADDPS Z31, Z26, Z26
+	VADDPS Z26, Z1, Z1
+	ADDQ DX, CX
+	VMOVUPS (CX), Z26
+	VADDPS Z31, Z26, Z26
+	VADDPS Z26, Z8, Z8
+	VMOVUPS 64(CX), Z26
+	VADDPS Z31, Z26, Z26
+	VADDPS Z26, Z9, Z9
+	ADDQ DX, CX
+	VMOVUPS (CX), Z26
+	VADDPS Z31, Z26, Z26
+	VADDPS Z26, Z16, Z16
+	VMOVUPS 64(CX), Z26
+	VADDPS Z31, Z26, Z26
+	VADDPS Z26, Z17, Z17
+	VXORPS Z31, Z31, Z31
+	MOVQ 56(DI), CX // a.C
+	VADDPS Z31, Z0, Z0
+	VADDPS Z2, Z0, Z0
+	VADDPS Z31, Z0, Z0
+	VADDPS Z4, Z0, Z0
+	VADDPS Z31, Z0, Z0
+	VADDPS Z6, Z0, Z0
+	VMOVUPS Z0, (CX)
+	VADDPS Z31, Z1, Z1
+	VADDPS Z3, Z1, Z1
+	VADDPS Z31, Z1, Z1
+	VADDPS Z5, Z1, Z1
+	VADDPS Z31, Z1, Z1
+	VADDPS Z7, Z1, Z1
+	VMOVUPS Z1, 64(CX)
+	ADDQ DX, CX
+	VADDPS Z31, Z8, Z8
+	VADDPS Z10, Z8, Z8
+	VADDPS Z31, Z8, Z8
+	VADDPS Z12, Z8, Z8
+	VADDPS Z31, Z8, Z8
+	VADDPS Z14, Z8, Z8
+	VMOVUPS Z8, (CX)
+	VADDPS Z31, Z9, Z9
+	VADDPS Z11, Z9, Z9
+	VADDPS Z31, Z9, Z9
+	VADDPS Z13, Z9, Z9
+	VADDPS Z31, Z9, Z9
+	VADDPS Z15, Z9, Z9
+	VMOVUPS Z9, 64(CX)
+	ADDQ DX, CX
+	VADDPS Z31, Z16, Z16
+	VADDPS Z18, Z16, Z16
+	VADDPS Z31, Z16, Z16
+	VADDPS Z20, Z16, Z16
+	VADDPS Z31, Z16, Z16
+	VADDPS Z22, Z16, Z16
+	VMOVUPS Z16, (CX)
+	VADDPS Z31, Z17, Z17
+	VADDPS Z19, Z17, Z17
+	VADDPS Z31, Z17, Z17
+	VADDPS Z21, Z17, Z17
+	VADDPS Z31, Z17, Z17
+	VADDPS Z23, Z17, Z17
+	VMOVUPS Z17, 64(CX)
+	MOVQ R14, R11
+	ADDQ $2048, R8
+	ADDQ $2048, R9
+	ADDQ $2048, R10
+	SUBQ $512, BX
+	JMP next3x2x4
+
+next3x2x1:
+	CMPQ BX, $0
+	JLE done3x2x0
+	MOVQ BX, AX
+	CMPQ BX, $128
+	JLE part3x2x1
+	MOVQ $128, AX
+
+part3x2x1:
+	VBROADCASTSS constffff0000<>(SB), Z9
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop3x2x1:
+	PREFETCHT0 2048(R11)
+	PREFETCHT0 2112(R11)
+	VMOVUPS (R11), Z6
+	VANDPS Z9, Z6, Z6
+	VMOVUPS 64(R11), Z7
+	VANDPS Z9, Z7, Z7
+	VBROADCASTSS (R8)(SI*1), Z8
+	VANDPS Z9, Z8, Z8
+	VFMADD231PS Z6, Z8, Z0
+	VFMADD231PS Z7, Z8, Z1
+	VBROADCASTSS (R9)(SI*1), Z8
+	VANDPS Z9, Z8, Z8
+	VFMADD231PS Z6, Z8, Z2
+	VFMADD231PS Z7, Z8, Z3
+	VBROADCASTSS (R10)(SI*1), Z8
+	VANDPS Z9, Z8, Z8
+	VFMADD231PS Z6, Z8, Z4
+	VFMADD231PS Z7, Z8, Z5
+	VMOVUPS (R11), Z6
+	VPSLLD $16, Z6, Z6
+	VMOVUPS 64(R11), Z7
+	VPSLLD $16, Z7, Z7
+	VBROADCASTSS (R8)(SI*1), Z8
+	VPSLLD $16, Z8, Z8
+	VFMADD231PS Z6, Z8, Z0
+	VFMADD231PS Z7, Z8, Z1
+	VBROADCASTSS (R9)(SI*1), Z8
+	VPSLLD $16, Z8, Z8
+	VFMADD231PS Z6, Z8, Z2
+	VFMADD231PS Z7, Z8, Z3
+	VBROADCASTSS (R10)(SI*1), Z8
+	VPSLLD $16, Z8, Z8
+	VFMADD231PS Z6, Z8, Z4
+	VFMADD231PS Z7, Z8, Z5
+	ADDQ $128, R11
+	ADDQ $4, SI
+	SUBQ $1, AX
+	TESTQ AX, AX
+	JNE loop3x2x1
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z8
+	VADDPS Z31, Z8, Z8
+	VADDPS Z8, Z0, Z0
+	VMOVUPS Z0, (CX)
+	VMOVUPS 64(CX), Z8
+	VADDPS Z31, Z8, Z8
+	VADDPS Z8, Z1, Z1
+	VMOVUPS Z1, 64(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z8
+	VADDPS Z31, Z8, Z8
+	VADDPS Z8, Z2, Z2
+	VMOVUPS Z2, (CX)
+	VMOVUPS 64(CX), Z8
+	VADDPS Z31, Z8, Z8
+	VADDPS Z8, Z3, Z3
+	VMOVUPS Z3, 64(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z8
+	VADDPS Z31, Z8, Z8
+	VADDPS Z8, Z4, Z4
+	VMOVUPS Z4, (CX)
+	VMOVUPS 64(CX), Z8
+	VADDPS Z31, Z8, Z8
+	VADDPS Z8, Z5, Z5
+	VMOVUPS Z5, 64(CX)
+	VXORPS Z31, Z31, Z31
+	ADDQ $512, R8
+	ADDQ $512, R9
+	ADDQ $512, R10
+	SUBQ $128, BX
+	JMP next3x2x1
+
+done3x2x0:
+	VZEROUPPER
+	RET
+
+rows2x2:
+	VBROADCASTSS const80000000<>(SB), Z31
+	MOVQ (DI), R8 // a.A
+	MOVQ 8(DI), DX // a.RowStride
+	SHLQ $2, DX
+	MOVQ R8, R9
+	ADDQ DX, R9
+	MOVQ 40(DI), R10 // a.B
+	MOVQ 32(DI), BX // a.Depth
+
+next2x2x4:
+	CMPQ BX, $512
+	JLT next2x2x1
+	MOVQ $128, AX
+	VBROADCASTSS constffff0000<>(SB), Z19
+	MOVQ R10, R11
+	ADDQ $16384, R11
+	MOVQ R11, R12
+	ADDQ $16384, R12
+	MOVQ R12, R13
+	ADDQ $16384, R13
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	VXORPS Z12, Z12, Z12
+	VXORPS Z13, Z13, Z13
+	VXORPS Z14, Z14, Z14
+	VXORPS Z15, Z15, Z15
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop2x2x4:
+	PREFETCHT0 2048(R10)
+	PREFETCHT0 2112(R10)
+	VMOVUPS (R10), Z16
+	VANDPS Z19, Z16, Z16
+	VMOVUPS 64(R10), Z17
+	VANDPS Z19, Z17, Z17
+	VBROADCASTSS (R8)(SI*1), Z18
+	VANDPS Z19, Z18, Z18
+	VFMADD231PS Z16, Z18, Z0
+	VFMADD231PS Z17, Z18, Z1
+	VBROADCASTSS (R9)(SI*1), Z18
+	VANDPS Z19, Z18, Z18
+	VFMADD231PS Z16, Z18, Z8
+	VFMADD231PS Z17, Z18, Z9
+	VMOVUPS (R10), Z16
+	VPSLLD $16, Z16, Z16
+	VMOVUPS 64(R10), Z17
+	VPSLLD $16, Z17, Z17
+	VBROADCASTSS (R8)(SI*1), Z18
+	VPSLLD $16, Z18, Z18
+	VFMADD231PS Z16, Z18, Z0
+	VFMADD231PS Z17, Z18, Z1
+	VBROADCASTSS (R9)(SI*1), Z18
+	VPSLLD $16, Z18, Z18
+	VFMADD231PS Z16, Z18, Z8
+	VFMADD231PS Z17, Z18, Z9
+	PREFETCHT0 2048(R11)
+	PREFETCHT0 2112(R11)
+	VMOVUPS (R11), Z16
+	VANDPS Z19, Z16, Z16
+	VMOVUPS 64(R11), Z17
+	VANDPS Z19, Z17, Z17
+	VBROADCASTSS 512(R8)(SI*1), Z18
+	VANDPS Z19, Z18, Z18
+	VFMADD231PS Z16, Z18, Z2
+	VFMADD231PS Z17, Z18, Z3
+	VBROADCASTSS 512(R9)(SI*1), Z18
+	VANDPS Z19, Z18, Z18
+	VFMADD231PS Z16, Z18, Z10
+	VFMADD231PS Z17, Z18, Z11
+	VMOVUPS (R11), Z16
+	VPSLLD $16, Z16, Z16
+	VMOVUPS 64(R11), Z17
+	VPSLLD $16, Z17, Z17
+	VBROADCASTSS 512(R8)(SI*1), Z18
+	VPSLLD $16, Z18, Z18
+	VFMADD231PS Z16, Z18, Z2
+	VFMADD231PS Z17, Z18, Z3
+	VBROADCASTSS 512(R9)(SI*1), Z18
+	VPSLLD $16, Z18, Z18
+	VFMADD231PS Z16, Z18, Z10
+	VFMADD231PS Z17, Z18, Z11
+	PREFETCHT0 2048(R12)
+	PREFETCHT0 2112(R12)
+	VMOVUPS (R12), Z16
+	VANDPS Z19, Z16, Z16
+	VMOVUPS 64(R12), Z17
+	VANDPS Z19, Z17, Z17
+	VBROADCASTSS 1024(R8)(SI*1), Z18
+	VANDPS Z19, Z18, Z18
+	VFMADD231PS Z16, Z18, Z4
+	VFMADD231PS Z17, Z18, Z5
+	VBROADCASTSS 1024(R9)(SI*1), Z18
+	VANDPS Z19, Z18, Z18
+	VFMADD231PS Z16, Z18, Z12
+	VFMADD231PS Z17, Z18, Z13
+	VMOVUPS (R12), Z16
+	VPSLLD $16, Z16, Z16
+	VMOVUPS 64(R12), Z17
+	VPSLLD $16, Z17, Z17
+	VBROADCASTSS 1024(R8)(SI*1), Z18
+	VPSLLD $16, Z18, Z18
+	VFMADD231PS Z16, Z18, Z4
+	VFMADD231PS Z17, Z18, Z5
+	VBROADCASTSS 1024(R9)(SI*1), Z18
+	VPSLLD $16, Z18, Z18
+	VFMADD231PS Z16, Z18, Z12
+	VFMADD231PS Z17, Z18, Z13
+	PREFETCHT0 2048(R13)
+	PREFETCHT0 2112(R13)
+	VMOVUPS (R13), Z16
+	VANDPS Z19, Z16, Z16
+	VMOVUPS 64(R13), Z17
+	VANDPS Z19, Z17, Z17
+	VBROADCASTSS 1536(R8)(SI*1), Z18
+	VANDPS Z19, Z18, Z18
+	VFMADD231PS Z16, Z18, Z6
+	VFMADD231PS Z17, Z18, Z7
+	VBROADCASTSS 1536(R9)(SI*1), Z18
+	VANDPS Z19, Z18, Z18
+	VFMADD231PS Z16, Z18, Z14
+	VFMADD231PS Z17, Z18, Z15
+	VMOVUPS (R13), Z16
+	VPSLLD $16, Z16, Z16
+	VMOVUPS 64(R13), Z17
+	VPSLLD $16, Z17, Z17
+	VBROADCASTSS 1536(R8)(SI*1), Z18
+	VPSLLD $16, Z18, Z18
+	VFMADD231PS Z16, Z18, Z6
+	VFMADD231PS Z17, Z18, Z7
+	VBROADCASTSS 1536(R9)(SI*1), Z18
+	VPSLLD $16, Z18, Z18
+	VFMADD231PS Z16, Z18, Z14
+	VFMADD231PS Z17, Z18, Z15
+	PREFETCHT0 2176(R10)
+	PREFETCHT0 2240(R10)
+	VMOVUPS 128(R10), Z16
+	VANDPS Z19, Z16, Z16
+	VMOVUPS 192(R10), Z17
+	VANDPS Z19, Z17, Z17
+	VBROADCASTSS 4(R8)(SI*1), Z18
+	VANDPS Z19, Z18, Z18
+	VFMADD231PS Z16, Z18, Z0
+	VFMADD231PS Z17, Z18, Z1
+	VBROADCASTSS 4(R9)(SI*1), Z18
+	VANDPS Z19, Z18, Z18
+	VFMADD231PS Z16, Z18, Z8
+	VFMADD231PS Z17, Z18, Z9
+	VMOVUPS 128(R10), Z16
+	VPSLLD $16, Z16, Z16
+	VMOVUPS 192(R10), Z17
+	VPSLLD $16, Z17, Z17
+	VBROADCASTSS 4(R8)(SI*1), Z18
+	VPSLLD $16, Z18, Z18
+	VFMADD231PS Z16, Z18, Z0
+	VFMADD231PS Z17, Z18, Z1
+	VBROADCASTSS 4(R9)(SI*1), Z18
+	VPSLLD $16, Z18, Z18
+	VFMADD231PS Z16, Z18, Z8
+	VFMADD231PS Z17, Z18, Z9
+	PREFETCHT0 2176(R11)
+	PREFETCHT0 2240(R11)
+	VMOVUPS 128(R11), Z16
+	VANDPS Z19, Z16, Z16
+	VMOVUPS 192(R11), Z17
+	VANDPS Z19, Z17, Z17
+	VBROADCASTSS 516(R8)(SI*1), Z18
+	VANDPS Z19, Z18, Z18
+	VFMADD231PS Z16, Z18, Z2
+	VFMADD231PS Z17, Z18, Z3
+	VBROADCASTSS 516(R9)(SI*1), Z18
+	VANDPS Z19, Z18, Z18
+	VFMADD231PS Z16, Z18, Z10
+	VFMADD231PS Z17, Z18, Z11
+	VMOVUPS 128(R11), Z16
+	VPSLLD $16, Z16, Z16
+	VMOVUPS 192(R11), Z17
+	VPSLLD $16, Z17, Z17
+	VBROADCASTSS 516(R8)(SI*1), Z18
+	VPSLLD $16, Z18, Z18
+	VFMADD231PS Z16, Z18, Z2
+	VFMADD231PS Z17, Z18, Z3
+	VBROADCASTSS 516(R9)(SI*1), Z18
+	VPSLLD $16, Z18, Z18
+	VFMADD231PS Z16, Z18, Z10
+	VFMADD231PS Z17, Z18, Z11
+	PREFETCHT0 2176(R12)
+	PREFETCHT0 2240(R12)
+	VMOVUPS 128(R12), Z16
+	VANDPS Z19, Z16, Z16
+	VMOVUPS 192(R12), Z17
+	VANDPS Z19, Z17, Z17
+	VBROADCASTSS 1028(R8)(SI*1), Z18
+	VANDPS Z19, Z18, Z18
+	VFMADD231PS Z16, Z18, Z4
+	VFMADD231PS Z17, Z18, Z5
+	VBROADCASTSS 1028(R9)(SI*1), Z18
+	VANDPS Z19, Z18, Z18
+	VFMADD231PS Z16, Z18, Z12
+	VFMADD231PS Z17, Z18, Z13
+	VMOVUPS 128(R12), Z16
+	VPSLLD $16, Z16, Z16
+	VMOVUPS 192(R12), Z17
+	VPSLLD $16, Z17, Z17
+	VBROADCASTSS 1028(R8)(SI*1), Z18
+	VPSLLD $16, Z18, Z18
+	VFMADD231PS Z16, Z18, Z4
+	VFMADD231PS Z17, Z18, Z5
+	VBROADCASTSS 1028(R9)(SI*1), Z18
+	VPSLLD $16, Z18, Z18
+	VFMADD231PS Z16, Z18, Z12
+	VFMADD231PS Z17, Z18, Z13
+	PREFETCHT0 2176(R13)
+	PREFETCHT0 2240(R13)
+	VMOVUPS 128(R13), Z16
+	VANDPS Z19, Z16, Z16
+	VMOVUPS 192(R13), Z17
+	VANDPS Z19, Z17, Z17
+	VBROADCASTSS 1540(R8)(SI*1), Z18
+	VANDPS Z19, Z18, Z18
+	VFMADD231PS Z16, Z18, Z6
+	VFMADD231PS Z17, Z18, Z7
+	VBROADCASTSS 1540(R9)(SI*1), Z18
+	VANDPS Z19, Z18, Z18
+	VFMADD231PS Z16, Z18, Z14
+	VFMADD231PS Z17, Z18, Z15
+	VMOVUPS 128(R13), Z16
+	VPSLLD $16, Z16, Z16
+	VMOVUPS 192(R13), Z17
+	VPSLLD $16, Z17, Z17
+	VBROADCASTSS 1540(R8)(SI*1), Z18
+	VPSLLD $16, Z18, Z18
+	VFMADD231PS Z16, Z18, Z6
+	VFMADD231PS Z17, Z18, Z7
+	VBROADCASTSS 1540(R9)(SI*1), Z18
+	VPSLLD $16, Z18, Z18
+	VFMADD231PS Z16, Z18, Z14
+	VFMADD231PS Z17, Z18, Z15
+	ADDQ $256, R10
+	ADDQ $256, R11
+	ADDQ $256, R12
+	ADDQ $256, R13
+	ADDQ $8, SI
+	SUBQ $2, AX
+	TESTQ AX, AX
+	JNE loop2x2x4
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z18
+	VADDPS Z31, Z18, Z18
+	VADDPS Z18, Z0, Z0
+	VMOVUPS 64(CX), Z18
+	VADDPS Z31, Z18, Z18
+	VADDPS Z18, Z1, Z1
+	ADDQ DX, CX
+	VMOVUPS (CX), Z18
+	VADDPS Z31, Z18, Z18
+	VADDPS Z18, Z8, Z8
+	VMOVUPS 64(CX), Z18
+	VADDPS Z31, Z18, Z18
+	VADDPS Z18, Z9, Z9
+	VXORPS Z31, Z31, Z31
+	MOVQ 56(DI), CX // a.C
+	VADDPS Z31, Z0, Z0
+	VADDPS Z2, Z0, Z0
+	VADDPS Z31, Z0, Z0
+	VADDPS Z4, Z0, Z0
+	VADDPS Z31, Z0, Z0
+	VADDPS Z6, Z0, Z0
+	VMOVUPS Z0, (CX)
+	VADDPS Z31, Z1, Z1
+	VADDPS Z3, Z1, Z1
+	VADDPS Z31, Z1, Z1
+	VADDPS Z5, Z1, Z1
+	VADDPS Z31, Z1, Z1
+	VADDPS Z7, Z1, Z1
+	VMOVUPS Z1, 64(CX)
+	ADDQ DX, CX
+	VADDPS Z31, Z8, Z8
+	VADDPS Z10, Z8, Z8
+	VADDPS Z31, Z8, Z8
+	VADDPS Z12, Z8, Z8
+	VADDPS Z31, Z8, Z8
+	VADDPS Z14, Z8, Z8
+	VMOVUPS Z8, (CX)
+	VADDPS Z31, Z9, Z9
+	VADDPS Z11, Z9, Z9
+	VADDPS Z31, Z9, Z9
+	VADDPS Z13, Z9, Z9
+	VADDPS Z31, Z9, Z9
+	VADDPS Z15, Z9, Z9
+	VMOVUPS Z9, 64(CX)
+	MOVQ R13, R10
+	ADDQ $2048, R8
+	ADDQ $2048, R9
+	SUBQ $512, BX
+	JMP next2x2x4
+
+next2x2x1:
+	CMPQ BX, $0
+	JLE done2x2x0
+	MOVQ BX, AX
+	CMPQ BX, $128
+	JLE part2x2x1
+	MOVQ $128, AX
+
+part2x2x1:
+	VBROADCASTSS constffff0000<>(SB), Z7
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop2x2x1:
+	PREFETCHT0 2048(R10)
+	PREFETCHT0 2112(R10)
+	VMOVUPS (R10), Z4
+	VANDPS Z7, Z4, Z4
+	VMOVUPS 64(R10), Z5
+	VANDPS Z7, Z5, Z5
+	VBROADCASTSS (R8)(SI*1), Z6
+	VANDPS Z7, Z6, Z6
+	VFMADD231PS Z4, Z6, Z0
+	VFMADD231PS Z5, Z6, Z1
+	VBROADCASTSS (R9)(SI*1), Z6
+	VANDPS Z7, Z6, Z6
+	VFMADD231PS Z4, Z6, Z2
+	VFMADD231PS Z5, Z6, Z3
+	VMOVUPS (R10), Z4
+	VPSLLD $16, Z4, Z4
+	VMOVUPS 64(R10), Z5
+	VPSLLD $16, Z5, Z5
+	VBROADCASTSS (R8)(SI*1), Z6
+	VPSLLD $16, Z6, Z6
+	VFMADD231PS Z4, Z6, Z0
+	VFMADD231PS Z5, Z6, Z1
+	VBROADCASTSS (R9)(SI*1), Z6
+	VPSLLD $16, Z6, Z6
+	VFMADD231PS Z4, Z6, Z2
+	VFMADD231PS Z5, Z6, Z3
+	ADDQ $128, R10
+	ADDQ $4, SI
+	SUBQ $1, AX
+	TESTQ AX, AX
+	JNE loop2x2x1
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z6
+	VADDPS Z31, Z6, Z6
+	VADDPS Z6, Z0, Z0
+	VMOVUPS Z0, (CX)
+	VMOVUPS 64(CX), Z6
+	VADDPS Z31, Z6, Z6
+	VADDPS Z6, Z1, Z1
+	VMOVUPS Z1, 64(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z6
+	VADDPS Z31, Z6, Z6
+	VADDPS Z6, Z2, Z2
+	VMOVUPS Z2, (CX)
+	VMOVUPS 64(CX), Z6
+	VADDPS Z31, Z6, Z6
+	VADDPS Z6, Z3, Z3
+	VMOVUPS Z3, 64(CX)
+	VXORPS Z31, Z31, Z31
+	ADDQ $512, R8
+	ADDQ $512, R9
+	SUBQ $128, BX
+	JMP next2x2x1
+
+done2x2x0:
+	VZEROUPPER
+	RET
+
+rows1x2:
+	VBROADCASTSS const80000000<>(SB), Z31
+	MOVQ (DI), R8 // a.A
+	MOVQ 8(DI), DX // a.RowStride
+	SHLQ $2, DX
+	MOVQ 40(DI), R9 // a.B
+	MOVQ 32(DI), BX // a.Depth
+
+next1x2x4:
+	CMPQ BX, $512
+	JLT next1x2x1
+	MOVQ $128, AX
+	VBROADCASTSS constffff0000<>(SB), Z11
+	MOVQ R9, R10
+	ADDQ $16384, R10
+	MOVQ R10, R11
+	ADDQ $16384, R11
+	MOVQ R11, R12
+	ADDQ $16384, R12
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop1x2x4:
+	PREFETCHT0 2048(R9)
+	PREFETCHT0 2112(R9)
+	VMOVUPS (R9), Z8
+	VANDPS Z11, Z8, Z8
+	VMOVUPS 64(R9), Z9
+	VANDPS Z11, Z9, Z9
+	VBROADCASTSS (R8)(SI*1), Z10
+	VANDPS Z11, Z10, Z10
+	VFMADD231PS Z8, Z10, Z0
+	VFMADD231PS Z9, Z10, Z1
+	VMOVUPS (R9), Z8
+	VPSLLD $16, Z8, Z8
+	VMOVUPS 64(R9), Z9
+	VPSLLD $16, Z9, Z9
+	VBROADCASTSS (R8)(SI*1), Z10
+	VPSLLD $16, Z10, Z10
+	VFMADD231PS Z8, Z10, Z0
+	VFMADD231PS Z9, Z10, Z1
+	PREFETCHT0 2048(R10)
+	PREFETCHT0 2112(R10)
+	VMOVUPS (R10), Z8
+	VANDPS Z11, Z8, Z8
+	VMOVUPS 64(R10), Z9
+	VANDPS Z11, Z9, Z9
+	VBROADCASTSS 512(R8)(SI*1), Z10
+	VANDPS Z11, Z10, Z10
+	VFMADD231PS Z8, Z10, Z2
+	VFMADD231PS Z9, Z10, Z3
+	VMOVUPS (R10), Z8
+	VPSLLD $16, Z8, Z8
+	VMOVUPS 64(R10), Z9
+	VPSLLD $16, Z9, Z9
+	VBROADCASTSS 512(R8)(SI*1), Z10
+	VPSLLD $16, Z10, Z10
+	VFMADD231PS Z8, Z10, Z2
+	VFMADD231PS Z9, Z10, Z3
+	PREFETCHT0 2048(R11)
+	PREFETCHT0 2112(R11)
+	VMOVUPS (R11), Z8
+	VANDPS Z11, Z8, Z8
+	VMOVUPS 64(R11), Z9
+	VANDPS Z11, Z9, Z9
+	VBROADCASTSS 1024(R8)(SI*1), Z10
+	VANDPS Z11, Z10, Z10
+	VFMADD231PS Z8, Z10, Z4
+	VFMADD231PS Z9, Z10, Z5
+	VMOVUPS (R11), Z8
+	VPSLLD $16, Z8, Z8
+	VMOVUPS 64(R11), Z9
+	VPSLLD $16, Z9, Z9
+	VBROADCASTSS 1024(R8)(SI*1), Z10
+	VPSLLD $16, Z10, Z10
+	VFMADD231PS Z8, Z10, Z4
+	VFMADD231PS Z9, Z10, Z5
+	PREFETCHT0 2048(R12)
+	PREFETCHT0 2112(R12)
+	VMOVUPS (R12), Z8
+	VANDPS Z11, Z8, Z8
+	VMOVUPS 64(R12), Z9
+	VANDPS Z11, Z9, Z9
+	VBROADCASTSS 1536(R8)(SI*1), Z10
+	VANDPS Z11, Z10, Z10
+	VFMADD231PS Z8, Z10, Z6
+	VFMADD231PS Z9, Z10, Z7
+	VMOVUPS (R12), Z8
+	VPSLLD $16, Z8, Z8
+	VMOVUPS 64(R12), Z9
+	VPSLLD $16, Z9, Z9
+	VBROADCASTSS 1536(R8)(SI*1), Z10
+	VPSLLD $16, Z10, Z10
+	VFMADD231PS Z8, Z10, Z6
+	VFMADD231PS Z9, Z10, Z7
+	PREFETCHT0 2176(R9)
+	PREFETCHT0 2240(R9)
+	VMOVUPS 128(R9), Z8
+	VANDPS Z11, Z8, Z8
+	VMOVUPS 192(R9), Z9
+	VANDPS Z11, Z9, Z9
+	VBROADCASTSS 4(R8)(SI*1), Z10
+	VANDPS Z11, Z10, Z10
+	VFMADD231PS Z8, Z10, Z0
+	VFMADD231PS Z9, Z10, Z1
+	VMOVUPS 128(R9), Z8
+	VPSLLD $16, Z8, Z8
+	VMOVUPS 192(R9), Z9
+	VPSLLD $16, Z9, Z9
+	VBROADCASTSS 4(R8)(SI*1), Z10
+	VPSLLD $16, Z10, Z10
+	VFMADD231PS Z8, Z10, Z0
+	VFMADD231PS Z9, Z10, Z1
+	PREFETCHT0 2176(R10)
+	PREFETCHT0 2240(R10)
+	VMOVUPS 128(R10), Z8
+	VANDPS Z11, Z8, Z8
+	VMOVUPS 192(R10), Z9
+	VANDPS Z11, Z9, Z9
+	VBROADCASTSS 516(R8)(SI*1), Z10
+	VANDPS Z11, Z10, Z10
+	VFMADD231PS Z8, Z10, Z2
+	VFMADD231PS Z9, Z10, Z3
+	VMOVUPS 128(R10), Z8
+	VPSLLD $16, Z8, Z8
+	VMOVUPS 192(R10), Z9
+	VPSLLD $16, Z9, Z9
+	VBROADCASTSS 516(R8)(SI*1), Z10
+	VPSLLD $16, Z10, Z10
+	VFMADD231PS Z8, Z10, Z2
+	VFMADD231PS Z9, Z10, Z3
+	PREFETCHT0 2176(R11)
+	PREFETCHT0 2240(R11)
+	VMOVUPS 128(R11), Z8
+	VANDPS Z11, Z8, Z8
+	VMOVUPS 192(R11), Z9
+	VANDPS Z11, Z9, Z9
+	VBROADCASTSS 1028(R8)(SI*1), Z10
+	VANDPS Z11, Z10, Z10
+	VFMADD231PS Z8, Z10, Z4
+	VFMADD231PS Z9, Z10, Z5
+	VMOVUPS 128(R11), Z8
+	VPSLLD $16, Z8, Z8
+	VMOVUPS 192(R11), Z9
+	VPSLLD $16, Z9, Z9
+	VBROADCASTSS 1028(R8)(SI*1), Z10
+	VPSLLD $16, Z10, Z10
+	VFMADD231PS Z8, Z10, Z4
+	VFMADD231PS Z9, Z10, Z5
+	PREFETCHT0 2176(R12)
+	PREFETCHT0 2240(R12)
+	VMOVUPS 128(R12), Z8
+	VANDPS Z11, Z8, Z8
+	VMOVUPS 192(R12), Z9
+	VANDPS Z11, Z9, Z9
+	VBROADCASTSS 1540(R8)(SI*1), Z10
+	VANDPS Z11, Z10, Z10
+	VFMADD231PS Z8, Z10, Z6
+	VFMADD231PS Z9, Z10, Z7
+	VMOVUPS 128(R12), Z8
+	VPSLLD $16, Z8, Z8
+	VMOVUPS 192(R12), Z9
+	VPSLLD $16, Z9, Z9
+	VBROADCASTSS 1540(R8)(SI*1), Z10
+	VPSLLD $16, Z10, Z10
+	VFMADD231PS Z8, Z10, Z6
+	VFMADD231PS Z9, Z10, Z7
+	ADDQ $256, R9
+	ADDQ $256, R10
+	ADDQ $256, R11
+	ADDQ $256, R12
+	ADDQ $8, SI
+	SUBQ $2, AX
+	TESTQ AX, AX
+	JNE loop1x2x4
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z10
+	VADDPS Z31, Z10, Z10
+	VADDPS Z10, Z0, Z0
+	VMOVUPS 64(CX), Z10
+	VADDPS Z31, Z10, Z10
+	VADDPS Z10, Z1, Z1
+	VXORPS Z31, Z31, Z31
+	MOVQ 56(DI), CX // a.C
+	VADDPS Z31, Z0, Z0
+	VADDPS Z2, Z0, Z0
+	VADDPS Z31, Z0, Z0
+	VADDPS Z4, Z0, Z0
+	VADDPS Z31, Z0, Z0
+	VADDPS Z6, Z0, Z0
+	VMOVUPS Z0, (CX)
+	VADDPS Z31, Z1, Z1
+	VADDPS Z3, Z1, Z1
+	VADDPS Z31, Z1, Z1
+	VADDPS Z5, Z1, Z1
+	VADDPS Z31, Z1, Z1
+	VADDPS Z7, Z1, Z1
+	VMOVUPS Z1, 64(CX)
+	MOVQ R12, R9
+	ADDQ $2048, R8
+	SUBQ $512, BX
+	JMP next1x2x4
+
+next1x2x1:
+	CMPQ BX, $0
+	JLE done1x2x0
+	MOVQ BX, AX
+	CMPQ BX, $128
+	JLE part1x2x1
+	MOVQ $128, AX
+
+part1x2x1:
+	VBROADCASTSS constffff0000<>(SB), Z5
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop1x2x1:
+	PREFETCHT0 2048(R9)
+	PREFETCHT0 2112(R9)
+	VMOVUPS (R9), Z2
+	VANDPS Z5, Z2, Z2
+	VMOVUPS 64(R9), Z3
+	VANDPS Z5, Z3, Z3
+	VBROADCASTSS (R8)(SI*1), Z4
+	VANDPS Z5, Z4, Z4
+	VFMADD231PS Z2, Z4, Z0
+	VFMADD231PS Z3, Z4, Z1
+	VMOVUPS (R9), Z2
+	VPSLLD $16, Z2, Z2
+	VMOVUPS 64(R9), Z3
+	VPSLLD $16, Z3, Z3
+	VBROADCASTSS (R8)(SI*1), Z4
+	VPSLLD $16, Z4, Z4
+	VFMADD231PS Z2, Z4, Z0
+	VFMADD231PS Z3, Z4, Z1
+	ADDQ $128, R9
+	ADDQ $4, SI
+	SUBQ $1, AX
+	TESTQ AX, AX
+	JNE loop1x2x1
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z4
+	VADDPS Z31, Z4, Z4
+	VADDPS Z4, Z0, Z0
+	VMOVUPS Z0, (CX)
+	VMOVUPS 64(CX), Z4
+	VADDPS Z31, Z4, Z4
+	VADDPS Z4, Z1, Z1
+	VMOVUPS Z1, 64(CX)
+	VXORPS Z31, Z31, Z31
+	ADDQ $512, R8
+	SUBQ $128, BX
+	JMP next1x2x1
+
+done1x2x0:
+	VZEROUPPER
+	RET
+
+lanes16:
+	MOVQ 48(DI), AX // a.Bias
+	TESTQ AX, AX
+	JNE biased1
+	LEAQ zeros<>(SB), AX
+
+biased1:
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	MOVQ 24(DI), BX // a.Rows
+	MOVBLZX 80(DI), SI // a.Add
+	VXORPS Z1, Z1, Z1
+
+begin1:
+	VMOVAPS Z1, Z0
+	TESTQ SI, SI
+	JEQ added1
+	VMOVUPS (CX), Z0
+
+added1:
+	VMOVUPS (AX), Z1
+	VADDPS Z1, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VMOVUPS Z0, (CX)
+	ADDQ DX, CX
+	DECQ BX
+	JNE begin1
+	MOVQ 24(DI), DX // a.Rows
+	CMPQ DX, $1
+	JEQ rows1x1
+	CMPQ DX, $2
+	JEQ rows2x1
+	CMPQ DX, $3
+	JEQ rows3x1
+	CMPQ DX, $4
+	JEQ rows4x1
+	CMPQ DX, $5
+	JEQ rows5x1
+
+rows6x1:
+	VBROADCASTSS const80000000<>(SB), Z31
+	MOVQ (DI), R8 // a.A
+	MOVQ 8(DI), DX // a.RowStride
+	SHLQ $2, DX
+	MOVQ R8, R9
+	ADDQ DX, R9
+	MOVQ R9, R10
+	ADDQ DX, R10
+	MOVQ R10, R11
+	ADDQ DX, R11
+	MOVQ R11, R12
+	ADDQ DX, R12
+	MOVQ R12, R13
+	ADDQ DX, R13
+	MOVQ 40(DI), R14 // a.B
+	MOVQ 32(DI), BX // a.Depth
+
+next6x1x1:
+	CMPQ BX, $0
+	JLE done6x1x0
+	MOVQ BX, AX
+	CMPQ BX, $128
+	JLE part6x1x1
+	MOVQ $128, AX
+
+part6x1x1:
+	VBROADCASTSS constffff0000<>(SB), Z8
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop6x1x1:
+	PREFETCHT0 2048(R14)
+	VMOVUPS (R14), Z6
+	VANDPS Z8, Z6, Z6
+	VBROADCASTSS (R8)(SI*1), Z7
+	VANDPS Z8, Z7, Z7
+	VFMADD231PS Z6, Z7, Z0
+	VBROADCASTSS (R9)(SI*1), Z7
+	VANDPS Z8, Z7, Z7
+	VFMADD231PS Z6, Z7, Z1
+	VBROADCASTSS (R10)(SI*1), Z7
+	VANDPS Z8, Z7, Z7
+	VFMADD231PS Z6, Z7, Z2
+	VBROADCASTSS (R11)(SI*1), Z7
+	VANDPS Z8, Z7, Z7
+	VFMADD231PS Z6, Z7, Z3
+	VBROADCASTSS (R12)(SI*1), Z7
+	VANDPS Z8, Z7, Z7
+	VFMADD231PS Z6, Z7, Z4
+	VBROADCASTSS (R13)(SI*1), Z7
+	VANDPS Z8, Z7, Z7
+	VFMADD231PS Z6, Z7, Z5
+	VMOVUPS (R14), Z6
+	VPSLLD $16, Z6, Z6
+	VBROADCASTSS (R8)(SI*1), Z7
+	VPSLLD $16, Z7, Z7
+	VFMADD231PS Z6, Z7, Z0
+	VBROADCASTSS (R9)(SI*1), Z7
+	VPSLLD $16, Z7, Z7
+	VFMADD231PS Z6, Z7, Z1
+	VBROADCASTSS (R10)(SI*1), Z7
+	VPSLLD $16, Z7, Z7
+	VFMADD231PS Z6, Z7, Z2
+	VBROADCASTSS (R11)(SI*1), Z7
+	VPSLLD $16, Z7, Z7
+	VFMADD231PS Z6, Z7, Z3
+	VBROADCASTSS (R12)(SI*1), Z7
+	VPSLLD $16, Z7, Z7
+	VFMADD231PS Z6, Z7, Z4
+	VBROADCASTSS (R13)(SI*1), Z7
+	VPSLLD $16, Z7, Z7
+	VFMADD231PS Z6, Z7, Z5
+	ADDQ $64, R14
+	ADDQ $4, SI
+	SUBQ $1, AX
+	TESTQ AX, AX
+	JNE loop6x1x1
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z7
+	VADDPS Z31, Z7, Z7
+	VADDPS Z7, Z0, Z0
+	VMOVUPS Z0, (CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z7
+	VADDPS Z31, Z7, Z7
+	VADDPS Z7, Z1, Z1
+	VMOVUPS Z1, (CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z7
+	VADDPS Z31, Z7, Z7
+	VADDPS Z7, Z2, Z2
+	VMOVUPS Z2, (CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z7
+	VADDPS Z31, Z7, Z7
+	VADDPS Z7, Z3, Z3
+	VMOVUPS Z3, (CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z7
+	VADDPS Z31, Z7, Z7
+	VADDPS Z7, Z4, Z4
+	VMOVUPS Z4, (CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z7
+	VADDPS Z31, Z7, Z7
+	VADDPS Z7, Z5, Z5
+	VMOVUPS Z5, (CX)
+	VXORPS Z31, Z31, Z31
+	ADDQ $512, R8
+	ADDQ $512, R9
+	ADDQ $512, R10
+	ADDQ $512, R11
+	ADDQ $512, R12
+	ADDQ $512, R13
+	SUBQ $128, BX
+	JMP next6x1x1
+
+done6x1x0:
+	VZEROUPPER
+	RET
+
+rows5x1:
+	VBROADCASTSS const80000000<>(SB), Z31
+	MOVQ (DI), R8 // a.A
+	MOVQ 8(DI), DX // a.RowStride
+	SHLQ $2, DX
+	MOVQ R8, R9
+	ADDQ DX, R9
+	MOVQ R9, R10
+	ADDQ DX, R10
+	MOVQ R10, R11
+	ADDQ DX, R11
+	MOVQ R11, R12
+	ADDQ DX, R12
+	MOVQ 40(DI), R13 // a.B
+	MOVQ 32(DI), BX // a.Depth
+
+next5x1x2:
+	CMPQ BX, $256
+	JLT next5x1x1
+	MOVQ $128, AX
+	VBROADCASTSS constffff0000<>(SB), Z12
+	MOVQ R13, R14
+	ADDQ $8192, R14
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop5x1x2:
+	PREFETCHT0 2048(R13)
+	VMOVUPS (R13), Z10
+	VANDPS Z12, Z10, Z10
+	VBROADCASTSS (R8)(SI*1), Z11
+	VANDPS Z12, Z11, Z11
+	VFMADD231PS Z10, Z11, Z0
+	VBROADCASTSS (R9)(SI*1), Z11
+	VANDPS Z12, Z11, Z11
+	VFMADD231PS Z10, Z11, Z2
+	VBROADCASTSS (R10)(SI*1), Z11
+	VANDPS Z12, Z11, Z11
+	VFMADD231PS Z10, Z11, Z4
+	VBROADCASTSS (R11)(SI*1), Z11
+	VANDPS Z12, Z11, Z11
+	VFMADD231PS Z10, Z11, Z6
+	VBROADCASTSS (R12)(SI*1), Z11
+	VANDPS Z12, Z11, Z11
+	VFMADD231PS Z10, Z11, Z8
+	VMOVUPS (R13), Z10
+	VPSLLD $16, Z10, Z10
+	VBROADCASTSS (R8)(SI*1), Z11
+	VPSLLD $16, Z11, Z11
+	VFMADD231PS Z10, Z11, Z0
+	VBROADCASTSS (R9)(SI*1), Z11
+	VPSLLD $16, Z11, Z11
+	VFMADD231PS Z10, Z11, Z2
+	VBROADCASTSS (R10)(SI*1), Z11
+	VPSLLD $16, Z11, Z11
+	VFMADD231PS Z10, Z11, Z4
+	VBROADCASTSS (R11)(SI*1), Z11
+	VPSLLD $16, Z11, Z11
+	VFMADD231PS Z10, Z11, Z6
+	VBROADCASTSS (R12)(SI*1), Z11
+	VPSLLD $16, Z11, Z11
+	VFMADD231PS Z10, Z11, Z8
+	PREFETCHT0 2048(R14)
+	VMOVUPS (R14), Z10
+	VANDPS Z12, Z10, Z10
+	VBROADCASTSS 512(R8)(SI*1), Z11
+	VANDPS Z12, Z11, Z11
+	VFMADD231PS Z10, Z11, Z1
+	VBROADCASTSS 512(R9)(SI*1), Z11
+	VANDPS Z12, Z11, Z11
+	VFMADD231PS Z10, Z11, Z3
+	VBROADCASTSS 512(R10)(SI*1), Z11
+	VANDPS Z12, Z11, Z11
+	VFMADD231PS Z10, Z11, Z5
+	VBROADCASTSS 512(R11)(SI*1), Z11
+	VANDPS Z12, Z11, Z11
+	VFMADD231PS Z10, Z11, Z7
+	VBROADCASTSS 512(R12)(SI*1), Z11
+	VANDPS Z12, Z11, Z11
+	VFMADD231PS Z10, Z11, Z9
+	VMOVUPS (R14), Z10
+	VPSLLD $16, Z10, Z10
+	VBROADCASTSS 512(R8)(SI*1), Z11
+	VPSLLD $16, Z11, Z11
+	VFMADD231PS Z10, Z11, Z1
+	VBROADCASTSS 512(R9)(SI*1), Z11
+	VPSLLD $16, Z11, Z11
+	VFMADD231PS Z10, Z11, Z3
+	VBROADCASTSS 512(R10)(SI*1), Z11
+	VPSLLD $16, Z11, Z11
+	VFMADD231PS Z10, Z11, Z5
+	VBROADCASTSS 512(R11)(SI*1), Z11
+	VPSLLD $16, Z11, Z11
+	VFMADD231PS Z10, Z11, Z7
+	VBROADCASTSS 512(R12)(SI*1), Z11
+	VPSLLD $16, Z11, Z11
+	VFMADD231PS Z10, Z11, Z9
+	PREFETCHT0 2112(R13)
+	VMOVUPS 64(R13), Z10
+	VANDPS Z12, Z10, Z10
+	VBROADCASTSS 4(R8)(SI*1), Z11
+	VANDPS Z12, Z11, Z11
+	VFMADD231PS Z10, Z11, Z0
+	VBROADCASTSS 4(R9)(SI*1), Z11
+	VANDPS Z12, Z11, Z11
+	VFMADD231PS Z10, Z11, Z2
+	VBROADCASTSS 4(R10)(SI*1), Z11
+	VANDPS Z12, Z11, Z11
+	VFMADD231PS Z10, Z11, Z4
+	VBROADCASTSS 4(R11)(SI*1), Z11
+	VANDPS Z12, Z11, Z11
+	VFMADD231PS Z10, Z11, Z6
+	VBROADCASTSS 4(R12)(SI*1), Z11
+	VANDPS Z12, Z11, Z11
+	VFMADD231PS Z10, Z11, Z8
+	VMOVUPS 64(R13), Z10
+	VPSLLD $16, Z10, Z10
+	VBROADCASTSS 4(R8)(SI*1), Z11
+	VPSLLD $16, Z11, Z11
+	VFMADD231PS Z10, Z11, Z0
+	VBROADCASTSS 4(R9)(SI*1), Z11
+	VPSLLD $16, Z11, Z11
+	VFMADD231PS Z10, Z11, Z2
+	VBROADCASTSS 4(R10)(SI*1), Z11
+	VPSLLD $16, Z11, Z11
+	VFMADD231PS Z10, Z11, Z4
+	VBROADCASTSS 4(R11)(SI*1), Z11
+	VPSLLD $16, Z11, Z11
+	VFMADD231PS Z10, Z11, Z6
+	VBROADCASTSS 4(R12)(SI*1), Z11
+	VPSLLD $16, Z11, Z11
+	VFMADD231PS Z10, Z11, Z8
+	PREFETCHT0 2112(R14)
+	VMOVUPS 64(R14), Z10
+	VANDPS Z12, Z10, Z10
+	VBROADCASTSS 516(R8)(SI*1), Z11
+	VANDPS Z12, Z11, Z11
+	VFMADD231PS Z10, Z11, Z1
+	VBROADCASTSS 516(R9)(SI*1), Z11
+	VANDPS Z12, Z11, Z11
+	VFMADD231PS Z10, Z11, Z3
+	VBROADCASTSS 516(R10)(SI*1), Z11
+	VANDPS Z12, Z11, Z11
+	VFMADD231PS Z10, Z11, Z5
+	VBROADCASTSS 516(R11)(SI*1), Z11
+	VANDPS Z12, Z11, Z11
+	VFMADD231PS Z10, Z11, Z7
+	VBROADCASTSS 516(R12)(SI*1), Z11
+	VANDPS Z12, Z11, Z11
+	VFMADD231PS Z10, Z11, Z9
+	VMOVUPS 64(R14), Z10
+	VPSLLD $16, Z10, Z10
+	VBROADCASTSS 516(R8)(SI*1), Z11
+	VPSLLD $16, Z11, Z11
+	VFMADD231PS Z10, Z11, Z1
+	VBROADCASTSS 516(R9)(SI*1), Z11
+	VPSLLD $16, Z11, Z11
+	VFMADD231PS Z10, Z11, Z3
+	VBROADCASTSS 516(R10)(SI*1), Z11
+	VPSLLD $16, Z11, Z11
+	VFMADD231PS Z10, Z11, Z5
+	VBROADCASTSS 516(R11)(SI*1), Z11
+	VPSLLD $16, Z11, Z11
+	VFMADD231PS Z10, Z11, Z7
+	VBROADCASTSS 516(R12)(SI*1), Z11
+	VPSLLD $16, Z11, Z11
+	VFMADD231PS Z10, Z11, Z9
+	ADDQ $128, R13
+	ADDQ $128, R14
+	ADDQ $8, SI
+	SUBQ $2, AX
+	TESTQ AX, AX
+	JNE loop5x1x2
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z11
+	VADDPS Z31, Z11, Z11
+	VADDPS Z11, Z0, Z0
+	ADDQ DX, CX
+	VMOVUPS (CX), Z11
+	VADDPS Z31, Z11, Z11
+	VADDPS Z11, Z2, Z2
+	ADDQ DX, CX
+	VMOVUPS (CX), Z11
+	VADDPS Z31, Z11, Z11
+	VADDPS Z11, Z4, Z4
+	ADDQ DX, CX
+	VMOVUPS (CX), Z11
+	VADDPS Z31, Z11, Z11
+	VADDPS Z11, Z6, Z6
+	ADDQ DX, CX
+	VMOVUPS (CX), Z11
+	VADDPS Z31, Z11, Z11
+	VADDPS Z11, Z8, Z8
+	VXORPS Z31, Z31, Z31
+	MOVQ 56(DI), CX // a.C
+	VADDPS Z31, Z0, Z0
+	VADDPS Z1, Z0, Z0
+	VMOVUPS Z0, (CX)
+	ADDQ DX, CX
+	VADDPS Z31, Z2, Z2
+	VADDPS Z3, Z2, Z2
+	VMOVUPS Z2, (CX)
+	ADDQ DX, CX
+	VADDPS Z31, Z4, Z4
+	VADDPS Z5, Z4, Z4
+	VMOVUPS Z4, (CX)
+	ADDQ DX, CX
+	VADDPS Z31, Z6, Z6
+	VADDPS Z7, Z6, Z6
+	VMOVUPS Z6, (CX)
+	ADDQ DX, CX
+	VADDPS Z31, Z8, Z8
+	VADDPS Z9, Z8, Z8
+	VMOVUPS Z8, (CX)
+	MOVQ R14, R13
+	ADDQ $1024, R8
+	ADDQ $1024, R9
+	ADDQ $1024, R10
+	ADDQ $1024, R11
+	ADDQ $1024, R12
+	SUBQ $256, BX
+	JMP next5x1x2
+
+next5x1x1:
+	CMPQ BX, $0
+	JLE done5x1x0
+	MOVQ BX, AX
+	CMPQ BX, $128
+	JLE part5x1x1
+	MOVQ $128, AX
+
+part5x1x1:
+	VBROADCASTSS constffff0000<>(SB), Z7
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop5x1x1:
+	PREFETCHT0 2048(R13)
+	VMOVUPS (R13), Z5
+	VANDPS Z7, Z5, Z5
+	VBROADCASTSS (R8)(SI*1), Z6
+	VANDPS Z7, Z6, Z6
+	VFMADD231PS Z5, Z6, Z0
+	VBROADCASTSS (R9)(SI*1), Z6
+	VANDPS Z7, Z6, Z6
+	VFMADD231PS Z5, Z6, Z1
+	VBROADCASTSS (R10)(SI*1), Z6
+	VANDPS Z7, Z6, Z6
+	VFMADD231PS Z5, Z6, Z2
+	VBROADCASTSS (R11)(SI*1), Z6
+	VANDPS Z7, Z6, Z6
+	VFMADD231PS Z5, Z6, Z3
+	VBROADCASTSS (R12)(SI*1), Z6
+	VANDPS Z7, Z6, Z6
+	VFMADD231PS Z5, Z6, Z4
+	VMOVUPS (R13), Z5
+	VPSLLD $16, Z5, Z5
+	VBROADCASTSS (R8)(SI*1), Z6
+	VPSLLD $16, Z6, Z6
+	VFMADD231PS Z5, Z6, Z0
+	VBROADCASTSS (R9)(SI*1), Z6
+	VPSLLD $16, Z6, Z6
+	VFMADD231PS Z5, Z6, Z1
+	VBROADCASTSS (R10)(SI*1), Z6
+	VPSLLD $16, Z6, Z6
+	VFMADD231PS Z5, Z6, Z2
+	VBROADCASTSS (R11)(SI*1), Z6
+	VPSLLD $16, Z6, Z6
+	VFMADD231PS Z5, Z6, Z3
+	VBROADCASTSS (R12)(SI*1), Z6
+	VPSLLD $16, Z6, Z6
+	VFMADD231PS Z5, Z6, Z4
+	ADDQ $64, R13
+	ADDQ $4, SI
+	SUBQ $1, AX
+	TESTQ AX, AX
+	JNE loop5x1x1
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z6
+	VADDPS Z31, Z6, Z6
+	VADDPS Z6, Z0, Z0
+	VMOVUPS Z0, (CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z6
+	VADDPS Z31, Z6, Z6
+	VADDPS Z6, Z1, Z1
+	VMOVUPS Z1, (CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z6
+	VADDPS Z31, Z6, Z6
+	VADDPS Z6, Z2, Z2
+	VMOVUPS Z2, (CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z6
+	VADDPS Z31, Z6, Z6
+	VADDPS Z6, Z3, Z3
+	VMOVUPS Z3, (CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z6
+	VADDPS Z31, Z6, Z6
+	VADDPS Z6, Z4, Z4
+	VMOVUPS Z4, (CX)
+	VXORPS Z31, Z31, Z31
+	ADDQ $512, R8
+	ADDQ $512, R9
+	ADDQ $512, R10
+	ADDQ $512, R11
+	ADDQ $512, R12
+	SUBQ $128, BX
+	JMP next5x1x1
+
+done5x1x0:
+	VZEROUPPER
+	RET
+
+rows4x1:
+	VBROADCASTSS const80000000<>(SB), Z31
+	MOVQ (DI), R8 // a.A
+	MOVQ 8(DI), DX // a.RowStride
+	SHLQ $2, DX
+	MOVQ R8, R9
+	ADDQ DX, R9
+	MOVQ R9, R10
+	ADDQ DX, R10
+	MOVQ R10, R11
+	ADDQ DX, R11
+	MOVQ 40(DI), R12 // a.B
+	MOVQ 32(DI), BX // a.Depth
+
+next4x1x2:
+	CMPQ BX, $256
+	JLT next4x1x1
+	MOVQ $128, AX
+	VBROADCASTSS constffff0000<>(SB), Z10
+	MOVQ R12, R13
+	ADDQ $8192, R13
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop4x1x2:
+	PREFETCHT0 2048(R12)
+	VMOVUPS (R12), Z8
+	VANDPS Z10, Z8, Z8
+	VBROADCASTSS (R8)(SI*1), Z9
+	VANDPS Z10, Z9, Z9
+	VFMADD231PS Z8, Z9, Z0
+	VBROADCASTSS (R9)(SI*1), Z9
+	VANDPS Z10, Z9, Z9
+	VFMADD231PS Z8, Z9, Z2
+	VBROADCASTSS (R10)(SI*1), Z9
+	VANDPS Z10, Z9, Z9
+	VFMADD231PS Z8, Z9, Z4
+	VBROADCASTSS (R11)(SI*1), Z9
+	VANDPS Z10, Z9, Z9
+	VFMADD231PS Z8, Z9, Z6
+	VMOVUPS (R12), Z8
+	VPSLLD $16, Z8, Z8
+	VBROADCASTSS (R8)(SI*1), Z9
+	VPSLLD $16, Z9, Z9
+	VFMADD231PS Z8, Z9, Z0
+	VBROADCASTSS (R9)(SI*1), Z9
+	VPSLLD $16, Z9, Z9
+	VFMADD231PS Z8, Z9, Z2
+	VBROADCASTSS (R10)(SI*1), Z9
+	VPSLLD $16, Z9, Z9
+	VFMADD231PS Z8, Z9, Z4
+	VBROADCASTSS (R11)(SI*1), Z9
+	VPSLLD $16, Z9, Z9
+	VFMADD231PS Z8, Z9, Z6
+	PREFETCHT0 2048(R13)
+	VMOVUPS (R13), Z8
+	VANDPS Z10, Z8, Z8
+	VBROADCASTSS 512(R8)(SI*1), Z9
+	VANDPS Z10, Z9, Z9
+	VFMADD231PS Z8, Z9, Z1
+	VBROADCASTSS 512(R9)(SI*1), Z9
+	VANDPS Z10, Z9, Z9
+	VFMADD231PS Z8, Z9, Z3
+	VBROADCASTSS 512(R10)(SI*1), Z9
+	VANDPS Z10, Z9, Z9
+	VFMADD231PS Z8, Z9, Z5
+	VBROADCASTSS 512(R11)(SI*1), Z9
+	VANDPS Z10, Z9, Z9
+	VFMADD231PS Z8, Z9, Z7
+	VMOVUPS (R13), Z8
+	VPSLLD $16, Z8, Z8
+	VBROADCASTSS 512(R8)(SI*1), Z9
+	VPSLLD $16, Z9, Z9
+	VFMADD231PS Z8, Z9, Z1
+	VBROADCASTSS 512(R9)(SI*1), Z9
+	VPSLLD $16, Z9, Z9
+	VFMADD231PS Z8, Z9, Z3
+	VBROADCASTSS 512(R10)(SI*1), Z9
+	VPSLLD $16, Z9, Z9
+	VFMADD231PS Z8, Z9, Z5
+	VBROADCASTSS 512(R11)(SI*1), Z9
+	VPSLLD $16, Z9, Z9
+	VFMADD231PS Z8, Z9, Z7
+	PREFETCHT0 2112(R12)
+	VMOVUPS 64(R12), Z8
+	VANDPS Z10, Z8, Z8
+	VBROADCASTSS 4(R8)(SI*1), Z9
+	VANDPS Z10, Z9, Z9
+	VFMADD231PS Z8, Z9, Z0
+	VBROADCASTSS 4(R9)(SI*1), Z9
+	VANDPS Z10, Z9, Z9
+	VFMADD231PS Z8, Z9, Z2
+	VBROADCASTSS 4(R10)(SI*1), Z9
+	VANDPS Z10, Z9, Z9
+	VFMADD231PS Z8, Z9, Z4
+	VBROADCASTSS 4(R11)(SI*1), Z9
+	VANDPS Z10, Z9, Z9
+	VFMADD231PS Z8, Z9, Z6
+	VMOVUPS 64(R12), Z8
+	VPSLLD $16, Z8, Z8
+	VBROADCASTSS 4(R8)(SI*1), Z9
+	VPSLLD $16, Z9, Z9
+	VFMADD231PS Z8, Z9, Z0
+	VBROADCASTSS 4(R9)(SI*1), Z9
+	VPSLLD $16, Z9, Z9
+	VFMADD231PS Z8, Z9, Z2
+	VBROADCASTSS 4(R10)(SI*1), Z9
+	VPSLLD $16, Z9, Z9
+	VFMADD231PS Z8, Z9, Z4
+	VBROADCASTSS 4(R11)(SI*1), Z9
+	VPSLLD $16, Z9, Z9
+	VFMADD231PS Z8, Z9, Z6
+	PREFETCHT0 2112(R13)
+	VMOVUPS 64(R13), Z8
+	VANDPS Z10, Z8, Z8
+	VBROADCASTSS 516(R8)(SI*1), Z9
+	VANDPS Z10, Z9, Z9
+	VFMADD231PS Z8, Z9, Z1
+	VBROADCASTSS 516(R9)(SI*1), Z9
+	VANDPS Z10, Z9, Z9
+	VFMADD231PS Z8, Z9, Z3
+	VBROADCASTSS 516(R10)(SI*1), Z9
+	VANDPS Z10, Z9, Z9
+	VFMADD231PS Z8, Z9, Z5
+	VBROADCASTSS 516(R11)(SI*1), Z9
+	VANDPS Z10, Z9, Z9
+	VFMADD231PS Z8, Z9, Z7
+	VMOVUPS 64(R13), Z8
+	VPSLLD $16, Z8, Z8
+	VBROADCASTSS 516(R8)(SI*1), Z9
+	VPSLLD $16, Z9, Z9
+	VFMADD231PS Z8, Z9, Z1
+	VBROADCASTSS 516(R9)(SI*1), Z9
+	VPSLLD $16, Z9, Z9
+	VFMADD231PS Z8, Z9, Z3
+	VBROADCASTSS 516(R10)(SI*1), Z9
+	VPSLLD $16, Z9, Z9
+	VFMADD231PS Z8, Z9, Z5
+	VBROADCASTSS 516(R11)(SI*1), Z9
+	VPSLLD $16, Z9, Z9
+	VFMADD231PS Z8, Z9, Z7
+	ADDQ $128, R12
+	ADDQ $128, R13
+	ADDQ $8, SI
+	SUBQ $2, AX
+	TESTQ AX, AX
+	JNE loop4x1x2
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z9
+	VADDPS Z31, Z9, Z9
+	VADDPS Z9, Z0, Z0
+	ADDQ DX, CX
+	VMOVUPS (CX), Z9
+	VADDPS Z31, Z9, Z9
+	VADDPS Z9, Z2, Z2
+	ADDQ DX, CX
+	VMOVUPS (CX), Z9
+	VADDPS Z31, Z9, Z9
+	VADDPS Z9, Z4, Z4
+	ADDQ DX, CX
+	VMOVUPS (CX), Z9
+	VADDPS Z31, Z9, Z9
+	VADDPS Z9, Z6, Z6
+	VXORPS Z31, Z31, Z31
+	MOVQ 56(DI), CX // a.C
+	VADDPS Z31, Z0, Z0
+	VADDPS Z1, Z0, Z0
+	VMOVUPS Z0, (CX)
+	ADDQ DX, CX
+	VADDPS Z31, Z2, Z2
+	VADDPS Z3, Z2, Z2
+	VMOVUPS Z2, (CX)
+	ADDQ DX, CX
+	VADDPS Z31, Z4, Z4
+	VADDPS Z5, Z4, Z4
+	VMOVUPS Z4, (CX)
+	ADDQ DX, CX
+	VADDPS Z31, Z6, Z6
+	VADDPS Z7, Z6, Z6
+	VMOVUPS Z6, (CX)
+	MOVQ R13, R12
+	ADDQ $1024, R8
+	ADDQ $1024, R9
+	ADDQ $1024, R10
+	ADDQ $1024, R11
+	SUBQ $256, BX
+	JMP next4x1x2
+
+next4x1x1:
+	CMPQ BX, $0
+	JLE done4x1x0
+	MOVQ BX, AX
+	CMPQ BX, $128
+	JLE part4x1x1
+	MOVQ $128, AX
+
+part4x1x1:
+	VBROADCASTSS constffff0000<>(SB), Z6
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop4x1x1:
+	PREFETCHT0 2048(R12)
+	VMOVUPS (R12), Z4
+	VANDPS Z6, Z4, Z4
+	VBROADCASTSS (R8)(SI*1), Z5
+	VANDPS Z6, Z5, Z5
+	VFMADD231PS Z4, Z5, Z0
+	VBROADCASTSS (R9)(SI*1), Z5
+	VANDPS Z6, Z5, Z5
+	VFMADD231PS Z4, Z5, Z1
+	VBROADCASTSS (R10)(SI*1), Z5
+	VANDPS Z6, Z5, Z5
+	VFMADD231PS Z4, Z5, Z2
+	VBROADCASTSS (R11)(SI*1), Z5
+	VANDPS Z6, Z5, Z5
+	VFMADD231PS Z4, Z5, Z3
+	VMOVUPS (R12), Z4
+	VPSLLD $16, Z4, Z4
+	VBROADCASTSS (R8)(SI*1), Z5
+	VPSLLD $16, Z5, Z5
+	VFMADD231PS Z4, Z5, Z0
+	VBROADCASTSS (R9)(SI*1), Z5
+	VPSLLD $16, Z5, Z5
+	VFMADD231PS Z4, Z5, Z1
+	VBROADCASTSS (R10)(SI*1), Z5
+	VPSLLD $16, Z5, Z5
+	VFMADD231PS Z4, Z5, Z2
+	VBROADCASTSS (R11)(SI*1), Z5
+	VPSLLD $16, Z5, Z5
+	VFMADD231PS Z4, Z5, Z3
+	ADDQ $64, R12
+	ADDQ $4, SI
+	SUBQ $1, AX
+	TESTQ AX, AX
+	JNE loop4x1x1
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z5
+	VADDPS Z31, Z5, Z5
+	VADDPS Z5, Z0, Z0
+	VMOVUPS Z0, (CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z5
+	VADDPS Z31, Z5, Z5
+	VADDPS Z5, Z1, Z1
+	VMOVUPS Z1, (CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z5
+	VADDPS Z31, Z5, Z5
+	VADDPS Z5, Z2, Z2
+	VMOVUPS Z2, (CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z5
+	VADDPS Z31, Z5, Z5
+	VADDPS Z5, Z3, Z3
+	VMOVUPS Z3, (CX)
+	VXORPS Z31, Z31, Z31
+	ADDQ $512, R8
+	ADDQ $512, R9
+	ADDQ $512, R10
+	ADDQ $512, R11
+	SUBQ $128, BX
+	JMP next4x1x1
+
+done4x1x0:
+	VZEROUPPER
+	RET
+
+rows3x1:
+	VBROADCASTSS const80000000<>(SB), Z31
+	MOVQ (DI), R8 // a.A
+	MOVQ 8(DI), DX // a.RowStride
+	SHLQ $2, DX
+	MOVQ R8, R9
+	ADDQ DX, R9
+	MOVQ R9, R10
+	ADDQ DX, R10
+	MOVQ 40(DI), R11 // a.B
+	MOVQ 32(DI), BX // a.Depth
+
+next3x1x4:
+	CMPQ BX, $512
+	JLT next3x1x1
+	MOVQ $128, AX
+	VBROADCASTSS constffff0000<>(SB), Z14
+	MOVQ R11, R12
+	ADDQ $8192, R12
+	MOVQ R12, R13
+	ADDQ $8192, R13
+	MOVQ R13, R14
+	ADDQ $8192, R14
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop3x1x4:
+	PREFETCHT0 2048(R11)
+	VMOVUPS (R11), Z12
+	VANDPS Z14, Z12, Z12
+	VBROADCASTSS (R8)(SI*1), Z13
+	VANDPS Z14, Z13, Z13
+	VFMADD231PS Z12, Z13, Z0
+	VBROADCASTSS (R9)(SI*1), Z13
+	VANDPS Z14, Z13, Z13
+	VFMADD231PS Z12, Z13, Z4
+	VBROADCASTSS (R10)(SI*1), Z13
+	VANDPS Z14, Z13, Z13
+	VFMADD231PS Z12, Z13, Z8
+	VMOVUPS (R11), Z12
+	VPSLLD $16, Z12, Z12
+	VBROADCASTSS (R8)(SI*1), Z13
+	VPSLLD $16, Z13, Z13
+	VFMADD231PS Z12, Z13, Z0
+	VBROADCASTSS (R9)(SI*1), Z13
+	VPSLLD $16, Z13, Z13
+	VFMADD231PS Z12, Z13, Z4
+	VBROADCASTSS (R10)(SI*1), Z13
+	VPSLLD $16, Z13, Z13
+	VFMADD231PS Z12, Z13, Z8
+	PREFETCHT0 2048(R12)
+	VMOVUPS (R12), Z12
+	VANDPS Z14, Z12, Z12
+	VBROADCASTSS 512(R8)(SI*1), Z13
+	VANDPS Z14, Z13, Z13
+	VFMADD231PS Z12, Z13, Z1
+	VBROADCASTSS 512(R9)(SI*1), Z13
+	VANDPS Z14, Z13, Z13
+	VFMADD231PS Z12, Z13, Z5
+	VBROADCASTSS 512(R10)(SI*1), Z13
+	VANDPS Z14, Z13, Z13
+	VFMADD231PS Z12, Z13, Z9
+	VMOVUPS (R12), Z12
+	VPSLLD $16, Z12, Z12
+	VBROADCASTSS 512(R8)(SI*1), Z13
+	VPSLLD $16, Z13, Z13
+	VFMADD231PS Z12, Z13, Z1
+	VBROADCASTSS 512(R9)(SI*1), Z13
+	VPSLLD $16, Z13, Z13
+	VFMADD231PS Z12, Z13, Z5
+	VBROADCASTSS 512(R10)(SI*1), Z13
+	VPSLLD $16, Z13, Z13
+	VFMADD231PS Z12, Z13, Z9
+	PREFETCHT0 2048(R13)
+	VMOVUPS (R13), Z12
+	VANDPS Z14, Z12, Z12
+	VBROADCASTSS 1024(R8)(SI*1), Z13
+	VANDPS Z14, Z13, Z13
+	VFMADD231PS Z12, Z13, Z2
+	VBROADCASTSS 1024(R9)(SI*1), Z13
+	VANDPS Z14, Z13, Z13
+	VFMADD231PS Z12, Z13, Z6
+	VBROADCASTSS 1024(R10)(SI*1), Z13
+	VANDPS Z14, Z13, Z13
+	VFMADD231PS Z12, Z13, Z10
+	VMOVUPS (R13), Z12
+	VPSLLD $16, Z12, Z12
+	VBROADCASTSS 1024(R8)(SI*1), Z13
+	VPSLLD $16, Z13, Z13
+	VFMADD231PS Z12, Z13, Z2
+	VBROADCASTSS 1024(R9)(SI*1), Z13
+	VPSLLD $16, Z13, Z13
+	VFMADD231PS Z12, Z13, Z6
+	VBROADCASTSS 1024(R10)(SI*1), Z13
+	VPSLLD $16, Z13, Z13
+	VFMADD231PS Z12, Z13, Z10
+	PREFETCHT0 2048(R14)
+	VMOVUPS (R14), Z12
+	VANDPS Z14, Z12, Z12
+	VBROADCASTSS 1536(R8)(SI*1), Z13
+	VANDPS Z14, Z13, Z13
+	VFMADD231PS Z12, Z13, Z3
+	VBROADCASTSS 1536(R9)(SI*1), Z13
+	VANDPS Z14, Z13, Z13
+	VFMADD231PS Z12, Z13, Z7
+	VBROADCASTSS 1536(R10)(SI*1), Z13
+	VANDPS Z14, Z13, Z13
+	VFMADD231PS Z12, Z13, Z11
+	VMOVUPS (R14), Z12
+	VPSLLD $16, Z12, Z12
+	VBROADCASTSS 1536(R8)(SI*1), Z13
+	VPSLLD $16, Z13, Z13
+	VFMADD231PS Z12, Z13, Z3
+	VBROADCASTSS 1536(R9)(SI*1), Z13
+	VPSLLD $16, Z13, Z13
+	VFMADD231PS Z12, Z13, Z7
+	VBROADCASTSS 1536(R10)(SI*1), Z13
+	VPSLLD $16, Z13, Z13
+	VFMADD231PS Z12, Z13, Z11
+	PREFETCHT0 2112(R11)
+	VMOVUPS 64(R11), Z12
+	VANDPS Z14, Z12, Z12
+	VBROADCASTSS 4(R8)(SI*1), Z13
+	VANDPS Z14, Z13, Z13
+	VFMADD231PS Z12, Z13, Z0
+	VBROADCASTSS 4(R9)(SI*1), Z13
+	VANDPS Z14, Z13, Z13
+	VFMADD231PS Z12, Z13, Z4
+	VBROADCASTSS 4(R10)(SI*1), Z13
+	VANDPS Z14, Z13, Z13
+	VFMADD231PS Z12, Z13, Z8
+	VMOVUPS 64(R11), Z12
+	VPSLLD $16, Z12, Z12
+	VBROADCASTSS 4(R8)(SI*1), Z13
+	VPSLLD $16, Z13, Z13
+	VFMADD231PS Z12, Z13, Z0
+	VBROADCASTSS 4(R9)(SI*1), Z13
+	VPSLLD $16, Z13, Z13
+	VFMADD231PS Z12, Z13, Z4
+	VBROADCASTSS 4(R10)(SI*1), Z13
+	VPSLLD $16, Z13, Z13
+	VFMADD231PS Z12, Z13, Z8
+	PREFETCHT0 2112(R12)
+	VMOVUPS 64(R12), Z12
+	VANDPS Z14, Z12, Z12
+	VBROADCASTSS 516(R8)(SI*1), Z13
+	VANDPS Z14, Z13, Z13
+	VFMADD231PS Z12, Z13, Z1
+	VBROADCASTSS 516(R9)(SI*1), Z13
+	VANDPS Z14, Z13, Z13
+	VFMADD231PS Z12, Z13, Z5
+	VBROADCASTSS 516(R10)(SI*1), Z13
+	VANDPS Z14, Z13, Z13
+	VFMADD231PS Z12, Z13, Z9
+	VMOVUPS 64(R12), Z12
+	VPSLLD $16, Z12, Z12
+	VBROADCASTSS 516(R8)(SI*1), Z13
+	VPSLLD $16, Z13, Z13
+	VFMADD231PS Z12, Z13, Z1
+	VBROADCASTSS 516(R9)(SI*1), Z13
+	VPSLLD $16, Z13, Z13
+	VFMADD231PS Z12, Z13, Z5
+	VBROADCASTSS 516(R10)(SI*1), Z13
+	VPSLLD $16, Z13, Z13
+	VFMADD231PS Z12, Z13, Z9
+	PREFETCHT0 2112(R13)
+	VMOVUPS 64(R13), Z12
+	VANDPS Z14, Z12, Z12
+	VBROADCASTSS 1028(R8)(SI*1), Z13
+	VANDPS Z14, Z13, Z13
+	VFMADD231PS Z12, Z13, Z2
+	VBROADCASTSS 1028(R9)(SI*1), Z13
+	VANDPS Z14, Z13, Z13
+	VFMADD231PS Z12, Z13, Z6
+	VBROADCASTSS 1028(R10)(SI*1), Z13
+	VANDPS Z14, Z13, Z13
+	VFMADD231PS Z12, Z13, Z10
+	VMOVUPS 64(R13), Z12
+	VPSLLD $16, Z12, Z12
+	VBROADCASTSS 1028(R8)(SI*1), Z13
+	VPSLLD $16, Z13, Z13
+	VFMADD231PS Z12, Z13, Z2
+	VBROADCASTSS 1028(R9)(SI*1), Z13
+	VPSLLD $16, Z13, Z13
+	VFMADD231PS Z12, Z13, Z6
+	VBROADCASTSS 1028(R10)(SI*1), Z13
+	VPSLLD $16, Z13, Z13
+	VFMADD231PS Z12, Z13, Z10
+	PREFETCHT0 2112(R14)
+	VMOVUPS 64(R14), Z12
+	VANDPS Z14, Z12, Z12
+	VBROADCASTSS 1540(R8)(SI*1), Z13
+	VANDPS Z14, Z13, Z13
+	VFMADD231PS Z12, Z13, Z3
+	VBROADCASTSS 1540(R9)(SI*1), Z13
+	VANDPS Z14, Z13, Z13
+	VFMADD231PS Z12, Z13, Z7
+	VBROADCASTSS 1540(R10)(SI*1), Z13
+	VANDPS Z14, Z13, Z13
+	VFMADD231PS Z12, Z13, Z11
+	VMOVUPS 64(R14), Z12
+	VPSLLD $16, Z12, Z12
+	VBROADCASTSS 1540(R8)(SI*1), Z13
+	VPSLLD $16, Z13, Z13
+	VFMADD231PS Z12, Z13, Z3
+	VBROADCASTSS 1540(R9)(SI*1), Z13
+	VPSLLD $16, Z13, Z13
+	VFMADD231PS Z12, Z13, Z7
+	VBROADCASTSS 1540(R10)(SI*1), Z13
+	VPSLLD $16, Z13, Z13
+	VFMADD231PS Z12, Z13, Z11
+	ADDQ $128, R11
+	ADDQ $128, R12
+	ADDQ $128, R13
+	ADDQ $128, R14
+	ADDQ $8, SI
+	SUBQ $2, AX
+	TESTQ AX, AX
+	JNE loop3x1x4
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z13
+	VADDPS Z31, Z13, Z13
+	VADDPS Z13, Z0, Z0
+	ADDQ DX, CX
+	VMOVUPS (CX), Z13
+	VADDPS Z31, Z13, Z13
+	VADDPS Z13, Z4, Z4
+	ADDQ DX, CX
+	VMOVUPS (CX), Z13
+	VADDPS Z31, Z13, Z13
+	VADDPS Z13, Z8, Z8
+	VXORPS Z31, Z31, Z31
+	MOVQ 56(DI), CX // a.C
+	VADDPS Z31, Z0, Z0
+	VADDPS Z1, Z0, Z0
+	VADDPS Z31, Z0, Z0
+	VADDPS Z2, Z0, Z0
+	VADDPS Z31, Z0, Z0
+	VADDPS Z3, Z0, Z0
+	VMOVUPS Z0, (CX)
+	ADDQ DX, CX
+	VADDPS Z31, Z4, Z4
+	VADDPS Z5, Z4, Z4
+	VADDPS Z31, Z4, Z4
+	VADDPS Z6, Z4, Z4
+	VADDPS Z31, Z4, Z4
+	VADDPS Z7, Z4, Z4
+	VMOVUPS Z4, (CX)
+	ADDQ DX, CX
+	VADDPS Z31, Z8, Z8
+	VADDPS Z9, Z8, Z8
+	VADDPS Z31, Z8, Z8
+	VADDPS Z10, Z8, Z8
+	VADDPS Z31, Z8, Z8
+	VADDPS Z11, Z8, Z8
+	VMOVUPS Z8, (CX)
+	MOVQ R14, R11
+	ADDQ $2048, R8
+	ADDQ $2048, R9
+	ADDQ $2048, R10
+	SUBQ $512, BX
+	JMP next3x1x4
+
+next3x1x1:
+	CMPQ BX, $0
+	JLE done3x1x0
+	MOVQ BX, AX
+	CMPQ BX, $128
+	JLE part3x1x1
+	MOVQ $128, AX
+
+part3x1x1:
+	VBROADCASTSS constffff0000<>(SB), Z5
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop3x1x1:
+	PREFETCHT0 2048(R11)
+	VMOVUPS (R11), Z3
+	VANDPS Z5, Z3, Z3
+	VBROADCASTSS (R8)(SI*1), Z4
+	VANDPS Z5, Z4, Z4
+	VFMADD231PS Z3, Z4, Z0
+	VBROADCASTSS (R9)(SI*1), Z4
+	VANDPS Z5, Z4, Z4
+	VFMADD231PS Z3, Z4, Z1
+	VBROADCASTSS (R10)(SI*1), Z4
+	VANDPS Z5, Z4, Z4
+	VFMADD231PS Z3, Z4, Z2
+	VMOVUPS (R11), Z3
+	VPSLLD $16, Z3, Z3
+	VBROADCASTSS (R8)(SI*1), Z4
+	VPSLLD $16, Z4, Z4
+	VFMADD231PS Z3, Z4, Z0
+	VBROADCASTSS (R9)(SI*1), Z4
+	VPSLLD $16, Z4, Z4
+	VFMADD231PS Z3, Z4, Z1
+	VBROADCASTSS (R10)(SI*1), Z4
+	VPSLLD $16, Z4, Z4
+	VFMADD231PS Z3, Z4, Z2
+	ADDQ $64, R11
+	ADDQ $4, SI
+	SUBQ $1, AX
+	TESTQ AX, AX
+	JNE loop3x1x1
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z4
+	VADDPS Z31, Z4, Z4
+	VADDPS Z4, Z0, Z0
+	VMOVUPS Z0, (CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z4
+	VADDPS Z31, Z4, Z4
+	VADDPS Z4, Z1, Z1
+	VMOVUPS Z1, (CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z4
+	VADDPS Z31, Z4, Z4
+	VADDPS Z4, Z2, Z2
+	VMOVUPS Z2, (CX)
+	VXORPS Z31, Z31, Z31
+	ADDQ $512, R8
+	ADDQ $512, R9
+	ADDQ $512, R10
+	SUBQ $128, BX
+	JMP next3x1x1
+
+done3x1x0:
+	VZEROUPPER
+	RET
+
+rows2x1:
+	VBROADCASTSS const80000000<>(SB), Z31
+	MOVQ (DI), R8 // a.A
+	MOVQ 8(DI), DX // a.RowStride
+	SHLQ $2, DX
+	MOVQ R8, R9
+	ADDQ DX, R9
+	MOVQ 40(DI), R10 // a.B
+	MOVQ 32(DI), BX // a.Depth
+
+next2x1x4:
+	CMPQ BX, $512
+	JLT next2x1x1
+	MOVQ $128, AX
+	VBROADCASTSS constffff0000<>(SB), Z10
+	MOVQ R10, R11
+	ADDQ $8192, R11
+	MOVQ R11, R12
+	ADDQ $8192, R12
+	MOVQ R12, R13
+	ADDQ $8192, R13
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop2x1x4:
+	PREFETCHT0 2048(R10)
+	VMOVUPS (R10), Z8
+	VANDPS Z10, Z8, Z8
+	VBROADCASTSS (R8)(SI*1), Z9
+	VANDPS Z10, Z9, Z9
+	VFMADD231PS Z8, Z9, Z0
+	VBROADCASTSS (R9)(SI*1), Z9
+	VANDPS Z10, Z9, Z9
+	VFMADD231PS Z8, Z9, Z4
+	VMOVUPS (R10), Z8
+	VPSLLD $16, Z8, Z8
+	VBROADCASTSS (R8)(SI*1), Z9
+	VPSLLD $16, Z9, Z9
+	VFMADD231PS Z8, Z9, Z0
+	VBROADCASTSS (R9)(SI*1), Z9
+	VPSLLD $16, Z9, Z9
+	VFMADD231PS Z8, Z9, Z4
+	PREFETCHT0 2048(R11)
+	VMOVUPS (R11), Z8
+	VANDPS Z10, Z8, Z8
+	VBROADCASTSS 512(R8)(SI*1), Z9
+	VANDPS Z10, Z9, Z9
+	VFMADD231PS Z8, Z9, Z1
+	VBROADCASTSS 512(R9)(SI*1), Z9
+	VANDPS Z10, Z9, Z9
+	VFMADD231PS Z8, Z9, Z5
+	VMOVUPS (R11), Z8
+	VPSLLD $16, Z8, Z8
+	VBROADCASTSS 512(R8)(SI*1), Z9
+	VPSLLD $16, Z9, Z9
+	VFMADD231PS Z8, Z9, Z1
+	VBROADCASTSS 512(R9)(SI*1), Z9
+	VPSLLD $16, Z9, Z9
+	VFMADD231PS Z8, Z9, Z5
+	PREFETCHT0 2048(R12)
+	VMOVUPS (R12), Z8
+	VANDPS Z10, Z8, Z8
+	VBROADCASTSS 1024(R8)(SI*1), Z9
+	VANDPS Z10, Z9, Z9
+	VFMADD231PS Z8, Z9, Z2
+	VBROADCASTSS 1024(R9)(SI*1), Z9
+	VANDPS Z10, Z9, Z9
+	VFMADD231PS Z8, Z9, Z6
+	VMOVUPS (R12), Z8
+	VPSLLD $16, Z8, Z8
+	VBROADCASTSS 1024(R8)(SI*1), Z9
+	VPSLLD $16, Z9, Z9
+	VFMADD231PS Z8, Z9, Z2
+	VBROADCASTSS 1024(R9)(SI*1), Z9
+	VPSLLD $16, Z9, Z9
+	VFMADD231PS Z8, Z9, Z6
+	PREFETCHT0 2048(R13)
+	VMOVUPS (R13), Z8
+	VANDPS Z10, Z8, Z8
+	VBROADCASTSS 1536(R8)(SI*1), Z9
+	VANDPS Z10, Z9, Z9
+	VFMADD231PS Z8, Z9, Z3
+	VBROADCASTSS 1536(R9)(SI*1), Z9
+	VANDPS Z10, Z9, Z9
+	VFMADD231PS Z8, Z9, Z7
+	VMOVUPS (R13), Z8
+	VPSLLD $16, Z8, Z8
+	VBROADCASTSS 1536(R8)(SI*1), Z9
+	VPSLLD $16, Z9, Z9
+	VFMADD231PS Z8, Z9, Z3
+	VBROADCASTSS 1536(R9)(SI*1), Z9
+	VPSLLD $16, Z9, Z9
+	VFMADD231PS Z8, Z9, Z7
+	PREFETCHT0 2112(R10)
+	VMOVUPS 64(R10), Z8
+	VANDPS Z10, Z8, Z8
+	VBROADCASTSS 4(R8)(SI*1), Z9
+	VANDPS Z10, Z9, Z9
+	VFMADD231PS Z8, Z9, Z0
+	VBROADCASTSS 4(R9)(SI*1), Z9
+	VANDPS Z10, Z9, Z9
+	VFMADD231PS Z8, Z9, Z4
+	VMOVUPS 64(R10), Z8
+	VPSLLD $16, Z8, Z8
+	VBROADCASTSS 4(R8)(SI*1), Z9
+	VPSLLD $16, Z9, Z9
+	VFMADD231PS Z8, Z9, Z0
+	VBROADCASTSS 4(R9)(SI*1), Z9
+	VPSLLD $16, Z9, Z9
+	VFMADD231PS Z8, Z9, Z4
+	PREFETCHT0 2112(R11)
+	VMOVUPS 64(R11), Z8
+	VANDPS Z10, Z8, Z8
+	VBROADCASTSS 516(R8)(SI*1), Z9
+	VANDPS Z10, Z9, Z9
+	VFMADD231PS Z8, Z9, Z1
+	VBROADCASTSS 516(R9)(SI*1), Z9
+	VANDPS Z10, Z9, Z9
+	VFMADD231PS Z8, Z9, Z5
+	VMOVUPS 64(R11), Z8
+	VPSLLD $16, Z8, Z8
+	VBROADCASTSS 516(R8)(SI*1), Z9
+	VPSLLD $16, Z9, Z9
+	VFMADD231PS Z8, Z9, Z1
+	VBROADCASTSS 516(R9)(SI*1), Z9
+	VPSLLD $16, Z9, Z9
+	VFMADD231PS Z8, Z9, Z5
+	PREFETCHT0 2112(R12)
+	VMOVUPS 64(R12), Z8
+	VANDPS Z10, Z8, Z8
+	VBROADCASTSS 1028(R8)(SI*1), Z9
+	VANDPS Z10, Z9, Z9
+	VFMADD231PS Z8, Z9, Z2
+	VBROADCASTSS 1028(R9)(SI*1), Z9
+	VANDPS Z10, Z9, Z9
+	VFMADD231PS Z8, Z9, Z6
+	VMOVUPS 64(R12), Z8
+	VPSLLD $16, Z8, Z8
+	VBROADCASTSS 1028(R8)(SI*1), Z9
+	VPSLLD $16, Z9, Z9
+	VFMADD231PS Z8, Z9, Z2
+	VBROADCASTSS 1028(R9)(SI*1), Z9
+	VPSLLD $16, Z9, Z9
+	VFMADD231PS Z8, Z9, Z6
+	PREFETCHT0 2112(R13)
+	VMOVUPS 64(R13), Z8
+	VANDPS Z10, Z8, Z8
+	VBROADCASTSS 1540(R8)(SI*1), Z9
+	VANDPS Z10, Z9, Z9
+	VFMADD231PS Z8, Z9, Z3
+	VBROADCASTSS 1540(R9)(SI*1), Z9
+	VANDPS Z10, Z9, Z9
+	VFMADD231PS Z8, Z9, Z7
+	VMOVUPS 64(R13), Z8
+	VPSLLD $16, Z8, Z8
+	VBROADCASTSS 1540(R8)(SI*1), Z9
+	VPSLLD $16, Z9, Z9
+	VFMADD231PS Z8, Z9, Z3
+	VBROADCASTSS 1540(R9)(SI*1), Z9
+	VPSLLD $16, Z9, Z9
+	VFMADD231PS Z8, Z9, Z7
+	ADDQ $128, R10
+	ADDQ $128, R11
+	ADDQ $128, R12
+	ADDQ $128, R13
+	ADDQ $8, SI
+	SUBQ $2, AX
+	TESTQ AX, AX
+	JNE loop2x1x4
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z9
+	VADDPS Z31, Z9, Z9
+	VADDPS Z9, Z0, Z0
+	ADDQ DX, CX
+	VMOVUPS (CX), Z9
+	VADDPS Z31, Z9, Z9
+	VADDPS Z9, Z4, Z4
+	VXORPS Z31, Z31, Z31
+	MOVQ 56(DI), CX // a.C
+	VADDPS Z31, Z0, Z0
+	VADDPS Z1, Z0, Z0
+	VADDPS Z31, Z0, Z0
+	VADDPS Z2, Z0, Z0
+	VADDPS Z31, Z0, Z0
+	VADDPS Z3, Z0, Z0
+	VMOVUPS Z0, (CX)
+	ADDQ DX, CX
+	VADDPS Z31, Z4, Z4
+	VADDPS Z5, Z4, Z4
+	VADDPS Z31, Z4, Z4
+	VADDPS Z6, Z4, Z4
+	VADDPS Z31, Z4, Z4
+	VADDPS Z7, Z4, Z4
+	VMOVUPS Z4, (CX)
+	MOVQ R13, R10
+	ADDQ $2048, R8
+	ADDQ $2048, R9
+	SUBQ $512, BX
+	JMP next2x1x4
+
+next2x1x1:
+	CMPQ BX, $0
+	JLE done2x1x0
+	MOVQ BX, AX
+	CMPQ BX, $128
+	JLE part2x1x1
+	MOVQ $128, AX
+
+part2x1x1:
+	VBROADCASTSS constffff0000<>(SB), Z4
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop2x1x1:
+	PREFETCHT0 2048(R10)
+	VMOVUPS (R10), Z2
+	VANDPS Z4, Z2, Z2
+	VBROADCASTSS (R8)(SI*1), Z3
+	VANDPS Z4, Z3, Z3
+	VFMADD231PS Z2, Z3, Z0
+	VBROADCASTSS (R9)(SI*1), Z3
+	VANDPS Z4, Z3, Z3
+	VFMADD231PS Z2, Z3, Z1
+	VMOVUPS (R10), Z2
+	VPSLLD $16, Z2, Z2
+	VBROADCASTSS (R8)(SI*1), Z3
+	VPSLLD $16, Z3, Z3
+	VFMADD231PS Z2, Z3, Z0
+	VBROADCASTSS (R9)(SI*1), Z3
+	VPSLLD $16, Z3, Z3
+	VFMADD231PS Z2, Z3, Z1
+	ADDQ $64, R10
+	ADDQ $4, SI
+	SUBQ $1, AX
+	TESTQ AX, AX
+	JNE loop2x1x1
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z3
+	VADDPS Z31, Z3, Z3
+	VADDPS Z3, Z0, Z0
+	VMOVUPS Z0, (CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Z3
+	VADDPS Z31, Z3, Z3
+	VADDPS Z3, Z1, Z1
+	VMOVUPS Z1, (CX)
+	VXORPS Z31, Z31, Z31
+	ADDQ $512, R8
+	ADDQ $512, R9
+	SUBQ $128, BX
+	JMP next2x1x1
+
+done2x1x0:
+	VZEROUPPER
+	RET
+
+rows1x1:
+	VBROADCASTSS const80000000<>(SB), Z31
+	MOVQ (DI), R8 // a.A
+	MOVQ 8(DI), DX // a.RowStride
+	SHLQ $2, DX
+	MOVQ 40(DI), R9 // a.B
+	MOVQ 32(DI), BX // a.Depth
+
+next1x1x4:
+	CMPQ BX, $512
+	JLT next1x1x1
+	MOVQ $128, AX
+	VBROADCASTSS constffff0000<>(SB), Z6
+	MOVQ R9, R10
+	ADDQ $8192, R10
+	MOVQ R10, R11
+	ADDQ $8192, R11
+	MOVQ R11, R12
+	ADDQ $8192, R12
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop1x1x4:
+	PREFETCHT0 2048(R9)
+	VMOVUPS (R9), Z4
+	VANDPS Z6, Z4, Z4
+	VBROADCASTSS (R8)(SI*1), Z5
+	VANDPS Z6, Z5, Z5
+	VFMADD231PS Z4, Z5, Z0
+	VMOVUPS (R9), Z4
+	VPSLLD $16, Z4, Z4
+	VBROADCASTSS (R8)(SI*1), Z5
+	VPSLLD $16, Z5, Z5
+	VFMADD231PS Z4, Z5, Z0
+	PREFETCHT0 2048(R10)
+	VMOVUPS (R10), Z4
+	VANDPS Z6, Z4, Z4
+	VBROADCASTSS 512(R8)(SI*1), Z5
+	VANDPS Z6, Z5, Z5
+	VFMADD231PS Z4, Z5, Z1
+	VMOVUPS (R10), Z4
+	VPSLLD $16, Z4, Z4
+	VBROADCASTSS 512(R8)(SI*1), Z5
+	VPSLLD $16, Z5, Z5
+	VFMADD231PS Z4, Z5, Z1
+	PREFETCHT0 2048(R11)
+	VMOVUPS (R11), Z4
+	VANDPS Z6, Z4, Z4
+	VBROADCASTSS 1024(R8)(SI*1), Z5
+	VANDPS Z6, Z5, Z5
+	VFMADD231PS Z4, Z5, Z2
+	VMOVUPS (R11), Z4
+	VPSLLD $16, Z4, Z4
+	VBROADCASTSS 1024(R8)(SI*1), Z5
+	VPSLLD $16, Z5, Z5
+	VFMADD231PS Z4, Z5, Z2
+	PREFETCHT0 2048(R12)
+	VMOVUPS (R12), Z4
+	VANDPS Z6, Z4, Z4
+	VBROADCASTSS 1536(R8)(SI*1), Z5
+	VANDPS Z6, Z5, Z5
+	VFMADD231PS Z4, Z5, Z3
+	VMOVUPS (R12), Z4
+	VPSLLD $16, Z4, Z4
+	VBROADCASTSS 1536(R8)(SI*1), Z5
+	VPSLLD $16, Z5, Z5
+	VFMADD231PS Z4, Z5, Z3
+	PREFETCHT0 2112(R9)
+	VMOVUPS 64(R9), Z4
+	VANDPS Z6, Z4, Z4
+	VBROADCASTSS 4(R8)(SI*1), Z5
+	VANDPS Z6, Z5, Z5
+	VFMADD231PS Z4, Z5, Z0
+	VMOVUPS 64(R9), Z4
+	VPSLLD $16, Z4, Z4
+	VBROADCASTSS 4(R8)(SI*1), Z5
+	VPSLLD $16, Z5, Z5
+	VFMADD231PS Z4, Z5, Z0
+	PREFETCHT0 2112(R10)
+	VMOVUPS 64(R10), Z4
+	VANDPS Z6, Z4, Z4
+	VBROADCASTSS 516(R8)(SI*1), Z5
+	VANDPS Z6, Z5, Z5
+	VFMADD231PS Z4, Z5, Z1
+	VMOVUPS 64(R10), Z4
+	VPSLLD $16, Z4, Z4
+	VBROADCASTSS 516(R8)(SI*1), Z5
+	VPSLLD $16, Z5, Z5
+	VFMADD231PS Z4, Z5, Z1
+	PREFETCHT0 2112(R11)
+	VMOVUPS 64(R11), Z4
+	VANDPS Z6, Z4, Z4
+	VBROADCASTSS 1028(R8)(SI*1), Z5
+	VANDPS Z6, Z5, Z5
+	VFMADD231PS Z4, Z5, Z2
+	VMOVUPS 64(R11), Z4
+	VPSLLD $16, Z4, Z4
+	VBROADCASTSS 1028(R8)(SI*1), Z5
+	VPSLLD $16, Z5, Z5
+	VFMADD231PS Z4, Z5, Z2
+	PREFETCHT0 2112(R12)
+	VMOVUPS 64(R12), Z4
+	VANDPS Z6, Z4, Z4
+	VBROADCASTSS 1540(R8)(SI*1), Z5
+	VANDPS Z6, Z5, Z5
+	VFMADD231PS Z4, Z5, Z3
+	VMOVUPS 64(R12), Z4
+	VPSLLD $16, Z4, Z4
+	VBROADCASTSS 1540(R8)(SI*1), Z5
+	VPSLLD $16, Z5, Z5
+	VFMADD231PS Z4, Z5, Z3
+	ADDQ $128, R9
+	ADDQ $128, R10
+	ADDQ $128, R11
+	ADDQ $128, R12
+	ADDQ $8, SI
+	SUBQ $2, AX
+	TESTQ AX, AX
+	JNE loop1x1x4
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z5
+	VADDPS Z31, Z5, Z5
+	VADDPS Z5, Z0, Z0
+	VXORPS Z31, Z31, Z31
+	MOVQ 56(DI), CX // a.C
+	VADDPS Z31, Z0, Z0
+	VADDPS Z1, Z0, Z0
+	VADDPS Z31, Z0, Z0
+	VADDPS Z2, Z0, Z0
+	VADDPS Z31, Z0, Z0
+	VADDPS Z3, Z0, Z0
+	VMOVUPS Z0, (CX)
+	MOVQ R12, R9
+	ADDQ $2048, R8
+	SUBQ $512, BX
+	JMP next1x1x4
+
+next1x1x1:
+	CMPQ BX, $0
+	JLE done1x1x0
+	MOVQ BX, AX
+	CMPQ BX, $128
+	JLE part1x1x1
+	MOVQ $128, AX
+
+part1x1x1:
+	VBROADCASTSS constffff0000<>(SB), Z3
+	VXORPS Z0, Z0, Z0
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop1x1x1:
+	PREFETCHT0 2048(R9)
+	VMOVUPS (R9), Z1
+	VANDPS Z3, Z1, Z1
+	VBROADCASTSS (R8)(SI*1), Z2
+	VANDPS Z3, Z2, Z2
+	VFMADD231PS Z1, Z2, Z0
+	VMOVUPS (R9), Z1
+	VPSLLD $16, Z1, Z1
+	VBROADCASTSS (R8)(SI*1), Z2
+	VPSLLD $16, Z2, Z2
+	VFMADD231PS Z1, Z2, Z0
+	ADDQ $64, R9
+	ADDQ $4, SI
+	SUBQ $1, AX
+	TESTQ AX, AX
+	JNE loop1x1x1
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Z2
+	VADDPS Z31, Z2, Z2
+	VADDPS Z2, Z0, Z0
+	VMOVUPS Z0, (CX)
+	VXORPS Z31, Z31, Z31
+	ADDQ $512, R8
+	SUBQ $128, BX
+	JMP next1x1x1
+
+done1x1x0:
+	VZEROUPPER
+	RET
+
 // func float16AVX512(dst *float32, src *uint16, n int)
 //
 //	for i := range n {
@@ -74883,6 +98465,69 @@ loop:
 	VPADDD Z14, Z10, Z10
 	VPMADDWD Z12, Z13, Z14
 	VPADDD Z14, Z11, Z11
+	DECQ DI
+	JNE loop
+
+done:
+	VZEROUPPER
+	RET
+
+// func peakBFloat16AVX512(n int)
+//
+//	for range n {
+//		acc[i] = fma(x, y, acc[i]), for each i, again and again
+//	}
+//
+// Needs: avx512f avx512dq avx512bw avx512vl.
+// Registers:
+//
+//	DI rounds left
+//	all: Z0..Z11 acc; Z12 x; Z13 y
+TEXT ·peakBFloat16AVX512(SB), NOSPLIT, $0-8
+	MOVQ n+0(FP), DI
+	VBROADCASTSS const3d2f8448<>(SB), Z12
+	VBROADCASTSS const3fb17218<>(SB), Z13
+	VMOVAPS Z13, Z0
+	VMOVAPS Z13, Z1
+	VMOVAPS Z13, Z2
+	VMOVAPS Z13, Z3
+	VMOVAPS Z13, Z4
+	VMOVAPS Z13, Z5
+	VMOVAPS Z13, Z6
+	VMOVAPS Z13, Z7
+	VMOVAPS Z13, Z8
+	VMOVAPS Z13, Z9
+	VMOVAPS Z13, Z10
+	VMOVAPS Z13, Z11
+	CMPQ DI, $0
+	JLE done
+	PCALIGN $32
+
+loop:
+	VFMADD231PS Z13, Z12, Z0
+	VFMADD231PS Z13, Z12, Z1
+	VFMADD231PS Z13, Z12, Z2
+	VFMADD231PS Z13, Z12, Z3
+	VFMADD231PS Z13, Z12, Z4
+	VFMADD231PS Z13, Z12, Z5
+	VFMADD231PS Z13, Z12, Z6
+	VFMADD231PS Z13, Z12, Z7
+	VFMADD231PS Z13, Z12, Z8
+	VFMADD231PS Z13, Z12, Z9
+	VFMADD231PS Z13, Z12, Z10
+	VFMADD231PS Z13, Z12, Z11
+	VFMADD231PS Z13, Z12, Z0
+	VFMADD231PS Z13, Z12, Z1
+	VFMADD231PS Z13, Z12, Z2
+	VFMADD231PS Z13, Z12, Z3
+	VFMADD231PS Z13, Z12, Z4
+	VFMADD231PS Z13, Z12, Z5
+	VFMADD231PS Z13, Z12, Z6
+	VFMADD231PS Z13, Z12, Z7
+	VFMADD231PS Z13, Z12, Z8
+	VFMADD231PS Z13, Z12, Z9
+	VFMADD231PS Z13, Z12, Z10
+	VFMADD231PS Z13, Z12, Z11
 	DECQ DI
 	JNE loop
 
@@ -121034,6 +144679,3525 @@ MXFP4Done1:
 	VZEROUPPER
 	RET
 
+// func pairsAVX2(a *kernel.PairsArgs)
+//
+//	each:   Dst[i][j] = brain(Src[i][j])
+//	across: Dst[i][j] = brain(Src[i][2*j]) | brain(Src[i][2*j+1])>>16
+//	down:   Dst[i][j] = brain(Src[2*i][j]) | brain(Src[2*i+1][j])>>16
+//	split:  Dst[2*i][j], Dst[2*i+1][j] = Src[i][j] &^ 0xffff, Src[i][j]<<16
+//	brain(x) is x rounded to bfloat16, and 0 where that is below LeastBrain
+//
+// Needs: avx2 fma3 f16c.
+// Registers:
+//
+//	DI arguments
+//	SI rows left
+//	AX row of Src
+//	BX row of Dst
+//	CX Src
+//	DX Dst
+//	R8 Src or Dst, next row
+//	R9 columns left
+//	R10 bytes from row to row
+//	all: Y0 numbers; Y1 numbers of the next row; Y2 scratch; Y3 1; Y4 rounding; Y5 quiet bit; Y6 scratch; Y7 greatest bfloat16 that counts as 0; Y8 bits of the upper half
+TEXT ·pairsAVX2(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), DI
+	VBROADCASTSS const00000001<>(SB), Y3
+	VBROADCASTSS const00007fff<>(SB), Y4
+	VBROADCASTSS const00400000<>(SB), Y5
+	VBROADCASTSS const0000237f<>(SB), Y7
+	VBROADCASTSS constffff0000<>(SB), Y8
+	MOVQ 32(DI), SI // a.Rows
+	MOVQ 8(DI), AX // a.Src
+	MOVQ 48(DI), BX // a.Dst
+	MOVQ (DI), R9 // a.Kind
+	CMPQ R9, $1
+	JEQ across
+	CMPQ R9, $2
+	JEQ down
+	CMPQ R9, $3
+	JEQ split
+	MOVQ AX, CX
+	PCALIGN $32
+
+eachRow:
+	MOVQ AX, CX
+	MOVQ BX, DX
+	MOVQ 40(DI), R9 // a.Cols
+	CMPQ R9, $16
+	JLT eachColumnsFew
+	PCALIGN $32
+
+eachColumnsPanel:
+	VMOVUPS (CX), Y0
+	VPSRLD $16, Y0, Y2
+	VPAND Y3, Y2, Y2
+	VPADDD Y4, Y2, Y2
+	VPADDD Y0, Y2, Y2
+	VCMPPS $3, Y0, Y0, Y6
+	VORPS Y5, Y0, Y0
+	VBLENDVPS Y6, Y0, Y2, Y2
+	VPSRLD $16, Y2, Y0
+	VPADDW Y0, Y0, Y2
+	VPSRLW $1, Y2, Y2
+	VPCMPGTD Y7, Y2, Y2
+	VPAND Y2, Y0, Y0
+	VPSLLD $16, Y0, Y0
+	VMOVUPS Y0, (DX)
+	VMOVUPS 32(CX), Y0
+	VPSRLD $16, Y0, Y2
+	VPAND Y3, Y2, Y2
+	VPADDD Y4, Y2, Y2
+	VPADDD Y0, Y2, Y2
+	VCMPPS $3, Y0, Y0, Y6
+	VORPS Y5, Y0, Y0
+	VBLENDVPS Y6, Y0, Y2, Y2
+	VPSRLD $16, Y2, Y0
+	VPADDW Y0, Y0, Y2
+	VPSRLW $1, Y2, Y2
+	VPCMPGTD Y7, Y2, Y2
+	VPAND Y2, Y0, Y0
+	VPSLLD $16, Y0, Y0
+	VMOVUPS Y0, 32(DX)
+	ADDQ $64, CX
+	ADDQ $64, DX
+	SUBQ $16, R9
+	CMPQ R9, $16
+	JGE eachColumnsPanel
+
+eachColumnsFew:
+	CMPQ R9, $0
+	JLE eachColumnsDone
+	PCALIGN $32
+
+eachColumns:
+	VMOVUPS (CX), Y0
+	VPSRLD $16, Y0, Y2
+	VPAND Y3, Y2, Y2
+	VPADDD Y4, Y2, Y2
+	VPADDD Y0, Y2, Y2
+	VCMPPS $3, Y0, Y0, Y6
+	VORPS Y5, Y0, Y0
+	VBLENDVPS Y6, Y0, Y2, Y2
+	VPSRLD $16, Y2, Y0
+	VPADDW Y0, Y0, Y2
+	VPSRLW $1, Y2, Y2
+	VPCMPGTD Y7, Y2, Y2
+	VPAND Y2, Y0, Y0
+	VPSLLD $16, Y0, Y0
+	VMOVUPS Y0, (DX)
+	ADDQ $32, CX
+	ADDQ $32, DX
+	SUBQ $8, R9
+	CMPQ R9, $8
+	JGE eachColumns
+
+eachColumnsDone:
+	MOVQ 16(DI), R10 // a.RowStride
+	SHLQ $2, R10
+	ADDQ R10, AX
+	MOVQ 56(DI), R10 // a.Stride
+	SHLQ $2, R10
+	ADDQ R10, BX
+	DECQ SI
+	JNE eachRow
+	VZEROUPPER
+	RET
+
+across:
+	MOVQ AX, CX
+	PCALIGN $32
+
+acrossRow:
+	MOVQ AX, CX
+	MOVQ BX, DX
+	MOVQ 40(DI), R9 // a.Cols
+	CMPQ R9, $16
+	JLT acrossColumnsFew
+	PCALIGN $32
+
+acrossColumnsPanel:
+	VMOVUPS (CX), Y0
+	VPSRLD $16, Y0, Y2
+	VPAND Y3, Y2, Y2
+	VPADDD Y4, Y2, Y2
+	VPADDD Y0, Y2, Y2
+	VCMPPS $3, Y0, Y0, Y6
+	VORPS Y5, Y0, Y0
+	VBLENDVPS Y6, Y0, Y2, Y2
+	VPSRLD $16, Y2, Y0
+	VPADDW Y0, Y0, Y2
+	VPSRLW $1, Y2, Y2
+	VPCMPGTD Y7, Y2, Y2
+	VPAND Y2, Y0, Y0
+	VPSRLQ $32, Y0, Y2
+	VPSLLD $16, Y0, Y0
+	VPOR Y2, Y0, Y0
+	VPSHUFD $136, Y0, Y0
+	VPERMQ $136, Y0, Y0
+	VMOVUPS X0, (DX)
+	VMOVUPS 32(CX), Y0
+	VPSRLD $16, Y0, Y2
+	VPAND Y3, Y2, Y2
+	VPADDD Y4, Y2, Y2
+	VPADDD Y0, Y2, Y2
+	VCMPPS $3, Y0, Y0, Y6
+	VORPS Y5, Y0, Y0
+	VBLENDVPS Y6, Y0, Y2, Y2
+	VPSRLD $16, Y2, Y0
+	VPADDW Y0, Y0, Y2
+	VPSRLW $1, Y2, Y2
+	VPCMPGTD Y7, Y2, Y2
+	VPAND Y2, Y0, Y0
+	VPSRLQ $32, Y0, Y2
+	VPSLLD $16, Y0, Y0
+	VPOR Y2, Y0, Y0
+	VPSHUFD $136, Y0, Y0
+	VPERMQ $136, Y0, Y0
+	VMOVUPS X0, 16(DX)
+	ADDQ $64, CX
+	ADDQ $32, DX
+	SUBQ $16, R9
+	CMPQ R9, $16
+	JGE acrossColumnsPanel
+
+acrossColumnsFew:
+	CMPQ R9, $0
+	JLE acrossColumnsDone
+	PCALIGN $32
+
+acrossColumns:
+	VMOVUPS (CX), Y0
+	VPSRLD $16, Y0, Y2
+	VPAND Y3, Y2, Y2
+	VPADDD Y4, Y2, Y2
+	VPADDD Y0, Y2, Y2
+	VCMPPS $3, Y0, Y0, Y6
+	VORPS Y5, Y0, Y0
+	VBLENDVPS Y6, Y0, Y2, Y2
+	VPSRLD $16, Y2, Y0
+	VPADDW Y0, Y0, Y2
+	VPSRLW $1, Y2, Y2
+	VPCMPGTD Y7, Y2, Y2
+	VPAND Y2, Y0, Y0
+	VPSRLQ $32, Y0, Y2
+	VPSLLD $16, Y0, Y0
+	VPOR Y2, Y0, Y0
+	VPSHUFD $136, Y0, Y0
+	VPERMQ $136, Y0, Y0
+	VMOVUPS X0, (DX)
+	ADDQ $32, CX
+	ADDQ $16, DX
+	SUBQ $8, R9
+	CMPQ R9, $8
+	JGE acrossColumns
+
+acrossColumnsDone:
+	MOVQ 16(DI), R10 // a.RowStride
+	SHLQ $2, R10
+	ADDQ R10, AX
+	MOVQ 56(DI), R10 // a.Stride
+	SHLQ $2, R10
+	ADDQ R10, BX
+	DECQ SI
+	JNE acrossRow
+	VZEROUPPER
+	RET
+
+down:
+	SUBQ $1, SI
+	CMPQ SI, $0
+	JLE downLast
+	PCALIGN $32
+
+downRows:
+	MOVQ AX, CX
+	MOVQ BX, DX
+	MOVQ 40(DI), R9 // a.Cols
+	MOVQ AX, R8
+	MOVQ 16(DI), R10 // a.RowStride
+	SHLQ $2, R10
+	ADDQ R10, R8
+	CMPQ R9, $16
+	JLT downColumnsFew
+	PCALIGN $32
+
+downColumnsPanel:
+	VMOVUPS (CX), Y0
+	VMOVUPS (R8), Y1
+	VPSRLD $16, Y0, Y2
+	VPAND Y3, Y2, Y2
+	VPADDD Y4, Y2, Y2
+	VPADDD Y0, Y2, Y2
+	VCMPPS $3, Y0, Y0, Y6
+	VORPS Y5, Y0, Y0
+	VBLENDVPS Y6, Y0, Y2, Y2
+	VPSRLD $16, Y2, Y0
+	VPADDW Y0, Y0, Y2
+	VPSRLW $1, Y2, Y2
+	VPCMPGTD Y7, Y2, Y2
+	VPAND Y2, Y0, Y0
+	VPSRLD $16, Y1, Y2
+	VPAND Y3, Y2, Y2
+	VPADDD Y4, Y2, Y2
+	VPADDD Y1, Y2, Y2
+	VCMPPS $3, Y1, Y1, Y6
+	VORPS Y5, Y1, Y1
+	VBLENDVPS Y6, Y1, Y2, Y2
+	VPSRLD $16, Y2, Y1
+	VPADDW Y1, Y1, Y2
+	VPSRLW $1, Y2, Y2
+	VPCMPGTD Y7, Y2, Y2
+	VPAND Y2, Y1, Y1
+	VPSLLD $16, Y0, Y0
+	VORPS Y1, Y0, Y0
+	VMOVUPS Y0, (DX)
+	VMOVUPS 32(CX), Y0
+	VMOVUPS 32(R8), Y1
+	VPSRLD $16, Y0, Y2
+	VPAND Y3, Y2, Y2
+	VPADDD Y4, Y2, Y2
+	VPADDD Y0, Y2, Y2
+	VCMPPS $3, Y0, Y0, Y6
+	VORPS Y5, Y0, Y0
+	VBLENDVPS Y6, Y0, Y2, Y2
+	VPSRLD $16, Y2, Y0
+	VPADDW Y0, Y0, Y2
+	VPSRLW $1, Y2, Y2
+	VPCMPGTD Y7, Y2, Y2
+	VPAND Y2, Y0, Y0
+	VPSRLD $16, Y1, Y2
+	VPAND Y3, Y2, Y2
+	VPADDD Y4, Y2, Y2
+	VPADDD Y1, Y2, Y2
+	VCMPPS $3, Y1, Y1, Y6
+	VORPS Y5, Y1, Y1
+	VBLENDVPS Y6, Y1, Y2, Y2
+	VPSRLD $16, Y2, Y1
+	VPADDW Y1, Y1, Y2
+	VPSRLW $1, Y2, Y2
+	VPCMPGTD Y7, Y2, Y2
+	VPAND Y2, Y1, Y1
+	VPSLLD $16, Y0, Y0
+	VORPS Y1, Y0, Y0
+	VMOVUPS Y0, 32(DX)
+	ADDQ $64, CX
+	ADDQ $64, DX
+	ADDQ $64, R8
+	SUBQ $16, R9
+	CMPQ R9, $16
+	JGE downColumnsPanel
+
+downColumnsFew:
+	CMPQ R9, $0
+	JLE downColumnsDone
+	PCALIGN $32
+
+downColumns:
+	VMOVUPS (CX), Y0
+	VMOVUPS (R8), Y1
+	VPSRLD $16, Y0, Y2
+	VPAND Y3, Y2, Y2
+	VPADDD Y4, Y2, Y2
+	VPADDD Y0, Y2, Y2
+	VCMPPS $3, Y0, Y0, Y6
+	VORPS Y5, Y0, Y0
+	VBLENDVPS Y6, Y0, Y2, Y2
+	VPSRLD $16, Y2, Y0
+	VPADDW Y0, Y0, Y2
+	VPSRLW $1, Y2, Y2
+	VPCMPGTD Y7, Y2, Y2
+	VPAND Y2, Y0, Y0
+	VPSRLD $16, Y1, Y2
+	VPAND Y3, Y2, Y2
+	VPADDD Y4, Y2, Y2
+	VPADDD Y1, Y2, Y2
+	VCMPPS $3, Y1, Y1, Y6
+	VORPS Y5, Y1, Y1
+	VBLENDVPS Y6, Y1, Y2, Y2
+	VPSRLD $16, Y2, Y1
+	VPADDW Y1, Y1, Y2
+	VPSRLW $1, Y2, Y2
+	VPCMPGTD Y7, Y2, Y2
+	VPAND Y2, Y1, Y1
+	VPSLLD $16, Y0, Y0
+	VORPS Y1, Y0, Y0
+	VMOVUPS Y0, (DX)
+	ADDQ $32, CX
+	ADDQ $32, DX
+	ADDQ $32, R8
+	SUBQ $8, R9
+	CMPQ R9, $8
+	JGE downColumns
+
+downColumnsDone:
+	MOVQ 16(DI), R10 // a.RowStride
+	SHLQ $2, R10
+	ADDQ R10, AX
+	ADDQ R10, AX
+	MOVQ 56(DI), R10 // a.Stride
+	SHLQ $2, R10
+	ADDQ R10, BX
+	SUBQ $2, SI
+	CMPQ SI, $0
+	JGT downRows
+
+downLast:
+	CMPQ SI, $0
+	JLT downEnd
+	MOVQ AX, CX
+	MOVQ BX, DX
+	MOVQ 40(DI), R9 // a.Cols
+	CMPQ R9, $16
+	JLT downLastColumnsFew
+	PCALIGN $32
+
+downLastColumnsPanel:
+	VMOVUPS (CX), Y0
+	VPSRLD $16, Y0, Y2
+	VPAND Y3, Y2, Y2
+	VPADDD Y4, Y2, Y2
+	VPADDD Y0, Y2, Y2
+	VCMPPS $3, Y0, Y0, Y6
+	VORPS Y5, Y0, Y0
+	VBLENDVPS Y6, Y0, Y2, Y2
+	VPSRLD $16, Y2, Y0
+	VPADDW Y0, Y0, Y2
+	VPSRLW $1, Y2, Y2
+	VPCMPGTD Y7, Y2, Y2
+	VPAND Y2, Y0, Y0
+	VPSLLD $16, Y0, Y0
+	VMOVUPS Y0, (DX)
+	VMOVUPS 32(CX), Y0
+	VPSRLD $16, Y0, Y2
+	VPAND Y3, Y2, Y2
+	VPADDD Y4, Y2, Y2
+	VPADDD Y0, Y2, Y2
+	VCMPPS $3, Y0, Y0, Y6
+	VORPS Y5, Y0, Y0
+	VBLENDVPS Y6, Y0, Y2, Y2
+	VPSRLD $16, Y2, Y0
+	VPADDW Y0, Y0, Y2
+	VPSRLW $1, Y2, Y2
+	VPCMPGTD Y7, Y2, Y2
+	VPAND Y2, Y0, Y0
+	VPSLLD $16, Y0, Y0
+	VMOVUPS Y0, 32(DX)
+	ADDQ $64, CX
+	ADDQ $64, DX
+	SUBQ $16, R9
+	CMPQ R9, $16
+	JGE downLastColumnsPanel
+
+downLastColumnsFew:
+	CMPQ R9, $0
+	JLE downLastColumnsDone
+	PCALIGN $32
+
+downLastColumns:
+	VMOVUPS (CX), Y0
+	VPSRLD $16, Y0, Y2
+	VPAND Y3, Y2, Y2
+	VPADDD Y4, Y2, Y2
+	VPADDD Y0, Y2, Y2
+	VCMPPS $3, Y0, Y0, Y6
+	VORPS Y5, Y0, Y0
+	VBLENDVPS Y6, Y0, Y2, Y2
+	VPSRLD $16, Y2, Y0
+	VPADDW Y0, Y0, Y2
+	VPSRLW $1, Y2, Y2
+	VPCMPGTD Y7, Y2, Y2
+	VPAND Y2, Y0, Y0
+	VPSLLD $16, Y0, Y0
+	VMOVUPS Y0, (DX)
+	ADDQ $32, CX
+	ADDQ $32, DX
+	SUBQ $8, R9
+	CMPQ R9, $8
+	JGE downLastColumns
+
+downLastColumnsDone:
+
+downEnd:
+	VZEROUPPER
+	RET
+
+split:
+	SUBQ $1, SI
+	CMPQ SI, $0
+	JLE splitLast
+	PCALIGN $32
+
+splitRows:
+	MOVQ AX, CX
+	MOVQ BX, DX
+	MOVQ 40(DI), R9 // a.Cols
+	MOVQ BX, R8
+	MOVQ 56(DI), R10 // a.Stride
+	SHLQ $2, R10
+	ADDQ R10, R8
+	CMPQ R9, $16
+	JLT splitColumnsFew
+	PCALIGN $32
+
+splitColumnsPanel:
+	VMOVUPS (CX), Y0
+	VANDPS Y8, Y0, Y1
+	VMOVUPS Y1, (DX)
+	VPSLLD $16, Y0, Y0
+	VMOVUPS Y0, (R8)
+	VMOVUPS 32(CX), Y0
+	VANDPS Y8, Y0, Y1
+	VMOVUPS Y1, 32(DX)
+	VPSLLD $16, Y0, Y0
+	VMOVUPS Y0, 32(R8)
+	ADDQ $64, CX
+	ADDQ $64, DX
+	ADDQ $64, R8
+	SUBQ $16, R9
+	CMPQ R9, $16
+	JGE splitColumnsPanel
+
+splitColumnsFew:
+	CMPQ R9, $0
+	JLE splitColumnsDone
+	PCALIGN $32
+
+splitColumns:
+	VMOVUPS (CX), Y0
+	VANDPS Y8, Y0, Y1
+	VMOVUPS Y1, (DX)
+	VPSLLD $16, Y0, Y0
+	VMOVUPS Y0, (R8)
+	ADDQ $32, CX
+	ADDQ $32, DX
+	ADDQ $32, R8
+	SUBQ $8, R9
+	CMPQ R9, $8
+	JGE splitColumns
+
+splitColumnsDone:
+	MOVQ 16(DI), R10 // a.RowStride
+	SHLQ $2, R10
+	ADDQ R10, AX
+	MOVQ 56(DI), R10 // a.Stride
+	SHLQ $2, R10
+	ADDQ R10, BX
+	ADDQ R10, BX
+	SUBQ $2, SI
+	CMPQ SI, $0
+	JGT splitRows
+
+splitLast:
+	CMPQ SI, $0
+	JLT splitEnd
+	MOVQ AX, CX
+	MOVQ BX, DX
+	MOVQ 40(DI), R9 // a.Cols
+	CMPQ R9, $16
+	JLT splitLastColumnsFew
+	PCALIGN $32
+
+splitLastColumnsPanel:
+	VMOVUPS (CX), Y0
+	VANDPS Y8, Y0, Y1
+	VMOVUPS Y1, (DX)
+	VMOVUPS 32(CX), Y0
+	VANDPS Y8, Y0, Y1
+	VMOVUPS Y1, 32(DX)
+	ADDQ $64, CX
+	ADDQ $64, DX
+	SUBQ $16, R9
+	CMPQ R9, $16
+	JGE splitLastColumnsPanel
+
+splitLastColumnsFew:
+	CMPQ R9, $0
+	JLE splitLastColumnsDone
+	PCALIGN $32
+
+splitLastColumns:
+	VMOVUPS (CX), Y0
+	VANDPS Y8, Y0, Y1
+	VMOVUPS Y1, (DX)
+	ADDQ $32, CX
+	ADDQ $32, DX
+	SUBQ $8, R9
+	CMPQ R9, $8
+	JGE splitLastColumns
+
+splitLastColumnsDone:
+
+splitEnd:
+	VZEROUPPER
+	RET
+
+// func multiplyPairsFewAVX2(a *kernel.MultiplyArgs)
+//
+//	for parts of KC/2 rows of B, the last of which may have fewer {
+//		MultiplyPairs of the part
+//		Add, Bias = true, nil
+//	}
+//
+// Needs: avx2 fma3 f16c.
+// Registers:
+//
+//	DI arguments
+//	SI bytes from the first step of the part, of A
+//	AX steps left
+//	BX depth left
+//	CX C
+//	DX scratch
+//	R8..R14 rows of A, streams of B
+//	begin, 2 vectors: Y0..Y1 C; Y2 0
+//	6x2, 1 parts at a time: Y0..Y11 accumulators; Y12..Y13 row of B; Y14 element of A
+//	begin, 1 vectors: Y0 C; Y1 0
+//	6x1, 1 parts at a time: Y0..Y5 accumulators; Y6 row of B; Y7 element of A; Y8 bits of the upper half
+TEXT ·multiplyPairsFewAVX2(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), DI
+	MOVQ 72(DI), DX // a.Lanes
+	CMPQ DX, $8
+	JEQ lanes8
+
+lanes16:
+	MOVQ 48(DI), AX // a.Bias
+	TESTQ AX, AX
+	JNE biased2
+	LEAQ zeros<>(SB), AX
+
+biased2:
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	MOVQ 24(DI), BX // a.Rows
+	MOVBLZX 80(DI), SI // a.Add
+	VXORPS Y2, Y2, Y2
+
+begin2:
+	VMOVAPS Y2, Y0
+	VMOVAPS Y2, Y1
+	TESTQ SI, SI
+	JEQ added2
+	VMOVUPS (CX), Y0
+	VMOVUPS 32(CX), Y1
+
+added2:
+	VMOVUPS (AX), Y2
+	VADDPS Y2, Y0, Y0
+	VMOVUPS 32(AX), Y2
+	VADDPS Y2, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VMOVUPS Y0, (CX)
+	VMOVUPS Y1, 32(CX)
+	ADDQ DX, CX
+	DECQ BX
+	JNE begin2
+	MOVQ 24(DI), DX // a.Rows
+	CMPQ DX, $1
+	JEQ rows1x2
+	CMPQ DX, $2
+	JEQ rows2x2
+	CMPQ DX, $3
+	JEQ rows3x2
+	CMPQ DX, $4
+	JEQ rows4x2
+	CMPQ DX, $5
+	JEQ rows5x2
+
+rows6x2:
+	VBROADCASTSS const80000000<>(SB), Y15
+	MOVQ (DI), R8 // a.A
+	MOVQ 8(DI), DX // a.RowStride
+	SHLQ $2, DX
+	MOVQ R8, R9
+	ADDQ DX, R9
+	MOVQ R9, R10
+	ADDQ DX, R10
+	MOVQ R10, R11
+	ADDQ DX, R11
+	MOVQ R11, R12
+	ADDQ DX, R12
+	MOVQ R12, R13
+	ADDQ DX, R13
+	MOVQ 40(DI), R14 // a.B
+	MOVQ 32(DI), BX // a.Depth
+
+next6x2x1:
+	CMPQ BX, $0
+	JLE done6x2x0
+	MOVQ BX, AX
+	CMPQ BX, $128
+	JLE part6x2x1
+	MOVQ $128, AX
+
+part6x2x1:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+	VXORPS Y10, Y10, Y10
+	VXORPS Y11, Y11, Y11
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop6x2x1:
+	PREFETCHT0 2048(R14)
+	VMOVUPS (R14), Y12
+	VANDPS constffff0000<>(SB), Y12, Y12
+	VMOVUPS 32(R14), Y13
+	VANDPS constffff0000<>(SB), Y13, Y13
+	VBROADCASTSS (R8)(SI*1), Y14
+	VANDPS constffff0000<>(SB), Y14, Y14
+	VFMADD231PS Y12, Y14, Y0
+	VFMADD231PS Y13, Y14, Y1
+	VBROADCASTSS (R9)(SI*1), Y14
+	VANDPS constffff0000<>(SB), Y14, Y14
+	VFMADD231PS Y12, Y14, Y2
+	VFMADD231PS Y13, Y14, Y3
+	VBROADCASTSS (R10)(SI*1), Y14
+	VANDPS constffff0000<>(SB), Y14, Y14
+	VFMADD231PS Y12, Y14, Y4
+	VFMADD231PS Y13, Y14, Y5
+	VBROADCASTSS (R11)(SI*1), Y14
+	VANDPS constffff0000<>(SB), Y14, Y14
+	VFMADD231PS Y12, Y14, Y6
+	VFMADD231PS Y13, Y14, Y7
+	VBROADCASTSS (R12)(SI*1), Y14
+	VANDPS constffff0000<>(SB), Y14, Y14
+	VFMADD231PS Y12, Y14, Y8
+	VFMADD231PS Y13, Y14, Y9
+	VBROADCASTSS (R13)(SI*1), Y14
+	VANDPS constffff0000<>(SB), Y14, Y14
+	VFMADD231PS Y12, Y14, Y10
+	VFMADD231PS Y13, Y14, Y11
+	VMOVUPS (R14), Y12
+	VPSLLD $16, Y12, Y12
+	VMOVUPS 32(R14), Y13
+	VPSLLD $16, Y13, Y13
+	VBROADCASTSS (R8)(SI*1), Y14
+	VPSLLD $16, Y14, Y14
+	VFMADD231PS Y12, Y14, Y0
+	VFMADD231PS Y13, Y14, Y1
+	VBROADCASTSS (R9)(SI*1), Y14
+	VPSLLD $16, Y14, Y14
+	VFMADD231PS Y12, Y14, Y2
+	VFMADD231PS Y13, Y14, Y3
+	VBROADCASTSS (R10)(SI*1), Y14
+	VPSLLD $16, Y14, Y14
+	VFMADD231PS Y12, Y14, Y4
+	VFMADD231PS Y13, Y14, Y5
+	VBROADCASTSS (R11)(SI*1), Y14
+	VPSLLD $16, Y14, Y14
+	VFMADD231PS Y12, Y14, Y6
+	VFMADD231PS Y13, Y14, Y7
+	VBROADCASTSS (R12)(SI*1), Y14
+	VPSLLD $16, Y14, Y14
+	VFMADD231PS Y12, Y14, Y8
+	VFMADD231PS Y13, Y14, Y9
+	VBROADCASTSS (R13)(SI*1), Y14
+	VPSLLD $16, Y14, Y14
+	VFMADD231PS Y12, Y14, Y10
+	VFMADD231PS Y13, Y14, Y11
+	ADDQ $64, R14
+	ADDQ $4, SI
+	SUBQ $1, AX
+	TESTQ AX, AX
+	JNE loop6x2x1
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Y14
+	VADDPS Y15, Y14, Y14
+	VADDPS Y14, Y0, Y0
+	VMOVUPS Y0, (CX)
+	VMOVUPS 32(CX), Y14
+	VADDPS Y15, Y14, Y14
+	VADDPS Y14, Y1, Y1
+	VMOVUPS Y1, 32(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Y14
+	VADDPS Y15, Y14, Y14
+	VADDPS Y14, Y2, Y2
+	VMOVUPS Y2, (CX)
+	VMOVUPS 32(CX), Y14
+	VADDPS Y15, Y14, Y14
+	VADDPS Y14, Y3, Y3
+	VMOVUPS Y3, 32(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Y14
+	VADDPS Y15, Y14, Y14
+	VADDPS Y14, Y4, Y4
+	VMOVUPS Y4, (CX)
+	VMOVUPS 32(CX), Y14
+	VADDPS Y15, Y14, Y14
+	VADDPS Y14, Y5, Y5
+	VMOVUPS Y5, 32(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Y14
+	VADDPS Y15, Y14, Y14
+	VADDPS Y14, Y6, Y6
+	VMOVUPS Y6, (CX)
+	VMOVUPS 32(CX), Y14
+	VADDPS Y15, Y14, Y14
+	VADDPS Y14, Y7, Y7
+	VMOVUPS Y7, 32(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Y14
+	VADDPS Y15, Y14, Y14
+	VADDPS Y14, Y8, Y8
+	VMOVUPS Y8, (CX)
+	VMOVUPS 32(CX), Y14
+	VADDPS Y15, Y14, Y14
+	VADDPS Y14, Y9, Y9
+	VMOVUPS Y9, 32(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Y14
+	VADDPS Y15, Y14, Y14
+	VADDPS Y14, Y10, Y10
+	VMOVUPS Y10, (CX)
+	VMOVUPS 32(CX), Y14
+	VADDPS Y15, Y14, Y14
+	VADDPS Y14, Y11, Y11
+	VMOVUPS Y11, 32(CX)
+	VXORPS Y15, Y15, Y15
+	ADDQ $512, R8
+	ADDQ $512, R9
+	ADDQ $512, R10
+	ADDQ $512, R11
+	ADDQ $512, R12
+	ADDQ $512, R13
+	SUBQ $128, BX
+	JMP next6x2x1
+
+done6x2x0:
+	VZEROUPPER
+	RET
+
+rows5x2:
+	VBROADCASTSS const80000000<>(SB), Y15
+	MOVQ (DI), R8 // a.A
+	MOVQ 8(DI), DX // a.RowStride
+	SHLQ $2, DX
+	MOVQ R8, R9
+	ADDQ DX, R9
+	MOVQ R9, R10
+	ADDQ DX, R10
+	MOVQ R10, R11
+	ADDQ DX, R11
+	MOVQ R11, R12
+	ADDQ DX, R12
+	MOVQ 40(DI), R13 // a.B
+	MOVQ 32(DI), BX // a.Depth
+
+next5x2x1:
+	CMPQ BX, $0
+	JLE done5x2x0
+	MOVQ BX, AX
+	CMPQ BX, $128
+	JLE part5x2x1
+	MOVQ $128, AX
+
+part5x2x1:
+	VBROADCASTSS constffff0000<>(SB), Y13
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop5x2x1:
+	PREFETCHT0 2048(R13)
+	VMOVUPS (R13), Y10
+	VANDPS Y13, Y10, Y10
+	VMOVUPS 32(R13), Y11
+	VANDPS Y13, Y11, Y11
+	VBROADCASTSS (R8)(SI*1), Y12
+	VANDPS Y13, Y12, Y12
+	VFMADD231PS Y10, Y12, Y0
+	VFMADD231PS Y11, Y12, Y1
+	VBROADCASTSS (R9)(SI*1), Y12
+	VANDPS Y13, Y12, Y12
+	VFMADD231PS Y10, Y12, Y2
+	VFMADD231PS Y11, Y12, Y3
+	VBROADCASTSS (R10)(SI*1), Y12
+	VANDPS Y13, Y12, Y12
+	VFMADD231PS Y10, Y12, Y4
+	VFMADD231PS Y11, Y12, Y5
+	VBROADCASTSS (R11)(SI*1), Y12
+	VANDPS Y13, Y12, Y12
+	VFMADD231PS Y10, Y12, Y6
+	VFMADD231PS Y11, Y12, Y7
+	VBROADCASTSS (R12)(SI*1), Y12
+	VANDPS Y13, Y12, Y12
+	VFMADD231PS Y10, Y12, Y8
+	VFMADD231PS Y11, Y12, Y9
+	VMOVUPS (R13), Y10
+	VPSLLD $16, Y10, Y10
+	VMOVUPS 32(R13), Y11
+	VPSLLD $16, Y11, Y11
+	VBROADCASTSS (R8)(SI*1), Y12
+	VPSLLD $16, Y12, Y12
+	VFMADD231PS Y10, Y12, Y0
+	VFMADD231PS Y11, Y12, Y1
+	VBROADCASTSS (R9)(SI*1), Y12
+	VPSLLD $16, Y12, Y12
+	VFMADD231PS Y10, Y12, Y2
+	VFMADD231PS Y11, Y12, Y3
+	VBROADCASTSS (R10)(SI*1), Y12
+	VPSLLD $16, Y12, Y12
+	VFMADD231PS Y10, Y12, Y4
+	VFMADD231PS Y11, Y12, Y5
+	VBROADCASTSS (R11)(SI*1), Y12
+	VPSLLD $16, Y12, Y12
+	VFMADD231PS Y10, Y12, Y6
+	VFMADD231PS Y11, Y12, Y7
+	VBROADCASTSS (R12)(SI*1), Y12
+	VPSLLD $16, Y12, Y12
+	VFMADD231PS Y10, Y12, Y8
+	VFMADD231PS Y11, Y12, Y9
+	ADDQ $64, R13
+	ADDQ $4, SI
+	SUBQ $1, AX
+	TESTQ AX, AX
+	JNE loop5x2x1
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Y12
+	VADDPS Y15, Y12, Y12
+	VADDPS Y12, Y0, Y0
+	VMOVUPS Y0, (CX)
+	VMOVUPS 32(CX), Y12
+	VADDPS Y15, Y12, Y12
+	VADDPS Y12, Y1, Y1
+	VMOVUPS Y1, 32(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Y12
+	VADDPS Y15, Y12, Y12
+	VADDPS Y12, Y2, Y2
+	VMOVUPS Y2, (CX)
+	VMOVUPS 32(CX), Y12
+	VADDPS Y15, Y12, Y12
+	VADDPS Y12, Y3, Y3
+	VMOVUPS Y3, 32(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Y12
+	VADDPS Y15, Y12, Y12
+	VADDPS Y12, Y4, Y4
+	VMOVUPS Y4, (CX)
+	VMOVUPS 32(CX), Y12
+	VADDPS Y15, Y12, Y12
+	VADDPS Y12, Y5, Y5
+	VMOVUPS Y5, 32(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Y12
+	VADDPS Y15, Y12, Y12
+	VADDPS Y12, Y6, Y6
+	VMOVUPS Y6, (CX)
+	VMOVUPS 32(CX), Y12
+	VADDPS Y15, Y12, Y12
+	VADDPS Y12, Y7, Y7
+	VMOVUPS Y7, 32(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Y12
+	VADDPS Y15, Y12, Y12
+	VADDPS Y12, Y8, Y8
+	VMOVUPS Y8, (CX)
+	VMOVUPS 32(CX), Y12
+	VADDPS Y15, Y12, Y12
+	VADDPS Y12, Y9, Y9
+	VMOVUPS Y9, 32(CX)
+	VXORPS Y15, Y15, Y15
+	ADDQ $512, R8
+	ADDQ $512, R9
+	ADDQ $512, R10
+	ADDQ $512, R11
+	ADDQ $512, R12
+	SUBQ $128, BX
+	JMP next5x2x1
+
+done5x2x0:
+	VZEROUPPER
+	RET
+
+rows4x2:
+	VBROADCASTSS const80000000<>(SB), Y15
+	MOVQ (DI), R8 // a.A
+	MOVQ 8(DI), DX // a.RowStride
+	SHLQ $2, DX
+	MOVQ R8, R9
+	ADDQ DX, R9
+	MOVQ R9, R10
+	ADDQ DX, R10
+	MOVQ R10, R11
+	ADDQ DX, R11
+	MOVQ 40(DI), R12 // a.B
+	MOVQ 32(DI), BX // a.Depth
+
+next4x2x1:
+	CMPQ BX, $0
+	JLE done4x2x0
+	MOVQ BX, AX
+	CMPQ BX, $128
+	JLE part4x2x1
+	MOVQ $128, AX
+
+part4x2x1:
+	VBROADCASTSS constffff0000<>(SB), Y11
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop4x2x1:
+	PREFETCHT0 2048(R12)
+	VMOVUPS (R12), Y8
+	VANDPS Y11, Y8, Y8
+	VMOVUPS 32(R12), Y9
+	VANDPS Y11, Y9, Y9
+	VBROADCASTSS (R8)(SI*1), Y10
+	VANDPS Y11, Y10, Y10
+	VFMADD231PS Y8, Y10, Y0
+	VFMADD231PS Y9, Y10, Y1
+	VBROADCASTSS (R9)(SI*1), Y10
+	VANDPS Y11, Y10, Y10
+	VFMADD231PS Y8, Y10, Y2
+	VFMADD231PS Y9, Y10, Y3
+	VBROADCASTSS (R10)(SI*1), Y10
+	VANDPS Y11, Y10, Y10
+	VFMADD231PS Y8, Y10, Y4
+	VFMADD231PS Y9, Y10, Y5
+	VBROADCASTSS (R11)(SI*1), Y10
+	VANDPS Y11, Y10, Y10
+	VFMADD231PS Y8, Y10, Y6
+	VFMADD231PS Y9, Y10, Y7
+	VMOVUPS (R12), Y8
+	VPSLLD $16, Y8, Y8
+	VMOVUPS 32(R12), Y9
+	VPSLLD $16, Y9, Y9
+	VBROADCASTSS (R8)(SI*1), Y10
+	VPSLLD $16, Y10, Y10
+	VFMADD231PS Y8, Y10, Y0
+	VFMADD231PS Y9, Y10, Y1
+	VBROADCASTSS (R9)(SI*1), Y10
+	VPSLLD $16, Y10, Y10
+	VFMADD231PS Y8, Y10, Y2
+	VFMADD231PS Y9, Y10, Y3
+	VBROADCASTSS (R10)(SI*1), Y10
+	VPSLLD $16, Y10, Y10
+	VFMADD231PS Y8, Y10, Y4
+	VFMADD231PS Y9, Y10, Y5
+	VBROADCASTSS (R11)(SI*1), Y10
+	VPSLLD $16, Y10, Y10
+	VFMADD231PS Y8, Y10, Y6
+	VFMADD231PS Y9, Y10, Y7
+	ADDQ $64, R12
+	ADDQ $4, SI
+	SUBQ $1, AX
+	TESTQ AX, AX
+	JNE loop4x2x1
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Y10
+	VADDPS Y15, Y10, Y10
+	VADDPS Y10, Y0, Y0
+	VMOVUPS Y0, (CX)
+	VMOVUPS 32(CX), Y10
+	VADDPS Y15, Y10, Y10
+	VADDPS Y10, Y1, Y1
+	VMOVUPS Y1, 32(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Y10
+	VADDPS Y15, Y10, Y10
+	VADDPS Y10, Y2, Y2
+	VMOVUPS Y2, (CX)
+	VMOVUPS 32(CX), Y10
+	VADDPS Y15, Y10, Y10
+	VADDPS Y10, Y3, Y3
+	VMOVUPS Y3, 32(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Y10
+	VADDPS Y15, Y10, Y10
+	VADDPS Y10, Y4, Y4
+	VMOVUPS Y4, (CX)
+	VMOVUPS 32(CX), Y10
+	VADDPS Y15, Y10, Y10
+	VADDPS Y10, Y5, Y5
+	VMOVUPS Y5, 32(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Y10
+	VADDPS Y15, Y10, Y10
+	VADDPS Y10, Y6, Y6
+	VMOVUPS Y6, (CX)
+	VMOVUPS 32(CX), Y10
+	VADDPS Y15, Y10, Y10
+	VADDPS Y10, Y7, Y7
+	VMOVUPS Y7, 32(CX)
+	VXORPS Y15, Y15, Y15
+	ADDQ $512, R8
+	ADDQ $512, R9
+	ADDQ $512, R10
+	ADDQ $512, R11
+	SUBQ $128, BX
+	JMP next4x2x1
+
+done4x2x0:
+	VZEROUPPER
+	RET
+
+rows3x2:
+	VBROADCASTSS const80000000<>(SB), Y15
+	MOVQ (DI), R8 // a.A
+	MOVQ 8(DI), DX // a.RowStride
+	SHLQ $2, DX
+	MOVQ R8, R9
+	ADDQ DX, R9
+	MOVQ R9, R10
+	ADDQ DX, R10
+	MOVQ 40(DI), R11 // a.B
+	MOVQ 32(DI), BX // a.Depth
+
+next3x2x2:
+	CMPQ BX, $256
+	JLT next3x2x1
+	MOVQ $128, AX
+	MOVQ R11, R12
+	ADDQ $8192, R12
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+	VXORPS Y10, Y10, Y10
+	VXORPS Y11, Y11, Y11
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop3x2x2:
+	PREFETCHT0 2048(R11)
+	VMOVUPS (R11), Y12
+	VANDPS constffff0000<>(SB), Y12, Y12
+	VMOVUPS 32(R11), Y13
+	VANDPS constffff0000<>(SB), Y13, Y13
+	VBROADCASTSS (R8)(SI*1), Y14
+	VANDPS constffff0000<>(SB), Y14, Y14
+	VFMADD231PS Y12, Y14, Y0
+	VFMADD231PS Y13, Y14, Y1
+	VBROADCASTSS (R9)(SI*1), Y14
+	VANDPS constffff0000<>(SB), Y14, Y14
+	VFMADD231PS Y12, Y14, Y4
+	VFMADD231PS Y13, Y14, Y5
+	VBROADCASTSS (R10)(SI*1), Y14
+	VANDPS constffff0000<>(SB), Y14, Y14
+	VFMADD231PS Y12, Y14, Y8
+	VFMADD231PS Y13, Y14, Y9
+	VMOVUPS (R11), Y12
+	VPSLLD $16, Y12, Y12
+	VMOVUPS 32(R11), Y13
+	VPSLLD $16, Y13, Y13
+	VBROADCASTSS (R8)(SI*1), Y14
+	VPSLLD $16, Y14, Y14
+	VFMADD231PS Y12, Y14, Y0
+	VFMADD231PS Y13, Y14, Y1
+	VBROADCASTSS (R9)(SI*1), Y14
+	VPSLLD $16, Y14, Y14
+	VFMADD231PS Y12, Y14, Y4
+	VFMADD231PS Y13, Y14, Y5
+	VBROADCASTSS (R10)(SI*1), Y14
+	VPSLLD $16, Y14, Y14
+	VFMADD231PS Y12, Y14, Y8
+	VFMADD231PS Y13, Y14, Y9
+	PREFETCHT0 2048(R12)
+	VMOVUPS (R12), Y12
+	VANDPS constffff0000<>(SB), Y12, Y12
+	VMOVUPS 32(R12), Y13
+	VANDPS constffff0000<>(SB), Y13, Y13
+	VBROADCASTSS 512(R8)(SI*1), Y14
+	VANDPS constffff0000<>(SB), Y14, Y14
+	VFMADD231PS Y12, Y14, Y2
+	VFMADD231PS Y13, Y14, Y3
+	VBROADCASTSS 512(R9)(SI*1), Y14
+	VANDPS constffff0000<>(SB), Y14, Y14
+	VFMADD231PS Y12, Y14, Y6
+	VFMADD231PS Y13, Y14, Y7
+	VBROADCASTSS 512(R10)(SI*1), Y14
+	VANDPS constffff0000<>(SB), Y14, Y14
+	VFMADD231PS Y12, Y14, Y10
+	VFMADD231PS Y13, Y14, Y11
+	VMOVUPS (R12), Y12
+	VPSLLD $16, Y12, Y12
+	VMOVUPS 32(R12), Y13
+	VPSLLD $16, Y13, Y13
+	VBROADCASTSS 512(R8)(SI*1), Y14
+	VPSLLD $16, Y14, Y14
+	VFMADD231PS Y12, Y14, Y2
+	VFMADD231PS Y13, Y14, Y3
+	VBROADCASTSS 512(R9)(SI*1), Y14
+	VPSLLD $16, Y14, Y14
+	VFMADD231PS Y12, Y14, Y6
+	VFMADD231PS Y13, Y14, Y7
+	VBROADCASTSS 512(R10)(SI*1), Y14
+	VPSLLD $16, Y14, Y14
+	VFMADD231PS Y12, Y14, Y10
+	VFMADD231PS Y13, Y14, Y11
+	PREFETCHT0 2112(R11)
+	VMOVUPS 64(R11), Y12
+	VANDPS constffff0000<>(SB), Y12, Y12
+	VMOVUPS 96(R11), Y13
+	VANDPS constffff0000<>(SB), Y13, Y13
+	VBROADCASTSS 4(R8)(SI*1), Y14
+	VANDPS constffff0000<>(SB), Y14, Y14
+	VFMADD231PS Y12, Y14, Y0
+	VFMADD231PS Y13, Y14, Y1
+	VBROADCASTSS 4(R9)(SI*1), Y14
+	VANDPS constffff0000<>(SB), Y14, Y14
+	VFMADD231PS Y12, Y14, Y4
+	VFMADD231PS Y13, Y14, Y5
+	VBROADCASTSS 4(R10)(SI*1), Y14
+	VANDPS constffff0000<>(SB), Y14, Y14
+	VFMADD231PS Y12, Y14, Y8
+	VFMADD231PS Y13, Y14, Y9
+	VMOVUPS 64(R11), Y12
+	VPSLLD $16, Y12, Y12
+	VMOVUPS 96(R11), Y13
+	VPSLLD $16, Y13, Y13
+	VBROADCASTSS 4(R8)(SI*1), Y14
+	VPSLLD $16, Y14, Y14
+	VFMADD231PS Y12, Y14, Y0
+	VFMADD231PS Y13, Y14, Y1
+	VBROADCASTSS 4(R9)(SI*1), Y14
+	VPSLLD $16, Y14, Y14
+	VFMADD231PS Y12, Y14, Y4
+	VFMADD231PS Y13, Y14, Y5
+	VBROADCASTSS 4(R10)(SI*1), Y14
+	VPSLLD $16, Y14, Y14
+	VFMADD231PS Y12, Y14, Y8
+	VFMADD231PS Y13, Y14, Y9
+	PREFETCHT0 2112(R12)
+	VMOVUPS 64(R12), Y12
+	VANDPS constffff0000<>(SB), Y12, Y12
+	VMOVUPS 96(R12), Y13
+	VANDPS constffff0000<>(SB), Y13, Y13
+	VBROADCASTSS 516(R8)(SI*1), Y14
+	VANDPS constffff0000<>(SB), Y14, Y14
+	VFMADD231PS Y12, Y14, Y2
+	VFMADD231PS Y13, Y14, Y3
+	VBROADCASTSS 516(R9)(SI*1), Y14
+	VANDPS constffff0000<>(SB), Y14, Y14
+	VFMADD231PS Y12, Y14, Y6
+	VFMADD231PS Y13, Y14, Y7
+	VBROADCASTSS 516(R10)(SI*1), Y14
+	VANDPS constffff0000<>(SB), Y14, Y14
+	VFMADD231PS Y12, Y14, Y10
+	VFMADD231PS Y13, Y14, Y11
+	VMOVUPS 64(R12), Y12
+	VPSLLD $16, Y12, Y12
+	VMOVUPS 96(R12), Y13
+	VPSLLD $16, Y13, Y13
+	VBROADCASTSS 516(R8)(SI*1), Y14
+	VPSLLD $16, Y14, Y14
+	VFMADD231PS Y12, Y14, Y2
+	VFMADD231PS Y13, Y14, Y3
+	VBROADCASTSS 516(R9)(SI*1), Y14
+	VPSLLD $16, Y14, Y14
+	VFMADD231PS Y12, Y14, Y6
+	VFMADD231PS Y13, Y14, Y7
+	VBROADCASTSS 516(R10)(SI*1), Y14
+	VPSLLD $16, Y14, Y14
+	VFMADD231PS Y12, Y14, Y10
+	VFMADD231PS Y13, Y14, Y11
+	ADDQ $128, R11
+	ADDQ $128, R12
+	ADDQ $8, SI
+	SUBQ $2, AX
+	TESTQ AX, AX
+	JNE loop3x2x2
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Y14
+	VADDPS Y15, Y14, Y14
+	VADDPS Y14, Y0, Y0
+	VMOVUPS 32(CX), Y14
+	VADDPS Y15, Y14, Y14
+	VADDPS Y14, Y1, Y1
+	ADDQ DX, CX
+	VMOVUPS (CX), Y14
+	VADDPS Y15, Y14, Y14
+	VADDPS Y14, Y4, Y4
+	VMOVUPS 32(CX), Y14
+	VADDPS Y15, Y14, Y14
+	VADDPS Y14, Y5, Y5
+	ADDQ DX, CX
+	VMOVUPS (CX), Y14
+	VADDPS Y15, Y14, Y14
+	VADDPS Y14, Y8, Y8
+	VMOVUPS 32(CX), Y14
+	VADDPS Y15, Y14, Y14
+	VADDPS Y14, Y9, Y9
+	VXORPS Y15, Y15, Y15
+	MOVQ 56(DI), CX // a.C
+	VADDPS Y15, Y0, Y0
+	VADDPS Y2, Y0, Y0
+	VMOVUPS Y0, (CX)
+	VADDPS Y15, Y1, Y1
+	VADDPS Y3, Y1, Y1
+	VMOVUPS Y1, 32(CX)
+	ADDQ DX, CX
+	VADDPS Y15, Y4, Y4
+	VADDPS Y6, Y4, Y4
+	VMOVUPS Y4, (CX)
+	VADDPS Y15, Y5, Y5
+	VADDPS Y7, Y5, Y5
+	VMOVUPS Y5, 32(CX)
+	ADDQ DX, CX
+	VADDPS Y15, Y8, Y8
+	VADDPS Y10, Y8, Y8
+	VMOVUPS Y8, (CX)
+	VADDPS Y15, Y9, Y9
+	VADDPS Y11, Y9, Y9
+	VMOVUPS Y9, 32(CX)
+	MOVQ R12, R11
+	ADDQ $1024, R8
+	ADDQ $1024, R9
+	ADDQ $1024, R10
+	SUBQ $256, BX
+	JMP next3x2x2
+
+next3x2x1:
+	CMPQ BX, $0
+	JLE done3x2x0
+	MOVQ BX, AX
+	CMPQ BX, $128
+	JLE part3x2x1
+	MOVQ $128, AX
+
+part3x2x1:
+	VBROADCASTSS constffff0000<>(SB), Y9
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop3x2x1:
+	PREFETCHT0 2048(R11)
+	VMOVUPS (R11), Y6
+	VANDPS Y9, Y6, Y6
+	VMOVUPS 32(R11), Y7
+	VANDPS Y9, Y7, Y7
+	VBROADCASTSS (R8)(SI*1), Y8
+	VANDPS Y9, Y8, Y8
+	VFMADD231PS Y6, Y8, Y0
+	VFMADD231PS Y7, Y8, Y1
+	VBROADCASTSS (R9)(SI*1), Y8
+	VANDPS Y9, Y8, Y8
+	VFMADD231PS Y6, Y8, Y2
+	VFMADD231PS Y7, Y8, Y3
+	VBROADCASTSS (R10)(SI*1), Y8
+	VANDPS Y9, Y8, Y8
+	VFMADD231PS Y6, Y8, Y4
+	VFMADD231PS Y7, Y8, Y5
+	VMOVUPS (R11), Y6
+	VPSLLD $16, Y6, Y6
+	VMOVUPS 32(R11), Y7
+	VPSLLD $16, Y7, Y7
+	VBROADCASTSS (R8)(SI*1), Y8
+	VPSLLD $16, Y8, Y8
+	VFMADD231PS Y6, Y8, Y0
+	VFMADD231PS Y7, Y8, Y1
+	VBROADCASTSS (R9)(SI*1), Y8
+	VPSLLD $16, Y8, Y8
+	VFMADD231PS Y6, Y8, Y2
+	VFMADD231PS Y7, Y8, Y3
+	VBROADCASTSS (R10)(SI*1), Y8
+	VPSLLD $16, Y8, Y8
+	VFMADD231PS Y6, Y8, Y4
+	VFMADD231PS Y7, Y8, Y5
+	ADDQ $64, R11
+	ADDQ $4, SI
+	SUBQ $1, AX
+	TESTQ AX, AX
+	JNE loop3x2x1
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Y8
+	VADDPS Y15, Y8, Y8
+	VADDPS Y8, Y0, Y0
+	VMOVUPS Y0, (CX)
+	VMOVUPS 32(CX), Y8
+	VADDPS Y15, Y8, Y8
+	VADDPS Y8, Y1, Y1
+	VMOVUPS Y1, 32(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Y8
+	VADDPS Y15, Y8, Y8
+	VADDPS Y8, Y2, Y2
+	VMOVUPS Y2, (CX)
+	VMOVUPS 32(CX), Y8
+	VADDPS Y15, Y8, Y8
+	VADDPS Y8, Y3, Y3
+	VMOVUPS Y3, 32(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Y8
+	VADDPS Y15, Y8, Y8
+	VADDPS Y8, Y4, Y4
+	VMOVUPS Y4, (CX)
+	VMOVUPS 32(CX), Y8
+	VADDPS Y15, Y8, Y8
+	VADDPS Y8, Y5, Y5
+	VMOVUPS Y5, 32(CX)
+	VXORPS Y15, Y15, Y15
+	ADDQ $512, R8
+	ADDQ $512, R9
+	ADDQ $512, R10
+	SUBQ $128, BX
+	JMP next3x2x1
+
+done3x2x0:
+	VZEROUPPER
+	RET
+
+rows2x2:
+	VBROADCASTSS const80000000<>(SB), Y15
+	MOVQ (DI), R8 // a.A
+	MOVQ 8(DI), DX // a.RowStride
+	SHLQ $2, DX
+	MOVQ R8, R9
+	ADDQ DX, R9
+	MOVQ 40(DI), R10 // a.B
+	MOVQ 32(DI), BX // a.Depth
+
+next2x2x2:
+	CMPQ BX, $256
+	JLT next2x2x1
+	MOVQ $128, AX
+	VBROADCASTSS constffff0000<>(SB), Y11
+	MOVQ R10, R11
+	ADDQ $8192, R11
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop2x2x2:
+	PREFETCHT0 2048(R10)
+	VMOVUPS (R10), Y8
+	VANDPS Y11, Y8, Y8
+	VMOVUPS 32(R10), Y9
+	VANDPS Y11, Y9, Y9
+	VBROADCASTSS (R8)(SI*1), Y10
+	VANDPS Y11, Y10, Y10
+	VFMADD231PS Y8, Y10, Y0
+	VFMADD231PS Y9, Y10, Y1
+	VBROADCASTSS (R9)(SI*1), Y10
+	VANDPS Y11, Y10, Y10
+	VFMADD231PS Y8, Y10, Y4
+	VFMADD231PS Y9, Y10, Y5
+	VMOVUPS (R10), Y8
+	VPSLLD $16, Y8, Y8
+	VMOVUPS 32(R10), Y9
+	VPSLLD $16, Y9, Y9
+	VBROADCASTSS (R8)(SI*1), Y10
+	VPSLLD $16, Y10, Y10
+	VFMADD231PS Y8, Y10, Y0
+	VFMADD231PS Y9, Y10, Y1
+	VBROADCASTSS (R9)(SI*1), Y10
+	VPSLLD $16, Y10, Y10
+	VFMADD231PS Y8, Y10, Y4
+	VFMADD231PS Y9, Y10, Y5
+	PREFETCHT0 2048(R11)
+	VMOVUPS (R11), Y8
+	VANDPS Y11, Y8, Y8
+	VMOVUPS 32(R11), Y9
+	VANDPS Y11, Y9, Y9
+	VBROADCASTSS 512(R8)(SI*1), Y10
+	VANDPS Y11, Y10, Y10
+	VFMADD231PS Y8, Y10, Y2
+	VFMADD231PS Y9, Y10, Y3
+	VBROADCASTSS 512(R9)(SI*1), Y10
+	VANDPS Y11, Y10, Y10
+	VFMADD231PS Y8, Y10, Y6
+	VFMADD231PS Y9, Y10, Y7
+	VMOVUPS (R11), Y8
+	VPSLLD $16, Y8, Y8
+	VMOVUPS 32(R11), Y9
+	VPSLLD $16, Y9, Y9
+	VBROADCASTSS 512(R8)(SI*1), Y10
+	VPSLLD $16, Y10, Y10
+	VFMADD231PS Y8, Y10, Y2
+	VFMADD231PS Y9, Y10, Y3
+	VBROADCASTSS 512(R9)(SI*1), Y10
+	VPSLLD $16, Y10, Y10
+	VFMADD231PS Y8, Y10, Y6
+	VFMADD231PS Y9, Y10, Y7
+	PREFETCHT0 2112(R10)
+	VMOVUPS 64(R10), Y8
+	VANDPS Y11, Y8, Y8
+	VMOVUPS 96(R10), Y9
+	VANDPS Y11, Y9, Y9
+	VBROADCASTSS 4(R8)(SI*1), Y10
+	VANDPS Y11, Y10, Y10
+	VFMADD231PS Y8, Y10, Y0
+	VFMADD231PS Y9, Y10, Y1
+	VBROADCASTSS 4(R9)(SI*1), Y10
+	VANDPS Y11, Y10, Y10
+	VFMADD231PS Y8, Y10, Y4
+	VFMADD231PS Y9, Y10, Y5
+	VMOVUPS 64(R10), Y8
+	VPSLLD $16, Y8, Y8
+	VMOVUPS 96(R10), Y9
+	VPSLLD $16, Y9, Y9
+	VBROADCASTSS 4(R8)(SI*1), Y10
+	VPSLLD $16, Y10, Y10
+	VFMADD231PS Y8, Y10, Y0
+	VFMADD231PS Y9, Y10, Y1
+	VBROADCASTSS 4(R9)(SI*1), Y10
+	VPSLLD $16, Y10, Y10
+	VFMADD231PS Y8, Y10, Y4
+	VFMADD231PS Y9, Y10, Y5
+	PREFETCHT0 2112(R11)
+	VMOVUPS 64(R11), Y8
+	VANDPS Y11, Y8, Y8
+	VMOVUPS 96(R11), Y9
+	VANDPS Y11, Y9, Y9
+	VBROADCASTSS 516(R8)(SI*1), Y10
+	VANDPS Y11, Y10, Y10
+	VFMADD231PS Y8, Y10, Y2
+	VFMADD231PS Y9, Y10, Y3
+	VBROADCASTSS 516(R9)(SI*1), Y10
+	VANDPS Y11, Y10, Y10
+	VFMADD231PS Y8, Y10, Y6
+	VFMADD231PS Y9, Y10, Y7
+	VMOVUPS 64(R11), Y8
+	VPSLLD $16, Y8, Y8
+	VMOVUPS 96(R11), Y9
+	VPSLLD $16, Y9, Y9
+	VBROADCASTSS 516(R8)(SI*1), Y10
+	VPSLLD $16, Y10, Y10
+	VFMADD231PS Y8, Y10, Y2
+	VFMADD231PS Y9, Y10, Y3
+	VBROADCASTSS 516(R9)(SI*1), Y10
+	VPSLLD $16, Y10, Y10
+	VFMADD231PS Y8, Y10, Y6
+	VFMADD231PS Y9, Y10, Y7
+	ADDQ $128, R10
+	ADDQ $128, R11
+	ADDQ $8, SI
+	SUBQ $2, AX
+	TESTQ AX, AX
+	JNE loop2x2x2
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Y10
+	VADDPS Y15, Y10, Y10
+	VADDPS Y10, Y0, Y0
+	VMOVUPS 32(CX), Y10
+	VADDPS Y15, Y10, Y10
+	VADDPS Y10, Y1, Y1
+	ADDQ DX, CX
+	VMOVUPS (CX), Y10
+	VADDPS Y15, Y10, Y10
+	VADDPS Y10, Y4, Y4
+	VMOVUPS 32(CX), Y10
+	VADDPS Y15, Y10, Y10
+	VADDPS Y10, Y5, Y5
+	VXORPS Y15, Y15, Y15
+	MOVQ 56(DI), CX // a.C
+	VADDPS Y15, Y0, Y0
+	VADDPS Y2, Y0, Y0
+	VMOVUPS Y0, (CX)
+	VADDPS Y15, Y1, Y1
+	VADDPS Y3, Y1, Y1
+	VMOVUPS Y1, 32(CX)
+	ADDQ DX, CX
+	VADDPS Y15, Y4, Y4
+	VADDPS Y6, Y4, Y4
+	VMOVUPS Y4, (CX)
+	VADDPS Y15, Y5, Y5
+	VADDPS Y7, Y5, Y5
+	VMOVUPS Y5, 32(CX)
+	MOVQ R11, R10
+	ADDQ $1024, R8
+	ADDQ $1024, R9
+	SUBQ $256, BX
+	JMP next2x2x2
+
+next2x2x1:
+	CMPQ BX, $0
+	JLE done2x2x0
+	MOVQ BX, AX
+	CMPQ BX, $128
+	JLE part2x2x1
+	MOVQ $128, AX
+
+part2x2x1:
+	VBROADCASTSS constffff0000<>(SB), Y7
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop2x2x1:
+	PREFETCHT0 2048(R10)
+	VMOVUPS (R10), Y4
+	VANDPS Y7, Y4, Y4
+	VMOVUPS 32(R10), Y5
+	VANDPS Y7, Y5, Y5
+	VBROADCASTSS (R8)(SI*1), Y6
+	VANDPS Y7, Y6, Y6
+	VFMADD231PS Y4, Y6, Y0
+	VFMADD231PS Y5, Y6, Y1
+	VBROADCASTSS (R9)(SI*1), Y6
+	VANDPS Y7, Y6, Y6
+	VFMADD231PS Y4, Y6, Y2
+	VFMADD231PS Y5, Y6, Y3
+	VMOVUPS (R10), Y4
+	VPSLLD $16, Y4, Y4
+	VMOVUPS 32(R10), Y5
+	VPSLLD $16, Y5, Y5
+	VBROADCASTSS (R8)(SI*1), Y6
+	VPSLLD $16, Y6, Y6
+	VFMADD231PS Y4, Y6, Y0
+	VFMADD231PS Y5, Y6, Y1
+	VBROADCASTSS (R9)(SI*1), Y6
+	VPSLLD $16, Y6, Y6
+	VFMADD231PS Y4, Y6, Y2
+	VFMADD231PS Y5, Y6, Y3
+	ADDQ $64, R10
+	ADDQ $4, SI
+	SUBQ $1, AX
+	TESTQ AX, AX
+	JNE loop2x2x1
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Y6
+	VADDPS Y15, Y6, Y6
+	VADDPS Y6, Y0, Y0
+	VMOVUPS Y0, (CX)
+	VMOVUPS 32(CX), Y6
+	VADDPS Y15, Y6, Y6
+	VADDPS Y6, Y1, Y1
+	VMOVUPS Y1, 32(CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Y6
+	VADDPS Y15, Y6, Y6
+	VADDPS Y6, Y2, Y2
+	VMOVUPS Y2, (CX)
+	VMOVUPS 32(CX), Y6
+	VADDPS Y15, Y6, Y6
+	VADDPS Y6, Y3, Y3
+	VMOVUPS Y3, 32(CX)
+	VXORPS Y15, Y15, Y15
+	ADDQ $512, R8
+	ADDQ $512, R9
+	SUBQ $128, BX
+	JMP next2x2x1
+
+done2x2x0:
+	VZEROUPPER
+	RET
+
+rows1x2:
+	VBROADCASTSS const80000000<>(SB), Y15
+	MOVQ (DI), R8 // a.A
+	MOVQ 8(DI), DX // a.RowStride
+	SHLQ $2, DX
+	MOVQ 40(DI), R9 // a.B
+	MOVQ 32(DI), BX // a.Depth
+
+next1x2x4:
+	CMPQ BX, $512
+	JLT next1x2x1
+	MOVQ $128, AX
+	VBROADCASTSS constffff0000<>(SB), Y11
+	MOVQ R9, R10
+	ADDQ $8192, R10
+	MOVQ R10, R11
+	ADDQ $8192, R11
+	MOVQ R11, R12
+	ADDQ $8192, R12
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop1x2x4:
+	PREFETCHT0 2048(R9)
+	VMOVUPS (R9), Y8
+	VANDPS Y11, Y8, Y8
+	VMOVUPS 32(R9), Y9
+	VANDPS Y11, Y9, Y9
+	VBROADCASTSS (R8)(SI*1), Y10
+	VANDPS Y11, Y10, Y10
+	VFMADD231PS Y8, Y10, Y0
+	VFMADD231PS Y9, Y10, Y1
+	VMOVUPS (R9), Y8
+	VPSLLD $16, Y8, Y8
+	VMOVUPS 32(R9), Y9
+	VPSLLD $16, Y9, Y9
+	VBROADCASTSS (R8)(SI*1), Y10
+	VPSLLD $16, Y10, Y10
+	VFMADD231PS Y8, Y10, Y0
+	VFMADD231PS Y9, Y10, Y1
+	PREFETCHT0 2048(R10)
+	VMOVUPS (R10), Y8
+	VANDPS Y11, Y8, Y8
+	VMOVUPS 32(R10), Y9
+	VANDPS Y11, Y9, Y9
+	VBROADCASTSS 512(R8)(SI*1), Y10
+	VANDPS Y11, Y10, Y10
+	VFMADD231PS Y8, Y10, Y2
+	VFMADD231PS Y9, Y10, Y3
+	VMOVUPS (R10), Y8
+	VPSLLD $16, Y8, Y8
+	VMOVUPS 32(R10), Y9
+	VPSLLD $16, Y9, Y9
+	VBROADCASTSS 512(R8)(SI*1), Y10
+	VPSLLD $16, Y10, Y10
+	VFMADD231PS Y8, Y10, Y2
+	VFMADD231PS Y9, Y10, Y3
+	PREFETCHT0 2048(R11)
+	VMOVUPS (R11), Y8
+	VANDPS Y11, Y8, Y8
+	VMOVUPS 32(R11), Y9
+	VANDPS Y11, Y9, Y9
+	VBROADCASTSS 1024(R8)(SI*1), Y10
+	VANDPS Y11, Y10, Y10
+	VFMADD231PS Y8, Y10, Y4
+	VFMADD231PS Y9, Y10, Y5
+	VMOVUPS (R11), Y8
+	VPSLLD $16, Y8, Y8
+	VMOVUPS 32(R11), Y9
+	VPSLLD $16, Y9, Y9
+	VBROADCASTSS 1024(R8)(SI*1), Y10
+	VPSLLD $16, Y10, Y10
+	VFMADD231PS Y8, Y10, Y4
+	VFMADD231PS Y9, Y10, Y5
+	PREFETCHT0 2048(R12)
+	VMOVUPS (R12), Y8
+	VANDPS Y11, Y8, Y8
+	VMOVUPS 32(R12), Y9
+	VANDPS Y11, Y9, Y9
+	VBROADCASTSS 1536(R8)(SI*1), Y10
+	VANDPS Y11, Y10, Y10
+	VFMADD231PS Y8, Y10, Y6
+	VFMADD231PS Y9, Y10, Y7
+	VMOVUPS (R12), Y8
+	VPSLLD $16, Y8, Y8
+	VMOVUPS 32(R12), Y9
+	VPSLLD $16, Y9, Y9
+	VBROADCASTSS 1536(R8)(SI*1), Y10
+	VPSLLD $16, Y10, Y10
+	VFMADD231PS Y8, Y10, Y6
+	VFMADD231PS Y9, Y10, Y7
+	PREFETCHT0 2112(R9)
+	VMOVUPS 64(R9), Y8
+	VANDPS Y11, Y8, Y8
+	VMOVUPS 96(R9), Y9
+	VANDPS Y11, Y9, Y9
+	VBROADCASTSS 4(R8)(SI*1), Y10
+	VANDPS Y11, Y10, Y10
+	VFMADD231PS Y8, Y10, Y0
+	VFMADD231PS Y9, Y10, Y1
+	VMOVUPS 64(R9), Y8
+	VPSLLD $16, Y8, Y8
+	VMOVUPS 96(R9), Y9
+	VPSLLD $16, Y9, Y9
+	VBROADCASTSS 4(R8)(SI*1), Y10
+	VPSLLD $16, Y10, Y10
+	VFMADD231PS Y8, Y10, Y0
+	VFMADD231PS Y9, Y10, Y1
+	PREFETCHT0 2112(R10)
+	VMOVUPS 64(R10), Y8
+	VANDPS Y11, Y8, Y8
+	VMOVUPS 96(R10), Y9
+	VANDPS Y11, Y9, Y9
+	VBROADCASTSS 516(R8)(SI*1), Y10
+	VANDPS Y11, Y10, Y10
+	VFMADD231PS Y8, Y10, Y2
+	VFMADD231PS Y9, Y10, Y3
+	VMOVUPS 64(R10), Y8
+	VPSLLD $16, Y8, Y8
+	VMOVUPS 96(R10), Y9
+	VPSLLD $16, Y9, Y9
+	VBROADCASTSS 516(R8)(SI*1), Y10
+	VPSLLD $16, Y10, Y10
+	VFMADD231PS Y8, Y10, Y2
+	VFMADD231PS Y9, Y10, Y3
+	PREFETCHT0 2112(R11)
+	VMOVUPS 64(R11), Y8
+	VANDPS Y11, Y8, Y8
+	VMOVUPS 96(R11), Y9
+	VANDPS Y11, Y9, Y9
+	VBROADCASTSS 1028(R8)(SI*1), Y10
+	VANDPS Y11, Y10, Y10
+	VFMADD231PS Y8, Y10, Y4
+	VFMADD231PS Y9, Y10, Y5
+	VMOVUPS 64(R11), Y8
+	VPSLLD $16, Y8, Y8
+	VMOVUPS 96(R11), Y9
+	VPSLLD $16, Y9, Y9
+	VBROADCASTSS 1028(R8)(SI*1), Y10
+	VPSLLD $16, Y10, Y10
+	VFMADD231PS Y8, Y10, Y4
+	VFMADD231PS Y9, Y10, Y5
+	PREFETCHT0 2112(R12)
+	VMOVUPS 64(R12), Y8
+	VANDPS Y11, Y8, Y8
+	VMOVUPS 96(R12), Y9
+	VANDPS Y11, Y9, Y9
+	VBROADCASTSS 1540(R8)(SI*1), Y10
+	VANDPS Y11, Y10, Y10
+	VFMADD231PS Y8, Y10, Y6
+	VFMADD231PS Y9, Y10, Y7
+	VMOVUPS 64(R12), Y8
+	VPSLLD $16, Y8, Y8
+	VMOVUPS 96(R12), Y9
+	VPSLLD $16, Y9, Y9
+	VBROADCASTSS 1540(R8)(SI*1), Y10
+	VPSLLD $16, Y10, Y10
+	VFMADD231PS Y8, Y10, Y6
+	VFMADD231PS Y9, Y10, Y7
+	ADDQ $128, R9
+	ADDQ $128, R10
+	ADDQ $128, R11
+	ADDQ $128, R12
+	ADDQ $8, SI
+	SUBQ $2, AX
+	TESTQ AX, AX
+	JNE loop1x2x4
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Y10
+	VADDPS Y15, Y10, Y10
+	VADDPS Y10, Y0, Y0
+	VMOVUPS 32(CX), Y10
+	VADDPS Y15, Y10, Y10
+	VADDPS Y10, Y1, Y1
+	VXORPS Y15, Y15, Y15
+	MOVQ 56(DI), CX // a.C
+	VADDPS Y15, Y0, Y0
+	VADDPS Y2, Y0, Y0
+	VADDPS Y15, Y0, Y0
+	VADDPS Y4, Y0, Y0
+	VADDPS Y15, Y0, Y0
+	VADDPS Y6, Y0, Y0
+	VMOVUPS Y0, (CX)
+	VADDPS Y15, Y1, Y1
+	VADDPS Y3, Y1, Y1
+	VADDPS Y15, Y1, Y1
+	VADDPS Y5, Y1, Y1
+	VADDPS Y15, Y1, Y1
+	VADDPS Y7, Y1, Y1
+	VMOVUPS Y1, 32(CX)
+	MOVQ R12, R9
+	ADDQ $2048, R8
+	SUBQ $512, BX
+	JMP next1x2x4
+
+next1x2x1:
+	CMPQ BX, $0
+	JLE done1x2x0
+	MOVQ BX, AX
+	CMPQ BX, $128
+	JLE part1x2x1
+	MOVQ $128, AX
+
+part1x2x1:
+	VBROADCASTSS constffff0000<>(SB), Y5
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop1x2x1:
+	PREFETCHT0 2048(R9)
+	VMOVUPS (R9), Y2
+	VANDPS Y5, Y2, Y2
+	VMOVUPS 32(R9), Y3
+	VANDPS Y5, Y3, Y3
+	VBROADCASTSS (R8)(SI*1), Y4
+	VANDPS Y5, Y4, Y4
+	VFMADD231PS Y2, Y4, Y0
+	VFMADD231PS Y3, Y4, Y1
+	VMOVUPS (R9), Y2
+	VPSLLD $16, Y2, Y2
+	VMOVUPS 32(R9), Y3
+	VPSLLD $16, Y3, Y3
+	VBROADCASTSS (R8)(SI*1), Y4
+	VPSLLD $16, Y4, Y4
+	VFMADD231PS Y2, Y4, Y0
+	VFMADD231PS Y3, Y4, Y1
+	ADDQ $64, R9
+	ADDQ $4, SI
+	SUBQ $1, AX
+	TESTQ AX, AX
+	JNE loop1x2x1
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Y4
+	VADDPS Y15, Y4, Y4
+	VADDPS Y4, Y0, Y0
+	VMOVUPS Y0, (CX)
+	VMOVUPS 32(CX), Y4
+	VADDPS Y15, Y4, Y4
+	VADDPS Y4, Y1, Y1
+	VMOVUPS Y1, 32(CX)
+	VXORPS Y15, Y15, Y15
+	ADDQ $512, R8
+	SUBQ $128, BX
+	JMP next1x2x1
+
+done1x2x0:
+	VZEROUPPER
+	RET
+
+lanes8:
+	MOVQ 48(DI), AX // a.Bias
+	TESTQ AX, AX
+	JNE biased1
+	LEAQ zeros<>(SB), AX
+
+biased1:
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	MOVQ 24(DI), BX // a.Rows
+	MOVBLZX 80(DI), SI // a.Add
+	VXORPS Y1, Y1, Y1
+
+begin1:
+	VMOVAPS Y1, Y0
+	TESTQ SI, SI
+	JEQ added1
+	VMOVUPS (CX), Y0
+
+added1:
+	VMOVUPS (AX), Y1
+	VADDPS Y1, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VMOVUPS Y0, (CX)
+	ADDQ DX, CX
+	DECQ BX
+	JNE begin1
+	MOVQ 24(DI), DX // a.Rows
+	CMPQ DX, $1
+	JEQ rows1x1
+	CMPQ DX, $2
+	JEQ rows2x1
+	CMPQ DX, $3
+	JEQ rows3x1
+	CMPQ DX, $4
+	JEQ rows4x1
+	CMPQ DX, $5
+	JEQ rows5x1
+
+rows6x1:
+	VBROADCASTSS const80000000<>(SB), Y15
+	MOVQ (DI), R8 // a.A
+	MOVQ 8(DI), DX // a.RowStride
+	SHLQ $2, DX
+	MOVQ R8, R9
+	ADDQ DX, R9
+	MOVQ R9, R10
+	ADDQ DX, R10
+	MOVQ R10, R11
+	ADDQ DX, R11
+	MOVQ R11, R12
+	ADDQ DX, R12
+	MOVQ R12, R13
+	ADDQ DX, R13
+	MOVQ 40(DI), R14 // a.B
+	MOVQ 32(DI), BX // a.Depth
+
+next6x1x1:
+	CMPQ BX, $0
+	JLE done6x1x0
+	MOVQ BX, AX
+	CMPQ BX, $128
+	JLE part6x1x1
+	MOVQ $128, AX
+
+part6x1x1:
+	VBROADCASTSS constffff0000<>(SB), Y8
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop6x1x1:
+	PREFETCHT0 2048(R14)
+	VMOVUPS (R14), Y6
+	VANDPS Y8, Y6, Y6
+	VBROADCASTSS (R8)(SI*1), Y7
+	VANDPS Y8, Y7, Y7
+	VFMADD231PS Y6, Y7, Y0
+	VBROADCASTSS (R9)(SI*1), Y7
+	VANDPS Y8, Y7, Y7
+	VFMADD231PS Y6, Y7, Y1
+	VBROADCASTSS (R10)(SI*1), Y7
+	VANDPS Y8, Y7, Y7
+	VFMADD231PS Y6, Y7, Y2
+	VBROADCASTSS (R11)(SI*1), Y7
+	VANDPS Y8, Y7, Y7
+	VFMADD231PS Y6, Y7, Y3
+	VBROADCASTSS (R12)(SI*1), Y7
+	VANDPS Y8, Y7, Y7
+	VFMADD231PS Y6, Y7, Y4
+	VBROADCASTSS (R13)(SI*1), Y7
+	VANDPS Y8, Y7, Y7
+	VFMADD231PS Y6, Y7, Y5
+	VMOVUPS (R14), Y6
+	VPSLLD $16, Y6, Y6
+	VBROADCASTSS (R8)(SI*1), Y7
+	VPSLLD $16, Y7, Y7
+	VFMADD231PS Y6, Y7, Y0
+	VBROADCASTSS (R9)(SI*1), Y7
+	VPSLLD $16, Y7, Y7
+	VFMADD231PS Y6, Y7, Y1
+	VBROADCASTSS (R10)(SI*1), Y7
+	VPSLLD $16, Y7, Y7
+	VFMADD231PS Y6, Y7, Y2
+	VBROADCASTSS (R11)(SI*1), Y7
+	VPSLLD $16, Y7, Y7
+	VFMADD231PS Y6, Y7, Y3
+	VBROADCASTSS (R12)(SI*1), Y7
+	VPSLLD $16, Y7, Y7
+	VFMADD231PS Y6, Y7, Y4
+	VBROADCASTSS (R13)(SI*1), Y7
+	VPSLLD $16, Y7, Y7
+	VFMADD231PS Y6, Y7, Y5
+	ADDQ $32, R14
+	ADDQ $4, SI
+	SUBQ $1, AX
+	TESTQ AX, AX
+	JNE loop6x1x1
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Y7
+	VADDPS Y15, Y7, Y7
+	VADDPS Y7, Y0, Y0
+	VMOVUPS Y0, (CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Y7
+	VADDPS Y15, Y7, Y7
+	VADDPS Y7, Y1, Y1
+	VMOVUPS Y1, (CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Y7
+	VADDPS Y15, Y7, Y7
+	VADDPS Y7, Y2, Y2
+	VMOVUPS Y2, (CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Y7
+	VADDPS Y15, Y7, Y7
+	VADDPS Y7, Y3, Y3
+	VMOVUPS Y3, (CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Y7
+	VADDPS Y15, Y7, Y7
+	VADDPS Y7, Y4, Y4
+	VMOVUPS Y4, (CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Y7
+	VADDPS Y15, Y7, Y7
+	VADDPS Y7, Y5, Y5
+	VMOVUPS Y5, (CX)
+	VXORPS Y15, Y15, Y15
+	ADDQ $512, R8
+	ADDQ $512, R9
+	ADDQ $512, R10
+	ADDQ $512, R11
+	ADDQ $512, R12
+	ADDQ $512, R13
+	SUBQ $128, BX
+	JMP next6x1x1
+
+done6x1x0:
+	VZEROUPPER
+	RET
+
+rows5x1:
+	VBROADCASTSS const80000000<>(SB), Y15
+	MOVQ (DI), R8 // a.A
+	MOVQ 8(DI), DX // a.RowStride
+	SHLQ $2, DX
+	MOVQ R8, R9
+	ADDQ DX, R9
+	MOVQ R9, R10
+	ADDQ DX, R10
+	MOVQ R10, R11
+	ADDQ DX, R11
+	MOVQ R11, R12
+	ADDQ DX, R12
+	MOVQ 40(DI), R13 // a.B
+	MOVQ 32(DI), BX // a.Depth
+
+next5x1x2:
+	CMPQ BX, $256
+	JLT next5x1x1
+	MOVQ $128, AX
+	VBROADCASTSS constffff0000<>(SB), Y12
+	MOVQ R13, R14
+	ADDQ $4096, R14
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop5x1x2:
+	PREFETCHT0 2048(R13)
+	VMOVUPS (R13), Y10
+	VANDPS Y12, Y10, Y10
+	VBROADCASTSS (R8)(SI*1), Y11
+	VANDPS Y12, Y11, Y11
+	VFMADD231PS Y10, Y11, Y0
+	VBROADCASTSS (R9)(SI*1), Y11
+	VANDPS Y12, Y11, Y11
+	VFMADD231PS Y10, Y11, Y2
+	VBROADCASTSS (R10)(SI*1), Y11
+	VANDPS Y12, Y11, Y11
+	VFMADD231PS Y10, Y11, Y4
+	VBROADCASTSS (R11)(SI*1), Y11
+	VANDPS Y12, Y11, Y11
+	VFMADD231PS Y10, Y11, Y6
+	VBROADCASTSS (R12)(SI*1), Y11
+	VANDPS Y12, Y11, Y11
+	VFMADD231PS Y10, Y11, Y8
+	VMOVUPS (R13), Y10
+	VPSLLD $16, Y10, Y10
+	VBROADCASTSS (R8)(SI*1), Y11
+	VPSLLD $16, Y11, Y11
+	VFMADD231PS Y10, Y11, Y0
+	VBROADCASTSS (R9)(SI*1), Y11
+	VPSLLD $16, Y11, Y11
+	VFMADD231PS Y10, Y11, Y2
+	VBROADCASTSS (R10)(SI*1), Y11
+	VPSLLD $16, Y11, Y11
+	VFMADD231PS Y10, Y11, Y4
+	VBROADCASTSS (R11)(SI*1), Y11
+	VPSLLD $16, Y11, Y11
+	VFMADD231PS Y10, Y11, Y6
+	VBROADCASTSS (R12)(SI*1), Y11
+	VPSLLD $16, Y11, Y11
+	VFMADD231PS Y10, Y11, Y8
+	PREFETCHT0 2048(R14)
+	VMOVUPS (R14), Y10
+	VANDPS Y12, Y10, Y10
+	VBROADCASTSS 512(R8)(SI*1), Y11
+	VANDPS Y12, Y11, Y11
+	VFMADD231PS Y10, Y11, Y1
+	VBROADCASTSS 512(R9)(SI*1), Y11
+	VANDPS Y12, Y11, Y11
+	VFMADD231PS Y10, Y11, Y3
+	VBROADCASTSS 512(R10)(SI*1), Y11
+	VANDPS Y12, Y11, Y11
+	VFMADD231PS Y10, Y11, Y5
+	VBROADCASTSS 512(R11)(SI*1), Y11
+	VANDPS Y12, Y11, Y11
+	VFMADD231PS Y10, Y11, Y7
+	VBROADCASTSS 512(R12)(SI*1), Y11
+	VANDPS Y12, Y11, Y11
+	VFMADD231PS Y10, Y11, Y9
+	VMOVUPS (R14), Y10
+	VPSLLD $16, Y10, Y10
+	VBROADCASTSS 512(R8)(SI*1), Y11
+	VPSLLD $16, Y11, Y11
+	VFMADD231PS Y10, Y11, Y1
+	VBROADCASTSS 512(R9)(SI*1), Y11
+	VPSLLD $16, Y11, Y11
+	VFMADD231PS Y10, Y11, Y3
+	VBROADCASTSS 512(R10)(SI*1), Y11
+	VPSLLD $16, Y11, Y11
+	VFMADD231PS Y10, Y11, Y5
+	VBROADCASTSS 512(R11)(SI*1), Y11
+	VPSLLD $16, Y11, Y11
+	VFMADD231PS Y10, Y11, Y7
+	VBROADCASTSS 512(R12)(SI*1), Y11
+	VPSLLD $16, Y11, Y11
+	VFMADD231PS Y10, Y11, Y9
+	PREFETCHT0 2080(R13)
+	VMOVUPS 32(R13), Y10
+	VANDPS Y12, Y10, Y10
+	VBROADCASTSS 4(R8)(SI*1), Y11
+	VANDPS Y12, Y11, Y11
+	VFMADD231PS Y10, Y11, Y0
+	VBROADCASTSS 4(R9)(SI*1), Y11
+	VANDPS Y12, Y11, Y11
+	VFMADD231PS Y10, Y11, Y2
+	VBROADCASTSS 4(R10)(SI*1), Y11
+	VANDPS Y12, Y11, Y11
+	VFMADD231PS Y10, Y11, Y4
+	VBROADCASTSS 4(R11)(SI*1), Y11
+	VANDPS Y12, Y11, Y11
+	VFMADD231PS Y10, Y11, Y6
+	VBROADCASTSS 4(R12)(SI*1), Y11
+	VANDPS Y12, Y11, Y11
+	VFMADD231PS Y10, Y11, Y8
+	VMOVUPS 32(R13), Y10
+	VPSLLD $16, Y10, Y10
+	VBROADCASTSS 4(R8)(SI*1), Y11
+	VPSLLD $16, Y11, Y11
+	VFMADD231PS Y10, Y11, Y0
+	VBROADCASTSS 4(R9)(SI*1), Y11
+	VPSLLD $16, Y11, Y11
+	VFMADD231PS Y10, Y11, Y2
+	VBROADCASTSS 4(R10)(SI*1), Y11
+	VPSLLD $16, Y11, Y11
+	VFMADD231PS Y10, Y11, Y4
+	VBROADCASTSS 4(R11)(SI*1), Y11
+	VPSLLD $16, Y11, Y11
+	VFMADD231PS Y10, Y11, Y6
+	VBROADCASTSS 4(R12)(SI*1), Y11
+	VPSLLD $16, Y11, Y11
+	VFMADD231PS Y10, Y11, Y8
+	PREFETCHT0 2080(R14)
+	VMOVUPS 32(R14), Y10
+	VANDPS Y12, Y10, Y10
+	VBROADCASTSS 516(R8)(SI*1), Y11
+	VANDPS Y12, Y11, Y11
+	VFMADD231PS Y10, Y11, Y1
+	VBROADCASTSS 516(R9)(SI*1), Y11
+	VANDPS Y12, Y11, Y11
+	VFMADD231PS Y10, Y11, Y3
+	VBROADCASTSS 516(R10)(SI*1), Y11
+	VANDPS Y12, Y11, Y11
+	VFMADD231PS Y10, Y11, Y5
+	VBROADCASTSS 516(R11)(SI*1), Y11
+	VANDPS Y12, Y11, Y11
+	VFMADD231PS Y10, Y11, Y7
+	VBROADCASTSS 516(R12)(SI*1), Y11
+	VANDPS Y12, Y11, Y11
+	VFMADD231PS Y10, Y11, Y9
+	VMOVUPS 32(R14), Y10
+	VPSLLD $16, Y10, Y10
+	VBROADCASTSS 516(R8)(SI*1), Y11
+	VPSLLD $16, Y11, Y11
+	VFMADD231PS Y10, Y11, Y1
+	VBROADCASTSS 516(R9)(SI*1), Y11
+	VPSLLD $16, Y11, Y11
+	VFMADD231PS Y10, Y11, Y3
+	VBROADCASTSS 516(R10)(SI*1), Y11
+	VPSLLD $16, Y11, Y11
+	VFMADD231PS Y10, Y11, Y5
+	VBROADCASTSS 516(R11)(SI*1), Y11
+	VPSLLD $16, Y11, Y11
+	VFMADD231PS Y10, Y11, Y7
+	VBROADCASTSS 516(R12)(SI*1), Y11
+	VPSLLD $16, Y11, Y11
+	VFMADD231PS Y10, Y11, Y9
+	ADDQ $64, R13
+	ADDQ $64, R14
+	ADDQ $8, SI
+	SUBQ $2, AX
+	TESTQ AX, AX
+	JNE loop5x1x2
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Y11
+	VADDPS Y15, Y11, Y11
+	VADDPS Y11, Y0, Y0
+	ADDQ DX, CX
+	VMOVUPS (CX), Y11
+	VADDPS Y15, Y11, Y11
+	VADDPS Y11, Y2, Y2
+	ADDQ DX, CX
+	VMOVUPS (CX), Y11
+	VADDPS Y15, Y11, Y11
+	VADDPS Y11, Y4, Y4
+	ADDQ DX, CX
+	VMOVUPS (CX), Y11
+	VADDPS Y15, Y11, Y11
+	VADDPS Y11, Y6, Y6
+	ADDQ DX, CX
+	VMOVUPS (CX), Y11
+	VADDPS Y15, Y11, Y11
+	VADDPS Y11, Y8, Y8
+	VXORPS Y15, Y15, Y15
+	MOVQ 56(DI), CX // a.C
+	VADDPS Y15, Y0, Y0
+	VADDPS Y1, Y0, Y0
+	VMOVUPS Y0, (CX)
+	ADDQ DX, CX
+	VADDPS Y15, Y2, Y2
+	VADDPS Y3, Y2, Y2
+	VMOVUPS Y2, (CX)
+	ADDQ DX, CX
+	VADDPS Y15, Y4, Y4
+	VADDPS Y5, Y4, Y4
+	VMOVUPS Y4, (CX)
+	ADDQ DX, CX
+	VADDPS Y15, Y6, Y6
+	VADDPS Y7, Y6, Y6
+	VMOVUPS Y6, (CX)
+	ADDQ DX, CX
+	VADDPS Y15, Y8, Y8
+	VADDPS Y9, Y8, Y8
+	VMOVUPS Y8, (CX)
+	MOVQ R14, R13
+	ADDQ $1024, R8
+	ADDQ $1024, R9
+	ADDQ $1024, R10
+	ADDQ $1024, R11
+	ADDQ $1024, R12
+	SUBQ $256, BX
+	JMP next5x1x2
+
+next5x1x1:
+	CMPQ BX, $0
+	JLE done5x1x0
+	MOVQ BX, AX
+	CMPQ BX, $128
+	JLE part5x1x1
+	MOVQ $128, AX
+
+part5x1x1:
+	VBROADCASTSS constffff0000<>(SB), Y7
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop5x1x1:
+	PREFETCHT0 2048(R13)
+	VMOVUPS (R13), Y5
+	VANDPS Y7, Y5, Y5
+	VBROADCASTSS (R8)(SI*1), Y6
+	VANDPS Y7, Y6, Y6
+	VFMADD231PS Y5, Y6, Y0
+	VBROADCASTSS (R9)(SI*1), Y6
+	VANDPS Y7, Y6, Y6
+	VFMADD231PS Y5, Y6, Y1
+	VBROADCASTSS (R10)(SI*1), Y6
+	VANDPS Y7, Y6, Y6
+	VFMADD231PS Y5, Y6, Y2
+	VBROADCASTSS (R11)(SI*1), Y6
+	VANDPS Y7, Y6, Y6
+	VFMADD231PS Y5, Y6, Y3
+	VBROADCASTSS (R12)(SI*1), Y6
+	VANDPS Y7, Y6, Y6
+	VFMADD231PS Y5, Y6, Y4
+	VMOVUPS (R13), Y5
+	VPSLLD $16, Y5, Y5
+	VBROADCASTSS (R8)(SI*1), Y6
+	VPSLLD $16, Y6, Y6
+	VFMADD231PS Y5, Y6, Y0
+	VBROADCASTSS (R9)(SI*1), Y6
+	VPSLLD $16, Y6, Y6
+	VFMADD231PS Y5, Y6, Y1
+	VBROADCASTSS (R10)(SI*1), Y6
+	VPSLLD $16, Y6, Y6
+	VFMADD231PS Y5, Y6, Y2
+	VBROADCASTSS (R11)(SI*1), Y6
+	VPSLLD $16, Y6, Y6
+	VFMADD231PS Y5, Y6, Y3
+	VBROADCASTSS (R12)(SI*1), Y6
+	VPSLLD $16, Y6, Y6
+	VFMADD231PS Y5, Y6, Y4
+	ADDQ $32, R13
+	ADDQ $4, SI
+	SUBQ $1, AX
+	TESTQ AX, AX
+	JNE loop5x1x1
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Y6
+	VADDPS Y15, Y6, Y6
+	VADDPS Y6, Y0, Y0
+	VMOVUPS Y0, (CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Y6
+	VADDPS Y15, Y6, Y6
+	VADDPS Y6, Y1, Y1
+	VMOVUPS Y1, (CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Y6
+	VADDPS Y15, Y6, Y6
+	VADDPS Y6, Y2, Y2
+	VMOVUPS Y2, (CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Y6
+	VADDPS Y15, Y6, Y6
+	VADDPS Y6, Y3, Y3
+	VMOVUPS Y3, (CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Y6
+	VADDPS Y15, Y6, Y6
+	VADDPS Y6, Y4, Y4
+	VMOVUPS Y4, (CX)
+	VXORPS Y15, Y15, Y15
+	ADDQ $512, R8
+	ADDQ $512, R9
+	ADDQ $512, R10
+	ADDQ $512, R11
+	ADDQ $512, R12
+	SUBQ $128, BX
+	JMP next5x1x1
+
+done5x1x0:
+	VZEROUPPER
+	RET
+
+rows4x1:
+	VBROADCASTSS const80000000<>(SB), Y15
+	MOVQ (DI), R8 // a.A
+	MOVQ 8(DI), DX // a.RowStride
+	SHLQ $2, DX
+	MOVQ R8, R9
+	ADDQ DX, R9
+	MOVQ R9, R10
+	ADDQ DX, R10
+	MOVQ R10, R11
+	ADDQ DX, R11
+	MOVQ 40(DI), R12 // a.B
+	MOVQ 32(DI), BX // a.Depth
+
+next4x1x2:
+	CMPQ BX, $256
+	JLT next4x1x1
+	MOVQ $128, AX
+	VBROADCASTSS constffff0000<>(SB), Y10
+	MOVQ R12, R13
+	ADDQ $4096, R13
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop4x1x2:
+	PREFETCHT0 2048(R12)
+	VMOVUPS (R12), Y8
+	VANDPS Y10, Y8, Y8
+	VBROADCASTSS (R8)(SI*1), Y9
+	VANDPS Y10, Y9, Y9
+	VFMADD231PS Y8, Y9, Y0
+	VBROADCASTSS (R9)(SI*1), Y9
+	VANDPS Y10, Y9, Y9
+	VFMADD231PS Y8, Y9, Y2
+	VBROADCASTSS (R10)(SI*1), Y9
+	VANDPS Y10, Y9, Y9
+	VFMADD231PS Y8, Y9, Y4
+	VBROADCASTSS (R11)(SI*1), Y9
+	VANDPS Y10, Y9, Y9
+	VFMADD231PS Y8, Y9, Y6
+	VMOVUPS (R12), Y8
+	VPSLLD $16, Y8, Y8
+	VBROADCASTSS (R8)(SI*1), Y9
+	VPSLLD $16, Y9, Y9
+	VFMADD231PS Y8, Y9, Y0
+	VBROADCASTSS (R9)(SI*1), Y9
+	VPSLLD $16, Y9, Y9
+	VFMADD231PS Y8, Y9, Y2
+	VBROADCASTSS (R10)(SI*1), Y9
+	VPSLLD $16, Y9, Y9
+	VFMADD231PS Y8, Y9, Y4
+	VBROADCASTSS (R11)(SI*1), Y9
+	VPSLLD $16, Y9, Y9
+	VFMADD231PS Y8, Y9, Y6
+	PREFETCHT0 2048(R13)
+	VMOVUPS (R13), Y8
+	VANDPS Y10, Y8, Y8
+	VBROADCASTSS 512(R8)(SI*1), Y9
+	VANDPS Y10, Y9, Y9
+	VFMADD231PS Y8, Y9, Y1
+	VBROADCASTSS 512(R9)(SI*1), Y9
+	VANDPS Y10, Y9, Y9
+	VFMADD231PS Y8, Y9, Y3
+	VBROADCASTSS 512(R10)(SI*1), Y9
+	VANDPS Y10, Y9, Y9
+	VFMADD231PS Y8, Y9, Y5
+	VBROADCASTSS 512(R11)(SI*1), Y9
+	VANDPS Y10, Y9, Y9
+	VFMADD231PS Y8, Y9, Y7
+	VMOVUPS (R13), Y8
+	VPSLLD $16, Y8, Y8
+	VBROADCASTSS 512(R8)(SI*1), Y9
+	VPSLLD $16, Y9, Y9
+	VFMADD231PS Y8, Y9, Y1
+	VBROADCASTSS 512(R9)(SI*1), Y9
+	VPSLLD $16, Y9, Y9
+	VFMADD231PS Y8, Y9, Y3
+	VBROADCASTSS 512(R10)(SI*1), Y9
+	VPSLLD $16, Y9, Y9
+	VFMADD231PS Y8, Y9, Y5
+	VBROADCASTSS 512(R11)(SI*1), Y9
+	VPSLLD $16, Y9, Y9
+	VFMADD231PS Y8, Y9, Y7
+	PREFETCHT0 2080(R12)
+	VMOVUPS 32(R12), Y8
+	VANDPS Y10, Y8, Y8
+	VBROADCASTSS 4(R8)(SI*1), Y9
+	VANDPS Y10, Y9, Y9
+	VFMADD231PS Y8, Y9, Y0
+	VBROADCASTSS 4(R9)(SI*1), Y9
+	VANDPS Y10, Y9, Y9
+	VFMADD231PS Y8, Y9, Y2
+	VBROADCASTSS 4(R10)(SI*1), Y9
+	VANDPS Y10, Y9, Y9
+	VFMADD231PS Y8, Y9, Y4
+	VBROADCASTSS 4(R11)(SI*1), Y9
+	VANDPS Y10, Y9, Y9
+	VFMADD231PS Y8, Y9, Y6
+	VMOVUPS 32(R12), Y8
+	VPSLLD $16, Y8, Y8
+	VBROADCASTSS 4(R8)(SI*1), Y9
+	VPSLLD $16, Y9, Y9
+	VFMADD231PS Y8, Y9, Y0
+	VBROADCASTSS 4(R9)(SI*1), Y9
+	VPSLLD $16, Y9, Y9
+	VFMADD231PS Y8, Y9, Y2
+	VBROADCASTSS 4(R10)(SI*1), Y9
+	VPSLLD $16, Y9, Y9
+	VFMADD231PS Y8, Y9, Y4
+	VBROADCASTSS 4(R11)(SI*1), Y9
+	VPSLLD $16, Y9, Y9
+	VFMADD231PS Y8, Y9, Y6
+	PREFETCHT0 2080(R13)
+	VMOVUPS 32(R13), Y8
+	VANDPS Y10, Y8, Y8
+	VBROADCASTSS 516(R8)(SI*1), Y9
+	VANDPS Y10, Y9, Y9
+	VFMADD231PS Y8, Y9, Y1
+	VBROADCASTSS 516(R9)(SI*1), Y9
+	VANDPS Y10, Y9, Y9
+	VFMADD231PS Y8, Y9, Y3
+	VBROADCASTSS 516(R10)(SI*1), Y9
+	VANDPS Y10, Y9, Y9
+	VFMADD231PS Y8, Y9, Y5
+	VBROADCASTSS 516(R11)(SI*1), Y9
+	VANDPS Y10, Y9, Y9
+	VFMADD231PS Y8, Y9, Y7
+	VMOVUPS 32(R13), Y8
+	VPSLLD $16, Y8, Y8
+	VBROADCASTSS 516(R8)(SI*1), Y9
+	VPSLLD $16, Y9, Y9
+	VFMADD231PS Y8, Y9, Y1
+	VBROADCASTSS 516(R9)(SI*1), Y9
+	VPSLLD $16, Y9, Y9
+	VFMADD231PS Y8, Y9, Y3
+	VBROADCASTSS 516(R10)(SI*1), Y9
+	VPSLLD $16, Y9, Y9
+	VFMADD231PS Y8, Y9, Y5
+	VBROADCASTSS 516(R11)(SI*1), Y9
+	VPSLLD $16, Y9, Y9
+	VFMADD231PS Y8, Y9, Y7
+	ADDQ $64, R12
+	ADDQ $64, R13
+	ADDQ $8, SI
+	SUBQ $2, AX
+	TESTQ AX, AX
+	JNE loop4x1x2
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Y9
+	VADDPS Y15, Y9, Y9
+	VADDPS Y9, Y0, Y0
+	ADDQ DX, CX
+	VMOVUPS (CX), Y9
+	VADDPS Y15, Y9, Y9
+	VADDPS Y9, Y2, Y2
+	ADDQ DX, CX
+	VMOVUPS (CX), Y9
+	VADDPS Y15, Y9, Y9
+	VADDPS Y9, Y4, Y4
+	ADDQ DX, CX
+	VMOVUPS (CX), Y9
+	VADDPS Y15, Y9, Y9
+	VADDPS Y9, Y6, Y6
+	VXORPS Y15, Y15, Y15
+	MOVQ 56(DI), CX // a.C
+	VADDPS Y15, Y0, Y0
+	VADDPS Y1, Y0, Y0
+	VMOVUPS Y0, (CX)
+	ADDQ DX, CX
+	VADDPS Y15, Y2, Y2
+	VADDPS Y3, Y2, Y2
+	VMOVUPS Y2, (CX)
+	ADDQ DX, CX
+	VADDPS Y15, Y4, Y4
+	VADDPS Y5, Y4, Y4
+	VMOVUPS Y4, (CX)
+	ADDQ DX, CX
+	VADDPS Y15, Y6, Y6
+	VADDPS Y7, Y6, Y6
+	VMOVUPS Y6, (CX)
+	MOVQ R13, R12
+	ADDQ $1024, R8
+	ADDQ $1024, R9
+	ADDQ $1024, R10
+	ADDQ $1024, R11
+	SUBQ $256, BX
+	JMP next4x1x2
+
+next4x1x1:
+	CMPQ BX, $0
+	JLE done4x1x0
+	MOVQ BX, AX
+	CMPQ BX, $128
+	JLE part4x1x1
+	MOVQ $128, AX
+
+part4x1x1:
+	VBROADCASTSS constffff0000<>(SB), Y6
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop4x1x1:
+	PREFETCHT0 2048(R12)
+	VMOVUPS (R12), Y4
+	VANDPS Y6, Y4, Y4
+	VBROADCASTSS (R8)(SI*1), Y5
+	VANDPS Y6, Y5, Y5
+	VFMADD231PS Y4, Y5, Y0
+	VBROADCASTSS (R9)(SI*1), Y5
+	VANDPS Y6, Y5, Y5
+	VFMADD231PS Y4, Y5, Y1
+	VBROADCASTSS (R10)(SI*1), Y5
+	VANDPS Y6, Y5, Y5
+	VFMADD231PS Y4, Y5, Y2
+	VBROADCASTSS (R11)(SI*1), Y5
+	VANDPS Y6, Y5, Y5
+	VFMADD231PS Y4, Y5, Y3
+	VMOVUPS (R12), Y4
+	VPSLLD $16, Y4, Y4
+	VBROADCASTSS (R8)(SI*1), Y5
+	VPSLLD $16, Y5, Y5
+	VFMADD231PS Y4, Y5, Y0
+	VBROADCASTSS (R9)(SI*1), Y5
+	VPSLLD $16, Y5, Y5
+	VFMADD231PS Y4, Y5, Y1
+	VBROADCASTSS (R10)(SI*1), Y5
+	VPSLLD $16, Y5, Y5
+	VFMADD231PS Y4, Y5, Y2
+	VBROADCASTSS (R11)(SI*1), Y5
+	VPSLLD $16, Y5, Y5
+	VFMADD231PS Y4, Y5, Y3
+	ADDQ $32, R12
+	ADDQ $4, SI
+	SUBQ $1, AX
+	TESTQ AX, AX
+	JNE loop4x1x1
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Y5
+	VADDPS Y15, Y5, Y5
+	VADDPS Y5, Y0, Y0
+	VMOVUPS Y0, (CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Y5
+	VADDPS Y15, Y5, Y5
+	VADDPS Y5, Y1, Y1
+	VMOVUPS Y1, (CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Y5
+	VADDPS Y15, Y5, Y5
+	VADDPS Y5, Y2, Y2
+	VMOVUPS Y2, (CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Y5
+	VADDPS Y15, Y5, Y5
+	VADDPS Y5, Y3, Y3
+	VMOVUPS Y3, (CX)
+	VXORPS Y15, Y15, Y15
+	ADDQ $512, R8
+	ADDQ $512, R9
+	ADDQ $512, R10
+	ADDQ $512, R11
+	SUBQ $128, BX
+	JMP next4x1x1
+
+done4x1x0:
+	VZEROUPPER
+	RET
+
+rows3x1:
+	VBROADCASTSS const80000000<>(SB), Y15
+	MOVQ (DI), R8 // a.A
+	MOVQ 8(DI), DX // a.RowStride
+	SHLQ $2, DX
+	MOVQ R8, R9
+	ADDQ DX, R9
+	MOVQ R9, R10
+	ADDQ DX, R10
+	MOVQ 40(DI), R11 // a.B
+	MOVQ 32(DI), BX // a.Depth
+
+next3x1x4:
+	CMPQ BX, $512
+	JLT next3x1x1
+	MOVQ $128, AX
+	VBROADCASTSS constffff0000<>(SB), Y14
+	MOVQ R11, R12
+	ADDQ $4096, R12
+	MOVQ R12, R13
+	ADDQ $4096, R13
+	MOVQ R13, R14
+	ADDQ $4096, R14
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+	VXORPS Y10, Y10, Y10
+	VXORPS Y11, Y11, Y11
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop3x1x4:
+	PREFETCHT0 2048(R11)
+	VMOVUPS (R11), Y12
+	VANDPS Y14, Y12, Y12
+	VBROADCASTSS (R8)(SI*1), Y13
+	VANDPS Y14, Y13, Y13
+	VFMADD231PS Y12, Y13, Y0
+	VBROADCASTSS (R9)(SI*1), Y13
+	VANDPS Y14, Y13, Y13
+	VFMADD231PS Y12, Y13, Y4
+	VBROADCASTSS (R10)(SI*1), Y13
+	VANDPS Y14, Y13, Y13
+	VFMADD231PS Y12, Y13, Y8
+	VMOVUPS (R11), Y12
+	VPSLLD $16, Y12, Y12
+	VBROADCASTSS (R8)(SI*1), Y13
+	VPSLLD $16, Y13, Y13
+	VFMADD231PS Y12, Y13, Y0
+	VBROADCASTSS (R9)(SI*1), Y13
+	VPSLLD $16, Y13, Y13
+	VFMADD231PS Y12, Y13, Y4
+	VBROADCASTSS (R10)(SI*1), Y13
+	VPSLLD $16, Y13, Y13
+	VFMADD231PS Y12, Y13, Y8
+	PREFETCHT0 2048(R12)
+	VMOVUPS (R12), Y12
+	VANDPS Y14, Y12, Y12
+	VBROADCASTSS 512(R8)(SI*1), Y13
+	VANDPS Y14, Y13, Y13
+	VFMADD231PS Y12, Y13, Y1
+	VBROADCASTSS 512(R9)(SI*1), Y13
+	VANDPS Y14, Y13, Y13
+	VFMADD231PS Y12, Y13, Y5
+	VBROADCASTSS 512(R10)(SI*1), Y13
+	VANDPS Y14, Y13, Y13
+	VFMADD231PS Y12, Y13, Y9
+	VMOVUPS (R12), Y12
+	VPSLLD $16, Y12, Y12
+	VBROADCASTSS 512(R8)(SI*1), Y13
+	VPSLLD $16, Y13, Y13
+	VFMADD231PS Y12, Y13, Y1
+	VBROADCASTSS 512(R9)(SI*1), Y13
+	VPSLLD $16, Y13, Y13
+	VFMADD231PS Y12, Y13, Y5
+	VBROADCASTSS 512(R10)(SI*1), Y13
+	VPSLLD $16, Y13, Y13
+	VFMADD231PS Y12, Y13, Y9
+	PREFETCHT0 2048(R13)
+	VMOVUPS (R13), Y12
+	VANDPS Y14, Y12, Y12
+	VBROADCASTSS 1024(R8)(SI*1), Y13
+	VANDPS Y14, Y13, Y13
+	VFMADD231PS Y12, Y13, Y2
+	VBROADCASTSS 1024(R9)(SI*1), Y13
+	VANDPS Y14, Y13, Y13
+	VFMADD231PS Y12, Y13, Y6
+	VBROADCASTSS 1024(R10)(SI*1), Y13
+	VANDPS Y14, Y13, Y13
+	VFMADD231PS Y12, Y13, Y10
+	VMOVUPS (R13), Y12
+	VPSLLD $16, Y12, Y12
+	VBROADCASTSS 1024(R8)(SI*1), Y13
+	VPSLLD $16, Y13, Y13
+	VFMADD231PS Y12, Y13, Y2
+	VBROADCASTSS 1024(R9)(SI*1), Y13
+	VPSLLD $16, Y13, Y13
+	VFMADD231PS Y12, Y13, Y6
+	VBROADCASTSS 1024(R10)(SI*1), Y13
+	VPSLLD $16, Y13, Y13
+	VFMADD231PS Y12, Y13, Y10
+	PREFETCHT0 2048(R14)
+	VMOVUPS (R14), Y12
+	VANDPS Y14, Y12, Y12
+	VBROADCASTSS 1536(R8)(SI*1), Y13
+	VANDPS Y14, Y13, Y13
+	VFMADD231PS Y12, Y13, Y3
+	VBROADCASTSS 1536(R9)(SI*1), Y13
+	VANDPS Y14, Y13, Y13
+	VFMADD231PS Y12, Y13, Y7
+	VBROADCASTSS 1536(R10)(SI*1), Y13
+	VANDPS Y14, Y13, Y13
+	VFMADD231PS Y12, Y13, Y11
+	VMOVUPS (R14), Y12
+	VPSLLD $16, Y12, Y12
+	VBROADCASTSS 1536(R8)(SI*1), Y13
+	VPSLLD $16, Y13, Y13
+	VFMADD231PS Y12, Y13, Y3
+	VBROADCASTSS 1536(R9)(SI*1), Y13
+	VPSLLD $16, Y13, Y13
+	VFMADD231PS Y12, Y13, Y7
+	VBROADCASTSS 1536(R10)(SI*1), Y13
+	VPSLLD $16, Y13, Y13
+	VFMADD231PS Y12, Y13, Y11
+	PREFETCHT0 2080(R11)
+	VMOVUPS 32(R11), Y12
+	VANDPS Y14, Y12, Y12
+	VBROADCASTSS 4(R8)(SI*1), Y13
+	VANDPS Y14, Y13, Y13
+	VFMADD231PS Y12, Y13, Y0
+	VBROADCASTSS 4(R9)(SI*1), Y13
+	VANDPS Y14, Y13, Y13
+	VFMADD231PS Y12, Y13, Y4
+	VBROADCASTSS 4(R10)(SI*1), Y13
+	VANDPS Y14, Y13, Y13
+	VFMADD231PS Y12, Y13, Y8
+	VMOVUPS 32(R11), Y12
+	VPSLLD $16, Y12, Y12
+	VBROADCASTSS 4(R8)(SI*1), Y13
+	VPSLLD $16, Y13, Y13
+	VFMADD231PS Y12, Y13, Y0
+	VBROADCASTSS 4(R9)(SI*1), Y13
+	VPSLLD $16, Y13, Y13
+	VFMADD231PS Y12, Y13, Y4
+	VBROADCASTSS 4(R10)(SI*1), Y13
+	VPSLLD $16, Y13, Y13
+	VFMADD231PS Y12, Y13, Y8
+	PREFETCHT0 2080(R12)
+	VMOVUPS 32(R12), Y12
+	VANDPS Y14, Y12, Y12
+	VBROADCASTSS 516(R8)(SI*1), Y13
+	VANDPS Y14, Y13, Y13
+	VFMADD231PS Y12, Y13, Y1
+	VBROADCASTSS 516(R9)(SI*1), Y13
+	VANDPS Y14, Y13, Y13
+	VFMADD231PS Y12, Y13, Y5
+	VBROADCASTSS 516(R10)(SI*1), Y13
+	VANDPS Y14, Y13, Y13
+	VFMADD231PS Y12, Y13, Y9
+	VMOVUPS 32(R12), Y12
+	VPSLLD $16, Y12, Y12
+	VBROADCASTSS 516(R8)(SI*1), Y13
+	VPSLLD $16, Y13, Y13
+	VFMADD231PS Y12, Y13, Y1
+	VBROADCASTSS 516(R9)(SI*1), Y13
+	VPSLLD $16, Y13, Y13
+	VFMADD231PS Y12, Y13, Y5
+	VBROADCASTSS 516(R10)(SI*1), Y13
+	VPSLLD $16, Y13, Y13
+	VFMADD231PS Y12, Y13, Y9
+	PREFETCHT0 2080(R13)
+	VMOVUPS 32(R13), Y12
+	VANDPS Y14, Y12, Y12
+	VBROADCASTSS 1028(R8)(SI*1), Y13
+	VANDPS Y14, Y13, Y13
+	VFMADD231PS Y12, Y13, Y2
+	VBROADCASTSS 1028(R9)(SI*1), Y13
+	VANDPS Y14, Y13, Y13
+	VFMADD231PS Y12, Y13, Y6
+	VBROADCASTSS 1028(R10)(SI*1), Y13
+	VANDPS Y14, Y13, Y13
+	VFMADD231PS Y12, Y13, Y10
+	VMOVUPS 32(R13), Y12
+	VPSLLD $16, Y12, Y12
+	VBROADCASTSS 1028(R8)(SI*1), Y13
+	VPSLLD $16, Y13, Y13
+	VFMADD231PS Y12, Y13, Y2
+	VBROADCASTSS 1028(R9)(SI*1), Y13
+	VPSLLD $16, Y13, Y13
+	VFMADD231PS Y12, Y13, Y6
+	VBROADCASTSS 1028(R10)(SI*1), Y13
+	VPSLLD $16, Y13, Y13
+	VFMADD231PS Y12, Y13, Y10
+	PREFETCHT0 2080(R14)
+	VMOVUPS 32(R14), Y12
+	VANDPS Y14, Y12, Y12
+	VBROADCASTSS 1540(R8)(SI*1), Y13
+	VANDPS Y14, Y13, Y13
+	VFMADD231PS Y12, Y13, Y3
+	VBROADCASTSS 1540(R9)(SI*1), Y13
+	VANDPS Y14, Y13, Y13
+	VFMADD231PS Y12, Y13, Y7
+	VBROADCASTSS 1540(R10)(SI*1), Y13
+	VANDPS Y14, Y13, Y13
+	VFMADD231PS Y12, Y13, Y11
+	VMOVUPS 32(R14), Y12
+	VPSLLD $16, Y12, Y12
+	VBROADCASTSS 1540(R8)(SI*1), Y13
+	VPSLLD $16, Y13, Y13
+	VFMADD231PS Y12, Y13, Y3
+	VBROADCASTSS 1540(R9)(SI*1), Y13
+	VPSLLD $16, Y13, Y13
+	VFMADD231PS Y12, Y13, Y7
+	VBROADCASTSS 1540(R10)(SI*1), Y13
+	VPSLLD $16, Y13, Y13
+	VFMADD231PS Y12, Y13, Y11
+	ADDQ $64, R11
+	ADDQ $64, R12
+	ADDQ $64, R13
+	ADDQ $64, R14
+	ADDQ $8, SI
+	SUBQ $2, AX
+	TESTQ AX, AX
+	JNE loop3x1x4
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Y13
+	VADDPS Y15, Y13, Y13
+	VADDPS Y13, Y0, Y0
+	ADDQ DX, CX
+	VMOVUPS (CX), Y13
+	VADDPS Y15, Y13, Y13
+	VADDPS Y13, Y4, Y4
+	ADDQ DX, CX
+	VMOVUPS (CX), Y13
+	VADDPS Y15, Y13, Y13
+	VADDPS Y13, Y8, Y8
+	VXORPS Y15, Y15, Y15
+	MOVQ 56(DI), CX // a.C
+	VADDPS Y15, Y0, Y0
+	VADDPS Y1, Y0, Y0
+	VADDPS Y15, Y0, Y0
+	VADDPS Y2, Y0, Y0
+	VADDPS Y15, Y0, Y0
+	VADDPS Y3, Y0, Y0
+	VMOVUPS Y0, (CX)
+	ADDQ DX, CX
+	VADDPS Y15, Y4, Y4
+	VADDPS Y5, Y4, Y4
+	VADDPS Y15, Y4, Y4
+	VADDPS Y6, Y4, Y4
+	VADDPS Y15, Y4, Y4
+	VADDPS Y7, Y4, Y4
+	VMOVUPS Y4, (CX)
+	ADDQ DX, CX
+	VADDPS Y15, Y8, Y8
+	VADDPS Y9, Y8, Y8
+	VADDPS Y15, Y8, Y8
+	VADDPS Y10, Y8, Y8
+	VADDPS Y15, Y8, Y8
+	VADDPS Y11, Y8, Y8
+	VMOVUPS Y8, (CX)
+	MOVQ R14, R11
+	ADDQ $2048, R8
+	ADDQ $2048, R9
+	ADDQ $2048, R10
+	SUBQ $512, BX
+	JMP next3x1x4
+
+next3x1x1:
+	CMPQ BX, $0
+	JLE done3x1x0
+	MOVQ BX, AX
+	CMPQ BX, $128
+	JLE part3x1x1
+	MOVQ $128, AX
+
+part3x1x1:
+	VBROADCASTSS constffff0000<>(SB), Y5
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop3x1x1:
+	PREFETCHT0 2048(R11)
+	VMOVUPS (R11), Y3
+	VANDPS Y5, Y3, Y3
+	VBROADCASTSS (R8)(SI*1), Y4
+	VANDPS Y5, Y4, Y4
+	VFMADD231PS Y3, Y4, Y0
+	VBROADCASTSS (R9)(SI*1), Y4
+	VANDPS Y5, Y4, Y4
+	VFMADD231PS Y3, Y4, Y1
+	VBROADCASTSS (R10)(SI*1), Y4
+	VANDPS Y5, Y4, Y4
+	VFMADD231PS Y3, Y4, Y2
+	VMOVUPS (R11), Y3
+	VPSLLD $16, Y3, Y3
+	VBROADCASTSS (R8)(SI*1), Y4
+	VPSLLD $16, Y4, Y4
+	VFMADD231PS Y3, Y4, Y0
+	VBROADCASTSS (R9)(SI*1), Y4
+	VPSLLD $16, Y4, Y4
+	VFMADD231PS Y3, Y4, Y1
+	VBROADCASTSS (R10)(SI*1), Y4
+	VPSLLD $16, Y4, Y4
+	VFMADD231PS Y3, Y4, Y2
+	ADDQ $32, R11
+	ADDQ $4, SI
+	SUBQ $1, AX
+	TESTQ AX, AX
+	JNE loop3x1x1
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Y4
+	VADDPS Y15, Y4, Y4
+	VADDPS Y4, Y0, Y0
+	VMOVUPS Y0, (CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Y4
+	VADDPS Y15, Y4, Y4
+	VADDPS Y4, Y1, Y1
+	VMOVUPS Y1, (CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Y4
+	VADDPS Y15, Y4, Y4
+	VADDPS Y4, Y2, Y2
+	VMOVUPS Y2, (CX)
+	VXORPS Y15, Y15, Y15
+	ADDQ $512, R8
+	ADDQ $512, R9
+	ADDQ $512, R10
+	SUBQ $128, BX
+	JMP next3x1x1
+
+done3x1x0:
+	VZEROUPPER
+	RET
+
+rows2x1:
+	VBROADCASTSS const80000000<>(SB), Y15
+	MOVQ (DI), R8 // a.A
+	MOVQ 8(DI), DX // a.RowStride
+	SHLQ $2, DX
+	MOVQ R8, R9
+	ADDQ DX, R9
+	MOVQ 40(DI), R10 // a.B
+	MOVQ 32(DI), BX // a.Depth
+
+next2x1x4:
+	CMPQ BX, $512
+	JLT next2x1x1
+	MOVQ $128, AX
+	VBROADCASTSS constffff0000<>(SB), Y10
+	MOVQ R10, R11
+	ADDQ $4096, R11
+	MOVQ R11, R12
+	ADDQ $4096, R12
+	MOVQ R12, R13
+	ADDQ $4096, R13
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop2x1x4:
+	PREFETCHT0 2048(R10)
+	VMOVUPS (R10), Y8
+	VANDPS Y10, Y8, Y8
+	VBROADCASTSS (R8)(SI*1), Y9
+	VANDPS Y10, Y9, Y9
+	VFMADD231PS Y8, Y9, Y0
+	VBROADCASTSS (R9)(SI*1), Y9
+	VANDPS Y10, Y9, Y9
+	VFMADD231PS Y8, Y9, Y4
+	VMOVUPS (R10), Y8
+	VPSLLD $16, Y8, Y8
+	VBROADCASTSS (R8)(SI*1), Y9
+	VPSLLD $16, Y9, Y9
+	VFMADD231PS Y8, Y9, Y0
+	VBROADCASTSS (R9)(SI*1), Y9
+	VPSLLD $16, Y9, Y9
+	VFMADD231PS Y8, Y9, Y4
+	PREFETCHT0 2048(R11)
+	VMOVUPS (R11), Y8
+	VANDPS Y10, Y8, Y8
+	VBROADCASTSS 512(R8)(SI*1), Y9
+	VANDPS Y10, Y9, Y9
+	VFMADD231PS Y8, Y9, Y1
+	VBROADCASTSS 512(R9)(SI*1), Y9
+	VANDPS Y10, Y9, Y9
+	VFMADD231PS Y8, Y9, Y5
+	VMOVUPS (R11), Y8
+	VPSLLD $16, Y8, Y8
+	VBROADCASTSS 512(R8)(SI*1), Y9
+	VPSLLD $16, Y9, Y9
+	VFMADD231PS Y8, Y9, Y1
+	VBROADCASTSS 512(R9)(SI*1), Y9
+	VPSLLD $16, Y9, Y9
+	VFMADD231PS Y8, Y9, Y5
+	PREFETCHT0 2048(R12)
+	VMOVUPS (R12), Y8
+	VANDPS Y10, Y8, Y8
+	VBROADCASTSS 1024(R8)(SI*1), Y9
+	VANDPS Y10, Y9, Y9
+	VFMADD231PS Y8, Y9, Y2
+	VBROADCASTSS 1024(R9)(SI*1), Y9
+	VANDPS Y10, Y9, Y9
+	VFMADD231PS Y8, Y9, Y6
+	VMOVUPS (R12), Y8
+	VPSLLD $16, Y8, Y8
+	VBROADCASTSS 1024(R8)(SI*1), Y9
+	VPSLLD $16, Y9, Y9
+	VFMADD231PS Y8, Y9, Y2
+	VBROADCASTSS 1024(R9)(SI*1), Y9
+	VPSLLD $16, Y9, Y9
+	VFMADD231PS Y8, Y9, Y6
+	PREFETCHT0 2048(R13)
+	VMOVUPS (R13), Y8
+	VANDPS Y10, Y8, Y8
+	VBROADCASTSS 1536(R8)(SI*1), Y9
+	VANDPS Y10, Y9, Y9
+	VFMADD231PS Y8, Y9, Y3
+	VBROADCASTSS 1536(R9)(SI*1), Y9
+	VANDPS Y10, Y9, Y9
+	VFMADD231PS Y8, Y9, Y7
+	VMOVUPS (R13), Y8
+	VPSLLD $16, Y8, Y8
+	VBROADCASTSS 1536(R8)(SI*1), Y9
+	VPSLLD $16, Y9, Y9
+	VFMADD231PS Y8, Y9, Y3
+	VBROADCASTSS 1536(R9)(SI*1), Y9
+	VPSLLD $16, Y9, Y9
+	VFMADD231PS Y8, Y9, Y7
+	PREFETCHT0 2080(R10)
+	VMOVUPS 32(R10), Y8
+	VANDPS Y10, Y8, Y8
+	VBROADCASTSS 4(R8)(SI*1), Y9
+	VANDPS Y10, Y9, Y9
+	VFMADD231PS Y8, Y9, Y0
+	VBROADCASTSS 4(R9)(SI*1), Y9
+	VANDPS Y10, Y9, Y9
+	VFMADD231PS Y8, Y9, Y4
+	VMOVUPS 32(R10), Y8
+	VPSLLD $16, Y8, Y8
+	VBROADCASTSS 4(R8)(SI*1), Y9
+	VPSLLD $16, Y9, Y9
+	VFMADD231PS Y8, Y9, Y0
+	VBROADCASTSS 4(R9)(SI*1), Y9
+	VPSLLD $16, Y9, Y9
+	VFMADD231PS Y8, Y9, Y4
+	PREFETCHT0 2080(R11)
+	VMOVUPS 32(R11), Y8
+	VANDPS Y10, Y8, Y8
+	VBROADCASTSS 516(R8)(SI*1), Y9
+	VANDPS Y10, Y9, Y9
+	VFMADD231PS Y8, Y9, Y1
+	VBROADCASTSS 516(R9)(SI*1), Y9
+	VANDPS Y10, Y9, Y9
+	VFMADD231PS Y8, Y9, Y5
+	VMOVUPS 32(R11), Y8
+	VPSLLD $16, Y8, Y8
+	VBROADCASTSS 516(R8)(SI*1), Y9
+	VPSLLD $16, Y9, Y9
+	VFMADD231PS Y8, Y9, Y1
+	VBROADCASTSS 516(R9)(SI*1), Y9
+	VPSLLD $16, Y9, Y9
+	VFMADD231PS Y8, Y9, Y5
+	PREFETCHT0 2080(R12)
+	VMOVUPS 32(R12), Y8
+	VANDPS Y10, Y8, Y8
+	VBROADCASTSS 1028(R8)(SI*1), Y9
+	VANDPS Y10, Y9, Y9
+	VFMADD231PS Y8, Y9, Y2
+	VBROADCASTSS 1028(R9)(SI*1), Y9
+	VANDPS Y10, Y9, Y9
+	VFMADD231PS Y8, Y9, Y6
+	VMOVUPS 32(R12), Y8
+	VPSLLD $16, Y8, Y8
+	VBROADCASTSS 1028(R8)(SI*1), Y9
+	VPSLLD $16, Y9, Y9
+	VFMADD231PS Y8, Y9, Y2
+	VBROADCASTSS 1028(R9)(SI*1), Y9
+	VPSLLD $16, Y9, Y9
+	VFMADD231PS Y8, Y9, Y6
+	PREFETCHT0 2080(R13)
+	VMOVUPS 32(R13), Y8
+	VANDPS Y10, Y8, Y8
+	VBROADCASTSS 1540(R8)(SI*1), Y9
+	VANDPS Y10, Y9, Y9
+	VFMADD231PS Y8, Y9, Y3
+	VBROADCASTSS 1540(R9)(SI*1), Y9
+	VANDPS Y10, Y9, Y9
+	VFMADD231PS Y8, Y9, Y7
+	VMOVUPS 32(R13), Y8
+	VPSLLD $16, Y8, Y8
+	VBROADCASTSS 1540(R8)(SI*1), Y9
+	VPSLLD $16, Y9, Y9
+	VFMADD231PS Y8, Y9, Y3
+	VBROADCASTSS 1540(R9)(SI*1), Y9
+	VPSLLD $16, Y9, Y9
+	VFMADD231PS Y8, Y9, Y7
+	ADDQ $64, R10
+	ADDQ $64, R11
+	ADDQ $64, R12
+	ADDQ $64, R13
+	ADDQ $8, SI
+	SUBQ $2, AX
+	TESTQ AX, AX
+	JNE loop2x1x4
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Y9
+	VADDPS Y15, Y9, Y9
+	VADDPS Y9, Y0, Y0
+	ADDQ DX, CX
+	VMOVUPS (CX), Y9
+	VADDPS Y15, Y9, Y9
+	VADDPS Y9, Y4, Y4
+	VXORPS Y15, Y15, Y15
+	MOVQ 56(DI), CX // a.C
+	VADDPS Y15, Y0, Y0
+	VADDPS Y1, Y0, Y0
+	VADDPS Y15, Y0, Y0
+	VADDPS Y2, Y0, Y0
+	VADDPS Y15, Y0, Y0
+	VADDPS Y3, Y0, Y0
+	VMOVUPS Y0, (CX)
+	ADDQ DX, CX
+	VADDPS Y15, Y4, Y4
+	VADDPS Y5, Y4, Y4
+	VADDPS Y15, Y4, Y4
+	VADDPS Y6, Y4, Y4
+	VADDPS Y15, Y4, Y4
+	VADDPS Y7, Y4, Y4
+	VMOVUPS Y4, (CX)
+	MOVQ R13, R10
+	ADDQ $2048, R8
+	ADDQ $2048, R9
+	SUBQ $512, BX
+	JMP next2x1x4
+
+next2x1x1:
+	CMPQ BX, $0
+	JLE done2x1x0
+	MOVQ BX, AX
+	CMPQ BX, $128
+	JLE part2x1x1
+	MOVQ $128, AX
+
+part2x1x1:
+	VBROADCASTSS constffff0000<>(SB), Y4
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop2x1x1:
+	PREFETCHT0 2048(R10)
+	VMOVUPS (R10), Y2
+	VANDPS Y4, Y2, Y2
+	VBROADCASTSS (R8)(SI*1), Y3
+	VANDPS Y4, Y3, Y3
+	VFMADD231PS Y2, Y3, Y0
+	VBROADCASTSS (R9)(SI*1), Y3
+	VANDPS Y4, Y3, Y3
+	VFMADD231PS Y2, Y3, Y1
+	VMOVUPS (R10), Y2
+	VPSLLD $16, Y2, Y2
+	VBROADCASTSS (R8)(SI*1), Y3
+	VPSLLD $16, Y3, Y3
+	VFMADD231PS Y2, Y3, Y0
+	VBROADCASTSS (R9)(SI*1), Y3
+	VPSLLD $16, Y3, Y3
+	VFMADD231PS Y2, Y3, Y1
+	ADDQ $32, R10
+	ADDQ $4, SI
+	SUBQ $1, AX
+	TESTQ AX, AX
+	JNE loop2x1x1
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Y3
+	VADDPS Y15, Y3, Y3
+	VADDPS Y3, Y0, Y0
+	VMOVUPS Y0, (CX)
+	ADDQ DX, CX
+	VMOVUPS (CX), Y3
+	VADDPS Y15, Y3, Y3
+	VADDPS Y3, Y1, Y1
+	VMOVUPS Y1, (CX)
+	VXORPS Y15, Y15, Y15
+	ADDQ $512, R8
+	ADDQ $512, R9
+	SUBQ $128, BX
+	JMP next2x1x1
+
+done2x1x0:
+	VZEROUPPER
+	RET
+
+rows1x1:
+	VBROADCASTSS const80000000<>(SB), Y15
+	MOVQ (DI), R8 // a.A
+	MOVQ 8(DI), DX // a.RowStride
+	SHLQ $2, DX
+	MOVQ 40(DI), R9 // a.B
+	MOVQ 32(DI), BX // a.Depth
+
+next1x1x4:
+	CMPQ BX, $512
+	JLT next1x1x1
+	MOVQ $128, AX
+	VBROADCASTSS constffff0000<>(SB), Y6
+	MOVQ R9, R10
+	ADDQ $4096, R10
+	MOVQ R10, R11
+	ADDQ $4096, R11
+	MOVQ R11, R12
+	ADDQ $4096, R12
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop1x1x4:
+	PREFETCHT0 2048(R9)
+	VMOVUPS (R9), Y4
+	VANDPS Y6, Y4, Y4
+	VBROADCASTSS (R8)(SI*1), Y5
+	VANDPS Y6, Y5, Y5
+	VFMADD231PS Y4, Y5, Y0
+	VMOVUPS (R9), Y4
+	VPSLLD $16, Y4, Y4
+	VBROADCASTSS (R8)(SI*1), Y5
+	VPSLLD $16, Y5, Y5
+	VFMADD231PS Y4, Y5, Y0
+	PREFETCHT0 2048(R10)
+	VMOVUPS (R10), Y4
+	VANDPS Y6, Y4, Y4
+	VBROADCASTSS 512(R8)(SI*1), Y5
+	VANDPS Y6, Y5, Y5
+	VFMADD231PS Y4, Y5, Y1
+	VMOVUPS (R10), Y4
+	VPSLLD $16, Y4, Y4
+	VBROADCASTSS 512(R8)(SI*1), Y5
+	VPSLLD $16, Y5, Y5
+	VFMADD231PS Y4, Y5, Y1
+	PREFETCHT0 2048(R11)
+	VMOVUPS (R11), Y4
+	VANDPS Y6, Y4, Y4
+	VBROADCASTSS 1024(R8)(SI*1), Y5
+	VANDPS Y6, Y5, Y5
+	VFMADD231PS Y4, Y5, Y2
+	VMOVUPS (R11), Y4
+	VPSLLD $16, Y4, Y4
+	VBROADCASTSS 1024(R8)(SI*1), Y5
+	VPSLLD $16, Y5, Y5
+	VFMADD231PS Y4, Y5, Y2
+	PREFETCHT0 2048(R12)
+	VMOVUPS (R12), Y4
+	VANDPS Y6, Y4, Y4
+	VBROADCASTSS 1536(R8)(SI*1), Y5
+	VANDPS Y6, Y5, Y5
+	VFMADD231PS Y4, Y5, Y3
+	VMOVUPS (R12), Y4
+	VPSLLD $16, Y4, Y4
+	VBROADCASTSS 1536(R8)(SI*1), Y5
+	VPSLLD $16, Y5, Y5
+	VFMADD231PS Y4, Y5, Y3
+	PREFETCHT0 2080(R9)
+	VMOVUPS 32(R9), Y4
+	VANDPS Y6, Y4, Y4
+	VBROADCASTSS 4(R8)(SI*1), Y5
+	VANDPS Y6, Y5, Y5
+	VFMADD231PS Y4, Y5, Y0
+	VMOVUPS 32(R9), Y4
+	VPSLLD $16, Y4, Y4
+	VBROADCASTSS 4(R8)(SI*1), Y5
+	VPSLLD $16, Y5, Y5
+	VFMADD231PS Y4, Y5, Y0
+	PREFETCHT0 2080(R10)
+	VMOVUPS 32(R10), Y4
+	VANDPS Y6, Y4, Y4
+	VBROADCASTSS 516(R8)(SI*1), Y5
+	VANDPS Y6, Y5, Y5
+	VFMADD231PS Y4, Y5, Y1
+	VMOVUPS 32(R10), Y4
+	VPSLLD $16, Y4, Y4
+	VBROADCASTSS 516(R8)(SI*1), Y5
+	VPSLLD $16, Y5, Y5
+	VFMADD231PS Y4, Y5, Y1
+	PREFETCHT0 2080(R11)
+	VMOVUPS 32(R11), Y4
+	VANDPS Y6, Y4, Y4
+	VBROADCASTSS 1028(R8)(SI*1), Y5
+	VANDPS Y6, Y5, Y5
+	VFMADD231PS Y4, Y5, Y2
+	VMOVUPS 32(R11), Y4
+	VPSLLD $16, Y4, Y4
+	VBROADCASTSS 1028(R8)(SI*1), Y5
+	VPSLLD $16, Y5, Y5
+	VFMADD231PS Y4, Y5, Y2
+	PREFETCHT0 2080(R12)
+	VMOVUPS 32(R12), Y4
+	VANDPS Y6, Y4, Y4
+	VBROADCASTSS 1540(R8)(SI*1), Y5
+	VANDPS Y6, Y5, Y5
+	VFMADD231PS Y4, Y5, Y3
+	VMOVUPS 32(R12), Y4
+	VPSLLD $16, Y4, Y4
+	VBROADCASTSS 1540(R8)(SI*1), Y5
+	VPSLLD $16, Y5, Y5
+	VFMADD231PS Y4, Y5, Y3
+	ADDQ $64, R9
+	ADDQ $64, R10
+	ADDQ $64, R11
+	ADDQ $64, R12
+	ADDQ $8, SI
+	SUBQ $2, AX
+	TESTQ AX, AX
+	JNE loop1x1x4
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Y5
+	VADDPS Y15, Y5, Y5
+	VADDPS Y5, Y0, Y0
+	VXORPS Y15, Y15, Y15
+	MOVQ 56(DI), CX // a.C
+	VADDPS Y15, Y0, Y0
+	VADDPS Y1, Y0, Y0
+	VADDPS Y15, Y0, Y0
+	VADDPS Y2, Y0, Y0
+	VADDPS Y15, Y0, Y0
+	VADDPS Y3, Y0, Y0
+	VMOVUPS Y0, (CX)
+	MOVQ R12, R9
+	ADDQ $2048, R8
+	SUBQ $512, BX
+	JMP next1x1x4
+
+next1x1x1:
+	CMPQ BX, $0
+	JLE done1x1x0
+	MOVQ BX, AX
+	CMPQ BX, $128
+	JLE part1x1x1
+	MOVQ $128, AX
+
+part1x1x1:
+	VBROADCASTSS constffff0000<>(SB), Y3
+	VXORPS Y0, Y0, Y0
+	MOVQ $0, SI
+	PCALIGN $32
+
+loop1x1x1:
+	PREFETCHT0 2048(R9)
+	VMOVUPS (R9), Y1
+	VANDPS Y3, Y1, Y1
+	VBROADCASTSS (R8)(SI*1), Y2
+	VANDPS Y3, Y2, Y2
+	VFMADD231PS Y1, Y2, Y0
+	VMOVUPS (R9), Y1
+	VPSLLD $16, Y1, Y1
+	VBROADCASTSS (R8)(SI*1), Y2
+	VPSLLD $16, Y2, Y2
+	VFMADD231PS Y1, Y2, Y0
+	ADDQ $32, R9
+	ADDQ $4, SI
+	SUBQ $1, AX
+	TESTQ AX, AX
+	JNE loop1x1x1
+	MOVQ 56(DI), CX // a.C
+	MOVQ 64(DI), DX // a.Stride
+	SHLQ $2, DX
+	VMOVUPS (CX), Y2
+	VADDPS Y15, Y2, Y2
+	VADDPS Y2, Y0, Y0
+	VMOVUPS Y0, (CX)
+	VXORPS Y15, Y15, Y15
+	ADDQ $512, R8
+	SUBQ $128, BX
+	JMP next1x1x1
+
+done1x1x0:
+	VZEROUPPER
+	RET
+
 // func float16AVX2(dst *float32, src *uint16, n int)
 //
 //	for i := range n {
@@ -122491,6 +149655,69 @@ loop:
 	VPADDD Y14, Y10, Y10
 	VPMADDWD Y12, Y13, Y14
 	VPADDD Y14, Y11, Y11
+	DECQ DI
+	JNE loop
+
+done:
+	VZEROUPPER
+	RET
+
+// func peakBFloat16AVX2(n int)
+//
+//	for range n {
+//		acc[i] = fma(x, y, acc[i]), for each i, again and again
+//	}
+//
+// Needs: avx2 fma3 f16c.
+// Registers:
+//
+//	DI rounds left
+//	all: Y0..Y11 acc; Y12 x; Y13 y
+TEXT ·peakBFloat16AVX2(SB), NOSPLIT, $0-8
+	MOVQ n+0(FP), DI
+	VBROADCASTSS const3d2f8448<>(SB), Y12
+	VBROADCASTSS const3fb17218<>(SB), Y13
+	VMOVAPS Y13, Y0
+	VMOVAPS Y13, Y1
+	VMOVAPS Y13, Y2
+	VMOVAPS Y13, Y3
+	VMOVAPS Y13, Y4
+	VMOVAPS Y13, Y5
+	VMOVAPS Y13, Y6
+	VMOVAPS Y13, Y7
+	VMOVAPS Y13, Y8
+	VMOVAPS Y13, Y9
+	VMOVAPS Y13, Y10
+	VMOVAPS Y13, Y11
+	CMPQ DI, $0
+	JLE done
+	PCALIGN $32
+
+loop:
+	VFMADD231PS Y13, Y12, Y0
+	VFMADD231PS Y13, Y12, Y1
+	VFMADD231PS Y13, Y12, Y2
+	VFMADD231PS Y13, Y12, Y3
+	VFMADD231PS Y13, Y12, Y4
+	VFMADD231PS Y13, Y12, Y5
+	VFMADD231PS Y13, Y12, Y6
+	VFMADD231PS Y13, Y12, Y7
+	VFMADD231PS Y13, Y12, Y8
+	VFMADD231PS Y13, Y12, Y9
+	VFMADD231PS Y13, Y12, Y10
+	VFMADD231PS Y13, Y12, Y11
+	VFMADD231PS Y13, Y12, Y0
+	VFMADD231PS Y13, Y12, Y1
+	VFMADD231PS Y13, Y12, Y2
+	VFMADD231PS Y13, Y12, Y3
+	VFMADD231PS Y13, Y12, Y4
+	VFMADD231PS Y13, Y12, Y5
+	VFMADD231PS Y13, Y12, Y6
+	VFMADD231PS Y13, Y12, Y7
+	VFMADD231PS Y13, Y12, Y8
+	VFMADD231PS Y13, Y12, Y9
+	VFMADD231PS Y13, Y12, Y10
+	VFMADD231PS Y13, Y12, Y11
 	DECQ DI
 	JNE loop
 
@@ -125980,6 +153207,13 @@ DATA const00000001<>+16(SB)/8, $0x0000000100000001
 DATA const00000001<>+24(SB)/8, $0x0000000100000001
 GLOBL const00000001<>(SB), RODATA|NOPTR, $32
 
+// 1.2734e-41
+DATA const0000237f<>+0(SB)/8, $0x0000237f0000237f
+DATA const0000237f<>+8(SB)/8, $0x0000237f0000237f
+DATA const0000237f<>+16(SB)/8, $0x0000237f0000237f
+DATA const0000237f<>+24(SB)/8, $0x0000237f0000237f
+GLOBL const0000237f<>(SB), RODATA|NOPTR, $32
+
 // 4.5916e-41
 DATA const00007fff<>+0(SB)/8, $0x00007fff00007fff
 DATA const00007fff<>+8(SB)/8, $0x00007fff00007fff
@@ -126280,6 +153514,13 @@ DATA constff800000<>+8(SB)/8, $0xff800000ff800000
 DATA constff800000<>+16(SB)/8, $0xff800000ff800000
 DATA constff800000<>+24(SB)/8, $0xff800000ff800000
 GLOBL constff800000<>(SB), RODATA|NOPTR, $32
+
+// NaN
+DATA constffff0000<>+0(SB)/8, $0xffff0000ffff0000
+DATA constffff0000<>+8(SB)/8, $0xffff0000ffff0000
+DATA constffff0000<>+16(SB)/8, $0xffff0000ffff0000
+DATA constffff0000<>+24(SB)/8, $0xffff0000ffff0000
+GLOBL constffff0000<>(SB), RODATA|NOPTR, $32
 
 DATA evenSigns16<>+0(SB)/8, $0x0000000080000000
 DATA evenSigns16<>+8(SB)/8, $0x0000000080000000

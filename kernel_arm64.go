@@ -13,18 +13,20 @@ func archSets() []*kernel.Set { return []*kernel.Set{neonSet} }
 
 // neonSet works on up to 12 lanes in 3 vectors. A micro-tile of all has 24 accumulators.
 var neonSet = kernel.Set{
-	Name:        "neon",
-	Needs:       kernel.ASIMD,
-	Vec:         4,
-	Lanes:       12,
-	Rows:        8,
-	DecodeRows:  12,
-	Turn:        0,
-	TurnFar:     24,
-	FewRows:     6,
-	Fuses:       true,
-	PeakFLOPs:   192,
-	PeakInt8Ops: 64,
+	Name:              "neon",
+	Needs:             kernel.ASIMD,
+	Vec:               4,
+	Lanes:             12,
+	Rows:              8,
+	DecodeRows:        12,
+	Turn:              0,
+	TurnFar:           24,
+	FewRows:           6,
+	Fuses:             true,
+	PeakFLOPs:         192,
+	PeakInt8Ops:       64,
+	Paired:            false,
+	PeakBFloat16FLOPs: 192,
 }.With(kernel.Funcs{
 	Pack:             packWith(packNEON),
 	Scores:           scoresNEON,
@@ -45,6 +47,9 @@ var neonSet = kernel.Set{
 	Dots:             dotsNEON,
 	Dequantize:       dequantizeWith(dequantizeNEON),
 	DotWeights:       dotWeightsWith(dotWeightsNEON),
+	Pairs:            pairsGeneric,
+	MultiplyPairs:    multiplyPairsGeneric,
+	MultiplyPairsFew: multiplyPairsFewWith(multiplyPairsFewNEON),
 	Float16:          float16NEON,
 	Rotary:           rotaryNEON,
 	Activate:         activateNEON,
@@ -53,6 +58,7 @@ var neonSet = kernel.Set{
 	Above:            aboveNEON,
 	Peak:             peakNEON,
 	PeakInt8:         peakInt8Generic,
+	PeakBFloat16:     peakBFloat16NEON,
 	Read:             readNEON,
 })
 
@@ -151,6 +157,11 @@ func dequantizeNEON(a *kernel.DequantizeArgs)
 //go:noescape
 func dotWeightsNEON(a *kernel.DotWeightsArgs)
 
+// multiplyPairsFewNEON is multiplyPairsFewGeneric where ColStride is 1.
+//
+//go:noescape
+func multiplyPairsFewNEON(a *kernel.MultiplyArgs)
+
 // float16NEON is float16Generic.
 //
 //go:noescape
@@ -183,6 +194,9 @@ func aboveNEON(a *kernel.AboveArgs)
 
 // peakNEON runs n rounds of 24 multiply-adds of vectors.
 func peakNEON(n int)
+
+// peakBFloat16NEON runs n rounds of 24 multiply-adds of vectors, or of pairs.
+func peakBFloat16NEON(n int)
 
 // readNEON returns the sum of n values, n a multiple of 256.
 //

@@ -57373,6 +57373,6682 @@ MXFP4Done1:
 	CBNZ R21, MXFP4Rows
 	RET
 
+// func multiplyPairsFewNEON(a *kernel.MultiplyArgs)
+//
+//	for parts of KC/2 rows of B, the last of which may have fewer {
+//		MultiplyPairs of the part
+//		Add, Bias = true, nil
+//	}
+//
+// Needs: asimd.
+// Registers:
+//
+//	R0 arguments
+//	R19 bytes from the first step of the part, of A
+//	R20 steps left
+//	R21 depth left
+//	R22 C
+//	R23 scratch
+//	R24..R4 rows of A, streams of B
+//	begin, 3 vectors: V0..V2 C; V3 0
+//	6x3, 1 parts at a time: V0..V17 accumulators; V18..V20 row of B; V21 element of A; V22 bits of the upper half
+//	begin, 2 vectors: V0..V1 C; V2 0
+//	6x2, 1 parts at a time: V0..V11 accumulators; V12..V13 row of B; V14 element of A; V15 bits of the upper half
+//	begin, 1 vectors: V0 C; V1 0
+//	6x1, 1 parts at a time: V0..V5 accumulators; V6 row of B; V7 element of A; V8 bits of the upper half
+TEXT ·multiplyPairsFewNEON(SB), NOSPLIT, $0-8
+	MOVD a+0(FP), R0
+	MOVD 72(R0), R23 // a.Lanes
+	CMP $8, R23
+	BEQ lanes8
+	CMP $4, R23
+	BEQ lanes4
+
+lanes12:
+	MOVD 48(R0), R20 // a.Bias
+	CBNZ R20, biased3
+	MOVD $zeros<>(SB), R20
+
+biased3:
+	MOVD 56(R0), R22 // a.C
+	MOVD 64(R0), R23 // a.Stride
+	LSL $2, R23
+	MOVD 24(R0), R21 // a.Rows
+	MOVBU 80(R0), R19 // a.Add
+	VMOVI $0, V3.B16
+
+begin3:
+	VMOV V3.B16, V0.B16
+	VMOV V3.B16, V1.B16
+	VMOV V3.B16, V2.B16
+	CBZ R19, added3
+	FMOVQ (R22), F0
+	FMOVQ 16(R22), F1
+	FMOVQ 32(R22), F2
+
+added3:
+	FMOVQ (R20), F3
+	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
+	FMOVQ 16(R20), F3
+	WORD $0x4e23d421 // fadd v1.4s, v1.4s, v3.4s
+	FMOVQ 32(R20), F3
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	VMOVI $0, V3.B16
+	FMOVQ F0, (R22)
+	FMOVQ F1, 16(R22)
+	FMOVQ F2, 32(R22)
+	ADD R23, R22
+	SUBS $1, R21
+	BNE begin3
+	MOVD 24(R0), R23 // a.Rows
+	CMP $1, R23
+	BEQ rows1x3
+	CMP $2, R23
+	BEQ rows2x3
+	CMP $3, R23
+	BEQ rows3x3
+	CMP $4, R23
+	BEQ rows4x3
+	CMP $5, R23
+	BEQ rows5x3
+
+rows6x3:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F30
+	VDUP V30.S[0], V30.S4
+	MOVD (R0), R24 // a.A
+	MOVD 8(R0), R23 // a.RowStride
+	LSL $2, R23
+	MOVD R24, R25
+	ADD R23, R25
+	MOVD R25, R26
+	ADD R23, R26
+	MOVD R26, R1
+	ADD R23, R1
+	MOVD R1, R2
+	ADD R23, R2
+	MOVD R2, R3
+	ADD R23, R3
+	MOVD 40(R0), R4 // a.B
+	MOVD 32(R0), R21 // a.Depth
+
+next6x3x1:
+	CMP $0, R21
+	BLE done6x3x0
+	MOVD R21, R20
+	CMP $128, R21
+	BLE part6x3x1
+	MOVD $128, R20
+
+part6x3x1:
+	MOVD $constffff0000<>(SB), R17
+	FMOVS (R17), F22
+	VDUP V22.S[0], V22.S4
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	VMOVI $0, V11.B16
+	VMOVI $0, V12.B16
+	VMOVI $0, V13.B16
+	VMOVI $0, V14.B16
+	VMOVI $0, V15.B16
+	VMOVI $0, V16.B16
+	VMOVI $0, V17.B16
+	MOVD $0, R19
+	PCALIGN $32
+
+loop6x3x1:
+	PRFM 2048(R4), PLDL1KEEP
+	FMOVQ (R4), F18
+	VAND V22.B16, V18.B16, V18.B16
+	FMOVQ 16(R4), F19
+	VAND V22.B16, V19.B16, V19.B16
+	FMOVQ 32(R4), F20
+	VAND V22.B16, V20.B16, V20.B16
+	ADD R24, R19, R17
+	FMOVS (R17), F21
+	VAND V22.B16, V21.B16, V21.B16
+	WORD $0x4f951240 // fmla v0.4s, v18.4s, v21.s[0]
+	WORD $0x4f951261 // fmla v1.4s, v19.4s, v21.s[0]
+	WORD $0x4f951282 // fmla v2.4s, v20.4s, v21.s[0]
+	ADD R25, R19, R17
+	FMOVS (R17), F21
+	VAND V22.B16, V21.B16, V21.B16
+	WORD $0x4f951243 // fmla v3.4s, v18.4s, v21.s[0]
+	WORD $0x4f951264 // fmla v4.4s, v19.4s, v21.s[0]
+	WORD $0x4f951285 // fmla v5.4s, v20.4s, v21.s[0]
+	ADD R26, R19, R17
+	FMOVS (R17), F21
+	VAND V22.B16, V21.B16, V21.B16
+	WORD $0x4f951246 // fmla v6.4s, v18.4s, v21.s[0]
+	WORD $0x4f951267 // fmla v7.4s, v19.4s, v21.s[0]
+	WORD $0x4f951288 // fmla v8.4s, v20.4s, v21.s[0]
+	ADD R1, R19, R17
+	FMOVS (R17), F21
+	VAND V22.B16, V21.B16, V21.B16
+	WORD $0x4f951249 // fmla v9.4s, v18.4s, v21.s[0]
+	WORD $0x4f95126a // fmla v10.4s, v19.4s, v21.s[0]
+	WORD $0x4f95128b // fmla v11.4s, v20.4s, v21.s[0]
+	ADD R2, R19, R17
+	FMOVS (R17), F21
+	VAND V22.B16, V21.B16, V21.B16
+	WORD $0x4f95124c // fmla v12.4s, v18.4s, v21.s[0]
+	WORD $0x4f95126d // fmla v13.4s, v19.4s, v21.s[0]
+	WORD $0x4f95128e // fmla v14.4s, v20.4s, v21.s[0]
+	ADD R3, R19, R17
+	FMOVS (R17), F21
+	VAND V22.B16, V21.B16, V21.B16
+	WORD $0x4f95124f // fmla v15.4s, v18.4s, v21.s[0]
+	WORD $0x4f951270 // fmla v16.4s, v19.4s, v21.s[0]
+	WORD $0x4f951291 // fmla v17.4s, v20.4s, v21.s[0]
+	FMOVQ (R4), F18
+	VSHL $16, V18.S4, V18.S4
+	FMOVQ 16(R4), F19
+	VSHL $16, V19.S4, V19.S4
+	FMOVQ 32(R4), F20
+	VSHL $16, V20.S4, V20.S4
+	ADD R24, R19, R17
+	FMOVS (R17), F21
+	VSHL $16, V21.S4, V21.S4
+	WORD $0x4f951240 // fmla v0.4s, v18.4s, v21.s[0]
+	WORD $0x4f951261 // fmla v1.4s, v19.4s, v21.s[0]
+	WORD $0x4f951282 // fmla v2.4s, v20.4s, v21.s[0]
+	ADD R25, R19, R17
+	FMOVS (R17), F21
+	VSHL $16, V21.S4, V21.S4
+	WORD $0x4f951243 // fmla v3.4s, v18.4s, v21.s[0]
+	WORD $0x4f951264 // fmla v4.4s, v19.4s, v21.s[0]
+	WORD $0x4f951285 // fmla v5.4s, v20.4s, v21.s[0]
+	ADD R26, R19, R17
+	FMOVS (R17), F21
+	VSHL $16, V21.S4, V21.S4
+	WORD $0x4f951246 // fmla v6.4s, v18.4s, v21.s[0]
+	WORD $0x4f951267 // fmla v7.4s, v19.4s, v21.s[0]
+	WORD $0x4f951288 // fmla v8.4s, v20.4s, v21.s[0]
+	ADD R1, R19, R17
+	FMOVS (R17), F21
+	VSHL $16, V21.S4, V21.S4
+	WORD $0x4f951249 // fmla v9.4s, v18.4s, v21.s[0]
+	WORD $0x4f95126a // fmla v10.4s, v19.4s, v21.s[0]
+	WORD $0x4f95128b // fmla v11.4s, v20.4s, v21.s[0]
+	ADD R2, R19, R17
+	FMOVS (R17), F21
+	VSHL $16, V21.S4, V21.S4
+	WORD $0x4f95124c // fmla v12.4s, v18.4s, v21.s[0]
+	WORD $0x4f95126d // fmla v13.4s, v19.4s, v21.s[0]
+	WORD $0x4f95128e // fmla v14.4s, v20.4s, v21.s[0]
+	ADD R3, R19, R17
+	FMOVS (R17), F21
+	VSHL $16, V21.S4, V21.S4
+	WORD $0x4f95124f // fmla v15.4s, v18.4s, v21.s[0]
+	WORD $0x4f951270 // fmla v16.4s, v19.4s, v21.s[0]
+	WORD $0x4f951291 // fmla v17.4s, v20.4s, v21.s[0]
+	ADD $48, R4
+	ADD $4, R19
+	SUB $1, R20
+	CBNZ R20, loop6x3x1
+	MOVD 56(R0), R22 // a.C
+	MOVD 64(R0), R23 // a.Stride
+	LSL $2, R23
+	FMOVQ (R22), F21
+	WORD $0x4e3ed6b5 // fadd v21.4s, v21.4s, v30.4s
+	WORD $0x4e35d400 // fadd v0.4s, v0.4s, v21.4s
+	FMOVQ F0, (R22)
+	FMOVQ 16(R22), F21
+	WORD $0x4e3ed6b5 // fadd v21.4s, v21.4s, v30.4s
+	WORD $0x4e35d421 // fadd v1.4s, v1.4s, v21.4s
+	FMOVQ F1, 16(R22)
+	FMOVQ 32(R22), F21
+	WORD $0x4e3ed6b5 // fadd v21.4s, v21.4s, v30.4s
+	WORD $0x4e35d442 // fadd v2.4s, v2.4s, v21.4s
+	FMOVQ F2, 32(R22)
+	ADD R23, R22
+	FMOVQ (R22), F21
+	WORD $0x4e3ed6b5 // fadd v21.4s, v21.4s, v30.4s
+	WORD $0x4e35d463 // fadd v3.4s, v3.4s, v21.4s
+	FMOVQ F3, (R22)
+	FMOVQ 16(R22), F21
+	WORD $0x4e3ed6b5 // fadd v21.4s, v21.4s, v30.4s
+	WORD $0x4e35d484 // fadd v4.4s, v4.4s, v21.4s
+	FMOVQ F4, 16(R22)
+	FMOVQ 32(R22), F21
+	WORD $0x4e3ed6b5 // fadd v21.4s, v21.4s, v30.4s
+	WORD $0x4e35d4a5 // fadd v5.4s, v5.4s, v21.4s
+	FMOVQ F5, 32(R22)
+	ADD R23, R22
+	FMOVQ (R22), F21
+	WORD $0x4e3ed6b5 // fadd v21.4s, v21.4s, v30.4s
+	WORD $0x4e35d4c6 // fadd v6.4s, v6.4s, v21.4s
+	FMOVQ F6, (R22)
+	FMOVQ 16(R22), F21
+	WORD $0x4e3ed6b5 // fadd v21.4s, v21.4s, v30.4s
+	WORD $0x4e35d4e7 // fadd v7.4s, v7.4s, v21.4s
+	FMOVQ F7, 16(R22)
+	FMOVQ 32(R22), F21
+	WORD $0x4e3ed6b5 // fadd v21.4s, v21.4s, v30.4s
+	WORD $0x4e35d508 // fadd v8.4s, v8.4s, v21.4s
+	FMOVQ F8, 32(R22)
+	ADD R23, R22
+	FMOVQ (R22), F21
+	WORD $0x4e3ed6b5 // fadd v21.4s, v21.4s, v30.4s
+	WORD $0x4e35d529 // fadd v9.4s, v9.4s, v21.4s
+	FMOVQ F9, (R22)
+	FMOVQ 16(R22), F21
+	WORD $0x4e3ed6b5 // fadd v21.4s, v21.4s, v30.4s
+	WORD $0x4e35d54a // fadd v10.4s, v10.4s, v21.4s
+	FMOVQ F10, 16(R22)
+	FMOVQ 32(R22), F21
+	WORD $0x4e3ed6b5 // fadd v21.4s, v21.4s, v30.4s
+	WORD $0x4e35d56b // fadd v11.4s, v11.4s, v21.4s
+	FMOVQ F11, 32(R22)
+	ADD R23, R22
+	FMOVQ (R22), F21
+	WORD $0x4e3ed6b5 // fadd v21.4s, v21.4s, v30.4s
+	WORD $0x4e35d58c // fadd v12.4s, v12.4s, v21.4s
+	FMOVQ F12, (R22)
+	FMOVQ 16(R22), F21
+	WORD $0x4e3ed6b5 // fadd v21.4s, v21.4s, v30.4s
+	WORD $0x4e35d5ad // fadd v13.4s, v13.4s, v21.4s
+	FMOVQ F13, 16(R22)
+	FMOVQ 32(R22), F21
+	WORD $0x4e3ed6b5 // fadd v21.4s, v21.4s, v30.4s
+	WORD $0x4e35d5ce // fadd v14.4s, v14.4s, v21.4s
+	FMOVQ F14, 32(R22)
+	ADD R23, R22
+	FMOVQ (R22), F21
+	WORD $0x4e3ed6b5 // fadd v21.4s, v21.4s, v30.4s
+	WORD $0x4e35d5ef // fadd v15.4s, v15.4s, v21.4s
+	FMOVQ F15, (R22)
+	FMOVQ 16(R22), F21
+	WORD $0x4e3ed6b5 // fadd v21.4s, v21.4s, v30.4s
+	WORD $0x4e35d610 // fadd v16.4s, v16.4s, v21.4s
+	FMOVQ F16, 16(R22)
+	FMOVQ 32(R22), F21
+	WORD $0x4e3ed6b5 // fadd v21.4s, v21.4s, v30.4s
+	WORD $0x4e35d631 // fadd v17.4s, v17.4s, v21.4s
+	FMOVQ F17, 32(R22)
+	VMOVI $0, V30.B16
+	ADD $512, R24
+	ADD $512, R25
+	ADD $512, R26
+	ADD $512, R1
+	ADD $512, R2
+	ADD $512, R3
+	SUB $128, R21
+	JMP next6x3x1
+
+done6x3x0:
+	RET
+
+rows5x3:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F30
+	VDUP V30.S[0], V30.S4
+	MOVD (R0), R24 // a.A
+	MOVD 8(R0), R23 // a.RowStride
+	LSL $2, R23
+	MOVD R24, R25
+	ADD R23, R25
+	MOVD R25, R26
+	ADD R23, R26
+	MOVD R26, R1
+	ADD R23, R1
+	MOVD R1, R2
+	ADD R23, R2
+	MOVD 40(R0), R3 // a.B
+	MOVD 32(R0), R21 // a.Depth
+
+next5x3x1:
+	CMP $0, R21
+	BLE done5x3x0
+	MOVD R21, R20
+	CMP $128, R21
+	BLE part5x3x1
+	MOVD $128, R20
+
+part5x3x1:
+	MOVD $constffff0000<>(SB), R17
+	FMOVS (R17), F19
+	VDUP V19.S[0], V19.S4
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	VMOVI $0, V11.B16
+	VMOVI $0, V12.B16
+	VMOVI $0, V13.B16
+	VMOVI $0, V14.B16
+	MOVD $0, R19
+	PCALIGN $32
+
+loop5x3x1:
+	PRFM 2048(R3), PLDL1KEEP
+	FMOVQ (R3), F15
+	VAND V19.B16, V15.B16, V15.B16
+	FMOVQ 16(R3), F16
+	VAND V19.B16, V16.B16, V16.B16
+	FMOVQ 32(R3), F17
+	VAND V19.B16, V17.B16, V17.B16
+	ADD R24, R19, R17
+	FMOVS (R17), F18
+	VAND V19.B16, V18.B16, V18.B16
+	WORD $0x4f9211e0 // fmla v0.4s, v15.4s, v18.s[0]
+	WORD $0x4f921201 // fmla v1.4s, v16.4s, v18.s[0]
+	WORD $0x4f921222 // fmla v2.4s, v17.4s, v18.s[0]
+	ADD R25, R19, R17
+	FMOVS (R17), F18
+	VAND V19.B16, V18.B16, V18.B16
+	WORD $0x4f9211e3 // fmla v3.4s, v15.4s, v18.s[0]
+	WORD $0x4f921204 // fmla v4.4s, v16.4s, v18.s[0]
+	WORD $0x4f921225 // fmla v5.4s, v17.4s, v18.s[0]
+	ADD R26, R19, R17
+	FMOVS (R17), F18
+	VAND V19.B16, V18.B16, V18.B16
+	WORD $0x4f9211e6 // fmla v6.4s, v15.4s, v18.s[0]
+	WORD $0x4f921207 // fmla v7.4s, v16.4s, v18.s[0]
+	WORD $0x4f921228 // fmla v8.4s, v17.4s, v18.s[0]
+	ADD R1, R19, R17
+	FMOVS (R17), F18
+	VAND V19.B16, V18.B16, V18.B16
+	WORD $0x4f9211e9 // fmla v9.4s, v15.4s, v18.s[0]
+	WORD $0x4f92120a // fmla v10.4s, v16.4s, v18.s[0]
+	WORD $0x4f92122b // fmla v11.4s, v17.4s, v18.s[0]
+	ADD R2, R19, R17
+	FMOVS (R17), F18
+	VAND V19.B16, V18.B16, V18.B16
+	WORD $0x4f9211ec // fmla v12.4s, v15.4s, v18.s[0]
+	WORD $0x4f92120d // fmla v13.4s, v16.4s, v18.s[0]
+	WORD $0x4f92122e // fmla v14.4s, v17.4s, v18.s[0]
+	FMOVQ (R3), F15
+	VSHL $16, V15.S4, V15.S4
+	FMOVQ 16(R3), F16
+	VSHL $16, V16.S4, V16.S4
+	FMOVQ 32(R3), F17
+	VSHL $16, V17.S4, V17.S4
+	ADD R24, R19, R17
+	FMOVS (R17), F18
+	VSHL $16, V18.S4, V18.S4
+	WORD $0x4f9211e0 // fmla v0.4s, v15.4s, v18.s[0]
+	WORD $0x4f921201 // fmla v1.4s, v16.4s, v18.s[0]
+	WORD $0x4f921222 // fmla v2.4s, v17.4s, v18.s[0]
+	ADD R25, R19, R17
+	FMOVS (R17), F18
+	VSHL $16, V18.S4, V18.S4
+	WORD $0x4f9211e3 // fmla v3.4s, v15.4s, v18.s[0]
+	WORD $0x4f921204 // fmla v4.4s, v16.4s, v18.s[0]
+	WORD $0x4f921225 // fmla v5.4s, v17.4s, v18.s[0]
+	ADD R26, R19, R17
+	FMOVS (R17), F18
+	VSHL $16, V18.S4, V18.S4
+	WORD $0x4f9211e6 // fmla v6.4s, v15.4s, v18.s[0]
+	WORD $0x4f921207 // fmla v7.4s, v16.4s, v18.s[0]
+	WORD $0x4f921228 // fmla v8.4s, v17.4s, v18.s[0]
+	ADD R1, R19, R17
+	FMOVS (R17), F18
+	VSHL $16, V18.S4, V18.S4
+	WORD $0x4f9211e9 // fmla v9.4s, v15.4s, v18.s[0]
+	WORD $0x4f92120a // fmla v10.4s, v16.4s, v18.s[0]
+	WORD $0x4f92122b // fmla v11.4s, v17.4s, v18.s[0]
+	ADD R2, R19, R17
+	FMOVS (R17), F18
+	VSHL $16, V18.S4, V18.S4
+	WORD $0x4f9211ec // fmla v12.4s, v15.4s, v18.s[0]
+	WORD $0x4f92120d // fmla v13.4s, v16.4s, v18.s[0]
+	WORD $0x4f92122e // fmla v14.4s, v17.4s, v18.s[0]
+	ADD $48, R3
+	ADD $4, R19
+	SUB $1, R20
+	CBNZ R20, loop5x3x1
+	MOVD 56(R0), R22 // a.C
+	MOVD 64(R0), R23 // a.Stride
+	LSL $2, R23
+	FMOVQ (R22), F18
+	WORD $0x4e3ed652 // fadd v18.4s, v18.4s, v30.4s
+	WORD $0x4e32d400 // fadd v0.4s, v0.4s, v18.4s
+	FMOVQ F0, (R22)
+	FMOVQ 16(R22), F18
+	WORD $0x4e3ed652 // fadd v18.4s, v18.4s, v30.4s
+	WORD $0x4e32d421 // fadd v1.4s, v1.4s, v18.4s
+	FMOVQ F1, 16(R22)
+	FMOVQ 32(R22), F18
+	WORD $0x4e3ed652 // fadd v18.4s, v18.4s, v30.4s
+	WORD $0x4e32d442 // fadd v2.4s, v2.4s, v18.4s
+	FMOVQ F2, 32(R22)
+	ADD R23, R22
+	FMOVQ (R22), F18
+	WORD $0x4e3ed652 // fadd v18.4s, v18.4s, v30.4s
+	WORD $0x4e32d463 // fadd v3.4s, v3.4s, v18.4s
+	FMOVQ F3, (R22)
+	FMOVQ 16(R22), F18
+	WORD $0x4e3ed652 // fadd v18.4s, v18.4s, v30.4s
+	WORD $0x4e32d484 // fadd v4.4s, v4.4s, v18.4s
+	FMOVQ F4, 16(R22)
+	FMOVQ 32(R22), F18
+	WORD $0x4e3ed652 // fadd v18.4s, v18.4s, v30.4s
+	WORD $0x4e32d4a5 // fadd v5.4s, v5.4s, v18.4s
+	FMOVQ F5, 32(R22)
+	ADD R23, R22
+	FMOVQ (R22), F18
+	WORD $0x4e3ed652 // fadd v18.4s, v18.4s, v30.4s
+	WORD $0x4e32d4c6 // fadd v6.4s, v6.4s, v18.4s
+	FMOVQ F6, (R22)
+	FMOVQ 16(R22), F18
+	WORD $0x4e3ed652 // fadd v18.4s, v18.4s, v30.4s
+	WORD $0x4e32d4e7 // fadd v7.4s, v7.4s, v18.4s
+	FMOVQ F7, 16(R22)
+	FMOVQ 32(R22), F18
+	WORD $0x4e3ed652 // fadd v18.4s, v18.4s, v30.4s
+	WORD $0x4e32d508 // fadd v8.4s, v8.4s, v18.4s
+	FMOVQ F8, 32(R22)
+	ADD R23, R22
+	FMOVQ (R22), F18
+	WORD $0x4e3ed652 // fadd v18.4s, v18.4s, v30.4s
+	WORD $0x4e32d529 // fadd v9.4s, v9.4s, v18.4s
+	FMOVQ F9, (R22)
+	FMOVQ 16(R22), F18
+	WORD $0x4e3ed652 // fadd v18.4s, v18.4s, v30.4s
+	WORD $0x4e32d54a // fadd v10.4s, v10.4s, v18.4s
+	FMOVQ F10, 16(R22)
+	FMOVQ 32(R22), F18
+	WORD $0x4e3ed652 // fadd v18.4s, v18.4s, v30.4s
+	WORD $0x4e32d56b // fadd v11.4s, v11.4s, v18.4s
+	FMOVQ F11, 32(R22)
+	ADD R23, R22
+	FMOVQ (R22), F18
+	WORD $0x4e3ed652 // fadd v18.4s, v18.4s, v30.4s
+	WORD $0x4e32d58c // fadd v12.4s, v12.4s, v18.4s
+	FMOVQ F12, (R22)
+	FMOVQ 16(R22), F18
+	WORD $0x4e3ed652 // fadd v18.4s, v18.4s, v30.4s
+	WORD $0x4e32d5ad // fadd v13.4s, v13.4s, v18.4s
+	FMOVQ F13, 16(R22)
+	FMOVQ 32(R22), F18
+	WORD $0x4e3ed652 // fadd v18.4s, v18.4s, v30.4s
+	WORD $0x4e32d5ce // fadd v14.4s, v14.4s, v18.4s
+	FMOVQ F14, 32(R22)
+	VMOVI $0, V30.B16
+	ADD $512, R24
+	ADD $512, R25
+	ADD $512, R26
+	ADD $512, R1
+	ADD $512, R2
+	SUB $128, R21
+	JMP next5x3x1
+
+done5x3x0:
+	RET
+
+rows4x3:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F30
+	VDUP V30.S[0], V30.S4
+	MOVD (R0), R24 // a.A
+	MOVD 8(R0), R23 // a.RowStride
+	LSL $2, R23
+	MOVD R24, R25
+	ADD R23, R25
+	MOVD R25, R26
+	ADD R23, R26
+	MOVD R26, R1
+	ADD R23, R1
+	MOVD 40(R0), R2 // a.B
+	MOVD 32(R0), R21 // a.Depth
+
+next4x3x2:
+	CMP $256, R21
+	BLT next4x3x1
+	MOVD $128, R20
+	MOVD $constffff0000<>(SB), R17
+	FMOVS (R17), F28
+	VDUP V28.S[0], V28.S4
+	MOVD R2, R3
+	ADD $6144, R3
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	VMOVI $0, V11.B16
+	VMOVI $0, V12.B16
+	VMOVI $0, V13.B16
+	VMOVI $0, V14.B16
+	VMOVI $0, V15.B16
+	VMOVI $0, V16.B16
+	VMOVI $0, V17.B16
+	VMOVI $0, V18.B16
+	VMOVI $0, V19.B16
+	VMOVI $0, V20.B16
+	VMOVI $0, V21.B16
+	VMOVI $0, V22.B16
+	VMOVI $0, V23.B16
+	MOVD $0, R19
+	PCALIGN $32
+
+loop4x3x2:
+	PRFM 2048(R2), PLDL1KEEP
+	FMOVQ (R2), F24
+	VAND V28.B16, V24.B16, V24.B16
+	FMOVQ 16(R2), F25
+	VAND V28.B16, V25.B16, V25.B16
+	FMOVQ 32(R2), F26
+	VAND V28.B16, V26.B16, V26.B16
+	ADD R24, R19, R17
+	FMOVS (R17), F27
+	VAND V28.B16, V27.B16, V27.B16
+	WORD $0x4f9b1300 // fmla v0.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1321 // fmla v1.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b1342 // fmla v2.4s, v26.4s, v27.s[0]
+	ADD R25, R19, R17
+	FMOVS (R17), F27
+	VAND V28.B16, V27.B16, V27.B16
+	WORD $0x4f9b1306 // fmla v6.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1327 // fmla v7.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b1348 // fmla v8.4s, v26.4s, v27.s[0]
+	ADD R26, R19, R17
+	FMOVS (R17), F27
+	VAND V28.B16, V27.B16, V27.B16
+	WORD $0x4f9b130c // fmla v12.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b132d // fmla v13.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b134e // fmla v14.4s, v26.4s, v27.s[0]
+	ADD R1, R19, R17
+	FMOVS (R17), F27
+	VAND V28.B16, V27.B16, V27.B16
+	WORD $0x4f9b1312 // fmla v18.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1333 // fmla v19.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b1354 // fmla v20.4s, v26.4s, v27.s[0]
+	FMOVQ (R2), F24
+	VSHL $16, V24.S4, V24.S4
+	FMOVQ 16(R2), F25
+	VSHL $16, V25.S4, V25.S4
+	FMOVQ 32(R2), F26
+	VSHL $16, V26.S4, V26.S4
+	ADD R24, R19, R17
+	FMOVS (R17), F27
+	VSHL $16, V27.S4, V27.S4
+	WORD $0x4f9b1300 // fmla v0.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1321 // fmla v1.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b1342 // fmla v2.4s, v26.4s, v27.s[0]
+	ADD R25, R19, R17
+	FMOVS (R17), F27
+	VSHL $16, V27.S4, V27.S4
+	WORD $0x4f9b1306 // fmla v6.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1327 // fmla v7.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b1348 // fmla v8.4s, v26.4s, v27.s[0]
+	ADD R26, R19, R17
+	FMOVS (R17), F27
+	VSHL $16, V27.S4, V27.S4
+	WORD $0x4f9b130c // fmla v12.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b132d // fmla v13.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b134e // fmla v14.4s, v26.4s, v27.s[0]
+	ADD R1, R19, R17
+	FMOVS (R17), F27
+	VSHL $16, V27.S4, V27.S4
+	WORD $0x4f9b1312 // fmla v18.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1333 // fmla v19.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b1354 // fmla v20.4s, v26.4s, v27.s[0]
+	PRFM 2048(R3), PLDL1KEEP
+	FMOVQ (R3), F24
+	VAND V28.B16, V24.B16, V24.B16
+	FMOVQ 16(R3), F25
+	VAND V28.B16, V25.B16, V25.B16
+	FMOVQ 32(R3), F26
+	VAND V28.B16, V26.B16, V26.B16
+	ADD R24, R19, R17
+	FMOVS 512(R17), F27
+	VAND V28.B16, V27.B16, V27.B16
+	WORD $0x4f9b1303 // fmla v3.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1324 // fmla v4.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b1345 // fmla v5.4s, v26.4s, v27.s[0]
+	ADD R25, R19, R17
+	FMOVS 512(R17), F27
+	VAND V28.B16, V27.B16, V27.B16
+	WORD $0x4f9b1309 // fmla v9.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b132a // fmla v10.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b134b // fmla v11.4s, v26.4s, v27.s[0]
+	ADD R26, R19, R17
+	FMOVS 512(R17), F27
+	VAND V28.B16, V27.B16, V27.B16
+	WORD $0x4f9b130f // fmla v15.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1330 // fmla v16.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b1351 // fmla v17.4s, v26.4s, v27.s[0]
+	ADD R1, R19, R17
+	FMOVS 512(R17), F27
+	VAND V28.B16, V27.B16, V27.B16
+	WORD $0x4f9b1315 // fmla v21.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1336 // fmla v22.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b1357 // fmla v23.4s, v26.4s, v27.s[0]
+	FMOVQ (R3), F24
+	VSHL $16, V24.S4, V24.S4
+	FMOVQ 16(R3), F25
+	VSHL $16, V25.S4, V25.S4
+	FMOVQ 32(R3), F26
+	VSHL $16, V26.S4, V26.S4
+	ADD R24, R19, R17
+	FMOVS 512(R17), F27
+	VSHL $16, V27.S4, V27.S4
+	WORD $0x4f9b1303 // fmla v3.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1324 // fmla v4.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b1345 // fmla v5.4s, v26.4s, v27.s[0]
+	ADD R25, R19, R17
+	FMOVS 512(R17), F27
+	VSHL $16, V27.S4, V27.S4
+	WORD $0x4f9b1309 // fmla v9.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b132a // fmla v10.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b134b // fmla v11.4s, v26.4s, v27.s[0]
+	ADD R26, R19, R17
+	FMOVS 512(R17), F27
+	VSHL $16, V27.S4, V27.S4
+	WORD $0x4f9b130f // fmla v15.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1330 // fmla v16.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b1351 // fmla v17.4s, v26.4s, v27.s[0]
+	ADD R1, R19, R17
+	FMOVS 512(R17), F27
+	VSHL $16, V27.S4, V27.S4
+	WORD $0x4f9b1315 // fmla v21.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1336 // fmla v22.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b1357 // fmla v23.4s, v26.4s, v27.s[0]
+	PRFM 2096(R2), PLDL1KEEP
+	FMOVQ 48(R2), F24
+	VAND V28.B16, V24.B16, V24.B16
+	FMOVQ 64(R2), F25
+	VAND V28.B16, V25.B16, V25.B16
+	FMOVQ 80(R2), F26
+	VAND V28.B16, V26.B16, V26.B16
+	ADD R24, R19, R17
+	FMOVS 4(R17), F27
+	VAND V28.B16, V27.B16, V27.B16
+	WORD $0x4f9b1300 // fmla v0.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1321 // fmla v1.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b1342 // fmla v2.4s, v26.4s, v27.s[0]
+	ADD R25, R19, R17
+	FMOVS 4(R17), F27
+	VAND V28.B16, V27.B16, V27.B16
+	WORD $0x4f9b1306 // fmla v6.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1327 // fmla v7.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b1348 // fmla v8.4s, v26.4s, v27.s[0]
+	ADD R26, R19, R17
+	FMOVS 4(R17), F27
+	VAND V28.B16, V27.B16, V27.B16
+	WORD $0x4f9b130c // fmla v12.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b132d // fmla v13.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b134e // fmla v14.4s, v26.4s, v27.s[0]
+	ADD R1, R19, R17
+	FMOVS 4(R17), F27
+	VAND V28.B16, V27.B16, V27.B16
+	WORD $0x4f9b1312 // fmla v18.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1333 // fmla v19.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b1354 // fmla v20.4s, v26.4s, v27.s[0]
+	FMOVQ 48(R2), F24
+	VSHL $16, V24.S4, V24.S4
+	FMOVQ 64(R2), F25
+	VSHL $16, V25.S4, V25.S4
+	FMOVQ 80(R2), F26
+	VSHL $16, V26.S4, V26.S4
+	ADD R24, R19, R17
+	FMOVS 4(R17), F27
+	VSHL $16, V27.S4, V27.S4
+	WORD $0x4f9b1300 // fmla v0.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1321 // fmla v1.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b1342 // fmla v2.4s, v26.4s, v27.s[0]
+	ADD R25, R19, R17
+	FMOVS 4(R17), F27
+	VSHL $16, V27.S4, V27.S4
+	WORD $0x4f9b1306 // fmla v6.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1327 // fmla v7.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b1348 // fmla v8.4s, v26.4s, v27.s[0]
+	ADD R26, R19, R17
+	FMOVS 4(R17), F27
+	VSHL $16, V27.S4, V27.S4
+	WORD $0x4f9b130c // fmla v12.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b132d // fmla v13.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b134e // fmla v14.4s, v26.4s, v27.s[0]
+	ADD R1, R19, R17
+	FMOVS 4(R17), F27
+	VSHL $16, V27.S4, V27.S4
+	WORD $0x4f9b1312 // fmla v18.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1333 // fmla v19.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b1354 // fmla v20.4s, v26.4s, v27.s[0]
+	PRFM 2096(R3), PLDL1KEEP
+	FMOVQ 48(R3), F24
+	VAND V28.B16, V24.B16, V24.B16
+	FMOVQ 64(R3), F25
+	VAND V28.B16, V25.B16, V25.B16
+	FMOVQ 80(R3), F26
+	VAND V28.B16, V26.B16, V26.B16
+	ADD R24, R19, R17
+	FMOVS 516(R17), F27
+	VAND V28.B16, V27.B16, V27.B16
+	WORD $0x4f9b1303 // fmla v3.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1324 // fmla v4.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b1345 // fmla v5.4s, v26.4s, v27.s[0]
+	ADD R25, R19, R17
+	FMOVS 516(R17), F27
+	VAND V28.B16, V27.B16, V27.B16
+	WORD $0x4f9b1309 // fmla v9.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b132a // fmla v10.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b134b // fmla v11.4s, v26.4s, v27.s[0]
+	ADD R26, R19, R17
+	FMOVS 516(R17), F27
+	VAND V28.B16, V27.B16, V27.B16
+	WORD $0x4f9b130f // fmla v15.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1330 // fmla v16.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b1351 // fmla v17.4s, v26.4s, v27.s[0]
+	ADD R1, R19, R17
+	FMOVS 516(R17), F27
+	VAND V28.B16, V27.B16, V27.B16
+	WORD $0x4f9b1315 // fmla v21.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1336 // fmla v22.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b1357 // fmla v23.4s, v26.4s, v27.s[0]
+	FMOVQ 48(R3), F24
+	VSHL $16, V24.S4, V24.S4
+	FMOVQ 64(R3), F25
+	VSHL $16, V25.S4, V25.S4
+	FMOVQ 80(R3), F26
+	VSHL $16, V26.S4, V26.S4
+	ADD R24, R19, R17
+	FMOVS 516(R17), F27
+	VSHL $16, V27.S4, V27.S4
+	WORD $0x4f9b1303 // fmla v3.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1324 // fmla v4.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b1345 // fmla v5.4s, v26.4s, v27.s[0]
+	ADD R25, R19, R17
+	FMOVS 516(R17), F27
+	VSHL $16, V27.S4, V27.S4
+	WORD $0x4f9b1309 // fmla v9.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b132a // fmla v10.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b134b // fmla v11.4s, v26.4s, v27.s[0]
+	ADD R26, R19, R17
+	FMOVS 516(R17), F27
+	VSHL $16, V27.S4, V27.S4
+	WORD $0x4f9b130f // fmla v15.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1330 // fmla v16.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b1351 // fmla v17.4s, v26.4s, v27.s[0]
+	ADD R1, R19, R17
+	FMOVS 516(R17), F27
+	VSHL $16, V27.S4, V27.S4
+	WORD $0x4f9b1315 // fmla v21.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1336 // fmla v22.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b1357 // fmla v23.4s, v26.4s, v27.s[0]
+	ADD $96, R2
+	ADD $96, R3
+	ADD $8, R19
+	SUB $2, R20
+	CBNZ R20, loop4x3x2
+	MOVD 56(R0), R22 // a.C
+	MOVD 64(R0), R23 // a.Stride
+	LSL $2, R23
+	FMOVQ (R22), F27
+	WORD $0x4e3ed77b // fadd v27.4s, v27.4s, v30.4s
+	WORD $0x4e3bd400 // fadd v0.4s, v0.4s, v27.4s
+	FMOVQ 16(R22), F27
+	WORD $0x4e3ed77b // fadd v27.4s, v27.4s, v30.4s
+	WORD $0x4e3bd421 // fadd v1.4s, v1.4s, v27.4s
+	FMOVQ 32(R22), F27
+	WORD $0x4e3ed77b // fadd v27.4s, v27.4s, v30.4s
+	WORD $0x4e3bd442 // fadd v2.4s, v2.4s, v27.4s
+	ADD R23, R22
+	FMOVQ (R22), F27
+	WORD $0x4e3ed77b // fadd v27.4s, v27.4s, v30.4s
+	WORD $0x4e3bd4c6 // fadd v6.4s, v6.4s, v27.4s
+	FMOVQ 16(R22), F27
+	WORD $0x4e3ed77b // fadd v27.4s, v27.4s, v30.4s
+	WORD $0x4e3bd4e7 // fadd v7.4s, v7.4s, v27.4s
+	FMOVQ 32(R22), F27
+	WORD $0x4e3ed77b // fadd v27.4s, v27.4s, v30.4s
+	WORD $0x4e3bd508 // fadd v8.4s, v8.4s, v27.4s
+	ADD R23, R22
+	FMOVQ (R22), F27
+	WORD $0x4e3ed77b // fadd v27.4s, v27.4s, v30.4s
+	WORD $0x4e3bd58c // fadd v12.4s, v12.4s, v27.4s
+	FMOVQ 16(R22), F27
+	WORD $0x4e3ed77b // fadd v27.4s, v27.4s, v30.4s
+	WORD $0x4e3bd5ad // fadd v13.4s, v13.4s, v27.4s
+	FMOVQ 32(R22), F27
+	WORD $0x4e3ed77b // fadd v27.4s, v27.4s, v30.4s
+	WORD $0x4e3bd5ce // fadd v14.4s, v14.4s, v27.4s
+	ADD R23, R22
+	FMOVQ (R22), F27
+	WORD $0x4e3ed77b // fadd v27.4s, v27.4s, v30.4s
+	WORD $0x4e3bd652 // fadd v18.4s, v18.4s, v27.4s
+	FMOVQ 16(R22), F27
+	WORD $0x4e3ed77b // fadd v27.4s, v27.4s, v30.4s
+	WORD $0x4e3bd673 // fadd v19.4s, v19.4s, v27.4s
+	FMOVQ 32(R22), F27
+	WORD $0x4e3ed77b // fadd v27.4s, v27.4s, v30.4s
+	WORD $0x4e3bd694 // fadd v20.4s, v20.4s, v27.4s
+	VMOVI $0, V30.B16
+	MOVD 56(R0), R22 // a.C
+	WORD $0x4e3ed400 // fadd v0.4s, v0.4s, v30.4s
+	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
+	FMOVQ F0, (R22)
+	WORD $0x4e3ed421 // fadd v1.4s, v1.4s, v30.4s
+	WORD $0x4e24d421 // fadd v1.4s, v1.4s, v4.4s
+	FMOVQ F1, 16(R22)
+	WORD $0x4e3ed442 // fadd v2.4s, v2.4s, v30.4s
+	WORD $0x4e25d442 // fadd v2.4s, v2.4s, v5.4s
+	FMOVQ F2, 32(R22)
+	ADD R23, R22
+	WORD $0x4e3ed4c6 // fadd v6.4s, v6.4s, v30.4s
+	WORD $0x4e29d4c6 // fadd v6.4s, v6.4s, v9.4s
+	FMOVQ F6, (R22)
+	WORD $0x4e3ed4e7 // fadd v7.4s, v7.4s, v30.4s
+	WORD $0x4e2ad4e7 // fadd v7.4s, v7.4s, v10.4s
+	FMOVQ F7, 16(R22)
+	WORD $0x4e3ed508 // fadd v8.4s, v8.4s, v30.4s
+	WORD $0x4e2bd508 // fadd v8.4s, v8.4s, v11.4s
+	FMOVQ F8, 32(R22)
+	ADD R23, R22
+	WORD $0x4e3ed58c // fadd v12.4s, v12.4s, v30.4s
+	WORD $0x4e2fd58c // fadd v12.4s, v12.4s, v15.4s
+	FMOVQ F12, (R22)
+	WORD $0x4e3ed5ad // fadd v13.4s, v13.4s, v30.4s
+	WORD $0x4e30d5ad // fadd v13.4s, v13.4s, v16.4s
+	FMOVQ F13, 16(R22)
+	WORD $0x4e3ed5ce // fadd v14.4s, v14.4s, v30.4s
+	WORD $0x4e31d5ce // fadd v14.4s, v14.4s, v17.4s
+	FMOVQ F14, 32(R22)
+	ADD R23, R22
+	WORD $0x4e3ed652 // fadd v18.4s, v18.4s, v30.4s
+	WORD $0x4e35d652 // fadd v18.4s, v18.4s, v21.4s
+	FMOVQ F18, (R22)
+	WORD $0x4e3ed673 // fadd v19.4s, v19.4s, v30.4s
+	WORD $0x4e36d673 // fadd v19.4s, v19.4s, v22.4s
+	FMOVQ F19, 16(R22)
+	WORD $0x4e3ed694 // fadd v20.4s, v20.4s, v30.4s
+	WORD $0x4e37d694 // fadd v20.4s, v20.4s, v23.4s
+	FMOVQ F20, 32(R22)
+	MOVD R3, R2
+	ADD $1024, R24
+	ADD $1024, R25
+	ADD $1024, R26
+	ADD $1024, R1
+	SUB $256, R21
+	JMP next4x3x2
+
+next4x3x1:
+	CMP $0, R21
+	BLE done4x3x0
+	MOVD R21, R20
+	CMP $128, R21
+	BLE part4x3x1
+	MOVD $128, R20
+
+part4x3x1:
+	MOVD $constffff0000<>(SB), R17
+	FMOVS (R17), F16
+	VDUP V16.S[0], V16.S4
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	VMOVI $0, V11.B16
+	MOVD $0, R19
+	PCALIGN $32
+
+loop4x3x1:
+	PRFM 2048(R2), PLDL1KEEP
+	FMOVQ (R2), F12
+	VAND V16.B16, V12.B16, V12.B16
+	FMOVQ 16(R2), F13
+	VAND V16.B16, V13.B16, V13.B16
+	FMOVQ 32(R2), F14
+	VAND V16.B16, V14.B16, V14.B16
+	ADD R24, R19, R17
+	FMOVS (R17), F15
+	VAND V16.B16, V15.B16, V15.B16
+	WORD $0x4f8f1180 // fmla v0.4s, v12.4s, v15.s[0]
+	WORD $0x4f8f11a1 // fmla v1.4s, v13.4s, v15.s[0]
+	WORD $0x4f8f11c2 // fmla v2.4s, v14.4s, v15.s[0]
+	ADD R25, R19, R17
+	FMOVS (R17), F15
+	VAND V16.B16, V15.B16, V15.B16
+	WORD $0x4f8f1183 // fmla v3.4s, v12.4s, v15.s[0]
+	WORD $0x4f8f11a4 // fmla v4.4s, v13.4s, v15.s[0]
+	WORD $0x4f8f11c5 // fmla v5.4s, v14.4s, v15.s[0]
+	ADD R26, R19, R17
+	FMOVS (R17), F15
+	VAND V16.B16, V15.B16, V15.B16
+	WORD $0x4f8f1186 // fmla v6.4s, v12.4s, v15.s[0]
+	WORD $0x4f8f11a7 // fmla v7.4s, v13.4s, v15.s[0]
+	WORD $0x4f8f11c8 // fmla v8.4s, v14.4s, v15.s[0]
+	ADD R1, R19, R17
+	FMOVS (R17), F15
+	VAND V16.B16, V15.B16, V15.B16
+	WORD $0x4f8f1189 // fmla v9.4s, v12.4s, v15.s[0]
+	WORD $0x4f8f11aa // fmla v10.4s, v13.4s, v15.s[0]
+	WORD $0x4f8f11cb // fmla v11.4s, v14.4s, v15.s[0]
+	FMOVQ (R2), F12
+	VSHL $16, V12.S4, V12.S4
+	FMOVQ 16(R2), F13
+	VSHL $16, V13.S4, V13.S4
+	FMOVQ 32(R2), F14
+	VSHL $16, V14.S4, V14.S4
+	ADD R24, R19, R17
+	FMOVS (R17), F15
+	VSHL $16, V15.S4, V15.S4
+	WORD $0x4f8f1180 // fmla v0.4s, v12.4s, v15.s[0]
+	WORD $0x4f8f11a1 // fmla v1.4s, v13.4s, v15.s[0]
+	WORD $0x4f8f11c2 // fmla v2.4s, v14.4s, v15.s[0]
+	ADD R25, R19, R17
+	FMOVS (R17), F15
+	VSHL $16, V15.S4, V15.S4
+	WORD $0x4f8f1183 // fmla v3.4s, v12.4s, v15.s[0]
+	WORD $0x4f8f11a4 // fmla v4.4s, v13.4s, v15.s[0]
+	WORD $0x4f8f11c5 // fmla v5.4s, v14.4s, v15.s[0]
+	ADD R26, R19, R17
+	FMOVS (R17), F15
+	VSHL $16, V15.S4, V15.S4
+	WORD $0x4f8f1186 // fmla v6.4s, v12.4s, v15.s[0]
+	WORD $0x4f8f11a7 // fmla v7.4s, v13.4s, v15.s[0]
+	WORD $0x4f8f11c8 // fmla v8.4s, v14.4s, v15.s[0]
+	ADD R1, R19, R17
+	FMOVS (R17), F15
+	VSHL $16, V15.S4, V15.S4
+	WORD $0x4f8f1189 // fmla v9.4s, v12.4s, v15.s[0]
+	WORD $0x4f8f11aa // fmla v10.4s, v13.4s, v15.s[0]
+	WORD $0x4f8f11cb // fmla v11.4s, v14.4s, v15.s[0]
+	ADD $48, R2
+	ADD $4, R19
+	SUB $1, R20
+	CBNZ R20, loop4x3x1
+	MOVD 56(R0), R22 // a.C
+	MOVD 64(R0), R23 // a.Stride
+	LSL $2, R23
+	FMOVQ (R22), F15
+	WORD $0x4e3ed5ef // fadd v15.4s, v15.4s, v30.4s
+	WORD $0x4e2fd400 // fadd v0.4s, v0.4s, v15.4s
+	FMOVQ F0, (R22)
+	FMOVQ 16(R22), F15
+	WORD $0x4e3ed5ef // fadd v15.4s, v15.4s, v30.4s
+	WORD $0x4e2fd421 // fadd v1.4s, v1.4s, v15.4s
+	FMOVQ F1, 16(R22)
+	FMOVQ 32(R22), F15
+	WORD $0x4e3ed5ef // fadd v15.4s, v15.4s, v30.4s
+	WORD $0x4e2fd442 // fadd v2.4s, v2.4s, v15.4s
+	FMOVQ F2, 32(R22)
+	ADD R23, R22
+	FMOVQ (R22), F15
+	WORD $0x4e3ed5ef // fadd v15.4s, v15.4s, v30.4s
+	WORD $0x4e2fd463 // fadd v3.4s, v3.4s, v15.4s
+	FMOVQ F3, (R22)
+	FMOVQ 16(R22), F15
+	WORD $0x4e3ed5ef // fadd v15.4s, v15.4s, v30.4s
+	WORD $0x4e2fd484 // fadd v4.4s, v4.4s, v15.4s
+	FMOVQ F4, 16(R22)
+	FMOVQ 32(R22), F15
+	WORD $0x4e3ed5ef // fadd v15.4s, v15.4s, v30.4s
+	WORD $0x4e2fd4a5 // fadd v5.4s, v5.4s, v15.4s
+	FMOVQ F5, 32(R22)
+	ADD R23, R22
+	FMOVQ (R22), F15
+	WORD $0x4e3ed5ef // fadd v15.4s, v15.4s, v30.4s
+	WORD $0x4e2fd4c6 // fadd v6.4s, v6.4s, v15.4s
+	FMOVQ F6, (R22)
+	FMOVQ 16(R22), F15
+	WORD $0x4e3ed5ef // fadd v15.4s, v15.4s, v30.4s
+	WORD $0x4e2fd4e7 // fadd v7.4s, v7.4s, v15.4s
+	FMOVQ F7, 16(R22)
+	FMOVQ 32(R22), F15
+	WORD $0x4e3ed5ef // fadd v15.4s, v15.4s, v30.4s
+	WORD $0x4e2fd508 // fadd v8.4s, v8.4s, v15.4s
+	FMOVQ F8, 32(R22)
+	ADD R23, R22
+	FMOVQ (R22), F15
+	WORD $0x4e3ed5ef // fadd v15.4s, v15.4s, v30.4s
+	WORD $0x4e2fd529 // fadd v9.4s, v9.4s, v15.4s
+	FMOVQ F9, (R22)
+	FMOVQ 16(R22), F15
+	WORD $0x4e3ed5ef // fadd v15.4s, v15.4s, v30.4s
+	WORD $0x4e2fd54a // fadd v10.4s, v10.4s, v15.4s
+	FMOVQ F10, 16(R22)
+	FMOVQ 32(R22), F15
+	WORD $0x4e3ed5ef // fadd v15.4s, v15.4s, v30.4s
+	WORD $0x4e2fd56b // fadd v11.4s, v11.4s, v15.4s
+	FMOVQ F11, 32(R22)
+	VMOVI $0, V30.B16
+	ADD $512, R24
+	ADD $512, R25
+	ADD $512, R26
+	ADD $512, R1
+	SUB $128, R21
+	JMP next4x3x1
+
+done4x3x0:
+	RET
+
+rows3x3:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F30
+	VDUP V30.S[0], V30.S4
+	MOVD (R0), R24 // a.A
+	MOVD 8(R0), R23 // a.RowStride
+	LSL $2, R23
+	MOVD R24, R25
+	ADD R23, R25
+	MOVD R25, R26
+	ADD R23, R26
+	MOVD 40(R0), R1 // a.B
+	MOVD 32(R0), R21 // a.Depth
+
+next3x3x2:
+	CMP $256, R21
+	BLT next3x3x1
+	MOVD $128, R20
+	MOVD $constffff0000<>(SB), R17
+	FMOVS (R17), F22
+	VDUP V22.S[0], V22.S4
+	MOVD R1, R2
+	ADD $6144, R2
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	VMOVI $0, V11.B16
+	VMOVI $0, V12.B16
+	VMOVI $0, V13.B16
+	VMOVI $0, V14.B16
+	VMOVI $0, V15.B16
+	VMOVI $0, V16.B16
+	VMOVI $0, V17.B16
+	MOVD $0, R19
+	PCALIGN $32
+
+loop3x3x2:
+	PRFM 2048(R1), PLDL1KEEP
+	FMOVQ (R1), F18
+	VAND V22.B16, V18.B16, V18.B16
+	FMOVQ 16(R1), F19
+	VAND V22.B16, V19.B16, V19.B16
+	FMOVQ 32(R1), F20
+	VAND V22.B16, V20.B16, V20.B16
+	ADD R24, R19, R17
+	FMOVS (R17), F21
+	VAND V22.B16, V21.B16, V21.B16
+	WORD $0x4f951240 // fmla v0.4s, v18.4s, v21.s[0]
+	WORD $0x4f951261 // fmla v1.4s, v19.4s, v21.s[0]
+	WORD $0x4f951282 // fmla v2.4s, v20.4s, v21.s[0]
+	ADD R25, R19, R17
+	FMOVS (R17), F21
+	VAND V22.B16, V21.B16, V21.B16
+	WORD $0x4f951246 // fmla v6.4s, v18.4s, v21.s[0]
+	WORD $0x4f951267 // fmla v7.4s, v19.4s, v21.s[0]
+	WORD $0x4f951288 // fmla v8.4s, v20.4s, v21.s[0]
+	ADD R26, R19, R17
+	FMOVS (R17), F21
+	VAND V22.B16, V21.B16, V21.B16
+	WORD $0x4f95124c // fmla v12.4s, v18.4s, v21.s[0]
+	WORD $0x4f95126d // fmla v13.4s, v19.4s, v21.s[0]
+	WORD $0x4f95128e // fmla v14.4s, v20.4s, v21.s[0]
+	FMOVQ (R1), F18
+	VSHL $16, V18.S4, V18.S4
+	FMOVQ 16(R1), F19
+	VSHL $16, V19.S4, V19.S4
+	FMOVQ 32(R1), F20
+	VSHL $16, V20.S4, V20.S4
+	ADD R24, R19, R17
+	FMOVS (R17), F21
+	VSHL $16, V21.S4, V21.S4
+	WORD $0x4f951240 // fmla v0.4s, v18.4s, v21.s[0]
+	WORD $0x4f951261 // fmla v1.4s, v19.4s, v21.s[0]
+	WORD $0x4f951282 // fmla v2.4s, v20.4s, v21.s[0]
+	ADD R25, R19, R17
+	FMOVS (R17), F21
+	VSHL $16, V21.S4, V21.S4
+	WORD $0x4f951246 // fmla v6.4s, v18.4s, v21.s[0]
+	WORD $0x4f951267 // fmla v7.4s, v19.4s, v21.s[0]
+	WORD $0x4f951288 // fmla v8.4s, v20.4s, v21.s[0]
+	ADD R26, R19, R17
+	FMOVS (R17), F21
+	VSHL $16, V21.S4, V21.S4
+	WORD $0x4f95124c // fmla v12.4s, v18.4s, v21.s[0]
+	WORD $0x4f95126d // fmla v13.4s, v19.4s, v21.s[0]
+	WORD $0x4f95128e // fmla v14.4s, v20.4s, v21.s[0]
+	PRFM 2048(R2), PLDL1KEEP
+	FMOVQ (R2), F18
+	VAND V22.B16, V18.B16, V18.B16
+	FMOVQ 16(R2), F19
+	VAND V22.B16, V19.B16, V19.B16
+	FMOVQ 32(R2), F20
+	VAND V22.B16, V20.B16, V20.B16
+	ADD R24, R19, R17
+	FMOVS 512(R17), F21
+	VAND V22.B16, V21.B16, V21.B16
+	WORD $0x4f951243 // fmla v3.4s, v18.4s, v21.s[0]
+	WORD $0x4f951264 // fmla v4.4s, v19.4s, v21.s[0]
+	WORD $0x4f951285 // fmla v5.4s, v20.4s, v21.s[0]
+	ADD R25, R19, R17
+	FMOVS 512(R17), F21
+	VAND V22.B16, V21.B16, V21.B16
+	WORD $0x4f951249 // fmla v9.4s, v18.4s, v21.s[0]
+	WORD $0x4f95126a // fmla v10.4s, v19.4s, v21.s[0]
+	WORD $0x4f95128b // fmla v11.4s, v20.4s, v21.s[0]
+	ADD R26, R19, R17
+	FMOVS 512(R17), F21
+	VAND V22.B16, V21.B16, V21.B16
+	WORD $0x4f95124f // fmla v15.4s, v18.4s, v21.s[0]
+	WORD $0x4f951270 // fmla v16.4s, v19.4s, v21.s[0]
+	WORD $0x4f951291 // fmla v17.4s, v20.4s, v21.s[0]
+	FMOVQ (R2), F18
+	VSHL $16, V18.S4, V18.S4
+	FMOVQ 16(R2), F19
+	VSHL $16, V19.S4, V19.S4
+	FMOVQ 32(R2), F20
+	VSHL $16, V20.S4, V20.S4
+	ADD R24, R19, R17
+	FMOVS 512(R17), F21
+	VSHL $16, V21.S4, V21.S4
+	WORD $0x4f951243 // fmla v3.4s, v18.4s, v21.s[0]
+	WORD $0x4f951264 // fmla v4.4s, v19.4s, v21.s[0]
+	WORD $0x4f951285 // fmla v5.4s, v20.4s, v21.s[0]
+	ADD R25, R19, R17
+	FMOVS 512(R17), F21
+	VSHL $16, V21.S4, V21.S4
+	WORD $0x4f951249 // fmla v9.4s, v18.4s, v21.s[0]
+	WORD $0x4f95126a // fmla v10.4s, v19.4s, v21.s[0]
+	WORD $0x4f95128b // fmla v11.4s, v20.4s, v21.s[0]
+	ADD R26, R19, R17
+	FMOVS 512(R17), F21
+	VSHL $16, V21.S4, V21.S4
+	WORD $0x4f95124f // fmla v15.4s, v18.4s, v21.s[0]
+	WORD $0x4f951270 // fmla v16.4s, v19.4s, v21.s[0]
+	WORD $0x4f951291 // fmla v17.4s, v20.4s, v21.s[0]
+	PRFM 2096(R1), PLDL1KEEP
+	FMOVQ 48(R1), F18
+	VAND V22.B16, V18.B16, V18.B16
+	FMOVQ 64(R1), F19
+	VAND V22.B16, V19.B16, V19.B16
+	FMOVQ 80(R1), F20
+	VAND V22.B16, V20.B16, V20.B16
+	ADD R24, R19, R17
+	FMOVS 4(R17), F21
+	VAND V22.B16, V21.B16, V21.B16
+	WORD $0x4f951240 // fmla v0.4s, v18.4s, v21.s[0]
+	WORD $0x4f951261 // fmla v1.4s, v19.4s, v21.s[0]
+	WORD $0x4f951282 // fmla v2.4s, v20.4s, v21.s[0]
+	ADD R25, R19, R17
+	FMOVS 4(R17), F21
+	VAND V22.B16, V21.B16, V21.B16
+	WORD $0x4f951246 // fmla v6.4s, v18.4s, v21.s[0]
+	WORD $0x4f951267 // fmla v7.4s, v19.4s, v21.s[0]
+	WORD $0x4f951288 // fmla v8.4s, v20.4s, v21.s[0]
+	ADD R26, R19, R17
+	FMOVS 4(R17), F21
+	VAND V22.B16, V21.B16, V21.B16
+	WORD $0x4f95124c // fmla v12.4s, v18.4s, v21.s[0]
+	WORD $0x4f95126d // fmla v13.4s, v19.4s, v21.s[0]
+	WORD $0x4f95128e // fmla v14.4s, v20.4s, v21.s[0]
+	FMOVQ 48(R1), F18
+	VSHL $16, V18.S4, V18.S4
+	FMOVQ 64(R1), F19
+	VSHL $16, V19.S4, V19.S4
+	FMOVQ 80(R1), F20
+	VSHL $16, V20.S4, V20.S4
+	ADD R24, R19, R17
+	FMOVS 4(R17), F21
+	VSHL $16, V21.S4, V21.S4
+	WORD $0x4f951240 // fmla v0.4s, v18.4s, v21.s[0]
+	WORD $0x4f951261 // fmla v1.4s, v19.4s, v21.s[0]
+	WORD $0x4f951282 // fmla v2.4s, v20.4s, v21.s[0]
+	ADD R25, R19, R17
+	FMOVS 4(R17), F21
+	VSHL $16, V21.S4, V21.S4
+	WORD $0x4f951246 // fmla v6.4s, v18.4s, v21.s[0]
+	WORD $0x4f951267 // fmla v7.4s, v19.4s, v21.s[0]
+	WORD $0x4f951288 // fmla v8.4s, v20.4s, v21.s[0]
+	ADD R26, R19, R17
+	FMOVS 4(R17), F21
+	VSHL $16, V21.S4, V21.S4
+	WORD $0x4f95124c // fmla v12.4s, v18.4s, v21.s[0]
+	WORD $0x4f95126d // fmla v13.4s, v19.4s, v21.s[0]
+	WORD $0x4f95128e // fmla v14.4s, v20.4s, v21.s[0]
+	PRFM 2096(R2), PLDL1KEEP
+	FMOVQ 48(R2), F18
+	VAND V22.B16, V18.B16, V18.B16
+	FMOVQ 64(R2), F19
+	VAND V22.B16, V19.B16, V19.B16
+	FMOVQ 80(R2), F20
+	VAND V22.B16, V20.B16, V20.B16
+	ADD R24, R19, R17
+	FMOVS 516(R17), F21
+	VAND V22.B16, V21.B16, V21.B16
+	WORD $0x4f951243 // fmla v3.4s, v18.4s, v21.s[0]
+	WORD $0x4f951264 // fmla v4.4s, v19.4s, v21.s[0]
+	WORD $0x4f951285 // fmla v5.4s, v20.4s, v21.s[0]
+	ADD R25, R19, R17
+	FMOVS 516(R17), F21
+	VAND V22.B16, V21.B16, V21.B16
+	WORD $0x4f951249 // fmla v9.4s, v18.4s, v21.s[0]
+	WORD $0x4f95126a // fmla v10.4s, v19.4s, v21.s[0]
+	WORD $0x4f95128b // fmla v11.4s, v20.4s, v21.s[0]
+	ADD R26, R19, R17
+	FMOVS 516(R17), F21
+	VAND V22.B16, V21.B16, V21.B16
+	WORD $0x4f95124f // fmla v15.4s, v18.4s, v21.s[0]
+	WORD $0x4f951270 // fmla v16.4s, v19.4s, v21.s[0]
+	WORD $0x4f951291 // fmla v17.4s, v20.4s, v21.s[0]
+	FMOVQ 48(R2), F18
+	VSHL $16, V18.S4, V18.S4
+	FMOVQ 64(R2), F19
+	VSHL $16, V19.S4, V19.S4
+	FMOVQ 80(R2), F20
+	VSHL $16, V20.S4, V20.S4
+	ADD R24, R19, R17
+	FMOVS 516(R17), F21
+	VSHL $16, V21.S4, V21.S4
+	WORD $0x4f951243 // fmla v3.4s, v18.4s, v21.s[0]
+	WORD $0x4f951264 // fmla v4.4s, v19.4s, v21.s[0]
+	WORD $0x4f951285 // fmla v5.4s, v20.4s, v21.s[0]
+	ADD R25, R19, R17
+	FMOVS 516(R17), F21
+	VSHL $16, V21.S4, V21.S4
+	WORD $0x4f951249 // fmla v9.4s, v18.4s, v21.s[0]
+	WORD $0x4f95126a // fmla v10.4s, v19.4s, v21.s[0]
+	WORD $0x4f95128b // fmla v11.4s, v20.4s, v21.s[0]
+	ADD R26, R19, R17
+	FMOVS 516(R17), F21
+	VSHL $16, V21.S4, V21.S4
+	WORD $0x4f95124f // fmla v15.4s, v18.4s, v21.s[0]
+	WORD $0x4f951270 // fmla v16.4s, v19.4s, v21.s[0]
+	WORD $0x4f951291 // fmla v17.4s, v20.4s, v21.s[0]
+	ADD $96, R1
+	ADD $96, R2
+	ADD $8, R19
+	SUB $2, R20
+	CBNZ R20, loop3x3x2
+	MOVD 56(R0), R22 // a.C
+	MOVD 64(R0), R23 // a.Stride
+	LSL $2, R23
+	FMOVQ (R22), F21
+	WORD $0x4e3ed6b5 // fadd v21.4s, v21.4s, v30.4s
+	WORD $0x4e35d400 // fadd v0.4s, v0.4s, v21.4s
+	FMOVQ 16(R22), F21
+	WORD $0x4e3ed6b5 // fadd v21.4s, v21.4s, v30.4s
+	WORD $0x4e35d421 // fadd v1.4s, v1.4s, v21.4s
+	FMOVQ 32(R22), F21
+	WORD $0x4e3ed6b5 // fadd v21.4s, v21.4s, v30.4s
+	WORD $0x4e35d442 // fadd v2.4s, v2.4s, v21.4s
+	ADD R23, R22
+	FMOVQ (R22), F21
+	WORD $0x4e3ed6b5 // fadd v21.4s, v21.4s, v30.4s
+	WORD $0x4e35d4c6 // fadd v6.4s, v6.4s, v21.4s
+	FMOVQ 16(R22), F21
+	WORD $0x4e3ed6b5 // fadd v21.4s, v21.4s, v30.4s
+	WORD $0x4e35d4e7 // fadd v7.4s, v7.4s, v21.4s
+	FMOVQ 32(R22), F21
+	WORD $0x4e3ed6b5 // fadd v21.4s, v21.4s, v30.4s
+	WORD $0x4e35d508 // fadd v8.4s, v8.4s, v21.4s
+	ADD R23, R22
+	FMOVQ (R22), F21
+	WORD $0x4e3ed6b5 // fadd v21.4s, v21.4s, v30.4s
+	WORD $0x4e35d58c // fadd v12.4s, v12.4s, v21.4s
+	FMOVQ 16(R22), F21
+	WORD $0x4e3ed6b5 // fadd v21.4s, v21.4s, v30.4s
+	WORD $0x4e35d5ad // fadd v13.4s, v13.4s, v21.4s
+	FMOVQ 32(R22), F21
+	WORD $0x4e3ed6b5 // fadd v21.4s, v21.4s, v30.4s
+	WORD $0x4e35d5ce // fadd v14.4s, v14.4s, v21.4s
+	VMOVI $0, V30.B16
+	MOVD 56(R0), R22 // a.C
+	WORD $0x4e3ed400 // fadd v0.4s, v0.4s, v30.4s
+	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
+	FMOVQ F0, (R22)
+	WORD $0x4e3ed421 // fadd v1.4s, v1.4s, v30.4s
+	WORD $0x4e24d421 // fadd v1.4s, v1.4s, v4.4s
+	FMOVQ F1, 16(R22)
+	WORD $0x4e3ed442 // fadd v2.4s, v2.4s, v30.4s
+	WORD $0x4e25d442 // fadd v2.4s, v2.4s, v5.4s
+	FMOVQ F2, 32(R22)
+	ADD R23, R22
+	WORD $0x4e3ed4c6 // fadd v6.4s, v6.4s, v30.4s
+	WORD $0x4e29d4c6 // fadd v6.4s, v6.4s, v9.4s
+	FMOVQ F6, (R22)
+	WORD $0x4e3ed4e7 // fadd v7.4s, v7.4s, v30.4s
+	WORD $0x4e2ad4e7 // fadd v7.4s, v7.4s, v10.4s
+	FMOVQ F7, 16(R22)
+	WORD $0x4e3ed508 // fadd v8.4s, v8.4s, v30.4s
+	WORD $0x4e2bd508 // fadd v8.4s, v8.4s, v11.4s
+	FMOVQ F8, 32(R22)
+	ADD R23, R22
+	WORD $0x4e3ed58c // fadd v12.4s, v12.4s, v30.4s
+	WORD $0x4e2fd58c // fadd v12.4s, v12.4s, v15.4s
+	FMOVQ F12, (R22)
+	WORD $0x4e3ed5ad // fadd v13.4s, v13.4s, v30.4s
+	WORD $0x4e30d5ad // fadd v13.4s, v13.4s, v16.4s
+	FMOVQ F13, 16(R22)
+	WORD $0x4e3ed5ce // fadd v14.4s, v14.4s, v30.4s
+	WORD $0x4e31d5ce // fadd v14.4s, v14.4s, v17.4s
+	FMOVQ F14, 32(R22)
+	MOVD R2, R1
+	ADD $1024, R24
+	ADD $1024, R25
+	ADD $1024, R26
+	SUB $256, R21
+	JMP next3x3x2
+
+next3x3x1:
+	CMP $0, R21
+	BLE done3x3x0
+	MOVD R21, R20
+	CMP $128, R21
+	BLE part3x3x1
+	MOVD $128, R20
+
+part3x3x1:
+	MOVD $constffff0000<>(SB), R17
+	FMOVS (R17), F13
+	VDUP V13.S[0], V13.S4
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	MOVD $0, R19
+	PCALIGN $32
+
+loop3x3x1:
+	PRFM 2048(R1), PLDL1KEEP
+	FMOVQ (R1), F9
+	VAND V13.B16, V9.B16, V9.B16
+	FMOVQ 16(R1), F10
+	VAND V13.B16, V10.B16, V10.B16
+	FMOVQ 32(R1), F11
+	VAND V13.B16, V11.B16, V11.B16
+	ADD R24, R19, R17
+	FMOVS (R17), F12
+	VAND V13.B16, V12.B16, V12.B16
+	WORD $0x4f8c1120 // fmla v0.4s, v9.4s, v12.s[0]
+	WORD $0x4f8c1141 // fmla v1.4s, v10.4s, v12.s[0]
+	WORD $0x4f8c1162 // fmla v2.4s, v11.4s, v12.s[0]
+	ADD R25, R19, R17
+	FMOVS (R17), F12
+	VAND V13.B16, V12.B16, V12.B16
+	WORD $0x4f8c1123 // fmla v3.4s, v9.4s, v12.s[0]
+	WORD $0x4f8c1144 // fmla v4.4s, v10.4s, v12.s[0]
+	WORD $0x4f8c1165 // fmla v5.4s, v11.4s, v12.s[0]
+	ADD R26, R19, R17
+	FMOVS (R17), F12
+	VAND V13.B16, V12.B16, V12.B16
+	WORD $0x4f8c1126 // fmla v6.4s, v9.4s, v12.s[0]
+	WORD $0x4f8c1147 // fmla v7.4s, v10.4s, v12.s[0]
+	WORD $0x4f8c1168 // fmla v8.4s, v11.4s, v12.s[0]
+	FMOVQ (R1), F9
+	VSHL $16, V9.S4, V9.S4
+	FMOVQ 16(R1), F10
+	VSHL $16, V10.S4, V10.S4
+	FMOVQ 32(R1), F11
+	VSHL $16, V11.S4, V11.S4
+	ADD R24, R19, R17
+	FMOVS (R17), F12
+	VSHL $16, V12.S4, V12.S4
+	WORD $0x4f8c1120 // fmla v0.4s, v9.4s, v12.s[0]
+	WORD $0x4f8c1141 // fmla v1.4s, v10.4s, v12.s[0]
+	WORD $0x4f8c1162 // fmla v2.4s, v11.4s, v12.s[0]
+	ADD R25, R19, R17
+	FMOVS (R17), F12
+	VSHL $16, V12.S4, V12.S4
+	WORD $0x4f8c1123 // fmla v3.4s, v9.4s, v12.s[0]
+	WORD $0x4f8c1144 // fmla v4.4s, v10.4s, v12.s[0]
+	WORD $0x4f8c1165 // fmla v5.4s, v11.4s, v12.s[0]
+	ADD R26, R19, R17
+	FMOVS (R17), F12
+	VSHL $16, V12.S4, V12.S4
+	WORD $0x4f8c1126 // fmla v6.4s, v9.4s, v12.s[0]
+	WORD $0x4f8c1147 // fmla v7.4s, v10.4s, v12.s[0]
+	WORD $0x4f8c1168 // fmla v8.4s, v11.4s, v12.s[0]
+	ADD $48, R1
+	ADD $4, R19
+	SUB $1, R20
+	CBNZ R20, loop3x3x1
+	MOVD 56(R0), R22 // a.C
+	MOVD 64(R0), R23 // a.Stride
+	LSL $2, R23
+	FMOVQ (R22), F12
+	WORD $0x4e3ed58c // fadd v12.4s, v12.4s, v30.4s
+	WORD $0x4e2cd400 // fadd v0.4s, v0.4s, v12.4s
+	FMOVQ F0, (R22)
+	FMOVQ 16(R22), F12
+	WORD $0x4e3ed58c // fadd v12.4s, v12.4s, v30.4s
+	WORD $0x4e2cd421 // fadd v1.4s, v1.4s, v12.4s
+	FMOVQ F1, 16(R22)
+	FMOVQ 32(R22), F12
+	WORD $0x4e3ed58c // fadd v12.4s, v12.4s, v30.4s
+	WORD $0x4e2cd442 // fadd v2.4s, v2.4s, v12.4s
+	FMOVQ F2, 32(R22)
+	ADD R23, R22
+	FMOVQ (R22), F12
+	WORD $0x4e3ed58c // fadd v12.4s, v12.4s, v30.4s
+	WORD $0x4e2cd463 // fadd v3.4s, v3.4s, v12.4s
+	FMOVQ F3, (R22)
+	FMOVQ 16(R22), F12
+	WORD $0x4e3ed58c // fadd v12.4s, v12.4s, v30.4s
+	WORD $0x4e2cd484 // fadd v4.4s, v4.4s, v12.4s
+	FMOVQ F4, 16(R22)
+	FMOVQ 32(R22), F12
+	WORD $0x4e3ed58c // fadd v12.4s, v12.4s, v30.4s
+	WORD $0x4e2cd4a5 // fadd v5.4s, v5.4s, v12.4s
+	FMOVQ F5, 32(R22)
+	ADD R23, R22
+	FMOVQ (R22), F12
+	WORD $0x4e3ed58c // fadd v12.4s, v12.4s, v30.4s
+	WORD $0x4e2cd4c6 // fadd v6.4s, v6.4s, v12.4s
+	FMOVQ F6, (R22)
+	FMOVQ 16(R22), F12
+	WORD $0x4e3ed58c // fadd v12.4s, v12.4s, v30.4s
+	WORD $0x4e2cd4e7 // fadd v7.4s, v7.4s, v12.4s
+	FMOVQ F7, 16(R22)
+	FMOVQ 32(R22), F12
+	WORD $0x4e3ed58c // fadd v12.4s, v12.4s, v30.4s
+	WORD $0x4e2cd508 // fadd v8.4s, v8.4s, v12.4s
+	FMOVQ F8, 32(R22)
+	VMOVI $0, V30.B16
+	ADD $512, R24
+	ADD $512, R25
+	ADD $512, R26
+	SUB $128, R21
+	JMP next3x3x1
+
+done3x3x0:
+	RET
+
+rows2x3:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F30
+	VDUP V30.S[0], V30.S4
+	MOVD (R0), R24 // a.A
+	MOVD 8(R0), R23 // a.RowStride
+	LSL $2, R23
+	MOVD R24, R25
+	ADD R23, R25
+	MOVD 40(R0), R26 // a.B
+	MOVD 32(R0), R21 // a.Depth
+
+next2x3x4:
+	CMP $512, R21
+	BLT next2x3x1
+	MOVD $128, R20
+	MOVD $constffff0000<>(SB), R17
+	FMOVS (R17), F28
+	VDUP V28.S[0], V28.S4
+	MOVD R26, R1
+	ADD $6144, R1
+	MOVD R1, R2
+	ADD $6144, R2
+	MOVD R2, R3
+	ADD $6144, R3
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	VMOVI $0, V11.B16
+	VMOVI $0, V12.B16
+	VMOVI $0, V13.B16
+	VMOVI $0, V14.B16
+	VMOVI $0, V15.B16
+	VMOVI $0, V16.B16
+	VMOVI $0, V17.B16
+	VMOVI $0, V18.B16
+	VMOVI $0, V19.B16
+	VMOVI $0, V20.B16
+	VMOVI $0, V21.B16
+	VMOVI $0, V22.B16
+	VMOVI $0, V23.B16
+	MOVD $0, R19
+	PCALIGN $32
+
+loop2x3x4:
+	PRFM 2048(R26), PLDL1KEEP
+	FMOVQ (R26), F24
+	VAND V28.B16, V24.B16, V24.B16
+	FMOVQ 16(R26), F25
+	VAND V28.B16, V25.B16, V25.B16
+	FMOVQ 32(R26), F26
+	VAND V28.B16, V26.B16, V26.B16
+	ADD R24, R19, R17
+	FMOVS (R17), F27
+	VAND V28.B16, V27.B16, V27.B16
+	WORD $0x4f9b1300 // fmla v0.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1321 // fmla v1.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b1342 // fmla v2.4s, v26.4s, v27.s[0]
+	ADD R25, R19, R17
+	FMOVS (R17), F27
+	VAND V28.B16, V27.B16, V27.B16
+	WORD $0x4f9b130c // fmla v12.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b132d // fmla v13.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b134e // fmla v14.4s, v26.4s, v27.s[0]
+	FMOVQ (R26), F24
+	VSHL $16, V24.S4, V24.S4
+	FMOVQ 16(R26), F25
+	VSHL $16, V25.S4, V25.S4
+	FMOVQ 32(R26), F26
+	VSHL $16, V26.S4, V26.S4
+	ADD R24, R19, R17
+	FMOVS (R17), F27
+	VSHL $16, V27.S4, V27.S4
+	WORD $0x4f9b1300 // fmla v0.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1321 // fmla v1.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b1342 // fmla v2.4s, v26.4s, v27.s[0]
+	ADD R25, R19, R17
+	FMOVS (R17), F27
+	VSHL $16, V27.S4, V27.S4
+	WORD $0x4f9b130c // fmla v12.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b132d // fmla v13.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b134e // fmla v14.4s, v26.4s, v27.s[0]
+	PRFM 2048(R1), PLDL1KEEP
+	FMOVQ (R1), F24
+	VAND V28.B16, V24.B16, V24.B16
+	FMOVQ 16(R1), F25
+	VAND V28.B16, V25.B16, V25.B16
+	FMOVQ 32(R1), F26
+	VAND V28.B16, V26.B16, V26.B16
+	ADD R24, R19, R17
+	FMOVS 512(R17), F27
+	VAND V28.B16, V27.B16, V27.B16
+	WORD $0x4f9b1303 // fmla v3.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1324 // fmla v4.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b1345 // fmla v5.4s, v26.4s, v27.s[0]
+	ADD R25, R19, R17
+	FMOVS 512(R17), F27
+	VAND V28.B16, V27.B16, V27.B16
+	WORD $0x4f9b130f // fmla v15.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1330 // fmla v16.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b1351 // fmla v17.4s, v26.4s, v27.s[0]
+	FMOVQ (R1), F24
+	VSHL $16, V24.S4, V24.S4
+	FMOVQ 16(R1), F25
+	VSHL $16, V25.S4, V25.S4
+	FMOVQ 32(R1), F26
+	VSHL $16, V26.S4, V26.S4
+	ADD R24, R19, R17
+	FMOVS 512(R17), F27
+	VSHL $16, V27.S4, V27.S4
+	WORD $0x4f9b1303 // fmla v3.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1324 // fmla v4.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b1345 // fmla v5.4s, v26.4s, v27.s[0]
+	ADD R25, R19, R17
+	FMOVS 512(R17), F27
+	VSHL $16, V27.S4, V27.S4
+	WORD $0x4f9b130f // fmla v15.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1330 // fmla v16.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b1351 // fmla v17.4s, v26.4s, v27.s[0]
+	PRFM 2048(R2), PLDL1KEEP
+	FMOVQ (R2), F24
+	VAND V28.B16, V24.B16, V24.B16
+	FMOVQ 16(R2), F25
+	VAND V28.B16, V25.B16, V25.B16
+	FMOVQ 32(R2), F26
+	VAND V28.B16, V26.B16, V26.B16
+	ADD R24, R19, R17
+	FMOVS 1024(R17), F27
+	VAND V28.B16, V27.B16, V27.B16
+	WORD $0x4f9b1306 // fmla v6.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1327 // fmla v7.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b1348 // fmla v8.4s, v26.4s, v27.s[0]
+	ADD R25, R19, R17
+	FMOVS 1024(R17), F27
+	VAND V28.B16, V27.B16, V27.B16
+	WORD $0x4f9b1312 // fmla v18.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1333 // fmla v19.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b1354 // fmla v20.4s, v26.4s, v27.s[0]
+	FMOVQ (R2), F24
+	VSHL $16, V24.S4, V24.S4
+	FMOVQ 16(R2), F25
+	VSHL $16, V25.S4, V25.S4
+	FMOVQ 32(R2), F26
+	VSHL $16, V26.S4, V26.S4
+	ADD R24, R19, R17
+	FMOVS 1024(R17), F27
+	VSHL $16, V27.S4, V27.S4
+	WORD $0x4f9b1306 // fmla v6.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1327 // fmla v7.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b1348 // fmla v8.4s, v26.4s, v27.s[0]
+	ADD R25, R19, R17
+	FMOVS 1024(R17), F27
+	VSHL $16, V27.S4, V27.S4
+	WORD $0x4f9b1312 // fmla v18.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1333 // fmla v19.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b1354 // fmla v20.4s, v26.4s, v27.s[0]
+	PRFM 2048(R3), PLDL1KEEP
+	FMOVQ (R3), F24
+	VAND V28.B16, V24.B16, V24.B16
+	FMOVQ 16(R3), F25
+	VAND V28.B16, V25.B16, V25.B16
+	FMOVQ 32(R3), F26
+	VAND V28.B16, V26.B16, V26.B16
+	ADD R24, R19, R17
+	FMOVS 1536(R17), F27
+	VAND V28.B16, V27.B16, V27.B16
+	WORD $0x4f9b1309 // fmla v9.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b132a // fmla v10.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b134b // fmla v11.4s, v26.4s, v27.s[0]
+	ADD R25, R19, R17
+	FMOVS 1536(R17), F27
+	VAND V28.B16, V27.B16, V27.B16
+	WORD $0x4f9b1315 // fmla v21.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1336 // fmla v22.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b1357 // fmla v23.4s, v26.4s, v27.s[0]
+	FMOVQ (R3), F24
+	VSHL $16, V24.S4, V24.S4
+	FMOVQ 16(R3), F25
+	VSHL $16, V25.S4, V25.S4
+	FMOVQ 32(R3), F26
+	VSHL $16, V26.S4, V26.S4
+	ADD R24, R19, R17
+	FMOVS 1536(R17), F27
+	VSHL $16, V27.S4, V27.S4
+	WORD $0x4f9b1309 // fmla v9.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b132a // fmla v10.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b134b // fmla v11.4s, v26.4s, v27.s[0]
+	ADD R25, R19, R17
+	FMOVS 1536(R17), F27
+	VSHL $16, V27.S4, V27.S4
+	WORD $0x4f9b1315 // fmla v21.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1336 // fmla v22.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b1357 // fmla v23.4s, v26.4s, v27.s[0]
+	PRFM 2096(R26), PLDL1KEEP
+	FMOVQ 48(R26), F24
+	VAND V28.B16, V24.B16, V24.B16
+	FMOVQ 64(R26), F25
+	VAND V28.B16, V25.B16, V25.B16
+	FMOVQ 80(R26), F26
+	VAND V28.B16, V26.B16, V26.B16
+	ADD R24, R19, R17
+	FMOVS 4(R17), F27
+	VAND V28.B16, V27.B16, V27.B16
+	WORD $0x4f9b1300 // fmla v0.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1321 // fmla v1.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b1342 // fmla v2.4s, v26.4s, v27.s[0]
+	ADD R25, R19, R17
+	FMOVS 4(R17), F27
+	VAND V28.B16, V27.B16, V27.B16
+	WORD $0x4f9b130c // fmla v12.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b132d // fmla v13.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b134e // fmla v14.4s, v26.4s, v27.s[0]
+	FMOVQ 48(R26), F24
+	VSHL $16, V24.S4, V24.S4
+	FMOVQ 64(R26), F25
+	VSHL $16, V25.S4, V25.S4
+	FMOVQ 80(R26), F26
+	VSHL $16, V26.S4, V26.S4
+	ADD R24, R19, R17
+	FMOVS 4(R17), F27
+	VSHL $16, V27.S4, V27.S4
+	WORD $0x4f9b1300 // fmla v0.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1321 // fmla v1.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b1342 // fmla v2.4s, v26.4s, v27.s[0]
+	ADD R25, R19, R17
+	FMOVS 4(R17), F27
+	VSHL $16, V27.S4, V27.S4
+	WORD $0x4f9b130c // fmla v12.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b132d // fmla v13.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b134e // fmla v14.4s, v26.4s, v27.s[0]
+	PRFM 2096(R1), PLDL1KEEP
+	FMOVQ 48(R1), F24
+	VAND V28.B16, V24.B16, V24.B16
+	FMOVQ 64(R1), F25
+	VAND V28.B16, V25.B16, V25.B16
+	FMOVQ 80(R1), F26
+	VAND V28.B16, V26.B16, V26.B16
+	ADD R24, R19, R17
+	FMOVS 516(R17), F27
+	VAND V28.B16, V27.B16, V27.B16
+	WORD $0x4f9b1303 // fmla v3.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1324 // fmla v4.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b1345 // fmla v5.4s, v26.4s, v27.s[0]
+	ADD R25, R19, R17
+	FMOVS 516(R17), F27
+	VAND V28.B16, V27.B16, V27.B16
+	WORD $0x4f9b130f // fmla v15.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1330 // fmla v16.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b1351 // fmla v17.4s, v26.4s, v27.s[0]
+	FMOVQ 48(R1), F24
+	VSHL $16, V24.S4, V24.S4
+	FMOVQ 64(R1), F25
+	VSHL $16, V25.S4, V25.S4
+	FMOVQ 80(R1), F26
+	VSHL $16, V26.S4, V26.S4
+	ADD R24, R19, R17
+	FMOVS 516(R17), F27
+	VSHL $16, V27.S4, V27.S4
+	WORD $0x4f9b1303 // fmla v3.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1324 // fmla v4.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b1345 // fmla v5.4s, v26.4s, v27.s[0]
+	ADD R25, R19, R17
+	FMOVS 516(R17), F27
+	VSHL $16, V27.S4, V27.S4
+	WORD $0x4f9b130f // fmla v15.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1330 // fmla v16.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b1351 // fmla v17.4s, v26.4s, v27.s[0]
+	PRFM 2096(R2), PLDL1KEEP
+	FMOVQ 48(R2), F24
+	VAND V28.B16, V24.B16, V24.B16
+	FMOVQ 64(R2), F25
+	VAND V28.B16, V25.B16, V25.B16
+	FMOVQ 80(R2), F26
+	VAND V28.B16, V26.B16, V26.B16
+	ADD R24, R19, R17
+	FMOVS 1028(R17), F27
+	VAND V28.B16, V27.B16, V27.B16
+	WORD $0x4f9b1306 // fmla v6.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1327 // fmla v7.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b1348 // fmla v8.4s, v26.4s, v27.s[0]
+	ADD R25, R19, R17
+	FMOVS 1028(R17), F27
+	VAND V28.B16, V27.B16, V27.B16
+	WORD $0x4f9b1312 // fmla v18.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1333 // fmla v19.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b1354 // fmla v20.4s, v26.4s, v27.s[0]
+	FMOVQ 48(R2), F24
+	VSHL $16, V24.S4, V24.S4
+	FMOVQ 64(R2), F25
+	VSHL $16, V25.S4, V25.S4
+	FMOVQ 80(R2), F26
+	VSHL $16, V26.S4, V26.S4
+	ADD R24, R19, R17
+	FMOVS 1028(R17), F27
+	VSHL $16, V27.S4, V27.S4
+	WORD $0x4f9b1306 // fmla v6.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1327 // fmla v7.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b1348 // fmla v8.4s, v26.4s, v27.s[0]
+	ADD R25, R19, R17
+	FMOVS 1028(R17), F27
+	VSHL $16, V27.S4, V27.S4
+	WORD $0x4f9b1312 // fmla v18.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1333 // fmla v19.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b1354 // fmla v20.4s, v26.4s, v27.s[0]
+	PRFM 2096(R3), PLDL1KEEP
+	FMOVQ 48(R3), F24
+	VAND V28.B16, V24.B16, V24.B16
+	FMOVQ 64(R3), F25
+	VAND V28.B16, V25.B16, V25.B16
+	FMOVQ 80(R3), F26
+	VAND V28.B16, V26.B16, V26.B16
+	ADD R24, R19, R17
+	FMOVS 1540(R17), F27
+	VAND V28.B16, V27.B16, V27.B16
+	WORD $0x4f9b1309 // fmla v9.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b132a // fmla v10.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b134b // fmla v11.4s, v26.4s, v27.s[0]
+	ADD R25, R19, R17
+	FMOVS 1540(R17), F27
+	VAND V28.B16, V27.B16, V27.B16
+	WORD $0x4f9b1315 // fmla v21.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1336 // fmla v22.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b1357 // fmla v23.4s, v26.4s, v27.s[0]
+	FMOVQ 48(R3), F24
+	VSHL $16, V24.S4, V24.S4
+	FMOVQ 64(R3), F25
+	VSHL $16, V25.S4, V25.S4
+	FMOVQ 80(R3), F26
+	VSHL $16, V26.S4, V26.S4
+	ADD R24, R19, R17
+	FMOVS 1540(R17), F27
+	VSHL $16, V27.S4, V27.S4
+	WORD $0x4f9b1309 // fmla v9.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b132a // fmla v10.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b134b // fmla v11.4s, v26.4s, v27.s[0]
+	ADD R25, R19, R17
+	FMOVS 1540(R17), F27
+	VSHL $16, V27.S4, V27.S4
+	WORD $0x4f9b1315 // fmla v21.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1336 // fmla v22.4s, v25.4s, v27.s[0]
+	WORD $0x4f9b1357 // fmla v23.4s, v26.4s, v27.s[0]
+	ADD $96, R26
+	ADD $96, R1
+	ADD $96, R2
+	ADD $96, R3
+	ADD $8, R19
+	SUB $2, R20
+	CBNZ R20, loop2x3x4
+	MOVD 56(R0), R22 // a.C
+	MOVD 64(R0), R23 // a.Stride
+	LSL $2, R23
+	FMOVQ (R22), F27
+	WORD $0x4e3ed77b // fadd v27.4s, v27.4s, v30.4s
+	WORD $0x4e3bd400 // fadd v0.4s, v0.4s, v27.4s
+	FMOVQ 16(R22), F27
+	WORD $0x4e3ed77b // fadd v27.4s, v27.4s, v30.4s
+	WORD $0x4e3bd421 // fadd v1.4s, v1.4s, v27.4s
+	FMOVQ 32(R22), F27
+	WORD $0x4e3ed77b // fadd v27.4s, v27.4s, v30.4s
+	WORD $0x4e3bd442 // fadd v2.4s, v2.4s, v27.4s
+	ADD R23, R22
+	FMOVQ (R22), F27
+	WORD $0x4e3ed77b // fadd v27.4s, v27.4s, v30.4s
+	WORD $0x4e3bd58c // fadd v12.4s, v12.4s, v27.4s
+	FMOVQ 16(R22), F27
+	WORD $0x4e3ed77b // fadd v27.4s, v27.4s, v30.4s
+	WORD $0x4e3bd5ad // fadd v13.4s, v13.4s, v27.4s
+	FMOVQ 32(R22), F27
+	WORD $0x4e3ed77b // fadd v27.4s, v27.4s, v30.4s
+	WORD $0x4e3bd5ce // fadd v14.4s, v14.4s, v27.4s
+	VMOVI $0, V30.B16
+	MOVD 56(R0), R22 // a.C
+	WORD $0x4e3ed400 // fadd v0.4s, v0.4s, v30.4s
+	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
+	WORD $0x4e3ed400 // fadd v0.4s, v0.4s, v30.4s
+	WORD $0x4e26d400 // fadd v0.4s, v0.4s, v6.4s
+	WORD $0x4e3ed400 // fadd v0.4s, v0.4s, v30.4s
+	WORD $0x4e29d400 // fadd v0.4s, v0.4s, v9.4s
+	FMOVQ F0, (R22)
+	WORD $0x4e3ed421 // fadd v1.4s, v1.4s, v30.4s
+	WORD $0x4e24d421 // fadd v1.4s, v1.4s, v4.4s
+	WORD $0x4e3ed421 // fadd v1.4s, v1.4s, v30.4s
+	WORD $0x4e27d421 // fadd v1.4s, v1.4s, v7.4s
+	WORD $0x4e3ed421 // fadd v1.4s, v1.4s, v30.4s
+	WORD $0x4e2ad421 // fadd v1.4s, v1.4s, v10.4s
+	FMOVQ F1, 16(R22)
+	WORD $0x4e3ed442 // fadd v2.4s, v2.4s, v30.4s
+	WORD $0x4e25d442 // fadd v2.4s, v2.4s, v5.4s
+	WORD $0x4e3ed442 // fadd v2.4s, v2.4s, v30.4s
+	WORD $0x4e28d442 // fadd v2.4s, v2.4s, v8.4s
+	WORD $0x4e3ed442 // fadd v2.4s, v2.4s, v30.4s
+	WORD $0x4e2bd442 // fadd v2.4s, v2.4s, v11.4s
+	FMOVQ F2, 32(R22)
+	ADD R23, R22
+	WORD $0x4e3ed58c // fadd v12.4s, v12.4s, v30.4s
+	WORD $0x4e2fd58c // fadd v12.4s, v12.4s, v15.4s
+	WORD $0x4e3ed58c // fadd v12.4s, v12.4s, v30.4s
+	WORD $0x4e32d58c // fadd v12.4s, v12.4s, v18.4s
+	WORD $0x4e3ed58c // fadd v12.4s, v12.4s, v30.4s
+	WORD $0x4e35d58c // fadd v12.4s, v12.4s, v21.4s
+	FMOVQ F12, (R22)
+	WORD $0x4e3ed5ad // fadd v13.4s, v13.4s, v30.4s
+	WORD $0x4e30d5ad // fadd v13.4s, v13.4s, v16.4s
+	WORD $0x4e3ed5ad // fadd v13.4s, v13.4s, v30.4s
+	WORD $0x4e33d5ad // fadd v13.4s, v13.4s, v19.4s
+	WORD $0x4e3ed5ad // fadd v13.4s, v13.4s, v30.4s
+	WORD $0x4e36d5ad // fadd v13.4s, v13.4s, v22.4s
+	FMOVQ F13, 16(R22)
+	WORD $0x4e3ed5ce // fadd v14.4s, v14.4s, v30.4s
+	WORD $0x4e31d5ce // fadd v14.4s, v14.4s, v17.4s
+	WORD $0x4e3ed5ce // fadd v14.4s, v14.4s, v30.4s
+	WORD $0x4e34d5ce // fadd v14.4s, v14.4s, v20.4s
+	WORD $0x4e3ed5ce // fadd v14.4s, v14.4s, v30.4s
+	WORD $0x4e37d5ce // fadd v14.4s, v14.4s, v23.4s
+	FMOVQ F14, 32(R22)
+	MOVD R3, R26
+	ADD $2048, R24
+	ADD $2048, R25
+	SUB $512, R21
+	JMP next2x3x4
+
+next2x3x1:
+	CMP $0, R21
+	BLE done2x3x0
+	MOVD R21, R20
+	CMP $128, R21
+	BLE part2x3x1
+	MOVD $128, R20
+
+part2x3x1:
+	MOVD $constffff0000<>(SB), R17
+	FMOVS (R17), F10
+	VDUP V10.S[0], V10.S4
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	MOVD $0, R19
+	PCALIGN $32
+
+loop2x3x1:
+	PRFM 2048(R26), PLDL1KEEP
+	FMOVQ (R26), F6
+	VAND V10.B16, V6.B16, V6.B16
+	FMOVQ 16(R26), F7
+	VAND V10.B16, V7.B16, V7.B16
+	FMOVQ 32(R26), F8
+	VAND V10.B16, V8.B16, V8.B16
+	ADD R24, R19, R17
+	FMOVS (R17), F9
+	VAND V10.B16, V9.B16, V9.B16
+	WORD $0x4f8910c0 // fmla v0.4s, v6.4s, v9.s[0]
+	WORD $0x4f8910e1 // fmla v1.4s, v7.4s, v9.s[0]
+	WORD $0x4f891102 // fmla v2.4s, v8.4s, v9.s[0]
+	ADD R25, R19, R17
+	FMOVS (R17), F9
+	VAND V10.B16, V9.B16, V9.B16
+	WORD $0x4f8910c3 // fmla v3.4s, v6.4s, v9.s[0]
+	WORD $0x4f8910e4 // fmla v4.4s, v7.4s, v9.s[0]
+	WORD $0x4f891105 // fmla v5.4s, v8.4s, v9.s[0]
+	FMOVQ (R26), F6
+	VSHL $16, V6.S4, V6.S4
+	FMOVQ 16(R26), F7
+	VSHL $16, V7.S4, V7.S4
+	FMOVQ 32(R26), F8
+	VSHL $16, V8.S4, V8.S4
+	ADD R24, R19, R17
+	FMOVS (R17), F9
+	VSHL $16, V9.S4, V9.S4
+	WORD $0x4f8910c0 // fmla v0.4s, v6.4s, v9.s[0]
+	WORD $0x4f8910e1 // fmla v1.4s, v7.4s, v9.s[0]
+	WORD $0x4f891102 // fmla v2.4s, v8.4s, v9.s[0]
+	ADD R25, R19, R17
+	FMOVS (R17), F9
+	VSHL $16, V9.S4, V9.S4
+	WORD $0x4f8910c3 // fmla v3.4s, v6.4s, v9.s[0]
+	WORD $0x4f8910e4 // fmla v4.4s, v7.4s, v9.s[0]
+	WORD $0x4f891105 // fmla v5.4s, v8.4s, v9.s[0]
+	ADD $48, R26
+	ADD $4, R19
+	SUB $1, R20
+	CBNZ R20, loop2x3x1
+	MOVD 56(R0), R22 // a.C
+	MOVD 64(R0), R23 // a.Stride
+	LSL $2, R23
+	FMOVQ (R22), F9
+	WORD $0x4e3ed529 // fadd v9.4s, v9.4s, v30.4s
+	WORD $0x4e29d400 // fadd v0.4s, v0.4s, v9.4s
+	FMOVQ F0, (R22)
+	FMOVQ 16(R22), F9
+	WORD $0x4e3ed529 // fadd v9.4s, v9.4s, v30.4s
+	WORD $0x4e29d421 // fadd v1.4s, v1.4s, v9.4s
+	FMOVQ F1, 16(R22)
+	FMOVQ 32(R22), F9
+	WORD $0x4e3ed529 // fadd v9.4s, v9.4s, v30.4s
+	WORD $0x4e29d442 // fadd v2.4s, v2.4s, v9.4s
+	FMOVQ F2, 32(R22)
+	ADD R23, R22
+	FMOVQ (R22), F9
+	WORD $0x4e3ed529 // fadd v9.4s, v9.4s, v30.4s
+	WORD $0x4e29d463 // fadd v3.4s, v3.4s, v9.4s
+	FMOVQ F3, (R22)
+	FMOVQ 16(R22), F9
+	WORD $0x4e3ed529 // fadd v9.4s, v9.4s, v30.4s
+	WORD $0x4e29d484 // fadd v4.4s, v4.4s, v9.4s
+	FMOVQ F4, 16(R22)
+	FMOVQ 32(R22), F9
+	WORD $0x4e3ed529 // fadd v9.4s, v9.4s, v30.4s
+	WORD $0x4e29d4a5 // fadd v5.4s, v5.4s, v9.4s
+	FMOVQ F5, 32(R22)
+	VMOVI $0, V30.B16
+	ADD $512, R24
+	ADD $512, R25
+	SUB $128, R21
+	JMP next2x3x1
+
+done2x3x0:
+	RET
+
+rows1x3:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F30
+	VDUP V30.S[0], V30.S4
+	MOVD (R0), R24 // a.A
+	MOVD 8(R0), R23 // a.RowStride
+	LSL $2, R23
+	MOVD 40(R0), R25 // a.B
+	MOVD 32(R0), R21 // a.Depth
+
+next1x3x4:
+	CMP $512, R21
+	BLT next1x3x1
+	MOVD $128, R20
+	MOVD $constffff0000<>(SB), R17
+	FMOVS (R17), F16
+	VDUP V16.S[0], V16.S4
+	MOVD R25, R26
+	ADD $6144, R26
+	MOVD R26, R1
+	ADD $6144, R1
+	MOVD R1, R2
+	ADD $6144, R2
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	VMOVI $0, V11.B16
+	MOVD $0, R19
+	PCALIGN $32
+
+loop1x3x4:
+	PRFM 2048(R25), PLDL1KEEP
+	FMOVQ (R25), F12
+	VAND V16.B16, V12.B16, V12.B16
+	FMOVQ 16(R25), F13
+	VAND V16.B16, V13.B16, V13.B16
+	FMOVQ 32(R25), F14
+	VAND V16.B16, V14.B16, V14.B16
+	ADD R24, R19, R17
+	FMOVS (R17), F15
+	VAND V16.B16, V15.B16, V15.B16
+	WORD $0x4f8f1180 // fmla v0.4s, v12.4s, v15.s[0]
+	WORD $0x4f8f11a1 // fmla v1.4s, v13.4s, v15.s[0]
+	WORD $0x4f8f11c2 // fmla v2.4s, v14.4s, v15.s[0]
+	FMOVQ (R25), F12
+	VSHL $16, V12.S4, V12.S4
+	FMOVQ 16(R25), F13
+	VSHL $16, V13.S4, V13.S4
+	FMOVQ 32(R25), F14
+	VSHL $16, V14.S4, V14.S4
+	ADD R24, R19, R17
+	FMOVS (R17), F15
+	VSHL $16, V15.S4, V15.S4
+	WORD $0x4f8f1180 // fmla v0.4s, v12.4s, v15.s[0]
+	WORD $0x4f8f11a1 // fmla v1.4s, v13.4s, v15.s[0]
+	WORD $0x4f8f11c2 // fmla v2.4s, v14.4s, v15.s[0]
+	PRFM 2048(R26), PLDL1KEEP
+	FMOVQ (R26), F12
+	VAND V16.B16, V12.B16, V12.B16
+	FMOVQ 16(R26), F13
+	VAND V16.B16, V13.B16, V13.B16
+	FMOVQ 32(R26), F14
+	VAND V16.B16, V14.B16, V14.B16
+	ADD R24, R19, R17
+	FMOVS 512(R17), F15
+	VAND V16.B16, V15.B16, V15.B16
+	WORD $0x4f8f1183 // fmla v3.4s, v12.4s, v15.s[0]
+	WORD $0x4f8f11a4 // fmla v4.4s, v13.4s, v15.s[0]
+	WORD $0x4f8f11c5 // fmla v5.4s, v14.4s, v15.s[0]
+	FMOVQ (R26), F12
+	VSHL $16, V12.S4, V12.S4
+	FMOVQ 16(R26), F13
+	VSHL $16, V13.S4, V13.S4
+	FMOVQ 32(R26), F14
+	VSHL $16, V14.S4, V14.S4
+	ADD R24, R19, R17
+	FMOVS 512(R17), F15
+	VSHL $16, V15.S4, V15.S4
+	WORD $0x4f8f1183 // fmla v3.4s, v12.4s, v15.s[0]
+	WORD $0x4f8f11a4 // fmla v4.4s, v13.4s, v15.s[0]
+	WORD $0x4f8f11c5 // fmla v5.4s, v14.4s, v15.s[0]
+	PRFM 2048(R1), PLDL1KEEP
+	FMOVQ (R1), F12
+	VAND V16.B16, V12.B16, V12.B16
+	FMOVQ 16(R1), F13
+	VAND V16.B16, V13.B16, V13.B16
+	FMOVQ 32(R1), F14
+	VAND V16.B16, V14.B16, V14.B16
+	ADD R24, R19, R17
+	FMOVS 1024(R17), F15
+	VAND V16.B16, V15.B16, V15.B16
+	WORD $0x4f8f1186 // fmla v6.4s, v12.4s, v15.s[0]
+	WORD $0x4f8f11a7 // fmla v7.4s, v13.4s, v15.s[0]
+	WORD $0x4f8f11c8 // fmla v8.4s, v14.4s, v15.s[0]
+	FMOVQ (R1), F12
+	VSHL $16, V12.S4, V12.S4
+	FMOVQ 16(R1), F13
+	VSHL $16, V13.S4, V13.S4
+	FMOVQ 32(R1), F14
+	VSHL $16, V14.S4, V14.S4
+	ADD R24, R19, R17
+	FMOVS 1024(R17), F15
+	VSHL $16, V15.S4, V15.S4
+	WORD $0x4f8f1186 // fmla v6.4s, v12.4s, v15.s[0]
+	WORD $0x4f8f11a7 // fmla v7.4s, v13.4s, v15.s[0]
+	WORD $0x4f8f11c8 // fmla v8.4s, v14.4s, v15.s[0]
+	PRFM 2048(R2), PLDL1KEEP
+	FMOVQ (R2), F12
+	VAND V16.B16, V12.B16, V12.B16
+	FMOVQ 16(R2), F13
+	VAND V16.B16, V13.B16, V13.B16
+	FMOVQ 32(R2), F14
+	VAND V16.B16, V14.B16, V14.B16
+	ADD R24, R19, R17
+	FMOVS 1536(R17), F15
+	VAND V16.B16, V15.B16, V15.B16
+	WORD $0x4f8f1189 // fmla v9.4s, v12.4s, v15.s[0]
+	WORD $0x4f8f11aa // fmla v10.4s, v13.4s, v15.s[0]
+	WORD $0x4f8f11cb // fmla v11.4s, v14.4s, v15.s[0]
+	FMOVQ (R2), F12
+	VSHL $16, V12.S4, V12.S4
+	FMOVQ 16(R2), F13
+	VSHL $16, V13.S4, V13.S4
+	FMOVQ 32(R2), F14
+	VSHL $16, V14.S4, V14.S4
+	ADD R24, R19, R17
+	FMOVS 1536(R17), F15
+	VSHL $16, V15.S4, V15.S4
+	WORD $0x4f8f1189 // fmla v9.4s, v12.4s, v15.s[0]
+	WORD $0x4f8f11aa // fmla v10.4s, v13.4s, v15.s[0]
+	WORD $0x4f8f11cb // fmla v11.4s, v14.4s, v15.s[0]
+	PRFM 2096(R25), PLDL1KEEP
+	FMOVQ 48(R25), F12
+	VAND V16.B16, V12.B16, V12.B16
+	FMOVQ 64(R25), F13
+	VAND V16.B16, V13.B16, V13.B16
+	FMOVQ 80(R25), F14
+	VAND V16.B16, V14.B16, V14.B16
+	ADD R24, R19, R17
+	FMOVS 4(R17), F15
+	VAND V16.B16, V15.B16, V15.B16
+	WORD $0x4f8f1180 // fmla v0.4s, v12.4s, v15.s[0]
+	WORD $0x4f8f11a1 // fmla v1.4s, v13.4s, v15.s[0]
+	WORD $0x4f8f11c2 // fmla v2.4s, v14.4s, v15.s[0]
+	FMOVQ 48(R25), F12
+	VSHL $16, V12.S4, V12.S4
+	FMOVQ 64(R25), F13
+	VSHL $16, V13.S4, V13.S4
+	FMOVQ 80(R25), F14
+	VSHL $16, V14.S4, V14.S4
+	ADD R24, R19, R17
+	FMOVS 4(R17), F15
+	VSHL $16, V15.S4, V15.S4
+	WORD $0x4f8f1180 // fmla v0.4s, v12.4s, v15.s[0]
+	WORD $0x4f8f11a1 // fmla v1.4s, v13.4s, v15.s[0]
+	WORD $0x4f8f11c2 // fmla v2.4s, v14.4s, v15.s[0]
+	PRFM 2096(R26), PLDL1KEEP
+	FMOVQ 48(R26), F12
+	VAND V16.B16, V12.B16, V12.B16
+	FMOVQ 64(R26), F13
+	VAND V16.B16, V13.B16, V13.B16
+	FMOVQ 80(R26), F14
+	VAND V16.B16, V14.B16, V14.B16
+	ADD R24, R19, R17
+	FMOVS 516(R17), F15
+	VAND V16.B16, V15.B16, V15.B16
+	WORD $0x4f8f1183 // fmla v3.4s, v12.4s, v15.s[0]
+	WORD $0x4f8f11a4 // fmla v4.4s, v13.4s, v15.s[0]
+	WORD $0x4f8f11c5 // fmla v5.4s, v14.4s, v15.s[0]
+	FMOVQ 48(R26), F12
+	VSHL $16, V12.S4, V12.S4
+	FMOVQ 64(R26), F13
+	VSHL $16, V13.S4, V13.S4
+	FMOVQ 80(R26), F14
+	VSHL $16, V14.S4, V14.S4
+	ADD R24, R19, R17
+	FMOVS 516(R17), F15
+	VSHL $16, V15.S4, V15.S4
+	WORD $0x4f8f1183 // fmla v3.4s, v12.4s, v15.s[0]
+	WORD $0x4f8f11a4 // fmla v4.4s, v13.4s, v15.s[0]
+	WORD $0x4f8f11c5 // fmla v5.4s, v14.4s, v15.s[0]
+	PRFM 2096(R1), PLDL1KEEP
+	FMOVQ 48(R1), F12
+	VAND V16.B16, V12.B16, V12.B16
+	FMOVQ 64(R1), F13
+	VAND V16.B16, V13.B16, V13.B16
+	FMOVQ 80(R1), F14
+	VAND V16.B16, V14.B16, V14.B16
+	ADD R24, R19, R17
+	FMOVS 1028(R17), F15
+	VAND V16.B16, V15.B16, V15.B16
+	WORD $0x4f8f1186 // fmla v6.4s, v12.4s, v15.s[0]
+	WORD $0x4f8f11a7 // fmla v7.4s, v13.4s, v15.s[0]
+	WORD $0x4f8f11c8 // fmla v8.4s, v14.4s, v15.s[0]
+	FMOVQ 48(R1), F12
+	VSHL $16, V12.S4, V12.S4
+	FMOVQ 64(R1), F13
+	VSHL $16, V13.S4, V13.S4
+	FMOVQ 80(R1), F14
+	VSHL $16, V14.S4, V14.S4
+	ADD R24, R19, R17
+	FMOVS 1028(R17), F15
+	VSHL $16, V15.S4, V15.S4
+	WORD $0x4f8f1186 // fmla v6.4s, v12.4s, v15.s[0]
+	WORD $0x4f8f11a7 // fmla v7.4s, v13.4s, v15.s[0]
+	WORD $0x4f8f11c8 // fmla v8.4s, v14.4s, v15.s[0]
+	PRFM 2096(R2), PLDL1KEEP
+	FMOVQ 48(R2), F12
+	VAND V16.B16, V12.B16, V12.B16
+	FMOVQ 64(R2), F13
+	VAND V16.B16, V13.B16, V13.B16
+	FMOVQ 80(R2), F14
+	VAND V16.B16, V14.B16, V14.B16
+	ADD R24, R19, R17
+	FMOVS 1540(R17), F15
+	VAND V16.B16, V15.B16, V15.B16
+	WORD $0x4f8f1189 // fmla v9.4s, v12.4s, v15.s[0]
+	WORD $0x4f8f11aa // fmla v10.4s, v13.4s, v15.s[0]
+	WORD $0x4f8f11cb // fmla v11.4s, v14.4s, v15.s[0]
+	FMOVQ 48(R2), F12
+	VSHL $16, V12.S4, V12.S4
+	FMOVQ 64(R2), F13
+	VSHL $16, V13.S4, V13.S4
+	FMOVQ 80(R2), F14
+	VSHL $16, V14.S4, V14.S4
+	ADD R24, R19, R17
+	FMOVS 1540(R17), F15
+	VSHL $16, V15.S4, V15.S4
+	WORD $0x4f8f1189 // fmla v9.4s, v12.4s, v15.s[0]
+	WORD $0x4f8f11aa // fmla v10.4s, v13.4s, v15.s[0]
+	WORD $0x4f8f11cb // fmla v11.4s, v14.4s, v15.s[0]
+	ADD $96, R25
+	ADD $96, R26
+	ADD $96, R1
+	ADD $96, R2
+	ADD $8, R19
+	SUB $2, R20
+	CBNZ R20, loop1x3x4
+	MOVD 56(R0), R22 // a.C
+	MOVD 64(R0), R23 // a.Stride
+	LSL $2, R23
+	FMOVQ (R22), F15
+	WORD $0x4e3ed5ef // fadd v15.4s, v15.4s, v30.4s
+	WORD $0x4e2fd400 // fadd v0.4s, v0.4s, v15.4s
+	FMOVQ 16(R22), F15
+	WORD $0x4e3ed5ef // fadd v15.4s, v15.4s, v30.4s
+	WORD $0x4e2fd421 // fadd v1.4s, v1.4s, v15.4s
+	FMOVQ 32(R22), F15
+	WORD $0x4e3ed5ef // fadd v15.4s, v15.4s, v30.4s
+	WORD $0x4e2fd442 // fadd v2.4s, v2.4s, v15.4s
+	VMOVI $0, V30.B16
+	MOVD 56(R0), R22 // a.C
+	WORD $0x4e3ed400 // fadd v0.4s, v0.4s, v30.4s
+	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
+	WORD $0x4e3ed400 // fadd v0.4s, v0.4s, v30.4s
+	WORD $0x4e26d400 // fadd v0.4s, v0.4s, v6.4s
+	WORD $0x4e3ed400 // fadd v0.4s, v0.4s, v30.4s
+	WORD $0x4e29d400 // fadd v0.4s, v0.4s, v9.4s
+	FMOVQ F0, (R22)
+	WORD $0x4e3ed421 // fadd v1.4s, v1.4s, v30.4s
+	WORD $0x4e24d421 // fadd v1.4s, v1.4s, v4.4s
+	WORD $0x4e3ed421 // fadd v1.4s, v1.4s, v30.4s
+	WORD $0x4e27d421 // fadd v1.4s, v1.4s, v7.4s
+	WORD $0x4e3ed421 // fadd v1.4s, v1.4s, v30.4s
+	WORD $0x4e2ad421 // fadd v1.4s, v1.4s, v10.4s
+	FMOVQ F1, 16(R22)
+	WORD $0x4e3ed442 // fadd v2.4s, v2.4s, v30.4s
+	WORD $0x4e25d442 // fadd v2.4s, v2.4s, v5.4s
+	WORD $0x4e3ed442 // fadd v2.4s, v2.4s, v30.4s
+	WORD $0x4e28d442 // fadd v2.4s, v2.4s, v8.4s
+	WORD $0x4e3ed442 // fadd v2.4s, v2.4s, v30.4s
+	WORD $0x4e2bd442 // fadd v2.4s, v2.4s, v11.4s
+	FMOVQ F2, 32(R22)
+	MOVD R2, R25
+	ADD $2048, R24
+	SUB $512, R21
+	JMP next1x3x4
+
+next1x3x1:
+	CMP $0, R21
+	BLE done1x3x0
+	MOVD R21, R20
+	CMP $128, R21
+	BLE part1x3x1
+	MOVD $128, R20
+
+part1x3x1:
+	MOVD $constffff0000<>(SB), R17
+	FMOVS (R17), F7
+	VDUP V7.S[0], V7.S4
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	MOVD $0, R19
+	PCALIGN $32
+
+loop1x3x1:
+	PRFM 2048(R25), PLDL1KEEP
+	FMOVQ (R25), F3
+	VAND V7.B16, V3.B16, V3.B16
+	FMOVQ 16(R25), F4
+	VAND V7.B16, V4.B16, V4.B16
+	FMOVQ 32(R25), F5
+	VAND V7.B16, V5.B16, V5.B16
+	ADD R24, R19, R17
+	FMOVS (R17), F6
+	VAND V7.B16, V6.B16, V6.B16
+	WORD $0x4f861060 // fmla v0.4s, v3.4s, v6.s[0]
+	WORD $0x4f861081 // fmla v1.4s, v4.4s, v6.s[0]
+	WORD $0x4f8610a2 // fmla v2.4s, v5.4s, v6.s[0]
+	FMOVQ (R25), F3
+	VSHL $16, V3.S4, V3.S4
+	FMOVQ 16(R25), F4
+	VSHL $16, V4.S4, V4.S4
+	FMOVQ 32(R25), F5
+	VSHL $16, V5.S4, V5.S4
+	ADD R24, R19, R17
+	FMOVS (R17), F6
+	VSHL $16, V6.S4, V6.S4
+	WORD $0x4f861060 // fmla v0.4s, v3.4s, v6.s[0]
+	WORD $0x4f861081 // fmla v1.4s, v4.4s, v6.s[0]
+	WORD $0x4f8610a2 // fmla v2.4s, v5.4s, v6.s[0]
+	ADD $48, R25
+	ADD $4, R19
+	SUB $1, R20
+	CBNZ R20, loop1x3x1
+	MOVD 56(R0), R22 // a.C
+	MOVD 64(R0), R23 // a.Stride
+	LSL $2, R23
+	FMOVQ (R22), F6
+	WORD $0x4e3ed4c6 // fadd v6.4s, v6.4s, v30.4s
+	WORD $0x4e26d400 // fadd v0.4s, v0.4s, v6.4s
+	FMOVQ F0, (R22)
+	FMOVQ 16(R22), F6
+	WORD $0x4e3ed4c6 // fadd v6.4s, v6.4s, v30.4s
+	WORD $0x4e26d421 // fadd v1.4s, v1.4s, v6.4s
+	FMOVQ F1, 16(R22)
+	FMOVQ 32(R22), F6
+	WORD $0x4e3ed4c6 // fadd v6.4s, v6.4s, v30.4s
+	WORD $0x4e26d442 // fadd v2.4s, v2.4s, v6.4s
+	FMOVQ F2, 32(R22)
+	VMOVI $0, V30.B16
+	ADD $512, R24
+	SUB $128, R21
+	JMP next1x3x1
+
+done1x3x0:
+	RET
+
+lanes8:
+	MOVD 48(R0), R20 // a.Bias
+	CBNZ R20, biased2
+	MOVD $zeros<>(SB), R20
+
+biased2:
+	MOVD 56(R0), R22 // a.C
+	MOVD 64(R0), R23 // a.Stride
+	LSL $2, R23
+	MOVD 24(R0), R21 // a.Rows
+	MOVBU 80(R0), R19 // a.Add
+	VMOVI $0, V2.B16
+
+begin2:
+	VMOV V2.B16, V0.B16
+	VMOV V2.B16, V1.B16
+	CBZ R19, added2
+	FMOVQ (R22), F0
+	FMOVQ 16(R22), F1
+
+added2:
+	FMOVQ (R20), F2
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ 16(R20), F2
+	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
+	VMOVI $0, V2.B16
+	FMOVQ F0, (R22)
+	FMOVQ F1, 16(R22)
+	ADD R23, R22
+	SUBS $1, R21
+	BNE begin2
+	MOVD 24(R0), R23 // a.Rows
+	CMP $1, R23
+	BEQ rows1x2
+	CMP $2, R23
+	BEQ rows2x2
+	CMP $3, R23
+	BEQ rows3x2
+	CMP $4, R23
+	BEQ rows4x2
+	CMP $5, R23
+	BEQ rows5x2
+
+rows6x2:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F30
+	VDUP V30.S[0], V30.S4
+	MOVD (R0), R24 // a.A
+	MOVD 8(R0), R23 // a.RowStride
+	LSL $2, R23
+	MOVD R24, R25
+	ADD R23, R25
+	MOVD R25, R26
+	ADD R23, R26
+	MOVD R26, R1
+	ADD R23, R1
+	MOVD R1, R2
+	ADD R23, R2
+	MOVD R2, R3
+	ADD R23, R3
+	MOVD 40(R0), R4 // a.B
+	MOVD 32(R0), R21 // a.Depth
+
+next6x2x1:
+	CMP $0, R21
+	BLE done6x2x0
+	MOVD R21, R20
+	CMP $128, R21
+	BLE part6x2x1
+	MOVD $128, R20
+
+part6x2x1:
+	MOVD $constffff0000<>(SB), R17
+	FMOVS (R17), F15
+	VDUP V15.S[0], V15.S4
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	VMOVI $0, V11.B16
+	MOVD $0, R19
+	PCALIGN $32
+
+loop6x2x1:
+	PRFM 2048(R4), PLDL1KEEP
+	FMOVQ (R4), F12
+	VAND V15.B16, V12.B16, V12.B16
+	FMOVQ 16(R4), F13
+	VAND V15.B16, V13.B16, V13.B16
+	ADD R24, R19, R17
+	FMOVS (R17), F14
+	VAND V15.B16, V14.B16, V14.B16
+	WORD $0x4f8e1180 // fmla v0.4s, v12.4s, v14.s[0]
+	WORD $0x4f8e11a1 // fmla v1.4s, v13.4s, v14.s[0]
+	ADD R25, R19, R17
+	FMOVS (R17), F14
+	VAND V15.B16, V14.B16, V14.B16
+	WORD $0x4f8e1182 // fmla v2.4s, v12.4s, v14.s[0]
+	WORD $0x4f8e11a3 // fmla v3.4s, v13.4s, v14.s[0]
+	ADD R26, R19, R17
+	FMOVS (R17), F14
+	VAND V15.B16, V14.B16, V14.B16
+	WORD $0x4f8e1184 // fmla v4.4s, v12.4s, v14.s[0]
+	WORD $0x4f8e11a5 // fmla v5.4s, v13.4s, v14.s[0]
+	ADD R1, R19, R17
+	FMOVS (R17), F14
+	VAND V15.B16, V14.B16, V14.B16
+	WORD $0x4f8e1186 // fmla v6.4s, v12.4s, v14.s[0]
+	WORD $0x4f8e11a7 // fmla v7.4s, v13.4s, v14.s[0]
+	ADD R2, R19, R17
+	FMOVS (R17), F14
+	VAND V15.B16, V14.B16, V14.B16
+	WORD $0x4f8e1188 // fmla v8.4s, v12.4s, v14.s[0]
+	WORD $0x4f8e11a9 // fmla v9.4s, v13.4s, v14.s[0]
+	ADD R3, R19, R17
+	FMOVS (R17), F14
+	VAND V15.B16, V14.B16, V14.B16
+	WORD $0x4f8e118a // fmla v10.4s, v12.4s, v14.s[0]
+	WORD $0x4f8e11ab // fmla v11.4s, v13.4s, v14.s[0]
+	FMOVQ (R4), F12
+	VSHL $16, V12.S4, V12.S4
+	FMOVQ 16(R4), F13
+	VSHL $16, V13.S4, V13.S4
+	ADD R24, R19, R17
+	FMOVS (R17), F14
+	VSHL $16, V14.S4, V14.S4
+	WORD $0x4f8e1180 // fmla v0.4s, v12.4s, v14.s[0]
+	WORD $0x4f8e11a1 // fmla v1.4s, v13.4s, v14.s[0]
+	ADD R25, R19, R17
+	FMOVS (R17), F14
+	VSHL $16, V14.S4, V14.S4
+	WORD $0x4f8e1182 // fmla v2.4s, v12.4s, v14.s[0]
+	WORD $0x4f8e11a3 // fmla v3.4s, v13.4s, v14.s[0]
+	ADD R26, R19, R17
+	FMOVS (R17), F14
+	VSHL $16, V14.S4, V14.S4
+	WORD $0x4f8e1184 // fmla v4.4s, v12.4s, v14.s[0]
+	WORD $0x4f8e11a5 // fmla v5.4s, v13.4s, v14.s[0]
+	ADD R1, R19, R17
+	FMOVS (R17), F14
+	VSHL $16, V14.S4, V14.S4
+	WORD $0x4f8e1186 // fmla v6.4s, v12.4s, v14.s[0]
+	WORD $0x4f8e11a7 // fmla v7.4s, v13.4s, v14.s[0]
+	ADD R2, R19, R17
+	FMOVS (R17), F14
+	VSHL $16, V14.S4, V14.S4
+	WORD $0x4f8e1188 // fmla v8.4s, v12.4s, v14.s[0]
+	WORD $0x4f8e11a9 // fmla v9.4s, v13.4s, v14.s[0]
+	ADD R3, R19, R17
+	FMOVS (R17), F14
+	VSHL $16, V14.S4, V14.S4
+	WORD $0x4f8e118a // fmla v10.4s, v12.4s, v14.s[0]
+	WORD $0x4f8e11ab // fmla v11.4s, v13.4s, v14.s[0]
+	ADD $32, R4
+	ADD $4, R19
+	SUB $1, R20
+	CBNZ R20, loop6x2x1
+	MOVD 56(R0), R22 // a.C
+	MOVD 64(R0), R23 // a.Stride
+	LSL $2, R23
+	FMOVQ (R22), F14
+	WORD $0x4e3ed5ce // fadd v14.4s, v14.4s, v30.4s
+	WORD $0x4e2ed400 // fadd v0.4s, v0.4s, v14.4s
+	FMOVQ F0, (R22)
+	FMOVQ 16(R22), F14
+	WORD $0x4e3ed5ce // fadd v14.4s, v14.4s, v30.4s
+	WORD $0x4e2ed421 // fadd v1.4s, v1.4s, v14.4s
+	FMOVQ F1, 16(R22)
+	ADD R23, R22
+	FMOVQ (R22), F14
+	WORD $0x4e3ed5ce // fadd v14.4s, v14.4s, v30.4s
+	WORD $0x4e2ed442 // fadd v2.4s, v2.4s, v14.4s
+	FMOVQ F2, (R22)
+	FMOVQ 16(R22), F14
+	WORD $0x4e3ed5ce // fadd v14.4s, v14.4s, v30.4s
+	WORD $0x4e2ed463 // fadd v3.4s, v3.4s, v14.4s
+	FMOVQ F3, 16(R22)
+	ADD R23, R22
+	FMOVQ (R22), F14
+	WORD $0x4e3ed5ce // fadd v14.4s, v14.4s, v30.4s
+	WORD $0x4e2ed484 // fadd v4.4s, v4.4s, v14.4s
+	FMOVQ F4, (R22)
+	FMOVQ 16(R22), F14
+	WORD $0x4e3ed5ce // fadd v14.4s, v14.4s, v30.4s
+	WORD $0x4e2ed4a5 // fadd v5.4s, v5.4s, v14.4s
+	FMOVQ F5, 16(R22)
+	ADD R23, R22
+	FMOVQ (R22), F14
+	WORD $0x4e3ed5ce // fadd v14.4s, v14.4s, v30.4s
+	WORD $0x4e2ed4c6 // fadd v6.4s, v6.4s, v14.4s
+	FMOVQ F6, (R22)
+	FMOVQ 16(R22), F14
+	WORD $0x4e3ed5ce // fadd v14.4s, v14.4s, v30.4s
+	WORD $0x4e2ed4e7 // fadd v7.4s, v7.4s, v14.4s
+	FMOVQ F7, 16(R22)
+	ADD R23, R22
+	FMOVQ (R22), F14
+	WORD $0x4e3ed5ce // fadd v14.4s, v14.4s, v30.4s
+	WORD $0x4e2ed508 // fadd v8.4s, v8.4s, v14.4s
+	FMOVQ F8, (R22)
+	FMOVQ 16(R22), F14
+	WORD $0x4e3ed5ce // fadd v14.4s, v14.4s, v30.4s
+	WORD $0x4e2ed529 // fadd v9.4s, v9.4s, v14.4s
+	FMOVQ F9, 16(R22)
+	ADD R23, R22
+	FMOVQ (R22), F14
+	WORD $0x4e3ed5ce // fadd v14.4s, v14.4s, v30.4s
+	WORD $0x4e2ed54a // fadd v10.4s, v10.4s, v14.4s
+	FMOVQ F10, (R22)
+	FMOVQ 16(R22), F14
+	WORD $0x4e3ed5ce // fadd v14.4s, v14.4s, v30.4s
+	WORD $0x4e2ed56b // fadd v11.4s, v11.4s, v14.4s
+	FMOVQ F11, 16(R22)
+	VMOVI $0, V30.B16
+	ADD $512, R24
+	ADD $512, R25
+	ADD $512, R26
+	ADD $512, R1
+	ADD $512, R2
+	ADD $512, R3
+	SUB $128, R21
+	JMP next6x2x1
+
+done6x2x0:
+	RET
+
+rows5x2:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F30
+	VDUP V30.S[0], V30.S4
+	MOVD (R0), R24 // a.A
+	MOVD 8(R0), R23 // a.RowStride
+	LSL $2, R23
+	MOVD R24, R25
+	ADD R23, R25
+	MOVD R25, R26
+	ADD R23, R26
+	MOVD R26, R1
+	ADD R23, R1
+	MOVD R1, R2
+	ADD R23, R2
+	MOVD 40(R0), R3 // a.B
+	MOVD 32(R0), R21 // a.Depth
+
+next5x2x2:
+	CMP $256, R21
+	BLT next5x2x1
+	MOVD $128, R20
+	MOVD $constffff0000<>(SB), R17
+	FMOVS (R17), F23
+	VDUP V23.S[0], V23.S4
+	MOVD R3, R4
+	ADD $4096, R4
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	VMOVI $0, V11.B16
+	VMOVI $0, V12.B16
+	VMOVI $0, V13.B16
+	VMOVI $0, V14.B16
+	VMOVI $0, V15.B16
+	VMOVI $0, V16.B16
+	VMOVI $0, V17.B16
+	VMOVI $0, V18.B16
+	VMOVI $0, V19.B16
+	MOVD $0, R19
+	PCALIGN $32
+
+loop5x2x2:
+	PRFM 2048(R3), PLDL1KEEP
+	FMOVQ (R3), F20
+	VAND V23.B16, V20.B16, V20.B16
+	FMOVQ 16(R3), F21
+	VAND V23.B16, V21.B16, V21.B16
+	ADD R24, R19, R17
+	FMOVS (R17), F22
+	VAND V23.B16, V22.B16, V22.B16
+	WORD $0x4f961280 // fmla v0.4s, v20.4s, v22.s[0]
+	WORD $0x4f9612a1 // fmla v1.4s, v21.4s, v22.s[0]
+	ADD R25, R19, R17
+	FMOVS (R17), F22
+	VAND V23.B16, V22.B16, V22.B16
+	WORD $0x4f961284 // fmla v4.4s, v20.4s, v22.s[0]
+	WORD $0x4f9612a5 // fmla v5.4s, v21.4s, v22.s[0]
+	ADD R26, R19, R17
+	FMOVS (R17), F22
+	VAND V23.B16, V22.B16, V22.B16
+	WORD $0x4f961288 // fmla v8.4s, v20.4s, v22.s[0]
+	WORD $0x4f9612a9 // fmla v9.4s, v21.4s, v22.s[0]
+	ADD R1, R19, R17
+	FMOVS (R17), F22
+	VAND V23.B16, V22.B16, V22.B16
+	WORD $0x4f96128c // fmla v12.4s, v20.4s, v22.s[0]
+	WORD $0x4f9612ad // fmla v13.4s, v21.4s, v22.s[0]
+	ADD R2, R19, R17
+	FMOVS (R17), F22
+	VAND V23.B16, V22.B16, V22.B16
+	WORD $0x4f961290 // fmla v16.4s, v20.4s, v22.s[0]
+	WORD $0x4f9612b1 // fmla v17.4s, v21.4s, v22.s[0]
+	FMOVQ (R3), F20
+	VSHL $16, V20.S4, V20.S4
+	FMOVQ 16(R3), F21
+	VSHL $16, V21.S4, V21.S4
+	ADD R24, R19, R17
+	FMOVS (R17), F22
+	VSHL $16, V22.S4, V22.S4
+	WORD $0x4f961280 // fmla v0.4s, v20.4s, v22.s[0]
+	WORD $0x4f9612a1 // fmla v1.4s, v21.4s, v22.s[0]
+	ADD R25, R19, R17
+	FMOVS (R17), F22
+	VSHL $16, V22.S4, V22.S4
+	WORD $0x4f961284 // fmla v4.4s, v20.4s, v22.s[0]
+	WORD $0x4f9612a5 // fmla v5.4s, v21.4s, v22.s[0]
+	ADD R26, R19, R17
+	FMOVS (R17), F22
+	VSHL $16, V22.S4, V22.S4
+	WORD $0x4f961288 // fmla v8.4s, v20.4s, v22.s[0]
+	WORD $0x4f9612a9 // fmla v9.4s, v21.4s, v22.s[0]
+	ADD R1, R19, R17
+	FMOVS (R17), F22
+	VSHL $16, V22.S4, V22.S4
+	WORD $0x4f96128c // fmla v12.4s, v20.4s, v22.s[0]
+	WORD $0x4f9612ad // fmla v13.4s, v21.4s, v22.s[0]
+	ADD R2, R19, R17
+	FMOVS (R17), F22
+	VSHL $16, V22.S4, V22.S4
+	WORD $0x4f961290 // fmla v16.4s, v20.4s, v22.s[0]
+	WORD $0x4f9612b1 // fmla v17.4s, v21.4s, v22.s[0]
+	PRFM 2048(R4), PLDL1KEEP
+	FMOVQ (R4), F20
+	VAND V23.B16, V20.B16, V20.B16
+	FMOVQ 16(R4), F21
+	VAND V23.B16, V21.B16, V21.B16
+	ADD R24, R19, R17
+	FMOVS 512(R17), F22
+	VAND V23.B16, V22.B16, V22.B16
+	WORD $0x4f961282 // fmla v2.4s, v20.4s, v22.s[0]
+	WORD $0x4f9612a3 // fmla v3.4s, v21.4s, v22.s[0]
+	ADD R25, R19, R17
+	FMOVS 512(R17), F22
+	VAND V23.B16, V22.B16, V22.B16
+	WORD $0x4f961286 // fmla v6.4s, v20.4s, v22.s[0]
+	WORD $0x4f9612a7 // fmla v7.4s, v21.4s, v22.s[0]
+	ADD R26, R19, R17
+	FMOVS 512(R17), F22
+	VAND V23.B16, V22.B16, V22.B16
+	WORD $0x4f96128a // fmla v10.4s, v20.4s, v22.s[0]
+	WORD $0x4f9612ab // fmla v11.4s, v21.4s, v22.s[0]
+	ADD R1, R19, R17
+	FMOVS 512(R17), F22
+	VAND V23.B16, V22.B16, V22.B16
+	WORD $0x4f96128e // fmla v14.4s, v20.4s, v22.s[0]
+	WORD $0x4f9612af // fmla v15.4s, v21.4s, v22.s[0]
+	ADD R2, R19, R17
+	FMOVS 512(R17), F22
+	VAND V23.B16, V22.B16, V22.B16
+	WORD $0x4f961292 // fmla v18.4s, v20.4s, v22.s[0]
+	WORD $0x4f9612b3 // fmla v19.4s, v21.4s, v22.s[0]
+	FMOVQ (R4), F20
+	VSHL $16, V20.S4, V20.S4
+	FMOVQ 16(R4), F21
+	VSHL $16, V21.S4, V21.S4
+	ADD R24, R19, R17
+	FMOVS 512(R17), F22
+	VSHL $16, V22.S4, V22.S4
+	WORD $0x4f961282 // fmla v2.4s, v20.4s, v22.s[0]
+	WORD $0x4f9612a3 // fmla v3.4s, v21.4s, v22.s[0]
+	ADD R25, R19, R17
+	FMOVS 512(R17), F22
+	VSHL $16, V22.S4, V22.S4
+	WORD $0x4f961286 // fmla v6.4s, v20.4s, v22.s[0]
+	WORD $0x4f9612a7 // fmla v7.4s, v21.4s, v22.s[0]
+	ADD R26, R19, R17
+	FMOVS 512(R17), F22
+	VSHL $16, V22.S4, V22.S4
+	WORD $0x4f96128a // fmla v10.4s, v20.4s, v22.s[0]
+	WORD $0x4f9612ab // fmla v11.4s, v21.4s, v22.s[0]
+	ADD R1, R19, R17
+	FMOVS 512(R17), F22
+	VSHL $16, V22.S4, V22.S4
+	WORD $0x4f96128e // fmla v14.4s, v20.4s, v22.s[0]
+	WORD $0x4f9612af // fmla v15.4s, v21.4s, v22.s[0]
+	ADD R2, R19, R17
+	FMOVS 512(R17), F22
+	VSHL $16, V22.S4, V22.S4
+	WORD $0x4f961292 // fmla v18.4s, v20.4s, v22.s[0]
+	WORD $0x4f9612b3 // fmla v19.4s, v21.4s, v22.s[0]
+	PRFM 2080(R3), PLDL1KEEP
+	FMOVQ 32(R3), F20
+	VAND V23.B16, V20.B16, V20.B16
+	FMOVQ 48(R3), F21
+	VAND V23.B16, V21.B16, V21.B16
+	ADD R24, R19, R17
+	FMOVS 4(R17), F22
+	VAND V23.B16, V22.B16, V22.B16
+	WORD $0x4f961280 // fmla v0.4s, v20.4s, v22.s[0]
+	WORD $0x4f9612a1 // fmla v1.4s, v21.4s, v22.s[0]
+	ADD R25, R19, R17
+	FMOVS 4(R17), F22
+	VAND V23.B16, V22.B16, V22.B16
+	WORD $0x4f961284 // fmla v4.4s, v20.4s, v22.s[0]
+	WORD $0x4f9612a5 // fmla v5.4s, v21.4s, v22.s[0]
+	ADD R26, R19, R17
+	FMOVS 4(R17), F22
+	VAND V23.B16, V22.B16, V22.B16
+	WORD $0x4f961288 // fmla v8.4s, v20.4s, v22.s[0]
+	WORD $0x4f9612a9 // fmla v9.4s, v21.4s, v22.s[0]
+	ADD R1, R19, R17
+	FMOVS 4(R17), F22
+	VAND V23.B16, V22.B16, V22.B16
+	WORD $0x4f96128c // fmla v12.4s, v20.4s, v22.s[0]
+	WORD $0x4f9612ad // fmla v13.4s, v21.4s, v22.s[0]
+	ADD R2, R19, R17
+	FMOVS 4(R17), F22
+	VAND V23.B16, V22.B16, V22.B16
+	WORD $0x4f961290 // fmla v16.4s, v20.4s, v22.s[0]
+	WORD $0x4f9612b1 // fmla v17.4s, v21.4s, v22.s[0]
+	FMOVQ 32(R3), F20
+	VSHL $16, V20.S4, V20.S4
+	FMOVQ 48(R3), F21
+	VSHL $16, V21.S4, V21.S4
+	ADD R24, R19, R17
+	FMOVS 4(R17), F22
+	VSHL $16, V22.S4, V22.S4
+	WORD $0x4f961280 // fmla v0.4s, v20.4s, v22.s[0]
+	WORD $0x4f9612a1 // fmla v1.4s, v21.4s, v22.s[0]
+	ADD R25, R19, R17
+	FMOVS 4(R17), F22
+	VSHL $16, V22.S4, V22.S4
+	WORD $0x4f961284 // fmla v4.4s, v20.4s, v22.s[0]
+	WORD $0x4f9612a5 // fmla v5.4s, v21.4s, v22.s[0]
+	ADD R26, R19, R17
+	FMOVS 4(R17), F22
+	VSHL $16, V22.S4, V22.S4
+	WORD $0x4f961288 // fmla v8.4s, v20.4s, v22.s[0]
+	WORD $0x4f9612a9 // fmla v9.4s, v21.4s, v22.s[0]
+	ADD R1, R19, R17
+	FMOVS 4(R17), F22
+	VSHL $16, V22.S4, V22.S4
+	WORD $0x4f96128c // fmla v12.4s, v20.4s, v22.s[0]
+	WORD $0x4f9612ad // fmla v13.4s, v21.4s, v22.s[0]
+	ADD R2, R19, R17
+	FMOVS 4(R17), F22
+	VSHL $16, V22.S4, V22.S4
+	WORD $0x4f961290 // fmla v16.4s, v20.4s, v22.s[0]
+	WORD $0x4f9612b1 // fmla v17.4s, v21.4s, v22.s[0]
+	PRFM 2080(R4), PLDL1KEEP
+	FMOVQ 32(R4), F20
+	VAND V23.B16, V20.B16, V20.B16
+	FMOVQ 48(R4), F21
+	VAND V23.B16, V21.B16, V21.B16
+	ADD R24, R19, R17
+	FMOVS 516(R17), F22
+	VAND V23.B16, V22.B16, V22.B16
+	WORD $0x4f961282 // fmla v2.4s, v20.4s, v22.s[0]
+	WORD $0x4f9612a3 // fmla v3.4s, v21.4s, v22.s[0]
+	ADD R25, R19, R17
+	FMOVS 516(R17), F22
+	VAND V23.B16, V22.B16, V22.B16
+	WORD $0x4f961286 // fmla v6.4s, v20.4s, v22.s[0]
+	WORD $0x4f9612a7 // fmla v7.4s, v21.4s, v22.s[0]
+	ADD R26, R19, R17
+	FMOVS 516(R17), F22
+	VAND V23.B16, V22.B16, V22.B16
+	WORD $0x4f96128a // fmla v10.4s, v20.4s, v22.s[0]
+	WORD $0x4f9612ab // fmla v11.4s, v21.4s, v22.s[0]
+	ADD R1, R19, R17
+	FMOVS 516(R17), F22
+	VAND V23.B16, V22.B16, V22.B16
+	WORD $0x4f96128e // fmla v14.4s, v20.4s, v22.s[0]
+	WORD $0x4f9612af // fmla v15.4s, v21.4s, v22.s[0]
+	ADD R2, R19, R17
+	FMOVS 516(R17), F22
+	VAND V23.B16, V22.B16, V22.B16
+	WORD $0x4f961292 // fmla v18.4s, v20.4s, v22.s[0]
+	WORD $0x4f9612b3 // fmla v19.4s, v21.4s, v22.s[0]
+	FMOVQ 32(R4), F20
+	VSHL $16, V20.S4, V20.S4
+	FMOVQ 48(R4), F21
+	VSHL $16, V21.S4, V21.S4
+	ADD R24, R19, R17
+	FMOVS 516(R17), F22
+	VSHL $16, V22.S4, V22.S4
+	WORD $0x4f961282 // fmla v2.4s, v20.4s, v22.s[0]
+	WORD $0x4f9612a3 // fmla v3.4s, v21.4s, v22.s[0]
+	ADD R25, R19, R17
+	FMOVS 516(R17), F22
+	VSHL $16, V22.S4, V22.S4
+	WORD $0x4f961286 // fmla v6.4s, v20.4s, v22.s[0]
+	WORD $0x4f9612a7 // fmla v7.4s, v21.4s, v22.s[0]
+	ADD R26, R19, R17
+	FMOVS 516(R17), F22
+	VSHL $16, V22.S4, V22.S4
+	WORD $0x4f96128a // fmla v10.4s, v20.4s, v22.s[0]
+	WORD $0x4f9612ab // fmla v11.4s, v21.4s, v22.s[0]
+	ADD R1, R19, R17
+	FMOVS 516(R17), F22
+	VSHL $16, V22.S4, V22.S4
+	WORD $0x4f96128e // fmla v14.4s, v20.4s, v22.s[0]
+	WORD $0x4f9612af // fmla v15.4s, v21.4s, v22.s[0]
+	ADD R2, R19, R17
+	FMOVS 516(R17), F22
+	VSHL $16, V22.S4, V22.S4
+	WORD $0x4f961292 // fmla v18.4s, v20.4s, v22.s[0]
+	WORD $0x4f9612b3 // fmla v19.4s, v21.4s, v22.s[0]
+	ADD $64, R3
+	ADD $64, R4
+	ADD $8, R19
+	SUB $2, R20
+	CBNZ R20, loop5x2x2
+	MOVD 56(R0), R22 // a.C
+	MOVD 64(R0), R23 // a.Stride
+	LSL $2, R23
+	FMOVQ (R22), F22
+	WORD $0x4e3ed6d6 // fadd v22.4s, v22.4s, v30.4s
+	WORD $0x4e36d400 // fadd v0.4s, v0.4s, v22.4s
+	FMOVQ 16(R22), F22
+	WORD $0x4e3ed6d6 // fadd v22.4s, v22.4s, v30.4s
+	WORD $0x4e36d421 // fadd v1.4s, v1.4s, v22.4s
+	ADD R23, R22
+	FMOVQ (R22), F22
+	WORD $0x4e3ed6d6 // fadd v22.4s, v22.4s, v30.4s
+	WORD $0x4e36d484 // fadd v4.4s, v4.4s, v22.4s
+	FMOVQ 16(R22), F22
+	WORD $0x4e3ed6d6 // fadd v22.4s, v22.4s, v30.4s
+	WORD $0x4e36d4a5 // fadd v5.4s, v5.4s, v22.4s
+	ADD R23, R22
+	FMOVQ (R22), F22
+	WORD $0x4e3ed6d6 // fadd v22.4s, v22.4s, v30.4s
+	WORD $0x4e36d508 // fadd v8.4s, v8.4s, v22.4s
+	FMOVQ 16(R22), F22
+	WORD $0x4e3ed6d6 // fadd v22.4s, v22.4s, v30.4s
+	WORD $0x4e36d529 // fadd v9.4s, v9.4s, v22.4s
+	ADD R23, R22
+	FMOVQ (R22), F22
+	WORD $0x4e3ed6d6 // fadd v22.4s, v22.4s, v30.4s
+	WORD $0x4e36d58c // fadd v12.4s, v12.4s, v22.4s
+	FMOVQ 16(R22), F22
+	WORD $0x4e3ed6d6 // fadd v22.4s, v22.4s, v30.4s
+	WORD $0x4e36d5ad // fadd v13.4s, v13.4s, v22.4s
+	ADD R23, R22
+	FMOVQ (R22), F22
+	WORD $0x4e3ed6d6 // fadd v22.4s, v22.4s, v30.4s
+	WORD $0x4e36d610 // fadd v16.4s, v16.4s, v22.4s
+	FMOVQ 16(R22), F22
+	WORD $0x4e3ed6d6 // fadd v22.4s, v22.4s, v30.4s
+	WORD $0x4e36d631 // fadd v17.4s, v17.4s, v22.4s
+	VMOVI $0, V30.B16
+	MOVD 56(R0), R22 // a.C
+	WORD $0x4e3ed400 // fadd v0.4s, v0.4s, v30.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R22)
+	WORD $0x4e3ed421 // fadd v1.4s, v1.4s, v30.4s
+	WORD $0x4e23d421 // fadd v1.4s, v1.4s, v3.4s
+	FMOVQ F1, 16(R22)
+	ADD R23, R22
+	WORD $0x4e3ed484 // fadd v4.4s, v4.4s, v30.4s
+	WORD $0x4e26d484 // fadd v4.4s, v4.4s, v6.4s
+	FMOVQ F4, (R22)
+	WORD $0x4e3ed4a5 // fadd v5.4s, v5.4s, v30.4s
+	WORD $0x4e27d4a5 // fadd v5.4s, v5.4s, v7.4s
+	FMOVQ F5, 16(R22)
+	ADD R23, R22
+	WORD $0x4e3ed508 // fadd v8.4s, v8.4s, v30.4s
+	WORD $0x4e2ad508 // fadd v8.4s, v8.4s, v10.4s
+	FMOVQ F8, (R22)
+	WORD $0x4e3ed529 // fadd v9.4s, v9.4s, v30.4s
+	WORD $0x4e2bd529 // fadd v9.4s, v9.4s, v11.4s
+	FMOVQ F9, 16(R22)
+	ADD R23, R22
+	WORD $0x4e3ed58c // fadd v12.4s, v12.4s, v30.4s
+	WORD $0x4e2ed58c // fadd v12.4s, v12.4s, v14.4s
+	FMOVQ F12, (R22)
+	WORD $0x4e3ed5ad // fadd v13.4s, v13.4s, v30.4s
+	WORD $0x4e2fd5ad // fadd v13.4s, v13.4s, v15.4s
+	FMOVQ F13, 16(R22)
+	ADD R23, R22
+	WORD $0x4e3ed610 // fadd v16.4s, v16.4s, v30.4s
+	WORD $0x4e32d610 // fadd v16.4s, v16.4s, v18.4s
+	FMOVQ F16, (R22)
+	WORD $0x4e3ed631 // fadd v17.4s, v17.4s, v30.4s
+	WORD $0x4e33d631 // fadd v17.4s, v17.4s, v19.4s
+	FMOVQ F17, 16(R22)
+	MOVD R4, R3
+	ADD $1024, R24
+	ADD $1024, R25
+	ADD $1024, R26
+	ADD $1024, R1
+	ADD $1024, R2
+	SUB $256, R21
+	JMP next5x2x2
+
+next5x2x1:
+	CMP $0, R21
+	BLE done5x2x0
+	MOVD R21, R20
+	CMP $128, R21
+	BLE part5x2x1
+	MOVD $128, R20
+
+part5x2x1:
+	MOVD $constffff0000<>(SB), R17
+	FMOVS (R17), F13
+	VDUP V13.S[0], V13.S4
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	MOVD $0, R19
+	PCALIGN $32
+
+loop5x2x1:
+	PRFM 2048(R3), PLDL1KEEP
+	FMOVQ (R3), F10
+	VAND V13.B16, V10.B16, V10.B16
+	FMOVQ 16(R3), F11
+	VAND V13.B16, V11.B16, V11.B16
+	ADD R24, R19, R17
+	FMOVS (R17), F12
+	VAND V13.B16, V12.B16, V12.B16
+	WORD $0x4f8c1140 // fmla v0.4s, v10.4s, v12.s[0]
+	WORD $0x4f8c1161 // fmla v1.4s, v11.4s, v12.s[0]
+	ADD R25, R19, R17
+	FMOVS (R17), F12
+	VAND V13.B16, V12.B16, V12.B16
+	WORD $0x4f8c1142 // fmla v2.4s, v10.4s, v12.s[0]
+	WORD $0x4f8c1163 // fmla v3.4s, v11.4s, v12.s[0]
+	ADD R26, R19, R17
+	FMOVS (R17), F12
+	VAND V13.B16, V12.B16, V12.B16
+	WORD $0x4f8c1144 // fmla v4.4s, v10.4s, v12.s[0]
+	WORD $0x4f8c1165 // fmla v5.4s, v11.4s, v12.s[0]
+	ADD R1, R19, R17
+	FMOVS (R17), F12
+	VAND V13.B16, V12.B16, V12.B16
+	WORD $0x4f8c1146 // fmla v6.4s, v10.4s, v12.s[0]
+	WORD $0x4f8c1167 // fmla v7.4s, v11.4s, v12.s[0]
+	ADD R2, R19, R17
+	FMOVS (R17), F12
+	VAND V13.B16, V12.B16, V12.B16
+	WORD $0x4f8c1148 // fmla v8.4s, v10.4s, v12.s[0]
+	WORD $0x4f8c1169 // fmla v9.4s, v11.4s, v12.s[0]
+	FMOVQ (R3), F10
+	VSHL $16, V10.S4, V10.S4
+	FMOVQ 16(R3), F11
+	VSHL $16, V11.S4, V11.S4
+	ADD R24, R19, R17
+	FMOVS (R17), F12
+	VSHL $16, V12.S4, V12.S4
+	WORD $0x4f8c1140 // fmla v0.4s, v10.4s, v12.s[0]
+	WORD $0x4f8c1161 // fmla v1.4s, v11.4s, v12.s[0]
+	ADD R25, R19, R17
+	FMOVS (R17), F12
+	VSHL $16, V12.S4, V12.S4
+	WORD $0x4f8c1142 // fmla v2.4s, v10.4s, v12.s[0]
+	WORD $0x4f8c1163 // fmla v3.4s, v11.4s, v12.s[0]
+	ADD R26, R19, R17
+	FMOVS (R17), F12
+	VSHL $16, V12.S4, V12.S4
+	WORD $0x4f8c1144 // fmla v4.4s, v10.4s, v12.s[0]
+	WORD $0x4f8c1165 // fmla v5.4s, v11.4s, v12.s[0]
+	ADD R1, R19, R17
+	FMOVS (R17), F12
+	VSHL $16, V12.S4, V12.S4
+	WORD $0x4f8c1146 // fmla v6.4s, v10.4s, v12.s[0]
+	WORD $0x4f8c1167 // fmla v7.4s, v11.4s, v12.s[0]
+	ADD R2, R19, R17
+	FMOVS (R17), F12
+	VSHL $16, V12.S4, V12.S4
+	WORD $0x4f8c1148 // fmla v8.4s, v10.4s, v12.s[0]
+	WORD $0x4f8c1169 // fmla v9.4s, v11.4s, v12.s[0]
+	ADD $32, R3
+	ADD $4, R19
+	SUB $1, R20
+	CBNZ R20, loop5x2x1
+	MOVD 56(R0), R22 // a.C
+	MOVD 64(R0), R23 // a.Stride
+	LSL $2, R23
+	FMOVQ (R22), F12
+	WORD $0x4e3ed58c // fadd v12.4s, v12.4s, v30.4s
+	WORD $0x4e2cd400 // fadd v0.4s, v0.4s, v12.4s
+	FMOVQ F0, (R22)
+	FMOVQ 16(R22), F12
+	WORD $0x4e3ed58c // fadd v12.4s, v12.4s, v30.4s
+	WORD $0x4e2cd421 // fadd v1.4s, v1.4s, v12.4s
+	FMOVQ F1, 16(R22)
+	ADD R23, R22
+	FMOVQ (R22), F12
+	WORD $0x4e3ed58c // fadd v12.4s, v12.4s, v30.4s
+	WORD $0x4e2cd442 // fadd v2.4s, v2.4s, v12.4s
+	FMOVQ F2, (R22)
+	FMOVQ 16(R22), F12
+	WORD $0x4e3ed58c // fadd v12.4s, v12.4s, v30.4s
+	WORD $0x4e2cd463 // fadd v3.4s, v3.4s, v12.4s
+	FMOVQ F3, 16(R22)
+	ADD R23, R22
+	FMOVQ (R22), F12
+	WORD $0x4e3ed58c // fadd v12.4s, v12.4s, v30.4s
+	WORD $0x4e2cd484 // fadd v4.4s, v4.4s, v12.4s
+	FMOVQ F4, (R22)
+	FMOVQ 16(R22), F12
+	WORD $0x4e3ed58c // fadd v12.4s, v12.4s, v30.4s
+	WORD $0x4e2cd4a5 // fadd v5.4s, v5.4s, v12.4s
+	FMOVQ F5, 16(R22)
+	ADD R23, R22
+	FMOVQ (R22), F12
+	WORD $0x4e3ed58c // fadd v12.4s, v12.4s, v30.4s
+	WORD $0x4e2cd4c6 // fadd v6.4s, v6.4s, v12.4s
+	FMOVQ F6, (R22)
+	FMOVQ 16(R22), F12
+	WORD $0x4e3ed58c // fadd v12.4s, v12.4s, v30.4s
+	WORD $0x4e2cd4e7 // fadd v7.4s, v7.4s, v12.4s
+	FMOVQ F7, 16(R22)
+	ADD R23, R22
+	FMOVQ (R22), F12
+	WORD $0x4e3ed58c // fadd v12.4s, v12.4s, v30.4s
+	WORD $0x4e2cd508 // fadd v8.4s, v8.4s, v12.4s
+	FMOVQ F8, (R22)
+	FMOVQ 16(R22), F12
+	WORD $0x4e3ed58c // fadd v12.4s, v12.4s, v30.4s
+	WORD $0x4e2cd529 // fadd v9.4s, v9.4s, v12.4s
+	FMOVQ F9, 16(R22)
+	VMOVI $0, V30.B16
+	ADD $512, R24
+	ADD $512, R25
+	ADD $512, R26
+	ADD $512, R1
+	ADD $512, R2
+	SUB $128, R21
+	JMP next5x2x1
+
+done5x2x0:
+	RET
+
+rows4x2:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F30
+	VDUP V30.S[0], V30.S4
+	MOVD (R0), R24 // a.A
+	MOVD 8(R0), R23 // a.RowStride
+	LSL $2, R23
+	MOVD R24, R25
+	ADD R23, R25
+	MOVD R25, R26
+	ADD R23, R26
+	MOVD R26, R1
+	ADD R23, R1
+	MOVD 40(R0), R2 // a.B
+	MOVD 32(R0), R21 // a.Depth
+
+next4x2x2:
+	CMP $256, R21
+	BLT next4x2x1
+	MOVD $128, R20
+	MOVD $constffff0000<>(SB), R17
+	FMOVS (R17), F19
+	VDUP V19.S[0], V19.S4
+	MOVD R2, R3
+	ADD $4096, R3
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	VMOVI $0, V11.B16
+	VMOVI $0, V12.B16
+	VMOVI $0, V13.B16
+	VMOVI $0, V14.B16
+	VMOVI $0, V15.B16
+	MOVD $0, R19
+	PCALIGN $32
+
+loop4x2x2:
+	PRFM 2048(R2), PLDL1KEEP
+	FMOVQ (R2), F16
+	VAND V19.B16, V16.B16, V16.B16
+	FMOVQ 16(R2), F17
+	VAND V19.B16, V17.B16, V17.B16
+	ADD R24, R19, R17
+	FMOVS (R17), F18
+	VAND V19.B16, V18.B16, V18.B16
+	WORD $0x4f921200 // fmla v0.4s, v16.4s, v18.s[0]
+	WORD $0x4f921221 // fmla v1.4s, v17.4s, v18.s[0]
+	ADD R25, R19, R17
+	FMOVS (R17), F18
+	VAND V19.B16, V18.B16, V18.B16
+	WORD $0x4f921204 // fmla v4.4s, v16.4s, v18.s[0]
+	WORD $0x4f921225 // fmla v5.4s, v17.4s, v18.s[0]
+	ADD R26, R19, R17
+	FMOVS (R17), F18
+	VAND V19.B16, V18.B16, V18.B16
+	WORD $0x4f921208 // fmla v8.4s, v16.4s, v18.s[0]
+	WORD $0x4f921229 // fmla v9.4s, v17.4s, v18.s[0]
+	ADD R1, R19, R17
+	FMOVS (R17), F18
+	VAND V19.B16, V18.B16, V18.B16
+	WORD $0x4f92120c // fmla v12.4s, v16.4s, v18.s[0]
+	WORD $0x4f92122d // fmla v13.4s, v17.4s, v18.s[0]
+	FMOVQ (R2), F16
+	VSHL $16, V16.S4, V16.S4
+	FMOVQ 16(R2), F17
+	VSHL $16, V17.S4, V17.S4
+	ADD R24, R19, R17
+	FMOVS (R17), F18
+	VSHL $16, V18.S4, V18.S4
+	WORD $0x4f921200 // fmla v0.4s, v16.4s, v18.s[0]
+	WORD $0x4f921221 // fmla v1.4s, v17.4s, v18.s[0]
+	ADD R25, R19, R17
+	FMOVS (R17), F18
+	VSHL $16, V18.S4, V18.S4
+	WORD $0x4f921204 // fmla v4.4s, v16.4s, v18.s[0]
+	WORD $0x4f921225 // fmla v5.4s, v17.4s, v18.s[0]
+	ADD R26, R19, R17
+	FMOVS (R17), F18
+	VSHL $16, V18.S4, V18.S4
+	WORD $0x4f921208 // fmla v8.4s, v16.4s, v18.s[0]
+	WORD $0x4f921229 // fmla v9.4s, v17.4s, v18.s[0]
+	ADD R1, R19, R17
+	FMOVS (R17), F18
+	VSHL $16, V18.S4, V18.S4
+	WORD $0x4f92120c // fmla v12.4s, v16.4s, v18.s[0]
+	WORD $0x4f92122d // fmla v13.4s, v17.4s, v18.s[0]
+	PRFM 2048(R3), PLDL1KEEP
+	FMOVQ (R3), F16
+	VAND V19.B16, V16.B16, V16.B16
+	FMOVQ 16(R3), F17
+	VAND V19.B16, V17.B16, V17.B16
+	ADD R24, R19, R17
+	FMOVS 512(R17), F18
+	VAND V19.B16, V18.B16, V18.B16
+	WORD $0x4f921202 // fmla v2.4s, v16.4s, v18.s[0]
+	WORD $0x4f921223 // fmla v3.4s, v17.4s, v18.s[0]
+	ADD R25, R19, R17
+	FMOVS 512(R17), F18
+	VAND V19.B16, V18.B16, V18.B16
+	WORD $0x4f921206 // fmla v6.4s, v16.4s, v18.s[0]
+	WORD $0x4f921227 // fmla v7.4s, v17.4s, v18.s[0]
+	ADD R26, R19, R17
+	FMOVS 512(R17), F18
+	VAND V19.B16, V18.B16, V18.B16
+	WORD $0x4f92120a // fmla v10.4s, v16.4s, v18.s[0]
+	WORD $0x4f92122b // fmla v11.4s, v17.4s, v18.s[0]
+	ADD R1, R19, R17
+	FMOVS 512(R17), F18
+	VAND V19.B16, V18.B16, V18.B16
+	WORD $0x4f92120e // fmla v14.4s, v16.4s, v18.s[0]
+	WORD $0x4f92122f // fmla v15.4s, v17.4s, v18.s[0]
+	FMOVQ (R3), F16
+	VSHL $16, V16.S4, V16.S4
+	FMOVQ 16(R3), F17
+	VSHL $16, V17.S4, V17.S4
+	ADD R24, R19, R17
+	FMOVS 512(R17), F18
+	VSHL $16, V18.S4, V18.S4
+	WORD $0x4f921202 // fmla v2.4s, v16.4s, v18.s[0]
+	WORD $0x4f921223 // fmla v3.4s, v17.4s, v18.s[0]
+	ADD R25, R19, R17
+	FMOVS 512(R17), F18
+	VSHL $16, V18.S4, V18.S4
+	WORD $0x4f921206 // fmla v6.4s, v16.4s, v18.s[0]
+	WORD $0x4f921227 // fmla v7.4s, v17.4s, v18.s[0]
+	ADD R26, R19, R17
+	FMOVS 512(R17), F18
+	VSHL $16, V18.S4, V18.S4
+	WORD $0x4f92120a // fmla v10.4s, v16.4s, v18.s[0]
+	WORD $0x4f92122b // fmla v11.4s, v17.4s, v18.s[0]
+	ADD R1, R19, R17
+	FMOVS 512(R17), F18
+	VSHL $16, V18.S4, V18.S4
+	WORD $0x4f92120e // fmla v14.4s, v16.4s, v18.s[0]
+	WORD $0x4f92122f // fmla v15.4s, v17.4s, v18.s[0]
+	PRFM 2080(R2), PLDL1KEEP
+	FMOVQ 32(R2), F16
+	VAND V19.B16, V16.B16, V16.B16
+	FMOVQ 48(R2), F17
+	VAND V19.B16, V17.B16, V17.B16
+	ADD R24, R19, R17
+	FMOVS 4(R17), F18
+	VAND V19.B16, V18.B16, V18.B16
+	WORD $0x4f921200 // fmla v0.4s, v16.4s, v18.s[0]
+	WORD $0x4f921221 // fmla v1.4s, v17.4s, v18.s[0]
+	ADD R25, R19, R17
+	FMOVS 4(R17), F18
+	VAND V19.B16, V18.B16, V18.B16
+	WORD $0x4f921204 // fmla v4.4s, v16.4s, v18.s[0]
+	WORD $0x4f921225 // fmla v5.4s, v17.4s, v18.s[0]
+	ADD R26, R19, R17
+	FMOVS 4(R17), F18
+	VAND V19.B16, V18.B16, V18.B16
+	WORD $0x4f921208 // fmla v8.4s, v16.4s, v18.s[0]
+	WORD $0x4f921229 // fmla v9.4s, v17.4s, v18.s[0]
+	ADD R1, R19, R17
+	FMOVS 4(R17), F18
+	VAND V19.B16, V18.B16, V18.B16
+	WORD $0x4f92120c // fmla v12.4s, v16.4s, v18.s[0]
+	WORD $0x4f92122d // fmla v13.4s, v17.4s, v18.s[0]
+	FMOVQ 32(R2), F16
+	VSHL $16, V16.S4, V16.S4
+	FMOVQ 48(R2), F17
+	VSHL $16, V17.S4, V17.S4
+	ADD R24, R19, R17
+	FMOVS 4(R17), F18
+	VSHL $16, V18.S4, V18.S4
+	WORD $0x4f921200 // fmla v0.4s, v16.4s, v18.s[0]
+	WORD $0x4f921221 // fmla v1.4s, v17.4s, v18.s[0]
+	ADD R25, R19, R17
+	FMOVS 4(R17), F18
+	VSHL $16, V18.S4, V18.S4
+	WORD $0x4f921204 // fmla v4.4s, v16.4s, v18.s[0]
+	WORD $0x4f921225 // fmla v5.4s, v17.4s, v18.s[0]
+	ADD R26, R19, R17
+	FMOVS 4(R17), F18
+	VSHL $16, V18.S4, V18.S4
+	WORD $0x4f921208 // fmla v8.4s, v16.4s, v18.s[0]
+	WORD $0x4f921229 // fmla v9.4s, v17.4s, v18.s[0]
+	ADD R1, R19, R17
+	FMOVS 4(R17), F18
+	VSHL $16, V18.S4, V18.S4
+	WORD $0x4f92120c // fmla v12.4s, v16.4s, v18.s[0]
+	WORD $0x4f92122d // fmla v13.4s, v17.4s, v18.s[0]
+	PRFM 2080(R3), PLDL1KEEP
+	FMOVQ 32(R3), F16
+	VAND V19.B16, V16.B16, V16.B16
+	FMOVQ 48(R3), F17
+	VAND V19.B16, V17.B16, V17.B16
+	ADD R24, R19, R17
+	FMOVS 516(R17), F18
+	VAND V19.B16, V18.B16, V18.B16
+	WORD $0x4f921202 // fmla v2.4s, v16.4s, v18.s[0]
+	WORD $0x4f921223 // fmla v3.4s, v17.4s, v18.s[0]
+	ADD R25, R19, R17
+	FMOVS 516(R17), F18
+	VAND V19.B16, V18.B16, V18.B16
+	WORD $0x4f921206 // fmla v6.4s, v16.4s, v18.s[0]
+	WORD $0x4f921227 // fmla v7.4s, v17.4s, v18.s[0]
+	ADD R26, R19, R17
+	FMOVS 516(R17), F18
+	VAND V19.B16, V18.B16, V18.B16
+	WORD $0x4f92120a // fmla v10.4s, v16.4s, v18.s[0]
+	WORD $0x4f92122b // fmla v11.4s, v17.4s, v18.s[0]
+	ADD R1, R19, R17
+	FMOVS 516(R17), F18
+	VAND V19.B16, V18.B16, V18.B16
+	WORD $0x4f92120e // fmla v14.4s, v16.4s, v18.s[0]
+	WORD $0x4f92122f // fmla v15.4s, v17.4s, v18.s[0]
+	FMOVQ 32(R3), F16
+	VSHL $16, V16.S4, V16.S4
+	FMOVQ 48(R3), F17
+	VSHL $16, V17.S4, V17.S4
+	ADD R24, R19, R17
+	FMOVS 516(R17), F18
+	VSHL $16, V18.S4, V18.S4
+	WORD $0x4f921202 // fmla v2.4s, v16.4s, v18.s[0]
+	WORD $0x4f921223 // fmla v3.4s, v17.4s, v18.s[0]
+	ADD R25, R19, R17
+	FMOVS 516(R17), F18
+	VSHL $16, V18.S4, V18.S4
+	WORD $0x4f921206 // fmla v6.4s, v16.4s, v18.s[0]
+	WORD $0x4f921227 // fmla v7.4s, v17.4s, v18.s[0]
+	ADD R26, R19, R17
+	FMOVS 516(R17), F18
+	VSHL $16, V18.S4, V18.S4
+	WORD $0x4f92120a // fmla v10.4s, v16.4s, v18.s[0]
+	WORD $0x4f92122b // fmla v11.4s, v17.4s, v18.s[0]
+	ADD R1, R19, R17
+	FMOVS 516(R17), F18
+	VSHL $16, V18.S4, V18.S4
+	WORD $0x4f92120e // fmla v14.4s, v16.4s, v18.s[0]
+	WORD $0x4f92122f // fmla v15.4s, v17.4s, v18.s[0]
+	ADD $64, R2
+	ADD $64, R3
+	ADD $8, R19
+	SUB $2, R20
+	CBNZ R20, loop4x2x2
+	MOVD 56(R0), R22 // a.C
+	MOVD 64(R0), R23 // a.Stride
+	LSL $2, R23
+	FMOVQ (R22), F18
+	WORD $0x4e3ed652 // fadd v18.4s, v18.4s, v30.4s
+	WORD $0x4e32d400 // fadd v0.4s, v0.4s, v18.4s
+	FMOVQ 16(R22), F18
+	WORD $0x4e3ed652 // fadd v18.4s, v18.4s, v30.4s
+	WORD $0x4e32d421 // fadd v1.4s, v1.4s, v18.4s
+	ADD R23, R22
+	FMOVQ (R22), F18
+	WORD $0x4e3ed652 // fadd v18.4s, v18.4s, v30.4s
+	WORD $0x4e32d484 // fadd v4.4s, v4.4s, v18.4s
+	FMOVQ 16(R22), F18
+	WORD $0x4e3ed652 // fadd v18.4s, v18.4s, v30.4s
+	WORD $0x4e32d4a5 // fadd v5.4s, v5.4s, v18.4s
+	ADD R23, R22
+	FMOVQ (R22), F18
+	WORD $0x4e3ed652 // fadd v18.4s, v18.4s, v30.4s
+	WORD $0x4e32d508 // fadd v8.4s, v8.4s, v18.4s
+	FMOVQ 16(R22), F18
+	WORD $0x4e3ed652 // fadd v18.4s, v18.4s, v30.4s
+	WORD $0x4e32d529 // fadd v9.4s, v9.4s, v18.4s
+	ADD R23, R22
+	FMOVQ (R22), F18
+	WORD $0x4e3ed652 // fadd v18.4s, v18.4s, v30.4s
+	WORD $0x4e32d58c // fadd v12.4s, v12.4s, v18.4s
+	FMOVQ 16(R22), F18
+	WORD $0x4e3ed652 // fadd v18.4s, v18.4s, v30.4s
+	WORD $0x4e32d5ad // fadd v13.4s, v13.4s, v18.4s
+	VMOVI $0, V30.B16
+	MOVD 56(R0), R22 // a.C
+	WORD $0x4e3ed400 // fadd v0.4s, v0.4s, v30.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R22)
+	WORD $0x4e3ed421 // fadd v1.4s, v1.4s, v30.4s
+	WORD $0x4e23d421 // fadd v1.4s, v1.4s, v3.4s
+	FMOVQ F1, 16(R22)
+	ADD R23, R22
+	WORD $0x4e3ed484 // fadd v4.4s, v4.4s, v30.4s
+	WORD $0x4e26d484 // fadd v4.4s, v4.4s, v6.4s
+	FMOVQ F4, (R22)
+	WORD $0x4e3ed4a5 // fadd v5.4s, v5.4s, v30.4s
+	WORD $0x4e27d4a5 // fadd v5.4s, v5.4s, v7.4s
+	FMOVQ F5, 16(R22)
+	ADD R23, R22
+	WORD $0x4e3ed508 // fadd v8.4s, v8.4s, v30.4s
+	WORD $0x4e2ad508 // fadd v8.4s, v8.4s, v10.4s
+	FMOVQ F8, (R22)
+	WORD $0x4e3ed529 // fadd v9.4s, v9.4s, v30.4s
+	WORD $0x4e2bd529 // fadd v9.4s, v9.4s, v11.4s
+	FMOVQ F9, 16(R22)
+	ADD R23, R22
+	WORD $0x4e3ed58c // fadd v12.4s, v12.4s, v30.4s
+	WORD $0x4e2ed58c // fadd v12.4s, v12.4s, v14.4s
+	FMOVQ F12, (R22)
+	WORD $0x4e3ed5ad // fadd v13.4s, v13.4s, v30.4s
+	WORD $0x4e2fd5ad // fadd v13.4s, v13.4s, v15.4s
+	FMOVQ F13, 16(R22)
+	MOVD R3, R2
+	ADD $1024, R24
+	ADD $1024, R25
+	ADD $1024, R26
+	ADD $1024, R1
+	SUB $256, R21
+	JMP next4x2x2
+
+next4x2x1:
+	CMP $0, R21
+	BLE done4x2x0
+	MOVD R21, R20
+	CMP $128, R21
+	BLE part4x2x1
+	MOVD $128, R20
+
+part4x2x1:
+	MOVD $constffff0000<>(SB), R17
+	FMOVS (R17), F11
+	VDUP V11.S[0], V11.S4
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	MOVD $0, R19
+	PCALIGN $32
+
+loop4x2x1:
+	PRFM 2048(R2), PLDL1KEEP
+	FMOVQ (R2), F8
+	VAND V11.B16, V8.B16, V8.B16
+	FMOVQ 16(R2), F9
+	VAND V11.B16, V9.B16, V9.B16
+	ADD R24, R19, R17
+	FMOVS (R17), F10
+	VAND V11.B16, V10.B16, V10.B16
+	WORD $0x4f8a1100 // fmla v0.4s, v8.4s, v10.s[0]
+	WORD $0x4f8a1121 // fmla v1.4s, v9.4s, v10.s[0]
+	ADD R25, R19, R17
+	FMOVS (R17), F10
+	VAND V11.B16, V10.B16, V10.B16
+	WORD $0x4f8a1102 // fmla v2.4s, v8.4s, v10.s[0]
+	WORD $0x4f8a1123 // fmla v3.4s, v9.4s, v10.s[0]
+	ADD R26, R19, R17
+	FMOVS (R17), F10
+	VAND V11.B16, V10.B16, V10.B16
+	WORD $0x4f8a1104 // fmla v4.4s, v8.4s, v10.s[0]
+	WORD $0x4f8a1125 // fmla v5.4s, v9.4s, v10.s[0]
+	ADD R1, R19, R17
+	FMOVS (R17), F10
+	VAND V11.B16, V10.B16, V10.B16
+	WORD $0x4f8a1106 // fmla v6.4s, v8.4s, v10.s[0]
+	WORD $0x4f8a1127 // fmla v7.4s, v9.4s, v10.s[0]
+	FMOVQ (R2), F8
+	VSHL $16, V8.S4, V8.S4
+	FMOVQ 16(R2), F9
+	VSHL $16, V9.S4, V9.S4
+	ADD R24, R19, R17
+	FMOVS (R17), F10
+	VSHL $16, V10.S4, V10.S4
+	WORD $0x4f8a1100 // fmla v0.4s, v8.4s, v10.s[0]
+	WORD $0x4f8a1121 // fmla v1.4s, v9.4s, v10.s[0]
+	ADD R25, R19, R17
+	FMOVS (R17), F10
+	VSHL $16, V10.S4, V10.S4
+	WORD $0x4f8a1102 // fmla v2.4s, v8.4s, v10.s[0]
+	WORD $0x4f8a1123 // fmla v3.4s, v9.4s, v10.s[0]
+	ADD R26, R19, R17
+	FMOVS (R17), F10
+	VSHL $16, V10.S4, V10.S4
+	WORD $0x4f8a1104 // fmla v4.4s, v8.4s, v10.s[0]
+	WORD $0x4f8a1125 // fmla v5.4s, v9.4s, v10.s[0]
+	ADD R1, R19, R17
+	FMOVS (R17), F10
+	VSHL $16, V10.S4, V10.S4
+	WORD $0x4f8a1106 // fmla v6.4s, v8.4s, v10.s[0]
+	WORD $0x4f8a1127 // fmla v7.4s, v9.4s, v10.s[0]
+	ADD $32, R2
+	ADD $4, R19
+	SUB $1, R20
+	CBNZ R20, loop4x2x1
+	MOVD 56(R0), R22 // a.C
+	MOVD 64(R0), R23 // a.Stride
+	LSL $2, R23
+	FMOVQ (R22), F10
+	WORD $0x4e3ed54a // fadd v10.4s, v10.4s, v30.4s
+	WORD $0x4e2ad400 // fadd v0.4s, v0.4s, v10.4s
+	FMOVQ F0, (R22)
+	FMOVQ 16(R22), F10
+	WORD $0x4e3ed54a // fadd v10.4s, v10.4s, v30.4s
+	WORD $0x4e2ad421 // fadd v1.4s, v1.4s, v10.4s
+	FMOVQ F1, 16(R22)
+	ADD R23, R22
+	FMOVQ (R22), F10
+	WORD $0x4e3ed54a // fadd v10.4s, v10.4s, v30.4s
+	WORD $0x4e2ad442 // fadd v2.4s, v2.4s, v10.4s
+	FMOVQ F2, (R22)
+	FMOVQ 16(R22), F10
+	WORD $0x4e3ed54a // fadd v10.4s, v10.4s, v30.4s
+	WORD $0x4e2ad463 // fadd v3.4s, v3.4s, v10.4s
+	FMOVQ F3, 16(R22)
+	ADD R23, R22
+	FMOVQ (R22), F10
+	WORD $0x4e3ed54a // fadd v10.4s, v10.4s, v30.4s
+	WORD $0x4e2ad484 // fadd v4.4s, v4.4s, v10.4s
+	FMOVQ F4, (R22)
+	FMOVQ 16(R22), F10
+	WORD $0x4e3ed54a // fadd v10.4s, v10.4s, v30.4s
+	WORD $0x4e2ad4a5 // fadd v5.4s, v5.4s, v10.4s
+	FMOVQ F5, 16(R22)
+	ADD R23, R22
+	FMOVQ (R22), F10
+	WORD $0x4e3ed54a // fadd v10.4s, v10.4s, v30.4s
+	WORD $0x4e2ad4c6 // fadd v6.4s, v6.4s, v10.4s
+	FMOVQ F6, (R22)
+	FMOVQ 16(R22), F10
+	WORD $0x4e3ed54a // fadd v10.4s, v10.4s, v30.4s
+	WORD $0x4e2ad4e7 // fadd v7.4s, v7.4s, v10.4s
+	FMOVQ F7, 16(R22)
+	VMOVI $0, V30.B16
+	ADD $512, R24
+	ADD $512, R25
+	ADD $512, R26
+	ADD $512, R1
+	SUB $128, R21
+	JMP next4x2x1
+
+done4x2x0:
+	RET
+
+rows3x2:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F30
+	VDUP V30.S[0], V30.S4
+	MOVD (R0), R24 // a.A
+	MOVD 8(R0), R23 // a.RowStride
+	LSL $2, R23
+	MOVD R24, R25
+	ADD R23, R25
+	MOVD R25, R26
+	ADD R23, R26
+	MOVD 40(R0), R1 // a.B
+	MOVD 32(R0), R21 // a.Depth
+
+next3x2x4:
+	CMP $512, R21
+	BLT next3x2x1
+	MOVD $128, R20
+	MOVD $constffff0000<>(SB), R17
+	FMOVS (R17), F27
+	VDUP V27.S[0], V27.S4
+	MOVD R1, R2
+	ADD $4096, R2
+	MOVD R2, R3
+	ADD $4096, R3
+	MOVD R3, R4
+	ADD $4096, R4
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	VMOVI $0, V11.B16
+	VMOVI $0, V12.B16
+	VMOVI $0, V13.B16
+	VMOVI $0, V14.B16
+	VMOVI $0, V15.B16
+	VMOVI $0, V16.B16
+	VMOVI $0, V17.B16
+	VMOVI $0, V18.B16
+	VMOVI $0, V19.B16
+	VMOVI $0, V20.B16
+	VMOVI $0, V21.B16
+	VMOVI $0, V22.B16
+	VMOVI $0, V23.B16
+	MOVD $0, R19
+	PCALIGN $32
+
+loop3x2x4:
+	PRFM 2048(R1), PLDL1KEEP
+	FMOVQ (R1), F24
+	VAND V27.B16, V24.B16, V24.B16
+	FMOVQ 16(R1), F25
+	VAND V27.B16, V25.B16, V25.B16
+	ADD R24, R19, R17
+	FMOVS (R17), F26
+	VAND V27.B16, V26.B16, V26.B16
+	WORD $0x4f9a1300 // fmla v0.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a1321 // fmla v1.4s, v25.4s, v26.s[0]
+	ADD R25, R19, R17
+	FMOVS (R17), F26
+	VAND V27.B16, V26.B16, V26.B16
+	WORD $0x4f9a1308 // fmla v8.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a1329 // fmla v9.4s, v25.4s, v26.s[0]
+	ADD R26, R19, R17
+	FMOVS (R17), F26
+	VAND V27.B16, V26.B16, V26.B16
+	WORD $0x4f9a1310 // fmla v16.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a1331 // fmla v17.4s, v25.4s, v26.s[0]
+	FMOVQ (R1), F24
+	VSHL $16, V24.S4, V24.S4
+	FMOVQ 16(R1), F25
+	VSHL $16, V25.S4, V25.S4
+	ADD R24, R19, R17
+	FMOVS (R17), F26
+	VSHL $16, V26.S4, V26.S4
+	WORD $0x4f9a1300 // fmla v0.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a1321 // fmla v1.4s, v25.4s, v26.s[0]
+	ADD R25, R19, R17
+	FMOVS (R17), F26
+	VSHL $16, V26.S4, V26.S4
+	WORD $0x4f9a1308 // fmla v8.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a1329 // fmla v9.4s, v25.4s, v26.s[0]
+	ADD R26, R19, R17
+	FMOVS (R17), F26
+	VSHL $16, V26.S4, V26.S4
+	WORD $0x4f9a1310 // fmla v16.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a1331 // fmla v17.4s, v25.4s, v26.s[0]
+	PRFM 2048(R2), PLDL1KEEP
+	FMOVQ (R2), F24
+	VAND V27.B16, V24.B16, V24.B16
+	FMOVQ 16(R2), F25
+	VAND V27.B16, V25.B16, V25.B16
+	ADD R24, R19, R17
+	FMOVS 512(R17), F26
+	VAND V27.B16, V26.B16, V26.B16
+	WORD $0x4f9a1302 // fmla v2.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a1323 // fmla v3.4s, v25.4s, v26.s[0]
+	ADD R25, R19, R17
+	FMOVS 512(R17), F26
+	VAND V27.B16, V26.B16, V26.B16
+	WORD $0x4f9a130a // fmla v10.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a132b // fmla v11.4s, v25.4s, v26.s[0]
+	ADD R26, R19, R17
+	FMOVS 512(R17), F26
+	VAND V27.B16, V26.B16, V26.B16
+	WORD $0x4f9a1312 // fmla v18.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a1333 // fmla v19.4s, v25.4s, v26.s[0]
+	FMOVQ (R2), F24
+	VSHL $16, V24.S4, V24.S4
+	FMOVQ 16(R2), F25
+	VSHL $16, V25.S4, V25.S4
+	ADD R24, R19, R17
+	FMOVS 512(R17), F26
+	VSHL $16, V26.S4, V26.S4
+	WORD $0x4f9a1302 // fmla v2.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a1323 // fmla v3.4s, v25.4s, v26.s[0]
+	ADD R25, R19, R17
+	FMOVS 512(R17), F26
+	VSHL $16, V26.S4, V26.S4
+	WORD $0x4f9a130a // fmla v10.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a132b // fmla v11.4s, v25.4s, v26.s[0]
+	ADD R26, R19, R17
+	FMOVS 512(R17), F26
+	VSHL $16, V26.S4, V26.S4
+	WORD $0x4f9a1312 // fmla v18.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a1333 // fmla v19.4s, v25.4s, v26.s[0]
+	PRFM 2048(R3), PLDL1KEEP
+	FMOVQ (R3), F24
+	VAND V27.B16, V24.B16, V24.B16
+	FMOVQ 16(R3), F25
+	VAND V27.B16, V25.B16, V25.B16
+	ADD R24, R19, R17
+	FMOVS 1024(R17), F26
+	VAND V27.B16, V26.B16, V26.B16
+	WORD $0x4f9a1304 // fmla v4.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a1325 // fmla v5.4s, v25.4s, v26.s[0]
+	ADD R25, R19, R17
+	FMOVS 1024(R17), F26
+	VAND V27.B16, V26.B16, V26.B16
+	WORD $0x4f9a130c // fmla v12.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a132d // fmla v13.4s, v25.4s, v26.s[0]
+	ADD R26, R19, R17
+	FMOVS 1024(R17), F26
+	VAND V27.B16, V26.B16, V26.B16
+	WORD $0x4f9a1314 // fmla v20.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a1335 // fmla v21.4s, v25.4s, v26.s[0]
+	FMOVQ (R3), F24
+	VSHL $16, V24.S4, V24.S4
+	FMOVQ 16(R3), F25
+	VSHL $16, V25.S4, V25.S4
+	ADD R24, R19, R17
+	FMOVS 1024(R17), F26
+	VSHL $16, V26.S4, V26.S4
+	WORD $0x4f9a1304 // fmla v4.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a1325 // fmla v5.4s, v25.4s, v26.s[0]
+	ADD R25, R19, R17
+	FMOVS 1024(R17), F26
+	VSHL $16, V26.S4, V26.S4
+	WORD $0x4f9a130c // fmla v12.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a132d // fmla v13.4s, v25.4s, v26.s[0]
+	ADD R26, R19, R17
+	FMOVS 1024(R17), F26
+	VSHL $16, V26.S4, V26.S4
+	WORD $0x4f9a1314 // fmla v20.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a1335 // fmla v21.4s, v25.4s, v26.s[0]
+	PRFM 2048(R4), PLDL1KEEP
+	FMOVQ (R4), F24
+	VAND V27.B16, V24.B16, V24.B16
+	FMOVQ 16(R4), F25
+	VAND V27.B16, V25.B16, V25.B16
+	ADD R24, R19, R17
+	FMOVS 1536(R17), F26
+	VAND V27.B16, V26.B16, V26.B16
+	WORD $0x4f9a1306 // fmla v6.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a1327 // fmla v7.4s, v25.4s, v26.s[0]
+	ADD R25, R19, R17
+	FMOVS 1536(R17), F26
+	VAND V27.B16, V26.B16, V26.B16
+	WORD $0x4f9a130e // fmla v14.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a132f // fmla v15.4s, v25.4s, v26.s[0]
+	ADD R26, R19, R17
+	FMOVS 1536(R17), F26
+	VAND V27.B16, V26.B16, V26.B16
+	WORD $0x4f9a1316 // fmla v22.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a1337 // fmla v23.4s, v25.4s, v26.s[0]
+	FMOVQ (R4), F24
+	VSHL $16, V24.S4, V24.S4
+	FMOVQ 16(R4), F25
+	VSHL $16, V25.S4, V25.S4
+	ADD R24, R19, R17
+	FMOVS 1536(R17), F26
+	VSHL $16, V26.S4, V26.S4
+	WORD $0x4f9a1306 // fmla v6.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a1327 // fmla v7.4s, v25.4s, v26.s[0]
+	ADD R25, R19, R17
+	FMOVS 1536(R17), F26
+	VSHL $16, V26.S4, V26.S4
+	WORD $0x4f9a130e // fmla v14.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a132f // fmla v15.4s, v25.4s, v26.s[0]
+	ADD R26, R19, R17
+	FMOVS 1536(R17), F26
+	VSHL $16, V26.S4, V26.S4
+	WORD $0x4f9a1316 // fmla v22.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a1337 // fmla v23.4s, v25.4s, v26.s[0]
+	PRFM 2080(R1), PLDL1KEEP
+	FMOVQ 32(R1), F24
+	VAND V27.B16, V24.B16, V24.B16
+	FMOVQ 48(R1), F25
+	VAND V27.B16, V25.B16, V25.B16
+	ADD R24, R19, R17
+	FMOVS 4(R17), F26
+	VAND V27.B16, V26.B16, V26.B16
+	WORD $0x4f9a1300 // fmla v0.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a1321 // fmla v1.4s, v25.4s, v26.s[0]
+	ADD R25, R19, R17
+	FMOVS 4(R17), F26
+	VAND V27.B16, V26.B16, V26.B16
+	WORD $0x4f9a1308 // fmla v8.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a1329 // fmla v9.4s, v25.4s, v26.s[0]
+	ADD R26, R19, R17
+	FMOVS 4(R17), F26
+	VAND V27.B16, V26.B16, V26.B16
+	WORD $0x4f9a1310 // fmla v16.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a1331 // fmla v17.4s, v25.4s, v26.s[0]
+	FMOVQ 32(R1), F24
+	VSHL $16, V24.S4, V24.S4
+	FMOVQ 48(R1), F25
+	VSHL $16, V25.S4, V25.S4
+	ADD R24, R19, R17
+	FMOVS 4(R17), F26
+	VSHL $16, V26.S4, V26.S4
+	WORD $0x4f9a1300 // fmla v0.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a1321 // fmla v1.4s, v25.4s, v26.s[0]
+	ADD R25, R19, R17
+	FMOVS 4(R17), F26
+	VSHL $16, V26.S4, V26.S4
+	WORD $0x4f9a1308 // fmla v8.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a1329 // fmla v9.4s, v25.4s, v26.s[0]
+	ADD R26, R19, R17
+	FMOVS 4(R17), F26
+	VSHL $16, V26.S4, V26.S4
+	WORD $0x4f9a1310 // fmla v16.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a1331 // fmla v17.4s, v25.4s, v26.s[0]
+	PRFM 2080(R2), PLDL1KEEP
+	FMOVQ 32(R2), F24
+	VAND V27.B16, V24.B16, V24.B16
+	FMOVQ 48(R2), F25
+	VAND V27.B16, V25.B16, V25.B16
+	ADD R24, R19, R17
+	FMOVS 516(R17), F26
+	VAND V27.B16, V26.B16, V26.B16
+	WORD $0x4f9a1302 // fmla v2.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a1323 // fmla v3.4s, v25.4s, v26.s[0]
+	ADD R25, R19, R17
+	FMOVS 516(R17), F26
+	VAND V27.B16, V26.B16, V26.B16
+	WORD $0x4f9a130a // fmla v10.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a132b // fmla v11.4s, v25.4s, v26.s[0]
+	ADD R26, R19, R17
+	FMOVS 516(R17), F26
+	VAND V27.B16, V26.B16, V26.B16
+	WORD $0x4f9a1312 // fmla v18.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a1333 // fmla v19.4s, v25.4s, v26.s[0]
+	FMOVQ 32(R2), F24
+	VSHL $16, V24.S4, V24.S4
+	FMOVQ 48(R2), F25
+	VSHL $16, V25.S4, V25.S4
+	ADD R24, R19, R17
+	FMOVS 516(R17), F26
+	VSHL $16, V26.S4, V26.S4
+	WORD $0x4f9a1302 // fmla v2.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a1323 // fmla v3.4s, v25.4s, v26.s[0]
+	ADD R25, R19, R17
+	FMOVS 516(R17), F26
+	VSHL $16, V26.S4, V26.S4
+	WORD $0x4f9a130a // fmla v10.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a132b // fmla v11.4s, v25.4s, v26.s[0]
+	ADD R26, R19, R17
+	FMOVS 516(R17), F26
+	VSHL $16, V26.S4, V26.S4
+	WORD $0x4f9a1312 // fmla v18.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a1333 // fmla v19.4s, v25.4s, v26.s[0]
+	PRFM 2080(R3), PLDL1KEEP
+	FMOVQ 32(R3), F24
+	VAND V27.B16, V24.B16, V24.B16
+	FMOVQ 48(R3), F25
+	VAND V27.B16, V25.B16, V25.B16
+	ADD R24, R19, R17
+	FMOVS 1028(R17), F26
+	VAND V27.B16, V26.B16, V26.B16
+	WORD $0x4f9a1304 // fmla v4.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a1325 // fmla v5.4s, v25.4s, v26.s[0]
+	ADD R25, R19, R17
+	FMOVS 1028(R17), F26
+	VAND V27.B16, V26.B16, V26.B16
+	WORD $0x4f9a130c // fmla v12.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a132d // fmla v13.4s, v25.4s, v26.s[0]
+	ADD R26, R19, R17
+	FMOVS 1028(R17), F26
+	VAND V27.B16, V26.B16, V26.B16
+	WORD $0x4f9a1314 // fmla v20.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a1335 // fmla v21.4s, v25.4s, v26.s[0]
+	FMOVQ 32(R3), F24
+	VSHL $16, V24.S4, V24.S4
+	FMOVQ 48(R3), F25
+	VSHL $16, V25.S4, V25.S4
+	ADD R24, R19, R17
+	FMOVS 1028(R17), F26
+	VSHL $16, V26.S4, V26.S4
+	WORD $0x4f9a1304 // fmla v4.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a1325 // fmla v5.4s, v25.4s, v26.s[0]
+	ADD R25, R19, R17
+	FMOVS 1028(R17), F26
+	VSHL $16, V26.S4, V26.S4
+	WORD $0x4f9a130c // fmla v12.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a132d // fmla v13.4s, v25.4s, v26.s[0]
+	ADD R26, R19, R17
+	FMOVS 1028(R17), F26
+	VSHL $16, V26.S4, V26.S4
+	WORD $0x4f9a1314 // fmla v20.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a1335 // fmla v21.4s, v25.4s, v26.s[0]
+	PRFM 2080(R4), PLDL1KEEP
+	FMOVQ 32(R4), F24
+	VAND V27.B16, V24.B16, V24.B16
+	FMOVQ 48(R4), F25
+	VAND V27.B16, V25.B16, V25.B16
+	ADD R24, R19, R17
+	FMOVS 1540(R17), F26
+	VAND V27.B16, V26.B16, V26.B16
+	WORD $0x4f9a1306 // fmla v6.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a1327 // fmla v7.4s, v25.4s, v26.s[0]
+	ADD R25, R19, R17
+	FMOVS 1540(R17), F26
+	VAND V27.B16, V26.B16, V26.B16
+	WORD $0x4f9a130e // fmla v14.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a132f // fmla v15.4s, v25.4s, v26.s[0]
+	ADD R26, R19, R17
+	FMOVS 1540(R17), F26
+	VAND V27.B16, V26.B16, V26.B16
+	WORD $0x4f9a1316 // fmla v22.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a1337 // fmla v23.4s, v25.4s, v26.s[0]
+	FMOVQ 32(R4), F24
+	VSHL $16, V24.S4, V24.S4
+	FMOVQ 48(R4), F25
+	VSHL $16, V25.S4, V25.S4
+	ADD R24, R19, R17
+	FMOVS 1540(R17), F26
+	VSHL $16, V26.S4, V26.S4
+	WORD $0x4f9a1306 // fmla v6.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a1327 // fmla v7.4s, v25.4s, v26.s[0]
+	ADD R25, R19, R17
+	FMOVS 1540(R17), F26
+	VSHL $16, V26.S4, V26.S4
+	WORD $0x4f9a130e // fmla v14.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a132f // fmla v15.4s, v25.4s, v26.s[0]
+	ADD R26, R19, R17
+	FMOVS 1540(R17), F26
+	VSHL $16, V26.S4, V26.S4
+	WORD $0x4f9a1316 // fmla v22.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a1337 // fmla v23.4s, v25.4s, v26.s[0]
+	ADD $64, R1
+	ADD $64, R2
+	ADD $64, R3
+	ADD $64, R4
+	ADD $8, R19
+	SUB $2, R20
+	CBNZ R20, loop3x2x4
+	MOVD 56(R0), R22 // a.C
+	MOVD 64(R0), R23 // a.Stride
+	LSL $2, R23
+	FMOVQ (R22), F26
+	WORD $0x4e3ed75a // fadd v26.4s, v26.4s, v30.4s
+	WORD $0x4e3ad400 // fadd v0.4s, v0.4s, v26.4s
+	FMOVQ 16(R22), F26
+	WORD $0x4e3ed75a // fadd v26.4s, v26.4s, v30.4s
+	WORD $0x4e3ad421 // fadd v1.4s, v1.4s, v26.4s
+	ADD R23, R22
+	FMOVQ (R22), F26
+	WORD $0x4e3ed75a // fadd v26.4s, v26.4s, v30.4s
+	WORD $0x4e3ad508 // fadd v8.4s, v8.4s, v26.4s
+	FMOVQ 16(R22), F26
+	WORD $0x4e3ed75a // fadd v26.4s, v26.4s, v30.4s
+	WORD $0x4e3ad529 // fadd v9.4s, v9.4s, v26.4s
+	ADD R23, R22
+	FMOVQ (R22), F26
+	WORD $0x4e3ed75a // fadd v26.4s, v26.4s, v30.4s
+	WORD $0x4e3ad610 // fadd v16.4s, v16.4s, v26.4s
+	FMOVQ 16(R22), F26
+	WORD $0x4e3ed75a // fadd v26.4s, v26.4s, v30.4s
+	WORD $0x4e3ad631 // fadd v17.4s, v17.4s, v26.4s
+	VMOVI $0, V30.B16
+	MOVD 56(R0), R22 // a.C
+	WORD $0x4e3ed400 // fadd v0.4s, v0.4s, v30.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	WORD $0x4e3ed400 // fadd v0.4s, v0.4s, v30.4s
+	WORD $0x4e24d400 // fadd v0.4s, v0.4s, v4.4s
+	WORD $0x4e3ed400 // fadd v0.4s, v0.4s, v30.4s
+	WORD $0x4e26d400 // fadd v0.4s, v0.4s, v6.4s
+	FMOVQ F0, (R22)
+	WORD $0x4e3ed421 // fadd v1.4s, v1.4s, v30.4s
+	WORD $0x4e23d421 // fadd v1.4s, v1.4s, v3.4s
+	WORD $0x4e3ed421 // fadd v1.4s, v1.4s, v30.4s
+	WORD $0x4e25d421 // fadd v1.4s, v1.4s, v5.4s
+	WORD $0x4e3ed421 // fadd v1.4s, v1.4s, v30.4s
+	WORD $0x4e27d421 // fadd v1.4s, v1.4s, v7.4s
+	FMOVQ F1, 16(R22)
+	ADD R23, R22
+	WORD $0x4e3ed508 // fadd v8.4s, v8.4s, v30.4s
+	WORD $0x4e2ad508 // fadd v8.4s, v8.4s, v10.4s
+	WORD $0x4e3ed508 // fadd v8.4s, v8.4s, v30.4s
+	WORD $0x4e2cd508 // fadd v8.4s, v8.4s, v12.4s
+	WORD $0x4e3ed508 // fadd v8.4s, v8.4s, v30.4s
+	WORD $0x4e2ed508 // fadd v8.4s, v8.4s, v14.4s
+	FMOVQ F8, (R22)
+	WORD $0x4e3ed529 // fadd v9.4s, v9.4s, v30.4s
+	WORD $0x4e2bd529 // fadd v9.4s, v9.4s, v11.4s
+	WORD $0x4e3ed529 // fadd v9.4s, v9.4s, v30.4s
+	WORD $0x4e2dd529 // fadd v9.4s, v9.4s, v13.4s
+	WORD $0x4e3ed529 // fadd v9.4s, v9.4s, v30.4s
+	WORD $0x4e2fd529 // fadd v9.4s, v9.4s, v15.4s
+	FMOVQ F9, 16(R22)
+	ADD R23, R22
+	WORD $0x4e3ed610 // fadd v16.4s, v16.4s, v30.4s
+	WORD $0x4e32d610 // fadd v16.4s, v16.4s, v18.4s
+	WORD $0x4e3ed610 // fadd v16.4s, v16.4s, v30.4s
+	WORD $0x4e34d610 // fadd v16.4s, v16.4s, v20.4s
+	WORD $0x4e3ed610 // fadd v16.4s, v16.4s, v30.4s
+	WORD $0x4e36d610 // fadd v16.4s, v16.4s, v22.4s
+	FMOVQ F16, (R22)
+	WORD $0x4e3ed631 // fadd v17.4s, v17.4s, v30.4s
+	WORD $0x4e33d631 // fadd v17.4s, v17.4s, v19.4s
+	WORD $0x4e3ed631 // fadd v17.4s, v17.4s, v30.4s
+	WORD $0x4e35d631 // fadd v17.4s, v17.4s, v21.4s
+	WORD $0x4e3ed631 // fadd v17.4s, v17.4s, v30.4s
+	WORD $0x4e37d631 // fadd v17.4s, v17.4s, v23.4s
+	FMOVQ F17, 16(R22)
+	MOVD R4, R1
+	ADD $2048, R24
+	ADD $2048, R25
+	ADD $2048, R26
+	SUB $512, R21
+	JMP next3x2x4
+
+next3x2x1:
+	CMP $0, R21
+	BLE done3x2x0
+	MOVD R21, R20
+	CMP $128, R21
+	BLE part3x2x1
+	MOVD $128, R20
+
+part3x2x1:
+	MOVD $constffff0000<>(SB), R17
+	FMOVS (R17), F9
+	VDUP V9.S[0], V9.S4
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	MOVD $0, R19
+	PCALIGN $32
+
+loop3x2x1:
+	PRFM 2048(R1), PLDL1KEEP
+	FMOVQ (R1), F6
+	VAND V9.B16, V6.B16, V6.B16
+	FMOVQ 16(R1), F7
+	VAND V9.B16, V7.B16, V7.B16
+	ADD R24, R19, R17
+	FMOVS (R17), F8
+	VAND V9.B16, V8.B16, V8.B16
+	WORD $0x4f8810c0 // fmla v0.4s, v6.4s, v8.s[0]
+	WORD $0x4f8810e1 // fmla v1.4s, v7.4s, v8.s[0]
+	ADD R25, R19, R17
+	FMOVS (R17), F8
+	VAND V9.B16, V8.B16, V8.B16
+	WORD $0x4f8810c2 // fmla v2.4s, v6.4s, v8.s[0]
+	WORD $0x4f8810e3 // fmla v3.4s, v7.4s, v8.s[0]
+	ADD R26, R19, R17
+	FMOVS (R17), F8
+	VAND V9.B16, V8.B16, V8.B16
+	WORD $0x4f8810c4 // fmla v4.4s, v6.4s, v8.s[0]
+	WORD $0x4f8810e5 // fmla v5.4s, v7.4s, v8.s[0]
+	FMOVQ (R1), F6
+	VSHL $16, V6.S4, V6.S4
+	FMOVQ 16(R1), F7
+	VSHL $16, V7.S4, V7.S4
+	ADD R24, R19, R17
+	FMOVS (R17), F8
+	VSHL $16, V8.S4, V8.S4
+	WORD $0x4f8810c0 // fmla v0.4s, v6.4s, v8.s[0]
+	WORD $0x4f8810e1 // fmla v1.4s, v7.4s, v8.s[0]
+	ADD R25, R19, R17
+	FMOVS (R17), F8
+	VSHL $16, V8.S4, V8.S4
+	WORD $0x4f8810c2 // fmla v2.4s, v6.4s, v8.s[0]
+	WORD $0x4f8810e3 // fmla v3.4s, v7.4s, v8.s[0]
+	ADD R26, R19, R17
+	FMOVS (R17), F8
+	VSHL $16, V8.S4, V8.S4
+	WORD $0x4f8810c4 // fmla v4.4s, v6.4s, v8.s[0]
+	WORD $0x4f8810e5 // fmla v5.4s, v7.4s, v8.s[0]
+	ADD $32, R1
+	ADD $4, R19
+	SUB $1, R20
+	CBNZ R20, loop3x2x1
+	MOVD 56(R0), R22 // a.C
+	MOVD 64(R0), R23 // a.Stride
+	LSL $2, R23
+	FMOVQ (R22), F8
+	WORD $0x4e3ed508 // fadd v8.4s, v8.4s, v30.4s
+	WORD $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
+	FMOVQ F0, (R22)
+	FMOVQ 16(R22), F8
+	WORD $0x4e3ed508 // fadd v8.4s, v8.4s, v30.4s
+	WORD $0x4e28d421 // fadd v1.4s, v1.4s, v8.4s
+	FMOVQ F1, 16(R22)
+	ADD R23, R22
+	FMOVQ (R22), F8
+	WORD $0x4e3ed508 // fadd v8.4s, v8.4s, v30.4s
+	WORD $0x4e28d442 // fadd v2.4s, v2.4s, v8.4s
+	FMOVQ F2, (R22)
+	FMOVQ 16(R22), F8
+	WORD $0x4e3ed508 // fadd v8.4s, v8.4s, v30.4s
+	WORD $0x4e28d463 // fadd v3.4s, v3.4s, v8.4s
+	FMOVQ F3, 16(R22)
+	ADD R23, R22
+	FMOVQ (R22), F8
+	WORD $0x4e3ed508 // fadd v8.4s, v8.4s, v30.4s
+	WORD $0x4e28d484 // fadd v4.4s, v4.4s, v8.4s
+	FMOVQ F4, (R22)
+	FMOVQ 16(R22), F8
+	WORD $0x4e3ed508 // fadd v8.4s, v8.4s, v30.4s
+	WORD $0x4e28d4a5 // fadd v5.4s, v5.4s, v8.4s
+	FMOVQ F5, 16(R22)
+	VMOVI $0, V30.B16
+	ADD $512, R24
+	ADD $512, R25
+	ADD $512, R26
+	SUB $128, R21
+	JMP next3x2x1
+
+done3x2x0:
+	RET
+
+rows2x2:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F30
+	VDUP V30.S[0], V30.S4
+	MOVD (R0), R24 // a.A
+	MOVD 8(R0), R23 // a.RowStride
+	LSL $2, R23
+	MOVD R24, R25
+	ADD R23, R25
+	MOVD 40(R0), R26 // a.B
+	MOVD 32(R0), R21 // a.Depth
+
+next2x2x4:
+	CMP $512, R21
+	BLT next2x2x1
+	MOVD $128, R20
+	MOVD $constffff0000<>(SB), R17
+	FMOVS (R17), F19
+	VDUP V19.S[0], V19.S4
+	MOVD R26, R1
+	ADD $4096, R1
+	MOVD R1, R2
+	ADD $4096, R2
+	MOVD R2, R3
+	ADD $4096, R3
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	VMOVI $0, V11.B16
+	VMOVI $0, V12.B16
+	VMOVI $0, V13.B16
+	VMOVI $0, V14.B16
+	VMOVI $0, V15.B16
+	MOVD $0, R19
+	PCALIGN $32
+
+loop2x2x4:
+	PRFM 2048(R26), PLDL1KEEP
+	FMOVQ (R26), F16
+	VAND V19.B16, V16.B16, V16.B16
+	FMOVQ 16(R26), F17
+	VAND V19.B16, V17.B16, V17.B16
+	ADD R24, R19, R17
+	FMOVS (R17), F18
+	VAND V19.B16, V18.B16, V18.B16
+	WORD $0x4f921200 // fmla v0.4s, v16.4s, v18.s[0]
+	WORD $0x4f921221 // fmla v1.4s, v17.4s, v18.s[0]
+	ADD R25, R19, R17
+	FMOVS (R17), F18
+	VAND V19.B16, V18.B16, V18.B16
+	WORD $0x4f921208 // fmla v8.4s, v16.4s, v18.s[0]
+	WORD $0x4f921229 // fmla v9.4s, v17.4s, v18.s[0]
+	FMOVQ (R26), F16
+	VSHL $16, V16.S4, V16.S4
+	FMOVQ 16(R26), F17
+	VSHL $16, V17.S4, V17.S4
+	ADD R24, R19, R17
+	FMOVS (R17), F18
+	VSHL $16, V18.S4, V18.S4
+	WORD $0x4f921200 // fmla v0.4s, v16.4s, v18.s[0]
+	WORD $0x4f921221 // fmla v1.4s, v17.4s, v18.s[0]
+	ADD R25, R19, R17
+	FMOVS (R17), F18
+	VSHL $16, V18.S4, V18.S4
+	WORD $0x4f921208 // fmla v8.4s, v16.4s, v18.s[0]
+	WORD $0x4f921229 // fmla v9.4s, v17.4s, v18.s[0]
+	PRFM 2048(R1), PLDL1KEEP
+	FMOVQ (R1), F16
+	VAND V19.B16, V16.B16, V16.B16
+	FMOVQ 16(R1), F17
+	VAND V19.B16, V17.B16, V17.B16
+	ADD R24, R19, R17
+	FMOVS 512(R17), F18
+	VAND V19.B16, V18.B16, V18.B16
+	WORD $0x4f921202 // fmla v2.4s, v16.4s, v18.s[0]
+	WORD $0x4f921223 // fmla v3.4s, v17.4s, v18.s[0]
+	ADD R25, R19, R17
+	FMOVS 512(R17), F18
+	VAND V19.B16, V18.B16, V18.B16
+	WORD $0x4f92120a // fmla v10.4s, v16.4s, v18.s[0]
+	WORD $0x4f92122b // fmla v11.4s, v17.4s, v18.s[0]
+	FMOVQ (R1), F16
+	VSHL $16, V16.S4, V16.S4
+	FMOVQ 16(R1), F17
+	VSHL $16, V17.S4, V17.S4
+	ADD R24, R19, R17
+	FMOVS 512(R17), F18
+	VSHL $16, V18.S4, V18.S4
+	WORD $0x4f921202 // fmla v2.4s, v16.4s, v18.s[0]
+	WORD $0x4f921223 // fmla v3.4s, v17.4s, v18.s[0]
+	ADD R25, R19, R17
+	FMOVS 512(R17), F18
+	VSHL $16, V18.S4, V18.S4
+	WORD $0x4f92120a // fmla v10.4s, v16.4s, v18.s[0]
+	WORD $0x4f92122b // fmla v11.4s, v17.4s, v18.s[0]
+	PRFM 2048(R2), PLDL1KEEP
+	FMOVQ (R2), F16
+	VAND V19.B16, V16.B16, V16.B16
+	FMOVQ 16(R2), F17
+	VAND V19.B16, V17.B16, V17.B16
+	ADD R24, R19, R17
+	FMOVS 1024(R17), F18
+	VAND V19.B16, V18.B16, V18.B16
+	WORD $0x4f921204 // fmla v4.4s, v16.4s, v18.s[0]
+	WORD $0x4f921225 // fmla v5.4s, v17.4s, v18.s[0]
+	ADD R25, R19, R17
+	FMOVS 1024(R17), F18
+	VAND V19.B16, V18.B16, V18.B16
+	WORD $0x4f92120c // fmla v12.4s, v16.4s, v18.s[0]
+	WORD $0x4f92122d // fmla v13.4s, v17.4s, v18.s[0]
+	FMOVQ (R2), F16
+	VSHL $16, V16.S4, V16.S4
+	FMOVQ 16(R2), F17
+	VSHL $16, V17.S4, V17.S4
+	ADD R24, R19, R17
+	FMOVS 1024(R17), F18
+	VSHL $16, V18.S4, V18.S4
+	WORD $0x4f921204 // fmla v4.4s, v16.4s, v18.s[0]
+	WORD $0x4f921225 // fmla v5.4s, v17.4s, v18.s[0]
+	ADD R25, R19, R17
+	FMOVS 1024(R17), F18
+	VSHL $16, V18.S4, V18.S4
+	WORD $0x4f92120c // fmla v12.4s, v16.4s, v18.s[0]
+	WORD $0x4f92122d // fmla v13.4s, v17.4s, v18.s[0]
+	PRFM 2048(R3), PLDL1KEEP
+	FMOVQ (R3), F16
+	VAND V19.B16, V16.B16, V16.B16
+	FMOVQ 16(R3), F17
+	VAND V19.B16, V17.B16, V17.B16
+	ADD R24, R19, R17
+	FMOVS 1536(R17), F18
+	VAND V19.B16, V18.B16, V18.B16
+	WORD $0x4f921206 // fmla v6.4s, v16.4s, v18.s[0]
+	WORD $0x4f921227 // fmla v7.4s, v17.4s, v18.s[0]
+	ADD R25, R19, R17
+	FMOVS 1536(R17), F18
+	VAND V19.B16, V18.B16, V18.B16
+	WORD $0x4f92120e // fmla v14.4s, v16.4s, v18.s[0]
+	WORD $0x4f92122f // fmla v15.4s, v17.4s, v18.s[0]
+	FMOVQ (R3), F16
+	VSHL $16, V16.S4, V16.S4
+	FMOVQ 16(R3), F17
+	VSHL $16, V17.S4, V17.S4
+	ADD R24, R19, R17
+	FMOVS 1536(R17), F18
+	VSHL $16, V18.S4, V18.S4
+	WORD $0x4f921206 // fmla v6.4s, v16.4s, v18.s[0]
+	WORD $0x4f921227 // fmla v7.4s, v17.4s, v18.s[0]
+	ADD R25, R19, R17
+	FMOVS 1536(R17), F18
+	VSHL $16, V18.S4, V18.S4
+	WORD $0x4f92120e // fmla v14.4s, v16.4s, v18.s[0]
+	WORD $0x4f92122f // fmla v15.4s, v17.4s, v18.s[0]
+	PRFM 2080(R26), PLDL1KEEP
+	FMOVQ 32(R26), F16
+	VAND V19.B16, V16.B16, V16.B16
+	FMOVQ 48(R26), F17
+	VAND V19.B16, V17.B16, V17.B16
+	ADD R24, R19, R17
+	FMOVS 4(R17), F18
+	VAND V19.B16, V18.B16, V18.B16
+	WORD $0x4f921200 // fmla v0.4s, v16.4s, v18.s[0]
+	WORD $0x4f921221 // fmla v1.4s, v17.4s, v18.s[0]
+	ADD R25, R19, R17
+	FMOVS 4(R17), F18
+	VAND V19.B16, V18.B16, V18.B16
+	WORD $0x4f921208 // fmla v8.4s, v16.4s, v18.s[0]
+	WORD $0x4f921229 // fmla v9.4s, v17.4s, v18.s[0]
+	FMOVQ 32(R26), F16
+	VSHL $16, V16.S4, V16.S4
+	FMOVQ 48(R26), F17
+	VSHL $16, V17.S4, V17.S4
+	ADD R24, R19, R17
+	FMOVS 4(R17), F18
+	VSHL $16, V18.S4, V18.S4
+	WORD $0x4f921200 // fmla v0.4s, v16.4s, v18.s[0]
+	WORD $0x4f921221 // fmla v1.4s, v17.4s, v18.s[0]
+	ADD R25, R19, R17
+	FMOVS 4(R17), F18
+	VSHL $16, V18.S4, V18.S4
+	WORD $0x4f921208 // fmla v8.4s, v16.4s, v18.s[0]
+	WORD $0x4f921229 // fmla v9.4s, v17.4s, v18.s[0]
+	PRFM 2080(R1), PLDL1KEEP
+	FMOVQ 32(R1), F16
+	VAND V19.B16, V16.B16, V16.B16
+	FMOVQ 48(R1), F17
+	VAND V19.B16, V17.B16, V17.B16
+	ADD R24, R19, R17
+	FMOVS 516(R17), F18
+	VAND V19.B16, V18.B16, V18.B16
+	WORD $0x4f921202 // fmla v2.4s, v16.4s, v18.s[0]
+	WORD $0x4f921223 // fmla v3.4s, v17.4s, v18.s[0]
+	ADD R25, R19, R17
+	FMOVS 516(R17), F18
+	VAND V19.B16, V18.B16, V18.B16
+	WORD $0x4f92120a // fmla v10.4s, v16.4s, v18.s[0]
+	WORD $0x4f92122b // fmla v11.4s, v17.4s, v18.s[0]
+	FMOVQ 32(R1), F16
+	VSHL $16, V16.S4, V16.S4
+	FMOVQ 48(R1), F17
+	VSHL $16, V17.S4, V17.S4
+	ADD R24, R19, R17
+	FMOVS 516(R17), F18
+	VSHL $16, V18.S4, V18.S4
+	WORD $0x4f921202 // fmla v2.4s, v16.4s, v18.s[0]
+	WORD $0x4f921223 // fmla v3.4s, v17.4s, v18.s[0]
+	ADD R25, R19, R17
+	FMOVS 516(R17), F18
+	VSHL $16, V18.S4, V18.S4
+	WORD $0x4f92120a // fmla v10.4s, v16.4s, v18.s[0]
+	WORD $0x4f92122b // fmla v11.4s, v17.4s, v18.s[0]
+	PRFM 2080(R2), PLDL1KEEP
+	FMOVQ 32(R2), F16
+	VAND V19.B16, V16.B16, V16.B16
+	FMOVQ 48(R2), F17
+	VAND V19.B16, V17.B16, V17.B16
+	ADD R24, R19, R17
+	FMOVS 1028(R17), F18
+	VAND V19.B16, V18.B16, V18.B16
+	WORD $0x4f921204 // fmla v4.4s, v16.4s, v18.s[0]
+	WORD $0x4f921225 // fmla v5.4s, v17.4s, v18.s[0]
+	ADD R25, R19, R17
+	FMOVS 1028(R17), F18
+	VAND V19.B16, V18.B16, V18.B16
+	WORD $0x4f92120c // fmla v12.4s, v16.4s, v18.s[0]
+	WORD $0x4f92122d // fmla v13.4s, v17.4s, v18.s[0]
+	FMOVQ 32(R2), F16
+	VSHL $16, V16.S4, V16.S4
+	FMOVQ 48(R2), F17
+	VSHL $16, V17.S4, V17.S4
+	ADD R24, R19, R17
+	FMOVS 1028(R17), F18
+	VSHL $16, V18.S4, V18.S4
+	WORD $0x4f921204 // fmla v4.4s, v16.4s, v18.s[0]
+	WORD $0x4f921225 // fmla v5.4s, v17.4s, v18.s[0]
+	ADD R25, R19, R17
+	FMOVS 1028(R17), F18
+	VSHL $16, V18.S4, V18.S4
+	WORD $0x4f92120c // fmla v12.4s, v16.4s, v18.s[0]
+	WORD $0x4f92122d // fmla v13.4s, v17.4s, v18.s[0]
+	PRFM 2080(R3), PLDL1KEEP
+	FMOVQ 32(R3), F16
+	VAND V19.B16, V16.B16, V16.B16
+	FMOVQ 48(R3), F17
+	VAND V19.B16, V17.B16, V17.B16
+	ADD R24, R19, R17
+	FMOVS 1540(R17), F18
+	VAND V19.B16, V18.B16, V18.B16
+	WORD $0x4f921206 // fmla v6.4s, v16.4s, v18.s[0]
+	WORD $0x4f921227 // fmla v7.4s, v17.4s, v18.s[0]
+	ADD R25, R19, R17
+	FMOVS 1540(R17), F18
+	VAND V19.B16, V18.B16, V18.B16
+	WORD $0x4f92120e // fmla v14.4s, v16.4s, v18.s[0]
+	WORD $0x4f92122f // fmla v15.4s, v17.4s, v18.s[0]
+	FMOVQ 32(R3), F16
+	VSHL $16, V16.S4, V16.S4
+	FMOVQ 48(R3), F17
+	VSHL $16, V17.S4, V17.S4
+	ADD R24, R19, R17
+	FMOVS 1540(R17), F18
+	VSHL $16, V18.S4, V18.S4
+	WORD $0x4f921206 // fmla v6.4s, v16.4s, v18.s[0]
+	WORD $0x4f921227 // fmla v7.4s, v17.4s, v18.s[0]
+	ADD R25, R19, R17
+	FMOVS 1540(R17), F18
+	VSHL $16, V18.S4, V18.S4
+	WORD $0x4f92120e // fmla v14.4s, v16.4s, v18.s[0]
+	WORD $0x4f92122f // fmla v15.4s, v17.4s, v18.s[0]
+	ADD $64, R26
+	ADD $64, R1
+	ADD $64, R2
+	ADD $64, R3
+	ADD $8, R19
+	SUB $2, R20
+	CBNZ R20, loop2x2x4
+	MOVD 56(R0), R22 // a.C
+	MOVD 64(R0), R23 // a.Stride
+	LSL $2, R23
+	FMOVQ (R22), F18
+	WORD $0x4e3ed652 // fadd v18.4s, v18.4s, v30.4s
+	WORD $0x4e32d400 // fadd v0.4s, v0.4s, v18.4s
+	FMOVQ 16(R22), F18
+	WORD $0x4e3ed652 // fadd v18.4s, v18.4s, v30.4s
+	WORD $0x4e32d421 // fadd v1.4s, v1.4s, v18.4s
+	ADD R23, R22
+	FMOVQ (R22), F18
+	WORD $0x4e3ed652 // fadd v18.4s, v18.4s, v30.4s
+	WORD $0x4e32d508 // fadd v8.4s, v8.4s, v18.4s
+	FMOVQ 16(R22), F18
+	WORD $0x4e3ed652 // fadd v18.4s, v18.4s, v30.4s
+	WORD $0x4e32d529 // fadd v9.4s, v9.4s, v18.4s
+	VMOVI $0, V30.B16
+	MOVD 56(R0), R22 // a.C
+	WORD $0x4e3ed400 // fadd v0.4s, v0.4s, v30.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	WORD $0x4e3ed400 // fadd v0.4s, v0.4s, v30.4s
+	WORD $0x4e24d400 // fadd v0.4s, v0.4s, v4.4s
+	WORD $0x4e3ed400 // fadd v0.4s, v0.4s, v30.4s
+	WORD $0x4e26d400 // fadd v0.4s, v0.4s, v6.4s
+	FMOVQ F0, (R22)
+	WORD $0x4e3ed421 // fadd v1.4s, v1.4s, v30.4s
+	WORD $0x4e23d421 // fadd v1.4s, v1.4s, v3.4s
+	WORD $0x4e3ed421 // fadd v1.4s, v1.4s, v30.4s
+	WORD $0x4e25d421 // fadd v1.4s, v1.4s, v5.4s
+	WORD $0x4e3ed421 // fadd v1.4s, v1.4s, v30.4s
+	WORD $0x4e27d421 // fadd v1.4s, v1.4s, v7.4s
+	FMOVQ F1, 16(R22)
+	ADD R23, R22
+	WORD $0x4e3ed508 // fadd v8.4s, v8.4s, v30.4s
+	WORD $0x4e2ad508 // fadd v8.4s, v8.4s, v10.4s
+	WORD $0x4e3ed508 // fadd v8.4s, v8.4s, v30.4s
+	WORD $0x4e2cd508 // fadd v8.4s, v8.4s, v12.4s
+	WORD $0x4e3ed508 // fadd v8.4s, v8.4s, v30.4s
+	WORD $0x4e2ed508 // fadd v8.4s, v8.4s, v14.4s
+	FMOVQ F8, (R22)
+	WORD $0x4e3ed529 // fadd v9.4s, v9.4s, v30.4s
+	WORD $0x4e2bd529 // fadd v9.4s, v9.4s, v11.4s
+	WORD $0x4e3ed529 // fadd v9.4s, v9.4s, v30.4s
+	WORD $0x4e2dd529 // fadd v9.4s, v9.4s, v13.4s
+	WORD $0x4e3ed529 // fadd v9.4s, v9.4s, v30.4s
+	WORD $0x4e2fd529 // fadd v9.4s, v9.4s, v15.4s
+	FMOVQ F9, 16(R22)
+	MOVD R3, R26
+	ADD $2048, R24
+	ADD $2048, R25
+	SUB $512, R21
+	JMP next2x2x4
+
+next2x2x1:
+	CMP $0, R21
+	BLE done2x2x0
+	MOVD R21, R20
+	CMP $128, R21
+	BLE part2x2x1
+	MOVD $128, R20
+
+part2x2x1:
+	MOVD $constffff0000<>(SB), R17
+	FMOVS (R17), F7
+	VDUP V7.S[0], V7.S4
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	MOVD $0, R19
+	PCALIGN $32
+
+loop2x2x1:
+	PRFM 2048(R26), PLDL1KEEP
+	FMOVQ (R26), F4
+	VAND V7.B16, V4.B16, V4.B16
+	FMOVQ 16(R26), F5
+	VAND V7.B16, V5.B16, V5.B16
+	ADD R24, R19, R17
+	FMOVS (R17), F6
+	VAND V7.B16, V6.B16, V6.B16
+	WORD $0x4f861080 // fmla v0.4s, v4.4s, v6.s[0]
+	WORD $0x4f8610a1 // fmla v1.4s, v5.4s, v6.s[0]
+	ADD R25, R19, R17
+	FMOVS (R17), F6
+	VAND V7.B16, V6.B16, V6.B16
+	WORD $0x4f861082 // fmla v2.4s, v4.4s, v6.s[0]
+	WORD $0x4f8610a3 // fmla v3.4s, v5.4s, v6.s[0]
+	FMOVQ (R26), F4
+	VSHL $16, V4.S4, V4.S4
+	FMOVQ 16(R26), F5
+	VSHL $16, V5.S4, V5.S4
+	ADD R24, R19, R17
+	FMOVS (R17), F6
+	VSHL $16, V6.S4, V6.S4
+	WORD $0x4f861080 // fmla v0.4s, v4.4s, v6.s[0]
+	WORD $0x4f8610a1 // fmla v1.4s, v5.4s, v6.s[0]
+	ADD R25, R19, R17
+	FMOVS (R17), F6
+	VSHL $16, V6.S4, V6.S4
+	WORD $0x4f861082 // fmla v2.4s, v4.4s, v6.s[0]
+	WORD $0x4f8610a3 // fmla v3.4s, v5.4s, v6.s[0]
+	ADD $32, R26
+	ADD $4, R19
+	SUB $1, R20
+	CBNZ R20, loop2x2x1
+	MOVD 56(R0), R22 // a.C
+	MOVD 64(R0), R23 // a.Stride
+	LSL $2, R23
+	FMOVQ (R22), F6
+	WORD $0x4e3ed4c6 // fadd v6.4s, v6.4s, v30.4s
+	WORD $0x4e26d400 // fadd v0.4s, v0.4s, v6.4s
+	FMOVQ F0, (R22)
+	FMOVQ 16(R22), F6
+	WORD $0x4e3ed4c6 // fadd v6.4s, v6.4s, v30.4s
+	WORD $0x4e26d421 // fadd v1.4s, v1.4s, v6.4s
+	FMOVQ F1, 16(R22)
+	ADD R23, R22
+	FMOVQ (R22), F6
+	WORD $0x4e3ed4c6 // fadd v6.4s, v6.4s, v30.4s
+	WORD $0x4e26d442 // fadd v2.4s, v2.4s, v6.4s
+	FMOVQ F2, (R22)
+	FMOVQ 16(R22), F6
+	WORD $0x4e3ed4c6 // fadd v6.4s, v6.4s, v30.4s
+	WORD $0x4e26d463 // fadd v3.4s, v3.4s, v6.4s
+	FMOVQ F3, 16(R22)
+	VMOVI $0, V30.B16
+	ADD $512, R24
+	ADD $512, R25
+	SUB $128, R21
+	JMP next2x2x1
+
+done2x2x0:
+	RET
+
+rows1x2:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F30
+	VDUP V30.S[0], V30.S4
+	MOVD (R0), R24 // a.A
+	MOVD 8(R0), R23 // a.RowStride
+	LSL $2, R23
+	MOVD 40(R0), R25 // a.B
+	MOVD 32(R0), R21 // a.Depth
+
+next1x2x4:
+	CMP $512, R21
+	BLT next1x2x1
+	MOVD $128, R20
+	MOVD $constffff0000<>(SB), R17
+	FMOVS (R17), F11
+	VDUP V11.S[0], V11.S4
+	MOVD R25, R26
+	ADD $4096, R26
+	MOVD R26, R1
+	ADD $4096, R1
+	MOVD R1, R2
+	ADD $4096, R2
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	MOVD $0, R19
+	PCALIGN $32
+
+loop1x2x4:
+	PRFM 2048(R25), PLDL1KEEP
+	FMOVQ (R25), F8
+	VAND V11.B16, V8.B16, V8.B16
+	FMOVQ 16(R25), F9
+	VAND V11.B16, V9.B16, V9.B16
+	ADD R24, R19, R17
+	FMOVS (R17), F10
+	VAND V11.B16, V10.B16, V10.B16
+	WORD $0x4f8a1100 // fmla v0.4s, v8.4s, v10.s[0]
+	WORD $0x4f8a1121 // fmla v1.4s, v9.4s, v10.s[0]
+	FMOVQ (R25), F8
+	VSHL $16, V8.S4, V8.S4
+	FMOVQ 16(R25), F9
+	VSHL $16, V9.S4, V9.S4
+	ADD R24, R19, R17
+	FMOVS (R17), F10
+	VSHL $16, V10.S4, V10.S4
+	WORD $0x4f8a1100 // fmla v0.4s, v8.4s, v10.s[0]
+	WORD $0x4f8a1121 // fmla v1.4s, v9.4s, v10.s[0]
+	PRFM 2048(R26), PLDL1KEEP
+	FMOVQ (R26), F8
+	VAND V11.B16, V8.B16, V8.B16
+	FMOVQ 16(R26), F9
+	VAND V11.B16, V9.B16, V9.B16
+	ADD R24, R19, R17
+	FMOVS 512(R17), F10
+	VAND V11.B16, V10.B16, V10.B16
+	WORD $0x4f8a1102 // fmla v2.4s, v8.4s, v10.s[0]
+	WORD $0x4f8a1123 // fmla v3.4s, v9.4s, v10.s[0]
+	FMOVQ (R26), F8
+	VSHL $16, V8.S4, V8.S4
+	FMOVQ 16(R26), F9
+	VSHL $16, V9.S4, V9.S4
+	ADD R24, R19, R17
+	FMOVS 512(R17), F10
+	VSHL $16, V10.S4, V10.S4
+	WORD $0x4f8a1102 // fmla v2.4s, v8.4s, v10.s[0]
+	WORD $0x4f8a1123 // fmla v3.4s, v9.4s, v10.s[0]
+	PRFM 2048(R1), PLDL1KEEP
+	FMOVQ (R1), F8
+	VAND V11.B16, V8.B16, V8.B16
+	FMOVQ 16(R1), F9
+	VAND V11.B16, V9.B16, V9.B16
+	ADD R24, R19, R17
+	FMOVS 1024(R17), F10
+	VAND V11.B16, V10.B16, V10.B16
+	WORD $0x4f8a1104 // fmla v4.4s, v8.4s, v10.s[0]
+	WORD $0x4f8a1125 // fmla v5.4s, v9.4s, v10.s[0]
+	FMOVQ (R1), F8
+	VSHL $16, V8.S4, V8.S4
+	FMOVQ 16(R1), F9
+	VSHL $16, V9.S4, V9.S4
+	ADD R24, R19, R17
+	FMOVS 1024(R17), F10
+	VSHL $16, V10.S4, V10.S4
+	WORD $0x4f8a1104 // fmla v4.4s, v8.4s, v10.s[0]
+	WORD $0x4f8a1125 // fmla v5.4s, v9.4s, v10.s[0]
+	PRFM 2048(R2), PLDL1KEEP
+	FMOVQ (R2), F8
+	VAND V11.B16, V8.B16, V8.B16
+	FMOVQ 16(R2), F9
+	VAND V11.B16, V9.B16, V9.B16
+	ADD R24, R19, R17
+	FMOVS 1536(R17), F10
+	VAND V11.B16, V10.B16, V10.B16
+	WORD $0x4f8a1106 // fmla v6.4s, v8.4s, v10.s[0]
+	WORD $0x4f8a1127 // fmla v7.4s, v9.4s, v10.s[0]
+	FMOVQ (R2), F8
+	VSHL $16, V8.S4, V8.S4
+	FMOVQ 16(R2), F9
+	VSHL $16, V9.S4, V9.S4
+	ADD R24, R19, R17
+	FMOVS 1536(R17), F10
+	VSHL $16, V10.S4, V10.S4
+	WORD $0x4f8a1106 // fmla v6.4s, v8.4s, v10.s[0]
+	WORD $0x4f8a1127 // fmla v7.4s, v9.4s, v10.s[0]
+	PRFM 2080(R25), PLDL1KEEP
+	FMOVQ 32(R25), F8
+	VAND V11.B16, V8.B16, V8.B16
+	FMOVQ 48(R25), F9
+	VAND V11.B16, V9.B16, V9.B16
+	ADD R24, R19, R17
+	FMOVS 4(R17), F10
+	VAND V11.B16, V10.B16, V10.B16
+	WORD $0x4f8a1100 // fmla v0.4s, v8.4s, v10.s[0]
+	WORD $0x4f8a1121 // fmla v1.4s, v9.4s, v10.s[0]
+	FMOVQ 32(R25), F8
+	VSHL $16, V8.S4, V8.S4
+	FMOVQ 48(R25), F9
+	VSHL $16, V9.S4, V9.S4
+	ADD R24, R19, R17
+	FMOVS 4(R17), F10
+	VSHL $16, V10.S4, V10.S4
+	WORD $0x4f8a1100 // fmla v0.4s, v8.4s, v10.s[0]
+	WORD $0x4f8a1121 // fmla v1.4s, v9.4s, v10.s[0]
+	PRFM 2080(R26), PLDL1KEEP
+	FMOVQ 32(R26), F8
+	VAND V11.B16, V8.B16, V8.B16
+	FMOVQ 48(R26), F9
+	VAND V11.B16, V9.B16, V9.B16
+	ADD R24, R19, R17
+	FMOVS 516(R17), F10
+	VAND V11.B16, V10.B16, V10.B16
+	WORD $0x4f8a1102 // fmla v2.4s, v8.4s, v10.s[0]
+	WORD $0x4f8a1123 // fmla v3.4s, v9.4s, v10.s[0]
+	FMOVQ 32(R26), F8
+	VSHL $16, V8.S4, V8.S4
+	FMOVQ 48(R26), F9
+	VSHL $16, V9.S4, V9.S4
+	ADD R24, R19, R17
+	FMOVS 516(R17), F10
+	VSHL $16, V10.S4, V10.S4
+	WORD $0x4f8a1102 // fmla v2.4s, v8.4s, v10.s[0]
+	WORD $0x4f8a1123 // fmla v3.4s, v9.4s, v10.s[0]
+	PRFM 2080(R1), PLDL1KEEP
+	FMOVQ 32(R1), F8
+	VAND V11.B16, V8.B16, V8.B16
+	FMOVQ 48(R1), F9
+	VAND V11.B16, V9.B16, V9.B16
+	ADD R24, R19, R17
+	FMOVS 1028(R17), F10
+	VAND V11.B16, V10.B16, V10.B16
+	WORD $0x4f8a1104 // fmla v4.4s, v8.4s, v10.s[0]
+	WORD $0x4f8a1125 // fmla v5.4s, v9.4s, v10.s[0]
+	FMOVQ 32(R1), F8
+	VSHL $16, V8.S4, V8.S4
+	FMOVQ 48(R1), F9
+	VSHL $16, V9.S4, V9.S4
+	ADD R24, R19, R17
+	FMOVS 1028(R17), F10
+	VSHL $16, V10.S4, V10.S4
+	WORD $0x4f8a1104 // fmla v4.4s, v8.4s, v10.s[0]
+	WORD $0x4f8a1125 // fmla v5.4s, v9.4s, v10.s[0]
+	PRFM 2080(R2), PLDL1KEEP
+	FMOVQ 32(R2), F8
+	VAND V11.B16, V8.B16, V8.B16
+	FMOVQ 48(R2), F9
+	VAND V11.B16, V9.B16, V9.B16
+	ADD R24, R19, R17
+	FMOVS 1540(R17), F10
+	VAND V11.B16, V10.B16, V10.B16
+	WORD $0x4f8a1106 // fmla v6.4s, v8.4s, v10.s[0]
+	WORD $0x4f8a1127 // fmla v7.4s, v9.4s, v10.s[0]
+	FMOVQ 32(R2), F8
+	VSHL $16, V8.S4, V8.S4
+	FMOVQ 48(R2), F9
+	VSHL $16, V9.S4, V9.S4
+	ADD R24, R19, R17
+	FMOVS 1540(R17), F10
+	VSHL $16, V10.S4, V10.S4
+	WORD $0x4f8a1106 // fmla v6.4s, v8.4s, v10.s[0]
+	WORD $0x4f8a1127 // fmla v7.4s, v9.4s, v10.s[0]
+	ADD $64, R25
+	ADD $64, R26
+	ADD $64, R1
+	ADD $64, R2
+	ADD $8, R19
+	SUB $2, R20
+	CBNZ R20, loop1x2x4
+	MOVD 56(R0), R22 // a.C
+	MOVD 64(R0), R23 // a.Stride
+	LSL $2, R23
+	FMOVQ (R22), F10
+	WORD $0x4e3ed54a // fadd v10.4s, v10.4s, v30.4s
+	WORD $0x4e2ad400 // fadd v0.4s, v0.4s, v10.4s
+	FMOVQ 16(R22), F10
+	WORD $0x4e3ed54a // fadd v10.4s, v10.4s, v30.4s
+	WORD $0x4e2ad421 // fadd v1.4s, v1.4s, v10.4s
+	VMOVI $0, V30.B16
+	MOVD 56(R0), R22 // a.C
+	WORD $0x4e3ed400 // fadd v0.4s, v0.4s, v30.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	WORD $0x4e3ed400 // fadd v0.4s, v0.4s, v30.4s
+	WORD $0x4e24d400 // fadd v0.4s, v0.4s, v4.4s
+	WORD $0x4e3ed400 // fadd v0.4s, v0.4s, v30.4s
+	WORD $0x4e26d400 // fadd v0.4s, v0.4s, v6.4s
+	FMOVQ F0, (R22)
+	WORD $0x4e3ed421 // fadd v1.4s, v1.4s, v30.4s
+	WORD $0x4e23d421 // fadd v1.4s, v1.4s, v3.4s
+	WORD $0x4e3ed421 // fadd v1.4s, v1.4s, v30.4s
+	WORD $0x4e25d421 // fadd v1.4s, v1.4s, v5.4s
+	WORD $0x4e3ed421 // fadd v1.4s, v1.4s, v30.4s
+	WORD $0x4e27d421 // fadd v1.4s, v1.4s, v7.4s
+	FMOVQ F1, 16(R22)
+	MOVD R2, R25
+	ADD $2048, R24
+	SUB $512, R21
+	JMP next1x2x4
+
+next1x2x1:
+	CMP $0, R21
+	BLE done1x2x0
+	MOVD R21, R20
+	CMP $128, R21
+	BLE part1x2x1
+	MOVD $128, R20
+
+part1x2x1:
+	MOVD $constffff0000<>(SB), R17
+	FMOVS (R17), F5
+	VDUP V5.S[0], V5.S4
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	MOVD $0, R19
+	PCALIGN $32
+
+loop1x2x1:
+	PRFM 2048(R25), PLDL1KEEP
+	FMOVQ (R25), F2
+	VAND V5.B16, V2.B16, V2.B16
+	FMOVQ 16(R25), F3
+	VAND V5.B16, V3.B16, V3.B16
+	ADD R24, R19, R17
+	FMOVS (R17), F4
+	VAND V5.B16, V4.B16, V4.B16
+	WORD $0x4f841040 // fmla v0.4s, v2.4s, v4.s[0]
+	WORD $0x4f841061 // fmla v1.4s, v3.4s, v4.s[0]
+	FMOVQ (R25), F2
+	VSHL $16, V2.S4, V2.S4
+	FMOVQ 16(R25), F3
+	VSHL $16, V3.S4, V3.S4
+	ADD R24, R19, R17
+	FMOVS (R17), F4
+	VSHL $16, V4.S4, V4.S4
+	WORD $0x4f841040 // fmla v0.4s, v2.4s, v4.s[0]
+	WORD $0x4f841061 // fmla v1.4s, v3.4s, v4.s[0]
+	ADD $32, R25
+	ADD $4, R19
+	SUB $1, R20
+	CBNZ R20, loop1x2x1
+	MOVD 56(R0), R22 // a.C
+	MOVD 64(R0), R23 // a.Stride
+	LSL $2, R23
+	FMOVQ (R22), F4
+	WORD $0x4e3ed484 // fadd v4.4s, v4.4s, v30.4s
+	WORD $0x4e24d400 // fadd v0.4s, v0.4s, v4.4s
+	FMOVQ F0, (R22)
+	FMOVQ 16(R22), F4
+	WORD $0x4e3ed484 // fadd v4.4s, v4.4s, v30.4s
+	WORD $0x4e24d421 // fadd v1.4s, v1.4s, v4.4s
+	FMOVQ F1, 16(R22)
+	VMOVI $0, V30.B16
+	ADD $512, R24
+	SUB $128, R21
+	JMP next1x2x1
+
+done1x2x0:
+	RET
+
+lanes4:
+	MOVD 48(R0), R20 // a.Bias
+	CBNZ R20, biased1
+	MOVD $zeros<>(SB), R20
+
+biased1:
+	MOVD 56(R0), R22 // a.C
+	MOVD 64(R0), R23 // a.Stride
+	LSL $2, R23
+	MOVD 24(R0), R21 // a.Rows
+	MOVBU 80(R0), R19 // a.Add
+	VMOVI $0, V1.B16
+
+begin1:
+	VMOV V1.B16, V0.B16
+	CBZ R19, added1
+	FMOVQ (R22), F0
+
+added1:
+	FMOVQ (R20), F1
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	VMOVI $0, V1.B16
+	FMOVQ F0, (R22)
+	ADD R23, R22
+	SUBS $1, R21
+	BNE begin1
+	MOVD 24(R0), R23 // a.Rows
+	CMP $1, R23
+	BEQ rows1x1
+	CMP $2, R23
+	BEQ rows2x1
+	CMP $3, R23
+	BEQ rows3x1
+	CMP $4, R23
+	BEQ rows4x1
+	CMP $5, R23
+	BEQ rows5x1
+
+rows6x1:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F30
+	VDUP V30.S[0], V30.S4
+	MOVD (R0), R24 // a.A
+	MOVD 8(R0), R23 // a.RowStride
+	LSL $2, R23
+	MOVD R24, R25
+	ADD R23, R25
+	MOVD R25, R26
+	ADD R23, R26
+	MOVD R26, R1
+	ADD R23, R1
+	MOVD R1, R2
+	ADD R23, R2
+	MOVD R2, R3
+	ADD R23, R3
+	MOVD 40(R0), R4 // a.B
+	MOVD 32(R0), R21 // a.Depth
+
+next6x1x1:
+	CMP $0, R21
+	BLE done6x1x0
+	MOVD R21, R20
+	CMP $128, R21
+	BLE part6x1x1
+	MOVD $128, R20
+
+part6x1x1:
+	MOVD $constffff0000<>(SB), R17
+	FMOVS (R17), F8
+	VDUP V8.S[0], V8.S4
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	MOVD $0, R19
+	PCALIGN $32
+
+loop6x1x1:
+	PRFM 2048(R4), PLDL1KEEP
+	FMOVQ (R4), F6
+	VAND V8.B16, V6.B16, V6.B16
+	ADD R24, R19, R17
+	FMOVS (R17), F7
+	VAND V8.B16, V7.B16, V7.B16
+	WORD $0x4f8710c0 // fmla v0.4s, v6.4s, v7.s[0]
+	ADD R25, R19, R17
+	FMOVS (R17), F7
+	VAND V8.B16, V7.B16, V7.B16
+	WORD $0x4f8710c1 // fmla v1.4s, v6.4s, v7.s[0]
+	ADD R26, R19, R17
+	FMOVS (R17), F7
+	VAND V8.B16, V7.B16, V7.B16
+	WORD $0x4f8710c2 // fmla v2.4s, v6.4s, v7.s[0]
+	ADD R1, R19, R17
+	FMOVS (R17), F7
+	VAND V8.B16, V7.B16, V7.B16
+	WORD $0x4f8710c3 // fmla v3.4s, v6.4s, v7.s[0]
+	ADD R2, R19, R17
+	FMOVS (R17), F7
+	VAND V8.B16, V7.B16, V7.B16
+	WORD $0x4f8710c4 // fmla v4.4s, v6.4s, v7.s[0]
+	ADD R3, R19, R17
+	FMOVS (R17), F7
+	VAND V8.B16, V7.B16, V7.B16
+	WORD $0x4f8710c5 // fmla v5.4s, v6.4s, v7.s[0]
+	FMOVQ (R4), F6
+	VSHL $16, V6.S4, V6.S4
+	ADD R24, R19, R17
+	FMOVS (R17), F7
+	VSHL $16, V7.S4, V7.S4
+	WORD $0x4f8710c0 // fmla v0.4s, v6.4s, v7.s[0]
+	ADD R25, R19, R17
+	FMOVS (R17), F7
+	VSHL $16, V7.S4, V7.S4
+	WORD $0x4f8710c1 // fmla v1.4s, v6.4s, v7.s[0]
+	ADD R26, R19, R17
+	FMOVS (R17), F7
+	VSHL $16, V7.S4, V7.S4
+	WORD $0x4f8710c2 // fmla v2.4s, v6.4s, v7.s[0]
+	ADD R1, R19, R17
+	FMOVS (R17), F7
+	VSHL $16, V7.S4, V7.S4
+	WORD $0x4f8710c3 // fmla v3.4s, v6.4s, v7.s[0]
+	ADD R2, R19, R17
+	FMOVS (R17), F7
+	VSHL $16, V7.S4, V7.S4
+	WORD $0x4f8710c4 // fmla v4.4s, v6.4s, v7.s[0]
+	ADD R3, R19, R17
+	FMOVS (R17), F7
+	VSHL $16, V7.S4, V7.S4
+	WORD $0x4f8710c5 // fmla v5.4s, v6.4s, v7.s[0]
+	ADD $16, R4
+	ADD $4, R19
+	SUB $1, R20
+	CBNZ R20, loop6x1x1
+	MOVD 56(R0), R22 // a.C
+	MOVD 64(R0), R23 // a.Stride
+	LSL $2, R23
+	FMOVQ (R22), F7
+	WORD $0x4e3ed4e7 // fadd v7.4s, v7.4s, v30.4s
+	WORD $0x4e27d400 // fadd v0.4s, v0.4s, v7.4s
+	FMOVQ F0, (R22)
+	ADD R23, R22
+	FMOVQ (R22), F7
+	WORD $0x4e3ed4e7 // fadd v7.4s, v7.4s, v30.4s
+	WORD $0x4e27d421 // fadd v1.4s, v1.4s, v7.4s
+	FMOVQ F1, (R22)
+	ADD R23, R22
+	FMOVQ (R22), F7
+	WORD $0x4e3ed4e7 // fadd v7.4s, v7.4s, v30.4s
+	WORD $0x4e27d442 // fadd v2.4s, v2.4s, v7.4s
+	FMOVQ F2, (R22)
+	ADD R23, R22
+	FMOVQ (R22), F7
+	WORD $0x4e3ed4e7 // fadd v7.4s, v7.4s, v30.4s
+	WORD $0x4e27d463 // fadd v3.4s, v3.4s, v7.4s
+	FMOVQ F3, (R22)
+	ADD R23, R22
+	FMOVQ (R22), F7
+	WORD $0x4e3ed4e7 // fadd v7.4s, v7.4s, v30.4s
+	WORD $0x4e27d484 // fadd v4.4s, v4.4s, v7.4s
+	FMOVQ F4, (R22)
+	ADD R23, R22
+	FMOVQ (R22), F7
+	WORD $0x4e3ed4e7 // fadd v7.4s, v7.4s, v30.4s
+	WORD $0x4e27d4a5 // fadd v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R22)
+	VMOVI $0, V30.B16
+	ADD $512, R24
+	ADD $512, R25
+	ADD $512, R26
+	ADD $512, R1
+	ADD $512, R2
+	ADD $512, R3
+	SUB $128, R21
+	JMP next6x1x1
+
+done6x1x0:
+	RET
+
+rows5x1:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F30
+	VDUP V30.S[0], V30.S4
+	MOVD (R0), R24 // a.A
+	MOVD 8(R0), R23 // a.RowStride
+	LSL $2, R23
+	MOVD R24, R25
+	ADD R23, R25
+	MOVD R25, R26
+	ADD R23, R26
+	MOVD R26, R1
+	ADD R23, R1
+	MOVD R1, R2
+	ADD R23, R2
+	MOVD 40(R0), R3 // a.B
+	MOVD 32(R0), R21 // a.Depth
+
+next5x1x2:
+	CMP $256, R21
+	BLT next5x1x1
+	MOVD $128, R20
+	MOVD $constffff0000<>(SB), R17
+	FMOVS (R17), F12
+	VDUP V12.S[0], V12.S4
+	MOVD R3, R4
+	ADD $2048, R4
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	MOVD $0, R19
+	PCALIGN $32
+
+loop5x1x2:
+	PRFM 2048(R3), PLDL1KEEP
+	FMOVQ (R3), F10
+	VAND V12.B16, V10.B16, V10.B16
+	ADD R24, R19, R17
+	FMOVS (R17), F11
+	VAND V12.B16, V11.B16, V11.B16
+	WORD $0x4f8b1140 // fmla v0.4s, v10.4s, v11.s[0]
+	ADD R25, R19, R17
+	FMOVS (R17), F11
+	VAND V12.B16, V11.B16, V11.B16
+	WORD $0x4f8b1142 // fmla v2.4s, v10.4s, v11.s[0]
+	ADD R26, R19, R17
+	FMOVS (R17), F11
+	VAND V12.B16, V11.B16, V11.B16
+	WORD $0x4f8b1144 // fmla v4.4s, v10.4s, v11.s[0]
+	ADD R1, R19, R17
+	FMOVS (R17), F11
+	VAND V12.B16, V11.B16, V11.B16
+	WORD $0x4f8b1146 // fmla v6.4s, v10.4s, v11.s[0]
+	ADD R2, R19, R17
+	FMOVS (R17), F11
+	VAND V12.B16, V11.B16, V11.B16
+	WORD $0x4f8b1148 // fmla v8.4s, v10.4s, v11.s[0]
+	FMOVQ (R3), F10
+	VSHL $16, V10.S4, V10.S4
+	ADD R24, R19, R17
+	FMOVS (R17), F11
+	VSHL $16, V11.S4, V11.S4
+	WORD $0x4f8b1140 // fmla v0.4s, v10.4s, v11.s[0]
+	ADD R25, R19, R17
+	FMOVS (R17), F11
+	VSHL $16, V11.S4, V11.S4
+	WORD $0x4f8b1142 // fmla v2.4s, v10.4s, v11.s[0]
+	ADD R26, R19, R17
+	FMOVS (R17), F11
+	VSHL $16, V11.S4, V11.S4
+	WORD $0x4f8b1144 // fmla v4.4s, v10.4s, v11.s[0]
+	ADD R1, R19, R17
+	FMOVS (R17), F11
+	VSHL $16, V11.S4, V11.S4
+	WORD $0x4f8b1146 // fmla v6.4s, v10.4s, v11.s[0]
+	ADD R2, R19, R17
+	FMOVS (R17), F11
+	VSHL $16, V11.S4, V11.S4
+	WORD $0x4f8b1148 // fmla v8.4s, v10.4s, v11.s[0]
+	PRFM 2048(R4), PLDL1KEEP
+	FMOVQ (R4), F10
+	VAND V12.B16, V10.B16, V10.B16
+	ADD R24, R19, R17
+	FMOVS 512(R17), F11
+	VAND V12.B16, V11.B16, V11.B16
+	WORD $0x4f8b1141 // fmla v1.4s, v10.4s, v11.s[0]
+	ADD R25, R19, R17
+	FMOVS 512(R17), F11
+	VAND V12.B16, V11.B16, V11.B16
+	WORD $0x4f8b1143 // fmla v3.4s, v10.4s, v11.s[0]
+	ADD R26, R19, R17
+	FMOVS 512(R17), F11
+	VAND V12.B16, V11.B16, V11.B16
+	WORD $0x4f8b1145 // fmla v5.4s, v10.4s, v11.s[0]
+	ADD R1, R19, R17
+	FMOVS 512(R17), F11
+	VAND V12.B16, V11.B16, V11.B16
+	WORD $0x4f8b1147 // fmla v7.4s, v10.4s, v11.s[0]
+	ADD R2, R19, R17
+	FMOVS 512(R17), F11
+	VAND V12.B16, V11.B16, V11.B16
+	WORD $0x4f8b1149 // fmla v9.4s, v10.4s, v11.s[0]
+	FMOVQ (R4), F10
+	VSHL $16, V10.S4, V10.S4
+	ADD R24, R19, R17
+	FMOVS 512(R17), F11
+	VSHL $16, V11.S4, V11.S4
+	WORD $0x4f8b1141 // fmla v1.4s, v10.4s, v11.s[0]
+	ADD R25, R19, R17
+	FMOVS 512(R17), F11
+	VSHL $16, V11.S4, V11.S4
+	WORD $0x4f8b1143 // fmla v3.4s, v10.4s, v11.s[0]
+	ADD R26, R19, R17
+	FMOVS 512(R17), F11
+	VSHL $16, V11.S4, V11.S4
+	WORD $0x4f8b1145 // fmla v5.4s, v10.4s, v11.s[0]
+	ADD R1, R19, R17
+	FMOVS 512(R17), F11
+	VSHL $16, V11.S4, V11.S4
+	WORD $0x4f8b1147 // fmla v7.4s, v10.4s, v11.s[0]
+	ADD R2, R19, R17
+	FMOVS 512(R17), F11
+	VSHL $16, V11.S4, V11.S4
+	WORD $0x4f8b1149 // fmla v9.4s, v10.4s, v11.s[0]
+	PRFM 2064(R3), PLDL1KEEP
+	FMOVQ 16(R3), F10
+	VAND V12.B16, V10.B16, V10.B16
+	ADD R24, R19, R17
+	FMOVS 4(R17), F11
+	VAND V12.B16, V11.B16, V11.B16
+	WORD $0x4f8b1140 // fmla v0.4s, v10.4s, v11.s[0]
+	ADD R25, R19, R17
+	FMOVS 4(R17), F11
+	VAND V12.B16, V11.B16, V11.B16
+	WORD $0x4f8b1142 // fmla v2.4s, v10.4s, v11.s[0]
+	ADD R26, R19, R17
+	FMOVS 4(R17), F11
+	VAND V12.B16, V11.B16, V11.B16
+	WORD $0x4f8b1144 // fmla v4.4s, v10.4s, v11.s[0]
+	ADD R1, R19, R17
+	FMOVS 4(R17), F11
+	VAND V12.B16, V11.B16, V11.B16
+	WORD $0x4f8b1146 // fmla v6.4s, v10.4s, v11.s[0]
+	ADD R2, R19, R17
+	FMOVS 4(R17), F11
+	VAND V12.B16, V11.B16, V11.B16
+	WORD $0x4f8b1148 // fmla v8.4s, v10.4s, v11.s[0]
+	FMOVQ 16(R3), F10
+	VSHL $16, V10.S4, V10.S4
+	ADD R24, R19, R17
+	FMOVS 4(R17), F11
+	VSHL $16, V11.S4, V11.S4
+	WORD $0x4f8b1140 // fmla v0.4s, v10.4s, v11.s[0]
+	ADD R25, R19, R17
+	FMOVS 4(R17), F11
+	VSHL $16, V11.S4, V11.S4
+	WORD $0x4f8b1142 // fmla v2.4s, v10.4s, v11.s[0]
+	ADD R26, R19, R17
+	FMOVS 4(R17), F11
+	VSHL $16, V11.S4, V11.S4
+	WORD $0x4f8b1144 // fmla v4.4s, v10.4s, v11.s[0]
+	ADD R1, R19, R17
+	FMOVS 4(R17), F11
+	VSHL $16, V11.S4, V11.S4
+	WORD $0x4f8b1146 // fmla v6.4s, v10.4s, v11.s[0]
+	ADD R2, R19, R17
+	FMOVS 4(R17), F11
+	VSHL $16, V11.S4, V11.S4
+	WORD $0x4f8b1148 // fmla v8.4s, v10.4s, v11.s[0]
+	PRFM 2064(R4), PLDL1KEEP
+	FMOVQ 16(R4), F10
+	VAND V12.B16, V10.B16, V10.B16
+	ADD R24, R19, R17
+	FMOVS 516(R17), F11
+	VAND V12.B16, V11.B16, V11.B16
+	WORD $0x4f8b1141 // fmla v1.4s, v10.4s, v11.s[0]
+	ADD R25, R19, R17
+	FMOVS 516(R17), F11
+	VAND V12.B16, V11.B16, V11.B16
+	WORD $0x4f8b1143 // fmla v3.4s, v10.4s, v11.s[0]
+	ADD R26, R19, R17
+	FMOVS 516(R17), F11
+	VAND V12.B16, V11.B16, V11.B16
+	WORD $0x4f8b1145 // fmla v5.4s, v10.4s, v11.s[0]
+	ADD R1, R19, R17
+	FMOVS 516(R17), F11
+	VAND V12.B16, V11.B16, V11.B16
+	WORD $0x4f8b1147 // fmla v7.4s, v10.4s, v11.s[0]
+	ADD R2, R19, R17
+	FMOVS 516(R17), F11
+	VAND V12.B16, V11.B16, V11.B16
+	WORD $0x4f8b1149 // fmla v9.4s, v10.4s, v11.s[0]
+	FMOVQ 16(R4), F10
+	VSHL $16, V10.S4, V10.S4
+	ADD R24, R19, R17
+	FMOVS 516(R17), F11
+	VSHL $16, V11.S4, V11.S4
+	WORD $0x4f8b1141 // fmla v1.4s, v10.4s, v11.s[0]
+	ADD R25, R19, R17
+	FMOVS 516(R17), F11
+	VSHL $16, V11.S4, V11.S4
+	WORD $0x4f8b1143 // fmla v3.4s, v10.4s, v11.s[0]
+	ADD R26, R19, R17
+	FMOVS 516(R17), F11
+	VSHL $16, V11.S4, V11.S4
+	WORD $0x4f8b1145 // fmla v5.4s, v10.4s, v11.s[0]
+	ADD R1, R19, R17
+	FMOVS 516(R17), F11
+	VSHL $16, V11.S4, V11.S4
+	WORD $0x4f8b1147 // fmla v7.4s, v10.4s, v11.s[0]
+	ADD R2, R19, R17
+	FMOVS 516(R17), F11
+	VSHL $16, V11.S4, V11.S4
+	WORD $0x4f8b1149 // fmla v9.4s, v10.4s, v11.s[0]
+	ADD $32, R3
+	ADD $32, R4
+	ADD $8, R19
+	SUB $2, R20
+	CBNZ R20, loop5x1x2
+	MOVD 56(R0), R22 // a.C
+	MOVD 64(R0), R23 // a.Stride
+	LSL $2, R23
+	FMOVQ (R22), F11
+	WORD $0x4e3ed56b // fadd v11.4s, v11.4s, v30.4s
+	WORD $0x4e2bd400 // fadd v0.4s, v0.4s, v11.4s
+	ADD R23, R22
+	FMOVQ (R22), F11
+	WORD $0x4e3ed56b // fadd v11.4s, v11.4s, v30.4s
+	WORD $0x4e2bd442 // fadd v2.4s, v2.4s, v11.4s
+	ADD R23, R22
+	FMOVQ (R22), F11
+	WORD $0x4e3ed56b // fadd v11.4s, v11.4s, v30.4s
+	WORD $0x4e2bd484 // fadd v4.4s, v4.4s, v11.4s
+	ADD R23, R22
+	FMOVQ (R22), F11
+	WORD $0x4e3ed56b // fadd v11.4s, v11.4s, v30.4s
+	WORD $0x4e2bd4c6 // fadd v6.4s, v6.4s, v11.4s
+	ADD R23, R22
+	FMOVQ (R22), F11
+	WORD $0x4e3ed56b // fadd v11.4s, v11.4s, v30.4s
+	WORD $0x4e2bd508 // fadd v8.4s, v8.4s, v11.4s
+	VMOVI $0, V30.B16
+	MOVD 56(R0), R22 // a.C
+	WORD $0x4e3ed400 // fadd v0.4s, v0.4s, v30.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R22)
+	ADD R23, R22
+	WORD $0x4e3ed442 // fadd v2.4s, v2.4s, v30.4s
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	FMOVQ F2, (R22)
+	ADD R23, R22
+	WORD $0x4e3ed484 // fadd v4.4s, v4.4s, v30.4s
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	FMOVQ F4, (R22)
+	ADD R23, R22
+	WORD $0x4e3ed4c6 // fadd v6.4s, v6.4s, v30.4s
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	FMOVQ F6, (R22)
+	ADD R23, R22
+	WORD $0x4e3ed508 // fadd v8.4s, v8.4s, v30.4s
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	FMOVQ F8, (R22)
+	MOVD R4, R3
+	ADD $1024, R24
+	ADD $1024, R25
+	ADD $1024, R26
+	ADD $1024, R1
+	ADD $1024, R2
+	SUB $256, R21
+	JMP next5x1x2
+
+next5x1x1:
+	CMP $0, R21
+	BLE done5x1x0
+	MOVD R21, R20
+	CMP $128, R21
+	BLE part5x1x1
+	MOVD $128, R20
+
+part5x1x1:
+	MOVD $constffff0000<>(SB), R17
+	FMOVS (R17), F7
+	VDUP V7.S[0], V7.S4
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	MOVD $0, R19
+	PCALIGN $32
+
+loop5x1x1:
+	PRFM 2048(R3), PLDL1KEEP
+	FMOVQ (R3), F5
+	VAND V7.B16, V5.B16, V5.B16
+	ADD R24, R19, R17
+	FMOVS (R17), F6
+	VAND V7.B16, V6.B16, V6.B16
+	WORD $0x4f8610a0 // fmla v0.4s, v5.4s, v6.s[0]
+	ADD R25, R19, R17
+	FMOVS (R17), F6
+	VAND V7.B16, V6.B16, V6.B16
+	WORD $0x4f8610a1 // fmla v1.4s, v5.4s, v6.s[0]
+	ADD R26, R19, R17
+	FMOVS (R17), F6
+	VAND V7.B16, V6.B16, V6.B16
+	WORD $0x4f8610a2 // fmla v2.4s, v5.4s, v6.s[0]
+	ADD R1, R19, R17
+	FMOVS (R17), F6
+	VAND V7.B16, V6.B16, V6.B16
+	WORD $0x4f8610a3 // fmla v3.4s, v5.4s, v6.s[0]
+	ADD R2, R19, R17
+	FMOVS (R17), F6
+	VAND V7.B16, V6.B16, V6.B16
+	WORD $0x4f8610a4 // fmla v4.4s, v5.4s, v6.s[0]
+	FMOVQ (R3), F5
+	VSHL $16, V5.S4, V5.S4
+	ADD R24, R19, R17
+	FMOVS (R17), F6
+	VSHL $16, V6.S4, V6.S4
+	WORD $0x4f8610a0 // fmla v0.4s, v5.4s, v6.s[0]
+	ADD R25, R19, R17
+	FMOVS (R17), F6
+	VSHL $16, V6.S4, V6.S4
+	WORD $0x4f8610a1 // fmla v1.4s, v5.4s, v6.s[0]
+	ADD R26, R19, R17
+	FMOVS (R17), F6
+	VSHL $16, V6.S4, V6.S4
+	WORD $0x4f8610a2 // fmla v2.4s, v5.4s, v6.s[0]
+	ADD R1, R19, R17
+	FMOVS (R17), F6
+	VSHL $16, V6.S4, V6.S4
+	WORD $0x4f8610a3 // fmla v3.4s, v5.4s, v6.s[0]
+	ADD R2, R19, R17
+	FMOVS (R17), F6
+	VSHL $16, V6.S4, V6.S4
+	WORD $0x4f8610a4 // fmla v4.4s, v5.4s, v6.s[0]
+	ADD $16, R3
+	ADD $4, R19
+	SUB $1, R20
+	CBNZ R20, loop5x1x1
+	MOVD 56(R0), R22 // a.C
+	MOVD 64(R0), R23 // a.Stride
+	LSL $2, R23
+	FMOVQ (R22), F6
+	WORD $0x4e3ed4c6 // fadd v6.4s, v6.4s, v30.4s
+	WORD $0x4e26d400 // fadd v0.4s, v0.4s, v6.4s
+	FMOVQ F0, (R22)
+	ADD R23, R22
+	FMOVQ (R22), F6
+	WORD $0x4e3ed4c6 // fadd v6.4s, v6.4s, v30.4s
+	WORD $0x4e26d421 // fadd v1.4s, v1.4s, v6.4s
+	FMOVQ F1, (R22)
+	ADD R23, R22
+	FMOVQ (R22), F6
+	WORD $0x4e3ed4c6 // fadd v6.4s, v6.4s, v30.4s
+	WORD $0x4e26d442 // fadd v2.4s, v2.4s, v6.4s
+	FMOVQ F2, (R22)
+	ADD R23, R22
+	FMOVQ (R22), F6
+	WORD $0x4e3ed4c6 // fadd v6.4s, v6.4s, v30.4s
+	WORD $0x4e26d463 // fadd v3.4s, v3.4s, v6.4s
+	FMOVQ F3, (R22)
+	ADD R23, R22
+	FMOVQ (R22), F6
+	WORD $0x4e3ed4c6 // fadd v6.4s, v6.4s, v30.4s
+	WORD $0x4e26d484 // fadd v4.4s, v4.4s, v6.4s
+	FMOVQ F4, (R22)
+	VMOVI $0, V30.B16
+	ADD $512, R24
+	ADD $512, R25
+	ADD $512, R26
+	ADD $512, R1
+	ADD $512, R2
+	SUB $128, R21
+	JMP next5x1x1
+
+done5x1x0:
+	RET
+
+rows4x1:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F30
+	VDUP V30.S[0], V30.S4
+	MOVD (R0), R24 // a.A
+	MOVD 8(R0), R23 // a.RowStride
+	LSL $2, R23
+	MOVD R24, R25
+	ADD R23, R25
+	MOVD R25, R26
+	ADD R23, R26
+	MOVD R26, R1
+	ADD R23, R1
+	MOVD 40(R0), R2 // a.B
+	MOVD 32(R0), R21 // a.Depth
+
+next4x1x2:
+	CMP $256, R21
+	BLT next4x1x1
+	MOVD $128, R20
+	MOVD $constffff0000<>(SB), R17
+	FMOVS (R17), F10
+	VDUP V10.S[0], V10.S4
+	MOVD R2, R3
+	ADD $2048, R3
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	MOVD $0, R19
+	PCALIGN $32
+
+loop4x1x2:
+	PRFM 2048(R2), PLDL1KEEP
+	FMOVQ (R2), F8
+	VAND V10.B16, V8.B16, V8.B16
+	ADD R24, R19, R17
+	FMOVS (R17), F9
+	VAND V10.B16, V9.B16, V9.B16
+	WORD $0x4f891100 // fmla v0.4s, v8.4s, v9.s[0]
+	ADD R25, R19, R17
+	FMOVS (R17), F9
+	VAND V10.B16, V9.B16, V9.B16
+	WORD $0x4f891102 // fmla v2.4s, v8.4s, v9.s[0]
+	ADD R26, R19, R17
+	FMOVS (R17), F9
+	VAND V10.B16, V9.B16, V9.B16
+	WORD $0x4f891104 // fmla v4.4s, v8.4s, v9.s[0]
+	ADD R1, R19, R17
+	FMOVS (R17), F9
+	VAND V10.B16, V9.B16, V9.B16
+	WORD $0x4f891106 // fmla v6.4s, v8.4s, v9.s[0]
+	FMOVQ (R2), F8
+	VSHL $16, V8.S4, V8.S4
+	ADD R24, R19, R17
+	FMOVS (R17), F9
+	VSHL $16, V9.S4, V9.S4
+	WORD $0x4f891100 // fmla v0.4s, v8.4s, v9.s[0]
+	ADD R25, R19, R17
+	FMOVS (R17), F9
+	VSHL $16, V9.S4, V9.S4
+	WORD $0x4f891102 // fmla v2.4s, v8.4s, v9.s[0]
+	ADD R26, R19, R17
+	FMOVS (R17), F9
+	VSHL $16, V9.S4, V9.S4
+	WORD $0x4f891104 // fmla v4.4s, v8.4s, v9.s[0]
+	ADD R1, R19, R17
+	FMOVS (R17), F9
+	VSHL $16, V9.S4, V9.S4
+	WORD $0x4f891106 // fmla v6.4s, v8.4s, v9.s[0]
+	PRFM 2048(R3), PLDL1KEEP
+	FMOVQ (R3), F8
+	VAND V10.B16, V8.B16, V8.B16
+	ADD R24, R19, R17
+	FMOVS 512(R17), F9
+	VAND V10.B16, V9.B16, V9.B16
+	WORD $0x4f891101 // fmla v1.4s, v8.4s, v9.s[0]
+	ADD R25, R19, R17
+	FMOVS 512(R17), F9
+	VAND V10.B16, V9.B16, V9.B16
+	WORD $0x4f891103 // fmla v3.4s, v8.4s, v9.s[0]
+	ADD R26, R19, R17
+	FMOVS 512(R17), F9
+	VAND V10.B16, V9.B16, V9.B16
+	WORD $0x4f891105 // fmla v5.4s, v8.4s, v9.s[0]
+	ADD R1, R19, R17
+	FMOVS 512(R17), F9
+	VAND V10.B16, V9.B16, V9.B16
+	WORD $0x4f891107 // fmla v7.4s, v8.4s, v9.s[0]
+	FMOVQ (R3), F8
+	VSHL $16, V8.S4, V8.S4
+	ADD R24, R19, R17
+	FMOVS 512(R17), F9
+	VSHL $16, V9.S4, V9.S4
+	WORD $0x4f891101 // fmla v1.4s, v8.4s, v9.s[0]
+	ADD R25, R19, R17
+	FMOVS 512(R17), F9
+	VSHL $16, V9.S4, V9.S4
+	WORD $0x4f891103 // fmla v3.4s, v8.4s, v9.s[0]
+	ADD R26, R19, R17
+	FMOVS 512(R17), F9
+	VSHL $16, V9.S4, V9.S4
+	WORD $0x4f891105 // fmla v5.4s, v8.4s, v9.s[0]
+	ADD R1, R19, R17
+	FMOVS 512(R17), F9
+	VSHL $16, V9.S4, V9.S4
+	WORD $0x4f891107 // fmla v7.4s, v8.4s, v9.s[0]
+	PRFM 2064(R2), PLDL1KEEP
+	FMOVQ 16(R2), F8
+	VAND V10.B16, V8.B16, V8.B16
+	ADD R24, R19, R17
+	FMOVS 4(R17), F9
+	VAND V10.B16, V9.B16, V9.B16
+	WORD $0x4f891100 // fmla v0.4s, v8.4s, v9.s[0]
+	ADD R25, R19, R17
+	FMOVS 4(R17), F9
+	VAND V10.B16, V9.B16, V9.B16
+	WORD $0x4f891102 // fmla v2.4s, v8.4s, v9.s[0]
+	ADD R26, R19, R17
+	FMOVS 4(R17), F9
+	VAND V10.B16, V9.B16, V9.B16
+	WORD $0x4f891104 // fmla v4.4s, v8.4s, v9.s[0]
+	ADD R1, R19, R17
+	FMOVS 4(R17), F9
+	VAND V10.B16, V9.B16, V9.B16
+	WORD $0x4f891106 // fmla v6.4s, v8.4s, v9.s[0]
+	FMOVQ 16(R2), F8
+	VSHL $16, V8.S4, V8.S4
+	ADD R24, R19, R17
+	FMOVS 4(R17), F9
+	VSHL $16, V9.S4, V9.S4
+	WORD $0x4f891100 // fmla v0.4s, v8.4s, v9.s[0]
+	ADD R25, R19, R17
+	FMOVS 4(R17), F9
+	VSHL $16, V9.S4, V9.S4
+	WORD $0x4f891102 // fmla v2.4s, v8.4s, v9.s[0]
+	ADD R26, R19, R17
+	FMOVS 4(R17), F9
+	VSHL $16, V9.S4, V9.S4
+	WORD $0x4f891104 // fmla v4.4s, v8.4s, v9.s[0]
+	ADD R1, R19, R17
+	FMOVS 4(R17), F9
+	VSHL $16, V9.S4, V9.S4
+	WORD $0x4f891106 // fmla v6.4s, v8.4s, v9.s[0]
+	PRFM 2064(R3), PLDL1KEEP
+	FMOVQ 16(R3), F8
+	VAND V10.B16, V8.B16, V8.B16
+	ADD R24, R19, R17
+	FMOVS 516(R17), F9
+	VAND V10.B16, V9.B16, V9.B16
+	WORD $0x4f891101 // fmla v1.4s, v8.4s, v9.s[0]
+	ADD R25, R19, R17
+	FMOVS 516(R17), F9
+	VAND V10.B16, V9.B16, V9.B16
+	WORD $0x4f891103 // fmla v3.4s, v8.4s, v9.s[0]
+	ADD R26, R19, R17
+	FMOVS 516(R17), F9
+	VAND V10.B16, V9.B16, V9.B16
+	WORD $0x4f891105 // fmla v5.4s, v8.4s, v9.s[0]
+	ADD R1, R19, R17
+	FMOVS 516(R17), F9
+	VAND V10.B16, V9.B16, V9.B16
+	WORD $0x4f891107 // fmla v7.4s, v8.4s, v9.s[0]
+	FMOVQ 16(R3), F8
+	VSHL $16, V8.S4, V8.S4
+	ADD R24, R19, R17
+	FMOVS 516(R17), F9
+	VSHL $16, V9.S4, V9.S4
+	WORD $0x4f891101 // fmla v1.4s, v8.4s, v9.s[0]
+	ADD R25, R19, R17
+	FMOVS 516(R17), F9
+	VSHL $16, V9.S4, V9.S4
+	WORD $0x4f891103 // fmla v3.4s, v8.4s, v9.s[0]
+	ADD R26, R19, R17
+	FMOVS 516(R17), F9
+	VSHL $16, V9.S4, V9.S4
+	WORD $0x4f891105 // fmla v5.4s, v8.4s, v9.s[0]
+	ADD R1, R19, R17
+	FMOVS 516(R17), F9
+	VSHL $16, V9.S4, V9.S4
+	WORD $0x4f891107 // fmla v7.4s, v8.4s, v9.s[0]
+	ADD $32, R2
+	ADD $32, R3
+	ADD $8, R19
+	SUB $2, R20
+	CBNZ R20, loop4x1x2
+	MOVD 56(R0), R22 // a.C
+	MOVD 64(R0), R23 // a.Stride
+	LSL $2, R23
+	FMOVQ (R22), F9
+	WORD $0x4e3ed529 // fadd v9.4s, v9.4s, v30.4s
+	WORD $0x4e29d400 // fadd v0.4s, v0.4s, v9.4s
+	ADD R23, R22
+	FMOVQ (R22), F9
+	WORD $0x4e3ed529 // fadd v9.4s, v9.4s, v30.4s
+	WORD $0x4e29d442 // fadd v2.4s, v2.4s, v9.4s
+	ADD R23, R22
+	FMOVQ (R22), F9
+	WORD $0x4e3ed529 // fadd v9.4s, v9.4s, v30.4s
+	WORD $0x4e29d484 // fadd v4.4s, v4.4s, v9.4s
+	ADD R23, R22
+	FMOVQ (R22), F9
+	WORD $0x4e3ed529 // fadd v9.4s, v9.4s, v30.4s
+	WORD $0x4e29d4c6 // fadd v6.4s, v6.4s, v9.4s
+	VMOVI $0, V30.B16
+	MOVD 56(R0), R22 // a.C
+	WORD $0x4e3ed400 // fadd v0.4s, v0.4s, v30.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R22)
+	ADD R23, R22
+	WORD $0x4e3ed442 // fadd v2.4s, v2.4s, v30.4s
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	FMOVQ F2, (R22)
+	ADD R23, R22
+	WORD $0x4e3ed484 // fadd v4.4s, v4.4s, v30.4s
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	FMOVQ F4, (R22)
+	ADD R23, R22
+	WORD $0x4e3ed4c6 // fadd v6.4s, v6.4s, v30.4s
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	FMOVQ F6, (R22)
+	MOVD R3, R2
+	ADD $1024, R24
+	ADD $1024, R25
+	ADD $1024, R26
+	ADD $1024, R1
+	SUB $256, R21
+	JMP next4x1x2
+
+next4x1x1:
+	CMP $0, R21
+	BLE done4x1x0
+	MOVD R21, R20
+	CMP $128, R21
+	BLE part4x1x1
+	MOVD $128, R20
+
+part4x1x1:
+	MOVD $constffff0000<>(SB), R17
+	FMOVS (R17), F6
+	VDUP V6.S[0], V6.S4
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	MOVD $0, R19
+	PCALIGN $32
+
+loop4x1x1:
+	PRFM 2048(R2), PLDL1KEEP
+	FMOVQ (R2), F4
+	VAND V6.B16, V4.B16, V4.B16
+	ADD R24, R19, R17
+	FMOVS (R17), F5
+	VAND V6.B16, V5.B16, V5.B16
+	WORD $0x4f851080 // fmla v0.4s, v4.4s, v5.s[0]
+	ADD R25, R19, R17
+	FMOVS (R17), F5
+	VAND V6.B16, V5.B16, V5.B16
+	WORD $0x4f851081 // fmla v1.4s, v4.4s, v5.s[0]
+	ADD R26, R19, R17
+	FMOVS (R17), F5
+	VAND V6.B16, V5.B16, V5.B16
+	WORD $0x4f851082 // fmla v2.4s, v4.4s, v5.s[0]
+	ADD R1, R19, R17
+	FMOVS (R17), F5
+	VAND V6.B16, V5.B16, V5.B16
+	WORD $0x4f851083 // fmla v3.4s, v4.4s, v5.s[0]
+	FMOVQ (R2), F4
+	VSHL $16, V4.S4, V4.S4
+	ADD R24, R19, R17
+	FMOVS (R17), F5
+	VSHL $16, V5.S4, V5.S4
+	WORD $0x4f851080 // fmla v0.4s, v4.4s, v5.s[0]
+	ADD R25, R19, R17
+	FMOVS (R17), F5
+	VSHL $16, V5.S4, V5.S4
+	WORD $0x4f851081 // fmla v1.4s, v4.4s, v5.s[0]
+	ADD R26, R19, R17
+	FMOVS (R17), F5
+	VSHL $16, V5.S4, V5.S4
+	WORD $0x4f851082 // fmla v2.4s, v4.4s, v5.s[0]
+	ADD R1, R19, R17
+	FMOVS (R17), F5
+	VSHL $16, V5.S4, V5.S4
+	WORD $0x4f851083 // fmla v3.4s, v4.4s, v5.s[0]
+	ADD $16, R2
+	ADD $4, R19
+	SUB $1, R20
+	CBNZ R20, loop4x1x1
+	MOVD 56(R0), R22 // a.C
+	MOVD 64(R0), R23 // a.Stride
+	LSL $2, R23
+	FMOVQ (R22), F5
+	WORD $0x4e3ed4a5 // fadd v5.4s, v5.4s, v30.4s
+	WORD $0x4e25d400 // fadd v0.4s, v0.4s, v5.4s
+	FMOVQ F0, (R22)
+	ADD R23, R22
+	FMOVQ (R22), F5
+	WORD $0x4e3ed4a5 // fadd v5.4s, v5.4s, v30.4s
+	WORD $0x4e25d421 // fadd v1.4s, v1.4s, v5.4s
+	FMOVQ F1, (R22)
+	ADD R23, R22
+	FMOVQ (R22), F5
+	WORD $0x4e3ed4a5 // fadd v5.4s, v5.4s, v30.4s
+	WORD $0x4e25d442 // fadd v2.4s, v2.4s, v5.4s
+	FMOVQ F2, (R22)
+	ADD R23, R22
+	FMOVQ (R22), F5
+	WORD $0x4e3ed4a5 // fadd v5.4s, v5.4s, v30.4s
+	WORD $0x4e25d463 // fadd v3.4s, v3.4s, v5.4s
+	FMOVQ F3, (R22)
+	VMOVI $0, V30.B16
+	ADD $512, R24
+	ADD $512, R25
+	ADD $512, R26
+	ADD $512, R1
+	SUB $128, R21
+	JMP next4x1x1
+
+done4x1x0:
+	RET
+
+rows3x1:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F30
+	VDUP V30.S[0], V30.S4
+	MOVD (R0), R24 // a.A
+	MOVD 8(R0), R23 // a.RowStride
+	LSL $2, R23
+	MOVD R24, R25
+	ADD R23, R25
+	MOVD R25, R26
+	ADD R23, R26
+	MOVD 40(R0), R1 // a.B
+	MOVD 32(R0), R21 // a.Depth
+
+next3x1x4:
+	CMP $512, R21
+	BLT next3x1x1
+	MOVD $128, R20
+	MOVD $constffff0000<>(SB), R17
+	FMOVS (R17), F14
+	VDUP V14.S[0], V14.S4
+	MOVD R1, R2
+	ADD $2048, R2
+	MOVD R2, R3
+	ADD $2048, R3
+	MOVD R3, R4
+	ADD $2048, R4
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	VMOVI $0, V11.B16
+	MOVD $0, R19
+	PCALIGN $32
+
+loop3x1x4:
+	PRFM 2048(R1), PLDL1KEEP
+	FMOVQ (R1), F12
+	VAND V14.B16, V12.B16, V12.B16
+	ADD R24, R19, R17
+	FMOVS (R17), F13
+	VAND V14.B16, V13.B16, V13.B16
+	WORD $0x4f8d1180 // fmla v0.4s, v12.4s, v13.s[0]
+	ADD R25, R19, R17
+	FMOVS (R17), F13
+	VAND V14.B16, V13.B16, V13.B16
+	WORD $0x4f8d1184 // fmla v4.4s, v12.4s, v13.s[0]
+	ADD R26, R19, R17
+	FMOVS (R17), F13
+	VAND V14.B16, V13.B16, V13.B16
+	WORD $0x4f8d1188 // fmla v8.4s, v12.4s, v13.s[0]
+	FMOVQ (R1), F12
+	VSHL $16, V12.S4, V12.S4
+	ADD R24, R19, R17
+	FMOVS (R17), F13
+	VSHL $16, V13.S4, V13.S4
+	WORD $0x4f8d1180 // fmla v0.4s, v12.4s, v13.s[0]
+	ADD R25, R19, R17
+	FMOVS (R17), F13
+	VSHL $16, V13.S4, V13.S4
+	WORD $0x4f8d1184 // fmla v4.4s, v12.4s, v13.s[0]
+	ADD R26, R19, R17
+	FMOVS (R17), F13
+	VSHL $16, V13.S4, V13.S4
+	WORD $0x4f8d1188 // fmla v8.4s, v12.4s, v13.s[0]
+	PRFM 2048(R2), PLDL1KEEP
+	FMOVQ (R2), F12
+	VAND V14.B16, V12.B16, V12.B16
+	ADD R24, R19, R17
+	FMOVS 512(R17), F13
+	VAND V14.B16, V13.B16, V13.B16
+	WORD $0x4f8d1181 // fmla v1.4s, v12.4s, v13.s[0]
+	ADD R25, R19, R17
+	FMOVS 512(R17), F13
+	VAND V14.B16, V13.B16, V13.B16
+	WORD $0x4f8d1185 // fmla v5.4s, v12.4s, v13.s[0]
+	ADD R26, R19, R17
+	FMOVS 512(R17), F13
+	VAND V14.B16, V13.B16, V13.B16
+	WORD $0x4f8d1189 // fmla v9.4s, v12.4s, v13.s[0]
+	FMOVQ (R2), F12
+	VSHL $16, V12.S4, V12.S4
+	ADD R24, R19, R17
+	FMOVS 512(R17), F13
+	VSHL $16, V13.S4, V13.S4
+	WORD $0x4f8d1181 // fmla v1.4s, v12.4s, v13.s[0]
+	ADD R25, R19, R17
+	FMOVS 512(R17), F13
+	VSHL $16, V13.S4, V13.S4
+	WORD $0x4f8d1185 // fmla v5.4s, v12.4s, v13.s[0]
+	ADD R26, R19, R17
+	FMOVS 512(R17), F13
+	VSHL $16, V13.S4, V13.S4
+	WORD $0x4f8d1189 // fmla v9.4s, v12.4s, v13.s[0]
+	PRFM 2048(R3), PLDL1KEEP
+	FMOVQ (R3), F12
+	VAND V14.B16, V12.B16, V12.B16
+	ADD R24, R19, R17
+	FMOVS 1024(R17), F13
+	VAND V14.B16, V13.B16, V13.B16
+	WORD $0x4f8d1182 // fmla v2.4s, v12.4s, v13.s[0]
+	ADD R25, R19, R17
+	FMOVS 1024(R17), F13
+	VAND V14.B16, V13.B16, V13.B16
+	WORD $0x4f8d1186 // fmla v6.4s, v12.4s, v13.s[0]
+	ADD R26, R19, R17
+	FMOVS 1024(R17), F13
+	VAND V14.B16, V13.B16, V13.B16
+	WORD $0x4f8d118a // fmla v10.4s, v12.4s, v13.s[0]
+	FMOVQ (R3), F12
+	VSHL $16, V12.S4, V12.S4
+	ADD R24, R19, R17
+	FMOVS 1024(R17), F13
+	VSHL $16, V13.S4, V13.S4
+	WORD $0x4f8d1182 // fmla v2.4s, v12.4s, v13.s[0]
+	ADD R25, R19, R17
+	FMOVS 1024(R17), F13
+	VSHL $16, V13.S4, V13.S4
+	WORD $0x4f8d1186 // fmla v6.4s, v12.4s, v13.s[0]
+	ADD R26, R19, R17
+	FMOVS 1024(R17), F13
+	VSHL $16, V13.S4, V13.S4
+	WORD $0x4f8d118a // fmla v10.4s, v12.4s, v13.s[0]
+	PRFM 2048(R4), PLDL1KEEP
+	FMOVQ (R4), F12
+	VAND V14.B16, V12.B16, V12.B16
+	ADD R24, R19, R17
+	FMOVS 1536(R17), F13
+	VAND V14.B16, V13.B16, V13.B16
+	WORD $0x4f8d1183 // fmla v3.4s, v12.4s, v13.s[0]
+	ADD R25, R19, R17
+	FMOVS 1536(R17), F13
+	VAND V14.B16, V13.B16, V13.B16
+	WORD $0x4f8d1187 // fmla v7.4s, v12.4s, v13.s[0]
+	ADD R26, R19, R17
+	FMOVS 1536(R17), F13
+	VAND V14.B16, V13.B16, V13.B16
+	WORD $0x4f8d118b // fmla v11.4s, v12.4s, v13.s[0]
+	FMOVQ (R4), F12
+	VSHL $16, V12.S4, V12.S4
+	ADD R24, R19, R17
+	FMOVS 1536(R17), F13
+	VSHL $16, V13.S4, V13.S4
+	WORD $0x4f8d1183 // fmla v3.4s, v12.4s, v13.s[0]
+	ADD R25, R19, R17
+	FMOVS 1536(R17), F13
+	VSHL $16, V13.S4, V13.S4
+	WORD $0x4f8d1187 // fmla v7.4s, v12.4s, v13.s[0]
+	ADD R26, R19, R17
+	FMOVS 1536(R17), F13
+	VSHL $16, V13.S4, V13.S4
+	WORD $0x4f8d118b // fmla v11.4s, v12.4s, v13.s[0]
+	PRFM 2064(R1), PLDL1KEEP
+	FMOVQ 16(R1), F12
+	VAND V14.B16, V12.B16, V12.B16
+	ADD R24, R19, R17
+	FMOVS 4(R17), F13
+	VAND V14.B16, V13.B16, V13.B16
+	WORD $0x4f8d1180 // fmla v0.4s, v12.4s, v13.s[0]
+	ADD R25, R19, R17
+	FMOVS 4(R17), F13
+	VAND V14.B16, V13.B16, V13.B16
+	WORD $0x4f8d1184 // fmla v4.4s, v12.4s, v13.s[0]
+	ADD R26, R19, R17
+	FMOVS 4(R17), F13
+	VAND V14.B16, V13.B16, V13.B16
+	WORD $0x4f8d1188 // fmla v8.4s, v12.4s, v13.s[0]
+	FMOVQ 16(R1), F12
+	VSHL $16, V12.S4, V12.S4
+	ADD R24, R19, R17
+	FMOVS 4(R17), F13
+	VSHL $16, V13.S4, V13.S4
+	WORD $0x4f8d1180 // fmla v0.4s, v12.4s, v13.s[0]
+	ADD R25, R19, R17
+	FMOVS 4(R17), F13
+	VSHL $16, V13.S4, V13.S4
+	WORD $0x4f8d1184 // fmla v4.4s, v12.4s, v13.s[0]
+	ADD R26, R19, R17
+	FMOVS 4(R17), F13
+	VSHL $16, V13.S4, V13.S4
+	WORD $0x4f8d1188 // fmla v8.4s, v12.4s, v13.s[0]
+	PRFM 2064(R2), PLDL1KEEP
+	FMOVQ 16(R2), F12
+	VAND V14.B16, V12.B16, V12.B16
+	ADD R24, R19, R17
+	FMOVS 516(R17), F13
+	VAND V14.B16, V13.B16, V13.B16
+	WORD $0x4f8d1181 // fmla v1.4s, v12.4s, v13.s[0]
+	ADD R25, R19, R17
+	FMOVS 516(R17), F13
+	VAND V14.B16, V13.B16, V13.B16
+	WORD $0x4f8d1185 // fmla v5.4s, v12.4s, v13.s[0]
+	ADD R26, R19, R17
+	FMOVS 516(R17), F13
+	VAND V14.B16, V13.B16, V13.B16
+	WORD $0x4f8d1189 // fmla v9.4s, v12.4s, v13.s[0]
+	FMOVQ 16(R2), F12
+	VSHL $16, V12.S4, V12.S4
+	ADD R24, R19, R17
+	FMOVS 516(R17), F13
+	VSHL $16, V13.S4, V13.S4
+	WORD $0x4f8d1181 // fmla v1.4s, v12.4s, v13.s[0]
+	ADD R25, R19, R17
+	FMOVS 516(R17), F13
+	VSHL $16, V13.S4, V13.S4
+	WORD $0x4f8d1185 // fmla v5.4s, v12.4s, v13.s[0]
+	ADD R26, R19, R17
+	FMOVS 516(R17), F13
+	VSHL $16, V13.S4, V13.S4
+	WORD $0x4f8d1189 // fmla v9.4s, v12.4s, v13.s[0]
+	PRFM 2064(R3), PLDL1KEEP
+	FMOVQ 16(R3), F12
+	VAND V14.B16, V12.B16, V12.B16
+	ADD R24, R19, R17
+	FMOVS 1028(R17), F13
+	VAND V14.B16, V13.B16, V13.B16
+	WORD $0x4f8d1182 // fmla v2.4s, v12.4s, v13.s[0]
+	ADD R25, R19, R17
+	FMOVS 1028(R17), F13
+	VAND V14.B16, V13.B16, V13.B16
+	WORD $0x4f8d1186 // fmla v6.4s, v12.4s, v13.s[0]
+	ADD R26, R19, R17
+	FMOVS 1028(R17), F13
+	VAND V14.B16, V13.B16, V13.B16
+	WORD $0x4f8d118a // fmla v10.4s, v12.4s, v13.s[0]
+	FMOVQ 16(R3), F12
+	VSHL $16, V12.S4, V12.S4
+	ADD R24, R19, R17
+	FMOVS 1028(R17), F13
+	VSHL $16, V13.S4, V13.S4
+	WORD $0x4f8d1182 // fmla v2.4s, v12.4s, v13.s[0]
+	ADD R25, R19, R17
+	FMOVS 1028(R17), F13
+	VSHL $16, V13.S4, V13.S4
+	WORD $0x4f8d1186 // fmla v6.4s, v12.4s, v13.s[0]
+	ADD R26, R19, R17
+	FMOVS 1028(R17), F13
+	VSHL $16, V13.S4, V13.S4
+	WORD $0x4f8d118a // fmla v10.4s, v12.4s, v13.s[0]
+	PRFM 2064(R4), PLDL1KEEP
+	FMOVQ 16(R4), F12
+	VAND V14.B16, V12.B16, V12.B16
+	ADD R24, R19, R17
+	FMOVS 1540(R17), F13
+	VAND V14.B16, V13.B16, V13.B16
+	WORD $0x4f8d1183 // fmla v3.4s, v12.4s, v13.s[0]
+	ADD R25, R19, R17
+	FMOVS 1540(R17), F13
+	VAND V14.B16, V13.B16, V13.B16
+	WORD $0x4f8d1187 // fmla v7.4s, v12.4s, v13.s[0]
+	ADD R26, R19, R17
+	FMOVS 1540(R17), F13
+	VAND V14.B16, V13.B16, V13.B16
+	WORD $0x4f8d118b // fmla v11.4s, v12.4s, v13.s[0]
+	FMOVQ 16(R4), F12
+	VSHL $16, V12.S4, V12.S4
+	ADD R24, R19, R17
+	FMOVS 1540(R17), F13
+	VSHL $16, V13.S4, V13.S4
+	WORD $0x4f8d1183 // fmla v3.4s, v12.4s, v13.s[0]
+	ADD R25, R19, R17
+	FMOVS 1540(R17), F13
+	VSHL $16, V13.S4, V13.S4
+	WORD $0x4f8d1187 // fmla v7.4s, v12.4s, v13.s[0]
+	ADD R26, R19, R17
+	FMOVS 1540(R17), F13
+	VSHL $16, V13.S4, V13.S4
+	WORD $0x4f8d118b // fmla v11.4s, v12.4s, v13.s[0]
+	ADD $32, R1
+	ADD $32, R2
+	ADD $32, R3
+	ADD $32, R4
+	ADD $8, R19
+	SUB $2, R20
+	CBNZ R20, loop3x1x4
+	MOVD 56(R0), R22 // a.C
+	MOVD 64(R0), R23 // a.Stride
+	LSL $2, R23
+	FMOVQ (R22), F13
+	WORD $0x4e3ed5ad // fadd v13.4s, v13.4s, v30.4s
+	WORD $0x4e2dd400 // fadd v0.4s, v0.4s, v13.4s
+	ADD R23, R22
+	FMOVQ (R22), F13
+	WORD $0x4e3ed5ad // fadd v13.4s, v13.4s, v30.4s
+	WORD $0x4e2dd484 // fadd v4.4s, v4.4s, v13.4s
+	ADD R23, R22
+	FMOVQ (R22), F13
+	WORD $0x4e3ed5ad // fadd v13.4s, v13.4s, v30.4s
+	WORD $0x4e2dd508 // fadd v8.4s, v8.4s, v13.4s
+	VMOVI $0, V30.B16
+	MOVD 56(R0), R22 // a.C
+	WORD $0x4e3ed400 // fadd v0.4s, v0.4s, v30.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x4e3ed400 // fadd v0.4s, v0.4s, v30.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	WORD $0x4e3ed400 // fadd v0.4s, v0.4s, v30.4s
+	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
+	FMOVQ F0, (R22)
+	ADD R23, R22
+	WORD $0x4e3ed484 // fadd v4.4s, v4.4s, v30.4s
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e3ed484 // fadd v4.4s, v4.4s, v30.4s
+	WORD $0x4e26d484 // fadd v4.4s, v4.4s, v6.4s
+	WORD $0x4e3ed484 // fadd v4.4s, v4.4s, v30.4s
+	WORD $0x4e27d484 // fadd v4.4s, v4.4s, v7.4s
+	FMOVQ F4, (R22)
+	ADD R23, R22
+	WORD $0x4e3ed508 // fadd v8.4s, v8.4s, v30.4s
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e3ed508 // fadd v8.4s, v8.4s, v30.4s
+	WORD $0x4e2ad508 // fadd v8.4s, v8.4s, v10.4s
+	WORD $0x4e3ed508 // fadd v8.4s, v8.4s, v30.4s
+	WORD $0x4e2bd508 // fadd v8.4s, v8.4s, v11.4s
+	FMOVQ F8, (R22)
+	MOVD R4, R1
+	ADD $2048, R24
+	ADD $2048, R25
+	ADD $2048, R26
+	SUB $512, R21
+	JMP next3x1x4
+
+next3x1x1:
+	CMP $0, R21
+	BLE done3x1x0
+	MOVD R21, R20
+	CMP $128, R21
+	BLE part3x1x1
+	MOVD $128, R20
+
+part3x1x1:
+	MOVD $constffff0000<>(SB), R17
+	FMOVS (R17), F5
+	VDUP V5.S[0], V5.S4
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	MOVD $0, R19
+	PCALIGN $32
+
+loop3x1x1:
+	PRFM 2048(R1), PLDL1KEEP
+	FMOVQ (R1), F3
+	VAND V5.B16, V3.B16, V3.B16
+	ADD R24, R19, R17
+	FMOVS (R17), F4
+	VAND V5.B16, V4.B16, V4.B16
+	WORD $0x4f841060 // fmla v0.4s, v3.4s, v4.s[0]
+	ADD R25, R19, R17
+	FMOVS (R17), F4
+	VAND V5.B16, V4.B16, V4.B16
+	WORD $0x4f841061 // fmla v1.4s, v3.4s, v4.s[0]
+	ADD R26, R19, R17
+	FMOVS (R17), F4
+	VAND V5.B16, V4.B16, V4.B16
+	WORD $0x4f841062 // fmla v2.4s, v3.4s, v4.s[0]
+	FMOVQ (R1), F3
+	VSHL $16, V3.S4, V3.S4
+	ADD R24, R19, R17
+	FMOVS (R17), F4
+	VSHL $16, V4.S4, V4.S4
+	WORD $0x4f841060 // fmla v0.4s, v3.4s, v4.s[0]
+	ADD R25, R19, R17
+	FMOVS (R17), F4
+	VSHL $16, V4.S4, V4.S4
+	WORD $0x4f841061 // fmla v1.4s, v3.4s, v4.s[0]
+	ADD R26, R19, R17
+	FMOVS (R17), F4
+	VSHL $16, V4.S4, V4.S4
+	WORD $0x4f841062 // fmla v2.4s, v3.4s, v4.s[0]
+	ADD $16, R1
+	ADD $4, R19
+	SUB $1, R20
+	CBNZ R20, loop3x1x1
+	MOVD 56(R0), R22 // a.C
+	MOVD 64(R0), R23 // a.Stride
+	LSL $2, R23
+	FMOVQ (R22), F4
+	WORD $0x4e3ed484 // fadd v4.4s, v4.4s, v30.4s
+	WORD $0x4e24d400 // fadd v0.4s, v0.4s, v4.4s
+	FMOVQ F0, (R22)
+	ADD R23, R22
+	FMOVQ (R22), F4
+	WORD $0x4e3ed484 // fadd v4.4s, v4.4s, v30.4s
+	WORD $0x4e24d421 // fadd v1.4s, v1.4s, v4.4s
+	FMOVQ F1, (R22)
+	ADD R23, R22
+	FMOVQ (R22), F4
+	WORD $0x4e3ed484 // fadd v4.4s, v4.4s, v30.4s
+	WORD $0x4e24d442 // fadd v2.4s, v2.4s, v4.4s
+	FMOVQ F2, (R22)
+	VMOVI $0, V30.B16
+	ADD $512, R24
+	ADD $512, R25
+	ADD $512, R26
+	SUB $128, R21
+	JMP next3x1x1
+
+done3x1x0:
+	RET
+
+rows2x1:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F30
+	VDUP V30.S[0], V30.S4
+	MOVD (R0), R24 // a.A
+	MOVD 8(R0), R23 // a.RowStride
+	LSL $2, R23
+	MOVD R24, R25
+	ADD R23, R25
+	MOVD 40(R0), R26 // a.B
+	MOVD 32(R0), R21 // a.Depth
+
+next2x1x4:
+	CMP $512, R21
+	BLT next2x1x1
+	MOVD $128, R20
+	MOVD $constffff0000<>(SB), R17
+	FMOVS (R17), F10
+	VDUP V10.S[0], V10.S4
+	MOVD R26, R1
+	ADD $2048, R1
+	MOVD R1, R2
+	ADD $2048, R2
+	MOVD R2, R3
+	ADD $2048, R3
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	MOVD $0, R19
+	PCALIGN $32
+
+loop2x1x4:
+	PRFM 2048(R26), PLDL1KEEP
+	FMOVQ (R26), F8
+	VAND V10.B16, V8.B16, V8.B16
+	ADD R24, R19, R17
+	FMOVS (R17), F9
+	VAND V10.B16, V9.B16, V9.B16
+	WORD $0x4f891100 // fmla v0.4s, v8.4s, v9.s[0]
+	ADD R25, R19, R17
+	FMOVS (R17), F9
+	VAND V10.B16, V9.B16, V9.B16
+	WORD $0x4f891104 // fmla v4.4s, v8.4s, v9.s[0]
+	FMOVQ (R26), F8
+	VSHL $16, V8.S4, V8.S4
+	ADD R24, R19, R17
+	FMOVS (R17), F9
+	VSHL $16, V9.S4, V9.S4
+	WORD $0x4f891100 // fmla v0.4s, v8.4s, v9.s[0]
+	ADD R25, R19, R17
+	FMOVS (R17), F9
+	VSHL $16, V9.S4, V9.S4
+	WORD $0x4f891104 // fmla v4.4s, v8.4s, v9.s[0]
+	PRFM 2048(R1), PLDL1KEEP
+	FMOVQ (R1), F8
+	VAND V10.B16, V8.B16, V8.B16
+	ADD R24, R19, R17
+	FMOVS 512(R17), F9
+	VAND V10.B16, V9.B16, V9.B16
+	WORD $0x4f891101 // fmla v1.4s, v8.4s, v9.s[0]
+	ADD R25, R19, R17
+	FMOVS 512(R17), F9
+	VAND V10.B16, V9.B16, V9.B16
+	WORD $0x4f891105 // fmla v5.4s, v8.4s, v9.s[0]
+	FMOVQ (R1), F8
+	VSHL $16, V8.S4, V8.S4
+	ADD R24, R19, R17
+	FMOVS 512(R17), F9
+	VSHL $16, V9.S4, V9.S4
+	WORD $0x4f891101 // fmla v1.4s, v8.4s, v9.s[0]
+	ADD R25, R19, R17
+	FMOVS 512(R17), F9
+	VSHL $16, V9.S4, V9.S4
+	WORD $0x4f891105 // fmla v5.4s, v8.4s, v9.s[0]
+	PRFM 2048(R2), PLDL1KEEP
+	FMOVQ (R2), F8
+	VAND V10.B16, V8.B16, V8.B16
+	ADD R24, R19, R17
+	FMOVS 1024(R17), F9
+	VAND V10.B16, V9.B16, V9.B16
+	WORD $0x4f891102 // fmla v2.4s, v8.4s, v9.s[0]
+	ADD R25, R19, R17
+	FMOVS 1024(R17), F9
+	VAND V10.B16, V9.B16, V9.B16
+	WORD $0x4f891106 // fmla v6.4s, v8.4s, v9.s[0]
+	FMOVQ (R2), F8
+	VSHL $16, V8.S4, V8.S4
+	ADD R24, R19, R17
+	FMOVS 1024(R17), F9
+	VSHL $16, V9.S4, V9.S4
+	WORD $0x4f891102 // fmla v2.4s, v8.4s, v9.s[0]
+	ADD R25, R19, R17
+	FMOVS 1024(R17), F9
+	VSHL $16, V9.S4, V9.S4
+	WORD $0x4f891106 // fmla v6.4s, v8.4s, v9.s[0]
+	PRFM 2048(R3), PLDL1KEEP
+	FMOVQ (R3), F8
+	VAND V10.B16, V8.B16, V8.B16
+	ADD R24, R19, R17
+	FMOVS 1536(R17), F9
+	VAND V10.B16, V9.B16, V9.B16
+	WORD $0x4f891103 // fmla v3.4s, v8.4s, v9.s[0]
+	ADD R25, R19, R17
+	FMOVS 1536(R17), F9
+	VAND V10.B16, V9.B16, V9.B16
+	WORD $0x4f891107 // fmla v7.4s, v8.4s, v9.s[0]
+	FMOVQ (R3), F8
+	VSHL $16, V8.S4, V8.S4
+	ADD R24, R19, R17
+	FMOVS 1536(R17), F9
+	VSHL $16, V9.S4, V9.S4
+	WORD $0x4f891103 // fmla v3.4s, v8.4s, v9.s[0]
+	ADD R25, R19, R17
+	FMOVS 1536(R17), F9
+	VSHL $16, V9.S4, V9.S4
+	WORD $0x4f891107 // fmla v7.4s, v8.4s, v9.s[0]
+	PRFM 2064(R26), PLDL1KEEP
+	FMOVQ 16(R26), F8
+	VAND V10.B16, V8.B16, V8.B16
+	ADD R24, R19, R17
+	FMOVS 4(R17), F9
+	VAND V10.B16, V9.B16, V9.B16
+	WORD $0x4f891100 // fmla v0.4s, v8.4s, v9.s[0]
+	ADD R25, R19, R17
+	FMOVS 4(R17), F9
+	VAND V10.B16, V9.B16, V9.B16
+	WORD $0x4f891104 // fmla v4.4s, v8.4s, v9.s[0]
+	FMOVQ 16(R26), F8
+	VSHL $16, V8.S4, V8.S4
+	ADD R24, R19, R17
+	FMOVS 4(R17), F9
+	VSHL $16, V9.S4, V9.S4
+	WORD $0x4f891100 // fmla v0.4s, v8.4s, v9.s[0]
+	ADD R25, R19, R17
+	FMOVS 4(R17), F9
+	VSHL $16, V9.S4, V9.S4
+	WORD $0x4f891104 // fmla v4.4s, v8.4s, v9.s[0]
+	PRFM 2064(R1), PLDL1KEEP
+	FMOVQ 16(R1), F8
+	VAND V10.B16, V8.B16, V8.B16
+	ADD R24, R19, R17
+	FMOVS 516(R17), F9
+	VAND V10.B16, V9.B16, V9.B16
+	WORD $0x4f891101 // fmla v1.4s, v8.4s, v9.s[0]
+	ADD R25, R19, R17
+	FMOVS 516(R17), F9
+	VAND V10.B16, V9.B16, V9.B16
+	WORD $0x4f891105 // fmla v5.4s, v8.4s, v9.s[0]
+	FMOVQ 16(R1), F8
+	VSHL $16, V8.S4, V8.S4
+	ADD R24, R19, R17
+	FMOVS 516(R17), F9
+	VSHL $16, V9.S4, V9.S4
+	WORD $0x4f891101 // fmla v1.4s, v8.4s, v9.s[0]
+	ADD R25, R19, R17
+	FMOVS 516(R17), F9
+	VSHL $16, V9.S4, V9.S4
+	WORD $0x4f891105 // fmla v5.4s, v8.4s, v9.s[0]
+	PRFM 2064(R2), PLDL1KEEP
+	FMOVQ 16(R2), F8
+	VAND V10.B16, V8.B16, V8.B16
+	ADD R24, R19, R17
+	FMOVS 1028(R17), F9
+	VAND V10.B16, V9.B16, V9.B16
+	WORD $0x4f891102 // fmla v2.4s, v8.4s, v9.s[0]
+	ADD R25, R19, R17
+	FMOVS 1028(R17), F9
+	VAND V10.B16, V9.B16, V9.B16
+	WORD $0x4f891106 // fmla v6.4s, v8.4s, v9.s[0]
+	FMOVQ 16(R2), F8
+	VSHL $16, V8.S4, V8.S4
+	ADD R24, R19, R17
+	FMOVS 1028(R17), F9
+	VSHL $16, V9.S4, V9.S4
+	WORD $0x4f891102 // fmla v2.4s, v8.4s, v9.s[0]
+	ADD R25, R19, R17
+	FMOVS 1028(R17), F9
+	VSHL $16, V9.S4, V9.S4
+	WORD $0x4f891106 // fmla v6.4s, v8.4s, v9.s[0]
+	PRFM 2064(R3), PLDL1KEEP
+	FMOVQ 16(R3), F8
+	VAND V10.B16, V8.B16, V8.B16
+	ADD R24, R19, R17
+	FMOVS 1540(R17), F9
+	VAND V10.B16, V9.B16, V9.B16
+	WORD $0x4f891103 // fmla v3.4s, v8.4s, v9.s[0]
+	ADD R25, R19, R17
+	FMOVS 1540(R17), F9
+	VAND V10.B16, V9.B16, V9.B16
+	WORD $0x4f891107 // fmla v7.4s, v8.4s, v9.s[0]
+	FMOVQ 16(R3), F8
+	VSHL $16, V8.S4, V8.S4
+	ADD R24, R19, R17
+	FMOVS 1540(R17), F9
+	VSHL $16, V9.S4, V9.S4
+	WORD $0x4f891103 // fmla v3.4s, v8.4s, v9.s[0]
+	ADD R25, R19, R17
+	FMOVS 1540(R17), F9
+	VSHL $16, V9.S4, V9.S4
+	WORD $0x4f891107 // fmla v7.4s, v8.4s, v9.s[0]
+	ADD $32, R26
+	ADD $32, R1
+	ADD $32, R2
+	ADD $32, R3
+	ADD $8, R19
+	SUB $2, R20
+	CBNZ R20, loop2x1x4
+	MOVD 56(R0), R22 // a.C
+	MOVD 64(R0), R23 // a.Stride
+	LSL $2, R23
+	FMOVQ (R22), F9
+	WORD $0x4e3ed529 // fadd v9.4s, v9.4s, v30.4s
+	WORD $0x4e29d400 // fadd v0.4s, v0.4s, v9.4s
+	ADD R23, R22
+	FMOVQ (R22), F9
+	WORD $0x4e3ed529 // fadd v9.4s, v9.4s, v30.4s
+	WORD $0x4e29d484 // fadd v4.4s, v4.4s, v9.4s
+	VMOVI $0, V30.B16
+	MOVD 56(R0), R22 // a.C
+	WORD $0x4e3ed400 // fadd v0.4s, v0.4s, v30.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x4e3ed400 // fadd v0.4s, v0.4s, v30.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	WORD $0x4e3ed400 // fadd v0.4s, v0.4s, v30.4s
+	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
+	FMOVQ F0, (R22)
+	ADD R23, R22
+	WORD $0x4e3ed484 // fadd v4.4s, v4.4s, v30.4s
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e3ed484 // fadd v4.4s, v4.4s, v30.4s
+	WORD $0x4e26d484 // fadd v4.4s, v4.4s, v6.4s
+	WORD $0x4e3ed484 // fadd v4.4s, v4.4s, v30.4s
+	WORD $0x4e27d484 // fadd v4.4s, v4.4s, v7.4s
+	FMOVQ F4, (R22)
+	MOVD R3, R26
+	ADD $2048, R24
+	ADD $2048, R25
+	SUB $512, R21
+	JMP next2x1x4
+
+next2x1x1:
+	CMP $0, R21
+	BLE done2x1x0
+	MOVD R21, R20
+	CMP $128, R21
+	BLE part2x1x1
+	MOVD $128, R20
+
+part2x1x1:
+	MOVD $constffff0000<>(SB), R17
+	FMOVS (R17), F4
+	VDUP V4.S[0], V4.S4
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	MOVD $0, R19
+	PCALIGN $32
+
+loop2x1x1:
+	PRFM 2048(R26), PLDL1KEEP
+	FMOVQ (R26), F2
+	VAND V4.B16, V2.B16, V2.B16
+	ADD R24, R19, R17
+	FMOVS (R17), F3
+	VAND V4.B16, V3.B16, V3.B16
+	WORD $0x4f831040 // fmla v0.4s, v2.4s, v3.s[0]
+	ADD R25, R19, R17
+	FMOVS (R17), F3
+	VAND V4.B16, V3.B16, V3.B16
+	WORD $0x4f831041 // fmla v1.4s, v2.4s, v3.s[0]
+	FMOVQ (R26), F2
+	VSHL $16, V2.S4, V2.S4
+	ADD R24, R19, R17
+	FMOVS (R17), F3
+	VSHL $16, V3.S4, V3.S4
+	WORD $0x4f831040 // fmla v0.4s, v2.4s, v3.s[0]
+	ADD R25, R19, R17
+	FMOVS (R17), F3
+	VSHL $16, V3.S4, V3.S4
+	WORD $0x4f831041 // fmla v1.4s, v2.4s, v3.s[0]
+	ADD $16, R26
+	ADD $4, R19
+	SUB $1, R20
+	CBNZ R20, loop2x1x1
+	MOVD 56(R0), R22 // a.C
+	MOVD 64(R0), R23 // a.Stride
+	LSL $2, R23
+	FMOVQ (R22), F3
+	WORD $0x4e3ed463 // fadd v3.4s, v3.4s, v30.4s
+	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
+	FMOVQ F0, (R22)
+	ADD R23, R22
+	FMOVQ (R22), F3
+	WORD $0x4e3ed463 // fadd v3.4s, v3.4s, v30.4s
+	WORD $0x4e23d421 // fadd v1.4s, v1.4s, v3.4s
+	FMOVQ F1, (R22)
+	VMOVI $0, V30.B16
+	ADD $512, R24
+	ADD $512, R25
+	SUB $128, R21
+	JMP next2x1x1
+
+done2x1x0:
+	RET
+
+rows1x1:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F30
+	VDUP V30.S[0], V30.S4
+	MOVD (R0), R24 // a.A
+	MOVD 8(R0), R23 // a.RowStride
+	LSL $2, R23
+	MOVD 40(R0), R25 // a.B
+	MOVD 32(R0), R21 // a.Depth
+
+next1x1x4:
+	CMP $512, R21
+	BLT next1x1x1
+	MOVD $128, R20
+	MOVD $constffff0000<>(SB), R17
+	FMOVS (R17), F6
+	VDUP V6.S[0], V6.S4
+	MOVD R25, R26
+	ADD $2048, R26
+	MOVD R26, R1
+	ADD $2048, R1
+	MOVD R1, R2
+	ADD $2048, R2
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	MOVD $0, R19
+	PCALIGN $32
+
+loop1x1x4:
+	PRFM 2048(R25), PLDL1KEEP
+	FMOVQ (R25), F4
+	VAND V6.B16, V4.B16, V4.B16
+	ADD R24, R19, R17
+	FMOVS (R17), F5
+	VAND V6.B16, V5.B16, V5.B16
+	WORD $0x4f851080 // fmla v0.4s, v4.4s, v5.s[0]
+	FMOVQ (R25), F4
+	VSHL $16, V4.S4, V4.S4
+	ADD R24, R19, R17
+	FMOVS (R17), F5
+	VSHL $16, V5.S4, V5.S4
+	WORD $0x4f851080 // fmla v0.4s, v4.4s, v5.s[0]
+	PRFM 2048(R26), PLDL1KEEP
+	FMOVQ (R26), F4
+	VAND V6.B16, V4.B16, V4.B16
+	ADD R24, R19, R17
+	FMOVS 512(R17), F5
+	VAND V6.B16, V5.B16, V5.B16
+	WORD $0x4f851081 // fmla v1.4s, v4.4s, v5.s[0]
+	FMOVQ (R26), F4
+	VSHL $16, V4.S4, V4.S4
+	ADD R24, R19, R17
+	FMOVS 512(R17), F5
+	VSHL $16, V5.S4, V5.S4
+	WORD $0x4f851081 // fmla v1.4s, v4.4s, v5.s[0]
+	PRFM 2048(R1), PLDL1KEEP
+	FMOVQ (R1), F4
+	VAND V6.B16, V4.B16, V4.B16
+	ADD R24, R19, R17
+	FMOVS 1024(R17), F5
+	VAND V6.B16, V5.B16, V5.B16
+	WORD $0x4f851082 // fmla v2.4s, v4.4s, v5.s[0]
+	FMOVQ (R1), F4
+	VSHL $16, V4.S4, V4.S4
+	ADD R24, R19, R17
+	FMOVS 1024(R17), F5
+	VSHL $16, V5.S4, V5.S4
+	WORD $0x4f851082 // fmla v2.4s, v4.4s, v5.s[0]
+	PRFM 2048(R2), PLDL1KEEP
+	FMOVQ (R2), F4
+	VAND V6.B16, V4.B16, V4.B16
+	ADD R24, R19, R17
+	FMOVS 1536(R17), F5
+	VAND V6.B16, V5.B16, V5.B16
+	WORD $0x4f851083 // fmla v3.4s, v4.4s, v5.s[0]
+	FMOVQ (R2), F4
+	VSHL $16, V4.S4, V4.S4
+	ADD R24, R19, R17
+	FMOVS 1536(R17), F5
+	VSHL $16, V5.S4, V5.S4
+	WORD $0x4f851083 // fmla v3.4s, v4.4s, v5.s[0]
+	PRFM 2064(R25), PLDL1KEEP
+	FMOVQ 16(R25), F4
+	VAND V6.B16, V4.B16, V4.B16
+	ADD R24, R19, R17
+	FMOVS 4(R17), F5
+	VAND V6.B16, V5.B16, V5.B16
+	WORD $0x4f851080 // fmla v0.4s, v4.4s, v5.s[0]
+	FMOVQ 16(R25), F4
+	VSHL $16, V4.S4, V4.S4
+	ADD R24, R19, R17
+	FMOVS 4(R17), F5
+	VSHL $16, V5.S4, V5.S4
+	WORD $0x4f851080 // fmla v0.4s, v4.4s, v5.s[0]
+	PRFM 2064(R26), PLDL1KEEP
+	FMOVQ 16(R26), F4
+	VAND V6.B16, V4.B16, V4.B16
+	ADD R24, R19, R17
+	FMOVS 516(R17), F5
+	VAND V6.B16, V5.B16, V5.B16
+	WORD $0x4f851081 // fmla v1.4s, v4.4s, v5.s[0]
+	FMOVQ 16(R26), F4
+	VSHL $16, V4.S4, V4.S4
+	ADD R24, R19, R17
+	FMOVS 516(R17), F5
+	VSHL $16, V5.S4, V5.S4
+	WORD $0x4f851081 // fmla v1.4s, v4.4s, v5.s[0]
+	PRFM 2064(R1), PLDL1KEEP
+	FMOVQ 16(R1), F4
+	VAND V6.B16, V4.B16, V4.B16
+	ADD R24, R19, R17
+	FMOVS 1028(R17), F5
+	VAND V6.B16, V5.B16, V5.B16
+	WORD $0x4f851082 // fmla v2.4s, v4.4s, v5.s[0]
+	FMOVQ 16(R1), F4
+	VSHL $16, V4.S4, V4.S4
+	ADD R24, R19, R17
+	FMOVS 1028(R17), F5
+	VSHL $16, V5.S4, V5.S4
+	WORD $0x4f851082 // fmla v2.4s, v4.4s, v5.s[0]
+	PRFM 2064(R2), PLDL1KEEP
+	FMOVQ 16(R2), F4
+	VAND V6.B16, V4.B16, V4.B16
+	ADD R24, R19, R17
+	FMOVS 1540(R17), F5
+	VAND V6.B16, V5.B16, V5.B16
+	WORD $0x4f851083 // fmla v3.4s, v4.4s, v5.s[0]
+	FMOVQ 16(R2), F4
+	VSHL $16, V4.S4, V4.S4
+	ADD R24, R19, R17
+	FMOVS 1540(R17), F5
+	VSHL $16, V5.S4, V5.S4
+	WORD $0x4f851083 // fmla v3.4s, v4.4s, v5.s[0]
+	ADD $32, R25
+	ADD $32, R26
+	ADD $32, R1
+	ADD $32, R2
+	ADD $8, R19
+	SUB $2, R20
+	CBNZ R20, loop1x1x4
+	MOVD 56(R0), R22 // a.C
+	MOVD 64(R0), R23 // a.Stride
+	LSL $2, R23
+	FMOVQ (R22), F5
+	WORD $0x4e3ed4a5 // fadd v5.4s, v5.4s, v30.4s
+	WORD $0x4e25d400 // fadd v0.4s, v0.4s, v5.4s
+	VMOVI $0, V30.B16
+	MOVD 56(R0), R22 // a.C
+	WORD $0x4e3ed400 // fadd v0.4s, v0.4s, v30.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x4e3ed400 // fadd v0.4s, v0.4s, v30.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	WORD $0x4e3ed400 // fadd v0.4s, v0.4s, v30.4s
+	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
+	FMOVQ F0, (R22)
+	MOVD R2, R25
+	ADD $2048, R24
+	SUB $512, R21
+	JMP next1x1x4
+
+next1x1x1:
+	CMP $0, R21
+	BLE done1x1x0
+	MOVD R21, R20
+	CMP $128, R21
+	BLE part1x1x1
+	MOVD $128, R20
+
+part1x1x1:
+	MOVD $constffff0000<>(SB), R17
+	FMOVS (R17), F3
+	VDUP V3.S[0], V3.S4
+	VMOVI $0, V0.B16
+	MOVD $0, R19
+	PCALIGN $32
+
+loop1x1x1:
+	PRFM 2048(R25), PLDL1KEEP
+	FMOVQ (R25), F1
+	VAND V3.B16, V1.B16, V1.B16
+	ADD R24, R19, R17
+	FMOVS (R17), F2
+	VAND V3.B16, V2.B16, V2.B16
+	WORD $0x4f821020 // fmla v0.4s, v1.4s, v2.s[0]
+	FMOVQ (R25), F1
+	VSHL $16, V1.S4, V1.S4
+	ADD R24, R19, R17
+	FMOVS (R17), F2
+	VSHL $16, V2.S4, V2.S4
+	WORD $0x4f821020 // fmla v0.4s, v1.4s, v2.s[0]
+	ADD $16, R25
+	ADD $4, R19
+	SUB $1, R20
+	CBNZ R20, loop1x1x1
+	MOVD 56(R0), R22 // a.C
+	MOVD 64(R0), R23 // a.Stride
+	LSL $2, R23
+	FMOVQ (R22), F2
+	WORD $0x4e3ed442 // fadd v2.4s, v2.4s, v30.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R22)
+	VMOVI $0, V30.B16
+	ADD $512, R24
+	SUB $128, R21
+	JMP next1x1x1
+
+done1x1x0:
+	RET
+
 // func float16NEON(dst *float32, src *uint16, n int)
 //
 //	for i := range n {
@@ -59269,6 +65945,84 @@ loop:
 done:
 	RET
 
+// func peakBFloat16NEON(n int)
+//
+//	for range n {
+//		acc[i] = fma(x, y, acc[i]), for each i, again and again
+//	}
+//
+// Needs: asimd.
+// Registers:
+//
+//	R0 rounds left
+//	all: V0..V23 acc; V24 x; V25 y
+TEXT ·peakBFloat16NEON(SB), NOSPLIT, $0-8
+	MOVD n+0(FP), R0
+	MOVD $const3d2f8448<>(SB), R17
+	FMOVS (R17), F24
+	VDUP V24.S[0], V24.S4
+	MOVD $const3fb17218<>(SB), R17
+	FMOVS (R17), F25
+	VDUP V25.S[0], V25.S4
+	VMOV V25.B16, V0.B16
+	VMOV V25.B16, V1.B16
+	VMOV V25.B16, V2.B16
+	VMOV V25.B16, V3.B16
+	VMOV V25.B16, V4.B16
+	VMOV V25.B16, V5.B16
+	VMOV V25.B16, V6.B16
+	VMOV V25.B16, V7.B16
+	VMOV V25.B16, V8.B16
+	VMOV V25.B16, V9.B16
+	VMOV V25.B16, V10.B16
+	VMOV V25.B16, V11.B16
+	VMOV V25.B16, V12.B16
+	VMOV V25.B16, V13.B16
+	VMOV V25.B16, V14.B16
+	VMOV V25.B16, V15.B16
+	VMOV V25.B16, V16.B16
+	VMOV V25.B16, V17.B16
+	VMOV V25.B16, V18.B16
+	VMOV V25.B16, V19.B16
+	VMOV V25.B16, V20.B16
+	VMOV V25.B16, V21.B16
+	VMOV V25.B16, V22.B16
+	VMOV V25.B16, V23.B16
+	CMP $0, R0
+	BLE done
+	PCALIGN $32
+
+loop:
+	WORD $0x4f981320 // fmla v0.4s, v25.4s, v24.s[0]
+	WORD $0x4f981321 // fmla v1.4s, v25.4s, v24.s[0]
+	WORD $0x4f981322 // fmla v2.4s, v25.4s, v24.s[0]
+	WORD $0x4f981323 // fmla v3.4s, v25.4s, v24.s[0]
+	WORD $0x4f981324 // fmla v4.4s, v25.4s, v24.s[0]
+	WORD $0x4f981325 // fmla v5.4s, v25.4s, v24.s[0]
+	WORD $0x4f981326 // fmla v6.4s, v25.4s, v24.s[0]
+	WORD $0x4f981327 // fmla v7.4s, v25.4s, v24.s[0]
+	WORD $0x4f981328 // fmla v8.4s, v25.4s, v24.s[0]
+	WORD $0x4f981329 // fmla v9.4s, v25.4s, v24.s[0]
+	WORD $0x4f98132a // fmla v10.4s, v25.4s, v24.s[0]
+	WORD $0x4f98132b // fmla v11.4s, v25.4s, v24.s[0]
+	WORD $0x4f98132c // fmla v12.4s, v25.4s, v24.s[0]
+	WORD $0x4f98132d // fmla v13.4s, v25.4s, v24.s[0]
+	WORD $0x4f98132e // fmla v14.4s, v25.4s, v24.s[0]
+	WORD $0x4f98132f // fmla v15.4s, v25.4s, v24.s[0]
+	WORD $0x4f981330 // fmla v16.4s, v25.4s, v24.s[0]
+	WORD $0x4f981331 // fmla v17.4s, v25.4s, v24.s[0]
+	WORD $0x4f981332 // fmla v18.4s, v25.4s, v24.s[0]
+	WORD $0x4f981333 // fmla v19.4s, v25.4s, v24.s[0]
+	WORD $0x4f981334 // fmla v20.4s, v25.4s, v24.s[0]
+	WORD $0x4f981335 // fmla v21.4s, v25.4s, v24.s[0]
+	WORD $0x4f981336 // fmla v22.4s, v25.4s, v24.s[0]
+	WORD $0x4f981337 // fmla v23.4s, v25.4s, v24.s[0]
+	SUBS $1, R0
+	BNE loop
+
+done:
+	RET
+
 // func readNEON(p *float32, n int) float32
 //
 //	for i := range n {
@@ -59751,6 +66505,13 @@ DATA constff800000<>+8(SB)/8, $0xff800000ff800000
 DATA constff800000<>+16(SB)/8, $0xff800000ff800000
 DATA constff800000<>+24(SB)/8, $0xff800000ff800000
 GLOBL constff800000<>(SB), RODATA|NOPTR, $32
+
+// NaN
+DATA constffff0000<>+0(SB)/8, $0xffff0000ffff0000
+DATA constffff0000<>+8(SB)/8, $0xffff0000ffff0000
+DATA constffff0000<>+16(SB)/8, $0xffff0000ffff0000
+DATA constffff0000<>+24(SB)/8, $0xffff0000ffff0000
+GLOBL constffff0000<>(SB), RODATA|NOPTR, $32
 
 DATA evenSigns4<>+0(SB)/8, $0x0000000080000000
 DATA evenSigns4<>+8(SB)/8, $0x0000000080000000

@@ -12,14 +12,15 @@ import (
 // genericSet is the contract in Go. It runs on every architecture, and is what
 // machine code is compared with.
 var genericSet = kernel.Set{
-	Name:        "generic",
-	Vec:         4,
-	Lanes:       16,
-	Rows:        1,
-	DecodeRows:  kernel.MaxDecodeRows,
-	FewRows:     6,
-	PeakFLOPs:   2 * fp.ChainLanes,
-	PeakInt8Ops: 2 * int8PeakTerms,
+	Name:              "generic",
+	Vec:               4,
+	Lanes:             16,
+	Rows:              1,
+	DecodeRows:        kernel.MaxDecodeRows,
+	FewRows:           6,
+	PeakFLOPs:         2 * fp.ChainLanes,
+	PeakInt8Ops:       2 * int8PeakTerms,
+	PeakBFloat16FLOPs: 2 * fp.ChainLanes,
 }.With(genericFuncs)
 
 var genericFuncs = kernel.Funcs{
@@ -42,6 +43,9 @@ var genericFuncs = kernel.Funcs{
 	Dots:             dotsGeneric,
 	Dequantize:       dequantizeGeneric,
 	DotWeights:       dotWeightsGeneric,
+	Pairs:            pairsGeneric,
+	MultiplyPairs:    multiplyPairsGeneric,
+	MultiplyPairsFew: multiplyPairsFewGeneric,
 	Float16:          float16Generic,
 	Rotary:           rotaryGeneric,
 	Activate:         activateGeneric,
@@ -50,6 +54,7 @@ var genericFuncs = kernel.Funcs{
 	Above:            aboveGeneric,
 	Peak:             peakGeneric,
 	PeakInt8:         peakInt8Generic,
+	PeakBFloat16:     peakGeneric,
 	Read:             readGeneric,
 }
 

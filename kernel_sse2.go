@@ -23,7 +23,7 @@ var sse2Set = func() *kernel.Set {
 	f.MultiplyFew = inSSE2.multiplyFew
 	f.Combine = inSSE2.combine
 	f.Dots = inSSE2.dots
-	f.Peak = inSSE2.peak
+	f.Peak, f.PeakBFloat16 = inSSE2.peak, inSSE2.peak
 	return set.With(f)
 }()
 

@@ -76,7 +76,7 @@ func TestKernelsFound(t *testing.T) {
 			kernel.AVX2: x.HasAVX2, kernel.FMA3: x.HasFMA, kernel.F16C: x.HasF16C,
 			kernel.AVX512F: x.HasAVX512F, kernel.AVX512DQ: x.HasAVX512DQ,
 			kernel.AVX512BW: x.HasAVX512BW, kernel.AVX512VL: x.HasAVX512VL,
-			kernel.AVX512VNNI: x.HasAVX512VNNI, kernel.AVXVNNI: x.HasAVXVNNI,
+			kernel.AVX512VNNI: x.HasAVX512VNNI, kernel.AVXVNNI: x.HasAVXVNNI, kernel.AVX512BF16: x.HasAVX512BF16,
 		}
 	case "arm64":
 		have = map[kernel.Features]bool{kernel.ASIMD: syscpu.ARM64.HasASIMD}

@@ -248,19 +248,22 @@ func (s *Set) MultiplyFew(a *MultiplyArgs) {
 		return
 	}
 	left, panel, depth, add, bias := a.A, a.B, a.Depth, a.Add, a.Bias
-	step := part(depth, a.workFew())
-	for _, whole := range [...]int{4 * KC, KC} { // parts, as many as go at a time
-		if step = max(step, KC); step >= whole {
-			step -= step % whole
-			break
-		}
-	}
+	step := stepFew(part(depth, a.workFew()), KC)
 	for k := 0; k < depth; k += step {
 		a.A, a.B, a.Depth = ptr.At(left, k*a.ColStride), ptr.At(panel, k*a.Lanes), min(step, depth-k)
 		s.MultiplyFew(a)
 		a.Add, a.Bias = true, nil
 	}
 	a.A, a.B, a.Depth, a.Add, a.Bias = left, panel, depth, add, bias
+}
+
+// stepFew returns at most n steps of MultiplyFew, of whole parts, and at least one part.
+func stepFew(n, part int) int {
+	n = max(n, part)
+	if most := 4 * part; n >= most { // as many as go at a time
+		return n - n%most
+	}
+	return n - n%part
 }
 
 // Combine calls [Funcs.Combine].
@@ -336,6 +339,77 @@ func (s *Set) DotWeights(a *DotWeightsArgs) {
 		}
 	}
 	a.Src, a.X, a.C, a.Depth, a.Lanes = src, x, out, depth, lanes
+}
+
+// Pairs calls [Funcs.Pairs].
+//
+//go:noinline
+func (s *Set) Pairs(a *PairsArgs) {
+	if a.Work() <= MaxWork {
+		s.funcs.Pairs(a)
+		return
+	}
+	src, dst, rows, cols := a.Src, a.Dst, a.Rows, a.Cols
+	if rows > 2 {
+		step := max(2, part(rows, a.Work())/2*2)
+		for r := 0; r < rows; r += step {
+			from, to := r, r
+			switch a.Kind {
+			case PairDown:
+				to = r / 2
+			case SplitDown:
+				from = r / 2
+			}
+			a.Src, a.Dst, a.Rows = ptr.At(src, from*a.RowStride), ptr.At(dst, to*a.Stride), min(step, rows-r)
+			s.Pairs(a)
+		}
+	} else {
+		const step = maxMoved / 2 / apart
+		for c := 0; c < cols; c += step {
+			to := c
+			if a.Kind == PairAcross {
+				to = c / 2
+			}
+			a.Src, a.Dst, a.Cols = ptr.At(src, c*a.ColStride), ptr.At(dst, to), min(step, cols-c)
+			s.Pairs(a)
+		}
+	}
+	a.Src, a.Dst, a.Rows, a.Cols = src, dst, rows, cols
+}
+
+// MultiplyPairs calls [Funcs.MultiplyPairs].
+//
+//go:noinline
+func (s *Set) MultiplyPairs(a *MultiplyArgs) {
+	if a.Work() <= MaxWork {
+		s.funcs.MultiplyPairs(a)
+		return
+	}
+	left, out, rows := a.A, a.C, a.Rows
+	step := s.wholeTiles(part(rows, a.Work()))
+	for r := 0; r < rows; r += step {
+		a.A, a.C, a.Rows = ptr.At(left, r*a.RowStride), ptr.At(out, r*a.Stride), min(step, rows-r)
+		s.MultiplyPairs(a)
+	}
+	a.A, a.C, a.Rows = left, out, rows
+}
+
+// MultiplyPairsFew calls [Funcs.MultiplyPairsFew].
+//
+//go:noinline
+func (s *Set) MultiplyPairsFew(a *MultiplyArgs) {
+	if a.workFew() <= MaxWork || a.Depth <= KC/2 {
+		s.funcs.MultiplyPairsFew(a)
+		return
+	}
+	left, panel, depth, add, bias := a.A, a.B, a.Depth, a.Add, a.Bias
+	step := stepFew(part(depth, a.workFew()), KC/2)
+	for k := 0; k < depth; k += step {
+		a.A, a.B, a.Depth = ptr.At(left, k*a.ColStride), ptr.At(panel, k*a.Lanes), min(step, depth-k)
+		s.MultiplyPairsFew(a)
+		a.Add, a.Bias = true, nil
+	}
+	a.A, a.B, a.Depth, a.Add, a.Bias = left, panel, depth, add, bias
 }
 
 // Float16 calls [Funcs.Float16].
@@ -477,6 +551,16 @@ func (s *Set) PeakInt8(n int) {
 		s.PeakInt8(maxRounds)
 	}
 	s.funcs.PeakInt8(n)
+}
+
+// PeakBFloat16 calls [Funcs.PeakBFloat16].
+//
+//go:noinline
+func (s *Set) PeakBFloat16(n int) {
+	for ; n > maxRounds; n -= maxRounds {
+		s.PeakBFloat16(maxRounds)
+	}
+	s.funcs.PeakBFloat16(n)
 }
 
 // Read calls [Funcs.Read].

@@ -187,6 +187,21 @@ var loops = []loop{
 			s.Above(a)
 		}
 	}},
+	{"Pairs", func(s *Set, begun, stop *atomic.Bool) {
+		for a := new(PairsArgs); !stop.Load(); begun.Store(true) {
+			s.Pairs(a)
+		}
+	}},
+	{"MultiplyPairs", func(s *Set, begun, stop *atomic.Bool) {
+		for a := new(MultiplyArgs); !stop.Load(); begun.Store(true) {
+			s.MultiplyPairs(a)
+		}
+	}},
+	{"MultiplyPairsFew", func(s *Set, begun, stop *atomic.Bool) {
+		for a := new(MultiplyArgs); !stop.Load(); begun.Store(true) {
+			s.MultiplyPairsFew(a)
+		}
+	}},
 	{"Float16", func(s *Set, begun, stop *atomic.Bool) {
 		for ; !stop.Load(); begun.Store(true) {
 			s.Float16(nil, nil, 1)
@@ -200,6 +215,11 @@ var loops = []loop{
 	{"PeakInt8", func(s *Set, begun, stop *atomic.Bool) {
 		for ; !stop.Load(); begun.Store(true) {
 			s.PeakInt8(1)
+		}
+	}},
+	{"PeakBFloat16", func(s *Set, begun, stop *atomic.Bool) {
+		for ; !stop.Load(); begun.Store(true) {
+			s.PeakBFloat16(1)
 		}
 	}},
 	{"Clear", func(_ *Set, begun, stop *atomic.Bool) {

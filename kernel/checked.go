@@ -11,12 +11,14 @@ func Checked(s *Set) *Set {
 	assert(f.Pack != nil && f.Scores != nil && f.Softcap != nil && f.ALiBi != nil && f.Bias != nil &&
 		f.Softmax != nil && f.Accumulate != nil && f.Unpack != nil && f.Multiply != nil && f.Float16 != nil &&
 		f.MultiplyFew != nil && f.Combine != nil && f.Dots != nil && f.Dequantize != nil && f.DotWeights != nil &&
+		f.Pairs != nil && f.MultiplyPairs != nil && f.MultiplyPairsFew != nil &&
 		f.Rotary != nil && f.Activate != nil && f.Sums != nil && f.Normalize != nil && f.Above != nil && f.Merge != nil && f.Convert != nil && f.Store != nil && f.DecodeScores != nil && f.DecodeAccumulate != nil &&
-		f.Peak != nil && f.PeakInt8 != nil && f.Read != nil, "kernel: Set lacks a function")
+		f.Peak != nil && f.PeakInt8 != nil && f.PeakBFloat16 != nil && f.Read != nil, "kernel: Set lacks a function")
 	assert(1 <= s.DecodeRows && s.DecodeRows <= MaxDecodeRows, "kernel: Set.DecodeRows outside 1..MaxDecodeRows")
 	assert(1 <= s.FewRows && s.FewRows <= MaxFewRows, "kernel: Set.FewRows outside 1..MaxFewRows")
 	assert(s.PeakFLOPs > 0, "kernel: Set.PeakFLOPs is not positive")
 	assert(s.PeakInt8Ops > 0, "kernel: Set.PeakInt8Ops is not positive")
+	assert(s.PeakBFloat16FLOPs > 0, "kernel: Set.PeakBFloat16FLOPs is not positive")
 
 	var c Funcs
 	c.Pack = func(a *PackArgs) {
@@ -135,24 +137,36 @@ func Checked(s *Set) *Set {
 		checkWork(a.Work())
 		f.DecodeAccumulate(a)
 	}
-	c.Multiply = func(a *MultiplyArgs) {
-		s.checkLanes(a.Lanes, a.Lanes)
-		assert(a.Rows >= 1, "kernel: Multiply: Rows < 1")
-		assert(1 <= a.Depth && a.Depth <= KC, "kernel: Multiply: Depth outside 1..KC")
-		assert(a.Rows == 1 || a.Stride >= a.Lanes || -a.Stride >= a.Lanes, "kernel: Multiply: rows of C overlap")
-		assert(a.A != nil && a.B != nil && a.C != nil, "kernel: Multiply: nil operand")
-		assert(a.NextRow >= 0 && a.ThenRows >= 0, "kernel: Multiply: NextRow or ThenRows < 0")
-		checkWork(a.Work())
-		f.Multiply(a)
+	multiply := func(name string, f func(*MultiplyArgs), most int) func(*MultiplyArgs) {
+		return func(a *MultiplyArgs) {
+			s.checkProduct(name, a)
+			assert(1 <= a.Depth && a.Depth <= most, "kernel: "+name+": Depth outside 1..KC")
+			assert(a.NextRow >= 0 && a.ThenRows >= 0, "kernel: "+name+": NextRow or ThenRows < 0")
+			checkWork(a.Work())
+			f(a)
+		}
 	}
-	c.MultiplyFew = func(a *MultiplyArgs) {
-		s.checkLanes(a.Lanes, a.Lanes)
-		assert(1 <= a.Rows && a.Rows <= s.FewRows, "kernel: MultiplyFew: Rows outside 1..FewRows")
-		assert(a.Depth >= 1, "kernel: MultiplyFew: Depth < 1")
-		assert(a.Rows == 1 || a.Stride >= a.Lanes || -a.Stride >= a.Lanes, "kernel: MultiplyFew: rows of C overlap")
-		assert(a.A != nil && a.B != nil && a.C != nil, "kernel: MultiplyFew: nil operand")
-		checkWork(a.workFew())
-		f.MultiplyFew(a)
+	few := func(name string, f func(*MultiplyArgs)) func(*MultiplyArgs) {
+		return func(a *MultiplyArgs) {
+			s.checkProduct(name, a)
+			assert(a.Rows <= s.FewRows, "kernel: "+name+": Rows outside 1..FewRows")
+			assert(a.Depth >= 1, "kernel: "+name+": Depth < 1")
+			checkWork(a.workFew())
+			f(a)
+		}
+	}
+	c.Multiply, c.MultiplyFew = multiply("Multiply", f.Multiply, KC), few("MultiplyFew", f.MultiplyFew)
+	c.MultiplyPairs, c.MultiplyPairsFew = multiply("MultiplyPairs", f.MultiplyPairs, KC/2), few("MultiplyPairsFew", f.MultiplyPairsFew)
+	c.Pairs = func(a *PairsArgs) {
+		assert(RoundEach <= a.Kind && a.Kind <= SplitDown, "kernel: Pairs: unknown Kind")
+		assert(a.Rows >= 1, "kernel: Pairs: Rows < 1")
+		assert(a.Cols >= 1, "kernel: Pairs: Cols < 1")
+		assert(a.Kind != SplitDown || a.ColStride == 1, "kernel: Pairs: pairs lie apart")
+		assert(a.Stride >= a.columns(), "kernel: Pairs: rows of Dst overlap")
+		assert(a.Src != nil && a.Dst != nil, "kernel: Pairs: nil operand")
+		assert(a.Src != a.Dst || a.Kind == RoundEach && a.RowStride == a.Stride && a.ColStride == 1, "kernel: Pairs: in place with two strides")
+		checkWork(a.Work())
+		f.Pairs(a)
 	}
 	c.Combine = func(a *CombineArgs) {
 		assert(a.Lanes > 0 && a.Lanes%s.Vec == 0, "kernel: Lanes is not a positive multiple of Vec")
@@ -248,6 +262,11 @@ func Checked(s *Set) *Set {
 		checkWork(int64(n) * peakWork)
 		f.PeakInt8(n)
 	}
+	c.PeakBFloat16 = func(n int) {
+		assert(n >= 0, "kernel: PeakBFloat16: n < 0")
+		checkWork(int64(n) * peakWork)
+		f.PeakBFloat16(n)
+	}
 	c.Read = func(p *float32, n int) float32 {
 		assert(p != nil, "kernel: Read: nil operand")
 		assert(n > 0 && n%256 == 0, "kernel: Read: n is not a positive multiple of 256")
@@ -261,6 +280,13 @@ func (s *Set) checkLanes(lanes, stride int) {
 	assert(lanes > 0 && lanes%s.Vec == 0, "kernel: Lanes is not a positive multiple of Vec")
 	assert(lanes <= s.Lanes, "kernel: Lanes > Set.Lanes")
 	assert(stride >= lanes, "kernel: Stride < Lanes")
+}
+
+func (s *Set) checkProduct(name string, a *MultiplyArgs) {
+	s.checkLanes(a.Lanes, a.Lanes)
+	assert(a.Rows >= 1, "kernel: "+name+": Rows < 1")
+	assert(a.Rows == 1 || a.Stride >= a.Lanes || -a.Stride >= a.Lanes, "kernel: "+name+": rows of C overlap")
+	assert(a.A != nil && a.B != nil && a.C != nil, "kernel: "+name+": nil operand")
 }
 
 func checkWork(work int64) {

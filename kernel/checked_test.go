@@ -8,7 +8,7 @@ import (
 )
 
 // quiet describes a Set whose functions do nothing.
-var quiet = Set{Name: "quiet", Vec: 8, Lanes: 16, Rows: 6, DecodeRows: 12, FewRows: 6, PeakFLOPs: 1, PeakInt8Ops: 1}
+var quiet = Set{Name: "quiet", Vec: 8, Lanes: 16, Rows: 6, DecodeRows: 12, FewRows: 6, PeakFLOPs: 1, PeakInt8Ops: 1, PeakBFloat16FLOPs: 1}
 
 func nothing() Funcs {
 	return Funcs{
@@ -17,12 +17,13 @@ func nothing() Funcs {
 		Softmax: func(*SoftmaxArgs) {}, Accumulate: func(*AccumulateArgs) {}, Unpack: func(*UnpackArgs) {}, Multiply: func(*MultiplyArgs) {},
 		MultiplyFew: func(*MultiplyArgs) {}, Combine: func(*CombineArgs) {}, Dots: func(*DotsArgs) {}, Dequantize: func(*DequantizeArgs) {},
 		DotWeights: func(*DotWeightsArgs) {},
-		Merge:      func(*MergeArgs) {}, Convert: func(*ConvertArgs) {}, Store: func(*StoreArgs) {},
+		Pairs:      func(*PairsArgs) {}, MultiplyPairs: func(*MultiplyArgs) {}, MultiplyPairsFew: func(*MultiplyArgs) {},
+		Merge: func(*MergeArgs) {}, Convert: func(*ConvertArgs) {}, Store: func(*StoreArgs) {},
 		DecodeScores: func(*DecodeScoresArgs) {}, DecodeAccumulate: func(*DecodeAccumulateArgs) {},
 		Float16: func(*float32, *uint16, int) {},
 		Rotary:  func(*RotaryArgs) {}, Activate: func(*ActivateArgs) {},
 		Sums: func(*SumsArgs) {}, Normalize: func(*NormalizeArgs) {}, Above: func(*AboveArgs) {},
-		Peak: func(int) {}, PeakInt8: func(int) {}, Read: func(*float32, int) float32 { return 0 },
+		Peak: func(int) {}, PeakInt8: func(int) {}, PeakBFloat16: func(int) {}, Read: func(*float32, int) float32 { return 0 },
 	}
 }
 
@@ -207,18 +208,42 @@ func TestChecked(t *testing.T) {
 		{"kernel: DecodeAccumulate: Stride < Rows", func(a *DecodeAccumulateArgs) { a.Stride = 1 }},
 		{"kernel: DecodeAccumulate: OStride < Dim", func(a *DecodeAccumulateArgs) { a.OStride = 7 }},
 	})
-	testClauses(t, s.Multiply, MultiplyArgs{A: &f, Rows: 2, Depth: 3, B: &f, C: &f, Stride: -8, Lanes: 8}, []violation[MultiplyArgs]{
-		{"kernel: Multiply: nil operand", func(a *MultiplyArgs) { a.A = nil }},
-		{"kernel: Multiply: nil operand", func(a *MultiplyArgs) { a.B = nil }},
-		{"kernel: Multiply: nil operand", func(a *MultiplyArgs) { a.C = nil }},
-		{"kernel: Multiply: Rows < 1", func(a *MultiplyArgs) { a.Rows = 0 }},
-		{"kernel: Multiply: Depth outside 1..KC", func(a *MultiplyArgs) { a.Depth = 0 }},
-		{"kernel: Multiply: Depth outside 1..KC", func(a *MultiplyArgs) { a.Depth = KC + 1 }},
-		{"kernel: Multiply: rows of C overlap", func(a *MultiplyArgs) { a.Stride = 7 }},
-		{"kernel: Multiply: NextRow or ThenRows < 0", func(a *MultiplyArgs) { a.NextRow = -1 }},
-		{"kernel: Multiply: NextRow or ThenRows < 0", func(a *MultiplyArgs) { a.ThenRows = -1 }},
-		{"kernel: Lanes is not a positive multiple of Vec", func(a *MultiplyArgs) { a.Lanes = 4 }},
-		{"kernel: Lanes > Set.Lanes", func(a *MultiplyArgs) { a.Lanes, a.Stride = 64, 64 }},
+	for _, c := range []struct {
+		name string
+		call func(*MultiplyArgs)
+		most int
+	}{{"Multiply", s.Multiply, KC}, {"MultiplyPairs", s.MultiplyPairs, KC / 2}} {
+		testClauses(t, c.call, MultiplyArgs{A: &f, Rows: 2, Depth: 3, B: &f, C: &f, Stride: -8, Lanes: 8}, []violation[MultiplyArgs]{
+			{"kernel: " + c.name + ": nil operand", func(a *MultiplyArgs) { a.A = nil }},
+			{"kernel: " + c.name + ": nil operand", func(a *MultiplyArgs) { a.B = nil }},
+			{"kernel: " + c.name + ": nil operand", func(a *MultiplyArgs) { a.C = nil }},
+			{"kernel: " + c.name + ": Rows < 1", func(a *MultiplyArgs) { a.Rows = 0 }},
+			{"kernel: " + c.name + ": Depth outside 1..KC", func(a *MultiplyArgs) { a.Depth = 0 }},
+			{"kernel: " + c.name + ": Depth outside 1..KC", func(a *MultiplyArgs) { a.Depth = c.most + 1 }},
+			{"kernel: " + c.name + ": rows of C overlap", func(a *MultiplyArgs) { a.Stride = 7 }},
+			{"kernel: " + c.name + ": NextRow or ThenRows < 0", func(a *MultiplyArgs) { a.NextRow = -1 }},
+			{"kernel: " + c.name + ": NextRow or ThenRows < 0", func(a *MultiplyArgs) { a.ThenRows = -1 }},
+			{"kernel: Lanes is not a positive multiple of Vec", func(a *MultiplyArgs) { a.Lanes = 4 }},
+			{"kernel: Lanes > Set.Lanes", func(a *MultiplyArgs) { a.Lanes, a.Stride = 64, 64 }},
+		})
+	}
+	for name, call := range map[string]func(*MultiplyArgs){"MultiplyFew": s.MultiplyFew, "MultiplyPairsFew": s.MultiplyPairsFew} {
+		testClauses(t, call, MultiplyArgs{A: &f, Rows: 2, Depth: 3 * KC, B: &f, C: &f, Stride: 8, Lanes: 8}, []violation[MultiplyArgs]{
+			{"kernel: " + name + ": Rows outside 1..FewRows", func(a *MultiplyArgs) { a.Rows = quiet.FewRows + 1 }},
+			{"kernel: " + name + ": Depth < 1", func(a *MultiplyArgs) { a.Depth = 0 }},
+		})
+	}
+	testClauses(t, s.Pairs, PairsArgs{Kind: PairAcross, Src: &f, RowStride: 5, ColStride: 1, Rows: 2, Cols: 5, Dst: new(float32), Stride: 3}, []violation[PairsArgs]{
+		{"kernel: Pairs: unknown Kind", func(a *PairsArgs) { a.Kind = -1 }},
+		{"kernel: Pairs: unknown Kind", func(a *PairsArgs) { a.Kind = SplitDown + 1 }},
+		{"kernel: Pairs: Rows < 1", func(a *PairsArgs) { a.Rows = 0 }},
+		{"kernel: Pairs: Cols < 1", func(a *PairsArgs) { a.Cols = 0 }},
+		{"kernel: Pairs: pairs lie apart", func(a *PairsArgs) { a.Kind, a.ColStride = SplitDown, 2 }},
+		{"kernel: Pairs: rows of Dst overlap", func(a *PairsArgs) { a.Stride = 2 }},
+		{"kernel: Pairs: rows of Dst overlap", func(a *PairsArgs) { a.Kind = PairDown }},
+		{"kernel: Pairs: nil operand", func(a *PairsArgs) { a.Src = nil }},
+		{"kernel: Pairs: nil operand", func(a *PairsArgs) { a.Dst = nil }},
+		{"kernel: Pairs: in place with two strides", func(a *PairsArgs) { a.Dst = a.Src }},
 	})
 	var q byte
 	testClauses(t, s.Dequantize, DequantizeArgs{Type: WeightQ4_0, Src: &q, RowBytes: 18, Depth: 32, Lanes: 8, Dst: &f, Stride: 8}, []violation[DequantizeArgs]{
@@ -304,6 +329,9 @@ func TestChecked(t *testing.T) {
 	if v := panicOf(func() { s.PeakInt8(-1) }); v != "kernel: PeakInt8: n < 0" {
 		t.Errorf("PeakInt8(-1): panic %v", v)
 	}
+	if v := panicOf(func() { s.PeakBFloat16(-1) }); v != "kernel: PeakBFloat16: n < 0" {
+		t.Errorf("PeakBFloat16(-1): panic %v", v)
+	}
 	for _, n := range []int{0, -256, 255} {
 		if v := panicOf(func() { s.Read(&f, n) }); v != "kernel: Read: n is not a positive multiple of 256" {
 			t.Errorf("Read(%d): panic %v", n, v)
@@ -324,6 +352,7 @@ func TestCheckedSet(t *testing.T) {
 		{"kernel: Set.DecodeRows outside 1..MaxDecodeRows", func(s *Set) { s.DecodeRows = MaxDecodeRows + 1 }},
 		{"kernel: Set.PeakFLOPs is not positive", func(s *Set) { s.PeakFLOPs = 0 }},
 		{"kernel: Set.PeakInt8Ops is not positive", func(s *Set) { s.PeakInt8Ops = 0 }},
+		{"kernel: Set.PeakBFloat16FLOPs is not positive", func(s *Set) { s.PeakBFloat16FLOPs = 0 }},
 	})
 }
 
@@ -393,17 +422,25 @@ func TestCheckedWork(t *testing.T) {
 		"DotWeights": func() {
 			s.DotWeights(&DotWeightsArgs{Src: new(byte), Depth: n, Lanes: 8, X: &f, C: &f, Stride: 8})
 		},
+		"Pairs": func() { s.Pairs(&PairsArgs{Src: &f, ColStride: 1, Rows: 1, Cols: n, Dst: &g, Stride: n}) },
+		"MultiplyPairs": func() {
+			s.MultiplyPairs(&MultiplyArgs{A: &f, Rows: n, Depth: 1, B: &f, C: &f, Stride: 8, Lanes: 8})
+		},
+		"MultiplyPairsFew": func() {
+			s.MultiplyPairsFew(&MultiplyArgs{A: &f, Rows: 1, Depth: n, B: &f, C: &f, Stride: 8, Lanes: 8})
+		},
 		"Float16": func() { s.Float16(&f, &h, maxMoved+1) },
 		"Rotary": func() {
 			s.Rotary(&RotaryArgs{X: &f, XStride: 2, Y: &f, YStride: 2, Cos: &g, Sin: &g, Rows: n, Pairs: 1})
 		},
-		"Activate":  func() { s.Activate(&ActivateArgs{Gate: &f, Dst: &g, Rows: 1, Cols: n}) },
-		"Sums":      func() { s.Sums(&SumsArgs{X: &f, N: n, Sums: &sums}) },
-		"Above":     func() { s.Above(&AboveArgs{X: &f, N: n / AboveBlock * AboveBlock}) },
-		"Normalize": func() { s.Normalize(&NormalizeArgs{X: &f, Y: &f, N: n}) },
-		"Peak":      func() { s.Peak(maxRounds + 1) },
-		"PeakInt8":  func() { s.PeakInt8(maxRounds + 1) },
-		"Read":      func() { s.Read(&f, n) },
+		"Activate":     func() { s.Activate(&ActivateArgs{Gate: &f, Dst: &g, Rows: 1, Cols: n}) },
+		"Sums":         func() { s.Sums(&SumsArgs{X: &f, N: n, Sums: &sums}) },
+		"Above":        func() { s.Above(&AboveArgs{X: &f, N: n / AboveBlock * AboveBlock}) },
+		"Normalize":    func() { s.Normalize(&NormalizeArgs{X: &f, Y: &f, N: n}) },
+		"Peak":         func() { s.Peak(maxRounds + 1) },
+		"PeakInt8":     func() { s.PeakInt8(maxRounds + 1) },
+		"PeakBFloat16": func() { s.PeakBFloat16(maxRounds + 1) },
+		"Read":         func() { s.Read(&f, n) },
 	} {
 		if v := panicOf(call); v != "kernel: Work of a call > MaxWork" {
 			t.Errorf("%s: panic %v", name, v)

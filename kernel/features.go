@@ -17,9 +17,10 @@ const (
 	ASIMD
 	AVX512VNNI
 	AVXVNNI
+	AVX512BF16
 )
 
-var featureNames = []string{"avx2", "fma3", "f16c", "avx512f", "avx512dq", "avx512bw", "avx512vl", "asimd", "avx512vnni", "avxvnni"}
+var featureNames = []string{"avx2", "fma3", "f16c", "avx512f", "avx512dq", "avx512bw", "avx512vl", "asimd", "avx512vnni", "avxvnni", "avx512bf16"}
 
 // String lists the features, separated by spaces.
 func (f Features) String() string {

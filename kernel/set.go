@@ -69,11 +69,18 @@ type Set struct {
 	// Fuses says that DotWeights is machine code for types of which [Weight.Fused] says so.
 	Fuses bool
 
+	// Paired says that MultiplyPairs and MultiplyPairsFew are machine code with an instruction for pairs.
+	// Without it, pairs are split for Multiply and MultiplyFew, which is faster than their Go code.
+	Paired bool
+
 	// PeakFLOPs is the floating-point operations of a round of Peak.
 	PeakFLOPs int
 
 	// PeakInt8Ops is the multiplications and additions of integers of a round of PeakInt8.
 	PeakInt8Ops int
+
+	// PeakBFloat16FLOPs is the floating-point operations of a round of PeakBFloat16.
+	PeakBFloat16FLOPs int
 
 	funcs Funcs
 }
@@ -149,6 +156,14 @@ type Funcs struct {
 	// DotWeights multiplies a vector by rows of weights of any type, in lanes.
 	DotWeights func(*DotWeightsArgs)
 
+	// Pairs rounds to bfloat16, and makes pairs of terms, or numbers of pairs.
+	Pairs func(*PairsArgs)
+
+	// MultiplyPairs and MultiplyPairsFew are Multiply and MultiplyFew of class BFloat16: A and B have
+	// pairs of terms, each of which counts as one of Depth, strides and KC/2.
+	MultiplyPairs    func(*MultiplyArgs)
+	MultiplyPairsFew func(*MultiplyArgs)
+
 	// Float16 converts n values, n at least 1, from IEEE 754 binary16. A NaN stays one.
 	Float16 func(dst *float32, src *uint16, n int)
 
@@ -174,6 +189,10 @@ type Funcs struct {
 	// PeakInt8 runs n rounds of independent sums of products of integers as class Int8 has them, with
 	// the instructions that the Set has for it: Set.PeakInt8Ops operations each round.
 	PeakInt8 func(n int)
+
+	// PeakBFloat16 is Peak with the instruction for pairs of class BFloat16, where the Set has one:
+	// Set.PeakBFloat16FLOPs operations each round.
+	PeakBFloat16 func(n int)
 
 	// Read loads n float32 values (n a multiple of 256) and returns something
 	// that depends on all of them. It measures read bandwidth.

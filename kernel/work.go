@@ -95,6 +95,11 @@ func (a *DequantizeArgs) Work() int64 { return int64(a.Lanes) * int64(a.Depth*mo
 // Work returns the work of a call.
 func (a *DotWeightsArgs) Work() int64 { return int64(a.Lanes) * (int64(a.Depth)*moved + rowWork) }
 
+// Work returns the work of a call.
+func (a *PairsArgs) Work() int64 {
+	return int64(a.Rows) * max(int64(a.Cols)*moved*far(a.ColStride), rowWork)
+}
+
 // Work returns the work of a call. That of one row is not divided.
 func (a *RotaryArgs) Work() int64 { return int64(a.Rows) * int64(max(2*a.Pairs*moved, rowWork)) }
 

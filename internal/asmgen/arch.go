@@ -241,6 +241,15 @@ type Arch struct {
 	// signs. Of an Arch that has neither, both are nil. tmp is free.
 	Dot4, DotHalves func(f *Func, w, x, acc, tmp Vec)
 
+	// KeepAbove makes 0 of the bfloat16 numbers in the low half of each lane whose magnitude is not above
+	// that of least, unless they are NaN. StorePairs stores such numbers, each two of them as a pair. They are
+	// nil of an Arch that takes Pairs in Go. tmp is free, and v is lost by StorePairs.
+	KeepAbove  func(f *Func, least string, v, tmp Vec)
+	StorePairs func(f *Func, v, tmp Vec, addr string)
+	// DotPairs, if not nil, is acc += x*y of the upper halves of lanes, and then of the lower ones, which
+	// are bfloat16 numbers, none of them subnormal.
+	DotPairs func(f *Func, x, y, acc Vec)
+
 	// AddLoad is v += memory. Reduce adds the lanes of v and stores the sum.
 	AddLoad func(f *Func, addr string, v Vec)
 	Reduce  func(f *Func, v, tmp Vec, addr string)

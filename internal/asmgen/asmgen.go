@@ -32,7 +32,7 @@ type File struct {
 
 // Files lists the generated files.
 var Files = []File{
-	{Name: "kernel_amd64", Build: "!purego", Sets: []*Arch{avx512vnni, avx512, avxvnni, avx2}, Chains: []*Arch{sse2}},
+	{Name: "kernel_amd64", Build: "!purego", Sets: []*Arch{avx512bf16, avx512vnni, avx512, avxvnni, avx2}, Chains: []*Arch{sse2}},
 	{Name: "kernel_arm64", Build: "!purego", Sets: []*Arch{neon}},
 }
 
@@ -71,6 +71,9 @@ var emitters = []emitter{
 	{field: "Dots", emit: dots},
 	{field: "Dequantize", emit: dequantize, where: "a row has 16 bytes or more"},
 	{field: "DotWeights", emit: dotWeights, where: "Type.Fused says so"},
+	{field: "Pairs", emit: pairs, of: hasPairs, where: "ColStride is 1, and rows are whole vectors"},
+	{field: "MultiplyPairs", emit: multiplyPairs, of: hasDotPairs},
+	{field: "MultiplyPairsFew", emit: multiplyPairsFew, where: "ColStride is 1"},
 	{field: "Float16", emit: float16},
 	{field: "Rotary", emit: rotary},
 	{field: "Activate", emit: activate},
@@ -79,6 +82,7 @@ var emitters = []emitter{
 	{field: "Above", emit: above},
 	{field: "Peak", emit: peak, doc: fmt.Sprintf("runs n rounds of %d multiply-adds of vectors", peakFMAs)},
 	{field: "PeakInt8", emit: peakInt8, of: hasDot4, doc: fmt.Sprintf("runs n rounds of %d sums of products of integers, of vectors", peakDots)},
+	{field: "PeakBFloat16", emit: peakBFloat16, doc: fmt.Sprintf("runs n rounds of %d multiply-adds of vectors, or of pairs", peakFMAs)},
 	{field: "Read", emit: read, doc: fmt.Sprintf("returns the sum of n values, n a multiple of %d", readFloats)},
 }
 

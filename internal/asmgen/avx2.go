@@ -159,6 +159,20 @@ var avx2 = func() *Arch {
 		f.Op("VBLENDVPS", b.tmp, v, tmp, tmp)
 		f.Op("VPSRLD", 16, tmp, v)
 	}
+	arch.KeepAbove = func(f *Func, least string, v, tmp Vec) {
+		f.Op("VPADDW", v, v, tmp) // without the sign
+		f.Op("VPSRLW", 1, tmp, tmp)
+		f.Op("VPCMPGTD", least, tmp, tmp)
+		f.Op("VPAND", tmp, v, v)
+	}
+	arch.StorePairs = func(f *Func, v, tmp Vec, addr string) {
+		f.Op("VPSRLQ", 32, v, tmp)
+		f.Op("VPSLLD", 16, v, v)
+		f.Op("VPOR", tmp, v, v)
+		f.Op("VPSHUFD", 0b10_00_10_00, v, v) // the lower ones of each two
+		f.Op("VPERMQ", 0b10_00_10_00, v, v)
+		f.Op("VMOVUPS", low(v, "X"), addr)
+	}
 	arch.TestBits = func(f *Func, mask string, v Vec) {
 		f.Op("VPAND", mask, v, v)
 		f.Op("VPCMPEQB", mask, v, v)

@@ -159,6 +159,19 @@ var avx512 = func() *Arch {
 		f.Op("VPORD", b.quiet, v, maskTmp, tmp)
 		f.Op("VPSRLD", 16, tmp, v)
 	}
+	arch.KeepAbove = func(f *Func, least string, v, tmp Vec) {
+		f.mask("K7 numbers that are large enough")
+		f.Op("VPADDW", v, v, tmp) // without the sign
+		f.Op("VPSRLW", 1, tmp, tmp)
+		f.Op("VPCMPUD", cmpIntAbove, least, tmp, maskTmp)
+		f.Op("VMOVDQA32.Z", v, maskTmp, v)
+	}
+	arch.StorePairs = func(f *Func, v, tmp Vec, addr string) {
+		f.Op("VPSRLQ", 32, v, tmp)
+		f.Op("VPSLLD", 16, v, v)
+		f.Op("VPORD", tmp, v, v)
+		f.Op("VPMOVQD", v, addr)
+	}
 	arch.RoundAway = func(f *Func, v, half, sign, tmp Vec) {
 		const either = 0xf8 // tmp | v & sign
 		f.Op("VMOVAPS", half, tmp)

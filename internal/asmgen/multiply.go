@@ -18,8 +18,33 @@ for i := range Rows {
 
 // multiply writes Multiply. What there is to add is read through pointers: where there
 // is none, from zeros.
-func multiply(arch *Arch) *Func {
-	f := newFunc(arch, "multiply", reflect.TypeFor[kernel.MultiplyArgs](), multiplyFormula)
+func multiply(arch *Arch) *Func { return multiplyAs("multiply", arch, multiplyFormula) }
+
+const multiplyPairsFormula = `
+for i := range Rows {
+	acc = +0
+	for k := range Depth {
+		a0, a1 = split(A[i*RowStride+k*ColStride]); b0, b1 = split(B[k])
+		acc = fma(a1, b1, fma(a0, b0, acc))
+	}
+	C[i] = ((Add ? C[i] : +0) + (Bias != nil ? Bias : +0)) + acc
+}
+`
+
+// multiplyPairs writes MultiplyPairs: Multiply with another instruction.
+func multiplyPairs(arch *Arch) *Func {
+	return multiplyAs("multiplyPairs", inPairs(arch), multiplyPairsFormula)
+}
+
+// inPairs returns the Arch with products of pairs in the place of multiply-adds.
+func inPairs(arch *Arch) *Arch {
+	pairs := *arch
+	pairs.FMA = arch.DotPairs
+	return &pairs
+}
+
+func multiplyAs(name string, arch *Arch, formula string) *Func {
+	f := newFunc(arch, name, reflect.TypeFor[kernel.MultiplyArgs](), formula)
 	p := &product{Func: f}
 	p.reserve()
 	more := f.int("requests of memory")

@@ -33,11 +33,14 @@ const (
 // A fewRows is the body of MultiplyFew.
 type fewRows struct {
 	*Func
-	a     []Int // rows of A, at the part
-	b     []Int // streams of B
-	off   Int   // bytes from the first step of the part, in A
-	k     Int   // steps left
-	depth Int   // left
+	kc    int    // steps of a part
+	pairs bool   // steps have pairs of terms
+	upper string // bits of the upper half, where the terms of a pair are multiplied one after the other
+	a     []Int  // rows of A, at the part
+	b     []Int  // streams of B
+	off   Int    // bytes from the first step of the part, in A
+	k     Int    // steps left
+	depth Int    // left
 	c     Int
 	tmp   Int
 	zero  Vec // what C is added to first: -0, which changes nothing, for the first part, then +0
@@ -53,9 +56,26 @@ func (arch *Arch) fewRows() int {
 
 // multiplyFew writes MultiplyFew, for a ColStride of 1.
 func multiplyFew(arch *Arch) *Func {
-	f := newFunc(arch, "multiplyFew", reflect.TypeFor[kernel.MultiplyArgs](), multiplyFewFormula)
+	return multiplyFewAs("multiplyFew", arch, kernel.KC, multiplyFewFormula)
+}
+
+const multiplyPairsFewFormula = `
+for parts of KC/2 rows of B, the last of which may have fewer {
+	MultiplyPairs of the part
+	Add, Bias = true, nil
+}
+`
+
+// multiplyPairsFew writes MultiplyPairsFew, for a ColStride of 1: MultiplyFew with another instruction.
+func multiplyPairsFew(arch *Arch) *Func {
+	return multiplyFewAs("multiplyPairsFew", arch, kernel.KC/2, multiplyPairsFewFormula)
+}
+
+// multiplyFewAs writes MultiplyFew with parts of kc steps.
+func multiplyFewAs(name string, arch *Arch, kc int, formula string) *Func {
+	f := newFunc(arch, name, reflect.TypeFor[kernel.MultiplyArgs](), formula)
 	d := &fewRows{
-		Func: f, off: f.int("bytes from the first step of the part, of A"), k: f.int("steps left"),
+		Func: f, kc: kc, pairs: kc < kernel.KC, off: f.int("bytes from the first step of the part, of A"), k: f.int("steps left"),
 		depth: f.int("depth left"), c: f.int("C"), tmp: f.int("scratch"),
 	}
 	pointers := f.ints(max(arch.fewRows(), maxStreams)+1, "rows of A, streams of B")
@@ -133,13 +153,13 @@ func (d *fewRows) rows(rows, vecs int) {
 		again = n > 1
 		d.Label(name("next", n))
 		if n > 1 {
-			d.Branch(d.Func, d.depth, "LT", imm(n*kernel.KC), name("next", 1))
-			d.Op(d.Mov, kernel.KC, d.k)
+			d.Branch(d.Func, d.depth, "LT", imm(n*d.kc), name("next", 1))
+			d.Op(d.Mov, d.kc, d.k)
 		} else {
 			d.Branch(d.Func, d.depth, "LE", "$0", name("done", 0))
 			d.Op(d.Mov, d.depth, d.k)
-			d.Branch(d.Func, d.depth, "LE", imm(kernel.KC), name("part", n))
-			d.Op(d.Mov, kernel.KC, d.k)
+			d.Branch(d.Func, d.depth, "LE", imm(d.kc), name("part", n))
+			d.Op(d.Mov, d.kc, d.k)
 			d.Label(name("part", n))
 		}
 		d.part(rows, vecs, n, name)
@@ -147,6 +167,20 @@ func (d *fewRows) rows(rows, vecs int) {
 	}
 	d.Label(name("done", 0))
 	d.Return(d.Func)
+}
+
+// step writes a step by body, with what is done to what it loads and how it multiplies: of pairs without an
+// instruction for them, first with the upper halves and then with the lower ones.
+func (d *fewRows) step(body func(split func(v Vec), fma func(f *Func, x, y, acc Vec))) {
+	switch {
+	case !d.pairs:
+		body(func(Vec) {}, d.FMA)
+	case hasDotPairs(d.Arch):
+		body(func(Vec) {}, d.DotPairs)
+	default:
+		body(func(v Vec) { d.Op(d.AndV, d.upper, v, v) }, d.FMA)
+		body(func(v Vec) { d.Op(d.ShlV, 16, v, v) }, d.FMA)
+	}
 }
 
 // part writes n parts of the depth at a time, of k steps each.
@@ -157,13 +191,16 @@ func (d *fewRows) part(rows, vecs, n int, name func(what string, n int) string) 
 	acc := m.take(rows*vecs*n, "accumulators")
 	at := func(r, s, j int) Vec { return acc[(r*n+s)*vecs+j] }
 	row, x := m.take(vecs, "row of B"), m.one("element of A")
+	if d.pairs && !hasDotPairs(d.Arch) {
+		d.upper = m.constant(math.Float32frombits(0xffff0000), "bits of the upper half")
+	}
 	if rows < d.fewRows() {
 		d.notes = notes
 	}
 	bytes := vecs * d.Bytes()
 	for s := 1; s < n; s++ {
 		d.Op(d.Mov, d.b[s-1], d.b[s])
-		d.Op(d.Add, kernel.KC*bytes, d.b[s])
+		d.Op(d.Add, d.kc*bytes, d.b[s])
 	}
 	for _, v := range acc {
 		d.Zero(d.Func, v)
@@ -180,15 +217,19 @@ func (d *fewRows) part(rows, vecs, n int, name func(what string, n int) string) 
 			for line := 0; line < bytes; line += cacheLine {
 				d.PrefetchNear(d.Func, mem(d.b[s], i*bytes+fewAhead+line))
 			}
-			for j, v := range row {
-				d.Op(d.Load, mem(d.b[s], i*bytes+j*d.Bytes()), v)
-			}
-			for r := range rows {
-				d.Op(d.Element, d.AddressOf(d.Func, d.a[r], d.off, 4*(s*kernel.KC+i)), x)
+			d.step(func(split func(v Vec), fma func(f *Func, x, y, acc Vec)) {
 				for j, v := range row {
-					d.FMA(d.Func, x, v, at(r, s, j))
+					d.Op(d.Load, mem(d.b[s], i*bytes+j*d.Bytes()), v)
+					split(v)
 				}
-			}
+				for r := range rows {
+					d.Op(d.Element, d.AddressOf(d.Func, d.a[r], d.off, 4*(s*d.kc+i)), x)
+					split(x)
+					for j, v := range row {
+						fma(d.Func, x, v, at(r, s, j))
+					}
+				}
+			})
 		}
 	}
 	for s := range n {
@@ -231,7 +272,7 @@ func (d *fewRows) part(rows, vecs, n int, name func(what string, n int) string) 
 		d.Op(d.Mov, d.b[n-1], d.b[0])
 	}
 	for r := range rows {
-		d.Op(d.Add, 4*n*kernel.KC, d.a[r])
+		d.Op(d.Add, 4*n*d.kc, d.a[r])
 	}
-	d.Op(d.Sub, n*kernel.KC, d.depth)
+	d.Op(d.Sub, n*d.kc, d.depth)
 }

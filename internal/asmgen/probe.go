@@ -9,10 +9,30 @@ const peakFMAs = 24
 const readFloats = 256
 
 // peak writes Peak: independent fused multiply-adds, and nothing else.
-func peak(arch *Arch) *Func {
-	f := newProbe(arch, "peak", "(n int)", 8, `
+func peak(arch *Arch) *Func { return peakAs("peak", arch, "fma(x, y, acc[i])") }
+
+// peakBFloat16 writes PeakBFloat16: Peak with the instruction for pairs, where there is one.
+func peakBFloat16(arch *Arch) *Func {
+	step := "fma(x, y, acc[i])"
+	if hasDotPairs(arch) {
+		arch, step = inPairs(arch), "fma(x1, y1, fma(x0, y0, acc[i]))"
+	}
+	return peakAs("peakBFloat16", arch, step)
+}
+
+// peakBFloat16FLOPs is the operations of a round of PeakBFloat16.
+func (arch *Arch) peakBFloat16FLOPs() int {
+	flops := 2 * arch.Lanes * peakFMAs
+	if hasDotPairs(arch) {
+		flops *= 2
+	}
+	return flops
+}
+
+func peakAs(name string, arch *Arch, step string) *Func {
+	f := newProbe(arch, name, "(n int)", 8, `
 for range n {
-	acc[i] = fma(x, y, acc[i]), for each i, again and again
+	acc[i] = `+step+`, for each i, again and again
 }
 `)
 	n := f.int("rounds left")

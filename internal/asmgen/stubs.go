@@ -27,15 +27,19 @@ func (arch *Arch) Set() kernel.Set {
 		Fuses:       true,
 		PeakFLOPs:   2 * arch.Lanes * peakFMAs,
 		PeakInt8Ops: arch.peakInt8Ops(),
+		Paired:      hasDotPairs(arch), PeakBFloat16FLOPs: arch.peakBFloat16FLOPs(),
 	}
 }
 
-// base names the set whose functions the set of the Arch has, if there is one.
+// base names the set whose functions the set of the Arch has but for those of classes, if there is one.
 func (arch *Arch) base() string {
 	if arch.Base == nil {
 		return ""
 	}
-	return strings.ToLower(arch.Base.Name)
+	for arch.Base != nil {
+		arch = arch.Base
+	}
+	return strings.ToLower(arch.Name)
 }
 
 // variable names the kernel set of the Arch at the root.
@@ -108,7 +112,7 @@ func (arch *Arch) writeSet(out *bytes.Buffer) {
 	}{
 		{"Vec", set.Vec}, {"Lanes", set.Lanes}, {"Rows", set.Rows}, {"DecodeRows", set.DecodeRows},
 		{"Turn", set.Turn}, {"TurnFar", set.TurnFar}, {"FewRows", set.FewRows}, {"Fuses", set.Fuses}, {"PeakFLOPs", set.PeakFLOPs},
-		{"PeakInt8Ops", set.PeakInt8Ops},
+		{"PeakInt8Ops", set.PeakInt8Ops}, {"Paired", set.Paired}, {"PeakBFloat16FLOPs", set.PeakBFloat16FLOPs},
 	} {
 		fmt.Fprintf(out, "%s: %v,\n", n.field, n.value)
 	}

@@ -34,7 +34,7 @@ func TestBytesObjdump(t *testing.T) {
 	}
 	r := rand.New(rand.NewPCG(1, 2))
 	for range 100 {
-		lines = append(lines, vexDot(r.IntN(16), r.IntN(16), r.IntN(16)))
+		lines = append(lines, vexDot(r.IntN(16), r.IntN(16), r.IntN(16)), evexDot(r.IntN(32), r.IntN(32), r.IntN(32)))
 	}
 	var code []byte
 	var want []string

@@ -14,6 +14,7 @@ const (
 	cmpNotEqual   = 0x04 // !(a == b), true for a NaN
 	cmpNotLess    = 0x15 // !(a < b), true for a NaN; quiet
 	cmpIntAtLeast = 0x05 // a >= b of VPCMPD
+	cmpIntAbove   = 0x06 // a > b
 )
 
 // roundNearest is ties to even, of VCVTPS2PH.

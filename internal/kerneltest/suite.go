@@ -40,6 +40,7 @@ func testOperations(t *testing.T, set *kernel.Set, short bool, operations []oper
 		for _, n := range []int{0, 1, 5} {
 			set.Peak(n)
 			set.PeakInt8(n)
+			set.PeakBFloat16(n)
 		}
 	})
 }
@@ -82,7 +83,11 @@ var operations = []operation{
 }
 
 // classOperations are those of numerical classes.
-var classOperations = []operation{}
+var classOperations = []operation{
+	{"Pairs", (*suite).pairs},
+	{"MultiplyPairs", (*suite).multiplyPairs},
+	{"MultiplyPairsFew", (*suite).multiplyPairsFew},
+}
 
 func (op operation) run(t testing.TB, set *kernel.Set, short bool) {
 	s := &suite{TB: t, set: set, short: short, arena: &arena{}, Rand: rand.New(rand.NewPCG(1, 2))}

@@ -15,11 +15,11 @@ import (
 )
 
 // reference describes the transcription of the contract.
-var reference = kernel.Set{Name: "reference", Vec: 4, Lanes: 8, Rows: 3, DecodeRows: kernel.MaxDecodeRows, FewRows: 5, PeakFLOPs: 1, PeakInt8Ops: 1}
+var reference = kernel.Set{Name: "reference", Vec: 4, Lanes: 8, Rows: 3, DecodeRows: kernel.MaxDecodeRows, FewRows: 5, PeakFLOPs: 1, PeakInt8Ops: 1, PeakBFloat16FLOPs: 1}
 
 // TestOperations: the suite has all functions of a set. Those that measure peaks have no operands.
 func TestOperations(t *testing.T) {
-	has := map[string]bool{"Peak": true, "PeakInt8": true}
+	has := map[string]bool{"Peak": true, "PeakInt8": true, "PeakBFloat16": true}
 	for _, op := range slices.Concat(operations, classOperations) {
 		has[op.name] = true
 	}
@@ -36,9 +36,10 @@ func transcription() kernel.Funcs {
 		Pack: pack, Scores: scores, Softcap: softcap, ALiBi: alibi, Bias: bias,
 		Softmax: softmax, Accumulate: accumulate, Unpack: unpack, Merge: merge, Convert: convert, Store: store,
 		DecodeScores: decodeScores, DecodeAccumulate: decodeAccumulate,
-		Multiply: multiply, MultiplyFew: multiplyFew, Combine: combine, Dots: dots, Dequantize: dequantize, DotWeights: dotWeights, Float16: float16, Rotary: rotary, Activate: activate,
+		Multiply: multiply, MultiplyFew: multiplyFew, Combine: combine, Dots: dots, Dequantize: dequantize, DotWeights: dotWeights,
+		Pairs: pairs, MultiplyPairs: multiplyPairs, MultiplyPairsFew: multiplyPairsFew, Float16: float16, Rotary: rotary, Activate: activate,
 		Sums: sums, Normalize: normalize, Above: above,
-		Peak: func(int) {}, PeakInt8: func(int) {},
+		Peak: func(int) {}, PeakInt8: func(int) {}, PeakBFloat16: func(int) {},
 		Read: func(p *float32, n int) float32 {
 			var s float32
 			for i := range n {
@@ -493,7 +494,7 @@ func TestFaults(t *testing.T) {
 		{"skips elements", "Read", "does not depend", func(s *kernel.Funcs) {
 			s.Read = func(p *float32, n int) float32 { return transcription().Read(p, n-1) }
 		}},
-	}, slices.Concat(decodeFaults, storeFaults, dequantizeFaults, dotWeightsFaults, activateFaults, normFaults, aboveFaults)...) {
+	}, slices.Concat(decodeFaults, storeFaults, dequantizeFaults, dotWeightsFaults, activateFaults, normFaults, aboveFaults, pairsFaults)...) {
 		t.Run(f.name, func(t *testing.T) {
 			if f.want == "fault" && !faults {
 				t.Skip("no pages that fault on this system")
@@ -502,7 +503,7 @@ func TestFaults(t *testing.T) {
 			f.set(&funcs)
 			set := reference.With(funcs)
 			r := &recorder{TB: t}
-			for _, op := range operations {
+			for _, op := range slices.Concat(operations, classOperations) {
 				if op.name == f.op {
 					done := make(chan struct{})
 					go func() {

@@ -1,0 +1,196 @@
+package kerneltest
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"unsafe"
+
+	"github.com/qkv-go/qkv/internal/ptr"
+	"github.com/qkv-go/qkv/kernel"
+	"github.com/qkv-go/qkv/kernel/fp"
+)
+
+// brain rounds x to bfloat16, ties to even, and makes +0 of what is below 2^-56.
+func brain(x float32) float32 {
+	if x != x {
+		return math.Float32frombits(math.Float32bits(x)&^0xffff | 1<<22)
+	}
+	b := math.Float32bits(x)
+	low, up := b&0xffff, b&^0xffff
+	if low > 1<<15 || low == 1<<15 && up>>16&1 == 1 {
+		up += 1 << 16
+	}
+	if up&^signBit < 71<<23 {
+		return 0
+	}
+	return math.Float32frombits(up)
+}
+
+const signBit = 1 << 31
+
+func pairOf(first, second float32) float32 {
+	return math.Float32frombits(math.Float32bits(brain(first)) | math.Float32bits(brain(second))>>16)
+}
+
+func pairs(a *kernel.PairsArgs) {
+	src := func(i, j int) float32 {
+		if i >= a.Rows || j >= a.Cols {
+			return 0
+		}
+		return *ptr.At(a.Src, i*a.RowStride+j*a.ColStride)
+	}
+	for i := range a.Rows {
+		for j := range a.Cols {
+			switch a.Kind {
+			case kernel.RoundEach:
+				*ptr.At(a.Dst, i*a.Stride+j) = brain(src(i, j))
+			case kernel.PairAcross:
+				if j%2 == 0 {
+					*ptr.At(a.Dst, i*a.Stride+j/2) = pairOf(src(i, j), src(i, j+1))
+				}
+			case kernel.PairDown:
+				if i%2 == 0 {
+					*ptr.At(a.Dst, i/2*a.Stride+j) = pairOf(src(i, j), src(i+1, j))
+				}
+			case kernel.SplitDown:
+				b := math.Float32bits(*ptr.At(a.Src, i/2*a.RowStride+j))
+				*ptr.At(a.Dst, i*a.Stride+j) = math.Float32frombits(b << (i % 2 * 16) &^ 0xffff)
+			}
+		}
+	}
+}
+
+func multiplyPairs(a *kernel.MultiplyArgs) {
+	split := func(x float32) [2]float32 {
+		b := math.Float32bits(x)
+		return [2]float32{math.Float32frombits(b &^ 0xffff), math.Float32frombits(b << 16)}
+	}
+	for i := range a.Rows {
+		for l := range a.Lanes {
+			acc := float32(0)
+			for k := range a.Depth {
+				x, w := split(*ptr.At(a.A, i*a.RowStride+k*a.ColStride)), split(*ptr.At(a.B, k*a.Lanes+l))
+				acc = fp.ExactFMA(x[1], w[1], fp.ExactFMA(x[0], w[0], acc))
+			}
+			c, b := float32(0), float32(0)
+			if a.Add {
+				c = *ptr.At(a.C, i*a.Stride+l)
+			}
+			if a.Bias != nil {
+				b = *ptr.At(a.Bias, l)
+			}
+			*ptr.At(a.C, i*a.Stride+l) = (c + b) + acc
+		}
+	}
+}
+
+func multiplyPairsFew(a *kernel.MultiplyArgs) {
+	const kc = kernel.KC / 2
+	part := *a
+	for k := 0; k < a.Depth; k += kc {
+		part.A, part.B, part.Depth = ptr.At(a.A, k*a.ColStride), ptr.At(a.B, k*a.Lanes), min(kc, a.Depth-k)
+		multiplyPairs(&part)
+		part.Add, part.Bias = true, nil
+	}
+}
+
+// brains are numbers around what class BFloat16 takes for 0, and on both sides of ties.
+var brains = []gen{
+	{"least", func(r *rand.Rand) float32 { return float32(math.Ldexp(r.Float64()*2-1, -55-r.IntN(3))) }},
+	{"ties", func(r *rand.Rand) float32 {
+		return math.Float32frombits(r.Uint32()&0xffff_0000 | uint32(1<<15-1+r.IntN(3)))
+	}},
+	{"largest", func(r *rand.Rand) float32 { return math.Float32frombits(0x7f7f_0000 | r.Uint32()&0x8000_ffff) }},
+}
+
+// pairsOf draws two numbers of g as a pair.
+func pairsOf(g gen) gen {
+	return gen{"pairs of " + g.name, func(r *rand.Rand) float32 { return pairOf(g.draw(r), g.draw(r)) }}
+}
+
+// exact returns a matrix whose bits all count, [rows][stride], with cols operands in a row.
+func (s *suite) exact(name string, rows, cols, stride int, g gen) *float32 {
+	w := s.arena.exactWords(s.TB, name, (rows-1)*stride+cols)
+	for i := range rows {
+		for j := range cols {
+			w[i*stride+j] = math.Float32bits(g.draw(s.Rand))
+		}
+	}
+	return (*float32)(unsafe.Pointer(&w[0]))
+}
+
+func (s *suite) pairs(lanes int) {
+	all := append(append([]gen(nil), numbers...), brains...)
+	for kind := kernel.RoundEach; kind <= kernel.SplitDown; kind++ {
+		for _, rows := range []int{1, 2, 3, 4, 7, 16} {
+			for _, cols := range []int{1, 2, 3, lanes - 1, lanes, lanes + 1, lanes + 2, 2*lanes + 3, 100} {
+				if s.skip() || cols == 0 {
+					continue
+				}
+				s.begin()
+				g := choose(s.Rand, all)
+				l := layout{"rows", cols + s.IntN(2)*s.IntN(9), 1}
+				if other := layouts(rows, cols); s.IntN(3) == 0 && kind != kernel.SplitDown {
+					l = other[s.IntN(len(other))]
+				}
+				a := kernel.PairsArgs{Kind: kind, RowStride: l.outer, ColStride: l.inner, Rows: rows, Cols: cols}
+				from, to, wide := rows, rows, cols
+				switch kind {
+				case kernel.PairAcross:
+					wide = (cols + 1) / 2
+				case kernel.PairDown:
+					to = (rows + 1) / 2
+				case kernel.SplitDown:
+					from, g = (rows+1)/2, pairsOf(g)
+				}
+				a.Stride = s.stride(wide)
+				a.Src = s.strided("Src", from, l.outer, cols, l.inner, g)
+				if l.name == "rows" && kind == kernel.RoundEach && s.IntN(3) == 0 {
+					a.Dst, a.Stride = a.Src, l.outer
+				} else {
+					a.Dst = s.exact("Dst", to, wide, a.Stride, unwritten)
+				}
+				got := a
+				what := func() string {
+					return fmt.Sprintf("Pairs kind=%d rows=%d cols=%d stride=%d %v Src=%s", kind, rows, cols, a.Stride, l, g.name)
+				}
+				s.check(what, func() { pairs(&a) }, func() { s.set.Pairs(&got) })
+				unchanged(s, what, got, a)
+			}
+		}
+	}
+}
+
+func (s *suite) multiplyPairs(lanes int) {
+	for _, sh := range s.shapes(300, kernel.KC/2) {
+		if s.skipMost() {
+			continue
+		}
+		all := layouts(sh.tile, sh.loop)
+		s.begin()
+		s.productOf("MultiplyPairs", lanes, sh.tile, sh.loop, all[s.IntN(len(all))], pairsOf, multiplyPairs, s.asking(s.set.MultiplyPairs))
+	}
+}
+
+func (s *suite) multiplyPairsFew(lanes int) {
+	const kc = kernel.KC / 2
+	for rows := 1; rows <= s.set.FewRows; rows++ {
+		for _, depth := range []int{1, 2, 3, 17, kc - 1, kc, kc + 1, 2 * kc, 3*kc + 5, 4 * kc, 5*kc + 3, 8 * kc} {
+			if s.skip() || s.skipMost() {
+				continue
+			}
+			s.begin()
+			all := layouts(rows, depth)
+			l := all[s.IntN(3)]
+			if s.IntN(4) == 0 {
+				l = all[s.IntN(len(all))]
+			}
+			s.productOf("MultiplyPairsFew", lanes, rows, depth, l, pairsOf, multiplyPairsFew, s.set.MultiplyPairsFew)
+		}
+	}
+}
+
+// skipMost reports whether a case of pairs is to be left out on a set that has the Go code of all sets:
+// three of four.
+func (s *suite) skipMost() bool { return !s.set.Paired && s.IntN(4) != 0 }

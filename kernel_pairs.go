@@ -1,0 +1,92 @@
+package qkv
+
+import (
+	"math"
+
+	"github.com/qkv-go/qkv/internal/ptr"
+	"github.com/qkv-go/qkv/kernel"
+	"github.com/qkv-go/qkv/kernel/fp"
+)
+
+func pairsGeneric(a *kernel.PairsArgs) {
+	step, each := 1, 1 // rows and columns of numbers that an element of pairs has
+	switch a.Kind {
+	case kernel.PairAcross:
+		each = 2
+	case kernel.PairDown, kernel.SplitDown:
+		step = 2
+	}
+	for i := 0; i < a.Rows; i += step {
+		one := i+step > a.Rows
+		if a.Kind == kernel.SplitDown {
+			src, dst := ptr.At(a.Src, i/2*a.RowStride), ptr.At(a.Dst, i*a.Stride)
+			for j := range a.Cols {
+				first, second := kernel.Split(math.Float32bits(*ptr.At(src, j)))
+				*ptr.At(dst, j) = first
+				if !one {
+					*ptr.At(dst, a.Stride+j) = second
+				}
+			}
+			continue
+		}
+		src, dst := ptr.At(a.Src, i*a.RowStride), ptr.At(a.Dst, i/step*a.Stride)
+		for j := 0; j < a.Cols; j += each {
+			first, second := *ptr.At(src, j*a.ColStride), float32(0)
+			switch {
+			case a.Kind == kernel.RoundEach:
+				*ptr.At(dst, j) = kernel.Brain(first)
+				continue
+			case a.Kind == kernel.PairAcross && j+1 < a.Cols:
+				second = *ptr.At(src, (j+1)*a.ColStride)
+			case a.Kind == kernel.PairDown && !one:
+				second = *ptr.At(src, a.RowStride+j*a.ColStride)
+			}
+			*ptr.At(dst, j/each) = math.Float32frombits(kernel.Pair(first, second))
+		}
+	}
+}
+
+// multiplyPairsGeneric multiplies by the numbers of the pairs, which is the same.
+func multiplyPairsGeneric(a *kernel.MultiplyArgs) {
+	var (
+		b [kernel.KC]terms
+		x [kernel.KC]float32
+	)
+	for l := 0; l < a.Lanes; l += fp.ChainLanes {
+		lanes := min(fp.ChainLanes, a.Lanes-l)
+		for k := range a.Depth {
+			row := ptr.At(a.B, k*a.Lanes+l)
+			for j := range lanes {
+				first, second := kernel.Split(math.Float32bits(*ptr.At(row, j)))
+				b[2*k][j], b[2*k+1][j] = fp.Term(first), fp.Term(second)
+			}
+		}
+		for i := range a.Rows {
+			for k := range a.Depth {
+				x[2*k], x[2*k+1] = kernel.Split(math.Float32bits(*ptr.At(a.A, i*a.RowStride+k*a.ColStride)))
+			}
+			var sums fp.Chains
+			inGo.add(&sums, &x[0], 1, &b[0], 2*a.Depth, fp.AnySpan, fp.AnySpan, kernel.KC)
+			c := ptr.At(a.C, i*a.Stride+l)
+			for j := range lanes {
+				var old, bias float32
+				if a.Add {
+					old = *ptr.At(c, j)
+				}
+				if a.Bias != nil {
+					bias = *ptr.At(a.Bias, l+j)
+				}
+				*ptr.At(c, j) = (old + bias) + float32(sums[j])
+			}
+		}
+	}
+}
+
+func multiplyPairsFewGeneric(a *kernel.MultiplyArgs) {
+	part := *a
+	for k := 0; k < a.Depth; k += kernel.KC / 2 {
+		part.A, part.B, part.Depth = ptr.At(a.A, k*a.ColStride), ptr.At(a.B, k*a.Lanes), min(kernel.KC/2, a.Depth-k)
+		multiplyPairsGeneric(&part)
+		part.Add, part.Bias = true, nil
+	}
+}
