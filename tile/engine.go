@@ -20,18 +20,13 @@ type Engine struct {
 	jobs          sync.Pool
 	productSpaces sync.Pool
 	products      sync.Pool
-	writers       sync.Pool
-	writes        sync.Pool
-	gates         sync.Pool
-	gateSpaces    sync.Pool
-	merges        sync.Pool
-	mergeTerms    sync.Pool
-	rotations     sync.Pool
-	rotaryArgs    sync.Pool
-	loops         sync.Pool
 	searches      sync.Pool
-	norms         sync.Pool
-	normalizers   sync.Pool
+	writes        rowWork[writing, writer]
+	gates         rowWork[Gating, gateSpace]
+	merges        rowWork[Merging, mergeSpace]
+	rotations     rowWork[rotating, kernel.RotaryArgs]
+	norms         rowWork[Norm, normalizer]
+	loops         rowWork[Loop, struct{}]
 	crew          crew
 	paces         [maxPace - minPace]pace // of products
 }
@@ -60,42 +55,15 @@ func New(set *kernel.Set, caches Caches, labels bool, tuning Tuning) *Engine {
 		j.init(j.drain)
 		return j
 	}
-	e.writers.New = func() any { return new(writer) }
-	e.writes.New = func() any {
-		j := &writeJob{engine: e}
-		j.init(j.drain)
-		return j
-	}
-	e.gateSpaces.New = func() any { return new(gateSpace) }
-	e.gates.New = func() any {
-		j := &gateJob{engine: e}
-		j.init(j.drain)
-		return j
-	}
-	e.mergeTerms.New = func() any { return new([]mergeTerm) }
-	e.merges.New = func() any {
-		j := &mergeJob{engine: e}
-		j.init(j.drain)
-		return j
-	}
-	e.rotaryArgs.New = func() any { return new(kernel.RotaryArgs) }
-	e.rotations.New = func() any {
-		j := &rotateJob{engine: e}
-		j.init(j.drain)
-		return j
-	}
-	e.normalizers.New = func() any { return new(normalizer) }
-	e.norms.New = func() any {
-		j := &normJob{engine: e}
-		j.init(j.drain)
-		return j
-	}
 	e.searches.New = func() any { return new(kernel.AboveArgs) }
-	e.loops.New = func() any {
-		j := new(loopJob)
-		j.init(j.drain)
-		return j
-	}
+	e.writes.init(e, phaseStore, (*writing).write, (*writer).release)
+	e.gates.init(e, phaseGate, (*Gating).multiply, (*gateSpace).release)
+	e.merges.init(e, phaseMerge, (*Merging).merge, (*mergeSpace).release)
+	e.rotations.init(e, phaseRotate, (*rotating).rotate, func(a *kernel.RotaryArgs) { *a = kernel.RotaryArgs{} })
+	e.rotations.forget = (*rotating).forget
+	e.norms.init(e, phaseNorm, (*Norm).normalize, (*normalizer).release)
+	e.loops.init(e, phaseNone, (*Loop).chunk, nil)
+	e.loops.calls = true
 	return e
 }
 

@@ -31,61 +31,45 @@ const (
 	gateBlock = 512
 )
 
-// A gateJob is a Gating being computed.
-type gateJob struct {
-	task
-	engine *Engine
-	Gating
-	items workItems
-}
-
-// A gateSpace is what a worker has of a gateJob.
+// A gateSpace is what a worker on a Gating needs.
 type gateSpace struct {
 	args            kernel.SoftmaxArgs
 	powers          [gateBlock]float32
 	max, sum, alpha [kernel.MaxLanes]float32
 }
 
+// release drops the references to the space itself.
+func (ws *gateSpace) release() { ws.args = kernel.SoftmaxArgs{} }
+
 // Gate multiplies with at most workers goroutines, the caller's among them, and reports whether all of
 // it is done. If it is not, since g.Done was closed, Gate is anything.
 func (e *Engine) Gate(g *Gating, workers int) bool {
-	j := e.gates.Get().(*gateJob)
-	j.Gating = *g
-	e.crew.run(&j.task, j.items.open(g.Rows, g.Cols, gateItem, gateWorth, workers), e.labels)
-	whole := j.items.whole()
-	j.Gating = Gating{}
-	e.gates.Put(j)
-	return whole
+	j := e.gates.job()
+	j.operands = *g
+	return j.run(rowCut{g.Rows, g.Cols, gateItem, gateWorth}, workers, g.Done)
 }
 
-// drain multiplies items until none is left.
-func (j *gateJob) drain() {
-	e := j.engine
-	e.phase(phaseGate)
-	ws := e.gateSpaces.Get().(*gateSpace)
-	j.items.each(j.Done, func(from, to int) {
-		for row := from; row < to; row++ {
-			for col := 0; col < j.Cols; col += gateBlock {
-				j.block(ws, row, col, min(gateBlock, j.Cols-col))
-			}
+// multiply multiplies the rows [from, to).
+func (g *Gating) multiply(e *Engine, ws *gateSpace, from, to int) {
+	for row := from; row < to; row++ {
+		for col := 0; col < g.Cols; col += gateBlock {
+			g.block(e.set, ws, row, col, min(gateBlock, g.Cols-col))
 		}
-	})
-	e.gateSpaces.Put(ws)
-	e.phase(phaseNone)
+	}
 }
 
 // block multiplies n elements of a row, from a column on.
-func (j *gateJob) block(ws *gateSpace, row, col, n int) {
-	gate := unsafe.Slice((*float32)(j.Gating.Gate.at(row, col)), n)
-	ws.exponentials(j.engine.set, gate)
-	for i, g := range gate {
+func (g *Gating) block(set *kernel.Set, ws *gateSpace, row, col, n int) {
+	gate := unsafe.Slice((*float32)(g.Gate.at(row, col)), n)
+	ws.exponentials(set, gate)
+	for i, x := range gate {
 		power := ws.powers[i]
 		t := 1 + power
 		s := 1 / t
-		if !(g >= 0) {
+		if !(x >= 0) {
 			s = power / t
 		}
-		gate[i] = *(*float32)(j.X.at(row, col+i)) * s
+		gate[i] = *(*float32)(g.X.at(row, col+i)) * s
 	}
 }
 
@@ -108,5 +92,4 @@ func (ws *gateSpace) exponentials(set *kernel.Set, gate []float32) {
 		}
 		set.Softmax(&ws.args)
 	}
-	ws.args = kernel.SoftmaxArgs{}
 }

@@ -32,13 +32,11 @@ const (
 	mergeWorth = 1 << 15
 )
 
-// A mergeJob is a Merging being computed.
-type mergeJob struct {
-	task
-	engine *Engine
-	Merging
-	items workItems
-}
+// A mergeSpace is what a worker on a Merging needs: room for the terms of a row.
+type mergeSpace struct{ terms []mergeTerm }
+
+// release drops the references to the caller's memory.
+func (ws *mergeSpace) release() { clear(ws.terms[:cap(ws.terms)]) }
 
 // A mergeTerm is a row of a part and its weight.
 type mergeTerm struct {
@@ -50,53 +48,41 @@ type mergeTerm struct {
 // Merge merges with at most workers goroutines, the caller's among them, and reports whether all of it
 // is done. If it is not, since m.Done was closed, each row is either merged or as it was.
 func (e *Engine) Merge(m *Merging, workers int) bool {
-	j := e.merges.Get().(*mergeJob)
-	j.Merging = *m
-	workers = j.items.open(m.Batch*m.Heads*m.Seq, len(m.Parts)*m.Dim, mergeItem, mergeWorth, workers)
-	e.crew.run(&j.task, workers, e.labels)
-	whole := j.items.whole()
-	j.Merging = Merging{}
-	e.merges.Put(j)
-	return whole
+	j := e.merges.job()
+	j.operands = *m
+	cut := rowCut{m.Batch * m.Heads * m.Seq, len(m.Parts) * m.Dim, mergeItem, mergeWorth}
+	return j.run(cut, workers, m.Done)
 }
 
-// drain merges items until none is left.
-func (j *mergeJob) drain() {
-	e := j.engine
-	e.phase(phaseMerge)
-	terms := e.mergeTerms.Get().(*[]mergeTerm)
-	j.items.each(j.Done, func(from, to int) {
-		for row := from; row < to; row++ {
-			j.row(terms, row)
-		}
-	})
-	clear((*terms)[:cap(*terms)]) // keeps no tensor alive
-	e.mergeTerms.Put(terms)
-	e.phase(phaseNone)
+// merge merges the rows [from, to).
+func (m *Merging) merge(_ *Engine, ws *mergeSpace, from, to int) {
+	for row := from; row < to; row++ {
+		m.row(ws, row)
+	}
 }
 
 // row merges a row: that of the log-sum-exp at the index row. Sums are in float64, in the order of the
 // parts. A log-sum-exp of -Inf counts for nothing, whatever is beside it.
-func (j *mergeJob) row(room *[]mergeTerm, row int) {
-	b, h, s := row/j.Seq/j.Heads, row/j.Seq%j.Heads, row%j.Seq
+func (m *Merging) row(ws *mergeSpace, row int) {
+	b, h, s := row/m.Seq/m.Heads, row/m.Seq%m.Heads, row%m.Seq
 	top := float32(math.Inf(-1))
-	for i := range j.Parts {
+	for i := range m.Parts {
 		// NaN, once there, stays.
-		if x := j.Parts[i].LSE[row]; x > top || x != x {
+		if x := m.Parts[i].LSE[row]; x > top || x != x {
 			top = x
 		}
 	}
-	terms, sum := (*room)[:0], 0.0
-	for i := range j.Parts {
-		if p := &j.Parts[i]; !math.IsInf(float64(p.LSE[row]), -1) {
+	terms, sum := ws.terms[:0], 0.0
+	for i := range m.Parts {
+		if p := &m.Parts[i]; !math.IsInf(float64(p.LSE[row]), -1) {
 			t := mergeTerm{row: (*float32)(p.Out.at(b, h, s)), stride: p.Out.Stride[3], weight: mergeWeight(p.LSE[row], top)}
 			terms = append(terms, t)
 			sum += t.weight
 		}
 	}
-	*room = terms
-	to := mergeTerm{row: (*float32)(j.Out.at(b, h, s)), stride: j.Out.Stride[3]}
-	for d := range j.Dim {
+	ws.terms = terms
+	to := mergeTerm{row: (*float32)(m.Out.at(b, h, s)), stride: m.Out.Stride[3]}
+	for d := range m.Dim {
 		x := 0.0
 		for i := range terms {
 			t := &terms[i]
@@ -107,10 +93,10 @@ func (j *mergeJob) row(room *[]mergeTerm, row int) {
 		}
 		*to.at(d) = float32(x)
 	}
-	if j.LSE != nil {
-		j.LSE[row] = top
+	if m.LSE != nil {
+		m.LSE[row] = top
 		if sum != 0 {
-			j.LSE[row] = float32(float64(top) + fp.Log(sum))
+			m.LSE[row] = float32(float64(top) + fp.Log(sum))
 		}
 	}
 }

@@ -43,14 +43,6 @@ const (
 	normWorth = 1 << 15
 )
 
-// A normJob is a Norm being computed.
-type normJob struct {
-	task
-	engine *Engine
-	Norm
-	items workItems
-}
-
 // A normalizer is what a worker has to normalise rows with.
 type normalizer struct {
 	sums      kernel.SumsArgs
@@ -65,28 +57,16 @@ func (w *normalizer) release() { w.sums, w.normalize = kernel.SumsArgs{}, kernel
 // Norm normalises with at most workers goroutines, the caller's among them, and reports whether all of it
 // is done. If it is not, since n.Done was closed, each row is either done or as it was.
 func (e *Engine) Norm(n *Norm, workers int) bool {
-	j := e.norms.Get().(*normJob)
-	j.Norm = *n
-	e.crew.run(&j.task, j.items.open(n.Rows, n.Cols, normItem, normWorth, workers), e.labels)
-	whole := j.items.whole()
-	j.Norm = Norm{}
-	e.norms.Put(j)
-	return whole
+	j := e.norms.job()
+	j.operands = *n
+	return j.run(rowCut{n.Rows, n.Cols, normItem, normWorth}, workers, n.Done)
 }
 
-// drain normalises items until none is left.
-func (j *normJob) drain() {
-	e := j.engine
-	e.phase(phaseNorm)
-	w := e.normalizers.Get().(*normalizer)
-	j.items.each(j.Done, func(from, to int) {
-		for row := from; row < to; row++ {
-			w.matrixRow(e.set, &j.Norm, row)
-		}
-	})
-	w.release()
-	e.normalizers.Put(w)
-	e.phase(phaseNone)
+// normalize normalises the rows [from, to).
+func (n *Norm) normalize(e *Engine, w *normalizer, from, to int) {
+	for row := from; row < to; row++ {
+		w.matrixRow(e.set, n, row)
+	}
 }
 
 // matrixRow normalises a row of matrices, by copies where their elements lie apart.

@@ -8,14 +8,6 @@ type Loop struct {
 	Done Done
 }
 
-// A loopJob is a Loop being run.
-type loopJob struct {
-	task
-	Loop
-	items    workItems
-	failures failures
-}
-
 // Parallel runs a loop with at most workers goroutines, the caller's among them, and reports whether all
 // of it is done. If it is not, since l.Done was closed, no chunk is done in part. It panics with what Do
 // panics with.
@@ -23,21 +15,10 @@ type loopJob struct {
 // Do may call Parallel: the caller of a task works on it until nothing is left, and takes back its call
 // to goroutines that have not come.
 func (e *Engine) Parallel(l *Loop, workers int) bool {
-	j := e.loops.Get().(*loopJob)
-	j.Loop = *l
-	e.crew.run(&j.task, j.items.open(l.N, 1, l.Chunk, l.Chunk, workers), e.labels)
-	whole, f := j.items.whole(), j.failures.take()
-	j.Loop = Loop{}
-	e.loops.Put(j)
-	if f != nil {
-		panic(f.value)
-	}
-	return whole
+	j := e.loops.job()
+	j.operands = *l
+	return j.run(rowCut{l.N, 1, l.Chunk, l.Chunk}, workers, l.Done)
 }
 
-// drain does chunks until none is left.
-func (j *loopJob) drain() {
-	j.failures.guard(j.chunks, j.items.stop)
-}
-
-func (j *loopJob) chunks() { j.items.each(j.Done, j.Do) }
+// chunk does the iterations [lo, hi).
+func (l *Loop) chunk(_ *Engine, _ *struct{}, lo, hi int) { l.Do(lo, hi) }

@@ -41,55 +41,43 @@ const (
 	rotateWorth = 1 << 16
 )
 
-// A rotateJob is a Rotation being computed.
-type rotateJob struct {
-	task
-	engine *Engine
+// A rotating is a Rotation, and the positions of its tokens.
+type rotating struct {
 	Rotation
 	positions []int // nil for none
 	kept      []int // memory for a copy of them: what is kept of an argument would escape
-	items     workItems
 }
+
+// forget drops the references to the caller's memory.
+func (r *rotating) forget() { *r = rotating{kept: r.kept} }
 
 // Rotate rotates with at most workers goroutines, the caller's among them, and reports whether all of
 // it is done. If it is not, since r.Done was closed, each token is either rotated or as it was. Positions
 // are those of the tokens: [Seq], the same in each sequence, or [Batch*Seq]; nil means 0 to Seq-1.
 func (e *Engine) Rotate(r *Rotation, positions []int, workers int) bool {
-	j := e.rotations.Get().(*rotateJob)
-	j.Rotation = *r
-	j.kept, j.positions = kernel.Append(j.kept[:0], positions), nil
+	j := e.rotations.job()
+	o := &j.operands
+	o.Rotation, o.kept = *r, kernel.Append(o.kept[:0], positions)
 	if positions != nil {
-		j.positions = j.kept
+		o.positions = o.kept
 	}
-	workers = j.items.open(r.Batch*r.Seq, r.Heads*2*r.Rotary.Pairs, rotateItem, rotateWorth, workers)
-	e.crew.run(&j.task, workers, e.labels)
-	whole := j.items.whole()
-	j.Rotation = Rotation{}
-	e.rotations.Put(j)
-	return whole
+	cut := rowCut{r.Batch * r.Seq, r.Heads * 2 * r.Rotary.Pairs, rotateItem, rotateWorth}
+	return j.run(cut, workers, r.Done)
 }
 
-// drain rotates items until none is left.
-func (j *rotateJob) drain() {
-	e := j.engine
-	e.phase(phaseRotate)
-	a := e.rotaryArgs.Get().(*kernel.RotaryArgs)
-	j.items.each(j.Done, func(row, end int) {
-		for row < end {
-			s := row % j.Seq
-			n := min(end-row, j.Seq-s)
-			x := j.X
-			x.Base = j.X.at(row/j.Seq, 0, s)
-			if len(j.positions) > j.Seq { // of each sequence
-				s = row
-			}
-			j.Rotary.sequence(e.set, a, &x, j.Heads, j.positions, s, n)
-			row += n
+// rotate rotates the tokens [row, end), those of all sequences counted.
+func (r *rotating) rotate(e *Engine, a *kernel.RotaryArgs, row, end int) {
+	for row < end {
+		s := row % r.Seq
+		n := min(end-row, r.Seq-s)
+		x := r.X
+		x.Base = r.X.at(row/r.Seq, 0, s)
+		if len(r.positions) > r.Seq { // of each sequence
+			s = row
 		}
-	})
-	*a = kernel.RotaryArgs{} // keeps no tensor alive
-	e.rotaryArgs.Put(a)
-	e.phase(phaseNone)
+		r.Rotary.sequence(e.set, a, &x, r.Heads, r.positions, s, n)
+		row += n
+	}
 }
 
 // sequence rotates all heads of n tokens of a sequence in place, of which x begins with the first. Its

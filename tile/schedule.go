@@ -31,7 +31,7 @@ const (
 	// cost more arithmetic than memory; and of rows of a product, its weights.
 	decodeWork = 16
 
-	// maxGroups bounds the lane groups of a query block.
+	// maxLaneGroups bounds the lane groups of a query block.
 	maxLaneGroups = 32
 )
 

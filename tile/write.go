@@ -1,7 +1,6 @@
 package tile
 
 import (
-	"sync/atomic"
 	"unsafe"
 
 	"github.com/qkv-go/qkv/kernel"
@@ -51,15 +50,12 @@ func (w *KVWrite) tokens() int {
 // tokenBytes is the bytes of the numbers of a token.
 func (w *KVWrite) tokenBytes() int { return max(1, 4*w.Heads*w.Dim) }
 
-// A writeJob is keys and values being written.
-type writeJob struct {
-	task
-	engine *Engine
-	parts  [2]writePart
-	next   atomic.Int64 // item to take next
+// A writing is the keys and the values that one call writes.
+type writing struct {
+	parts [2]writePart
 }
 
-// A writePart is the keys or the values of a writeJob.
+// A writePart is the keys or the values of a writing.
 type writePart struct {
 	KVWrite
 	total int // tokens
@@ -67,7 +63,7 @@ type writePart struct {
 	items int
 }
 
-// A writer is what a worker has of a writeJob.
+// A writer is what a worker on a writing needs.
 type writer struct {
 	part *writePart
 	run  int // that the last item ended in
@@ -78,48 +74,35 @@ type writer struct {
 // Write writes keys and values into pools, converted to the types of these, with at most workers
 // goroutines, the caller's among them. Either may be nil.
 func (e *Engine) Write(k, v *KVWrite, workers int) {
-	j := e.writes.Get().(*writeJob)
+	j := e.writes.job()
 	bytes, items := int64(0), 0
 	for i, w := range [...]*KVWrite{k, v} {
 		if w == nil {
 			continue
 		}
-		p := &j.parts[i]
+		p := &j.operands.parts[i]
 		p.KVWrite, p.total = *w, w.tokens()
 		p.step = max(1, writeItem/w.tokenBytes())
 		p.items = (p.total + p.step - 1) / p.step
 		items += p.items
 		bytes += int64(p.total) * int64(w.tokenBytes())
 	}
-	if items > 0 {
-		j.next.Store(0)
-		e.crew.run(&j.task, int(min(int64(workers), int64(items), 1+bytes/writeWorth)), e.labels)
-	}
-	j.parts = [2]writePart{}
-	e.writes.Put(j)
+	j.run(rowCut{items, int(bytes / int64(max(1, items))), 1, writeWorth}, workers, nil)
 }
 
-// drain writes items until none is left.
-func (j *writeJob) drain() {
-	e := j.engine
-	i := int(j.next.Add(1)) - 1
-	first := &j.parts[0]
-	if i >= first.items+j.parts[1].items {
-		return
-	}
-	w := e.writers.Get().(*writer)
-	e.phase(phaseStore)
-	for ; i < first.items+j.parts[1].items; i = int(j.next.Add(1)) - 1 {
-		if i < first.items {
-			w.item(e.set, first, i)
+// write writes the items [from, to), those of the keys and then those of the values.
+func (all *writing) write(e *Engine, w *writer, from, to int) {
+	for i := from; i < to; i++ {
+		if keys := &all.parts[0]; i < keys.items {
+			w.item(e.set, keys, i)
 		} else {
-			w.item(e.set, &j.parts[1], i-first.items)
+			w.item(e.set, &all.parts[1], i-keys.items)
 		}
 	}
-	*w = writer{}
-	e.writers.Put(w)
-	e.phase(phaseNone)
 }
+
+// release drops the references to the caller's memory.
+func (w *writer) release() { *w = writer{} }
 
 // item writes an item of a part. Those of a worker come in order.
 func (w *writer) item(set *kernel.Set, p *writePart, i int) {
