@@ -1,0 +1,218 @@
+package tokenizer
+
+import (
+	"iter"
+	"unicode"
+	"unicode/utf8"
+)
+
+// A splitter cuts a text into the pieces that BPE merges by themselves: all of them together are the text.
+type splitter func(text string) iter.Seq[string]
+
+// splitters are those of tokenizer.ggml.pre. They are the regular expressions of llama.cpp, by hand: Go's
+// have no look-ahead.
+var splitters = map[string]struct {
+	split splitter
+	whole bool // words that are tokens are not merged
+}{
+	"gpt-2":            {split: by(gpt2)},
+	"phi-2":            {split: by(gpt2)},
+	"smollm":           {split: digitsFirst},
+	"starcoder":        {split: digitsFirst},
+	"refact":           {split: digitsFirst},
+	"command-r":        {split: digitsFirst},
+	"llama-bpe":        {split: by(llama3(3)), whole: true},
+	"llama3":           {split: by(llama3(3)), whole: true},
+	"llama-v3":         {split: by(llama3(3)), whole: true},
+	"dbrx":             {split: by(llama3(3))},
+	"smaug-bpe":        {split: by(llama3(3))},
+	"qwen2":            {split: by(llama3(1))},
+	"deepseek-r1-qwen": {split: by(llama3(1))},
+	"stablelm2":        {split: by(llama3(1))},
+}
+
+// by returns the splitter of a function that returns how long the piece is that a text begins with.
+func by(next func(text string) int) splitter {
+	return func(text string) iter.Seq[string] {
+		return func(yield func(string) bool) {
+			for text != "" {
+				n := next(text)
+				if !yield(text[:n]) {
+					return
+				}
+				text = text[n:]
+			}
+		}
+	}
+}
+
+// digitsFirst cuts out each number character, and then what lies between, each by itself, by GPT-2's expression.
+func digitsFirst(text string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for text != "" {
+			n := 0
+			if kind, size := kindOf(text); kind == number {
+				n = size
+				if !yield(text[:n]) {
+					return
+				}
+			} else {
+				n = run(text, func(kind class, _ rune) bool { return kind != number })
+				for piece := range by(gpt2)(text[:n]) {
+					if !yield(piece) {
+						return
+					}
+				}
+			}
+			text = text[n:]
+		}
+	}
+}
+
+// A class is what an expression asks of a character.
+type class int
+
+const (
+	end    class = iota // of the text
+	white               // \s
+	letter              // \p{L}
+	number              // \p{N}
+	other
+)
+
+// kindOf returns the kind of the first character, and its bytes. A byte that is none of UTF-8 is a character.
+func kindOf(text string) (class, int) {
+	if text == "" {
+		return end, 0
+	}
+	r, n := utf8.DecodeRuneInString(text)
+	return kindOfRune(r), n
+}
+
+func kindOfRune(r rune) class {
+	switch {
+	case unicode.IsSpace(r):
+		return white
+	case unicode.IsLetter(r):
+		return letter
+	case unicode.IsNumber(r):
+		return number
+	}
+	return other
+}
+
+// run returns how many bytes the characters have that a text begins with.
+func run(text string, is func(kind class, r rune) bool) int {
+	for i, r := range text {
+		if !is(kindOfRune(r), r) {
+			return i
+		}
+	}
+	return len(text)
+}
+
+// all is run for a kind.
+func all(text string, want class) int {
+	return run(text, func(kind class, _ rune) bool { return kind == want })
+}
+
+// contraction returns the length of 's|'t|'re|'ve|'m|'ll|'d at the beginning, in small letters or any.
+func contraction(text string, anyCase bool) int {
+	if len(text) < 2 || text[0] != '\'' {
+		return 0
+	}
+	small := func(i int) byte {
+		if i >= len(text) {
+			return 0
+		}
+		c := text[i]
+		if anyCase && c >= 'A' && c <= 'Z' {
+			c += 'a' - 'A'
+		}
+		return c
+	}
+	switch small(1) {
+	case 's', 't', 'm', 'd':
+		return 2
+	case 'r', 'v':
+		if small(2) == 'e' {
+			return 3
+		}
+	case 'l':
+		if small(2) == 'l' {
+			return 3
+		}
+	}
+	return 0
+}
+
+// spaces is \s+(?!\S)|\s+: white space, without the last character if something else follows, unless that is
+// the only one.
+func spaces(text string) int {
+	n := all(text, white)
+	if n == len(text) {
+		return n
+	}
+	if _, last := utf8.DecodeLastRuneInString(text[:n]); last < n {
+		return n - last
+	}
+	return n
+}
+
+// gpt2 is 's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
+func gpt2(text string) int {
+	if n := contraction(text, false); n > 0 {
+		return n
+	}
+	at := 0
+	if text[0] == ' ' {
+		at = 1
+	}
+	if kind, _ := kindOf(text[at:]); kind != white && kind != end {
+		return at + all(text[at:], kind)
+	}
+	return spaces(text)
+}
+
+// llama3 is (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,digits}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+
+func llama3(digits int) func(text string) int {
+	newline := func(_ class, r rune) bool { return r == '\r' || r == '\n' }
+	return func(text string) int {
+		if n := contraction(text, true); n > 0 {
+			return n
+		}
+		first, size := kindOf(text)
+		second, _ := kindOf(text[size:])
+		switch {
+		case first == letter:
+			return all(text, letter)
+		case first == number:
+			n := 0
+			for range digits {
+				if kind, size := kindOf(text[n:]); kind == number {
+					n += size
+				}
+			}
+			return n
+		case second == letter && text[0] != '\r' && text[0] != '\n':
+			return size + all(text[size:], letter)
+		}
+		at := 0
+		if text[0] == ' ' {
+			at = 1
+		}
+		if n := at + all(text[at:], other); n > at {
+			return n + run(text[n:], newline)
+		}
+		last := 0 // behind the last end of a line in the white space
+		for i, r := range text[:all(text, white)] {
+			if newline(white, r) {
+				last = i + 1
+			}
+		}
+		if last > 0 {
+			return last
+		}
+		return spaces(text)
+	}
+}

@@ -1,0 +1,212 @@
+// Package tokenizer makes tokens of text and text of tokens, by the vocabulary that a GGUF file has: byte-level
+// BPE (Sennrich et al., 2016; GPT-2, 2019), and BPE by scores as SentencePiece has it (Kudo and Richardson,
+// 2018). Tokens are those of llama.cpp.
+package tokenizer
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/qkv-go/qkv/examples/internal/gguf"
+)
+
+// The types of tokens in a file.
+const (
+	normalToken      = 1
+	controlToken     = 3
+	userDefinedToken = 4
+	byteToken        = 6
+)
+
+// none is the token that there is not.
+const none int32 = -1
+
+// A Tokenizer is a vocabulary. It does not change, and is safe for use by several goroutines at once.
+type Tokenizer struct {
+	BOS, EOS int32 // -1 if there is none
+	AddBOS   bool  // whether the model reads BOS before a text
+
+	tokens  []string
+	types   []int64
+	ids     map[string]int32
+	special []int32 // tokens that are found in texts as they are, the longest first
+	ends    map[int32]bool
+	model   model
+}
+
+// A model makes tokens of a text without special ones.
+type model interface {
+	// encode appends the tokens of a text; first tells that nothing comes before it.
+	encode(to []int32, text string, first bool) []int32
+	// decode appends the bytes of a token.
+	decode(to []byte, token string) []byte
+	// spaced tells whether texts have a space put before them.
+	spaced() bool
+}
+
+// FromGGUF returns the tokenizer in a file. The error names what is missing or not supported.
+func FromGGUF(f *gguf.File) (*Tokenizer, error) {
+	t, err := fromGGUF(f)
+	if err != nil {
+		return nil, fmt.Errorf("tokenizer: %w", err)
+	}
+	return t, nil
+}
+
+func fromGGUF(f *gguf.File) (*Tokenizer, error) {
+	t := &Tokenizer{BOS: none, EOS: none, ids: map[string]int32{}, ends: map[int32]bool{}}
+	var ok bool
+	if t.tokens, ok = f.Texts("tokenizer.ggml.tokens"); !ok || len(t.tokens) == 0 {
+		return nil, fmt.Errorf("the file has no tokenizer.ggml.tokens")
+	}
+	if t.types, ok = f.Ints("tokenizer.ggml.token_type"); !ok {
+		t.types = slices.Repeat([]int64{normalToken}, len(t.tokens))
+	}
+	if len(t.types) != len(t.tokens) {
+		return nil, fmt.Errorf("the file has %d tokens, and types of %d", len(t.tokens), len(t.types))
+	}
+	for i, s := range t.tokens {
+		if _, ok := t.ids[s]; !ok {
+			t.ids[s] = int32(i)
+		}
+		if typ := t.types[i]; s != "" && (typ == controlToken || typ == userDefinedToken) {
+			t.special = append(t.special, int32(i))
+		}
+	}
+	slices.SortStableFunc(t.special, func(a, b int32) int { return cmp.Compare(len(t.tokens[b]), len(t.tokens[a])) })
+	for _, x := range []struct {
+		key string
+		to  *int32
+	}{{"bos", &t.BOS}, {"eos", &t.EOS}} {
+		key := "tokenizer.ggml." + x.key + "_token_id"
+		if id, ok := f.Int(key); ok {
+			if id < 0 || id >= int64(len(t.tokens)) {
+				return nil, fmt.Errorf("%s is %d, the file has %d tokens", key, id, len(t.tokens))
+			}
+			*x.to = int32(id)
+		}
+	}
+	for _, name := range ends { // of a turn, where a chat has them
+		if id, ok := t.ids[name]; ok && t.types[id] != normalToken {
+			t.ends[id] = true
+		}
+	}
+	if t.EOS != none {
+		t.ends[t.EOS] = true
+	}
+	var err error
+	switch name, _ := f.Text("tokenizer.ggml.model"); name {
+	case "gpt2":
+		t.model, err = newBPE(f, t)
+	case "llama":
+		t.AddBOS = true
+		t.model, err = newSentencePiece(f, t)
+	default:
+		return nil, fmt.Errorf("tokenizer.ggml.model is %.40q, gpt2 and llama are supported", name)
+	}
+	if add, ok := f.Bool("tokenizer.ggml.add_bos_token"); ok {
+		t.AddBOS = add
+	}
+	t.AddBOS = t.AddBOS && t.BOS != none
+	return t, err
+}
+
+// ends are names of tokens that end a text or a turn of a chat.
+var ends = []string{"<|endoftext|>", "<|im_end|>", "<|eot_id|>", "<|end_of_text|>", "<end_of_turn>", "<|end|>", "</s>"}
+
+// Len returns how many tokens there are.
+func (t *Tokenizer) Len() int { return len(t.tokens) }
+
+// IsEnd tells whether a text ends with a token.
+func (t *Tokenizer) IsEnd(token int32) bool { return t.ends[token] }
+
+// Encode returns the tokens of a text. With special, names of control tokens in it, such as <|im_start|>, are
+// those tokens. Otherwise they are text, as what a user wrote should be. It puts BOS before the text
+// where the model has it so.
+func (t *Tokenizer) Encode(text string, special bool) []int32 {
+	var all []int32
+	if t.AddBOS {
+		all = append(all, t.BOS)
+	}
+	// A text and a token take turns; the token of the last is none.
+	type part struct {
+		text  string
+		token int32
+	}
+	parts := []part{{text, none}}
+	for _, id := range t.special {
+		name := t.tokens[id]
+		if t.types[id] == controlToken && !special || !strings.Contains(text, name) {
+			continue
+		}
+		var cut []part
+		for _, p := range parts {
+			for {
+				before, after, ok := strings.Cut(p.text, name)
+				if !ok {
+					break
+				}
+				cut = append(cut, part{before, id})
+				p.text = after
+			}
+			cut = append(cut, p)
+		}
+		parts = cut
+	}
+	first := true
+	for _, p := range parts {
+		if p.text != "" {
+			all = t.model.encode(all, p.text, first)
+			first = false
+		}
+		if p.token != none {
+			all = append(all, p.token)
+			first = true
+		}
+	}
+	return all
+}
+
+// Append appends the text of a token, which may be a part of a character. Control tokens have none, nor do
+// tokens that do not exist.
+func (t *Tokenizer) Append(to []byte, token int32) []byte {
+	if token < 0 || int(token) >= len(t.tokens) {
+		return to
+	}
+	switch s := t.tokens[token]; t.types[token] {
+	case controlToken:
+		return to
+	case userDefinedToken:
+		return append(to, s...)
+	case byteToken:
+		if b, ok := byteOf(s); ok {
+			return append(to, b)
+		}
+		return to
+	default:
+		return t.model.decode(to, s)
+	}
+}
+
+// Decode returns the text of tokens.
+func (t *Tokenizer) Decode(tokens []int32) string {
+	var all []byte
+	for _, token := range tokens {
+		all = t.Append(all, token)
+	}
+	if t.model.spaced() {
+		return strings.TrimPrefix(string(all), " ")
+	}
+	return string(all)
+}
+
+// byteOf returns the byte of a token like <0x0A>.
+func byteOf(s string) (b byte, ok bool) {
+	var n int
+	if _, err := fmt.Sscanf(s, "<0x%02X>", &n); err != nil || len(s) != 6 {
+		return 0, false
+	}
+	return byte(n), true
+}

@@ -1,0 +1,247 @@
+#!/usr/bin/env python3
+"""Makes what tests hold this example against, by programs that are not ours:
+
+    python3 -m venv venv && venv/bin/pip install numpy==2.4.6 gguf==0.19.0
+    venv/bin/python reference.py tokens LLAMA > ../internal/tokenizer/testdata/tokens.json
+    venv/bin/python reference.py logits > model/testdata/logits.json
+    venv/bin/python reference.py perplexity LLAMA NAME THREADS
+
+LLAMA is the folder with llama.cpp's libraries, which bench/peers/setup puts below
+bench/peers/lib/node_modules/@node-llama-cpp/linux-x64/bins/linux-x64. Models are where fetch puts them.
+
+tokens      texts, and the ids that llama.cpp makes of them by the vocabulary of each model
+logits      a forward pass in float64, in numpy, of the values that the gguf package reads: of each
+            position the most likely token, the log of the sum of exponentials, and some logits; and by how
+            much llama.cpp's are off, on stderr
+perplexity  llama.cpp's, of testdata/text.txt in parts of 512 tokens, as llama -perplexity has it
+"""
+
+import ctypes as C
+import glob
+import json
+import math
+import os
+import random
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+MODELS = os.path.join(HERE, "../../testdata/models")
+FILES = {"smollm2": "SmolLM2-135M-Instruct.Q4_1.gguf", "gemma3": "gemma-3-270m-q4_k_m.gguf"}
+
+
+def path(name):
+    return os.path.join(MODELS, FILES[name])
+
+
+class Params(C.Structure):
+    """The parameters of a model or a context, more than there are in any version. The first of a context are
+    n_ctx, n_batch, n_ubatch."""
+
+    _fields_ = [("words", C.c_uint32 * 128)]
+
+
+class Batch(C.Structure):
+    _fields_ = [
+        ("n_tokens", C.c_int32), ("token", C.POINTER(C.c_int32)), ("embd", C.c_void_p), ("pos", C.POINTER(C.c_int32)),
+        ("n_seq_id", C.POINTER(C.c_int32)), ("seq_id", C.POINTER(C.POINTER(C.c_int32))), ("logits", C.POINTER(C.c_int8)),
+    ]
+
+
+class Llama:
+    """A model in llama.cpp."""
+
+    def __init__(self, lib, file):
+        C.CDLL(lib + "/libggml-base.so", mode=C.RTLD_GLOBAL)
+        ggml = C.CDLL(glob.glob(lib + "/libggml.*so*")[0], mode=C.RTLD_GLOBAL)
+        self.lib = C.CDLL(glob.glob(lib + "/libllama.*so*")[0], mode=C.RTLD_GLOBAL)
+        self.silent = C.CFUNCTYPE(None, C.c_int, C.c_char_p, C.c_void_p)(lambda level, text, data: None)
+        self.f("llama_log_set", None, C.c_void_p, C.c_void_p)(C.cast(self.silent, C.c_void_p), None)
+        load = ggml.ggml_backend_load_all_from_path
+        load.argtypes, load.restype = [C.c_char_p], None
+        load(lib.encode())
+        params = self.f("llama_model_default_params", Params)()
+        self.model = self.f("llama_model_load_from_file", C.c_void_p, C.c_char_p, Params)(file.encode(), params)
+        self.vocab = self.f("llama_model_get_vocab", C.c_void_p, C.c_void_p)(self.model)
+        self.size = self.f("llama_vocab_n_tokens", C.c_int32, C.c_void_p)(self.vocab)
+
+    def f(self, name, result, *args):
+        f = getattr(self.lib, name)
+        f.restype, f.argtypes = result, args
+        return f
+
+    def tokens(self, text, special):
+        data = text.encode()
+        f = self.f("llama_tokenize", C.c_int32, C.c_void_p, C.c_char_p, C.c_int32, C.POINTER(C.c_int32), C.c_int32, C.c_bool, C.c_bool)
+        buf = (C.c_int32 * (2 * len(data) + 8))()
+        n = f(self.vocab, data, len(data), buf, len(buf), True, special)
+        assert n >= 0
+        return list(buf[:n])
+
+    def logits(self, tokens, threads=2):
+        """Yields the logits of each token, from one part of the text."""
+        params = self.f("llama_context_default_params", Params)()
+        params.words[0] = params.words[1] = params.words[2] = len(tokens)
+        context = self.f("llama_init_from_model", C.c_void_p, C.c_void_p, Params)(self.model, params)
+        self.f("llama_set_n_threads", None, C.c_void_p, C.c_int32, C.c_int32)(context, threads, threads)
+        n = len(tokens)
+        seq = (C.c_int32 * 1)(0)
+        batch = Batch(
+            n, (C.c_int32 * n)(*tokens), None, (C.c_int32 * n)(*range(n)), (C.c_int32 * n)(*[1] * n),
+            (C.POINTER(C.c_int32) * n)(*[C.cast(seq, C.POINTER(C.c_int32))] * n), (C.c_int8 * n)(*[1] * n),
+        )
+        code = self.f("llama_decode", C.c_int32, C.c_void_p, Batch)(context, batch)
+        assert code == 0, code
+        get = self.f("llama_get_logits_ith", C.POINTER(C.c_float), C.c_void_p, C.c_int32)
+        import numpy as np
+
+        for i in range(n):
+            yield np.ctypeslib.as_array(get(context, i), (self.size,)).astype(np.float64)
+        self.f("llama_free", None, C.c_void_p)(context)
+
+
+def texts():
+    """Texts that tell tokenizers apart."""
+    all = [
+        "", " ", "  ", "\n", "\n\n\n", "\t", " \n ", "a", " a", "  a", "a ", "Hello world", "Hello, world! It's 2024.",
+        "I'M we'LL they've he'd don't 'tis 'S", "1234567890 12 345 3.14 1e-9", "x=y+z; // comment\n\tif (a != b) { return; }\n",
+        "naïve café Ünïcödé ß ẞ", "日本語のテキスト。中文", "Привет, мир", "مرحبا", "שלום", "नमस्ते", "👍🏽 👨‍👩‍👧 🇩🇪", "a\u00a0b\u2003c\u3000d",
+        "½ ² ٣ Ⅷ ๓", "<|im_start|>user\nHi<|im_end|>\n", "<bos><start_of_turn>user\nHi<end_of_turn>", "\r\n\r\n x\r\n", "a\x00b\x7f", "\ufeffx",
+        "supercalifragilisticexpialidocious", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "                                  x", "....!!!???---", "\"'`´’‘“”",
+        "▁▁ under▁score", "e\u0301 combining", "https://example.com/a?b=c&d=%20", "   \n   \n\t\t x", "don't 'quote' ''s 're",
+    ]
+    r = random.Random(1)
+    alphabet = list("  \n\taAzZeEstT0199'.,-_<>|({") + list("éßñжя日本語ñ🙂\u00a0\u2003½٣\u0301") + ["'s", "'re", " the", "ing", "\r\n", "   "]
+    for n in range(60):
+        all.append("".join(r.choice(alphabet) for _ in range(1 + n)))
+    return all + [open(os.path.join(HERE, "testdata/text.txt"), encoding="utf-8").read()[:6000]]
+
+
+def tokens(lib):
+    result = {}
+    for name in FILES:
+        m = Llama(lib, path(name))
+        result[name] = [{"text": t, "special": s, "ids": m.tokens(t, s)} for t in texts() for s in ((False, True) if "<" in t else (False,))]
+    json.dump(result, sys.stdout, ensure_ascii=True, indent=None, separators=(",", ":"))
+    print()
+
+
+class Reference:
+    """A forward pass in float64, in numpy, one matrix at a time, as the architectures are described."""
+
+    def __init__(self, file):
+        import numpy as np
+        from gguf import GGUFReader
+        from gguf.quants import dequantize
+
+        self.np, reader = np, GGUFReader(file)
+        self.get = lambda key, default=None: reader.fields[key].contents() if key in reader.fields else default
+        tensors = {t.name: t for t in reader.tensors}
+        self.has = lambda name: name in tensors
+        self.tensor = lambda name: dequantize(tensors[name].data, tensors[name].tensor_type).astype(np.float64)
+        self.arch = self.get("general.architecture")
+
+    def logits(self, tokens):
+        np, get, tensor, has = self.np, self.get, self.tensor, self.has
+        a, gemma = self.arch, self.arch.startswith("gemma")
+        layers, width, heads = get(a + ".block_count"), get(a + ".embedding_length"), get(a + ".attention.head_count")
+        kv_heads, dim = get(a + ".attention.head_count_kv"), get(a + ".attention.key_length", width // heads)
+        eps, n = get(a + ".attention.layer_norm_rms_epsilon"), len(tokens)
+        at = np.arange(n)
+
+        def norm(x, name):
+            return x / np.sqrt((x * x).mean(-1, keepdims=True) + eps) * tensor(name)
+
+        def rotate(x, base):  # [tokens, heads, dim]
+            angle = at[:, None] * base ** (-np.arange(0, dim, 2) / dim)
+            cos, sin = np.cos(angle)[:, None], np.sin(angle)[:, None]
+            y = np.empty_like(x)
+            first, second = (slice(0, dim // 2), slice(dim // 2, dim)) if a != "llama" else (slice(0, dim, 2), slice(1, dim, 2))
+            y[..., first] = x[..., first] * cos - x[..., second] * sin
+            y[..., second] = x[..., second] * cos + x[..., first] * sin
+            return y
+
+        embedding = tensor("token_embd.weight")
+        x = embedding[tokens]
+        if gemma:
+            x = x * float(np.float32(math.sqrt(width)))
+        for i in range(layers):
+            b = f"blk.{i}."
+            local = gemma and (i + 1) % 6 != 0
+            base = 10000.0 if local else get(a + ".rope.freq_base")
+            h = norm(x, b + "attn_norm.weight")
+            q, k, v = (h @ tensor(b + f"attn_{p}.weight").T + (tensor(b + f"attn_{p}.bias") if has(b + f"attn_{p}.bias") else 0) for p in "qkv")
+            q, k, v = q.reshape(n, heads, dim), k.reshape(n, kv_heads, dim), v.reshape(n, kv_heads, dim)
+            if has(b + "attn_q_norm.weight"):
+                q, k = norm(q, b + "attn_q_norm.weight"), norm(k, b + "attn_k_norm.weight")
+            q, k = rotate(q, base), rotate(k, base)
+            keep = at[:, None] >= at[None]
+            if local:
+                keep &= at[:, None] - at[None] < get(a + ".attention.sliding_window")
+            out = np.empty((n, heads, dim))
+            for head in range(heads):
+                kv = head // (heads // kv_heads)
+                s = np.where(keep, q[:, head] @ k[:, kv].T / math.sqrt(dim), -np.inf)
+                p = np.exp(s - s.max(-1, keepdims=True))
+                out[:, head] = p / p.sum(-1, keepdims=True) @ v[:, kv]
+            h = out.reshape(n, heads * dim) @ tensor(b + "attn_output.weight").T
+            x = x + (norm(h, b + "post_attention_norm.weight") if gemma else h)
+            h = norm(x, b + "ffn_norm.weight")
+            g = h @ tensor(b + "ffn_gate.weight").T
+            if gemma:
+                g = 0.5 * g * (1 + np.tanh(math.sqrt(2 / math.pi) * (g + 0.044715 * g**3)))
+            else:
+                g = g / (1 + np.exp(-g))
+            h = (g * (h @ tensor(b + "ffn_up.weight").T)) @ tensor(b + "ffn_down.weight").T
+            x = x + (norm(h, b + "post_ffw_norm.weight") if gemma else h)
+        out = tensor("output.weight") if has("output.weight") else embedding
+        return norm(x, "output_norm.weight") @ out.T
+
+
+def logits(lib=None):
+    """Of 320 tokens of the text: the tokens go across parts of prompts, pages, and for Gemma not its window of 512."""
+    import numpy as np
+
+    text = open(os.path.join(HERE, "testdata/text.txt"), encoding="utf-8").read()
+    ids = json.load(open(os.path.join(HERE, "../internal/tokenizer/testdata/tokens.json")))
+    result = {}
+    for name, count in ("smollm2", 320), ("gemma3", 640):
+        tokens = max((x["ids"] for x in ids[name]), key=len)[:count]
+        all = Reference(path(name)).logits(tokens)
+        largest, theirs = np.abs(all).max(), 0
+        if lib:
+            m = Llama(lib, path(name))
+            off = [np.abs(x - y).max() for x, y in zip(all, m.logits(tokens))]
+            print(f"{name}: largest logit {largest:.3f}; llama.cpp is off by {max(off):.3g}, {np.mean(off):.3g} in the mean of positions", file=sys.stderr)
+        rows = []
+        for i in range(0, len(tokens), 1 if count < 400 else 4):
+            row = all[i]
+            at = [(i * 7919 + j * 104729) % len(row) for j in range(6)]
+            most = row.max()
+            rows.append({"at": i, "best": int(row.argmax()), "lse": round(float(most + np.log(np.exp(row - most).sum())), 7),
+                         "logits": {str(t): round(float(row[t]), 7) for t in at}})
+        result[name] = {"tokens": tokens, "largest": float(largest), "rows": rows}
+    json.dump(result, sys.stdout, separators=(",", ":"))
+    print()
+
+
+def perplexity(lib, name, threads):
+    import numpy as np
+
+    m = Llama(lib, path(name))
+    text = open(os.path.join(HERE, "testdata/text.txt"), encoding="utf-8").read()
+    ids, size, sum, count = m.tokens(text, False), 512, 0.0, 0
+    for begin in range(0, len(ids) - size + 1, size):
+        part = ids[begin : begin + size]
+        for i, row in enumerate(m.logits(part, int(threads))):
+            if size // 2 <= i < size - 1:
+                most = row.max()
+                sum += most + np.log(np.exp(row - most).sum()) - row[part[i + 1]]
+                count += 1
+    print(f"{name}: perplexity {math.exp(sum / count):.4f} of {count} tokens")
+
+
+if __name__ == "__main__":
+    commands = {"tokens": tokens, "logits": logits, "perplexity": perplexity}
+    if len(sys.argv) < 2 or sys.argv[1] not in commands:
+        sys.exit(__doc__)
+    commands[sys.argv[1]](*sys.argv[2:])
