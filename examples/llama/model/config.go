@@ -14,19 +14,54 @@ import (
 type Config struct {
 	Layers  int
 	Width   int  // numbers that stand for a token on its way through the layers
-	Heads   int  // of queries; Width is a multiple
+	Heads   int  // of queries; Width is a multiple, unless HeadDim is given
 	KVHeads int  // of keys and values; Heads is a multiple
 	FFN     int  // width of the MLP
 	Vocab   int  // different tokens
 	Context int  // most tokens that the model reads
 	Tied    bool // the output matrix is that of the embedding
+
+	Options
+}
+
+// Options are what the models of the family differ in. The zero Options are those of llama2.c.
+type Options struct {
+	HeadDim    int            // 0 means Width/Heads
+	NormEps    float32        // of all norms; 0 means 1e-5
+	Activation qkv.Activation // of the MLP's gate; 0 means SiLU
+	Bias       bool           // Q, K and V have biases (Qwen 2)
+	QKNorm     bool           // the heads of Q and K are normalised (Qwen 3, Gemma 3)
+	PostNorm   bool           // what attention and the MLP return is normalised as well (Gemma 2 and 3)
+
+	EmbeddingScale float32 // what embeddings are multiplied by (Gemma); 0 means 1
+	QueryScale     float32 // what scores are multiplied by; 0 means 1/sqrt(dim)
+	Softcap        float32 // of scores (Gemma 2); 0 means none
+	LogitCap       float32 // that of logits
+
+	// Rotary is the rotary embedding, without its Dim and MaxPositions, which are the model's, and
+	// LocalRotary that of layers with a window. HalfSplit has it pair elements i and i + dim/2, as in files of
+	// Hugging Face; otherwise pairs are neighbours.
+	Rotary, LocalRotary qkv.RotaryConfig
+	HalfSplit           bool
+
+	// Of Period layers in turn, the last attends all tokens, and the others the last Window ones, their own
+	// among them. A Period of 0 has all layers attend all tokens.
+	Window, Period int
 }
 
 // Small is a model for a try: it has 0.6 million weights, and heads that each type of cache takes.
 var Small = Config{Layers: 3, Width: 128, Heads: 4, KVHeads: 2, FFN: 320, Vocab: 256, Context: 1024}
 
 // Dim returns the head dim.
-func (c *Config) Dim() int { return c.Width / c.Heads }
+func (c *Config) Dim() int {
+	if c.HeadDim != 0 {
+		return c.HeadDim
+	}
+	return c.Width / c.Heads
+}
+
+// local tells whether a layer has a window.
+func (c *Config) local(layer int) bool { return c.Period != 0 && (layer+1)%c.Period != 0 }
 
 // most bounds each number of a Config, so that products of two do not overflow 64 bits.
 const most = 1 << 24
@@ -47,10 +82,14 @@ func (c *Config) check() error {
 	switch {
 	case c.Heads%c.KVHeads != 0:
 		return fmt.Errorf("model: heads is %d, not a multiple of kvHeads, %d", c.Heads, c.KVHeads)
-	case c.Width%c.Heads != 0:
+	case c.HeadDim < 0:
+		return fmt.Errorf("model: the head dim is %d, at least 0 is needed", c.HeadDim)
+	case c.HeadDim == 0 && c.Width%c.Heads != 0:
 		return fmt.Errorf("model: width is %d, not a multiple of heads, %d", c.Width, c.Heads)
 	case c.Dim()%2 != 0 || c.Dim() > qkv.MaxDim:
 		return fmt.Errorf("model: the head dim is %d, an even one up to %d is supported", c.Dim(), qkv.MaxDim)
+	case c.Period < 0 || c.Period > most || c.Period != 0 && (c.Window < 1 || c.Window > most):
+		return fmt.Errorf("model: the window is %d in periods of %d layers, 1 to %d is supported", c.Window, c.Period, most)
 	}
 	return nil
 }

@@ -13,6 +13,7 @@ type EngineConfig struct {
 	Type       qkv.ElemType // that the cache keeps keys and values in
 	PageTokens int          // tokens of a page: 16, or Context for a slot for each text
 	Pages      int          // of all texts together
+	Texts      int          // texts at one time, of a model with windows; 0 means as many as Pages
 
 	// PromptTokens bounds the tokens of one text in one step of [Engine.Continue]: a longer prompt
 	// comes in several, between which the other texts go on. 0 means 256.
@@ -51,7 +52,16 @@ func NewEngine(m *Model, cfg EngineConfig) (*Engine, error) {
 	layer := qkv.CacheLayer{KVHeads: m.KVHeads, DimQK: m.Dim(), DimV: m.Dim(), KeyType: cfg.Type, ValueType: cfg.Type}
 	layers := slices.Repeat([]qkv.CacheLayer{layer}, m.Layers)
 	e, err := &Engine{Model: m, prompt: cmp.Or(cfg.PromptTokens, 256)}, error(nil)
-	if e.Cache, err = qkv.NewCache(qkv.CacheConfig{Layers: layers, PageTokens: cfg.PageTokens, Pages: cfg.Pages}); err == nil {
+	cache := qkv.CacheConfig{Layers: layers, PageTokens: cfg.PageTokens}
+	for i := range layers {
+		if m.local(i) {
+			layers[i].Window = min(m.Window, m.Context) // which is all, if the model reads no more
+			cache.Sequences, cache.StepTokens = cmp.Or(cfg.Texts, cfg.Pages), e.prompt
+		} else {
+			cache.Pages = cfg.Pages
+		}
+	}
+	if e.Cache, err = qkv.NewCache(cache); err == nil {
 		e.Step, err = m.engine.NewStep(e.Cache)
 	}
 	if err != nil {
@@ -107,16 +117,26 @@ func (e *Engine) compute(batch []Input, wanted int) error {
 	n := len(e.ids)
 	x, h, gated := matrix(&e.x, n, e.Width), matrix(&e.h, n, e.Width), matrix(&e.gated, n, e.FFN)
 	// What comes after an error computes with what is there, and nobody reads it.
+	var left qkv.Matrix // what the last layer has not added to x yet
 	err := e.engine.Lookup(x, e.embedding, e.ids)
+	e.scale(e.x)
 	for i := 0; i < len(e.blocks) && err == nil; i++ {
 		b := &e.blocks[i]
 		err = cmp.Or(
-			e.rmsNorm(h, x, qkv.Matrix{}, b.attnNorm),
+			e.rmsNorm(h, x, left, b.attnNorm),
 			b.attn.Step(e.Step, i, h, h),
+			e.postNorm(h, b.attnPost),
 			e.rmsNorm(h, x, h, b.ffnNorm),
-			e.engine.MatMul(&qkv.Product{X: h, Packed: b.gate, Activation: qkv.SiLU, Up: qkv.Linear{Packed: b.up}, Y: gated}),
-			e.engine.MatMul(&qkv.Product{X: gated, Packed: b.down, Y: x, Accumulate: true}),
+			e.hidden(gated, h, b.gate, b.up),
 		)
+		switch {
+		case err != nil:
+		case e.PostNorm: // the next norm adds it
+			left = h
+			err = cmp.Or(e.product(h, gated, b.down), e.postNorm(h, b.ffnPost))
+		default:
+			err = e.add(x, gated, b.down)
+		}
 	}
 
 	// The output matrix may be the largest: it is for the tokens whose logits are wanted.
@@ -126,7 +146,9 @@ func (e *Engine) compute(batch []Input, wanted int) error {
 	for _, in := range batch {
 		n := in.Logits
 		end += len(in.Tokens)
-		copy(e.x[to*e.Width:], e.x[(end-n)*e.Width:end*e.Width])
+		for _, rows := range [][]float32{e.x, e.h} {
+			copy(rows[to*e.Width:], rows[(end-n)*e.Width:end*e.Width])
+		}
 		e.rows = append(e.rows, e.logits[to*e.Vocab:][:n*e.Vocab])
 		to += n
 	}
@@ -134,6 +156,10 @@ func (e *Engine) compute(batch []Input, wanted int) error {
 		return err
 	}
 	h = h.Slice(0, wanted)
-	return cmp.Or(err, e.rmsNorm(h, x.Slice(0, wanted), qkv.Matrix{}, e.norm),
-		e.engine.MatMul(&qkv.Product{X: h, Packed: e.out, Y: logits}))
+	if e.PostNorm {
+		left = h
+	}
+	err = cmp.Or(err, e.rmsNorm(h, x.Slice(0, wanted), left, e.norm), e.product(logits, h, e.out))
+	e.capLogits(e.logits)
+	return err
 }

@@ -1,6 +1,7 @@
 package model
 
 import (
+	"cmp"
 	"fmt"
 
 	"github.com/qkv-go/qkv"
@@ -14,54 +15,71 @@ type Model struct {
 	embedding qkv.Matrix // [Vocab, Width]
 	blocks    []block
 	norm      []float32
-	out       *qkv.PackedMatrix // [Width, Vocab]
+	out       qkv.Linear // [Width, Vocab]
 }
 
-// A block is a layer.
+// A block is a layer. Its linear layers are packed or not.
 type block struct {
-	attnNorm []float32
-	attn     *qkv.Layer
-	ffnNorm  []float32
-	gate, up *qkv.PackedMatrix // [Width, FFN]
-	down     *qkv.PackedMatrix // [FFN, Width]
+	attnNorm, attnPost []float32
+	attn               *qkv.Layer
+	ffnNorm, ffnPost   []float32
+	gate, up           qkv.Linear // [Width, FFN]
+	down               qkv.Linear // [FFN, Width]
 }
 
 // New returns the model of weights, of whose matrices it makes packed copies: what it keeps of w is
 // the embedding and the norms. The error is that of the library.
-func New(e *qkv.Engine, w *Weights) (*Model, error) {
-	if err := w.check(); err != nil {
-		return nil, err
-	}
-	m := &Model{Config: w.Config, engine: e, embedding: qkv.RowMajor(w.Embedding, w.Vocab, w.Width), blocks: make([]block, w.Layers), norm: w.Norm}
-	rotary, err := qkv.NewRotary(qkv.RotaryConfig{Dim: w.Dim(), Interleaved: true, MaxPositions: w.Context})
+func New(e *qkv.Engine, w *Weights) (*Model, error) { return NewOf(e, tensorsOf(w), true) }
+
+// NewOf returns the model of weights in the types of a file. Packed, the model keeps a copy of the matrices
+// in float32 beside the embedding and the norms. Otherwise it reads them where they are: the file stays open.
+// The error is that of the library.
+func NewOf(e *qkv.Engine, w *Tensors, packed bool) (*Model, error) {
+	m := &Model{Config: w.Config, engine: e, embedding: w.Embedding, blocks: make([]block, w.Layers), norm: w.Norm}
+	err := m.check()
 	if err != nil {
 		return nil, err
 	}
-	linear := func(x []float32) qkv.Linear {
-		return qkv.Linear{W: qkv.RowMajor(x, len(x)/w.Width, w.Width).T()}
-	}
-	pack := func(x []float32, in int) *qkv.PackedMatrix {
-		p, e := e.Pack(qkv.RowMajor(x, len(x)/in, in).T())
+	keep := func(x error) {
 		if err == nil {
-			err = e
+			err = x
 		}
-		return p
 	}
-	m.out = pack(w.Out, w.Width)
+	rotary := func(cfg qkv.RotaryConfig) *qkv.Rotary {
+		cfg.Dim, cfg.Interleaved, cfg.MaxPositions = cmp.Or(cfg.Dim, w.Dim()), !w.HalfSplit, w.Context
+		r, e := qkv.NewRotary(cfg)
+		keep(e)
+		return r
+	}
+	linear := func(x qkv.Matrix) qkv.Linear {
+		if !packed {
+			return qkv.Linear{W: x.T()}
+		}
+		p, e := e.Pack(x.T())
+		keep(e)
+		return qkv.Linear{Packed: p}
+	}
+	global, local := rotary(w.Rotary), (*qkv.Rotary)(nil)
+	if w.Period != 0 {
+		local = rotary(w.LocalRotary)
+	}
+	m.out = linear(w.Out)
 	for i := range w.Blocks {
 		b := &w.Blocks[i]
-		attn, e := e.NewLayer(qkv.LayerConfig{
+		cfg := qkv.LayerConfig{
 			ProjectionConfig: qkv.ProjectionConfig{
-				Q: linear(b.Q), K: linear(b.K), V: linear(b.V),
-				Heads: w.Heads, KVHeads: w.KVHeads, Rotary: rotary,
+				Q: qkv.Linear{W: b.Q.T(), Bias: b.QBias}, K: qkv.Linear{W: b.K.T(), Bias: b.KBias}, V: qkv.Linear{W: b.V.T(), Bias: b.VBias},
+				Heads: w.Heads, KVHeads: w.KVHeads, QNorm: b.QNorm, KNorm: b.KNorm, NormEps: m.eps(), Rotary: global, InPlace: !packed,
 			},
-			Out:       linear(b.O),
-			Attention: qkv.Call{Mask: qkv.Mask{Causal: true}},
-		})
-		if err == nil {
-			err = e
+			Out:       qkv.Linear{W: b.O.T()},
+			Attention: qkv.Call{Mask: qkv.Mask{Causal: true}, Scale: w.QueryScale, Softcap: w.Softcap},
 		}
-		m.blocks[i] = block{b.AttnNorm, attn, b.FFNNorm, pack(b.Gate, w.Width), pack(b.Up, w.Width), pack(b.Down, w.FFN)}
+		if w.local(i) { // the window is the cache's
+			cfg.Rotary = local
+		}
+		attn, e := e.NewLayer(cfg)
+		keep(e)
+		m.blocks[i] = block{b.AttnNorm, b.AttnPost, attn, b.FFNNorm, b.FFNPost, linear(b.Gate), linear(b.Up), linear(b.Down)}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("model: %w", err)
@@ -69,10 +87,10 @@ func New(e *qkv.Engine, w *Weights) (*Model, error) {
 	return m, nil
 }
 
-// Weights returns how many weights the model has.
+// Weights returns how many weights the matrices and norms of the model have.
 func (m *Model) Weights() int {
-	kv := m.KVHeads * m.Dim()
-	n := m.Vocab*m.Width + m.Width + m.Layers*m.Width*(2+2*m.Width+2*kv+3*m.FFN)
+	q, kv := m.Heads*m.Dim(), m.KVHeads*m.Dim()
+	n := m.Vocab*m.Width + m.Width + m.Layers*m.Width*(2+2*q+2*kv+3*m.FFN)
 	if !m.Tied {
 		n += m.Vocab * m.Width
 	}

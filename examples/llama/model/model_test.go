@@ -86,42 +86,85 @@ func reference(w *Weights, tokens []int32) []float64 {
 		}
 		return y
 	}
+	or := func(x, other float64) float64 { // x, where the options say one
+		if x == 0 {
+			return other
+		}
+		return x
+	}
 	norm := func(x []float64, weight []float32) []float64 {
 		sum, y := 0.0, make([]float64, len(x))
 		for _, v := range x {
 			sum += v * v
 		}
 		for i, v := range x {
-			y[i] = v / math.Sqrt(sum/float64(len(x))+1e-5) * float64(weight[i])
+			y[i] = v / math.Sqrt(sum/float64(len(x))+or(float64(w.NormEps), 1e-5)) * float64(weight[i])
 		}
 		return y
 	}
-	rotate := func(x []float64, at int) {
-		for i := 0; i < len(x); i += 2 {
-			sin, cos := math.Sincos(float64(at) * math.Pow(10000, -float64(i%dim)/float64(dim)))
-			x[i], x[i+1] = x[i]*cos-x[i+1]*sin, x[i]*sin+x[i+1]*cos
+	heads := func(x []float64, bias, weight []float32) []float64 {
+		for i := range x {
+			if bias != nil {
+				x[i] += float64(bias[i])
+			}
 		}
+		for i := 0; i < len(x) && weight != nil; i += dim {
+			copy(x[i:], norm(x[i:i+dim], weight))
+		}
+		return x
+	}
+	rotate := func(x []float64, at int, base float64) {
+		for head := 0; head < len(x); head += dim {
+			for i := range dim / 2 {
+				a, b := head+2*i, head+2*i+1
+				if w.HalfSplit {
+					a, b = head+i, head+i+dim/2
+				}
+				sin, cos := math.Sincos(float64(at) * math.Pow(base, -2*float64(i)/float64(dim)))
+				x[a], x[b] = x[a]*cos-x[b]*sin, x[a]*sin+x[b]*cos
+			}
+		}
+	}
+	bound := func(x float64, limit float32) float64 {
+		if limit == 0 {
+			return x
+		}
+		return float64(limit) * math.Tanh(x/float64(limit))
+	}
+	post := func(x []float64, weight []float32) []float64 {
+		if weight == nil {
+			return x
+		}
+		return norm(x, weight)
 	}
 	keys, values := make([][][]float64, w.Layers), make([][][]float64, w.Layers)
 	var all []float64
 	for at, token := range tokens {
 		x := make([]float64, w.Width)
 		for i := range x {
-			x[i] = float64(w.Embedding[int(token)*w.Width+i])
+			x[i] = float64(w.Embedding[int(token)*w.Width+i]) * or(float64(w.EmbeddingScale), 1)
 		}
 		for l, b := range w.Blocks {
 			h := norm(x, b.AttnNorm)
-			q, k, v := product(b.Q, h), product(b.K, h), product(b.V, h)
-			rotate(q, at)
-			rotate(k, at)
+			q, k, v := heads(product(b.Q, h), b.QBias, b.QNorm), heads(product(b.K, h), b.KBias, b.KNorm), heads(product(b.V, h), b.VBias, nil)
+			base, first := or(w.Rotary.Base, 10000), 0
+			if w.Period != 0 && l%w.Period != w.Period-1 {
+				base, first = or(w.LocalRotary.Base, 10000), max(0, at+1-w.Window)
+			}
+			rotate(q, at, base)
+			rotate(k, at, base)
 			keys[l], values[l] = append(keys[l], k), append(values[l], v)
-			out := make([]float64, w.Width)
+			out := make([]float64, w.Heads*dim)
 			for head := range w.Heads {
 				scores, sum := make([]float64, at+1), 0.0
 				kv := head / headsPerKV * dim
 				for j := range scores {
 					for i := range dim {
-						scores[j] += q[head*dim+i] * keys[l][j][kv+i] / math.Sqrt(float64(dim))
+						scores[j] += q[head*dim+i] * keys[l][j][kv+i] * or(float64(w.QueryScale), 1/math.Sqrt(float64(dim)))
+					}
+					scores[j] = bound(scores[j], w.Softcap)
+					if j < first {
+						scores[j] = math.Inf(-1)
 					}
 				}
 				most := slices.Max(scores)
@@ -135,28 +178,48 @@ func reference(w *Weights, tokens []int32) []float64 {
 					}
 				}
 			}
-			for i, v := range product(b.O, out) {
+			for i, v := range post(product(b.O, out), b.AttnPost) {
 				x[i] += v
 			}
 			h = norm(x, b.FFNNorm)
 			gate, up := product(b.Gate, h), product(b.Up, h)
 			for i, v := range gate {
-				up[i] *= v / (1 + math.Exp(-v))
+				if w.Activation == qkv.GELUTanh {
+					up[i] *= v / 2 * (1 + math.Tanh(math.Sqrt(2/math.Pi)*(v+0.044715*v*v*v)))
+				} else {
+					up[i] *= v / (1 + math.Exp(-v))
+				}
 			}
-			for i, v := range product(b.Down, up) {
+			for i, v := range post(product(b.Down, up), b.FFNPost) {
 				x[i] += v
 			}
 		}
-		all = append(all, product(w.Out, norm(x, w.Norm))...)
+		for _, v := range product(w.Out, norm(x, w.Norm)) {
+			all = append(all, bound(v, w.LogitCap))
+		}
 	}
 	return all
+}
+
+// withOptions returns a model that has all options.
+func withOptions() Config {
+	c := Small
+	c.Layers, c.Vocab, c.FFN = 5, 90, 96
+	c.Options = Options{
+		HeadDim: 40, NormEps: 1e-3, Activation: qkv.GELUTanh, Bias: true, QKNorm: true, PostNorm: true,
+		EmbeddingScale: 11, QueryScale: 0.3, Softcap: 3, LogitCap: 5, HalfSplit: true, Window: 30, Period: 3,
+		Rotary: qkv.RotaryConfig{Base: 1e5}, LocalRotary: qkv.RotaryConfig{Base: 1e3},
+	}
+	return c
 }
 
 // TestReference: logits are those of float64, within 1e-5 of the largest.
 func TestReference(t *testing.T) {
 	tied := Small
 	tied.Tied, tied.KVHeads, tied.FFN, tied.Vocab = true, 4, 100, 77
-	for _, c := range []Config{Small, tied} {
+	local := withOptions() // without a layer that attends all
+	local.Layers, local.PostNorm = 2, false
+	for _, c := range []Config{Small, tied, withOptions(), local} {
 		tokens := randomTokens(100, c.Vocab, 2)
 		var want []float64
 		forEachSet(t, func(t *testing.T, cfg qkv.Config) {
@@ -198,7 +261,10 @@ func TestSameBits(t *testing.T) {
 		}
 	}
 	tokens, others := randomTokens(n, c.Vocab, 3), randomTokens(n, c.Vocab, 4)
-	for _, kv := range types {
+	for i, kv := range append(types, qkv.TypeFloat32) {
+		if i == len(types) {
+			c.Options = Options{PostNorm: true, EmbeddingScale: 3, LogitCap: 4, HalfSplit: true, Window: 30, Period: 2}
+		}
 		var want []float32
 		forEachSet(t, func(t *testing.T, cfg qkv.Config) {
 			m, _ := newModel(t, cfg, c)

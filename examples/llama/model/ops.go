@@ -1,6 +1,7 @@
 package model
 
 import (
+	"cmp"
 	"math"
 	"slices"
 
@@ -10,7 +11,51 @@ import (
 // rmsNorm writes rows of x, to which it adds those of add, if given, each divided by its root mean square
 // and multiplied by weight.
 func (m *Model) rmsNorm(y, x, add qkv.Matrix, weight []float32) error {
-	return m.engine.RMSNorm(&qkv.Norm{X: x, Add: add, Weight: weight, Eps: 1e-5, Y: y})
+	return m.engine.RMSNorm(&qkv.Norm{X: x, Add: add, Weight: weight, Eps: m.eps(), Y: y})
+}
+
+// eps is what norms add to the mean square.
+func (m *Model) eps() float32 { return cmp.Or(m.NormEps, 1e-5) }
+
+// postNorm normalises what a part of a layer returns, where the model does so.
+func (m *Model) postNorm(h qkv.Matrix, weight []float32) error {
+	if weight == nil {
+		return nil
+	}
+	return m.rmsNorm(h, h, qkv.Matrix{}, weight)
+}
+
+// product is y = x w.
+func (m *Model) product(y, x qkv.Matrix, w qkv.Linear) error {
+	return m.engine.MatMul(&qkv.Product{X: x, W: w.W, Packed: w.Packed, Y: y})
+}
+
+// hidden is what the MLP multiplies by its last matrix.
+func (m *Model) hidden(y, x qkv.Matrix, gate, up qkv.Linear) error {
+	return m.engine.MatMul(&qkv.Product{X: x, W: gate.W, Packed: gate.Packed, Activation: cmp.Or(m.Activation, qkv.SiLU), Up: up, Y: y})
+}
+
+// add is x = x + h w.
+func (m *Model) add(x, h qkv.Matrix, w qkv.Linear) error {
+	return m.engine.MatMul(&qkv.Product{X: h, W: w.W, Packed: w.Packed, Y: x, Accumulate: true})
+}
+
+// scale multiplies embeddings, where the model does so.
+func (m *Model) scale(x []float32) {
+	if s := m.EmbeddingScale; s != 0 {
+		for i := range x {
+			x[i] *= s
+		}
+	}
+}
+
+// capLogits bounds logits, where the model does so.
+func (m *Model) capLogits(logits []float32) {
+	if c := float64(m.LogitCap); c != 0 {
+		for i, v := range logits {
+			logits[i] = float32(c * math.Tanh(float64(v)/c))
+		}
+	}
 }
 
 // argmax returns the token with the greatest logit, the first of equal ones. There is none, -1, which

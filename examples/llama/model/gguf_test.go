@@ -1,0 +1,238 @@
+package model
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/qkv-go/qkv"
+	"github.com/qkv-go/qkv/examples/internal/gguf"
+	"github.com/qkv-go/qkv/examples/internal/ggufbuild"
+)
+
+// ggufOf returns what a GGUF file of weights in float32 has.
+func ggufOf(arch string, w *Weights) (keys []ggufbuild.Key, tensors []ggufbuild.Tensor) {
+	key := func(name string, v any) { keys = append(keys, ggufbuild.Key{Name: name, Value: v}) }
+	key("general.architecture", arch)
+	for name, n := range map[string]int{
+		"block_count": w.Layers, "embedding_length": w.Width, "attention.head_count": w.Heads, "attention.head_count_kv": w.KVHeads,
+		"feed_forward_length": w.FFN, "context_length": w.Context, "attention.key_length": w.Dim(), "attention.value_length": w.Dim(),
+	} {
+		key(arch+"."+name, uint32(n))
+	}
+	key(arch+".rope.freq_base", float32(w.Rotary.Base))
+	key(arch+".attention.layer_norm_rms_epsilon", w.NormEps)
+	if w.Window != 0 {
+		key(arch+".attention.sliding_window", uint32(w.Window))
+	}
+	tensor := func(name string, x []float32, cols int) {
+		if x == nil {
+			return
+		}
+		dims := []int{cols, len(x) / cols}
+		if len(x) == cols {
+			dims = dims[:1]
+		}
+		tensors = append(tensors, ggufbuild.Tensor{Name: name, Dims: dims, Data: ggufbuild.Float32(x)})
+	}
+	tensor("token_embd.weight", w.Embedding, w.Width)
+	tensor("output_norm.weight", w.Norm, w.Width)
+	if !w.Tied {
+		tensor("output.weight", w.Out, w.Width)
+	}
+	for i, b := range w.Blocks {
+		for _, x := range []struct {
+			name string
+			x    []float32
+			cols int
+		}{
+			{"attn_norm.weight", b.AttnNorm, w.Width}, {"ffn_norm.weight", b.FFNNorm, w.Width},
+			{"attn_q.weight", b.Q, w.Width}, {"attn_k.weight", b.K, w.Width}, {"attn_v.weight", b.V, w.Width},
+			{"attn_output.weight", b.O, w.Heads * w.Dim()},
+			{"attn_q.bias", b.QBias, len(b.QBias)}, {"attn_k.bias", b.KBias, len(b.KBias)}, {"attn_v.bias", b.VBias, len(b.VBias)},
+			{"attn_q_norm.weight", b.QNorm, w.Dim()}, {"attn_k_norm.weight", b.KNorm, w.Dim()},
+			{"post_attention_norm.weight", b.AttnPost, w.Width}, {"post_ffw_norm.weight", b.FFNPost, w.Width},
+			{"ffn_gate.weight", b.Gate, w.Width}, {"ffn_up.weight", b.Up, w.Width}, {"ffn_down.weight", b.Down, w.FFN},
+		} {
+			tensor(fmt.Sprintf("blk.%d.%s", i, x.name), x.x, x.cols)
+		}
+	}
+	return keys, tensors
+}
+
+// fused puts the matrices of a layer together that files of Phi-3 have as one.
+func fused(tensors []ggufbuild.Tensor) []ggufbuild.Tensor {
+	var all []ggufbuild.Tensor
+	for i := 0; i < len(tensors); i++ {
+		t := tensors[i]
+		join := func(name string, n int) {
+			t.Name = strings.Replace(t.Name, t.Name[strings.LastIndexByte(t.Name[:strings.LastIndexByte(t.Name, '.')], '.')+1:], name, 1)
+			for _, x := range tensors[i+1 : i+n] {
+				t.Dims, t.Data = []int{t.Dims[0], t.Dims[1] + x.Dims[1]}, append(slices.Clone(t.Data), x.Data...)
+			}
+			i += n - 1
+		}
+		switch {
+		case strings.HasSuffix(t.Name, "attn_q.weight"):
+			join("attn_qkv.weight", 3)
+		case strings.HasSuffix(t.Name, "ffn_gate.weight"):
+			join("ffn_up.weight", 2)
+		}
+		all = append(all, t)
+	}
+	return all
+}
+
+// TestGGUF: models of a file, in place and packed, have the bits of their weights, by each architecture.
+func TestGGUF(t *testing.T) {
+	const n = 40
+	base := Config{Layers: 2, Width: 64, Heads: 2, KVHeads: 1, FFN: 96, Vocab: 50, Context: 64}
+	for arch, set := range map[string]func(c *Config){
+		"llama": func(c *Config) {},
+		"qwen2": func(c *Config) { c.HalfSplit, c.Bias, c.Tied = true, true, true },
+		"qwen3": func(c *Config) { c.HalfSplit, c.QKNorm, c.HeadDim = true, true, 48 },
+		"phi3":  func(c *Config) { c.HalfSplit = true },
+		"gemma3": func(c *Config) {
+			c.Layers, c.HalfSplit, c.QKNorm, c.PostNorm, c.Activation, c.EmbeddingScale = 7, true, true, true, qkv.GELUTanh, 8
+			c.Window, c.Period, c.LocalRotary.Base, c.Tied = 9, 6, 10000, true
+		},
+	} {
+		c := base
+		c.Rotary.Base, c.NormEps = 5000, 1e-4
+		set(&c)
+		e, err := qkv.New(qkv.Config{})
+		must(err)
+		w, err := Random(c, 3)
+		must(err)
+		m, err := New(e, w)
+		must(err)
+		tokens := randomTokens(n, c.Vocab, 1)
+		cfg := EngineConfig{PageTokens: 16, Pages: 4}
+		run := func(m *Model) []float32 {
+			e := newEngine(t, m, cfg)
+			return read(e, e.Cache.NewSequence(), tokens, 24)
+		}
+		want := run(m)
+		keys, tensors := ggufOf(arch, w)
+		if arch == "phi3" {
+			tensors = fused(tensors)
+		}
+		f, err := gguf.Parse(ggufbuild.File(keys, tensors))
+		must(err)
+		x, err := FromGGUF(f)
+		if err != nil {
+			t.Errorf("%s: %v", arch, err)
+			continue
+		}
+		for _, packed := range []bool{false, true} {
+			m, err := NewOf(e, x, packed)
+			must(err)
+			if got := run(m); !slices.Equal(got, want) {
+				t.Errorf("%s, packed %v: logits are others", arch, packed)
+			}
+		}
+	}
+}
+
+func TestGGUFErrors(t *testing.T) {
+	w, err := Random(Config{Layers: 2, Width: 64, Heads: 2, KVHeads: 1, FFN: 96, Vocab: 50, Context: 64}, 1)
+	must(err)
+	w.Rotary.Base, w.NormEps = 10000, 1e-5
+	for want, change := range map[string]func(keys map[string]any, tensors map[string]*ggufbuild.Tensor){
+		`architecture is ""`:                     func(k map[string]any, _ map[string]*ggufbuild.Tensor) { delete(k, "general.architecture") },
+		`architecture is "mamba", supported are`: func(k map[string]any, _ map[string]*ggufbuild.Tensor) { k["general.architecture"] = "mamba" },
+		`no llama.block_count`:                   func(k map[string]any, _ map[string]*ggufbuild.Tensor) { delete(k, "llama.block_count") },
+		`llama.block_count is 0`:                 func(k map[string]any, _ map[string]*ggufbuild.Tensor) { k["llama.block_count"] = uint32(0) },
+		`block_count is 9999, the file has`:      func(k map[string]any, _ map[string]*ggufbuild.Tensor) { k["llama.block_count"] = uint32(9999) },
+		`no tensor "blk.2.attn_`:                 func(k map[string]any, _ map[string]*ggufbuild.Tensor) { k["llama.block_count"] = uint32(3) },
+		`tensor "blk.1.attn_`:                    func(k map[string]any, _ map[string]*ggufbuild.Tensor) { k["llama.block_count"] = uint32(1) },
+		`head_count is not an integer`:           func(k map[string]any, _ map[string]*ggufbuild.Tensor) { k["llama.attention.head_count"] = "2" },
+		`kvHeads, 3`:                             func(k map[string]any, _ map[string]*ggufbuild.Tensor) { k["llama.attention.head_count_kv"] = int32(3) },
+		`not the same in all layers`: func(k map[string]any, _ map[string]*ggufbuild.Tensor) {
+			k["llama.attention.head_count_kv"] = []int32{1, 2}
+		},
+		`context_length is -1`: func(k map[string]any, _ map[string]*ggufbuild.Tensor) { k["llama.context_length"] = int32(-1) },
+		`rms_epsilon is not a number`: func(k map[string]any, _ map[string]*ggufbuild.Tensor) {
+			k["llama.attention.layer_norm_rms_epsilon"] = true
+		},
+		`heads of keys have 32 dims, and of val`: func(k map[string]any, _ map[string]*ggufbuild.Tensor) { k["llama.attention.value_length"] = uint32(16) },
+		`rotary embedding is "su"`:               func(k map[string]any, _ map[string]*ggufbuild.Tensor) { k["llama.rope.scaling.type"] = "su" },
+		`is [64 50], [64, 96] is needed`: func(_ map[string]any, x map[string]*ggufbuild.Tensor) {
+			*x["blk.0.ffn_up.weight"] = named(x["token_embd.weight"], "blk.0.ffn_up.weight")
+		},
+		`no tensor "token_embd.weight"`: func(_ map[string]any, x map[string]*ggufbuild.Tensor) { x["token_embd.weight"].Name = "x" },
+		`tensor "extra" is not supported`: func(_ map[string]any, x map[string]*ggufbuild.Tensor) {
+			x["extra"] = &ggufbuild.Tensor{Name: "extra", Dims: []int{1}, Data: make([]byte, 4)}
+		},
+		`"output.weight" is of type I32, which is`: func(_ map[string]any, x map[string]*ggufbuild.Tensor) { x["output.weight"].Type = 26 },
+	} {
+		keys, tensors := ggufOf("llama", w)
+		k, x := map[string]any{}, map[string]*ggufbuild.Tensor{}
+		for _, y := range keys {
+			k[y.Name] = y.Value
+		}
+		for i := range tensors {
+			x[tensors[i].Name] = &tensors[i]
+		}
+		change(k, x)
+		keys = keys[:0]
+		for name, v := range k {
+			keys = append(keys, ggufbuild.Key{Name: name, Value: v})
+		}
+		var all []ggufbuild.Tensor
+		for _, y := range x {
+			all = append(all, *y)
+		}
+		f, err := gguf.Parse(ggufbuild.File(keys, all))
+		must(err)
+		if _, err := FromGGUF(f); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
+}
+
+// named returns a tensor by another name.
+func named(t *ggufbuild.Tensor, name string) ggufbuild.Tensor {
+	x := *t
+	x.Name = name
+	return x
+}
+
+// FuzzGGUF: no file makes a model of impossible shape, or one that fails to run.
+func FuzzGGUF(f *testing.F) {
+	w, err := Random(Config{Layers: 1, Width: 8, Heads: 2, KVHeads: 1, FFN: 4, Vocab: 5, Context: 16}, 1)
+	must(err)
+	w.Rotary.Base, w.NormEps = 10000, 1e-5
+	for arch := range architectures {
+		c := *w
+		if arch == "gemma3" {
+			c.Window = 3
+		}
+		f.Add(ggufbuild.File(ggufOf(arch, &c)))
+	}
+	e, err := qkv.New(qkv.Config{Workers: 1})
+	must(err)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		file, err := gguf.Parse(data)
+		if err != nil {
+			return
+		}
+		x, err := FromGGUF(file)
+		if err != nil {
+			return
+		}
+		x.Context = min(x.Context, 64)
+		m, err := NewOf(e, x, false)
+		if err != nil {
+			return
+		}
+		engine, err := NewEngine(m, EngineConfig{PageTokens: 4, Pages: 2, Texts: 1})
+		if err != nil {
+			return
+		}
+		if _, err := engine.Forward([]Input{{engine.Cache.NewSequence(), []int32{0, 1}, 2}}); err != nil && x.Vocab > 1 && x.Context > 1 {
+			t.Error(err)
+		}
+	})
+}
