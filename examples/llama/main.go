@@ -3,9 +3,12 @@
 //
 //	go run ./examples/llama
 //	go run ./examples/llama -bin stories15M.bin
+//	go run ./examples/llama -model FILE.gguf -prompt "Once upon a time"
+//	go run ./examples/llama -model FILE.gguf -perplexity text.txt
 //
-// Without a file the weights are random: the tokens mean nothing, but they take the same way. Files are
-// those of https://github.com/karpathy/llama2.c.
+// With a GGUF file it continues a text, or says how likely the model finds one. Otherwise it shows what
+// the engine does: with weights of https://github.com/karpathy/llama2.c, or random ones, whose tokens mean
+// nothing and take the same way.
 package main
 
 import (
@@ -26,7 +29,8 @@ import (
 
 const usage = `usage: llama [flags]
 
-Runs a model with random weights, or those of a file, and shows what an engine does with it.
+Runs a model. With -model it continues a prompt, or rates a text. Otherwise it shows what an engine does,
+with random weights or those of -bin.
 
 `
 
@@ -48,6 +52,12 @@ type options struct {
 	seed            uint64
 	tokens, workers int
 	kv              qkv.ElemType
+
+	// Of a GGUF file.
+	model, prompt, perplexity string
+	context, draft            int
+	packed                    bool
+	sampler                   model.Sampler
 }
 
 var typeNames = [...]string{
@@ -61,8 +71,18 @@ func command(args []string, stdout, stderr io.Writer) int {
 	f.SetOutput(io.Discard)
 	f.Usage = func() {}
 	f.StringVar(&o.bin, "bin", "", "read the weights from `file`, in the first format of llama2.c")
-	f.Uint64Var(&o.seed, "seed", o.seed, "of the prompts, and of the weights without a file")
+	f.Uint64Var(&o.seed, "seed", o.seed, "of samples, of the prompts shown, and of the weights without a file")
 	f.IntVar(&o.tokens, "tokens", o.tokens, "`number` of tokens to generate after each prompt, as far as the model reads")
+	f.StringVar(&o.model, "model", "", "read a model and its tokenizer from `file`, a GGUF file")
+	f.StringVar(&o.prompt, "prompt", "", "`text` to continue; names of control tokens in it, as <|im_start|>, are these")
+	f.StringVar(&o.perplexity, "perplexity", "", "print the perplexity of the text in `file`, in parts of 512 tokens")
+	f.IntVar(&o.context, "context", 0, "most `tokens` that the model reads, if it would read more")
+	f.BoolVar(&o.packed, "packed", false, "copy the matrices into float32 first, in the place of reading those of the file")
+	f.IntVar(&o.draft, "draft", 0, "guess up to `number` tokens by repetitions, which the model reads in one step")
+	f.Float64Var(&o.sampler.Temperature, "temperature", 0, "`number` that divides logits; 0 takes the most likely token")
+	f.IntVar(&o.sampler.TopK, "top-k", 0, "sample from `number` most likely tokens; 0 for all")
+	f.Float64Var(&o.sampler.TopP, "top-p", 0, "sample from the most likely tokens whose `probability` comes to this; 0 for all")
+	f.Float64Var(&o.sampler.MinP, "min-p", 0, "sample from tokens at least this `ratio` times as likely as the first")
 	f.IntVar(&o.workers, "workers", 0, "most `goroutines` to compute on, GOMAXPROCS by default")
 	f.Func("kv", "`type` that the cache keeps keys and values in: "+strings.Join(typeNames[:], ", "), func(name string) error {
 		i := slices.Index(typeNames[:], name)
@@ -81,14 +101,26 @@ func command(args []string, stdout, stderr io.Writer) int {
 		return exitOK
 	case err == nil && f.NArg() > 0:
 		err = fmt.Errorf("unexpected %q; try -h", f.Arg(0))
-	case err == nil && o.tokens < least:
+	case err == nil && o.model == "" && o.tokens < least:
 		err = fmt.Errorf("-tokens is %d, at least %d are needed", o.tokens, least)
+	case err == nil && o.tokens < 1:
+		err = fmt.Errorf("-tokens is %d, at least 1 is needed", o.tokens)
+	case err == nil && o.model != "" && o.bin != "":
+		err = errors.New("-model and -bin exclude each other")
+	case err == nil && (o.model != "") != (o.prompt != "" || o.perplexity != ""):
+		err = errors.New("-model goes with -prompt or -perplexity")
 	}
 	if err != nil {
 		fmt.Fprintf(stderr, "llama: %v\n", err)
 		return exitUsage
 	}
-	if err := show(o, stdout); err != nil {
+	if o.model != "" {
+		o.sampler.Seed = o.seed
+		err = run(o, stdout, stderr)
+	} else {
+		err = show(o, stdout)
+	}
+	if err != nil {
 		fmt.Fprintf(stderr, "llama: %s\n", strings.TrimPrefix(strings.TrimPrefix(err.Error(), "model: "), "qkv: "))
 		return exitFailed
 	}
@@ -154,7 +186,7 @@ func show(o options, w io.Writer) error {
 	if m.Context < 4*least {
 		return fmt.Errorf("the model reads %d tokens, at least %d are needed", m.Context, 4*least)
 	}
-	const pageTokens, most = 16, 5 // texts at one time
+	const most = 5 // texts at one time
 	longest := min(200, m.Context/2)
 	o.tokens = min(o.tokens, m.Context-longest)
 	cfg := model.EngineConfig{Type: o.kv, PageTokens: pageTokens, Pages: most * (1 + (longest+o.tokens)/pageTokens)}

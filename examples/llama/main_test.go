@@ -8,9 +8,11 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/qkv-go/qkv/examples/internal/models"
 )
 
-func run(args ...string) (code int, stdout, stderr string) {
+func llama(args ...string) (code int, stdout, stderr string) {
 	var out, errOut strings.Builder
 	code = command(args, &out, &errOut)
 	return code, out.String(), errOut.String()
@@ -22,7 +24,7 @@ func TestShow(t *testing.T) {
 	rates := regexp.MustCompile(`\d+ tokens/s`)
 	var first string
 	for _, args := range [][]string{{}, {"-workers", "1"}, {"-workers", "3"}, {"-kv", "int8"}, {"-kv", "q8_0"}, {"-seed", "2"}, {"-tokens", "40"}} {
-		code, stdout, stderr := run(append([]string{"-tokens", "16"}, args...)...)
+		code, stdout, stderr := llama(append([]string{"-tokens", "16"}, args...)...)
 		stdout = rates.ReplaceAllString(stdout, "tokens/s")
 		if first == "" {
 			first = stdout
@@ -57,7 +59,7 @@ func TestFile(t *testing.T) {
 		if err := os.WriteFile(name, c.data, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if code, stdout, stderr := run("-bin", name); code != c.code || !strings.Contains(stdout, c.out) || !strings.Contains(stderr, c.err) || (stderr == "") != (c.err == "") {
+		if code, stdout, stderr := llama("-bin", name); code != c.code || !strings.Contains(stdout, c.out) || !strings.Contains(stderr, c.err) || (stderr == "") != (c.err == "") {
 			t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
 		}
 	}
@@ -71,14 +73,54 @@ func TestUsage(t *testing.T) {
 	}{
 		{[]string{"-kv", "int4"}, exitUsage, "llama: invalid value \"int4\" for flag -kv: no such type\n"},
 		{[]string{"-tokens", "3"}, exitUsage, "llama: -tokens is 3, at least 8 are needed\n"},
+		{[]string{"-model", "x"}, exitUsage, "llama: -model goes with -prompt or -perplexity\n"},
+		{[]string{"-prompt", "x"}, exitUsage, "llama: -model goes with -prompt or -perplexity\n"},
+		{[]string{"-model", "x", "-bin", "y", "-prompt", "z"}, exitUsage, "llama: -model and -bin exclude each other\n"},
+		{[]string{"-model", "x", "-prompt", "z", "-tokens", "0"}, exitUsage, "llama: -tokens is 0, at least 1 is needed\n"},
+		{[]string{"-model", "main.go", "-prompt", "z"}, exitFailed, "llama: main.go: gguf: the file begins with \"// C\", GGUF is needed\n"},
 		{[]string{"x"}, exitUsage, "llama: unexpected \"x\"; try -h\n"},
 		{[]string{"-workers", "-1"}, exitFailed, "llama: workers is -1, at least 0 is needed\n"},
 	} {
-		if code, stdout, stderr := run(c.args...); code != c.code || stdout != "" || stderr != c.want {
+		if code, stdout, stderr := llama(c.args...); code != c.code || stdout != "" || stderr != c.want {
 			t.Errorf("%v: exit code %d\n%s%s", c.args, code, stdout, stderr)
 		}
 	}
-	if code, stdout, stderr := run("-h"); code != exitOK || !strings.Contains(stdout, "bfloat16, int8, q8_0") || stderr != "" {
+	if code, stdout, stderr := llama("-h"); code != exitOK || !strings.Contains(stdout, "bfloat16, int8, q8_0") || stderr != "" {
 		t.Errorf("-h: exit code %d\n%s%s", code, stdout, stderr)
+	}
+}
+
+// TestModel: a trained model knows what every child does, with drafts as without; and another type of cache changes
+// little of what it thinks of a text.
+func TestModel(t *testing.T) {
+	file := models.Path(t, models.SmolLM2)
+	code, stdout, stderr := llama("-model", file, "-prompt", "The capital of France is", "-tokens", "8")
+	if code != exitOK || !strings.HasPrefix(stdout, "The capital of France is Paris") || !strings.Contains(stderr, "tokens/s") {
+		t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
+	}
+	if testing.Short() {
+		return
+	}
+	turn := []string{"-model", file, "-kv", "float16", "-tokens", "30", "-prompt", "<|im_start|>user\nSay 1 2 3 1 2 3.<|im_end|>\n<|im_start|>assistant\n"}
+	_, plain, _ := llama(turn...)
+	code, stdout, stderr = llama(append(turn, "-draft", "4")...)
+	if code != exitOK || stdout != plain || !strings.Contains(stderr, "guesses are kept") || len(stdout) < len(turn[7])+4 {
+		t.Errorf("exit code %d\n%s%s\nwithout a draft\n%s", code, stdout, stderr, plain)
+	}
+	turn = append(turn, "-temperature", "0.8", "-top-k", "40", "-top-p", "0.95", "-min-p", "0.05", "-seed")
+	_, one, _ := llama(append(turn, "1")...)
+	if _, again, _ := llama(append(turn, "1")...); again != one {
+		t.Errorf("%s\nand with the same seed\n%s", one, again)
+	}
+	text := filepath.Join(t.TempDir(), "text.txt")
+	if err := os.WriteFile(text, []byte(strings.Repeat("The quick brown fox jumps over the lazy dog. ", 70)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code, stdout, stderr = llama("-model", file, "-perplexity", text, "-kv", "q8_0", "-workers", "1")
+	if code != exitOK || !strings.HasPrefix(stdout, "perplexity 1.0") || !strings.Contains(stdout, "of 255 tokens, in parts of 512") {
+		t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
+	}
+	if code, _, stderr := llama("-model", file, "-prompt", "The capital of France is", "-context", "3"); code != exitFailed || !strings.Contains(stderr, "5 tokens, the model reads 3") {
+		t.Errorf("exit code %d, %s", code, stderr)
 	}
 }

@@ -22,12 +22,21 @@ func NGram(n, most int) Draft {
 	}
 }
 
-// agreed returns how many tokens of a draft the model would have chosen itself, and which it chooses
+// agreed returns how many tokens of a draft would have been chosen without it, and which is chosen
 // after those. Row i of the logits is after i of them.
-func (m *Model) agreed(logits []float32, draft []int32) (n int, next int32) {
-	for next = m.argmax(logits[:m.Vocab]); n < len(draft) && draft[n] == next; {
+func (m *Model) agreed(t *Text, logits []float32, draft []int32) (n int, next int32) {
+	for next = m.choose(t, logits, 0); n < len(draft) && draft[n] == next; {
 		n++
-		next = m.argmax(logits[n*m.Vocab:][:m.Vocab])
+		next = m.choose(t, logits, n)
 	}
 	return n, next
+}
+
+// choose returns the token behind a text and i tokens of its draft.
+func (m *Model) choose(t *Text, logits []float32, i int) int32 {
+	logits = logits[i*m.Vocab:][:m.Vocab]
+	if t.Sampler == nil {
+		return m.argmax(logits)
+	}
+	return t.Sampler.choose(m, logits, len(t.Tokens)+i)
 }

@@ -145,8 +145,8 @@ func TestGGUFErrors(t *testing.T) {
 		`no llama.block_count`:                   func(k map[string]any, _ map[string]*ggufbuild.Tensor) { delete(k, "llama.block_count") },
 		`llama.block_count is 0`:                 func(k map[string]any, _ map[string]*ggufbuild.Tensor) { k["llama.block_count"] = uint32(0) },
 		`block_count is 9999, the file has`:      func(k map[string]any, _ map[string]*ggufbuild.Tensor) { k["llama.block_count"] = uint32(9999) },
-		`no tensor "blk.2.attn_`:                 func(k map[string]any, _ map[string]*ggufbuild.Tensor) { k["llama.block_count"] = uint32(3) },
-		`tensor "blk.1.attn_`:                    func(k map[string]any, _ map[string]*ggufbuild.Tensor) { k["llama.block_count"] = uint32(1) },
+		`no tensor "blk.2.`:                      func(k map[string]any, _ map[string]*ggufbuild.Tensor) { k["llama.block_count"] = uint32(3) },
+		`tensor "blk.1.`:                         func(k map[string]any, _ map[string]*ggufbuild.Tensor) { k["llama.block_count"] = uint32(1) },
 		`head_count is not an integer`:           func(k map[string]any, _ map[string]*ggufbuild.Tensor) { k["llama.attention.head_count"] = "2" },
 		`kvHeads, 3`:                             func(k map[string]any, _ map[string]*ggufbuild.Tensor) { k["llama.attention.head_count_kv"] = int32(3) },
 		`not the same in all layers`: func(k map[string]any, _ map[string]*ggufbuild.Tensor) {

@@ -322,7 +322,7 @@ func TestSameBits(t *testing.T) {
 				must(s.Truncate(at))
 
 				// In a file, into a cache with other pages.
-				text := &Text{s, slices.Clone(tokens), n + 1}
+				text := &Text{Sequence: s, Tokens: slices.Clone(tokens), Limit: n + 1}
 				var file bytes.Buffer
 				must(text.Save(&file))
 				other := newEngine(t, m, EngineConfig{Type: kv, PageTokens: 5, Pages: 40})
@@ -445,7 +445,7 @@ func TestErrors(t *testing.T) {
 		{"a negative token", []*Text{a, b}, draft(-1)},
 		{"one text twice", []*Text{a, b, a}, draft(1)},
 		{"an empty prompt", []*Text{a, e.NewText(nil, 3)}, draft(1)},
-		{"too many tokens", []*Text{{a.Sequence, make([]int32, m.Context+1), m.Context + 2}, {e.Cache.NewSequence(), randomTokens(9, 9, 9), 10}}, nil},
+		{"too many tokens", []*Text{{Sequence: a.Sequence, Tokens: make([]int32, m.Context+1), Limit: m.Context + 2}, {Sequence: e.Cache.NewSequence(), Tokens: randomTokens(9, 9, 9), Limit: 10}}, nil},
 	} {
 		e.prompt = 2000
 		if _, err := e.Continue(c.texts, c.draft); err == nil {

@@ -70,3 +70,18 @@ func logProb(logits []float32, token int32) float64 {
 	}
 	return float64(logits[token]) - most - math.Log(sum)
 }
+
+// logProbs adds up the logarithms of the probabilities of tokens, each under a row of logits.
+func (m *Model) logProbs(logits []float32, tokens []int32) (float64, error) {
+	each := make([]float64, len(tokens))
+	err := m.engine.Parallel(len(tokens), 1, func(lo, hi int) {
+		for i := lo; i < hi; i++ {
+			each[i] = logProb(logits[i*m.Vocab:][:m.Vocab], tokens[i])
+		}
+	})
+	sum := 0.0
+	for _, v := range each {
+		sum += v
+	}
+	return sum, err
+}

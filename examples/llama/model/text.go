@@ -15,6 +15,9 @@ type Text struct {
 	*qkv.Sequence         // the first Len() tokens
 	Tokens        []int32 // all: a prompt, and what follows
 	Limit         int     // how many there are to be
+
+	// Sampler, if not nil, chooses tokens. The most likely ones are taken otherwise.
+	Sampler *Sampler
 }
 
 // NewText returns a text that begins with a prompt, of as many tokens as the model reads at most. It
@@ -22,7 +25,7 @@ type Text struct {
 // its pages back.
 func (e *Engine) NewText(prompt []int32, limit int) *Text {
 	limit = max(min(limit, e.Context+1), len(prompt)+1)
-	return &Text{e.Cache.NewSequence(), append(make([]int32, 0, limit), prompt...), limit}
+	return &Text{Sequence: e.Cache.NewSequence(), Tokens: append(make([]int32, 0, limit), prompt...), Limit: limit}
 }
 
 // Fork returns a text that goes on from the same beginning. What has been read is shared, not copied.
@@ -31,12 +34,12 @@ func (t *Text) Fork() (*Text, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Text{s, append(make([]int32, 0, t.Limit), t.Tokens...), t.Limit}, nil
+	return &Text{s, append(make([]int32, 0, t.Limit), t.Tokens...), t.Limit, t.Sampler}, nil
 }
 
 // Continue is one step over all texts that have not come to their limits: of each it reads what has not
 // been read, a prompt or a part of it, or one token, and behind that a draft, if there is one. It
-// appends the most likely token; with a draft all those of it that the model would have chosen itself,
+// appends the token that is chosen; with a draft all those of it that would have been chosen without,
 // and the one after. Where the cache has not enough pages for all, the last texts wait. It returns how many
 // texts it went on with: none are left after 0.
 func (e *Engine) Continue(texts []*Text, draft Draft) (int, error) {
@@ -74,7 +77,7 @@ func (e *Engine) Continue(texts []*Text, draft Draft) (int, error) {
 		n := len(in.Tokens) - max(in.Logits-1, 0)
 		if in.Logits > 0 {
 			draft := in.Tokens[n:]
-			agreed, next := e.agreed(logits[i], draft)
+			agreed, next := e.agreed(t, logits[i], draft)
 			t.Tokens, n = append(append(t.Tokens, draft[:agreed]...), next), n+agreed
 			e.Stats.Drafted, e.Stats.Kept = e.Stats.Drafted+len(draft), e.Stats.Kept+agreed
 		}

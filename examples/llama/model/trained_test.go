@@ -49,8 +49,8 @@ func TestTrained(t *testing.T) {
 	must(json.Unmarshal(data, &want))
 	for name, file := range map[string]string{"smollm2": models.SmolLM2, "gemma3": models.Gemma3} {
 		t.Run(name, func(t *testing.T) {
-			if raceEnabled {
-				t.Skip("arithmetic is no matter of races")
+			if raceEnabled || testing.Short() && name == "gemma3" {
+				t.Skip("it takes seconds, and arithmetic is no matter of races")
 			}
 			m := trained(t, qkv.Config{}, file, false)
 			w := want[name]

@@ -1,0 +1,158 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/qkv-go/qkv"
+	"github.com/qkv-go/qkv/examples/internal/gguf"
+	"github.com/qkv-go/qkv/examples/internal/tokenizer"
+	"github.com/qkv-go/qkv/examples/llama/model"
+)
+
+// pageTokens is how many tokens a page of the cache has.
+const pageTokens = 16
+
+// A file is a trained model with its tokenizer.
+type file struct {
+	*model.Model
+	tokenizer *tokenizer.Tokenizer
+	close     func() error
+}
+
+// open opens a GGUF file. Close it when the model is not used any more.
+func open(o options) (_ *file, err error) {
+	f, err := gguf.Open(o.model)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			f.Close()
+		}
+	}()
+	w, err := model.FromGGUF(f)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", o.model, err)
+	}
+	t, err := tokenizer.FromGGUF(f)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", o.model, err)
+	}
+	if t.Len() > w.Vocab {
+		return nil, fmt.Errorf("%s: the tokenizer has %d tokens, the model %d", o.model, t.Len(), w.Vocab)
+	}
+	if o.context > 0 {
+		w.Context = min(w.Context, o.context)
+	}
+	e, err := qkv.New(qkv.Config{Workers: o.workers})
+	if err != nil {
+		return nil, err
+	}
+	m, err := model.NewOf(e, w, o.packed)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", o.model, err)
+	}
+	return &file{m, t, f.Close}, nil
+}
+
+// run does what there is to do with a file: it rates a text, or continues one.
+func run(o options, stdout, stderr io.Writer) error {
+	m, err := open(o)
+	if err != nil {
+		return err
+	}
+	defer m.close()
+	if o.perplexity != "" {
+		return m.rate(o, stdout, stderr)
+	}
+	return m.write(o, stdout, stderr)
+}
+
+// engine returns an engine with room for one text.
+func (m *file) engine(o options, tokens int) (*model.Engine, error) {
+	return model.NewEngine(m.Model, model.EngineConfig{Type: o.kv, PageTokens: pageTokens, Pages: tokens/pageTokens + 1, Texts: 1})
+}
+
+// write continues the prompt until the model ends the text, or there are enough tokens. The text goes to
+// stdout as it is made, and how fast it was to stderr.
+func (m *file) write(o options, stdout, stderr io.Writer) error {
+	prompt := m.tokenizer.Encode(o.prompt, true)
+	switch {
+	case len(prompt) == 0:
+		return fmt.Errorf("the prompt is empty")
+	case len(prompt) > m.Context:
+		return fmt.Errorf("the prompt has %d tokens, the model reads %d", len(prompt), m.Context)
+	}
+	limit := min(len(prompt)+o.tokens, m.Context+1)
+	e, err := m.engine(o, limit)
+	if err != nil {
+		return err
+	}
+	t := e.NewText(prompt, limit)
+	t.Sampler = &o.sampler
+	var draft model.Draft
+	if o.draft > 0 {
+		draft = model.NGram(3, o.draft)
+	}
+	io.WriteString(stdout, o.prompt)
+	start := time.Now()
+	var first time.Duration // until there is a token
+	var text []byte
+	done, ended := len(prompt), false
+	for !ended && done < limit {
+		if _, err := e.Continue([]*model.Text{t}, draft); err != nil {
+			return err
+		}
+		if first == 0 && len(t.Tokens) > done {
+			first = time.Since(start)
+		}
+		text = text[:0]
+		for ; done < len(t.Tokens) && !ended; done++ {
+			if ended = m.tokenizer.IsEnd(t.Tokens[done]); !ended {
+				text = m.tokenizer.Append(text, t.Tokens[done])
+			}
+		}
+		if _, err := stdout.Write(text); err != nil {
+			return err
+		}
+	}
+	rest := time.Since(start) - first
+	fmt.Fprintln(stdout)
+	fmt.Fprintf(stderr, "prompt    %d tokens, %.1f tokens/s\n", len(prompt), float64(len(prompt))/first.Seconds())
+	if n := done - len(prompt) - 1; n > 0 {
+		fmt.Fprintf(stderr, "generate  %d tokens, %.1f tokens/s", n+1, float64(n)/rest.Seconds())
+		if draft != nil {
+			fmt.Fprintf(stderr, ", %d of %d guesses are kept", e.Stats.Kept, e.Stats.Drafted)
+		}
+		fmt.Fprintln(stderr)
+	}
+	return nil
+}
+
+// rate prints the perplexity of a text.
+func (m *file) rate(o options, stdout, stderr io.Writer) error {
+	data, err := os.ReadFile(o.perplexity)
+	if err != nil {
+		return err
+	}
+	size := min(512, m.Context)
+	e, err := m.engine(o, size)
+	if err != nil {
+		return err
+	}
+	tokens, first := m.tokenizer.Encode(string(data), false), int32(-1)
+	if m.tokenizer.AddBOS {
+		first = m.tokenizer.BOS
+	}
+	start := time.Now()
+	p, n, err := e.Perplexity(tokens, size, first)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(stdout, "perplexity %.4f of %d tokens, in parts of %d\n", p, n, size)
+	fmt.Fprintf(stderr, "read      %d tokens, %.1f tokens/s\n", e.Stats.Tokens, float64(e.Stats.Tokens)/time.Since(start).Seconds())
+	return nil
+}
