@@ -230,8 +230,9 @@ def perplexity(lib, name, threads):
     m = Llama(lib, path(name))
     text = open(os.path.join(HERE, "testdata/text.txt"), encoding="utf-8").read()
     ids, size, sum, count = m.tokens(text, False), 512, 0.0, 0
+    first = m.tokens("", False)
     for begin in range(0, len(ids) - size + 1, size):
-        part = ids[begin : begin + size]
+        part = first + ids[begin + len(first) : begin + size]
         for i, row in enumerate(m.logits(part, int(threads))):
             if size // 2 <= i < size - 1:
                 most = row.max()

@@ -81,6 +81,9 @@ func (t *Tensor) Rows() int {
 	return n
 }
 
+// Size returns the rows and columns of the tensor as a matrix.
+func (t *Tensor) Size() (rows, cols int) { return t.Rows(), t.Dims[0] }
+
 // Matrix returns the tensor as a matrix [Rows, Dims[0]] of weights, in the file. The error is for a type
 // that the library has not.
 func (t *Tensor) Matrix() (qkv.Matrix, error) {

@@ -1,7 +1,6 @@
 package model
 
 import (
-	"fmt"
 	"math"
 	"slices"
 	"strings"
@@ -46,34 +45,32 @@ func (r *ggufReader) gemma(c *Config) {
 // FromGGUF returns the weights in a file, whose matrices stay in the file. The error names what is missing,
 // has other dims than the rest of the file says, or is not supported: a tensor that nobody would use among it.
 func FromGGUF(f *gguf.File) (*Tensors, error) {
-	r := &ggufReader{f: f, used: map[string]bool{}}
-	t := r.tensors()
-	if r.err == nil {
-		for i := range f.Tensors {
-			if name := f.Tensors[i].Name; !r.used[name] {
-				r.fail("tensor %q is not supported in %s", name, r.arch)
-				break
-			}
+	var names []string
+	for i := range f.Tensors {
+		names = append(names, f.Tensors[i].Name)
+	}
+	r := &ggufReader{f: f, reader: reader{names: &ggufNames, stored: names, used: map[string]bool{}, find: func(name string) stored {
+		if t := f.Tensor(name); t != nil {
+			return t
 		}
-	}
-	if r.err != nil {
-		return nil, fmt.Errorf("model: %w", r.err)
-	}
-	return t, nil
+		return nil
+	}}}
+	return r.weights(r.config())
 }
 
-// A ggufReader looks for numbers and tensors in a file. It keeps the first error.
+// ggufNames are those of tensors in GGUF files.
+var ggufNames = tensorNames{
+	embedding: "token_embd.weight", norm: "output_norm.weight", out: "output.weight", layer: "blk.%d.",
+	attnNorm: "attn_norm.weight", ffnNorm: "ffn_norm.weight",
+	q: "attn_q", k: "attn_k", v: "attn_v", qkv: "attn_qkv", o: "attn_output", qNorm: "attn_q_norm.weight", kNorm: "attn_k_norm.weight",
+	gate: "ffn_gate", up: "ffn_up", down: "ffn_down", attnPost: "post_attention_norm.weight", ffnPost: "post_ffw_norm.weight",
+}
+
+// A ggufReader looks for numbers and tensors in a file.
 type ggufReader struct {
+	reader
 	f    *gguf.File
 	arch string
-	used map[string]bool
-	err  error
-}
-
-func (r *ggufReader) fail(format string, args ...any) {
-	if r.err == nil {
-		r.err = fmt.Errorf(format, args...)
-	}
 }
 
 // int returns a number of the architecture, or another where the file does not have it. It reports one that
@@ -118,48 +115,6 @@ func (r *ggufReader) float(key string, other float32) float32 {
 	return float32(x)
 }
 
-// has tells whether there is a tensor.
-func (r *ggufReader) has(name string) bool { return r.f.Tensor(name) != nil }
-
-// tensor returns a tensor [rows, cols]; rows is 1 for a vector.
-func (r *ggufReader) tensor(name string, rows, cols int) *gguf.Tensor {
-	t := r.f.Tensor(name)
-	switch {
-	case t == nil:
-		r.fail("the file has no tensor %q", name)
-		return nil
-	case t.Dims[0] != cols || t.Rows() != rows:
-		r.fail("tensor %q is %v, [%d, %d] is needed", name, t.Dims, cols, rows)
-		return nil
-	}
-	r.used[name] = true
-	return t
-}
-
-func (r *ggufReader) matrix(name string, rows, cols int) qkv.Matrix {
-	t := r.tensor(name, rows, cols)
-	if t == nil {
-		return qkv.Matrix{}
-	}
-	m, err := t.Matrix()
-	if err != nil {
-		r.fail("%w", err)
-	}
-	return m
-}
-
-func (r *ggufReader) vector(name string, n int) []float32 {
-	t := r.tensor(name, 1, n)
-	if t == nil {
-		return nil
-	}
-	x, err := t.Float32()
-	if err != nil {
-		r.fail("%w", err)
-	}
-	return x
-}
-
 // config reads the shape, which the tensors are held against.
 func (r *ggufReader) config() (c Config) {
 	r.arch, _ = r.f.Text("general.architecture")
@@ -173,15 +128,15 @@ func (r *ggufReader) config() (c Config) {
 		r.fail("the architecture is %.40q, supported are %s", r.arch, strings.Join(names, ", "))
 		return c
 	}
-	embedding := r.f.Tensor("token_embd.weight")
+	embedding := r.f.Tensor(r.names.embedding)
 	if embedding == nil {
-		r.fail("the file has no tensor %q", "token_embd.weight")
+		r.fail("the file has no tensor %q", r.names.embedding)
 		return c
 	}
 	c = Config{
 		Layers: r.int("block_count", 0), Width: r.int("embedding_length", 0), Heads: r.int("attention.head_count", 0),
 		FFN: r.int("feed_forward_length", 0), Vocab: embedding.Rows(), Context: r.int("context_length", 0),
-		Tied: !r.has("output.weight"),
+		Tied: !r.has(r.names.out),
 	}
 	if r.err != nil {
 		return c
@@ -192,7 +147,7 @@ func (r *ggufReader) config() (c Config) {
 		r.fail("heads of keys have %d dims, and of values %d, which is not supported", c.HeadDim, v)
 	}
 	c.NormEps = r.float("attention.layer_norm_rms_epsilon", 1e-5)
-	c.Bias, c.QKNorm, c.PostNorm = r.has("blk.0.attn_q.bias"), r.has("blk.0.attn_q_norm.weight"), r.has("blk.0.post_ffw_norm.weight")
+	r.options(&c)
 	c.Rotary = qkv.RotaryConfig{Base: float64(r.float("rope.freq_base", 10000)), Dim: r.int("rope.dimension_count", c.HeadDim)}
 	switch scaling, _ := r.f.Text(r.arch + ".rope.scaling.type"); scaling {
 	case "", "none":
@@ -217,52 +172,4 @@ func (r *ggufReader) config() (c Config) {
 	}
 	set(r, &c)
 	return c
-}
-
-// tensors reads everything.
-func (r *ggufReader) tensors() *Tensors {
-	c := r.config()
-	if r.err == nil {
-		r.err = c.check()
-	}
-	if r.err == nil && c.Layers > len(r.f.Tensors) {
-		r.fail("%s.block_count is %d, the file has %d tensors", r.arch, c.Layers, len(r.f.Tensors))
-	}
-	if r.err != nil {
-		return nil
-	}
-	t := &Tensors{Config: c, Blocks: make([]BlockOf[qkv.Matrix], c.Layers)}
-	t.Embedding, t.Norm = r.matrix("token_embd.weight", c.Vocab, c.Width), r.vector("output_norm.weight", c.Width)
-	if t.Out = t.Embedding; !c.Tied {
-		t.Out = r.matrix("output.weight", c.Vocab, c.Width)
-	}
-	q, kv := c.Heads*c.Dim(), c.KVHeads*c.Dim()
-	for i := range t.Blocks {
-		b, name := &t.Blocks[i], func(s string) string { return fmt.Sprintf("blk.%d.%s", i, s) }
-		if fused := name("attn_qkv.weight"); r.has(fused) {
-			if all := r.matrix(fused, q+2*kv, c.Width); r.err == nil {
-				b.Q, b.K, b.V = all.Slice(0, q), all.Slice(q, q+kv), all.Slice(q+kv, q+2*kv)
-			}
-		} else {
-			b.Q = r.matrix(name("attn_q.weight"), q, c.Width)
-			b.K, b.V = r.matrix(name("attn_k.weight"), kv, c.Width), r.matrix(name("attn_v.weight"), kv, c.Width)
-		}
-		if up := name("ffn_up.weight"); r.has(name("ffn_gate.weight")) {
-			b.Gate, b.Up = r.matrix(name("ffn_gate.weight"), c.FFN, c.Width), r.matrix(up, c.FFN, c.Width)
-		} else if both := r.matrix(up, 2*c.FFN, c.Width); r.err == nil { // one below the other
-			b.Gate, b.Up = both.Slice(0, c.FFN), both.Slice(c.FFN, 2*c.FFN)
-		}
-		b.O, b.Down = r.matrix(name("attn_output.weight"), c.Width, q), r.matrix(name("ffn_down.weight"), c.Width, c.FFN)
-		b.AttnNorm, b.FFNNorm = r.vector(name("attn_norm.weight"), c.Width), r.vector(name("ffn_norm.weight"), c.Width)
-		if c.Bias {
-			b.QBias, b.KBias, b.VBias = r.vector(name("attn_q.bias"), q), r.vector(name("attn_k.bias"), kv), r.vector(name("attn_v.bias"), kv)
-		}
-		if c.QKNorm {
-			b.QNorm, b.KNorm = r.vector(name("attn_q_norm.weight"), c.Dim()), r.vector(name("attn_k_norm.weight"), c.Dim())
-		}
-		if c.PostNorm {
-			b.AttnPost, b.FFNPost = r.vector(name("post_attention_norm.weight"), c.Width), r.vector(name("post_ffw_norm.weight"), c.Width)
-		}
-	}
-	return t
 }

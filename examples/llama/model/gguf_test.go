@@ -144,7 +144,7 @@ func TestGGUFErrors(t *testing.T) {
 		`architecture is "mamba", supported are`: func(k map[string]any, _ map[string]*ggufbuild.Tensor) { k["general.architecture"] = "mamba" },
 		`no llama.block_count`:                   func(k map[string]any, _ map[string]*ggufbuild.Tensor) { delete(k, "llama.block_count") },
 		`llama.block_count is 0`:                 func(k map[string]any, _ map[string]*ggufbuild.Tensor) { k["llama.block_count"] = uint32(0) },
-		`block_count is 9999, the file has`:      func(k map[string]any, _ map[string]*ggufbuild.Tensor) { k["llama.block_count"] = uint32(9999) },
+		`9999 layers, the file has`:              func(k map[string]any, _ map[string]*ggufbuild.Tensor) { k["llama.block_count"] = uint32(9999) },
 		`no tensor "blk.2.`:                      func(k map[string]any, _ map[string]*ggufbuild.Tensor) { k["llama.block_count"] = uint32(3) },
 		`tensor "blk.1.`:                         func(k map[string]any, _ map[string]*ggufbuild.Tensor) { k["llama.block_count"] = uint32(1) },
 		`head_count is not an integer`:           func(k map[string]any, _ map[string]*ggufbuild.Tensor) { k["llama.attention.head_count"] = "2" },
@@ -158,7 +158,7 @@ func TestGGUFErrors(t *testing.T) {
 		},
 		`heads of keys have 32 dims, and of val`: func(k map[string]any, _ map[string]*ggufbuild.Tensor) { k["llama.attention.value_length"] = uint32(16) },
 		`rotary embedding is "su"`:               func(k map[string]any, _ map[string]*ggufbuild.Tensor) { k["llama.rope.scaling.type"] = "su" },
-		`is [64 50], [64, 96] is needed`: func(_ map[string]any, x map[string]*ggufbuild.Tensor) {
+		`is [50, 64], [96, 64] is needed`: func(_ map[string]any, x map[string]*ggufbuild.Tensor) {
 			*x["blk.0.ffn_up.weight"] = named(x["token_embd.weight"], "blk.0.ffn_up.weight")
 		},
 		`no tensor "token_embd.weight"`: func(_ map[string]any, x map[string]*ggufbuild.Tensor) { x["token_embd.weight"].Name = "x" },

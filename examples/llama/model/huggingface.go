@@ -1,0 +1,80 @@
+package model
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/qkv-go/qkv"
+	"github.com/qkv-go/qkv/examples/internal/safetensors"
+)
+
+// huggingFaceNames are those of tensors in files of Hugging Face.
+var huggingFaceNames = tensorNames{
+	embedding: "model.embed_tokens.weight", norm: "model.norm.weight", out: "lm_head.weight", layer: "model.layers.%d.",
+	attnNorm: "input_layernorm.weight", ffnNorm: "post_attention_layernorm.weight",
+	q: "self_attn.q_proj", k: "self_attn.k_proj", v: "self_attn.v_proj", qkv: "self_attn.qkv_proj", o: "self_attn.o_proj",
+	qNorm: "self_attn.q_norm.weight", kNorm: "self_attn.k_norm.weight",
+	gate: "mlp.gate_proj", up: "mlp.up_proj", down: "mlp.down_proj",
+}
+
+// huggingFaceTypes are the values of model_type that are supported. Their tensors tell what they differ in.
+var huggingFaceTypes = []string{"llama", "mistral", "qwen2", "qwen3"}
+
+// huggingFaceConfig is what counts of a config.json.
+type huggingFaceConfig struct {
+	Type          string             `json:"model_type"`
+	Layers        int                `json:"num_hidden_layers"`
+	Width         int                `json:"hidden_size"`
+	Heads         int                `json:"num_attention_heads"`
+	KVHeads       int                `json:"num_key_value_heads"`
+	HeadDim       int                `json:"head_dim"`
+	FFN           int                `json:"intermediate_size"`
+	Vocab         int                `json:"vocab_size"`
+	Context       int                `json:"max_position_embeddings"`
+	Tied          bool               `json:"tie_word_embeddings"`
+	Activation    string             `json:"hidden_act"`
+	NormEps       float64            `json:"rms_norm_eps"`
+	RopeTheta     float64            `json:"rope_theta"`
+	RopeScaling   *qkv.RotaryScaling `json:"rope_scaling"`
+	SlidingWindow int                `json:"sliding_window"`
+	UseWindow     *bool              `json:"use_sliding_window"`
+}
+
+// FromHuggingFace returns the weights of a model of Hugging Face: its config.json and its tensors, which stay in
+// the file. The error names what is missing, has other dims than the configuration says, or is not supported.
+func FromHuggingFace(config []byte, f *safetensors.File) (*Tensors, error) {
+	r := &reader{names: &huggingFaceNames, stored: f.Names, used: map[string]bool{}, find: func(name string) stored {
+		if t := f.Tensor(name); t != nil {
+			return t
+		}
+		return nil
+	}}
+	var x huggingFaceConfig
+	if err := json.Unmarshal(config, &x); err != nil {
+		return nil, fmt.Errorf("model: the configuration: %w", err)
+	}
+	c := Config{
+		Layers: x.Layers, Width: x.Width, Heads: x.Heads, KVHeads: x.KVHeads, FFN: x.FFN, Vocab: x.Vocab, Context: x.Context, Tied: x.Tied,
+		Options: Options{HeadDim: x.HeadDim, NormEps: float32(x.NormEps), HalfSplit: true, Rotary: qkv.RotaryConfig{Base: x.RopeTheta}},
+	}
+	if c.KVHeads == 0 {
+		c.KVHeads = c.Heads
+	}
+	if x.RopeScaling != nil {
+		c.Rotary.Scaling = *x.RopeScaling
+	}
+	r.options(&c)
+	switch {
+	case !slices.Contains(huggingFaceTypes, x.Type):
+		r.fail("model_type is %.40q, supported are %q", x.Type, huggingFaceTypes)
+	case x.Activation != "silu":
+		r.fail("hidden_act is %.40q, silu is supported", x.Activation)
+	case x.SlidingWindow != 0 && x.SlidingWindow < x.Context && (x.UseWindow == nil || *x.UseWindow):
+		r.fail("sliding_window is %d, none is supported", x.SlidingWindow)
+	case math.IsInf(float64(c.NormEps), 0):
+		r.fail("rms_norm_eps is %v", x.NormEps)
+	}
+	return r.weights(c)
+}

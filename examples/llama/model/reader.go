@@ -1,0 +1,153 @@
+package model
+
+import (
+	"fmt"
+
+	"github.com/qkv-go/qkv"
+)
+
+// A stored is a tensor of a file.
+type stored interface {
+	Size() (rows, cols int)
+	Matrix() (qkv.Matrix, error)
+	Float32() ([]float32, error)
+}
+
+// tensorNames are the names of tensors in a kind of file. Those of a layer follow its prefix, and those of
+// linear layers are followed by .weight and .bias. What has no name is not there.
+type tensorNames struct {
+	embedding, norm, out string
+	layer                string // a format of the layer's number
+	attnNorm, ffnNorm    string
+	q, k, v, qkv, o      string
+	qNorm, kNorm         string
+	gate, up, down       string
+	attnPost, ffnPost    string
+}
+
+// A reader takes tensors out of a file. It keeps the first error.
+type reader struct {
+	names  *tensorNames
+	stored []string // names of all tensors
+	find   func(name string) stored
+	used   map[string]bool
+	err    error
+}
+
+func (r *reader) fail(format string, args ...any) {
+	if r.err == nil {
+		r.err = fmt.Errorf(format, args...)
+	}
+}
+
+// has tells whether there is a tensor.
+func (r *reader) has(name string) bool { return r.find(name) != nil }
+
+// options sets the options that the tensors of the first layer tell.
+func (r *reader) options(c *Config) {
+	n, layer := r.names, fmt.Sprintf(r.names.layer, 0)
+	c.Bias, c.QKNorm, c.PostNorm = r.has(layer+n.q+".bias"), r.has(layer+n.qNorm), r.has(layer+n.ffnPost)
+}
+
+// tensor returns a tensor [rows, cols]; rows is 1 for a vector.
+func (r *reader) tensor(name string, rows, cols int) stored {
+	t := r.find(name)
+	if t == nil {
+		r.fail("the file has no tensor %q", name)
+		return nil
+	}
+	if m, n := t.Size(); m != rows || n != cols {
+		r.fail("tensor %q is [%d, %d], [%d, %d] is needed", name, m, n, rows, cols)
+		return nil
+	}
+	r.used[name] = true
+	return t
+}
+
+func (r *reader) matrix(name string, rows, cols int) qkv.Matrix {
+	t := r.tensor(name, rows, cols)
+	if t == nil {
+		return qkv.Matrix{}
+	}
+	m, err := t.Matrix()
+	if err != nil {
+		r.fail("%w", err)
+	}
+	return m
+}
+
+func (r *reader) vector(name string, n int) []float32 {
+	t := r.tensor(name, 1, n)
+	if t == nil {
+		return nil
+	}
+	x, err := t.Float32()
+	if err != nil {
+		r.fail("%w", err)
+	}
+	return x
+}
+
+// weights reads the tensors of a model, all that the file has.
+func (r *reader) weights(c Config) (*Tensors, error) {
+	if r.err == nil {
+		r.err = c.check()
+	}
+	if r.err == nil && c.Layers > len(r.stored) {
+		r.fail("there are %d layers, the file has %d tensors", c.Layers, len(r.stored))
+	}
+	var t *Tensors
+	if r.err == nil {
+		t = r.tensors(c)
+	}
+	if r.err == nil {
+		for _, name := range r.stored {
+			if !r.used[name] {
+				r.fail("tensor %q is not supported in such a model", name)
+			}
+		}
+	}
+	if r.err != nil {
+		return nil, fmt.Errorf("model: %w", r.err)
+	}
+	return t, nil
+}
+
+func (r *reader) tensors(c Config) *Tensors {
+	n := r.names
+	t := &Tensors{Config: c, Blocks: make([]BlockOf[qkv.Matrix], c.Layers)}
+	t.Embedding, t.Norm = r.matrix(n.embedding, c.Vocab, c.Width), r.vector(n.norm, c.Width)
+	if t.Out = t.Embedding; !c.Tied {
+		t.Out = r.matrix(n.out, c.Vocab, c.Width)
+	}
+	q, kv := c.Heads*c.Dim(), c.KVHeads*c.Dim()
+	for i := range t.Blocks {
+		b, layer := &t.Blocks[i], fmt.Sprintf(n.layer, i)
+		linear := func(name string, rows, cols int) qkv.Matrix { return r.matrix(layer+name+".weight", rows, cols) }
+		vector := func(name string, cols int) []float32 { return r.vector(layer+name, cols) }
+		if r.has(layer + n.qkv + ".weight") { // all in one, as Phi-3 has them
+			if all := linear(n.qkv, q+2*kv, c.Width); r.err == nil {
+				b.Q, b.K, b.V = all.Slice(0, q), all.Slice(q, q+kv), all.Slice(q+kv, q+2*kv)
+			}
+		} else {
+			b.Q, b.K, b.V = linear(n.q, q, c.Width), linear(n.k, kv, c.Width), linear(n.v, kv, c.Width)
+		}
+		if r.has(layer + n.gate + ".weight") {
+			b.Gate, b.Up = linear(n.gate, c.FFN, c.Width), linear(n.up, c.FFN, c.Width)
+		} else if both := linear(n.up, 2*c.FFN, c.Width); r.err == nil {
+			b.Gate, b.Up = both.Slice(0, c.FFN), both.Slice(c.FFN, 2*c.FFN)
+		}
+		b.O, b.Down = linear(n.o, c.Width, q), linear(n.down, c.Width, c.FFN)
+		b.AttnNorm, b.FFNNorm = vector(n.attnNorm, c.Width), vector(n.ffnNorm, c.Width)
+		if c.Bias {
+			b.QBias, b.KBias, b.VBias = vector(n.q+".bias", q), vector(n.k+".bias", kv), vector(n.v+".bias", kv)
+		}
+		if c.QKNorm {
+			b.QNorm, b.KNorm = vector(n.qNorm, c.Dim()), vector(n.kNorm, c.Dim())
+		}
+		if c.PostNorm {
+			b.AttnPost, b.FFNPost = vector(n.attnPost, c.Width), vector(n.ffnPost, c.Width)
+		}
+	}
+	return t
+}
