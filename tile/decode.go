@@ -10,14 +10,22 @@ import (
 
 // A decoder is what a worker needs to decode.
 type decoder struct {
-	one  queryRows // of one KV head
-	sums *float32  // [MaxDecodeRows][DimV], of a part of a block
-	own  [maxDecodeLaneGroups][2]partial
-	off  [kernel.MaxLanes]int // of the outputs of a chunk
+	one   queryRows // of one KV head
+	block [maxDecodeLaneGroups]laneGroupBlock
+	own   [maxDecodeLaneGroups][2]partial
+	off   [kernel.MaxLanes]int // of the outputs of a chunk
 
 	scoresArgs     kernel.DecodeScoresArgs
 	accumulateArgs kernel.DecodeAccumulateArgs
 	packArgs       kernel.PackArgs
+}
+
+// A laneGroupBlock is what there is of a key block for one of the lane groups that go through it together.
+type laneGroupBlock struct {
+	scores *float32 // [KeyBlock][lanes]
+	alpha  *float32 // [lanes]
+	sums   *float32 // [rows][DimV], of a part of the block
+	mode   kernel.UpdateMode
 }
 
 // release drops the references to the caller's memory.
@@ -87,14 +95,20 @@ func (w *workspace) decode(at *cursor, it *decodeItem) bool {
 // decodeKeys takes lane groups of one or more KV heads each on the cursor's walk together, or stops
 // on the way if the work is to end.
 func (w *workspace) decodeKeys(at *cursor, laneGroups []laneGroup) {
-	if g := &laneGroups[0]; g.rows < g.lanes { // scores that nobody writes
-		clear(unsafe.Slice(w.block.s, min(kernel.KeyBlock, at.seq.lenKV)*g.lanes))
+	for i := range laneGroups {
+		if g := &laneGroups[i]; g.rows < g.lanes { // scores that nobody writes
+			clear(unsafe.Slice(w.decoder.block[i].scores, min(kernel.KeyBlock, at.seq.lenKV)*g.lanes))
+		}
 	}
 	w.decoder.one.open(at, at.head, 0, laneGroups[0].rowsPerKV)
+	together := len(laneGroups)
+	if at.problem.Mask.dense() || at.modifies { // they may attend different keys
+		together = 1
+	}
 	for !at.problem.Done.Over() && at.next() {
 		w.block.mask.openKeys(at)
-		for i := range laneGroups {
-			w.decodeBlock(at, &laneGroups[i])
+		for i := 0; i < len(laneGroups); i += together {
+			w.decodeBlock(at, laneGroups[i:i+together])
 		}
 		if next, ok := at.leaves(); ok {
 			w.toLanes(at, laneGroups)
@@ -106,37 +120,47 @@ func (w *workspace) decodeKeys(at *cursor, laneGroups []laneGroup) {
 	w.toLanes(at, laneGroups)
 }
 
-// decodeBlock takes a lane group through a key block, unless the work is to end.
-func (w *workspace) decodeBlock(at *cursor, g *laneGroup) {
-	p := &at.problem
+// decodeBlock takes lane groups through a key block together, unless the work is to end. If they are
+// several, all attend the same keys of it.
+func (w *workspace) decodeBlock(at *cursor, laneGroups []laneGroup) {
+	p, d := &at.problem, &w.decoder
 	if p.Done.Over() {
 		return
 	}
 	if p.Mask.dense() {
 		at.engine.phase(phaseMask)
 	}
-	c := w.decodeCover(at, g)
+	c := w.decodeCover(at, &laneGroups[0])
 	if c.from == c.to {
 		return
 	}
-	if !g.packed {
-		w.stage.pack(at, g)
+	for i := range laneGroups {
+		if !laneGroups[i].packed {
+			w.stage.pack(at, &laneGroups[i])
+		}
 	}
 	at.engine.phase(phaseScores)
-	w.decodeScores(at, g, c.span)
+	w.decodeScores(at, laneGroups, c.span)
 	if at.modifies {
-		if w.block.modify(at, g, &c); c.from == c.to {
+		if w.block.modify(at, &laneGroups[0], &c); c.from == c.to {
 			return
 		}
 	}
-	w.block.softmax(at, g, &c, g.sum)
+	for i := range laneGroups {
+		g := &laneGroups[i]
+		w.block.s, w.block.softmaxArgs.Alpha = d.block[i].scores, d.block[i].alpha
+		w.block.softmax(at, g, &c, g.sum)
+		d.block[i].mode = g.mode(w.block.softmaxArgs.Moved)
+	}
+	w.block.s, w.block.softmaxArgs.Alpha = d.block[0].scores, d.block[0].alpha
 	if p.Done.Over() {
 		return
 	}
-	g.weighed = true
 	at.engine.phase(phaseAccumulate)
-	w.decodeAccumulate(at, g, c.span, g.mode(w.block.softmaxArgs.Moved))
-	g.started = true
+	w.decodeAccumulate(at, laneGroups, c.span)
+	for i := range laneGroups {
+		laneGroups[i].weighed, laneGroups[i].started = true, true
+	}
 }
 
 // toLanes brings the outputs of a chunk to where other chunks' are merged.
@@ -178,55 +202,55 @@ func (w *workspace) decodeCover(at *cursor, g *laneGroup) cover {
 }
 
 // decodeScores computes the scores of the keys of a span of the block.
-func (w *workspace) decodeScores(at *cursor, g *laneGroup, keys span) {
-	a := &w.decoder.scoresArgs
+func (w *workspace) decodeScores(at *cursor, laneGroups []laneGroup, keys span) {
+	a, rows := &w.decoder.scoresArgs, &w.kv.k
 	a.Elem, a.Dim = at.problem.K.Elem, at.problem.DimQK
-	a.QStride, a.Rows, a.Stride = g.lanes, g.rowsPerKV, g.lanes
-	for from := keys.from; from < keys.to; from += w.kv.k.order.step {
-		head := g.head
-		for row := 0; row < g.rows; row += g.rowsPerKV {
-			w.kv.k.find(at, head)
-			a.K = w.kv.k.base
-			a.Q = ptr.At(g.q, row)
-			a.Off = w.kv.k.offsets(from)
-			a.Scale = floatsFrom(w.kv.k.scale, from)
-			a.S = lane(w.block.s, from, g.lanes, row)
-			a.Keys = min(w.kv.k.order.step, keys.to-from)
-			at.engine.set.DecodeScores(a)
-			head++
+	rows.find(at, laneGroups[0].head)
+	for from := keys.from; from < keys.to; from += rows.order.step {
+		a.Keys = min(rows.order.step, keys.to-from)
+		a.Off = rows.offsets(from)
+		for i := range laneGroups {
+			g := &laneGroups[i]
+			a.QStride, a.Rows, a.Stride = g.lanes, g.rowsPerKV, g.lanes
+			s := lane(w.decoder.block[i].scores, from, g.lanes, 0)
+			for row, head := 0, g.head; row < g.rows; row, head = row+g.rowsPerKV, head+1 {
+				rows.toHead(at, head)
+				a.K, a.Scale = rows.base, floatsFrom(rows.scale, from)
+				a.Q, a.S = ptr.At(g.q, row), ptr.At(s, row)
+				at.engine.set.DecodeScores(a)
+			}
 		}
 	}
 }
 
 // decodeAccumulate adds the weighted values of the keys of a span of the block.
-func (w *workspace) decodeAccumulate(at *cursor, g *laneGroup, keys span, mode kernel.UpdateMode) {
-	dim := at.problem.DimV
-	a := &w.decoder.accumulateArgs
-	a.Elem, a.Mode = at.problem.V.Elem, mode
-	a.Rows, a.Stride, a.OStride = g.rowsPerKV, g.lanes, dim
-	a.Dim = dim
-	for from := keys.from; from < keys.to; from += w.kv.v.order.step {
-		to := min(from+w.kv.v.order.step, keys.to)
+func (w *workspace) decodeAccumulate(at *cursor, laneGroups []laneGroup, keys span) {
+	a, rows, dim := &w.decoder.accumulateArgs, &w.kv.v, at.problem.DimV
+	a.Elem, a.Dim, a.OStride = at.problem.V.Elem, dim, dim
+	rows.find(at, laneGroups[0].head)
+	for from := keys.from; from < keys.to; from += rows.order.step {
+		to := min(from+rows.order.step, keys.to)
 		a.Keys, a.MaskFrom = to-from, clamp(keys.full-from, 0, to-from)
-		head := g.head
-		for row := 0; row < g.rows; row += g.rowsPerKV {
-			w.kv.v.find(at, head)
-			a.Off = w.kv.v.offsets(from)
-			a.Scale = floatsFrom(w.kv.v.scale, from)
-			a.P = lane(w.block.s, from, g.lanes, row)
-			a.Alpha = ptr.At(w.block.softmaxArgs.Alpha, row)
-			a.V = w.kv.v.base
-			a.O = lane(g.chunk, row, dim, 0)
-			sums := lane(w.decoder.sums, row, dim, 0)
-			a.From, a.To = nil, nil
-			if from > keys.from {
-				a.From = sums
+		a.Off = rows.offsets(from)
+		for i := range laneGroups {
+			g, b := &laneGroups[i], &w.decoder.block[i]
+			a.Rows, a.Stride, a.Mode = g.rowsPerKV, g.lanes, b.mode
+			p := lane(b.scores, from, g.lanes, 0)
+			for row, head := 0, g.head; row < g.rows; row, head = row+g.rowsPerKV, head+1 {
+				rows.toHead(at, head)
+				a.V, a.Scale = rows.base, floatsFrom(rows.scale, from)
+				a.P, a.Alpha = ptr.At(p, row), ptr.At(b.alpha, row)
+				a.O = lane(g.chunk, row, dim, 0)
+				sums := lane(b.sums, row, dim, 0)
+				a.From, a.To = nil, nil
+				if from > keys.from {
+					a.From = sums
+				}
+				if to < keys.to {
+					a.To = sums
+				}
+				at.engine.set.DecodeAccumulate(a)
 			}
-			if to < keys.to {
-				a.To = sums
-			}
-			at.engine.set.DecodeAccumulate(a)
-			head++
 		}
 	}
 }
@@ -268,7 +292,7 @@ const (
 
 	// keysInTurn is the keys of each KV head in turn whose rows lie among those of others: as many
 	// as DecodeScores takes at once. Twice as many of rows of less than shortRow bytes make fewer
-	// calls; in small pages that costs more than it saves.
+	// calls. As many are asked for ahead: those of the next turn, none of the call that asks.
 	keysInTurn = 16
 	shortRow   = 512
 )
@@ -283,11 +307,11 @@ func (p *Problem) orders() (k, v order) {
 
 // inTurn is the order of rows that lie among those of other KV heads.
 func (p *Problem) inTurn(t *KV, dim int) order {
-	o := order{step: keysInTurn, ahead: keysInTurn}
-	if t.rowBytes(dim) < shortRow && (p.Tables == nil || p.PageTokens >= 2*keysInTurn) {
-		o.step *= 2
+	step := keysInTurn
+	if t.rowBytes(dim) < shortRow {
+		step *= 2
 	}
-	return o
+	return order{step: step, ahead: step}
 }
 
 // inBlocks is the order of rows that follow each other. A window is a power of two of rows, so that

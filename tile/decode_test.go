@@ -8,18 +8,20 @@ import (
 )
 
 // TestDecodeAsks: what decoding reads it has asked for, whatever the order of rows in memory: nearly
-// all of it, once and not long before.
+// all of it, once, not long before and not in the call that reads it. Heads whose rows lie among each
+// other are read in turn.
 func TestDecodeAsks(t *testing.T) {
 	const heads, kvHeads, keys, dim, row = 32, 8, 1000, 64, 4 * 64
 	for _, l := range []struct {
 		name       string
 		page       int
 		tokenMajor bool
-		late       int // about the most rows of K, or of V, between asking and reading
+		heads      int // whose blocks are read together
 	}{
-		{"bhsd", 0, false, 4 * kernel.KeyBlock}, {"bshd", 0, true, 16 * kvHeads}, {"pages of 1", 1, false, 16 * kvHeads},
-		{"pages of 4", 4, false, 16 * kvHeads}, {"pages of 16", 16, false, 4 * kernel.KeyBlock}, {"token-major pages of 16", 16, true, 16 * kvHeads},
+		{"bhsd", 0, false, 4}, {"bshd", 0, true, kvHeads}, {"pages of 1", 1, false, kvHeads},
+		{"pages of 4", 4, false, kvHeads}, {"pages of 16", 16, false, 4}, {"token-major pages of 16", 16, true, kvHeads},
 	} {
+		late := 2 * l.heads * kernel.KeyBlock // rows of a block of K and one of V
 		page, pages := l.page, 1
 		var tables [][]int32
 		if page == 0 {
@@ -49,14 +51,21 @@ func TestDecodeAsks(t *testing.T) {
 		p.Out = Operand{unsafe.Pointer(&out[0]), [4]int{0, dim, dim, 1}}
 
 		asked := map[uintptr]int{} // when
-		read, early, again := 0, 0, 0
+		begun := make([]int, keys) // when a token's first key is read
+		read, early, again, apart := 0, 0, 0, 0
 		note := func(base unsafe.Pointer, off *[2 * kernel.KeyBlock]int, n int) {
 			for k := range n {
 				at := uintptr(base) + uintptr(off[k])
-				if when, ok := asked[at]; ok && read-when <= 2*l.late {
+				if when, ok := asked[at]; ok && read-when <= late && read-when > keysInTurn {
 					early++
 				}
 				read++
+				if token := int(at-uintptr(p.K.Base)) / p.K.Stride[2]; l.name == "bshd" && token < keys {
+					if begun[token] == 0 {
+						begun[token] = read
+					}
+					apart = max(apart, read-begun[token])
+				}
 				ask := uintptr(base) + uintptr(off[kernel.Upcoming+k])
 				if _, ok := asked[ask]; ok {
 					again++
@@ -79,13 +88,17 @@ func TestDecodeAsks(t *testing.T) {
 		if early < read*85/100 || again > read/10 {
 			t.Errorf("%s: of %d rows %d were asked for in time, and %d again", l.name, read, early, again)
 		}
+		if apart >= 2*keysInTurn*kvHeads {
+			t.Errorf("%s: the keys of a token are read with %d rows between them", l.name, apart)
+		}
 	}
 }
 
 // TestOffsetsAreKept: rows as far apart as those of the call before, read in the same order, have no
 // offsets computed anew. In another order or at another distance, and of a sequence's pages, they have.
 func TestOffsetsAreKept(t *testing.T) {
-	r := keyRows{stride: 256, even: true, order: order{step: kernel.KeyBlock, ahead: 64, windows: true}}
+	r := keyRows{stride: 256, even: true}
+	r.setOrder(order{step: kernel.KeyBlock, ahead: 64, windows: true})
 	kept := func() bool {
 		r.offAt.forget()
 		r.off[1] = -1
@@ -98,7 +111,7 @@ func TestOffsetsAreKept(t *testing.T) {
 	if r.stride = 512; kept() || r.off[1] != 512 {
 		t.Errorf("row 1 is at %d, want 512", r.off[1])
 	}
-	if r.order.ahead = 32; kept() || r.off[kernel.Upcoming] != 32*512 {
+	if r.setOrder(order{step: kernel.KeyBlock, ahead: 32, windows: true}); kept() || r.off[kernel.Upcoming] != 32*512 {
 		t.Errorf("with row 0, %d is asked for, want %d", r.off[kernel.Upcoming], 32*512)
 	}
 	r.offAt = offsetsOf{seq: 1, key0: 64}

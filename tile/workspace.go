@@ -54,7 +54,7 @@ func (w *workspace) reserve(e *Engine, p *Problem, s *Schedule) {
 		n += lanes*stageStride(p) + cacheLine
 	}
 	if s.Decode > 0 {
-		n += (laneGroups + 1) * kernel.MaxDecodeRows * p.DimV
+		n += s.decodeLaneGroups * (kernel.MaxDecodeRows*(2*p.DimV+kernel.KeyBlock+1) + 4*cacheLine)
 	}
 	if len(w.mem) < n {
 		w.mem = make([]float32, n)
@@ -97,12 +97,18 @@ func (w *workspace) reserve(e *Engine, p *Problem, s *Schedule) {
 		w.stage.reserve(take(lanes*stageStride(p)), stageStride(p))
 	}
 	if s.Decode > 0 {
-		w.kv.k.order, w.kv.v.order = p.orders()
-		rows := take(laneGroups * kernel.MaxDecodeRows * p.DimV)
-		for i := range w.laneGroups[:laneGroups] {
-			w.laneGroups[i].chunk = lane(rows, i*kernel.MaxDecodeRows, p.DimV, 0)
+		k, v := p.orders()
+		w.kv.k.setOrder(k)
+		w.kv.v.setOrder(v)
+		for i := range s.decodeLaneGroups {
+			b := &w.decoder.block[i]
+			w.laneGroups[i].chunk = take(kernel.MaxDecodeRows * p.DimV)
+			b.sums = take(kernel.MaxDecodeRows * p.DimV)
+			b.scores, b.alpha = w.block.s, w.block.softmaxArgs.Alpha
+			if i > 0 {
+				b.scores, b.alpha = take(kernel.MaxDecodeRows*kernel.KeyBlock), take(kernel.MaxDecodeRows)
+			}
 		}
-		w.decoder.sums = take(kernel.MaxDecodeRows * p.DimV)
 	}
 }
 
