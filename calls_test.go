@@ -105,6 +105,9 @@ func logged(shape kernel.Set, w workLog) *kernel.Set {
 		Dots:             func(a *kernel.DotsArgs) { w.note("Dots", a.Work()) },
 		Dequantize:       func(a *kernel.DequantizeArgs) { w.note("Dequantize", a.Work()) },
 		DotWeights:       func(a *kernel.DotWeightsArgs) { w.note("DotWeights", a.Work()) },
+		Quantize:         func(a *kernel.QuantizeArgs) { w.note("Quantize", a.Work()) },
+		UnpackInt8:       func(a *kernel.UnpackInt8Args) { w.note("UnpackInt8", a.Work()) },
+		MultiplyInt8:     func(a *kernel.MultiplyInt8Args) { w.note("MultiplyInt8", a.Work()) },
 		Float16:          func(_ *float32, _ *uint16, n int) { w.note("Float16", 4*int64(n)) },
 		Rotary:           func(a *kernel.RotaryArgs) { w.note("Rotary", a.Work()) },
 		Activate:         func(a *kernel.ActivateArgs) { w.note("Activate", a.Work()) },
@@ -141,6 +144,9 @@ func TestWorkOfCalls(t *testing.T) {
 		shapes = slices.DeleteFunc(shapes, func(s kernel.Set) bool { return s.Name != name })
 	}
 	for _, shape := range shapes {
+		if shape.Base != "" { // of the same numbers
+			continue
+		}
 		t.Run(shape.Name, func(t *testing.T) {
 			w := workLog{}
 			set := logged(shape, w)
@@ -160,6 +166,11 @@ func TestWorkOfCalls(t *testing.T) {
 				Type: kernel.WeightQ4_0, Src: &wide[0], RowBytes: 18, Depth: 1 << 16, Lanes: 3 * set.Vec,
 				X: &make([]float32, 1<<16)[0], C: &make([]float32, 1<<8*3*set.Vec)[0], Stride: 3 * set.Vec,
 			})
+			for _, step := range []int{1, 16} {
+				set.Quantize(&kernel.QuantizeArgs{X: &make([]float32, 16<<16)[0], ColStride: step, Rows: 3, Depth: 1 << 16, Dst: &make([]byte, 3<<17)[0], RowBytes: 1 << 17})
+			}
+			set.UnpackInt8(&kernel.UnpackInt8Args{Depth: kernel.KC, Lanes: set.Lanes, Codes: &wide[0]})
+			set.MultiplyInt8(&kernel.MultiplyInt8Args{X: &wide[0], Rows: 5000, Depth: kernel.KC, C: &make([]float32, 5000)[0]})
 			read := make([]float32, 3*kernel.MaxWork) // never touched, but there, for -race asks
 			set.Read(&read[0], len(read))
 			set.Activate(&kernel.ActivateArgs{Gate: &read[0], Dst: &read[0], Rows: 2, DstStride: 1, Cols: len(read) - 1})
@@ -352,6 +363,20 @@ func TestCallsDivide(t *testing.T) {
 			{"Convert blocks", func(generic bool, out, _, _ *float32) {
 				a := &kernel.ConvertArgs{Src: raw, Off: far, Elem: kernel.Q8_0, UnitStride: 36, Rows: keys, Dim: dim, Dst: out, Stride: dim}
 				either(t, generic, convertGeneric, set.Convert, a)
+			}},
+			{"Quantize", func(generic bool, out, _, _ *float32) {
+				a := &kernel.QuantizeArgs{
+					X: &data[0], RowStride: dim, ColStride: 1, Rows: keys, Depth: dim, Halves: set.Int8Halves,
+					Dst: (*byte)(unsafe.Pointer(out)), RowBytes: dim / kernel.Int8Block * kernel.Int8BlockBytes(set.Int8Halves),
+				}
+				either(t, generic, quantizeGeneric, set.Quantize, a)
+			}},
+			{"Quantize a long row", func(generic bool, out, _, _ *float32) {
+				a := &kernel.QuantizeArgs{
+					X: &data[0], ColStride: 1, Rows: 1, Depth: len(data) / 4 / kernel.Int8Block * kernel.Int8Block, Halves: set.Int8Halves,
+					Dst: (*byte)(unsafe.Pointer(out)),
+				}
+				either(t, generic, quantizeGeneric, set.Quantize, a)
 			}},
 			{"Store", func(generic bool, out, _, _ *float32) {
 				a := &kernel.StoreArgs{

@@ -44,6 +44,36 @@ func ExampleWeightMatrix() {
 	// [127 257 0] packed: 2048 bytes
 }
 
+// The same in class Int8, which multiplies the integers of the blocks by those of the row, which is quantised: the
+// largest of 32 values, 3, is 127 steps, and 1 is 42 of them.
+func ExampleEngine_PackFor() {
+	const in, out = 32, 16
+	values := make([]float32, out*in)
+	values[0*in+0] = 127
+	values[1*in+1], values[1*in+31] = 127, 1
+	file := make([]byte, out*in/32*34)
+	if err := qkv.Quantize(qkv.WeightQ8_0, file, values); err != nil {
+		log.Fatal(err)
+	}
+	e, err := qkv.New(qkv.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	packed, err := e.PackFor(qkv.PrecisionInt8, qkv.WeightMatrix(qkv.WeightQ8_0, file, out, in).T(), 1)
+	if err != nil {
+		log.Fatal(err)
+	}
+	x, y := make([]float32, in), make([]float32, out)
+	x[0], x[1], x[31] = 1, 2, 3
+	err = e.MatMul(&qkv.Product{X: qkv.RowMajor(x, 1, in), Packed: packed, Y: qkv.RowMajor(y, 1, out), Precision: packed.Precision()})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("%.1f by %d bytes of class %v\n", y[:3], packed.Bytes(), packed.Precision())
+	// Output:
+	// [126.0 258.0 0.0] by 544 bytes of class Int8
+}
+
 // The embeddings of tokens, from a table in bfloat16. With tied weights the transpose of the table is the
 // matrix that makes logits.
 func ExampleEngine_Lookup() {

@@ -33,6 +33,7 @@ var avx512bf16Set = kernel.Set{
 	PeakInt8Ops:       3072,
 	Paired:            true,
 	PeakBFloat16FLOPs: 1536,
+	Int8Halves:        false,
 }.With(kernel.Funcs{
 	Pack:             packWith(packAVX512),
 	Scores:           scoresAVX512,
@@ -56,6 +57,9 @@ var avx512bf16Set = kernel.Set{
 	Pairs:            pairsWith(pairsAVX512),
 	MultiplyPairs:    multiplyPairsAVX512BF16,
 	MultiplyPairsFew: multiplyPairsFewWith(multiplyPairsFewAVX512BF16),
+	Quantize:         quantizeWith(quantizeAVX512VNNI),
+	UnpackInt8:       unpackInt8AVX512,
+	MultiplyInt8:     multiplyInt8AVX512VNNI,
 	Float16:          float16AVX512,
 	Rotary:           rotaryAVX512,
 	Activate:         activateAVX512,
@@ -85,6 +89,7 @@ var avx512vnniSet = kernel.Set{
 	PeakInt8Ops:       3072,
 	Paired:            false,
 	PeakBFloat16FLOPs: 768,
+	Int8Halves:        false,
 }.With(kernel.Funcs{
 	Pack:             packWith(packAVX512),
 	Scores:           scoresAVX512,
@@ -108,6 +113,9 @@ var avx512vnniSet = kernel.Set{
 	Pairs:            pairsWith(pairsAVX512),
 	MultiplyPairs:    multiplyPairsGeneric,
 	MultiplyPairsFew: multiplyPairsFewWith(multiplyPairsFewAVX512),
+	Quantize:         quantizeWith(quantizeAVX512VNNI),
+	UnpackInt8:       unpackInt8AVX512,
+	MultiplyInt8:     multiplyInt8AVX512VNNI,
 	Float16:          float16AVX512,
 	Rotary:           rotaryAVX512,
 	Activate:         activateAVX512,
@@ -136,6 +144,7 @@ var avx512Set = kernel.Set{
 	PeakInt8Ops:       1536,
 	Paired:            false,
 	PeakBFloat16FLOPs: 768,
+	Int8Halves:        true,
 }.With(kernel.Funcs{
 	Pack:             packWith(packAVX512),
 	Scores:           scoresAVX512,
@@ -159,6 +168,9 @@ var avx512Set = kernel.Set{
 	Pairs:            pairsWith(pairsAVX512),
 	MultiplyPairs:    multiplyPairsGeneric,
 	MultiplyPairsFew: multiplyPairsFewWith(multiplyPairsFewAVX512),
+	Quantize:         quantizeWith(quantizeAVX512),
+	UnpackInt8:       unpackInt8AVX512,
+	MultiplyInt8:     multiplyInt8AVX512,
 	Float16:          float16AVX512,
 	Rotary:           rotaryAVX512,
 	Activate:         activateAVX512,
@@ -188,6 +200,7 @@ var avxvnniSet = kernel.Set{
 	PeakInt8Ops:       1536,
 	Paired:            false,
 	PeakBFloat16FLOPs: 384,
+	Int8Halves:        false,
 }.With(kernel.Funcs{
 	Pack:             packWith(packAVX2),
 	Scores:           scoresAVX2,
@@ -211,6 +224,9 @@ var avxvnniSet = kernel.Set{
 	Pairs:            pairsWith(pairsAVX2),
 	MultiplyPairs:    multiplyPairsGeneric,
 	MultiplyPairsFew: multiplyPairsFewWith(multiplyPairsFewAVX2),
+	Quantize:         quantizeWith(quantizeAVXVNNI),
+	UnpackInt8:       unpackInt8AVX2,
+	MultiplyInt8:     multiplyInt8AVXVNNI,
 	Float16:          float16AVX2,
 	Rotary:           rotaryAVX2,
 	Activate:         activateAVX2,
@@ -239,6 +255,7 @@ var avx2Set = kernel.Set{
 	PeakInt8Ops:       768,
 	Paired:            false,
 	PeakBFloat16FLOPs: 384,
+	Int8Halves:        true,
 }.With(kernel.Funcs{
 	Pack:             packWith(packAVX2),
 	Scores:           scoresAVX2,
@@ -262,6 +279,9 @@ var avx2Set = kernel.Set{
 	Pairs:            pairsWith(pairsAVX2),
 	MultiplyPairs:    multiplyPairsGeneric,
 	MultiplyPairsFew: multiplyPairsFewWith(multiplyPairsFewAVX2),
+	Quantize:         quantizeWith(quantizeAVX2),
+	UnpackInt8:       unpackInt8AVX2,
+	MultiplyInt8:     multiplyInt8AVX2,
 	Float16:          float16AVX2,
 	Rotary:           rotaryAVX2,
 	Activate:         activateAVX2,
@@ -286,6 +306,16 @@ func multiplyPairsFewAVX512BF16(a *kernel.MultiplyArgs)
 
 // peakBFloat16AVX512BF16 runs n rounds of 24 multiply-adds of vectors, or of pairs.
 func peakBFloat16AVX512BF16(n int)
+
+// quantizeAVX512VNNI is quantizeGeneric where ColStride is 1.
+//
+//go:noescape
+func quantizeAVX512VNNI(a *kernel.QuantizeArgs)
+
+// multiplyInt8AVX512VNNI is multiplyInt8Generic.
+//
+//go:noescape
+func multiplyInt8AVX512VNNI(a *kernel.MultiplyInt8Args)
 
 // peakInt8AVX512VNNI runs n rounds of 24 sums of products of integers, of vectors.
 func peakInt8AVX512VNNI(n int)
@@ -395,6 +425,21 @@ func pairsAVX512(a *kernel.PairsArgs)
 //go:noescape
 func multiplyPairsFewAVX512(a *kernel.MultiplyArgs)
 
+// quantizeAVX512 is quantizeGeneric where ColStride is 1.
+//
+//go:noescape
+func quantizeAVX512(a *kernel.QuantizeArgs)
+
+// unpackInt8AVX512 is unpackInt8Generic.
+//
+//go:noescape
+func unpackInt8AVX512(a *kernel.UnpackInt8Args)
+
+// multiplyInt8AVX512 is multiplyInt8Generic.
+//
+//go:noescape
+func multiplyInt8AVX512(a *kernel.MultiplyInt8Args)
+
 // float16AVX512 is float16Generic.
 //
 //go:noescape
@@ -438,6 +483,16 @@ func peakBFloat16AVX512(n int)
 //
 //go:noescape
 func readAVX512(p *float32, n int) float32
+
+// quantizeAVXVNNI is quantizeGeneric where ColStride is 1.
+//
+//go:noescape
+func quantizeAVXVNNI(a *kernel.QuantizeArgs)
+
+// multiplyInt8AVXVNNI is multiplyInt8Generic.
+//
+//go:noescape
+func multiplyInt8AVXVNNI(a *kernel.MultiplyInt8Args)
 
 // peakInt8AVXVNNI runs n rounds of 24 sums of products of integers, of vectors.
 func peakInt8AVXVNNI(n int)
@@ -546,6 +601,21 @@ func pairsAVX2(a *kernel.PairsArgs)
 //
 //go:noescape
 func multiplyPairsFewAVX2(a *kernel.MultiplyArgs)
+
+// quantizeAVX2 is quantizeGeneric where ColStride is 1.
+//
+//go:noescape
+func quantizeAVX2(a *kernel.QuantizeArgs)
+
+// unpackInt8AVX2 is unpackInt8Generic.
+//
+//go:noescape
+func unpackInt8AVX2(a *kernel.UnpackInt8Args)
+
+// multiplyInt8AVX2 is multiplyInt8Generic.
+//
+//go:noescape
+func multiplyInt8AVX2(a *kernel.MultiplyInt8Args)
 
 // float16AVX2 is float16Generic.
 //

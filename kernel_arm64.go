@@ -27,6 +27,7 @@ var neonSet = kernel.Set{
 	PeakInt8Ops:       64,
 	Paired:            false,
 	PeakBFloat16FLOPs: 192,
+	Int8Halves:        false,
 }.With(kernel.Funcs{
 	Pack:             packWith(packNEON),
 	Scores:           scoresNEON,
@@ -50,6 +51,9 @@ var neonSet = kernel.Set{
 	Pairs:            pairsGeneric,
 	MultiplyPairs:    multiplyPairsGeneric,
 	MultiplyPairsFew: multiplyPairsFewWith(multiplyPairsFewNEON),
+	Quantize:         quantizeGeneric,
+	UnpackInt8:       unpackInt8NEON,
+	MultiplyInt8:     multiplyInt8Generic,
 	Float16:          float16NEON,
 	Rotary:           rotaryNEON,
 	Activate:         activateNEON,
@@ -161,6 +165,11 @@ func dotWeightsNEON(a *kernel.DotWeightsArgs)
 //
 //go:noescape
 func multiplyPairsFewNEON(a *kernel.MultiplyArgs)
+
+// unpackInt8NEON is unpackInt8Generic.
+//
+//go:noescape
+func unpackInt8NEON(a *kernel.UnpackInt8Args)
 
 // float16NEON is float16Generic.
 //

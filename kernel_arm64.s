@@ -64049,6 +64049,450 @@ loop1x1x1:
 done1x1x0:
 	RET
 
+// func unpackInt8NEON(a *kernel.UnpackInt8Args)
+//
+//	Scales, Mins = float32 of what is at Src, as Kind has it
+//	if there are Codes {
+//		each byte of a row of 4*Lanes = Table of its lower 4 bits, and of the row four further of its upper ones
+//	}
+//
+// Needs: asimd.
+// Registers:
+//
+//	R0 arguments
+//	R19 Src, Codes
+//	R20 Scales, Dst
+//	R21 values left
+//	R22 Mins
+//	R23 Lanes
+//	R24 what is left of Depth, bytes of a row of lanes
+//	R25 integers of a vector of lanes
+//	R26 scratch
+//	R1 Scales of a block, bytes of half a block
+//	R2 Mins of a block
+//	all: V0 values, lower codes; V1 d, upper codes; V2 m, Table; V3 4 bits
+TEXT ·unpackInt8NEON(SB), NOSPLIT, $0-8
+	MOVD a+0(FP), R0
+	MOVD 8(R0), R19 // a.Src
+	MOVD 32(R0), R20 // a.Scales
+	MOVD 24(R0), R23 // a.Lanes
+	MOVD 16(R0), R24 // a.Depth
+	MOVD (R0), R21 // a.Kind
+	CBZ R21, half
+	CMP $1, R21
+	BEQ halfMin
+	CMP $2, R21
+	BEQ groups32
+	CMP $3, R21
+	BEQ groups16
+	MUL R23, R24
+	PCALIGN $32
+
+float:
+	FMOVQ (R19), F0
+	FMOVQ F0, (R20)
+	ADD $16, R19
+	ADD $16, R20
+	SUB $128, R24
+	CBNZ R24, float
+	JMP codes
+
+half:
+	MUL R23, R24
+	PCALIGN $32
+
+halves:
+	FMOVD (R19), F0
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	FMOVQ F0, (R20)
+	ADD $8, R19
+	ADD $16, R20
+	SUB $128, R24
+	CBNZ R24, halves
+	JMP codes
+
+halfMin:
+	MOVD 40(R0), R22 // a.Mins
+	MOVD R23, R21
+	PCALIGN $32
+
+scales:
+	FMOVD (R19), F0
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	FMOVQ F0, (R20)
+	ADD $8, R19
+	ADD $16, R20
+	SUB $4, R21
+	CBNZ R21, scales
+	MOVD R23, R21
+	PCALIGN $32
+
+mins:
+	FMOVD (R19), F0
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	FMOVQ F0, (R22)
+	ADD $8, R19
+	ADD $16, R22
+	SUB $4, R21
+	CBNZ R21, mins
+	MOVD R23, R21
+	SUB $32, R24
+	CBNZ R24, scales
+	JMP codes
+
+groups32:
+	MOVD R23, R24
+	LSL $2, R24
+	MOVD R19, R25
+	ADD R23, R25
+	ADD R23, R25
+	ADD R23, R25
+	ADD R23, R25
+	MOVD 40(R0), R22 // a.Mins
+	MOVD R23, R21
+	PCALIGN $32
+
+groups32Lanes:
+	FMOVD (R19), F1
+	WORD $0x0e217821 // fcvtl v1.4s, v1.4h
+	MOVD R19, R26
+	ADD R23, R26
+	ADD R23, R26
+	FMOVD (R26), F2
+	WORD $0x0e217842 // fcvtl v2.4s, v2.4h
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F0
+	VDUP V0.S[0], V0.S4
+	VEOR V0.B16, V2.B16, V2.B16
+	MOVD R22, R2
+	MOVD R25, R26
+	MOVD R20, R1
+	FMOVS (R26), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R1)
+	ADD R24, R1
+	ADD R23, R26
+	FMOVS (R26), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e22dc00 // fmul v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R2)
+	ADD R24, R2
+	ADD R23, R26
+	FMOVS (R26), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R1)
+	ADD R24, R1
+	ADD R23, R26
+	FMOVS (R26), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e22dc00 // fmul v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R2)
+	ADD R24, R2
+	ADD R23, R26
+	FMOVS (R26), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R1)
+	ADD R24, R1
+	ADD R23, R26
+	FMOVS (R26), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e22dc00 // fmul v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R2)
+	ADD R24, R2
+	ADD R23, R26
+	FMOVS (R26), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R1)
+	ADD R24, R1
+	ADD R23, R26
+	FMOVS (R26), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e22dc00 // fmul v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R2)
+	ADD R24, R2
+	ADD R23, R26
+	FMOVS (R26), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R1)
+	ADD R24, R1
+	ADD R23, R26
+	FMOVS (R26), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e22dc00 // fmul v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R2)
+	ADD R24, R2
+	ADD R23, R26
+	FMOVS (R26), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R1)
+	ADD R24, R1
+	ADD R23, R26
+	FMOVS (R26), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e22dc00 // fmul v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R2)
+	ADD R24, R2
+	ADD R23, R26
+	FMOVS (R26), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R1)
+	ADD R24, R1
+	ADD R23, R26
+	FMOVS (R26), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e22dc00 // fmul v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R2)
+	ADD R24, R2
+	ADD R23, R26
+	FMOVS (R26), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R1)
+	ADD R24, R1
+	ADD R23, R26
+	FMOVS (R26), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e22dc00 // fmul v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R2)
+	ADD R24, R2
+	ADD R23, R26
+	ADD $8, R19
+	ADD $4, R25
+	ADD $16, R20
+	ADD $16, R22
+	SUB $4, R21
+	CBNZ R21, groups32Lanes
+	JMP codes
+
+groups16:
+	MOVD R23, R24
+	LSL $2, R24
+	MOVD R19, R25
+	ADD R23, R25
+	ADD R23, R25
+	MOVD R23, R21
+	PCALIGN $32
+
+groups16Lanes:
+	FMOVD (R19), F1
+	WORD $0x0e217821 // fcvtl v1.4s, v1.4h
+	MOVD R25, R26
+	MOVD R20, R1
+	FMOVS (R26), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R1)
+	ADD R24, R1
+	ADD R23, R26
+	FMOVS (R26), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R1)
+	ADD R24, R1
+	ADD R23, R26
+	FMOVS (R26), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R1)
+	ADD R24, R1
+	ADD R23, R26
+	FMOVS (R26), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R1)
+	ADD R24, R1
+	ADD R23, R26
+	FMOVS (R26), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R1)
+	ADD R24, R1
+	ADD R23, R26
+	FMOVS (R26), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R1)
+	ADD R24, R1
+	ADD R23, R26
+	FMOVS (R26), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R1)
+	ADD R24, R1
+	ADD R23, R26
+	FMOVS (R26), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R1)
+	ADD R24, R1
+	ADD R23, R26
+	FMOVS (R26), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R1)
+	ADD R24, R1
+	ADD R23, R26
+	FMOVS (R26), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R1)
+	ADD R24, R1
+	ADD R23, R26
+	FMOVS (R26), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R1)
+	ADD R24, R1
+	ADD R23, R26
+	FMOVS (R26), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R1)
+	ADD R24, R1
+	ADD R23, R26
+	FMOVS (R26), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R1)
+	ADD R24, R1
+	ADD R23, R26
+	FMOVS (R26), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R1)
+	ADD R24, R1
+	ADD R23, R26
+	FMOVS (R26), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R1)
+	ADD R24, R1
+	ADD R23, R26
+	FMOVS (R26), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R1)
+	ADD R24, R1
+	ADD R23, R26
+	ADD $8, R19
+	ADD $4, R25
+	ADD $16, R20
+	SUB $4, R21
+	CBNZ R21, groups16Lanes
+
+codes:
+	MOVD 48(R0), R19 // a.Codes
+	CBZ R19, end
+	MOVD 64(R0), R20 // a.Dst
+	MOVD 56(R0), R26 // a.Table
+	FMOVQ (R26), F2
+	MOVD $const0f0f0f0f<>(SB), R17
+	FMOVS (R17), F3
+	VDUP V3.S[0], V3.S4
+	MOVD 16(R0), R24 // a.Depth
+	MOVD R23, R1
+	LSL $4, R1
+	PCALIGN $32
+
+block:
+	MOVD R20, R26
+	ADD R1, R26
+	MOVD R23, R21
+	LSL $2, R21
+	PCALIGN $32
+
+code:
+	FMOVQ (R19), F0
+	VUSHR $4, V0.S4, V1.S4
+	VAND V3.B16, V0.B16, V0.B16
+	VTBL V0.B16, [V2.B16], V0.B16
+	FMOVQ F0, (R20)
+	ADD $16, R20
+	VAND V3.B16, V1.B16, V1.B16
+	VTBL V1.B16, [V2.B16], V1.B16
+	FMOVQ F1, (R26)
+	ADD $16, R26
+	ADD $16, R19
+	SUB $4, R21
+	CBNZ R21, code
+	MOVD R26, R20
+	SUB $32, R24
+	CBNZ R24, block
+
+end:
+	RET
+
 // func float16NEON(dst *float32, src *uint16, n int)
 //
 //	for i := range n {
@@ -66218,6 +66662,13 @@ DATA const00400000<>+8(SB)/8, $0x0040000000400000
 DATA const00400000<>+16(SB)/8, $0x0040000000400000
 DATA const00400000<>+24(SB)/8, $0x0040000000400000
 GLOBL const00400000<>(SB), RODATA|NOPTR, $32
+
+// 7.0533445e-30
+DATA const0f0f0f0f<>+0(SB)/8, $0x0f0f0f0f0f0f0f0f
+DATA const0f0f0f0f<>+8(SB)/8, $0x0f0f0f0f0f0f0f0f
+DATA const0f0f0f0f<>+16(SB)/8, $0x0f0f0f0f0f0f0f0f
+DATA const0f0f0f0f<>+24(SB)/8, $0x0f0f0f0f0f0f0f0f
+GLOBL const0f0f0f0f<>(SB), RODATA|NOPTR, $32
 
 // 4.8149076e-09
 DATA const31a57060<>+0(SB)/8, $0x31a5706031a57060

@@ -71,7 +71,7 @@ func (w *layerWeights) keep(e *Engine, name string, l *Linear, cols int, inPlace
 	case inPlace:
 		w.inPlace = l.W
 	default:
-		w.packed, err = e.pack(name+" weights", l.W, 1)
+		w.packed, err = e.pack(name+" weights", PrecisionFloat32, l.W, 1)
 	}
 	return err
 }

@@ -40,6 +40,9 @@ func (e *Engine) LookupPacked(dst Matrix, table *PackedMatrix, ids []int32) erro
 	if table == nil || table.set == nil {
 		return argError("table", 0, 1, "table is nil or zero: Engine.Pack makes one")
 	}
+	if table.precision != PrecisionFloat32 {
+		return argError("table", int(table.precision), int(PrecisionFloat32), "table is packed for class %v, of which it has no numbers of float32: class %v has", table.precision, PrecisionFloat32)
+	}
 	written, err := dst.checkLookup(table.cols, table.rows, "packed columns", ids)
 	if err != nil {
 		return err

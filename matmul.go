@@ -6,6 +6,7 @@ import (
 	"sync"
 	"unsafe"
 
+	"github.com/qkv-go/qkv/kernel"
 	"github.com/qkv-go/qkv/tile"
 )
 
@@ -31,8 +32,9 @@ type Product struct {
 	// the weights are float32. For other types see [WeightMatrix].
 	Packed *PackedMatrix
 
-	// Precision is the numerical class: what X and the weights are rounded to before they are multiplied. Those
-	// of one call have the same.
+	// Precision is the numerical class: what X and the weights are rounded to before they are multiplied.
+	// Products of one call have the same. Packed weights are of the class that they are packed for, see
+	// [Engine.PackFor], which says what weights class Int8 can have.
 	Precision Precision
 
 	Bias []float32 // [n], or nil
@@ -136,6 +138,9 @@ func reworded(err error, format string, product int) error {
 
 // checkBeside reports a checked product that cannot be computed with others, checked before.
 func (p *Product) checkBeside(others []*Product) error {
+	if p.Precision != others[0].Precision {
+		return argError("precision", int(p.Precision), int(others[0].Precision), "precision is %v, that of product 0 is %v", p.Precision, others[0].Precision)
+	}
 	x, first := p.X.region(), others[0].X.region()
 	if x != first || p.X.rows != others[0].X.rows || p.X.cols != others[0].X.cols {
 		if p.X.rows == others[0].X.rows && p.X.cols == others[0].X.cols {
@@ -166,9 +171,6 @@ func (p *Product) problem(e *Engine, q *tile.Product) error {
 	}
 	if err := p.Precision.check("precision"); err != nil {
 		return err
-	}
-	if p.Precision != PrecisionFloat32 {
-		return argError("precision", int(p.Precision), int(PrecisionFloat32), "precision is %v, and there are no products of that class yet", p.Precision)
 	}
 	for _, x := range [...]struct {
 		name string
@@ -209,6 +211,7 @@ func (p *Product) problem(e *Engine, q *tile.Product) error {
 		return err
 	}
 	q.X, q.Rows, q.Depth, q.Seq = p.X.tile(), p.X.rows, p.X.cols, p.X.rows
+	q.Precision = kernel.Precision(p.Precision)
 	y := p.Y.tile()
 	part.Add = p.Accumulate
 	part.Y = tile.Operand{Base: y.Base, Stride: [4]int{0, part.Width * y.Col, y.Row, y.Col}}
@@ -226,12 +229,15 @@ func (p *Product) part(e *Engine, name, bias string, w *Linear) (part tile.Part,
 	case w.Packed != nil && w.W.given():
 		return part, argError(name, w.Packed.rows, k, "%s is given twice, packed with %d rows and not packed with %d", name, w.Packed.rows, k)
 	case w.Packed != nil:
-		if err := w.Packed.checkSet(e, name); err != nil {
+		if err := w.Packed.checkFor(e, name, p.Precision); err != nil {
 			return part, err
 		}
 		k, n, part = w.Packed.rows, w.Packed.cols, w.Packed.part(tile.Matrix{})
 	default:
 		if err := w.W.checkElements(name); err != nil {
+			return part, err
+		}
+		if part.Int8, err = w.W.int8Form(name, p.Precision); err != nil {
 			return part, err
 		}
 		part.Heads, part.Width, part.W = 1, n, w.W.tile()

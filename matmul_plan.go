@@ -11,7 +11,8 @@ import (
 
 // A MatMulPlan says what a product runs, or several of the same X.
 type MatMulPlan struct {
-	Kernel string // kernel set
+	Kernel    string    // kernel set
+	Precision Precision // numerical class
 
 	// Path is "packed" for packed weights, and "packing" for weights that are packed a block at
 	// a time on the way. Weights that are read in place have one of four paths: "transposed"
@@ -59,11 +60,14 @@ func (e *Engine) ExplainMatMul(products ...*Product) (MatMulPlan, error) {
 		}
 	}
 	plan := MatMulPlan{
-		Kernel: e.set.Name, Path: strings.Join(paths, " and "), NR: t.Lanes, MR: e.set.Rows, KC: kernel.KC,
+		Kernel: e.set.Name, Precision: Precision(q.Precision), Path: strings.Join(paths, " and "), NR: t.Lanes, MR: e.set.Rows, KC: kernel.KC,
 		MC: min(t.MC, q.Rows), NC: (columns + t.Runs - 1) / t.Runs, Items: t.Items(), Workers: t.Workers,
 		FLOPs: 2 * float64(q.Rows) * float64(columns) * float64(q.Depth),
 	}
 	plan.Why = append([]string{fmt.Sprintf("kernel set %s: %s", e.set.Name, e.why)}, why...)
+	if plan.Precision == PrecisionInt8 {
+		plan.Why = append(plan.Why, "class Int8: what was asked for; rows of x are quantised in blocks of 32 first, and integers are multiplied")
+	}
 	plan.Why = append(plan.Why,
 		fmt.Sprintf("sums of %d terms: the numerical contract, the same on every set", plan.KC),
 		fmt.Sprintf("%s of up to %s and about %s: what the second-level cache holds, and what keeps every worker busy",
@@ -93,6 +97,8 @@ func (e *Engine) explainPath(q *tile.Product, i int) (path, why string) {
 		return "combine", "the rows of the weights are contiguous, and those of x are few"
 	}
 	switch {
+	case part.Int8 != nil:
+		return "packing", fmt.Sprintf("the weights are of type %v, whose integers are packed on the way", WeightType(part.Int8.Type))
 	case part.W.Weights != nil:
 		return "packing", fmt.Sprintf("the weights are of type %v, which is decoded on the way", WeightType(part.W.Weights.Type))
 	case part.W.Row != 1:
@@ -104,8 +110,12 @@ func (e *Engine) explainPath(q *tile.Product, i int) (path, why string) {
 // String describes the plan on several lines.
 func (p MatMulPlan) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s on %s: %d x %d micro-tiles, KC %d, MC %d, NC %d, %s on %s, %.4g GFLOP",
-		p.Path, p.Kernel, p.MR, p.NR, p.KC, p.MC, p.NC, counted(p.Items, "item"), counted(p.Workers, "worker"), p.FLOPs*1e-9)
+	fmt.Fprintf(&b, "%s on %s", p.Path, p.Kernel)
+	if p.Precision != PrecisionFloat32 {
+		fmt.Fprintf(&b, " in class %v", p.Precision)
+	}
+	fmt.Fprintf(&b, ": %d x %d micro-tiles, KC %d, MC %d, NC %d, %s on %s, %.4g GFLOP",
+		p.MR, p.NR, p.KC, p.MC, p.NC, counted(p.Items, "item"), counted(p.Workers, "worker"), p.FLOPs*1e-9)
 	for _, w := range p.Why {
 		b.WriteString("\n  ")
 		b.WriteString(w)

@@ -21,7 +21,9 @@ import (
 type PackedMatrix struct {
 	set               *kernel.Set
 	rows, cols, heads int
-	mem               []float32
+	precision         Precision
+	int8              *kernel.Int8Form // of class Int8
+	mem               []float32        // the panels
 }
 
 // Rows returns the number of rows, the inner dimension of a product. Of nil it is 0.
@@ -49,8 +51,17 @@ func (p *PackedMatrix) Heads() int {
 	return p.heads
 }
 
+// Precision returns the numerical class of the products that it is packed for. Of nil it is PrecisionFloat32.
+func (p *PackedMatrix) Precision() Precision {
+	if p == nil {
+		return PrecisionFloat32
+	}
+	return p.precision
+}
+
 // Bytes returns the size of the copy, 4 bytes for each of rows * cols, with the columns of a head
-// rounded up to a multiple of the kernel set's vector, see [kernel.Set]. Of nil it is 0.
+// rounded up to a multiple of the kernel set's vector, see [kernel.Set]. Of class Int8 it is about what
+// [Engine.PackFor] says. Of nil it is 0.
 // [Engine.Pack] allocates up to 2 MiB more, so that the copy can begin on a page of that size.
 func (p *PackedMatrix) Bytes() int {
 	if p == nil {
@@ -74,25 +85,44 @@ func (e *Engine) PackHeads(w Matrix, heads int) (*PackedMatrix, error) {
 	if err := e.ready(); err != nil {
 		return nil, err
 	}
-	return e.pack("w", w, heads)
+	return e.pack("w", PrecisionFloat32, w, heads)
 }
 
-// pack is PackHeads on an Engine that is ready, of weights that errors call name.
-func (e *Engine) pack(name string, w Matrix, heads int) (*PackedMatrix, error) {
+// PackFor is PackHeads of weights for products of a class. Those of class Int8 are integers as their type has
+// them, in about as many bytes: weights of type int8, with groups of a multiple of 32 values or of whole rows,
+// Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K, Q6_K, IQ4_NL or MXFP4, stored [out, in] and given as w.T(), with a
+// multiple of 32 rows. Types of 5 and 6 bits take 8 bits for each value. Others are an error: no weights are
+// quantised.
+func (e *Engine) PackFor(p Precision, w Matrix, heads int) (*PackedMatrix, error) {
+	if err := e.ready(); err != nil {
+		return nil, err
+	}
+	if err := p.check("precision"); err != nil {
+		return nil, err
+	}
+	return e.pack("w", p, w, heads)
+}
+
+// pack is PackFor on an Engine that is ready, of weights that errors call name.
+func (e *Engine) pack(name string, precision Precision, w Matrix, heads int) (*PackedMatrix, error) {
 	if err := w.checkHeads(name, heads); err != nil {
 		return nil, err
 	}
-	p := &PackedMatrix{set: e.set, rows: w.rows, cols: w.cols, heads: heads}
+	form, err := w.int8Form(name, precision)
+	if err != nil {
+		return nil, err
+	}
+	p := &PackedMatrix{set: e.set, rows: w.rows, cols: w.cols, heads: heads, precision: precision, int8: form}
 	part := p.part(w.tile())
 	all, most := e.engine.PackedLanes(&part), math.MaxInt/8/w.rows
 	if all > int64(most) {
 		return nil, argError(name, int(min(all, math.MaxInt)), most, "%s has %d rows of %d columns with padding, at most %d can be packed", name, w.rows, all, most)
 	}
-	lanes := int(all)
-	if err := checkMemory(name, int64(mul(4, lanes, w.rows))+memory.HugePage); err != nil {
+	n := part.PackedFloats(int(all), w.rows)
+	if err := checkMemory(name, int64(mul(4, n))+memory.HugePage); err != nil {
 		return nil, err
 	}
-	p.mem = memory.Floats(lanes * w.rows)
+	p.mem = memory.Floats(n)
 	e.engine.Pack(unsafe.Pointer(&p.mem[0]), &part, w.rows, e.Workers())
 	return p, nil
 }
@@ -113,17 +143,51 @@ func (m *Matrix) checkHeads(name string, heads int) error {
 
 // part returns p as a part of a product, with the weights w as long as they are not packed.
 func (p *PackedMatrix) part(w tile.Matrix) tile.Part {
-	return tile.Part{Heads: p.heads, Width: p.cols / p.heads, W: w, Panels: unsafe.Pointer(unsafe.SliceData(p.mem))}
+	return tile.Part{Heads: p.heads, Width: p.cols / p.heads, W: w, Int8: p.int8, Panels: unsafe.Pointer(unsafe.SliceData(p.mem))}
 }
 
-// checkSet reports weights that are packed for a kernel set with other panels than that of e.
-func (p *PackedMatrix) checkSet(e *Engine, name string) error {
+// checkFor reports weights that are packed for a kernel set with other panels than that of e, or for another
+// class.
+func (p *PackedMatrix) checkFor(e *Engine, name string, precision Precision) error {
 	switch s := p.set; {
 	case s == nil:
 		return argError(name, 0, 1, "%s is the zero PackedMatrix: Engine.Pack makes one", name)
-	case s.Vec == e.set.Vec && s.Lanes == e.set.Lanes:
-		return nil
+	case s.Vec != e.set.Vec || s.Lanes != e.set.Lanes:
+		return argError(name, p.set.Lanes, e.set.Lanes, "%s is packed for kernel set %s, in panels of %d lanes of vectors of %d, this engine runs %s with %d and %d",
+			name, p.set.Name, p.set.Lanes, p.set.Vec, e.set.Name, e.set.Lanes, e.set.Vec)
+	case p.precision != precision:
+		return argError(name, int(p.precision), int(precision), "%s is packed for class %v, the product is of class %v", name, p.precision, precision)
 	}
-	return argError(name, p.set.Lanes, e.set.Lanes, "%s is packed for kernel set %s, in panels of %d lanes of vectors of %d, this engine runs %s with %d and %d",
-		name, p.set.Name, p.set.Lanes, p.set.Vec, e.set.Name, e.set.Lanes, e.set.Vec)
+	return nil
+}
+
+// int8Form returns how weights are packed for class Int8, and nil for another class. It reports those that the
+// class cannot have.
+func (m *Matrix) int8Form(name string, precision Precision) (*kernel.Int8Form, error) {
+	if precision != PrecisionInt8 {
+		return nil, nil
+	}
+	t := WeightFloat32
+	if m.weights != nil {
+		t = WeightType(m.weights.Type)
+	}
+	form := kernel.Weight(t).Int8()
+	values, _ := t.Block()
+	switch {
+	case form == nil:
+		return nil, argError(name, int(t), int(WeightQ8_0), "%s is of type %v, which class %v does not multiply: it takes integers with scales, such as %v", name, t, precision, WeightQ8_0)
+	case m.rowStride != 1:
+		return nil, argError(name, m.rowStride, 1, "%s has its blocks along the columns: class %v takes weights stored [out, in], given as %[1]s.T()", name, precision)
+	}
+	block := max(values, kernel.Int8Block)
+	if m.rows%block != 0 {
+		return nil, argError(name, m.rows, block, "%s has %d rows, not a multiple of the %d of a block of %v in class %v", name, m.rows, block, t, precision)
+	}
+	if first := m.offset % m.weights.Cols; first%block != 0 {
+		return nil, argError(name, first, block, "%s begins %d values after the first of its row, not a multiple of the %d of a block of %v in class %v", name, first, block, t, precision)
+	}
+	if g := m.weights.GroupSize; t == WeightInt8 && g < m.weights.Cols && g%kernel.Int8Block != 0 {
+		return nil, argError(name, g, kernel.Int8Block, "%s has groups of %d values, not a multiple of %d, as class %v needs them", name, g, kernel.Int8Block, precision)
+	}
+	return form, nil
 }

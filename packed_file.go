@@ -1,7 +1,6 @@
 package qkv
 
 import (
-	"bytes"
 	"encoding/binary"
 	"hash/crc32"
 	"io"
@@ -19,7 +18,8 @@ import (
 //	 8  uint32   version
 //	12  uint32   the mark, in the order of the machine
 //	16  uint32   the class of products that it is packed for, a [kernel.Precision]
-//	20  12 bytes 0
+//	20  uint32   the type of the weights, a [kernel.Weight], of class Int8, otherwise 0
+//	24  8 bytes  0
 //	32  uint32   lanes of a vector
 //	36  uint32   lanes of a panel
 //	40  uint64   rows
@@ -42,7 +42,10 @@ func (p *PackedMatrix) header() (h [packedHeader]byte) {
 	copy(h[:], packedMagic)
 	order.PutUint32(h[8:], packedVersion)
 	binary.NativeEndian.PutUint32(h[12:], fileMark)
-	order.PutUint32(h[16:], uint32(kernel.PrecisionFloat32))
+	order.PutUint32(h[16:], uint32(p.precision))
+	if p.int8 != nil {
+		order.PutUint32(h[20:], uint32(p.int8.Type))
+	}
 	order.PutUint32(h[32:], uint32(p.set.Vec))
 	order.PutUint32(h[36:], uint32(p.set.Lanes))
 	order.PutUint64(h[40:], uint64(p.rows))
@@ -81,11 +84,16 @@ func (e *Engine) PackedSize(rows, cols, heads int) int {
 	if e.ready() != nil || rows < 1 || cols < 1 || cols > math.MaxInt/8 || heads < 1 || heads > math.MaxInt32 || cols%heads != 0 {
 		return 0
 	}
-	lanes := e.engine.PackedLanes(&tile.Part{Heads: heads, Width: cols / heads})
+	return e.packedSize(rows, &tile.Part{Heads: heads, Width: cols / heads})
+}
+
+// packedSize is PackedSize of sizes that a matrix can have.
+func (e *Engine) packedSize(rows int, part *tile.Part) int {
+	lanes := e.engine.PackedLanes(part)
 	if lanes > int64((math.MaxInt-packedHeader-packedAlign)/4/rows) {
 		return 0
 	}
-	return packedHeader + (4*int(lanes)*rows+packedAlign-1)&^(packedAlign-1)
+	return packedHeader + (4*part.PackedFloats(int(lanes), rows)+packedAlign-1)&^(packedAlign-1)
 }
 
 // PackInto packs w as [Engine.PackHeads] does, into data: memory of the caller, such as a mapped file, of
@@ -124,7 +132,7 @@ func (p *PackedMatrix) use(e *Engine, data []byte) error {
 		return argError("data", off, packedAlign, "data begins %d bytes after a multiple of %d", off, packedAlign)
 	}
 	part := p.part(tile.Matrix{})
-	p.mem = unsafe.Slice((*float32)(unsafe.Pointer(&data[packedHeader])), p.rows*int(e.engine.PackedLanes(&part)))
+	p.mem = unsafe.Slice((*float32)(unsafe.Pointer(&data[packedHeader])), part.PackedFloats(int(e.engine.PackedLanes(&part)), p.rows))
 	return nil
 }
 
@@ -150,24 +158,39 @@ func (e *Engine) MapPacked(data []byte) (*PackedMatrix, error) {
 	if vec, lanes := order.Uint32(data[32:]), order.Uint32(data[36:]); int64(vec) != int64(e.set.Vec) || int64(lanes) != int64(e.set.Lanes) {
 		return nil, because(ErrMismatch, argError("data", int(lanes&math.MaxInt32), e.set.Lanes, "data is packed in panels of %d lanes of vectors of %d, this engine runs %s with %d and %d", lanes, vec, e.set.Name, e.set.Lanes, e.set.Vec))
 	}
-	if class := order.Uint32(data[16:]); class != uint32(kernel.PrecisionFloat32) {
-		return nil, because(ErrMismatch, argError("data", int(class&math.MaxInt32), int(PrecisionFloat32), "data is packed for class %d, this program reads class %v", class, PrecisionFloat32))
+	class, typ := order.Uint32(data[16:]), order.Uint32(data[20:])
+	precision := Precision(class & math.MaxInt32)
+	if class != uint32(precision) || precision.check("data") != nil {
+		return nil, because(ErrMismatch, argError("data", int(precision), int(PrecisionInt8), "data is packed for class %d, which this program does not know", class))
 	}
-	if !bytes.Equal(data[20:32], make([]byte, 12)) {
-		return nil, because(ErrDamaged, argError("data", 0, 0, "data has %q where a header has zeros", string(data[20:32])))
+	var form *kernel.Int8Form
+	if w := kernel.Weight(typ & math.MaxInt32); precision == PrecisionInt8 && typ == uint32(w) && w.Known() {
+		form = w.Int8()
+	}
+	if (form != nil) != (precision == PrecisionInt8) || form == nil && typ != 0 {
+		return nil, because(ErrDamaged, argError("data", int(typ&math.MaxInt32), int(WeightQ8_0), "data has weights of type %d in class %v", typ, precision))
+	}
+	if order.Uint64(data[24:]) != 0 {
+		return nil, because(ErrDamaged, argError("data", 0, 0, "data has %q where a header has zeros", string(data[24:32])))
 	}
 	rows, cols, heads := order.Uint64(data[40:]), order.Uint64(data[48:]), uint64(order.Uint32(data[56:]))
-	most := uint64(len(data) / 4)
+	most := 2 * uint64(len(data)) // values have 4 bits at least
 	if rows < 1 || rows > most || cols < 1 || cols > most {
 		return nil, because(ErrDamaged, argError("data", int(min(rows, math.MaxInt)), int(most), "data has %d rows of %d columns in %d bytes", rows, cols, len(data)))
 	}
-	if heads < 1 || cols%heads != 0 {
+	if heads < 1 || heads > math.MaxInt32 || cols%heads != 0 {
 		return nil, because(ErrDamaged, argError("data", int(min(heads, math.MaxInt32)), int(cols), "data has %d columns, not a multiple of %d heads", cols, heads))
 	}
-	if size := e.PackedSize(int(rows), int(cols), int(heads)); size != len(data) {
+	p := &PackedMatrix{set: e.set, rows: int(rows), cols: int(cols), heads: int(heads), precision: precision, int8: form}
+	if form != nil {
+		if block := max(form.Type.Values(), kernel.Int8Block); p.rows%block != 0 {
+			return nil, because(ErrDamaged, argError("data", p.rows, block, "data has %d rows, not a multiple of the %d of a block", p.rows, block))
+		}
+	}
+	part := p.part(tile.Matrix{})
+	if size := e.packedSize(p.rows, &part); size != len(data) {
 		return nil, because(ErrDamaged, argError("data", len(data), size, "data has %d bytes, a packed matrix of %d rows of %d columns in %d heads has %d", len(data), rows, cols, heads, size))
 	}
-	p := &PackedMatrix{set: e.set, rows: int(rows), cols: int(cols), heads: int(heads)}
 	if err := p.use(e, data); err != nil {
 		return nil, err
 	}

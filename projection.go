@@ -35,7 +35,7 @@ func (l *Linear) check(e *Engine, name string) (rows, cols int, err error) {
 	if l.W.given() {
 		return 0, 0, argError(name, l.Packed.rows, l.W.rows, "%s is given twice, packed with %d rows and not packed with %d", name, l.Packed.rows, l.W.rows)
 	}
-	return l.Packed.rows, l.Packed.cols, l.Packed.checkSet(e, name)
+	return l.Packed.rows, l.Packed.cols, l.Packed.checkFor(e, name, PrecisionFloat32)
 }
 
 // A ProjectionConfig says what a [Projection] computes. Of Q, K and V those without weights
@@ -184,7 +184,7 @@ func (e *Engine) NewProjection(cfg ProjectionConfig) (*Projection, error) {
 			part.W = l.W.tile()
 		default:
 			var err error
-			if part.packed, err = e.pack(projectionNames[part.index]+" weights", l.W, part.Heads); err != nil {
+			if part.packed, err = e.pack(projectionNames[part.index]+" weights", PrecisionFloat32, l.W, part.Heads); err != nil {
 				return nil, err
 			}
 			part.Part = part.packed.part(tile.Matrix{})

@@ -105,6 +105,15 @@ func readmeWeights(e *qkv.Engine, data []byte, embedding qkv.Matrix, ids []int32
 	return packed, err
 }
 
+func readmeInt8(e *qkv.Engine, wq, x, y qkv.Matrix) error {
+	packed, err := e.PackFor(qkv.PrecisionInt8, wq.T(), 1) // as many bytes as the file has, of Q8_0, Q4_0, Q4_1, IQ4_NL
+	if err != nil {
+		return err
+	}
+	err = e.MatMul(&qkv.Product{X: x, Packed: packed, Y: y, Precision: qkv.PrecisionInt8})
+	return err
+}
+
 func TestReadmeSnippets(t *testing.T) {
 	const batch, seq, heads, kvHeads, dim, model = 2, 3, 4, 2, 8, 16
 	ones := func(n int) []float32 { return slices.Repeat([]float32{1}, n) }
@@ -144,6 +153,11 @@ func TestReadmeSnippets(t *testing.T) {
 		t.Errorf("%v, error %v", x[511], err)
 	}
 
+	product := []float32{1}
+	if err := readmeInt8(e, qkv.WeightMatrix(qkv.WeightQ4_K, make([]byte, 144), 1, 256), matrix(1, 256, x[:256]...), matrix(1, 1, product...)); err != nil {
+		t.Error(err)
+	}
+
 	// They are those of README.md: between its dots, the same text.
 	readme, err := os.ReadFile("README.md")
 	if err != nil {
@@ -155,7 +169,7 @@ func TestReadmeSnippets(t *testing.T) {
 	}
 	space := regexp.MustCompile(`\s+`)
 	plain := func(s string) string { return space.ReplaceAllString(s, " ") }
-	functions := strings.Split(string(source), "\nfunc ")[1:6]
+	functions := strings.Split(string(source), "\nfunc ")[1:7]
 	snippets := regexp.MustCompile("(?s)```go\n(.*?)```").FindAllStringSubmatch(string(readme), -1)
 	if len(snippets) != len(functions) {
 		t.Fatalf("README.md has %d snippets, here are %d", len(snippets), len(functions))

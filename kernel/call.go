@@ -266,6 +266,61 @@ func stepFew(n, part int) int {
 	return n - n%part
 }
 
+// Quantize calls [Funcs.Quantize].
+//
+//go:noinline
+func (s *Set) Quantize(a *QuantizeArgs) {
+	work := a.Work()
+	if work <= MaxWork {
+		s.funcs.Quantize(a)
+		return
+	}
+	x, dst, rows, depth := a.X, a.Dst, a.Rows, a.Depth
+	if work/int64(rows) > MaxWork { // one row at a time, a part of it
+		step := max(1, int(int64(depth)*MaxWork/(work/int64(rows)))/Int8Block) * Int8Block
+		for r := range rows {
+			for k := 0; k < depth; k += step {
+				a.X, a.Rows, a.Depth = ptr.At(x, r*a.RowStride+k*a.ColStride), 1, min(step, depth-k)
+				a.Dst = (*byte)(unsafe.Add(unsafe.Pointer(dst), r*a.RowBytes+k/Int8Block*Int8BlockBytes(a.Halves)))
+				s.Quantize(a)
+			}
+		}
+	} else {
+		step := part(rows, work)
+		for r := 0; r < rows; r += step {
+			a.X, a.Rows = ptr.At(x, r*a.RowStride), min(step, rows-r)
+			a.Dst = (*byte)(unsafe.Add(unsafe.Pointer(dst), r*a.RowBytes))
+			s.Quantize(a)
+		}
+	}
+	a.X, a.Dst, a.Rows, a.Depth = x, dst, rows, depth
+}
+
+// UnpackInt8 calls [Funcs.UnpackInt8].
+//
+//go:noinline
+func (s *Set) UnpackInt8(a *UnpackInt8Args) { s.funcs.UnpackInt8(a) }
+
+// MultiplyInt8 calls [Funcs.MultiplyInt8].
+//
+//go:noinline
+func (s *Set) MultiplyInt8(a *MultiplyInt8Args) {
+	if a.Work() <= MaxWork {
+		s.funcs.MultiplyInt8(a)
+		return
+	}
+	x, c, rows := a.X, a.C, a.Rows
+	step := part(rows, a.Work())
+	if step > int8Rows {
+		step -= step % int8Rows
+	}
+	for r := 0; r < rows; r += step {
+		a.X, a.C, a.Rows = (*byte)(unsafe.Add(unsafe.Pointer(x), r*a.RowBytes)), ptr.At(c, r*a.Stride), min(step, rows-r)
+		s.MultiplyInt8(a)
+	}
+	a.X, a.C, a.Rows = x, c, rows
+}
+
 // Combine calls [Funcs.Combine].
 //
 //go:noinline

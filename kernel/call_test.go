@@ -162,6 +162,21 @@ var loops = []loop{
 			s.DotWeights(a)
 		}
 	}},
+	{"Quantize", func(s *Set, begun, stop *atomic.Bool) {
+		for a := new(QuantizeArgs); !stop.Load(); begun.Store(true) {
+			s.Quantize(a)
+		}
+	}},
+	{"UnpackInt8", func(s *Set, begun, stop *atomic.Bool) {
+		for a := new(UnpackInt8Args); !stop.Load(); begun.Store(true) {
+			s.UnpackInt8(a)
+		}
+	}},
+	{"MultiplyInt8", func(s *Set, begun, stop *atomic.Bool) {
+		for a := new(MultiplyInt8Args); !stop.Load(); begun.Store(true) {
+			s.MultiplyInt8(a)
+		}
+	}},
 	{"Rotary", func(s *Set, begun, stop *atomic.Bool) {
 		for a := new(RotaryArgs); !stop.Load(); begun.Store(true) {
 			s.Rotary(a)

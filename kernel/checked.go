@@ -12,6 +12,7 @@ func Checked(s *Set) *Set {
 		f.Softmax != nil && f.Accumulate != nil && f.Unpack != nil && f.Multiply != nil && f.Float16 != nil &&
 		f.MultiplyFew != nil && f.Combine != nil && f.Dots != nil && f.Dequantize != nil && f.DotWeights != nil &&
 		f.Pairs != nil && f.MultiplyPairs != nil && f.MultiplyPairsFew != nil &&
+		f.Quantize != nil && f.UnpackInt8 != nil && f.MultiplyInt8 != nil &&
 		f.Rotary != nil && f.Activate != nil && f.Sums != nil && f.Normalize != nil && f.Above != nil && f.Merge != nil && f.Convert != nil && f.Store != nil && f.DecodeScores != nil && f.DecodeAccumulate != nil &&
 		f.Peak != nil && f.PeakInt8 != nil && f.PeakBFloat16 != nil && f.Read != nil, "kernel: Set lacks a function")
 	assert(1 <= s.DecodeRows && s.DecodeRows <= MaxDecodeRows, "kernel: Set.DecodeRows outside 1..MaxDecodeRows")
@@ -205,6 +206,38 @@ func Checked(s *Set) *Set {
 		checkWork(a.Work())
 		f.DotWeights(a)
 	}
+	c.Quantize = func(a *QuantizeArgs) {
+		assert(a.Rows >= 1, "kernel: Quantize: Rows < 1")
+		assert(a.Depth > 0 && a.Depth%Int8Block == 0, "kernel: Quantize: Depth is not a positive multiple of Int8Block")
+		assert(a.Halves == s.Int8Halves, "kernel: Quantize: Halves is not that of the set")
+		assert(a.Rows == 1 || a.RowBytes >= a.Depth/Int8Block*Int8BlockBytes(a.Halves), "kernel: Quantize: rows of Dst overlap")
+		assert(a.X != nil && a.Dst != nil, "kernel: Quantize: nil operand")
+		checkWork(a.Work())
+		f.Quantize(a)
+	}
+	c.UnpackInt8 = func(a *UnpackInt8Args) {
+		s.checkLanes(a.Lanes, a.Lanes)
+		assert(0 <= a.Kind && a.Kind < int8Scales, "kernel: UnpackInt8: unknown Kind")
+		checkInt8Depth(a.Depth)
+		assert(a.Depth == KC || a.Kind != Int8Groups32 && a.Kind != Int8Groups16, "kernel: UnpackInt8: Depth of groups is not KC")
+		assert(a.Src != nil && a.Scales != nil && (a.Mins != nil || !a.Kind.HasMins()), "kernel: UnpackInt8: nil operand")
+		assert(a.Codes == nil || a.Table != nil && a.Dst != nil, "kernel: UnpackInt8: Codes without Table and Dst")
+		checkWork(a.Work())
+		f.UnpackInt8(a)
+	}
+	c.MultiplyInt8 = func(a *MultiplyInt8Args) {
+		s.checkLanes(a.Lanes, a.Lanes)
+		assert(a.Rows >= 1, "kernel: MultiplyInt8: Rows < 1")
+		checkInt8Depth(a.Depth)
+		assert(a.Halves == s.Int8Halves, "kernel: MultiplyInt8: Halves is not that of the set")
+		assert(a.Groups == 1 || a.Groups == 2, "kernel: MultiplyInt8: Groups outside 1..2")
+		assert(a.Table == nil || a.Rows == 1 && a.Groups == 1, "kernel: MultiplyInt8: a Table of more than one row or group")
+		assert(a.Mins == nil || a.Groups == 1, "kernel: MultiplyInt8: Mins of two groups")
+		assert(a.Rows == 1 || a.Stride >= a.Lanes || -a.Stride >= a.Lanes, "kernel: MultiplyInt8: rows of C overlap")
+		assert(a.X != nil && a.W != nil && a.Scales != nil && a.C != nil, "kernel: MultiplyInt8: nil operand")
+		checkWork(a.Work())
+		f.MultiplyInt8(a)
+	}
 	c.Float16 = func(dst *float32, src *uint16, n int) {
 		assert(n >= 1, "kernel: Float16: n < 1")
 		assert(dst != nil && src != nil, "kernel: Float16: nil operand")
@@ -287,6 +320,10 @@ func (s *Set) checkProduct(name string, a *MultiplyArgs) {
 	assert(a.Rows >= 1, "kernel: "+name+": Rows < 1")
 	assert(a.Rows == 1 || a.Stride >= a.Lanes || -a.Stride >= a.Lanes, "kernel: "+name+": rows of C overlap")
 	assert(a.A != nil && a.B != nil && a.C != nil, "kernel: "+name+": nil operand")
+}
+
+func checkInt8Depth(depth int) {
+	assert(0 < depth && depth <= KC && depth%Int8Block == 0, "kernel: Depth of class Int8 is not a multiple of Int8Block up to KC")
 }
 
 func checkWork(work int64) {

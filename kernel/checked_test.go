@@ -18,6 +18,7 @@ func nothing() Funcs {
 		MultiplyFew: func(*MultiplyArgs) {}, Combine: func(*CombineArgs) {}, Dots: func(*DotsArgs) {}, Dequantize: func(*DequantizeArgs) {},
 		DotWeights: func(*DotWeightsArgs) {},
 		Pairs:      func(*PairsArgs) {}, MultiplyPairs: func(*MultiplyArgs) {}, MultiplyPairsFew: func(*MultiplyArgs) {},
+		Quantize: func(*QuantizeArgs) {}, UnpackInt8: func(*UnpackInt8Args) {}, MultiplyInt8: func(*MultiplyInt8Args) {},
 		Merge: func(*MergeArgs) {}, Convert: func(*ConvertArgs) {}, Store: func(*StoreArgs) {},
 		DecodeScores: func(*DecodeScoresArgs) {}, DecodeAccumulate: func(*DecodeAccumulateArgs) {},
 		Float16: func(*float32, *uint16, int) {},
@@ -270,6 +271,46 @@ func TestChecked(t *testing.T) {
 		{"kernel: Lanes is not a positive multiple of Vec", func(a *DotWeightsArgs) { a.Lanes = 4 }},
 		{"kernel: Stride < Lanes", func(a *DotWeightsArgs) { a.Stride = 23 }},
 	})
+	testClauses(t, s.Quantize, QuantizeArgs{X: &f, Rows: 2, Depth: 64, Dst: &q, RowBytes: 2 * Int8BlockBytes(false)}, []violation[QuantizeArgs]{
+		{"kernel: Quantize: nil operand", func(a *QuantizeArgs) { a.X = nil }},
+		{"kernel: Quantize: nil operand", func(a *QuantizeArgs) { a.Dst = nil }},
+		{"kernel: Quantize: Rows < 1", func(a *QuantizeArgs) { a.Rows = 0 }},
+		{"kernel: Quantize: Depth is not a positive multiple of Int8Block", func(a *QuantizeArgs) { a.Depth = 0 }},
+		{"kernel: Quantize: Depth is not a positive multiple of Int8Block", func(a *QuantizeArgs) { a.Depth = 48 }},
+		{"kernel: Quantize: Halves is not that of the set", func(a *QuantizeArgs) { a.Halves = true }},
+		{"kernel: Quantize: rows of Dst overlap", func(a *QuantizeArgs) { a.RowBytes-- }},
+	})
+	unpack := UnpackInt8Args{Kind: Int8Groups32, Src: &q, Depth: KC, Lanes: 16, Scales: &f, Mins: &f, Codes: &q, Table: new([16]byte), Dst: &q}
+	testClauses(t, s.UnpackInt8, unpack, []violation[UnpackInt8Args]{
+		{"kernel: UnpackInt8: nil operand", func(a *UnpackInt8Args) { a.Src = nil }},
+		{"kernel: UnpackInt8: nil operand", func(a *UnpackInt8Args) { a.Scales = nil }},
+		{"kernel: UnpackInt8: nil operand", func(a *UnpackInt8Args) { a.Mins = nil }},
+		{"kernel: UnpackInt8: Codes without Table and Dst", func(a *UnpackInt8Args) { a.Table = nil }},
+		{"kernel: UnpackInt8: Codes without Table and Dst", func(a *UnpackInt8Args) { a.Dst = nil }},
+		{"kernel: UnpackInt8: unknown Kind", func(a *UnpackInt8Args) { a.Kind = -1 }},
+		{"kernel: UnpackInt8: unknown Kind", func(a *UnpackInt8Args) { a.Kind = int8Scales }},
+		{"kernel: UnpackInt8: Depth of groups is not KC", func(a *UnpackInt8Args) { a.Depth = 32 }},
+		{"kernel: UnpackInt8: Depth of groups is not KC", func(a *UnpackInt8Args) { a.Kind, a.Depth = Int8Groups16, 32 }},
+		{"kernel: Depth of class Int8 is not a multiple of Int8Block up to KC", func(a *UnpackInt8Args) { a.Depth = KC + Int8Block }},
+		{"kernel: Lanes > Set.Lanes", func(a *UnpackInt8Args) { a.Lanes = 24 }},
+	})
+	multiply := MultiplyInt8Args{X: &q, Rows: 1, Depth: 32, W: &q, Table: new([16]byte), Groups: 1, Scales: &f, Mins: &f, C: &f, Lanes: 16}
+	testClauses(t, s.MultiplyInt8, multiply, []violation[MultiplyInt8Args]{
+		{"kernel: MultiplyInt8: nil operand", func(a *MultiplyInt8Args) { a.X = nil }},
+		{"kernel: MultiplyInt8: nil operand", func(a *MultiplyInt8Args) { a.W = nil }},
+		{"kernel: MultiplyInt8: nil operand", func(a *MultiplyInt8Args) { a.Scales = nil }},
+		{"kernel: MultiplyInt8: nil operand", func(a *MultiplyInt8Args) { a.C = nil }},
+		{"kernel: MultiplyInt8: Rows < 1", func(a *MultiplyInt8Args) { a.Rows = 0 }},
+		{"kernel: MultiplyInt8: Halves is not that of the set", func(a *MultiplyInt8Args) { a.Halves = true }},
+		{"kernel: MultiplyInt8: Groups outside 1..2", func(a *MultiplyInt8Args) { a.Groups = 3 }},
+		{"kernel: MultiplyInt8: Groups outside 1..2", func(a *MultiplyInt8Args) { a.Groups = 0 }},
+		{"kernel: MultiplyInt8: a Table of more than one row or group", func(a *MultiplyInt8Args) { a.Rows, a.Stride = 2, 16 }},
+		{"kernel: MultiplyInt8: a Table of more than one row or group", func(a *MultiplyInt8Args) { a.Groups, a.Mins = 2, nil }},
+		{"kernel: MultiplyInt8: Mins of two groups", func(a *MultiplyInt8Args) { a.Groups, a.Table = 2, nil }},
+		{"kernel: MultiplyInt8: rows of C overlap", func(a *MultiplyInt8Args) { a.Rows, a.Stride, a.Table = 2, 15, nil }},
+		{"kernel: Depth of class Int8 is not a multiple of Int8Block up to KC", func(a *MultiplyInt8Args) { a.Depth = 31 }},
+		{"kernel: Lanes is not a positive multiple of Vec", func(a *MultiplyInt8Args) { a.Lanes = 4 }},
+	})
 	type conversion struct {
 		dst *float32
 		src *uint16
@@ -428,6 +469,12 @@ func TestCheckedWork(t *testing.T) {
 		},
 		"MultiplyPairsFew": func() {
 			s.MultiplyPairsFew(&MultiplyArgs{A: &f, Rows: 1, Depth: n, B: &f, C: &f, Stride: 8, Lanes: 8})
+		},
+		"Quantize": func() {
+			s.Quantize(&QuantizeArgs{X: &f, Rows: 1, Depth: n / Int8Block * Int8Block, Dst: new(byte), RowBytes: 1})
+		},
+		"MultiplyInt8": func() {
+			s.MultiplyInt8(&MultiplyInt8Args{X: new(byte), Rows: n, Depth: 32, W: new(byte), Groups: 1, Scales: &f, C: &f, Stride: 8, Lanes: 8})
 		},
 		"Float16": func() { s.Float16(&f, &h, maxMoved+1) },
 		"Rotary": func() {

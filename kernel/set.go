@@ -76,6 +76,9 @@ type Set struct {
 	// PeakFLOPs is the floating-point operations of a round of Peak.
 	PeakFLOPs int
 
+	// Int8Halves says that integers of rows of X have 16 bits in class Int8, see [QuantizeArgs].
+	Int8Halves bool
+
 	// PeakInt8Ops is the multiplications and additions of integers of a round of PeakInt8.
 	PeakInt8Ops int
 
@@ -163,6 +166,11 @@ type Funcs struct {
 	// pairs of terms, each of which counts as one of Depth, strides and KC/2.
 	MultiplyPairs    func(*MultiplyArgs)
 	MultiplyPairsFew func(*MultiplyArgs)
+	// Quantize, UnpackInt8 and MultiplyInt8 are the products of class Int8: blocks of integers of rows
+	// of X, scales of packed weights, and rows by a step of a panel.
+	Quantize     func(*QuantizeArgs)
+	UnpackInt8   func(*UnpackInt8Args)
+	MultiplyInt8 func(*MultiplyInt8Args)
 
 	// Float16 converts n values, n at least 1, from IEEE 754 binary16. A NaN stays one.
 	Float16 func(dst *float32, src *uint16, n int)

@@ -17,6 +17,9 @@ const (
 	// peakWork is the work of a round of Peak.
 	peakWork = 8
 
+	// int8Rows is a multiple of the rows of all micro-tiles of class Int8.
+	int8Rows = 24
+
 	maxMoved  = MaxWork / moved    // elements of a call of Float16, and of those that move memory
 	maxRounds = MaxWork / peakWork // rounds of a call of Peak
 )
@@ -99,6 +102,21 @@ func (a *DotWeightsArgs) Work() int64 { return int64(a.Lanes) * (int64(a.Depth)*
 func (a *PairsArgs) Work() int64 {
 	return int64(a.Rows) * max(int64(a.Cols)*moved*far(a.ColStride), rowWork)
 }
+
+// Work returns the work of a call.
+func (a *QuantizeArgs) Work() int64 { return int64(a.Rows) * int64(a.Depth) * moved * far(a.ColStride) }
+
+// Work returns the work of a call.
+func (a *UnpackInt8Args) Work() int64 {
+	work := a.Depth / Int8Block * a.Lanes * moved
+	if a.Codes != nil {
+		work += a.Depth * a.Lanes
+	}
+	return int64(work)
+}
+
+// Work returns the work of a call.
+func (a *MultiplyInt8Args) Work() int64 { return int64(a.Rows) * int64(a.Depth+rowWork) }
 
 // Work returns the work of a call. That of one row is not divided.
 func (a *RotaryArgs) Work() int64 { return int64(a.Rows) * int64(max(2*a.Pairs*moved, rowWork)) }

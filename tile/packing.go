@@ -21,15 +21,18 @@ type packing struct {
 	next   atomic.Int64 // panel to take next
 }
 
-// PackedLanes returns the lanes of all panels of p: packed weights have a float32 for each in each
-// row. Their number may be more than an int of 32 bits holds.
+// PackedLanes returns the lanes of all panels of p. Their number may be more than an int of 32 bits holds.
 func (e *Engine) PackedLanes(p *Part) int64 {
 	l := e.packedLayout(p.Width)
 	return int64(p.Heads) * int64(l.lanes())
 }
 
+// PackedFloats returns the float32 that packed weights of so many lanes and rows take: one for each, or as
+// many as hold the bytes of the class.
+func (p *Part) PackedFloats(lanes, rows int) int { return (p.packedBytes(rows)*lanes + 3) / 4 }
+
 // Pack packs the depth rows of weights of p into dst, which begins on a cache line: panel after
-// panel, each [depth][lanes]. It does so with at most workers goroutines.
+// panel, each [depth][lanes], or as the class of p has it. It does so with at most workers goroutines.
 func (e *Engine) Pack(dst unsafe.Pointer, p *Part, depth, workers int) {
 	j := &packing{engine: e, part: p, layout: e.packedLayout(p.Width), depth: depth, dst: dst}
 	if p.Heads == 0 {
@@ -51,8 +54,8 @@ func (j *packing) drain() {
 	for n := int(j.next.Add(1)) - 1; n < j.panels(); n = int(j.next.Add(1)) - 1 {
 		at := j.part.panel(&j.layout, n)
 		for k := 0; k < j.depth; k += kernel.KC {
-			to := unsafe.Add(j.dst, 4*(j.depth*at.before+k*at.lanes))
-			ws.pack(e.set, (*float32)(to), &at, k, min(kernel.KC, j.depth-k))
+			to := unsafe.Add(j.dst, at.packedBytes(j.depth)*at.before+at.packedBytes(k)*at.lanes)
+			ws.pack(e.set, to, &at, k, min(kernel.KC, j.depth-k))
 		}
 	}
 	ws.release()

@@ -33,6 +33,10 @@ type Product struct {
 	Seq   int    // rows of a sequence
 	Parts []Part
 
+	// Precision is the numerical class, of which the weights of all parts are. Of class Int8 the depth is a
+	// multiple of kernel.Int8Block.
+	Precision kernel.Precision
+
 	// Positions are those of the rows, for parts that are rotated: [Seq], the same in each sequence,
 	// or [Rows]; nil means 0 to Seq-1.
 	Positions []int
@@ -63,11 +67,12 @@ func (p *Product) packed() bool {
 
 // A Part is columns of a product.
 type Part struct {
-	Heads, Width int            // of columns; the width at least 1
-	W            Matrix         // [Depth, Heads*Width]; not read if the weights are packed
-	Panels       unsafe.Pointer // the weights as Pack leaves them, or nil
-	Bias         unsafe.Pointer // [Heads*Width], or nil
-	Add          bool           // Y += X W + bias, of a part without an epilogue or an activation
+	Heads, Width int              // of columns; the width at least 1
+	W            Matrix           // [Depth, Heads*Width]; not read if the weights are packed
+	Panels       unsafe.Pointer   // the weights as Pack leaves them, or nil
+	Int8         *kernel.Int8Form // how the weights are packed for class Int8, or would be; nil of another class
+	Bias         unsafe.Pointer   // [Heads*Width], or nil
+	Add          bool             // Y += X W + bias, of a part without an epilogue or an activation
 	Activated
 	Epilogue
 
@@ -78,7 +83,23 @@ type Part struct {
 }
 
 // decodes reports whether the weights of the part are made float32 on the way.
-func (p *Part) decodes() bool { return p.Panels == nil && p.W.Weights != nil }
+func (p *Part) decodes() bool { return p.Panels == nil && p.W.Weights != nil && p.Int8 == nil }
+
+// packedBytes returns the bytes of a lane of packed weights, of so many rows.
+func (p *Part) packedBytes(rows int) int {
+	if p.Int8 != nil {
+		return p.Int8.Bytes(rows)
+	}
+	return 4 * rows
+}
+
+// panelAt returns where a panel of packed weights is, of so many rows, nil if they are not packed.
+func (p *Part) panelAt(at *panel, rows int) unsafe.Pointer {
+	if p.Panels == nil {
+		return nil
+	}
+	return unsafe.Add(p.Panels, p.packedBytes(rows)*at.before)
+}
 
 // A layout is how the columns of a head are cut into panels: blocks of columns in the
 // lanes of a micro-tile. A panel has a multiple of Vec lanes; those without a column
@@ -305,7 +326,7 @@ func (e *Engine) PlanProduct(p *Product, workers int) ProductPlan {
 // those that the second-level cache does not hold for the panels of a run. Their rows mostly lie
 // as far apart as makes them share few of its sets.
 func (e *Engine) copiesX(p *Product, mc int) bool {
-	return p.Rows >= copyXRows && p.X.Col == 1 && p.packed() &&
+	return p.Precision == kernel.PrecisionFloat32 && p.Rows >= copyXRows && p.X.Col == 1 && p.packed() &&
 		int64(p.Depth)*int64(4*min(mc, p.Rows)) > int64(e.caches.L2/4*3)
 }
 
@@ -357,6 +378,7 @@ func (e *Engine) Multiply(p *Product, workers int) bool {
 	}
 	j := e.products.Get().(*productJob)
 	j.product, j.plan = *p, plan
+	j.prepare()
 	j.next.Store(0)
 	j.finished.Store(0)
 	e.crew.run(&j.task, plan.Workers, e.labels)

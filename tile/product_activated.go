@@ -108,11 +108,11 @@ func (j *productJob) copied(ws *productWorkspace, r *unitRun, up *Part) {
 		}
 		at = part.panel(&r.layout, first+i%n)
 		at.out = &ws.outs[i/n]
-		return at, unsafe.Add(part.Panels, 4*p.Depth*at.before)
+		return at, part.panelAt(&at, p.Depth)
 	}
 	step := func(i, k int) weightStep {
 		then, weights := at(i)
-		return weightStep{weights: weights, lanes: then.lanes, k: k}
+		return weightStep{part: then.Part, weights: weights, lanes: then.lanes, k: k}
 	}
 	for k := 0; k < p.Depth && !p.Done.Over(); k += kernel.KC {
 		j.copyX(ws, r.row, r.rows, k)

@@ -55,6 +55,8 @@ func (e *Engine) ProductPath(p *Product, part int) ProductPath { return e.path(p
 // path returns how to compute a part of p. Few rows of X wait for memory to deliver the weights.
 func (e *Engine) path(p *Product, part *Part) ProductPath {
 	switch {
+	case p.Precision != kernel.PrecisionFloat32:
+		return PathPanels
 	case e.fuses(p, part):
 		return PathFused
 	case part.Panels != nil || part.W.Weights != nil:
@@ -89,7 +91,7 @@ func (e *Engine) fuses(p *Product, part *Part) bool {
 
 // few reports whether the weights of a part are packed, and the rows of p few enough for MultiplyFew.
 func (p *Product) few(set *kernel.Set, part *Part) bool {
-	return part.Panels != nil && p.Rows <= set.FewRows && p.X.Col == 1
+	return part.Panels != nil && p.Precision == kernel.PrecisionFloat32 && p.Rows <= set.FewRows && p.X.Col == 1
 }
 
 // A columnRun is columns of a part, of one head or several, for a block of rows.

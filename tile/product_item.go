@@ -17,6 +17,13 @@ type productJob struct {
 	next    atomic.Int64 // item to take next
 
 	finished atomic.Int64 // items
+
+	// Of a class other than Float32: the rows of X as it has them, from row to row so many bytes. They are
+	// made first, some rows an item.
+	preparing             bool
+	prepareRows, rowBytes int
+	prepared              unsafe.Pointer
+	preparedRoom          buffer
 }
 
 // A productWorkspace is what one worker on a product needs: arguments, which would escape
@@ -33,6 +40,9 @@ type productWorkspace struct {
 	weightsArgs kernel.DotWeightsArgs
 
 	weights dequantizer
+
+	quantize kernel.QuantizeArgs
+	int8     int8Space
 
 	off       [kernel.MaxLanes]int
 	bias      [kernel.MaxLanes]float32
@@ -79,6 +89,8 @@ func (ws *productWorkspace) release() {
 	ws.combineArgs.A, ws.combineArgs.B, ws.combineArgs.C = nil, nil, nil
 	ws.weightsArgs.Src, ws.weightsArgs.X, ws.weightsArgs.C = nil, nil, nil
 	ws.weights.release()
+	ws.quantize.X, ws.quantize.Dst = nil, nil
+	ws.int8.release()
 	ws.rows, ws.copied = nil, nil
 	ws.out, ws.outs = output{}, [2]output{}
 	ws.activateArgs = kernel.ActivateArgs{}
@@ -86,8 +98,14 @@ func (ws *productWorkspace) release() {
 	ws.rotary, ws.store = kernel.RotaryArgs{}, kernel.StoreArgs{}
 }
 
-// pack packs depth rows of the weights of a panel, from row k on, into dst [depth][lanes].
-func (ws *productWorkspace) pack(set *kernel.Set, dst *float32, p *panel, k, depth int) {
+// pack packs depth rows of the weights of a panel, from row k on, into to: [depth][lanes], or as the class
+// has them.
+func (ws *productWorkspace) pack(set *kernel.Set, to unsafe.Pointer, p *panel, k, depth int) {
+	if p.Int8 != nil {
+		p.packInt8(to, k, depth)
+		return
+	}
+	dst := (*float32)(to)
 	w, col := &p.W, p.col()
 	if w.Weights != nil {
 		ws.weights.pack(set, dst, p, k, depth)
@@ -114,6 +132,10 @@ func (ws *productWorkspace) pack(set *kernel.Set, dst *float32, p *panel, k, dep
 
 // drain computes items until none is left.
 func (j *productJob) drain() {
+	if j.preparing {
+		j.drainPrepare()
+		return
+	}
 	i := int(j.next.Add(1)) - 1
 	if i >= j.plan.Items() {
 		return
@@ -209,6 +231,7 @@ func (j *productJob) after(r *unitRun) weightStep {
 // A weightStep is a step over the depth of a panel of weights: the rows from row k on, none if there is
 // nothing to come.
 type weightStep struct {
+	part      *Part
 	weights   unsafe.Pointer // of the panel, if they are packed
 	lanes, k  int
 	row, rows int // of X, those that have not been read in that step of the depth lately
@@ -238,7 +261,7 @@ func (p *Part) firstStep(l *layout, depth, i int) weightStep {
 	if p.Panels == nil {
 		return weightStep{stored: at.stored(depth)}
 	}
-	return weightStep{weights: unsafe.Add(p.Panels, 4*depth*at.before), lanes: at.lanes}
+	return weightStep{part: p, weights: p.panelAt(&at, depth), lanes: at.lanes}
 }
 
 // panels computes the panels [lo, hi) of a part for a block of rows, which it is the first to read
@@ -248,10 +271,7 @@ func (j *productJob) panels(ws *productWorkspace, part *Part, l *layout, lo, hi,
 	panel := func(i int) (at panel, weights unsafe.Pointer) {
 		at = part.panel(l, i)
 		at.out = &ws.out
-		if part.Panels == nil {
-			return at, nil
-		}
-		return at, unsafe.Add(part.Panels, 4*p.Depth*at.before)
+		return at, part.panelAt(&at, p.Depth)
 	}
 	// next returns the first panel from i on that is direct, or that is not.
 	next := func(i int, direct bool) int {
@@ -267,7 +287,7 @@ func (j *productJob) panels(ws *productWorkspace, part *Part, l *layout, lo, hi,
 			return after
 		}
 		at, weights := panel(i)
-		s := weightStep{weights: weights, lanes: at.lanes, k: k}
+		s := weightStep{part: part, weights: weights, lanes: at.lanes, k: k}
 		if weights == nil && k == 0 {
 			s.stored = at.stored(p.Depth)
 		}
@@ -365,7 +385,7 @@ func (j *productJob) scattered(ws *productWorkspace, at *panel, weights unsafe.P
 		j.step(ws, at, weights, k)
 		next := after
 		if k+a.Depth < p.Depth {
-			next = weightStep{weights: weights, lanes: at.lanes, k: k + a.Depth}
+			next = weightStep{part: at.Part, weights: weights, lanes: at.lanes, k: k + a.Depth}
 			if begins {
 				next.row, next.rows = row, rows
 			}
@@ -427,14 +447,20 @@ func (j *productJob) step(ws *productWorkspace, at *panel, weights unsafe.Pointe
 	if p.few(j.engine.set, at.Part) {
 		a.Depth = min(fewDepth, p.Depth-k)
 	}
+	step := weights
 	if weights != nil {
-		a.B = (*float32)(unsafe.Add(weights, 4*k*at.lanes))
+		step = unsafe.Add(weights, at.packedBytes(k)*at.lanes)
 	} else {
 		j.engine.phase(phasePack)
-		a.B = ws.panel.room(a.Depth * at.lanes)
-		ws.pack(j.engine.set, a.B, at, k, a.Depth)
+		step = unsafe.Pointer(ws.panel.room((at.packedBytes(a.Depth)*at.lanes + 3) / 4))
+		ws.pack(j.engine.set, step, at, k, a.Depth)
 	}
 	j.engine.phase(j.product.phase())
+	if at.Int8 != nil {
+		j.stepInt8(ws, at.Int8, step, at.lanes, a.Depth)
+		return
+	}
+	a.B = (*float32)(step)
 }
 
 // ask has the kernel ask for what the next step reads while it multiplies so many rows by what step
@@ -442,6 +468,7 @@ func (j *productJob) step(ws *productWorkspace, at *panel, weights unsafe.Pointe
 func (j *productJob) ask(ws *productWorkspace, next weightStep, rows int) {
 	a, x := &ws.args, &j.product.X
 	a.Next, a.NextEnd, a.ThenRows = 0, 0, 0
+	ws.int8.args.Next, ws.int8.args.NextEnd = 0, 0
 	if next.stored.rows > 0 {
 		next.stored.ask(a, rows)
 	}
@@ -449,9 +476,13 @@ func (j *productJob) ask(ws *productWorkspace, next weightStep, rows int) {
 		return
 	}
 	depth := min(kernel.KC, j.product.Depth-next.k)
-	bytes := 4 * next.lanes * depth
-	a.Next = uintptr(next.weights) + uintptr(4*next.lanes*next.k)
+	bytes := next.lanes * next.part.packedBytes(depth)
+	a.Next = uintptr(next.weights) + uintptr(next.lanes*next.part.packedBytes(next.k))
 	a.NextEnd = a.Next + uintptr(bytes)
+	if next.part.Int8 != nil {
+		ws.int8.args.Next, ws.int8.args.NextEnd = a.Next, a.NextEnd
+		return
+	}
 	if next.rows > 0 && x.Col == 1 && !j.plan.CopyX {
 		a.Then, a.ThenRows = uintptr(x.at(next.row, next.k)), next.rows
 		a.ThenStride, a.ThenBytes = 4*x.Row, 4*depth
@@ -462,6 +493,10 @@ func (j *productJob) ask(ws *productWorkspace, next weightStep, rows int) {
 
 // rows multiplies n rows of X by what step has set of a panel, into a.C.
 func (j *productJob) rows(ws *productWorkspace, at *panel, row, n, k int) {
+	if at.Int8 != nil {
+		j.rowsInt8(ws, row, n, k)
+		return
+	}
 	x := &j.product.X
 	a := &ws.args
 	a.RowStride, a.ColStride = x.Row, x.Col

@@ -9,7 +9,7 @@ import (
 
 // avxvnni has VPDPBUSD without AVX-512, in the VEX encoding, which Go's assembler lacks.
 var avxvnni = func() *Arch {
-	arch := derive(avx2, "AVXVNNI", kernel.AVXVNNI, "PeakInt8")
+	arch := derive(avx2, "AVXVNNI", kernel.AVXVNNI, int8Fields...)
 	arch.Dot4 = func(f *Func, w, x, acc, _ Vec) { f.Op("VPDPBUSD.VEX", x, w, acc) }
 	arch.Instr = func(op string, operands []any) string {
 		if op != "VPDPBUSD.VEX" {

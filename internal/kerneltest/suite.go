@@ -87,6 +87,9 @@ var classOperations = []operation{
 	{"Pairs", (*suite).pairs},
 	{"MultiplyPairs", (*suite).multiplyPairs},
 	{"MultiplyPairsFew", (*suite).multiplyPairsFew},
+	{"Quantize", (*suite).quantize},
+	{"UnpackInt8", (*suite).unpackInt8},
+	{"MultiplyInt8", (*suite).multiplyInt8},
 }
 
 func (op operation) run(t testing.TB, set *kernel.Set, short bool) {

@@ -37,7 +37,8 @@ func transcription() kernel.Funcs {
 		Softmax: softmax, Accumulate: accumulate, Unpack: unpack, Merge: merge, Convert: convert, Store: store,
 		DecodeScores: decodeScores, DecodeAccumulate: decodeAccumulate,
 		Multiply: multiply, MultiplyFew: multiplyFew, Combine: combine, Dots: dots, Dequantize: dequantize, DotWeights: dotWeights,
-		Pairs: pairs, MultiplyPairs: multiplyPairs, MultiplyPairsFew: multiplyPairsFew, Float16: float16, Rotary: rotary, Activate: activate,
+		Pairs: pairs, MultiplyPairs: multiplyPairs, MultiplyPairsFew: multiplyPairsFew,
+		Quantize: quantize, UnpackInt8: unpackInt8, MultiplyInt8: multiplyInt8, Float16: float16, Rotary: rotary, Activate: activate,
 		Sums: sums, Normalize: normalize, Above: above,
 		Peak: func(int) {}, PeakInt8: func(int) {}, PeakBFloat16: func(int) {},
 		Read: func(p *float32, n int) float32 {
@@ -494,7 +495,7 @@ func TestFaults(t *testing.T) {
 		{"skips elements", "Read", "does not depend", func(s *kernel.Funcs) {
 			s.Read = func(p *float32, n int) float32 { return transcription().Read(p, n-1) }
 		}},
-	}, slices.Concat(decodeFaults, storeFaults, dequantizeFaults, dotWeightsFaults, activateFaults, normFaults, aboveFaults, pairsFaults)...) {
+	}, slices.Concat(decodeFaults, storeFaults, dequantizeFaults, dotWeightsFaults, activateFaults, normFaults, aboveFaults, pairsFaults, int8Faults)...) {
 		t.Run(f.name, func(t *testing.T) {
 			if f.want == "fault" && !faults {
 				t.Skip("no pages that fault on this system")

@@ -1,0 +1,421 @@
+package asmgen
+
+import (
+	"fmt"
+	"reflect"
+
+	"github.com/qkv-go/qkv/kernel"
+)
+
+const multiplyInt8Formula = `
+for i := range Rows {
+	acc = +0
+	for blocks b of 32 terms, groups g of the block {
+		sum = the sum of (codes - 128) * integers of row i, exactly
+		acc = fma(float(sum), Scales[b*Groups+g] * D, acc)
+		if there are Mins and g is the last { acc = fma(Mins[b], Sum, acc) }
+	}
+	C[i] = ((Add ? C[i] : +0) + (Bias != nil ? Bias : +0)) + acc
+}
+`
+
+// Local variables of MultiplyInt8 behind the micro-tile's sums.
+const (
+	int8Rows = 8 * iota // left
+	int8C               // next row
+	int8Vec             // bytes of lanes before the vectors of the micro-tile
+	int8Locals
+)
+
+const (
+	// int8Ahead is how many bytes ahead of what it reads of W a micro-tile of one row asks for more.
+	int8Ahead = 4096
+
+	// int8NextLines is how many lines of what is read next a micro-tile asks for with each block.
+	int8NextLines = 2
+)
+
+// An int8Height is a height of micro-tiles, and for it the numbers of vectors, the largest first and 1 last.
+type int8Height struct {
+	rows int
+	vecs []int
+}
+
+// int8Heights returns the micro-tiles of class Int8, the highest first.
+func (arch *Arch) int8Heights() []int8Height {
+	wide := len(arch.Vectors) == 32
+	switch {
+	case arch.Dot4 != nil && wide:
+		return []int8Height{{6, []int{4, 2, 1}}, {3, []int{4, 1}}, {1, []int{4, 1}}}
+	case arch.Dot4 != nil:
+		return []int8Height{{6, []int{2, 1}}, {3, []int{2, 1}}, {1, []int{2, 1}}}
+	case wide:
+		return []int8Height{{8, []int{1}}, {4, []int{1}}, {1, []int{4, 1}}}
+	}
+	return []int8Height{{8, []int{1}}, {4, []int{1}}, {1, []int{2, 1}}}
+}
+
+// An int8Kind is a kind of steps: of bytes with one scale for a block or two, or of codes of 4 bits.
+type int8Kind struct {
+	name    string
+	groups  int
+	nibbles bool
+}
+
+// An int8Tile is the body of MultiplyInt8.
+type int8Tile struct {
+	*Func
+	x, xs          Int   // next row of X, and the bytes to the one after it
+	p              []Int // rows of X at the block, every third
+	w, ws          Int   // W at the group, and the bytes of a row of lanes
+	scales, mins   Int
+	k, local, free Int
+
+	kind       int8Kind
+	rows, vecs int
+	acc        [][]Vec
+	wv         []Vec
+	xv, tmp    Vec
+	mask, tab  Vec
+	upper      Vec // codes in the upper 4 bits of bytes
+	halves     Vec // every other byte
+}
+
+// multiplyInt8 writes MultiplyInt8.
+func multiplyInt8(arch *Arch) *Func {
+	f := newFunc(arch, "multiplyInt8", reflect.TypeFor[kernel.MultiplyInt8Args](), multiplyInt8Formula)
+	heights := arch.int8Heights()
+	t := &int8Tile{
+		Func: f, x: f.int("X, next micro-tile"), xs: f.int("X, bytes from row to row"),
+		w: f.int("W, at the group"), ws: f.int("bytes of a row of lanes"), scales: f.int("Scales, at the block"), mins: f.int("Mins, at the block, or 0"),
+		k: f.int("blocks left"), local: f.int("sums of the micro-tile"), free: f.int("scratch"),
+	}
+	t.p = f.ints((heights[0].rows+arch.RowsPerPtr-1)/arch.RowsPerPtr, "rows of X, at the block")
+	most := 0
+	for _, h := range heights {
+		most = max(most, h.rows*h.vecs[0])
+	}
+	f.locals = int8Locals + most*arch.Bytes() + 2*cacheLine
+	f.load("X", t.x)
+	f.load("RowBytes", t.xs)
+	f.loadBytes("Lanes", t.ws)
+	for _, x := range []struct {
+		field string
+		local int
+	}{{"Rows", int8Rows}, {"C", int8C}} {
+		f.load(x.field, t.free)
+		f.Op(f.Mov, t.free, f.LocalAt(x.local))
+	}
+	f.Op("LEAQ", fmt.Sprintf("%d(SP)", int8Locals+cacheLine-1), t.local)
+	f.Op("ANDQ", -cacheLine, t.local)
+	f.load("Table", t.free)
+	f.Branch(f, t.free, "NE", "$0", "nibblesRows")
+	f.load("Groups", t.free)
+	f.Branch(f, t.free, "EQ", "$2", "groupsRows")
+	for _, kind := range []int8Kind{{name: "bytes", groups: 1}, {name: "groups", groups: 2}, {name: "nibbles", groups: 1, nibbles: true}} {
+		t.kind = kind
+		t.all(heights)
+	}
+	return f
+}
+
+// all writes the loop over the rows for a kind.
+func (t *int8Tile) all(heights []int8Height) {
+	name := t.kind.name
+	if t.kind.nibbles {
+		heights = heights[len(heights)-1:]
+	}
+	height := func(h int8Height) string { return fmt.Sprintf("%s%d", name, h.rows) }
+	t.Label(name + "Rows")
+	t.Op(t.Mov, t.LocalAt(int8Rows), t.free)
+	for _, h := range heights[:len(heights)-1] {
+		t.Branch(t.Func, t.free, "GE", imm(h.rows), height(h))
+	}
+	t.Branch(t.Func, t.free, "GT", "$0", height(heights[len(heights)-1]))
+	t.Return(t.Func)
+	for _, h := range heights {
+		t.rows = h.rows
+		t.Label(height(h))
+		t.Op(t.Mov, 0, t.LocalAt(int8Vec))
+		next := height(h) + "Vec"
+		t.Label(next)
+		t.Op(t.Mov, t.ws, t.free)
+		t.Op(t.Sub, t.LocalAt(int8Vec), t.free)
+		for _, vecs := range h.vecs {
+			t.Branch(t.Func, t.free, "GE", imm(vecs*t.Bytes()), t.label("tile", vecs))
+		}
+		// All lanes are done.
+		for range t.rows {
+			t.Op(t.Add, t.xs, t.x)
+		}
+		t.loadBytes("Stride", t.free)
+		t.Op(t.MulInt, t.rows, t.free)
+		t.Op(t.Add, t.free, t.LocalAt(int8C))
+		t.Op(t.Sub, t.rows, t.LocalAt(int8Rows))
+		t.Jump(name + "Rows")
+		for _, vecs := range h.vecs {
+			t.vecs = vecs
+			t.tile()
+			t.Jump(next)
+		}
+	}
+}
+
+func (t *int8Tile) label(what string, vecs int) string {
+	return fmt.Sprintf("%s%s%dx%d", what, t.kind.name, t.rows, vecs)
+}
+
+// at returns the address of a byte of the block of a row.
+func (t *int8Tile) at(row, disp int) string {
+	addr := t.RowAddr(t.p[row/t.RowsPerPtr], t.xs, row%t.RowsPerPtr)
+	if disp == 0 {
+		return addr
+	}
+	if row%t.RowsPerPtr == 0 {
+		return mem(t.p[row/t.RowsPerPtr], disp)
+	}
+	return fmt.Sprint(disp) + addr
+}
+
+// sum returns the address of a sum of the micro-tile.
+func (t *int8Tile) sum(row, vec int) string { return mem(t.local, (row*t.vecs+vec)*t.Bytes()) }
+
+// words reports whether integers of rows have 16 bits.
+func (t *int8Tile) words() bool { return t.Dot4 == nil }
+
+// tile writes a micro-tile.
+func (t *int8Tile) tile() {
+	notes := t.notes
+	m := t.vectors(fmt.Sprintf("%s %dx%d:", t.kind.name, t.rows, t.vecs))
+	all := m.take(t.rows*t.vecs, "sums of integers")
+	t.acc = nil
+	for r := range t.rows {
+		t.acc = append(t.acc, all[r*t.vecs:][:t.vecs])
+	}
+	t.wv = m.take(t.vecs, "W")
+	t.xv, t.tmp = m.one("X"), m.one("scratch")
+	if t.words() {
+		t.halves = m.one("ones in every other byte")
+	}
+	if t.kind.nibbles {
+		t.mask, t.tab, t.upper = m.one("4 bits"), m.one("Table"), m.one("upper codes")
+	}
+	if t.kind.name != "bytes" {
+		t.notes = notes
+	}
+
+	t.Label(t.label("tile", t.vecs))
+	t.Op(t.Mov, t.x, t.p[0])
+	for i := 1; i*t.RowsPerPtr < t.rows; i++ {
+		t.Op(t.Mov, t.p[i-1], t.p[i])
+		for range t.RowsPerPtr {
+			t.Op(t.Add, t.xs, t.p[i])
+		}
+	}
+	t.load("W", t.w)
+	t.load("Scales", t.scales)
+	t.Op(t.Mov, t.LocalAt(int8Vec), t.free)
+	t.Op(t.Add, t.free, t.w)
+	t.Op(t.Add, t.free, t.scales)
+	if t.kind.groups == 1 {
+		none := t.label("minless", t.vecs)
+		t.load("Mins", t.mins)
+		t.Branch(t.Func, t.mins, "EQ", "$0", none)
+		t.Op(t.Add, t.free, t.mins)
+		t.Label(none)
+	}
+	t.load("Depth", t.k)
+	t.Zero(t.Func, t.tmp)
+	for r := range t.rows {
+		for j := range t.vecs {
+			t.Op(t.Store, t.tmp, t.sum(r, j))
+		}
+	}
+	if t.words() {
+		t.Broadcast(t.Func, t.word(0x00ff00ff), t.halves)
+	}
+	if t.kind.nibbles {
+		t.Broadcast(t.Func, t.word(0x0f0f0f0f), t.mask)
+		t.load("Table", t.free)
+		if t.Lanes == 16 {
+			t.Op("VBROADCASTI32X4", mem(t.free, 0), t.tab)
+		} else {
+			t.Op("VBROADCASTI128", mem(t.free, 0), t.tab)
+		}
+	}
+	loop := t.label("block", t.vecs)
+	t.Loop(loop)
+	t.block()
+	for i := range t.p[:(t.rows+t.RowsPerPtr-1)/t.RowsPerPtr] {
+		t.Op(t.Add, kernel.Int8BlockBytes(t.words()), t.p[i])
+	}
+	t.Op(t.Sub, kernel.Int8Block, t.k)
+	t.Branch(t.Func, t.k, "NE", "$0", loop)
+	t.store()
+	t.Op(t.Add, t.vecs*t.Bytes(), t.LocalAt(int8Vec))
+}
+
+// word returns the address of a word of 32 bits.
+func (t *int8Tile) word(w uint32) string { return t.symbol(fmt.Sprintf("word%08x", w), w) + "(SB)" }
+
+// block writes a block of terms.
+func (t *int8Tile) block() {
+	behind := kernel.Int8Integers(t.words())
+	corrections := []int{kernel.Int8Whole}
+	if t.kind.groups == 2 {
+		corrections = []int{kernel.Int8First, kernel.Int8Second}
+	}
+	if t.rows > 1 {
+		t.askNext()
+	}
+	for group, correction := range corrections {
+		for r, acc := range t.acc {
+			for _, v := range acc {
+				t.Op("VPBROADCASTD", t.at(r, behind+correction), v)
+			}
+		}
+		groups := 8 / t.kind.groups // of four terms
+		if t.kind.nibbles {
+			groups = 4
+		}
+		for g := range groups {
+			t.terms(group*groups + g)
+		}
+		t.scale(behind + kernel.Int8D)
+		t.Op(t.Add, t.ws, t.scales)
+	}
+	if t.kind.groups == 2 {
+		return
+	}
+	none := t.label("noMins", t.vecs)
+	t.Branch(t.Func, t.mins, "EQ", "$0", none)
+	for r := range t.rows {
+		t.Broadcast(t.Func, t.at(r, behind+kernel.Int8Sum), t.xv)
+		for j := range t.vecs {
+			t.Op(t.Load, t.sum(r, j), t.tmp)
+			t.Op("VFMADD231PS", mem(t.mins, j*t.Bytes()), t.xv, t.tmp)
+			t.Op(t.Store, t.tmp, t.sum(r, j))
+		}
+	}
+	t.Op(t.Add, t.ws, t.mins)
+	t.Label(none)
+}
+
+// askNext asks for lines of what is read next.
+func (t *int8Tile) askNext() {
+	done := t.label("asked", t.vecs)
+	t.load("Next", t.free)
+	t.Branch(t.Func, t.free, "GE", t.arg("NextEnd"), done)
+	for i := range int8NextLines {
+		t.Prefetch(t.Func, mem(t.free, i*cacheLine))
+	}
+	t.Op(t.Add, int8NextLines*cacheLine, t.free)
+	t.save(t.free, "Next")
+	t.Label(done)
+}
+
+// terms adds the products of group g of four terms, and of g+4 where a byte has two codes.
+func (t *int8Tile) terms(g int) {
+	for j, w := range t.wv {
+		if t.rows == 1 {
+			for line := 0; line < t.Bytes(); line += cacheLine {
+				if (j*t.Bytes()+line)%cacheLine == 0 {
+					t.PrefetchNear(t.Func, mem(t.w, j*t.Bytes()+line+int8Ahead))
+				}
+			}
+		}
+		t.Op(t.Load, mem(t.w, j*t.Bytes()), w)
+	}
+	t.Op(t.Add, t.ws, t.w)
+	switch {
+	case t.kind.nibbles:
+		for j, w := range t.wv {
+			t.Op("VPSRLD", 4, w, t.upper)
+			for half, codes := range []Vec{w, t.upper} {
+				t.Op(t.AndV, t.mask, codes, codes)
+				t.Op("VPSHUFB", codes, t.tab, codes)
+				t.dot(g+4*half, j, codes)
+			}
+		}
+	case t.words():
+		for j, w := range t.wv {
+			t.dot(g, j, w)
+		}
+	default:
+		for r, acc := range t.acc {
+			t.Op("VPBROADCASTD", t.at(r, 4*g), t.xv)
+			for j, w := range t.wv {
+				t.Dot4(t.Func, w, t.xv, acc[j], t.tmp)
+			}
+		}
+	}
+}
+
+// dot adds the products of group g of four terms by codes, of vector j of all rows. The codes are lost.
+func (t *int8Tile) dot(g, j int, codes Vec) {
+	if !t.words() {
+		for r, acc := range t.acc {
+			t.Op("VPBROADCASTD", t.at(r, 4*g), t.xv)
+			t.Dot4(t.Func, codes, t.xv, acc[j], t.tmp)
+		}
+		return
+	}
+	t.Op("VPSRLW", 8, codes, t.tmp)
+	t.Op(t.AndV, t.halves, codes, codes)
+	for r, acc := range t.acc {
+		for i, w := range []Vec{codes, t.tmp} {
+			t.Op("VPBROADCASTD", t.at(r, 8*g+4*i), t.xv)
+			t.DotHalves(t.Func, w, t.xv, acc[j], t.xv)
+		}
+	}
+}
+
+// scale adds the sums of integers, of rows whose scales are at an offset, to the sums of the micro-tile.
+func (t *int8Tile) scale(d int) {
+	for r, acc := range t.acc {
+		t.Broadcast(t.Func, t.at(r, d), t.xv)
+		for j, v := range acc {
+			t.IntToFloat(t.Func, v, v)
+			t.MulLoad(t.Func, mem(t.scales, j*t.Bytes()), t.xv, t.tmp)
+			t.Op("VFMADD213PS", t.sum(r, j), t.tmp, v)
+			t.Op(t.Store, v, t.sum(r, j))
+		}
+	}
+}
+
+// store adds the sums of the micro-tile to C.
+func (t *int8Tile) store() {
+	bias, old, oldStride, stride, c := t.scales, t.mins, t.k, t.w, t.p[0]
+	zeros := t.symbol("zeros", make([]uint32, kernel.MaxLanes)...)
+	biased, added := t.label("biased", t.vecs), t.label("added", t.vecs)
+	t.load("Bias", bias)
+	t.Op(t.Mov, t.LocalAt(int8Vec), t.free)
+	t.Branch(t.Func, bias, "NE", "$0", biased)
+	t.Address(t.Func, zeros, bias)
+	t.Op(t.Sub, t.free, bias)
+	t.Label(biased)
+	t.Op(t.Add, t.free, bias)
+	t.Op(t.Mov, t.LocalAt(int8C), c)
+	t.Op(t.Add, t.free, c)
+	t.loadBytes("Stride", stride)
+	t.Op(t.Mov, c, old)
+	t.Op(t.Mov, stride, oldStride)
+	t.LoadByte(t.Func, t.arg("Add"), t.free)
+	t.note("a.Add")
+	t.Branch(t.Func, t.free, "NE", "$0", added)
+	t.Address(t.Func, zeros, old)
+	t.Op(t.Mov, 0, oldStride)
+	t.Label(added)
+	for r := range t.rows {
+		for j := range t.vecs {
+			t.Op(t.Load, mem(old, j*t.Bytes()), t.tmp)
+			t.AddLoad(t.Func, mem(bias, j*t.Bytes()), t.tmp)
+			t.AddLoad(t.Func, t.sum(r, j), t.tmp)
+			t.Op(t.Store, t.tmp, mem(c, j*t.Bytes()))
+		}
+		if r < t.rows-1 {
+			t.Op(t.Add, oldStride, old)
+			t.Op(t.Add, stride, c)
+		}
+	}
+}

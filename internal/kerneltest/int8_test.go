@@ -1,0 +1,95 @@
+package kerneltest
+
+import (
+	"unsafe"
+
+	"github.com/qkv-go/qkv/internal/ptr"
+	"github.com/qkv-go/qkv/kernel"
+)
+
+// int8Faults are sets that each break a clause of class Int8.
+var int8Faults = []fault{
+	{"rounds ties away from zero", "Quantize", "want", func(s *kernel.Funcs) {
+		s.Quantize = func(a *kernel.QuantizeArgs) {
+			quantize(a)
+			if !a.Halves {
+				for i := range kernel.Int8Block {
+					x, q := *ptr.At(a.X, i*a.ColStride), (*int8)(unsafe.Add(unsafe.Pointer(a.Dst), i))
+					if d := *(*float32)(unsafe.Add(unsafe.Pointer(a.Dst), kernel.Int8Block)); d > 0 && x/d-float32(*q) >= 0.5 {
+						*q++
+					}
+				}
+			}
+		}
+	}},
+	{"reads the value behind the last", "Quantize", "fault", func(s *kernel.Funcs) {
+		s.Quantize = func(a *kernel.QuantizeArgs) {
+			sink = *ptr.At(a.X, (a.Rows-1)*a.RowStride+(a.Depth-1)*a.ColStride+1)
+			quantize(a)
+		}
+	}},
+	{"ignores RowBytes", "Quantize", "no operand", func(s *kernel.Funcs) {
+		s.Quantize = func(a *kernel.QuantizeArgs) {
+			b := *a
+			b.RowBytes = a.Depth / kernel.Int8Block * kernel.Int8BlockBytes(a.Halves)
+			quantize(&b)
+		}
+	}},
+	{"has a sum of the first half alone", "Quantize", "want", func(s *kernel.Funcs) {
+		s.Quantize = func(a *kernel.QuantizeArgs) {
+			quantize(a)
+			tail := unsafe.Add(unsafe.Pointer(a.Dst), kernel.Int8Integers(a.Halves))
+			*(*int32)(unsafe.Add(tail, kernel.Int8Whole)) = *(*int32)(unsafe.Add(tail, kernel.Int8First))
+		}
+	}},
+	{"adds minima instead of subtracting them", "UnpackInt8", "want", func(s *kernel.Funcs) {
+		s.UnpackInt8 = func(a *kernel.UnpackInt8Args) {
+			unpackInt8(a)
+			if a.Kind == kernel.Int8Groups32 {
+				*a.Mins = -*a.Mins
+			}
+		}
+	}},
+	{"exchanges the codes of a byte", "UnpackInt8", "want", func(s *kernel.Funcs) {
+		s.UnpackInt8 = func(a *kernel.UnpackInt8Args) {
+			unpackInt8(a)
+			if a.Codes != nil {
+				high := (*byte)(unsafe.Add(unsafe.Pointer(a.Dst), 16*a.Lanes))
+				*a.Dst, *high = *high, *a.Dst
+			}
+		}
+	}},
+	{"writes minima that there are not", "UnpackInt8", "outside", func(s *kernel.Funcs) {
+		s.UnpackInt8 = func(a *kernel.UnpackInt8Args) {
+			unpackInt8(a)
+			if a.Mins == nil {
+				*ptr.At(a.Scales, a.Depth/kernel.Int8Block*a.Kind.Groups()*a.Lanes) = 0
+			}
+		}
+	}},
+	{"ignores Mins", "MultiplyInt8", "want", func(s *kernel.Funcs) {
+		s.MultiplyInt8 = func(a *kernel.MultiplyInt8Args) { b := *a; b.Mins = nil; multiplyInt8(&b) }
+	}},
+	{"ignores Add", "MultiplyInt8", "want", func(s *kernel.Funcs) {
+		s.MultiplyInt8 = func(a *kernel.MultiplyInt8Args) { b := *a; b.Add = false; multiplyInt8(&b) }
+	}},
+	{"ignores Bias", "MultiplyInt8", "want", func(s *kernel.Funcs) {
+		s.MultiplyInt8 = func(a *kernel.MultiplyInt8Args) { b := *a; b.Bias = nil; multiplyInt8(&b) }
+	}},
+	{"has one scale for two groups", "MultiplyInt8", "want", func(s *kernel.Funcs) {
+		s.MultiplyInt8 = func(a *kernel.MultiplyInt8Args) { b := *a; b.Groups = 1; multiplyInt8(&b) }
+	}},
+	{"reads W behind its end", "MultiplyInt8", "fault", func(s *kernel.Funcs) {
+		s.MultiplyInt8 = func(a *kernel.MultiplyInt8Args) {
+			bytes := a.Depth * a.Lanes
+			if a.Table != nil {
+				bytes /= 2
+			}
+			sink = float32(*(*byte)(unsafe.Add(unsafe.Pointer(a.W), bytes)))
+			multiplyInt8(a)
+		}
+	}},
+	{"changes X", "MultiplyInt8", "want", func(s *kernel.Funcs) {
+		s.MultiplyInt8 = func(a *kernel.MultiplyInt8Args) { multiplyInt8(a); *a.X ^= 1 }
+	}},
+}

@@ -1,0 +1,108 @@
+package tile
+
+import (
+	"unsafe"
+
+	"github.com/qkv-go/qkv/internal/ptr"
+	"github.com/qkv-go/qkv/kernel"
+)
+
+const (
+	// prepareItem is about how many elements of X a worker prepares at a time, and prepareAlone how many
+	// do not pay for starting others.
+	prepareItem, prepareAlone = 1 << 14, 1 << 16
+)
+
+// prepare makes what a class multiplies of the rows of X, once for all columns, before the items of the product.
+func (j *productJob) prepare() {
+	p := &j.product
+	if p.Precision == kernel.PrecisionFloat32 {
+		return
+	}
+	j.rowBytes = p.Depth / kernel.Int8Block * kernel.Int8BlockBytes(j.engine.set.Int8Halves)
+	j.prepared = unsafe.Pointer(j.preparedRoom.room((p.Rows*j.rowBytes + 3) / 4))
+	j.prepareRows = max(1, prepareItem/p.Depth)
+	items := (p.Rows + j.prepareRows - 1) / j.prepareRows
+	workers := min(j.plan.Workers, items)
+	if p.Rows*p.Depth < prepareAlone {
+		workers = 1
+	}
+	j.preparing = true
+	j.next.Store(0)
+	j.engine.crew.run(&j.task, workers, j.engine.labels)
+	j.preparing = false
+	j.next.Store(0)
+}
+
+// drainPrepare prepares rows until none is left.
+func (j *productJob) drainPrepare() {
+	p, set := &j.product, j.engine.set
+	ws := j.engine.productSpaces.Get().(*productWorkspace)
+	j.engine.phase(phasePack)
+	a := &ws.quantize
+	for !p.Done.Over() {
+		row := (int(j.next.Add(1)) - 1) * j.prepareRows
+		if row >= p.Rows {
+			break
+		}
+		*a = kernel.QuantizeArgs{
+			X: (*float32)(p.X.at(row, 0)), RowStride: p.X.Row, ColStride: p.X.Col,
+			Rows: min(j.prepareRows, p.Rows-row), Depth: p.Depth, Halves: set.Int8Halves,
+			Dst: (*byte)(unsafe.Add(j.prepared, row*j.rowBytes)), RowBytes: j.rowBytes,
+		}
+		set.Quantize(a)
+	}
+	ws.release()
+	j.engine.productSpaces.Put(ws)
+	j.engine.phase(phaseNone)
+}
+
+// An int8Space is what a worker on a product of class Int8 needs: arguments, and scales and codes of a step.
+type int8Space struct {
+	args          kernel.MultiplyInt8Args
+	unpack        kernel.UnpackInt8Args
+	scales, codes buffer
+}
+
+// release drops the references to the caller's memory.
+func (s *int8Space) release() { s.args, s.unpack = kernel.MultiplyInt8Args{}, kernel.UnpackInt8Args{} }
+
+// stepInt8 is step of class Int8, without packing.
+func (j *productJob) stepInt8(ws *productWorkspace, form *kernel.Int8Form, src unsafe.Pointer, lanes, depth int) {
+	s, set := &ws.int8, j.engine.set
+	m, u := &s.args, &s.unpack
+	blocks, groups := depth/kernel.Int8Block, form.Scales.Groups()
+	m.Depth, m.Lanes, m.Halves, m.Groups = depth, lanes, set.Int8Halves, groups
+	m.W, m.Table, m.Mins = (*byte)(src), form.Table, nil
+	scales := unsafe.Add(src, form.ScalesAt(depth, lanes))
+	m.Scales = (*float32)(scales)
+	room := s.scales.room((groups + 1) * blocks * lanes)
+	*u = kernel.UnpackInt8Args{Kind: form.Scales, Src: (*byte)(scales), Depth: depth, Lanes: lanes, Scales: room}
+	if form.Scales.HasMins() {
+		u.Mins = ptr.At(room, groups*blocks*lanes)
+		m.Mins = u.Mins
+	}
+	if form.Table != nil && j.product.Rows > 1 { // many rows by bytes
+		u.Codes, u.Table, u.Dst = m.W, form.Table, (*byte)(unsafe.Pointer(s.codes.room(depth*lanes/4)))
+		m.W, m.Table = u.Dst, nil
+	}
+	if form.Scales != kernel.Int8Float || u.Codes != nil {
+		m.Scales = u.Scales
+		set.UnpackInt8(u)
+	}
+}
+
+// rowsInt8 is rows of class Int8.
+func (j *productJob) rowsInt8(ws *productWorkspace, row, n, k int) {
+	a, m := &ws.args, &ws.int8.args
+	size := j.rowBytes / (j.product.Depth / kernel.Int8Block)
+	m.X, m.RowBytes, m.Rows = (*byte)(unsafe.Add(j.prepared, row*j.rowBytes+k/kernel.Int8Block*size)), j.rowBytes, n
+	m.C, m.Stride, m.Add, m.Bias = a.C, a.Stride, a.Add, a.Bias
+	j.engine.set.MultiplyInt8(m)
+}
+
+// packInt8 packs depth terms of a panel, from row k on.
+func (p *panel) packInt8(dst unsafe.Pointer, k, depth int) {
+	w := &p.W
+	w.Weights.PackInt8((*byte)(dst), w.First+k*w.Row+p.col()*w.Col, w.Col, p.cols, p.lanes, depth)
+}
