@@ -4,6 +4,7 @@ import (
 	"context"
 	"math"
 	"sync"
+	"unsafe"
 
 	"github.com/qkv-go/qkv/kernel"
 	"github.com/qkv-go/qkv/tile"
@@ -74,6 +75,18 @@ func (w *layerWeights) keep(e *Engine, name string, l *Linear, cols int, inPlace
 		w.packed, err = e.pack(name+" weights", PrecisionFloat32, l.W, 1)
 	}
 	return err
+}
+
+// part returns the part of a product that the weights make, without where it goes.
+func (w *layerWeights) part() tile.Part {
+	var part tile.Part
+	if w.packed != nil {
+		part = w.packed.part(tile.Matrix{})
+	} else {
+		part.Heads, part.Width, part.W = 1, w.cols, w.inPlace.tile()
+	}
+	part.Bias = unsafe.Pointer(unsafe.SliceData(w.bias))
+	return part
 }
 
 // product returns the product of x and the weights.
@@ -246,8 +259,7 @@ type layerSpace struct {
 	project ProjectionCall
 	out     Product
 	product tile.Product
-	gates   Matrix       // where the gate goes, and then what is left of the output
-	opening tile.Product // of the gate
+	gates   Matrix // where the gate goes, and then what is left of the output
 	gating  tile.Gating
 	problem tile.Problem
 	ours    bool // the output of the attention is in mem
@@ -340,7 +352,7 @@ func (l *Layer) prepare(c *LayerCall, s *layerSpace, run *projecting) error {
 	if err := s.call.problem(&s.problem); err != nil {
 		return err
 	}
-	if err := l.prepareOutput(s, &c.X, &c.Y); err != nil {
+	if err := l.prepareOutput(s, run, &c.Y); err != nil {
 		return err
 	}
 	written := c.Y.region()
@@ -395,25 +407,24 @@ func (l *Layer) checkOwn(name string, written *region) error {
 	return l.gate.checkApart(name, written, "gate")
 }
 
-// prepareOutput checks y and translates what comes after the attention, and the gate. Of the attention
-// s.call.Out is known.
-func (l *Layer) prepareOutput(s *layerSpace, x, y *Matrix) error {
-	e, o := l.projection.engine, &s.call.Out
-	rows := Matrix{data: o.floats(), offset: o.offset, rows: x.rows, cols: l.heads * l.dimV, rowStride: o.stride[axisSeq], colStride: o.stride[axisDim]}
+// prepareOutput checks y and translates what comes after the attention, and the gate, which becomes a part
+// of the product that is prepared. Of the attention s.call.Out is known.
+func (l *Layer) prepareOutput(s *layerSpace, run *projecting, y *Matrix) error {
+	o, p := &s.call.Out, &run.product
+	rows := Matrix{data: o.floats(), offset: o.offset, rows: p.Rows, cols: l.heads * l.dimV, rowStride: o.stride[axisSeq], colStride: o.stride[axisDim]}
 	written := y.region()
 	if l.gate.cols > 0 {
-		opening := l.gate.product(*x, s.gates)
-		if err := opening.problem(e, &s.opening); err != nil {
-			return err
-		}
-		s.gating = tile.Gating{X: rows.tile(), Gate: s.gates.tile(), Rows: rows.rows, Cols: rows.cols}
+		part, y := l.gate.part(), s.gates.tile()
+		part.Y = tile.Operand{Base: y.Base, Stride: [4]int{p.Seq * y.Row, part.Width * y.Col, y.Row, y.Col}}
+		p.Parts = append(p.Parts, part)
+		s.gating = tile.Gating{X: rows.tile(), Gate: y, Rows: rows.rows, Cols: rows.cols}
 		if err := l.gate.checkApart("y", &written, "gate"); err != nil {
 			return err
 		}
 		rows = s.gates
 	}
 	s.out = l.out.product(rows, *y)
-	if err := s.out.problem(e, &s.product); err != nil {
+	if err := s.out.problem(l.projection.engine, &s.product); err != nil {
 		return err
 	}
 	return l.projection.checkKept("y", &written)
@@ -422,18 +433,12 @@ func (l *Layer) prepareOutput(s *layerSpace, x, y *Matrix) error {
 // release drops the references to the caller's memory.
 func (s *layerSpace) release() {
 	releaseProduct(&s.product)
-	releaseProduct(&s.opening)
-	*s = layerSpace{mem: s.mem, product: s.product, opening: s.opening}
+	*s = layerSpace{mem: s.mem, product: s.product}
 }
 
 // end has all parts of a call end when done is closed.
 func (s *layerSpace) end(done tile.Done, run *projecting) {
-	run.product.Done, s.opening.Done, s.problem.Done, s.gating.Done, s.product.Done = done, done, done, done, done
-}
-
-// open computes the gate, if there is one, and reports whether all of it is computed.
-func (l *Layer) open(s *layerSpace) bool {
-	return l.gate.cols == 0 || l.projection.engine.engine.Multiply(&s.opening, l.projection.engine.Workers())
+	run.product.Done, s.problem.Done, s.gating.Done, s.product.Done = done, done, done, done
 }
 
 // output computes what comes after the attention, and reports whether all of it is computed.
@@ -451,7 +456,7 @@ func (l *Layer) compute(s *layerSpace, run *projecting) bool {
 	if cu := s.call.CuLensQ; cu != nil {
 		from, to = cu[0], cu[len(cu)-1]
 	}
-	if !e.Multiply(&run.product, workers) || !l.open(s) || !e.Run(&s.problem, workers) {
+	if !e.Multiply(&run.product, workers) || !e.Run(&s.problem, workers) {
 		return false
 	}
 	if s.ours { // what no sequence has is not written: queries, or another call's

@@ -114,6 +114,15 @@ func TestLayerGateAndScale(t *testing.T) {
 				}
 				sameBits(t, fmt.Sprintf("%+v, in place %v", c, inPlace), y, first)
 
+				// A third of the tokens each, as three sequences of a batch and one by one.
+				const part = tokens / 3
+				batch, alone := make([]float32, tokens*width), make([]float32, tokens*width)
+				must(layer.Run(&qkv.LayerCall{X: x.matrix(), Y: qkv.RowMajor(batch, tokens, width), Batch: 3}))
+				for b := range 3 {
+					must(layer.Forward(qkv.RowMajor(alone[b*part*width:], part, width), qkv.RowMajor(x.data[b*part*in:], part, in)))
+				}
+				sameBits(t, fmt.Sprintf("%+v, in place %v, a batch", c, inPlace), batch, alone)
+
 				l := qkv.CacheLayer{KVHeads: kvHeads, DimQK: dimQK, DimV: dimV}
 				cache := newCache(t, qkv.CacheConfig{Layers: []qkv.CacheLayer{l}, Pages: 2 * tokens, PageTokens: 3})
 				step, sequence, other := newStep(t, e, cache), cache.NewSequence(), cache.NewSequence()

@@ -60,7 +60,7 @@ func (l *Layer) step(s *Step, index int, y, x *Matrix, done tile.Done) (whole bo
 		s.problem.Done = done
 		e, workers := s.engine.engine, s.engine.Workers()
 		whole = s.finish(func() bool {
-			return run.store(s, index) && l.open(space) && e.Run(&s.problem, workers) && l.output(space)
+			return run.store(s, index) && e.Run(&s.problem, workers) && l.output(space)
 		})
 	}
 	run.release()
@@ -101,7 +101,7 @@ func (l *Layer) prepareStep(s *Step, index int, y, x *Matrix, space *layerSpace,
 	if err := s.prepare(index, c, l.kvHeads == 0); err != nil {
 		return err
 	}
-	if err := l.prepareOutput(space, x, y); err != nil {
+	if err := l.prepareOutput(space, run, y); err != nil {
 		return err
 	}
 	written := y.region()
