@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"runtime"
 	"slices"
 	"strconv"
@@ -19,6 +20,8 @@ import (
 // asParent is the environment variable by which the test's binary has a neighbour, writes the
 // number of its process, and ends as the value says.
 const asParent = "QKV_BENCH_TEST_AS_PARENT"
+
+const sleptOn = 4 // the exit code of one that was to be ended, and was not
 
 func TestMain(m *testing.M) {
 	BeNeighbour()
@@ -54,7 +57,7 @@ func haveNeighbour(how string) {
 		panic("as it was told")
 	}
 	time.Sleep(time.Minute)
-	os.Exit(1)
+	os.Exit(sleptOn)
 }
 
 // secondProcessor skips a test on a machine without.
@@ -67,12 +70,15 @@ func secondProcessor(t *testing.T) {
 
 // TestNeighbourEnds: whatever ends a process ends its neighbour.
 func TestNeighbourEnds(t *testing.T) {
-	for how, signal := range map[string]os.Signal{"exit": nil, "panic": nil, "kill": os.Kill, "interrupt": os.Interrupt, "terminate": syscall.SIGTERM} {
-		if runtime.GOOS == "windows" && signal != nil && signal != os.Kill {
+	for how, sig := range map[string]os.Signal{"exit": nil, "panic": nil, "kill": os.Kill, "interrupt": os.Interrupt, "terminate": syscall.SIGTERM} {
+		if runtime.GOOS == "windows" && sig != nil && sig != os.Kill {
 			continue
 		}
 		t.Run(how, func(t *testing.T) {
 			t.Parallel()
+			if sig == os.Interrupt && signal.Ignored(os.Interrupt) {
+				t.Skip("interrupts are ignored, as shells have it of what they run in the background")
+			}
 			cmd := exec.Command(os.Args[0])
 			cmd.Env = append(os.Environ(), asParent+"="+how)
 			out, err := cmd.StdoutPipe()
@@ -94,10 +100,12 @@ func TestNeighbourEnds(t *testing.T) {
 				cmd.Process.Kill()
 				t.Fatalf("it says %q", line.String())
 			}
-			if signal != nil {
-				cmd.Process.Signal(signal)
+			if sig != nil {
+				cmd.Process.Signal(sig)
 			}
-			cmd.Wait()
+			if cmd.Wait(); cmd.ProcessState.ExitCode() == sleptOn {
+				t.Error("nothing has ended it")
+			}
 			for start := time.Now(); lives(pid); time.Sleep(10 * time.Millisecond) {
 				if time.Since(start) > 30*time.Second {
 					t.Fatalf("process %d lives on", pid)
