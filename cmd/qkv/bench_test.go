@@ -178,7 +178,7 @@ func TestBenchAppend(t *testing.T) {
 		t.Skip("takes seconds")
 	}
 	args := []string{"bench", "-append", "-shape", "m=1,n=1024,k=1024", "-workers", "1", "-json", path}
-	for want := 1; want <= 3; want++ {
+	for want := 1; want <= 2; want++ {
 		if code, _, errs := qkvRun(append(args, "-label", "of turns")...); code != exitOK {
 			t.Fatalf("exit %d, stderr %q", code, errs)
 		}

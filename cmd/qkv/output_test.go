@@ -281,7 +281,7 @@ func TestStandardStreams(t *testing.T) {
 	if code != exitOK || !strings.HasPrefix(out, "\x93NUMPY") || !strings.HasPrefix(errs, "prefill on ") {
 		t.Errorf("run: exit %d, stdout %.20q, stderr %q", code, out, errs)
 	}
-	code, out, errs = qkvRun("bench", "-shape", "h=1,sq=16,d=8", "-kernel", "generic", "-workers", "1", "-json", "-")
+	code, out, errs = qkvRun("bench", "-shape", "h=1,sq=16,d=8", "-kernel", "generic", "-workers", "1", "-count", "1", "-json", "-")
 	if code != exitOK || !strings.HasPrefix(out, "{\n") || !strings.Contains(errs, "ceilings of generic") {
 		t.Errorf("bench: exit %d, stdout %.20q, stderr %.200q", code, out, errs)
 	}

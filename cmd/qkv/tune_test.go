@@ -31,7 +31,7 @@ func TestTune(t *testing.T) {
 		t.Error(err)
 	}
 	record := filepath.Join(t.TempDir(), "r.json")
-	if code, _, errs := qkvRun("bench", "-shape", "h=1,sq=16,d=8", "-tuning", path, "-json", record); code != exitOK {
+	if code, _, errs := qkvRun("bench", "-shape", "h=1,sq=16,d=8", "-tuning", path, "-count", "1", "-json", record); code != exitOK {
 		t.Errorf("bench with it: exit %d, %s", code, errs)
 	}
 	if text, err := os.ReadFile(record); err != nil || !strings.Contains(string(text), `"tuned": true`) {
