@@ -374,6 +374,7 @@ func (a *arena) lookup() *arenaCall {
 // the bits of the call by copies of the operands and writes nothing else. It is an error only of operands
 // that reach beyond their slice, or of which one is written that another shares, or that repeats elements.
 func TestArena(t *testing.T) {
+	t.Parallel()
 	a := &arena{r: rand.New(rand.NewPCG(81, 82))}
 	rounds := 6000
 	if testing.Short() || raceEnabled {

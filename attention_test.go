@@ -55,6 +55,7 @@ func (d dims) String() string {
 }
 
 func TestAgainstFloat64(t *testing.T) {
+	t.Parallel()
 	rows := 200
 	if brief() {
 		rows = 30

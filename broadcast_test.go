@@ -37,6 +37,7 @@ func formed[T qkv.Element](form string, shape, full [4]int, next func() T) *stri
 // batch and heads 1), boolean and added, in each order of memory: the forms of PyTorch's
 // test_mask_vs_math_cpu.
 func TestBroadcast(t *testing.T) {
+	t.Parallel()
 	d := dims{2, 4, 2, 21, 140, 3, 5}
 	full := [4]int{d.batch, d.heads, d.seqQ, d.seqKV}
 	forEachSet(t, func(t *testing.T, a *qkv.Engine) {

@@ -116,9 +116,7 @@ func checkChunks(t *testing.T, s cacheShape, cfg qkv.CacheConfig, chunks [][]int
 			continue // those of each sequence would be others
 		}
 		for i := range some {
-			sequence := p.sequence(i)
-			g := region{i, 0, p.q.shape[1], 0, sequence.lenQ}
-			p.run(t, e)
+			g := region{i, 0, p.q.shape[1], 0, p.sequence(i).lenQ}
 			out, lse, _ := p.pick(g)
 			one := p.alone(g)
 			if one.q.shape[2] == 0 {
@@ -192,6 +190,7 @@ func TestRings(t *testing.T) {
 
 // TestGeneration: a prompt and then a token at a time give the bits of all tokens at once.
 func TestGeneration(t *testing.T) {
+	t.Parallel()
 	const prompt, total, headsPerKV = 200, 230, 2
 	e := newAttention(t, qkv.Config{})
 	for _, s := range cacheShapes {
@@ -242,6 +241,7 @@ func memory[T qkv.Element](places, heads, tokens, unitsK, unitsV, values int) (k
 
 // TestCacheMemory: a cache writes the caller's memory in any strides, and nothing else.
 func TestCacheMemory(t *testing.T) {
+	t.Parallel()
 	const places, tokens = 40, 16
 	for _, s := range cacheShapes {
 		if s.keyType != s.valueType {

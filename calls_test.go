@@ -127,6 +127,7 @@ func logged(shape kernel.Set, w workLog) *kernel.Set {
 // TestWorkOfCalls runs every operation on the largest operands, and those that take the most
 // for their size, and finds no call with more work than is stated.
 func TestWorkOfCalls(t *testing.T) {
+	t.Parallel()
 	var shapes []kernel.Set
 	for _, file := range asmgen.Files { // those of other architectures too
 		for _, arch := range file.Sets {
@@ -283,6 +284,7 @@ func largestCalls(t *testing.T, e *Engine) {
 
 // TestCallsDivide: a method of a set that divides its work has the bits of one call.
 func TestCallsDivide(t *testing.T) {
+	t.Parallel()
 	r := rand.New(rand.NewPCG(1, 2))
 	random := func(n int) []float32 {
 		x := make([]float32, n)

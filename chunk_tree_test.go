@@ -243,6 +243,7 @@ func TestChunkTree(t *testing.T) {
 
 // TestManyKeys: the error does not grow with the number of keys beyond what their chunks have.
 func TestManyKeys(t *testing.T) {
+	t.Parallel()
 	const most = 1e-6
 	for _, set := range sets() {
 		keys := 1 << 20

@@ -171,8 +171,9 @@ func TestContextDone(t *testing.T) {
 // TestContextEnds: a call that ends early, wherever it is, says so, and the next ones have the
 // right bits.
 func TestContextEnds(t *testing.T) {
+	t.Parallel()
 	for _, set := range sets() {
-		for _, workers := range []int{1, 3} {
+		for _, workers := range workerCounts(1, 3) {
 			e := newAttention(t, qkv.Config{Kernel: set, Workers: workers})
 			for _, o := range operations(t, e) {
 				before := cloned(o.input)
@@ -214,8 +215,9 @@ func TestContextEnds(t *testing.T) {
 // TestContextRows: each row of a call that ended early is either computed, with its log-sum-exp,
 // or as it was. It ends at a certain item, and in the midst of one.
 func TestContextRows(t *testing.T) {
+	t.Parallel()
 	for _, set := range sets() {
-		for _, workers := range []int{1, 3} {
+		for _, workers := range workerCounts(1, 3) {
 			e := newAttention(t, qkv.Config{Kernel: set, Workers: workers})
 			for _, d := range []dims{{1, 4, 2, 150, 600, 16, 16}, {2, 4, 2, 1, 3000, 32, 32}} {
 				p := newProblem(d, "bhsd", qkv.Mask{}, normal(1))

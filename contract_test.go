@@ -452,6 +452,7 @@ func (p *problem) unattending(token int) (regions []region) {
 
 // TestContract runs the cases of docs/numerics.md, which must be those that have a test.
 func TestContract(t *testing.T) {
+	t.Parallel()
 	text, err := os.ReadFile("docs/numerics.md")
 	if err != nil {
 		t.Fatal(err)

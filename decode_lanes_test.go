@@ -11,6 +11,7 @@ import (
 // lanes than the decoding: a mask of blocks that more would lie across, and head dims of which
 // more would fill the first-level cache.
 func TestDecodeFewLanes(t *testing.T) {
+	t.Parallel()
 	for _, queryBlock := range []int{8, 10, 12} {
 		for seqQ := 9; seqQ <= 16; seqQ++ {
 			if brief() && seqQ%3 != 0 && seqQ != 16 {

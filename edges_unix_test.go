@@ -155,6 +155,7 @@ func edgeNumbers(r *rand.Rand) func() float32 {
 // TestEdgesProduct: products by weights of any type, cut anywhere, gated or not, one or several, read and
 // write nothing beside their operands, wherever these begin and end, and have the bits of the generic set.
 func TestEdgesProduct(t *testing.T) {
+	t.Parallel()
 	r := rand.New(rand.NewPCG(71, 72))
 	m := &edges{r: r}
 	plain := newAttention(t, qkv.Config{Kernel: "generic", Workers: 1})
@@ -236,6 +237,7 @@ func TestEdgesProduct(t *testing.T) {
 
 // TestEdgesRows is TestEdgesProduct of norms and of rows of tables.
 func TestEdgesRows(t *testing.T) {
+	t.Parallel()
 	r := rand.New(rand.NewPCG(73, 74))
 	m := &edges{r: r}
 	plain := newAttention(t, qkv.Config{Kernel: "generic", Workers: 1})

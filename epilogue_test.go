@@ -8,7 +8,6 @@ import (
 	"testing"
 	"unsafe"
 
-	"github.com/qkv-go/qkv"
 	"github.com/qkv-go/qkv/kernel"
 	"github.com/qkv-go/qkv/tile"
 )
@@ -113,6 +112,7 @@ func alignedFloats(n int) []float32 {
 // TestProductToPages: rows that a product normalises, rotates and stores into pages on the way are those
 // that it writes and Write stores, for every type, on every set, by every path and division.
 func TestProductToPages(t *testing.T) {
+	t.Parallel()
 	r := rand.New(rand.NewPCG(13, 14))
 	rounds := 150
 	if testing.Short() || raceEnabled {
@@ -122,11 +122,8 @@ func TestProductToPages(t *testing.T) {
 		p, what := newPagedProduct(r, round%3 == 0)
 		l2 := []int{8 << 10, 8 << 10, 64 << 10, 2 << 20}[r.IntN(4)]
 		asPacked := round%3 == 1 || r.IntN(2) == 0
-		for _, info := range qkv.Kernels() {
-			if info.Missing != 0 || info.Set.Base != "" {
-				continue
-			}
-			e := tile.New(kernel.Checked(info.Set), tile.Caches{L1: 8 << 10, L2: l2}, false, tile.Tuning{})
+		for _, set := range kernelSets() {
+			e := tile.New(kernel.Checked(set), tile.Caches{L1: 8 << 10, L2: l2}, false, tile.Tuning{})
 			plain := p.Product
 			plain.Parts = slices.Clone(p.Parts)
 			if asPacked {
@@ -149,9 +146,9 @@ func TestProductToPages(t *testing.T) {
 			for i, pool := range p.pools {
 				paged.Parts[i+1].Y, paged.Parts[i+1].Pages = tile.Operand{}, pool.Pages
 			}
-			for _, workers := range []int{1, 3} {
+			for _, workers := range workerCounts(1, 3) {
 				plan := e.PlanProduct(&paged, workers)
-				name := fmt.Sprintf("%s, L2 %d, packed %v, %s, %+v", info.Set.Name, l2, asPacked, what, plan)
+				name := fmt.Sprintf("%s, L2 %d, packed %v, %s, %+v", set.Name, l2, asPacked, what, plan)
 				if !e.Multiply(&paged, workers) {
 					t.Fatal("not done")
 				}

@@ -99,6 +99,7 @@ func (c *gatedCase) want(t *testing.T, e *qkv.Engine) []float32 {
 // one multiplication, of weights of any type and form, on every set, whatever the number of workers and
 // the rows beside a row.
 func TestGated(t *testing.T) {
+	t.Parallel()
 	r := rand.New(rand.NewPCG(41, 42))
 	rounds := 100
 	if testing.Short() || raceEnabled {
@@ -108,7 +109,7 @@ func TestGated(t *testing.T) {
 		c := newGated(r)
 		var want []float32
 		for _, set := range sets() {
-			for _, workers := range []int{1, 2, 5} {
+			for _, workers := range workerCounts(1, 2, 5) {
 				e := newAttention(t, qkv.Config{Kernel: set, Workers: workers})
 				what := fmt.Sprintf("round %d kernel=%s workers=%d %s", round, set, workers, c.what)
 				if want == nil {
@@ -313,6 +314,7 @@ func FuzzGated(f *testing.F) {
 // TestGatedDivision: whatever the caches, by which a product is divided, an activation gets each sum
 // once, and kernels what their contract has.
 func TestGatedDivision(t *testing.T) {
+	t.Parallel()
 	r := rand.New(rand.NewPCG(53, 54))
 	numbers := func(n int) []float32 { return draw(n, func() float32 { return float32(r.NormFloat64()) }) }
 	rounds := 120
@@ -353,12 +355,9 @@ func TestGatedDivision(t *testing.T) {
 			p.Parts = append(p.Parts, part)
 		}
 		activation := qkv.Activation(1 + r.IntN(3))
-		for _, info := range qkv.Kernels() {
-			if info.Missing != 0 || info.Set.Base != "" {
-				continue
-			}
-			tall = tall || info.Set.Rows > 5 && info.Set.Lanes < 64
-			e := tile.New(kernel.Checked(info.Set), tile.Caches{L1: 8 << 10, L2: l2}, false, tile.Tuning{})
+		for _, set := range kernelSets() {
+			tall = tall || set.Rows > 5 && set.Lanes < 64
+			e := tile.New(kernel.Checked(set), tile.Caches{L1: 8 << 10, L2: l2}, false, tile.Tuning{})
 			plain := p
 			plain.Parts = slices.Clone(p.Parts)
 			for i := range plain.Parts {
@@ -380,7 +379,7 @@ func TestGatedDivision(t *testing.T) {
 			if len(gated.Parts) > 1 {
 				gated.Parts[1].Up, gated.Parts[1].Y = true, tile.Operand{}
 			}
-			for _, workers := range []int{1, 3} {
+			for _, workers := range workerCounts(1, 3) {
 				clear(y)
 				plan := e.PlanProduct(&gated, workers)
 				if plan.CopyX {
@@ -396,7 +395,7 @@ func TestGatedDivision(t *testing.T) {
 						want *= sums[1][i]
 					}
 					if math.Float32bits(got) != math.Float32bits(want) {
-						t.Fatalf("%s, L2 %d, packed %v, %d rows, depth %d, %d heads of %d, %+v: element %d is %v, want %v", info.Set.Name, l2, packs, rows, depth, heads, width, plan, i, got, want)
+						t.Fatalf("%s, L2 %d, packed %v, %d rows, depth %d, %d heads of %d, %+v: element %d is %v, want %v", set.Name, l2, packs, rows, depth, heads, width, plan, i, got, want)
 					}
 				}
 			}

@@ -13,6 +13,7 @@ import (
 // TestLayerStep: a layer over steps of any number of tokens has the bits of the layer over whole
 // sequences, on every set, in pages and rings, with norms and rotary embeddings.
 func TestLayerStep(t *testing.T) {
+	t.Parallel()
 	const tokens, in, out, heads, kvHeads, dim = 40, 24, 29, 4, 2, 16
 	next := normal(31)
 	p := projection{1, tokens, in, heads, kvHeads, dim, dim}

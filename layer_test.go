@@ -27,6 +27,7 @@ func (p projection) layerConfig(out int, next func() float32) qkv.LayerConfig {
 // TestLayer compares a layer with its steps, bit for bit, on every set, with weights packed
 // and in place, and its intermediates with them.
 func TestLayer(t *testing.T) {
+	t.Parallel()
 	const out = 29
 	next := normal(11)
 	for _, p := range projections {

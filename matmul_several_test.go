@@ -91,6 +91,7 @@ func (c *severalCase) of(t *testing.T, e *qkv.Engine) (products []*qkv.Product, 
 // TestMatMulSeveral: products of one X, of any types, forms and widths of weights, have the bits of each
 // alone, on every set, whatever the number of workers, and write nothing else.
 func TestMatMulSeveral(t *testing.T) {
+	t.Parallel()
 	r := rand.New(rand.NewPCG(31, 32))
 	rounds := 60
 	if testing.Short() || raceEnabled {
@@ -100,7 +101,7 @@ func TestMatMulSeveral(t *testing.T) {
 		c := newSeveral(r, 1+round%5, anyWidth(r))
 		var first [][]float32
 		for _, set := range sets() {
-			for _, workers := range []int{1, 2, 5} {
+			for _, workers := range workerCounts(1, 2, 5) {
 				e := newAttention(t, qkv.Config{Kernel: set, Workers: workers})
 				what := fmt.Sprintf("kernel=%s workers=%d %s", set, workers, c.what)
 				products, y := c.of(t, e)

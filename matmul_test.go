@@ -154,6 +154,7 @@ func matmulSizes(r *rand.Rand, n int) (sizes [][3]int) {
 // TestMatMul compares products with float64, and each form of the weights, each layout,
 // set, number of workers and rows alone bit for bit.
 func TestMatMul(t *testing.T) {
+	t.Parallel()
 	r := rand.New(rand.NewPCG(1, 2))
 	next := normal(3)
 	n := 60
@@ -173,7 +174,7 @@ func TestMatMul(t *testing.T) {
 		}
 		var first []float32
 		for _, set := range sets() {
-			for _, workers := range []int{1, 3} {
+			for _, workers := range workerCounts(1, 3) {
 				e := newAttention(t, qkv.Config{Kernel: set, Workers: workers})
 				for _, form := range forms {
 					xLayout, yLayout := matrixLayouts[r.IntN(len(matrixLayouts))], matrixLayouts[r.IntN(len(matrixLayouts))]

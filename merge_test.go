@@ -31,6 +31,7 @@ func (p *problem) part(t *testing.T, a *qkv.Engine, first, end int) qkv.Partial 
 // TestMerge: attention over parts of the keys, merged, is attention over all. The sum is
 // that of p.check, with a weight more, which is within its bound of the scores' errors.
 func TestMerge(t *testing.T) {
+	t.Parallel()
 	forEachSet(t, func(t *testing.T, a *qkv.Engine) {
 		for _, m := range []qkv.Mask{none, topLeft, bottomRight} {
 			for _, cuts := range [][]int{{0, 300}, {0, 1, 300}, {0, 0, 128, 300, 300}, {0, 50, 100, 150, 200, 250, 300}} {
@@ -141,7 +142,7 @@ func TestMergeWorkers(t *testing.T) {
 		}
 	}
 	var want []float32
-	for _, workers := range []int{1, 2, 5} {
+	for _, workers := range workerCounts(1, 2, 5) {
 		e := newAttention(t, qkv.Config{Workers: workers})
 		out, lse := newTensor("gaps", batch, heads, seq, dim, nil), make([]float32, batch*heads*seq)
 		must(e.MergeContext(context.Background(), out.view(), lse, list))

@@ -57,6 +57,7 @@ func TestEmptyRow(t *testing.T) {
 // What is masked never leaks: poison in the keys and values that a query does not
 // attend leaves every bit of its row as it was.
 func TestMaskedNeverLeaks(t *testing.T) {
+	t.Parallel()
 	forEachSet(t, func(t *testing.T, a *qkv.Engine) {
 		for _, poison := range []float32{nan, math.Float32frombits(0xffc00001), posInf, negInf, math.MaxFloat32} {
 			for _, where := range []string{"k", "v", "kv"} {
@@ -87,6 +88,7 @@ func TestMaskedNeverLeaks(t *testing.T) {
 
 // An unmasked NaN always shows, also with a weight that underflows to 0.
 func TestUnmaskedNaNShows(t *testing.T) {
+	t.Parallel()
 	forEachSet(t, func(t *testing.T, a *qkv.Engine) {
 		const seq, dim = 150, 16
 		for _, key := range []int{0, 1, 63, 64, 127, 128, 149} {

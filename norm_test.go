@@ -220,6 +220,7 @@ func TestNormSpecial(t *testing.T) {
 // TestSameBitsNorm: a row has the same bits on every set, with any number of workers, alone or among
 // others, in any layout, in place or not, and its residual added before by the caller.
 func TestSameBitsNorm(t *testing.T) {
+	t.Parallel()
 	next := normal(3)
 	for _, cols := range []int{1, 15, 64, 100, 1000, 40_001} {
 		rows := max(9, 3000/cols)
@@ -240,7 +241,7 @@ func TestSameBitsNorm(t *testing.T) {
 			}
 			var want []float32
 			for _, set := range sets() {
-				for _, workers := range []int{1, 2, 5} {
+				for _, workers := range workerCounts(1, 2, 5) {
 					e := newAttention(t, qkv.Config{Kernel: set, Workers: workers})
 					what := fmt.Sprintf("%s, %d workers, %d columns, kind %d", set, workers, cols, kind)
 					one := c

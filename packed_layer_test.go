@@ -13,6 +13,7 @@ import (
 // whichever of them are packed before, and is as large; and so does one that reads the others in place,
 // which has copies of none.
 func TestPackedLayer(t *testing.T) {
+	t.Parallel()
 	const out = 29
 	next := normal(21)
 	for _, p := range projections {

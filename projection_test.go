@@ -74,6 +74,7 @@ func (p projection) split(t *testing.T, e *qkv.Engine, what string, x qkv.Matrix
 // TestProjection compares queries, keys and values with a product for each, bit for bit,
 // in every layout, on every set, with weights packed and in place.
 func TestProjection(t *testing.T) {
+	t.Parallel()
 	next := normal(7)
 	for _, p := range projections {
 		cfg := p.config(next)

@@ -12,6 +12,7 @@ import (
 // TestStepDivision: a call that comes after others in a step, which may leave it how they were divided,
 // is divided as the same call by itself, and has its bits.
 func TestStepDivision(t *testing.T) {
+	t.Parallel()
 	r := rand.New(rand.NewPCG(1, 75))
 	layer := func(kvHeads, dim int, typ qkv.ElemType) cacheShape {
 		return cacheShape{kvHeads, dim, dim, typ, typ}

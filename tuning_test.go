@@ -26,11 +26,8 @@ func normals(n int, seed uint64) []float32 {
 // TestTuningBits: whatever a tuning chooses, results have the same bits, and Explain says that
 // it chose.
 func TestTuningBits(t *testing.T) {
-	for _, info := range qkv.Kernels() {
-		if info.Missing != 0 {
-			continue
-		}
-		set := info.Set
+	t.Parallel()
+	for _, set := range kernelSets() {
 		var rules []qkv.TuningRule
 		for lanes := set.Vec; lanes <= set.Lanes; lanes += set.Vec {
 			for _, laneGroups := range []int{1, 3} {

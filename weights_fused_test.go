@@ -50,8 +50,9 @@ func signed(seed uint64) func() float32 {
 // TestWeightsFused: one row by whole blocks of weights has the bits of the product by their values, whatever
 // the columns, the depth, the workers and what it is added to, and takes path fused where the set has it.
 func TestWeightsFused(t *testing.T) {
+	t.Parallel()
 	for _, set := range sets() {
-		for _, workers := range []int{1, 3} {
+		for _, workers := range workerCounts(1, 3) {
 			e := newAttention(t, qkv.Config{Kernel: set, Workers: workers})
 			vec := e.Kernel().Vec
 			for _, typ := range weightTypes {
@@ -148,6 +149,7 @@ func TestWeightsFusedNaN(t *testing.T) {
 // TestWeightsFusedGated: gate and up, each of a type that takes path fused or of another, packed or not,
 // have the bits of their values.
 func TestWeightsFusedGated(t *testing.T) {
+	t.Parallel()
 	const in, most = 512, 300
 	types := []qkv.WeightType{qkv.WeightQ8_0, qkv.WeightQ4_K, qkv.WeightQ6_K, qkv.WeightFloat32}
 	r := rand.New(rand.NewPCG(27, 27))
@@ -156,7 +158,7 @@ func TestWeightsFusedGated(t *testing.T) {
 		gates[i], ups[i] = newWeights(r, typ, most, in, 1), newWeights(r, typ, most, in, 1)
 	}
 	for _, set := range sets() {
-		for _, workers := range []int{1, 3} {
+		for _, workers := range workerCounts(1, 3) {
 			e := newAttention(t, qkv.Config{Kernel: set, Workers: workers})
 			for _, out := range []int{70, most} {
 				x := newMatrix("rows", 1, in, normal(28)).matrix()

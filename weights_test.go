@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"unsafe"
@@ -77,54 +78,50 @@ func weightSizes(typ qkv.WeightType) [][2]int {
 // are read: in place, packed and in memory of the caller, transposed or not, whatever the rows of X, the
 // set and the workers.
 func TestWeights(t *testing.T) {
+	t.Parallel()
 	rows := []int{1, 2, 3, 7, 16, 64, 130}
 	if testing.Short() {
 		rows = []int{1, 7, 33}
 	}
-	for _, set := range sets() {
-		for _, workers := range []int{1, 3} {
-			e := newAttention(t, qkv.Config{Kernel: set, Workers: workers})
-			for _, typ := range weightTypes {
-				r := rand.New(rand.NewPCG(1, uint64(typ)))
-				for _, size := range weightSizes(typ) {
-					w := newWeights(r, typ, size[0], size[1], 100)
-					inputs := newWeights(r, typ, size[0], size[1], math.Inf(1)) // with a row for each input
-					for _, m := range rows {
-						what := fmt.Sprintf("%s on %d, %v %v, %d rows", set, workers, typ, size, m)
-						checkWeights(t, e, what, m, w.Matrix.T(), w.floats().T())
-						checkWeights(t, e, what+", inputs first", m, inputs.Matrix, inputs.floats())
-					}
+	for _, typ := range weightTypes {
+		r := rand.New(rand.NewPCG(1, uint64(typ)))
+		for _, size := range weightSizes(typ) {
+			w := newWeights(r, typ, size[0], size[1], 100)
+			inputs := newWeights(r, typ, size[0], size[1], math.Inf(1)) // with a row for each input
+			for _, set := range sets() {
+				for _, workers := range workerCounts(1, 3) {
+					e := newAttention(t, qkv.Config{Kernel: set, Workers: workers})
+					what := fmt.Sprintf("%s on %d, %v %v", set, workers, typ, size)
+					checkWeights(t, e, what, w.Matrix.T(), w.floats().T(), rows...)
+					checkWeights(t, e, what+", inputs first", inputs.Matrix, inputs.floats(), rows...)
 				}
 			}
 		}
 	}
 }
 
-// checkWeights holds products by weights against those by their values.
-func checkWeights(t *testing.T, e *qkv.Engine, what string, rows int, w, values qkv.Matrix) {
+// checkWeights holds products by weights against those by their values, for some numbers of rows of X.
+func checkWeights(t *testing.T, e *qkv.Engine, what string, w, values qkv.Matrix, numbers ...int) {
 	t.Helper()
-	x := newMatrix("padded", rows, w.Rows(), normal(uint64(rows)))
-	bias := draw(w.Cols(), normal(7))
-	multiply := func(p qkv.Product) []float32 {
-		y := draw(rows*w.Cols(), normal(8))
-		p.X, p.Bias, p.Y, p.Accumulate = x.matrix(), bias, qkv.RowMajor(y, rows, w.Cols()), rows%2 == 0
-		if err := e.MatMul(&p); err != nil {
-			t.Fatal(err)
-		}
-		return y
-	}
-	want := multiply(qkv.Product{W: values})
-	sameBits(t, what+", in place", multiply(qkv.Product{W: w}), want)
 	packed, err := e.Pack(w)
-	if err != nil {
-		t.Fatal(err)
-	}
-	sameBits(t, what+", packed", multiply(qkv.Product{Packed: packed}), want)
+	must(err)
 	into, err := e.PackInto(aligned(make([]byte, e.PackedSize(w.Rows(), w.Cols(), 1))), w, 1)
-	if err != nil {
-		t.Fatal(err)
+	must(err)
+	bias := draw(w.Cols(), normal(7))
+	for _, rows := range numbers {
+		x, y := newMatrix("padded", rows, w.Rows(), normal(uint64(rows))), draw(rows*w.Cols(), normal(8))
+		multiply := func(p qkv.Product) []float32 {
+			y := slices.Clone(y)
+			p.X, p.Bias, p.Y, p.Accumulate = x.matrix(), bias, qkv.RowMajor(y, rows, w.Cols()), rows%2 == 0
+			must(e.MatMul(&p))
+			return y
+		}
+		what := fmt.Sprintf("%s, %d rows", what, rows)
+		want := multiply(qkv.Product{W: values})
+		sameBits(t, what+", in place", multiply(qkv.Product{W: w}), want)
+		sameBits(t, what+", packed", multiply(qkv.Product{Packed: packed}), want)
+		sameBits(t, what+", packed into memory", multiply(qkv.Product{Packed: into}), want)
 	}
-	sameBits(t, what+", packed into memory", multiply(qkv.Product{Packed: into}), want)
 }
 
 // TestWeightsSlice: rows of weights, and of their transpose, wherever blocks begin.
@@ -136,10 +133,10 @@ func TestWeightsSlice(t *testing.T) {
 		for range 6 {
 			lo := r.IntN(50)
 			hi := lo + 1 + r.IntN(50-lo)
-			checkWeights(t, e, fmt.Sprintf("%v: outputs %d to %d", typ, lo, hi), 5, w.Slice(lo, hi).T(), w.floats().Slice(lo, hi).T())
+			checkWeights(t, e, fmt.Sprintf("%v: outputs %d to %d", typ, lo, hi), w.Slice(lo, hi).T(), w.floats().Slice(lo, hi).T(), 5)
 			lo = r.IntN(512)
 			hi = lo + 1 + r.IntN(512-lo)
-			checkWeights(t, e, fmt.Sprintf("%v: inputs %d to %d", typ, lo, hi), 5, w.T().Slice(lo, hi), w.floats().T().Slice(lo, hi))
+			checkWeights(t, e, fmt.Sprintf("%v: inputs %d to %d", typ, lo, hi), w.T().Slice(lo, hi), w.floats().T().Slice(lo, hi), 5)
 		}
 	}
 }
@@ -153,10 +150,11 @@ func TestWeightsAligned(t *testing.T) {
 	copy(data, w.data)
 	e := newAttention(t, qkv.Config{})
 	blocks, floats := qkv.WeightMatrix(qkv.WeightFloat32, data, out, in), w.floats()
-	for _, m := range []int{1, 5, 40} {
-		checkWeights(t, e, "all", m, blocks.T(), floats.T())
-		checkWeights(t, e, "inputs first", m, blocks, floats)
-		checkWeights(t, e, "some", m, blocks.T().Slice(3, 290), floats.T().Slice(3, 290))
+	rows := []int{1, 5, 40}
+	checkWeights(t, e, "all", blocks.T(), floats.T(), rows...)
+	checkWeights(t, e, "inputs first", blocks, floats, rows...)
+	checkWeights(t, e, "some", blocks.T().Slice(3, 290), floats.T().Slice(3, 290), rows...)
+	for _, m := range rows {
 		path := func(w qkv.Matrix) string {
 			plan, err := e.ExplainMatMul(&qkv.Product{X: qkv.RowMajor(make([]float32, m*in), m, in), W: w, Y: qkv.RowMajor(make([]float32, m*out), m, out)})
 			must(err)
@@ -170,6 +168,7 @@ func TestWeightsAligned(t *testing.T) {
 
 // TestWeightsGroups: integers in groups of any size, from any input on.
 func TestWeightsGroups(t *testing.T) {
+	t.Parallel()
 	const out, in = 37, 600
 	r := rand.New(rand.NewPCG(11, 11))
 	data, values := make([]int8, out*in), make([]float32, out*in)
@@ -184,11 +183,9 @@ func TestWeightsGroups(t *testing.T) {
 				values[i] = float32(q) * scales[i/in*perRow+i%in/groupSize]
 			}
 			w, floats := qkv.Int8Matrix(data, scales, out, in, groupSize), qkv.RowMajor(values, out, in)
-			for _, m := range []int{1, 40} {
-				what := fmt.Sprintf("groups of %d, %d rows", groupSize, m)
-				checkWeights(t, e, what, m, w.T(), floats.T())
-				checkWeights(t, e, what+", some", m, w.Slice(4, 30).T().Slice(33, 555), floats.Slice(4, 30).T().Slice(33, 555))
-			}
+			what := fmt.Sprintf("groups of %d", groupSize)
+			checkWeights(t, e, what, w.T(), floats.T(), 1, 40)
+			checkWeights(t, e, what+", some", w.Slice(4, 30).T().Slice(33, 555), floats.Slice(4, 30).T().Slice(33, 555), 1, 40)
 		}
 	})
 }
@@ -196,6 +193,7 @@ func TestWeightsGroups(t *testing.T) {
 // TestWeightsHeads: heads of any width, which vectors and panels do not fill, of fewer rows of weights than
 // a vector has lanes and of more.
 func TestWeightsHeads(t *testing.T) {
+	t.Parallel()
 	const in = 256
 	r := rand.New(rand.NewPCG(12, 12))
 	forEachSet(t, func(t *testing.T, e *qkv.Engine) {
@@ -206,6 +204,9 @@ func TestWeightsHeads(t *testing.T) {
 					return qkv.ProjectionConfig{Q: qkv.Linear{W: w.T(), Bias: draw(c.heads*c.dim, normal(1))}, Heads: c.heads, InPlace: true}
 				}
 				for _, seq := range []int{1, 9, 40} {
+					if raceEnabled && seq > 9 {
+						continue // nothing that 9 do not share
+					}
 					x := newMatrix("padded", seq, in, normal(2)).matrix()
 					run := func(cfg qkv.ProjectionConfig) []float32 {
 						p, err := e.NewProjection(cfg)
@@ -238,8 +239,8 @@ func FuzzWeights(f *testing.F) {
 		m := newWeights(r, w, 1+int(out)%100, in, math.Inf(1))
 		what := fmt.Sprintf("%v, %d x %d", w, m.Rows(), in)
 		for _, e := range engines {
-			checkWeights(t, e, what, 1+int(rows)%40, m.Matrix.T().Slice(int(first)%in, in), m.floats().T().Slice(int(first)%in, in))
-			checkWeights(t, e, what+", inputs first", 1+int(rows)%40, m.Slice(int(first)%m.Rows(), m.Rows()), m.floats().Slice(int(first)%m.Rows(), m.Rows()))
+			checkWeights(t, e, what, m.Matrix.T().Slice(int(first)%in, in), m.floats().T().Slice(int(first)%in, in), 1+int(rows)%40)
+			checkWeights(t, e, what+", inputs first", m.Slice(int(first)%m.Rows(), m.Rows()), m.floats().Slice(int(first)%m.Rows(), m.Rows()), 1+int(rows)%40)
 		}
 	})
 }
@@ -247,6 +248,7 @@ func FuzzWeights(f *testing.F) {
 // TestWeightsLayer: a layer by weights of several types, of which those of Q, K and V are rows of one
 // tensor or are apart, gives the bits of one by their values, packed and in place.
 func TestWeightsLayer(t *testing.T) {
+	t.Parallel()
 	const in, heads, kvHeads, dim, out = 512, 4, 2, 64, 40
 	r := rand.New(rand.NewPCG(3, 3))
 	fused := newWeights(r, qkv.WeightQ4_K, (heads+2*kvHeads)*dim, in, 1)
@@ -582,7 +584,7 @@ func TestLookupMany(t *testing.T) {
 	for i := range ids {
 		ids[i] = int32(i * 7 % rows)
 	}
-	for _, workers := range []int{1, 2, 5} {
+	for _, workers := range workerCounts(1, 2, 5) {
 		e := newAttention(t, qkv.Config{Workers: workers})
 		dst := make([]float32, len(ids)*cols)
 		must(e.Lookup(qkv.RowMajor(dst, len(ids), cols), m.matrix(), ids))

@@ -144,6 +144,7 @@ func (p *writtenPool) same(t *testing.T, what string, dst []byte, scales []float
 // TestWrite compares what every set writes, on one worker and on three, with the rule for a row,
 // for every type and in every order of axes, keys and values of two types at once.
 func TestWrite(t *testing.T) {
+	t.Parallel()
 	r := rand.New(rand.NewPCG(3, 4))
 	const dim = 96
 	few := 3 // one in so many orders
@@ -161,13 +162,10 @@ func TestWrite(t *testing.T) {
 				v := newWrittenPool(r, elems[(i+2)%len(elems)], &to, &from, 1, 64)
 				kWant, kScales := k.rule()
 				vWant, vScales := v.rule()
-				for _, info := range qkv.Kernels() {
-					if info.Missing != 0 || info.Set.Base != "" {
-						continue
-					}
-					engine := tile.New(kernel.Checked(info.Set), tile.Caches{}, false, tile.Tuning{})
-					for _, workers := range []int{1, 3} {
-						what := fmt.Sprintf("%s, %v, %s to %s, %d workers", info.Set.Name, e, from.name, to.name, workers)
+				for _, set := range kernelSets() {
+					engine := tile.New(kernel.Checked(set), tile.Caches{}, false, tile.Tuning{})
+					for _, workers := range workerCounts(1, 3) {
+						what := fmt.Sprintf("%s, %v, %s to %s, %d workers", set.Name, e, from.name, to.name, workers)
 						engine.Write(&k.KVWrite, &v.KVWrite, workers)
 						k.same(t, what, kWant, kScales)
 						v.same(t, what+", v", vWant, vScales)
@@ -285,17 +283,14 @@ func FuzzStore(f *testing.F) {
 				e.SetRow(unsafe.Add(a.Dst, r*row), e.Unit(), &scales[r], &numbers[r*dim], 1, dim)
 			}
 		})
-		for _, info := range qkv.Kernels() {
-			if info.Missing != 0 || info.Set.Base != "" {
-				continue
-			}
-			got, gotScales := store(info.Set.Store)
+		for _, set := range kernelSets() {
+			got, gotScales := store(set.Store)
 			if !bytes.Equal(got, want) {
-				t.Errorf("%s: %v, %d rows of %d: %x, want %x", info.Set.Name, e, rows, dim, got, want)
+				t.Errorf("%s: %v, %d rows of %d: %x, want %x", set.Name, e, rows, dim, got, want)
 			}
 			for i, s := range gotScales {
 				if math.Float32bits(s) != math.Float32bits(wantScales[i]) {
-					t.Errorf("%s: scale %d is %v, want %v", info.Set.Name, i, s, wantScales[i])
+					t.Errorf("%s: scale %d is %v, want %v", set.Name, i, s, wantScales[i])
 				}
 			}
 		}
