@@ -5,6 +5,7 @@
     venv/bin/python reference.py tokens LLAMA > ../internal/tokenizer/testdata/tokens.json
     venv/bin/python reference.py logits > model/testdata/logits.json
     venv/bin/python reference.py perplexity LLAMA NAME THREADS
+    venv/bin/python reference.py speed LLAMA NAME THREADS
 
 LLAMA is the folder with llama.cpp's libraries, which bench/peers/setup puts below
 bench/peers/lib/node_modules/@node-llama-cpp/linux-x64/bins/linux-x64. Models are where fetch puts them.
@@ -13,6 +14,7 @@ tokens      texts, and the ids that llama.cpp makes of them by the vocabulary of
 logits      a forward pass in float64, in numpy, of the values that the gguf package reads: of each
             position the most likely token, the log of the sum of exponentials, and some logits; and by how
             much llama.cpp's are off, on stderr
+speed       llama.cpp's, of 600 tokens of the text in one call and 64 behind them one by one
 perplexity  llama.cpp's, of testdata/text.txt in parts of 512 tokens, as llama -perplexity has it
 """
 
@@ -23,6 +25,7 @@ import math
 import os
 import random
 import sys
+import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 MODELS = os.path.join(HERE, "../../testdata/models")
@@ -77,20 +80,29 @@ class Llama:
         assert n >= 0
         return list(buf[:n])
 
-    def logits(self, tokens, threads=2):
-        """Yields the logits of each token, from one part of the text."""
+    def context(self, size, batch, threads):
         params = self.f("llama_context_default_params", Params)()
-        params.words[0] = params.words[1] = params.words[2] = len(tokens)
+        params.words[0], params.words[1], params.words[2] = size, batch, min(batch, 512) if size > batch else batch
         context = self.f("llama_init_from_model", C.c_void_p, C.c_void_p, Params)(self.model, params)
         self.f("llama_set_n_threads", None, C.c_void_p, C.c_int32, C.c_int32)(context, threads, threads)
+        return context
+
+    def decode(self, context, tokens, at, all):
+        """Reads tokens from a position on, and has logits for all or the last."""
         n = len(tokens)
         seq = (C.c_int32 * 1)(0)
         batch = Batch(
-            n, (C.c_int32 * n)(*tokens), None, (C.c_int32 * n)(*range(n)), (C.c_int32 * n)(*[1] * n),
-            (C.POINTER(C.c_int32) * n)(*[C.cast(seq, C.POINTER(C.c_int32))] * n), (C.c_int8 * n)(*[1] * n),
+            n, (C.c_int32 * n)(*tokens), None, (C.c_int32 * n)(*range(at, at + n)), (C.c_int32 * n)(*[1] * n),
+            (C.POINTER(C.c_int32) * n)(*[C.cast(seq, C.POINTER(C.c_int32))] * n), (C.c_int8 * n)(*[int(all)] * (n - 1), 1),
         )
         code = self.f("llama_decode", C.c_int32, C.c_void_p, Batch)(context, batch)
         assert code == 0, code
+
+    def logits(self, tokens, threads=2):
+        """Yields the logits of each token, from one part of the text."""
+        n = len(tokens)
+        context = self.context(n, n, threads)
+        self.decode(context, tokens, 0, True)
         get = self.f("llama_get_logits_ith", C.POINTER(C.c_float), C.c_void_p, C.c_int32)
         import numpy as np
 
@@ -224,6 +236,24 @@ def logits(lib=None):
     print()
 
 
+def speed(lib, name, threads):
+    m = Llama(lib, path(name))
+    ids = m.tokens(open(os.path.join(HERE, "testdata/text.txt"), encoding="utf-8").read(), False)[:664]
+    context = m.context(1024, 600, int(threads))
+    clock = [[], []]
+    for _ in range(3):
+        memory = m.f("llama_get_memory", C.c_void_p, C.c_void_p)(context)
+        m.f("llama_memory_clear", None, C.c_void_p, C.c_bool)(memory, True)
+        start = time.monotonic()
+        m.decode(context, ids[:600], 0, False)
+        middle = time.monotonic()
+        for at in range(600, 664):
+            m.decode(context, ids[at : at + 1], at, True)
+        clock[0].append(600 / (middle - start))
+        clock[1].append(64 / (time.monotonic() - middle))
+    print(f"{name}, {threads} threads: prompt {max(clock[0]):.1f} tokens/s, then {max(clock[1]):.1f}")
+
+
 def perplexity(lib, name, threads):
     import numpy as np
 
@@ -242,7 +272,7 @@ def perplexity(lib, name, threads):
 
 
 if __name__ == "__main__":
-    commands = {"tokens": tokens, "logits": logits, "perplexity": perplexity}
+    commands = {"tokens": tokens, "logits": logits, "perplexity": perplexity, "speed": speed}
     if len(sys.argv) < 2 or sys.argv[1] not in commands:
         sys.exit(__doc__)
     commands[sys.argv[1]](*sys.argv[2:])
