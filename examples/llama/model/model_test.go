@@ -510,11 +510,13 @@ func TestAllocs(t *testing.T) {
 	if raceEnabled {
 		t.Skip("sync.Pool drops items under the race detector")
 	}
-	for _, workers := range []int{1, 2} {
-		m, _ := newModel(t, qkv.Config{Workers: workers}, Small)
+	for i, c := range []Config{Small, withOptions(), withOptions()} {
+		workers := 1 + i%2
+		m, _ := newModel(t, qkv.Config{Workers: workers}, c)
 		e := newEngine(t, m, EngineConfig{PageTokens: 16, Pages: 200})
 		a, b := e.NewText(randomTokens(100, m.Vocab, 1), 1000), e.NewText([]int32{1}, 1000)
 		prompt := randomTokens(64, m.Vocab, 3)
+		b.Sampler = &Sampler{Temperature: 1, TopK: 20, TopP: 0.9}
 		texts, draft, rolled := []*Text{a, b}, NGram(1, 4), e.Cache.NewSequence()
 		step := func() {
 			if n, err := e.Continue(texts, draft); n != 2 || err != nil {
