@@ -108,6 +108,8 @@ func logged(shape kernel.Set, w workLog) *kernel.Set {
 		Quantize:         func(a *kernel.QuantizeArgs) { w.note("Quantize", a.Work()) },
 		UnpackInt8:       func(a *kernel.UnpackInt8Args) { w.note("UnpackInt8", a.Work()) },
 		MultiplyInt8:     func(a *kernel.MultiplyInt8Args) { w.note("MultiplyInt8", a.Work()) },
+		MultiplyStrips:   func(a *kernel.MultiplyStripsArgs) { w.note("MultiplyStrips", a.Work()) },
+		DequantizeStrips: func(a *kernel.DequantizeStripsArgs) { w.note("DequantizeStrips", a.Work()) },
 		Float16:          func(_ *float32, _ *uint16, n int) { w.note("Float16", 4*int64(n)) },
 		Rotary:           func(a *kernel.RotaryArgs) { w.note("Rotary", a.Work()) },
 		Activate:         func(a *kernel.ActivateArgs) { w.note("Activate", a.Work()) },
@@ -172,6 +174,11 @@ func TestWorkOfCalls(t *testing.T) {
 			}
 			set.UnpackInt8(&kernel.UnpackInt8Args{Depth: kernel.KC, Lanes: set.Lanes, Codes: &wide[0]})
 			set.MultiplyInt8(&kernel.MultiplyInt8Args{X: &wide[0], Rows: 5000, Depth: kernel.KC, C: &make([]float32, 5000)[0]})
+			set.MultiplyStrips(&kernel.MultiplyStripsArgs{
+				Type: kernel.WeightQ4_0, Src: &wide[0], StripBytes: 18 * set.Vec, Vec: set.Vec, Depth: 1 << 13, Lanes: 3 * set.Vec,
+				A: &make([]float32, 1<<13)[0], Rows: 8, C: &make([]float32, 8*3*set.Vec)[0], Stride: 3 * set.Vec,
+			})
+			set.DequantizeStrips(&kernel.DequantizeStripsArgs{Type: kernel.WeightQ4_0, Vec: set.Vec, Depth: kernel.KC, Lanes: set.Lanes})
 			read := make([]float32, 3*kernel.MaxWork) // never touched, but there, for -race asks
 			set.Read(&read[0], len(read))
 			set.Activate(&kernel.ActivateArgs{Gate: &read[0], Dst: &read[0], Rows: 2, DstStride: 1, Cols: len(read) - 1})
@@ -325,6 +332,10 @@ func TestCallsDivide(t *testing.T) {
 		for i := range rows {
 			rows[i] = byte(r.Uint32()) & 0xbf // any two bytes are a number of binary16
 		}
+		strips := make([]byte, 44*kernel.KC*34/32*set.Vec)
+		for i := range strips {
+			strips[i] = byte(r.Uint32()) & 0xbf
+		}
 		maxima, sums := random(lanes), random(lanes)
 		for i := range sums {
 			sums[i] += 2
@@ -457,6 +468,14 @@ func TestCallsDivide(t *testing.T) {
 					X: &data[0], C: out, Stride: 3*lanes + 1,
 				}
 				either(t, generic, dotWeightsGeneric, set.DotWeights, a)
+			}},
+			{"MultiplyStrips", func(generic bool, out, _, _ *float32) {
+				const depth = 43*kernel.KC + 32
+				a := &kernel.MultiplyStripsArgs{
+					Type: kernel.WeightQ8_0, Src: &strips[0], StripBytes: 6, Vec: set.Vec, Depth: depth, Lanes: 3 * set.Vec,
+					A: &data[0], RowStride: 3, Rows: 7, Bias: &data[5], C: out, Stride: 3*set.Vec + 1, Add: true,
+				}
+				either(t, generic, multiplyStripsGeneric, set.MultiplyStrips, a)
 			}},
 			{"Float16", func(generic bool, out, _, _ *float32) {
 				const n = 100_000

@@ -60,6 +60,8 @@ var avx512bf16Set = kernel.Set{
 	Quantize:         quantizeWith(quantizeAVX512VNNI),
 	UnpackInt8:       unpackInt8AVX512,
 	MultiplyInt8:     multiplyInt8AVX512VNNI,
+	MultiplyStrips:   multiplyStripsAVX512,
+	DequantizeStrips: dequantizeStripsAVX512,
 	Float16:          float16AVX512,
 	Rotary:           rotaryAVX512,
 	Activate:         activateAVX512,
@@ -116,6 +118,8 @@ var avx512vnniSet = kernel.Set{
 	Quantize:         quantizeWith(quantizeAVX512VNNI),
 	UnpackInt8:       unpackInt8AVX512,
 	MultiplyInt8:     multiplyInt8AVX512VNNI,
+	MultiplyStrips:   multiplyStripsAVX512,
+	DequantizeStrips: dequantizeStripsAVX512,
 	Float16:          float16AVX512,
 	Rotary:           rotaryAVX512,
 	Activate:         activateAVX512,
@@ -171,6 +175,8 @@ var avx512Set = kernel.Set{
 	Quantize:         quantizeWith(quantizeAVX512),
 	UnpackInt8:       unpackInt8AVX512,
 	MultiplyInt8:     multiplyInt8AVX512,
+	MultiplyStrips:   multiplyStripsAVX512,
+	DequantizeStrips: dequantizeStripsAVX512,
 	Float16:          float16AVX512,
 	Rotary:           rotaryAVX512,
 	Activate:         activateAVX512,
@@ -227,6 +233,8 @@ var avxvnniSet = kernel.Set{
 	Quantize:         quantizeWith(quantizeAVXVNNI),
 	UnpackInt8:       unpackInt8AVX2,
 	MultiplyInt8:     multiplyInt8AVXVNNI,
+	MultiplyStrips:   multiplyStripsAVX2,
+	DequantizeStrips: dequantizeStripsAVX2,
 	Float16:          float16AVX2,
 	Rotary:           rotaryAVX2,
 	Activate:         activateAVX2,
@@ -282,6 +290,8 @@ var avx2Set = kernel.Set{
 	Quantize:         quantizeWith(quantizeAVX2),
 	UnpackInt8:       unpackInt8AVX2,
 	MultiplyInt8:     multiplyInt8AVX2,
+	MultiplyStrips:   multiplyStripsAVX2,
+	DequantizeStrips: dequantizeStripsAVX2,
 	Float16:          float16AVX2,
 	Rotary:           rotaryAVX2,
 	Activate:         activateAVX2,
@@ -439,6 +449,16 @@ func unpackInt8AVX512(a *kernel.UnpackInt8Args)
 //
 //go:noescape
 func multiplyInt8AVX512(a *kernel.MultiplyInt8Args)
+
+// multiplyStripsAVX512 is multiplyStripsGeneric.
+//
+//go:noescape
+func multiplyStripsAVX512(a *kernel.MultiplyStripsArgs)
+
+// dequantizeStripsAVX512 is dequantizeStripsGeneric.
+//
+//go:noescape
+func dequantizeStripsAVX512(a *kernel.DequantizeStripsArgs)
 
 // float16AVX512 is float16Generic.
 //
@@ -616,6 +636,16 @@ func unpackInt8AVX2(a *kernel.UnpackInt8Args)
 //
 //go:noescape
 func multiplyInt8AVX2(a *kernel.MultiplyInt8Args)
+
+// multiplyStripsAVX2 is multiplyStripsGeneric.
+//
+//go:noescape
+func multiplyStripsAVX2(a *kernel.MultiplyStripsArgs)
+
+// dequantizeStripsAVX2 is dequantizeStripsGeneric.
+//
+//go:noescape
+func dequantizeStripsAVX2(a *kernel.DequantizeStripsArgs)
 
 // float16AVX2 is float16Generic.
 //

@@ -54,6 +54,8 @@ var neonSet = kernel.Set{
 	Quantize:         quantizeGeneric,
 	UnpackInt8:       unpackInt8NEON,
 	MultiplyInt8:     multiplyInt8Generic,
+	MultiplyStrips:   multiplyStripsNEON,
+	DequantizeStrips: dequantizeStripsNEON,
 	Float16:          float16NEON,
 	Rotary:           rotaryNEON,
 	Activate:         activateNEON,
@@ -170,6 +172,16 @@ func multiplyPairsFewNEON(a *kernel.MultiplyArgs)
 //
 //go:noescape
 func unpackInt8NEON(a *kernel.UnpackInt8Args)
+
+// multiplyStripsNEON is multiplyStripsGeneric.
+//
+//go:noescape
+func multiplyStripsNEON(a *kernel.MultiplyStripsArgs)
+
+// dequantizeStripsNEON is dequantizeStripsGeneric.
+//
+//go:noescape
+func dequantizeStripsNEON(a *kernel.DequantizeStripsArgs)
 
 // float16NEON is float16Generic.
 //

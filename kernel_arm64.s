@@ -64493,6 +64493,34555 @@ code:
 end:
 	RET
 
+// func multiplyStripsNEON(a *kernel.MultiplyStripsArgs)
+//
+//	B[k] = values k of the lanes of the strips at Src
+//	for parts of KC rows of B, the last of which may have fewer {
+//		for i := range Rows {
+//			acc = +0
+//			for k of the part {
+//				acc = fma(B[k], A[i*RowStride+k], acc)
+//			}
+//			C[i] = ((Add ? C[i] : +0) + (Bias != nil ? Bias : +0)) + acc
+//		}
+//		Add, Bias = true, nil
+//	}
+//
+// Needs: asimd.
+// Registers:
+//
+//	R0 arguments
+//	R19 turns left, scratch
+//	R20 values left of the part
+//	R21 C
+//	R22..R4 rows of A, parts of strips
+//	Float16Rows8, 1 parts at a time: V0..V7 sums; V8 values; V9 scratch
+//	Float16Rows7, 1 parts at a time: V0..V6 sums; V7 values; V8 scratch
+//	Float16Rows6, 1 parts at a time: V0..V5 sums; V6 values; V7 scratch
+//	Float16Rows5, 1 parts at a time: V0..V4 sums; V5 values; V6 scratch
+//	Float16Rows4, 2 parts at a time: V0..V7 sums; V8 values; V9 scratch
+//	Float16Rows4, 1 parts at a time: V0..V3 sums; V4 values; V5 scratch
+//	Float16Rows3, 2 parts at a time: V0..V5 sums; V6 values; V7 scratch
+//	Float16Rows3, 1 parts at a time: V0..V2 sums; V3 values; V4 scratch
+//	Float16Rows2, 2 parts at a time: V0..V3 sums; V4 values; V5 scratch
+//	Float16Rows2, 1 parts at a time: V0..V1 sums; V2 values; V3 scratch
+//	Float16Rows1, 4 parts at a time: V0..V3 sums; V4 values; V5 scratch
+//	Float16Rows1, 1 parts at a time: V0 sums; V1 values; V2 scratch
+//	BFloat16Rows8, 1 parts at a time: V0..V7 sums; V8 values; V9 scratch
+//	BFloat16Rows7, 1 parts at a time: V0..V6 sums; V7 values; V8 scratch
+//	BFloat16Rows6, 1 parts at a time: V0..V5 sums; V6 values; V7 scratch
+//	BFloat16Rows5, 1 parts at a time: V0..V4 sums; V5 values; V6 scratch
+//	BFloat16Rows4, 2 parts at a time: V0..V7 sums; V8 values; V9 scratch
+//	BFloat16Rows4, 1 parts at a time: V0..V3 sums; V4 values; V5 scratch
+//	BFloat16Rows3, 2 parts at a time: V0..V5 sums; V6 values; V7 scratch
+//	BFloat16Rows3, 1 parts at a time: V0..V2 sums; V3 values; V4 scratch
+//	BFloat16Rows2, 2 parts at a time: V0..V3 sums; V4 values; V5 scratch
+//	BFloat16Rows2, 1 parts at a time: V0..V1 sums; V2 values; V3 scratch
+//	BFloat16Rows1, 4 parts at a time: V0..V3 sums; V4 values; V5 scratch
+//	BFloat16Rows1, 1 parts at a time: V0 sums; V1 values; V2 scratch
+//	Q8_0Rows8, 1 parts at a time: V0..V7 sums; V8 values; V9 scratch; V10 scales
+//	Q8_0Rows7, 1 parts at a time: V0..V6 sums; V7 values; V8 scratch; V9 scales
+//	Q8_0Rows6, 1 parts at a time: V0..V5 sums; V6 values; V7 scratch; V8 scales
+//	Q8_0Rows5, 1 parts at a time: V0..V4 sums; V5 values; V6 scratch; V7 scales
+//	Q8_0Rows4, 2 parts at a time: V0..V7 sums; V8 values; V9 scratch; V10..V11 scales
+//	Q8_0Rows4, 1 parts at a time: V0..V3 sums; V4 values; V5 scratch; V6 scales
+//	Q8_0Rows3, 2 parts at a time: V0..V5 sums; V6 values; V7 scratch; V8..V9 scales
+//	Q8_0Rows3, 1 parts at a time: V0..V2 sums; V3 values; V4 scratch; V5 scales
+//	Q8_0Rows2, 2 parts at a time: V0..V3 sums; V4 values; V5 scratch; V6..V7 scales
+//	Q8_0Rows2, 1 parts at a time: V0..V1 sums; V2 values; V3 scratch; V4 scales
+//	Q8_0Rows1, 4 parts at a time: V0..V3 sums; V4 values; V5 scratch; V6..V9 scales
+//	Q8_0Rows1, 1 parts at a time: V0 sums; V1 values; V2 scratch; V3 scales
+//	Q4_0Rows8, 1 parts at a time: V0..V7 sums; V8 values; V9 scratch; V10 scales; V11 codes; V12 some of them; V13 signs of codes; V14 upper codes; V15 byte 0; V16 byte 1; V17 byte 2; V18 byte 3; V19 2^-28
+//	Q4_0Rows7, 1 parts at a time: V0..V6 sums; V7 values; V8 scratch; V9 scales; V10 codes; V11 some of them; V12 signs of codes; V13 upper codes; V14 byte 0; V15 byte 1; V16 byte 2; V17 byte 3; V18 2^-28
+//	Q4_0Rows6, 1 parts at a time: V0..V5 sums; V6 values; V7 scratch; V8 scales; V9 codes; V10 some of them; V11 signs of codes; V12 upper codes; V13 byte 0; V14 byte 1; V15 byte 2; V16 byte 3; V17 2^-28
+//	Q4_0Rows5, 1 parts at a time: V0..V4 sums; V5 values; V6 scratch; V7 scales; V8 codes; V9 some of them; V10 signs of codes; V11 upper codes; V12 byte 0; V13 byte 1; V14 byte 2; V15 byte 3; V16 2^-28
+//	Q4_0Rows4, 2 parts at a time: V0..V7 sums; V8 values; V9 scratch; V10..V11 scales; V12 codes; V13 some of them; V14 signs of codes; V15 upper codes; V16 byte 0; V17 byte 1; V18 byte 2; V19 byte 3; V20 2^-28
+//	Q4_0Rows4, 1 parts at a time: V0..V3 sums; V4 values; V5 scratch; V6 scales; V7 codes; V8 some of them; V9 signs of codes; V10 upper codes; V11 byte 0; V12 byte 1; V13 byte 2; V14 byte 3; V15 2^-28
+//	Q4_0Rows3, 2 parts at a time: V0..V5 sums; V6 values; V7 scratch; V8..V9 scales; V10 codes; V11 some of them; V12 signs of codes; V13 upper codes; V14 byte 0; V15 byte 1; V16 byte 2; V17 byte 3; V18 2^-28
+//	Q4_0Rows3, 1 parts at a time: V0..V2 sums; V3 values; V4 scratch; V5 scales; V6 codes; V7 some of them; V8 signs of codes; V9 upper codes; V10 byte 0; V11 byte 1; V12 byte 2; V13 byte 3; V14 2^-28
+//	Q4_0Rows2, 2 parts at a time: V0..V3 sums; V4 values; V5 scratch; V6..V7 scales; V8 codes; V9 some of them; V10 signs of codes; V11 upper codes; V12 byte 0; V13 byte 1; V14 byte 2; V15 byte 3; V16 2^-28
+//	Q4_0Rows2, 1 parts at a time: V0..V1 sums; V2 values; V3 scratch; V4 scales; V5 codes; V6 some of them; V7 signs of codes; V8 upper codes; V9 byte 0; V10 byte 1; V11 byte 2; V12 byte 3; V13 2^-28
+//	Q4_0Rows1, 4 parts at a time: V0..V3 sums; V4 values; V5 scratch; V6..V9 scales; V10 codes; V11 some of them; V12 signs of codes; V13 upper codes; V14 byte 0; V15 byte 1; V16 byte 2; V17 byte 3; V18 2^-28
+//	Q4_0Rows1, 1 parts at a time: V0 sums; V1 values; V2 scratch; V3 scales; V4 codes; V5 some of them; V6 signs of codes; V7 upper codes; V8 byte 0; V9 byte 1; V10 byte 2; V11 byte 3; V12 2^-28
+//	Q4_1Rows8, 1 parts at a time: V0..V7 sums; V8 values; V9 scratch; V10 scales; V11 what is added; V12 scratch; V13 codes; V14 some of them; V15 lower codes; V16 byte 0; V17 byte 1; V18 byte 2; V19 byte 3; V20 2^-24
+//	Q4_1Rows7, 1 parts at a time: V0..V6 sums; V7 values; V8 scratch; V9 scales; V10 what is added; V11 scratch; V12 codes; V13 some of them; V14 lower codes; V15 byte 0; V16 byte 1; V17 byte 2; V18 byte 3; V19 2^-24
+//	Q4_1Rows6, 1 parts at a time: V0..V5 sums; V6 values; V7 scratch; V8 scales; V9 what is added; V10 scratch; V11 codes; V12 some of them; V13 lower codes; V14 byte 0; V15 byte 1; V16 byte 2; V17 byte 3; V18 2^-24
+//	Q4_1Rows5, 1 parts at a time: V0..V4 sums; V5 values; V6 scratch; V7 scales; V8 what is added; V9 scratch; V10 codes; V11 some of them; V12 lower codes; V13 byte 0; V14 byte 1; V15 byte 2; V16 byte 3; V17 2^-24
+//	Q4_1Rows4, 2 parts at a time: V0..V7 sums; V8 values; V9 scratch; V10..V11 scales; V12..V13 what is added; V14 scratch; V15 codes; V16 some of them; V17 lower codes; V18 byte 0; V19 byte 1; V20 byte 2; V21 byte 3; V22 2^-24
+//	Q4_1Rows4, 1 parts at a time: V0..V3 sums; V4 values; V5 scratch; V6 scales; V7 what is added; V8 scratch; V9 codes; V10 some of them; V11 lower codes; V12 byte 0; V13 byte 1; V14 byte 2; V15 byte 3; V16 2^-24
+//	Q4_1Rows3, 2 parts at a time: V0..V5 sums; V6 values; V7 scratch; V8..V9 scales; V10..V11 what is added; V12 scratch; V13 codes; V14 some of them; V15 lower codes; V16 byte 0; V17 byte 1; V18 byte 2; V19 byte 3; V20 2^-24
+//	Q4_1Rows3, 1 parts at a time: V0..V2 sums; V3 values; V4 scratch; V5 scales; V6 what is added; V7 scratch; V8 codes; V9 some of them; V10 lower codes; V11 byte 0; V12 byte 1; V13 byte 2; V14 byte 3; V15 2^-24
+//	Q4_1Rows2, 2 parts at a time: V0..V3 sums; V4 values; V5 scratch; V6..V7 scales; V8..V9 what is added; V10 scratch; V11 codes; V12 some of them; V13 lower codes; V14 byte 0; V15 byte 1; V16 byte 2; V17 byte 3; V18 2^-24
+//	Q4_1Rows2, 1 parts at a time: V0..V1 sums; V2 values; V3 scratch; V4 scales; V5 what is added; V6 scratch; V7 codes; V8 some of them; V9 lower codes; V10 byte 0; V11 byte 1; V12 byte 2; V13 byte 3; V14 2^-24
+//	Q4_1Rows1, 4 parts at a time: V0..V3 sums; V4 values; V5 scratch; V6..V9 scales; V10..V13 what is added; V14 scratch; V15 codes; V16 some of them; V17 lower codes; V18 byte 0; V19 byte 1; V20 byte 2; V21 byte 3; V22 2^-24
+//	Q4_1Rows1, 1 parts at a time: V0 sums; V1 values; V2 scratch; V3 scales; V4 what is added; V5 scratch; V6 codes; V7 some of them; V8 lower codes; V9 byte 0; V10 byte 1; V11 byte 2; V12 byte 3; V13 2^-24
+//	Q5_1Rows8, 1 parts at a time: V0..V7 sums; V8 values; V9 scratch; V10 scales; V11 what is added; V12 scratch
+//	Q5_1Rows7, 1 parts at a time: V0..V6 sums; V7 values; V8 scratch; V9 scales; V10 what is added; V11 scratch
+//	Q5_1Rows6, 1 parts at a time: V0..V5 sums; V6 values; V7 scratch; V8 scales; V9 what is added; V10 scratch
+//	Q5_1Rows5, 1 parts at a time: V0..V4 sums; V5 values; V6 scratch; V7 scales; V8 what is added; V9 scratch
+//	Q5_1Rows4, 2 parts at a time: V0..V7 sums; V8 values; V9 scratch; V10..V11 scales; V12..V13 what is added; V14 scratch
+//	Q5_1Rows4, 1 parts at a time: V0..V3 sums; V4 values; V5 scratch; V6 scales; V7 what is added; V8 scratch
+//	Q5_1Rows3, 2 parts at a time: V0..V5 sums; V6 values; V7 scratch; V8..V9 scales; V10..V11 what is added; V12 scratch
+//	Q5_1Rows3, 1 parts at a time: V0..V2 sums; V3 values; V4 scratch; V5 scales; V6 what is added; V7 scratch
+//	Q5_1Rows2, 2 parts at a time: V0..V3 sums; V4 values; V5 scratch; V6..V7 scales; V8..V9 what is added; V10 scratch
+//	Q5_1Rows2, 1 parts at a time: V0..V1 sums; V2 values; V3 scratch; V4 scales; V5 what is added; V6 scratch
+//	Q5_1Rows1, 4 parts at a time: V0..V3 sums; V4 values; V5 scratch; V6..V9 scales; V10..V13 what is added; V14 scratch
+//	Q5_1Rows1, 1 parts at a time: V0 sums; V1 values; V2 scratch; V3 scales; V4 what is added; V5 scratch
+//	Q4_KRows8, 1 parts at a time: V0..V7 sums; V8 values; V9 scratch; V10 scales; V11 what is added; V12 scratch; V13 codes; V14 some of them; V15 lower codes; V16 byte 0; V17 byte 1; V18 byte 2; V19 byte 3; V20 2^-24; V21 -1
+//	Q4_KRows7, 1 parts at a time: V0..V6 sums; V7 values; V8 scratch; V9 scales; V10 what is added; V11 scratch; V12 codes; V13 some of them; V14 lower codes; V15 byte 0; V16 byte 1; V17 byte 2; V18 byte 3; V19 2^-24; V20 -1
+//	Q4_KRows6, 1 parts at a time: V0..V5 sums; V6 values; V7 scratch; V8 scales; V9 what is added; V10 scratch; V11 codes; V12 some of them; V13 lower codes; V14 byte 0; V15 byte 1; V16 byte 2; V17 byte 3; V18 2^-24; V19 -1
+//	Q4_KRows5, 1 parts at a time: V0..V4 sums; V5 values; V6 scratch; V7 scales; V8 what is added; V9 scratch; V10 codes; V11 some of them; V12 lower codes; V13 byte 0; V14 byte 1; V15 byte 2; V16 byte 3; V17 2^-24; V18 -1
+//	Q4_KRows4, 2 parts at a time: V0..V7 sums; V8 values; V9 scratch; V10..V11 scales; V12..V13 what is added; V14 scratch; V15 codes; V16 some of them; V17 lower codes; V18 byte 0; V19 byte 1; V20 byte 2; V21 byte 3; V22 2^-24; V23 -1
+//	Q4_KRows4, 1 parts at a time: V0..V3 sums; V4 values; V5 scratch; V6 scales; V7 what is added; V8 scratch; V9 codes; V10 some of them; V11 lower codes; V12 byte 0; V13 byte 1; V14 byte 2; V15 byte 3; V16 2^-24; V17 -1
+//	Q4_KRows3, 2 parts at a time: V0..V5 sums; V6 values; V7 scratch; V8..V9 scales; V10..V11 what is added; V12 scratch; V13 codes; V14 some of them; V15 lower codes; V16 byte 0; V17 byte 1; V18 byte 2; V19 byte 3; V20 2^-24; V21 -1
+//	Q4_KRows3, 1 parts at a time: V0..V2 sums; V3 values; V4 scratch; V5 scales; V6 what is added; V7 scratch; V8 codes; V9 some of them; V10 lower codes; V11 byte 0; V12 byte 1; V13 byte 2; V14 byte 3; V15 2^-24; V16 -1
+//	Q4_KRows2, 2 parts at a time: V0..V3 sums; V4 values; V5 scratch; V6..V7 scales; V8..V9 what is added; V10 scratch; V11 codes; V12 some of them; V13 lower codes; V14 byte 0; V15 byte 1; V16 byte 2; V17 byte 3; V18 2^-24; V19 -1
+//	Q4_KRows2, 1 parts at a time: V0..V1 sums; V2 values; V3 scratch; V4 scales; V5 what is added; V6 scratch; V7 codes; V8 some of them; V9 lower codes; V10 byte 0; V11 byte 1; V12 byte 2; V13 byte 3; V14 2^-24; V15 -1
+//	Q4_KRows1, 4 parts at a time: V0..V3 sums; V4 values; V5 scratch; V6..V9 scales; V10..V13 what is added; V14 scratch; V15 codes; V16 some of them; V17 lower codes; V18 byte 0; V19 byte 1; V20 byte 2; V21 byte 3; V22 2^-24; V23 -1
+//	Q4_KRows1, 1 parts at a time: V0 sums; V1 values; V2 scratch; V3 scales; V4 what is added; V5 scratch; V6 codes; V7 some of them; V8 lower codes; V9 byte 0; V10 byte 1; V11 byte 2; V12 byte 3; V13 2^-24; V14 -1
+//	Q5_KRows8, 1 parts at a time: V0..V7 sums; V8 values; V9 scratch; V10 scales; V11 what is added; V12 scratch; V13 -1
+//	Q5_KRows7, 1 parts at a time: V0..V6 sums; V7 values; V8 scratch; V9 scales; V10 what is added; V11 scratch; V12 -1
+//	Q5_KRows6, 1 parts at a time: V0..V5 sums; V6 values; V7 scratch; V8 scales; V9 what is added; V10 scratch; V11 -1
+//	Q5_KRows5, 1 parts at a time: V0..V4 sums; V5 values; V6 scratch; V7 scales; V8 what is added; V9 scratch; V10 -1
+//	Q5_KRows4, 2 parts at a time: V0..V7 sums; V8 values; V9 scratch; V10..V11 scales; V12..V13 what is added; V14 scratch; V15 -1
+//	Q5_KRows4, 1 parts at a time: V0..V3 sums; V4 values; V5 scratch; V6 scales; V7 what is added; V8 scratch; V9 -1
+//	Q5_KRows3, 2 parts at a time: V0..V5 sums; V6 values; V7 scratch; V8..V9 scales; V10..V11 what is added; V12 scratch; V13 -1
+//	Q5_KRows3, 1 parts at a time: V0..V2 sums; V3 values; V4 scratch; V5 scales; V6 what is added; V7 scratch; V8 -1
+//	Q5_KRows2, 2 parts at a time: V0..V3 sums; V4 values; V5 scratch; V6..V7 scales; V8..V9 what is added; V10 scratch; V11 -1
+//	Q5_KRows2, 1 parts at a time: V0..V1 sums; V2 values; V3 scratch; V4 scales; V5 what is added; V6 scratch; V7 -1
+//	Q5_KRows1, 4 parts at a time: V0..V3 sums; V4 values; V5 scratch; V6..V9 scales; V10..V13 what is added; V14 scratch; V15 -1
+//	Q5_KRows1, 1 parts at a time: V0 sums; V1 values; V2 scratch; V3 scales; V4 what is added; V5 scratch; V6 -1
+//	Q6_KRows8, 1 parts at a time: V0..V7 sums; V8 values; V9 scratch; V10 scales
+//	Q6_KRows7, 1 parts at a time: V0..V6 sums; V7 values; V8 scratch; V9 scales
+//	Q6_KRows6, 1 parts at a time: V0..V5 sums; V6 values; V7 scratch; V8 scales
+//	Q6_KRows5, 1 parts at a time: V0..V4 sums; V5 values; V6 scratch; V7 scales
+//	Q6_KRows4, 2 parts at a time: V0..V7 sums; V8 values; V9 scratch; V10..V11 scales
+//	Q6_KRows4, 1 parts at a time: V0..V3 sums; V4 values; V5 scratch; V6 scales
+//	Q6_KRows3, 2 parts at a time: V0..V5 sums; V6 values; V7 scratch; V8..V9 scales
+//	Q6_KRows3, 1 parts at a time: V0..V2 sums; V3 values; V4 scratch; V5 scales
+//	Q6_KRows2, 2 parts at a time: V0..V3 sums; V4 values; V5 scratch; V6..V7 scales
+//	Q6_KRows2, 1 parts at a time: V0..V1 sums; V2 values; V3 scratch; V4 scales
+//	Q6_KRows1, 4 parts at a time: V0..V3 sums; V4 values; V5 scratch; V6..V9 scales
+//	Q6_KRows1, 1 parts at a time: V0 sums; V1 values; V2 scratch; V3 scales
+//	IQ4_NLRows8, 1 parts at a time: V0..V7 sums; V8 values; V9 scratch; V10 scales; V11 codes; V12 some of them; V13 lower codes; V14 numbers of codes; V15 byte 0; V16 byte 1; V17 byte 2; V18 byte 3; V19 2^-24
+//	IQ4_NLRows7, 1 parts at a time: V0..V6 sums; V7 values; V8 scratch; V9 scales; V10 codes; V11 some of them; V12 lower codes; V13 numbers of codes; V14 byte 0; V15 byte 1; V16 byte 2; V17 byte 3; V18 2^-24
+//	IQ4_NLRows6, 1 parts at a time: V0..V5 sums; V6 values; V7 scratch; V8 scales; V9 codes; V10 some of them; V11 lower codes; V12 numbers of codes; V13 byte 0; V14 byte 1; V15 byte 2; V16 byte 3; V17 2^-24
+//	IQ4_NLRows5, 1 parts at a time: V0..V4 sums; V5 values; V6 scratch; V7 scales; V8 codes; V9 some of them; V10 lower codes; V11 numbers of codes; V12 byte 0; V13 byte 1; V14 byte 2; V15 byte 3; V16 2^-24
+//	IQ4_NLRows4, 2 parts at a time: V0..V7 sums; V8 values; V9 scratch; V10..V11 scales; V12 codes; V13 some of them; V14 lower codes; V15 numbers of codes; V16 byte 0; V17 byte 1; V18 byte 2; V19 byte 3; V20 2^-24
+//	IQ4_NLRows4, 1 parts at a time: V0..V3 sums; V4 values; V5 scratch; V6 scales; V7 codes; V8 some of them; V9 lower codes; V10 numbers of codes; V11 byte 0; V12 byte 1; V13 byte 2; V14 byte 3; V15 2^-24
+//	IQ4_NLRows3, 2 parts at a time: V0..V5 sums; V6 values; V7 scratch; V8..V9 scales; V10 codes; V11 some of them; V12 lower codes; V13 numbers of codes; V14 byte 0; V15 byte 1; V16 byte 2; V17 byte 3; V18 2^-24
+//	IQ4_NLRows3, 1 parts at a time: V0..V2 sums; V3 values; V4 scratch; V5 scales; V6 codes; V7 some of them; V8 lower codes; V9 numbers of codes; V10 byte 0; V11 byte 1; V12 byte 2; V13 byte 3; V14 2^-24
+//	IQ4_NLRows2, 2 parts at a time: V0..V3 sums; V4 values; V5 scratch; V6..V7 scales; V8 codes; V9 some of them; V10 lower codes; V11 numbers of codes; V12 byte 0; V13 byte 1; V14 byte 2; V15 byte 3; V16 2^-24
+//	IQ4_NLRows2, 1 parts at a time: V0..V1 sums; V2 values; V3 scratch; V4 scales; V5 codes; V6 some of them; V7 lower codes; V8 numbers of codes; V9 byte 0; V10 byte 1; V11 byte 2; V12 byte 3; V13 2^-24
+//	IQ4_NLRows1, 4 parts at a time: V0..V3 sums; V4 values; V5 scratch; V6..V9 scales; V10 codes; V11 some of them; V12 lower codes; V13 numbers of codes; V14 byte 0; V15 byte 1; V16 byte 2; V17 byte 3; V18 2^-24
+//	IQ4_NLRows1, 1 parts at a time: V0 sums; V1 values; V2 scratch; V3 scales; V4 codes; V5 some of them; V6 lower codes; V7 numbers of codes; V8 byte 0; V9 byte 1; V10 byte 2; V11 byte 3; V12 2^-24
+//	MXFP4Rows8, 1 parts at a time: V0..V7 sums; V8 values; V9 scratch; V10 scales; V11 codes; V12 some of them; V13 lower codes; V14 numbers of codes; V15 byte 0; V16 byte 1; V17 byte 2; V18 byte 3; V19 2^-24
+//	MXFP4Rows7, 1 parts at a time: V0..V6 sums; V7 values; V8 scratch; V9 scales; V10 codes; V11 some of them; V12 lower codes; V13 numbers of codes; V14 byte 0; V15 byte 1; V16 byte 2; V17 byte 3; V18 2^-24
+//	MXFP4Rows6, 1 parts at a time: V0..V5 sums; V6 values; V7 scratch; V8 scales; V9 codes; V10 some of them; V11 lower codes; V12 numbers of codes; V13 byte 0; V14 byte 1; V15 byte 2; V16 byte 3; V17 2^-24
+//	MXFP4Rows5, 1 parts at a time: V0..V4 sums; V5 values; V6 scratch; V7 scales; V8 codes; V9 some of them; V10 lower codes; V11 numbers of codes; V12 byte 0; V13 byte 1; V14 byte 2; V15 byte 3; V16 2^-24
+//	MXFP4Rows4, 2 parts at a time: V0..V7 sums; V8 values; V9 scratch; V10..V11 scales; V12 codes; V13 some of them; V14 lower codes; V15 numbers of codes; V16 byte 0; V17 byte 1; V18 byte 2; V19 byte 3; V20 2^-24
+//	MXFP4Rows4, 1 parts at a time: V0..V3 sums; V4 values; V5 scratch; V6 scales; V7 codes; V8 some of them; V9 lower codes; V10 numbers of codes; V11 byte 0; V12 byte 1; V13 byte 2; V14 byte 3; V15 2^-24
+//	MXFP4Rows3, 2 parts at a time: V0..V5 sums; V6 values; V7 scratch; V8..V9 scales; V10 codes; V11 some of them; V12 lower codes; V13 numbers of codes; V14 byte 0; V15 byte 1; V16 byte 2; V17 byte 3; V18 2^-24
+//	MXFP4Rows3, 1 parts at a time: V0..V2 sums; V3 values; V4 scratch; V5 scales; V6 codes; V7 some of them; V8 lower codes; V9 numbers of codes; V10 byte 0; V11 byte 1; V12 byte 2; V13 byte 3; V14 2^-24
+//	MXFP4Rows2, 2 parts at a time: V0..V3 sums; V4 values; V5 scratch; V6..V7 scales; V8 codes; V9 some of them; V10 lower codes; V11 numbers of codes; V12 byte 0; V13 byte 1; V14 byte 2; V15 byte 3; V16 2^-24
+//	MXFP4Rows2, 1 parts at a time: V0..V1 sums; V2 values; V3 scratch; V4 scales; V5 codes; V6 some of them; V7 lower codes; V8 numbers of codes; V9 byte 0; V10 byte 1; V11 byte 2; V12 byte 3; V13 2^-24
+//	MXFP4Rows1, 4 parts at a time: V0..V3 sums; V4 values; V5 scratch; V6..V9 scales; V10 codes; V11 some of them; V12 lower codes; V13 numbers of codes; V14 byte 0; V15 byte 1; V16 byte 2; V17 byte 3; V18 2^-24
+//	MXFP4Rows1, 1 parts at a time: V0 sums; V1 values; V2 scratch; V3 scales; V4 codes; V5 some of them; V6 lower codes; V7 numbers of codes; V8 byte 0; V9 byte 1; V10 byte 2; V11 byte 3; V12 2^-24
+TEXT ·multiplyStripsNEON(SB), 0, $224-8
+	NO_LOCAL_POINTERS
+	MOVD a+0(FP), R0
+	MOVD 8(R0), R20 // a.Src
+	MOVD R20, 16(RSP)
+	MOVD 80(R0), R20 // a.C
+	MOVD R20, 24(RSP)
+	MOVD 40(R0), R20 // a.Lanes
+	MOVD R20, 32(RSP)
+	MOVD 72(R0), R20 // a.Bias
+	MOVD R20, 48(RSP)
+	MOVD (R0), R19 // a.Type
+	CMP $1, R19
+	BEQ Float16
+	CMP $2, R19
+	BEQ BFloat16
+	CMP $4, R19
+	BEQ Q8_0
+	CMP $5, R19
+	BEQ Q4_0
+	CMP $6, R19
+	BEQ Q4_1
+	CMP $7, R19
+	BEQ Q8_0
+	CMP $8, R19
+	BEQ Q5_1
+	CMP $11, R19
+	BEQ Q4_K
+	CMP $12, R19
+	BEQ Q5_K
+	CMP $13, R19
+	BEQ Q6_K
+	CMP $14, R19
+	BEQ IQ4_NL
+	CMP $15, R19
+	BEQ MXFP4
+	RET
+
+Float16:
+	MOVD 64(R0), R19 // a.Rows
+	CMP $1, R19
+	BEQ Float16Rows1
+	CMP $2, R19
+	BEQ Float16Rows2
+	CMP $3, R19
+	BEQ Float16Rows3
+	CMP $4, R19
+	BEQ Float16Rows4
+	CMP $5, R19
+	BEQ Float16Rows5
+	CMP $6, R19
+	BEQ Float16Rows6
+	CMP $7, R19
+	BEQ Float16Rows7
+
+Float16Rows8:
+
+Float16Rows8Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, Float16Rows8Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+Float16Rows8Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $8, R20
+
+Float16Rows8Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, Float16Rows8Added
+	FMOVQ (R21), F1
+
+Float16Rows8Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE Float16Rows8Begin
+	MOVD 16(RSP), R4
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD R22, R23
+	ADD R19, R23
+	MOVD R23, R24
+	ADD R19, R24
+	MOVD R24, R25
+	ADD R19, R25
+	MOVD R25, R26
+	ADD R19, R26
+	MOVD R26, R1
+	ADD R19, R1
+	MOVD R1, R2
+	ADD R19, R2
+	MOVD R2, R3
+	ADD R19, R3
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+
+Float16Rows8NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE Float16Rows8DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE Float16Rows8PartBy1
+	MOVD $256, R20
+
+Float16Rows8PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	CMP $4, R20
+	BLT Float16Rows8TailBy1
+	ADD $0, R20
+	PCALIGN $32
+
+Float16Rows8TurnBy1:
+	PRFM 4096(R4), PLDL1KEEP
+	FMOVD (R4), F8
+	WORD $0x0e217908 // fcvtl v8.4s, v8.4h
+	FMOVS (R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS (R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS (R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS (R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS (R26), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS (R1), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS (R2), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	FMOVS (R3), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	FMOVD 8(R4), F8
+	WORD $0x0e217908 // fcvtl v8.4s, v8.4h
+	FMOVS 4(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 4(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 4(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 4(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 4(R26), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 4(R1), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 4(R2), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	FMOVS 4(R3), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	FMOVD 16(R4), F8
+	WORD $0x0e217908 // fcvtl v8.4s, v8.4h
+	FMOVS 8(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 8(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 8(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 8(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 8(R26), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 8(R1), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 8(R2), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	FMOVS 8(R3), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	FMOVD 24(R4), F8
+	WORD $0x0e217908 // fcvtl v8.4s, v8.4h
+	FMOVS 12(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 12(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 12(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 12(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 12(R26), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 12(R1), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 12(R2), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	FMOVS 12(R3), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	ADD $32, R4
+	ADD $16, R22
+	ADD $16, R23
+	ADD $16, R24
+	ADD $16, R25
+	ADD $16, R26
+	ADD $16, R1
+	ADD $16, R2
+	ADD $16, R3
+	SUB $4, R20
+	CMP $4, R20
+	BGE Float16Rows8TurnBy1
+
+Float16Rows8TailBy1:
+	CBZ R20, Float16Rows8EndBy1
+
+Float16Rows8OneBy1:
+	FMOVD (R4), F8
+	WORD $0x0e217908 // fcvtl v8.4s, v8.4h
+	FMOVS (R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS (R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS (R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS (R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS (R26), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS (R1), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS (R2), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	FMOVS (R3), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	ADD $8, R4
+	ADD $4, R22
+	ADD $4, R23
+	ADD $4, R24
+	ADD $4, R25
+	ADD $4, R26
+	ADD $4, R1
+	ADD $4, R2
+	ADD $4, R3
+	SUB $1, R20
+	CBNZ R20, Float16Rows8OneBy1
+
+Float16Rows8EndBy1:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F9
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d421 // fadd v1.4s, v1.4s, v8.4s
+	FMOVQ F1, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d442 // fadd v2.4s, v2.4s, v8.4s
+	FMOVQ F2, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d463 // fadd v3.4s, v3.4s, v8.4s
+	FMOVQ F3, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d484 // fadd v4.4s, v4.4s, v8.4s
+	FMOVQ F4, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d4a5 // fadd v5.4s, v5.4s, v8.4s
+	FMOVQ F5, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d4c6 // fadd v6.4s, v6.4s, v8.4s
+	FMOVQ F6, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	FMOVQ F7, (R21)
+	VMOVI $0, V9.B16
+	FMOVQ F9, 80(RSP)
+	JMP Float16Rows8NextBy1
+
+Float16Rows8DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, Float16Rows8Strip
+	RET
+
+Float16Rows7:
+
+Float16Rows7Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, Float16Rows7Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+Float16Rows7Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $7, R20
+
+Float16Rows7Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, Float16Rows7Added
+	FMOVQ (R21), F1
+
+Float16Rows7Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE Float16Rows7Begin
+	MOVD 16(RSP), R3
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD R22, R23
+	ADD R19, R23
+	MOVD R23, R24
+	ADD R19, R24
+	MOVD R24, R25
+	ADD R19, R25
+	MOVD R25, R26
+	ADD R19, R26
+	MOVD R26, R1
+	ADD R19, R1
+	MOVD R1, R2
+	ADD R19, R2
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+
+Float16Rows7NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE Float16Rows7DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE Float16Rows7PartBy1
+	MOVD $256, R20
+
+Float16Rows7PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	CMP $4, R20
+	BLT Float16Rows7TailBy1
+	ADD $0, R20
+	PCALIGN $32
+
+Float16Rows7TurnBy1:
+	PRFM 4096(R3), PLDL1KEEP
+	FMOVD (R3), F7
+	WORD $0x0e2178e7 // fcvtl v7.4s, v7.4h
+	FMOVS (R22), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V0.S4
+	FMOVS (R23), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V1.S4
+	FMOVS (R24), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V2.S4
+	FMOVS (R25), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V3.S4
+	FMOVS (R26), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V4.S4
+	FMOVS (R1), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V5.S4
+	FMOVS (R2), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V6.S4
+	FMOVD 8(R3), F7
+	WORD $0x0e2178e7 // fcvtl v7.4s, v7.4h
+	FMOVS 4(R22), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V0.S4
+	FMOVS 4(R23), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V1.S4
+	FMOVS 4(R24), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V2.S4
+	FMOVS 4(R25), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V3.S4
+	FMOVS 4(R26), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V4.S4
+	FMOVS 4(R1), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V5.S4
+	FMOVS 4(R2), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V6.S4
+	FMOVD 16(R3), F7
+	WORD $0x0e2178e7 // fcvtl v7.4s, v7.4h
+	FMOVS 8(R22), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V0.S4
+	FMOVS 8(R23), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V1.S4
+	FMOVS 8(R24), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V2.S4
+	FMOVS 8(R25), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V3.S4
+	FMOVS 8(R26), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V4.S4
+	FMOVS 8(R1), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V5.S4
+	FMOVS 8(R2), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V6.S4
+	FMOVD 24(R3), F7
+	WORD $0x0e2178e7 // fcvtl v7.4s, v7.4h
+	FMOVS 12(R22), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V0.S4
+	FMOVS 12(R23), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V1.S4
+	FMOVS 12(R24), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V2.S4
+	FMOVS 12(R25), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V3.S4
+	FMOVS 12(R26), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V4.S4
+	FMOVS 12(R1), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V5.S4
+	FMOVS 12(R2), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V6.S4
+	ADD $32, R3
+	ADD $16, R22
+	ADD $16, R23
+	ADD $16, R24
+	ADD $16, R25
+	ADD $16, R26
+	ADD $16, R1
+	ADD $16, R2
+	SUB $4, R20
+	CMP $4, R20
+	BGE Float16Rows7TurnBy1
+
+Float16Rows7TailBy1:
+	CBZ R20, Float16Rows7EndBy1
+
+Float16Rows7OneBy1:
+	FMOVD (R3), F7
+	WORD $0x0e2178e7 // fcvtl v7.4s, v7.4h
+	FMOVS (R22), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V0.S4
+	FMOVS (R23), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V1.S4
+	FMOVS (R24), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V2.S4
+	FMOVS (R25), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V3.S4
+	FMOVS (R26), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V4.S4
+	FMOVS (R1), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V5.S4
+	FMOVS (R2), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V6.S4
+	ADD $8, R3
+	ADD $4, R22
+	ADD $4, R23
+	ADD $4, R24
+	ADD $4, R25
+	ADD $4, R26
+	ADD $4, R1
+	ADD $4, R2
+	SUB $1, R20
+	CBNZ R20, Float16Rows7OneBy1
+
+Float16Rows7EndBy1:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F8
+	FMOVQ (R21), F7
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	WORD $0x4e27d400 // fadd v0.4s, v0.4s, v7.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F7
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	WORD $0x4e27d421 // fadd v1.4s, v1.4s, v7.4s
+	FMOVQ F1, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F7
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	WORD $0x4e27d442 // fadd v2.4s, v2.4s, v7.4s
+	FMOVQ F2, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F7
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	WORD $0x4e27d463 // fadd v3.4s, v3.4s, v7.4s
+	FMOVQ F3, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F7
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	WORD $0x4e27d484 // fadd v4.4s, v4.4s, v7.4s
+	FMOVQ F4, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F7
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	WORD $0x4e27d4a5 // fadd v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F7
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	FMOVQ F6, (R21)
+	VMOVI $0, V8.B16
+	FMOVQ F8, 80(RSP)
+	JMP Float16Rows7NextBy1
+
+Float16Rows7DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, Float16Rows7Strip
+	RET
+
+Float16Rows6:
+
+Float16Rows6Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, Float16Rows6Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+Float16Rows6Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $6, R20
+
+Float16Rows6Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, Float16Rows6Added
+	FMOVQ (R21), F1
+
+Float16Rows6Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE Float16Rows6Begin
+	MOVD 16(RSP), R2
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD R22, R23
+	ADD R19, R23
+	MOVD R23, R24
+	ADD R19, R24
+	MOVD R24, R25
+	ADD R19, R25
+	MOVD R25, R26
+	ADD R19, R26
+	MOVD R26, R1
+	ADD R19, R1
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+
+Float16Rows6NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE Float16Rows6DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE Float16Rows6PartBy1
+	MOVD $256, R20
+
+Float16Rows6PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	CMP $4, R20
+	BLT Float16Rows6TailBy1
+	ADD $0, R20
+	PCALIGN $32
+
+Float16Rows6TurnBy1:
+	PRFM 4096(R2), PLDL1KEEP
+	FMOVD (R2), F6
+	WORD $0x0e2178c6 // fcvtl v6.4s, v6.4h
+	FMOVS (R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS (R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS (R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS (R25), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS (R26), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	FMOVS (R1), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	FMOVD 8(R2), F6
+	WORD $0x0e2178c6 // fcvtl v6.4s, v6.4h
+	FMOVS 4(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 4(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 4(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 4(R25), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 4(R26), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	FMOVS 4(R1), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	FMOVD 16(R2), F6
+	WORD $0x0e2178c6 // fcvtl v6.4s, v6.4h
+	FMOVS 8(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 8(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 8(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 8(R25), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 8(R26), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	FMOVS 8(R1), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	FMOVD 24(R2), F6
+	WORD $0x0e2178c6 // fcvtl v6.4s, v6.4h
+	FMOVS 12(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 12(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 12(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 12(R25), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 12(R26), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	FMOVS 12(R1), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	ADD $32, R2
+	ADD $16, R22
+	ADD $16, R23
+	ADD $16, R24
+	ADD $16, R25
+	ADD $16, R26
+	ADD $16, R1
+	SUB $4, R20
+	CMP $4, R20
+	BGE Float16Rows6TurnBy1
+
+Float16Rows6TailBy1:
+	CBZ R20, Float16Rows6EndBy1
+
+Float16Rows6OneBy1:
+	FMOVD (R2), F6
+	WORD $0x0e2178c6 // fcvtl v6.4s, v6.4h
+	FMOVS (R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS (R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS (R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS (R25), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS (R26), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	FMOVS (R1), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	ADD $8, R2
+	ADD $4, R22
+	ADD $4, R23
+	ADD $4, R24
+	ADD $4, R25
+	ADD $4, R26
+	ADD $4, R1
+	SUB $1, R20
+	CBNZ R20, Float16Rows6OneBy1
+
+Float16Rows6EndBy1:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F7
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d400 // fadd v0.4s, v0.4s, v6.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d421 // fadd v1.4s, v1.4s, v6.4s
+	FMOVQ F1, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d442 // fadd v2.4s, v2.4s, v6.4s
+	FMOVQ F2, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d463 // fadd v3.4s, v3.4s, v6.4s
+	FMOVQ F3, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d484 // fadd v4.4s, v4.4s, v6.4s
+	FMOVQ F4, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	FMOVQ F5, (R21)
+	VMOVI $0, V7.B16
+	FMOVQ F7, 80(RSP)
+	JMP Float16Rows6NextBy1
+
+Float16Rows6DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, Float16Rows6Strip
+	RET
+
+Float16Rows5:
+
+Float16Rows5Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, Float16Rows5Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+Float16Rows5Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $5, R20
+
+Float16Rows5Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, Float16Rows5Added
+	FMOVQ (R21), F1
+
+Float16Rows5Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE Float16Rows5Begin
+	MOVD 16(RSP), R1
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD R22, R23
+	ADD R19, R23
+	MOVD R23, R24
+	ADD R19, R24
+	MOVD R24, R25
+	ADD R19, R25
+	MOVD R25, R26
+	ADD R19, R26
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+
+Float16Rows5NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE Float16Rows5DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE Float16Rows5PartBy1
+	MOVD $256, R20
+
+Float16Rows5PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	CMP $4, R20
+	BLT Float16Rows5TailBy1
+	ADD $0, R20
+	PCALIGN $32
+
+Float16Rows5TurnBy1:
+	PRFM 4096(R1), PLDL1KEEP
+	FMOVD (R1), F5
+	WORD $0x0e2178a5 // fcvtl v5.4s, v5.4h
+	FMOVS (R22), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V0.S4
+	FMOVS (R23), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V1.S4
+	FMOVS (R24), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V2.S4
+	FMOVS (R25), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V3.S4
+	FMOVS (R26), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V4.S4
+	FMOVD 8(R1), F5
+	WORD $0x0e2178a5 // fcvtl v5.4s, v5.4h
+	FMOVS 4(R22), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V0.S4
+	FMOVS 4(R23), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V1.S4
+	FMOVS 4(R24), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V2.S4
+	FMOVS 4(R25), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V3.S4
+	FMOVS 4(R26), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V4.S4
+	FMOVD 16(R1), F5
+	WORD $0x0e2178a5 // fcvtl v5.4s, v5.4h
+	FMOVS 8(R22), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V0.S4
+	FMOVS 8(R23), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V1.S4
+	FMOVS 8(R24), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V2.S4
+	FMOVS 8(R25), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V3.S4
+	FMOVS 8(R26), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V4.S4
+	FMOVD 24(R1), F5
+	WORD $0x0e2178a5 // fcvtl v5.4s, v5.4h
+	FMOVS 12(R22), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V0.S4
+	FMOVS 12(R23), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V1.S4
+	FMOVS 12(R24), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V2.S4
+	FMOVS 12(R25), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V3.S4
+	FMOVS 12(R26), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V4.S4
+	ADD $32, R1
+	ADD $16, R22
+	ADD $16, R23
+	ADD $16, R24
+	ADD $16, R25
+	ADD $16, R26
+	SUB $4, R20
+	CMP $4, R20
+	BGE Float16Rows5TurnBy1
+
+Float16Rows5TailBy1:
+	CBZ R20, Float16Rows5EndBy1
+
+Float16Rows5OneBy1:
+	FMOVD (R1), F5
+	WORD $0x0e2178a5 // fcvtl v5.4s, v5.4h
+	FMOVS (R22), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V0.S4
+	FMOVS (R23), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V1.S4
+	FMOVS (R24), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V2.S4
+	FMOVS (R25), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V3.S4
+	FMOVS (R26), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V4.S4
+	ADD $8, R1
+	ADD $4, R22
+	ADD $4, R23
+	ADD $4, R24
+	ADD $4, R25
+	ADD $4, R26
+	SUB $1, R20
+	CBNZ R20, Float16Rows5OneBy1
+
+Float16Rows5EndBy1:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F6
+	FMOVQ (R21), F5
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	WORD $0x4e25d400 // fadd v0.4s, v0.4s, v5.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F5
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	WORD $0x4e25d421 // fadd v1.4s, v1.4s, v5.4s
+	FMOVQ F1, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F5
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	WORD $0x4e25d442 // fadd v2.4s, v2.4s, v5.4s
+	FMOVQ F2, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F5
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	WORD $0x4e25d463 // fadd v3.4s, v3.4s, v5.4s
+	FMOVQ F3, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F5
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	FMOVQ F4, (R21)
+	VMOVI $0, V6.B16
+	FMOVQ F6, 80(RSP)
+	JMP Float16Rows5NextBy1
+
+Float16Rows5DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, Float16Rows5Strip
+	RET
+
+Float16Rows4:
+
+Float16Rows4Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, Float16Rows4Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+Float16Rows4Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $4, R20
+
+Float16Rows4Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, Float16Rows4Added
+	FMOVQ (R21), F1
+
+Float16Rows4Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE Float16Rows4Begin
+	MOVD 16(RSP), R26
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD R22, R23
+	ADD R19, R23
+	MOVD R23, R24
+	ADD R19, R24
+	MOVD R24, R25
+	ADD R19, R25
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+	MOVD R26, R1
+	ADD $2048, R1
+
+Float16Rows4NextBy2:
+	MOVD 40(RSP), R19
+	CMP $512, R19
+	BLT Float16Rows4DoneBy2
+	MOVD $256, R20
+	SUB $512, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	ADD $0, R20
+	PCALIGN $32
+
+Float16Rows4TurnBy2:
+	PRFM 4096(R26), PLDL1KEEP
+	PRFM 4096(R1), PLDL1KEEP
+	FMOVD (R26), F8
+	WORD $0x0e217908 // fcvtl v8.4s, v8.4h
+	FMOVS (R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS (R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS (R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS (R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	FMOVD (R1), F8
+	WORD $0x0e217908 // fcvtl v8.4s, v8.4h
+	FMOVS 1024(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 1024(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 1024(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 1024(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	FMOVD 8(R26), F8
+	WORD $0x0e217908 // fcvtl v8.4s, v8.4h
+	FMOVS 4(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 4(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 4(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 4(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	FMOVD 8(R1), F8
+	WORD $0x0e217908 // fcvtl v8.4s, v8.4h
+	FMOVS 1028(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 1028(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 1028(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 1028(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	FMOVD 16(R26), F8
+	WORD $0x0e217908 // fcvtl v8.4s, v8.4h
+	FMOVS 8(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 8(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 8(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 8(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	FMOVD 16(R1), F8
+	WORD $0x0e217908 // fcvtl v8.4s, v8.4h
+	FMOVS 1032(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 1032(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 1032(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 1032(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	FMOVD 24(R26), F8
+	WORD $0x0e217908 // fcvtl v8.4s, v8.4h
+	FMOVS 12(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 12(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 12(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 12(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	FMOVD 24(R1), F8
+	WORD $0x0e217908 // fcvtl v8.4s, v8.4h
+	FMOVS 1036(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 1036(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 1036(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 1036(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	ADD $32, R26
+	ADD $32, R1
+	ADD $16, R22
+	ADD $16, R23
+	ADD $16, R24
+	ADD $16, R25
+	SUB $4, R20
+	CMP $4, R20
+	BGE Float16Rows4TurnBy2
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F9
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d442 // fadd v2.4s, v2.4s, v8.4s
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d484 // fadd v4.4s, v4.4s, v8.4s
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d4c6 // fadd v6.4s, v6.4s, v8.4s
+	VMOVI $0, V9.B16
+	FMOVQ F9, 80(RSP)
+	MOVD 24(RSP), R21
+	WORD $0x4e29d400 // fadd v0.4s, v0.4s, v9.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	WORD $0x4e29d442 // fadd v2.4s, v2.4s, v9.4s
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	FMOVQ F2, (R21)
+	ADD R19, R21
+	WORD $0x4e29d484 // fadd v4.4s, v4.4s, v9.4s
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	FMOVQ F4, (R21)
+	ADD R19, R21
+	WORD $0x4e29d4c6 // fadd v6.4s, v6.4s, v9.4s
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	FMOVQ F6, (R21)
+	ADD $2048, R26
+	ADD $2048, R1
+	ADD $1024, R22
+	ADD $1024, R23
+	ADD $1024, R24
+	ADD $1024, R25
+	JMP Float16Rows4NextBy2
+
+Float16Rows4DoneBy2:
+
+Float16Rows4NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE Float16Rows4DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE Float16Rows4PartBy1
+	MOVD $256, R20
+
+Float16Rows4PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	CMP $4, R20
+	BLT Float16Rows4TailBy1
+	ADD $0, R20
+	PCALIGN $32
+
+Float16Rows4TurnBy1:
+	PRFM 4096(R26), PLDL1KEEP
+	FMOVD (R26), F4
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	FMOVS (R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS (R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS (R24), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVS (R25), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	FMOVD 8(R26), F4
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	FMOVS 4(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 4(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 4(R24), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVS 4(R25), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	FMOVD 16(R26), F4
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	FMOVS 8(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 8(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 8(R24), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVS 8(R25), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	FMOVD 24(R26), F4
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	FMOVS 12(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 12(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 12(R24), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVS 12(R25), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	ADD $32, R26
+	ADD $16, R22
+	ADD $16, R23
+	ADD $16, R24
+	ADD $16, R25
+	SUB $4, R20
+	CMP $4, R20
+	BGE Float16Rows4TurnBy1
+
+Float16Rows4TailBy1:
+	CBZ R20, Float16Rows4EndBy1
+
+Float16Rows4OneBy1:
+	FMOVD (R26), F4
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	FMOVS (R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS (R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS (R24), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVS (R25), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	ADD $8, R26
+	ADD $4, R22
+	ADD $4, R23
+	ADD $4, R24
+	ADD $4, R25
+	SUB $1, R20
+	CBNZ R20, Float16Rows4OneBy1
+
+Float16Rows4EndBy1:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F5
+	FMOVQ (R21), F4
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e24d400 // fadd v0.4s, v0.4s, v4.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F4
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e24d421 // fadd v1.4s, v1.4s, v4.4s
+	FMOVQ F1, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F4
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e24d442 // fadd v2.4s, v2.4s, v4.4s
+	FMOVQ F2, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F4
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
+	FMOVQ F3, (R21)
+	VMOVI $0, V5.B16
+	FMOVQ F5, 80(RSP)
+	JMP Float16Rows4NextBy1
+
+Float16Rows4DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, Float16Rows4Strip
+	RET
+
+Float16Rows3:
+
+Float16Rows3Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, Float16Rows3Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+Float16Rows3Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $3, R20
+
+Float16Rows3Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, Float16Rows3Added
+	FMOVQ (R21), F1
+
+Float16Rows3Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE Float16Rows3Begin
+	MOVD 16(RSP), R25
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD R22, R23
+	ADD R19, R23
+	MOVD R23, R24
+	ADD R19, R24
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+	MOVD R25, R26
+	ADD $2048, R26
+
+Float16Rows3NextBy2:
+	MOVD 40(RSP), R19
+	CMP $512, R19
+	BLT Float16Rows3DoneBy2
+	MOVD $256, R20
+	SUB $512, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	ADD $0, R20
+	PCALIGN $32
+
+Float16Rows3TurnBy2:
+	PRFM 4096(R25), PLDL1KEEP
+	PRFM 4096(R26), PLDL1KEEP
+	FMOVD (R25), F6
+	WORD $0x0e2178c6 // fcvtl v6.4s, v6.4h
+	FMOVS (R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS (R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS (R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	FMOVD (R26), F6
+	WORD $0x0e2178c6 // fcvtl v6.4s, v6.4h
+	FMOVS 1024(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 1024(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 1024(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	FMOVD 8(R25), F6
+	WORD $0x0e2178c6 // fcvtl v6.4s, v6.4h
+	FMOVS 4(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 4(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 4(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	FMOVD 8(R26), F6
+	WORD $0x0e2178c6 // fcvtl v6.4s, v6.4h
+	FMOVS 1028(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 1028(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 1028(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	FMOVD 16(R25), F6
+	WORD $0x0e2178c6 // fcvtl v6.4s, v6.4h
+	FMOVS 8(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 8(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 8(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	FMOVD 16(R26), F6
+	WORD $0x0e2178c6 // fcvtl v6.4s, v6.4h
+	FMOVS 1032(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 1032(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 1032(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	FMOVD 24(R25), F6
+	WORD $0x0e2178c6 // fcvtl v6.4s, v6.4h
+	FMOVS 12(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 12(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 12(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	FMOVD 24(R26), F6
+	WORD $0x0e2178c6 // fcvtl v6.4s, v6.4h
+	FMOVS 1036(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 1036(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 1036(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	ADD $32, R25
+	ADD $32, R26
+	ADD $16, R22
+	ADD $16, R23
+	ADD $16, R24
+	SUB $4, R20
+	CMP $4, R20
+	BGE Float16Rows3TurnBy2
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F7
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d400 // fadd v0.4s, v0.4s, v6.4s
+	ADD R19, R21
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d442 // fadd v2.4s, v2.4s, v6.4s
+	ADD R19, R21
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d484 // fadd v4.4s, v4.4s, v6.4s
+	VMOVI $0, V7.B16
+	FMOVQ F7, 80(RSP)
+	MOVD 24(RSP), R21
+	WORD $0x4e27d400 // fadd v0.4s, v0.4s, v7.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	WORD $0x4e27d442 // fadd v2.4s, v2.4s, v7.4s
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	FMOVQ F2, (R21)
+	ADD R19, R21
+	WORD $0x4e27d484 // fadd v4.4s, v4.4s, v7.4s
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	FMOVQ F4, (R21)
+	ADD $2048, R25
+	ADD $2048, R26
+	ADD $1024, R22
+	ADD $1024, R23
+	ADD $1024, R24
+	JMP Float16Rows3NextBy2
+
+Float16Rows3DoneBy2:
+
+Float16Rows3NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE Float16Rows3DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE Float16Rows3PartBy1
+	MOVD $256, R20
+
+Float16Rows3PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	CMP $4, R20
+	BLT Float16Rows3TailBy1
+	ADD $0, R20
+	PCALIGN $32
+
+Float16Rows3TurnBy1:
+	PRFM 4096(R25), PLDL1KEEP
+	FMOVD (R25), F3
+	WORD $0x0e217863 // fcvtl v3.4s, v3.4h
+	FMOVS (R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V0.S4
+	FMOVS (R23), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V1.S4
+	FMOVS (R24), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V2.S4
+	FMOVD 8(R25), F3
+	WORD $0x0e217863 // fcvtl v3.4s, v3.4h
+	FMOVS 4(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V0.S4
+	FMOVS 4(R23), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V1.S4
+	FMOVS 4(R24), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V2.S4
+	FMOVD 16(R25), F3
+	WORD $0x0e217863 // fcvtl v3.4s, v3.4h
+	FMOVS 8(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V0.S4
+	FMOVS 8(R23), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V1.S4
+	FMOVS 8(R24), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V2.S4
+	FMOVD 24(R25), F3
+	WORD $0x0e217863 // fcvtl v3.4s, v3.4h
+	FMOVS 12(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V0.S4
+	FMOVS 12(R23), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V1.S4
+	FMOVS 12(R24), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V2.S4
+	ADD $32, R25
+	ADD $16, R22
+	ADD $16, R23
+	ADD $16, R24
+	SUB $4, R20
+	CMP $4, R20
+	BGE Float16Rows3TurnBy1
+
+Float16Rows3TailBy1:
+	CBZ R20, Float16Rows3EndBy1
+
+Float16Rows3OneBy1:
+	FMOVD (R25), F3
+	WORD $0x0e217863 // fcvtl v3.4s, v3.4h
+	FMOVS (R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V0.S4
+	FMOVS (R23), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V1.S4
+	FMOVS (R24), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V2.S4
+	ADD $8, R25
+	ADD $4, R22
+	ADD $4, R23
+	ADD $4, R24
+	SUB $1, R20
+	CBNZ R20, Float16Rows3OneBy1
+
+Float16Rows3EndBy1:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F4
+	FMOVQ (R21), F3
+	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
+	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F3
+	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
+	WORD $0x4e23d421 // fadd v1.4s, v1.4s, v3.4s
+	FMOVQ F1, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F3
+	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	FMOVQ F2, (R21)
+	VMOVI $0, V4.B16
+	FMOVQ F4, 80(RSP)
+	JMP Float16Rows3NextBy1
+
+Float16Rows3DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, Float16Rows3Strip
+	RET
+
+Float16Rows2:
+
+Float16Rows2Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, Float16Rows2Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+Float16Rows2Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $2, R20
+
+Float16Rows2Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, Float16Rows2Added
+	FMOVQ (R21), F1
+
+Float16Rows2Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE Float16Rows2Begin
+	MOVD 16(RSP), R24
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD R22, R23
+	ADD R19, R23
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+	MOVD R24, R25
+	ADD $2048, R25
+
+Float16Rows2NextBy2:
+	MOVD 40(RSP), R19
+	CMP $512, R19
+	BLT Float16Rows2DoneBy2
+	MOVD $256, R20
+	SUB $512, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	ADD $0, R20
+	PCALIGN $32
+
+Float16Rows2TurnBy2:
+	PRFM 4096(R24), PLDL1KEEP
+	PRFM 4096(R25), PLDL1KEEP
+	FMOVD (R24), F4
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	FMOVS (R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS (R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVD (R25), F4
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	FMOVS 1024(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 1024(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	FMOVD 8(R24), F4
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	FMOVS 4(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 4(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVD 8(R25), F4
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	FMOVS 1028(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 1028(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	FMOVD 16(R24), F4
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	FMOVS 8(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 8(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVD 16(R25), F4
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	FMOVS 1032(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 1032(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	FMOVD 24(R24), F4
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	FMOVS 12(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 12(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVD 24(R25), F4
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	FMOVS 1036(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 1036(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	ADD $32, R24
+	ADD $32, R25
+	ADD $16, R22
+	ADD $16, R23
+	SUB $4, R20
+	CMP $4, R20
+	BGE Float16Rows2TurnBy2
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F5
+	FMOVQ (R21), F4
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e24d400 // fadd v0.4s, v0.4s, v4.4s
+	ADD R19, R21
+	FMOVQ (R21), F4
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e24d442 // fadd v2.4s, v2.4s, v4.4s
+	VMOVI $0, V5.B16
+	FMOVQ F5, 80(RSP)
+	MOVD 24(RSP), R21
+	WORD $0x4e25d400 // fadd v0.4s, v0.4s, v5.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	WORD $0x4e25d442 // fadd v2.4s, v2.4s, v5.4s
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	FMOVQ F2, (R21)
+	ADD $2048, R24
+	ADD $2048, R25
+	ADD $1024, R22
+	ADD $1024, R23
+	JMP Float16Rows2NextBy2
+
+Float16Rows2DoneBy2:
+
+Float16Rows2NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE Float16Rows2DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE Float16Rows2PartBy1
+	MOVD $256, R20
+
+Float16Rows2PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	CMP $4, R20
+	BLT Float16Rows2TailBy1
+	ADD $0, R20
+	PCALIGN $32
+
+Float16Rows2TurnBy1:
+	PRFM 4096(R24), PLDL1KEEP
+	FMOVD (R24), F2
+	WORD $0x0e217842 // fcvtl v2.4s, v2.4h
+	FMOVS (R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	FMOVS (R23), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	FMOVD 8(R24), F2
+	WORD $0x0e217842 // fcvtl v2.4s, v2.4h
+	FMOVS 4(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	FMOVS 4(R23), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	FMOVD 16(R24), F2
+	WORD $0x0e217842 // fcvtl v2.4s, v2.4h
+	FMOVS 8(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	FMOVS 8(R23), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	FMOVD 24(R24), F2
+	WORD $0x0e217842 // fcvtl v2.4s, v2.4h
+	FMOVS 12(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	FMOVS 12(R23), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	ADD $32, R24
+	ADD $16, R22
+	ADD $16, R23
+	SUB $4, R20
+	CMP $4, R20
+	BGE Float16Rows2TurnBy1
+
+Float16Rows2TailBy1:
+	CBZ R20, Float16Rows2EndBy1
+
+Float16Rows2OneBy1:
+	FMOVD (R24), F2
+	WORD $0x0e217842 // fcvtl v2.4s, v2.4h
+	FMOVS (R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	FMOVS (R23), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	ADD $8, R24
+	ADD $4, R22
+	ADD $4, R23
+	SUB $1, R20
+	CBNZ R20, Float16Rows2OneBy1
+
+Float16Rows2EndBy1:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F3
+	FMOVQ (R21), F2
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F2
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
+	FMOVQ F1, (R21)
+	VMOVI $0, V3.B16
+	FMOVQ F3, 80(RSP)
+	JMP Float16Rows2NextBy1
+
+Float16Rows2DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, Float16Rows2Strip
+	RET
+
+Float16Rows1:
+
+Float16Rows1Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, Float16Rows1Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+Float16Rows1Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $1, R20
+
+Float16Rows1Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, Float16Rows1Added
+	FMOVQ (R21), F1
+
+Float16Rows1Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE Float16Rows1Begin
+	MOVD 16(RSP), R23
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+	MOVD R23, R24
+	ADD $2048, R24
+	MOVD R24, R25
+	ADD $2048, R25
+	MOVD R25, R26
+	ADD $2048, R26
+
+Float16Rows1NextBy4:
+	MOVD 40(RSP), R19
+	CMP $1024, R19
+	BLT Float16Rows1DoneBy4
+	MOVD $256, R20
+	SUB $1024, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	ADD $0, R20
+	PCALIGN $32
+
+Float16Rows1TurnBy4:
+	PRFM 8192(R23), PLDL1KEEP
+	PRFM 8192(R24), PLDL1KEEP
+	PRFM 8192(R25), PLDL1KEEP
+	PRFM 8192(R26), PLDL1KEEP
+	FMOVD (R23), F4
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	FMOVS (R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVD (R24), F4
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	FMOVS 1024(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVD (R25), F4
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	FMOVS 2048(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVD (R26), F4
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	FMOVS 3072(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	FMOVD 8(R23), F4
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	FMOVS 4(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVD 8(R24), F4
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	FMOVS 1028(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVD 8(R25), F4
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	FMOVS 2052(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVD 8(R26), F4
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	FMOVS 3076(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	FMOVD 16(R23), F4
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	FMOVS 8(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVD 16(R24), F4
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	FMOVS 1032(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVD 16(R25), F4
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	FMOVS 2056(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVD 16(R26), F4
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	FMOVS 3080(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	FMOVD 24(R23), F4
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	FMOVS 12(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVD 24(R24), F4
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	FMOVS 1036(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVD 24(R25), F4
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	FMOVS 2060(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVD 24(R26), F4
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	FMOVS 3084(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	ADD $32, R23
+	ADD $32, R24
+	ADD $32, R25
+	ADD $32, R26
+	ADD $16, R22
+	SUB $4, R20
+	CMP $4, R20
+	BGE Float16Rows1TurnBy4
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F5
+	FMOVQ (R21), F4
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e24d400 // fadd v0.4s, v0.4s, v4.4s
+	VMOVI $0, V5.B16
+	FMOVQ F5, 80(RSP)
+	WORD $0x4e25d400 // fadd v0.4s, v0.4s, v5.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x4e25d400 // fadd v0.4s, v0.4s, v5.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	WORD $0x4e25d400 // fadd v0.4s, v0.4s, v5.4s
+	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
+	FMOVQ F0, (R21)
+	ADD $6144, R23
+	ADD $6144, R24
+	ADD $6144, R25
+	ADD $6144, R26
+	ADD $3072, R22
+	JMP Float16Rows1NextBy4
+
+Float16Rows1DoneBy4:
+
+Float16Rows1NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE Float16Rows1DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE Float16Rows1PartBy1
+	MOVD $256, R20
+
+Float16Rows1PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	CMP $4, R20
+	BLT Float16Rows1TailBy1
+	ADD $0, R20
+	PCALIGN $32
+
+Float16Rows1TurnBy1:
+	PRFM 4096(R23), PLDL1KEEP
+	FMOVD (R23), F1
+	WORD $0x0e217821 // fcvtl v1.4s, v1.4h
+	FMOVS (R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V1.S4, V0.S4
+	FMOVD 8(R23), F1
+	WORD $0x0e217821 // fcvtl v1.4s, v1.4h
+	FMOVS 4(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V1.S4, V0.S4
+	FMOVD 16(R23), F1
+	WORD $0x0e217821 // fcvtl v1.4s, v1.4h
+	FMOVS 8(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V1.S4, V0.S4
+	FMOVD 24(R23), F1
+	WORD $0x0e217821 // fcvtl v1.4s, v1.4h
+	FMOVS 12(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V1.S4, V0.S4
+	ADD $32, R23
+	ADD $16, R22
+	SUB $4, R20
+	CMP $4, R20
+	BGE Float16Rows1TurnBy1
+
+Float16Rows1TailBy1:
+	CBZ R20, Float16Rows1EndBy1
+
+Float16Rows1OneBy1:
+	FMOVD (R23), F1
+	WORD $0x0e217821 // fcvtl v1.4s, v1.4h
+	FMOVS (R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V1.S4, V0.S4
+	ADD $8, R23
+	ADD $4, R22
+	SUB $1, R20
+	CBNZ R20, Float16Rows1OneBy1
+
+Float16Rows1EndBy1:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F2
+	FMOVQ (R21), F1
+	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R21)
+	VMOVI $0, V2.B16
+	FMOVQ F2, 80(RSP)
+	JMP Float16Rows1NextBy1
+
+Float16Rows1DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, Float16Rows1Strip
+	RET
+
+BFloat16:
+	MOVD 64(R0), R19 // a.Rows
+	CMP $1, R19
+	BEQ BFloat16Rows1
+	CMP $2, R19
+	BEQ BFloat16Rows2
+	CMP $3, R19
+	BEQ BFloat16Rows3
+	CMP $4, R19
+	BEQ BFloat16Rows4
+	CMP $5, R19
+	BEQ BFloat16Rows5
+	CMP $6, R19
+	BEQ BFloat16Rows6
+	CMP $7, R19
+	BEQ BFloat16Rows7
+
+BFloat16Rows8:
+
+BFloat16Rows8Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, BFloat16Rows8Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+BFloat16Rows8Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $8, R20
+
+BFloat16Rows8Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, BFloat16Rows8Added
+	FMOVQ (R21), F1
+
+BFloat16Rows8Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE BFloat16Rows8Begin
+	MOVD 16(RSP), R4
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD R22, R23
+	ADD R19, R23
+	MOVD R23, R24
+	ADD R19, R24
+	MOVD R24, R25
+	ADD R19, R25
+	MOVD R25, R26
+	ADD R19, R26
+	MOVD R26, R1
+	ADD R19, R1
+	MOVD R1, R2
+	ADD R19, R2
+	MOVD R2, R3
+	ADD R19, R3
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+
+BFloat16Rows8NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE BFloat16Rows8DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE BFloat16Rows8PartBy1
+	MOVD $256, R20
+
+BFloat16Rows8PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	CMP $4, R20
+	BLT BFloat16Rows8TailBy1
+	ADD $0, R20
+	PCALIGN $32
+
+BFloat16Rows8TurnBy1:
+	PRFM 4096(R4), PLDL1KEEP
+	FMOVD (R4), F8
+	WORD $0x2e613908 // shll v8.4s, v8.4h, #16
+	FMOVS (R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS (R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS (R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS (R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS (R26), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS (R1), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS (R2), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	FMOVS (R3), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	FMOVD 8(R4), F8
+	WORD $0x2e613908 // shll v8.4s, v8.4h, #16
+	FMOVS 4(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 4(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 4(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 4(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 4(R26), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 4(R1), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 4(R2), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	FMOVS 4(R3), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	FMOVD 16(R4), F8
+	WORD $0x2e613908 // shll v8.4s, v8.4h, #16
+	FMOVS 8(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 8(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 8(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 8(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 8(R26), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 8(R1), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 8(R2), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	FMOVS 8(R3), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	FMOVD 24(R4), F8
+	WORD $0x2e613908 // shll v8.4s, v8.4h, #16
+	FMOVS 12(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 12(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 12(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 12(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 12(R26), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 12(R1), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 12(R2), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	FMOVS 12(R3), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	ADD $32, R4
+	ADD $16, R22
+	ADD $16, R23
+	ADD $16, R24
+	ADD $16, R25
+	ADD $16, R26
+	ADD $16, R1
+	ADD $16, R2
+	ADD $16, R3
+	SUB $4, R20
+	CMP $4, R20
+	BGE BFloat16Rows8TurnBy1
+
+BFloat16Rows8TailBy1:
+	CBZ R20, BFloat16Rows8EndBy1
+
+BFloat16Rows8OneBy1:
+	FMOVD (R4), F8
+	WORD $0x2e613908 // shll v8.4s, v8.4h, #16
+	FMOVS (R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS (R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS (R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS (R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS (R26), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS (R1), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS (R2), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	FMOVS (R3), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	ADD $8, R4
+	ADD $4, R22
+	ADD $4, R23
+	ADD $4, R24
+	ADD $4, R25
+	ADD $4, R26
+	ADD $4, R1
+	ADD $4, R2
+	ADD $4, R3
+	SUB $1, R20
+	CBNZ R20, BFloat16Rows8OneBy1
+
+BFloat16Rows8EndBy1:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F9
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d421 // fadd v1.4s, v1.4s, v8.4s
+	FMOVQ F1, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d442 // fadd v2.4s, v2.4s, v8.4s
+	FMOVQ F2, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d463 // fadd v3.4s, v3.4s, v8.4s
+	FMOVQ F3, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d484 // fadd v4.4s, v4.4s, v8.4s
+	FMOVQ F4, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d4a5 // fadd v5.4s, v5.4s, v8.4s
+	FMOVQ F5, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d4c6 // fadd v6.4s, v6.4s, v8.4s
+	FMOVQ F6, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	FMOVQ F7, (R21)
+	VMOVI $0, V9.B16
+	FMOVQ F9, 80(RSP)
+	JMP BFloat16Rows8NextBy1
+
+BFloat16Rows8DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, BFloat16Rows8Strip
+	RET
+
+BFloat16Rows7:
+
+BFloat16Rows7Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, BFloat16Rows7Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+BFloat16Rows7Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $7, R20
+
+BFloat16Rows7Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, BFloat16Rows7Added
+	FMOVQ (R21), F1
+
+BFloat16Rows7Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE BFloat16Rows7Begin
+	MOVD 16(RSP), R3
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD R22, R23
+	ADD R19, R23
+	MOVD R23, R24
+	ADD R19, R24
+	MOVD R24, R25
+	ADD R19, R25
+	MOVD R25, R26
+	ADD R19, R26
+	MOVD R26, R1
+	ADD R19, R1
+	MOVD R1, R2
+	ADD R19, R2
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+
+BFloat16Rows7NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE BFloat16Rows7DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE BFloat16Rows7PartBy1
+	MOVD $256, R20
+
+BFloat16Rows7PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	CMP $4, R20
+	BLT BFloat16Rows7TailBy1
+	ADD $0, R20
+	PCALIGN $32
+
+BFloat16Rows7TurnBy1:
+	PRFM 4096(R3), PLDL1KEEP
+	FMOVD (R3), F7
+	WORD $0x2e6138e7 // shll v7.4s, v7.4h, #16
+	FMOVS (R22), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V0.S4
+	FMOVS (R23), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V1.S4
+	FMOVS (R24), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V2.S4
+	FMOVS (R25), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V3.S4
+	FMOVS (R26), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V4.S4
+	FMOVS (R1), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V5.S4
+	FMOVS (R2), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V6.S4
+	FMOVD 8(R3), F7
+	WORD $0x2e6138e7 // shll v7.4s, v7.4h, #16
+	FMOVS 4(R22), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V0.S4
+	FMOVS 4(R23), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V1.S4
+	FMOVS 4(R24), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V2.S4
+	FMOVS 4(R25), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V3.S4
+	FMOVS 4(R26), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V4.S4
+	FMOVS 4(R1), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V5.S4
+	FMOVS 4(R2), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V6.S4
+	FMOVD 16(R3), F7
+	WORD $0x2e6138e7 // shll v7.4s, v7.4h, #16
+	FMOVS 8(R22), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V0.S4
+	FMOVS 8(R23), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V1.S4
+	FMOVS 8(R24), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V2.S4
+	FMOVS 8(R25), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V3.S4
+	FMOVS 8(R26), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V4.S4
+	FMOVS 8(R1), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V5.S4
+	FMOVS 8(R2), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V6.S4
+	FMOVD 24(R3), F7
+	WORD $0x2e6138e7 // shll v7.4s, v7.4h, #16
+	FMOVS 12(R22), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V0.S4
+	FMOVS 12(R23), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V1.S4
+	FMOVS 12(R24), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V2.S4
+	FMOVS 12(R25), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V3.S4
+	FMOVS 12(R26), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V4.S4
+	FMOVS 12(R1), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V5.S4
+	FMOVS 12(R2), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V6.S4
+	ADD $32, R3
+	ADD $16, R22
+	ADD $16, R23
+	ADD $16, R24
+	ADD $16, R25
+	ADD $16, R26
+	ADD $16, R1
+	ADD $16, R2
+	SUB $4, R20
+	CMP $4, R20
+	BGE BFloat16Rows7TurnBy1
+
+BFloat16Rows7TailBy1:
+	CBZ R20, BFloat16Rows7EndBy1
+
+BFloat16Rows7OneBy1:
+	FMOVD (R3), F7
+	WORD $0x2e6138e7 // shll v7.4s, v7.4h, #16
+	FMOVS (R22), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V0.S4
+	FMOVS (R23), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V1.S4
+	FMOVS (R24), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V2.S4
+	FMOVS (R25), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V3.S4
+	FMOVS (R26), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V4.S4
+	FMOVS (R1), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V5.S4
+	FMOVS (R2), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V6.S4
+	ADD $8, R3
+	ADD $4, R22
+	ADD $4, R23
+	ADD $4, R24
+	ADD $4, R25
+	ADD $4, R26
+	ADD $4, R1
+	ADD $4, R2
+	SUB $1, R20
+	CBNZ R20, BFloat16Rows7OneBy1
+
+BFloat16Rows7EndBy1:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F8
+	FMOVQ (R21), F7
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	WORD $0x4e27d400 // fadd v0.4s, v0.4s, v7.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F7
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	WORD $0x4e27d421 // fadd v1.4s, v1.4s, v7.4s
+	FMOVQ F1, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F7
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	WORD $0x4e27d442 // fadd v2.4s, v2.4s, v7.4s
+	FMOVQ F2, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F7
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	WORD $0x4e27d463 // fadd v3.4s, v3.4s, v7.4s
+	FMOVQ F3, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F7
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	WORD $0x4e27d484 // fadd v4.4s, v4.4s, v7.4s
+	FMOVQ F4, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F7
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	WORD $0x4e27d4a5 // fadd v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F7
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	FMOVQ F6, (R21)
+	VMOVI $0, V8.B16
+	FMOVQ F8, 80(RSP)
+	JMP BFloat16Rows7NextBy1
+
+BFloat16Rows7DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, BFloat16Rows7Strip
+	RET
+
+BFloat16Rows6:
+
+BFloat16Rows6Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, BFloat16Rows6Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+BFloat16Rows6Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $6, R20
+
+BFloat16Rows6Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, BFloat16Rows6Added
+	FMOVQ (R21), F1
+
+BFloat16Rows6Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE BFloat16Rows6Begin
+	MOVD 16(RSP), R2
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD R22, R23
+	ADD R19, R23
+	MOVD R23, R24
+	ADD R19, R24
+	MOVD R24, R25
+	ADD R19, R25
+	MOVD R25, R26
+	ADD R19, R26
+	MOVD R26, R1
+	ADD R19, R1
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+
+BFloat16Rows6NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE BFloat16Rows6DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE BFloat16Rows6PartBy1
+	MOVD $256, R20
+
+BFloat16Rows6PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	CMP $4, R20
+	BLT BFloat16Rows6TailBy1
+	ADD $0, R20
+	PCALIGN $32
+
+BFloat16Rows6TurnBy1:
+	PRFM 4096(R2), PLDL1KEEP
+	FMOVD (R2), F6
+	WORD $0x2e6138c6 // shll v6.4s, v6.4h, #16
+	FMOVS (R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS (R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS (R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS (R25), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS (R26), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	FMOVS (R1), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	FMOVD 8(R2), F6
+	WORD $0x2e6138c6 // shll v6.4s, v6.4h, #16
+	FMOVS 4(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 4(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 4(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 4(R25), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 4(R26), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	FMOVS 4(R1), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	FMOVD 16(R2), F6
+	WORD $0x2e6138c6 // shll v6.4s, v6.4h, #16
+	FMOVS 8(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 8(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 8(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 8(R25), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 8(R26), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	FMOVS 8(R1), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	FMOVD 24(R2), F6
+	WORD $0x2e6138c6 // shll v6.4s, v6.4h, #16
+	FMOVS 12(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 12(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 12(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 12(R25), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 12(R26), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	FMOVS 12(R1), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	ADD $32, R2
+	ADD $16, R22
+	ADD $16, R23
+	ADD $16, R24
+	ADD $16, R25
+	ADD $16, R26
+	ADD $16, R1
+	SUB $4, R20
+	CMP $4, R20
+	BGE BFloat16Rows6TurnBy1
+
+BFloat16Rows6TailBy1:
+	CBZ R20, BFloat16Rows6EndBy1
+
+BFloat16Rows6OneBy1:
+	FMOVD (R2), F6
+	WORD $0x2e6138c6 // shll v6.4s, v6.4h, #16
+	FMOVS (R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS (R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS (R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS (R25), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS (R26), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	FMOVS (R1), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	ADD $8, R2
+	ADD $4, R22
+	ADD $4, R23
+	ADD $4, R24
+	ADD $4, R25
+	ADD $4, R26
+	ADD $4, R1
+	SUB $1, R20
+	CBNZ R20, BFloat16Rows6OneBy1
+
+BFloat16Rows6EndBy1:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F7
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d400 // fadd v0.4s, v0.4s, v6.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d421 // fadd v1.4s, v1.4s, v6.4s
+	FMOVQ F1, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d442 // fadd v2.4s, v2.4s, v6.4s
+	FMOVQ F2, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d463 // fadd v3.4s, v3.4s, v6.4s
+	FMOVQ F3, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d484 // fadd v4.4s, v4.4s, v6.4s
+	FMOVQ F4, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	FMOVQ F5, (R21)
+	VMOVI $0, V7.B16
+	FMOVQ F7, 80(RSP)
+	JMP BFloat16Rows6NextBy1
+
+BFloat16Rows6DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, BFloat16Rows6Strip
+	RET
+
+BFloat16Rows5:
+
+BFloat16Rows5Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, BFloat16Rows5Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+BFloat16Rows5Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $5, R20
+
+BFloat16Rows5Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, BFloat16Rows5Added
+	FMOVQ (R21), F1
+
+BFloat16Rows5Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE BFloat16Rows5Begin
+	MOVD 16(RSP), R1
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD R22, R23
+	ADD R19, R23
+	MOVD R23, R24
+	ADD R19, R24
+	MOVD R24, R25
+	ADD R19, R25
+	MOVD R25, R26
+	ADD R19, R26
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+
+BFloat16Rows5NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE BFloat16Rows5DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE BFloat16Rows5PartBy1
+	MOVD $256, R20
+
+BFloat16Rows5PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	CMP $4, R20
+	BLT BFloat16Rows5TailBy1
+	ADD $0, R20
+	PCALIGN $32
+
+BFloat16Rows5TurnBy1:
+	PRFM 4096(R1), PLDL1KEEP
+	FMOVD (R1), F5
+	WORD $0x2e6138a5 // shll v5.4s, v5.4h, #16
+	FMOVS (R22), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V0.S4
+	FMOVS (R23), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V1.S4
+	FMOVS (R24), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V2.S4
+	FMOVS (R25), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V3.S4
+	FMOVS (R26), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V4.S4
+	FMOVD 8(R1), F5
+	WORD $0x2e6138a5 // shll v5.4s, v5.4h, #16
+	FMOVS 4(R22), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V0.S4
+	FMOVS 4(R23), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V1.S4
+	FMOVS 4(R24), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V2.S4
+	FMOVS 4(R25), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V3.S4
+	FMOVS 4(R26), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V4.S4
+	FMOVD 16(R1), F5
+	WORD $0x2e6138a5 // shll v5.4s, v5.4h, #16
+	FMOVS 8(R22), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V0.S4
+	FMOVS 8(R23), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V1.S4
+	FMOVS 8(R24), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V2.S4
+	FMOVS 8(R25), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V3.S4
+	FMOVS 8(R26), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V4.S4
+	FMOVD 24(R1), F5
+	WORD $0x2e6138a5 // shll v5.4s, v5.4h, #16
+	FMOVS 12(R22), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V0.S4
+	FMOVS 12(R23), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V1.S4
+	FMOVS 12(R24), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V2.S4
+	FMOVS 12(R25), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V3.S4
+	FMOVS 12(R26), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V4.S4
+	ADD $32, R1
+	ADD $16, R22
+	ADD $16, R23
+	ADD $16, R24
+	ADD $16, R25
+	ADD $16, R26
+	SUB $4, R20
+	CMP $4, R20
+	BGE BFloat16Rows5TurnBy1
+
+BFloat16Rows5TailBy1:
+	CBZ R20, BFloat16Rows5EndBy1
+
+BFloat16Rows5OneBy1:
+	FMOVD (R1), F5
+	WORD $0x2e6138a5 // shll v5.4s, v5.4h, #16
+	FMOVS (R22), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V0.S4
+	FMOVS (R23), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V1.S4
+	FMOVS (R24), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V2.S4
+	FMOVS (R25), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V3.S4
+	FMOVS (R26), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V4.S4
+	ADD $8, R1
+	ADD $4, R22
+	ADD $4, R23
+	ADD $4, R24
+	ADD $4, R25
+	ADD $4, R26
+	SUB $1, R20
+	CBNZ R20, BFloat16Rows5OneBy1
+
+BFloat16Rows5EndBy1:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F6
+	FMOVQ (R21), F5
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	WORD $0x4e25d400 // fadd v0.4s, v0.4s, v5.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F5
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	WORD $0x4e25d421 // fadd v1.4s, v1.4s, v5.4s
+	FMOVQ F1, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F5
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	WORD $0x4e25d442 // fadd v2.4s, v2.4s, v5.4s
+	FMOVQ F2, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F5
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	WORD $0x4e25d463 // fadd v3.4s, v3.4s, v5.4s
+	FMOVQ F3, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F5
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	FMOVQ F4, (R21)
+	VMOVI $0, V6.B16
+	FMOVQ F6, 80(RSP)
+	JMP BFloat16Rows5NextBy1
+
+BFloat16Rows5DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, BFloat16Rows5Strip
+	RET
+
+BFloat16Rows4:
+
+BFloat16Rows4Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, BFloat16Rows4Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+BFloat16Rows4Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $4, R20
+
+BFloat16Rows4Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, BFloat16Rows4Added
+	FMOVQ (R21), F1
+
+BFloat16Rows4Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE BFloat16Rows4Begin
+	MOVD 16(RSP), R26
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD R22, R23
+	ADD R19, R23
+	MOVD R23, R24
+	ADD R19, R24
+	MOVD R24, R25
+	ADD R19, R25
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+	MOVD R26, R1
+	ADD $2048, R1
+
+BFloat16Rows4NextBy2:
+	MOVD 40(RSP), R19
+	CMP $512, R19
+	BLT BFloat16Rows4DoneBy2
+	MOVD $256, R20
+	SUB $512, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	ADD $0, R20
+	PCALIGN $32
+
+BFloat16Rows4TurnBy2:
+	PRFM 4096(R26), PLDL1KEEP
+	PRFM 4096(R1), PLDL1KEEP
+	FMOVD (R26), F8
+	WORD $0x2e613908 // shll v8.4s, v8.4h, #16
+	FMOVS (R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS (R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS (R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS (R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	FMOVD (R1), F8
+	WORD $0x2e613908 // shll v8.4s, v8.4h, #16
+	FMOVS 1024(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 1024(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 1024(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 1024(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	FMOVD 8(R26), F8
+	WORD $0x2e613908 // shll v8.4s, v8.4h, #16
+	FMOVS 4(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 4(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 4(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 4(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	FMOVD 8(R1), F8
+	WORD $0x2e613908 // shll v8.4s, v8.4h, #16
+	FMOVS 1028(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 1028(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 1028(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 1028(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	FMOVD 16(R26), F8
+	WORD $0x2e613908 // shll v8.4s, v8.4h, #16
+	FMOVS 8(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 8(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 8(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 8(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	FMOVD 16(R1), F8
+	WORD $0x2e613908 // shll v8.4s, v8.4h, #16
+	FMOVS 1032(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 1032(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 1032(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 1032(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	FMOVD 24(R26), F8
+	WORD $0x2e613908 // shll v8.4s, v8.4h, #16
+	FMOVS 12(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 12(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 12(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 12(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	FMOVD 24(R1), F8
+	WORD $0x2e613908 // shll v8.4s, v8.4h, #16
+	FMOVS 1036(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 1036(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 1036(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 1036(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	ADD $32, R26
+	ADD $32, R1
+	ADD $16, R22
+	ADD $16, R23
+	ADD $16, R24
+	ADD $16, R25
+	SUB $4, R20
+	CMP $4, R20
+	BGE BFloat16Rows4TurnBy2
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F9
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d442 // fadd v2.4s, v2.4s, v8.4s
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d484 // fadd v4.4s, v4.4s, v8.4s
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d4c6 // fadd v6.4s, v6.4s, v8.4s
+	VMOVI $0, V9.B16
+	FMOVQ F9, 80(RSP)
+	MOVD 24(RSP), R21
+	WORD $0x4e29d400 // fadd v0.4s, v0.4s, v9.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	WORD $0x4e29d442 // fadd v2.4s, v2.4s, v9.4s
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	FMOVQ F2, (R21)
+	ADD R19, R21
+	WORD $0x4e29d484 // fadd v4.4s, v4.4s, v9.4s
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	FMOVQ F4, (R21)
+	ADD R19, R21
+	WORD $0x4e29d4c6 // fadd v6.4s, v6.4s, v9.4s
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	FMOVQ F6, (R21)
+	ADD $2048, R26
+	ADD $2048, R1
+	ADD $1024, R22
+	ADD $1024, R23
+	ADD $1024, R24
+	ADD $1024, R25
+	JMP BFloat16Rows4NextBy2
+
+BFloat16Rows4DoneBy2:
+
+BFloat16Rows4NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE BFloat16Rows4DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE BFloat16Rows4PartBy1
+	MOVD $256, R20
+
+BFloat16Rows4PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	CMP $4, R20
+	BLT BFloat16Rows4TailBy1
+	ADD $0, R20
+	PCALIGN $32
+
+BFloat16Rows4TurnBy1:
+	PRFM 4096(R26), PLDL1KEEP
+	FMOVD (R26), F4
+	WORD $0x2e613884 // shll v4.4s, v4.4h, #16
+	FMOVS (R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS (R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS (R24), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVS (R25), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	FMOVD 8(R26), F4
+	WORD $0x2e613884 // shll v4.4s, v4.4h, #16
+	FMOVS 4(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 4(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 4(R24), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVS 4(R25), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	FMOVD 16(R26), F4
+	WORD $0x2e613884 // shll v4.4s, v4.4h, #16
+	FMOVS 8(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 8(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 8(R24), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVS 8(R25), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	FMOVD 24(R26), F4
+	WORD $0x2e613884 // shll v4.4s, v4.4h, #16
+	FMOVS 12(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 12(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 12(R24), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVS 12(R25), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	ADD $32, R26
+	ADD $16, R22
+	ADD $16, R23
+	ADD $16, R24
+	ADD $16, R25
+	SUB $4, R20
+	CMP $4, R20
+	BGE BFloat16Rows4TurnBy1
+
+BFloat16Rows4TailBy1:
+	CBZ R20, BFloat16Rows4EndBy1
+
+BFloat16Rows4OneBy1:
+	FMOVD (R26), F4
+	WORD $0x2e613884 // shll v4.4s, v4.4h, #16
+	FMOVS (R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS (R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS (R24), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVS (R25), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	ADD $8, R26
+	ADD $4, R22
+	ADD $4, R23
+	ADD $4, R24
+	ADD $4, R25
+	SUB $1, R20
+	CBNZ R20, BFloat16Rows4OneBy1
+
+BFloat16Rows4EndBy1:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F5
+	FMOVQ (R21), F4
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e24d400 // fadd v0.4s, v0.4s, v4.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F4
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e24d421 // fadd v1.4s, v1.4s, v4.4s
+	FMOVQ F1, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F4
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e24d442 // fadd v2.4s, v2.4s, v4.4s
+	FMOVQ F2, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F4
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
+	FMOVQ F3, (R21)
+	VMOVI $0, V5.B16
+	FMOVQ F5, 80(RSP)
+	JMP BFloat16Rows4NextBy1
+
+BFloat16Rows4DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, BFloat16Rows4Strip
+	RET
+
+BFloat16Rows3:
+
+BFloat16Rows3Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, BFloat16Rows3Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+BFloat16Rows3Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $3, R20
+
+BFloat16Rows3Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, BFloat16Rows3Added
+	FMOVQ (R21), F1
+
+BFloat16Rows3Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE BFloat16Rows3Begin
+	MOVD 16(RSP), R25
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD R22, R23
+	ADD R19, R23
+	MOVD R23, R24
+	ADD R19, R24
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+	MOVD R25, R26
+	ADD $2048, R26
+
+BFloat16Rows3NextBy2:
+	MOVD 40(RSP), R19
+	CMP $512, R19
+	BLT BFloat16Rows3DoneBy2
+	MOVD $256, R20
+	SUB $512, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	ADD $0, R20
+	PCALIGN $32
+
+BFloat16Rows3TurnBy2:
+	PRFM 4096(R25), PLDL1KEEP
+	PRFM 4096(R26), PLDL1KEEP
+	FMOVD (R25), F6
+	WORD $0x2e6138c6 // shll v6.4s, v6.4h, #16
+	FMOVS (R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS (R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS (R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	FMOVD (R26), F6
+	WORD $0x2e6138c6 // shll v6.4s, v6.4h, #16
+	FMOVS 1024(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 1024(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 1024(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	FMOVD 8(R25), F6
+	WORD $0x2e6138c6 // shll v6.4s, v6.4h, #16
+	FMOVS 4(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 4(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 4(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	FMOVD 8(R26), F6
+	WORD $0x2e6138c6 // shll v6.4s, v6.4h, #16
+	FMOVS 1028(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 1028(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 1028(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	FMOVD 16(R25), F6
+	WORD $0x2e6138c6 // shll v6.4s, v6.4h, #16
+	FMOVS 8(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 8(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 8(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	FMOVD 16(R26), F6
+	WORD $0x2e6138c6 // shll v6.4s, v6.4h, #16
+	FMOVS 1032(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 1032(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 1032(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	FMOVD 24(R25), F6
+	WORD $0x2e6138c6 // shll v6.4s, v6.4h, #16
+	FMOVS 12(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 12(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 12(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	FMOVD 24(R26), F6
+	WORD $0x2e6138c6 // shll v6.4s, v6.4h, #16
+	FMOVS 1036(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 1036(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 1036(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	ADD $32, R25
+	ADD $32, R26
+	ADD $16, R22
+	ADD $16, R23
+	ADD $16, R24
+	SUB $4, R20
+	CMP $4, R20
+	BGE BFloat16Rows3TurnBy2
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F7
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d400 // fadd v0.4s, v0.4s, v6.4s
+	ADD R19, R21
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d442 // fadd v2.4s, v2.4s, v6.4s
+	ADD R19, R21
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d484 // fadd v4.4s, v4.4s, v6.4s
+	VMOVI $0, V7.B16
+	FMOVQ F7, 80(RSP)
+	MOVD 24(RSP), R21
+	WORD $0x4e27d400 // fadd v0.4s, v0.4s, v7.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	WORD $0x4e27d442 // fadd v2.4s, v2.4s, v7.4s
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	FMOVQ F2, (R21)
+	ADD R19, R21
+	WORD $0x4e27d484 // fadd v4.4s, v4.4s, v7.4s
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	FMOVQ F4, (R21)
+	ADD $2048, R25
+	ADD $2048, R26
+	ADD $1024, R22
+	ADD $1024, R23
+	ADD $1024, R24
+	JMP BFloat16Rows3NextBy2
+
+BFloat16Rows3DoneBy2:
+
+BFloat16Rows3NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE BFloat16Rows3DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE BFloat16Rows3PartBy1
+	MOVD $256, R20
+
+BFloat16Rows3PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	CMP $4, R20
+	BLT BFloat16Rows3TailBy1
+	ADD $0, R20
+	PCALIGN $32
+
+BFloat16Rows3TurnBy1:
+	PRFM 4096(R25), PLDL1KEEP
+	FMOVD (R25), F3
+	WORD $0x2e613863 // shll v3.4s, v3.4h, #16
+	FMOVS (R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V0.S4
+	FMOVS (R23), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V1.S4
+	FMOVS (R24), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V2.S4
+	FMOVD 8(R25), F3
+	WORD $0x2e613863 // shll v3.4s, v3.4h, #16
+	FMOVS 4(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V0.S4
+	FMOVS 4(R23), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V1.S4
+	FMOVS 4(R24), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V2.S4
+	FMOVD 16(R25), F3
+	WORD $0x2e613863 // shll v3.4s, v3.4h, #16
+	FMOVS 8(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V0.S4
+	FMOVS 8(R23), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V1.S4
+	FMOVS 8(R24), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V2.S4
+	FMOVD 24(R25), F3
+	WORD $0x2e613863 // shll v3.4s, v3.4h, #16
+	FMOVS 12(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V0.S4
+	FMOVS 12(R23), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V1.S4
+	FMOVS 12(R24), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V2.S4
+	ADD $32, R25
+	ADD $16, R22
+	ADD $16, R23
+	ADD $16, R24
+	SUB $4, R20
+	CMP $4, R20
+	BGE BFloat16Rows3TurnBy1
+
+BFloat16Rows3TailBy1:
+	CBZ R20, BFloat16Rows3EndBy1
+
+BFloat16Rows3OneBy1:
+	FMOVD (R25), F3
+	WORD $0x2e613863 // shll v3.4s, v3.4h, #16
+	FMOVS (R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V0.S4
+	FMOVS (R23), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V1.S4
+	FMOVS (R24), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V2.S4
+	ADD $8, R25
+	ADD $4, R22
+	ADD $4, R23
+	ADD $4, R24
+	SUB $1, R20
+	CBNZ R20, BFloat16Rows3OneBy1
+
+BFloat16Rows3EndBy1:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F4
+	FMOVQ (R21), F3
+	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
+	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F3
+	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
+	WORD $0x4e23d421 // fadd v1.4s, v1.4s, v3.4s
+	FMOVQ F1, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F3
+	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	FMOVQ F2, (R21)
+	VMOVI $0, V4.B16
+	FMOVQ F4, 80(RSP)
+	JMP BFloat16Rows3NextBy1
+
+BFloat16Rows3DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, BFloat16Rows3Strip
+	RET
+
+BFloat16Rows2:
+
+BFloat16Rows2Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, BFloat16Rows2Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+BFloat16Rows2Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $2, R20
+
+BFloat16Rows2Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, BFloat16Rows2Added
+	FMOVQ (R21), F1
+
+BFloat16Rows2Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE BFloat16Rows2Begin
+	MOVD 16(RSP), R24
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD R22, R23
+	ADD R19, R23
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+	MOVD R24, R25
+	ADD $2048, R25
+
+BFloat16Rows2NextBy2:
+	MOVD 40(RSP), R19
+	CMP $512, R19
+	BLT BFloat16Rows2DoneBy2
+	MOVD $256, R20
+	SUB $512, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	ADD $0, R20
+	PCALIGN $32
+
+BFloat16Rows2TurnBy2:
+	PRFM 4096(R24), PLDL1KEEP
+	PRFM 4096(R25), PLDL1KEEP
+	FMOVD (R24), F4
+	WORD $0x2e613884 // shll v4.4s, v4.4h, #16
+	FMOVS (R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS (R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVD (R25), F4
+	WORD $0x2e613884 // shll v4.4s, v4.4h, #16
+	FMOVS 1024(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 1024(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	FMOVD 8(R24), F4
+	WORD $0x2e613884 // shll v4.4s, v4.4h, #16
+	FMOVS 4(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 4(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVD 8(R25), F4
+	WORD $0x2e613884 // shll v4.4s, v4.4h, #16
+	FMOVS 1028(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 1028(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	FMOVD 16(R24), F4
+	WORD $0x2e613884 // shll v4.4s, v4.4h, #16
+	FMOVS 8(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 8(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVD 16(R25), F4
+	WORD $0x2e613884 // shll v4.4s, v4.4h, #16
+	FMOVS 1032(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 1032(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	FMOVD 24(R24), F4
+	WORD $0x2e613884 // shll v4.4s, v4.4h, #16
+	FMOVS 12(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 12(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVD 24(R25), F4
+	WORD $0x2e613884 // shll v4.4s, v4.4h, #16
+	FMOVS 1036(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 1036(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	ADD $32, R24
+	ADD $32, R25
+	ADD $16, R22
+	ADD $16, R23
+	SUB $4, R20
+	CMP $4, R20
+	BGE BFloat16Rows2TurnBy2
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F5
+	FMOVQ (R21), F4
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e24d400 // fadd v0.4s, v0.4s, v4.4s
+	ADD R19, R21
+	FMOVQ (R21), F4
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e24d442 // fadd v2.4s, v2.4s, v4.4s
+	VMOVI $0, V5.B16
+	FMOVQ F5, 80(RSP)
+	MOVD 24(RSP), R21
+	WORD $0x4e25d400 // fadd v0.4s, v0.4s, v5.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	WORD $0x4e25d442 // fadd v2.4s, v2.4s, v5.4s
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	FMOVQ F2, (R21)
+	ADD $2048, R24
+	ADD $2048, R25
+	ADD $1024, R22
+	ADD $1024, R23
+	JMP BFloat16Rows2NextBy2
+
+BFloat16Rows2DoneBy2:
+
+BFloat16Rows2NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE BFloat16Rows2DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE BFloat16Rows2PartBy1
+	MOVD $256, R20
+
+BFloat16Rows2PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	CMP $4, R20
+	BLT BFloat16Rows2TailBy1
+	ADD $0, R20
+	PCALIGN $32
+
+BFloat16Rows2TurnBy1:
+	PRFM 4096(R24), PLDL1KEEP
+	FMOVD (R24), F2
+	WORD $0x2e613842 // shll v2.4s, v2.4h, #16
+	FMOVS (R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	FMOVS (R23), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	FMOVD 8(R24), F2
+	WORD $0x2e613842 // shll v2.4s, v2.4h, #16
+	FMOVS 4(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	FMOVS 4(R23), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	FMOVD 16(R24), F2
+	WORD $0x2e613842 // shll v2.4s, v2.4h, #16
+	FMOVS 8(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	FMOVS 8(R23), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	FMOVD 24(R24), F2
+	WORD $0x2e613842 // shll v2.4s, v2.4h, #16
+	FMOVS 12(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	FMOVS 12(R23), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	ADD $32, R24
+	ADD $16, R22
+	ADD $16, R23
+	SUB $4, R20
+	CMP $4, R20
+	BGE BFloat16Rows2TurnBy1
+
+BFloat16Rows2TailBy1:
+	CBZ R20, BFloat16Rows2EndBy1
+
+BFloat16Rows2OneBy1:
+	FMOVD (R24), F2
+	WORD $0x2e613842 // shll v2.4s, v2.4h, #16
+	FMOVS (R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	FMOVS (R23), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	ADD $8, R24
+	ADD $4, R22
+	ADD $4, R23
+	SUB $1, R20
+	CBNZ R20, BFloat16Rows2OneBy1
+
+BFloat16Rows2EndBy1:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F3
+	FMOVQ (R21), F2
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F2
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
+	FMOVQ F1, (R21)
+	VMOVI $0, V3.B16
+	FMOVQ F3, 80(RSP)
+	JMP BFloat16Rows2NextBy1
+
+BFloat16Rows2DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, BFloat16Rows2Strip
+	RET
+
+BFloat16Rows1:
+
+BFloat16Rows1Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, BFloat16Rows1Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+BFloat16Rows1Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $1, R20
+
+BFloat16Rows1Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, BFloat16Rows1Added
+	FMOVQ (R21), F1
+
+BFloat16Rows1Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE BFloat16Rows1Begin
+	MOVD 16(RSP), R23
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+	MOVD R23, R24
+	ADD $2048, R24
+	MOVD R24, R25
+	ADD $2048, R25
+	MOVD R25, R26
+	ADD $2048, R26
+
+BFloat16Rows1NextBy4:
+	MOVD 40(RSP), R19
+	CMP $1024, R19
+	BLT BFloat16Rows1DoneBy4
+	MOVD $256, R20
+	SUB $1024, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	ADD $0, R20
+	PCALIGN $32
+
+BFloat16Rows1TurnBy4:
+	PRFM 8192(R23), PLDL1KEEP
+	PRFM 8192(R24), PLDL1KEEP
+	PRFM 8192(R25), PLDL1KEEP
+	PRFM 8192(R26), PLDL1KEEP
+	FMOVD (R23), F4
+	WORD $0x2e613884 // shll v4.4s, v4.4h, #16
+	FMOVS (R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVD (R24), F4
+	WORD $0x2e613884 // shll v4.4s, v4.4h, #16
+	FMOVS 1024(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVD (R25), F4
+	WORD $0x2e613884 // shll v4.4s, v4.4h, #16
+	FMOVS 2048(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVD (R26), F4
+	WORD $0x2e613884 // shll v4.4s, v4.4h, #16
+	FMOVS 3072(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	FMOVD 8(R23), F4
+	WORD $0x2e613884 // shll v4.4s, v4.4h, #16
+	FMOVS 4(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVD 8(R24), F4
+	WORD $0x2e613884 // shll v4.4s, v4.4h, #16
+	FMOVS 1028(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVD 8(R25), F4
+	WORD $0x2e613884 // shll v4.4s, v4.4h, #16
+	FMOVS 2052(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVD 8(R26), F4
+	WORD $0x2e613884 // shll v4.4s, v4.4h, #16
+	FMOVS 3076(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	FMOVD 16(R23), F4
+	WORD $0x2e613884 // shll v4.4s, v4.4h, #16
+	FMOVS 8(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVD 16(R24), F4
+	WORD $0x2e613884 // shll v4.4s, v4.4h, #16
+	FMOVS 1032(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVD 16(R25), F4
+	WORD $0x2e613884 // shll v4.4s, v4.4h, #16
+	FMOVS 2056(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVD 16(R26), F4
+	WORD $0x2e613884 // shll v4.4s, v4.4h, #16
+	FMOVS 3080(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	FMOVD 24(R23), F4
+	WORD $0x2e613884 // shll v4.4s, v4.4h, #16
+	FMOVS 12(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVD 24(R24), F4
+	WORD $0x2e613884 // shll v4.4s, v4.4h, #16
+	FMOVS 1036(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVD 24(R25), F4
+	WORD $0x2e613884 // shll v4.4s, v4.4h, #16
+	FMOVS 2060(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVD 24(R26), F4
+	WORD $0x2e613884 // shll v4.4s, v4.4h, #16
+	FMOVS 3084(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	ADD $32, R23
+	ADD $32, R24
+	ADD $32, R25
+	ADD $32, R26
+	ADD $16, R22
+	SUB $4, R20
+	CMP $4, R20
+	BGE BFloat16Rows1TurnBy4
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F5
+	FMOVQ (R21), F4
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e24d400 // fadd v0.4s, v0.4s, v4.4s
+	VMOVI $0, V5.B16
+	FMOVQ F5, 80(RSP)
+	WORD $0x4e25d400 // fadd v0.4s, v0.4s, v5.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x4e25d400 // fadd v0.4s, v0.4s, v5.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	WORD $0x4e25d400 // fadd v0.4s, v0.4s, v5.4s
+	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
+	FMOVQ F0, (R21)
+	ADD $6144, R23
+	ADD $6144, R24
+	ADD $6144, R25
+	ADD $6144, R26
+	ADD $3072, R22
+	JMP BFloat16Rows1NextBy4
+
+BFloat16Rows1DoneBy4:
+
+BFloat16Rows1NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE BFloat16Rows1DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE BFloat16Rows1PartBy1
+	MOVD $256, R20
+
+BFloat16Rows1PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	CMP $4, R20
+	BLT BFloat16Rows1TailBy1
+	ADD $0, R20
+	PCALIGN $32
+
+BFloat16Rows1TurnBy1:
+	PRFM 4096(R23), PLDL1KEEP
+	FMOVD (R23), F1
+	WORD $0x2e613821 // shll v1.4s, v1.4h, #16
+	FMOVS (R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V1.S4, V0.S4
+	FMOVD 8(R23), F1
+	WORD $0x2e613821 // shll v1.4s, v1.4h, #16
+	FMOVS 4(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V1.S4, V0.S4
+	FMOVD 16(R23), F1
+	WORD $0x2e613821 // shll v1.4s, v1.4h, #16
+	FMOVS 8(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V1.S4, V0.S4
+	FMOVD 24(R23), F1
+	WORD $0x2e613821 // shll v1.4s, v1.4h, #16
+	FMOVS 12(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V1.S4, V0.S4
+	ADD $32, R23
+	ADD $16, R22
+	SUB $4, R20
+	CMP $4, R20
+	BGE BFloat16Rows1TurnBy1
+
+BFloat16Rows1TailBy1:
+	CBZ R20, BFloat16Rows1EndBy1
+
+BFloat16Rows1OneBy1:
+	FMOVD (R23), F1
+	WORD $0x2e613821 // shll v1.4s, v1.4h, #16
+	FMOVS (R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V1.S4, V0.S4
+	ADD $8, R23
+	ADD $4, R22
+	SUB $1, R20
+	CBNZ R20, BFloat16Rows1OneBy1
+
+BFloat16Rows1EndBy1:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F2
+	FMOVQ (R21), F1
+	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R21)
+	VMOVI $0, V2.B16
+	FMOVQ F2, 80(RSP)
+	JMP BFloat16Rows1NextBy1
+
+BFloat16Rows1DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, BFloat16Rows1Strip
+	RET
+
+Q8_0:
+	MOVD 64(R0), R19 // a.Rows
+	CMP $1, R19
+	BEQ Q8_0Rows1
+	CMP $2, R19
+	BEQ Q8_0Rows2
+	CMP $3, R19
+	BEQ Q8_0Rows3
+	CMP $4, R19
+	BEQ Q8_0Rows4
+	CMP $5, R19
+	BEQ Q8_0Rows5
+	CMP $6, R19
+	BEQ Q8_0Rows6
+	CMP $7, R19
+	BEQ Q8_0Rows7
+
+Q8_0Rows8:
+
+Q8_0Rows8Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, Q8_0Rows8Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+Q8_0Rows8Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $8, R20
+
+Q8_0Rows8Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, Q8_0Rows8Added
+	FMOVQ (R21), F1
+
+Q8_0Rows8Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE Q8_0Rows8Begin
+	MOVD 16(RSP), R4
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD R22, R23
+	ADD R19, R23
+	MOVD R23, R24
+	ADD R19, R24
+	MOVD R24, R25
+	ADD R19, R25
+	MOVD R25, R26
+	ADD R19, R26
+	MOVD R26, R1
+	ADD R19, R1
+	MOVD R1, R2
+	ADD R19, R2
+	MOVD R2, R3
+	ADD R19, R3
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+
+Q8_0Rows8NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE Q8_0Rows8DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE Q8_0Rows8PartBy1
+	MOVD $256, R20
+
+Q8_0Rows8PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	ADD $0, R20
+	PCALIGN $32
+
+Q8_0Rows8SubBlockBy1:
+	FMOVD (R4), F10
+	WORD $0x0e21794a // fcvtl v10.4s, v10.4h
+	ADD $8, R4
+	MOVD $8, R19
+	PCALIGN $32
+
+Q8_0Rows8TurnBy1:
+	PRFM 4096(R4), PLDL1KEEP
+	FMOVS (R4), F8
+	WORD $0x0f08a508 // sxtl v8.8h, v8.8b
+	WORD $0x0f10a508 // sxtl v8.4s, v8.4h
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e2add08 // fmul v8.4s, v8.4s, v10.4s
+	FMOVS (R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS (R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS (R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS (R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS (R26), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS (R1), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS (R2), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	FMOVS (R3), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	FMOVS 4(R4), F8
+	WORD $0x0f08a508 // sxtl v8.8h, v8.8b
+	WORD $0x0f10a508 // sxtl v8.4s, v8.4h
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e2add08 // fmul v8.4s, v8.4s, v10.4s
+	FMOVS 4(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 4(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 4(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 4(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 4(R26), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 4(R1), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 4(R2), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	FMOVS 4(R3), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	FMOVS 8(R4), F8
+	WORD $0x0f08a508 // sxtl v8.8h, v8.8b
+	WORD $0x0f10a508 // sxtl v8.4s, v8.4h
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e2add08 // fmul v8.4s, v8.4s, v10.4s
+	FMOVS 8(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 8(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 8(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 8(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 8(R26), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 8(R1), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 8(R2), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	FMOVS 8(R3), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	FMOVS 12(R4), F8
+	WORD $0x0f08a508 // sxtl v8.8h, v8.8b
+	WORD $0x0f10a508 // sxtl v8.4s, v8.4h
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e2add08 // fmul v8.4s, v8.4s, v10.4s
+	FMOVS 12(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 12(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 12(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 12(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 12(R26), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 12(R1), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 12(R2), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	FMOVS 12(R3), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	ADD $16, R4
+	ADD $16, R22
+	ADD $16, R23
+	ADD $16, R24
+	ADD $16, R25
+	ADD $16, R26
+	ADD $16, R1
+	ADD $16, R2
+	ADD $16, R3
+	SUB $1, R19
+	CBNZ R19, Q8_0Rows8TurnBy1
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q8_0Rows8SubBlockBy1
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F9
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d421 // fadd v1.4s, v1.4s, v8.4s
+	FMOVQ F1, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d442 // fadd v2.4s, v2.4s, v8.4s
+	FMOVQ F2, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d463 // fadd v3.4s, v3.4s, v8.4s
+	FMOVQ F3, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d484 // fadd v4.4s, v4.4s, v8.4s
+	FMOVQ F4, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d4a5 // fadd v5.4s, v5.4s, v8.4s
+	FMOVQ F5, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d4c6 // fadd v6.4s, v6.4s, v8.4s
+	FMOVQ F6, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	FMOVQ F7, (R21)
+	VMOVI $0, V9.B16
+	FMOVQ F9, 80(RSP)
+	JMP Q8_0Rows8NextBy1
+
+Q8_0Rows8DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, Q8_0Rows8Strip
+	RET
+
+Q8_0Rows7:
+
+Q8_0Rows7Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, Q8_0Rows7Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+Q8_0Rows7Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $7, R20
+
+Q8_0Rows7Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, Q8_0Rows7Added
+	FMOVQ (R21), F1
+
+Q8_0Rows7Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE Q8_0Rows7Begin
+	MOVD 16(RSP), R3
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD R22, R23
+	ADD R19, R23
+	MOVD R23, R24
+	ADD R19, R24
+	MOVD R24, R25
+	ADD R19, R25
+	MOVD R25, R26
+	ADD R19, R26
+	MOVD R26, R1
+	ADD R19, R1
+	MOVD R1, R2
+	ADD R19, R2
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+
+Q8_0Rows7NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE Q8_0Rows7DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE Q8_0Rows7PartBy1
+	MOVD $256, R20
+
+Q8_0Rows7PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	ADD $0, R20
+	PCALIGN $32
+
+Q8_0Rows7SubBlockBy1:
+	FMOVD (R3), F9
+	WORD $0x0e217929 // fcvtl v9.4s, v9.4h
+	ADD $8, R3
+	MOVD $8, R19
+	PCALIGN $32
+
+Q8_0Rows7TurnBy1:
+	PRFM 4096(R3), PLDL1KEEP
+	FMOVS (R3), F7
+	WORD $0x0f08a4e7 // sxtl v7.8h, v7.8b
+	WORD $0x0f10a4e7 // sxtl v7.4s, v7.4h
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e29dce7 // fmul v7.4s, v7.4s, v9.4s
+	FMOVS (R22), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V0.S4
+	FMOVS (R23), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V1.S4
+	FMOVS (R24), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V2.S4
+	FMOVS (R25), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V3.S4
+	FMOVS (R26), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V4.S4
+	FMOVS (R1), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V5.S4
+	FMOVS (R2), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V6.S4
+	FMOVS 4(R3), F7
+	WORD $0x0f08a4e7 // sxtl v7.8h, v7.8b
+	WORD $0x0f10a4e7 // sxtl v7.4s, v7.4h
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e29dce7 // fmul v7.4s, v7.4s, v9.4s
+	FMOVS 4(R22), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V0.S4
+	FMOVS 4(R23), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V1.S4
+	FMOVS 4(R24), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V2.S4
+	FMOVS 4(R25), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V3.S4
+	FMOVS 4(R26), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V4.S4
+	FMOVS 4(R1), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V5.S4
+	FMOVS 4(R2), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V6.S4
+	FMOVS 8(R3), F7
+	WORD $0x0f08a4e7 // sxtl v7.8h, v7.8b
+	WORD $0x0f10a4e7 // sxtl v7.4s, v7.4h
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e29dce7 // fmul v7.4s, v7.4s, v9.4s
+	FMOVS 8(R22), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V0.S4
+	FMOVS 8(R23), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V1.S4
+	FMOVS 8(R24), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V2.S4
+	FMOVS 8(R25), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V3.S4
+	FMOVS 8(R26), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V4.S4
+	FMOVS 8(R1), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V5.S4
+	FMOVS 8(R2), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V6.S4
+	FMOVS 12(R3), F7
+	WORD $0x0f08a4e7 // sxtl v7.8h, v7.8b
+	WORD $0x0f10a4e7 // sxtl v7.4s, v7.4h
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e29dce7 // fmul v7.4s, v7.4s, v9.4s
+	FMOVS 12(R22), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V0.S4
+	FMOVS 12(R23), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V1.S4
+	FMOVS 12(R24), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V2.S4
+	FMOVS 12(R25), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V3.S4
+	FMOVS 12(R26), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V4.S4
+	FMOVS 12(R1), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V5.S4
+	FMOVS 12(R2), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V6.S4
+	ADD $16, R3
+	ADD $16, R22
+	ADD $16, R23
+	ADD $16, R24
+	ADD $16, R25
+	ADD $16, R26
+	ADD $16, R1
+	ADD $16, R2
+	SUB $1, R19
+	CBNZ R19, Q8_0Rows7TurnBy1
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q8_0Rows7SubBlockBy1
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F8
+	FMOVQ (R21), F7
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	WORD $0x4e27d400 // fadd v0.4s, v0.4s, v7.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F7
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	WORD $0x4e27d421 // fadd v1.4s, v1.4s, v7.4s
+	FMOVQ F1, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F7
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	WORD $0x4e27d442 // fadd v2.4s, v2.4s, v7.4s
+	FMOVQ F2, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F7
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	WORD $0x4e27d463 // fadd v3.4s, v3.4s, v7.4s
+	FMOVQ F3, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F7
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	WORD $0x4e27d484 // fadd v4.4s, v4.4s, v7.4s
+	FMOVQ F4, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F7
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	WORD $0x4e27d4a5 // fadd v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F7
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	FMOVQ F6, (R21)
+	VMOVI $0, V8.B16
+	FMOVQ F8, 80(RSP)
+	JMP Q8_0Rows7NextBy1
+
+Q8_0Rows7DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, Q8_0Rows7Strip
+	RET
+
+Q8_0Rows6:
+
+Q8_0Rows6Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, Q8_0Rows6Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+Q8_0Rows6Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $6, R20
+
+Q8_0Rows6Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, Q8_0Rows6Added
+	FMOVQ (R21), F1
+
+Q8_0Rows6Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE Q8_0Rows6Begin
+	MOVD 16(RSP), R2
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD R22, R23
+	ADD R19, R23
+	MOVD R23, R24
+	ADD R19, R24
+	MOVD R24, R25
+	ADD R19, R25
+	MOVD R25, R26
+	ADD R19, R26
+	MOVD R26, R1
+	ADD R19, R1
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+
+Q8_0Rows6NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE Q8_0Rows6DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE Q8_0Rows6PartBy1
+	MOVD $256, R20
+
+Q8_0Rows6PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	ADD $0, R20
+	PCALIGN $32
+
+Q8_0Rows6SubBlockBy1:
+	FMOVD (R2), F8
+	WORD $0x0e217908 // fcvtl v8.4s, v8.4h
+	ADD $8, R2
+	MOVD $8, R19
+	PCALIGN $32
+
+Q8_0Rows6TurnBy1:
+	PRFM 4096(R2), PLDL1KEEP
+	FMOVS (R2), F6
+	WORD $0x0f08a4c6 // sxtl v6.8h, v6.8b
+	WORD $0x0f10a4c6 // sxtl v6.4s, v6.4h
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
+	FMOVS (R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS (R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS (R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS (R25), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS (R26), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	FMOVS (R1), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	FMOVS 4(R2), F6
+	WORD $0x0f08a4c6 // sxtl v6.8h, v6.8b
+	WORD $0x0f10a4c6 // sxtl v6.4s, v6.4h
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
+	FMOVS 4(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 4(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 4(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 4(R25), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 4(R26), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	FMOVS 4(R1), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	FMOVS 8(R2), F6
+	WORD $0x0f08a4c6 // sxtl v6.8h, v6.8b
+	WORD $0x0f10a4c6 // sxtl v6.4s, v6.4h
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
+	FMOVS 8(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 8(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 8(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 8(R25), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 8(R26), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	FMOVS 8(R1), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	FMOVS 12(R2), F6
+	WORD $0x0f08a4c6 // sxtl v6.8h, v6.8b
+	WORD $0x0f10a4c6 // sxtl v6.4s, v6.4h
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
+	FMOVS 12(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 12(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 12(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 12(R25), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 12(R26), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	FMOVS 12(R1), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	ADD $16, R2
+	ADD $16, R22
+	ADD $16, R23
+	ADD $16, R24
+	ADD $16, R25
+	ADD $16, R26
+	ADD $16, R1
+	SUB $1, R19
+	CBNZ R19, Q8_0Rows6TurnBy1
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q8_0Rows6SubBlockBy1
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F7
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d400 // fadd v0.4s, v0.4s, v6.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d421 // fadd v1.4s, v1.4s, v6.4s
+	FMOVQ F1, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d442 // fadd v2.4s, v2.4s, v6.4s
+	FMOVQ F2, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d463 // fadd v3.4s, v3.4s, v6.4s
+	FMOVQ F3, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d484 // fadd v4.4s, v4.4s, v6.4s
+	FMOVQ F4, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	FMOVQ F5, (R21)
+	VMOVI $0, V7.B16
+	FMOVQ F7, 80(RSP)
+	JMP Q8_0Rows6NextBy1
+
+Q8_0Rows6DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, Q8_0Rows6Strip
+	RET
+
+Q8_0Rows5:
+
+Q8_0Rows5Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, Q8_0Rows5Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+Q8_0Rows5Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $5, R20
+
+Q8_0Rows5Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, Q8_0Rows5Added
+	FMOVQ (R21), F1
+
+Q8_0Rows5Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE Q8_0Rows5Begin
+	MOVD 16(RSP), R1
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD R22, R23
+	ADD R19, R23
+	MOVD R23, R24
+	ADD R19, R24
+	MOVD R24, R25
+	ADD R19, R25
+	MOVD R25, R26
+	ADD R19, R26
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+
+Q8_0Rows5NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE Q8_0Rows5DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE Q8_0Rows5PartBy1
+	MOVD $256, R20
+
+Q8_0Rows5PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	ADD $0, R20
+	PCALIGN $32
+
+Q8_0Rows5SubBlockBy1:
+	FMOVD (R1), F7
+	WORD $0x0e2178e7 // fcvtl v7.4s, v7.4h
+	ADD $8, R1
+	MOVD $8, R19
+	PCALIGN $32
+
+Q8_0Rows5TurnBy1:
+	PRFM 4096(R1), PLDL1KEEP
+	FMOVS (R1), F5
+	WORD $0x0f08a4a5 // sxtl v5.8h, v5.8b
+	WORD $0x0f10a4a5 // sxtl v5.4s, v5.4h
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVS (R22), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V0.S4
+	FMOVS (R23), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V1.S4
+	FMOVS (R24), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V2.S4
+	FMOVS (R25), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V3.S4
+	FMOVS (R26), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V4.S4
+	FMOVS 4(R1), F5
+	WORD $0x0f08a4a5 // sxtl v5.8h, v5.8b
+	WORD $0x0f10a4a5 // sxtl v5.4s, v5.4h
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVS 4(R22), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V0.S4
+	FMOVS 4(R23), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V1.S4
+	FMOVS 4(R24), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V2.S4
+	FMOVS 4(R25), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V3.S4
+	FMOVS 4(R26), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V4.S4
+	FMOVS 8(R1), F5
+	WORD $0x0f08a4a5 // sxtl v5.8h, v5.8b
+	WORD $0x0f10a4a5 // sxtl v5.4s, v5.4h
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVS 8(R22), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V0.S4
+	FMOVS 8(R23), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V1.S4
+	FMOVS 8(R24), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V2.S4
+	FMOVS 8(R25), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V3.S4
+	FMOVS 8(R26), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V4.S4
+	FMOVS 12(R1), F5
+	WORD $0x0f08a4a5 // sxtl v5.8h, v5.8b
+	WORD $0x0f10a4a5 // sxtl v5.4s, v5.4h
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVS 12(R22), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V0.S4
+	FMOVS 12(R23), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V1.S4
+	FMOVS 12(R24), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V2.S4
+	FMOVS 12(R25), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V3.S4
+	FMOVS 12(R26), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V4.S4
+	ADD $16, R1
+	ADD $16, R22
+	ADD $16, R23
+	ADD $16, R24
+	ADD $16, R25
+	ADD $16, R26
+	SUB $1, R19
+	CBNZ R19, Q8_0Rows5TurnBy1
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q8_0Rows5SubBlockBy1
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F6
+	FMOVQ (R21), F5
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	WORD $0x4e25d400 // fadd v0.4s, v0.4s, v5.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F5
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	WORD $0x4e25d421 // fadd v1.4s, v1.4s, v5.4s
+	FMOVQ F1, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F5
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	WORD $0x4e25d442 // fadd v2.4s, v2.4s, v5.4s
+	FMOVQ F2, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F5
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	WORD $0x4e25d463 // fadd v3.4s, v3.4s, v5.4s
+	FMOVQ F3, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F5
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	FMOVQ F4, (R21)
+	VMOVI $0, V6.B16
+	FMOVQ F6, 80(RSP)
+	JMP Q8_0Rows5NextBy1
+
+Q8_0Rows5DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, Q8_0Rows5Strip
+	RET
+
+Q8_0Rows4:
+
+Q8_0Rows4Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, Q8_0Rows4Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+Q8_0Rows4Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $4, R20
+
+Q8_0Rows4Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, Q8_0Rows4Added
+	FMOVQ (R21), F1
+
+Q8_0Rows4Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE Q8_0Rows4Begin
+	MOVD 16(RSP), R26
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD R22, R23
+	ADD R19, R23
+	MOVD R23, R24
+	ADD R19, R24
+	MOVD R24, R25
+	ADD R19, R25
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+	MOVD R26, R1
+	ADD $1088, R1
+
+Q8_0Rows4NextBy2:
+	MOVD 40(RSP), R19
+	CMP $512, R19
+	BLT Q8_0Rows4DoneBy2
+	MOVD $256, R20
+	SUB $512, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	ADD $0, R20
+	PCALIGN $32
+
+Q8_0Rows4SubBlockBy2:
+	FMOVD (R26), F10
+	WORD $0x0e21794a // fcvtl v10.4s, v10.4h
+	FMOVD (R1), F11
+	WORD $0x0e21796b // fcvtl v11.4s, v11.4h
+	ADD $8, R26
+	ADD $8, R1
+	MOVD $8, R19
+	PCALIGN $32
+
+Q8_0Rows4TurnBy2:
+	PRFM 2176(R26), PLDL1KEEP
+	PRFM 2176(R1), PLDL1KEEP
+	FMOVS (R26), F8
+	WORD $0x0f08a508 // sxtl v8.8h, v8.8b
+	WORD $0x0f10a508 // sxtl v8.4s, v8.4h
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e2add08 // fmul v8.4s, v8.4s, v10.4s
+	FMOVS (R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS (R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS (R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS (R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	FMOVS (R1), F8
+	WORD $0x0f08a508 // sxtl v8.8h, v8.8b
+	WORD $0x0f10a508 // sxtl v8.4s, v8.4h
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e2bdd08 // fmul v8.4s, v8.4s, v11.4s
+	FMOVS 1024(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 1024(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 1024(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 1024(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	FMOVS 4(R26), F8
+	WORD $0x0f08a508 // sxtl v8.8h, v8.8b
+	WORD $0x0f10a508 // sxtl v8.4s, v8.4h
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e2add08 // fmul v8.4s, v8.4s, v10.4s
+	FMOVS 4(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 4(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 4(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 4(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	FMOVS 4(R1), F8
+	WORD $0x0f08a508 // sxtl v8.8h, v8.8b
+	WORD $0x0f10a508 // sxtl v8.4s, v8.4h
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e2bdd08 // fmul v8.4s, v8.4s, v11.4s
+	FMOVS 1028(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 1028(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 1028(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 1028(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	FMOVS 8(R26), F8
+	WORD $0x0f08a508 // sxtl v8.8h, v8.8b
+	WORD $0x0f10a508 // sxtl v8.4s, v8.4h
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e2add08 // fmul v8.4s, v8.4s, v10.4s
+	FMOVS 8(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 8(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 8(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 8(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	FMOVS 8(R1), F8
+	WORD $0x0f08a508 // sxtl v8.8h, v8.8b
+	WORD $0x0f10a508 // sxtl v8.4s, v8.4h
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e2bdd08 // fmul v8.4s, v8.4s, v11.4s
+	FMOVS 1032(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 1032(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 1032(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 1032(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	FMOVS 12(R26), F8
+	WORD $0x0f08a508 // sxtl v8.8h, v8.8b
+	WORD $0x0f10a508 // sxtl v8.4s, v8.4h
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e2add08 // fmul v8.4s, v8.4s, v10.4s
+	FMOVS 12(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 12(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 12(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 12(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	FMOVS 12(R1), F8
+	WORD $0x0f08a508 // sxtl v8.8h, v8.8b
+	WORD $0x0f10a508 // sxtl v8.4s, v8.4h
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e2bdd08 // fmul v8.4s, v8.4s, v11.4s
+	FMOVS 1036(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 1036(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 1036(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 1036(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	ADD $16, R26
+	ADD $16, R1
+	ADD $16, R22
+	ADD $16, R23
+	ADD $16, R24
+	ADD $16, R25
+	SUB $1, R19
+	CBNZ R19, Q8_0Rows4TurnBy2
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q8_0Rows4SubBlockBy2
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F9
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d442 // fadd v2.4s, v2.4s, v8.4s
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d484 // fadd v4.4s, v4.4s, v8.4s
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d4c6 // fadd v6.4s, v6.4s, v8.4s
+	VMOVI $0, V9.B16
+	FMOVQ F9, 80(RSP)
+	MOVD 24(RSP), R21
+	WORD $0x4e29d400 // fadd v0.4s, v0.4s, v9.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	WORD $0x4e29d442 // fadd v2.4s, v2.4s, v9.4s
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	FMOVQ F2, (R21)
+	ADD R19, R21
+	WORD $0x4e29d484 // fadd v4.4s, v4.4s, v9.4s
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	FMOVQ F4, (R21)
+	ADD R19, R21
+	WORD $0x4e29d4c6 // fadd v6.4s, v6.4s, v9.4s
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	FMOVQ F6, (R21)
+	ADD $1088, R26
+	ADD $1088, R1
+	ADD $1024, R22
+	ADD $1024, R23
+	ADD $1024, R24
+	ADD $1024, R25
+	JMP Q8_0Rows4NextBy2
+
+Q8_0Rows4DoneBy2:
+
+Q8_0Rows4NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE Q8_0Rows4DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE Q8_0Rows4PartBy1
+	MOVD $256, R20
+
+Q8_0Rows4PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	ADD $0, R20
+	PCALIGN $32
+
+Q8_0Rows4SubBlockBy1:
+	FMOVD (R26), F6
+	WORD $0x0e2178c6 // fcvtl v6.4s, v6.4h
+	ADD $8, R26
+	MOVD $8, R19
+	PCALIGN $32
+
+Q8_0Rows4TurnBy1:
+	PRFM 4096(R26), PLDL1KEEP
+	FMOVS (R26), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS (R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS (R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS (R24), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVS (R25), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	FMOVS 4(R26), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS 4(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 4(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 4(R24), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVS 4(R25), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	FMOVS 8(R26), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS 8(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 8(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 8(R24), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVS 8(R25), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	FMOVS 12(R26), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS 12(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 12(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 12(R24), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVS 12(R25), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	ADD $16, R26
+	ADD $16, R22
+	ADD $16, R23
+	ADD $16, R24
+	ADD $16, R25
+	SUB $1, R19
+	CBNZ R19, Q8_0Rows4TurnBy1
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q8_0Rows4SubBlockBy1
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F5
+	FMOVQ (R21), F4
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e24d400 // fadd v0.4s, v0.4s, v4.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F4
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e24d421 // fadd v1.4s, v1.4s, v4.4s
+	FMOVQ F1, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F4
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e24d442 // fadd v2.4s, v2.4s, v4.4s
+	FMOVQ F2, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F4
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
+	FMOVQ F3, (R21)
+	VMOVI $0, V5.B16
+	FMOVQ F5, 80(RSP)
+	JMP Q8_0Rows4NextBy1
+
+Q8_0Rows4DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, Q8_0Rows4Strip
+	RET
+
+Q8_0Rows3:
+
+Q8_0Rows3Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, Q8_0Rows3Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+Q8_0Rows3Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $3, R20
+
+Q8_0Rows3Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, Q8_0Rows3Added
+	FMOVQ (R21), F1
+
+Q8_0Rows3Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE Q8_0Rows3Begin
+	MOVD 16(RSP), R25
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD R22, R23
+	ADD R19, R23
+	MOVD R23, R24
+	ADD R19, R24
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+	MOVD R25, R26
+	ADD $1088, R26
+
+Q8_0Rows3NextBy2:
+	MOVD 40(RSP), R19
+	CMP $512, R19
+	BLT Q8_0Rows3DoneBy2
+	MOVD $256, R20
+	SUB $512, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	ADD $0, R20
+	PCALIGN $32
+
+Q8_0Rows3SubBlockBy2:
+	FMOVD (R25), F8
+	WORD $0x0e217908 // fcvtl v8.4s, v8.4h
+	FMOVD (R26), F9
+	WORD $0x0e217929 // fcvtl v9.4s, v9.4h
+	ADD $8, R25
+	ADD $8, R26
+	MOVD $8, R19
+	PCALIGN $32
+
+Q8_0Rows3TurnBy2:
+	PRFM 2176(R25), PLDL1KEEP
+	PRFM 2176(R26), PLDL1KEEP
+	FMOVS (R25), F6
+	WORD $0x0f08a4c6 // sxtl v6.8h, v6.8b
+	WORD $0x0f10a4c6 // sxtl v6.4s, v6.4h
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
+	FMOVS (R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS (R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS (R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	FMOVS (R26), F6
+	WORD $0x0f08a4c6 // sxtl v6.8h, v6.8b
+	WORD $0x0f10a4c6 // sxtl v6.4s, v6.4h
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e29dcc6 // fmul v6.4s, v6.4s, v9.4s
+	FMOVS 1024(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 1024(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 1024(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	FMOVS 4(R25), F6
+	WORD $0x0f08a4c6 // sxtl v6.8h, v6.8b
+	WORD $0x0f10a4c6 // sxtl v6.4s, v6.4h
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
+	FMOVS 4(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 4(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 4(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	FMOVS 4(R26), F6
+	WORD $0x0f08a4c6 // sxtl v6.8h, v6.8b
+	WORD $0x0f10a4c6 // sxtl v6.4s, v6.4h
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e29dcc6 // fmul v6.4s, v6.4s, v9.4s
+	FMOVS 1028(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 1028(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 1028(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	FMOVS 8(R25), F6
+	WORD $0x0f08a4c6 // sxtl v6.8h, v6.8b
+	WORD $0x0f10a4c6 // sxtl v6.4s, v6.4h
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
+	FMOVS 8(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 8(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 8(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	FMOVS 8(R26), F6
+	WORD $0x0f08a4c6 // sxtl v6.8h, v6.8b
+	WORD $0x0f10a4c6 // sxtl v6.4s, v6.4h
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e29dcc6 // fmul v6.4s, v6.4s, v9.4s
+	FMOVS 1032(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 1032(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 1032(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	FMOVS 12(R25), F6
+	WORD $0x0f08a4c6 // sxtl v6.8h, v6.8b
+	WORD $0x0f10a4c6 // sxtl v6.4s, v6.4h
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
+	FMOVS 12(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 12(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 12(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	FMOVS 12(R26), F6
+	WORD $0x0f08a4c6 // sxtl v6.8h, v6.8b
+	WORD $0x0f10a4c6 // sxtl v6.4s, v6.4h
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e29dcc6 // fmul v6.4s, v6.4s, v9.4s
+	FMOVS 1036(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 1036(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 1036(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	ADD $16, R25
+	ADD $16, R26
+	ADD $16, R22
+	ADD $16, R23
+	ADD $16, R24
+	SUB $1, R19
+	CBNZ R19, Q8_0Rows3TurnBy2
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q8_0Rows3SubBlockBy2
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F7
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d400 // fadd v0.4s, v0.4s, v6.4s
+	ADD R19, R21
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d442 // fadd v2.4s, v2.4s, v6.4s
+	ADD R19, R21
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d484 // fadd v4.4s, v4.4s, v6.4s
+	VMOVI $0, V7.B16
+	FMOVQ F7, 80(RSP)
+	MOVD 24(RSP), R21
+	WORD $0x4e27d400 // fadd v0.4s, v0.4s, v7.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	WORD $0x4e27d442 // fadd v2.4s, v2.4s, v7.4s
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	FMOVQ F2, (R21)
+	ADD R19, R21
+	WORD $0x4e27d484 // fadd v4.4s, v4.4s, v7.4s
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	FMOVQ F4, (R21)
+	ADD $1088, R25
+	ADD $1088, R26
+	ADD $1024, R22
+	ADD $1024, R23
+	ADD $1024, R24
+	JMP Q8_0Rows3NextBy2
+
+Q8_0Rows3DoneBy2:
+
+Q8_0Rows3NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE Q8_0Rows3DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE Q8_0Rows3PartBy1
+	MOVD $256, R20
+
+Q8_0Rows3PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	ADD $0, R20
+	PCALIGN $32
+
+Q8_0Rows3SubBlockBy1:
+	FMOVD (R25), F5
+	WORD $0x0e2178a5 // fcvtl v5.4s, v5.4h
+	ADD $8, R25
+	MOVD $8, R19
+	PCALIGN $32
+
+Q8_0Rows3TurnBy1:
+	PRFM 4096(R25), PLDL1KEEP
+	FMOVS (R25), F3
+	WORD $0x0f08a463 // sxtl v3.8h, v3.8b
+	WORD $0x0f10a463 // sxtl v3.4s, v3.4h
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x6e25dc63 // fmul v3.4s, v3.4s, v5.4s
+	FMOVS (R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V0.S4
+	FMOVS (R23), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V1.S4
+	FMOVS (R24), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V2.S4
+	FMOVS 4(R25), F3
+	WORD $0x0f08a463 // sxtl v3.8h, v3.8b
+	WORD $0x0f10a463 // sxtl v3.4s, v3.4h
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x6e25dc63 // fmul v3.4s, v3.4s, v5.4s
+	FMOVS 4(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V0.S4
+	FMOVS 4(R23), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V1.S4
+	FMOVS 4(R24), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V2.S4
+	FMOVS 8(R25), F3
+	WORD $0x0f08a463 // sxtl v3.8h, v3.8b
+	WORD $0x0f10a463 // sxtl v3.4s, v3.4h
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x6e25dc63 // fmul v3.4s, v3.4s, v5.4s
+	FMOVS 8(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V0.S4
+	FMOVS 8(R23), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V1.S4
+	FMOVS 8(R24), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V2.S4
+	FMOVS 12(R25), F3
+	WORD $0x0f08a463 // sxtl v3.8h, v3.8b
+	WORD $0x0f10a463 // sxtl v3.4s, v3.4h
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x6e25dc63 // fmul v3.4s, v3.4s, v5.4s
+	FMOVS 12(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V0.S4
+	FMOVS 12(R23), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V1.S4
+	FMOVS 12(R24), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V2.S4
+	ADD $16, R25
+	ADD $16, R22
+	ADD $16, R23
+	ADD $16, R24
+	SUB $1, R19
+	CBNZ R19, Q8_0Rows3TurnBy1
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q8_0Rows3SubBlockBy1
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F4
+	FMOVQ (R21), F3
+	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
+	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F3
+	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
+	WORD $0x4e23d421 // fadd v1.4s, v1.4s, v3.4s
+	FMOVQ F1, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F3
+	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	FMOVQ F2, (R21)
+	VMOVI $0, V4.B16
+	FMOVQ F4, 80(RSP)
+	JMP Q8_0Rows3NextBy1
+
+Q8_0Rows3DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, Q8_0Rows3Strip
+	RET
+
+Q8_0Rows2:
+
+Q8_0Rows2Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, Q8_0Rows2Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+Q8_0Rows2Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $2, R20
+
+Q8_0Rows2Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, Q8_0Rows2Added
+	FMOVQ (R21), F1
+
+Q8_0Rows2Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE Q8_0Rows2Begin
+	MOVD 16(RSP), R24
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD R22, R23
+	ADD R19, R23
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+	MOVD R24, R25
+	ADD $1088, R25
+
+Q8_0Rows2NextBy2:
+	MOVD 40(RSP), R19
+	CMP $512, R19
+	BLT Q8_0Rows2DoneBy2
+	MOVD $256, R20
+	SUB $512, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	ADD $0, R20
+	PCALIGN $32
+
+Q8_0Rows2SubBlockBy2:
+	FMOVD (R24), F6
+	WORD $0x0e2178c6 // fcvtl v6.4s, v6.4h
+	FMOVD (R25), F7
+	WORD $0x0e2178e7 // fcvtl v7.4s, v7.4h
+	ADD $8, R24
+	ADD $8, R25
+	MOVD $8, R19
+	PCALIGN $32
+
+Q8_0Rows2TurnBy2:
+	PRFM 2176(R24), PLDL1KEEP
+	PRFM 2176(R25), PLDL1KEEP
+	FMOVS (R24), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS (R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS (R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVS (R25), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e27dc84 // fmul v4.4s, v4.4s, v7.4s
+	FMOVS 1024(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 1024(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	FMOVS 4(R24), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS 4(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 4(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVS 4(R25), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e27dc84 // fmul v4.4s, v4.4s, v7.4s
+	FMOVS 1028(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 1028(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	FMOVS 8(R24), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS 8(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 8(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVS 8(R25), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e27dc84 // fmul v4.4s, v4.4s, v7.4s
+	FMOVS 1032(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 1032(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	FMOVS 12(R24), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS 12(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 12(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVS 12(R25), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e27dc84 // fmul v4.4s, v4.4s, v7.4s
+	FMOVS 1036(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 1036(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	ADD $16, R24
+	ADD $16, R25
+	ADD $16, R22
+	ADD $16, R23
+	SUB $1, R19
+	CBNZ R19, Q8_0Rows2TurnBy2
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q8_0Rows2SubBlockBy2
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F5
+	FMOVQ (R21), F4
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e24d400 // fadd v0.4s, v0.4s, v4.4s
+	ADD R19, R21
+	FMOVQ (R21), F4
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e24d442 // fadd v2.4s, v2.4s, v4.4s
+	VMOVI $0, V5.B16
+	FMOVQ F5, 80(RSP)
+	MOVD 24(RSP), R21
+	WORD $0x4e25d400 // fadd v0.4s, v0.4s, v5.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	WORD $0x4e25d442 // fadd v2.4s, v2.4s, v5.4s
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	FMOVQ F2, (R21)
+	ADD $1088, R24
+	ADD $1088, R25
+	ADD $1024, R22
+	ADD $1024, R23
+	JMP Q8_0Rows2NextBy2
+
+Q8_0Rows2DoneBy2:
+
+Q8_0Rows2NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE Q8_0Rows2DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE Q8_0Rows2PartBy1
+	MOVD $256, R20
+
+Q8_0Rows2PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	ADD $0, R20
+	PCALIGN $32
+
+Q8_0Rows2SubBlockBy1:
+	FMOVD (R24), F4
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	ADD $8, R24
+	MOVD $8, R19
+	PCALIGN $32
+
+Q8_0Rows2TurnBy1:
+	PRFM 4096(R24), PLDL1KEEP
+	FMOVS (R24), F2
+	WORD $0x0f08a442 // sxtl v2.8h, v2.8b
+	WORD $0x0f10a442 // sxtl v2.4s, v2.4h
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e24dc42 // fmul v2.4s, v2.4s, v4.4s
+	FMOVS (R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	FMOVS (R23), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	FMOVS 4(R24), F2
+	WORD $0x0f08a442 // sxtl v2.8h, v2.8b
+	WORD $0x0f10a442 // sxtl v2.4s, v2.4h
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e24dc42 // fmul v2.4s, v2.4s, v4.4s
+	FMOVS 4(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	FMOVS 4(R23), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	FMOVS 8(R24), F2
+	WORD $0x0f08a442 // sxtl v2.8h, v2.8b
+	WORD $0x0f10a442 // sxtl v2.4s, v2.4h
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e24dc42 // fmul v2.4s, v2.4s, v4.4s
+	FMOVS 8(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	FMOVS 8(R23), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	FMOVS 12(R24), F2
+	WORD $0x0f08a442 // sxtl v2.8h, v2.8b
+	WORD $0x0f10a442 // sxtl v2.4s, v2.4h
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e24dc42 // fmul v2.4s, v2.4s, v4.4s
+	FMOVS 12(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	FMOVS 12(R23), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	ADD $16, R24
+	ADD $16, R22
+	ADD $16, R23
+	SUB $1, R19
+	CBNZ R19, Q8_0Rows2TurnBy1
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q8_0Rows2SubBlockBy1
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F3
+	FMOVQ (R21), F2
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F2
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
+	FMOVQ F1, (R21)
+	VMOVI $0, V3.B16
+	FMOVQ F3, 80(RSP)
+	JMP Q8_0Rows2NextBy1
+
+Q8_0Rows2DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, Q8_0Rows2Strip
+	RET
+
+Q8_0Rows1:
+
+Q8_0Rows1Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, Q8_0Rows1Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+Q8_0Rows1Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $1, R20
+
+Q8_0Rows1Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, Q8_0Rows1Added
+	FMOVQ (R21), F1
+
+Q8_0Rows1Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE Q8_0Rows1Begin
+	MOVD 16(RSP), R23
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+	MOVD R23, R24
+	ADD $1088, R24
+	MOVD R24, R25
+	ADD $1088, R25
+	MOVD R25, R26
+	ADD $1088, R26
+
+Q8_0Rows1NextBy4:
+	MOVD 40(RSP), R19
+	CMP $1024, R19
+	BLT Q8_0Rows1DoneBy4
+	MOVD $256, R20
+	SUB $1024, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	ADD $0, R20
+	PCALIGN $32
+
+Q8_0Rows1SubBlockBy4:
+	FMOVD (R23), F6
+	WORD $0x0e2178c6 // fcvtl v6.4s, v6.4h
+	FMOVD (R24), F7
+	WORD $0x0e2178e7 // fcvtl v7.4s, v7.4h
+	FMOVD (R25), F8
+	WORD $0x0e217908 // fcvtl v8.4s, v8.4h
+	FMOVD (R26), F9
+	WORD $0x0e217929 // fcvtl v9.4s, v9.4h
+	ADD $8, R23
+	ADD $8, R24
+	ADD $8, R25
+	ADD $8, R26
+	MOVD $8, R19
+	PCALIGN $32
+
+Q8_0Rows1TurnBy4:
+	PRFM 4352(R23), PLDL1KEEP
+	PRFM 4352(R24), PLDL1KEEP
+	PRFM 4352(R25), PLDL1KEEP
+	PRFM 4352(R26), PLDL1KEEP
+	FMOVS (R23), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS (R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS (R24), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e27dc84 // fmul v4.4s, v4.4s, v7.4s
+	FMOVS 1024(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS (R25), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e28dc84 // fmul v4.4s, v4.4s, v8.4s
+	FMOVS 2048(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVS (R26), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e29dc84 // fmul v4.4s, v4.4s, v9.4s
+	FMOVS 3072(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	FMOVS 4(R23), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS 4(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 4(R24), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e27dc84 // fmul v4.4s, v4.4s, v7.4s
+	FMOVS 1028(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 4(R25), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e28dc84 // fmul v4.4s, v4.4s, v8.4s
+	FMOVS 2052(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVS 4(R26), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e29dc84 // fmul v4.4s, v4.4s, v9.4s
+	FMOVS 3076(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	FMOVS 8(R23), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS 8(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 8(R24), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e27dc84 // fmul v4.4s, v4.4s, v7.4s
+	FMOVS 1032(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 8(R25), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e28dc84 // fmul v4.4s, v4.4s, v8.4s
+	FMOVS 2056(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVS 8(R26), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e29dc84 // fmul v4.4s, v4.4s, v9.4s
+	FMOVS 3080(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	FMOVS 12(R23), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS 12(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 12(R24), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e27dc84 // fmul v4.4s, v4.4s, v7.4s
+	FMOVS 1036(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 12(R25), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e28dc84 // fmul v4.4s, v4.4s, v8.4s
+	FMOVS 2060(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVS 12(R26), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e29dc84 // fmul v4.4s, v4.4s, v9.4s
+	FMOVS 3084(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	ADD $16, R23
+	ADD $16, R24
+	ADD $16, R25
+	ADD $16, R26
+	ADD $16, R22
+	SUB $1, R19
+	CBNZ R19, Q8_0Rows1TurnBy4
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q8_0Rows1SubBlockBy4
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F5
+	FMOVQ (R21), F4
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e24d400 // fadd v0.4s, v0.4s, v4.4s
+	VMOVI $0, V5.B16
+	FMOVQ F5, 80(RSP)
+	WORD $0x4e25d400 // fadd v0.4s, v0.4s, v5.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x4e25d400 // fadd v0.4s, v0.4s, v5.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	WORD $0x4e25d400 // fadd v0.4s, v0.4s, v5.4s
+	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
+	FMOVQ F0, (R21)
+	ADD $3264, R23
+	ADD $3264, R24
+	ADD $3264, R25
+	ADD $3264, R26
+	ADD $3072, R22
+	JMP Q8_0Rows1NextBy4
+
+Q8_0Rows1DoneBy4:
+
+Q8_0Rows1NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE Q8_0Rows1DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE Q8_0Rows1PartBy1
+	MOVD $256, R20
+
+Q8_0Rows1PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	ADD $0, R20
+	PCALIGN $32
+
+Q8_0Rows1SubBlockBy1:
+	FMOVD (R23), F3
+	WORD $0x0e217863 // fcvtl v3.4s, v3.4h
+	ADD $8, R23
+	MOVD $8, R19
+	PCALIGN $32
+
+Q8_0Rows1TurnBy1:
+	PRFM 4096(R23), PLDL1KEEP
+	FMOVS (R23), F1
+	WORD $0x0f08a421 // sxtl v1.8h, v1.8b
+	WORD $0x0f10a421 // sxtl v1.4s, v1.4h
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x6e23dc21 // fmul v1.4s, v1.4s, v3.4s
+	FMOVS (R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V1.S4, V0.S4
+	FMOVS 4(R23), F1
+	WORD $0x0f08a421 // sxtl v1.8h, v1.8b
+	WORD $0x0f10a421 // sxtl v1.4s, v1.4h
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x6e23dc21 // fmul v1.4s, v1.4s, v3.4s
+	FMOVS 4(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V1.S4, V0.S4
+	FMOVS 8(R23), F1
+	WORD $0x0f08a421 // sxtl v1.8h, v1.8b
+	WORD $0x0f10a421 // sxtl v1.4s, v1.4h
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x6e23dc21 // fmul v1.4s, v1.4s, v3.4s
+	FMOVS 8(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V1.S4, V0.S4
+	FMOVS 12(R23), F1
+	WORD $0x0f08a421 // sxtl v1.8h, v1.8b
+	WORD $0x0f10a421 // sxtl v1.4s, v1.4h
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x6e23dc21 // fmul v1.4s, v1.4s, v3.4s
+	FMOVS 12(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V1.S4, V0.S4
+	ADD $16, R23
+	ADD $16, R22
+	SUB $1, R19
+	CBNZ R19, Q8_0Rows1TurnBy1
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q8_0Rows1SubBlockBy1
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F2
+	FMOVQ (R21), F1
+	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R21)
+	VMOVI $0, V2.B16
+	FMOVQ F2, 80(RSP)
+	JMP Q8_0Rows1NextBy1
+
+Q8_0Rows1DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, Q8_0Rows1Strip
+	RET
+
+Q4_0:
+	MOVD 64(R0), R19 // a.Rows
+	CMP $1, R19
+	BEQ Q4_0Rows1
+	CMP $2, R19
+	BEQ Q4_0Rows2
+	CMP $3, R19
+	BEQ Q4_0Rows3
+	CMP $4, R19
+	BEQ Q4_0Rows4
+	CMP $5, R19
+	BEQ Q4_0Rows5
+	CMP $6, R19
+	BEQ Q4_0Rows6
+	CMP $7, R19
+	BEQ Q4_0Rows7
+
+Q4_0Rows8:
+
+Q4_0Rows8Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, Q4_0Rows8Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+Q4_0Rows8Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $8, R20
+
+Q4_0Rows8Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, Q4_0Rows8Added
+	FMOVQ (R21), F1
+
+Q4_0Rows8Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE Q4_0Rows8Begin
+	MOVD 16(RSP), R4
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD R22, R23
+	ADD R19, R23
+	MOVD R23, R24
+	ADD R19, R24
+	MOVD R24, R25
+	ADD R19, R25
+	MOVD R25, R26
+	ADD R19, R26
+	MOVD R26, R1
+	ADD R19, R1
+	MOVD R1, R2
+	ADD R19, R2
+	MOVD R2, R3
+	ADD R19, R3
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+	MOVD $pattern88888888<>(SB), R17
+	FMOVQ (R17), F13
+	MOVD $patternf0f0f0f0<>(SB), R17
+	FMOVQ (R17), F14
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F15
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F16
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F17
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F18
+	MOVD $pattern31800000<>(SB), R17
+	FMOVQ (R17), F19
+
+Q4_0Rows8NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE Q4_0Rows8DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE Q4_0Rows8PartBy1
+	MOVD $256, R20
+
+Q4_0Rows8PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	ADD $0, R20
+	PCALIGN $32
+
+Q4_0Rows8SubBlockBy1:
+	FMOVD (R4), F10
+	WORD $0x0e21794a // fcvtl v10.4s, v10.4h
+	WORD $0x6e33dd4a // fmul v10.4s, v10.4s, v19.4s
+	ADD $8, R4
+	MOVD $4, R19
+	PCALIGN $32
+
+Q4_0Rows8TurnBy1:
+	PRFM 4096(R4), PLDL1KEEP
+	FMOVQ (R4), F11
+	VEOR V13.B16, V11.B16, V11.B16
+	VSHL $4, V11.S4, V12.S4
+	VAND V14.B16, V12.B16, V12.B16
+	VTBL V15.B16, [V12.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e2add08 // fmul v8.4s, v8.4s, v10.4s
+	FMOVS (R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS (R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS (R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS (R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS (R26), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS (R1), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS (R2), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	FMOVS (R3), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	VTBL V16.B16, [V12.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e2add08 // fmul v8.4s, v8.4s, v10.4s
+	FMOVS 4(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 4(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 4(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 4(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 4(R26), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 4(R1), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 4(R2), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	FMOVS 4(R3), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	VTBL V17.B16, [V12.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e2add08 // fmul v8.4s, v8.4s, v10.4s
+	FMOVS 8(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 8(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 8(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 8(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 8(R26), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 8(R1), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 8(R2), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	FMOVS 8(R3), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	VTBL V18.B16, [V12.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e2add08 // fmul v8.4s, v8.4s, v10.4s
+	FMOVS 12(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 12(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 12(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 12(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 12(R26), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 12(R1), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 12(R2), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	FMOVS 12(R3), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	VAND V14.B16, V11.B16, V12.B16
+	VTBL V15.B16, [V12.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e2add08 // fmul v8.4s, v8.4s, v10.4s
+	FMOVS 16(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 16(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 16(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 16(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 16(R26), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 16(R1), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 16(R2), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	FMOVS 16(R3), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	VTBL V16.B16, [V12.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e2add08 // fmul v8.4s, v8.4s, v10.4s
+	FMOVS 20(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 20(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 20(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 20(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 20(R26), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 20(R1), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 20(R2), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	FMOVS 20(R3), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	VTBL V17.B16, [V12.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e2add08 // fmul v8.4s, v8.4s, v10.4s
+	FMOVS 24(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 24(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 24(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 24(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 24(R26), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 24(R1), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 24(R2), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	FMOVS 24(R3), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	VTBL V18.B16, [V12.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e2add08 // fmul v8.4s, v8.4s, v10.4s
+	FMOVS 28(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 28(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 28(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 28(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 28(R26), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 28(R1), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 28(R2), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	FMOVS 28(R3), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	ADD $16, R4
+	ADD $32, R22
+	ADD $32, R23
+	ADD $32, R24
+	ADD $32, R25
+	ADD $32, R26
+	ADD $32, R1
+	ADD $32, R2
+	ADD $32, R3
+	SUB $1, R19
+	CBNZ R19, Q4_0Rows8TurnBy1
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q4_0Rows8SubBlockBy1
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F9
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d421 // fadd v1.4s, v1.4s, v8.4s
+	FMOVQ F1, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d442 // fadd v2.4s, v2.4s, v8.4s
+	FMOVQ F2, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d463 // fadd v3.4s, v3.4s, v8.4s
+	FMOVQ F3, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d484 // fadd v4.4s, v4.4s, v8.4s
+	FMOVQ F4, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d4a5 // fadd v5.4s, v5.4s, v8.4s
+	FMOVQ F5, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d4c6 // fadd v6.4s, v6.4s, v8.4s
+	FMOVQ F6, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	FMOVQ F7, (R21)
+	VMOVI $0, V9.B16
+	FMOVQ F9, 80(RSP)
+	JMP Q4_0Rows8NextBy1
+
+Q4_0Rows8DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, Q4_0Rows8Strip
+	RET
+
+Q4_0Rows7:
+
+Q4_0Rows7Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, Q4_0Rows7Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+Q4_0Rows7Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $7, R20
+
+Q4_0Rows7Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, Q4_0Rows7Added
+	FMOVQ (R21), F1
+
+Q4_0Rows7Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE Q4_0Rows7Begin
+	MOVD 16(RSP), R3
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD R22, R23
+	ADD R19, R23
+	MOVD R23, R24
+	ADD R19, R24
+	MOVD R24, R25
+	ADD R19, R25
+	MOVD R25, R26
+	ADD R19, R26
+	MOVD R26, R1
+	ADD R19, R1
+	MOVD R1, R2
+	ADD R19, R2
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+	MOVD $pattern88888888<>(SB), R17
+	FMOVQ (R17), F12
+	MOVD $patternf0f0f0f0<>(SB), R17
+	FMOVQ (R17), F13
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F14
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F15
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F16
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F17
+	MOVD $pattern31800000<>(SB), R17
+	FMOVQ (R17), F18
+
+Q4_0Rows7NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE Q4_0Rows7DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE Q4_0Rows7PartBy1
+	MOVD $256, R20
+
+Q4_0Rows7PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	ADD $0, R20
+	PCALIGN $32
+
+Q4_0Rows7SubBlockBy1:
+	FMOVD (R3), F9
+	WORD $0x0e217929 // fcvtl v9.4s, v9.4h
+	WORD $0x6e32dd29 // fmul v9.4s, v9.4s, v18.4s
+	ADD $8, R3
+	MOVD $4, R19
+	PCALIGN $32
+
+Q4_0Rows7TurnBy1:
+	PRFM 4096(R3), PLDL1KEEP
+	FMOVQ (R3), F10
+	VEOR V12.B16, V10.B16, V10.B16
+	VSHL $4, V10.S4, V11.S4
+	VAND V13.B16, V11.B16, V11.B16
+	VTBL V14.B16, [V11.B16], V7.B16
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e29dce7 // fmul v7.4s, v7.4s, v9.4s
+	FMOVS (R22), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V0.S4
+	FMOVS (R23), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V1.S4
+	FMOVS (R24), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V2.S4
+	FMOVS (R25), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V3.S4
+	FMOVS (R26), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V4.S4
+	FMOVS (R1), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V5.S4
+	FMOVS (R2), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V6.S4
+	VTBL V15.B16, [V11.B16], V7.B16
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e29dce7 // fmul v7.4s, v7.4s, v9.4s
+	FMOVS 4(R22), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V0.S4
+	FMOVS 4(R23), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V1.S4
+	FMOVS 4(R24), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V2.S4
+	FMOVS 4(R25), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V3.S4
+	FMOVS 4(R26), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V4.S4
+	FMOVS 4(R1), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V5.S4
+	FMOVS 4(R2), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V6.S4
+	VTBL V16.B16, [V11.B16], V7.B16
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e29dce7 // fmul v7.4s, v7.4s, v9.4s
+	FMOVS 8(R22), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V0.S4
+	FMOVS 8(R23), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V1.S4
+	FMOVS 8(R24), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V2.S4
+	FMOVS 8(R25), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V3.S4
+	FMOVS 8(R26), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V4.S4
+	FMOVS 8(R1), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V5.S4
+	FMOVS 8(R2), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V6.S4
+	VTBL V17.B16, [V11.B16], V7.B16
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e29dce7 // fmul v7.4s, v7.4s, v9.4s
+	FMOVS 12(R22), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V0.S4
+	FMOVS 12(R23), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V1.S4
+	FMOVS 12(R24), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V2.S4
+	FMOVS 12(R25), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V3.S4
+	FMOVS 12(R26), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V4.S4
+	FMOVS 12(R1), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V5.S4
+	FMOVS 12(R2), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V6.S4
+	VAND V13.B16, V10.B16, V11.B16
+	VTBL V14.B16, [V11.B16], V7.B16
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e29dce7 // fmul v7.4s, v7.4s, v9.4s
+	FMOVS 16(R22), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V0.S4
+	FMOVS 16(R23), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V1.S4
+	FMOVS 16(R24), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V2.S4
+	FMOVS 16(R25), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V3.S4
+	FMOVS 16(R26), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V4.S4
+	FMOVS 16(R1), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V5.S4
+	FMOVS 16(R2), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V6.S4
+	VTBL V15.B16, [V11.B16], V7.B16
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e29dce7 // fmul v7.4s, v7.4s, v9.4s
+	FMOVS 20(R22), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V0.S4
+	FMOVS 20(R23), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V1.S4
+	FMOVS 20(R24), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V2.S4
+	FMOVS 20(R25), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V3.S4
+	FMOVS 20(R26), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V4.S4
+	FMOVS 20(R1), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V5.S4
+	FMOVS 20(R2), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V6.S4
+	VTBL V16.B16, [V11.B16], V7.B16
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e29dce7 // fmul v7.4s, v7.4s, v9.4s
+	FMOVS 24(R22), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V0.S4
+	FMOVS 24(R23), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V1.S4
+	FMOVS 24(R24), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V2.S4
+	FMOVS 24(R25), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V3.S4
+	FMOVS 24(R26), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V4.S4
+	FMOVS 24(R1), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V5.S4
+	FMOVS 24(R2), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V6.S4
+	VTBL V17.B16, [V11.B16], V7.B16
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e29dce7 // fmul v7.4s, v7.4s, v9.4s
+	FMOVS 28(R22), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V0.S4
+	FMOVS 28(R23), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V1.S4
+	FMOVS 28(R24), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V2.S4
+	FMOVS 28(R25), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V3.S4
+	FMOVS 28(R26), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V4.S4
+	FMOVS 28(R1), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V5.S4
+	FMOVS 28(R2), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V6.S4
+	ADD $16, R3
+	ADD $32, R22
+	ADD $32, R23
+	ADD $32, R24
+	ADD $32, R25
+	ADD $32, R26
+	ADD $32, R1
+	ADD $32, R2
+	SUB $1, R19
+	CBNZ R19, Q4_0Rows7TurnBy1
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q4_0Rows7SubBlockBy1
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F8
+	FMOVQ (R21), F7
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	WORD $0x4e27d400 // fadd v0.4s, v0.4s, v7.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F7
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	WORD $0x4e27d421 // fadd v1.4s, v1.4s, v7.4s
+	FMOVQ F1, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F7
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	WORD $0x4e27d442 // fadd v2.4s, v2.4s, v7.4s
+	FMOVQ F2, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F7
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	WORD $0x4e27d463 // fadd v3.4s, v3.4s, v7.4s
+	FMOVQ F3, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F7
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	WORD $0x4e27d484 // fadd v4.4s, v4.4s, v7.4s
+	FMOVQ F4, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F7
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	WORD $0x4e27d4a5 // fadd v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F7
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	FMOVQ F6, (R21)
+	VMOVI $0, V8.B16
+	FMOVQ F8, 80(RSP)
+	JMP Q4_0Rows7NextBy1
+
+Q4_0Rows7DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, Q4_0Rows7Strip
+	RET
+
+Q4_0Rows6:
+
+Q4_0Rows6Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, Q4_0Rows6Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+Q4_0Rows6Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $6, R20
+
+Q4_0Rows6Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, Q4_0Rows6Added
+	FMOVQ (R21), F1
+
+Q4_0Rows6Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE Q4_0Rows6Begin
+	MOVD 16(RSP), R2
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD R22, R23
+	ADD R19, R23
+	MOVD R23, R24
+	ADD R19, R24
+	MOVD R24, R25
+	ADD R19, R25
+	MOVD R25, R26
+	ADD R19, R26
+	MOVD R26, R1
+	ADD R19, R1
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+	MOVD $pattern88888888<>(SB), R17
+	FMOVQ (R17), F11
+	MOVD $patternf0f0f0f0<>(SB), R17
+	FMOVQ (R17), F12
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F13
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F14
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F15
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F16
+	MOVD $pattern31800000<>(SB), R17
+	FMOVQ (R17), F17
+
+Q4_0Rows6NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE Q4_0Rows6DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE Q4_0Rows6PartBy1
+	MOVD $256, R20
+
+Q4_0Rows6PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	ADD $0, R20
+	PCALIGN $32
+
+Q4_0Rows6SubBlockBy1:
+	FMOVD (R2), F8
+	WORD $0x0e217908 // fcvtl v8.4s, v8.4h
+	WORD $0x6e31dd08 // fmul v8.4s, v8.4s, v17.4s
+	ADD $8, R2
+	MOVD $4, R19
+	PCALIGN $32
+
+Q4_0Rows6TurnBy1:
+	PRFM 4096(R2), PLDL1KEEP
+	FMOVQ (R2), F9
+	VEOR V11.B16, V9.B16, V9.B16
+	VSHL $4, V9.S4, V10.S4
+	VAND V12.B16, V10.B16, V10.B16
+	VTBL V13.B16, [V10.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
+	FMOVS (R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS (R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS (R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS (R25), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS (R26), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	FMOVS (R1), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	VTBL V14.B16, [V10.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
+	FMOVS 4(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 4(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 4(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 4(R25), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 4(R26), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	FMOVS 4(R1), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	VTBL V15.B16, [V10.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
+	FMOVS 8(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 8(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 8(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 8(R25), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 8(R26), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	FMOVS 8(R1), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	VTBL V16.B16, [V10.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
+	FMOVS 12(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 12(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 12(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 12(R25), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 12(R26), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	FMOVS 12(R1), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	VAND V12.B16, V9.B16, V10.B16
+	VTBL V13.B16, [V10.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
+	FMOVS 16(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 16(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 16(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 16(R25), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 16(R26), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	FMOVS 16(R1), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	VTBL V14.B16, [V10.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
+	FMOVS 20(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 20(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 20(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 20(R25), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 20(R26), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	FMOVS 20(R1), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	VTBL V15.B16, [V10.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
+	FMOVS 24(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 24(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 24(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 24(R25), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 24(R26), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	FMOVS 24(R1), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	VTBL V16.B16, [V10.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
+	FMOVS 28(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 28(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 28(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 28(R25), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 28(R26), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	FMOVS 28(R1), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	ADD $16, R2
+	ADD $32, R22
+	ADD $32, R23
+	ADD $32, R24
+	ADD $32, R25
+	ADD $32, R26
+	ADD $32, R1
+	SUB $1, R19
+	CBNZ R19, Q4_0Rows6TurnBy1
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q4_0Rows6SubBlockBy1
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F7
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d400 // fadd v0.4s, v0.4s, v6.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d421 // fadd v1.4s, v1.4s, v6.4s
+	FMOVQ F1, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d442 // fadd v2.4s, v2.4s, v6.4s
+	FMOVQ F2, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d463 // fadd v3.4s, v3.4s, v6.4s
+	FMOVQ F3, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d484 // fadd v4.4s, v4.4s, v6.4s
+	FMOVQ F4, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	FMOVQ F5, (R21)
+	VMOVI $0, V7.B16
+	FMOVQ F7, 80(RSP)
+	JMP Q4_0Rows6NextBy1
+
+Q4_0Rows6DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, Q4_0Rows6Strip
+	RET
+
+Q4_0Rows5:
+
+Q4_0Rows5Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, Q4_0Rows5Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+Q4_0Rows5Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $5, R20
+
+Q4_0Rows5Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, Q4_0Rows5Added
+	FMOVQ (R21), F1
+
+Q4_0Rows5Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE Q4_0Rows5Begin
+	MOVD 16(RSP), R1
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD R22, R23
+	ADD R19, R23
+	MOVD R23, R24
+	ADD R19, R24
+	MOVD R24, R25
+	ADD R19, R25
+	MOVD R25, R26
+	ADD R19, R26
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+	MOVD $pattern88888888<>(SB), R17
+	FMOVQ (R17), F10
+	MOVD $patternf0f0f0f0<>(SB), R17
+	FMOVQ (R17), F11
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F12
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F13
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F14
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F15
+	MOVD $pattern31800000<>(SB), R17
+	FMOVQ (R17), F16
+
+Q4_0Rows5NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE Q4_0Rows5DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE Q4_0Rows5PartBy1
+	MOVD $256, R20
+
+Q4_0Rows5PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	ADD $0, R20
+	PCALIGN $32
+
+Q4_0Rows5SubBlockBy1:
+	FMOVD (R1), F7
+	WORD $0x0e2178e7 // fcvtl v7.4s, v7.4h
+	WORD $0x6e30dce7 // fmul v7.4s, v7.4s, v16.4s
+	ADD $8, R1
+	MOVD $4, R19
+	PCALIGN $32
+
+Q4_0Rows5TurnBy1:
+	PRFM 4096(R1), PLDL1KEEP
+	FMOVQ (R1), F8
+	VEOR V10.B16, V8.B16, V8.B16
+	VSHL $4, V8.S4, V9.S4
+	VAND V11.B16, V9.B16, V9.B16
+	VTBL V12.B16, [V9.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVS (R22), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V0.S4
+	FMOVS (R23), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V1.S4
+	FMOVS (R24), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V2.S4
+	FMOVS (R25), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V3.S4
+	FMOVS (R26), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V4.S4
+	VTBL V13.B16, [V9.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVS 4(R22), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V0.S4
+	FMOVS 4(R23), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V1.S4
+	FMOVS 4(R24), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V2.S4
+	FMOVS 4(R25), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V3.S4
+	FMOVS 4(R26), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V4.S4
+	VTBL V14.B16, [V9.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVS 8(R22), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V0.S4
+	FMOVS 8(R23), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V1.S4
+	FMOVS 8(R24), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V2.S4
+	FMOVS 8(R25), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V3.S4
+	FMOVS 8(R26), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V4.S4
+	VTBL V15.B16, [V9.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVS 12(R22), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V0.S4
+	FMOVS 12(R23), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V1.S4
+	FMOVS 12(R24), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V2.S4
+	FMOVS 12(R25), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V3.S4
+	FMOVS 12(R26), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V4.S4
+	VAND V11.B16, V8.B16, V9.B16
+	VTBL V12.B16, [V9.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVS 16(R22), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V0.S4
+	FMOVS 16(R23), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V1.S4
+	FMOVS 16(R24), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V2.S4
+	FMOVS 16(R25), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V3.S4
+	FMOVS 16(R26), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V4.S4
+	VTBL V13.B16, [V9.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVS 20(R22), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V0.S4
+	FMOVS 20(R23), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V1.S4
+	FMOVS 20(R24), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V2.S4
+	FMOVS 20(R25), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V3.S4
+	FMOVS 20(R26), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V4.S4
+	VTBL V14.B16, [V9.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVS 24(R22), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V0.S4
+	FMOVS 24(R23), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V1.S4
+	FMOVS 24(R24), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V2.S4
+	FMOVS 24(R25), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V3.S4
+	FMOVS 24(R26), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V4.S4
+	VTBL V15.B16, [V9.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVS 28(R22), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V0.S4
+	FMOVS 28(R23), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V1.S4
+	FMOVS 28(R24), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V2.S4
+	FMOVS 28(R25), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V3.S4
+	FMOVS 28(R26), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V4.S4
+	ADD $16, R1
+	ADD $32, R22
+	ADD $32, R23
+	ADD $32, R24
+	ADD $32, R25
+	ADD $32, R26
+	SUB $1, R19
+	CBNZ R19, Q4_0Rows5TurnBy1
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q4_0Rows5SubBlockBy1
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F6
+	FMOVQ (R21), F5
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	WORD $0x4e25d400 // fadd v0.4s, v0.4s, v5.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F5
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	WORD $0x4e25d421 // fadd v1.4s, v1.4s, v5.4s
+	FMOVQ F1, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F5
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	WORD $0x4e25d442 // fadd v2.4s, v2.4s, v5.4s
+	FMOVQ F2, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F5
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	WORD $0x4e25d463 // fadd v3.4s, v3.4s, v5.4s
+	FMOVQ F3, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F5
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	FMOVQ F4, (R21)
+	VMOVI $0, V6.B16
+	FMOVQ F6, 80(RSP)
+	JMP Q4_0Rows5NextBy1
+
+Q4_0Rows5DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, Q4_0Rows5Strip
+	RET
+
+Q4_0Rows4:
+
+Q4_0Rows4Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, Q4_0Rows4Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+Q4_0Rows4Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $4, R20
+
+Q4_0Rows4Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, Q4_0Rows4Added
+	FMOVQ (R21), F1
+
+Q4_0Rows4Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE Q4_0Rows4Begin
+	MOVD 16(RSP), R26
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD R22, R23
+	ADD R19, R23
+	MOVD R23, R24
+	ADD R19, R24
+	MOVD R24, R25
+	ADD R19, R25
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+	MOVD $pattern88888888<>(SB), R17
+	FMOVQ (R17), F14
+	MOVD $patternf0f0f0f0<>(SB), R17
+	FMOVQ (R17), F15
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F16
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F17
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F18
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F19
+	MOVD $pattern31800000<>(SB), R17
+	FMOVQ (R17), F20
+	MOVD R26, R1
+	ADD $576, R1
+
+Q4_0Rows4NextBy2:
+	MOVD 40(RSP), R19
+	CMP $512, R19
+	BLT Q4_0Rows4DoneBy2
+	MOVD $256, R20
+	SUB $512, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	ADD $0, R20
+	PCALIGN $32
+
+Q4_0Rows4SubBlockBy2:
+	FMOVD (R26), F10
+	WORD $0x0e21794a // fcvtl v10.4s, v10.4h
+	WORD $0x6e34dd4a // fmul v10.4s, v10.4s, v20.4s
+	FMOVD (R1), F11
+	WORD $0x0e21796b // fcvtl v11.4s, v11.4h
+	WORD $0x6e34dd6b // fmul v11.4s, v11.4s, v20.4s
+	ADD $8, R26
+	ADD $8, R1
+	MOVD $4, R19
+	PCALIGN $32
+
+Q4_0Rows4TurnBy2:
+	PRFM 1152(R26), PLDL1KEEP
+	PRFM 1152(R1), PLDL1KEEP
+	FMOVQ (R26), F12
+	VEOR V14.B16, V12.B16, V12.B16
+	VSHL $4, V12.S4, V13.S4
+	VAND V15.B16, V13.B16, V13.B16
+	VTBL V16.B16, [V13.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e2add08 // fmul v8.4s, v8.4s, v10.4s
+	FMOVS (R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS (R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS (R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS (R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	VTBL V17.B16, [V13.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e2add08 // fmul v8.4s, v8.4s, v10.4s
+	FMOVS 4(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 4(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 4(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 4(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	VTBL V18.B16, [V13.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e2add08 // fmul v8.4s, v8.4s, v10.4s
+	FMOVS 8(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 8(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 8(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 8(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	VTBL V19.B16, [V13.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e2add08 // fmul v8.4s, v8.4s, v10.4s
+	FMOVS 12(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 12(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 12(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 12(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	VAND V15.B16, V12.B16, V13.B16
+	VTBL V16.B16, [V13.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e2add08 // fmul v8.4s, v8.4s, v10.4s
+	FMOVS 16(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 16(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 16(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 16(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	VTBL V17.B16, [V13.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e2add08 // fmul v8.4s, v8.4s, v10.4s
+	FMOVS 20(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 20(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 20(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 20(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	VTBL V18.B16, [V13.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e2add08 // fmul v8.4s, v8.4s, v10.4s
+	FMOVS 24(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 24(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 24(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 24(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	VTBL V19.B16, [V13.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e2add08 // fmul v8.4s, v8.4s, v10.4s
+	FMOVS 28(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 28(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 28(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 28(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	FMOVQ (R1), F12
+	VEOR V14.B16, V12.B16, V12.B16
+	VSHL $4, V12.S4, V13.S4
+	VAND V15.B16, V13.B16, V13.B16
+	VTBL V16.B16, [V13.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e2bdd08 // fmul v8.4s, v8.4s, v11.4s
+	FMOVS 1024(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 1024(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 1024(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 1024(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	VTBL V17.B16, [V13.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e2bdd08 // fmul v8.4s, v8.4s, v11.4s
+	FMOVS 1028(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 1028(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 1028(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 1028(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	VTBL V18.B16, [V13.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e2bdd08 // fmul v8.4s, v8.4s, v11.4s
+	FMOVS 1032(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 1032(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 1032(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 1032(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	VTBL V19.B16, [V13.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e2bdd08 // fmul v8.4s, v8.4s, v11.4s
+	FMOVS 1036(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 1036(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 1036(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 1036(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	VAND V15.B16, V12.B16, V13.B16
+	VTBL V16.B16, [V13.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e2bdd08 // fmul v8.4s, v8.4s, v11.4s
+	FMOVS 1040(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 1040(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 1040(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 1040(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	VTBL V17.B16, [V13.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e2bdd08 // fmul v8.4s, v8.4s, v11.4s
+	FMOVS 1044(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 1044(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 1044(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 1044(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	VTBL V18.B16, [V13.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e2bdd08 // fmul v8.4s, v8.4s, v11.4s
+	FMOVS 1048(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 1048(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 1048(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 1048(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	VTBL V19.B16, [V13.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e2bdd08 // fmul v8.4s, v8.4s, v11.4s
+	FMOVS 1052(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 1052(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 1052(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 1052(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	ADD $16, R26
+	ADD $16, R1
+	ADD $32, R22
+	ADD $32, R23
+	ADD $32, R24
+	ADD $32, R25
+	SUB $1, R19
+	CBNZ R19, Q4_0Rows4TurnBy2
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q4_0Rows4SubBlockBy2
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F9
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d442 // fadd v2.4s, v2.4s, v8.4s
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d484 // fadd v4.4s, v4.4s, v8.4s
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d4c6 // fadd v6.4s, v6.4s, v8.4s
+	VMOVI $0, V9.B16
+	FMOVQ F9, 80(RSP)
+	MOVD 24(RSP), R21
+	WORD $0x4e29d400 // fadd v0.4s, v0.4s, v9.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	WORD $0x4e29d442 // fadd v2.4s, v2.4s, v9.4s
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	FMOVQ F2, (R21)
+	ADD R19, R21
+	WORD $0x4e29d484 // fadd v4.4s, v4.4s, v9.4s
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	FMOVQ F4, (R21)
+	ADD R19, R21
+	WORD $0x4e29d4c6 // fadd v6.4s, v6.4s, v9.4s
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	FMOVQ F6, (R21)
+	ADD $576, R26
+	ADD $576, R1
+	ADD $1024, R22
+	ADD $1024, R23
+	ADD $1024, R24
+	ADD $1024, R25
+	JMP Q4_0Rows4NextBy2
+
+Q4_0Rows4DoneBy2:
+	MOVD $pattern88888888<>(SB), R17
+	FMOVQ (R17), F9
+	MOVD $patternf0f0f0f0<>(SB), R17
+	FMOVQ (R17), F10
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F11
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F12
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F13
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F14
+	MOVD $pattern31800000<>(SB), R17
+	FMOVQ (R17), F15
+
+Q4_0Rows4NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE Q4_0Rows4DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE Q4_0Rows4PartBy1
+	MOVD $256, R20
+
+Q4_0Rows4PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	ADD $0, R20
+	PCALIGN $32
+
+Q4_0Rows4SubBlockBy1:
+	FMOVD (R26), F6
+	WORD $0x0e2178c6 // fcvtl v6.4s, v6.4h
+	WORD $0x6e2fdcc6 // fmul v6.4s, v6.4s, v15.4s
+	ADD $8, R26
+	MOVD $4, R19
+	PCALIGN $32
+
+Q4_0Rows4TurnBy1:
+	PRFM 4096(R26), PLDL1KEEP
+	FMOVQ (R26), F7
+	VEOR V9.B16, V7.B16, V7.B16
+	VSHL $4, V7.S4, V8.S4
+	VAND V10.B16, V8.B16, V8.B16
+	VTBL V11.B16, [V8.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS (R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS (R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS (R24), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVS (R25), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	VTBL V12.B16, [V8.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS 4(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 4(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 4(R24), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVS 4(R25), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	VTBL V13.B16, [V8.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS 8(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 8(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 8(R24), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVS 8(R25), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	VTBL V14.B16, [V8.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS 12(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 12(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 12(R24), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVS 12(R25), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	VAND V10.B16, V7.B16, V8.B16
+	VTBL V11.B16, [V8.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS 16(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 16(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 16(R24), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVS 16(R25), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	VTBL V12.B16, [V8.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS 20(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 20(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 20(R24), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVS 20(R25), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	VTBL V13.B16, [V8.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS 24(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 24(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 24(R24), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVS 24(R25), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	VTBL V14.B16, [V8.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS 28(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 28(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 28(R24), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVS 28(R25), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	ADD $16, R26
+	ADD $32, R22
+	ADD $32, R23
+	ADD $32, R24
+	ADD $32, R25
+	SUB $1, R19
+	CBNZ R19, Q4_0Rows4TurnBy1
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q4_0Rows4SubBlockBy1
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F5
+	FMOVQ (R21), F4
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e24d400 // fadd v0.4s, v0.4s, v4.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F4
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e24d421 // fadd v1.4s, v1.4s, v4.4s
+	FMOVQ F1, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F4
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e24d442 // fadd v2.4s, v2.4s, v4.4s
+	FMOVQ F2, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F4
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
+	FMOVQ F3, (R21)
+	VMOVI $0, V5.B16
+	FMOVQ F5, 80(RSP)
+	JMP Q4_0Rows4NextBy1
+
+Q4_0Rows4DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, Q4_0Rows4Strip
+	RET
+
+Q4_0Rows3:
+
+Q4_0Rows3Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, Q4_0Rows3Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+Q4_0Rows3Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $3, R20
+
+Q4_0Rows3Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, Q4_0Rows3Added
+	FMOVQ (R21), F1
+
+Q4_0Rows3Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE Q4_0Rows3Begin
+	MOVD 16(RSP), R25
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD R22, R23
+	ADD R19, R23
+	MOVD R23, R24
+	ADD R19, R24
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+	MOVD $pattern88888888<>(SB), R17
+	FMOVQ (R17), F12
+	MOVD $patternf0f0f0f0<>(SB), R17
+	FMOVQ (R17), F13
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F14
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F15
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F16
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F17
+	MOVD $pattern31800000<>(SB), R17
+	FMOVQ (R17), F18
+	MOVD R25, R26
+	ADD $576, R26
+
+Q4_0Rows3NextBy2:
+	MOVD 40(RSP), R19
+	CMP $512, R19
+	BLT Q4_0Rows3DoneBy2
+	MOVD $256, R20
+	SUB $512, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	ADD $0, R20
+	PCALIGN $32
+
+Q4_0Rows3SubBlockBy2:
+	FMOVD (R25), F8
+	WORD $0x0e217908 // fcvtl v8.4s, v8.4h
+	WORD $0x6e32dd08 // fmul v8.4s, v8.4s, v18.4s
+	FMOVD (R26), F9
+	WORD $0x0e217929 // fcvtl v9.4s, v9.4h
+	WORD $0x6e32dd29 // fmul v9.4s, v9.4s, v18.4s
+	ADD $8, R25
+	ADD $8, R26
+	MOVD $4, R19
+	PCALIGN $32
+
+Q4_0Rows3TurnBy2:
+	PRFM 1152(R25), PLDL1KEEP
+	PRFM 1152(R26), PLDL1KEEP
+	FMOVQ (R25), F10
+	VEOR V12.B16, V10.B16, V10.B16
+	VSHL $4, V10.S4, V11.S4
+	VAND V13.B16, V11.B16, V11.B16
+	VTBL V14.B16, [V11.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
+	FMOVS (R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS (R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS (R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	VTBL V15.B16, [V11.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
+	FMOVS 4(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 4(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 4(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	VTBL V16.B16, [V11.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
+	FMOVS 8(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 8(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 8(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	VTBL V17.B16, [V11.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
+	FMOVS 12(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 12(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 12(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	VAND V13.B16, V10.B16, V11.B16
+	VTBL V14.B16, [V11.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
+	FMOVS 16(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 16(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 16(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	VTBL V15.B16, [V11.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
+	FMOVS 20(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 20(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 20(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	VTBL V16.B16, [V11.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
+	FMOVS 24(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 24(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 24(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	VTBL V17.B16, [V11.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
+	FMOVS 28(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 28(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 28(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	FMOVQ (R26), F10
+	VEOR V12.B16, V10.B16, V10.B16
+	VSHL $4, V10.S4, V11.S4
+	VAND V13.B16, V11.B16, V11.B16
+	VTBL V14.B16, [V11.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e29dcc6 // fmul v6.4s, v6.4s, v9.4s
+	FMOVS 1024(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 1024(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 1024(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	VTBL V15.B16, [V11.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e29dcc6 // fmul v6.4s, v6.4s, v9.4s
+	FMOVS 1028(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 1028(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 1028(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	VTBL V16.B16, [V11.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e29dcc6 // fmul v6.4s, v6.4s, v9.4s
+	FMOVS 1032(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 1032(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 1032(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	VTBL V17.B16, [V11.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e29dcc6 // fmul v6.4s, v6.4s, v9.4s
+	FMOVS 1036(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 1036(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 1036(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	VAND V13.B16, V10.B16, V11.B16
+	VTBL V14.B16, [V11.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e29dcc6 // fmul v6.4s, v6.4s, v9.4s
+	FMOVS 1040(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 1040(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 1040(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	VTBL V15.B16, [V11.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e29dcc6 // fmul v6.4s, v6.4s, v9.4s
+	FMOVS 1044(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 1044(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 1044(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	VTBL V16.B16, [V11.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e29dcc6 // fmul v6.4s, v6.4s, v9.4s
+	FMOVS 1048(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 1048(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 1048(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	VTBL V17.B16, [V11.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e29dcc6 // fmul v6.4s, v6.4s, v9.4s
+	FMOVS 1052(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 1052(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 1052(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	ADD $16, R25
+	ADD $16, R26
+	ADD $32, R22
+	ADD $32, R23
+	ADD $32, R24
+	SUB $1, R19
+	CBNZ R19, Q4_0Rows3TurnBy2
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q4_0Rows3SubBlockBy2
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F7
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d400 // fadd v0.4s, v0.4s, v6.4s
+	ADD R19, R21
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d442 // fadd v2.4s, v2.4s, v6.4s
+	ADD R19, R21
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d484 // fadd v4.4s, v4.4s, v6.4s
+	VMOVI $0, V7.B16
+	FMOVQ F7, 80(RSP)
+	MOVD 24(RSP), R21
+	WORD $0x4e27d400 // fadd v0.4s, v0.4s, v7.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	WORD $0x4e27d442 // fadd v2.4s, v2.4s, v7.4s
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	FMOVQ F2, (R21)
+	ADD R19, R21
+	WORD $0x4e27d484 // fadd v4.4s, v4.4s, v7.4s
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	FMOVQ F4, (R21)
+	ADD $576, R25
+	ADD $576, R26
+	ADD $1024, R22
+	ADD $1024, R23
+	ADD $1024, R24
+	JMP Q4_0Rows3NextBy2
+
+Q4_0Rows3DoneBy2:
+	MOVD $pattern88888888<>(SB), R17
+	FMOVQ (R17), F8
+	MOVD $patternf0f0f0f0<>(SB), R17
+	FMOVQ (R17), F9
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F10
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F11
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F12
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F13
+	MOVD $pattern31800000<>(SB), R17
+	FMOVQ (R17), F14
+
+Q4_0Rows3NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE Q4_0Rows3DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE Q4_0Rows3PartBy1
+	MOVD $256, R20
+
+Q4_0Rows3PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	ADD $0, R20
+	PCALIGN $32
+
+Q4_0Rows3SubBlockBy1:
+	FMOVD (R25), F5
+	WORD $0x0e2178a5 // fcvtl v5.4s, v5.4h
+	WORD $0x6e2edca5 // fmul v5.4s, v5.4s, v14.4s
+	ADD $8, R25
+	MOVD $4, R19
+	PCALIGN $32
+
+Q4_0Rows3TurnBy1:
+	PRFM 4096(R25), PLDL1KEEP
+	FMOVQ (R25), F6
+	VEOR V8.B16, V6.B16, V6.B16
+	VSHL $4, V6.S4, V7.S4
+	VAND V9.B16, V7.B16, V7.B16
+	VTBL V10.B16, [V7.B16], V3.B16
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x6e25dc63 // fmul v3.4s, v3.4s, v5.4s
+	FMOVS (R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V0.S4
+	FMOVS (R23), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V1.S4
+	FMOVS (R24), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V2.S4
+	VTBL V11.B16, [V7.B16], V3.B16
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x6e25dc63 // fmul v3.4s, v3.4s, v5.4s
+	FMOVS 4(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V0.S4
+	FMOVS 4(R23), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V1.S4
+	FMOVS 4(R24), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V2.S4
+	VTBL V12.B16, [V7.B16], V3.B16
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x6e25dc63 // fmul v3.4s, v3.4s, v5.4s
+	FMOVS 8(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V0.S4
+	FMOVS 8(R23), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V1.S4
+	FMOVS 8(R24), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V2.S4
+	VTBL V13.B16, [V7.B16], V3.B16
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x6e25dc63 // fmul v3.4s, v3.4s, v5.4s
+	FMOVS 12(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V0.S4
+	FMOVS 12(R23), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V1.S4
+	FMOVS 12(R24), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V2.S4
+	VAND V9.B16, V6.B16, V7.B16
+	VTBL V10.B16, [V7.B16], V3.B16
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x6e25dc63 // fmul v3.4s, v3.4s, v5.4s
+	FMOVS 16(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V0.S4
+	FMOVS 16(R23), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V1.S4
+	FMOVS 16(R24), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V2.S4
+	VTBL V11.B16, [V7.B16], V3.B16
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x6e25dc63 // fmul v3.4s, v3.4s, v5.4s
+	FMOVS 20(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V0.S4
+	FMOVS 20(R23), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V1.S4
+	FMOVS 20(R24), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V2.S4
+	VTBL V12.B16, [V7.B16], V3.B16
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x6e25dc63 // fmul v3.4s, v3.4s, v5.4s
+	FMOVS 24(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V0.S4
+	FMOVS 24(R23), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V1.S4
+	FMOVS 24(R24), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V2.S4
+	VTBL V13.B16, [V7.B16], V3.B16
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x6e25dc63 // fmul v3.4s, v3.4s, v5.4s
+	FMOVS 28(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V0.S4
+	FMOVS 28(R23), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V1.S4
+	FMOVS 28(R24), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V2.S4
+	ADD $16, R25
+	ADD $32, R22
+	ADD $32, R23
+	ADD $32, R24
+	SUB $1, R19
+	CBNZ R19, Q4_0Rows3TurnBy1
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q4_0Rows3SubBlockBy1
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F4
+	FMOVQ (R21), F3
+	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
+	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F3
+	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
+	WORD $0x4e23d421 // fadd v1.4s, v1.4s, v3.4s
+	FMOVQ F1, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F3
+	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	FMOVQ F2, (R21)
+	VMOVI $0, V4.B16
+	FMOVQ F4, 80(RSP)
+	JMP Q4_0Rows3NextBy1
+
+Q4_0Rows3DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, Q4_0Rows3Strip
+	RET
+
+Q4_0Rows2:
+
+Q4_0Rows2Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, Q4_0Rows2Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+Q4_0Rows2Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $2, R20
+
+Q4_0Rows2Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, Q4_0Rows2Added
+	FMOVQ (R21), F1
+
+Q4_0Rows2Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE Q4_0Rows2Begin
+	MOVD 16(RSP), R24
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD R22, R23
+	ADD R19, R23
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+	MOVD $pattern88888888<>(SB), R17
+	FMOVQ (R17), F10
+	MOVD $patternf0f0f0f0<>(SB), R17
+	FMOVQ (R17), F11
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F12
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F13
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F14
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F15
+	MOVD $pattern31800000<>(SB), R17
+	FMOVQ (R17), F16
+	MOVD R24, R25
+	ADD $576, R25
+
+Q4_0Rows2NextBy2:
+	MOVD 40(RSP), R19
+	CMP $512, R19
+	BLT Q4_0Rows2DoneBy2
+	MOVD $256, R20
+	SUB $512, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	ADD $0, R20
+	PCALIGN $32
+
+Q4_0Rows2SubBlockBy2:
+	FMOVD (R24), F6
+	WORD $0x0e2178c6 // fcvtl v6.4s, v6.4h
+	WORD $0x6e30dcc6 // fmul v6.4s, v6.4s, v16.4s
+	FMOVD (R25), F7
+	WORD $0x0e2178e7 // fcvtl v7.4s, v7.4h
+	WORD $0x6e30dce7 // fmul v7.4s, v7.4s, v16.4s
+	ADD $8, R24
+	ADD $8, R25
+	MOVD $4, R19
+	PCALIGN $32
+
+Q4_0Rows2TurnBy2:
+	PRFM 1152(R24), PLDL1KEEP
+	PRFM 1152(R25), PLDL1KEEP
+	FMOVQ (R24), F8
+	VEOR V10.B16, V8.B16, V8.B16
+	VSHL $4, V8.S4, V9.S4
+	VAND V11.B16, V9.B16, V9.B16
+	VTBL V12.B16, [V9.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS (R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS (R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	VTBL V13.B16, [V9.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS 4(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 4(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	VTBL V14.B16, [V9.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS 8(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 8(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	VTBL V15.B16, [V9.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS 12(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 12(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	VAND V11.B16, V8.B16, V9.B16
+	VTBL V12.B16, [V9.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS 16(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 16(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	VTBL V13.B16, [V9.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS 20(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 20(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	VTBL V14.B16, [V9.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS 24(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 24(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	VTBL V15.B16, [V9.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS 28(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 28(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVQ (R25), F8
+	VEOR V10.B16, V8.B16, V8.B16
+	VSHL $4, V8.S4, V9.S4
+	VAND V11.B16, V9.B16, V9.B16
+	VTBL V12.B16, [V9.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e27dc84 // fmul v4.4s, v4.4s, v7.4s
+	FMOVS 1024(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 1024(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	VTBL V13.B16, [V9.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e27dc84 // fmul v4.4s, v4.4s, v7.4s
+	FMOVS 1028(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 1028(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	VTBL V14.B16, [V9.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e27dc84 // fmul v4.4s, v4.4s, v7.4s
+	FMOVS 1032(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 1032(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	VTBL V15.B16, [V9.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e27dc84 // fmul v4.4s, v4.4s, v7.4s
+	FMOVS 1036(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 1036(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	VAND V11.B16, V8.B16, V9.B16
+	VTBL V12.B16, [V9.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e27dc84 // fmul v4.4s, v4.4s, v7.4s
+	FMOVS 1040(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 1040(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	VTBL V13.B16, [V9.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e27dc84 // fmul v4.4s, v4.4s, v7.4s
+	FMOVS 1044(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 1044(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	VTBL V14.B16, [V9.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e27dc84 // fmul v4.4s, v4.4s, v7.4s
+	FMOVS 1048(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 1048(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	VTBL V15.B16, [V9.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e27dc84 // fmul v4.4s, v4.4s, v7.4s
+	FMOVS 1052(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 1052(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	ADD $16, R24
+	ADD $16, R25
+	ADD $32, R22
+	ADD $32, R23
+	SUB $1, R19
+	CBNZ R19, Q4_0Rows2TurnBy2
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q4_0Rows2SubBlockBy2
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F5
+	FMOVQ (R21), F4
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e24d400 // fadd v0.4s, v0.4s, v4.4s
+	ADD R19, R21
+	FMOVQ (R21), F4
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e24d442 // fadd v2.4s, v2.4s, v4.4s
+	VMOVI $0, V5.B16
+	FMOVQ F5, 80(RSP)
+	MOVD 24(RSP), R21
+	WORD $0x4e25d400 // fadd v0.4s, v0.4s, v5.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	WORD $0x4e25d442 // fadd v2.4s, v2.4s, v5.4s
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	FMOVQ F2, (R21)
+	ADD $576, R24
+	ADD $576, R25
+	ADD $1024, R22
+	ADD $1024, R23
+	JMP Q4_0Rows2NextBy2
+
+Q4_0Rows2DoneBy2:
+	MOVD $pattern88888888<>(SB), R17
+	FMOVQ (R17), F7
+	MOVD $patternf0f0f0f0<>(SB), R17
+	FMOVQ (R17), F8
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F9
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F10
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F11
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F12
+	MOVD $pattern31800000<>(SB), R17
+	FMOVQ (R17), F13
+
+Q4_0Rows2NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE Q4_0Rows2DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE Q4_0Rows2PartBy1
+	MOVD $256, R20
+
+Q4_0Rows2PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	ADD $0, R20
+	PCALIGN $32
+
+Q4_0Rows2SubBlockBy1:
+	FMOVD (R24), F4
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	WORD $0x6e2ddc84 // fmul v4.4s, v4.4s, v13.4s
+	ADD $8, R24
+	MOVD $4, R19
+	PCALIGN $32
+
+Q4_0Rows2TurnBy1:
+	PRFM 4096(R24), PLDL1KEEP
+	FMOVQ (R24), F5
+	VEOR V7.B16, V5.B16, V5.B16
+	VSHL $4, V5.S4, V6.S4
+	VAND V8.B16, V6.B16, V6.B16
+	VTBL V9.B16, [V6.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e24dc42 // fmul v2.4s, v2.4s, v4.4s
+	FMOVS (R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	FMOVS (R23), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	VTBL V10.B16, [V6.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e24dc42 // fmul v2.4s, v2.4s, v4.4s
+	FMOVS 4(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	FMOVS 4(R23), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	VTBL V11.B16, [V6.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e24dc42 // fmul v2.4s, v2.4s, v4.4s
+	FMOVS 8(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	FMOVS 8(R23), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	VTBL V12.B16, [V6.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e24dc42 // fmul v2.4s, v2.4s, v4.4s
+	FMOVS 12(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	FMOVS 12(R23), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	VAND V8.B16, V5.B16, V6.B16
+	VTBL V9.B16, [V6.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e24dc42 // fmul v2.4s, v2.4s, v4.4s
+	FMOVS 16(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	FMOVS 16(R23), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	VTBL V10.B16, [V6.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e24dc42 // fmul v2.4s, v2.4s, v4.4s
+	FMOVS 20(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	FMOVS 20(R23), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	VTBL V11.B16, [V6.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e24dc42 // fmul v2.4s, v2.4s, v4.4s
+	FMOVS 24(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	FMOVS 24(R23), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	VTBL V12.B16, [V6.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e24dc42 // fmul v2.4s, v2.4s, v4.4s
+	FMOVS 28(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	FMOVS 28(R23), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	ADD $16, R24
+	ADD $32, R22
+	ADD $32, R23
+	SUB $1, R19
+	CBNZ R19, Q4_0Rows2TurnBy1
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q4_0Rows2SubBlockBy1
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F3
+	FMOVQ (R21), F2
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F2
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
+	FMOVQ F1, (R21)
+	VMOVI $0, V3.B16
+	FMOVQ F3, 80(RSP)
+	JMP Q4_0Rows2NextBy1
+
+Q4_0Rows2DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, Q4_0Rows2Strip
+	RET
+
+Q4_0Rows1:
+
+Q4_0Rows1Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, Q4_0Rows1Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+Q4_0Rows1Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $1, R20
+
+Q4_0Rows1Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, Q4_0Rows1Added
+	FMOVQ (R21), F1
+
+Q4_0Rows1Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE Q4_0Rows1Begin
+	MOVD 16(RSP), R23
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+	MOVD $pattern88888888<>(SB), R17
+	FMOVQ (R17), F12
+	MOVD $patternf0f0f0f0<>(SB), R17
+	FMOVQ (R17), F13
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F14
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F15
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F16
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F17
+	MOVD $pattern31800000<>(SB), R17
+	FMOVQ (R17), F18
+	MOVD R23, R24
+	ADD $576, R24
+	MOVD R24, R25
+	ADD $576, R25
+	MOVD R25, R26
+	ADD $576, R26
+
+Q4_0Rows1NextBy4:
+	MOVD 40(RSP), R19
+	CMP $1024, R19
+	BLT Q4_0Rows1DoneBy4
+	MOVD $256, R20
+	SUB $1024, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	ADD $0, R20
+	PCALIGN $32
+
+Q4_0Rows1SubBlockBy4:
+	FMOVD (R23), F6
+	WORD $0x0e2178c6 // fcvtl v6.4s, v6.4h
+	WORD $0x6e32dcc6 // fmul v6.4s, v6.4s, v18.4s
+	FMOVD (R24), F7
+	WORD $0x0e2178e7 // fcvtl v7.4s, v7.4h
+	WORD $0x6e32dce7 // fmul v7.4s, v7.4s, v18.4s
+	FMOVD (R25), F8
+	WORD $0x0e217908 // fcvtl v8.4s, v8.4h
+	WORD $0x6e32dd08 // fmul v8.4s, v8.4s, v18.4s
+	FMOVD (R26), F9
+	WORD $0x0e217929 // fcvtl v9.4s, v9.4h
+	WORD $0x6e32dd29 // fmul v9.4s, v9.4s, v18.4s
+	ADD $8, R23
+	ADD $8, R24
+	ADD $8, R25
+	ADD $8, R26
+	MOVD $4, R19
+	PCALIGN $32
+
+Q4_0Rows1TurnBy4:
+	PRFM 2304(R23), PLDL1KEEP
+	PRFM 2304(R24), PLDL1KEEP
+	PRFM 2304(R25), PLDL1KEEP
+	PRFM 2304(R26), PLDL1KEEP
+	FMOVQ (R23), F10
+	VEOR V12.B16, V10.B16, V10.B16
+	VSHL $4, V10.S4, V11.S4
+	VAND V13.B16, V11.B16, V11.B16
+	VTBL V14.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS (R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	VTBL V15.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS 4(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	VTBL V16.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS 8(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	VTBL V17.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS 12(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	VAND V13.B16, V10.B16, V11.B16
+	VTBL V14.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS 16(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	VTBL V15.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS 20(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	VTBL V16.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS 24(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	VTBL V17.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS 28(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVQ (R24), F10
+	VEOR V12.B16, V10.B16, V10.B16
+	VSHL $4, V10.S4, V11.S4
+	VAND V13.B16, V11.B16, V11.B16
+	VTBL V14.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e27dc84 // fmul v4.4s, v4.4s, v7.4s
+	FMOVS 1024(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	VTBL V15.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e27dc84 // fmul v4.4s, v4.4s, v7.4s
+	FMOVS 1028(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	VTBL V16.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e27dc84 // fmul v4.4s, v4.4s, v7.4s
+	FMOVS 1032(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	VTBL V17.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e27dc84 // fmul v4.4s, v4.4s, v7.4s
+	FMOVS 1036(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	VAND V13.B16, V10.B16, V11.B16
+	VTBL V14.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e27dc84 // fmul v4.4s, v4.4s, v7.4s
+	FMOVS 1040(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	VTBL V15.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e27dc84 // fmul v4.4s, v4.4s, v7.4s
+	FMOVS 1044(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	VTBL V16.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e27dc84 // fmul v4.4s, v4.4s, v7.4s
+	FMOVS 1048(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	VTBL V17.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e27dc84 // fmul v4.4s, v4.4s, v7.4s
+	FMOVS 1052(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVQ (R25), F10
+	VEOR V12.B16, V10.B16, V10.B16
+	VSHL $4, V10.S4, V11.S4
+	VAND V13.B16, V11.B16, V11.B16
+	VTBL V14.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e28dc84 // fmul v4.4s, v4.4s, v8.4s
+	FMOVS 2048(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	VTBL V15.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e28dc84 // fmul v4.4s, v4.4s, v8.4s
+	FMOVS 2052(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	VTBL V16.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e28dc84 // fmul v4.4s, v4.4s, v8.4s
+	FMOVS 2056(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	VTBL V17.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e28dc84 // fmul v4.4s, v4.4s, v8.4s
+	FMOVS 2060(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	VAND V13.B16, V10.B16, V11.B16
+	VTBL V14.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e28dc84 // fmul v4.4s, v4.4s, v8.4s
+	FMOVS 2064(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	VTBL V15.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e28dc84 // fmul v4.4s, v4.4s, v8.4s
+	FMOVS 2068(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	VTBL V16.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e28dc84 // fmul v4.4s, v4.4s, v8.4s
+	FMOVS 2072(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	VTBL V17.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e28dc84 // fmul v4.4s, v4.4s, v8.4s
+	FMOVS 2076(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVQ (R26), F10
+	VEOR V12.B16, V10.B16, V10.B16
+	VSHL $4, V10.S4, V11.S4
+	VAND V13.B16, V11.B16, V11.B16
+	VTBL V14.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e29dc84 // fmul v4.4s, v4.4s, v9.4s
+	FMOVS 3072(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	VTBL V15.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e29dc84 // fmul v4.4s, v4.4s, v9.4s
+	FMOVS 3076(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	VTBL V16.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e29dc84 // fmul v4.4s, v4.4s, v9.4s
+	FMOVS 3080(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	VTBL V17.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e29dc84 // fmul v4.4s, v4.4s, v9.4s
+	FMOVS 3084(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	VAND V13.B16, V10.B16, V11.B16
+	VTBL V14.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e29dc84 // fmul v4.4s, v4.4s, v9.4s
+	FMOVS 3088(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	VTBL V15.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e29dc84 // fmul v4.4s, v4.4s, v9.4s
+	FMOVS 3092(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	VTBL V16.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e29dc84 // fmul v4.4s, v4.4s, v9.4s
+	FMOVS 3096(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	VTBL V17.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e29dc84 // fmul v4.4s, v4.4s, v9.4s
+	FMOVS 3100(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	ADD $16, R23
+	ADD $16, R24
+	ADD $16, R25
+	ADD $16, R26
+	ADD $32, R22
+	SUB $1, R19
+	CBNZ R19, Q4_0Rows1TurnBy4
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q4_0Rows1SubBlockBy4
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F5
+	FMOVQ (R21), F4
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e24d400 // fadd v0.4s, v0.4s, v4.4s
+	VMOVI $0, V5.B16
+	FMOVQ F5, 80(RSP)
+	WORD $0x4e25d400 // fadd v0.4s, v0.4s, v5.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x4e25d400 // fadd v0.4s, v0.4s, v5.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	WORD $0x4e25d400 // fadd v0.4s, v0.4s, v5.4s
+	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
+	FMOVQ F0, (R21)
+	ADD $1728, R23
+	ADD $1728, R24
+	ADD $1728, R25
+	ADD $1728, R26
+	ADD $3072, R22
+	JMP Q4_0Rows1NextBy4
+
+Q4_0Rows1DoneBy4:
+	MOVD $pattern88888888<>(SB), R17
+	FMOVQ (R17), F6
+	MOVD $patternf0f0f0f0<>(SB), R17
+	FMOVQ (R17), F7
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F8
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F9
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F10
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F11
+	MOVD $pattern31800000<>(SB), R17
+	FMOVQ (R17), F12
+
+Q4_0Rows1NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE Q4_0Rows1DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE Q4_0Rows1PartBy1
+	MOVD $256, R20
+
+Q4_0Rows1PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	ADD $0, R20
+	PCALIGN $32
+
+Q4_0Rows1SubBlockBy1:
+	FMOVD (R23), F3
+	WORD $0x0e217863 // fcvtl v3.4s, v3.4h
+	WORD $0x6e2cdc63 // fmul v3.4s, v3.4s, v12.4s
+	ADD $8, R23
+	MOVD $4, R19
+	PCALIGN $32
+
+Q4_0Rows1TurnBy1:
+	PRFM 4096(R23), PLDL1KEEP
+	FMOVQ (R23), F4
+	VEOR V6.B16, V4.B16, V4.B16
+	VSHL $4, V4.S4, V5.S4
+	VAND V7.B16, V5.B16, V5.B16
+	VTBL V8.B16, [V5.B16], V1.B16
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x6e23dc21 // fmul v1.4s, v1.4s, v3.4s
+	FMOVS (R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V1.S4, V0.S4
+	VTBL V9.B16, [V5.B16], V1.B16
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x6e23dc21 // fmul v1.4s, v1.4s, v3.4s
+	FMOVS 4(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V1.S4, V0.S4
+	VTBL V10.B16, [V5.B16], V1.B16
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x6e23dc21 // fmul v1.4s, v1.4s, v3.4s
+	FMOVS 8(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V1.S4, V0.S4
+	VTBL V11.B16, [V5.B16], V1.B16
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x6e23dc21 // fmul v1.4s, v1.4s, v3.4s
+	FMOVS 12(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V1.S4, V0.S4
+	VAND V7.B16, V4.B16, V5.B16
+	VTBL V8.B16, [V5.B16], V1.B16
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x6e23dc21 // fmul v1.4s, v1.4s, v3.4s
+	FMOVS 16(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V1.S4, V0.S4
+	VTBL V9.B16, [V5.B16], V1.B16
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x6e23dc21 // fmul v1.4s, v1.4s, v3.4s
+	FMOVS 20(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V1.S4, V0.S4
+	VTBL V10.B16, [V5.B16], V1.B16
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x6e23dc21 // fmul v1.4s, v1.4s, v3.4s
+	FMOVS 24(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V1.S4, V0.S4
+	VTBL V11.B16, [V5.B16], V1.B16
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x6e23dc21 // fmul v1.4s, v1.4s, v3.4s
+	FMOVS 28(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V1.S4, V0.S4
+	ADD $16, R23
+	ADD $32, R22
+	SUB $1, R19
+	CBNZ R19, Q4_0Rows1TurnBy1
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q4_0Rows1SubBlockBy1
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F2
+	FMOVQ (R21), F1
+	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R21)
+	VMOVI $0, V2.B16
+	FMOVQ F2, 80(RSP)
+	JMP Q4_0Rows1NextBy1
+
+Q4_0Rows1DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, Q4_0Rows1Strip
+	RET
+
+Q4_1:
+	MOVD 64(R0), R19 // a.Rows
+	CMP $1, R19
+	BEQ Q4_1Rows1
+	CMP $2, R19
+	BEQ Q4_1Rows2
+	CMP $3, R19
+	BEQ Q4_1Rows3
+	CMP $4, R19
+	BEQ Q4_1Rows4
+	CMP $5, R19
+	BEQ Q4_1Rows5
+	CMP $6, R19
+	BEQ Q4_1Rows6
+	CMP $7, R19
+	BEQ Q4_1Rows7
+
+Q4_1Rows8:
+
+Q4_1Rows8Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, Q4_1Rows8Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+Q4_1Rows8Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $8, R20
+
+Q4_1Rows8Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, Q4_1Rows8Added
+	FMOVQ (R21), F1
+
+Q4_1Rows8Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE Q4_1Rows8Begin
+	MOVD 16(RSP), R4
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD R22, R23
+	ADD R19, R23
+	MOVD R23, R24
+	ADD R19, R24
+	MOVD R24, R25
+	ADD R19, R25
+	MOVD R25, R26
+	ADD R19, R26
+	MOVD R26, R1
+	ADD R19, R1
+	MOVD R1, R2
+	ADD R19, R2
+	MOVD R2, R3
+	ADD R19, R3
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+	MOVD $pattern0f0f0f0f<>(SB), R17
+	FMOVQ (R17), F15
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F16
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F17
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F18
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F19
+	MOVD $pattern33800000<>(SB), R17
+	FMOVQ (R17), F20
+
+Q4_1Rows8NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE Q4_1Rows8DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE Q4_1Rows8PartBy1
+	MOVD $256, R20
+
+Q4_1Rows8PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	ADD $0, R20
+	PCALIGN $32
+
+Q4_1Rows8SubBlockBy1:
+	FMOVD (R4), F10
+	WORD $0x0e21794a // fcvtl v10.4s, v10.4h
+	WORD $0x6e34dd4a // fmul v10.4s, v10.4s, v20.4s
+	FMOVD 8(R4), F11
+	WORD $0x0e21796b // fcvtl v11.4s, v11.4h
+	ADD $16, R4
+	MOVD $4, R19
+	PCALIGN $32
+
+Q4_1Rows8TurnBy1:
+	PRFM 4096(R4), PLDL1KEEP
+	FMOVQ (R4), F13
+	VAND V15.B16, V13.B16, V14.B16
+	VTBL V16.B16, [V14.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	VMOV V11.B16, V12.B16
+	VFMLA V10.S4, V8.S4, V12.S4
+	FMOVS (R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V0.S4
+	FMOVS (R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V1.S4
+	FMOVS (R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V2.S4
+	FMOVS (R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V3.S4
+	FMOVS (R26), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V4.S4
+	FMOVS (R1), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V5.S4
+	FMOVS (R2), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V6.S4
+	FMOVS (R3), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V7.S4
+	VTBL V17.B16, [V14.B16], V12.B16
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	VMOV V11.B16, V8.B16
+	VFMLA V10.S4, V12.S4, V8.S4
+	FMOVS 4(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 4(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 4(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 4(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 4(R26), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 4(R1), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 4(R2), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	FMOVS 4(R3), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	VTBL V18.B16, [V14.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	VMOV V11.B16, V12.B16
+	VFMLA V10.S4, V8.S4, V12.S4
+	FMOVS 8(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V0.S4
+	FMOVS 8(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V1.S4
+	FMOVS 8(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V2.S4
+	FMOVS 8(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V3.S4
+	FMOVS 8(R26), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V4.S4
+	FMOVS 8(R1), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V5.S4
+	FMOVS 8(R2), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V6.S4
+	FMOVS 8(R3), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V7.S4
+	VTBL V19.B16, [V14.B16], V12.B16
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	VMOV V11.B16, V8.B16
+	VFMLA V10.S4, V12.S4, V8.S4
+	FMOVS 12(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 12(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 12(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 12(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 12(R26), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 12(R1), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 12(R2), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	FMOVS 12(R3), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	VUSHR $4, V13.S4, V14.S4
+	VAND V15.B16, V14.B16, V14.B16
+	VTBL V16.B16, [V14.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	VMOV V11.B16, V12.B16
+	VFMLA V10.S4, V8.S4, V12.S4
+	FMOVS 16(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V0.S4
+	FMOVS 16(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V1.S4
+	FMOVS 16(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V2.S4
+	FMOVS 16(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V3.S4
+	FMOVS 16(R26), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V4.S4
+	FMOVS 16(R1), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V5.S4
+	FMOVS 16(R2), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V6.S4
+	FMOVS 16(R3), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V7.S4
+	VTBL V17.B16, [V14.B16], V12.B16
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	VMOV V11.B16, V8.B16
+	VFMLA V10.S4, V12.S4, V8.S4
+	FMOVS 20(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 20(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 20(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 20(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 20(R26), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 20(R1), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 20(R2), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	FMOVS 20(R3), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	VTBL V18.B16, [V14.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	VMOV V11.B16, V12.B16
+	VFMLA V10.S4, V8.S4, V12.S4
+	FMOVS 24(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V0.S4
+	FMOVS 24(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V1.S4
+	FMOVS 24(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V2.S4
+	FMOVS 24(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V3.S4
+	FMOVS 24(R26), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V4.S4
+	FMOVS 24(R1), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V5.S4
+	FMOVS 24(R2), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V6.S4
+	FMOVS 24(R3), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V7.S4
+	VTBL V19.B16, [V14.B16], V12.B16
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	VMOV V11.B16, V8.B16
+	VFMLA V10.S4, V12.S4, V8.S4
+	FMOVS 28(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 28(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 28(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 28(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 28(R26), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 28(R1), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 28(R2), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	FMOVS 28(R3), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	ADD $16, R4
+	ADD $32, R22
+	ADD $32, R23
+	ADD $32, R24
+	ADD $32, R25
+	ADD $32, R26
+	ADD $32, R1
+	ADD $32, R2
+	ADD $32, R3
+	SUB $1, R19
+	CBNZ R19, Q4_1Rows8TurnBy1
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q4_1Rows8SubBlockBy1
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F9
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d421 // fadd v1.4s, v1.4s, v8.4s
+	FMOVQ F1, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d442 // fadd v2.4s, v2.4s, v8.4s
+	FMOVQ F2, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d463 // fadd v3.4s, v3.4s, v8.4s
+	FMOVQ F3, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d484 // fadd v4.4s, v4.4s, v8.4s
+	FMOVQ F4, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d4a5 // fadd v5.4s, v5.4s, v8.4s
+	FMOVQ F5, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d4c6 // fadd v6.4s, v6.4s, v8.4s
+	FMOVQ F6, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	FMOVQ F7, (R21)
+	VMOVI $0, V9.B16
+	FMOVQ F9, 80(RSP)
+	JMP Q4_1Rows8NextBy1
+
+Q4_1Rows8DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, Q4_1Rows8Strip
+	RET
+
+Q4_1Rows7:
+
+Q4_1Rows7Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, Q4_1Rows7Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+Q4_1Rows7Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $7, R20
+
+Q4_1Rows7Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, Q4_1Rows7Added
+	FMOVQ (R21), F1
+
+Q4_1Rows7Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE Q4_1Rows7Begin
+	MOVD 16(RSP), R3
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD R22, R23
+	ADD R19, R23
+	MOVD R23, R24
+	ADD R19, R24
+	MOVD R24, R25
+	ADD R19, R25
+	MOVD R25, R26
+	ADD R19, R26
+	MOVD R26, R1
+	ADD R19, R1
+	MOVD R1, R2
+	ADD R19, R2
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+	MOVD $pattern0f0f0f0f<>(SB), R17
+	FMOVQ (R17), F14
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F15
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F16
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F17
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F18
+	MOVD $pattern33800000<>(SB), R17
+	FMOVQ (R17), F19
+
+Q4_1Rows7NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE Q4_1Rows7DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE Q4_1Rows7PartBy1
+	MOVD $256, R20
+
+Q4_1Rows7PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	ADD $0, R20
+	PCALIGN $32
+
+Q4_1Rows7SubBlockBy1:
+	FMOVD (R3), F9
+	WORD $0x0e217929 // fcvtl v9.4s, v9.4h
+	WORD $0x6e33dd29 // fmul v9.4s, v9.4s, v19.4s
+	FMOVD 8(R3), F10
+	WORD $0x0e21794a // fcvtl v10.4s, v10.4h
+	ADD $16, R3
+	MOVD $4, R19
+	PCALIGN $32
+
+Q4_1Rows7TurnBy1:
+	PRFM 4096(R3), PLDL1KEEP
+	FMOVQ (R3), F12
+	VAND V14.B16, V12.B16, V13.B16
+	VTBL V15.B16, [V13.B16], V7.B16
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V7.S4, V11.S4
+	FMOVS (R22), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V0.S4
+	FMOVS (R23), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V1.S4
+	FMOVS (R24), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V2.S4
+	FMOVS (R25), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V3.S4
+	FMOVS (R26), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V4.S4
+	FMOVS (R1), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V5.S4
+	FMOVS (R2), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V6.S4
+	VTBL V16.B16, [V13.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V7.B16
+	VFMLA V9.S4, V11.S4, V7.S4
+	FMOVS 4(R22), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V0.S4
+	FMOVS 4(R23), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V1.S4
+	FMOVS 4(R24), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V2.S4
+	FMOVS 4(R25), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V3.S4
+	FMOVS 4(R26), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V4.S4
+	FMOVS 4(R1), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V5.S4
+	FMOVS 4(R2), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V6.S4
+	VTBL V17.B16, [V13.B16], V7.B16
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V7.S4, V11.S4
+	FMOVS 8(R22), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V0.S4
+	FMOVS 8(R23), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V1.S4
+	FMOVS 8(R24), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V2.S4
+	FMOVS 8(R25), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V3.S4
+	FMOVS 8(R26), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V4.S4
+	FMOVS 8(R1), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V5.S4
+	FMOVS 8(R2), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V6.S4
+	VTBL V18.B16, [V13.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V7.B16
+	VFMLA V9.S4, V11.S4, V7.S4
+	FMOVS 12(R22), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V0.S4
+	FMOVS 12(R23), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V1.S4
+	FMOVS 12(R24), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V2.S4
+	FMOVS 12(R25), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V3.S4
+	FMOVS 12(R26), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V4.S4
+	FMOVS 12(R1), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V5.S4
+	FMOVS 12(R2), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V6.S4
+	VUSHR $4, V12.S4, V13.S4
+	VAND V14.B16, V13.B16, V13.B16
+	VTBL V15.B16, [V13.B16], V7.B16
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V7.S4, V11.S4
+	FMOVS 16(R22), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V0.S4
+	FMOVS 16(R23), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V1.S4
+	FMOVS 16(R24), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V2.S4
+	FMOVS 16(R25), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V3.S4
+	FMOVS 16(R26), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V4.S4
+	FMOVS 16(R1), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V5.S4
+	FMOVS 16(R2), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V6.S4
+	VTBL V16.B16, [V13.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V7.B16
+	VFMLA V9.S4, V11.S4, V7.S4
+	FMOVS 20(R22), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V0.S4
+	FMOVS 20(R23), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V1.S4
+	FMOVS 20(R24), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V2.S4
+	FMOVS 20(R25), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V3.S4
+	FMOVS 20(R26), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V4.S4
+	FMOVS 20(R1), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V5.S4
+	FMOVS 20(R2), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V6.S4
+	VTBL V17.B16, [V13.B16], V7.B16
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V7.S4, V11.S4
+	FMOVS 24(R22), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V0.S4
+	FMOVS 24(R23), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V1.S4
+	FMOVS 24(R24), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V2.S4
+	FMOVS 24(R25), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V3.S4
+	FMOVS 24(R26), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V4.S4
+	FMOVS 24(R1), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V5.S4
+	FMOVS 24(R2), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V6.S4
+	VTBL V18.B16, [V13.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V7.B16
+	VFMLA V9.S4, V11.S4, V7.S4
+	FMOVS 28(R22), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V0.S4
+	FMOVS 28(R23), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V1.S4
+	FMOVS 28(R24), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V2.S4
+	FMOVS 28(R25), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V3.S4
+	FMOVS 28(R26), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V4.S4
+	FMOVS 28(R1), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V5.S4
+	FMOVS 28(R2), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V6.S4
+	ADD $16, R3
+	ADD $32, R22
+	ADD $32, R23
+	ADD $32, R24
+	ADD $32, R25
+	ADD $32, R26
+	ADD $32, R1
+	ADD $32, R2
+	SUB $1, R19
+	CBNZ R19, Q4_1Rows7TurnBy1
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q4_1Rows7SubBlockBy1
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F8
+	FMOVQ (R21), F7
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	WORD $0x4e27d400 // fadd v0.4s, v0.4s, v7.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F7
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	WORD $0x4e27d421 // fadd v1.4s, v1.4s, v7.4s
+	FMOVQ F1, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F7
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	WORD $0x4e27d442 // fadd v2.4s, v2.4s, v7.4s
+	FMOVQ F2, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F7
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	WORD $0x4e27d463 // fadd v3.4s, v3.4s, v7.4s
+	FMOVQ F3, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F7
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	WORD $0x4e27d484 // fadd v4.4s, v4.4s, v7.4s
+	FMOVQ F4, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F7
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	WORD $0x4e27d4a5 // fadd v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F7
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	FMOVQ F6, (R21)
+	VMOVI $0, V8.B16
+	FMOVQ F8, 80(RSP)
+	JMP Q4_1Rows7NextBy1
+
+Q4_1Rows7DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, Q4_1Rows7Strip
+	RET
+
+Q4_1Rows6:
+
+Q4_1Rows6Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, Q4_1Rows6Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+Q4_1Rows6Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $6, R20
+
+Q4_1Rows6Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, Q4_1Rows6Added
+	FMOVQ (R21), F1
+
+Q4_1Rows6Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE Q4_1Rows6Begin
+	MOVD 16(RSP), R2
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD R22, R23
+	ADD R19, R23
+	MOVD R23, R24
+	ADD R19, R24
+	MOVD R24, R25
+	ADD R19, R25
+	MOVD R25, R26
+	ADD R19, R26
+	MOVD R26, R1
+	ADD R19, R1
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+	MOVD $pattern0f0f0f0f<>(SB), R17
+	FMOVQ (R17), F13
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F14
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F15
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F16
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F17
+	MOVD $pattern33800000<>(SB), R17
+	FMOVQ (R17), F18
+
+Q4_1Rows6NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE Q4_1Rows6DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE Q4_1Rows6PartBy1
+	MOVD $256, R20
+
+Q4_1Rows6PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	ADD $0, R20
+	PCALIGN $32
+
+Q4_1Rows6SubBlockBy1:
+	FMOVD (R2), F8
+	WORD $0x0e217908 // fcvtl v8.4s, v8.4h
+	WORD $0x6e32dd08 // fmul v8.4s, v8.4s, v18.4s
+	FMOVD 8(R2), F9
+	WORD $0x0e217929 // fcvtl v9.4s, v9.4h
+	ADD $16, R2
+	MOVD $4, R19
+	PCALIGN $32
+
+Q4_1Rows6TurnBy1:
+	PRFM 4096(R2), PLDL1KEEP
+	FMOVQ (R2), F11
+	VAND V13.B16, V11.B16, V12.B16
+	VTBL V14.B16, [V12.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	VMOV V9.B16, V10.B16
+	VFMLA V8.S4, V6.S4, V10.S4
+	FMOVS (R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V10.S4, V0.S4
+	FMOVS (R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V10.S4, V1.S4
+	FMOVS (R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V10.S4, V2.S4
+	FMOVS (R25), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V10.S4, V3.S4
+	FMOVS (R26), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V10.S4, V4.S4
+	FMOVS (R1), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V10.S4, V5.S4
+	VTBL V15.B16, [V12.B16], V10.B16
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	VMOV V9.B16, V6.B16
+	VFMLA V8.S4, V10.S4, V6.S4
+	FMOVS 4(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 4(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 4(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 4(R25), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 4(R26), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	FMOVS 4(R1), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	VTBL V16.B16, [V12.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	VMOV V9.B16, V10.B16
+	VFMLA V8.S4, V6.S4, V10.S4
+	FMOVS 8(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V10.S4, V0.S4
+	FMOVS 8(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V10.S4, V1.S4
+	FMOVS 8(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V10.S4, V2.S4
+	FMOVS 8(R25), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V10.S4, V3.S4
+	FMOVS 8(R26), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V10.S4, V4.S4
+	FMOVS 8(R1), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V10.S4, V5.S4
+	VTBL V17.B16, [V12.B16], V10.B16
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	VMOV V9.B16, V6.B16
+	VFMLA V8.S4, V10.S4, V6.S4
+	FMOVS 12(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 12(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 12(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 12(R25), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 12(R26), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	FMOVS 12(R1), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	VUSHR $4, V11.S4, V12.S4
+	VAND V13.B16, V12.B16, V12.B16
+	VTBL V14.B16, [V12.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	VMOV V9.B16, V10.B16
+	VFMLA V8.S4, V6.S4, V10.S4
+	FMOVS 16(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V10.S4, V0.S4
+	FMOVS 16(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V10.S4, V1.S4
+	FMOVS 16(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V10.S4, V2.S4
+	FMOVS 16(R25), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V10.S4, V3.S4
+	FMOVS 16(R26), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V10.S4, V4.S4
+	FMOVS 16(R1), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V10.S4, V5.S4
+	VTBL V15.B16, [V12.B16], V10.B16
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	VMOV V9.B16, V6.B16
+	VFMLA V8.S4, V10.S4, V6.S4
+	FMOVS 20(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 20(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 20(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 20(R25), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 20(R26), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	FMOVS 20(R1), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	VTBL V16.B16, [V12.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	VMOV V9.B16, V10.B16
+	VFMLA V8.S4, V6.S4, V10.S4
+	FMOVS 24(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V10.S4, V0.S4
+	FMOVS 24(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V10.S4, V1.S4
+	FMOVS 24(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V10.S4, V2.S4
+	FMOVS 24(R25), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V10.S4, V3.S4
+	FMOVS 24(R26), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V10.S4, V4.S4
+	FMOVS 24(R1), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V10.S4, V5.S4
+	VTBL V17.B16, [V12.B16], V10.B16
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	VMOV V9.B16, V6.B16
+	VFMLA V8.S4, V10.S4, V6.S4
+	FMOVS 28(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 28(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 28(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 28(R25), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 28(R26), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	FMOVS 28(R1), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	ADD $16, R2
+	ADD $32, R22
+	ADD $32, R23
+	ADD $32, R24
+	ADD $32, R25
+	ADD $32, R26
+	ADD $32, R1
+	SUB $1, R19
+	CBNZ R19, Q4_1Rows6TurnBy1
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q4_1Rows6SubBlockBy1
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F7
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d400 // fadd v0.4s, v0.4s, v6.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d421 // fadd v1.4s, v1.4s, v6.4s
+	FMOVQ F1, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d442 // fadd v2.4s, v2.4s, v6.4s
+	FMOVQ F2, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d463 // fadd v3.4s, v3.4s, v6.4s
+	FMOVQ F3, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d484 // fadd v4.4s, v4.4s, v6.4s
+	FMOVQ F4, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	FMOVQ F5, (R21)
+	VMOVI $0, V7.B16
+	FMOVQ F7, 80(RSP)
+	JMP Q4_1Rows6NextBy1
+
+Q4_1Rows6DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, Q4_1Rows6Strip
+	RET
+
+Q4_1Rows5:
+
+Q4_1Rows5Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, Q4_1Rows5Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+Q4_1Rows5Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $5, R20
+
+Q4_1Rows5Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, Q4_1Rows5Added
+	FMOVQ (R21), F1
+
+Q4_1Rows5Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE Q4_1Rows5Begin
+	MOVD 16(RSP), R1
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD R22, R23
+	ADD R19, R23
+	MOVD R23, R24
+	ADD R19, R24
+	MOVD R24, R25
+	ADD R19, R25
+	MOVD R25, R26
+	ADD R19, R26
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+	MOVD $pattern0f0f0f0f<>(SB), R17
+	FMOVQ (R17), F12
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F13
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F14
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F15
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F16
+	MOVD $pattern33800000<>(SB), R17
+	FMOVQ (R17), F17
+
+Q4_1Rows5NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE Q4_1Rows5DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE Q4_1Rows5PartBy1
+	MOVD $256, R20
+
+Q4_1Rows5PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	ADD $0, R20
+	PCALIGN $32
+
+Q4_1Rows5SubBlockBy1:
+	FMOVD (R1), F7
+	WORD $0x0e2178e7 // fcvtl v7.4s, v7.4h
+	WORD $0x6e31dce7 // fmul v7.4s, v7.4s, v17.4s
+	FMOVD 8(R1), F8
+	WORD $0x0e217908 // fcvtl v8.4s, v8.4h
+	ADD $16, R1
+	MOVD $4, R19
+	PCALIGN $32
+
+Q4_1Rows5TurnBy1:
+	PRFM 4096(R1), PLDL1KEEP
+	FMOVQ (R1), F10
+	VAND V12.B16, V10.B16, V11.B16
+	VTBL V13.B16, [V11.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVS (R22), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V9.S4, V0.S4
+	FMOVS (R23), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V9.S4, V1.S4
+	FMOVS (R24), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V9.S4, V2.S4
+	FMOVS (R25), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V9.S4, V3.S4
+	FMOVS (R26), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V9.S4, V4.S4
+	VTBL V14.B16, [V11.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVS 4(R22), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V0.S4
+	FMOVS 4(R23), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V1.S4
+	FMOVS 4(R24), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V2.S4
+	FMOVS 4(R25), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V3.S4
+	FMOVS 4(R26), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V4.S4
+	VTBL V15.B16, [V11.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVS 8(R22), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V9.S4, V0.S4
+	FMOVS 8(R23), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V9.S4, V1.S4
+	FMOVS 8(R24), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V9.S4, V2.S4
+	FMOVS 8(R25), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V9.S4, V3.S4
+	FMOVS 8(R26), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V9.S4, V4.S4
+	VTBL V16.B16, [V11.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVS 12(R22), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V0.S4
+	FMOVS 12(R23), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V1.S4
+	FMOVS 12(R24), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V2.S4
+	FMOVS 12(R25), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V3.S4
+	FMOVS 12(R26), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V4.S4
+	VUSHR $4, V10.S4, V11.S4
+	VAND V12.B16, V11.B16, V11.B16
+	VTBL V13.B16, [V11.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVS 16(R22), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V9.S4, V0.S4
+	FMOVS 16(R23), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V9.S4, V1.S4
+	FMOVS 16(R24), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V9.S4, V2.S4
+	FMOVS 16(R25), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V9.S4, V3.S4
+	FMOVS 16(R26), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V9.S4, V4.S4
+	VTBL V14.B16, [V11.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVS 20(R22), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V0.S4
+	FMOVS 20(R23), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V1.S4
+	FMOVS 20(R24), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V2.S4
+	FMOVS 20(R25), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V3.S4
+	FMOVS 20(R26), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V4.S4
+	VTBL V15.B16, [V11.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVS 24(R22), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V9.S4, V0.S4
+	FMOVS 24(R23), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V9.S4, V1.S4
+	FMOVS 24(R24), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V9.S4, V2.S4
+	FMOVS 24(R25), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V9.S4, V3.S4
+	FMOVS 24(R26), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V9.S4, V4.S4
+	VTBL V16.B16, [V11.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVS 28(R22), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V0.S4
+	FMOVS 28(R23), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V1.S4
+	FMOVS 28(R24), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V2.S4
+	FMOVS 28(R25), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V3.S4
+	FMOVS 28(R26), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V4.S4
+	ADD $16, R1
+	ADD $32, R22
+	ADD $32, R23
+	ADD $32, R24
+	ADD $32, R25
+	ADD $32, R26
+	SUB $1, R19
+	CBNZ R19, Q4_1Rows5TurnBy1
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q4_1Rows5SubBlockBy1
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F6
+	FMOVQ (R21), F5
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	WORD $0x4e25d400 // fadd v0.4s, v0.4s, v5.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F5
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	WORD $0x4e25d421 // fadd v1.4s, v1.4s, v5.4s
+	FMOVQ F1, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F5
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	WORD $0x4e25d442 // fadd v2.4s, v2.4s, v5.4s
+	FMOVQ F2, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F5
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	WORD $0x4e25d463 // fadd v3.4s, v3.4s, v5.4s
+	FMOVQ F3, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F5
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	FMOVQ F4, (R21)
+	VMOVI $0, V6.B16
+	FMOVQ F6, 80(RSP)
+	JMP Q4_1Rows5NextBy1
+
+Q4_1Rows5DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, Q4_1Rows5Strip
+	RET
+
+Q4_1Rows4:
+
+Q4_1Rows4Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, Q4_1Rows4Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+Q4_1Rows4Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $4, R20
+
+Q4_1Rows4Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, Q4_1Rows4Added
+	FMOVQ (R21), F1
+
+Q4_1Rows4Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE Q4_1Rows4Begin
+	MOVD 16(RSP), R26
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD R22, R23
+	ADD R19, R23
+	MOVD R23, R24
+	ADD R19, R24
+	MOVD R24, R25
+	ADD R19, R25
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+	MOVD $pattern0f0f0f0f<>(SB), R17
+	FMOVQ (R17), F17
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F18
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F19
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F20
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F21
+	MOVD $pattern33800000<>(SB), R17
+	FMOVQ (R17), F22
+	MOVD R26, R1
+	ADD $640, R1
+
+Q4_1Rows4NextBy2:
+	MOVD 40(RSP), R19
+	CMP $512, R19
+	BLT Q4_1Rows4DoneBy2
+	MOVD $256, R20
+	SUB $512, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	ADD $0, R20
+	PCALIGN $32
+
+Q4_1Rows4SubBlockBy2:
+	FMOVD (R26), F10
+	WORD $0x0e21794a // fcvtl v10.4s, v10.4h
+	WORD $0x6e36dd4a // fmul v10.4s, v10.4s, v22.4s
+	FMOVD 8(R26), F12
+	WORD $0x0e21798c // fcvtl v12.4s, v12.4h
+	FMOVD (R1), F11
+	WORD $0x0e21796b // fcvtl v11.4s, v11.4h
+	WORD $0x6e36dd6b // fmul v11.4s, v11.4s, v22.4s
+	FMOVD 8(R1), F13
+	WORD $0x0e2179ad // fcvtl v13.4s, v13.4h
+	ADD $16, R26
+	ADD $16, R1
+	MOVD $4, R19
+	PCALIGN $32
+
+Q4_1Rows4TurnBy2:
+	PRFM 1280(R26), PLDL1KEEP
+	PRFM 1280(R1), PLDL1KEEP
+	FMOVQ (R26), F15
+	VAND V17.B16, V15.B16, V16.B16
+	VTBL V18.B16, [V16.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	VMOV V12.B16, V14.B16
+	VFMLA V10.S4, V8.S4, V14.S4
+	FMOVS (R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V0.S4
+	FMOVS (R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V2.S4
+	FMOVS (R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V4.S4
+	FMOVS (R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V6.S4
+	VTBL V19.B16, [V16.B16], V14.B16
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	VMOV V12.B16, V8.B16
+	VFMLA V10.S4, V14.S4, V8.S4
+	FMOVS 4(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 4(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 4(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 4(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	VTBL V20.B16, [V16.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	VMOV V12.B16, V14.B16
+	VFMLA V10.S4, V8.S4, V14.S4
+	FMOVS 8(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V0.S4
+	FMOVS 8(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V2.S4
+	FMOVS 8(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V4.S4
+	FMOVS 8(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V6.S4
+	VTBL V21.B16, [V16.B16], V14.B16
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	VMOV V12.B16, V8.B16
+	VFMLA V10.S4, V14.S4, V8.S4
+	FMOVS 12(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 12(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 12(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 12(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	VUSHR $4, V15.S4, V16.S4
+	VAND V17.B16, V16.B16, V16.B16
+	VTBL V18.B16, [V16.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	VMOV V12.B16, V14.B16
+	VFMLA V10.S4, V8.S4, V14.S4
+	FMOVS 16(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V0.S4
+	FMOVS 16(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V2.S4
+	FMOVS 16(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V4.S4
+	FMOVS 16(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V6.S4
+	VTBL V19.B16, [V16.B16], V14.B16
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	VMOV V12.B16, V8.B16
+	VFMLA V10.S4, V14.S4, V8.S4
+	FMOVS 20(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 20(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 20(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 20(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	VTBL V20.B16, [V16.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	VMOV V12.B16, V14.B16
+	VFMLA V10.S4, V8.S4, V14.S4
+	FMOVS 24(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V0.S4
+	FMOVS 24(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V2.S4
+	FMOVS 24(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V4.S4
+	FMOVS 24(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V6.S4
+	VTBL V21.B16, [V16.B16], V14.B16
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	VMOV V12.B16, V8.B16
+	VFMLA V10.S4, V14.S4, V8.S4
+	FMOVS 28(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 28(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 28(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 28(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	FMOVQ (R1), F15
+	VAND V17.B16, V15.B16, V16.B16
+	VTBL V18.B16, [V16.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	VMOV V13.B16, V14.B16
+	VFMLA V11.S4, V8.S4, V14.S4
+	FMOVS 1024(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V1.S4
+	FMOVS 1024(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V3.S4
+	FMOVS 1024(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V5.S4
+	FMOVS 1024(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V7.S4
+	VTBL V19.B16, [V16.B16], V14.B16
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	VMOV V13.B16, V8.B16
+	VFMLA V11.S4, V14.S4, V8.S4
+	FMOVS 1028(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 1028(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 1028(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 1028(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	VTBL V20.B16, [V16.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	VMOV V13.B16, V14.B16
+	VFMLA V11.S4, V8.S4, V14.S4
+	FMOVS 1032(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V1.S4
+	FMOVS 1032(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V3.S4
+	FMOVS 1032(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V5.S4
+	FMOVS 1032(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V7.S4
+	VTBL V21.B16, [V16.B16], V14.B16
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	VMOV V13.B16, V8.B16
+	VFMLA V11.S4, V14.S4, V8.S4
+	FMOVS 1036(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 1036(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 1036(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 1036(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	VUSHR $4, V15.S4, V16.S4
+	VAND V17.B16, V16.B16, V16.B16
+	VTBL V18.B16, [V16.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	VMOV V13.B16, V14.B16
+	VFMLA V11.S4, V8.S4, V14.S4
+	FMOVS 1040(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V1.S4
+	FMOVS 1040(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V3.S4
+	FMOVS 1040(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V5.S4
+	FMOVS 1040(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V7.S4
+	VTBL V19.B16, [V16.B16], V14.B16
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	VMOV V13.B16, V8.B16
+	VFMLA V11.S4, V14.S4, V8.S4
+	FMOVS 1044(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 1044(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 1044(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 1044(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	VTBL V20.B16, [V16.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	VMOV V13.B16, V14.B16
+	VFMLA V11.S4, V8.S4, V14.S4
+	FMOVS 1048(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V1.S4
+	FMOVS 1048(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V3.S4
+	FMOVS 1048(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V5.S4
+	FMOVS 1048(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V7.S4
+	VTBL V21.B16, [V16.B16], V14.B16
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	VMOV V13.B16, V8.B16
+	VFMLA V11.S4, V14.S4, V8.S4
+	FMOVS 1052(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 1052(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 1052(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 1052(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	ADD $16, R26
+	ADD $16, R1
+	ADD $32, R22
+	ADD $32, R23
+	ADD $32, R24
+	ADD $32, R25
+	SUB $1, R19
+	CBNZ R19, Q4_1Rows4TurnBy2
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q4_1Rows4SubBlockBy2
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F9
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d442 // fadd v2.4s, v2.4s, v8.4s
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d484 // fadd v4.4s, v4.4s, v8.4s
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d4c6 // fadd v6.4s, v6.4s, v8.4s
+	VMOVI $0, V9.B16
+	FMOVQ F9, 80(RSP)
+	MOVD 24(RSP), R21
+	WORD $0x4e29d400 // fadd v0.4s, v0.4s, v9.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	WORD $0x4e29d442 // fadd v2.4s, v2.4s, v9.4s
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	FMOVQ F2, (R21)
+	ADD R19, R21
+	WORD $0x4e29d484 // fadd v4.4s, v4.4s, v9.4s
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	FMOVQ F4, (R21)
+	ADD R19, R21
+	WORD $0x4e29d4c6 // fadd v6.4s, v6.4s, v9.4s
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	FMOVQ F6, (R21)
+	ADD $640, R26
+	ADD $640, R1
+	ADD $1024, R22
+	ADD $1024, R23
+	ADD $1024, R24
+	ADD $1024, R25
+	JMP Q4_1Rows4NextBy2
+
+Q4_1Rows4DoneBy2:
+	MOVD $pattern0f0f0f0f<>(SB), R17
+	FMOVQ (R17), F11
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F12
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F13
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F14
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F15
+	MOVD $pattern33800000<>(SB), R17
+	FMOVQ (R17), F16
+
+Q4_1Rows4NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE Q4_1Rows4DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE Q4_1Rows4PartBy1
+	MOVD $256, R20
+
+Q4_1Rows4PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	ADD $0, R20
+	PCALIGN $32
+
+Q4_1Rows4SubBlockBy1:
+	FMOVD (R26), F6
+	WORD $0x0e2178c6 // fcvtl v6.4s, v6.4h
+	WORD $0x6e30dcc6 // fmul v6.4s, v6.4s, v16.4s
+	FMOVD 8(R26), F7
+	WORD $0x0e2178e7 // fcvtl v7.4s, v7.4h
+	ADD $16, R26
+	MOVD $4, R19
+	PCALIGN $32
+
+Q4_1Rows4TurnBy1:
+	PRFM 4096(R26), PLDL1KEEP
+	FMOVQ (R26), F9
+	VAND V11.B16, V9.B16, V10.B16
+	VTBL V12.B16, [V10.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V7.B16, V8.B16
+	VFMLA V6.S4, V4.S4, V8.S4
+	FMOVS (R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V8.S4, V0.S4
+	FMOVS (R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V8.S4, V1.S4
+	FMOVS (R24), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V8.S4, V2.S4
+	FMOVS (R25), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V8.S4, V3.S4
+	VTBL V13.B16, [V10.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	VMOV V7.B16, V4.B16
+	VFMLA V6.S4, V8.S4, V4.S4
+	FMOVS 4(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 4(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 4(R24), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVS 4(R25), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	VTBL V14.B16, [V10.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V7.B16, V8.B16
+	VFMLA V6.S4, V4.S4, V8.S4
+	FMOVS 8(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V8.S4, V0.S4
+	FMOVS 8(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V8.S4, V1.S4
+	FMOVS 8(R24), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V8.S4, V2.S4
+	FMOVS 8(R25), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V8.S4, V3.S4
+	VTBL V15.B16, [V10.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	VMOV V7.B16, V4.B16
+	VFMLA V6.S4, V8.S4, V4.S4
+	FMOVS 12(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 12(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 12(R24), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVS 12(R25), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	VUSHR $4, V9.S4, V10.S4
+	VAND V11.B16, V10.B16, V10.B16
+	VTBL V12.B16, [V10.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V7.B16, V8.B16
+	VFMLA V6.S4, V4.S4, V8.S4
+	FMOVS 16(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V8.S4, V0.S4
+	FMOVS 16(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V8.S4, V1.S4
+	FMOVS 16(R24), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V8.S4, V2.S4
+	FMOVS 16(R25), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V8.S4, V3.S4
+	VTBL V13.B16, [V10.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	VMOV V7.B16, V4.B16
+	VFMLA V6.S4, V8.S4, V4.S4
+	FMOVS 20(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 20(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 20(R24), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVS 20(R25), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	VTBL V14.B16, [V10.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V7.B16, V8.B16
+	VFMLA V6.S4, V4.S4, V8.S4
+	FMOVS 24(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V8.S4, V0.S4
+	FMOVS 24(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V8.S4, V1.S4
+	FMOVS 24(R24), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V8.S4, V2.S4
+	FMOVS 24(R25), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V8.S4, V3.S4
+	VTBL V15.B16, [V10.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	VMOV V7.B16, V4.B16
+	VFMLA V6.S4, V8.S4, V4.S4
+	FMOVS 28(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 28(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 28(R24), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVS 28(R25), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	ADD $16, R26
+	ADD $32, R22
+	ADD $32, R23
+	ADD $32, R24
+	ADD $32, R25
+	SUB $1, R19
+	CBNZ R19, Q4_1Rows4TurnBy1
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q4_1Rows4SubBlockBy1
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F5
+	FMOVQ (R21), F4
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e24d400 // fadd v0.4s, v0.4s, v4.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F4
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e24d421 // fadd v1.4s, v1.4s, v4.4s
+	FMOVQ F1, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F4
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e24d442 // fadd v2.4s, v2.4s, v4.4s
+	FMOVQ F2, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F4
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
+	FMOVQ F3, (R21)
+	VMOVI $0, V5.B16
+	FMOVQ F5, 80(RSP)
+	JMP Q4_1Rows4NextBy1
+
+Q4_1Rows4DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, Q4_1Rows4Strip
+	RET
+
+Q4_1Rows3:
+
+Q4_1Rows3Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, Q4_1Rows3Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+Q4_1Rows3Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $3, R20
+
+Q4_1Rows3Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, Q4_1Rows3Added
+	FMOVQ (R21), F1
+
+Q4_1Rows3Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE Q4_1Rows3Begin
+	MOVD 16(RSP), R25
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD R22, R23
+	ADD R19, R23
+	MOVD R23, R24
+	ADD R19, R24
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+	MOVD $pattern0f0f0f0f<>(SB), R17
+	FMOVQ (R17), F15
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F16
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F17
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F18
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F19
+	MOVD $pattern33800000<>(SB), R17
+	FMOVQ (R17), F20
+	MOVD R25, R26
+	ADD $640, R26
+
+Q4_1Rows3NextBy2:
+	MOVD 40(RSP), R19
+	CMP $512, R19
+	BLT Q4_1Rows3DoneBy2
+	MOVD $256, R20
+	SUB $512, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	ADD $0, R20
+	PCALIGN $32
+
+Q4_1Rows3SubBlockBy2:
+	FMOVD (R25), F8
+	WORD $0x0e217908 // fcvtl v8.4s, v8.4h
+	WORD $0x6e34dd08 // fmul v8.4s, v8.4s, v20.4s
+	FMOVD 8(R25), F10
+	WORD $0x0e21794a // fcvtl v10.4s, v10.4h
+	FMOVD (R26), F9
+	WORD $0x0e217929 // fcvtl v9.4s, v9.4h
+	WORD $0x6e34dd29 // fmul v9.4s, v9.4s, v20.4s
+	FMOVD 8(R26), F11
+	WORD $0x0e21796b // fcvtl v11.4s, v11.4h
+	ADD $16, R25
+	ADD $16, R26
+	MOVD $4, R19
+	PCALIGN $32
+
+Q4_1Rows3TurnBy2:
+	PRFM 1280(R25), PLDL1KEEP
+	PRFM 1280(R26), PLDL1KEEP
+	FMOVQ (R25), F13
+	VAND V15.B16, V13.B16, V14.B16
+	VTBL V16.B16, [V14.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	VMOV V10.B16, V12.B16
+	VFMLA V8.S4, V6.S4, V12.S4
+	FMOVS (R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V12.S4, V0.S4
+	FMOVS (R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V12.S4, V2.S4
+	FMOVS (R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V12.S4, V4.S4
+	VTBL V17.B16, [V14.B16], V12.B16
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	VMOV V10.B16, V6.B16
+	VFMLA V8.S4, V12.S4, V6.S4
+	FMOVS 4(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 4(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 4(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	VTBL V18.B16, [V14.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	VMOV V10.B16, V12.B16
+	VFMLA V8.S4, V6.S4, V12.S4
+	FMOVS 8(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V12.S4, V0.S4
+	FMOVS 8(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V12.S4, V2.S4
+	FMOVS 8(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V12.S4, V4.S4
+	VTBL V19.B16, [V14.B16], V12.B16
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	VMOV V10.B16, V6.B16
+	VFMLA V8.S4, V12.S4, V6.S4
+	FMOVS 12(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 12(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 12(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	VUSHR $4, V13.S4, V14.S4
+	VAND V15.B16, V14.B16, V14.B16
+	VTBL V16.B16, [V14.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	VMOV V10.B16, V12.B16
+	VFMLA V8.S4, V6.S4, V12.S4
+	FMOVS 16(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V12.S4, V0.S4
+	FMOVS 16(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V12.S4, V2.S4
+	FMOVS 16(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V12.S4, V4.S4
+	VTBL V17.B16, [V14.B16], V12.B16
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	VMOV V10.B16, V6.B16
+	VFMLA V8.S4, V12.S4, V6.S4
+	FMOVS 20(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 20(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 20(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	VTBL V18.B16, [V14.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	VMOV V10.B16, V12.B16
+	VFMLA V8.S4, V6.S4, V12.S4
+	FMOVS 24(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V12.S4, V0.S4
+	FMOVS 24(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V12.S4, V2.S4
+	FMOVS 24(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V12.S4, V4.S4
+	VTBL V19.B16, [V14.B16], V12.B16
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	VMOV V10.B16, V6.B16
+	VFMLA V8.S4, V12.S4, V6.S4
+	FMOVS 28(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 28(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 28(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	FMOVQ (R26), F13
+	VAND V15.B16, V13.B16, V14.B16
+	VTBL V16.B16, [V14.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	VMOV V11.B16, V12.B16
+	VFMLA V9.S4, V6.S4, V12.S4
+	FMOVS 1024(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V12.S4, V1.S4
+	FMOVS 1024(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V12.S4, V3.S4
+	FMOVS 1024(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V12.S4, V5.S4
+	VTBL V17.B16, [V14.B16], V12.B16
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	VMOV V11.B16, V6.B16
+	VFMLA V9.S4, V12.S4, V6.S4
+	FMOVS 1028(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 1028(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 1028(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	VTBL V18.B16, [V14.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	VMOV V11.B16, V12.B16
+	VFMLA V9.S4, V6.S4, V12.S4
+	FMOVS 1032(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V12.S4, V1.S4
+	FMOVS 1032(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V12.S4, V3.S4
+	FMOVS 1032(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V12.S4, V5.S4
+	VTBL V19.B16, [V14.B16], V12.B16
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	VMOV V11.B16, V6.B16
+	VFMLA V9.S4, V12.S4, V6.S4
+	FMOVS 1036(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 1036(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 1036(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	VUSHR $4, V13.S4, V14.S4
+	VAND V15.B16, V14.B16, V14.B16
+	VTBL V16.B16, [V14.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	VMOV V11.B16, V12.B16
+	VFMLA V9.S4, V6.S4, V12.S4
+	FMOVS 1040(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V12.S4, V1.S4
+	FMOVS 1040(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V12.S4, V3.S4
+	FMOVS 1040(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V12.S4, V5.S4
+	VTBL V17.B16, [V14.B16], V12.B16
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	VMOV V11.B16, V6.B16
+	VFMLA V9.S4, V12.S4, V6.S4
+	FMOVS 1044(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 1044(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 1044(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	VTBL V18.B16, [V14.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	VMOV V11.B16, V12.B16
+	VFMLA V9.S4, V6.S4, V12.S4
+	FMOVS 1048(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V12.S4, V1.S4
+	FMOVS 1048(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V12.S4, V3.S4
+	FMOVS 1048(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V12.S4, V5.S4
+	VTBL V19.B16, [V14.B16], V12.B16
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	VMOV V11.B16, V6.B16
+	VFMLA V9.S4, V12.S4, V6.S4
+	FMOVS 1052(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 1052(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 1052(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	ADD $16, R25
+	ADD $16, R26
+	ADD $32, R22
+	ADD $32, R23
+	ADD $32, R24
+	SUB $1, R19
+	CBNZ R19, Q4_1Rows3TurnBy2
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q4_1Rows3SubBlockBy2
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F7
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d400 // fadd v0.4s, v0.4s, v6.4s
+	ADD R19, R21
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d442 // fadd v2.4s, v2.4s, v6.4s
+	ADD R19, R21
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d484 // fadd v4.4s, v4.4s, v6.4s
+	VMOVI $0, V7.B16
+	FMOVQ F7, 80(RSP)
+	MOVD 24(RSP), R21
+	WORD $0x4e27d400 // fadd v0.4s, v0.4s, v7.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	WORD $0x4e27d442 // fadd v2.4s, v2.4s, v7.4s
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	FMOVQ F2, (R21)
+	ADD R19, R21
+	WORD $0x4e27d484 // fadd v4.4s, v4.4s, v7.4s
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	FMOVQ F4, (R21)
+	ADD $640, R25
+	ADD $640, R26
+	ADD $1024, R22
+	ADD $1024, R23
+	ADD $1024, R24
+	JMP Q4_1Rows3NextBy2
+
+Q4_1Rows3DoneBy2:
+	MOVD $pattern0f0f0f0f<>(SB), R17
+	FMOVQ (R17), F10
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F11
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F12
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F13
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F14
+	MOVD $pattern33800000<>(SB), R17
+	FMOVQ (R17), F15
+
+Q4_1Rows3NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE Q4_1Rows3DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE Q4_1Rows3PartBy1
+	MOVD $256, R20
+
+Q4_1Rows3PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	ADD $0, R20
+	PCALIGN $32
+
+Q4_1Rows3SubBlockBy1:
+	FMOVD (R25), F5
+	WORD $0x0e2178a5 // fcvtl v5.4s, v5.4h
+	WORD $0x6e2fdca5 // fmul v5.4s, v5.4s, v15.4s
+	FMOVD 8(R25), F6
+	WORD $0x0e2178c6 // fcvtl v6.4s, v6.4h
+	ADD $16, R25
+	MOVD $4, R19
+	PCALIGN $32
+
+Q4_1Rows3TurnBy1:
+	PRFM 4096(R25), PLDL1KEEP
+	FMOVQ (R25), F8
+	VAND V10.B16, V8.B16, V9.B16
+	VTBL V11.B16, [V9.B16], V3.B16
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	VMOV V6.B16, V7.B16
+	VFMLA V5.S4, V3.S4, V7.S4
+	FMOVS (R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V7.S4, V0.S4
+	FMOVS (R23), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V7.S4, V1.S4
+	FMOVS (R24), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V7.S4, V2.S4
+	VTBL V12.B16, [V9.B16], V7.B16
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	VMOV V6.B16, V3.B16
+	VFMLA V5.S4, V7.S4, V3.S4
+	FMOVS 4(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V0.S4
+	FMOVS 4(R23), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V1.S4
+	FMOVS 4(R24), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V2.S4
+	VTBL V13.B16, [V9.B16], V3.B16
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	VMOV V6.B16, V7.B16
+	VFMLA V5.S4, V3.S4, V7.S4
+	FMOVS 8(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V7.S4, V0.S4
+	FMOVS 8(R23), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V7.S4, V1.S4
+	FMOVS 8(R24), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V7.S4, V2.S4
+	VTBL V14.B16, [V9.B16], V7.B16
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	VMOV V6.B16, V3.B16
+	VFMLA V5.S4, V7.S4, V3.S4
+	FMOVS 12(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V0.S4
+	FMOVS 12(R23), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V1.S4
+	FMOVS 12(R24), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V2.S4
+	VUSHR $4, V8.S4, V9.S4
+	VAND V10.B16, V9.B16, V9.B16
+	VTBL V11.B16, [V9.B16], V3.B16
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	VMOV V6.B16, V7.B16
+	VFMLA V5.S4, V3.S4, V7.S4
+	FMOVS 16(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V7.S4, V0.S4
+	FMOVS 16(R23), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V7.S4, V1.S4
+	FMOVS 16(R24), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V7.S4, V2.S4
+	VTBL V12.B16, [V9.B16], V7.B16
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	VMOV V6.B16, V3.B16
+	VFMLA V5.S4, V7.S4, V3.S4
+	FMOVS 20(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V0.S4
+	FMOVS 20(R23), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V1.S4
+	FMOVS 20(R24), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V2.S4
+	VTBL V13.B16, [V9.B16], V3.B16
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	VMOV V6.B16, V7.B16
+	VFMLA V5.S4, V3.S4, V7.S4
+	FMOVS 24(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V7.S4, V0.S4
+	FMOVS 24(R23), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V7.S4, V1.S4
+	FMOVS 24(R24), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V7.S4, V2.S4
+	VTBL V14.B16, [V9.B16], V7.B16
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	VMOV V6.B16, V3.B16
+	VFMLA V5.S4, V7.S4, V3.S4
+	FMOVS 28(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V0.S4
+	FMOVS 28(R23), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V1.S4
+	FMOVS 28(R24), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V2.S4
+	ADD $16, R25
+	ADD $32, R22
+	ADD $32, R23
+	ADD $32, R24
+	SUB $1, R19
+	CBNZ R19, Q4_1Rows3TurnBy1
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q4_1Rows3SubBlockBy1
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F4
+	FMOVQ (R21), F3
+	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
+	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F3
+	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
+	WORD $0x4e23d421 // fadd v1.4s, v1.4s, v3.4s
+	FMOVQ F1, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F3
+	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	FMOVQ F2, (R21)
+	VMOVI $0, V4.B16
+	FMOVQ F4, 80(RSP)
+	JMP Q4_1Rows3NextBy1
+
+Q4_1Rows3DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, Q4_1Rows3Strip
+	RET
+
+Q4_1Rows2:
+
+Q4_1Rows2Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, Q4_1Rows2Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+Q4_1Rows2Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $2, R20
+
+Q4_1Rows2Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, Q4_1Rows2Added
+	FMOVQ (R21), F1
+
+Q4_1Rows2Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE Q4_1Rows2Begin
+	MOVD 16(RSP), R24
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD R22, R23
+	ADD R19, R23
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+	MOVD $pattern0f0f0f0f<>(SB), R17
+	FMOVQ (R17), F13
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F14
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F15
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F16
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F17
+	MOVD $pattern33800000<>(SB), R17
+	FMOVQ (R17), F18
+	MOVD R24, R25
+	ADD $640, R25
+
+Q4_1Rows2NextBy2:
+	MOVD 40(RSP), R19
+	CMP $512, R19
+	BLT Q4_1Rows2DoneBy2
+	MOVD $256, R20
+	SUB $512, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	ADD $0, R20
+	PCALIGN $32
+
+Q4_1Rows2SubBlockBy2:
+	FMOVD (R24), F6
+	WORD $0x0e2178c6 // fcvtl v6.4s, v6.4h
+	WORD $0x6e32dcc6 // fmul v6.4s, v6.4s, v18.4s
+	FMOVD 8(R24), F8
+	WORD $0x0e217908 // fcvtl v8.4s, v8.4h
+	FMOVD (R25), F7
+	WORD $0x0e2178e7 // fcvtl v7.4s, v7.4h
+	WORD $0x6e32dce7 // fmul v7.4s, v7.4s, v18.4s
+	FMOVD 8(R25), F9
+	WORD $0x0e217929 // fcvtl v9.4s, v9.4h
+	ADD $16, R24
+	ADD $16, R25
+	MOVD $4, R19
+	PCALIGN $32
+
+Q4_1Rows2TurnBy2:
+	PRFM 1280(R24), PLDL1KEEP
+	PRFM 1280(R25), PLDL1KEEP
+	FMOVQ (R24), F11
+	VAND V13.B16, V11.B16, V12.B16
+	VTBL V14.B16, [V12.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V8.B16, V10.B16
+	VFMLA V6.S4, V4.S4, V10.S4
+	FMOVS (R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V10.S4, V0.S4
+	FMOVS (R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V10.S4, V2.S4
+	VTBL V15.B16, [V12.B16], V10.B16
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	VMOV V8.B16, V4.B16
+	VFMLA V6.S4, V10.S4, V4.S4
+	FMOVS 4(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 4(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	VTBL V16.B16, [V12.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V8.B16, V10.B16
+	VFMLA V6.S4, V4.S4, V10.S4
+	FMOVS 8(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V10.S4, V0.S4
+	FMOVS 8(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V10.S4, V2.S4
+	VTBL V17.B16, [V12.B16], V10.B16
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	VMOV V8.B16, V4.B16
+	VFMLA V6.S4, V10.S4, V4.S4
+	FMOVS 12(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 12(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	VUSHR $4, V11.S4, V12.S4
+	VAND V13.B16, V12.B16, V12.B16
+	VTBL V14.B16, [V12.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V8.B16, V10.B16
+	VFMLA V6.S4, V4.S4, V10.S4
+	FMOVS 16(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V10.S4, V0.S4
+	FMOVS 16(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V10.S4, V2.S4
+	VTBL V15.B16, [V12.B16], V10.B16
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	VMOV V8.B16, V4.B16
+	VFMLA V6.S4, V10.S4, V4.S4
+	FMOVS 20(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 20(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	VTBL V16.B16, [V12.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V8.B16, V10.B16
+	VFMLA V6.S4, V4.S4, V10.S4
+	FMOVS 24(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V10.S4, V0.S4
+	FMOVS 24(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V10.S4, V2.S4
+	VTBL V17.B16, [V12.B16], V10.B16
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	VMOV V8.B16, V4.B16
+	VFMLA V6.S4, V10.S4, V4.S4
+	FMOVS 28(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 28(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVQ (R25), F11
+	VAND V13.B16, V11.B16, V12.B16
+	VTBL V14.B16, [V12.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V9.B16, V10.B16
+	VFMLA V7.S4, V4.S4, V10.S4
+	FMOVS 1024(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V10.S4, V1.S4
+	FMOVS 1024(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V10.S4, V3.S4
+	VTBL V15.B16, [V12.B16], V10.B16
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	VMOV V9.B16, V4.B16
+	VFMLA V7.S4, V10.S4, V4.S4
+	FMOVS 1028(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 1028(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	VTBL V16.B16, [V12.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V9.B16, V10.B16
+	VFMLA V7.S4, V4.S4, V10.S4
+	FMOVS 1032(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V10.S4, V1.S4
+	FMOVS 1032(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V10.S4, V3.S4
+	VTBL V17.B16, [V12.B16], V10.B16
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	VMOV V9.B16, V4.B16
+	VFMLA V7.S4, V10.S4, V4.S4
+	FMOVS 1036(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 1036(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	VUSHR $4, V11.S4, V12.S4
+	VAND V13.B16, V12.B16, V12.B16
+	VTBL V14.B16, [V12.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V9.B16, V10.B16
+	VFMLA V7.S4, V4.S4, V10.S4
+	FMOVS 1040(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V10.S4, V1.S4
+	FMOVS 1040(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V10.S4, V3.S4
+	VTBL V15.B16, [V12.B16], V10.B16
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	VMOV V9.B16, V4.B16
+	VFMLA V7.S4, V10.S4, V4.S4
+	FMOVS 1044(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 1044(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	VTBL V16.B16, [V12.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V9.B16, V10.B16
+	VFMLA V7.S4, V4.S4, V10.S4
+	FMOVS 1048(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V10.S4, V1.S4
+	FMOVS 1048(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V10.S4, V3.S4
+	VTBL V17.B16, [V12.B16], V10.B16
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	VMOV V9.B16, V4.B16
+	VFMLA V7.S4, V10.S4, V4.S4
+	FMOVS 1052(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 1052(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	ADD $16, R24
+	ADD $16, R25
+	ADD $32, R22
+	ADD $32, R23
+	SUB $1, R19
+	CBNZ R19, Q4_1Rows2TurnBy2
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q4_1Rows2SubBlockBy2
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F5
+	FMOVQ (R21), F4
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e24d400 // fadd v0.4s, v0.4s, v4.4s
+	ADD R19, R21
+	FMOVQ (R21), F4
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e24d442 // fadd v2.4s, v2.4s, v4.4s
+	VMOVI $0, V5.B16
+	FMOVQ F5, 80(RSP)
+	MOVD 24(RSP), R21
+	WORD $0x4e25d400 // fadd v0.4s, v0.4s, v5.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	WORD $0x4e25d442 // fadd v2.4s, v2.4s, v5.4s
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	FMOVQ F2, (R21)
+	ADD $640, R24
+	ADD $640, R25
+	ADD $1024, R22
+	ADD $1024, R23
+	JMP Q4_1Rows2NextBy2
+
+Q4_1Rows2DoneBy2:
+	MOVD $pattern0f0f0f0f<>(SB), R17
+	FMOVQ (R17), F9
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F10
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F11
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F12
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F13
+	MOVD $pattern33800000<>(SB), R17
+	FMOVQ (R17), F14
+
+Q4_1Rows2NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE Q4_1Rows2DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE Q4_1Rows2PartBy1
+	MOVD $256, R20
+
+Q4_1Rows2PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	ADD $0, R20
+	PCALIGN $32
+
+Q4_1Rows2SubBlockBy1:
+	FMOVD (R24), F4
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	WORD $0x6e2edc84 // fmul v4.4s, v4.4s, v14.4s
+	FMOVD 8(R24), F5
+	WORD $0x0e2178a5 // fcvtl v5.4s, v5.4h
+	ADD $16, R24
+	MOVD $4, R19
+	PCALIGN $32
+
+Q4_1Rows2TurnBy1:
+	PRFM 4096(R24), PLDL1KEEP
+	FMOVQ (R24), F7
+	VAND V9.B16, V7.B16, V8.B16
+	VTBL V10.B16, [V8.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	VMOV V5.B16, V6.B16
+	VFMLA V4.S4, V2.S4, V6.S4
+	FMOVS (R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V6.S4, V0.S4
+	FMOVS (R23), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V6.S4, V1.S4
+	VTBL V11.B16, [V8.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	VMOV V5.B16, V2.B16
+	VFMLA V4.S4, V6.S4, V2.S4
+	FMOVS 4(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	FMOVS 4(R23), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	VTBL V12.B16, [V8.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	VMOV V5.B16, V6.B16
+	VFMLA V4.S4, V2.S4, V6.S4
+	FMOVS 8(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V6.S4, V0.S4
+	FMOVS 8(R23), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V6.S4, V1.S4
+	VTBL V13.B16, [V8.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	VMOV V5.B16, V2.B16
+	VFMLA V4.S4, V6.S4, V2.S4
+	FMOVS 12(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	FMOVS 12(R23), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	VUSHR $4, V7.S4, V8.S4
+	VAND V9.B16, V8.B16, V8.B16
+	VTBL V10.B16, [V8.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	VMOV V5.B16, V6.B16
+	VFMLA V4.S4, V2.S4, V6.S4
+	FMOVS 16(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V6.S4, V0.S4
+	FMOVS 16(R23), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V6.S4, V1.S4
+	VTBL V11.B16, [V8.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	VMOV V5.B16, V2.B16
+	VFMLA V4.S4, V6.S4, V2.S4
+	FMOVS 20(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	FMOVS 20(R23), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	VTBL V12.B16, [V8.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	VMOV V5.B16, V6.B16
+	VFMLA V4.S4, V2.S4, V6.S4
+	FMOVS 24(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V6.S4, V0.S4
+	FMOVS 24(R23), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V6.S4, V1.S4
+	VTBL V13.B16, [V8.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	VMOV V5.B16, V2.B16
+	VFMLA V4.S4, V6.S4, V2.S4
+	FMOVS 28(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	FMOVS 28(R23), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	ADD $16, R24
+	ADD $32, R22
+	ADD $32, R23
+	SUB $1, R19
+	CBNZ R19, Q4_1Rows2TurnBy1
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q4_1Rows2SubBlockBy1
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F3
+	FMOVQ (R21), F2
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F2
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
+	FMOVQ F1, (R21)
+	VMOVI $0, V3.B16
+	FMOVQ F3, 80(RSP)
+	JMP Q4_1Rows2NextBy1
+
+Q4_1Rows2DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, Q4_1Rows2Strip
+	RET
+
+Q4_1Rows1:
+
+Q4_1Rows1Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, Q4_1Rows1Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+Q4_1Rows1Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $1, R20
+
+Q4_1Rows1Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, Q4_1Rows1Added
+	FMOVQ (R21), F1
+
+Q4_1Rows1Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE Q4_1Rows1Begin
+	MOVD 16(RSP), R23
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+	MOVD $pattern0f0f0f0f<>(SB), R17
+	FMOVQ (R17), F17
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F18
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F19
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F20
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F21
+	MOVD $pattern33800000<>(SB), R17
+	FMOVQ (R17), F22
+	MOVD R23, R24
+	ADD $640, R24
+	MOVD R24, R25
+	ADD $640, R25
+	MOVD R25, R26
+	ADD $640, R26
+
+Q4_1Rows1NextBy4:
+	MOVD 40(RSP), R19
+	CMP $1024, R19
+	BLT Q4_1Rows1DoneBy4
+	MOVD $256, R20
+	SUB $1024, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	ADD $0, R20
+	PCALIGN $32
+
+Q4_1Rows1SubBlockBy4:
+	FMOVD (R23), F6
+	WORD $0x0e2178c6 // fcvtl v6.4s, v6.4h
+	WORD $0x6e36dcc6 // fmul v6.4s, v6.4s, v22.4s
+	FMOVD 8(R23), F10
+	WORD $0x0e21794a // fcvtl v10.4s, v10.4h
+	FMOVD (R24), F7
+	WORD $0x0e2178e7 // fcvtl v7.4s, v7.4h
+	WORD $0x6e36dce7 // fmul v7.4s, v7.4s, v22.4s
+	FMOVD 8(R24), F11
+	WORD $0x0e21796b // fcvtl v11.4s, v11.4h
+	FMOVD (R25), F8
+	WORD $0x0e217908 // fcvtl v8.4s, v8.4h
+	WORD $0x6e36dd08 // fmul v8.4s, v8.4s, v22.4s
+	FMOVD 8(R25), F12
+	WORD $0x0e21798c // fcvtl v12.4s, v12.4h
+	FMOVD (R26), F9
+	WORD $0x0e217929 // fcvtl v9.4s, v9.4h
+	WORD $0x6e36dd29 // fmul v9.4s, v9.4s, v22.4s
+	FMOVD 8(R26), F13
+	WORD $0x0e2179ad // fcvtl v13.4s, v13.4h
+	ADD $16, R23
+	ADD $16, R24
+	ADD $16, R25
+	ADD $16, R26
+	MOVD $4, R19
+	PCALIGN $32
+
+Q4_1Rows1TurnBy4:
+	PRFM 2560(R23), PLDL1KEEP
+	PRFM 2560(R24), PLDL1KEEP
+	PRFM 2560(R25), PLDL1KEEP
+	PRFM 2560(R26), PLDL1KEEP
+	FMOVQ (R23), F15
+	VAND V17.B16, V15.B16, V16.B16
+	VTBL V18.B16, [V16.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V10.B16, V14.B16
+	VFMLA V6.S4, V4.S4, V14.S4
+	FMOVS (R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V14.S4, V0.S4
+	VTBL V19.B16, [V16.B16], V14.B16
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	VMOV V10.B16, V4.B16
+	VFMLA V6.S4, V14.S4, V4.S4
+	FMOVS 4(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	VTBL V20.B16, [V16.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V10.B16, V14.B16
+	VFMLA V6.S4, V4.S4, V14.S4
+	FMOVS 8(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V14.S4, V0.S4
+	VTBL V21.B16, [V16.B16], V14.B16
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	VMOV V10.B16, V4.B16
+	VFMLA V6.S4, V14.S4, V4.S4
+	FMOVS 12(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	VUSHR $4, V15.S4, V16.S4
+	VAND V17.B16, V16.B16, V16.B16
+	VTBL V18.B16, [V16.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V10.B16, V14.B16
+	VFMLA V6.S4, V4.S4, V14.S4
+	FMOVS 16(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V14.S4, V0.S4
+	VTBL V19.B16, [V16.B16], V14.B16
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	VMOV V10.B16, V4.B16
+	VFMLA V6.S4, V14.S4, V4.S4
+	FMOVS 20(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	VTBL V20.B16, [V16.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V10.B16, V14.B16
+	VFMLA V6.S4, V4.S4, V14.S4
+	FMOVS 24(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V14.S4, V0.S4
+	VTBL V21.B16, [V16.B16], V14.B16
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	VMOV V10.B16, V4.B16
+	VFMLA V6.S4, V14.S4, V4.S4
+	FMOVS 28(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVQ (R24), F15
+	VAND V17.B16, V15.B16, V16.B16
+	VTBL V18.B16, [V16.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V11.B16, V14.B16
+	VFMLA V7.S4, V4.S4, V14.S4
+	FMOVS 1024(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V14.S4, V1.S4
+	VTBL V19.B16, [V16.B16], V14.B16
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	VMOV V11.B16, V4.B16
+	VFMLA V7.S4, V14.S4, V4.S4
+	FMOVS 1028(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	VTBL V20.B16, [V16.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V11.B16, V14.B16
+	VFMLA V7.S4, V4.S4, V14.S4
+	FMOVS 1032(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V14.S4, V1.S4
+	VTBL V21.B16, [V16.B16], V14.B16
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	VMOV V11.B16, V4.B16
+	VFMLA V7.S4, V14.S4, V4.S4
+	FMOVS 1036(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	VUSHR $4, V15.S4, V16.S4
+	VAND V17.B16, V16.B16, V16.B16
+	VTBL V18.B16, [V16.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V11.B16, V14.B16
+	VFMLA V7.S4, V4.S4, V14.S4
+	FMOVS 1040(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V14.S4, V1.S4
+	VTBL V19.B16, [V16.B16], V14.B16
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	VMOV V11.B16, V4.B16
+	VFMLA V7.S4, V14.S4, V4.S4
+	FMOVS 1044(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	VTBL V20.B16, [V16.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V11.B16, V14.B16
+	VFMLA V7.S4, V4.S4, V14.S4
+	FMOVS 1048(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V14.S4, V1.S4
+	VTBL V21.B16, [V16.B16], V14.B16
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	VMOV V11.B16, V4.B16
+	VFMLA V7.S4, V14.S4, V4.S4
+	FMOVS 1052(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVQ (R25), F15
+	VAND V17.B16, V15.B16, V16.B16
+	VTBL V18.B16, [V16.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V12.B16, V14.B16
+	VFMLA V8.S4, V4.S4, V14.S4
+	FMOVS 2048(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V14.S4, V2.S4
+	VTBL V19.B16, [V16.B16], V14.B16
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	VMOV V12.B16, V4.B16
+	VFMLA V8.S4, V14.S4, V4.S4
+	FMOVS 2052(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	VTBL V20.B16, [V16.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V12.B16, V14.B16
+	VFMLA V8.S4, V4.S4, V14.S4
+	FMOVS 2056(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V14.S4, V2.S4
+	VTBL V21.B16, [V16.B16], V14.B16
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	VMOV V12.B16, V4.B16
+	VFMLA V8.S4, V14.S4, V4.S4
+	FMOVS 2060(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	VUSHR $4, V15.S4, V16.S4
+	VAND V17.B16, V16.B16, V16.B16
+	VTBL V18.B16, [V16.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V12.B16, V14.B16
+	VFMLA V8.S4, V4.S4, V14.S4
+	FMOVS 2064(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V14.S4, V2.S4
+	VTBL V19.B16, [V16.B16], V14.B16
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	VMOV V12.B16, V4.B16
+	VFMLA V8.S4, V14.S4, V4.S4
+	FMOVS 2068(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	VTBL V20.B16, [V16.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V12.B16, V14.B16
+	VFMLA V8.S4, V4.S4, V14.S4
+	FMOVS 2072(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V14.S4, V2.S4
+	VTBL V21.B16, [V16.B16], V14.B16
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	VMOV V12.B16, V4.B16
+	VFMLA V8.S4, V14.S4, V4.S4
+	FMOVS 2076(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVQ (R26), F15
+	VAND V17.B16, V15.B16, V16.B16
+	VTBL V18.B16, [V16.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V13.B16, V14.B16
+	VFMLA V9.S4, V4.S4, V14.S4
+	FMOVS 3072(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V14.S4, V3.S4
+	VTBL V19.B16, [V16.B16], V14.B16
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	VMOV V13.B16, V4.B16
+	VFMLA V9.S4, V14.S4, V4.S4
+	FMOVS 3076(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	VTBL V20.B16, [V16.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V13.B16, V14.B16
+	VFMLA V9.S4, V4.S4, V14.S4
+	FMOVS 3080(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V14.S4, V3.S4
+	VTBL V21.B16, [V16.B16], V14.B16
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	VMOV V13.B16, V4.B16
+	VFMLA V9.S4, V14.S4, V4.S4
+	FMOVS 3084(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	VUSHR $4, V15.S4, V16.S4
+	VAND V17.B16, V16.B16, V16.B16
+	VTBL V18.B16, [V16.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V13.B16, V14.B16
+	VFMLA V9.S4, V4.S4, V14.S4
+	FMOVS 3088(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V14.S4, V3.S4
+	VTBL V19.B16, [V16.B16], V14.B16
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	VMOV V13.B16, V4.B16
+	VFMLA V9.S4, V14.S4, V4.S4
+	FMOVS 3092(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	VTBL V20.B16, [V16.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V13.B16, V14.B16
+	VFMLA V9.S4, V4.S4, V14.S4
+	FMOVS 3096(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V14.S4, V3.S4
+	VTBL V21.B16, [V16.B16], V14.B16
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	VMOV V13.B16, V4.B16
+	VFMLA V9.S4, V14.S4, V4.S4
+	FMOVS 3100(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	ADD $16, R23
+	ADD $16, R24
+	ADD $16, R25
+	ADD $16, R26
+	ADD $32, R22
+	SUB $1, R19
+	CBNZ R19, Q4_1Rows1TurnBy4
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q4_1Rows1SubBlockBy4
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F5
+	FMOVQ (R21), F4
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e24d400 // fadd v0.4s, v0.4s, v4.4s
+	VMOVI $0, V5.B16
+	FMOVQ F5, 80(RSP)
+	WORD $0x4e25d400 // fadd v0.4s, v0.4s, v5.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x4e25d400 // fadd v0.4s, v0.4s, v5.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	WORD $0x4e25d400 // fadd v0.4s, v0.4s, v5.4s
+	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
+	FMOVQ F0, (R21)
+	ADD $1920, R23
+	ADD $1920, R24
+	ADD $1920, R25
+	ADD $1920, R26
+	ADD $3072, R22
+	JMP Q4_1Rows1NextBy4
+
+Q4_1Rows1DoneBy4:
+	MOVD $pattern0f0f0f0f<>(SB), R17
+	FMOVQ (R17), F8
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F9
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F10
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F11
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F12
+	MOVD $pattern33800000<>(SB), R17
+	FMOVQ (R17), F13
+
+Q4_1Rows1NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE Q4_1Rows1DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE Q4_1Rows1PartBy1
+	MOVD $256, R20
+
+Q4_1Rows1PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	ADD $0, R20
+	PCALIGN $32
+
+Q4_1Rows1SubBlockBy1:
+	FMOVD (R23), F3
+	WORD $0x0e217863 // fcvtl v3.4s, v3.4h
+	WORD $0x6e2ddc63 // fmul v3.4s, v3.4s, v13.4s
+	FMOVD 8(R23), F4
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	ADD $16, R23
+	MOVD $4, R19
+	PCALIGN $32
+
+Q4_1Rows1TurnBy1:
+	PRFM 4096(R23), PLDL1KEEP
+	FMOVQ (R23), F6
+	VAND V8.B16, V6.B16, V7.B16
+	VTBL V9.B16, [V7.B16], V1.B16
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	VMOV V4.B16, V5.B16
+	VFMLA V3.S4, V1.S4, V5.S4
+	FMOVS (R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V0.S4
+	VTBL V10.B16, [V7.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V4.B16, V1.B16
+	VFMLA V3.S4, V5.S4, V1.S4
+	FMOVS 4(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V1.S4, V0.S4
+	VTBL V11.B16, [V7.B16], V1.B16
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	VMOV V4.B16, V5.B16
+	VFMLA V3.S4, V1.S4, V5.S4
+	FMOVS 8(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V0.S4
+	VTBL V12.B16, [V7.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V4.B16, V1.B16
+	VFMLA V3.S4, V5.S4, V1.S4
+	FMOVS 12(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V1.S4, V0.S4
+	VUSHR $4, V6.S4, V7.S4
+	VAND V8.B16, V7.B16, V7.B16
+	VTBL V9.B16, [V7.B16], V1.B16
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	VMOV V4.B16, V5.B16
+	VFMLA V3.S4, V1.S4, V5.S4
+	FMOVS 16(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V0.S4
+	VTBL V10.B16, [V7.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V4.B16, V1.B16
+	VFMLA V3.S4, V5.S4, V1.S4
+	FMOVS 20(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V1.S4, V0.S4
+	VTBL V11.B16, [V7.B16], V1.B16
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	VMOV V4.B16, V5.B16
+	VFMLA V3.S4, V1.S4, V5.S4
+	FMOVS 24(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V0.S4
+	VTBL V12.B16, [V7.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V4.B16, V1.B16
+	VFMLA V3.S4, V5.S4, V1.S4
+	FMOVS 28(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V1.S4, V0.S4
+	ADD $16, R23
+	ADD $32, R22
+	SUB $1, R19
+	CBNZ R19, Q4_1Rows1TurnBy1
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q4_1Rows1SubBlockBy1
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F2
+	FMOVQ (R21), F1
+	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R21)
+	VMOVI $0, V2.B16
+	FMOVQ F2, 80(RSP)
+	JMP Q4_1Rows1NextBy1
+
+Q4_1Rows1DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, Q4_1Rows1Strip
+	RET
+
+Q5_1:
+	MOVD 64(R0), R19 // a.Rows
+	CMP $1, R19
+	BEQ Q5_1Rows1
+	CMP $2, R19
+	BEQ Q5_1Rows2
+	CMP $3, R19
+	BEQ Q5_1Rows3
+	CMP $4, R19
+	BEQ Q5_1Rows4
+	CMP $5, R19
+	BEQ Q5_1Rows5
+	CMP $6, R19
+	BEQ Q5_1Rows6
+	CMP $7, R19
+	BEQ Q5_1Rows7
+
+Q5_1Rows8:
+
+Q5_1Rows8Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, Q5_1Rows8Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+Q5_1Rows8Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $8, R20
+
+Q5_1Rows8Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, Q5_1Rows8Added
+	FMOVQ (R21), F1
+
+Q5_1Rows8Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE Q5_1Rows8Begin
+	MOVD 16(RSP), R4
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD R22, R23
+	ADD R19, R23
+	MOVD R23, R24
+	ADD R19, R24
+	MOVD R24, R25
+	ADD R19, R25
+	MOVD R25, R26
+	ADD R19, R26
+	MOVD R26, R1
+	ADD R19, R1
+	MOVD R1, R2
+	ADD R19, R2
+	MOVD R2, R3
+	ADD R19, R3
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+
+Q5_1Rows8NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE Q5_1Rows8DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE Q5_1Rows8PartBy1
+	MOVD $256, R20
+
+Q5_1Rows8PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	ADD $0, R20
+	PCALIGN $32
+
+Q5_1Rows8SubBlockBy1:
+	FMOVD (R4), F10
+	WORD $0x0e21794a // fcvtl v10.4s, v10.4h
+	FMOVD 8(R4), F11
+	WORD $0x0e21796b // fcvtl v11.4s, v11.4h
+	ADD $16, R4
+	MOVD $8, R19
+	PCALIGN $32
+
+Q5_1Rows8TurnBy1:
+	PRFM 4096(R4), PLDL1KEEP
+	FMOVS (R4), F8
+	WORD $0x0f08a508 // sxtl v8.8h, v8.8b
+	WORD $0x0f10a508 // sxtl v8.4s, v8.4h
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	VMOV V11.B16, V12.B16
+	VFMLA V10.S4, V8.S4, V12.S4
+	FMOVS (R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V0.S4
+	FMOVS (R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V1.S4
+	FMOVS (R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V2.S4
+	FMOVS (R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V3.S4
+	FMOVS (R26), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V4.S4
+	FMOVS (R1), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V5.S4
+	FMOVS (R2), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V6.S4
+	FMOVS (R3), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V7.S4
+	FMOVS 4(R4), F12
+	WORD $0x0f08a58c // sxtl v12.8h, v12.8b
+	WORD $0x0f10a58c // sxtl v12.4s, v12.4h
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	VMOV V11.B16, V8.B16
+	VFMLA V10.S4, V12.S4, V8.S4
+	FMOVS 4(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 4(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 4(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 4(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 4(R26), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 4(R1), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 4(R2), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	FMOVS 4(R3), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	FMOVS 8(R4), F8
+	WORD $0x0f08a508 // sxtl v8.8h, v8.8b
+	WORD $0x0f10a508 // sxtl v8.4s, v8.4h
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	VMOV V11.B16, V12.B16
+	VFMLA V10.S4, V8.S4, V12.S4
+	FMOVS 8(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V0.S4
+	FMOVS 8(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V1.S4
+	FMOVS 8(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V2.S4
+	FMOVS 8(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V3.S4
+	FMOVS 8(R26), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V4.S4
+	FMOVS 8(R1), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V5.S4
+	FMOVS 8(R2), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V6.S4
+	FMOVS 8(R3), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V7.S4
+	FMOVS 12(R4), F12
+	WORD $0x0f08a58c // sxtl v12.8h, v12.8b
+	WORD $0x0f10a58c // sxtl v12.4s, v12.4h
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	VMOV V11.B16, V8.B16
+	VFMLA V10.S4, V12.S4, V8.S4
+	FMOVS 12(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 12(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 12(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 12(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 12(R26), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 12(R1), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 12(R2), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	FMOVS 12(R3), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	ADD $16, R4
+	ADD $16, R22
+	ADD $16, R23
+	ADD $16, R24
+	ADD $16, R25
+	ADD $16, R26
+	ADD $16, R1
+	ADD $16, R2
+	ADD $16, R3
+	SUB $1, R19
+	CBNZ R19, Q5_1Rows8TurnBy1
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q5_1Rows8SubBlockBy1
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F9
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d421 // fadd v1.4s, v1.4s, v8.4s
+	FMOVQ F1, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d442 // fadd v2.4s, v2.4s, v8.4s
+	FMOVQ F2, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d463 // fadd v3.4s, v3.4s, v8.4s
+	FMOVQ F3, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d484 // fadd v4.4s, v4.4s, v8.4s
+	FMOVQ F4, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d4a5 // fadd v5.4s, v5.4s, v8.4s
+	FMOVQ F5, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d4c6 // fadd v6.4s, v6.4s, v8.4s
+	FMOVQ F6, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	FMOVQ F7, (R21)
+	VMOVI $0, V9.B16
+	FMOVQ F9, 80(RSP)
+	JMP Q5_1Rows8NextBy1
+
+Q5_1Rows8DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, Q5_1Rows8Strip
+	RET
+
+Q5_1Rows7:
+
+Q5_1Rows7Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, Q5_1Rows7Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+Q5_1Rows7Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $7, R20
+
+Q5_1Rows7Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, Q5_1Rows7Added
+	FMOVQ (R21), F1
+
+Q5_1Rows7Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE Q5_1Rows7Begin
+	MOVD 16(RSP), R3
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD R22, R23
+	ADD R19, R23
+	MOVD R23, R24
+	ADD R19, R24
+	MOVD R24, R25
+	ADD R19, R25
+	MOVD R25, R26
+	ADD R19, R26
+	MOVD R26, R1
+	ADD R19, R1
+	MOVD R1, R2
+	ADD R19, R2
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+
+Q5_1Rows7NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE Q5_1Rows7DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE Q5_1Rows7PartBy1
+	MOVD $256, R20
+
+Q5_1Rows7PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	ADD $0, R20
+	PCALIGN $32
+
+Q5_1Rows7SubBlockBy1:
+	FMOVD (R3), F9
+	WORD $0x0e217929 // fcvtl v9.4s, v9.4h
+	FMOVD 8(R3), F10
+	WORD $0x0e21794a // fcvtl v10.4s, v10.4h
+	ADD $16, R3
+	MOVD $8, R19
+	PCALIGN $32
+
+Q5_1Rows7TurnBy1:
+	PRFM 4096(R3), PLDL1KEEP
+	FMOVS (R3), F7
+	WORD $0x0f08a4e7 // sxtl v7.8h, v7.8b
+	WORD $0x0f10a4e7 // sxtl v7.4s, v7.4h
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V7.S4, V11.S4
+	FMOVS (R22), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V0.S4
+	FMOVS (R23), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V1.S4
+	FMOVS (R24), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V2.S4
+	FMOVS (R25), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V3.S4
+	FMOVS (R26), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V4.S4
+	FMOVS (R1), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V5.S4
+	FMOVS (R2), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V6.S4
+	FMOVS 4(R3), F11
+	WORD $0x0f08a56b // sxtl v11.8h, v11.8b
+	WORD $0x0f10a56b // sxtl v11.4s, v11.4h
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V7.B16
+	VFMLA V9.S4, V11.S4, V7.S4
+	FMOVS 4(R22), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V0.S4
+	FMOVS 4(R23), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V1.S4
+	FMOVS 4(R24), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V2.S4
+	FMOVS 4(R25), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V3.S4
+	FMOVS 4(R26), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V4.S4
+	FMOVS 4(R1), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V5.S4
+	FMOVS 4(R2), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V6.S4
+	FMOVS 8(R3), F7
+	WORD $0x0f08a4e7 // sxtl v7.8h, v7.8b
+	WORD $0x0f10a4e7 // sxtl v7.4s, v7.4h
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V7.S4, V11.S4
+	FMOVS 8(R22), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V0.S4
+	FMOVS 8(R23), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V1.S4
+	FMOVS 8(R24), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V2.S4
+	FMOVS 8(R25), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V3.S4
+	FMOVS 8(R26), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V4.S4
+	FMOVS 8(R1), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V5.S4
+	FMOVS 8(R2), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V6.S4
+	FMOVS 12(R3), F11
+	WORD $0x0f08a56b // sxtl v11.8h, v11.8b
+	WORD $0x0f10a56b // sxtl v11.4s, v11.4h
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V7.B16
+	VFMLA V9.S4, V11.S4, V7.S4
+	FMOVS 12(R22), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V0.S4
+	FMOVS 12(R23), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V1.S4
+	FMOVS 12(R24), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V2.S4
+	FMOVS 12(R25), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V3.S4
+	FMOVS 12(R26), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V4.S4
+	FMOVS 12(R1), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V5.S4
+	FMOVS 12(R2), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V6.S4
+	ADD $16, R3
+	ADD $16, R22
+	ADD $16, R23
+	ADD $16, R24
+	ADD $16, R25
+	ADD $16, R26
+	ADD $16, R1
+	ADD $16, R2
+	SUB $1, R19
+	CBNZ R19, Q5_1Rows7TurnBy1
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q5_1Rows7SubBlockBy1
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F8
+	FMOVQ (R21), F7
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	WORD $0x4e27d400 // fadd v0.4s, v0.4s, v7.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F7
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	WORD $0x4e27d421 // fadd v1.4s, v1.4s, v7.4s
+	FMOVQ F1, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F7
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	WORD $0x4e27d442 // fadd v2.4s, v2.4s, v7.4s
+	FMOVQ F2, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F7
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	WORD $0x4e27d463 // fadd v3.4s, v3.4s, v7.4s
+	FMOVQ F3, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F7
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	WORD $0x4e27d484 // fadd v4.4s, v4.4s, v7.4s
+	FMOVQ F4, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F7
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	WORD $0x4e27d4a5 // fadd v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F7
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	FMOVQ F6, (R21)
+	VMOVI $0, V8.B16
+	FMOVQ F8, 80(RSP)
+	JMP Q5_1Rows7NextBy1
+
+Q5_1Rows7DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, Q5_1Rows7Strip
+	RET
+
+Q5_1Rows6:
+
+Q5_1Rows6Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, Q5_1Rows6Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+Q5_1Rows6Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $6, R20
+
+Q5_1Rows6Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, Q5_1Rows6Added
+	FMOVQ (R21), F1
+
+Q5_1Rows6Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE Q5_1Rows6Begin
+	MOVD 16(RSP), R2
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD R22, R23
+	ADD R19, R23
+	MOVD R23, R24
+	ADD R19, R24
+	MOVD R24, R25
+	ADD R19, R25
+	MOVD R25, R26
+	ADD R19, R26
+	MOVD R26, R1
+	ADD R19, R1
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+
+Q5_1Rows6NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE Q5_1Rows6DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE Q5_1Rows6PartBy1
+	MOVD $256, R20
+
+Q5_1Rows6PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	ADD $0, R20
+	PCALIGN $32
+
+Q5_1Rows6SubBlockBy1:
+	FMOVD (R2), F8
+	WORD $0x0e217908 // fcvtl v8.4s, v8.4h
+	FMOVD 8(R2), F9
+	WORD $0x0e217929 // fcvtl v9.4s, v9.4h
+	ADD $16, R2
+	MOVD $8, R19
+	PCALIGN $32
+
+Q5_1Rows6TurnBy1:
+	PRFM 4096(R2), PLDL1KEEP
+	FMOVS (R2), F6
+	WORD $0x0f08a4c6 // sxtl v6.8h, v6.8b
+	WORD $0x0f10a4c6 // sxtl v6.4s, v6.4h
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	VMOV V9.B16, V10.B16
+	VFMLA V8.S4, V6.S4, V10.S4
+	FMOVS (R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V10.S4, V0.S4
+	FMOVS (R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V10.S4, V1.S4
+	FMOVS (R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V10.S4, V2.S4
+	FMOVS (R25), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V10.S4, V3.S4
+	FMOVS (R26), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V10.S4, V4.S4
+	FMOVS (R1), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V10.S4, V5.S4
+	FMOVS 4(R2), F10
+	WORD $0x0f08a54a // sxtl v10.8h, v10.8b
+	WORD $0x0f10a54a // sxtl v10.4s, v10.4h
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	VMOV V9.B16, V6.B16
+	VFMLA V8.S4, V10.S4, V6.S4
+	FMOVS 4(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 4(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 4(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 4(R25), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 4(R26), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	FMOVS 4(R1), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	FMOVS 8(R2), F6
+	WORD $0x0f08a4c6 // sxtl v6.8h, v6.8b
+	WORD $0x0f10a4c6 // sxtl v6.4s, v6.4h
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	VMOV V9.B16, V10.B16
+	VFMLA V8.S4, V6.S4, V10.S4
+	FMOVS 8(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V10.S4, V0.S4
+	FMOVS 8(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V10.S4, V1.S4
+	FMOVS 8(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V10.S4, V2.S4
+	FMOVS 8(R25), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V10.S4, V3.S4
+	FMOVS 8(R26), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V10.S4, V4.S4
+	FMOVS 8(R1), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V10.S4, V5.S4
+	FMOVS 12(R2), F10
+	WORD $0x0f08a54a // sxtl v10.8h, v10.8b
+	WORD $0x0f10a54a // sxtl v10.4s, v10.4h
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	VMOV V9.B16, V6.B16
+	VFMLA V8.S4, V10.S4, V6.S4
+	FMOVS 12(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 12(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 12(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 12(R25), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 12(R26), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	FMOVS 12(R1), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	ADD $16, R2
+	ADD $16, R22
+	ADD $16, R23
+	ADD $16, R24
+	ADD $16, R25
+	ADD $16, R26
+	ADD $16, R1
+	SUB $1, R19
+	CBNZ R19, Q5_1Rows6TurnBy1
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q5_1Rows6SubBlockBy1
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F7
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d400 // fadd v0.4s, v0.4s, v6.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d421 // fadd v1.4s, v1.4s, v6.4s
+	FMOVQ F1, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d442 // fadd v2.4s, v2.4s, v6.4s
+	FMOVQ F2, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d463 // fadd v3.4s, v3.4s, v6.4s
+	FMOVQ F3, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d484 // fadd v4.4s, v4.4s, v6.4s
+	FMOVQ F4, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	FMOVQ F5, (R21)
+	VMOVI $0, V7.B16
+	FMOVQ F7, 80(RSP)
+	JMP Q5_1Rows6NextBy1
+
+Q5_1Rows6DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, Q5_1Rows6Strip
+	RET
+
+Q5_1Rows5:
+
+Q5_1Rows5Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, Q5_1Rows5Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+Q5_1Rows5Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $5, R20
+
+Q5_1Rows5Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, Q5_1Rows5Added
+	FMOVQ (R21), F1
+
+Q5_1Rows5Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE Q5_1Rows5Begin
+	MOVD 16(RSP), R1
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD R22, R23
+	ADD R19, R23
+	MOVD R23, R24
+	ADD R19, R24
+	MOVD R24, R25
+	ADD R19, R25
+	MOVD R25, R26
+	ADD R19, R26
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+
+Q5_1Rows5NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE Q5_1Rows5DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE Q5_1Rows5PartBy1
+	MOVD $256, R20
+
+Q5_1Rows5PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	ADD $0, R20
+	PCALIGN $32
+
+Q5_1Rows5SubBlockBy1:
+	FMOVD (R1), F7
+	WORD $0x0e2178e7 // fcvtl v7.4s, v7.4h
+	FMOVD 8(R1), F8
+	WORD $0x0e217908 // fcvtl v8.4s, v8.4h
+	ADD $16, R1
+	MOVD $8, R19
+	PCALIGN $32
+
+Q5_1Rows5TurnBy1:
+	PRFM 4096(R1), PLDL1KEEP
+	FMOVS (R1), F5
+	WORD $0x0f08a4a5 // sxtl v5.8h, v5.8b
+	WORD $0x0f10a4a5 // sxtl v5.4s, v5.4h
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVS (R22), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V9.S4, V0.S4
+	FMOVS (R23), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V9.S4, V1.S4
+	FMOVS (R24), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V9.S4, V2.S4
+	FMOVS (R25), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V9.S4, V3.S4
+	FMOVS (R26), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V9.S4, V4.S4
+	FMOVS 4(R1), F9
+	WORD $0x0f08a529 // sxtl v9.8h, v9.8b
+	WORD $0x0f10a529 // sxtl v9.4s, v9.4h
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVS 4(R22), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V0.S4
+	FMOVS 4(R23), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V1.S4
+	FMOVS 4(R24), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V2.S4
+	FMOVS 4(R25), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V3.S4
+	FMOVS 4(R26), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V4.S4
+	FMOVS 8(R1), F5
+	WORD $0x0f08a4a5 // sxtl v5.8h, v5.8b
+	WORD $0x0f10a4a5 // sxtl v5.4s, v5.4h
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVS 8(R22), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V9.S4, V0.S4
+	FMOVS 8(R23), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V9.S4, V1.S4
+	FMOVS 8(R24), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V9.S4, V2.S4
+	FMOVS 8(R25), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V9.S4, V3.S4
+	FMOVS 8(R26), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V9.S4, V4.S4
+	FMOVS 12(R1), F9
+	WORD $0x0f08a529 // sxtl v9.8h, v9.8b
+	WORD $0x0f10a529 // sxtl v9.4s, v9.4h
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVS 12(R22), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V0.S4
+	FMOVS 12(R23), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V1.S4
+	FMOVS 12(R24), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V2.S4
+	FMOVS 12(R25), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V3.S4
+	FMOVS 12(R26), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V4.S4
+	ADD $16, R1
+	ADD $16, R22
+	ADD $16, R23
+	ADD $16, R24
+	ADD $16, R25
+	ADD $16, R26
+	SUB $1, R19
+	CBNZ R19, Q5_1Rows5TurnBy1
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q5_1Rows5SubBlockBy1
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F6
+	FMOVQ (R21), F5
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	WORD $0x4e25d400 // fadd v0.4s, v0.4s, v5.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F5
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	WORD $0x4e25d421 // fadd v1.4s, v1.4s, v5.4s
+	FMOVQ F1, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F5
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	WORD $0x4e25d442 // fadd v2.4s, v2.4s, v5.4s
+	FMOVQ F2, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F5
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	WORD $0x4e25d463 // fadd v3.4s, v3.4s, v5.4s
+	FMOVQ F3, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F5
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	FMOVQ F4, (R21)
+	VMOVI $0, V6.B16
+	FMOVQ F6, 80(RSP)
+	JMP Q5_1Rows5NextBy1
+
+Q5_1Rows5DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, Q5_1Rows5Strip
+	RET
+
+Q5_1Rows4:
+
+Q5_1Rows4Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, Q5_1Rows4Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+Q5_1Rows4Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $4, R20
+
+Q5_1Rows4Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, Q5_1Rows4Added
+	FMOVQ (R21), F1
+
+Q5_1Rows4Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE Q5_1Rows4Begin
+	MOVD 16(RSP), R26
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD R22, R23
+	ADD R19, R23
+	MOVD R23, R24
+	ADD R19, R24
+	MOVD R24, R25
+	ADD R19, R25
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+	MOVD R26, R1
+	ADD $1152, R1
+
+Q5_1Rows4NextBy2:
+	MOVD 40(RSP), R19
+	CMP $512, R19
+	BLT Q5_1Rows4DoneBy2
+	MOVD $256, R20
+	SUB $512, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	ADD $0, R20
+	PCALIGN $32
+
+Q5_1Rows4SubBlockBy2:
+	FMOVD (R26), F10
+	WORD $0x0e21794a // fcvtl v10.4s, v10.4h
+	FMOVD 8(R26), F12
+	WORD $0x0e21798c // fcvtl v12.4s, v12.4h
+	FMOVD (R1), F11
+	WORD $0x0e21796b // fcvtl v11.4s, v11.4h
+	FMOVD 8(R1), F13
+	WORD $0x0e2179ad // fcvtl v13.4s, v13.4h
+	ADD $16, R26
+	ADD $16, R1
+	MOVD $8, R19
+	PCALIGN $32
+
+Q5_1Rows4TurnBy2:
+	PRFM 2304(R26), PLDL1KEEP
+	PRFM 2304(R1), PLDL1KEEP
+	FMOVS (R26), F8
+	WORD $0x0f08a508 // sxtl v8.8h, v8.8b
+	WORD $0x0f10a508 // sxtl v8.4s, v8.4h
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	VMOV V12.B16, V14.B16
+	VFMLA V10.S4, V8.S4, V14.S4
+	FMOVS (R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V0.S4
+	FMOVS (R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V2.S4
+	FMOVS (R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V4.S4
+	FMOVS (R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V6.S4
+	FMOVS (R1), F14
+	WORD $0x0f08a5ce // sxtl v14.8h, v14.8b
+	WORD $0x0f10a5ce // sxtl v14.4s, v14.4h
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	VMOV V13.B16, V8.B16
+	VFMLA V11.S4, V14.S4, V8.S4
+	FMOVS 1024(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 1024(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 1024(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 1024(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	FMOVS 4(R26), F8
+	WORD $0x0f08a508 // sxtl v8.8h, v8.8b
+	WORD $0x0f10a508 // sxtl v8.4s, v8.4h
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	VMOV V12.B16, V14.B16
+	VFMLA V10.S4, V8.S4, V14.S4
+	FMOVS 4(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V0.S4
+	FMOVS 4(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V2.S4
+	FMOVS 4(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V4.S4
+	FMOVS 4(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V6.S4
+	FMOVS 4(R1), F14
+	WORD $0x0f08a5ce // sxtl v14.8h, v14.8b
+	WORD $0x0f10a5ce // sxtl v14.4s, v14.4h
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	VMOV V13.B16, V8.B16
+	VFMLA V11.S4, V14.S4, V8.S4
+	FMOVS 1028(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 1028(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 1028(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 1028(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	FMOVS 8(R26), F8
+	WORD $0x0f08a508 // sxtl v8.8h, v8.8b
+	WORD $0x0f10a508 // sxtl v8.4s, v8.4h
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	VMOV V12.B16, V14.B16
+	VFMLA V10.S4, V8.S4, V14.S4
+	FMOVS 8(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V0.S4
+	FMOVS 8(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V2.S4
+	FMOVS 8(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V4.S4
+	FMOVS 8(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V6.S4
+	FMOVS 8(R1), F14
+	WORD $0x0f08a5ce // sxtl v14.8h, v14.8b
+	WORD $0x0f10a5ce // sxtl v14.4s, v14.4h
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	VMOV V13.B16, V8.B16
+	VFMLA V11.S4, V14.S4, V8.S4
+	FMOVS 1032(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 1032(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 1032(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 1032(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	FMOVS 12(R26), F8
+	WORD $0x0f08a508 // sxtl v8.8h, v8.8b
+	WORD $0x0f10a508 // sxtl v8.4s, v8.4h
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	VMOV V12.B16, V14.B16
+	VFMLA V10.S4, V8.S4, V14.S4
+	FMOVS 12(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V0.S4
+	FMOVS 12(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V2.S4
+	FMOVS 12(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V4.S4
+	FMOVS 12(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V6.S4
+	FMOVS 12(R1), F14
+	WORD $0x0f08a5ce // sxtl v14.8h, v14.8b
+	WORD $0x0f10a5ce // sxtl v14.4s, v14.4h
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	VMOV V13.B16, V8.B16
+	VFMLA V11.S4, V14.S4, V8.S4
+	FMOVS 1036(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 1036(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 1036(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 1036(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	ADD $16, R26
+	ADD $16, R1
+	ADD $16, R22
+	ADD $16, R23
+	ADD $16, R24
+	ADD $16, R25
+	SUB $1, R19
+	CBNZ R19, Q5_1Rows4TurnBy2
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q5_1Rows4SubBlockBy2
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F9
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d442 // fadd v2.4s, v2.4s, v8.4s
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d484 // fadd v4.4s, v4.4s, v8.4s
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d4c6 // fadd v6.4s, v6.4s, v8.4s
+	VMOVI $0, V9.B16
+	FMOVQ F9, 80(RSP)
+	MOVD 24(RSP), R21
+	WORD $0x4e29d400 // fadd v0.4s, v0.4s, v9.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	WORD $0x4e29d442 // fadd v2.4s, v2.4s, v9.4s
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	FMOVQ F2, (R21)
+	ADD R19, R21
+	WORD $0x4e29d484 // fadd v4.4s, v4.4s, v9.4s
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	FMOVQ F4, (R21)
+	ADD R19, R21
+	WORD $0x4e29d4c6 // fadd v6.4s, v6.4s, v9.4s
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	FMOVQ F6, (R21)
+	ADD $1152, R26
+	ADD $1152, R1
+	ADD $1024, R22
+	ADD $1024, R23
+	ADD $1024, R24
+	ADD $1024, R25
+	JMP Q5_1Rows4NextBy2
+
+Q5_1Rows4DoneBy2:
+
+Q5_1Rows4NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE Q5_1Rows4DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE Q5_1Rows4PartBy1
+	MOVD $256, R20
+
+Q5_1Rows4PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	ADD $0, R20
+	PCALIGN $32
+
+Q5_1Rows4SubBlockBy1:
+	FMOVD (R26), F6
+	WORD $0x0e2178c6 // fcvtl v6.4s, v6.4h
+	FMOVD 8(R26), F7
+	WORD $0x0e2178e7 // fcvtl v7.4s, v7.4h
+	ADD $16, R26
+	MOVD $8, R19
+	PCALIGN $32
+
+Q5_1Rows4TurnBy1:
+	PRFM 4096(R26), PLDL1KEEP
+	FMOVS (R26), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V7.B16, V8.B16
+	VFMLA V6.S4, V4.S4, V8.S4
+	FMOVS (R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V8.S4, V0.S4
+	FMOVS (R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V8.S4, V1.S4
+	FMOVS (R24), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V8.S4, V2.S4
+	FMOVS (R25), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V8.S4, V3.S4
+	FMOVS 4(R26), F8
+	WORD $0x0f08a508 // sxtl v8.8h, v8.8b
+	WORD $0x0f10a508 // sxtl v8.4s, v8.4h
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	VMOV V7.B16, V4.B16
+	VFMLA V6.S4, V8.S4, V4.S4
+	FMOVS 4(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 4(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 4(R24), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVS 4(R25), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	FMOVS 8(R26), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V7.B16, V8.B16
+	VFMLA V6.S4, V4.S4, V8.S4
+	FMOVS 8(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V8.S4, V0.S4
+	FMOVS 8(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V8.S4, V1.S4
+	FMOVS 8(R24), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V8.S4, V2.S4
+	FMOVS 8(R25), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V8.S4, V3.S4
+	FMOVS 12(R26), F8
+	WORD $0x0f08a508 // sxtl v8.8h, v8.8b
+	WORD $0x0f10a508 // sxtl v8.4s, v8.4h
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	VMOV V7.B16, V4.B16
+	VFMLA V6.S4, V8.S4, V4.S4
+	FMOVS 12(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 12(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 12(R24), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVS 12(R25), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	ADD $16, R26
+	ADD $16, R22
+	ADD $16, R23
+	ADD $16, R24
+	ADD $16, R25
+	SUB $1, R19
+	CBNZ R19, Q5_1Rows4TurnBy1
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q5_1Rows4SubBlockBy1
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F5
+	FMOVQ (R21), F4
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e24d400 // fadd v0.4s, v0.4s, v4.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F4
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e24d421 // fadd v1.4s, v1.4s, v4.4s
+	FMOVQ F1, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F4
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e24d442 // fadd v2.4s, v2.4s, v4.4s
+	FMOVQ F2, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F4
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
+	FMOVQ F3, (R21)
+	VMOVI $0, V5.B16
+	FMOVQ F5, 80(RSP)
+	JMP Q5_1Rows4NextBy1
+
+Q5_1Rows4DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, Q5_1Rows4Strip
+	RET
+
+Q5_1Rows3:
+
+Q5_1Rows3Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, Q5_1Rows3Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+Q5_1Rows3Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $3, R20
+
+Q5_1Rows3Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, Q5_1Rows3Added
+	FMOVQ (R21), F1
+
+Q5_1Rows3Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE Q5_1Rows3Begin
+	MOVD 16(RSP), R25
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD R22, R23
+	ADD R19, R23
+	MOVD R23, R24
+	ADD R19, R24
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+	MOVD R25, R26
+	ADD $1152, R26
+
+Q5_1Rows3NextBy2:
+	MOVD 40(RSP), R19
+	CMP $512, R19
+	BLT Q5_1Rows3DoneBy2
+	MOVD $256, R20
+	SUB $512, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	ADD $0, R20
+	PCALIGN $32
+
+Q5_1Rows3SubBlockBy2:
+	FMOVD (R25), F8
+	WORD $0x0e217908 // fcvtl v8.4s, v8.4h
+	FMOVD 8(R25), F10
+	WORD $0x0e21794a // fcvtl v10.4s, v10.4h
+	FMOVD (R26), F9
+	WORD $0x0e217929 // fcvtl v9.4s, v9.4h
+	FMOVD 8(R26), F11
+	WORD $0x0e21796b // fcvtl v11.4s, v11.4h
+	ADD $16, R25
+	ADD $16, R26
+	MOVD $8, R19
+	PCALIGN $32
+
+Q5_1Rows3TurnBy2:
+	PRFM 2304(R25), PLDL1KEEP
+	PRFM 2304(R26), PLDL1KEEP
+	FMOVS (R25), F6
+	WORD $0x0f08a4c6 // sxtl v6.8h, v6.8b
+	WORD $0x0f10a4c6 // sxtl v6.4s, v6.4h
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	VMOV V10.B16, V12.B16
+	VFMLA V8.S4, V6.S4, V12.S4
+	FMOVS (R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V12.S4, V0.S4
+	FMOVS (R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V12.S4, V2.S4
+	FMOVS (R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V12.S4, V4.S4
+	FMOVS (R26), F12
+	WORD $0x0f08a58c // sxtl v12.8h, v12.8b
+	WORD $0x0f10a58c // sxtl v12.4s, v12.4h
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	VMOV V11.B16, V6.B16
+	VFMLA V9.S4, V12.S4, V6.S4
+	FMOVS 1024(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 1024(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 1024(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	FMOVS 4(R25), F6
+	WORD $0x0f08a4c6 // sxtl v6.8h, v6.8b
+	WORD $0x0f10a4c6 // sxtl v6.4s, v6.4h
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	VMOV V10.B16, V12.B16
+	VFMLA V8.S4, V6.S4, V12.S4
+	FMOVS 4(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V12.S4, V0.S4
+	FMOVS 4(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V12.S4, V2.S4
+	FMOVS 4(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V12.S4, V4.S4
+	FMOVS 4(R26), F12
+	WORD $0x0f08a58c // sxtl v12.8h, v12.8b
+	WORD $0x0f10a58c // sxtl v12.4s, v12.4h
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	VMOV V11.B16, V6.B16
+	VFMLA V9.S4, V12.S4, V6.S4
+	FMOVS 1028(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 1028(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 1028(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	FMOVS 8(R25), F6
+	WORD $0x0f08a4c6 // sxtl v6.8h, v6.8b
+	WORD $0x0f10a4c6 // sxtl v6.4s, v6.4h
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	VMOV V10.B16, V12.B16
+	VFMLA V8.S4, V6.S4, V12.S4
+	FMOVS 8(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V12.S4, V0.S4
+	FMOVS 8(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V12.S4, V2.S4
+	FMOVS 8(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V12.S4, V4.S4
+	FMOVS 8(R26), F12
+	WORD $0x0f08a58c // sxtl v12.8h, v12.8b
+	WORD $0x0f10a58c // sxtl v12.4s, v12.4h
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	VMOV V11.B16, V6.B16
+	VFMLA V9.S4, V12.S4, V6.S4
+	FMOVS 1032(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 1032(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 1032(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	FMOVS 12(R25), F6
+	WORD $0x0f08a4c6 // sxtl v6.8h, v6.8b
+	WORD $0x0f10a4c6 // sxtl v6.4s, v6.4h
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	VMOV V10.B16, V12.B16
+	VFMLA V8.S4, V6.S4, V12.S4
+	FMOVS 12(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V12.S4, V0.S4
+	FMOVS 12(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V12.S4, V2.S4
+	FMOVS 12(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V12.S4, V4.S4
+	FMOVS 12(R26), F12
+	WORD $0x0f08a58c // sxtl v12.8h, v12.8b
+	WORD $0x0f10a58c // sxtl v12.4s, v12.4h
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	VMOV V11.B16, V6.B16
+	VFMLA V9.S4, V12.S4, V6.S4
+	FMOVS 1036(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 1036(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 1036(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	ADD $16, R25
+	ADD $16, R26
+	ADD $16, R22
+	ADD $16, R23
+	ADD $16, R24
+	SUB $1, R19
+	CBNZ R19, Q5_1Rows3TurnBy2
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q5_1Rows3SubBlockBy2
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F7
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d400 // fadd v0.4s, v0.4s, v6.4s
+	ADD R19, R21
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d442 // fadd v2.4s, v2.4s, v6.4s
+	ADD R19, R21
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d484 // fadd v4.4s, v4.4s, v6.4s
+	VMOVI $0, V7.B16
+	FMOVQ F7, 80(RSP)
+	MOVD 24(RSP), R21
+	WORD $0x4e27d400 // fadd v0.4s, v0.4s, v7.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	WORD $0x4e27d442 // fadd v2.4s, v2.4s, v7.4s
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	FMOVQ F2, (R21)
+	ADD R19, R21
+	WORD $0x4e27d484 // fadd v4.4s, v4.4s, v7.4s
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	FMOVQ F4, (R21)
+	ADD $1152, R25
+	ADD $1152, R26
+	ADD $1024, R22
+	ADD $1024, R23
+	ADD $1024, R24
+	JMP Q5_1Rows3NextBy2
+
+Q5_1Rows3DoneBy2:
+
+Q5_1Rows3NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE Q5_1Rows3DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE Q5_1Rows3PartBy1
+	MOVD $256, R20
+
+Q5_1Rows3PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	ADD $0, R20
+	PCALIGN $32
+
+Q5_1Rows3SubBlockBy1:
+	FMOVD (R25), F5
+	WORD $0x0e2178a5 // fcvtl v5.4s, v5.4h
+	FMOVD 8(R25), F6
+	WORD $0x0e2178c6 // fcvtl v6.4s, v6.4h
+	ADD $16, R25
+	MOVD $8, R19
+	PCALIGN $32
+
+Q5_1Rows3TurnBy1:
+	PRFM 4096(R25), PLDL1KEEP
+	FMOVS (R25), F3
+	WORD $0x0f08a463 // sxtl v3.8h, v3.8b
+	WORD $0x0f10a463 // sxtl v3.4s, v3.4h
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	VMOV V6.B16, V7.B16
+	VFMLA V5.S4, V3.S4, V7.S4
+	FMOVS (R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V7.S4, V0.S4
+	FMOVS (R23), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V7.S4, V1.S4
+	FMOVS (R24), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V7.S4, V2.S4
+	FMOVS 4(R25), F7
+	WORD $0x0f08a4e7 // sxtl v7.8h, v7.8b
+	WORD $0x0f10a4e7 // sxtl v7.4s, v7.4h
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	VMOV V6.B16, V3.B16
+	VFMLA V5.S4, V7.S4, V3.S4
+	FMOVS 4(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V0.S4
+	FMOVS 4(R23), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V1.S4
+	FMOVS 4(R24), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V2.S4
+	FMOVS 8(R25), F3
+	WORD $0x0f08a463 // sxtl v3.8h, v3.8b
+	WORD $0x0f10a463 // sxtl v3.4s, v3.4h
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	VMOV V6.B16, V7.B16
+	VFMLA V5.S4, V3.S4, V7.S4
+	FMOVS 8(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V7.S4, V0.S4
+	FMOVS 8(R23), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V7.S4, V1.S4
+	FMOVS 8(R24), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V7.S4, V2.S4
+	FMOVS 12(R25), F7
+	WORD $0x0f08a4e7 // sxtl v7.8h, v7.8b
+	WORD $0x0f10a4e7 // sxtl v7.4s, v7.4h
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	VMOV V6.B16, V3.B16
+	VFMLA V5.S4, V7.S4, V3.S4
+	FMOVS 12(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V0.S4
+	FMOVS 12(R23), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V1.S4
+	FMOVS 12(R24), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V2.S4
+	ADD $16, R25
+	ADD $16, R22
+	ADD $16, R23
+	ADD $16, R24
+	SUB $1, R19
+	CBNZ R19, Q5_1Rows3TurnBy1
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q5_1Rows3SubBlockBy1
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F4
+	FMOVQ (R21), F3
+	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
+	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F3
+	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
+	WORD $0x4e23d421 // fadd v1.4s, v1.4s, v3.4s
+	FMOVQ F1, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F3
+	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	FMOVQ F2, (R21)
+	VMOVI $0, V4.B16
+	FMOVQ F4, 80(RSP)
+	JMP Q5_1Rows3NextBy1
+
+Q5_1Rows3DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, Q5_1Rows3Strip
+	RET
+
+Q5_1Rows2:
+
+Q5_1Rows2Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, Q5_1Rows2Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+Q5_1Rows2Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $2, R20
+
+Q5_1Rows2Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, Q5_1Rows2Added
+	FMOVQ (R21), F1
+
+Q5_1Rows2Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE Q5_1Rows2Begin
+	MOVD 16(RSP), R24
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD R22, R23
+	ADD R19, R23
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+	MOVD R24, R25
+	ADD $1152, R25
+
+Q5_1Rows2NextBy2:
+	MOVD 40(RSP), R19
+	CMP $512, R19
+	BLT Q5_1Rows2DoneBy2
+	MOVD $256, R20
+	SUB $512, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	ADD $0, R20
+	PCALIGN $32
+
+Q5_1Rows2SubBlockBy2:
+	FMOVD (R24), F6
+	WORD $0x0e2178c6 // fcvtl v6.4s, v6.4h
+	FMOVD 8(R24), F8
+	WORD $0x0e217908 // fcvtl v8.4s, v8.4h
+	FMOVD (R25), F7
+	WORD $0x0e2178e7 // fcvtl v7.4s, v7.4h
+	FMOVD 8(R25), F9
+	WORD $0x0e217929 // fcvtl v9.4s, v9.4h
+	ADD $16, R24
+	ADD $16, R25
+	MOVD $8, R19
+	PCALIGN $32
+
+Q5_1Rows2TurnBy2:
+	PRFM 2304(R24), PLDL1KEEP
+	PRFM 2304(R25), PLDL1KEEP
+	FMOVS (R24), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V8.B16, V10.B16
+	VFMLA V6.S4, V4.S4, V10.S4
+	FMOVS (R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V10.S4, V0.S4
+	FMOVS (R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V10.S4, V2.S4
+	FMOVS (R25), F10
+	WORD $0x0f08a54a // sxtl v10.8h, v10.8b
+	WORD $0x0f10a54a // sxtl v10.4s, v10.4h
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	VMOV V9.B16, V4.B16
+	VFMLA V7.S4, V10.S4, V4.S4
+	FMOVS 1024(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 1024(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	FMOVS 4(R24), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V8.B16, V10.B16
+	VFMLA V6.S4, V4.S4, V10.S4
+	FMOVS 4(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V10.S4, V0.S4
+	FMOVS 4(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V10.S4, V2.S4
+	FMOVS 4(R25), F10
+	WORD $0x0f08a54a // sxtl v10.8h, v10.8b
+	WORD $0x0f10a54a // sxtl v10.4s, v10.4h
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	VMOV V9.B16, V4.B16
+	VFMLA V7.S4, V10.S4, V4.S4
+	FMOVS 1028(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 1028(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	FMOVS 8(R24), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V8.B16, V10.B16
+	VFMLA V6.S4, V4.S4, V10.S4
+	FMOVS 8(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V10.S4, V0.S4
+	FMOVS 8(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V10.S4, V2.S4
+	FMOVS 8(R25), F10
+	WORD $0x0f08a54a // sxtl v10.8h, v10.8b
+	WORD $0x0f10a54a // sxtl v10.4s, v10.4h
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	VMOV V9.B16, V4.B16
+	VFMLA V7.S4, V10.S4, V4.S4
+	FMOVS 1032(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 1032(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	FMOVS 12(R24), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V8.B16, V10.B16
+	VFMLA V6.S4, V4.S4, V10.S4
+	FMOVS 12(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V10.S4, V0.S4
+	FMOVS 12(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V10.S4, V2.S4
+	FMOVS 12(R25), F10
+	WORD $0x0f08a54a // sxtl v10.8h, v10.8b
+	WORD $0x0f10a54a // sxtl v10.4s, v10.4h
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	VMOV V9.B16, V4.B16
+	VFMLA V7.S4, V10.S4, V4.S4
+	FMOVS 1036(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 1036(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	ADD $16, R24
+	ADD $16, R25
+	ADD $16, R22
+	ADD $16, R23
+	SUB $1, R19
+	CBNZ R19, Q5_1Rows2TurnBy2
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q5_1Rows2SubBlockBy2
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F5
+	FMOVQ (R21), F4
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e24d400 // fadd v0.4s, v0.4s, v4.4s
+	ADD R19, R21
+	FMOVQ (R21), F4
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e24d442 // fadd v2.4s, v2.4s, v4.4s
+	VMOVI $0, V5.B16
+	FMOVQ F5, 80(RSP)
+	MOVD 24(RSP), R21
+	WORD $0x4e25d400 // fadd v0.4s, v0.4s, v5.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	WORD $0x4e25d442 // fadd v2.4s, v2.4s, v5.4s
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	FMOVQ F2, (R21)
+	ADD $1152, R24
+	ADD $1152, R25
+	ADD $1024, R22
+	ADD $1024, R23
+	JMP Q5_1Rows2NextBy2
+
+Q5_1Rows2DoneBy2:
+
+Q5_1Rows2NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE Q5_1Rows2DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE Q5_1Rows2PartBy1
+	MOVD $256, R20
+
+Q5_1Rows2PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	ADD $0, R20
+	PCALIGN $32
+
+Q5_1Rows2SubBlockBy1:
+	FMOVD (R24), F4
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	FMOVD 8(R24), F5
+	WORD $0x0e2178a5 // fcvtl v5.4s, v5.4h
+	ADD $16, R24
+	MOVD $8, R19
+	PCALIGN $32
+
+Q5_1Rows2TurnBy1:
+	PRFM 4096(R24), PLDL1KEEP
+	FMOVS (R24), F2
+	WORD $0x0f08a442 // sxtl v2.8h, v2.8b
+	WORD $0x0f10a442 // sxtl v2.4s, v2.4h
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	VMOV V5.B16, V6.B16
+	VFMLA V4.S4, V2.S4, V6.S4
+	FMOVS (R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V6.S4, V0.S4
+	FMOVS (R23), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V6.S4, V1.S4
+	FMOVS 4(R24), F6
+	WORD $0x0f08a4c6 // sxtl v6.8h, v6.8b
+	WORD $0x0f10a4c6 // sxtl v6.4s, v6.4h
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	VMOV V5.B16, V2.B16
+	VFMLA V4.S4, V6.S4, V2.S4
+	FMOVS 4(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	FMOVS 4(R23), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	FMOVS 8(R24), F2
+	WORD $0x0f08a442 // sxtl v2.8h, v2.8b
+	WORD $0x0f10a442 // sxtl v2.4s, v2.4h
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	VMOV V5.B16, V6.B16
+	VFMLA V4.S4, V2.S4, V6.S4
+	FMOVS 8(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V6.S4, V0.S4
+	FMOVS 8(R23), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V6.S4, V1.S4
+	FMOVS 12(R24), F6
+	WORD $0x0f08a4c6 // sxtl v6.8h, v6.8b
+	WORD $0x0f10a4c6 // sxtl v6.4s, v6.4h
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	VMOV V5.B16, V2.B16
+	VFMLA V4.S4, V6.S4, V2.S4
+	FMOVS 12(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	FMOVS 12(R23), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	ADD $16, R24
+	ADD $16, R22
+	ADD $16, R23
+	SUB $1, R19
+	CBNZ R19, Q5_1Rows2TurnBy1
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q5_1Rows2SubBlockBy1
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F3
+	FMOVQ (R21), F2
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F2
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
+	FMOVQ F1, (R21)
+	VMOVI $0, V3.B16
+	FMOVQ F3, 80(RSP)
+	JMP Q5_1Rows2NextBy1
+
+Q5_1Rows2DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, Q5_1Rows2Strip
+	RET
+
+Q5_1Rows1:
+
+Q5_1Rows1Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, Q5_1Rows1Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+Q5_1Rows1Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $1, R20
+
+Q5_1Rows1Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, Q5_1Rows1Added
+	FMOVQ (R21), F1
+
+Q5_1Rows1Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE Q5_1Rows1Begin
+	MOVD 16(RSP), R23
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+	MOVD R23, R24
+	ADD $1152, R24
+	MOVD R24, R25
+	ADD $1152, R25
+	MOVD R25, R26
+	ADD $1152, R26
+
+Q5_1Rows1NextBy4:
+	MOVD 40(RSP), R19
+	CMP $1024, R19
+	BLT Q5_1Rows1DoneBy4
+	MOVD $256, R20
+	SUB $1024, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	ADD $0, R20
+	PCALIGN $32
+
+Q5_1Rows1SubBlockBy4:
+	FMOVD (R23), F6
+	WORD $0x0e2178c6 // fcvtl v6.4s, v6.4h
+	FMOVD 8(R23), F10
+	WORD $0x0e21794a // fcvtl v10.4s, v10.4h
+	FMOVD (R24), F7
+	WORD $0x0e2178e7 // fcvtl v7.4s, v7.4h
+	FMOVD 8(R24), F11
+	WORD $0x0e21796b // fcvtl v11.4s, v11.4h
+	FMOVD (R25), F8
+	WORD $0x0e217908 // fcvtl v8.4s, v8.4h
+	FMOVD 8(R25), F12
+	WORD $0x0e21798c // fcvtl v12.4s, v12.4h
+	FMOVD (R26), F9
+	WORD $0x0e217929 // fcvtl v9.4s, v9.4h
+	FMOVD 8(R26), F13
+	WORD $0x0e2179ad // fcvtl v13.4s, v13.4h
+	ADD $16, R23
+	ADD $16, R24
+	ADD $16, R25
+	ADD $16, R26
+	MOVD $8, R19
+	PCALIGN $32
+
+Q5_1Rows1TurnBy4:
+	PRFM 4608(R23), PLDL1KEEP
+	PRFM 4608(R24), PLDL1KEEP
+	PRFM 4608(R25), PLDL1KEEP
+	PRFM 4608(R26), PLDL1KEEP
+	FMOVS (R23), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V10.B16, V14.B16
+	VFMLA V6.S4, V4.S4, V14.S4
+	FMOVS (R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V14.S4, V0.S4
+	FMOVS (R24), F14
+	WORD $0x0f08a5ce // sxtl v14.8h, v14.8b
+	WORD $0x0f10a5ce // sxtl v14.4s, v14.4h
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	VMOV V11.B16, V4.B16
+	VFMLA V7.S4, V14.S4, V4.S4
+	FMOVS 1024(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS (R25), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V12.B16, V14.B16
+	VFMLA V8.S4, V4.S4, V14.S4
+	FMOVS 2048(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V14.S4, V2.S4
+	FMOVS (R26), F14
+	WORD $0x0f08a5ce // sxtl v14.8h, v14.8b
+	WORD $0x0f10a5ce // sxtl v14.4s, v14.4h
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	VMOV V13.B16, V4.B16
+	VFMLA V9.S4, V14.S4, V4.S4
+	FMOVS 3072(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	FMOVS 4(R23), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V10.B16, V14.B16
+	VFMLA V6.S4, V4.S4, V14.S4
+	FMOVS 4(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V14.S4, V0.S4
+	FMOVS 4(R24), F14
+	WORD $0x0f08a5ce // sxtl v14.8h, v14.8b
+	WORD $0x0f10a5ce // sxtl v14.4s, v14.4h
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	VMOV V11.B16, V4.B16
+	VFMLA V7.S4, V14.S4, V4.S4
+	FMOVS 1028(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 4(R25), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V12.B16, V14.B16
+	VFMLA V8.S4, V4.S4, V14.S4
+	FMOVS 2052(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V14.S4, V2.S4
+	FMOVS 4(R26), F14
+	WORD $0x0f08a5ce // sxtl v14.8h, v14.8b
+	WORD $0x0f10a5ce // sxtl v14.4s, v14.4h
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	VMOV V13.B16, V4.B16
+	VFMLA V9.S4, V14.S4, V4.S4
+	FMOVS 3076(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	FMOVS 8(R23), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V10.B16, V14.B16
+	VFMLA V6.S4, V4.S4, V14.S4
+	FMOVS 8(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V14.S4, V0.S4
+	FMOVS 8(R24), F14
+	WORD $0x0f08a5ce // sxtl v14.8h, v14.8b
+	WORD $0x0f10a5ce // sxtl v14.4s, v14.4h
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	VMOV V11.B16, V4.B16
+	VFMLA V7.S4, V14.S4, V4.S4
+	FMOVS 1032(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 8(R25), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V12.B16, V14.B16
+	VFMLA V8.S4, V4.S4, V14.S4
+	FMOVS 2056(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V14.S4, V2.S4
+	FMOVS 8(R26), F14
+	WORD $0x0f08a5ce // sxtl v14.8h, v14.8b
+	WORD $0x0f10a5ce // sxtl v14.4s, v14.4h
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	VMOV V13.B16, V4.B16
+	VFMLA V9.S4, V14.S4, V4.S4
+	FMOVS 3080(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	FMOVS 12(R23), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V10.B16, V14.B16
+	VFMLA V6.S4, V4.S4, V14.S4
+	FMOVS 12(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V14.S4, V0.S4
+	FMOVS 12(R24), F14
+	WORD $0x0f08a5ce // sxtl v14.8h, v14.8b
+	WORD $0x0f10a5ce // sxtl v14.4s, v14.4h
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	VMOV V11.B16, V4.B16
+	VFMLA V7.S4, V14.S4, V4.S4
+	FMOVS 1036(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 12(R25), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V12.B16, V14.B16
+	VFMLA V8.S4, V4.S4, V14.S4
+	FMOVS 2060(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V14.S4, V2.S4
+	FMOVS 12(R26), F14
+	WORD $0x0f08a5ce // sxtl v14.8h, v14.8b
+	WORD $0x0f10a5ce // sxtl v14.4s, v14.4h
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	VMOV V13.B16, V4.B16
+	VFMLA V9.S4, V14.S4, V4.S4
+	FMOVS 3084(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	ADD $16, R23
+	ADD $16, R24
+	ADD $16, R25
+	ADD $16, R26
+	ADD $16, R22
+	SUB $1, R19
+	CBNZ R19, Q5_1Rows1TurnBy4
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q5_1Rows1SubBlockBy4
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F5
+	FMOVQ (R21), F4
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e24d400 // fadd v0.4s, v0.4s, v4.4s
+	VMOVI $0, V5.B16
+	FMOVQ F5, 80(RSP)
+	WORD $0x4e25d400 // fadd v0.4s, v0.4s, v5.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x4e25d400 // fadd v0.4s, v0.4s, v5.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	WORD $0x4e25d400 // fadd v0.4s, v0.4s, v5.4s
+	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
+	FMOVQ F0, (R21)
+	ADD $3456, R23
+	ADD $3456, R24
+	ADD $3456, R25
+	ADD $3456, R26
+	ADD $3072, R22
+	JMP Q5_1Rows1NextBy4
+
+Q5_1Rows1DoneBy4:
+
+Q5_1Rows1NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE Q5_1Rows1DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE Q5_1Rows1PartBy1
+	MOVD $256, R20
+
+Q5_1Rows1PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	ADD $0, R20
+	PCALIGN $32
+
+Q5_1Rows1SubBlockBy1:
+	FMOVD (R23), F3
+	WORD $0x0e217863 // fcvtl v3.4s, v3.4h
+	FMOVD 8(R23), F4
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	ADD $16, R23
+	MOVD $8, R19
+	PCALIGN $32
+
+Q5_1Rows1TurnBy1:
+	PRFM 4096(R23), PLDL1KEEP
+	FMOVS (R23), F1
+	WORD $0x0f08a421 // sxtl v1.8h, v1.8b
+	WORD $0x0f10a421 // sxtl v1.4s, v1.4h
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	VMOV V4.B16, V5.B16
+	VFMLA V3.S4, V1.S4, V5.S4
+	FMOVS (R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V0.S4
+	FMOVS 4(R23), F5
+	WORD $0x0f08a4a5 // sxtl v5.8h, v5.8b
+	WORD $0x0f10a4a5 // sxtl v5.4s, v5.4h
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V4.B16, V1.B16
+	VFMLA V3.S4, V5.S4, V1.S4
+	FMOVS 4(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V1.S4, V0.S4
+	FMOVS 8(R23), F1
+	WORD $0x0f08a421 // sxtl v1.8h, v1.8b
+	WORD $0x0f10a421 // sxtl v1.4s, v1.4h
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	VMOV V4.B16, V5.B16
+	VFMLA V3.S4, V1.S4, V5.S4
+	FMOVS 8(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V0.S4
+	FMOVS 12(R23), F5
+	WORD $0x0f08a4a5 // sxtl v5.8h, v5.8b
+	WORD $0x0f10a4a5 // sxtl v5.4s, v5.4h
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V4.B16, V1.B16
+	VFMLA V3.S4, V5.S4, V1.S4
+	FMOVS 12(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V1.S4, V0.S4
+	ADD $16, R23
+	ADD $16, R22
+	SUB $1, R19
+	CBNZ R19, Q5_1Rows1TurnBy1
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q5_1Rows1SubBlockBy1
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F2
+	FMOVQ (R21), F1
+	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R21)
+	VMOVI $0, V2.B16
+	FMOVQ F2, 80(RSP)
+	JMP Q5_1Rows1NextBy1
+
+Q5_1Rows1DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, Q5_1Rows1Strip
+	RET
+
+Q4_K:
+	MOVD 64(R0), R19 // a.Rows
+	CMP $1, R19
+	BEQ Q4_KRows1
+	CMP $2, R19
+	BEQ Q4_KRows2
+	CMP $3, R19
+	BEQ Q4_KRows3
+	CMP $4, R19
+	BEQ Q4_KRows4
+	CMP $5, R19
+	BEQ Q4_KRows5
+	CMP $6, R19
+	BEQ Q4_KRows6
+	CMP $7, R19
+	BEQ Q4_KRows7
+
+Q4_KRows8:
+
+Q4_KRows8Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, Q4_KRows8Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+Q4_KRows8Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $8, R20
+
+Q4_KRows8Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, Q4_KRows8Added
+	FMOVQ (R21), F1
+
+Q4_KRows8Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE Q4_KRows8Begin
+	MOVD 16(RSP), R4
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD R22, R23
+	ADD R19, R23
+	MOVD R23, R24
+	ADD R19, R24
+	MOVD R24, R25
+	ADD R19, R25
+	MOVD R25, R26
+	ADD R19, R26
+	MOVD R26, R1
+	ADD R19, R1
+	MOVD R1, R2
+	ADD R19, R2
+	MOVD R2, R3
+	ADD R19, R3
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+	MOVD $pattern0f0f0f0f<>(SB), R17
+	FMOVQ (R17), F15
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F16
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F17
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F18
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F19
+	MOVD $pattern33800000<>(SB), R17
+	FMOVQ (R17), F20
+	MOVD $patternbf800000<>(SB), R17
+	FMOVQ (R17), F21
+
+Q4_KRows8NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE Q4_KRows8DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE Q4_KRows8PartBy1
+	MOVD $256, R20
+
+Q4_KRows8PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	FMOVD (R4), F8
+	WORD $0x0e217908 // fcvtl v8.4s, v8.4h
+	WORD $0x6e34dd08 // fmul v8.4s, v8.4s, v20.4s
+	FMOVQ F8, 96(RSP)
+	FMOVD 8(R4), F8
+	WORD $0x0e217908 // fcvtl v8.4s, v8.4h
+	WORD $0x6e35dd08 // fmul v8.4s, v8.4s, v21.4s
+	FMOVQ F8, 160(RSP)
+	ADD $16, R4
+	ADD $0, R22
+	ADD $0, R23
+	ADD $0, R24
+	ADD $0, R25
+	ADD $0, R26
+	ADD $0, R1
+	ADD $0, R2
+	ADD $0, R3
+	ADD $0, R20
+	PCALIGN $32
+
+Q4_KRows8SubBlockBy1:
+	FMOVS (R4), F10
+	WORD $0x0f08a54a // sxtl v10.8h, v10.8b
+	WORD $0x0f10a54a // sxtl v10.4s, v10.4h
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	FMOVQ 96(RSP), F9
+	WORD $0x6e29dd4a // fmul v10.4s, v10.4s, v9.4s
+	FMOVS 4(R4), F11
+	WORD $0x0f08a56b // sxtl v11.8h, v11.8b
+	WORD $0x0f10a56b // sxtl v11.4s, v11.4h
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	FMOVQ 160(RSP), F9
+	WORD $0x6e29dd6b // fmul v11.4s, v11.4s, v9.4s
+	ADD $8, R4
+	MOVD $4, R19
+	PCALIGN $32
+
+Q4_KRows8TurnBy1:
+	PRFM 4096(R4), PLDL1KEEP
+	FMOVQ (R4), F13
+	VAND V15.B16, V13.B16, V14.B16
+	VTBL V16.B16, [V14.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	VMOV V11.B16, V12.B16
+	VFMLA V10.S4, V8.S4, V12.S4
+	FMOVS (R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V0.S4
+	FMOVS (R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V1.S4
+	FMOVS (R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V2.S4
+	FMOVS (R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V3.S4
+	FMOVS (R26), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V4.S4
+	FMOVS (R1), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V5.S4
+	FMOVS (R2), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V6.S4
+	FMOVS (R3), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V7.S4
+	VTBL V17.B16, [V14.B16], V12.B16
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	VMOV V11.B16, V8.B16
+	VFMLA V10.S4, V12.S4, V8.S4
+	FMOVS 4(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 4(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 4(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 4(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 4(R26), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 4(R1), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 4(R2), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	FMOVS 4(R3), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	VTBL V18.B16, [V14.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	VMOV V11.B16, V12.B16
+	VFMLA V10.S4, V8.S4, V12.S4
+	FMOVS 8(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V0.S4
+	FMOVS 8(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V1.S4
+	FMOVS 8(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V2.S4
+	FMOVS 8(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V3.S4
+	FMOVS 8(R26), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V4.S4
+	FMOVS 8(R1), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V5.S4
+	FMOVS 8(R2), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V6.S4
+	FMOVS 8(R3), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V7.S4
+	VTBL V19.B16, [V14.B16], V12.B16
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	VMOV V11.B16, V8.B16
+	VFMLA V10.S4, V12.S4, V8.S4
+	FMOVS 12(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 12(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 12(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 12(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 12(R26), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 12(R1), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 12(R2), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	FMOVS 12(R3), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	VUSHR $4, V13.S4, V14.S4
+	VAND V15.B16, V14.B16, V14.B16
+	VTBL V16.B16, [V14.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	VMOV V11.B16, V12.B16
+	VFMLA V10.S4, V8.S4, V12.S4
+	FMOVS 16(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V0.S4
+	FMOVS 16(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V1.S4
+	FMOVS 16(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V2.S4
+	FMOVS 16(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V3.S4
+	FMOVS 16(R26), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V4.S4
+	FMOVS 16(R1), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V5.S4
+	FMOVS 16(R2), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V6.S4
+	FMOVS 16(R3), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V7.S4
+	VTBL V17.B16, [V14.B16], V12.B16
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	VMOV V11.B16, V8.B16
+	VFMLA V10.S4, V12.S4, V8.S4
+	FMOVS 20(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 20(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 20(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 20(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 20(R26), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 20(R1), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 20(R2), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	FMOVS 20(R3), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	VTBL V18.B16, [V14.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	VMOV V11.B16, V12.B16
+	VFMLA V10.S4, V8.S4, V12.S4
+	FMOVS 24(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V0.S4
+	FMOVS 24(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V1.S4
+	FMOVS 24(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V2.S4
+	FMOVS 24(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V3.S4
+	FMOVS 24(R26), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V4.S4
+	FMOVS 24(R1), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V5.S4
+	FMOVS 24(R2), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V6.S4
+	FMOVS 24(R3), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V7.S4
+	VTBL V19.B16, [V14.B16], V12.B16
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	VMOV V11.B16, V8.B16
+	VFMLA V10.S4, V12.S4, V8.S4
+	FMOVS 28(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 28(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 28(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 28(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 28(R26), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 28(R1), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 28(R2), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	FMOVS 28(R3), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	ADD $16, R4
+	ADD $32, R22
+	ADD $32, R23
+	ADD $32, R24
+	ADD $32, R25
+	ADD $32, R26
+	ADD $32, R1
+	ADD $32, R2
+	ADD $32, R3
+	SUB $1, R19
+	CBNZ R19, Q4_KRows8TurnBy1
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q4_KRows8SubBlockBy1
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F9
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d421 // fadd v1.4s, v1.4s, v8.4s
+	FMOVQ F1, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d442 // fadd v2.4s, v2.4s, v8.4s
+	FMOVQ F2, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d463 // fadd v3.4s, v3.4s, v8.4s
+	FMOVQ F3, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d484 // fadd v4.4s, v4.4s, v8.4s
+	FMOVQ F4, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d4a5 // fadd v5.4s, v5.4s, v8.4s
+	FMOVQ F5, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d4c6 // fadd v6.4s, v6.4s, v8.4s
+	FMOVQ F6, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	FMOVQ F7, (R21)
+	VMOVI $0, V9.B16
+	FMOVQ F9, 80(RSP)
+	JMP Q4_KRows8NextBy1
+
+Q4_KRows8DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, Q4_KRows8Strip
+	RET
+
+Q4_KRows7:
+
+Q4_KRows7Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, Q4_KRows7Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+Q4_KRows7Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $7, R20
+
+Q4_KRows7Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, Q4_KRows7Added
+	FMOVQ (R21), F1
+
+Q4_KRows7Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE Q4_KRows7Begin
+	MOVD 16(RSP), R3
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD R22, R23
+	ADD R19, R23
+	MOVD R23, R24
+	ADD R19, R24
+	MOVD R24, R25
+	ADD R19, R25
+	MOVD R25, R26
+	ADD R19, R26
+	MOVD R26, R1
+	ADD R19, R1
+	MOVD R1, R2
+	ADD R19, R2
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+	MOVD $pattern0f0f0f0f<>(SB), R17
+	FMOVQ (R17), F14
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F15
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F16
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F17
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F18
+	MOVD $pattern33800000<>(SB), R17
+	FMOVQ (R17), F19
+	MOVD $patternbf800000<>(SB), R17
+	FMOVQ (R17), F20
+
+Q4_KRows7NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE Q4_KRows7DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE Q4_KRows7PartBy1
+	MOVD $256, R20
+
+Q4_KRows7PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	FMOVD (R3), F7
+	WORD $0x0e2178e7 // fcvtl v7.4s, v7.4h
+	WORD $0x6e33dce7 // fmul v7.4s, v7.4s, v19.4s
+	FMOVQ F7, 96(RSP)
+	FMOVD 8(R3), F7
+	WORD $0x0e2178e7 // fcvtl v7.4s, v7.4h
+	WORD $0x6e34dce7 // fmul v7.4s, v7.4s, v20.4s
+	FMOVQ F7, 160(RSP)
+	ADD $16, R3
+	ADD $0, R22
+	ADD $0, R23
+	ADD $0, R24
+	ADD $0, R25
+	ADD $0, R26
+	ADD $0, R1
+	ADD $0, R2
+	ADD $0, R20
+	PCALIGN $32
+
+Q4_KRows7SubBlockBy1:
+	FMOVS (R3), F9
+	WORD $0x0f08a529 // sxtl v9.8h, v9.8b
+	WORD $0x0f10a529 // sxtl v9.4s, v9.4h
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	FMOVQ 96(RSP), F8
+	WORD $0x6e28dd29 // fmul v9.4s, v9.4s, v8.4s
+	FMOVS 4(R3), F10
+	WORD $0x0f08a54a // sxtl v10.8h, v10.8b
+	WORD $0x0f10a54a // sxtl v10.4s, v10.4h
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	FMOVQ 160(RSP), F8
+	WORD $0x6e28dd4a // fmul v10.4s, v10.4s, v8.4s
+	ADD $8, R3
+	MOVD $4, R19
+	PCALIGN $32
+
+Q4_KRows7TurnBy1:
+	PRFM 4096(R3), PLDL1KEEP
+	FMOVQ (R3), F12
+	VAND V14.B16, V12.B16, V13.B16
+	VTBL V15.B16, [V13.B16], V7.B16
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V7.S4, V11.S4
+	FMOVS (R22), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V0.S4
+	FMOVS (R23), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V1.S4
+	FMOVS (R24), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V2.S4
+	FMOVS (R25), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V3.S4
+	FMOVS (R26), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V4.S4
+	FMOVS (R1), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V5.S4
+	FMOVS (R2), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V6.S4
+	VTBL V16.B16, [V13.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V7.B16
+	VFMLA V9.S4, V11.S4, V7.S4
+	FMOVS 4(R22), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V0.S4
+	FMOVS 4(R23), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V1.S4
+	FMOVS 4(R24), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V2.S4
+	FMOVS 4(R25), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V3.S4
+	FMOVS 4(R26), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V4.S4
+	FMOVS 4(R1), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V5.S4
+	FMOVS 4(R2), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V6.S4
+	VTBL V17.B16, [V13.B16], V7.B16
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V7.S4, V11.S4
+	FMOVS 8(R22), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V0.S4
+	FMOVS 8(R23), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V1.S4
+	FMOVS 8(R24), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V2.S4
+	FMOVS 8(R25), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V3.S4
+	FMOVS 8(R26), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V4.S4
+	FMOVS 8(R1), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V5.S4
+	FMOVS 8(R2), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V6.S4
+	VTBL V18.B16, [V13.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V7.B16
+	VFMLA V9.S4, V11.S4, V7.S4
+	FMOVS 12(R22), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V0.S4
+	FMOVS 12(R23), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V1.S4
+	FMOVS 12(R24), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V2.S4
+	FMOVS 12(R25), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V3.S4
+	FMOVS 12(R26), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V4.S4
+	FMOVS 12(R1), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V5.S4
+	FMOVS 12(R2), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V6.S4
+	VUSHR $4, V12.S4, V13.S4
+	VAND V14.B16, V13.B16, V13.B16
+	VTBL V15.B16, [V13.B16], V7.B16
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V7.S4, V11.S4
+	FMOVS 16(R22), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V0.S4
+	FMOVS 16(R23), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V1.S4
+	FMOVS 16(R24), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V2.S4
+	FMOVS 16(R25), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V3.S4
+	FMOVS 16(R26), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V4.S4
+	FMOVS 16(R1), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V5.S4
+	FMOVS 16(R2), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V6.S4
+	VTBL V16.B16, [V13.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V7.B16
+	VFMLA V9.S4, V11.S4, V7.S4
+	FMOVS 20(R22), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V0.S4
+	FMOVS 20(R23), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V1.S4
+	FMOVS 20(R24), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V2.S4
+	FMOVS 20(R25), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V3.S4
+	FMOVS 20(R26), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V4.S4
+	FMOVS 20(R1), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V5.S4
+	FMOVS 20(R2), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V6.S4
+	VTBL V17.B16, [V13.B16], V7.B16
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V7.S4, V11.S4
+	FMOVS 24(R22), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V0.S4
+	FMOVS 24(R23), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V1.S4
+	FMOVS 24(R24), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V2.S4
+	FMOVS 24(R25), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V3.S4
+	FMOVS 24(R26), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V4.S4
+	FMOVS 24(R1), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V5.S4
+	FMOVS 24(R2), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V6.S4
+	VTBL V18.B16, [V13.B16], V11.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V7.B16
+	VFMLA V9.S4, V11.S4, V7.S4
+	FMOVS 28(R22), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V0.S4
+	FMOVS 28(R23), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V1.S4
+	FMOVS 28(R24), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V2.S4
+	FMOVS 28(R25), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V3.S4
+	FMOVS 28(R26), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V4.S4
+	FMOVS 28(R1), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V5.S4
+	FMOVS 28(R2), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V6.S4
+	ADD $16, R3
+	ADD $32, R22
+	ADD $32, R23
+	ADD $32, R24
+	ADD $32, R25
+	ADD $32, R26
+	ADD $32, R1
+	ADD $32, R2
+	SUB $1, R19
+	CBNZ R19, Q4_KRows7TurnBy1
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q4_KRows7SubBlockBy1
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F8
+	FMOVQ (R21), F7
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	WORD $0x4e27d400 // fadd v0.4s, v0.4s, v7.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F7
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	WORD $0x4e27d421 // fadd v1.4s, v1.4s, v7.4s
+	FMOVQ F1, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F7
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	WORD $0x4e27d442 // fadd v2.4s, v2.4s, v7.4s
+	FMOVQ F2, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F7
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	WORD $0x4e27d463 // fadd v3.4s, v3.4s, v7.4s
+	FMOVQ F3, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F7
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	WORD $0x4e27d484 // fadd v4.4s, v4.4s, v7.4s
+	FMOVQ F4, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F7
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	WORD $0x4e27d4a5 // fadd v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F7
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	FMOVQ F6, (R21)
+	VMOVI $0, V8.B16
+	FMOVQ F8, 80(RSP)
+	JMP Q4_KRows7NextBy1
+
+Q4_KRows7DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, Q4_KRows7Strip
+	RET
+
+Q4_KRows6:
+
+Q4_KRows6Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, Q4_KRows6Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+Q4_KRows6Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $6, R20
+
+Q4_KRows6Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, Q4_KRows6Added
+	FMOVQ (R21), F1
+
+Q4_KRows6Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE Q4_KRows6Begin
+	MOVD 16(RSP), R2
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD R22, R23
+	ADD R19, R23
+	MOVD R23, R24
+	ADD R19, R24
+	MOVD R24, R25
+	ADD R19, R25
+	MOVD R25, R26
+	ADD R19, R26
+	MOVD R26, R1
+	ADD R19, R1
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+	MOVD $pattern0f0f0f0f<>(SB), R17
+	FMOVQ (R17), F13
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F14
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F15
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F16
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F17
+	MOVD $pattern33800000<>(SB), R17
+	FMOVQ (R17), F18
+	MOVD $patternbf800000<>(SB), R17
+	FMOVQ (R17), F19
+
+Q4_KRows6NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE Q4_KRows6DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE Q4_KRows6PartBy1
+	MOVD $256, R20
+
+Q4_KRows6PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	FMOVD (R2), F6
+	WORD $0x0e2178c6 // fcvtl v6.4s, v6.4h
+	WORD $0x6e32dcc6 // fmul v6.4s, v6.4s, v18.4s
+	FMOVQ F6, 96(RSP)
+	FMOVD 8(R2), F6
+	WORD $0x0e2178c6 // fcvtl v6.4s, v6.4h
+	WORD $0x6e33dcc6 // fmul v6.4s, v6.4s, v19.4s
+	FMOVQ F6, 160(RSP)
+	ADD $16, R2
+	ADD $0, R22
+	ADD $0, R23
+	ADD $0, R24
+	ADD $0, R25
+	ADD $0, R26
+	ADD $0, R1
+	ADD $0, R20
+	PCALIGN $32
+
+Q4_KRows6SubBlockBy1:
+	FMOVS (R2), F8
+	WORD $0x0f08a508 // sxtl v8.8h, v8.8b
+	WORD $0x0f10a508 // sxtl v8.4s, v8.4h
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	FMOVQ 96(RSP), F7
+	WORD $0x6e27dd08 // fmul v8.4s, v8.4s, v7.4s
+	FMOVS 4(R2), F9
+	WORD $0x0f08a529 // sxtl v9.8h, v9.8b
+	WORD $0x0f10a529 // sxtl v9.4s, v9.4h
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	FMOVQ 160(RSP), F7
+	WORD $0x6e27dd29 // fmul v9.4s, v9.4s, v7.4s
+	ADD $8, R2
+	MOVD $4, R19
+	PCALIGN $32
+
+Q4_KRows6TurnBy1:
+	PRFM 4096(R2), PLDL1KEEP
+	FMOVQ (R2), F11
+	VAND V13.B16, V11.B16, V12.B16
+	VTBL V14.B16, [V12.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	VMOV V9.B16, V10.B16
+	VFMLA V8.S4, V6.S4, V10.S4
+	FMOVS (R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V10.S4, V0.S4
+	FMOVS (R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V10.S4, V1.S4
+	FMOVS (R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V10.S4, V2.S4
+	FMOVS (R25), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V10.S4, V3.S4
+	FMOVS (R26), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V10.S4, V4.S4
+	FMOVS (R1), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V10.S4, V5.S4
+	VTBL V15.B16, [V12.B16], V10.B16
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	VMOV V9.B16, V6.B16
+	VFMLA V8.S4, V10.S4, V6.S4
+	FMOVS 4(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 4(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 4(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 4(R25), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 4(R26), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	FMOVS 4(R1), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	VTBL V16.B16, [V12.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	VMOV V9.B16, V10.B16
+	VFMLA V8.S4, V6.S4, V10.S4
+	FMOVS 8(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V10.S4, V0.S4
+	FMOVS 8(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V10.S4, V1.S4
+	FMOVS 8(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V10.S4, V2.S4
+	FMOVS 8(R25), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V10.S4, V3.S4
+	FMOVS 8(R26), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V10.S4, V4.S4
+	FMOVS 8(R1), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V10.S4, V5.S4
+	VTBL V17.B16, [V12.B16], V10.B16
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	VMOV V9.B16, V6.B16
+	VFMLA V8.S4, V10.S4, V6.S4
+	FMOVS 12(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 12(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 12(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 12(R25), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 12(R26), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	FMOVS 12(R1), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	VUSHR $4, V11.S4, V12.S4
+	VAND V13.B16, V12.B16, V12.B16
+	VTBL V14.B16, [V12.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	VMOV V9.B16, V10.B16
+	VFMLA V8.S4, V6.S4, V10.S4
+	FMOVS 16(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V10.S4, V0.S4
+	FMOVS 16(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V10.S4, V1.S4
+	FMOVS 16(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V10.S4, V2.S4
+	FMOVS 16(R25), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V10.S4, V3.S4
+	FMOVS 16(R26), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V10.S4, V4.S4
+	FMOVS 16(R1), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V10.S4, V5.S4
+	VTBL V15.B16, [V12.B16], V10.B16
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	VMOV V9.B16, V6.B16
+	VFMLA V8.S4, V10.S4, V6.S4
+	FMOVS 20(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 20(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 20(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 20(R25), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 20(R26), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	FMOVS 20(R1), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	VTBL V16.B16, [V12.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	VMOV V9.B16, V10.B16
+	VFMLA V8.S4, V6.S4, V10.S4
+	FMOVS 24(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V10.S4, V0.S4
+	FMOVS 24(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V10.S4, V1.S4
+	FMOVS 24(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V10.S4, V2.S4
+	FMOVS 24(R25), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V10.S4, V3.S4
+	FMOVS 24(R26), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V10.S4, V4.S4
+	FMOVS 24(R1), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V10.S4, V5.S4
+	VTBL V17.B16, [V12.B16], V10.B16
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	VMOV V9.B16, V6.B16
+	VFMLA V8.S4, V10.S4, V6.S4
+	FMOVS 28(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 28(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 28(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 28(R25), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 28(R26), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	FMOVS 28(R1), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	ADD $16, R2
+	ADD $32, R22
+	ADD $32, R23
+	ADD $32, R24
+	ADD $32, R25
+	ADD $32, R26
+	ADD $32, R1
+	SUB $1, R19
+	CBNZ R19, Q4_KRows6TurnBy1
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q4_KRows6SubBlockBy1
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F7
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d400 // fadd v0.4s, v0.4s, v6.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d421 // fadd v1.4s, v1.4s, v6.4s
+	FMOVQ F1, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d442 // fadd v2.4s, v2.4s, v6.4s
+	FMOVQ F2, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d463 // fadd v3.4s, v3.4s, v6.4s
+	FMOVQ F3, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d484 // fadd v4.4s, v4.4s, v6.4s
+	FMOVQ F4, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	FMOVQ F5, (R21)
+	VMOVI $0, V7.B16
+	FMOVQ F7, 80(RSP)
+	JMP Q4_KRows6NextBy1
+
+Q4_KRows6DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, Q4_KRows6Strip
+	RET
+
+Q4_KRows5:
+
+Q4_KRows5Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, Q4_KRows5Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+Q4_KRows5Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $5, R20
+
+Q4_KRows5Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, Q4_KRows5Added
+	FMOVQ (R21), F1
+
+Q4_KRows5Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE Q4_KRows5Begin
+	MOVD 16(RSP), R1
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD R22, R23
+	ADD R19, R23
+	MOVD R23, R24
+	ADD R19, R24
+	MOVD R24, R25
+	ADD R19, R25
+	MOVD R25, R26
+	ADD R19, R26
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+	MOVD $pattern0f0f0f0f<>(SB), R17
+	FMOVQ (R17), F12
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F13
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F14
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F15
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F16
+	MOVD $pattern33800000<>(SB), R17
+	FMOVQ (R17), F17
+	MOVD $patternbf800000<>(SB), R17
+	FMOVQ (R17), F18
+
+Q4_KRows5NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE Q4_KRows5DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE Q4_KRows5PartBy1
+	MOVD $256, R20
+
+Q4_KRows5PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	FMOVD (R1), F5
+	WORD $0x0e2178a5 // fcvtl v5.4s, v5.4h
+	WORD $0x6e31dca5 // fmul v5.4s, v5.4s, v17.4s
+	FMOVQ F5, 96(RSP)
+	FMOVD 8(R1), F5
+	WORD $0x0e2178a5 // fcvtl v5.4s, v5.4h
+	WORD $0x6e32dca5 // fmul v5.4s, v5.4s, v18.4s
+	FMOVQ F5, 160(RSP)
+	ADD $16, R1
+	ADD $0, R22
+	ADD $0, R23
+	ADD $0, R24
+	ADD $0, R25
+	ADD $0, R26
+	ADD $0, R20
+	PCALIGN $32
+
+Q4_KRows5SubBlockBy1:
+	FMOVS (R1), F7
+	WORD $0x0f08a4e7 // sxtl v7.8h, v7.8b
+	WORD $0x0f10a4e7 // sxtl v7.4s, v7.4h
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	FMOVQ 96(RSP), F6
+	WORD $0x6e26dce7 // fmul v7.4s, v7.4s, v6.4s
+	FMOVS 4(R1), F8
+	WORD $0x0f08a508 // sxtl v8.8h, v8.8b
+	WORD $0x0f10a508 // sxtl v8.4s, v8.4h
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	FMOVQ 160(RSP), F6
+	WORD $0x6e26dd08 // fmul v8.4s, v8.4s, v6.4s
+	ADD $8, R1
+	MOVD $4, R19
+	PCALIGN $32
+
+Q4_KRows5TurnBy1:
+	PRFM 4096(R1), PLDL1KEEP
+	FMOVQ (R1), F10
+	VAND V12.B16, V10.B16, V11.B16
+	VTBL V13.B16, [V11.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVS (R22), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V9.S4, V0.S4
+	FMOVS (R23), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V9.S4, V1.S4
+	FMOVS (R24), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V9.S4, V2.S4
+	FMOVS (R25), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V9.S4, V3.S4
+	FMOVS (R26), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V9.S4, V4.S4
+	VTBL V14.B16, [V11.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVS 4(R22), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V0.S4
+	FMOVS 4(R23), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V1.S4
+	FMOVS 4(R24), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V2.S4
+	FMOVS 4(R25), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V3.S4
+	FMOVS 4(R26), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V4.S4
+	VTBL V15.B16, [V11.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVS 8(R22), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V9.S4, V0.S4
+	FMOVS 8(R23), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V9.S4, V1.S4
+	FMOVS 8(R24), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V9.S4, V2.S4
+	FMOVS 8(R25), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V9.S4, V3.S4
+	FMOVS 8(R26), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V9.S4, V4.S4
+	VTBL V16.B16, [V11.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVS 12(R22), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V0.S4
+	FMOVS 12(R23), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V1.S4
+	FMOVS 12(R24), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V2.S4
+	FMOVS 12(R25), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V3.S4
+	FMOVS 12(R26), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V4.S4
+	VUSHR $4, V10.S4, V11.S4
+	VAND V12.B16, V11.B16, V11.B16
+	VTBL V13.B16, [V11.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVS 16(R22), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V9.S4, V0.S4
+	FMOVS 16(R23), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V9.S4, V1.S4
+	FMOVS 16(R24), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V9.S4, V2.S4
+	FMOVS 16(R25), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V9.S4, V3.S4
+	FMOVS 16(R26), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V9.S4, V4.S4
+	VTBL V14.B16, [V11.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVS 20(R22), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V0.S4
+	FMOVS 20(R23), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V1.S4
+	FMOVS 20(R24), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V2.S4
+	FMOVS 20(R25), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V3.S4
+	FMOVS 20(R26), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V4.S4
+	VTBL V15.B16, [V11.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVS 24(R22), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V9.S4, V0.S4
+	FMOVS 24(R23), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V9.S4, V1.S4
+	FMOVS 24(R24), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V9.S4, V2.S4
+	FMOVS 24(R25), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V9.S4, V3.S4
+	FMOVS 24(R26), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V9.S4, V4.S4
+	VTBL V16.B16, [V11.B16], V9.B16
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVS 28(R22), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V0.S4
+	FMOVS 28(R23), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V1.S4
+	FMOVS 28(R24), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V2.S4
+	FMOVS 28(R25), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V3.S4
+	FMOVS 28(R26), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V4.S4
+	ADD $16, R1
+	ADD $32, R22
+	ADD $32, R23
+	ADD $32, R24
+	ADD $32, R25
+	ADD $32, R26
+	SUB $1, R19
+	CBNZ R19, Q4_KRows5TurnBy1
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q4_KRows5SubBlockBy1
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F6
+	FMOVQ (R21), F5
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	WORD $0x4e25d400 // fadd v0.4s, v0.4s, v5.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F5
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	WORD $0x4e25d421 // fadd v1.4s, v1.4s, v5.4s
+	FMOVQ F1, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F5
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	WORD $0x4e25d442 // fadd v2.4s, v2.4s, v5.4s
+	FMOVQ F2, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F5
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	WORD $0x4e25d463 // fadd v3.4s, v3.4s, v5.4s
+	FMOVQ F3, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F5
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	FMOVQ F4, (R21)
+	VMOVI $0, V6.B16
+	FMOVQ F6, 80(RSP)
+	JMP Q4_KRows5NextBy1
+
+Q4_KRows5DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, Q4_KRows5Strip
+	RET
+
+Q4_KRows4:
+
+Q4_KRows4Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, Q4_KRows4Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+Q4_KRows4Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $4, R20
+
+Q4_KRows4Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, Q4_KRows4Added
+	FMOVQ (R21), F1
+
+Q4_KRows4Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE Q4_KRows4Begin
+	MOVD 16(RSP), R26
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD R22, R23
+	ADD R19, R23
+	MOVD R23, R24
+	ADD R19, R24
+	MOVD R24, R25
+	ADD R19, R25
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+	MOVD $pattern0f0f0f0f<>(SB), R17
+	FMOVQ (R17), F17
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F18
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F19
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F20
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F21
+	MOVD $pattern33800000<>(SB), R17
+	FMOVQ (R17), F22
+	MOVD $patternbf800000<>(SB), R17
+	FMOVQ (R17), F23
+	MOVD R26, R1
+	ADD $592, R1
+
+Q4_KRows4NextBy2:
+	MOVD 40(RSP), R19
+	CMP $512, R19
+	BLT Q4_KRows4DoneBy2
+	MOVD $256, R20
+	SUB $512, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	FMOVD (R26), F8
+	WORD $0x0e217908 // fcvtl v8.4s, v8.4h
+	WORD $0x6e36dd08 // fmul v8.4s, v8.4s, v22.4s
+	FMOVQ F8, 96(RSP)
+	FMOVD 8(R26), F8
+	WORD $0x0e217908 // fcvtl v8.4s, v8.4h
+	WORD $0x6e37dd08 // fmul v8.4s, v8.4s, v23.4s
+	FMOVQ F8, 160(RSP)
+	FMOVD (R1), F8
+	WORD $0x0e217908 // fcvtl v8.4s, v8.4h
+	WORD $0x6e36dd08 // fmul v8.4s, v8.4s, v22.4s
+	FMOVQ F8, 112(RSP)
+	FMOVD 8(R1), F8
+	WORD $0x0e217908 // fcvtl v8.4s, v8.4h
+	WORD $0x6e37dd08 // fmul v8.4s, v8.4s, v23.4s
+	FMOVQ F8, 176(RSP)
+	ADD $16, R26
+	ADD $16, R1
+	ADD $0, R22
+	ADD $0, R23
+	ADD $0, R24
+	ADD $0, R25
+	ADD $0, R20
+	PCALIGN $32
+
+Q4_KRows4SubBlockBy2:
+	FMOVS (R26), F10
+	WORD $0x0f08a54a // sxtl v10.8h, v10.8b
+	WORD $0x0f10a54a // sxtl v10.4s, v10.4h
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	FMOVQ 96(RSP), F9
+	WORD $0x6e29dd4a // fmul v10.4s, v10.4s, v9.4s
+	FMOVS 4(R26), F12
+	WORD $0x0f08a58c // sxtl v12.8h, v12.8b
+	WORD $0x0f10a58c // sxtl v12.4s, v12.4h
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	FMOVQ 160(RSP), F9
+	WORD $0x6e29dd8c // fmul v12.4s, v12.4s, v9.4s
+	FMOVS (R1), F11
+	WORD $0x0f08a56b // sxtl v11.8h, v11.8b
+	WORD $0x0f10a56b // sxtl v11.4s, v11.4h
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	FMOVQ 112(RSP), F9
+	WORD $0x6e29dd6b // fmul v11.4s, v11.4s, v9.4s
+	FMOVS 4(R1), F13
+	WORD $0x0f08a5ad // sxtl v13.8h, v13.8b
+	WORD $0x0f10a5ad // sxtl v13.4s, v13.4h
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	FMOVQ 176(RSP), F9
+	WORD $0x6e29ddad // fmul v13.4s, v13.4s, v9.4s
+	ADD $8, R26
+	ADD $8, R1
+	MOVD $4, R19
+	PCALIGN $32
+
+Q4_KRows4TurnBy2:
+	PRFM 1184(R26), PLDL1KEEP
+	PRFM 1184(R1), PLDL1KEEP
+	FMOVQ (R26), F15
+	VAND V17.B16, V15.B16, V16.B16
+	VTBL V18.B16, [V16.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	VMOV V12.B16, V14.B16
+	VFMLA V10.S4, V8.S4, V14.S4
+	FMOVS (R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V0.S4
+	FMOVS (R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V2.S4
+	FMOVS (R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V4.S4
+	FMOVS (R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V6.S4
+	VTBL V19.B16, [V16.B16], V14.B16
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	VMOV V12.B16, V8.B16
+	VFMLA V10.S4, V14.S4, V8.S4
+	FMOVS 4(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 4(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 4(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 4(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	VTBL V20.B16, [V16.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	VMOV V12.B16, V14.B16
+	VFMLA V10.S4, V8.S4, V14.S4
+	FMOVS 8(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V0.S4
+	FMOVS 8(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V2.S4
+	FMOVS 8(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V4.S4
+	FMOVS 8(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V6.S4
+	VTBL V21.B16, [V16.B16], V14.B16
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	VMOV V12.B16, V8.B16
+	VFMLA V10.S4, V14.S4, V8.S4
+	FMOVS 12(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 12(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 12(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 12(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	VUSHR $4, V15.S4, V16.S4
+	VAND V17.B16, V16.B16, V16.B16
+	VTBL V18.B16, [V16.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	VMOV V12.B16, V14.B16
+	VFMLA V10.S4, V8.S4, V14.S4
+	FMOVS 16(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V0.S4
+	FMOVS 16(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V2.S4
+	FMOVS 16(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V4.S4
+	FMOVS 16(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V6.S4
+	VTBL V19.B16, [V16.B16], V14.B16
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	VMOV V12.B16, V8.B16
+	VFMLA V10.S4, V14.S4, V8.S4
+	FMOVS 20(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 20(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 20(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 20(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	VTBL V20.B16, [V16.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	VMOV V12.B16, V14.B16
+	VFMLA V10.S4, V8.S4, V14.S4
+	FMOVS 24(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V0.S4
+	FMOVS 24(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V2.S4
+	FMOVS 24(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V4.S4
+	FMOVS 24(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V6.S4
+	VTBL V21.B16, [V16.B16], V14.B16
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	VMOV V12.B16, V8.B16
+	VFMLA V10.S4, V14.S4, V8.S4
+	FMOVS 28(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 28(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 28(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 28(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	FMOVQ (R1), F15
+	VAND V17.B16, V15.B16, V16.B16
+	VTBL V18.B16, [V16.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	VMOV V13.B16, V14.B16
+	VFMLA V11.S4, V8.S4, V14.S4
+	FMOVS 1024(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V1.S4
+	FMOVS 1024(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V3.S4
+	FMOVS 1024(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V5.S4
+	FMOVS 1024(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V7.S4
+	VTBL V19.B16, [V16.B16], V14.B16
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	VMOV V13.B16, V8.B16
+	VFMLA V11.S4, V14.S4, V8.S4
+	FMOVS 1028(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 1028(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 1028(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 1028(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	VTBL V20.B16, [V16.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	VMOV V13.B16, V14.B16
+	VFMLA V11.S4, V8.S4, V14.S4
+	FMOVS 1032(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V1.S4
+	FMOVS 1032(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V3.S4
+	FMOVS 1032(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V5.S4
+	FMOVS 1032(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V7.S4
+	VTBL V21.B16, [V16.B16], V14.B16
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	VMOV V13.B16, V8.B16
+	VFMLA V11.S4, V14.S4, V8.S4
+	FMOVS 1036(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 1036(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 1036(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 1036(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	VUSHR $4, V15.S4, V16.S4
+	VAND V17.B16, V16.B16, V16.B16
+	VTBL V18.B16, [V16.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	VMOV V13.B16, V14.B16
+	VFMLA V11.S4, V8.S4, V14.S4
+	FMOVS 1040(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V1.S4
+	FMOVS 1040(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V3.S4
+	FMOVS 1040(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V5.S4
+	FMOVS 1040(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V7.S4
+	VTBL V19.B16, [V16.B16], V14.B16
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	VMOV V13.B16, V8.B16
+	VFMLA V11.S4, V14.S4, V8.S4
+	FMOVS 1044(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 1044(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 1044(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 1044(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	VTBL V20.B16, [V16.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	VMOV V13.B16, V14.B16
+	VFMLA V11.S4, V8.S4, V14.S4
+	FMOVS 1048(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V1.S4
+	FMOVS 1048(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V3.S4
+	FMOVS 1048(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V5.S4
+	FMOVS 1048(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V7.S4
+	VTBL V21.B16, [V16.B16], V14.B16
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	VMOV V13.B16, V8.B16
+	VFMLA V11.S4, V14.S4, V8.S4
+	FMOVS 1052(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 1052(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 1052(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 1052(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	ADD $16, R26
+	ADD $16, R1
+	ADD $32, R22
+	ADD $32, R23
+	ADD $32, R24
+	ADD $32, R25
+	SUB $1, R19
+	CBNZ R19, Q4_KRows4TurnBy2
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q4_KRows4SubBlockBy2
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F9
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d442 // fadd v2.4s, v2.4s, v8.4s
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d484 // fadd v4.4s, v4.4s, v8.4s
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d4c6 // fadd v6.4s, v6.4s, v8.4s
+	VMOVI $0, V9.B16
+	FMOVQ F9, 80(RSP)
+	MOVD 24(RSP), R21
+	WORD $0x4e29d400 // fadd v0.4s, v0.4s, v9.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	WORD $0x4e29d442 // fadd v2.4s, v2.4s, v9.4s
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	FMOVQ F2, (R21)
+	ADD R19, R21
+	WORD $0x4e29d484 // fadd v4.4s, v4.4s, v9.4s
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	FMOVQ F4, (R21)
+	ADD R19, R21
+	WORD $0x4e29d4c6 // fadd v6.4s, v6.4s, v9.4s
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	FMOVQ F6, (R21)
+	ADD $592, R26
+	ADD $592, R1
+	ADD $1024, R22
+	ADD $1024, R23
+	ADD $1024, R24
+	ADD $1024, R25
+	JMP Q4_KRows4NextBy2
+
+Q4_KRows4DoneBy2:
+	MOVD $pattern0f0f0f0f<>(SB), R17
+	FMOVQ (R17), F11
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F12
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F13
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F14
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F15
+	MOVD $pattern33800000<>(SB), R17
+	FMOVQ (R17), F16
+	MOVD $patternbf800000<>(SB), R17
+	FMOVQ (R17), F17
+
+Q4_KRows4NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE Q4_KRows4DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE Q4_KRows4PartBy1
+	MOVD $256, R20
+
+Q4_KRows4PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	FMOVD (R26), F4
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	WORD $0x6e30dc84 // fmul v4.4s, v4.4s, v16.4s
+	FMOVQ F4, 96(RSP)
+	FMOVD 8(R26), F4
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	WORD $0x6e31dc84 // fmul v4.4s, v4.4s, v17.4s
+	FMOVQ F4, 160(RSP)
+	ADD $16, R26
+	ADD $0, R22
+	ADD $0, R23
+	ADD $0, R24
+	ADD $0, R25
+	ADD $0, R20
+	PCALIGN $32
+
+Q4_KRows4SubBlockBy1:
+	FMOVS (R26), F6
+	WORD $0x0f08a4c6 // sxtl v6.8h, v6.8b
+	WORD $0x0f10a4c6 // sxtl v6.4s, v6.4h
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	FMOVQ 96(RSP), F5
+	WORD $0x6e25dcc6 // fmul v6.4s, v6.4s, v5.4s
+	FMOVS 4(R26), F7
+	WORD $0x0f08a4e7 // sxtl v7.8h, v7.8b
+	WORD $0x0f10a4e7 // sxtl v7.4s, v7.4h
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	FMOVQ 160(RSP), F5
+	WORD $0x6e25dce7 // fmul v7.4s, v7.4s, v5.4s
+	ADD $8, R26
+	MOVD $4, R19
+	PCALIGN $32
+
+Q4_KRows4TurnBy1:
+	PRFM 4096(R26), PLDL1KEEP
+	FMOVQ (R26), F9
+	VAND V11.B16, V9.B16, V10.B16
+	VTBL V12.B16, [V10.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V7.B16, V8.B16
+	VFMLA V6.S4, V4.S4, V8.S4
+	FMOVS (R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V8.S4, V0.S4
+	FMOVS (R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V8.S4, V1.S4
+	FMOVS (R24), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V8.S4, V2.S4
+	FMOVS (R25), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V8.S4, V3.S4
+	VTBL V13.B16, [V10.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	VMOV V7.B16, V4.B16
+	VFMLA V6.S4, V8.S4, V4.S4
+	FMOVS 4(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 4(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 4(R24), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVS 4(R25), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	VTBL V14.B16, [V10.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V7.B16, V8.B16
+	VFMLA V6.S4, V4.S4, V8.S4
+	FMOVS 8(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V8.S4, V0.S4
+	FMOVS 8(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V8.S4, V1.S4
+	FMOVS 8(R24), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V8.S4, V2.S4
+	FMOVS 8(R25), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V8.S4, V3.S4
+	VTBL V15.B16, [V10.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	VMOV V7.B16, V4.B16
+	VFMLA V6.S4, V8.S4, V4.S4
+	FMOVS 12(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 12(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 12(R24), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVS 12(R25), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	VUSHR $4, V9.S4, V10.S4
+	VAND V11.B16, V10.B16, V10.B16
+	VTBL V12.B16, [V10.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V7.B16, V8.B16
+	VFMLA V6.S4, V4.S4, V8.S4
+	FMOVS 16(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V8.S4, V0.S4
+	FMOVS 16(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V8.S4, V1.S4
+	FMOVS 16(R24), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V8.S4, V2.S4
+	FMOVS 16(R25), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V8.S4, V3.S4
+	VTBL V13.B16, [V10.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	VMOV V7.B16, V4.B16
+	VFMLA V6.S4, V8.S4, V4.S4
+	FMOVS 20(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 20(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 20(R24), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVS 20(R25), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	VTBL V14.B16, [V10.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V7.B16, V8.B16
+	VFMLA V6.S4, V4.S4, V8.S4
+	FMOVS 24(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V8.S4, V0.S4
+	FMOVS 24(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V8.S4, V1.S4
+	FMOVS 24(R24), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V8.S4, V2.S4
+	FMOVS 24(R25), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V8.S4, V3.S4
+	VTBL V15.B16, [V10.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	VMOV V7.B16, V4.B16
+	VFMLA V6.S4, V8.S4, V4.S4
+	FMOVS 28(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 28(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 28(R24), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVS 28(R25), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	ADD $16, R26
+	ADD $32, R22
+	ADD $32, R23
+	ADD $32, R24
+	ADD $32, R25
+	SUB $1, R19
+	CBNZ R19, Q4_KRows4TurnBy1
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q4_KRows4SubBlockBy1
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F5
+	FMOVQ (R21), F4
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e24d400 // fadd v0.4s, v0.4s, v4.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F4
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e24d421 // fadd v1.4s, v1.4s, v4.4s
+	FMOVQ F1, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F4
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e24d442 // fadd v2.4s, v2.4s, v4.4s
+	FMOVQ F2, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F4
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
+	FMOVQ F3, (R21)
+	VMOVI $0, V5.B16
+	FMOVQ F5, 80(RSP)
+	JMP Q4_KRows4NextBy1
+
+Q4_KRows4DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, Q4_KRows4Strip
+	RET
+
+Q4_KRows3:
+
+Q4_KRows3Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, Q4_KRows3Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+Q4_KRows3Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $3, R20
+
+Q4_KRows3Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, Q4_KRows3Added
+	FMOVQ (R21), F1
+
+Q4_KRows3Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE Q4_KRows3Begin
+	MOVD 16(RSP), R25
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD R22, R23
+	ADD R19, R23
+	MOVD R23, R24
+	ADD R19, R24
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+	MOVD $pattern0f0f0f0f<>(SB), R17
+	FMOVQ (R17), F15
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F16
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F17
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F18
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F19
+	MOVD $pattern33800000<>(SB), R17
+	FMOVQ (R17), F20
+	MOVD $patternbf800000<>(SB), R17
+	FMOVQ (R17), F21
+	MOVD R25, R26
+	ADD $592, R26
+
+Q4_KRows3NextBy2:
+	MOVD 40(RSP), R19
+	CMP $512, R19
+	BLT Q4_KRows3DoneBy2
+	MOVD $256, R20
+	SUB $512, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	FMOVD (R25), F6
+	WORD $0x0e2178c6 // fcvtl v6.4s, v6.4h
+	WORD $0x6e34dcc6 // fmul v6.4s, v6.4s, v20.4s
+	FMOVQ F6, 96(RSP)
+	FMOVD 8(R25), F6
+	WORD $0x0e2178c6 // fcvtl v6.4s, v6.4h
+	WORD $0x6e35dcc6 // fmul v6.4s, v6.4s, v21.4s
+	FMOVQ F6, 160(RSP)
+	FMOVD (R26), F6
+	WORD $0x0e2178c6 // fcvtl v6.4s, v6.4h
+	WORD $0x6e34dcc6 // fmul v6.4s, v6.4s, v20.4s
+	FMOVQ F6, 112(RSP)
+	FMOVD 8(R26), F6
+	WORD $0x0e2178c6 // fcvtl v6.4s, v6.4h
+	WORD $0x6e35dcc6 // fmul v6.4s, v6.4s, v21.4s
+	FMOVQ F6, 176(RSP)
+	ADD $16, R25
+	ADD $16, R26
+	ADD $0, R22
+	ADD $0, R23
+	ADD $0, R24
+	ADD $0, R20
+	PCALIGN $32
+
+Q4_KRows3SubBlockBy2:
+	FMOVS (R25), F8
+	WORD $0x0f08a508 // sxtl v8.8h, v8.8b
+	WORD $0x0f10a508 // sxtl v8.4s, v8.4h
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	FMOVQ 96(RSP), F7
+	WORD $0x6e27dd08 // fmul v8.4s, v8.4s, v7.4s
+	FMOVS 4(R25), F10
+	WORD $0x0f08a54a // sxtl v10.8h, v10.8b
+	WORD $0x0f10a54a // sxtl v10.4s, v10.4h
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	FMOVQ 160(RSP), F7
+	WORD $0x6e27dd4a // fmul v10.4s, v10.4s, v7.4s
+	FMOVS (R26), F9
+	WORD $0x0f08a529 // sxtl v9.8h, v9.8b
+	WORD $0x0f10a529 // sxtl v9.4s, v9.4h
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	FMOVQ 112(RSP), F7
+	WORD $0x6e27dd29 // fmul v9.4s, v9.4s, v7.4s
+	FMOVS 4(R26), F11
+	WORD $0x0f08a56b // sxtl v11.8h, v11.8b
+	WORD $0x0f10a56b // sxtl v11.4s, v11.4h
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	FMOVQ 176(RSP), F7
+	WORD $0x6e27dd6b // fmul v11.4s, v11.4s, v7.4s
+	ADD $8, R25
+	ADD $8, R26
+	MOVD $4, R19
+	PCALIGN $32
+
+Q4_KRows3TurnBy2:
+	PRFM 1184(R25), PLDL1KEEP
+	PRFM 1184(R26), PLDL1KEEP
+	FMOVQ (R25), F13
+	VAND V15.B16, V13.B16, V14.B16
+	VTBL V16.B16, [V14.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	VMOV V10.B16, V12.B16
+	VFMLA V8.S4, V6.S4, V12.S4
+	FMOVS (R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V12.S4, V0.S4
+	FMOVS (R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V12.S4, V2.S4
+	FMOVS (R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V12.S4, V4.S4
+	VTBL V17.B16, [V14.B16], V12.B16
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	VMOV V10.B16, V6.B16
+	VFMLA V8.S4, V12.S4, V6.S4
+	FMOVS 4(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 4(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 4(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	VTBL V18.B16, [V14.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	VMOV V10.B16, V12.B16
+	VFMLA V8.S4, V6.S4, V12.S4
+	FMOVS 8(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V12.S4, V0.S4
+	FMOVS 8(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V12.S4, V2.S4
+	FMOVS 8(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V12.S4, V4.S4
+	VTBL V19.B16, [V14.B16], V12.B16
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	VMOV V10.B16, V6.B16
+	VFMLA V8.S4, V12.S4, V6.S4
+	FMOVS 12(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 12(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 12(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	VUSHR $4, V13.S4, V14.S4
+	VAND V15.B16, V14.B16, V14.B16
+	VTBL V16.B16, [V14.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	VMOV V10.B16, V12.B16
+	VFMLA V8.S4, V6.S4, V12.S4
+	FMOVS 16(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V12.S4, V0.S4
+	FMOVS 16(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V12.S4, V2.S4
+	FMOVS 16(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V12.S4, V4.S4
+	VTBL V17.B16, [V14.B16], V12.B16
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	VMOV V10.B16, V6.B16
+	VFMLA V8.S4, V12.S4, V6.S4
+	FMOVS 20(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 20(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 20(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	VTBL V18.B16, [V14.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	VMOV V10.B16, V12.B16
+	VFMLA V8.S4, V6.S4, V12.S4
+	FMOVS 24(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V12.S4, V0.S4
+	FMOVS 24(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V12.S4, V2.S4
+	FMOVS 24(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V12.S4, V4.S4
+	VTBL V19.B16, [V14.B16], V12.B16
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	VMOV V10.B16, V6.B16
+	VFMLA V8.S4, V12.S4, V6.S4
+	FMOVS 28(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 28(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 28(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	FMOVQ (R26), F13
+	VAND V15.B16, V13.B16, V14.B16
+	VTBL V16.B16, [V14.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	VMOV V11.B16, V12.B16
+	VFMLA V9.S4, V6.S4, V12.S4
+	FMOVS 1024(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V12.S4, V1.S4
+	FMOVS 1024(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V12.S4, V3.S4
+	FMOVS 1024(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V12.S4, V5.S4
+	VTBL V17.B16, [V14.B16], V12.B16
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	VMOV V11.B16, V6.B16
+	VFMLA V9.S4, V12.S4, V6.S4
+	FMOVS 1028(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 1028(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 1028(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	VTBL V18.B16, [V14.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	VMOV V11.B16, V12.B16
+	VFMLA V9.S4, V6.S4, V12.S4
+	FMOVS 1032(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V12.S4, V1.S4
+	FMOVS 1032(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V12.S4, V3.S4
+	FMOVS 1032(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V12.S4, V5.S4
+	VTBL V19.B16, [V14.B16], V12.B16
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	VMOV V11.B16, V6.B16
+	VFMLA V9.S4, V12.S4, V6.S4
+	FMOVS 1036(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 1036(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 1036(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	VUSHR $4, V13.S4, V14.S4
+	VAND V15.B16, V14.B16, V14.B16
+	VTBL V16.B16, [V14.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	VMOV V11.B16, V12.B16
+	VFMLA V9.S4, V6.S4, V12.S4
+	FMOVS 1040(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V12.S4, V1.S4
+	FMOVS 1040(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V12.S4, V3.S4
+	FMOVS 1040(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V12.S4, V5.S4
+	VTBL V17.B16, [V14.B16], V12.B16
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	VMOV V11.B16, V6.B16
+	VFMLA V9.S4, V12.S4, V6.S4
+	FMOVS 1044(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 1044(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 1044(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	VTBL V18.B16, [V14.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	VMOV V11.B16, V12.B16
+	VFMLA V9.S4, V6.S4, V12.S4
+	FMOVS 1048(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V12.S4, V1.S4
+	FMOVS 1048(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V12.S4, V3.S4
+	FMOVS 1048(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V12.S4, V5.S4
+	VTBL V19.B16, [V14.B16], V12.B16
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	VMOV V11.B16, V6.B16
+	VFMLA V9.S4, V12.S4, V6.S4
+	FMOVS 1052(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 1052(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 1052(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	ADD $16, R25
+	ADD $16, R26
+	ADD $32, R22
+	ADD $32, R23
+	ADD $32, R24
+	SUB $1, R19
+	CBNZ R19, Q4_KRows3TurnBy2
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q4_KRows3SubBlockBy2
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F7
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d400 // fadd v0.4s, v0.4s, v6.4s
+	ADD R19, R21
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d442 // fadd v2.4s, v2.4s, v6.4s
+	ADD R19, R21
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d484 // fadd v4.4s, v4.4s, v6.4s
+	VMOVI $0, V7.B16
+	FMOVQ F7, 80(RSP)
+	MOVD 24(RSP), R21
+	WORD $0x4e27d400 // fadd v0.4s, v0.4s, v7.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	WORD $0x4e27d442 // fadd v2.4s, v2.4s, v7.4s
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	FMOVQ F2, (R21)
+	ADD R19, R21
+	WORD $0x4e27d484 // fadd v4.4s, v4.4s, v7.4s
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	FMOVQ F4, (R21)
+	ADD $592, R25
+	ADD $592, R26
+	ADD $1024, R22
+	ADD $1024, R23
+	ADD $1024, R24
+	JMP Q4_KRows3NextBy2
+
+Q4_KRows3DoneBy2:
+	MOVD $pattern0f0f0f0f<>(SB), R17
+	FMOVQ (R17), F10
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F11
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F12
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F13
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F14
+	MOVD $pattern33800000<>(SB), R17
+	FMOVQ (R17), F15
+	MOVD $patternbf800000<>(SB), R17
+	FMOVQ (R17), F16
+
+Q4_KRows3NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE Q4_KRows3DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE Q4_KRows3PartBy1
+	MOVD $256, R20
+
+Q4_KRows3PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	FMOVD (R25), F3
+	WORD $0x0e217863 // fcvtl v3.4s, v3.4h
+	WORD $0x6e2fdc63 // fmul v3.4s, v3.4s, v15.4s
+	FMOVQ F3, 96(RSP)
+	FMOVD 8(R25), F3
+	WORD $0x0e217863 // fcvtl v3.4s, v3.4h
+	WORD $0x6e30dc63 // fmul v3.4s, v3.4s, v16.4s
+	FMOVQ F3, 160(RSP)
+	ADD $16, R25
+	ADD $0, R22
+	ADD $0, R23
+	ADD $0, R24
+	ADD $0, R20
+	PCALIGN $32
+
+Q4_KRows3SubBlockBy1:
+	FMOVS (R25), F5
+	WORD $0x0f08a4a5 // sxtl v5.8h, v5.8b
+	WORD $0x0f10a4a5 // sxtl v5.4s, v5.4h
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	FMOVQ 96(RSP), F4
+	WORD $0x6e24dca5 // fmul v5.4s, v5.4s, v4.4s
+	FMOVS 4(R25), F6
+	WORD $0x0f08a4c6 // sxtl v6.8h, v6.8b
+	WORD $0x0f10a4c6 // sxtl v6.4s, v6.4h
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	FMOVQ 160(RSP), F4
+	WORD $0x6e24dcc6 // fmul v6.4s, v6.4s, v4.4s
+	ADD $8, R25
+	MOVD $4, R19
+	PCALIGN $32
+
+Q4_KRows3TurnBy1:
+	PRFM 4096(R25), PLDL1KEEP
+	FMOVQ (R25), F8
+	VAND V10.B16, V8.B16, V9.B16
+	VTBL V11.B16, [V9.B16], V3.B16
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	VMOV V6.B16, V7.B16
+	VFMLA V5.S4, V3.S4, V7.S4
+	FMOVS (R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V7.S4, V0.S4
+	FMOVS (R23), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V7.S4, V1.S4
+	FMOVS (R24), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V7.S4, V2.S4
+	VTBL V12.B16, [V9.B16], V7.B16
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	VMOV V6.B16, V3.B16
+	VFMLA V5.S4, V7.S4, V3.S4
+	FMOVS 4(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V0.S4
+	FMOVS 4(R23), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V1.S4
+	FMOVS 4(R24), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V2.S4
+	VTBL V13.B16, [V9.B16], V3.B16
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	VMOV V6.B16, V7.B16
+	VFMLA V5.S4, V3.S4, V7.S4
+	FMOVS 8(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V7.S4, V0.S4
+	FMOVS 8(R23), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V7.S4, V1.S4
+	FMOVS 8(R24), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V7.S4, V2.S4
+	VTBL V14.B16, [V9.B16], V7.B16
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	VMOV V6.B16, V3.B16
+	VFMLA V5.S4, V7.S4, V3.S4
+	FMOVS 12(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V0.S4
+	FMOVS 12(R23), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V1.S4
+	FMOVS 12(R24), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V2.S4
+	VUSHR $4, V8.S4, V9.S4
+	VAND V10.B16, V9.B16, V9.B16
+	VTBL V11.B16, [V9.B16], V3.B16
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	VMOV V6.B16, V7.B16
+	VFMLA V5.S4, V3.S4, V7.S4
+	FMOVS 16(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V7.S4, V0.S4
+	FMOVS 16(R23), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V7.S4, V1.S4
+	FMOVS 16(R24), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V7.S4, V2.S4
+	VTBL V12.B16, [V9.B16], V7.B16
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	VMOV V6.B16, V3.B16
+	VFMLA V5.S4, V7.S4, V3.S4
+	FMOVS 20(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V0.S4
+	FMOVS 20(R23), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V1.S4
+	FMOVS 20(R24), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V2.S4
+	VTBL V13.B16, [V9.B16], V3.B16
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	VMOV V6.B16, V7.B16
+	VFMLA V5.S4, V3.S4, V7.S4
+	FMOVS 24(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V7.S4, V0.S4
+	FMOVS 24(R23), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V7.S4, V1.S4
+	FMOVS 24(R24), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V7.S4, V2.S4
+	VTBL V14.B16, [V9.B16], V7.B16
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	VMOV V6.B16, V3.B16
+	VFMLA V5.S4, V7.S4, V3.S4
+	FMOVS 28(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V0.S4
+	FMOVS 28(R23), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V1.S4
+	FMOVS 28(R24), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V2.S4
+	ADD $16, R25
+	ADD $32, R22
+	ADD $32, R23
+	ADD $32, R24
+	SUB $1, R19
+	CBNZ R19, Q4_KRows3TurnBy1
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q4_KRows3SubBlockBy1
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F4
+	FMOVQ (R21), F3
+	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
+	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F3
+	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
+	WORD $0x4e23d421 // fadd v1.4s, v1.4s, v3.4s
+	FMOVQ F1, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F3
+	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	FMOVQ F2, (R21)
+	VMOVI $0, V4.B16
+	FMOVQ F4, 80(RSP)
+	JMP Q4_KRows3NextBy1
+
+Q4_KRows3DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, Q4_KRows3Strip
+	RET
+
+Q4_KRows2:
+
+Q4_KRows2Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, Q4_KRows2Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+Q4_KRows2Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $2, R20
+
+Q4_KRows2Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, Q4_KRows2Added
+	FMOVQ (R21), F1
+
+Q4_KRows2Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE Q4_KRows2Begin
+	MOVD 16(RSP), R24
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD R22, R23
+	ADD R19, R23
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+	MOVD $pattern0f0f0f0f<>(SB), R17
+	FMOVQ (R17), F13
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F14
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F15
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F16
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F17
+	MOVD $pattern33800000<>(SB), R17
+	FMOVQ (R17), F18
+	MOVD $patternbf800000<>(SB), R17
+	FMOVQ (R17), F19
+	MOVD R24, R25
+	ADD $592, R25
+
+Q4_KRows2NextBy2:
+	MOVD 40(RSP), R19
+	CMP $512, R19
+	BLT Q4_KRows2DoneBy2
+	MOVD $256, R20
+	SUB $512, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	FMOVD (R24), F4
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	WORD $0x6e32dc84 // fmul v4.4s, v4.4s, v18.4s
+	FMOVQ F4, 96(RSP)
+	FMOVD 8(R24), F4
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	WORD $0x6e33dc84 // fmul v4.4s, v4.4s, v19.4s
+	FMOVQ F4, 160(RSP)
+	FMOVD (R25), F4
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	WORD $0x6e32dc84 // fmul v4.4s, v4.4s, v18.4s
+	FMOVQ F4, 112(RSP)
+	FMOVD 8(R25), F4
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	WORD $0x6e33dc84 // fmul v4.4s, v4.4s, v19.4s
+	FMOVQ F4, 176(RSP)
+	ADD $16, R24
+	ADD $16, R25
+	ADD $0, R22
+	ADD $0, R23
+	ADD $0, R20
+	PCALIGN $32
+
+Q4_KRows2SubBlockBy2:
+	FMOVS (R24), F6
+	WORD $0x0f08a4c6 // sxtl v6.8h, v6.8b
+	WORD $0x0f10a4c6 // sxtl v6.4s, v6.4h
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	FMOVQ 96(RSP), F5
+	WORD $0x6e25dcc6 // fmul v6.4s, v6.4s, v5.4s
+	FMOVS 4(R24), F8
+	WORD $0x0f08a508 // sxtl v8.8h, v8.8b
+	WORD $0x0f10a508 // sxtl v8.4s, v8.4h
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	FMOVQ 160(RSP), F5
+	WORD $0x6e25dd08 // fmul v8.4s, v8.4s, v5.4s
+	FMOVS (R25), F7
+	WORD $0x0f08a4e7 // sxtl v7.8h, v7.8b
+	WORD $0x0f10a4e7 // sxtl v7.4s, v7.4h
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	FMOVQ 112(RSP), F5
+	WORD $0x6e25dce7 // fmul v7.4s, v7.4s, v5.4s
+	FMOVS 4(R25), F9
+	WORD $0x0f08a529 // sxtl v9.8h, v9.8b
+	WORD $0x0f10a529 // sxtl v9.4s, v9.4h
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	FMOVQ 176(RSP), F5
+	WORD $0x6e25dd29 // fmul v9.4s, v9.4s, v5.4s
+	ADD $8, R24
+	ADD $8, R25
+	MOVD $4, R19
+	PCALIGN $32
+
+Q4_KRows2TurnBy2:
+	PRFM 1184(R24), PLDL1KEEP
+	PRFM 1184(R25), PLDL1KEEP
+	FMOVQ (R24), F11
+	VAND V13.B16, V11.B16, V12.B16
+	VTBL V14.B16, [V12.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V8.B16, V10.B16
+	VFMLA V6.S4, V4.S4, V10.S4
+	FMOVS (R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V10.S4, V0.S4
+	FMOVS (R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V10.S4, V2.S4
+	VTBL V15.B16, [V12.B16], V10.B16
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	VMOV V8.B16, V4.B16
+	VFMLA V6.S4, V10.S4, V4.S4
+	FMOVS 4(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 4(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	VTBL V16.B16, [V12.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V8.B16, V10.B16
+	VFMLA V6.S4, V4.S4, V10.S4
+	FMOVS 8(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V10.S4, V0.S4
+	FMOVS 8(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V10.S4, V2.S4
+	VTBL V17.B16, [V12.B16], V10.B16
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	VMOV V8.B16, V4.B16
+	VFMLA V6.S4, V10.S4, V4.S4
+	FMOVS 12(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 12(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	VUSHR $4, V11.S4, V12.S4
+	VAND V13.B16, V12.B16, V12.B16
+	VTBL V14.B16, [V12.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V8.B16, V10.B16
+	VFMLA V6.S4, V4.S4, V10.S4
+	FMOVS 16(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V10.S4, V0.S4
+	FMOVS 16(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V10.S4, V2.S4
+	VTBL V15.B16, [V12.B16], V10.B16
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	VMOV V8.B16, V4.B16
+	VFMLA V6.S4, V10.S4, V4.S4
+	FMOVS 20(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 20(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	VTBL V16.B16, [V12.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V8.B16, V10.B16
+	VFMLA V6.S4, V4.S4, V10.S4
+	FMOVS 24(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V10.S4, V0.S4
+	FMOVS 24(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V10.S4, V2.S4
+	VTBL V17.B16, [V12.B16], V10.B16
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	VMOV V8.B16, V4.B16
+	VFMLA V6.S4, V10.S4, V4.S4
+	FMOVS 28(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 28(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVQ (R25), F11
+	VAND V13.B16, V11.B16, V12.B16
+	VTBL V14.B16, [V12.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V9.B16, V10.B16
+	VFMLA V7.S4, V4.S4, V10.S4
+	FMOVS 1024(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V10.S4, V1.S4
+	FMOVS 1024(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V10.S4, V3.S4
+	VTBL V15.B16, [V12.B16], V10.B16
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	VMOV V9.B16, V4.B16
+	VFMLA V7.S4, V10.S4, V4.S4
+	FMOVS 1028(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 1028(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	VTBL V16.B16, [V12.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V9.B16, V10.B16
+	VFMLA V7.S4, V4.S4, V10.S4
+	FMOVS 1032(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V10.S4, V1.S4
+	FMOVS 1032(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V10.S4, V3.S4
+	VTBL V17.B16, [V12.B16], V10.B16
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	VMOV V9.B16, V4.B16
+	VFMLA V7.S4, V10.S4, V4.S4
+	FMOVS 1036(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 1036(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	VUSHR $4, V11.S4, V12.S4
+	VAND V13.B16, V12.B16, V12.B16
+	VTBL V14.B16, [V12.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V9.B16, V10.B16
+	VFMLA V7.S4, V4.S4, V10.S4
+	FMOVS 1040(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V10.S4, V1.S4
+	FMOVS 1040(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V10.S4, V3.S4
+	VTBL V15.B16, [V12.B16], V10.B16
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	VMOV V9.B16, V4.B16
+	VFMLA V7.S4, V10.S4, V4.S4
+	FMOVS 1044(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 1044(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	VTBL V16.B16, [V12.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V9.B16, V10.B16
+	VFMLA V7.S4, V4.S4, V10.S4
+	FMOVS 1048(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V10.S4, V1.S4
+	FMOVS 1048(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V10.S4, V3.S4
+	VTBL V17.B16, [V12.B16], V10.B16
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	VMOV V9.B16, V4.B16
+	VFMLA V7.S4, V10.S4, V4.S4
+	FMOVS 1052(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 1052(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	ADD $16, R24
+	ADD $16, R25
+	ADD $32, R22
+	ADD $32, R23
+	SUB $1, R19
+	CBNZ R19, Q4_KRows2TurnBy2
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q4_KRows2SubBlockBy2
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F5
+	FMOVQ (R21), F4
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e24d400 // fadd v0.4s, v0.4s, v4.4s
+	ADD R19, R21
+	FMOVQ (R21), F4
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e24d442 // fadd v2.4s, v2.4s, v4.4s
+	VMOVI $0, V5.B16
+	FMOVQ F5, 80(RSP)
+	MOVD 24(RSP), R21
+	WORD $0x4e25d400 // fadd v0.4s, v0.4s, v5.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	WORD $0x4e25d442 // fadd v2.4s, v2.4s, v5.4s
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	FMOVQ F2, (R21)
+	ADD $592, R24
+	ADD $592, R25
+	ADD $1024, R22
+	ADD $1024, R23
+	JMP Q4_KRows2NextBy2
+
+Q4_KRows2DoneBy2:
+	MOVD $pattern0f0f0f0f<>(SB), R17
+	FMOVQ (R17), F9
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F10
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F11
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F12
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F13
+	MOVD $pattern33800000<>(SB), R17
+	FMOVQ (R17), F14
+	MOVD $patternbf800000<>(SB), R17
+	FMOVQ (R17), F15
+
+Q4_KRows2NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE Q4_KRows2DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE Q4_KRows2PartBy1
+	MOVD $256, R20
+
+Q4_KRows2PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	FMOVD (R24), F2
+	WORD $0x0e217842 // fcvtl v2.4s, v2.4h
+	WORD $0x6e2edc42 // fmul v2.4s, v2.4s, v14.4s
+	FMOVQ F2, 96(RSP)
+	FMOVD 8(R24), F2
+	WORD $0x0e217842 // fcvtl v2.4s, v2.4h
+	WORD $0x6e2fdc42 // fmul v2.4s, v2.4s, v15.4s
+	FMOVQ F2, 160(RSP)
+	ADD $16, R24
+	ADD $0, R22
+	ADD $0, R23
+	ADD $0, R20
+	PCALIGN $32
+
+Q4_KRows2SubBlockBy1:
+	FMOVS (R24), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	FMOVQ 96(RSP), F3
+	WORD $0x6e23dc84 // fmul v4.4s, v4.4s, v3.4s
+	FMOVS 4(R24), F5
+	WORD $0x0f08a4a5 // sxtl v5.8h, v5.8b
+	WORD $0x0f10a4a5 // sxtl v5.4s, v5.4h
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	FMOVQ 160(RSP), F3
+	WORD $0x6e23dca5 // fmul v5.4s, v5.4s, v3.4s
+	ADD $8, R24
+	MOVD $4, R19
+	PCALIGN $32
+
+Q4_KRows2TurnBy1:
+	PRFM 4096(R24), PLDL1KEEP
+	FMOVQ (R24), F7
+	VAND V9.B16, V7.B16, V8.B16
+	VTBL V10.B16, [V8.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	VMOV V5.B16, V6.B16
+	VFMLA V4.S4, V2.S4, V6.S4
+	FMOVS (R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V6.S4, V0.S4
+	FMOVS (R23), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V6.S4, V1.S4
+	VTBL V11.B16, [V8.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	VMOV V5.B16, V2.B16
+	VFMLA V4.S4, V6.S4, V2.S4
+	FMOVS 4(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	FMOVS 4(R23), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	VTBL V12.B16, [V8.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	VMOV V5.B16, V6.B16
+	VFMLA V4.S4, V2.S4, V6.S4
+	FMOVS 8(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V6.S4, V0.S4
+	FMOVS 8(R23), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V6.S4, V1.S4
+	VTBL V13.B16, [V8.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	VMOV V5.B16, V2.B16
+	VFMLA V4.S4, V6.S4, V2.S4
+	FMOVS 12(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	FMOVS 12(R23), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	VUSHR $4, V7.S4, V8.S4
+	VAND V9.B16, V8.B16, V8.B16
+	VTBL V10.B16, [V8.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	VMOV V5.B16, V6.B16
+	VFMLA V4.S4, V2.S4, V6.S4
+	FMOVS 16(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V6.S4, V0.S4
+	FMOVS 16(R23), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V6.S4, V1.S4
+	VTBL V11.B16, [V8.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	VMOV V5.B16, V2.B16
+	VFMLA V4.S4, V6.S4, V2.S4
+	FMOVS 20(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	FMOVS 20(R23), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	VTBL V12.B16, [V8.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	VMOV V5.B16, V6.B16
+	VFMLA V4.S4, V2.S4, V6.S4
+	FMOVS 24(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V6.S4, V0.S4
+	FMOVS 24(R23), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V6.S4, V1.S4
+	VTBL V13.B16, [V8.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	VMOV V5.B16, V2.B16
+	VFMLA V4.S4, V6.S4, V2.S4
+	FMOVS 28(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	FMOVS 28(R23), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	ADD $16, R24
+	ADD $32, R22
+	ADD $32, R23
+	SUB $1, R19
+	CBNZ R19, Q4_KRows2TurnBy1
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q4_KRows2SubBlockBy1
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F3
+	FMOVQ (R21), F2
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F2
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
+	FMOVQ F1, (R21)
+	VMOVI $0, V3.B16
+	FMOVQ F3, 80(RSP)
+	JMP Q4_KRows2NextBy1
+
+Q4_KRows2DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, Q4_KRows2Strip
+	RET
+
+Q4_KRows1:
+
+Q4_KRows1Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, Q4_KRows1Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+Q4_KRows1Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $1, R20
+
+Q4_KRows1Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, Q4_KRows1Added
+	FMOVQ (R21), F1
+
+Q4_KRows1Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE Q4_KRows1Begin
+	MOVD 16(RSP), R23
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+	MOVD $pattern0f0f0f0f<>(SB), R17
+	FMOVQ (R17), F17
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F18
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F19
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F20
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F21
+	MOVD $pattern33800000<>(SB), R17
+	FMOVQ (R17), F22
+	MOVD $patternbf800000<>(SB), R17
+	FMOVQ (R17), F23
+	MOVD R23, R24
+	ADD $592, R24
+	MOVD R24, R25
+	ADD $592, R25
+	MOVD R25, R26
+	ADD $592, R26
+
+Q4_KRows1NextBy4:
+	MOVD 40(RSP), R19
+	CMP $1024, R19
+	BLT Q4_KRows1DoneBy4
+	MOVD $256, R20
+	SUB $1024, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	FMOVD (R23), F4
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	WORD $0x6e36dc84 // fmul v4.4s, v4.4s, v22.4s
+	FMOVQ F4, 96(RSP)
+	FMOVD 8(R23), F4
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	WORD $0x6e37dc84 // fmul v4.4s, v4.4s, v23.4s
+	FMOVQ F4, 160(RSP)
+	FMOVD (R24), F4
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	WORD $0x6e36dc84 // fmul v4.4s, v4.4s, v22.4s
+	FMOVQ F4, 112(RSP)
+	FMOVD 8(R24), F4
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	WORD $0x6e37dc84 // fmul v4.4s, v4.4s, v23.4s
+	FMOVQ F4, 176(RSP)
+	FMOVD (R25), F4
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	WORD $0x6e36dc84 // fmul v4.4s, v4.4s, v22.4s
+	FMOVQ F4, 128(RSP)
+	FMOVD 8(R25), F4
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	WORD $0x6e37dc84 // fmul v4.4s, v4.4s, v23.4s
+	FMOVQ F4, 192(RSP)
+	FMOVD (R26), F4
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	WORD $0x6e36dc84 // fmul v4.4s, v4.4s, v22.4s
+	FMOVQ F4, 144(RSP)
+	FMOVD 8(R26), F4
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	WORD $0x6e37dc84 // fmul v4.4s, v4.4s, v23.4s
+	FMOVQ F4, 208(RSP)
+	ADD $16, R23
+	ADD $16, R24
+	ADD $16, R25
+	ADD $16, R26
+	ADD $0, R22
+	ADD $0, R20
+	PCALIGN $32
+
+Q4_KRows1SubBlockBy4:
+	FMOVS (R23), F6
+	WORD $0x0f08a4c6 // sxtl v6.8h, v6.8b
+	WORD $0x0f10a4c6 // sxtl v6.4s, v6.4h
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	FMOVQ 96(RSP), F5
+	WORD $0x6e25dcc6 // fmul v6.4s, v6.4s, v5.4s
+	FMOVS 4(R23), F10
+	WORD $0x0f08a54a // sxtl v10.8h, v10.8b
+	WORD $0x0f10a54a // sxtl v10.4s, v10.4h
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	FMOVQ 160(RSP), F5
+	WORD $0x6e25dd4a // fmul v10.4s, v10.4s, v5.4s
+	FMOVS (R24), F7
+	WORD $0x0f08a4e7 // sxtl v7.8h, v7.8b
+	WORD $0x0f10a4e7 // sxtl v7.4s, v7.4h
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	FMOVQ 112(RSP), F5
+	WORD $0x6e25dce7 // fmul v7.4s, v7.4s, v5.4s
+	FMOVS 4(R24), F11
+	WORD $0x0f08a56b // sxtl v11.8h, v11.8b
+	WORD $0x0f10a56b // sxtl v11.4s, v11.4h
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	FMOVQ 176(RSP), F5
+	WORD $0x6e25dd6b // fmul v11.4s, v11.4s, v5.4s
+	FMOVS (R25), F8
+	WORD $0x0f08a508 // sxtl v8.8h, v8.8b
+	WORD $0x0f10a508 // sxtl v8.4s, v8.4h
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	FMOVQ 128(RSP), F5
+	WORD $0x6e25dd08 // fmul v8.4s, v8.4s, v5.4s
+	FMOVS 4(R25), F12
+	WORD $0x0f08a58c // sxtl v12.8h, v12.8b
+	WORD $0x0f10a58c // sxtl v12.4s, v12.4h
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	FMOVQ 192(RSP), F5
+	WORD $0x6e25dd8c // fmul v12.4s, v12.4s, v5.4s
+	FMOVS (R26), F9
+	WORD $0x0f08a529 // sxtl v9.8h, v9.8b
+	WORD $0x0f10a529 // sxtl v9.4s, v9.4h
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	FMOVQ 144(RSP), F5
+	WORD $0x6e25dd29 // fmul v9.4s, v9.4s, v5.4s
+	FMOVS 4(R26), F13
+	WORD $0x0f08a5ad // sxtl v13.8h, v13.8b
+	WORD $0x0f10a5ad // sxtl v13.4s, v13.4h
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	FMOVQ 208(RSP), F5
+	WORD $0x6e25ddad // fmul v13.4s, v13.4s, v5.4s
+	ADD $8, R23
+	ADD $8, R24
+	ADD $8, R25
+	ADD $8, R26
+	MOVD $4, R19
+	PCALIGN $32
+
+Q4_KRows1TurnBy4:
+	PRFM 2368(R23), PLDL1KEEP
+	PRFM 2368(R24), PLDL1KEEP
+	PRFM 2368(R25), PLDL1KEEP
+	PRFM 2368(R26), PLDL1KEEP
+	FMOVQ (R23), F15
+	VAND V17.B16, V15.B16, V16.B16
+	VTBL V18.B16, [V16.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V10.B16, V14.B16
+	VFMLA V6.S4, V4.S4, V14.S4
+	FMOVS (R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V14.S4, V0.S4
+	VTBL V19.B16, [V16.B16], V14.B16
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	VMOV V10.B16, V4.B16
+	VFMLA V6.S4, V14.S4, V4.S4
+	FMOVS 4(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	VTBL V20.B16, [V16.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V10.B16, V14.B16
+	VFMLA V6.S4, V4.S4, V14.S4
+	FMOVS 8(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V14.S4, V0.S4
+	VTBL V21.B16, [V16.B16], V14.B16
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	VMOV V10.B16, V4.B16
+	VFMLA V6.S4, V14.S4, V4.S4
+	FMOVS 12(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	VUSHR $4, V15.S4, V16.S4
+	VAND V17.B16, V16.B16, V16.B16
+	VTBL V18.B16, [V16.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V10.B16, V14.B16
+	VFMLA V6.S4, V4.S4, V14.S4
+	FMOVS 16(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V14.S4, V0.S4
+	VTBL V19.B16, [V16.B16], V14.B16
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	VMOV V10.B16, V4.B16
+	VFMLA V6.S4, V14.S4, V4.S4
+	FMOVS 20(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	VTBL V20.B16, [V16.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V10.B16, V14.B16
+	VFMLA V6.S4, V4.S4, V14.S4
+	FMOVS 24(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V14.S4, V0.S4
+	VTBL V21.B16, [V16.B16], V14.B16
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	VMOV V10.B16, V4.B16
+	VFMLA V6.S4, V14.S4, V4.S4
+	FMOVS 28(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVQ (R24), F15
+	VAND V17.B16, V15.B16, V16.B16
+	VTBL V18.B16, [V16.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V11.B16, V14.B16
+	VFMLA V7.S4, V4.S4, V14.S4
+	FMOVS 1024(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V14.S4, V1.S4
+	VTBL V19.B16, [V16.B16], V14.B16
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	VMOV V11.B16, V4.B16
+	VFMLA V7.S4, V14.S4, V4.S4
+	FMOVS 1028(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	VTBL V20.B16, [V16.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V11.B16, V14.B16
+	VFMLA V7.S4, V4.S4, V14.S4
+	FMOVS 1032(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V14.S4, V1.S4
+	VTBL V21.B16, [V16.B16], V14.B16
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	VMOV V11.B16, V4.B16
+	VFMLA V7.S4, V14.S4, V4.S4
+	FMOVS 1036(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	VUSHR $4, V15.S4, V16.S4
+	VAND V17.B16, V16.B16, V16.B16
+	VTBL V18.B16, [V16.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V11.B16, V14.B16
+	VFMLA V7.S4, V4.S4, V14.S4
+	FMOVS 1040(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V14.S4, V1.S4
+	VTBL V19.B16, [V16.B16], V14.B16
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	VMOV V11.B16, V4.B16
+	VFMLA V7.S4, V14.S4, V4.S4
+	FMOVS 1044(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	VTBL V20.B16, [V16.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V11.B16, V14.B16
+	VFMLA V7.S4, V4.S4, V14.S4
+	FMOVS 1048(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V14.S4, V1.S4
+	VTBL V21.B16, [V16.B16], V14.B16
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	VMOV V11.B16, V4.B16
+	VFMLA V7.S4, V14.S4, V4.S4
+	FMOVS 1052(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVQ (R25), F15
+	VAND V17.B16, V15.B16, V16.B16
+	VTBL V18.B16, [V16.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V12.B16, V14.B16
+	VFMLA V8.S4, V4.S4, V14.S4
+	FMOVS 2048(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V14.S4, V2.S4
+	VTBL V19.B16, [V16.B16], V14.B16
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	VMOV V12.B16, V4.B16
+	VFMLA V8.S4, V14.S4, V4.S4
+	FMOVS 2052(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	VTBL V20.B16, [V16.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V12.B16, V14.B16
+	VFMLA V8.S4, V4.S4, V14.S4
+	FMOVS 2056(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V14.S4, V2.S4
+	VTBL V21.B16, [V16.B16], V14.B16
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	VMOV V12.B16, V4.B16
+	VFMLA V8.S4, V14.S4, V4.S4
+	FMOVS 2060(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	VUSHR $4, V15.S4, V16.S4
+	VAND V17.B16, V16.B16, V16.B16
+	VTBL V18.B16, [V16.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V12.B16, V14.B16
+	VFMLA V8.S4, V4.S4, V14.S4
+	FMOVS 2064(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V14.S4, V2.S4
+	VTBL V19.B16, [V16.B16], V14.B16
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	VMOV V12.B16, V4.B16
+	VFMLA V8.S4, V14.S4, V4.S4
+	FMOVS 2068(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	VTBL V20.B16, [V16.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V12.B16, V14.B16
+	VFMLA V8.S4, V4.S4, V14.S4
+	FMOVS 2072(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V14.S4, V2.S4
+	VTBL V21.B16, [V16.B16], V14.B16
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	VMOV V12.B16, V4.B16
+	VFMLA V8.S4, V14.S4, V4.S4
+	FMOVS 2076(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVQ (R26), F15
+	VAND V17.B16, V15.B16, V16.B16
+	VTBL V18.B16, [V16.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V13.B16, V14.B16
+	VFMLA V9.S4, V4.S4, V14.S4
+	FMOVS 3072(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V14.S4, V3.S4
+	VTBL V19.B16, [V16.B16], V14.B16
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	VMOV V13.B16, V4.B16
+	VFMLA V9.S4, V14.S4, V4.S4
+	FMOVS 3076(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	VTBL V20.B16, [V16.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V13.B16, V14.B16
+	VFMLA V9.S4, V4.S4, V14.S4
+	FMOVS 3080(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V14.S4, V3.S4
+	VTBL V21.B16, [V16.B16], V14.B16
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	VMOV V13.B16, V4.B16
+	VFMLA V9.S4, V14.S4, V4.S4
+	FMOVS 3084(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	VUSHR $4, V15.S4, V16.S4
+	VAND V17.B16, V16.B16, V16.B16
+	VTBL V18.B16, [V16.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V13.B16, V14.B16
+	VFMLA V9.S4, V4.S4, V14.S4
+	FMOVS 3088(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V14.S4, V3.S4
+	VTBL V19.B16, [V16.B16], V14.B16
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	VMOV V13.B16, V4.B16
+	VFMLA V9.S4, V14.S4, V4.S4
+	FMOVS 3092(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	VTBL V20.B16, [V16.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V13.B16, V14.B16
+	VFMLA V9.S4, V4.S4, V14.S4
+	FMOVS 3096(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V14.S4, V3.S4
+	VTBL V21.B16, [V16.B16], V14.B16
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	VMOV V13.B16, V4.B16
+	VFMLA V9.S4, V14.S4, V4.S4
+	FMOVS 3100(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	ADD $16, R23
+	ADD $16, R24
+	ADD $16, R25
+	ADD $16, R26
+	ADD $32, R22
+	SUB $1, R19
+	CBNZ R19, Q4_KRows1TurnBy4
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q4_KRows1SubBlockBy4
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F5
+	FMOVQ (R21), F4
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e24d400 // fadd v0.4s, v0.4s, v4.4s
+	VMOVI $0, V5.B16
+	FMOVQ F5, 80(RSP)
+	WORD $0x4e25d400 // fadd v0.4s, v0.4s, v5.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x4e25d400 // fadd v0.4s, v0.4s, v5.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	WORD $0x4e25d400 // fadd v0.4s, v0.4s, v5.4s
+	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
+	FMOVQ F0, (R21)
+	ADD $1776, R23
+	ADD $1776, R24
+	ADD $1776, R25
+	ADD $1776, R26
+	ADD $3072, R22
+	JMP Q4_KRows1NextBy4
+
+Q4_KRows1DoneBy4:
+	MOVD $pattern0f0f0f0f<>(SB), R17
+	FMOVQ (R17), F8
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F9
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F10
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F11
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F12
+	MOVD $pattern33800000<>(SB), R17
+	FMOVQ (R17), F13
+	MOVD $patternbf800000<>(SB), R17
+	FMOVQ (R17), F14
+
+Q4_KRows1NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE Q4_KRows1DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE Q4_KRows1PartBy1
+	MOVD $256, R20
+
+Q4_KRows1PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	FMOVD (R23), F1
+	WORD $0x0e217821 // fcvtl v1.4s, v1.4h
+	WORD $0x6e2ddc21 // fmul v1.4s, v1.4s, v13.4s
+	FMOVQ F1, 96(RSP)
+	FMOVD 8(R23), F1
+	WORD $0x0e217821 // fcvtl v1.4s, v1.4h
+	WORD $0x6e2edc21 // fmul v1.4s, v1.4s, v14.4s
+	FMOVQ F1, 160(RSP)
+	ADD $16, R23
+	ADD $0, R22
+	ADD $0, R20
+	PCALIGN $32
+
+Q4_KRows1SubBlockBy1:
+	FMOVS (R23), F3
+	WORD $0x0f08a463 // sxtl v3.8h, v3.8b
+	WORD $0x0f10a463 // sxtl v3.4s, v3.4h
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	FMOVQ 96(RSP), F2
+	WORD $0x6e22dc63 // fmul v3.4s, v3.4s, v2.4s
+	FMOVS 4(R23), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	FMOVQ 160(RSP), F2
+	WORD $0x6e22dc84 // fmul v4.4s, v4.4s, v2.4s
+	ADD $8, R23
+	MOVD $4, R19
+	PCALIGN $32
+
+Q4_KRows1TurnBy1:
+	PRFM 4096(R23), PLDL1KEEP
+	FMOVQ (R23), F6
+	VAND V8.B16, V6.B16, V7.B16
+	VTBL V9.B16, [V7.B16], V1.B16
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	VMOV V4.B16, V5.B16
+	VFMLA V3.S4, V1.S4, V5.S4
+	FMOVS (R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V0.S4
+	VTBL V10.B16, [V7.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V4.B16, V1.B16
+	VFMLA V3.S4, V5.S4, V1.S4
+	FMOVS 4(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V1.S4, V0.S4
+	VTBL V11.B16, [V7.B16], V1.B16
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	VMOV V4.B16, V5.B16
+	VFMLA V3.S4, V1.S4, V5.S4
+	FMOVS 8(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V0.S4
+	VTBL V12.B16, [V7.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V4.B16, V1.B16
+	VFMLA V3.S4, V5.S4, V1.S4
+	FMOVS 12(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V1.S4, V0.S4
+	VUSHR $4, V6.S4, V7.S4
+	VAND V8.B16, V7.B16, V7.B16
+	VTBL V9.B16, [V7.B16], V1.B16
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	VMOV V4.B16, V5.B16
+	VFMLA V3.S4, V1.S4, V5.S4
+	FMOVS 16(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V0.S4
+	VTBL V10.B16, [V7.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V4.B16, V1.B16
+	VFMLA V3.S4, V5.S4, V1.S4
+	FMOVS 20(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V1.S4, V0.S4
+	VTBL V11.B16, [V7.B16], V1.B16
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	VMOV V4.B16, V5.B16
+	VFMLA V3.S4, V1.S4, V5.S4
+	FMOVS 24(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V0.S4
+	VTBL V12.B16, [V7.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V4.B16, V1.B16
+	VFMLA V3.S4, V5.S4, V1.S4
+	FMOVS 28(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V1.S4, V0.S4
+	ADD $16, R23
+	ADD $32, R22
+	SUB $1, R19
+	CBNZ R19, Q4_KRows1TurnBy1
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q4_KRows1SubBlockBy1
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F2
+	FMOVQ (R21), F1
+	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R21)
+	VMOVI $0, V2.B16
+	FMOVQ F2, 80(RSP)
+	JMP Q4_KRows1NextBy1
+
+Q4_KRows1DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, Q4_KRows1Strip
+	RET
+
+Q5_K:
+	MOVD 64(R0), R19 // a.Rows
+	CMP $1, R19
+	BEQ Q5_KRows1
+	CMP $2, R19
+	BEQ Q5_KRows2
+	CMP $3, R19
+	BEQ Q5_KRows3
+	CMP $4, R19
+	BEQ Q5_KRows4
+	CMP $5, R19
+	BEQ Q5_KRows5
+	CMP $6, R19
+	BEQ Q5_KRows6
+	CMP $7, R19
+	BEQ Q5_KRows7
+
+Q5_KRows8:
+
+Q5_KRows8Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, Q5_KRows8Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+Q5_KRows8Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $8, R20
+
+Q5_KRows8Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, Q5_KRows8Added
+	FMOVQ (R21), F1
+
+Q5_KRows8Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE Q5_KRows8Begin
+	MOVD 16(RSP), R4
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD R22, R23
+	ADD R19, R23
+	MOVD R23, R24
+	ADD R19, R24
+	MOVD R24, R25
+	ADD R19, R25
+	MOVD R25, R26
+	ADD R19, R26
+	MOVD R26, R1
+	ADD R19, R1
+	MOVD R1, R2
+	ADD R19, R2
+	MOVD R2, R3
+	ADD R19, R3
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+	MOVD $patternbf800000<>(SB), R17
+	FMOVQ (R17), F13
+
+Q5_KRows8NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE Q5_KRows8DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE Q5_KRows8PartBy1
+	MOVD $256, R20
+
+Q5_KRows8PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	FMOVD (R4), F8
+	WORD $0x0e217908 // fcvtl v8.4s, v8.4h
+	FMOVQ F8, 96(RSP)
+	FMOVD 8(R4), F8
+	WORD $0x0e217908 // fcvtl v8.4s, v8.4h
+	WORD $0x6e2ddd08 // fmul v8.4s, v8.4s, v13.4s
+	FMOVQ F8, 160(RSP)
+	ADD $16, R4
+	ADD $0, R22
+	ADD $0, R23
+	ADD $0, R24
+	ADD $0, R25
+	ADD $0, R26
+	ADD $0, R1
+	ADD $0, R2
+	ADD $0, R3
+	ADD $0, R20
+	PCALIGN $32
+
+Q5_KRows8SubBlockBy1:
+	FMOVS (R4), F10
+	WORD $0x0f08a54a // sxtl v10.8h, v10.8b
+	WORD $0x0f10a54a // sxtl v10.4s, v10.4h
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	FMOVQ 96(RSP), F9
+	WORD $0x6e29dd4a // fmul v10.4s, v10.4s, v9.4s
+	FMOVS 4(R4), F11
+	WORD $0x0f08a56b // sxtl v11.8h, v11.8b
+	WORD $0x0f10a56b // sxtl v11.4s, v11.4h
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	FMOVQ 160(RSP), F9
+	WORD $0x6e29dd6b // fmul v11.4s, v11.4s, v9.4s
+	ADD $8, R4
+	MOVD $8, R19
+	PCALIGN $32
+
+Q5_KRows8TurnBy1:
+	PRFM 4096(R4), PLDL1KEEP
+	FMOVS (R4), F8
+	WORD $0x0f08a508 // sxtl v8.8h, v8.8b
+	WORD $0x0f10a508 // sxtl v8.4s, v8.4h
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	VMOV V11.B16, V12.B16
+	VFMLA V10.S4, V8.S4, V12.S4
+	FMOVS (R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V0.S4
+	FMOVS (R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V1.S4
+	FMOVS (R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V2.S4
+	FMOVS (R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V3.S4
+	FMOVS (R26), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V4.S4
+	FMOVS (R1), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V5.S4
+	FMOVS (R2), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V6.S4
+	FMOVS (R3), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V7.S4
+	FMOVS 4(R4), F12
+	WORD $0x0f08a58c // sxtl v12.8h, v12.8b
+	WORD $0x0f10a58c // sxtl v12.4s, v12.4h
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	VMOV V11.B16, V8.B16
+	VFMLA V10.S4, V12.S4, V8.S4
+	FMOVS 4(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 4(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 4(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 4(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 4(R26), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 4(R1), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 4(R2), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	FMOVS 4(R3), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	FMOVS 8(R4), F8
+	WORD $0x0f08a508 // sxtl v8.8h, v8.8b
+	WORD $0x0f10a508 // sxtl v8.4s, v8.4h
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	VMOV V11.B16, V12.B16
+	VFMLA V10.S4, V8.S4, V12.S4
+	FMOVS 8(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V0.S4
+	FMOVS 8(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V1.S4
+	FMOVS 8(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V2.S4
+	FMOVS 8(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V3.S4
+	FMOVS 8(R26), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V4.S4
+	FMOVS 8(R1), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V5.S4
+	FMOVS 8(R2), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V6.S4
+	FMOVS 8(R3), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V12.S4, V7.S4
+	FMOVS 12(R4), F12
+	WORD $0x0f08a58c // sxtl v12.8h, v12.8b
+	WORD $0x0f10a58c // sxtl v12.4s, v12.4h
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	VMOV V11.B16, V8.B16
+	VFMLA V10.S4, V12.S4, V8.S4
+	FMOVS 12(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 12(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 12(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 12(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 12(R26), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 12(R1), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 12(R2), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	FMOVS 12(R3), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	ADD $16, R4
+	ADD $16, R22
+	ADD $16, R23
+	ADD $16, R24
+	ADD $16, R25
+	ADD $16, R26
+	ADD $16, R1
+	ADD $16, R2
+	ADD $16, R3
+	SUB $1, R19
+	CBNZ R19, Q5_KRows8TurnBy1
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q5_KRows8SubBlockBy1
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F9
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d421 // fadd v1.4s, v1.4s, v8.4s
+	FMOVQ F1, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d442 // fadd v2.4s, v2.4s, v8.4s
+	FMOVQ F2, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d463 // fadd v3.4s, v3.4s, v8.4s
+	FMOVQ F3, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d484 // fadd v4.4s, v4.4s, v8.4s
+	FMOVQ F4, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d4a5 // fadd v5.4s, v5.4s, v8.4s
+	FMOVQ F5, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d4c6 // fadd v6.4s, v6.4s, v8.4s
+	FMOVQ F6, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	FMOVQ F7, (R21)
+	VMOVI $0, V9.B16
+	FMOVQ F9, 80(RSP)
+	JMP Q5_KRows8NextBy1
+
+Q5_KRows8DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, Q5_KRows8Strip
+	RET
+
+Q5_KRows7:
+
+Q5_KRows7Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, Q5_KRows7Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+Q5_KRows7Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $7, R20
+
+Q5_KRows7Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, Q5_KRows7Added
+	FMOVQ (R21), F1
+
+Q5_KRows7Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE Q5_KRows7Begin
+	MOVD 16(RSP), R3
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD R22, R23
+	ADD R19, R23
+	MOVD R23, R24
+	ADD R19, R24
+	MOVD R24, R25
+	ADD R19, R25
+	MOVD R25, R26
+	ADD R19, R26
+	MOVD R26, R1
+	ADD R19, R1
+	MOVD R1, R2
+	ADD R19, R2
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+	MOVD $patternbf800000<>(SB), R17
+	FMOVQ (R17), F12
+
+Q5_KRows7NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE Q5_KRows7DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE Q5_KRows7PartBy1
+	MOVD $256, R20
+
+Q5_KRows7PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	FMOVD (R3), F7
+	WORD $0x0e2178e7 // fcvtl v7.4s, v7.4h
+	FMOVQ F7, 96(RSP)
+	FMOVD 8(R3), F7
+	WORD $0x0e2178e7 // fcvtl v7.4s, v7.4h
+	WORD $0x6e2cdce7 // fmul v7.4s, v7.4s, v12.4s
+	FMOVQ F7, 160(RSP)
+	ADD $16, R3
+	ADD $0, R22
+	ADD $0, R23
+	ADD $0, R24
+	ADD $0, R25
+	ADD $0, R26
+	ADD $0, R1
+	ADD $0, R2
+	ADD $0, R20
+	PCALIGN $32
+
+Q5_KRows7SubBlockBy1:
+	FMOVS (R3), F9
+	WORD $0x0f08a529 // sxtl v9.8h, v9.8b
+	WORD $0x0f10a529 // sxtl v9.4s, v9.4h
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	FMOVQ 96(RSP), F8
+	WORD $0x6e28dd29 // fmul v9.4s, v9.4s, v8.4s
+	FMOVS 4(R3), F10
+	WORD $0x0f08a54a // sxtl v10.8h, v10.8b
+	WORD $0x0f10a54a // sxtl v10.4s, v10.4h
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	FMOVQ 160(RSP), F8
+	WORD $0x6e28dd4a // fmul v10.4s, v10.4s, v8.4s
+	ADD $8, R3
+	MOVD $8, R19
+	PCALIGN $32
+
+Q5_KRows7TurnBy1:
+	PRFM 4096(R3), PLDL1KEEP
+	FMOVS (R3), F7
+	WORD $0x0f08a4e7 // sxtl v7.8h, v7.8b
+	WORD $0x0f10a4e7 // sxtl v7.4s, v7.4h
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V7.S4, V11.S4
+	FMOVS (R22), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V0.S4
+	FMOVS (R23), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V1.S4
+	FMOVS (R24), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V2.S4
+	FMOVS (R25), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V3.S4
+	FMOVS (R26), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V4.S4
+	FMOVS (R1), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V5.S4
+	FMOVS (R2), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V6.S4
+	FMOVS 4(R3), F11
+	WORD $0x0f08a56b // sxtl v11.8h, v11.8b
+	WORD $0x0f10a56b // sxtl v11.4s, v11.4h
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V7.B16
+	VFMLA V9.S4, V11.S4, V7.S4
+	FMOVS 4(R22), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V0.S4
+	FMOVS 4(R23), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V1.S4
+	FMOVS 4(R24), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V2.S4
+	FMOVS 4(R25), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V3.S4
+	FMOVS 4(R26), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V4.S4
+	FMOVS 4(R1), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V5.S4
+	FMOVS 4(R2), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V6.S4
+	FMOVS 8(R3), F7
+	WORD $0x0f08a4e7 // sxtl v7.8h, v7.8b
+	WORD $0x0f10a4e7 // sxtl v7.4s, v7.4h
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	VMOV V10.B16, V11.B16
+	VFMLA V9.S4, V7.S4, V11.S4
+	FMOVS 8(R22), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V0.S4
+	FMOVS 8(R23), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V1.S4
+	FMOVS 8(R24), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V2.S4
+	FMOVS 8(R25), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V3.S4
+	FMOVS 8(R26), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V4.S4
+	FMOVS 8(R1), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V5.S4
+	FMOVS 8(R2), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V11.S4, V6.S4
+	FMOVS 12(R3), F11
+	WORD $0x0f08a56b // sxtl v11.8h, v11.8b
+	WORD $0x0f10a56b // sxtl v11.4s, v11.4h
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	VMOV V10.B16, V7.B16
+	VFMLA V9.S4, V11.S4, V7.S4
+	FMOVS 12(R22), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V0.S4
+	FMOVS 12(R23), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V1.S4
+	FMOVS 12(R24), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V2.S4
+	FMOVS 12(R25), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V3.S4
+	FMOVS 12(R26), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V4.S4
+	FMOVS 12(R1), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V5.S4
+	FMOVS 12(R2), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V6.S4
+	ADD $16, R3
+	ADD $16, R22
+	ADD $16, R23
+	ADD $16, R24
+	ADD $16, R25
+	ADD $16, R26
+	ADD $16, R1
+	ADD $16, R2
+	SUB $1, R19
+	CBNZ R19, Q5_KRows7TurnBy1
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q5_KRows7SubBlockBy1
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F8
+	FMOVQ (R21), F7
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	WORD $0x4e27d400 // fadd v0.4s, v0.4s, v7.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F7
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	WORD $0x4e27d421 // fadd v1.4s, v1.4s, v7.4s
+	FMOVQ F1, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F7
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	WORD $0x4e27d442 // fadd v2.4s, v2.4s, v7.4s
+	FMOVQ F2, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F7
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	WORD $0x4e27d463 // fadd v3.4s, v3.4s, v7.4s
+	FMOVQ F3, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F7
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	WORD $0x4e27d484 // fadd v4.4s, v4.4s, v7.4s
+	FMOVQ F4, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F7
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	WORD $0x4e27d4a5 // fadd v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F7
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	FMOVQ F6, (R21)
+	VMOVI $0, V8.B16
+	FMOVQ F8, 80(RSP)
+	JMP Q5_KRows7NextBy1
+
+Q5_KRows7DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, Q5_KRows7Strip
+	RET
+
+Q5_KRows6:
+
+Q5_KRows6Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, Q5_KRows6Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+Q5_KRows6Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $6, R20
+
+Q5_KRows6Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, Q5_KRows6Added
+	FMOVQ (R21), F1
+
+Q5_KRows6Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE Q5_KRows6Begin
+	MOVD 16(RSP), R2
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD R22, R23
+	ADD R19, R23
+	MOVD R23, R24
+	ADD R19, R24
+	MOVD R24, R25
+	ADD R19, R25
+	MOVD R25, R26
+	ADD R19, R26
+	MOVD R26, R1
+	ADD R19, R1
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+	MOVD $patternbf800000<>(SB), R17
+	FMOVQ (R17), F11
+
+Q5_KRows6NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE Q5_KRows6DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE Q5_KRows6PartBy1
+	MOVD $256, R20
+
+Q5_KRows6PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	FMOVD (R2), F6
+	WORD $0x0e2178c6 // fcvtl v6.4s, v6.4h
+	FMOVQ F6, 96(RSP)
+	FMOVD 8(R2), F6
+	WORD $0x0e2178c6 // fcvtl v6.4s, v6.4h
+	WORD $0x6e2bdcc6 // fmul v6.4s, v6.4s, v11.4s
+	FMOVQ F6, 160(RSP)
+	ADD $16, R2
+	ADD $0, R22
+	ADD $0, R23
+	ADD $0, R24
+	ADD $0, R25
+	ADD $0, R26
+	ADD $0, R1
+	ADD $0, R20
+	PCALIGN $32
+
+Q5_KRows6SubBlockBy1:
+	FMOVS (R2), F8
+	WORD $0x0f08a508 // sxtl v8.8h, v8.8b
+	WORD $0x0f10a508 // sxtl v8.4s, v8.4h
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	FMOVQ 96(RSP), F7
+	WORD $0x6e27dd08 // fmul v8.4s, v8.4s, v7.4s
+	FMOVS 4(R2), F9
+	WORD $0x0f08a529 // sxtl v9.8h, v9.8b
+	WORD $0x0f10a529 // sxtl v9.4s, v9.4h
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	FMOVQ 160(RSP), F7
+	WORD $0x6e27dd29 // fmul v9.4s, v9.4s, v7.4s
+	ADD $8, R2
+	MOVD $8, R19
+	PCALIGN $32
+
+Q5_KRows6TurnBy1:
+	PRFM 4096(R2), PLDL1KEEP
+	FMOVS (R2), F6
+	WORD $0x0f08a4c6 // sxtl v6.8h, v6.8b
+	WORD $0x0f10a4c6 // sxtl v6.4s, v6.4h
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	VMOV V9.B16, V10.B16
+	VFMLA V8.S4, V6.S4, V10.S4
+	FMOVS (R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V10.S4, V0.S4
+	FMOVS (R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V10.S4, V1.S4
+	FMOVS (R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V10.S4, V2.S4
+	FMOVS (R25), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V10.S4, V3.S4
+	FMOVS (R26), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V10.S4, V4.S4
+	FMOVS (R1), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V10.S4, V5.S4
+	FMOVS 4(R2), F10
+	WORD $0x0f08a54a // sxtl v10.8h, v10.8b
+	WORD $0x0f10a54a // sxtl v10.4s, v10.4h
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	VMOV V9.B16, V6.B16
+	VFMLA V8.S4, V10.S4, V6.S4
+	FMOVS 4(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 4(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 4(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 4(R25), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 4(R26), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	FMOVS 4(R1), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	FMOVS 8(R2), F6
+	WORD $0x0f08a4c6 // sxtl v6.8h, v6.8b
+	WORD $0x0f10a4c6 // sxtl v6.4s, v6.4h
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	VMOV V9.B16, V10.B16
+	VFMLA V8.S4, V6.S4, V10.S4
+	FMOVS 8(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V10.S4, V0.S4
+	FMOVS 8(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V10.S4, V1.S4
+	FMOVS 8(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V10.S4, V2.S4
+	FMOVS 8(R25), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V10.S4, V3.S4
+	FMOVS 8(R26), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V10.S4, V4.S4
+	FMOVS 8(R1), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V10.S4, V5.S4
+	FMOVS 12(R2), F10
+	WORD $0x0f08a54a // sxtl v10.8h, v10.8b
+	WORD $0x0f10a54a // sxtl v10.4s, v10.4h
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	VMOV V9.B16, V6.B16
+	VFMLA V8.S4, V10.S4, V6.S4
+	FMOVS 12(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 12(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 12(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 12(R25), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 12(R26), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	FMOVS 12(R1), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	ADD $16, R2
+	ADD $16, R22
+	ADD $16, R23
+	ADD $16, R24
+	ADD $16, R25
+	ADD $16, R26
+	ADD $16, R1
+	SUB $1, R19
+	CBNZ R19, Q5_KRows6TurnBy1
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q5_KRows6SubBlockBy1
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F7
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d400 // fadd v0.4s, v0.4s, v6.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d421 // fadd v1.4s, v1.4s, v6.4s
+	FMOVQ F1, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d442 // fadd v2.4s, v2.4s, v6.4s
+	FMOVQ F2, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d463 // fadd v3.4s, v3.4s, v6.4s
+	FMOVQ F3, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d484 // fadd v4.4s, v4.4s, v6.4s
+	FMOVQ F4, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	FMOVQ F5, (R21)
+	VMOVI $0, V7.B16
+	FMOVQ F7, 80(RSP)
+	JMP Q5_KRows6NextBy1
+
+Q5_KRows6DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, Q5_KRows6Strip
+	RET
+
+Q5_KRows5:
+
+Q5_KRows5Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, Q5_KRows5Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+Q5_KRows5Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $5, R20
+
+Q5_KRows5Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, Q5_KRows5Added
+	FMOVQ (R21), F1
+
+Q5_KRows5Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE Q5_KRows5Begin
+	MOVD 16(RSP), R1
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD R22, R23
+	ADD R19, R23
+	MOVD R23, R24
+	ADD R19, R24
+	MOVD R24, R25
+	ADD R19, R25
+	MOVD R25, R26
+	ADD R19, R26
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+	MOVD $patternbf800000<>(SB), R17
+	FMOVQ (R17), F10
+
+Q5_KRows5NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE Q5_KRows5DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE Q5_KRows5PartBy1
+	MOVD $256, R20
+
+Q5_KRows5PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	FMOVD (R1), F5
+	WORD $0x0e2178a5 // fcvtl v5.4s, v5.4h
+	FMOVQ F5, 96(RSP)
+	FMOVD 8(R1), F5
+	WORD $0x0e2178a5 // fcvtl v5.4s, v5.4h
+	WORD $0x6e2adca5 // fmul v5.4s, v5.4s, v10.4s
+	FMOVQ F5, 160(RSP)
+	ADD $16, R1
+	ADD $0, R22
+	ADD $0, R23
+	ADD $0, R24
+	ADD $0, R25
+	ADD $0, R26
+	ADD $0, R20
+	PCALIGN $32
+
+Q5_KRows5SubBlockBy1:
+	FMOVS (R1), F7
+	WORD $0x0f08a4e7 // sxtl v7.8h, v7.8b
+	WORD $0x0f10a4e7 // sxtl v7.4s, v7.4h
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	FMOVQ 96(RSP), F6
+	WORD $0x6e26dce7 // fmul v7.4s, v7.4s, v6.4s
+	FMOVS 4(R1), F8
+	WORD $0x0f08a508 // sxtl v8.8h, v8.8b
+	WORD $0x0f10a508 // sxtl v8.4s, v8.4h
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	FMOVQ 160(RSP), F6
+	WORD $0x6e26dd08 // fmul v8.4s, v8.4s, v6.4s
+	ADD $8, R1
+	MOVD $8, R19
+	PCALIGN $32
+
+Q5_KRows5TurnBy1:
+	PRFM 4096(R1), PLDL1KEEP
+	FMOVS (R1), F5
+	WORD $0x0f08a4a5 // sxtl v5.8h, v5.8b
+	WORD $0x0f10a4a5 // sxtl v5.4s, v5.4h
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVS (R22), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V9.S4, V0.S4
+	FMOVS (R23), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V9.S4, V1.S4
+	FMOVS (R24), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V9.S4, V2.S4
+	FMOVS (R25), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V9.S4, V3.S4
+	FMOVS (R26), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V9.S4, V4.S4
+	FMOVS 4(R1), F9
+	WORD $0x0f08a529 // sxtl v9.8h, v9.8b
+	WORD $0x0f10a529 // sxtl v9.4s, v9.4h
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVS 4(R22), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V0.S4
+	FMOVS 4(R23), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V1.S4
+	FMOVS 4(R24), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V2.S4
+	FMOVS 4(R25), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V3.S4
+	FMOVS 4(R26), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V4.S4
+	FMOVS 8(R1), F5
+	WORD $0x0f08a4a5 // sxtl v5.8h, v5.8b
+	WORD $0x0f10a4a5 // sxtl v5.4s, v5.4h
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V8.B16, V9.B16
+	VFMLA V7.S4, V5.S4, V9.S4
+	FMOVS 8(R22), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V9.S4, V0.S4
+	FMOVS 8(R23), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V9.S4, V1.S4
+	FMOVS 8(R24), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V9.S4, V2.S4
+	FMOVS 8(R25), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V9.S4, V3.S4
+	FMOVS 8(R26), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V9.S4, V4.S4
+	FMOVS 12(R1), F9
+	WORD $0x0f08a529 // sxtl v9.8h, v9.8b
+	WORD $0x0f10a529 // sxtl v9.4s, v9.4h
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	VMOV V8.B16, V5.B16
+	VFMLA V7.S4, V9.S4, V5.S4
+	FMOVS 12(R22), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V0.S4
+	FMOVS 12(R23), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V1.S4
+	FMOVS 12(R24), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V2.S4
+	FMOVS 12(R25), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V3.S4
+	FMOVS 12(R26), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V4.S4
+	ADD $16, R1
+	ADD $16, R22
+	ADD $16, R23
+	ADD $16, R24
+	ADD $16, R25
+	ADD $16, R26
+	SUB $1, R19
+	CBNZ R19, Q5_KRows5TurnBy1
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q5_KRows5SubBlockBy1
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F6
+	FMOVQ (R21), F5
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	WORD $0x4e25d400 // fadd v0.4s, v0.4s, v5.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F5
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	WORD $0x4e25d421 // fadd v1.4s, v1.4s, v5.4s
+	FMOVQ F1, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F5
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	WORD $0x4e25d442 // fadd v2.4s, v2.4s, v5.4s
+	FMOVQ F2, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F5
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	WORD $0x4e25d463 // fadd v3.4s, v3.4s, v5.4s
+	FMOVQ F3, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F5
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	FMOVQ F4, (R21)
+	VMOVI $0, V6.B16
+	FMOVQ F6, 80(RSP)
+	JMP Q5_KRows5NextBy1
+
+Q5_KRows5DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, Q5_KRows5Strip
+	RET
+
+Q5_KRows4:
+
+Q5_KRows4Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, Q5_KRows4Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+Q5_KRows4Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $4, R20
+
+Q5_KRows4Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, Q5_KRows4Added
+	FMOVQ (R21), F1
+
+Q5_KRows4Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE Q5_KRows4Begin
+	MOVD 16(RSP), R26
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD R22, R23
+	ADD R19, R23
+	MOVD R23, R24
+	ADD R19, R24
+	MOVD R24, R25
+	ADD R19, R25
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+	MOVD $patternbf800000<>(SB), R17
+	FMOVQ (R17), F15
+	MOVD R26, R1
+	ADD $1104, R1
+
+Q5_KRows4NextBy2:
+	MOVD 40(RSP), R19
+	CMP $512, R19
+	BLT Q5_KRows4DoneBy2
+	MOVD $256, R20
+	SUB $512, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	FMOVD (R26), F8
+	WORD $0x0e217908 // fcvtl v8.4s, v8.4h
+	FMOVQ F8, 96(RSP)
+	FMOVD 8(R26), F8
+	WORD $0x0e217908 // fcvtl v8.4s, v8.4h
+	WORD $0x6e2fdd08 // fmul v8.4s, v8.4s, v15.4s
+	FMOVQ F8, 160(RSP)
+	FMOVD (R1), F8
+	WORD $0x0e217908 // fcvtl v8.4s, v8.4h
+	FMOVQ F8, 112(RSP)
+	FMOVD 8(R1), F8
+	WORD $0x0e217908 // fcvtl v8.4s, v8.4h
+	WORD $0x6e2fdd08 // fmul v8.4s, v8.4s, v15.4s
+	FMOVQ F8, 176(RSP)
+	ADD $16, R26
+	ADD $16, R1
+	ADD $0, R22
+	ADD $0, R23
+	ADD $0, R24
+	ADD $0, R25
+	ADD $0, R20
+	PCALIGN $32
+
+Q5_KRows4SubBlockBy2:
+	FMOVS (R26), F10
+	WORD $0x0f08a54a // sxtl v10.8h, v10.8b
+	WORD $0x0f10a54a // sxtl v10.4s, v10.4h
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	FMOVQ 96(RSP), F9
+	WORD $0x6e29dd4a // fmul v10.4s, v10.4s, v9.4s
+	FMOVS 4(R26), F12
+	WORD $0x0f08a58c // sxtl v12.8h, v12.8b
+	WORD $0x0f10a58c // sxtl v12.4s, v12.4h
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	FMOVQ 160(RSP), F9
+	WORD $0x6e29dd8c // fmul v12.4s, v12.4s, v9.4s
+	FMOVS (R1), F11
+	WORD $0x0f08a56b // sxtl v11.8h, v11.8b
+	WORD $0x0f10a56b // sxtl v11.4s, v11.4h
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	FMOVQ 112(RSP), F9
+	WORD $0x6e29dd6b // fmul v11.4s, v11.4s, v9.4s
+	FMOVS 4(R1), F13
+	WORD $0x0f08a5ad // sxtl v13.8h, v13.8b
+	WORD $0x0f10a5ad // sxtl v13.4s, v13.4h
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	FMOVQ 176(RSP), F9
+	WORD $0x6e29ddad // fmul v13.4s, v13.4s, v9.4s
+	ADD $8, R26
+	ADD $8, R1
+	MOVD $8, R19
+	PCALIGN $32
+
+Q5_KRows4TurnBy2:
+	PRFM 2208(R26), PLDL1KEEP
+	PRFM 2208(R1), PLDL1KEEP
+	FMOVS (R26), F8
+	WORD $0x0f08a508 // sxtl v8.8h, v8.8b
+	WORD $0x0f10a508 // sxtl v8.4s, v8.4h
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	VMOV V12.B16, V14.B16
+	VFMLA V10.S4, V8.S4, V14.S4
+	FMOVS (R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V0.S4
+	FMOVS (R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V2.S4
+	FMOVS (R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V4.S4
+	FMOVS (R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V6.S4
+	FMOVS (R1), F14
+	WORD $0x0f08a5ce // sxtl v14.8h, v14.8b
+	WORD $0x0f10a5ce // sxtl v14.4s, v14.4h
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	VMOV V13.B16, V8.B16
+	VFMLA V11.S4, V14.S4, V8.S4
+	FMOVS 1024(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 1024(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 1024(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 1024(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	FMOVS 4(R26), F8
+	WORD $0x0f08a508 // sxtl v8.8h, v8.8b
+	WORD $0x0f10a508 // sxtl v8.4s, v8.4h
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	VMOV V12.B16, V14.B16
+	VFMLA V10.S4, V8.S4, V14.S4
+	FMOVS 4(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V0.S4
+	FMOVS 4(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V2.S4
+	FMOVS 4(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V4.S4
+	FMOVS 4(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V6.S4
+	FMOVS 4(R1), F14
+	WORD $0x0f08a5ce // sxtl v14.8h, v14.8b
+	WORD $0x0f10a5ce // sxtl v14.4s, v14.4h
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	VMOV V13.B16, V8.B16
+	VFMLA V11.S4, V14.S4, V8.S4
+	FMOVS 1028(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 1028(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 1028(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 1028(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	FMOVS 8(R26), F8
+	WORD $0x0f08a508 // sxtl v8.8h, v8.8b
+	WORD $0x0f10a508 // sxtl v8.4s, v8.4h
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	VMOV V12.B16, V14.B16
+	VFMLA V10.S4, V8.S4, V14.S4
+	FMOVS 8(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V0.S4
+	FMOVS 8(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V2.S4
+	FMOVS 8(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V4.S4
+	FMOVS 8(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V6.S4
+	FMOVS 8(R1), F14
+	WORD $0x0f08a5ce // sxtl v14.8h, v14.8b
+	WORD $0x0f10a5ce // sxtl v14.4s, v14.4h
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	VMOV V13.B16, V8.B16
+	VFMLA V11.S4, V14.S4, V8.S4
+	FMOVS 1032(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 1032(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 1032(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 1032(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	FMOVS 12(R26), F8
+	WORD $0x0f08a508 // sxtl v8.8h, v8.8b
+	WORD $0x0f10a508 // sxtl v8.4s, v8.4h
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	VMOV V12.B16, V14.B16
+	VFMLA V10.S4, V8.S4, V14.S4
+	FMOVS 12(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V0.S4
+	FMOVS 12(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V2.S4
+	FMOVS 12(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V4.S4
+	FMOVS 12(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V14.S4, V6.S4
+	FMOVS 12(R1), F14
+	WORD $0x0f08a5ce // sxtl v14.8h, v14.8b
+	WORD $0x0f10a5ce // sxtl v14.4s, v14.4h
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	VMOV V13.B16, V8.B16
+	VFMLA V11.S4, V14.S4, V8.S4
+	FMOVS 1036(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 1036(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 1036(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 1036(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	ADD $16, R26
+	ADD $16, R1
+	ADD $16, R22
+	ADD $16, R23
+	ADD $16, R24
+	ADD $16, R25
+	SUB $1, R19
+	CBNZ R19, Q5_KRows4TurnBy2
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q5_KRows4SubBlockBy2
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F9
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d442 // fadd v2.4s, v2.4s, v8.4s
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d484 // fadd v4.4s, v4.4s, v8.4s
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d4c6 // fadd v6.4s, v6.4s, v8.4s
+	VMOVI $0, V9.B16
+	FMOVQ F9, 80(RSP)
+	MOVD 24(RSP), R21
+	WORD $0x4e29d400 // fadd v0.4s, v0.4s, v9.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	WORD $0x4e29d442 // fadd v2.4s, v2.4s, v9.4s
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	FMOVQ F2, (R21)
+	ADD R19, R21
+	WORD $0x4e29d484 // fadd v4.4s, v4.4s, v9.4s
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	FMOVQ F4, (R21)
+	ADD R19, R21
+	WORD $0x4e29d4c6 // fadd v6.4s, v6.4s, v9.4s
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	FMOVQ F6, (R21)
+	ADD $1104, R26
+	ADD $1104, R1
+	ADD $1024, R22
+	ADD $1024, R23
+	ADD $1024, R24
+	ADD $1024, R25
+	JMP Q5_KRows4NextBy2
+
+Q5_KRows4DoneBy2:
+	MOVD $patternbf800000<>(SB), R17
+	FMOVQ (R17), F9
+
+Q5_KRows4NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE Q5_KRows4DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE Q5_KRows4PartBy1
+	MOVD $256, R20
+
+Q5_KRows4PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	FMOVD (R26), F4
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	FMOVQ F4, 96(RSP)
+	FMOVD 8(R26), F4
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	WORD $0x6e29dc84 // fmul v4.4s, v4.4s, v9.4s
+	FMOVQ F4, 160(RSP)
+	ADD $16, R26
+	ADD $0, R22
+	ADD $0, R23
+	ADD $0, R24
+	ADD $0, R25
+	ADD $0, R20
+	PCALIGN $32
+
+Q5_KRows4SubBlockBy1:
+	FMOVS (R26), F6
+	WORD $0x0f08a4c6 // sxtl v6.8h, v6.8b
+	WORD $0x0f10a4c6 // sxtl v6.4s, v6.4h
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	FMOVQ 96(RSP), F5
+	WORD $0x6e25dcc6 // fmul v6.4s, v6.4s, v5.4s
+	FMOVS 4(R26), F7
+	WORD $0x0f08a4e7 // sxtl v7.8h, v7.8b
+	WORD $0x0f10a4e7 // sxtl v7.4s, v7.4h
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	FMOVQ 160(RSP), F5
+	WORD $0x6e25dce7 // fmul v7.4s, v7.4s, v5.4s
+	ADD $8, R26
+	MOVD $8, R19
+	PCALIGN $32
+
+Q5_KRows4TurnBy1:
+	PRFM 4096(R26), PLDL1KEEP
+	FMOVS (R26), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V7.B16, V8.B16
+	VFMLA V6.S4, V4.S4, V8.S4
+	FMOVS (R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V8.S4, V0.S4
+	FMOVS (R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V8.S4, V1.S4
+	FMOVS (R24), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V8.S4, V2.S4
+	FMOVS (R25), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V8.S4, V3.S4
+	FMOVS 4(R26), F8
+	WORD $0x0f08a508 // sxtl v8.8h, v8.8b
+	WORD $0x0f10a508 // sxtl v8.4s, v8.4h
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	VMOV V7.B16, V4.B16
+	VFMLA V6.S4, V8.S4, V4.S4
+	FMOVS 4(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 4(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 4(R24), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVS 4(R25), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	FMOVS 8(R26), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V7.B16, V8.B16
+	VFMLA V6.S4, V4.S4, V8.S4
+	FMOVS 8(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V8.S4, V0.S4
+	FMOVS 8(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V8.S4, V1.S4
+	FMOVS 8(R24), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V8.S4, V2.S4
+	FMOVS 8(R25), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V8.S4, V3.S4
+	FMOVS 12(R26), F8
+	WORD $0x0f08a508 // sxtl v8.8h, v8.8b
+	WORD $0x0f10a508 // sxtl v8.4s, v8.4h
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	VMOV V7.B16, V4.B16
+	VFMLA V6.S4, V8.S4, V4.S4
+	FMOVS 12(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 12(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 12(R24), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVS 12(R25), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	ADD $16, R26
+	ADD $16, R22
+	ADD $16, R23
+	ADD $16, R24
+	ADD $16, R25
+	SUB $1, R19
+	CBNZ R19, Q5_KRows4TurnBy1
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q5_KRows4SubBlockBy1
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F5
+	FMOVQ (R21), F4
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e24d400 // fadd v0.4s, v0.4s, v4.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F4
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e24d421 // fadd v1.4s, v1.4s, v4.4s
+	FMOVQ F1, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F4
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e24d442 // fadd v2.4s, v2.4s, v4.4s
+	FMOVQ F2, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F4
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
+	FMOVQ F3, (R21)
+	VMOVI $0, V5.B16
+	FMOVQ F5, 80(RSP)
+	JMP Q5_KRows4NextBy1
+
+Q5_KRows4DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, Q5_KRows4Strip
+	RET
+
+Q5_KRows3:
+
+Q5_KRows3Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, Q5_KRows3Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+Q5_KRows3Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $3, R20
+
+Q5_KRows3Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, Q5_KRows3Added
+	FMOVQ (R21), F1
+
+Q5_KRows3Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE Q5_KRows3Begin
+	MOVD 16(RSP), R25
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD R22, R23
+	ADD R19, R23
+	MOVD R23, R24
+	ADD R19, R24
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+	MOVD $patternbf800000<>(SB), R17
+	FMOVQ (R17), F13
+	MOVD R25, R26
+	ADD $1104, R26
+
+Q5_KRows3NextBy2:
+	MOVD 40(RSP), R19
+	CMP $512, R19
+	BLT Q5_KRows3DoneBy2
+	MOVD $256, R20
+	SUB $512, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	FMOVD (R25), F6
+	WORD $0x0e2178c6 // fcvtl v6.4s, v6.4h
+	FMOVQ F6, 96(RSP)
+	FMOVD 8(R25), F6
+	WORD $0x0e2178c6 // fcvtl v6.4s, v6.4h
+	WORD $0x6e2ddcc6 // fmul v6.4s, v6.4s, v13.4s
+	FMOVQ F6, 160(RSP)
+	FMOVD (R26), F6
+	WORD $0x0e2178c6 // fcvtl v6.4s, v6.4h
+	FMOVQ F6, 112(RSP)
+	FMOVD 8(R26), F6
+	WORD $0x0e2178c6 // fcvtl v6.4s, v6.4h
+	WORD $0x6e2ddcc6 // fmul v6.4s, v6.4s, v13.4s
+	FMOVQ F6, 176(RSP)
+	ADD $16, R25
+	ADD $16, R26
+	ADD $0, R22
+	ADD $0, R23
+	ADD $0, R24
+	ADD $0, R20
+	PCALIGN $32
+
+Q5_KRows3SubBlockBy2:
+	FMOVS (R25), F8
+	WORD $0x0f08a508 // sxtl v8.8h, v8.8b
+	WORD $0x0f10a508 // sxtl v8.4s, v8.4h
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	FMOVQ 96(RSP), F7
+	WORD $0x6e27dd08 // fmul v8.4s, v8.4s, v7.4s
+	FMOVS 4(R25), F10
+	WORD $0x0f08a54a // sxtl v10.8h, v10.8b
+	WORD $0x0f10a54a // sxtl v10.4s, v10.4h
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	FMOVQ 160(RSP), F7
+	WORD $0x6e27dd4a // fmul v10.4s, v10.4s, v7.4s
+	FMOVS (R26), F9
+	WORD $0x0f08a529 // sxtl v9.8h, v9.8b
+	WORD $0x0f10a529 // sxtl v9.4s, v9.4h
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	FMOVQ 112(RSP), F7
+	WORD $0x6e27dd29 // fmul v9.4s, v9.4s, v7.4s
+	FMOVS 4(R26), F11
+	WORD $0x0f08a56b // sxtl v11.8h, v11.8b
+	WORD $0x0f10a56b // sxtl v11.4s, v11.4h
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	FMOVQ 176(RSP), F7
+	WORD $0x6e27dd6b // fmul v11.4s, v11.4s, v7.4s
+	ADD $8, R25
+	ADD $8, R26
+	MOVD $8, R19
+	PCALIGN $32
+
+Q5_KRows3TurnBy2:
+	PRFM 2208(R25), PLDL1KEEP
+	PRFM 2208(R26), PLDL1KEEP
+	FMOVS (R25), F6
+	WORD $0x0f08a4c6 // sxtl v6.8h, v6.8b
+	WORD $0x0f10a4c6 // sxtl v6.4s, v6.4h
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	VMOV V10.B16, V12.B16
+	VFMLA V8.S4, V6.S4, V12.S4
+	FMOVS (R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V12.S4, V0.S4
+	FMOVS (R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V12.S4, V2.S4
+	FMOVS (R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V12.S4, V4.S4
+	FMOVS (R26), F12
+	WORD $0x0f08a58c // sxtl v12.8h, v12.8b
+	WORD $0x0f10a58c // sxtl v12.4s, v12.4h
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	VMOV V11.B16, V6.B16
+	VFMLA V9.S4, V12.S4, V6.S4
+	FMOVS 1024(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 1024(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 1024(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	FMOVS 4(R25), F6
+	WORD $0x0f08a4c6 // sxtl v6.8h, v6.8b
+	WORD $0x0f10a4c6 // sxtl v6.4s, v6.4h
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	VMOV V10.B16, V12.B16
+	VFMLA V8.S4, V6.S4, V12.S4
+	FMOVS 4(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V12.S4, V0.S4
+	FMOVS 4(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V12.S4, V2.S4
+	FMOVS 4(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V12.S4, V4.S4
+	FMOVS 4(R26), F12
+	WORD $0x0f08a58c // sxtl v12.8h, v12.8b
+	WORD $0x0f10a58c // sxtl v12.4s, v12.4h
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	VMOV V11.B16, V6.B16
+	VFMLA V9.S4, V12.S4, V6.S4
+	FMOVS 1028(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 1028(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 1028(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	FMOVS 8(R25), F6
+	WORD $0x0f08a4c6 // sxtl v6.8h, v6.8b
+	WORD $0x0f10a4c6 // sxtl v6.4s, v6.4h
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	VMOV V10.B16, V12.B16
+	VFMLA V8.S4, V6.S4, V12.S4
+	FMOVS 8(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V12.S4, V0.S4
+	FMOVS 8(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V12.S4, V2.S4
+	FMOVS 8(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V12.S4, V4.S4
+	FMOVS 8(R26), F12
+	WORD $0x0f08a58c // sxtl v12.8h, v12.8b
+	WORD $0x0f10a58c // sxtl v12.4s, v12.4h
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	VMOV V11.B16, V6.B16
+	VFMLA V9.S4, V12.S4, V6.S4
+	FMOVS 1032(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 1032(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 1032(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	FMOVS 12(R25), F6
+	WORD $0x0f08a4c6 // sxtl v6.8h, v6.8b
+	WORD $0x0f10a4c6 // sxtl v6.4s, v6.4h
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	VMOV V10.B16, V12.B16
+	VFMLA V8.S4, V6.S4, V12.S4
+	FMOVS 12(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V12.S4, V0.S4
+	FMOVS 12(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V12.S4, V2.S4
+	FMOVS 12(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V12.S4, V4.S4
+	FMOVS 12(R26), F12
+	WORD $0x0f08a58c // sxtl v12.8h, v12.8b
+	WORD $0x0f10a58c // sxtl v12.4s, v12.4h
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	VMOV V11.B16, V6.B16
+	VFMLA V9.S4, V12.S4, V6.S4
+	FMOVS 1036(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 1036(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 1036(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	ADD $16, R25
+	ADD $16, R26
+	ADD $16, R22
+	ADD $16, R23
+	ADD $16, R24
+	SUB $1, R19
+	CBNZ R19, Q5_KRows3TurnBy2
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q5_KRows3SubBlockBy2
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F7
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d400 // fadd v0.4s, v0.4s, v6.4s
+	ADD R19, R21
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d442 // fadd v2.4s, v2.4s, v6.4s
+	ADD R19, R21
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d484 // fadd v4.4s, v4.4s, v6.4s
+	VMOVI $0, V7.B16
+	FMOVQ F7, 80(RSP)
+	MOVD 24(RSP), R21
+	WORD $0x4e27d400 // fadd v0.4s, v0.4s, v7.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	WORD $0x4e27d442 // fadd v2.4s, v2.4s, v7.4s
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	FMOVQ F2, (R21)
+	ADD R19, R21
+	WORD $0x4e27d484 // fadd v4.4s, v4.4s, v7.4s
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	FMOVQ F4, (R21)
+	ADD $1104, R25
+	ADD $1104, R26
+	ADD $1024, R22
+	ADD $1024, R23
+	ADD $1024, R24
+	JMP Q5_KRows3NextBy2
+
+Q5_KRows3DoneBy2:
+	MOVD $patternbf800000<>(SB), R17
+	FMOVQ (R17), F8
+
+Q5_KRows3NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE Q5_KRows3DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE Q5_KRows3PartBy1
+	MOVD $256, R20
+
+Q5_KRows3PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	FMOVD (R25), F3
+	WORD $0x0e217863 // fcvtl v3.4s, v3.4h
+	FMOVQ F3, 96(RSP)
+	FMOVD 8(R25), F3
+	WORD $0x0e217863 // fcvtl v3.4s, v3.4h
+	WORD $0x6e28dc63 // fmul v3.4s, v3.4s, v8.4s
+	FMOVQ F3, 160(RSP)
+	ADD $16, R25
+	ADD $0, R22
+	ADD $0, R23
+	ADD $0, R24
+	ADD $0, R20
+	PCALIGN $32
+
+Q5_KRows3SubBlockBy1:
+	FMOVS (R25), F5
+	WORD $0x0f08a4a5 // sxtl v5.8h, v5.8b
+	WORD $0x0f10a4a5 // sxtl v5.4s, v5.4h
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	FMOVQ 96(RSP), F4
+	WORD $0x6e24dca5 // fmul v5.4s, v5.4s, v4.4s
+	FMOVS 4(R25), F6
+	WORD $0x0f08a4c6 // sxtl v6.8h, v6.8b
+	WORD $0x0f10a4c6 // sxtl v6.4s, v6.4h
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	FMOVQ 160(RSP), F4
+	WORD $0x6e24dcc6 // fmul v6.4s, v6.4s, v4.4s
+	ADD $8, R25
+	MOVD $8, R19
+	PCALIGN $32
+
+Q5_KRows3TurnBy1:
+	PRFM 4096(R25), PLDL1KEEP
+	FMOVS (R25), F3
+	WORD $0x0f08a463 // sxtl v3.8h, v3.8b
+	WORD $0x0f10a463 // sxtl v3.4s, v3.4h
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	VMOV V6.B16, V7.B16
+	VFMLA V5.S4, V3.S4, V7.S4
+	FMOVS (R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V7.S4, V0.S4
+	FMOVS (R23), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V7.S4, V1.S4
+	FMOVS (R24), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V7.S4, V2.S4
+	FMOVS 4(R25), F7
+	WORD $0x0f08a4e7 // sxtl v7.8h, v7.8b
+	WORD $0x0f10a4e7 // sxtl v7.4s, v7.4h
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	VMOV V6.B16, V3.B16
+	VFMLA V5.S4, V7.S4, V3.S4
+	FMOVS 4(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V0.S4
+	FMOVS 4(R23), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V1.S4
+	FMOVS 4(R24), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V2.S4
+	FMOVS 8(R25), F3
+	WORD $0x0f08a463 // sxtl v3.8h, v3.8b
+	WORD $0x0f10a463 // sxtl v3.4s, v3.4h
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	VMOV V6.B16, V7.B16
+	VFMLA V5.S4, V3.S4, V7.S4
+	FMOVS 8(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V7.S4, V0.S4
+	FMOVS 8(R23), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V7.S4, V1.S4
+	FMOVS 8(R24), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V7.S4, V2.S4
+	FMOVS 12(R25), F7
+	WORD $0x0f08a4e7 // sxtl v7.8h, v7.8b
+	WORD $0x0f10a4e7 // sxtl v7.4s, v7.4h
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	VMOV V6.B16, V3.B16
+	VFMLA V5.S4, V7.S4, V3.S4
+	FMOVS 12(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V0.S4
+	FMOVS 12(R23), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V1.S4
+	FMOVS 12(R24), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V2.S4
+	ADD $16, R25
+	ADD $16, R22
+	ADD $16, R23
+	ADD $16, R24
+	SUB $1, R19
+	CBNZ R19, Q5_KRows3TurnBy1
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q5_KRows3SubBlockBy1
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F4
+	FMOVQ (R21), F3
+	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
+	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F3
+	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
+	WORD $0x4e23d421 // fadd v1.4s, v1.4s, v3.4s
+	FMOVQ F1, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F3
+	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	FMOVQ F2, (R21)
+	VMOVI $0, V4.B16
+	FMOVQ F4, 80(RSP)
+	JMP Q5_KRows3NextBy1
+
+Q5_KRows3DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, Q5_KRows3Strip
+	RET
+
+Q5_KRows2:
+
+Q5_KRows2Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, Q5_KRows2Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+Q5_KRows2Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $2, R20
+
+Q5_KRows2Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, Q5_KRows2Added
+	FMOVQ (R21), F1
+
+Q5_KRows2Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE Q5_KRows2Begin
+	MOVD 16(RSP), R24
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD R22, R23
+	ADD R19, R23
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+	MOVD $patternbf800000<>(SB), R17
+	FMOVQ (R17), F11
+	MOVD R24, R25
+	ADD $1104, R25
+
+Q5_KRows2NextBy2:
+	MOVD 40(RSP), R19
+	CMP $512, R19
+	BLT Q5_KRows2DoneBy2
+	MOVD $256, R20
+	SUB $512, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	FMOVD (R24), F4
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	FMOVQ F4, 96(RSP)
+	FMOVD 8(R24), F4
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	WORD $0x6e2bdc84 // fmul v4.4s, v4.4s, v11.4s
+	FMOVQ F4, 160(RSP)
+	FMOVD (R25), F4
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	FMOVQ F4, 112(RSP)
+	FMOVD 8(R25), F4
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	WORD $0x6e2bdc84 // fmul v4.4s, v4.4s, v11.4s
+	FMOVQ F4, 176(RSP)
+	ADD $16, R24
+	ADD $16, R25
+	ADD $0, R22
+	ADD $0, R23
+	ADD $0, R20
+	PCALIGN $32
+
+Q5_KRows2SubBlockBy2:
+	FMOVS (R24), F6
+	WORD $0x0f08a4c6 // sxtl v6.8h, v6.8b
+	WORD $0x0f10a4c6 // sxtl v6.4s, v6.4h
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	FMOVQ 96(RSP), F5
+	WORD $0x6e25dcc6 // fmul v6.4s, v6.4s, v5.4s
+	FMOVS 4(R24), F8
+	WORD $0x0f08a508 // sxtl v8.8h, v8.8b
+	WORD $0x0f10a508 // sxtl v8.4s, v8.4h
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	FMOVQ 160(RSP), F5
+	WORD $0x6e25dd08 // fmul v8.4s, v8.4s, v5.4s
+	FMOVS (R25), F7
+	WORD $0x0f08a4e7 // sxtl v7.8h, v7.8b
+	WORD $0x0f10a4e7 // sxtl v7.4s, v7.4h
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	FMOVQ 112(RSP), F5
+	WORD $0x6e25dce7 // fmul v7.4s, v7.4s, v5.4s
+	FMOVS 4(R25), F9
+	WORD $0x0f08a529 // sxtl v9.8h, v9.8b
+	WORD $0x0f10a529 // sxtl v9.4s, v9.4h
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	FMOVQ 176(RSP), F5
+	WORD $0x6e25dd29 // fmul v9.4s, v9.4s, v5.4s
+	ADD $8, R24
+	ADD $8, R25
+	MOVD $8, R19
+	PCALIGN $32
+
+Q5_KRows2TurnBy2:
+	PRFM 2208(R24), PLDL1KEEP
+	PRFM 2208(R25), PLDL1KEEP
+	FMOVS (R24), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V8.B16, V10.B16
+	VFMLA V6.S4, V4.S4, V10.S4
+	FMOVS (R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V10.S4, V0.S4
+	FMOVS (R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V10.S4, V2.S4
+	FMOVS (R25), F10
+	WORD $0x0f08a54a // sxtl v10.8h, v10.8b
+	WORD $0x0f10a54a // sxtl v10.4s, v10.4h
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	VMOV V9.B16, V4.B16
+	VFMLA V7.S4, V10.S4, V4.S4
+	FMOVS 1024(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 1024(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	FMOVS 4(R24), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V8.B16, V10.B16
+	VFMLA V6.S4, V4.S4, V10.S4
+	FMOVS 4(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V10.S4, V0.S4
+	FMOVS 4(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V10.S4, V2.S4
+	FMOVS 4(R25), F10
+	WORD $0x0f08a54a // sxtl v10.8h, v10.8b
+	WORD $0x0f10a54a // sxtl v10.4s, v10.4h
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	VMOV V9.B16, V4.B16
+	VFMLA V7.S4, V10.S4, V4.S4
+	FMOVS 1028(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 1028(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	FMOVS 8(R24), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V8.B16, V10.B16
+	VFMLA V6.S4, V4.S4, V10.S4
+	FMOVS 8(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V10.S4, V0.S4
+	FMOVS 8(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V10.S4, V2.S4
+	FMOVS 8(R25), F10
+	WORD $0x0f08a54a // sxtl v10.8h, v10.8b
+	WORD $0x0f10a54a // sxtl v10.4s, v10.4h
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	VMOV V9.B16, V4.B16
+	VFMLA V7.S4, V10.S4, V4.S4
+	FMOVS 1032(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 1032(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	FMOVS 12(R24), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V8.B16, V10.B16
+	VFMLA V6.S4, V4.S4, V10.S4
+	FMOVS 12(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V10.S4, V0.S4
+	FMOVS 12(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V10.S4, V2.S4
+	FMOVS 12(R25), F10
+	WORD $0x0f08a54a // sxtl v10.8h, v10.8b
+	WORD $0x0f10a54a // sxtl v10.4s, v10.4h
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	VMOV V9.B16, V4.B16
+	VFMLA V7.S4, V10.S4, V4.S4
+	FMOVS 1036(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 1036(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	ADD $16, R24
+	ADD $16, R25
+	ADD $16, R22
+	ADD $16, R23
+	SUB $1, R19
+	CBNZ R19, Q5_KRows2TurnBy2
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q5_KRows2SubBlockBy2
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F5
+	FMOVQ (R21), F4
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e24d400 // fadd v0.4s, v0.4s, v4.4s
+	ADD R19, R21
+	FMOVQ (R21), F4
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e24d442 // fadd v2.4s, v2.4s, v4.4s
+	VMOVI $0, V5.B16
+	FMOVQ F5, 80(RSP)
+	MOVD 24(RSP), R21
+	WORD $0x4e25d400 // fadd v0.4s, v0.4s, v5.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	WORD $0x4e25d442 // fadd v2.4s, v2.4s, v5.4s
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	FMOVQ F2, (R21)
+	ADD $1104, R24
+	ADD $1104, R25
+	ADD $1024, R22
+	ADD $1024, R23
+	JMP Q5_KRows2NextBy2
+
+Q5_KRows2DoneBy2:
+	MOVD $patternbf800000<>(SB), R17
+	FMOVQ (R17), F7
+
+Q5_KRows2NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE Q5_KRows2DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE Q5_KRows2PartBy1
+	MOVD $256, R20
+
+Q5_KRows2PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	FMOVD (R24), F2
+	WORD $0x0e217842 // fcvtl v2.4s, v2.4h
+	FMOVQ F2, 96(RSP)
+	FMOVD 8(R24), F2
+	WORD $0x0e217842 // fcvtl v2.4s, v2.4h
+	WORD $0x6e27dc42 // fmul v2.4s, v2.4s, v7.4s
+	FMOVQ F2, 160(RSP)
+	ADD $16, R24
+	ADD $0, R22
+	ADD $0, R23
+	ADD $0, R20
+	PCALIGN $32
+
+Q5_KRows2SubBlockBy1:
+	FMOVS (R24), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	FMOVQ 96(RSP), F3
+	WORD $0x6e23dc84 // fmul v4.4s, v4.4s, v3.4s
+	FMOVS 4(R24), F5
+	WORD $0x0f08a4a5 // sxtl v5.8h, v5.8b
+	WORD $0x0f10a4a5 // sxtl v5.4s, v5.4h
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	FMOVQ 160(RSP), F3
+	WORD $0x6e23dca5 // fmul v5.4s, v5.4s, v3.4s
+	ADD $8, R24
+	MOVD $8, R19
+	PCALIGN $32
+
+Q5_KRows2TurnBy1:
+	PRFM 4096(R24), PLDL1KEEP
+	FMOVS (R24), F2
+	WORD $0x0f08a442 // sxtl v2.8h, v2.8b
+	WORD $0x0f10a442 // sxtl v2.4s, v2.4h
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	VMOV V5.B16, V6.B16
+	VFMLA V4.S4, V2.S4, V6.S4
+	FMOVS (R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V6.S4, V0.S4
+	FMOVS (R23), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V6.S4, V1.S4
+	FMOVS 4(R24), F6
+	WORD $0x0f08a4c6 // sxtl v6.8h, v6.8b
+	WORD $0x0f10a4c6 // sxtl v6.4s, v6.4h
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	VMOV V5.B16, V2.B16
+	VFMLA V4.S4, V6.S4, V2.S4
+	FMOVS 4(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	FMOVS 4(R23), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	FMOVS 8(R24), F2
+	WORD $0x0f08a442 // sxtl v2.8h, v2.8b
+	WORD $0x0f10a442 // sxtl v2.4s, v2.4h
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	VMOV V5.B16, V6.B16
+	VFMLA V4.S4, V2.S4, V6.S4
+	FMOVS 8(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V6.S4, V0.S4
+	FMOVS 8(R23), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V6.S4, V1.S4
+	FMOVS 12(R24), F6
+	WORD $0x0f08a4c6 // sxtl v6.8h, v6.8b
+	WORD $0x0f10a4c6 // sxtl v6.4s, v6.4h
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	VMOV V5.B16, V2.B16
+	VFMLA V4.S4, V6.S4, V2.S4
+	FMOVS 12(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	FMOVS 12(R23), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	ADD $16, R24
+	ADD $16, R22
+	ADD $16, R23
+	SUB $1, R19
+	CBNZ R19, Q5_KRows2TurnBy1
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q5_KRows2SubBlockBy1
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F3
+	FMOVQ (R21), F2
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F2
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
+	FMOVQ F1, (R21)
+	VMOVI $0, V3.B16
+	FMOVQ F3, 80(RSP)
+	JMP Q5_KRows2NextBy1
+
+Q5_KRows2DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, Q5_KRows2Strip
+	RET
+
+Q5_KRows1:
+
+Q5_KRows1Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, Q5_KRows1Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+Q5_KRows1Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $1, R20
+
+Q5_KRows1Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, Q5_KRows1Added
+	FMOVQ (R21), F1
+
+Q5_KRows1Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE Q5_KRows1Begin
+	MOVD 16(RSP), R23
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+	MOVD $patternbf800000<>(SB), R17
+	FMOVQ (R17), F15
+	MOVD R23, R24
+	ADD $1104, R24
+	MOVD R24, R25
+	ADD $1104, R25
+	MOVD R25, R26
+	ADD $1104, R26
+
+Q5_KRows1NextBy4:
+	MOVD 40(RSP), R19
+	CMP $1024, R19
+	BLT Q5_KRows1DoneBy4
+	MOVD $256, R20
+	SUB $1024, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	FMOVD (R23), F4
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	FMOVQ F4, 96(RSP)
+	FMOVD 8(R23), F4
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	WORD $0x6e2fdc84 // fmul v4.4s, v4.4s, v15.4s
+	FMOVQ F4, 160(RSP)
+	FMOVD (R24), F4
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	FMOVQ F4, 112(RSP)
+	FMOVD 8(R24), F4
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	WORD $0x6e2fdc84 // fmul v4.4s, v4.4s, v15.4s
+	FMOVQ F4, 176(RSP)
+	FMOVD (R25), F4
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	FMOVQ F4, 128(RSP)
+	FMOVD 8(R25), F4
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	WORD $0x6e2fdc84 // fmul v4.4s, v4.4s, v15.4s
+	FMOVQ F4, 192(RSP)
+	FMOVD (R26), F4
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	FMOVQ F4, 144(RSP)
+	FMOVD 8(R26), F4
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	WORD $0x6e2fdc84 // fmul v4.4s, v4.4s, v15.4s
+	FMOVQ F4, 208(RSP)
+	ADD $16, R23
+	ADD $16, R24
+	ADD $16, R25
+	ADD $16, R26
+	ADD $0, R22
+	ADD $0, R20
+	PCALIGN $32
+
+Q5_KRows1SubBlockBy4:
+	FMOVS (R23), F6
+	WORD $0x0f08a4c6 // sxtl v6.8h, v6.8b
+	WORD $0x0f10a4c6 // sxtl v6.4s, v6.4h
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	FMOVQ 96(RSP), F5
+	WORD $0x6e25dcc6 // fmul v6.4s, v6.4s, v5.4s
+	FMOVS 4(R23), F10
+	WORD $0x0f08a54a // sxtl v10.8h, v10.8b
+	WORD $0x0f10a54a // sxtl v10.4s, v10.4h
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	FMOVQ 160(RSP), F5
+	WORD $0x6e25dd4a // fmul v10.4s, v10.4s, v5.4s
+	FMOVS (R24), F7
+	WORD $0x0f08a4e7 // sxtl v7.8h, v7.8b
+	WORD $0x0f10a4e7 // sxtl v7.4s, v7.4h
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	FMOVQ 112(RSP), F5
+	WORD $0x6e25dce7 // fmul v7.4s, v7.4s, v5.4s
+	FMOVS 4(R24), F11
+	WORD $0x0f08a56b // sxtl v11.8h, v11.8b
+	WORD $0x0f10a56b // sxtl v11.4s, v11.4h
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	FMOVQ 176(RSP), F5
+	WORD $0x6e25dd6b // fmul v11.4s, v11.4s, v5.4s
+	FMOVS (R25), F8
+	WORD $0x0f08a508 // sxtl v8.8h, v8.8b
+	WORD $0x0f10a508 // sxtl v8.4s, v8.4h
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	FMOVQ 128(RSP), F5
+	WORD $0x6e25dd08 // fmul v8.4s, v8.4s, v5.4s
+	FMOVS 4(R25), F12
+	WORD $0x0f08a58c // sxtl v12.8h, v12.8b
+	WORD $0x0f10a58c // sxtl v12.4s, v12.4h
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	FMOVQ 192(RSP), F5
+	WORD $0x6e25dd8c // fmul v12.4s, v12.4s, v5.4s
+	FMOVS (R26), F9
+	WORD $0x0f08a529 // sxtl v9.8h, v9.8b
+	WORD $0x0f10a529 // sxtl v9.4s, v9.4h
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	FMOVQ 144(RSP), F5
+	WORD $0x6e25dd29 // fmul v9.4s, v9.4s, v5.4s
+	FMOVS 4(R26), F13
+	WORD $0x0f08a5ad // sxtl v13.8h, v13.8b
+	WORD $0x0f10a5ad // sxtl v13.4s, v13.4h
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	FMOVQ 208(RSP), F5
+	WORD $0x6e25ddad // fmul v13.4s, v13.4s, v5.4s
+	ADD $8, R23
+	ADD $8, R24
+	ADD $8, R25
+	ADD $8, R26
+	MOVD $8, R19
+	PCALIGN $32
+
+Q5_KRows1TurnBy4:
+	PRFM 4416(R23), PLDL1KEEP
+	PRFM 4416(R24), PLDL1KEEP
+	PRFM 4416(R25), PLDL1KEEP
+	PRFM 4416(R26), PLDL1KEEP
+	FMOVS (R23), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V10.B16, V14.B16
+	VFMLA V6.S4, V4.S4, V14.S4
+	FMOVS (R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V14.S4, V0.S4
+	FMOVS (R24), F14
+	WORD $0x0f08a5ce // sxtl v14.8h, v14.8b
+	WORD $0x0f10a5ce // sxtl v14.4s, v14.4h
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	VMOV V11.B16, V4.B16
+	VFMLA V7.S4, V14.S4, V4.S4
+	FMOVS 1024(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS (R25), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V12.B16, V14.B16
+	VFMLA V8.S4, V4.S4, V14.S4
+	FMOVS 2048(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V14.S4, V2.S4
+	FMOVS (R26), F14
+	WORD $0x0f08a5ce // sxtl v14.8h, v14.8b
+	WORD $0x0f10a5ce // sxtl v14.4s, v14.4h
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	VMOV V13.B16, V4.B16
+	VFMLA V9.S4, V14.S4, V4.S4
+	FMOVS 3072(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	FMOVS 4(R23), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V10.B16, V14.B16
+	VFMLA V6.S4, V4.S4, V14.S4
+	FMOVS 4(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V14.S4, V0.S4
+	FMOVS 4(R24), F14
+	WORD $0x0f08a5ce // sxtl v14.8h, v14.8b
+	WORD $0x0f10a5ce // sxtl v14.4s, v14.4h
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	VMOV V11.B16, V4.B16
+	VFMLA V7.S4, V14.S4, V4.S4
+	FMOVS 1028(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 4(R25), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V12.B16, V14.B16
+	VFMLA V8.S4, V4.S4, V14.S4
+	FMOVS 2052(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V14.S4, V2.S4
+	FMOVS 4(R26), F14
+	WORD $0x0f08a5ce // sxtl v14.8h, v14.8b
+	WORD $0x0f10a5ce // sxtl v14.4s, v14.4h
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	VMOV V13.B16, V4.B16
+	VFMLA V9.S4, V14.S4, V4.S4
+	FMOVS 3076(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	FMOVS 8(R23), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V10.B16, V14.B16
+	VFMLA V6.S4, V4.S4, V14.S4
+	FMOVS 8(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V14.S4, V0.S4
+	FMOVS 8(R24), F14
+	WORD $0x0f08a5ce // sxtl v14.8h, v14.8b
+	WORD $0x0f10a5ce // sxtl v14.4s, v14.4h
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	VMOV V11.B16, V4.B16
+	VFMLA V7.S4, V14.S4, V4.S4
+	FMOVS 1032(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 8(R25), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V12.B16, V14.B16
+	VFMLA V8.S4, V4.S4, V14.S4
+	FMOVS 2056(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V14.S4, V2.S4
+	FMOVS 8(R26), F14
+	WORD $0x0f08a5ce // sxtl v14.8h, v14.8b
+	WORD $0x0f10a5ce // sxtl v14.4s, v14.4h
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	VMOV V13.B16, V4.B16
+	VFMLA V9.S4, V14.S4, V4.S4
+	FMOVS 3080(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	FMOVS 12(R23), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V10.B16, V14.B16
+	VFMLA V6.S4, V4.S4, V14.S4
+	FMOVS 12(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V14.S4, V0.S4
+	FMOVS 12(R24), F14
+	WORD $0x0f08a5ce // sxtl v14.8h, v14.8b
+	WORD $0x0f10a5ce // sxtl v14.4s, v14.4h
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	VMOV V11.B16, V4.B16
+	VFMLA V7.S4, V14.S4, V4.S4
+	FMOVS 1036(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 12(R25), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V12.B16, V14.B16
+	VFMLA V8.S4, V4.S4, V14.S4
+	FMOVS 2060(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V14.S4, V2.S4
+	FMOVS 12(R26), F14
+	WORD $0x0f08a5ce // sxtl v14.8h, v14.8b
+	WORD $0x0f10a5ce // sxtl v14.4s, v14.4h
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	VMOV V13.B16, V4.B16
+	VFMLA V9.S4, V14.S4, V4.S4
+	FMOVS 3084(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	ADD $16, R23
+	ADD $16, R24
+	ADD $16, R25
+	ADD $16, R26
+	ADD $16, R22
+	SUB $1, R19
+	CBNZ R19, Q5_KRows1TurnBy4
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q5_KRows1SubBlockBy4
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F5
+	FMOVQ (R21), F4
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e24d400 // fadd v0.4s, v0.4s, v4.4s
+	VMOVI $0, V5.B16
+	FMOVQ F5, 80(RSP)
+	WORD $0x4e25d400 // fadd v0.4s, v0.4s, v5.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x4e25d400 // fadd v0.4s, v0.4s, v5.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	WORD $0x4e25d400 // fadd v0.4s, v0.4s, v5.4s
+	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
+	FMOVQ F0, (R21)
+	ADD $3312, R23
+	ADD $3312, R24
+	ADD $3312, R25
+	ADD $3312, R26
+	ADD $3072, R22
+	JMP Q5_KRows1NextBy4
+
+Q5_KRows1DoneBy4:
+	MOVD $patternbf800000<>(SB), R17
+	FMOVQ (R17), F6
+
+Q5_KRows1NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE Q5_KRows1DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE Q5_KRows1PartBy1
+	MOVD $256, R20
+
+Q5_KRows1PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	FMOVD (R23), F1
+	WORD $0x0e217821 // fcvtl v1.4s, v1.4h
+	FMOVQ F1, 96(RSP)
+	FMOVD 8(R23), F1
+	WORD $0x0e217821 // fcvtl v1.4s, v1.4h
+	WORD $0x6e26dc21 // fmul v1.4s, v1.4s, v6.4s
+	FMOVQ F1, 160(RSP)
+	ADD $16, R23
+	ADD $0, R22
+	ADD $0, R20
+	PCALIGN $32
+
+Q5_KRows1SubBlockBy1:
+	FMOVS (R23), F3
+	WORD $0x0f08a463 // sxtl v3.8h, v3.8b
+	WORD $0x0f10a463 // sxtl v3.4s, v3.4h
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	FMOVQ 96(RSP), F2
+	WORD $0x6e22dc63 // fmul v3.4s, v3.4s, v2.4s
+	FMOVS 4(R23), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	FMOVQ 160(RSP), F2
+	WORD $0x6e22dc84 // fmul v4.4s, v4.4s, v2.4s
+	ADD $8, R23
+	MOVD $8, R19
+	PCALIGN $32
+
+Q5_KRows1TurnBy1:
+	PRFM 4096(R23), PLDL1KEEP
+	FMOVS (R23), F1
+	WORD $0x0f08a421 // sxtl v1.8h, v1.8b
+	WORD $0x0f10a421 // sxtl v1.4s, v1.4h
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	VMOV V4.B16, V5.B16
+	VFMLA V3.S4, V1.S4, V5.S4
+	FMOVS (R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V0.S4
+	FMOVS 4(R23), F5
+	WORD $0x0f08a4a5 // sxtl v5.8h, v5.8b
+	WORD $0x0f10a4a5 // sxtl v5.4s, v5.4h
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V4.B16, V1.B16
+	VFMLA V3.S4, V5.S4, V1.S4
+	FMOVS 4(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V1.S4, V0.S4
+	FMOVS 8(R23), F1
+	WORD $0x0f08a421 // sxtl v1.8h, v1.8b
+	WORD $0x0f10a421 // sxtl v1.4s, v1.4h
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	VMOV V4.B16, V5.B16
+	VFMLA V3.S4, V1.S4, V5.S4
+	FMOVS 8(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V5.S4, V0.S4
+	FMOVS 12(R23), F5
+	WORD $0x0f08a4a5 // sxtl v5.8h, v5.8b
+	WORD $0x0f10a4a5 // sxtl v5.4s, v5.4h
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	VMOV V4.B16, V1.B16
+	VFMLA V3.S4, V5.S4, V1.S4
+	FMOVS 12(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V1.S4, V0.S4
+	ADD $16, R23
+	ADD $16, R22
+	SUB $1, R19
+	CBNZ R19, Q5_KRows1TurnBy1
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q5_KRows1SubBlockBy1
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F2
+	FMOVQ (R21), F1
+	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R21)
+	VMOVI $0, V2.B16
+	FMOVQ F2, 80(RSP)
+	JMP Q5_KRows1NextBy1
+
+Q5_KRows1DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, Q5_KRows1Strip
+	RET
+
+Q6_K:
+	MOVD 64(R0), R19 // a.Rows
+	CMP $1, R19
+	BEQ Q6_KRows1
+	CMP $2, R19
+	BEQ Q6_KRows2
+	CMP $3, R19
+	BEQ Q6_KRows3
+	CMP $4, R19
+	BEQ Q6_KRows4
+	CMP $5, R19
+	BEQ Q6_KRows5
+	CMP $6, R19
+	BEQ Q6_KRows6
+	CMP $7, R19
+	BEQ Q6_KRows7
+
+Q6_KRows8:
+
+Q6_KRows8Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, Q6_KRows8Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+Q6_KRows8Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $8, R20
+
+Q6_KRows8Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, Q6_KRows8Added
+	FMOVQ (R21), F1
+
+Q6_KRows8Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE Q6_KRows8Begin
+	MOVD 16(RSP), R4
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD R22, R23
+	ADD R19, R23
+	MOVD R23, R24
+	ADD R19, R24
+	MOVD R24, R25
+	ADD R19, R25
+	MOVD R25, R26
+	ADD R19, R26
+	MOVD R26, R1
+	ADD R19, R1
+	MOVD R1, R2
+	ADD R19, R2
+	MOVD R2, R3
+	ADD R19, R3
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+
+Q6_KRows8NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE Q6_KRows8DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE Q6_KRows8PartBy1
+	MOVD $256, R20
+
+Q6_KRows8PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	FMOVD (R4), F8
+	WORD $0x0e217908 // fcvtl v8.4s, v8.4h
+	FMOVQ F8, 96(RSP)
+	ADD $8, R4
+	ADD $0, R22
+	ADD $0, R23
+	ADD $0, R24
+	ADD $0, R25
+	ADD $0, R26
+	ADD $0, R1
+	ADD $0, R2
+	ADD $0, R3
+	ADD $0, R20
+	PCALIGN $32
+
+Q6_KRows8SubBlockBy1:
+	FMOVS (R4), F10
+	WORD $0x0f08a54a // sxtl v10.8h, v10.8b
+	WORD $0x0f10a54a // sxtl v10.4s, v10.4h
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	FMOVQ 96(RSP), F9
+	WORD $0x6e29dd4a // fmul v10.4s, v10.4s, v9.4s
+	ADD $4, R4
+	MOVD $4, R19
+	PCALIGN $32
+
+Q6_KRows8TurnBy1:
+	PRFM 4096(R4), PLDL1KEEP
+	FMOVS (R4), F8
+	WORD $0x0f08a508 // sxtl v8.8h, v8.8b
+	WORD $0x0f10a508 // sxtl v8.4s, v8.4h
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e2add08 // fmul v8.4s, v8.4s, v10.4s
+	FMOVS (R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS (R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS (R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS (R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS (R26), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS (R1), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS (R2), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	FMOVS (R3), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	FMOVS 4(R4), F8
+	WORD $0x0f08a508 // sxtl v8.8h, v8.8b
+	WORD $0x0f10a508 // sxtl v8.4s, v8.4h
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e2add08 // fmul v8.4s, v8.4s, v10.4s
+	FMOVS 4(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 4(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 4(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 4(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 4(R26), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 4(R1), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 4(R2), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	FMOVS 4(R3), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	FMOVS 8(R4), F8
+	WORD $0x0f08a508 // sxtl v8.8h, v8.8b
+	WORD $0x0f10a508 // sxtl v8.4s, v8.4h
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e2add08 // fmul v8.4s, v8.4s, v10.4s
+	FMOVS 8(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 8(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 8(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 8(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 8(R26), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 8(R1), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 8(R2), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	FMOVS 8(R3), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	FMOVS 12(R4), F8
+	WORD $0x0f08a508 // sxtl v8.8h, v8.8b
+	WORD $0x0f10a508 // sxtl v8.4s, v8.4h
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e2add08 // fmul v8.4s, v8.4s, v10.4s
+	FMOVS 12(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 12(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 12(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 12(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 12(R26), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 12(R1), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 12(R2), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	FMOVS 12(R3), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	ADD $16, R4
+	ADD $16, R22
+	ADD $16, R23
+	ADD $16, R24
+	ADD $16, R25
+	ADD $16, R26
+	ADD $16, R1
+	ADD $16, R2
+	ADD $16, R3
+	SUB $1, R19
+	CBNZ R19, Q6_KRows8TurnBy1
+	SUB $16, R20
+	CMP $0, R20
+	BGT Q6_KRows8SubBlockBy1
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F9
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d421 // fadd v1.4s, v1.4s, v8.4s
+	FMOVQ F1, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d442 // fadd v2.4s, v2.4s, v8.4s
+	FMOVQ F2, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d463 // fadd v3.4s, v3.4s, v8.4s
+	FMOVQ F3, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d484 // fadd v4.4s, v4.4s, v8.4s
+	FMOVQ F4, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d4a5 // fadd v5.4s, v5.4s, v8.4s
+	FMOVQ F5, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d4c6 // fadd v6.4s, v6.4s, v8.4s
+	FMOVQ F6, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	FMOVQ F7, (R21)
+	VMOVI $0, V9.B16
+	FMOVQ F9, 80(RSP)
+	JMP Q6_KRows8NextBy1
+
+Q6_KRows8DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, Q6_KRows8Strip
+	RET
+
+Q6_KRows7:
+
+Q6_KRows7Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, Q6_KRows7Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+Q6_KRows7Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $7, R20
+
+Q6_KRows7Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, Q6_KRows7Added
+	FMOVQ (R21), F1
+
+Q6_KRows7Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE Q6_KRows7Begin
+	MOVD 16(RSP), R3
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD R22, R23
+	ADD R19, R23
+	MOVD R23, R24
+	ADD R19, R24
+	MOVD R24, R25
+	ADD R19, R25
+	MOVD R25, R26
+	ADD R19, R26
+	MOVD R26, R1
+	ADD R19, R1
+	MOVD R1, R2
+	ADD R19, R2
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+
+Q6_KRows7NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE Q6_KRows7DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE Q6_KRows7PartBy1
+	MOVD $256, R20
+
+Q6_KRows7PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	FMOVD (R3), F7
+	WORD $0x0e2178e7 // fcvtl v7.4s, v7.4h
+	FMOVQ F7, 96(RSP)
+	ADD $8, R3
+	ADD $0, R22
+	ADD $0, R23
+	ADD $0, R24
+	ADD $0, R25
+	ADD $0, R26
+	ADD $0, R1
+	ADD $0, R2
+	ADD $0, R20
+	PCALIGN $32
+
+Q6_KRows7SubBlockBy1:
+	FMOVS (R3), F9
+	WORD $0x0f08a529 // sxtl v9.8h, v9.8b
+	WORD $0x0f10a529 // sxtl v9.4s, v9.4h
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	FMOVQ 96(RSP), F8
+	WORD $0x6e28dd29 // fmul v9.4s, v9.4s, v8.4s
+	ADD $4, R3
+	MOVD $4, R19
+	PCALIGN $32
+
+Q6_KRows7TurnBy1:
+	PRFM 4096(R3), PLDL1KEEP
+	FMOVS (R3), F7
+	WORD $0x0f08a4e7 // sxtl v7.8h, v7.8b
+	WORD $0x0f10a4e7 // sxtl v7.4s, v7.4h
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e29dce7 // fmul v7.4s, v7.4s, v9.4s
+	FMOVS (R22), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V0.S4
+	FMOVS (R23), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V1.S4
+	FMOVS (R24), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V2.S4
+	FMOVS (R25), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V3.S4
+	FMOVS (R26), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V4.S4
+	FMOVS (R1), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V5.S4
+	FMOVS (R2), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V6.S4
+	FMOVS 4(R3), F7
+	WORD $0x0f08a4e7 // sxtl v7.8h, v7.8b
+	WORD $0x0f10a4e7 // sxtl v7.4s, v7.4h
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e29dce7 // fmul v7.4s, v7.4s, v9.4s
+	FMOVS 4(R22), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V0.S4
+	FMOVS 4(R23), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V1.S4
+	FMOVS 4(R24), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V2.S4
+	FMOVS 4(R25), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V3.S4
+	FMOVS 4(R26), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V4.S4
+	FMOVS 4(R1), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V5.S4
+	FMOVS 4(R2), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V6.S4
+	FMOVS 8(R3), F7
+	WORD $0x0f08a4e7 // sxtl v7.8h, v7.8b
+	WORD $0x0f10a4e7 // sxtl v7.4s, v7.4h
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e29dce7 // fmul v7.4s, v7.4s, v9.4s
+	FMOVS 8(R22), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V0.S4
+	FMOVS 8(R23), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V1.S4
+	FMOVS 8(R24), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V2.S4
+	FMOVS 8(R25), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V3.S4
+	FMOVS 8(R26), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V4.S4
+	FMOVS 8(R1), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V5.S4
+	FMOVS 8(R2), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V6.S4
+	FMOVS 12(R3), F7
+	WORD $0x0f08a4e7 // sxtl v7.8h, v7.8b
+	WORD $0x0f10a4e7 // sxtl v7.4s, v7.4h
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e29dce7 // fmul v7.4s, v7.4s, v9.4s
+	FMOVS 12(R22), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V0.S4
+	FMOVS 12(R23), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V1.S4
+	FMOVS 12(R24), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V2.S4
+	FMOVS 12(R25), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V3.S4
+	FMOVS 12(R26), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V4.S4
+	FMOVS 12(R1), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V5.S4
+	FMOVS 12(R2), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V6.S4
+	ADD $16, R3
+	ADD $16, R22
+	ADD $16, R23
+	ADD $16, R24
+	ADD $16, R25
+	ADD $16, R26
+	ADD $16, R1
+	ADD $16, R2
+	SUB $1, R19
+	CBNZ R19, Q6_KRows7TurnBy1
+	SUB $16, R20
+	CMP $0, R20
+	BGT Q6_KRows7SubBlockBy1
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F8
+	FMOVQ (R21), F7
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	WORD $0x4e27d400 // fadd v0.4s, v0.4s, v7.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F7
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	WORD $0x4e27d421 // fadd v1.4s, v1.4s, v7.4s
+	FMOVQ F1, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F7
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	WORD $0x4e27d442 // fadd v2.4s, v2.4s, v7.4s
+	FMOVQ F2, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F7
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	WORD $0x4e27d463 // fadd v3.4s, v3.4s, v7.4s
+	FMOVQ F3, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F7
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	WORD $0x4e27d484 // fadd v4.4s, v4.4s, v7.4s
+	FMOVQ F4, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F7
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	WORD $0x4e27d4a5 // fadd v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F7
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	FMOVQ F6, (R21)
+	VMOVI $0, V8.B16
+	FMOVQ F8, 80(RSP)
+	JMP Q6_KRows7NextBy1
+
+Q6_KRows7DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, Q6_KRows7Strip
+	RET
+
+Q6_KRows6:
+
+Q6_KRows6Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, Q6_KRows6Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+Q6_KRows6Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $6, R20
+
+Q6_KRows6Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, Q6_KRows6Added
+	FMOVQ (R21), F1
+
+Q6_KRows6Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE Q6_KRows6Begin
+	MOVD 16(RSP), R2
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD R22, R23
+	ADD R19, R23
+	MOVD R23, R24
+	ADD R19, R24
+	MOVD R24, R25
+	ADD R19, R25
+	MOVD R25, R26
+	ADD R19, R26
+	MOVD R26, R1
+	ADD R19, R1
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+
+Q6_KRows6NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE Q6_KRows6DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE Q6_KRows6PartBy1
+	MOVD $256, R20
+
+Q6_KRows6PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	FMOVD (R2), F6
+	WORD $0x0e2178c6 // fcvtl v6.4s, v6.4h
+	FMOVQ F6, 96(RSP)
+	ADD $8, R2
+	ADD $0, R22
+	ADD $0, R23
+	ADD $0, R24
+	ADD $0, R25
+	ADD $0, R26
+	ADD $0, R1
+	ADD $0, R20
+	PCALIGN $32
+
+Q6_KRows6SubBlockBy1:
+	FMOVS (R2), F8
+	WORD $0x0f08a508 // sxtl v8.8h, v8.8b
+	WORD $0x0f10a508 // sxtl v8.4s, v8.4h
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	FMOVQ 96(RSP), F7
+	WORD $0x6e27dd08 // fmul v8.4s, v8.4s, v7.4s
+	ADD $4, R2
+	MOVD $4, R19
+	PCALIGN $32
+
+Q6_KRows6TurnBy1:
+	PRFM 4096(R2), PLDL1KEEP
+	FMOVS (R2), F6
+	WORD $0x0f08a4c6 // sxtl v6.8h, v6.8b
+	WORD $0x0f10a4c6 // sxtl v6.4s, v6.4h
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
+	FMOVS (R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS (R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS (R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS (R25), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS (R26), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	FMOVS (R1), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	FMOVS 4(R2), F6
+	WORD $0x0f08a4c6 // sxtl v6.8h, v6.8b
+	WORD $0x0f10a4c6 // sxtl v6.4s, v6.4h
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
+	FMOVS 4(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 4(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 4(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 4(R25), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 4(R26), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	FMOVS 4(R1), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	FMOVS 8(R2), F6
+	WORD $0x0f08a4c6 // sxtl v6.8h, v6.8b
+	WORD $0x0f10a4c6 // sxtl v6.4s, v6.4h
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
+	FMOVS 8(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 8(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 8(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 8(R25), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 8(R26), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	FMOVS 8(R1), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	FMOVS 12(R2), F6
+	WORD $0x0f08a4c6 // sxtl v6.8h, v6.8b
+	WORD $0x0f10a4c6 // sxtl v6.4s, v6.4h
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
+	FMOVS 12(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 12(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 12(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 12(R25), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 12(R26), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	FMOVS 12(R1), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	ADD $16, R2
+	ADD $16, R22
+	ADD $16, R23
+	ADD $16, R24
+	ADD $16, R25
+	ADD $16, R26
+	ADD $16, R1
+	SUB $1, R19
+	CBNZ R19, Q6_KRows6TurnBy1
+	SUB $16, R20
+	CMP $0, R20
+	BGT Q6_KRows6SubBlockBy1
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F7
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d400 // fadd v0.4s, v0.4s, v6.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d421 // fadd v1.4s, v1.4s, v6.4s
+	FMOVQ F1, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d442 // fadd v2.4s, v2.4s, v6.4s
+	FMOVQ F2, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d463 // fadd v3.4s, v3.4s, v6.4s
+	FMOVQ F3, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d484 // fadd v4.4s, v4.4s, v6.4s
+	FMOVQ F4, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	FMOVQ F5, (R21)
+	VMOVI $0, V7.B16
+	FMOVQ F7, 80(RSP)
+	JMP Q6_KRows6NextBy1
+
+Q6_KRows6DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, Q6_KRows6Strip
+	RET
+
+Q6_KRows5:
+
+Q6_KRows5Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, Q6_KRows5Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+Q6_KRows5Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $5, R20
+
+Q6_KRows5Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, Q6_KRows5Added
+	FMOVQ (R21), F1
+
+Q6_KRows5Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE Q6_KRows5Begin
+	MOVD 16(RSP), R1
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD R22, R23
+	ADD R19, R23
+	MOVD R23, R24
+	ADD R19, R24
+	MOVD R24, R25
+	ADD R19, R25
+	MOVD R25, R26
+	ADD R19, R26
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+
+Q6_KRows5NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE Q6_KRows5DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE Q6_KRows5PartBy1
+	MOVD $256, R20
+
+Q6_KRows5PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	FMOVD (R1), F5
+	WORD $0x0e2178a5 // fcvtl v5.4s, v5.4h
+	FMOVQ F5, 96(RSP)
+	ADD $8, R1
+	ADD $0, R22
+	ADD $0, R23
+	ADD $0, R24
+	ADD $0, R25
+	ADD $0, R26
+	ADD $0, R20
+	PCALIGN $32
+
+Q6_KRows5SubBlockBy1:
+	FMOVS (R1), F7
+	WORD $0x0f08a4e7 // sxtl v7.8h, v7.8b
+	WORD $0x0f10a4e7 // sxtl v7.4s, v7.4h
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	FMOVQ 96(RSP), F6
+	WORD $0x6e26dce7 // fmul v7.4s, v7.4s, v6.4s
+	ADD $4, R1
+	MOVD $4, R19
+	PCALIGN $32
+
+Q6_KRows5TurnBy1:
+	PRFM 4096(R1), PLDL1KEEP
+	FMOVS (R1), F5
+	WORD $0x0f08a4a5 // sxtl v5.8h, v5.8b
+	WORD $0x0f10a4a5 // sxtl v5.4s, v5.4h
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVS (R22), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V0.S4
+	FMOVS (R23), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V1.S4
+	FMOVS (R24), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V2.S4
+	FMOVS (R25), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V3.S4
+	FMOVS (R26), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V4.S4
+	FMOVS 4(R1), F5
+	WORD $0x0f08a4a5 // sxtl v5.8h, v5.8b
+	WORD $0x0f10a4a5 // sxtl v5.4s, v5.4h
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVS 4(R22), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V0.S4
+	FMOVS 4(R23), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V1.S4
+	FMOVS 4(R24), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V2.S4
+	FMOVS 4(R25), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V3.S4
+	FMOVS 4(R26), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V4.S4
+	FMOVS 8(R1), F5
+	WORD $0x0f08a4a5 // sxtl v5.8h, v5.8b
+	WORD $0x0f10a4a5 // sxtl v5.4s, v5.4h
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVS 8(R22), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V0.S4
+	FMOVS 8(R23), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V1.S4
+	FMOVS 8(R24), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V2.S4
+	FMOVS 8(R25), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V3.S4
+	FMOVS 8(R26), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V4.S4
+	FMOVS 12(R1), F5
+	WORD $0x0f08a4a5 // sxtl v5.8h, v5.8b
+	WORD $0x0f10a4a5 // sxtl v5.4s, v5.4h
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVS 12(R22), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V0.S4
+	FMOVS 12(R23), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V1.S4
+	FMOVS 12(R24), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V2.S4
+	FMOVS 12(R25), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V3.S4
+	FMOVS 12(R26), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V4.S4
+	ADD $16, R1
+	ADD $16, R22
+	ADD $16, R23
+	ADD $16, R24
+	ADD $16, R25
+	ADD $16, R26
+	SUB $1, R19
+	CBNZ R19, Q6_KRows5TurnBy1
+	SUB $16, R20
+	CMP $0, R20
+	BGT Q6_KRows5SubBlockBy1
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F6
+	FMOVQ (R21), F5
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	WORD $0x4e25d400 // fadd v0.4s, v0.4s, v5.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F5
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	WORD $0x4e25d421 // fadd v1.4s, v1.4s, v5.4s
+	FMOVQ F1, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F5
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	WORD $0x4e25d442 // fadd v2.4s, v2.4s, v5.4s
+	FMOVQ F2, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F5
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	WORD $0x4e25d463 // fadd v3.4s, v3.4s, v5.4s
+	FMOVQ F3, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F5
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	FMOVQ F4, (R21)
+	VMOVI $0, V6.B16
+	FMOVQ F6, 80(RSP)
+	JMP Q6_KRows5NextBy1
+
+Q6_KRows5DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, Q6_KRows5Strip
+	RET
+
+Q6_KRows4:
+
+Q6_KRows4Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, Q6_KRows4Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+Q6_KRows4Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $4, R20
+
+Q6_KRows4Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, Q6_KRows4Added
+	FMOVQ (R21), F1
+
+Q6_KRows4Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE Q6_KRows4Begin
+	MOVD 16(RSP), R26
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD R22, R23
+	ADD R19, R23
+	MOVD R23, R24
+	ADD R19, R24
+	MOVD R24, R25
+	ADD R19, R25
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+	MOVD R26, R1
+	ADD $1096, R1
+
+Q6_KRows4NextBy2:
+	MOVD 40(RSP), R19
+	CMP $512, R19
+	BLT Q6_KRows4DoneBy2
+	MOVD $256, R20
+	SUB $512, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	FMOVD (R26), F8
+	WORD $0x0e217908 // fcvtl v8.4s, v8.4h
+	FMOVQ F8, 96(RSP)
+	FMOVD (R1), F8
+	WORD $0x0e217908 // fcvtl v8.4s, v8.4h
+	FMOVQ F8, 112(RSP)
+	ADD $8, R26
+	ADD $8, R1
+	ADD $0, R22
+	ADD $0, R23
+	ADD $0, R24
+	ADD $0, R25
+	ADD $0, R20
+	PCALIGN $32
+
+Q6_KRows4SubBlockBy2:
+	FMOVS (R26), F10
+	WORD $0x0f08a54a // sxtl v10.8h, v10.8b
+	WORD $0x0f10a54a // sxtl v10.4s, v10.4h
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	FMOVQ 96(RSP), F9
+	WORD $0x6e29dd4a // fmul v10.4s, v10.4s, v9.4s
+	FMOVS (R1), F11
+	WORD $0x0f08a56b // sxtl v11.8h, v11.8b
+	WORD $0x0f10a56b // sxtl v11.4s, v11.4h
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	FMOVQ 112(RSP), F9
+	WORD $0x6e29dd6b // fmul v11.4s, v11.4s, v9.4s
+	ADD $4, R26
+	ADD $4, R1
+	MOVD $4, R19
+	PCALIGN $32
+
+Q6_KRows4TurnBy2:
+	PRFM 2192(R26), PLDL1KEEP
+	PRFM 2192(R1), PLDL1KEEP
+	FMOVS (R26), F8
+	WORD $0x0f08a508 // sxtl v8.8h, v8.8b
+	WORD $0x0f10a508 // sxtl v8.4s, v8.4h
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e2add08 // fmul v8.4s, v8.4s, v10.4s
+	FMOVS (R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS (R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS (R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS (R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	FMOVS (R1), F8
+	WORD $0x0f08a508 // sxtl v8.8h, v8.8b
+	WORD $0x0f10a508 // sxtl v8.4s, v8.4h
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e2bdd08 // fmul v8.4s, v8.4s, v11.4s
+	FMOVS 1024(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 1024(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 1024(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 1024(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	FMOVS 4(R26), F8
+	WORD $0x0f08a508 // sxtl v8.8h, v8.8b
+	WORD $0x0f10a508 // sxtl v8.4s, v8.4h
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e2add08 // fmul v8.4s, v8.4s, v10.4s
+	FMOVS 4(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 4(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 4(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 4(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	FMOVS 4(R1), F8
+	WORD $0x0f08a508 // sxtl v8.8h, v8.8b
+	WORD $0x0f10a508 // sxtl v8.4s, v8.4h
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e2bdd08 // fmul v8.4s, v8.4s, v11.4s
+	FMOVS 1028(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 1028(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 1028(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 1028(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	FMOVS 8(R26), F8
+	WORD $0x0f08a508 // sxtl v8.8h, v8.8b
+	WORD $0x0f10a508 // sxtl v8.4s, v8.4h
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e2add08 // fmul v8.4s, v8.4s, v10.4s
+	FMOVS 8(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 8(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 8(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 8(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	FMOVS 8(R1), F8
+	WORD $0x0f08a508 // sxtl v8.8h, v8.8b
+	WORD $0x0f10a508 // sxtl v8.4s, v8.4h
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e2bdd08 // fmul v8.4s, v8.4s, v11.4s
+	FMOVS 1032(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 1032(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 1032(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 1032(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	FMOVS 12(R26), F8
+	WORD $0x0f08a508 // sxtl v8.8h, v8.8b
+	WORD $0x0f10a508 // sxtl v8.4s, v8.4h
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e2add08 // fmul v8.4s, v8.4s, v10.4s
+	FMOVS 12(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 12(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 12(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 12(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	FMOVS 12(R1), F8
+	WORD $0x0f08a508 // sxtl v8.8h, v8.8b
+	WORD $0x0f10a508 // sxtl v8.4s, v8.4h
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e2bdd08 // fmul v8.4s, v8.4s, v11.4s
+	FMOVS 1036(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 1036(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 1036(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 1036(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	ADD $16, R26
+	ADD $16, R1
+	ADD $16, R22
+	ADD $16, R23
+	ADD $16, R24
+	ADD $16, R25
+	SUB $1, R19
+	CBNZ R19, Q6_KRows4TurnBy2
+	SUB $16, R20
+	CMP $0, R20
+	BGT Q6_KRows4SubBlockBy2
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F9
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d442 // fadd v2.4s, v2.4s, v8.4s
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d484 // fadd v4.4s, v4.4s, v8.4s
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d4c6 // fadd v6.4s, v6.4s, v8.4s
+	VMOVI $0, V9.B16
+	FMOVQ F9, 80(RSP)
+	MOVD 24(RSP), R21
+	WORD $0x4e29d400 // fadd v0.4s, v0.4s, v9.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	WORD $0x4e29d442 // fadd v2.4s, v2.4s, v9.4s
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	FMOVQ F2, (R21)
+	ADD R19, R21
+	WORD $0x4e29d484 // fadd v4.4s, v4.4s, v9.4s
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	FMOVQ F4, (R21)
+	ADD R19, R21
+	WORD $0x4e29d4c6 // fadd v6.4s, v6.4s, v9.4s
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	FMOVQ F6, (R21)
+	ADD $1096, R26
+	ADD $1096, R1
+	ADD $1024, R22
+	ADD $1024, R23
+	ADD $1024, R24
+	ADD $1024, R25
+	JMP Q6_KRows4NextBy2
+
+Q6_KRows4DoneBy2:
+
+Q6_KRows4NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE Q6_KRows4DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE Q6_KRows4PartBy1
+	MOVD $256, R20
+
+Q6_KRows4PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	FMOVD (R26), F4
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	FMOVQ F4, 96(RSP)
+	ADD $8, R26
+	ADD $0, R22
+	ADD $0, R23
+	ADD $0, R24
+	ADD $0, R25
+	ADD $0, R20
+	PCALIGN $32
+
+Q6_KRows4SubBlockBy1:
+	FMOVS (R26), F6
+	WORD $0x0f08a4c6 // sxtl v6.8h, v6.8b
+	WORD $0x0f10a4c6 // sxtl v6.4s, v6.4h
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	FMOVQ 96(RSP), F5
+	WORD $0x6e25dcc6 // fmul v6.4s, v6.4s, v5.4s
+	ADD $4, R26
+	MOVD $4, R19
+	PCALIGN $32
+
+Q6_KRows4TurnBy1:
+	PRFM 4096(R26), PLDL1KEEP
+	FMOVS (R26), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS (R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS (R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS (R24), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVS (R25), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	FMOVS 4(R26), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS 4(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 4(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 4(R24), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVS 4(R25), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	FMOVS 8(R26), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS 8(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 8(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 8(R24), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVS 8(R25), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	FMOVS 12(R26), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS 12(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 12(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 12(R24), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVS 12(R25), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	ADD $16, R26
+	ADD $16, R22
+	ADD $16, R23
+	ADD $16, R24
+	ADD $16, R25
+	SUB $1, R19
+	CBNZ R19, Q6_KRows4TurnBy1
+	SUB $16, R20
+	CMP $0, R20
+	BGT Q6_KRows4SubBlockBy1
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F5
+	FMOVQ (R21), F4
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e24d400 // fadd v0.4s, v0.4s, v4.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F4
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e24d421 // fadd v1.4s, v1.4s, v4.4s
+	FMOVQ F1, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F4
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e24d442 // fadd v2.4s, v2.4s, v4.4s
+	FMOVQ F2, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F4
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
+	FMOVQ F3, (R21)
+	VMOVI $0, V5.B16
+	FMOVQ F5, 80(RSP)
+	JMP Q6_KRows4NextBy1
+
+Q6_KRows4DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, Q6_KRows4Strip
+	RET
+
+Q6_KRows3:
+
+Q6_KRows3Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, Q6_KRows3Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+Q6_KRows3Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $3, R20
+
+Q6_KRows3Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, Q6_KRows3Added
+	FMOVQ (R21), F1
+
+Q6_KRows3Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE Q6_KRows3Begin
+	MOVD 16(RSP), R25
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD R22, R23
+	ADD R19, R23
+	MOVD R23, R24
+	ADD R19, R24
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+	MOVD R25, R26
+	ADD $1096, R26
+
+Q6_KRows3NextBy2:
+	MOVD 40(RSP), R19
+	CMP $512, R19
+	BLT Q6_KRows3DoneBy2
+	MOVD $256, R20
+	SUB $512, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	FMOVD (R25), F6
+	WORD $0x0e2178c6 // fcvtl v6.4s, v6.4h
+	FMOVQ F6, 96(RSP)
+	FMOVD (R26), F6
+	WORD $0x0e2178c6 // fcvtl v6.4s, v6.4h
+	FMOVQ F6, 112(RSP)
+	ADD $8, R25
+	ADD $8, R26
+	ADD $0, R22
+	ADD $0, R23
+	ADD $0, R24
+	ADD $0, R20
+	PCALIGN $32
+
+Q6_KRows3SubBlockBy2:
+	FMOVS (R25), F8
+	WORD $0x0f08a508 // sxtl v8.8h, v8.8b
+	WORD $0x0f10a508 // sxtl v8.4s, v8.4h
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	FMOVQ 96(RSP), F7
+	WORD $0x6e27dd08 // fmul v8.4s, v8.4s, v7.4s
+	FMOVS (R26), F9
+	WORD $0x0f08a529 // sxtl v9.8h, v9.8b
+	WORD $0x0f10a529 // sxtl v9.4s, v9.4h
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	FMOVQ 112(RSP), F7
+	WORD $0x6e27dd29 // fmul v9.4s, v9.4s, v7.4s
+	ADD $4, R25
+	ADD $4, R26
+	MOVD $4, R19
+	PCALIGN $32
+
+Q6_KRows3TurnBy2:
+	PRFM 2192(R25), PLDL1KEEP
+	PRFM 2192(R26), PLDL1KEEP
+	FMOVS (R25), F6
+	WORD $0x0f08a4c6 // sxtl v6.8h, v6.8b
+	WORD $0x0f10a4c6 // sxtl v6.4s, v6.4h
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
+	FMOVS (R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS (R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS (R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	FMOVS (R26), F6
+	WORD $0x0f08a4c6 // sxtl v6.8h, v6.8b
+	WORD $0x0f10a4c6 // sxtl v6.4s, v6.4h
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e29dcc6 // fmul v6.4s, v6.4s, v9.4s
+	FMOVS 1024(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 1024(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 1024(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	FMOVS 4(R25), F6
+	WORD $0x0f08a4c6 // sxtl v6.8h, v6.8b
+	WORD $0x0f10a4c6 // sxtl v6.4s, v6.4h
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
+	FMOVS 4(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 4(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 4(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	FMOVS 4(R26), F6
+	WORD $0x0f08a4c6 // sxtl v6.8h, v6.8b
+	WORD $0x0f10a4c6 // sxtl v6.4s, v6.4h
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e29dcc6 // fmul v6.4s, v6.4s, v9.4s
+	FMOVS 1028(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 1028(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 1028(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	FMOVS 8(R25), F6
+	WORD $0x0f08a4c6 // sxtl v6.8h, v6.8b
+	WORD $0x0f10a4c6 // sxtl v6.4s, v6.4h
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
+	FMOVS 8(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 8(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 8(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	FMOVS 8(R26), F6
+	WORD $0x0f08a4c6 // sxtl v6.8h, v6.8b
+	WORD $0x0f10a4c6 // sxtl v6.4s, v6.4h
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e29dcc6 // fmul v6.4s, v6.4s, v9.4s
+	FMOVS 1032(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 1032(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 1032(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	FMOVS 12(R25), F6
+	WORD $0x0f08a4c6 // sxtl v6.8h, v6.8b
+	WORD $0x0f10a4c6 // sxtl v6.4s, v6.4h
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
+	FMOVS 12(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 12(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 12(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	FMOVS 12(R26), F6
+	WORD $0x0f08a4c6 // sxtl v6.8h, v6.8b
+	WORD $0x0f10a4c6 // sxtl v6.4s, v6.4h
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e29dcc6 // fmul v6.4s, v6.4s, v9.4s
+	FMOVS 1036(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 1036(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 1036(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	ADD $16, R25
+	ADD $16, R26
+	ADD $16, R22
+	ADD $16, R23
+	ADD $16, R24
+	SUB $1, R19
+	CBNZ R19, Q6_KRows3TurnBy2
+	SUB $16, R20
+	CMP $0, R20
+	BGT Q6_KRows3SubBlockBy2
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F7
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d400 // fadd v0.4s, v0.4s, v6.4s
+	ADD R19, R21
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d442 // fadd v2.4s, v2.4s, v6.4s
+	ADD R19, R21
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d484 // fadd v4.4s, v4.4s, v6.4s
+	VMOVI $0, V7.B16
+	FMOVQ F7, 80(RSP)
+	MOVD 24(RSP), R21
+	WORD $0x4e27d400 // fadd v0.4s, v0.4s, v7.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	WORD $0x4e27d442 // fadd v2.4s, v2.4s, v7.4s
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	FMOVQ F2, (R21)
+	ADD R19, R21
+	WORD $0x4e27d484 // fadd v4.4s, v4.4s, v7.4s
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	FMOVQ F4, (R21)
+	ADD $1096, R25
+	ADD $1096, R26
+	ADD $1024, R22
+	ADD $1024, R23
+	ADD $1024, R24
+	JMP Q6_KRows3NextBy2
+
+Q6_KRows3DoneBy2:
+
+Q6_KRows3NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE Q6_KRows3DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE Q6_KRows3PartBy1
+	MOVD $256, R20
+
+Q6_KRows3PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	FMOVD (R25), F3
+	WORD $0x0e217863 // fcvtl v3.4s, v3.4h
+	FMOVQ F3, 96(RSP)
+	ADD $8, R25
+	ADD $0, R22
+	ADD $0, R23
+	ADD $0, R24
+	ADD $0, R20
+	PCALIGN $32
+
+Q6_KRows3SubBlockBy1:
+	FMOVS (R25), F5
+	WORD $0x0f08a4a5 // sxtl v5.8h, v5.8b
+	WORD $0x0f10a4a5 // sxtl v5.4s, v5.4h
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	FMOVQ 96(RSP), F4
+	WORD $0x6e24dca5 // fmul v5.4s, v5.4s, v4.4s
+	ADD $4, R25
+	MOVD $4, R19
+	PCALIGN $32
+
+Q6_KRows3TurnBy1:
+	PRFM 4096(R25), PLDL1KEEP
+	FMOVS (R25), F3
+	WORD $0x0f08a463 // sxtl v3.8h, v3.8b
+	WORD $0x0f10a463 // sxtl v3.4s, v3.4h
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x6e25dc63 // fmul v3.4s, v3.4s, v5.4s
+	FMOVS (R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V0.S4
+	FMOVS (R23), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V1.S4
+	FMOVS (R24), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V2.S4
+	FMOVS 4(R25), F3
+	WORD $0x0f08a463 // sxtl v3.8h, v3.8b
+	WORD $0x0f10a463 // sxtl v3.4s, v3.4h
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x6e25dc63 // fmul v3.4s, v3.4s, v5.4s
+	FMOVS 4(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V0.S4
+	FMOVS 4(R23), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V1.S4
+	FMOVS 4(R24), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V2.S4
+	FMOVS 8(R25), F3
+	WORD $0x0f08a463 // sxtl v3.8h, v3.8b
+	WORD $0x0f10a463 // sxtl v3.4s, v3.4h
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x6e25dc63 // fmul v3.4s, v3.4s, v5.4s
+	FMOVS 8(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V0.S4
+	FMOVS 8(R23), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V1.S4
+	FMOVS 8(R24), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V2.S4
+	FMOVS 12(R25), F3
+	WORD $0x0f08a463 // sxtl v3.8h, v3.8b
+	WORD $0x0f10a463 // sxtl v3.4s, v3.4h
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x6e25dc63 // fmul v3.4s, v3.4s, v5.4s
+	FMOVS 12(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V0.S4
+	FMOVS 12(R23), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V1.S4
+	FMOVS 12(R24), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V2.S4
+	ADD $16, R25
+	ADD $16, R22
+	ADD $16, R23
+	ADD $16, R24
+	SUB $1, R19
+	CBNZ R19, Q6_KRows3TurnBy1
+	SUB $16, R20
+	CMP $0, R20
+	BGT Q6_KRows3SubBlockBy1
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F4
+	FMOVQ (R21), F3
+	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
+	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F3
+	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
+	WORD $0x4e23d421 // fadd v1.4s, v1.4s, v3.4s
+	FMOVQ F1, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F3
+	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	FMOVQ F2, (R21)
+	VMOVI $0, V4.B16
+	FMOVQ F4, 80(RSP)
+	JMP Q6_KRows3NextBy1
+
+Q6_KRows3DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, Q6_KRows3Strip
+	RET
+
+Q6_KRows2:
+
+Q6_KRows2Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, Q6_KRows2Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+Q6_KRows2Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $2, R20
+
+Q6_KRows2Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, Q6_KRows2Added
+	FMOVQ (R21), F1
+
+Q6_KRows2Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE Q6_KRows2Begin
+	MOVD 16(RSP), R24
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD R22, R23
+	ADD R19, R23
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+	MOVD R24, R25
+	ADD $1096, R25
+
+Q6_KRows2NextBy2:
+	MOVD 40(RSP), R19
+	CMP $512, R19
+	BLT Q6_KRows2DoneBy2
+	MOVD $256, R20
+	SUB $512, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	FMOVD (R24), F4
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	FMOVQ F4, 96(RSP)
+	FMOVD (R25), F4
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	FMOVQ F4, 112(RSP)
+	ADD $8, R24
+	ADD $8, R25
+	ADD $0, R22
+	ADD $0, R23
+	ADD $0, R20
+	PCALIGN $32
+
+Q6_KRows2SubBlockBy2:
+	FMOVS (R24), F6
+	WORD $0x0f08a4c6 // sxtl v6.8h, v6.8b
+	WORD $0x0f10a4c6 // sxtl v6.4s, v6.4h
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	FMOVQ 96(RSP), F5
+	WORD $0x6e25dcc6 // fmul v6.4s, v6.4s, v5.4s
+	FMOVS (R25), F7
+	WORD $0x0f08a4e7 // sxtl v7.8h, v7.8b
+	WORD $0x0f10a4e7 // sxtl v7.4s, v7.4h
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	FMOVQ 112(RSP), F5
+	WORD $0x6e25dce7 // fmul v7.4s, v7.4s, v5.4s
+	ADD $4, R24
+	ADD $4, R25
+	MOVD $4, R19
+	PCALIGN $32
+
+Q6_KRows2TurnBy2:
+	PRFM 2192(R24), PLDL1KEEP
+	PRFM 2192(R25), PLDL1KEEP
+	FMOVS (R24), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS (R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS (R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVS (R25), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e27dc84 // fmul v4.4s, v4.4s, v7.4s
+	FMOVS 1024(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 1024(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	FMOVS 4(R24), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS 4(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 4(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVS 4(R25), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e27dc84 // fmul v4.4s, v4.4s, v7.4s
+	FMOVS 1028(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 1028(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	FMOVS 8(R24), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS 8(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 8(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVS 8(R25), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e27dc84 // fmul v4.4s, v4.4s, v7.4s
+	FMOVS 1032(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 1032(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	FMOVS 12(R24), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS 12(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 12(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVS 12(R25), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e27dc84 // fmul v4.4s, v4.4s, v7.4s
+	FMOVS 1036(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 1036(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	ADD $16, R24
+	ADD $16, R25
+	ADD $16, R22
+	ADD $16, R23
+	SUB $1, R19
+	CBNZ R19, Q6_KRows2TurnBy2
+	SUB $16, R20
+	CMP $0, R20
+	BGT Q6_KRows2SubBlockBy2
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F5
+	FMOVQ (R21), F4
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e24d400 // fadd v0.4s, v0.4s, v4.4s
+	ADD R19, R21
+	FMOVQ (R21), F4
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e24d442 // fadd v2.4s, v2.4s, v4.4s
+	VMOVI $0, V5.B16
+	FMOVQ F5, 80(RSP)
+	MOVD 24(RSP), R21
+	WORD $0x4e25d400 // fadd v0.4s, v0.4s, v5.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	WORD $0x4e25d442 // fadd v2.4s, v2.4s, v5.4s
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	FMOVQ F2, (R21)
+	ADD $1096, R24
+	ADD $1096, R25
+	ADD $1024, R22
+	ADD $1024, R23
+	JMP Q6_KRows2NextBy2
+
+Q6_KRows2DoneBy2:
+
+Q6_KRows2NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE Q6_KRows2DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE Q6_KRows2PartBy1
+	MOVD $256, R20
+
+Q6_KRows2PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	FMOVD (R24), F2
+	WORD $0x0e217842 // fcvtl v2.4s, v2.4h
+	FMOVQ F2, 96(RSP)
+	ADD $8, R24
+	ADD $0, R22
+	ADD $0, R23
+	ADD $0, R20
+	PCALIGN $32
+
+Q6_KRows2SubBlockBy1:
+	FMOVS (R24), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	FMOVQ 96(RSP), F3
+	WORD $0x6e23dc84 // fmul v4.4s, v4.4s, v3.4s
+	ADD $4, R24
+	MOVD $4, R19
+	PCALIGN $32
+
+Q6_KRows2TurnBy1:
+	PRFM 4096(R24), PLDL1KEEP
+	FMOVS (R24), F2
+	WORD $0x0f08a442 // sxtl v2.8h, v2.8b
+	WORD $0x0f10a442 // sxtl v2.4s, v2.4h
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e24dc42 // fmul v2.4s, v2.4s, v4.4s
+	FMOVS (R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	FMOVS (R23), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	FMOVS 4(R24), F2
+	WORD $0x0f08a442 // sxtl v2.8h, v2.8b
+	WORD $0x0f10a442 // sxtl v2.4s, v2.4h
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e24dc42 // fmul v2.4s, v2.4s, v4.4s
+	FMOVS 4(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	FMOVS 4(R23), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	FMOVS 8(R24), F2
+	WORD $0x0f08a442 // sxtl v2.8h, v2.8b
+	WORD $0x0f10a442 // sxtl v2.4s, v2.4h
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e24dc42 // fmul v2.4s, v2.4s, v4.4s
+	FMOVS 8(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	FMOVS 8(R23), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	FMOVS 12(R24), F2
+	WORD $0x0f08a442 // sxtl v2.8h, v2.8b
+	WORD $0x0f10a442 // sxtl v2.4s, v2.4h
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e24dc42 // fmul v2.4s, v2.4s, v4.4s
+	FMOVS 12(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	FMOVS 12(R23), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	ADD $16, R24
+	ADD $16, R22
+	ADD $16, R23
+	SUB $1, R19
+	CBNZ R19, Q6_KRows2TurnBy1
+	SUB $16, R20
+	CMP $0, R20
+	BGT Q6_KRows2SubBlockBy1
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F3
+	FMOVQ (R21), F2
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F2
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
+	FMOVQ F1, (R21)
+	VMOVI $0, V3.B16
+	FMOVQ F3, 80(RSP)
+	JMP Q6_KRows2NextBy1
+
+Q6_KRows2DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, Q6_KRows2Strip
+	RET
+
+Q6_KRows1:
+
+Q6_KRows1Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, Q6_KRows1Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+Q6_KRows1Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $1, R20
+
+Q6_KRows1Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, Q6_KRows1Added
+	FMOVQ (R21), F1
+
+Q6_KRows1Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE Q6_KRows1Begin
+	MOVD 16(RSP), R23
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+	MOVD R23, R24
+	ADD $1096, R24
+	MOVD R24, R25
+	ADD $1096, R25
+	MOVD R25, R26
+	ADD $1096, R26
+
+Q6_KRows1NextBy4:
+	MOVD 40(RSP), R19
+	CMP $1024, R19
+	BLT Q6_KRows1DoneBy4
+	MOVD $256, R20
+	SUB $1024, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	FMOVD (R23), F4
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	FMOVQ F4, 96(RSP)
+	FMOVD (R24), F4
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	FMOVQ F4, 112(RSP)
+	FMOVD (R25), F4
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	FMOVQ F4, 128(RSP)
+	FMOVD (R26), F4
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	FMOVQ F4, 144(RSP)
+	ADD $8, R23
+	ADD $8, R24
+	ADD $8, R25
+	ADD $8, R26
+	ADD $0, R22
+	ADD $0, R20
+	PCALIGN $32
+
+Q6_KRows1SubBlockBy4:
+	FMOVS (R23), F6
+	WORD $0x0f08a4c6 // sxtl v6.8h, v6.8b
+	WORD $0x0f10a4c6 // sxtl v6.4s, v6.4h
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	FMOVQ 96(RSP), F5
+	WORD $0x6e25dcc6 // fmul v6.4s, v6.4s, v5.4s
+	FMOVS (R24), F7
+	WORD $0x0f08a4e7 // sxtl v7.8h, v7.8b
+	WORD $0x0f10a4e7 // sxtl v7.4s, v7.4h
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	FMOVQ 112(RSP), F5
+	WORD $0x6e25dce7 // fmul v7.4s, v7.4s, v5.4s
+	FMOVS (R25), F8
+	WORD $0x0f08a508 // sxtl v8.8h, v8.8b
+	WORD $0x0f10a508 // sxtl v8.4s, v8.4h
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	FMOVQ 128(RSP), F5
+	WORD $0x6e25dd08 // fmul v8.4s, v8.4s, v5.4s
+	FMOVS (R26), F9
+	WORD $0x0f08a529 // sxtl v9.8h, v9.8b
+	WORD $0x0f10a529 // sxtl v9.4s, v9.4h
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	FMOVQ 144(RSP), F5
+	WORD $0x6e25dd29 // fmul v9.4s, v9.4s, v5.4s
+	ADD $4, R23
+	ADD $4, R24
+	ADD $4, R25
+	ADD $4, R26
+	MOVD $4, R19
+	PCALIGN $32
+
+Q6_KRows1TurnBy4:
+	PRFM 4384(R23), PLDL1KEEP
+	PRFM 4384(R24), PLDL1KEEP
+	PRFM 4384(R25), PLDL1KEEP
+	PRFM 4384(R26), PLDL1KEEP
+	FMOVS (R23), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS (R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS (R24), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e27dc84 // fmul v4.4s, v4.4s, v7.4s
+	FMOVS 1024(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS (R25), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e28dc84 // fmul v4.4s, v4.4s, v8.4s
+	FMOVS 2048(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVS (R26), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e29dc84 // fmul v4.4s, v4.4s, v9.4s
+	FMOVS 3072(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	FMOVS 4(R23), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS 4(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 4(R24), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e27dc84 // fmul v4.4s, v4.4s, v7.4s
+	FMOVS 1028(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 4(R25), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e28dc84 // fmul v4.4s, v4.4s, v8.4s
+	FMOVS 2052(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVS 4(R26), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e29dc84 // fmul v4.4s, v4.4s, v9.4s
+	FMOVS 3076(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	FMOVS 8(R23), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS 8(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 8(R24), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e27dc84 // fmul v4.4s, v4.4s, v7.4s
+	FMOVS 1032(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 8(R25), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e28dc84 // fmul v4.4s, v4.4s, v8.4s
+	FMOVS 2056(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVS 8(R26), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e29dc84 // fmul v4.4s, v4.4s, v9.4s
+	FMOVS 3080(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	FMOVS 12(R23), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS 12(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 12(R24), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e27dc84 // fmul v4.4s, v4.4s, v7.4s
+	FMOVS 1036(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 12(R25), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e28dc84 // fmul v4.4s, v4.4s, v8.4s
+	FMOVS 2060(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVS 12(R26), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e29dc84 // fmul v4.4s, v4.4s, v9.4s
+	FMOVS 3084(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	ADD $16, R23
+	ADD $16, R24
+	ADD $16, R25
+	ADD $16, R26
+	ADD $16, R22
+	SUB $1, R19
+	CBNZ R19, Q6_KRows1TurnBy4
+	SUB $16, R20
+	CMP $0, R20
+	BGT Q6_KRows1SubBlockBy4
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F5
+	FMOVQ (R21), F4
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e24d400 // fadd v0.4s, v0.4s, v4.4s
+	VMOVI $0, V5.B16
+	FMOVQ F5, 80(RSP)
+	WORD $0x4e25d400 // fadd v0.4s, v0.4s, v5.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x4e25d400 // fadd v0.4s, v0.4s, v5.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	WORD $0x4e25d400 // fadd v0.4s, v0.4s, v5.4s
+	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
+	FMOVQ F0, (R21)
+	ADD $3288, R23
+	ADD $3288, R24
+	ADD $3288, R25
+	ADD $3288, R26
+	ADD $3072, R22
+	JMP Q6_KRows1NextBy4
+
+Q6_KRows1DoneBy4:
+
+Q6_KRows1NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE Q6_KRows1DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE Q6_KRows1PartBy1
+	MOVD $256, R20
+
+Q6_KRows1PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	FMOVD (R23), F1
+	WORD $0x0e217821 // fcvtl v1.4s, v1.4h
+	FMOVQ F1, 96(RSP)
+	ADD $8, R23
+	ADD $0, R22
+	ADD $0, R20
+	PCALIGN $32
+
+Q6_KRows1SubBlockBy1:
+	FMOVS (R23), F3
+	WORD $0x0f08a463 // sxtl v3.8h, v3.8b
+	WORD $0x0f10a463 // sxtl v3.4s, v3.4h
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	FMOVQ 96(RSP), F2
+	WORD $0x6e22dc63 // fmul v3.4s, v3.4s, v2.4s
+	ADD $4, R23
+	MOVD $4, R19
+	PCALIGN $32
+
+Q6_KRows1TurnBy1:
+	PRFM 4096(R23), PLDL1KEEP
+	FMOVS (R23), F1
+	WORD $0x0f08a421 // sxtl v1.8h, v1.8b
+	WORD $0x0f10a421 // sxtl v1.4s, v1.4h
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x6e23dc21 // fmul v1.4s, v1.4s, v3.4s
+	FMOVS (R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V1.S4, V0.S4
+	FMOVS 4(R23), F1
+	WORD $0x0f08a421 // sxtl v1.8h, v1.8b
+	WORD $0x0f10a421 // sxtl v1.4s, v1.4h
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x6e23dc21 // fmul v1.4s, v1.4s, v3.4s
+	FMOVS 4(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V1.S4, V0.S4
+	FMOVS 8(R23), F1
+	WORD $0x0f08a421 // sxtl v1.8h, v1.8b
+	WORD $0x0f10a421 // sxtl v1.4s, v1.4h
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x6e23dc21 // fmul v1.4s, v1.4s, v3.4s
+	FMOVS 8(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V1.S4, V0.S4
+	FMOVS 12(R23), F1
+	WORD $0x0f08a421 // sxtl v1.8h, v1.8b
+	WORD $0x0f10a421 // sxtl v1.4s, v1.4h
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x6e23dc21 // fmul v1.4s, v1.4s, v3.4s
+	FMOVS 12(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V1.S4, V0.S4
+	ADD $16, R23
+	ADD $16, R22
+	SUB $1, R19
+	CBNZ R19, Q6_KRows1TurnBy1
+	SUB $16, R20
+	CMP $0, R20
+	BGT Q6_KRows1SubBlockBy1
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F2
+	FMOVQ (R21), F1
+	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R21)
+	VMOVI $0, V2.B16
+	FMOVQ F2, 80(RSP)
+	JMP Q6_KRows1NextBy1
+
+Q6_KRows1DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, Q6_KRows1Strip
+	RET
+
+IQ4_NL:
+	MOVD 64(R0), R19 // a.Rows
+	CMP $1, R19
+	BEQ IQ4_NLRows1
+	CMP $2, R19
+	BEQ IQ4_NLRows2
+	CMP $3, R19
+	BEQ IQ4_NLRows3
+	CMP $4, R19
+	BEQ IQ4_NLRows4
+	CMP $5, R19
+	BEQ IQ4_NLRows5
+	CMP $6, R19
+	BEQ IQ4_NLRows6
+	CMP $7, R19
+	BEQ IQ4_NLRows7
+
+IQ4_NLRows8:
+
+IQ4_NLRows8Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, IQ4_NLRows8Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+IQ4_NLRows8Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $8, R20
+
+IQ4_NLRows8Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, IQ4_NLRows8Added
+	FMOVQ (R21), F1
+
+IQ4_NLRows8Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE IQ4_NLRows8Begin
+	MOVD 16(RSP), R4
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD R22, R23
+	ADD R19, R23
+	MOVD R23, R24
+	ADD R19, R24
+	MOVD R24, R25
+	ADD R19, R25
+	MOVD R25, R26
+	ADD R19, R26
+	MOVD R26, R1
+	ADD R19, R1
+	MOVD R1, R2
+	ADD R19, R2
+	MOVD R2, R3
+	ADD R19, R3
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+	MOVD $pattern0f0f0f0f<>(SB), R17
+	FMOVQ (R17), F13
+	MOVD $patternbfad9881f6eaddcf26190d0171594535<>(SB), R17
+	FMOVQ (R17), F14
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F15
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F16
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F17
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F18
+	MOVD $pattern33800000<>(SB), R17
+	FMOVQ (R17), F19
+
+IQ4_NLRows8NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE IQ4_NLRows8DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE IQ4_NLRows8PartBy1
+	MOVD $256, R20
+
+IQ4_NLRows8PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	ADD $0, R20
+	PCALIGN $32
+
+IQ4_NLRows8SubBlockBy1:
+	FMOVD (R4), F10
+	WORD $0x0e21794a // fcvtl v10.4s, v10.4h
+	WORD $0x6e33dd4a // fmul v10.4s, v10.4s, v19.4s
+	ADD $8, R4
+	MOVD $4, R19
+	PCALIGN $32
+
+IQ4_NLRows8TurnBy1:
+	PRFM 4096(R4), PLDL1KEEP
+	FMOVQ (R4), F11
+	VAND V13.B16, V11.B16, V12.B16
+	VTBL V12.B16, [V14.B16], V12.B16
+	VTBL V15.B16, [V12.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e2add08 // fmul v8.4s, v8.4s, v10.4s
+	FMOVS (R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS (R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS (R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS (R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS (R26), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS (R1), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS (R2), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	FMOVS (R3), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	VTBL V16.B16, [V12.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e2add08 // fmul v8.4s, v8.4s, v10.4s
+	FMOVS 4(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 4(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 4(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 4(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 4(R26), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 4(R1), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 4(R2), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	FMOVS 4(R3), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	VTBL V17.B16, [V12.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e2add08 // fmul v8.4s, v8.4s, v10.4s
+	FMOVS 8(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 8(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 8(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 8(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 8(R26), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 8(R1), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 8(R2), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	FMOVS 8(R3), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	VTBL V18.B16, [V12.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e2add08 // fmul v8.4s, v8.4s, v10.4s
+	FMOVS 12(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 12(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 12(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 12(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 12(R26), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 12(R1), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 12(R2), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	FMOVS 12(R3), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	VUSHR $4, V11.S4, V12.S4
+	VAND V13.B16, V12.B16, V12.B16
+	VTBL V12.B16, [V14.B16], V12.B16
+	VTBL V15.B16, [V12.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e2add08 // fmul v8.4s, v8.4s, v10.4s
+	FMOVS 16(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 16(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 16(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 16(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 16(R26), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 16(R1), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 16(R2), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	FMOVS 16(R3), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	VTBL V16.B16, [V12.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e2add08 // fmul v8.4s, v8.4s, v10.4s
+	FMOVS 20(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 20(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 20(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 20(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 20(R26), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 20(R1), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 20(R2), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	FMOVS 20(R3), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	VTBL V17.B16, [V12.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e2add08 // fmul v8.4s, v8.4s, v10.4s
+	FMOVS 24(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 24(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 24(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 24(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 24(R26), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 24(R1), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 24(R2), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	FMOVS 24(R3), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	VTBL V18.B16, [V12.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e2add08 // fmul v8.4s, v8.4s, v10.4s
+	FMOVS 28(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 28(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 28(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 28(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 28(R26), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 28(R1), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 28(R2), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	FMOVS 28(R3), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	ADD $16, R4
+	ADD $32, R22
+	ADD $32, R23
+	ADD $32, R24
+	ADD $32, R25
+	ADD $32, R26
+	ADD $32, R1
+	ADD $32, R2
+	ADD $32, R3
+	SUB $1, R19
+	CBNZ R19, IQ4_NLRows8TurnBy1
+	SUB $32, R20
+	CMP $0, R20
+	BGT IQ4_NLRows8SubBlockBy1
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F9
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d421 // fadd v1.4s, v1.4s, v8.4s
+	FMOVQ F1, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d442 // fadd v2.4s, v2.4s, v8.4s
+	FMOVQ F2, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d463 // fadd v3.4s, v3.4s, v8.4s
+	FMOVQ F3, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d484 // fadd v4.4s, v4.4s, v8.4s
+	FMOVQ F4, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d4a5 // fadd v5.4s, v5.4s, v8.4s
+	FMOVQ F5, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d4c6 // fadd v6.4s, v6.4s, v8.4s
+	FMOVQ F6, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	FMOVQ F7, (R21)
+	VMOVI $0, V9.B16
+	FMOVQ F9, 80(RSP)
+	JMP IQ4_NLRows8NextBy1
+
+IQ4_NLRows8DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, IQ4_NLRows8Strip
+	RET
+
+IQ4_NLRows7:
+
+IQ4_NLRows7Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, IQ4_NLRows7Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+IQ4_NLRows7Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $7, R20
+
+IQ4_NLRows7Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, IQ4_NLRows7Added
+	FMOVQ (R21), F1
+
+IQ4_NLRows7Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE IQ4_NLRows7Begin
+	MOVD 16(RSP), R3
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD R22, R23
+	ADD R19, R23
+	MOVD R23, R24
+	ADD R19, R24
+	MOVD R24, R25
+	ADD R19, R25
+	MOVD R25, R26
+	ADD R19, R26
+	MOVD R26, R1
+	ADD R19, R1
+	MOVD R1, R2
+	ADD R19, R2
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+	MOVD $pattern0f0f0f0f<>(SB), R17
+	FMOVQ (R17), F12
+	MOVD $patternbfad9881f6eaddcf26190d0171594535<>(SB), R17
+	FMOVQ (R17), F13
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F14
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F15
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F16
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F17
+	MOVD $pattern33800000<>(SB), R17
+	FMOVQ (R17), F18
+
+IQ4_NLRows7NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE IQ4_NLRows7DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE IQ4_NLRows7PartBy1
+	MOVD $256, R20
+
+IQ4_NLRows7PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	ADD $0, R20
+	PCALIGN $32
+
+IQ4_NLRows7SubBlockBy1:
+	FMOVD (R3), F9
+	WORD $0x0e217929 // fcvtl v9.4s, v9.4h
+	WORD $0x6e32dd29 // fmul v9.4s, v9.4s, v18.4s
+	ADD $8, R3
+	MOVD $4, R19
+	PCALIGN $32
+
+IQ4_NLRows7TurnBy1:
+	PRFM 4096(R3), PLDL1KEEP
+	FMOVQ (R3), F10
+	VAND V12.B16, V10.B16, V11.B16
+	VTBL V11.B16, [V13.B16], V11.B16
+	VTBL V14.B16, [V11.B16], V7.B16
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e29dce7 // fmul v7.4s, v7.4s, v9.4s
+	FMOVS (R22), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V0.S4
+	FMOVS (R23), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V1.S4
+	FMOVS (R24), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V2.S4
+	FMOVS (R25), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V3.S4
+	FMOVS (R26), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V4.S4
+	FMOVS (R1), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V5.S4
+	FMOVS (R2), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V6.S4
+	VTBL V15.B16, [V11.B16], V7.B16
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e29dce7 // fmul v7.4s, v7.4s, v9.4s
+	FMOVS 4(R22), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V0.S4
+	FMOVS 4(R23), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V1.S4
+	FMOVS 4(R24), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V2.S4
+	FMOVS 4(R25), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V3.S4
+	FMOVS 4(R26), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V4.S4
+	FMOVS 4(R1), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V5.S4
+	FMOVS 4(R2), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V6.S4
+	VTBL V16.B16, [V11.B16], V7.B16
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e29dce7 // fmul v7.4s, v7.4s, v9.4s
+	FMOVS 8(R22), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V0.S4
+	FMOVS 8(R23), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V1.S4
+	FMOVS 8(R24), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V2.S4
+	FMOVS 8(R25), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V3.S4
+	FMOVS 8(R26), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V4.S4
+	FMOVS 8(R1), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V5.S4
+	FMOVS 8(R2), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V6.S4
+	VTBL V17.B16, [V11.B16], V7.B16
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e29dce7 // fmul v7.4s, v7.4s, v9.4s
+	FMOVS 12(R22), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V0.S4
+	FMOVS 12(R23), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V1.S4
+	FMOVS 12(R24), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V2.S4
+	FMOVS 12(R25), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V3.S4
+	FMOVS 12(R26), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V4.S4
+	FMOVS 12(R1), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V5.S4
+	FMOVS 12(R2), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V6.S4
+	VUSHR $4, V10.S4, V11.S4
+	VAND V12.B16, V11.B16, V11.B16
+	VTBL V11.B16, [V13.B16], V11.B16
+	VTBL V14.B16, [V11.B16], V7.B16
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e29dce7 // fmul v7.4s, v7.4s, v9.4s
+	FMOVS 16(R22), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V0.S4
+	FMOVS 16(R23), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V1.S4
+	FMOVS 16(R24), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V2.S4
+	FMOVS 16(R25), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V3.S4
+	FMOVS 16(R26), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V4.S4
+	FMOVS 16(R1), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V5.S4
+	FMOVS 16(R2), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V6.S4
+	VTBL V15.B16, [V11.B16], V7.B16
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e29dce7 // fmul v7.4s, v7.4s, v9.4s
+	FMOVS 20(R22), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V0.S4
+	FMOVS 20(R23), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V1.S4
+	FMOVS 20(R24), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V2.S4
+	FMOVS 20(R25), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V3.S4
+	FMOVS 20(R26), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V4.S4
+	FMOVS 20(R1), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V5.S4
+	FMOVS 20(R2), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V6.S4
+	VTBL V16.B16, [V11.B16], V7.B16
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e29dce7 // fmul v7.4s, v7.4s, v9.4s
+	FMOVS 24(R22), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V0.S4
+	FMOVS 24(R23), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V1.S4
+	FMOVS 24(R24), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V2.S4
+	FMOVS 24(R25), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V3.S4
+	FMOVS 24(R26), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V4.S4
+	FMOVS 24(R1), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V5.S4
+	FMOVS 24(R2), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V6.S4
+	VTBL V17.B16, [V11.B16], V7.B16
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e29dce7 // fmul v7.4s, v7.4s, v9.4s
+	FMOVS 28(R22), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V0.S4
+	FMOVS 28(R23), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V1.S4
+	FMOVS 28(R24), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V2.S4
+	FMOVS 28(R25), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V3.S4
+	FMOVS 28(R26), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V4.S4
+	FMOVS 28(R1), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V5.S4
+	FMOVS 28(R2), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V6.S4
+	ADD $16, R3
+	ADD $32, R22
+	ADD $32, R23
+	ADD $32, R24
+	ADD $32, R25
+	ADD $32, R26
+	ADD $32, R1
+	ADD $32, R2
+	SUB $1, R19
+	CBNZ R19, IQ4_NLRows7TurnBy1
+	SUB $32, R20
+	CMP $0, R20
+	BGT IQ4_NLRows7SubBlockBy1
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F8
+	FMOVQ (R21), F7
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	WORD $0x4e27d400 // fadd v0.4s, v0.4s, v7.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F7
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	WORD $0x4e27d421 // fadd v1.4s, v1.4s, v7.4s
+	FMOVQ F1, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F7
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	WORD $0x4e27d442 // fadd v2.4s, v2.4s, v7.4s
+	FMOVQ F2, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F7
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	WORD $0x4e27d463 // fadd v3.4s, v3.4s, v7.4s
+	FMOVQ F3, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F7
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	WORD $0x4e27d484 // fadd v4.4s, v4.4s, v7.4s
+	FMOVQ F4, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F7
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	WORD $0x4e27d4a5 // fadd v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F7
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	FMOVQ F6, (R21)
+	VMOVI $0, V8.B16
+	FMOVQ F8, 80(RSP)
+	JMP IQ4_NLRows7NextBy1
+
+IQ4_NLRows7DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, IQ4_NLRows7Strip
+	RET
+
+IQ4_NLRows6:
+
+IQ4_NLRows6Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, IQ4_NLRows6Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+IQ4_NLRows6Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $6, R20
+
+IQ4_NLRows6Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, IQ4_NLRows6Added
+	FMOVQ (R21), F1
+
+IQ4_NLRows6Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE IQ4_NLRows6Begin
+	MOVD 16(RSP), R2
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD R22, R23
+	ADD R19, R23
+	MOVD R23, R24
+	ADD R19, R24
+	MOVD R24, R25
+	ADD R19, R25
+	MOVD R25, R26
+	ADD R19, R26
+	MOVD R26, R1
+	ADD R19, R1
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+	MOVD $pattern0f0f0f0f<>(SB), R17
+	FMOVQ (R17), F11
+	MOVD $patternbfad9881f6eaddcf26190d0171594535<>(SB), R17
+	FMOVQ (R17), F12
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F13
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F14
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F15
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F16
+	MOVD $pattern33800000<>(SB), R17
+	FMOVQ (R17), F17
+
+IQ4_NLRows6NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE IQ4_NLRows6DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE IQ4_NLRows6PartBy1
+	MOVD $256, R20
+
+IQ4_NLRows6PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	ADD $0, R20
+	PCALIGN $32
+
+IQ4_NLRows6SubBlockBy1:
+	FMOVD (R2), F8
+	WORD $0x0e217908 // fcvtl v8.4s, v8.4h
+	WORD $0x6e31dd08 // fmul v8.4s, v8.4s, v17.4s
+	ADD $8, R2
+	MOVD $4, R19
+	PCALIGN $32
+
+IQ4_NLRows6TurnBy1:
+	PRFM 4096(R2), PLDL1KEEP
+	FMOVQ (R2), F9
+	VAND V11.B16, V9.B16, V10.B16
+	VTBL V10.B16, [V12.B16], V10.B16
+	VTBL V13.B16, [V10.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
+	FMOVS (R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS (R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS (R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS (R25), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS (R26), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	FMOVS (R1), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	VTBL V14.B16, [V10.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
+	FMOVS 4(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 4(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 4(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 4(R25), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 4(R26), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	FMOVS 4(R1), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	VTBL V15.B16, [V10.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
+	FMOVS 8(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 8(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 8(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 8(R25), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 8(R26), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	FMOVS 8(R1), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	VTBL V16.B16, [V10.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
+	FMOVS 12(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 12(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 12(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 12(R25), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 12(R26), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	FMOVS 12(R1), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	VUSHR $4, V9.S4, V10.S4
+	VAND V11.B16, V10.B16, V10.B16
+	VTBL V10.B16, [V12.B16], V10.B16
+	VTBL V13.B16, [V10.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
+	FMOVS 16(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 16(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 16(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 16(R25), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 16(R26), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	FMOVS 16(R1), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	VTBL V14.B16, [V10.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
+	FMOVS 20(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 20(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 20(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 20(R25), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 20(R26), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	FMOVS 20(R1), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	VTBL V15.B16, [V10.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
+	FMOVS 24(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 24(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 24(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 24(R25), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 24(R26), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	FMOVS 24(R1), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	VTBL V16.B16, [V10.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
+	FMOVS 28(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 28(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 28(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 28(R25), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 28(R26), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	FMOVS 28(R1), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	ADD $16, R2
+	ADD $32, R22
+	ADD $32, R23
+	ADD $32, R24
+	ADD $32, R25
+	ADD $32, R26
+	ADD $32, R1
+	SUB $1, R19
+	CBNZ R19, IQ4_NLRows6TurnBy1
+	SUB $32, R20
+	CMP $0, R20
+	BGT IQ4_NLRows6SubBlockBy1
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F7
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d400 // fadd v0.4s, v0.4s, v6.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d421 // fadd v1.4s, v1.4s, v6.4s
+	FMOVQ F1, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d442 // fadd v2.4s, v2.4s, v6.4s
+	FMOVQ F2, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d463 // fadd v3.4s, v3.4s, v6.4s
+	FMOVQ F3, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d484 // fadd v4.4s, v4.4s, v6.4s
+	FMOVQ F4, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	FMOVQ F5, (R21)
+	VMOVI $0, V7.B16
+	FMOVQ F7, 80(RSP)
+	JMP IQ4_NLRows6NextBy1
+
+IQ4_NLRows6DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, IQ4_NLRows6Strip
+	RET
+
+IQ4_NLRows5:
+
+IQ4_NLRows5Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, IQ4_NLRows5Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+IQ4_NLRows5Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $5, R20
+
+IQ4_NLRows5Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, IQ4_NLRows5Added
+	FMOVQ (R21), F1
+
+IQ4_NLRows5Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE IQ4_NLRows5Begin
+	MOVD 16(RSP), R1
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD R22, R23
+	ADD R19, R23
+	MOVD R23, R24
+	ADD R19, R24
+	MOVD R24, R25
+	ADD R19, R25
+	MOVD R25, R26
+	ADD R19, R26
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+	MOVD $pattern0f0f0f0f<>(SB), R17
+	FMOVQ (R17), F10
+	MOVD $patternbfad9881f6eaddcf26190d0171594535<>(SB), R17
+	FMOVQ (R17), F11
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F12
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F13
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F14
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F15
+	MOVD $pattern33800000<>(SB), R17
+	FMOVQ (R17), F16
+
+IQ4_NLRows5NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE IQ4_NLRows5DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE IQ4_NLRows5PartBy1
+	MOVD $256, R20
+
+IQ4_NLRows5PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	ADD $0, R20
+	PCALIGN $32
+
+IQ4_NLRows5SubBlockBy1:
+	FMOVD (R1), F7
+	WORD $0x0e2178e7 // fcvtl v7.4s, v7.4h
+	WORD $0x6e30dce7 // fmul v7.4s, v7.4s, v16.4s
+	ADD $8, R1
+	MOVD $4, R19
+	PCALIGN $32
+
+IQ4_NLRows5TurnBy1:
+	PRFM 4096(R1), PLDL1KEEP
+	FMOVQ (R1), F8
+	VAND V10.B16, V8.B16, V9.B16
+	VTBL V9.B16, [V11.B16], V9.B16
+	VTBL V12.B16, [V9.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVS (R22), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V0.S4
+	FMOVS (R23), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V1.S4
+	FMOVS (R24), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V2.S4
+	FMOVS (R25), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V3.S4
+	FMOVS (R26), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V4.S4
+	VTBL V13.B16, [V9.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVS 4(R22), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V0.S4
+	FMOVS 4(R23), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V1.S4
+	FMOVS 4(R24), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V2.S4
+	FMOVS 4(R25), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V3.S4
+	FMOVS 4(R26), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V4.S4
+	VTBL V14.B16, [V9.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVS 8(R22), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V0.S4
+	FMOVS 8(R23), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V1.S4
+	FMOVS 8(R24), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V2.S4
+	FMOVS 8(R25), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V3.S4
+	FMOVS 8(R26), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V4.S4
+	VTBL V15.B16, [V9.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVS 12(R22), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V0.S4
+	FMOVS 12(R23), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V1.S4
+	FMOVS 12(R24), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V2.S4
+	FMOVS 12(R25), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V3.S4
+	FMOVS 12(R26), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V4.S4
+	VUSHR $4, V8.S4, V9.S4
+	VAND V10.B16, V9.B16, V9.B16
+	VTBL V9.B16, [V11.B16], V9.B16
+	VTBL V12.B16, [V9.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVS 16(R22), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V0.S4
+	FMOVS 16(R23), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V1.S4
+	FMOVS 16(R24), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V2.S4
+	FMOVS 16(R25), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V3.S4
+	FMOVS 16(R26), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V4.S4
+	VTBL V13.B16, [V9.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVS 20(R22), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V0.S4
+	FMOVS 20(R23), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V1.S4
+	FMOVS 20(R24), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V2.S4
+	FMOVS 20(R25), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V3.S4
+	FMOVS 20(R26), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V4.S4
+	VTBL V14.B16, [V9.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVS 24(R22), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V0.S4
+	FMOVS 24(R23), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V1.S4
+	FMOVS 24(R24), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V2.S4
+	FMOVS 24(R25), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V3.S4
+	FMOVS 24(R26), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V4.S4
+	VTBL V15.B16, [V9.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVS 28(R22), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V0.S4
+	FMOVS 28(R23), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V1.S4
+	FMOVS 28(R24), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V2.S4
+	FMOVS 28(R25), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V3.S4
+	FMOVS 28(R26), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V4.S4
+	ADD $16, R1
+	ADD $32, R22
+	ADD $32, R23
+	ADD $32, R24
+	ADD $32, R25
+	ADD $32, R26
+	SUB $1, R19
+	CBNZ R19, IQ4_NLRows5TurnBy1
+	SUB $32, R20
+	CMP $0, R20
+	BGT IQ4_NLRows5SubBlockBy1
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F6
+	FMOVQ (R21), F5
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	WORD $0x4e25d400 // fadd v0.4s, v0.4s, v5.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F5
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	WORD $0x4e25d421 // fadd v1.4s, v1.4s, v5.4s
+	FMOVQ F1, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F5
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	WORD $0x4e25d442 // fadd v2.4s, v2.4s, v5.4s
+	FMOVQ F2, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F5
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	WORD $0x4e25d463 // fadd v3.4s, v3.4s, v5.4s
+	FMOVQ F3, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F5
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	FMOVQ F4, (R21)
+	VMOVI $0, V6.B16
+	FMOVQ F6, 80(RSP)
+	JMP IQ4_NLRows5NextBy1
+
+IQ4_NLRows5DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, IQ4_NLRows5Strip
+	RET
+
+IQ4_NLRows4:
+
+IQ4_NLRows4Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, IQ4_NLRows4Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+IQ4_NLRows4Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $4, R20
+
+IQ4_NLRows4Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, IQ4_NLRows4Added
+	FMOVQ (R21), F1
+
+IQ4_NLRows4Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE IQ4_NLRows4Begin
+	MOVD 16(RSP), R26
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD R22, R23
+	ADD R19, R23
+	MOVD R23, R24
+	ADD R19, R24
+	MOVD R24, R25
+	ADD R19, R25
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+	MOVD $pattern0f0f0f0f<>(SB), R17
+	FMOVQ (R17), F14
+	MOVD $patternbfad9881f6eaddcf26190d0171594535<>(SB), R17
+	FMOVQ (R17), F15
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F16
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F17
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F18
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F19
+	MOVD $pattern33800000<>(SB), R17
+	FMOVQ (R17), F20
+	MOVD R26, R1
+	ADD $576, R1
+
+IQ4_NLRows4NextBy2:
+	MOVD 40(RSP), R19
+	CMP $512, R19
+	BLT IQ4_NLRows4DoneBy2
+	MOVD $256, R20
+	SUB $512, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	ADD $0, R20
+	PCALIGN $32
+
+IQ4_NLRows4SubBlockBy2:
+	FMOVD (R26), F10
+	WORD $0x0e21794a // fcvtl v10.4s, v10.4h
+	WORD $0x6e34dd4a // fmul v10.4s, v10.4s, v20.4s
+	FMOVD (R1), F11
+	WORD $0x0e21796b // fcvtl v11.4s, v11.4h
+	WORD $0x6e34dd6b // fmul v11.4s, v11.4s, v20.4s
+	ADD $8, R26
+	ADD $8, R1
+	MOVD $4, R19
+	PCALIGN $32
+
+IQ4_NLRows4TurnBy2:
+	PRFM 1152(R26), PLDL1KEEP
+	PRFM 1152(R1), PLDL1KEEP
+	FMOVQ (R26), F12
+	VAND V14.B16, V12.B16, V13.B16
+	VTBL V13.B16, [V15.B16], V13.B16
+	VTBL V16.B16, [V13.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e2add08 // fmul v8.4s, v8.4s, v10.4s
+	FMOVS (R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS (R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS (R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS (R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	VTBL V17.B16, [V13.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e2add08 // fmul v8.4s, v8.4s, v10.4s
+	FMOVS 4(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 4(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 4(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 4(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	VTBL V18.B16, [V13.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e2add08 // fmul v8.4s, v8.4s, v10.4s
+	FMOVS 8(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 8(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 8(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 8(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	VTBL V19.B16, [V13.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e2add08 // fmul v8.4s, v8.4s, v10.4s
+	FMOVS 12(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 12(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 12(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 12(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	VUSHR $4, V12.S4, V13.S4
+	VAND V14.B16, V13.B16, V13.B16
+	VTBL V13.B16, [V15.B16], V13.B16
+	VTBL V16.B16, [V13.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e2add08 // fmul v8.4s, v8.4s, v10.4s
+	FMOVS 16(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 16(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 16(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 16(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	VTBL V17.B16, [V13.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e2add08 // fmul v8.4s, v8.4s, v10.4s
+	FMOVS 20(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 20(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 20(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 20(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	VTBL V18.B16, [V13.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e2add08 // fmul v8.4s, v8.4s, v10.4s
+	FMOVS 24(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 24(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 24(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 24(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	VTBL V19.B16, [V13.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e2add08 // fmul v8.4s, v8.4s, v10.4s
+	FMOVS 28(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 28(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 28(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 28(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	FMOVQ (R1), F12
+	VAND V14.B16, V12.B16, V13.B16
+	VTBL V13.B16, [V15.B16], V13.B16
+	VTBL V16.B16, [V13.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e2bdd08 // fmul v8.4s, v8.4s, v11.4s
+	FMOVS 1024(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 1024(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 1024(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 1024(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	VTBL V17.B16, [V13.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e2bdd08 // fmul v8.4s, v8.4s, v11.4s
+	FMOVS 1028(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 1028(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 1028(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 1028(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	VTBL V18.B16, [V13.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e2bdd08 // fmul v8.4s, v8.4s, v11.4s
+	FMOVS 1032(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 1032(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 1032(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 1032(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	VTBL V19.B16, [V13.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e2bdd08 // fmul v8.4s, v8.4s, v11.4s
+	FMOVS 1036(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 1036(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 1036(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 1036(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	VUSHR $4, V12.S4, V13.S4
+	VAND V14.B16, V13.B16, V13.B16
+	VTBL V13.B16, [V15.B16], V13.B16
+	VTBL V16.B16, [V13.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e2bdd08 // fmul v8.4s, v8.4s, v11.4s
+	FMOVS 1040(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 1040(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 1040(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 1040(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	VTBL V17.B16, [V13.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e2bdd08 // fmul v8.4s, v8.4s, v11.4s
+	FMOVS 1044(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 1044(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 1044(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 1044(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	VTBL V18.B16, [V13.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e2bdd08 // fmul v8.4s, v8.4s, v11.4s
+	FMOVS 1048(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 1048(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 1048(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 1048(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	VTBL V19.B16, [V13.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e2bdd08 // fmul v8.4s, v8.4s, v11.4s
+	FMOVS 1052(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 1052(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 1052(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 1052(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	ADD $16, R26
+	ADD $16, R1
+	ADD $32, R22
+	ADD $32, R23
+	ADD $32, R24
+	ADD $32, R25
+	SUB $1, R19
+	CBNZ R19, IQ4_NLRows4TurnBy2
+	SUB $32, R20
+	CMP $0, R20
+	BGT IQ4_NLRows4SubBlockBy2
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F9
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d442 // fadd v2.4s, v2.4s, v8.4s
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d484 // fadd v4.4s, v4.4s, v8.4s
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d4c6 // fadd v6.4s, v6.4s, v8.4s
+	VMOVI $0, V9.B16
+	FMOVQ F9, 80(RSP)
+	MOVD 24(RSP), R21
+	WORD $0x4e29d400 // fadd v0.4s, v0.4s, v9.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	WORD $0x4e29d442 // fadd v2.4s, v2.4s, v9.4s
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	FMOVQ F2, (R21)
+	ADD R19, R21
+	WORD $0x4e29d484 // fadd v4.4s, v4.4s, v9.4s
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	FMOVQ F4, (R21)
+	ADD R19, R21
+	WORD $0x4e29d4c6 // fadd v6.4s, v6.4s, v9.4s
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	FMOVQ F6, (R21)
+	ADD $576, R26
+	ADD $576, R1
+	ADD $1024, R22
+	ADD $1024, R23
+	ADD $1024, R24
+	ADD $1024, R25
+	JMP IQ4_NLRows4NextBy2
+
+IQ4_NLRows4DoneBy2:
+	MOVD $pattern0f0f0f0f<>(SB), R17
+	FMOVQ (R17), F9
+	MOVD $patternbfad9881f6eaddcf26190d0171594535<>(SB), R17
+	FMOVQ (R17), F10
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F11
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F12
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F13
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F14
+	MOVD $pattern33800000<>(SB), R17
+	FMOVQ (R17), F15
+
+IQ4_NLRows4NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE IQ4_NLRows4DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE IQ4_NLRows4PartBy1
+	MOVD $256, R20
+
+IQ4_NLRows4PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	ADD $0, R20
+	PCALIGN $32
+
+IQ4_NLRows4SubBlockBy1:
+	FMOVD (R26), F6
+	WORD $0x0e2178c6 // fcvtl v6.4s, v6.4h
+	WORD $0x6e2fdcc6 // fmul v6.4s, v6.4s, v15.4s
+	ADD $8, R26
+	MOVD $4, R19
+	PCALIGN $32
+
+IQ4_NLRows4TurnBy1:
+	PRFM 4096(R26), PLDL1KEEP
+	FMOVQ (R26), F7
+	VAND V9.B16, V7.B16, V8.B16
+	VTBL V8.B16, [V10.B16], V8.B16
+	VTBL V11.B16, [V8.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS (R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS (R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS (R24), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVS (R25), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	VTBL V12.B16, [V8.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS 4(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 4(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 4(R24), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVS 4(R25), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	VTBL V13.B16, [V8.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS 8(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 8(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 8(R24), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVS 8(R25), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	VTBL V14.B16, [V8.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS 12(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 12(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 12(R24), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVS 12(R25), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	VUSHR $4, V7.S4, V8.S4
+	VAND V9.B16, V8.B16, V8.B16
+	VTBL V8.B16, [V10.B16], V8.B16
+	VTBL V11.B16, [V8.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS 16(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 16(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 16(R24), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVS 16(R25), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	VTBL V12.B16, [V8.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS 20(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 20(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 20(R24), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVS 20(R25), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	VTBL V13.B16, [V8.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS 24(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 24(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 24(R24), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVS 24(R25), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	VTBL V14.B16, [V8.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS 28(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 28(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 28(R24), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVS 28(R25), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	ADD $16, R26
+	ADD $32, R22
+	ADD $32, R23
+	ADD $32, R24
+	ADD $32, R25
+	SUB $1, R19
+	CBNZ R19, IQ4_NLRows4TurnBy1
+	SUB $32, R20
+	CMP $0, R20
+	BGT IQ4_NLRows4SubBlockBy1
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F5
+	FMOVQ (R21), F4
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e24d400 // fadd v0.4s, v0.4s, v4.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F4
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e24d421 // fadd v1.4s, v1.4s, v4.4s
+	FMOVQ F1, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F4
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e24d442 // fadd v2.4s, v2.4s, v4.4s
+	FMOVQ F2, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F4
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
+	FMOVQ F3, (R21)
+	VMOVI $0, V5.B16
+	FMOVQ F5, 80(RSP)
+	JMP IQ4_NLRows4NextBy1
+
+IQ4_NLRows4DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, IQ4_NLRows4Strip
+	RET
+
+IQ4_NLRows3:
+
+IQ4_NLRows3Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, IQ4_NLRows3Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+IQ4_NLRows3Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $3, R20
+
+IQ4_NLRows3Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, IQ4_NLRows3Added
+	FMOVQ (R21), F1
+
+IQ4_NLRows3Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE IQ4_NLRows3Begin
+	MOVD 16(RSP), R25
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD R22, R23
+	ADD R19, R23
+	MOVD R23, R24
+	ADD R19, R24
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+	MOVD $pattern0f0f0f0f<>(SB), R17
+	FMOVQ (R17), F12
+	MOVD $patternbfad9881f6eaddcf26190d0171594535<>(SB), R17
+	FMOVQ (R17), F13
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F14
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F15
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F16
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F17
+	MOVD $pattern33800000<>(SB), R17
+	FMOVQ (R17), F18
+	MOVD R25, R26
+	ADD $576, R26
+
+IQ4_NLRows3NextBy2:
+	MOVD 40(RSP), R19
+	CMP $512, R19
+	BLT IQ4_NLRows3DoneBy2
+	MOVD $256, R20
+	SUB $512, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	ADD $0, R20
+	PCALIGN $32
+
+IQ4_NLRows3SubBlockBy2:
+	FMOVD (R25), F8
+	WORD $0x0e217908 // fcvtl v8.4s, v8.4h
+	WORD $0x6e32dd08 // fmul v8.4s, v8.4s, v18.4s
+	FMOVD (R26), F9
+	WORD $0x0e217929 // fcvtl v9.4s, v9.4h
+	WORD $0x6e32dd29 // fmul v9.4s, v9.4s, v18.4s
+	ADD $8, R25
+	ADD $8, R26
+	MOVD $4, R19
+	PCALIGN $32
+
+IQ4_NLRows3TurnBy2:
+	PRFM 1152(R25), PLDL1KEEP
+	PRFM 1152(R26), PLDL1KEEP
+	FMOVQ (R25), F10
+	VAND V12.B16, V10.B16, V11.B16
+	VTBL V11.B16, [V13.B16], V11.B16
+	VTBL V14.B16, [V11.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
+	FMOVS (R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS (R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS (R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	VTBL V15.B16, [V11.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
+	FMOVS 4(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 4(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 4(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	VTBL V16.B16, [V11.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
+	FMOVS 8(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 8(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 8(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	VTBL V17.B16, [V11.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
+	FMOVS 12(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 12(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 12(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	VUSHR $4, V10.S4, V11.S4
+	VAND V12.B16, V11.B16, V11.B16
+	VTBL V11.B16, [V13.B16], V11.B16
+	VTBL V14.B16, [V11.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
+	FMOVS 16(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 16(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 16(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	VTBL V15.B16, [V11.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
+	FMOVS 20(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 20(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 20(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	VTBL V16.B16, [V11.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
+	FMOVS 24(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 24(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 24(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	VTBL V17.B16, [V11.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
+	FMOVS 28(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 28(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 28(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	FMOVQ (R26), F10
+	VAND V12.B16, V10.B16, V11.B16
+	VTBL V11.B16, [V13.B16], V11.B16
+	VTBL V14.B16, [V11.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e29dcc6 // fmul v6.4s, v6.4s, v9.4s
+	FMOVS 1024(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 1024(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 1024(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	VTBL V15.B16, [V11.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e29dcc6 // fmul v6.4s, v6.4s, v9.4s
+	FMOVS 1028(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 1028(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 1028(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	VTBL V16.B16, [V11.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e29dcc6 // fmul v6.4s, v6.4s, v9.4s
+	FMOVS 1032(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 1032(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 1032(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	VTBL V17.B16, [V11.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e29dcc6 // fmul v6.4s, v6.4s, v9.4s
+	FMOVS 1036(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 1036(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 1036(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	VUSHR $4, V10.S4, V11.S4
+	VAND V12.B16, V11.B16, V11.B16
+	VTBL V11.B16, [V13.B16], V11.B16
+	VTBL V14.B16, [V11.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e29dcc6 // fmul v6.4s, v6.4s, v9.4s
+	FMOVS 1040(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 1040(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 1040(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	VTBL V15.B16, [V11.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e29dcc6 // fmul v6.4s, v6.4s, v9.4s
+	FMOVS 1044(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 1044(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 1044(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	VTBL V16.B16, [V11.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e29dcc6 // fmul v6.4s, v6.4s, v9.4s
+	FMOVS 1048(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 1048(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 1048(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	VTBL V17.B16, [V11.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e29dcc6 // fmul v6.4s, v6.4s, v9.4s
+	FMOVS 1052(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 1052(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 1052(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	ADD $16, R25
+	ADD $16, R26
+	ADD $32, R22
+	ADD $32, R23
+	ADD $32, R24
+	SUB $1, R19
+	CBNZ R19, IQ4_NLRows3TurnBy2
+	SUB $32, R20
+	CMP $0, R20
+	BGT IQ4_NLRows3SubBlockBy2
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F7
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d400 // fadd v0.4s, v0.4s, v6.4s
+	ADD R19, R21
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d442 // fadd v2.4s, v2.4s, v6.4s
+	ADD R19, R21
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d484 // fadd v4.4s, v4.4s, v6.4s
+	VMOVI $0, V7.B16
+	FMOVQ F7, 80(RSP)
+	MOVD 24(RSP), R21
+	WORD $0x4e27d400 // fadd v0.4s, v0.4s, v7.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	WORD $0x4e27d442 // fadd v2.4s, v2.4s, v7.4s
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	FMOVQ F2, (R21)
+	ADD R19, R21
+	WORD $0x4e27d484 // fadd v4.4s, v4.4s, v7.4s
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	FMOVQ F4, (R21)
+	ADD $576, R25
+	ADD $576, R26
+	ADD $1024, R22
+	ADD $1024, R23
+	ADD $1024, R24
+	JMP IQ4_NLRows3NextBy2
+
+IQ4_NLRows3DoneBy2:
+	MOVD $pattern0f0f0f0f<>(SB), R17
+	FMOVQ (R17), F8
+	MOVD $patternbfad9881f6eaddcf26190d0171594535<>(SB), R17
+	FMOVQ (R17), F9
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F10
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F11
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F12
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F13
+	MOVD $pattern33800000<>(SB), R17
+	FMOVQ (R17), F14
+
+IQ4_NLRows3NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE IQ4_NLRows3DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE IQ4_NLRows3PartBy1
+	MOVD $256, R20
+
+IQ4_NLRows3PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	ADD $0, R20
+	PCALIGN $32
+
+IQ4_NLRows3SubBlockBy1:
+	FMOVD (R25), F5
+	WORD $0x0e2178a5 // fcvtl v5.4s, v5.4h
+	WORD $0x6e2edca5 // fmul v5.4s, v5.4s, v14.4s
+	ADD $8, R25
+	MOVD $4, R19
+	PCALIGN $32
+
+IQ4_NLRows3TurnBy1:
+	PRFM 4096(R25), PLDL1KEEP
+	FMOVQ (R25), F6
+	VAND V8.B16, V6.B16, V7.B16
+	VTBL V7.B16, [V9.B16], V7.B16
+	VTBL V10.B16, [V7.B16], V3.B16
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x6e25dc63 // fmul v3.4s, v3.4s, v5.4s
+	FMOVS (R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V0.S4
+	FMOVS (R23), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V1.S4
+	FMOVS (R24), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V2.S4
+	VTBL V11.B16, [V7.B16], V3.B16
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x6e25dc63 // fmul v3.4s, v3.4s, v5.4s
+	FMOVS 4(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V0.S4
+	FMOVS 4(R23), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V1.S4
+	FMOVS 4(R24), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V2.S4
+	VTBL V12.B16, [V7.B16], V3.B16
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x6e25dc63 // fmul v3.4s, v3.4s, v5.4s
+	FMOVS 8(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V0.S4
+	FMOVS 8(R23), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V1.S4
+	FMOVS 8(R24), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V2.S4
+	VTBL V13.B16, [V7.B16], V3.B16
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x6e25dc63 // fmul v3.4s, v3.4s, v5.4s
+	FMOVS 12(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V0.S4
+	FMOVS 12(R23), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V1.S4
+	FMOVS 12(R24), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V2.S4
+	VUSHR $4, V6.S4, V7.S4
+	VAND V8.B16, V7.B16, V7.B16
+	VTBL V7.B16, [V9.B16], V7.B16
+	VTBL V10.B16, [V7.B16], V3.B16
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x6e25dc63 // fmul v3.4s, v3.4s, v5.4s
+	FMOVS 16(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V0.S4
+	FMOVS 16(R23), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V1.S4
+	FMOVS 16(R24), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V2.S4
+	VTBL V11.B16, [V7.B16], V3.B16
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x6e25dc63 // fmul v3.4s, v3.4s, v5.4s
+	FMOVS 20(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V0.S4
+	FMOVS 20(R23), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V1.S4
+	FMOVS 20(R24), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V2.S4
+	VTBL V12.B16, [V7.B16], V3.B16
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x6e25dc63 // fmul v3.4s, v3.4s, v5.4s
+	FMOVS 24(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V0.S4
+	FMOVS 24(R23), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V1.S4
+	FMOVS 24(R24), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V2.S4
+	VTBL V13.B16, [V7.B16], V3.B16
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x6e25dc63 // fmul v3.4s, v3.4s, v5.4s
+	FMOVS 28(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V0.S4
+	FMOVS 28(R23), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V1.S4
+	FMOVS 28(R24), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V2.S4
+	ADD $16, R25
+	ADD $32, R22
+	ADD $32, R23
+	ADD $32, R24
+	SUB $1, R19
+	CBNZ R19, IQ4_NLRows3TurnBy1
+	SUB $32, R20
+	CMP $0, R20
+	BGT IQ4_NLRows3SubBlockBy1
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F4
+	FMOVQ (R21), F3
+	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
+	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F3
+	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
+	WORD $0x4e23d421 // fadd v1.4s, v1.4s, v3.4s
+	FMOVQ F1, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F3
+	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	FMOVQ F2, (R21)
+	VMOVI $0, V4.B16
+	FMOVQ F4, 80(RSP)
+	JMP IQ4_NLRows3NextBy1
+
+IQ4_NLRows3DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, IQ4_NLRows3Strip
+	RET
+
+IQ4_NLRows2:
+
+IQ4_NLRows2Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, IQ4_NLRows2Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+IQ4_NLRows2Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $2, R20
+
+IQ4_NLRows2Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, IQ4_NLRows2Added
+	FMOVQ (R21), F1
+
+IQ4_NLRows2Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE IQ4_NLRows2Begin
+	MOVD 16(RSP), R24
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD R22, R23
+	ADD R19, R23
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+	MOVD $pattern0f0f0f0f<>(SB), R17
+	FMOVQ (R17), F10
+	MOVD $patternbfad9881f6eaddcf26190d0171594535<>(SB), R17
+	FMOVQ (R17), F11
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F12
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F13
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F14
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F15
+	MOVD $pattern33800000<>(SB), R17
+	FMOVQ (R17), F16
+	MOVD R24, R25
+	ADD $576, R25
+
+IQ4_NLRows2NextBy2:
+	MOVD 40(RSP), R19
+	CMP $512, R19
+	BLT IQ4_NLRows2DoneBy2
+	MOVD $256, R20
+	SUB $512, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	ADD $0, R20
+	PCALIGN $32
+
+IQ4_NLRows2SubBlockBy2:
+	FMOVD (R24), F6
+	WORD $0x0e2178c6 // fcvtl v6.4s, v6.4h
+	WORD $0x6e30dcc6 // fmul v6.4s, v6.4s, v16.4s
+	FMOVD (R25), F7
+	WORD $0x0e2178e7 // fcvtl v7.4s, v7.4h
+	WORD $0x6e30dce7 // fmul v7.4s, v7.4s, v16.4s
+	ADD $8, R24
+	ADD $8, R25
+	MOVD $4, R19
+	PCALIGN $32
+
+IQ4_NLRows2TurnBy2:
+	PRFM 1152(R24), PLDL1KEEP
+	PRFM 1152(R25), PLDL1KEEP
+	FMOVQ (R24), F8
+	VAND V10.B16, V8.B16, V9.B16
+	VTBL V9.B16, [V11.B16], V9.B16
+	VTBL V12.B16, [V9.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS (R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS (R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	VTBL V13.B16, [V9.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS 4(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 4(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	VTBL V14.B16, [V9.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS 8(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 8(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	VTBL V15.B16, [V9.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS 12(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 12(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	VUSHR $4, V8.S4, V9.S4
+	VAND V10.B16, V9.B16, V9.B16
+	VTBL V9.B16, [V11.B16], V9.B16
+	VTBL V12.B16, [V9.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS 16(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 16(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	VTBL V13.B16, [V9.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS 20(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 20(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	VTBL V14.B16, [V9.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS 24(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 24(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	VTBL V15.B16, [V9.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS 28(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 28(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVQ (R25), F8
+	VAND V10.B16, V8.B16, V9.B16
+	VTBL V9.B16, [V11.B16], V9.B16
+	VTBL V12.B16, [V9.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e27dc84 // fmul v4.4s, v4.4s, v7.4s
+	FMOVS 1024(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 1024(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	VTBL V13.B16, [V9.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e27dc84 // fmul v4.4s, v4.4s, v7.4s
+	FMOVS 1028(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 1028(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	VTBL V14.B16, [V9.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e27dc84 // fmul v4.4s, v4.4s, v7.4s
+	FMOVS 1032(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 1032(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	VTBL V15.B16, [V9.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e27dc84 // fmul v4.4s, v4.4s, v7.4s
+	FMOVS 1036(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 1036(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	VUSHR $4, V8.S4, V9.S4
+	VAND V10.B16, V9.B16, V9.B16
+	VTBL V9.B16, [V11.B16], V9.B16
+	VTBL V12.B16, [V9.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e27dc84 // fmul v4.4s, v4.4s, v7.4s
+	FMOVS 1040(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 1040(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	VTBL V13.B16, [V9.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e27dc84 // fmul v4.4s, v4.4s, v7.4s
+	FMOVS 1044(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 1044(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	VTBL V14.B16, [V9.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e27dc84 // fmul v4.4s, v4.4s, v7.4s
+	FMOVS 1048(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 1048(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	VTBL V15.B16, [V9.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e27dc84 // fmul v4.4s, v4.4s, v7.4s
+	FMOVS 1052(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 1052(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	ADD $16, R24
+	ADD $16, R25
+	ADD $32, R22
+	ADD $32, R23
+	SUB $1, R19
+	CBNZ R19, IQ4_NLRows2TurnBy2
+	SUB $32, R20
+	CMP $0, R20
+	BGT IQ4_NLRows2SubBlockBy2
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F5
+	FMOVQ (R21), F4
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e24d400 // fadd v0.4s, v0.4s, v4.4s
+	ADD R19, R21
+	FMOVQ (R21), F4
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e24d442 // fadd v2.4s, v2.4s, v4.4s
+	VMOVI $0, V5.B16
+	FMOVQ F5, 80(RSP)
+	MOVD 24(RSP), R21
+	WORD $0x4e25d400 // fadd v0.4s, v0.4s, v5.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	WORD $0x4e25d442 // fadd v2.4s, v2.4s, v5.4s
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	FMOVQ F2, (R21)
+	ADD $576, R24
+	ADD $576, R25
+	ADD $1024, R22
+	ADD $1024, R23
+	JMP IQ4_NLRows2NextBy2
+
+IQ4_NLRows2DoneBy2:
+	MOVD $pattern0f0f0f0f<>(SB), R17
+	FMOVQ (R17), F7
+	MOVD $patternbfad9881f6eaddcf26190d0171594535<>(SB), R17
+	FMOVQ (R17), F8
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F9
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F10
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F11
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F12
+	MOVD $pattern33800000<>(SB), R17
+	FMOVQ (R17), F13
+
+IQ4_NLRows2NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE IQ4_NLRows2DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE IQ4_NLRows2PartBy1
+	MOVD $256, R20
+
+IQ4_NLRows2PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	ADD $0, R20
+	PCALIGN $32
+
+IQ4_NLRows2SubBlockBy1:
+	FMOVD (R24), F4
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	WORD $0x6e2ddc84 // fmul v4.4s, v4.4s, v13.4s
+	ADD $8, R24
+	MOVD $4, R19
+	PCALIGN $32
+
+IQ4_NLRows2TurnBy1:
+	PRFM 4096(R24), PLDL1KEEP
+	FMOVQ (R24), F5
+	VAND V7.B16, V5.B16, V6.B16
+	VTBL V6.B16, [V8.B16], V6.B16
+	VTBL V9.B16, [V6.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e24dc42 // fmul v2.4s, v2.4s, v4.4s
+	FMOVS (R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	FMOVS (R23), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	VTBL V10.B16, [V6.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e24dc42 // fmul v2.4s, v2.4s, v4.4s
+	FMOVS 4(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	FMOVS 4(R23), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	VTBL V11.B16, [V6.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e24dc42 // fmul v2.4s, v2.4s, v4.4s
+	FMOVS 8(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	FMOVS 8(R23), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	VTBL V12.B16, [V6.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e24dc42 // fmul v2.4s, v2.4s, v4.4s
+	FMOVS 12(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	FMOVS 12(R23), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	VUSHR $4, V5.S4, V6.S4
+	VAND V7.B16, V6.B16, V6.B16
+	VTBL V6.B16, [V8.B16], V6.B16
+	VTBL V9.B16, [V6.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e24dc42 // fmul v2.4s, v2.4s, v4.4s
+	FMOVS 16(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	FMOVS 16(R23), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	VTBL V10.B16, [V6.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e24dc42 // fmul v2.4s, v2.4s, v4.4s
+	FMOVS 20(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	FMOVS 20(R23), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	VTBL V11.B16, [V6.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e24dc42 // fmul v2.4s, v2.4s, v4.4s
+	FMOVS 24(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	FMOVS 24(R23), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	VTBL V12.B16, [V6.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e24dc42 // fmul v2.4s, v2.4s, v4.4s
+	FMOVS 28(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	FMOVS 28(R23), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	ADD $16, R24
+	ADD $32, R22
+	ADD $32, R23
+	SUB $1, R19
+	CBNZ R19, IQ4_NLRows2TurnBy1
+	SUB $32, R20
+	CMP $0, R20
+	BGT IQ4_NLRows2SubBlockBy1
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F3
+	FMOVQ (R21), F2
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F2
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
+	FMOVQ F1, (R21)
+	VMOVI $0, V3.B16
+	FMOVQ F3, 80(RSP)
+	JMP IQ4_NLRows2NextBy1
+
+IQ4_NLRows2DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, IQ4_NLRows2Strip
+	RET
+
+IQ4_NLRows1:
+
+IQ4_NLRows1Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, IQ4_NLRows1Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+IQ4_NLRows1Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $1, R20
+
+IQ4_NLRows1Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, IQ4_NLRows1Added
+	FMOVQ (R21), F1
+
+IQ4_NLRows1Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE IQ4_NLRows1Begin
+	MOVD 16(RSP), R23
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+	MOVD $pattern0f0f0f0f<>(SB), R17
+	FMOVQ (R17), F12
+	MOVD $patternbfad9881f6eaddcf26190d0171594535<>(SB), R17
+	FMOVQ (R17), F13
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F14
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F15
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F16
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F17
+	MOVD $pattern33800000<>(SB), R17
+	FMOVQ (R17), F18
+	MOVD R23, R24
+	ADD $576, R24
+	MOVD R24, R25
+	ADD $576, R25
+	MOVD R25, R26
+	ADD $576, R26
+
+IQ4_NLRows1NextBy4:
+	MOVD 40(RSP), R19
+	CMP $1024, R19
+	BLT IQ4_NLRows1DoneBy4
+	MOVD $256, R20
+	SUB $1024, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	ADD $0, R20
+	PCALIGN $32
+
+IQ4_NLRows1SubBlockBy4:
+	FMOVD (R23), F6
+	WORD $0x0e2178c6 // fcvtl v6.4s, v6.4h
+	WORD $0x6e32dcc6 // fmul v6.4s, v6.4s, v18.4s
+	FMOVD (R24), F7
+	WORD $0x0e2178e7 // fcvtl v7.4s, v7.4h
+	WORD $0x6e32dce7 // fmul v7.4s, v7.4s, v18.4s
+	FMOVD (R25), F8
+	WORD $0x0e217908 // fcvtl v8.4s, v8.4h
+	WORD $0x6e32dd08 // fmul v8.4s, v8.4s, v18.4s
+	FMOVD (R26), F9
+	WORD $0x0e217929 // fcvtl v9.4s, v9.4h
+	WORD $0x6e32dd29 // fmul v9.4s, v9.4s, v18.4s
+	ADD $8, R23
+	ADD $8, R24
+	ADD $8, R25
+	ADD $8, R26
+	MOVD $4, R19
+	PCALIGN $32
+
+IQ4_NLRows1TurnBy4:
+	PRFM 2304(R23), PLDL1KEEP
+	PRFM 2304(R24), PLDL1KEEP
+	PRFM 2304(R25), PLDL1KEEP
+	PRFM 2304(R26), PLDL1KEEP
+	FMOVQ (R23), F10
+	VAND V12.B16, V10.B16, V11.B16
+	VTBL V11.B16, [V13.B16], V11.B16
+	VTBL V14.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS (R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	VTBL V15.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS 4(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	VTBL V16.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS 8(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	VTBL V17.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS 12(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	VUSHR $4, V10.S4, V11.S4
+	VAND V12.B16, V11.B16, V11.B16
+	VTBL V11.B16, [V13.B16], V11.B16
+	VTBL V14.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS 16(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	VTBL V15.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS 20(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	VTBL V16.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS 24(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	VTBL V17.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS 28(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVQ (R24), F10
+	VAND V12.B16, V10.B16, V11.B16
+	VTBL V11.B16, [V13.B16], V11.B16
+	VTBL V14.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e27dc84 // fmul v4.4s, v4.4s, v7.4s
+	FMOVS 1024(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	VTBL V15.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e27dc84 // fmul v4.4s, v4.4s, v7.4s
+	FMOVS 1028(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	VTBL V16.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e27dc84 // fmul v4.4s, v4.4s, v7.4s
+	FMOVS 1032(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	VTBL V17.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e27dc84 // fmul v4.4s, v4.4s, v7.4s
+	FMOVS 1036(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	VUSHR $4, V10.S4, V11.S4
+	VAND V12.B16, V11.B16, V11.B16
+	VTBL V11.B16, [V13.B16], V11.B16
+	VTBL V14.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e27dc84 // fmul v4.4s, v4.4s, v7.4s
+	FMOVS 1040(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	VTBL V15.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e27dc84 // fmul v4.4s, v4.4s, v7.4s
+	FMOVS 1044(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	VTBL V16.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e27dc84 // fmul v4.4s, v4.4s, v7.4s
+	FMOVS 1048(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	VTBL V17.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e27dc84 // fmul v4.4s, v4.4s, v7.4s
+	FMOVS 1052(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVQ (R25), F10
+	VAND V12.B16, V10.B16, V11.B16
+	VTBL V11.B16, [V13.B16], V11.B16
+	VTBL V14.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e28dc84 // fmul v4.4s, v4.4s, v8.4s
+	FMOVS 2048(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	VTBL V15.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e28dc84 // fmul v4.4s, v4.4s, v8.4s
+	FMOVS 2052(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	VTBL V16.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e28dc84 // fmul v4.4s, v4.4s, v8.4s
+	FMOVS 2056(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	VTBL V17.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e28dc84 // fmul v4.4s, v4.4s, v8.4s
+	FMOVS 2060(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	VUSHR $4, V10.S4, V11.S4
+	VAND V12.B16, V11.B16, V11.B16
+	VTBL V11.B16, [V13.B16], V11.B16
+	VTBL V14.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e28dc84 // fmul v4.4s, v4.4s, v8.4s
+	FMOVS 2064(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	VTBL V15.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e28dc84 // fmul v4.4s, v4.4s, v8.4s
+	FMOVS 2068(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	VTBL V16.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e28dc84 // fmul v4.4s, v4.4s, v8.4s
+	FMOVS 2072(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	VTBL V17.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e28dc84 // fmul v4.4s, v4.4s, v8.4s
+	FMOVS 2076(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVQ (R26), F10
+	VAND V12.B16, V10.B16, V11.B16
+	VTBL V11.B16, [V13.B16], V11.B16
+	VTBL V14.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e29dc84 // fmul v4.4s, v4.4s, v9.4s
+	FMOVS 3072(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	VTBL V15.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e29dc84 // fmul v4.4s, v4.4s, v9.4s
+	FMOVS 3076(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	VTBL V16.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e29dc84 // fmul v4.4s, v4.4s, v9.4s
+	FMOVS 3080(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	VTBL V17.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e29dc84 // fmul v4.4s, v4.4s, v9.4s
+	FMOVS 3084(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	VUSHR $4, V10.S4, V11.S4
+	VAND V12.B16, V11.B16, V11.B16
+	VTBL V11.B16, [V13.B16], V11.B16
+	VTBL V14.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e29dc84 // fmul v4.4s, v4.4s, v9.4s
+	FMOVS 3088(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	VTBL V15.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e29dc84 // fmul v4.4s, v4.4s, v9.4s
+	FMOVS 3092(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	VTBL V16.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e29dc84 // fmul v4.4s, v4.4s, v9.4s
+	FMOVS 3096(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	VTBL V17.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e29dc84 // fmul v4.4s, v4.4s, v9.4s
+	FMOVS 3100(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	ADD $16, R23
+	ADD $16, R24
+	ADD $16, R25
+	ADD $16, R26
+	ADD $32, R22
+	SUB $1, R19
+	CBNZ R19, IQ4_NLRows1TurnBy4
+	SUB $32, R20
+	CMP $0, R20
+	BGT IQ4_NLRows1SubBlockBy4
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F5
+	FMOVQ (R21), F4
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e24d400 // fadd v0.4s, v0.4s, v4.4s
+	VMOVI $0, V5.B16
+	FMOVQ F5, 80(RSP)
+	WORD $0x4e25d400 // fadd v0.4s, v0.4s, v5.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x4e25d400 // fadd v0.4s, v0.4s, v5.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	WORD $0x4e25d400 // fadd v0.4s, v0.4s, v5.4s
+	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
+	FMOVQ F0, (R21)
+	ADD $1728, R23
+	ADD $1728, R24
+	ADD $1728, R25
+	ADD $1728, R26
+	ADD $3072, R22
+	JMP IQ4_NLRows1NextBy4
+
+IQ4_NLRows1DoneBy4:
+	MOVD $pattern0f0f0f0f<>(SB), R17
+	FMOVQ (R17), F6
+	MOVD $patternbfad9881f6eaddcf26190d0171594535<>(SB), R17
+	FMOVQ (R17), F7
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F8
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F9
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F10
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F11
+	MOVD $pattern33800000<>(SB), R17
+	FMOVQ (R17), F12
+
+IQ4_NLRows1NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE IQ4_NLRows1DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE IQ4_NLRows1PartBy1
+	MOVD $256, R20
+
+IQ4_NLRows1PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	ADD $0, R20
+	PCALIGN $32
+
+IQ4_NLRows1SubBlockBy1:
+	FMOVD (R23), F3
+	WORD $0x0e217863 // fcvtl v3.4s, v3.4h
+	WORD $0x6e2cdc63 // fmul v3.4s, v3.4s, v12.4s
+	ADD $8, R23
+	MOVD $4, R19
+	PCALIGN $32
+
+IQ4_NLRows1TurnBy1:
+	PRFM 4096(R23), PLDL1KEEP
+	FMOVQ (R23), F4
+	VAND V6.B16, V4.B16, V5.B16
+	VTBL V5.B16, [V7.B16], V5.B16
+	VTBL V8.B16, [V5.B16], V1.B16
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x6e23dc21 // fmul v1.4s, v1.4s, v3.4s
+	FMOVS (R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V1.S4, V0.S4
+	VTBL V9.B16, [V5.B16], V1.B16
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x6e23dc21 // fmul v1.4s, v1.4s, v3.4s
+	FMOVS 4(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V1.S4, V0.S4
+	VTBL V10.B16, [V5.B16], V1.B16
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x6e23dc21 // fmul v1.4s, v1.4s, v3.4s
+	FMOVS 8(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V1.S4, V0.S4
+	VTBL V11.B16, [V5.B16], V1.B16
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x6e23dc21 // fmul v1.4s, v1.4s, v3.4s
+	FMOVS 12(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V1.S4, V0.S4
+	VUSHR $4, V4.S4, V5.S4
+	VAND V6.B16, V5.B16, V5.B16
+	VTBL V5.B16, [V7.B16], V5.B16
+	VTBL V8.B16, [V5.B16], V1.B16
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x6e23dc21 // fmul v1.4s, v1.4s, v3.4s
+	FMOVS 16(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V1.S4, V0.S4
+	VTBL V9.B16, [V5.B16], V1.B16
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x6e23dc21 // fmul v1.4s, v1.4s, v3.4s
+	FMOVS 20(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V1.S4, V0.S4
+	VTBL V10.B16, [V5.B16], V1.B16
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x6e23dc21 // fmul v1.4s, v1.4s, v3.4s
+	FMOVS 24(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V1.S4, V0.S4
+	VTBL V11.B16, [V5.B16], V1.B16
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x6e23dc21 // fmul v1.4s, v1.4s, v3.4s
+	FMOVS 28(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V1.S4, V0.S4
+	ADD $16, R23
+	ADD $32, R22
+	SUB $1, R19
+	CBNZ R19, IQ4_NLRows1TurnBy1
+	SUB $32, R20
+	CMP $0, R20
+	BGT IQ4_NLRows1SubBlockBy1
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F2
+	FMOVQ (R21), F1
+	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R21)
+	VMOVI $0, V2.B16
+	FMOVQ F2, 80(RSP)
+	JMP IQ4_NLRows1NextBy1
+
+IQ4_NLRows1DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, IQ4_NLRows1Strip
+	RET
+
+MXFP4:
+	MOVD 64(R0), R19 // a.Rows
+	CMP $1, R19
+	BEQ MXFP4Rows1
+	CMP $2, R19
+	BEQ MXFP4Rows2
+	CMP $3, R19
+	BEQ MXFP4Rows3
+	CMP $4, R19
+	BEQ MXFP4Rows4
+	CMP $5, R19
+	BEQ MXFP4Rows5
+	CMP $6, R19
+	BEQ MXFP4Rows6
+	CMP $7, R19
+	BEQ MXFP4Rows7
+
+MXFP4Rows8:
+
+MXFP4Rows8Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, MXFP4Rows8Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+MXFP4Rows8Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $8, R20
+
+MXFP4Rows8Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, MXFP4Rows8Added
+	FMOVQ (R21), F1
+
+MXFP4Rows8Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE MXFP4Rows8Begin
+	MOVD 16(RSP), R4
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD R22, R23
+	ADD R19, R23
+	MOVD R23, R24
+	ADD R19, R24
+	MOVD R24, R25
+	ADD R19, R25
+	MOVD R25, R26
+	ADD R19, R26
+	MOVD R26, R1
+	ADD R19, R1
+	MOVD R1, R2
+	ADD R19, R2
+	MOVD R2, R3
+	ADD R19, R3
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+	MOVD $pattern0f0f0f0f<>(SB), R17
+	FMOVQ (R17), F13
+	MOVD $pattern030201000c080604fdfeff00f4f8fafc<>(SB), R17
+	FMOVQ (R17), F14
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F15
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F16
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F17
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F18
+	MOVD $pattern33800000<>(SB), R17
+	FMOVQ (R17), F19
+
+MXFP4Rows8NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE MXFP4Rows8DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE MXFP4Rows8PartBy1
+	MOVD $256, R20
+
+MXFP4Rows8PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	ADD $0, R20
+	PCALIGN $32
+
+MXFP4Rows8SubBlockBy1:
+	FMOVD (R4), F10
+	WORD $0x2e61394a // shll v10.4s, v10.4h, #16
+	ADD $8, R4
+	MOVD $4, R19
+	PCALIGN $32
+
+MXFP4Rows8TurnBy1:
+	PRFM 4096(R4), PLDL1KEEP
+	FMOVQ (R4), F11
+	VAND V13.B16, V11.B16, V12.B16
+	VTBL V12.B16, [V14.B16], V12.B16
+	VTBL V15.B16, [V12.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e33dd08 // fmul v8.4s, v8.4s, v19.4s
+	WORD $0x6e2add08 // fmul v8.4s, v8.4s, v10.4s
+	FMOVS (R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS (R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS (R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS (R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS (R26), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS (R1), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS (R2), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	FMOVS (R3), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	VTBL V16.B16, [V12.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e33dd08 // fmul v8.4s, v8.4s, v19.4s
+	WORD $0x6e2add08 // fmul v8.4s, v8.4s, v10.4s
+	FMOVS 4(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 4(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 4(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 4(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 4(R26), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 4(R1), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 4(R2), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	FMOVS 4(R3), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	VTBL V17.B16, [V12.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e33dd08 // fmul v8.4s, v8.4s, v19.4s
+	WORD $0x6e2add08 // fmul v8.4s, v8.4s, v10.4s
+	FMOVS 8(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 8(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 8(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 8(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 8(R26), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 8(R1), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 8(R2), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	FMOVS 8(R3), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	VTBL V18.B16, [V12.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e33dd08 // fmul v8.4s, v8.4s, v19.4s
+	WORD $0x6e2add08 // fmul v8.4s, v8.4s, v10.4s
+	FMOVS 12(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 12(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 12(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 12(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 12(R26), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 12(R1), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 12(R2), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	FMOVS 12(R3), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	VUSHR $4, V11.S4, V12.S4
+	VAND V13.B16, V12.B16, V12.B16
+	VTBL V12.B16, [V14.B16], V12.B16
+	VTBL V15.B16, [V12.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e33dd08 // fmul v8.4s, v8.4s, v19.4s
+	WORD $0x6e2add08 // fmul v8.4s, v8.4s, v10.4s
+	FMOVS 16(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 16(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 16(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 16(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 16(R26), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 16(R1), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 16(R2), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	FMOVS 16(R3), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	VTBL V16.B16, [V12.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e33dd08 // fmul v8.4s, v8.4s, v19.4s
+	WORD $0x6e2add08 // fmul v8.4s, v8.4s, v10.4s
+	FMOVS 20(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 20(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 20(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 20(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 20(R26), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 20(R1), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 20(R2), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	FMOVS 20(R3), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	VTBL V17.B16, [V12.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e33dd08 // fmul v8.4s, v8.4s, v19.4s
+	WORD $0x6e2add08 // fmul v8.4s, v8.4s, v10.4s
+	FMOVS 24(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 24(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 24(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 24(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 24(R26), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 24(R1), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 24(R2), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	FMOVS 24(R3), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	VTBL V18.B16, [V12.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e33dd08 // fmul v8.4s, v8.4s, v19.4s
+	WORD $0x6e2add08 // fmul v8.4s, v8.4s, v10.4s
+	FMOVS 28(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 28(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 28(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 28(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 28(R26), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 28(R1), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 28(R2), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	FMOVS 28(R3), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	ADD $16, R4
+	ADD $32, R22
+	ADD $32, R23
+	ADD $32, R24
+	ADD $32, R25
+	ADD $32, R26
+	ADD $32, R1
+	ADD $32, R2
+	ADD $32, R3
+	SUB $1, R19
+	CBNZ R19, MXFP4Rows8TurnBy1
+	SUB $32, R20
+	CMP $0, R20
+	BGT MXFP4Rows8SubBlockBy1
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F9
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d421 // fadd v1.4s, v1.4s, v8.4s
+	FMOVQ F1, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d442 // fadd v2.4s, v2.4s, v8.4s
+	FMOVQ F2, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d463 // fadd v3.4s, v3.4s, v8.4s
+	FMOVQ F3, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d484 // fadd v4.4s, v4.4s, v8.4s
+	FMOVQ F4, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d4a5 // fadd v5.4s, v5.4s, v8.4s
+	FMOVQ F5, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d4c6 // fadd v6.4s, v6.4s, v8.4s
+	FMOVQ F6, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	FMOVQ F7, (R21)
+	VMOVI $0, V9.B16
+	FMOVQ F9, 80(RSP)
+	JMP MXFP4Rows8NextBy1
+
+MXFP4Rows8DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, MXFP4Rows8Strip
+	RET
+
+MXFP4Rows7:
+
+MXFP4Rows7Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, MXFP4Rows7Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+MXFP4Rows7Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $7, R20
+
+MXFP4Rows7Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, MXFP4Rows7Added
+	FMOVQ (R21), F1
+
+MXFP4Rows7Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE MXFP4Rows7Begin
+	MOVD 16(RSP), R3
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD R22, R23
+	ADD R19, R23
+	MOVD R23, R24
+	ADD R19, R24
+	MOVD R24, R25
+	ADD R19, R25
+	MOVD R25, R26
+	ADD R19, R26
+	MOVD R26, R1
+	ADD R19, R1
+	MOVD R1, R2
+	ADD R19, R2
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+	MOVD $pattern0f0f0f0f<>(SB), R17
+	FMOVQ (R17), F12
+	MOVD $pattern030201000c080604fdfeff00f4f8fafc<>(SB), R17
+	FMOVQ (R17), F13
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F14
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F15
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F16
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F17
+	MOVD $pattern33800000<>(SB), R17
+	FMOVQ (R17), F18
+
+MXFP4Rows7NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE MXFP4Rows7DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE MXFP4Rows7PartBy1
+	MOVD $256, R20
+
+MXFP4Rows7PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	ADD $0, R20
+	PCALIGN $32
+
+MXFP4Rows7SubBlockBy1:
+	FMOVD (R3), F9
+	WORD $0x2e613929 // shll v9.4s, v9.4h, #16
+	ADD $8, R3
+	MOVD $4, R19
+	PCALIGN $32
+
+MXFP4Rows7TurnBy1:
+	PRFM 4096(R3), PLDL1KEEP
+	FMOVQ (R3), F10
+	VAND V12.B16, V10.B16, V11.B16
+	VTBL V11.B16, [V13.B16], V11.B16
+	VTBL V14.B16, [V11.B16], V7.B16
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e32dce7 // fmul v7.4s, v7.4s, v18.4s
+	WORD $0x6e29dce7 // fmul v7.4s, v7.4s, v9.4s
+	FMOVS (R22), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V0.S4
+	FMOVS (R23), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V1.S4
+	FMOVS (R24), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V2.S4
+	FMOVS (R25), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V3.S4
+	FMOVS (R26), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V4.S4
+	FMOVS (R1), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V5.S4
+	FMOVS (R2), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V6.S4
+	VTBL V15.B16, [V11.B16], V7.B16
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e32dce7 // fmul v7.4s, v7.4s, v18.4s
+	WORD $0x6e29dce7 // fmul v7.4s, v7.4s, v9.4s
+	FMOVS 4(R22), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V0.S4
+	FMOVS 4(R23), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V1.S4
+	FMOVS 4(R24), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V2.S4
+	FMOVS 4(R25), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V3.S4
+	FMOVS 4(R26), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V4.S4
+	FMOVS 4(R1), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V5.S4
+	FMOVS 4(R2), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V6.S4
+	VTBL V16.B16, [V11.B16], V7.B16
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e32dce7 // fmul v7.4s, v7.4s, v18.4s
+	WORD $0x6e29dce7 // fmul v7.4s, v7.4s, v9.4s
+	FMOVS 8(R22), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V0.S4
+	FMOVS 8(R23), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V1.S4
+	FMOVS 8(R24), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V2.S4
+	FMOVS 8(R25), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V3.S4
+	FMOVS 8(R26), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V4.S4
+	FMOVS 8(R1), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V5.S4
+	FMOVS 8(R2), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V6.S4
+	VTBL V17.B16, [V11.B16], V7.B16
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e32dce7 // fmul v7.4s, v7.4s, v18.4s
+	WORD $0x6e29dce7 // fmul v7.4s, v7.4s, v9.4s
+	FMOVS 12(R22), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V0.S4
+	FMOVS 12(R23), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V1.S4
+	FMOVS 12(R24), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V2.S4
+	FMOVS 12(R25), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V3.S4
+	FMOVS 12(R26), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V4.S4
+	FMOVS 12(R1), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V5.S4
+	FMOVS 12(R2), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V6.S4
+	VUSHR $4, V10.S4, V11.S4
+	VAND V12.B16, V11.B16, V11.B16
+	VTBL V11.B16, [V13.B16], V11.B16
+	VTBL V14.B16, [V11.B16], V7.B16
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e32dce7 // fmul v7.4s, v7.4s, v18.4s
+	WORD $0x6e29dce7 // fmul v7.4s, v7.4s, v9.4s
+	FMOVS 16(R22), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V0.S4
+	FMOVS 16(R23), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V1.S4
+	FMOVS 16(R24), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V2.S4
+	FMOVS 16(R25), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V3.S4
+	FMOVS 16(R26), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V4.S4
+	FMOVS 16(R1), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V5.S4
+	FMOVS 16(R2), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V6.S4
+	VTBL V15.B16, [V11.B16], V7.B16
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e32dce7 // fmul v7.4s, v7.4s, v18.4s
+	WORD $0x6e29dce7 // fmul v7.4s, v7.4s, v9.4s
+	FMOVS 20(R22), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V0.S4
+	FMOVS 20(R23), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V1.S4
+	FMOVS 20(R24), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V2.S4
+	FMOVS 20(R25), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V3.S4
+	FMOVS 20(R26), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V4.S4
+	FMOVS 20(R1), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V5.S4
+	FMOVS 20(R2), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V6.S4
+	VTBL V16.B16, [V11.B16], V7.B16
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e32dce7 // fmul v7.4s, v7.4s, v18.4s
+	WORD $0x6e29dce7 // fmul v7.4s, v7.4s, v9.4s
+	FMOVS 24(R22), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V0.S4
+	FMOVS 24(R23), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V1.S4
+	FMOVS 24(R24), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V2.S4
+	FMOVS 24(R25), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V3.S4
+	FMOVS 24(R26), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V4.S4
+	FMOVS 24(R1), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V5.S4
+	FMOVS 24(R2), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V6.S4
+	VTBL V17.B16, [V11.B16], V7.B16
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e32dce7 // fmul v7.4s, v7.4s, v18.4s
+	WORD $0x6e29dce7 // fmul v7.4s, v7.4s, v9.4s
+	FMOVS 28(R22), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V0.S4
+	FMOVS 28(R23), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V1.S4
+	FMOVS 28(R24), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V2.S4
+	FMOVS 28(R25), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V3.S4
+	FMOVS 28(R26), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V4.S4
+	FMOVS 28(R1), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V5.S4
+	FMOVS 28(R2), F8
+	VDUP V8.S[0], V8.S4
+	VFMLA V8.S4, V7.S4, V6.S4
+	ADD $16, R3
+	ADD $32, R22
+	ADD $32, R23
+	ADD $32, R24
+	ADD $32, R25
+	ADD $32, R26
+	ADD $32, R1
+	ADD $32, R2
+	SUB $1, R19
+	CBNZ R19, MXFP4Rows7TurnBy1
+	SUB $32, R20
+	CMP $0, R20
+	BGT MXFP4Rows7SubBlockBy1
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F8
+	FMOVQ (R21), F7
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	WORD $0x4e27d400 // fadd v0.4s, v0.4s, v7.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F7
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	WORD $0x4e27d421 // fadd v1.4s, v1.4s, v7.4s
+	FMOVQ F1, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F7
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	WORD $0x4e27d442 // fadd v2.4s, v2.4s, v7.4s
+	FMOVQ F2, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F7
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	WORD $0x4e27d463 // fadd v3.4s, v3.4s, v7.4s
+	FMOVQ F3, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F7
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	WORD $0x4e27d484 // fadd v4.4s, v4.4s, v7.4s
+	FMOVQ F4, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F7
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	WORD $0x4e27d4a5 // fadd v5.4s, v5.4s, v7.4s
+	FMOVQ F5, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F7
+	WORD $0x4e28d4e7 // fadd v7.4s, v7.4s, v8.4s
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	FMOVQ F6, (R21)
+	VMOVI $0, V8.B16
+	FMOVQ F8, 80(RSP)
+	JMP MXFP4Rows7NextBy1
+
+MXFP4Rows7DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, MXFP4Rows7Strip
+	RET
+
+MXFP4Rows6:
+
+MXFP4Rows6Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, MXFP4Rows6Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+MXFP4Rows6Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $6, R20
+
+MXFP4Rows6Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, MXFP4Rows6Added
+	FMOVQ (R21), F1
+
+MXFP4Rows6Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE MXFP4Rows6Begin
+	MOVD 16(RSP), R2
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD R22, R23
+	ADD R19, R23
+	MOVD R23, R24
+	ADD R19, R24
+	MOVD R24, R25
+	ADD R19, R25
+	MOVD R25, R26
+	ADD R19, R26
+	MOVD R26, R1
+	ADD R19, R1
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+	MOVD $pattern0f0f0f0f<>(SB), R17
+	FMOVQ (R17), F11
+	MOVD $pattern030201000c080604fdfeff00f4f8fafc<>(SB), R17
+	FMOVQ (R17), F12
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F13
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F14
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F15
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F16
+	MOVD $pattern33800000<>(SB), R17
+	FMOVQ (R17), F17
+
+MXFP4Rows6NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE MXFP4Rows6DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE MXFP4Rows6PartBy1
+	MOVD $256, R20
+
+MXFP4Rows6PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	ADD $0, R20
+	PCALIGN $32
+
+MXFP4Rows6SubBlockBy1:
+	FMOVD (R2), F8
+	WORD $0x2e613908 // shll v8.4s, v8.4h, #16
+	ADD $8, R2
+	MOVD $4, R19
+	PCALIGN $32
+
+MXFP4Rows6TurnBy1:
+	PRFM 4096(R2), PLDL1KEEP
+	FMOVQ (R2), F9
+	VAND V11.B16, V9.B16, V10.B16
+	VTBL V10.B16, [V12.B16], V10.B16
+	VTBL V13.B16, [V10.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e31dcc6 // fmul v6.4s, v6.4s, v17.4s
+	WORD $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
+	FMOVS (R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS (R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS (R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS (R25), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS (R26), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	FMOVS (R1), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	VTBL V14.B16, [V10.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e31dcc6 // fmul v6.4s, v6.4s, v17.4s
+	WORD $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
+	FMOVS 4(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 4(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 4(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 4(R25), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 4(R26), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	FMOVS 4(R1), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	VTBL V15.B16, [V10.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e31dcc6 // fmul v6.4s, v6.4s, v17.4s
+	WORD $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
+	FMOVS 8(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 8(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 8(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 8(R25), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 8(R26), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	FMOVS 8(R1), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	VTBL V16.B16, [V10.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e31dcc6 // fmul v6.4s, v6.4s, v17.4s
+	WORD $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
+	FMOVS 12(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 12(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 12(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 12(R25), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 12(R26), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	FMOVS 12(R1), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	VUSHR $4, V9.S4, V10.S4
+	VAND V11.B16, V10.B16, V10.B16
+	VTBL V10.B16, [V12.B16], V10.B16
+	VTBL V13.B16, [V10.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e31dcc6 // fmul v6.4s, v6.4s, v17.4s
+	WORD $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
+	FMOVS 16(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 16(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 16(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 16(R25), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 16(R26), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	FMOVS 16(R1), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	VTBL V14.B16, [V10.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e31dcc6 // fmul v6.4s, v6.4s, v17.4s
+	WORD $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
+	FMOVS 20(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 20(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 20(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 20(R25), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 20(R26), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	FMOVS 20(R1), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	VTBL V15.B16, [V10.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e31dcc6 // fmul v6.4s, v6.4s, v17.4s
+	WORD $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
+	FMOVS 24(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 24(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 24(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 24(R25), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 24(R26), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	FMOVS 24(R1), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	VTBL V16.B16, [V10.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e31dcc6 // fmul v6.4s, v6.4s, v17.4s
+	WORD $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
+	FMOVS 28(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 28(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 28(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 28(R25), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 28(R26), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	FMOVS 28(R1), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	ADD $16, R2
+	ADD $32, R22
+	ADD $32, R23
+	ADD $32, R24
+	ADD $32, R25
+	ADD $32, R26
+	ADD $32, R1
+	SUB $1, R19
+	CBNZ R19, MXFP4Rows6TurnBy1
+	SUB $32, R20
+	CMP $0, R20
+	BGT MXFP4Rows6SubBlockBy1
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F7
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d400 // fadd v0.4s, v0.4s, v6.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d421 // fadd v1.4s, v1.4s, v6.4s
+	FMOVQ F1, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d442 // fadd v2.4s, v2.4s, v6.4s
+	FMOVQ F2, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d463 // fadd v3.4s, v3.4s, v6.4s
+	FMOVQ F3, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d484 // fadd v4.4s, v4.4s, v6.4s
+	FMOVQ F4, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	FMOVQ F5, (R21)
+	VMOVI $0, V7.B16
+	FMOVQ F7, 80(RSP)
+	JMP MXFP4Rows6NextBy1
+
+MXFP4Rows6DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, MXFP4Rows6Strip
+	RET
+
+MXFP4Rows5:
+
+MXFP4Rows5Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, MXFP4Rows5Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+MXFP4Rows5Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $5, R20
+
+MXFP4Rows5Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, MXFP4Rows5Added
+	FMOVQ (R21), F1
+
+MXFP4Rows5Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE MXFP4Rows5Begin
+	MOVD 16(RSP), R1
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD R22, R23
+	ADD R19, R23
+	MOVD R23, R24
+	ADD R19, R24
+	MOVD R24, R25
+	ADD R19, R25
+	MOVD R25, R26
+	ADD R19, R26
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+	MOVD $pattern0f0f0f0f<>(SB), R17
+	FMOVQ (R17), F10
+	MOVD $pattern030201000c080604fdfeff00f4f8fafc<>(SB), R17
+	FMOVQ (R17), F11
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F12
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F13
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F14
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F15
+	MOVD $pattern33800000<>(SB), R17
+	FMOVQ (R17), F16
+
+MXFP4Rows5NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE MXFP4Rows5DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE MXFP4Rows5PartBy1
+	MOVD $256, R20
+
+MXFP4Rows5PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	ADD $0, R20
+	PCALIGN $32
+
+MXFP4Rows5SubBlockBy1:
+	FMOVD (R1), F7
+	WORD $0x2e6138e7 // shll v7.4s, v7.4h, #16
+	ADD $8, R1
+	MOVD $4, R19
+	PCALIGN $32
+
+MXFP4Rows5TurnBy1:
+	PRFM 4096(R1), PLDL1KEEP
+	FMOVQ (R1), F8
+	VAND V10.B16, V8.B16, V9.B16
+	VTBL V9.B16, [V11.B16], V9.B16
+	VTBL V12.B16, [V9.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVS (R22), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V0.S4
+	FMOVS (R23), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V1.S4
+	FMOVS (R24), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V2.S4
+	FMOVS (R25), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V3.S4
+	FMOVS (R26), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V4.S4
+	VTBL V13.B16, [V9.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVS 4(R22), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V0.S4
+	FMOVS 4(R23), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V1.S4
+	FMOVS 4(R24), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V2.S4
+	FMOVS 4(R25), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V3.S4
+	FMOVS 4(R26), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V4.S4
+	VTBL V14.B16, [V9.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVS 8(R22), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V0.S4
+	FMOVS 8(R23), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V1.S4
+	FMOVS 8(R24), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V2.S4
+	FMOVS 8(R25), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V3.S4
+	FMOVS 8(R26), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V4.S4
+	VTBL V15.B16, [V9.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVS 12(R22), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V0.S4
+	FMOVS 12(R23), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V1.S4
+	FMOVS 12(R24), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V2.S4
+	FMOVS 12(R25), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V3.S4
+	FMOVS 12(R26), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V4.S4
+	VUSHR $4, V8.S4, V9.S4
+	VAND V10.B16, V9.B16, V9.B16
+	VTBL V9.B16, [V11.B16], V9.B16
+	VTBL V12.B16, [V9.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVS 16(R22), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V0.S4
+	FMOVS 16(R23), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V1.S4
+	FMOVS 16(R24), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V2.S4
+	FMOVS 16(R25), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V3.S4
+	FMOVS 16(R26), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V4.S4
+	VTBL V13.B16, [V9.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVS 20(R22), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V0.S4
+	FMOVS 20(R23), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V1.S4
+	FMOVS 20(R24), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V2.S4
+	FMOVS 20(R25), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V3.S4
+	FMOVS 20(R26), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V4.S4
+	VTBL V14.B16, [V9.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVS 24(R22), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V0.S4
+	FMOVS 24(R23), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V1.S4
+	FMOVS 24(R24), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V2.S4
+	FMOVS 24(R25), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V3.S4
+	FMOVS 24(R26), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V4.S4
+	VTBL V15.B16, [V9.B16], V5.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
+	WORD $0x6e27dca5 // fmul v5.4s, v5.4s, v7.4s
+	FMOVS 28(R22), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V0.S4
+	FMOVS 28(R23), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V1.S4
+	FMOVS 28(R24), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V2.S4
+	FMOVS 28(R25), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V3.S4
+	FMOVS 28(R26), F6
+	VDUP V6.S[0], V6.S4
+	VFMLA V6.S4, V5.S4, V4.S4
+	ADD $16, R1
+	ADD $32, R22
+	ADD $32, R23
+	ADD $32, R24
+	ADD $32, R25
+	ADD $32, R26
+	SUB $1, R19
+	CBNZ R19, MXFP4Rows5TurnBy1
+	SUB $32, R20
+	CMP $0, R20
+	BGT MXFP4Rows5SubBlockBy1
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F6
+	FMOVQ (R21), F5
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	WORD $0x4e25d400 // fadd v0.4s, v0.4s, v5.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F5
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	WORD $0x4e25d421 // fadd v1.4s, v1.4s, v5.4s
+	FMOVQ F1, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F5
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	WORD $0x4e25d442 // fadd v2.4s, v2.4s, v5.4s
+	FMOVQ F2, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F5
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	WORD $0x4e25d463 // fadd v3.4s, v3.4s, v5.4s
+	FMOVQ F3, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F5
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	FMOVQ F4, (R21)
+	VMOVI $0, V6.B16
+	FMOVQ F6, 80(RSP)
+	JMP MXFP4Rows5NextBy1
+
+MXFP4Rows5DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, MXFP4Rows5Strip
+	RET
+
+MXFP4Rows4:
+
+MXFP4Rows4Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, MXFP4Rows4Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+MXFP4Rows4Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $4, R20
+
+MXFP4Rows4Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, MXFP4Rows4Added
+	FMOVQ (R21), F1
+
+MXFP4Rows4Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE MXFP4Rows4Begin
+	MOVD 16(RSP), R26
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD R22, R23
+	ADD R19, R23
+	MOVD R23, R24
+	ADD R19, R24
+	MOVD R24, R25
+	ADD R19, R25
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+	MOVD $pattern0f0f0f0f<>(SB), R17
+	FMOVQ (R17), F14
+	MOVD $pattern030201000c080604fdfeff00f4f8fafc<>(SB), R17
+	FMOVQ (R17), F15
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F16
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F17
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F18
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F19
+	MOVD $pattern33800000<>(SB), R17
+	FMOVQ (R17), F20
+	MOVD R26, R1
+	ADD $576, R1
+
+MXFP4Rows4NextBy2:
+	MOVD 40(RSP), R19
+	CMP $512, R19
+	BLT MXFP4Rows4DoneBy2
+	MOVD $256, R20
+	SUB $512, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	ADD $0, R20
+	PCALIGN $32
+
+MXFP4Rows4SubBlockBy2:
+	FMOVD (R26), F10
+	WORD $0x2e61394a // shll v10.4s, v10.4h, #16
+	FMOVD (R1), F11
+	WORD $0x2e61396b // shll v11.4s, v11.4h, #16
+	ADD $8, R26
+	ADD $8, R1
+	MOVD $4, R19
+	PCALIGN $32
+
+MXFP4Rows4TurnBy2:
+	PRFM 1152(R26), PLDL1KEEP
+	PRFM 1152(R1), PLDL1KEEP
+	FMOVQ (R26), F12
+	VAND V14.B16, V12.B16, V13.B16
+	VTBL V13.B16, [V15.B16], V13.B16
+	VTBL V16.B16, [V13.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e34dd08 // fmul v8.4s, v8.4s, v20.4s
+	WORD $0x6e2add08 // fmul v8.4s, v8.4s, v10.4s
+	FMOVS (R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS (R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS (R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS (R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	VTBL V17.B16, [V13.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e34dd08 // fmul v8.4s, v8.4s, v20.4s
+	WORD $0x6e2add08 // fmul v8.4s, v8.4s, v10.4s
+	FMOVS 4(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 4(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 4(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 4(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	VTBL V18.B16, [V13.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e34dd08 // fmul v8.4s, v8.4s, v20.4s
+	WORD $0x6e2add08 // fmul v8.4s, v8.4s, v10.4s
+	FMOVS 8(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 8(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 8(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 8(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	VTBL V19.B16, [V13.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e34dd08 // fmul v8.4s, v8.4s, v20.4s
+	WORD $0x6e2add08 // fmul v8.4s, v8.4s, v10.4s
+	FMOVS 12(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 12(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 12(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 12(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	VUSHR $4, V12.S4, V13.S4
+	VAND V14.B16, V13.B16, V13.B16
+	VTBL V13.B16, [V15.B16], V13.B16
+	VTBL V16.B16, [V13.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e34dd08 // fmul v8.4s, v8.4s, v20.4s
+	WORD $0x6e2add08 // fmul v8.4s, v8.4s, v10.4s
+	FMOVS 16(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 16(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 16(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 16(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	VTBL V17.B16, [V13.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e34dd08 // fmul v8.4s, v8.4s, v20.4s
+	WORD $0x6e2add08 // fmul v8.4s, v8.4s, v10.4s
+	FMOVS 20(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 20(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 20(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 20(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	VTBL V18.B16, [V13.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e34dd08 // fmul v8.4s, v8.4s, v20.4s
+	WORD $0x6e2add08 // fmul v8.4s, v8.4s, v10.4s
+	FMOVS 24(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 24(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 24(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 24(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	VTBL V19.B16, [V13.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e34dd08 // fmul v8.4s, v8.4s, v20.4s
+	WORD $0x6e2add08 // fmul v8.4s, v8.4s, v10.4s
+	FMOVS 28(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V0.S4
+	FMOVS 28(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V2.S4
+	FMOVS 28(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V4.S4
+	FMOVS 28(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V6.S4
+	FMOVQ (R1), F12
+	VAND V14.B16, V12.B16, V13.B16
+	VTBL V13.B16, [V15.B16], V13.B16
+	VTBL V16.B16, [V13.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e34dd08 // fmul v8.4s, v8.4s, v20.4s
+	WORD $0x6e2bdd08 // fmul v8.4s, v8.4s, v11.4s
+	FMOVS 1024(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 1024(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 1024(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 1024(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	VTBL V17.B16, [V13.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e34dd08 // fmul v8.4s, v8.4s, v20.4s
+	WORD $0x6e2bdd08 // fmul v8.4s, v8.4s, v11.4s
+	FMOVS 1028(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 1028(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 1028(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 1028(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	VTBL V18.B16, [V13.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e34dd08 // fmul v8.4s, v8.4s, v20.4s
+	WORD $0x6e2bdd08 // fmul v8.4s, v8.4s, v11.4s
+	FMOVS 1032(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 1032(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 1032(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 1032(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	VTBL V19.B16, [V13.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e34dd08 // fmul v8.4s, v8.4s, v20.4s
+	WORD $0x6e2bdd08 // fmul v8.4s, v8.4s, v11.4s
+	FMOVS 1036(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 1036(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 1036(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 1036(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	VUSHR $4, V12.S4, V13.S4
+	VAND V14.B16, V13.B16, V13.B16
+	VTBL V13.B16, [V15.B16], V13.B16
+	VTBL V16.B16, [V13.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e34dd08 // fmul v8.4s, v8.4s, v20.4s
+	WORD $0x6e2bdd08 // fmul v8.4s, v8.4s, v11.4s
+	FMOVS 1040(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 1040(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 1040(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 1040(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	VTBL V17.B16, [V13.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e34dd08 // fmul v8.4s, v8.4s, v20.4s
+	WORD $0x6e2bdd08 // fmul v8.4s, v8.4s, v11.4s
+	FMOVS 1044(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 1044(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 1044(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 1044(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	VTBL V18.B16, [V13.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e34dd08 // fmul v8.4s, v8.4s, v20.4s
+	WORD $0x6e2bdd08 // fmul v8.4s, v8.4s, v11.4s
+	FMOVS 1048(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 1048(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 1048(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 1048(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	VTBL V19.B16, [V13.B16], V8.B16
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e34dd08 // fmul v8.4s, v8.4s, v20.4s
+	WORD $0x6e2bdd08 // fmul v8.4s, v8.4s, v11.4s
+	FMOVS 1052(R22), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V1.S4
+	FMOVS 1052(R23), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V3.S4
+	FMOVS 1052(R24), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V5.S4
+	FMOVS 1052(R25), F9
+	VDUP V9.S[0], V9.S4
+	VFMLA V9.S4, V8.S4, V7.S4
+	ADD $16, R26
+	ADD $16, R1
+	ADD $32, R22
+	ADD $32, R23
+	ADD $32, R24
+	ADD $32, R25
+	SUB $1, R19
+	CBNZ R19, MXFP4Rows4TurnBy2
+	SUB $32, R20
+	CMP $0, R20
+	BGT MXFP4Rows4SubBlockBy2
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F9
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d442 // fadd v2.4s, v2.4s, v8.4s
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d484 // fadd v4.4s, v4.4s, v8.4s
+	ADD R19, R21
+	FMOVQ (R21), F8
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e28d4c6 // fadd v6.4s, v6.4s, v8.4s
+	VMOVI $0, V9.B16
+	FMOVQ F9, 80(RSP)
+	MOVD 24(RSP), R21
+	WORD $0x4e29d400 // fadd v0.4s, v0.4s, v9.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	WORD $0x4e29d442 // fadd v2.4s, v2.4s, v9.4s
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	FMOVQ F2, (R21)
+	ADD R19, R21
+	WORD $0x4e29d484 // fadd v4.4s, v4.4s, v9.4s
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	FMOVQ F4, (R21)
+	ADD R19, R21
+	WORD $0x4e29d4c6 // fadd v6.4s, v6.4s, v9.4s
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	FMOVQ F6, (R21)
+	ADD $576, R26
+	ADD $576, R1
+	ADD $1024, R22
+	ADD $1024, R23
+	ADD $1024, R24
+	ADD $1024, R25
+	JMP MXFP4Rows4NextBy2
+
+MXFP4Rows4DoneBy2:
+	MOVD $pattern0f0f0f0f<>(SB), R17
+	FMOVQ (R17), F9
+	MOVD $pattern030201000c080604fdfeff00f4f8fafc<>(SB), R17
+	FMOVQ (R17), F10
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F11
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F12
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F13
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F14
+	MOVD $pattern33800000<>(SB), R17
+	FMOVQ (R17), F15
+
+MXFP4Rows4NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE MXFP4Rows4DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE MXFP4Rows4PartBy1
+	MOVD $256, R20
+
+MXFP4Rows4PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	ADD $0, R20
+	PCALIGN $32
+
+MXFP4Rows4SubBlockBy1:
+	FMOVD (R26), F6
+	WORD $0x2e6138c6 // shll v6.4s, v6.4h, #16
+	ADD $8, R26
+	MOVD $4, R19
+	PCALIGN $32
+
+MXFP4Rows4TurnBy1:
+	PRFM 4096(R26), PLDL1KEEP
+	FMOVQ (R26), F7
+	VAND V9.B16, V7.B16, V8.B16
+	VTBL V8.B16, [V10.B16], V8.B16
+	VTBL V11.B16, [V8.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e2fdc84 // fmul v4.4s, v4.4s, v15.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS (R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS (R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS (R24), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVS (R25), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	VTBL V12.B16, [V8.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e2fdc84 // fmul v4.4s, v4.4s, v15.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS 4(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 4(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 4(R24), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVS 4(R25), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	VTBL V13.B16, [V8.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e2fdc84 // fmul v4.4s, v4.4s, v15.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS 8(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 8(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 8(R24), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVS 8(R25), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	VTBL V14.B16, [V8.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e2fdc84 // fmul v4.4s, v4.4s, v15.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS 12(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 12(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 12(R24), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVS 12(R25), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	VUSHR $4, V7.S4, V8.S4
+	VAND V9.B16, V8.B16, V8.B16
+	VTBL V8.B16, [V10.B16], V8.B16
+	VTBL V11.B16, [V8.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e2fdc84 // fmul v4.4s, v4.4s, v15.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS 16(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 16(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 16(R24), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVS 16(R25), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	VTBL V12.B16, [V8.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e2fdc84 // fmul v4.4s, v4.4s, v15.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS 20(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 20(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 20(R24), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVS 20(R25), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	VTBL V13.B16, [V8.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e2fdc84 // fmul v4.4s, v4.4s, v15.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS 24(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 24(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 24(R24), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVS 24(R25), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	VTBL V14.B16, [V8.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e2fdc84 // fmul v4.4s, v4.4s, v15.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS 28(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 28(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 28(R24), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVS 28(R25), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	ADD $16, R26
+	ADD $32, R22
+	ADD $32, R23
+	ADD $32, R24
+	ADD $32, R25
+	SUB $1, R19
+	CBNZ R19, MXFP4Rows4TurnBy1
+	SUB $32, R20
+	CMP $0, R20
+	BGT MXFP4Rows4SubBlockBy1
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F5
+	FMOVQ (R21), F4
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e24d400 // fadd v0.4s, v0.4s, v4.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F4
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e24d421 // fadd v1.4s, v1.4s, v4.4s
+	FMOVQ F1, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F4
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e24d442 // fadd v2.4s, v2.4s, v4.4s
+	FMOVQ F2, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F4
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
+	FMOVQ F3, (R21)
+	VMOVI $0, V5.B16
+	FMOVQ F5, 80(RSP)
+	JMP MXFP4Rows4NextBy1
+
+MXFP4Rows4DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, MXFP4Rows4Strip
+	RET
+
+MXFP4Rows3:
+
+MXFP4Rows3Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, MXFP4Rows3Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+MXFP4Rows3Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $3, R20
+
+MXFP4Rows3Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, MXFP4Rows3Added
+	FMOVQ (R21), F1
+
+MXFP4Rows3Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE MXFP4Rows3Begin
+	MOVD 16(RSP), R25
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD R22, R23
+	ADD R19, R23
+	MOVD R23, R24
+	ADD R19, R24
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+	MOVD $pattern0f0f0f0f<>(SB), R17
+	FMOVQ (R17), F12
+	MOVD $pattern030201000c080604fdfeff00f4f8fafc<>(SB), R17
+	FMOVQ (R17), F13
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F14
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F15
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F16
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F17
+	MOVD $pattern33800000<>(SB), R17
+	FMOVQ (R17), F18
+	MOVD R25, R26
+	ADD $576, R26
+
+MXFP4Rows3NextBy2:
+	MOVD 40(RSP), R19
+	CMP $512, R19
+	BLT MXFP4Rows3DoneBy2
+	MOVD $256, R20
+	SUB $512, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	ADD $0, R20
+	PCALIGN $32
+
+MXFP4Rows3SubBlockBy2:
+	FMOVD (R25), F8
+	WORD $0x2e613908 // shll v8.4s, v8.4h, #16
+	FMOVD (R26), F9
+	WORD $0x2e613929 // shll v9.4s, v9.4h, #16
+	ADD $8, R25
+	ADD $8, R26
+	MOVD $4, R19
+	PCALIGN $32
+
+MXFP4Rows3TurnBy2:
+	PRFM 1152(R25), PLDL1KEEP
+	PRFM 1152(R26), PLDL1KEEP
+	FMOVQ (R25), F10
+	VAND V12.B16, V10.B16, V11.B16
+	VTBL V11.B16, [V13.B16], V11.B16
+	VTBL V14.B16, [V11.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e32dcc6 // fmul v6.4s, v6.4s, v18.4s
+	WORD $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
+	FMOVS (R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS (R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS (R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	VTBL V15.B16, [V11.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e32dcc6 // fmul v6.4s, v6.4s, v18.4s
+	WORD $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
+	FMOVS 4(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 4(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 4(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	VTBL V16.B16, [V11.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e32dcc6 // fmul v6.4s, v6.4s, v18.4s
+	WORD $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
+	FMOVS 8(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 8(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 8(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	VTBL V17.B16, [V11.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e32dcc6 // fmul v6.4s, v6.4s, v18.4s
+	WORD $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
+	FMOVS 12(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 12(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 12(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	VUSHR $4, V10.S4, V11.S4
+	VAND V12.B16, V11.B16, V11.B16
+	VTBL V11.B16, [V13.B16], V11.B16
+	VTBL V14.B16, [V11.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e32dcc6 // fmul v6.4s, v6.4s, v18.4s
+	WORD $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
+	FMOVS 16(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 16(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 16(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	VTBL V15.B16, [V11.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e32dcc6 // fmul v6.4s, v6.4s, v18.4s
+	WORD $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
+	FMOVS 20(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 20(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 20(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	VTBL V16.B16, [V11.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e32dcc6 // fmul v6.4s, v6.4s, v18.4s
+	WORD $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
+	FMOVS 24(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 24(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 24(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	VTBL V17.B16, [V11.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e32dcc6 // fmul v6.4s, v6.4s, v18.4s
+	WORD $0x6e28dcc6 // fmul v6.4s, v6.4s, v8.4s
+	FMOVS 28(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V0.S4
+	FMOVS 28(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V2.S4
+	FMOVS 28(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V4.S4
+	FMOVQ (R26), F10
+	VAND V12.B16, V10.B16, V11.B16
+	VTBL V11.B16, [V13.B16], V11.B16
+	VTBL V14.B16, [V11.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e32dcc6 // fmul v6.4s, v6.4s, v18.4s
+	WORD $0x6e29dcc6 // fmul v6.4s, v6.4s, v9.4s
+	FMOVS 1024(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 1024(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 1024(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	VTBL V15.B16, [V11.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e32dcc6 // fmul v6.4s, v6.4s, v18.4s
+	WORD $0x6e29dcc6 // fmul v6.4s, v6.4s, v9.4s
+	FMOVS 1028(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 1028(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 1028(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	VTBL V16.B16, [V11.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e32dcc6 // fmul v6.4s, v6.4s, v18.4s
+	WORD $0x6e29dcc6 // fmul v6.4s, v6.4s, v9.4s
+	FMOVS 1032(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 1032(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 1032(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	VTBL V17.B16, [V11.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e32dcc6 // fmul v6.4s, v6.4s, v18.4s
+	WORD $0x6e29dcc6 // fmul v6.4s, v6.4s, v9.4s
+	FMOVS 1036(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 1036(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 1036(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	VUSHR $4, V10.S4, V11.S4
+	VAND V12.B16, V11.B16, V11.B16
+	VTBL V11.B16, [V13.B16], V11.B16
+	VTBL V14.B16, [V11.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e32dcc6 // fmul v6.4s, v6.4s, v18.4s
+	WORD $0x6e29dcc6 // fmul v6.4s, v6.4s, v9.4s
+	FMOVS 1040(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 1040(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 1040(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	VTBL V15.B16, [V11.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e32dcc6 // fmul v6.4s, v6.4s, v18.4s
+	WORD $0x6e29dcc6 // fmul v6.4s, v6.4s, v9.4s
+	FMOVS 1044(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 1044(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 1044(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	VTBL V16.B16, [V11.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e32dcc6 // fmul v6.4s, v6.4s, v18.4s
+	WORD $0x6e29dcc6 // fmul v6.4s, v6.4s, v9.4s
+	FMOVS 1048(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 1048(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 1048(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	VTBL V17.B16, [V11.B16], V6.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e32dcc6 // fmul v6.4s, v6.4s, v18.4s
+	WORD $0x6e29dcc6 // fmul v6.4s, v6.4s, v9.4s
+	FMOVS 1052(R22), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V1.S4
+	FMOVS 1052(R23), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V3.S4
+	FMOVS 1052(R24), F7
+	VDUP V7.S[0], V7.S4
+	VFMLA V7.S4, V6.S4, V5.S4
+	ADD $16, R25
+	ADD $16, R26
+	ADD $32, R22
+	ADD $32, R23
+	ADD $32, R24
+	SUB $1, R19
+	CBNZ R19, MXFP4Rows3TurnBy2
+	SUB $32, R20
+	CMP $0, R20
+	BGT MXFP4Rows3SubBlockBy2
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F7
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d400 // fadd v0.4s, v0.4s, v6.4s
+	ADD R19, R21
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d442 // fadd v2.4s, v2.4s, v6.4s
+	ADD R19, R21
+	FMOVQ (R21), F6
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d484 // fadd v4.4s, v4.4s, v6.4s
+	VMOVI $0, V7.B16
+	FMOVQ F7, 80(RSP)
+	MOVD 24(RSP), R21
+	WORD $0x4e27d400 // fadd v0.4s, v0.4s, v7.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	WORD $0x4e27d442 // fadd v2.4s, v2.4s, v7.4s
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	FMOVQ F2, (R21)
+	ADD R19, R21
+	WORD $0x4e27d484 // fadd v4.4s, v4.4s, v7.4s
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	FMOVQ F4, (R21)
+	ADD $576, R25
+	ADD $576, R26
+	ADD $1024, R22
+	ADD $1024, R23
+	ADD $1024, R24
+	JMP MXFP4Rows3NextBy2
+
+MXFP4Rows3DoneBy2:
+	MOVD $pattern0f0f0f0f<>(SB), R17
+	FMOVQ (R17), F8
+	MOVD $pattern030201000c080604fdfeff00f4f8fafc<>(SB), R17
+	FMOVQ (R17), F9
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F10
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F11
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F12
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F13
+	MOVD $pattern33800000<>(SB), R17
+	FMOVQ (R17), F14
+
+MXFP4Rows3NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE MXFP4Rows3DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE MXFP4Rows3PartBy1
+	MOVD $256, R20
+
+MXFP4Rows3PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	ADD $0, R20
+	PCALIGN $32
+
+MXFP4Rows3SubBlockBy1:
+	FMOVD (R25), F5
+	WORD $0x2e6138a5 // shll v5.4s, v5.4h, #16
+	ADD $8, R25
+	MOVD $4, R19
+	PCALIGN $32
+
+MXFP4Rows3TurnBy1:
+	PRFM 4096(R25), PLDL1KEEP
+	FMOVQ (R25), F6
+	VAND V8.B16, V6.B16, V7.B16
+	VTBL V7.B16, [V9.B16], V7.B16
+	VTBL V10.B16, [V7.B16], V3.B16
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x6e2edc63 // fmul v3.4s, v3.4s, v14.4s
+	WORD $0x6e25dc63 // fmul v3.4s, v3.4s, v5.4s
+	FMOVS (R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V0.S4
+	FMOVS (R23), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V1.S4
+	FMOVS (R24), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V2.S4
+	VTBL V11.B16, [V7.B16], V3.B16
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x6e2edc63 // fmul v3.4s, v3.4s, v14.4s
+	WORD $0x6e25dc63 // fmul v3.4s, v3.4s, v5.4s
+	FMOVS 4(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V0.S4
+	FMOVS 4(R23), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V1.S4
+	FMOVS 4(R24), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V2.S4
+	VTBL V12.B16, [V7.B16], V3.B16
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x6e2edc63 // fmul v3.4s, v3.4s, v14.4s
+	WORD $0x6e25dc63 // fmul v3.4s, v3.4s, v5.4s
+	FMOVS 8(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V0.S4
+	FMOVS 8(R23), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V1.S4
+	FMOVS 8(R24), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V2.S4
+	VTBL V13.B16, [V7.B16], V3.B16
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x6e2edc63 // fmul v3.4s, v3.4s, v14.4s
+	WORD $0x6e25dc63 // fmul v3.4s, v3.4s, v5.4s
+	FMOVS 12(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V0.S4
+	FMOVS 12(R23), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V1.S4
+	FMOVS 12(R24), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V2.S4
+	VUSHR $4, V6.S4, V7.S4
+	VAND V8.B16, V7.B16, V7.B16
+	VTBL V7.B16, [V9.B16], V7.B16
+	VTBL V10.B16, [V7.B16], V3.B16
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x6e2edc63 // fmul v3.4s, v3.4s, v14.4s
+	WORD $0x6e25dc63 // fmul v3.4s, v3.4s, v5.4s
+	FMOVS 16(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V0.S4
+	FMOVS 16(R23), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V1.S4
+	FMOVS 16(R24), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V2.S4
+	VTBL V11.B16, [V7.B16], V3.B16
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x6e2edc63 // fmul v3.4s, v3.4s, v14.4s
+	WORD $0x6e25dc63 // fmul v3.4s, v3.4s, v5.4s
+	FMOVS 20(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V0.S4
+	FMOVS 20(R23), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V1.S4
+	FMOVS 20(R24), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V2.S4
+	VTBL V12.B16, [V7.B16], V3.B16
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x6e2edc63 // fmul v3.4s, v3.4s, v14.4s
+	WORD $0x6e25dc63 // fmul v3.4s, v3.4s, v5.4s
+	FMOVS 24(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V0.S4
+	FMOVS 24(R23), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V1.S4
+	FMOVS 24(R24), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V2.S4
+	VTBL V13.B16, [V7.B16], V3.B16
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x6e2edc63 // fmul v3.4s, v3.4s, v14.4s
+	WORD $0x6e25dc63 // fmul v3.4s, v3.4s, v5.4s
+	FMOVS 28(R22), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V0.S4
+	FMOVS 28(R23), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V1.S4
+	FMOVS 28(R24), F4
+	VDUP V4.S[0], V4.S4
+	VFMLA V4.S4, V3.S4, V2.S4
+	ADD $16, R25
+	ADD $32, R22
+	ADD $32, R23
+	ADD $32, R24
+	SUB $1, R19
+	CBNZ R19, MXFP4Rows3TurnBy1
+	SUB $32, R20
+	CMP $0, R20
+	BGT MXFP4Rows3SubBlockBy1
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F4
+	FMOVQ (R21), F3
+	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
+	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F3
+	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
+	WORD $0x4e23d421 // fadd v1.4s, v1.4s, v3.4s
+	FMOVQ F1, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F3
+	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	FMOVQ F2, (R21)
+	VMOVI $0, V4.B16
+	FMOVQ F4, 80(RSP)
+	JMP MXFP4Rows3NextBy1
+
+MXFP4Rows3DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, MXFP4Rows3Strip
+	RET
+
+MXFP4Rows2:
+
+MXFP4Rows2Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, MXFP4Rows2Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+MXFP4Rows2Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $2, R20
+
+MXFP4Rows2Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, MXFP4Rows2Added
+	FMOVQ (R21), F1
+
+MXFP4Rows2Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE MXFP4Rows2Begin
+	MOVD 16(RSP), R24
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD R22, R23
+	ADD R19, R23
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+	MOVD $pattern0f0f0f0f<>(SB), R17
+	FMOVQ (R17), F10
+	MOVD $pattern030201000c080604fdfeff00f4f8fafc<>(SB), R17
+	FMOVQ (R17), F11
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F12
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F13
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F14
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F15
+	MOVD $pattern33800000<>(SB), R17
+	FMOVQ (R17), F16
+	MOVD R24, R25
+	ADD $576, R25
+
+MXFP4Rows2NextBy2:
+	MOVD 40(RSP), R19
+	CMP $512, R19
+	BLT MXFP4Rows2DoneBy2
+	MOVD $256, R20
+	SUB $512, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	ADD $0, R20
+	PCALIGN $32
+
+MXFP4Rows2SubBlockBy2:
+	FMOVD (R24), F6
+	WORD $0x2e6138c6 // shll v6.4s, v6.4h, #16
+	FMOVD (R25), F7
+	WORD $0x2e6138e7 // shll v7.4s, v7.4h, #16
+	ADD $8, R24
+	ADD $8, R25
+	MOVD $4, R19
+	PCALIGN $32
+
+MXFP4Rows2TurnBy2:
+	PRFM 1152(R24), PLDL1KEEP
+	PRFM 1152(R25), PLDL1KEEP
+	FMOVQ (R24), F8
+	VAND V10.B16, V8.B16, V9.B16
+	VTBL V9.B16, [V11.B16], V9.B16
+	VTBL V12.B16, [V9.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e30dc84 // fmul v4.4s, v4.4s, v16.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS (R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS (R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	VTBL V13.B16, [V9.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e30dc84 // fmul v4.4s, v4.4s, v16.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS 4(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 4(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	VTBL V14.B16, [V9.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e30dc84 // fmul v4.4s, v4.4s, v16.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS 8(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 8(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	VTBL V15.B16, [V9.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e30dc84 // fmul v4.4s, v4.4s, v16.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS 12(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 12(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	VUSHR $4, V8.S4, V9.S4
+	VAND V10.B16, V9.B16, V9.B16
+	VTBL V9.B16, [V11.B16], V9.B16
+	VTBL V12.B16, [V9.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e30dc84 // fmul v4.4s, v4.4s, v16.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS 16(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 16(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	VTBL V13.B16, [V9.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e30dc84 // fmul v4.4s, v4.4s, v16.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS 20(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 20(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	VTBL V14.B16, [V9.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e30dc84 // fmul v4.4s, v4.4s, v16.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS 24(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 24(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	VTBL V15.B16, [V9.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e30dc84 // fmul v4.4s, v4.4s, v16.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS 28(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVS 28(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVQ (R25), F8
+	VAND V10.B16, V8.B16, V9.B16
+	VTBL V9.B16, [V11.B16], V9.B16
+	VTBL V12.B16, [V9.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e30dc84 // fmul v4.4s, v4.4s, v16.4s
+	WORD $0x6e27dc84 // fmul v4.4s, v4.4s, v7.4s
+	FMOVS 1024(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 1024(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	VTBL V13.B16, [V9.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e30dc84 // fmul v4.4s, v4.4s, v16.4s
+	WORD $0x6e27dc84 // fmul v4.4s, v4.4s, v7.4s
+	FMOVS 1028(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 1028(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	VTBL V14.B16, [V9.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e30dc84 // fmul v4.4s, v4.4s, v16.4s
+	WORD $0x6e27dc84 // fmul v4.4s, v4.4s, v7.4s
+	FMOVS 1032(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 1032(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	VTBL V15.B16, [V9.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e30dc84 // fmul v4.4s, v4.4s, v16.4s
+	WORD $0x6e27dc84 // fmul v4.4s, v4.4s, v7.4s
+	FMOVS 1036(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 1036(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	VUSHR $4, V8.S4, V9.S4
+	VAND V10.B16, V9.B16, V9.B16
+	VTBL V9.B16, [V11.B16], V9.B16
+	VTBL V12.B16, [V9.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e30dc84 // fmul v4.4s, v4.4s, v16.4s
+	WORD $0x6e27dc84 // fmul v4.4s, v4.4s, v7.4s
+	FMOVS 1040(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 1040(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	VTBL V13.B16, [V9.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e30dc84 // fmul v4.4s, v4.4s, v16.4s
+	WORD $0x6e27dc84 // fmul v4.4s, v4.4s, v7.4s
+	FMOVS 1044(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 1044(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	VTBL V14.B16, [V9.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e30dc84 // fmul v4.4s, v4.4s, v16.4s
+	WORD $0x6e27dc84 // fmul v4.4s, v4.4s, v7.4s
+	FMOVS 1048(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 1048(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	VTBL V15.B16, [V9.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e30dc84 // fmul v4.4s, v4.4s, v16.4s
+	WORD $0x6e27dc84 // fmul v4.4s, v4.4s, v7.4s
+	FMOVS 1052(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVS 1052(R23), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	ADD $16, R24
+	ADD $16, R25
+	ADD $32, R22
+	ADD $32, R23
+	SUB $1, R19
+	CBNZ R19, MXFP4Rows2TurnBy2
+	SUB $32, R20
+	CMP $0, R20
+	BGT MXFP4Rows2SubBlockBy2
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F5
+	FMOVQ (R21), F4
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e24d400 // fadd v0.4s, v0.4s, v4.4s
+	ADD R19, R21
+	FMOVQ (R21), F4
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e24d442 // fadd v2.4s, v2.4s, v4.4s
+	VMOVI $0, V5.B16
+	FMOVQ F5, 80(RSP)
+	MOVD 24(RSP), R21
+	WORD $0x4e25d400 // fadd v0.4s, v0.4s, v5.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	WORD $0x4e25d442 // fadd v2.4s, v2.4s, v5.4s
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	FMOVQ F2, (R21)
+	ADD $576, R24
+	ADD $576, R25
+	ADD $1024, R22
+	ADD $1024, R23
+	JMP MXFP4Rows2NextBy2
+
+MXFP4Rows2DoneBy2:
+	MOVD $pattern0f0f0f0f<>(SB), R17
+	FMOVQ (R17), F7
+	MOVD $pattern030201000c080604fdfeff00f4f8fafc<>(SB), R17
+	FMOVQ (R17), F8
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F9
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F10
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F11
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F12
+	MOVD $pattern33800000<>(SB), R17
+	FMOVQ (R17), F13
+
+MXFP4Rows2NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE MXFP4Rows2DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE MXFP4Rows2PartBy1
+	MOVD $256, R20
+
+MXFP4Rows2PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	ADD $0, R20
+	PCALIGN $32
+
+MXFP4Rows2SubBlockBy1:
+	FMOVD (R24), F4
+	WORD $0x2e613884 // shll v4.4s, v4.4h, #16
+	ADD $8, R24
+	MOVD $4, R19
+	PCALIGN $32
+
+MXFP4Rows2TurnBy1:
+	PRFM 4096(R24), PLDL1KEEP
+	FMOVQ (R24), F5
+	VAND V7.B16, V5.B16, V6.B16
+	VTBL V6.B16, [V8.B16], V6.B16
+	VTBL V9.B16, [V6.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e2ddc42 // fmul v2.4s, v2.4s, v13.4s
+	WORD $0x6e24dc42 // fmul v2.4s, v2.4s, v4.4s
+	FMOVS (R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	FMOVS (R23), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	VTBL V10.B16, [V6.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e2ddc42 // fmul v2.4s, v2.4s, v13.4s
+	WORD $0x6e24dc42 // fmul v2.4s, v2.4s, v4.4s
+	FMOVS 4(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	FMOVS 4(R23), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	VTBL V11.B16, [V6.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e2ddc42 // fmul v2.4s, v2.4s, v13.4s
+	WORD $0x6e24dc42 // fmul v2.4s, v2.4s, v4.4s
+	FMOVS 8(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	FMOVS 8(R23), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	VTBL V12.B16, [V6.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e2ddc42 // fmul v2.4s, v2.4s, v13.4s
+	WORD $0x6e24dc42 // fmul v2.4s, v2.4s, v4.4s
+	FMOVS 12(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	FMOVS 12(R23), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	VUSHR $4, V5.S4, V6.S4
+	VAND V7.B16, V6.B16, V6.B16
+	VTBL V6.B16, [V8.B16], V6.B16
+	VTBL V9.B16, [V6.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e2ddc42 // fmul v2.4s, v2.4s, v13.4s
+	WORD $0x6e24dc42 // fmul v2.4s, v2.4s, v4.4s
+	FMOVS 16(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	FMOVS 16(R23), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	VTBL V10.B16, [V6.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e2ddc42 // fmul v2.4s, v2.4s, v13.4s
+	WORD $0x6e24dc42 // fmul v2.4s, v2.4s, v4.4s
+	FMOVS 20(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	FMOVS 20(R23), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	VTBL V11.B16, [V6.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e2ddc42 // fmul v2.4s, v2.4s, v13.4s
+	WORD $0x6e24dc42 // fmul v2.4s, v2.4s, v4.4s
+	FMOVS 24(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	FMOVS 24(R23), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	VTBL V12.B16, [V6.B16], V2.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e2ddc42 // fmul v2.4s, v2.4s, v13.4s
+	WORD $0x6e24dc42 // fmul v2.4s, v2.4s, v4.4s
+	FMOVS 28(R22), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V0.S4
+	FMOVS 28(R23), F3
+	VDUP V3.S[0], V3.S4
+	VFMLA V3.S4, V2.S4, V1.S4
+	ADD $16, R24
+	ADD $32, R22
+	ADD $32, R23
+	SUB $1, R19
+	CBNZ R19, MXFP4Rows2TurnBy1
+	SUB $32, R20
+	CMP $0, R20
+	BGT MXFP4Rows2SubBlockBy1
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F3
+	FMOVQ (R21), F2
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
+	ADD R19, R21
+	FMOVQ (R21), F2
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
+	FMOVQ F1, (R21)
+	VMOVI $0, V3.B16
+	FMOVQ F3, 80(RSP)
+	JMP MXFP4Rows2NextBy1
+
+MXFP4Rows2DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, MXFP4Rows2Strip
+	RET
+
+MXFP4Rows1:
+
+MXFP4Rows1Strip:
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	FMOVQ F2, 80(RSP)
+	VMOVI $0, V2.B16
+	VMOVI $0, V0.B16
+	MOVD 48(RSP), R19
+	CBZ R19, MXFP4Rows1Biased
+	FMOVQ (R19), F0
+	ADD $16, R19
+	MOVD R19, 48(RSP)
+
+MXFP4Rows1Biased:
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVBU 96(R0), R23 // a.Add
+	MOVD $1, R20
+
+MXFP4Rows1Begin:
+	VMOV V2.B16, V1.B16
+	CBZ R23, MXFP4Rows1Added
+	FMOVQ (R21), F1
+
+MXFP4Rows1Added:
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, (R21)
+	ADD R22, R21
+	SUBS $1, R20
+	BNE MXFP4Rows1Begin
+	MOVD 16(RSP), R23
+	MOVD 48(R0), R22 // a.A
+	MOVD 56(R0), R19 // a.RowStride
+	LSL $2, R19
+	MOVD 32(R0), R19 // a.Depth
+	MOVD R19, 40(RSP)
+	MOVD $pattern0f0f0f0f<>(SB), R17
+	FMOVQ (R17), F12
+	MOVD $pattern030201000c080604fdfeff00f4f8fafc<>(SB), R17
+	FMOVQ (R17), F13
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F14
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F15
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F16
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F17
+	MOVD $pattern33800000<>(SB), R17
+	FMOVQ (R17), F18
+	MOVD R23, R24
+	ADD $576, R24
+	MOVD R24, R25
+	ADD $576, R25
+	MOVD R25, R26
+	ADD $576, R26
+
+MXFP4Rows1NextBy4:
+	MOVD 40(RSP), R19
+	CMP $1024, R19
+	BLT MXFP4Rows1DoneBy4
+	MOVD $256, R20
+	SUB $1024, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	ADD $0, R20
+	PCALIGN $32
+
+MXFP4Rows1SubBlockBy4:
+	FMOVD (R23), F6
+	WORD $0x2e6138c6 // shll v6.4s, v6.4h, #16
+	FMOVD (R24), F7
+	WORD $0x2e6138e7 // shll v7.4s, v7.4h, #16
+	FMOVD (R25), F8
+	WORD $0x2e613908 // shll v8.4s, v8.4h, #16
+	FMOVD (R26), F9
+	WORD $0x2e613929 // shll v9.4s, v9.4h, #16
+	ADD $8, R23
+	ADD $8, R24
+	ADD $8, R25
+	ADD $8, R26
+	MOVD $4, R19
+	PCALIGN $32
+
+MXFP4Rows1TurnBy4:
+	PRFM 2304(R23), PLDL1KEEP
+	PRFM 2304(R24), PLDL1KEEP
+	PRFM 2304(R25), PLDL1KEEP
+	PRFM 2304(R26), PLDL1KEEP
+	FMOVQ (R23), F10
+	VAND V12.B16, V10.B16, V11.B16
+	VTBL V11.B16, [V13.B16], V11.B16
+	VTBL V14.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e32dc84 // fmul v4.4s, v4.4s, v18.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS (R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	VTBL V15.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e32dc84 // fmul v4.4s, v4.4s, v18.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS 4(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	VTBL V16.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e32dc84 // fmul v4.4s, v4.4s, v18.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS 8(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	VTBL V17.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e32dc84 // fmul v4.4s, v4.4s, v18.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS 12(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	VUSHR $4, V10.S4, V11.S4
+	VAND V12.B16, V11.B16, V11.B16
+	VTBL V11.B16, [V13.B16], V11.B16
+	VTBL V14.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e32dc84 // fmul v4.4s, v4.4s, v18.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS 16(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	VTBL V15.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e32dc84 // fmul v4.4s, v4.4s, v18.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS 20(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	VTBL V16.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e32dc84 // fmul v4.4s, v4.4s, v18.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS 24(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	VTBL V17.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e32dc84 // fmul v4.4s, v4.4s, v18.4s
+	WORD $0x6e26dc84 // fmul v4.4s, v4.4s, v6.4s
+	FMOVS 28(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V0.S4
+	FMOVQ (R24), F10
+	VAND V12.B16, V10.B16, V11.B16
+	VTBL V11.B16, [V13.B16], V11.B16
+	VTBL V14.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e32dc84 // fmul v4.4s, v4.4s, v18.4s
+	WORD $0x6e27dc84 // fmul v4.4s, v4.4s, v7.4s
+	FMOVS 1024(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	VTBL V15.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e32dc84 // fmul v4.4s, v4.4s, v18.4s
+	WORD $0x6e27dc84 // fmul v4.4s, v4.4s, v7.4s
+	FMOVS 1028(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	VTBL V16.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e32dc84 // fmul v4.4s, v4.4s, v18.4s
+	WORD $0x6e27dc84 // fmul v4.4s, v4.4s, v7.4s
+	FMOVS 1032(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	VTBL V17.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e32dc84 // fmul v4.4s, v4.4s, v18.4s
+	WORD $0x6e27dc84 // fmul v4.4s, v4.4s, v7.4s
+	FMOVS 1036(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	VUSHR $4, V10.S4, V11.S4
+	VAND V12.B16, V11.B16, V11.B16
+	VTBL V11.B16, [V13.B16], V11.B16
+	VTBL V14.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e32dc84 // fmul v4.4s, v4.4s, v18.4s
+	WORD $0x6e27dc84 // fmul v4.4s, v4.4s, v7.4s
+	FMOVS 1040(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	VTBL V15.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e32dc84 // fmul v4.4s, v4.4s, v18.4s
+	WORD $0x6e27dc84 // fmul v4.4s, v4.4s, v7.4s
+	FMOVS 1044(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	VTBL V16.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e32dc84 // fmul v4.4s, v4.4s, v18.4s
+	WORD $0x6e27dc84 // fmul v4.4s, v4.4s, v7.4s
+	FMOVS 1048(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	VTBL V17.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e32dc84 // fmul v4.4s, v4.4s, v18.4s
+	WORD $0x6e27dc84 // fmul v4.4s, v4.4s, v7.4s
+	FMOVS 1052(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V1.S4
+	FMOVQ (R25), F10
+	VAND V12.B16, V10.B16, V11.B16
+	VTBL V11.B16, [V13.B16], V11.B16
+	VTBL V14.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e32dc84 // fmul v4.4s, v4.4s, v18.4s
+	WORD $0x6e28dc84 // fmul v4.4s, v4.4s, v8.4s
+	FMOVS 2048(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	VTBL V15.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e32dc84 // fmul v4.4s, v4.4s, v18.4s
+	WORD $0x6e28dc84 // fmul v4.4s, v4.4s, v8.4s
+	FMOVS 2052(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	VTBL V16.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e32dc84 // fmul v4.4s, v4.4s, v18.4s
+	WORD $0x6e28dc84 // fmul v4.4s, v4.4s, v8.4s
+	FMOVS 2056(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	VTBL V17.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e32dc84 // fmul v4.4s, v4.4s, v18.4s
+	WORD $0x6e28dc84 // fmul v4.4s, v4.4s, v8.4s
+	FMOVS 2060(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	VUSHR $4, V10.S4, V11.S4
+	VAND V12.B16, V11.B16, V11.B16
+	VTBL V11.B16, [V13.B16], V11.B16
+	VTBL V14.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e32dc84 // fmul v4.4s, v4.4s, v18.4s
+	WORD $0x6e28dc84 // fmul v4.4s, v4.4s, v8.4s
+	FMOVS 2064(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	VTBL V15.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e32dc84 // fmul v4.4s, v4.4s, v18.4s
+	WORD $0x6e28dc84 // fmul v4.4s, v4.4s, v8.4s
+	FMOVS 2068(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	VTBL V16.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e32dc84 // fmul v4.4s, v4.4s, v18.4s
+	WORD $0x6e28dc84 // fmul v4.4s, v4.4s, v8.4s
+	FMOVS 2072(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	VTBL V17.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e32dc84 // fmul v4.4s, v4.4s, v18.4s
+	WORD $0x6e28dc84 // fmul v4.4s, v4.4s, v8.4s
+	FMOVS 2076(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V2.S4
+	FMOVQ (R26), F10
+	VAND V12.B16, V10.B16, V11.B16
+	VTBL V11.B16, [V13.B16], V11.B16
+	VTBL V14.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e32dc84 // fmul v4.4s, v4.4s, v18.4s
+	WORD $0x6e29dc84 // fmul v4.4s, v4.4s, v9.4s
+	FMOVS 3072(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	VTBL V15.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e32dc84 // fmul v4.4s, v4.4s, v18.4s
+	WORD $0x6e29dc84 // fmul v4.4s, v4.4s, v9.4s
+	FMOVS 3076(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	VTBL V16.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e32dc84 // fmul v4.4s, v4.4s, v18.4s
+	WORD $0x6e29dc84 // fmul v4.4s, v4.4s, v9.4s
+	FMOVS 3080(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	VTBL V17.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e32dc84 // fmul v4.4s, v4.4s, v18.4s
+	WORD $0x6e29dc84 // fmul v4.4s, v4.4s, v9.4s
+	FMOVS 3084(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	VUSHR $4, V10.S4, V11.S4
+	VAND V12.B16, V11.B16, V11.B16
+	VTBL V11.B16, [V13.B16], V11.B16
+	VTBL V14.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e32dc84 // fmul v4.4s, v4.4s, v18.4s
+	WORD $0x6e29dc84 // fmul v4.4s, v4.4s, v9.4s
+	FMOVS 3088(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	VTBL V15.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e32dc84 // fmul v4.4s, v4.4s, v18.4s
+	WORD $0x6e29dc84 // fmul v4.4s, v4.4s, v9.4s
+	FMOVS 3092(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	VTBL V16.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e32dc84 // fmul v4.4s, v4.4s, v18.4s
+	WORD $0x6e29dc84 // fmul v4.4s, v4.4s, v9.4s
+	FMOVS 3096(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	VTBL V17.B16, [V11.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e32dc84 // fmul v4.4s, v4.4s, v18.4s
+	WORD $0x6e29dc84 // fmul v4.4s, v4.4s, v9.4s
+	FMOVS 3100(R22), F5
+	VDUP V5.S[0], V5.S4
+	VFMLA V5.S4, V4.S4, V3.S4
+	ADD $16, R23
+	ADD $16, R24
+	ADD $16, R25
+	ADD $16, R26
+	ADD $32, R22
+	SUB $1, R19
+	CBNZ R19, MXFP4Rows1TurnBy4
+	SUB $32, R20
+	CMP $0, R20
+	BGT MXFP4Rows1SubBlockBy4
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F5
+	FMOVQ (R21), F4
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e24d400 // fadd v0.4s, v0.4s, v4.4s
+	VMOVI $0, V5.B16
+	FMOVQ F5, 80(RSP)
+	WORD $0x4e25d400 // fadd v0.4s, v0.4s, v5.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x4e25d400 // fadd v0.4s, v0.4s, v5.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	WORD $0x4e25d400 // fadd v0.4s, v0.4s, v5.4s
+	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
+	FMOVQ F0, (R21)
+	ADD $1728, R23
+	ADD $1728, R24
+	ADD $1728, R25
+	ADD $1728, R26
+	ADD $3072, R22
+	JMP MXFP4Rows1NextBy4
+
+MXFP4Rows1DoneBy4:
+	MOVD $pattern0f0f0f0f<>(SB), R17
+	FMOVQ (R17), F6
+	MOVD $pattern030201000c080604fdfeff00f4f8fafc<>(SB), R17
+	FMOVQ (R17), F7
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F8
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F9
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F10
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F11
+	MOVD $pattern33800000<>(SB), R17
+	FMOVQ (R17), F12
+
+MXFP4Rows1NextBy1:
+	MOVD 40(RSP), R19
+	CMP $0, R19
+	BLE MXFP4Rows1DoneBy1
+	MOVD R19, R20
+	CMP $256, R19
+	BLE MXFP4Rows1PartBy1
+	MOVD $256, R20
+
+MXFP4Rows1PartBy1:
+	SUB $256, R19
+	MOVD R19, 40(RSP)
+	VMOVI $0, V0.B16
+	ADD $0, R20
+	PCALIGN $32
+
+MXFP4Rows1SubBlockBy1:
+	FMOVD (R23), F3
+	WORD $0x2e613863 // shll v3.4s, v3.4h, #16
+	ADD $8, R23
+	MOVD $4, R19
+	PCALIGN $32
+
+MXFP4Rows1TurnBy1:
+	PRFM 4096(R23), PLDL1KEEP
+	FMOVQ (R23), F4
+	VAND V6.B16, V4.B16, V5.B16
+	VTBL V5.B16, [V7.B16], V5.B16
+	VTBL V8.B16, [V5.B16], V1.B16
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x6e2cdc21 // fmul v1.4s, v1.4s, v12.4s
+	WORD $0x6e23dc21 // fmul v1.4s, v1.4s, v3.4s
+	FMOVS (R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V1.S4, V0.S4
+	VTBL V9.B16, [V5.B16], V1.B16
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x6e2cdc21 // fmul v1.4s, v1.4s, v12.4s
+	WORD $0x6e23dc21 // fmul v1.4s, v1.4s, v3.4s
+	FMOVS 4(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V1.S4, V0.S4
+	VTBL V10.B16, [V5.B16], V1.B16
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x6e2cdc21 // fmul v1.4s, v1.4s, v12.4s
+	WORD $0x6e23dc21 // fmul v1.4s, v1.4s, v3.4s
+	FMOVS 8(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V1.S4, V0.S4
+	VTBL V11.B16, [V5.B16], V1.B16
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x6e2cdc21 // fmul v1.4s, v1.4s, v12.4s
+	WORD $0x6e23dc21 // fmul v1.4s, v1.4s, v3.4s
+	FMOVS 12(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V1.S4, V0.S4
+	VUSHR $4, V4.S4, V5.S4
+	VAND V6.B16, V5.B16, V5.B16
+	VTBL V5.B16, [V7.B16], V5.B16
+	VTBL V8.B16, [V5.B16], V1.B16
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x6e2cdc21 // fmul v1.4s, v1.4s, v12.4s
+	WORD $0x6e23dc21 // fmul v1.4s, v1.4s, v3.4s
+	FMOVS 16(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V1.S4, V0.S4
+	VTBL V9.B16, [V5.B16], V1.B16
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x6e2cdc21 // fmul v1.4s, v1.4s, v12.4s
+	WORD $0x6e23dc21 // fmul v1.4s, v1.4s, v3.4s
+	FMOVS 20(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V1.S4, V0.S4
+	VTBL V10.B16, [V5.B16], V1.B16
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x6e2cdc21 // fmul v1.4s, v1.4s, v12.4s
+	WORD $0x6e23dc21 // fmul v1.4s, v1.4s, v3.4s
+	FMOVS 24(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V1.S4, V0.S4
+	VTBL V11.B16, [V5.B16], V1.B16
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x6e2cdc21 // fmul v1.4s, v1.4s, v12.4s
+	WORD $0x6e23dc21 // fmul v1.4s, v1.4s, v3.4s
+	FMOVS 28(R22), F2
+	VDUP V2.S[0], V2.S4
+	VFMLA V2.S4, V1.S4, V0.S4
+	ADD $16, R23
+	ADD $32, R22
+	SUB $1, R19
+	CBNZ R19, MXFP4Rows1TurnBy1
+	SUB $32, R20
+	CMP $0, R20
+	BGT MXFP4Rows1SubBlockBy1
+	MOVD 24(RSP), R21
+	MOVD 88(R0), R19 // a.Stride
+	LSL $2, R19
+	FMOVQ 80(RSP), F2
+	FMOVQ (R21), F1
+	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	FMOVQ F0, (R21)
+	VMOVI $0, V2.B16
+	FMOVQ F2, 80(RSP)
+	JMP MXFP4Rows1NextBy1
+
+MXFP4Rows1DoneBy1:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, MXFP4Rows1Strip
+	RET
+
+// func dequantizeStripsNEON(a *kernel.DequantizeStripsArgs)
+//
+//	for l := range Lanes, k := range Depth {
+//		Dst[k*Stride+l] = value k of lane l%Vec of the strip at Src + l/Vec*StripBytes
+//	}
+//
+// Needs: asimd.
+// Registers:
+//
+//	R0 arguments
+//	R19 turns left, scratch
+//	R20 values left of the part
+//	R21 Dst
+//	R22 bytes from row to row of Dst
+//	R23..R23 strip
+//	Float16, 1 parts at a time: V0 values; V1 scratch
+//	BFloat16, 1 parts at a time: V0 values; V1 scratch
+//	Q8_0, 1 parts at a time: V0 values; V1 scratch; V2 scales
+//	Q4_0, 1 parts at a time: V0 values; V1 scratch; V2 scales; V3 codes; V4 some of them; V5 signs of codes; V6 upper codes; V7 byte 0; V8 byte 1; V9 byte 2; V10 byte 3; V11 2^-28
+//	Q4_1, 1 parts at a time: V0 values; V1 scratch; V2 scales; V3 what is added; V4 scratch; V5 codes; V6 some of them; V7 lower codes; V8 byte 0; V9 byte 1; V10 byte 2; V11 byte 3; V12 2^-24
+//	Q5_1, 1 parts at a time: V0 values; V1 scratch; V2 scales; V3 what is added; V4 scratch
+//	Q4_K, 1 parts at a time: V0 values; V1 scratch; V2 scales; V3 what is added; V4 scratch; V5 codes; V6 some of them; V7 lower codes; V8 byte 0; V9 byte 1; V10 byte 2; V11 byte 3; V12 2^-24; V13 -1
+//	Q5_K, 1 parts at a time: V0 values; V1 scratch; V2 scales; V3 what is added; V4 scratch; V5 -1
+//	Q6_K, 1 parts at a time: V0 values; V1 scratch; V2 scales
+//	IQ4_NL, 1 parts at a time: V0 values; V1 scratch; V2 scales; V3 codes; V4 some of them; V5 lower codes; V6 numbers of codes; V7 byte 0; V8 byte 1; V9 byte 2; V10 byte 3; V11 2^-24
+//	MXFP4, 1 parts at a time: V0 values; V1 scratch; V2 scales; V3 codes; V4 some of them; V5 lower codes; V6 numbers of codes; V7 byte 0; V8 byte 1; V9 byte 2; V10 byte 3; V11 2^-24
+TEXT ·dequantizeStripsNEON(SB), 0, $224-8
+	NO_LOCAL_POINTERS
+	MOVD a+0(FP), R0
+	MOVD 8(R0), R20 // a.Src
+	MOVD R20, 16(RSP)
+	MOVD 48(R0), R20 // a.Dst
+	MOVD R20, 24(RSP)
+	MOVD 40(R0), R20 // a.Lanes
+	MOVD R20, 32(RSP)
+	MOVD 56(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVD (R0), R19 // a.Type
+	CMP $1, R19
+	BEQ Float16
+	CMP $2, R19
+	BEQ BFloat16
+	CMP $4, R19
+	BEQ Q8_0
+	CMP $5, R19
+	BEQ Q4_0
+	CMP $6, R19
+	BEQ Q4_1
+	CMP $7, R19
+	BEQ Q8_0
+	CMP $8, R19
+	BEQ Q5_1
+	CMP $11, R19
+	BEQ Q4_K
+	CMP $12, R19
+	BEQ Q5_K
+	CMP $13, R19
+	BEQ Q6_K
+	CMP $14, R19
+	BEQ IQ4_NL
+	CMP $15, R19
+	BEQ MXFP4
+	RET
+
+Float16:
+
+Float16Strip:
+	MOVD 16(RSP), R23
+	MOVD 24(RSP), R21
+	MOVD 32(R0), R20 // a.Depth
+	CMP $4, R20
+	BLT Float16Tail
+	ADD $0, R20
+	PCALIGN $32
+
+Float16Turn:
+	PRFM 2048(R23), PLDL1KEEP
+	FMOVD (R23), F0
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	FMOVQ F0, (R21)
+	ADD R22, R21
+	FMOVD 8(R23), F0
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	FMOVQ F0, (R21)
+	ADD R22, R21
+	FMOVD 16(R23), F0
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	FMOVQ F0, (R21)
+	ADD R22, R21
+	FMOVD 24(R23), F0
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	FMOVQ F0, (R21)
+	ADD R22, R21
+	ADD $32, R23
+	SUB $4, R20
+	CMP $4, R20
+	BGE Float16Turn
+
+Float16Tail:
+	CBZ R20, Float16End
+
+Float16One:
+	FMOVD (R23), F0
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	FMOVQ F0, (R21)
+	ADD R22, R21
+	ADD $8, R23
+	SUB $1, R20
+	CBNZ R20, Float16One
+
+Float16End:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, Float16Strip
+	RET
+
+BFloat16:
+
+BFloat16Strip:
+	MOVD 16(RSP), R23
+	MOVD 24(RSP), R21
+	MOVD 32(R0), R20 // a.Depth
+	CMP $4, R20
+	BLT BFloat16Tail
+	ADD $0, R20
+	PCALIGN $32
+
+BFloat16Turn:
+	PRFM 2048(R23), PLDL1KEEP
+	FMOVD (R23), F0
+	WORD $0x2e613800 // shll v0.4s, v0.4h, #16
+	FMOVQ F0, (R21)
+	ADD R22, R21
+	FMOVD 8(R23), F0
+	WORD $0x2e613800 // shll v0.4s, v0.4h, #16
+	FMOVQ F0, (R21)
+	ADD R22, R21
+	FMOVD 16(R23), F0
+	WORD $0x2e613800 // shll v0.4s, v0.4h, #16
+	FMOVQ F0, (R21)
+	ADD R22, R21
+	FMOVD 24(R23), F0
+	WORD $0x2e613800 // shll v0.4s, v0.4h, #16
+	FMOVQ F0, (R21)
+	ADD R22, R21
+	ADD $32, R23
+	SUB $4, R20
+	CMP $4, R20
+	BGE BFloat16Turn
+
+BFloat16Tail:
+	CBZ R20, BFloat16End
+
+BFloat16One:
+	FMOVD (R23), F0
+	WORD $0x2e613800 // shll v0.4s, v0.4h, #16
+	FMOVQ F0, (R21)
+	ADD R22, R21
+	ADD $8, R23
+	SUB $1, R20
+	CBNZ R20, BFloat16One
+
+BFloat16End:
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, BFloat16Strip
+	RET
+
+Q8_0:
+
+Q8_0Strip:
+	MOVD 16(RSP), R23
+	MOVD 24(RSP), R21
+	MOVD 32(R0), R20 // a.Depth
+	ADD $0, R20
+	PCALIGN $32
+
+Q8_0SubBlock:
+	FMOVD (R23), F2
+	WORD $0x0e217842 // fcvtl v2.4s, v2.4h
+	ADD $8, R23
+	MOVD $8, R19
+	PCALIGN $32
+
+Q8_0Turn:
+	PRFM 1088(R23), PLDL1KEEP
+	FMOVS (R23), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e22dc00 // fmul v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
+	ADD R22, R21
+	FMOVS 4(R23), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e22dc00 // fmul v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
+	ADD R22, R21
+	FMOVS 8(R23), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e22dc00 // fmul v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
+	ADD R22, R21
+	FMOVS 12(R23), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e22dc00 // fmul v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
+	ADD R22, R21
+	ADD $16, R23
+	SUB $1, R19
+	CBNZ R19, Q8_0Turn
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q8_0SubBlock
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, Q8_0Strip
+	RET
+
+Q4_0:
+	MOVD $pattern88888888<>(SB), R17
+	FMOVQ (R17), F5
+	MOVD $patternf0f0f0f0<>(SB), R17
+	FMOVQ (R17), F6
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F7
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F8
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F9
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F10
+	MOVD $pattern31800000<>(SB), R17
+	FMOVQ (R17), F11
+
+Q4_0Strip:
+	MOVD 16(RSP), R23
+	MOVD 24(RSP), R21
+	MOVD 32(R0), R20 // a.Depth
+	ADD $0, R20
+	PCALIGN $32
+
+Q4_0SubBlock:
+	FMOVD (R23), F2
+	WORD $0x0e217842 // fcvtl v2.4s, v2.4h
+	WORD $0x6e2bdc42 // fmul v2.4s, v2.4s, v11.4s
+	ADD $8, R23
+	MOVD $4, R19
+	PCALIGN $32
+
+Q4_0Turn:
+	PRFM 576(R23), PLDL1KEEP
+	FMOVQ (R23), F3
+	VEOR V5.B16, V3.B16, V3.B16
+	VSHL $4, V3.S4, V4.S4
+	VAND V6.B16, V4.B16, V4.B16
+	VTBL V7.B16, [V4.B16], V0.B16
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e22dc00 // fmul v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
+	ADD R22, R21
+	VTBL V8.B16, [V4.B16], V0.B16
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e22dc00 // fmul v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
+	ADD R22, R21
+	VTBL V9.B16, [V4.B16], V0.B16
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e22dc00 // fmul v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
+	ADD R22, R21
+	VTBL V10.B16, [V4.B16], V0.B16
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e22dc00 // fmul v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
+	ADD R22, R21
+	VAND V6.B16, V3.B16, V4.B16
+	VTBL V7.B16, [V4.B16], V0.B16
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e22dc00 // fmul v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
+	ADD R22, R21
+	VTBL V8.B16, [V4.B16], V0.B16
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e22dc00 // fmul v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
+	ADD R22, R21
+	VTBL V9.B16, [V4.B16], V0.B16
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e22dc00 // fmul v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
+	ADD R22, R21
+	VTBL V10.B16, [V4.B16], V0.B16
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e22dc00 // fmul v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
+	ADD R22, R21
+	ADD $16, R23
+	SUB $1, R19
+	CBNZ R19, Q4_0Turn
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q4_0SubBlock
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, Q4_0Strip
+	RET
+
+Q4_1:
+	MOVD $pattern0f0f0f0f<>(SB), R17
+	FMOVQ (R17), F7
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F8
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F9
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F10
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F11
+	MOVD $pattern33800000<>(SB), R17
+	FMOVQ (R17), F12
+
+Q4_1Strip:
+	MOVD 16(RSP), R23
+	MOVD 24(RSP), R21
+	MOVD 32(R0), R20 // a.Depth
+	ADD $0, R20
+	PCALIGN $32
+
+Q4_1SubBlock:
+	FMOVD (R23), F2
+	WORD $0x0e217842 // fcvtl v2.4s, v2.4h
+	WORD $0x6e2cdc42 // fmul v2.4s, v2.4s, v12.4s
+	FMOVD 8(R23), F3
+	WORD $0x0e217863 // fcvtl v3.4s, v3.4h
+	ADD $16, R23
+	MOVD $4, R19
+	PCALIGN $32
+
+Q4_1Turn:
+	PRFM 640(R23), PLDL1KEEP
+	FMOVQ (R23), F5
+	VAND V7.B16, V5.B16, V6.B16
+	VTBL V8.B16, [V6.B16], V0.B16
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	VMOV V3.B16, V4.B16
+	VFMLA V2.S4, V0.S4, V4.S4
+	FMOVQ F4, (R21)
+	ADD R22, R21
+	VTBL V9.B16, [V6.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V3.B16, V0.B16
+	VFMLA V2.S4, V4.S4, V0.S4
+	FMOVQ F0, (R21)
+	ADD R22, R21
+	VTBL V10.B16, [V6.B16], V0.B16
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	VMOV V3.B16, V4.B16
+	VFMLA V2.S4, V0.S4, V4.S4
+	FMOVQ F4, (R21)
+	ADD R22, R21
+	VTBL V11.B16, [V6.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V3.B16, V0.B16
+	VFMLA V2.S4, V4.S4, V0.S4
+	FMOVQ F0, (R21)
+	ADD R22, R21
+	VUSHR $4, V5.S4, V6.S4
+	VAND V7.B16, V6.B16, V6.B16
+	VTBL V8.B16, [V6.B16], V0.B16
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	VMOV V3.B16, V4.B16
+	VFMLA V2.S4, V0.S4, V4.S4
+	FMOVQ F4, (R21)
+	ADD R22, R21
+	VTBL V9.B16, [V6.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V3.B16, V0.B16
+	VFMLA V2.S4, V4.S4, V0.S4
+	FMOVQ F0, (R21)
+	ADD R22, R21
+	VTBL V10.B16, [V6.B16], V0.B16
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	VMOV V3.B16, V4.B16
+	VFMLA V2.S4, V0.S4, V4.S4
+	FMOVQ F4, (R21)
+	ADD R22, R21
+	VTBL V11.B16, [V6.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V3.B16, V0.B16
+	VFMLA V2.S4, V4.S4, V0.S4
+	FMOVQ F0, (R21)
+	ADD R22, R21
+	ADD $16, R23
+	SUB $1, R19
+	CBNZ R19, Q4_1Turn
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q4_1SubBlock
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, Q4_1Strip
+	RET
+
+Q5_1:
+
+Q5_1Strip:
+	MOVD 16(RSP), R23
+	MOVD 24(RSP), R21
+	MOVD 32(R0), R20 // a.Depth
+	ADD $0, R20
+	PCALIGN $32
+
+Q5_1SubBlock:
+	FMOVD (R23), F2
+	WORD $0x0e217842 // fcvtl v2.4s, v2.4h
+	FMOVD 8(R23), F3
+	WORD $0x0e217863 // fcvtl v3.4s, v3.4h
+	ADD $16, R23
+	MOVD $8, R19
+	PCALIGN $32
+
+Q5_1Turn:
+	PRFM 1152(R23), PLDL1KEEP
+	FMOVS (R23), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	VMOV V3.B16, V4.B16
+	VFMLA V2.S4, V0.S4, V4.S4
+	FMOVQ F4, (R21)
+	ADD R22, R21
+	FMOVS 4(R23), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V3.B16, V0.B16
+	VFMLA V2.S4, V4.S4, V0.S4
+	FMOVQ F0, (R21)
+	ADD R22, R21
+	FMOVS 8(R23), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	VMOV V3.B16, V4.B16
+	VFMLA V2.S4, V0.S4, V4.S4
+	FMOVQ F4, (R21)
+	ADD R22, R21
+	FMOVS 12(R23), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V3.B16, V0.B16
+	VFMLA V2.S4, V4.S4, V0.S4
+	FMOVQ F0, (R21)
+	ADD R22, R21
+	ADD $16, R23
+	SUB $1, R19
+	CBNZ R19, Q5_1Turn
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q5_1SubBlock
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, Q5_1Strip
+	RET
+
+Q4_K:
+	MOVD $pattern0f0f0f0f<>(SB), R17
+	FMOVQ (R17), F7
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F8
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F9
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F10
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F11
+	MOVD $pattern33800000<>(SB), R17
+	FMOVQ (R17), F12
+	MOVD $patternbf800000<>(SB), R17
+	FMOVQ (R17), F13
+
+Q4_KStrip:
+	MOVD 16(RSP), R23
+	MOVD 24(RSP), R21
+	MOVD 32(R0), R20 // a.Depth
+	FMOVD (R23), F0
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	WORD $0x6e2cdc00 // fmul v0.4s, v0.4s, v12.4s
+	FMOVQ F0, 96(RSP)
+	FMOVD 8(R23), F0
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	WORD $0x6e2ddc00 // fmul v0.4s, v0.4s, v13.4s
+	FMOVQ F0, 160(RSP)
+	ADD $16, R23
+	ADD $0, R20
+	PCALIGN $32
+
+Q4_KSubBlock:
+	FMOVS (R23), F2
+	WORD $0x0f08a442 // sxtl v2.8h, v2.8b
+	WORD $0x0f10a442 // sxtl v2.4s, v2.4h
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	FMOVQ 96(RSP), F1
+	WORD $0x6e21dc42 // fmul v2.4s, v2.4s, v1.4s
+	FMOVS 4(R23), F3
+	WORD $0x0f08a463 // sxtl v3.8h, v3.8b
+	WORD $0x0f10a463 // sxtl v3.4s, v3.4h
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	FMOVQ 160(RSP), F1
+	WORD $0x6e21dc63 // fmul v3.4s, v3.4s, v1.4s
+	ADD $8, R23
+	MOVD $4, R19
+	PCALIGN $32
+
+Q4_KTurn:
+	PRFM 592(R23), PLDL1KEEP
+	FMOVQ (R23), F5
+	VAND V7.B16, V5.B16, V6.B16
+	VTBL V8.B16, [V6.B16], V0.B16
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	VMOV V3.B16, V4.B16
+	VFMLA V2.S4, V0.S4, V4.S4
+	FMOVQ F4, (R21)
+	ADD R22, R21
+	VTBL V9.B16, [V6.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V3.B16, V0.B16
+	VFMLA V2.S4, V4.S4, V0.S4
+	FMOVQ F0, (R21)
+	ADD R22, R21
+	VTBL V10.B16, [V6.B16], V0.B16
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	VMOV V3.B16, V4.B16
+	VFMLA V2.S4, V0.S4, V4.S4
+	FMOVQ F4, (R21)
+	ADD R22, R21
+	VTBL V11.B16, [V6.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V3.B16, V0.B16
+	VFMLA V2.S4, V4.S4, V0.S4
+	FMOVQ F0, (R21)
+	ADD R22, R21
+	VUSHR $4, V5.S4, V6.S4
+	VAND V7.B16, V6.B16, V6.B16
+	VTBL V8.B16, [V6.B16], V0.B16
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	VMOV V3.B16, V4.B16
+	VFMLA V2.S4, V0.S4, V4.S4
+	FMOVQ F4, (R21)
+	ADD R22, R21
+	VTBL V9.B16, [V6.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V3.B16, V0.B16
+	VFMLA V2.S4, V4.S4, V0.S4
+	FMOVQ F0, (R21)
+	ADD R22, R21
+	VTBL V10.B16, [V6.B16], V0.B16
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	VMOV V3.B16, V4.B16
+	VFMLA V2.S4, V0.S4, V4.S4
+	FMOVQ F4, (R21)
+	ADD R22, R21
+	VTBL V11.B16, [V6.B16], V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V3.B16, V0.B16
+	VFMLA V2.S4, V4.S4, V0.S4
+	FMOVQ F0, (R21)
+	ADD R22, R21
+	ADD $16, R23
+	SUB $1, R19
+	CBNZ R19, Q4_KTurn
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q4_KSubBlock
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, Q4_KStrip
+	RET
+
+Q5_K:
+	MOVD $patternbf800000<>(SB), R17
+	FMOVQ (R17), F5
+
+Q5_KStrip:
+	MOVD 16(RSP), R23
+	MOVD 24(RSP), R21
+	MOVD 32(R0), R20 // a.Depth
+	FMOVD (R23), F0
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	FMOVQ F0, 96(RSP)
+	FMOVD 8(R23), F0
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	WORD $0x6e25dc00 // fmul v0.4s, v0.4s, v5.4s
+	FMOVQ F0, 160(RSP)
+	ADD $16, R23
+	ADD $0, R20
+	PCALIGN $32
+
+Q5_KSubBlock:
+	FMOVS (R23), F2
+	WORD $0x0f08a442 // sxtl v2.8h, v2.8b
+	WORD $0x0f10a442 // sxtl v2.4s, v2.4h
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	FMOVQ 96(RSP), F1
+	WORD $0x6e21dc42 // fmul v2.4s, v2.4s, v1.4s
+	FMOVS 4(R23), F3
+	WORD $0x0f08a463 // sxtl v3.8h, v3.8b
+	WORD $0x0f10a463 // sxtl v3.4s, v3.4h
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	FMOVQ 160(RSP), F1
+	WORD $0x6e21dc63 // fmul v3.4s, v3.4s, v1.4s
+	ADD $8, R23
+	MOVD $8, R19
+	PCALIGN $32
+
+Q5_KTurn:
+	PRFM 1104(R23), PLDL1KEEP
+	FMOVS (R23), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	VMOV V3.B16, V4.B16
+	VFMLA V2.S4, V0.S4, V4.S4
+	FMOVQ F4, (R21)
+	ADD R22, R21
+	FMOVS 4(R23), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V3.B16, V0.B16
+	VFMLA V2.S4, V4.S4, V0.S4
+	FMOVQ F0, (R21)
+	ADD R22, R21
+	FMOVS 8(R23), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	VMOV V3.B16, V4.B16
+	VFMLA V2.S4, V0.S4, V4.S4
+	FMOVQ F4, (R21)
+	ADD R22, R21
+	FMOVS 12(R23), F4
+	WORD $0x0f08a484 // sxtl v4.8h, v4.8b
+	WORD $0x0f10a484 // sxtl v4.4s, v4.4h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V3.B16, V0.B16
+	VFMLA V2.S4, V4.S4, V0.S4
+	FMOVQ F0, (R21)
+	ADD R22, R21
+	ADD $16, R23
+	SUB $1, R19
+	CBNZ R19, Q5_KTurn
+	SUB $32, R20
+	CMP $0, R20
+	BGT Q5_KSubBlock
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, Q5_KStrip
+	RET
+
+Q6_K:
+
+Q6_KStrip:
+	MOVD 16(RSP), R23
+	MOVD 24(RSP), R21
+	MOVD 32(R0), R20 // a.Depth
+	FMOVD (R23), F0
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	FMOVQ F0, 96(RSP)
+	ADD $8, R23
+	ADD $0, R20
+	PCALIGN $32
+
+Q6_KSubBlock:
+	FMOVS (R23), F2
+	WORD $0x0f08a442 // sxtl v2.8h, v2.8b
+	WORD $0x0f10a442 // sxtl v2.4s, v2.4h
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	FMOVQ 96(RSP), F1
+	WORD $0x6e21dc42 // fmul v2.4s, v2.4s, v1.4s
+	ADD $4, R23
+	MOVD $4, R19
+	PCALIGN $32
+
+Q6_KTurn:
+	PRFM 1096(R23), PLDL1KEEP
+	FMOVS (R23), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e22dc00 // fmul v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
+	ADD R22, R21
+	FMOVS 4(R23), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e22dc00 // fmul v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
+	ADD R22, R21
+	FMOVS 8(R23), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e22dc00 // fmul v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
+	ADD R22, R21
+	FMOVS 12(R23), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e22dc00 // fmul v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
+	ADD R22, R21
+	ADD $16, R23
+	SUB $1, R19
+	CBNZ R19, Q6_KTurn
+	SUB $16, R20
+	CMP $0, R20
+	BGT Q6_KSubBlock
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, Q6_KStrip
+	RET
+
+IQ4_NL:
+	MOVD $pattern0f0f0f0f<>(SB), R17
+	FMOVQ (R17), F5
+	MOVD $patternbfad9881f6eaddcf26190d0171594535<>(SB), R17
+	FMOVQ (R17), F6
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F7
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F8
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F9
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F10
+	MOVD $pattern33800000<>(SB), R17
+	FMOVQ (R17), F11
+
+IQ4_NLStrip:
+	MOVD 16(RSP), R23
+	MOVD 24(RSP), R21
+	MOVD 32(R0), R20 // a.Depth
+	ADD $0, R20
+	PCALIGN $32
+
+IQ4_NLSubBlock:
+	FMOVD (R23), F2
+	WORD $0x0e217842 // fcvtl v2.4s, v2.4h
+	WORD $0x6e2bdc42 // fmul v2.4s, v2.4s, v11.4s
+	ADD $8, R23
+	MOVD $4, R19
+	PCALIGN $32
+
+IQ4_NLTurn:
+	PRFM 576(R23), PLDL1KEEP
+	FMOVQ (R23), F3
+	VAND V5.B16, V3.B16, V4.B16
+	VTBL V4.B16, [V6.B16], V4.B16
+	VTBL V7.B16, [V4.B16], V0.B16
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e22dc00 // fmul v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
+	ADD R22, R21
+	VTBL V8.B16, [V4.B16], V0.B16
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e22dc00 // fmul v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
+	ADD R22, R21
+	VTBL V9.B16, [V4.B16], V0.B16
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e22dc00 // fmul v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
+	ADD R22, R21
+	VTBL V10.B16, [V4.B16], V0.B16
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e22dc00 // fmul v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
+	ADD R22, R21
+	VUSHR $4, V3.S4, V4.S4
+	VAND V5.B16, V4.B16, V4.B16
+	VTBL V4.B16, [V6.B16], V4.B16
+	VTBL V7.B16, [V4.B16], V0.B16
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e22dc00 // fmul v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
+	ADD R22, R21
+	VTBL V8.B16, [V4.B16], V0.B16
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e22dc00 // fmul v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
+	ADD R22, R21
+	VTBL V9.B16, [V4.B16], V0.B16
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e22dc00 // fmul v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
+	ADD R22, R21
+	VTBL V10.B16, [V4.B16], V0.B16
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e22dc00 // fmul v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
+	ADD R22, R21
+	ADD $16, R23
+	SUB $1, R19
+	CBNZ R19, IQ4_NLTurn
+	SUB $32, R20
+	CMP $0, R20
+	BGT IQ4_NLSubBlock
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, IQ4_NLStrip
+	RET
+
+MXFP4:
+	MOVD $pattern0f0f0f0f<>(SB), R17
+	FMOVQ (R17), F5
+	MOVD $pattern030201000c080604fdfeff00f4f8fafc<>(SB), R17
+	FMOVQ (R17), F6
+	MOVD $pattern0080808004808080088080800c808080<>(SB), R17
+	FMOVQ (R17), F7
+	MOVD $pattern0180808005808080098080800d808080<>(SB), R17
+	FMOVQ (R17), F8
+	MOVD $pattern02808080068080800a8080800e808080<>(SB), R17
+	FMOVQ (R17), F9
+	MOVD $pattern03808080078080800b8080800f808080<>(SB), R17
+	FMOVQ (R17), F10
+	MOVD $pattern33800000<>(SB), R17
+	FMOVQ (R17), F11
+
+MXFP4Strip:
+	MOVD 16(RSP), R23
+	MOVD 24(RSP), R21
+	MOVD 32(R0), R20 // a.Depth
+	ADD $0, R20
+	PCALIGN $32
+
+MXFP4SubBlock:
+	FMOVD (R23), F2
+	WORD $0x2e613842 // shll v2.4s, v2.4h, #16
+	ADD $8, R23
+	MOVD $4, R19
+	PCALIGN $32
+
+MXFP4Turn:
+	PRFM 576(R23), PLDL1KEEP
+	FMOVQ (R23), F3
+	VAND V5.B16, V3.B16, V4.B16
+	VTBL V4.B16, [V6.B16], V4.B16
+	VTBL V7.B16, [V4.B16], V0.B16
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e2bdc00 // fmul v0.4s, v0.4s, v11.4s
+	WORD $0x6e22dc00 // fmul v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
+	ADD R22, R21
+	VTBL V8.B16, [V4.B16], V0.B16
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e2bdc00 // fmul v0.4s, v0.4s, v11.4s
+	WORD $0x6e22dc00 // fmul v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
+	ADD R22, R21
+	VTBL V9.B16, [V4.B16], V0.B16
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e2bdc00 // fmul v0.4s, v0.4s, v11.4s
+	WORD $0x6e22dc00 // fmul v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
+	ADD R22, R21
+	VTBL V10.B16, [V4.B16], V0.B16
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e2bdc00 // fmul v0.4s, v0.4s, v11.4s
+	WORD $0x6e22dc00 // fmul v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
+	ADD R22, R21
+	VUSHR $4, V3.S4, V4.S4
+	VAND V5.B16, V4.B16, V4.B16
+	VTBL V4.B16, [V6.B16], V4.B16
+	VTBL V7.B16, [V4.B16], V0.B16
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e2bdc00 // fmul v0.4s, v0.4s, v11.4s
+	WORD $0x6e22dc00 // fmul v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
+	ADD R22, R21
+	VTBL V8.B16, [V4.B16], V0.B16
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e2bdc00 // fmul v0.4s, v0.4s, v11.4s
+	WORD $0x6e22dc00 // fmul v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
+	ADD R22, R21
+	VTBL V9.B16, [V4.B16], V0.B16
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e2bdc00 // fmul v0.4s, v0.4s, v11.4s
+	WORD $0x6e22dc00 // fmul v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
+	ADD R22, R21
+	VTBL V10.B16, [V4.B16], V0.B16
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e2bdc00 // fmul v0.4s, v0.4s, v11.4s
+	WORD $0x6e22dc00 // fmul v0.4s, v0.4s, v2.4s
+	FMOVQ F0, (R21)
+	ADD R22, R21
+	ADD $16, R23
+	SUB $1, R19
+	CBNZ R19, MXFP4Turn
+	SUB $32, R20
+	CMP $0, R20
+	BGT MXFP4SubBlock
+	MOVD 16(R0), R20 // a.StripBytes
+	MOVD 16(RSP), R19
+	ADD R20, R19
+	MOVD R19, 16(RSP)
+	MOVD $16, R20
+	MOVD 24(RSP), R19
+	ADD R20, R19
+	MOVD R19, 24(RSP)
+	MOVD 32(RSP), R20
+	SUB $4, R20
+	MOVD R20, 32(RSP)
+	CBNZ R20, MXFP4Strip
+	RET
+
 // func float16NEON(dst *float32, src *uint16, n int)
 //
 //	for i := range n {
@@ -67399,6 +101948,16 @@ DATA patternb3800000<>+40(SB)/8, $0xb3800000b3800000
 DATA patternb3800000<>+48(SB)/8, $0xb3800000b3800000
 DATA patternb3800000<>+56(SB)/8, $0xb3800000b3800000
 GLOBL patternb3800000<>(SB), RODATA|NOPTR, $64
+
+DATA patternbf800000<>+0(SB)/8, $0xbf800000bf800000
+DATA patternbf800000<>+8(SB)/8, $0xbf800000bf800000
+DATA patternbf800000<>+16(SB)/8, $0xbf800000bf800000
+DATA patternbf800000<>+24(SB)/8, $0xbf800000bf800000
+DATA patternbf800000<>+32(SB)/8, $0xbf800000bf800000
+DATA patternbf800000<>+40(SB)/8, $0xbf800000bf800000
+DATA patternbf800000<>+48(SB)/8, $0xbf800000bf800000
+DATA patternbf800000<>+56(SB)/8, $0xbf800000bf800000
+GLOBL patternbf800000<>(SB), RODATA|NOPTR, $64
 
 DATA patternbfad9881f6eaddcf26190d0171594535<>+0(SB)/8, $0xf6eaddcfbfad9881
 DATA patternbfad9881f6eaddcf26190d0171594535<>+8(SB)/8, $0x7159453526190d01

@@ -49,6 +49,8 @@ var genericFuncs = kernel.Funcs{
 	Quantize:         quantizeGeneric,
 	UnpackInt8:       unpackInt8Generic,
 	MultiplyInt8:     multiplyInt8Generic,
+	MultiplyStrips:   multiplyStripsGeneric,
+	DequantizeStrips: dequantizeStripsGeneric,
 	Float16:          float16Generic,
 	Rotary:           rotaryGeneric,
 	Activate:         activateGeneric,

@@ -467,6 +467,44 @@ func (s *Set) MultiplyPairsFew(a *MultiplyArgs) {
 	a.A, a.B, a.Depth, a.Add, a.Bias = left, panel, depth, add, bias
 }
 
+// MultiplyStrips calls [Funcs.MultiplyStrips].
+//
+//go:noinline
+func (s *Set) MultiplyStrips(a *MultiplyStripsArgs) {
+	if a.Work() <= MaxWork || a.Lanes == a.Vec && a.Depth <= KC {
+		s.funcs.MultiplyStrips(a)
+		return
+	}
+	src, left, out, bias, depth, lanes, add := a.Src, a.A, a.C, a.Bias, a.Depth, a.Lanes, a.Add
+	if lanes > a.Vec {
+		step := max(a.Vec, part(lanes, a.Work())/a.Vec*a.Vec)
+		for l := 0; l < lanes; l += step {
+			a.Src, a.C, a.Lanes = ptr.At(src, l/a.Vec*a.StripBytes), ptr.At(out, l), min(step, lanes-l)
+			if bias != nil {
+				a.Bias = ptr.At(bias, l)
+			}
+			s.MultiplyStrips(a)
+		}
+	} else {
+		const most = 4 * KC // machine code takes up to four parts at a time
+		step := part(depth, a.Work())
+		if step = max(KC, step-step%KC); step >= most {
+			step -= step % most
+		}
+		for k := 0; k < depth; k += step {
+			a.Src, a.A, a.Depth = ptr.At(src, a.Type.StripBytes(k)*a.Vec), ptr.At(left, k), min(step, depth-k)
+			s.MultiplyStrips(a)
+			a.Add, a.Bias = true, nil
+		}
+	}
+	a.Src, a.A, a.C, a.Bias, a.Depth, a.Lanes, a.Add = src, left, out, bias, depth, lanes, add
+}
+
+// DequantizeStrips calls [Funcs.DequantizeStrips].
+//
+//go:noinline
+func (s *Set) DequantizeStrips(a *DequantizeStripsArgs) { s.funcs.DequantizeStrips(a) }
+
 // Float16 calls [Funcs.Float16].
 //
 //go:noinline

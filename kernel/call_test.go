@@ -177,6 +177,16 @@ var loops = []loop{
 			s.MultiplyInt8(a)
 		}
 	}},
+	{"MultiplyStrips", func(s *Set, begun, stop *atomic.Bool) {
+		for a := new(MultiplyStripsArgs); !stop.Load(); begun.Store(true) {
+			s.MultiplyStrips(a)
+		}
+	}},
+	{"DequantizeStrips", func(s *Set, begun, stop *atomic.Bool) {
+		for a := new(DequantizeStripsArgs); !stop.Load(); begun.Store(true) {
+			s.DequantizeStrips(a)
+		}
+	}},
 	{"Rotary", func(s *Set, begun, stop *atomic.Bool) {
 		for a := new(RotaryArgs); !stop.Load(); begun.Store(true) {
 			s.Rotary(a)

@@ -10,7 +10,7 @@ func Checked(s *Set) *Set {
 	f := &s.funcs
 	assert(f.Pack != nil && f.Scores != nil && f.Softcap != nil && f.ALiBi != nil && f.Bias != nil &&
 		f.Softmax != nil && f.Accumulate != nil && f.Unpack != nil && f.Multiply != nil && f.Float16 != nil &&
-		f.MultiplyFew != nil && f.Combine != nil && f.Dots != nil && f.Dequantize != nil && f.DotWeights != nil &&
+		f.MultiplyFew != nil && f.Combine != nil && f.Dots != nil && f.Dequantize != nil && f.DotWeights != nil && f.MultiplyStrips != nil && f.DequantizeStrips != nil &&
 		f.Pairs != nil && f.MultiplyPairs != nil && f.MultiplyPairsFew != nil &&
 		f.Quantize != nil && f.UnpackInt8 != nil && f.MultiplyInt8 != nil &&
 		f.Rotary != nil && f.Activate != nil && f.Sums != nil && f.Normalize != nil && f.Above != nil && f.Merge != nil && f.Convert != nil && f.Store != nil && f.DecodeScores != nil && f.DecodeAccumulate != nil &&
@@ -237,6 +237,29 @@ func Checked(s *Set) *Set {
 		assert(a.X != nil && a.W != nil && a.Scales != nil && a.C != nil, "kernel: MultiplyInt8: nil operand")
 		checkWork(a.Work())
 		f.MultiplyInt8(a)
+	}
+	strips := func(name string, w Weight, vec, lanes, depth int) {
+		assert(vec == s.Vec, "kernel: "+name+": Vec is not that of the Set")
+		assert(lanes > 0 && lanes%s.Vec == 0, "kernel: Lanes is not a positive multiple of Vec")
+		assert(w.Known() && w.Strip().SubBlock > 0, "kernel: "+name+": the Type is not packed in strips")
+		assert(depth >= 1 && depth%w.Values() == 0, "kernel: "+name+": Depth is no positive multiple of the Type's block")
+	}
+	c.MultiplyStrips = func(a *MultiplyStripsArgs) {
+		strips("MultiplyStrips", a.Type, a.Vec, a.Lanes, a.Depth)
+		assert(1 <= a.Rows && a.Rows <= MaxStripRows, "kernel: MultiplyStrips: Rows outside 1..MaxStripRows")
+		assert(a.Src != nil && a.A != nil && a.C != nil, "kernel: MultiplyStrips: nil operand")
+		assert(a.Rows <= 1 || max(a.Stride, -a.Stride) >= a.Lanes, "kernel: MultiplyStrips: rows of C overlap")
+		checkWork(a.Work())
+		f.MultiplyStrips(a)
+	}
+	c.DequantizeStrips = func(a *DequantizeStripsArgs) {
+		strips("DequantizeStrips", a.Type, a.Vec, a.Lanes, a.Depth)
+		assert(a.Lanes <= s.Lanes, "kernel: Lanes > Set.Lanes")
+		assert(a.Depth <= KC, "kernel: DequantizeStrips: Depth > KC")
+		assert(a.Stride >= a.Lanes, "kernel: Stride < Lanes")
+		assert(a.Src != nil && a.Dst != nil, "kernel: DequantizeStrips: nil operand")
+		checkWork(a.Work())
+		f.DequantizeStrips(a)
 	}
 	c.Float16 = func(dst *float32, src *uint16, n int) {
 		assert(n >= 1, "kernel: Float16: n < 1")

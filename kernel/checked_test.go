@@ -16,8 +16,8 @@ func nothing() Funcs {
 		Softcap: func(*SoftcapArgs) {}, ALiBi: func(*ALiBiArgs) {}, Bias: func(*BiasArgs) {},
 		Softmax: func(*SoftmaxArgs) {}, Accumulate: func(*AccumulateArgs) {}, Unpack: func(*UnpackArgs) {}, Multiply: func(*MultiplyArgs) {},
 		MultiplyFew: func(*MultiplyArgs) {}, Combine: func(*CombineArgs) {}, Dots: func(*DotsArgs) {}, Dequantize: func(*DequantizeArgs) {},
-		DotWeights: func(*DotWeightsArgs) {},
-		Pairs:      func(*PairsArgs) {}, MultiplyPairs: func(*MultiplyArgs) {}, MultiplyPairsFew: func(*MultiplyArgs) {},
+		DotWeights: func(*DotWeightsArgs) {}, MultiplyStrips: func(*MultiplyStripsArgs) {}, DequantizeStrips: func(*DequantizeStripsArgs) {},
+		Pairs: func(*PairsArgs) {}, MultiplyPairs: func(*MultiplyArgs) {}, MultiplyPairsFew: func(*MultiplyArgs) {},
 		Quantize: func(*QuantizeArgs) {}, UnpackInt8: func(*UnpackInt8Args) {}, MultiplyInt8: func(*MultiplyInt8Args) {},
 		Merge: func(*MergeArgs) {}, Convert: func(*ConvertArgs) {}, Store: func(*StoreArgs) {},
 		DecodeScores: func(*DecodeScoresArgs) {}, DecodeAccumulate: func(*DecodeAccumulateArgs) {},
@@ -311,6 +311,34 @@ func TestChecked(t *testing.T) {
 		{"kernel: Depth of class Int8 is not a multiple of Int8Block up to KC", func(a *MultiplyInt8Args) { a.Depth = 31 }},
 		{"kernel: Lanes is not a positive multiple of Vec", func(a *MultiplyInt8Args) { a.Lanes = 4 }},
 	})
+	testClauses(t, s.MultiplyStrips, MultiplyStripsArgs{
+		Type: WeightQ4_0, Src: &q, Vec: 8, Depth: 512, Lanes: 24, A: &f, Rows: 2, C: &f, Stride: -24,
+	}, []violation[MultiplyStripsArgs]{
+		{"kernel: MultiplyStrips: nil operand", func(a *MultiplyStripsArgs) { a.Src = nil }},
+		{"kernel: MultiplyStrips: nil operand", func(a *MultiplyStripsArgs) { a.A = nil }},
+		{"kernel: MultiplyStrips: nil operand", func(a *MultiplyStripsArgs) { a.C = nil }},
+		{"kernel: MultiplyStrips: the Type is not packed in strips", func(a *MultiplyStripsArgs) { a.Type = -1 }},
+		{"kernel: MultiplyStrips: the Type is not packed in strips", func(a *MultiplyStripsArgs) { a.Type = weights }},
+		{"kernel: MultiplyStrips: the Type is not packed in strips", func(a *MultiplyStripsArgs) { a.Type = WeightFloat32 }},
+		{"kernel: MultiplyStrips: Vec is not that of the Set", func(a *MultiplyStripsArgs) { a.Vec = 4 }},
+		{"kernel: MultiplyStrips: Depth is no positive multiple of the Type's block", func(a *MultiplyStripsArgs) { a.Depth = 0 }},
+		{"kernel: MultiplyStrips: Depth is no positive multiple of the Type's block", func(a *MultiplyStripsArgs) { a.Depth = 33 }},
+		{"kernel: MultiplyStrips: Rows outside 1..MaxStripRows", func(a *MultiplyStripsArgs) { a.Rows = 0 }},
+		{"kernel: MultiplyStrips: Rows outside 1..MaxStripRows", func(a *MultiplyStripsArgs) { a.Rows = MaxStripRows + 1 }},
+		{"kernel: MultiplyStrips: rows of C overlap", func(a *MultiplyStripsArgs) { a.Stride = 23 }},
+		{"kernel: Lanes is not a positive multiple of Vec", func(a *MultiplyStripsArgs) { a.Lanes = 4 }},
+	})
+	testClauses(t, s.DequantizeStrips, DequantizeStripsArgs{Type: WeightQ4_0, Src: &q, Vec: 8, Depth: 32, Lanes: 8, Dst: &f, Stride: 8}, []violation[DequantizeStripsArgs]{
+		{"kernel: DequantizeStrips: nil operand", func(a *DequantizeStripsArgs) { a.Src = nil }},
+		{"kernel: DequantizeStrips: nil operand", func(a *DequantizeStripsArgs) { a.Dst = nil }},
+		{"kernel: DequantizeStrips: the Type is not packed in strips", func(a *DequantizeStripsArgs) { a.Type = WeightInt8 }},
+		{"kernel: DequantizeStrips: Vec is not that of the Set", func(a *DequantizeStripsArgs) { a.Vec = 16 }},
+		{"kernel: DequantizeStrips: Depth is no positive multiple of the Type's block", func(a *DequantizeStripsArgs) { a.Depth = 31 }},
+		{"kernel: DequantizeStrips: Depth > KC", func(a *DequantizeStripsArgs) { a.Depth = KC + 32 }},
+		{"kernel: Lanes is not a positive multiple of Vec", func(a *DequantizeStripsArgs) { a.Lanes = 0 }},
+		{"kernel: Lanes > Set.Lanes", func(a *DequantizeStripsArgs) { a.Lanes, a.Stride = 24, 24 }},
+		{"kernel: Stride < Lanes", func(a *DequantizeStripsArgs) { a.Stride = 7 }},
+	})
 	type conversion struct {
 		dst *float32
 		src *uint16
@@ -475,6 +503,9 @@ func TestCheckedWork(t *testing.T) {
 		},
 		"MultiplyInt8": func() {
 			s.MultiplyInt8(&MultiplyInt8Args{X: new(byte), Rows: n, Depth: 32, W: new(byte), Groups: 1, Scales: &f, C: &f, Stride: 8, Lanes: 8})
+		},
+		"MultiplyStrips": func() {
+			s.MultiplyStrips(&MultiplyStripsArgs{Type: WeightFloat16, Src: new(byte), Vec: 8, Depth: n, Lanes: 8, A: &f, Rows: 1, C: &f, Stride: 8})
 		},
 		"Float16": func() { s.Float16(&f, &h, maxMoved+1) },
 		"Rotary": func() {

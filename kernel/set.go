@@ -172,6 +172,11 @@ type Funcs struct {
 	UnpackInt8   func(*UnpackInt8Args)
 	MultiplyInt8 func(*MultiplyInt8Args)
 
+	// MultiplyStrips multiplies few rows by weights that are packed in their type, and DequantizeStrips makes
+	// float32 of them.
+	MultiplyStrips   func(*MultiplyStripsArgs)
+	DequantizeStrips func(*DequantizeStripsArgs)
+
 	// Float16 converts n values, n at least 1, from IEEE 754 binary16. A NaN stays one.
 	Float16 func(dst *float32, src *uint16, n int)
 

@@ -14,6 +14,9 @@ const (
 	// rowWork is the work of a row whose elements are few: it has lines of its own.
 	rowWork = 128
 
+	// stripVector is how many values of strips are decoded and multiplied at a time, at least.
+	stripVector = 4
+
 	// peakWork is the work of a round of Peak.
 	peakWork = 8
 
@@ -97,6 +100,14 @@ func (a *DequantizeArgs) Work() int64 { return int64(a.Lanes) * int64(a.Depth*mo
 
 // Work returns the work of a call.
 func (a *DotWeightsArgs) Work() int64 { return int64(a.Lanes) * (int64(a.Depth)*moved + rowWork) }
+
+// Work returns the work of a call.
+func (a *MultiplyStripsArgs) Work() int64 {
+	return int64(a.Lanes) * int64(a.Depth) * int64(a.Rows+moved) / stripVector
+}
+
+// Work returns the work of a call.
+func (a *DequantizeStripsArgs) Work() int64 { return int64(a.Lanes) * int64(a.Depth) }
 
 // Work returns the work of a call.
 func (a *PairsArgs) Work() int64 {

@@ -77,6 +77,8 @@ var emitters = []emitter{
 	{field: "Quantize", emit: quantize, of: hasDot4, where: "ColStride is 1"},
 	{field: "UnpackInt8", emit: unpackInt8},
 	{field: "MultiplyInt8", emit: multiplyInt8, of: hasDot4},
+	{field: "MultiplyStrips", emit: multiplyStrips},
+	{field: "DequantizeStrips", emit: dequantizeStrips},
 	{field: "Float16", emit: float16},
 	{field: "Rotary", emit: rotary},
 	{field: "Activate", emit: activate},

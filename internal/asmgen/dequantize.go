@@ -361,9 +361,9 @@ func (d *dequantizer) scales(pairs Vec, hi bool) {
 	d.Halves(d.Func, d.halves, pairs, d.scale, add, d.tmp)
 }
 
-// bytes stores the values of four dwords of bytes, each 2^24 times the byte before finish.
-func (d *dequantizer) bytes(code func(j int) Vec, finish func()) {
-	for j := range 4 {
+// bytes stores the values of n dwords of bytes, each 2^24 times the byte before finish.
+func (d *dequantizer) bytes(n int, code func(j int) Vec, finish func()) {
+	for j := range n {
 		c := code(j)
 		for b := range 4 {
 			d.top(b, c, d.v)
@@ -415,7 +415,7 @@ func (d *dequantizer) body(w kernel.Weight) func() {
 			d.Op(d.MulV, power, d.scale, d.scale)
 			for i := range 2 {
 				q := d.dwords(2 + quadBytes*i)
-				d.bytes(func(j int) Vec { return q[j] }, d.scaled)
+				d.bytes(4, func(j int) Vec { return q[j] }, d.scaled)
 			}
 		}
 	case kernel.WeightQ4_0, kernel.WeightQ4_1, kernel.WeightIQ4_NL, kernel.WeightMXFP4:
@@ -446,7 +446,7 @@ func (d *dequantizer) int8() func() {
 	}
 	return func() {
 		q := d.dwords(0)
-		d.bytes(func(j int) Vec { return q[j] }, func() {
+		d.bytes(4, func(j int) Vec { return q[j] }, func() {
 			d.Op(d.MulV, power, d.v, d.v)
 			d.scaled()
 		})

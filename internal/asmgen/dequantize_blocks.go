@@ -104,7 +104,7 @@ func (d *dequantizer) nibbleCodes(w kernel.Weight) func(q []Vec, half int, finis
 	}
 	d.patternTops()
 	return func(q []Vec, half int, finish func()) {
-		d.bytes(func(j int) Vec { code(q[j], half); return d.code }, finish)
+		d.bytes(len(q), func(j int) Vec { code(q[j], half); return d.code }, finish)
 	}
 }
 
@@ -182,7 +182,7 @@ func (d *dequantizer) fives(w kernel.Weight) func() {
 		d.Op(d.MulV, smaller, d.scale, d.scale)
 		q := d.dwords(w.Bytes() - quadBytes)
 		for half := range 2 {
-			d.bytes(func(j int) Vec {
+			d.bytes(4, func(j int) Vec {
 				spread(4*half + j)
 				d.bits(q[j], up-4*half, mask, d.code)
 				d.Op(d.OrV, fifth, d.code, d.code)
@@ -340,7 +340,7 @@ func (d *dequantizer) subBlocks32(w kernel.Weight) func() {
 					if high == nil {
 						codes(q, half, d.scaledAndAdded)
 					} else {
-						d.bytes(func(j int) Vec {
+						d.bytes(4, func(j int) Vec {
 							d.bits(high[j], 4-subBlock, fifth, d.tmp)
 							d.bits(q[j], -4*half, lower, d.code)
 							d.Op(d.OrV, d.tmp, d.code, d.code)
@@ -419,7 +419,7 @@ func (d *dequantizer) subBlocks16(w kernel.Weight) func() {
 			for part := range 4 {
 				d.Op(d.Load, d.local(scales16+4*i+part), d.scale)
 				d.Op(d.Load, d.local(adds16+4*i+part), d.add)
-				d.bytes(func(j int) Vec { d.bits(q[j], -2*part, codes, d.code); return d.code }, scaled)
+				d.bytes(4, func(j int) Vec { d.bits(q[j], -2*part, codes, d.code); return d.code }, scaled)
 				d.skip(1)
 				d.askPart(w, 4*i+part)
 			}
@@ -452,7 +452,7 @@ func (d *dequantizer) subBlocks16(w kernel.Weight) func() {
 			q := d.dwords(2*quadBytes + 2*quadBytes*i)
 			for part := range 4 {
 				d.Op(d.Load, d.local(scales16+4*i+part), d.scale)
-				d.bytes(func(j int) Vec {
+				d.bytes(4, func(j int) Vec {
 					d.bits(q[j], 5-2*part, lower, d.code)
 					d.bits(high[j], 7-4*i-part, upper, d.tmp)
 					d.Op(d.OrV, d.tmp, d.code, d.code)
@@ -481,7 +481,7 @@ func (d *dequantizer) subBlocks16(w kernel.Weight) func() {
 				for upper := range 2 {
 					part := 2*upper + odd
 					d.Op(d.Load, d.local(scales16+4*i+part), d.scale)
-					d.bytes(func(j int) Vec {
+					d.bytes(4, func(j int) Vec {
 						six(q[j], 2-4*upper, high[j], 6-2*part, d.code)
 						return d.code
 					}, scaled)

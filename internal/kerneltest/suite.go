@@ -71,6 +71,8 @@ var operations = []operation{
 	{"Dots", (*suite).dots},
 	{"Dequantize", (*suite).dequantize},
 	{"DotWeights", (*suite).dotWeights},
+	{"MultiplyStrips", (*suite).multiplyStrips},
+	{"DequantizeStrips", (*suite).dequantizeStrips},
 	{"Float16", (*suite).float16},
 	{"Rotary", (*suite).rotary},
 	{"Activate", (*suite).activate},

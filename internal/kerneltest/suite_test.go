@@ -36,7 +36,7 @@ func transcription() kernel.Funcs {
 		Pack: pack, Scores: scores, Softcap: softcap, ALiBi: alibi, Bias: bias,
 		Softmax: softmax, Accumulate: accumulate, Unpack: unpack, Merge: merge, Convert: convert, Store: store,
 		DecodeScores: decodeScores, DecodeAccumulate: decodeAccumulate,
-		Multiply: multiply, MultiplyFew: multiplyFew, Combine: combine, Dots: dots, Dequantize: dequantize, DotWeights: dotWeights,
+		Multiply: multiply, MultiplyFew: multiplyFew, Combine: combine, Dots: dots, Dequantize: dequantize, DotWeights: dotWeights, MultiplyStrips: multiplyStrips, DequantizeStrips: dequantizeStrips,
 		Pairs: pairs, MultiplyPairs: multiplyPairs, MultiplyPairsFew: multiplyPairsFew,
 		Quantize: quantize, UnpackInt8: unpackInt8, MultiplyInt8: multiplyInt8, Float16: float16, Rotary: rotary, Activate: activate,
 		Sums: sums, Normalize: normalize, Above: above,
@@ -495,7 +495,7 @@ func TestFaults(t *testing.T) {
 		{"skips elements", "Read", "does not depend", func(s *kernel.Funcs) {
 			s.Read = func(p *float32, n int) float32 { return transcription().Read(p, n-1) }
 		}},
-	}, slices.Concat(decodeFaults, storeFaults, dequantizeFaults, dotWeightsFaults, activateFaults, normFaults, aboveFaults, pairsFaults, int8Faults)...) {
+	}, slices.Concat(decodeFaults, storeFaults, dequantizeFaults, dotWeightsFaults, stripFaults, activateFaults, normFaults, aboveFaults, pairsFaults, int8Faults)...) {
 		t.Run(f.name, func(t *testing.T) {
 			if f.want == "fault" && !faults {
 				t.Skip("no pages that fault on this system")
