@@ -8,7 +8,7 @@ import (
 )
 
 // Weights as a model file has them, in ggml's Q8_0, with a row of blocks for each output. They are read
-// where they are, or packed once. A packed copy is float32 and gives the same bits.
+// where they are, or packed once, in the same type. Either gives the bits of their float32 values.
 func ExampleWeightMatrix() {
 	const in, out = 32, 16
 	values := make([]float32, out*in)
@@ -41,7 +41,7 @@ func ExampleWeightMatrix() {
 	fmt.Println(y[:3], "packed:", packed.Bytes(), "bytes")
 	// Output:
 	// [127 257 0] in place: 544 bytes
-	// [127 257 0] packed: 2048 bytes
+	// [127 257 0] packed: 544 bytes
 }
 
 // The same in class Int8, which multiplies the integers of the blocks by those of the row, which is quantised: the
@@ -100,6 +100,24 @@ func ExampleEngine_Lookup() {
 	})
 	fmt.Println(x, logits, err)
 	// Output: [3 30 1 10] [303 606 909 101 202 303] <nil>
+}
+
+// A packed copy of whole blocks keeps their type: it takes as much memory as they do.
+func ExamplePackedMatrix_Type() {
+	e, err := qkv.New(qkv.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	const out, in = 64, 256
+	data := make([]byte, out*in/32*34) // where a mapped file has the tensor
+	w := qkv.WeightMatrix(qkv.WeightQ8_0, data, out, in).T()
+	packed, err := e.Pack(w)
+	if err != nil {
+		log.Fatal(err)
+	}
+	part, err := e.Pack(w.Slice(1, 17)) // of blocks
+	fmt.Println(packed.Type(), packed.Bytes() == len(data), part.Type(), err)
+	// Output: Q8_0 true float32 <nil>
 }
 
 // The same table packed, once for both uses.

@@ -31,7 +31,8 @@ func (e *Engine) Lookup(dst, table Matrix, ids []int32) error {
 // LookupPacked is Lookup in a table [rows, cols] that is packed as its transpose, [cols, rows]: row ids[i] is
 // a column of what is packed. So an embedding whose transpose makes the logits (tied weights) is in
 // memory once. A row has the bits of the weights as float32. The table may be packed for another
-// kernel set. The elements of a row lie apart, each in a cache line of its own. The error is that of
+// kernel set. The elements of a row lie apart, each in a cache line of its own, as do the codes
+// of other types. The error is that of
 // [Engine.Lookup].
 func (e *Engine) LookupPacked(dst Matrix, table *PackedMatrix, ids []int32) error {
 	if err := e.ready(); err != nil {
@@ -149,9 +150,6 @@ func (m *Matrix) copyRow(to int, src *Matrix, from int) {
 
 // copyPacked copies a column of src, which has as many rows as m has columns.
 func (m *Matrix) copyPacked(to int, src *PackedMatrix, col int) {
-	first, stride := tile.PackedColumn(src.set, src.cols/src.heads, src.rows, col)
-	out := m.offset + to*m.rowStride
-	for i := range m.cols {
-		m.data[out+i*m.colStride] = src.mem[first+i*stride]
-	}
+	part := src.part(tile.Matrix{})
+	tile.PackedValues(&m.data[m.offset+to*m.rowStride], m.colStride, src.set, &part, src.rows, col)
 }

@@ -84,6 +84,9 @@ func (e *Engine) ExplainMatMul(products ...*Product) (MatMulPlan, error) {
 func (e *Engine) explainPath(q *tile.Product, i int) (path, why string) {
 	part := &q.Parts[i]
 	if part.Panels != nil {
+		if part.Strips != kernel.WeightFloat32 {
+			return "packed", fmt.Sprintf("the weights were packed before, in type %v", WeightType(part.Strips))
+		}
 		return "packed", "the weights were packed before"
 	}
 	switch e.engine.ProductPath(q, i) {

@@ -9,11 +9,16 @@ import (
 	"github.com/qkv-go/qkv/tile"
 )
 
-// A PackedMatrix is a float32 copy of a matrix of weights in the order in which a kernel set
-// reads them: panels of columns as wide as a micro-tile, row after row. It is the right
-// operand of [Engine.MatMul], or the weights of a [Linear], on any Engine of a kernel set whose
-// panels have as many lanes, in vectors of as many: avx512 and the sets derived from it, for example. It
-// does not change.
+// A PackedMatrix is a copy of a matrix of weights in the order in which a kernel set reads them: panels of
+// columns as wide as a micro-tile, row after row. It is the right operand of [Engine.MatMul], or the weights
+// of a [Linear], on any Engine of a kernel set whose panels have as many lanes, in vectors of as many: avx512 and
+// the sets derived from it, for example. It does not change.
+//
+// It is float32, or of the type of the weights: a [WeightMatrix] of whole blocks, transposed, keeps its type
+// where there is a packed form of that. There is one of Float16, BFloat16, Q8_0, Q4_0, Q4_1, IQ4_NL, MXFP4,
+// Q4_K, and of Q5_0, Q5_1, Q5_K and Q6_K, whose codes take a byte each. Results are the same to the bit. With
+// a few rows of X a product reads that many bytes less, and with many it makes float32 of each block on the
+// way, once for all of them.
 //
 // Columns of a matrix that makes heads, as that of queries does, are packed head by head: no panel
 // has columns of two. A [Projection] needs them so. For example, a matrix of 4,096 columns is packed
@@ -23,7 +28,8 @@ type PackedMatrix struct {
 	rows, cols, heads int
 	precision         Precision
 	int8              *kernel.Int8Form // of class Int8
-	mem               []float32        // the panels
+	typ               kernel.Weight    // of class Float32
+	mem               []float32        // the panels, of any type
 }
 
 // Rows returns the number of rows, the inner dimension of a product. Of nil it is 0.
@@ -59,9 +65,21 @@ func (p *PackedMatrix) Precision() Precision {
 	return p.precision
 }
 
-// Bytes returns the size of the copy, 4 bytes for each of rows * cols, with the columns of a head
-// rounded up to a multiple of the kernel set's vector, see [kernel.Set]. Of class Int8 it is about what
-// [Engine.PackFor] says. Of nil it is 0.
+// Type returns the type of the copy, which may be WeightFloat32 where that of the weights is another. Of nil
+// it is WeightFloat32.
+func (p *PackedMatrix) Type() WeightType {
+	if p == nil {
+		return WeightFloat32
+	}
+	if p.int8 != nil {
+		return WeightType(p.int8.Type)
+	}
+	return WeightType(p.typ)
+}
+
+// Bytes returns the size of the copy: of float32 4 bytes for each of rows * cols, with the columns of a head
+// rounded up to a multiple of the kernel set's vector, see [kernel.Set]. Of another type it is as many as
+// blocks have, with a byte for each code of 5 and 6 bits, and of Q4_K 3% and of MXFP4 6% more. Of nil it is 0.
 // [Engine.Pack] allocates up to 2 MiB more, so that the copy can begin on a page of that size.
 func (p *PackedMatrix) Bytes() int {
 	if p == nil {
@@ -72,6 +90,8 @@ func (p *PackedMatrix) Bytes() int {
 
 // Pack packs w, [in, out], on all workers, into memory of Go's heap. On Linux it asks for pages of
 // 2 MiB, which are read faster. Weights that are stored [out, in] are packed as w.T().
+//
+// The copy has the type of w where [PackedMatrix] has a form of it, and is float32 otherwise.
 //
 // Packing takes no memory beside w and the copy but some rows of a panel for each worker, whatever the
 // type and the layout of w. So a model that is packed matrix by matrix, each given up once it is packed,
@@ -113,6 +133,9 @@ func (e *Engine) pack(name string, precision Precision, w Matrix, heads int) (*P
 		return nil, err
 	}
 	p := &PackedMatrix{set: e.set, rows: w.rows, cols: w.cols, heads: heads, precision: precision, int8: form}
+	if form == nil {
+		p.typ = w.packedType()
+	}
 	part := p.part(w.tile())
 	all, most := e.engine.PackedLanes(&part), math.MaxInt/8/w.rows
 	if all > int64(most) {
@@ -143,7 +166,21 @@ func (m *Matrix) checkHeads(name string, heads int) error {
 
 // part returns p as a part of a product, with the weights w as long as they are not packed.
 func (p *PackedMatrix) part(w tile.Matrix) tile.Part {
-	return tile.Part{Heads: p.heads, Width: p.cols / p.heads, W: w, Int8: p.int8, Panels: unsafe.Pointer(unsafe.SliceData(p.mem))}
+	return tile.Part{
+		Heads: p.heads, Width: p.cols / p.heads, W: w, Int8: p.int8, Strips: p.typ, Panels: unsafe.Pointer(unsafe.SliceData(p.mem)),
+	}
+}
+
+// packedType returns the type that a packed copy of weights has.
+func (m *Matrix) packedType() kernel.Weight {
+	if m.weights == nil || !WeightType(m.weights.Type).known() {
+		return kernel.WeightFloat32
+	}
+	w := tile.Matrix{Row: m.rowStride, Col: m.colStride, Weights: &m.weights.WeightRows, First: m.offset}
+	if !w.KeepsType(m.rows) {
+		return kernel.WeightFloat32
+	}
+	return m.weights.Type
 }
 
 // checkFor reports weights that are packed for a kernel set with other panels than that of e, or for another

@@ -12,13 +12,13 @@ import (
 )
 
 // A packed matrix in a file is a header of packedHeader bytes and the panels, float32 in the order of
-// the machine. The header is, in little-endian order but for the mark:
+// the machine, or strips of another type, see [kernel.Weight.Strip]. The header is, in little-endian order but for the mark:
 //
 //	 0  8 bytes  "qkvpack" and a 0
 //	 8  uint32   version
 //	12  uint32   the mark, in the order of the machine
 //	16  uint32   the class of products that it is packed for, a [kernel.Precision]
-//	20  uint32   the type of the weights, a [kernel.Weight], of class Int8, otherwise 0
+//	20  uint32   the type of the weights, a [kernel.Weight]
 //	24  8 bytes  0
 //	32  uint32   lanes of a vector
 //	36  uint32   lanes of a panel
@@ -43,9 +43,7 @@ func (p *PackedMatrix) header() (h [packedHeader]byte) {
 	order.PutUint32(h[8:], packedVersion)
 	binary.NativeEndian.PutUint32(h[12:], fileMark)
 	order.PutUint32(h[16:], uint32(p.precision))
-	if p.int8 != nil {
-		order.PutUint32(h[20:], uint32(p.int8.Type))
-	}
+	order.PutUint32(h[20:], uint32(p.Type()))
 	order.PutUint32(h[32:], uint32(p.set.Vec))
 	order.PutUint32(h[36:], uint32(p.set.Lanes))
 	order.PutUint64(h[40:], uint64(p.rows))
@@ -76,24 +74,29 @@ func (p *PackedMatrix) WriteTo(w io.Writer) (int64, error) {
 	return all, nil
 }
 
-// PackedSize returns how many bytes [Engine.PackInto] and [PackedMatrix.WriteTo] write for weights of
-// so many rows and columns, packed as so many heads: a header of 64, [PackedMatrix.Bytes], and zeros
-// up to a multiple of 64. It is 0 for sizes that no matrix can have, and on an Engine that New did
-// not make.
-func (e *Engine) PackedSize(rows, cols, heads int) int {
-	if e.ready() != nil || rows < 1 || cols < 1 || cols > math.MaxInt/8 || heads < 1 || heads > math.MaxInt32 || cols%heads != 0 {
+// PackedSize returns how many bytes [Engine.PackInto] and [PackedMatrix.WriteTo] write for weights w, packed
+// as so many heads: a header of 64, [PackedMatrix.Bytes], and zeros up to a multiple of 64. The type, the rows
+// and columns and how they lie count, the values need not be there. It is 0 for sizes that no matrix can have,
+// and on an Engine that New did not make.
+func (e *Engine) PackedSize(w Matrix, heads int) int {
+	if e.ready() != nil {
 		return 0
 	}
-	return e.packedSize(rows, &tile.Part{Heads: heads, Width: cols / heads})
+	return e.packedSize(&PackedMatrix{rows: w.rows, cols: w.cols, heads: heads, typ: w.packedType()})
 }
 
-// packedSize is PackedSize of sizes that a matrix can have.
-func (e *Engine) packedSize(rows int, part *tile.Part) int {
-	lanes := e.engine.PackedLanes(part)
-	if lanes > int64((math.MaxInt-packedHeader-packedAlign)/4/rows) {
+// packedSize returns the size of the file of p, 0 for sizes that no matrix can have.
+func (e *Engine) packedSize(p *PackedMatrix) int {
+	if p.rows < 1 || p.cols < 1 || p.cols > math.MaxInt/8 || p.heads < 1 || p.heads > math.MaxInt32 || p.cols%p.heads != 0 ||
+		p.rows > math.MaxInt/8 {
 		return 0
 	}
-	return packedHeader + (4*part.PackedFloats(int(lanes), rows)+packedAlign-1)&^(packedAlign-1)
+	part := p.part(tile.Matrix{})
+	lanes := e.engine.PackedLanes(&part)
+	if lanes > int64((math.MaxInt-packedHeader-packedAlign)/4/p.rows) {
+		return 0
+	}
+	return packedHeader + (4*part.PackedFloats(int(lanes), p.rows)+packedAlign-1)&^(packedAlign-1)
 }
 
 // PackInto packs w as [Engine.PackHeads] does, into data: memory of the caller, such as a mapped file, of
@@ -107,10 +110,10 @@ func (e *Engine) PackInto(data []byte, w Matrix, heads int) (*PackedMatrix, erro
 	if err := w.checkHeads("w", heads); err != nil {
 		return nil, err
 	}
-	if size := e.PackedSize(w.rows, w.cols, heads); size == 0 || len(data) != size {
+	p := &PackedMatrix{set: e.set, rows: w.rows, cols: w.cols, heads: heads, typ: w.packedType()}
+	if size := e.packedSize(p); size == 0 || len(data) != size {
 		return nil, argError("data", len(data), size, "data has %d bytes, the packed matrix has %d", len(data), size)
 	}
-	p := &PackedMatrix{set: e.set, rows: w.rows, cols: w.cols, heads: heads}
 	if err := p.use(e, data); err != nil {
 		return nil, err
 	}
@@ -139,7 +142,7 @@ func (p *PackedMatrix) use(e *Engine, data []byte) error {
 // MapPacked returns the packed matrix in data, which [PackedMatrix.WriteTo] or [Engine.PackInto] wrote
 // for a kernel set with the panels of that of e. It copies nothing. data, which may be a mapped file, begins at an address
 // that is a multiple of 64, and must neither change nor be unmapped as long as the matrix is used.
-// MapPacked checks the header, not the weights: they may be any float32. The error is an [*ArgError], which
+// MapPacked checks the header, not the weights: they may be anything. The error is an [*ArgError], which
 // wraps [ErrMismatch] for another kernel set, or [ErrDamaged].
 func (e *Engine) MapPacked(data []byte) (*PackedMatrix, error) {
 	if err := e.ready(); err != nil {
@@ -163,11 +166,15 @@ func (e *Engine) MapPacked(data []byte) (*PackedMatrix, error) {
 	if class != uint32(precision) || precision.check("data") != nil {
 		return nil, because(ErrMismatch, argError("data", int(precision), int(PrecisionInt8), "data is packed for class %d, which this program does not know", class))
 	}
-	var form *kernel.Int8Form
-	if w := kernel.Weight(typ & math.MaxInt32); precision == PrecisionInt8 && typ == uint32(w) && w.Known() {
-		form = w.Int8()
-	}
-	if (form != nil) != (precision == PrecisionInt8) || form == nil && typ != 0 {
+	w := kernel.Weight(typ & math.MaxInt32)
+	known := typ == uint32(w) && w.Known()
+	p := &PackedMatrix{set: e.set, precision: precision}
+	switch {
+	case precision == PrecisionInt8 && known && w.Int8() != nil:
+		p.int8 = w.Int8()
+	case precision == PrecisionFloat32 && known && (w == kernel.WeightFloat32 || w.Strip().SubBlock > 0):
+		p.typ = w
+	default:
 		return nil, because(ErrDamaged, argError("data", int(typ&math.MaxInt32), int(WeightQ8_0), "data has weights of type %d in class %v", typ, precision))
 	}
 	if order.Uint64(data[24:]) != 0 {
@@ -181,14 +188,15 @@ func (e *Engine) MapPacked(data []byte) (*PackedMatrix, error) {
 	if heads < 1 || heads > math.MaxInt32 || cols%heads != 0 {
 		return nil, because(ErrDamaged, argError("data", int(min(heads, math.MaxInt32)), int(cols), "data has %d columns, not a multiple of %d heads", cols, heads))
 	}
-	p := &PackedMatrix{set: e.set, rows: int(rows), cols: int(cols), heads: int(heads), precision: precision, int8: form}
-	if form != nil {
-		if block := max(form.Type.Values(), kernel.Int8Block); p.rows%block != 0 {
-			return nil, because(ErrDamaged, argError("data", p.rows, block, "data has %d rows, not a multiple of the %d of a block", p.rows, block))
-		}
+	p.rows, p.cols, p.heads = int(rows), int(cols), int(heads)
+	block := w.Values()
+	if p.int8 != nil {
+		block = max(block, kernel.Int8Block)
 	}
-	part := p.part(tile.Matrix{})
-	if size := e.packedSize(p.rows, &part); size != len(data) {
+	if p.rows%block != 0 {
+		return nil, because(ErrDamaged, argError("data", p.rows, block, "data has %d rows, not a multiple of the %d of a block", p.rows, block))
+	}
+	if size := e.packedSize(p); size != len(data) {
 		return nil, because(ErrDamaged, argError("data", len(data), size, "data has %d bytes, a packed matrix of %d rows of %d columns in %d heads has %d", len(data), rows, cols, heads, size))
 	}
 	if err := p.use(e, data); err != nil {

@@ -34,7 +34,7 @@ func TestPackedFile(t *testing.T) {
 			}
 			var file bytes.Buffer
 			n, err := packed.WriteTo(&file)
-			want := e.PackedSize(size[0], size[1], heads)
+			want := e.PackedSize(w, heads)
 			if err != nil || n != int64(file.Len()) || file.Len() != want || want%64 != 0 || want-packed.Bytes()-64 < 0 || want-packed.Bytes()-64 > 63 {
 				t.Fatalf("%d bytes, %d said, PackedSize is %d, Bytes %d: %v", file.Len(), n, want, packed.Bytes(), err)
 			}
@@ -119,7 +119,7 @@ func TestPackedFileErrors(t *testing.T) {
 	if _, err := e.PackInto(make([]byte, 8), newMatrix("rows", 5, 7, normal(1)).matrix(), 1); err == nil {
 		t.Error("packed into 8 bytes")
 	}
-	if n := e.PackedSize(math.MaxInt/2, math.MaxInt/2, 1); n != 0 {
+	if n := e.PackedSize(qkv.RowMajor(nil, math.MaxInt/2, math.MaxInt/2), 1); n != 0 {
 		t.Errorf("a size of %d", n)
 	}
 }
@@ -129,7 +129,7 @@ func TestPackedFileErrors(t *testing.T) {
 func TestPackedFileSharing(t *testing.T) {
 	e := newAttention(t, qkv.Config{})
 	const rows, cols = 2, 3
-	size := e.PackedSize(rows, cols, 1)
+	size := e.PackedSize(qkv.RowMajor(nil, rows, cols), 1)
 	mem := aligned(make([]byte, size+4*rows*cols))
 	data := mem[:size:size]
 	floats := unsafe.Slice((*float32)(unsafe.Pointer(&mem[0])), len(mem)/4)

@@ -26,36 +26,46 @@ func TestPackMemory(t *testing.T) {
 		runtime.ReadMemStats(&after)
 		return int(after.TotalAlloc - before.TotalAlloc)
 	}
-	check := func(what string, matrices int, pack func() int) {
+	check := func(what string, typ qkv.WeightType, matrices int, pack func() int) {
 		t.Helper()
 		var packed int
 		n := allocated(func() { packed = pack() })
-		if most := packed + matrices*page + more; n > most || packed < 4*in*out*matrices {
-			t.Errorf("%s: %d bytes are allocated for %d packed, at most %d are allowed", what, n, packed, most)
+		values, size := typ.Block()
+		least := in * out / values * size * matrices
+		if most := packed + matrices*page + more; n > most || packed < least {
+			t.Errorf("%s: %d bytes are allocated for %d packed, at most %d are allowed, and packed are %d at least", what, n, packed, most, least)
 		}
 	}
 	floats := draw(in*out, normal(1))
-	weights := map[string]qkv.Matrix{
-		"float32":             qkv.RowMajor(floats, in, out),
-		"float32, transposed": qkv.RowMajor(floats, out, in).T(),
-		"every other":         qkv.StridedMatrix(make([]float32, 2*in*out), 1, in, out, 2*out, 2),
+	type weight struct {
+		qkv.Matrix
+		typ qkv.WeightType // of the copy
 	}
-	for _, typ := range []qkv.WeightType{qkv.WeightBFloat16, qkv.WeightQ4_0, qkv.WeightQ6_K} {
-		weights[typ.String()+", transposed"] = newWeights(rand.New(rand.NewPCG(1, 2)), typ, out, in, math.Inf(1)).T()
+	weights := map[string]weight{
+		"float32":             {Matrix: qkv.RowMajor(floats, in, out)},
+		"float32, transposed": {Matrix: qkv.RowMajor(floats, out, in).T()},
+		"every other":         {Matrix: qkv.StridedMatrix(make([]float32, 2*in*out), 1, in, out, 2*out, 2)},
+	}
+	for _, typ := range []qkv.WeightType{qkv.WeightBFloat16, qkv.WeightQ4_0, qkv.WeightQ6_K, qkv.WeightQ2_K} {
+		w := weight{newWeights(rand.New(rand.NewPCG(1, 2)), typ, out, in, math.Inf(1)).T(), typ}
+		if typ == qkv.WeightQ2_K { // of which there are no strips
+			w.typ = qkv.WeightFloat32
+		}
+		weights[typ.String()+", transposed"] = w
 	}
 	for name, w := range weights {
-		check(name, 1, func() int {
-			p, err := e.Pack(w)
+		check(name, w.typ, 1, func() int {
+			p, err := e.Pack(w.Matrix)
 			must(err)
 			return p.Bytes()
 		})
-		check(name+", heads", 1, func() int {
-			p, err := e.PackHeads(w, heads)
+		check(name+", heads", w.typ, 1, func() int {
+			p, err := e.PackHeads(w.Matrix, heads)
 			must(err)
 			return p.Bytes()
 		})
-		linear := qkv.Linear{W: w}
-		check(name+", projection", 3, func() int {
+		linear := qkv.Linear{W: w.Matrix}
+		check(name+", projection", w.typ, 3, func() int {
 			p, err := e.NewProjection(qkv.ProjectionConfig{Q: linear, K: linear, V: linear, Heads: heads})
 			must(err)
 			return p.Bytes()

@@ -16,7 +16,7 @@ import (
 type Product struct {
 	M, N, K int
 	Weights qkv.WeightType // the type of W
-	InPlace bool           // W is read where it is, otherwise a packed copy of float32
+	InPlace bool           // W is read where it is, otherwise a packed copy, of the type or of float32
 }
 
 // ParseProduct reads m=512,n=4096,k=4096, by packed weights of float32. w=q4_k is the type of weights
@@ -106,9 +106,9 @@ func (p Product) ReadBytes() int64 {
 	return p.reused()
 }
 
-// reused returns the size of the weights as they are read.
+// reused returns the size of the weights as they are read: in their type, where that is how they are packed.
 func (p Product) reused() int64 {
-	if !p.InPlace {
+	if !p.InPlace && kernel.Weight(p.Weights).Strip().SubBlock == 0 {
 		return satMul(4, p.N, p.K)
 	}
 	return p.weightBytes()

@@ -127,7 +127,7 @@ func Library() System { return engine{} }
 // PackedName is the name of [Packed] as a [System].
 const PackedName = "qkv-packed"
 
-// Packed returns qkv with a float32 copy, packed before the clock runs, of weights that a work has in
+// Packed returns qkv with a copy, packed before the clock runs, of weights that a work has in
 // place. It computes such products alone.
 func Packed() System { return packing{} }
 
@@ -225,6 +225,9 @@ func (p Product) paths(e *qkv.Engine, x []float32, w qkv.Matrix, y []float32) ([
 			return nil, err
 		}
 		product.Packed = packed
+		if t := packed.Type(); t != qkv.WeightFloat32 {
+			name += ", " + t.String()
+		}
 	}
 	return []Path{{Name: name, Run: func() error { return e.MatMulContext(ctx, product) }, Bind: func(c context.Context) { ctx = c }}}, nil
 }

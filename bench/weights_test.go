@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"strings"
 	"testing"
 
 	"github.com/qkv-go/qkv"
@@ -31,7 +32,7 @@ func TestProductWeights(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if packed := run.Path == "packed weights"; packed == p.InPlace || run.CheckedRows != 3 || run.ReadBytes != p.ReadBytes() {
+			if packed := strings.HasPrefix(run.Path, "packed weights"); packed == p.InPlace || run.CheckedRows != 3 || run.ReadBytes != p.ReadBytes() {
 				t.Errorf("%s: %+v", p, run)
 			}
 		}
@@ -85,10 +86,12 @@ func TestWeightInputsCheck(t *testing.T) {
 
 // TestPacked: weights in place are packed before the clock runs, and there are no others to pack.
 func TestPacked(t *testing.T) {
-	for _, text := range []string{"m=3,n=40,k=256,w=q4_k", "m=3,n=40,k=50,w=float32", "m=3,n=40,k=50,w=int8"} {
+	for text, name := range map[string]string{
+		"m=3,n=40,k=256,w=q4_k": "packed weights, Q4_K", "m=3,n=40,k=50,w=float32": "packed weights", "m=3,n=40,k=50,w=int8": "packed weights",
+	} {
 		in := mustWork(t, text).Inputs(1)
 		paths, err := Packed().Paths(in, 1)
-		if err != nil || len(paths) != 1 || paths[0].Name != "packed weights" {
+		if err != nil || len(paths) != 1 || paths[0].Name != name {
 			t.Fatalf("%s: %+v, error %v", text, paths, err)
 		}
 		in.Spoil()

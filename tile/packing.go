@@ -28,11 +28,11 @@ func (e *Engine) PackedLanes(p *Part) int64 {
 }
 
 // PackedFloats returns the float32 that packed weights of so many lanes and rows take: one for each, or as
-// many as hold the bytes of the class.
+// many as hold the bytes of the class or the type.
 func (p *Part) PackedFloats(lanes, rows int) int { return (p.packedBytes(rows)*lanes + 3) / 4 }
 
 // Pack packs the depth rows of weights of p into dst, which begins on a cache line: panel after
-// panel, each [depth][lanes], or as the class of p has it. It does so with at most workers goroutines.
+// panel, each [depth][lanes], as the class of p has it, or in strips of type p.Strips, for which KeepsType. It does so with at most workers goroutines.
 func (e *Engine) Pack(dst unsafe.Pointer, p *Part, depth, workers int) {
 	j := &packing{engine: e, part: p, layout: e.packedLayout(p.Width), depth: depth, dst: dst}
 	if p.Heads == 0 {
@@ -53,6 +53,10 @@ func (j *packing) drain() {
 	e.phase(phasePack)
 	for n := int(j.next.Add(1)) - 1; n < j.panels(); n = int(j.next.Add(1)) - 1 {
 		at := j.part.panel(&j.layout, n)
+		if at.Strips != kernel.WeightFloat32 {
+			at.packStrips(j.dst, e.set.Vec, j.depth)
+			continue
+		}
 		for k := 0; k < j.depth; k += kernel.KC {
 			to := unsafe.Add(j.dst, at.packedBytes(j.depth)*at.before+at.packedBytes(k)*at.lanes)
 			ws.pack(e.set, to, &at, k, min(kernel.KC, j.depth-k))
@@ -61,13 +65,4 @@ func (j *packing) drain() {
 	ws.release()
 	e.productSpaces.Put(ws)
 	e.phase(phaseNone)
-}
-
-// PackedColumn returns where a column of packed weights is, heads of so many columns of depth rows: the
-// elements before its first, and how far the next is from each.
-func PackedColumn(set *kernel.Set, width, depth, col int) (first, stride int) {
-	l := newLayout(set.Vec, set.Lanes, width)
-	head, dim := col/width, col%width
-	before, lanes := l.panel(l.panelOf(dim))
-	return depth*(head*l.lanes()+before) + dim - before, lanes
 }

@@ -55,10 +55,10 @@ func (p *Product) phase() phase {
 	return phaseMultiply
 }
 
-// packed reports whether the weights of all parts are packed.
+// packed reports whether the weights of all parts are packed, as they are multiplied by.
 func (p *Product) packed() bool {
 	for i := range p.Parts {
-		if p.Parts[i].Panels == nil {
+		if part := &p.Parts[i]; part.Panels == nil || part.inStrips() && !p.fewOfStrips() {
 			return false
 		}
 	}
@@ -71,6 +71,7 @@ type Part struct {
 	W            Matrix           // [Depth, Heads*Width]; not read if the weights are packed
 	Panels       unsafe.Pointer   // the weights as Pack leaves them, or nil
 	Int8         *kernel.Int8Form // how the weights are packed for class Int8, or would be; nil of another class
+	Strips       kernel.Weight    // the type of packed weights, which are in strips if it is not float32
 	Bias         unsafe.Pointer   // [Heads*Width], or nil
 	Add          bool             // Y += X W + bias, of a part without an epilogue or an activation
 	Activated
@@ -90,6 +91,9 @@ func (p *Part) packedBytes(rows int) int {
 	if p.Int8 != nil {
 		return p.Int8.Bytes(rows)
 	}
+	if p.Strips != kernel.WeightFloat32 {
+		return p.Strips.StripBytes(rows)
+	}
 	return 4 * rows
 }
 
@@ -100,6 +104,9 @@ func (p *Part) panelAt(at *panel, rows int) unsafe.Pointer {
 	}
 	return unsafe.Add(p.Panels, p.packedBytes(rows)*at.before)
 }
+
+// makesPanels reports whether panels of float32 are made of weights of another type, of any number of lanes.
+func (p *Part) makesPanels() bool { return p.decodes() || p.inStrips() }
 
 // A layout is how the columns of a head are cut into panels: blocks of columns in the
 // lanes of a micro-tile. A panel has a multiple of Vec lanes; those without a column
@@ -123,9 +130,9 @@ func (e *Engine) packedLayout(width int) layout { return newLayout(e.set.Vec, e.
 // layout returns the layout of the heads of a part, and of its Up.
 func (e *Engine) layout(p *Product, part int) layout {
 	lanes := e.set.Lanes
-	decodes := p.Parts[part].decodes()
+	decodes := p.Parts[part].makesPanels()
 	if up := p.up(part); up != nil {
-		decodes = decodes && up.decodes()
+		decodes = decodes && up.makesPanels()
 	}
 	if decodes && p.Rows <= fewDecoded {
 		lanes = e.decodedLanes()

@@ -89,10 +89,17 @@ func (e *Engine) fuses(p *Product, part *Part) bool {
 		w.First%typ.Values() == 0 && p.Depth%typ.Values() == 0
 }
 
-// few reports whether the weights of a part are packed, and the rows of p few enough for MultiplyFew.
+// few reports whether the weights of a part are packed, and the rows of p few enough for MultiplyFew, or
+// MultiplyStrips.
 func (p *Product) few(set *kernel.Set, part *Part) bool {
+	if part.inStrips() {
+		return p.fewOfStrips()
+	}
 	return part.Panels != nil && p.Precision == kernel.PrecisionFloat32 && p.Rows <= set.FewRows && p.X.Col == 1
 }
+
+// fewOfStrips reports whether the rows of p are few enough for MultiplyStrips.
+func (p *Product) fewOfStrips() bool { return p.Rows <= kernel.MaxStripRows && p.X.Col == 1 }
 
 // A columnRun is columns of a part, of one head or several, for a block of rows.
 type columnRun struct {

@@ -40,6 +40,7 @@ type productWorkspace struct {
 	weightsArgs kernel.DotWeightsArgs
 
 	weights dequantizer
+	strips  stripper
 
 	quantize kernel.QuantizeArgs
 	int8     int8Space
@@ -91,6 +92,7 @@ func (ws *productWorkspace) release() {
 	ws.weights.release()
 	ws.quantize.X, ws.quantize.Dst = nil, nil
 	ws.int8.release()
+	ws.strips.release()
 	ws.rows, ws.copied = nil, nil
 	ws.out, ws.outs = output{}, [2]output{}
 	ws.activateArgs = kernel.ActivateArgs{}
@@ -250,16 +252,19 @@ func (j *productJob) first(unit int) weightStep {
 			unit -= units
 			continue
 		}
-		return part.firstStep(&l, p.Depth, unit*panels)
+		return part.firstStep(&l, j.engine.set.Vec, p.Depth, unit*panels)
 	}
 	return weightStep{}
 }
 
 // firstStep returns the first step of a panel.
-func (p *Part) firstStep(l *layout, depth, i int) weightStep {
+func (p *Part) firstStep(l *layout, vec, depth, i int) weightStep {
 	at := p.panel(l, i)
-	if p.Panels == nil {
+	switch {
+	case p.Panels == nil:
 		return weightStep{stored: at.stored(depth)}
+	case p.inStrips():
+		return weightStep{stored: at.strips(vec, depth)}
 	}
 	return weightStep{part: p, weights: p.panelAt(&at, depth), lanes: at.lanes}
 }
@@ -286,12 +291,14 @@ func (j *productJob) panels(ws *productWorkspace, part *Part, l *layout, lo, hi,
 		if i == hi {
 			return after
 		}
-		at, weights := panel(i)
-		s := weightStep{part: part, weights: weights, lanes: at.lanes, k: k}
-		if weights == nil && k == 0 {
-			s.stored = at.stored(p.Depth)
+		if part.Panels == nil || part.inStrips() {
+			if k > 0 { // what makes float32 of them asks for it
+				return weightStep{}
+			}
+			return part.firstStep(l, j.engine.set.Vec, p.Depth, i)
 		}
-		return s
+		at, weights := panel(i)
+		return weightStep{part: part, weights: weights, lanes: at.lanes, k: k}
 	}
 	if j.plan.CopyX {
 		first, rest := next(lo, true), next(lo, false)
@@ -386,6 +393,9 @@ func (j *productJob) scattered(ws *productWorkspace, at *panel, weights unsafe.P
 		next := after
 		if k+a.Depth < p.Depth {
 			next = weightStep{part: at.Part, weights: weights, lanes: at.lanes, k: k + a.Depth}
+			if at.inStrips() { // what makes float32 of them asks for it
+				next.weights = nil
+			}
 			if begins {
 				next.row, next.rows = row, rows
 			}
@@ -448,9 +458,16 @@ func (j *productJob) step(ws *productWorkspace, at *panel, weights unsafe.Pointe
 		a.Depth = min(fewDepth, p.Depth-k)
 	}
 	step := weights
-	if weights != nil {
+	switch strips := at.inStrips(); {
+	case strips && p.few(j.engine.set, at.Part):
+		ws.strips.step(j.engine.set.Vec, at, weights, k, a.Depth, p.Depth)
+	case strips:
+		j.engine.phase(phasePack)
+		step = unsafe.Pointer(ws.panel.room(a.Depth * at.lanes))
+		ws.strips.dequantize(j.engine.set, (*float32)(step), at, weights, k, a.Depth, p.Depth)
+	case weights != nil:
 		step = unsafe.Add(weights, at.packedBytes(k)*at.lanes)
-	} else {
+	default:
 		j.engine.phase(phasePack)
 		step = unsafe.Pointer(ws.panel.room((at.packedBytes(a.Depth)*at.lanes + 3) / 4))
 		ws.pack(j.engine.set, step, at, k, a.Depth)
@@ -505,9 +522,12 @@ func (j *productJob) rows(ws *productWorkspace, at *panel, row, n, k int) {
 		a.RowStride, a.ColStride = copyStride, 1
 		a.A = lane(ws.copied, row-ws.copyRow, copyStride, 0)
 	}
-	if j.product.few(j.engine.set, at.Part) {
+	switch few := j.product.few(j.engine.set, at.Part); {
+	case few && at.inStrips():
+		ws.strips.multiply(j.engine.set, a)
+	case few:
 		j.engine.set.MultiplyFew(a)
-	} else {
+	default:
 		j.engine.set.Multiply(a)
 	}
 }

@@ -171,7 +171,7 @@ func TestRun(t *testing.T) {
 
 	out, err = run("-only", "half", "-work", "m=2,n=64,k=256,w=q4_k")
 	if err != nil || !strings.Contains(out, "qkv-packed ") || !strings.Contains(out, "packed weights") || !strings.Contains(out, ", Q4_K, x float32") ||
-		!strings.Contains(out, "qkv-packed: a float32 copy of the weights, packed before the clock runs") {
+		!strings.Contains(out, "qkv-packed: a copy of the weights, packed before the clock runs") {
 		t.Errorf("by weights in blocks: error %v\n%s", err, out)
 	}
 	out, err = run()

@@ -144,7 +144,7 @@ func (t *table) summary() {
 		t.printf("layout: that of qkv's operands; each of the others has the one that it likes best, and bringing operands into it is not counted\n")
 	}
 	if t.weights {
-		t.printf("%s: a float32 copy of the weights, packed before the clock runs; of read counts the bytes of the weights in place\n", bench.PackedName)
+		t.printf("%s: a copy of the weights, packed before the clock runs; of read counts the bytes of the weights in place\n", bench.PackedName)
 	}
 	if t.disturbed > 0 {
 		t.printf("!: %d are disturbed by what else ran, and not to be trusted; qkv report says by what\n", t.disturbed)

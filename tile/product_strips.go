@@ -1,0 +1,101 @@
+package tile
+
+import (
+	"unsafe"
+
+	"github.com/qkv-go/qkv/internal/ptr"
+	"github.com/qkv-go/qkv/kernel"
+)
+
+// inStrips reports whether the weights of the part are packed in their type.
+func (p *Part) inStrips() bool { return p.Panels != nil && p.Strips != kernel.WeightFloat32 }
+
+// strips returns the first step of a panel in strips.
+func (p *panel) strips(vec, depth int) storedStep {
+	return storedStep{
+		at: p.panelAt(p, depth), rows: p.lanes / vec, stride: p.packedBytes(depth) * vec,
+		bytes: p.packedBytes(min(depth, kernel.KC)) * vec,
+	}
+}
+
+// A stripper is the arguments of calls over strips, of a worker.
+type stripper struct {
+	few    kernel.MultiplyStripsArgs
+	values kernel.DequantizeStripsArgs
+}
+
+// release drops the references to the caller's memory.
+func (s *stripper) release() {
+	s.few.Src, s.few.A, s.few.C, s.few.Bias = nil, nil, nil, nil
+	s.values.Src, s.values.Dst = nil, nil
+}
+
+// step has few rows be multiplied by depth rows of a panel, from row k on, of weights of so many rows.
+func (s *stripper) step(vec int, p *panel, weights unsafe.Pointer, k, depth, rows int) {
+	a := &s.few
+	a.Type, a.Vec, a.StripBytes = p.Strips, vec, p.packedBytes(rows)*vec
+	a.Src = (*byte)(unsafe.Add(weights, p.packedBytes(k)*vec))
+	a.Depth, a.Lanes = depth, p.lanes
+}
+
+// multiply multiplies few rows by what step has set.
+func (s *stripper) multiply(set *kernel.Set, m *kernel.MultiplyArgs) {
+	a := &s.few
+	a.A, a.RowStride, a.Rows = m.A, m.RowStride, m.Rows
+	a.C, a.Stride, a.Bias, a.Add = m.C, m.Stride, m.Bias, m.Add
+	set.MultiplyStrips(a)
+}
+
+// dequantize makes float32 of depth rows of a panel, from row k on, of weights of so many rows, in dst
+// [depth][lanes].
+func (s *stripper) dequantize(set *kernel.Set, dst *float32, p *panel, weights unsafe.Pointer, k, depth, rows int) {
+	a := &s.values
+	a.Type, a.Vec, a.StripBytes = p.Strips, set.Vec, p.packedBytes(rows)*set.Vec
+	a.Src = (*byte)(unsafe.Add(weights, p.packedBytes(k)*set.Vec))
+	a.Depth, a.Lanes, a.Dst, a.Stride = depth, p.lanes, dst, p.lanes
+	set.DequantizeStrips(a)
+}
+
+// packStrips packs the strips of a panel.
+func (p *panel) packStrips(dst unsafe.Pointer, vec, depth int) {
+	size := p.packedBytes(depth) * vec
+	strips := unsafe.Slice((*byte)(unsafe.Add(dst, p.packedBytes(depth)*p.before)), size*p.lanes/vec)
+	for l := 0; l < p.lanes; l += vec {
+		first := p.W.First + (p.col()+l)*p.W.Col
+		p.W.Weights.PackStrip(strips[l/vec*size:][:size], vec, first, min(vec, p.cols-l), depth)
+	}
+}
+
+// KeepsType reports whether weights of depth rows can be packed in strips of their type: those that are stored
+// [out, in] in a type that there are strips of, whole blocks of each row.
+func (m *Matrix) KeepsType(depth int) bool {
+	w := m.Weights
+	return w != nil && w.Type.Strip().SubBlock > 0 && m.Row == 1 && m.Col == w.Cols &&
+		m.First%w.Type.Values() == 0 && depth%w.Type.Values() == 0
+}
+
+// PackedValues writes a column of packed weights to dst, whose elements are stride apart: of those of the part,
+// of depth rows.
+func PackedValues(dst *float32, stride int, set *kernel.Set, p *Part, depth, col int) {
+	l := newLayout(set.Vec, set.Lanes, p.Width)
+	head, dim := col/p.Width, col%p.Width
+	i := l.panelOf(dim)
+	before, lanes := l.panel(i)
+	if !p.inStrips() {
+		first := ptr.At((*float32)(p.Panels), depth*(head*l.lanes()+before)+dim-before)
+		for k := range depth {
+			*ptr.At(dst, k*stride) = *ptr.At(first, k*lanes)
+		}
+		return
+	}
+	at := head*l.lanes() + dim // the lane
+	strip := (*byte)(unsafe.Add(p.Panels, p.packedBytes(depth)*(at/set.Vec*set.Vec)))
+	var values [kernel.KC]float32
+	for k := 0; k < depth; k += kernel.KC {
+		part := values[:min(kernel.KC, depth-k)]
+		p.Strips.StripValues(part, ptr.At(strip, p.packedBytes(k)*set.Vec), set.Vec, at%set.Vec)
+		for i, x := range part {
+			*ptr.At(dst, (k+i)*stride) = x
+		}
+	}
+}
