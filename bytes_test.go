@@ -16,6 +16,12 @@ func rowBytes(typ qkv.ElemType, dim int) int {
 		return dim + 4
 	case qkv.TypeQ8_0:
 		return 34 * dim / 32
+	case qkv.TypeFloat8E4M3, qkv.TypeFloat8E5M2:
+		return dim
+	case qkv.TypeQ4_0:
+		return 18 * dim / 32
+	case qkv.TypeQ4_1:
+		return 20 * dim / 32
 	}
 	return 4 * dim
 }

@@ -304,9 +304,9 @@ func (c *Cache) PageTokens() int {
 //
 //	pages * kvHeads * page tokens * (row of dimQK + row of dimV)
 //
-// A row of n dims takes 4n bytes in float32, 2n in Float16 and BFloat16, n + 4 in int8, and 34n/32
-// in Q8_0. Gaps in memory of the caller's do not count, and neither do tables, of 4 bytes a page. It is 0
-// of nil.
+// A row of n dims takes 4n bytes in float32, 2n in Float16 and BFloat16, n + 4 in int8, 34n/32 in Q8_0,
+// n in Float8E4M3 and Float8E5M2, 18n/32 in Q4_0 and 20n/32 in Q4_1. Gaps in memory of the
+// caller's do not count, and neither do tables, of 4 bytes a page. It is 0 of nil.
 func (c *Cache) Bytes() int {
 	if c == nil {
 		return 0

@@ -56,8 +56,8 @@ func TestCacheConfigErrors(t *testing.T) {
 			c.Layers[1].DimV = 0
 		}},
 		{"dimV", "qkv: layer 0: dimV is 33, not a multiple of the 32 of a block", func(c *qkv.CacheConfig, l *qkv.CacheLayer) { l.DimV = 33 }},
-		{"keyType", "qkv: layer 0: keyType is 5, the last is 4", func(c *qkv.CacheConfig, l *qkv.CacheLayer) { l.KeyType = 5 }},
-		{"valueType", "qkv: layer 0: valueType is -1, the last is 4", func(c *qkv.CacheConfig, l *qkv.CacheLayer) { l.ValueType = -1 }},
+		{"keyType", "qkv: layer 0: keyType is 9, the last is 8", func(c *qkv.CacheConfig, l *qkv.CacheLayer) { l.KeyType = 9 }},
+		{"valueType", "qkv: layer 0: valueType is -1, the last is 8", func(c *qkv.CacheConfig, l *qkv.CacheLayer) { l.ValueType = -1 }},
 		{"v", "qkv: layer 0: v is not given, k is", func(c *qkv.CacheConfig, l *qkv.CacheLayer) { l.V = qkv.View{} }},
 		{"k", "qkv: layer 0: k is not given, v is", func(c *qkv.CacheConfig, l *qkv.CacheLayer) { l.K = qkv.View{} }},
 		{"kScale", "qkv: layer 0: kScale is given, k is not", func(c *qkv.CacheConfig, l *qkv.CacheLayer) { l.K, l.V = qkv.View{}, qkv.View{} }},

@@ -37,8 +37,9 @@ type Call struct {
 	V   View // [batch, kvHeads, seqKV, dimV]
 	Out View // [batch, heads, seqQ, dimV], float32, written; it may be Q, and shares no element with anything else
 
-	// K and V may have the types float32, [Float16], [BFloat16], int8 and [BlockQ8_0], and need not
-	// have the same. The result has the bits of the same values in float32.
+	// K and V may have the types float32, [Float16], [BFloat16], int8, [BlockQ8_0], [Float8E4M3],
+	// [Float8E5M2], [BlockQ4_0] and [BlockQ4_1], and need not have the same. The result has the bits
+	// of the same values in float32.
 	//
 	// KScale and VScale [batch, kvHeads, seqKV, 1], float32, are the scales of the rows of int8 K and
 	// V. A value is the scale times the integer, rounded to float32. Other types have no scales here.

@@ -37,13 +37,19 @@ func pools(typ qkv.ElemType, shape [4]int) (k, v *pool) {
 // all returns a row of one value.
 func all(x float32, n int) []float32 { return draw(n, func() float32 { return x }) }
 
-// setScale gives a row of int8, or its first block, another scale.
+// setScale gives a row of int8, or its first block, another scale, or another Min.
 func (p *pool) setScale(b, h, t int, scale float32) {
 	n := (b*p.shape[1]+h)*p.shape[2] + t
-	if p.typ == qkv.TypeInt8 {
+	half := uint16(qkv.ToFloat16(scale))
+	switch p.typ {
+	case qkv.TypeInt8:
 		p.scales[n] = scale
-	} else {
-		p.blocks[n*p.rowUnits].Scale = uint16(qkv.ToFloat16(scale))
+	case qkv.TypeQ8_0:
+		p.blocks[n*p.rowUnits].Scale = half
+	case qkv.TypeQ4_0:
+		p.q4[n*p.rowUnits].Scale = half
+	case qkv.TypeQ4_1:
+		p.q41[n*p.rowUnits].Min = half
 	}
 }
 
@@ -134,7 +140,7 @@ func scaled(typ qkv.ElemType, queries int, mask qkv.Mask) (p *problem, k, v *poo
 	return p, k, v
 }
 
-var scaledTypes = []qkv.ElemType{qkv.TypeInt8, qkv.TypeQ8_0}
+var scaledTypes = []qkv.ElemType{qkv.TypeInt8, qkv.TypeQ8_0, qkv.TypeQ4_0, qkv.TypeQ4_1}
 
 // testUnattendedScale poisons scales of keys that no query attends.
 func testUnattendedScale(t *testing.T, a *qkv.Engine) {

@@ -55,9 +55,10 @@
 //
 // # Caches and decoding
 //
-// Keys and values may be float32, [Float16], [BFloat16], int8 with a scale for each row, or
-// ggml's blocks [BlockQ8_0], and are computed with in float32. [QuantizeInt8],
-// [QuantizeQ8_0], [ToFloat16] and [ToBFloat16] make them.
+// Keys and values may be float32, [Float16], [BFloat16], [Float8E4M3], [Float8E5M2], int8 with a scale
+// for each row, or ggml's blocks [BlockQ8_0], [BlockQ4_0] and [BlockQ4_1], and are computed with in
+// float32. [QuantizeInt8], [QuantizeQ8_0], [QuantizeQ4_0], [QuantizeQ4_1], [ToFloat16], [ToBFloat16],
+// [ToFloat8E4M3] and [ToFloat8E5M2] make them.
 //
 // A [Cache] keeps those of all layers of a model, for any number of sequences, in pages that forked
 // sequences share. A layer with a window keeps the window in a ring buffer. A [Step] is one pass of

@@ -109,7 +109,7 @@ func TestDocumented(t *testing.T) {
 }
 
 // operands are the types whose shapes a comment has to say.
-var operands = regexp.MustCompile(`^(View|Matrix|\[\](float32|int|int32|Float16|int8|bool|BlockQ8_0))$`)
+var operands = regexp.MustCompile(`^(View|Matrix|\[\](float32|int|int32|Float16|int8|bool|Float8E4M3|Float8E5M2|BlockQ8_0|BlockQ4_0|BlockQ4_1))$`)
 
 // TestDocumentedCalls: the comment of a function says what errors there are where it returns one, and
 // shapes where it takes tensors.

@@ -249,7 +249,7 @@ func fuzzCall(t *testing.T, b []byte) {
 func fuzzKeys(r *byteReader, c *qkv.Call, kv [4]int, size int) {
 	scales := draw(size, normal(5))
 	for _, x := range [...]struct{ rows, scale *qkv.View }{{&c.K, &c.KScale}, {&c.V, &c.VScale}} {
-		switch r.number() & 7 {
+		switch r.number() & 15 {
 		case 1:
 			*x.rows = qkv.Strided(make([]qkv.Float16, size), r.number(), kv, r.four())
 		case 2:
@@ -258,6 +258,14 @@ func fuzzKeys(r *byteReader, c *qkv.Call, kv [4]int, size int) {
 			*x.rows = qkv.Strided(make([]int8, size), r.number(), kv, r.four())
 		case 4:
 			*x.rows = qkv.Strided(make([]qkv.BlockQ8_0, size/34), r.number(), kv, r.four())
+		case 5:
+			*x.rows = qkv.Strided(make([]qkv.Float8E4M3, size), r.number(), kv, r.four())
+		case 6:
+			*x.rows = qkv.Strided(make([]qkv.Float8E5M2, size), r.number(), kv, r.four())
+		case 7:
+			*x.rows = qkv.Strided(make([]qkv.BlockQ4_0, size/18), r.number(), kv, r.four())
+		case 8:
+			*x.rows = qkv.Strided(make([]qkv.BlockQ4_1, size/20), r.number(), kv, r.four())
 		}
 		if r.flag() {
 			*x.scale = qkv.Strided(scales, r.number(), [4]int{kv[0], kv[1], kv[2], r.near(1)}, r.four())

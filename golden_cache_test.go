@@ -17,6 +17,10 @@ var goldenCache = []struct {
 	{qkv.TypeBFloat16, qkv.TypeFloat16, "e9633815d26b8428"},
 	{qkv.TypeInt8, qkv.TypeQ8_0, "0cde864392807c96"},
 	{qkv.TypeQ8_0, qkv.TypeInt8, "a874127cccdaf26d"},
+	{qkv.TypeFloat8E4M3, qkv.TypeQ4_1, "e712f4f810327755"},
+	{qkv.TypeQ4_1, qkv.TypeFloat8E5M2, "81ff76a6237eaba4"},
+	{qkv.TypeFloat8E5M2, qkv.TypeQ4_0, "ec478f78cf6145c0"},
+	{qkv.TypeQ4_0, qkv.TypeFloat8E4M3, "9d1136345854ece1"},
 }
 
 func TestGoldenCaches(t *testing.T) {

@@ -15495,8 +15495,13 @@ dims:
 //	R25 Dst
 //	R26 dims left
 //	R1 Src, a row to ask for
-//	R2 scratch
+//	R2 Ahead
+//	R3 scratch
 //	all: V0 values; V1 scale
+//	Float8E4M3: V0 values; V1 carry; V2 bit 14; V3 scratch; V4 2^8
+//	Float8E5M2: V0 values
+//	BlockQ4_0: V0 codes; V1 scale; V2 Min; V3 values; V4 code; V5 bits of a code; V6 -8
+//	BlockQ4_1: V0 codes; V1 scale; V2 Min; V3 values; V4 code; V5 bits of a code
 TEXT ·convertNEON(SB), NOSPLIT, $0-8
 	MOVD a+0(FP), R0
 	MOVD 8(R0), R19 // a.Off
@@ -15504,6 +15509,7 @@ TEXT ·convertNEON(SB), NOSPLIT, $0-8
 	MOVD 56(R0), R22 // a.Dst
 	MOVD 64(R0), R23 // a.Stride
 	LSL $2, R23
+	MOVD 72(R0), R2 // a.Ahead
 	MOVD 16(R0), R26 // a.Elem
 	CMP $1, R26
 	BEQ Float16
@@ -15513,6 +15519,14 @@ TEXT ·convertNEON(SB), NOSPLIT, $0-8
 	BEQ int8
 	CMP $4, R26
 	BEQ BlockQ8_0
+	CMP $5, R26
+	BEQ Float8E4M3
+	CMP $6, R26
+	BEQ Float8E5M2
+	CMP $7, R26
+	BEQ BlockQ4_0
+	CMP $8, R26
+	BEQ BlockQ4_1
 
 float32:
 	MOVD 40(R0), R21 // a.Rows
@@ -15520,18 +15534,24 @@ float32:
 
 float32Row:
 	MOVD (R0), R24 // a.Src
-	MOVD (R19), R2
-	ADD R2, R24
+	MOVD (R19), R3
+	ADD R3, R24
 	ADD $8, R19
 	MOVD R22, R25
-	MOVD R24, R1
-	CMP $4, R21
-	BLE float32RowLast
-	MOVD (R0), R1 // a.Src
-	MOVD 24(R19), R2
-	ADD R2, R1
+	CBZ R2, float32RowNear
+	MOVD (R2), R3
+	ADD $8, R2
+	JMP float32RowAhead
 
-float32RowLast:
+float32RowNear:
+	MOVD -8(R19), R3
+	CMP $4, R21
+	BLE float32RowAhead
+	MOVD 24(R19), R3
+
+float32RowAhead:
+	MOVD (R0), R1 // a.Src
+	ADD R3, R1
 	MOVD 48(R0), R26 // a.Dim
 	SUB $4, R26
 	CMP $0, R26
@@ -15550,12 +15570,12 @@ float32Vector:
 	BGE float32Vector
 	CMP $-4, R26
 	BEQ float32Next
-	MOVD R26, R2
-	LSL $2, R2
-	ADD R2, R24
-	MOVD R26, R2
-	LSL $2, R2
-	ADD R2, R25
+	MOVD R26, R3
+	LSL $2, R3
+	ADD R3, R24
+	MOVD R26, R3
+	LSL $2, R3
+	ADD R3, R25
 	FMOVQ (R24), F0
 	FMOVQ F0, (R25)
 	JMP float32Next
@@ -15584,18 +15604,24 @@ Float16:
 
 Float16Row:
 	MOVD (R0), R24 // a.Src
-	MOVD (R19), R2
-	ADD R2, R24
+	MOVD (R19), R3
+	ADD R3, R24
 	ADD $8, R19
 	MOVD R22, R25
-	MOVD R24, R1
-	CMP $4, R21
-	BLE Float16RowLast
-	MOVD (R0), R1 // a.Src
-	MOVD 24(R19), R2
-	ADD R2, R1
+	CBZ R2, Float16RowNear
+	MOVD (R2), R3
+	ADD $8, R2
+	JMP Float16RowAhead
 
-Float16RowLast:
+Float16RowNear:
+	MOVD -8(R19), R3
+	CMP $4, R21
+	BLE Float16RowAhead
+	MOVD 24(R19), R3
+
+Float16RowAhead:
+	MOVD (R0), R1 // a.Src
+	ADD R3, R1
 	MOVD 48(R0), R26 // a.Dim
 	SUB $4, R26
 	CMP $0, R26
@@ -15615,12 +15641,12 @@ Float16Vector:
 	BGE Float16Vector
 	CMP $-4, R26
 	BEQ Float16Next
-	MOVD R26, R2
-	LSL $1, R2
-	ADD R2, R24
-	MOVD R26, R2
-	LSL $2, R2
-	ADD R2, R25
+	MOVD R26, R3
+	LSL $1, R3
+	ADD R3, R24
+	MOVD R26, R3
+	LSL $2, R3
+	ADD R3, R25
 	FMOVD (R24), F0
 	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
 	FMOVQ F0, (R25)
@@ -15631,8 +15657,8 @@ Float16Few:
 	PCALIGN $32
 
 Float16One:
-	MOVHU (R24), R2
-	FMOVS R2, F0
+	MOVHU (R24), R3
+	FMOVS R3, F0
 	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
 	FMOVS F0, (R25)
 	ADD $2, R24
@@ -15652,18 +15678,24 @@ BFloat16:
 
 BFloat16Row:
 	MOVD (R0), R24 // a.Src
-	MOVD (R19), R2
-	ADD R2, R24
+	MOVD (R19), R3
+	ADD R3, R24
 	ADD $8, R19
 	MOVD R22, R25
-	MOVD R24, R1
-	CMP $4, R21
-	BLE BFloat16RowLast
-	MOVD (R0), R1 // a.Src
-	MOVD 24(R19), R2
-	ADD R2, R1
+	CBZ R2, BFloat16RowNear
+	MOVD (R2), R3
+	ADD $8, R2
+	JMP BFloat16RowAhead
 
-BFloat16RowLast:
+BFloat16RowNear:
+	MOVD -8(R19), R3
+	CMP $4, R21
+	BLE BFloat16RowAhead
+	MOVD 24(R19), R3
+
+BFloat16RowAhead:
+	MOVD (R0), R1 // a.Src
+	ADD R3, R1
 	MOVD 48(R0), R26 // a.Dim
 	SUB $4, R26
 	CMP $0, R26
@@ -15683,12 +15715,12 @@ BFloat16Vector:
 	BGE BFloat16Vector
 	CMP $-4, R26
 	BEQ BFloat16Next
-	MOVD R26, R2
-	LSL $1, R2
-	ADD R2, R24
-	MOVD R26, R2
-	LSL $2, R2
-	ADD R2, R25
+	MOVD R26, R3
+	LSL $1, R3
+	ADD R3, R24
+	MOVD R26, R3
+	LSL $2, R3
+	ADD R3, R25
 	FMOVD (R24), F0
 	WORD $0x2e613800 // shll v0.4s, v0.4h, #16
 	FMOVQ F0, (R25)
@@ -15699,9 +15731,9 @@ BFloat16Few:
 	PCALIGN $32
 
 BFloat16One:
-	MOVHU (R24), R2
-	LSL $16, R2
-	FMOVS R2, F0
+	MOVHU (R24), R3
+	LSL $16, R3
+	FMOVS R3, F0
 	FMOVS F0, (R25)
 	ADD $2, R24
 	ADD $4, R25
@@ -15720,18 +15752,24 @@ int8:
 
 int8Row:
 	MOVD (R0), R24 // a.Src
-	MOVD (R19), R2
-	ADD R2, R24
+	MOVD (R19), R3
+	ADD R3, R24
 	ADD $8, R19
 	MOVD R22, R25
-	MOVD R24, R1
-	CMP $4, R21
-	BLE int8RowLast
-	MOVD (R0), R1 // a.Src
-	MOVD 24(R19), R2
-	ADD R2, R1
+	CBZ R2, int8RowNear
+	MOVD (R2), R3
+	ADD $8, R2
+	JMP int8RowAhead
 
-int8RowLast:
+int8RowNear:
+	MOVD -8(R19), R3
+	CMP $4, R21
+	BLE int8RowAhead
+	MOVD 24(R19), R3
+
+int8RowAhead:
+	MOVD (R0), R1 // a.Src
+	ADD R3, R1
 	MOVD 48(R0), R26 // a.Dim
 	FMOVS (R20), F1
 	VDUP V1.S[0], V1.S4
@@ -15757,11 +15795,11 @@ int8Vector:
 	BGE int8Vector
 	CMP $-4, R26
 	BEQ int8Next
-	MOVD R26, R2
-	ADD R2, R24
-	MOVD R26, R2
-	LSL $2, R2
-	ADD R2, R25
+	MOVD R26, R3
+	ADD R3, R24
+	MOVD R26, R3
+	LSL $2, R3
+	ADD R3, R25
 	FMOVS (R24), F0
 	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
 	WORD $0x0f10a400 // sxtl v0.4s, v0.4h
@@ -15775,8 +15813,8 @@ int8Few:
 	PCALIGN $32
 
 int8One:
-	MOVB (R24), R2
-	SCVTFWS R2, F0
+	MOVB (R24), R3
+	SCVTFWS R3, F0
 	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
 	FMOVS F0, (R25)
 	ADD $1, R24
@@ -15796,22 +15834,29 @@ BlockQ8_0:
 
 BlockQ8_0Row:
 	MOVD (R0), R24 // a.Src
-	MOVD (R19), R2
-	ADD R2, R24
+	MOVD (R19), R3
+	ADD R3, R24
 	ADD $8, R19
 	MOVD R22, R25
-	MOVD R24, R1
-	CMP $4, R21
-	BLE BlockQ8_0RowLast
-	MOVD (R0), R1 // a.Src
-	MOVD 24(R19), R2
-	ADD R2, R1
+	CBZ R2, BlockQ8_0RowNear
+	MOVD (R2), R3
+	ADD $8, R2
+	JMP BlockQ8_0RowAhead
 
-BlockQ8_0RowLast:
+BlockQ8_0RowNear:
+	MOVD -8(R19), R3
+	CMP $4, R21
+	BLE BlockQ8_0RowAhead
+	MOVD 24(R19), R3
+
+BlockQ8_0RowAhead:
+	MOVD (R0), R1 // a.Src
+	ADD R3, R1
 	MOVD 48(R0), R26 // a.Dim
 	PCALIGN $32
 
-block:
+BlockQ8_0Block:
+	PRFM (R1), PLDL1KEEP
 	MOVHU (R24), R17
 	FMOVS R17, F1
 	WORD $0x0e217821 // fcvtl v1.4s, v1.4h
@@ -15864,14 +15909,405 @@ block:
 	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
 	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
 	FMOVQ F0, 112(R25)
+	ADD $34, R1
 	ADD $34, R24
 	ADD $128, R25
 	SUB $32, R26
 	CMP $0, R26
-	BGT block
+	BGT BlockQ8_0Block
 	ADD R23, R22
 	SUBS $1, R21
 	BNE BlockQ8_0Row
+	RET
+
+Float8E4M3:
+	MOVD $const00800080<>(SB), R17
+	FMOVS (R17), F1
+	VDUP V1.S[0], V1.S4
+	MOVD $const40004000<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	MOVD $const43800000<>(SB), R17
+	FMOVS (R17), F4
+	VDUP V4.S[0], V4.S4
+	MOVD 40(R0), R21 // a.Rows
+	PCALIGN $32
+
+Float8E4M3Row:
+	MOVD (R0), R24 // a.Src
+	MOVD (R19), R3
+	ADD R3, R24
+	ADD $8, R19
+	MOVD R22, R25
+	CBZ R2, Float8E4M3RowNear
+	MOVD (R2), R3
+	ADD $8, R2
+	JMP Float8E4M3RowAhead
+
+Float8E4M3RowNear:
+	MOVD -8(R19), R3
+	CMP $4, R21
+	BLE Float8E4M3RowAhead
+	MOVD 24(R19), R3
+
+Float8E4M3RowAhead:
+	MOVD (R0), R1 // a.Src
+	ADD R3, R1
+	MOVD 48(R0), R26 // a.Dim
+	SUB $4, R26
+	CMP $0, R26
+	BLT Float8E4M3Few
+	PCALIGN $32
+
+Float8E4M3Vector:
+	PRFM (R1), PLDL1KEEP
+	FMOVS (R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	VSHL $7, V0.H8, V0.H8
+	VADD V1.H8, V0.H8, V3.H8
+	VAND V2.B16, V3.B16, V3.B16
+	VEOR V3.B16, V0.B16, V0.B16
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	WORD $0x6e24dc00 // fmul v0.4s, v0.4s, v4.4s
+	FMOVQ F0, (R25)
+	ADD $4, R1
+	ADD $4, R24
+	ADD $16, R25
+	SUB $4, R26
+	CMP $0, R26
+	BGE Float8E4M3Vector
+	CMP $-4, R26
+	BEQ Float8E4M3Next
+	MOVD R26, R3
+	ADD R3, R24
+	MOVD R26, R3
+	LSL $2, R3
+	ADD R3, R25
+	FMOVS (R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	VSHL $7, V0.H8, V0.H8
+	VADD V1.H8, V0.H8, V3.H8
+	VAND V2.B16, V3.B16, V3.B16
+	VEOR V3.B16, V0.B16, V0.B16
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	WORD $0x6e24dc00 // fmul v0.4s, v0.4s, v4.4s
+	FMOVQ F0, (R25)
+	JMP Float8E4M3Next
+
+Float8E4M3Few:
+	ADD $4, R26
+	PCALIGN $32
+
+Float8E4M3One:
+	MOVB (R24), R3
+	FMOVS R3, F0
+	VSHL $7, V0.H8, V0.H8
+	VADD V1.H8, V0.H8, V3.H8
+	VAND V2.B16, V3.B16, V3.B16
+	VEOR V3.B16, V0.B16, V0.B16
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	WORD $0x6e24dc00 // fmul v0.4s, v0.4s, v4.4s
+	FMOVS F0, (R25)
+	ADD $1, R24
+	ADD $4, R25
+	SUBS $1, R26
+	BNE Float8E4M3One
+
+Float8E4M3Next:
+	ADD R23, R22
+	SUBS $1, R21
+	BNE Float8E4M3Row
+	RET
+
+Float8E5M2:
+	MOVD 40(R0), R21 // a.Rows
+	PCALIGN $32
+
+Float8E5M2Row:
+	MOVD (R0), R24 // a.Src
+	MOVD (R19), R3
+	ADD R3, R24
+	ADD $8, R19
+	MOVD R22, R25
+	CBZ R2, Float8E5M2RowNear
+	MOVD (R2), R3
+	ADD $8, R2
+	JMP Float8E5M2RowAhead
+
+Float8E5M2RowNear:
+	MOVD -8(R19), R3
+	CMP $4, R21
+	BLE Float8E5M2RowAhead
+	MOVD 24(R19), R3
+
+Float8E5M2RowAhead:
+	MOVD (R0), R1 // a.Src
+	ADD R3, R1
+	MOVD 48(R0), R26 // a.Dim
+	SUB $4, R26
+	CMP $0, R26
+	BLT Float8E5M2Few
+	PCALIGN $32
+
+Float8E5M2Vector:
+	PRFM (R1), PLDL1KEEP
+	FMOVS (R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	VSHL $8, V0.H8, V0.H8
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	FMOVQ F0, (R25)
+	ADD $4, R1
+	ADD $4, R24
+	ADD $16, R25
+	SUB $4, R26
+	CMP $0, R26
+	BGE Float8E5M2Vector
+	CMP $-4, R26
+	BEQ Float8E5M2Next
+	MOVD R26, R3
+	ADD R3, R24
+	MOVD R26, R3
+	LSL $2, R3
+	ADD R3, R25
+	FMOVS (R24), F0
+	WORD $0x0f08a400 // sxtl v0.8h, v0.8b
+	VSHL $8, V0.H8, V0.H8
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	FMOVQ F0, (R25)
+	JMP Float8E5M2Next
+
+Float8E5M2Few:
+	ADD $4, R26
+	PCALIGN $32
+
+Float8E5M2One:
+	MOVB (R24), R3
+	FMOVS R3, F0
+	VSHL $8, V0.H8, V0.H8
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	FMOVS F0, (R25)
+	ADD $1, R24
+	ADD $4, R25
+	SUBS $1, R26
+	BNE Float8E5M2One
+
+Float8E5M2Next:
+	ADD R23, R22
+	SUBS $1, R21
+	BNE Float8E5M2Row
+	RET
+
+BlockQ4_0:
+	MOVD $const0000000f<>(SB), R17
+	FMOVS (R17), F5
+	VDUP V5.S[0], V5.S4
+	MOVD $constfffffff8<>(SB), R17
+	FMOVS (R17), F6
+	VDUP V6.S[0], V6.S4
+	MOVD 40(R0), R21 // a.Rows
+	PCALIGN $32
+
+BlockQ4_0Row:
+	MOVD (R0), R24 // a.Src
+	MOVD (R19), R3
+	ADD R3, R24
+	ADD $8, R19
+	MOVD R22, R25
+	CBZ R2, BlockQ4_0RowNear
+	MOVD (R2), R3
+	ADD $8, R2
+	JMP BlockQ4_0RowAhead
+
+BlockQ4_0RowNear:
+	MOVD -8(R19), R3
+	CMP $4, R21
+	BLE BlockQ4_0RowAhead
+	MOVD 24(R19), R3
+
+BlockQ4_0RowAhead:
+	MOVD (R0), R1 // a.Src
+	ADD R3, R1
+	MOVD 48(R0), R26 // a.Dim
+	PCALIGN $32
+
+BlockQ4_0Block:
+	PRFM (R1), PLDL1KEEP
+	MOVHU (R24), R17
+	FMOVS R17, F1
+	WORD $0x0e217821 // fcvtl v1.4s, v1.4h
+	VDUP V1.S[0], V1.S4
+	FMOVS 2(R24), F0
+	WORD $0x2f08a400 // uxtl v0.8h, v0.8b
+	WORD $0x2f10a400 // uxtl v0.4s, v0.4h
+	VAND V5.B16, V0.B16, V4.B16
+	VADD V6.S4, V4.S4, V4.S4
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e21dc83 // fmul v3.4s, v4.4s, v1.4s
+	FMOVQ F3, (R25)
+	VUSHR $4, V0.S4, V0.S4
+	VAND V5.B16, V0.B16, V4.B16
+	VADD V6.S4, V4.S4, V4.S4
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e21dc83 // fmul v3.4s, v4.4s, v1.4s
+	FMOVQ F3, 64(R25)
+	FMOVS 6(R24), F0
+	WORD $0x2f08a400 // uxtl v0.8h, v0.8b
+	WORD $0x2f10a400 // uxtl v0.4s, v0.4h
+	VAND V5.B16, V0.B16, V4.B16
+	VADD V6.S4, V4.S4, V4.S4
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e21dc83 // fmul v3.4s, v4.4s, v1.4s
+	FMOVQ F3, 16(R25)
+	VUSHR $4, V0.S4, V0.S4
+	VAND V5.B16, V0.B16, V4.B16
+	VADD V6.S4, V4.S4, V4.S4
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e21dc83 // fmul v3.4s, v4.4s, v1.4s
+	FMOVQ F3, 80(R25)
+	FMOVS 10(R24), F0
+	WORD $0x2f08a400 // uxtl v0.8h, v0.8b
+	WORD $0x2f10a400 // uxtl v0.4s, v0.4h
+	VAND V5.B16, V0.B16, V4.B16
+	VADD V6.S4, V4.S4, V4.S4
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e21dc83 // fmul v3.4s, v4.4s, v1.4s
+	FMOVQ F3, 32(R25)
+	VUSHR $4, V0.S4, V0.S4
+	VAND V5.B16, V0.B16, V4.B16
+	VADD V6.S4, V4.S4, V4.S4
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e21dc83 // fmul v3.4s, v4.4s, v1.4s
+	FMOVQ F3, 96(R25)
+	FMOVS 14(R24), F0
+	WORD $0x2f08a400 // uxtl v0.8h, v0.8b
+	WORD $0x2f10a400 // uxtl v0.4s, v0.4h
+	VAND V5.B16, V0.B16, V4.B16
+	VADD V6.S4, V4.S4, V4.S4
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e21dc83 // fmul v3.4s, v4.4s, v1.4s
+	FMOVQ F3, 48(R25)
+	VUSHR $4, V0.S4, V0.S4
+	VAND V5.B16, V0.B16, V4.B16
+	VADD V6.S4, V4.S4, V4.S4
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e21dc83 // fmul v3.4s, v4.4s, v1.4s
+	FMOVQ F3, 112(R25)
+	ADD $18, R1
+	ADD $18, R24
+	ADD $128, R25
+	SUB $32, R26
+	CMP $0, R26
+	BGT BlockQ4_0Block
+	ADD R23, R22
+	SUBS $1, R21
+	BNE BlockQ4_0Row
+	RET
+
+BlockQ4_1:
+	MOVD $const0000000f<>(SB), R17
+	FMOVS (R17), F5
+	VDUP V5.S[0], V5.S4
+	MOVD 40(R0), R21 // a.Rows
+	PCALIGN $32
+
+BlockQ4_1Row:
+	MOVD (R0), R24 // a.Src
+	MOVD (R19), R3
+	ADD R3, R24
+	ADD $8, R19
+	MOVD R22, R25
+	CBZ R2, BlockQ4_1RowNear
+	MOVD (R2), R3
+	ADD $8, R2
+	JMP BlockQ4_1RowAhead
+
+BlockQ4_1RowNear:
+	MOVD -8(R19), R3
+	CMP $4, R21
+	BLE BlockQ4_1RowAhead
+	MOVD 24(R19), R3
+
+BlockQ4_1RowAhead:
+	MOVD (R0), R1 // a.Src
+	ADD R3, R1
+	MOVD 48(R0), R26 // a.Dim
+	PCALIGN $32
+
+BlockQ4_1Block:
+	PRFM (R1), PLDL1KEEP
+	MOVHU (R24), R17
+	FMOVS R17, F1
+	WORD $0x0e217821 // fcvtl v1.4s, v1.4h
+	VDUP V1.S[0], V1.S4
+	MOVHU 2(R24), R17
+	FMOVS R17, F2
+	WORD $0x0e217842 // fcvtl v2.4s, v2.4h
+	VDUP V2.S[0], V2.S4
+	FMOVS 4(R24), F0
+	WORD $0x2f08a400 // uxtl v0.8h, v0.8b
+	WORD $0x2f10a400 // uxtl v0.4s, v0.4h
+	VAND V5.B16, V0.B16, V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V2.B16, V3.B16
+	VFMLA V1.S4, V4.S4, V3.S4
+	FMOVQ F3, (R25)
+	VUSHR $4, V0.S4, V0.S4
+	VAND V5.B16, V0.B16, V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V2.B16, V3.B16
+	VFMLA V1.S4, V4.S4, V3.S4
+	FMOVQ F3, 64(R25)
+	FMOVS 8(R24), F0
+	WORD $0x2f08a400 // uxtl v0.8h, v0.8b
+	WORD $0x2f10a400 // uxtl v0.4s, v0.4h
+	VAND V5.B16, V0.B16, V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V2.B16, V3.B16
+	VFMLA V1.S4, V4.S4, V3.S4
+	FMOVQ F3, 16(R25)
+	VUSHR $4, V0.S4, V0.S4
+	VAND V5.B16, V0.B16, V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V2.B16, V3.B16
+	VFMLA V1.S4, V4.S4, V3.S4
+	FMOVQ F3, 80(R25)
+	FMOVS 12(R24), F0
+	WORD $0x2f08a400 // uxtl v0.8h, v0.8b
+	WORD $0x2f10a400 // uxtl v0.4s, v0.4h
+	VAND V5.B16, V0.B16, V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V2.B16, V3.B16
+	VFMLA V1.S4, V4.S4, V3.S4
+	FMOVQ F3, 32(R25)
+	VUSHR $4, V0.S4, V0.S4
+	VAND V5.B16, V0.B16, V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V2.B16, V3.B16
+	VFMLA V1.S4, V4.S4, V3.S4
+	FMOVQ F3, 96(R25)
+	FMOVS 16(R24), F0
+	WORD $0x2f08a400 // uxtl v0.8h, v0.8b
+	WORD $0x2f10a400 // uxtl v0.4s, v0.4h
+	VAND V5.B16, V0.B16, V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V2.B16, V3.B16
+	VFMLA V1.S4, V4.S4, V3.S4
+	FMOVQ F3, 48(R25)
+	VUSHR $4, V0.S4, V0.S4
+	VAND V5.B16, V0.B16, V4.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	VMOV V2.B16, V3.B16
+	VFMLA V1.S4, V4.S4, V3.S4
+	FMOVQ F3, 112(R25)
+	ADD $20, R1
+	ADD $20, R24
+	ADD $128, R25
+	SUB $32, R26
+	CMP $0, R26
+	BGT BlockQ4_1Block
+	ADD R23, R22
+	SUBS $1, R21
+	BNE BlockQ4_1Row
 	RET
 
 // func storeNEON(a *kernel.StoreArgs)
@@ -15892,11 +16328,16 @@ block:
 //	R24 Dst
 //	R25 dims left
 //	R26 scratch
+//	R1..R3 bits of lanes
 //	float32: V0 values; V1 scratch
 //	Float16: V0 values; V1 scratch
 //	BFloat16: V0 values; V1 scratch; V2 1; V3 rounding; V4 quiet bit; V5 scratch
 //	int8: V0 values; V1 scratch; V2..V8 more values; V9 largest; V10 scale; V11 reciprocal; V12 1; V13 magnitude; V14 127; V15 -127
 //	BlockQ8_0: V0 values; V1 scratch; V2..V8 more values; V9 largest; V10 reciprocal; V11 magnitude; V12 127; V13 1; V14 below 0.5; V15 sign bit
+//	Float8E4M3: V0 values; V1 scratch; V2 scratch; V3 magnitudes; V4 exponents; V5 powers of two; V6 the largest; V7 magnitude; V8 exponent; V9 least exponent; V10 places; V11 less; V12 carry of a NaN; V13 sign bit
+//	Float8E5M2: V0 values; V1 scratch; V2 scratch; V3 magnitudes; V4 exponents; V5 powers of two; V6 the largest; V7 magnitude; V8 exponent; V9 least exponent; V10 places; V11 less; V12 carry of a NaN; V13 sign bit
+//	BlockQ4_0: V0 values; V1 scratch; V2..V8 more values; V9 largest; V10 scale; V11 reciprocal; V12 1; V13 15; V14 magnitude; V15 largest, negative; V16 sign bit; V17 1/8; V18 0.5; V19 8.5
+//	BlockQ4_1: V0 values; V1 scratch; V2..V8 more values; V9 largest; V10 scale; V11 reciprocal; V12 1; V13 15; V14 magnitude; V15 least; V16 greatest; V17 0; V18 0.5
 TEXT ·storeNEON(SB), NOSPLIT, $0-8
 	MOVD a+0(FP), R0
 	MOVD (R0), R20 // a.Src
@@ -15911,6 +16352,14 @@ TEXT ·storeNEON(SB), NOSPLIT, $0-8
 	BEQ int8
 	CMP $4, R25
 	BEQ BlockQ8_0
+	CMP $5, R25
+	BEQ Float8E4M3
+	CMP $6, R25
+	BEQ Float8E5M2
+	CMP $7, R25
+	BEQ BlockQ4_0
+	CMP $8, R25
+	BEQ BlockQ4_1
 
 float32:
 	MOVD 56(R0), R19 // a.Rows
@@ -16670,6 +17119,871 @@ blocksDone:
 	ADD R17, R21
 	SUBS $1, R19
 	BNE BlockQ8_0Row
+	RET
+
+Float8E4M3:
+	MOVD 56(R0), R19 // a.Rows
+	MOVD $const43e00000<>(SB), R17
+	FMOVS (R17), F6
+	VDUP V6.S[0], V6.S4
+	MOVD $const7fffffff<>(SB), R17
+	FMOVS (R17), F7
+	VDUP V7.S[0], V7.S4
+	MOVD $const7f800000<>(SB), R17
+	FMOVS (R17), F8
+	VDUP V8.S[0], V8.S4
+	MOVD $const3c800000<>(SB), R17
+	FMOVS (R17), F9
+	VDUP V9.S[0], V9.S4
+	MOVD $const0a000000<>(SB), R17
+	FMOVS (R17), F10
+	VDUP V10.S[0], V10.S4
+	MOVD $constfffffc38<>(SB), R17
+	FMOVS (R17), F11
+	VDUP V11.S[0], V11.S4
+	MOVD $const007fffff<>(SB), R17
+	FMOVS (R17), F12
+	VDUP V12.S[0], V12.S4
+	MOVD $const00000080<>(SB), R17
+	FMOVS (R17), F13
+	VDUP V13.S[0], V13.S4
+	PCALIGN $32
+
+Float8E4M3Row:
+	MOVD R20, R23
+	MOVD R21, R24
+	MOVD 64(R0), R25 // a.Dim
+	SUB $4, R25
+	CMP $0, R25
+	BLT Float8E4M3Few
+	PCALIGN $32
+
+Float8E4M3Vector:
+	FMOVQ (R23), F0
+	VAND V7.B16, V0.B16, V3.B16
+	VMOV V6.B16, V1.B16
+	WORD $0x6ea3e422 // fcmgt v2.4s, v1.4s, v3.4s
+	VBIT V2.B16, V3.B16, V1.B16
+	VAND V8.B16, V1.B16, V4.B16
+	VUMAX V9.S4, V4.S4, V4.S4
+	VADD V10.S4, V4.S4, V5.S4
+	WORD $0x4e25d421 // fadd v1.4s, v1.4s, v5.4s
+	VEOR V5.B16, V1.B16, V1.B16
+	VUSHR $20, V4.S4, V4.S4
+	VADD V4.S4, V1.S4, V1.S4
+	VADD V11.S4, V1.S4, V1.S4
+	VADD V12.S4, V3.S4, V3.S4
+	VUSHR $31, V3.S4, V3.S4
+	VORR V3.B16, V1.B16, V1.B16
+	VUSHR $24, V0.S4, V0.S4
+	VAND V13.B16, V0.B16, V0.B16
+	VORR V0.B16, V1.B16, V1.B16
+	WORD $0x0e612821 // xtn v1.4h, v1.4s
+	WORD $0x0e212821 // xtn v1.8b, v1.8h
+	FMOVS F1, (R24)
+	ADD $16, R23
+	ADD $4, R24
+	SUB $4, R25
+	CMP $0, R25
+	BGE Float8E4M3Vector
+	CMP $-4, R25
+	BEQ Float8E4M3End
+	MOVD R25, R26
+	LSL $2, R26
+	ADD R26, R23
+	MOVD R25, R26
+	ADD R26, R24
+	FMOVQ (R23), F0
+	VAND V7.B16, V0.B16, V3.B16
+	VMOV V6.B16, V1.B16
+	WORD $0x6ea3e422 // fcmgt v2.4s, v1.4s, v3.4s
+	VBIT V2.B16, V3.B16, V1.B16
+	VAND V8.B16, V1.B16, V4.B16
+	VUMAX V9.S4, V4.S4, V4.S4
+	VADD V10.S4, V4.S4, V5.S4
+	WORD $0x4e25d421 // fadd v1.4s, v1.4s, v5.4s
+	VEOR V5.B16, V1.B16, V1.B16
+	VUSHR $20, V4.S4, V4.S4
+	VADD V4.S4, V1.S4, V1.S4
+	VADD V11.S4, V1.S4, V1.S4
+	VADD V12.S4, V3.S4, V3.S4
+	VUSHR $31, V3.S4, V3.S4
+	VORR V3.B16, V1.B16, V1.B16
+	VUSHR $24, V0.S4, V0.S4
+	VAND V13.B16, V0.B16, V0.B16
+	VORR V0.B16, V1.B16, V1.B16
+	WORD $0x0e612821 // xtn v1.4h, v1.4s
+	WORD $0x0e212821 // xtn v1.8b, v1.8h
+	FMOVS F1, (R24)
+	JMP Float8E4M3End
+
+Float8E4M3Few:
+	ADD $4, R25
+	PCALIGN $32
+
+Float8E4M3One:
+	FMOVS (R23), F0
+	VAND V7.B16, V0.B16, V3.B16
+	VMOV V6.B16, V1.B16
+	WORD $0x6ea3e422 // fcmgt v2.4s, v1.4s, v3.4s
+	VBIT V2.B16, V3.B16, V1.B16
+	VAND V8.B16, V1.B16, V4.B16
+	VUMAX V9.S4, V4.S4, V4.S4
+	VADD V10.S4, V4.S4, V5.S4
+	WORD $0x4e25d421 // fadd v1.4s, v1.4s, v5.4s
+	VEOR V5.B16, V1.B16, V1.B16
+	VUSHR $20, V4.S4, V4.S4
+	VADD V4.S4, V1.S4, V1.S4
+	VADD V11.S4, V1.S4, V1.S4
+	VADD V12.S4, V3.S4, V3.S4
+	VUSHR $31, V3.S4, V3.S4
+	VORR V3.B16, V1.B16, V1.B16
+	VUSHR $24, V0.S4, V0.S4
+	VAND V13.B16, V0.B16, V0.B16
+	VORR V0.B16, V1.B16, V1.B16
+	WORD $0x0e612821 // xtn v1.4h, v1.4s
+	WORD $0x0e212821 // xtn v1.8b, v1.8h
+	FMOVS F1, R17
+	MOVB R17, (R24)
+	ADD $4, R23
+	ADD $1, R24
+	SUBS $1, R25
+	BNE Float8E4M3One
+
+Float8E4M3End:
+	MOVD 8(R0), R26 // a.SrcStride
+	LSL $2, R26
+	ADD R26, R20
+	MOVD 24(R0), R17
+	ADD R17, R21
+	SUBS $1, R19
+	BNE Float8E4M3Row
+	RET
+
+Float8E5M2:
+	MOVD 56(R0), R19 // a.Rows
+	MOVD $const47600000<>(SB), R17
+	FMOVS (R17), F6
+	VDUP V6.S[0], V6.S4
+	MOVD $const7fffffff<>(SB), R17
+	FMOVS (R17), F7
+	VDUP V7.S[0], V7.S4
+	MOVD $const7f800000<>(SB), R17
+	FMOVS (R17), F8
+	VDUP V8.S[0], V8.S4
+	MOVD $const38800000<>(SB), R17
+	FMOVS (R17), F9
+	VDUP V9.S[0], V9.S4
+	MOVD $const0a800000<>(SB), R17
+	FMOVS (R17), F10
+	VDUP V10.S[0], V10.S4
+	MOVD $constfffffe3c<>(SB), R17
+	FMOVS (R17), F11
+	VDUP V11.S[0], V11.S4
+	MOVD $const007fffff<>(SB), R17
+	FMOVS (R17), F12
+	VDUP V12.S[0], V12.S4
+	MOVD $const00000080<>(SB), R17
+	FMOVS (R17), F13
+	VDUP V13.S[0], V13.S4
+	PCALIGN $32
+
+Float8E5M2Row:
+	MOVD R20, R23
+	MOVD R21, R24
+	MOVD 64(R0), R25 // a.Dim
+	SUB $4, R25
+	CMP $0, R25
+	BLT Float8E5M2Few
+	PCALIGN $32
+
+Float8E5M2Vector:
+	FMOVQ (R23), F0
+	VAND V7.B16, V0.B16, V3.B16
+	VMOV V6.B16, V1.B16
+	WORD $0x6ea3e422 // fcmgt v2.4s, v1.4s, v3.4s
+	VBIT V2.B16, V3.B16, V1.B16
+	VAND V8.B16, V1.B16, V4.B16
+	VUMAX V9.S4, V4.S4, V4.S4
+	VADD V10.S4, V4.S4, V5.S4
+	WORD $0x4e25d421 // fadd v1.4s, v1.4s, v5.4s
+	VEOR V5.B16, V1.B16, V1.B16
+	VUSHR $21, V4.S4, V4.S4
+	VADD V4.S4, V1.S4, V1.S4
+	VADD V11.S4, V1.S4, V1.S4
+	VADD V12.S4, V3.S4, V3.S4
+	VUSHR $31, V3.S4, V3.S4
+	VSHL $2, V3.S4, V3.S4
+	VORR V3.B16, V1.B16, V1.B16
+	VUSHR $24, V0.S4, V0.S4
+	VAND V13.B16, V0.B16, V0.B16
+	VORR V0.B16, V1.B16, V1.B16
+	WORD $0x0e612821 // xtn v1.4h, v1.4s
+	WORD $0x0e212821 // xtn v1.8b, v1.8h
+	FMOVS F1, (R24)
+	ADD $16, R23
+	ADD $4, R24
+	SUB $4, R25
+	CMP $0, R25
+	BGE Float8E5M2Vector
+	CMP $-4, R25
+	BEQ Float8E5M2End
+	MOVD R25, R26
+	LSL $2, R26
+	ADD R26, R23
+	MOVD R25, R26
+	ADD R26, R24
+	FMOVQ (R23), F0
+	VAND V7.B16, V0.B16, V3.B16
+	VMOV V6.B16, V1.B16
+	WORD $0x6ea3e422 // fcmgt v2.4s, v1.4s, v3.4s
+	VBIT V2.B16, V3.B16, V1.B16
+	VAND V8.B16, V1.B16, V4.B16
+	VUMAX V9.S4, V4.S4, V4.S4
+	VADD V10.S4, V4.S4, V5.S4
+	WORD $0x4e25d421 // fadd v1.4s, v1.4s, v5.4s
+	VEOR V5.B16, V1.B16, V1.B16
+	VUSHR $21, V4.S4, V4.S4
+	VADD V4.S4, V1.S4, V1.S4
+	VADD V11.S4, V1.S4, V1.S4
+	VADD V12.S4, V3.S4, V3.S4
+	VUSHR $31, V3.S4, V3.S4
+	VSHL $2, V3.S4, V3.S4
+	VORR V3.B16, V1.B16, V1.B16
+	VUSHR $24, V0.S4, V0.S4
+	VAND V13.B16, V0.B16, V0.B16
+	VORR V0.B16, V1.B16, V1.B16
+	WORD $0x0e612821 // xtn v1.4h, v1.4s
+	WORD $0x0e212821 // xtn v1.8b, v1.8h
+	FMOVS F1, (R24)
+	JMP Float8E5M2End
+
+Float8E5M2Few:
+	ADD $4, R25
+	PCALIGN $32
+
+Float8E5M2One:
+	FMOVS (R23), F0
+	VAND V7.B16, V0.B16, V3.B16
+	VMOV V6.B16, V1.B16
+	WORD $0x6ea3e422 // fcmgt v2.4s, v1.4s, v3.4s
+	VBIT V2.B16, V3.B16, V1.B16
+	VAND V8.B16, V1.B16, V4.B16
+	VUMAX V9.S4, V4.S4, V4.S4
+	VADD V10.S4, V4.S4, V5.S4
+	WORD $0x4e25d421 // fadd v1.4s, v1.4s, v5.4s
+	VEOR V5.B16, V1.B16, V1.B16
+	VUSHR $21, V4.S4, V4.S4
+	VADD V4.S4, V1.S4, V1.S4
+	VADD V11.S4, V1.S4, V1.S4
+	VADD V12.S4, V3.S4, V3.S4
+	VUSHR $31, V3.S4, V3.S4
+	VSHL $2, V3.S4, V3.S4
+	VORR V3.B16, V1.B16, V1.B16
+	VUSHR $24, V0.S4, V0.S4
+	VAND V13.B16, V0.B16, V0.B16
+	VORR V0.B16, V1.B16, V1.B16
+	WORD $0x0e612821 // xtn v1.4h, v1.4s
+	WORD $0x0e212821 // xtn v1.8b, v1.8h
+	FMOVS F1, R17
+	MOVB R17, (R24)
+	ADD $4, R23
+	ADD $1, R24
+	SUBS $1, R25
+	BNE Float8E5M2One
+
+Float8E5M2End:
+	MOVD 8(R0), R26 // a.SrcStride
+	LSL $2, R26
+	ADD R26, R20
+	MOVD 24(R0), R17
+	ADD R17, R21
+	SUBS $1, R19
+	BNE Float8E5M2Row
+	RET
+
+BlockQ4_0:
+	MOVD 56(R0), R19 // a.Rows
+	MOVD $const3f800000<>(SB), R17
+	FMOVS (R17), F12
+	VDUP V12.S[0], V12.S4
+	MOVD $const41700000<>(SB), R17
+	FMOVS (R17), F13
+	VDUP V13.S[0], V13.S4
+	MOVD $const7fffffff<>(SB), R17
+	FMOVS (R17), F14
+	VDUP V14.S[0], V14.S4
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F16
+	VDUP V16.S[0], V16.S4
+	MOVD $const3e000000<>(SB), R17
+	FMOVS (R17), F17
+	VDUP V17.S[0], V17.S4
+	MOVD $const3f000000<>(SB), R17
+	FMOVS (R17), F18
+	VDUP V18.S[0], V18.S4
+	MOVD $const41080000<>(SB), R17
+	FMOVS (R17), F19
+	VDUP V19.S[0], V19.S4
+	PCALIGN $32
+
+BlockQ4_0Row:
+	MOVD R20, R23
+	MOVD R21, R24
+	MOVD 64(R0), R25 // a.Dim
+	PCALIGN $32
+
+BlockQ4_0Block:
+	FMOVQ (R23), F0
+	VAND V14.B16, V0.B16, V9.B16
+	FMOVQ 16(R23), F2
+	VAND V14.B16, V2.B16, V1.B16
+	VUMAX V1.S4, V9.S4, V9.S4
+	FMOVQ 32(R23), F3
+	VAND V14.B16, V3.B16, V1.B16
+	VUMAX V1.S4, V9.S4, V9.S4
+	FMOVQ 48(R23), F4
+	VAND V14.B16, V4.B16, V1.B16
+	VUMAX V1.S4, V9.S4, V9.S4
+	FMOVQ 64(R23), F5
+	VAND V14.B16, V5.B16, V1.B16
+	VUMAX V1.S4, V9.S4, V9.S4
+	FMOVQ 80(R23), F6
+	VAND V14.B16, V6.B16, V1.B16
+	VUMAX V1.S4, V9.S4, V9.S4
+	FMOVQ 96(R23), F7
+	VAND V14.B16, V7.B16, V1.B16
+	VUMAX V1.S4, V9.S4, V9.S4
+	FMOVQ 112(R23), F8
+	VAND V14.B16, V8.B16, V1.B16
+	VUMAX V1.S4, V9.S4, V9.S4
+	WORD $0x6ea9a529 // umaxp v9.4s, v9.4s, v9.4s
+	WORD $0x6ea9a529 // umaxp v9.4s, v9.4s, v9.4s
+	FMOVS F9, R26
+	CMP $2139095040, R26
+	BGE BlockQ4_0BlockNaN
+	WORD $0x6e31dd2a // fmul v10.4s, v9.4s, v17.4s
+	VDUP V9.S[0], V9.S4
+	VEOR V16.B16, V9.B16, V15.B16
+	WORD $0x4e29e501 // fcmeq v1.4s, v8.4s, v9.4s
+	MOVD $laneBits<>(SB), R17
+	FMOVQ (R17), F31
+	VAND V31.B16, V1.B16, V1.B16
+	VADDP V1.S4, V1.S4, V1.S4
+	VADDP V1.S4, V1.S4, V1.S4
+	VMOV V1.S[0], R1
+	WORD $0x4e2fe501 // fcmeq v1.4s, v8.4s, v15.4s
+	MOVD $laneBits<>(SB), R17
+	FMOVQ (R17), F31
+	VAND V31.B16, V1.B16, V1.B16
+	VADDP V1.S4, V1.S4, V1.S4
+	VADDP V1.S4, V1.S4, V1.S4
+	VMOV V1.S[0], R2
+	LSL $4, R1
+	WORD $0x4e29e4e1 // fcmeq v1.4s, v7.4s, v9.4s
+	MOVD $laneBits<>(SB), R17
+	FMOVQ (R17), F31
+	VAND V31.B16, V1.B16, V1.B16
+	VADDP V1.S4, V1.S4, V1.S4
+	VADDP V1.S4, V1.S4, V1.S4
+	VMOV V1.S[0], R3
+	ADD R3, R1
+	LSL $4, R2
+	WORD $0x4e2fe4e1 // fcmeq v1.4s, v7.4s, v15.4s
+	MOVD $laneBits<>(SB), R17
+	FMOVQ (R17), F31
+	VAND V31.B16, V1.B16, V1.B16
+	VADDP V1.S4, V1.S4, V1.S4
+	VADDP V1.S4, V1.S4, V1.S4
+	VMOV V1.S[0], R3
+	ADD R3, R2
+	LSL $4, R1
+	WORD $0x4e29e4c1 // fcmeq v1.4s, v6.4s, v9.4s
+	MOVD $laneBits<>(SB), R17
+	FMOVQ (R17), F31
+	VAND V31.B16, V1.B16, V1.B16
+	VADDP V1.S4, V1.S4, V1.S4
+	VADDP V1.S4, V1.S4, V1.S4
+	VMOV V1.S[0], R3
+	ADD R3, R1
+	LSL $4, R2
+	WORD $0x4e2fe4c1 // fcmeq v1.4s, v6.4s, v15.4s
+	MOVD $laneBits<>(SB), R17
+	FMOVQ (R17), F31
+	VAND V31.B16, V1.B16, V1.B16
+	VADDP V1.S4, V1.S4, V1.S4
+	VADDP V1.S4, V1.S4, V1.S4
+	VMOV V1.S[0], R3
+	ADD R3, R2
+	LSL $4, R1
+	WORD $0x4e29e4a1 // fcmeq v1.4s, v5.4s, v9.4s
+	MOVD $laneBits<>(SB), R17
+	FMOVQ (R17), F31
+	VAND V31.B16, V1.B16, V1.B16
+	VADDP V1.S4, V1.S4, V1.S4
+	VADDP V1.S4, V1.S4, V1.S4
+	VMOV V1.S[0], R3
+	ADD R3, R1
+	LSL $4, R2
+	WORD $0x4e2fe4a1 // fcmeq v1.4s, v5.4s, v15.4s
+	MOVD $laneBits<>(SB), R17
+	FMOVQ (R17), F31
+	VAND V31.B16, V1.B16, V1.B16
+	VADDP V1.S4, V1.S4, V1.S4
+	VADDP V1.S4, V1.S4, V1.S4
+	VMOV V1.S[0], R3
+	ADD R3, R2
+	LSL $4, R1
+	WORD $0x4e29e481 // fcmeq v1.4s, v4.4s, v9.4s
+	MOVD $laneBits<>(SB), R17
+	FMOVQ (R17), F31
+	VAND V31.B16, V1.B16, V1.B16
+	VADDP V1.S4, V1.S4, V1.S4
+	VADDP V1.S4, V1.S4, V1.S4
+	VMOV V1.S[0], R3
+	ADD R3, R1
+	LSL $4, R2
+	WORD $0x4e2fe481 // fcmeq v1.4s, v4.4s, v15.4s
+	MOVD $laneBits<>(SB), R17
+	FMOVQ (R17), F31
+	VAND V31.B16, V1.B16, V1.B16
+	VADDP V1.S4, V1.S4, V1.S4
+	VADDP V1.S4, V1.S4, V1.S4
+	VMOV V1.S[0], R3
+	ADD R3, R2
+	LSL $4, R1
+	WORD $0x4e29e461 // fcmeq v1.4s, v3.4s, v9.4s
+	MOVD $laneBits<>(SB), R17
+	FMOVQ (R17), F31
+	VAND V31.B16, V1.B16, V1.B16
+	VADDP V1.S4, V1.S4, V1.S4
+	VADDP V1.S4, V1.S4, V1.S4
+	VMOV V1.S[0], R3
+	ADD R3, R1
+	LSL $4, R2
+	WORD $0x4e2fe461 // fcmeq v1.4s, v3.4s, v15.4s
+	MOVD $laneBits<>(SB), R17
+	FMOVQ (R17), F31
+	VAND V31.B16, V1.B16, V1.B16
+	VADDP V1.S4, V1.S4, V1.S4
+	VADDP V1.S4, V1.S4, V1.S4
+	VMOV V1.S[0], R3
+	ADD R3, R2
+	LSL $4, R1
+	WORD $0x4e29e441 // fcmeq v1.4s, v2.4s, v9.4s
+	MOVD $laneBits<>(SB), R17
+	FMOVQ (R17), F31
+	VAND V31.B16, V1.B16, V1.B16
+	VADDP V1.S4, V1.S4, V1.S4
+	VADDP V1.S4, V1.S4, V1.S4
+	VMOV V1.S[0], R3
+	ADD R3, R1
+	LSL $4, R2
+	WORD $0x4e2fe441 // fcmeq v1.4s, v2.4s, v15.4s
+	MOVD $laneBits<>(SB), R17
+	FMOVQ (R17), F31
+	VAND V31.B16, V1.B16, V1.B16
+	VADDP V1.S4, V1.S4, V1.S4
+	VADDP V1.S4, V1.S4, V1.S4
+	VMOV V1.S[0], R3
+	ADD R3, R2
+	LSL $4, R1
+	WORD $0x4e29e401 // fcmeq v1.4s, v0.4s, v9.4s
+	MOVD $laneBits<>(SB), R17
+	FMOVQ (R17), F31
+	VAND V31.B16, V1.B16, V1.B16
+	VADDP V1.S4, V1.S4, V1.S4
+	VADDP V1.S4, V1.S4, V1.S4
+	VMOV V1.S[0], R3
+	ADD R3, R1
+	LSL $4, R2
+	WORD $0x4e2fe401 // fcmeq v1.4s, v0.4s, v15.4s
+	MOVD $laneBits<>(SB), R17
+	FMOVQ (R17), F31
+	VAND V31.B16, V1.B16, V1.B16
+	VADDP V1.S4, V1.S4, V1.S4
+	VADDP V1.S4, V1.S4, V1.S4
+	VMOV V1.S[0], R3
+	ADD R3, R2
+	FMOVS F10, R26
+	ADD R1, R2
+	MOVD $0, R3
+	SUB R2, R3
+	AND R2, R3
+	AND R1, R3
+	MOVD $0, R2
+	SUB R3, R2
+	FMOVS R2, F15
+	VAND V16.B16, V15.B16, V15.B16
+	VORR V15.B16, V10.B16, V10.B16
+	WORD $0x6e2afd8b // fdiv v11.4s, v12.4s, v10.4s
+	WORD $0x0e21694a // fcvtn v10.4h, v10.4s
+	FMOVS F10, R17
+	MOVH R17, (R24)
+	CMP $2097153, R26
+	BLT BlockQ4_0BlockNone
+	CMP $2139095040, R26
+	BGE BlockQ4_0BlockNone
+	VDUP V11.S[0], V11.S4
+	WORD $0x6e2bdc00 // fmul v0.4s, v0.4s, v11.4s
+	WORD $0x4e33d400 // fadd v0.4s, v0.4s, v19.4s
+	WORD $0x6eade401 // fcmgt v1.4s, v0.4s, v13.4s
+	VBIT V1.B16, V13.B16, V0.B16
+	WORD $0x4ea1b800 // fcvtzs v0.4s, v0.4s
+	WORD $0x6e2bdc42 // fmul v2.4s, v2.4s, v11.4s
+	WORD $0x4e33d442 // fadd v2.4s, v2.4s, v19.4s
+	WORD $0x6eade441 // fcmgt v1.4s, v2.4s, v13.4s
+	VBIT V1.B16, V13.B16, V2.B16
+	WORD $0x4ea1b842 // fcvtzs v2.4s, v2.4s
+	WORD $0x6e2bdc63 // fmul v3.4s, v3.4s, v11.4s
+	WORD $0x4e33d463 // fadd v3.4s, v3.4s, v19.4s
+	WORD $0x6eade461 // fcmgt v1.4s, v3.4s, v13.4s
+	VBIT V1.B16, V13.B16, V3.B16
+	WORD $0x4ea1b863 // fcvtzs v3.4s, v3.4s
+	WORD $0x6e2bdc84 // fmul v4.4s, v4.4s, v11.4s
+	WORD $0x4e33d484 // fadd v4.4s, v4.4s, v19.4s
+	WORD $0x6eade481 // fcmgt v1.4s, v4.4s, v13.4s
+	VBIT V1.B16, V13.B16, V4.B16
+	WORD $0x4ea1b884 // fcvtzs v4.4s, v4.4s
+	WORD $0x6e2bdca5 // fmul v5.4s, v5.4s, v11.4s
+	WORD $0x4e33d4a5 // fadd v5.4s, v5.4s, v19.4s
+	WORD $0x6eade4a1 // fcmgt v1.4s, v5.4s, v13.4s
+	VBIT V1.B16, V13.B16, V5.B16
+	WORD $0x4ea1b8a5 // fcvtzs v5.4s, v5.4s
+	VSHL $4, V5.S4, V5.S4
+	VORR V5.B16, V0.B16, V0.B16
+	WORD $0x6e2bdcc6 // fmul v6.4s, v6.4s, v11.4s
+	WORD $0x4e33d4c6 // fadd v6.4s, v6.4s, v19.4s
+	WORD $0x6eade4c1 // fcmgt v1.4s, v6.4s, v13.4s
+	VBIT V1.B16, V13.B16, V6.B16
+	WORD $0x4ea1b8c6 // fcvtzs v6.4s, v6.4s
+	VSHL $4, V6.S4, V6.S4
+	VORR V6.B16, V2.B16, V2.B16
+	WORD $0x6e2bdce7 // fmul v7.4s, v7.4s, v11.4s
+	WORD $0x4e33d4e7 // fadd v7.4s, v7.4s, v19.4s
+	WORD $0x6eade4e1 // fcmgt v1.4s, v7.4s, v13.4s
+	VBIT V1.B16, V13.B16, V7.B16
+	WORD $0x4ea1b8e7 // fcvtzs v7.4s, v7.4s
+	VSHL $4, V7.S4, V7.S4
+	VORR V7.B16, V3.B16, V3.B16
+	WORD $0x6e2bdd08 // fmul v8.4s, v8.4s, v11.4s
+	WORD $0x4e33d508 // fadd v8.4s, v8.4s, v19.4s
+	WORD $0x6eade501 // fcmgt v1.4s, v8.4s, v13.4s
+	VBIT V1.B16, V13.B16, V8.B16
+	WORD $0x4ea1b908 // fcvtzs v8.4s, v8.4s
+	VSHL $4, V8.S4, V8.S4
+	VORR V8.B16, V4.B16, V4.B16
+	WORD $0x0e612800 // xtn v0.4h, v0.4s
+	WORD $0x0e212800 // xtn v0.8b, v0.8h
+	FMOVS F0, 2(R24)
+	WORD $0x0e612842 // xtn v2.4h, v2.4s
+	WORD $0x0e212842 // xtn v2.8b, v2.8h
+	FMOVS F2, 6(R24)
+	WORD $0x0e612863 // xtn v3.4h, v3.4s
+	WORD $0x0e212863 // xtn v3.8b, v3.8h
+	FMOVS F3, 10(R24)
+	WORD $0x0e612884 // xtn v4.4h, v4.4s
+	WORD $0x0e212884 // xtn v4.8b, v4.8h
+	FMOVS F4, 14(R24)
+
+BlockQ4_0BlockNext:
+	ADD $128, R23
+	ADD $18, R24
+	SUB $32, R25
+	CMP $0, R25
+	BGT BlockQ4_0Block
+	JMP BlockQ4_0BlockDone
+
+BlockQ4_0BlockNaN:
+	MOVD $32256, R26
+	MOVH R26, (R24)
+	VMOVI $0, V0.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	WORD $0x0e612800 // xtn v0.4h, v0.4s
+	WORD $0x0e212800 // xtn v0.8b, v0.8h
+	FMOVS F0, 2(R24)
+	WORD $0x0e612842 // xtn v2.4h, v2.4s
+	WORD $0x0e212842 // xtn v2.8b, v2.8h
+	FMOVS F2, 6(R24)
+	WORD $0x0e612863 // xtn v3.4h, v3.4s
+	WORD $0x0e212863 // xtn v3.8b, v3.8h
+	FMOVS F3, 10(R24)
+	WORD $0x0e612884 // xtn v4.4h, v4.4s
+	WORD $0x0e212884 // xtn v4.8b, v4.8h
+	FMOVS F4, 14(R24)
+	JMP BlockQ4_0BlockNext
+
+BlockQ4_0BlockNone:
+	MOVD $const00000088<>(SB), R17
+	FMOVS (R17), F0
+	VDUP V0.S[0], V0.S4
+	MOVD $const00000088<>(SB), R17
+	FMOVS (R17), F2
+	VDUP V2.S[0], V2.S4
+	MOVD $const00000088<>(SB), R17
+	FMOVS (R17), F3
+	VDUP V3.S[0], V3.S4
+	MOVD $const00000088<>(SB), R17
+	FMOVS (R17), F4
+	VDUP V4.S[0], V4.S4
+	WORD $0x0e612800 // xtn v0.4h, v0.4s
+	WORD $0x0e212800 // xtn v0.8b, v0.8h
+	FMOVS F0, 2(R24)
+	WORD $0x0e612842 // xtn v2.4h, v2.4s
+	WORD $0x0e212842 // xtn v2.8b, v2.8h
+	FMOVS F2, 6(R24)
+	WORD $0x0e612863 // xtn v3.4h, v3.4s
+	WORD $0x0e212863 // xtn v3.8b, v3.8h
+	FMOVS F3, 10(R24)
+	WORD $0x0e612884 // xtn v4.4h, v4.4s
+	WORD $0x0e212884 // xtn v4.8b, v4.8h
+	FMOVS F4, 14(R24)
+	JMP BlockQ4_0BlockNext
+
+BlockQ4_0BlockDone:
+	MOVD 8(R0), R26 // a.SrcStride
+	LSL $2, R26
+	ADD R26, R20
+	MOVD 24(R0), R17
+	ADD R17, R21
+	SUBS $1, R19
+	BNE BlockQ4_0Row
+	RET
+
+BlockQ4_1:
+	MOVD 56(R0), R19 // a.Rows
+	MOVD $const3f800000<>(SB), R17
+	FMOVS (R17), F12
+	VDUP V12.S[0], V12.S4
+	MOVD $const41700000<>(SB), R17
+	FMOVS (R17), F13
+	VDUP V13.S[0], V13.S4
+	MOVD $const7fffffff<>(SB), R17
+	FMOVS (R17), F14
+	VDUP V14.S[0], V14.S4
+	VMOVI $0, V17.B16
+	MOVD $const3f000000<>(SB), R17
+	FMOVS (R17), F18
+	VDUP V18.S[0], V18.S4
+	PCALIGN $32
+
+BlockQ4_1Row:
+	MOVD R20, R23
+	MOVD R21, R24
+	MOVD 64(R0), R25 // a.Dim
+	PCALIGN $32
+
+BlockQ4_1Block:
+	FMOVQ (R23), F0
+	VAND V14.B16, V0.B16, V9.B16
+	FMOVQ 16(R23), F2
+	VAND V14.B16, V2.B16, V1.B16
+	VUMAX V1.S4, V9.S4, V9.S4
+	FMOVQ 32(R23), F3
+	VAND V14.B16, V3.B16, V1.B16
+	VUMAX V1.S4, V9.S4, V9.S4
+	FMOVQ 48(R23), F4
+	VAND V14.B16, V4.B16, V1.B16
+	VUMAX V1.S4, V9.S4, V9.S4
+	FMOVQ 64(R23), F5
+	VAND V14.B16, V5.B16, V1.B16
+	VUMAX V1.S4, V9.S4, V9.S4
+	FMOVQ 80(R23), F6
+	VAND V14.B16, V6.B16, V1.B16
+	VUMAX V1.S4, V9.S4, V9.S4
+	FMOVQ 96(R23), F7
+	VAND V14.B16, V7.B16, V1.B16
+	VUMAX V1.S4, V9.S4, V9.S4
+	FMOVQ 112(R23), F8
+	VAND V14.B16, V8.B16, V1.B16
+	VUMAX V1.S4, V9.S4, V9.S4
+	WORD $0x6ea9a529 // umaxp v9.4s, v9.4s, v9.4s
+	WORD $0x6ea9a529 // umaxp v9.4s, v9.4s, v9.4s
+	FMOVS F9, R26
+	CMP $2139095040, R26
+	BGE BlockQ4_1BlockNaN
+	VMOV V0.B16, V15.B16
+	VMOV V0.B16, V16.B16
+	WORD $0x6ea2e5e1 // fcmgt v1.4s, v15.4s, v2.4s
+	VBIT V1.B16, V2.B16, V15.B16
+	WORD $0x6eb0e441 // fcmgt v1.4s, v2.4s, v16.4s
+	VBIT V1.B16, V2.B16, V16.B16
+	WORD $0x6ea3e5e1 // fcmgt v1.4s, v15.4s, v3.4s
+	VBIT V1.B16, V3.B16, V15.B16
+	WORD $0x6eb0e461 // fcmgt v1.4s, v3.4s, v16.4s
+	VBIT V1.B16, V3.B16, V16.B16
+	WORD $0x6ea4e5e1 // fcmgt v1.4s, v15.4s, v4.4s
+	VBIT V1.B16, V4.B16, V15.B16
+	WORD $0x6eb0e481 // fcmgt v1.4s, v4.4s, v16.4s
+	VBIT V1.B16, V4.B16, V16.B16
+	WORD $0x6ea5e5e1 // fcmgt v1.4s, v15.4s, v5.4s
+	VBIT V1.B16, V5.B16, V15.B16
+	WORD $0x6eb0e4a1 // fcmgt v1.4s, v5.4s, v16.4s
+	VBIT V1.B16, V5.B16, V16.B16
+	WORD $0x6ea6e5e1 // fcmgt v1.4s, v15.4s, v6.4s
+	VBIT V1.B16, V6.B16, V15.B16
+	WORD $0x6eb0e4c1 // fcmgt v1.4s, v6.4s, v16.4s
+	VBIT V1.B16, V6.B16, V16.B16
+	WORD $0x6ea7e5e1 // fcmgt v1.4s, v15.4s, v7.4s
+	VBIT V1.B16, V7.B16, V15.B16
+	WORD $0x6eb0e4e1 // fcmgt v1.4s, v7.4s, v16.4s
+	VBIT V1.B16, V7.B16, V16.B16
+	WORD $0x6ea8e5e1 // fcmgt v1.4s, v15.4s, v8.4s
+	VBIT V1.B16, V8.B16, V15.B16
+	WORD $0x6eb0e501 // fcmgt v1.4s, v8.4s, v16.4s
+	VBIT V1.B16, V8.B16, V16.B16
+	WORD $0x6eaff5ef // fminp v15.4s, v15.4s, v15.4s
+	WORD $0x6e30f610 // fmaxp v16.4s, v16.4s, v16.4s
+	WORD $0x6eaff5ef // fminp v15.4s, v15.4s, v15.4s
+	WORD $0x6e30f610 // fmaxp v16.4s, v16.4s, v16.4s
+	WORD $0x4e31d5ef // fadd v15.4s, v15.4s, v17.4s
+	WORD $0x4eafd60a // fsub v10.4s, v16.4s, v15.4s
+	WORD $0x4e31d54a // fadd v10.4s, v10.4s, v17.4s
+	WORD $0x6e2dfd4a // fdiv v10.4s, v10.4s, v13.4s
+	FMOVS F10, R26
+	VDUP V15.S[0], V15.S4
+	VMOV V15.B16, V16.B16
+	WORD $0x0e216a10 // fcvtn v16.4h, v16.4s
+	FMOVS F16, R17
+	MOVH R17, 2(R24)
+	WORD $0x6e2afd8b // fdiv v11.4s, v12.4s, v10.4s
+	WORD $0x0e21694a // fcvtn v10.4h, v10.4s
+	FMOVS F10, R17
+	MOVH R17, (R24)
+	CMP $2097153, R26
+	BLT BlockQ4_1BlockNone
+	CMP $2139095040, R26
+	BGE BlockQ4_1BlockNone
+	VDUP V11.S[0], V11.S4
+	WORD $0x4eafd400 // fsub v0.4s, v0.4s, v15.4s
+	WORD $0x6e2bdc00 // fmul v0.4s, v0.4s, v11.4s
+	WORD $0x4e32d400 // fadd v0.4s, v0.4s, v18.4s
+	WORD $0x6eade401 // fcmgt v1.4s, v0.4s, v13.4s
+	VBIT V1.B16, V13.B16, V0.B16
+	WORD $0x4ea1b800 // fcvtzs v0.4s, v0.4s
+	WORD $0x4eafd442 // fsub v2.4s, v2.4s, v15.4s
+	WORD $0x6e2bdc42 // fmul v2.4s, v2.4s, v11.4s
+	WORD $0x4e32d442 // fadd v2.4s, v2.4s, v18.4s
+	WORD $0x6eade441 // fcmgt v1.4s, v2.4s, v13.4s
+	VBIT V1.B16, V13.B16, V2.B16
+	WORD $0x4ea1b842 // fcvtzs v2.4s, v2.4s
+	WORD $0x4eafd463 // fsub v3.4s, v3.4s, v15.4s
+	WORD $0x6e2bdc63 // fmul v3.4s, v3.4s, v11.4s
+	WORD $0x4e32d463 // fadd v3.4s, v3.4s, v18.4s
+	WORD $0x6eade461 // fcmgt v1.4s, v3.4s, v13.4s
+	VBIT V1.B16, V13.B16, V3.B16
+	WORD $0x4ea1b863 // fcvtzs v3.4s, v3.4s
+	WORD $0x4eafd484 // fsub v4.4s, v4.4s, v15.4s
+	WORD $0x6e2bdc84 // fmul v4.4s, v4.4s, v11.4s
+	WORD $0x4e32d484 // fadd v4.4s, v4.4s, v18.4s
+	WORD $0x6eade481 // fcmgt v1.4s, v4.4s, v13.4s
+	VBIT V1.B16, V13.B16, V4.B16
+	WORD $0x4ea1b884 // fcvtzs v4.4s, v4.4s
+	WORD $0x4eafd4a5 // fsub v5.4s, v5.4s, v15.4s
+	WORD $0x6e2bdca5 // fmul v5.4s, v5.4s, v11.4s
+	WORD $0x4e32d4a5 // fadd v5.4s, v5.4s, v18.4s
+	WORD $0x6eade4a1 // fcmgt v1.4s, v5.4s, v13.4s
+	VBIT V1.B16, V13.B16, V5.B16
+	WORD $0x4ea1b8a5 // fcvtzs v5.4s, v5.4s
+	VSHL $4, V5.S4, V5.S4
+	VORR V5.B16, V0.B16, V0.B16
+	WORD $0x4eafd4c6 // fsub v6.4s, v6.4s, v15.4s
+	WORD $0x6e2bdcc6 // fmul v6.4s, v6.4s, v11.4s
+	WORD $0x4e32d4c6 // fadd v6.4s, v6.4s, v18.4s
+	WORD $0x6eade4c1 // fcmgt v1.4s, v6.4s, v13.4s
+	VBIT V1.B16, V13.B16, V6.B16
+	WORD $0x4ea1b8c6 // fcvtzs v6.4s, v6.4s
+	VSHL $4, V6.S4, V6.S4
+	VORR V6.B16, V2.B16, V2.B16
+	WORD $0x4eafd4e7 // fsub v7.4s, v7.4s, v15.4s
+	WORD $0x6e2bdce7 // fmul v7.4s, v7.4s, v11.4s
+	WORD $0x4e32d4e7 // fadd v7.4s, v7.4s, v18.4s
+	WORD $0x6eade4e1 // fcmgt v1.4s, v7.4s, v13.4s
+	VBIT V1.B16, V13.B16, V7.B16
+	WORD $0x4ea1b8e7 // fcvtzs v7.4s, v7.4s
+	VSHL $4, V7.S4, V7.S4
+	VORR V7.B16, V3.B16, V3.B16
+	WORD $0x4eafd508 // fsub v8.4s, v8.4s, v15.4s
+	WORD $0x6e2bdd08 // fmul v8.4s, v8.4s, v11.4s
+	WORD $0x4e32d508 // fadd v8.4s, v8.4s, v18.4s
+	WORD $0x6eade501 // fcmgt v1.4s, v8.4s, v13.4s
+	VBIT V1.B16, V13.B16, V8.B16
+	WORD $0x4ea1b908 // fcvtzs v8.4s, v8.4s
+	VSHL $4, V8.S4, V8.S4
+	VORR V8.B16, V4.B16, V4.B16
+	WORD $0x0e612800 // xtn v0.4h, v0.4s
+	WORD $0x0e212800 // xtn v0.8b, v0.8h
+	FMOVS F0, 4(R24)
+	WORD $0x0e612842 // xtn v2.4h, v2.4s
+	WORD $0x0e212842 // xtn v2.8b, v2.8h
+	FMOVS F2, 8(R24)
+	WORD $0x0e612863 // xtn v3.4h, v3.4s
+	WORD $0x0e212863 // xtn v3.8b, v3.8h
+	FMOVS F3, 12(R24)
+	WORD $0x0e612884 // xtn v4.4h, v4.4s
+	WORD $0x0e212884 // xtn v4.8b, v4.8h
+	FMOVS F4, 16(R24)
+
+BlockQ4_1BlockNext:
+	ADD $128, R23
+	ADD $20, R24
+	SUB $32, R25
+	CMP $0, R25
+	BGT BlockQ4_1Block
+	JMP BlockQ4_1BlockDone
+
+BlockQ4_1BlockNaN:
+	MOVD $32256, R26
+	MOVH R26, (R24)
+	MOVD $0, R26
+	MOVH R26, 2(R24)
+	VMOVI $0, V0.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	WORD $0x0e612800 // xtn v0.4h, v0.4s
+	WORD $0x0e212800 // xtn v0.8b, v0.8h
+	FMOVS F0, 4(R24)
+	WORD $0x0e612842 // xtn v2.4h, v2.4s
+	WORD $0x0e212842 // xtn v2.8b, v2.8h
+	FMOVS F2, 8(R24)
+	WORD $0x0e612863 // xtn v3.4h, v3.4s
+	WORD $0x0e212863 // xtn v3.8b, v3.8h
+	FMOVS F3, 12(R24)
+	WORD $0x0e612884 // xtn v4.4h, v4.4s
+	WORD $0x0e212884 // xtn v4.8b, v4.8h
+	FMOVS F4, 16(R24)
+	JMP BlockQ4_1BlockNext
+
+BlockQ4_1BlockNone:
+	VMOVI $0, V0.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	WORD $0x0e612800 // xtn v0.4h, v0.4s
+	WORD $0x0e212800 // xtn v0.8b, v0.8h
+	FMOVS F0, 4(R24)
+	WORD $0x0e612842 // xtn v2.4h, v2.4s
+	WORD $0x0e212842 // xtn v2.8b, v2.8h
+	FMOVS F2, 8(R24)
+	WORD $0x0e612863 // xtn v3.4h, v3.4s
+	WORD $0x0e212863 // xtn v3.8b, v3.8h
+	FMOVS F3, 12(R24)
+	WORD $0x0e612884 // xtn v4.4h, v4.4s
+	WORD $0x0e212884 // xtn v4.8b, v4.8h
+	FMOVS F4, 16(R24)
+	JMP BlockQ4_1BlockNext
+
+BlockQ4_1BlockDone:
+	MOVD 8(R0), R26 // a.SrcStride
+	LSL $2, R26
+	ADD R26, R20
+	MOVD 24(R0), R17
+	ADD R17, R21
+	SUBS $1, R19
+	BNE BlockQ4_1Row
 	RET
 
 // func decodeScoresNEON(a *kernel.DecodeScoresArgs)
@@ -101198,6 +102512,27 @@ DATA const00000001<>+16(SB)/8, $0x0000000100000001
 DATA const00000001<>+24(SB)/8, $0x0000000100000001
 GLOBL const00000001<>(SB), RODATA|NOPTR, $32
 
+// 2.1e-44
+DATA const0000000f<>+0(SB)/8, $0x0000000f0000000f
+DATA const0000000f<>+8(SB)/8, $0x0000000f0000000f
+DATA const0000000f<>+16(SB)/8, $0x0000000f0000000f
+DATA const0000000f<>+24(SB)/8, $0x0000000f0000000f
+GLOBL const0000000f<>(SB), RODATA|NOPTR, $32
+
+// 1.8e-43
+DATA const00000080<>+0(SB)/8, $0x0000008000000080
+DATA const00000080<>+8(SB)/8, $0x0000008000000080
+DATA const00000080<>+16(SB)/8, $0x0000008000000080
+DATA const00000080<>+24(SB)/8, $0x0000008000000080
+GLOBL const00000080<>(SB), RODATA|NOPTR, $32
+
+// 1.9e-43
+DATA const00000088<>+0(SB)/8, $0x0000008800000088
+DATA const00000088<>+8(SB)/8, $0x0000008800000088
+DATA const00000088<>+16(SB)/8, $0x0000008800000088
+DATA const00000088<>+24(SB)/8, $0x0000008800000088
+GLOBL const00000088<>(SB), RODATA|NOPTR, $32
+
 // 4.5916e-41
 DATA const00007fff<>+0(SB)/8, $0x00007fff00007fff
 DATA const00007fff<>+8(SB)/8, $0x00007fff00007fff
@@ -101211,6 +102546,34 @@ DATA const00400000<>+8(SB)/8, $0x0040000000400000
 DATA const00400000<>+16(SB)/8, $0x0040000000400000
 DATA const00400000<>+24(SB)/8, $0x0040000000400000
 GLOBL const00400000<>(SB), RODATA|NOPTR, $32
+
+// 1.1754942e-38
+DATA const007fffff<>+0(SB)/8, $0x007fffff007fffff
+DATA const007fffff<>+8(SB)/8, $0x007fffff007fffff
+DATA const007fffff<>+16(SB)/8, $0x007fffff007fffff
+DATA const007fffff<>+24(SB)/8, $0x007fffff007fffff
+GLOBL const007fffff<>(SB), RODATA|NOPTR, $32
+
+// 1.1755123e-38
+DATA const00800080<>+0(SB)/8, $0x0080008000800080
+DATA const00800080<>+8(SB)/8, $0x0080008000800080
+DATA const00800080<>+16(SB)/8, $0x0080008000800080
+DATA const00800080<>+24(SB)/8, $0x0080008000800080
+GLOBL const00800080<>(SB), RODATA|NOPTR, $32
+
+// 6.162976e-33
+DATA const0a000000<>+0(SB)/8, $0x0a0000000a000000
+DATA const0a000000<>+8(SB)/8, $0x0a0000000a000000
+DATA const0a000000<>+16(SB)/8, $0x0a0000000a000000
+DATA const0a000000<>+24(SB)/8, $0x0a0000000a000000
+GLOBL const0a000000<>(SB), RODATA|NOPTR, $32
+
+// 1.2325952e-32
+DATA const0a800000<>+0(SB)/8, $0x0a8000000a800000
+DATA const0a800000<>+8(SB)/8, $0x0a8000000a800000
+DATA const0a800000<>+16(SB)/8, $0x0a8000000a800000
+DATA const0a800000<>+24(SB)/8, $0x0a8000000a800000
+GLOBL const0a800000<>(SB), RODATA|NOPTR, $32
 
 // 7.0533445e-30
 DATA const0f0f0f0f<>+0(SB)/8, $0x0f0f0f0f0f0f0f0f
@@ -101233,6 +102596,13 @@ DATA const32257060<>+16(SB)/8, $0x3225706032257060
 DATA const32257060<>+24(SB)/8, $0x3225706032257060
 GLOBL const32257060<>(SB), RODATA|NOPTR, $32
 
+// 6.1035156e-05
+DATA const38800000<>+0(SB)/8, $0x3880000038800000
+DATA const38800000<>+8(SB)/8, $0x3880000038800000
+DATA const38800000<>+16(SB)/8, $0x3880000038800000
+DATA const38800000<>+24(SB)/8, $0x3880000038800000
+GLOBL const38800000<>(SB), RODATA|NOPTR, $32
+
 // 0.0040369993
 DATA const3b8448ce<>+0(SB)/8, $0x3b8448ce3b8448ce
 DATA const3b8448ce<>+8(SB)/8, $0x3b8448ce3b8448ce
@@ -101253,6 +102623,13 @@ DATA const3c25caa8<>+8(SB)/8, $0x3c25caa83c25caa8
 DATA const3c25caa8<>+16(SB)/8, $0x3c25caa83c25caa8
 DATA const3c25caa8<>+24(SB)/8, $0x3c25caa83c25caa8
 GLOBL const3c25caa8<>(SB), RODATA|NOPTR, $32
+
+// 0.015625
+DATA const3c800000<>+0(SB)/8, $0x3c8000003c800000
+DATA const3c800000<>+8(SB)/8, $0x3c8000003c800000
+DATA const3c800000<>+16(SB)/8, $0x3c8000003c800000
+DATA const3c800000<>+24(SB)/8, $0x3c8000003c800000
+GLOBL const3c800000<>(SB), RODATA|NOPTR, $32
 
 // 0.040098064
 DATA const3d243dde<>+0(SB)/8, $0x3d243dde3d243dde
@@ -101281,6 +102658,13 @@ DATA const3dcddc75<>+8(SB)/8, $0x3dcddc753dcddc75
 DATA const3dcddc75<>+16(SB)/8, $0x3dcddc753dcddc75
 DATA const3dcddc75<>+24(SB)/8, $0x3dcddc753dcddc75
 GLOBL const3dcddc75<>(SB), RODATA|NOPTR, $32
+
+// 0.125
+DATA const3e000000<>+0(SB)/8, $0x3e0000003e000000
+DATA const3e000000<>+8(SB)/8, $0x3e0000003e000000
+DATA const3e000000<>+16(SB)/8, $0x3e0000003e000000
+DATA const3e000000<>+24(SB)/8, $0x3e0000003e000000
+GLOBL const3e000000<>(SB), RODATA|NOPTR, $32
 
 // 0.15388933
 DATA const3e1d952a<>+0(SB)/8, $0x3e1d952a3e1d952a
@@ -101394,6 +102778,13 @@ DATA const40000000<>+16(SB)/8, $0x4000000040000000
 DATA const40000000<>+24(SB)/8, $0x4000000040000000
 GLOBL const40000000<>(SB), RODATA|NOPTR, $32
 
+// 2.0039062
+DATA const40004000<>+0(SB)/8, $0x4000400040004000
+DATA const40004000<>+8(SB)/8, $0x4000400040004000
+DATA const40004000<>+16(SB)/8, $0x4000400040004000
+DATA const40004000<>+24(SB)/8, $0x4000400040004000
+GLOBL const40004000<>(SB), RODATA|NOPTR, $32
+
 // 6
 DATA const40c00000<>+0(SB)/8, $0x40c0000040c00000
 DATA const40c00000<>+8(SB)/8, $0x40c0000040c00000
@@ -101401,12 +102792,26 @@ DATA const40c00000<>+16(SB)/8, $0x40c0000040c00000
 DATA const40c00000<>+24(SB)/8, $0x40c0000040c00000
 GLOBL const40c00000<>(SB), RODATA|NOPTR, $32
 
+// 8.5
+DATA const41080000<>+0(SB)/8, $0x4108000041080000
+DATA const41080000<>+8(SB)/8, $0x4108000041080000
+DATA const41080000<>+16(SB)/8, $0x4108000041080000
+DATA const41080000<>+24(SB)/8, $0x4108000041080000
+GLOBL const41080000<>(SB), RODATA|NOPTR, $32
+
 // 13.27
 DATA const415451ec<>+0(SB)/8, $0x415451ec415451ec
 DATA const415451ec<>+8(SB)/8, $0x415451ec415451ec
 DATA const415451ec<>+16(SB)/8, $0x415451ec415451ec
 DATA const415451ec<>+24(SB)/8, $0x415451ec415451ec
 GLOBL const415451ec<>(SB), RODATA|NOPTR, $32
+
+// 15
+DATA const41700000<>+0(SB)/8, $0x4170000041700000
+DATA const41700000<>+8(SB)/8, $0x4170000041700000
+DATA const41700000<>+16(SB)/8, $0x4170000041700000
+DATA const41700000<>+24(SB)/8, $0x4170000041700000
+GLOBL const41700000<>(SB), RODATA|NOPTR, $32
 
 // 32
 DATA const42000000<>+0(SB)/8, $0x4200000042000000
@@ -101422,12 +102827,40 @@ DATA const42fe0000<>+16(SB)/8, $0x42fe000042fe0000
 DATA const42fe0000<>+24(SB)/8, $0x42fe000042fe0000
 GLOBL const42fe0000<>(SB), RODATA|NOPTR, $32
 
+// 256
+DATA const43800000<>+0(SB)/8, $0x4380000043800000
+DATA const43800000<>+8(SB)/8, $0x4380000043800000
+DATA const43800000<>+16(SB)/8, $0x4380000043800000
+DATA const43800000<>+24(SB)/8, $0x4380000043800000
+GLOBL const43800000<>(SB), RODATA|NOPTR, $32
+
+// 448
+DATA const43e00000<>+0(SB)/8, $0x43e0000043e00000
+DATA const43e00000<>+8(SB)/8, $0x43e0000043e00000
+DATA const43e00000<>+16(SB)/8, $0x43e0000043e00000
+DATA const43e00000<>+24(SB)/8, $0x43e0000043e00000
+GLOBL const43e00000<>(SB), RODATA|NOPTR, $32
+
+// 57344
+DATA const47600000<>+0(SB)/8, $0x4760000047600000
+DATA const47600000<>+8(SB)/8, $0x4760000047600000
+DATA const47600000<>+16(SB)/8, $0x4760000047600000
+DATA const47600000<>+24(SB)/8, $0x4760000047600000
+GLOBL const47600000<>(SB), RODATA|NOPTR, $32
+
 // 6.2915195e+06
 DATA const4ac0007f<>+0(SB)/8, $0x4ac0007f4ac0007f
 DATA const4ac0007f<>+8(SB)/8, $0x4ac0007f4ac0007f
 DATA const4ac0007f<>+16(SB)/8, $0x4ac0007f4ac0007f
 DATA const4ac0007f<>+24(SB)/8, $0x4ac0007f4ac0007f
 GLOBL const4ac0007f<>(SB), RODATA|NOPTR, $32
+
+// +Inf
+DATA const7f800000<>+0(SB)/8, $0x7f8000007f800000
+DATA const7f800000<>+8(SB)/8, $0x7f8000007f800000
+DATA const7f800000<>+16(SB)/8, $0x7f8000007f800000
+DATA const7f800000<>+24(SB)/8, $0x7f8000007f800000
+GLOBL const7f800000<>(SB), RODATA|NOPTR, $32
 
 // NaN
 DATA const7fc00000<>+0(SB)/8, $0x7fc000007fc00000
@@ -101512,6 +102945,27 @@ DATA constffff0000<>+8(SB)/8, $0xffff0000ffff0000
 DATA constffff0000<>+16(SB)/8, $0xffff0000ffff0000
 DATA constffff0000<>+24(SB)/8, $0xffff0000ffff0000
 GLOBL constffff0000<>(SB), RODATA|NOPTR, $32
+
+// NaN
+DATA constfffffc38<>+0(SB)/8, $0xfffffc38fffffc38
+DATA constfffffc38<>+8(SB)/8, $0xfffffc38fffffc38
+DATA constfffffc38<>+16(SB)/8, $0xfffffc38fffffc38
+DATA constfffffc38<>+24(SB)/8, $0xfffffc38fffffc38
+GLOBL constfffffc38<>(SB), RODATA|NOPTR, $32
+
+// NaN
+DATA constfffffe3c<>+0(SB)/8, $0xfffffe3cfffffe3c
+DATA constfffffe3c<>+8(SB)/8, $0xfffffe3cfffffe3c
+DATA constfffffe3c<>+16(SB)/8, $0xfffffe3cfffffe3c
+DATA constfffffe3c<>+24(SB)/8, $0xfffffe3cfffffe3c
+GLOBL constfffffe3c<>(SB), RODATA|NOPTR, $32
+
+// NaN
+DATA constfffffff8<>+0(SB)/8, $0xfffffff8fffffff8
+DATA constfffffff8<>+8(SB)/8, $0xfffffff8fffffff8
+DATA constfffffff8<>+16(SB)/8, $0xfffffff8fffffff8
+DATA constfffffff8<>+24(SB)/8, $0xfffffff8fffffff8
+GLOBL constfffffff8<>(SB), RODATA|NOPTR, $32
 
 DATA evenSigns4<>+0(SB)/8, $0x0000000080000000
 DATA evenSigns4<>+8(SB)/8, $0x0000000080000000

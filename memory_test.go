@@ -43,7 +43,7 @@ func TestMemoryErrors(t *testing.T) {
 		} {
 			err := c.make()
 			var m *qkv.MemoryError
-			if !errors.As(err, &m) || m.Arg != c.arg || m.Bytes < 1<<42 || m.Limit < 0 {
+			if !errors.As(err, &m) || m.Arg != c.arg || m.Bytes < 1<<41 || m.Limit < 0 {
 				t.Errorf("%s of %v: error %v", c.arg, typ, err)
 			}
 		}

@@ -6,7 +6,15 @@ import (
 	"github.com/qkv-go/qkv"
 )
 
-var elemTypes = []qkv.ElemType{qkv.TypeFloat32, qkv.TypeFloat16, qkv.TypeBFloat16, qkv.TypeInt8, qkv.TypeQ8_0}
+var elemTypes = []qkv.ElemType{
+	qkv.TypeFloat32, qkv.TypeFloat16, qkv.TypeBFloat16, qkv.TypeInt8, qkv.TypeQ8_0,
+	qkv.TypeFloat8E4M3, qkv.TypeFloat8E5M2, qkv.TypeQ4_0, qkv.TypeQ4_1,
+}
+
+// inBlocks reports whether a type has blocks of 32 values.
+func inBlocks(typ qkv.ElemType) bool {
+	return typ == qkv.TypeQ8_0 || typ == qkv.TypeQ4_0 || typ == qkv.TypeQ4_1
+}
 
 // must panics on the error of a call that is right.
 func must(err error) {
@@ -38,6 +46,22 @@ func stored(typ qkv.ElemType, row []float32) []float32 {
 		blocks := make([]qkv.BlockQ8_0, len(row)/32)
 		must(qkv.QuantizeQ8_0(blocks, row))
 		must(qkv.DequantizeQ8_0(out, blocks))
+	case qkv.TypeFloat8E4M3:
+		for i, x := range row {
+			out[i] = qkv.ToFloat8E4M3(x).Float32()
+		}
+	case qkv.TypeFloat8E5M2:
+		for i, x := range row {
+			out[i] = qkv.ToFloat8E5M2(x).Float32()
+		}
+	case qkv.TypeQ4_0:
+		blocks := make([]qkv.BlockQ4_0, len(row)/32)
+		must(qkv.QuantizeQ4_0(blocks, row))
+		must(qkv.DequantizeQ4_0(out, blocks))
+	case qkv.TypeQ4_1:
+		blocks := make([]qkv.BlockQ4_1, len(row)/32)
+		must(qkv.QuantizeQ4_1(blocks, row))
+		must(qkv.DequantizeQ4_1(out, blocks))
 	}
 	return out
 }
@@ -53,6 +77,10 @@ type pool struct {
 	ints     []int8
 	scales   []float32 // of ints
 	blocks   []qkv.BlockQ8_0
+	e4m3     []qkv.Float8E4M3
+	e5m2     []qkv.Float8E5M2
+	q4       []qkv.BlockQ4_0
+	q41      []qkv.BlockQ4_1
 	rowUnits int
 }
 
@@ -72,6 +100,16 @@ func newPool(typ qkv.ElemType, shape [4]int) *pool {
 	case qkv.TypeQ8_0:
 		p.rowUnits /= 32
 		p.blocks = draw(rows*p.rowUnits, func() qkv.BlockQ8_0 { return qkv.BlockQ8_0{Scale: 0x7e00} })
+	case qkv.TypeFloat8E4M3:
+		p.e4m3 = draw(rows*shape[3], func() qkv.Float8E4M3 { return qkv.ToFloat8E4M3(nan) })
+	case qkv.TypeFloat8E5M2:
+		p.e5m2 = draw(rows*shape[3], func() qkv.Float8E5M2 { return qkv.ToFloat8E5M2(nan) })
+	case qkv.TypeQ4_0:
+		p.rowUnits /= 32
+		p.q4 = draw(rows*p.rowUnits, func() qkv.BlockQ4_0 { return qkv.BlockQ4_0{Scale: 0x7e00} })
+	case qkv.TypeQ4_1:
+		p.rowUnits /= 32
+		p.q41 = draw(rows*p.rowUnits, func() qkv.BlockQ4_1 { return qkv.BlockQ4_1{Min: 0x7e00} })
 	}
 	return p
 }
@@ -97,6 +135,18 @@ func (p *pool) set(b, h, t int, row []float32) {
 		p.scales[n] = scale
 	case qkv.TypeQ8_0:
 		must(qkv.QuantizeQ8_0(p.blocks[at:at+p.rowUnits], row))
+	case qkv.TypeFloat8E4M3:
+		for i, x := range row {
+			p.e4m3[at+i] = qkv.ToFloat8E4M3(x)
+		}
+	case qkv.TypeFloat8E5M2:
+		for i, x := range row {
+			p.e5m2[at+i] = qkv.ToFloat8E5M2(x)
+		}
+	case qkv.TypeQ4_0:
+		must(qkv.QuantizeQ4_0(p.q4[at:at+p.rowUnits], row))
+	case qkv.TypeQ4_1:
+		must(qkv.QuantizeQ4_1(p.q41[at:at+p.rowUnits], row))
 	}
 }
 
@@ -112,6 +162,14 @@ func (p *pool) views() (x, scale qkv.View) {
 		x, scale = qkv.BHSD(p.ints, b, h, s, d), qkv.BHSD(p.scales, b, h, s, 1)
 	case qkv.TypeQ8_0:
 		x = qkv.BHSD(p.blocks, b, h, s, d)
+	case qkv.TypeFloat8E4M3:
+		x = qkv.BHSD(p.e4m3, b, h, s, d)
+	case qkv.TypeFloat8E5M2:
+		x = qkv.BHSD(p.e5m2, b, h, s, d)
+	case qkv.TypeQ4_0:
+		x = qkv.BHSD(p.q4, b, h, s, d)
+	case qkv.TypeQ4_1:
+		x = qkv.BHSD(p.q41, b, h, s, d)
 	default:
 		x = qkv.BHSD(p.floats, b, h, s, d)
 	}

@@ -18,7 +18,8 @@ func (p *pool) bytes() []byte {
 	all := memoryOf(p.floats)
 	all = append(append(all, memoryOf(p.halves)...), memoryOf(p.brains)...)
 	all = append(append(all, memoryOf(p.ints)...), memoryOf(p.scales)...)
-	return append(all, memoryOf(p.blocks)...)
+	all = append(append(all, memoryOf(p.e4m3)...), memoryOf(p.e5m2)...)
+	return append(append(append(all, memoryOf(p.blocks)...), memoryOf(p.q4)...), memoryOf(p.q41)...)
 }
 
 func memoryOf[T any](x []T) []byte {
@@ -222,7 +223,7 @@ func TestProjectionStepWeights(t *testing.T) {
 		var dims [2]int
 		for i := range types {
 			types[i], dims[i] = drawn(r, elemTypes...), 1+r.IntN(70)
-			if types[i] == qkv.TypeQ8_0 {
+			if inBlocks(types[i]) {
 				dims[i] = 32 * (1 + r.IntN(3))
 			}
 		}

@@ -39,31 +39,40 @@ func DequantizeInt8(dst []float32, src []int8, scale float32) error {
 // and from 127·65520, 8.3e6, it is infinite. A block with a NaN or an infinity has a scale that is none
 // of a number either, and integers of 0: all of its values are NaN. The error is an
 // [*ArgError] if src has not 32 values for each block.
-func QuantizeQ8_0(dst []BlockQ8_0, src []float32) error {
-	if n := mul(len(dst), kernel.BlockValues); n != len(src) {
-		return argError("src", len(src), n, "src has %d values, dst has blocks of %d", len(src), n)
-	}
-	kernel.Q8_0.SetRow(unsafe.Pointer(unsafe.SliceData(dst)), kernel.Q8_0.Unit(), nil, unsafe.SliceData(src), 1, len(src))
-	return nil
-}
+func QuantizeQ8_0(dst []BlockQ8_0, src []float32) error { return quantize(kernel.Q8_0, dst, src) }
 
 // DequantizeQ8_0 computes the values of blocks, which are exact. The error is an
 // [*ArgError] if dst has not 32 values for each block.
-func DequantizeQ8_0(dst []float32, src []BlockQ8_0) error {
-	if n := mul(len(src), kernel.BlockValues); n != len(dst) {
-		return argError("dst", len(dst), n, "dst has %d values, src has blocks of %d", len(dst), n)
-	}
-	kernel.Q8_0.Values(dst, unsafe.Pointer(unsafe.SliceData(src)), 0, kernel.Q8_0.Unit(), 1)
-	return nil
-}
+func DequantizeQ8_0(dst []float32, src []BlockQ8_0) error { return dequantize(kernel.Q8_0, dst, src) }
 
 // BlocksQ8_0 returns the memory of b as blocks, in the byte order of the machine: the cache
 // of an engine that has ggml's layout. On a big-endian machine the blocks of a file need the bytes
 // of their scales swapped first. The error is an [*ArgError] if b does not have the bytes of whole
 // blocks, or begins at an odd address.
-func BlocksQ8_0(b []byte) ([]BlockQ8_0, error) {
-	const size = int(unsafe.Sizeof(BlockQ8_0{}))
-	const align = int(unsafe.Alignof(BlockQ8_0{}))
+func BlocksQ8_0(b []byte) ([]BlockQ8_0, error) { return blocksOf[BlockQ8_0](b) }
+
+// quantize makes blocks of a row.
+func quantize[T any](e kernel.Elem, dst []T, src []float32) error {
+	if n := mul(len(dst), kernel.BlockValues); n != len(src) {
+		return argError("src", len(src), n, "src has %d values, dst has blocks of %d", len(src), n)
+	}
+	e.SetRow(unsafe.Pointer(unsafe.SliceData(dst)), e.Unit(), nil, unsafe.SliceData(src), 1, len(src))
+	return nil
+}
+
+// dequantize computes the values of blocks.
+func dequantize[T any](e kernel.Elem, dst []float32, src []T) error {
+	if n := mul(len(src), kernel.BlockValues); n != len(dst) {
+		return argError("dst", len(dst), n, "dst has %d values, src has blocks of %d", len(dst), n)
+	}
+	e.Values(dst, unsafe.Pointer(unsafe.SliceData(src)), 0, e.Unit(), 1)
+	return nil
+}
+
+// blocksOf returns the memory of b as blocks.
+func blocksOf[T any](b []byte) ([]T, error) {
+	var block T
+	size, align := int(unsafe.Sizeof(block)), unsafe.Alignof(block)
 	if len(b)%size != 0 {
 		return nil, argError("b", len(b), size, "b has %d bytes, not a multiple of the %d of a block", len(b), size)
 	}
@@ -71,8 +80,8 @@ func BlocksQ8_0(b []byte) ([]BlockQ8_0, error) {
 	if len(b) == 0 {
 		return nil, nil
 	}
-	if off := int(uintptr(at) % uintptr(align)); off != 0 {
-		return nil, argError("b", off, align, "b begins %d bytes from a multiple of %d", off, align)
+	if off := int(uintptr(at) % align); off != 0 {
+		return nil, argError("b", off, int(align), "b begins %d bytes from a multiple of %d", off, int(align))
 	}
-	return unsafe.Slice((*BlockQ8_0)(at), len(b)/size), nil
+	return unsafe.Slice((*T)(at), len(b)/size), nil
 }

@@ -1,6 +1,7 @@
 package qkv_test
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
@@ -222,7 +223,8 @@ func TestBlocksQ8_0(t *testing.T) {
 func TestElemTypeString(t *testing.T) {
 	for typ, want := range map[qkv.ElemType]string{
 		qkv.TypeFloat32: "float32", qkv.TypeFloat16: "Float16", qkv.TypeBFloat16: "BFloat16", qkv.TypeInt8: "int8",
-		qkv.TypeQ8_0: "BlockQ8_0", 5: "ElemType(5)", -1: "ElemType(-1)",
+		qkv.TypeQ8_0: "BlockQ8_0", qkv.TypeFloat8E4M3: "Float8E4M3", qkv.TypeFloat8E5M2: "Float8E5M2",
+		qkv.TypeQ4_0: "BlockQ4_0", qkv.TypeQ4_1: "BlockQ4_1", 9: "ElemType(9)", -1: "ElemType(-1)",
 	} {
 		if got := typ.String(); got != want {
 			t.Errorf("%d is %q, want %q", int(typ), got, want)
@@ -268,4 +270,64 @@ func TestQuantizeTiny(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestQuantizeQ4: blocks of 4 bits are those that weights of the types have, but for the sign of a Min of
+// zero and the order of bytes, and stand for the values of these.
+func TestQuantizeQ4(t *testing.T) {
+	r := rand.New(rand.NewPCG(15, 16))
+	kinds := []func() float32{
+		normal(15), func() float32 { return float32(r.IntN(5) - 2) }, func() float32 { return float32(r.IntN(9) - 4) },
+		func() float32 { return math.Float32frombits(r.Uint32()) }, func() float32 { return 1e-42 * float32(r.IntN(9)-4) },
+		func() float32 { return float32(1 - 2*r.IntN(2)) }, func() float32 { return float32(math.Copysign(0, float64(r.IntN(2)*2-1))) },
+		func() float32 { return 3e38 * float32(1-2*r.IntN(2)) }, func() float32 { return 7 + float32(r.NormFloat64()) },
+	}
+	x, want, got := make([]float32, 64), make([]float32, 64), make([]float32, 64)
+	zeros, ones, file := make([]qkv.BlockQ4_0, 2), make([]qkv.BlockQ4_1, 2), make([]byte, 40)
+	order := binary.LittleEndian
+	for round := range 400 {
+		for i := range x {
+			x[i] = kinds[round%len(kinds)]()
+		}
+		must(errors.Join(qkv.QuantizeQ4_0(zeros, x), qkv.DequantizeQ4_0(got, zeros), qkv.Quantize(qkv.WeightQ4_0, file[:36], x)))
+		must(qkv.Dequantize(qkv.WeightQ4_0, want, file[:36]))
+		sameBits(t, "Q4_0", got, want)
+		for i, b := range zeros {
+			if f := file[18*i:]; b.Scale != order.Uint16(f) || !bytes.Equal(b.Quants[:], f[2:18]) {
+				t.Fatalf("Q4_0: %+v, want %x", b, f[:18])
+			}
+		}
+		must(errors.Join(qkv.QuantizeQ4_1(ones, x), qkv.DequantizeQ4_1(got, ones), qkv.Quantize(qkv.WeightQ4_1, file, x)))
+		must(qkv.Dequantize(qkv.WeightQ4_1, want, file))
+		sameBits(t, "Q4_1", got, want)
+		for i, b := range ones {
+			f := file[20*i:]
+			m := order.Uint16(f[2:])
+			if b.Min == 0 && m == 0x8000 {
+				m = 0
+			}
+			if b.Scale != order.Uint16(f) || b.Min != m || !bytes.Equal(b.Quants[:], f[4:20]) {
+				t.Fatalf("Q4_1: %+v, want %x", b, f[:20])
+			}
+		}
+	}
+	raw := make([]byte, 41)
+	for i, err := range []error{
+		qkv.QuantizeQ4_0(zeros, x[:63]), qkv.QuantizeQ4_1(ones[:1], x), qkv.DequantizeQ4_0(x, zeros[:1]), qkv.DequantizeQ4_1(x[:32], ones),
+		errorOf(qkv.BlocksQ4_0(raw[:19])), errorOf(qkv.BlocksQ4_1(raw[:41])),
+	} {
+		var e *qkv.ArgError
+		if !errors.As(err, &e) {
+			t.Errorf("mistake %d: error %v", i, err)
+		}
+	}
+	if b, err := qkv.BlocksQ4_1(bytesOfQ4(ones)); err != nil || len(b) != 2 || &b[0] != &ones[0] {
+		t.Errorf("blocks of memory: %d, error %v", len(b), err)
+	}
+}
+
+func errorOf[T any](_ T, err error) error { return err }
+
+func bytesOfQ4(b []qkv.BlockQ4_1) []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(b))), len(b)*int(unsafe.Sizeof(b[0])))
 }

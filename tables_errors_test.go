@@ -42,7 +42,7 @@ func TestTypesAndTablesErrors(t *testing.T) {
 	for _, e := range []callError{
 		{"q", "qkv: q has elements of type int8, float32 is needed", func(c *qkv.Call) { c.Q = qkv.BHSD(ints, 2, 4, 3, 32) }},
 		{"out", "qkv: out has elements of type Float16, float32 is needed", func(c *qkv.Call) { c.Out = qkv.BHSD(halves, 2, 4, 3, 32) }},
-		{"k", "qkv: k has elements of type bool, float32 or Float16 or BFloat16 or int8 or BlockQ8_0 is needed", func(c *qkv.Call) {
+		{"k", "qkv: k has elements of type bool, float32 or Float16 or BFloat16 or int8 or BlockQ8_0 or Float8E4M3 or Float8E5M2 or BlockQ4_0 or BlockQ4_1 is needed", func(c *qkv.Call) {
 			c.K = qkv.BHSD(make([]bool, 2048), 6, 2, 4, 32)
 		}},
 		{"v", "qkv: v has head dim 33, not a multiple of the 32 of a block", func(c *qkv.Call) { c.V = qkv.BHSD(blocks, 6, 2, 4, 33) }},

@@ -166,7 +166,7 @@ func fuzzPut(which feature, shape, seed uint64) (p *problem, at place, name stri
 	// Long keys have few queries, so that no input takes a fuzzer's patience.
 	most := drawn(r, sizes{seqQ: 150, seqKV: 300}, sizes{seqQ: 20, seqKV: 300}, sizes{seqQ: 20, seqKV: 1300}, sizes{seqQ: 3, seqKV: 2700})
 	most.dims, most.dimStep = 24, 1
-	if keyType == qkv.TypeQ8_0 || valueType == qkv.TypeQ8_0 {
+	if inBlocks(keyType) || inBlocks(valueType) {
 		most.dims, most.dimStep = 3, 32
 	}
 	if which&withScores != 0 {

@@ -12,7 +12,7 @@ import (
 
 // Element is the constraint of the element types that a [View] may have.
 type Element interface {
-	float32 | Float16 | BFloat16 | int8 | BlockQ8_0 | bool
+	float32 | Float16 | BFloat16 | int8 | BlockQ8_0 | Float8E4M3 | Float8E5M2 | BlockQ4_0 | BlockQ4_1 | bool
 }
 
 // An elemKind is the element type of a View: a [kernel.Elem], or kindBool.
@@ -61,6 +61,14 @@ func kindOf[T Element]() elemKind {
 		return elemKind(kernel.Int8)
 	case BlockQ8_0:
 		return elemKind(kernel.Q8_0)
+	case Float8E4M3:
+		return elemKind(kernel.E4M3)
+	case Float8E5M2:
+		return elemKind(kernel.E5M2)
+	case BlockQ4_0:
+		return elemKind(kernel.Q4_0)
+	case BlockQ4_1:
+		return elemKind(kernel.Q4_1)
 	case bool:
 		return kindBool
 	}
@@ -100,8 +108,8 @@ var (
 //
 // Shape and stride are in the order batch, heads, seq, dim, whatever the order in
 // memory; strides are in elements. A stride may be 0 (the axis is broadcast) or
-// negative. Of a view of [BlockQ8_0], the shape has the head dim in values, a multiple of
-// 32, and the strides are in blocks.
+// negative. Of a view of blocks ([BlockQ8_0], [BlockQ4_0], [BlockQ4_1]), the shape has the head
+// dim in values, a multiple of 32, and the strides are in blocks.
 func Strided[T Element](data []T, offset int, shape, stride [4]int) View {
 	return View{
 		data:   unsafe.Pointer(unsafe.SliceData(data)),

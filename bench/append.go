@@ -170,6 +170,16 @@ func (a Append) lost(row []float32, d int) float64 {
 	case kernel.Q8_0: // and the scale is a float16
 		block := row[d/kernel.BlockValues*kernel.BlockValues:][:kernel.BlockValues]
 		return (0.51+127*RoundoffFloat16)*greatest(block)/127 + 1e-6
+	case kernel.E4M3:
+		return 1.01*0x1p-4*x + 0x1p-10
+	case kernel.E5M2:
+		return 1.01*0x1p-3*x + 0x1p-17
+	case kernel.Q4_0: // a number of the other sign that is as large is off by a whole code
+		block := row[d/kernel.BlockValues*kernel.BlockValues:][:kernel.BlockValues]
+		return (1.01+8*RoundoffFloat16)*greatest(block)/8 + 1e-6
+	case kernel.Q4_1:
+		block := row[d/kernel.BlockValues*kernel.BlockValues:][:kernel.BlockValues]
+		return (0.51+30*RoundoffFloat16)*2*greatest(block)/15 + 1e-6
 	}
 	return 1e-30
 }

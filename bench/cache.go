@@ -49,7 +49,7 @@ func (c CacheKind) check(s Shape) error {
 	switch {
 	case c == NoCache:
 	case !exact(s.KV.K) || !exact(s.KV.V):
-		return fmt.Errorf("cache=%v needs float32, float16 or bfloat16", c)
+		return fmt.Errorf("cache=%v needs float32, float16, bfloat16, e4m3 or e5m2", c)
 	case lengths != Lengths{}:
 		return fmt.Errorf("cache=%v needs sequences of equal length", c)
 	case m != Mask{Align: qkv.BottomRight} || s.Mask.Causal && s.Mask.Align != qkv.BottomRight || s.Values.Bias.Given || s.Values.ALiBi:
@@ -98,6 +98,10 @@ func (o *Operands) slots(t *Tensor, before int) qkv.View {
 		return slotsOf(o, t.Float16, t.dim, before)
 	case kernel.BFloat16:
 		return slotsOf(o, t.BFloat16, t.dim, before)
+	case kernel.E4M3:
+		return slotsOf(o, t.E4M3, t.dim, before)
+	case kernel.E5M2:
+		return slotsOf(o, t.E5M2, t.dim, before)
 	}
 	return slotsOf(o, t.Float32, t.dim, before)
 }

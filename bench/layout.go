@@ -178,6 +178,14 @@ func (t *Tensor) arrange(l Layout, elements, scales *qkv.View) {
 		newArranged(t.Scale, *scales, Layout{Order: l.Order}, scales)
 	case kernel.Q8_0:
 		newArranged(t.Q8_0, *elements, l, elements)
+	case kernel.E4M3:
+		newArranged(t.E4M3, *elements, l, elements)
+	case kernel.E5M2:
+		newArranged(t.E5M2, *elements, l, elements)
+	case kernel.Q4_0:
+		newArranged(t.Q4_0, *elements, l, elements)
+	case kernel.Q4_1:
+		newArranged(t.Q4_1, *elements, l, elements)
 	default:
 		newArranged(t.Float32, *elements, l, elements)
 	}
@@ -187,7 +195,8 @@ func (t *Tensor) arrange(l Layout, elements, scales *qkv.View) {
 // were copied, and sets to to a view of the copy.
 func newArranged[T qkv.Element](x []T, v qkv.View, l Layout, to *qkv.View) ([]T, *copies) {
 	units := v.Shape()
-	if _, blocks := any(x).([]qkv.BlockQ8_0); blocks {
+	switch any(x).(type) {
+	case []qkv.BlockQ8_0, []qkv.BlockQ4_0, []qkv.BlockQ4_1:
 		units[3] /= kernel.BlockValues
 	}
 	stride, n := l.strides(units)

@@ -50,7 +50,7 @@ const maxBytes = 32 << 30
 //	softcap=50        scores bounded to within ±50
 //	sinks=1           a logit for each head
 //	kv=float16        the type of keys and values: float32, float16, bfloat16, int8 (with a
-//	                  scale for each row) or q8_0; k and v for one of them
+//	                  scale for each row), q8_0, e4m3, e5m2, q4_0 or q4_1; k and v for one of them
 //	page=16           keys and values in pages of 16 tokens, shuffled
 //	cache=slots       keys and values in slots of a cache, or in a ring that has gone round
 //	layout=bshd       the order of the axes in memory: bhsd, bshd, qkv (one tensor [batch, seq,

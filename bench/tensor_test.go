@@ -21,6 +21,10 @@ func TestTensorByHand(t *testing.T) {
 		{kernel.BFloat16, []float32{254, -127, 1, 1 + 0x1p-7}},
 		{kernel.Int8, []float32{254, -128, 0, 2}}, // twice 127, -63.5, 0.5 and 0.504, ties to even
 		{kernel.Q8_0, []float32{254, -128, 0, 2}},
+		{kernel.E4M3, []float32{256, -128, 1, 1}},
+		{kernel.E5M2, []float32{256, -128, 1, 1}},
+		{kernel.Q4_0, []float32{254, -127, 0, 0}},                                // -8, 4 and 0 times -31.75
+		{kernel.Q4_1, []float32{15*25.390625 - 127, -127, -0.046875, -0.046875}}, // 15, 0 and 5 times 25.4 cut to binary16
 	} {
 		m := newTensor(c.elem, 3, 32)
 		m.set(1, x)
@@ -69,8 +73,15 @@ func TestRowBytes(t *testing.T) {
 	for _, e := range kernel.Elems() {
 		m := newTensor(e, rows, dim)
 		bytes := 4*len(m.Float32) + 2*len(m.Float16) + 2*len(m.BFloat16) + len(m.Int8) + 4*len(m.Scale)
+		bytes += len(m.E4M3) + len(m.E5M2)
 		for _, b := range m.Q8_0 {
 			bytes += 2 + len(b.Quants)
+		}
+		for _, b := range m.Q4_0 {
+			bytes += 2 + len(b.Quants)
+		}
+		for _, b := range m.Q4_1 {
+			bytes += 4 + len(b.Quants)
 		}
 		if got := rows * rowBytes(e, dim); got != bytes || bytes == 0 {
 			t.Errorf("%s: %d bytes, want %d", e.Name(), got, bytes)

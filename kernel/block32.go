@@ -41,14 +41,20 @@ func decodeQ4_0(y []float32, b []byte) {
 }
 
 func encodeQ4_0(b []byte, x []float32) {
-	d := extreme(x) / -8
-	if clear(b[2:]); !setScale(b, d) {
-		return
+	setScale(b, quantizeQ4_0((*[16]uint8)(b[2:]), (*[32]float32)(x)))
+}
+
+// quantizeQ4_0 makes codes of numbers and returns their scale. If that is NaN, they are 0.
+func quantizeQ4_0(codes *[16]uint8, x *[32]float32) (d float32) {
+	clear(codes[:])
+	if d = extreme(x[:]) / -8; d != d {
+		return d
 	}
 	inverse := reciprocal(d)
-	for i := range 16 {
-		b[2+i] = whole(float32(x[i]*inverse)+8.5, 15) | whole(float32(x[16+i]*inverse)+8.5, 15)<<4
+	for i := range codes {
+		codes[i] = whole(float32(x[i]*inverse)+8.5, 15) | whole(float32(x[16+i]*inverse)+8.5, 15)<<4
 	}
+	return d
 }
 
 func decodeQ4_1(y []float32, b []byte) {
@@ -61,15 +67,24 @@ func decodeQ4_1(y []float32, b []byte) {
 }
 
 func encodeQ4_1(b []byte, x []float32) {
-	least, d := spread(x, 15)
-	if clear(b[2:]); !setScale(b, d) {
-		return
+	least, d := quantizeQ4_1((*[16]uint8)(b[4:]), (*[32]float32)(x))
+	if clear(b[2:4]); setScale(b, d) {
+		setScale(b[2:], least)
 	}
-	setScale(b[2:], least)
+}
+
+// quantizeQ4_1 makes codes of numbers and returns the least of these, and their scale. If that is NaN,
+// they are 0.
+func quantizeQ4_1(codes *[16]uint8, x *[32]float32) (least, d float32) {
+	clear(codes[:])
+	if least, d = spread(x[:], 15); d != d {
+		return least, d
+	}
 	inverse := reciprocal(d)
-	for i := range 16 {
-		b[4+i] = whole(float32((x[i]-least)*inverse)+0.5, 15) | whole(float32((x[16+i]-least)*inverse)+0.5, 15)<<4
+	for i := range codes {
+		codes[i] = whole(float32((x[i]-least)*inverse)+0.5, 15) | whole(float32((x[16+i]-least)*inverse)+0.5, 15)<<4
 	}
+	return least, d
 }
 
 func decodeQ5_0(y []float32, b []byte) {

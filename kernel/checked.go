@@ -118,6 +118,7 @@ func Checked(s *Set) *Set {
 	c.DecodeScores = func(a *DecodeScoresArgs) {
 		checkKeys(a.Keys)
 		checkElem(a.Elem, a.Dim, a.Scale)
+		assert(a.Elem.Direct(), "kernel: DecodeScores: an Elem that is not Direct")
 		s.checkDecodeRows(a.Rows)
 		assert(a.Dim >= s.Vec, "kernel: DecodeScores: Dim < Vec")
 		assert(a.QStride >= a.Rows && a.Stride >= a.Rows, "kernel: DecodeScores: a stride < Rows")
@@ -129,6 +130,7 @@ func Checked(s *Set) *Set {
 		checkKeys(a.Keys)
 		checkMaskFrom(a.MaskFrom, a.Keys)
 		checkElem(a.Elem, a.Dim, a.Scale)
+		assert(a.Elem.Direct(), "kernel: DecodeAccumulate: an Elem that is not Direct")
 		s.checkDecodeRows(a.Rows)
 		assert(a.Dim%s.Vec == 0, "kernel: DecodeAccumulate: Dim is not a multiple of Vec")
 		checkMode(a.Mode, a.Alpha)

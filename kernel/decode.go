@@ -25,15 +25,15 @@ const Upcoming = KeyBlock
 type DecodeScoresArgs struct {
 	K       unsafe.Pointer
 	Off     *[2 * KeyBlock]int // bytes from K to each key; may be negative. See [Upcoming]
-	Elem    Elem
-	Scale   *float32 // [Keys], of Int8; otherwise not read
-	Keys    int      // 1..KeyBlock
-	Dim     int      // at least Set.Vec; of Q8_0, a multiple of BlockValues
-	Q       *float32 // [Dim][QStride], as Pack left it
-	QStride int      // at least Rows
-	Rows    int      // 1..Set.DecodeRows
-	S       *float32 // [Keys][Stride], of which Rows are written
-	Stride  int      // at least Rows
+	Elem    Elem               // one that is [Elem.Direct]
+	Scale   *float32           // [Keys], of Int8; otherwise not read
+	Keys    int                // 1..KeyBlock
+	Dim     int                // at least Set.Vec; of Q8_0, a multiple of BlockValues
+	Q       *float32           // [Dim][QStride], as Pack left it
+	QStride int                // at least Rows
+	Rows    int                // 1..Set.DecodeRows
+	S       *float32           // [Keys][Stride], of which Rows are written
+	Stride  int                // at least Rows
 }
 
 // DecodeAccumulateArgs are the operands of Set.DecodeAccumulate, which computes what
@@ -69,14 +69,14 @@ type DecodeScoresArgs struct {
 type DecodeAccumulateArgs struct {
 	V        unsafe.Pointer
 	Off      *[2 * KeyBlock]int // bytes from V to each value; may be negative. See [Upcoming]
-	Elem     Elem
-	Scale    *float32 // [Keys], of Int8; otherwise not read
-	Keys     int      // 1..KeyBlock
-	MaskFrom int      // 0..Keys
-	Dim      int      // dims of the call, a multiple of Set.Vec, and of BlockValues for Q8_0
-	P        *float32 // [Keys][Stride], as Softmax left it
-	Stride   int      // at least Rows
-	Rows     int      // 1..Set.DecodeRows
+	Elem     Elem               // one that is [Elem.Direct]
+	Scale    *float32           // [Keys], of Int8; otherwise not read
+	Keys     int                // 1..KeyBlock
+	MaskFrom int                // 0..Keys
+	Dim      int                // dims of the call, a multiple of Set.Vec, and of BlockValues for Q8_0
+	P        *float32           // [Keys][Stride], as Softmax left it
+	Stride   int                // at least Rows
+	Rows     int                // 1..Set.DecodeRows
 
 	// From, if not nil, has the sums of keys before these of the block, and To, if not nil, takes
 	// those up to these, for the keys after them: then O is not touched. They may be the same.
@@ -102,9 +102,13 @@ type ConvertArgs struct {
 	UnitStride int      // bytes from one unit to the next, any sign, 0 included
 	Scale      *float32 // [Rows], of Int8; otherwise not read
 	Rows       int      // 1..KeyBlock
-	Dim        int      // at least 1; of Q8_0, a multiple of BlockValues
+	Dim        int      // at least 1; of blocks, a multiple of BlockValues
 	Dst        *float32 // [Rows][Stride]
 	Stride     int      // at least Dim
+
+	// Ahead, if not nil, has bytes from Src to a row that a kernel may ask the CPU to bring into a
+	// cache with each. No address there needs to be valid.
+	Ahead *[KeyBlock]int
 }
 
 // MergeArgs are the operands of Set.Merge, which adds the results of a chunk of keys, or of

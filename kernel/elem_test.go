@@ -15,18 +15,29 @@ func TestElem(t *testing.T) {
 	if off := unsafe.Offsetof(BlockQ8_0{}.Quants); off != 2 {
 		t.Errorf("its values begin at byte %d, want 2", off)
 	}
+	if off := unsafe.Offsetof(BlockQ4_0{}.Quants); off != 2 {
+		t.Errorf("those of Q4_0 begin at byte %d, want 2", off)
+	}
+	if m, off := unsafe.Offsetof(BlockQ4_1{}.Min), unsafe.Offsetof(BlockQ4_1{}.Quants); m != 2 || off != 4 {
+		t.Errorf("of Q4_1, Min and values begin at bytes %d and %d, want 2 and 4", m, off)
+	}
 	all, seen := Elems(), map[string]bool{}
 	for i, c := range []struct {
 		elem                          Elem
 		name, goType                  string
 		unit, align, values, rowBytes int // of a row of 64
 		scale                         ScaleKind
+		direct                        bool
 	}{
-		{Float32, "float32", "float32", 4, 4, 1, 256, NoScale},
-		{Float16, "float16", "Float16", 2, 2, 1, 128, NoScale},
-		{BFloat16, "bfloat16", "BFloat16", 2, 2, 1, 128, NoScale},
-		{Int8, "int8", "int8", 1, 1, 1, 64, RowScale},
-		{Q8_0, "q8_0", "BlockQ8_0", 34, 2, 32, 68, BlockScale},
+		{Float32, "float32", "float32", 4, 4, 1, 256, NoScale, true},
+		{Float16, "float16", "Float16", 2, 2, 1, 128, NoScale, true},
+		{BFloat16, "bfloat16", "BFloat16", 2, 2, 1, 128, NoScale, true},
+		{Int8, "int8", "int8", 1, 1, 1, 64, RowScale, true},
+		{Q8_0, "q8_0", "BlockQ8_0", 34, 2, 32, 68, BlockScale, true},
+		{E4M3, "e4m3", "Float8E4M3", 1, 1, 1, 64, NoScale, false},
+		{E5M2, "e5m2", "Float8E5M2", 1, 1, 1, 64, NoScale, false},
+		{Q4_0, "q4_0", "BlockQ4_0", 18, 2, 32, 36, BlockScale, false},
+		{Q4_1, "q4_1", "BlockQ4_1", 20, 2, 32, 40, BlockScale, false},
 	} {
 		e := c.elem
 		if i >= len(all) || all[i] != e {
@@ -36,7 +47,7 @@ func TestElem(t *testing.T) {
 			t.Errorf("a type is called %q and %v, want %q and %s, of it alone", e.Name(), e, c.name, c.goType)
 		}
 		seen[c.name], seen[c.goType+" of Go"] = true, true
-		if e.Unit() != c.unit || e.Align() != c.align || e.UnitValues() != c.values || e.RowBytes(64) != c.rowBytes || e.Scale() != c.scale {
+		if e.Unit() != c.unit || e.Align() != c.align || e.UnitValues() != c.values || e.RowBytes(64) != c.rowBytes || e.Scale() != c.scale || e.Direct() != c.direct {
 			t.Errorf("%v: a unit has %d bytes at multiples of %d and %d values, a row of 64 has %d bytes, its scale is %d; want %+v",
 				e, e.Unit(), e.Align(), e.UnitValues(), e.RowBytes(64), e.Scale(), c)
 		}
@@ -98,6 +109,33 @@ func TestElemValue(t *testing.T) {
 	test(Int8, unsafe.Pointer(&q[0]), 0, 1, third, float64(-128*third))
 	test(Int8, unsafe.Pointer(&q[0]), 1, 1, 0.5, 63.5)
 	test(Int8, unsafe.Pointer(&q[0]), 2, 1, third, float64(float32(3*float64(third)))) // rounded
+
+	small := [3]uint8{0x38, 0xb9, 0x01} // 1, -1.125 and 2^-9; 0.5, -0.625 and 2^-16
+	test(E4M3, unsafe.Pointer(&small[0]), 1, 1, 7, -1.125)
+	test(E4M3, unsafe.Pointer(&small[2]), 2, -1, 7, 1)
+	test(E4M3, unsafe.Pointer(&small[0]), 1, 2, 7, 0x1p-9)
+	test(E5M2, unsafe.Pointer(&small[0]), 1, 1, 7, -0.625)
+	test(E5M2, unsafe.Pointer(&small[0]), 1, 2, 7, 0x1p-16)
+
+	third4 := fp.Float32ToFloat16(third)
+	fours := [2]BlockQ4_0{{Scale: third4}, {Scale: 0x4000}}                          // a third, and 2
+	ones := [2]BlockQ4_1{{Scale: third4, Min: 0x63d0}, {Scale: 0x4000, Min: third4}} // and 1000 added, and a third
+	for i := range 16 {
+		fours[0].Quants[i], fours[1].Quants[i] = uint8(i|(15-i)<<4), uint8(i<<4)
+		ones[0].Quants[i], ones[1].Quants[i] = fours[0].Quants[i], fours[1].Quants[i]
+	}
+	thirdHalf := float64(fp.Float16ToFloat32(third4))
+	for i := range 2 * BlockValues {
+		code := float64([]int{i, 31 - i, 0, i - 48}[i/16])
+		scale, add := thirdHalf, 1000.0
+		if i >= BlockValues {
+			scale, add = 2, thirdHalf
+		}
+		test(Q4_0, unsafe.Pointer(&fours[0]), i, Q4_0.Unit(), 7, scale*(code-8))
+		test(Q4_1, unsafe.Pointer(&ones[0]), i, Q4_1.Unit(), 7, float64(float32(scale*code+add)))
+		test(Q4_0, unsafe.Pointer(&fours[1]), (i+32)%64, -Q4_0.Unit(), 7, scale*(code-8))
+		test(Q4_1, unsafe.Pointer(&ones[1]), (i+32)%64, -Q4_1.Unit(), 7, float64(float32(scale*code+add)))
+	}
 
 	var blocks [3]BlockQ8_0
 	for j := range blocks {

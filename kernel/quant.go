@@ -25,6 +25,10 @@ const (
 // scale is NaN and all integers are 0. A block of Q8_0 has the scale rounded to binary16, and
 // the integers nearest to the product with the reciprocal of what it was before, ties away from
 // zero; they are 0 where the reciprocal is not finite, or 0.
+//
+// Of E4M3 and E5M2 a number beyond the largest finite one, an infinity too, becomes that one, and a NaN
+// stays one. Blocks of Q4_0 and Q4_1 are those of [WeightQ4_0] and [WeightQ4_1], but that a Min of zero
+// has no sign.
 func (e Elem) SetRow(row unsafe.Pointer, stride int, scale, src *float32, step, dim int) {
 	switch e {
 	case Float32:
@@ -49,9 +53,45 @@ func (e Elem) SetRow(row unsafe.Pointer, stride int, scale, src *float32, step, 
 		for i := 0; i < dim; i += BlockValues {
 			quantizeQ8_0((*BlockQ8_0)(unsafe.Add(row, i/BlockValues*stride)), ptr.At(src, i*step), step)
 		}
+	case E4M3:
+		for i := range dim {
+			*(*uint8)(unsafe.Add(row, i*stride)) = fp.Float32ToFloat8E4M3(*ptr.At(src, i*step))
+		}
+	case E5M2:
+		for i := range dim {
+			*(*uint8)(unsafe.Add(row, i*stride)) = fp.Float32ToFloat8E5M2(*ptr.At(src, i*step))
+		}
+	case Q4_0, Q4_1:
+		var x [BlockValues]float32
+		for i := 0; i < dim; i += BlockValues {
+			for j := range x {
+				x[j] = *ptr.At(src, (i+j)*step)
+			}
+			if at := unsafe.Add(row, i/BlockValues*stride); e == Q4_0 {
+				b := (*BlockQ4_0)(at)
+				b.Scale, _ = half(quantizeQ4_0(&b.Quants, &x))
+			} else {
+				b := (*BlockQ4_1)(at)
+				least, d := quantizeQ4_1(&b.Quants, &x)
+				b.Min = 0
+				if scale, ok := half(d); ok {
+					b.Scale, b.Min = scale, fp.Float32ToFloat16(least+0)
+				} else {
+					b.Scale = scale
+				}
+			}
+		}
 	default:
 		panic("kernel: unknown Elem")
 	}
+}
+
+// half returns x as binary16, the same NaN for each, and whether it is none.
+func half(x float32) (bits uint16, ok bool) {
+	if x != x {
+		return quietNaN16, false
+	}
+	return fp.Float32ToFloat16(x), true
 }
 
 // quantizeInt8 makes integers of n numbers and returns their scale.

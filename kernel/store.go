@@ -17,5 +17,5 @@ type StoreArgs struct {
 	Scale       *float32 // of the first row, written, of Int8; otherwise not touched
 	ScaleStride int      // elements from one scale to the next, any sign
 	Rows        int      // at least 1
-	Dim         int      // at least 1; of Q8_0, a multiple of BlockValues
+	Dim         int      // at least 1; of blocks, a multiple of BlockValues
 }

@@ -15,6 +15,11 @@ type decoder struct {
 	own   [maxDecodeLaneGroups][2]partial
 	off   [kernel.MaxLanes]int // of the outputs of a chunk
 
+	rows       *float32                 // [rowsAtOnce][dim], of keys or values that are not read as they are
+	rowsOff    [2 * kernel.KeyBlock]int // bytes from rows to each
+	rowsStride int                      // of rowsOff
+
+	convertArgs    kernel.ConvertArgs
 	scoresArgs     kernel.DecodeScoresArgs
 	accumulateArgs kernel.DecodeAccumulateArgs
 	packArgs       kernel.PackArgs
@@ -32,6 +37,7 @@ type laneGroupBlock struct {
 func (d *decoder) release() {
 	d.scoresArgs.K, d.scoresArgs.Scale = nil, nil
 	d.accumulateArgs.V, d.accumulateArgs.Scale = nil, nil
+	d.convertArgs.Src, d.convertArgs.Off, d.convertArgs.Ahead = nil, nil, nil
 }
 
 // decode computes a decode item: all chunks of keys, or one. It reports false if the work is to end
@@ -204,20 +210,22 @@ func (w *workspace) decodeCover(at *cursor, g *laneGroup) cover {
 // decodeScores computes the scores of the keys of a span of the block.
 func (w *workspace) decodeScores(at *cursor, laneGroups []laneGroup, keys span) {
 	a, rows := &w.decoder.scoresArgs, &w.kv.k
-	a.Elem, a.Dim = at.problem.K.Elem, at.problem.DimQK
+	a.Dim = at.problem.DimQK
 	rows.find(at, laneGroups[0].head)
 	for from := keys.from; from < keys.to; from += rows.order.step {
-		a.Keys = min(rows.order.step, keys.to-from)
-		a.Off = rows.offsets(from)
+		to := min(from+rows.order.step, keys.to)
 		for i := range laneGroups {
 			g := &laneGroups[i]
 			a.QStride, a.Rows, a.Stride = g.lanes, g.rowsPerKV, g.lanes
-			s := lane(w.decoder.block[i].scores, from, g.lanes, 0)
 			for row, head := 0, g.head; row < g.rows; row, head = row+g.rowsPerKV, head+1 {
 				rows.toHead(at, head)
-				a.K, a.Scale = rows.base, floatsFrom(rows.scale, from)
-				a.Q, a.S = ptr.At(g.q, row), ptr.At(s, row)
-				at.engine.set.DecodeScores(a)
+				a.Q = ptr.At(g.q, row)
+				for k := from; k < to; k += a.Keys {
+					a.Keys = rows.atOnce(to - k)
+					a.K, a.Off, a.Elem, a.Scale = w.decoder.operand(rows, at.engine.set, k, a.Keys, a.Dim)
+					a.S = lane(w.decoder.block[i].scores, k, g.lanes, row)
+					at.engine.set.DecodeScores(a)
+				}
 			}
 		}
 	}
@@ -226,33 +234,67 @@ func (w *workspace) decodeScores(at *cursor, laneGroups []laneGroup, keys span) 
 // decodeAccumulate adds the weighted values of the keys of a span of the block.
 func (w *workspace) decodeAccumulate(at *cursor, laneGroups []laneGroup, keys span) {
 	a, rows, dim := &w.decoder.accumulateArgs, &w.kv.v, at.problem.DimV
-	a.Elem, a.Dim, a.OStride = at.problem.V.Elem, dim, dim
+	a.Dim, a.OStride = dim, dim
 	rows.find(at, laneGroups[0].head)
 	for from := keys.from; from < keys.to; from += rows.order.step {
 		to := min(from+rows.order.step, keys.to)
-		a.Keys, a.MaskFrom = to-from, clamp(keys.full-from, 0, to-from)
-		a.Off = rows.offsets(from)
 		for i := range laneGroups {
 			g, b := &laneGroups[i], &w.decoder.block[i]
 			a.Rows, a.Stride, a.Mode = g.rowsPerKV, g.lanes, b.mode
-			p := lane(b.scores, from, g.lanes, 0)
 			for row, head := 0, g.head; row < g.rows; row, head = row+g.rowsPerKV, head+1 {
 				rows.toHead(at, head)
-				a.V, a.Scale = rows.base, floatsFrom(rows.scale, from)
-				a.P, a.Alpha = ptr.At(p, row), ptr.At(b.alpha, row)
-				a.O = lane(g.chunk, row, dim, 0)
+				a.Alpha, a.O = ptr.At(b.alpha, row), lane(g.chunk, row, dim, 0)
 				sums := lane(b.sums, row, dim, 0)
-				a.From, a.To = nil, nil
-				if from > keys.from {
-					a.From = sums
+				for k := from; k < to; k += a.Keys {
+					a.Keys = rows.atOnce(to - k)
+					a.MaskFrom = clamp(keys.full-k, 0, a.Keys)
+					a.V, a.Off, a.Elem, a.Scale = w.decoder.operand(rows, at.engine.set, k, a.Keys, dim)
+					a.P = lane(b.scores, k, g.lanes, row)
+					a.From, a.To = nil, nil
+					if k > keys.from {
+						a.From = sums
+					}
+					if k+a.Keys < keys.to {
+						a.To = sums
+					}
+					at.engine.set.DecodeAccumulate(a)
 				}
-				if to < keys.to {
-					a.To = sums
-				}
-				at.engine.set.DecodeAccumulate(a)
 			}
 		}
 	}
+}
+
+// rowsAtOnce is how many rows are made float32 at a time, where decoding does not read them as they are:
+// few enough for the first-level cache.
+const rowsAtOnce = 16
+
+// atOnce returns how many of n rows to decode at a time.
+func (r *keyRows) atOnce(n int) int {
+	if r.kv.Elem.Direct() {
+		return n
+	}
+	return min(n, rowsAtOnce)
+}
+
+// operand returns n rows from row k of the block on as kernels read them: where they are, or made float32.
+func (d *decoder) operand(r *keyRows, set *kernel.Set, k, n, dim int) (unsafe.Pointer, *[2 * kernel.KeyBlock]int, kernel.Elem, *float32) {
+	off := r.offsets(k)
+	if r.kv.Elem.Direct() {
+		return r.base, off, r.kv.Elem, floatsFrom(r.scale, k)
+	}
+	stride := dim + rowPad
+	if d.rowsStride != stride {
+		d.rowsStride = stride
+		for i := range d.rowsOff {
+			d.rowsOff[i] = 4 * stride * min(i, rowsAtOnce-1)
+		}
+	}
+	a := &d.convertArgs
+	a.Src, a.Off, a.Ahead = r.base, (*[kernel.KeyBlock]int)(off[:kernel.KeyBlock]), (*[kernel.KeyBlock]int)(off[kernel.Upcoming:])
+	a.Elem, a.UnitStride, a.Rows, a.Dim = r.kv.Elem, r.kv.Elem.Unit(), n, dim
+	a.Dst, a.Stride = d.rows, stride
+	set.Convert(a)
+	return unsafe.Pointer(d.rows), &d.rowsOff, kernel.Float32, nil
 }
 
 // floatsFrom returns p[i:], or nil.

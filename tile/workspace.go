@@ -55,6 +55,9 @@ func (w *workspace) reserve(e *Engine, p *Problem, s *Schedule) {
 	}
 	if s.Decode > 0 {
 		n += s.decodeLaneGroups * (kernel.MaxDecodeRows*(2*p.DimV+kernel.KeyBlock+1) + 4*cacheLine)
+		if !p.direct() {
+			n += rowsAtOnce*(max(p.DimQK, p.DimV)+rowPad) + cacheLine
+		}
 	}
 	if len(w.mem) < n {
 		w.mem = make([]float32, n)
@@ -108,6 +111,9 @@ func (w *workspace) reserve(e *Engine, p *Problem, s *Schedule) {
 			if i > 0 {
 				b.scores, b.alpha = take(kernel.MaxDecodeRows*kernel.KeyBlock), take(kernel.MaxDecodeRows)
 			}
+		}
+		if !p.direct() {
+			w.decoder.rows = take(rowsAtOnce * (max(p.DimQK, p.DimV) + rowPad))
 		}
 	}
 }

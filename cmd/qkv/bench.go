@@ -62,8 +62,8 @@ A shape is KEY=VALUE,... of which h, sq and d are needed:
   alibi=1          a slope for each head
   softcap=50       scores bounded to within ±50
   sinks=1          a logit for each head
-  kv=float16       the type of keys and values: float32, float16, bfloat16, int8 or q8_0;
-                   k=, v= for one of them
+  kv=float16       the type of keys and values: float32, float16, bfloat16, int8, q8_0, e4m3,
+                   e5m2, q4_0 or q4_1; k=, v= for one of them
   page=16          keys and values in pages of 16 tokens, shuffled
   cache=slots      keys and values in slots of a cache; ring: in one that has gone round
   layout=bshd      the order of axes in memory: bhsd (batch, heads, seq, dim), bshd, qkv (one

@@ -62,6 +62,7 @@ type options struct {
 
 var typeNames = [...]string{
 	qkv.TypeFloat32: "float32", qkv.TypeFloat16: "float16", qkv.TypeBFloat16: "bfloat16", qkv.TypeInt8: "int8", qkv.TypeQ8_0: "q8_0",
+	qkv.TypeFloat8E4M3: "e4m3", qkv.TypeFloat8E5M2: "e5m2", qkv.TypeQ4_0: "q4_0", qkv.TypeQ4_1: "q4_1",
 }
 
 // command carries out a command line and returns the exit code.

@@ -180,9 +180,17 @@ type Arch struct {
 	BroadcastHalf func(f *Func, addr string, v Vec)
 	StoreElement  func(f *Func, v Vec, addr string)
 
+	// LoadBytes loads a byte into each lane, as an integer without a sign. LoadWords loads bytes with
+	// their sign into halves of lanes, one after the other in the low half of v, and LoadWord one into
+	// the first. Float8 makes float32 of these: numbers of E5M2, and of E4M3 by 2^-8 of what they are.
+	LoadBytes func(f *Func, addr string, v Vec)
+	LoadWords func(f *Func, addr string, v Vec)
+	LoadWord  func(f *Func, addr string, tmp Int, v Vec)
+	Float8    func(f *Func, e kernel.Elem, v Vec, q *quarter)
+
 	// StoreUnits stores the lanes of v as elements: numbers of Float32 and Float16, and what
-	// RoundBrain, RoundEven and RoundAway left of the others, whose integers saturate. v and
-	// tmp are lost. StoreUnit stores the first lane, and loses the low 128 bits of v unless its
+	// RoundBrain, RoundEven and RoundAway left of the others, whose integers saturate, and of E4M3 and
+	// E5M2 bytes without a sign. v and tmp are lost. StoreUnit stores the first lane, and loses the low 128 bits of v unless its
 	// numbers are float32.
 	StoreUnits func(f *Func, e kernel.Elem, v, tmp Vec, addr string)
 	StoreUnit  func(f *Func, e kernel.Elem, v Vec, addr string)
@@ -194,14 +202,20 @@ type Arch struct {
 	RoundBrain func(f *Func, v, tmp Vec, b *brain)
 	RoundEven  func(f *Func, v Vec)
 	RoundAway  func(f *Func, v, half, sign, tmp Vec)
+	// Truncate makes integers, rounded towards zero.
+	Truncate func(f *Func, v Vec)
 	// AndV and MaxBits are operations on bits, and on integers that are not negative. ReduceMax
 	// leaves the largest lane of v in its first.
 	AndV, MaxBits string
 	ReduceMax     func(f *Func, v, tmp Vec)
+	// ReduceEnds leaves the least lane of low in its first, and the largest of high in that one's: numbers,
+	// of zeros either.
+	ReduceEnds func(f *Func, low, high, tmp Vec)
 	// First names the register as an operand where no more than its first lane counts.
 	// FirstBits moves that to an integer register, and Spread to all lanes.
 	First     func(v Vec) Vec
 	FirstBits func(f *Func, v Vec, dst Int)
+	BitsFirst func(f *Func, src Int, v Vec) // and back
 	Spread    func(f *Func, v, dst Vec)
 
 	// SwapPairs is v with the neighbours of each pair swapped. LoadPairs loads half a

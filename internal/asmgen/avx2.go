@@ -137,6 +137,10 @@ var avx2 = func() *Arch {
 			halves("VPACKSSDW")
 			f.Op("VPACKSSWB", x, x, x)
 			f.Op("VMOVSD", x, addr)
+		case kernel.E4M3, kernel.E5M2:
+			halves("VPACKUSDW")
+			f.Op("VPACKUSWB", x, x, x)
+			f.Op("VMOVSD", x, addr)
 		default:
 			f.Op(f.Store, v, addr)
 		}
@@ -187,10 +191,18 @@ var avx2 = func() *Arch {
 			f.Op("VCVTPH2PS", low(tmp, "X"), hi)
 		}
 	}
-	arch.ReduceMax = func(f *Func, v, tmp Vec) {
-		f.Op("VEXTRACTF128", 1, v, low(tmp, "X"))
-		f.Op("VPMAXSD", low(tmp, "X"), low(v, "X"), low(v, "X"))
-		max128(f, v, tmp)
+	arch.Float8 = func(f *Func, e kernel.Elem, v Vec, q *quarter) {
+		h := low(v, "X")
+		if e == kernel.E5M2 {
+			f.Op("VPSLLW", 8, h, h)
+		} else {
+			tmp := low(q.tmp, "X")
+			f.Op("VPSLLW", 7, h, h)
+			f.Op("VPADDW", low(q.carry, "X"), h, tmp)
+			f.Op("VPAND", low(q.sign, "X"), tmp, tmp)
+			f.Op("VPXOR", tmp, h, h)
+		}
+		f.Op("VCVTPH2PS", h, v)
 	}
 	return &arch
 }()

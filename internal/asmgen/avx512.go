@@ -145,6 +145,8 @@ var avx512 = func() *Arch {
 			f.Op("VPMOVDW", v, addr)
 		case kernel.Int8, kernel.Q8_0:
 			f.Op("VPMOVSDB", v, addr)
+		case kernel.E4M3, kernel.E5M2:
+			f.Op("VPMOVDB", v, addr)
 		default:
 			f.Op(f.Store, v, addr)
 		}
@@ -191,12 +193,18 @@ var avx512 = func() *Arch {
 		}
 	}
 	arch.Lookup = func(f *Func, table, index, dst Vec) { f.Op("VPERMPS", table, index, dst) }
-	arch.ReduceMax = func(f *Func, v, tmp Vec) {
-		f.Op("VEXTRACTF64X4", 1, v, low(tmp, "Y"))
-		f.Op("VPMAXSD", low(tmp, "Y"), low(v, "Y"), low(v, "Y"))
-		f.Op("VEXTRACTF128", 1, low(v, "Y"), low(tmp, "X"))
-		f.Op("VPMAXSD", low(tmp, "X"), low(v, "X"), low(v, "X"))
-		max128(f, v, tmp)
+	arch.Float8 = func(f *Func, e kernel.Elem, v Vec, q *quarter) {
+		h := low(v, "Y")
+		if e == kernel.E5M2 {
+			f.Op("VPSLLW", 8, h, h)
+		} else {
+			const choice = 0x78 // mask ? h ^ tmp : h
+			tmp := low(q.tmp, "Y")
+			f.Op("VPSLLW", 7, h, h)
+			f.Op("VPADDW", low(q.carry, "Y"), h, tmp)
+			f.Op("VPTERNLOGD", choice, low(q.sign, "Y"), tmp, h)
+		}
+		f.Op("VCVTPH2PS", h, v)
 	}
 	return &arch
 }()

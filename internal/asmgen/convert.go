@@ -22,8 +22,11 @@ type converter struct {
 	src, dst         Int // where the row goes on
 	n                Int // dims left of the row
 	ahead            Int // of a row to ask for
+	aheadOff         Int
 	tmp              Int
 	v, factor        Vec
+	quarter          quarter
+	codes            fourBits
 }
 
 // convert writes Convert where UnitStride is that of units without gaps.
@@ -33,7 +36,7 @@ func convert(arch *Arch) *Func {
 		Func: f, off: f.int("Off"), scale: f.int("Scale"), rows: f.int("rows left"),
 		row: f.int("row of Dst"), stride: f.int("Dst, bytes from row to row"),
 		src: f.int("Src"), dst: f.int("Dst"), n: f.int("dims left"),
-		ahead: f.int("Src, a row to ask for"), tmp: f.int("scratch"),
+		ahead: f.int("Src, a row to ask for"), aheadOff: f.int("Ahead"), tmp: f.int("scratch"),
 	}
 	m := f.vectors("all:")
 	c.v, c.factor = m.one("values"), m.one("scale")
@@ -41,6 +44,7 @@ func convert(arch *Arch) *Func {
 	f.load("Scale", c.scale)
 	f.load("Dst", c.row)
 	f.loadBytes("Stride", c.stride)
+	f.load("Ahead", c.aheadOff)
 	f.byElem(c.n, func(e kernel.Elem) {
 		c.elem = e
 		c.emit()
@@ -48,11 +52,17 @@ func convert(arch *Arch) *Func {
 	return f
 }
 
-// rowsAhead is how many rows ahead Convert asks for memory.
+// rowsAhead is how many rows ahead Convert asks for memory where nobody says which row is next.
 const rowsAhead = 4
 
 func (c *converter) emit() {
 	row := c.elem.String() + "Row"
+	switch c.elem {
+	case kernel.E4M3, kernel.E5M2:
+		c.openFloat8()
+	case kernel.Q4_0, kernel.Q4_1:
+		c.openFourBits()
+	}
 	c.load("Rows", c.rows)
 	c.Loop(row)
 	c.load("Src", c.src)
@@ -60,16 +70,28 @@ func (c *converter) emit() {
 	c.Op(c.Add, c.tmp, c.src)
 	c.Op(c.Add, 8, c.off)
 	c.Op(c.Mov, c.row, c.dst)
-	c.Op(c.Mov, c.src, c.ahead)
-	c.Branch(c.Func, c.rows, "LE", imm(rowsAhead), row+"Last")
-	c.load("Src", c.ahead)
+	c.Branch(c.Func, c.aheadOff, "EQ", "$0", row+"Near")
+	c.Op(c.Mov, mem(c.aheadOff, 0), c.tmp)
+	c.Op(c.Add, 8, c.aheadOff)
+	c.Jump(row + "Ahead")
+	c.Label(row + "Near")
+	c.Op(c.Mov, mem(c.off, -8), c.tmp)
+	c.Branch(c.Func, c.rows, "LE", imm(rowsAhead), row+"Ahead")
 	c.Op(c.Mov, mem(c.off, 8*(rowsAhead-1)), c.tmp)
+	c.Label(row + "Ahead")
+	c.load("Src", c.ahead)
 	c.Op(c.Add, c.tmp, c.ahead)
-	c.Label(row + "Last")
 	c.load("Dim", c.n)
 	switch c.elem {
 	case kernel.Q8_0:
-		c.blocks()
+		c.blocks(func() {
+			c.BroadcastHalf(c.Func, mem(c.src, 0), c.factor)
+			for i := range kernel.BlockValues / c.Lanes {
+				c.vector(quants+i*c.Lanes, i*c.Bytes())
+			}
+		})
+	case kernel.Q4_0, kernel.Q4_1:
+		c.blocks(func() { c.fourBits() })
 	case kernel.Int8:
 		c.Broadcast(c.Func, mem(c.scale, 0), c.factor)
 		c.Op(c.Add, 4, c.scale)
@@ -82,14 +104,13 @@ func (c *converter) emit() {
 	c.Return(c.Func)
 }
 
-// blocks converts a row of blocks.
-func (c *converter) blocks() {
-	const loop = "block"
+// blocks converts a row of blocks, one by body.
+func (c *converter) blocks(body func()) {
+	loop := c.elem.String() + "Block"
 	c.Loop(loop)
-	c.BroadcastHalf(c.Func, mem(c.src, 0), c.factor)
-	for i := range kernel.BlockValues / c.Lanes {
-		c.vector(quants+i*c.Lanes, i*c.Bytes())
-	}
+	c.PrefetchNear(c.Func, mem(c.ahead, 0))
+	body()
+	c.Op(c.Add, c.elem.Unit(), c.ahead)
 	c.Op(c.Add, c.elem.Unit(), c.src)
 	c.Op(c.Add, 4*kernel.BlockValues, c.dst)
 	c.Op(c.Sub, kernel.BlockValues, c.n)
@@ -137,7 +158,12 @@ func (c *converter) elements() {
 	c.Label(name("Few"))
 	c.Op(c.Add, c.Lanes, c.n)
 	c.Loop(name("One"))
-	c.LoadOne(c.Func, c.elem, mem(c.src, 0), c.tmp, c.v)
+	if c.float8() {
+		c.LoadWord(c.Func, mem(c.src, 0), c.tmp, c.v)
+		c.Float8(c.Func, c.elem, c.v, &c.quarter)
+	} else {
+		c.LoadOne(c.Func, c.elem, mem(c.src, 0), c.tmp, c.v)
+	}
 	c.scaled()
 	c.StoreElement(c.Func, c.v, mem(c.dst, 0))
 	c.Op(c.Add, unit, c.src)
@@ -148,14 +174,19 @@ func (c *converter) elements() {
 
 // vector converts a vector, from and to addresses by their offsets.
 func (c *converter) vector(src, dst int) {
-	c.LoadElem(c.Func, c.elem, mem(c.src, src), c.v)
+	if c.float8() {
+		c.LoadWords(c.Func, mem(c.src, src), c.v)
+		c.Float8(c.Func, c.elem, c.v, &c.quarter)
+	} else {
+		c.LoadElem(c.Func, c.elem, mem(c.src, src), c.v)
+	}
 	c.scaled()
 	c.Op(c.Store, c.v, mem(c.dst, dst))
 }
 
-// scaled multiplies by the scale of the row or block.
+// scaled multiplies by the scale of the row or block, or of the type.
 func (c *converter) scaled() {
-	if c.elem == kernel.Int8 || c.elem == kernel.Q8_0 {
+	if c.elem == kernel.Int8 || c.elem == kernel.Q8_0 || c.elem == kernel.E4M3 {
 		c.Op(c.MulV, c.factor, c.v, c.v)
 	}
 }

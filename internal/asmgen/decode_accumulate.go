@@ -81,7 +81,7 @@ func decodeAccumulate(arch *Arch) *Func {
 			Func: f, keys: [4]Int{a.off, a.scale, a.p, a.v}, p: a.dims, pair: a.o, stride: a.stride,
 			acc: a.ahead, accNext: a.first, dims: a.n, rows: a.rows, weights: a.tmp,
 		}
-		f.byElemAs("rows", a.n, func(e kernel.Elem) {
+		f.byElemAs(directElems(), "rows", a.n, func(e kernel.Elem) {
 			r.elem = e
 			r.emit()
 		})
@@ -90,7 +90,7 @@ func decodeAccumulate(arch *Arch) *Func {
 	f.load("P", a.first)
 	f.load("Rows", a.rows)
 	f.loadBytes("Stride", a.stride)
-	f.byElem(a.n, func(e kernel.Elem) {
+	f.byElemAs(directElems(), "", a.n, func(e kernel.Elem) {
 		a.elem = e
 		a.emit()
 	})

@@ -137,7 +137,7 @@ func decodePipeline(arch *Arch) *Func {
 	f.Op(f.Mov, p.tmp, mem(p.local, wordScale))
 	f.Op(f.Mov, 0, mem(p.local, wordBegun))
 	p.few()
-	f.byElem(p.n, func(e kernel.Elem) {
+	f.byElemAs(directElems(), "", p.n, func(e kernel.Elem) {
 		p.kind = &squareKinds[e]
 		p.emit()
 	})

@@ -67,8 +67,8 @@ func decodeScores(arch *Arch) *Func {
 	f.Loop("keys")
 	d.openKeys()
 	f.Loop("square")
-	elems := kernel.Elems()
-	f.byElem(d.n, func(e kernel.Elem) {
+	elems := directElems()
+	f.byElemAs(elems, "", d.n, func(e kernel.Elem) {
 		d.square(e)
 		if e != elems[len(elems)-1] {
 			f.Jump("multiply")

@@ -74,7 +74,7 @@ func decodeVectors(arch *Arch) *Func {
 	g.open()
 	g.fewRows("chunk", "scored")
 	f.Loop("chunk")
-	f.byElem(g.n, func(e kernel.Elem) {
+	f.byElemAs(directElems(), "", g.n, func(e kernel.Elem) {
 		g.elem = e
 		g.transpose()
 		g.multiply()

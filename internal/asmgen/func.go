@@ -183,15 +183,25 @@ func (f *Func) byLanes(n Int, body func(vecs int)) {
 }
 
 // byElem writes body for each element type, below a choice by a.Elem, which n holds for it.
-func (f *Func) byElem(n Int, body func(e kernel.Elem)) { f.byElemAs("", n, body) }
+func (f *Func) byElem(n Int, body func(e kernel.Elem)) { f.byElemAs(kernel.Elems(), "", n, body) }
 
-// byElemAs is byElem, with a prefix of its labels.
-func (f *Func) byElemAs(prefix string, n Int, body func(e kernel.Elem)) {
+// directElems returns the element types that decoding reads, float32 first.
+func directElems() (direct []kernel.Elem) {
+	for _, e := range kernel.Elems() {
+		if e.Direct() {
+			direct = append(direct, e)
+		}
+	}
+	return direct
+}
+
+// byElemAs is byElem of some types, float32 first, with a prefix of its labels.
+func (f *Func) byElemAs(elems []kernel.Elem, prefix string, n Int, body func(e kernel.Elem)) {
 	f.load("Elem", n)
-	for _, e := range kernel.Elems()[1:] {
+	for _, e := range elems[1:] {
 		f.Branch(f, n, "EQ", imm(int(e)), prefix+e.String())
 	}
-	for _, e := range kernel.Elems() {
+	for _, e := range elems {
 		f.Label(prefix + e.String())
 		body(e)
 	}

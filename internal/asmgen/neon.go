@@ -206,6 +206,30 @@ var neon = func() *Arch {
 			f.LoadOne(f, kernel.Float16, addr, neonInt, v)
 			f.Op("VDUP", string(v)+".S[0]", string(v)+".S4")
 		},
+		LoadBytes: func(f *Func, addr string, v Vec) {
+			f.Op("FMOVS", addr, v)
+			f.Op("UXTL.H8", v, v)
+			f.Op("UXTL.S4", v, v)
+		},
+		LoadWords: func(f *Func, addr string, v Vec) {
+			f.Op("FMOVS", addr, v)
+			f.Op("SXTL.H8", v, v)
+		},
+		LoadWord: func(f *Func, addr string, tmp Int, v Vec) {
+			f.Op("MOVB", addr, tmp)
+			f.Op("FMOVS", tmp, v)
+		},
+		Float8: func(f *Func, e kernel.Elem, v Vec, q *quarter) {
+			if e == kernel.E5M2 {
+				f.Op("VSHL.H8", 8, v, v)
+			} else {
+				f.Op("VSHL.H8", 7, v, v)
+				f.Op("VADD.H8", q.carry, v, q.tmp)
+				f.Op("VAND.B16", q.sign, q.tmp, q.tmp)
+				f.Op("VEOR.B16", q.tmp, v, v)
+			}
+			f.Op("FCVTL.S4", v, v)
+		},
 		SwapPairs: func(f *Func, v, dst Vec) { f.Op("VREV64.S4", v, dst) },
 		LoadPairs: func(f *Func, addr string, v Vec) {
 			f.Op("FMOVD", addr, v)
@@ -373,6 +397,9 @@ var neon = func() *Arch {
 		case kernel.Int8, kernel.Q8_0:
 			f.Op("SQXTN.H4", v, v)
 			f.Op("SQXTN.B8", v, v)
+		case kernel.E4M3, kernel.E5M2:
+			f.Op("XTN.H4", v, v)
+			f.Op("XTN.B8", v, v)
 		}
 	}
 	arch.StoreUnits = func(f *Func, e kernel.Elem, v, _ Vec, addr string) {
@@ -410,6 +437,14 @@ var neon = func() *Arch {
 	}
 	arch.RoundEven = func(f *Func, v Vec) { f.Op("FCVTNS.S4", v, v) }
 	arch.RoundAway = func(f *Func, v, _, _, _ Vec) { f.Op("FCVTAS.S4", v, v) }
+	arch.Truncate = func(f *Func, v Vec) { f.Op("FCVTZS.S4", v, v) }
+	arch.BitsFirst = func(f *Func, src Int, v Vec) { f.Op("FMOVS", src, v) }
+	arch.ReduceEnds = func(f *Func, low, high, _ Vec) {
+		for range 2 {
+			f.Op("FMINP.S4", low, low, low)
+			f.Op("FMAXP.S4", high, high, high)
+		}
+	}
 	arch.AndV, arch.MaxBits = "VAND.B16", "VUMAX.S4"
 	arch.ReduceMax = func(f *Func, v, _ Vec) {
 		f.Op("UMAXP.S4", v, v, v)

@@ -20,6 +20,7 @@ type storer struct {
 	rows           Int
 	srcRow, dstRow Int
 	scale          Int
+	bits           [3]Int
 	src, dst       Int // where the row goes on
 	n              Int // dims left of the row
 	tmp            Int
@@ -33,6 +34,7 @@ func store(arch *Arch) *Func {
 		Func: f, rows: f.int("rows left"), srcRow: f.int("row of Src"), dstRow: f.int("row of Dst"), scale: f.int("Scale"),
 		src: f.int("Src"), dst: f.int("Dst"), n: f.int("dims left"), tmp: f.int("scratch"),
 	}
+	c.bits = [3]Int(f.ints(3, "bits of lanes"))
 	f.load("Src", c.srcRow)
 	f.load("Dst", c.dstRow)
 	f.load("Scale", c.scale)
@@ -63,6 +65,12 @@ func (c *storer) emit() {
 		body = c.integers(m)
 	case kernel.Q8_0:
 		body = c.blocks(m)
+	case kernel.E4M3, kernel.E5M2:
+		body = c.float8(m)
+	case kernel.Q4_0:
+		body = c.blocks4(m, false)
+	case kernel.Q4_1:
+		body = c.blocks4(m, true)
 	default:
 		body = func() { c.elements("", nil, func() Vec { return c.v }) }
 	}

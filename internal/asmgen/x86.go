@@ -178,6 +178,12 @@ func x86(n int, reg string, count int, half string) Arch {
 			f.Op("VPBROADCASTW", addr, low(v, half))
 			f.Op("VCVTPH2PS", low(v, half), v)
 		},
+		LoadBytes: func(f *Func, addr string, v Vec) { f.Op("VPMOVZXBD", addr, v) },
+		LoadWords: func(f *Func, addr string, v Vec) { f.Op("VPMOVSXBW", addr, low(v, half)) },
+		LoadWord: func(f *Func, addr string, tmp Int, v Vec) {
+			f.Op("MOVBLSX", addr, tmp)
+			f.Op("VMOVD", tmp, low(v, "X"))
+		},
 		SwapPairs: func(f *Func, v, dst Vec) { f.Op("VPERMILPS", 0b10_11_00_01, v, dst) },
 		LoadPairs: func(f *Func, addr string, v Vec) {
 			f.Op("VPMOVZXDQ", addr, v)
@@ -200,6 +206,8 @@ func x86(n int, reg string, count int, half string) Arch {
 				f.Op("VPACKSSDW", x, x, x)
 				f.Op("VPACKSSWB", x, x, x)
 				f.Op("VPEXTRB", 0, x, addr)
+			case kernel.E4M3, kernel.E5M2:
+				f.Op("VPEXTRB", 0, x, addr)
 			default:
 				f.Op("VMOVSS", x, addr)
 			}
@@ -211,7 +219,14 @@ func x86(n int, reg string, count int, half string) Arch {
 			f.Op("VADDPS", tmp, v, v)
 			f.Op("VCVTTPS2DQ", v, v)
 		},
-		AndV: "VANDPS", MaxBits: "VPMAXSD",
+		Truncate: func(f *Func, v Vec) { f.Op("VCVTTPS2DQ", v, v) },
+		AndV:     "VANDPS", MaxBits: "VPMAXSD",
+		BitsFirst: func(f *Func, src Int, v Vec) { f.Op("VMOVD", src, low(v, "X")) },
+		ReduceMax: func(f *Func, v, tmp Vec) { reduceLanes(f, "VPMAXSD", v, tmp) },
+		ReduceEnds: func(f *Func, low, high, tmp Vec) {
+			reduceLanes(f, "VMINPS", low, tmp)
+			reduceLanes(f, "VMAXPS", high, tmp)
+		},
 		First:     func(v Vec) Vec { return low(v, "X") },
 		FirstBits: func(f *Func, v Vec, dst Int) { f.Op("VMOVD", low(v, "X"), dst) },
 		Spread:    func(f *Func, v, dst Vec) { f.Op("VBROADCASTSS", low(v, "X"), dst) },
@@ -258,12 +273,18 @@ func x86Local(_ *Func, i Int, off int) string { return fmt.Sprintf("%d(SP)(%s*8)
 // low returns a 128-bit or a 256-bit part of a register.
 func low(v Vec, part string) Vec { return Vec(part) + v[1:] }
 
-// max128 leaves the largest of the low 128 bits of v in the first lane.
-func max128(f *Func, v, tmp Vec) {
+// reduceLanes leaves in the first lane what op makes of all lanes.
+func reduceLanes(f *Func, op string, v, tmp Vec) {
 	x, t := low(v, "X"), low(tmp, "X")
+	if f.Lanes == 16 {
+		f.Op("VEXTRACTF64X4", 1, v, low(tmp, "Y"))
+		f.Op(op, low(tmp, "Y"), low(v, "Y"), low(v, "Y"))
+	}
+	f.Op("VEXTRACTF128", 1, low(v, "Y"), t)
+	f.Op(op, t, x, x)
 	for _, swap := range []int{0b01_00_11_10, 0b10_11_00_01} {
 		f.Op("VPERMILPS", swap, x, t)
-		f.Op("VPMAXSD", t, x, x)
+		f.Op(op, t, x, x)
 	}
 }
 

@@ -21,6 +21,9 @@ func (s *suite) decodeShapes() []decodeShape {
 	rowCount := func() int { return 1 + s.IntN(s.set.DecodeRows) }
 	var list []decodeShape
 	for _, e := range kernel.Elems() {
+		if !e.Direct() {
+			continue
+		}
 		dims := elemDims(e)
 		dim := func() int { return dims[s.IntN(len(dims))] }
 		keys := func() int { return keyCounts[s.IntN(len(keyCounts))] }

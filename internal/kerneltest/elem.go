@@ -82,7 +82,8 @@ func (s *suite) elems(name string, e kernel.Elem, rows, n int, l layout, g gen) 
 	return base, off, s.matrix(name+" scales", 1, rows, rows, g)
 }
 
-// unit writes a unit to p: numbers as g draws them or, of 16 bits and raw, any bits.
+// unit writes a unit to p: numbers as g draws them or, of 16 bits and raw, any bits; any bits of 8, and of
+// codes.
 func (s *suite) unit(p unsafe.Pointer, e kernel.Elem, g gen, raw bool) {
 	bits16 := func(convert func(float32) uint16) uint16 {
 		switch {
@@ -108,6 +109,20 @@ func (s *suite) unit(p unsafe.Pointer, e kernel.Elem, g gen, raw bool) {
 		for i := range b.Quants {
 			b.Quants[i] = int8(s.Uint32())
 		}
+	case kernel.E4M3, kernel.E5M2:
+		*(*uint8)(p) = uint8(s.Uint32())
+	case kernel.Q4_0:
+		b := (*kernel.BlockQ4_0)(p)
+		b.Scale = bits16(fp.Float32ToFloat16)
+		for i := range b.Quants {
+			b.Quants[i] = uint8(s.Uint32())
+		}
+	case kernel.Q4_1:
+		b := (*kernel.BlockQ4_1)(p)
+		b.Scale, b.Min = bits16(fp.Float32ToFloat16), bits16(fp.Float32ToFloat16)
+		for i := range b.Quants {
+			b.Quants[i] = uint8(s.Uint32())
+		}
 	}
 }
 
@@ -128,6 +143,9 @@ func (s *suite) convert(int) {
 					Src: src, Off: (*[kernel.KeyBlock]int)(off[:]), Elem: e, UnitStride: l.inner, Scale: scale, Rows: rows, Dim: dim,
 					Dst: s.matrix("Dst", rows, dim, stride, unwritten), Stride: stride,
 				}
+				if s.IntN(2) == 0 {
+					a.Ahead = (*[kernel.KeyBlock]int)(off[kernel.Upcoming:])
+				}
 				got := a
 				what := func() string {
 					return fmt.Sprintf("Convert %v rows=%d dim=%d stride=%d %v %s", e, rows, dim, stride, l, g.name)
@@ -136,25 +154,30 @@ func (s *suite) convert(int) {
 				unchanged(s, what, got, a)
 			}
 		}
-		if e == kernel.Float16 || e == kernel.BFloat16 {
+		if e.UnitValues() == 1 && e.Unit() <= 2 && e.Scale() == kernel.NoScale {
 			s.convertAll(e)
 		}
 	}
 }
 
-// convertAll converts every number of 16 bits.
+// convertAll converts every number of 16 bits, or of 8.
 func (s *suite) convertAll(e kernel.Elem) {
-	const all, rows = 1 << 16, 16
+	unit := e.Unit()
+	all, rows := 1<<(8*unit), 16
 	for number := 0; number < all; number += rows * 256 {
 		s.begin()
-		src, off, _ := s.elems("Src", e, rows, 256, layout{"contiguous", 512, 2}, zero)
+		src, off, _ := s.elems("Src", e, rows, 256, layout{"contiguous", 256 * unit, unit}, zero)
 		for r := range rows {
 			for i := range 256 {
-				*(*uint16)(unsafe.Add(src, off[r]+2*i)) = uint16(number + 256*r + i)
+				if at := unsafe.Add(src, off[r]+unit*i); unit == 1 {
+					*(*uint8)(at) = uint8(i)
+				} else {
+					*(*uint16)(at) = uint16(number + 256*r + i)
+				}
 			}
 		}
 		a := kernel.ConvertArgs{
-			Src: src, Off: (*[kernel.KeyBlock]int)(off[:]), Elem: e, UnitStride: 2, Rows: rows, Dim: 256,
+			Src: src, Off: (*[kernel.KeyBlock]int)(off[:]), Elem: e, UnitStride: unit, Rows: rows, Dim: 256,
 			Dst: s.matrix("Dst", rows, 256, 256, unwritten), Stride: 256,
 		}
 		what := func() string { return fmt.Sprintf("Convert %v from %#04x on", e, number) }

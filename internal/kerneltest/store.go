@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"unsafe"
 
 	"github.com/qkv-go/qkv/internal/ptr"
@@ -37,6 +38,17 @@ func nearlyTied(most float32) gen {
 
 // narrowed are numbers that are hard to make narrower.
 var narrowed = append([]gen{
+	// Ties and the largest numbers of E4M3 and of E5M2, and what they make subnormal.
+	{"ties of E4M3", func(r *rand.Rand) float32 {
+		return float32(math.Ldexp(float64(r.IntN(33)-16), r.IntN(18)-10))
+	}},
+	uniform(-500, 500).with(constant(464), 8).with(constant(nan), 16), uniform(-70000, 70000).with(constant(-61440), 8),
+	// Blocks whose largest magnitude is that of several numbers, of either sign, or whose least number is 0.
+	{"few integers", func(r *rand.Rand) float32 { return float32(r.IntN(5) - 2) }},
+	{"ones", func(r *rand.Rand) float32 { return float32(1 - 2*r.IntN(2)) }},
+	{"zeros of either sign", func(r *rand.Rand) float32 {
+		return float32(math.Copysign(float64(r.IntN(9)/8), float64(r.IntN(2)*2-1)))
+	}},
 	tied(1), tied(0x1p-100), tied(0x1p-148), tied(0x1p100), zero,
 	nearlyTied(3.1), nearlyTied(1.4e-7), nearlyTied(5.77e36), nearlyTied(2.9e-36), nearlyTied(99),
 	// Ties of bfloat16, and of binary16, whose subnormal numbers are multiples of 2^-24.
@@ -128,6 +140,15 @@ func store(a *kernel.StoreArgs) {
 			for i := 0; i < a.Dim; i += kernel.BlockValues {
 				storeBlock((*kernel.BlockQ8_0)(unsafe.Add(dst, i/kernel.BlockValues*a.Elem.Unit())), ptr.At(src, i))
 			}
+		case kernel.Q4_0, kernel.Q4_1:
+			for i := 0; i < a.Dim; i += kernel.BlockValues {
+				x, at := unsafe.Slice(ptr.At(src, i), kernel.BlockValues), unsafe.Add(dst, i/kernel.BlockValues*a.Elem.Unit())
+				if a.Elem == kernel.Q4_0 {
+					storeQ4_0((*kernel.BlockQ4_0)(at), x)
+				} else {
+					storeQ4_1((*kernel.BlockQ4_1)(at), x)
+				}
+			}
 		default:
 			for i := range a.Dim {
 				storeOne(a.Elem, unsafe.Add(dst, i*a.Elem.Unit()), *ptr.At(src, i))
@@ -142,6 +163,10 @@ func storeOne(e kernel.Elem, p unsafe.Pointer, x float32) {
 		*(*uint16)(p) = fp.Float32ToFloat16(x)
 	case kernel.BFloat16:
 		*(*uint16)(p) = fp.Float32ToBFloat16(x)
+	case kernel.E4M3:
+		*(*uint8)(p) = fp.Float32ToFloat8E4M3(x)
+	case kernel.E5M2:
+		*(*uint8)(p) = fp.Float32ToFloat8E5M2(x)
 	default:
 		*(*uint32)(p) = math.Float32bits(x)
 	}
@@ -193,4 +218,52 @@ func storeBlock(b *kernel.BlockQ8_0, x *float32) {
 			b.Quants[i] = int8(math.Round(float64(product)))
 		}
 	}
+}
+
+// storeCodes writes codes, in the lower halves of bytes and then in the upper ones.
+func storeCodes(quants *[16]uint8, code func(i int) float32) {
+	for i := range 32 {
+		c := code(i)
+		if !(c >= 0) { // a NaN, of a range that overflows
+			c = 0
+		}
+		quants[i%16] |= uint8(min(c, 15)) << (i / 16 * 4)
+	}
+}
+
+func storeQ4_0(b *kernel.BlockQ4_0, x []float32) {
+	*b = kernel.BlockQ4_0{Scale: 0x7e00}
+	most := magnitude(&x[0], len(x))
+	if !(most <= float64(huge)) {
+		return
+	}
+	first := slices.IndexFunc(x, func(x float32) bool { return math.Abs(float64(x)) == most })
+	d := x[first] / -8
+	if most == 0 {
+		d = negZero
+	}
+	b.Scale = fp.Float32ToFloat16(d)
+	inverse := 1 / d
+	if inverse-inverse != 0 {
+		inverse = 0
+	}
+	storeCodes(&b.Quants, func(i int) float32 { return float32(x[i]*inverse) + 8.5 })
+}
+
+func storeQ4_1(b *kernel.BlockQ4_1, x []float32) {
+	*b = kernel.BlockQ4_1{Scale: 0x7e00}
+	if !(magnitude(&x[0], len(x)) <= float64(huge)) {
+		return
+	}
+	least := slices.Min(x)
+	if least == 0 {
+		least = 0 // of either sign
+	}
+	d := float32(math.Abs(float64(slices.Max(x)-least))) / 15
+	b.Scale, b.Min = fp.Float32ToFloat16(d), fp.Float32ToFloat16(least)
+	inverse := 1 / d
+	if inverse-inverse != 0 {
+		inverse = 0
+	}
+	storeCodes(&b.Quants, func(i int) float32 { return float32((x[i]-least)*inverse) + 0.5 })
 }

@@ -16,7 +16,7 @@ var storeFaults = []fault{
 	{"writes another unit", "Store", "outside", func(s *kernel.Funcs) {
 		s.Store = func(a *kernel.StoreArgs) {
 			store(a)
-			*(*byte)(unsafe.Add(a.Dst, (a.Rows-1)*a.DstStride+a.Dim/a.Elem.UnitValues()*a.Elem.Unit())) = 0
+			*(*byte)(unsafe.Add(a.Dst, max(0, (a.Rows-1)*a.DstStride)+a.Elem.RowBytes(a.Dim))) = 0
 		}
 	}},
 	{"writes beside rows", "Store", "no operand", func(s *kernel.Funcs) {
