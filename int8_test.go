@@ -193,7 +193,7 @@ func int8Product(x []float32, w *int8Weights, bias, old []float32) []float32 {
 					}
 				}
 				if part > 0 {
-					c += 0
+					c += 0 // the bias of parts behind the first
 				}
 				c += acc
 			}
@@ -354,6 +354,75 @@ func TestInt8ProductsFloat64(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// view returns rows [lo, hi) of the weights, and of those the values [first, end).
+func (w *int8Weights) view(lo, hi, first, end int) *int8Weights {
+	v := &int8Weights{
+		Matrix: w.Slice(lo, hi).T().Slice(first, end).T(), typ: w.typ, groups: w.groups, hasMins: w.hasMins,
+	}
+	for row := lo; row < hi; row++ {
+		from, to := row*w.Cols()+first, row*w.Cols()+end
+		v.integers = append(v.integers, w.integers[from:to]...)
+		v.scales, v.mins = append(v.scales, w.scales[from:to]...), append(v.mins, w.mins[from:to]...)
+	}
+	return v
+}
+
+// TestInt8ProductsViews: products by a part of the rows and of the values of a matrix, which begins amid a row and,
+// of int8, amid a group, have the bits of their definition.
+func TestInt8ProductsViews(t *testing.T) {
+	const m, n, k = 9, 21, 1024
+	for _, typ := range int8Types {
+		for _, group := range []int{32, 96} {
+			if typ != qkv.WeightInt8 && group != 32 {
+				continue
+			}
+			all := newInt8Weights(rand.New(rand.NewPCG(uint64(group), uint64(typ))), typ, n+5, k, group)
+			w := all.view(3, 3+n, 256, 768)
+			x, bias := draw(m*w.Cols(), normal(1)), make([]float32, n)
+			want := int8Product(x, w, bias, make([]float32, m*n))
+			for _, set := range classSets() {
+				e := newAttention(t, qkv.Config{Kernel: set})
+				packed, err := e.PackFor(qkv.PrecisionInt8, w.T(), 1)
+				must(err)
+				for _, rows := range []int{1, m} {
+					for _, p := range []qkv.Product{{W: w.T()}, {Packed: packed}} {
+						y := make([]float32, rows*n)
+						p.X, p.Y, p.Precision = qkv.RowMajor(x[:rows*w.Cols()], rows, w.Cols()), qkv.RowMajor(y, rows, n), qkv.PrecisionInt8
+						must(e.MatMul(&p))
+						sameBits(t, fmt.Sprintf("%s, %v, groups of %d, %d rows", set, typ, group, rows), y, want[:rows*n])
+					}
+				}
+			}
+		}
+	}
+}
+
+// TestInt8ProductsExtremes: where the product of a scale of weights and one of X is subnormal, its rounding is an
+// error of the bound's last term, and where it is beyond float32, the element is no number.
+func TestInt8ProductsExtremes(t *testing.T) {
+	e := newAttention(t, qkv.Config{})
+	const k = 32
+	product := func(scale float32, integers func(i int) int8, x func(i int) float32) float32 {
+		data, row, y := make([]int8, k), make([]float32, k), make([]float32, 1)
+		for i := range k {
+			data[i], row[i] = integers(i), x(i)
+		}
+		w := qkv.Int8Matrix(data, []float32{scale}, 1, k, 0)
+		must(e.MatMul(&qkv.Product{X: qkv.RowMajor(row, 1, k), W: w.T(), Y: qkv.RowMajor(y, 1, 1), Precision: qkv.PrecisionInt8}))
+		return y[0]
+	}
+	const scale, x = 3e-25, 1e-18
+	y := product(scale, func(int) int8 { return 127 }, func(int) float32 { return x })
+	exact := float64(float32(scale)) * 127 * float64(float32(x)) * k
+	if bound, off := 1e-6*exact+0x1p-150*(127*127*k+1), math.Abs(float64(y)-exact); off > bound || off < bound/1000 {
+		t.Errorf("%g, want %g: off by %g, at most %g", y, exact, off, bound)
+	}
+	y = product(1e3, func(i int) int8 { return int8(max(0, 1-i)) }, func(i int) float32 { return 3e38 * float32(i%2) })
+	if y == y {
+		t.Errorf("%g where a product of scales is infinite and the sum is 0, want NaN", y)
 	}
 }
 
