@@ -39,6 +39,8 @@ func TestAllocsAsWritten(t *testing.T) {
 		must(err)
 		packed, err := e.Pack(qkv.RowMajor(floats(in*in), in, in).T())
 		must(err)
+		pairs, err := e.PackFor(qkv.PrecisionBFloat16, qkv.RowMajor(floats(in*in), in, in).T(), 1)
+		must(err)
 		linear := func(cols int) qkv.Linear {
 			return qkv.Linear{W: qkv.RowMajor(floats(in*cols), cols, in).T(), Bias: floats(cols)}
 		}
@@ -143,6 +145,12 @@ func TestAllocsAsWritten(t *testing.T) {
 					X: qkv.RowMajor(x, seq, in), Packed: packed, Bias: bias[:in], Y: qkv.RowMajor(y, seq, in).T().T(),
 					Activation: qkv.SiLU, Up: qkv.Linear{W: qkv.RowMajor(bias[:in*in], in, in).T()},
 				})
+			}},
+			{"MatMul of class BFloat16", func() error {
+				return e.MatMul(&qkv.Product{X: qkv.RowMajor(x, seq, in), Packed: pairs, Y: qkv.RowMajor(y, seq, in), Precision: qkv.PrecisionBFloat16})
+			}},
+			{"MatMul of class BFloat16 in place", func() error {
+				return e.MatMul(&qkv.Product{X: qkv.RowMajor(x, 1, in), W: qkv.RowMajor(bias[:in*in], in, in).T(), Y: qkv.RowMajor(y, 1, in), Precision: qkv.PrecisionBFloat16})
 			}},
 			{"package MatMul", func() error {
 				return qkv.MatMul(&qkv.Product{X: qkv.RowMajor(x, seq, in), W: qkv.RowMajor(bias[:in*in], in, in), Y: qkv.RowMajor(y, seq, in)})

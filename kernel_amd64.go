@@ -56,7 +56,7 @@ var avx512bf16Set = kernel.Set{
 	DotWeights:       dotWeightsWith(dotWeightsAVX512),
 	Pairs:            pairsWith(pairsAVX512),
 	MultiplyPairs:    multiplyPairsAVX512BF16,
-	MultiplyPairsFew: multiplyPairsFewWith(multiplyPairsFewAVX512BF16),
+	MultiplyPairsFew: multiplyPairsFewWith(multiplyPairsFewAVX512),
 	Quantize:         quantizeWith(quantizeAVX512VNNI),
 	UnpackInt8:       unpackInt8AVX512,
 	MultiplyInt8:     multiplyInt8AVX512VNNI,
@@ -308,11 +308,6 @@ var avx2Set = kernel.Set{
 //
 //go:noescape
 func multiplyPairsAVX512BF16(a *kernel.MultiplyArgs)
-
-// multiplyPairsFewAVX512BF16 is multiplyPairsFewGeneric where ColStride is 1.
-//
-//go:noescape
-func multiplyPairsFewAVX512BF16(a *kernel.MultiplyArgs)
 
 // peakBFloat16AVX512BF16 runs n rounds of 24 multiply-adds of vectors, or of pairs.
 func peakBFloat16AVX512BF16(n int)

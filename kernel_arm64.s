@@ -58690,7 +58690,14 @@ MXFP4Done1:
 // func multiplyPairsFewNEON(a *kernel.MultiplyArgs)
 //
 //	for parts of KC/2 rows of B, the last of which may have fewer {
-//		MultiplyPairs of the part
+//		for i := range Rows {
+//			acc = +0
+//			for k of the part {
+//				b0, b1 = split(B[k])
+//				acc = fma(A[i*RowStride+2*k+1], b1, fma(A[i*RowStride+2*k], b0, acc))
+//			}
+//			C[i] = ((Add ? C[i] : +0) + (Bias != nil ? Bias : +0)) + acc
+//		}
 //		Add, Bias = true, nil
 //	}
 //
@@ -58829,37 +58836,31 @@ loop6x3x1:
 	VAND V22.B16, V20.B16, V20.B16
 	ADD R24, R19, R17
 	FMOVS (R17), F21
-	VAND V22.B16, V21.B16, V21.B16
 	WORD $0x4f951240 // fmla v0.4s, v18.4s, v21.s[0]
 	WORD $0x4f951261 // fmla v1.4s, v19.4s, v21.s[0]
 	WORD $0x4f951282 // fmla v2.4s, v20.4s, v21.s[0]
 	ADD R25, R19, R17
 	FMOVS (R17), F21
-	VAND V22.B16, V21.B16, V21.B16
 	WORD $0x4f951243 // fmla v3.4s, v18.4s, v21.s[0]
 	WORD $0x4f951264 // fmla v4.4s, v19.4s, v21.s[0]
 	WORD $0x4f951285 // fmla v5.4s, v20.4s, v21.s[0]
 	ADD R26, R19, R17
 	FMOVS (R17), F21
-	VAND V22.B16, V21.B16, V21.B16
 	WORD $0x4f951246 // fmla v6.4s, v18.4s, v21.s[0]
 	WORD $0x4f951267 // fmla v7.4s, v19.4s, v21.s[0]
 	WORD $0x4f951288 // fmla v8.4s, v20.4s, v21.s[0]
 	ADD R1, R19, R17
 	FMOVS (R17), F21
-	VAND V22.B16, V21.B16, V21.B16
 	WORD $0x4f951249 // fmla v9.4s, v18.4s, v21.s[0]
 	WORD $0x4f95126a // fmla v10.4s, v19.4s, v21.s[0]
 	WORD $0x4f95128b // fmla v11.4s, v20.4s, v21.s[0]
 	ADD R2, R19, R17
 	FMOVS (R17), F21
-	VAND V22.B16, V21.B16, V21.B16
 	WORD $0x4f95124c // fmla v12.4s, v18.4s, v21.s[0]
 	WORD $0x4f95126d // fmla v13.4s, v19.4s, v21.s[0]
 	WORD $0x4f95128e // fmla v14.4s, v20.4s, v21.s[0]
 	ADD R3, R19, R17
 	FMOVS (R17), F21
-	VAND V22.B16, V21.B16, V21.B16
 	WORD $0x4f95124f // fmla v15.4s, v18.4s, v21.s[0]
 	WORD $0x4f951270 // fmla v16.4s, v19.4s, v21.s[0]
 	WORD $0x4f951291 // fmla v17.4s, v20.4s, v21.s[0]
@@ -58870,43 +58871,37 @@ loop6x3x1:
 	FMOVQ 32(R4), F20
 	VSHL $16, V20.S4, V20.S4
 	ADD R24, R19, R17
-	FMOVS (R17), F21
-	VSHL $16, V21.S4, V21.S4
+	FMOVS 4(R17), F21
 	WORD $0x4f951240 // fmla v0.4s, v18.4s, v21.s[0]
 	WORD $0x4f951261 // fmla v1.4s, v19.4s, v21.s[0]
 	WORD $0x4f951282 // fmla v2.4s, v20.4s, v21.s[0]
 	ADD R25, R19, R17
-	FMOVS (R17), F21
-	VSHL $16, V21.S4, V21.S4
+	FMOVS 4(R17), F21
 	WORD $0x4f951243 // fmla v3.4s, v18.4s, v21.s[0]
 	WORD $0x4f951264 // fmla v4.4s, v19.4s, v21.s[0]
 	WORD $0x4f951285 // fmla v5.4s, v20.4s, v21.s[0]
 	ADD R26, R19, R17
-	FMOVS (R17), F21
-	VSHL $16, V21.S4, V21.S4
+	FMOVS 4(R17), F21
 	WORD $0x4f951246 // fmla v6.4s, v18.4s, v21.s[0]
 	WORD $0x4f951267 // fmla v7.4s, v19.4s, v21.s[0]
 	WORD $0x4f951288 // fmla v8.4s, v20.4s, v21.s[0]
 	ADD R1, R19, R17
-	FMOVS (R17), F21
-	VSHL $16, V21.S4, V21.S4
+	FMOVS 4(R17), F21
 	WORD $0x4f951249 // fmla v9.4s, v18.4s, v21.s[0]
 	WORD $0x4f95126a // fmla v10.4s, v19.4s, v21.s[0]
 	WORD $0x4f95128b // fmla v11.4s, v20.4s, v21.s[0]
 	ADD R2, R19, R17
-	FMOVS (R17), F21
-	VSHL $16, V21.S4, V21.S4
+	FMOVS 4(R17), F21
 	WORD $0x4f95124c // fmla v12.4s, v18.4s, v21.s[0]
 	WORD $0x4f95126d // fmla v13.4s, v19.4s, v21.s[0]
 	WORD $0x4f95128e // fmla v14.4s, v20.4s, v21.s[0]
 	ADD R3, R19, R17
-	FMOVS (R17), F21
-	VSHL $16, V21.S4, V21.S4
+	FMOVS 4(R17), F21
 	WORD $0x4f95124f // fmla v15.4s, v18.4s, v21.s[0]
 	WORD $0x4f951270 // fmla v16.4s, v19.4s, v21.s[0]
 	WORD $0x4f951291 // fmla v17.4s, v20.4s, v21.s[0]
 	ADD $48, R4
-	ADD $4, R19
+	ADD $8, R19
 	SUB $1, R20
 	CBNZ R20, loop6x3x1
 	MOVD 56(R0), R22 // a.C
@@ -58990,12 +58985,12 @@ loop6x3x1:
 	WORD $0x4e35d631 // fadd v17.4s, v17.4s, v21.4s
 	FMOVQ F17, 32(R22)
 	VMOVI $0, V30.B16
-	ADD $512, R24
-	ADD $512, R25
-	ADD $512, R26
-	ADD $512, R1
-	ADD $512, R2
-	ADD $512, R3
+	ADD $1024, R24
+	ADD $1024, R25
+	ADD $1024, R26
+	ADD $1024, R1
+	ADD $1024, R2
+	ADD $1024, R3
 	SUB $128, R21
 	JMP next6x3x1
 
@@ -59060,31 +59055,26 @@ loop5x3x1:
 	VAND V19.B16, V17.B16, V17.B16
 	ADD R24, R19, R17
 	FMOVS (R17), F18
-	VAND V19.B16, V18.B16, V18.B16
 	WORD $0x4f9211e0 // fmla v0.4s, v15.4s, v18.s[0]
 	WORD $0x4f921201 // fmla v1.4s, v16.4s, v18.s[0]
 	WORD $0x4f921222 // fmla v2.4s, v17.4s, v18.s[0]
 	ADD R25, R19, R17
 	FMOVS (R17), F18
-	VAND V19.B16, V18.B16, V18.B16
 	WORD $0x4f9211e3 // fmla v3.4s, v15.4s, v18.s[0]
 	WORD $0x4f921204 // fmla v4.4s, v16.4s, v18.s[0]
 	WORD $0x4f921225 // fmla v5.4s, v17.4s, v18.s[0]
 	ADD R26, R19, R17
 	FMOVS (R17), F18
-	VAND V19.B16, V18.B16, V18.B16
 	WORD $0x4f9211e6 // fmla v6.4s, v15.4s, v18.s[0]
 	WORD $0x4f921207 // fmla v7.4s, v16.4s, v18.s[0]
 	WORD $0x4f921228 // fmla v8.4s, v17.4s, v18.s[0]
 	ADD R1, R19, R17
 	FMOVS (R17), F18
-	VAND V19.B16, V18.B16, V18.B16
 	WORD $0x4f9211e9 // fmla v9.4s, v15.4s, v18.s[0]
 	WORD $0x4f92120a // fmla v10.4s, v16.4s, v18.s[0]
 	WORD $0x4f92122b // fmla v11.4s, v17.4s, v18.s[0]
 	ADD R2, R19, R17
 	FMOVS (R17), F18
-	VAND V19.B16, V18.B16, V18.B16
 	WORD $0x4f9211ec // fmla v12.4s, v15.4s, v18.s[0]
 	WORD $0x4f92120d // fmla v13.4s, v16.4s, v18.s[0]
 	WORD $0x4f92122e // fmla v14.4s, v17.4s, v18.s[0]
@@ -59095,37 +59085,32 @@ loop5x3x1:
 	FMOVQ 32(R3), F17
 	VSHL $16, V17.S4, V17.S4
 	ADD R24, R19, R17
-	FMOVS (R17), F18
-	VSHL $16, V18.S4, V18.S4
+	FMOVS 4(R17), F18
 	WORD $0x4f9211e0 // fmla v0.4s, v15.4s, v18.s[0]
 	WORD $0x4f921201 // fmla v1.4s, v16.4s, v18.s[0]
 	WORD $0x4f921222 // fmla v2.4s, v17.4s, v18.s[0]
 	ADD R25, R19, R17
-	FMOVS (R17), F18
-	VSHL $16, V18.S4, V18.S4
+	FMOVS 4(R17), F18
 	WORD $0x4f9211e3 // fmla v3.4s, v15.4s, v18.s[0]
 	WORD $0x4f921204 // fmla v4.4s, v16.4s, v18.s[0]
 	WORD $0x4f921225 // fmla v5.4s, v17.4s, v18.s[0]
 	ADD R26, R19, R17
-	FMOVS (R17), F18
-	VSHL $16, V18.S4, V18.S4
+	FMOVS 4(R17), F18
 	WORD $0x4f9211e6 // fmla v6.4s, v15.4s, v18.s[0]
 	WORD $0x4f921207 // fmla v7.4s, v16.4s, v18.s[0]
 	WORD $0x4f921228 // fmla v8.4s, v17.4s, v18.s[0]
 	ADD R1, R19, R17
-	FMOVS (R17), F18
-	VSHL $16, V18.S4, V18.S4
+	FMOVS 4(R17), F18
 	WORD $0x4f9211e9 // fmla v9.4s, v15.4s, v18.s[0]
 	WORD $0x4f92120a // fmla v10.4s, v16.4s, v18.s[0]
 	WORD $0x4f92122b // fmla v11.4s, v17.4s, v18.s[0]
 	ADD R2, R19, R17
-	FMOVS (R17), F18
-	VSHL $16, V18.S4, V18.S4
+	FMOVS 4(R17), F18
 	WORD $0x4f9211ec // fmla v12.4s, v15.4s, v18.s[0]
 	WORD $0x4f92120d // fmla v13.4s, v16.4s, v18.s[0]
 	WORD $0x4f92122e // fmla v14.4s, v17.4s, v18.s[0]
 	ADD $48, R3
-	ADD $4, R19
+	ADD $8, R19
 	SUB $1, R20
 	CBNZ R20, loop5x3x1
 	MOVD 56(R0), R22 // a.C
@@ -59196,11 +59181,11 @@ loop5x3x1:
 	WORD $0x4e32d5ce // fadd v14.4s, v14.4s, v18.4s
 	FMOVQ F14, 32(R22)
 	VMOVI $0, V30.B16
-	ADD $512, R24
-	ADD $512, R25
-	ADD $512, R26
-	ADD $512, R1
-	ADD $512, R2
+	ADD $1024, R24
+	ADD $1024, R25
+	ADD $1024, R26
+	ADD $1024, R1
+	ADD $1024, R2
 	SUB $128, R21
 	JMP next5x3x1
 
@@ -59269,25 +59254,21 @@ loop4x3x2:
 	VAND V28.B16, V26.B16, V26.B16
 	ADD R24, R19, R17
 	FMOVS (R17), F27
-	VAND V28.B16, V27.B16, V27.B16
 	WORD $0x4f9b1300 // fmla v0.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b1321 // fmla v1.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b1342 // fmla v2.4s, v26.4s, v27.s[0]
 	ADD R25, R19, R17
 	FMOVS (R17), F27
-	VAND V28.B16, V27.B16, V27.B16
 	WORD $0x4f9b1306 // fmla v6.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b1327 // fmla v7.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b1348 // fmla v8.4s, v26.4s, v27.s[0]
 	ADD R26, R19, R17
 	FMOVS (R17), F27
-	VAND V28.B16, V27.B16, V27.B16
 	WORD $0x4f9b130c // fmla v12.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b132d // fmla v13.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b134e // fmla v14.4s, v26.4s, v27.s[0]
 	ADD R1, R19, R17
 	FMOVS (R17), F27
-	VAND V28.B16, V27.B16, V27.B16
 	WORD $0x4f9b1312 // fmla v18.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b1333 // fmla v19.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b1354 // fmla v20.4s, v26.4s, v27.s[0]
@@ -59298,26 +59279,22 @@ loop4x3x2:
 	FMOVQ 32(R2), F26
 	VSHL $16, V26.S4, V26.S4
 	ADD R24, R19, R17
-	FMOVS (R17), F27
-	VSHL $16, V27.S4, V27.S4
+	FMOVS 4(R17), F27
 	WORD $0x4f9b1300 // fmla v0.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b1321 // fmla v1.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b1342 // fmla v2.4s, v26.4s, v27.s[0]
 	ADD R25, R19, R17
-	FMOVS (R17), F27
-	VSHL $16, V27.S4, V27.S4
+	FMOVS 4(R17), F27
 	WORD $0x4f9b1306 // fmla v6.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b1327 // fmla v7.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b1348 // fmla v8.4s, v26.4s, v27.s[0]
 	ADD R26, R19, R17
-	FMOVS (R17), F27
-	VSHL $16, V27.S4, V27.S4
+	FMOVS 4(R17), F27
 	WORD $0x4f9b130c // fmla v12.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b132d // fmla v13.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b134e // fmla v14.4s, v26.4s, v27.s[0]
 	ADD R1, R19, R17
-	FMOVS (R17), F27
-	VSHL $16, V27.S4, V27.S4
+	FMOVS 4(R17), F27
 	WORD $0x4f9b1312 // fmla v18.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b1333 // fmla v19.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b1354 // fmla v20.4s, v26.4s, v27.s[0]
@@ -59329,26 +59306,22 @@ loop4x3x2:
 	FMOVQ 32(R3), F26
 	VAND V28.B16, V26.B16, V26.B16
 	ADD R24, R19, R17
-	FMOVS 512(R17), F27
-	VAND V28.B16, V27.B16, V27.B16
+	FMOVS 1024(R17), F27
 	WORD $0x4f9b1303 // fmla v3.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b1324 // fmla v4.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b1345 // fmla v5.4s, v26.4s, v27.s[0]
 	ADD R25, R19, R17
-	FMOVS 512(R17), F27
-	VAND V28.B16, V27.B16, V27.B16
+	FMOVS 1024(R17), F27
 	WORD $0x4f9b1309 // fmla v9.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b132a // fmla v10.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b134b // fmla v11.4s, v26.4s, v27.s[0]
 	ADD R26, R19, R17
-	FMOVS 512(R17), F27
-	VAND V28.B16, V27.B16, V27.B16
+	FMOVS 1024(R17), F27
 	WORD $0x4f9b130f // fmla v15.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b1330 // fmla v16.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b1351 // fmla v17.4s, v26.4s, v27.s[0]
 	ADD R1, R19, R17
-	FMOVS 512(R17), F27
-	VAND V28.B16, V27.B16, V27.B16
+	FMOVS 1024(R17), F27
 	WORD $0x4f9b1315 // fmla v21.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b1336 // fmla v22.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b1357 // fmla v23.4s, v26.4s, v27.s[0]
@@ -59359,26 +59332,22 @@ loop4x3x2:
 	FMOVQ 32(R3), F26
 	VSHL $16, V26.S4, V26.S4
 	ADD R24, R19, R17
-	FMOVS 512(R17), F27
-	VSHL $16, V27.S4, V27.S4
+	FMOVS 1028(R17), F27
 	WORD $0x4f9b1303 // fmla v3.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b1324 // fmla v4.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b1345 // fmla v5.4s, v26.4s, v27.s[0]
 	ADD R25, R19, R17
-	FMOVS 512(R17), F27
-	VSHL $16, V27.S4, V27.S4
+	FMOVS 1028(R17), F27
 	WORD $0x4f9b1309 // fmla v9.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b132a // fmla v10.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b134b // fmla v11.4s, v26.4s, v27.s[0]
 	ADD R26, R19, R17
-	FMOVS 512(R17), F27
-	VSHL $16, V27.S4, V27.S4
+	FMOVS 1028(R17), F27
 	WORD $0x4f9b130f // fmla v15.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b1330 // fmla v16.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b1351 // fmla v17.4s, v26.4s, v27.s[0]
 	ADD R1, R19, R17
-	FMOVS 512(R17), F27
-	VSHL $16, V27.S4, V27.S4
+	FMOVS 1028(R17), F27
 	WORD $0x4f9b1315 // fmla v21.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b1336 // fmla v22.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b1357 // fmla v23.4s, v26.4s, v27.s[0]
@@ -59390,26 +59359,22 @@ loop4x3x2:
 	FMOVQ 80(R2), F26
 	VAND V28.B16, V26.B16, V26.B16
 	ADD R24, R19, R17
-	FMOVS 4(R17), F27
-	VAND V28.B16, V27.B16, V27.B16
+	FMOVS 8(R17), F27
 	WORD $0x4f9b1300 // fmla v0.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b1321 // fmla v1.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b1342 // fmla v2.4s, v26.4s, v27.s[0]
 	ADD R25, R19, R17
-	FMOVS 4(R17), F27
-	VAND V28.B16, V27.B16, V27.B16
+	FMOVS 8(R17), F27
 	WORD $0x4f9b1306 // fmla v6.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b1327 // fmla v7.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b1348 // fmla v8.4s, v26.4s, v27.s[0]
 	ADD R26, R19, R17
-	FMOVS 4(R17), F27
-	VAND V28.B16, V27.B16, V27.B16
+	FMOVS 8(R17), F27
 	WORD $0x4f9b130c // fmla v12.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b132d // fmla v13.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b134e // fmla v14.4s, v26.4s, v27.s[0]
 	ADD R1, R19, R17
-	FMOVS 4(R17), F27
-	VAND V28.B16, V27.B16, V27.B16
+	FMOVS 8(R17), F27
 	WORD $0x4f9b1312 // fmla v18.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b1333 // fmla v19.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b1354 // fmla v20.4s, v26.4s, v27.s[0]
@@ -59420,26 +59385,22 @@ loop4x3x2:
 	FMOVQ 80(R2), F26
 	VSHL $16, V26.S4, V26.S4
 	ADD R24, R19, R17
-	FMOVS 4(R17), F27
-	VSHL $16, V27.S4, V27.S4
+	FMOVS 12(R17), F27
 	WORD $0x4f9b1300 // fmla v0.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b1321 // fmla v1.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b1342 // fmla v2.4s, v26.4s, v27.s[0]
 	ADD R25, R19, R17
-	FMOVS 4(R17), F27
-	VSHL $16, V27.S4, V27.S4
+	FMOVS 12(R17), F27
 	WORD $0x4f9b1306 // fmla v6.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b1327 // fmla v7.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b1348 // fmla v8.4s, v26.4s, v27.s[0]
 	ADD R26, R19, R17
-	FMOVS 4(R17), F27
-	VSHL $16, V27.S4, V27.S4
+	FMOVS 12(R17), F27
 	WORD $0x4f9b130c // fmla v12.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b132d // fmla v13.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b134e // fmla v14.4s, v26.4s, v27.s[0]
 	ADD R1, R19, R17
-	FMOVS 4(R17), F27
-	VSHL $16, V27.S4, V27.S4
+	FMOVS 12(R17), F27
 	WORD $0x4f9b1312 // fmla v18.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b1333 // fmla v19.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b1354 // fmla v20.4s, v26.4s, v27.s[0]
@@ -59451,26 +59412,22 @@ loop4x3x2:
 	FMOVQ 80(R3), F26
 	VAND V28.B16, V26.B16, V26.B16
 	ADD R24, R19, R17
-	FMOVS 516(R17), F27
-	VAND V28.B16, V27.B16, V27.B16
+	FMOVS 1032(R17), F27
 	WORD $0x4f9b1303 // fmla v3.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b1324 // fmla v4.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b1345 // fmla v5.4s, v26.4s, v27.s[0]
 	ADD R25, R19, R17
-	FMOVS 516(R17), F27
-	VAND V28.B16, V27.B16, V27.B16
+	FMOVS 1032(R17), F27
 	WORD $0x4f9b1309 // fmla v9.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b132a // fmla v10.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b134b // fmla v11.4s, v26.4s, v27.s[0]
 	ADD R26, R19, R17
-	FMOVS 516(R17), F27
-	VAND V28.B16, V27.B16, V27.B16
+	FMOVS 1032(R17), F27
 	WORD $0x4f9b130f // fmla v15.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b1330 // fmla v16.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b1351 // fmla v17.4s, v26.4s, v27.s[0]
 	ADD R1, R19, R17
-	FMOVS 516(R17), F27
-	VAND V28.B16, V27.B16, V27.B16
+	FMOVS 1032(R17), F27
 	WORD $0x4f9b1315 // fmla v21.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b1336 // fmla v22.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b1357 // fmla v23.4s, v26.4s, v27.s[0]
@@ -59481,32 +59438,28 @@ loop4x3x2:
 	FMOVQ 80(R3), F26
 	VSHL $16, V26.S4, V26.S4
 	ADD R24, R19, R17
-	FMOVS 516(R17), F27
-	VSHL $16, V27.S4, V27.S4
+	FMOVS 1036(R17), F27
 	WORD $0x4f9b1303 // fmla v3.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b1324 // fmla v4.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b1345 // fmla v5.4s, v26.4s, v27.s[0]
 	ADD R25, R19, R17
-	FMOVS 516(R17), F27
-	VSHL $16, V27.S4, V27.S4
+	FMOVS 1036(R17), F27
 	WORD $0x4f9b1309 // fmla v9.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b132a // fmla v10.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b134b // fmla v11.4s, v26.4s, v27.s[0]
 	ADD R26, R19, R17
-	FMOVS 516(R17), F27
-	VSHL $16, V27.S4, V27.S4
+	FMOVS 1036(R17), F27
 	WORD $0x4f9b130f // fmla v15.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b1330 // fmla v16.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b1351 // fmla v17.4s, v26.4s, v27.s[0]
 	ADD R1, R19, R17
-	FMOVS 516(R17), F27
-	VSHL $16, V27.S4, V27.S4
+	FMOVS 1036(R17), F27
 	WORD $0x4f9b1315 // fmla v21.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b1336 // fmla v22.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b1357 // fmla v23.4s, v26.4s, v27.s[0]
 	ADD $96, R2
 	ADD $96, R3
-	ADD $8, R19
+	ADD $16, R19
 	SUB $2, R20
 	CBNZ R20, loop4x3x2
 	MOVD 56(R0), R22 // a.C
@@ -59593,10 +59546,10 @@ loop4x3x2:
 	WORD $0x4e37d694 // fadd v20.4s, v20.4s, v23.4s
 	FMOVQ F20, 32(R22)
 	MOVD R3, R2
-	ADD $1024, R24
-	ADD $1024, R25
-	ADD $1024, R26
-	ADD $1024, R1
+	ADD $2048, R24
+	ADD $2048, R25
+	ADD $2048, R26
+	ADD $2048, R1
 	SUB $256, R21
 	JMP next4x3x2
 
@@ -59637,25 +59590,21 @@ loop4x3x1:
 	VAND V16.B16, V14.B16, V14.B16
 	ADD R24, R19, R17
 	FMOVS (R17), F15
-	VAND V16.B16, V15.B16, V15.B16
 	WORD $0x4f8f1180 // fmla v0.4s, v12.4s, v15.s[0]
 	WORD $0x4f8f11a1 // fmla v1.4s, v13.4s, v15.s[0]
 	WORD $0x4f8f11c2 // fmla v2.4s, v14.4s, v15.s[0]
 	ADD R25, R19, R17
 	FMOVS (R17), F15
-	VAND V16.B16, V15.B16, V15.B16
 	WORD $0x4f8f1183 // fmla v3.4s, v12.4s, v15.s[0]
 	WORD $0x4f8f11a4 // fmla v4.4s, v13.4s, v15.s[0]
 	WORD $0x4f8f11c5 // fmla v5.4s, v14.4s, v15.s[0]
 	ADD R26, R19, R17
 	FMOVS (R17), F15
-	VAND V16.B16, V15.B16, V15.B16
 	WORD $0x4f8f1186 // fmla v6.4s, v12.4s, v15.s[0]
 	WORD $0x4f8f11a7 // fmla v7.4s, v13.4s, v15.s[0]
 	WORD $0x4f8f11c8 // fmla v8.4s, v14.4s, v15.s[0]
 	ADD R1, R19, R17
 	FMOVS (R17), F15
-	VAND V16.B16, V15.B16, V15.B16
 	WORD $0x4f8f1189 // fmla v9.4s, v12.4s, v15.s[0]
 	WORD $0x4f8f11aa // fmla v10.4s, v13.4s, v15.s[0]
 	WORD $0x4f8f11cb // fmla v11.4s, v14.4s, v15.s[0]
@@ -59666,31 +59615,27 @@ loop4x3x1:
 	FMOVQ 32(R2), F14
 	VSHL $16, V14.S4, V14.S4
 	ADD R24, R19, R17
-	FMOVS (R17), F15
-	VSHL $16, V15.S4, V15.S4
+	FMOVS 4(R17), F15
 	WORD $0x4f8f1180 // fmla v0.4s, v12.4s, v15.s[0]
 	WORD $0x4f8f11a1 // fmla v1.4s, v13.4s, v15.s[0]
 	WORD $0x4f8f11c2 // fmla v2.4s, v14.4s, v15.s[0]
 	ADD R25, R19, R17
-	FMOVS (R17), F15
-	VSHL $16, V15.S4, V15.S4
+	FMOVS 4(R17), F15
 	WORD $0x4f8f1183 // fmla v3.4s, v12.4s, v15.s[0]
 	WORD $0x4f8f11a4 // fmla v4.4s, v13.4s, v15.s[0]
 	WORD $0x4f8f11c5 // fmla v5.4s, v14.4s, v15.s[0]
 	ADD R26, R19, R17
-	FMOVS (R17), F15
-	VSHL $16, V15.S4, V15.S4
+	FMOVS 4(R17), F15
 	WORD $0x4f8f1186 // fmla v6.4s, v12.4s, v15.s[0]
 	WORD $0x4f8f11a7 // fmla v7.4s, v13.4s, v15.s[0]
 	WORD $0x4f8f11c8 // fmla v8.4s, v14.4s, v15.s[0]
 	ADD R1, R19, R17
-	FMOVS (R17), F15
-	VSHL $16, V15.S4, V15.S4
+	FMOVS 4(R17), F15
 	WORD $0x4f8f1189 // fmla v9.4s, v12.4s, v15.s[0]
 	WORD $0x4f8f11aa // fmla v10.4s, v13.4s, v15.s[0]
 	WORD $0x4f8f11cb // fmla v11.4s, v14.4s, v15.s[0]
 	ADD $48, R2
-	ADD $4, R19
+	ADD $8, R19
 	SUB $1, R20
 	CBNZ R20, loop4x3x1
 	MOVD 56(R0), R22 // a.C
@@ -59748,10 +59693,10 @@ loop4x3x1:
 	WORD $0x4e2fd56b // fadd v11.4s, v11.4s, v15.4s
 	FMOVQ F11, 32(R22)
 	VMOVI $0, V30.B16
-	ADD $512, R24
-	ADD $512, R25
-	ADD $512, R26
-	ADD $512, R1
+	ADD $1024, R24
+	ADD $1024, R25
+	ADD $1024, R26
+	ADD $1024, R1
 	SUB $128, R21
 	JMP next4x3x1
 
@@ -59812,19 +59757,16 @@ loop3x3x2:
 	VAND V22.B16, V20.B16, V20.B16
 	ADD R24, R19, R17
 	FMOVS (R17), F21
-	VAND V22.B16, V21.B16, V21.B16
 	WORD $0x4f951240 // fmla v0.4s, v18.4s, v21.s[0]
 	WORD $0x4f951261 // fmla v1.4s, v19.4s, v21.s[0]
 	WORD $0x4f951282 // fmla v2.4s, v20.4s, v21.s[0]
 	ADD R25, R19, R17
 	FMOVS (R17), F21
-	VAND V22.B16, V21.B16, V21.B16
 	WORD $0x4f951246 // fmla v6.4s, v18.4s, v21.s[0]
 	WORD $0x4f951267 // fmla v7.4s, v19.4s, v21.s[0]
 	WORD $0x4f951288 // fmla v8.4s, v20.4s, v21.s[0]
 	ADD R26, R19, R17
 	FMOVS (R17), F21
-	VAND V22.B16, V21.B16, V21.B16
 	WORD $0x4f95124c // fmla v12.4s, v18.4s, v21.s[0]
 	WORD $0x4f95126d // fmla v13.4s, v19.4s, v21.s[0]
 	WORD $0x4f95128e // fmla v14.4s, v20.4s, v21.s[0]
@@ -59835,20 +59777,17 @@ loop3x3x2:
 	FMOVQ 32(R1), F20
 	VSHL $16, V20.S4, V20.S4
 	ADD R24, R19, R17
-	FMOVS (R17), F21
-	VSHL $16, V21.S4, V21.S4
+	FMOVS 4(R17), F21
 	WORD $0x4f951240 // fmla v0.4s, v18.4s, v21.s[0]
 	WORD $0x4f951261 // fmla v1.4s, v19.4s, v21.s[0]
 	WORD $0x4f951282 // fmla v2.4s, v20.4s, v21.s[0]
 	ADD R25, R19, R17
-	FMOVS (R17), F21
-	VSHL $16, V21.S4, V21.S4
+	FMOVS 4(R17), F21
 	WORD $0x4f951246 // fmla v6.4s, v18.4s, v21.s[0]
 	WORD $0x4f951267 // fmla v7.4s, v19.4s, v21.s[0]
 	WORD $0x4f951288 // fmla v8.4s, v20.4s, v21.s[0]
 	ADD R26, R19, R17
-	FMOVS (R17), F21
-	VSHL $16, V21.S4, V21.S4
+	FMOVS 4(R17), F21
 	WORD $0x4f95124c // fmla v12.4s, v18.4s, v21.s[0]
 	WORD $0x4f95126d // fmla v13.4s, v19.4s, v21.s[0]
 	WORD $0x4f95128e // fmla v14.4s, v20.4s, v21.s[0]
@@ -59860,20 +59799,17 @@ loop3x3x2:
 	FMOVQ 32(R2), F20
 	VAND V22.B16, V20.B16, V20.B16
 	ADD R24, R19, R17
-	FMOVS 512(R17), F21
-	VAND V22.B16, V21.B16, V21.B16
+	FMOVS 1024(R17), F21
 	WORD $0x4f951243 // fmla v3.4s, v18.4s, v21.s[0]
 	WORD $0x4f951264 // fmla v4.4s, v19.4s, v21.s[0]
 	WORD $0x4f951285 // fmla v5.4s, v20.4s, v21.s[0]
 	ADD R25, R19, R17
-	FMOVS 512(R17), F21
-	VAND V22.B16, V21.B16, V21.B16
+	FMOVS 1024(R17), F21
 	WORD $0x4f951249 // fmla v9.4s, v18.4s, v21.s[0]
 	WORD $0x4f95126a // fmla v10.4s, v19.4s, v21.s[0]
 	WORD $0x4f95128b // fmla v11.4s, v20.4s, v21.s[0]
 	ADD R26, R19, R17
-	FMOVS 512(R17), F21
-	VAND V22.B16, V21.B16, V21.B16
+	FMOVS 1024(R17), F21
 	WORD $0x4f95124f // fmla v15.4s, v18.4s, v21.s[0]
 	WORD $0x4f951270 // fmla v16.4s, v19.4s, v21.s[0]
 	WORD $0x4f951291 // fmla v17.4s, v20.4s, v21.s[0]
@@ -59884,20 +59820,17 @@ loop3x3x2:
 	FMOVQ 32(R2), F20
 	VSHL $16, V20.S4, V20.S4
 	ADD R24, R19, R17
-	FMOVS 512(R17), F21
-	VSHL $16, V21.S4, V21.S4
+	FMOVS 1028(R17), F21
 	WORD $0x4f951243 // fmla v3.4s, v18.4s, v21.s[0]
 	WORD $0x4f951264 // fmla v4.4s, v19.4s, v21.s[0]
 	WORD $0x4f951285 // fmla v5.4s, v20.4s, v21.s[0]
 	ADD R25, R19, R17
-	FMOVS 512(R17), F21
-	VSHL $16, V21.S4, V21.S4
+	FMOVS 1028(R17), F21
 	WORD $0x4f951249 // fmla v9.4s, v18.4s, v21.s[0]
 	WORD $0x4f95126a // fmla v10.4s, v19.4s, v21.s[0]
 	WORD $0x4f95128b // fmla v11.4s, v20.4s, v21.s[0]
 	ADD R26, R19, R17
-	FMOVS 512(R17), F21
-	VSHL $16, V21.S4, V21.S4
+	FMOVS 1028(R17), F21
 	WORD $0x4f95124f // fmla v15.4s, v18.4s, v21.s[0]
 	WORD $0x4f951270 // fmla v16.4s, v19.4s, v21.s[0]
 	WORD $0x4f951291 // fmla v17.4s, v20.4s, v21.s[0]
@@ -59909,20 +59842,17 @@ loop3x3x2:
 	FMOVQ 80(R1), F20
 	VAND V22.B16, V20.B16, V20.B16
 	ADD R24, R19, R17
-	FMOVS 4(R17), F21
-	VAND V22.B16, V21.B16, V21.B16
+	FMOVS 8(R17), F21
 	WORD $0x4f951240 // fmla v0.4s, v18.4s, v21.s[0]
 	WORD $0x4f951261 // fmla v1.4s, v19.4s, v21.s[0]
 	WORD $0x4f951282 // fmla v2.4s, v20.4s, v21.s[0]
 	ADD R25, R19, R17
-	FMOVS 4(R17), F21
-	VAND V22.B16, V21.B16, V21.B16
+	FMOVS 8(R17), F21
 	WORD $0x4f951246 // fmla v6.4s, v18.4s, v21.s[0]
 	WORD $0x4f951267 // fmla v7.4s, v19.4s, v21.s[0]
 	WORD $0x4f951288 // fmla v8.4s, v20.4s, v21.s[0]
 	ADD R26, R19, R17
-	FMOVS 4(R17), F21
-	VAND V22.B16, V21.B16, V21.B16
+	FMOVS 8(R17), F21
 	WORD $0x4f95124c // fmla v12.4s, v18.4s, v21.s[0]
 	WORD $0x4f95126d // fmla v13.4s, v19.4s, v21.s[0]
 	WORD $0x4f95128e // fmla v14.4s, v20.4s, v21.s[0]
@@ -59933,20 +59863,17 @@ loop3x3x2:
 	FMOVQ 80(R1), F20
 	VSHL $16, V20.S4, V20.S4
 	ADD R24, R19, R17
-	FMOVS 4(R17), F21
-	VSHL $16, V21.S4, V21.S4
+	FMOVS 12(R17), F21
 	WORD $0x4f951240 // fmla v0.4s, v18.4s, v21.s[0]
 	WORD $0x4f951261 // fmla v1.4s, v19.4s, v21.s[0]
 	WORD $0x4f951282 // fmla v2.4s, v20.4s, v21.s[0]
 	ADD R25, R19, R17
-	FMOVS 4(R17), F21
-	VSHL $16, V21.S4, V21.S4
+	FMOVS 12(R17), F21
 	WORD $0x4f951246 // fmla v6.4s, v18.4s, v21.s[0]
 	WORD $0x4f951267 // fmla v7.4s, v19.4s, v21.s[0]
 	WORD $0x4f951288 // fmla v8.4s, v20.4s, v21.s[0]
 	ADD R26, R19, R17
-	FMOVS 4(R17), F21
-	VSHL $16, V21.S4, V21.S4
+	FMOVS 12(R17), F21
 	WORD $0x4f95124c // fmla v12.4s, v18.4s, v21.s[0]
 	WORD $0x4f95126d // fmla v13.4s, v19.4s, v21.s[0]
 	WORD $0x4f95128e // fmla v14.4s, v20.4s, v21.s[0]
@@ -59958,20 +59885,17 @@ loop3x3x2:
 	FMOVQ 80(R2), F20
 	VAND V22.B16, V20.B16, V20.B16
 	ADD R24, R19, R17
-	FMOVS 516(R17), F21
-	VAND V22.B16, V21.B16, V21.B16
+	FMOVS 1032(R17), F21
 	WORD $0x4f951243 // fmla v3.4s, v18.4s, v21.s[0]
 	WORD $0x4f951264 // fmla v4.4s, v19.4s, v21.s[0]
 	WORD $0x4f951285 // fmla v5.4s, v20.4s, v21.s[0]
 	ADD R25, R19, R17
-	FMOVS 516(R17), F21
-	VAND V22.B16, V21.B16, V21.B16
+	FMOVS 1032(R17), F21
 	WORD $0x4f951249 // fmla v9.4s, v18.4s, v21.s[0]
 	WORD $0x4f95126a // fmla v10.4s, v19.4s, v21.s[0]
 	WORD $0x4f95128b // fmla v11.4s, v20.4s, v21.s[0]
 	ADD R26, R19, R17
-	FMOVS 516(R17), F21
-	VAND V22.B16, V21.B16, V21.B16
+	FMOVS 1032(R17), F21
 	WORD $0x4f95124f // fmla v15.4s, v18.4s, v21.s[0]
 	WORD $0x4f951270 // fmla v16.4s, v19.4s, v21.s[0]
 	WORD $0x4f951291 // fmla v17.4s, v20.4s, v21.s[0]
@@ -59982,26 +59906,23 @@ loop3x3x2:
 	FMOVQ 80(R2), F20
 	VSHL $16, V20.S4, V20.S4
 	ADD R24, R19, R17
-	FMOVS 516(R17), F21
-	VSHL $16, V21.S4, V21.S4
+	FMOVS 1036(R17), F21
 	WORD $0x4f951243 // fmla v3.4s, v18.4s, v21.s[0]
 	WORD $0x4f951264 // fmla v4.4s, v19.4s, v21.s[0]
 	WORD $0x4f951285 // fmla v5.4s, v20.4s, v21.s[0]
 	ADD R25, R19, R17
-	FMOVS 516(R17), F21
-	VSHL $16, V21.S4, V21.S4
+	FMOVS 1036(R17), F21
 	WORD $0x4f951249 // fmla v9.4s, v18.4s, v21.s[0]
 	WORD $0x4f95126a // fmla v10.4s, v19.4s, v21.s[0]
 	WORD $0x4f95128b // fmla v11.4s, v20.4s, v21.s[0]
 	ADD R26, R19, R17
-	FMOVS 516(R17), F21
-	VSHL $16, V21.S4, V21.S4
+	FMOVS 1036(R17), F21
 	WORD $0x4f95124f // fmla v15.4s, v18.4s, v21.s[0]
 	WORD $0x4f951270 // fmla v16.4s, v19.4s, v21.s[0]
 	WORD $0x4f951291 // fmla v17.4s, v20.4s, v21.s[0]
 	ADD $96, R1
 	ADD $96, R2
-	ADD $8, R19
+	ADD $16, R19
 	SUB $2, R20
 	CBNZ R20, loop3x3x2
 	MOVD 56(R0), R22 // a.C
@@ -60068,9 +59989,9 @@ loop3x3x2:
 	WORD $0x4e31d5ce // fadd v14.4s, v14.4s, v17.4s
 	FMOVQ F14, 32(R22)
 	MOVD R2, R1
-	ADD $1024, R24
-	ADD $1024, R25
-	ADD $1024, R26
+	ADD $2048, R24
+	ADD $2048, R25
+	ADD $2048, R26
 	SUB $256, R21
 	JMP next3x3x2
 
@@ -60108,19 +60029,16 @@ loop3x3x1:
 	VAND V13.B16, V11.B16, V11.B16
 	ADD R24, R19, R17
 	FMOVS (R17), F12
-	VAND V13.B16, V12.B16, V12.B16
 	WORD $0x4f8c1120 // fmla v0.4s, v9.4s, v12.s[0]
 	WORD $0x4f8c1141 // fmla v1.4s, v10.4s, v12.s[0]
 	WORD $0x4f8c1162 // fmla v2.4s, v11.4s, v12.s[0]
 	ADD R25, R19, R17
 	FMOVS (R17), F12
-	VAND V13.B16, V12.B16, V12.B16
 	WORD $0x4f8c1123 // fmla v3.4s, v9.4s, v12.s[0]
 	WORD $0x4f8c1144 // fmla v4.4s, v10.4s, v12.s[0]
 	WORD $0x4f8c1165 // fmla v5.4s, v11.4s, v12.s[0]
 	ADD R26, R19, R17
 	FMOVS (R17), F12
-	VAND V13.B16, V12.B16, V12.B16
 	WORD $0x4f8c1126 // fmla v6.4s, v9.4s, v12.s[0]
 	WORD $0x4f8c1147 // fmla v7.4s, v10.4s, v12.s[0]
 	WORD $0x4f8c1168 // fmla v8.4s, v11.4s, v12.s[0]
@@ -60131,25 +60049,22 @@ loop3x3x1:
 	FMOVQ 32(R1), F11
 	VSHL $16, V11.S4, V11.S4
 	ADD R24, R19, R17
-	FMOVS (R17), F12
-	VSHL $16, V12.S4, V12.S4
+	FMOVS 4(R17), F12
 	WORD $0x4f8c1120 // fmla v0.4s, v9.4s, v12.s[0]
 	WORD $0x4f8c1141 // fmla v1.4s, v10.4s, v12.s[0]
 	WORD $0x4f8c1162 // fmla v2.4s, v11.4s, v12.s[0]
 	ADD R25, R19, R17
-	FMOVS (R17), F12
-	VSHL $16, V12.S4, V12.S4
+	FMOVS 4(R17), F12
 	WORD $0x4f8c1123 // fmla v3.4s, v9.4s, v12.s[0]
 	WORD $0x4f8c1144 // fmla v4.4s, v10.4s, v12.s[0]
 	WORD $0x4f8c1165 // fmla v5.4s, v11.4s, v12.s[0]
 	ADD R26, R19, R17
-	FMOVS (R17), F12
-	VSHL $16, V12.S4, V12.S4
+	FMOVS 4(R17), F12
 	WORD $0x4f8c1126 // fmla v6.4s, v9.4s, v12.s[0]
 	WORD $0x4f8c1147 // fmla v7.4s, v10.4s, v12.s[0]
 	WORD $0x4f8c1168 // fmla v8.4s, v11.4s, v12.s[0]
 	ADD $48, R1
-	ADD $4, R19
+	ADD $8, R19
 	SUB $1, R20
 	CBNZ R20, loop3x3x1
 	MOVD 56(R0), R22 // a.C
@@ -60194,9 +60109,9 @@ loop3x3x1:
 	WORD $0x4e2cd508 // fadd v8.4s, v8.4s, v12.4s
 	FMOVQ F8, 32(R22)
 	VMOVI $0, V30.B16
-	ADD $512, R24
-	ADD $512, R25
-	ADD $512, R26
+	ADD $1024, R24
+	ADD $1024, R25
+	ADD $1024, R26
 	SUB $128, R21
 	JMP next3x3x1
 
@@ -60265,13 +60180,11 @@ loop2x3x4:
 	VAND V28.B16, V26.B16, V26.B16
 	ADD R24, R19, R17
 	FMOVS (R17), F27
-	VAND V28.B16, V27.B16, V27.B16
 	WORD $0x4f9b1300 // fmla v0.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b1321 // fmla v1.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b1342 // fmla v2.4s, v26.4s, v27.s[0]
 	ADD R25, R19, R17
 	FMOVS (R17), F27
-	VAND V28.B16, V27.B16, V27.B16
 	WORD $0x4f9b130c // fmla v12.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b132d // fmla v13.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b134e // fmla v14.4s, v26.4s, v27.s[0]
@@ -60282,14 +60195,12 @@ loop2x3x4:
 	FMOVQ 32(R26), F26
 	VSHL $16, V26.S4, V26.S4
 	ADD R24, R19, R17
-	FMOVS (R17), F27
-	VSHL $16, V27.S4, V27.S4
+	FMOVS 4(R17), F27
 	WORD $0x4f9b1300 // fmla v0.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b1321 // fmla v1.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b1342 // fmla v2.4s, v26.4s, v27.s[0]
 	ADD R25, R19, R17
-	FMOVS (R17), F27
-	VSHL $16, V27.S4, V27.S4
+	FMOVS 4(R17), F27
 	WORD $0x4f9b130c // fmla v12.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b132d // fmla v13.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b134e // fmla v14.4s, v26.4s, v27.s[0]
@@ -60301,14 +60212,12 @@ loop2x3x4:
 	FMOVQ 32(R1), F26
 	VAND V28.B16, V26.B16, V26.B16
 	ADD R24, R19, R17
-	FMOVS 512(R17), F27
-	VAND V28.B16, V27.B16, V27.B16
+	FMOVS 1024(R17), F27
 	WORD $0x4f9b1303 // fmla v3.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b1324 // fmla v4.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b1345 // fmla v5.4s, v26.4s, v27.s[0]
 	ADD R25, R19, R17
-	FMOVS 512(R17), F27
-	VAND V28.B16, V27.B16, V27.B16
+	FMOVS 1024(R17), F27
 	WORD $0x4f9b130f // fmla v15.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b1330 // fmla v16.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b1351 // fmla v17.4s, v26.4s, v27.s[0]
@@ -60319,14 +60228,12 @@ loop2x3x4:
 	FMOVQ 32(R1), F26
 	VSHL $16, V26.S4, V26.S4
 	ADD R24, R19, R17
-	FMOVS 512(R17), F27
-	VSHL $16, V27.S4, V27.S4
+	FMOVS 1028(R17), F27
 	WORD $0x4f9b1303 // fmla v3.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b1324 // fmla v4.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b1345 // fmla v5.4s, v26.4s, v27.s[0]
 	ADD R25, R19, R17
-	FMOVS 512(R17), F27
-	VSHL $16, V27.S4, V27.S4
+	FMOVS 1028(R17), F27
 	WORD $0x4f9b130f // fmla v15.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b1330 // fmla v16.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b1351 // fmla v17.4s, v26.4s, v27.s[0]
@@ -60338,14 +60245,12 @@ loop2x3x4:
 	FMOVQ 32(R2), F26
 	VAND V28.B16, V26.B16, V26.B16
 	ADD R24, R19, R17
-	FMOVS 1024(R17), F27
-	VAND V28.B16, V27.B16, V27.B16
+	FMOVS 2048(R17), F27
 	WORD $0x4f9b1306 // fmla v6.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b1327 // fmla v7.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b1348 // fmla v8.4s, v26.4s, v27.s[0]
 	ADD R25, R19, R17
-	FMOVS 1024(R17), F27
-	VAND V28.B16, V27.B16, V27.B16
+	FMOVS 2048(R17), F27
 	WORD $0x4f9b1312 // fmla v18.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b1333 // fmla v19.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b1354 // fmla v20.4s, v26.4s, v27.s[0]
@@ -60356,14 +60261,12 @@ loop2x3x4:
 	FMOVQ 32(R2), F26
 	VSHL $16, V26.S4, V26.S4
 	ADD R24, R19, R17
-	FMOVS 1024(R17), F27
-	VSHL $16, V27.S4, V27.S4
+	FMOVS 2052(R17), F27
 	WORD $0x4f9b1306 // fmla v6.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b1327 // fmla v7.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b1348 // fmla v8.4s, v26.4s, v27.s[0]
 	ADD R25, R19, R17
-	FMOVS 1024(R17), F27
-	VSHL $16, V27.S4, V27.S4
+	FMOVS 2052(R17), F27
 	WORD $0x4f9b1312 // fmla v18.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b1333 // fmla v19.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b1354 // fmla v20.4s, v26.4s, v27.s[0]
@@ -60375,14 +60278,12 @@ loop2x3x4:
 	FMOVQ 32(R3), F26
 	VAND V28.B16, V26.B16, V26.B16
 	ADD R24, R19, R17
-	FMOVS 1536(R17), F27
-	VAND V28.B16, V27.B16, V27.B16
+	FMOVS 3072(R17), F27
 	WORD $0x4f9b1309 // fmla v9.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b132a // fmla v10.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b134b // fmla v11.4s, v26.4s, v27.s[0]
 	ADD R25, R19, R17
-	FMOVS 1536(R17), F27
-	VAND V28.B16, V27.B16, V27.B16
+	FMOVS 3072(R17), F27
 	WORD $0x4f9b1315 // fmla v21.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b1336 // fmla v22.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b1357 // fmla v23.4s, v26.4s, v27.s[0]
@@ -60393,14 +60294,12 @@ loop2x3x4:
 	FMOVQ 32(R3), F26
 	VSHL $16, V26.S4, V26.S4
 	ADD R24, R19, R17
-	FMOVS 1536(R17), F27
-	VSHL $16, V27.S4, V27.S4
+	FMOVS 3076(R17), F27
 	WORD $0x4f9b1309 // fmla v9.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b132a // fmla v10.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b134b // fmla v11.4s, v26.4s, v27.s[0]
 	ADD R25, R19, R17
-	FMOVS 1536(R17), F27
-	VSHL $16, V27.S4, V27.S4
+	FMOVS 3076(R17), F27
 	WORD $0x4f9b1315 // fmla v21.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b1336 // fmla v22.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b1357 // fmla v23.4s, v26.4s, v27.s[0]
@@ -60412,14 +60311,12 @@ loop2x3x4:
 	FMOVQ 80(R26), F26
 	VAND V28.B16, V26.B16, V26.B16
 	ADD R24, R19, R17
-	FMOVS 4(R17), F27
-	VAND V28.B16, V27.B16, V27.B16
+	FMOVS 8(R17), F27
 	WORD $0x4f9b1300 // fmla v0.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b1321 // fmla v1.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b1342 // fmla v2.4s, v26.4s, v27.s[0]
 	ADD R25, R19, R17
-	FMOVS 4(R17), F27
-	VAND V28.B16, V27.B16, V27.B16
+	FMOVS 8(R17), F27
 	WORD $0x4f9b130c // fmla v12.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b132d // fmla v13.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b134e // fmla v14.4s, v26.4s, v27.s[0]
@@ -60430,14 +60327,12 @@ loop2x3x4:
 	FMOVQ 80(R26), F26
 	VSHL $16, V26.S4, V26.S4
 	ADD R24, R19, R17
-	FMOVS 4(R17), F27
-	VSHL $16, V27.S4, V27.S4
+	FMOVS 12(R17), F27
 	WORD $0x4f9b1300 // fmla v0.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b1321 // fmla v1.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b1342 // fmla v2.4s, v26.4s, v27.s[0]
 	ADD R25, R19, R17
-	FMOVS 4(R17), F27
-	VSHL $16, V27.S4, V27.S4
+	FMOVS 12(R17), F27
 	WORD $0x4f9b130c // fmla v12.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b132d // fmla v13.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b134e // fmla v14.4s, v26.4s, v27.s[0]
@@ -60449,14 +60344,12 @@ loop2x3x4:
 	FMOVQ 80(R1), F26
 	VAND V28.B16, V26.B16, V26.B16
 	ADD R24, R19, R17
-	FMOVS 516(R17), F27
-	VAND V28.B16, V27.B16, V27.B16
+	FMOVS 1032(R17), F27
 	WORD $0x4f9b1303 // fmla v3.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b1324 // fmla v4.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b1345 // fmla v5.4s, v26.4s, v27.s[0]
 	ADD R25, R19, R17
-	FMOVS 516(R17), F27
-	VAND V28.B16, V27.B16, V27.B16
+	FMOVS 1032(R17), F27
 	WORD $0x4f9b130f // fmla v15.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b1330 // fmla v16.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b1351 // fmla v17.4s, v26.4s, v27.s[0]
@@ -60467,14 +60360,12 @@ loop2x3x4:
 	FMOVQ 80(R1), F26
 	VSHL $16, V26.S4, V26.S4
 	ADD R24, R19, R17
-	FMOVS 516(R17), F27
-	VSHL $16, V27.S4, V27.S4
+	FMOVS 1036(R17), F27
 	WORD $0x4f9b1303 // fmla v3.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b1324 // fmla v4.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b1345 // fmla v5.4s, v26.4s, v27.s[0]
 	ADD R25, R19, R17
-	FMOVS 516(R17), F27
-	VSHL $16, V27.S4, V27.S4
+	FMOVS 1036(R17), F27
 	WORD $0x4f9b130f // fmla v15.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b1330 // fmla v16.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b1351 // fmla v17.4s, v26.4s, v27.s[0]
@@ -60486,14 +60377,12 @@ loop2x3x4:
 	FMOVQ 80(R2), F26
 	VAND V28.B16, V26.B16, V26.B16
 	ADD R24, R19, R17
-	FMOVS 1028(R17), F27
-	VAND V28.B16, V27.B16, V27.B16
+	FMOVS 2056(R17), F27
 	WORD $0x4f9b1306 // fmla v6.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b1327 // fmla v7.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b1348 // fmla v8.4s, v26.4s, v27.s[0]
 	ADD R25, R19, R17
-	FMOVS 1028(R17), F27
-	VAND V28.B16, V27.B16, V27.B16
+	FMOVS 2056(R17), F27
 	WORD $0x4f9b1312 // fmla v18.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b1333 // fmla v19.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b1354 // fmla v20.4s, v26.4s, v27.s[0]
@@ -60504,14 +60393,12 @@ loop2x3x4:
 	FMOVQ 80(R2), F26
 	VSHL $16, V26.S4, V26.S4
 	ADD R24, R19, R17
-	FMOVS 1028(R17), F27
-	VSHL $16, V27.S4, V27.S4
+	FMOVS 2060(R17), F27
 	WORD $0x4f9b1306 // fmla v6.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b1327 // fmla v7.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b1348 // fmla v8.4s, v26.4s, v27.s[0]
 	ADD R25, R19, R17
-	FMOVS 1028(R17), F27
-	VSHL $16, V27.S4, V27.S4
+	FMOVS 2060(R17), F27
 	WORD $0x4f9b1312 // fmla v18.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b1333 // fmla v19.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b1354 // fmla v20.4s, v26.4s, v27.s[0]
@@ -60523,14 +60410,12 @@ loop2x3x4:
 	FMOVQ 80(R3), F26
 	VAND V28.B16, V26.B16, V26.B16
 	ADD R24, R19, R17
-	FMOVS 1540(R17), F27
-	VAND V28.B16, V27.B16, V27.B16
+	FMOVS 3080(R17), F27
 	WORD $0x4f9b1309 // fmla v9.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b132a // fmla v10.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b134b // fmla v11.4s, v26.4s, v27.s[0]
 	ADD R25, R19, R17
-	FMOVS 1540(R17), F27
-	VAND V28.B16, V27.B16, V27.B16
+	FMOVS 3080(R17), F27
 	WORD $0x4f9b1315 // fmla v21.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b1336 // fmla v22.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b1357 // fmla v23.4s, v26.4s, v27.s[0]
@@ -60541,14 +60426,12 @@ loop2x3x4:
 	FMOVQ 80(R3), F26
 	VSHL $16, V26.S4, V26.S4
 	ADD R24, R19, R17
-	FMOVS 1540(R17), F27
-	VSHL $16, V27.S4, V27.S4
+	FMOVS 3084(R17), F27
 	WORD $0x4f9b1309 // fmla v9.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b132a // fmla v10.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b134b // fmla v11.4s, v26.4s, v27.s[0]
 	ADD R25, R19, R17
-	FMOVS 1540(R17), F27
-	VSHL $16, V27.S4, V27.S4
+	FMOVS 3084(R17), F27
 	WORD $0x4f9b1315 // fmla v21.4s, v24.4s, v27.s[0]
 	WORD $0x4f9b1336 // fmla v22.4s, v25.4s, v27.s[0]
 	WORD $0x4f9b1357 // fmla v23.4s, v26.4s, v27.s[0]
@@ -60556,7 +60439,7 @@ loop2x3x4:
 	ADD $96, R1
 	ADD $96, R2
 	ADD $96, R3
-	ADD $8, R19
+	ADD $16, R19
 	SUB $2, R20
 	CBNZ R20, loop2x3x4
 	MOVD 56(R0), R22 // a.C
@@ -60627,8 +60510,8 @@ loop2x3x4:
 	WORD $0x4e37d5ce // fadd v14.4s, v14.4s, v23.4s
 	FMOVQ F14, 32(R22)
 	MOVD R3, R26
-	ADD $2048, R24
-	ADD $2048, R25
+	ADD $4096, R24
+	ADD $4096, R25
 	SUB $512, R21
 	JMP next2x3x4
 
@@ -60663,13 +60546,11 @@ loop2x3x1:
 	VAND V10.B16, V8.B16, V8.B16
 	ADD R24, R19, R17
 	FMOVS (R17), F9
-	VAND V10.B16, V9.B16, V9.B16
 	WORD $0x4f8910c0 // fmla v0.4s, v6.4s, v9.s[0]
 	WORD $0x4f8910e1 // fmla v1.4s, v7.4s, v9.s[0]
 	WORD $0x4f891102 // fmla v2.4s, v8.4s, v9.s[0]
 	ADD R25, R19, R17
 	FMOVS (R17), F9
-	VAND V10.B16, V9.B16, V9.B16
 	WORD $0x4f8910c3 // fmla v3.4s, v6.4s, v9.s[0]
 	WORD $0x4f8910e4 // fmla v4.4s, v7.4s, v9.s[0]
 	WORD $0x4f891105 // fmla v5.4s, v8.4s, v9.s[0]
@@ -60680,19 +60561,17 @@ loop2x3x1:
 	FMOVQ 32(R26), F8
 	VSHL $16, V8.S4, V8.S4
 	ADD R24, R19, R17
-	FMOVS (R17), F9
-	VSHL $16, V9.S4, V9.S4
+	FMOVS 4(R17), F9
 	WORD $0x4f8910c0 // fmla v0.4s, v6.4s, v9.s[0]
 	WORD $0x4f8910e1 // fmla v1.4s, v7.4s, v9.s[0]
 	WORD $0x4f891102 // fmla v2.4s, v8.4s, v9.s[0]
 	ADD R25, R19, R17
-	FMOVS (R17), F9
-	VSHL $16, V9.S4, V9.S4
+	FMOVS 4(R17), F9
 	WORD $0x4f8910c3 // fmla v3.4s, v6.4s, v9.s[0]
 	WORD $0x4f8910e4 // fmla v4.4s, v7.4s, v9.s[0]
 	WORD $0x4f891105 // fmla v5.4s, v8.4s, v9.s[0]
 	ADD $48, R26
-	ADD $4, R19
+	ADD $8, R19
 	SUB $1, R20
 	CBNZ R20, loop2x3x1
 	MOVD 56(R0), R22 // a.C
@@ -60724,8 +60603,8 @@ loop2x3x1:
 	WORD $0x4e29d4a5 // fadd v5.4s, v5.4s, v9.4s
 	FMOVQ F5, 32(R22)
 	VMOVI $0, V30.B16
-	ADD $512, R24
-	ADD $512, R25
+	ADD $1024, R24
+	ADD $1024, R25
 	SUB $128, R21
 	JMP next2x3x1
 
@@ -60780,7 +60659,6 @@ loop1x3x4:
 	VAND V16.B16, V14.B16, V14.B16
 	ADD R24, R19, R17
 	FMOVS (R17), F15
-	VAND V16.B16, V15.B16, V15.B16
 	WORD $0x4f8f1180 // fmla v0.4s, v12.4s, v15.s[0]
 	WORD $0x4f8f11a1 // fmla v1.4s, v13.4s, v15.s[0]
 	WORD $0x4f8f11c2 // fmla v2.4s, v14.4s, v15.s[0]
@@ -60791,8 +60669,7 @@ loop1x3x4:
 	FMOVQ 32(R25), F14
 	VSHL $16, V14.S4, V14.S4
 	ADD R24, R19, R17
-	FMOVS (R17), F15
-	VSHL $16, V15.S4, V15.S4
+	FMOVS 4(R17), F15
 	WORD $0x4f8f1180 // fmla v0.4s, v12.4s, v15.s[0]
 	WORD $0x4f8f11a1 // fmla v1.4s, v13.4s, v15.s[0]
 	WORD $0x4f8f11c2 // fmla v2.4s, v14.4s, v15.s[0]
@@ -60804,8 +60681,7 @@ loop1x3x4:
 	FMOVQ 32(R26), F14
 	VAND V16.B16, V14.B16, V14.B16
 	ADD R24, R19, R17
-	FMOVS 512(R17), F15
-	VAND V16.B16, V15.B16, V15.B16
+	FMOVS 1024(R17), F15
 	WORD $0x4f8f1183 // fmla v3.4s, v12.4s, v15.s[0]
 	WORD $0x4f8f11a4 // fmla v4.4s, v13.4s, v15.s[0]
 	WORD $0x4f8f11c5 // fmla v5.4s, v14.4s, v15.s[0]
@@ -60816,8 +60692,7 @@ loop1x3x4:
 	FMOVQ 32(R26), F14
 	VSHL $16, V14.S4, V14.S4
 	ADD R24, R19, R17
-	FMOVS 512(R17), F15
-	VSHL $16, V15.S4, V15.S4
+	FMOVS 1028(R17), F15
 	WORD $0x4f8f1183 // fmla v3.4s, v12.4s, v15.s[0]
 	WORD $0x4f8f11a4 // fmla v4.4s, v13.4s, v15.s[0]
 	WORD $0x4f8f11c5 // fmla v5.4s, v14.4s, v15.s[0]
@@ -60829,8 +60704,7 @@ loop1x3x4:
 	FMOVQ 32(R1), F14
 	VAND V16.B16, V14.B16, V14.B16
 	ADD R24, R19, R17
-	FMOVS 1024(R17), F15
-	VAND V16.B16, V15.B16, V15.B16
+	FMOVS 2048(R17), F15
 	WORD $0x4f8f1186 // fmla v6.4s, v12.4s, v15.s[0]
 	WORD $0x4f8f11a7 // fmla v7.4s, v13.4s, v15.s[0]
 	WORD $0x4f8f11c8 // fmla v8.4s, v14.4s, v15.s[0]
@@ -60841,8 +60715,7 @@ loop1x3x4:
 	FMOVQ 32(R1), F14
 	VSHL $16, V14.S4, V14.S4
 	ADD R24, R19, R17
-	FMOVS 1024(R17), F15
-	VSHL $16, V15.S4, V15.S4
+	FMOVS 2052(R17), F15
 	WORD $0x4f8f1186 // fmla v6.4s, v12.4s, v15.s[0]
 	WORD $0x4f8f11a7 // fmla v7.4s, v13.4s, v15.s[0]
 	WORD $0x4f8f11c8 // fmla v8.4s, v14.4s, v15.s[0]
@@ -60854,8 +60727,7 @@ loop1x3x4:
 	FMOVQ 32(R2), F14
 	VAND V16.B16, V14.B16, V14.B16
 	ADD R24, R19, R17
-	FMOVS 1536(R17), F15
-	VAND V16.B16, V15.B16, V15.B16
+	FMOVS 3072(R17), F15
 	WORD $0x4f8f1189 // fmla v9.4s, v12.4s, v15.s[0]
 	WORD $0x4f8f11aa // fmla v10.4s, v13.4s, v15.s[0]
 	WORD $0x4f8f11cb // fmla v11.4s, v14.4s, v15.s[0]
@@ -60866,8 +60738,7 @@ loop1x3x4:
 	FMOVQ 32(R2), F14
 	VSHL $16, V14.S4, V14.S4
 	ADD R24, R19, R17
-	FMOVS 1536(R17), F15
-	VSHL $16, V15.S4, V15.S4
+	FMOVS 3076(R17), F15
 	WORD $0x4f8f1189 // fmla v9.4s, v12.4s, v15.s[0]
 	WORD $0x4f8f11aa // fmla v10.4s, v13.4s, v15.s[0]
 	WORD $0x4f8f11cb // fmla v11.4s, v14.4s, v15.s[0]
@@ -60879,8 +60750,7 @@ loop1x3x4:
 	FMOVQ 80(R25), F14
 	VAND V16.B16, V14.B16, V14.B16
 	ADD R24, R19, R17
-	FMOVS 4(R17), F15
-	VAND V16.B16, V15.B16, V15.B16
+	FMOVS 8(R17), F15
 	WORD $0x4f8f1180 // fmla v0.4s, v12.4s, v15.s[0]
 	WORD $0x4f8f11a1 // fmla v1.4s, v13.4s, v15.s[0]
 	WORD $0x4f8f11c2 // fmla v2.4s, v14.4s, v15.s[0]
@@ -60891,8 +60761,7 @@ loop1x3x4:
 	FMOVQ 80(R25), F14
 	VSHL $16, V14.S4, V14.S4
 	ADD R24, R19, R17
-	FMOVS 4(R17), F15
-	VSHL $16, V15.S4, V15.S4
+	FMOVS 12(R17), F15
 	WORD $0x4f8f1180 // fmla v0.4s, v12.4s, v15.s[0]
 	WORD $0x4f8f11a1 // fmla v1.4s, v13.4s, v15.s[0]
 	WORD $0x4f8f11c2 // fmla v2.4s, v14.4s, v15.s[0]
@@ -60904,8 +60773,7 @@ loop1x3x4:
 	FMOVQ 80(R26), F14
 	VAND V16.B16, V14.B16, V14.B16
 	ADD R24, R19, R17
-	FMOVS 516(R17), F15
-	VAND V16.B16, V15.B16, V15.B16
+	FMOVS 1032(R17), F15
 	WORD $0x4f8f1183 // fmla v3.4s, v12.4s, v15.s[0]
 	WORD $0x4f8f11a4 // fmla v4.4s, v13.4s, v15.s[0]
 	WORD $0x4f8f11c5 // fmla v5.4s, v14.4s, v15.s[0]
@@ -60916,8 +60784,7 @@ loop1x3x4:
 	FMOVQ 80(R26), F14
 	VSHL $16, V14.S4, V14.S4
 	ADD R24, R19, R17
-	FMOVS 516(R17), F15
-	VSHL $16, V15.S4, V15.S4
+	FMOVS 1036(R17), F15
 	WORD $0x4f8f1183 // fmla v3.4s, v12.4s, v15.s[0]
 	WORD $0x4f8f11a4 // fmla v4.4s, v13.4s, v15.s[0]
 	WORD $0x4f8f11c5 // fmla v5.4s, v14.4s, v15.s[0]
@@ -60929,8 +60796,7 @@ loop1x3x4:
 	FMOVQ 80(R1), F14
 	VAND V16.B16, V14.B16, V14.B16
 	ADD R24, R19, R17
-	FMOVS 1028(R17), F15
-	VAND V16.B16, V15.B16, V15.B16
+	FMOVS 2056(R17), F15
 	WORD $0x4f8f1186 // fmla v6.4s, v12.4s, v15.s[0]
 	WORD $0x4f8f11a7 // fmla v7.4s, v13.4s, v15.s[0]
 	WORD $0x4f8f11c8 // fmla v8.4s, v14.4s, v15.s[0]
@@ -60941,8 +60807,7 @@ loop1x3x4:
 	FMOVQ 80(R1), F14
 	VSHL $16, V14.S4, V14.S4
 	ADD R24, R19, R17
-	FMOVS 1028(R17), F15
-	VSHL $16, V15.S4, V15.S4
+	FMOVS 2060(R17), F15
 	WORD $0x4f8f1186 // fmla v6.4s, v12.4s, v15.s[0]
 	WORD $0x4f8f11a7 // fmla v7.4s, v13.4s, v15.s[0]
 	WORD $0x4f8f11c8 // fmla v8.4s, v14.4s, v15.s[0]
@@ -60954,8 +60819,7 @@ loop1x3x4:
 	FMOVQ 80(R2), F14
 	VAND V16.B16, V14.B16, V14.B16
 	ADD R24, R19, R17
-	FMOVS 1540(R17), F15
-	VAND V16.B16, V15.B16, V15.B16
+	FMOVS 3080(R17), F15
 	WORD $0x4f8f1189 // fmla v9.4s, v12.4s, v15.s[0]
 	WORD $0x4f8f11aa // fmla v10.4s, v13.4s, v15.s[0]
 	WORD $0x4f8f11cb // fmla v11.4s, v14.4s, v15.s[0]
@@ -60966,8 +60830,7 @@ loop1x3x4:
 	FMOVQ 80(R2), F14
 	VSHL $16, V14.S4, V14.S4
 	ADD R24, R19, R17
-	FMOVS 1540(R17), F15
-	VSHL $16, V15.S4, V15.S4
+	FMOVS 3084(R17), F15
 	WORD $0x4f8f1189 // fmla v9.4s, v12.4s, v15.s[0]
 	WORD $0x4f8f11aa // fmla v10.4s, v13.4s, v15.s[0]
 	WORD $0x4f8f11cb // fmla v11.4s, v14.4s, v15.s[0]
@@ -60975,7 +60838,7 @@ loop1x3x4:
 	ADD $96, R26
 	ADD $96, R1
 	ADD $96, R2
-	ADD $8, R19
+	ADD $16, R19
 	SUB $2, R20
 	CBNZ R20, loop1x3x4
 	MOVD 56(R0), R22 // a.C
@@ -61014,7 +60877,7 @@ loop1x3x4:
 	WORD $0x4e2bd442 // fadd v2.4s, v2.4s, v11.4s
 	FMOVQ F2, 32(R22)
 	MOVD R2, R25
-	ADD $2048, R24
+	ADD $4096, R24
 	SUB $512, R21
 	JMP next1x3x4
 
@@ -61046,7 +60909,6 @@ loop1x3x1:
 	VAND V7.B16, V5.B16, V5.B16
 	ADD R24, R19, R17
 	FMOVS (R17), F6
-	VAND V7.B16, V6.B16, V6.B16
 	WORD $0x4f861060 // fmla v0.4s, v3.4s, v6.s[0]
 	WORD $0x4f861081 // fmla v1.4s, v4.4s, v6.s[0]
 	WORD $0x4f8610a2 // fmla v2.4s, v5.4s, v6.s[0]
@@ -61057,13 +60919,12 @@ loop1x3x1:
 	FMOVQ 32(R25), F5
 	VSHL $16, V5.S4, V5.S4
 	ADD R24, R19, R17
-	FMOVS (R17), F6
-	VSHL $16, V6.S4, V6.S4
+	FMOVS 4(R17), F6
 	WORD $0x4f861060 // fmla v0.4s, v3.4s, v6.s[0]
 	WORD $0x4f861081 // fmla v1.4s, v4.4s, v6.s[0]
 	WORD $0x4f8610a2 // fmla v2.4s, v5.4s, v6.s[0]
 	ADD $48, R25
-	ADD $4, R19
+	ADD $8, R19
 	SUB $1, R20
 	CBNZ R20, loop1x3x1
 	MOVD 56(R0), R22 // a.C
@@ -61082,7 +60943,7 @@ loop1x3x1:
 	WORD $0x4e26d442 // fadd v2.4s, v2.4s, v6.4s
 	FMOVQ F2, 32(R22)
 	VMOVI $0, V30.B16
-	ADD $512, R24
+	ADD $1024, R24
 	SUB $128, R21
 	JMP next1x3x1
 
@@ -61187,32 +61048,26 @@ loop6x2x1:
 	VAND V15.B16, V13.B16, V13.B16
 	ADD R24, R19, R17
 	FMOVS (R17), F14
-	VAND V15.B16, V14.B16, V14.B16
 	WORD $0x4f8e1180 // fmla v0.4s, v12.4s, v14.s[0]
 	WORD $0x4f8e11a1 // fmla v1.4s, v13.4s, v14.s[0]
 	ADD R25, R19, R17
 	FMOVS (R17), F14
-	VAND V15.B16, V14.B16, V14.B16
 	WORD $0x4f8e1182 // fmla v2.4s, v12.4s, v14.s[0]
 	WORD $0x4f8e11a3 // fmla v3.4s, v13.4s, v14.s[0]
 	ADD R26, R19, R17
 	FMOVS (R17), F14
-	VAND V15.B16, V14.B16, V14.B16
 	WORD $0x4f8e1184 // fmla v4.4s, v12.4s, v14.s[0]
 	WORD $0x4f8e11a5 // fmla v5.4s, v13.4s, v14.s[0]
 	ADD R1, R19, R17
 	FMOVS (R17), F14
-	VAND V15.B16, V14.B16, V14.B16
 	WORD $0x4f8e1186 // fmla v6.4s, v12.4s, v14.s[0]
 	WORD $0x4f8e11a7 // fmla v7.4s, v13.4s, v14.s[0]
 	ADD R2, R19, R17
 	FMOVS (R17), F14
-	VAND V15.B16, V14.B16, V14.B16
 	WORD $0x4f8e1188 // fmla v8.4s, v12.4s, v14.s[0]
 	WORD $0x4f8e11a9 // fmla v9.4s, v13.4s, v14.s[0]
 	ADD R3, R19, R17
 	FMOVS (R17), F14
-	VAND V15.B16, V14.B16, V14.B16
 	WORD $0x4f8e118a // fmla v10.4s, v12.4s, v14.s[0]
 	WORD $0x4f8e11ab // fmla v11.4s, v13.4s, v14.s[0]
 	FMOVQ (R4), F12
@@ -61220,37 +61075,31 @@ loop6x2x1:
 	FMOVQ 16(R4), F13
 	VSHL $16, V13.S4, V13.S4
 	ADD R24, R19, R17
-	FMOVS (R17), F14
-	VSHL $16, V14.S4, V14.S4
+	FMOVS 4(R17), F14
 	WORD $0x4f8e1180 // fmla v0.4s, v12.4s, v14.s[0]
 	WORD $0x4f8e11a1 // fmla v1.4s, v13.4s, v14.s[0]
 	ADD R25, R19, R17
-	FMOVS (R17), F14
-	VSHL $16, V14.S4, V14.S4
+	FMOVS 4(R17), F14
 	WORD $0x4f8e1182 // fmla v2.4s, v12.4s, v14.s[0]
 	WORD $0x4f8e11a3 // fmla v3.4s, v13.4s, v14.s[0]
 	ADD R26, R19, R17
-	FMOVS (R17), F14
-	VSHL $16, V14.S4, V14.S4
+	FMOVS 4(R17), F14
 	WORD $0x4f8e1184 // fmla v4.4s, v12.4s, v14.s[0]
 	WORD $0x4f8e11a5 // fmla v5.4s, v13.4s, v14.s[0]
 	ADD R1, R19, R17
-	FMOVS (R17), F14
-	VSHL $16, V14.S4, V14.S4
+	FMOVS 4(R17), F14
 	WORD $0x4f8e1186 // fmla v6.4s, v12.4s, v14.s[0]
 	WORD $0x4f8e11a7 // fmla v7.4s, v13.4s, v14.s[0]
 	ADD R2, R19, R17
-	FMOVS (R17), F14
-	VSHL $16, V14.S4, V14.S4
+	FMOVS 4(R17), F14
 	WORD $0x4f8e1188 // fmla v8.4s, v12.4s, v14.s[0]
 	WORD $0x4f8e11a9 // fmla v9.4s, v13.4s, v14.s[0]
 	ADD R3, R19, R17
-	FMOVS (R17), F14
-	VSHL $16, V14.S4, V14.S4
+	FMOVS 4(R17), F14
 	WORD $0x4f8e118a // fmla v10.4s, v12.4s, v14.s[0]
 	WORD $0x4f8e11ab // fmla v11.4s, v13.4s, v14.s[0]
 	ADD $32, R4
-	ADD $4, R19
+	ADD $8, R19
 	SUB $1, R20
 	CBNZ R20, loop6x2x1
 	MOVD 56(R0), R22 // a.C
@@ -61310,12 +61159,12 @@ loop6x2x1:
 	WORD $0x4e2ed56b // fadd v11.4s, v11.4s, v14.4s
 	FMOVQ F11, 16(R22)
 	VMOVI $0, V30.B16
-	ADD $512, R24
-	ADD $512, R25
-	ADD $512, R26
-	ADD $512, R1
-	ADD $512, R2
-	ADD $512, R3
+	ADD $1024, R24
+	ADD $1024, R25
+	ADD $1024, R26
+	ADD $1024, R1
+	ADD $1024, R2
+	ADD $1024, R3
 	SUB $128, R21
 	JMP next6x2x1
 
@@ -61380,27 +61229,22 @@ loop5x2x2:
 	VAND V23.B16, V21.B16, V21.B16
 	ADD R24, R19, R17
 	FMOVS (R17), F22
-	VAND V23.B16, V22.B16, V22.B16
 	WORD $0x4f961280 // fmla v0.4s, v20.4s, v22.s[0]
 	WORD $0x4f9612a1 // fmla v1.4s, v21.4s, v22.s[0]
 	ADD R25, R19, R17
 	FMOVS (R17), F22
-	VAND V23.B16, V22.B16, V22.B16
 	WORD $0x4f961284 // fmla v4.4s, v20.4s, v22.s[0]
 	WORD $0x4f9612a5 // fmla v5.4s, v21.4s, v22.s[0]
 	ADD R26, R19, R17
 	FMOVS (R17), F22
-	VAND V23.B16, V22.B16, V22.B16
 	WORD $0x4f961288 // fmla v8.4s, v20.4s, v22.s[0]
 	WORD $0x4f9612a9 // fmla v9.4s, v21.4s, v22.s[0]
 	ADD R1, R19, R17
 	FMOVS (R17), F22
-	VAND V23.B16, V22.B16, V22.B16
 	WORD $0x4f96128c // fmla v12.4s, v20.4s, v22.s[0]
 	WORD $0x4f9612ad // fmla v13.4s, v21.4s, v22.s[0]
 	ADD R2, R19, R17
 	FMOVS (R17), F22
-	VAND V23.B16, V22.B16, V22.B16
 	WORD $0x4f961290 // fmla v16.4s, v20.4s, v22.s[0]
 	WORD $0x4f9612b1 // fmla v17.4s, v21.4s, v22.s[0]
 	FMOVQ (R3), F20
@@ -61408,28 +61252,23 @@ loop5x2x2:
 	FMOVQ 16(R3), F21
 	VSHL $16, V21.S4, V21.S4
 	ADD R24, R19, R17
-	FMOVS (R17), F22
-	VSHL $16, V22.S4, V22.S4
+	FMOVS 4(R17), F22
 	WORD $0x4f961280 // fmla v0.4s, v20.4s, v22.s[0]
 	WORD $0x4f9612a1 // fmla v1.4s, v21.4s, v22.s[0]
 	ADD R25, R19, R17
-	FMOVS (R17), F22
-	VSHL $16, V22.S4, V22.S4
+	FMOVS 4(R17), F22
 	WORD $0x4f961284 // fmla v4.4s, v20.4s, v22.s[0]
 	WORD $0x4f9612a5 // fmla v5.4s, v21.4s, v22.s[0]
 	ADD R26, R19, R17
-	FMOVS (R17), F22
-	VSHL $16, V22.S4, V22.S4
+	FMOVS 4(R17), F22
 	WORD $0x4f961288 // fmla v8.4s, v20.4s, v22.s[0]
 	WORD $0x4f9612a9 // fmla v9.4s, v21.4s, v22.s[0]
 	ADD R1, R19, R17
-	FMOVS (R17), F22
-	VSHL $16, V22.S4, V22.S4
+	FMOVS 4(R17), F22
 	WORD $0x4f96128c // fmla v12.4s, v20.4s, v22.s[0]
 	WORD $0x4f9612ad // fmla v13.4s, v21.4s, v22.s[0]
 	ADD R2, R19, R17
-	FMOVS (R17), F22
-	VSHL $16, V22.S4, V22.S4
+	FMOVS 4(R17), F22
 	WORD $0x4f961290 // fmla v16.4s, v20.4s, v22.s[0]
 	WORD $0x4f9612b1 // fmla v17.4s, v21.4s, v22.s[0]
 	PRFM 2048(R4), PLDL1KEEP
@@ -61438,28 +61277,23 @@ loop5x2x2:
 	FMOVQ 16(R4), F21
 	VAND V23.B16, V21.B16, V21.B16
 	ADD R24, R19, R17
-	FMOVS 512(R17), F22
-	VAND V23.B16, V22.B16, V22.B16
+	FMOVS 1024(R17), F22
 	WORD $0x4f961282 // fmla v2.4s, v20.4s, v22.s[0]
 	WORD $0x4f9612a3 // fmla v3.4s, v21.4s, v22.s[0]
 	ADD R25, R19, R17
-	FMOVS 512(R17), F22
-	VAND V23.B16, V22.B16, V22.B16
+	FMOVS 1024(R17), F22
 	WORD $0x4f961286 // fmla v6.4s, v20.4s, v22.s[0]
 	WORD $0x4f9612a7 // fmla v7.4s, v21.4s, v22.s[0]
 	ADD R26, R19, R17
-	FMOVS 512(R17), F22
-	VAND V23.B16, V22.B16, V22.B16
+	FMOVS 1024(R17), F22
 	WORD $0x4f96128a // fmla v10.4s, v20.4s, v22.s[0]
 	WORD $0x4f9612ab // fmla v11.4s, v21.4s, v22.s[0]
 	ADD R1, R19, R17
-	FMOVS 512(R17), F22
-	VAND V23.B16, V22.B16, V22.B16
+	FMOVS 1024(R17), F22
 	WORD $0x4f96128e // fmla v14.4s, v20.4s, v22.s[0]
 	WORD $0x4f9612af // fmla v15.4s, v21.4s, v22.s[0]
 	ADD R2, R19, R17
-	FMOVS 512(R17), F22
-	VAND V23.B16, V22.B16, V22.B16
+	FMOVS 1024(R17), F22
 	WORD $0x4f961292 // fmla v18.4s, v20.4s, v22.s[0]
 	WORD $0x4f9612b3 // fmla v19.4s, v21.4s, v22.s[0]
 	FMOVQ (R4), F20
@@ -61467,28 +61301,23 @@ loop5x2x2:
 	FMOVQ 16(R4), F21
 	VSHL $16, V21.S4, V21.S4
 	ADD R24, R19, R17
-	FMOVS 512(R17), F22
-	VSHL $16, V22.S4, V22.S4
+	FMOVS 1028(R17), F22
 	WORD $0x4f961282 // fmla v2.4s, v20.4s, v22.s[0]
 	WORD $0x4f9612a3 // fmla v3.4s, v21.4s, v22.s[0]
 	ADD R25, R19, R17
-	FMOVS 512(R17), F22
-	VSHL $16, V22.S4, V22.S4
+	FMOVS 1028(R17), F22
 	WORD $0x4f961286 // fmla v6.4s, v20.4s, v22.s[0]
 	WORD $0x4f9612a7 // fmla v7.4s, v21.4s, v22.s[0]
 	ADD R26, R19, R17
-	FMOVS 512(R17), F22
-	VSHL $16, V22.S4, V22.S4
+	FMOVS 1028(R17), F22
 	WORD $0x4f96128a // fmla v10.4s, v20.4s, v22.s[0]
 	WORD $0x4f9612ab // fmla v11.4s, v21.4s, v22.s[0]
 	ADD R1, R19, R17
-	FMOVS 512(R17), F22
-	VSHL $16, V22.S4, V22.S4
+	FMOVS 1028(R17), F22
 	WORD $0x4f96128e // fmla v14.4s, v20.4s, v22.s[0]
 	WORD $0x4f9612af // fmla v15.4s, v21.4s, v22.s[0]
 	ADD R2, R19, R17
-	FMOVS 512(R17), F22
-	VSHL $16, V22.S4, V22.S4
+	FMOVS 1028(R17), F22
 	WORD $0x4f961292 // fmla v18.4s, v20.4s, v22.s[0]
 	WORD $0x4f9612b3 // fmla v19.4s, v21.4s, v22.s[0]
 	PRFM 2080(R3), PLDL1KEEP
@@ -61497,28 +61326,23 @@ loop5x2x2:
 	FMOVQ 48(R3), F21
 	VAND V23.B16, V21.B16, V21.B16
 	ADD R24, R19, R17
-	FMOVS 4(R17), F22
-	VAND V23.B16, V22.B16, V22.B16
+	FMOVS 8(R17), F22
 	WORD $0x4f961280 // fmla v0.4s, v20.4s, v22.s[0]
 	WORD $0x4f9612a1 // fmla v1.4s, v21.4s, v22.s[0]
 	ADD R25, R19, R17
-	FMOVS 4(R17), F22
-	VAND V23.B16, V22.B16, V22.B16
+	FMOVS 8(R17), F22
 	WORD $0x4f961284 // fmla v4.4s, v20.4s, v22.s[0]
 	WORD $0x4f9612a5 // fmla v5.4s, v21.4s, v22.s[0]
 	ADD R26, R19, R17
-	FMOVS 4(R17), F22
-	VAND V23.B16, V22.B16, V22.B16
+	FMOVS 8(R17), F22
 	WORD $0x4f961288 // fmla v8.4s, v20.4s, v22.s[0]
 	WORD $0x4f9612a9 // fmla v9.4s, v21.4s, v22.s[0]
 	ADD R1, R19, R17
-	FMOVS 4(R17), F22
-	VAND V23.B16, V22.B16, V22.B16
+	FMOVS 8(R17), F22
 	WORD $0x4f96128c // fmla v12.4s, v20.4s, v22.s[0]
 	WORD $0x4f9612ad // fmla v13.4s, v21.4s, v22.s[0]
 	ADD R2, R19, R17
-	FMOVS 4(R17), F22
-	VAND V23.B16, V22.B16, V22.B16
+	FMOVS 8(R17), F22
 	WORD $0x4f961290 // fmla v16.4s, v20.4s, v22.s[0]
 	WORD $0x4f9612b1 // fmla v17.4s, v21.4s, v22.s[0]
 	FMOVQ 32(R3), F20
@@ -61526,28 +61350,23 @@ loop5x2x2:
 	FMOVQ 48(R3), F21
 	VSHL $16, V21.S4, V21.S4
 	ADD R24, R19, R17
-	FMOVS 4(R17), F22
-	VSHL $16, V22.S4, V22.S4
+	FMOVS 12(R17), F22
 	WORD $0x4f961280 // fmla v0.4s, v20.4s, v22.s[0]
 	WORD $0x4f9612a1 // fmla v1.4s, v21.4s, v22.s[0]
 	ADD R25, R19, R17
-	FMOVS 4(R17), F22
-	VSHL $16, V22.S4, V22.S4
+	FMOVS 12(R17), F22
 	WORD $0x4f961284 // fmla v4.4s, v20.4s, v22.s[0]
 	WORD $0x4f9612a5 // fmla v5.4s, v21.4s, v22.s[0]
 	ADD R26, R19, R17
-	FMOVS 4(R17), F22
-	VSHL $16, V22.S4, V22.S4
+	FMOVS 12(R17), F22
 	WORD $0x4f961288 // fmla v8.4s, v20.4s, v22.s[0]
 	WORD $0x4f9612a9 // fmla v9.4s, v21.4s, v22.s[0]
 	ADD R1, R19, R17
-	FMOVS 4(R17), F22
-	VSHL $16, V22.S4, V22.S4
+	FMOVS 12(R17), F22
 	WORD $0x4f96128c // fmla v12.4s, v20.4s, v22.s[0]
 	WORD $0x4f9612ad // fmla v13.4s, v21.4s, v22.s[0]
 	ADD R2, R19, R17
-	FMOVS 4(R17), F22
-	VSHL $16, V22.S4, V22.S4
+	FMOVS 12(R17), F22
 	WORD $0x4f961290 // fmla v16.4s, v20.4s, v22.s[0]
 	WORD $0x4f9612b1 // fmla v17.4s, v21.4s, v22.s[0]
 	PRFM 2080(R4), PLDL1KEEP
@@ -61556,28 +61375,23 @@ loop5x2x2:
 	FMOVQ 48(R4), F21
 	VAND V23.B16, V21.B16, V21.B16
 	ADD R24, R19, R17
-	FMOVS 516(R17), F22
-	VAND V23.B16, V22.B16, V22.B16
+	FMOVS 1032(R17), F22
 	WORD $0x4f961282 // fmla v2.4s, v20.4s, v22.s[0]
 	WORD $0x4f9612a3 // fmla v3.4s, v21.4s, v22.s[0]
 	ADD R25, R19, R17
-	FMOVS 516(R17), F22
-	VAND V23.B16, V22.B16, V22.B16
+	FMOVS 1032(R17), F22
 	WORD $0x4f961286 // fmla v6.4s, v20.4s, v22.s[0]
 	WORD $0x4f9612a7 // fmla v7.4s, v21.4s, v22.s[0]
 	ADD R26, R19, R17
-	FMOVS 516(R17), F22
-	VAND V23.B16, V22.B16, V22.B16
+	FMOVS 1032(R17), F22
 	WORD $0x4f96128a // fmla v10.4s, v20.4s, v22.s[0]
 	WORD $0x4f9612ab // fmla v11.4s, v21.4s, v22.s[0]
 	ADD R1, R19, R17
-	FMOVS 516(R17), F22
-	VAND V23.B16, V22.B16, V22.B16
+	FMOVS 1032(R17), F22
 	WORD $0x4f96128e // fmla v14.4s, v20.4s, v22.s[0]
 	WORD $0x4f9612af // fmla v15.4s, v21.4s, v22.s[0]
 	ADD R2, R19, R17
-	FMOVS 516(R17), F22
-	VAND V23.B16, V22.B16, V22.B16
+	FMOVS 1032(R17), F22
 	WORD $0x4f961292 // fmla v18.4s, v20.4s, v22.s[0]
 	WORD $0x4f9612b3 // fmla v19.4s, v21.4s, v22.s[0]
 	FMOVQ 32(R4), F20
@@ -61585,33 +61399,28 @@ loop5x2x2:
 	FMOVQ 48(R4), F21
 	VSHL $16, V21.S4, V21.S4
 	ADD R24, R19, R17
-	FMOVS 516(R17), F22
-	VSHL $16, V22.S4, V22.S4
+	FMOVS 1036(R17), F22
 	WORD $0x4f961282 // fmla v2.4s, v20.4s, v22.s[0]
 	WORD $0x4f9612a3 // fmla v3.4s, v21.4s, v22.s[0]
 	ADD R25, R19, R17
-	FMOVS 516(R17), F22
-	VSHL $16, V22.S4, V22.S4
+	FMOVS 1036(R17), F22
 	WORD $0x4f961286 // fmla v6.4s, v20.4s, v22.s[0]
 	WORD $0x4f9612a7 // fmla v7.4s, v21.4s, v22.s[0]
 	ADD R26, R19, R17
-	FMOVS 516(R17), F22
-	VSHL $16, V22.S4, V22.S4
+	FMOVS 1036(R17), F22
 	WORD $0x4f96128a // fmla v10.4s, v20.4s, v22.s[0]
 	WORD $0x4f9612ab // fmla v11.4s, v21.4s, v22.s[0]
 	ADD R1, R19, R17
-	FMOVS 516(R17), F22
-	VSHL $16, V22.S4, V22.S4
+	FMOVS 1036(R17), F22
 	WORD $0x4f96128e // fmla v14.4s, v20.4s, v22.s[0]
 	WORD $0x4f9612af // fmla v15.4s, v21.4s, v22.s[0]
 	ADD R2, R19, R17
-	FMOVS 516(R17), F22
-	VSHL $16, V22.S4, V22.S4
+	FMOVS 1036(R17), F22
 	WORD $0x4f961292 // fmla v18.4s, v20.4s, v22.s[0]
 	WORD $0x4f9612b3 // fmla v19.4s, v21.4s, v22.s[0]
 	ADD $64, R3
 	ADD $64, R4
-	ADD $8, R19
+	ADD $16, R19
 	SUB $2, R20
 	CBNZ R20, loop5x2x2
 	MOVD 56(R0), R22 // a.C
@@ -61688,11 +61497,11 @@ loop5x2x2:
 	WORD $0x4e33d631 // fadd v17.4s, v17.4s, v19.4s
 	FMOVQ F17, 16(R22)
 	MOVD R4, R3
-	ADD $1024, R24
-	ADD $1024, R25
-	ADD $1024, R26
-	ADD $1024, R1
-	ADD $1024, R2
+	ADD $2048, R24
+	ADD $2048, R25
+	ADD $2048, R26
+	ADD $2048, R1
+	ADD $2048, R2
 	SUB $256, R21
 	JMP next5x2x2
 
@@ -61729,27 +61538,22 @@ loop5x2x1:
 	VAND V13.B16, V11.B16, V11.B16
 	ADD R24, R19, R17
 	FMOVS (R17), F12
-	VAND V13.B16, V12.B16, V12.B16
 	WORD $0x4f8c1140 // fmla v0.4s, v10.4s, v12.s[0]
 	WORD $0x4f8c1161 // fmla v1.4s, v11.4s, v12.s[0]
 	ADD R25, R19, R17
 	FMOVS (R17), F12
-	VAND V13.B16, V12.B16, V12.B16
 	WORD $0x4f8c1142 // fmla v2.4s, v10.4s, v12.s[0]
 	WORD $0x4f8c1163 // fmla v3.4s, v11.4s, v12.s[0]
 	ADD R26, R19, R17
 	FMOVS (R17), F12
-	VAND V13.B16, V12.B16, V12.B16
 	WORD $0x4f8c1144 // fmla v4.4s, v10.4s, v12.s[0]
 	WORD $0x4f8c1165 // fmla v5.4s, v11.4s, v12.s[0]
 	ADD R1, R19, R17
 	FMOVS (R17), F12
-	VAND V13.B16, V12.B16, V12.B16
 	WORD $0x4f8c1146 // fmla v6.4s, v10.4s, v12.s[0]
 	WORD $0x4f8c1167 // fmla v7.4s, v11.4s, v12.s[0]
 	ADD R2, R19, R17
 	FMOVS (R17), F12
-	VAND V13.B16, V12.B16, V12.B16
 	WORD $0x4f8c1148 // fmla v8.4s, v10.4s, v12.s[0]
 	WORD $0x4f8c1169 // fmla v9.4s, v11.4s, v12.s[0]
 	FMOVQ (R3), F10
@@ -61757,32 +61561,27 @@ loop5x2x1:
 	FMOVQ 16(R3), F11
 	VSHL $16, V11.S4, V11.S4
 	ADD R24, R19, R17
-	FMOVS (R17), F12
-	VSHL $16, V12.S4, V12.S4
+	FMOVS 4(R17), F12
 	WORD $0x4f8c1140 // fmla v0.4s, v10.4s, v12.s[0]
 	WORD $0x4f8c1161 // fmla v1.4s, v11.4s, v12.s[0]
 	ADD R25, R19, R17
-	FMOVS (R17), F12
-	VSHL $16, V12.S4, V12.S4
+	FMOVS 4(R17), F12
 	WORD $0x4f8c1142 // fmla v2.4s, v10.4s, v12.s[0]
 	WORD $0x4f8c1163 // fmla v3.4s, v11.4s, v12.s[0]
 	ADD R26, R19, R17
-	FMOVS (R17), F12
-	VSHL $16, V12.S4, V12.S4
+	FMOVS 4(R17), F12
 	WORD $0x4f8c1144 // fmla v4.4s, v10.4s, v12.s[0]
 	WORD $0x4f8c1165 // fmla v5.4s, v11.4s, v12.s[0]
 	ADD R1, R19, R17
-	FMOVS (R17), F12
-	VSHL $16, V12.S4, V12.S4
+	FMOVS 4(R17), F12
 	WORD $0x4f8c1146 // fmla v6.4s, v10.4s, v12.s[0]
 	WORD $0x4f8c1167 // fmla v7.4s, v11.4s, v12.s[0]
 	ADD R2, R19, R17
-	FMOVS (R17), F12
-	VSHL $16, V12.S4, V12.S4
+	FMOVS 4(R17), F12
 	WORD $0x4f8c1148 // fmla v8.4s, v10.4s, v12.s[0]
 	WORD $0x4f8c1169 // fmla v9.4s, v11.4s, v12.s[0]
 	ADD $32, R3
-	ADD $4, R19
+	ADD $8, R19
 	SUB $1, R20
 	CBNZ R20, loop5x2x1
 	MOVD 56(R0), R22 // a.C
@@ -61833,11 +61632,11 @@ loop5x2x1:
 	WORD $0x4e2cd529 // fadd v9.4s, v9.4s, v12.4s
 	FMOVQ F9, 16(R22)
 	VMOVI $0, V30.B16
-	ADD $512, R24
-	ADD $512, R25
-	ADD $512, R26
-	ADD $512, R1
-	ADD $512, R2
+	ADD $1024, R24
+	ADD $1024, R25
+	ADD $1024, R26
+	ADD $1024, R1
+	ADD $1024, R2
 	SUB $128, R21
 	JMP next5x2x1
 
@@ -61896,22 +61695,18 @@ loop4x2x2:
 	VAND V19.B16, V17.B16, V17.B16
 	ADD R24, R19, R17
 	FMOVS (R17), F18
-	VAND V19.B16, V18.B16, V18.B16
 	WORD $0x4f921200 // fmla v0.4s, v16.4s, v18.s[0]
 	WORD $0x4f921221 // fmla v1.4s, v17.4s, v18.s[0]
 	ADD R25, R19, R17
 	FMOVS (R17), F18
-	VAND V19.B16, V18.B16, V18.B16
 	WORD $0x4f921204 // fmla v4.4s, v16.4s, v18.s[0]
 	WORD $0x4f921225 // fmla v5.4s, v17.4s, v18.s[0]
 	ADD R26, R19, R17
 	FMOVS (R17), F18
-	VAND V19.B16, V18.B16, V18.B16
 	WORD $0x4f921208 // fmla v8.4s, v16.4s, v18.s[0]
 	WORD $0x4f921229 // fmla v9.4s, v17.4s, v18.s[0]
 	ADD R1, R19, R17
 	FMOVS (R17), F18
-	VAND V19.B16, V18.B16, V18.B16
 	WORD $0x4f92120c // fmla v12.4s, v16.4s, v18.s[0]
 	WORD $0x4f92122d // fmla v13.4s, v17.4s, v18.s[0]
 	FMOVQ (R2), F16
@@ -61919,23 +61714,19 @@ loop4x2x2:
 	FMOVQ 16(R2), F17
 	VSHL $16, V17.S4, V17.S4
 	ADD R24, R19, R17
-	FMOVS (R17), F18
-	VSHL $16, V18.S4, V18.S4
+	FMOVS 4(R17), F18
 	WORD $0x4f921200 // fmla v0.4s, v16.4s, v18.s[0]
 	WORD $0x4f921221 // fmla v1.4s, v17.4s, v18.s[0]
 	ADD R25, R19, R17
-	FMOVS (R17), F18
-	VSHL $16, V18.S4, V18.S4
+	FMOVS 4(R17), F18
 	WORD $0x4f921204 // fmla v4.4s, v16.4s, v18.s[0]
 	WORD $0x4f921225 // fmla v5.4s, v17.4s, v18.s[0]
 	ADD R26, R19, R17
-	FMOVS (R17), F18
-	VSHL $16, V18.S4, V18.S4
+	FMOVS 4(R17), F18
 	WORD $0x4f921208 // fmla v8.4s, v16.4s, v18.s[0]
 	WORD $0x4f921229 // fmla v9.4s, v17.4s, v18.s[0]
 	ADD R1, R19, R17
-	FMOVS (R17), F18
-	VSHL $16, V18.S4, V18.S4
+	FMOVS 4(R17), F18
 	WORD $0x4f92120c // fmla v12.4s, v16.4s, v18.s[0]
 	WORD $0x4f92122d // fmla v13.4s, v17.4s, v18.s[0]
 	PRFM 2048(R3), PLDL1KEEP
@@ -61944,23 +61735,19 @@ loop4x2x2:
 	FMOVQ 16(R3), F17
 	VAND V19.B16, V17.B16, V17.B16
 	ADD R24, R19, R17
-	FMOVS 512(R17), F18
-	VAND V19.B16, V18.B16, V18.B16
+	FMOVS 1024(R17), F18
 	WORD $0x4f921202 // fmla v2.4s, v16.4s, v18.s[0]
 	WORD $0x4f921223 // fmla v3.4s, v17.4s, v18.s[0]
 	ADD R25, R19, R17
-	FMOVS 512(R17), F18
-	VAND V19.B16, V18.B16, V18.B16
+	FMOVS 1024(R17), F18
 	WORD $0x4f921206 // fmla v6.4s, v16.4s, v18.s[0]
 	WORD $0x4f921227 // fmla v7.4s, v17.4s, v18.s[0]
 	ADD R26, R19, R17
-	FMOVS 512(R17), F18
-	VAND V19.B16, V18.B16, V18.B16
+	FMOVS 1024(R17), F18
 	WORD $0x4f92120a // fmla v10.4s, v16.4s, v18.s[0]
 	WORD $0x4f92122b // fmla v11.4s, v17.4s, v18.s[0]
 	ADD R1, R19, R17
-	FMOVS 512(R17), F18
-	VAND V19.B16, V18.B16, V18.B16
+	FMOVS 1024(R17), F18
 	WORD $0x4f92120e // fmla v14.4s, v16.4s, v18.s[0]
 	WORD $0x4f92122f // fmla v15.4s, v17.4s, v18.s[0]
 	FMOVQ (R3), F16
@@ -61968,23 +61755,19 @@ loop4x2x2:
 	FMOVQ 16(R3), F17
 	VSHL $16, V17.S4, V17.S4
 	ADD R24, R19, R17
-	FMOVS 512(R17), F18
-	VSHL $16, V18.S4, V18.S4
+	FMOVS 1028(R17), F18
 	WORD $0x4f921202 // fmla v2.4s, v16.4s, v18.s[0]
 	WORD $0x4f921223 // fmla v3.4s, v17.4s, v18.s[0]
 	ADD R25, R19, R17
-	FMOVS 512(R17), F18
-	VSHL $16, V18.S4, V18.S4
+	FMOVS 1028(R17), F18
 	WORD $0x4f921206 // fmla v6.4s, v16.4s, v18.s[0]
 	WORD $0x4f921227 // fmla v7.4s, v17.4s, v18.s[0]
 	ADD R26, R19, R17
-	FMOVS 512(R17), F18
-	VSHL $16, V18.S4, V18.S4
+	FMOVS 1028(R17), F18
 	WORD $0x4f92120a // fmla v10.4s, v16.4s, v18.s[0]
 	WORD $0x4f92122b // fmla v11.4s, v17.4s, v18.s[0]
 	ADD R1, R19, R17
-	FMOVS 512(R17), F18
-	VSHL $16, V18.S4, V18.S4
+	FMOVS 1028(R17), F18
 	WORD $0x4f92120e // fmla v14.4s, v16.4s, v18.s[0]
 	WORD $0x4f92122f // fmla v15.4s, v17.4s, v18.s[0]
 	PRFM 2080(R2), PLDL1KEEP
@@ -61993,23 +61776,19 @@ loop4x2x2:
 	FMOVQ 48(R2), F17
 	VAND V19.B16, V17.B16, V17.B16
 	ADD R24, R19, R17
-	FMOVS 4(R17), F18
-	VAND V19.B16, V18.B16, V18.B16
+	FMOVS 8(R17), F18
 	WORD $0x4f921200 // fmla v0.4s, v16.4s, v18.s[0]
 	WORD $0x4f921221 // fmla v1.4s, v17.4s, v18.s[0]
 	ADD R25, R19, R17
-	FMOVS 4(R17), F18
-	VAND V19.B16, V18.B16, V18.B16
+	FMOVS 8(R17), F18
 	WORD $0x4f921204 // fmla v4.4s, v16.4s, v18.s[0]
 	WORD $0x4f921225 // fmla v5.4s, v17.4s, v18.s[0]
 	ADD R26, R19, R17
-	FMOVS 4(R17), F18
-	VAND V19.B16, V18.B16, V18.B16
+	FMOVS 8(R17), F18
 	WORD $0x4f921208 // fmla v8.4s, v16.4s, v18.s[0]
 	WORD $0x4f921229 // fmla v9.4s, v17.4s, v18.s[0]
 	ADD R1, R19, R17
-	FMOVS 4(R17), F18
-	VAND V19.B16, V18.B16, V18.B16
+	FMOVS 8(R17), F18
 	WORD $0x4f92120c // fmla v12.4s, v16.4s, v18.s[0]
 	WORD $0x4f92122d // fmla v13.4s, v17.4s, v18.s[0]
 	FMOVQ 32(R2), F16
@@ -62017,23 +61796,19 @@ loop4x2x2:
 	FMOVQ 48(R2), F17
 	VSHL $16, V17.S4, V17.S4
 	ADD R24, R19, R17
-	FMOVS 4(R17), F18
-	VSHL $16, V18.S4, V18.S4
+	FMOVS 12(R17), F18
 	WORD $0x4f921200 // fmla v0.4s, v16.4s, v18.s[0]
 	WORD $0x4f921221 // fmla v1.4s, v17.4s, v18.s[0]
 	ADD R25, R19, R17
-	FMOVS 4(R17), F18
-	VSHL $16, V18.S4, V18.S4
+	FMOVS 12(R17), F18
 	WORD $0x4f921204 // fmla v4.4s, v16.4s, v18.s[0]
 	WORD $0x4f921225 // fmla v5.4s, v17.4s, v18.s[0]
 	ADD R26, R19, R17
-	FMOVS 4(R17), F18
-	VSHL $16, V18.S4, V18.S4
+	FMOVS 12(R17), F18
 	WORD $0x4f921208 // fmla v8.4s, v16.4s, v18.s[0]
 	WORD $0x4f921229 // fmla v9.4s, v17.4s, v18.s[0]
 	ADD R1, R19, R17
-	FMOVS 4(R17), F18
-	VSHL $16, V18.S4, V18.S4
+	FMOVS 12(R17), F18
 	WORD $0x4f92120c // fmla v12.4s, v16.4s, v18.s[0]
 	WORD $0x4f92122d // fmla v13.4s, v17.4s, v18.s[0]
 	PRFM 2080(R3), PLDL1KEEP
@@ -62042,23 +61817,19 @@ loop4x2x2:
 	FMOVQ 48(R3), F17
 	VAND V19.B16, V17.B16, V17.B16
 	ADD R24, R19, R17
-	FMOVS 516(R17), F18
-	VAND V19.B16, V18.B16, V18.B16
+	FMOVS 1032(R17), F18
 	WORD $0x4f921202 // fmla v2.4s, v16.4s, v18.s[0]
 	WORD $0x4f921223 // fmla v3.4s, v17.4s, v18.s[0]
 	ADD R25, R19, R17
-	FMOVS 516(R17), F18
-	VAND V19.B16, V18.B16, V18.B16
+	FMOVS 1032(R17), F18
 	WORD $0x4f921206 // fmla v6.4s, v16.4s, v18.s[0]
 	WORD $0x4f921227 // fmla v7.4s, v17.4s, v18.s[0]
 	ADD R26, R19, R17
-	FMOVS 516(R17), F18
-	VAND V19.B16, V18.B16, V18.B16
+	FMOVS 1032(R17), F18
 	WORD $0x4f92120a // fmla v10.4s, v16.4s, v18.s[0]
 	WORD $0x4f92122b // fmla v11.4s, v17.4s, v18.s[0]
 	ADD R1, R19, R17
-	FMOVS 516(R17), F18
-	VAND V19.B16, V18.B16, V18.B16
+	FMOVS 1032(R17), F18
 	WORD $0x4f92120e // fmla v14.4s, v16.4s, v18.s[0]
 	WORD $0x4f92122f // fmla v15.4s, v17.4s, v18.s[0]
 	FMOVQ 32(R3), F16
@@ -62066,28 +61837,24 @@ loop4x2x2:
 	FMOVQ 48(R3), F17
 	VSHL $16, V17.S4, V17.S4
 	ADD R24, R19, R17
-	FMOVS 516(R17), F18
-	VSHL $16, V18.S4, V18.S4
+	FMOVS 1036(R17), F18
 	WORD $0x4f921202 // fmla v2.4s, v16.4s, v18.s[0]
 	WORD $0x4f921223 // fmla v3.4s, v17.4s, v18.s[0]
 	ADD R25, R19, R17
-	FMOVS 516(R17), F18
-	VSHL $16, V18.S4, V18.S4
+	FMOVS 1036(R17), F18
 	WORD $0x4f921206 // fmla v6.4s, v16.4s, v18.s[0]
 	WORD $0x4f921227 // fmla v7.4s, v17.4s, v18.s[0]
 	ADD R26, R19, R17
-	FMOVS 516(R17), F18
-	VSHL $16, V18.S4, V18.S4
+	FMOVS 1036(R17), F18
 	WORD $0x4f92120a // fmla v10.4s, v16.4s, v18.s[0]
 	WORD $0x4f92122b // fmla v11.4s, v17.4s, v18.s[0]
 	ADD R1, R19, R17
-	FMOVS 516(R17), F18
-	VSHL $16, V18.S4, V18.S4
+	FMOVS 1036(R17), F18
 	WORD $0x4f92120e // fmla v14.4s, v16.4s, v18.s[0]
 	WORD $0x4f92122f // fmla v15.4s, v17.4s, v18.s[0]
 	ADD $64, R2
 	ADD $64, R3
-	ADD $8, R19
+	ADD $16, R19
 	SUB $2, R20
 	CBNZ R20, loop4x2x2
 	MOVD 56(R0), R22 // a.C
@@ -62150,10 +61917,10 @@ loop4x2x2:
 	WORD $0x4e2fd5ad // fadd v13.4s, v13.4s, v15.4s
 	FMOVQ F13, 16(R22)
 	MOVD R3, R2
-	ADD $1024, R24
-	ADD $1024, R25
-	ADD $1024, R26
-	ADD $1024, R1
+	ADD $2048, R24
+	ADD $2048, R25
+	ADD $2048, R26
+	ADD $2048, R1
 	SUB $256, R21
 	JMP next4x2x2
 
@@ -62188,22 +61955,18 @@ loop4x2x1:
 	VAND V11.B16, V9.B16, V9.B16
 	ADD R24, R19, R17
 	FMOVS (R17), F10
-	VAND V11.B16, V10.B16, V10.B16
 	WORD $0x4f8a1100 // fmla v0.4s, v8.4s, v10.s[0]
 	WORD $0x4f8a1121 // fmla v1.4s, v9.4s, v10.s[0]
 	ADD R25, R19, R17
 	FMOVS (R17), F10
-	VAND V11.B16, V10.B16, V10.B16
 	WORD $0x4f8a1102 // fmla v2.4s, v8.4s, v10.s[0]
 	WORD $0x4f8a1123 // fmla v3.4s, v9.4s, v10.s[0]
 	ADD R26, R19, R17
 	FMOVS (R17), F10
-	VAND V11.B16, V10.B16, V10.B16
 	WORD $0x4f8a1104 // fmla v4.4s, v8.4s, v10.s[0]
 	WORD $0x4f8a1125 // fmla v5.4s, v9.4s, v10.s[0]
 	ADD R1, R19, R17
 	FMOVS (R17), F10
-	VAND V11.B16, V10.B16, V10.B16
 	WORD $0x4f8a1106 // fmla v6.4s, v8.4s, v10.s[0]
 	WORD $0x4f8a1127 // fmla v7.4s, v9.4s, v10.s[0]
 	FMOVQ (R2), F8
@@ -62211,27 +61974,23 @@ loop4x2x1:
 	FMOVQ 16(R2), F9
 	VSHL $16, V9.S4, V9.S4
 	ADD R24, R19, R17
-	FMOVS (R17), F10
-	VSHL $16, V10.S4, V10.S4
+	FMOVS 4(R17), F10
 	WORD $0x4f8a1100 // fmla v0.4s, v8.4s, v10.s[0]
 	WORD $0x4f8a1121 // fmla v1.4s, v9.4s, v10.s[0]
 	ADD R25, R19, R17
-	FMOVS (R17), F10
-	VSHL $16, V10.S4, V10.S4
+	FMOVS 4(R17), F10
 	WORD $0x4f8a1102 // fmla v2.4s, v8.4s, v10.s[0]
 	WORD $0x4f8a1123 // fmla v3.4s, v9.4s, v10.s[0]
 	ADD R26, R19, R17
-	FMOVS (R17), F10
-	VSHL $16, V10.S4, V10.S4
+	FMOVS 4(R17), F10
 	WORD $0x4f8a1104 // fmla v4.4s, v8.4s, v10.s[0]
 	WORD $0x4f8a1125 // fmla v5.4s, v9.4s, v10.s[0]
 	ADD R1, R19, R17
-	FMOVS (R17), F10
-	VSHL $16, V10.S4, V10.S4
+	FMOVS 4(R17), F10
 	WORD $0x4f8a1106 // fmla v6.4s, v8.4s, v10.s[0]
 	WORD $0x4f8a1127 // fmla v7.4s, v9.4s, v10.s[0]
 	ADD $32, R2
-	ADD $4, R19
+	ADD $8, R19
 	SUB $1, R20
 	CBNZ R20, loop4x2x1
 	MOVD 56(R0), R22 // a.C
@@ -62273,10 +62032,10 @@ loop4x2x1:
 	WORD $0x4e2ad4e7 // fadd v7.4s, v7.4s, v10.4s
 	FMOVQ F7, 16(R22)
 	VMOVI $0, V30.B16
-	ADD $512, R24
-	ADD $512, R25
-	ADD $512, R26
-	ADD $512, R1
+	ADD $1024, R24
+	ADD $1024, R25
+	ADD $1024, R26
+	ADD $1024, R1
 	SUB $128, R21
 	JMP next4x2x1
 
@@ -62345,17 +62104,14 @@ loop3x2x4:
 	VAND V27.B16, V25.B16, V25.B16
 	ADD R24, R19, R17
 	FMOVS (R17), F26
-	VAND V27.B16, V26.B16, V26.B16
 	WORD $0x4f9a1300 // fmla v0.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1321 // fmla v1.4s, v25.4s, v26.s[0]
 	ADD R25, R19, R17
 	FMOVS (R17), F26
-	VAND V27.B16, V26.B16, V26.B16
 	WORD $0x4f9a1308 // fmla v8.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1329 // fmla v9.4s, v25.4s, v26.s[0]
 	ADD R26, R19, R17
 	FMOVS (R17), F26
-	VAND V27.B16, V26.B16, V26.B16
 	WORD $0x4f9a1310 // fmla v16.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1331 // fmla v17.4s, v25.4s, v26.s[0]
 	FMOVQ (R1), F24
@@ -62363,18 +62119,15 @@ loop3x2x4:
 	FMOVQ 16(R1), F25
 	VSHL $16, V25.S4, V25.S4
 	ADD R24, R19, R17
-	FMOVS (R17), F26
-	VSHL $16, V26.S4, V26.S4
+	FMOVS 4(R17), F26
 	WORD $0x4f9a1300 // fmla v0.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1321 // fmla v1.4s, v25.4s, v26.s[0]
 	ADD R25, R19, R17
-	FMOVS (R17), F26
-	VSHL $16, V26.S4, V26.S4
+	FMOVS 4(R17), F26
 	WORD $0x4f9a1308 // fmla v8.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1329 // fmla v9.4s, v25.4s, v26.s[0]
 	ADD R26, R19, R17
-	FMOVS (R17), F26
-	VSHL $16, V26.S4, V26.S4
+	FMOVS 4(R17), F26
 	WORD $0x4f9a1310 // fmla v16.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1331 // fmla v17.4s, v25.4s, v26.s[0]
 	PRFM 2048(R2), PLDL1KEEP
@@ -62383,18 +62136,15 @@ loop3x2x4:
 	FMOVQ 16(R2), F25
 	VAND V27.B16, V25.B16, V25.B16
 	ADD R24, R19, R17
-	FMOVS 512(R17), F26
-	VAND V27.B16, V26.B16, V26.B16
+	FMOVS 1024(R17), F26
 	WORD $0x4f9a1302 // fmla v2.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1323 // fmla v3.4s, v25.4s, v26.s[0]
 	ADD R25, R19, R17
-	FMOVS 512(R17), F26
-	VAND V27.B16, V26.B16, V26.B16
+	FMOVS 1024(R17), F26
 	WORD $0x4f9a130a // fmla v10.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a132b // fmla v11.4s, v25.4s, v26.s[0]
 	ADD R26, R19, R17
-	FMOVS 512(R17), F26
-	VAND V27.B16, V26.B16, V26.B16
+	FMOVS 1024(R17), F26
 	WORD $0x4f9a1312 // fmla v18.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1333 // fmla v19.4s, v25.4s, v26.s[0]
 	FMOVQ (R2), F24
@@ -62402,18 +62152,15 @@ loop3x2x4:
 	FMOVQ 16(R2), F25
 	VSHL $16, V25.S4, V25.S4
 	ADD R24, R19, R17
-	FMOVS 512(R17), F26
-	VSHL $16, V26.S4, V26.S4
+	FMOVS 1028(R17), F26
 	WORD $0x4f9a1302 // fmla v2.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1323 // fmla v3.4s, v25.4s, v26.s[0]
 	ADD R25, R19, R17
-	FMOVS 512(R17), F26
-	VSHL $16, V26.S4, V26.S4
+	FMOVS 1028(R17), F26
 	WORD $0x4f9a130a // fmla v10.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a132b // fmla v11.4s, v25.4s, v26.s[0]
 	ADD R26, R19, R17
-	FMOVS 512(R17), F26
-	VSHL $16, V26.S4, V26.S4
+	FMOVS 1028(R17), F26
 	WORD $0x4f9a1312 // fmla v18.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1333 // fmla v19.4s, v25.4s, v26.s[0]
 	PRFM 2048(R3), PLDL1KEEP
@@ -62422,18 +62169,15 @@ loop3x2x4:
 	FMOVQ 16(R3), F25
 	VAND V27.B16, V25.B16, V25.B16
 	ADD R24, R19, R17
-	FMOVS 1024(R17), F26
-	VAND V27.B16, V26.B16, V26.B16
+	FMOVS 2048(R17), F26
 	WORD $0x4f9a1304 // fmla v4.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1325 // fmla v5.4s, v25.4s, v26.s[0]
 	ADD R25, R19, R17
-	FMOVS 1024(R17), F26
-	VAND V27.B16, V26.B16, V26.B16
+	FMOVS 2048(R17), F26
 	WORD $0x4f9a130c // fmla v12.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a132d // fmla v13.4s, v25.4s, v26.s[0]
 	ADD R26, R19, R17
-	FMOVS 1024(R17), F26
-	VAND V27.B16, V26.B16, V26.B16
+	FMOVS 2048(R17), F26
 	WORD $0x4f9a1314 // fmla v20.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1335 // fmla v21.4s, v25.4s, v26.s[0]
 	FMOVQ (R3), F24
@@ -62441,18 +62185,15 @@ loop3x2x4:
 	FMOVQ 16(R3), F25
 	VSHL $16, V25.S4, V25.S4
 	ADD R24, R19, R17
-	FMOVS 1024(R17), F26
-	VSHL $16, V26.S4, V26.S4
+	FMOVS 2052(R17), F26
 	WORD $0x4f9a1304 // fmla v4.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1325 // fmla v5.4s, v25.4s, v26.s[0]
 	ADD R25, R19, R17
-	FMOVS 1024(R17), F26
-	VSHL $16, V26.S4, V26.S4
+	FMOVS 2052(R17), F26
 	WORD $0x4f9a130c // fmla v12.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a132d // fmla v13.4s, v25.4s, v26.s[0]
 	ADD R26, R19, R17
-	FMOVS 1024(R17), F26
-	VSHL $16, V26.S4, V26.S4
+	FMOVS 2052(R17), F26
 	WORD $0x4f9a1314 // fmla v20.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1335 // fmla v21.4s, v25.4s, v26.s[0]
 	PRFM 2048(R4), PLDL1KEEP
@@ -62461,18 +62202,15 @@ loop3x2x4:
 	FMOVQ 16(R4), F25
 	VAND V27.B16, V25.B16, V25.B16
 	ADD R24, R19, R17
-	FMOVS 1536(R17), F26
-	VAND V27.B16, V26.B16, V26.B16
+	FMOVS 3072(R17), F26
 	WORD $0x4f9a1306 // fmla v6.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1327 // fmla v7.4s, v25.4s, v26.s[0]
 	ADD R25, R19, R17
-	FMOVS 1536(R17), F26
-	VAND V27.B16, V26.B16, V26.B16
+	FMOVS 3072(R17), F26
 	WORD $0x4f9a130e // fmla v14.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a132f // fmla v15.4s, v25.4s, v26.s[0]
 	ADD R26, R19, R17
-	FMOVS 1536(R17), F26
-	VAND V27.B16, V26.B16, V26.B16
+	FMOVS 3072(R17), F26
 	WORD $0x4f9a1316 // fmla v22.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1337 // fmla v23.4s, v25.4s, v26.s[0]
 	FMOVQ (R4), F24
@@ -62480,18 +62218,15 @@ loop3x2x4:
 	FMOVQ 16(R4), F25
 	VSHL $16, V25.S4, V25.S4
 	ADD R24, R19, R17
-	FMOVS 1536(R17), F26
-	VSHL $16, V26.S4, V26.S4
+	FMOVS 3076(R17), F26
 	WORD $0x4f9a1306 // fmla v6.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1327 // fmla v7.4s, v25.4s, v26.s[0]
 	ADD R25, R19, R17
-	FMOVS 1536(R17), F26
-	VSHL $16, V26.S4, V26.S4
+	FMOVS 3076(R17), F26
 	WORD $0x4f9a130e // fmla v14.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a132f // fmla v15.4s, v25.4s, v26.s[0]
 	ADD R26, R19, R17
-	FMOVS 1536(R17), F26
-	VSHL $16, V26.S4, V26.S4
+	FMOVS 3076(R17), F26
 	WORD $0x4f9a1316 // fmla v22.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1337 // fmla v23.4s, v25.4s, v26.s[0]
 	PRFM 2080(R1), PLDL1KEEP
@@ -62500,18 +62235,15 @@ loop3x2x4:
 	FMOVQ 48(R1), F25
 	VAND V27.B16, V25.B16, V25.B16
 	ADD R24, R19, R17
-	FMOVS 4(R17), F26
-	VAND V27.B16, V26.B16, V26.B16
+	FMOVS 8(R17), F26
 	WORD $0x4f9a1300 // fmla v0.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1321 // fmla v1.4s, v25.4s, v26.s[0]
 	ADD R25, R19, R17
-	FMOVS 4(R17), F26
-	VAND V27.B16, V26.B16, V26.B16
+	FMOVS 8(R17), F26
 	WORD $0x4f9a1308 // fmla v8.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1329 // fmla v9.4s, v25.4s, v26.s[0]
 	ADD R26, R19, R17
-	FMOVS 4(R17), F26
-	VAND V27.B16, V26.B16, V26.B16
+	FMOVS 8(R17), F26
 	WORD $0x4f9a1310 // fmla v16.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1331 // fmla v17.4s, v25.4s, v26.s[0]
 	FMOVQ 32(R1), F24
@@ -62519,18 +62251,15 @@ loop3x2x4:
 	FMOVQ 48(R1), F25
 	VSHL $16, V25.S4, V25.S4
 	ADD R24, R19, R17
-	FMOVS 4(R17), F26
-	VSHL $16, V26.S4, V26.S4
+	FMOVS 12(R17), F26
 	WORD $0x4f9a1300 // fmla v0.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1321 // fmla v1.4s, v25.4s, v26.s[0]
 	ADD R25, R19, R17
-	FMOVS 4(R17), F26
-	VSHL $16, V26.S4, V26.S4
+	FMOVS 12(R17), F26
 	WORD $0x4f9a1308 // fmla v8.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1329 // fmla v9.4s, v25.4s, v26.s[0]
 	ADD R26, R19, R17
-	FMOVS 4(R17), F26
-	VSHL $16, V26.S4, V26.S4
+	FMOVS 12(R17), F26
 	WORD $0x4f9a1310 // fmla v16.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1331 // fmla v17.4s, v25.4s, v26.s[0]
 	PRFM 2080(R2), PLDL1KEEP
@@ -62539,18 +62268,15 @@ loop3x2x4:
 	FMOVQ 48(R2), F25
 	VAND V27.B16, V25.B16, V25.B16
 	ADD R24, R19, R17
-	FMOVS 516(R17), F26
-	VAND V27.B16, V26.B16, V26.B16
+	FMOVS 1032(R17), F26
 	WORD $0x4f9a1302 // fmla v2.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1323 // fmla v3.4s, v25.4s, v26.s[0]
 	ADD R25, R19, R17
-	FMOVS 516(R17), F26
-	VAND V27.B16, V26.B16, V26.B16
+	FMOVS 1032(R17), F26
 	WORD $0x4f9a130a // fmla v10.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a132b // fmla v11.4s, v25.4s, v26.s[0]
 	ADD R26, R19, R17
-	FMOVS 516(R17), F26
-	VAND V27.B16, V26.B16, V26.B16
+	FMOVS 1032(R17), F26
 	WORD $0x4f9a1312 // fmla v18.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1333 // fmla v19.4s, v25.4s, v26.s[0]
 	FMOVQ 32(R2), F24
@@ -62558,18 +62284,15 @@ loop3x2x4:
 	FMOVQ 48(R2), F25
 	VSHL $16, V25.S4, V25.S4
 	ADD R24, R19, R17
-	FMOVS 516(R17), F26
-	VSHL $16, V26.S4, V26.S4
+	FMOVS 1036(R17), F26
 	WORD $0x4f9a1302 // fmla v2.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1323 // fmla v3.4s, v25.4s, v26.s[0]
 	ADD R25, R19, R17
-	FMOVS 516(R17), F26
-	VSHL $16, V26.S4, V26.S4
+	FMOVS 1036(R17), F26
 	WORD $0x4f9a130a // fmla v10.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a132b // fmla v11.4s, v25.4s, v26.s[0]
 	ADD R26, R19, R17
-	FMOVS 516(R17), F26
-	VSHL $16, V26.S4, V26.S4
+	FMOVS 1036(R17), F26
 	WORD $0x4f9a1312 // fmla v18.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1333 // fmla v19.4s, v25.4s, v26.s[0]
 	PRFM 2080(R3), PLDL1KEEP
@@ -62578,18 +62301,15 @@ loop3x2x4:
 	FMOVQ 48(R3), F25
 	VAND V27.B16, V25.B16, V25.B16
 	ADD R24, R19, R17
-	FMOVS 1028(R17), F26
-	VAND V27.B16, V26.B16, V26.B16
+	FMOVS 2056(R17), F26
 	WORD $0x4f9a1304 // fmla v4.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1325 // fmla v5.4s, v25.4s, v26.s[0]
 	ADD R25, R19, R17
-	FMOVS 1028(R17), F26
-	VAND V27.B16, V26.B16, V26.B16
+	FMOVS 2056(R17), F26
 	WORD $0x4f9a130c // fmla v12.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a132d // fmla v13.4s, v25.4s, v26.s[0]
 	ADD R26, R19, R17
-	FMOVS 1028(R17), F26
-	VAND V27.B16, V26.B16, V26.B16
+	FMOVS 2056(R17), F26
 	WORD $0x4f9a1314 // fmla v20.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1335 // fmla v21.4s, v25.4s, v26.s[0]
 	FMOVQ 32(R3), F24
@@ -62597,18 +62317,15 @@ loop3x2x4:
 	FMOVQ 48(R3), F25
 	VSHL $16, V25.S4, V25.S4
 	ADD R24, R19, R17
-	FMOVS 1028(R17), F26
-	VSHL $16, V26.S4, V26.S4
+	FMOVS 2060(R17), F26
 	WORD $0x4f9a1304 // fmla v4.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1325 // fmla v5.4s, v25.4s, v26.s[0]
 	ADD R25, R19, R17
-	FMOVS 1028(R17), F26
-	VSHL $16, V26.S4, V26.S4
+	FMOVS 2060(R17), F26
 	WORD $0x4f9a130c // fmla v12.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a132d // fmla v13.4s, v25.4s, v26.s[0]
 	ADD R26, R19, R17
-	FMOVS 1028(R17), F26
-	VSHL $16, V26.S4, V26.S4
+	FMOVS 2060(R17), F26
 	WORD $0x4f9a1314 // fmla v20.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1335 // fmla v21.4s, v25.4s, v26.s[0]
 	PRFM 2080(R4), PLDL1KEEP
@@ -62617,18 +62334,15 @@ loop3x2x4:
 	FMOVQ 48(R4), F25
 	VAND V27.B16, V25.B16, V25.B16
 	ADD R24, R19, R17
-	FMOVS 1540(R17), F26
-	VAND V27.B16, V26.B16, V26.B16
+	FMOVS 3080(R17), F26
 	WORD $0x4f9a1306 // fmla v6.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1327 // fmla v7.4s, v25.4s, v26.s[0]
 	ADD R25, R19, R17
-	FMOVS 1540(R17), F26
-	VAND V27.B16, V26.B16, V26.B16
+	FMOVS 3080(R17), F26
 	WORD $0x4f9a130e // fmla v14.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a132f // fmla v15.4s, v25.4s, v26.s[0]
 	ADD R26, R19, R17
-	FMOVS 1540(R17), F26
-	VAND V27.B16, V26.B16, V26.B16
+	FMOVS 3080(R17), F26
 	WORD $0x4f9a1316 // fmla v22.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1337 // fmla v23.4s, v25.4s, v26.s[0]
 	FMOVQ 32(R4), F24
@@ -62636,25 +62350,22 @@ loop3x2x4:
 	FMOVQ 48(R4), F25
 	VSHL $16, V25.S4, V25.S4
 	ADD R24, R19, R17
-	FMOVS 1540(R17), F26
-	VSHL $16, V26.S4, V26.S4
+	FMOVS 3084(R17), F26
 	WORD $0x4f9a1306 // fmla v6.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1327 // fmla v7.4s, v25.4s, v26.s[0]
 	ADD R25, R19, R17
-	FMOVS 1540(R17), F26
-	VSHL $16, V26.S4, V26.S4
+	FMOVS 3084(R17), F26
 	WORD $0x4f9a130e // fmla v14.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a132f // fmla v15.4s, v25.4s, v26.s[0]
 	ADD R26, R19, R17
-	FMOVS 1540(R17), F26
-	VSHL $16, V26.S4, V26.S4
+	FMOVS 3084(R17), F26
 	WORD $0x4f9a1316 // fmla v22.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1337 // fmla v23.4s, v25.4s, v26.s[0]
 	ADD $64, R1
 	ADD $64, R2
 	ADD $64, R3
 	ADD $64, R4
-	ADD $8, R19
+	ADD $16, R19
 	SUB $2, R20
 	CBNZ R20, loop3x2x4
 	MOVD 56(R0), R22 // a.C
@@ -62727,9 +62438,9 @@ loop3x2x4:
 	WORD $0x4e37d631 // fadd v17.4s, v17.4s, v23.4s
 	FMOVQ F17, 16(R22)
 	MOVD R4, R1
-	ADD $2048, R24
-	ADD $2048, R25
-	ADD $2048, R26
+	ADD $4096, R24
+	ADD $4096, R25
+	ADD $4096, R26
 	SUB $512, R21
 	JMP next3x2x4
 
@@ -62762,17 +62473,14 @@ loop3x2x1:
 	VAND V9.B16, V7.B16, V7.B16
 	ADD R24, R19, R17
 	FMOVS (R17), F8
-	VAND V9.B16, V8.B16, V8.B16
 	WORD $0x4f8810c0 // fmla v0.4s, v6.4s, v8.s[0]
 	WORD $0x4f8810e1 // fmla v1.4s, v7.4s, v8.s[0]
 	ADD R25, R19, R17
 	FMOVS (R17), F8
-	VAND V9.B16, V8.B16, V8.B16
 	WORD $0x4f8810c2 // fmla v2.4s, v6.4s, v8.s[0]
 	WORD $0x4f8810e3 // fmla v3.4s, v7.4s, v8.s[0]
 	ADD R26, R19, R17
 	FMOVS (R17), F8
-	VAND V9.B16, V8.B16, V8.B16
 	WORD $0x4f8810c4 // fmla v4.4s, v6.4s, v8.s[0]
 	WORD $0x4f8810e5 // fmla v5.4s, v7.4s, v8.s[0]
 	FMOVQ (R1), F6
@@ -62780,22 +62488,19 @@ loop3x2x1:
 	FMOVQ 16(R1), F7
 	VSHL $16, V7.S4, V7.S4
 	ADD R24, R19, R17
-	FMOVS (R17), F8
-	VSHL $16, V8.S4, V8.S4
+	FMOVS 4(R17), F8
 	WORD $0x4f8810c0 // fmla v0.4s, v6.4s, v8.s[0]
 	WORD $0x4f8810e1 // fmla v1.4s, v7.4s, v8.s[0]
 	ADD R25, R19, R17
-	FMOVS (R17), F8
-	VSHL $16, V8.S4, V8.S4
+	FMOVS 4(R17), F8
 	WORD $0x4f8810c2 // fmla v2.4s, v6.4s, v8.s[0]
 	WORD $0x4f8810e3 // fmla v3.4s, v7.4s, v8.s[0]
 	ADD R26, R19, R17
-	FMOVS (R17), F8
-	VSHL $16, V8.S4, V8.S4
+	FMOVS 4(R17), F8
 	WORD $0x4f8810c4 // fmla v4.4s, v6.4s, v8.s[0]
 	WORD $0x4f8810e5 // fmla v5.4s, v7.4s, v8.s[0]
 	ADD $32, R1
-	ADD $4, R19
+	ADD $8, R19
 	SUB $1, R20
 	CBNZ R20, loop3x2x1
 	MOVD 56(R0), R22 // a.C
@@ -62828,9 +62533,9 @@ loop3x2x1:
 	WORD $0x4e28d4a5 // fadd v5.4s, v5.4s, v8.4s
 	FMOVQ F5, 16(R22)
 	VMOVI $0, V30.B16
-	ADD $512, R24
-	ADD $512, R25
-	ADD $512, R26
+	ADD $1024, R24
+	ADD $1024, R25
+	ADD $1024, R26
 	SUB $128, R21
 	JMP next3x2x1
 
@@ -62889,12 +62594,10 @@ loop2x2x4:
 	VAND V19.B16, V17.B16, V17.B16
 	ADD R24, R19, R17
 	FMOVS (R17), F18
-	VAND V19.B16, V18.B16, V18.B16
 	WORD $0x4f921200 // fmla v0.4s, v16.4s, v18.s[0]
 	WORD $0x4f921221 // fmla v1.4s, v17.4s, v18.s[0]
 	ADD R25, R19, R17
 	FMOVS (R17), F18
-	VAND V19.B16, V18.B16, V18.B16
 	WORD $0x4f921208 // fmla v8.4s, v16.4s, v18.s[0]
 	WORD $0x4f921229 // fmla v9.4s, v17.4s, v18.s[0]
 	FMOVQ (R26), F16
@@ -62902,13 +62605,11 @@ loop2x2x4:
 	FMOVQ 16(R26), F17
 	VSHL $16, V17.S4, V17.S4
 	ADD R24, R19, R17
-	FMOVS (R17), F18
-	VSHL $16, V18.S4, V18.S4
+	FMOVS 4(R17), F18
 	WORD $0x4f921200 // fmla v0.4s, v16.4s, v18.s[0]
 	WORD $0x4f921221 // fmla v1.4s, v17.4s, v18.s[0]
 	ADD R25, R19, R17
-	FMOVS (R17), F18
-	VSHL $16, V18.S4, V18.S4
+	FMOVS 4(R17), F18
 	WORD $0x4f921208 // fmla v8.4s, v16.4s, v18.s[0]
 	WORD $0x4f921229 // fmla v9.4s, v17.4s, v18.s[0]
 	PRFM 2048(R1), PLDL1KEEP
@@ -62917,13 +62618,11 @@ loop2x2x4:
 	FMOVQ 16(R1), F17
 	VAND V19.B16, V17.B16, V17.B16
 	ADD R24, R19, R17
-	FMOVS 512(R17), F18
-	VAND V19.B16, V18.B16, V18.B16
+	FMOVS 1024(R17), F18
 	WORD $0x4f921202 // fmla v2.4s, v16.4s, v18.s[0]
 	WORD $0x4f921223 // fmla v3.4s, v17.4s, v18.s[0]
 	ADD R25, R19, R17
-	FMOVS 512(R17), F18
-	VAND V19.B16, V18.B16, V18.B16
+	FMOVS 1024(R17), F18
 	WORD $0x4f92120a // fmla v10.4s, v16.4s, v18.s[0]
 	WORD $0x4f92122b // fmla v11.4s, v17.4s, v18.s[0]
 	FMOVQ (R1), F16
@@ -62931,13 +62630,11 @@ loop2x2x4:
 	FMOVQ 16(R1), F17
 	VSHL $16, V17.S4, V17.S4
 	ADD R24, R19, R17
-	FMOVS 512(R17), F18
-	VSHL $16, V18.S4, V18.S4
+	FMOVS 1028(R17), F18
 	WORD $0x4f921202 // fmla v2.4s, v16.4s, v18.s[0]
 	WORD $0x4f921223 // fmla v3.4s, v17.4s, v18.s[0]
 	ADD R25, R19, R17
-	FMOVS 512(R17), F18
-	VSHL $16, V18.S4, V18.S4
+	FMOVS 1028(R17), F18
 	WORD $0x4f92120a // fmla v10.4s, v16.4s, v18.s[0]
 	WORD $0x4f92122b // fmla v11.4s, v17.4s, v18.s[0]
 	PRFM 2048(R2), PLDL1KEEP
@@ -62946,13 +62643,11 @@ loop2x2x4:
 	FMOVQ 16(R2), F17
 	VAND V19.B16, V17.B16, V17.B16
 	ADD R24, R19, R17
-	FMOVS 1024(R17), F18
-	VAND V19.B16, V18.B16, V18.B16
+	FMOVS 2048(R17), F18
 	WORD $0x4f921204 // fmla v4.4s, v16.4s, v18.s[0]
 	WORD $0x4f921225 // fmla v5.4s, v17.4s, v18.s[0]
 	ADD R25, R19, R17
-	FMOVS 1024(R17), F18
-	VAND V19.B16, V18.B16, V18.B16
+	FMOVS 2048(R17), F18
 	WORD $0x4f92120c // fmla v12.4s, v16.4s, v18.s[0]
 	WORD $0x4f92122d // fmla v13.4s, v17.4s, v18.s[0]
 	FMOVQ (R2), F16
@@ -62960,13 +62655,11 @@ loop2x2x4:
 	FMOVQ 16(R2), F17
 	VSHL $16, V17.S4, V17.S4
 	ADD R24, R19, R17
-	FMOVS 1024(R17), F18
-	VSHL $16, V18.S4, V18.S4
+	FMOVS 2052(R17), F18
 	WORD $0x4f921204 // fmla v4.4s, v16.4s, v18.s[0]
 	WORD $0x4f921225 // fmla v5.4s, v17.4s, v18.s[0]
 	ADD R25, R19, R17
-	FMOVS 1024(R17), F18
-	VSHL $16, V18.S4, V18.S4
+	FMOVS 2052(R17), F18
 	WORD $0x4f92120c // fmla v12.4s, v16.4s, v18.s[0]
 	WORD $0x4f92122d // fmla v13.4s, v17.4s, v18.s[0]
 	PRFM 2048(R3), PLDL1KEEP
@@ -62975,13 +62668,11 @@ loop2x2x4:
 	FMOVQ 16(R3), F17
 	VAND V19.B16, V17.B16, V17.B16
 	ADD R24, R19, R17
-	FMOVS 1536(R17), F18
-	VAND V19.B16, V18.B16, V18.B16
+	FMOVS 3072(R17), F18
 	WORD $0x4f921206 // fmla v6.4s, v16.4s, v18.s[0]
 	WORD $0x4f921227 // fmla v7.4s, v17.4s, v18.s[0]
 	ADD R25, R19, R17
-	FMOVS 1536(R17), F18
-	VAND V19.B16, V18.B16, V18.B16
+	FMOVS 3072(R17), F18
 	WORD $0x4f92120e // fmla v14.4s, v16.4s, v18.s[0]
 	WORD $0x4f92122f // fmla v15.4s, v17.4s, v18.s[0]
 	FMOVQ (R3), F16
@@ -62989,13 +62680,11 @@ loop2x2x4:
 	FMOVQ 16(R3), F17
 	VSHL $16, V17.S4, V17.S4
 	ADD R24, R19, R17
-	FMOVS 1536(R17), F18
-	VSHL $16, V18.S4, V18.S4
+	FMOVS 3076(R17), F18
 	WORD $0x4f921206 // fmla v6.4s, v16.4s, v18.s[0]
 	WORD $0x4f921227 // fmla v7.4s, v17.4s, v18.s[0]
 	ADD R25, R19, R17
-	FMOVS 1536(R17), F18
-	VSHL $16, V18.S4, V18.S4
+	FMOVS 3076(R17), F18
 	WORD $0x4f92120e // fmla v14.4s, v16.4s, v18.s[0]
 	WORD $0x4f92122f // fmla v15.4s, v17.4s, v18.s[0]
 	PRFM 2080(R26), PLDL1KEEP
@@ -63004,13 +62693,11 @@ loop2x2x4:
 	FMOVQ 48(R26), F17
 	VAND V19.B16, V17.B16, V17.B16
 	ADD R24, R19, R17
-	FMOVS 4(R17), F18
-	VAND V19.B16, V18.B16, V18.B16
+	FMOVS 8(R17), F18
 	WORD $0x4f921200 // fmla v0.4s, v16.4s, v18.s[0]
 	WORD $0x4f921221 // fmla v1.4s, v17.4s, v18.s[0]
 	ADD R25, R19, R17
-	FMOVS 4(R17), F18
-	VAND V19.B16, V18.B16, V18.B16
+	FMOVS 8(R17), F18
 	WORD $0x4f921208 // fmla v8.4s, v16.4s, v18.s[0]
 	WORD $0x4f921229 // fmla v9.4s, v17.4s, v18.s[0]
 	FMOVQ 32(R26), F16
@@ -63018,13 +62705,11 @@ loop2x2x4:
 	FMOVQ 48(R26), F17
 	VSHL $16, V17.S4, V17.S4
 	ADD R24, R19, R17
-	FMOVS 4(R17), F18
-	VSHL $16, V18.S4, V18.S4
+	FMOVS 12(R17), F18
 	WORD $0x4f921200 // fmla v0.4s, v16.4s, v18.s[0]
 	WORD $0x4f921221 // fmla v1.4s, v17.4s, v18.s[0]
 	ADD R25, R19, R17
-	FMOVS 4(R17), F18
-	VSHL $16, V18.S4, V18.S4
+	FMOVS 12(R17), F18
 	WORD $0x4f921208 // fmla v8.4s, v16.4s, v18.s[0]
 	WORD $0x4f921229 // fmla v9.4s, v17.4s, v18.s[0]
 	PRFM 2080(R1), PLDL1KEEP
@@ -63033,13 +62718,11 @@ loop2x2x4:
 	FMOVQ 48(R1), F17
 	VAND V19.B16, V17.B16, V17.B16
 	ADD R24, R19, R17
-	FMOVS 516(R17), F18
-	VAND V19.B16, V18.B16, V18.B16
+	FMOVS 1032(R17), F18
 	WORD $0x4f921202 // fmla v2.4s, v16.4s, v18.s[0]
 	WORD $0x4f921223 // fmla v3.4s, v17.4s, v18.s[0]
 	ADD R25, R19, R17
-	FMOVS 516(R17), F18
-	VAND V19.B16, V18.B16, V18.B16
+	FMOVS 1032(R17), F18
 	WORD $0x4f92120a // fmla v10.4s, v16.4s, v18.s[0]
 	WORD $0x4f92122b // fmla v11.4s, v17.4s, v18.s[0]
 	FMOVQ 32(R1), F16
@@ -63047,13 +62730,11 @@ loop2x2x4:
 	FMOVQ 48(R1), F17
 	VSHL $16, V17.S4, V17.S4
 	ADD R24, R19, R17
-	FMOVS 516(R17), F18
-	VSHL $16, V18.S4, V18.S4
+	FMOVS 1036(R17), F18
 	WORD $0x4f921202 // fmla v2.4s, v16.4s, v18.s[0]
 	WORD $0x4f921223 // fmla v3.4s, v17.4s, v18.s[0]
 	ADD R25, R19, R17
-	FMOVS 516(R17), F18
-	VSHL $16, V18.S4, V18.S4
+	FMOVS 1036(R17), F18
 	WORD $0x4f92120a // fmla v10.4s, v16.4s, v18.s[0]
 	WORD $0x4f92122b // fmla v11.4s, v17.4s, v18.s[0]
 	PRFM 2080(R2), PLDL1KEEP
@@ -63062,13 +62743,11 @@ loop2x2x4:
 	FMOVQ 48(R2), F17
 	VAND V19.B16, V17.B16, V17.B16
 	ADD R24, R19, R17
-	FMOVS 1028(R17), F18
-	VAND V19.B16, V18.B16, V18.B16
+	FMOVS 2056(R17), F18
 	WORD $0x4f921204 // fmla v4.4s, v16.4s, v18.s[0]
 	WORD $0x4f921225 // fmla v5.4s, v17.4s, v18.s[0]
 	ADD R25, R19, R17
-	FMOVS 1028(R17), F18
-	VAND V19.B16, V18.B16, V18.B16
+	FMOVS 2056(R17), F18
 	WORD $0x4f92120c // fmla v12.4s, v16.4s, v18.s[0]
 	WORD $0x4f92122d // fmla v13.4s, v17.4s, v18.s[0]
 	FMOVQ 32(R2), F16
@@ -63076,13 +62755,11 @@ loop2x2x4:
 	FMOVQ 48(R2), F17
 	VSHL $16, V17.S4, V17.S4
 	ADD R24, R19, R17
-	FMOVS 1028(R17), F18
-	VSHL $16, V18.S4, V18.S4
+	FMOVS 2060(R17), F18
 	WORD $0x4f921204 // fmla v4.4s, v16.4s, v18.s[0]
 	WORD $0x4f921225 // fmla v5.4s, v17.4s, v18.s[0]
 	ADD R25, R19, R17
-	FMOVS 1028(R17), F18
-	VSHL $16, V18.S4, V18.S4
+	FMOVS 2060(R17), F18
 	WORD $0x4f92120c // fmla v12.4s, v16.4s, v18.s[0]
 	WORD $0x4f92122d // fmla v13.4s, v17.4s, v18.s[0]
 	PRFM 2080(R3), PLDL1KEEP
@@ -63091,13 +62768,11 @@ loop2x2x4:
 	FMOVQ 48(R3), F17
 	VAND V19.B16, V17.B16, V17.B16
 	ADD R24, R19, R17
-	FMOVS 1540(R17), F18
-	VAND V19.B16, V18.B16, V18.B16
+	FMOVS 3080(R17), F18
 	WORD $0x4f921206 // fmla v6.4s, v16.4s, v18.s[0]
 	WORD $0x4f921227 // fmla v7.4s, v17.4s, v18.s[0]
 	ADD R25, R19, R17
-	FMOVS 1540(R17), F18
-	VAND V19.B16, V18.B16, V18.B16
+	FMOVS 3080(R17), F18
 	WORD $0x4f92120e // fmla v14.4s, v16.4s, v18.s[0]
 	WORD $0x4f92122f // fmla v15.4s, v17.4s, v18.s[0]
 	FMOVQ 32(R3), F16
@@ -63105,20 +62780,18 @@ loop2x2x4:
 	FMOVQ 48(R3), F17
 	VSHL $16, V17.S4, V17.S4
 	ADD R24, R19, R17
-	FMOVS 1540(R17), F18
-	VSHL $16, V18.S4, V18.S4
+	FMOVS 3084(R17), F18
 	WORD $0x4f921206 // fmla v6.4s, v16.4s, v18.s[0]
 	WORD $0x4f921227 // fmla v7.4s, v17.4s, v18.s[0]
 	ADD R25, R19, R17
-	FMOVS 1540(R17), F18
-	VSHL $16, V18.S4, V18.S4
+	FMOVS 3084(R17), F18
 	WORD $0x4f92120e // fmla v14.4s, v16.4s, v18.s[0]
 	WORD $0x4f92122f // fmla v15.4s, v17.4s, v18.s[0]
 	ADD $64, R26
 	ADD $64, R1
 	ADD $64, R2
 	ADD $64, R3
-	ADD $8, R19
+	ADD $16, R19
 	SUB $2, R20
 	CBNZ R20, loop2x2x4
 	MOVD 56(R0), R22 // a.C
@@ -63169,8 +62842,8 @@ loop2x2x4:
 	WORD $0x4e2fd529 // fadd v9.4s, v9.4s, v15.4s
 	FMOVQ F9, 16(R22)
 	MOVD R3, R26
-	ADD $2048, R24
-	ADD $2048, R25
+	ADD $4096, R24
+	ADD $4096, R25
 	SUB $512, R21
 	JMP next2x2x4
 
@@ -63201,12 +62874,10 @@ loop2x2x1:
 	VAND V7.B16, V5.B16, V5.B16
 	ADD R24, R19, R17
 	FMOVS (R17), F6
-	VAND V7.B16, V6.B16, V6.B16
 	WORD $0x4f861080 // fmla v0.4s, v4.4s, v6.s[0]
 	WORD $0x4f8610a1 // fmla v1.4s, v5.4s, v6.s[0]
 	ADD R25, R19, R17
 	FMOVS (R17), F6
-	VAND V7.B16, V6.B16, V6.B16
 	WORD $0x4f861082 // fmla v2.4s, v4.4s, v6.s[0]
 	WORD $0x4f8610a3 // fmla v3.4s, v5.4s, v6.s[0]
 	FMOVQ (R26), F4
@@ -63214,17 +62885,15 @@ loop2x2x1:
 	FMOVQ 16(R26), F5
 	VSHL $16, V5.S4, V5.S4
 	ADD R24, R19, R17
-	FMOVS (R17), F6
-	VSHL $16, V6.S4, V6.S4
+	FMOVS 4(R17), F6
 	WORD $0x4f861080 // fmla v0.4s, v4.4s, v6.s[0]
 	WORD $0x4f8610a1 // fmla v1.4s, v5.4s, v6.s[0]
 	ADD R25, R19, R17
-	FMOVS (R17), F6
-	VSHL $16, V6.S4, V6.S4
+	FMOVS 4(R17), F6
 	WORD $0x4f861082 // fmla v2.4s, v4.4s, v6.s[0]
 	WORD $0x4f8610a3 // fmla v3.4s, v5.4s, v6.s[0]
 	ADD $32, R26
-	ADD $4, R19
+	ADD $8, R19
 	SUB $1, R20
 	CBNZ R20, loop2x2x1
 	MOVD 56(R0), R22 // a.C
@@ -63248,8 +62917,8 @@ loop2x2x1:
 	WORD $0x4e26d463 // fadd v3.4s, v3.4s, v6.4s
 	FMOVQ F3, 16(R22)
 	VMOVI $0, V30.B16
-	ADD $512, R24
-	ADD $512, R25
+	ADD $1024, R24
+	ADD $1024, R25
 	SUB $128, R21
 	JMP next2x2x1
 
@@ -63298,7 +62967,6 @@ loop1x2x4:
 	VAND V11.B16, V9.B16, V9.B16
 	ADD R24, R19, R17
 	FMOVS (R17), F10
-	VAND V11.B16, V10.B16, V10.B16
 	WORD $0x4f8a1100 // fmla v0.4s, v8.4s, v10.s[0]
 	WORD $0x4f8a1121 // fmla v1.4s, v9.4s, v10.s[0]
 	FMOVQ (R25), F8
@@ -63306,8 +62974,7 @@ loop1x2x4:
 	FMOVQ 16(R25), F9
 	VSHL $16, V9.S4, V9.S4
 	ADD R24, R19, R17
-	FMOVS (R17), F10
-	VSHL $16, V10.S4, V10.S4
+	FMOVS 4(R17), F10
 	WORD $0x4f8a1100 // fmla v0.4s, v8.4s, v10.s[0]
 	WORD $0x4f8a1121 // fmla v1.4s, v9.4s, v10.s[0]
 	PRFM 2048(R26), PLDL1KEEP
@@ -63316,8 +62983,7 @@ loop1x2x4:
 	FMOVQ 16(R26), F9
 	VAND V11.B16, V9.B16, V9.B16
 	ADD R24, R19, R17
-	FMOVS 512(R17), F10
-	VAND V11.B16, V10.B16, V10.B16
+	FMOVS 1024(R17), F10
 	WORD $0x4f8a1102 // fmla v2.4s, v8.4s, v10.s[0]
 	WORD $0x4f8a1123 // fmla v3.4s, v9.4s, v10.s[0]
 	FMOVQ (R26), F8
@@ -63325,8 +62991,7 @@ loop1x2x4:
 	FMOVQ 16(R26), F9
 	VSHL $16, V9.S4, V9.S4
 	ADD R24, R19, R17
-	FMOVS 512(R17), F10
-	VSHL $16, V10.S4, V10.S4
+	FMOVS 1028(R17), F10
 	WORD $0x4f8a1102 // fmla v2.4s, v8.4s, v10.s[0]
 	WORD $0x4f8a1123 // fmla v3.4s, v9.4s, v10.s[0]
 	PRFM 2048(R1), PLDL1KEEP
@@ -63335,8 +63000,7 @@ loop1x2x4:
 	FMOVQ 16(R1), F9
 	VAND V11.B16, V9.B16, V9.B16
 	ADD R24, R19, R17
-	FMOVS 1024(R17), F10
-	VAND V11.B16, V10.B16, V10.B16
+	FMOVS 2048(R17), F10
 	WORD $0x4f8a1104 // fmla v4.4s, v8.4s, v10.s[0]
 	WORD $0x4f8a1125 // fmla v5.4s, v9.4s, v10.s[0]
 	FMOVQ (R1), F8
@@ -63344,8 +63008,7 @@ loop1x2x4:
 	FMOVQ 16(R1), F9
 	VSHL $16, V9.S4, V9.S4
 	ADD R24, R19, R17
-	FMOVS 1024(R17), F10
-	VSHL $16, V10.S4, V10.S4
+	FMOVS 2052(R17), F10
 	WORD $0x4f8a1104 // fmla v4.4s, v8.4s, v10.s[0]
 	WORD $0x4f8a1125 // fmla v5.4s, v9.4s, v10.s[0]
 	PRFM 2048(R2), PLDL1KEEP
@@ -63354,8 +63017,7 @@ loop1x2x4:
 	FMOVQ 16(R2), F9
 	VAND V11.B16, V9.B16, V9.B16
 	ADD R24, R19, R17
-	FMOVS 1536(R17), F10
-	VAND V11.B16, V10.B16, V10.B16
+	FMOVS 3072(R17), F10
 	WORD $0x4f8a1106 // fmla v6.4s, v8.4s, v10.s[0]
 	WORD $0x4f8a1127 // fmla v7.4s, v9.4s, v10.s[0]
 	FMOVQ (R2), F8
@@ -63363,8 +63025,7 @@ loop1x2x4:
 	FMOVQ 16(R2), F9
 	VSHL $16, V9.S4, V9.S4
 	ADD R24, R19, R17
-	FMOVS 1536(R17), F10
-	VSHL $16, V10.S4, V10.S4
+	FMOVS 3076(R17), F10
 	WORD $0x4f8a1106 // fmla v6.4s, v8.4s, v10.s[0]
 	WORD $0x4f8a1127 // fmla v7.4s, v9.4s, v10.s[0]
 	PRFM 2080(R25), PLDL1KEEP
@@ -63373,8 +63034,7 @@ loop1x2x4:
 	FMOVQ 48(R25), F9
 	VAND V11.B16, V9.B16, V9.B16
 	ADD R24, R19, R17
-	FMOVS 4(R17), F10
-	VAND V11.B16, V10.B16, V10.B16
+	FMOVS 8(R17), F10
 	WORD $0x4f8a1100 // fmla v0.4s, v8.4s, v10.s[0]
 	WORD $0x4f8a1121 // fmla v1.4s, v9.4s, v10.s[0]
 	FMOVQ 32(R25), F8
@@ -63382,8 +63042,7 @@ loop1x2x4:
 	FMOVQ 48(R25), F9
 	VSHL $16, V9.S4, V9.S4
 	ADD R24, R19, R17
-	FMOVS 4(R17), F10
-	VSHL $16, V10.S4, V10.S4
+	FMOVS 12(R17), F10
 	WORD $0x4f8a1100 // fmla v0.4s, v8.4s, v10.s[0]
 	WORD $0x4f8a1121 // fmla v1.4s, v9.4s, v10.s[0]
 	PRFM 2080(R26), PLDL1KEEP
@@ -63392,8 +63051,7 @@ loop1x2x4:
 	FMOVQ 48(R26), F9
 	VAND V11.B16, V9.B16, V9.B16
 	ADD R24, R19, R17
-	FMOVS 516(R17), F10
-	VAND V11.B16, V10.B16, V10.B16
+	FMOVS 1032(R17), F10
 	WORD $0x4f8a1102 // fmla v2.4s, v8.4s, v10.s[0]
 	WORD $0x4f8a1123 // fmla v3.4s, v9.4s, v10.s[0]
 	FMOVQ 32(R26), F8
@@ -63401,8 +63059,7 @@ loop1x2x4:
 	FMOVQ 48(R26), F9
 	VSHL $16, V9.S4, V9.S4
 	ADD R24, R19, R17
-	FMOVS 516(R17), F10
-	VSHL $16, V10.S4, V10.S4
+	FMOVS 1036(R17), F10
 	WORD $0x4f8a1102 // fmla v2.4s, v8.4s, v10.s[0]
 	WORD $0x4f8a1123 // fmla v3.4s, v9.4s, v10.s[0]
 	PRFM 2080(R1), PLDL1KEEP
@@ -63411,8 +63068,7 @@ loop1x2x4:
 	FMOVQ 48(R1), F9
 	VAND V11.B16, V9.B16, V9.B16
 	ADD R24, R19, R17
-	FMOVS 1028(R17), F10
-	VAND V11.B16, V10.B16, V10.B16
+	FMOVS 2056(R17), F10
 	WORD $0x4f8a1104 // fmla v4.4s, v8.4s, v10.s[0]
 	WORD $0x4f8a1125 // fmla v5.4s, v9.4s, v10.s[0]
 	FMOVQ 32(R1), F8
@@ -63420,8 +63076,7 @@ loop1x2x4:
 	FMOVQ 48(R1), F9
 	VSHL $16, V9.S4, V9.S4
 	ADD R24, R19, R17
-	FMOVS 1028(R17), F10
-	VSHL $16, V10.S4, V10.S4
+	FMOVS 2060(R17), F10
 	WORD $0x4f8a1104 // fmla v4.4s, v8.4s, v10.s[0]
 	WORD $0x4f8a1125 // fmla v5.4s, v9.4s, v10.s[0]
 	PRFM 2080(R2), PLDL1KEEP
@@ -63430,8 +63085,7 @@ loop1x2x4:
 	FMOVQ 48(R2), F9
 	VAND V11.B16, V9.B16, V9.B16
 	ADD R24, R19, R17
-	FMOVS 1540(R17), F10
-	VAND V11.B16, V10.B16, V10.B16
+	FMOVS 3080(R17), F10
 	WORD $0x4f8a1106 // fmla v6.4s, v8.4s, v10.s[0]
 	WORD $0x4f8a1127 // fmla v7.4s, v9.4s, v10.s[0]
 	FMOVQ 32(R2), F8
@@ -63439,15 +63093,14 @@ loop1x2x4:
 	FMOVQ 48(R2), F9
 	VSHL $16, V9.S4, V9.S4
 	ADD R24, R19, R17
-	FMOVS 1540(R17), F10
-	VSHL $16, V10.S4, V10.S4
+	FMOVS 3084(R17), F10
 	WORD $0x4f8a1106 // fmla v6.4s, v8.4s, v10.s[0]
 	WORD $0x4f8a1127 // fmla v7.4s, v9.4s, v10.s[0]
 	ADD $64, R25
 	ADD $64, R26
 	ADD $64, R1
 	ADD $64, R2
-	ADD $8, R19
+	ADD $16, R19
 	SUB $2, R20
 	CBNZ R20, loop1x2x4
 	MOVD 56(R0), R22 // a.C
@@ -63476,7 +63129,7 @@ loop1x2x4:
 	WORD $0x4e27d421 // fadd v1.4s, v1.4s, v7.4s
 	FMOVQ F1, 16(R22)
 	MOVD R2, R25
-	ADD $2048, R24
+	ADD $4096, R24
 	SUB $512, R21
 	JMP next1x2x4
 
@@ -63505,7 +63158,6 @@ loop1x2x1:
 	VAND V5.B16, V3.B16, V3.B16
 	ADD R24, R19, R17
 	FMOVS (R17), F4
-	VAND V5.B16, V4.B16, V4.B16
 	WORD $0x4f841040 // fmla v0.4s, v2.4s, v4.s[0]
 	WORD $0x4f841061 // fmla v1.4s, v3.4s, v4.s[0]
 	FMOVQ (R25), F2
@@ -63513,12 +63165,11 @@ loop1x2x1:
 	FMOVQ 16(R25), F3
 	VSHL $16, V3.S4, V3.S4
 	ADD R24, R19, R17
-	FMOVS (R17), F4
-	VSHL $16, V4.S4, V4.S4
+	FMOVS 4(R17), F4
 	WORD $0x4f841040 // fmla v0.4s, v2.4s, v4.s[0]
 	WORD $0x4f841061 // fmla v1.4s, v3.4s, v4.s[0]
 	ADD $32, R25
-	ADD $4, R19
+	ADD $8, R19
 	SUB $1, R20
 	CBNZ R20, loop1x2x1
 	MOVD 56(R0), R22 // a.C
@@ -63533,7 +63184,7 @@ loop1x2x1:
 	WORD $0x4e24d421 // fadd v1.4s, v1.4s, v4.4s
 	FMOVQ F1, 16(R22)
 	VMOVI $0, V30.B16
-	ADD $512, R24
+	ADD $1024, R24
 	SUB $128, R21
 	JMP next1x2x1
 
@@ -63625,56 +63276,44 @@ loop6x1x1:
 	VAND V8.B16, V6.B16, V6.B16
 	ADD R24, R19, R17
 	FMOVS (R17), F7
-	VAND V8.B16, V7.B16, V7.B16
 	WORD $0x4f8710c0 // fmla v0.4s, v6.4s, v7.s[0]
 	ADD R25, R19, R17
 	FMOVS (R17), F7
-	VAND V8.B16, V7.B16, V7.B16
 	WORD $0x4f8710c1 // fmla v1.4s, v6.4s, v7.s[0]
 	ADD R26, R19, R17
 	FMOVS (R17), F7
-	VAND V8.B16, V7.B16, V7.B16
 	WORD $0x4f8710c2 // fmla v2.4s, v6.4s, v7.s[0]
 	ADD R1, R19, R17
 	FMOVS (R17), F7
-	VAND V8.B16, V7.B16, V7.B16
 	WORD $0x4f8710c3 // fmla v3.4s, v6.4s, v7.s[0]
 	ADD R2, R19, R17
 	FMOVS (R17), F7
-	VAND V8.B16, V7.B16, V7.B16
 	WORD $0x4f8710c4 // fmla v4.4s, v6.4s, v7.s[0]
 	ADD R3, R19, R17
 	FMOVS (R17), F7
-	VAND V8.B16, V7.B16, V7.B16
 	WORD $0x4f8710c5 // fmla v5.4s, v6.4s, v7.s[0]
 	FMOVQ (R4), F6
 	VSHL $16, V6.S4, V6.S4
 	ADD R24, R19, R17
-	FMOVS (R17), F7
-	VSHL $16, V7.S4, V7.S4
+	FMOVS 4(R17), F7
 	WORD $0x4f8710c0 // fmla v0.4s, v6.4s, v7.s[0]
 	ADD R25, R19, R17
-	FMOVS (R17), F7
-	VSHL $16, V7.S4, V7.S4
+	FMOVS 4(R17), F7
 	WORD $0x4f8710c1 // fmla v1.4s, v6.4s, v7.s[0]
 	ADD R26, R19, R17
-	FMOVS (R17), F7
-	VSHL $16, V7.S4, V7.S4
+	FMOVS 4(R17), F7
 	WORD $0x4f8710c2 // fmla v2.4s, v6.4s, v7.s[0]
 	ADD R1, R19, R17
-	FMOVS (R17), F7
-	VSHL $16, V7.S4, V7.S4
+	FMOVS 4(R17), F7
 	WORD $0x4f8710c3 // fmla v3.4s, v6.4s, v7.s[0]
 	ADD R2, R19, R17
-	FMOVS (R17), F7
-	VSHL $16, V7.S4, V7.S4
+	FMOVS 4(R17), F7
 	WORD $0x4f8710c4 // fmla v4.4s, v6.4s, v7.s[0]
 	ADD R3, R19, R17
-	FMOVS (R17), F7
-	VSHL $16, V7.S4, V7.S4
+	FMOVS 4(R17), F7
 	WORD $0x4f8710c5 // fmla v5.4s, v6.4s, v7.s[0]
 	ADD $16, R4
-	ADD $4, R19
+	ADD $8, R19
 	SUB $1, R20
 	CBNZ R20, loop6x1x1
 	MOVD 56(R0), R22 // a.C
@@ -63710,12 +63349,12 @@ loop6x1x1:
 	WORD $0x4e27d4a5 // fadd v5.4s, v5.4s, v7.4s
 	FMOVQ F5, (R22)
 	VMOVI $0, V30.B16
-	ADD $512, R24
-	ADD $512, R25
-	ADD $512, R26
-	ADD $512, R1
-	ADD $512, R2
-	ADD $512, R3
+	ADD $1024, R24
+	ADD $1024, R25
+	ADD $1024, R26
+	ADD $1024, R1
+	ADD $1024, R2
+	ADD $1024, R3
 	SUB $128, R21
 	JMP next6x1x1
 
@@ -63768,184 +63407,144 @@ loop5x1x2:
 	VAND V12.B16, V10.B16, V10.B16
 	ADD R24, R19, R17
 	FMOVS (R17), F11
-	VAND V12.B16, V11.B16, V11.B16
 	WORD $0x4f8b1140 // fmla v0.4s, v10.4s, v11.s[0]
 	ADD R25, R19, R17
 	FMOVS (R17), F11
-	VAND V12.B16, V11.B16, V11.B16
 	WORD $0x4f8b1142 // fmla v2.4s, v10.4s, v11.s[0]
 	ADD R26, R19, R17
 	FMOVS (R17), F11
-	VAND V12.B16, V11.B16, V11.B16
 	WORD $0x4f8b1144 // fmla v4.4s, v10.4s, v11.s[0]
 	ADD R1, R19, R17
 	FMOVS (R17), F11
-	VAND V12.B16, V11.B16, V11.B16
 	WORD $0x4f8b1146 // fmla v6.4s, v10.4s, v11.s[0]
 	ADD R2, R19, R17
 	FMOVS (R17), F11
-	VAND V12.B16, V11.B16, V11.B16
 	WORD $0x4f8b1148 // fmla v8.4s, v10.4s, v11.s[0]
 	FMOVQ (R3), F10
 	VSHL $16, V10.S4, V10.S4
 	ADD R24, R19, R17
-	FMOVS (R17), F11
-	VSHL $16, V11.S4, V11.S4
+	FMOVS 4(R17), F11
 	WORD $0x4f8b1140 // fmla v0.4s, v10.4s, v11.s[0]
 	ADD R25, R19, R17
-	FMOVS (R17), F11
-	VSHL $16, V11.S4, V11.S4
+	FMOVS 4(R17), F11
 	WORD $0x4f8b1142 // fmla v2.4s, v10.4s, v11.s[0]
 	ADD R26, R19, R17
-	FMOVS (R17), F11
-	VSHL $16, V11.S4, V11.S4
+	FMOVS 4(R17), F11
 	WORD $0x4f8b1144 // fmla v4.4s, v10.4s, v11.s[0]
 	ADD R1, R19, R17
-	FMOVS (R17), F11
-	VSHL $16, V11.S4, V11.S4
+	FMOVS 4(R17), F11
 	WORD $0x4f8b1146 // fmla v6.4s, v10.4s, v11.s[0]
 	ADD R2, R19, R17
-	FMOVS (R17), F11
-	VSHL $16, V11.S4, V11.S4
+	FMOVS 4(R17), F11
 	WORD $0x4f8b1148 // fmla v8.4s, v10.4s, v11.s[0]
 	PRFM 2048(R4), PLDL1KEEP
 	FMOVQ (R4), F10
 	VAND V12.B16, V10.B16, V10.B16
 	ADD R24, R19, R17
-	FMOVS 512(R17), F11
-	VAND V12.B16, V11.B16, V11.B16
+	FMOVS 1024(R17), F11
 	WORD $0x4f8b1141 // fmla v1.4s, v10.4s, v11.s[0]
 	ADD R25, R19, R17
-	FMOVS 512(R17), F11
-	VAND V12.B16, V11.B16, V11.B16
+	FMOVS 1024(R17), F11
 	WORD $0x4f8b1143 // fmla v3.4s, v10.4s, v11.s[0]
 	ADD R26, R19, R17
-	FMOVS 512(R17), F11
-	VAND V12.B16, V11.B16, V11.B16
+	FMOVS 1024(R17), F11
 	WORD $0x4f8b1145 // fmla v5.4s, v10.4s, v11.s[0]
 	ADD R1, R19, R17
-	FMOVS 512(R17), F11
-	VAND V12.B16, V11.B16, V11.B16
+	FMOVS 1024(R17), F11
 	WORD $0x4f8b1147 // fmla v7.4s, v10.4s, v11.s[0]
 	ADD R2, R19, R17
-	FMOVS 512(R17), F11
-	VAND V12.B16, V11.B16, V11.B16
+	FMOVS 1024(R17), F11
 	WORD $0x4f8b1149 // fmla v9.4s, v10.4s, v11.s[0]
 	FMOVQ (R4), F10
 	VSHL $16, V10.S4, V10.S4
 	ADD R24, R19, R17
-	FMOVS 512(R17), F11
-	VSHL $16, V11.S4, V11.S4
+	FMOVS 1028(R17), F11
 	WORD $0x4f8b1141 // fmla v1.4s, v10.4s, v11.s[0]
 	ADD R25, R19, R17
-	FMOVS 512(R17), F11
-	VSHL $16, V11.S4, V11.S4
+	FMOVS 1028(R17), F11
 	WORD $0x4f8b1143 // fmla v3.4s, v10.4s, v11.s[0]
 	ADD R26, R19, R17
-	FMOVS 512(R17), F11
-	VSHL $16, V11.S4, V11.S4
+	FMOVS 1028(R17), F11
 	WORD $0x4f8b1145 // fmla v5.4s, v10.4s, v11.s[0]
 	ADD R1, R19, R17
-	FMOVS 512(R17), F11
-	VSHL $16, V11.S4, V11.S4
+	FMOVS 1028(R17), F11
 	WORD $0x4f8b1147 // fmla v7.4s, v10.4s, v11.s[0]
 	ADD R2, R19, R17
-	FMOVS 512(R17), F11
-	VSHL $16, V11.S4, V11.S4
+	FMOVS 1028(R17), F11
 	WORD $0x4f8b1149 // fmla v9.4s, v10.4s, v11.s[0]
 	PRFM 2064(R3), PLDL1KEEP
 	FMOVQ 16(R3), F10
 	VAND V12.B16, V10.B16, V10.B16
 	ADD R24, R19, R17
-	FMOVS 4(R17), F11
-	VAND V12.B16, V11.B16, V11.B16
+	FMOVS 8(R17), F11
 	WORD $0x4f8b1140 // fmla v0.4s, v10.4s, v11.s[0]
 	ADD R25, R19, R17
-	FMOVS 4(R17), F11
-	VAND V12.B16, V11.B16, V11.B16
+	FMOVS 8(R17), F11
 	WORD $0x4f8b1142 // fmla v2.4s, v10.4s, v11.s[0]
 	ADD R26, R19, R17
-	FMOVS 4(R17), F11
-	VAND V12.B16, V11.B16, V11.B16
+	FMOVS 8(R17), F11
 	WORD $0x4f8b1144 // fmla v4.4s, v10.4s, v11.s[0]
 	ADD R1, R19, R17
-	FMOVS 4(R17), F11
-	VAND V12.B16, V11.B16, V11.B16
+	FMOVS 8(R17), F11
 	WORD $0x4f8b1146 // fmla v6.4s, v10.4s, v11.s[0]
 	ADD R2, R19, R17
-	FMOVS 4(R17), F11
-	VAND V12.B16, V11.B16, V11.B16
+	FMOVS 8(R17), F11
 	WORD $0x4f8b1148 // fmla v8.4s, v10.4s, v11.s[0]
 	FMOVQ 16(R3), F10
 	VSHL $16, V10.S4, V10.S4
 	ADD R24, R19, R17
-	FMOVS 4(R17), F11
-	VSHL $16, V11.S4, V11.S4
+	FMOVS 12(R17), F11
 	WORD $0x4f8b1140 // fmla v0.4s, v10.4s, v11.s[0]
 	ADD R25, R19, R17
-	FMOVS 4(R17), F11
-	VSHL $16, V11.S4, V11.S4
+	FMOVS 12(R17), F11
 	WORD $0x4f8b1142 // fmla v2.4s, v10.4s, v11.s[0]
 	ADD R26, R19, R17
-	FMOVS 4(R17), F11
-	VSHL $16, V11.S4, V11.S4
+	FMOVS 12(R17), F11
 	WORD $0x4f8b1144 // fmla v4.4s, v10.4s, v11.s[0]
 	ADD R1, R19, R17
-	FMOVS 4(R17), F11
-	VSHL $16, V11.S4, V11.S4
+	FMOVS 12(R17), F11
 	WORD $0x4f8b1146 // fmla v6.4s, v10.4s, v11.s[0]
 	ADD R2, R19, R17
-	FMOVS 4(R17), F11
-	VSHL $16, V11.S4, V11.S4
+	FMOVS 12(R17), F11
 	WORD $0x4f8b1148 // fmla v8.4s, v10.4s, v11.s[0]
 	PRFM 2064(R4), PLDL1KEEP
 	FMOVQ 16(R4), F10
 	VAND V12.B16, V10.B16, V10.B16
 	ADD R24, R19, R17
-	FMOVS 516(R17), F11
-	VAND V12.B16, V11.B16, V11.B16
+	FMOVS 1032(R17), F11
 	WORD $0x4f8b1141 // fmla v1.4s, v10.4s, v11.s[0]
 	ADD R25, R19, R17
-	FMOVS 516(R17), F11
-	VAND V12.B16, V11.B16, V11.B16
+	FMOVS 1032(R17), F11
 	WORD $0x4f8b1143 // fmla v3.4s, v10.4s, v11.s[0]
 	ADD R26, R19, R17
-	FMOVS 516(R17), F11
-	VAND V12.B16, V11.B16, V11.B16
+	FMOVS 1032(R17), F11
 	WORD $0x4f8b1145 // fmla v5.4s, v10.4s, v11.s[0]
 	ADD R1, R19, R17
-	FMOVS 516(R17), F11
-	VAND V12.B16, V11.B16, V11.B16
+	FMOVS 1032(R17), F11
 	WORD $0x4f8b1147 // fmla v7.4s, v10.4s, v11.s[0]
 	ADD R2, R19, R17
-	FMOVS 516(R17), F11
-	VAND V12.B16, V11.B16, V11.B16
+	FMOVS 1032(R17), F11
 	WORD $0x4f8b1149 // fmla v9.4s, v10.4s, v11.s[0]
 	FMOVQ 16(R4), F10
 	VSHL $16, V10.S4, V10.S4
 	ADD R24, R19, R17
-	FMOVS 516(R17), F11
-	VSHL $16, V11.S4, V11.S4
+	FMOVS 1036(R17), F11
 	WORD $0x4f8b1141 // fmla v1.4s, v10.4s, v11.s[0]
 	ADD R25, R19, R17
-	FMOVS 516(R17), F11
-	VSHL $16, V11.S4, V11.S4
+	FMOVS 1036(R17), F11
 	WORD $0x4f8b1143 // fmla v3.4s, v10.4s, v11.s[0]
 	ADD R26, R19, R17
-	FMOVS 516(R17), F11
-	VSHL $16, V11.S4, V11.S4
+	FMOVS 1036(R17), F11
 	WORD $0x4f8b1145 // fmla v5.4s, v10.4s, v11.s[0]
 	ADD R1, R19, R17
-	FMOVS 516(R17), F11
-	VSHL $16, V11.S4, V11.S4
+	FMOVS 1036(R17), F11
 	WORD $0x4f8b1147 // fmla v7.4s, v10.4s, v11.s[0]
 	ADD R2, R19, R17
-	FMOVS 516(R17), F11
-	VSHL $16, V11.S4, V11.S4
+	FMOVS 1036(R17), F11
 	WORD $0x4f8b1149 // fmla v9.4s, v10.4s, v11.s[0]
 	ADD $32, R3
 	ADD $32, R4
-	ADD $8, R19
+	ADD $16, R19
 	SUB $2, R20
 	CBNZ R20, loop5x1x2
 	MOVD 56(R0), R22 // a.C
@@ -63992,11 +63591,11 @@ loop5x1x2:
 	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
 	FMOVQ F8, (R22)
 	MOVD R4, R3
-	ADD $1024, R24
-	ADD $1024, R25
-	ADD $1024, R26
-	ADD $1024, R1
-	ADD $1024, R2
+	ADD $2048, R24
+	ADD $2048, R25
+	ADD $2048, R26
+	ADD $2048, R1
+	ADD $2048, R2
 	SUB $256, R21
 	JMP next5x1x2
 
@@ -64026,48 +63625,38 @@ loop5x1x1:
 	VAND V7.B16, V5.B16, V5.B16
 	ADD R24, R19, R17
 	FMOVS (R17), F6
-	VAND V7.B16, V6.B16, V6.B16
 	WORD $0x4f8610a0 // fmla v0.4s, v5.4s, v6.s[0]
 	ADD R25, R19, R17
 	FMOVS (R17), F6
-	VAND V7.B16, V6.B16, V6.B16
 	WORD $0x4f8610a1 // fmla v1.4s, v5.4s, v6.s[0]
 	ADD R26, R19, R17
 	FMOVS (R17), F6
-	VAND V7.B16, V6.B16, V6.B16
 	WORD $0x4f8610a2 // fmla v2.4s, v5.4s, v6.s[0]
 	ADD R1, R19, R17
 	FMOVS (R17), F6
-	VAND V7.B16, V6.B16, V6.B16
 	WORD $0x4f8610a3 // fmla v3.4s, v5.4s, v6.s[0]
 	ADD R2, R19, R17
 	FMOVS (R17), F6
-	VAND V7.B16, V6.B16, V6.B16
 	WORD $0x4f8610a4 // fmla v4.4s, v5.4s, v6.s[0]
 	FMOVQ (R3), F5
 	VSHL $16, V5.S4, V5.S4
 	ADD R24, R19, R17
-	FMOVS (R17), F6
-	VSHL $16, V6.S4, V6.S4
+	FMOVS 4(R17), F6
 	WORD $0x4f8610a0 // fmla v0.4s, v5.4s, v6.s[0]
 	ADD R25, R19, R17
-	FMOVS (R17), F6
-	VSHL $16, V6.S4, V6.S4
+	FMOVS 4(R17), F6
 	WORD $0x4f8610a1 // fmla v1.4s, v5.4s, v6.s[0]
 	ADD R26, R19, R17
-	FMOVS (R17), F6
-	VSHL $16, V6.S4, V6.S4
+	FMOVS 4(R17), F6
 	WORD $0x4f8610a2 // fmla v2.4s, v5.4s, v6.s[0]
 	ADD R1, R19, R17
-	FMOVS (R17), F6
-	VSHL $16, V6.S4, V6.S4
+	FMOVS 4(R17), F6
 	WORD $0x4f8610a3 // fmla v3.4s, v5.4s, v6.s[0]
 	ADD R2, R19, R17
-	FMOVS (R17), F6
-	VSHL $16, V6.S4, V6.S4
+	FMOVS 4(R17), F6
 	WORD $0x4f8610a4 // fmla v4.4s, v5.4s, v6.s[0]
 	ADD $16, R3
-	ADD $4, R19
+	ADD $8, R19
 	SUB $1, R20
 	CBNZ R20, loop5x1x1
 	MOVD 56(R0), R22 // a.C
@@ -64098,11 +63687,11 @@ loop5x1x1:
 	WORD $0x4e26d484 // fadd v4.4s, v4.4s, v6.4s
 	FMOVQ F4, (R22)
 	VMOVI $0, V30.B16
-	ADD $512, R24
-	ADD $512, R25
-	ADD $512, R26
-	ADD $512, R1
-	ADD $512, R2
+	ADD $1024, R24
+	ADD $1024, R25
+	ADD $1024, R26
+	ADD $1024, R1
+	ADD $1024, R2
 	SUB $128, R21
 	JMP next5x1x1
 
@@ -64151,152 +63740,120 @@ loop4x1x2:
 	VAND V10.B16, V8.B16, V8.B16
 	ADD R24, R19, R17
 	FMOVS (R17), F9
-	VAND V10.B16, V9.B16, V9.B16
 	WORD $0x4f891100 // fmla v0.4s, v8.4s, v9.s[0]
 	ADD R25, R19, R17
 	FMOVS (R17), F9
-	VAND V10.B16, V9.B16, V9.B16
 	WORD $0x4f891102 // fmla v2.4s, v8.4s, v9.s[0]
 	ADD R26, R19, R17
 	FMOVS (R17), F9
-	VAND V10.B16, V9.B16, V9.B16
 	WORD $0x4f891104 // fmla v4.4s, v8.4s, v9.s[0]
 	ADD R1, R19, R17
 	FMOVS (R17), F9
-	VAND V10.B16, V9.B16, V9.B16
 	WORD $0x4f891106 // fmla v6.4s, v8.4s, v9.s[0]
 	FMOVQ (R2), F8
 	VSHL $16, V8.S4, V8.S4
 	ADD R24, R19, R17
-	FMOVS (R17), F9
-	VSHL $16, V9.S4, V9.S4
+	FMOVS 4(R17), F9
 	WORD $0x4f891100 // fmla v0.4s, v8.4s, v9.s[0]
 	ADD R25, R19, R17
-	FMOVS (R17), F9
-	VSHL $16, V9.S4, V9.S4
+	FMOVS 4(R17), F9
 	WORD $0x4f891102 // fmla v2.4s, v8.4s, v9.s[0]
 	ADD R26, R19, R17
-	FMOVS (R17), F9
-	VSHL $16, V9.S4, V9.S4
+	FMOVS 4(R17), F9
 	WORD $0x4f891104 // fmla v4.4s, v8.4s, v9.s[0]
 	ADD R1, R19, R17
-	FMOVS (R17), F9
-	VSHL $16, V9.S4, V9.S4
+	FMOVS 4(R17), F9
 	WORD $0x4f891106 // fmla v6.4s, v8.4s, v9.s[0]
 	PRFM 2048(R3), PLDL1KEEP
 	FMOVQ (R3), F8
 	VAND V10.B16, V8.B16, V8.B16
 	ADD R24, R19, R17
-	FMOVS 512(R17), F9
-	VAND V10.B16, V9.B16, V9.B16
+	FMOVS 1024(R17), F9
 	WORD $0x4f891101 // fmla v1.4s, v8.4s, v9.s[0]
 	ADD R25, R19, R17
-	FMOVS 512(R17), F9
-	VAND V10.B16, V9.B16, V9.B16
+	FMOVS 1024(R17), F9
 	WORD $0x4f891103 // fmla v3.4s, v8.4s, v9.s[0]
 	ADD R26, R19, R17
-	FMOVS 512(R17), F9
-	VAND V10.B16, V9.B16, V9.B16
+	FMOVS 1024(R17), F9
 	WORD $0x4f891105 // fmla v5.4s, v8.4s, v9.s[0]
 	ADD R1, R19, R17
-	FMOVS 512(R17), F9
-	VAND V10.B16, V9.B16, V9.B16
+	FMOVS 1024(R17), F9
 	WORD $0x4f891107 // fmla v7.4s, v8.4s, v9.s[0]
 	FMOVQ (R3), F8
 	VSHL $16, V8.S4, V8.S4
 	ADD R24, R19, R17
-	FMOVS 512(R17), F9
-	VSHL $16, V9.S4, V9.S4
+	FMOVS 1028(R17), F9
 	WORD $0x4f891101 // fmla v1.4s, v8.4s, v9.s[0]
 	ADD R25, R19, R17
-	FMOVS 512(R17), F9
-	VSHL $16, V9.S4, V9.S4
+	FMOVS 1028(R17), F9
 	WORD $0x4f891103 // fmla v3.4s, v8.4s, v9.s[0]
 	ADD R26, R19, R17
-	FMOVS 512(R17), F9
-	VSHL $16, V9.S4, V9.S4
+	FMOVS 1028(R17), F9
 	WORD $0x4f891105 // fmla v5.4s, v8.4s, v9.s[0]
 	ADD R1, R19, R17
-	FMOVS 512(R17), F9
-	VSHL $16, V9.S4, V9.S4
+	FMOVS 1028(R17), F9
 	WORD $0x4f891107 // fmla v7.4s, v8.4s, v9.s[0]
 	PRFM 2064(R2), PLDL1KEEP
 	FMOVQ 16(R2), F8
 	VAND V10.B16, V8.B16, V8.B16
 	ADD R24, R19, R17
-	FMOVS 4(R17), F9
-	VAND V10.B16, V9.B16, V9.B16
+	FMOVS 8(R17), F9
 	WORD $0x4f891100 // fmla v0.4s, v8.4s, v9.s[0]
 	ADD R25, R19, R17
-	FMOVS 4(R17), F9
-	VAND V10.B16, V9.B16, V9.B16
+	FMOVS 8(R17), F9
 	WORD $0x4f891102 // fmla v2.4s, v8.4s, v9.s[0]
 	ADD R26, R19, R17
-	FMOVS 4(R17), F9
-	VAND V10.B16, V9.B16, V9.B16
+	FMOVS 8(R17), F9
 	WORD $0x4f891104 // fmla v4.4s, v8.4s, v9.s[0]
 	ADD R1, R19, R17
-	FMOVS 4(R17), F9
-	VAND V10.B16, V9.B16, V9.B16
+	FMOVS 8(R17), F9
 	WORD $0x4f891106 // fmla v6.4s, v8.4s, v9.s[0]
 	FMOVQ 16(R2), F8
 	VSHL $16, V8.S4, V8.S4
 	ADD R24, R19, R17
-	FMOVS 4(R17), F9
-	VSHL $16, V9.S4, V9.S4
+	FMOVS 12(R17), F9
 	WORD $0x4f891100 // fmla v0.4s, v8.4s, v9.s[0]
 	ADD R25, R19, R17
-	FMOVS 4(R17), F9
-	VSHL $16, V9.S4, V9.S4
+	FMOVS 12(R17), F9
 	WORD $0x4f891102 // fmla v2.4s, v8.4s, v9.s[0]
 	ADD R26, R19, R17
-	FMOVS 4(R17), F9
-	VSHL $16, V9.S4, V9.S4
+	FMOVS 12(R17), F9
 	WORD $0x4f891104 // fmla v4.4s, v8.4s, v9.s[0]
 	ADD R1, R19, R17
-	FMOVS 4(R17), F9
-	VSHL $16, V9.S4, V9.S4
+	FMOVS 12(R17), F9
 	WORD $0x4f891106 // fmla v6.4s, v8.4s, v9.s[0]
 	PRFM 2064(R3), PLDL1KEEP
 	FMOVQ 16(R3), F8
 	VAND V10.B16, V8.B16, V8.B16
 	ADD R24, R19, R17
-	FMOVS 516(R17), F9
-	VAND V10.B16, V9.B16, V9.B16
+	FMOVS 1032(R17), F9
 	WORD $0x4f891101 // fmla v1.4s, v8.4s, v9.s[0]
 	ADD R25, R19, R17
-	FMOVS 516(R17), F9
-	VAND V10.B16, V9.B16, V9.B16
+	FMOVS 1032(R17), F9
 	WORD $0x4f891103 // fmla v3.4s, v8.4s, v9.s[0]
 	ADD R26, R19, R17
-	FMOVS 516(R17), F9
-	VAND V10.B16, V9.B16, V9.B16
+	FMOVS 1032(R17), F9
 	WORD $0x4f891105 // fmla v5.4s, v8.4s, v9.s[0]
 	ADD R1, R19, R17
-	FMOVS 516(R17), F9
-	VAND V10.B16, V9.B16, V9.B16
+	FMOVS 1032(R17), F9
 	WORD $0x4f891107 // fmla v7.4s, v8.4s, v9.s[0]
 	FMOVQ 16(R3), F8
 	VSHL $16, V8.S4, V8.S4
 	ADD R24, R19, R17
-	FMOVS 516(R17), F9
-	VSHL $16, V9.S4, V9.S4
+	FMOVS 1036(R17), F9
 	WORD $0x4f891101 // fmla v1.4s, v8.4s, v9.s[0]
 	ADD R25, R19, R17
-	FMOVS 516(R17), F9
-	VSHL $16, V9.S4, V9.S4
+	FMOVS 1036(R17), F9
 	WORD $0x4f891103 // fmla v3.4s, v8.4s, v9.s[0]
 	ADD R26, R19, R17
-	FMOVS 516(R17), F9
-	VSHL $16, V9.S4, V9.S4
+	FMOVS 1036(R17), F9
 	WORD $0x4f891105 // fmla v5.4s, v8.4s, v9.s[0]
 	ADD R1, R19, R17
-	FMOVS 516(R17), F9
-	VSHL $16, V9.S4, V9.S4
+	FMOVS 1036(R17), F9
 	WORD $0x4f891107 // fmla v7.4s, v8.4s, v9.s[0]
 	ADD $32, R2
 	ADD $32, R3
-	ADD $8, R19
+	ADD $16, R19
 	SUB $2, R20
 	CBNZ R20, loop4x1x2
 	MOVD 56(R0), R22 // a.C
@@ -64335,10 +63892,10 @@ loop4x1x2:
 	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
 	FMOVQ F6, (R22)
 	MOVD R3, R2
-	ADD $1024, R24
-	ADD $1024, R25
-	ADD $1024, R26
-	ADD $1024, R1
+	ADD $2048, R24
+	ADD $2048, R25
+	ADD $2048, R26
+	ADD $2048, R1
 	SUB $256, R21
 	JMP next4x1x2
 
@@ -64367,40 +63924,32 @@ loop4x1x1:
 	VAND V6.B16, V4.B16, V4.B16
 	ADD R24, R19, R17
 	FMOVS (R17), F5
-	VAND V6.B16, V5.B16, V5.B16
 	WORD $0x4f851080 // fmla v0.4s, v4.4s, v5.s[0]
 	ADD R25, R19, R17
 	FMOVS (R17), F5
-	VAND V6.B16, V5.B16, V5.B16
 	WORD $0x4f851081 // fmla v1.4s, v4.4s, v5.s[0]
 	ADD R26, R19, R17
 	FMOVS (R17), F5
-	VAND V6.B16, V5.B16, V5.B16
 	WORD $0x4f851082 // fmla v2.4s, v4.4s, v5.s[0]
 	ADD R1, R19, R17
 	FMOVS (R17), F5
-	VAND V6.B16, V5.B16, V5.B16
 	WORD $0x4f851083 // fmla v3.4s, v4.4s, v5.s[0]
 	FMOVQ (R2), F4
 	VSHL $16, V4.S4, V4.S4
 	ADD R24, R19, R17
-	FMOVS (R17), F5
-	VSHL $16, V5.S4, V5.S4
+	FMOVS 4(R17), F5
 	WORD $0x4f851080 // fmla v0.4s, v4.4s, v5.s[0]
 	ADD R25, R19, R17
-	FMOVS (R17), F5
-	VSHL $16, V5.S4, V5.S4
+	FMOVS 4(R17), F5
 	WORD $0x4f851081 // fmla v1.4s, v4.4s, v5.s[0]
 	ADD R26, R19, R17
-	FMOVS (R17), F5
-	VSHL $16, V5.S4, V5.S4
+	FMOVS 4(R17), F5
 	WORD $0x4f851082 // fmla v2.4s, v4.4s, v5.s[0]
 	ADD R1, R19, R17
-	FMOVS (R17), F5
-	VSHL $16, V5.S4, V5.S4
+	FMOVS 4(R17), F5
 	WORD $0x4f851083 // fmla v3.4s, v4.4s, v5.s[0]
 	ADD $16, R2
-	ADD $4, R19
+	ADD $8, R19
 	SUB $1, R20
 	CBNZ R20, loop4x1x1
 	MOVD 56(R0), R22 // a.C
@@ -64426,10 +63975,10 @@ loop4x1x1:
 	WORD $0x4e25d463 // fadd v3.4s, v3.4s, v5.4s
 	FMOVQ F3, (R22)
 	VMOVI $0, V30.B16
-	ADD $512, R24
-	ADD $512, R25
-	ADD $512, R26
-	ADD $512, R1
+	ADD $1024, R24
+	ADD $1024, R25
+	ADD $1024, R26
+	ADD $1024, R1
 	SUB $128, R21
 	JMP next4x1x1
 
@@ -64484,238 +64033,190 @@ loop3x1x4:
 	VAND V14.B16, V12.B16, V12.B16
 	ADD R24, R19, R17
 	FMOVS (R17), F13
-	VAND V14.B16, V13.B16, V13.B16
 	WORD $0x4f8d1180 // fmla v0.4s, v12.4s, v13.s[0]
 	ADD R25, R19, R17
 	FMOVS (R17), F13
-	VAND V14.B16, V13.B16, V13.B16
 	WORD $0x4f8d1184 // fmla v4.4s, v12.4s, v13.s[0]
 	ADD R26, R19, R17
 	FMOVS (R17), F13
-	VAND V14.B16, V13.B16, V13.B16
 	WORD $0x4f8d1188 // fmla v8.4s, v12.4s, v13.s[0]
 	FMOVQ (R1), F12
 	VSHL $16, V12.S4, V12.S4
 	ADD R24, R19, R17
-	FMOVS (R17), F13
-	VSHL $16, V13.S4, V13.S4
+	FMOVS 4(R17), F13
 	WORD $0x4f8d1180 // fmla v0.4s, v12.4s, v13.s[0]
 	ADD R25, R19, R17
-	FMOVS (R17), F13
-	VSHL $16, V13.S4, V13.S4
+	FMOVS 4(R17), F13
 	WORD $0x4f8d1184 // fmla v4.4s, v12.4s, v13.s[0]
 	ADD R26, R19, R17
-	FMOVS (R17), F13
-	VSHL $16, V13.S4, V13.S4
+	FMOVS 4(R17), F13
 	WORD $0x4f8d1188 // fmla v8.4s, v12.4s, v13.s[0]
 	PRFM 2048(R2), PLDL1KEEP
 	FMOVQ (R2), F12
 	VAND V14.B16, V12.B16, V12.B16
 	ADD R24, R19, R17
-	FMOVS 512(R17), F13
-	VAND V14.B16, V13.B16, V13.B16
+	FMOVS 1024(R17), F13
 	WORD $0x4f8d1181 // fmla v1.4s, v12.4s, v13.s[0]
 	ADD R25, R19, R17
-	FMOVS 512(R17), F13
-	VAND V14.B16, V13.B16, V13.B16
+	FMOVS 1024(R17), F13
 	WORD $0x4f8d1185 // fmla v5.4s, v12.4s, v13.s[0]
 	ADD R26, R19, R17
-	FMOVS 512(R17), F13
-	VAND V14.B16, V13.B16, V13.B16
+	FMOVS 1024(R17), F13
 	WORD $0x4f8d1189 // fmla v9.4s, v12.4s, v13.s[0]
 	FMOVQ (R2), F12
 	VSHL $16, V12.S4, V12.S4
 	ADD R24, R19, R17
-	FMOVS 512(R17), F13
-	VSHL $16, V13.S4, V13.S4
+	FMOVS 1028(R17), F13
 	WORD $0x4f8d1181 // fmla v1.4s, v12.4s, v13.s[0]
 	ADD R25, R19, R17
-	FMOVS 512(R17), F13
-	VSHL $16, V13.S4, V13.S4
+	FMOVS 1028(R17), F13
 	WORD $0x4f8d1185 // fmla v5.4s, v12.4s, v13.s[0]
 	ADD R26, R19, R17
-	FMOVS 512(R17), F13
-	VSHL $16, V13.S4, V13.S4
+	FMOVS 1028(R17), F13
 	WORD $0x4f8d1189 // fmla v9.4s, v12.4s, v13.s[0]
 	PRFM 2048(R3), PLDL1KEEP
 	FMOVQ (R3), F12
 	VAND V14.B16, V12.B16, V12.B16
 	ADD R24, R19, R17
-	FMOVS 1024(R17), F13
-	VAND V14.B16, V13.B16, V13.B16
+	FMOVS 2048(R17), F13
 	WORD $0x4f8d1182 // fmla v2.4s, v12.4s, v13.s[0]
 	ADD R25, R19, R17
-	FMOVS 1024(R17), F13
-	VAND V14.B16, V13.B16, V13.B16
+	FMOVS 2048(R17), F13
 	WORD $0x4f8d1186 // fmla v6.4s, v12.4s, v13.s[0]
 	ADD R26, R19, R17
-	FMOVS 1024(R17), F13
-	VAND V14.B16, V13.B16, V13.B16
+	FMOVS 2048(R17), F13
 	WORD $0x4f8d118a // fmla v10.4s, v12.4s, v13.s[0]
 	FMOVQ (R3), F12
 	VSHL $16, V12.S4, V12.S4
 	ADD R24, R19, R17
-	FMOVS 1024(R17), F13
-	VSHL $16, V13.S4, V13.S4
+	FMOVS 2052(R17), F13
 	WORD $0x4f8d1182 // fmla v2.4s, v12.4s, v13.s[0]
 	ADD R25, R19, R17
-	FMOVS 1024(R17), F13
-	VSHL $16, V13.S4, V13.S4
+	FMOVS 2052(R17), F13
 	WORD $0x4f8d1186 // fmla v6.4s, v12.4s, v13.s[0]
 	ADD R26, R19, R17
-	FMOVS 1024(R17), F13
-	VSHL $16, V13.S4, V13.S4
+	FMOVS 2052(R17), F13
 	WORD $0x4f8d118a // fmla v10.4s, v12.4s, v13.s[0]
 	PRFM 2048(R4), PLDL1KEEP
 	FMOVQ (R4), F12
 	VAND V14.B16, V12.B16, V12.B16
 	ADD R24, R19, R17
-	FMOVS 1536(R17), F13
-	VAND V14.B16, V13.B16, V13.B16
+	FMOVS 3072(R17), F13
 	WORD $0x4f8d1183 // fmla v3.4s, v12.4s, v13.s[0]
 	ADD R25, R19, R17
-	FMOVS 1536(R17), F13
-	VAND V14.B16, V13.B16, V13.B16
+	FMOVS 3072(R17), F13
 	WORD $0x4f8d1187 // fmla v7.4s, v12.4s, v13.s[0]
 	ADD R26, R19, R17
-	FMOVS 1536(R17), F13
-	VAND V14.B16, V13.B16, V13.B16
+	FMOVS 3072(R17), F13
 	WORD $0x4f8d118b // fmla v11.4s, v12.4s, v13.s[0]
 	FMOVQ (R4), F12
 	VSHL $16, V12.S4, V12.S4
 	ADD R24, R19, R17
-	FMOVS 1536(R17), F13
-	VSHL $16, V13.S4, V13.S4
+	FMOVS 3076(R17), F13
 	WORD $0x4f8d1183 // fmla v3.4s, v12.4s, v13.s[0]
 	ADD R25, R19, R17
-	FMOVS 1536(R17), F13
-	VSHL $16, V13.S4, V13.S4
+	FMOVS 3076(R17), F13
 	WORD $0x4f8d1187 // fmla v7.4s, v12.4s, v13.s[0]
 	ADD R26, R19, R17
-	FMOVS 1536(R17), F13
-	VSHL $16, V13.S4, V13.S4
+	FMOVS 3076(R17), F13
 	WORD $0x4f8d118b // fmla v11.4s, v12.4s, v13.s[0]
 	PRFM 2064(R1), PLDL1KEEP
 	FMOVQ 16(R1), F12
 	VAND V14.B16, V12.B16, V12.B16
 	ADD R24, R19, R17
-	FMOVS 4(R17), F13
-	VAND V14.B16, V13.B16, V13.B16
+	FMOVS 8(R17), F13
 	WORD $0x4f8d1180 // fmla v0.4s, v12.4s, v13.s[0]
 	ADD R25, R19, R17
-	FMOVS 4(R17), F13
-	VAND V14.B16, V13.B16, V13.B16
+	FMOVS 8(R17), F13
 	WORD $0x4f8d1184 // fmla v4.4s, v12.4s, v13.s[0]
 	ADD R26, R19, R17
-	FMOVS 4(R17), F13
-	VAND V14.B16, V13.B16, V13.B16
+	FMOVS 8(R17), F13
 	WORD $0x4f8d1188 // fmla v8.4s, v12.4s, v13.s[0]
 	FMOVQ 16(R1), F12
 	VSHL $16, V12.S4, V12.S4
 	ADD R24, R19, R17
-	FMOVS 4(R17), F13
-	VSHL $16, V13.S4, V13.S4
+	FMOVS 12(R17), F13
 	WORD $0x4f8d1180 // fmla v0.4s, v12.4s, v13.s[0]
 	ADD R25, R19, R17
-	FMOVS 4(R17), F13
-	VSHL $16, V13.S4, V13.S4
+	FMOVS 12(R17), F13
 	WORD $0x4f8d1184 // fmla v4.4s, v12.4s, v13.s[0]
 	ADD R26, R19, R17
-	FMOVS 4(R17), F13
-	VSHL $16, V13.S4, V13.S4
+	FMOVS 12(R17), F13
 	WORD $0x4f8d1188 // fmla v8.4s, v12.4s, v13.s[0]
 	PRFM 2064(R2), PLDL1KEEP
 	FMOVQ 16(R2), F12
 	VAND V14.B16, V12.B16, V12.B16
 	ADD R24, R19, R17
-	FMOVS 516(R17), F13
-	VAND V14.B16, V13.B16, V13.B16
+	FMOVS 1032(R17), F13
 	WORD $0x4f8d1181 // fmla v1.4s, v12.4s, v13.s[0]
 	ADD R25, R19, R17
-	FMOVS 516(R17), F13
-	VAND V14.B16, V13.B16, V13.B16
+	FMOVS 1032(R17), F13
 	WORD $0x4f8d1185 // fmla v5.4s, v12.4s, v13.s[0]
 	ADD R26, R19, R17
-	FMOVS 516(R17), F13
-	VAND V14.B16, V13.B16, V13.B16
+	FMOVS 1032(R17), F13
 	WORD $0x4f8d1189 // fmla v9.4s, v12.4s, v13.s[0]
 	FMOVQ 16(R2), F12
 	VSHL $16, V12.S4, V12.S4
 	ADD R24, R19, R17
-	FMOVS 516(R17), F13
-	VSHL $16, V13.S4, V13.S4
+	FMOVS 1036(R17), F13
 	WORD $0x4f8d1181 // fmla v1.4s, v12.4s, v13.s[0]
 	ADD R25, R19, R17
-	FMOVS 516(R17), F13
-	VSHL $16, V13.S4, V13.S4
+	FMOVS 1036(R17), F13
 	WORD $0x4f8d1185 // fmla v5.4s, v12.4s, v13.s[0]
 	ADD R26, R19, R17
-	FMOVS 516(R17), F13
-	VSHL $16, V13.S4, V13.S4
+	FMOVS 1036(R17), F13
 	WORD $0x4f8d1189 // fmla v9.4s, v12.4s, v13.s[0]
 	PRFM 2064(R3), PLDL1KEEP
 	FMOVQ 16(R3), F12
 	VAND V14.B16, V12.B16, V12.B16
 	ADD R24, R19, R17
-	FMOVS 1028(R17), F13
-	VAND V14.B16, V13.B16, V13.B16
+	FMOVS 2056(R17), F13
 	WORD $0x4f8d1182 // fmla v2.4s, v12.4s, v13.s[0]
 	ADD R25, R19, R17
-	FMOVS 1028(R17), F13
-	VAND V14.B16, V13.B16, V13.B16
+	FMOVS 2056(R17), F13
 	WORD $0x4f8d1186 // fmla v6.4s, v12.4s, v13.s[0]
 	ADD R26, R19, R17
-	FMOVS 1028(R17), F13
-	VAND V14.B16, V13.B16, V13.B16
+	FMOVS 2056(R17), F13
 	WORD $0x4f8d118a // fmla v10.4s, v12.4s, v13.s[0]
 	FMOVQ 16(R3), F12
 	VSHL $16, V12.S4, V12.S4
 	ADD R24, R19, R17
-	FMOVS 1028(R17), F13
-	VSHL $16, V13.S4, V13.S4
+	FMOVS 2060(R17), F13
 	WORD $0x4f8d1182 // fmla v2.4s, v12.4s, v13.s[0]
 	ADD R25, R19, R17
-	FMOVS 1028(R17), F13
-	VSHL $16, V13.S4, V13.S4
+	FMOVS 2060(R17), F13
 	WORD $0x4f8d1186 // fmla v6.4s, v12.4s, v13.s[0]
 	ADD R26, R19, R17
-	FMOVS 1028(R17), F13
-	VSHL $16, V13.S4, V13.S4
+	FMOVS 2060(R17), F13
 	WORD $0x4f8d118a // fmla v10.4s, v12.4s, v13.s[0]
 	PRFM 2064(R4), PLDL1KEEP
 	FMOVQ 16(R4), F12
 	VAND V14.B16, V12.B16, V12.B16
 	ADD R24, R19, R17
-	FMOVS 1540(R17), F13
-	VAND V14.B16, V13.B16, V13.B16
+	FMOVS 3080(R17), F13
 	WORD $0x4f8d1183 // fmla v3.4s, v12.4s, v13.s[0]
 	ADD R25, R19, R17
-	FMOVS 1540(R17), F13
-	VAND V14.B16, V13.B16, V13.B16
+	FMOVS 3080(R17), F13
 	WORD $0x4f8d1187 // fmla v7.4s, v12.4s, v13.s[0]
 	ADD R26, R19, R17
-	FMOVS 1540(R17), F13
-	VAND V14.B16, V13.B16, V13.B16
+	FMOVS 3080(R17), F13
 	WORD $0x4f8d118b // fmla v11.4s, v12.4s, v13.s[0]
 	FMOVQ 16(R4), F12
 	VSHL $16, V12.S4, V12.S4
 	ADD R24, R19, R17
-	FMOVS 1540(R17), F13
-	VSHL $16, V13.S4, V13.S4
+	FMOVS 3084(R17), F13
 	WORD $0x4f8d1183 // fmla v3.4s, v12.4s, v13.s[0]
 	ADD R25, R19, R17
-	FMOVS 1540(R17), F13
-	VSHL $16, V13.S4, V13.S4
+	FMOVS 3084(R17), F13
 	WORD $0x4f8d1187 // fmla v7.4s, v12.4s, v13.s[0]
 	ADD R26, R19, R17
-	FMOVS 1540(R17), F13
-	VSHL $16, V13.S4, V13.S4
+	FMOVS 3084(R17), F13
 	WORD $0x4f8d118b // fmla v11.4s, v12.4s, v13.s[0]
 	ADD $32, R1
 	ADD $32, R2
 	ADD $32, R3
 	ADD $32, R4
-	ADD $8, R19
+	ADD $16, R19
 	SUB $2, R20
 	CBNZ R20, loop3x1x4
 	MOVD 56(R0), R22 // a.C
@@ -64758,9 +64259,9 @@ loop3x1x4:
 	WORD $0x4e2bd508 // fadd v8.4s, v8.4s, v11.4s
 	FMOVQ F8, (R22)
 	MOVD R4, R1
-	ADD $2048, R24
-	ADD $2048, R25
-	ADD $2048, R26
+	ADD $4096, R24
+	ADD $4096, R25
+	ADD $4096, R26
 	SUB $512, R21
 	JMP next3x1x4
 
@@ -64788,32 +64289,26 @@ loop3x1x1:
 	VAND V5.B16, V3.B16, V3.B16
 	ADD R24, R19, R17
 	FMOVS (R17), F4
-	VAND V5.B16, V4.B16, V4.B16
 	WORD $0x4f841060 // fmla v0.4s, v3.4s, v4.s[0]
 	ADD R25, R19, R17
 	FMOVS (R17), F4
-	VAND V5.B16, V4.B16, V4.B16
 	WORD $0x4f841061 // fmla v1.4s, v3.4s, v4.s[0]
 	ADD R26, R19, R17
 	FMOVS (R17), F4
-	VAND V5.B16, V4.B16, V4.B16
 	WORD $0x4f841062 // fmla v2.4s, v3.4s, v4.s[0]
 	FMOVQ (R1), F3
 	VSHL $16, V3.S4, V3.S4
 	ADD R24, R19, R17
-	FMOVS (R17), F4
-	VSHL $16, V4.S4, V4.S4
+	FMOVS 4(R17), F4
 	WORD $0x4f841060 // fmla v0.4s, v3.4s, v4.s[0]
 	ADD R25, R19, R17
-	FMOVS (R17), F4
-	VSHL $16, V4.S4, V4.S4
+	FMOVS 4(R17), F4
 	WORD $0x4f841061 // fmla v1.4s, v3.4s, v4.s[0]
 	ADD R26, R19, R17
-	FMOVS (R17), F4
-	VSHL $16, V4.S4, V4.S4
+	FMOVS 4(R17), F4
 	WORD $0x4f841062 // fmla v2.4s, v3.4s, v4.s[0]
 	ADD $16, R1
-	ADD $4, R19
+	ADD $8, R19
 	SUB $1, R20
 	CBNZ R20, loop3x1x1
 	MOVD 56(R0), R22 // a.C
@@ -64834,9 +64329,9 @@ loop3x1x1:
 	WORD $0x4e24d442 // fadd v2.4s, v2.4s, v4.4s
 	FMOVQ F2, (R22)
 	VMOVI $0, V30.B16
-	ADD $512, R24
-	ADD $512, R25
-	ADD $512, R26
+	ADD $1024, R24
+	ADD $1024, R25
+	ADD $1024, R26
 	SUB $128, R21
 	JMP next3x1x1
 
@@ -64885,174 +64380,142 @@ loop2x1x4:
 	VAND V10.B16, V8.B16, V8.B16
 	ADD R24, R19, R17
 	FMOVS (R17), F9
-	VAND V10.B16, V9.B16, V9.B16
 	WORD $0x4f891100 // fmla v0.4s, v8.4s, v9.s[0]
 	ADD R25, R19, R17
 	FMOVS (R17), F9
-	VAND V10.B16, V9.B16, V9.B16
 	WORD $0x4f891104 // fmla v4.4s, v8.4s, v9.s[0]
 	FMOVQ (R26), F8
 	VSHL $16, V8.S4, V8.S4
 	ADD R24, R19, R17
-	FMOVS (R17), F9
-	VSHL $16, V9.S4, V9.S4
+	FMOVS 4(R17), F9
 	WORD $0x4f891100 // fmla v0.4s, v8.4s, v9.s[0]
 	ADD R25, R19, R17
-	FMOVS (R17), F9
-	VSHL $16, V9.S4, V9.S4
+	FMOVS 4(R17), F9
 	WORD $0x4f891104 // fmla v4.4s, v8.4s, v9.s[0]
 	PRFM 2048(R1), PLDL1KEEP
 	FMOVQ (R1), F8
 	VAND V10.B16, V8.B16, V8.B16
 	ADD R24, R19, R17
-	FMOVS 512(R17), F9
-	VAND V10.B16, V9.B16, V9.B16
+	FMOVS 1024(R17), F9
 	WORD $0x4f891101 // fmla v1.4s, v8.4s, v9.s[0]
 	ADD R25, R19, R17
-	FMOVS 512(R17), F9
-	VAND V10.B16, V9.B16, V9.B16
+	FMOVS 1024(R17), F9
 	WORD $0x4f891105 // fmla v5.4s, v8.4s, v9.s[0]
 	FMOVQ (R1), F8
 	VSHL $16, V8.S4, V8.S4
 	ADD R24, R19, R17
-	FMOVS 512(R17), F9
-	VSHL $16, V9.S4, V9.S4
+	FMOVS 1028(R17), F9
 	WORD $0x4f891101 // fmla v1.4s, v8.4s, v9.s[0]
 	ADD R25, R19, R17
-	FMOVS 512(R17), F9
-	VSHL $16, V9.S4, V9.S4
+	FMOVS 1028(R17), F9
 	WORD $0x4f891105 // fmla v5.4s, v8.4s, v9.s[0]
 	PRFM 2048(R2), PLDL1KEEP
 	FMOVQ (R2), F8
 	VAND V10.B16, V8.B16, V8.B16
 	ADD R24, R19, R17
-	FMOVS 1024(R17), F9
-	VAND V10.B16, V9.B16, V9.B16
+	FMOVS 2048(R17), F9
 	WORD $0x4f891102 // fmla v2.4s, v8.4s, v9.s[0]
 	ADD R25, R19, R17
-	FMOVS 1024(R17), F9
-	VAND V10.B16, V9.B16, V9.B16
+	FMOVS 2048(R17), F9
 	WORD $0x4f891106 // fmla v6.4s, v8.4s, v9.s[0]
 	FMOVQ (R2), F8
 	VSHL $16, V8.S4, V8.S4
 	ADD R24, R19, R17
-	FMOVS 1024(R17), F9
-	VSHL $16, V9.S4, V9.S4
+	FMOVS 2052(R17), F9
 	WORD $0x4f891102 // fmla v2.4s, v8.4s, v9.s[0]
 	ADD R25, R19, R17
-	FMOVS 1024(R17), F9
-	VSHL $16, V9.S4, V9.S4
+	FMOVS 2052(R17), F9
 	WORD $0x4f891106 // fmla v6.4s, v8.4s, v9.s[0]
 	PRFM 2048(R3), PLDL1KEEP
 	FMOVQ (R3), F8
 	VAND V10.B16, V8.B16, V8.B16
 	ADD R24, R19, R17
-	FMOVS 1536(R17), F9
-	VAND V10.B16, V9.B16, V9.B16
+	FMOVS 3072(R17), F9
 	WORD $0x4f891103 // fmla v3.4s, v8.4s, v9.s[0]
 	ADD R25, R19, R17
-	FMOVS 1536(R17), F9
-	VAND V10.B16, V9.B16, V9.B16
+	FMOVS 3072(R17), F9
 	WORD $0x4f891107 // fmla v7.4s, v8.4s, v9.s[0]
 	FMOVQ (R3), F8
 	VSHL $16, V8.S4, V8.S4
 	ADD R24, R19, R17
-	FMOVS 1536(R17), F9
-	VSHL $16, V9.S4, V9.S4
+	FMOVS 3076(R17), F9
 	WORD $0x4f891103 // fmla v3.4s, v8.4s, v9.s[0]
 	ADD R25, R19, R17
-	FMOVS 1536(R17), F9
-	VSHL $16, V9.S4, V9.S4
+	FMOVS 3076(R17), F9
 	WORD $0x4f891107 // fmla v7.4s, v8.4s, v9.s[0]
 	PRFM 2064(R26), PLDL1KEEP
 	FMOVQ 16(R26), F8
 	VAND V10.B16, V8.B16, V8.B16
 	ADD R24, R19, R17
-	FMOVS 4(R17), F9
-	VAND V10.B16, V9.B16, V9.B16
+	FMOVS 8(R17), F9
 	WORD $0x4f891100 // fmla v0.4s, v8.4s, v9.s[0]
 	ADD R25, R19, R17
-	FMOVS 4(R17), F9
-	VAND V10.B16, V9.B16, V9.B16
+	FMOVS 8(R17), F9
 	WORD $0x4f891104 // fmla v4.4s, v8.4s, v9.s[0]
 	FMOVQ 16(R26), F8
 	VSHL $16, V8.S4, V8.S4
 	ADD R24, R19, R17
-	FMOVS 4(R17), F9
-	VSHL $16, V9.S4, V9.S4
+	FMOVS 12(R17), F9
 	WORD $0x4f891100 // fmla v0.4s, v8.4s, v9.s[0]
 	ADD R25, R19, R17
-	FMOVS 4(R17), F9
-	VSHL $16, V9.S4, V9.S4
+	FMOVS 12(R17), F9
 	WORD $0x4f891104 // fmla v4.4s, v8.4s, v9.s[0]
 	PRFM 2064(R1), PLDL1KEEP
 	FMOVQ 16(R1), F8
 	VAND V10.B16, V8.B16, V8.B16
 	ADD R24, R19, R17
-	FMOVS 516(R17), F9
-	VAND V10.B16, V9.B16, V9.B16
+	FMOVS 1032(R17), F9
 	WORD $0x4f891101 // fmla v1.4s, v8.4s, v9.s[0]
 	ADD R25, R19, R17
-	FMOVS 516(R17), F9
-	VAND V10.B16, V9.B16, V9.B16
+	FMOVS 1032(R17), F9
 	WORD $0x4f891105 // fmla v5.4s, v8.4s, v9.s[0]
 	FMOVQ 16(R1), F8
 	VSHL $16, V8.S4, V8.S4
 	ADD R24, R19, R17
-	FMOVS 516(R17), F9
-	VSHL $16, V9.S4, V9.S4
+	FMOVS 1036(R17), F9
 	WORD $0x4f891101 // fmla v1.4s, v8.4s, v9.s[0]
 	ADD R25, R19, R17
-	FMOVS 516(R17), F9
-	VSHL $16, V9.S4, V9.S4
+	FMOVS 1036(R17), F9
 	WORD $0x4f891105 // fmla v5.4s, v8.4s, v9.s[0]
 	PRFM 2064(R2), PLDL1KEEP
 	FMOVQ 16(R2), F8
 	VAND V10.B16, V8.B16, V8.B16
 	ADD R24, R19, R17
-	FMOVS 1028(R17), F9
-	VAND V10.B16, V9.B16, V9.B16
+	FMOVS 2056(R17), F9
 	WORD $0x4f891102 // fmla v2.4s, v8.4s, v9.s[0]
 	ADD R25, R19, R17
-	FMOVS 1028(R17), F9
-	VAND V10.B16, V9.B16, V9.B16
+	FMOVS 2056(R17), F9
 	WORD $0x4f891106 // fmla v6.4s, v8.4s, v9.s[0]
 	FMOVQ 16(R2), F8
 	VSHL $16, V8.S4, V8.S4
 	ADD R24, R19, R17
-	FMOVS 1028(R17), F9
-	VSHL $16, V9.S4, V9.S4
+	FMOVS 2060(R17), F9
 	WORD $0x4f891102 // fmla v2.4s, v8.4s, v9.s[0]
 	ADD R25, R19, R17
-	FMOVS 1028(R17), F9
-	VSHL $16, V9.S4, V9.S4
+	FMOVS 2060(R17), F9
 	WORD $0x4f891106 // fmla v6.4s, v8.4s, v9.s[0]
 	PRFM 2064(R3), PLDL1KEEP
 	FMOVQ 16(R3), F8
 	VAND V10.B16, V8.B16, V8.B16
 	ADD R24, R19, R17
-	FMOVS 1540(R17), F9
-	VAND V10.B16, V9.B16, V9.B16
+	FMOVS 3080(R17), F9
 	WORD $0x4f891103 // fmla v3.4s, v8.4s, v9.s[0]
 	ADD R25, R19, R17
-	FMOVS 1540(R17), F9
-	VAND V10.B16, V9.B16, V9.B16
+	FMOVS 3080(R17), F9
 	WORD $0x4f891107 // fmla v7.4s, v8.4s, v9.s[0]
 	FMOVQ 16(R3), F8
 	VSHL $16, V8.S4, V8.S4
 	ADD R24, R19, R17
-	FMOVS 1540(R17), F9
-	VSHL $16, V9.S4, V9.S4
+	FMOVS 3084(R17), F9
 	WORD $0x4f891103 // fmla v3.4s, v8.4s, v9.s[0]
 	ADD R25, R19, R17
-	FMOVS 1540(R17), F9
-	VSHL $16, V9.S4, V9.S4
+	FMOVS 3084(R17), F9
 	WORD $0x4f891107 // fmla v7.4s, v8.4s, v9.s[0]
 	ADD $32, R26
 	ADD $32, R1
 	ADD $32, R2
 	ADD $32, R3
-	ADD $8, R19
+	ADD $16, R19
 	SUB $2, R20
 	CBNZ R20, loop2x1x4
 	MOVD 56(R0), R22 // a.C
@@ -65083,8 +64546,8 @@ loop2x1x4:
 	WORD $0x4e27d484 // fadd v4.4s, v4.4s, v7.4s
 	FMOVQ F4, (R22)
 	MOVD R3, R26
-	ADD $2048, R24
-	ADD $2048, R25
+	ADD $4096, R24
+	ADD $4096, R25
 	SUB $512, R21
 	JMP next2x1x4
 
@@ -65111,24 +64574,20 @@ loop2x1x1:
 	VAND V4.B16, V2.B16, V2.B16
 	ADD R24, R19, R17
 	FMOVS (R17), F3
-	VAND V4.B16, V3.B16, V3.B16
 	WORD $0x4f831040 // fmla v0.4s, v2.4s, v3.s[0]
 	ADD R25, R19, R17
 	FMOVS (R17), F3
-	VAND V4.B16, V3.B16, V3.B16
 	WORD $0x4f831041 // fmla v1.4s, v2.4s, v3.s[0]
 	FMOVQ (R26), F2
 	VSHL $16, V2.S4, V2.S4
 	ADD R24, R19, R17
-	FMOVS (R17), F3
-	VSHL $16, V3.S4, V3.S4
+	FMOVS 4(R17), F3
 	WORD $0x4f831040 // fmla v0.4s, v2.4s, v3.s[0]
 	ADD R25, R19, R17
-	FMOVS (R17), F3
-	VSHL $16, V3.S4, V3.S4
+	FMOVS 4(R17), F3
 	WORD $0x4f831041 // fmla v1.4s, v2.4s, v3.s[0]
 	ADD $16, R26
-	ADD $4, R19
+	ADD $8, R19
 	SUB $1, R20
 	CBNZ R20, loop2x1x1
 	MOVD 56(R0), R22 // a.C
@@ -65144,8 +64603,8 @@ loop2x1x1:
 	WORD $0x4e23d421 // fadd v1.4s, v1.4s, v3.4s
 	FMOVQ F1, (R22)
 	VMOVI $0, V30.B16
-	ADD $512, R24
-	ADD $512, R25
+	ADD $1024, R24
+	ADD $1024, R25
 	SUB $128, R21
 	JMP next2x1x1
 
@@ -65188,110 +64647,94 @@ loop1x1x4:
 	VAND V6.B16, V4.B16, V4.B16
 	ADD R24, R19, R17
 	FMOVS (R17), F5
-	VAND V6.B16, V5.B16, V5.B16
 	WORD $0x4f851080 // fmla v0.4s, v4.4s, v5.s[0]
 	FMOVQ (R25), F4
 	VSHL $16, V4.S4, V4.S4
 	ADD R24, R19, R17
-	FMOVS (R17), F5
-	VSHL $16, V5.S4, V5.S4
+	FMOVS 4(R17), F5
 	WORD $0x4f851080 // fmla v0.4s, v4.4s, v5.s[0]
 	PRFM 2048(R26), PLDL1KEEP
 	FMOVQ (R26), F4
 	VAND V6.B16, V4.B16, V4.B16
 	ADD R24, R19, R17
-	FMOVS 512(R17), F5
-	VAND V6.B16, V5.B16, V5.B16
+	FMOVS 1024(R17), F5
 	WORD $0x4f851081 // fmla v1.4s, v4.4s, v5.s[0]
 	FMOVQ (R26), F4
 	VSHL $16, V4.S4, V4.S4
 	ADD R24, R19, R17
-	FMOVS 512(R17), F5
-	VSHL $16, V5.S4, V5.S4
+	FMOVS 1028(R17), F5
 	WORD $0x4f851081 // fmla v1.4s, v4.4s, v5.s[0]
 	PRFM 2048(R1), PLDL1KEEP
 	FMOVQ (R1), F4
 	VAND V6.B16, V4.B16, V4.B16
 	ADD R24, R19, R17
-	FMOVS 1024(R17), F5
-	VAND V6.B16, V5.B16, V5.B16
+	FMOVS 2048(R17), F5
 	WORD $0x4f851082 // fmla v2.4s, v4.4s, v5.s[0]
 	FMOVQ (R1), F4
 	VSHL $16, V4.S4, V4.S4
 	ADD R24, R19, R17
-	FMOVS 1024(R17), F5
-	VSHL $16, V5.S4, V5.S4
+	FMOVS 2052(R17), F5
 	WORD $0x4f851082 // fmla v2.4s, v4.4s, v5.s[0]
 	PRFM 2048(R2), PLDL1KEEP
 	FMOVQ (R2), F4
 	VAND V6.B16, V4.B16, V4.B16
 	ADD R24, R19, R17
-	FMOVS 1536(R17), F5
-	VAND V6.B16, V5.B16, V5.B16
+	FMOVS 3072(R17), F5
 	WORD $0x4f851083 // fmla v3.4s, v4.4s, v5.s[0]
 	FMOVQ (R2), F4
 	VSHL $16, V4.S4, V4.S4
 	ADD R24, R19, R17
-	FMOVS 1536(R17), F5
-	VSHL $16, V5.S4, V5.S4
+	FMOVS 3076(R17), F5
 	WORD $0x4f851083 // fmla v3.4s, v4.4s, v5.s[0]
 	PRFM 2064(R25), PLDL1KEEP
 	FMOVQ 16(R25), F4
 	VAND V6.B16, V4.B16, V4.B16
 	ADD R24, R19, R17
-	FMOVS 4(R17), F5
-	VAND V6.B16, V5.B16, V5.B16
+	FMOVS 8(R17), F5
 	WORD $0x4f851080 // fmla v0.4s, v4.4s, v5.s[0]
 	FMOVQ 16(R25), F4
 	VSHL $16, V4.S4, V4.S4
 	ADD R24, R19, R17
-	FMOVS 4(R17), F5
-	VSHL $16, V5.S4, V5.S4
+	FMOVS 12(R17), F5
 	WORD $0x4f851080 // fmla v0.4s, v4.4s, v5.s[0]
 	PRFM 2064(R26), PLDL1KEEP
 	FMOVQ 16(R26), F4
 	VAND V6.B16, V4.B16, V4.B16
 	ADD R24, R19, R17
-	FMOVS 516(R17), F5
-	VAND V6.B16, V5.B16, V5.B16
+	FMOVS 1032(R17), F5
 	WORD $0x4f851081 // fmla v1.4s, v4.4s, v5.s[0]
 	FMOVQ 16(R26), F4
 	VSHL $16, V4.S4, V4.S4
 	ADD R24, R19, R17
-	FMOVS 516(R17), F5
-	VSHL $16, V5.S4, V5.S4
+	FMOVS 1036(R17), F5
 	WORD $0x4f851081 // fmla v1.4s, v4.4s, v5.s[0]
 	PRFM 2064(R1), PLDL1KEEP
 	FMOVQ 16(R1), F4
 	VAND V6.B16, V4.B16, V4.B16
 	ADD R24, R19, R17
-	FMOVS 1028(R17), F5
-	VAND V6.B16, V5.B16, V5.B16
+	FMOVS 2056(R17), F5
 	WORD $0x4f851082 // fmla v2.4s, v4.4s, v5.s[0]
 	FMOVQ 16(R1), F4
 	VSHL $16, V4.S4, V4.S4
 	ADD R24, R19, R17
-	FMOVS 1028(R17), F5
-	VSHL $16, V5.S4, V5.S4
+	FMOVS 2060(R17), F5
 	WORD $0x4f851082 // fmla v2.4s, v4.4s, v5.s[0]
 	PRFM 2064(R2), PLDL1KEEP
 	FMOVQ 16(R2), F4
 	VAND V6.B16, V4.B16, V4.B16
 	ADD R24, R19, R17
-	FMOVS 1540(R17), F5
-	VAND V6.B16, V5.B16, V5.B16
+	FMOVS 3080(R17), F5
 	WORD $0x4f851083 // fmla v3.4s, v4.4s, v5.s[0]
 	FMOVQ 16(R2), F4
 	VSHL $16, V4.S4, V4.S4
 	ADD R24, R19, R17
-	FMOVS 1540(R17), F5
-	VSHL $16, V5.S4, V5.S4
+	FMOVS 3084(R17), F5
 	WORD $0x4f851083 // fmla v3.4s, v4.4s, v5.s[0]
 	ADD $32, R25
 	ADD $32, R26
 	ADD $32, R1
 	ADD $32, R2
-	ADD $8, R19
+	ADD $16, R19
 	SUB $2, R20
 	CBNZ R20, loop1x1x4
 	MOVD 56(R0), R22 // a.C
@@ -65310,7 +64753,7 @@ loop1x1x4:
 	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
 	FMOVQ F0, (R22)
 	MOVD R2, R25
-	ADD $2048, R24
+	ADD $4096, R24
 	SUB $512, R21
 	JMP next1x1x4
 
@@ -65336,16 +64779,14 @@ loop1x1x1:
 	VAND V3.B16, V1.B16, V1.B16
 	ADD R24, R19, R17
 	FMOVS (R17), F2
-	VAND V3.B16, V2.B16, V2.B16
 	WORD $0x4f821020 // fmla v0.4s, v1.4s, v2.s[0]
 	FMOVQ (R25), F1
 	VSHL $16, V1.S4, V1.S4
 	ADD R24, R19, R17
-	FMOVS (R17), F2
-	VSHL $16, V2.S4, V2.S4
+	FMOVS 4(R17), F2
 	WORD $0x4f821020 // fmla v0.4s, v1.4s, v2.s[0]
 	ADD $16, R25
-	ADD $4, R19
+	ADD $8, R19
 	SUB $1, R20
 	CBNZ R20, loop1x1x1
 	MOVD 56(R0), R22 // a.C
@@ -65356,7 +64797,7 @@ loop1x1x1:
 	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
 	FMOVQ F0, (R22)
 	VMOVI $0, V30.B16
-	ADD $512, R24
+	ADD $1024, R24
 	SUB $128, R21
 	JMP next1x1x1
 

@@ -65,10 +65,11 @@ func pairsWith(code func(*kernel.PairsArgs)) func(*kernel.PairsArgs) {
 		a.Cols = whole
 		code(a)
 		if left := cols - whole; left > 0 {
-			a.Src, a.Dst, a.Cols = ptr.At(src, whole), ptr.At(dst, whole), left
+			to := whole
 			if a.Kind == kernel.PairAcross {
-				a.Dst = ptr.At(dst, whole/2)
+				to /= 2
 			}
+			a.Src, a.Dst, a.Cols = ptr.At(src, whole), ptr.At(dst, to), left
 			pairsGeneric(a)
 			a.Src, a.Dst = src, dst
 		}

@@ -46,27 +46,37 @@ func pairsGeneric(a *kernel.PairsArgs) {
 	}
 }
 
-// multiplyPairsGeneric multiplies by the numbers of the pairs, which is the same.
-func multiplyPairsGeneric(a *kernel.MultiplyArgs) {
-	var (
-		b [kernel.KC]terms
-		x [kernel.KC]float32
-	)
+func multiplyPairsGeneric(a *kernel.MultiplyArgs) { inGo.multiplyPairs(a) }
+
+func multiplyPairsFewGeneric(a *kernel.MultiplyArgs) { inGo.multiplyPairsFew(a) }
+
+// multiplyPairs multiplies by the numbers of the pairs, which is the same.
+func (code chainCode) multiplyPairs(a *kernel.MultiplyArgs) {
+	var x [kernel.KC]float32
+	code.splitPairs(a, func(i int) (*float32, int) {
+		for k := range a.Depth {
+			x[2*k], x[2*k+1] = kernel.Split(math.Float32bits(*ptr.At(a.A, i*a.RowStride+k*a.ColStride)))
+		}
+		return &x[0], 1
+	})
+}
+
+// splitPairs multiplies rows, which row returns with the step from number to number, by pairs.
+func (code chainCode) splitPairs(a *kernel.MultiplyArgs, row func(i int) (x *float32, step int)) {
+	var b [kernel.KC]terms
 	for l := 0; l < a.Lanes; l += fp.ChainLanes {
 		lanes := min(fp.ChainLanes, a.Lanes-l)
 		for k := range a.Depth {
-			row := ptr.At(a.B, k*a.Lanes+l)
+			pairs := ptr.At(a.B, k*a.Lanes+l)
 			for j := range lanes {
-				first, second := kernel.Split(math.Float32bits(*ptr.At(row, j)))
+				first, second := kernel.Split(math.Float32bits(*ptr.At(pairs, j)))
 				b[2*k][j], b[2*k+1][j] = fp.Term(first), fp.Term(second)
 			}
 		}
 		for i := range a.Rows {
-			for k := range a.Depth {
-				x[2*k], x[2*k+1] = kernel.Split(math.Float32bits(*ptr.At(a.A, i*a.RowStride+k*a.ColStride)))
-			}
+			x, step := row(i)
 			var sums fp.Chains
-			inGo.add(&sums, &x[0], 1, &b[0], 2*a.Depth, fp.AnySpan, fp.AnySpan, kernel.KC)
+			code.add(&sums, x, step, &b[0], 2*a.Depth, fp.AnySpan, fp.AnySpan, kernel.KC)
 			c := ptr.At(a.C, i*a.Stride+l)
 			for j := range lanes {
 				var old, bias float32
@@ -82,11 +92,11 @@ func multiplyPairsGeneric(a *kernel.MultiplyArgs) {
 	}
 }
 
-func multiplyPairsFewGeneric(a *kernel.MultiplyArgs) {
+func (code chainCode) multiplyPairsFew(a *kernel.MultiplyArgs) {
 	part := *a
 	for k := 0; k < a.Depth; k += kernel.KC / 2 {
-		part.A, part.B, part.Depth = ptr.At(a.A, k*a.ColStride), ptr.At(a.B, k*a.Lanes), min(kernel.KC/2, a.Depth-k)
-		multiplyPairsGeneric(&part)
+		part.A, part.B, part.Depth = ptr.At(a.A, 2*k*a.ColStride), ptr.At(a.B, k*a.Lanes), min(kernel.KC/2, a.Depth-k)
+		code.splitPairs(&part, func(i int) (*float32, int) { return ptr.At(part.A, i*a.RowStride), a.ColStride })
 		part.Add, part.Bias = true, nil
 	}
 }

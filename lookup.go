@@ -30,9 +30,9 @@ func (e *Engine) Lookup(dst, table Matrix, ids []int32) error {
 
 // LookupPacked is Lookup in a table [rows, cols] that is packed as its transpose, [cols, rows]: row ids[i] is
 // a column of what is packed. So an embedding whose transpose makes the logits (tied weights) is in
-// memory once. A row has the bits of the weights as float32. The table may be packed for another
-// kernel set. The elements of a row lie apart, each in a cache line of its own, as do the codes
-// of other types. The error is that of
+// memory once. A row has the bits of the weights as float32, rounded if they are packed for class BFloat16. The
+// table may be packed for another kernel set. The elements of a row lie apart, each in a cache line of its own, as do
+// the codes of other types. The error is that of
 // [Engine.Lookup].
 func (e *Engine) LookupPacked(dst Matrix, table *PackedMatrix, ids []int32) error {
 	if err := e.ready(); err != nil {
@@ -41,7 +41,7 @@ func (e *Engine) LookupPacked(dst Matrix, table *PackedMatrix, ids []int32) erro
 	if table == nil || table.set == nil {
 		return argError("table", 0, 1, "table is nil or zero: Engine.Pack makes one")
 	}
-	if table.precision != PrecisionFloat32 {
+	if table.precision == PrecisionInt8 {
 		return argError("table", int(table.precision), int(PrecisionFloat32), "table is packed for class %v, of which it has no numbers of float32: class %v has", table.precision, PrecisionFloat32)
 	}
 	written, err := dst.checkLookup(table.cols, table.rows, "packed columns", ids)

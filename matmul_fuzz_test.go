@@ -96,5 +96,30 @@ func FuzzMatMul(f *testing.F) {
 			}
 			sameBits(t, "outside of y", y.data, old.data)
 		}
+		if first == nil || !r.flag() {
+			return
+		}
+		// Class BFloat16 is class Float32 of rounded operands.
+		want := old.clone("rows")
+		rounded := qkv.Product{X: x.brain().matrix(), W: w.brain().matrix(), Bias: bias, Y: want.matrix(), Accumulate: add}
+		if err := newAttention(t, qkv.Config{}).MatMul(&rounded); err != nil {
+			t.Fatal(err)
+		}
+		for e, set := range pairsEngines(t, workers) {
+			y := *old
+			y.data = append([]float32(nil), old.data...)
+			p := qkv.Product{X: x.matrix(), W: w.matrix(), Bias: bias, Y: y.matrix(), Accumulate: add, Precision: qkv.PrecisionBFloat16}
+			if pack {
+				packed, err := e.PackFor(p.Precision, p.W, 1)
+				if err != nil {
+					t.Fatal(err)
+				}
+				p.W, p.Packed = qkv.Matrix{}, packed
+			}
+			if err := e.MatMul(&p); err != nil {
+				t.Fatal(err)
+			}
+			sameBits(t, set, y.values(), want.values())
+		}
 	})
 }

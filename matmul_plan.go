@@ -68,12 +68,22 @@ func (e *Engine) ExplainMatMul(products ...*Product) (MatMulPlan, error) {
 	if plan.Precision == PrecisionInt8 {
 		plan.Why = append(plan.Why, "class Int8: what was asked for; rows of x are quantised in blocks of 32 first, and integers are multiplied")
 	}
+	if plan.Precision == PrecisionBFloat16 {
+		how := "as float32, which is faster here than in pairs"
+		switch {
+		case t.Pairs:
+			how = "in pairs, by an instruction for them"
+		case !e.set.Paired:
+			how = "as float32, since the kernel set has no instruction for pairs"
+		}
+		plan.Why = append(plan.Why, "class BFloat16: what was asked for; x and the weights are rounded, and multiplied "+how)
+	}
 	plan.Why = append(plan.Why,
 		fmt.Sprintf("sums of %d terms: the numerical contract, the same on every set", plan.KC),
 		fmt.Sprintf("%s of up to %s and about %s: what the second-level cache holds, and what keeps every worker busy",
 			counted(plan.Items, "item"), counted(plan.MC, "row"), counted(plan.NC, "column")),
 	)
-	if t.CopyX {
+	if t.CopyX && !t.Rounded {
 		plan.Why = append(plan.Why, "rows of x are copied, some terms of each at a time: what an item reads of them does not fit the second-level cache")
 	}
 	plan.Why = append(plan.Why, fmt.Sprintf("%d of at most %s: %s", plan.Workers, counted(e.Workers(), "worker"), t.WorkersWhy))

@@ -66,20 +66,23 @@ func (p *PackedMatrix) Precision() Precision {
 }
 
 // Type returns the type of the copy, which may be WeightFloat32 where that of the weights is another. Of nil
-// it is WeightFloat32.
+// it is WeightFloat32, and of class BFloat16 WeightBFloat16.
 func (p *PackedMatrix) Type() WeightType {
-	if p == nil {
+	switch {
+	case p == nil:
 		return WeightFloat32
-	}
-	if p.int8 != nil {
+	case p.int8 != nil:
 		return WeightType(p.int8.Type)
+	case p.precision == PrecisionBFloat16:
+		return WeightBFloat16
 	}
 	return WeightType(p.typ)
 }
 
 // Bytes returns the size of the copy: of float32 4 bytes for each of rows * cols, with the columns of a head
 // rounded up to a multiple of the kernel set's vector, see [kernel.Set]. Of another type it is as many as
-// blocks have, with a byte for each code of 5 and 6 bits, and of Q4_K 3% and of MXFP4 6% more. Of nil it is 0.
+// blocks have, with a byte for each code of 5 and 6 bits, and of Q4_K 3% and of MXFP4 6% more. Of class BFloat16
+// it is 2 bytes, with the rows rounded up to an even number. Of nil it is 0.
 // [Engine.Pack] allocates up to 2 MiB more, so that the copy can begin on a page of that size.
 func (p *PackedMatrix) Bytes() int {
 	if p == nil {
@@ -112,7 +115,7 @@ func (e *Engine) PackHeads(w Matrix, heads int) (*PackedMatrix, error) {
 // them, in about as many bytes: weights of type int8, with groups of a multiple of 32 values or of whole rows,
 // Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K, Q6_K, IQ4_NL or MXFP4, stored [out, in] and given as w.T(), with a
 // multiple of 32 rows. Types of 5 and 6 bits take 8 bits for each value. Others are an error: no weights are
-// quantised.
+// quantised. Those of class BFloat16 are of any type, and rounded.
 func (e *Engine) PackFor(p Precision, w Matrix, heads int) (*PackedMatrix, error) {
 	if err := e.ready(); err != nil {
 		return nil, err
@@ -133,7 +136,7 @@ func (e *Engine) pack(name string, precision Precision, w Matrix, heads int) (*P
 		return nil, err
 	}
 	p := &PackedMatrix{set: e.set, rows: w.rows, cols: w.cols, heads: heads, precision: precision, int8: form}
-	if form == nil {
+	if precision == PrecisionFloat32 {
 		p.typ = w.packedType()
 	}
 	part := p.part(w.tile())
@@ -167,7 +170,8 @@ func (m *Matrix) checkHeads(name string, heads int) error {
 // part returns p as a part of a product, with the weights w as long as they are not packed.
 func (p *PackedMatrix) part(w tile.Matrix) tile.Part {
 	return tile.Part{
-		Heads: p.heads, Width: p.cols / p.heads, W: w, Int8: p.int8, Strips: p.typ, Panels: unsafe.Pointer(unsafe.SliceData(p.mem)),
+		Heads: p.heads, Width: p.cols / p.heads, W: w, Int8: p.int8, Strips: p.typ, Pairs: p.precision == PrecisionBFloat16,
+		Panels: unsafe.Pointer(unsafe.SliceData(p.mem)),
 	}
 }
 

@@ -164,7 +164,7 @@ func (e *Engine) MapPacked(data []byte) (*PackedMatrix, error) {
 	class, typ := order.Uint32(data[16:]), order.Uint32(data[20:])
 	precision := Precision(class & math.MaxInt32)
 	if class != uint32(precision) || precision.check("data") != nil {
-		return nil, because(ErrMismatch, argError("data", int(precision), int(PrecisionInt8), "data is packed for class %d, which this program does not know", class))
+		return nil, because(ErrMismatch, argError("data", int(precision), int(PrecisionBFloat16), "data is packed for class %d, which this program does not know", class))
 	}
 	w := kernel.Weight(typ & math.MaxInt32)
 	known := typ == uint32(w) && w.Known()
@@ -174,6 +174,7 @@ func (e *Engine) MapPacked(data []byte) (*PackedMatrix, error) {
 		p.int8 = w.Int8()
 	case precision == PrecisionFloat32 && known && (w == kernel.WeightFloat32 || w.Strip().SubBlock > 0):
 		p.typ = w
+	case precision == PrecisionBFloat16 && typ == uint32(kernel.WeightBFloat16):
 	default:
 		return nil, because(ErrDamaged, argError("data", int(typ&math.MaxInt32), int(WeightQ8_0), "data has weights of type %d in class %v", typ, precision))
 	}

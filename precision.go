@@ -20,6 +20,9 @@ const (
 	// PrecisionInt8 multiplies integers: those of weights as their type has them, and those of blocks of
 	// 32 values of X, which are quantised once a call.
 	PrecisionInt8 = Precision(kernel.PrecisionInt8)
+	// PrecisionBFloat16 rounds X and the weights to bfloat16, numbers below 2^-56 to 0, and multiplies
+	// them as PrecisionFloat32 does. Packed weights take 2 bytes each.
+	PrecisionBFloat16 = Precision(kernel.PrecisionBFloat16)
 )
 
 // String returns the name of the class, as "Int8".
@@ -33,7 +36,7 @@ func (p Precision) String() string {
 // check reports a class that there is not.
 func (p Precision) check(name string) error {
 	if !kernel.Precision(p).Known() {
-		return argError(name, int(p), int(PrecisionInt8), "%s is the unknown class %v", name, p)
+		return argError(name, int(p), int(PrecisionBFloat16), "%s is the unknown class %v", name, p)
 	}
 	return nil
 }

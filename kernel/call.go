@@ -460,7 +460,7 @@ func (s *Set) MultiplyPairsFew(a *MultiplyArgs) {
 	left, panel, depth, add, bias := a.A, a.B, a.Depth, a.Add, a.Bias
 	step := stepFew(part(depth, a.workFew()), KC/2)
 	for k := 0; k < depth; k += step {
-		a.A, a.B, a.Depth = ptr.At(left, k*a.ColStride), ptr.At(panel, k*a.Lanes), min(step, depth-k)
+		a.A, a.B, a.Depth = ptr.At(left, 2*k*a.ColStride), ptr.At(panel, k*a.Lanes), min(step, depth-k)
 		s.MultiplyPairsFew(a)
 		a.Add, a.Bias = true, nil
 	}

@@ -31,13 +31,16 @@ const KC = 256
 // do, one for each part of KC terms, with Add and without a Bias after the first. It asks for what
 // it reads next, beyond B too.
 //
-// Set.MultiplyPairs and Set.MultiplyPairsFew compute the same of pairs of numbers that [Brain] leaves:
-// an element of A and B is a pair, the bits of a uint32, see [Pair], and Depth, KC/2 in the place of KC,
-// counts pairs.
+// Set.MultiplyPairs computes the same of pairs of numbers that [Brain] leaves: an element of A and B is a
+// pair, the bits of a uint32, see [Pair], and Depth, KC/2 in the place of KC, counts pairs.
 //
 //	a0, a1 := Split(A[i*RowStride+k*ColStride])
 //	b0, b1 := Split(B[k*Lanes+l])
 //	acc = fma(a1, b1, fma(a0, b0, acc))
+//
+// Set.MultiplyPairsFew is MultiplyFew of such a B. A has numbers, two for each pair.
+//
+//	a0, a1 := A[i*RowStride+2*k*ColStride], A[i*RowStride+(2*k+1)*ColStride]
 //
 // The memory from Next to NextEnd, and then ThenBytes of each of ThenRows rows, is what will be read
 // next. Multiply may ask the CPU to bring it into the second-level cache while it computes, at most

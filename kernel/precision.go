@@ -12,10 +12,12 @@ const (
 	// PrecisionInt8 multiplies integers: those of weights as their type has them, and those of blocks of
 	// 32 values of the other side, which is quantised.
 	PrecisionInt8
+	// PrecisionBFloat16 multiplies numbers that are rounded to bfloat16, as PrecisionFloat32 does.
+	PrecisionBFloat16
 	precisions
 )
 
-var precisionNames = [precisions]string{"Float32", "Int8"}
+var precisionNames = [precisions]string{"Float32", "Int8", "BFloat16"}
 
 // Precisions returns all classes, in the order of their numbers.
 func Precisions() []Precision {

@@ -69,8 +69,8 @@ type Set struct {
 	// Fuses says that DotWeights is machine code for types of which [Weight.Fused] says so.
 	Fuses bool
 
-	// Paired says that MultiplyPairs and MultiplyPairsFew are machine code with an instruction for pairs.
-	// Without it, pairs are split for Multiply and MultiplyFew, which is faster than their Go code.
+	// Paired says that MultiplyPairs is machine code with an instruction for pairs. Without it, pairs are
+	// split for Multiply, which is faster than the Go code.
 	Paired bool
 
 	// PeakFLOPs is the floating-point operations of a round of Peak.
@@ -162,8 +162,8 @@ type Funcs struct {
 	// Pairs rounds to bfloat16, and makes pairs of terms, or numbers of pairs.
 	Pairs func(*PairsArgs)
 
-	// MultiplyPairs and MultiplyPairsFew are Multiply and MultiplyFew of class BFloat16: A and B have
-	// pairs of terms, each of which counts as one of Depth, strides and KC/2.
+	// MultiplyPairs is Multiply of class BFloat16: A and B have pairs of terms, each of which counts as one
+	// of Depth, strides and KC/2. MultiplyPairsFew is MultiplyFew of such a B by float32.
 	MultiplyPairs    func(*MultiplyArgs)
 	MultiplyPairsFew func(*MultiplyArgs)
 	// Quantize, UnpackInt8 and MultiplyInt8 are the products of class Int8: blocks of integers of rows

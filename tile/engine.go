@@ -29,6 +29,7 @@ type Engine struct {
 	loops         rowWork[Loop, struct{}]
 	crew          crew
 	paces         [maxPace - minPace]pace // of products
+	pairsWay      atomic.Int32            // a pairsWay
 }
 
 // New returns an Engine. With labels, workers carry the pprof label "phase".

@@ -59,7 +59,11 @@ func (j *packing) drain() {
 		}
 		for k := 0; k < j.depth; k += kernel.KC {
 			to := unsafe.Add(j.dst, at.packedBytes(j.depth)*at.before+at.packedBytes(k)*at.lanes)
-			ws.pack(e.set, to, &at, k, min(kernel.KC, j.depth-k))
+			if depth := min(kernel.KC, j.depth-k); at.Pairs {
+				ws.packPairs(e.set, (*float32)(to), &at, k, depth)
+			} else {
+				ws.pack(e.set, to, &at, k, depth)
+			}
 		}
 	}
 	ws.release()

@@ -16,7 +16,7 @@ const (
 // prepare makes what a class multiplies of the rows of X, once for all columns, before the items of the product.
 func (j *productJob) prepare() {
 	p := &j.product
-	if p.Precision == kernel.PrecisionFloat32 {
+	if p.Precision != kernel.PrecisionInt8 {
 		return
 	}
 	j.rowBytes = p.Depth / kernel.Int8Block * kernel.Int8BlockBytes(j.engine.set.Int8Halves)

@@ -72,6 +72,7 @@ type Part struct {
 	Panels       unsafe.Pointer   // the weights as Pack leaves them, or nil
 	Int8         *kernel.Int8Form // how the weights are packed for class Int8, or would be; nil of another class
 	Strips       kernel.Weight    // the type of packed weights, which are in strips if it is not float32
+	Pairs        bool             // packed weights are pairs, for class BFloat16
 	Bias         unsafe.Pointer   // [Heads*Width], or nil
 	Add          bool             // Y += X W + bias, of a part without an epilogue or an activation
 	Activated
@@ -88,10 +89,12 @@ func (p *Part) decodes() bool { return p.Panels == nil && p.W.Weights != nil && 
 
 // packedBytes returns the bytes of a lane of packed weights, of so many rows.
 func (p *Part) packedBytes(rows int) int {
-	if p.Int8 != nil {
+	switch {
+	case p.Int8 != nil:
 		return p.Int8.Bytes(rows)
-	}
-	if p.Strips != kernel.WeightFloat32 {
+	case p.Pairs:
+		return 4 * ((rows + 1) / 2)
+	case p.Strips != kernel.WeightFloat32:
 		return p.Strips.StripBytes(rows)
 	}
 	return 4 * rows
@@ -203,14 +206,19 @@ func (p *panel) direct() bool { return p.out.padded || p.cols == p.lanes && p.ou
 // A ProductPlan is the division of a Product into items: a block of rows by a run of
 // units. A unit is a head, or a panel of a part with one head and no epilogue, and what its Up has of both.
 type ProductPlan struct {
-	MC, RowBlocks int // rows of a block, and blocks
-	NC, Runs      int // units of a run, and runs
+	MC, RowBlocks int  // rows of a block, and blocks
+	NC, Runs      int  // units of a run, and runs
+	Across        bool // the runs of a block of rows follow each other, rather than the blocks of a run
 	Units         int
 	Lanes         int // of a panel, at most
 	Workers       int
 
 	// CopyX says that a step over the depth of a block of X is copied, for all panels of a run.
 	CopyX bool
+
+	// Rounded says that blocks of X are rounded, and Pairs that they are multiplied in pairs; then CopyX
+	// only says that the steps over the depth come before the panels of a run.
+	Rounded, Pairs bool
 
 	WorkersWhy string // a clause
 
@@ -219,6 +227,14 @@ type ProductPlan struct {
 
 // Items is the number of items.
 func (p *ProductPlan) Items() int { return p.RowBlocks * p.Runs }
+
+// item returns the first row and the first unit of an item.
+func (p *ProductPlan) item(i int) (row, unit int) {
+	if p.Across {
+		return i / p.Runs * p.MC, i % p.Runs * p.NC
+	}
+	return i % p.RowBlocks * p.MC, i / p.RowBlocks * p.NC
+}
 
 // units returns the units of the part, and the panels of each. Those of an Up are in the units of the
 // part that it is for.
@@ -288,6 +304,11 @@ func (e *Engine) PlanProduct(p *Product, workers int) ProductPlan {
 	packed := p.packed()
 	wide := e.set.Lanes >= wideLanes && packed
 	switch {
+	case p.rounds():
+		mc, nc = e.roundedRows(p), max(1, roundedRun*plan.Units/columns)
+		plan.Rounded, plan.Across, plan.Pairs = true, true, e.takesPairs(p, &p.Parts[0])
+		plan.CopyX = e.set.Lanes < wideLanes && !p.few(e.set, &p.Parts[0]) &&
+			int64(p.Depth)*int64(4*min(mc, p.Rows)) > int64(e.caches.L2/4*3)
 	case wide:
 		// Weights come in time for smaller blocks too, with which the cache keeps more of X
 		// and of the results of a panel.

@@ -114,6 +114,9 @@ func (j *productJob) copied(ws *productWorkspace, r *unitRun, up *Part) {
 		then, weights := at(i)
 		return weightStep{part: then.Part, weights: weights, lanes: then.lanes, k: k}
 	}
+	if p.rounds() {
+		j.round(ws, r.part, r.row, r.rows)
+	}
 	for k := 0; k < p.Depth && !p.Done.Over(); k += kernel.KC {
 		j.copyX(ws, r.row, r.rows, k)
 		for i := 0; i < 2*n && !p.Done.Over(); i++ {

@@ -92,8 +92,11 @@ func (e *Engine) fuses(p *Product, part *Part) bool {
 // few reports whether the weights of a part are packed, and the rows of p few enough for MultiplyFew, or
 // MultiplyStrips.
 func (p *Product) few(set *kernel.Set, part *Part) bool {
-	if part.inStrips() {
+	switch {
+	case part.inStrips():
 		return p.fewOfStrips()
+	case p.rounds():
+		return part.Panels != nil && p.Rows <= fewRounded*set.FewRows
 	}
 	return part.Panels != nil && p.Precision == kernel.PrecisionFloat32 && p.Rows <= set.FewRows && p.X.Col == 1
 }

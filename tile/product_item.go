@@ -50,6 +50,7 @@ type productWorkspace struct {
 	panel     buffer
 	lanes     buffer
 	rows      *float32 // of X [Depth][lanes], in lanes, of weights in place
+	terms     int      // of a step that args is of
 	packedRow int      // the first of rows, -1 if there are none of this item
 	fewStride int      // of rows, where they are few
 	results   buffer
@@ -62,6 +63,8 @@ type productWorkspace struct {
 	norm   normalizer
 	rotary kernel.RotaryArgs
 	store  kernel.StoreArgs
+
+	rounded rounded
 
 	copies  buffer
 	copied  *float32 // a copy of rows of X from copyRow on, [rows][copyStride], or nil
@@ -93,6 +96,7 @@ func (ws *productWorkspace) release() {
 	ws.quantize.X, ws.quantize.Dst = nil, nil
 	ws.int8.release()
 	ws.strips.release()
+	ws.rounded.release()
 	ws.rows, ws.copied = nil, nil
 	ws.out, ws.outs = output{}, [2]output{}
 	ws.activateArgs = kernel.ActivateArgs{}
@@ -144,8 +148,8 @@ func (j *productJob) drain() {
 	}
 	ws := j.engine.productSpaces.Get().(*productWorkspace)
 	for ; i < j.plan.Items() && !j.product.Done.Over(); i = int(j.next.Add(1)) - 1 {
-		// Items of one run of weights are neighbours.
-		j.item(ws, i%j.plan.RowBlocks*j.plan.MC, i/j.plan.RowBlocks*j.plan.NC)
+		row, unit := j.plan.item(i)
+		j.item(ws, row, unit)
 		if j.product.Done.Over() { // some of it may be missing
 			break
 		}
@@ -170,6 +174,9 @@ func (j *productJob) item(ws *productWorkspace, row, unit int) {
 		units, _ := part.units(&l)
 		if lo, hi := max(0, unit-before), min(units, end-before); lo < hi {
 			r := unitRun{part: part, path: j.engine.path(p, part), layout: l, before: before, lo: lo, hi: hi, row: row, rows: rows, begin: unit, end: end}
+			if p.rounds() {
+				j.round(ws, part, row, rows)
+			}
 			switch {
 			case part.Pages.Pool.Base != nil:
 				j.toPages(ws, &r)
@@ -223,8 +230,9 @@ func (j *productJob) after(r *unitRun) weightStep {
 		return j.first(after)
 	}
 	i := int(j.next.Load()) // most likely the item that this worker takes next
-	then := j.first(i / j.plan.RowBlocks * j.plan.NC)
-	if other := i % j.plan.RowBlocks * j.plan.MC; other != r.row {
+	other, unit := j.plan.item(i)
+	then := j.first(unit)
+	if other != r.row {
 		then.row, then.rows = other, min(j.plan.MC, j.product.Rows-other)
 	}
 	return then
@@ -300,6 +308,9 @@ func (j *productJob) panels(ws *productWorkspace, part *Part, l *layout, lo, hi,
 		at, weights := panel(i)
 		return weightStep{part: part, weights: weights, lanes: at.lanes, k: k}
 	}
+	if p.rounds() {
+		j.round(ws, part, row, rows)
+	}
 	if j.plan.CopyX {
 		first, rest := next(lo, true), next(lo, false)
 		for k := 0; k < p.Depth && first < hi && !p.Done.Over(); k += kernel.KC {
@@ -329,7 +340,7 @@ func (j *productJob) panels(ws *productWorkspace, part *Part, l *layout, lo, hi,
 			j.scattered(ws, &at, weights, row, rows, begins && i == lo, step(i+1, 0))
 			continue
 		}
-		for k := 0; k < p.Depth && !p.Done.Over(); k += ws.args.Depth {
+		for k := 0; k < p.Depth && !p.Done.Over(); k += ws.terms {
 			then := step(i+1, 0)
 			if k+kernel.KC < p.Depth {
 				then = step(i, k+kernel.KC)
@@ -346,8 +357,11 @@ func (j *productJob) panels(ws *productWorkspace, part *Part, l *layout, lo, hi,
 // of bytes apart share few sets of the caches.
 const copyStride = kernel.KC + cacheLine
 
-// copyX copies a step of rows of X, from column k on.
+// copyX copies a step of rows of X, from column k on. Rounded rows are copies.
 func (j *productJob) copyX(ws *productWorkspace, row, rows, k int) {
+	if j.plan.Rounded {
+		return
+	}
 	j.engine.phase(phasePack)
 	x := &j.product.X
 	ws.copied, ws.copyRow = ws.copies.room(rows*copyStride), row
@@ -388,11 +402,11 @@ func (j *productJob) scattered(ws *productWorkspace, at *panel, weights unsafe.P
 			at.load(values[i*at.lanes:], row+i)
 		}
 	}
-	for k := 0; k < p.Depth && !p.Done.Over(); k += a.Depth {
+	for k := 0; k < p.Depth && !p.Done.Over(); k += ws.terms {
 		j.step(ws, at, weights, k)
 		next := after
-		if k+a.Depth < p.Depth {
-			next = weightStep{part: at.Part, weights: weights, lanes: at.lanes, k: k + a.Depth}
+		if k+ws.terms < p.Depth {
+			next = weightStep{part: at.Part, weights: weights, lanes: at.lanes, k: k + ws.terms}
 			if at.inStrips() { // what makes float32 of them asks for it
 				next.weights = nil
 			}
@@ -453,9 +467,18 @@ func (j *productJob) step(ws *productWorkspace, at *panel, weights unsafe.Pointe
 	p := &j.product
 	a := &ws.args
 	a.Lanes = at.lanes
-	a.Depth = min(kernel.KC, p.Depth-k)
+	ws.terms = min(kernel.KC, p.Depth-k)
 	if p.few(j.engine.set, at.Part) {
-		a.Depth = min(fewDepth, p.Depth-k)
+		ws.terms = min(fewDepth, p.Depth-k)
+		if p.rounds() && p.Rows > j.engine.set.FewRows {
+			ws.terms = min(fewRoundedDepth, p.Depth-k)
+		}
+	}
+	a.Depth = ws.terms
+	if p.rounds() {
+		j.roundedStep(ws, at, weights, k, ws.terms)
+		j.engine.phase(j.product.phase())
+		return
 	}
 	step := weights
 	switch strips := at.inStrips(); {
@@ -500,7 +523,7 @@ func (j *productJob) ask(ws *productWorkspace, next weightStep, rows int) {
 		ws.int8.args.Next, ws.int8.args.NextEnd = a.Next, a.NextEnd
 		return
 	}
-	if next.rows > 0 && x.Col == 1 && !j.plan.CopyX {
+	if next.rows > 0 && x.Col == 1 && !j.plan.CopyX && !j.plan.Rounded {
 		a.Then, a.ThenRows = uintptr(x.at(next.row, next.k)), next.rows
 		a.ThenStride, a.ThenBytes = 4*x.Row, 4*depth
 		bytes += a.ThenRows * a.ThenBytes
@@ -512,6 +535,10 @@ func (j *productJob) ask(ws *productWorkspace, next weightStep, rows int) {
 func (j *productJob) rows(ws *productWorkspace, at *panel, row, n, k int) {
 	if at.Int8 != nil {
 		j.rowsInt8(ws, row, n, k)
+		return
+	}
+	if j.product.rounds() {
+		j.multiplyRounded(ws, at, row, n, k)
 		return
 	}
 	x := &j.product.X

@@ -1,6 +1,7 @@
 package tile
 
 import (
+	"math"
 	"unsafe"
 
 	"github.com/qkv-go/qkv/internal/ptr"
@@ -81,6 +82,15 @@ func PackedValues(dst *float32, stride int, set *kernel.Set, p *Part, depth, col
 	head, dim := col/p.Width, col%p.Width
 	i := l.panelOf(dim)
 	before, lanes := l.panel(i)
+	if p.Pairs {
+		first := ptr.At((*float32)(p.Panels), (depth+1)/2*(head*l.lanes()+before)+dim-before)
+		for k := range depth {
+			var pair [2]float32
+			pair[0], pair[1] = kernel.Split(math.Float32bits(*ptr.At(first, k/2*lanes)))
+			*ptr.At(dst, k*stride) = pair[k%2]
+		}
+		return
+	}
 	if !p.inStrips() {
 		first := ptr.At((*float32)(p.Panels), depth*(head*l.lanes()+before)+dim-before)
 		for k := range depth {

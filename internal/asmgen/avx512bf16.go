@@ -8,7 +8,7 @@ import (
 
 // avx512bf16 has VDPBF16PS, which Go's assembler lacks.
 var avx512bf16 = func() *Arch {
-	arch := derive(avx512vnni, "AVX512BF16", kernel.AVX512BF16, "MultiplyPairs", "MultiplyPairsFew", "PeakBFloat16")
+	arch := derive(avx512vnni, "AVX512BF16", kernel.AVX512BF16, "MultiplyPairs", "PeakBFloat16")
 	arch.DotPairs = func(f *Func, x, y, acc Vec) { f.Op("VDPBF16PS", y, x, acc) }
 	arch.Instr = func(op string, operands []any) string {
 		if op != "VDPBF16PS" {

@@ -34,8 +34,8 @@ const (
 type fewRows struct {
 	*Func
 	kc    int    // steps of a part
-	pairs bool   // steps have pairs of terms
-	upper string // bits of the upper half, where the terms of a pair are multiplied one after the other
+	terms int    // of a step: 2 of pairs
+	upper string // bits of the upper half, of pairs
 	a     []Int  // rows of A, at the part
 	b     []Int  // streams of B
 	off   Int    // bytes from the first step of the part, in A
@@ -61,12 +61,20 @@ func multiplyFew(arch *Arch) *Func {
 
 const multiplyPairsFewFormula = `
 for parts of KC/2 rows of B, the last of which may have fewer {
-	MultiplyPairs of the part
+	for i := range Rows {
+		acc = +0
+		for k of the part {
+			b0, b1 = split(B[k])
+			acc = fma(A[i*RowStride+2*k+1], b1, fma(A[i*RowStride+2*k], b0, acc))
+		}
+		C[i] = ((Add ? C[i] : +0) + (Bias != nil ? Bias : +0)) + acc
+	}
 	Add, Bias = true, nil
 }
 `
 
-// multiplyPairsFew writes MultiplyPairsFew, for a ColStride of 1: MultiplyFew with another instruction.
+// multiplyPairsFew writes MultiplyPairsFew, for a ColStride of 1: MultiplyFew by pairs, which are split in
+// registers.
 func multiplyPairsFew(arch *Arch) *Func {
 	return multiplyFewAs("multiplyPairsFew", arch, kernel.KC/2, multiplyPairsFewFormula)
 }
@@ -75,7 +83,7 @@ func multiplyPairsFew(arch *Arch) *Func {
 func multiplyFewAs(name string, arch *Arch, kc int, formula string) *Func {
 	f := newFunc(arch, name, reflect.TypeFor[kernel.MultiplyArgs](), formula)
 	d := &fewRows{
-		Func: f, kc: kc, pairs: kc < kernel.KC, off: f.int("bytes from the first step of the part, of A"), k: f.int("steps left"),
+		Func: f, kc: kc, terms: kernel.KC / kc, off: f.int("bytes from the first step of the part, of A"), k: f.int("steps left"),
 		depth: f.int("depth left"), c: f.int("C"), tmp: f.int("scratch"),
 	}
 	pointers := f.ints(max(arch.fewRows(), maxStreams)+1, "rows of A, streams of B")
@@ -169,17 +177,14 @@ func (d *fewRows) rows(rows, vecs int) {
 	d.Return(d.Func)
 }
 
-// step writes a step by body, with what is done to what it loads and how it multiplies: of pairs without an
-// instruction for them, first with the upper halves and then with the lower ones.
-func (d *fewRows) step(body func(split func(v Vec), fma func(f *Func, x, y, acc Vec))) {
+// split makes a term of the pairs in v, if there are any.
+func (d *fewRows) split(term int, v Vec) {
 	switch {
-	case !d.pairs:
-		body(func(Vec) {}, d.FMA)
-	case hasDotPairs(d.Arch):
-		body(func(Vec) {}, d.DotPairs)
+	case d.terms == 1:
+	case term == 0:
+		d.Op(d.AndV, d.upper, v, v)
 	default:
-		body(func(v Vec) { d.Op(d.AndV, d.upper, v, v) }, d.FMA)
-		body(func(v Vec) { d.Op(d.ShlV, 16, v, v) }, d.FMA)
+		d.Op(d.ShlV, 16, v, v)
 	}
 }
 
@@ -191,7 +196,7 @@ func (d *fewRows) part(rows, vecs, n int, name func(what string, n int) string) 
 	acc := m.take(rows*vecs*n, "accumulators")
 	at := func(r, s, j int) Vec { return acc[(r*n+s)*vecs+j] }
 	row, x := m.take(vecs, "row of B"), m.one("element of A")
-	if d.pairs && !hasDotPairs(d.Arch) {
+	if d.terms > 1 {
 		d.upper = m.constant(math.Float32frombits(0xffff0000), "bits of the upper half")
 	}
 	if rows < d.fewRows() {
@@ -217,25 +222,24 @@ func (d *fewRows) part(rows, vecs, n int, name func(what string, n int) string) 
 			for line := 0; line < bytes; line += cacheLine {
 				d.PrefetchNear(d.Func, mem(d.b[s], i*bytes+fewAhead+line))
 			}
-			d.step(func(split func(v Vec), fma func(f *Func, x, y, acc Vec)) {
+			for term := range d.terms {
 				for j, v := range row {
 					d.Op(d.Load, mem(d.b[s], i*bytes+j*d.Bytes()), v)
-					split(v)
+					d.split(term, v)
 				}
 				for r := range rows {
-					d.Op(d.Element, d.AddressOf(d.Func, d.a[r], d.off, 4*(s*d.kc+i)), x)
-					split(x)
+					d.Op(d.Element, d.AddressOf(d.Func, d.a[r], d.off, 4*(d.terms*(s*d.kc+i)+term)), x)
 					for j, v := range row {
-						fma(d.Func, x, v, at(r, s, j))
+						d.FMA(d.Func, x, v, at(r, s, j))
 					}
 				}
-			})
+			}
 		}
 	}
 	for s := range n {
 		d.Op(d.Add, steps*bytes, d.b[s])
 	}
-	d.Op(d.Add, 4*steps, d.off)
+	d.Op(d.Add, 4*d.terms*steps, d.off)
 	d.Op(d.Sub, steps, d.k)
 	d.Branch(d.Func, d.k, "NE", "$0", loop)
 
@@ -272,7 +276,7 @@ func (d *fewRows) part(rows, vecs, n int, name func(what string, n int) string) 
 		d.Op(d.Mov, d.b[n-1], d.b[0])
 	}
 	for r := range rows {
-		d.Op(d.Add, 4*n*d.kc, d.a[r])
+		d.Op(d.Add, 4*d.terms*n*d.kc, d.a[r])
 	}
 	d.Op(d.Sub, n*d.kc, d.depth)
 }

@@ -62,16 +62,23 @@ func pairs(a *kernel.PairsArgs) {
 }
 
 func multiplyPairs(a *kernel.MultiplyArgs) {
-	split := func(x float32) [2]float32 {
-		b := math.Float32bits(x)
-		return [2]float32{math.Float32frombits(b &^ 0xffff), math.Float32frombits(b << 16)}
-	}
+	multiplyByPairs(a, func(i, k int) (float32, float32) { return halves(*ptr.At(a.A, i*a.RowStride+k*a.ColStride)) })
+}
+
+func halves(x float32) (first, second float32) {
+	b := math.Float32bits(x)
+	return math.Float32frombits(b &^ 0xffff), math.Float32frombits(b << 16)
+}
+
+// multiplyByPairs multiplies by pairs of B what terms returns of A.
+func multiplyByPairs(a *kernel.MultiplyArgs, terms func(i, k int) (float32, float32)) {
 	for i := range a.Rows {
 		for l := range a.Lanes {
 			acc := float32(0)
 			for k := range a.Depth {
-				x, w := split(*ptr.At(a.A, i*a.RowStride+k*a.ColStride)), split(*ptr.At(a.B, k*a.Lanes+l))
-				acc = fp.ExactFMA(x[1], w[1], fp.ExactFMA(x[0], w[0], acc))
+				x0, x1 := terms(i, k)
+				w0, w1 := halves(*ptr.At(a.B, k*a.Lanes+l))
+				acc = fp.ExactFMA(x1, w1, fp.ExactFMA(x0, w0, acc))
 			}
 			c, b := float32(0), float32(0)
 			if a.Add {
@@ -85,12 +92,17 @@ func multiplyPairs(a *kernel.MultiplyArgs) {
 	}
 }
 
-func multiplyPairsFew(a *kernel.MultiplyArgs) {
-	const kc = kernel.KC / 2
+func multiplyPairsFew(a *kernel.MultiplyArgs) { multiplyPairsInParts(a, kernel.KC/2) }
+
+// multiplyPairsInParts is multiplyPairsFew with parts of kc pairs.
+func multiplyPairsInParts(a *kernel.MultiplyArgs, kc int) {
 	part := *a
 	for k := 0; k < a.Depth; k += kc {
-		part.A, part.B, part.Depth = ptr.At(a.A, k*a.ColStride), ptr.At(a.B, k*a.Lanes), min(kc, a.Depth-k)
-		multiplyPairs(&part)
+		part.B, part.Depth = ptr.At(a.B, k*a.Lanes), min(kc, a.Depth-k)
+		multiplyByPairs(&part, func(i, j int) (float32, float32) {
+			x := i*a.RowStride + 2*(k+j)*a.ColStride
+			return *ptr.At(a.A, x), *ptr.At(a.A, x+a.ColStride)
+		})
 		part.Add, part.Bias = true, nil
 	}
 }
@@ -102,6 +114,11 @@ var brains = []gen{
 		return math.Float32frombits(r.Uint32()&0xffff_0000 | uint32(1<<15-1+r.IntN(3)))
 	}},
 	{"largest", func(r *rand.Rand) float32 { return math.Float32frombits(0x7f7f_0000 | r.Uint32()&0x8000_ffff) }},
+}
+
+// brainOf draws a number of g as class BFloat16 multiplies it.
+func brainOf(g gen) gen {
+	return gen{g.name, func(r *rand.Rand) float32 { return brain(g.draw(r)) }}
 }
 
 // pairsOf draws two numbers of g as a pair.
@@ -162,6 +179,9 @@ func (s *suite) pairs(lanes int) {
 	}
 }
 
+// inPairs are elements of MultiplyPairs.
+var inPairs = elements{pairsOf, 1, pairsOf}
+
 func (s *suite) multiplyPairs(lanes int) {
 	for _, sh := range s.shapes(300, kernel.KC/2) {
 		if s.skipMost() {
@@ -169,7 +189,7 @@ func (s *suite) multiplyPairs(lanes int) {
 		}
 		all := layouts(sh.tile, sh.loop)
 		s.begin()
-		s.productOf("MultiplyPairs", lanes, sh.tile, sh.loop, all[s.IntN(len(all))], pairsOf, multiplyPairs, s.asking(s.set.MultiplyPairs))
+		s.productOf("MultiplyPairs", lanes, sh.tile, sh.loop, all[s.IntN(len(all))], inPairs, multiplyPairs, s.asking(s.set.MultiplyPairs))
 	}
 }
 
@@ -177,20 +197,20 @@ func (s *suite) multiplyPairsFew(lanes int) {
 	const kc = kernel.KC / 2
 	for rows := 1; rows <= s.set.FewRows; rows++ {
 		for _, depth := range []int{1, 2, 3, 17, kc - 1, kc, kc + 1, 2 * kc, 3*kc + 5, 4 * kc, 5*kc + 3, 8 * kc} {
-			if s.skip() || s.skipMost() {
+			if s.skip() {
 				continue
 			}
 			s.begin()
-			all := layouts(rows, depth)
+			all := layouts(rows, 2*depth)
 			l := all[s.IntN(3)]
 			if s.IntN(4) == 0 {
 				l = all[s.IntN(len(all))]
 			}
-			s.productOf("MultiplyPairsFew", lanes, rows, depth, l, pairsOf, multiplyPairsFew, s.set.MultiplyPairsFew)
+			s.productOf("MultiplyPairsFew", lanes, rows, depth, l, elements{brainOf, 2, pairsOf}, multiplyPairsFew, s.set.MultiplyPairsFew)
 		}
 	}
 }
 
-// skipMost reports whether a case of pairs is to be left out on a set that has the Go code of all sets:
-// three of four.
+// skipMost reports whether a case of pairs is to be left out on a set without an instruction for them: three
+// of four.
 func (s *suite) skipMost() bool { return !s.set.Paired && s.IntN(4) != 0 }

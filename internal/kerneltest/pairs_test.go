@@ -51,14 +51,7 @@ var pairsFaults = []fault{
 		}
 	}},
 	{"takes parts of KC pairs", "MultiplyPairsFew", "want", func(s *kernel.Funcs) {
-		s.MultiplyPairsFew = func(a *kernel.MultiplyArgs) {
-			part := *a
-			for k := 0; k < a.Depth; k += kernel.KC {
-				part.A, part.B, part.Depth = ptr.At(a.A, k*a.ColStride), ptr.At(a.B, k*a.Lanes), min(kernel.KC, a.Depth-k)
-				multiplyPairs(&part)
-				part.Add, part.Bias = true, nil
-			}
-		}
+		s.MultiplyPairsFew = func(a *kernel.MultiplyArgs) { multiplyPairsInParts(a, kernel.KC) }
 	}},
 }
 

@@ -140,11 +140,20 @@ var tinyNegative = constant(-1e-30)
 // product checks a product of rows in a layout, with a bias and old values or without, by set
 // against want.
 func (s *suite) product(name string, lanes, rows, depth int, l layout, want, set func(*kernel.MultiplyArgs)) {
-	s.productOf(name, lanes, rows, depth, l, func(g gen) gen { return g }, want, set)
+	s.productOf(name, lanes, rows, depth, l, elements{itself, 1, itself}, want, set)
 }
 
-// productOf is product of what elements makes of the numbers of A and B.
-func (s *suite) productOf(name string, lanes, rows, depth int, l layout, elements func(gen) gen, want, set func(*kernel.MultiplyArgs)) {
+// elements is what is made of the numbers of A and of B, and how many of A there are for a step.
+type elements struct {
+	a    func(gen) gen
+	each int
+	b    func(gen) gen
+}
+
+func itself(g gen) gen { return g }
+
+// productOf is product of such elements.
+func (s *suite) productOf(name string, lanes, rows, depth int, l layout, of elements, want, set func(*kernel.MultiplyArgs)) {
 	// C has rows in either direction, with gaps between them every other time.
 	c := layout{outer: s.stride(lanes) * (1 - 2*s.IntN(2)), inner: 1}
 	ga, gb, gc := choose(s.Rand, numbers), choose(s.Rand, numbers), unwritten
@@ -152,9 +161,9 @@ func (s *suite) productOf(name string, lanes, rows, depth int, l layout, element
 		ga, gb = tinyNegative, constant(1e-30)
 	}
 	a := kernel.MultiplyArgs{
-		A:         s.strided("A", rows, l.outer, depth, l.inner, elements(ga)),
+		A:         s.strided("A", rows, l.outer, of.each*depth, l.inner, of.a(ga)),
 		RowStride: l.outer, ColStride: l.inner, Rows: rows, Depth: depth,
-		B:      s.matrix("B", depth, lanes, lanes, elements(gb)),
+		B:      s.matrix("B", depth, lanes, lanes, of.b(gb)),
 		Stride: c.outer, Lanes: lanes, Add: s.IntN(2) == 0,
 	}
 	if a.Add {

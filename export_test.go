@@ -1,0 +1,4 @@
+package qkv
+
+// TakePairs is that of package tile.
+func (e *Engine) TakePairs(pairs bool) { e.engine.TakePairs(pairs) }
