@@ -29,7 +29,7 @@ const KeyBlock = 128
 // KeyBlock, of which it is a multiple, a part of the numerical contract.
 const KeyChunk = 8 * KeyBlock
 
-// MaxLanes is the most lanes a group may have: one bit of a mask word each.
+// MaxLanes is the most lanes a lane group may have: one bit of a mask word each.
 const MaxLanes = 64
 
 // A Set is one implementation of the attention kernels. [Set.With] makes one.

@@ -42,7 +42,7 @@ func (f *prefetcher) plan(at *cursor, laneGroups []laneGroup) {
 	f.last = (f.calls + latePart - 1) / latePart
 	far := p.K.step() >= farValues || p.V.step() >= farValues
 	last := &laneGroups[len(laneGroups)-1]
-	rows := laneGroups[0].queryRows // of all groups
+	rows := laneGroups[0].queryRows // of all lane groups
 	rows.rows = last.row + last.rows - rows.row
 	left := at.end - at.ahead
 	if left > 0 {
