@@ -32,4 +32,4 @@ func (t ElemType) String() string {
 	return kernel.Elem(t).String()
 }
 
-func (t ElemType) known() bool { return 0 <= t && t <= lastType }
+func (t ElemType) known() bool { return kernel.Elem(t).Known() }

@@ -414,10 +414,10 @@ func (l *Layer) prepareOutput(s *layerSpace, run *projecting, y *Matrix) error {
 	rows := Matrix{data: o.floats(), offset: o.offset, rows: p.Rows, cols: l.heads * l.dimV, rowStride: o.stride[axisSeq], colStride: o.stride[axisDim]}
 	written := y.region()
 	if l.gate.cols > 0 {
-		part, y := l.gate.part(), s.gates.tile()
-		part.Y = tile.Operand{Base: y.Base, Stride: [4]int{p.Seq * y.Row, part.Width * y.Col, y.Row, y.Col}}
+		part, gates := l.gate.part(), s.gates.tile()
+		part.Y = tile.Operand{Base: gates.Base, Stride: [4]int{p.Seq * gates.Row, part.Width * gates.Col, gates.Row, gates.Col}}
 		p.Parts = append(p.Parts, part)
-		s.gating = tile.Gating{X: rows.tile(), Gate: y, Rows: rows.rows, Cols: rows.cols}
+		s.gating = tile.Gating{X: rows.tile(), Gate: gates, Rows: rows.rows, Cols: rows.cols}
 		if err := l.gate.checkApart("y", &written, "gate"); err != nil {
 			return err
 		}

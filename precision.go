@@ -1,10 +1,6 @@
 package qkv
 
-import (
-	"fmt"
-
-	"github.com/qkv-go/qkv/kernel"
-)
+import "github.com/qkv-go/qkv/kernel"
 
 // A Precision is a numerical class of products: what the two sides are rounded to before they are
 // multiplied, and how products are summed. It is the caller's choice, and never the machine's: within a class
@@ -26,12 +22,7 @@ const (
 )
 
 // String returns the name of the class, as "Int8".
-func (p Precision) String() string {
-	if !kernel.Precision(p).Known() {
-		return fmt.Sprintf("Precision(%d)", int(p))
-	}
-	return kernel.Precision(p).String()
-}
+func (p Precision) String() string { return kernel.Precision(p).String() }
 
 // check reports a class that there is not.
 func (p Precision) check(name string) error {

@@ -27,7 +27,15 @@ const (
 var cacheNames = [...]string{NoCache: "", Slots: "slots", Ring: "ring"}
 
 // String writes the kind as the text of a shape has it.
-func (c CacheKind) String() string { return cacheNames[c] }
+func (c CacheKind) String() string { return nameOf(cacheNames[:], "CacheKind", int(c)) }
+
+// nameOf returns names[i], or the type and i where there is none.
+func nameOf(names []string, typ string, i int) string {
+	if i < 0 || i >= len(names) {
+		return fmt.Sprintf("%s(%d)", typ, i)
+	}
+	return names[i]
+}
 
 func parseCache(text string) (CacheKind, error) {
 	if i := slices.Index(cacheNames[1:], text); i >= 0 {

@@ -67,10 +67,10 @@ const (
 	Regression                   // beyond the noise and the threshold
 )
 
+var verdictNames = [...]string{"only in one", "too few passes", "same", "faster", "slower", "slower, as was the machine", "disturbed, cannot tell", "REGRESSION"}
+
 // String is what a table says.
-func (v Verdict) String() string {
-	return [...]string{"only in one", "too few passes", "same", "faster", "slower", "slower, as was the machine", "disturbed, cannot tell", "REGRESSION"}[v]
-}
+func (v Verdict) String() string { return nameOf(verdictNames[:], "Verdict", int(v)) }
 
 const (
 	alpha = 0.05 // significance, as benchstat has it

@@ -39,13 +39,14 @@ var orderNames = [...]string{HeadMajor: "bhsd", TokenMajor: "bshd", PackedQKV: "
 // String writes the layout as the text of a shape has it: "bshd", or "bshd+16" for 16 elements
 // behind each row; "" for the zero value.
 func (l Layout) String() string {
+	order := nameOf(orderNames[:], "Order", int(l.Order))
 	switch {
 	case l == Layout{}:
 		return ""
 	case l.Pad == 0:
-		return orderNames[l.Order]
+		return order
 	}
-	return fmt.Sprintf("%s+%d", orderNames[l.Order], l.Pad)
+	return fmt.Sprintf("%s+%d", order, l.Pad)
 }
 
 func parseLayout(text string) (Layout, error) {

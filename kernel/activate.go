@@ -18,7 +18,12 @@ func Activations() []Activation { return []Activation{SiLU, GELU, GELUTanh} }
 func (k Activation) Known() bool { return k >= 0 && k < activations }
 
 // String returns the name of the constant.
-func (k Activation) String() string { return [activations]string{"SiLU", "GELU", "GELUTanh"}[k] }
+func (k Activation) String() string {
+	if !k.Known() {
+		return unnamed("Activation", int(k))
+	}
+	return [activations]string{"SiLU", "GELU", "GELUTanh"}[k]
+}
 
 // ActivateArgs are the operands of Set.Activate, which applies an activation to each number of some rows
 // and, in a gated network (GLU; Shazeer, 2020), multiplies it by another.

@@ -62,12 +62,20 @@ func Elems() []Elem {
 	return all
 }
 
+// Known reports whether there is such a type.
+func (e Elem) Known() bool { return e >= 0 && e < elems }
+
 // Name returns the name of the type in texts: "float32", "float16", "bfloat16", "int8", "q8_0", "e4m3",
 // "e5m2", "q4_0", "q4_1".
 func (e Elem) Name() string { return elemTypes[e].name }
 
 // String returns the name of the Go type.
-func (e Elem) String() string { return elemTypes[e].goType }
+func (e Elem) String() string {
+	if !e.Known() {
+		return unnamed("Elem", int(e))
+	}
+	return elemTypes[e].goType
+}
 
 // ElemNamed returns the type that has the name in texts, and whether there is one.
 func ElemNamed(name string) (Elem, bool) {

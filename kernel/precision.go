@@ -1,5 +1,7 @@
 package kernel
 
+import "strconv"
+
 // A Precision is a numerical class of matrix products: what the two sides are rounded to before they are
 // multiplied, and how products are summed. The bits of a result depend on the class, and on nothing about
 // the machine: a set without instructions for a class computes the same bits more slowly.
@@ -32,4 +34,12 @@ func Precisions() []Precision {
 func (p Precision) Known() bool { return p >= 0 && p < precisions }
 
 // String returns the name of the class, as "Int8".
-func (p Precision) String() string { return precisionNames[p] }
+func (p Precision) String() string {
+	if !p.Known() {
+		return unnamed("Precision", int(p))
+	}
+	return precisionNames[p]
+}
+
+// unnamed is what a value is called that its type does not have.
+func unnamed(typ string, value int) string { return typ + "(" + strconv.Itoa(value) + ")" }

@@ -79,7 +79,12 @@ func Weights() []Weight {
 func (w Weight) Known() bool { return w >= 0 && w < weights }
 
 // String returns the name of the type: ggml's, as "Q4_K", or that of the Go type.
-func (w Weight) String() string { return weightTable[w].name }
+func (w Weight) String() string {
+	if !w.Known() {
+		return unnamed("Weight", int(w))
+	}
+	return weightTable[w].name
+}
 
 // Values returns the number of values of a block.
 func (w Weight) Values() int { return weightTable[w].values }
