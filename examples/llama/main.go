@@ -17,6 +17,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -102,14 +103,8 @@ func command(args []string, stdout, stderr io.Writer) int {
 		return exitOK
 	case err == nil && f.NArg() > 0:
 		err = fmt.Errorf("unexpected %q; try -h", f.Arg(0))
-	case err == nil && o.model == "" && o.tokens < least:
-		err = fmt.Errorf("-tokens is %d, at least %d are needed", o.tokens, least)
-	case err == nil && o.tokens < 1:
-		err = fmt.Errorf("-tokens is %d, at least 1 is needed", o.tokens)
-	case err == nil && o.model != "" && o.bin != "":
-		err = errors.New("-model and -bin exclude each other")
-	case err == nil && (o.model != "") != (o.prompt != "" || o.perplexity != ""):
-		err = errors.New("-model goes with -prompt or -perplexity")
+	case err == nil:
+		err = o.check()
 	}
 	if err != nil {
 		fmt.Fprintf(stderr, "llama: %v\n", err)
@@ -126,6 +121,39 @@ func command(args []string, stdout, stderr io.Writer) int {
 		return exitFailed
 	}
 	return exitOK
+}
+
+// check reports options that do not go together, and numbers that mean nothing.
+func (o *options) check() error {
+	switch {
+	case o.model == "" && o.tokens < least:
+		return fmt.Errorf("-tokens is %d, at least %d are needed", o.tokens, least)
+	case o.tokens < 1:
+		return fmt.Errorf("-tokens is %d, at least 1 is needed", o.tokens)
+	case o.model != "" && o.bin != "":
+		return errors.New("-model and -bin exclude each other")
+	case (o.model != "") != (o.prompt != "" || o.perplexity != ""):
+		return errors.New("-model goes with -prompt or -perplexity")
+	}
+	s := &o.sampler
+	for _, x := range []struct {
+		name string
+		n    int
+	}{{"context", o.context}, {"draft", o.draft}, {"top-k", s.TopK}} {
+		if x.n < 0 {
+			return fmt.Errorf("-%s is %d, at least 0 is needed", x.name, x.n)
+		}
+	}
+	for _, x := range []struct {
+		name     string
+		v, most  float64
+		supports string
+	}{{"temperature", s.Temperature, math.MaxFloat64, "a finite number from 0 on"}, {"top-p", s.TopP, 1, "0 to 1"}, {"min-p", s.MinP, 1, "0 to 1"}} {
+		if !(x.v >= 0 && x.v <= x.most) { // nor is a NaN
+			return fmt.Errorf("-%s is %v, %s is supported", x.name, x.v, x.supports)
+		}
+	}
+	return nil
 }
 
 // load makes the model.

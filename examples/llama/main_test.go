@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/binary"
+	"math"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -77,6 +78,16 @@ func TestUsage(t *testing.T) {
 		{[]string{"-prompt", "x"}, exitUsage, "llama: -model goes with -prompt or -perplexity\n"},
 		{[]string{"-model", "x", "-bin", "y", "-prompt", "z"}, exitUsage, "llama: -model and -bin exclude each other\n"},
 		{[]string{"-model", "x", "-prompt", "z", "-tokens", "0"}, exitUsage, "llama: -tokens is 0, at least 1 is needed\n"},
+		{[]string{"-temperature", "NaN"}, exitUsage, "llama: -temperature is NaN, a finite number from 0 on is supported\n"},
+		{[]string{"-temperature", "-0.1"}, exitUsage, "llama: -temperature is -0.1, a finite number from 0 on is supported\n"},
+		{[]string{"-temperature", "Inf"}, exitUsage, "llama: -temperature is +Inf, a finite number from 0 on is supported\n"},
+		{[]string{"-top-p", "1.1"}, exitUsage, "llama: -top-p is 1.1, 0 to 1 is supported\n"},
+		{[]string{"-top-p", "NaN"}, exitUsage, "llama: -top-p is NaN, 0 to 1 is supported\n"},
+		{[]string{"-min-p", "-1"}, exitUsage, "llama: -min-p is -1, 0 to 1 is supported\n"},
+		{[]string{"-min-p", "NaN"}, exitUsage, "llama: -min-p is NaN, 0 to 1 is supported\n"},
+		{[]string{"-top-k", "-1"}, exitUsage, "llama: -top-k is -1, at least 0 is needed\n"},
+		{[]string{"-draft", "-2"}, exitUsage, "llama: -draft is -2, at least 0 is needed\n"},
+		{[]string{"-context", "-3"}, exitUsage, "llama: -context is -3, at least 0 is needed\n"},
 		{[]string{"-model", "main.go", "-prompt", "z"}, exitFailed, "llama: main.go: gguf: the file begins with \"// C\", GGUF is needed\n"},
 		{[]string{"x"}, exitUsage, "llama: unexpected \"x\"; try -h\n"},
 		{[]string{"-workers", "-1"}, exitFailed, "llama: workers is -1, at least 0 is needed\n"},
@@ -87,6 +98,15 @@ func TestUsage(t *testing.T) {
 	}
 	if code, stdout, stderr := llama("-h"); code != exitOK || !strings.Contains(stdout, "bfloat16, int8, q8_0") || stderr != "" {
 		t.Errorf("-h: exit code %d\n%s%s", code, stdout, stderr)
+	}
+}
+
+// TestLimit: no number of tokens is too large to ask for.
+func TestLimit(t *testing.T) {
+	for _, c := range [][4]int{{5, 3, 20, 8}, {5, 16, 20, 21}, {5, 17, 20, 21}, {20, 1, 20, 21}, {5, math.MaxInt, 20, 21}} {
+		if got := limit(c[0], c[1], c[2]); got != c[3] {
+			t.Errorf("%d tokens and %d more, of a model that reads %d: %d, want %d", c[0], c[1], c[2], got, c[3])
+		}
 	}
 }
 

@@ -210,7 +210,7 @@ class Reference:
 
 
 def logits(lib=None):
-    """Of 320 tokens of the text: the tokens go across parts of prompts, pages, and for Gemma not its window of 512."""
+    """Of 320 tokens of the text, and 640 for Gemma: they go across parts of prompts and pages, and across Gemma's window of 512."""
     import numpy as np
 
     text = open(os.path.join(HERE, "testdata/text.txt"), encoding="utf-8").read()

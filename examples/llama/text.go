@@ -76,6 +76,10 @@ func (m *file) engine(o options, tokens int) (*model.Engine, error) {
 	return model.NewEngine(m.Model, model.EngineConfig{Type: o.kv, PageTokens: pageTokens, Pages: tokens/pageTokens + 1, Texts: 1})
 }
 
+// limit is how many tokens a text has at most: those of a prompt that the model reads, some more, and one
+// more than the model reads in all.
+func limit(prompt, more, context int) int { return prompt + min(more, context+1-prompt) }
+
 // write continues the prompt until the model ends the text, or there are enough tokens. The text goes to
 // stdout as it is made, and how fast it was to stderr.
 func (m *file) write(o options, stdout, stderr io.Writer) error {
@@ -86,7 +90,7 @@ func (m *file) write(o options, stdout, stderr io.Writer) error {
 	case len(prompt) > m.Context:
 		return fmt.Errorf("the prompt has %d tokens, the model reads %d", len(prompt), m.Context)
 	}
-	limit := min(len(prompt)+o.tokens, m.Context+1)
+	limit := limit(len(prompt), o.tokens, m.Context)
 	e, err := m.engine(o, limit)
 	if err != nil {
 		return err

@@ -148,8 +148,12 @@ func TestErrors(t *testing.T) {
 		{patch(x, 16, uint64(1<<40)), "1099511627776 keys"},
 		{patch(text, head, uint64(math.MaxUint64)), "ends too early"},
 		{patch(text, head+9, uint32(13)), "type 13"},
+		{patch(text, head+9, uint32(1<<31)), "type 2147483648"}, // negative as an int of 32 bits
+		{patch(text, head+9, uint32(math.MaxUint32)), "type 4294967295"},
 		{patch(text, head+13, uint64(1<<62)), "ends too early"},
 		{patch(list, head+13, uint32(9)), "type 9"}, // arrays of arrays
+		{patch(list, head+13, uint32(1<<31)), "type 2147483648"},
+		{patch(list, head+13, uint32(math.MaxUint32)), "type 4294967295"},
 		{patch(list, head+17, uint64(1<<60)), "elements"},
 		{patch(list, head+25, uint64(1<<60)), "ends too early"},
 		{ggufbuild.File([]ggufbuild.Key{{Name: "k", Value: "a"}, {Name: "k", Value: "b"}}, nil), "twice"},
@@ -166,6 +170,7 @@ func TestErrors(t *testing.T) {
 		{patch(one([]int{8, 8}, 0, 256), head+9+4, []uint64{1 << 32, 1 << 31}), "dim of"},
 		{one([]int{8}, 4, 32), "type 4"},
 		{one([]int{8}, 99, 32), "type 99"},
+		{one([]int{8}, 1<<31, 32), "type 2147483648"},
 		{one([]int{33}, 8, 40), "multiple of 32"},
 		{one([]int{128, 2}, 12, 144), "multiple of 256"}, // whole blocks together, but not in a row
 		{one([]int{17}, 0, 64), "has 68 bytes"},

@@ -45,7 +45,7 @@ func (r *reader) value(t valueType) value {
 	if v.array {
 		v.typ = valueType(r.uint32())
 	}
-	if r.err == nil && (int(v.typ) >= len(sizes) || v.typ == arrayType) {
+	if r.err == nil && (v.typ >= valueType(len(sizes)) || v.typ == arrayType) {
 		r.fail("values of type %d are not supported", v.typ)
 	}
 	if r.err != nil {

@@ -25,8 +25,8 @@ func TestOpen(t *testing.T) {
 		}
 	}
 	for _, path := range []string{dir, filepath.Join(dir, "none")} {
-		if f, err := Open(path); err == nil {
-			t.Errorf("%s: %v", path, f)
+		if f, err := Open(path); err == nil || f != nil {
+			t.Errorf("%s: %v, %v", path, f, err)
 		}
 	}
 }

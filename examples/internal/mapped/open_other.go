@@ -7,5 +7,8 @@ import "os"
 // Open reads a file: systems other than Unix map none here.
 func Open(path string) (*File, error) {
 	data, err := os.ReadFile(path)
-	return &File{Data: data}, err
+	if err != nil {
+		return nil, err
+	}
+	return &File{Data: data}, nil
 }

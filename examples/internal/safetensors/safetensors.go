@@ -147,7 +147,7 @@ func tensor(name string, x any) (*Tensor, error) {
 	size := uint64(typ.bytes)
 	for _, d := range shape {
 		hi, lo := bits.Mul64(size, d)
-		if hi != 0 || lo > math.MaxInt {
+		if hi != 0 || lo > math.MaxInt || d > math.MaxInt { // beside a 0, any d gives 0
 			return nil, fmt.Errorf("its shape %v is too large", shape)
 		}
 		size = lo

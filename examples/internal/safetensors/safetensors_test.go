@@ -2,6 +2,8 @@ package safetensors
 
 import (
 	"encoding/binary"
+	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -48,6 +50,18 @@ func TestParse(t *testing.T) {
 	_, err2 := c.Float32()
 	if err == nil || err2 == nil || !strings.Contains(err.Error(), "type I8") {
 		t.Error(err, err2)
+	}
+}
+
+// TestEmpty: a dim is what the file says, also where an int of 32 bits does not hold it, and the tensor is empty.
+func TestEmpty(t *testing.T) {
+	for _, d := range []int64{0, 7, 1 << 31, 1 << 32} {
+		f, err := Parse(file(fmt.Sprintf(`{"x":{"dtype":"F32","shape":[0,%d],"data_offsets":[0,0]}}`, d)))
+		if (err == nil) != (d <= math.MaxInt) {
+			t.Errorf("%d: %v", d, err)
+		} else if err == nil && int64(f.Tensor("x").Shape[1]) != d {
+			t.Errorf("%d: %v", d, f.Tensor("x").Shape)
+		}
 	}
 }
 

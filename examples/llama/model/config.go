@@ -88,6 +88,8 @@ func (c *Config) check() error {
 		return fmt.Errorf("model: width is %d, not a multiple of heads, %d", c.Width, c.Heads)
 	case c.Dim()%2 != 0 || c.Dim() > qkv.MaxDim:
 		return fmt.Errorf("model: the head dim is %d, an even one up to %d is supported", c.Dim(), qkv.MaxDim)
+	case int64(c.Heads)*int64(c.Dim()) > most: // which an int of 32 bits may not hold
+		return fmt.Errorf("model: heads is %d, of dim %d, together %d is supported", c.Heads, c.Dim(), most)
 	case c.Period < 0 || c.Period > most || c.Period != 0 && (c.Window < 1 || c.Window > most):
 		return fmt.Errorf("model: the window is %d in periods of %d layers, 1 to %d is supported", c.Window, c.Period, most)
 	}

@@ -157,7 +157,11 @@ func TestGGUFErrors(t *testing.T) {
 			k["llama.attention.layer_norm_rms_epsilon"] = true
 		},
 		`heads of keys have 32 dims, and of val`: func(k map[string]any, _ map[string]*ggufbuild.Tensor) { k["llama.attention.value_length"] = uint32(16) },
-		`rotary embedding is "su"`:               func(k map[string]any, _ map[string]*ggufbuild.Tensor) { k["llama.rope.scaling.type"] = "su" },
+		`heads is 8388610, of dim 512`: func(k map[string]any, _ map[string]*ggufbuild.Tensor) { // 1024 together, in 32 bits
+			k["llama.attention.head_count"], k["llama.attention.key_length"] = uint32(1<<23+2), uint32(512)
+			k["llama.attention.value_length"] = uint32(512)
+		},
+		`rotary embedding is "su"`: func(k map[string]any, _ map[string]*ggufbuild.Tensor) { k["llama.rope.scaling.type"] = "su" },
 		`is [50, 64], [96, 64] is needed`: func(_ map[string]any, x map[string]*ggufbuild.Tensor) {
 			*x["blk.0.ffn_up.weight"] = named(x["token_embd.weight"], "blk.0.ffn_up.weight")
 		},

@@ -87,10 +87,20 @@ func NewOf(e *qkv.Engine, w *Tensors, packed bool) (*Model, error) {
 	return m, nil
 }
 
-// Weights returns how many weights the matrices and norms of the model have.
+// Weights returns how many weights the matrices, biases and norms of the model have.
 func (m *Model) Weights() int {
 	q, kv := m.Heads*m.Dim(), m.KVHeads*m.Dim()
-	n := m.Vocab*m.Width + m.Width + m.Layers*m.Width*(2+2*q+2*kv+3*m.FFN)
+	layer := m.Width * (2 + 2*q + 2*kv + 3*m.FFN)
+	if m.Bias {
+		layer += q + 2*kv
+	}
+	if m.QKNorm {
+		layer += 2 * m.Dim()
+	}
+	if m.PostNorm {
+		layer += 2 * m.Width
+	}
+	n := m.Vocab*m.Width + m.Width + m.Layers*layer
 	if !m.Tied {
 		n += m.Vocab * m.Width
 	}

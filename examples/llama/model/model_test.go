@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"testing"
 
@@ -425,6 +426,48 @@ func TestScore(t *testing.T) {
 	must(err)
 	if math.Abs(sum-1) > 1e-5 || math.Abs(both-one-two) > 1e-5 {
 		t.Errorf("probabilities add up to %v; %v and %v for two tokens, %v for both", sum, one, two, both)
+	}
+	for _, tokens := range [][]int32{{-1}, {8, int32(m.Vocab)}, {int32(m.Vocab), 8}} {
+		if p, err := e.Score(x, tokens); err == nil || p != 0 || x.Len() != 0 {
+			t.Errorf("%v: %v, %v", tokens, p, err)
+		}
+	}
+	if again, err := e.Score(x, []int32{8}); err != nil || again != two {
+		t.Errorf("%v, %v after errors, and before %v", again, err, two)
+	}
+}
+
+// TestWeights: all weights are counted.
+func TestWeights(t *testing.T) {
+	engine, err := qkv.New(qkv.Config{})
+	must(err)
+	configs := []Config{Small, withOptions()}
+	for _, change := range []func(*Config){
+		func(c *Config) { c.Tied = true }, func(c *Config) { c.HeadDim = 40 },
+		func(c *Config) { c.Bias = true }, func(c *Config) { c.QKNorm = true }, func(c *Config) { c.PostNorm = true },
+	} {
+		c := Small
+		change(&c)
+		configs = append(configs, c)
+	}
+	for _, c := range configs {
+		w, err := Random(c, 1)
+		must(err)
+		want := len(w.Embedding) + len(w.Norm)
+		if !c.Tied {
+			want += len(w.Out)
+		}
+		for i := range w.Blocks {
+			b := reflect.ValueOf(w.Blocks[i])
+			for j := range b.NumField() {
+				want += b.Field(j).Len()
+			}
+		}
+		m, err := NewOf(engine, tensorsOf(w), false)
+		must(err)
+		if got := m.Weights(); got != want {
+			t.Errorf("%+v: %d weights, want %d", c, got, want)
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package model
 
 import (
 	"cmp"
+	"fmt"
 	"math"
 	"slices"
 
@@ -71,8 +72,14 @@ func logProb(logits []float32, token int32) float64 {
 	return float64(logits[token]) - most - math.Log(sum)
 }
 
-// logProbs adds up the logarithms of the probabilities of tokens, each under a row of logits.
+// logProbs adds up the logarithms of the probabilities of tokens, each under a row of logits. The error is for
+// a token that the vocabulary does not have.
 func (m *Model) logProbs(logits []float32, tokens []int32) (float64, error) {
+	for _, token := range tokens {
+		if token < 0 || int(token) >= m.Vocab {
+			return 0, fmt.Errorf("model: token %d is to be rated, the vocabulary has %d", token, m.Vocab)
+		}
+	}
 	each := make([]float64, len(tokens))
 	err := m.engine.Parallel(len(tokens), 1, func(lo, hi int) {
 		for i := lo; i < hi; i++ {

@@ -1,6 +1,7 @@
 package model
 
 import (
+	"errors"
 	"math"
 	"slices"
 	"testing"
@@ -117,5 +118,22 @@ func TestPerplexity(t *testing.T) {
 		if _, _, err := e.Perplexity(tokens, size, -1); err == nil {
 			t.Errorf("parts of %d", size)
 		}
+	}
+	// After an error all pages are free, and there is no step.
+	for _, at := range []int{0, 10, 30, 31, 63} { // the last of a part is rated, not read
+		for _, bad := range []int32{-1, int32(m.Vocab)} {
+			x := slices.Clone(tokens)
+			x[at] = bad
+			if _, _, err := e.Perplexity(x, 32, -1); err == nil || e.Cache.FreePages(0) != 3 {
+				t.Errorf("token %d at %d: %v, %d pages are free", bad, at, err, e.Cache.FreePages(0))
+			}
+		}
+	}
+	pages := new(qkv.PagesError)
+	if _, _, err := e.Perplexity(tokens, 60, -1); !errors.As(err, &pages) || e.Cache.FreePages(0) != 3 {
+		t.Errorf("%v, %d pages are free", err, e.Cache.FreePages(0))
+	}
+	if again, _, err := e.Perplexity(tokens, 32, 9); err != nil || again != got {
+		t.Errorf("%v, %v, and before %v", again, err, got)
 	}
 }

@@ -1,6 +1,7 @@
 package model
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -95,7 +96,8 @@ func (e *Engine) Generate(texts []*Text, draft Draft) error {
 	}
 }
 
-// Score returns the logarithm of the probability that tokens follow, and leaves the text as it is.
+// Score returns the logarithm of the probability that tokens follow, and leaves the text as it is, after an
+// error too.
 func (e *Engine) Score(t *Text, tokens []int32) (float64, error) {
 	if len(tokens) == 0 {
 		return 0, nil
@@ -105,11 +107,8 @@ func (e *Engine) Score(t *Text, tokens []int32) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	sum := 0.0
-	for i, token := range tokens {
-		sum += logProb(logits[0][i*e.Vocab:][:e.Vocab], token)
-	}
-	return sum, e.Step.Rollback()
+	sum, err := e.logProbs(logits[0], tokens)
+	return sum, cmp.Or(err, e.Step.Rollback())
 }
 
 // Save writes a text with what the cache has of it, for [Engine.Restore] after a restart.
