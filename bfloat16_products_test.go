@@ -277,8 +277,8 @@ func TestBFloat16ProductsSpecial(t *testing.T) {
 	}
 }
 
-// TestBFloat16ProductsGolden has hashes of products, the same on every architecture.
-func TestBFloat16ProductsGolden(t *testing.T) {
+// TestGoldenBFloat16Products has hashes of products, the same on every architecture.
+func TestGoldenBFloat16Products(t *testing.T) {
 	for _, g := range []struct {
 		size [3]int
 		hash string
