@@ -115,6 +115,7 @@ func logged(shape kernel.Set, w workLog) *kernel.Set {
 		Activate:         func(a *kernel.ActivateArgs) { w.note("Activate", a.Work()) },
 		Sums:             func(a *kernel.SumsArgs) { w.note("Sums", a.Work()) },
 		Normalize:        func(a *kernel.NormalizeArgs) { w.note("Normalize", a.Work()) },
+		Hadamard:         func(a *kernel.HadamardArgs) { w.note("Hadamard", a.Work()) },
 		Above:            func(a *kernel.AboveArgs) { a.At = a.N; w.note("Above", a.Work()) },
 		Peak:             func(n int) { w.note("Peak", 8*int64(n)) },
 		PeakInt8:         func(n int) { w.note("PeakInt8", 8*int64(n)) },
@@ -250,6 +251,7 @@ func largestCalls(t *testing.T, e *Engine) {
 		ok(err)
 		const heads = 60
 		ok(e.Rotate(rotary, Strided(out, 0, [4]int{1, heads, 1, dim}, [4]int{0, dim * step, 0, step}), nil))
+		ok(e.Hadamard(Strided(out, 0, [4]int{1, heads, 1, dim}, [4]int{0, dim * step, 0, step}), 0))
 	}
 	narrow, err := NewRotary(RotaryConfig{Dim: 2, MaxPositions: len(out) / 2})
 	ok(err)
@@ -497,6 +499,10 @@ func TestCallsDivide(t *testing.T) {
 			{"Normalize", func(generic bool, out, _, _ *float32) {
 				a := &kernel.NormalizeArgs{X: &data[3], Y: out, N: dim*keys - 5, Mean: 0.25, Scale: 3, Weight: &data[1], Bias: &data[0]}
 				either(t, generic, normalizeGeneric, set.Normalize, a)
+			}},
+			{"Hadamard", func(generic bool, out, _, _ *float32) {
+				a := &kernel.HadamardArgs{X: out, XStride: dim, Y: out, YStride: dim, Rows: keys - 1, Cols: dim / 32 * 32, Block: 32, Scale: 0.5}
+				either(t, generic, hadamardGeneric, set.Hadamard, a)
 			}},
 			{"Above", func(generic bool, out, _, sum *float32) {
 				*ptr.At(out, dim*keys-70) = 3

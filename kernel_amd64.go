@@ -67,6 +67,7 @@ var avx512bf16Set = kernel.Set{
 	Activate:         activateAVX512,
 	Sums:             sumsAVX512,
 	Normalize:        normalizeAVX512,
+	Hadamard:         hadamardWith(hadamardAVX512),
 	Above:            aboveAVX512,
 	Peak:             peakAVX512,
 	PeakInt8:         peakInt8AVX512VNNI,
@@ -125,6 +126,7 @@ var avx512vnniSet = kernel.Set{
 	Activate:         activateAVX512,
 	Sums:             sumsAVX512,
 	Normalize:        normalizeAVX512,
+	Hadamard:         hadamardWith(hadamardAVX512),
 	Above:            aboveAVX512,
 	Peak:             peakAVX512,
 	PeakInt8:         peakInt8AVX512VNNI,
@@ -182,6 +184,7 @@ var avx512Set = kernel.Set{
 	Activate:         activateAVX512,
 	Sums:             sumsAVX512,
 	Normalize:        normalizeAVX512,
+	Hadamard:         hadamardWith(hadamardAVX512),
 	Above:            aboveAVX512,
 	Peak:             peakAVX512,
 	PeakInt8:         peakInt8AVX512,
@@ -240,6 +243,7 @@ var avxvnniSet = kernel.Set{
 	Activate:         activateAVX2,
 	Sums:             sumsAVX2,
 	Normalize:        normalizeAVX2,
+	Hadamard:         hadamardWith(hadamardAVX2),
 	Above:            aboveAVX2,
 	Peak:             peakAVX2,
 	PeakInt8:         peakInt8AVXVNNI,
@@ -297,6 +301,7 @@ var avx2Set = kernel.Set{
 	Activate:         activateAVX2,
 	Sums:             sumsAVX2,
 	Normalize:        normalizeAVX2,
+	Hadamard:         hadamardWith(hadamardAVX2),
 	Above:            aboveAVX2,
 	Peak:             peakAVX2,
 	PeakInt8:         peakInt8AVX2,
@@ -479,6 +484,11 @@ func sumsAVX512(a *kernel.SumsArgs)
 //
 //go:noescape
 func normalizeAVX512(a *kernel.NormalizeArgs)
+
+// hadamardAVX512 is hadamardGeneric where Cols is a multiple of 16.
+//
+//go:noescape
+func hadamardAVX512(a *kernel.HadamardArgs)
 
 // aboveAVX512 is aboveGeneric.
 //
@@ -666,6 +676,11 @@ func sumsAVX2(a *kernel.SumsArgs)
 //
 //go:noescape
 func normalizeAVX2(a *kernel.NormalizeArgs)
+
+// hadamardAVX2 is hadamardGeneric where Cols is a multiple of 16.
+//
+//go:noescape
+func hadamardAVX2(a *kernel.HadamardArgs)
 
 // aboveAVX2 is aboveGeneric.
 //

@@ -61,6 +61,7 @@ var neonSet = kernel.Set{
 	Activate:         activateNEON,
 	Sums:             sumsNEON,
 	Normalize:        normalizeNEON,
+	Hadamard:         hadamardWith(hadamardNEON),
 	Above:            aboveNEON,
 	Peak:             peakNEON,
 	PeakInt8:         peakInt8Generic,
@@ -207,6 +208,11 @@ func sumsNEON(a *kernel.SumsArgs)
 //
 //go:noescape
 func normalizeNEON(a *kernel.NormalizeArgs)
+
+// hadamardNEON is hadamardGeneric where Cols is a multiple of 16.
+//
+//go:noescape
+func hadamardNEON(a *kernel.HadamardArgs)
 
 // aboveNEON is aboveGeneric.
 //

@@ -101510,6 +101510,125 @@ plainElement:
 plainDone:
 	RET
 
+// func hadamardNEON(a *kernel.HadamardArgs)
+//
+//	for r := range Rows {
+//		y := X[r*XStride:][:Cols] * Scale
+//		for h := 1; h < Block; h *= 2 {
+//			y[i], y[i+h] = y[i]+y[i+h], y[i]-y[i+h], for i&h == 0
+//		}
+//		Y[r*YStride:] = y
+//	}
+//
+// Needs: asimd.
+// Registers:
+//
+//	R0 arguments
+//	R19 X, row
+//	R20 Y, row
+//	R21 rows left
+//	R22 X
+//	R23 Y, lower half
+//	R24 Y, upper half
+//	R25 bytes of a block
+//	R26 bytes from sum to difference
+//	R1 bytes left of the half
+//	R2 bytes left of the row
+//	R3 scratch
+//	all: V0 Scale; V1 lower half; V2 upper half; V3 scratch; V4 signs of differences, 1 apart; V5 signs of differences, 2 apart
+TEXT ·hadamardNEON(SB), NOSPLIT, $0-8
+	MOVD a+0(FP), R0
+	MOVD $signs1of4<>(SB), R17
+	FMOVQ (R17), F4
+	MOVD $signs2of4<>(SB), R17
+	FMOVQ (R17), F5
+	FMOVS 56(R0), F0
+	VDUP V0.S[0], V0.S4
+	MOVD (R0), R19 // a.X
+	MOVD 16(R0), R20 // a.Y
+	MOVD 32(R0), R21 // a.Rows
+	MOVD 48(R0), R25 // a.Block
+	LSL $2, R25
+	PCALIGN $32
+
+row:
+	MOVD R19, R22
+	MOVD R20, R23
+	MOVD 40(R0), R2 // a.Cols
+	LSL $2, R2
+	PCALIGN $32
+
+vector:
+	FMOVQ (R22), F1
+	WORD $0x6e20dc21 // fmul v1.4s, v1.4s, v0.4s
+	CMP $4, R25
+	BLE swapped
+	VREV64 V1.S4, V3.S4
+	VEOR V4.B16, V1.B16, V1.B16
+	WORD $0x4e21d461 // fadd v1.4s, v3.4s, v1.4s
+	CMP $8, R25
+	BLE swapped
+	VEXT $8, V1.B16, V1.B16, V3.B16
+	VEOR V5.B16, V1.B16, V1.B16
+	WORD $0x4e21d461 // fadd v1.4s, v3.4s, v1.4s
+
+swapped:
+	FMOVQ F1, (R23)
+	ADD $16, R22
+	ADD $16, R23
+	SUB $16, R2
+	CMP $0, R2
+	BGT vector
+	MOVD $16, R26
+	PCALIGN $32
+
+distance:
+	MOVD R25, R3
+	SUB R26, R3
+	CMP $0, R3
+	BLE done
+	MOVD R20, R23
+	MOVD 40(R0), R2 // a.Cols
+	LSL $2, R2
+	PCALIGN $32
+
+halves:
+	MOVD R26, R1
+	MOVD R23, R24
+	ADD R26, R24
+	PCALIGN $32
+
+half:
+	FMOVQ (R23), F1
+	FMOVQ (R24), F2
+	WORD $0x4e22d423 // fadd v3.4s, v1.4s, v2.4s
+	WORD $0x4ea2d422 // fsub v2.4s, v1.4s, v2.4s
+	FMOVQ F3, (R23)
+	FMOVQ F2, (R24)
+	ADD $16, R23
+	ADD $16, R24
+	SUB $16, R1
+	CMP $0, R1
+	BGT half
+	MOVD R24, R23
+	SUB R26, R2
+	SUB R26, R2
+	CMP $0, R2
+	BGT halves
+	LSL $1, R26
+	JMP distance
+
+done:
+	MOVD 8(R0), R3 // a.XStride
+	LSL $2, R3
+	ADD R3, R19
+	MOVD 24(R0), R3 // a.YStride
+	LSL $2, R3
+	ADD R3, R20
+	SUBS $1, R21
+	BNE row
+	RET
+
 // func aboveNEON(a *kernel.AboveArgs)
 //
 //	At = N
@@ -102903,6 +103022,13 @@ DATA patternffffffff<>+40(SB)/8, $0xffffffffffffffff
 DATA patternffffffff<>+48(SB)/8, $0xffffffffffffffff
 DATA patternffffffff<>+56(SB)/8, $0xffffffffffffffff
 GLOBL patternffffffff<>(SB), RODATA|NOPTR, $64
+
+DATA signs1of4<>+0(SB)/8, $0x8000000000000000
+DATA signs1of4<>+8(SB)/8, $0x8000000000000000
+GLOBL signs1of4<>(SB), RODATA|NOPTR, $16
+
+DATA signs2of4<>+8(SB)/8, $0x8000000080000000
+GLOBL signs2of4<>(SB), RODATA|NOPTR, $16
 
 GLOBL zeroRow<>(SB), RODATA|NOPTR, $512
 

@@ -88,6 +88,17 @@ func multiplyPairsFewWith(code func(*kernel.MultiplyArgs)) func(*kernel.Multiply
 	}
 }
 
+// hadamardWith returns the Hadamard of a set whose machine code needs whole vectors of any set.
+func hadamardWith(code func(*kernel.HadamardArgs)) func(*kernel.HadamardArgs) {
+	return func(a *kernel.HadamardArgs) {
+		if a.Cols%16 == 0 {
+			code(a)
+		} else {
+			hadamardGeneric(a)
+		}
+	}
+}
+
 // dotWeightsWith returns the DotWeights of a set whose machine code is for some types.
 func dotWeightsWith(code func(*kernel.DotWeightsArgs)) func(*kernel.DotWeightsArgs) {
 	return func(a *kernel.DotWeightsArgs) {

@@ -56,6 +56,7 @@ var genericFuncs = kernel.Funcs{
 	Activate:         activateGeneric,
 	Sums:             sumsGeneric,
 	Normalize:        normalizeGeneric,
+	Hadamard:         hadamardGeneric,
 	Above:            aboveGeneric,
 	Peak:             peakGeneric,
 	PeakInt8:         peakInt8Generic,

@@ -607,6 +607,23 @@ func (s *Set) Normalize(a *NormalizeArgs) {
 	a.X, a.Y, a.Weight, a.Bias, a.N = x, y, weight, bias, n
 }
 
+// Hadamard calls [Funcs.Hadamard].
+//
+//go:noinline
+func (s *Set) Hadamard(a *HadamardArgs) {
+	if a.Work() <= MaxWork || a.Rows == 1 {
+		s.funcs.Hadamard(a)
+		return
+	}
+	x, y, rows := a.X, a.Y, a.Rows
+	step := part(rows, a.Work())
+	for r := 0; r < rows; r += step {
+		a.X, a.Y, a.Rows = ptr.At(x, r*a.XStride), ptr.At(y, r*a.YStride), min(step, rows-r)
+		s.Hadamard(a)
+	}
+	a.X, a.Y, a.Rows = x, y, rows
+}
+
 // Above calls [Funcs.Above].
 //
 //go:noinline

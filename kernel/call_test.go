@@ -207,6 +207,11 @@ var loops = []loop{
 			s.Normalize(a)
 		}
 	}},
+	{"Hadamard", func(s *Set, begun, stop *atomic.Bool) {
+		for a := new(HadamardArgs); !stop.Load(); begun.Store(true) {
+			s.Hadamard(a)
+		}
+	}},
 	{"Above", func(s *Set, begun, stop *atomic.Bool) {
 		for a := new(AboveArgs); !stop.Load(); begun.Store(true) {
 			s.Above(a)
@@ -299,6 +304,7 @@ func TestLongRows(t *testing.T) {
 		Scores:       func(a *ScoresArgs) { count(a.Keys, a.Work()) },
 		DecodeScores: func(a *DecodeScoresArgs) { count(a.Keys, a.Work()) },
 		Rotary:       func(a *RotaryArgs) { count(a.Rows, a.Work()) },
+		Hadamard:     func(a *HadamardArgs) { count(a.Rows, a.Work()) },
 		Store:        func(a *StoreArgs) { count(a.Rows, a.Work()) },
 	})
 	x, off := new(float32), new([2 * KeyBlock]int)
@@ -306,6 +312,7 @@ func TestLongRows(t *testing.T) {
 		"Scores":       func() { s.Scores(&ScoresArgs{K: x, S: x, Keys: rows, Dim: 2 * long}) },
 		"DecodeScores": func() { s.DecodeScores(&DecodeScoresArgs{Off: off, S: x, Keys: rows, Dim: 2 * long}) },
 		"Store":        func() { s.Store(&StoreArgs{Src: x, Dst: unsafe.Pointer(x), Rows: rows, Dim: long}) },
+		"Hadamard":     func() { s.Hadamard(&HadamardArgs{X: x, Y: x, Rows: rows, Cols: long, Block: 1}) },
 		"Rotary":       func() { s.Rotary(&RotaryArgs{X: x, Y: x, Cos: x, Sin: x, Rows: rows, Pairs: long}) },
 	} {
 		calls = 0

@@ -13,7 +13,7 @@ func Checked(s *Set) *Set {
 		f.MultiplyFew != nil && f.Combine != nil && f.Dots != nil && f.Dequantize != nil && f.DotWeights != nil && f.MultiplyStrips != nil && f.DequantizeStrips != nil &&
 		f.Pairs != nil && f.MultiplyPairs != nil && f.MultiplyPairsFew != nil &&
 		f.Quantize != nil && f.UnpackInt8 != nil && f.MultiplyInt8 != nil &&
-		f.Rotary != nil && f.Activate != nil && f.Sums != nil && f.Normalize != nil && f.Above != nil && f.Merge != nil && f.Convert != nil && f.Store != nil && f.DecodeScores != nil && f.DecodeAccumulate != nil &&
+		f.Rotary != nil && f.Activate != nil && f.Sums != nil && f.Normalize != nil && f.Hadamard != nil && f.Above != nil && f.Merge != nil && f.Convert != nil && f.Store != nil && f.DecodeScores != nil && f.DecodeAccumulate != nil &&
 		f.Peak != nil && f.PeakInt8 != nil && f.PeakBFloat16 != nil && f.Read != nil, "kernel: Set lacks a function")
 	assert(1 <= s.DecodeRows && s.DecodeRows <= MaxDecodeRows, "kernel: Set.DecodeRows outside 1..MaxDecodeRows")
 	assert(1 <= s.FewRows && s.FewRows <= MaxFewRows, "kernel: Set.FewRows outside 1..MaxFewRows")
@@ -302,6 +302,16 @@ func Checked(s *Set) *Set {
 		assert(a.Bias == nil || a.Weight != nil, "kernel: Normalize: Bias without Weight")
 		checkWork(a.Work())
 		f.Normalize(a)
+	}
+	c.Hadamard = func(a *HadamardArgs) {
+		assert(a.Rows >= 1, "kernel: Hadamard: Rows < 1")
+		assert(a.Block >= 1 && a.Block&(a.Block-1) == 0, "kernel: Hadamard: Block is not a power of two")
+		assert(a.Cols >= 1 && a.Cols%a.Block == 0, "kernel: Hadamard: Cols is not a positive multiple of Block")
+		assert(a.X != nil && a.Y != nil, "kernel: Hadamard: nil operand")
+		assert(a.X != a.Y || a.XStride == a.YStride, "kernel: Hadamard: in place with two strides")
+		assert(a.Rows == 1 || a.YStride >= a.Cols || -a.YStride >= a.Cols, "kernel: Hadamard: rows of Y overlap")
+		checkWork(a.Work())
+		f.Hadamard(a)
 	}
 	c.Above = func(a *AboveArgs) {
 		assert(a.N > 0 && a.N%AboveBlock == 0, "kernel: Above: N is not a positive multiple of AboveBlock")

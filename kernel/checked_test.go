@@ -23,7 +23,7 @@ func nothing() Funcs {
 		DecodeScores: func(*DecodeScoresArgs) {}, DecodeAccumulate: func(*DecodeAccumulateArgs) {},
 		Float16: func(*float32, *uint16, int) {},
 		Rotary:  func(*RotaryArgs) {}, Activate: func(*ActivateArgs) {},
-		Sums: func(*SumsArgs) {}, Normalize: func(*NormalizeArgs) {}, Above: func(*AboveArgs) {},
+		Sums: func(*SumsArgs) {}, Normalize: func(*NormalizeArgs) {}, Hadamard: func(*HadamardArgs) {}, Above: func(*AboveArgs) {},
 		Peak: func(int) {}, PeakInt8: func(int) {}, PeakBFloat16: func(int) {}, Read: func(*float32, int) float32 { return 0 },
 	}
 }
@@ -361,6 +361,17 @@ func TestChecked(t *testing.T) {
 		{"kernel: Sums: nil operand", func(a *SumsArgs) { a.Sums = nil }},
 		{"kernel: Sums: X is Add", func(a *SumsArgs) { a.Add = a.X }},
 	})
+	testClauses(t, s.Hadamard, HadamardArgs{X: &f, XStride: 4, Y: &f, YStride: 4, Rows: 2, Cols: 4, Block: 2}, []violation[HadamardArgs]{
+		{"kernel: Hadamard: nil operand", func(a *HadamardArgs) { a.X = nil }},
+		{"kernel: Hadamard: nil operand", func(a *HadamardArgs) { a.Y = nil }},
+		{"kernel: Hadamard: Rows < 1", func(a *HadamardArgs) { a.Rows = 0 }},
+		{"kernel: Hadamard: Block is not a power of two", func(a *HadamardArgs) { a.Block, a.Cols = 3, 3 }},
+		{"kernel: Hadamard: Block is not a power of two", func(a *HadamardArgs) { a.Block = 0 }},
+		{"kernel: Hadamard: Cols is not a positive multiple of Block", func(a *HadamardArgs) { a.Cols = 3 }},
+		{"kernel: Hadamard: Cols is not a positive multiple of Block", func(a *HadamardArgs) { a.Cols = 0 }},
+		{"kernel: Hadamard: in place with two strides", func(a *HadamardArgs) { a.XStride = 5 }},
+		{"kernel: Hadamard: rows of Y overlap", func(a *HadamardArgs) { a.XStride, a.YStride = 3, 3 }},
+	})
 	testClauses(t, s.Above, AboveArgs{X: &f, N: AboveBlock}, []violation[AboveArgs]{
 		{"kernel: Above: nil operand", func(a *AboveArgs) { a.X = nil }},
 		{"kernel: Above: N is not a positive multiple of AboveBlock", func(a *AboveArgs) { a.N = 0 }},
@@ -513,6 +524,7 @@ func TestCheckedWork(t *testing.T) {
 		"Rotary": func() {
 			s.Rotary(&RotaryArgs{X: &f, XStride: 2, Y: &f, YStride: 2, Cos: &g, Sin: &g, Rows: n, Pairs: 1})
 		},
+		"Hadamard":     func() { s.Hadamard(&HadamardArgs{X: &f, XStride: 1, Y: &f, YStride: 1, Rows: n, Cols: 1, Block: 1}) },
 		"Activate":     func() { s.Activate(&ActivateArgs{Gate: &f, Dst: &g, Rows: 1, Cols: n}) },
 		"Sums":         func() { s.Sums(&SumsArgs{X: &f, N: n, Sums: &sums}) },
 		"Above":        func() { s.Above(&AboveArgs{X: &f, N: n / AboveBlock * AboveBlock}) },

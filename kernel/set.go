@@ -191,6 +191,8 @@ type Funcs struct {
 	Sums      func(*SumsArgs)
 	Normalize func(*NormalizeArgs)
 
+	// Hadamard multiplies blocks of rows by a Hadamard matrix.
+	Hadamard func(*HadamardArgs)
 	// Above finds the first block of numbers with one above a bound.
 	Above func(*AboveArgs)
 

@@ -141,5 +141,8 @@ func (a *SumsArgs) Work() int64 { return int64(a.N) * moved }
 // Work returns the work of a call.
 func (a *NormalizeArgs) Work() int64 { return int64(a.N) * moved }
 
+// Work returns the work of a call. That of one row is not divided.
+func (a *HadamardArgs) Work() int64 { return int64(a.Rows) * int64(max(a.Cols*moved, rowWork)) }
+
 // Work returns the work of a call, of which an element counts: it may come from memory.
 func (a *AboveArgs) Work() int64 { return int64(a.N) }

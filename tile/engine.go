@@ -25,6 +25,7 @@ type Engine struct {
 	gates         rowWork[Gating, gateSpace]
 	merges        rowWork[Merging, mergeSpace]
 	rotations     rowWork[rotating, kernel.RotaryArgs]
+	hadamards     rowWork[Hadamard, hadamarder]
 	norms         rowWork[Norm, normalizer]
 	loops         rowWork[Loop, struct{}]
 	crew          crew
@@ -62,6 +63,7 @@ func New(set *kernel.Set, caches Caches, labels bool, tuning Tuning) *Engine {
 	e.merges.init(e, phaseMerge, (*Merging).merge, (*mergeSpace).release)
 	e.rotations.init(e, phaseRotate, (*rotating).rotate, func(a *kernel.RotaryArgs) { *a = kernel.RotaryArgs{} })
 	e.rotations.forget = (*rotating).forget
+	e.hadamards.init(e, phaseRotate, (*Hadamard).transform, (*hadamarder).release)
 	e.norms.init(e, phaseNorm, (*Norm).normalize, (*normalizer).release)
 	e.loops.init(e, phaseNone, (*Loop).chunk, nil)
 	e.loops.calls = true

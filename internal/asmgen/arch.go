@@ -218,6 +218,8 @@ type Arch struct {
 	BitsFirst func(f *Func, src Int, v Vec) // and back
 	Spread    func(f *Func, v, dst Vec)
 
+	// Swap is v with runs of h lanes swapped, two and two, for h below Lanes.
+	Swap func(f *Func, h int, v, dst Vec)
 	// SwapPairs is v with the neighbours of each pair swapped. LoadPairs loads half a
 	// vector, each element into both lanes of a pair, and SpreadPairs does so with the low
 	// half of v.

@@ -84,6 +84,7 @@ var emitters = []emitter{
 	{field: "Activate", emit: activate},
 	{field: "Sums", emit: sums},
 	{field: "Normalize", emit: normalize},
+	{field: "Hadamard", emit: hadamard, where: "Cols is a multiple of 16"},
 	{field: "Above", emit: above},
 	{field: "Peak", emit: peak, doc: fmt.Sprintf("runs n rounds of %d multiply-adds of vectors", peakFMAs)},
 	{field: "PeakInt8", emit: peakInt8, of: hasDot4, doc: fmt.Sprintf("runs n rounds of %d sums of products of integers, of vectors", peakDots)},

@@ -116,6 +116,16 @@ var avx2 = func() *Arch {
 		}
 		return r
 	}
+	arch.Swap = func(f *Func, h int, v, dst Vec) {
+		switch h {
+		case 1:
+			f.Op("VPERMILPS", 0b10_11_00_01, v, dst)
+		case 2:
+			f.Op("VPERMILPS", 0b01_00_11_10, v, dst)
+		default:
+			f.Op("VPERM2F128", 1, v, v, dst)
+		}
+	}
 	arch.Reduce = func(f *Func, v, tmp Vec, addr string) {
 		f.Op("VEXTRACTF128", 1, v, low(tmp, "X"))
 		f.Op("VADDPS", low(tmp, "X"), low(v, "X"), low(v, "X"))

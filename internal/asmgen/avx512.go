@@ -130,6 +130,14 @@ var avx512 = func() *Arch {
 		}
 		return out
 	}
+	arch.Swap = func(f *Func, h int, v, dst Vec) {
+		swap := map[int]int{1: 0b10_11_00_01, 2: 0b01_00_11_10, 4: 0b10_11_00_01, 8: 0b01_00_11_10}[h]
+		if h < 4 {
+			f.Op("VPERMILPS", swap, v, dst)
+		} else {
+			f.Op("VSHUFF32X4", swap, v, v, dst)
+		}
+	}
 	arch.Reduce = func(f *Func, v, tmp Vec, addr string) {
 		f.Op("VEXTRACTF64X4", 1, v, low(tmp, "Y"))
 		f.Op("VADDPS", low(tmp, "Y"), low(v, "Y"), low(v, "Y"))

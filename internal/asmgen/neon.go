@@ -230,6 +230,13 @@ var neon = func() *Arch {
 			}
 			f.Op("FCVTL.S4", v, v)
 		},
+		Swap: func(f *Func, h int, v, dst Vec) {
+			if h == 1 {
+				f.Op("VREV64.S4", v, dst)
+			} else {
+				f.Op("VEXT.B16", 8, v, v, dst)
+			}
+		},
 		SwapPairs: func(f *Func, v, dst Vec) { f.Op("VREV64.S4", v, dst) },
 		LoadPairs: func(f *Func, addr string, v Vec) {
 			f.Op("FMOVD", addr, v)

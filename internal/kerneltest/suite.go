@@ -78,6 +78,7 @@ var operations = []operation{
 	{"Activate", (*suite).activate},
 	{"Sums", (*suite).sums},
 	{"Normalize", (*suite).normalize},
+	{"Hadamard", (*suite).hadamard},
 	{"Above", (*suite).above},
 	{"Claims", (*suite).claims},
 	{"Attention", (*suite).attention},
