@@ -16,6 +16,8 @@ type Ceilings struct {
 	Workers       int         `json:"workers"` // of the "all" fields
 	PeakGFLOPSOne float64     `json:"peak_gflops_one"`
 	PeakGFLOPSAll float64     `json:"peak_gflops_all"`
+	PeakInt8One   float64     `json:"peak_int8_gops_one,omitempty"` // of products of class Int8
+	PeakInt8All   float64     `json:"peak_int8_gops_all,omitempty"`
 	Read          []Bandwidth `json:"read"`
 	Clocks        []Clock     `json:"clocks,omitempty"`
 }
@@ -57,6 +59,9 @@ func MeasureCeilings(set *kernel.Set, caches []Cache, workers int) Ceilings {
 	}
 	c.PeakGFLOPSOne = 1e-9 * best(1, func() float64 { return peak.Burst(1, ceilingBurst) })
 	c.PeakGFLOPSAll = 1e-9 * best(workers, func() float64 { return peak.Burst(workers, ceilingBurst) })
+	int8Peak := NewPeakOf(set, kernel.PrecisionInt8)
+	c.PeakInt8One = 1e-9 * best(1, func() float64 { return int8Peak.Burst(1, ceilingBurst) })
+	c.PeakInt8All = 1e-9 * best(workers, func() float64 { return int8Peak.Burst(workers, ceilingBurst) })
 	for _, l := range levels(caches, workers) {
 		buf := newBuffers(set, workers, max(l.BytesOne, workers*l.BytesAll))
 		l.GBpsOne = 1e-9 * best(1, func() float64 { return buf.rate(1, l.BytesOne, ceilingBurst) })
@@ -72,6 +77,8 @@ func (c *Ceilings) Raise(o *Ceilings) {
 	raise := func(x *float64, to float64) { *x = max(*x, to) }
 	raise(&c.PeakGFLOPSOne, o.PeakGFLOPSOne)
 	raise(&c.PeakGFLOPSAll, o.PeakGFLOPSAll)
+	raise(&c.PeakInt8One, o.PeakInt8One)
+	raise(&c.PeakInt8All, o.PeakInt8All)
 	for i := range min(len(c.Read), len(o.Read)) {
 		raise(&c.Read[i].GBpsOne, o.Read[i].GBpsOne)
 		raise(&c.Read[i].GBpsAll, o.Read[i].GBpsAll)

@@ -54,10 +54,10 @@ func (best roofs) disturbed(r *Run) []string {
 	if r.OfRead > overRead {
 		add("%.0f%% of reading", 100*r.OfRead)
 	}
-	peak := max(r.PeakGFLOPS, best[roofKey{r.Kernel, r.Workers, 0, r.neighbourKind()}])
+	peak := max(r.PeakGFLOPS, best[roofKey{r.Kernel, r.Workers, 0, r.neighbourKind(), r.Precision}])
 	read := r.ReadGBps
 	if r.ReadBytes != 0 {
-		read = max(read, best[roofKey{r.Kernel, r.Workers, r.ReadBytes, r.Conditions()}])
+		read = max(read, best[roofKey{r.Kernel, r.Workers, r.ReadBytes, r.Conditions(), ""}])
 	}
 	beside := func(of func(Round) float64) float64 {
 		if len(r.Rounds) == 0 || shared {
@@ -86,6 +86,8 @@ type roofKey struct {
 
 	// conditions are those of the runs: of reading all, of the peak the neighbour alone.
 	conditions string
+
+	precision string // of the peak, the class
 }
 
 // roofs are the best bursts of a document.
@@ -95,13 +97,13 @@ func (d *Document) roofs() roofs {
 	best := make(roofs)
 	raise := func(k roofKey, to float64) { best[k] = max(best[k], to) }
 	c := &d.Ceilings
-	raise(roofKey{c.Kernel, 1, 0, ""}, c.PeakGFLOPSOne)
-	raise(roofKey{c.Kernel, c.Workers, 0, ""}, c.PeakGFLOPSAll)
+	raise(roofKey{c.Kernel, 1, 0, "", ""}, c.PeakGFLOPSOne)
+	raise(roofKey{c.Kernel, c.Workers, 0, "", ""}, c.PeakGFLOPSAll)
 	for i := range d.Runs {
 		r := &d.Runs[i]
-		raise(roofKey{r.Kernel, r.Workers, 0, r.neighbourKind()}, r.PeakGFLOPS)
+		raise(roofKey{r.Kernel, r.Workers, 0, r.neighbourKind(), r.Precision}, r.PeakGFLOPS)
 		if r.ReadBytes != 0 {
-			raise(roofKey{r.Kernel, r.Workers, r.ReadBytes, r.Conditions()}, r.ReadGBps)
+			raise(roofKey{r.Kernel, r.Workers, r.ReadBytes, r.Conditions(), ""}, r.ReadGBps)
 		}
 	}
 	return best
@@ -123,7 +125,9 @@ func (d *Document) Add(r Run) {
 			*all = max(*all, to)
 		}
 	}
-	raise(&c.PeakGFLOPSOne, &c.PeakGFLOPSAll, r.PeakGFLOPS)
+	if r.Precision == "" {
+		raise(&c.PeakGFLOPSOne, &c.PeakGFLOPSAll, r.PeakGFLOPS)
+	}
 	for i := range c.Read {
 		if b := &c.Read[i]; b.Level == r.ReadLevel {
 			raise(&b.GBpsOne, &b.GBpsAll, r.ReadGBps)

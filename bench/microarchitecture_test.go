@@ -27,7 +27,7 @@ func TestMicroarchitecture(t *testing.T) {
 
 func TestClocks(t *testing.T) {
 	r := newRunner(t, quick)
-	clocks := measureClocks(r.set, r.peak, 2)
+	clocks := measureClocks(r.set, NewPeak(r.set), 2)
 	if len(clocks) != 2 {
 		t.Fatalf("%+v", clocks)
 	}

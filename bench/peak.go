@@ -11,20 +11,27 @@ import (
 const callTime = 50 * time.Microsecond
 
 // A Peak measures the peak rate of fused multiply-adds of a kernel set, at its own
-// vector width.
+// vector width, or that of the instructions of a numerical class.
 type Peak struct {
-	set    *kernel.Set
+	run    func(rounds int)
+	ops    int // of a round
 	rounds int // per call
 }
 
 // NewPeak finds the rounds that last about as long as a call should.
-func NewPeak(set *kernel.Set) *Peak {
-	p := &Peak{set: set, rounds: 1}
+func NewPeak(set *kernel.Set) *Peak { return NewPeakOf(set, kernel.PrecisionFloat32) }
+
+// NewPeakOf is NewPeak of a class.
+func NewPeakOf(set *kernel.Set, class kernel.Precision) *Peak {
+	p := &Peak{run: set.Peak, ops: set.PeakFLOPs, rounds: 1}
+	if class == kernel.PrecisionInt8 {
+		p.run, p.ops = set.PeakInt8, set.PeakInt8Ops
+	}
 	for p.rounds < 1<<20 {
 		best := time.Duration(1 << 62)
 		for range 3 { // the least of three: an interruption would end the search early
 			start := time.Now()
-			set.Peak(p.rounds)
+			p.run(p.rounds)
 			best = min(best, time.Since(start))
 		}
 		if best >= callTime/2 {
@@ -36,12 +43,12 @@ func NewPeak(set *kernel.Set) *Peak {
 }
 
 // Burst runs multiply-adds on workers goroutines at once for d, in calls of less than
-// 100 µs, and returns their rate in FLOP/s: all operations over the time from the
+// 100 µs, and returns their rate in operations a second: all operations over the time from the
 // first start to the last end. Interruptions count, as they do in a timed run.
 func (p *Peak) Burst(workers int, d time.Duration) float64 {
-	flops := float64(p.rounds) * float64(p.set.PeakFLOPs)
+	flops := float64(p.rounds) * float64(p.ops)
 	return together(workers, d, func(int) float64 {
-		p.set.Peak(p.rounds)
+		p.run(p.rounds)
 		return flops
 	})
 }

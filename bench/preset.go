@@ -89,6 +89,22 @@ func Presets() []Preset {
 			),
 		},
 		{
+			Name:    "int8",
+			About:   "products of class Int8, by packed weights, and of class Float32",
+			Workers: []int{1, 0},
+			Works: works(
+				"m=512,n=4096,k=4096",
+				"m=512,n=4096,k=4096,w=q8_0,packed=1,class=int8",
+				"m=512,n=4096,k=4096,w=q4_0,packed=1,class=int8",
+				"m=512,n=4096,k=4096,w=q4_k,packed=1,class=int8",
+				"m=512,n=4096,k=4096,w=q8_0,class=int8",
+				"m=1,n=4096,k=4096",
+				"m=1,n=4096,k=4096,w=q8_0,packed=1,class=int8",
+				"m=1,n=4096,k=4096,w=q4_0,packed=1,class=int8",
+				"m=1,n=4096,k=4096,w=q4_k,packed=1,class=int8",
+			),
+		},
+		{
 			Name:    "lengths",
 			About:   "sequences of 128 to 4,096 tokens, for a picture of rates over lengths",
 			Workers: []int{1, 0},

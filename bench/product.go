@@ -17,20 +17,27 @@ type Product struct {
 	M, N, K int
 	Weights qkv.WeightType // the type of W
 	InPlace bool           // W is read where it is, otherwise a packed copy, of the type or of float32
+
+	// Precision is the numerical class.
+	Precision qkv.Precision
 }
 
 // ParseProduct reads m=512,n=4096,k=4096, by packed weights of float32. w=q4_k is the type of weights
-// that are read in place, by its name in small letters, and packed=1 beside it has them packed.
+// that are read in place, by its name in small letters, and packed=1 beside it has them packed. class=int8 is
+// the numerical class, likewise.
 func ParseProduct(text string) (Product, error) {
 	var p Product
 	packed := 0
 	fields := []field{{"m", &p.M}, {"n", &p.N}, {"k", &p.K}, {"packed", &packed}}
 	err := parseFields("product", text, fields, func(key, value string) (bool, error) {
-		if key != "w" {
-			return false, nil
+		switch key {
+		case "w":
+			p.InPlace = true
+			return true, p.parseWeights(value)
+		case "class":
+			return true, p.parsePrecision(value)
 		}
-		p.InPlace = true
-		return true, p.parseWeights(value)
+		return false, nil
 	})
 	if err != nil {
 		return Product{}, err
@@ -45,11 +52,34 @@ func ParseProduct(text string) (Product, error) {
 	if values, _ := p.Weights.Block(); p.K%values != 0 {
 		return Product{}, fmt.Errorf("product %q: k=%d is not a multiple of the %d of a block of %v", text, p.K, values, p.Weights)
 	}
+	if p.Precision == qkv.PrecisionInt8 {
+		if kernel.Weight(p.Weights).Int8() == nil {
+			return Product{}, fmt.Errorf("product %q: class %v has no products by weights of type %v", text, p.Precision, p.Weights)
+		}
+		if p.K%kernel.Int8Block != 0 {
+			return Product{}, fmt.Errorf("product %q: k=%d is not a multiple of the %d of a block of class %v", text, p.K, kernel.Int8Block, p.Precision)
+		}
+	}
 	if b := p.Bytes(); b > maxBytes {
 		return Product{}, fmt.Errorf("product %q: the matrices would take %d bytes, at most %d are measured", text, b, int64(maxBytes))
 	}
 	return p, nil
 }
+
+// parsePrecision reads the name of a class.
+func (p *Product) parsePrecision(name string) error {
+	var names []string
+	for _, c := range kernel.Precisions() {
+		p.Precision = qkv.Precision(c)
+		if p.className() == name {
+			return nil
+		}
+		names = append(names, p.className())
+	}
+	return fmt.Errorf("%q is not one of %s", name, strings.Join(names, ", "))
+}
+
+func (p Product) className() string { return strings.ToLower(p.Precision.String()) }
 
 // parseWeights reads the name of a type.
 func (p *Product) parseWeights(name string) error {
@@ -74,6 +104,9 @@ func (p Product) String() string {
 		text += ",w=" + p.weightsName()
 	case p.Weights != qkv.WeightFloat32:
 		text += ",w=" + p.weightsName() + ",packed=1"
+	}
+	if p.Precision != qkv.PrecisionFloat32 {
+		text += ",class=" + p.className()
 	}
 	return text
 }
@@ -108,7 +141,7 @@ func (p Product) ReadBytes() int64 {
 
 // reused returns the size of the weights as they are read: in their type, where that is how they are packed.
 func (p Product) reused() int64 {
-	if !p.InPlace && kernel.Weight(p.Weights).Strip().SubBlock == 0 {
+	if !p.InPlace && p.Precision != qkv.PrecisionInt8 && kernel.Weight(p.Weights).Strip().SubBlock == 0 {
 		return satMul(4, p.N, p.K)
 	}
 	return p.weightBytes()
@@ -124,7 +157,12 @@ func (p Product) weightBytes() int64 {
 	return bytes
 }
 
-func (p Product) describe(r *Run) { r.Kind = KindProduct }
+func (p Product) describe(r *Run) {
+	r.Kind = KindProduct
+	if p.Precision != qkv.PrecisionFloat32 {
+		r.Precision = p.Precision.String()
+	}
+}
 
 // Inputs makes matrices of standard normal numbers, and weights of other types than float32 about as
 // large.

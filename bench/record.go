@@ -70,6 +70,9 @@ type Run struct {
 	VDType  string `json:"v_dtype,omitempty"`
 	DType   string `json:"dtype"` // of queries and output, or of all matrices
 
+	// Precision is the numerical class of a product, "" for Float32. PeakGFLOPS is that of its instructions.
+	Precision string `json:"precision,omitempty"`
+
 	// Samples of so many calls each were taken in rounds, between bursts of the peak.
 	FLOPs         float64 `json:"flops"` // of one call, see [Work.FLOPs]
 	SecondsMedian float64 `json:"seconds_median"`

@@ -58,7 +58,7 @@ const (
 type Runner struct {
 	opts     Options
 	set      *kernel.Set
-	peak     *Peak
+	peaks    map[kernel.Precision]*Peak
 	inputs   Inputs  // of the last run
 	unmasked Inputs  // of the last shape that it was compared with
 	stream   *stream // of the last run that reads
@@ -91,10 +91,22 @@ func NewRunner(opts Options) (*Runner, error) {
 		}
 	}
 	return &Runner{
-		opts: opts, set: a.Kernel(), peak: NewPeak(a.Kernel()),
+		opts: opts, set: a.Kernel(), peaks: make(map[kernel.Precision]*Peak),
 		caches: caches, cold: coldBytes(caches, lastCaches()), counters: opts.Counters,
 		fastest: make(map[choice]string),
 	}, nil
+}
+
+// peakOf returns the peak of the class of a work.
+func (r *Runner) peakOf(w Work) *Peak {
+	class := kernel.PrecisionFloat32
+	if p, ok := w.(Product); ok {
+		class = kernel.Precision(p.Precision)
+	}
+	if r.peaks[class] == nil {
+		r.peaks[class] = NewPeakOf(r.set, class)
+	}
+	return r.peaks[class]
 }
 
 // Counters returns a [*CountersError] for what the machine cannot count, nil if it counts
@@ -154,7 +166,7 @@ func (j Job) workers() int {
 // at half the peak, and the operands.
 func (r *Runner) estimate(j Job) time.Duration {
 	const fill = 100e6 // bytes a second
-	rate := r.peak.Burst(j.workers(), r.opts.Burst)
+	rate := r.peakOf(j.Work).Burst(j.workers(), r.opts.Burst)
 	works := []Work{j.Work}
 	if u, other := r.unmaskedOf(j.Work); other {
 		works = append(works, u)
@@ -182,7 +194,7 @@ func (r *Runner) Estimate(j Job) Estimate {
 	const reference = 0.5e9 // operations a second of a processor in float64
 	e := Estimate{Bytes: r.bytesOf(j.Work), Calls: 2 + minSamples}
 	flops := j.Work.FLOPs()
-	e.Call = nanoseconds(flops / r.peak.Burst(j.workers(), r.opts.Burst))
+	e.Call = nanoseconds(flops / r.peakOf(j.Work).Burst(j.workers(), r.opts.Burst))
 	if s, ok := j.Work.(Shape); ok { // of others a few elements are compared
 		rows := float64(s.Batch) * float64(s.Heads) * float64(s.SeqQ)
 		e.Check = nanoseconds(flops * min(1, CheckRows/rows) / (reference * float64(runtime.GOMAXPROCS(0))))
@@ -244,6 +256,7 @@ func (r *Runner) RunOn(ctx context.Context, sys System, j Job, limit time.Durati
 		budget, cost = 2*budget, cost+unmasked.cost
 	}
 	stream, bytes := r.streamOf(j.Work, workers)
+	peak := r.peakOf(j.Work)
 
 	var counters *counterSet
 	if r.counters {
@@ -272,7 +285,7 @@ func (r *Runner) RunOn(ctx context.Context, sys System, j Job, limit time.Durati
 	}
 	burst := func() error {
 		work.rest()
-		bursts = append(bursts, r.peak.Burst(workers, r.opts.Burst))
+		bursts = append(bursts, peak.Burst(workers, r.opts.Burst))
 		if stream == nil {
 			return nil
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/qkv-go/qkv"
+	"github.com/qkv-go/qkv/kernel"
 )
 
 // A System computes works: qkv, or what people would use in its place.
@@ -210,17 +211,21 @@ func (s engine) Paths(in Inputs, workers int) ([]Path, error) {
 // paths has the one way of a product by weights [N, K].
 func (p Product) paths(e *qkv.Engine, x []float32, w qkv.Matrix, y []float32) ([]Path, error) {
 	ctx := context.Background()
-	product := &qkv.Product{X: qkv.RowMajor(x, p.M, p.K), Y: qkv.RowMajor(y, p.M, p.N)}
-	name := "packed weights"
+	product := &qkv.Product{X: qkv.RowMajor(x, p.M, p.K), Y: qkv.RowMajor(y, p.M, p.N), Precision: p.Precision}
+	name, rounds := "packed weights", Rounds{}
+	if p.Precision == qkv.PrecisionInt8 {
+		name += ", x int8"
+		rounds = Rounds{X: (1 + 1e-4) / 254, Block: kernel.Int8Block}
+	}
 	if p.InPlace {
 		product.W = w.T()
 		plan, err := e.ExplainMatMul(product)
 		if err != nil {
 			return nil, err
 		}
-		name = fmt.Sprintf("%s, %v, x float32", plan.Path, p.Weights)
+		name = fmt.Sprintf("%s, %v, x %s", plan.Path, p.Weights, p.className())
 	} else {
-		packed, err := e.Pack(w.T())
+		packed, err := e.PackFor(p.Precision, w.T(), 1)
 		if err != nil {
 			return nil, err
 		}
@@ -229,7 +234,7 @@ func (p Product) paths(e *qkv.Engine, x []float32, w qkv.Matrix, y []float32) ([
 			name += ", " + t.String()
 		}
 	}
-	return []Path{{Name: name, Run: func() error { return e.MatMulContext(ctx, product) }, Bind: func(c context.Context) { ctx = c }}}, nil
+	return []Path{{Name: name, Rounds: rounds, Run: func() error { return e.MatMulContext(ctx, product) }, Bind: func(c context.Context) { ctx = c }}}, nil
 }
 
 func (s engine) projection(e *qkv.Engine, in *ProjectionInputs) ([]Path, error) {

@@ -84,6 +84,36 @@ func TestWeightInputsCheck(t *testing.T) {
 	}
 }
 
+// TestInt8ClassProducts: products of class Int8 are within the bound that the class has, and not within that of
+// class Float32.
+func TestInt8ClassProducts(t *testing.T) {
+	for _, text := range []string{"m=3,n=40,k=256,w=q4_k,class=int8", "m=3,n=40,k=288,w=q8_0,packed=1,class=int8", "m=3,n=40,k=64,w=int8,class=int8"} {
+		w := mustWork(t, text)
+		if w.String() != text {
+			t.Errorf("%s is written as %s", text, w)
+		}
+		in := w.Inputs(1)
+		e, err := qkv.New(qkv.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		weights := in.(*WeightInputs)
+		paths, err := weights.Product.paths(e, weights.X, weights.matrix(), weights.Y)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := paths[0].Compute(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := in.Check(context.Background(), CheckRows, &paths[0]); err != nil {
+			t.Errorf("%s: %v", text, err)
+		}
+		if _, err := in.Check(context.Background(), CheckRows, nil); err == nil {
+			t.Errorf("%s: as good as float32", text)
+		}
+	}
+}
+
 // TestPacked: weights in place are packed before the clock runs, and there are no others to pack.
 func TestPacked(t *testing.T) {
 	for text, name := range map[string]string{

@@ -52,7 +52,7 @@ func benchmarkWork(b *testing.B, r *Runner, j Job) {
 	stream, bytes := r.streamOf(j.Work, j.Workers)
 	var peaks, reads []float64
 	for b.Loop() {
-		peaks = append(peaks, r.peak.Burst(j.Workers, r.opts.Burst))
+		peaks = append(peaks, r.peakOf(j.Work).Burst(j.Workers, r.opts.Burst))
 		if stream != nil {
 			reads = append(reads, stream.burst(r.opts.Burst))
 			if err := call.warm(); err != nil {

@@ -97,6 +97,9 @@ func (r *record) ceilingRows() [][]string {
 		head = append(head, workers(c.Workers))
 	}
 	rows := [][]string{head, row("peak multiply-adds, GFLOP/s", c.PeakGFLOPSOne, c.PeakGFLOPSAll)}
+	if c.PeakInt8One > 0 {
+		rows = append(rows, row("peak of integers of 8 bits, GOP/s", c.PeakInt8One, c.PeakInt8All))
+	}
 	for _, b := range c.Read {
 		size := bytesText(b.BytesOne)
 		if all := bytesText(b.BytesAll * c.Workers); c.Workers > 1 && all != size {

@@ -84,6 +84,9 @@ func (t *table) ceilings(c *bench.Ceilings) {
 	t.printf("\n")
 	row("ceilings of "+c.Kernel, "1 worker", plural(c.Workers, "worker"))
 	rate("peak FMA, GFLOP/s", c.PeakGFLOPSOne, c.PeakGFLOPSAll)
+	if c.PeakInt8One > 0 {
+		rate("peak int8, GOP/s", c.PeakInt8One, c.PeakInt8All)
+	}
 	for _, l := range c.Read {
 		rate("read "+l.Level+", GB/s", l.GBpsOne, l.GBpsAll)
 	}

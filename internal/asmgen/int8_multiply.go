@@ -28,8 +28,9 @@ const (
 )
 
 const (
-	// int8Ahead is how many bytes ahead of what it reads of W a micro-tile of one row asks for more.
-	int8Ahead = 4096
+	// int8Streams is how many places of what is read next a micro-tile of one row asks for in turns: one stream of
+	// requests does not keep memory busy.
+	int8Streams = 4
 
 	// int8NextLines is how many lines of what is read next a micro-tile asks for with each block.
 	int8NextLines = 2
@@ -46,7 +47,7 @@ func (arch *Arch) int8Heights() []int8Height {
 	wide := len(arch.Vectors) == 32
 	switch {
 	case arch.Dot4 != nil && wide:
-		return []int8Height{{6, []int{4, 2, 1}}, {3, []int{4, 1}}, {1, []int{4, 1}}}
+		return []int8Height{{3, []int{4, 2, 1}}, {1, []int{4, 1}}}
 	case arch.Dot4 != nil:
 		return []int8Height{{6, []int{2, 1}}, {3, []int{2, 1}}, {1, []int{2, 1}}}
 	case wide:
@@ -70,10 +71,12 @@ type int8Tile struct {
 	w, ws          Int   // W at the group, and the bytes of a row of lanes
 	scales, mins   Int
 	k, local, free Int
+	next, part     Int // of what is read next, of a micro-tile of one row: where it is asked for, and a quarter of it
 
 	kind       int8Kind
 	rows, vecs int
 	acc        [][]Vec
+	sums       [][]Vec // of the micro-tile in registers, or nil
 	wv         []Vec
 	xv, tmp    Vec
 	mask, tab  Vec
@@ -90,7 +93,8 @@ func multiplyInt8(arch *Arch) *Func {
 		w: f.int("W, at the group"), ws: f.int("bytes of a row of lanes"), scales: f.int("Scales, at the block"), mins: f.int("Mins, at the block, or 0"),
 		k: f.int("blocks left"), local: f.int("sums of the micro-tile"), free: f.int("scratch"),
 	}
-	t.p = f.ints((heights[0].rows+arch.RowsPerPtr-1)/arch.RowsPerPtr, "rows of X, at the block")
+	t.p = f.ints(max(3, (heights[0].rows+arch.RowsPerPtr-1)/arch.RowsPerPtr), "rows of X, at the block; what is read next")
+	t.next, t.part = t.p[1], t.p[2]
 	most := 0
 	for _, h := range heights {
 		most = max(most, h.rows*h.vecs[0])
@@ -180,6 +184,10 @@ func (t *int8Tile) at(row, disp int) string {
 // sum returns the address of a sum of the micro-tile.
 func (t *int8Tile) sum(row, vec int) string { return mem(t.local, (row*t.vecs+vec)*t.Bytes()) }
 
+// sumsInRegisters reports whether there are registers for the sums of the micro-tiles beside those of integers.
+// Loads of W wait for stores to local memory at the same address but for its upper bits.
+func (t *int8Tile) sumsInRegisters() bool { return len(t.Vectors) == 32 }
+
 // words reports whether integers of rows have 16 bits.
 func (t *int8Tile) words() bool { return t.Dot4 == nil }
 
@@ -191,6 +199,13 @@ func (t *int8Tile) tile() {
 	t.acc = nil
 	for r := range t.rows {
 		t.acc = append(t.acc, all[r*t.vecs:][:t.vecs])
+	}
+	t.sums = nil
+	if t.sumsInRegisters() {
+		all := m.take(t.rows*t.vecs, "sums")
+		for r := range t.rows {
+			t.sums = append(t.sums, all[r*t.vecs:][:t.vecs])
+		}
 	}
 	t.wv = m.take(t.vecs, "W")
 	t.xv, t.tmp = m.one("X"), m.one("scratch")
@@ -228,7 +243,11 @@ func (t *int8Tile) tile() {
 	t.Zero(t.Func, t.tmp)
 	for r := range t.rows {
 		for j := range t.vecs {
-			t.Op(t.Store, t.tmp, t.sum(r, j))
+			if t.sums != nil {
+				t.Zero(t.Func, t.sums[r][j])
+			} else {
+				t.Op(t.Store, t.tmp, t.sum(r, j))
+			}
 		}
 	}
 	if t.words() {
@@ -243,9 +262,19 @@ func (t *int8Tile) tile() {
 			t.Op("VBROADCASTI128", mem(t.free, 0), t.tab)
 		}
 	}
+	if t.rows == 1 {
+		t.beginStreams()
+	}
 	loop := t.label("block", t.vecs)
 	t.Loop(loop)
 	t.block()
+	if t.rows == 1 {
+		groups := 8
+		if t.kind.nibbles {
+			groups = 4
+		}
+		t.Op(t.Add, max(1, groups*t.vecs*t.Bytes()/cacheLine/int8Streams)*cacheLine, t.next)
+	}
 	for i := range t.p[:(t.rows+t.RowsPerPtr-1)/t.RowsPerPtr] {
 		t.Op(t.Add, kernel.Int8BlockBytes(t.words()), t.p[i])
 	}
@@ -292,6 +321,10 @@ func (t *int8Tile) block() {
 	for r := range t.rows {
 		t.Broadcast(t.Func, t.at(r, behind+kernel.Int8Sum), t.xv)
 		for j := range t.vecs {
+			if t.sums != nil {
+				t.Op("VFMADD231PS", mem(t.mins, j*t.Bytes()), t.xv, t.sums[r][j])
+				continue
+			}
 			t.Op(t.Load, t.sum(r, j), t.tmp)
 			t.Op("VFMADD231PS", mem(t.mins, j*t.Bytes()), t.xv, t.tmp)
 			t.Op(t.Store, t.tmp, t.sum(r, j))
@@ -314,19 +347,50 @@ func (t *int8Tile) askNext() {
 	t.Label(done)
 }
 
+// beginStreams has a micro-tile of one row ask for what is read next, or for nothing new.
+func (t *int8Tile) beginStreams() {
+	some := t.label("next", t.vecs)
+	t.load("Next", t.next)
+	t.load("NextEnd", t.part)
+	t.Op(t.Sub, t.next, t.part)
+	t.Branch(t.Func, t.part, "GT", "$0", some)
+	t.Op(t.Mov, t.w, t.next)
+	t.Op(t.Mov, 0, t.part)
+	t.Label(some)
+	t.Op("SHRQ", 2, t.part)
+	t.Op(t.And, -cacheLine, t.part)
+	t.Op("LEAQ", fmt.Sprintf("(%s)(%s*2)", t.part, t.part), t.free)
+}
+
+// askStream asks for a line of one of the streams, line i of the block counted over all.
+func (t *int8Tile) askStream(i int) {
+	off := i / int8Streams * cacheLine
+	addr := fmt.Sprintf("(%s)", t.next)
+	switch i % int8Streams {
+	case 1:
+		addr += fmt.Sprintf("(%s*1)", t.part)
+	case 2:
+		addr += fmt.Sprintf("(%s*2)", t.part)
+	case 3:
+		addr += fmt.Sprintf("(%s*1)", t.free)
+	}
+	if off != 0 {
+		addr = fmt.Sprint(off) + addr
+	}
+	t.PrefetchNear(t.Func, addr)
+}
+
 // terms adds the products of group g of four terms, and of g+4 where a byte has two codes.
 func (t *int8Tile) terms(g int) {
 	for j, w := range t.wv {
-		if t.rows == 1 {
-			for line := 0; line < t.Bytes(); line += cacheLine {
-				if (j*t.Bytes()+line)%cacheLine == 0 {
-					t.PrefetchNear(t.Func, mem(t.w, j*t.Bytes()+line+int8Ahead))
-				}
-			}
-		}
 		t.Op(t.Load, mem(t.w, j*t.Bytes()), w)
 	}
 	t.Op(t.Add, t.ws, t.w)
+	if lines := t.vecs * t.Bytes() / cacheLine; t.rows == 1 {
+		for i := range lines {
+			t.askStream(g*lines + i)
+		}
+	}
 	switch {
 	case t.kind.nibbles:
 		for j, w := range t.wv {
@@ -377,6 +441,10 @@ func (t *int8Tile) scale(d int) {
 		for j, v := range acc {
 			t.IntToFloat(t.Func, v, v)
 			t.MulLoad(t.Func, mem(t.scales, j*t.Bytes()), t.xv, t.tmp)
+			if t.sums != nil {
+				t.Op("VFMADD231PS", t.tmp, v, t.sums[r][j])
+				continue
+			}
 			t.Op("VFMADD213PS", t.sum(r, j), t.tmp, v)
 			t.Op(t.Store, v, t.sum(r, j))
 		}
@@ -410,7 +478,11 @@ func (t *int8Tile) store() {
 		for j := range t.vecs {
 			t.Op(t.Load, mem(old, j*t.Bytes()), t.tmp)
 			t.AddLoad(t.Func, mem(bias, j*t.Bytes()), t.tmp)
-			t.AddLoad(t.Func, t.sum(r, j), t.tmp)
+			if t.sums != nil {
+				t.Op(t.AddV, t.sums[r][j], t.tmp, t.tmp)
+			} else {
+				t.AddLoad(t.Func, t.sum(r, j), t.tmp)
+			}
 			t.Op(t.Store, t.tmp, mem(c, j*t.Bytes()))
 		}
 		if r < t.rows-1 {
