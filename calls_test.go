@@ -159,11 +159,12 @@ func TestWorkOfCalls(t *testing.T) {
 			set.Peak(1 << 30)
 			set.PeakInt8(1 << 30)
 			set.PeakBFloat16(1 << 30)
-			for _, rows := range []int{1, 2000} { // all of one element
-				set.Pairs(&kernel.PairsArgs{Src: new(float32), ColStride: 1 << 10, Rows: rows, Cols: 1 << 12, Dst: new(float32)})
+			far := make([]float32, 1<<22)         // never touched, but there, for -race asks
+			for _, rows := range []int{1, 2000} { // all of one row
+				set.Pairs(&kernel.PairsArgs{Src: &far[0], ColStride: 1 << 10, Rows: rows, Cols: 1 << 12, Dst: &far[0]})
 			}
-			set.MultiplyPairs(&kernel.MultiplyArgs{A: new(float32), Rows: 5000, Depth: kernel.KC / 2, C: new(float32), Lanes: set.Lanes})
-			set.MultiplyPairsFew(&kernel.MultiplyArgs{A: new(float32), Rows: set.FewRows, Depth: 1 << 16, B: new(float32), C: new(float32), Lanes: set.Lanes})
+			set.MultiplyPairs(&kernel.MultiplyArgs{A: &far[0], Rows: 5000, Depth: kernel.KC / 2, C: &far[0], Lanes: set.Lanes})
+			set.MultiplyPairsFew(&kernel.MultiplyArgs{A: &far[0], Rows: set.FewRows, Depth: 1 << 16, B: &far[0], C: &far[0], Lanes: set.Lanes})
 			set.Dequantize(&kernel.DequantizeArgs{Depth: kernel.KC, Lanes: set.Lanes})
 			wide := make([]byte, 4*kernel.MaxWork)
 			set.DotWeights(&kernel.DotWeightsArgs{
@@ -180,7 +181,7 @@ func TestWorkOfCalls(t *testing.T) {
 				A: &make([]float32, 1<<13)[0], Rows: 8, C: &make([]float32, 8*3*set.Vec)[0], Stride: 3 * set.Vec,
 			})
 			set.DequantizeStrips(&kernel.DequantizeStripsArgs{Type: kernel.WeightQ4_0, Vec: set.Vec, Depth: kernel.KC, Lanes: set.Lanes})
-			read := make([]float32, 3*kernel.MaxWork) // never touched, but there, for -race asks
+			read := make([]float32, 3*kernel.MaxWork) // as far is
 			set.Read(&read[0], len(read))
 			set.Activate(&kernel.ActivateArgs{Gate: &read[0], Dst: &read[0], Rows: 2, DstStride: 1, Cols: len(read) - 1})
 			for _, f := range reflect.VisibleFields(reflect.TypeFor[kernel.Funcs]()) {
