@@ -23,9 +23,8 @@ type storedWeights struct {
 // There it stands for the float32 values of its elements: results have the bits that these give.
 //
 // A product by a matrix in place makes float32 of it a piece at a time, once for as many rows of X as the
-// second-level cache has KiB. A packed copy, see [Engine.Pack], takes the memory of float32 and saves that
-// time. It is faster as a rule with hundreds of rows of X, or where a cache holds it. With few rows by large
-// weights a product waits for memory, and in place there is less to read. docs/performance.md has figures.
+// second-level cache has KiB. A packed copy, see [Engine.Pack], keeps the type if [PackedMatrix] has a form of
+// it, and is read faster, by few rows of X as by many. docs/performance.md has figures.
 // Weights of type [WeightFloat32] at an address of float32 are read as they are.
 //
 // Uses of the matrix report an unknown type, columns that are no whole blocks, and data that are too short.
