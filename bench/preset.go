@@ -89,22 +89,6 @@ func Presets() []Preset {
 			),
 		},
 		{
-			Name:    "int8",
-			About:   "products of class Int8, by packed weights, and of class Float32",
-			Workers: []int{1, 0},
-			Works: works(
-				"m=512,n=4096,k=4096",
-				"m=512,n=4096,k=4096,w=q8_0,packed=1,class=int8",
-				"m=512,n=4096,k=4096,w=q4_0,packed=1,class=int8",
-				"m=512,n=4096,k=4096,w=q4_k,packed=1,class=int8",
-				"m=512,n=4096,k=4096,w=q8_0,class=int8",
-				"m=1,n=4096,k=4096",
-				"m=1,n=4096,k=4096,w=q8_0,packed=1,class=int8",
-				"m=1,n=4096,k=4096,w=q4_0,packed=1,class=int8",
-				"m=1,n=4096,k=4096,w=q4_k,packed=1,class=int8",
-			),
-		},
-		{
 			Name:    "lengths",
 			About:   "sequences of 128 to 4,096 tokens, for a picture of rates over lengths",
 			Workers: []int{1, 0},
@@ -259,6 +243,22 @@ func Presets() []Preset {
 			About:   "matrix products by weights in the types of model files, in place; takes minutes",
 			Workers: []int{1, 0},
 			Works:   byWeights("n=4096,k=4096", []int{1, 2, 4, 8, 16, 64, 512}, "float32", "float16", "bfloat16", "q8_0", "q4_0", "q4_k", "q6_k"),
+		},
+		{
+			Name:    "int8",
+			About:   "products of class Int8, by packed weights, and of class Float32",
+			Workers: []int{1, 0},
+			Works: works(
+				"m=512,n=4096,k=4096",
+				"m=512,n=4096,k=4096,w=q8_0,packed=1,class=int8",
+				"m=512,n=4096,k=4096,w=q4_0,packed=1,class=int8",
+				"m=512,n=4096,k=4096,w=q4_k,packed=1,class=int8",
+				"m=512,n=4096,k=4096,w=q8_0,class=int8",
+				"m=1,n=4096,k=4096",
+				"m=1,n=4096,k=4096,w=q8_0,packed=1,class=int8",
+				"m=1,n=4096,k=4096,w=q4_0,packed=1,class=int8",
+				"m=1,n=4096,k=4096,w=q4_k,packed=1,class=int8",
+			),
 		},
 	}
 }
