@@ -53,10 +53,10 @@ func (p *PackedMatrix) header() (h [packedHeader]byte) {
 	return h
 }
 
-// WriteTo writes p to w, [Engine.PackedSize] bytes, which [Engine.MapPacked] uses on any Engine of a
-// kernel set with such panels. Several matrices may be written into one file, one after the other: each begins
-// at a multiple of 64 bytes if the first does. WriteTo returns how many bytes it wrote. The error is
-// an [*ArgError], or that of w.
+// WriteTo writes p to w, a header of 64 bytes, [PackedMatrix.Bytes], and zeros up to a multiple of 64, which
+// [Engine.MapPacked] uses on any Engine of a kernel set with such panels. Several matrices may be written into
+// one file, one after the other: each begins at a multiple of 64 bytes if the first does. WriteTo returns how
+// many bytes it wrote. The error is an [*ArgError], or that of w.
 func (p *PackedMatrix) WriteTo(w io.Writer) (int64, error) {
 	if p == nil || p.set == nil {
 		return 0, argError("packed", 0, 1, "packed is nil or zero: Pack makes one")
@@ -75,9 +75,9 @@ func (p *PackedMatrix) WriteTo(w io.Writer) (int64, error) {
 }
 
 // PackedSize returns how many bytes [Engine.PackInto] and [PackedMatrix.WriteTo] write for weights w, packed
-// as so many heads: a header of 64, [PackedMatrix.Bytes], and zeros up to a multiple of 64. The type, the rows
-// and columns and how they lie count, the values need not be there. It is 0 for sizes that no matrix can have,
-// and on an Engine that New did not make.
+// as so many heads for class Float32: a header of 64, [PackedMatrix.Bytes], and zeros up to a multiple of 64.
+// The type, the rows and columns and how they lie count, the values need not be there. It is 0 for sizes that
+// no matrix can have, and on an Engine that New did not make.
 func (e *Engine) PackedSize(w Matrix, heads int) int {
 	if e.ready() != nil {
 		return 0
