@@ -25,7 +25,7 @@ func TestMemoryErrors(t *testing.T) {
 			make func() error
 		}{
 			{"cache", func() error {
-				_, err := qkv.NewCache(cacheShape{4, 1024, 32, typ, qkv.TypeInt8}.config(1<<15, 1<<15))
+				_, err := qkv.NewCache(cacheShape{7, 1024, 32, typ, qkv.TypeInt8}.config(1<<15, 1<<15))
 				return err
 			}},
 			{"cache", func() error { // the sum is too much
@@ -43,7 +43,7 @@ func TestMemoryErrors(t *testing.T) {
 		} {
 			err := c.make()
 			var m *qkv.MemoryError
-			if !errors.As(err, &m) || m.Arg != c.arg || m.Bytes < 1<<41 || m.Limit < 0 {
+			if !errors.As(err, &m) || m.Arg != c.arg || m.Bytes < 1<<42 || m.Limit < 0 {
 				t.Errorf("%s of %v: error %v", c.arg, typ, err)
 			}
 		}

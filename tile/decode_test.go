@@ -17,9 +17,10 @@ func TestDecodeAsks(t *testing.T) {
 		page       int
 		tokenMajor bool
 		heads      int // whose blocks are read together
+		inTurn     bool
 	}{
-		{"bhsd", 0, false, 4}, {"bshd", 0, true, kvHeads}, {"pages of 1", 1, false, kvHeads},
-		{"pages of 4", 4, false, kvHeads}, {"pages of 16", 16, false, 4}, {"token-major pages of 16", 16, true, kvHeads},
+		{"bhsd", 0, false, 4, false}, {"bshd", 0, true, kvHeads, true}, {"pages of 1", 1, false, kvHeads, true},
+		{"pages of 4", 4, false, kvHeads, true}, {"pages of 16", 16, false, 4, false}, {"token-major pages of 16", 16, true, kvHeads, true},
 	} {
 		late := 2 * l.heads * kernel.KeyBlock // rows of a block of K and one of V
 		page, pages := l.page, 1
@@ -52,12 +53,15 @@ func TestDecodeAsks(t *testing.T) {
 
 		asked := map[uintptr]int{} // when
 		begun := make([]int, keys) // when a token's first key is read
-		read, early, again, apart := 0, 0, 0, 0
+		read, early, turn, again, apart := 0, 0, 0, 0, 0
 		note := func(base unsafe.Pointer, off *[2 * kernel.KeyBlock]int, n int) {
 			for k := range n {
 				at := uintptr(base) + uintptr(off[k])
 				if when, ok := asked[at]; ok && read-when <= late && read-when > keysInTurn {
 					early++
+					if read-when <= 2*keysInTurn*kvHeads {
+						turn++
+					}
 				}
 				read++
 				if token := int(at-uintptr(p.K.Base)) / p.K.Stride[2]; l.name == "bshd" && token < keys {
@@ -87,6 +91,10 @@ func TestDecodeAsks(t *testing.T) {
 		}
 		if early < read*85/100 || again > read/10 {
 			t.Errorf("%s: of %d rows %d were asked for in time, and %d again", l.name, read, early, again)
+		}
+		// The last turn of a block asks for what comes behind the values of the block.
+		if l.inTurn && turn < read*70/100 {
+			t.Errorf("%s: of %d rows %d were asked for a turn before", l.name, read, turn)
 		}
 		if apart >= 2*keysInTurn*kvHeads {
 			t.Errorf("%s: the keys of a token are read with %d rows between them", l.name, apart)
