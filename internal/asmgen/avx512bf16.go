@@ -10,16 +10,7 @@ import (
 var avx512bf16 = func() *Arch {
 	arch := derive(avx512vnni, "AVX512BF16", kernel.AVX512BF16, "MultiplyPairs", "PeakBFloat16")
 	arch.DotPairs = func(f *Func, x, y, acc Vec) { f.Op("VDPBF16PS", y, x, acc) }
-	arch.Instr = func(op string, operands []any) string {
-		if op != "VDPBF16PS" {
-			return ""
-		}
-		var n [3]int
-		for i := range n {
-			n[i] = number(operands[i].(Vec))
-		}
-		return evexDot(n[0], n[1], n[2])
-	}
+	arch.Instr = encoded("VDPBF16PS", evexDot)
 	return &arch
 }()
 
@@ -34,12 +25,5 @@ func evexDot(y, x, acc int) string {
 		0x52,
 		0xc0 | acc&7<<3 | y&7,
 	}
-	text := ""
-	for i, b := range bytes {
-		if i > 0 {
-			text += "; "
-		}
-		text += fmt.Sprintf("BYTE $%#02x", b)
-	}
-	return fmt.Sprintf("%s // vdpbf16ps zmm%d, zmm%d, zmm%d", text, acc, x, y)
+	return fmt.Sprintf("%s // vdpbf16ps zmm%d, zmm%d, zmm%d", directives(bytes[:]), acc, x, y)
 }

@@ -11,16 +11,7 @@ import (
 var avxvnni = func() *Arch {
 	arch := derive(avx2, "AVXVNNI", kernel.AVXVNNI, int8Fields...)
 	arch.Dot4 = func(f *Func, w, x, acc, _ Vec) { f.Op("VPDPBUSD.VEX", x, w, acc) }
-	arch.Instr = func(op string, operands []any) string {
-		if op != "VPDPBUSD.VEX" {
-			return ""
-		}
-		var n [3]int
-		for i := range n {
-			n[i] = number(operands[i].(Vec))
-		}
-		return vexDot(n[0], n[1], n[2])
-	}
+	arch.Instr = encoded("VPDPBUSD.VEX", vexDot)
 	return &arch
 }()
 
@@ -43,6 +34,25 @@ func vexDot(x, w, acc int) string {
 		0x50,
 		0xc0 | acc&7<<3 | x&7,
 	}
+	return fmt.Sprintf("%s // vpdpbusd ymm%d, ymm%d, ymm%d", directives(bytes[:]), acc, w, x)
+}
+
+// encoded returns the Instr of an Arch with an instruction of three registers that the assembler lacks.
+func encoded(name string, encode func(a, b, c int) string) func(op string, operands []any) string {
+	return func(op string, operands []any) string {
+		if op != name {
+			return ""
+		}
+		var n [3]int
+		for i := range n {
+			n[i] = number(operands[i].(Vec))
+		}
+		return encode(n[0], n[1], n[2])
+	}
+}
+
+// directives returns bytes as the assembler takes them, a directive each.
+func directives(bytes []int) string {
 	text := ""
 	for i, b := range bytes {
 		if i > 0 {
@@ -50,5 +60,5 @@ func vexDot(x, w, acc int) string {
 		}
 		text += fmt.Sprintf("BYTE $%#02x", b)
 	}
-	return fmt.Sprintf("%s // vpdpbusd ymm%d, ymm%d, ymm%d", text, acc, w, x)
+	return text
 }

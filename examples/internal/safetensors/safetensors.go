@@ -49,26 +49,16 @@ var types = map[string]struct {
 
 // Open maps a file and reads it. Close it when its tensors are not used any more.
 func Open(path string) (*File, error) {
-	m, err := mapped.Open(path)
+	f, m, err := mapped.Read(path, Parse)
 	if err != nil {
 		return nil, err
-	}
-	f, err := Parse(m.Data)
-	if err != nil {
-		m.Close()
-		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	f.file = m
 	return f, nil
 }
 
 // Close gives the memory of the file back.
-func (f *File) Close() error {
-	if f.file == nil {
-		return nil
-	}
-	return f.file.Close()
-}
+func (f *File) Close() error { return f.file.Close() }
 
 // Tensor returns the tensor of a name, nil if there is none.
 func (f *File) Tensor(name string) *Tensor { return f.tensors[name] }
