@@ -97,6 +97,7 @@ func logged(shape kernel.Set, w workLog) *kernel.Set {
 		Merge:            func(a *kernel.MergeArgs) { w.note("Merge", a.Work()) },
 		Convert:          func(a *kernel.ConvertArgs) { w.note("Convert", a.Work()) },
 		Store:            func(a *kernel.StoreArgs) { w.note("Store", a.Work()) },
+		DecodeScoresInt8: func(a *kernel.DecodeScoresInt8Args) { w.note("DecodeScoresInt8", a.Work()) },
 		DecodeScores:     func(a *kernel.DecodeScoresArgs) { w.note("DecodeScores", a.Work()) },
 		DecodeAccumulate: func(a *kernel.DecodeAccumulateArgs) { w.note("DecodeAccumulate", a.Work()) },
 		Multiply:         func(a *kernel.MultiplyArgs) { w.note("Multiply", a.Work()) },
@@ -174,6 +175,9 @@ func TestWorkOfCalls(t *testing.T) {
 			for _, step := range []int{1, 16} {
 				set.Quantize(&kernel.QuantizeArgs{X: &make([]float32, 16<<16)[0], ColStride: step, Rows: 3, Depth: 1 << 16, Dst: &make([]byte, 3<<17)[0], RowBytes: 1 << 17})
 			}
+			set.DecodeScoresInt8(&kernel.DecodeScoresInt8Args{
+				Off: new([2 * kernel.KeyBlock]int), Elem: kernel.Int8, Scale: &far[0], Keys: kernel.KeyBlock, Dim: MaxDim, S: &far[0],
+			})
 			set.UnpackInt8(&kernel.UnpackInt8Args{Depth: kernel.KC, Lanes: set.Lanes, Codes: &wide[0]})
 			set.MultiplyInt8(&kernel.MultiplyInt8Args{X: &wide[0], Rows: 5000, Depth: kernel.KC, C: &make([]float32, 5000)[0]})
 			set.MultiplyStrips(&kernel.MultiplyStripsArgs{
@@ -400,6 +404,16 @@ func TestCallsDivide(t *testing.T) {
 					Rows: keys, Dim: dim,
 				}
 				either(t, generic, storeGeneric, set.Store, a)
+			}},
+			{"DecodeScoresInt8", func(generic bool, out, _, _ *float32) {
+				row := dim / kernel.Int8Block * kernel.Int8BlockBytes(set.Int8Halves)
+				q := make([]byte, 3*row)
+				quantizeGeneric(&kernel.QuantizeArgs{X: &data[0], RowStride: dim, ColStride: 1, Rows: 3, Depth: dim, Halves: set.Int8Halves, Dst: &q[0], RowBytes: row})
+				a := &kernel.DecodeScoresInt8Args{
+					K: raw, Off: bytes, Elem: kernel.Int8, Scale: &alpha[0], Keys: keys, Dim: dim,
+					Q: &q[0], QBytes: row, Halves: set.Int8Halves, Rows: 3, S: out, Stride: 4,
+				}
+				either(t, generic, decodeScoresInt8Generic, set.DecodeScoresInt8, a)
 			}},
 			{"DecodeScores", func(generic bool, out, _, _ *float32) {
 				a := &kernel.DecodeScoresArgs{K: raw, Off: bytes, Elem: kernel.Int8, Scale: &alpha[0], Keys: keys, Dim: dim, Q: &packed[0], QStride: 4, Rows: 3, S: out, Stride: 4}

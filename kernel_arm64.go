@@ -42,6 +42,7 @@ var neonSet = kernel.Set{
 	Store:            storeNEON,
 	DecodeScores:     decodeScoresNEON,
 	DecodeAccumulate: decodeAccumulateNEON,
+	DecodeScoresInt8: decodeScoresInt8Generic,
 	Multiply:         multiplyNEON,
 	MultiplyFew:      multiplyFewWith(multiplyFewNEON),
 	Combine:          combineNEON,

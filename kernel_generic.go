@@ -37,6 +37,7 @@ var genericFuncs = kernel.Funcs{
 	Store:            storeGeneric,
 	DecodeScores:     decodeScoresGeneric,
 	DecodeAccumulate: decodeAccumulateGeneric,
+	DecodeScoresInt8: decodeScoresInt8Generic,
 	Multiply:         multiplyGeneric,
 	MultiplyFew:      multiplyFewGeneric,
 	Combine:          combineGeneric,

@@ -192,6 +192,26 @@ func (s *Set) DecodeScores(a *DecodeScoresArgs) {
 	a.Off, a.Scale, a.S, a.Keys = off, scale, scores, keys
 }
 
+// DecodeScoresInt8 calls [Funcs.DecodeScoresInt8].
+//
+//go:noinline
+func (s *Set) DecodeScoresInt8(a *DecodeScoresInt8Args) {
+	if a.Work() <= MaxWork || a.Keys == 1 {
+		s.funcs.DecodeScoresInt8(a)
+		return
+	}
+	off, scale, scores, keys := a.Off, a.Scale, a.S, a.Keys
+	step := part(keys, a.Work())
+	for k := 0; k < keys; k += step {
+		a.Off, a.S, a.Keys = offsetsFrom(off, k), ptr.At(scores, k*a.Stride), min(step, keys-k)
+		if a.Elem == Int8 {
+			a.Scale = ptr.At(scale, k)
+		}
+		s.DecodeScoresInt8(a)
+	}
+	a.Off, a.Scale, a.S, a.Keys = off, scale, scores, keys
+}
+
 // offsetsFrom returns the offsets from one on. Nobody reads those beyond the array.
 //
 //go:nocheckptr

@@ -122,6 +122,11 @@ var loops = []loop{
 			s.Store(a)
 		}
 	}},
+	{"DecodeScoresInt8", func(s *Set, begun, stop *atomic.Bool) {
+		for a := new(DecodeScoresInt8Args); !stop.Load(); begun.Store(true) {
+			s.DecodeScoresInt8(a)
+		}
+	}},
 	{"DecodeScores", func(s *Set, begun, stop *atomic.Bool) {
 		for a := new(DecodeScoresArgs); !stop.Load(); begun.Store(true) {
 			s.DecodeScores(a)
@@ -301,19 +306,21 @@ func TestLongRows(t *testing.T) {
 		}
 	}
 	s := quiet.With(Funcs{
-		Scores:       func(a *ScoresArgs) { count(a.Keys, a.Work()) },
-		DecodeScores: func(a *DecodeScoresArgs) { count(a.Keys, a.Work()) },
-		Rotary:       func(a *RotaryArgs) { count(a.Rows, a.Work()) },
-		Hadamard:     func(a *HadamardArgs) { count(a.Rows, a.Work()) },
-		Store:        func(a *StoreArgs) { count(a.Rows, a.Work()) },
+		Scores:           func(a *ScoresArgs) { count(a.Keys, a.Work()) },
+		DecodeScores:     func(a *DecodeScoresArgs) { count(a.Keys, a.Work()) },
+		DecodeScoresInt8: func(a *DecodeScoresInt8Args) { count(a.Keys, a.Work()) },
+		Rotary:           func(a *RotaryArgs) { count(a.Rows, a.Work()) },
+		Hadamard:         func(a *HadamardArgs) { count(a.Rows, a.Work()) },
+		Store:            func(a *StoreArgs) { count(a.Rows, a.Work()) },
 	})
 	x, off := new(float32), new([2 * KeyBlock]int)
 	for name, run := range map[string]func(){
-		"Scores":       func() { s.Scores(&ScoresArgs{K: x, S: x, Keys: rows, Dim: 2 * long}) },
-		"DecodeScores": func() { s.DecodeScores(&DecodeScoresArgs{Off: off, S: x, Keys: rows, Dim: 2 * long}) },
-		"Store":        func() { s.Store(&StoreArgs{Src: x, Dst: unsafe.Pointer(x), Rows: rows, Dim: long}) },
-		"Hadamard":     func() { s.Hadamard(&HadamardArgs{X: x, Y: x, Rows: rows, Cols: long, Block: 1}) },
-		"Rotary":       func() { s.Rotary(&RotaryArgs{X: x, Y: x, Cos: x, Sin: x, Rows: rows, Pairs: long}) },
+		"Scores":           func() { s.Scores(&ScoresArgs{K: x, S: x, Keys: rows, Dim: 2 * long}) },
+		"DecodeScores":     func() { s.DecodeScores(&DecodeScoresArgs{Off: off, S: x, Keys: rows, Dim: 2 * long}) },
+		"DecodeScoresInt8": func() { s.DecodeScoresInt8(&DecodeScoresInt8Args{Off: off, S: x, Keys: rows, Dim: 2 * long}) },
+		"Store":            func() { s.Store(&StoreArgs{Src: x, Dst: unsafe.Pointer(x), Rows: rows, Dim: long}) },
+		"Hadamard":         func() { s.Hadamard(&HadamardArgs{X: x, Y: x, Rows: rows, Cols: long, Block: 1}) },
+		"Rotary":           func() { s.Rotary(&RotaryArgs{X: x, Y: x, Cos: x, Sin: x, Rows: rows, Pairs: long}) },
 	} {
 		calls = 0
 		run()

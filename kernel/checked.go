@@ -14,7 +14,7 @@ func Checked(s *Set) *Set {
 		f.Pairs != nil && f.MultiplyPairs != nil && f.MultiplyPairsFew != nil &&
 		f.Quantize != nil && f.UnpackInt8 != nil && f.MultiplyInt8 != nil &&
 		f.Rotary != nil && f.Activate != nil && f.Sums != nil && f.Normalize != nil && f.Hadamard != nil && f.Above != nil && f.Merge != nil && f.Convert != nil && f.Store != nil && f.DecodeScores != nil && f.DecodeAccumulate != nil &&
-		f.Peak != nil && f.PeakInt8 != nil && f.PeakBFloat16 != nil && f.Read != nil, "kernel: Set lacks a function")
+		f.DecodeScoresInt8 != nil && f.Peak != nil && f.PeakInt8 != nil && f.PeakBFloat16 != nil && f.Read != nil, "kernel: Set lacks a function")
 	assert(1 <= s.DecodeRows && s.DecodeRows <= MaxDecodeRows, "kernel: Set.DecodeRows outside 1..MaxDecodeRows")
 	assert(1 <= s.FewRows && s.FewRows <= MaxFewRows, "kernel: Set.FewRows outside 1..MaxFewRows")
 	assert(s.PeakFLOPs > 0, "kernel: Set.PeakFLOPs is not positive")
@@ -125,6 +125,19 @@ func Checked(s *Set) *Set {
 		assert(a.K != nil && a.Off != nil && a.Q != nil && a.S != nil, "kernel: DecodeScores: nil operand")
 		checkWork(a.Work())
 		f.DecodeScores(a)
+	}
+	c.DecodeScoresInt8 = func(a *DecodeScoresInt8Args) {
+		checkKeys(a.Keys)
+		checkElem(a.Elem, a.Dim, a.Scale)
+		assert(a.Elem.Scale() != NoScale, "kernel: DecodeScoresInt8: an Elem without a scale")
+		s.checkDecodeRows(a.Rows)
+		assert(a.Halves == s.Int8Halves, "kernel: DecodeScoresInt8: Halves is not that of the set")
+		row := (a.Dim + Int8Block - 1) / Int8Block * Int8BlockBytes(a.Halves)
+		assert(a.Rows == 1 || a.QBytes >= row, "kernel: DecodeScoresInt8: rows of Q overlap")
+		assert(a.Stride >= a.Rows, "kernel: DecodeScoresInt8: Stride < Rows")
+		assert(a.K != nil && a.Off != nil && a.Q != nil && a.S != nil, "kernel: DecodeScoresInt8: nil operand")
+		checkWork(a.Work())
+		f.DecodeScoresInt8(a)
 	}
 	c.DecodeAccumulate = func(a *DecodeAccumulateArgs) {
 		checkKeys(a.Keys)

@@ -20,7 +20,7 @@ func nothing() Funcs {
 		Pairs: func(*PairsArgs) {}, MultiplyPairs: func(*MultiplyArgs) {}, MultiplyPairsFew: func(*MultiplyArgs) {},
 		Quantize: func(*QuantizeArgs) {}, UnpackInt8: func(*UnpackInt8Args) {}, MultiplyInt8: func(*MultiplyInt8Args) {},
 		Merge: func(*MergeArgs) {}, Convert: func(*ConvertArgs) {}, Store: func(*StoreArgs) {},
-		DecodeScores: func(*DecodeScoresArgs) {}, DecodeAccumulate: func(*DecodeAccumulateArgs) {},
+		DecodeScores: func(*DecodeScoresArgs) {}, DecodeAccumulate: func(*DecodeAccumulateArgs) {}, DecodeScoresInt8: func(*DecodeScoresInt8Args) {},
 		Float16: func(*float32, *uint16, int) {},
 		Rotary:  func(*RotaryArgs) {}, Activate: func(*ActivateArgs) {},
 		Sums: func(*SumsArgs) {}, Normalize: func(*NormalizeArgs) {}, Hadamard: func(*HadamardArgs) {}, Above: func(*AboveArgs) {},
@@ -176,6 +176,23 @@ func TestChecked(t *testing.T) {
 		{"kernel: a type with scales of rows, without Scale", func(a *StoreArgs) { a.Elem, a.Scale = Int8, nil }},
 		{"kernel: Dim < 1", func(a *StoreArgs) { a.Elem, a.Dim = Float32, 0 }},
 		{"kernel: Dim is not a multiple of the Elem's block", func(a *StoreArgs) { a.Dim = 33 }},
+	})
+	decodeInt8 := DecodeScoresInt8Args{K: row, Off: &keyOff, Elem: Q4_0, Keys: 1, Dim: 64, Q: new(byte), QBytes: 104, Rows: 2, S: &f, Stride: 2}
+	testClauses(t, s.DecodeScoresInt8, decodeInt8, []violation[DecodeScoresInt8Args]{
+		{"kernel: DecodeScoresInt8: nil operand", func(a *DecodeScoresInt8Args) { a.K = nil }},
+		{"kernel: DecodeScoresInt8: nil operand", func(a *DecodeScoresInt8Args) { a.Off = nil }},
+		{"kernel: DecodeScoresInt8: nil operand", func(a *DecodeScoresInt8Args) { a.Q = nil }},
+		{"kernel: DecodeScoresInt8: nil operand", func(a *DecodeScoresInt8Args) { a.S = nil }},
+		{"kernel: DecodeScoresInt8: rows of Q overlap", func(a *DecodeScoresInt8Args) { a.QBytes = 103 }},
+		{"kernel: DecodeScoresInt8: Stride < Rows", func(a *DecodeScoresInt8Args) { a.Stride = 1 }},
+		{"kernel: DecodeScoresInt8: Halves is not that of the set", func(a *DecodeScoresInt8Args) { a.Halves = true }},
+		{"kernel: DecodeScoresInt8: an Elem without a scale", func(a *DecodeScoresInt8Args) { a.Elem = E5M2 }},
+		{"kernel: Keys outside 1..KeyBlock", func(a *DecodeScoresInt8Args) { a.Keys = 0 }},
+		{"kernel: unknown Elem", func(a *DecodeScoresInt8Args) { a.Elem = elems }},
+		{"kernel: a type with scales of rows, without Scale", func(a *DecodeScoresInt8Args) { a.Elem = Int8 }},
+		{"kernel: Dim is not a multiple of the Elem's block", func(a *DecodeScoresInt8Args) { a.Dim = 16 }},
+		{"kernel: Dim < 1", func(a *DecodeScoresInt8Args) { a.Dim = 0 }},
+		{"kernel: Rows outside 1..DecodeRows", func(a *DecodeScoresInt8Args) { a.Rows = 0 }},
 	})
 	testClauses(t, s.DecodeScores, DecodeScoresArgs{K: row, Off: &keyOff, Elem: Q8_0, Keys: 1, Dim: BlockValues, Q: &f, QStride: 2, Rows: 2, S: &f, Stride: 2}, []violation[DecodeScoresArgs]{
 		{"kernel: DecodeScores: nil operand", func(a *DecodeScoresArgs) { a.K = nil }},
@@ -489,6 +506,9 @@ func TestCheckedWork(t *testing.T) {
 			s.Convert(&ConvertArgs{Src: row, Off: &rowOff, Elem: Float16, UnitStride: 2, Rows: 1, Dim: n, Dst: &f, Stride: n})
 		},
 		"Store": func() { s.Store(&StoreArgs{Src: &f, Dst: row, DstStride: 1, Elem: BFloat16, Rows: 1, Dim: n}) },
+		"DecodeScoresInt8": func() {
+			s.DecodeScoresInt8(&DecodeScoresInt8Args{K: row, Off: &keyOff, Elem: Int8, Scale: &f, Keys: 1, Dim: n, Q: new(byte), Rows: 1, S: &f, Stride: 1})
+		},
 		"DecodeScores": func() {
 			s.DecodeScores(&DecodeScoresArgs{K: row, Off: &keyOff, Elem: Float16, Keys: 1, Dim: n, Q: &f, QStride: 1, Rows: 1, S: &f, Stride: 1})
 		},

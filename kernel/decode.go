@@ -36,6 +36,44 @@ type DecodeScoresArgs struct {
 	Stride  int                // at least Rows
 }
 
+// DecodeScoresInt8Args are the operands of Set.DecodeScoresInt8, which multiplies keys by few queries in class
+// Int8: it reads rows of memory, each element once. A number of a key is its integer: of Q4_0 the code - 8, of
+// Q4_1 the code. Dims behind the last are zeros in Q, and are not read of K.
+//
+//	for k := range Keys {
+//		for r := range Rows {
+//			acc := float32(0)
+//			for each block of row r of Q {
+//				sum := int32(0)
+//				for each dim of the block {
+//					sum += (number of key k) * (integer of the block)
+//				}
+//				scale := Scale[k], of Int8, or that of the key's block
+//				acc = fma(float32(sum), round(scale * D), acc)
+//				if Elem == Q4_1 {
+//					acc = fma(Min of the key's block, Sum, acc)
+//				}
+//			}
+//			S[k*Stride+r] = acc
+//		}
+//	}
+//
+// An integer sum is exact in any order.
+type DecodeScoresInt8Args struct {
+	K      unsafe.Pointer
+	Off    *[2 * KeyBlock]int // bytes from K to each key; may be negative. See [Upcoming]
+	Elem   Elem               // one with a scale: Int8, Q8_0, Q4_0, Q4_1
+	Scale  *float32           // [Keys], of Int8; otherwise not read
+	Keys   int                // 1..KeyBlock
+	Dim    int                // at least 1; of blocks, a multiple of BlockValues
+	Q      *byte              // [Rows] of blocks as Quantize makes them, of Dim dims and zeros up to a whole block
+	QBytes int                // from one row of Q to the next
+	Halves bool               // Set.Int8Halves
+	Rows   int                // 1..Set.DecodeRows
+	S      *float32           // [Keys][Stride], of which Rows are written
+	Stride int                // at least Rows
+}
+
 // DecodeAccumulateArgs are the operands of Set.DecodeAccumulate, which computes what
 // Accumulate does, to the bit, for few queries, and keeps the output in rows.
 //

@@ -141,6 +141,9 @@ type Funcs struct {
 	DecodeScores     func(*DecodeScoresArgs)
 	DecodeAccumulate func(*DecodeAccumulateArgs)
 
+	// DecodeScoresInt8 is DecodeScores of class Int8.
+	DecodeScoresInt8 func(*DecodeScoresInt8Args)
+
 	// Multiply multiplies rows of a matrix by a packed panel.
 	Multiply func(*MultiplyArgs)
 

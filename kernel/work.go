@@ -75,6 +75,9 @@ func (a *StoreArgs) Work() int64 { return int64(a.Rows) * int64(max(a.Dim*moved,
 // Work returns the work of a call. That of one key is not divided.
 func (a *DecodeScoresArgs) Work() int64 { return int64(a.Keys) * int64(a.Dim) }
 
+// Work returns the work of a call. That of one key is not divided.
+func (a *DecodeScoresInt8Args) Work() int64 { return int64(a.Keys) * int64(a.Dim) }
+
 // Work returns the work of a call.
 func (a *DecodeAccumulateArgs) Work() int64 { return int64(a.Keys) * int64(a.Dim) }
 

@@ -14,14 +14,17 @@ type decodeShape struct {
 	keys, dim, rows int
 }
 
-// decodeShapes returns every number of rows with some of keys and dims, and the other way
-// around.
-func (s *suite) decodeShapes() []decodeShape {
+// decodeShapes are those of the types that DecodeScores and DecodeAccumulate read.
+func (s *suite) decodeShapes() []decodeShape { return s.decodeShapesOf(kernel.Elem.Direct) }
+
+// decodeShapesOf returns every number of rows with some of keys and dims, and the other way
+// around, of some types.
+func (s *suite) decodeShapesOf(some func(kernel.Elem) bool) []decodeShape {
 	keyCounts := []int{1, 2, 3, 5, 8, 15, 16, 17, 33}
 	rowCount := func() int { return 1 + s.IntN(s.set.DecodeRows) }
 	var list []decodeShape
 	for _, e := range kernel.Elems() {
-		if !e.Direct() {
+		if !some(e) {
 			continue
 		}
 		dims := elemDims(e)

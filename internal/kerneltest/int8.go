@@ -272,12 +272,12 @@ func (s *suite) unpackInt8(lanes int) {
 	}
 }
 
-// int8Rows returns rows of quantised blocks.
-func (s *suite) int8Rows(rows, blocks, rowBytes int, g gen) *byte {
+// int8Rows returns rows of quantised blocks, of numbers one after the other.
+func (s *suite) int8Rows(rows, blocks, rowBytes int, number func(i int) float32) *byte {
 	halves := s.set.Int8Halves
 	x := make([]float32, rows*blocks*kernel.Int8Block)
 	for i := range x {
-		x[i] = g.draw(s.Rand)
+		x[i] = number(i)
 	}
 	dst := (*byte)(s.bytes("X", rows, blocks*kernel.Int8BlockBytes(halves), rowBytes))
 	quantize(&kernel.QuantizeArgs{
@@ -308,7 +308,7 @@ func (s *suite) multiplyInt8(lanes int) {
 			gx, gs := choose(s.Rand, numbers), choose(s.Rand, numbers)
 			row := blocks*size + 4*s.IntN(3)
 			a := kernel.MultiplyInt8Args{
-				X: s.int8Rows(rows, blocks, row, gx), RowBytes: row, Rows: rows, Depth: depth, Halves: s.set.Int8Halves,
+				X: s.int8Rows(rows, blocks, row, func(int) float32 { return gx.draw(s.Rand) }), RowBytes: row, Rows: rows, Depth: depth, Halves: s.set.Int8Halves,
 				Groups: 1, Stride: stride, Lanes: lanes, Add: s.IntN(2) == 0,
 			}
 			if nibbles {

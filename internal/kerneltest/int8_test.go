@@ -9,6 +9,37 @@ import (
 
 // int8Faults are sets that each break a clause of class Int8.
 var int8Faults = []fault{
+	{"takes the first block alone", "DecodeScoresInt8", "want", func(s *kernel.Funcs) {
+		s.DecodeScoresInt8 = func(a *kernel.DecodeScoresInt8Args) {
+			b := *a
+			b.Dim = min(a.Dim, kernel.Int8Block)
+			decodeScoresInt8(&b)
+		}
+	}},
+	{"reads a dim too many", "DecodeScoresInt8", "fault", func(s *kernel.Funcs) {
+		s.DecodeScoresInt8 = func(a *kernel.DecodeScoresInt8Args) {
+			decodeScoresInt8(a)
+			for k := range a.Keys {
+				sink = float32(*(*byte)(unsafe.Add(a.K, a.Off[k]+a.Elem.RowBytes(a.Dim))))
+			}
+		}
+	}},
+	{"reads the scale of a key too many", "DecodeScoresInt8", "fault", func(s *kernel.Funcs) {
+		s.DecodeScoresInt8 = func(a *kernel.DecodeScoresInt8Args) {
+			decodeScoresInt8(a)
+			if a.Elem == kernel.Int8 {
+				sink = *ptr.At(a.Scale, a.Keys)
+			}
+		}
+	}},
+	{"writes a row too many", "DecodeScoresInt8", "no operand", func(s *kernel.Funcs) {
+		s.DecodeScoresInt8 = func(a *kernel.DecodeScoresInt8Args) {
+			decodeScoresInt8(a)
+			if a.Keys > 1 && a.Stride > a.Rows {
+				*ptr.At(a.S, a.Rows) = 0
+			}
+		}
+	}},
 	{"rounds ties away from zero", "Quantize", "want", func(s *kernel.Funcs) {
 		s.Quantize = func(a *kernel.QuantizeArgs) {
 			quantize(a)

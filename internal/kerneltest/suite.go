@@ -87,6 +87,7 @@ var operations = []operation{
 
 // classOperations are those of numerical classes.
 var classOperations = []operation{
+	{"DecodeScoresInt8", (*suite).decodeScoresInt8},
 	{"Pairs", (*suite).pairs},
 	{"MultiplyPairs", (*suite).multiplyPairs},
 	{"MultiplyPairsFew", (*suite).multiplyPairsFew},

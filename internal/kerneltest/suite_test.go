@@ -35,7 +35,7 @@ func transcription() kernel.Funcs {
 	return kernel.Funcs{
 		Pack: pack, Scores: scores, Softcap: softcap, ALiBi: alibi, Bias: bias,
 		Softmax: softmax, Accumulate: accumulate, Unpack: unpack, Merge: merge, Convert: convert, Store: store,
-		DecodeScores: decodeScores, DecodeAccumulate: decodeAccumulate,
+		DecodeScores: decodeScores, DecodeAccumulate: decodeAccumulate, DecodeScoresInt8: decodeScoresInt8,
 		Multiply: multiply, MultiplyFew: multiplyFew, Combine: combine, Dots: dots, Dequantize: dequantize, DotWeights: dotWeights, MultiplyStrips: multiplyStrips, DequantizeStrips: dequantizeStrips,
 		Pairs: pairs, MultiplyPairs: multiplyPairs, MultiplyPairsFew: multiplyPairsFew,
 		Quantize: quantize, UnpackInt8: unpackInt8, MultiplyInt8: multiplyInt8, Float16: float16, Rotary: rotary, Activate: activate,

@@ -1,0 +1,70 @@
+package qkv
+
+import (
+	"unsafe"
+
+	"github.com/qkv-go/qkv/internal/ptr"
+	"github.com/qkv-go/qkv/kernel"
+	"github.com/qkv-go/qkv/kernel/fp"
+)
+
+func decodeScoresInt8Generic(a *kernel.DecodeScoresInt8Args) {
+	size, behind := kernel.Int8BlockBytes(a.Halves), kernel.Int8Integers(a.Halves)
+	for k := range a.Keys {
+		var sums [kernel.MaxDecodeRows]float32
+		for d := 0; d < a.Dim; d += kernel.Int8Block {
+			var key [kernel.Int8Block]int32
+			scale, least := keyIntegers(&key, a, k, d)
+			for r := range a.Rows {
+				q := unsafe.Add(unsafe.Pointer(a.Q), r*a.QBytes+d/kernel.Int8Block*size)
+				first, second := dotInt8(&key, q, a.Halves)
+				tail := unsafe.Add(q, behind)
+				factor := float32(scale * *(*float32)(unsafe.Add(tail, kernel.Int8D)))
+				sums[r] = fp.FMA(float32(first+second), factor, sums[r])
+				if a.Elem == kernel.Q4_1 {
+					sums[r] = fp.FMA(least, *(*float32)(unsafe.Add(tail, kernel.Int8Sum)), sums[r])
+				}
+			}
+		}
+		copy(unsafe.Slice(ptr.At(a.S, k*a.Stride), a.Rows), sums[:])
+	}
+}
+
+// keyIntegers sets dst to the integers of a key from a dim on, in the order of those of a block of a row, and
+// returns their scale and what is added to their products.
+func keyIntegers(dst *[kernel.Int8Block]int32, a *kernel.DecodeScoresInt8Args, key, dim int) (scale, least float32) {
+	row := unsafe.Add(a.K, a.Off[key])
+	set := func(i int, x int32) {
+		if a.Halves {
+			i = int8Place(i)
+		}
+		dst[i] = x
+	}
+	nibbles := func(quants *[kernel.BlockValues / 2]uint8, offset int32) {
+		for i, q := range quants {
+			set(i, int32(q&15)-offset)
+			set(len(quants)+i, int32(q>>4)-offset)
+		}
+	}
+	block := unsafe.Add(row, dim/kernel.BlockValues*a.Elem.Unit())
+	switch a.Elem {
+	case kernel.Q8_0:
+		b := (*kernel.BlockQ8_0)(block)
+		for i, q := range b.Quants {
+			set(i, int32(q))
+		}
+		return fp.Float16ToFloat32(b.Scale), 0
+	case kernel.Q4_0:
+		b := (*kernel.BlockQ4_0)(block)
+		nibbles(&b.Quants, 8)
+		return fp.Float16ToFloat32(b.Scale), 0
+	case kernel.Q4_1:
+		b := (*kernel.BlockQ4_1)(block)
+		nibbles(&b.Quants, 0)
+		return fp.Float16ToFloat32(b.Scale), fp.Float16ToFloat32(b.Min)
+	}
+	for i := range min(kernel.Int8Block, a.Dim-dim) {
+		set(i, int32(*(*int8)(unsafe.Add(row, dim+i))))
+	}
+	return *ptr.At(a.Scale, key), 0
+}
