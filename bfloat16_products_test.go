@@ -326,6 +326,10 @@ func TestBFloat16ProductsPacked(t *testing.T) {
 			if _, err := packed.WriteTo(&file); err != nil {
 				t.Fatal(err)
 			}
+			into := aligned(bytes.Repeat([]byte{1}, e.PackedSize(qkv.PrecisionBFloat16, w.matrix(), s[2])))
+			if _, err := e.PackInto(into, qkv.PrecisionBFloat16, w.matrix(), s[2]); err != nil || !bytes.Equal(into, file.Bytes()) {
+				t.Errorf("%v: PackInto and WriteTo differ: %v", s, err)
+			}
 			mapped, err := e.MapPacked(aligned(file.Bytes()))
 			if err != nil {
 				t.Fatal(err)

@@ -42,7 +42,7 @@ func ExampleEngine_MapPacked() {
 	}
 
 	// A later one: the second of them. It begins at a multiple of 64 bytes, as the mapping does.
-	size := e.PackedSize(qkv.RowMajor(nil, 2, 2), 1)
+	size := e.PackedSize(qkv.PrecisionFloat32, qkv.RowMajor(nil, 2, 2), 1)
 	data, err := syscall.Mmap(int(file.Fd()), 0, 2*size, syscall.PROT_READ, syscall.MAP_SHARED)
 	if err != nil {
 		log.Fatal(err)
@@ -68,13 +68,13 @@ func ExampleEngine_PackInto() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	size := e.PackedSize(qkv.RowMajor(nil, 2, 2), 1)
+	size := e.PackedSize(qkv.PrecisionFloat32, qkv.RowMajor(nil, 2, 2), 1)
 	data, err := syscall.Mmap(-1, 0, size, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE)
 	if err != nil {
 		log.Fatal(err)
 	}
 	defer syscall.Munmap(data)
-	w, err := e.PackInto(data, qkv.RowMajor([]float32{1, 2, 3, 4}, 2, 2), 1)
+	w, err := e.PackInto(data, qkv.PrecisionFloat32, qkv.RowMajor([]float32{1, 2, 3, 4}, 2, 2), 1)
 	if err != nil {
 		log.Fatal(err)
 	}

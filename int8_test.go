@@ -473,6 +473,12 @@ func TestInt8ProductsErrors(t *testing.T) {
 			if _, err := e.PackFor(p.Precision, p.W, 1); !errors.As(err, &arg) || arg.Arg != c.arg {
 				t.Errorf("PackFor: error %v, want %q of %q", err, c.want, c.arg)
 			}
+			if n := e.PackedSize(p.Precision, p.W, 1); n != 0 {
+				t.Errorf("PackedSize is %d: %s", n, c.want)
+			}
+			if _, err := e.PackInto(nil, p.Precision, p.W, 1); !errors.As(err, &arg) || arg.Arg != c.arg {
+				t.Errorf("PackInto: error %v, want %q of %q", err, c.want, c.arg)
+			}
 		}
 	}
 	x := qkv.RowMajor(draw(2*64, normal(3)), 2, 64)
@@ -502,6 +508,11 @@ func TestInt8ProductsFile(t *testing.T) {
 		var file bytes.Buffer
 		size, err := packed.WriteTo(&file)
 		must(err)
+		into := aligned(bytes.Repeat([]byte{1}, e.PackedSize(qkv.PrecisionInt8, w.T(), 2)))
+		_, err = e.PackInto(into, qkv.PrecisionInt8, w.T(), 2)
+		if err != nil || !bytes.Equal(into, file.Bytes()) {
+			t.Errorf("%v: PackInto makes %d bytes, WriteTo %d: %v", typ, len(into), size, err)
+		}
 		mapped, err := e.MapPacked(aligned(file.Bytes()))
 		if err != nil || size != int64(file.Len()) || mapped.Precision() != qkv.PrecisionInt8 || mapped.Heads() != 2 || mapped.Rows() != k || mapped.Cols() != n || mapped.Bytes() != packed.Bytes() {
 			t.Fatalf("%v: %+v, %v", typ, mapped, err)

@@ -55,24 +55,27 @@ type Layer struct {
 
 // layerWeights are weights of a Layer besides those of its projection.
 type layerWeights struct {
-	packed  *PackedMatrix // nil if the weights are read in place
-	inPlace Matrix
-	bias    []float32
-	cols    int // 0 if there are none
+	precision Precision
+	packed    *PackedMatrix // nil if the weights are read in place
+	inPlace   Matrix
+	int8      *kernel.Int8Form // of those in place
+	bias      []float32
+	cols      int // 0 if there are none
 }
 
 // keep keeps checked weights of so many columns, after a check of their bias.
-func (w *layerWeights) keep(e *Engine, name string, l *Linear, cols int, inPlace bool) (err error) {
+func (w *layerWeights) keep(e *Engine, name string, l *Linear, cols int, cfg *ProjectionConfig) (err error) {
 	if err := checkBias(name+" bias", l.Bias, name+" weights", cols); err != nil {
 		return err
 	}
-	w.packed, w.bias, w.cols = l.Packed, l.Bias, cols
+	w.precision, w.packed, w.bias, w.cols = cfg.Precision, l.Packed, l.Bias, cols
 	switch {
 	case w.packed != nil:
-	case inPlace:
+	case cfg.InPlace:
 		w.inPlace = l.W
+		w.int8, err = l.W.int8Form(name+" weights", cfg.Precision)
 	default:
-		w.packed, err = e.pack(name+" weights", PrecisionFloat32, l.W, 1)
+		w.packed, err = e.pack(name+" weights", cfg.Precision, l.W, 1)
 	}
 	return err
 }
@@ -83,7 +86,7 @@ func (w *layerWeights) part() tile.Part {
 	if w.packed != nil {
 		part = w.packed.part(tile.Matrix{})
 	} else {
-		part.Heads, part.Width, part.W = 1, w.cols, w.inPlace.tile()
+		part.Heads, part.Width, part.W, part.Int8 = 1, w.cols, w.inPlace.tile(), w.int8
 	}
 	part.Bias = unsafe.Pointer(unsafe.SliceData(w.bias))
 	return part
@@ -91,7 +94,7 @@ func (w *layerWeights) part() tile.Part {
 
 // product returns the product of x and the weights.
 func (w *layerWeights) product(x, y Matrix) Product {
-	return Product{X: x, W: w.inPlace, Packed: w.packed, Bias: w.bias, Y: y}
+	return Product{X: x, W: w.inPlace, Packed: w.packed, Precision: w.precision, Bias: w.bias, Y: y}
 }
 
 // checkApart reports an output that shares memory with the weights or the bias.
@@ -154,7 +157,7 @@ func (e *Engine) NewLayer(cfg LayerConfig) (*Layer, error) {
 		return nil, err
 	}
 	const name = "out weights"
-	rows, cols, err := cfg.Out.check(e, name)
+	rows, cols, err := cfg.Out.check(e, name, cfg.Precision)
 	if err != nil {
 		return nil, err
 	}
@@ -176,7 +179,7 @@ func (e *Engine) NewLayer(cfg LayerConfig) (*Layer, error) {
 	if n := mul(l.heads, l.dimV); rows != n {
 		return nil, argError(name, rows, n, "%s has %d rows, the heads have %d values", name, rows, n)
 	}
-	if err := l.out.keep(e, "out", &cfg.Out, cols, cfg.InPlace); err != nil {
+	if err := l.out.keep(e, "out", &cfg.Out, cols, &cfg.ProjectionConfig); err != nil {
 		return nil, err
 	}
 	if err := l.keepGate(&cfg); err != nil {
@@ -193,7 +196,7 @@ func (l *Layer) keepGate(cfg *LayerConfig) error {
 	}
 	const name = "gate weights"
 	p := l.projection
-	rows, cols, err := cfg.Gate.check(p.engine, name)
+	rows, cols, err := cfg.Gate.check(p.engine, name, cfg.Precision)
 	switch n := l.heads * l.dimV; {
 	case err != nil:
 		return err
@@ -202,7 +205,7 @@ func (l *Layer) keepGate(cfg *LayerConfig) error {
 	case cols != n:
 		return argError(name, cols, n, "%s has %d columns, the heads have %d values", name, cols, n)
 	}
-	return l.gate.keep(p.engine, "gate", &cfg.Gate, cols, cfg.InPlace)
+	return l.gate.keep(p.engine, "gate", &cfg.Gate, cols, &cfg.ProjectionConfig)
 }
 
 // Workspace returns the bytes that a call of so many tokens, over all sequences, needs at most: for

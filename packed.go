@@ -120,9 +120,6 @@ func (e *Engine) PackFor(p Precision, w Matrix, heads int) (*PackedMatrix, error
 	if err := e.ready(); err != nil {
 		return nil, err
 	}
-	if err := p.check("precision"); err != nil {
-		return nil, err
-	}
 	return e.pack("w", p, w, heads)
 }
 
@@ -131,13 +128,9 @@ func (e *Engine) pack(name string, precision Precision, w Matrix, heads int) (*P
 	if err := w.checkHeads(name, heads); err != nil {
 		return nil, err
 	}
-	form, err := w.int8Form(name, precision)
+	p, err := e.packing(name, precision, w, heads)
 	if err != nil {
 		return nil, err
-	}
-	p := &PackedMatrix{set: e.set, rows: w.rows, cols: w.cols, heads: heads, precision: precision, int8: form}
-	if precision == PrecisionFloat32 {
-		p.typ = w.packedType()
 	}
 	part := p.part(w.tile())
 	all, most := e.engine.PackedLanes(&part), math.MaxInt/8/w.rows
@@ -150,6 +143,23 @@ func (e *Engine) pack(name string, precision Precision, w Matrix, heads int) (*P
 	}
 	p.mem = memory.Floats(n)
 	e.engine.Pack(unsafe.Pointer(&p.mem[0]), &part, w.rows, e.Workers())
+	return p, nil
+}
+
+// packing returns the packed matrix that weights make for a class, without its memory. It reports an unknown
+// class, and weights that the class does not multiply, whose values need not be there.
+func (e *Engine) packing(name string, precision Precision, w Matrix, heads int) (*PackedMatrix, error) {
+	if err := precision.check("precision"); err != nil {
+		return nil, err
+	}
+	form, err := w.int8Form(name, precision)
+	if err != nil {
+		return nil, err
+	}
+	p := &PackedMatrix{set: e.set, rows: w.rows, cols: w.cols, heads: heads, precision: precision, int8: form}
+	if precision == PrecisionFloat32 {
+		p.typ = w.packedType()
+	}
 	return p, nil
 }
 

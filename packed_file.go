@@ -75,14 +75,19 @@ func (p *PackedMatrix) WriteTo(w io.Writer) (int64, error) {
 }
 
 // PackedSize returns how many bytes [Engine.PackInto] and [PackedMatrix.WriteTo] write for weights w, packed
-// as so many heads for class Float32: a header of 64, [PackedMatrix.Bytes], and zeros up to a multiple of 64.
+// as so many heads for products of a class: a header of 64, [PackedMatrix.Bytes], and zeros up to a multiple of 64.
 // The type, the rows and columns and how they lie count, the values need not be there. It is 0 for sizes that
-// no matrix can have, and on an Engine that New did not make.
-func (e *Engine) PackedSize(w Matrix, heads int) int {
-	if e.ready() != nil {
+// no matrix can have, for weights that the class does not multiply, see [Engine.PackFor], and on an Engine
+// that New did not make.
+func (e *Engine) PackedSize(precision Precision, w Matrix, heads int) int {
+	if e.ready() != nil || w.rows < 1 || w.cols < 1 {
 		return 0
 	}
-	return e.packedSize(&PackedMatrix{rows: w.rows, cols: w.cols, heads: heads, typ: w.packedType()})
+	p, err := e.packing("w", precision, w, heads)
+	if err != nil {
+		return 0
+	}
+	return e.packedSize(p)
 }
 
 // packedSize returns the size of the file of p, 0 for sizes that no matrix can have.
@@ -99,18 +104,21 @@ func (e *Engine) packedSize(p *PackedMatrix) int {
 	return packedHeader + (4*part.PackedFloats(int(lanes), p.rows)+packedAlign-1)&^(packedAlign-1)
 }
 
-// PackInto packs w as [Engine.PackHeads] does, into data: memory of the caller, such as a mapped file, of
+// PackInto packs w as [Engine.PackFor] does, into data: memory of the caller, such as a mapped file, of
 // [Engine.PackedSize] bytes, which begins at an address that is a multiple of 64. data then holds what
 // [PackedMatrix.WriteTo] writes. The matrix that is returned uses it in place: data must neither
 // change nor be unmapped as long as the matrix is used. The error is an [*ArgError].
-func (e *Engine) PackInto(data []byte, w Matrix, heads int) (*PackedMatrix, error) {
+func (e *Engine) PackInto(data []byte, precision Precision, w Matrix, heads int) (*PackedMatrix, error) {
 	if err := e.ready(); err != nil {
 		return nil, err
 	}
 	if err := w.checkHeads("w", heads); err != nil {
 		return nil, err
 	}
-	p := &PackedMatrix{set: e.set, rows: w.rows, cols: w.cols, heads: heads, typ: w.packedType()}
+	p, err := e.packing("w", precision, w, heads)
+	if err != nil {
+		return nil, err
+	}
 	if size := e.packedSize(p); size == 0 || len(data) != size {
 		return nil, argError("data", len(data), size, "data has %d bytes, the packed matrix has %d", len(data), size)
 	}

@@ -34,12 +34,12 @@ func TestPackedFile(t *testing.T) {
 			}
 			var file bytes.Buffer
 			n, err := packed.WriteTo(&file)
-			want := e.PackedSize(w, heads)
+			want := e.PackedSize(qkv.PrecisionFloat32, w, heads)
 			if err != nil || n != int64(file.Len()) || file.Len() != want || want%64 != 0 || want-packed.Bytes()-64 < 0 || want-packed.Bytes()-64 > 63 {
 				t.Fatalf("%d bytes, %d said, PackedSize is %d, Bytes %d: %v", file.Len(), n, want, packed.Bytes(), err)
 			}
 			given := aligned(bytes.Repeat([]byte{1}, file.Len()))
-			into, err := e.PackInto(given, w, heads)
+			into, err := e.PackInto(given, qkv.PrecisionFloat32, w, heads)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -116,10 +116,10 @@ func TestPackedFileErrors(t *testing.T) {
 	if _, err := none.WriteTo(&file); err == nil {
 		t.Error("nil was written")
 	}
-	if _, err := e.PackInto(make([]byte, 8), newMatrix("rows", 5, 7, normal(1)).matrix(), 1); err == nil {
+	if _, err := e.PackInto(make([]byte, 8), qkv.PrecisionFloat32, newMatrix("rows", 5, 7, normal(1)).matrix(), 1); err == nil {
 		t.Error("packed into 8 bytes")
 	}
-	if n := e.PackedSize(qkv.RowMajor(nil, math.MaxInt/2, math.MaxInt/2), 1); n != 0 {
+	if n := e.PackedSize(qkv.PrecisionFloat32, qkv.RowMajor(nil, math.MaxInt/2, math.MaxInt/2), 1); n != 0 {
 		t.Errorf("a size of %d", n)
 	}
 }
@@ -129,7 +129,7 @@ func TestPackedFileErrors(t *testing.T) {
 func TestPackedFileSharing(t *testing.T) {
 	e := newAttention(t, qkv.Config{})
 	const rows, cols = 2, 3
-	size := e.PackedSize(qkv.RowMajor(nil, rows, cols), 1)
+	size := e.PackedSize(qkv.PrecisionFloat32, qkv.RowMajor(nil, rows, cols), 1)
 	mem := aligned(make([]byte, size+4*rows*cols))
 	data := mem[:size:size]
 	floats := unsafe.Slice((*float32)(unsafe.Pointer(&mem[0])), len(mem)/4)
@@ -148,10 +148,10 @@ func TestPackedFileSharing(t *testing.T) {
 		}
 	}
 	for _, at := range []int{0, 10, 15, 16, size/4 - 1} { // the header, both, the panels
-		_, err := e.PackInto(data, qkv.RowMajor(floats[at:], rows, cols), 1)
+		_, err := e.PackInto(data, qkv.PrecisionFloat32, qkv.RowMajor(floats[at:], rows, cols), 1)
 		refused("packed", err)
 	}
-	into, err := e.PackInto(data, qkv.RowMajor(floats[size/4:], rows, cols), 1)
+	into, err := e.PackInto(data, qkv.PrecisionFloat32, qkv.RowMajor(floats[size/4:], rows, cols), 1)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -116,21 +116,21 @@ func TestPackedLayerErrors(t *testing.T) {
 		if _, err := e.PackHeads(newMatrix("rows", 6, 32, next).matrix(), heads); !errors.As(err, new(*qkv.ArgError)) {
 			t.Errorf("%d heads: %v", heads, err)
 		}
-		if n := e.PackedSize(qkv.RowMajor(nil, 6, 32), heads); n != 0 {
+		if n := e.PackedSize(qkv.PrecisionFloat32, qkv.RowMajor(nil, 6, 32), heads); n != 0 {
 			t.Errorf("%d heads: a size of %d", heads, n)
 		}
 	}
 
 	// Outputs in the memory of the caller where the weights are.
 	cfg := p.layerConfig(5, next)
-	mem := aligned(make([]byte, e.PackedSize(cfg.Q.W, 4)))
-	packed, err := e.PackInto(mem, cfg.Q.W, 4)
+	mem := aligned(make([]byte, e.PackedSize(qkv.PrecisionFloat32, cfg.Q.W, 4)))
+	packed, err := e.PackInto(mem, qkv.PrecisionFloat32, cfg.Q.W, 4)
 	if err != nil {
 		t.Fatal(err)
 	}
 	cfg.Q = qkv.Linear{Packed: packed}
-	outMem := aligned(make([]byte, e.PackedSize(cfg.Out.W, 1)))
-	if cfg.Out.Packed, err = e.PackInto(outMem, cfg.Out.W, 1); err != nil {
+	outMem := aligned(make([]byte, e.PackedSize(qkv.PrecisionFloat32, cfg.Out.W, 1)))
+	if cfg.Out.Packed, err = e.PackInto(outMem, qkv.PrecisionFloat32, cfg.Out.W, 1); err != nil {
 		t.Fatal(err)
 	}
 	cfg.Out.W = qkv.Matrix{}

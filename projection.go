@@ -27,15 +27,15 @@ func (l *Linear) columns() int {
 	return l.W.cols
 }
 
-// check reports weights that e cannot use. They have so many rows and columns.
-func (l *Linear) check(e *Engine, name string) (rows, cols int, err error) {
+// check reports weights that e cannot use in products of a class. They have so many rows and columns.
+func (l *Linear) check(e *Engine, name string, precision Precision) (rows, cols int, err error) {
 	if l.Packed == nil {
 		return l.W.rows, l.W.cols, l.W.checkWeights(name)
 	}
 	if l.W.given() {
 		return 0, 0, argError(name, l.Packed.rows, l.W.rows, "%s is given twice, packed with %d rows and not packed with %d", name, l.Packed.rows, l.W.rows)
 	}
-	return l.Packed.rows, l.Packed.cols, l.Packed.checkFor(e, name, PrecisionFloat32)
+	return l.Packed.rows, l.Packed.cols, l.Packed.checkFor(e, name, precision)
 }
 
 // A ProjectionConfig says what a [Projection] computes. Of Q, K and V those without weights
@@ -48,6 +48,11 @@ type ProjectionConfig struct {
 
 	Heads   int // of queries
 	KVHeads int // of keys and values; 0 means Heads
+
+	// Precision is the numerical class of the products, of all that a [LayerConfig] has as well: see
+	// [Product.Precision]. Weights that are packed already are packed for it. Sums, and what they go through
+	// here, are float32.
+	Precision Precision
 
 	// QNorm and KNorm [dimQK], if not nil, are the weights of a normalisation of each head
 	// of the queries and keys by its root mean square (Qwen 3, Gemma 3, 2025), see
@@ -71,8 +76,8 @@ type ProjectionConfig struct {
 	QueryScale func(position int) float32
 
 	// InPlace reads the weights that are not packed yet where they are at each call, as those of a
-	// file mapped into memory. Otherwise NewProjection packs them, into float32 whatever their type: 4 bytes
-	// of memory for each. That is faster where the weights are float32. For other types see [WeightMatrix].
+	// file mapped into memory. Otherwise NewProjection packs them, see [Engine.PackFor]: memory for another copy,
+	// which is read faster.
 	InPlace bool
 }
 
@@ -83,14 +88,15 @@ type ProjectionConfig struct {
 // and writes each where attention will read it, see [Projection.Run], or into a cache, see
 // [Projection.Step]. It is safe for use by several goroutines at once.
 type Projection struct {
-	engine *Engine
-	parts  []projectedPart
-	in     int
-	rotary *Rotary
-	scale  func(position int) float32
-	norms  [2][]float32 // of q and k
-	eps    float32
-	runs   sync.Pool // of *projecting
+	engine    *Engine
+	precision Precision
+	parts     []projectedPart
+	in        int
+	rotary    *Rotary
+	scale     func(position int) float32
+	norms     [2][]float32 // of q and k
+	eps       float32
+	runs      sync.Pool // of *projecting
 }
 
 // Bytes returns the size of the packed weights of Q, K and V, [PackedMatrix.Bytes] of each. It is 0
@@ -122,11 +128,14 @@ func (e *Engine) NewProjection(cfg ProjectionConfig) (*Projection, error) {
 	if err := e.ready(); err != nil {
 		return nil, err
 	}
+	if err := cfg.Precision.check("precision"); err != nil {
+		return nil, err
+	}
 	eps, err := normEps("normEps", cfg.NormEps)
 	if err != nil {
 		return nil, err
 	}
-	p := &Projection{engine: e, rotary: cfg.Rotary, scale: cfg.QueryScale, norms: [2][]float32{cfg.QNorm, cfg.KNorm}, eps: eps}
+	p := &Projection{engine: e, precision: cfg.Precision, rotary: cfg.Rotary, scale: cfg.QueryScale, norms: [2][]float32{cfg.QNorm, cfg.KNorm}, eps: eps}
 	heads := [3]int{cfg.Heads, cfg.KVHeads, cfg.KVHeads}
 	if cfg.KVHeads == 0 {
 		heads[1], heads[2] = cfg.Heads, cfg.Heads
@@ -137,7 +146,7 @@ func (e *Engine) NewProjection(cfg ProjectionConfig) (*Projection, error) {
 			continue
 		}
 		name := projectionNames[i] + " weights"
-		rows, cols, err := l.check(e, name)
+		rows, cols, err := l.check(e, name, cfg.Precision)
 		if err != nil {
 			return nil, err
 		}
@@ -177,14 +186,18 @@ func (e *Engine) NewProjection(cfg ProjectionConfig) (*Projection, error) {
 	for i := range p.parts {
 		part := &p.parts[i]
 		l := [...]*Linear{&cfg.Q, &cfg.K, &cfg.V}[part.index]
+		name := projectionNames[part.index] + " weights"
+		var err error
 		switch {
 		case part.packed != nil:
 			part.Part = part.packed.part(tile.Matrix{})
 		case cfg.InPlace:
 			part.W = l.W.tile()
+			if part.Int8, err = l.W.int8Form(name, cfg.Precision); err != nil {
+				return nil, err
+			}
 		default:
-			var err error
-			if part.packed, err = e.pack(projectionNames[part.index]+" weights", PrecisionFloat32, l.W, part.Heads); err != nil {
+			if part.packed, err = e.pack(name, cfg.Precision, l.W, part.Heads); err != nil {
 				return nil, err
 			}
 			part.Part = part.packed.part(tile.Matrix{})
@@ -445,7 +458,7 @@ func (r *projecting) translate(x *Matrix, seq int, positions []int) {
 		r.positions = kernel.Append(r.positions[:0], positions)
 		positions = r.positions
 	}
-	q.Project = true
+	q.Project, q.Precision = true, kernel.Precision(p.precision)
 	q.X, q.Rows, q.Depth, q.Seq, q.Positions = x.tile(), x.rows, p.in, seq, positions
 	q.Parts = q.Parts[:0]
 	for i := range p.parts {

@@ -27,12 +27,12 @@ func packHeads(t *testing.T, e *qkv.Engine, w qkv.Matrix, heads int) [2]*qkv.Pac
 	var file bytes.Buffer
 	n, err := packed.WriteTo(&file)
 	must(err)
-	size := e.PackedSize(w, heads)
+	size := e.PackedSize(qkv.PrecisionFloat32, w, heads)
 	if int(n) != size || size < packed.Bytes()+64 || size > packed.Bytes()+64+63 {
 		t.Errorf("%d bytes, PackedSize is %d, Bytes %d", n, size, packed.Bytes())
 	}
 	into := aligned(bytes.Repeat([]byte{1}, size))
-	_, err = e.PackInto(into, w, heads)
+	_, err = e.PackInto(into, qkv.PrecisionFloat32, w, heads)
 	must(err)
 	if !bytes.Equal(into, file.Bytes()) {
 		t.Error("PackInto and WriteTo differ")
@@ -247,8 +247,8 @@ func TestWeightsPackedErrors(t *testing.T) {
 			t.Errorf("type %d with its checksum: %v", typ, err)
 		}
 	}
-	mem := aligned(make([]byte, e.PackedSize(w.T(), 1)))
-	into, err := e.PackInto(mem, w.T(), 1)
+	mem := aligned(make([]byte, e.PackedSize(qkv.PrecisionFloat32, w.T(), 1)))
+	into, err := e.PackInto(mem, qkv.PrecisionFloat32, w.T(), 1)
 	must(err)
 	was := bytes.Clone(mem)
 	floats := unsafe.Slice((*float32)(unsafe.Pointer(&mem[0])), len(mem)/4)

@@ -105,7 +105,7 @@ func checkWeights(t *testing.T, e *qkv.Engine, what string, w, values qkv.Matrix
 	t.Helper()
 	packed, err := e.Pack(w)
 	must(err)
-	into, err := e.PackInto(aligned(make([]byte, e.PackedSize(w, 1))), w, 1)
+	into, err := e.PackInto(aligned(make([]byte, e.PackedSize(qkv.PrecisionFloat32, w, 1))), qkv.PrecisionFloat32, w, 1)
 	must(err)
 	bias := draw(w.Cols(), normal(7))
 	for _, rows := range numbers {
@@ -347,8 +347,8 @@ func TestWeightsErrors(t *testing.T) {
 		}
 		_, err := e.Pack(c.w.T())
 		check("w", err)
-		data := make([]byte, e.PackedSize(c.w.T(), 1))
-		_, err = e.PackInto(aligned(data), c.w.T(), 1)
+		data := make([]byte, e.PackedSize(qkv.PrecisionFloat32, c.w.T(), 1))
+		_, err = e.PackInto(aligned(data), qkv.PrecisionFloat32, c.w.T(), 1)
 		check("w", err)
 		_, err = e.NewProjection(qkv.ProjectionConfig{Q: qkv.Linear{W: c.w.T()}, Heads: 1})
 		check("q weights", err)
@@ -634,13 +634,13 @@ func TestLookupPacked(t *testing.T) {
 
 func TestLookupPackedErrors(t *testing.T) {
 	e := newAttention(t, qkv.Config{})
-	size := e.PackedSize(qkv.RowMajor(nil, 8, 5), 1)
+	size := e.PackedSize(qkv.PrecisionFloat32, qkv.RowMajor(nil, 8, 5), 1)
 	mem := make([]float32, size/4+16)
 	for uintptr(unsafe.Pointer(&mem[0]))%64 != 0 {
 		mem = mem[1:]
 	}
 	mem = mem[:size/4]
-	inMem, err := e.PackInto(unsafe.Slice((*byte)(unsafe.Pointer(&mem[0])), size), qkv.RowMajor(make([]float32, 8*5), 8, 5), 1)
+	inMem, err := e.PackInto(unsafe.Slice((*byte)(unsafe.Pointer(&mem[0])), size), qkv.PrecisionFloat32, qkv.RowMajor(make([]float32, 8*5), 8, 5), 1)
 	must(err)
 	packed, err := e.Pack(qkv.RowMajor(make([]float32, 8*5), 8, 5))
 	must(err)
