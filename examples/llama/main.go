@@ -57,13 +57,28 @@ type options struct {
 	// Of a GGUF file.
 	model, prompt, perplexity string
 	context, draft            int
-	packed                    bool
+	class                     qkv.Precision
+	inPlace                   bool
 	sampler                   model.Sampler
 }
 
 var typeNames = [...]string{
 	qkv.TypeFloat32: "float32", qkv.TypeFloat16: "float16", qkv.TypeBFloat16: "bfloat16", qkv.TypeInt8: "int8", qkv.TypeQ8_0: "q8_0",
 	qkv.TypeFloat8E4M3: "e4m3", qkv.TypeFloat8E5M2: "e5m2", qkv.TypeQ4_0: "q4_0", qkv.TypeQ4_1: "q4_1",
+}
+
+var classNames = [...]string{qkv.PrecisionFloat32: "float32", qkv.PrecisionInt8: "int8", qkv.PrecisionBFloat16: "bfloat16"}
+
+// named defines a flag that takes one of some names, whose indices are the values.
+func named[T ~int](f *flag.FlagSet, name, noun, usage string, names []string, to *T) {
+	f.Func(name, fmt.Sprintf("`%s` %s: %s", noun, usage, strings.Join(names, ", ")), func(s string) error {
+		i := slices.Index(names, s)
+		if i < 0 {
+			return fmt.Errorf("no such %s", noun)
+		}
+		*to = T(i)
+		return nil
+	})
 }
 
 // command carries out a command line and returns the exit code.
@@ -79,21 +94,15 @@ func command(args []string, stdout, stderr io.Writer) int {
 	f.StringVar(&o.prompt, "prompt", "", "`text` to continue; names of control tokens in it, as <|im_start|>, are these")
 	f.StringVar(&o.perplexity, "perplexity", "", "print the perplexity of the text in `file`, in parts of 512 tokens")
 	f.IntVar(&o.context, "context", 0, "most `tokens` that the model reads, if it would read more")
-	f.BoolVar(&o.packed, "packed", false, "copy the matrices into float32 first, in the place of reading those of the file")
+	f.BoolVar(&o.inPlace, "in-place", false, "read the matrices where the file has them, which saves memory for a copy and takes longer")
 	f.IntVar(&o.draft, "draft", 0, "guess up to `number` tokens by repetitions, which the model reads in one step")
 	f.Float64Var(&o.sampler.Temperature, "temperature", 0, "`number` that divides logits; 0 takes the most likely token")
 	f.IntVar(&o.sampler.TopK, "top-k", 0, "sample from `number` most likely tokens; 0 for all")
 	f.Float64Var(&o.sampler.TopP, "top-p", 0, "sample from the most likely tokens whose `probability` comes to this; 0 for all")
 	f.Float64Var(&o.sampler.MinP, "min-p", 0, "sample from tokens at least this `ratio` times as likely as the first")
 	f.IntVar(&o.workers, "workers", 0, "most `goroutines` to compute on, GOMAXPROCS by default")
-	f.Func("kv", "`type` that the cache keeps keys and values in: "+strings.Join(typeNames[:], ", "), func(name string) error {
-		i := slices.Index(typeNames[:], name)
-		if i < 0 {
-			return errors.New("no such type")
-		}
-		o.kv = qkv.ElemType(i)
-		return nil
-	})
+	named(f, "kv", "type", "that the cache keeps keys and values in", typeNames[:], &o.kv)
+	named(f, "class", "class", "of the products by the matrices of a file", classNames[:], &o.class)
 	err := f.Parse(args)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
@@ -134,6 +143,8 @@ func (o *options) check() error {
 		return errors.New("-model and -bin exclude each other")
 	case (o.model != "") != (o.prompt != "" || o.perplexity != ""):
 		return errors.New("-model goes with -prompt or -perplexity")
+	case o.model == "" && o.class != qkv.PrecisionFloat32:
+		return errors.New("-class goes with -model")
 	}
 	s := &o.sampler
 	for _, x := range []struct {

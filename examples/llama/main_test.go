@@ -73,6 +73,8 @@ func TestUsage(t *testing.T) {
 		want string
 	}{
 		{[]string{"-kv", "int4"}, exitUsage, "llama: invalid value \"int4\" for flag -kv: no such type\n"},
+		{[]string{"-class", "int4"}, exitUsage, "llama: invalid value \"int4\" for flag -class: no such class\n"},
+		{[]string{"-class", "int8"}, exitUsage, "llama: -class goes with -model\n"},
 		{[]string{"-tokens", "3"}, exitUsage, "llama: -tokens is 3, at least 8 are needed\n"},
 		{[]string{"-model", "x"}, exitUsage, "llama: -model goes with -prompt or -perplexity\n"},
 		{[]string{"-prompt", "x"}, exitUsage, "llama: -model goes with -prompt or -perplexity\n"},
@@ -120,6 +122,11 @@ func TestModel(t *testing.T) {
 	}
 	if testing.Short() {
 		return
+	}
+	class := []string{"-model", file, "-class", "int8", "-prompt", "The capital of France is", "-tokens", "12"}
+	code, stdout, stderr = llama(class...)
+	if _, other, _ := llama(append(class, "-in-place", "-kv", "int8")...); code != exitOK || stdout != other || !strings.HasPrefix(stdout, "The capital of France is Paris") {
+		t.Errorf("class int8: exit code %d\n%s%s\nin place\n%s", code, stdout, stderr, other)
 	}
 	turn := []string{"-model", file, "-kv", "float16", "-tokens", "30", "-prompt", "<|im_start|>user\nSay 1 2 3 1 2 3.<|im_end|>\n<|im_start|>assistant\n"}
 	_, plain, _ := llama(turn...)

@@ -51,7 +51,7 @@ func open(o options) (_ *file, err error) {
 	if err != nil {
 		return nil, err
 	}
-	m, err := model.NewOf(e, w, o.packed)
+	m, err := model.NewOf(e, w, o.class, !o.inPlace)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", o.model, err)
 	}

@@ -126,7 +126,7 @@ func TestGGUF(t *testing.T) {
 			continue
 		}
 		for _, packed := range []bool{false, true} {
-			m, err := NewOf(e, x, packed)
+			m, err := NewOf(e, x, qkv.PrecisionFloat32, packed)
 			must(err)
 			if got := run(m); !slices.Equal(got, want) {
 				t.Errorf("%s, packed %v: logits are others", arch, packed)
@@ -227,7 +227,7 @@ func FuzzGGUF(f *testing.F) {
 			return
 		}
 		x.Context = min(x.Context, 64)
-		m, err := NewOf(e, x, false)
+		m, err := NewOf(e, x, qkv.PrecisionFloat32, false)
 		if err != nil {
 			return
 		}

@@ -70,7 +70,7 @@ func TestHuggingFace(t *testing.T) {
 		}
 		var want []float32
 		for _, w := range []*Tensors{tensorsOf(w), x} {
-			m, err := NewOf(e, w, false)
+			m, err := NewOf(e, w, qkv.PrecisionFloat32, false)
 			must(err)
 			e := newEngine(t, m, EngineConfig{PageTokens: 16, Pages: 4})
 			got := read(e, e.Cache.NewSequence(), randomTokens(40, c.Vocab, 1), 24)

@@ -12,7 +12,8 @@ import (
 type Model struct {
 	Config
 	engine    *qkv.Engine
-	embedding qkv.Matrix // [Vocab, Width]
+	class     qkv.Precision // of the products
+	embedding qkv.Matrix    // [Vocab, Width]
 	blocks    []block
 	norm      []float32
 	out       qkv.Linear // [Width, Vocab]
@@ -29,13 +30,16 @@ type block struct {
 
 // New returns the model of weights, of whose matrices it makes packed copies: what it keeps of w is
 // the embedding and the norms. The error is that of the library.
-func New(e *qkv.Engine, w *Weights) (*Model, error) { return NewOf(e, tensorsOf(w), true) }
+func New(e *qkv.Engine, w *Weights) (*Model, error) {
+	return NewOf(e, tensorsOf(w), qkv.PrecisionFloat32, true)
+}
 
-// NewOf returns the model of weights in the types of a file. Packed, the model keeps a copy of the matrices
-// in float32 beside the embedding and the norms. Otherwise it reads them where they are: the file stays open.
-// The error is that of the library.
-func NewOf(e *qkv.Engine, w *Tensors, packed bool) (*Model, error) {
-	m := &Model{Config: w.Config, engine: e, embedding: w.Embedding, blocks: make([]block, w.Layers), norm: w.Norm}
+// NewOf returns the model of weights in the types of a file, whose products are of a class. Packed, the model keeps
+// a copy of the matrices beside the embedding and the norms, see [qkv.Engine.PackFor], and of a tied embedding the
+// copy that it multiplies by. Otherwise it reads them where they are. The file stays open. The error is that of
+// the library, for a matrix that the class does not multiply too.
+func NewOf(e *qkv.Engine, w *Tensors, class qkv.Precision, packed bool) (*Model, error) {
+	m := &Model{Config: w.Config, engine: e, class: class, embedding: w.Embedding, blocks: make([]block, w.Layers), norm: w.Norm}
 	err := m.check()
 	if err != nil {
 		return nil, err
@@ -55,7 +59,7 @@ func NewOf(e *qkv.Engine, w *Tensors, packed bool) (*Model, error) {
 		if !packed {
 			return qkv.Linear{W: x.T()}
 		}
-		p, e := e.Pack(x.T())
+		p, e := e.PackFor(class, x.T(), 1)
 		keep(e)
 		return qkv.Linear{Packed: p}
 	}
@@ -69,7 +73,7 @@ func NewOf(e *qkv.Engine, w *Tensors, packed bool) (*Model, error) {
 		cfg := qkv.LayerConfig{
 			ProjectionConfig: qkv.ProjectionConfig{
 				Q: qkv.Linear{W: b.Q.T(), Bias: b.QBias}, K: qkv.Linear{W: b.K.T(), Bias: b.KBias}, V: qkv.Linear{W: b.V.T(), Bias: b.VBias},
-				Heads: w.Heads, KVHeads: w.KVHeads, QNorm: b.QNorm, KNorm: b.KNorm, NormEps: m.eps(), Rotary: global, InPlace: !packed,
+				Heads: w.Heads, KVHeads: w.KVHeads, QNorm: b.QNorm, KNorm: b.KNorm, NormEps: m.eps(), Rotary: global, Precision: class, InPlace: !packed,
 			},
 			Out:       qkv.Linear{W: b.O.T()},
 			Attention: qkv.Call{Mask: qkv.Mask{Causal: true}, Scale: w.QueryScale, Softcap: w.Softcap},

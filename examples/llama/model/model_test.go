@@ -30,6 +30,44 @@ func newModel(t testing.TB, cfg qkv.Config, c Config) (*Model, *Weights) {
 	return m, w
 }
 
+// newModelOf returns a random model whose products are of a class: of class Int8 by weights in Q8_0.
+func newModelOf(t testing.TB, cfg qkv.Config, c Config, class qkv.Precision) *Model {
+	t.Helper()
+	e, err := qkv.New(cfg)
+	must(err)
+	w, err := Random(c, 1)
+	must(err)
+	tensors := tensorsOf(w)
+	if class == qkv.PrecisionInt8 {
+		tensors = quantized(w)
+	}
+	m, err := NewOf(e, tensors, class, true)
+	must(err)
+	return m
+}
+
+// quantized returns weights whose matrices are in Q8_0.
+func quantized(w *Weights) *Tensors {
+	t := tensorsOf(w)
+	quantize := func(m *qkv.Matrix, x []float32) {
+		data := make([]byte, len(x)/32*34)
+		must(qkv.Quantize(qkv.WeightQ8_0, data, x))
+		*m = qkv.WeightMatrix(qkv.WeightQ8_0, data, m.Rows(), m.Cols())
+	}
+	quantize(&t.Out, w.Out)
+	for i := range t.Blocks {
+		b, x := &t.Blocks[i], &w.Blocks[i]
+		quantize(&b.Q, x.Q)
+		quantize(&b.K, x.K)
+		quantize(&b.V, x.V)
+		quantize(&b.O, x.O)
+		quantize(&b.Gate, x.Gate)
+		quantize(&b.Up, x.Up)
+		quantize(&b.Down, x.Down)
+	}
+	return t
+}
+
 func newEngine(t testing.TB, m *Model, cfg EngineConfig) *Engine {
 	t.Helper()
 	e, err := NewEngine(m, cfg)
@@ -246,9 +284,23 @@ func TestReference(t *testing.T) {
 func TestSameBits(t *testing.T) {
 	const n, at = 100, 53 // tokens, and of those where things happen
 	c := Config{Layers: 2, Width: 64, Heads: 2, KVHeads: 1, FFN: 96, Vocab: 50, Context: 128}
-	types := []qkv.ElemType{qkv.TypeFloat32, qkv.TypeInt8, qkv.TypeBFloat16, qkv.TypeQ8_0}
+	windows := c
+	windows.Options = Options{PostNorm: true, EmbeddingScale: 3, LogitCap: 4, HalfSplit: true, Window: 30, Period: 2}
+	cases := []struct {
+		Config
+		kv    qkv.ElemType
+		class qkv.Precision
+	}{
+		{c, qkv.TypeFloat32, qkv.PrecisionFloat32},
+		{windows, qkv.TypeFloat32, qkv.PrecisionFloat32},
+		{windows, qkv.TypeQ8_0, qkv.PrecisionInt8},
+		{c, qkv.TypeInt8, qkv.PrecisionFloat32},
+		{c, qkv.TypeBFloat16, qkv.PrecisionBFloat16},
+		{c, qkv.TypeQ8_0, qkv.PrecisionFloat32},
+		{c, qkv.TypeFloat32, qkv.PrecisionInt8},
+	}
 	if testing.Short() || raceEnabled {
-		types = types[:1]
+		cases = cases[:3]
 	}
 	same := func(t *testing.T, what string, got, want []float32) {
 		t.Helper()
@@ -262,13 +314,11 @@ func TestSameBits(t *testing.T) {
 		}
 	}
 	tokens, others := randomTokens(n, c.Vocab, 3), randomTokens(n, c.Vocab, 4)
-	for i, kv := range append(types, qkv.TypeFloat32) {
-		if i == len(types) {
-			c.Options = Options{PostNorm: true, EmbeddingScale: 3, LogitCap: 4, HalfSplit: true, Window: 30, Period: 2}
-		}
+	for _, x := range cases {
+		kv := x.kv
 		var want []float32
 		forEachSet(t, func(t *testing.T, cfg qkv.Config) {
-			m, _ := newModel(t, cfg, c)
+			m := newModelOf(t, cfg, x.Config, x.class)
 			slot := newEngine(t, m, EngineConfig{Type: kv, PageTokens: c.Context, Pages: 1})
 			whole := read(slot, slot.Cache.NewSequence(), tokens, n)
 			if want == nil {
@@ -277,7 +327,7 @@ func TestSameBits(t *testing.T) {
 			same(t, "whole", whole, want)
 			rest := want[at*c.Vocab:]
 			for _, page := range []int{c.Context, 16, 1} {
-				what := func(s string) string { return fmt.Sprintf("%s, %v, pages of %d", s, kv, page) }
+				what := func(s string) string { return fmt.Sprintf("%s, %v, class %v, pages of %d", s, kv, x.class, page) }
 				cfg := EngineConfig{Type: kv, PageTokens: page, Pages: (4*c.Context + page - 1) / page}
 				e := newEngine(t, m, cfg)
 				for _, chunk := range []int{1, 7, 64} {
@@ -463,7 +513,7 @@ func TestWeights(t *testing.T) {
 				want += b.Field(j).Len()
 			}
 		}
-		m, err := NewOf(engine, tensorsOf(w), false)
+		m, err := NewOf(engine, tensorsOf(w), qkv.PrecisionFloat32, false)
 		must(err)
 		if got := m.Weights(); got != want {
 			t.Errorf("%+v: %d weights, want %d", c, got, want)

@@ -28,17 +28,19 @@ func (m *Model) postNorm(h qkv.Matrix, weight []float32) error {
 
 // product is y = x w.
 func (m *Model) product(y, x qkv.Matrix, w qkv.Linear) error {
-	return m.engine.MatMul(&qkv.Product{X: x, W: w.W, Packed: w.Packed, Y: y})
+	return m.engine.MatMul(&qkv.Product{X: x, W: w.W, Packed: w.Packed, Precision: m.class, Y: y})
 }
 
 // hidden is what the MLP multiplies by its last matrix.
 func (m *Model) hidden(y, x qkv.Matrix, gate, up qkv.Linear) error {
-	return m.engine.MatMul(&qkv.Product{X: x, W: gate.W, Packed: gate.Packed, Activation: cmp.Or(m.Activation, qkv.SiLU), Up: up, Y: y})
+	return m.engine.MatMul(&qkv.Product{
+		X: x, W: gate.W, Packed: gate.Packed, Precision: m.class, Activation: cmp.Or(m.Activation, qkv.SiLU), Up: up, Y: y,
+	})
 }
 
 // add is x = x + h w.
 func (m *Model) add(x, h qkv.Matrix, w qkv.Linear) error {
-	return m.engine.MatMul(&qkv.Product{X: h, W: w.W, Packed: w.Packed, Y: x, Accumulate: true})
+	return m.engine.MatMul(&qkv.Product{X: h, W: w.W, Packed: w.Packed, Precision: m.class, Y: x, Accumulate: true})
 }
 
 // scale multiplies embeddings, where the model does so.

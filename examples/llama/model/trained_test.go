@@ -24,7 +24,7 @@ func trained(t testing.TB, cfg qkv.Config, name string, packed bool) *Model {
 	w.Context = 1024
 	e, err := qkv.New(cfg)
 	must(err)
-	m, err := NewOf(e, w, packed)
+	m, err := NewOf(e, w, qkv.PrecisionFloat32, packed)
 	if err != nil {
 		t.Fatal(err)
 	}
