@@ -109,6 +109,8 @@ func logged(shape kernel.Set, w workLog) *kernel.Set {
 		Quantize:         func(a *kernel.QuantizeArgs) { w.note("Quantize", a.Work()) },
 		UnpackInt8:       func(a *kernel.UnpackInt8Args) { w.note("UnpackInt8", a.Work()) },
 		MultiplyInt8:     func(a *kernel.MultiplyInt8Args) { w.note("MultiplyInt8", a.Work()) },
+		ConvertInt8:      func(a *kernel.ConvertInt8Args) { w.note("ConvertInt8", a.Work()) },
+		PackInt8:         func(a *kernel.PackInt8Args) { w.note("PackInt8", a.Work()) },
 		MultiplyStrips:   func(a *kernel.MultiplyStripsArgs) { w.note("MultiplyStrips", a.Work()) },
 		DequantizeStrips: func(a *kernel.DequantizeStripsArgs) { w.note("DequantizeStrips", a.Work()) },
 		Float16:          func(_ *float32, _ *uint16, n int) { w.note("Float16", 4*int64(n)) },
@@ -180,6 +182,10 @@ func TestWorkOfCalls(t *testing.T) {
 			})
 			set.UnpackInt8(&kernel.UnpackInt8Args{Depth: kernel.KC, Lanes: set.Lanes, Codes: &wide[0]})
 			set.MultiplyInt8(&kernel.MultiplyInt8Args{X: &wide[0], Rows: 5000, Depth: kernel.KC, C: &make([]float32, 5000)[0]})
+			for _, elem := range []kernel.Elem{kernel.Int8, kernel.Q4_0} {
+				set.ConvertInt8(&kernel.ConvertInt8Args{Src: unsafe.Pointer(&wide[0]), Elem: elem, UnitStride: 18, Rows: kernel.KeyBlock, Dim: MaxDim, Dst: &wide[0]})
+			}
+			set.PackInt8(&kernel.PackInt8Args{Q: &far[0], Dim: MaxDim, Lanes: set.Lanes, Stride: set.Lanes, Codes: (*byte)(unsafe.Pointer(&far[0])), Scales: &far[0]})
 			set.MultiplyStrips(&kernel.MultiplyStripsArgs{
 				Type: kernel.WeightQ4_0, Src: &wide[0], StripBytes: 18 * set.Vec, Vec: set.Vec, Depth: 1 << 13, Lanes: 3 * set.Vec,
 				A: &make([]float32, 1<<13)[0], Rows: 8, C: &make([]float32, 8*3*set.Vec)[0], Stride: 3 * set.Vec,
@@ -390,6 +396,17 @@ func TestCallsDivide(t *testing.T) {
 					Dst: (*byte)(unsafe.Pointer(out)), RowBytes: dim / kernel.Int8Block * kernel.Int8BlockBytes(set.Int8Halves),
 				}
 				either(t, generic, quantizeGeneric, set.Quantize, a)
+			}},
+			{"ConvertInt8", func(generic bool, out, _, _ *float32) {
+				a := &kernel.ConvertInt8Args{
+					Src: raw, Off: far, Elem: kernel.Int8, UnitStride: 1, Scale: &alpha[0], Rows: keys, Dim: dim, Halves: set.Int8Halves,
+					Dst: (*byte)(unsafe.Pointer(out)), RowBytes: kernel.Int8Blocks(dim) * kernel.Int8BlockBytes(set.Int8Halves),
+				}
+				either(t, generic, convertInt8Generic, set.ConvertInt8, a)
+			}},
+			{"PackInt8", func(generic bool, out, top, sum *float32) {
+				a := &kernel.PackInt8Args{Q: &packed[0], Dim: dim, Lanes: lanes, Stride: lanes, Codes: (*byte)(unsafe.Pointer(out)), Scales: ptr.At(out, dim*lanes/4)}
+				either(t, generic, packInt8Generic, set.PackInt8, a)
 			}},
 			{"Quantize a long row", func(generic bool, out, _, _ *float32) {
 				a := &kernel.QuantizeArgs{

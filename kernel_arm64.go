@@ -55,6 +55,8 @@ var neonSet = kernel.Set{
 	Quantize:         quantizeGeneric,
 	UnpackInt8:       unpackInt8NEON,
 	MultiplyInt8:     multiplyInt8Generic,
+	ConvertInt8:      convertInt8Generic,
+	PackInt8:         packInt8Generic,
 	MultiplyStrips:   multiplyStripsNEON,
 	DequantizeStrips: dequantizeStripsNEON,
 	Float16:          float16NEON,

@@ -33,38 +33,14 @@ func decodeScoresInt8Generic(a *kernel.DecodeScoresInt8Args) {
 // keyIntegers sets dst to the integers of a key from a dim on, in the order of those of a block of a row, and
 // returns their scale and what is added to their products.
 func keyIntegers(dst *[kernel.Int8Block]int32, a *kernel.DecodeScoresInt8Args, key, dim int) (scale, least float32) {
-	row := unsafe.Add(a.K, a.Off[key])
-	set := func(i int, x int32) {
+	var block [kernel.Int8Block]int8
+	row, scale := unsafe.Add(a.K, a.Off[key]), rowScale(a.Elem, a.Scale, key)
+	scale, least = a.Elem.Block(&block, row, dim/kernel.Int8Block, a.Dim, a.Elem.Unit(), scale)
+	for i, x := range block {
 		if a.Halves {
 			i = int8Place(i)
 		}
-		dst[i] = x
+		dst[i] = int32(x)
 	}
-	nibbles := func(quants *[kernel.BlockValues / 2]uint8, offset int32) {
-		for i, q := range quants {
-			set(i, int32(q&15)-offset)
-			set(len(quants)+i, int32(q>>4)-offset)
-		}
-	}
-	block := unsafe.Add(row, dim/kernel.BlockValues*a.Elem.Unit())
-	switch a.Elem {
-	case kernel.Q8_0:
-		b := (*kernel.BlockQ8_0)(block)
-		for i, q := range b.Quants {
-			set(i, int32(q))
-		}
-		return fp.Float16ToFloat32(b.Scale), 0
-	case kernel.Q4_0:
-		b := (*kernel.BlockQ4_0)(block)
-		nibbles(&b.Quants, 8)
-		return fp.Float16ToFloat32(b.Scale), 0
-	case kernel.Q4_1:
-		b := (*kernel.BlockQ4_1)(block)
-		nibbles(&b.Quants, 0)
-		return fp.Float16ToFloat32(b.Scale), fp.Float16ToFloat32(b.Min)
-	}
-	for i := range min(kernel.Int8Block, a.Dim-dim) {
-		set(i, int32(*(*int8)(unsafe.Add(row, dim+i))))
-	}
-	return *ptr.At(a.Scale, key), 0
+	return scale, least
 }

@@ -50,6 +50,8 @@ var genericFuncs = kernel.Funcs{
 	Quantize:         quantizeGeneric,
 	UnpackInt8:       unpackInt8Generic,
 	MultiplyInt8:     multiplyInt8Generic,
+	ConvertInt8:      convertInt8Generic,
+	PackInt8:         packInt8Generic,
 	MultiplyStrips:   multiplyStripsGeneric,
 	DequantizeStrips: dequantizeStripsGeneric,
 	Float16:          float16Generic,

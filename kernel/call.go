@@ -341,6 +341,46 @@ func (s *Set) MultiplyInt8(a *MultiplyInt8Args) {
 	a.X, a.C, a.Rows = x, c, rows
 }
 
+// ConvertInt8 calls [Funcs.ConvertInt8].
+//
+//go:noinline
+func (s *Set) ConvertInt8(a *ConvertInt8Args) {
+	if a.Work() <= MaxWork {
+		s.funcs.ConvertInt8(a)
+		return
+	}
+	src, dst, dim, values := a.Src, a.Dst, a.Dim, a.Elem.UnitValues()
+	step := max(1, part(dim, a.Work())/Int8Block) * Int8Block
+	for d := 0; d < dim; d += step {
+		a.Src, a.Dim = unsafe.Add(src, d/values*a.UnitStride), min(step, dim-d)
+		a.Dst = (*byte)(unsafe.Add(unsafe.Pointer(dst), d/Int8Block*Int8BlockBytes(a.Halves)))
+		s.ConvertInt8(a)
+	}
+	a.Src, a.Dst, a.Dim = src, dst, dim
+}
+
+// PackInt8 calls [Funcs.PackInt8].
+//
+//go:noinline
+func (s *Set) PackInt8(a *PackInt8Args) {
+	if a.Work() <= MaxWork {
+		s.funcs.PackInt8(a)
+		return
+	}
+	q, codes, scales, sums, dim := a.Q, a.Codes, a.Scales, a.Sums, a.Dim
+	step := max(1, part(dim, a.Work())/Int8Block) * Int8Block
+	for d := 0; d < dim; d += step {
+		at := d / Int8Block * a.Lanes
+		a.Q, a.Dim = ptr.At(q, d*a.Stride), min(step, dim-d)
+		a.Codes, a.Scales = (*byte)(unsafe.Add(unsafe.Pointer(codes), d*a.Lanes)), ptr.At(scales, at)
+		if sums != nil {
+			a.Sums = ptr.At(sums, at)
+		}
+		s.PackInt8(a)
+	}
+	a.Q, a.Codes, a.Scales, a.Sums, a.Dim = q, codes, scales, sums, dim
+}
+
 // Combine calls [Funcs.Combine].
 //
 //go:noinline

@@ -177,6 +177,16 @@ var loops = []loop{
 			s.UnpackInt8(a)
 		}
 	}},
+	{"ConvertInt8", func(s *Set, begun, stop *atomic.Bool) {
+		for a := new(ConvertInt8Args); !stop.Load(); begun.Store(true) {
+			s.ConvertInt8(a)
+		}
+	}},
+	{"PackInt8", func(s *Set, begun, stop *atomic.Bool) {
+		for a := new(PackInt8Args); !stop.Load(); begun.Store(true) {
+			s.PackInt8(a)
+		}
+	}},
 	{"MultiplyInt8", func(s *Set, begun, stop *atomic.Bool) {
 		for a := new(MultiplyInt8Args); !stop.Load(); begun.Store(true) {
 			s.MultiplyInt8(a)

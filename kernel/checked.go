@@ -12,7 +12,7 @@ func Checked(s *Set) *Set {
 		f.Softmax != nil && f.Accumulate != nil && f.Unpack != nil && f.Multiply != nil && f.Float16 != nil &&
 		f.MultiplyFew != nil && f.Combine != nil && f.Dots != nil && f.Dequantize != nil && f.DotWeights != nil && f.MultiplyStrips != nil && f.DequantizeStrips != nil &&
 		f.Pairs != nil && f.MultiplyPairs != nil && f.MultiplyPairsFew != nil &&
-		f.Quantize != nil && f.UnpackInt8 != nil && f.MultiplyInt8 != nil &&
+		f.Quantize != nil && f.UnpackInt8 != nil && f.MultiplyInt8 != nil && f.ConvertInt8 != nil && f.PackInt8 != nil &&
 		f.Rotary != nil && f.Activate != nil && f.Sums != nil && f.Normalize != nil && f.Hadamard != nil && f.Above != nil && f.Merge != nil && f.Convert != nil && f.Store != nil && f.DecodeScores != nil && f.DecodeAccumulate != nil &&
 		f.DecodeScoresInt8 != nil && f.Peak != nil && f.PeakInt8 != nil && f.PeakBFloat16 != nil && f.Read != nil, "kernel: Set lacks a function")
 	assert(1 <= s.DecodeRows && s.DecodeRows <= MaxDecodeRows, "kernel: Set.DecodeRows outside 1..MaxDecodeRows")
@@ -243,7 +243,7 @@ func Checked(s *Set) *Set {
 	c.MultiplyInt8 = func(a *MultiplyInt8Args) {
 		s.checkLanes(a.Lanes, a.Lanes)
 		assert(a.Rows >= 1, "kernel: MultiplyInt8: Rows < 1")
-		checkInt8Depth(a.Depth)
+		assert(a.Depth > 0 && a.Depth%Int8Block == 0, "kernel: MultiplyInt8: Depth is not a positive multiple of Int8Block")
 		assert(a.Halves == s.Int8Halves, "kernel: MultiplyInt8: Halves is not that of the set")
 		assert(a.Groups == 1 || a.Groups == 2, "kernel: MultiplyInt8: Groups outside 1..2")
 		assert(a.Table == nil || a.Rows == 1 && a.Groups == 1, "kernel: MultiplyInt8: a Table of more than one row or group")
@@ -252,6 +252,23 @@ func Checked(s *Set) *Set {
 		assert(a.X != nil && a.W != nil && a.Scales != nil && a.C != nil, "kernel: MultiplyInt8: nil operand")
 		checkWork(a.Work())
 		f.MultiplyInt8(a)
+	}
+	c.ConvertInt8 = func(a *ConvertInt8Args) {
+		checkKeys(a.Rows)
+		checkElem(a.Elem, a.Dim, a.Scale)
+		assert(a.Elem.Integers(), "kernel: ConvertInt8: an Elem that has no integers")
+		assert(a.Halves == s.Int8Halves, "kernel: ConvertInt8: Halves is not that of the set")
+		assert(a.Rows == 1 || a.RowBytes >= Int8Blocks(a.Dim)*Int8BlockBytes(a.Halves), "kernel: ConvertInt8: rows of Dst overlap")
+		assert(a.Src != nil && a.Off != nil && a.Dst != nil, "kernel: ConvertInt8: nil operand")
+		checkWork(a.Work())
+		f.ConvertInt8(a)
+	}
+	c.PackInt8 = func(a *PackInt8Args) {
+		s.checkLanes(a.Lanes, a.Stride)
+		checkDim(a.Dim)
+		assert(a.Q != nil && a.Codes != nil && a.Scales != nil, "kernel: PackInt8: nil operand")
+		checkWork(a.Work())
+		f.PackInt8(a)
 	}
 	strips := func(name string, w Weight, vec, lanes, depth int) {
 		assert(vec == s.Vec, "kernel: "+name+": Vec is not that of the Set")

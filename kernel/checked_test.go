@@ -19,6 +19,7 @@ func nothing() Funcs {
 		DotWeights: func(*DotWeightsArgs) {}, MultiplyStrips: func(*MultiplyStripsArgs) {}, DequantizeStrips: func(*DequantizeStripsArgs) {},
 		Pairs: func(*PairsArgs) {}, MultiplyPairs: func(*MultiplyArgs) {}, MultiplyPairsFew: func(*MultiplyArgs) {},
 		Quantize: func(*QuantizeArgs) {}, UnpackInt8: func(*UnpackInt8Args) {}, MultiplyInt8: func(*MultiplyInt8Args) {},
+		ConvertInt8: func(*ConvertInt8Args) {}, PackInt8: func(*PackInt8Args) {},
 		Merge: func(*MergeArgs) {}, Convert: func(*ConvertArgs) {}, Store: func(*StoreArgs) {},
 		DecodeScores: func(*DecodeScoresArgs) {}, DecodeAccumulate: func(*DecodeAccumulateArgs) {}, DecodeScoresInt8: func(*DecodeScoresInt8Args) {},
 		Float16: func(*float32, *uint16, int) {},
@@ -313,6 +314,28 @@ func TestChecked(t *testing.T) {
 		{"kernel: Depth of class Int8 is not a multiple of Int8Block up to KC", func(a *UnpackInt8Args) { a.Depth = KC + Int8Block }},
 		{"kernel: Lanes > Set.Lanes", func(a *UnpackInt8Args) { a.Lanes = 24 }},
 	})
+	convert := ConvertInt8Args{Src: unsafe.Pointer(&q), Off: new([KeyBlock]int), Elem: Q8_0, UnitStride: 34, Rows: 2, Dim: 64, Dst: &q, RowBytes: 2 * Int8BlockBytes(false)}
+	testClauses(t, s.ConvertInt8, convert, []violation[ConvertInt8Args]{
+		{"kernel: ConvertInt8: nil operand", func(a *ConvertInt8Args) { a.Src = nil }},
+		{"kernel: ConvertInt8: nil operand", func(a *ConvertInt8Args) { a.Off = nil }},
+		{"kernel: ConvertInt8: nil operand", func(a *ConvertInt8Args) { a.Dst = nil }},
+		{"kernel: ConvertInt8: an Elem that has no integers", func(a *ConvertInt8Args) { a.Elem = E4M3 }},
+		{"kernel: ConvertInt8: Halves is not that of the set", func(a *ConvertInt8Args) { a.Halves = true }},
+		{"kernel: ConvertInt8: rows of Dst overlap", func(a *ConvertInt8Args) { a.RowBytes-- }},
+		{"kernel: unknown Elem", func(a *ConvertInt8Args) { a.Elem = elems }},
+		{"kernel: Dim is not a multiple of the Elem's block", func(a *ConvertInt8Args) { a.Dim = 33 }},
+		{"kernel: Dim < 1", func(a *ConvertInt8Args) { a.Dim = 0 }},
+		{"kernel: a type with scales of rows, without Scale", func(a *ConvertInt8Args) { a.Elem = Int8 }},
+		{"kernel: Keys outside 1..KeyBlock", func(a *ConvertInt8Args) { a.Rows = KeyBlock + 1 }},
+	})
+	testClauses(t, s.PackInt8, PackInt8Args{Q: &f, Dim: 33, Lanes: 8, Stride: 8, Codes: &q, Scales: &f}, []violation[PackInt8Args]{
+		{"kernel: PackInt8: nil operand", func(a *PackInt8Args) { a.Q = nil }},
+		{"kernel: PackInt8: nil operand", func(a *PackInt8Args) { a.Codes = nil }},
+		{"kernel: PackInt8: nil operand", func(a *PackInt8Args) { a.Scales = nil }},
+		{"kernel: Dim < 1", func(a *PackInt8Args) { a.Dim = 0 }},
+		{"kernel: Lanes is not a positive multiple of Vec", func(a *PackInt8Args) { a.Lanes = 4 }},
+		{"kernel: Stride < Lanes", func(a *PackInt8Args) { a.Stride = 7 }},
+	})
 	multiply := MultiplyInt8Args{X: &q, Rows: 1, Depth: 32, W: &q, Table: new([16]byte), Groups: 1, Scales: &f, Mins: &f, C: &f, Lanes: 16}
 	testClauses(t, s.MultiplyInt8, multiply, []violation[MultiplyInt8Args]{
 		{"kernel: MultiplyInt8: nil operand", func(a *MultiplyInt8Args) { a.X = nil }},
@@ -327,7 +350,7 @@ func TestChecked(t *testing.T) {
 		{"kernel: MultiplyInt8: a Table of more than one row or group", func(a *MultiplyInt8Args) { a.Groups, a.Mins = 2, nil }},
 		{"kernel: MultiplyInt8: Mins of two groups", func(a *MultiplyInt8Args) { a.Groups, a.Table = 2, nil }},
 		{"kernel: MultiplyInt8: rows of C overlap", func(a *MultiplyInt8Args) { a.Rows, a.Stride, a.Table = 2, 15, nil }},
-		{"kernel: Depth of class Int8 is not a multiple of Int8Block up to KC", func(a *MultiplyInt8Args) { a.Depth = 31 }},
+		{"kernel: MultiplyInt8: Depth is not a positive multiple of Int8Block", func(a *MultiplyInt8Args) { a.Depth = 31 }},
 		{"kernel: Lanes is not a positive multiple of Vec", func(a *MultiplyInt8Args) { a.Lanes = 4 }},
 	})
 	testClauses(t, s.MultiplyStrips, MultiplyStripsArgs{
@@ -533,6 +556,12 @@ func TestCheckedWork(t *testing.T) {
 		},
 		"Quantize": func() {
 			s.Quantize(&QuantizeArgs{X: &f, Rows: 1, Depth: n / Int8Block * Int8Block, Dst: new(byte), RowBytes: 1})
+		},
+		"ConvertInt8": func() {
+			s.ConvertInt8(&ConvertInt8Args{Src: row, Off: &rowOff, Elem: Int8, UnitStride: 1, Scale: &f, Rows: 1, Dim: n, Dst: new(byte)})
+		},
+		"PackInt8": func() {
+			s.PackInt8(&PackInt8Args{Q: &f, Dim: n, Lanes: 8, Stride: 8, Codes: new(byte), Scales: &g})
 		},
 		"MultiplyInt8": func() {
 			s.MultiplyInt8(&MultiplyInt8Args{X: new(byte), Rows: n, Depth: 32, W: new(byte), Groups: 1, Scales: &f, C: &f, Stride: 8, Lanes: 8})

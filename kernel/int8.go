@@ -162,7 +162,7 @@ type MultiplyInt8Args struct {
 	X        *byte // [Rows][Depth/Int8Block] blocks, as Quantize makes them
 	RowBytes int   // from one row of X to the next
 	Rows     int   // at least 1; 1 if there is a Table
-	Depth    int   // a multiple of Int8Block, up to KC
+	Depth    int   // a multiple of Int8Block
 	Halves   bool  // Set.Int8Halves
 
 	W      *byte     // [Depth/4][Lanes][4], or [Depth/Int8Block][4][Lanes][4] if there is a Table

@@ -175,6 +175,10 @@ type Funcs struct {
 	UnpackInt8   func(*UnpackInt8Args)
 	MultiplyInt8 func(*MultiplyInt8Args)
 
+	// ConvertInt8 and PackInt8 make of keys and of packed queries what MultiplyInt8 multiplies.
+	ConvertInt8 func(*ConvertInt8Args)
+	PackInt8    func(*PackInt8Args)
+
 	// MultiplyStrips multiplies few rows by weights that are packed in their type, and DequantizeStrips makes
 	// float32 of them.
 	MultiplyStrips   func(*MultiplyStripsArgs)

@@ -132,6 +132,19 @@ func (a *UnpackInt8Args) Work() int64 {
 // Work returns the work of a call.
 func (a *MultiplyInt8Args) Work() int64 { return int64(a.Rows) * int64(a.Depth+rowWork) }
 
+// Work returns the work of a call: of an element besides what it is moved, its line. That of all rows of a block
+// is not divided.
+func (a *ConvertInt8Args) Work() int64 {
+	line := int64(0)
+	if a.Elem.UnitValues() == 1 { // a block has lines of its own
+		line = far(a.UnitStride)
+	}
+	return int64(a.Rows) * int64(a.Dim) * (moved + line)
+}
+
+// Work returns the work of a call.
+func (a *PackInt8Args) Work() int64 { return int64(a.Lanes) * int64(a.Dim) * moved }
+
 // Work returns the work of a call. That of one row is not divided.
 func (a *RotaryArgs) Work() int64 { return int64(a.Rows) * int64(max(2*a.Pairs*moved, rowWork)) }
 

@@ -78,6 +78,8 @@ var emitters = []emitter{
 	{field: "Quantize", emit: quantize, of: hasDot4, where: "ColStride is 1"},
 	{field: "UnpackInt8", emit: unpackInt8},
 	{field: "MultiplyInt8", emit: multiplyInt8, of: hasDot4},
+	{field: "ConvertInt8"},
+	{field: "PackInt8"},
 	{field: "MultiplyStrips", emit: multiplyStrips},
 	{field: "DequantizeStrips", emit: dequantizeStrips},
 	{field: "Float16", emit: float16},

@@ -302,6 +302,8 @@ func (s *suite) multiplyInt8(lanes int) {
 			blocks := []int{1, 2, 3, kernel.KC / kernel.Int8Block}[s.IntN(4)]
 			if rows > 9 {
 				blocks = 1 + s.IntN(2)
+			} else if s.IntN(8) == 0 {
+				blocks = kernel.KC/kernel.Int8Block + 3
 			}
 			depth, size := blocks*kernel.Int8Block, kernel.Int8BlockBytes(s.set.Int8Halves)
 			stride := s.stride(lanes) * (1 - 2*s.IntN(2))

@@ -94,6 +94,8 @@ var classOperations = []operation{
 	{"Quantize", (*suite).quantize},
 	{"UnpackInt8", (*suite).unpackInt8},
 	{"MultiplyInt8", (*suite).multiplyInt8},
+	{"ConvertInt8", (*suite).convertInt8},
+	{"PackInt8", (*suite).packInt8},
 }
 
 func (op operation) run(t testing.TB, set *kernel.Set, short bool) {

@@ -1,0 +1,60 @@
+package qkv
+
+import (
+	"unsafe"
+
+	"github.com/qkv-go/qkv/internal/ptr"
+	"github.com/qkv-go/qkv/kernel"
+)
+
+func convertInt8Generic(a *kernel.ConvertInt8Args) {
+	size, behind := kernel.Int8BlockBytes(a.Halves), kernel.Int8Integers(a.Halves)
+	var q [kernel.Int8Block]int8
+	for r := range a.Rows {
+		row, scale := unsafe.Add(a.Src, a.Off[r]), rowScale(a.Elem, a.Scale, r)
+		for b := range kernel.Int8Blocks(a.Dim) {
+			d, least := a.Elem.Block(&q, row, b, a.Dim, a.UnitStride, scale)
+			dst := unsafe.Add(unsafe.Pointer(a.Dst), r*a.RowBytes+b*size)
+			sum := int32(0)
+			for i, x := range q {
+				sum += int32(x)
+				if a.Halves {
+					*(*int16)(unsafe.Add(dst, 2*int8Place(i))) = int16(x)
+				} else {
+					*(*int8)(unsafe.Add(dst, i)) = x
+				}
+			}
+			tail := unsafe.Add(dst, behind)
+			*(*float32)(unsafe.Add(tail, kernel.Int8D)) = d
+			*(*float32)(unsafe.Add(tail, kernel.Int8Sum)) = least
+			*(*int32)(unsafe.Add(tail, kernel.Int8Whole)) = -128 * sum
+			*(*int32)(unsafe.Add(tail, kernel.Int8First)) = 0
+			*(*int32)(unsafe.Add(tail, kernel.Int8Second)) = 0
+		}
+	}
+}
+
+func packInt8Generic(a *kernel.PackInt8Args) {
+	var x [kernel.Int8Block]float32
+	var block [kernel.Int8Block/4 + 5]float32
+	q := unsafe.Pointer(&block)
+	for b := range kernel.Int8Blocks(a.Dim) {
+		first := b * kernel.Int8Block
+		n := min(kernel.Int8Block, a.Dim-first)
+		for l := range a.Lanes {
+			for i := range n {
+				x[i] = *ptr.At(a.Q, (first+i)*a.Stride+l)
+			}
+			clear(x[n:])
+			quantizeBlock(q, &x[0], 1, false)
+			for i, k := range (*[kernel.Int8Block]int8)(q) {
+				*(*byte)(unsafe.Add(unsafe.Pointer(a.Codes), ((8*b+i/4)*a.Lanes+l)*4+i%4)) = byte(int(k) + 128)
+			}
+			tail := unsafe.Add(q, kernel.Int8Integers(false))
+			*ptr.At(a.Scales, b*a.Lanes+l) = *(*float32)(unsafe.Add(tail, kernel.Int8D))
+			if a.Sums != nil {
+				*ptr.At(a.Sums, b*a.Lanes+l) = *(*float32)(unsafe.Add(tail, kernel.Int8Sum))
+			}
+		}
+	}
+}
