@@ -171,20 +171,20 @@ func multiplyInt8Lane(a *kernel.MultiplyInt8Args, l int) {
 
 // int8Codes sets w to the codes of a block in a lane, in the order of the integers of a row.
 func int8Codes(w *[kernel.Int8Block]int32, a *kernel.MultiplyInt8Args, block, lane int) {
-	groups := 8 // of a block in W
+	quads := 8 // of terms of a block in W
 	if a.Table != nil {
-		groups = 4
+		quads = 4
 	}
-	for g := range groups {
-		b := (*[4]byte)(unsafe.Add(unsafe.Pointer(a.W), ((groups*block+g)*a.Lanes+lane)*4))
+	for q := range quads {
+		b := (*[4]byte)(unsafe.Add(unsafe.Pointer(a.W), ((quads*block+q)*a.Lanes+lane)*4))
 		for i, code := range b {
 			if a.Halves {
 				i = int8Order[i]
 			}
 			if a.Table == nil {
-				w[4*g+i] = int32(code)
+				w[4*q+i] = int32(code)
 			} else {
-				w[4*g+i], w[16+4*g+i] = int32(a.Table[code&15]), int32(a.Table[code>>4])
+				w[4*q+i], w[16+4*q+i] = int32(a.Table[code&15]), int32(a.Table[code>>4])
 			}
 		}
 	}

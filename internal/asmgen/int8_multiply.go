@@ -269,11 +269,11 @@ func (t *int8Tile) tile() {
 	t.Loop(loop)
 	t.block()
 	if t.rows == 1 {
-		groups := 8
+		quads := 8
 		if t.kind.nibbles {
-			groups = 4
+			quads = 4
 		}
-		t.Op(t.Add, max(1, groups*t.vecs*t.Bytes()/cacheLine/int8Streams)*cacheLine, t.next)
+		t.Op(t.Add, max(1, quads*t.vecs*t.Bytes()/cacheLine/int8Streams)*cacheLine, t.next)
 	}
 	for i := range t.p[:(t.rows+t.RowsPerPtr-1)/t.RowsPerPtr] {
 		t.Op(t.Add, kernel.Int8BlockBytes(t.words()), t.p[i])
@@ -303,12 +303,12 @@ func (t *int8Tile) block() {
 				t.Op("VPBROADCASTD", t.at(r, behind+correction), v)
 			}
 		}
-		groups := 8 / t.kind.groups // of four terms
+		quads := 8 / t.kind.groups // of terms of a group
 		if t.kind.nibbles {
-			groups = 4
+			quads = 4
 		}
-		for g := range groups {
-			t.terms(group*groups + g)
+		for q := range quads {
+			t.terms(group*quads + q)
 		}
 		t.scale(behind + kernel.Int8D)
 		t.Op(t.Add, t.ws, t.scales)
@@ -380,15 +380,15 @@ func (t *int8Tile) askStream(i int) {
 	t.PrefetchNear(t.Func, addr)
 }
 
-// terms adds the products of group g of four terms, and of g+4 where a byte has two codes.
-func (t *int8Tile) terms(g int) {
+// terms adds the products of quad q of terms, and of q+4 where a byte has two codes.
+func (t *int8Tile) terms(q int) {
 	for j, w := range t.wv {
 		t.Op(t.Load, mem(t.w, j*t.Bytes()), w)
 	}
 	t.Op(t.Add, t.ws, t.w)
 	if lines := t.vecs * t.Bytes() / cacheLine; t.rows == 1 {
 		for i := range lines {
-			t.askStream(g*lines + i)
+			t.askStream(q*lines + i)
 		}
 	}
 	switch {
@@ -398,16 +398,16 @@ func (t *int8Tile) terms(g int) {
 			for half, codes := range []Vec{w, t.upper} {
 				t.Op(t.AndV, t.mask, codes, codes)
 				t.Op("VPSHUFB", codes, t.tab, codes)
-				t.dot(g+4*half, j, codes)
+				t.dot(q+4*half, j, codes)
 			}
 		}
 	case t.words():
 		for j, w := range t.wv {
-			t.dot(g, j, w)
+			t.dot(q, j, w)
 		}
 	default:
 		for r, acc := range t.acc {
-			t.Op("VPBROADCASTD", t.at(r, 4*g), t.xv)
+			t.Op("VPBROADCASTD", t.at(r, 4*q), t.xv)
 			for j, w := range t.wv {
 				t.Dot4(t.Func, w, t.xv, acc[j], t.tmp)
 			}
@@ -415,11 +415,11 @@ func (t *int8Tile) terms(g int) {
 	}
 }
 
-// dot adds the products of group g of four terms by codes, of vector j of all rows. The codes are lost.
-func (t *int8Tile) dot(g, j int, codes Vec) {
+// dot adds the products of quad q of terms by codes, of vector j of all rows. The codes are lost.
+func (t *int8Tile) dot(q, j int, codes Vec) {
 	if !t.words() {
 		for r, acc := range t.acc {
-			t.Op("VPBROADCASTD", t.at(r, 4*g), t.xv)
+			t.Op("VPBROADCASTD", t.at(r, 4*q), t.xv)
 			t.Dot4(t.Func, codes, t.xv, acc[j], t.tmp)
 		}
 		return
@@ -428,7 +428,7 @@ func (t *int8Tile) dot(g, j int, codes Vec) {
 	t.Op(t.AndV, t.halves, codes, codes)
 	for r, acc := range t.acc {
 		for i, w := range []Vec{codes, t.tmp} {
-			t.Op("VPBROADCASTD", t.at(r, 8*g+4*i), t.xv)
+			t.Op("VPBROADCASTD", t.at(r, 8*q+4*i), t.xv)
 			t.DotHalves(t.Func, w, t.xv, acc[j], t.xv)
 		}
 	}
