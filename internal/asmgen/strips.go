@@ -410,12 +410,21 @@ func (s *strips) turned(bytes, values int) {
 	}
 }
 
-// askParts prefetches what comes next of so many bytes of each part.
+// askParts prefetches what comes next of so many bytes of each part, into the second-level cache: what is under
+// way to the first one is less than memory has to be asked for at once.
 func (s *strips) askParts(bytes int) {
 	for _, p := range s.src {
 		for line := 0; line < bytes; line += cacheLine {
-			s.PrefetchNear(s.Func, mem(p, s.ahead+line))
+			s.Prefetch(s.Func, mem(p, s.ahead+line))
 		}
+	}
+}
+
+// askHead prefetches what comes next of a head of so many bytes of each part, where the turns behind it do not
+// come to all of its lines.
+func (s *strips) askHead(bytes int) {
+	if stripTurn*s.vec >= cacheLine {
+		s.askParts(bytes)
 	}
 }
 
@@ -447,6 +456,7 @@ func (s *strips) localPart(p, which int) string {
 
 // fineHead stores d and -m of a block of each part.
 func (s *strips) fineHead() {
+	s.askHead(s.form.Head() * s.vec)
 	for p, src := range s.src {
 		s.LoadElem(s.Func, s.form.Elem, mem(src, 0), s.v)
 		s.smaller(s.v)
@@ -466,6 +476,7 @@ func (s *strips) subBlockHead() {
 	if s.form.Fine {
 		bytes = s.form.SubBlockHead()
 	}
+	s.askHead(bytes * s.vec)
 	for p, src := range s.src {
 		to := [][]Vec{s.scales, s.adds}
 		for i, v := range to {
