@@ -48,7 +48,7 @@ var avx512bf16Set = kernel.Set{
 	Store:            storeAVX512,
 	DecodeScores:     decodeScoresAVX512,
 	DecodeAccumulate: decodeAccumulateAVX512,
-	DecodeScoresInt8: decodeScoresInt8Generic,
+	DecodeScoresInt8: decodeScoresInt8AVX512VNNI,
 	Multiply:         multiplyAVX512,
 	MultiplyFew:      multiplyFewWith(multiplyFewAVX512),
 	Combine:          combineAVX512,
@@ -110,7 +110,7 @@ var avx512vnniSet = kernel.Set{
 	Store:            storeAVX512,
 	DecodeScores:     decodeScoresAVX512,
 	DecodeAccumulate: decodeAccumulateAVX512,
-	DecodeScoresInt8: decodeScoresInt8Generic,
+	DecodeScoresInt8: decodeScoresInt8AVX512VNNI,
 	Multiply:         multiplyAVX512,
 	MultiplyFew:      multiplyFewWith(multiplyFewAVX512),
 	Combine:          combineAVX512,
@@ -171,7 +171,7 @@ var avx512Set = kernel.Set{
 	Store:            storeAVX512,
 	DecodeScores:     decodeScoresAVX512,
 	DecodeAccumulate: decodeAccumulateAVX512,
-	DecodeScoresInt8: decodeScoresInt8Generic,
+	DecodeScoresInt8: decodeScoresInt8AVX512,
 	Multiply:         multiplyAVX512,
 	MultiplyFew:      multiplyFewWith(multiplyFewAVX512),
 	Combine:          combineAVX512,
@@ -233,7 +233,7 @@ var avxvnniSet = kernel.Set{
 	Store:            storeAVX2,
 	DecodeScores:     decodeScoresAVX2,
 	DecodeAccumulate: decodeAccumulateAVX2,
-	DecodeScoresInt8: decodeScoresInt8Generic,
+	DecodeScoresInt8: decodeScoresInt8AVXVNNI,
 	Multiply:         multiplyAVX2,
 	MultiplyFew:      multiplyFewWith(multiplyFewAVX2),
 	Combine:          combineAVX2,
@@ -294,7 +294,7 @@ var avx2Set = kernel.Set{
 	Store:            storeAVX2,
 	DecodeScores:     decodeScoresAVX2,
 	DecodeAccumulate: decodeAccumulateAVX2,
-	DecodeScoresInt8: decodeScoresInt8Generic,
+	DecodeScoresInt8: decodeScoresInt8AVX2,
 	Multiply:         multiplyAVX2,
 	MultiplyFew:      multiplyFewWith(multiplyFewAVX2),
 	Combine:          combineAVX2,
@@ -331,6 +331,11 @@ func multiplyPairsAVX512BF16(a *kernel.MultiplyArgs)
 
 // peakBFloat16AVX512BF16 runs n rounds of 24 multiply-adds of vectors, or of pairs.
 func peakBFloat16AVX512BF16(n int)
+
+// decodeScoresInt8AVX512VNNI is decodeScoresInt8Generic.
+//
+//go:noescape
+func decodeScoresInt8AVX512VNNI(a *kernel.DecodeScoresInt8Args)
 
 // quantizeAVX512VNNI is quantizeGeneric where ColStride is 1.
 //
@@ -409,6 +414,11 @@ func decodeScoresAVX512(a *kernel.DecodeScoresArgs)
 //
 //go:noescape
 func decodeAccumulateAVX512(a *kernel.DecodeAccumulateArgs)
+
+// decodeScoresInt8AVX512 is decodeScoresInt8Generic.
+//
+//go:noescape
+func decodeScoresInt8AVX512(a *kernel.DecodeScoresInt8Args)
 
 // multiplyAVX512 is multiplyGeneric.
 //
@@ -524,6 +534,11 @@ func peakBFloat16AVX512(n int)
 //go:noescape
 func readAVX512(p *float32, n int) float32
 
+// decodeScoresInt8AVXVNNI is decodeScoresInt8Generic.
+//
+//go:noescape
+func decodeScoresInt8AVXVNNI(a *kernel.DecodeScoresInt8Args)
+
 // quantizeAVXVNNI is quantizeGeneric where ColStride is 1.
 //
 //go:noescape
@@ -601,6 +616,11 @@ func decodeScoresAVX2(a *kernel.DecodeScoresArgs)
 //
 //go:noescape
 func decodeAccumulateAVX2(a *kernel.DecodeAccumulateArgs)
+
+// decodeScoresInt8AVX2 is decodeScoresInt8Generic.
+//
+//go:noescape
+func decodeScoresInt8AVX2(a *kernel.DecodeScoresInt8Args)
 
 // multiplyAVX2 is multiplyGeneric.
 //

@@ -18950,6 +18950,18 @@ quad:
 	BEQ store3
 
 store4:
+	CMP $4, R22
+	BLT part
+	FMOVQ F2, (R23)
+	ADD R4, R23
+	FMOVQ F0, (R23)
+	ADD R4, R23
+	FMOVQ F4, (R23)
+	ADD R4, R23
+	FMOVQ F3, (R23)
+	JMP stored4
+
+part:
 	FMOVQ F2, (R23)
 	CMP $1, R22
 	BEQ stored4

@@ -65,7 +65,7 @@ var emitters = []emitter{
 	{field: "Store", emit: store},
 	{field: "DecodeScores", emit: decodeScores},
 	{field: "DecodeAccumulate", emit: decodeAccumulate},
-	{field: "DecodeScoresInt8"},
+	{field: "DecodeScoresInt8", emit: decodeScoresInt8, of: hasDot4},
 	{field: "Multiply", emit: multiply},
 	{field: "MultiplyFew", emit: multiplyFew, where: "ColStride is 1"},
 	{field: "Combine", emit: combine},

@@ -325,11 +325,27 @@ func (w *scoreWriter) write(accOf func(row int) int, done string, name func(labe
 	}
 	for n := 4; n > 0; n-- {
 		w.Label(store(n))
-		for i := range w.Lanes {
-			w.StorePart(w.Func, quad[i%4], i/4, n, w.key, tmp)
-			if i < w.Lanes-1 {
-				w.Branch(w.Func, w.keys, "EQ", imm(i+1), stored(n))
+		for _, whole := range []bool{true, false} {
+			if whole && n < 4 {
+				continue
+			}
+			if whole {
+				w.Branch(w.Func, w.keys, "LT", imm(w.Lanes), name("part"))
+			} else if n == 4 {
+				w.Label(name("part"))
+			}
+			for i := range w.Lanes {
+				w.StorePart(w.Func, quad[i%4], i/4, n, w.key, tmp)
+				if i == w.Lanes-1 {
+					break
+				}
+				if !whole {
+					w.Branch(w.Func, w.keys, "EQ", imm(i+1), stored(n))
+				}
 				w.Op(w.Add, w.stride, w.key)
+			}
+			if whole {
+				w.Jump(stored(n))
 			}
 		}
 		w.Label(stored(n))

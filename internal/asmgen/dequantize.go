@@ -291,7 +291,7 @@ func (d *dequantizer) pattern(use string, words ...uint32) string {
 }
 
 // patternAt returns the address of words for each part of a vector.
-func (d *dequantizer) patternAt(words ...uint32) string {
+func (f *Func) patternAt(words ...uint32) string {
 	const parts = 4 // of the widest vector
 	var all []uint32
 	name := "pattern"
@@ -301,7 +301,7 @@ func (d *dequantizer) patternAt(words ...uint32) string {
 	for _, w := range words {
 		name += fmt.Sprintf("%08x", w)
 	}
-	return d.symbol(name, all...) + "(SB)"
+	return f.symbol(name, all...) + "(SB)"
 }
 
 // power returns a power of two.

@@ -285,7 +285,7 @@ func (t *int8Tile) tile() {
 }
 
 // word returns the address of a word of 32 bits.
-func (t *int8Tile) word(w uint32) string { return t.symbol(fmt.Sprintf("word%08x", w), w) + "(SB)" }
+func (f *Func) word(w uint32) string { return f.symbol(fmt.Sprintf("word%08x", w), w) + "(SB)" }
 
 // block writes a block of terms.
 func (t *int8Tile) block() {

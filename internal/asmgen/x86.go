@@ -67,14 +67,17 @@ func x86(n int, reg string, count int, half string) Arch {
 			f.Op("VFMADD231PS", tmp, y, acc)
 		},
 		StorePart: func(f *Func, v Vec, part, n int, ptr Int, tmp Vec) {
-			x := low(v, "X")
+			x, extract := low(v, "X"), "VEXTRACTF128"
+			if reg == "Z" {
+				extract = "VEXTRACTF32X4"
+			}
+			if part > 0 && n == 4 {
+				f.Op(extract, part, v, mem(ptr, 0))
+				return
+			}
 			if part > 0 {
 				x = low(tmp, "X")
-				if reg == "Z" {
-					f.Op("VEXTRACTF32X4", part, v, x)
-				} else {
-					f.Op("VEXTRACTF128", part, v, x)
-				}
+				f.Op(extract, part, v, x)
 			}
 			switch n {
 			case 4:
