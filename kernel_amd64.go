@@ -61,8 +61,8 @@ var avx512bf16Set = kernel.Set{
 	Quantize:         quantizeWith(quantizeAVX512VNNI),
 	UnpackInt8:       unpackInt8AVX512,
 	MultiplyInt8:     multiplyInt8AVX512VNNI,
-	ConvertInt8:      convertInt8Generic,
-	PackInt8:         packInt8Generic,
+	ConvertInt8:      convertInt8With(convertInt8AVX512VNNI),
+	PackInt8:         packInt8AVX512,
 	MultiplyStrips:   multiplyStripsAVX512,
 	DequantizeStrips: dequantizeStripsAVX512,
 	Float16:          float16AVX512,
@@ -123,8 +123,8 @@ var avx512vnniSet = kernel.Set{
 	Quantize:         quantizeWith(quantizeAVX512VNNI),
 	UnpackInt8:       unpackInt8AVX512,
 	MultiplyInt8:     multiplyInt8AVX512VNNI,
-	ConvertInt8:      convertInt8Generic,
-	PackInt8:         packInt8Generic,
+	ConvertInt8:      convertInt8With(convertInt8AVX512VNNI),
+	PackInt8:         packInt8AVX512,
 	MultiplyStrips:   multiplyStripsAVX512,
 	DequantizeStrips: dequantizeStripsAVX512,
 	Float16:          float16AVX512,
@@ -184,8 +184,8 @@ var avx512Set = kernel.Set{
 	Quantize:         quantizeWith(quantizeAVX512),
 	UnpackInt8:       unpackInt8AVX512,
 	MultiplyInt8:     multiplyInt8AVX512,
-	ConvertInt8:      convertInt8Generic,
-	PackInt8:         packInt8Generic,
+	ConvertInt8:      convertInt8With(convertInt8AVX512),
+	PackInt8:         packInt8AVX512,
 	MultiplyStrips:   multiplyStripsAVX512,
 	DequantizeStrips: dequantizeStripsAVX512,
 	Float16:          float16AVX512,
@@ -246,8 +246,8 @@ var avxvnniSet = kernel.Set{
 	Quantize:         quantizeWith(quantizeAVXVNNI),
 	UnpackInt8:       unpackInt8AVX2,
 	MultiplyInt8:     multiplyInt8AVXVNNI,
-	ConvertInt8:      convertInt8Generic,
-	PackInt8:         packInt8Generic,
+	ConvertInt8:      convertInt8With(convertInt8AVXVNNI),
+	PackInt8:         packInt8AVX2,
 	MultiplyStrips:   multiplyStripsAVX2,
 	DequantizeStrips: dequantizeStripsAVX2,
 	Float16:          float16AVX2,
@@ -307,8 +307,8 @@ var avx2Set = kernel.Set{
 	Quantize:         quantizeWith(quantizeAVX2),
 	UnpackInt8:       unpackInt8AVX2,
 	MultiplyInt8:     multiplyInt8AVX2,
-	ConvertInt8:      convertInt8Generic,
-	PackInt8:         packInt8Generic,
+	ConvertInt8:      convertInt8With(convertInt8AVX2),
+	PackInt8:         packInt8AVX2,
 	MultiplyStrips:   multiplyStripsAVX2,
 	DequantizeStrips: dequantizeStripsAVX2,
 	Float16:          float16AVX2,
@@ -346,6 +346,11 @@ func quantizeAVX512VNNI(a *kernel.QuantizeArgs)
 //
 //go:noescape
 func multiplyInt8AVX512VNNI(a *kernel.MultiplyInt8Args)
+
+// convertInt8AVX512VNNI is convertInt8Generic where UnitStride is that of units without gaps.
+//
+//go:noescape
+func convertInt8AVX512VNNI(a *kernel.ConvertInt8Args)
 
 // peakInt8AVX512VNNI runs n rounds of 24 sums of products of integers, of vectors.
 func peakInt8AVX512VNNI(n int)
@@ -475,6 +480,16 @@ func unpackInt8AVX512(a *kernel.UnpackInt8Args)
 //go:noescape
 func multiplyInt8AVX512(a *kernel.MultiplyInt8Args)
 
+// convertInt8AVX512 is convertInt8Generic where UnitStride is that of units without gaps.
+//
+//go:noescape
+func convertInt8AVX512(a *kernel.ConvertInt8Args)
+
+// packInt8AVX512 is packInt8Generic.
+//
+//go:noescape
+func packInt8AVX512(a *kernel.PackInt8Args)
+
 // multiplyStripsAVX512 is multiplyStripsGeneric.
 //
 //go:noescape
@@ -548,6 +563,11 @@ func quantizeAVXVNNI(a *kernel.QuantizeArgs)
 //
 //go:noescape
 func multiplyInt8AVXVNNI(a *kernel.MultiplyInt8Args)
+
+// convertInt8AVXVNNI is convertInt8Generic where UnitStride is that of units without gaps.
+//
+//go:noescape
+func convertInt8AVXVNNI(a *kernel.ConvertInt8Args)
 
 // peakInt8AVXVNNI runs n rounds of 24 sums of products of integers, of vectors.
 func peakInt8AVXVNNI(n int)
@@ -676,6 +696,16 @@ func unpackInt8AVX2(a *kernel.UnpackInt8Args)
 //
 //go:noescape
 func multiplyInt8AVX2(a *kernel.MultiplyInt8Args)
+
+// convertInt8AVX2 is convertInt8Generic where UnitStride is that of units without gaps.
+//
+//go:noescape
+func convertInt8AVX2(a *kernel.ConvertInt8Args)
+
+// packInt8AVX2 is packInt8Generic.
+//
+//go:noescape
+func packInt8AVX2(a *kernel.PackInt8Args)
 
 // multiplyStripsAVX2 is multiplyStripsGeneric.
 //

@@ -14,3 +14,14 @@ func quantizeWith(unit func(*kernel.QuantizeArgs)) func(*kernel.QuantizeArgs) {
 		}
 	}
 }
+
+// convertInt8With returns the ConvertInt8 of a set whose machine code needs units without gaps.
+func convertInt8With(unit func(*kernel.ConvertInt8Args)) func(*kernel.ConvertInt8Args) {
+	return func(a *kernel.ConvertInt8Args) {
+		if a.UnitStride == a.Elem.Unit() {
+			unit(a)
+		} else {
+			convertInt8Generic(a)
+		}
+	}
+}

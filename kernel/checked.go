@@ -129,7 +129,7 @@ func Checked(s *Set) *Set {
 	c.DecodeScoresInt8 = func(a *DecodeScoresInt8Args) {
 		checkKeys(a.Keys)
 		checkElem(a.Elem, a.Dim, a.Scale)
-		assert(a.Elem.Scale() != NoScale, "kernel: DecodeScoresInt8: an Elem without a scale")
+		assert(a.Elem.Integers(), "kernel: DecodeScoresInt8: an Elem that has no integers")
 		s.checkDecodeRows(a.Rows)
 		assert(a.Halves == s.Int8Halves, "kernel: DecodeScoresInt8: Halves is not that of the set")
 		row := (a.Dim + Int8Block - 1) / Int8Block * Int8BlockBytes(a.Halves)

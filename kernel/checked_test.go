@@ -187,7 +187,7 @@ func TestChecked(t *testing.T) {
 		{"kernel: DecodeScoresInt8: rows of Q overlap", func(a *DecodeScoresInt8Args) { a.QBytes = 103 }},
 		{"kernel: DecodeScoresInt8: Stride < Rows", func(a *DecodeScoresInt8Args) { a.Stride = 1 }},
 		{"kernel: DecodeScoresInt8: Halves is not that of the set", func(a *DecodeScoresInt8Args) { a.Halves = true }},
-		{"kernel: DecodeScoresInt8: an Elem without a scale", func(a *DecodeScoresInt8Args) { a.Elem = E5M2 }},
+		{"kernel: DecodeScoresInt8: an Elem that has no integers", func(a *DecodeScoresInt8Args) { a.Elem = E5M2 }},
 		{"kernel: Keys outside 1..KeyBlock", func(a *DecodeScoresInt8Args) { a.Keys = 0 }},
 		{"kernel: unknown Elem", func(a *DecodeScoresInt8Args) { a.Elem = elems }},
 		{"kernel: a type with scales of rows, without Scale", func(a *DecodeScoresInt8Args) { a.Elem = Int8 }},

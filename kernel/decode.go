@@ -62,7 +62,7 @@ type DecodeScoresArgs struct {
 type DecodeScoresInt8Args struct {
 	K      unsafe.Pointer
 	Off    *[2 * KeyBlock]int // bytes from K to each key; may be negative. See [Upcoming]
-	Elem   Elem               // one with a scale: Int8, Q8_0, Q4_0, Q4_1
+	Elem   Elem               // one of [Elem.Integers]
 	Scale  *float32           // [Keys], of Int8; otherwise not read
 	Keys   int                // 1..KeyBlock
 	Dim    int                // at least 1; of blocks, a multiple of BlockValues

@@ -92,12 +92,7 @@ func decodeScoresInt8(arch *Arch) *Func {
 
 	f.Loop("keys")
 	g.open()
-	var elems []kernel.Elem
-	for _, e := range kernel.Elems() {
-		if e.Scale() != kernel.NoScale {
-			elems = append(elems, e)
-		}
-	}
+	elems := integerElems()
 	f.byElemAs(elems, "", g.tmp, func(e kernel.Elem) {
 		g.elem = e
 		g.blocks()
@@ -120,14 +115,6 @@ func (g *int8Scorer) words() bool { return g.Dot4 == nil }
 
 // fourBits reports whether keys have codes of 4 bits.
 func (g *int8Scorer) fourBits() bool { return g.elem == kernel.Q4_0 || g.elem == kernel.Q4_1 }
-
-// quants returns where the integers of a block begin.
-func (g *int8Scorer) quants() int {
-	if g.elem == kernel.Int8 {
-		return 0
-	}
-	return g.elem.Unit() % 16 // behind the scale, and the minimum
-}
 
 // open sets up for the next keys.
 func (g *int8Scorer) open() {
@@ -185,7 +172,7 @@ func (g *int8Scorer) blocks() {
 	g.scales()
 	row := func(i, at int) string {
 		g.Op(g.Mov, mem(g.off, 8*i), g.tmp)
-		return g.AddressOf(g.Func, g.key, g.tmp, at+g.quants())
+		return g.AddressOf(g.Func, g.key, g.tmp, at+quantsOf(g.elem))
 	}
 	if g.elem == kernel.Int8 {
 		whole := g.name("Whole")
@@ -270,20 +257,7 @@ func (g *int8Scorer) copyTail() {
 	g.Op(g.Mov, mem(g.acc, 0), from)
 	g.Op(g.Add, g.key, from)
 	g.Op(g.Mov, to, g.tmp)
-	for size := kernel.Int8Block / 2; size > 0; size /= 2 {
-		without := g.name("TailWithout%d", size)
-		g.Op("TESTQ", size, g.dims)
-		g.Op("JEQ", without)
-		move, v := map[int]string{16: "VMOVUPS", 8: "MOVQ", 4: "MOVL", 2: "MOVW", 1: "MOVB"}[size], any(g.stride)
-		if size == 16 {
-			v = low(g.x, "X")
-		}
-		g.Op(move, mem(from, 0), v)
-		g.Op(move, v, mem(g.tmp, 0))
-		g.Op(g.Add, size, from)
-		g.Op(g.Add, size, g.tmp)
-		g.Label(without)
-	}
+	g.copyBits(g.dims, from, g.tmp, g.stride, low(g.x, "X"), g.name("Tail"))
 	g.Op(g.Add, kernel.Int8Block, to)
 	g.Op(g.Add, 8, g.acc)
 	g.Countdown(n, loop)

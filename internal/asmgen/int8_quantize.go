@@ -43,7 +43,7 @@ func quantize(arch *Arch) *Func {
 	f.Broadcast(f, f.constant(127), const127)
 	f.Zero(f, zero)
 	if words {
-		f.Op("VMOVUPS", f.symbol("int8Order", 0x03010200, 0x07050604, 0x0b090a08, 0x0f0d0e0c, 0x03010200, 0x07050604, 0x0b090a08, 0x0f0d0e0c)+"(SB)", low(order, "Y"))
+		f.Op("VMOVUPS", f.int8Order(), low(order, "Y"))
 	}
 	if n == 4 { // packs go by parts
 		f.Op("VMOVUPS", f.symbol("packedOrder", 0, 4, 1, 5, 2, 6, 3, 7)+"(SB)", dwords)

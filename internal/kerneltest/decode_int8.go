@@ -63,7 +63,7 @@ func keyInteger(e kernel.Elem, row unsafe.Pointer, dim int) int32 {
 }
 
 func (s *suite) decodeScoresInt8(int) {
-	for _, sh := range s.decodeShapesOf(func(e kernel.Elem) bool { return e.Scale() != kernel.NoScale }) {
+	for _, sh := range s.decodeShapesOf(kernel.Elem.Integers) {
 		s.begin()
 		l := s.decodeLayout(sh)
 		stride := s.stride(sh.rows)
