@@ -1,0 +1,226 @@
+"""qkv from Python: attention, products and caches over NumPy arrays and PyTorch tensors of the CPU, without copies.
+
+    go build -buildmode=c-shared -o libqkv.so .      # in cmd/libqkv
+    >>> import qkv
+    >>> out = qkv.attention(q, k, v, causal=True)    # [batch, heads, seq, dim], of any strides
+
+The library is found beside this file, or where the environment variable LIBQKV says.
+"""
+
+import ctypes
+import os
+
+_types = {"float32": 0, "float16": 1, "bfloat16": 2, "int8": 3, "bool": 4}
+aligns = {None: 0, "top-left": 1, "bottom-right": 2, "offset": 3}
+
+
+class Error(ValueError):
+    """What the library says is wrong with the operands."""
+
+
+class _Tensor(ctypes.Structure):
+    _fields_ = [("data", ctypes.c_void_p), ("shape", ctypes.c_int64 * 4), ("stride", ctypes.c_int64 * 4), ("type", ctypes.c_int32)]
+
+
+class _Matrix(ctypes.Structure):
+    _fields_ = [("data", ctypes.c_void_p)] + [(n, ctypes.c_int64) for n in ("rows", "cols", "row_stride", "col_stride")]
+
+
+class _Attention(ctypes.Structure):
+    _fields_ = (
+        [(n, _Tensor) for n in ("q", "out", "k", "v", "k_scale", "v_scale", "keep", "bias")]
+        + [(n, ctypes.c_void_p) for n in ("lse", "lens_q", "lens_kv", "sinks")]
+        + [("scale", ctypes.c_float), ("softcap", ctypes.c_float)]
+        + [(n, ctypes.c_int64) for n in ("offset", "window_left", "window_right")]
+        + [(n, ctypes.c_int32) for n in ("windowed", "causal", "align")]
+    )
+
+
+class _Layer(ctypes.Structure):
+    _fields_ = [(n, ctypes.c_int64) for n in ("kv_heads", "dim_qk", "dim_v", "window", "first")] + [
+        (n, ctypes.c_int32) for n in ("key_type", "value_type")
+    ]
+
+
+_lib = ctypes.CDLL(os.environ.get("LIBQKV") or os.path.join(os.path.dirname(os.path.abspath(__file__)), "libqkv.so"))
+
+
+def _call(name, *args):
+    text = ctypes.create_string_buffer(1024)
+    if getattr(_lib, name)(*args, text, ctypes.c_size_t(len(text))) != 0:
+        raise Error(text.value.decode())
+
+
+def _operand(x):
+    """The address, type, shape and strides in elements of an array or tensor."""
+    if hasattr(x, "data_ptr"):
+        if x.device.type != "cpu":
+            raise Error(f"qkv: a tensor is on {x.device}, not on the CPU")
+        return x.data_ptr(), str(x.dtype).removeprefix("torch."), tuple(x.shape), x.stride()
+    if any(s % x.itemsize for s in x.strides):
+        raise Error("qkv: strides of an array are no multiples of its elements")
+    return x.ctypes.data, str(x.dtype), x.shape, tuple(s // x.itemsize for s in x.strides)
+
+
+def _tensor(x, pairs=False):
+    """A tensor of four dimensions; of pairs, those that are missing in front are shared by all."""
+    if x is None:
+        return _Tensor()
+    data, dtype, shape, stride = _operand(x)
+    if dtype not in _types:
+        raise Error(f"qkv: a tensor is of {dtype}, it may be of {', '.join(_types)}")
+    if pairs:
+        shape, stride = (1,) * (4 - len(shape)) + tuple(shape), (0,) * (4 - len(stride)) + tuple(stride)
+    if len(shape) != 4:
+        raise Error(f"qkv: a tensor has {len(shape)} dimensions, not 4")
+    return _Tensor(data, (ctypes.c_int64 * 4)(*shape), (ctypes.c_int64 * 4)(*stride), _types[dtype])
+
+
+def _matrix(x):
+    data, dtype, shape, stride = _operand(x)
+    if dtype != "float32" or len(shape) != 2:
+        raise Error(f"qkv: a matrix is {dtype} of {len(shape)} dimensions, not float32 of 2")
+    return _Matrix(data, *shape, *stride)
+
+
+def _like(q, shape):
+    """A new array or tensor of float32, of the kind that q is."""
+    if hasattr(q, "new_empty"):
+        return q.new_empty(tuple(shape))
+    import numpy
+
+    return numpy.empty(tuple(shape), q.dtype)
+
+
+def _int64s(x):
+    return None if x is None else (ctypes.c_int64 * len(x))(*x)
+
+
+def _floats(x, n):
+    if x is not None and len(x) != n:
+        raise Error(f"qkv: sinks has {len(x)} logits, q has {n} heads")
+    return None if x is None else (ctypes.c_float * n)(*x)
+
+
+def _arguments(q, out, k=None, v=None, k_scale=None, v_scale=None, keep=None, bias=None, lse=None, lens_q=None,
+               lens_kv=None, sinks=None, scale=0.0, softcap=0.0, window=None, causal=False, align=None, offset=0):
+    """The operands of the C function, and what they point to."""
+    if lse is not None:
+        _, dtype, shape, stride = _operand(lse)
+        if dtype != "float32" or tuple(shape) != tuple(q.shape[:3]) or stride != (shape[1] * shape[2], shape[2], 1):
+            raise Error(f"qkv: lse is {dtype} {tuple(shape)}, not contiguous float32 {tuple(q.shape[:3])}")
+    for name, lens in (("lens_q", lens_q), ("lens_kv", lens_kv)):
+        if lens is not None and len(lens) != q.shape[0]:
+            raise Error(f"qkv: {name} has {len(lens)} sequences, q has {q.shape[0]}")
+    kept = _int64s(lens_q), _int64s(lens_kv), _floats(sinks, q.shape[1])
+    left, right = window or (0, 0)
+    return _Attention(
+        _tensor(q), _tensor(out), _tensor(k), _tensor(v), _tensor(k_scale), _tensor(v_scale), _tensor(keep, True), _tensor(bias, True),
+        None if lse is None else _operand(lse)[0], *(ctypes.cast(x, ctypes.c_void_p) if x is not None else None for x in kept),
+        scale, softcap, offset, left, right, window is not None, causal, aligns[align],
+    ), kept
+
+
+def attention(q, k, v, out=None, **options):
+    """softmax(scale * q kT + bias) v, of float32 q [batch, heads, seq_q, dim] and k, v [batch, kv_heads, seq_kv, dim].
+
+    Options: keep (bool) and bias, which broadcast to [batch, heads, seq_q, seq_kv]; causal and window=(left, right), with
+    align where queries and keys differ in number ("top-left", "bottom-right", or "offset" with offset=); lens_q and
+    lens_kv of sequences; sinks; scale, by default 1/sqrt(dim); softcap; lse, an array for log-sum-exps; k_scale and
+    v_scale of int8. Returns out.
+    """
+    if out is None:
+        out = _like(q, (*q.shape[:3], v.shape[3]))
+    args, kept = _arguments(q, out, k, v, **options)
+    _call("qkv_attention", ctypes.byref(args))
+    return out
+
+
+def matmul(x, w, bias=None, out=None):
+    """x w + bias, in float32; weights [out, in] are w.T."""
+    if out is None:
+        out = _like(x, (x.shape[0], w.shape[1]))
+    if bias is not None and (_operand(bias)[1:] != ("float32", (w.shape[1],), (1,))):
+        raise Error(f"qkv: bias is not contiguous float32 of {w.shape[1]}")
+    _call("qkv_matmul", ctypes.byref(_matrix(x)), ctypes.byref(_matrix(w)),
+          None if bias is None else ctypes.c_void_p(_operand(bias)[0]), ctypes.byref(_matrix(out)))
+    return out
+
+
+class Cache:
+    """Keys and values of all layers, in pages. A layer is a dict of kv_heads, dim_qk, dim_v and, if given, key_type, value_type, window, first."""
+
+    def __init__(self, layers, page_tokens=16, pages=0, sequences=0):
+        all = (_Layer * len(layers))()
+        for to, layer in zip(all, layers):
+            for name, value in layer.items():
+                setattr(to, name, _types[value] if name.endswith("type") else value)
+        self._handle = ctypes.c_uint64()
+        _call("qkv_cache_new", all, *map(ctypes.c_int64, (len(layers), page_tokens, pages, sequences)), ctypes.byref(self._handle))
+
+    def sequence(self):
+        s = Sequence()
+        _call("qkv_sequence_new", self._handle, ctypes.byref(s._handle))
+        return s
+
+    def step(self):
+        s = Step()
+        _call("qkv_step_new", self._handle, ctypes.byref(s._handle))
+        return s
+
+    def free(self):
+        _call("qkv_cache_free", self._handle)
+
+
+class Sequence:
+    """A sequence of tokens in a cache."""
+
+    def __init__(self):
+        self._handle = ctypes.c_uint64()
+
+    def __len__(self):
+        n = ctypes.c_int64()
+        _call("qkv_sequence_len", self._handle, ctypes.byref(n))
+        return n.value
+
+    def fork(self):
+        s = Sequence()
+        _call("qkv_sequence_fork", self._handle, ctypes.byref(s._handle))
+        return s
+
+    def truncate(self, tokens):
+        _call("qkv_sequence_truncate", self._handle, ctypes.c_int64(tokens))
+
+    def free(self):
+        _call("qkv_sequence_free", self._handle)
+
+
+class Step:
+    """New tokens of some sequences: begin, write and attend each layer, then commit or roll back."""
+
+    def __init__(self):
+        self._handle = ctypes.c_uint64()
+
+    def begin(self, sequences):
+        """sequences are pairs of a Sequence and the number of its new tokens."""
+        n = len(sequences)
+        _call("qkv_step_begin", self._handle, (ctypes.c_uint64 * n)(*(s._handle.value for s, _ in sequences)),
+              (ctypes.c_int64 * n)(*(t for _, t in sequences)), ctypes.c_int64(n))
+
+    def write(self, layer, k, v):
+        """k and v are [1, kv_heads, tokens, dim] of all sequences, one behind the other, float32."""
+        _call("qkv_step_write", self._handle, ctypes.c_int64(layer), ctypes.byref(_tensor(k)), ctypes.byref(_tensor(v)))
+
+    def attend(self, layer, q, out=None, **options):
+        """The attention of q [1, heads, queries, dim], with options of attention()."""
+        if out is None:
+            out = _like(q, q.shape)
+        args, kept = _arguments(q, out, **options)
+        _call("qkv_step_attend", self._handle, ctypes.c_int64(layer), ctypes.byref(args))
+        return out
+
+    def commit(self):
+        _call("qkv_step_commit", self._handle)
+
+    def rollback(self):
+        _call("qkv_step_rollback", self._handle)

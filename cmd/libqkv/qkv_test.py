@@ -1,0 +1,145 @@
+"""Tests of qkv.py: against float64 in NumPy, and, where PyTorch is installed, against its scaled_dot_product_attention.
+
+    python3 qkv_test.py
+"""
+
+import itertools
+import unittest
+
+import numpy as np
+
+import qkv
+
+try:
+    import torch
+except ImportError:
+    torch = None
+
+
+def reference(q, k, v, mask=None, causal=None, scale=None):
+    """Attention in float64; mask is added, and True of causal is top left."""
+    q, k, v = (x.astype(np.float64) for x in (q, k, v))
+    k, v = (np.repeat(x, q.shape[1] // x.shape[1], 1) for x in (k, v))
+    s = q @ k.swapaxes(2, 3) * (scale or q.shape[3] ** -0.5)
+    if mask is not None:
+        s = s + mask
+    if causal:
+        s = np.where(np.tri(*s.shape[2:], dtype=bool), s, -np.inf)
+    most = s.max(3, keepdims=True, initial=-1e30)
+    p = np.exp(s - most)
+    total = p.sum(3, keepdims=True)
+    with np.errstate(divide="ignore"):
+        return p @ v / np.where(total == 0, 1, total), (np.log(total) + most)[..., 0]
+
+
+def random(rng, *shape):
+    return rng.standard_normal(shape).astype(np.float32)
+
+
+class Arrays(unittest.TestCase):
+    def test_attention(self):
+        rng = np.random.default_rng(1)
+        for batch, heads, kv_heads, n, m, dim in [(1, 1, 1, 1, 1, 1), (2, 4, 2, 5, 5, 64), (1, 8, 2, 33, 70, 40)]:
+            q = random(rng, batch, n, heads, dim).swapaxes(1, 2)  # tokens first in memory
+            k, v = (random(rng, batch, kv_heads, m, dim) for _ in "kv")
+            mask = random(rng, heads, n, m)
+            lse = np.empty((batch, heads, n), np.float32)
+            got = qkv.attention(q, k[:, :, ::-1], v, bias=mask, lse=lse)
+            want, sums = reference(q, k[:, :, ::-1], v, mask)
+            np.testing.assert_allclose(got, want, rtol=0, atol=3e-6)
+            np.testing.assert_allclose(lse, sums, rtol=1e-6, atol=3e-6)
+            keep = rng.random((batch, 1, n, m)) < 0.7
+            want, _ = reference(q, k, v, np.where(keep, 0, -np.inf), True)
+            got = qkv.attention(q, k, v, keep=keep, causal=True, align="top-left")
+            np.testing.assert_allclose(got, want, rtol=0, atol=3e-6)
+
+    def test_matmul(self):
+        rng = np.random.default_rng(2)
+        x, w, b = random(rng, 7, 65), random(rng, 33, 65), random(rng, 33)
+        np.testing.assert_allclose(qkv.matmul(x, w.T, b), x.astype(np.float64) @ w.T + b, rtol=0, atol=2e-5)
+
+    def test_cache(self):
+        rng = np.random.default_rng(3)
+        heads, dim = 2, 32
+        cache = qkv.Cache([dict(kv_heads=heads, dim_qk=dim, dim_v=dim)] * 2, page_tokens=4, pages=16)
+        step, text = cache.step(), cache.sequence()
+        k, v, q = (random(rng, 1, heads, 9, dim) for _ in "kvq")
+        parts = []
+        for lo, hi in [(0, 6), (6, 7), (7, 9)]:
+            step.begin([(text, hi - lo)])
+            for layer in range(2):
+                step.write(layer, k[:, :, lo:hi], v[:, :, lo:hi])
+                out = step.attend(layer, q[:, :, lo:hi], causal=True)
+            step.commit()
+            parts.append(out)
+        whole = qkv.attention(q, k, v, causal=True)
+        np.testing.assert_array_equal(np.concatenate(parts, 2), whole)  # bit for bit
+        fork = text.fork()
+        fork.truncate(3)
+        self.assertEqual((len(text), len(fork)), (9, 3))
+        step.begin([(fork, 2)])
+        step.rollback()
+        fork.free()
+        with self.assertRaisesRegex(qkv.Error, "no sequence"):
+            len(fork)
+        cache.free()
+        with self.assertRaisesRegex(qkv.Error, "no step"):
+            step.begin([(text, 1)])
+
+    def test_errors(self):
+        q = np.zeros((1, 2, 3, 8), np.float32)
+        for text, do in {
+            "head dim": lambda: qkv.attention(q, np.zeros((1, 2, 3, 4), np.float32), q),
+            "heads": lambda: qkv.attention(q, q[:, :1].repeat(3, 1), q[:, :1].repeat(3, 1)),
+            "float64": lambda: qkv.attention(q, q.astype(float), q),
+            "dimensions": lambda: qkv.attention(q[0], q, q, out=q),
+            "align is not said": lambda: qkv.attention(q, q[:, :, :2], q[:, :, :2], causal=True),
+            "sinks": lambda: qkv.attention(q, q, q, sinks=[1]),
+            "lens_kv": lambda: qkv.attention(q, q, q, lens_kv=[1, 2]),
+            "lse": lambda: qkv.attention(q, q, q, lse=np.zeros((1, 2, 4), np.float32)),
+            "bias": lambda: qkv.matmul(q[0, 0], q[0, 0].T, bias=np.zeros(4, np.float32)),
+        }.items():
+            with self.assertRaisesRegex(qkv.Error, text):
+                do()
+
+
+@unittest.skipUnless(torch, "PyTorch is not installed")
+class Tensors(unittest.TestCase):
+    """The cases of PyTorch's own tests of scaled_dot_product_attention (test/test_transformers.py) that are inference on a CPU.
+
+    Dropout, gradients, nested and sparse tensors, float64 and devices other than the CPU do not apply. Queries
+    in 16 bits are not taken: keys and values are.
+    """
+
+    def test_matrix(self):
+        torch.manual_seed(0)
+        for kind, batch, n, m, heads, kv_heads, dim, mask, causal, scale in itertools.product(
+            ["float32", "float16", "bfloat16"], [1, 2], [1, 4, 143, 1030], [1, 4, 143, 1030], [1, 8], [1, 8], [4, 8, 64, 128],
+            [None, "bool", "float", "heads", "batch"], [False, True], [None, "l1"],
+        ):
+            if kv_heads > heads or causal and mask or (batch, scale) == (2, "l1") or kind != "float32" and (mask or batch > 1):
+                continue
+            if n * m > 1000 and (dim != 64 or scale or batch * heads > 1 and (mask not in (None, "bool") or n * m > 143 * 143)):
+                continue  # large ones are few
+            q = torch.randn(batch, n, heads, dim).transpose(1, 2)
+            k, v = (torch.randn(batch, m, kv_heads, dim).to(getattr(torch, kind)).transpose(1, 2) for _ in "kv")
+            shape = {None: None, "bool": (n, m), "float": (n, m), "heads": (1, heads, n, m), "batch": (batch, 1, n, m)}[mask]
+            bias = keep = None
+            if mask == "bool":
+                keep = torch.rand(shape) < 0.5
+                keep[:, 0] = True  # a row without a key is NaN there, and 0 here
+            elif mask:
+                bias = torch.randn(shape)
+            factor = None if scale is None else 1 / dim
+            want = torch.nn.functional.scaled_dot_product_attention(
+                q.double(), k.double(), v.double(), keep if bias is None else bias.double(), is_causal=causal, scale=factor, enable_gqa=True)
+            got = qkv.attention(q, k, v, keep=keep, bias=bias, causal=causal, align="top-left", scale=factor or 0)
+            torch.testing.assert_close(got.double(), want, rtol=1e-5, atol=5e-6)
+            self.cases += 1
+        self.assertGreater(self.cases, 1000)
+
+    cases = 0
+
+
+if __name__ == "__main__":
+    unittest.main()
