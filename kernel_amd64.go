@@ -34,6 +34,7 @@ var avx512bf16Set = kernel.Set{
 	Paired:            true,
 	PeakBFloat16FLOPs: 1536,
 	Int8Halves:        false,
+	AnyValues:         true,
 }.With(kernel.Funcs{
 	Pack:             packWith(packAVX512),
 	Scores:           scoresAVX512,
@@ -96,6 +97,7 @@ var avx512vnniSet = kernel.Set{
 	Paired:            false,
 	PeakBFloat16FLOPs: 768,
 	Int8Halves:        false,
+	AnyValues:         true,
 }.With(kernel.Funcs{
 	Pack:             packWith(packAVX512),
 	Scores:           scoresAVX512,
@@ -157,6 +159,7 @@ var avx512Set = kernel.Set{
 	Paired:            false,
 	PeakBFloat16FLOPs: 768,
 	Int8Halves:        true,
+	AnyValues:         true,
 }.With(kernel.Funcs{
 	Pack:             packWith(packAVX512),
 	Scores:           scoresAVX512,
@@ -219,6 +222,7 @@ var avxvnniSet = kernel.Set{
 	Paired:            false,
 	PeakBFloat16FLOPs: 384,
 	Int8Halves:        false,
+	AnyValues:         false,
 }.With(kernel.Funcs{
 	Pack:             packWith(packAVX2),
 	Scores:           scoresAVX2,
@@ -280,6 +284,7 @@ var avx2Set = kernel.Set{
 	Paired:            false,
 	PeakBFloat16FLOPs: 384,
 	Int8Halves:        true,
+	AnyValues:         false,
 }.With(kernel.Funcs{
 	Pack:             packWith(packAVX2),
 	Scores:           scoresAVX2,

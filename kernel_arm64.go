@@ -28,6 +28,7 @@ var neonSet = kernel.Set{
 	Paired:            false,
 	PeakBFloat16FLOPs: 192,
 	Int8Halves:        false,
+	AnyValues:         false,
 }.With(kernel.Funcs{
 	Pack:             packWith(packNEON),
 	Scores:           scoresNEON,

@@ -70,7 +70,7 @@ func BenchmarkDecode(b *testing.B) {
 			}{
 				{"scores", e.Direct(), func(k unsafe.Pointer) { scores.K = k; set.DecodeScores(&scores) }},
 				{"scoresInt8", e.Scale() != kernel.NoScale, func(k unsafe.Pointer) { int8.K = k; set.DecodeScoresInt8(&int8) }},
-				{"accumulate", e.Direct(), func(v unsafe.Pointer) { accumulate.V = v; set.DecodeAccumulate(&accumulate) }},
+				{"accumulate", e.Direct() || set.AnyValues, func(v unsafe.Pointer) { accumulate.V = v; set.DecodeAccumulate(&accumulate) }},
 				{"convert", !e.Direct(), func(v unsafe.Pointer) { convert.Src = v; set.Convert(&convert) }},
 			} {
 				if !op.of {

@@ -143,7 +143,7 @@ func Checked(s *Set) *Set {
 		checkKeys(a.Keys)
 		checkMaskFrom(a.MaskFrom, a.Keys)
 		checkElem(a.Elem, a.Dim, a.Scale)
-		assert(a.Elem.Direct(), "kernel: DecodeAccumulate: an Elem that is not Direct")
+		assert(a.Elem.Direct() || s.AnyValues, "kernel: DecodeAccumulate: an Elem that is not Direct")
 		s.checkDecodeRows(a.Rows)
 		assert(a.Dim%s.Vec == 0, "kernel: DecodeAccumulate: Dim is not a multiple of Vec")
 		checkMode(a.Mode, a.Alpha)

@@ -107,11 +107,11 @@ type DecodeScoresInt8Args struct {
 type DecodeAccumulateArgs struct {
 	V        unsafe.Pointer
 	Off      *[2 * KeyBlock]int // bytes from V to each value; may be negative. See [Upcoming]
-	Elem     Elem               // one that is [Elem.Direct]
+	Elem     Elem               // one that is [Elem.Direct], or any if Set.AnyValues says so
 	Scale    *float32           // [Keys], of Int8; otherwise not read
 	Keys     int                // 1..KeyBlock
 	MaskFrom int                // 0..Keys
-	Dim      int                // dims of the call, a multiple of Set.Vec, and of BlockValues for Q8_0
+	Dim      int                // dims of the call, a multiple of Set.Vec, and of BlockValues for blocks
 	P        *float32           // [Keys][Stride], as Softmax left it
 	Stride   int                // at least Rows
 	Rows     int                // 1..Set.DecodeRows

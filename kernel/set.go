@@ -58,6 +58,9 @@ type Set struct {
 	// DecodeAccumulate take, at most MaxDecodeRows.
 	DecodeRows int
 
+	// AnyValues says that DecodeAccumulate reads rows of every Elem, not only of those that are [Elem.Direct].
+	AnyValues bool
+
 	// Turn and TurnFar are the least query rows that share a copy for which it pays to transpose
 	// a key block's values: where rows follow each other, and where they lie far apart. 0 is for
 	// never. They inform cost models only.

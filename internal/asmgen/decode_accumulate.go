@@ -38,7 +38,9 @@ type valueAdder struct {
 	stride        Int // P, bytes from key to key
 	n, tmp        Int
 
-	elem kernel.Elem
+	elem    kernel.Elem
+	quarter quarter
+	codes   fourBits
 }
 
 // decodeRowsAtOnce is the most rows of DecodeAccumulate at a time: more read the values
@@ -49,16 +51,36 @@ const decodeRowsAtOnce = 4
 // most first; none if the rows are too many.
 func (arch *Arch) vectorsAtOnce(e kernel.Elem, rows int) []int {
 	least := 1
-	if e == kernel.Q8_0 {
+	if e.UnitValues() > 1 {
 		least = kernel.BlockValues / arch.Lanes
 	}
 	var list []int
 	for n := max(8, least); n >= least; n /= 2 {
-		if rows*n+rows+3 <= len(arch.Vectors) {
+		if rows*n+rows+3+decodeConstants(e) <= len(arch.Vectors) {
 			list = append(list, n)
 		}
 	}
 	return list
+}
+
+// decodeConstants returns how many registers DecodeAccumulate has for a type beside accumulators, weights, two for
+// values and one for a scale.
+func decodeConstants(e kernel.Elem) int {
+	switch e {
+	case kernel.E4M3:
+		return 3
+	case kernel.Q4_0, kernel.Q4_1:
+		return 2
+	}
+	return 0
+}
+
+// valueElems returns the element types that DecodeAccumulate reads, float32 first: all with Lookup.
+func (arch *Arch) valueElems() []kernel.Elem {
+	if arch.Lookup != nil {
+		return kernel.Elems()
+	}
+	return directElems()
 }
 
 // decodeAccumulate writes DecodeAccumulate.
@@ -90,7 +112,7 @@ func decodeAccumulate(arch *Arch) *Func {
 	f.load("P", a.first)
 	f.load("Rows", a.rows)
 	f.loadBytes("Stride", a.stride)
-	f.byElemAs(directElems(), "", a.n, func(e kernel.Elem) {
+	f.byElemAs(f.valueElems(), "", a.n, func(e kernel.Elem) {
 		a.elem = e
 		a.emit()
 	})
@@ -169,6 +191,7 @@ func (a *valueAdder) tile(rows, vecs int) {
 	weights := m.take(rows, "weights")
 	values := m.take(2, "values")
 	factor := m.one("scale")
+	a.constants(m, factor)
 	if a.elem != kernel.Float32 || rows*vecs < 16 {
 		a.notes = notes // that of the largest is enough
 	}
@@ -231,6 +254,18 @@ func (a *valueAdder) tile(rows, vecs int) {
 	a.update(acc, values[0], factor)
 }
 
+// constants loads what the element type wants.
+func (a *valueAdder) constants(m *vecMap, factor Vec) {
+	switch a.elem {
+	case kernel.E4M3:
+		a.quarter = m.quarter()
+		a.Broadcast(a.Func, a.constant(quarterScale), factor)
+	case kernel.Q4_0, kernel.Q4_1:
+		a.codes = fourBits{numbers: m.one("numbers of codes"), code: m.one("codes"), scaled: factor}
+		a.LoadConstant(a.Func, a.numbers(a.elem), a.codes.numbers)
+	}
+}
+
 // maskedScale points scale to that of the key that is next, which the register does not
 // follow where keys may be masked.
 func (a *valueAdder) maskedScale() {
@@ -247,6 +282,13 @@ func (a *valueAdder) maskedScale() {
 func (a *valueAdder) values(acc [][]Vec, weights, values []Vec, factor Vec) {
 	for j := range acc[0] {
 		v := values[j%len(values)]
+		if a.elem == kernel.Q4_0 || a.elem == kernel.Q4_1 {
+			a.code(j, v)
+			for r, w := range weights {
+				a.Op(a.FMAV, w, v, acc[r][j])
+			}
+			continue
+		}
 		disp := j * a.Lanes * a.elem.Unit()
 		if a.elem == kernel.Q8_0 {
 			block, within := j*a.Lanes/kernel.BlockValues*a.elem.Unit(), j*a.Lanes%kernel.BlockValues
@@ -258,14 +300,45 @@ func (a *valueAdder) values(acc [][]Vec, weights, values []Vec, factor Vec) {
 		if disp/cacheLine != (disp-a.Lanes*a.elem.Unit())/cacheLine || j == 0 {
 			a.Prefetch(a.Func, a.AddressOf(a.Func, a.v, a.ahead, disp))
 		}
-		a.LoadElem(a.Func, a.elem, a.AddressOf(a.Func, a.v, a.tmp, disp), v)
-		if a.elem == kernel.Int8 || a.elem == kernel.Q8_0 {
+		addr := a.AddressOf(a.Func, a.v, a.tmp, disp)
+		if a.elem == kernel.E4M3 || a.elem == kernel.E5M2 {
+			a.LoadWords(a.Func, addr, v)
+			a.Float8(a.Func, a.elem, v, &a.quarter)
+		} else {
+			a.LoadElem(a.Func, a.elem, addr, v)
+		}
+		if a.elem == kernel.Int8 || a.elem == kernel.Q8_0 || a.elem == kernel.E4M3 {
 			a.Op(a.MulV, factor, v, v)
 		}
 		for r, w := range weights {
 			a.Op(a.FMAV, w, v, acc[r][j])
 		}
 	}
+}
+
+// code loads vector j of the values of a key, of codes of 4 bits. With the first of a block it makes the values of
+// all codes, of which each lane takes one.
+func (a *valueAdder) code(j int, v Vec) {
+	c, block := &a.codes, j*a.Lanes/kernel.BlockValues*a.elem.Unit()
+	addr := func(at int) string { return a.AddressOf(a.Func, a.v, a.tmp, block+at) }
+	if j*a.Lanes%kernel.BlockValues != 0 {
+		a.Op(a.ShrV, 4, c.code, c.code)
+		a.Lookup(a.Func, c.scaled, c.code, v)
+		return
+	}
+	a.Prefetch(a.Func, a.AddressOf(a.Func, a.v, a.ahead, block))
+	at := quants40
+	if a.elem == kernel.Q4_1 {
+		at = quants41
+		a.BroadcastHalf(a.Func, addr(0), v)
+		a.BroadcastHalf(a.Func, addr(minAt), c.scaled)
+		a.Op(a.FMAV, v, c.numbers, c.scaled) // the product is exact
+	} else {
+		a.BroadcastHalf(a.Func, addr(0), c.scaled)
+		a.Op(a.MulV, c.numbers, c.scaled, c.scaled)
+	}
+	a.LoadBytes(a.Func, addr(at), c.code)
+	a.Lookup(a.Func, c.scaled, c.code, v)
 }
 
 // sums moves the accumulators of a micro-tile from or to a field, or jumps to none if that is nil.

@@ -7,7 +7,7 @@ import (
 	"github.com/qkv-go/qkv/kernel"
 )
 
-// Types of 8 and of 4 bits that decoding does not read: what Convert and Store make of them.
+// Types of 8 and of 4 bits that are not decoded as they are everywhere: what Convert and Store make of them.
 
 // A quarter is what E4M3 needs. In a half, the sign and the 7 bits of magnitude stand at bits 15, 14 and
 // 7, and become 2^-8 of the number in binary16. carry is the least of the 7, which carries from a magnitude
@@ -22,9 +22,30 @@ func (c *converter) openFloat8() {
 	m := c.vectors(c.elem.String() + ":")
 	c.v = m.one("values")
 	if c.elem == kernel.E4M3 {
-		c.quarter = quarter{carry: m.bits(0x00800080, "carry"), sign: m.bits(0x40004000, "bit 14"), tmp: m.one("scratch")}
-		c.factor = Vec(m.constant(0x1p8, "2^8"))
+		c.quarter = m.quarter()
+		c.factor = Vec(m.constant(quarterScale, "2^8"))
 	}
+}
+
+// quarterScale is what Float8 leaves out of E4M3.
+const quarterScale = 0x1p8
+
+// quarter reserves registers, and loads the bits.
+func (m *vecMap) quarter() quarter {
+	return quarter{carry: m.bits(0x00800080, "carry"), sign: m.bits(0x40004000, "bit 14"), tmp: m.one("scratch")}
+}
+
+// numbers returns the numbers that codes of 4 bits stand for, as float32.
+func (f *Func) numbers(e kernel.Elem) string {
+	w := kernel.WeightQ4_0
+	if e == kernel.Q4_1 {
+		w = kernel.WeightQ4_1
+	}
+	var words [16]uint32
+	for q, x := range codebook(w) {
+		words[q] = math.Float32bits(x)
+	}
+	return f.symbol("numbers"+e.String(), words[:]...) + "(SB)"
 }
 
 // fourBits is what blocks of codes need.
@@ -48,15 +69,7 @@ func (c *converter) openFourBits() {
 	b := fourBits{add: m.one("Min"), x: m.one("values")}
 	if c.Lookup != nil {
 		b.numbers, b.scaled = m.one("numbers of codes"), m.one("values of codes")
-		w := kernel.WeightQ4_0
-		if c.elem == kernel.Q4_1 {
-			w = kernel.WeightQ4_1
-		}
-		var words [16]uint32
-		for q, x := range codebook(w) {
-			words[q] = math.Float32bits(x)
-		}
-		c.LoadConstant(c.Func, c.symbol("numbers"+c.elem.String(), words[:]...)+"(SB)", b.numbers)
+		c.LoadConstant(c.Func, c.numbers(c.elem), b.numbers)
 	} else {
 		b.code = m.one("code")
 		b.lower = m.bits(15, "bits of a code")

@@ -71,7 +71,7 @@ func (s *suite) decodeScores(int) {
 }
 
 func (s *suite) decodeAccumulate(int) {
-	for _, sh := range s.decodeShapes() {
+	for _, sh := range s.decodeShapesOf(func(e kernel.Elem) bool { return e.Direct() || s.set.AnyValues }) {
 		sh.dim = (sh.dim + s.set.Vec - 1) / s.set.Vec * s.set.Vec
 		for _, mode := range []kernel.UpdateMode{kernel.First, kernel.Add, kernel.Rescale} {
 			s.begin()
