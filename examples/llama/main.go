@@ -58,7 +58,8 @@ type options struct {
 	model, prompt, perplexity string
 	context, draft            int
 	class                     qkv.Precision
-	inPlace                   bool
+	inPlace, compare          bool
+	profile                   string
 	sampler                   model.Sampler
 }
 
@@ -93,8 +94,10 @@ func command(args []string, stdout, stderr io.Writer) int {
 	f.StringVar(&o.model, "model", "", "read a model and its tokenizer from `file`, a GGUF file")
 	f.StringVar(&o.prompt, "prompt", "", "`text` to continue; names of control tokens in it, as <|im_start|>, are these")
 	f.StringVar(&o.perplexity, "perplexity", "", "print the perplexity of the text in `file`, in parts of 512 tokens")
+	f.BoolVar(&o.compare, "compare", false, "with -perplexity, compare with class and cache float32 too")
 	f.IntVar(&o.context, "context", 0, "most `tokens` that the model reads, if it would read more")
 	f.BoolVar(&o.inPlace, "in-place", false, "read the matrices where the file has them, which saves memory for a copy and takes longer")
+	f.StringVar(&o.profile, "cpuprofile", "", "write a profile of what is done with the model to `file`")
 	f.IntVar(&o.draft, "draft", 0, "guess up to `number` tokens by repetitions, which the model reads in one step")
 	f.Float64Var(&o.sampler.Temperature, "temperature", 0, "`number` that divides logits; 0 takes the most likely token")
 	f.IntVar(&o.sampler.TopK, "top-k", 0, "sample from `number` most likely tokens; 0 for all")
@@ -143,6 +146,8 @@ func (o *options) check() error {
 		return errors.New("-model and -bin exclude each other")
 	case (o.model != "") != (o.prompt != "" || o.perplexity != ""):
 		return errors.New("-model goes with -prompt or -perplexity")
+	case o.compare && o.perplexity == "":
+		return errors.New("-compare goes with -perplexity")
 	case o.model == "" && o.class != qkv.PrecisionFloat32:
 		return errors.New("-class goes with -model")
 	}

@@ -75,6 +75,7 @@ func TestUsage(t *testing.T) {
 		{[]string{"-kv", "int4"}, exitUsage, "llama: invalid value \"int4\" for flag -kv: no such type\n"},
 		{[]string{"-class", "int4"}, exitUsage, "llama: invalid value \"int4\" for flag -class: no such class\n"},
 		{[]string{"-class", "int8"}, exitUsage, "llama: -class goes with -model\n"},
+		{[]string{"-model", "x", "-prompt", "z", "-compare"}, exitUsage, "llama: -compare goes with -perplexity\n"},
 		{[]string{"-tokens", "3"}, exitUsage, "llama: -tokens is 3, at least 8 are needed\n"},
 		{[]string{"-model", "x"}, exitUsage, "llama: -model goes with -prompt or -perplexity\n"},
 		{[]string{"-prompt", "x"}, exitUsage, "llama: -model goes with -prompt or -perplexity\n"},
@@ -116,7 +117,11 @@ func TestLimit(t *testing.T) {
 // little of what it thinks of a text.
 func TestModel(t *testing.T) {
 	file := models.Path(t, models.SmolLM2)
-	code, stdout, stderr := llama("-model", file, "-prompt", "The capital of France is", "-tokens", "8")
+	profile := filepath.Join(t.TempDir(), "cpu")
+	code, stdout, stderr := llama("-model", file, "-prompt", "The capital of France is", "-tokens", "8", "-cpuprofile", profile)
+	if info, err := os.Stat(profile); err != nil || info.Size() == 0 {
+		t.Errorf("no profile: %v", err)
+	}
 	if code != exitOK || !strings.HasPrefix(stdout, "The capital of France is Paris") || !strings.Contains(stderr, "tokens/s") {
 		t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
 	}
@@ -145,6 +150,10 @@ func TestModel(t *testing.T) {
 	}
 	code, stdout, stderr = llama("-model", file, "-perplexity", text, "-kv", "q8_0", "-workers", "1")
 	if code != exitOK || !strings.HasPrefix(stdout, "perplexity 1.0") || !strings.Contains(stdout, "of 255 tokens, in parts of 512") {
+		t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
+	}
+	code, stdout, stderr = llama("-model", file, "-perplexity", text, "-class", "int8", "-compare")
+	if code != exitOK || !strings.HasPrefix(stdout, "perplexity 1.0") || !strings.Contains(stdout, "\nlogits     off by up to ") {
 		t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
 	}
 	if code, _, stderr := llama("-model", file, "-prompt", "The capital of France is", "-context", "3"); code != exitFailed || !strings.Contains(stderr, "5 tokens, the model reads 3") {

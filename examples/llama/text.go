@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime/pprof"
 	"time"
 
 	"github.com/qkv-go/qkv"
@@ -18,6 +19,7 @@ const pageTokens = 16
 // A file is a trained model with its tokenizer.
 type file struct {
 	*model.Model
+	plain     *model.Model // in class Float32, to compare with, or nil
 	tokenizer *tokenizer.Tokenizer
 	close     func() error
 }
@@ -51,11 +53,14 @@ func open(o options) (_ *file, err error) {
 	if err != nil {
 		return nil, err
 	}
-	m, err := model.NewOf(e, w, o.class, !o.inPlace)
+	m := &file{tokenizer: t, close: f.Close}
+	if m.Model, err = model.NewOf(e, w, o.class, !o.inPlace); err == nil && o.compare {
+		m.plain, err = model.NewOf(e, w, qkv.PrecisionFloat32, !o.inPlace)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", o.model, err)
 	}
-	return &file{m, t, f.Close}, nil
+	return m, nil
 }
 
 // run does what there is to do with a file: it rates a text, or continues one.
@@ -65,15 +70,26 @@ func run(o options, stdout, stderr io.Writer) error {
 		return err
 	}
 	defer m.close()
+	if o.profile != "" {
+		f, err := os.Create(o.profile)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if err := pprof.StartCPUProfile(f); err != nil {
+			return err
+		}
+		defer pprof.StopCPUProfile()
+	}
 	if o.perplexity != "" {
 		return m.rate(o, stdout, stderr)
 	}
 	return m.write(o, stdout, stderr)
 }
 
-// engine returns an engine with room for one text.
-func (m *file) engine(o options, tokens int) (*model.Engine, error) {
-	return model.NewEngine(m.Model, model.EngineConfig{Type: o.kv, PageTokens: pageTokens, Pages: tokens/pageTokens + 1, Texts: 1})
+// engine returns an engine with room for one text, with a type of cache.
+func engine(m *model.Model, kv qkv.ElemType, tokens int) (*model.Engine, error) {
+	return model.NewEngine(m, model.EngineConfig{Type: kv, PageTokens: pageTokens, Pages: tokens/pageTokens + 1, Texts: 1})
 }
 
 // limit is how many tokens a text has at most: those of a prompt that the model reads, some more, and one
@@ -91,7 +107,7 @@ func (m *file) write(o options, stdout, stderr io.Writer) error {
 		return fmt.Errorf("the prompt has %d tokens, the model reads %d", len(prompt), m.Context)
 	}
 	limit := limit(len(prompt), o.tokens, m.Context)
-	e, err := m.engine(o, limit)
+	e, err := engine(m.Model, o.kv, limit)
 	if err != nil {
 		return err
 	}
@@ -143,13 +159,16 @@ func (m *file) rate(o options, stdout, stderr io.Writer) error {
 		return err
 	}
 	size := min(512, m.Context)
-	e, err := m.engine(o, size)
+	e, err := engine(m.Model, o.kv, size)
 	if err != nil {
 		return err
 	}
 	tokens, first := m.tokenizer.Encode(string(data), false), int32(-1)
 	if m.tokenizer.AddBOS {
 		first = m.tokenizer.BOS
+	}
+	if o.compare {
+		return m.compare(e, tokens, size, first, stdout)
 	}
 	start := time.Now()
 	p, n, err := e.Perplexity(tokens, size, first)
@@ -158,5 +177,20 @@ func (m *file) rate(o options, stdout, stderr io.Writer) error {
 	}
 	fmt.Fprintf(stdout, "perplexity %.4f of %d tokens, in parts of %d\n", p, n, size)
 	fmt.Fprintf(stderr, "read      %d tokens, %.1f tokens/s\n", e.Stats.Tokens, float64(e.Stats.Tokens)/time.Since(start).Seconds())
+	return nil
+}
+
+// compare prints the perplexity of a text, and how far its logits are from those of class and cache float32.
+func (m *file) compare(e *model.Engine, tokens []int32, size int, first int32, stdout io.Writer) error {
+	plain, err := engine(m.plain, qkv.TypeFloat32, size)
+	if err != nil {
+		return err
+	}
+	d, err := e.Compare(plain, tokens, size, first)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(stdout, "perplexity %.4f of %d tokens, in parts of %d: %+.4f%% of %.4f\n", d.Perplexity, d.Tokens, size, 100*(d.Perplexity/d.Other-1), d.Other)
+	fmt.Fprintf(stdout, "logits     off by up to %.3g of %.3g, divergence %.3g, the same token %d times\n", d.Off, d.Largest, d.Divergence, d.Same)
 	return nil
 }
