@@ -47,6 +47,18 @@ type CacheLayer struct {
 	// KeyType and ValueType are what keys and values are kept in.
 	KeyType, ValueType ElemType
 
+	// HadamardK and HadamardV have keys, and values, kept multiplied by a Hadamard matrix, see
+	// [Engine.Hadamard], of the largest power of two that divides the dim: a large element is spread over
+	// its row, of which types of few bits lose less then. A [Step] multiplies queries, and outputs, as well,
+	// so that results are the same but for rounding.
+	HadamardK, HadamardV bool
+
+	// KeyMean [KVHeads*DimQK], if not nil, is subtracted from each key before it is kept (SageAttention; Zhang et
+	// al., 2024): what all keys have in common takes no bits of a type then. It is, for example, the mean of the
+	// keys of some text. The softmax does not see it, and a log-sum-exp is corrected. A call has neither a
+	// Softcap nor Sinks, a ScoreMod or Scores of a stage before the probabilities then. NewCache copies it.
+	KeyMean []float32
+
 	// Window, if not 0, is how many of the last keys a query attends, its own among them. Every query
 	// attends the tokens before First as well (StreamingLLM; Xiao et al., 2023). Layers with the same
 	// Window and First share a table.
@@ -90,7 +102,8 @@ type cacheLayer struct {
 	store
 	pageGroup int // index into those of the cache
 	cfg       CacheLayer
-	pools     [2]tile.KV // of the keys and the values
+	pools     [2]tile.KV     // of the keys and the values
+	turned    [2]tile.Turned // what these go through before
 }
 
 // defaultStepTokens is what StepTokens is if it is 0.
@@ -203,6 +216,9 @@ func NewCache(cfg CacheConfig) (*Cache, error) {
 			return nil, inLayer(err, i)
 		}
 		total = min(total+n, math.MaxInt64>>1) // layers may be many, n is less
+		if err := l.turn(); err != nil {
+			return nil, inLayer(err, i)
+		}
 	}
 	if err := c.apart(); err != nil {
 		return nil, err

@@ -43,7 +43,7 @@ func (e *Engine) Hadamard(x View, block int) error {
 		block = dim & -dim
 	}
 	e.engine.Hadamard(&tile.Hadamard{
-		X: x.operand(), Batch: x.shape[axisBatch], Heads: x.shape[axisHeads], Seq: x.shape[axisSeq], Dim: dim, Block: block,
+		X: x.operand(), Y: x.operand(), Batch: x.shape[axisBatch], Heads: x.shape[axisHeads], Seq: x.shape[axisSeq], Dim: dim, Block: block,
 	}, e.Workers())
 	return nil
 }

@@ -58,10 +58,7 @@ func (l *Layer) step(s *Step, index int, y, x *Matrix, done tile.Done) (whole bo
 	if err = l.prepareStep(s, index, y, x, space, run); err == nil {
 		space.end(done, run)
 		s.problem.Done = done
-		e, workers := s.engine.engine, s.engine.Workers()
-		whole = s.finish(func() bool {
-			return run.store(s, index) && e.Run(&s.problem, workers) && l.output(space)
-		})
+		whole = s.finish(func() bool { return run.store(s, index) && s.attention() && l.output(space) })
 	}
 	run.release()
 	l.projection.runs.Put(run)

@@ -31,15 +31,17 @@ import (
 //	16  uint64   window
 //	24  uint64   First
 //	32  uint64   the oldest token from First on that is there
+//	40  uint32   1 if keys are multiplied by a Hadamard matrix, and 2 if values are
+//	44  uint32   CRC-32 (IEEE) of the mean of the keys in float32, 0 without one
 //
 // Of a layer there are the keys [tokens][heads][dim] of the tokens that are there, in the order of the
 // machine, the scales of int8 [tokens][heads], and the values likewise. The checksum is CRC-32C of all
 // of it: with the polynomial of the header's it would not see a header that has a right one.
 const (
 	savedMagic   = "qkvseq\x00\x00"
-	savedVersion = 1
+	savedVersion = 2
 	savedHeader  = 32
-	savedRecord  = 40
+	savedRecord  = 48
 	savedBuffer  = 64 << 10
 )
 
@@ -66,9 +68,32 @@ func (c *Cache) header(tokens int, oldest func(layer int) int) []byte {
 		order.PutUint64(r[16:], uint64(l.Window))
 		order.PutUint64(r[24:], uint64(l.First))
 		order.PutUint64(r[32:], uint64(oldest(i)))
+		order.PutUint32(r[40:], l.savedFlags())
+		order.PutUint32(r[44:], l.savedMean())
 	}
 	order.PutUint32(h[28:], savedSum(h))
 	return h
+}
+
+// savedFlags tells which of keys and values are multiplied by a Hadamard matrix.
+func (l *CacheLayer) savedFlags() (flags uint32) {
+	if l.HadamardK {
+		flags |= 1
+	}
+	if l.HadamardV {
+		flags |= 2
+	}
+	return flags
+}
+
+// savedMean returns the checksum of the mean of the keys.
+func (l *CacheLayer) savedMean() (sum uint32) {
+	var b [4]byte
+	for _, x := range l.KeyMean {
+		binary.LittleEndian.PutUint32(b[:], math.Float32bits(x))
+		sum = crc32.Update(sum, crc32.IEEETable, b[:])
+	}
+	return sum
 }
 
 // savedSum returns the checksum of a header and its records.
@@ -214,6 +239,7 @@ func (c *Cache) checkRecord(r []byte, layer, tokens int, oldest *int) error {
 		{"valueType", uint64(order.Uint16(r[14:])), int(l.ValueType)},
 		{"window", order.Uint64(r[16:]), l.Window},
 		{"first", order.Uint64(r[24:]), l.First},
+		{"hadamardK and hadamardV of", uint64(order.Uint32(r[40:])), int(l.savedFlags())},
 	} {
 		if x.got != uint64(x.want) {
 			got, want := fmt.Sprint(x.got), fmt.Sprint(x.want)
@@ -222,6 +248,9 @@ func (c *Cache) checkRecord(r []byte, layer, tokens int, oldest *int) error {
 			}
 			return because(ErrMismatch, argError("data", int(x.got&math.MaxInt32), x.want, "data has %s %s in layer %d, the cache has %s", x.name, got, layer, want))
 		}
+	}
+	if got, want := order.Uint32(r[44:]), l.savedMean(); got != want {
+		return because(ErrMismatch, argError("data", int(got&math.MaxInt32), int(want&math.MaxInt32), "data has keys without another mean in layer %d than the cache", layer))
 	}
 	n := order.Uint64(r[32:])
 	most := 0

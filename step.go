@@ -54,6 +54,7 @@ type Step struct {
 
 	call    Call
 	problem tile.Problem
+	turning turning
 	writes  [2]tile.KVWrite
 }
 
@@ -416,7 +417,7 @@ func (s *Step) store(layer int, k, v *View) {
 
 // pages returns where the new tokens' keys go in a layer, or their values.
 func (s *Step) pages(l *cacheLayer, which int) tile.Pages {
-	return tile.Pages{Pool: l.pools[which], Runs: s.pageGroups[l.pageGroup].runs}
+	return tile.Pages{Pool: l.pools[which], Runs: s.pageGroups[l.pageGroup].runs, Turned: l.turned[which]}
 }
 
 // Attend computes the attention of the queries of a layer to its keys and values, those written in this
@@ -459,7 +460,7 @@ func (s *Step) attend(layer int, c *Call, done tile.Done) (whole bool, err error
 	defer s.forget()
 	if err = s.prepare(layer, c, true); err == nil {
 		s.problem.Done = done
-		whole = s.finish(func() bool { return s.engine.engine.Run(&s.problem, s.engine.Workers()) })
+		whole = s.finish(s.attention)
 	}
 	return whole, err
 }
@@ -489,6 +490,7 @@ func (s *Step) Explain(layer int, c *Call) (Plan, error) {
 // forget drops the references to the caller's memory.
 func (s *Step) forget() {
 	s.call, s.problem = Call{}, tile.Problem{}
+	s.turning.forget()
 }
 
 // prepare checks the call and translates it. The layer has been written, if that is needed.
@@ -539,6 +541,10 @@ func (s *Step) prepare(layer int, c *Call, written bool) error {
 	if err := d.options(p); err != nil {
 		return err
 	}
+	if err := l.checkMean(d, layer); err != nil {
+		return err
+	}
+	s.turning.prepare(l, d, p)
 	if len(s.cache.given) == 0 {
 		return nil
 	}

@@ -162,6 +162,9 @@ func (j *productJob) store(ws *productWorkspace, part *Part, lo, hi, row, rows i
 		skip := row - r.From
 		n := min(r.N-skip, end-row)
 		y.Base = ws.out.at(row, lo)
+		if part.Pages.turns() {
+			ws.hadamard.turn(j.engine.set, &part.Pages.Turned, &y, &y, lo, hi-lo, n, part.Width)
+		}
 		part.Pages.Pool.store(j.engine.set, &ws.store, &y, pagePlace{page: int(r.Page), head: lo, token: r.Token + skip}, hi-lo, n, part.Width)
 		row += n
 	}

@@ -64,7 +64,8 @@ type productWorkspace struct {
 	rotary kernel.RotaryArgs
 	store  kernel.StoreArgs
 
-	rounded rounded
+	hadamard hadamarder
+	rounded  rounded
 
 	copies  buffer
 	copied  *float32 // a copy of rows of X from copyRow on, [rows][copyStride], or nil
@@ -102,6 +103,7 @@ func (ws *productWorkspace) release() {
 	ws.activateArgs = kernel.ActivateArgs{}
 	ws.norm.release()
 	ws.rotary, ws.store = kernel.RotaryArgs{}, kernel.StoreArgs{}
+	ws.hadamard.release()
 }
 
 // pack packs depth rows of the weights of a panel, from row k on, into to: [depth][lanes], or as the class

@@ -16,10 +16,11 @@ const (
 	writeWorth = 256 << 10
 )
 
-// Pages is where tokens go in a pool, converted to its type.
+// Pages is where tokens go in a pool, turned, and converted to its type.
 type Pages struct {
 	Pool KV // no two elements of the runs share memory
 	Runs []WriteRun
+	Turned
 }
 
 // A KVWrite is keys, or values, that go into a pool of pages.
@@ -69,6 +70,9 @@ type writer struct {
 	run  int // that the last item ended in
 	at   int // tokens of the runs before it
 	args kernel.StoreArgs
+
+	hadamard hadamarder
+	turned   buffer // rows on their way
 }
 
 // Write writes keys and values into pools, converted to the types of these, with at most workers
@@ -102,7 +106,10 @@ func (all *writing) write(e *Engine, w *writer, from, to int) {
 }
 
 // release drops the references to the caller's memory.
-func (w *writer) release() { *w = writer{} }
+func (w *writer) release() {
+	w.hadamard.release()
+	*w = writer{hadamard: w.hadamard, turned: w.turned}
+}
 
 // item writes an item of a part. Those of a worker come in order.
 func (w *writer) item(set *kernel.Set, p *writePart, i int) {
@@ -120,6 +127,11 @@ func (w *writer) item(set *kernel.Set, p *writePart, i int) {
 		n := min(run.N-skip, end-t)
 		src := p.Src
 		src.Base = p.Src.at(0, 0, run.From+skip)
+		if p.turns() {
+			turned := Operand{Base: unsafe.Pointer(w.turned.room(n * p.Heads * p.Dim)), Stride: [4]int{0, n * p.Dim, p.Dim, 1}}
+			w.hadamard.turn(set, &p.Turned, &turned, &src, 0, p.Heads, n, p.Dim)
+			src = turned
+		}
 		p.Pool.store(set, &w.args, &src, pagePlace{page: int(run.Page), token: run.Token + skip}, p.Heads, n, p.Dim)
 		t += n
 	}

@@ -59,6 +59,8 @@ type options struct {
 	context, draft            int
 	class                     qkv.Precision
 	inPlace, compare          bool
+	hadamard                  bool
+	keyMean                   string
 	profile                   string
 	sampler                   model.Sampler
 }
@@ -105,6 +107,8 @@ func command(args []string, stdout, stderr io.Writer) int {
 	f.Float64Var(&o.sampler.MinP, "min-p", 0, "sample from tokens at least this `ratio` times as likely as the first")
 	f.IntVar(&o.workers, "workers", 0, "most `goroutines` to compute on, GOMAXPROCS by default")
 	named(f, "kv", "type", "that the cache keeps keys and values in", typeNames[:], &o.kv)
+	f.BoolVar(&o.hadamard, "hadamard", false, "multiply keys and values of a file's model by a Hadamard matrix, before the cache keeps them")
+	f.StringVar(&o.keyMean, "key-mean", "", "subtract the mean of the keys of the text in `file` from all keys of a file's model")
 	named(f, "class", "class", "of the products by the matrices of a file", classNames[:], &o.class)
 	err := f.Parse(args)
 	switch {

@@ -152,7 +152,7 @@ func TestModel(t *testing.T) {
 	if code != exitOK || !strings.HasPrefix(stdout, "perplexity 1.0") || !strings.Contains(stdout, "of 255 tokens, in parts of 512") {
 		t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
 	}
-	code, stdout, stderr = llama("-model", file, "-perplexity", text, "-class", "int8", "-compare")
+	code, stdout, stderr = llama("-model", file, "-perplexity", text, "-class", "int8", "-compare", "-kv", "int8", "-hadamard", "-key-mean", text)
 	if code != exitOK || !strings.HasPrefix(stdout, "perplexity 1.0") || !strings.Contains(stdout, "\nlogits     off by up to ") {
 		t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
 	}

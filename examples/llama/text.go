@@ -87,9 +87,25 @@ func run(o options, stdout, stderr io.Writer) error {
 	return m.write(o, stdout, stderr)
 }
 
-// engine returns an engine with room for one text, with a type of cache.
-func engine(m *model.Model, kv qkv.ElemType, tokens int) (*model.Engine, error) {
-	return model.NewEngine(m, model.EngineConfig{Type: kv, PageTokens: pageTokens, Pages: tokens/pageTokens + 1, Texts: 1})
+// room returns the configuration of a cache with room for one text.
+func room(kv qkv.ElemType, tokens int) model.EngineConfig {
+	return model.EngineConfig{Type: kv, PageTokens: pageTokens, Pages: tokens/pageTokens + 1, Texts: 1}
+}
+
+// engine returns an engine with room for one text, with a cache as the options say.
+func (m *file) engine(o options, tokens int) (*model.Engine, error) {
+	cfg := room(o.kv, tokens)
+	cfg.Hadamard = o.hadamard
+	if o.keyMean != "" {
+		data, err := os.ReadFile(o.keyMean)
+		if err != nil {
+			return nil, err
+		}
+		if cfg.KeyMeans, err = m.KeyMeans(m.tokenizer.Encode(string(data), true)); err != nil {
+			return nil, err
+		}
+	}
+	return model.NewEngine(m.Model, cfg)
 }
 
 // limit is how many tokens a text has at most: those of a prompt that the model reads, some more, and one
@@ -107,7 +123,7 @@ func (m *file) write(o options, stdout, stderr io.Writer) error {
 		return fmt.Errorf("the prompt has %d tokens, the model reads %d", len(prompt), m.Context)
 	}
 	limit := limit(len(prompt), o.tokens, m.Context)
-	e, err := engine(m.Model, o.kv, limit)
+	e, err := m.engine(o, limit)
 	if err != nil {
 		return err
 	}
@@ -159,7 +175,7 @@ func (m *file) rate(o options, stdout, stderr io.Writer) error {
 		return err
 	}
 	size := min(512, m.Context)
-	e, err := engine(m.Model, o.kv, size)
+	e, err := m.engine(o, size)
 	if err != nil {
 		return err
 	}
@@ -182,7 +198,7 @@ func (m *file) rate(o options, stdout, stderr io.Writer) error {
 
 // compare prints the perplexity of a text, and how far its logits are from those of class and cache float32.
 func (m *file) compare(e *model.Engine, tokens []int32, size int, first int32, stdout io.Writer) error {
-	plain, err := engine(m.plain, qkv.TypeFloat32, size)
+	plain, err := model.NewEngine(m.plain, room(qkv.TypeFloat32, size))
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,8 @@ import (
 // EngineConfig says what an [Engine] has room for.
 type EngineConfig struct {
 	Type       qkv.ElemType // that the cache keeps keys and values in
+	Hadamard   bool         // keys and values are kept multiplied by a Hadamard matrix
+	KeyMeans   [][]float32  // of each layer, subtracted from the keys, see [Model.KeyMeans]; or nil
 	PageTokens int          // tokens of a page: 16, or Context for a slot for each text
 	Pages      int          // of all texts together
 	Texts      int          // texts at one time, of a model with windows; 0 means as many as Pages
@@ -49,11 +51,16 @@ type Stats struct {
 
 // NewEngine returns an Engine with an empty cache. The error is that of the library.
 func NewEngine(m *Model, cfg EngineConfig) (*Engine, error) {
-	layer := qkv.CacheLayer{KVHeads: m.KVHeads, DimQK: m.Dim(), DimV: m.Dim(), KeyType: cfg.Type, ValueType: cfg.Type}
+	layer := qkv.CacheLayer{
+		KVHeads: m.KVHeads, DimQK: m.Dim(), DimV: m.Dim(), KeyType: cfg.Type, ValueType: cfg.Type, HadamardK: cfg.Hadamard, HadamardV: cfg.Hadamard,
+	}
 	layers := slices.Repeat([]qkv.CacheLayer{layer}, m.Layers)
 	e, err := &Engine{Model: m, prompt: cmp.Or(cfg.PromptTokens, 256)}, error(nil)
 	cache := qkv.CacheConfig{Layers: layers, PageTokens: cfg.PageTokens}
 	for i := range layers {
+		if i < len(cfg.KeyMeans) {
+			layers[i].KeyMean = cfg.KeyMeans[i]
+		}
 		if m.local(i) {
 			layers[i].Window = min(m.Window, m.Context) // which is all, if the model reads no more
 			cache.Sequences, cache.StepTokens = cmp.Or(cfg.Texts, cfg.Pages), e.prompt
