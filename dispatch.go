@@ -21,8 +21,26 @@ type KernelInfo struct {
 }
 
 // Kernels lists the kernel sets of this architecture, the best first and the
-// generic one, which every machine can run, last.
-func Kernels() []KernelInfo { return kernelsFor(features(&cpuid.CPU) | baseline(runtime.GOARCH)) }
+// generic one, which every machine can run, last. Those that are taken only by their name, see
+// [kernel.Set], stand in front of the sets that they are derived from. Where the CPU has AMX, Linux is
+// asked to let the process use its tiles.
+func Kernels() []KernelInfo {
+	have := machine()
+	if have&kernel.AMXINT8 != 0 && !askTiles() {
+		have &^= kernel.AMXINT8
+	}
+	return kernelsFor(have)
+}
+
+// choose returns the set of that name, or the best if the name is empty. It asks for tiles only where a set
+// with them is named, or an error lists the sets.
+func choose(name string) (*kernel.Set, error) {
+	set, err := pick(kernelsFor(machine()), name)
+	if err != nil || set.Needs&kernel.AMXINT8 != 0 {
+		return pick(Kernels(), name)
+	}
+	return set, nil
+}
 
 func kernelsFor(have kernel.Features) []KernelInfo {
 	var infos []KernelInfo
@@ -33,12 +51,12 @@ func kernelsFor(have kernel.Features) []KernelInfo {
 	return infos
 }
 
-// pick returns the set of that name, or the best if the name is empty.
+// pick returns the set of that name, or the best if the name is empty, of those that may be taken without one.
 func pick(infos []KernelInfo, name string) (*kernel.Set, error) {
 	err := &KernelError{Name: name}
 	for _, k := range infos {
 		if k.Missing == 0 {
-			if name == "" || name == k.Set.Name {
+			if name == "" && !k.Set.OnlyNamed || name == k.Set.Name {
 				return k.Set, nil
 			}
 			err.Available = append(err.Available, k.Set.Name)
@@ -61,6 +79,9 @@ func kernelName(cfg string) (name, env, why string) {
 	return "", "", "the best that this CPU can run"
 }
 
+// machine returns the features of this machine, without asking whether the process may have tiles.
+func machine() kernel.Features { return features(&cpuid.CPU) | baseline(runtime.GOARCH) }
+
 // features returns what the CPU has and the operating system saves: cpuid reports
 // AVX and AVX-512 only where XCR0 enables their registers.
 func features(cpu *cpuid.CPUInfo) kernel.Features {
@@ -80,6 +101,7 @@ func features(cpu *cpuid.CPUInfo) kernel.Features {
 		{cpuid.AVX512VNNI, kernel.AVX512VNNI},
 		{cpuid.AVXVNNI, kernel.AVXVNNI},
 		{cpuid.AVX512BF16, kernel.AVX512BF16},
+		{cpuid.AMXINT8, kernel.AMXINT8},
 	} {
 		if cpu.Supports(x.id) {
 			f |= x.bit

@@ -33,6 +33,7 @@ func TestPick(t *testing.T) {
 		{"AVX-512", cpu(avx512...), []string{"avx512", "avx2", "sse2", "generic"}},
 		{"AVX-512 with VNNI", cpu(append([]cpuid.FeatureID{cpuid.AVX512VNNI}, avx512...)...), []string{"avx512vnni", "avx512", "avx2", "sse2", "generic"}},
 		{"AVX-512 with BF16", cpu(append([]cpuid.FeatureID{cpuid.AVX512VNNI, cpuid.AVX512BF16}, avx512...)...), []string{"avx512bf16", "avx512vnni", "avx512", "avx2", "sse2", "generic"}},
+		{"AVX-512 with AMX", cpu(append([]cpuid.FeatureID{cpuid.AVX512VNNI, cpuid.AVX512BF16, cpuid.AMXINT8}, avx512...)...), []string{"avx512amx", "avx512bf16", "avx512vnni", "avx512", "avx2", "sse2", "generic"}},
 		{"AVX-512 with BF16, without VNNI", cpu(append([]cpuid.FeatureID{cpuid.AVX512BF16}, avx512...)...), []string{"avx512", "avx2", "sse2", "generic"}},
 		{"AVX2 with VNNI", cpu(append([]cpuid.FeatureID{cpuid.AVXVNNI}, avx2...)...), []string{"avxvnni", "avx2", "sse2", "generic"}},
 		// Under an operating system that does not save ZMM, cpuid reports no AVX-512.
@@ -43,11 +44,14 @@ func TestPick(t *testing.T) {
 		{"nothing", cpu(), []string{"sse2", "generic"}},
 	} {
 		infos := kernelsFor(features(c.cpu))
-		best, err := pick(infos, "")
-		if err != nil || best.Name != c.want[0] {
-			t.Errorf("%s: picked %v, %v, want %s", c.what, best, err, c.want[0])
+		first := c.want[0]
+		if first == "avx512amx" { // which only its name takes
+			first = c.want[1]
 		}
-		for _, name := range []string{"avx512bf16", "avx512vnni", "avx512", "avxvnni", "avx2", "sse2", "generic"} {
+		if best, err := pick(infos, ""); err != nil || best.Name != first {
+			t.Errorf("%s: picked %v, %v, want %s", c.what, best, err, first)
+		}
+		for _, name := range []string{"avx512amx", "avx512bf16", "avx512vnni", "avx512", "avxvnni", "avx2", "sse2", "generic"} {
 			set, err := pick(infos, name)
 			if strings.Contains(strings.Join(c.want, " ")+" ", name+" ") {
 				if err != nil || set.Name != name {
@@ -59,6 +63,34 @@ func TestPick(t *testing.T) {
 			if !errors.As(err, &ke) || !ke.Known || ke.Missing == 0 || strings.Join(ke.Available, " ") != strings.Join(c.want, " ") {
 				t.Errorf("%s: %s: error %v, want one that lists %v", c.what, name, err, c.want)
 			}
+		}
+	}
+}
+
+// TestOnlyNamed: an engine without a name has no set that is taken only by its name. With the name it has that
+// set, or the error says what the machine lacks.
+func TestOnlyNamed(t *testing.T) {
+	t.Setenv(KernelEnv, "")
+	e, err := New(Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e.set.OnlyNamed {
+		t.Errorf("the set without a name is %s", e.set.Name)
+	}
+	for _, k := range Kernels() {
+		if !k.Set.OnlyNamed {
+			continue
+		}
+		e, err := New(Config{Kernel: k.Set.Name})
+		if k.Missing == 0 {
+			if err != nil || e.set.Name != k.Set.Name {
+				t.Errorf("%s: %v", k.Set.Name, err)
+			}
+			continue
+		}
+		if ke := (*KernelError)(nil); !errors.As(err, &ke) || !ke.Known || ke.Missing != k.Missing {
+			t.Errorf("%s: error %v, want one that names %v", k.Set.Name, err, k.Missing)
 		}
 	}
 }

@@ -25,7 +25,7 @@ const (
 type Config struct {
 	// Kernel forces a kernel set by name, see [Kernels]. If it is empty, the
 	// environment variable QKV_KERNEL does; if that is empty too, it is the best
-	// set that the machine can run.
+	// set that the machine can run. avx512amx is taken only where it is named.
 	Kernel string
 
 	// Workers is the most goroutines that one call computes on, the caller's
@@ -65,7 +65,7 @@ func New(cfg Config) (*Engine, error) {
 		return nil, argError("workers", cfg.Workers, 0, "workers is %d, at least 0 is needed", cfg.Workers)
 	}
 	name, env, why := kernelName(cfg.Kernel)
-	set, err := pick(Kernels(), name)
+	set, err := choose(name)
 	if e := (*KernelError)(nil); errors.As(err, &e) {
 		e.Env = env
 	}

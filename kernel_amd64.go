@@ -13,8 +13,72 @@ import (
 
 // archSets returns the kernel sets in machine code, best first.
 func archSets() []*kernel.Set {
-	return []*kernel.Set{avx512bf16Set, avx512vnniSet, avx512Set, avxvnniSet, avx2Set, sse2Set}
+	return []*kernel.Set{avx512amxSet, avx512bf16Set, avx512vnniSet, avx512Set, avxvnniSet, avx2Set, sse2Set}
 }
+
+// avx512amxSet works on up to 64 lanes in 4 vectors. A micro-tile of all has 24 accumulators.
+var avx512amxSet = kernel.Set{
+	Name:              "avx512amx",
+	Base:              "avx512",
+	Needs:             kernel.AVX512F | kernel.AVX512DQ | kernel.AVX512BW | kernel.AVX512VL | kernel.AVX512VNNI | kernel.AVX512BF16 | kernel.AMXINT8,
+	OnlyNamed:         true,
+	Vec:               16,
+	Lanes:             64,
+	Rows:              6,
+	DecodeRows:        16,
+	Turn:              256,
+	TurnFar:           48,
+	FewRows:           6,
+	Fuses:             true,
+	PeakFLOPs:         768,
+	PeakInt8Ops:       32768,
+	Paired:            true,
+	PeakBFloat16FLOPs: 1536,
+	Int8Halves:        false,
+	AnyValues:         true,
+}.With(kernel.Funcs{
+	Pack:             packWith(packAVX512),
+	Scores:           scoresAVX512,
+	Softcap:          softcapAVX512,
+	ALiBi:            alibiAVX512,
+	Bias:             biasAVX512,
+	Softmax:          softmaxAVX512,
+	Accumulate:       accumulateAVX512,
+	Unpack:           unpackWith(unpackAVX512),
+	Merge:            mergeAVX512,
+	Convert:          convertWith(convertAVX512),
+	Store:            storeAVX512,
+	DecodeScores:     decodeScoresAVX512,
+	DecodeAccumulate: decodeAccumulateAVX512,
+	DecodeScoresInt8: decodeScoresInt8AVX512VNNI,
+	Multiply:         multiplyAVX512,
+	MultiplyFew:      multiplyFewWith(multiplyFewAVX512),
+	Combine:          combineAVX512,
+	Dots:             dotsAVX512,
+	Dequantize:       dequantizeWith(dequantizeAVX512),
+	DotWeights:       dotWeightsWith(dotWeightsAVX512),
+	Pairs:            pairsWith(pairsAVX512),
+	MultiplyPairs:    multiplyPairsAVX512BF16,
+	MultiplyPairsFew: multiplyPairsFewWith(multiplyPairsFewAVX512),
+	Quantize:         quantizeWith(quantizeAVX512VNNI),
+	UnpackInt8:       unpackInt8AVX512,
+	MultiplyInt8:     multiplyInt8AVX512AMX,
+	ConvertInt8:      convertInt8With(convertInt8AVX512VNNI),
+	PackInt8:         packInt8AVX512,
+	MultiplyStrips:   multiplyStripsAVX512,
+	DequantizeStrips: dequantizeStripsAVX512,
+	Float16:          float16AVX512,
+	Rotary:           rotaryAVX512,
+	Activate:         activateAVX512,
+	Sums:             sumsAVX512,
+	Normalize:        normalizeAVX512,
+	Hadamard:         hadamardWith(hadamardAVX512),
+	Above:            aboveAVX512,
+	Peak:             peakAVX512,
+	PeakInt8:         peakInt8AVX512AMX,
+	PeakBFloat16:     peakBFloat16AVX512BF16,
+	Read:             readAVX512,
+})
 
 // avx512bf16Set works on up to 64 lanes in 4 vectors. A micro-tile of all has 24 accumulators.
 var avx512bf16Set = kernel.Set{
@@ -329,6 +393,14 @@ var avx2Set = kernel.Set{
 	Read:             readAVX2,
 })
 
+// multiplyInt8AVX512AMX is multiplyInt8Generic.
+//
+//go:noescape
+func multiplyInt8AVX512AMX(a *kernel.MultiplyInt8Args)
+
+// peakInt8AVX512AMX runs n rounds of products of integers, each of Set.PeakInt8Ops operations.
+func peakInt8AVX512AMX(n int)
+
 // multiplyPairsAVX512BF16 is multiplyPairsGeneric.
 //
 //go:noescape
@@ -357,7 +429,7 @@ func multiplyInt8AVX512VNNI(a *kernel.MultiplyInt8Args)
 //go:noescape
 func convertInt8AVX512VNNI(a *kernel.ConvertInt8Args)
 
-// peakInt8AVX512VNNI runs n rounds of 24 sums of products of integers, of vectors.
+// peakInt8AVX512VNNI runs n rounds of products of integers, each of Set.PeakInt8Ops operations.
 func peakInt8AVX512VNNI(n int)
 
 // packAVX512 is packGeneric where DimStride is 1.
@@ -543,7 +615,7 @@ func aboveAVX512(a *kernel.AboveArgs)
 // peakAVX512 runs n rounds of 24 multiply-adds of vectors.
 func peakAVX512(n int)
 
-// peakInt8AVX512 runs n rounds of 24 sums of products of integers, of vectors.
+// peakInt8AVX512 runs n rounds of products of integers, each of Set.PeakInt8Ops operations.
 func peakInt8AVX512(n int)
 
 // peakBFloat16AVX512 runs n rounds of 24 multiply-adds of vectors, or of pairs.
@@ -574,7 +646,7 @@ func multiplyInt8AVXVNNI(a *kernel.MultiplyInt8Args)
 //go:noescape
 func convertInt8AVXVNNI(a *kernel.ConvertInt8Args)
 
-// peakInt8AVXVNNI runs n rounds of 24 sums of products of integers, of vectors.
+// peakInt8AVXVNNI runs n rounds of products of integers, each of Set.PeakInt8Ops operations.
 func peakInt8AVXVNNI(n int)
 
 // packAVX2 is packGeneric where DimStride is 1.
@@ -760,7 +832,7 @@ func aboveAVX2(a *kernel.AboveArgs)
 // peakAVX2 runs n rounds of 24 multiply-adds of vectors.
 func peakAVX2(n int)
 
-// peakInt8AVX2 runs n rounds of 24 sums of products of integers, of vectors.
+// peakInt8AVX2 runs n rounds of products of integers, each of Set.PeakInt8Ops operations.
 func peakInt8AVX2(n int)
 
 // peakBFloat16AVX2 runs n rounds of 24 multiply-adds of vectors, or of pairs.

@@ -77,6 +77,7 @@ func TestKernelsFound(t *testing.T) {
 			kernel.AVX512F: x.HasAVX512F, kernel.AVX512DQ: x.HasAVX512DQ,
 			kernel.AVX512BW: x.HasAVX512BW, kernel.AVX512VL: x.HasAVX512VL,
 			kernel.AVX512VNNI: x.HasAVX512VNNI, kernel.AVXVNNI: x.HasAVXVNNI, kernel.AVX512BF16: x.HasAVX512BF16,
+			kernel.AMXINT8: x.HasAMXInt8 && askTiles(),
 		}
 	case "arm64":
 		have = map[kernel.Features]bool{kernel.ASIMD: syscpu.ARM64.HasASIMD}

@@ -44,6 +44,10 @@ type Set struct {
 	// Needs lists the CPU features that the functions use.
 	Needs Features
 
+	// OnlyNamed says that the set is taken only where it is named: whether it is the best of those that can
+	// run is not known.
+	OnlyNamed bool
+
 	// Vec is the lane granularity: Lanes of every argument is a multiple of it.
 	Vec int
 

@@ -83,6 +83,8 @@ func kernelEntries(infos []qkv.KernelInfo, chosen string, forced bool) []kernelE
 			e.Why = "can run"
 		case forced:
 			e.Why = qkv.KernelEnv + " forces " + chosen
+		case s.OnlyNamed:
+			e.Why = "taken only where it is named"
 		default:
 			e.Why = chosen + " is better"
 		}

@@ -256,6 +256,10 @@ type Arch struct {
 	// a sign, by those of x, with one. Without it, DotHalves is that of the two halves of 16 bits, with
 	// signs. Of an Arch that has neither, both are nil. tmp is free.
 	Dot4, DotHalves func(f *Func, w, x, acc, tmp Vec)
+	// Tiles says that there are the instructions of AMX for products of integers.
+	Tiles bool
+	// OnlyNamed is that of the set.
+	OnlyNamed bool
 
 	// KeepAbove makes 0 of the bfloat16 numbers in the low half of each lane whose magnitude is not above
 	// that of least, unless they are NaN. StorePairs stores such numbers, each two of them as a pair. They are

@@ -32,7 +32,7 @@ type File struct {
 
 // Files lists the generated files.
 var Files = []File{
-	{Name: "kernel_amd64", Build: "!purego", Sets: []*Arch{avx512bf16, avx512vnni, avx512, avxvnni, avx2}, Chains: []*Arch{sse2}},
+	{Name: "kernel_amd64", Build: "!purego", Sets: []*Arch{avx512amx, avx512bf16, avx512vnni, avx512, avxvnni, avx2}, Chains: []*Arch{sse2}},
 	{Name: "kernel_arm64", Build: "!purego", Sets: []*Arch{neon}},
 }
 
@@ -90,7 +90,7 @@ var emitters = []emitter{
 	{field: "Hadamard", emit: hadamard, where: "Cols is a multiple of 16"},
 	{field: "Above", emit: above},
 	{field: "Peak", emit: peak, doc: fmt.Sprintf("runs n rounds of %d multiply-adds of vectors", peakFMAs)},
-	{field: "PeakInt8", emit: peakInt8, of: hasDot4, doc: fmt.Sprintf("runs n rounds of %d sums of products of integers, of vectors", peakDots)},
+	{field: "PeakInt8", emit: peakInt8, of: hasDot4, doc: "runs n rounds of products of integers, each of Set.PeakInt8Ops operations"},
 	{field: "PeakBFloat16", emit: peakBFloat16, doc: fmt.Sprintf("runs n rounds of %d multiply-adds of vectors, or of pairs", peakFMAs)},
 	{field: "Read", emit: read, doc: fmt.Sprintf("returns the sum of n values, n a multiple of %d", readFloats)},
 }

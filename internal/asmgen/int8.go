@@ -25,12 +25,18 @@ func (arch *Arch) peakInt8Ops() int {
 	if !hasDot4(arch) {
 		return goPeakInt8Ops
 	}
+	if arch.Tiles {
+		return peakTileOps
+	}
 	_, terms := arch.dot()
 	return 2 * terms * arch.Lanes * peakDots
 }
 
 // peakInt8 writes PeakInt8: independent sums of products, and nothing else.
 func peakInt8(arch *Arch) *Func {
+	if arch.Tiles {
+		return peakTiles(arch)
+	}
 	f := newProbe(arch, "peakInt8", "(n int)", 8, `
 for range n {
 	acc[i] += w * x, of integers, for each i, again and again

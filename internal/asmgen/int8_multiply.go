@@ -100,6 +100,9 @@ func multiplyInt8(arch *Arch) *Func {
 		most = max(most, h.rows*h.vecs[0])
 	}
 	f.locals = int8Locals + most*arch.Bytes() + 2*cacheLine
+	if arch.Tiles {
+		f.locals = tileLocals + tileRoom + cacheLine
+	}
 	f.load("X", t.x)
 	f.load("RowBytes", t.xs)
 	f.loadBytes("Lanes", t.ws)
@@ -114,6 +117,9 @@ func multiplyInt8(arch *Arch) *Func {
 	f.Op("ANDQ", -cacheLine, t.local)
 	f.load("Table", t.free)
 	f.Branch(f, t.free, "NE", "$0", "nibblesRows")
+	if arch.Tiles {
+		t.tiles()
+	}
 	f.load("Groups", t.free)
 	f.Branch(f, t.free, "EQ", "$2", "groupsRows")
 	for _, kind := range []int8Kind{{name: "bytes", groups: 1}, {name: "groups", groups: 2}, {name: "nibbles", groups: 1, nibbles: true}} {
@@ -295,7 +301,7 @@ func (t *int8Tile) block() {
 		corrections = []int{kernel.Int8First, kernel.Int8Second}
 	}
 	if t.rows > 1 {
-		t.askNext()
+		t.askNext(int8NextLines)
 	}
 	for group, correction := range corrections {
 		for r, acc := range t.acc {
@@ -335,14 +341,14 @@ func (t *int8Tile) block() {
 }
 
 // askNext asks for lines of what is read next.
-func (t *int8Tile) askNext() {
+func (t *int8Tile) askNext(lines int) {
 	done := t.label("asked", t.vecs)
 	t.load("Next", t.free)
 	t.Branch(t.Func, t.free, "GE", t.arg("NextEnd"), done)
-	for i := range int8NextLines {
+	for i := range lines {
 		t.Prefetch(t.Func, mem(t.free, i*cacheLine))
 	}
-	t.Op(t.Add, int8NextLines*cacheLine, t.free)
+	t.Op(t.Add, lines*cacheLine, t.free)
 	t.save(t.free, "Next")
 	t.Label(done)
 }

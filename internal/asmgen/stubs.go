@@ -17,6 +17,7 @@ func (arch *Arch) Set() kernel.Set {
 		Name:        strings.ToLower(arch.Name),
 		Base:        arch.base(),
 		Needs:       arch.Needs,
+		OnlyNamed:   arch.OnlyNamed,
 		Vec:         arch.Lanes,
 		Lanes:       vecs * arch.Lanes,
 		Rows:        arch.Rows[vecs-1],
@@ -107,6 +108,9 @@ func (arch *Arch) writeSet(out *bytes.Buffer) {
 		fmt.Fprintf(out, "Base: %q,\n", set.Base)
 	}
 	fmt.Fprintf(out, "Needs: %s,\n", strings.Join(needs, "|"))
+	if set.OnlyNamed {
+		out.WriteString("OnlyNamed: true,\n")
+	}
 	for _, n := range []struct {
 		field string
 		value any

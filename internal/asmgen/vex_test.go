@@ -35,6 +35,19 @@ func TestBytesObjdump(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for range 100 {
 		lines = append(lines, vexDot(r.IntN(16), r.IntN(16), r.IntN(16)), evexDot(r.IntN(32), r.IntN(32), r.IntN(32)))
+		base := func() Int { return avx512amx.Ints[r.IntN(len(avx512amx.Ints))] }
+		tiles := r.Perm(8) // the operands of a product differ
+		tile := func() Vec { return tileName(r.IntN(8)) }
+		disp := []int{0, r.IntN(256) - 128, r.IntN(1<<20) - 1<<19}[r.IntN(3)]
+		for _, x := range []struct {
+			op       string
+			operands []any
+		}{
+			{"LDTILECFG", []any{base()}}, {"TILERELEASE", nil}, {"TILEZERO", []any{tile()}}, {"TDPBSSD", []any{tileName(tiles[0]), tileName(tiles[1]), tileName(tiles[2])}},
+			{"TILELOADD", []any{base(), base(), disp, tile()}}, {"TILESTORED", []any{tile(), base(), base(), disp}},
+		} {
+			lines = append(lines, tileInstr(x.op, x.operands))
+		}
 	}
 	var code []byte
 	var want []string

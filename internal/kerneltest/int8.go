@@ -288,7 +288,7 @@ func (s *suite) int8Rows(rows, blocks, rowBytes int, number func(i int) float32)
 }
 
 func (s *suite) multiplyInt8(lanes int) {
-	for _, rows := range []int{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 15, 17, 25} {
+	for _, rows := range []int{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 15, 17, 20, 25, 45} {
 		cases := 3
 		if rows == 1 {
 			cases = 16
@@ -301,7 +301,7 @@ func (s *suite) multiplyInt8(lanes int) {
 			s.begin()
 			blocks := []int{1, 2, 3, kernel.KC / kernel.Int8Block}[s.IntN(4)]
 			if rows > 9 {
-				blocks = 1 + s.IntN(2)
+				blocks = 1 + s.IntN(3)
 			} else if s.IntN(8) == 0 {
 				blocks = kernel.KC/kernel.Int8Block + 3
 			}
