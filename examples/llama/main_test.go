@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -109,6 +110,28 @@ func TestLimit(t *testing.T) {
 	for _, c := range [][4]int{{5, 3, 20, 8}, {5, 16, 20, 21}, {5, 17, 20, 21}, {20, 1, 20, 21}, {5, math.MaxInt, 20, 21}} {
 		if got := limit(c[0], c[1], c[2]); got != c[3] {
 			t.Errorf("%d tokens and %d more, of a model that reads %d: %d, want %d", c[0], c[1], c[2], got, c[3])
+		}
+	}
+}
+
+// TestTiny: the model that comes with the repository adds, and knows what these documents look like.
+func TestTiny(t *testing.T) {
+	tiny := []string{"-model", "testdata/tiny.gguf"}
+	for _, args := range [][]string{{}, {"-class", "int8"}, {"-in-place", "-kv", "q8_0"}, {"-draft", "3"}, {"-workers", "1", "-temperature", "0.1"}} {
+		for prompt, want := range map[string]string{"12+34=": "46", "7+93=": "100", "999+1=": "1000"} {
+			code, stdout, stderr := llama(slices.Concat(tiny, args, []string{"-prompt", prompt})...)
+			if code != exitOK || stdout != prompt+want+"\n" || !strings.Contains(stderr, "tokens/s") {
+				t.Errorf("%v, %s: exit code %d\n%s%s", args, prompt, code, stdout, stderr)
+			}
+		}
+	}
+	if testing.Short() {
+		return
+	}
+	for _, class := range []string{"float32", "int8", "bfloat16"} {
+		code, stdout, stderr := llama(append(tiny, "-class", class, "-perplexity", "testdata/text.txt")...)
+		if code != exitOK || !regexp.MustCompile(`^perplexity (3\.9|4\.0)\d+ of 19431 tokens, in parts of 256\n$`).MatchString(stdout) {
+			t.Errorf("class %s: exit code %d\n%s%s", class, code, stdout, stderr)
 		}
 	}
 }

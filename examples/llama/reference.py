@@ -4,6 +4,7 @@
     python3 -m venv venv && venv/bin/pip install numpy==2.4.6 gguf==0.19.0
     venv/bin/python reference.py tokens LLAMA > ../internal/tokenizer/testdata/tokens.json
     venv/bin/python reference.py logits > model/testdata/logits.json
+    venv/bin/python reference.py tiny > model/testdata/tiny.json
     venv/bin/python reference.py perplexity LLAMA NAME THREADS
     venv/bin/python reference.py speed LLAMA NAME THREADS
 
@@ -14,6 +15,7 @@ tokens      texts, and the ids that llama.cpp makes of them by the vocabulary of
 logits      a forward pass in float64, in numpy, of the values that the gguf package reads: of each
             position the most likely token, the log of the sum of exponentials, and some logits; and by how
             much llama.cpp's are off, on stderr
+tiny        the same of testdata/tiny.gguf and testdata/tiny.safetensors
 speed       llama.cpp's, of 600 tokens of the text in one call and 64 behind them one by one
 perplexity  llama.cpp's, of testdata/text.txt in parts of 512 tokens, as llama -perplexity has it
 """
@@ -151,6 +153,7 @@ class Reference:
         self.has = lambda name: name in tensors
         self.tensor = lambda name: dequantize(tensors[name].data, tensors[name].tensor_type).astype(np.float64)
         self.arch = self.get("general.architecture")
+        self.half_split = self.arch != "llama"
 
     def logits(self, tokens):
         np, get, tensor, has = self.np, self.get, self.tensor, self.has
@@ -167,7 +170,7 @@ class Reference:
             angle = at[:, None] * base ** (-np.arange(0, dim, 2) / dim)
             cos, sin = np.cos(angle)[:, None], np.sin(angle)[:, None]
             y = np.empty_like(x)
-            first, second = (slice(0, dim // 2), slice(dim // 2, dim)) if a != "llama" else (slice(0, dim, 2), slice(1, dim, 2))
+            first, second = (slice(0, dim // 2), slice(dim // 2, dim)) if self.half_split else (slice(0, dim, 2), slice(1, dim, 2))
             y[..., first] = x[..., first] * cos - x[..., second] * sin
             y[..., second] = x[..., second] * cos + x[..., first] * sin
             return y
@@ -209,6 +212,69 @@ class Reference:
         return norm(x, "output_norm.weight") @ out.T
 
 
+class HuggingFace(Reference):
+    """A Llama of a file of safetensors, in BF16 and F32, and its configuration."""
+
+    names = {
+        "token_embd": "model.embed_tokens", "output_norm": "model.norm", "attn_norm": "input_layernorm", "ffn_norm": "post_attention_layernorm",
+        "attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj", "attn_v": "self_attn.v_proj", "attn_output": "self_attn.o_proj",
+        "ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj",
+    }
+    keys = {
+        "block_count": "num_hidden_layers", "embedding_length": "hidden_size", "attention.head_count": "num_attention_heads",
+        "attention.head_count_kv": "num_key_value_heads", "attention.layer_norm_rms_epsilon": "rms_norm_eps", "rope.freq_base": "rope_theta",
+    }
+
+    def __init__(self, file, config):
+        import numpy as np
+
+        config = json.load(open(config))
+        data = open(file, "rb").read()
+        size = int.from_bytes(data[:8], "little")
+        header = json.loads(data[8 : 8 + size])
+        self.np, self.arch, self.half_split = np, config["model_type"], True
+        self.get = lambda key, default=None: config.get(self.keys.get(key.split(".", 1)[1]), default)
+
+        def stored(name):  # blk.0.attn_q.weight is model.layers.0.self_attn.q_proj.weight
+            *layer, name, kind = name.removeprefix("blk.").split(".")
+            return (f"model.layers.{layer[0]}." if layer else "") + self.names.get(name, name) + "." + kind
+
+        def tensor(name):
+            x = header[stored(name)]
+            begin, end = (8 + size + n for n in x["data_offsets"])
+            bits = np.frombuffer(data[begin:end], "<u4" if x["dtype"] == "F32" else "<u2").astype(np.uint32)
+            return (bits if x["dtype"] == "F32" else bits << 16).view(np.float32).astype(np.float64).reshape(x["shape"])
+
+        self.has, self.tensor = lambda name: stored(name) in header, tensor
+
+
+def rows_of(all, every):
+    """What tests compare with, of each so many positions."""
+    import numpy as np
+
+    rows = []
+    for i in range(0, len(all), every):
+        row = all[i]
+        at = [(i * 7919 + j * 104729) % len(row) for j in range(6)]
+        most = row.max()
+        rows.append({"at": i, "best": int(row.argmax()), "lse": round(float(most + np.log(np.exp(row - most).sum())), 7),
+                     "logits": {str(t): round(float(row[t]), 7) for t in at}})
+    return {"largest": float(np.abs(all).max()), "rows": rows}
+
+
+def tiny():
+    """Of 256 tokens, which is all that the model reads: a sum, and the text behind it."""
+    text = b"123+456=579" + open(os.path.join(HERE, "testdata/text.txt"), "rb").read()
+    end = 256
+    tokens = ([end] + list(text))[:256]
+    file = os.path.join(HERE, "testdata/tiny.")
+    result = {}
+    for name, model in ("gguf", Reference(file + "gguf")), ("safetensors", HuggingFace(file + "safetensors", file + "config.json")):
+        result[name] = {"tokens": tokens, **rows_of(model.logits(tokens), 1)}
+    json.dump(result, sys.stdout, separators=(",", ":"))
+    print()
+
+
 def logits(lib=None):
     """Of 320 tokens of the text, and 640 for Gemma: they go across parts of prompts and pages, and across Gemma's window of 512."""
     import numpy as np
@@ -219,19 +285,11 @@ def logits(lib=None):
     for name, count in ("smollm2", 320), ("gemma3", 640):
         tokens = max((x["ids"] for x in ids[name]), key=len)[:count]
         all = Reference(path(name)).logits(tokens)
-        largest, theirs = np.abs(all).max(), 0
         if lib:
             m = Llama(lib, path(name))
             off = [np.abs(x - y).max() for x, y in zip(all, m.logits(tokens))]
-            print(f"{name}: largest logit {largest:.3f}; llama.cpp is off by {max(off):.3g}, {np.mean(off):.3g} in the mean of positions", file=sys.stderr)
-        rows = []
-        for i in range(0, len(tokens), 1 if count < 400 else 4):
-            row = all[i]
-            at = [(i * 7919 + j * 104729) % len(row) for j in range(6)]
-            most = row.max()
-            rows.append({"at": i, "best": int(row.argmax()), "lse": round(float(most + np.log(np.exp(row - most).sum())), 7),
-                         "logits": {str(t): round(float(row[t]), 7) for t in at}})
-        result[name] = {"tokens": tokens, "largest": float(largest), "rows": rows}
+            print(f"{name}: largest logit {np.abs(all).max():.3f}; llama.cpp is off by {max(off):.3g}, {np.mean(off):.3g} in the mean of positions", file=sys.stderr)
+        result[name] = {"tokens": tokens, **rows_of(all, 1 if count < 400 else 4)}
     json.dump(result, sys.stdout, separators=(",", ":"))
     print()
 
@@ -272,7 +330,7 @@ def perplexity(lib, name, threads):
 
 
 if __name__ == "__main__":
-    commands = {"tokens": tokens, "logits": logits, "perplexity": perplexity, "speed": speed}
+    commands = {"tokens": tokens, "logits": logits, "tiny": tiny, "perplexity": perplexity, "speed": speed}
     if len(sys.argv) < 2 or sys.argv[1] not in commands:
         sys.exit(__doc__)
     commands[sys.argv[1]](*sys.argv[2:])
