@@ -174,7 +174,7 @@ type Arch struct {
 
 	// LoadElem loads a vector of elements as float32, of Int8 and Q8_0 without their
 	// scale, and LoadOne one element, into the first lane. BroadcastHalf loads a binary16
-	// number into every lane. StoreElement stores the first lane.
+	// number into every lane, with 6 bytes behind it. StoreElement stores the first lane.
 	LoadElem      func(f *Func, e kernel.Elem, addr string, v Vec)
 	LoadOne       func(f *Func, e kernel.Elem, addr string, tmp Int, v Vec)
 	BroadcastHalf func(f *Func, addr string, v Vec)

@@ -178,8 +178,8 @@ func x86(n int, reg string, count int, half string) Arch {
 			}
 		},
 		BroadcastHalf: func(f *Func, addr string, v Vec) {
-			f.Op("VPBROADCASTW", addr, low(v, half))
-			f.Op("VCVTPH2PS", low(v, half), v)
+			f.Op("VCVTPH2PS", addr, low(v, "X")) // a conversion from memory takes no shuffle
+			f.Op("VBROADCASTSS", low(v, "X"), v)
 		},
 		LoadBytes: func(f *Func, addr string, v Vec) { f.Op("VPMOVZXBD", addr, v) },
 		LoadWords: func(f *Func, addr string, v Vec) { f.Op("VPMOVSXBW", addr, low(v, half)) },
