@@ -245,6 +245,17 @@ func Presets() []Preset {
 			Works:   byWeights("n=4096,k=4096", []int{1, 2, 4, 8, 16, 64, 512}, "float32", "float16", "bfloat16", "q8_0", "q4_0", "q4_k", "q6_k"),
 		},
 		{
+			Name:    "packed",
+			About:   "matrix products by weights packed in the types of model files; takes minutes",
+			Workers: []int{1, 0},
+			Works: slices.Concat(
+				byWeights("n=4096,k=4096,packed=1", []int{1}, "float32", "float16", "bfloat16", "q8_0", "q4_0", "q4_k"),
+				byWeights("n=1024,k=1024,packed=1", []int{1}, "float32", "float16", "bfloat16", "q8_0", "q4_0", "q4_k"),
+				byWeights("n=14336,k=4096,packed=1", []int{1}, "float32", "float16", "bfloat16", "q8_0", "q4_0", "q4_k"),
+				byWeights("n=4096,k=4096,packed=1", []int{2, 4, 8, 16, 64, 512}, "float16", "q8_0", "q4_k"),
+			),
+		},
+		{
 			Name:    "int8",
 			About:   "products of class Int8, by packed weights, and of class Float32",
 			Workers: []int{1, 0},
