@@ -16,6 +16,7 @@ func TestAllocsAsWritten(t *testing.T) {
 	const batch, seq, heads, kvHeads, dim, in = 2, 24, 4, 2, 32, 48
 	floats := func(n int) []float32 { return draw(n, normal(uint64(n))) }
 	q, k, v, out := floats(batch*seq*heads*dim), floats(batch*seq*kvHeads*dim), floats(batch*seq*kvHeads*dim), floats(batch*seq*heads*dim)
+	ints := make([]int8, len(k))
 	x, y := floats(seq*in), floats(seq*in)
 	lse, slopes, sinks := floats(batch*heads*seq), floats(heads), floats(heads)
 	options := &qkv.Call{Mask: qkv.Mask{Causal: true, Align: qkv.BottomRight}}
@@ -93,6 +94,22 @@ func TestAllocsAsWritten(t *testing.T) {
 					V:    qkv.BSHD(v, batch, seq, kvHeads, dim),
 					Out:  qkv.BSHD(out, batch, seq, heads, dim),
 					Mask: qkv.Mask{Causal: true, Align: qkv.BottomRight, Window: qkv.Sliding(7, 0)},
+				})
+			}},
+			{"Run in class Int8", func() error {
+				return e.Run(&qkv.Call{
+					Precision: qkv.PrecisionInt8,
+					Q:         qkv.BSHD(q, batch, seq, heads, dim),
+					K:         qkv.BSHD(ints, batch, seq, kvHeads, dim), KScale: qkv.BSHD(v[:batch*seq*kvHeads], batch, seq, kvHeads, 1),
+					V:   qkv.BSHD(v, batch, seq, kvHeads, dim),
+					Out: qkv.BSHD(out, batch, seq, heads, dim),
+				})
+			}},
+			{"Run in class BFloat16", func() error {
+				return e.Run(&qkv.Call{
+					Precision: qkv.PrecisionBFloat16,
+					Q:         qkv.BSHD(q, batch, seq, heads, dim), K: qkv.BSHD(k, batch, seq, kvHeads, dim),
+					V: qkv.BSHD(v, batch, seq, kvHeads, dim), Out: qkv.BSHD(out, batch, seq, heads, dim),
 				})
 			}},
 			{"RunContext", func() error {

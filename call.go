@@ -39,7 +39,7 @@ type Call struct {
 
 	// K and V may have the types float32, [Float16], [BFloat16], int8, [BlockQ8_0], [Float8E4M3],
 	// [Float8E5M2], [BlockQ4_0] and [BlockQ4_1], and need not have the same. The result has the bits
-	// of the same values in float32.
+	// of the same values in float32, but for scores of [PrecisionInt8].
 	//
 	// KScale and VScale [batch, kvHeads, seqKV, 1], float32, are the scales of the rows of int8 K and
 	// V. A value is the scale times the integer, rounded to float32. Other types have no scales here.
@@ -91,6 +91,13 @@ type Call struct {
 	// tell. The keys of sequence i before Lost[i] were overwritten, apart from the first ones, which
 	// stay. A ring that has had n keys at most has lost those before n-r.
 	Lost []int
+
+	// Precision is the numerical class. Of [PrecisionInt8] scores are products of integers: those of keys of
+	// int8, [BlockQ8_0], [BlockQ4_0] and [BlockQ4_1] as their type has them, and those of queries, which are
+	// quantised in blocks of 32 dims. Keys of other types, and values, have the arithmetic of
+	// [PrecisionFloat32], the default. Of [PrecisionBFloat16] queries, keys, values and the weights of the
+	// softmax are rounded to bfloat16 before they are multiplied. docs/numerics.md says what each class computes.
+	Precision Precision
 
 	// Scale multiplies the scores; 0 means 1/sqrt(dimQK). It may be negative. Its magnitude is at
 	// least 2^-125, as that of Softcap.
@@ -203,6 +210,10 @@ func (c *Call) options(p *tile.Problem) error {
 		}
 	}
 	p.LSE = unsafe.Pointer(unsafe.SliceData(c.LSE))
+	if err := c.Precision.check("precision"); err != nil {
+		return err
+	}
+	p.Precision = kernel.Precision(c.Precision)
 	if s := float64(c.Scale); math.IsNaN(s) || math.IsInf(s, 0) {
 		return argError("scale", 0, 0, "scale is %v, a finite number is needed", c.Scale)
 	} else if s != 0 && math.Abs(s) < minFactor {

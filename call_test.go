@@ -73,6 +73,8 @@ func TestFeatureErrors(t *testing.T) {
 		{"q", "qkv: q has elements of type Float16, float32 is needed", func(c *qkv.Call) { c.Q = qkv.BHSD(half, 2, 4, 8, 16) }},
 		{"out", "qkv: out has elements of type bool, float32 is needed", func(c *qkv.Call) { c.Out = qkv.BHSD(bools, 2, 4, 8, 16) }},
 
+		{"precision", "qkv: precision is the unknown class Precision(3)", func(c *qkv.Call) { c.Precision = 3 }},
+		{"precision", "qkv: precision is the unknown class Precision(-1)", func(c *qkv.Call) { c.Precision = -1 }},
 		{"softcap", "qkv: softcap is -1, a finite number of at least 0 is needed", func(c *qkv.Call) { c.Softcap = -1 }},
 		{"softcap", "qkv: softcap is +Inf, a finite number of at least 0 is needed", func(c *qkv.Call) { c.Softcap = posInf }},
 		{"softcap", "qkv: softcap is -Inf, a finite number of at least 0 is needed", func(c *qkv.Call) { c.Softcap = negInf }},

@@ -305,7 +305,7 @@ func sampleFeatures(t *testing.T, n int, f func(t *testing.T, seed uint64, p *pr
 // the mask keeps.
 func (p *problem) checkFeatures(t *testing.T, seed uint64) (worst float64) {
 	p.known = make(map[[3]int]row)
-	for _, set := range sets() {
+	for _, set := range p.sets() {
 		a := newAttention(t, qkv.Config{Kernel: set, Workers: 1 + int(seed%3)})
 		p.run(t, a)
 		worst = max(worst, p.check(t, 12))

@@ -7,25 +7,32 @@ import (
 )
 
 // goldenCache are hashes of what one query and 20 queries make of the same 1,500 keys, more
-// than a chunk, kept in each type: the same on every architecture.
+// than a chunk, kept in each type, in each class: the same on every architecture.
 var goldenCache = []struct {
+	precision    qkv.Precision
 	keys, values qkv.ElemType
 	hash         string
 }{
-	{qkv.TypeFloat32, qkv.TypeFloat32, "6720e2f1aa96c39c"},
-	{qkv.TypeFloat16, qkv.TypeBFloat16, "a305d44d4662cdb0"},
-	{qkv.TypeBFloat16, qkv.TypeFloat16, "e9633815d26b8428"},
-	{qkv.TypeInt8, qkv.TypeQ8_0, "0cde864392807c96"},
-	{qkv.TypeQ8_0, qkv.TypeInt8, "a874127cccdaf26d"},
-	{qkv.TypeFloat8E4M3, qkv.TypeQ4_1, "e712f4f810327755"},
-	{qkv.TypeQ4_1, qkv.TypeFloat8E5M2, "81ff76a6237eaba4"},
-	{qkv.TypeFloat8E5M2, qkv.TypeQ4_0, "ec478f78cf6145c0"},
-	{qkv.TypeQ4_0, qkv.TypeFloat8E4M3, "9d1136345854ece1"},
+	{qkv.PrecisionFloat32, qkv.TypeFloat32, qkv.TypeFloat32, "6720e2f1aa96c39c"},
+	{qkv.PrecisionFloat32, qkv.TypeFloat16, qkv.TypeBFloat16, "a305d44d4662cdb0"},
+	{qkv.PrecisionFloat32, qkv.TypeBFloat16, qkv.TypeFloat16, "e9633815d26b8428"},
+	{qkv.PrecisionFloat32, qkv.TypeInt8, qkv.TypeQ8_0, "0cde864392807c96"},
+	{qkv.PrecisionFloat32, qkv.TypeQ8_0, qkv.TypeInt8, "a874127cccdaf26d"},
+	{qkv.PrecisionFloat32, qkv.TypeFloat8E4M3, qkv.TypeQ4_1, "e712f4f810327755"},
+	{qkv.PrecisionFloat32, qkv.TypeQ4_1, qkv.TypeFloat8E5M2, "81ff76a6237eaba4"},
+	{qkv.PrecisionFloat32, qkv.TypeFloat8E5M2, qkv.TypeQ4_0, "ec478f78cf6145c0"},
+	{qkv.PrecisionFloat32, qkv.TypeQ4_0, qkv.TypeFloat8E4M3, "9d1136345854ece1"},
+	{qkv.PrecisionInt8, qkv.TypeInt8, qkv.TypeFloat32, "17c49407e3d226c4"},
+	{qkv.PrecisionInt8, qkv.TypeQ8_0, qkv.TypeFloat16, "39d2c13402348d23"},
+	{qkv.PrecisionInt8, qkv.TypeQ4_0, qkv.TypeQ4_0, "8c40f17cf3c5602e"},
+	{qkv.PrecisionInt8, qkv.TypeQ4_1, qkv.TypeQ8_0, "9254249b15aed295"},
+	{qkv.PrecisionBFloat16, qkv.TypeFloat32, qkv.TypeFloat16, "7983031b857418c2"},
+	{qkv.PrecisionBFloat16, qkv.TypeBFloat16, qkv.TypeInt8, "2ff7adaef3f30f5a"},
 }
 
 func TestGoldenCaches(t *testing.T) {
 	const heads, kvHeads, tokens, dim = 4, 2, 1500, 32
-	for _, set := range sets() {
+	for _, set := range classSets() {
 		e := newAttention(t, qkv.Config{Kernel: set})
 		for i, c := range goldenCache {
 			next := integers(uint64(i), 1)
@@ -46,7 +53,8 @@ func TestGoldenCaches(t *testing.T) {
 			for _, queries := range []int{1, 20} {
 				q, out, lse := draw(heads*queries*dim), make([]float32, heads*queries*dim), make([]float32, heads*queries)
 				call := &qkv.Call{
-					Q: qkv.BHSD(q, 1, heads, queries, dim), Out: qkv.BHSD(out, 1, heads, queries, dim), LSE: lse, Mask: qkv.Mask{Causal: true},
+					Precision: c.precision,
+					Q:         qkv.BHSD(q, 1, heads, queries, dim), Out: qkv.BHSD(out, 1, heads, queries, dim), LSE: lse, Mask: qkv.Mask{Causal: true},
 				}
 				if err := attended(step, call, []*qkv.Sequence{sequence}, []int{queries}); err != nil {
 					t.Fatal(err)
@@ -54,7 +62,7 @@ func TestGoldenCaches(t *testing.T) {
 				results = append(results, out, lse)
 			}
 			if got := hash(results...); got != c.hash {
-				t.Errorf("kernel=%s %v, %v: hash %s, want %s", set, c.keys, c.values, got, c.hash)
+				t.Errorf("kernel=%s class %v, %v, %v: hash %s, want %s", set, c.precision, c.keys, c.values, got, c.hash)
 			}
 		}
 	}

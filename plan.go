@@ -11,15 +11,16 @@ import (
 
 // A Plan says what a call runs.
 type Plan struct {
-	Kernel     string // kernel set
-	Path       string // "prefill": queries in lanes; "decode": few queries; "prefill and decode": of each some sequences
-	Lanes      int    // queries of a lane group
-	Rows       int    // micro-tile rows of a full lane group of the set: keys, value dims
-	KeyBlock   int    // keys per softmax update
-	QueryBlock int    // query rows of a work item, over the heads that share a KV head
-	Items      int    // work items of prefill
-	Decode     int    // work items of decoding: chunks of keys, or all of them, of some KV heads
-	Workers    int    // goroutines
+	Kernel     string    // kernel set
+	Precision  Precision // numerical class
+	Path       string    // "prefill": queries in lanes; "decode": few queries; "prefill and decode": of each some sequences
+	Lanes      int       // queries of a lane group
+	Rows       int       // micro-tile rows of a full lane group of the set: keys, value dims
+	KeyBlock   int       // keys per softmax update
+	QueryBlock int       // query rows of a work item, over the heads that share a KV head
+	Items      int       // work items of prefill
+	Decode     int       // work items of decoding: chunks of keys, or all of them, of some KV heads
+	Workers    int       // goroutines
 
 	// ScoreBlocks counts the blocks of up to Lanes queries by up to KeyBlock keys. Of them,
 	// Skipped hold no pair that the mask keeps and are not computed, and Full none that it
@@ -71,6 +72,7 @@ func (e *Engine) explained(p *tile.Problem) Plan {
 	survey := e.engine.Survey(p, &s)
 	plan := Plan{
 		Kernel:      e.set.Name,
+		Precision:   Precision(p.Precision),
 		Path:        "prefill",
 		Lanes:       s.Lanes,
 		Rows:        e.set.Rows,
@@ -98,6 +100,9 @@ func (e *Engine) explained(p *tile.Problem) Plan {
 		fmt.Sprintf("key blocks of %d: the numerical contract, the same on every set", kernel.KeyBlock),
 		fmt.Sprintf("%s: %d skipped, %d masked, %d full", counted(plan.ScoreBlocks, "score block"), plan.Skipped, plan.Masked, plan.Full),
 	)
+	if why := classWhy(p); why != "" {
+		plan.Why = append(plan.Why, fmt.Sprintf("class %v: what was asked for; %s", plan.Precision, why))
+	}
 	if s.Items > 0 || s.Decode == 0 {
 		plan.Why = append(plan.Why, fmt.Sprintf("%s of up to %s: %s", counted(s.Items, "item"), counted(s.Rows(), "row"), s.LaneGroupsWhy))
 	}
@@ -116,10 +121,27 @@ func (e *Engine) explained(p *tile.Problem) Plan {
 	return plan
 }
 
+// classWhy says what the class of p does, "" of class Float32.
+func classWhy(p *tile.Problem) string {
+	switch {
+	case p.Precision == kernel.PrecisionBFloat16:
+		return "queries, keys, weights and values are rounded"
+	case p.Precision != kernel.PrecisionInt8:
+		return ""
+	case p.K.Elem.Integers():
+		return "keys are multiplied as integers, by queries that are quantised in blocks of 32 dims"
+	}
+	return fmt.Sprintf("keys of type %v have no integers, and are multiplied as in class Float32", p.K.Elem)
+}
+
 // String describes the plan on several lines.
 func (p Plan) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s on %s: ", p.Path, p.Kernel)
+	fmt.Fprintf(&b, "%s on %s", p.Path, p.Kernel)
+	if p.Precision != PrecisionFloat32 {
+		fmt.Fprintf(&b, " in class %v", p.Precision)
+	}
+	b.WriteString(": ")
 	if p.Items > 0 || p.Decode == 0 {
 		fmt.Fprintf(&b, "%s x %s, key block %d, query block %d, %s",
 			counted(p.Lanes, "lane"), counted(p.Rows, "row"), p.KeyBlock, p.QueryBlock, counted(p.Items, "item"))

@@ -114,6 +114,19 @@ func newPool(typ qkv.ElemType, shape [4]int) *pool {
 	return p
 }
 
+// poolOf returns a tensor's rows in a type.
+func poolOf(typ qkv.ElemType, x *tensor) *pool {
+	p := newPool(typ, x.shape)
+	for b := range x.shape[0] {
+		for h := range x.shape[1] {
+			for s := range x.shape[2] {
+				p.set(b, h, s, rowOf(x, b, h, s))
+			}
+		}
+	}
+	return p
+}
+
 // set stores a row.
 func (p *pool) set(b, h, t int, row []float32) {
 	n := (b*p.shape[1]+h)*p.shape[2] + t

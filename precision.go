@@ -2,13 +2,13 @@ package qkv
 
 import "github.com/qkv-go/qkv/kernel"
 
-// A Precision is a numerical class of products: what the two sides are rounded to before they are
+// A Precision is a numerical class of products and of attention: what the two sides are rounded to before they are
 // multiplied, and how products are summed. It is the caller's choice, and never the machine's: within a class
 // a result has the same bits on every kernel set, whatever the number of workers and rows and the packing of
 // weights. docs/numerics.md says what each class computes, and how far that is from the exact product.
 type Precision int
 
-// The classes of products.
+// The classes. Those of attention are in [Call].Precision.
 const (
 	// PrecisionFloat32, the default, multiplies numbers of float32, or what a type of weights holds, as
 	// they are.

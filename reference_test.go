@@ -201,15 +201,24 @@ func (p *problem) newRow(b, h, i int) row {
 	for d := range q {
 		q[d] = float64(p.q.at(s.batch, h, s.q0+i, d)) * scale
 	}
-	for j := range n {
-		mag := 0.0
+	if p.precision == qkv.PrecisionBFloat16 {
+		p.roundQuery(q, rowOf(p.q, s.batch, h, s.q0+i), scale)
+	}
+	score := func(j int) (x, e float64) {
 		key := p.k.index(s.batch, kh, s.k0+j, 0)
-		for d, x := range q {
-			x *= float64(p.k.data[key+d*p.k.stride[3]])
-			scaled[j] += x
-			mag += math.Abs(x)
+		for d, q := range q {
+			y := q * p.multiplied(p.k.data[key+d*p.k.stride[3]])
+			x += y
+			e += 4 * u * math.Abs(y)
 		}
-		x, e := scaled[j], 4*u*mag
+		return x, e
+	}
+	if p.precision == qkv.PrecisionInt8 && p.keys != qkv.TypeFloat32 {
+		score = p.int8Scores(rowOf(p.q, s.batch, h, s.q0+i), scale, func(j int) []float32 { return rowOf(p.k, s.batch, kh, s.k0+j) })
+	}
+	for j := range n {
+		x, e := score(j)
+		scaled[j] = x
 		r.scoresTol[qkv.StageScaled][j] = e + 3*u*math.Abs(x)
 		if c := float64(p.softcap); c != 0 {
 			x = c * math.Tanh(x/c)
@@ -295,8 +304,11 @@ func (p *problem) reweigh(r *row, s *sequence, h, i, kh int, common float64) {
 		}
 		value := p.v.index(s.batch, kh, s.k0+j, 0)
 		e += u * w * sums
+		if p.precision == qkv.PrecisionBFloat16 { // the weight is rounded, and relative to the largest
+			e += 0x1p-8*w + 0x1p-56
+		}
 		for d := range r.out {
-			v := float64(p.v.data[value+d*p.v.stride[3]])
+			v := p.multiplied(p.v.data[value+d*p.v.stride[3]])
 			r.out[d] += w * v
 			r.outTol[d] += e * math.Abs(v)
 		}

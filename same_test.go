@@ -175,7 +175,7 @@ func (p *problem) checkSame(t *testing.T) {
 	t.Helper()
 	check := p.reference(t)
 	heads := p.q.shape[1]
-	for _, set := range sets() {
+	for _, set := range p.sets() {
 		for _, workers := range workerCounts(1, 2, 7) {
 			check(set, workers)
 		}
@@ -263,7 +263,7 @@ func TestSameBitsFeatures(t *testing.T) {
 func (p *problem) checkSameSample(t *testing.T, r *rand.Rand) {
 	t.Helper()
 	check := p.reference(t)
-	for _, set := range sets() {
+	for _, set := range p.sets() {
 		check(set, drawn(r, 1, 2, 7))
 		p.checkUnwritten(t)
 		b, heads := r.IntN(p.sequences()), p.q.shape[1]

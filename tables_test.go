@@ -47,18 +47,14 @@ func converted(x *tensor, typ qkv.ElemType) *tensor {
 func (p *problem) put(r *rand.Rand, at place, keyType, valueType qkv.ElemType) (change func(*qkv.Call)) {
 	wide := [2]*tensor{p.k, p.v}
 	p.k, p.v = converted(p.k, keyType), converted(p.v, valueType)
+	if p.precision == qkv.PrecisionInt8 && withIntegers(keyType) {
+		p.k, p.keys = wide[0], keyType
+	}
 	types := [2]qkv.ElemType{keyType, valueType}
 	var pools [2]*pool
 	if at == inTensor {
 		for i, x := range wide {
-			pools[i] = newPool(types[i], x.shape)
-			for b := range x.shape[0] {
-				for h := range x.shape[1] {
-					for s := range x.shape[2] {
-						pools[i].set(b, h, s, rowOf(x, b, h, s))
-					}
-				}
-			}
+			pools[i] = poolOf(types[i], x)
 		}
 		return func(c *qkv.Call) {
 			c.K, c.KScale = pools[0].views()
@@ -179,8 +175,9 @@ func fuzzPut(which feature, shape, seed uint64) (p *problem, at place, name stri
 	if m := &p.mask; at == inRing && m.Prefixes != nil {
 		m.Prefix, m.Prefixes = m.Prefixes[0], nil
 	}
+	p.precision = drawn(r, attentionClasses...)
 	p.change = p.put(r, at, keyType, valueType)
-	return p, at, fmt.Sprintf("k=%v,v=%v,in=%v", keyType, valueType, at)
+	return p, at, fmt.Sprintf("class=%v,k=%v,v=%v,in=%v", p.precision, keyType, valueType, at)
 }
 
 // checkPut compares p on every kernel set and some numbers of workers with p on tensors of
@@ -192,7 +189,7 @@ func (p *problem) checkPut(t *testing.T) (worst float64) {
 	check := p.reference(t)
 	worst = p.check(t, 8)
 	p.change = change
-	for _, set := range sets() {
+	for _, set := range p.sets() {
 		for _, workers := range workerCounts(1, 2, 7) {
 			check(set, workers)
 			p.checkUnwritten(t)

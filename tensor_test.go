@@ -138,6 +138,9 @@ type problem struct {
 	scores   *tensor
 	scoresAt qkv.Stage
 
+	precision qkv.Precision
+	keys      qkv.ElemType // type that keys are made
+
 	change func(*qkv.Call)       // if not nil, makes another call of the same result
 	attend func(*qkv.Call) error // if not nil, computes the call
 
@@ -195,7 +198,8 @@ func newProblem(d dims, layout string, mask qkv.Mask, next func() float32) *prob
 
 func (p *problem) call() *qkv.Call {
 	c := &qkv.Call{
-		Q: p.q.view(), K: p.k.view(), V: p.v.view(), Out: p.out.view(), LSE: p.lse,
+		Precision: p.precision,
+		Q:         p.q.view(), K: p.k.view(), V: p.v.view(), Out: p.out.view(), LSE: p.lse,
 		LensQ: p.lensQ, LensKV: p.lensKV, CuLensQ: p.cuQ, CuLensKV: p.cuKV,
 		Scale: p.scale, Softcap: p.softcap, ALiBi: p.alibi,
 		ScoreMod: p.scoreMod.callback(), Mask: p.mask, Sinks: p.sinks, ProbMod: p.probMod.callback(),
@@ -214,10 +218,21 @@ func (p *problem) call() *qkv.Call {
 	if p.scores != nil {
 		c.Scores, c.ScoresAt = p.scores.view(), p.scoresAt
 	}
+	if p.keys != qkv.TypeFloat32 {
+		c.K, c.KScale = poolOf(p.keys, p.k).views()
+	}
 	if p.change != nil {
 		p.change(c)
 	}
 	return c
+}
+
+// sets returns the names of the kernel sets to test p with.
+func (p *problem) sets() []string {
+	if p.precision != qkv.PrecisionFloat32 {
+		return classSets()
+	}
+	return sets()
 }
 
 // brief reports whether samples are to be small.

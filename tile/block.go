@@ -16,6 +16,7 @@ type laneGroup struct {
 	partial           // of the keys gone through, or of the chunk that it is in
 	tree     tree     // of the chunks before
 	q        *float32 // [DimQK][lanes]
+	blocks   *float32 // of class Int8: the panel of the queries, or the blocks of each row where they are decoded
 	slope    *float32 // [lanes], for ALiBi
 	off      *[kernel.MaxLanes]int
 	packed   bool     // q holds the queries, and off their offsets

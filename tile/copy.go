@@ -16,6 +16,7 @@ const (
 	inPlace   form = iota // where the caller has them, if they can be read there
 	asRows                // a copy, [key][dim]
 	asColumns             // a copy, transposed: [dim][key]
+	asBlocks              // blocks of integers, of class Int8
 )
 
 const (
@@ -71,6 +72,10 @@ func (e *Engine) copying(p *Problem, rows int) copying {
 
 	c.kWhy = reason{text: "read where they are, a few rows at a time"}
 	switch {
+	case p.integers():
+		c.k, c.kWhy = asBlocks, reason{text: "copied, as integers"}
+	case p.rounds():
+		c.k, c.kWhy = asRows, reason{text: "copied, rounded to bfloat16"}
 	case k.Elem != kernel.Float32:
 		c.k, c.kWhy = asRows, reason{text: "copied, as float32"}
 	case p.keysApart(set):
@@ -85,7 +90,9 @@ func (e *Engine) copying(p *Problem, rows int) copying {
 
 	c.vWhy = reason{text: "read where they are"}
 	step := v.step()
-	if v.Elem != kernel.Float32 {
+	if p.rounds() {
+		c.v, c.vWhy, step = asRows, reason{text: "copied, rounded to bfloat16"}, 4*p.DimV
+	} else if v.Elem != kernel.Float32 {
 		c.v, c.vWhy, step = asRows, reason{text: "copied, as float32"}, 4*p.DimV
 	} else if p.Tables != nil && p.PageTokens < kernel.KeyBlock {
 		c.vWhy, step = reason{text: "copied: a page holds less than a block"}, 4*p.DimV
@@ -105,6 +112,14 @@ func (e *Engine) copying(p *Problem, rows int) copying {
 // copies reports whether Scores and Accumulate may need copies of keys or values.
 func (s *Schedule) copies(p *Problem) bool {
 	return s.copying.k != inPlace || s.copying.v != inPlace || p.Tables != nil
+}
+
+// keyCopySize is copySize of keys, or of blocks of them.
+func (e *Engine) keyCopySize(p *Problem) int {
+	if p.integers() {
+		return kernel.KeyBlock * e.blockFloats(p.DimQK)
+	}
+	return copySize(p.DimQK)
 }
 
 // copySize is the float32 values of a copy in either form.
@@ -138,8 +153,10 @@ type keyBlock struct {
 // A copier makes copies.
 type copier struct {
 	transposer
+	rounder
 	floats      *float32 // [lanes][dim], of values to be transposed
 	convertArgs kernel.ConvertArgs
+	blockArgs   kernel.ConvertInt8Args
 }
 
 // release drops the references to the caller's memory.
@@ -147,7 +164,9 @@ func (b *keyBlock) release() {
 	b.k.forget()
 	b.v.forget()
 	b.transposer.args.Src = nil
+	b.rounder.release()
 	b.convertArgs.Src, b.convertArgs.Scale = nil, nil
+	b.blockArgs.Src, b.blockArgs.Scale = nil, nil
 }
 
 // find looks up the rows of a key block of a KV head.
@@ -178,6 +197,19 @@ func (b *keyBlock) values(at *cursor) (first unsafe.Pointer, rowStride, dimStrid
 	return b.v.operand(&b.copier, at.engine.set, at.n, at.problem.DimV)
 }
 
+// blocks returns the keys as MultiplyInt8 wants them.
+func (b *keyBlock) blocks(at *cursor) unsafe.Pointer {
+	k, a := &b.k, &b.blockArgs
+	if !k.copied {
+		a.Src, a.Off, a.Elem, a.UnitStride = k.base, (*[kernel.KeyBlock]int)(k.offsets(0)[:]), k.kv.Elem, k.kv.Stride[3]
+		a.Scale, a.Rows, a.Dim, a.Halves = k.scale, at.n, at.problem.DimQK, at.engine.set.Int8Halves
+		a.Dst, a.RowBytes = (*byte)(unsafe.Pointer(k.floats)), at.engine.blockRow(a.Dim)
+		at.engine.set.ConvertInt8(a)
+		k.copied = true
+	}
+	return unsafe.Pointer(k.floats)
+}
+
 // operand returns n rows as a kernel wants them, where they are or in a copy.
 func (r *keyRows) operand(c *copier, set *kernel.Set, n, dim int) (first unsafe.Pointer, rowStride, dimStride int) {
 	if r.form == inPlace && r.whole {
@@ -185,6 +217,9 @@ func (r *keyRows) operand(c *copier, set *kernel.Set, n, dim int) (first unsafe.
 	}
 	if !r.copied {
 		r.copy(c, set, n, dim)
+		if r.rounds {
+			c.rounder.rows(set, r, n, dim)
+		}
 		r.copied = true
 	}
 	if r.form == asColumns {

@@ -37,7 +37,7 @@ type laneGroupBlock struct {
 func (d *decoder) release() {
 	d.scoresArgs.K, d.scoresArgs.Scale = nil, nil
 	d.accumulateArgs.V, d.accumulateArgs.Scale = nil, nil
-	d.convertArgs.Src, d.convertArgs.Off, d.convertArgs.Ahead = nil, nil, nil
+	d.convertArgs.Src, d.convertArgs.Scale, d.convertArgs.Off, d.convertArgs.Ahead = nil, nil, nil, nil
 }
 
 // decode computes a decode item: all chunks of keys, or one. It reports false if the work is to end
@@ -143,6 +143,12 @@ func (w *workspace) decodeBlock(at *cursor, laneGroups []laneGroup) {
 	for i := range laneGroups {
 		if !laneGroups[i].packed {
 			w.stage.pack(at, &laneGroups[i])
+			switch {
+			case p.integers():
+				w.int8.quantize(at, &w.kv.transposer, &laneGroups[i])
+			case p.rounds():
+				w.kv.rounder.round(at.engine.set, laneGroups[i].q, p.DimQK*laneGroups[i].lanes)
+			}
 		}
 	}
 	at.engine.phase(phaseScores)
@@ -157,6 +163,9 @@ func (w *workspace) decodeBlock(at *cursor, laneGroups []laneGroup) {
 		w.block.s, w.block.softmaxArgs.Alpha = d.block[i].scores, d.block[i].alpha
 		w.block.softmax(at, g, &c, g.sum)
 		d.block[i].mode = g.mode(w.block.softmaxArgs.Moved)
+		if p.rounds() {
+			w.kv.rounder.weights(at.engine.set, &w.block, g, &c)
+		}
 	}
 	w.block.s, w.block.softmaxArgs.Alpha = d.block[0].scores, d.block[0].alpha
 	if p.Done.Over() {
@@ -219,10 +228,14 @@ func (w *workspace) decodeScores(at *cursor, laneGroups []laneGroup, keys span) 
 			a.QStride, a.Rows, a.Stride = g.lanes, g.rowsPerKV, g.lanes
 			for row, head := 0, g.head; row < g.rows; row, head = row+g.rowsPerKV, head+1 {
 				rows.toHead(at, head)
+				if at.problem.integers() {
+					w.int8.decode(at, rows, g, row, lane(w.decoder.block[i].scores, from, g.lanes, row), from, to)
+					continue
+				}
 				a.Q = ptr.At(g.q, row)
 				for k := from; k < to; k += a.Keys {
 					a.Keys = rows.atOnce(to - k)
-					a.K, a.Off, a.Elem, a.Scale = w.decoder.operand(rows, at.engine.set, k, a.Keys, a.Dim)
+					a.K, a.Off, a.Elem, a.Scale = w.decoder.operand(rows, &w.kv.rounder, at.engine.set, k, a.Keys, a.Dim)
 					a.S = lane(w.decoder.block[i].scores, k, g.lanes, row)
 					at.engine.set.DecodeScores(a)
 				}
@@ -248,7 +261,7 @@ func (w *workspace) decodeAccumulate(at *cursor, laneGroups []laneGroup, keys sp
 				for k := from; k < to; k += a.Keys {
 					a.Keys = rows.atOnce(to - k)
 					a.MaskFrom = clamp(keys.full-k, 0, a.Keys)
-					a.V, a.Off, a.Elem, a.Scale = w.decoder.operand(rows, at.engine.set, k, a.Keys, dim)
+					a.V, a.Off, a.Elem, a.Scale = w.decoder.operand(rows, &w.kv.rounder, at.engine.set, k, a.Keys, dim)
 					a.P = lane(b.scores, k, g.lanes, row)
 					a.From, a.To = nil, nil
 					if k > keys.from {
@@ -268,18 +281,21 @@ func (w *workspace) decodeAccumulate(at *cursor, laneGroups []laneGroup, keys sp
 // few enough for the first-level cache.
 const rowsAtOnce = 16
 
+// direct reports whether decoding reads the rows as they are.
+func (r *keyRows) direct() bool { return r.kv.Elem.Direct() && !r.rounds }
+
 // atOnce returns how many of n rows to decode at a time.
 func (r *keyRows) atOnce(n int) int {
-	if r.kv.Elem.Direct() {
+	if r.direct() {
 		return n
 	}
 	return min(n, rowsAtOnce)
 }
 
 // operand returns n rows from row k of the block on as kernels read them: where they are, or made float32.
-func (d *decoder) operand(r *keyRows, set *kernel.Set, k, n, dim int) (unsafe.Pointer, *[2 * kernel.KeyBlock]int, kernel.Elem, *float32) {
+func (d *decoder) operand(r *keyRows, round *rounder, set *kernel.Set, k, n, dim int) (unsafe.Pointer, *[2 * kernel.KeyBlock]int, kernel.Elem, *float32) {
 	off := r.offsets(k)
-	if r.kv.Elem.Direct() {
+	if r.direct() {
 		return r.base, off, r.kv.Elem, floatsFrom(r.scale, k)
 	}
 	stride := dim + rowPad
@@ -292,8 +308,11 @@ func (d *decoder) operand(r *keyRows, set *kernel.Set, k, n, dim int) (unsafe.Po
 	a := &d.convertArgs
 	a.Src, a.Off, a.Ahead = r.base, (*[kernel.KeyBlock]int)(off[:kernel.KeyBlock]), (*[kernel.KeyBlock]int)(off[kernel.Upcoming:])
 	a.Elem, a.UnitStride, a.Rows, a.Dim = r.kv.Elem, r.kv.Elem.Unit(), n, dim
-	a.Dst, a.Stride = d.rows, stride
+	a.Scale, a.Dst, a.Stride = floatsFrom(r.scale, k), d.rows, stride
 	set.Convert(a)
+	if r.rounds {
+		round.round(set, d.rows, (n-1)*stride+dim)
+	}
 	return unsafe.Pointer(d.rows), &d.rowsOff, kernel.Float32, nil
 }
 

@@ -30,7 +30,7 @@ func (t *KV) step() int { return max(t.Stride[2], -t.Stride[2]) }
 func (t *KV) dense() bool { return t.Stride[3] == t.Elem.Unit() }
 
 // direct reports whether decoding reads keys and values as they are.
-func (p *Problem) direct() bool { return p.K.Elem.Direct() && p.V.Elem.Direct() }
+func (p *Problem) direct() bool { return p.K.Elem.Direct() && p.V.Elem.Direct() && !p.rounds() }
 
 // place returns where a key of a sequence is in K and V: the index on their batch axis and
 // the token there, and how many keys from it on follow each other, up to two blocks.
@@ -64,6 +64,7 @@ type keyRows struct {
 	even   bool     // those of the next block, too, from base on
 	scale  *float32 // of each row, for Int8
 
+	rounds bool // to bfloat16
 	form   form
 	floats *float32 // a copy in float32
 	copied bool     // it holds the block

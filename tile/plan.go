@@ -20,6 +20,7 @@ type planKey struct {
 	batch, heads, kvHeads int
 	dimQK, dimV           int
 	k, v                  planRows
+	precision             kernel.Precision
 	left, right, offset   int64
 	bottomRight, behind   bool
 	prefix                int
@@ -44,7 +45,7 @@ func (p *Problem) planKey(workers int) planKey {
 	rows := func(t *KV) planRows { return planRows{t.Elem, t.Stride, t.Scale.Stride} }
 	return planKey{
 		workers: workers, batch: p.Batch, heads: p.Heads, kvHeads: p.KVHeads, dimQK: p.DimQK, dimV: p.DimV,
-		k: rows(&p.K), v: rows(&p.V),
+		k: rows(&p.K), v: rows(&p.V), precision: p.Precision,
 		left: m.Left, right: m.Right, offset: m.Offset, bottomRight: m.BottomRight, behind: m.Behind,
 		prefix: m.Prefix, ring: p.Ring, dense: m.dense(), modifies: p.modifies(),
 		decodable: p.ProbMod == nil && p.Record.Base == nil,

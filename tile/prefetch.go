@@ -39,6 +39,9 @@ type prefetcher struct {
 func (f *prefetcher) plan(at *cursor, laneGroups []laneGroup) {
 	p := &at.problem
 	f.n, f.lines, f.calls, f.late = 0, 0, 2*len(laneGroups), 0
+	if p.integers() { // MultiplyInt8 asks for nothing
+		f.calls = len(laneGroups)
+	}
 	f.last = (f.calls + latePart - 1) / latePart
 	far := p.K.step() >= farValues || p.V.step() >= farValues
 	last := &laneGroups[len(laneGroups)-1]

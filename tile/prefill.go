@@ -140,6 +140,9 @@ func (w *workspace) prefillBlock(at *cursor, g *laneGroup, pass pass) {
 		mode = g.mode(false)
 	}
 	at.engine.phase(phaseAccumulate)
+	if p.rounds() {
+		w.kv.rounder.weights(at.engine.set, &w.block, g, &c)
+	}
 	if c.half > 0 {
 		w.accumulate(at, g, c.low, 0, c.half, mode)
 		w.accumulate(at, g, c.high, c.half, g.lanes, mode)
@@ -160,11 +163,9 @@ func (w *workspace) weights(at *cursor, g *laneGroup, c *cover, sums *float32) {
 
 // covered computes the scores of what c covers of a key block, as the softmax wants them.
 func (w *workspace) covered(at *cursor, g *laneGroup, c *cover) {
-	if !g.packed {
-		w.stage.pack(at, g)
-	}
+	w.pack(at, g)
 	at.engine.phase(phaseScores)
-	if c.half > 0 {
+	if c.half > 0 && !at.problem.integers() { // a panel has all lanes
 		// The keys that both halves attend, and on either side those of one.
 		lo, hi := c.high.from, c.low.to
 		if lo >= hi {
@@ -181,11 +182,29 @@ func (w *workspace) covered(at *cursor, g *laneGroup, c *cover) {
 	}
 }
 
+// pack packs the queries of a lane group, once.
+func (w *workspace) pack(at *cursor, g *laneGroup) {
+	if g.packed {
+		return
+	}
+	w.stage.pack(at, g)
+	switch {
+	case at.problem.integers():
+		w.int8.pack(at, g)
+	case at.problem.rounds():
+		w.kv.rounder.round(at.engine.set, g.q, at.problem.DimQK*g.lanes)
+	}
+}
+
 // scores computes the scores of the keys [lo, hi) of the block for the lanes
 // [first, end).
 func (w *workspace) scores(at *cursor, g *laneGroup, lo, hi, first, end int) {
 	p, set := &at.problem, at.engine.set
 	if lo >= hi {
+		return
+	}
+	if p.integers() {
+		w.int8.scores(at, &w.kv, g, w.block.s, lo, hi)
 		return
 	}
 	a := &w.prefiller.scoresArgs

@@ -6,7 +6,11 @@
 // Operands are trusted: package qkv has checked them.
 package tile
 
-import "unsafe"
+import (
+	"unsafe"
+
+	"github.com/qkv-go/qkv/kernel"
+)
 
 // An Operand is a strided float32 tensor [batch, heads, seq, dim].
 type Operand struct {
@@ -49,6 +53,7 @@ type Problem struct {
 	Ring       bool
 	Lost       []int // [Batch], or nil: keys of a ring before it are lost, besides those that LensKV tells
 
+	Precision   kernel.Precision // of scores and of weighted values
 	Scale       float32
 	Softcap     float32   // 0 if there is none
 	ALiBi       []float32 // [Heads], or nil

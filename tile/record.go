@@ -24,9 +24,7 @@ func (w *workspace) record(at *cursor, g *laneGroup) {
 	if keys == 0 {
 		return
 	}
-	if !g.packed {
-		w.stage.pack(at, g)
-	}
+	w.pack(at, g)
 	g.offsets(&w.recorder.off, p.Record.Stride[1], p.Record.Stride[2]) // g.off is that of the queries
 	for at.walk.openAll(keys); !p.Done.Over() && at.next(); {
 		w.kv.k.find(at, g.head)

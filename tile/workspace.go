@@ -21,6 +21,7 @@ type workspace struct {
 	block     scoreBlock
 	merger    merger
 	prefiller prefiller
+	int8      multiplier
 	decoder   decoder
 	recorder  recorder
 }
@@ -39,7 +40,11 @@ func (w *workspace) reserve(e *Engine, p *Problem, s *Schedule) {
 	if p.Sinks != nil {
 		nodes = max(nodes, 1)
 	}
-	perLaneGroup := lanes*(p.DimQK+3) + (1+nodes)*lanes*(p.DimV+2) + cacheLine*(4+3*(1+nodes))
+	blocks := 0 // of class Int8, of a lane
+	if p.integers() {
+		blocks = max(panelFloats(p.DimQK), e.blockFloats(p.DimQK))
+	}
+	perLaneGroup := lanes*(p.DimQK+blocks+3) + (1+nodes)*lanes*(p.DimV+2) + cacheLine*(5+3*(1+nodes))
 	laneGroups := max(s.LaneGroups, s.decodeLaneGroups)
 	n := laneGroups*perLaneGroup + lanes*(kernel.KeyBlock+1) + 7*cacheLine
 	if p.Bias.Given {
@@ -47,7 +52,7 @@ func (w *workspace) reserve(e *Engine, p *Problem, s *Schedule) {
 	}
 	copies := s.copies(p)
 	if copies {
-		n += copySize(p.DimQK) + copySize(p.DimV) + set.Lanes*p.DimV + cacheLine
+		n += e.keyCopySize(p) + copySize(p.DimV) + set.Lanes*p.DimV + cacheLine
 	}
 	stages := e.stages(p)
 	if stages {
@@ -57,6 +62,9 @@ func (w *workspace) reserve(e *Engine, p *Problem, s *Schedule) {
 		n += s.decodeLaneGroups * (kernel.MaxDecodeRows*(2*p.DimV+kernel.KeyBlock+1) + 4*cacheLine)
 		if !p.direct() {
 			n += rowsAtOnce*(max(p.DimQK, p.DimV)+rowPad) + cacheLine
+		}
+		if p.integers() {
+			n += kernel.MaxDecodeRows*queriesRow(p.DimQK) + cacheLine
 		}
 	}
 	if len(w.mem) < n {
@@ -77,6 +85,9 @@ func (w *workspace) reserve(e *Engine, p *Problem, s *Schedule) {
 	for i := range w.laneGroups[:laneGroups] {
 		g := &w.laneGroups[i]
 		g.q = take(lanes * p.DimQK)
+		if blocks > 0 {
+			g.blocks = take(lanes * blocks)
+		}
 		g.o = take(lanes * p.DimV)
 		g.max = take(lanes)
 		g.sum = take(lanes)
@@ -88,11 +99,12 @@ func (w *workspace) reserve(e *Engine, p *Problem, s *Schedule) {
 		}
 	}
 	w.kv.k.kv, w.kv.v.kv = &p.K, &p.V
+	w.kv.k.rounds, w.kv.v.rounds = p.rounds(), p.rounds()
 	w.kv.k.offAt.forget()
 	w.kv.v.offAt.forget()
 	w.kv.fewer = 0
 	if copies {
-		w.kv.k.floats = take(copySize(p.DimQK))
+		w.kv.k.floats = take(e.keyCopySize(p))
 		w.kv.v.floats = take(copySize(p.DimV))
 		w.kv.copier.floats = take(set.Lanes * p.DimV)
 	}
@@ -115,6 +127,9 @@ func (w *workspace) reserve(e *Engine, p *Problem, s *Schedule) {
 		if !p.direct() {
 			w.decoder.rows = take(rowsAtOnce * (max(p.DimQK, p.DimV) + rowPad))
 		}
+		if p.integers() {
+			w.int8.queries = take(kernel.MaxDecodeRows * queriesRow(p.DimQK))
+		}
 	}
 }
 
@@ -126,6 +141,7 @@ func (w *workspace) release() {
 	w.block.biasArgs.Src = nil
 	w.merger.tree = tree{}
 	w.prefiller.release()
+	w.int8.release()
 	w.decoder.release()
 	w.recorder.args.Dst = nil
 }

@@ -1,0 +1,306 @@
+package qkv_test
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/qkv-go/qkv"
+	"github.com/qkv-go/qkv/kernel"
+)
+
+// attentionClasses are the classes of attention.
+var attentionClasses = []qkv.Precision{qkv.PrecisionFloat32, qkv.PrecisionInt8, qkv.PrecisionBFloat16}
+
+// withIntegers reports whether class Int8 multiplies keys of a type as integers.
+func withIntegers(typ qkv.ElemType) bool { return slices.Contains(scaledTypes, typ) }
+
+// An int8Block is a block of 32 integers, the last ones of a row 0, which stand for d*q + least.
+type int8Block struct {
+	q        [32]float64
+	d, least float64
+}
+
+// int8Query returns the blocks of a query as class Int8 has them. The least of a block is the sum of its values.
+func int8Query(row []float32, factor float32) (blocks []int8Block) {
+	for len(row) > 0 {
+		n := min(32, len(row))
+		var x [32]float32
+		most := float32(0)
+		for i := range n {
+			x[i] = row[i] * factor
+			most = max(most, float32(math.Abs(float64(x[i]))))
+		}
+		var b int8Block
+		sum := 0.0
+		if inverse := 127 / most; inverse <= math.MaxFloat32 {
+			b.d = float64(most / 127)
+			for i, x := range x {
+				b.q[i] = math.RoundToEven(float64(x * inverse))
+				sum += b.q[i]
+			}
+		}
+		b.least = float64(float32(b.d * sum))
+		blocks, row = append(blocks, b), row[n:]
+	}
+	return blocks
+}
+
+// int8Key returns the blocks that a row is in a type.
+func int8Key(typ qkv.ElemType, row []float32) (blocks []int8Block) {
+	block := func(d, least float64, q func(i int) int) {
+		b := int8Block{d: d, least: least}
+		for i := range min(32, len(row)-32*len(blocks)) {
+			b.q[i] = float64(q(i))
+		}
+		blocks = append(blocks, b)
+	}
+	half := func(x uint16) float64 { return float64(qkv.Float16(x).Float32()) }
+	p := newPool(typ, [4]int{1, 1, 1, len(row)})
+	p.set(0, 0, 0, row)
+	for i := range (len(row) + 31) / 32 {
+		switch typ {
+		case qkv.TypeInt8:
+			block(float64(p.scales[0]), 0, func(j int) int { return int(p.ints[32*i+j]) })
+		case qkv.TypeQ8_0:
+			block(half(p.blocks[i].Scale), 0, func(j int) int { return int(p.blocks[i].Quants[j]) })
+		case qkv.TypeQ4_0:
+			block(half(p.q4[i].Scale), 0, func(j int) int { return int(p.q4[i].Quants[j%16]>>(j/16*4)&15) - 8 })
+		case qkv.TypeQ4_1:
+			block(half(p.q41[i].Scale), half(p.q41[i].Min), func(j int) int { return int(p.q41[i].Quants[j%16] >> (j / 16 * 4) & 15) })
+		}
+	}
+	return blocks
+}
+
+// factor returns what queries are multiplied by as they are packed, and the units of the scores then.
+func (p *problem) factor(scale float64) (factor float32, unit float64) {
+	if unit = math.Log2E / 2; p.scoreMod != nil {
+		unit = 1
+	}
+	return float32(float64(float32(scale)) * unit), unit
+}
+
+// roundQuery sets q to a scaled query as class BFloat16 multiplies it.
+func (p *problem) roundQuery(q []float64, row []float32, scale float64) {
+	factor, unit := p.factor(scale)
+	for d, x := range row {
+		q[d] = float64(kernel.Brain(x*factor)) / unit
+	}
+}
+
+// multiplied returns a key or a value as the class of p multiplies it.
+func (p *problem) multiplied(x float32) float64 {
+	if p.precision == qkv.PrecisionBFloat16 {
+		x = kernel.Brain(x)
+	}
+	return float64(x)
+}
+
+// int8Scores returns what computes the score of a query and a key in class Int8, without the rounding of what the
+// class quantises, and a bound of the error: the product of two scales is rounded, and a sum after each block and
+// after each minimum.
+func (p *problem) int8Scores(query []float32, scale float64, key func(j int) []float32) func(j int) (x, e float64) {
+	factor, unit := p.factor(scale)
+	queries := int8Query(query, factor)
+	return func(j int) (x, e float64) {
+		size := 0.0
+		for b, k := range int8Key(p.keys, key(j)) {
+			q, sum := &queries[b], 0.0
+			for i := range q.q {
+				sum += q.q[i] * k.q[i]
+			}
+			y, least := sum*k.d*q.d, k.least*q.least
+			x += y + least
+			size += math.Abs(y) + math.Abs(least)
+			e += u*math.Abs(y) + 2*u*size
+		}
+		return x / unit, e/unit + 0x1p-140
+	}
+}
+
+// inInt8 makes keys of p those of a type with integers, and p one of class Int8.
+func (p *problem) inInt8(typ qkv.ElemType) *problem {
+	p.precision, p.keys = qkv.PrecisionInt8, typ
+	return p
+}
+
+// sampleClasses calls f with n problems of a few features each of class Int8 with keys of each type of integers,
+// and of class BFloat16.
+func sampleClasses(t *testing.T, n int, f func(t *testing.T, seed uint64, p *problem)) {
+	for seed := range uint64(n) {
+		r := rand.New(rand.NewPCG(seed, 31))
+		which := feature(r.Uint32()) & feature(r.Uint32()) & (1<<features - 1)
+		if seed < features {
+			which = feature(1) << seed
+		}
+		most := drawn(r, sizes{seqQ: 150, seqKV: 300}, sizes{seqQ: 6, seqKV: 1300})
+		most.dims, most.dimStep = 140, 1
+		typ := append(scaledTypes, qkv.TypeFloat32)[seed%5]
+		if inBlocks(typ) {
+			most.dims, most.dimStep = 5, 32
+		}
+		p := fuzzFeaturesOf(which, r.Uint64(), seed, most)
+		if p.precision = qkv.PrecisionBFloat16; typ != qkv.TypeFloat32 {
+			p.inInt8(typ)
+		}
+		t.Run(fmt.Sprintf("seed=%d,class=%v,k=%v,with=%v", seed, p.precision, typ, which), func(t *testing.T) { f(t, seed, p) })
+	}
+}
+
+// TestAttentionClasses: attention of a class is that of what the class makes of queries, keys and values, with any
+// features.
+func TestAttentionClasses(t *testing.T) {
+	t.Parallel()
+	n := 150
+	if brief() {
+		n = 30
+	}
+	var worst [3]float64
+	sampleClasses(t, n, func(t *testing.T, seed uint64, p *problem) {
+		w := &worst[p.precision]
+		*w = max(*w, p.checkFeatures(t, seed))
+	})
+	t.Logf("largest error: %.3g of its bound of class Int8, %.3g of class BFloat16", worst[qkv.PrecisionInt8], worst[qkv.PrecisionBFloat16])
+}
+
+// TestSameBitsAttentionClasses: a class has the same bits on every set, of any number of workers, of rows alone and
+// of heads alone.
+func TestSameBitsAttentionClasses(t *testing.T) {
+	t.Parallel()
+	n := 80
+	if brief() {
+		n = 15
+	}
+	sampleClasses(t, n, func(t *testing.T, seed uint64, p *problem) {
+		p.checkSameSample(t, rand.New(rand.NewPCG(seed, 32)))
+	})
+	if brief() {
+		return
+	}
+	for i, typ := range append(scaledTypes, qkv.TypeFloat32) {
+		for _, d := range []dims{{1, 8, 2, 1, 1100, 64, 32}, {1, 4, 1, 3, 300, 320, 16}, {1, 2, 2, 90, 200, 576, 20}} {
+			p := newProblem(d, "bshd", bottomRight, normal(uint64(i)))
+			if p.precision = qkv.PrecisionBFloat16; typ != qkv.TypeFloat32 {
+				p.inInt8(typ)
+			}
+			t.Run(fmt.Sprintf("class=%v,k=%v,%v", p.precision, typ, d), func(t *testing.T) { p.checkSame(t) })
+		}
+	}
+}
+
+// TestInt8AttentionError: scores of class Int8 are off by what quantising the query costs, half a step of a block
+// for each dim, and roundings.
+func TestInt8AttentionError(t *testing.T) {
+	const queries, keys, dim = 3, 50, 96
+	for _, typ := range scaledTypes {
+		p := newProblem(dims{1, 2, 1, queries, keys, dim, 8}, "bhsd", none, normal(uint64(typ)))
+		p.scale = 1
+		x := converted(p.k, typ)
+		p.inInt8(typ).scores = newTensor("bhsd", 1, 2, queries, keys, nil)
+		p.run(t, newAttention(t, qkv.Config{}))
+		worst := 0.0
+		for h := range 2 {
+			for i := range queries {
+				for j := range keys {
+					exact, bound := 0.0, 0.0
+					for b := 0; b < dim; b += 32 {
+						most, size := 0.0, 0.0
+						for d := b; d < b+32; d++ {
+							q, k := float64(p.q.at(0, h, i, d)), float64(x.at(0, 0, j, d))
+							exact += q * k
+							most, size = max(most, math.Abs(q)), size+math.Abs(k)
+						}
+						bound += most / 254 * size * (1 + 1e-4)
+					}
+					e := math.Abs(float64(p.scores.at(0, h, i, j)) - exact)
+					worst = max(worst, e/bound)
+					if e > bound {
+						t.Fatalf("%v: score of head %d, query %d, key %d is off by %g, at most %g is right", typ, h, i, j, e, bound)
+					}
+				}
+			}
+		}
+		t.Logf("%v: largest error %.2g of its bound", typ, worst)
+	}
+}
+
+// TestAttentionClassesNotFinite: a NaN or an infinity in a query makes its row NaN and no other. A scale of a key
+// that is NaN does so with rows that attend the key.
+func TestAttentionClassesNotFinite(t *testing.T) {
+	for _, precision := range []qkv.Precision{qkv.PrecisionInt8, qkv.PrecisionBFloat16} {
+		for _, typ := range scaledTypes {
+			for _, queries := range fewAndMany {
+				for _, set := range classSets() {
+					a := newAttention(t, qkv.Config{Kernel: set})
+					for _, poison := range poisons {
+						p, k, _ := scaled(typ, queries, bottomRight)
+						p.precision = precision
+						out, lse := p.run(t, a)
+						at, row := p.q.index(0, 2, queries-1, 40), 3*queries-1
+						old := p.q.data[at]
+						p.q.data[at] = poison
+						got, gotLSE := p.run(t, a)
+						for r := range 4 * queries {
+							x, y := got[64*r:][:64], gotLSE[r:][:1]
+							if r != row {
+								sameBits(t, "out of another row", x, out[64*r:][:64])
+								sameBits(t, "lse of another row", y, lse[r:][:1])
+							} else if precision == qkv.PrecisionInt8 || poison != poison {
+								if !slices.ContainsFunc(y, isNaN) || slices.ContainsFunc(x, func(x float32) bool { return x == x }) {
+									t.Fatalf("class %v, %v, %v in a query: out %v, lse %v", precision, typ, poison, x, y)
+								}
+							}
+						}
+						p.q.data[at] = old
+						k.setScale(0, 1, 20, nan)
+						got, gotLSE = p.run(t, a)
+						for r := range 4 * queries {
+							attends := r >= 2*queries && 37-queries+r%queries >= 20
+							if isNaN(gotLSE[r]) != attends || isNaN(got[64*r]) != attends {
+								t.Fatalf("class %v, %v, scale NaN of key 20: row %d has out %v, lse %v", precision, typ, r, got[64*r], gotLSE[r])
+							}
+						}
+					}
+				}
+			}
+		}
+	}
+}
+
+func isNaN(x float32) bool { return x != x }
+
+// TestExplainClasses: a plan says the class, and what it does.
+func TestExplainClasses(t *testing.T) {
+	p := kvProblem(3, none)
+	k, _ := pools(qkv.TypeInt8, [4]int{1, 2, 37, 64})
+	c := p.call()
+	for _, x := range []struct {
+		precision qkv.Precision
+		integers  bool
+		want      string
+	}{
+		{qkv.PrecisionFloat32, false, ""},
+		{qkv.PrecisionInt8, true, "class Int8: what was asked for; keys are multiplied as integers, by queries that are quantised in blocks of 32 dims"},
+		{qkv.PrecisionInt8, false, "class Int8: what was asked for; keys of type float32 have no integers, and are multiplied as in class Float32"},
+		{qkv.PrecisionBFloat16, false, "class BFloat16: what was asked for; queries, keys, weights and values are rounded"},
+	} {
+		if c.K, c.KScale = p.k.view(), (qkv.View{}); x.integers {
+			c.K, c.KScale = k.views()
+		}
+		c.Precision = x.precision
+		plan, err := newAttention(t, qkv.Config{}).Explain(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if plan.Precision != x.precision || strings.Contains(plan.String(), "in class ") != (x.want != "") {
+			t.Errorf("class %v: plan %v", x.precision, plan)
+		}
+		if x.want != "" && !slices.Contains(plan.Why, x.want) {
+			t.Errorf("class %v: why %q", x.precision, plan.Why)
+		}
+	}
+}
