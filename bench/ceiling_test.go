@@ -93,6 +93,9 @@ func TestPeaks(t *testing.T) {
 		if k.Missing != 0 {
 			continue
 		}
+		if rate := NewMixedPeak(k.Set).Burst(2, time.Millisecond); !(rate > 0) || math.IsInf(rate, 0) {
+			t.Errorf("%s: mixed rate %v", k.Set.Name, rate)
+		}
 		if rate := NewPeak(k.Set).Burst(2, time.Millisecond); !(rate > 0) || math.IsInf(rate, 0) {
 			t.Errorf("%s: %g FLOP/s", k.Set.Name, rate)
 		}

@@ -3,6 +3,8 @@ package bench
 import (
 	"fmt"
 	"strconv"
+
+	"github.com/qkv-go/qkv"
 )
 
 // An option is a key of the text of a shape that need not be there: its text is empty
@@ -32,6 +34,7 @@ var options = []option{
 	elemOption("v", false, true),
 	newOption("page", func(s *Shape) *int { return &s.KV.Page }, parseCount, formatCount),
 	newOption("cache", func(s *Shape) *CacheKind { return &s.KV.Cache }, parseCache, CacheKind.String),
+	newOption("class", func(s *Shape) *qkv.Precision { return &s.Precision }, parseClass, formatClass),
 	newOption("layout", func(s *Shape) *Layout { return &s.Layout }, parseLayout, Layout.String),
 }
 

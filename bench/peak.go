@@ -23,10 +23,15 @@ func NewPeak(set *kernel.Set) *Peak { return NewPeakOf(set, kernel.PrecisionFloa
 
 // NewPeakOf is NewPeak of a class.
 func NewPeakOf(set *kernel.Set, class kernel.Precision) *Peak {
-	p := &Peak{run: set.Peak, ops: set.PeakFLOPs, rounds: 1}
 	if class == kernel.PrecisionInt8 {
-		p.run, p.ops = set.PeakInt8, set.PeakInt8Ops
+		return newPeak(set.PeakInt8, set.PeakInt8Ops)
 	}
+	return newPeak(set.Peak, set.PeakFLOPs)
+}
+
+// newPeak finds the rounds of what has so many operations a round.
+func newPeak(run func(rounds int), ops int) *Peak {
+	p := &Peak{run: run, ops: ops, rounds: 1}
 	for p.rounds < 1<<20 {
 		best := time.Duration(1 << 62)
 		for range 3 { // the least of three: an interruption would end the search early

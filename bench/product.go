@@ -29,13 +29,14 @@ func ParseProduct(text string) (Product, error) {
 	var p Product
 	packed := 0
 	fields := []field{{"m", &p.M}, {"n", &p.N}, {"k", &p.K}, {"packed", &packed}}
-	err := parseFields("product", text, fields, func(key, value string) (bool, error) {
+	err := parseFields("product", text, fields, func(key, value string) (_ bool, err error) {
 		switch key {
 		case "w":
 			p.InPlace = true
 			return true, p.parseWeights(value)
 		case "class":
-			return true, p.parsePrecision(value)
+			p.Precision, err = parseClass(value)
+			return true, err
 		}
 		return false, nil
 	})
@@ -66,21 +67,6 @@ func ParseProduct(text string) (Product, error) {
 	return p, nil
 }
 
-// parsePrecision reads the name of a class.
-func (p *Product) parsePrecision(name string) error {
-	var names []string
-	for _, c := range kernel.Precisions() {
-		p.Precision = qkv.Precision(c)
-		if p.className() == name {
-			return nil
-		}
-		names = append(names, p.className())
-	}
-	return fmt.Errorf("%q is not one of %s", name, strings.Join(names, ", "))
-}
-
-func (p Product) className() string { return strings.ToLower(p.Precision.String()) }
-
 // parseWeights reads the name of a type.
 func (p *Product) parseWeights(name string) error {
 	var names []string
@@ -106,7 +92,7 @@ func (p Product) String() string {
 		text += ",w=" + p.weightsName() + ",packed=1"
 	}
 	if p.Precision != qkv.PrecisionFloat32 {
-		text += ",class=" + p.className()
+		text += ",class=" + className(p.Precision)
 	}
 	return text
 }

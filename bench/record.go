@@ -70,7 +70,8 @@ type Run struct {
 	VDType  string `json:"v_dtype,omitempty"`
 	DType   string `json:"dtype"` // of queries and output, or of all matrices
 
-	// Precision is the numerical class of a product, "" for Float32. PeakGFLOPS is that of its instructions.
+	// Precision is the numerical class of a product, "" for Float32. PeakGFLOPS is that of its instructions. Of an
+	// attention of class Int8 it is "Int8 and Float32": PeakGFLOPS is then that of as many operations of either.
 	Precision string `json:"precision,omitempty"`
 
 	// Samples of so many calls each were taken in rounds, between bursts of the peak.

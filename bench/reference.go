@@ -3,6 +3,8 @@ package bench
 import (
 	"context"
 	"math"
+
+	"github.com/qkv-go/qkv"
 )
 
 // A ReferenceRow is one row of attention in float64, and how far from it a float32
@@ -47,6 +49,8 @@ type referenceKey struct {
 //     Σ w(η+ρ)|v|, l by Σ wη + ρ, and 1/l and the product by it round: 2u|out|.
 //   - LSE = m + ln l errs by the relative error of l and one rounding.
 //
+// What a class rounds besides is added, see Shape.scoreError.
+//
 // Keys and values are the numbers that their type stores: how they were rounded to it
 // does not count. Products of two such terms, and weights below 2^-126, are allowed for by a hundredth
 // more and by 1e-30.
@@ -89,13 +93,17 @@ func (o *Operands) reference(ctx context.Context, batch, head, query int) Refere
 	}
 
 	rho := float64(min(attended, 128)+blocks) * unit
+	rounds := 0.0 // of a weight and of a value
+	if s.Precision == qkv.PrecisionBFloat16 {
+		rounds = 2.0 / (1 << 8)
+	}
 	sumError := rho
 	for j, w := range weight {
 		w /= sum
 		sumError += w * relative[j]
 		for i, x := range keys[j].value {
 			r.Out[i] += w * float64(x)
-			r.OutBound[i] += w * (relative[j] + rho) * math.Abs(float64(x))
+			r.OutBound[i] += w * (relative[j] + rho + rounds) * math.Abs(float64(x))
 		}
 	}
 	const second, least = 1.01, 1e-30
@@ -135,7 +143,8 @@ func (o *Operands) referenceKeys(ctx context.Context, p *pairs, batch, head, que
 			}
 			var dot, abs float64
 			row := o.keyRow(batch, kvHead, j)
-			for i, k := range o.K.row(row, room) {
+			key := o.K.row(row, room)
+			for i, k := range key {
 				p := float64(q[i]) * float64(k)
 				dot += p
 				abs += math.Abs(p)
@@ -143,7 +152,7 @@ func (o *Operands) referenceKeys(ctx context.Context, p *pairs, batch, head, que
 			k := referenceKey{
 				value: o.V.row(row, nil),
 				score: scale * dot,
-				error: float64(s.DimQK+3) * unit * scale * abs,
+				error: scale * (float64(s.DimQK+3)*unit*abs + s.scoreError(q, key)),
 			}
 			if c := float64(float32(s.Values.Softcap)); c != 0 {
 				t := math.Tanh(k.score / c)

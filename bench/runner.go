@@ -58,10 +58,10 @@ const (
 type Runner struct {
 	opts     Options
 	set      *kernel.Set
-	peaks    map[kernel.Precision]*Peak
-	inputs   Inputs  // of the last run
-	unmasked Inputs  // of the last shape that it was compared with
-	stream   *stream // of the last run that reads
+	peaks    map[string]*Peak // by Run.Precision
+	inputs   Inputs           // of the last run
+	unmasked Inputs           // of the last shape that it was compared with
+	stream   *stream          // of the last run that reads
 	caches   []Cache
 	cold     int64 // bytes that drive all others out of the caches
 	counters bool
@@ -91,7 +91,7 @@ func NewRunner(opts Options) (*Runner, error) {
 		}
 	}
 	return &Runner{
-		opts: opts, set: a.Kernel(), peaks: make(map[kernel.Precision]*Peak),
+		opts: opts, set: a.Kernel(), peaks: make(map[string]*Peak),
 		caches: caches, cold: coldBytes(caches, lastCaches()), counters: opts.Counters,
 		fastest: make(map[choice]string),
 	}, nil
@@ -99,14 +99,19 @@ func NewRunner(opts Options) (*Runner, error) {
 
 // peakOf returns the peak of the class of a work.
 func (r *Runner) peakOf(w Work) *Peak {
-	class := kernel.PrecisionFloat32
-	if p, ok := w.(Product); ok {
-		class = kernel.Precision(p.Precision)
+	var run Run
+	w.describe(&run)
+	p := r.peaks[run.Precision]
+	if p == nil {
+		switch x, _ := w.(Product); {
+		case run.Precision == "Int8 and Float32":
+			p = NewMixedPeak(r.set)
+		default:
+			p = NewPeakOf(r.set, kernel.Precision(x.Precision))
+		}
+		r.peaks[run.Precision] = p
 	}
-	if r.peaks[class] == nil {
-		r.peaks[class] = NewPeakOf(r.set, class)
-	}
-	return r.peaks[class]
+	return p
 }
 
 // Counters returns a [*CountersError] for what the machine cannot count, nil if it counts

@@ -22,6 +22,7 @@ type Shape struct {
 	Values                Values
 	KV                    KV
 	Layout                Layout
+	Precision             qkv.Precision // numerical class
 }
 
 // maxBytes bounds the operands of a shape together, and so keeps Pairs from
@@ -55,6 +56,7 @@ const maxBytes = 32 << 30
 //	cache=slots       keys and values in slots of a cache, or in a ring that has gone round
 //	layout=bshd       the order of the axes in memory: bhsd, bshd, qkv (one tensor [batch, seq,
 //	                  heads + 2 KV heads, dim]) or bhds; bshd+16 has 16 elements behind each row
+//	class=int8        the numerical class: float32, int8 or bfloat16
 //
 // What is random in them is the same for each shape. ragged and padded need skv=sq, and have
 // neither kvlens nor prefill.
@@ -320,6 +322,7 @@ func (s Shape) describe(r *Run) {
 	r.DimQK, r.DimV = s.DimQK, s.DimV
 	r.Mask, r.Options = MaskName(s.Mask), s.Options()
 	r.KDType, r.VDType = s.KV.K.Name(), s.KV.V.Name()
+	r.Precision = s.peakName()
 }
 
 // FLOPs returns the floating-point operations that count: a multiplication and an

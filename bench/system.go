@@ -179,7 +179,7 @@ func (s engine) Paths(in Inputs, workers int) ([]Path, error) {
 		timed := *call
 		timed.LSE = nil
 		p := Path{
-			Name:   plan.Path,
+			Name:   plan.Path + inClass(plan.Precision),
 			Run:    func() error { return e.RunContext(ctx, &timed) },
 			Finish: func() error { return e.RunContext(ctx, call) },
 			Bind:   bind,
@@ -223,7 +223,7 @@ func (p Product) paths(e *qkv.Engine, x []float32, w qkv.Matrix, y []float32) ([
 		if err != nil {
 			return nil, err
 		}
-		name = fmt.Sprintf("%s, %v, x %s", plan.Path, p.Weights, p.className())
+		name = fmt.Sprintf("%s, %v, x %s", plan.Path, p.Weights, className(p.Precision))
 	} else {
 		packed, err := e.PackFor(p.Precision, w.T(), 1)
 		if err != nil {

@@ -1,0 +1,90 @@
+package bench
+
+import (
+	"fmt"
+	"math"
+	"strings"
+
+	"github.com/qkv-go/qkv"
+	"github.com/qkv-go/qkv/kernel"
+)
+
+// className returns the name of a class in the text of a work.
+func className(c qkv.Precision) string { return strings.ToLower(c.String()) }
+
+// parseClass reads the name of a class.
+func parseClass(name string) (qkv.Precision, error) {
+	var names []string
+	for _, c := range kernel.Precisions() {
+		if c := qkv.Precision(c); className(c) == name {
+			return c, nil
+		}
+		names = append(names, className(qkv.Precision(c)))
+	}
+	return 0, fmt.Errorf("%q is not one of %s", name, strings.Join(names, ", "))
+}
+
+// formatClass is className, "" of class Float32.
+func formatClass(c qkv.Precision) string {
+	if c == qkv.PrecisionFloat32 {
+		return ""
+	}
+	return className(c)
+}
+
+// inClass is what a path says of a class.
+func inClass(c qkv.Precision) string {
+	if c == qkv.PrecisionFloat32 {
+		return ""
+	}
+	return ", class " + c.String()
+}
+
+// integers reports whether scores are products of integers.
+func (s Shape) integers() bool { return s.Precision == qkv.PrecisionInt8 && s.KV.K.Integers() }
+
+// peakName is what the peak of a shape is called in a record. Half the operations of class Int8 are those of values,
+// in float32; class BFloat16 multiplies as float32.
+func (s Shape) peakName() string {
+	if s.integers() {
+		return "Int8 and Float32"
+	}
+	return ""
+}
+
+// NewMixedPeak is the peak of as many operations of class Int8 as of class Float32, in turns.
+func NewMixedPeak(set *kernel.Set) *Peak {
+	ints, floats := set.PeakFLOPs, set.PeakInt8Ops // rounds
+	for a, b := ints, floats; ; a, b = b, a%b {
+		if b == 0 {
+			ints, floats = ints/a, floats/a
+			break
+		}
+	}
+	return newPeak(func(rounds int) {
+		set.PeakInt8(rounds * ints)
+		set.Peak(rounds * floats)
+	}, ints*set.PeakInt8Ops+floats*set.PeakFLOPs)
+}
+
+// scoreError returns how far the class of a shape may have a score be from that of the query and the key, before it
+// is scaled.
+func (s Shape) scoreError(q, k []float32) float64 {
+	const half = 1.0 / (1 << 8) // of a bfloat16's last place, of the number
+	e := 0.0
+	switch {
+	case s.integers():
+		for first := 0; first < len(q); first += kernel.Int8Block {
+			most, size := 0.0, 0.0
+			for i := first; i < min(len(q), first+kernel.Int8Block); i++ {
+				most, size = max(most, math.Abs(float64(q[i]))), size+math.Abs(float64(k[i]))
+			}
+			e += most / 254 * (1 + 1e-4) * size
+		}
+	case s.Precision == qkv.PrecisionBFloat16:
+		for i, x := range q {
+			e += 2 * half * math.Abs(float64(x)*float64(k[i]))
+		}
+	}
+	return e
+}
