@@ -133,7 +133,8 @@ func (p *problem) inInt8(typ qkv.ElemType) *problem {
 func sampleClasses(t *testing.T, n int, f func(t *testing.T, seed uint64, p *problem)) {
 	for seed := range uint64(n) {
 		r := rand.New(rand.NewPCG(seed, 31))
-		which := feature(r.Uint32()) & feature(r.Uint32()) & (1<<features - 1)
+		which := feature(r.Uint32()) & (1<<features - 1)
+		which &= feature(r.Uint32())
 		if seed < features {
 			which = feature(1) << seed
 		}
