@@ -7,6 +7,7 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/qkv-go/qkv/internal/ptr"
 	"github.com/qkv-go/qkv/kernel"
 )
 
@@ -29,7 +30,12 @@ func BenchmarkDecode(b *testing.B) {
 		return &x[0]
 	}
 	q, p, o, scale := floats(dim*rows), floats(kernel.KeyBlock*rows), floats(dim*rows), floats(kernel.KeyBlock)
-	converted := make([]float32, kernel.KeyBlock*dim)
+	const few = 16 // rows that are made float32 at a time
+	converted := make([]float32, few*dim)
+	var convertedOff [2 * kernel.KeyBlock]int
+	for i := range convertedOff {
+		convertedOff[i] = 4 * dim * min(i, few-1)
+	}
 	for _, k := range Kernels() {
 		if k.Missing != 0 {
 			continue
@@ -60,9 +66,11 @@ func BenchmarkDecode(b *testing.B) {
 				O: o, OStride: dim, Mode: kernel.Add,
 			}
 			convert := kernel.ConvertArgs{
-				Off: (*[kernel.KeyBlock]int)(off[:]), Elem: e, UnitStride: e.Unit(), Scale: scale, Rows: kernel.KeyBlock, Dim: dim,
+				Off: (*[kernel.KeyBlock]int)(off[:]), Elem: e, UnitStride: e.Unit(), Scale: scale, Rows: few, Dim: dim,
 				Dst: &converted[0], Stride: dim, Ahead: ahead,
 			}
+			ofConverted := accumulate
+			ofConverted.V, ofConverted.Off, ofConverted.Elem, ofConverted.Keys, ofConverted.MaskFrom = unsafe.Pointer(&converted[0]), &convertedOff, kernel.Float32, few, few
 			for _, op := range []struct {
 				name string
 				of   bool
@@ -71,7 +79,13 @@ func BenchmarkDecode(b *testing.B) {
 				{"scores", e.Direct(), func(k unsafe.Pointer) { scores.K = k; set.DecodeScores(&scores) }},
 				{"scoresInt8", e.Scale() != kernel.NoScale, func(k unsafe.Pointer) { int8.K = k; set.DecodeScoresInt8(&int8) }},
 				{"accumulate", e.Direct() || set.AnyValues, func(v unsafe.Pointer) { accumulate.V = v; set.DecodeAccumulate(&accumulate) }},
-				{"convert", !e.Direct(), func(v unsafe.Pointer) { convert.Src = v; set.Convert(&convert) }},
+				{"convertAccumulate", !e.Direct(), func(v unsafe.Pointer) {
+					for k := 0; k < kernel.KeyBlock; k += few {
+						convert.Src, ofConverted.P = unsafe.Add(v, k*size), ptr.At(p, k*rows)
+						set.Convert(&convert)
+						set.DecodeAccumulate(&ofConverted)
+					}
+				}},
 			} {
 				if !op.of {
 					continue

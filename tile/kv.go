@@ -65,6 +65,7 @@ type keyRows struct {
 	scale  *float32 // of each row, for Int8
 
 	rounds bool // to bfloat16
+	any    bool // decoding reads them as they are, whatever their type
 	form   form
 	floats *float32 // a copy in float32
 	copied bool     // it holds the block
