@@ -13,6 +13,7 @@ const Require = "QKV_REQUIRE_MODELS"
 const (
 	SmolLM2 = "SmolLM2-135M-Instruct.Q4_1.gguf"
 	Gemma3  = "gemma-3-270m-q4_k_m.gguf"
+	MiniLM  = "all-MiniLM-L6-v2/model.safetensors"
 )
 
 // A TB is the part of a testing.TB that is used.
