@@ -5,18 +5,14 @@ package main
 import "C"
 
 import (
+	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"unsafe"
 
 	"github.com/qkv-go/qkv"
 )
-
-// A cache is a cache and the handles of what is in it.
-type cache struct {
-	*qkv.Cache
-	in []uint64
-}
 
 // A sequence or a step, and the cache it is in.
 type sequence struct {
@@ -29,33 +25,19 @@ type step struct {
 	cache uint64
 }
 
-// objects are what handles stand for. A number is never used again, so that one that was freed is none.
+// objects are what handles stand for: a *qkv.Cache, a *sequence or a *step. A number is never used again, so that
+// one that was freed is none.
 var objects struct {
 	sync.Mutex
 	last uint64
 	all  map[uint64]any
 }
 
-// keep returns a handle, of something in a cache if that is not 0.
-func keep(x any, in uint64) uint64 {
-	objects.Lock()
-	defer objects.Unlock()
-	if objects.all == nil {
-		objects.all = map[uint64]any{}
-	}
-	objects.last++
-	objects.all[objects.last] = x
-	if c, ok := objects.all[in].(*cache); ok {
-		c.in = append(c.in, objects.last)
-	}
-	return objects.last
-}
-
 // object returns what a handle stands for.
-func object[T any](kind string, handle uint64) (T, error) {
+func object[T any](kind string, handle C.uint64_t) (T, error) {
 	objects.Lock()
 	defer objects.Unlock()
-	x, ok := objects.all[handle].(T)
+	x, ok := objects.all[uint64(handle)].(T)
 	if !ok {
 		return x, fmt.Errorf("qkv: there is no %s %d", kind, handle)
 	}
@@ -63,18 +45,45 @@ func object[T any](kind string, handle uint64) (T, error) {
 }
 
 // drop forgets a handle.
-func drop(handle uint64) {
+func drop(handle C.uint64_t) {
 	objects.Lock()
 	defer objects.Unlock()
-	delete(objects.all, handle)
+	delete(objects.all, uint64(handle))
 }
 
-// give hands a handle to the caller.
-func give(to *C.uint64_t, x any, in uint64) error {
+// dropCache forgets a cache, and what is in it.
+func dropCache(handle C.uint64_t) {
+	objects.Lock()
+	defer objects.Unlock()
+	maps.DeleteFunc(objects.all, func(h uint64, x any) bool {
+		in := h
+		switch x := x.(type) {
+		case *sequence:
+			in = x.cache
+		case *step:
+			in = x.cache
+		}
+		return in == uint64(handle)
+	})
+}
+
+// give makes an object and hands its handle to the caller. Without a place for that it makes none.
+func give(to *C.uint64_t, create func() (any, error)) error {
 	if to == nil {
-		return fmt.Errorf("qkv: there is no place for the handle: it is NULL")
+		return errors.New("qkv: there is no place for the handle: it is NULL")
 	}
-	*to = C.uint64_t(keep(x, in))
+	x, err := create()
+	if err != nil {
+		return err
+	}
+	objects.Lock()
+	defer objects.Unlock()
+	if objects.all == nil {
+		objects.all = map[uint64]any{}
+	}
+	objects.last++
+	objects.all[objects.last] = x
+	*to = C.uint64_t(objects.last)
 	return nil
 }
 
@@ -98,25 +107,17 @@ func qkv_cache_new(layers *C.qkv_cache_layer, n, pageTokens, pages, sequences C.
 			}
 			cfg.Layers = append(cfg.Layers, layer)
 		}
-		c, err := qkv.NewCache(cfg)
-		if err != nil {
-			return err
-		}
-		return give(handle, &cache{Cache: c}, 0)
+		return give(handle, func() (any, error) { return qkv.NewCache(cfg) })
 	})
 }
 
 //export qkv_cache_free
 func qkv_cache_free(handle C.uint64_t, text *C.char, size C.size_t) C.int {
 	return call(text, size, func() error {
-		c, err := object[*cache]("cache", uint64(handle))
-		if err != nil {
+		if _, err := object[*qkv.Cache]("cache", handle); err != nil {
 			return err
 		}
-		for _, h := range c.in {
-			drop(h)
-		}
-		drop(uint64(handle))
+		dropCache(handle)
 		return nil
 	})
 }
@@ -124,18 +125,18 @@ func qkv_cache_free(handle C.uint64_t, text *C.char, size C.size_t) C.int {
 //export qkv_sequence_new
 func qkv_sequence_new(in C.uint64_t, handle *C.uint64_t, text *C.char, size C.size_t) C.int {
 	return call(text, size, func() error {
-		c, err := object[*cache]("cache", uint64(in))
+		c, err := object[*qkv.Cache]("cache", in)
 		if err != nil {
 			return err
 		}
-		return give(handle, &sequence{c.NewSequence(), uint64(in)}, uint64(in))
+		return give(handle, func() (any, error) { return &sequence{c.NewSequence(), uint64(in)}, nil })
 	})
 }
 
 // ofSequence does something with a sequence.
 func ofSequence(handle C.uint64_t, text *C.char, size C.size_t, do func(s *sequence) error) C.int {
 	return call(text, size, func() error {
-		s, err := object[*sequence]("sequence", uint64(handle))
+		s, err := object[*sequence]("sequence", handle)
 		if err != nil {
 			return err
 		}
@@ -146,11 +147,10 @@ func ofSequence(handle C.uint64_t, text *C.char, size C.size_t, do func(s *seque
 //export qkv_sequence_fork
 func qkv_sequence_fork(of C.uint64_t, handle *C.uint64_t, text *C.char, size C.size_t) C.int {
 	return ofSequence(of, text, size, func(s *sequence) error {
-		fork, err := s.Fork()
-		if err != nil {
-			return err
-		}
-		return give(handle, &sequence{fork, s.cache}, s.cache)
+		return give(handle, func() (any, error) {
+			fork, err := s.Fork()
+			return &sequence{fork, s.cache}, err
+		})
 	})
 }
 
@@ -173,7 +173,7 @@ func qkv_sequence_free(handle C.uint64_t, text *C.char, size C.size_t) C.int {
 		if err := s.Free(); err != nil {
 			return err
 		}
-		drop(uint64(handle))
+		drop(handle)
 		return nil
 	})
 }
@@ -181,7 +181,7 @@ func qkv_sequence_free(handle C.uint64_t, text *C.char, size C.size_t) C.int {
 //export qkv_step_new
 func qkv_step_new(in C.uint64_t, handle *C.uint64_t, text *C.char, size C.size_t) C.int {
 	return call(text, size, func() error {
-		c, err := object[*cache]("cache", uint64(in))
+		c, err := object[*qkv.Cache]("cache", in)
 		if err != nil {
 			return err
 		}
@@ -189,18 +189,17 @@ func qkv_step_new(in C.uint64_t, handle *C.uint64_t, text *C.char, size C.size_t
 		if err != nil {
 			return err
 		}
-		s, err := e.NewStep(c.Cache)
-		if err != nil {
-			return err
-		}
-		return give(handle, &step{s, uint64(in)}, uint64(in))
+		return give(handle, func() (any, error) {
+			s, err := e.NewStep(c)
+			return &step{s, uint64(in)}, err
+		})
 	})
 }
 
 // ofStep does something with a step.
 func ofStep(handle C.uint64_t, text *C.char, size C.size_t, do func(s *step) error) C.int {
 	return call(text, size, func() error {
-		s, err := object[*step]("step", uint64(handle))
+		s, err := object[*step]("step", handle)
 		if err != nil {
 			return err
 		}
@@ -216,7 +215,7 @@ func qkv_step_begin(handle C.uint64_t, sequences *C.uint64_t, tokens *C.int64_t,
 		}
 		of := make([]qkv.StepSequence, int(n))
 		for i := range of {
-			q, err := object[*sequence]("sequence", uint64(unsafe.Slice(sequences, int(n))[i]))
+			q, err := object[*sequence]("sequence", unsafe.Slice(sequences, int(n))[i])
 			if err != nil {
 				return err
 			}
@@ -260,4 +259,15 @@ func qkv_step_commit(handle C.uint64_t, text *C.char, size C.size_t) C.int {
 //export qkv_step_rollback
 func qkv_step_rollback(handle C.uint64_t, text *C.char, size C.size_t) C.int {
 	return ofStep(handle, text, size, func(s *step) error { return s.Rollback() })
+}
+
+//export qkv_step_free
+func qkv_step_free(handle C.uint64_t, text *C.char, size C.size_t) C.int {
+	return ofStep(handle, text, size, func(s *step) error {
+		if err := s.Rollback(); err != nil && !errors.Is(err, qkv.ErrNotBegun) {
+			return err
+		}
+		drop(handle)
+		return nil
+	})
 }

@@ -20,7 +20,7 @@ extern "C" {
 enum qkv_type { QKV_FLOAT32, QKV_FLOAT16, QKV_BFLOAT16, QKV_INT8, QKV_BOOL };
 
 /* A tensor [batch, heads, seq, dim], or [batch, heads, seq_q, seq_kv] of pairs, in that order whatever the order in
- * memory. A NULL data is no tensor. [View] */
+ * memory. One of zeros is no tensor. [View] */
 typedef struct qkv_tensor {
 	void *data; /* element 0, 0, 0, 0 */
 	int64_t shape[4];
@@ -97,6 +97,7 @@ int qkv_step_write(qkv_step step, int64_t layer, const qkv_tensor *k, const qkv_
 int qkv_step_attend(qkv_step step, int64_t layer, const qkv_attention_args *args, char *error, size_t error_size);
 int qkv_step_commit(qkv_step step, char *error, size_t error_size);
 int qkv_step_rollback(qkv_step step, char *error, size_t error_size);
+int qkv_step_free(qkv_step step, char *error, size_t error_size); /* and rolls back what has begun */
 
 #endif
 #ifdef __cplusplus

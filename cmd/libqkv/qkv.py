@@ -83,13 +83,17 @@ def _matrix(x):
     return _Matrix(data, *shape, *stride)
 
 
-def _like(q, shape):
-    """A new array or tensor of float32, of the kind that q is."""
-    if hasattr(q, "new_empty"):
-        return q.new_empty(tuple(shape))
+def _out(x, like, shape):
+    """What is written: x, or a new array or tensor of the kind and type of another."""
+    if x is not None:
+        if not hasattr(x, "data_ptr") and not x.flags.writeable:
+            raise Error("qkv: an array to be written is read-only")
+        return x
+    if hasattr(like, "new_empty"):
+        return like.new_empty(tuple(shape))
     import numpy
 
-    return numpy.empty(tuple(shape), q.dtype)
+    return numpy.empty(tuple(shape), like.dtype)
 
 
 def _int64s(x):
@@ -106,6 +110,7 @@ def _arguments(q, out, k=None, v=None, k_scale=None, v_scale=None, keep=None, bi
                lens_kv=None, sinks=None, scale=0.0, softcap=0.0, window=None, causal=False, align=None, offset=0):
     """The operands of the C function, and what they point to."""
     if lse is not None:
+        _out(lse, None, None)
         _, dtype, shape, stride = _operand(lse)
         if dtype != "float32" or tuple(shape) != tuple(q.shape[:3]) or stride != (shape[1] * shape[2], shape[2], 1):
             raise Error(f"qkv: lse is {dtype} {tuple(shape)}, not contiguous float32 {tuple(q.shape[:3])}")
@@ -129,8 +134,7 @@ def attention(q, k, v, out=None, **options):
     lens_kv of sequences; sinks; scale, by default 1/sqrt(dim); softcap; lse, an array for log-sum-exps; k_scale and
     v_scale of int8. Returns out.
     """
-    if out is None:
-        out = _like(q, (*q.shape[:3], v.shape[3]))
+    out = _out(out, q, (*q.shape[:3], v.shape[3]))
     args, kept = _arguments(q, out, k, v, **options)
     _call("qkv_attention", ctypes.byref(args))
     return out
@@ -138,8 +142,7 @@ def attention(q, k, v, out=None, **options):
 
 def matmul(x, w, bias=None, out=None):
     """x w + bias, in float32; weights [out, in] are w.T."""
-    if out is None:
-        out = _like(x, (x.shape[0], w.shape[1]))
+    out = _out(out, x, (x.shape[0], w.shape[1]))
     if bias is not None and (_operand(bias)[1:] != ("float32", (w.shape[1],), (1,))):
         raise Error(f"qkv: bias is not contiguous float32 of {w.shape[1]}")
     _call("qkv_matmul", ctypes.byref(_matrix(x)), ctypes.byref(_matrix(w)),
@@ -154,6 +157,8 @@ class Cache:
         all = (_Layer * len(layers))()
         for to, layer in zip(all, layers):
             for name, value in layer.items():
+                if not hasattr(to, name):
+                    raise Error(f"qkv: a layer has no {name}")
                 setattr(to, name, _types[value] if name.endswith("type") else value)
         self._handle = ctypes.c_uint64()
         _call("qkv_cache_new", all, *map(ctypes.c_int64, (len(layers), page_tokens, pages, sequences)), ctypes.byref(self._handle))
@@ -212,9 +217,8 @@ class Step:
         _call("qkv_step_write", self._handle, ctypes.c_int64(layer), ctypes.byref(_tensor(k)), ctypes.byref(_tensor(v)))
 
     def attend(self, layer, q, out=None, **options):
-        """The attention of q [1, heads, queries, dim], with options of attention()."""
-        if out is None:
-            out = _like(q, q.shape)
+        """The attention of q [1, heads, queries, dim], with options of attention(). A new out has the dim of q."""
+        out = _out(out, q, q.shape)
         args, kept = _arguments(q, out, **options)
         _call("qkv_step_attend", self._handle, ctypes.c_int64(layer), ctypes.byref(args))
         return out
@@ -224,3 +228,6 @@ class Step:
 
     def rollback(self):
         _call("qkv_step_rollback", self._handle)
+
+    def free(self):
+        _call("qkv_step_free", self._handle)

@@ -82,6 +82,14 @@ class Arrays(unittest.TestCase):
         fork.free()
         with self.assertRaisesRegex(qkv.Error, "no sequence"):
             len(fork)
+        other = cache.step()
+        other.begin([(text, 2)])
+        with self.assertRaisesRegex(qkv.Error, "has not ended"):
+            step.begin([(text, 1)])
+        other.free()
+        with self.assertRaisesRegex(qkv.Error, "no step"):
+            other.free()
+        step.begin([(text, 1)])
         cache.free()
         with self.assertRaisesRegex(qkv.Error, "no step"):
             step.begin([(text, 1)])
@@ -97,6 +105,9 @@ class Arrays(unittest.TestCase):
             "sinks": lambda: qkv.attention(q, q, q, sinks=[1]),
             "lens_kv": lambda: qkv.attention(q, q, q, lens_kv=[1, 2]),
             "lse": lambda: qkv.attention(q, q, q, lse=np.zeros((1, 2, 4), np.float32)),
+            "read-only": lambda: qkv.attention(q, q, q, out=np.broadcast_to(q[0, 0, 0, 0], q.shape)),
+            "is read-only": lambda: qkv.attention(q, q, q, lse=np.broadcast_to(q[0, 0, 0, 0], q.shape[:3])),
+            "no kvheads": lambda: qkv.Cache([dict(kvheads=1, dim_qk=8, dim_v=8)]),
             "bias": lambda: qkv.matmul(q[0, 0], q[0, 0].T, bias=np.zeros(4, np.float32)),
         }.items():
             with self.assertRaisesRegex(qkv.Error, text):
