@@ -250,7 +250,7 @@ func (c *Cache) checkRecord(r []byte, layer, tokens int, oldest *int) error {
 		}
 	}
 	if got, want := order.Uint32(r[44:]), l.savedMean(); got != want {
-		return because(ErrMismatch, argError("data", int(got&math.MaxInt32), int(want&math.MaxInt32), "data has keys without another mean in layer %d than the cache", layer))
+		return because(ErrMismatch, argError("data", int(got&math.MaxInt32), int(want&math.MaxInt32), "data has another keyMean in layer %d than the cache", layer))
 	}
 	n := order.Uint64(r[32:])
 	most := 0

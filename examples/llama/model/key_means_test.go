@@ -56,14 +56,26 @@ func TestTurned(t *testing.T) {
 	}
 }
 
-// TestKeyMeans: the means of one token are its keys, which all queries attend with a weight of 1.
+// TestKeyMeans: the mean of the keys of one token twice is what a rotation by half the angle and by its cosine makes
+// of the key, in the first layer, whose keys know nothing of other tokens.
 func TestKeyMeans(t *testing.T) {
 	m, _ := newModel(t, qkv.Config{}, Small)
 	one, err := m.KeyMeans([]int32{5})
 	must(err)
-	two, err := m.KeyMeans([]int32{5, 6})
+	two, err := m.KeyMeans([]int32{5, 5})
 	must(err)
-	if slices.Equal(one[0], two[0]) || len(one) != Small.Layers {
-		t.Errorf("%d layers, the means of one token are those of two", len(one))
+	if len(one) != Small.Layers {
+		t.Fatalf("%d layers", len(one))
+	}
+	dim := m.Dim()
+	for i := 0; i < len(one[0]); i += 2 {
+		half := math.Pow(10000, -float64(i%dim)/float64(dim)) / 2
+		sin, cos := math.Sincos(half)
+		x, y := float64(one[0][i]), float64(one[0][i+1])
+		for j, want := range []float64{cos * (x*cos - y*sin), cos * (y*cos + x*sin)} {
+			if got := float64(two[0][i+j]); !(math.Abs(got-want) <= 1e-5) {
+				t.Errorf("dim %d of the mean is %v, want %v", i+j, got, want)
+			}
+		}
 	}
 }
