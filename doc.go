@@ -57,8 +57,8 @@
 //
 // Keys and values may be float32, [Float16], [BFloat16], [Float8E4M3], [Float8E5M2], int8 with a scale
 // for each row, or ggml's blocks [BlockQ8_0], [BlockQ4_0] and [BlockQ4_1], and are computed with in
-// float32. [QuantizeInt8], [QuantizeQ8_0], [QuantizeQ4_0], [QuantizeQ4_1], [ToFloat16], [ToBFloat16],
-// [ToFloat8E4M3] and [ToFloat8E5M2] make them.
+// float32, unless [Call].Precision is another numerical class. [QuantizeInt8], [QuantizeQ8_0],
+// [QuantizeQ4_0], [QuantizeQ4_1], [ToFloat16], [ToBFloat16], [ToFloat8E4M3] and [ToFloat8E5M2] make them.
 //
 // A [Cache] keeps those of all layers of a model, for any number of sequences, in pages that forked
 // sequences share. A layer with a window keeps the window in a ring buffer. A [Step] is one pass of
