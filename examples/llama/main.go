@@ -109,7 +109,7 @@ func command(args []string, stdout, stderr io.Writer) int {
 	named(f, "kv", "type", "that the cache keeps keys and values in", typeNames[:], &o.kv)
 	f.BoolVar(&o.hadamard, "hadamard", false, "multiply keys and values of a file's model by a Hadamard matrix, before the cache keeps them")
 	f.StringVar(&o.keyMean, "key-mean", "", "subtract the mean of the keys of the text in `file` from all keys of a file's model")
-	named(f, "class", "class", "of the products by the matrices of a file", classNames[:], &o.class)
+	named(f, "class", "class", "of the products by the matrices of a file, and of the attention", classNames[:], &o.class)
 	err := f.Parse(args)
 	switch {
 	case errors.Is(err, flag.ErrHelp):

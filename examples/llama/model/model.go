@@ -12,7 +12,7 @@ import (
 type Model struct {
 	Config
 	engine    *qkv.Engine
-	class     qkv.Precision // of the products
+	class     qkv.Precision // of the products by matrices
 	embedding qkv.Matrix    // [Vocab, Width]
 	blocks    []block
 	norm      []float32
@@ -34,7 +34,7 @@ func New(e *qkv.Engine, w *Weights) (*Model, error) {
 	return NewOf(e, tensorsOf(w), qkv.PrecisionFloat32, true)
 }
 
-// NewOf returns the model of weights in the types of a file, whose products are of a class. Packed, the model keeps
+// NewOf returns the model of weights in the types of a file, whose products and attention are of a class. Packed, the model keeps
 // a copy of the matrices beside the embedding and the norms, see [qkv.Engine.PackFor], and of a tied embedding the
 // copy that it multiplies by. Otherwise it reads them where they are. The file stays open. The error is that of
 // the library, for a matrix that the class does not multiply too.
@@ -76,7 +76,7 @@ func NewOf(e *qkv.Engine, w *Tensors, class qkv.Precision, packed bool) (*Model,
 				Heads: w.Heads, KVHeads: w.KVHeads, QNorm: b.QNorm, KNorm: b.KNorm, NormEps: m.eps(), Rotary: global, Precision: class, InPlace: !packed,
 			},
 			Out:       qkv.Linear{W: b.O.T()},
-			Attention: qkv.Call{Mask: qkv.Mask{Causal: true}, Scale: w.QueryScale, Softcap: w.Softcap},
+			Attention: qkv.Call{Mask: qkv.Mask{Causal: true}, Scale: w.QueryScale, Softcap: w.Softcap, Precision: class},
 		}
 		if w.local(i) { // the window is the cache's
 			cfg.Rotary = local
