@@ -77,7 +77,7 @@ func BenchmarkDecode(b *testing.B) {
 				run  func(block unsafe.Pointer)
 			}{
 				{"scores", e.Direct(), func(k unsafe.Pointer) { scores.K = k; set.DecodeScores(&scores) }},
-				{"scoresInt8", e.Scale() != kernel.NoScale, func(k unsafe.Pointer) { int8.K = k; set.DecodeScoresInt8(&int8) }},
+				{"scoresInt8", e.Integers(), func(k unsafe.Pointer) { int8.K = k; set.DecodeScoresInt8(&int8) }},
 				{"accumulate", e.Direct() || set.AnyValues, func(v unsafe.Pointer) { accumulate.V = v; set.DecodeAccumulate(&accumulate) }},
 				{"convertAccumulate", !e.Direct(), func(v unsafe.Pointer) {
 					for k := 0; k < kernel.KeyBlock; k += few {

@@ -132,7 +132,7 @@ func Checked(s *Set) *Set {
 		assert(a.Elem.Integers(), "kernel: DecodeScoresInt8: an Elem that has no integers")
 		s.checkDecodeRows(a.Rows)
 		assert(a.Halves == s.Int8Halves, "kernel: DecodeScoresInt8: Halves is not that of the set")
-		row := (a.Dim + Int8Block - 1) / Int8Block * Int8BlockBytes(a.Halves)
+		row := Int8Blocks(a.Dim) * Int8BlockBytes(a.Halves)
 		assert(a.Rows == 1 || a.QBytes >= row, "kernel: DecodeScoresInt8: rows of Q overlap")
 		assert(a.Stride >= a.Rows, "kernel: DecodeScoresInt8: Stride < Rows")
 		assert(a.K != nil && a.Off != nil && a.Q != nil && a.S != nil, "kernel: DecodeScoresInt8: nil operand")
