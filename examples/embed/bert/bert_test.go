@@ -322,6 +322,12 @@ func TestEncode(t *testing.T) {
 			t.Errorf("%.40q: %v, want %v", c.text, got, c.want)
 		}
 	}
+	// A line is a token's number, also where one comes twice.
+	twice, err := NewTokenizer("a\n[UNK]\na\n[CLS]\r\n[SEP]\nb\n")
+	must(err)
+	if got := twice.Encode("a b c", 9); !slices.Equal(got, []int32{3, 2, 5, 1, 4}) || twice.Len() != 6 {
+		t.Errorf("%v of %d tokens", got, twice.Len())
+	}
 }
 
 // FuzzEncode: no text makes other tokens than there are, or more than asked for.

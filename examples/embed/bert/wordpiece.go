@@ -15,15 +15,17 @@ const longestWord = 100
 // uncased models have it. It does not change, and is safe for use by several goroutines at once.
 type Tokenizer struct {
 	ids                 map[string]int32
+	len                 int // lines of the vocabulary
 	begin, end, unknown int32
 }
 
-// NewTokenizer returns the Tokenizer of a vocabulary: a vocab.txt, with a token in each line. The error names a
-// token that is missing.
+// NewTokenizer returns the Tokenizer of a vocabulary: a vocab.txt, with a token in each line. Of a token that comes
+// twice the last line counts. The error names a token that is missing.
 func NewTokenizer(vocab string) (*Tokenizer, error) {
 	t := &Tokenizer{ids: map[string]int32{}}
 	for line := range strings.SplitSeq(strings.TrimSuffix(vocab, "\n"), "\n") {
-		t.ids[strings.TrimSuffix(line, "\r")] = int32(len(t.ids))
+		t.ids[strings.TrimSuffix(line, "\r")] = int32(t.len)
+		t.len++
 	}
 	for _, x := range []struct {
 		name string
@@ -31,7 +33,7 @@ func NewTokenizer(vocab string) (*Tokenizer, error) {
 	}{{"[CLS]", &t.begin}, {"[SEP]", &t.end}, {"[UNK]", &t.unknown}} {
 		id, ok := t.ids[x.name]
 		if !ok {
-			return nil, fmt.Errorf("bert: the vocabulary of %d tokens has no %s", len(t.ids), x.name)
+			return nil, fmt.Errorf("bert: the vocabulary of %d tokens has no %s", t.len, x.name)
 		}
 		*x.to = id
 	}
@@ -39,7 +41,7 @@ func NewTokenizer(vocab string) (*Tokenizer, error) {
 }
 
 // Len returns how many tokens there are.
-func (t *Tokenizer) Len() int { return len(t.ids) }
+func (t *Tokenizer) Len() int { return t.len }
 
 // Encode returns the tokens of a text, between those that begin and end one: at most so many, of which two are
 // these. Names of such tokens in the text are text.
