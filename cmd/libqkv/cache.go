@@ -162,6 +162,9 @@ func qkv_sequence_truncate(handle C.uint64_t, tokens C.int64_t, text *C.char, si
 //export qkv_sequence_len
 func qkv_sequence_len(handle C.uint64_t, tokens *C.int64_t, text *C.char, size C.size_t) C.int {
 	return ofSequence(handle, text, size, func(s *sequence) error {
+		if tokens == nil {
+			return fmt.Errorf("qkv: there is no place for the number of tokens: it is NULL")
+		}
 		*tokens = C.int64_t(s.Len())
 		return nil
 	})
@@ -210,8 +213,8 @@ func ofStep(handle C.uint64_t, text *C.char, size C.size_t, do func(s *step) err
 //export qkv_step_begin
 func qkv_step_begin(handle C.uint64_t, sequences *C.uint64_t, tokens *C.int64_t, n C.int64_t, text *C.char, size C.size_t) C.int {
 	return ofStep(handle, text, size, func(s *step) error {
-		if n < 0 || n > 0 && (sequences == nil || tokens == nil) {
-			return fmt.Errorf("qkv: sequences or tokens is NULL, or there are %d sequences", n)
+		if n < 0 || n > most || n > 0 && (sequences == nil || tokens == nil) {
+			return fmt.Errorf("qkv: sequences or tokens is NULL, or there are %d sequences, 0 to %d are supported", n, most)
 		}
 		of := make([]qkv.StepSequence, int(n))
 		for i := range of {

@@ -59,8 +59,10 @@ func call(text *C.char, size C.size_t, do func() error) (status C.int) {
 
 func failed(text *C.char, size C.size_t, err error) C.int {
 	if text != nil && size > 0 {
-		room := unsafe.Slice((*byte)(unsafe.Pointer(text)), int(size))
-		room[copy(room[:len(room)-1], err.Error())] = 0
+		message := err.Error()
+		n := min(uint64(size)-1, uint64(len(message)))
+		room := unsafe.Slice((*byte)(unsafe.Pointer(text)), n+1)
+		room[copy(room[:n], message)] = 0
 	}
 	return -1
 }

@@ -13,6 +13,9 @@ import (
 	"github.com/qkv-go/qkv"
 )
 
+// most bounds what is copied of the caller's arrays: Go ends the process where there is no memory for a copy.
+const most = 1 << 30
+
 // span returns the first and last element of a tensor relative to element 0, and whether it has any. Numbers that
 // overflow are an error.
 func span(name string, shape, stride []int64) (lo, hi int64, some bool, err error) {
@@ -156,6 +159,9 @@ func attention(a *C.qkv_attention_args) (*qkv.Call, error) {
 	}
 	if a.sinks != nil {
 		c.Sinks = unsafe.Slice((*float32)(a.sinks), max(heads, 0))
+	}
+	if batch > most && (a.lens_q != nil || a.lens_kv != nil) {
+		return nil, fmt.Errorf("qkv: q has %d sequences with lengths, at most %d are supported", batch, most)
 	}
 	c.LensQ, c.LensKV = lens(a.lens_q, batch), lens(a.lens_kv, batch)
 	return c, nil

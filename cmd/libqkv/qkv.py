@@ -56,6 +56,8 @@ def _operand(x):
     if hasattr(x, "data_ptr"):
         if x.device.type != "cpu":
             raise Error(f"qkv: a tensor is on {x.device}, not on the CPU")
+        if x.is_neg():
+            raise Error("qkv: a tensor is a view that negates its memory; resolve_neg() copies it")
         return x.data_ptr(), str(x.dtype).removeprefix("torch."), tuple(x.shape), x.stride()
     if any(s % x.itemsize for s in x.strides):
         raise Error("qkv: strides of an array are no multiples of its elements")
@@ -160,6 +162,7 @@ class Cache:
                 if not hasattr(to, name):
                     raise Error(f"qkv: a layer has no {name}")
                 setattr(to, name, _types[value] if name.endswith("type") else value)
+        self._dims = [layer.dim_v for layer in all]
         self._handle = ctypes.c_uint64()
         _call("qkv_cache_new", all, *map(ctypes.c_int64, (len(layers), page_tokens, pages, sequences)), ctypes.byref(self._handle))
 
@@ -169,7 +172,7 @@ class Cache:
         return s
 
     def step(self):
-        s = Step()
+        s = Step(self._dims)
         _call("qkv_step_new", self._handle, ctypes.byref(s._handle))
         return s
 
@@ -203,7 +206,8 @@ class Sequence:
 class Step:
     """New tokens of some sequences: begin, write and attend each layer, then commit or roll back."""
 
-    def __init__(self):
+    def __init__(self, dims):
+        self._dims = dims  # of values, of each layer
         self._handle = ctypes.c_uint64()
 
     def begin(self, sequences):
@@ -217,8 +221,10 @@ class Step:
         _call("qkv_step_write", self._handle, ctypes.c_int64(layer), ctypes.byref(_tensor(k)), ctypes.byref(_tensor(v)))
 
     def attend(self, layer, q, out=None, **options):
-        """The attention of q [1, heads, queries, dim], with options of attention(). A new out has the dim of q."""
-        out = _out(out, q, q.shape)
+        """The attention of q [1, heads, queries, dim], with options of attention()."""
+        if not 0 <= layer < len(self._dims):
+            raise Error(f"qkv: layer is {layer}, the cache has {len(self._dims)}")
+        out = _out(out, q, (*q.shape[:3], self._dims[layer]))
         args, kept = _arguments(q, out, **options)
         _call("qkv_step_attend", self._handle, ctypes.c_int64(layer), ctypes.byref(args))
         return out

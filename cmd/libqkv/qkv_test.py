@@ -3,6 +3,7 @@
     python3 qkv_test.py
 """
 
+import ctypes
 import itertools
 import unittest
 
@@ -94,6 +95,32 @@ class Arrays(unittest.TestCase):
         with self.assertRaisesRegex(qkv.Error, "no step"):
             step.begin([(text, 1)])
 
+    def test_value_dim(self):
+        cache = qkv.Cache([dict(kv_heads=2, dim_qk=8, dim_v=4)], pages=4)
+        step, q, v = cache.step(), np.ones((1, 2, 3, 8), np.float32), np.full((1, 2, 3, 4), 5, np.float32)
+        step.begin([(cache.sequence(), 3)])
+        step.write(0, q, v)
+        np.testing.assert_array_equal(step.attend(0, q), v)
+        with self.assertRaisesRegex(qkv.Error, "layer is 1"):
+            step.attend(1, q)
+
+    def test_c(self):
+        """What only C can pass is an error, and does not end the process."""
+        text, q = ctypes.create_string_buffer(1024), np.ones((1, 2, 3, 8), np.float32)
+        cache = qkv.Cache([dict(kv_heads=2, dim_qk=8, dim_v=8)], pages=4)
+        many, kept = qkv._arguments(q, q.copy(), q, q, lens_kv=[1])
+        many.q.shape[:] = (1 << 45, 0, 0, 0)
+        for name, args, size, want in [
+            ("qkv_attention", [None], 2**64 - 1, b"qkv: args is NULL"),
+            ("qkv_attention", [None], 8, b"qkv: ar"),
+            ("qkv_attention", [None], 1, b""),
+            ("qkv_attention", [ctypes.byref(many)], 1024, b"at most"),
+            ("qkv_step_begin", [cache.step()._handle, many.lens_kv, many.lens_kv, ctypes.c_int64(1 << 40)], 1024, b"sequences, 0 to"),
+            ("qkv_sequence_len", [cache.sequence()._handle, None], 1024, b"NULL"),
+        ]:
+            self.assertEqual(getattr(qkv._lib, name)(*(ctypes.c_void_p(a) if isinstance(a, int) else a for a in args), text, ctypes.c_size_t(size)), -1)
+            self.assertIn(want, text.value)
+
     def test_errors(self):
         q = np.zeros((1, 2, 3, 8), np.float32)
         for text, do in {
@@ -150,6 +177,11 @@ class Tensors(unittest.TestCase):
         self.assertGreater(self.cases, 1000)
 
     cases = 0
+
+    def test_negated(self):
+        q = torch.ones(1, 1, 2, 8)
+        with self.assertRaisesRegex(qkv.Error, "negates"):
+            qkv.attention(torch._neg_view(q), q, q)
 
 
 if __name__ == "__main__":
