@@ -112,7 +112,9 @@ func (s *Step) attention() bool {
 		e.Hadamard(&t.outputs, workers)
 	}
 	for i, x := range t.shifts[:min(len(t.shifts), len(t.lse))] {
-		t.lse[i] += x
+		if !math.IsInf(float64(t.lse[i]), -1) { // a row without a key, whatever its query
+			t.lse[i] += x
+		}
 	}
 	return true
 }

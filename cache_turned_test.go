@@ -298,3 +298,24 @@ func TestAllocsCacheTurned(t *testing.T) {
 		}
 	}
 }
+
+// TestKeyMeanWithoutKey: the log-sum-exp of a row without a key is -Inf, whatever its query.
+func TestKeyMeanWithoutKey(t *testing.T) {
+	q, lse := draw(2*8, normal(1)), make([]float32, 2)
+	cache := newCache(t, qkv.CacheConfig{
+		Layers: []qkv.CacheLayer{{KVHeads: 1, DimQK: 8, DimV: 8, KeyMean: draw(8, normal(2))}}, Pages: 1, PageTokens: 4,
+	})
+	step, x := newStep(t, newAttention(t, qkv.Config{}), cache), qkv.THD(draw(2*8, normal(3)), 2, 1, 8)
+	must(step.Begin([]qkv.StepSequence{{Sequence: cache.NewSequence(), Tokens: 2}}))
+	must(step.Write(0, x, x))
+	for _, poison := range poisons {
+		q[0] = poison
+		must(step.Attend(0, &qkv.Call{
+			Q: qkv.THD(q, 2, 1, 8), Out: qkv.THD(make([]float32, 2*8), 2, 1, 8), LSE: lse,
+			Mask: qkv.Mask{Keep: qkv.Pairs([]bool{false, false, true, true}, 1, 1, 2, 2)},
+		}))
+		if !math.IsInf(float64(lse[0]), -1) || isNaN(lse[1]) {
+			t.Errorf("%v in the query of a row without a key: log-sum-exps %v", poison, lse)
+		}
+	}
+}
