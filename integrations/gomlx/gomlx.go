@@ -38,6 +38,9 @@ func MatMul(out, lhs, rhs []float32, batch, m, n, k int, transposed bool) error 
 			return fmt.Errorf("gomlx: %s has %d elements, which a batch of %d of %d by %d is not in", x.name, x.len, batch, x.a, x.b)
 		}
 	}
+	if m == 0 || n == 0 {
+		return nil // however many there are
+	}
 	e, err := engines()
 	if err != nil {
 		return err

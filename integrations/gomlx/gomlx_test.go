@@ -265,3 +265,12 @@ func TestMatMul(t *testing.T) {
 		t.Error("no error of a negative dimension")
 	}
 }
+
+// TestMatMulEmpty: a batch of empty products takes neither time nor memory, whatever their number.
+func TestMatMulEmpty(t *testing.T) {
+	for _, d := range [][3]int{{0, 0, 0}, {0, 3, 0}, {3, 0, 0}} {
+		if err := MatMul(nil, nil, nil, math.MaxInt, d[0], d[1], d[2], false); err != nil {
+			t.Errorf("%v: %v", d, err)
+		}
+	}
+}
