@@ -25,7 +25,7 @@ var engines = sync.OnceValues(func() (e struct{ all, one *qkv.Engine }, err erro
 
 // MatMul computes out = lhs rhs for each matrix of a batch, in float32: lhs is [batch, m, k], rhs is
 // [batch, k, n], or [batch, n, k] if transposed says so, and out is [batch, m, n]. All are contiguous. A slice that is
-// too short is an error, and nothing is written then.
+// too short is an error, and nothing is written then. A sum of no terms is 0.
 func MatMul(out, lhs, rhs []float32, batch, m, n, k int, transposed bool) error {
 	for _, x := range []struct {
 		name      string
@@ -40,6 +40,10 @@ func MatMul(out, lhs, rhs []float32, batch, m, n, k int, transposed bool) error 
 	}
 	if m == 0 || n == 0 {
 		return nil // however many there are
+	}
+	if k == 0 {
+		clear(out[:batch*m*n])
+		return nil
 	}
 	e, err := engines()
 	if err != nil {

@@ -3,6 +3,7 @@ package gomlx
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/qkv-go/qkv"
@@ -272,5 +273,9 @@ func TestMatMulEmpty(t *testing.T) {
 		if err := MatMul(nil, nil, nil, math.MaxInt, d[0], d[1], d[2], false); err != nil {
 			t.Errorf("%v: %v", d, err)
 		}
+	}
+	out := []float32{1, 2, 3, 4}
+	if err := MatMul(out, nil, nil, 2, 2, 1, 0, false); err != nil || !slices.Equal(out, make([]float32, 4)) {
+		t.Errorf("sums of no terms are %v, and the error is %v", out, err)
 	}
 }
