@@ -43,11 +43,14 @@ func inClass(c qkv.Precision) string {
 // integers reports whether scores are products of integers.
 func (s Shape) integers() bool { return s.Precision == qkv.PrecisionInt8 && s.KV.K.Integers() }
 
+// mixedPeak is the peak of as many operations of class Int8 as of Float32.
+const mixedPeak = "Int8 and Float32"
+
 // peakName is what the peak of a shape is called in a record. Half the operations of class Int8 are those of values,
 // in float32; class BFloat16 multiplies as float32.
 func (s Shape) peakName() string {
 	if s.integers() {
-		return "Int8 and Float32"
+		return mixedPeak
 	}
 	return ""
 }

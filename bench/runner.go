@@ -103,10 +103,9 @@ func (r *Runner) peakOf(w Work) *Peak {
 	w.describe(&run)
 	p := r.peaks[run.Precision]
 	if p == nil {
-		switch x, _ := w.(Product); {
-		case run.Precision == "Int8 and Float32":
+		if x, _ := w.(Product); run.Precision == mixedPeak {
 			p = NewMixedPeak(r.set)
-		default:
+		} else {
 			p = NewPeakOf(r.set, kernel.Precision(x.Precision))
 		}
 		r.peaks[run.Precision] = p

@@ -282,7 +282,7 @@ func (w *workspace) decodeAccumulate(at *cursor, laneGroups []laneGroup, keys sp
 const rowsAtOnce = 16
 
 // direct reports whether decoding reads the rows as they are.
-func (r *keyRows) direct() bool { return (r.any || r.kv.Elem.Direct()) && !r.rounds }
+func (r *keyRows) direct() bool { return (r.anyElem || r.kv.Elem.Direct()) && !r.rounds }
 
 // atOnce returns how many of n rows to decode at a time.
 func (r *keyRows) atOnce(n int) int {

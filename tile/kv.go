@@ -64,11 +64,11 @@ type keyRows struct {
 	even   bool     // those of the next block, too, from base on
 	scale  *float32 // of each row, for Int8
 
-	rounds bool // to bfloat16
-	any    bool // decoding reads them as they are, whatever their type
-	form   form
-	floats *float32 // a copy in float32
-	copied bool     // it holds the block
+	rounds  bool // to bfloat16
+	anyElem bool // decoding reads them as they are, whatever their type
+	form    form
+	floats  *float32 // a copy in float32
+	copied  bool     // it holds the block
 
 	// off has bytes from base to each row of the block, to the row that a kernel is to ask for
 	// with each, and room for what a kernel that begins within the block may look at. rows has

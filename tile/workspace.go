@@ -115,7 +115,7 @@ func (w *workspace) reserve(e *Engine, p *Problem, s *Schedule) {
 		k, v := p.orders()
 		w.kv.k.setOrder(k)
 		w.kv.v.setOrder(v)
-		w.kv.v.any = set.AnyValues
+		w.kv.v.anyElem = set.AnyValues
 		for i := range s.decodeLaneGroups {
 			b := &w.decoder.block[i]
 			w.laneGroups[i].chunk = take(kernel.MaxDecodeRows * p.DimV)
