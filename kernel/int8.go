@@ -159,7 +159,7 @@ type UnpackInt8Args struct {
 // The memory from Next to NextEnd is what will be read next: MultiplyInt8 may ask the CPU to bring some of it into
 // the second-level cache and move Next on by that. Nothing is read: no address there needs to be valid.
 type MultiplyInt8Args struct {
-	X        *byte // [Rows][Depth/Int8Block] blocks, as Quantize makes them
+	X        *byte // [Rows][Depth/Int8Block] blocks, as Quantize makes them, or ConvertInt8 for one group
 	RowBytes int   // from one row of X to the next
 	Rows     int   // at least 1; 1 if there is a Table
 	Depth    int   // a multiple of Int8Block

@@ -287,6 +287,27 @@ func (s *suite) int8Rows(rows, blocks, rowBytes int, number func(i int) float32)
 	return dst
 }
 
+// int8Keys returns rows of blocks as ConvertInt8 makes them: of integers down to -128, which Quantize has none of.
+func (s *suite) int8Keys(rows, blocks, rowBytes int, scale gen) *byte {
+	halves, dim := s.set.Int8Halves, blocks*kernel.Int8Block
+	keys, scales := make([]int8, rows*dim), make([]float32, rows)
+	for i := range keys {
+		if keys[i] = int8(s.Uint32()); s.IntN(4) == 0 {
+			keys[i] = -128
+		}
+	}
+	off := new([kernel.KeyBlock]int)
+	for r := range scales {
+		off[r], scales[r] = r*dim, scale.draw(s.Rand)
+	}
+	dst := (*byte)(s.bytes("X", rows, blocks*kernel.Int8BlockBytes(halves), rowBytes))
+	convertInt8(&kernel.ConvertInt8Args{
+		Src: unsafe.Pointer(&keys[0]), Off: off, Elem: kernel.Int8, UnitStride: 1, Scale: &scales[0], Rows: rows, Dim: dim,
+		Halves: halves, Dst: dst, RowBytes: rowBytes,
+	})
+	return dst
+}
+
 func (s *suite) multiplyInt8(lanes int) {
 	for _, rows := range []int{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 15, 17, 20, 25, 45} {
 		cases := 3
@@ -318,6 +339,9 @@ func (s *suite) multiplyInt8(lanes int) {
 			} else {
 				a.W = s.randomOf("W", depth*lanes)
 				a.Groups = 1 + s.IntN(2)
+			}
+			if a.Groups == 1 && s.IntN(2) == 0 {
+				a.X = s.int8Keys(rows, blocks, row, gx)
 			}
 			a.Scales = s.matrix("Scales", blocks*a.Groups, lanes, lanes, gs)
 			if a.Groups == 1 && s.IntN(2) == 0 {
