@@ -156,7 +156,7 @@ func sampleClasses(t *testing.T, n int, f func(t *testing.T, seed uint64, p *pro
 // features.
 func TestAttentionClasses(t *testing.T) {
 	t.Parallel()
-	n := 150
+	n := 60
 	if brief() {
 		n = 30
 	}
@@ -172,7 +172,7 @@ func TestAttentionClasses(t *testing.T) {
 // of heads alone.
 func TestSameBitsAttentionClasses(t *testing.T) {
 	t.Parallel()
-	n := 80
+	n := 40
 	if brief() {
 		n = 15
 	}
