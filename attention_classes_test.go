@@ -158,7 +158,7 @@ func TestAttentionClasses(t *testing.T) {
 	t.Parallel()
 	n := 60
 	if brief() {
-		n = 30
+		n = 20
 	}
 	var worst [3]float64
 	sampleClasses(t, n, func(t *testing.T, seed uint64, p *problem) {
@@ -174,7 +174,7 @@ func TestSameBitsAttentionClasses(t *testing.T) {
 	t.Parallel()
 	n := 40
 	if brief() {
-		n = 15
+		n = 10
 	}
 	sampleClasses(t, n, func(t *testing.T, seed uint64, p *problem) {
 		p.checkSameSample(t, rand.New(rand.NewPCG(seed, 32)))
