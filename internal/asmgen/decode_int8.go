@@ -78,10 +78,8 @@ func decodeScoresInt8(arch *Arch) *Func {
 	f.locals = g.localS() + 8 + cacheLine
 	f.LocalBase(f, g.local)
 	f.load("Off", g.off)
-	f.load("Scale", g.tmp)
-	f.Op(f.Mov, g.tmp, mem(g.local, g.localScale()))
-	f.load("S", g.tmp)
-	f.Op(f.Mov, g.tmp, mem(g.local, g.localS()))
+	f.keep("Scale", g.tmp, g.local, g.localScale())
+	f.keep("S", g.tmp, g.local, g.localS())
 	f.load("Keys", g.keys)
 	f.load("QBytes", g.stride)
 	zero := f.Vectors[0]

@@ -227,6 +227,12 @@ func (f *Func) load(name string, dst Int) {
 	f.note("a.%s", name)
 }
 
+// keep copies a field of the arguments into local memory.
+func (f *Func) keep(name string, tmp, local Int, at int) {
+	f.load(name, tmp)
+	f.Op(f.Mov, tmp, mem(local, at))
+}
+
 // save stores into a field of the arguments.
 func (f *Func) save(src Int, name string) {
 	f.Op(f.Mov, src, f.arg(name))
