@@ -54,38 +54,49 @@ func (l *cacheLayer) checkMean(c *Call, layer int) error {
 // A turning is what a Step does to the operands of a call to a layer whose keys or values are turned.
 type turning struct {
 	queries, outputs tile.Hadamard // of a block of 0 if they are as they are
-	copies           []float32     // queries that are multiplied
+	copies           []float32     // queries that are multiplied, if the caller's are to stay
 
-	q      View // queries as they are, for the log-sum-exps
+	mean   tile.MeanScores // what the mean of the keys adds to the log-sum-exps; of no Heads if nothing
 	lse    []float32
-	mean   []float32
-	scale  float32
 	shifts []float32 // of the log-sum-exps
 }
 
 // forget drops the references to the caller's memory.
 func (t *turning) forget() { *t = turning{copies: t.copies, shifts: t.shifts} }
 
-// prepare has the checked call attend the layer with queries that are turned as its keys are.
-func (t *turning) prepare(l *cacheLayer, c *Call, p *tile.Problem) {
+// prepare has the checked call attend the layer with queries that are turned as its keys are: where they are if
+// inPlace, or copies. The error is a [*MemoryError] for copies larger than there is memory.
+func (t *turning) prepare(l *cacheLayer, c *Call, p *tile.Problem, inPlace bool) error {
 	dims := c.Q.shape
 	rows := dims[axisHeads] * dims[axisSeq]
 	if rows == 0 {
-		return
+		return nil
 	}
 	if block := l.turned[0].Block; block > 0 {
-		t.copies = slices.Grow(t.copies[:0], rows*dims[axisDim])[:rows*dims[axisDim]]
-		turned := THD(t.copies, dims[axisSeq], dims[axisHeads], dims[axisDim])
-		t.queries = hadamard(&c.Q, turned.operand(), block)
-		p.Q = turned.operand()
+		if !inPlace {
+			n := mul(rows, dims[axisDim])
+			if cap(t.copies) < n {
+				if err := checkMemory("workspace", 4*int64(n)); err != nil {
+					return err
+				}
+				t.copies = make([]float32, n)
+			}
+			turned := THD(t.copies[:n], dims[axisSeq], dims[axisHeads], dims[axisDim])
+			p.Q = turned.operand()
+		}
+		t.queries = hadamard(&c.Q, p.Q, block)
 	}
 	if block := l.turned[1].Block; block > 0 {
 		t.outputs = hadamard(&c.Out, p.Out, block)
 	}
 	if mean := l.turned[0].Mean; mean != nil && c.LSE != nil {
-		t.q, t.lse, t.mean, t.scale = c.Q, c.LSE, mean, p.Scale
-		t.shifts = slices.Grow(t.shifts[:0], rows)[:rows]
+		t.lse, t.shifts = c.LSE, slices.Grow(t.shifts[:0], rows)[:rows]
+		t.mean = tile.MeanScores{
+			X: c.Q.operand(), Mean: mean, Scores: t.shifts, Scale: p.Scale,
+			Heads: dims[axisHeads], KVHeads: l.cfg.KVHeads, Seq: dims[axisSeq], Dim: dims[axisDim],
+		}
 	}
+	return nil
 }
 
 // hadamard returns the multiplication of the rows of x, into y.
@@ -99,8 +110,8 @@ func hadamard(x *View, y tile.Operand, block int) tile.Hadamard {
 // computed.
 func (s *Step) attention() bool {
 	e, workers, t := s.engine.engine, s.engine.Workers(), &s.turning
-	if t.lse != nil { // before outputs, which may be where the queries are
-		t.shift()
+	if t.mean.Heads > 0 { // before queries are turned in place, and outputs are where they were
+		e.MeanScores(&t.mean, workers)
 	}
 	if t.queries.Block > 0 {
 		e.Hadamard(&t.queries, workers)
@@ -117,20 +128,4 @@ func (s *Step) attention() bool {
 		}
 	}
 	return true
-}
-
-// shift computes what the mean of the keys adds to the log-sum-exps: scale * q·mean, which is rounded once.
-func (t *turning) shift() {
-	heads, n, dim := t.q.shape[axisHeads], t.q.shape[axisSeq], t.q.shape[axisDim]
-	group, all := heads/(len(t.mean)/dim), t.q.floats()
-	for head := range heads {
-		mean := t.mean[head/group*dim:][:dim]
-		for i := range n {
-			sum, at := 0.0, t.q.row(0, head, i)
-			for d, m := range mean {
-				sum += float64(all[at+d*t.q.stride[axisDim]]) * float64(m) // an exact product
-			}
-			t.shifts[head*n+i] = float32(float64(t.scale) * sum)
-		}
-	}
 }

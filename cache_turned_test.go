@@ -219,6 +219,30 @@ func TestCacheTurnedLayer(t *testing.T) {
 	})
 }
 
+// TestCacheTurnedInPlace: the queries of a Layer are turned where they are, so that its workspace has all that a call
+// needs. Those of the caller of Attend stay as they are.
+func TestCacheTurnedInPlace(t *testing.T) {
+	const tokens = 5
+	l := newClassLayer(t, qkv.PrecisionFloat32, qkv.WeightFloat32, false)
+	e := newAttention(t, qkv.Config{})
+	layer, err := e.NewLayer(l.cfg)
+	must(err)
+	cache := newCache(t, qkv.CacheConfig{Pages: 1, PageTokens: tokens, Layers: []qkv.CacheLayer{{KVHeads: l.kvHeads, DimQK: l.dim, DimV: l.dim, HadamardK: true}}})
+	step, x := newStep(t, e, cache), draw(tokens*l.in, normal(86))
+	must(step.Begin([]qkv.StepSequence{{Sequence: cache.NewSequence(), Tokens: tokens}}))
+	must(layer.Step(step, 0, qkv.RowMajor(make([]float32, tokens*l.out), tokens, l.out), qkv.RowMajor(x, tokens, l.in)))
+	if n := step.Copies(); n != 0 {
+		t.Errorf("a step of a layer copies %d values of queries", n)
+	}
+	q := draw(tokens*l.heads*l.dim, normal(87))
+	before := slices.Clone(q)
+	must(step.Attend(0, &qkv.Call{Q: qkv.THD(q, tokens, l.heads, l.dim), Out: qkv.THD(make([]float32, len(q)), tokens, l.heads, l.dim)}))
+	sameBits(t, "queries", q, before)
+	if n := step.Copies(); n != len(q) {
+		t.Errorf("Attend copies %d values of queries, want %d", n, len(q))
+	}
+}
+
 // TestCacheTurnedErrors: means that no keys have, calls that see more than the softmax does, and files of other
 // options.
 func TestCacheTurnedErrors(t *testing.T) {

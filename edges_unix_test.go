@@ -3,7 +3,9 @@
 package qkv_test
 
 import (
+	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -45,15 +47,7 @@ func (m *edges) bytes(t *testing.T, n int, back bool) []byte {
 }
 
 // floats moves numbers to an edge.
-func (m *edges) floats(t *testing.T, x []float32) []float32 {
-	if len(x) == 0 {
-		return x
-	}
-	b := m.bytes(t, 4*len(x), m.r.IntN(3) > 0)
-	to := unsafe.Slice((*float32)(unsafe.Pointer(&b[0])), len(x))
-	copy(to, x)
-	return to
-}
+func (m *edges) floats(t *testing.T, x []float32) []float32 { return atEdge(t, m, x) }
 
 // move moves the elements of a matrix to an edge.
 func (m *edges) move(t *testing.T, x *matrix) *matrix {
@@ -302,4 +296,113 @@ func TestEdgesRows(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestEdgesAttention is TestEdgesProduct of attention in each class, over keys and values of any types.
+func TestEdgesAttention(t *testing.T) {
+	t.Parallel()
+	r := rand.New(rand.NewPCG(75, 76))
+	m := &edges{r: r}
+	rounds := 200
+	if testing.Short() || raceEnabled {
+		rounds = 50
+	}
+	for round := range rounds {
+		next := normal(uint64(round))
+		kvHeads := 1 + r.IntN(2)
+		keyType, valueType := drawn(r, elemTypes...), drawn(r, elemTypes...)
+		dim := func(typ qkv.ElemType) int {
+			if inBlocks(typ) {
+				return 32 * (1 + r.IntN(4))
+			}
+			return drawn(r, 1, 7, 16, 24, 32, 63, 64, 65, 100)
+		}
+		d := dims{1 + r.IntN(2), kvHeads * (1 + r.IntN(3)), kvHeads, drawn(r, 1, 2, 5, 17, 40), drawn(r, 1, 3, 16, 33, 64, 130), dim(keyType), dim(valueType)}
+		p := newProblem(d, drawn(r, "bhsd", "bshd", "bhds", "reversed"), drawn(r, none, bottomRight), next)
+		p.precision = attentionClasses[round%len(attentionClasses)]
+		pairs := [4]int{d.batch, d.heads, d.seqQ, d.seqKV}
+		if r.IntN(3) == 0 {
+			p.bias = pairsOf(r, pairs, false, next)
+		}
+		if r.IntN(3) == 0 {
+			p.keep = pairsOf(r, pairs, false, func() bool { return r.IntN(3) > 0 })
+		}
+		keys, values := poolOf(keyType, p.k), poolOf(valueType, p.v)
+		p.change = func(c *qkv.Call) {
+			c.K, c.KScale = keys.views()
+			c.V, c.VScale = values.views()
+		}
+		out, lse := p.run(t, newAttention(t, qkv.Config{Kernel: "generic", Workers: 1}))
+		for _, set := range p.sets() {
+			m.used = 0
+			edge := *p
+			edge.q, edge.out, edge.lse = moved(t, m, p.q), moved(t, m, p.out), atEdge(t, m, p.lse)
+			if p.bias != nil {
+				edge.bias = moved(t, m, p.bias)
+			}
+			if p.keep != nil {
+				edge.keep = moved(t, m, p.keep)
+			}
+			k, v := keys.move(t, m), values.move(t, m)
+			edge.change = func(c *qkv.Call) {
+				c.K, c.KScale = k.views()
+				c.V, c.VScale = v.views()
+			}
+			what := fmt.Sprintf("round %d, kernel %s, class %v, keys %v, values %v, %+v", round, set, p.precision, keyType, valueType, d)
+			gotOut, gotLSE := edge.run(t, newAttention(t, qkv.Config{Kernel: set, Workers: 1 + r.IntN(3)}))
+			sameBits(t, what+", out", gotOut, out)
+			sameBits(t, what+", lse", gotLSE, lse)
+			edge.checkUnwritten(t)
+		}
+	}
+}
+
+// atEdge moves values to an edge.
+func atEdge[T any](t *testing.T, m *edges, x []T) []T {
+	if len(x) == 0 {
+		return x
+	}
+	b := m.bytes(t, len(x)*int(unsafe.Sizeof(x[0])), m.r.IntN(3) > 0)
+	to := unsafe.Slice((*T)(unsafe.Pointer(&b[0])), len(x))
+	copy(to, x)
+	return to
+}
+
+// moved moves the elements of a tensor to an edge.
+func moved[T qkv.Element](t *testing.T, m *edges, x *strided[T]) *strided[T] {
+	to := *x
+	to.data = atEdge(t, m, x.data)
+	return &to
+}
+
+// move moves what p has to edges.
+func (p *pool) move(t *testing.T, m *edges) *pool {
+	to := *p
+	to.floats, to.halves, to.brains, to.ints = atEdge(t, m, p.floats), atEdge(t, m, p.halves), atEdge(t, m, p.brains), atEdge(t, m, p.ints)
+	to.scales, to.blocks, to.e4m3, to.e5m2 = atEdge(t, m, p.scales), atEdge(t, m, p.blocks), atEdge(t, m, p.e4m3), atEdge(t, m, p.e5m2)
+	to.q4, to.q41 = atEdge(t, m, p.q4), atEdge(t, m, p.q41)
+	return &to
+}
+
+// TestCacheTurnedMemory: a copy of queries that no machine has the memory for is refused by an error.
+func TestCacheTurnedMemory(t *testing.T) {
+	queries, dim := 1<<30, 1<<12
+	if math.MaxInt == math.MaxInt32 {
+		t.Skip("an int does not count so many bytes")
+	}
+	mem, err := unix.Mmap(-1, 0, 4*queries, unix.PROT_NONE, unix.MAP_ANON|unix.MAP_PRIVATE)
+	must(err)
+	defer func() { must(unix.Munmap(mem)) }()
+	cache := newCache(t, qkv.CacheConfig{Pages: 1, PageTokens: 1, Layers: []qkv.CacheLayer{{KVHeads: 1, DimQK: dim, DimV: 1, HadamardK: true}}})
+	step := newStep(t, newAttention(t, qkv.Config{}), cache)
+	must(step.Begin([]qkv.StepSequence{{Sequence: cache.NewSequence(), Queries: queries}}))
+	err = step.Attend(0, &qkv.Call{
+		Q:   qkv.Strided(make([]float32, dim), 0, [4]int{1, 1, queries, dim}, [4]int{0, 0, 0, 1}),
+		Out: qkv.Strided(unsafe.Slice((*float32)(unsafe.Pointer(&mem[0])), queries), 0, [4]int{1, 1, queries, 1}, [4]int{0, 0, 1, 1}),
+	})
+	var m *qkv.MemoryError
+	if !errors.As(err, &m) || m.Arg != "workspace" || m.Bytes != 4*int64(queries)*int64(dim) {
+		t.Errorf("error %v", err)
+	}
+	must(step.Rollback())
 }

@@ -95,7 +95,7 @@ func (l *Layer) prepareStep(s *Step, index int, y, x *Matrix, space *layerSpace,
 	if err := run.prepareStep(s, index, &space.project); err != nil {
 		return err
 	}
-	if err := s.prepare(index, c, l.kvHeads == 0); err != nil {
+	if err := s.prepare(index, c, l.kvHeads == 0, true); err != nil {
 		return err
 	}
 	if err := l.prepareOutput(space, run, y); err != nil {

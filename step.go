@@ -433,7 +433,8 @@ func (s *Step) pages(l *cacheLayer, which int) tile.Pages {
 //
 // K, V, their scales, tables and lengths are the step's and are not set. A layer that shares the keys
 // and values of another attends the index of that one. The error is an [*ArgError], such as
-// [ErrUnwritten]; nothing has been written then.
+// [ErrUnwritten], or a [*MemoryError] for a copy of the queries, which a layer with HadamardK needs, larger
+// than there is memory; nothing has been written then.
 func (s *Step) Attend(layer int, c *Call) error {
 	_, err := s.attend(layer, c, nil)
 	return err
@@ -458,7 +459,7 @@ func (s *Step) attend(layer int, c *Call, done tile.Done) (whole bool, err error
 	}
 	defer s.leave()
 	defer s.forget()
-	if err = s.prepare(layer, c, true); err == nil {
+	if err = s.prepare(layer, c, true, false); err == nil {
 		s.problem.Done = done
 		whole = s.finish(s.attention)
 	}
@@ -481,7 +482,7 @@ func (s *Step) Explain(layer int, c *Call) (Plan, error) {
 	}
 	defer s.leave()
 	defer s.forget()
-	if err := s.prepare(layer, c, true); err != nil {
+	if err := s.prepare(layer, c, true, false); err != nil {
 		return Plan{}, err
 	}
 	return s.engine.explained(&s.problem), nil
@@ -493,8 +494,9 @@ func (s *Step) forget() {
 	s.turning.forget()
 }
 
-// prepare checks the call and translates it. The layer has been written, if that is needed.
-func (s *Step) prepare(layer int, c *Call, written bool) error {
+// prepare checks the call and translates it. The layer has been written, if that is needed. The call may write
+// its queries if they are ownQ, nobody else's.
+func (s *Step) prepare(layer int, c *Call, written, ownQ bool) error {
 	l, err := s.cache.layer(layer)
 	if err != nil {
 		return err
@@ -544,7 +546,9 @@ func (s *Step) prepare(layer int, c *Call, written bool) error {
 	if err := l.checkMean(d, layer); err != nil {
 		return err
 	}
-	s.turning.prepare(l, d, p)
+	if err := s.turning.prepare(l, d, p, ownQ); err != nil {
+		return err
+	}
 	if len(s.cache.given) == 0 {
 		return nil
 	}

@@ -38,14 +38,14 @@ func BenchmarkStepBookkeeping(b *testing.B) {
 	call := &Call{Q: THD(q, sequences, heads, dim), Out: THD(out, sequences, heads, dim), Mask: Mask{Causal: true}}
 	b.Run("checks", func(b *testing.B) {
 		for b.Loop() {
-			if err := step.prepare(0, call, true); err != nil {
+			if err := step.prepare(0, call, true, false); err != nil {
 				b.Fatal(err)
 			}
 			step.forget()
 		}
 	})
 	b.Run("schedule", func(b *testing.B) {
-		if err := step.prepare(0, call, true); err != nil {
+		if err := step.prepare(0, call, true, false); err != nil {
 			b.Fatal(err)
 		}
 		for b.Loop() {

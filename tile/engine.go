@@ -27,6 +27,7 @@ type Engine struct {
 	rotations     rowWork[rotating, kernel.RotaryArgs]
 	hadamards     rowWork[Hadamard, hadamarder]
 	norms         rowWork[Norm, normalizer]
+	means         rowWork[MeanScores, struct{}]
 	loops         rowWork[Loop, struct{}]
 	crew          crew
 	paces         [maxPace - minPace]pace // of products
@@ -65,6 +66,7 @@ func New(set *kernel.Set, caches Caches, labels bool, tuning Tuning) *Engine {
 	e.rotations.forget = (*rotating).forget
 	e.hadamards.init(e, phaseRotate, (*Hadamard).transform, (*hadamarder).release)
 	e.norms.init(e, phaseNorm, (*Norm).normalize, (*normalizer).release)
+	e.means.init(e, phaseMerge, (*MeanScores).rows, nil)
 	e.loops.init(e, phaseNone, (*Loop).chunk, nil)
 	e.loops.calls = true
 	return e
