@@ -91,15 +91,6 @@ func qkv_attention(args *C.qkv_attention_args, text *C.char, size C.size_t) C.in
 		if err != nil {
 			return err
 		}
-		for _, x := range []struct {
-			name string
-			from *C.qkv_tensor
-			to   *qkv.View
-		}{{"k", &args.k, &c.K}, {"v", &args.v, &c.V}, {"k_scale", &args.k_scale, &c.KScale}, {"v_scale", &args.v_scale, &c.VScale}} {
-			if *x.to, err = view(x.name, x.from); err != nil {
-				return err
-			}
-		}
 		return e.Run(c)
 	})
 }

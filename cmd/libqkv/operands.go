@@ -124,7 +124,7 @@ func matrix(name string, m *C.qkv_matrix) (qkv.Matrix, error) {
 	return qkv.StridedMatrix(data, zero, int(m.rows), int(m.cols), int(m.row_stride), int(m.col_stride)), nil
 }
 
-// attention returns a call with all operands but keys and values.
+// attention returns the call of the operands.
 func attention(a *C.qkv_attention_args) (*qkv.Call, error) {
 	if a == nil {
 		return nil, fmt.Errorf("qkv: args is NULL")
@@ -140,7 +140,10 @@ func attention(a *C.qkv_attention_args) (*qkv.Call, error) {
 		name string
 		from *C.qkv_tensor
 		to   *qkv.View
-	}{{"q", &a.q, &c.Q}, {"out", &a.out, &c.Out}, {"keep", &a.keep, &c.Mask.Keep}, {"bias", &a.bias, &c.Bias}} {
+	}{
+		{"q", &a.q, &c.Q}, {"out", &a.out, &c.Out}, {"k", &a.k, &c.K}, {"v", &a.v, &c.V},
+		{"k_scale", &a.k_scale, &c.KScale}, {"v_scale", &a.v_scale, &c.VScale}, {"keep", &a.keep, &c.Mask.Keep}, {"bias", &a.bias, &c.Bias},
+	} {
 		var err error
 		if *x.to, err = view(x.name, x.from); err != nil {
 			return nil, err

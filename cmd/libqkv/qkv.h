@@ -41,7 +41,7 @@ enum qkv_align { QKV_ALIGN_NONE, QKV_TOP_LEFT, QKV_BOTTOM_RIGHT, QKV_ALIGN_OFFSE
 /* The operands of one attention, out = softmax(scale * q kT + bias) v. Zero is the default of each. [Call] */
 typedef struct qkv_attention_args {
 	qkv_tensor q, out;             /* [batch, heads, seq_q, dim], float32 */
-	qkv_tensor k, v;               /* [batch, kv_heads, seq_kv, dim]; not of a step */
+	qkv_tensor k, v;               /* [batch, kv_heads, seq_kv, dim]; an error in a step, which has its own */
 	qkv_tensor k_scale, v_scale;   /* [batch, kv_heads, seq_kv, 1], float32, of int8 */
 	qkv_tensor keep;               /* bool, true where a query attends a key; broadcasts to pairs */
 	qkv_tensor bias;               /* float32 or float16, added to scores; broadcasts to pairs */
@@ -90,7 +90,8 @@ int qkv_sequence_free(qkv_sequence sequence, char *error, size_t error_size);
 
 /* New tokens of some sequences: begin, write and attend each layer, commit or roll back; then begin anew. [Step]
  * k [1, kv_heads, tokens, dim_qk] and v [1, kv_heads, tokens, dim_v] are those of all sequences, one behind the
- * other, as are the queries. */
+ * other, as are the queries. The arguments of qkv_step_attend have neither k, v, their scales, lengths, an align
+ * nor an offset: a step has its own, and what is given is an error. */
 int qkv_step_new(qkv_cache cache, qkv_step *step, char *error, size_t error_size);
 int qkv_step_begin(qkv_step step, const qkv_sequence *sequences, const int64_t *tokens, int64_t n, char *error, size_t error_size);
 int qkv_step_write(qkv_step step, int64_t layer, const qkv_tensor *k, const qkv_tensor *v, char *error, size_t error_size);

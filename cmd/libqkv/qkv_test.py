@@ -5,6 +5,7 @@
 
 import ctypes
 import itertools
+import types
 import unittest
 
 import numpy as np
@@ -121,19 +122,93 @@ class Arrays(unittest.TestCase):
             self.assertEqual(getattr(qkv._lib, name)(*(ctypes.c_void_p(a) if isinstance(a, int) else a for a in args), text, ctypes.c_size_t(size)), -1)
             self.assertIn(want, text.value)
 
+    def test_step_has_its_own(self):
+        q = np.ones((1, 2, 3, 8), np.float32)
+        cache = qkv.Cache([dict(kv_heads=2, dim_qk=8, dim_v=8)], pages=4)
+        step = cache.step()
+        step.begin([(cache.sequence(), 3)])
+        step.write(0, q, q)
+        for name, given in {
+            "k": dict(k=q), "v": dict(v=q), "kScale": dict(k_scale=q[..., :1]), "vScale": dict(v_scale=q[..., :1]),
+            "lensKV": dict(lens_kv=[3]), "lensQ": dict(lens_q=[3]), "an alignment of the mask": dict(align="top-left", causal=True),
+        }.items():
+            with self.assertRaisesRegex(qkv.Error, f"qkv: {name} is given, a step has its own"):
+                step.attend(0, q, **given)
+        step.attend(0, q)
+
+    def test_kinds(self):
+        """What is of another kind is a TypeError that names it."""
+        q, rows = np.zeros((1, 2, 3, 8), np.float32), np.zeros((2, 3), np.float32)
+        cache = qkv.Cache([dict(kv_heads=2, dim_qk=8, dim_v=8)], pages=4)
+        step = cache.step()
+        for name, do in {
+            "lse is a list": lambda: qkv.attention(q, q, q, lse=[1]),
+            "q is a list": lambda: qkv.attention([1], q, q),
+            "k is a NoneType": lambda: qkv.attention(q, None, q),
+            "v is a int": lambda: qkv.attention(q, q, 3),
+            "out is a list": lambda: qkv.attention(q, q, q, out=[1]),
+            "keep is a list": lambda: qkv.attention(q, q, q, keep=[[True]]),
+            "k_scale is a float": lambda: qkv.attention(q, q.astype(np.int8), q, k_scale=1.5),
+            "lens_kv is 3": lambda: qkv.attention(q, q, q, lens_kv=3),
+            r"lens_kv\[0\] is 3.5": lambda: qkv.attention(q, q, q, lens_kv=[3.5]),
+            r"sinks\[1\] is 'x'": lambda: qkv.attention(q, q, q, sinks=[1, "x"]),
+            "scale is 'x'": lambda: qkv.attention(q, q, q, scale="x"),
+            "window is 3": lambda: qkv.attention(q, q, q, window=3),
+            r"window\[1\] is None": lambda: qkv.attention(q, q, q, window=(3, None)),
+            "offset is 1.5": lambda: qkv.attention(q, q, q, offset=1.5),
+            "x is a list": lambda: qkv.matmul([1], rows),
+            "w is a list": lambda: qkv.matmul(rows, [1]),
+            "bias is a list": lambda: qkv.matmul(rows, rows.T, bias=[1]),
+            r"layers\[0\] is a list": lambda: qkv.Cache([[1]]),
+            r"dim_v of layers\[0\] is 'x'": lambda: qkv.Cache([dict(kv_heads=2, dim_qk=8, dim_v="x")]),
+            "pages is 1.5": lambda: qkv.Cache([], pages=1.5),
+            r"sequences\[0\] is 7": lambda: step.begin([7]),
+            r"the tokens of sequences\[0\] is None": lambda: step.begin([(cache.sequence(), None)]),
+            "layer is 'x'": lambda: step.attend("x", q),
+            "tokens is 'x'": lambda: cache.sequence().truncate("x"),
+        }.items():
+            with self.assertRaisesRegex(TypeError, "qkv: " + name):
+                do()
+        self.assertEqual(qkv.attention(q, q, q, lens_kv=np.array([3])).shape, q.shape)
+
+    def test_grad(self):
+        """A tensor as PyTorch has them, which requires grad."""
+
+        class Parameter:
+            device, requires_grad = types.SimpleNamespace(type="cpu"), True
+
+            def data_ptr(self):
+                raise AssertionError("the memory is read")
+
+            def is_neg(self):
+                return False
+
+        q = np.zeros((1, 2, 3, 8), np.float32)
+        with self.assertRaisesRegex(qkv.Error, "qkv: v requires grad"):
+            qkv.attention(q, q, Parameter())
+        with self.assertRaisesRegex(qkv.Error, "qkv: w requires grad"):
+            qkv.matmul(q[0, 0], Parameter())
+
     def test_errors(self):
         q = np.zeros((1, 2, 3, 8), np.float32)
         for text, do in {
             "head dim": lambda: qkv.attention(q, np.zeros((1, 2, 3, 4), np.float32), q),
             "heads": lambda: qkv.attention(q, q[:, :1].repeat(3, 1), q[:, :1].repeat(3, 1)),
-            "float64": lambda: qkv.attention(q, q.astype(float), q),
-            "dimensions": lambda: qkv.attention(q[0], q, q, out=q),
+            "k is of float64": lambda: qkv.attention(q, q.astype(float), q),
+            "q has 3 dimensions": lambda: qkv.attention(q[0], q, q, out=q),
+            "v has 3 dimensions": lambda: qkv.attention(q, q, q[0]),
+            "bias has 5 dimensions": lambda: qkv.attention(q, q, q, bias=q[None]),
+            "x is float64": lambda: qkv.matmul(q[0, 0].astype(float), q[0, 0].T),
+            "k has strides": lambda: qkv.attention(q, np.zeros((1, 2, 3, 8), [("x", np.float32), ("y", np.int8)])["x"], q),
+            "align is 'left'": lambda: qkv.attention(q, q, q, align="left"),
+            r"lens_kv\[0\] is 9+, which": lambda: qkv.attention(q, q, q, lens_kv=[10**30 - 1]),
+            r"key_type of layers\[0\] is 'int4'": lambda: qkv.Cache([dict(kv_heads=1, dim_qk=8, dim_v=8, key_type="int4")]),
             "align is not said": lambda: qkv.attention(q, q[:, :, :2], q[:, :, :2], causal=True),
             "sinks": lambda: qkv.attention(q, q, q, sinks=[1]),
             "lens_kv": lambda: qkv.attention(q, q, q, lens_kv=[1, 2]),
             "lse": lambda: qkv.attention(q, q, q, lse=np.zeros((1, 2, 4), np.float32)),
-            "read-only": lambda: qkv.attention(q, q, q, out=np.broadcast_to(q[0, 0, 0, 0], q.shape)),
-            "is read-only": lambda: qkv.attention(q, q, q, lse=np.broadcast_to(q[0, 0, 0, 0], q.shape[:3])),
+            "out is read-only": lambda: qkv.attention(q, q, q, out=np.broadcast_to(q[0, 0, 0, 0], q.shape)),
+            "lse is read-only": lambda: qkv.attention(q, q, q, lse=np.broadcast_to(q[0, 0, 0, 0], q.shape[:3])),
             "no kvheads": lambda: qkv.Cache([dict(kvheads=1, dim_qk=8, dim_v=8)]),
             "bias": lambda: qkv.matmul(q[0, 0], q[0, 0].T, bias=np.zeros(4, np.float32)),
         }.items():
@@ -180,8 +255,16 @@ class Tensors(unittest.TestCase):
 
     def test_negated(self):
         q = torch.ones(1, 1, 2, 8)
-        with self.assertRaisesRegex(qkv.Error, "negates"):
+        with self.assertRaisesRegex(qkv.Error, "qkv: q is a view that negates"):
             qkv.attention(torch._neg_view(q), q, q)
+
+    def test_grad(self):
+        q, w = torch.ones(1, 1, 2, 8), torch.nn.Linear(8, 3, bias=False).weight
+        with self.assertRaisesRegex(qkv.Error, "qkv: k requires grad"):
+            qkv.attention(q, q.clone().requires_grad_(), q)
+        with self.assertRaisesRegex(qkv.Error, "qkv: w requires grad"):
+            qkv.matmul(q[0, 0], w.T)
+        torch.testing.assert_close(qkv.matmul(q[0, 0], w.detach().T), q[0, 0] @ w.detach().T)
 
 
 if __name__ == "__main__":
