@@ -55,12 +55,39 @@ var defaultWorks = []string{
 	"m=512,n=4096,k=4096,w=q4_k",
 }
 
+// classWorks are those of class Int8 and class BFloat16, beside what others do in 8 and 16 bits.
+var classWorks = []string{
+	"m=512,n=4096,k=4096,w=q8_0,class=int8",
+	"m=512,n=4096,k=4096,w=q4_0,class=int8",
+	"m=512,n=4096,k=4096,w=q4_k,class=int8",
+	"m=512,n=4096,k=4096,w=bfloat16,class=bfloat16",
+	"m=1,n=4096,k=4096,w=q8_0,class=int8",
+	"m=1,n=4096,k=4096,w=q4_0,class=int8",
+	"m=1,n=4096,k=4096,w=q4_k,class=int8",
+	"h=8,sq=2048,d=128,kv=bfloat16,class=bfloat16",
+	"h=8,sq=2048,d=128,kv=q8_0,class=int8",
+	"h=32,hkv=8,sq=1,skv=8192,d=128,kv=q8_0,class=int8",
+}
+
 // weightRows and weightSizes are the rows of X, and the rows and columns of weights, that -weights
 // measures.
 var (
 	weightRows  = []int{1, 8, 64, 512}
 	weightSizes = []int{4096, 1024}
 )
+
+// parseWorks reads works.
+func parseWorks(texts []string) ([]bench.Work, error) {
+	var works []bench.Work
+	for _, text := range texts {
+		w, err := bench.ParseWork(text)
+		if err != nil {
+			return nil, err
+		}
+		works = append(works, w)
+	}
+	return works, nil
+}
 
 // worksOf returns products by weights in place of types: names with commas between them, or all that
 // others than qkv have.
@@ -153,6 +180,11 @@ func parse(args []string, stderr io.Writer) (*options, error) {
 		o.works = append(o.works, works...)
 		return err
 	})
+	f.BoolFunc("classes", "measure works of class Int8 and class BFloat16", func(string) error {
+		works, err := parseWorks(classWorks)
+		o.works = append(o.works, works...)
+		return err
+	})
 	workers := f.Int("workers", 0, "compute on `N` threads (default: one, and all processors)")
 	f.DurationVar(&o.time, "time", 400*time.Millisecond, "time each work on each system for `D` in all")
 	f.IntVar(&o.passes, "passes", 2, "go through the systems of a work `N` times, and keep the best of each: another program that\nruns for a moment then hits nobody alone")
@@ -182,12 +214,9 @@ func parse(args []string, stderr io.Writer) (*options, error) {
 		o.workers = append(o.workers, runtime.GOMAXPROCS(0))
 	}
 	if o.works == nil {
-		for _, text := range defaultWorks {
-			w, err := bench.ParseWork(text)
-			if err != nil {
-				return nil, err
-			}
-			o.works = append(o.works, w)
+		var err error
+		if o.works, err = parseWorks(defaultWorks); err != nil {
+			return nil, err
 		}
 	}
 	for _, name := range o.names() {

@@ -5,8 +5,9 @@
 //	go run ./examples/llama -bin stories15M.bin
 //	go run ./examples/llama -model FILE.gguf -prompt "Once upon a time"
 //	go run ./examples/llama -model FILE.gguf -perplexity text.txt
+//	go run ./examples/llama -model FILE.gguf -speed pp512,tg64@4096
 //
-// With a GGUF file it continues a text, or says how likely the model finds one. Otherwise it shows what
+// With a GGUF file it continues a text, says how likely the model finds one, or how fast it reads. Otherwise it shows what
 // the engine does: with weights of https://github.com/karpathy/llama2.c, or random ones, whose tokens mean
 // nothing and take the same way.
 package main
@@ -30,7 +31,7 @@ import (
 
 const usage = `usage: llama [flags]
 
-Runs a model. With -model it continues a prompt, or rates a text. Otherwise it shows what an engine does,
+Runs a model. With -model it continues a prompt, rates a text, or times steps. Otherwise it shows what an engine does,
 with random weights or those of -bin.
 
 `
@@ -62,6 +63,7 @@ type options struct {
 	hadamard                  bool
 	keyMean                   string
 	profile                   string
+	speed                     []work
 	sampler                   model.Sampler
 }
 
@@ -97,6 +99,10 @@ func command(args []string, stdout, stderr io.Writer) int {
 	f.StringVar(&o.prompt, "prompt", "", "`text` to continue; names of control tokens in it, as <|im_start|>, are these")
 	f.StringVar(&o.perplexity, "perplexity", "", "print the perplexity of the text in `file`, in parts of 512 tokens")
 	f.BoolVar(&o.compare, "compare", false, "with -perplexity, compare with class and cache float32 too")
+	f.Func("speed", "print how many tokens a second the model reads in `works`: pp512 is a prompt of 512 tokens, tg64@4096\n64 tokens one by one behind 4,096; several have commas between them", func(s string) (err error) {
+		o.speed, err = parseWorks(s)
+		return err
+	})
 	f.IntVar(&o.context, "context", 0, "most `tokens` that the model reads, if it would read more")
 	f.BoolVar(&o.inPlace, "in-place", false, "read the matrices where the file has them, which saves memory for a copy and takes longer")
 	f.StringVar(&o.profile, "cpuprofile", "", "write a profile of what is done with the model to `file`")
@@ -148,8 +154,8 @@ func (o *options) check() error {
 		return fmt.Errorf("-tokens is %d, at least 1 is needed", o.tokens)
 	case o.model != "" && o.bin != "":
 		return errors.New("-model and -bin exclude each other")
-	case (o.model != "") != (o.prompt != "" || o.perplexity != ""):
-		return errors.New("-model goes with -prompt or -perplexity")
+	case (o.model != "") != (o.prompt != "" || o.perplexity != "" || o.speed != nil):
+		return errors.New("-model goes with -prompt, -perplexity or -speed")
 	case o.compare && o.perplexity == "":
 		return errors.New("-compare goes with -perplexity")
 	case o.model == "" && o.class != qkv.PrecisionFloat32:

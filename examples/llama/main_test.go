@@ -78,8 +78,12 @@ func TestUsage(t *testing.T) {
 		{[]string{"-class", "int8"}, exitUsage, "llama: -class goes with -model\n"},
 		{[]string{"-model", "x", "-prompt", "z", "-compare"}, exitUsage, "llama: -compare goes with -perplexity\n"},
 		{[]string{"-tokens", "3"}, exitUsage, "llama: -tokens is 3, at least 8 are needed\n"},
-		{[]string{"-model", "x"}, exitUsage, "llama: -model goes with -prompt or -perplexity\n"},
-		{[]string{"-prompt", "x"}, exitUsage, "llama: -model goes with -prompt or -perplexity\n"},
+		{[]string{"-model", "x"}, exitUsage, "llama: -model goes with -prompt, -perplexity or -speed\n"},
+		{[]string{"-prompt", "x"}, exitUsage, "llama: -model goes with -prompt, -perplexity or -speed\n"},
+		{[]string{"-model", "x", "-speed", "pp512,pp0"}, exitUsage, "llama: invalid value \"pp512,pp0\" for flag -speed: \"pp0\" is no work such as pp512 or tg64@4096\n"},
+		{[]string{"-model", "x", "-speed", "tg5@-1"}, exitUsage, "llama: invalid value \"tg5@-1\" for flag -speed: \"tg5@-1\" is no work such as pp512 or tg64@4096\n"},
+		{[]string{"-model", "x", "-speed", "pp9999999"}, exitUsage, "llama: invalid value \"pp9999999\" for flag -speed: \"pp9999999\" is no work such as pp512 or tg64@4096\n"},
+		{[]string{"-model", "testdata/tiny.gguf", "-speed", "pp9999"}, exitFailed, "llama: a work has 9999 tokens, the model reads 256\n"},
 		{[]string{"-model", "x", "-bin", "y", "-prompt", "z"}, exitUsage, "llama: -model and -bin exclude each other\n"},
 		{[]string{"-model", "x", "-prompt", "z", "-tokens", "0"}, exitUsage, "llama: -tokens is 0, at least 1 is needed\n"},
 		{[]string{"-temperature", "NaN"}, exitUsage, "llama: -temperature is NaN, a finite number from 0 on is supported\n"},
@@ -133,6 +137,14 @@ func TestTiny(t *testing.T) {
 		if code != exitOK || !regexp.MustCompile(`^perplexity (3\.9|4\.0)\d+ of 19431 tokens, in parts of 256\n$`).MatchString(stdout) {
 			t.Errorf("class %s: exit code %d\n%s%s", class, code, stdout, stderr)
 		}
+	}
+}
+
+// TestSpeed: every work has a rate.
+func TestSpeed(t *testing.T) {
+	code, stdout, stderr := llama("-model", "testdata/tiny.gguf", "-speed", "pp3,tg2@5", "-class", "int8")
+	if code != exitOK || stderr != "" || !regexp.MustCompile(`^pp3 +[1-9][0-9.]* tokens/s\ntg2@5 +[1-9][0-9.]* tokens/s\n$`).MatchString(stdout) {
+		t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
 	}
 }
 

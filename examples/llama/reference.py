@@ -6,7 +6,7 @@
     venv/bin/python reference.py logits > model/testdata/logits.json
     venv/bin/python reference.py tiny > model/testdata/tiny.json
     venv/bin/python reference.py perplexity LLAMA NAME THREADS
-    venv/bin/python reference.py speed LLAMA NAME THREADS
+    venv/bin/python reference.py speed LLAMA FILE THREADS WORKS [FLASH]
 
 LLAMA is the folder with llama.cpp's libraries, which bench/peers/setup puts below
 bench/peers/lib/node_modules/@node-llama-cpp/linux-x64/bins/linux-x64. Models are where fetch puts them.
@@ -16,7 +16,7 @@ logits      a forward pass in float64, in numpy, of the values that the gguf pac
             position the most likely token, the log of the sum of exponentials, and some logits; and by how
             much llama.cpp's are off, on stderr
 tiny        the same of testdata/tiny.gguf and testdata/tiny.safetensors
-speed       llama.cpp's, of 600 tokens of the text in one call and 64 behind them one by one
+speed       llama.cpp's, in the works of llama -speed; FLASH is auto, on or off
 perplexity  llama.cpp's, of testdata/text.txt in parts of 512 tokens, as llama -perplexity has it
 """
 
@@ -82,9 +82,12 @@ class Llama:
         assert n >= 0
         return list(buf[:n])
 
-    def context(self, size, batch, threads):
+    def context(self, size, batch, threads, flash=-1):
+        """flash is -1 where llama.cpp chooses whether to use ggml's flash attention."""
         params = self.f("llama_context_default_params", Params)()
+        assert list(params.words[10:14]) == [2**32 - 1] * 4  # kinds of scaling, pooling and attention, and flash
         params.words[0], params.words[1], params.words[2] = size, batch, min(batch, 512) if size > batch else batch
+        params.words[13] = flash % 2**32
         context = self.f("llama_init_from_model", C.c_void_p, C.c_void_p, Params)(self.model, params)
         self.f("llama_set_n_threads", None, C.c_void_p, C.c_int32, C.c_int32)(context, threads, threads)
         return context
@@ -294,22 +297,31 @@ def logits(lib=None):
     print()
 
 
-def speed(lib, name, threads):
-    m = Llama(lib, path(name))
-    ids = m.tokens(open(os.path.join(HERE, "testdata/text.txt"), encoding="utf-8").read(), False)[:664]
-    context = m.context(1024, 600, int(threads))
-    clock = [[], []]
-    for _ in range(3):
+def speed(lib, file, threads, works, flash="auto"):
+    m = Llama(lib, FILES.get(file) and path(file) or file)
+    for work in works.split(","):
+        name, _, behind = work.partition("@")
+        prompt, tokens, behind = name.startswith("pp"), int(name[2:]), int(behind or 0)
+        ids = [i * 7919 % m.size for i in range(behind + tokens)]
+        context = m.context(behind + tokens, 512, int(threads), {"auto": -1, "off": 0, "on": 1}[flash])
         memory = m.f("llama_get_memory", C.c_void_p, C.c_void_p)(context)
-        m.f("llama_memory_clear", None, C.c_void_p, C.c_bool)(memory, True)
-        start = time.monotonic()
-        m.decode(context, ids[:600], 0, False)
-        middle = time.monotonic()
-        for at in range(600, 664):
-            m.decode(context, ids[at : at + 1], at, True)
-        clock[0].append(600 / (middle - start))
-        clock[1].append(64 / (time.monotonic() - middle))
-    print(f"{name}, {threads} threads: prompt {max(clock[0]):.1f} tokens/s, then {max(clock[1]):.1f}")
+        remove = m.f("llama_memory_seq_rm", C.c_bool, C.c_void_p, C.c_int32, C.c_int32, C.c_int32)
+
+        def read(begin, end, step):
+            for at in range(begin, end, step):
+                m.decode(context, ids[at : min(at + step, end)], at, False)
+
+        read(0, behind, 512)
+        best, rounds, start = math.inf, 0, time.monotonic()
+        while rounds < 3 or rounds < 20 and time.monotonic() - start < 3:
+            if not remove(memory, 0, behind, -1):  # of a model with windows, which has lost some
+                m.f("llama_memory_clear", None, C.c_void_p, C.c_bool)(memory, True)
+                read(0, behind, 512)
+            begin = time.monotonic()
+            read(behind, behind + tokens, 512 if prompt else 1)
+            best, rounds = min(best, time.monotonic() - begin), rounds + 1
+        m.f("llama_free", None, C.c_void_p)(context)
+        print(f"{work:12} {tokens / best:9.1f} tokens/s", flush=True)
 
 
 def perplexity(lib, name, threads):

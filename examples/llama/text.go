@@ -13,8 +13,11 @@ import (
 	"github.com/qkv-go/qkv/examples/llama/model"
 )
 
-// pageTokens is how many tokens a page of the cache has.
-const pageTokens = 16
+// pageTokens is how many tokens a page of the cache has, and promptTokens how many of a prompt are read in one step.
+const (
+	pageTokens   = 16
+	promptTokens = 512
+)
 
 // A file is a trained model with its tokenizer.
 type file struct {
@@ -81,20 +84,23 @@ func run(o options, stdout, stderr io.Writer) error {
 		}
 		defer pprof.StopCPUProfile()
 	}
+	if o.speed != nil {
+		return m.speed(o, stdout)
+	}
 	if o.perplexity != "" {
 		return m.rate(o, stdout, stderr)
 	}
 	return m.write(o, stdout, stderr)
 }
 
-// room returns the configuration of a cache with room for one text.
-func room(kv qkv.ElemType, tokens int) model.EngineConfig {
-	return model.EngineConfig{Type: kv, PageTokens: pageTokens, Pages: tokens/pageTokens + 1, Texts: 1}
+// room returns the configuration of a cache with room for texts of so many tokens in all.
+func room(kv qkv.ElemType, tokens, texts int) model.EngineConfig {
+	return model.EngineConfig{Type: kv, PageTokens: pageTokens, Pages: tokens/pageTokens + texts, Texts: texts, PromptTokens: promptTokens}
 }
 
-// engine returns an engine with room for one text, with a cache as the options say.
-func (m *file) engine(o options, tokens int) (*model.Engine, error) {
-	cfg := room(o.kv, tokens)
+// engine returns an engine with room for texts, with a cache as the options say.
+func (m *file) engine(o options, tokens, texts int) (*model.Engine, error) {
+	cfg := room(o.kv, tokens, texts)
 	cfg.Hadamard = o.hadamard
 	if o.keyMean != "" {
 		data, err := os.ReadFile(o.keyMean)
@@ -123,7 +129,7 @@ func (m *file) write(o options, stdout, stderr io.Writer) error {
 		return fmt.Errorf("the prompt has %d tokens, the model reads %d", len(prompt), m.Context)
 	}
 	limit := limit(len(prompt), o.tokens, m.Context)
-	e, err := m.engine(o, limit)
+	e, err := m.engine(o, limit, 1)
 	if err != nil {
 		return err
 	}
@@ -175,7 +181,7 @@ func (m *file) rate(o options, stdout, stderr io.Writer) error {
 		return err
 	}
 	size := min(512, m.Context)
-	e, err := m.engine(o, size)
+	e, err := m.engine(o, size, 1)
 	if err != nil {
 		return err
 	}
@@ -198,7 +204,7 @@ func (m *file) rate(o options, stdout, stderr io.Writer) error {
 
 // compare prints the perplexity of a text, and how far its logits are from those of class and cache float32.
 func (m *file) compare(e *model.Engine, tokens []int32, size int, first int32, stdout io.Writer) error {
-	plain, err := model.NewEngine(m.plain, room(qkv.TypeFloat32, size))
+	plain, err := model.NewEngine(m.plain, room(qkv.TypeFloat32, size, 1))
 	if err != nil {
 		return err
 	}
