@@ -102,6 +102,7 @@ func features(cpu *cpuid.CPUInfo) kernel.Features {
 		{cpuid.AVXVNNI, kernel.AVXVNNI},
 		{cpuid.AVX512BF16, kernel.AVX512BF16},
 		{cpuid.AMXINT8, kernel.AMXINT8},
+		{cpuid.ASIMDDP, kernel.ASIMDDP},
 	} {
 		if cpu.Supports(x.id) {
 			f |= x.bit

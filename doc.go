@@ -93,7 +93,7 @@
 //
 // The inner loops come in several sets, listed by [Kernels]: avx512, avx2 and sse2 on
 // amd64, and avx512amx, avx512bf16, avx512vnni and avxvnni with instructions for products of bfloat16 numbers or
-// integers, neon on arm64, and generic (Go) everywhere. The best that the machine can run is used;
+// integers, neon on arm64, and neondot with SDOT, and generic (Go) everywhere. The best that the machine can run is used;
 // avx512amx, which has been verified in an emulator and not timed on hardware, only where it is named.
 // The environment variable QKV_KERNEL or [Config].Kernel forces one; the build tag
 // purego leaves only generic.

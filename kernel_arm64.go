@@ -9,12 +9,13 @@ import (
 )
 
 // archSets returns the kernel sets in machine code, best first.
-func archSets() []*kernel.Set { return []*kernel.Set{neonSet} }
+func archSets() []*kernel.Set { return []*kernel.Set{neondotSet, neonSet} }
 
-// neonSet works on up to 12 lanes in 3 vectors. A micro-tile of all has 24 accumulators.
-var neonSet = kernel.Set{
-	Name:              "neon",
-	Needs:             kernel.ASIMD,
+// neondotSet works on up to 12 lanes in 3 vectors. A micro-tile of all has 24 accumulators.
+var neondotSet = kernel.Set{
+	Name:              "neondot",
+	Base:              "neon",
+	Needs:             kernel.ASIMD | kernel.ASIMDDP,
 	Vec:               4,
 	Lanes:             12,
 	Rows:              8,
@@ -24,7 +25,7 @@ var neonSet = kernel.Set{
 	FewRows:           6,
 	Fuses:             true,
 	PeakFLOPs:         192,
-	PeakInt8Ops:       64,
+	PeakInt8Ops:       768,
 	Paired:            false,
 	PeakBFloat16FLOPs: 192,
 	Int8Halves:        false,
@@ -43,7 +44,7 @@ var neonSet = kernel.Set{
 	Store:            storeNEON,
 	DecodeScores:     decodeScoresNEON,
 	DecodeAccumulate: decodeAccumulateNEON,
-	DecodeScoresInt8: decodeScoresInt8Generic,
+	DecodeScoresInt8: decodeScoresInt8NEONDOT,
 	Multiply:         multiplyNEON,
 	MultiplyFew:      multiplyFewWith(multiplyFewNEON),
 	Combine:          combineNEON,
@@ -53,11 +54,11 @@ var neonSet = kernel.Set{
 	Pairs:            pairsGeneric,
 	MultiplyPairs:    multiplyPairsGeneric,
 	MultiplyPairsFew: multiplyPairsFewWith(multiplyPairsFewNEON),
-	Quantize:         quantizeGeneric,
+	Quantize:         quantizeWith(quantizeNEON),
 	UnpackInt8:       unpackInt8NEON,
-	MultiplyInt8:     multiplyInt8Generic,
-	ConvertInt8:      convertInt8Generic,
-	PackInt8:         packInt8Generic,
+	MultiplyInt8:     multiplyInt8NEONDOT,
+	ConvertInt8:      convertInt8With(convertInt8NEON),
+	PackInt8:         packInt8NEON,
 	MultiplyStrips:   multiplyStripsNEON,
 	DequantizeStrips: dequantizeStripsNEON,
 	Float16:          float16NEON,
@@ -68,10 +69,85 @@ var neonSet = kernel.Set{
 	Hadamard:         hadamardWith(hadamardNEON),
 	Above:            aboveNEON,
 	Peak:             peakNEON,
-	PeakInt8:         peakInt8Generic,
+	PeakInt8:         peakInt8NEONDOT,
 	PeakBFloat16:     peakBFloat16NEON,
 	Read:             readNEON,
 })
+
+// neonSet works on up to 12 lanes in 3 vectors. A micro-tile of all has 24 accumulators.
+var neonSet = kernel.Set{
+	Name:              "neon",
+	Needs:             kernel.ASIMD,
+	Vec:               4,
+	Lanes:             12,
+	Rows:              8,
+	DecodeRows:        12,
+	Turn:              0,
+	TurnFar:           24,
+	FewRows:           6,
+	Fuses:             true,
+	PeakFLOPs:         192,
+	PeakInt8Ops:       384,
+	Paired:            false,
+	PeakBFloat16FLOPs: 192,
+	Int8Halves:        false,
+	AnyValues:         false,
+}.With(kernel.Funcs{
+	Pack:             packWith(packNEON),
+	Scores:           scoresNEON,
+	Softcap:          softcapNEON,
+	ALiBi:            alibiNEON,
+	Bias:             biasNEON,
+	Softmax:          softmaxNEON,
+	Accumulate:       accumulateNEON,
+	Unpack:           unpackWith(unpackNEON),
+	Merge:            mergeNEON,
+	Convert:          convertWith(convertNEON),
+	Store:            storeNEON,
+	DecodeScores:     decodeScoresNEON,
+	DecodeAccumulate: decodeAccumulateNEON,
+	DecodeScoresInt8: decodeScoresInt8NEON,
+	Multiply:         multiplyNEON,
+	MultiplyFew:      multiplyFewWith(multiplyFewNEON),
+	Combine:          combineNEON,
+	Dots:             dotsNEON,
+	Dequantize:       dequantizeWith(dequantizeNEON),
+	DotWeights:       dotWeightsWith(dotWeightsNEON),
+	Pairs:            pairsGeneric,
+	MultiplyPairs:    multiplyPairsGeneric,
+	MultiplyPairsFew: multiplyPairsFewWith(multiplyPairsFewNEON),
+	Quantize:         quantizeWith(quantizeNEON),
+	UnpackInt8:       unpackInt8NEON,
+	MultiplyInt8:     multiplyInt8NEON,
+	ConvertInt8:      convertInt8With(convertInt8NEON),
+	PackInt8:         packInt8NEON,
+	MultiplyStrips:   multiplyStripsNEON,
+	DequantizeStrips: dequantizeStripsNEON,
+	Float16:          float16NEON,
+	Rotary:           rotaryNEON,
+	Activate:         activateNEON,
+	Sums:             sumsNEON,
+	Normalize:        normalizeNEON,
+	Hadamard:         hadamardWith(hadamardNEON),
+	Above:            aboveNEON,
+	Peak:             peakNEON,
+	PeakInt8:         peakInt8NEON,
+	PeakBFloat16:     peakBFloat16NEON,
+	Read:             readNEON,
+})
+
+// decodeScoresInt8NEONDOT is decodeScoresInt8Generic.
+//
+//go:noescape
+func decodeScoresInt8NEONDOT(a *kernel.DecodeScoresInt8Args)
+
+// multiplyInt8NEONDOT is multiplyInt8Generic.
+//
+//go:noescape
+func multiplyInt8NEONDOT(a *kernel.MultiplyInt8Args)
+
+// peakInt8NEONDOT runs n rounds of products of integers, each of Set.PeakInt8Ops operations.
+func peakInt8NEONDOT(n int)
 
 // packNEON is packGeneric where DimStride is 1.
 //
@@ -138,6 +214,11 @@ func decodeScoresNEON(a *kernel.DecodeScoresArgs)
 //go:noescape
 func decodeAccumulateNEON(a *kernel.DecodeAccumulateArgs)
 
+// decodeScoresInt8NEON is decodeScoresInt8Generic.
+//
+//go:noescape
+func decodeScoresInt8NEON(a *kernel.DecodeScoresInt8Args)
+
 // multiplyNEON is multiplyGeneric.
 //
 //go:noescape
@@ -173,10 +254,30 @@ func dotWeightsNEON(a *kernel.DotWeightsArgs)
 //go:noescape
 func multiplyPairsFewNEON(a *kernel.MultiplyArgs)
 
+// quantizeNEON is quantizeGeneric where ColStride is 1.
+//
+//go:noescape
+func quantizeNEON(a *kernel.QuantizeArgs)
+
 // unpackInt8NEON is unpackInt8Generic.
 //
 //go:noescape
 func unpackInt8NEON(a *kernel.UnpackInt8Args)
+
+// multiplyInt8NEON is multiplyInt8Generic.
+//
+//go:noescape
+func multiplyInt8NEON(a *kernel.MultiplyInt8Args)
+
+// convertInt8NEON is convertInt8Generic where UnitStride is that of units without gaps.
+//
+//go:noescape
+func convertInt8NEON(a *kernel.ConvertInt8Args)
+
+// packInt8NEON is packInt8Generic.
+//
+//go:noescape
+func packInt8NEON(a *kernel.PackInt8Args)
 
 // multiplyStripsNEON is multiplyStripsGeneric.
 //
@@ -225,6 +326,9 @@ func aboveNEON(a *kernel.AboveArgs)
 
 // peakNEON runs n rounds of 24 multiply-adds of vectors.
 func peakNEON(n int)
+
+// peakInt8NEON runs n rounds of products of integers, each of Set.PeakInt8Ops operations.
+func peakInt8NEON(n int)
 
 // peakBFloat16NEON runs n rounds of 24 multiply-adds of vectors, or of pairs.
 func peakBFloat16NEON(n int)

@@ -5,6 +5,3459 @@
 #include "funcdata.h"
 #include "textflag.h"
 
+// func decodeScoresInt8NEONDOT(a *kernel.DecodeScoresInt8Args)
+//
+//	for k := range Keys, r := range Rows {
+//		acc = +0
+//		for blocks b of 32 dims {
+//			sum = the sum of numbers of key k * integers of row r, exactly
+//			acc = fma(float(sum), scale of key k * D, acc)
+//			if Elem == Q4_1 { acc = fma(Min, Sum, acc) }
+//		}
+//		S[k*Stride+r] = acc
+//	}
+//
+// Needs: asimd asimddp.
+// Registers:
+//
+//	R0 arguments
+//	R19 Off, next keys
+//	R20 keys left
+//	R21..R24 keys, at the block
+//	R25 Q, at the block
+//	R26 Q, bytes from row to row
+//	R1 dims left
+//	R2 local memory
+//	R3 Q, next row
+//	R4 rows left
+//	R5 sums of the next row
+//	R6 scratch
+//	R7 Scale, next keys
+//	R8 S, next keys
+//	all: V0..V1 integers of a key; V2..V3 integers of a key; V4..V5 integers of a key; V6..V7 integers of a key; V8..V11 sums of integers; V12..V13 integers of a row; V14 D and Sum of the row; V15 sum of the row; V16 scratch; V17 scales of the keys; V18 minima; V19 4 bits; V20 8 in each byte
+//	scores: V0..V3 rows; V4 scratch
+TEXT ·decodeScoresInt8NEONDOT(SB), 0, $1520-8
+	NO_LOCAL_POINTERS
+	MOVD a+0(FP), R0
+	MOVD RSP, R2
+	ADD $16, R2
+	MOVD 8(R0), R19 // a.Off
+	MOVD 24(R0), R7 // a.Scale
+	MOVD 80(R0), R8 // a.S
+	MOVD 32(R0), R20 // a.Keys
+	MOVD 56(R0), R26 // a.QBytes
+	VMOVI $15, V19.B16
+	VMOVI $8, V20.B16
+	VMOVI $0, V16.B16
+	FMOVQ F16, 1328(R2)
+	FMOVQ F16, 1344(R2)
+	FMOVQ F16, 1360(R2)
+	FMOVQ F16, 1376(R2)
+	FMOVQ F16, 1392(R2)
+	FMOVQ F16, 1408(R2)
+	FMOVQ F16, 1424(R2)
+	FMOVQ F16, 1440(R2)
+	PCALIGN $32
+
+keys:
+	CMP $4, R20
+	BGE whole
+	MOVD 32(R0), R6 // a.Keys
+	CMP $4, R6
+	BLT few
+	SUB $4, R20
+	MOVD R20, R6
+	LSL $2, R6
+	ADD R6, R7
+	LSL $1, R6
+	ADD R6, R19
+	MOVD 88(R0), R6 // a.Stride
+	LSL $2, R6
+	MUL R20, R6
+	ADD R6, R8
+	MOVD $4, R20
+	JMP whole
+
+few:
+	MOVD R2, R5
+	MOVD $4, R4
+	PCALIGN $32
+
+copy:
+	MOVD (R19), R6
+	MOVD R6, 256(R5)
+	ADD $8, R5
+	CMP $1, R20
+	BEQ last
+	ADD $8, R19
+	SUB $1, R20
+
+last:
+	SUBS $1, R4
+	BNE copy
+	MOVD R2, R19
+	ADD $256, R19
+	MOVD 32(R0), R20 // a.Keys
+	MOVD 16(R0), R4 // a.Elem
+	CMP $3, R4
+	BNE whole
+	MOVD R2, R5
+	MOVD $4, R4
+	PCALIGN $32
+
+copyScale:
+	FMOVS (R7), F0
+	FMOVS F0, 1312(R5)
+	ADD $4, R5
+	CMP $1, R20
+	BEQ lastScale
+	ADD $4, R7
+	SUB $1, R20
+
+lastScale:
+	SUBS $1, R4
+	BNE copyScale
+	MOVD R2, R7
+	ADD $1312, R7
+	MOVD 32(R0), R20 // a.Keys
+
+whole:
+	VMOVI $0, V16.B16
+	FMOVQ F16, (R2)
+	FMOVQ F16, 16(R2)
+	FMOVQ F16, 32(R2)
+	FMOVQ F16, 48(R2)
+	FMOVQ F16, 64(R2)
+	FMOVQ F16, 80(R2)
+	FMOVQ F16, 96(R2)
+	FMOVQ F16, 112(R2)
+	FMOVQ F16, 128(R2)
+	FMOVQ F16, 144(R2)
+	FMOVQ F16, 160(R2)
+	FMOVQ F16, 176(R2)
+	MOVD (R0), R3 // a.K
+	MOVD (R19), R21
+	ADD R3, R21
+	MOVD 8(R19), R22
+	ADD R3, R22
+	MOVD 16(R19), R23
+	ADD R3, R23
+	MOVD 24(R19), R24
+	ADD R3, R24
+	MOVD 16(R0), R6 // a.Elem
+	CMP $4, R6
+	BEQ BlockQ8_0
+	CMP $7, R6
+	BEQ BlockQ4_0
+	CMP $8, R6
+	BEQ BlockQ4_1
+
+int8:
+	MOVD 48(R0), R25 // a.Q
+	MOVD 40(R0), R1 // a.Dim
+	FMOVQ (R7), F17
+	PCALIGN $32
+
+int8Block:
+	AND $32, R1, R5
+	LSR $1, R5
+	ADD R19, R5
+	MOVD 1024(R5), R6
+	ADD R21, R6
+	MOVD (R19), R17
+	SUB R17, R6
+	PRFM (R6), PLDL2KEEP
+	MOVD 1032(R5), R6
+	ADD R21, R6
+	MOVD (R19), R17
+	SUB R17, R6
+	PRFM (R6), PLDL2KEEP
+	CMP $32, R1
+	BGE int8Whole
+	MOVD R21, R3
+	ADD $1328, R2, R5
+	TBZ $4, R1, int8TailWithout16
+	FMOVQ (R3), F16
+	FMOVQ F16, (R5)
+	ADD $16, R3
+	ADD $16, R5
+
+int8TailWithout16:
+	TBZ $3, R1, int8TailWithout8
+	MOVD (R3), R6
+	MOVD R6, (R5)
+	ADD $8, R3
+	ADD $8, R5
+
+int8TailWithout8:
+	TBZ $2, R1, int8TailWithout4
+	MOVWU (R3), R6
+	MOVW R6, (R5)
+	ADD $4, R3
+	ADD $4, R5
+
+int8TailWithout4:
+	TBZ $1, R1, int8TailWithout2
+	MOVHU (R3), R6
+	MOVH R6, (R5)
+	ADD $2, R3
+	ADD $2, R5
+
+int8TailWithout2:
+	TBZ $0, R1, int8TailWithout1
+	MOVBU (R3), R6
+	MOVB R6, (R5)
+	ADD $1, R3
+	ADD $1, R5
+
+int8TailWithout1:
+	FMOVQ 1328(R2), F0
+	FMOVQ 1344(R2), F1
+	MOVD R22, R3
+	ADD $1360, R2, R5
+	TBZ $4, R1, int8TailWithout16_2
+	FMOVQ (R3), F16
+	FMOVQ F16, (R5)
+	ADD $16, R3
+	ADD $16, R5
+
+int8TailWithout16_2:
+	TBZ $3, R1, int8TailWithout8_2
+	MOVD (R3), R6
+	MOVD R6, (R5)
+	ADD $8, R3
+	ADD $8, R5
+
+int8TailWithout8_2:
+	TBZ $2, R1, int8TailWithout4_2
+	MOVWU (R3), R6
+	MOVW R6, (R5)
+	ADD $4, R3
+	ADD $4, R5
+
+int8TailWithout4_2:
+	TBZ $1, R1, int8TailWithout2_2
+	MOVHU (R3), R6
+	MOVH R6, (R5)
+	ADD $2, R3
+	ADD $2, R5
+
+int8TailWithout2_2:
+	TBZ $0, R1, int8TailWithout1_2
+	MOVBU (R3), R6
+	MOVB R6, (R5)
+	ADD $1, R3
+	ADD $1, R5
+
+int8TailWithout1_2:
+	FMOVQ 1360(R2), F2
+	FMOVQ 1376(R2), F3
+	MOVD R23, R3
+	ADD $1392, R2, R5
+	TBZ $4, R1, int8TailWithout16_3
+	FMOVQ (R3), F16
+	FMOVQ F16, (R5)
+	ADD $16, R3
+	ADD $16, R5
+
+int8TailWithout16_3:
+	TBZ $3, R1, int8TailWithout8_3
+	MOVD (R3), R6
+	MOVD R6, (R5)
+	ADD $8, R3
+	ADD $8, R5
+
+int8TailWithout8_3:
+	TBZ $2, R1, int8TailWithout4_3
+	MOVWU (R3), R6
+	MOVW R6, (R5)
+	ADD $4, R3
+	ADD $4, R5
+
+int8TailWithout4_3:
+	TBZ $1, R1, int8TailWithout2_3
+	MOVHU (R3), R6
+	MOVH R6, (R5)
+	ADD $2, R3
+	ADD $2, R5
+
+int8TailWithout2_3:
+	TBZ $0, R1, int8TailWithout1_3
+	MOVBU (R3), R6
+	MOVB R6, (R5)
+	ADD $1, R3
+	ADD $1, R5
+
+int8TailWithout1_3:
+	FMOVQ 1392(R2), F4
+	FMOVQ 1408(R2), F5
+	MOVD R24, R3
+	ADD $1424, R2, R5
+	TBZ $4, R1, int8TailWithout16_4
+	FMOVQ (R3), F16
+	FMOVQ F16, (R5)
+	ADD $16, R3
+	ADD $16, R5
+
+int8TailWithout16_4:
+	TBZ $3, R1, int8TailWithout8_4
+	MOVD (R3), R6
+	MOVD R6, (R5)
+	ADD $8, R3
+	ADD $8, R5
+
+int8TailWithout8_4:
+	TBZ $2, R1, int8TailWithout4_4
+	MOVWU (R3), R6
+	MOVW R6, (R5)
+	ADD $4, R3
+	ADD $4, R5
+
+int8TailWithout4_4:
+	TBZ $1, R1, int8TailWithout2_4
+	MOVHU (R3), R6
+	MOVH R6, (R5)
+	ADD $2, R3
+	ADD $2, R5
+
+int8TailWithout2_4:
+	TBZ $0, R1, int8TailWithout1_4
+	MOVBU (R3), R6
+	MOVB R6, (R5)
+	ADD $1, R3
+	ADD $1, R5
+
+int8TailWithout1_4:
+	FMOVQ 1424(R2), F6
+	FMOVQ 1440(R2), F7
+	JMP int8Multiply
+
+int8Whole:
+	FMOVQ (R21), F0
+	FMOVQ 16(R21), F1
+	FMOVQ (R22), F2
+	FMOVQ 16(R22), F3
+	FMOVQ (R23), F4
+	FMOVQ 16(R23), F5
+	FMOVQ (R24), F6
+	FMOVQ 16(R24), F7
+
+int8Multiply:
+	MOVD R25, R3
+	MOVD R2, R5
+	MOVD 72(R0), R4 // a.Rows
+	PCALIGN $32
+
+int8Row:
+	FMOVQ (R3), F12
+	FMOVQ 16(R3), F13
+	FMOVQ 32(R3), F14
+	ADD R26, R3
+	FMOVQ (R5), F15
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	VMOVI $0, V11.B16
+	WORD $0x4e809588 // sdot v8.4s, v12.16b, v0.16b
+	WORD $0x4e829589 // sdot v9.4s, v12.16b, v2.16b
+	WORD $0x4e84958a // sdot v10.4s, v12.16b, v4.16b
+	WORD $0x4e86958b // sdot v11.4s, v12.16b, v6.16b
+	WORD $0x4e8195a8 // sdot v8.4s, v13.16b, v1.16b
+	WORD $0x4e8395a9 // sdot v9.4s, v13.16b, v3.16b
+	WORD $0x4e8595aa // sdot v10.4s, v13.16b, v5.16b
+	WORD $0x4e8795ab // sdot v11.4s, v13.16b, v7.16b
+	VADDP V9.S4, V8.S4, V8.S4
+	VADDP V11.S4, V10.S4, V9.S4
+	VADDP V9.S4, V8.S4, V8.S4
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f8e9230 // fmul v16.4s, v17.4s, v14.s[0]
+	VFMLA V16.S4, V8.S4, V15.S4
+	FMOVQ F15, (R5)
+	ADD $16, R5
+	SUBS $1, R4
+	BNE int8Row
+	ADD $52, R25
+	ADD $32, R21
+	ADD $32, R22
+	ADD $32, R23
+	ADD $32, R24
+	SUB $32, R1
+	CMP $0, R1
+	BGT int8Block
+	JMP scored
+
+BlockQ8_0:
+	MOVD 48(R0), R25 // a.Q
+	MOVD 40(R0), R1 // a.Dim
+	PCALIGN $32
+
+BlockQ8_0Block:
+	AND $32, R1, R5
+	LSR $1, R5
+	ADD R19, R5
+	MOVD 1024(R5), R6
+	ADD R21, R6
+	MOVD (R19), R17
+	SUB R17, R6
+	PRFM (R6), PLDL2KEEP
+	MOVD 1032(R5), R6
+	ADD R21, R6
+	MOVD (R19), R17
+	SUB R17, R6
+	PRFM (R6), PLDL2KEEP
+	VLD1 (R21), V16.H[0]
+	VLD1 (R22), V16.H[1]
+	VLD1 (R23), V16.H[2]
+	VLD1 (R24), V16.H[3]
+	WORD $0x0e217a11 // fcvtl v17.4s, v16.4h
+	FMOVQ 2(R21), F0
+	FMOVQ 18(R21), F1
+	FMOVQ 2(R22), F2
+	FMOVQ 18(R22), F3
+	FMOVQ 2(R23), F4
+	FMOVQ 18(R23), F5
+	FMOVQ 2(R24), F6
+	FMOVQ 18(R24), F7
+	MOVD R25, R3
+	MOVD R2, R5
+	MOVD 72(R0), R4 // a.Rows
+	PCALIGN $32
+
+BlockQ8_0Row:
+	FMOVQ (R3), F12
+	FMOVQ 16(R3), F13
+	FMOVQ 32(R3), F14
+	ADD R26, R3
+	FMOVQ (R5), F15
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	VMOVI $0, V11.B16
+	WORD $0x4e809588 // sdot v8.4s, v12.16b, v0.16b
+	WORD $0x4e829589 // sdot v9.4s, v12.16b, v2.16b
+	WORD $0x4e84958a // sdot v10.4s, v12.16b, v4.16b
+	WORD $0x4e86958b // sdot v11.4s, v12.16b, v6.16b
+	WORD $0x4e8195a8 // sdot v8.4s, v13.16b, v1.16b
+	WORD $0x4e8395a9 // sdot v9.4s, v13.16b, v3.16b
+	WORD $0x4e8595aa // sdot v10.4s, v13.16b, v5.16b
+	WORD $0x4e8795ab // sdot v11.4s, v13.16b, v7.16b
+	VADDP V9.S4, V8.S4, V8.S4
+	VADDP V11.S4, V10.S4, V9.S4
+	VADDP V9.S4, V8.S4, V8.S4
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f8e9230 // fmul v16.4s, v17.4s, v14.s[0]
+	VFMLA V16.S4, V8.S4, V15.S4
+	FMOVQ F15, (R5)
+	ADD $16, R5
+	SUBS $1, R4
+	BNE BlockQ8_0Row
+	ADD $52, R25
+	ADD $34, R21
+	ADD $34, R22
+	ADD $34, R23
+	ADD $34, R24
+	SUB $32, R1
+	CMP $0, R1
+	BGT BlockQ8_0Block
+	JMP scored
+
+BlockQ4_0:
+	MOVD 48(R0), R25 // a.Q
+	MOVD 40(R0), R1 // a.Dim
+	PCALIGN $32
+
+BlockQ4_0Block:
+	AND $32, R1, R5
+	LSR $1, R5
+	ADD R19, R5
+	MOVD 1024(R5), R6
+	ADD R21, R6
+	MOVD (R19), R17
+	SUB R17, R6
+	PRFM (R6), PLDL2KEEP
+	MOVD 1032(R5), R6
+	ADD R21, R6
+	MOVD (R19), R17
+	SUB R17, R6
+	PRFM (R6), PLDL2KEEP
+	VLD1 (R21), V16.H[0]
+	VLD1 (R22), V16.H[1]
+	VLD1 (R23), V16.H[2]
+	VLD1 (R24), V16.H[3]
+	WORD $0x0e217a11 // fcvtl v17.4s, v16.4h
+	FMOVQ 2(R21), F0
+	VUSHR $4, V0.B16, V1.B16
+	VAND V19.B16, V0.B16, V0.B16
+	VSUB V20.B16, V0.B16, V0.B16
+	VSUB V20.B16, V1.B16, V1.B16
+	FMOVQ 2(R22), F2
+	VUSHR $4, V2.B16, V3.B16
+	VAND V19.B16, V2.B16, V2.B16
+	VSUB V20.B16, V2.B16, V2.B16
+	VSUB V20.B16, V3.B16, V3.B16
+	FMOVQ 2(R23), F4
+	VUSHR $4, V4.B16, V5.B16
+	VAND V19.B16, V4.B16, V4.B16
+	VSUB V20.B16, V4.B16, V4.B16
+	VSUB V20.B16, V5.B16, V5.B16
+	FMOVQ 2(R24), F6
+	VUSHR $4, V6.B16, V7.B16
+	VAND V19.B16, V6.B16, V6.B16
+	VSUB V20.B16, V6.B16, V6.B16
+	VSUB V20.B16, V7.B16, V7.B16
+	MOVD R25, R3
+	MOVD R2, R5
+	MOVD 72(R0), R4 // a.Rows
+	PCALIGN $32
+
+BlockQ4_0Row:
+	FMOVQ (R3), F12
+	FMOVQ 16(R3), F13
+	FMOVQ 32(R3), F14
+	ADD R26, R3
+	FMOVQ (R5), F15
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	VMOVI $0, V11.B16
+	WORD $0x4e809588 // sdot v8.4s, v12.16b, v0.16b
+	WORD $0x4e829589 // sdot v9.4s, v12.16b, v2.16b
+	WORD $0x4e84958a // sdot v10.4s, v12.16b, v4.16b
+	WORD $0x4e86958b // sdot v11.4s, v12.16b, v6.16b
+	WORD $0x4e8195a8 // sdot v8.4s, v13.16b, v1.16b
+	WORD $0x4e8395a9 // sdot v9.4s, v13.16b, v3.16b
+	WORD $0x4e8595aa // sdot v10.4s, v13.16b, v5.16b
+	WORD $0x4e8795ab // sdot v11.4s, v13.16b, v7.16b
+	VADDP V9.S4, V8.S4, V8.S4
+	VADDP V11.S4, V10.S4, V9.S4
+	VADDP V9.S4, V8.S4, V8.S4
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f8e9230 // fmul v16.4s, v17.4s, v14.s[0]
+	VFMLA V16.S4, V8.S4, V15.S4
+	FMOVQ F15, (R5)
+	ADD $16, R5
+	SUBS $1, R4
+	BNE BlockQ4_0Row
+	ADD $52, R25
+	ADD $18, R21
+	ADD $18, R22
+	ADD $18, R23
+	ADD $18, R24
+	SUB $32, R1
+	CMP $0, R1
+	BGT BlockQ4_0Block
+	JMP scored
+
+BlockQ4_1:
+	MOVD 48(R0), R25 // a.Q
+	MOVD 40(R0), R1 // a.Dim
+	PCALIGN $32
+
+BlockQ4_1Block:
+	AND $32, R1, R5
+	LSR $1, R5
+	ADD R19, R5
+	MOVD 1024(R5), R6
+	ADD R21, R6
+	MOVD (R19), R17
+	SUB R17, R6
+	PRFM (R6), PLDL2KEEP
+	MOVD 1032(R5), R6
+	ADD R21, R6
+	MOVD (R19), R17
+	SUB R17, R6
+	PRFM (R6), PLDL2KEEP
+	VLD1 (R21), V16.S[0]
+	VLD1 (R22), V16.S[1]
+	VLD1 (R23), V16.S[2]
+	VLD1 (R24), V16.S[3]
+	VUZP2 V16.H8, V16.H8, V18.H8
+	WORD $0x0e217a52 // fcvtl v18.4s, v18.4h
+	VUZP1 V16.H8, V16.H8, V17.H8
+	WORD $0x0e217a31 // fcvtl v17.4s, v17.4h
+	FMOVQ 4(R21), F0
+	VUSHR $4, V0.B16, V1.B16
+	VAND V19.B16, V0.B16, V0.B16
+	FMOVQ 4(R22), F2
+	VUSHR $4, V2.B16, V3.B16
+	VAND V19.B16, V2.B16, V2.B16
+	FMOVQ 4(R23), F4
+	VUSHR $4, V4.B16, V5.B16
+	VAND V19.B16, V4.B16, V4.B16
+	FMOVQ 4(R24), F6
+	VUSHR $4, V6.B16, V7.B16
+	VAND V19.B16, V6.B16, V6.B16
+	MOVD R25, R3
+	MOVD R2, R5
+	MOVD 72(R0), R4 // a.Rows
+	PCALIGN $32
+
+BlockQ4_1Row:
+	FMOVQ (R3), F12
+	FMOVQ 16(R3), F13
+	FMOVQ 32(R3), F14
+	ADD R26, R3
+	FMOVQ (R5), F15
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	VMOVI $0, V11.B16
+	WORD $0x4e809588 // sdot v8.4s, v12.16b, v0.16b
+	WORD $0x4e829589 // sdot v9.4s, v12.16b, v2.16b
+	WORD $0x4e84958a // sdot v10.4s, v12.16b, v4.16b
+	WORD $0x4e86958b // sdot v11.4s, v12.16b, v6.16b
+	WORD $0x4e8195a8 // sdot v8.4s, v13.16b, v1.16b
+	WORD $0x4e8395a9 // sdot v9.4s, v13.16b, v3.16b
+	WORD $0x4e8595aa // sdot v10.4s, v13.16b, v5.16b
+	WORD $0x4e8795ab // sdot v11.4s, v13.16b, v7.16b
+	VADDP V9.S4, V8.S4, V8.S4
+	VADDP V11.S4, V10.S4, V9.S4
+	VADDP V9.S4, V8.S4, V8.S4
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f8e9230 // fmul v16.4s, v17.4s, v14.s[0]
+	VFMLA V16.S4, V8.S4, V15.S4
+	WORD $0x4fae124f // fmla v15.4s, v18.4s, v14.s[1]
+	FMOVQ F15, (R5)
+	ADD $16, R5
+	SUBS $1, R4
+	BNE BlockQ4_1Row
+	ADD $52, R25
+	ADD $20, R21
+	ADD $20, R22
+	ADD $20, R23
+	ADD $20, R24
+	SUB $32, R1
+	CMP $0, R1
+	BGT BlockQ4_1Block
+
+scored:
+	MOVD 88(R0), R6 // a.Stride
+	LSL $2, R6
+	MOVD R8, R25
+	MOVD R2, R3
+	MOVD 72(R0), R4 // a.Rows
+	PCALIGN $32
+
+quad:
+	FMOVQ (R3), F0
+	FMOVQ 16(R3), F1
+	FMOVQ 32(R3), F2
+	FMOVQ 48(R3), F3
+	VZIP1 V1.S4, V0.S4, V4.S4
+	VZIP2 V1.S4, V0.S4, V1.S4
+	VZIP1 V3.S4, V2.S4, V0.S4
+	VZIP2 V3.S4, V2.S4, V3.S4
+	VZIP1 V0.D2, V4.D2, V2.D2
+	VZIP2 V0.D2, V4.D2, V0.D2
+	VZIP1 V3.D2, V1.D2, V4.D2
+	VZIP2 V3.D2, V1.D2, V3.D2
+	MOVD R25, R21
+	CMP $1, R4
+	BEQ store1
+	CMP $2, R4
+	BEQ store2
+	CMP $3, R4
+	BEQ store3
+
+store4:
+	CMP $4, R20
+	BLT part
+	FMOVQ F2, (R21)
+	ADD R6, R21
+	FMOVQ F0, (R21)
+	ADD R6, R21
+	FMOVQ F4, (R21)
+	ADD R6, R21
+	FMOVQ F3, (R21)
+	JMP stored4
+
+part:
+	FMOVQ F2, (R21)
+	CMP $1, R20
+	BEQ stored4
+	ADD R6, R21
+	FMOVQ F0, (R21)
+	CMP $2, R20
+	BEQ stored4
+	ADD R6, R21
+	FMOVQ F4, (R21)
+	CMP $3, R20
+	BEQ stored4
+	ADD R6, R21
+	FMOVQ F3, (R21)
+
+stored4:
+	ADD $64, R3
+	ADD $16, R25
+	SUB $4, R4
+	CMP $0, R4
+	BGT quad
+	JMP nextKeys
+
+store3:
+	FMOVD F2, (R21)
+	ADD $8, R21, R17
+	VST1 V2.S[2], (R17)
+	CMP $1, R20
+	BEQ stored3
+	ADD R6, R21
+	FMOVD F0, (R21)
+	ADD $8, R21, R17
+	VST1 V0.S[2], (R17)
+	CMP $2, R20
+	BEQ stored3
+	ADD R6, R21
+	FMOVD F4, (R21)
+	ADD $8, R21, R17
+	VST1 V4.S[2], (R17)
+	CMP $3, R20
+	BEQ stored3
+	ADD R6, R21
+	FMOVD F3, (R21)
+	ADD $8, R21, R17
+	VST1 V3.S[2], (R17)
+
+stored3:
+	JMP nextKeys
+
+store2:
+	FMOVD F2, (R21)
+	CMP $1, R20
+	BEQ stored2
+	ADD R6, R21
+	FMOVD F0, (R21)
+	CMP $2, R20
+	BEQ stored2
+	ADD R6, R21
+	FMOVD F4, (R21)
+	CMP $3, R20
+	BEQ stored2
+	ADD R6, R21
+	FMOVD F3, (R21)
+
+stored2:
+	JMP nextKeys
+
+store1:
+	FMOVS F2, (R21)
+	CMP $1, R20
+	BEQ stored1
+	ADD R6, R21
+	FMOVS F0, (R21)
+	CMP $2, R20
+	BEQ stored1
+	ADD R6, R21
+	FMOVS F4, (R21)
+	CMP $3, R20
+	BEQ stored1
+	ADD R6, R21
+	FMOVS F3, (R21)
+
+stored1:
+
+nextKeys:
+	LSL $2, R6
+	ADD R6, R8
+	ADD $16, R7
+	ADD $32, R19
+	SUB $4, R20
+	CMP $0, R20
+	BGT keys
+	RET
+
+// func multiplyInt8NEONDOT(a *kernel.MultiplyInt8Args)
+//
+//	for i := range Rows {
+//		acc = +0
+//		for blocks b of 32 terms, groups g of the block {
+//			sum = the sum of (codes - 128) * integers of row i, exactly
+//			acc = fma(float(sum), Scales[b*Groups+g] * D, acc)
+//			if there are Mins and g is the last { acc = fma(Mins[b], Sum, acc) }
+//		}
+//		C[i] = ((Add ? C[i] : +0) + (Bias != nil ? Bias : +0)) + acc
+//	}
+//
+// Needs: asimd asimddp.
+// Registers:
+//
+//	R0 arguments
+//	R19 X, next micro-tile
+//	R20 X, bytes from row to row
+//	R21 C, next micro-tile
+//	R22 C, bytes from row to row
+//	R23 rows left
+//	R24 bytes of lanes before the micro-tile
+//	R25..R6 rows of X, at the block
+//	R7 W, at the quad
+//	R8 bytes of a row of lanes
+//	R9 Scales, at the block
+//	R10 Mins, at the block, or 0
+//	R11 terms left
+//	R12 what is read next
+//	R13 scratch
+//	bytes 8x1: V0..V7 sums of integers; V8..V15 sums; V16..V23 X; V24 W, scales; V25 scratch; V26 128
+//	bytes 4x2: V0..V7 sums of integers; V8..V15 sums; V16..V19 X; V20..V21 W, scales; V22 scratch; V23 128
+//	bytes 4x1: V0..V3 sums of integers; V4..V7 sums; V8..V11 X; V12 W, scales; V13 scratch; V14 128
+//	bytes 1x3: V0..V2 sums of integers; V3..V5 sums; V6..V7 X; V8..V10 W, scales; V11 scratch; V12 128
+//	bytes 1x1: V0 sums of integers; V1 sums; V2..V3 X; V4 W, scales; V5 scratch; V6 128
+TEXT ·multiplyInt8NEONDOT(SB), NOSPLIT, $0-8
+	MOVD a+0(FP), R0
+	MOVD (R0), R19 // a.X
+	MOVD 8(R0), R20 // a.RowBytes
+	MOVD 88(R0), R21 // a.C
+	MOVD 96(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVD 16(R0), R23 // a.Rows
+	MOVD 104(R0), R8 // a.Lanes
+	LSL $2, R8
+	MOVD 48(R0), R13 // a.Table
+	CBNZ R13, nibblesRows
+	MOVD 56(R0), R13 // a.Groups
+	CMP $2, R13
+	BEQ groupsRows
+
+bytesRows:
+	CMP $8, R23
+	BGE bytes8
+	CMP $4, R23
+	BGE bytes4
+	CMP $1, R23
+	BGE bytes1
+	RET
+
+bytes8:
+	MOVD $0, R24
+
+bytes8Vec:
+	MOVD R8, R13
+	SUB R24, R13
+	CMP $16, R13
+	BGE tilebytes8x1
+	ADD R20, R19
+	ADD R22, R21
+	ADD R20, R19
+	ADD R22, R21
+	ADD R20, R19
+	ADD R22, R21
+	ADD R20, R19
+	ADD R22, R21
+	ADD R20, R19
+	ADD R22, R21
+	ADD R20, R19
+	ADD R22, R21
+	ADD R20, R19
+	ADD R22, R21
+	ADD R20, R19
+	ADD R22, R21
+	SUB $8, R23
+	JMP bytesRows
+
+tilebytes8x1:
+	MOVD R19, R25
+	ADD R20, R25, R26
+	ADD R20, R26, R1
+	ADD R20, R1, R2
+	ADD R20, R2, R3
+	ADD R20, R3, R4
+	ADD R20, R4, R5
+	ADD R20, R5, R6
+	MOVD 40(R0), R7 // a.W
+	MOVD 64(R0), R9 // a.Scales
+	ADD R24, R7
+	ADD R24, R9
+	MOVD 72(R0), R10 // a.Mins
+	CBZ R10, minlessbytes8x1
+	ADD R24, R10
+
+minlessbytes8x1:
+	MOVD 24(R0), R11 // a.Depth
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	VMOVI $0, V11.B16
+	VMOVI $0, V12.B16
+	VMOVI $0, V13.B16
+	VMOVI $0, V14.B16
+	VMOVI $0, V15.B16
+	VMOVI $128, V26.B16
+	PCALIGN $32
+
+blockbytes8x1:
+	MOVD 120(R0), R13 // a.Next
+	MOVD 128(R0), R12 // a.NextEnd
+	CMP R12, R13
+	BGE askedbytes8x1_0
+	PRFM (R13), PLDL2KEEP
+	PRFM 64(R13), PLDL2KEEP
+	ADD $128, R13
+	MOVD R13, 120(R0) // a.Next
+
+askedbytes8x1_0:
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	FMOVQ (R25), F16
+	FMOVQ (R26), F17
+	FMOVQ (R1), F18
+	FMOVQ (R2), F19
+	FMOVQ (R3), F20
+	FMOVQ (R4), F21
+	FMOVQ (R5), F22
+	FMOVQ (R6), F23
+	FMOVQ (R7), F24
+	ADD R8, R7
+	VEOR V26.B16, V24.B16, V24.B16
+	WORD $0x4f90e300 // sdot v0.4s, v24.16b, v16.4b[0]
+	WORD $0x4f91e301 // sdot v1.4s, v24.16b, v17.4b[0]
+	WORD $0x4f92e302 // sdot v2.4s, v24.16b, v18.4b[0]
+	WORD $0x4f93e303 // sdot v3.4s, v24.16b, v19.4b[0]
+	WORD $0x4f94e304 // sdot v4.4s, v24.16b, v20.4b[0]
+	WORD $0x4f95e305 // sdot v5.4s, v24.16b, v21.4b[0]
+	WORD $0x4f96e306 // sdot v6.4s, v24.16b, v22.4b[0]
+	WORD $0x4f97e307 // sdot v7.4s, v24.16b, v23.4b[0]
+	FMOVQ (R7), F24
+	ADD R8, R7
+	VEOR V26.B16, V24.B16, V24.B16
+	WORD $0x4fb0e300 // sdot v0.4s, v24.16b, v16.4b[1]
+	WORD $0x4fb1e301 // sdot v1.4s, v24.16b, v17.4b[1]
+	WORD $0x4fb2e302 // sdot v2.4s, v24.16b, v18.4b[1]
+	WORD $0x4fb3e303 // sdot v3.4s, v24.16b, v19.4b[1]
+	WORD $0x4fb4e304 // sdot v4.4s, v24.16b, v20.4b[1]
+	WORD $0x4fb5e305 // sdot v5.4s, v24.16b, v21.4b[1]
+	WORD $0x4fb6e306 // sdot v6.4s, v24.16b, v22.4b[1]
+	WORD $0x4fb7e307 // sdot v7.4s, v24.16b, v23.4b[1]
+	FMOVQ (R7), F24
+	ADD R8, R7
+	VEOR V26.B16, V24.B16, V24.B16
+	WORD $0x4f90eb00 // sdot v0.4s, v24.16b, v16.4b[2]
+	WORD $0x4f91eb01 // sdot v1.4s, v24.16b, v17.4b[2]
+	WORD $0x4f92eb02 // sdot v2.4s, v24.16b, v18.4b[2]
+	WORD $0x4f93eb03 // sdot v3.4s, v24.16b, v19.4b[2]
+	WORD $0x4f94eb04 // sdot v4.4s, v24.16b, v20.4b[2]
+	WORD $0x4f95eb05 // sdot v5.4s, v24.16b, v21.4b[2]
+	WORD $0x4f96eb06 // sdot v6.4s, v24.16b, v22.4b[2]
+	WORD $0x4f97eb07 // sdot v7.4s, v24.16b, v23.4b[2]
+	FMOVQ (R7), F24
+	ADD R8, R7
+	VEOR V26.B16, V24.B16, V24.B16
+	WORD $0x4fb0eb00 // sdot v0.4s, v24.16b, v16.4b[3]
+	WORD $0x4fb1eb01 // sdot v1.4s, v24.16b, v17.4b[3]
+	WORD $0x4fb2eb02 // sdot v2.4s, v24.16b, v18.4b[3]
+	WORD $0x4fb3eb03 // sdot v3.4s, v24.16b, v19.4b[3]
+	WORD $0x4fb4eb04 // sdot v4.4s, v24.16b, v20.4b[3]
+	WORD $0x4fb5eb05 // sdot v5.4s, v24.16b, v21.4b[3]
+	WORD $0x4fb6eb06 // sdot v6.4s, v24.16b, v22.4b[3]
+	WORD $0x4fb7eb07 // sdot v7.4s, v24.16b, v23.4b[3]
+	FMOVQ 16(R25), F16
+	FMOVQ 16(R26), F17
+	FMOVQ 16(R1), F18
+	FMOVQ 16(R2), F19
+	FMOVQ 16(R3), F20
+	FMOVQ 16(R4), F21
+	FMOVQ 16(R5), F22
+	FMOVQ 16(R6), F23
+	FMOVQ (R7), F24
+	ADD R8, R7
+	VEOR V26.B16, V24.B16, V24.B16
+	WORD $0x4f90e300 // sdot v0.4s, v24.16b, v16.4b[0]
+	WORD $0x4f91e301 // sdot v1.4s, v24.16b, v17.4b[0]
+	WORD $0x4f92e302 // sdot v2.4s, v24.16b, v18.4b[0]
+	WORD $0x4f93e303 // sdot v3.4s, v24.16b, v19.4b[0]
+	WORD $0x4f94e304 // sdot v4.4s, v24.16b, v20.4b[0]
+	WORD $0x4f95e305 // sdot v5.4s, v24.16b, v21.4b[0]
+	WORD $0x4f96e306 // sdot v6.4s, v24.16b, v22.4b[0]
+	WORD $0x4f97e307 // sdot v7.4s, v24.16b, v23.4b[0]
+	FMOVQ (R7), F24
+	ADD R8, R7
+	VEOR V26.B16, V24.B16, V24.B16
+	WORD $0x4fb0e300 // sdot v0.4s, v24.16b, v16.4b[1]
+	WORD $0x4fb1e301 // sdot v1.4s, v24.16b, v17.4b[1]
+	WORD $0x4fb2e302 // sdot v2.4s, v24.16b, v18.4b[1]
+	WORD $0x4fb3e303 // sdot v3.4s, v24.16b, v19.4b[1]
+	WORD $0x4fb4e304 // sdot v4.4s, v24.16b, v20.4b[1]
+	WORD $0x4fb5e305 // sdot v5.4s, v24.16b, v21.4b[1]
+	WORD $0x4fb6e306 // sdot v6.4s, v24.16b, v22.4b[1]
+	WORD $0x4fb7e307 // sdot v7.4s, v24.16b, v23.4b[1]
+	FMOVQ (R7), F24
+	ADD R8, R7
+	VEOR V26.B16, V24.B16, V24.B16
+	WORD $0x4f90eb00 // sdot v0.4s, v24.16b, v16.4b[2]
+	WORD $0x4f91eb01 // sdot v1.4s, v24.16b, v17.4b[2]
+	WORD $0x4f92eb02 // sdot v2.4s, v24.16b, v18.4b[2]
+	WORD $0x4f93eb03 // sdot v3.4s, v24.16b, v19.4b[2]
+	WORD $0x4f94eb04 // sdot v4.4s, v24.16b, v20.4b[2]
+	WORD $0x4f95eb05 // sdot v5.4s, v24.16b, v21.4b[2]
+	WORD $0x4f96eb06 // sdot v6.4s, v24.16b, v22.4b[2]
+	WORD $0x4f97eb07 // sdot v7.4s, v24.16b, v23.4b[2]
+	FMOVQ (R7), F24
+	ADD R8, R7
+	VEOR V26.B16, V24.B16, V24.B16
+	WORD $0x4fb0eb00 // sdot v0.4s, v24.16b, v16.4b[3]
+	WORD $0x4fb1eb01 // sdot v1.4s, v24.16b, v17.4b[3]
+	WORD $0x4fb2eb02 // sdot v2.4s, v24.16b, v18.4b[3]
+	WORD $0x4fb3eb03 // sdot v3.4s, v24.16b, v19.4b[3]
+	WORD $0x4fb4eb04 // sdot v4.4s, v24.16b, v20.4b[3]
+	WORD $0x4fb5eb05 // sdot v5.4s, v24.16b, v21.4b[3]
+	WORD $0x4fb6eb06 // sdot v6.4s, v24.16b, v22.4b[3]
+	WORD $0x4fb7eb07 // sdot v7.4s, v24.16b, v23.4b[3]
+	FMOVQ 32(R25), F16
+	FMOVQ 32(R26), F17
+	FMOVQ 32(R1), F18
+	FMOVQ 32(R2), F19
+	FMOVQ 32(R3), F20
+	FMOVQ 32(R4), F21
+	FMOVQ 32(R5), F22
+	FMOVQ 32(R6), F23
+	FMOVQ (R9), F24
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4f909319 // fmul v25.4s, v24.4s, v16.s[0]
+	VFMLA V25.S4, V0.S4, V8.S4
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4f919319 // fmul v25.4s, v24.4s, v17.s[0]
+	VFMLA V25.S4, V1.S4, V9.S4
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f929319 // fmul v25.4s, v24.4s, v18.s[0]
+	VFMLA V25.S4, V2.S4, V10.S4
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4f939319 // fmul v25.4s, v24.4s, v19.s[0]
+	VFMLA V25.S4, V3.S4, V11.S4
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4f949319 // fmul v25.4s, v24.4s, v20.s[0]
+	VFMLA V25.S4, V4.S4, V12.S4
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x4f959319 // fmul v25.4s, v24.4s, v21.s[0]
+	VFMLA V25.S4, V5.S4, V13.S4
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4f969319 // fmul v25.4s, v24.4s, v22.s[0]
+	VFMLA V25.S4, V6.S4, V14.S4
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x4f979319 // fmul v25.4s, v24.4s, v23.s[0]
+	VFMLA V25.S4, V7.S4, V15.S4
+	ADD R8, R9
+	CBZ R10, noMinsbytes8x1
+	FMOVQ (R10), F24
+	WORD $0x4fb01308 // fmla v8.4s, v24.4s, v16.s[1]
+	WORD $0x4fb11309 // fmla v9.4s, v24.4s, v17.s[1]
+	WORD $0x4fb2130a // fmla v10.4s, v24.4s, v18.s[1]
+	WORD $0x4fb3130b // fmla v11.4s, v24.4s, v19.s[1]
+	WORD $0x4fb4130c // fmla v12.4s, v24.4s, v20.s[1]
+	WORD $0x4fb5130d // fmla v13.4s, v24.4s, v21.s[1]
+	WORD $0x4fb6130e // fmla v14.4s, v24.4s, v22.s[1]
+	WORD $0x4fb7130f // fmla v15.4s, v24.4s, v23.s[1]
+	ADD R8, R10
+
+noMinsbytes8x1:
+	ADD $52, R25
+	ADD $52, R26
+	ADD $52, R1
+	ADD $52, R2
+	ADD $52, R3
+	ADD $52, R4
+	ADD $52, R5
+	ADD $52, R6
+	SUB $32, R11
+	CBNZ R11, blockbytes8x1
+	MOVD 80(R0), R9 // a.Bias
+	CBNZ R9, biasedbytes8x1
+	MOVD $zeros<>(SB), R9
+	SUB R24, R9
+
+biasedbytes8x1:
+	ADD R24, R9
+	ADD R24, R21, R25
+	MOVD R25, R10
+	MOVD R22, R11
+	MOVBU 112(R0), R13 // a.Add
+	CBNZ R13, addedbytes8x1
+	MOVD $zeros<>(SB), R10
+	MOVD $0, R11
+
+addedbytes8x1:
+	FMOVQ (R10), F25
+	FMOVQ (R9), F31
+	WORD $0x4e3fd739 // fadd v25.4s, v25.4s, v31.4s
+	WORD $0x4e28d739 // fadd v25.4s, v25.4s, v8.4s
+	FMOVQ F25, (R25)
+	ADD R11, R10
+	ADD R22, R25
+	FMOVQ (R10), F25
+	FMOVQ (R9), F31
+	WORD $0x4e3fd739 // fadd v25.4s, v25.4s, v31.4s
+	WORD $0x4e29d739 // fadd v25.4s, v25.4s, v9.4s
+	FMOVQ F25, (R25)
+	ADD R11, R10
+	ADD R22, R25
+	FMOVQ (R10), F25
+	FMOVQ (R9), F31
+	WORD $0x4e3fd739 // fadd v25.4s, v25.4s, v31.4s
+	WORD $0x4e2ad739 // fadd v25.4s, v25.4s, v10.4s
+	FMOVQ F25, (R25)
+	ADD R11, R10
+	ADD R22, R25
+	FMOVQ (R10), F25
+	FMOVQ (R9), F31
+	WORD $0x4e3fd739 // fadd v25.4s, v25.4s, v31.4s
+	WORD $0x4e2bd739 // fadd v25.4s, v25.4s, v11.4s
+	FMOVQ F25, (R25)
+	ADD R11, R10
+	ADD R22, R25
+	FMOVQ (R10), F25
+	FMOVQ (R9), F31
+	WORD $0x4e3fd739 // fadd v25.4s, v25.4s, v31.4s
+	WORD $0x4e2cd739 // fadd v25.4s, v25.4s, v12.4s
+	FMOVQ F25, (R25)
+	ADD R11, R10
+	ADD R22, R25
+	FMOVQ (R10), F25
+	FMOVQ (R9), F31
+	WORD $0x4e3fd739 // fadd v25.4s, v25.4s, v31.4s
+	WORD $0x4e2dd739 // fadd v25.4s, v25.4s, v13.4s
+	FMOVQ F25, (R25)
+	ADD R11, R10
+	ADD R22, R25
+	FMOVQ (R10), F25
+	FMOVQ (R9), F31
+	WORD $0x4e3fd739 // fadd v25.4s, v25.4s, v31.4s
+	WORD $0x4e2ed739 // fadd v25.4s, v25.4s, v14.4s
+	FMOVQ F25, (R25)
+	ADD R11, R10
+	ADD R22, R25
+	FMOVQ (R10), F25
+	FMOVQ (R9), F31
+	WORD $0x4e3fd739 // fadd v25.4s, v25.4s, v31.4s
+	WORD $0x4e2fd739 // fadd v25.4s, v25.4s, v15.4s
+	FMOVQ F25, (R25)
+	ADD $16, R24
+	JMP bytes8Vec
+
+bytes4:
+	MOVD $0, R24
+
+bytes4Vec:
+	MOVD R8, R13
+	SUB R24, R13
+	CMP $32, R13
+	BGE tilebytes4x2
+	CMP $16, R13
+	BGE tilebytes4x1
+	ADD R20, R19
+	ADD R22, R21
+	ADD R20, R19
+	ADD R22, R21
+	ADD R20, R19
+	ADD R22, R21
+	ADD R20, R19
+	ADD R22, R21
+	SUB $4, R23
+	JMP bytesRows
+
+tilebytes4x2:
+	MOVD R19, R25
+	ADD R20, R25, R26
+	ADD R20, R26, R1
+	ADD R20, R1, R2
+	MOVD 40(R0), R7 // a.W
+	MOVD 64(R0), R9 // a.Scales
+	ADD R24, R7
+	ADD R24, R9
+	MOVD 72(R0), R10 // a.Mins
+	CBZ R10, minlessbytes4x2
+	ADD R24, R10
+
+minlessbytes4x2:
+	MOVD 24(R0), R11 // a.Depth
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	VMOVI $0, V11.B16
+	VMOVI $0, V12.B16
+	VMOVI $0, V13.B16
+	VMOVI $0, V14.B16
+	VMOVI $0, V15.B16
+	VMOVI $128, V23.B16
+	PCALIGN $32
+
+blockbytes4x2:
+	MOVD 120(R0), R13 // a.Next
+	MOVD 128(R0), R12 // a.NextEnd
+	CMP R12, R13
+	BGE askedbytes4x2_0
+	PRFM (R13), PLDL2KEEP
+	PRFM 64(R13), PLDL2KEEP
+	ADD $128, R13
+	MOVD R13, 120(R0) // a.Next
+
+askedbytes4x2_0:
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	FMOVQ (R25), F16
+	FMOVQ (R26), F17
+	FMOVQ (R1), F18
+	FMOVQ (R2), F19
+	FMOVQ (R7), F20
+	FMOVQ 16(R7), F21
+	ADD R8, R7
+	VEOR V23.B16, V20.B16, V20.B16
+	VEOR V23.B16, V21.B16, V21.B16
+	WORD $0x4f90e280 // sdot v0.4s, v20.16b, v16.4b[0]
+	WORD $0x4f90e2a1 // sdot v1.4s, v21.16b, v16.4b[0]
+	WORD $0x4f91e282 // sdot v2.4s, v20.16b, v17.4b[0]
+	WORD $0x4f91e2a3 // sdot v3.4s, v21.16b, v17.4b[0]
+	WORD $0x4f92e284 // sdot v4.4s, v20.16b, v18.4b[0]
+	WORD $0x4f92e2a5 // sdot v5.4s, v21.16b, v18.4b[0]
+	WORD $0x4f93e286 // sdot v6.4s, v20.16b, v19.4b[0]
+	WORD $0x4f93e2a7 // sdot v7.4s, v21.16b, v19.4b[0]
+	FMOVQ (R7), F20
+	FMOVQ 16(R7), F21
+	ADD R8, R7
+	VEOR V23.B16, V20.B16, V20.B16
+	VEOR V23.B16, V21.B16, V21.B16
+	WORD $0x4fb0e280 // sdot v0.4s, v20.16b, v16.4b[1]
+	WORD $0x4fb0e2a1 // sdot v1.4s, v21.16b, v16.4b[1]
+	WORD $0x4fb1e282 // sdot v2.4s, v20.16b, v17.4b[1]
+	WORD $0x4fb1e2a3 // sdot v3.4s, v21.16b, v17.4b[1]
+	WORD $0x4fb2e284 // sdot v4.4s, v20.16b, v18.4b[1]
+	WORD $0x4fb2e2a5 // sdot v5.4s, v21.16b, v18.4b[1]
+	WORD $0x4fb3e286 // sdot v6.4s, v20.16b, v19.4b[1]
+	WORD $0x4fb3e2a7 // sdot v7.4s, v21.16b, v19.4b[1]
+	FMOVQ (R7), F20
+	FMOVQ 16(R7), F21
+	ADD R8, R7
+	VEOR V23.B16, V20.B16, V20.B16
+	VEOR V23.B16, V21.B16, V21.B16
+	WORD $0x4f90ea80 // sdot v0.4s, v20.16b, v16.4b[2]
+	WORD $0x4f90eaa1 // sdot v1.4s, v21.16b, v16.4b[2]
+	WORD $0x4f91ea82 // sdot v2.4s, v20.16b, v17.4b[2]
+	WORD $0x4f91eaa3 // sdot v3.4s, v21.16b, v17.4b[2]
+	WORD $0x4f92ea84 // sdot v4.4s, v20.16b, v18.4b[2]
+	WORD $0x4f92eaa5 // sdot v5.4s, v21.16b, v18.4b[2]
+	WORD $0x4f93ea86 // sdot v6.4s, v20.16b, v19.4b[2]
+	WORD $0x4f93eaa7 // sdot v7.4s, v21.16b, v19.4b[2]
+	FMOVQ (R7), F20
+	FMOVQ 16(R7), F21
+	ADD R8, R7
+	VEOR V23.B16, V20.B16, V20.B16
+	VEOR V23.B16, V21.B16, V21.B16
+	WORD $0x4fb0ea80 // sdot v0.4s, v20.16b, v16.4b[3]
+	WORD $0x4fb0eaa1 // sdot v1.4s, v21.16b, v16.4b[3]
+	WORD $0x4fb1ea82 // sdot v2.4s, v20.16b, v17.4b[3]
+	WORD $0x4fb1eaa3 // sdot v3.4s, v21.16b, v17.4b[3]
+	WORD $0x4fb2ea84 // sdot v4.4s, v20.16b, v18.4b[3]
+	WORD $0x4fb2eaa5 // sdot v5.4s, v21.16b, v18.4b[3]
+	WORD $0x4fb3ea86 // sdot v6.4s, v20.16b, v19.4b[3]
+	WORD $0x4fb3eaa7 // sdot v7.4s, v21.16b, v19.4b[3]
+	FMOVQ 16(R25), F16
+	FMOVQ 16(R26), F17
+	FMOVQ 16(R1), F18
+	FMOVQ 16(R2), F19
+	FMOVQ (R7), F20
+	FMOVQ 16(R7), F21
+	ADD R8, R7
+	VEOR V23.B16, V20.B16, V20.B16
+	VEOR V23.B16, V21.B16, V21.B16
+	WORD $0x4f90e280 // sdot v0.4s, v20.16b, v16.4b[0]
+	WORD $0x4f90e2a1 // sdot v1.4s, v21.16b, v16.4b[0]
+	WORD $0x4f91e282 // sdot v2.4s, v20.16b, v17.4b[0]
+	WORD $0x4f91e2a3 // sdot v3.4s, v21.16b, v17.4b[0]
+	WORD $0x4f92e284 // sdot v4.4s, v20.16b, v18.4b[0]
+	WORD $0x4f92e2a5 // sdot v5.4s, v21.16b, v18.4b[0]
+	WORD $0x4f93e286 // sdot v6.4s, v20.16b, v19.4b[0]
+	WORD $0x4f93e2a7 // sdot v7.4s, v21.16b, v19.4b[0]
+	FMOVQ (R7), F20
+	FMOVQ 16(R7), F21
+	ADD R8, R7
+	VEOR V23.B16, V20.B16, V20.B16
+	VEOR V23.B16, V21.B16, V21.B16
+	WORD $0x4fb0e280 // sdot v0.4s, v20.16b, v16.4b[1]
+	WORD $0x4fb0e2a1 // sdot v1.4s, v21.16b, v16.4b[1]
+	WORD $0x4fb1e282 // sdot v2.4s, v20.16b, v17.4b[1]
+	WORD $0x4fb1e2a3 // sdot v3.4s, v21.16b, v17.4b[1]
+	WORD $0x4fb2e284 // sdot v4.4s, v20.16b, v18.4b[1]
+	WORD $0x4fb2e2a5 // sdot v5.4s, v21.16b, v18.4b[1]
+	WORD $0x4fb3e286 // sdot v6.4s, v20.16b, v19.4b[1]
+	WORD $0x4fb3e2a7 // sdot v7.4s, v21.16b, v19.4b[1]
+	FMOVQ (R7), F20
+	FMOVQ 16(R7), F21
+	ADD R8, R7
+	VEOR V23.B16, V20.B16, V20.B16
+	VEOR V23.B16, V21.B16, V21.B16
+	WORD $0x4f90ea80 // sdot v0.4s, v20.16b, v16.4b[2]
+	WORD $0x4f90eaa1 // sdot v1.4s, v21.16b, v16.4b[2]
+	WORD $0x4f91ea82 // sdot v2.4s, v20.16b, v17.4b[2]
+	WORD $0x4f91eaa3 // sdot v3.4s, v21.16b, v17.4b[2]
+	WORD $0x4f92ea84 // sdot v4.4s, v20.16b, v18.4b[2]
+	WORD $0x4f92eaa5 // sdot v5.4s, v21.16b, v18.4b[2]
+	WORD $0x4f93ea86 // sdot v6.4s, v20.16b, v19.4b[2]
+	WORD $0x4f93eaa7 // sdot v7.4s, v21.16b, v19.4b[2]
+	FMOVQ (R7), F20
+	FMOVQ 16(R7), F21
+	ADD R8, R7
+	VEOR V23.B16, V20.B16, V20.B16
+	VEOR V23.B16, V21.B16, V21.B16
+	WORD $0x4fb0ea80 // sdot v0.4s, v20.16b, v16.4b[3]
+	WORD $0x4fb0eaa1 // sdot v1.4s, v21.16b, v16.4b[3]
+	WORD $0x4fb1ea82 // sdot v2.4s, v20.16b, v17.4b[3]
+	WORD $0x4fb1eaa3 // sdot v3.4s, v21.16b, v17.4b[3]
+	WORD $0x4fb2ea84 // sdot v4.4s, v20.16b, v18.4b[3]
+	WORD $0x4fb2eaa5 // sdot v5.4s, v21.16b, v18.4b[3]
+	WORD $0x4fb3ea86 // sdot v6.4s, v20.16b, v19.4b[3]
+	WORD $0x4fb3eaa7 // sdot v7.4s, v21.16b, v19.4b[3]
+	FMOVQ 32(R25), F16
+	FMOVQ 32(R26), F17
+	FMOVQ 32(R1), F18
+	FMOVQ 32(R2), F19
+	FMOVQ (R9), F20
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4f909296 // fmul v22.4s, v20.4s, v16.s[0]
+	VFMLA V22.S4, V0.S4, V8.S4
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f919296 // fmul v22.4s, v20.4s, v17.s[0]
+	VFMLA V22.S4, V2.S4, V10.S4
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4f929296 // fmul v22.4s, v20.4s, v18.s[0]
+	VFMLA V22.S4, V4.S4, V12.S4
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4f939296 // fmul v22.4s, v20.4s, v19.s[0]
+	VFMLA V22.S4, V6.S4, V14.S4
+	FMOVQ 16(R9), F21
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4f9092b6 // fmul v22.4s, v21.4s, v16.s[0]
+	VFMLA V22.S4, V1.S4, V9.S4
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4f9192b6 // fmul v22.4s, v21.4s, v17.s[0]
+	VFMLA V22.S4, V3.S4, V11.S4
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x4f9292b6 // fmul v22.4s, v21.4s, v18.s[0]
+	VFMLA V22.S4, V5.S4, V13.S4
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x4f9392b6 // fmul v22.4s, v21.4s, v19.s[0]
+	VFMLA V22.S4, V7.S4, V15.S4
+	ADD R8, R9
+	CBZ R10, noMinsbytes4x2
+	FMOVQ (R10), F20
+	WORD $0x4fb01288 // fmla v8.4s, v20.4s, v16.s[1]
+	WORD $0x4fb1128a // fmla v10.4s, v20.4s, v17.s[1]
+	WORD $0x4fb2128c // fmla v12.4s, v20.4s, v18.s[1]
+	WORD $0x4fb3128e // fmla v14.4s, v20.4s, v19.s[1]
+	FMOVQ 16(R10), F21
+	WORD $0x4fb012a9 // fmla v9.4s, v21.4s, v16.s[1]
+	WORD $0x4fb112ab // fmla v11.4s, v21.4s, v17.s[1]
+	WORD $0x4fb212ad // fmla v13.4s, v21.4s, v18.s[1]
+	WORD $0x4fb312af // fmla v15.4s, v21.4s, v19.s[1]
+	ADD R8, R10
+
+noMinsbytes4x2:
+	ADD $52, R25
+	ADD $52, R26
+	ADD $52, R1
+	ADD $52, R2
+	SUB $32, R11
+	CBNZ R11, blockbytes4x2
+	MOVD 80(R0), R9 // a.Bias
+	CBNZ R9, biasedbytes4x2
+	MOVD $zeros<>(SB), R9
+	SUB R24, R9
+
+biasedbytes4x2:
+	ADD R24, R9
+	ADD R24, R21, R25
+	MOVD R25, R10
+	MOVD R22, R11
+	MOVBU 112(R0), R13 // a.Add
+	CBNZ R13, addedbytes4x2
+	MOVD $zeros<>(SB), R10
+	MOVD $0, R11
+
+addedbytes4x2:
+	FMOVQ (R10), F22
+	FMOVQ (R9), F31
+	WORD $0x4e3fd6d6 // fadd v22.4s, v22.4s, v31.4s
+	WORD $0x4e28d6d6 // fadd v22.4s, v22.4s, v8.4s
+	FMOVQ F22, (R25)
+	FMOVQ 16(R10), F22
+	FMOVQ 16(R9), F31
+	WORD $0x4e3fd6d6 // fadd v22.4s, v22.4s, v31.4s
+	WORD $0x4e29d6d6 // fadd v22.4s, v22.4s, v9.4s
+	FMOVQ F22, 16(R25)
+	ADD R11, R10
+	ADD R22, R25
+	FMOVQ (R10), F22
+	FMOVQ (R9), F31
+	WORD $0x4e3fd6d6 // fadd v22.4s, v22.4s, v31.4s
+	WORD $0x4e2ad6d6 // fadd v22.4s, v22.4s, v10.4s
+	FMOVQ F22, (R25)
+	FMOVQ 16(R10), F22
+	FMOVQ 16(R9), F31
+	WORD $0x4e3fd6d6 // fadd v22.4s, v22.4s, v31.4s
+	WORD $0x4e2bd6d6 // fadd v22.4s, v22.4s, v11.4s
+	FMOVQ F22, 16(R25)
+	ADD R11, R10
+	ADD R22, R25
+	FMOVQ (R10), F22
+	FMOVQ (R9), F31
+	WORD $0x4e3fd6d6 // fadd v22.4s, v22.4s, v31.4s
+	WORD $0x4e2cd6d6 // fadd v22.4s, v22.4s, v12.4s
+	FMOVQ F22, (R25)
+	FMOVQ 16(R10), F22
+	FMOVQ 16(R9), F31
+	WORD $0x4e3fd6d6 // fadd v22.4s, v22.4s, v31.4s
+	WORD $0x4e2dd6d6 // fadd v22.4s, v22.4s, v13.4s
+	FMOVQ F22, 16(R25)
+	ADD R11, R10
+	ADD R22, R25
+	FMOVQ (R10), F22
+	FMOVQ (R9), F31
+	WORD $0x4e3fd6d6 // fadd v22.4s, v22.4s, v31.4s
+	WORD $0x4e2ed6d6 // fadd v22.4s, v22.4s, v14.4s
+	FMOVQ F22, (R25)
+	FMOVQ 16(R10), F22
+	FMOVQ 16(R9), F31
+	WORD $0x4e3fd6d6 // fadd v22.4s, v22.4s, v31.4s
+	WORD $0x4e2fd6d6 // fadd v22.4s, v22.4s, v15.4s
+	FMOVQ F22, 16(R25)
+	ADD $32, R24
+	JMP bytes4Vec
+
+tilebytes4x1:
+	MOVD R19, R25
+	ADD R20, R25, R26
+	ADD R20, R26, R1
+	ADD R20, R1, R2
+	MOVD 40(R0), R7 // a.W
+	MOVD 64(R0), R9 // a.Scales
+	ADD R24, R7
+	ADD R24, R9
+	MOVD 72(R0), R10 // a.Mins
+	CBZ R10, minlessbytes4x1
+	ADD R24, R10
+
+minlessbytes4x1:
+	MOVD 24(R0), R11 // a.Depth
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $128, V14.B16
+	PCALIGN $32
+
+blockbytes4x1:
+	MOVD 120(R0), R13 // a.Next
+	MOVD 128(R0), R12 // a.NextEnd
+	CMP R12, R13
+	BGE askedbytes4x1_0
+	PRFM (R13), PLDL2KEEP
+	PRFM 64(R13), PLDL2KEEP
+	ADD $128, R13
+	MOVD R13, 120(R0) // a.Next
+
+askedbytes4x1_0:
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	FMOVQ (R25), F8
+	FMOVQ (R26), F9
+	FMOVQ (R1), F10
+	FMOVQ (R2), F11
+	FMOVQ (R7), F12
+	ADD R8, R7
+	VEOR V14.B16, V12.B16, V12.B16
+	WORD $0x4f88e180 // sdot v0.4s, v12.16b, v8.4b[0]
+	WORD $0x4f89e181 // sdot v1.4s, v12.16b, v9.4b[0]
+	WORD $0x4f8ae182 // sdot v2.4s, v12.16b, v10.4b[0]
+	WORD $0x4f8be183 // sdot v3.4s, v12.16b, v11.4b[0]
+	FMOVQ (R7), F12
+	ADD R8, R7
+	VEOR V14.B16, V12.B16, V12.B16
+	WORD $0x4fa8e180 // sdot v0.4s, v12.16b, v8.4b[1]
+	WORD $0x4fa9e181 // sdot v1.4s, v12.16b, v9.4b[1]
+	WORD $0x4faae182 // sdot v2.4s, v12.16b, v10.4b[1]
+	WORD $0x4fabe183 // sdot v3.4s, v12.16b, v11.4b[1]
+	FMOVQ (R7), F12
+	ADD R8, R7
+	VEOR V14.B16, V12.B16, V12.B16
+	WORD $0x4f88e980 // sdot v0.4s, v12.16b, v8.4b[2]
+	WORD $0x4f89e981 // sdot v1.4s, v12.16b, v9.4b[2]
+	WORD $0x4f8ae982 // sdot v2.4s, v12.16b, v10.4b[2]
+	WORD $0x4f8be983 // sdot v3.4s, v12.16b, v11.4b[2]
+	FMOVQ (R7), F12
+	ADD R8, R7
+	VEOR V14.B16, V12.B16, V12.B16
+	WORD $0x4fa8e980 // sdot v0.4s, v12.16b, v8.4b[3]
+	WORD $0x4fa9e981 // sdot v1.4s, v12.16b, v9.4b[3]
+	WORD $0x4faae982 // sdot v2.4s, v12.16b, v10.4b[3]
+	WORD $0x4fabe983 // sdot v3.4s, v12.16b, v11.4b[3]
+	FMOVQ 16(R25), F8
+	FMOVQ 16(R26), F9
+	FMOVQ 16(R1), F10
+	FMOVQ 16(R2), F11
+	FMOVQ (R7), F12
+	ADD R8, R7
+	VEOR V14.B16, V12.B16, V12.B16
+	WORD $0x4f88e180 // sdot v0.4s, v12.16b, v8.4b[0]
+	WORD $0x4f89e181 // sdot v1.4s, v12.16b, v9.4b[0]
+	WORD $0x4f8ae182 // sdot v2.4s, v12.16b, v10.4b[0]
+	WORD $0x4f8be183 // sdot v3.4s, v12.16b, v11.4b[0]
+	FMOVQ (R7), F12
+	ADD R8, R7
+	VEOR V14.B16, V12.B16, V12.B16
+	WORD $0x4fa8e180 // sdot v0.4s, v12.16b, v8.4b[1]
+	WORD $0x4fa9e181 // sdot v1.4s, v12.16b, v9.4b[1]
+	WORD $0x4faae182 // sdot v2.4s, v12.16b, v10.4b[1]
+	WORD $0x4fabe183 // sdot v3.4s, v12.16b, v11.4b[1]
+	FMOVQ (R7), F12
+	ADD R8, R7
+	VEOR V14.B16, V12.B16, V12.B16
+	WORD $0x4f88e980 // sdot v0.4s, v12.16b, v8.4b[2]
+	WORD $0x4f89e981 // sdot v1.4s, v12.16b, v9.4b[2]
+	WORD $0x4f8ae982 // sdot v2.4s, v12.16b, v10.4b[2]
+	WORD $0x4f8be983 // sdot v3.4s, v12.16b, v11.4b[2]
+	FMOVQ (R7), F12
+	ADD R8, R7
+	VEOR V14.B16, V12.B16, V12.B16
+	WORD $0x4fa8e980 // sdot v0.4s, v12.16b, v8.4b[3]
+	WORD $0x4fa9e981 // sdot v1.4s, v12.16b, v9.4b[3]
+	WORD $0x4faae982 // sdot v2.4s, v12.16b, v10.4b[3]
+	WORD $0x4fabe983 // sdot v3.4s, v12.16b, v11.4b[3]
+	FMOVQ 32(R25), F8
+	FMOVQ 32(R26), F9
+	FMOVQ 32(R1), F10
+	FMOVQ 32(R2), F11
+	FMOVQ (R9), F12
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4f88918d // fmul v13.4s, v12.4s, v8.s[0]
+	VFMLA V13.S4, V0.S4, V4.S4
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4f89918d // fmul v13.4s, v12.4s, v9.s[0]
+	VFMLA V13.S4, V1.S4, V5.S4
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f8a918d // fmul v13.4s, v12.4s, v10.s[0]
+	VFMLA V13.S4, V2.S4, V6.S4
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4f8b918d // fmul v13.4s, v12.4s, v11.s[0]
+	VFMLA V13.S4, V3.S4, V7.S4
+	ADD R8, R9
+	CBZ R10, noMinsbytes4x1
+	FMOVQ (R10), F12
+	WORD $0x4fa81184 // fmla v4.4s, v12.4s, v8.s[1]
+	WORD $0x4fa91185 // fmla v5.4s, v12.4s, v9.s[1]
+	WORD $0x4faa1186 // fmla v6.4s, v12.4s, v10.s[1]
+	WORD $0x4fab1187 // fmla v7.4s, v12.4s, v11.s[1]
+	ADD R8, R10
+
+noMinsbytes4x1:
+	ADD $52, R25
+	ADD $52, R26
+	ADD $52, R1
+	ADD $52, R2
+	SUB $32, R11
+	CBNZ R11, blockbytes4x1
+	MOVD 80(R0), R9 // a.Bias
+	CBNZ R9, biasedbytes4x1
+	MOVD $zeros<>(SB), R9
+	SUB R24, R9
+
+biasedbytes4x1:
+	ADD R24, R9
+	ADD R24, R21, R25
+	MOVD R25, R10
+	MOVD R22, R11
+	MOVBU 112(R0), R13 // a.Add
+	CBNZ R13, addedbytes4x1
+	MOVD $zeros<>(SB), R10
+	MOVD $0, R11
+
+addedbytes4x1:
+	FMOVQ (R10), F13
+	FMOVQ (R9), F31
+	WORD $0x4e3fd5ad // fadd v13.4s, v13.4s, v31.4s
+	WORD $0x4e24d5ad // fadd v13.4s, v13.4s, v4.4s
+	FMOVQ F13, (R25)
+	ADD R11, R10
+	ADD R22, R25
+	FMOVQ (R10), F13
+	FMOVQ (R9), F31
+	WORD $0x4e3fd5ad // fadd v13.4s, v13.4s, v31.4s
+	WORD $0x4e25d5ad // fadd v13.4s, v13.4s, v5.4s
+	FMOVQ F13, (R25)
+	ADD R11, R10
+	ADD R22, R25
+	FMOVQ (R10), F13
+	FMOVQ (R9), F31
+	WORD $0x4e3fd5ad // fadd v13.4s, v13.4s, v31.4s
+	WORD $0x4e26d5ad // fadd v13.4s, v13.4s, v6.4s
+	FMOVQ F13, (R25)
+	ADD R11, R10
+	ADD R22, R25
+	FMOVQ (R10), F13
+	FMOVQ (R9), F31
+	WORD $0x4e3fd5ad // fadd v13.4s, v13.4s, v31.4s
+	WORD $0x4e27d5ad // fadd v13.4s, v13.4s, v7.4s
+	FMOVQ F13, (R25)
+	ADD $16, R24
+	JMP bytes4Vec
+
+bytes1:
+	MOVD $0, R24
+
+bytes1Vec:
+	MOVD R8, R13
+	SUB R24, R13
+	CMP $48, R13
+	BGE tilebytes1x3
+	CMP $16, R13
+	BGE tilebytes1x1
+	ADD R20, R19
+	ADD R22, R21
+	SUB $1, R23
+	JMP bytesRows
+
+tilebytes1x3:
+	MOVD R19, R25
+	MOVD 40(R0), R7 // a.W
+	MOVD 64(R0), R9 // a.Scales
+	ADD R24, R7
+	ADD R24, R9
+	MOVD 72(R0), R10 // a.Mins
+	CBZ R10, minlessbytes1x3
+	ADD R24, R10
+
+minlessbytes1x3:
+	MOVD 24(R0), R11 // a.Depth
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $128, V12.B16
+	PCALIGN $32
+
+blockbytes1x3:
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	MOVD 120(R0), R13 // a.Next
+	MOVD 128(R0), R12 // a.NextEnd
+	CMP R12, R13
+	BGE askedbytes1x3_0
+	PRFM (R13), PLDL2KEEP
+	PRFM 64(R13), PLDL2KEEP
+	PRFM 128(R13), PLDL2KEEP
+	ADD $192, R13
+	MOVD R13, 120(R0) // a.Next
+
+askedbytes1x3_0:
+	FMOVQ (R25), F6
+	FMOVQ (R7), F8
+	FMOVQ 16(R7), F9
+	FMOVQ 32(R7), F10
+	ADD R8, R7
+	VEOR V12.B16, V8.B16, V8.B16
+	VEOR V12.B16, V9.B16, V9.B16
+	VEOR V12.B16, V10.B16, V10.B16
+	WORD $0x4f86e100 // sdot v0.4s, v8.16b, v6.4b[0]
+	WORD $0x4f86e121 // sdot v1.4s, v9.16b, v6.4b[0]
+	WORD $0x4f86e142 // sdot v2.4s, v10.16b, v6.4b[0]
+	FMOVQ (R7), F8
+	FMOVQ 16(R7), F9
+	FMOVQ 32(R7), F10
+	ADD R8, R7
+	VEOR V12.B16, V8.B16, V8.B16
+	VEOR V12.B16, V9.B16, V9.B16
+	VEOR V12.B16, V10.B16, V10.B16
+	WORD $0x4fa6e100 // sdot v0.4s, v8.16b, v6.4b[1]
+	WORD $0x4fa6e121 // sdot v1.4s, v9.16b, v6.4b[1]
+	WORD $0x4fa6e142 // sdot v2.4s, v10.16b, v6.4b[1]
+	FMOVQ (R7), F8
+	FMOVQ 16(R7), F9
+	FMOVQ 32(R7), F10
+	ADD R8, R7
+	VEOR V12.B16, V8.B16, V8.B16
+	VEOR V12.B16, V9.B16, V9.B16
+	VEOR V12.B16, V10.B16, V10.B16
+	WORD $0x4f86e900 // sdot v0.4s, v8.16b, v6.4b[2]
+	WORD $0x4f86e921 // sdot v1.4s, v9.16b, v6.4b[2]
+	WORD $0x4f86e942 // sdot v2.4s, v10.16b, v6.4b[2]
+	FMOVQ (R7), F8
+	FMOVQ 16(R7), F9
+	FMOVQ 32(R7), F10
+	ADD R8, R7
+	VEOR V12.B16, V8.B16, V8.B16
+	VEOR V12.B16, V9.B16, V9.B16
+	VEOR V12.B16, V10.B16, V10.B16
+	WORD $0x4fa6e900 // sdot v0.4s, v8.16b, v6.4b[3]
+	WORD $0x4fa6e921 // sdot v1.4s, v9.16b, v6.4b[3]
+	WORD $0x4fa6e942 // sdot v2.4s, v10.16b, v6.4b[3]
+	MOVD 120(R0), R13 // a.Next
+	MOVD 128(R0), R12 // a.NextEnd
+	CMP R12, R13
+	BGE askedbytes1x3_1
+	PRFM (R13), PLDL2KEEP
+	PRFM 64(R13), PLDL2KEEP
+	PRFM 128(R13), PLDL2KEEP
+	ADD $192, R13
+	MOVD R13, 120(R0) // a.Next
+
+askedbytes1x3_1:
+	FMOVQ 16(R25), F6
+	FMOVQ (R7), F8
+	FMOVQ 16(R7), F9
+	FMOVQ 32(R7), F10
+	ADD R8, R7
+	VEOR V12.B16, V8.B16, V8.B16
+	VEOR V12.B16, V9.B16, V9.B16
+	VEOR V12.B16, V10.B16, V10.B16
+	WORD $0x4f86e100 // sdot v0.4s, v8.16b, v6.4b[0]
+	WORD $0x4f86e121 // sdot v1.4s, v9.16b, v6.4b[0]
+	WORD $0x4f86e142 // sdot v2.4s, v10.16b, v6.4b[0]
+	FMOVQ (R7), F8
+	FMOVQ 16(R7), F9
+	FMOVQ 32(R7), F10
+	ADD R8, R7
+	VEOR V12.B16, V8.B16, V8.B16
+	VEOR V12.B16, V9.B16, V9.B16
+	VEOR V12.B16, V10.B16, V10.B16
+	WORD $0x4fa6e100 // sdot v0.4s, v8.16b, v6.4b[1]
+	WORD $0x4fa6e121 // sdot v1.4s, v9.16b, v6.4b[1]
+	WORD $0x4fa6e142 // sdot v2.4s, v10.16b, v6.4b[1]
+	FMOVQ (R7), F8
+	FMOVQ 16(R7), F9
+	FMOVQ 32(R7), F10
+	ADD R8, R7
+	VEOR V12.B16, V8.B16, V8.B16
+	VEOR V12.B16, V9.B16, V9.B16
+	VEOR V12.B16, V10.B16, V10.B16
+	WORD $0x4f86e900 // sdot v0.4s, v8.16b, v6.4b[2]
+	WORD $0x4f86e921 // sdot v1.4s, v9.16b, v6.4b[2]
+	WORD $0x4f86e942 // sdot v2.4s, v10.16b, v6.4b[2]
+	FMOVQ (R7), F8
+	FMOVQ 16(R7), F9
+	FMOVQ 32(R7), F10
+	ADD R8, R7
+	VEOR V12.B16, V8.B16, V8.B16
+	VEOR V12.B16, V9.B16, V9.B16
+	VEOR V12.B16, V10.B16, V10.B16
+	WORD $0x4fa6e900 // sdot v0.4s, v8.16b, v6.4b[3]
+	WORD $0x4fa6e921 // sdot v1.4s, v9.16b, v6.4b[3]
+	WORD $0x4fa6e942 // sdot v2.4s, v10.16b, v6.4b[3]
+	FMOVQ 32(R25), F6
+	FMOVQ (R9), F8
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4f86910b // fmul v11.4s, v8.4s, v6.s[0]
+	VFMLA V11.S4, V0.S4, V3.S4
+	FMOVQ 16(R9), F9
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4f86912b // fmul v11.4s, v9.4s, v6.s[0]
+	VFMLA V11.S4, V1.S4, V4.S4
+	FMOVQ 32(R9), F10
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f86914b // fmul v11.4s, v10.4s, v6.s[0]
+	VFMLA V11.S4, V2.S4, V5.S4
+	ADD R8, R9
+	CBZ R10, noMinsbytes1x3
+	FMOVQ (R10), F8
+	WORD $0x4fa61103 // fmla v3.4s, v8.4s, v6.s[1]
+	FMOVQ 16(R10), F9
+	WORD $0x4fa61124 // fmla v4.4s, v9.4s, v6.s[1]
+	FMOVQ 32(R10), F10
+	WORD $0x4fa61145 // fmla v5.4s, v10.4s, v6.s[1]
+	ADD R8, R10
+
+noMinsbytes1x3:
+	ADD $52, R25
+	SUB $32, R11
+	CBNZ R11, blockbytes1x3
+	MOVD 80(R0), R9 // a.Bias
+	CBNZ R9, biasedbytes1x3
+	MOVD $zeros<>(SB), R9
+	SUB R24, R9
+
+biasedbytes1x3:
+	ADD R24, R9
+	ADD R24, R21, R25
+	MOVD R25, R10
+	MOVD R22, R11
+	MOVBU 112(R0), R13 // a.Add
+	CBNZ R13, addedbytes1x3
+	MOVD $zeros<>(SB), R10
+	MOVD $0, R11
+
+addedbytes1x3:
+	FMOVQ (R10), F11
+	FMOVQ (R9), F31
+	WORD $0x4e3fd56b // fadd v11.4s, v11.4s, v31.4s
+	WORD $0x4e23d56b // fadd v11.4s, v11.4s, v3.4s
+	FMOVQ F11, (R25)
+	FMOVQ 16(R10), F11
+	FMOVQ 16(R9), F31
+	WORD $0x4e3fd56b // fadd v11.4s, v11.4s, v31.4s
+	WORD $0x4e24d56b // fadd v11.4s, v11.4s, v4.4s
+	FMOVQ F11, 16(R25)
+	FMOVQ 32(R10), F11
+	FMOVQ 32(R9), F31
+	WORD $0x4e3fd56b // fadd v11.4s, v11.4s, v31.4s
+	WORD $0x4e25d56b // fadd v11.4s, v11.4s, v5.4s
+	FMOVQ F11, 32(R25)
+	ADD $48, R24
+	JMP bytes1Vec
+
+tilebytes1x1:
+	MOVD R19, R25
+	MOVD 40(R0), R7 // a.W
+	MOVD 64(R0), R9 // a.Scales
+	ADD R24, R7
+	ADD R24, R9
+	MOVD 72(R0), R10 // a.Mins
+	CBZ R10, minlessbytes1x1
+	ADD R24, R10
+
+minlessbytes1x1:
+	MOVD 24(R0), R11 // a.Depth
+	VMOVI $0, V1.B16
+	VMOVI $128, V6.B16
+	PCALIGN $32
+
+blockbytes1x1:
+	VMOVI $0, V0.B16
+	MOVD 120(R0), R13 // a.Next
+	MOVD 128(R0), R12 // a.NextEnd
+	CMP R12, R13
+	BGE askedbytes1x1_0
+	PRFM (R13), PLDL2KEEP
+	ADD $64, R13
+	MOVD R13, 120(R0) // a.Next
+
+askedbytes1x1_0:
+	FMOVQ (R25), F2
+	FMOVQ (R7), F4
+	ADD R8, R7
+	VEOR V6.B16, V4.B16, V4.B16
+	WORD $0x4f82e080 // sdot v0.4s, v4.16b, v2.4b[0]
+	FMOVQ (R7), F4
+	ADD R8, R7
+	VEOR V6.B16, V4.B16, V4.B16
+	WORD $0x4fa2e080 // sdot v0.4s, v4.16b, v2.4b[1]
+	FMOVQ (R7), F4
+	ADD R8, R7
+	VEOR V6.B16, V4.B16, V4.B16
+	WORD $0x4f82e880 // sdot v0.4s, v4.16b, v2.4b[2]
+	FMOVQ (R7), F4
+	ADD R8, R7
+	VEOR V6.B16, V4.B16, V4.B16
+	WORD $0x4fa2e880 // sdot v0.4s, v4.16b, v2.4b[3]
+	MOVD 120(R0), R13 // a.Next
+	MOVD 128(R0), R12 // a.NextEnd
+	CMP R12, R13
+	BGE askedbytes1x1_1
+	PRFM (R13), PLDL2KEEP
+	ADD $64, R13
+	MOVD R13, 120(R0) // a.Next
+
+askedbytes1x1_1:
+	FMOVQ 16(R25), F2
+	FMOVQ (R7), F4
+	ADD R8, R7
+	VEOR V6.B16, V4.B16, V4.B16
+	WORD $0x4f82e080 // sdot v0.4s, v4.16b, v2.4b[0]
+	FMOVQ (R7), F4
+	ADD R8, R7
+	VEOR V6.B16, V4.B16, V4.B16
+	WORD $0x4fa2e080 // sdot v0.4s, v4.16b, v2.4b[1]
+	FMOVQ (R7), F4
+	ADD R8, R7
+	VEOR V6.B16, V4.B16, V4.B16
+	WORD $0x4f82e880 // sdot v0.4s, v4.16b, v2.4b[2]
+	FMOVQ (R7), F4
+	ADD R8, R7
+	VEOR V6.B16, V4.B16, V4.B16
+	WORD $0x4fa2e880 // sdot v0.4s, v4.16b, v2.4b[3]
+	FMOVQ 32(R25), F2
+	FMOVQ (R9), F4
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4f829085 // fmul v5.4s, v4.4s, v2.s[0]
+	VFMLA V5.S4, V0.S4, V1.S4
+	ADD R8, R9
+	CBZ R10, noMinsbytes1x1
+	FMOVQ (R10), F4
+	WORD $0x4fa21081 // fmla v1.4s, v4.4s, v2.s[1]
+	ADD R8, R10
+
+noMinsbytes1x1:
+	ADD $52, R25
+	SUB $32, R11
+	CBNZ R11, blockbytes1x1
+	MOVD 80(R0), R9 // a.Bias
+	CBNZ R9, biasedbytes1x1
+	MOVD $zeros<>(SB), R9
+	SUB R24, R9
+
+biasedbytes1x1:
+	ADD R24, R9
+	ADD R24, R21, R25
+	MOVD R25, R10
+	MOVD R22, R11
+	MOVBU 112(R0), R13 // a.Add
+	CBNZ R13, addedbytes1x1
+	MOVD $zeros<>(SB), R10
+	MOVD $0, R11
+
+addedbytes1x1:
+	FMOVQ (R10), F5
+	FMOVQ (R9), F31
+	WORD $0x4e3fd4a5 // fadd v5.4s, v5.4s, v31.4s
+	WORD $0x4e21d4a5 // fadd v5.4s, v5.4s, v1.4s
+	FMOVQ F5, (R25)
+	ADD $16, R24
+	JMP bytes1Vec
+
+groupsRows:
+	CMP $8, R23
+	BGE groups8
+	CMP $4, R23
+	BGE groups4
+	CMP $1, R23
+	BGE groups1
+	RET
+
+groups8:
+	MOVD $0, R24
+
+groups8Vec:
+	MOVD R8, R13
+	SUB R24, R13
+	CMP $16, R13
+	BGE tilegroups8x1
+	ADD R20, R19
+	ADD R22, R21
+	ADD R20, R19
+	ADD R22, R21
+	ADD R20, R19
+	ADD R22, R21
+	ADD R20, R19
+	ADD R22, R21
+	ADD R20, R19
+	ADD R22, R21
+	ADD R20, R19
+	ADD R22, R21
+	ADD R20, R19
+	ADD R22, R21
+	ADD R20, R19
+	ADD R22, R21
+	SUB $8, R23
+	JMP groupsRows
+
+tilegroups8x1:
+	MOVD R19, R25
+	ADD R20, R25, R26
+	ADD R20, R26, R1
+	ADD R20, R1, R2
+	ADD R20, R2, R3
+	ADD R20, R3, R4
+	ADD R20, R4, R5
+	ADD R20, R5, R6
+	MOVD 40(R0), R7 // a.W
+	MOVD 64(R0), R9 // a.Scales
+	ADD R24, R7
+	ADD R24, R9
+	MOVD 24(R0), R11 // a.Depth
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	VMOVI $0, V11.B16
+	VMOVI $0, V12.B16
+	VMOVI $0, V13.B16
+	VMOVI $0, V14.B16
+	VMOVI $0, V15.B16
+	VMOVI $128, V26.B16
+	PCALIGN $32
+
+blockgroups8x1:
+	MOVD 120(R0), R13 // a.Next
+	MOVD 128(R0), R12 // a.NextEnd
+	CMP R12, R13
+	BGE askedgroups8x1_0
+	PRFM (R13), PLDL2KEEP
+	PRFM 64(R13), PLDL2KEEP
+	ADD $128, R13
+	MOVD R13, 120(R0) // a.Next
+
+askedgroups8x1_0:
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	FMOVQ (R25), F16
+	FMOVQ (R26), F17
+	FMOVQ (R1), F18
+	FMOVQ (R2), F19
+	FMOVQ (R3), F20
+	FMOVQ (R4), F21
+	FMOVQ (R5), F22
+	FMOVQ (R6), F23
+	FMOVQ (R7), F24
+	ADD R8, R7
+	VEOR V26.B16, V24.B16, V24.B16
+	WORD $0x4f90e300 // sdot v0.4s, v24.16b, v16.4b[0]
+	WORD $0x4f91e301 // sdot v1.4s, v24.16b, v17.4b[0]
+	WORD $0x4f92e302 // sdot v2.4s, v24.16b, v18.4b[0]
+	WORD $0x4f93e303 // sdot v3.4s, v24.16b, v19.4b[0]
+	WORD $0x4f94e304 // sdot v4.4s, v24.16b, v20.4b[0]
+	WORD $0x4f95e305 // sdot v5.4s, v24.16b, v21.4b[0]
+	WORD $0x4f96e306 // sdot v6.4s, v24.16b, v22.4b[0]
+	WORD $0x4f97e307 // sdot v7.4s, v24.16b, v23.4b[0]
+	FMOVQ (R7), F24
+	ADD R8, R7
+	VEOR V26.B16, V24.B16, V24.B16
+	WORD $0x4fb0e300 // sdot v0.4s, v24.16b, v16.4b[1]
+	WORD $0x4fb1e301 // sdot v1.4s, v24.16b, v17.4b[1]
+	WORD $0x4fb2e302 // sdot v2.4s, v24.16b, v18.4b[1]
+	WORD $0x4fb3e303 // sdot v3.4s, v24.16b, v19.4b[1]
+	WORD $0x4fb4e304 // sdot v4.4s, v24.16b, v20.4b[1]
+	WORD $0x4fb5e305 // sdot v5.4s, v24.16b, v21.4b[1]
+	WORD $0x4fb6e306 // sdot v6.4s, v24.16b, v22.4b[1]
+	WORD $0x4fb7e307 // sdot v7.4s, v24.16b, v23.4b[1]
+	FMOVQ (R7), F24
+	ADD R8, R7
+	VEOR V26.B16, V24.B16, V24.B16
+	WORD $0x4f90eb00 // sdot v0.4s, v24.16b, v16.4b[2]
+	WORD $0x4f91eb01 // sdot v1.4s, v24.16b, v17.4b[2]
+	WORD $0x4f92eb02 // sdot v2.4s, v24.16b, v18.4b[2]
+	WORD $0x4f93eb03 // sdot v3.4s, v24.16b, v19.4b[2]
+	WORD $0x4f94eb04 // sdot v4.4s, v24.16b, v20.4b[2]
+	WORD $0x4f95eb05 // sdot v5.4s, v24.16b, v21.4b[2]
+	WORD $0x4f96eb06 // sdot v6.4s, v24.16b, v22.4b[2]
+	WORD $0x4f97eb07 // sdot v7.4s, v24.16b, v23.4b[2]
+	FMOVQ (R7), F24
+	ADD R8, R7
+	VEOR V26.B16, V24.B16, V24.B16
+	WORD $0x4fb0eb00 // sdot v0.4s, v24.16b, v16.4b[3]
+	WORD $0x4fb1eb01 // sdot v1.4s, v24.16b, v17.4b[3]
+	WORD $0x4fb2eb02 // sdot v2.4s, v24.16b, v18.4b[3]
+	WORD $0x4fb3eb03 // sdot v3.4s, v24.16b, v19.4b[3]
+	WORD $0x4fb4eb04 // sdot v4.4s, v24.16b, v20.4b[3]
+	WORD $0x4fb5eb05 // sdot v5.4s, v24.16b, v21.4b[3]
+	WORD $0x4fb6eb06 // sdot v6.4s, v24.16b, v22.4b[3]
+	WORD $0x4fb7eb07 // sdot v7.4s, v24.16b, v23.4b[3]
+	FMOVQ 32(R25), F16
+	FMOVQ 32(R26), F17
+	FMOVQ 32(R1), F18
+	FMOVQ 32(R2), F19
+	FMOVQ 32(R3), F20
+	FMOVQ 32(R4), F21
+	FMOVQ 32(R5), F22
+	FMOVQ 32(R6), F23
+	FMOVQ (R9), F24
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4f909319 // fmul v25.4s, v24.4s, v16.s[0]
+	VFMLA V25.S4, V0.S4, V8.S4
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4f919319 // fmul v25.4s, v24.4s, v17.s[0]
+	VFMLA V25.S4, V1.S4, V9.S4
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f929319 // fmul v25.4s, v24.4s, v18.s[0]
+	VFMLA V25.S4, V2.S4, V10.S4
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4f939319 // fmul v25.4s, v24.4s, v19.s[0]
+	VFMLA V25.S4, V3.S4, V11.S4
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4f949319 // fmul v25.4s, v24.4s, v20.s[0]
+	VFMLA V25.S4, V4.S4, V12.S4
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x4f959319 // fmul v25.4s, v24.4s, v21.s[0]
+	VFMLA V25.S4, V5.S4, V13.S4
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4f969319 // fmul v25.4s, v24.4s, v22.s[0]
+	VFMLA V25.S4, V6.S4, V14.S4
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x4f979319 // fmul v25.4s, v24.4s, v23.s[0]
+	VFMLA V25.S4, V7.S4, V15.S4
+	ADD R8, R9
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	FMOVQ 16(R25), F16
+	FMOVQ 16(R26), F17
+	FMOVQ 16(R1), F18
+	FMOVQ 16(R2), F19
+	FMOVQ 16(R3), F20
+	FMOVQ 16(R4), F21
+	FMOVQ 16(R5), F22
+	FMOVQ 16(R6), F23
+	FMOVQ (R7), F24
+	ADD R8, R7
+	VEOR V26.B16, V24.B16, V24.B16
+	WORD $0x4f90e300 // sdot v0.4s, v24.16b, v16.4b[0]
+	WORD $0x4f91e301 // sdot v1.4s, v24.16b, v17.4b[0]
+	WORD $0x4f92e302 // sdot v2.4s, v24.16b, v18.4b[0]
+	WORD $0x4f93e303 // sdot v3.4s, v24.16b, v19.4b[0]
+	WORD $0x4f94e304 // sdot v4.4s, v24.16b, v20.4b[0]
+	WORD $0x4f95e305 // sdot v5.4s, v24.16b, v21.4b[0]
+	WORD $0x4f96e306 // sdot v6.4s, v24.16b, v22.4b[0]
+	WORD $0x4f97e307 // sdot v7.4s, v24.16b, v23.4b[0]
+	FMOVQ (R7), F24
+	ADD R8, R7
+	VEOR V26.B16, V24.B16, V24.B16
+	WORD $0x4fb0e300 // sdot v0.4s, v24.16b, v16.4b[1]
+	WORD $0x4fb1e301 // sdot v1.4s, v24.16b, v17.4b[1]
+	WORD $0x4fb2e302 // sdot v2.4s, v24.16b, v18.4b[1]
+	WORD $0x4fb3e303 // sdot v3.4s, v24.16b, v19.4b[1]
+	WORD $0x4fb4e304 // sdot v4.4s, v24.16b, v20.4b[1]
+	WORD $0x4fb5e305 // sdot v5.4s, v24.16b, v21.4b[1]
+	WORD $0x4fb6e306 // sdot v6.4s, v24.16b, v22.4b[1]
+	WORD $0x4fb7e307 // sdot v7.4s, v24.16b, v23.4b[1]
+	FMOVQ (R7), F24
+	ADD R8, R7
+	VEOR V26.B16, V24.B16, V24.B16
+	WORD $0x4f90eb00 // sdot v0.4s, v24.16b, v16.4b[2]
+	WORD $0x4f91eb01 // sdot v1.4s, v24.16b, v17.4b[2]
+	WORD $0x4f92eb02 // sdot v2.4s, v24.16b, v18.4b[2]
+	WORD $0x4f93eb03 // sdot v3.4s, v24.16b, v19.4b[2]
+	WORD $0x4f94eb04 // sdot v4.4s, v24.16b, v20.4b[2]
+	WORD $0x4f95eb05 // sdot v5.4s, v24.16b, v21.4b[2]
+	WORD $0x4f96eb06 // sdot v6.4s, v24.16b, v22.4b[2]
+	WORD $0x4f97eb07 // sdot v7.4s, v24.16b, v23.4b[2]
+	FMOVQ (R7), F24
+	ADD R8, R7
+	VEOR V26.B16, V24.B16, V24.B16
+	WORD $0x4fb0eb00 // sdot v0.4s, v24.16b, v16.4b[3]
+	WORD $0x4fb1eb01 // sdot v1.4s, v24.16b, v17.4b[3]
+	WORD $0x4fb2eb02 // sdot v2.4s, v24.16b, v18.4b[3]
+	WORD $0x4fb3eb03 // sdot v3.4s, v24.16b, v19.4b[3]
+	WORD $0x4fb4eb04 // sdot v4.4s, v24.16b, v20.4b[3]
+	WORD $0x4fb5eb05 // sdot v5.4s, v24.16b, v21.4b[3]
+	WORD $0x4fb6eb06 // sdot v6.4s, v24.16b, v22.4b[3]
+	WORD $0x4fb7eb07 // sdot v7.4s, v24.16b, v23.4b[3]
+	FMOVQ 32(R25), F16
+	FMOVQ 32(R26), F17
+	FMOVQ 32(R1), F18
+	FMOVQ 32(R2), F19
+	FMOVQ 32(R3), F20
+	FMOVQ 32(R4), F21
+	FMOVQ 32(R5), F22
+	FMOVQ 32(R6), F23
+	FMOVQ (R9), F24
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4f909319 // fmul v25.4s, v24.4s, v16.s[0]
+	VFMLA V25.S4, V0.S4, V8.S4
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4f919319 // fmul v25.4s, v24.4s, v17.s[0]
+	VFMLA V25.S4, V1.S4, V9.S4
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f929319 // fmul v25.4s, v24.4s, v18.s[0]
+	VFMLA V25.S4, V2.S4, V10.S4
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4f939319 // fmul v25.4s, v24.4s, v19.s[0]
+	VFMLA V25.S4, V3.S4, V11.S4
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4f949319 // fmul v25.4s, v24.4s, v20.s[0]
+	VFMLA V25.S4, V4.S4, V12.S4
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x4f959319 // fmul v25.4s, v24.4s, v21.s[0]
+	VFMLA V25.S4, V5.S4, V13.S4
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4f969319 // fmul v25.4s, v24.4s, v22.s[0]
+	VFMLA V25.S4, V6.S4, V14.S4
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x4f979319 // fmul v25.4s, v24.4s, v23.s[0]
+	VFMLA V25.S4, V7.S4, V15.S4
+	ADD R8, R9
+	ADD $52, R25
+	ADD $52, R26
+	ADD $52, R1
+	ADD $52, R2
+	ADD $52, R3
+	ADD $52, R4
+	ADD $52, R5
+	ADD $52, R6
+	SUB $32, R11
+	CBNZ R11, blockgroups8x1
+	MOVD 80(R0), R9 // a.Bias
+	CBNZ R9, biasedgroups8x1
+	MOVD $zeros<>(SB), R9
+	SUB R24, R9
+
+biasedgroups8x1:
+	ADD R24, R9
+	ADD R24, R21, R25
+	MOVD R25, R10
+	MOVD R22, R11
+	MOVBU 112(R0), R13 // a.Add
+	CBNZ R13, addedgroups8x1
+	MOVD $zeros<>(SB), R10
+	MOVD $0, R11
+
+addedgroups8x1:
+	FMOVQ (R10), F25
+	FMOVQ (R9), F31
+	WORD $0x4e3fd739 // fadd v25.4s, v25.4s, v31.4s
+	WORD $0x4e28d739 // fadd v25.4s, v25.4s, v8.4s
+	FMOVQ F25, (R25)
+	ADD R11, R10
+	ADD R22, R25
+	FMOVQ (R10), F25
+	FMOVQ (R9), F31
+	WORD $0x4e3fd739 // fadd v25.4s, v25.4s, v31.4s
+	WORD $0x4e29d739 // fadd v25.4s, v25.4s, v9.4s
+	FMOVQ F25, (R25)
+	ADD R11, R10
+	ADD R22, R25
+	FMOVQ (R10), F25
+	FMOVQ (R9), F31
+	WORD $0x4e3fd739 // fadd v25.4s, v25.4s, v31.4s
+	WORD $0x4e2ad739 // fadd v25.4s, v25.4s, v10.4s
+	FMOVQ F25, (R25)
+	ADD R11, R10
+	ADD R22, R25
+	FMOVQ (R10), F25
+	FMOVQ (R9), F31
+	WORD $0x4e3fd739 // fadd v25.4s, v25.4s, v31.4s
+	WORD $0x4e2bd739 // fadd v25.4s, v25.4s, v11.4s
+	FMOVQ F25, (R25)
+	ADD R11, R10
+	ADD R22, R25
+	FMOVQ (R10), F25
+	FMOVQ (R9), F31
+	WORD $0x4e3fd739 // fadd v25.4s, v25.4s, v31.4s
+	WORD $0x4e2cd739 // fadd v25.4s, v25.4s, v12.4s
+	FMOVQ F25, (R25)
+	ADD R11, R10
+	ADD R22, R25
+	FMOVQ (R10), F25
+	FMOVQ (R9), F31
+	WORD $0x4e3fd739 // fadd v25.4s, v25.4s, v31.4s
+	WORD $0x4e2dd739 // fadd v25.4s, v25.4s, v13.4s
+	FMOVQ F25, (R25)
+	ADD R11, R10
+	ADD R22, R25
+	FMOVQ (R10), F25
+	FMOVQ (R9), F31
+	WORD $0x4e3fd739 // fadd v25.4s, v25.4s, v31.4s
+	WORD $0x4e2ed739 // fadd v25.4s, v25.4s, v14.4s
+	FMOVQ F25, (R25)
+	ADD R11, R10
+	ADD R22, R25
+	FMOVQ (R10), F25
+	FMOVQ (R9), F31
+	WORD $0x4e3fd739 // fadd v25.4s, v25.4s, v31.4s
+	WORD $0x4e2fd739 // fadd v25.4s, v25.4s, v15.4s
+	FMOVQ F25, (R25)
+	ADD $16, R24
+	JMP groups8Vec
+
+groups4:
+	MOVD $0, R24
+
+groups4Vec:
+	MOVD R8, R13
+	SUB R24, R13
+	CMP $32, R13
+	BGE tilegroups4x2
+	CMP $16, R13
+	BGE tilegroups4x1
+	ADD R20, R19
+	ADD R22, R21
+	ADD R20, R19
+	ADD R22, R21
+	ADD R20, R19
+	ADD R22, R21
+	ADD R20, R19
+	ADD R22, R21
+	SUB $4, R23
+	JMP groupsRows
+
+tilegroups4x2:
+	MOVD R19, R25
+	ADD R20, R25, R26
+	ADD R20, R26, R1
+	ADD R20, R1, R2
+	MOVD 40(R0), R7 // a.W
+	MOVD 64(R0), R9 // a.Scales
+	ADD R24, R7
+	ADD R24, R9
+	MOVD 24(R0), R11 // a.Depth
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	VMOVI $0, V11.B16
+	VMOVI $0, V12.B16
+	VMOVI $0, V13.B16
+	VMOVI $0, V14.B16
+	VMOVI $0, V15.B16
+	VMOVI $128, V23.B16
+	PCALIGN $32
+
+blockgroups4x2:
+	MOVD 120(R0), R13 // a.Next
+	MOVD 128(R0), R12 // a.NextEnd
+	CMP R12, R13
+	BGE askedgroups4x2_0
+	PRFM (R13), PLDL2KEEP
+	PRFM 64(R13), PLDL2KEEP
+	ADD $128, R13
+	MOVD R13, 120(R0) // a.Next
+
+askedgroups4x2_0:
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	FMOVQ (R25), F16
+	FMOVQ (R26), F17
+	FMOVQ (R1), F18
+	FMOVQ (R2), F19
+	FMOVQ (R7), F20
+	FMOVQ 16(R7), F21
+	ADD R8, R7
+	VEOR V23.B16, V20.B16, V20.B16
+	VEOR V23.B16, V21.B16, V21.B16
+	WORD $0x4f90e280 // sdot v0.4s, v20.16b, v16.4b[0]
+	WORD $0x4f90e2a1 // sdot v1.4s, v21.16b, v16.4b[0]
+	WORD $0x4f91e282 // sdot v2.4s, v20.16b, v17.4b[0]
+	WORD $0x4f91e2a3 // sdot v3.4s, v21.16b, v17.4b[0]
+	WORD $0x4f92e284 // sdot v4.4s, v20.16b, v18.4b[0]
+	WORD $0x4f92e2a5 // sdot v5.4s, v21.16b, v18.4b[0]
+	WORD $0x4f93e286 // sdot v6.4s, v20.16b, v19.4b[0]
+	WORD $0x4f93e2a7 // sdot v7.4s, v21.16b, v19.4b[0]
+	FMOVQ (R7), F20
+	FMOVQ 16(R7), F21
+	ADD R8, R7
+	VEOR V23.B16, V20.B16, V20.B16
+	VEOR V23.B16, V21.B16, V21.B16
+	WORD $0x4fb0e280 // sdot v0.4s, v20.16b, v16.4b[1]
+	WORD $0x4fb0e2a1 // sdot v1.4s, v21.16b, v16.4b[1]
+	WORD $0x4fb1e282 // sdot v2.4s, v20.16b, v17.4b[1]
+	WORD $0x4fb1e2a3 // sdot v3.4s, v21.16b, v17.4b[1]
+	WORD $0x4fb2e284 // sdot v4.4s, v20.16b, v18.4b[1]
+	WORD $0x4fb2e2a5 // sdot v5.4s, v21.16b, v18.4b[1]
+	WORD $0x4fb3e286 // sdot v6.4s, v20.16b, v19.4b[1]
+	WORD $0x4fb3e2a7 // sdot v7.4s, v21.16b, v19.4b[1]
+	FMOVQ (R7), F20
+	FMOVQ 16(R7), F21
+	ADD R8, R7
+	VEOR V23.B16, V20.B16, V20.B16
+	VEOR V23.B16, V21.B16, V21.B16
+	WORD $0x4f90ea80 // sdot v0.4s, v20.16b, v16.4b[2]
+	WORD $0x4f90eaa1 // sdot v1.4s, v21.16b, v16.4b[2]
+	WORD $0x4f91ea82 // sdot v2.4s, v20.16b, v17.4b[2]
+	WORD $0x4f91eaa3 // sdot v3.4s, v21.16b, v17.4b[2]
+	WORD $0x4f92ea84 // sdot v4.4s, v20.16b, v18.4b[2]
+	WORD $0x4f92eaa5 // sdot v5.4s, v21.16b, v18.4b[2]
+	WORD $0x4f93ea86 // sdot v6.4s, v20.16b, v19.4b[2]
+	WORD $0x4f93eaa7 // sdot v7.4s, v21.16b, v19.4b[2]
+	FMOVQ (R7), F20
+	FMOVQ 16(R7), F21
+	ADD R8, R7
+	VEOR V23.B16, V20.B16, V20.B16
+	VEOR V23.B16, V21.B16, V21.B16
+	WORD $0x4fb0ea80 // sdot v0.4s, v20.16b, v16.4b[3]
+	WORD $0x4fb0eaa1 // sdot v1.4s, v21.16b, v16.4b[3]
+	WORD $0x4fb1ea82 // sdot v2.4s, v20.16b, v17.4b[3]
+	WORD $0x4fb1eaa3 // sdot v3.4s, v21.16b, v17.4b[3]
+	WORD $0x4fb2ea84 // sdot v4.4s, v20.16b, v18.4b[3]
+	WORD $0x4fb2eaa5 // sdot v5.4s, v21.16b, v18.4b[3]
+	WORD $0x4fb3ea86 // sdot v6.4s, v20.16b, v19.4b[3]
+	WORD $0x4fb3eaa7 // sdot v7.4s, v21.16b, v19.4b[3]
+	FMOVQ 32(R25), F16
+	FMOVQ 32(R26), F17
+	FMOVQ 32(R1), F18
+	FMOVQ 32(R2), F19
+	FMOVQ (R9), F20
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4f909296 // fmul v22.4s, v20.4s, v16.s[0]
+	VFMLA V22.S4, V0.S4, V8.S4
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f919296 // fmul v22.4s, v20.4s, v17.s[0]
+	VFMLA V22.S4, V2.S4, V10.S4
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4f929296 // fmul v22.4s, v20.4s, v18.s[0]
+	VFMLA V22.S4, V4.S4, V12.S4
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4f939296 // fmul v22.4s, v20.4s, v19.s[0]
+	VFMLA V22.S4, V6.S4, V14.S4
+	FMOVQ 16(R9), F21
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4f9092b6 // fmul v22.4s, v21.4s, v16.s[0]
+	VFMLA V22.S4, V1.S4, V9.S4
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4f9192b6 // fmul v22.4s, v21.4s, v17.s[0]
+	VFMLA V22.S4, V3.S4, V11.S4
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x4f9292b6 // fmul v22.4s, v21.4s, v18.s[0]
+	VFMLA V22.S4, V5.S4, V13.S4
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x4f9392b6 // fmul v22.4s, v21.4s, v19.s[0]
+	VFMLA V22.S4, V7.S4, V15.S4
+	ADD R8, R9
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	FMOVQ 16(R25), F16
+	FMOVQ 16(R26), F17
+	FMOVQ 16(R1), F18
+	FMOVQ 16(R2), F19
+	FMOVQ (R7), F20
+	FMOVQ 16(R7), F21
+	ADD R8, R7
+	VEOR V23.B16, V20.B16, V20.B16
+	VEOR V23.B16, V21.B16, V21.B16
+	WORD $0x4f90e280 // sdot v0.4s, v20.16b, v16.4b[0]
+	WORD $0x4f90e2a1 // sdot v1.4s, v21.16b, v16.4b[0]
+	WORD $0x4f91e282 // sdot v2.4s, v20.16b, v17.4b[0]
+	WORD $0x4f91e2a3 // sdot v3.4s, v21.16b, v17.4b[0]
+	WORD $0x4f92e284 // sdot v4.4s, v20.16b, v18.4b[0]
+	WORD $0x4f92e2a5 // sdot v5.4s, v21.16b, v18.4b[0]
+	WORD $0x4f93e286 // sdot v6.4s, v20.16b, v19.4b[0]
+	WORD $0x4f93e2a7 // sdot v7.4s, v21.16b, v19.4b[0]
+	FMOVQ (R7), F20
+	FMOVQ 16(R7), F21
+	ADD R8, R7
+	VEOR V23.B16, V20.B16, V20.B16
+	VEOR V23.B16, V21.B16, V21.B16
+	WORD $0x4fb0e280 // sdot v0.4s, v20.16b, v16.4b[1]
+	WORD $0x4fb0e2a1 // sdot v1.4s, v21.16b, v16.4b[1]
+	WORD $0x4fb1e282 // sdot v2.4s, v20.16b, v17.4b[1]
+	WORD $0x4fb1e2a3 // sdot v3.4s, v21.16b, v17.4b[1]
+	WORD $0x4fb2e284 // sdot v4.4s, v20.16b, v18.4b[1]
+	WORD $0x4fb2e2a5 // sdot v5.4s, v21.16b, v18.4b[1]
+	WORD $0x4fb3e286 // sdot v6.4s, v20.16b, v19.4b[1]
+	WORD $0x4fb3e2a7 // sdot v7.4s, v21.16b, v19.4b[1]
+	FMOVQ (R7), F20
+	FMOVQ 16(R7), F21
+	ADD R8, R7
+	VEOR V23.B16, V20.B16, V20.B16
+	VEOR V23.B16, V21.B16, V21.B16
+	WORD $0x4f90ea80 // sdot v0.4s, v20.16b, v16.4b[2]
+	WORD $0x4f90eaa1 // sdot v1.4s, v21.16b, v16.4b[2]
+	WORD $0x4f91ea82 // sdot v2.4s, v20.16b, v17.4b[2]
+	WORD $0x4f91eaa3 // sdot v3.4s, v21.16b, v17.4b[2]
+	WORD $0x4f92ea84 // sdot v4.4s, v20.16b, v18.4b[2]
+	WORD $0x4f92eaa5 // sdot v5.4s, v21.16b, v18.4b[2]
+	WORD $0x4f93ea86 // sdot v6.4s, v20.16b, v19.4b[2]
+	WORD $0x4f93eaa7 // sdot v7.4s, v21.16b, v19.4b[2]
+	FMOVQ (R7), F20
+	FMOVQ 16(R7), F21
+	ADD R8, R7
+	VEOR V23.B16, V20.B16, V20.B16
+	VEOR V23.B16, V21.B16, V21.B16
+	WORD $0x4fb0ea80 // sdot v0.4s, v20.16b, v16.4b[3]
+	WORD $0x4fb0eaa1 // sdot v1.4s, v21.16b, v16.4b[3]
+	WORD $0x4fb1ea82 // sdot v2.4s, v20.16b, v17.4b[3]
+	WORD $0x4fb1eaa3 // sdot v3.4s, v21.16b, v17.4b[3]
+	WORD $0x4fb2ea84 // sdot v4.4s, v20.16b, v18.4b[3]
+	WORD $0x4fb2eaa5 // sdot v5.4s, v21.16b, v18.4b[3]
+	WORD $0x4fb3ea86 // sdot v6.4s, v20.16b, v19.4b[3]
+	WORD $0x4fb3eaa7 // sdot v7.4s, v21.16b, v19.4b[3]
+	FMOVQ 32(R25), F16
+	FMOVQ 32(R26), F17
+	FMOVQ 32(R1), F18
+	FMOVQ 32(R2), F19
+	FMOVQ (R9), F20
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4f909296 // fmul v22.4s, v20.4s, v16.s[0]
+	VFMLA V22.S4, V0.S4, V8.S4
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f919296 // fmul v22.4s, v20.4s, v17.s[0]
+	VFMLA V22.S4, V2.S4, V10.S4
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4f929296 // fmul v22.4s, v20.4s, v18.s[0]
+	VFMLA V22.S4, V4.S4, V12.S4
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4f939296 // fmul v22.4s, v20.4s, v19.s[0]
+	VFMLA V22.S4, V6.S4, V14.S4
+	FMOVQ 16(R9), F21
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4f9092b6 // fmul v22.4s, v21.4s, v16.s[0]
+	VFMLA V22.S4, V1.S4, V9.S4
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4f9192b6 // fmul v22.4s, v21.4s, v17.s[0]
+	VFMLA V22.S4, V3.S4, V11.S4
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x4f9292b6 // fmul v22.4s, v21.4s, v18.s[0]
+	VFMLA V22.S4, V5.S4, V13.S4
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x4f9392b6 // fmul v22.4s, v21.4s, v19.s[0]
+	VFMLA V22.S4, V7.S4, V15.S4
+	ADD R8, R9
+	ADD $52, R25
+	ADD $52, R26
+	ADD $52, R1
+	ADD $52, R2
+	SUB $32, R11
+	CBNZ R11, blockgroups4x2
+	MOVD 80(R0), R9 // a.Bias
+	CBNZ R9, biasedgroups4x2
+	MOVD $zeros<>(SB), R9
+	SUB R24, R9
+
+biasedgroups4x2:
+	ADD R24, R9
+	ADD R24, R21, R25
+	MOVD R25, R10
+	MOVD R22, R11
+	MOVBU 112(R0), R13 // a.Add
+	CBNZ R13, addedgroups4x2
+	MOVD $zeros<>(SB), R10
+	MOVD $0, R11
+
+addedgroups4x2:
+	FMOVQ (R10), F22
+	FMOVQ (R9), F31
+	WORD $0x4e3fd6d6 // fadd v22.4s, v22.4s, v31.4s
+	WORD $0x4e28d6d6 // fadd v22.4s, v22.4s, v8.4s
+	FMOVQ F22, (R25)
+	FMOVQ 16(R10), F22
+	FMOVQ 16(R9), F31
+	WORD $0x4e3fd6d6 // fadd v22.4s, v22.4s, v31.4s
+	WORD $0x4e29d6d6 // fadd v22.4s, v22.4s, v9.4s
+	FMOVQ F22, 16(R25)
+	ADD R11, R10
+	ADD R22, R25
+	FMOVQ (R10), F22
+	FMOVQ (R9), F31
+	WORD $0x4e3fd6d6 // fadd v22.4s, v22.4s, v31.4s
+	WORD $0x4e2ad6d6 // fadd v22.4s, v22.4s, v10.4s
+	FMOVQ F22, (R25)
+	FMOVQ 16(R10), F22
+	FMOVQ 16(R9), F31
+	WORD $0x4e3fd6d6 // fadd v22.4s, v22.4s, v31.4s
+	WORD $0x4e2bd6d6 // fadd v22.4s, v22.4s, v11.4s
+	FMOVQ F22, 16(R25)
+	ADD R11, R10
+	ADD R22, R25
+	FMOVQ (R10), F22
+	FMOVQ (R9), F31
+	WORD $0x4e3fd6d6 // fadd v22.4s, v22.4s, v31.4s
+	WORD $0x4e2cd6d6 // fadd v22.4s, v22.4s, v12.4s
+	FMOVQ F22, (R25)
+	FMOVQ 16(R10), F22
+	FMOVQ 16(R9), F31
+	WORD $0x4e3fd6d6 // fadd v22.4s, v22.4s, v31.4s
+	WORD $0x4e2dd6d6 // fadd v22.4s, v22.4s, v13.4s
+	FMOVQ F22, 16(R25)
+	ADD R11, R10
+	ADD R22, R25
+	FMOVQ (R10), F22
+	FMOVQ (R9), F31
+	WORD $0x4e3fd6d6 // fadd v22.4s, v22.4s, v31.4s
+	WORD $0x4e2ed6d6 // fadd v22.4s, v22.4s, v14.4s
+	FMOVQ F22, (R25)
+	FMOVQ 16(R10), F22
+	FMOVQ 16(R9), F31
+	WORD $0x4e3fd6d6 // fadd v22.4s, v22.4s, v31.4s
+	WORD $0x4e2fd6d6 // fadd v22.4s, v22.4s, v15.4s
+	FMOVQ F22, 16(R25)
+	ADD $32, R24
+	JMP groups4Vec
+
+tilegroups4x1:
+	MOVD R19, R25
+	ADD R20, R25, R26
+	ADD R20, R26, R1
+	ADD R20, R1, R2
+	MOVD 40(R0), R7 // a.W
+	MOVD 64(R0), R9 // a.Scales
+	ADD R24, R7
+	ADD R24, R9
+	MOVD 24(R0), R11 // a.Depth
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $128, V14.B16
+	PCALIGN $32
+
+blockgroups4x1:
+	MOVD 120(R0), R13 // a.Next
+	MOVD 128(R0), R12 // a.NextEnd
+	CMP R12, R13
+	BGE askedgroups4x1_0
+	PRFM (R13), PLDL2KEEP
+	PRFM 64(R13), PLDL2KEEP
+	ADD $128, R13
+	MOVD R13, 120(R0) // a.Next
+
+askedgroups4x1_0:
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	FMOVQ (R25), F8
+	FMOVQ (R26), F9
+	FMOVQ (R1), F10
+	FMOVQ (R2), F11
+	FMOVQ (R7), F12
+	ADD R8, R7
+	VEOR V14.B16, V12.B16, V12.B16
+	WORD $0x4f88e180 // sdot v0.4s, v12.16b, v8.4b[0]
+	WORD $0x4f89e181 // sdot v1.4s, v12.16b, v9.4b[0]
+	WORD $0x4f8ae182 // sdot v2.4s, v12.16b, v10.4b[0]
+	WORD $0x4f8be183 // sdot v3.4s, v12.16b, v11.4b[0]
+	FMOVQ (R7), F12
+	ADD R8, R7
+	VEOR V14.B16, V12.B16, V12.B16
+	WORD $0x4fa8e180 // sdot v0.4s, v12.16b, v8.4b[1]
+	WORD $0x4fa9e181 // sdot v1.4s, v12.16b, v9.4b[1]
+	WORD $0x4faae182 // sdot v2.4s, v12.16b, v10.4b[1]
+	WORD $0x4fabe183 // sdot v3.4s, v12.16b, v11.4b[1]
+	FMOVQ (R7), F12
+	ADD R8, R7
+	VEOR V14.B16, V12.B16, V12.B16
+	WORD $0x4f88e980 // sdot v0.4s, v12.16b, v8.4b[2]
+	WORD $0x4f89e981 // sdot v1.4s, v12.16b, v9.4b[2]
+	WORD $0x4f8ae982 // sdot v2.4s, v12.16b, v10.4b[2]
+	WORD $0x4f8be983 // sdot v3.4s, v12.16b, v11.4b[2]
+	FMOVQ (R7), F12
+	ADD R8, R7
+	VEOR V14.B16, V12.B16, V12.B16
+	WORD $0x4fa8e980 // sdot v0.4s, v12.16b, v8.4b[3]
+	WORD $0x4fa9e981 // sdot v1.4s, v12.16b, v9.4b[3]
+	WORD $0x4faae982 // sdot v2.4s, v12.16b, v10.4b[3]
+	WORD $0x4fabe983 // sdot v3.4s, v12.16b, v11.4b[3]
+	FMOVQ 32(R25), F8
+	FMOVQ 32(R26), F9
+	FMOVQ 32(R1), F10
+	FMOVQ 32(R2), F11
+	FMOVQ (R9), F12
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4f88918d // fmul v13.4s, v12.4s, v8.s[0]
+	VFMLA V13.S4, V0.S4, V4.S4
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4f89918d // fmul v13.4s, v12.4s, v9.s[0]
+	VFMLA V13.S4, V1.S4, V5.S4
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f8a918d // fmul v13.4s, v12.4s, v10.s[0]
+	VFMLA V13.S4, V2.S4, V6.S4
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4f8b918d // fmul v13.4s, v12.4s, v11.s[0]
+	VFMLA V13.S4, V3.S4, V7.S4
+	ADD R8, R9
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	FMOVQ 16(R25), F8
+	FMOVQ 16(R26), F9
+	FMOVQ 16(R1), F10
+	FMOVQ 16(R2), F11
+	FMOVQ (R7), F12
+	ADD R8, R7
+	VEOR V14.B16, V12.B16, V12.B16
+	WORD $0x4f88e180 // sdot v0.4s, v12.16b, v8.4b[0]
+	WORD $0x4f89e181 // sdot v1.4s, v12.16b, v9.4b[0]
+	WORD $0x4f8ae182 // sdot v2.4s, v12.16b, v10.4b[0]
+	WORD $0x4f8be183 // sdot v3.4s, v12.16b, v11.4b[0]
+	FMOVQ (R7), F12
+	ADD R8, R7
+	VEOR V14.B16, V12.B16, V12.B16
+	WORD $0x4fa8e180 // sdot v0.4s, v12.16b, v8.4b[1]
+	WORD $0x4fa9e181 // sdot v1.4s, v12.16b, v9.4b[1]
+	WORD $0x4faae182 // sdot v2.4s, v12.16b, v10.4b[1]
+	WORD $0x4fabe183 // sdot v3.4s, v12.16b, v11.4b[1]
+	FMOVQ (R7), F12
+	ADD R8, R7
+	VEOR V14.B16, V12.B16, V12.B16
+	WORD $0x4f88e980 // sdot v0.4s, v12.16b, v8.4b[2]
+	WORD $0x4f89e981 // sdot v1.4s, v12.16b, v9.4b[2]
+	WORD $0x4f8ae982 // sdot v2.4s, v12.16b, v10.4b[2]
+	WORD $0x4f8be983 // sdot v3.4s, v12.16b, v11.4b[2]
+	FMOVQ (R7), F12
+	ADD R8, R7
+	VEOR V14.B16, V12.B16, V12.B16
+	WORD $0x4fa8e980 // sdot v0.4s, v12.16b, v8.4b[3]
+	WORD $0x4fa9e981 // sdot v1.4s, v12.16b, v9.4b[3]
+	WORD $0x4faae982 // sdot v2.4s, v12.16b, v10.4b[3]
+	WORD $0x4fabe983 // sdot v3.4s, v12.16b, v11.4b[3]
+	FMOVQ 32(R25), F8
+	FMOVQ 32(R26), F9
+	FMOVQ 32(R1), F10
+	FMOVQ 32(R2), F11
+	FMOVQ (R9), F12
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4f88918d // fmul v13.4s, v12.4s, v8.s[0]
+	VFMLA V13.S4, V0.S4, V4.S4
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4f89918d // fmul v13.4s, v12.4s, v9.s[0]
+	VFMLA V13.S4, V1.S4, V5.S4
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f8a918d // fmul v13.4s, v12.4s, v10.s[0]
+	VFMLA V13.S4, V2.S4, V6.S4
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4f8b918d // fmul v13.4s, v12.4s, v11.s[0]
+	VFMLA V13.S4, V3.S4, V7.S4
+	ADD R8, R9
+	ADD $52, R25
+	ADD $52, R26
+	ADD $52, R1
+	ADD $52, R2
+	SUB $32, R11
+	CBNZ R11, blockgroups4x1
+	MOVD 80(R0), R9 // a.Bias
+	CBNZ R9, biasedgroups4x1
+	MOVD $zeros<>(SB), R9
+	SUB R24, R9
+
+biasedgroups4x1:
+	ADD R24, R9
+	ADD R24, R21, R25
+	MOVD R25, R10
+	MOVD R22, R11
+	MOVBU 112(R0), R13 // a.Add
+	CBNZ R13, addedgroups4x1
+	MOVD $zeros<>(SB), R10
+	MOVD $0, R11
+
+addedgroups4x1:
+	FMOVQ (R10), F13
+	FMOVQ (R9), F31
+	WORD $0x4e3fd5ad // fadd v13.4s, v13.4s, v31.4s
+	WORD $0x4e24d5ad // fadd v13.4s, v13.4s, v4.4s
+	FMOVQ F13, (R25)
+	ADD R11, R10
+	ADD R22, R25
+	FMOVQ (R10), F13
+	FMOVQ (R9), F31
+	WORD $0x4e3fd5ad // fadd v13.4s, v13.4s, v31.4s
+	WORD $0x4e25d5ad // fadd v13.4s, v13.4s, v5.4s
+	FMOVQ F13, (R25)
+	ADD R11, R10
+	ADD R22, R25
+	FMOVQ (R10), F13
+	FMOVQ (R9), F31
+	WORD $0x4e3fd5ad // fadd v13.4s, v13.4s, v31.4s
+	WORD $0x4e26d5ad // fadd v13.4s, v13.4s, v6.4s
+	FMOVQ F13, (R25)
+	ADD R11, R10
+	ADD R22, R25
+	FMOVQ (R10), F13
+	FMOVQ (R9), F31
+	WORD $0x4e3fd5ad // fadd v13.4s, v13.4s, v31.4s
+	WORD $0x4e27d5ad // fadd v13.4s, v13.4s, v7.4s
+	FMOVQ F13, (R25)
+	ADD $16, R24
+	JMP groups4Vec
+
+groups1:
+	MOVD $0, R24
+
+groups1Vec:
+	MOVD R8, R13
+	SUB R24, R13
+	CMP $48, R13
+	BGE tilegroups1x3
+	CMP $16, R13
+	BGE tilegroups1x1
+	ADD R20, R19
+	ADD R22, R21
+	SUB $1, R23
+	JMP groupsRows
+
+tilegroups1x3:
+	MOVD R19, R25
+	MOVD 40(R0), R7 // a.W
+	MOVD 64(R0), R9 // a.Scales
+	ADD R24, R7
+	ADD R24, R9
+	MOVD 24(R0), R11 // a.Depth
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $128, V12.B16
+	PCALIGN $32
+
+blockgroups1x3:
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	MOVD 120(R0), R13 // a.Next
+	MOVD 128(R0), R12 // a.NextEnd
+	CMP R12, R13
+	BGE askedgroups1x3_0
+	PRFM (R13), PLDL2KEEP
+	PRFM 64(R13), PLDL2KEEP
+	PRFM 128(R13), PLDL2KEEP
+	ADD $192, R13
+	MOVD R13, 120(R0) // a.Next
+
+askedgroups1x3_0:
+	FMOVQ (R25), F6
+	FMOVQ (R7), F8
+	FMOVQ 16(R7), F9
+	FMOVQ 32(R7), F10
+	ADD R8, R7
+	VEOR V12.B16, V8.B16, V8.B16
+	VEOR V12.B16, V9.B16, V9.B16
+	VEOR V12.B16, V10.B16, V10.B16
+	WORD $0x4f86e100 // sdot v0.4s, v8.16b, v6.4b[0]
+	WORD $0x4f86e121 // sdot v1.4s, v9.16b, v6.4b[0]
+	WORD $0x4f86e142 // sdot v2.4s, v10.16b, v6.4b[0]
+	FMOVQ (R7), F8
+	FMOVQ 16(R7), F9
+	FMOVQ 32(R7), F10
+	ADD R8, R7
+	VEOR V12.B16, V8.B16, V8.B16
+	VEOR V12.B16, V9.B16, V9.B16
+	VEOR V12.B16, V10.B16, V10.B16
+	WORD $0x4fa6e100 // sdot v0.4s, v8.16b, v6.4b[1]
+	WORD $0x4fa6e121 // sdot v1.4s, v9.16b, v6.4b[1]
+	WORD $0x4fa6e142 // sdot v2.4s, v10.16b, v6.4b[1]
+	FMOVQ (R7), F8
+	FMOVQ 16(R7), F9
+	FMOVQ 32(R7), F10
+	ADD R8, R7
+	VEOR V12.B16, V8.B16, V8.B16
+	VEOR V12.B16, V9.B16, V9.B16
+	VEOR V12.B16, V10.B16, V10.B16
+	WORD $0x4f86e900 // sdot v0.4s, v8.16b, v6.4b[2]
+	WORD $0x4f86e921 // sdot v1.4s, v9.16b, v6.4b[2]
+	WORD $0x4f86e942 // sdot v2.4s, v10.16b, v6.4b[2]
+	FMOVQ (R7), F8
+	FMOVQ 16(R7), F9
+	FMOVQ 32(R7), F10
+	ADD R8, R7
+	VEOR V12.B16, V8.B16, V8.B16
+	VEOR V12.B16, V9.B16, V9.B16
+	VEOR V12.B16, V10.B16, V10.B16
+	WORD $0x4fa6e900 // sdot v0.4s, v8.16b, v6.4b[3]
+	WORD $0x4fa6e921 // sdot v1.4s, v9.16b, v6.4b[3]
+	WORD $0x4fa6e942 // sdot v2.4s, v10.16b, v6.4b[3]
+	FMOVQ 32(R25), F6
+	FMOVQ (R9), F8
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4f86910b // fmul v11.4s, v8.4s, v6.s[0]
+	VFMLA V11.S4, V0.S4, V3.S4
+	FMOVQ 16(R9), F9
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4f86912b // fmul v11.4s, v9.4s, v6.s[0]
+	VFMLA V11.S4, V1.S4, V4.S4
+	FMOVQ 32(R9), F10
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f86914b // fmul v11.4s, v10.4s, v6.s[0]
+	VFMLA V11.S4, V2.S4, V5.S4
+	ADD R8, R9
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	MOVD 120(R0), R13 // a.Next
+	MOVD 128(R0), R12 // a.NextEnd
+	CMP R12, R13
+	BGE askedgroups1x3_1
+	PRFM (R13), PLDL2KEEP
+	PRFM 64(R13), PLDL2KEEP
+	PRFM 128(R13), PLDL2KEEP
+	ADD $192, R13
+	MOVD R13, 120(R0) // a.Next
+
+askedgroups1x3_1:
+	FMOVQ 16(R25), F6
+	FMOVQ (R7), F8
+	FMOVQ 16(R7), F9
+	FMOVQ 32(R7), F10
+	ADD R8, R7
+	VEOR V12.B16, V8.B16, V8.B16
+	VEOR V12.B16, V9.B16, V9.B16
+	VEOR V12.B16, V10.B16, V10.B16
+	WORD $0x4f86e100 // sdot v0.4s, v8.16b, v6.4b[0]
+	WORD $0x4f86e121 // sdot v1.4s, v9.16b, v6.4b[0]
+	WORD $0x4f86e142 // sdot v2.4s, v10.16b, v6.4b[0]
+	FMOVQ (R7), F8
+	FMOVQ 16(R7), F9
+	FMOVQ 32(R7), F10
+	ADD R8, R7
+	VEOR V12.B16, V8.B16, V8.B16
+	VEOR V12.B16, V9.B16, V9.B16
+	VEOR V12.B16, V10.B16, V10.B16
+	WORD $0x4fa6e100 // sdot v0.4s, v8.16b, v6.4b[1]
+	WORD $0x4fa6e121 // sdot v1.4s, v9.16b, v6.4b[1]
+	WORD $0x4fa6e142 // sdot v2.4s, v10.16b, v6.4b[1]
+	FMOVQ (R7), F8
+	FMOVQ 16(R7), F9
+	FMOVQ 32(R7), F10
+	ADD R8, R7
+	VEOR V12.B16, V8.B16, V8.B16
+	VEOR V12.B16, V9.B16, V9.B16
+	VEOR V12.B16, V10.B16, V10.B16
+	WORD $0x4f86e900 // sdot v0.4s, v8.16b, v6.4b[2]
+	WORD $0x4f86e921 // sdot v1.4s, v9.16b, v6.4b[2]
+	WORD $0x4f86e942 // sdot v2.4s, v10.16b, v6.4b[2]
+	FMOVQ (R7), F8
+	FMOVQ 16(R7), F9
+	FMOVQ 32(R7), F10
+	ADD R8, R7
+	VEOR V12.B16, V8.B16, V8.B16
+	VEOR V12.B16, V9.B16, V9.B16
+	VEOR V12.B16, V10.B16, V10.B16
+	WORD $0x4fa6e900 // sdot v0.4s, v8.16b, v6.4b[3]
+	WORD $0x4fa6e921 // sdot v1.4s, v9.16b, v6.4b[3]
+	WORD $0x4fa6e942 // sdot v2.4s, v10.16b, v6.4b[3]
+	FMOVQ 32(R25), F6
+	FMOVQ (R9), F8
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4f86910b // fmul v11.4s, v8.4s, v6.s[0]
+	VFMLA V11.S4, V0.S4, V3.S4
+	FMOVQ 16(R9), F9
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4f86912b // fmul v11.4s, v9.4s, v6.s[0]
+	VFMLA V11.S4, V1.S4, V4.S4
+	FMOVQ 32(R9), F10
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f86914b // fmul v11.4s, v10.4s, v6.s[0]
+	VFMLA V11.S4, V2.S4, V5.S4
+	ADD R8, R9
+	ADD $52, R25
+	SUB $32, R11
+	CBNZ R11, blockgroups1x3
+	MOVD 80(R0), R9 // a.Bias
+	CBNZ R9, biasedgroups1x3
+	MOVD $zeros<>(SB), R9
+	SUB R24, R9
+
+biasedgroups1x3:
+	ADD R24, R9
+	ADD R24, R21, R25
+	MOVD R25, R10
+	MOVD R22, R11
+	MOVBU 112(R0), R13 // a.Add
+	CBNZ R13, addedgroups1x3
+	MOVD $zeros<>(SB), R10
+	MOVD $0, R11
+
+addedgroups1x3:
+	FMOVQ (R10), F11
+	FMOVQ (R9), F31
+	WORD $0x4e3fd56b // fadd v11.4s, v11.4s, v31.4s
+	WORD $0x4e23d56b // fadd v11.4s, v11.4s, v3.4s
+	FMOVQ F11, (R25)
+	FMOVQ 16(R10), F11
+	FMOVQ 16(R9), F31
+	WORD $0x4e3fd56b // fadd v11.4s, v11.4s, v31.4s
+	WORD $0x4e24d56b // fadd v11.4s, v11.4s, v4.4s
+	FMOVQ F11, 16(R25)
+	FMOVQ 32(R10), F11
+	FMOVQ 32(R9), F31
+	WORD $0x4e3fd56b // fadd v11.4s, v11.4s, v31.4s
+	WORD $0x4e25d56b // fadd v11.4s, v11.4s, v5.4s
+	FMOVQ F11, 32(R25)
+	ADD $48, R24
+	JMP groups1Vec
+
+tilegroups1x1:
+	MOVD R19, R25
+	MOVD 40(R0), R7 // a.W
+	MOVD 64(R0), R9 // a.Scales
+	ADD R24, R7
+	ADD R24, R9
+	MOVD 24(R0), R11 // a.Depth
+	VMOVI $0, V1.B16
+	VMOVI $128, V6.B16
+	PCALIGN $32
+
+blockgroups1x1:
+	VMOVI $0, V0.B16
+	MOVD 120(R0), R13 // a.Next
+	MOVD 128(R0), R12 // a.NextEnd
+	CMP R12, R13
+	BGE askedgroups1x1_0
+	PRFM (R13), PLDL2KEEP
+	ADD $64, R13
+	MOVD R13, 120(R0) // a.Next
+
+askedgroups1x1_0:
+	FMOVQ (R25), F2
+	FMOVQ (R7), F4
+	ADD R8, R7
+	VEOR V6.B16, V4.B16, V4.B16
+	WORD $0x4f82e080 // sdot v0.4s, v4.16b, v2.4b[0]
+	FMOVQ (R7), F4
+	ADD R8, R7
+	VEOR V6.B16, V4.B16, V4.B16
+	WORD $0x4fa2e080 // sdot v0.4s, v4.16b, v2.4b[1]
+	FMOVQ (R7), F4
+	ADD R8, R7
+	VEOR V6.B16, V4.B16, V4.B16
+	WORD $0x4f82e880 // sdot v0.4s, v4.16b, v2.4b[2]
+	FMOVQ (R7), F4
+	ADD R8, R7
+	VEOR V6.B16, V4.B16, V4.B16
+	WORD $0x4fa2e880 // sdot v0.4s, v4.16b, v2.4b[3]
+	FMOVQ 32(R25), F2
+	FMOVQ (R9), F4
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4f829085 // fmul v5.4s, v4.4s, v2.s[0]
+	VFMLA V5.S4, V0.S4, V1.S4
+	ADD R8, R9
+	VMOVI $0, V0.B16
+	MOVD 120(R0), R13 // a.Next
+	MOVD 128(R0), R12 // a.NextEnd
+	CMP R12, R13
+	BGE askedgroups1x1_1
+	PRFM (R13), PLDL2KEEP
+	ADD $64, R13
+	MOVD R13, 120(R0) // a.Next
+
+askedgroups1x1_1:
+	FMOVQ 16(R25), F2
+	FMOVQ (R7), F4
+	ADD R8, R7
+	VEOR V6.B16, V4.B16, V4.B16
+	WORD $0x4f82e080 // sdot v0.4s, v4.16b, v2.4b[0]
+	FMOVQ (R7), F4
+	ADD R8, R7
+	VEOR V6.B16, V4.B16, V4.B16
+	WORD $0x4fa2e080 // sdot v0.4s, v4.16b, v2.4b[1]
+	FMOVQ (R7), F4
+	ADD R8, R7
+	VEOR V6.B16, V4.B16, V4.B16
+	WORD $0x4f82e880 // sdot v0.4s, v4.16b, v2.4b[2]
+	FMOVQ (R7), F4
+	ADD R8, R7
+	VEOR V6.B16, V4.B16, V4.B16
+	WORD $0x4fa2e880 // sdot v0.4s, v4.16b, v2.4b[3]
+	FMOVQ 32(R25), F2
+	FMOVQ (R9), F4
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4f829085 // fmul v5.4s, v4.4s, v2.s[0]
+	VFMLA V5.S4, V0.S4, V1.S4
+	ADD R8, R9
+	ADD $52, R25
+	SUB $32, R11
+	CBNZ R11, blockgroups1x1
+	MOVD 80(R0), R9 // a.Bias
+	CBNZ R9, biasedgroups1x1
+	MOVD $zeros<>(SB), R9
+	SUB R24, R9
+
+biasedgroups1x1:
+	ADD R24, R9
+	ADD R24, R21, R25
+	MOVD R25, R10
+	MOVD R22, R11
+	MOVBU 112(R0), R13 // a.Add
+	CBNZ R13, addedgroups1x1
+	MOVD $zeros<>(SB), R10
+	MOVD $0, R11
+
+addedgroups1x1:
+	FMOVQ (R10), F5
+	FMOVQ (R9), F31
+	WORD $0x4e3fd4a5 // fadd v5.4s, v5.4s, v31.4s
+	WORD $0x4e21d4a5 // fadd v5.4s, v5.4s, v1.4s
+	FMOVQ F5, (R25)
+	ADD $16, R24
+	JMP groups1Vec
+
+nibblesRows:
+	CMP $1, R23
+	BGE nibbles1
+	RET
+
+nibbles1:
+	MOVD $0, R24
+
+nibbles1Vec:
+	MOVD R8, R13
+	SUB R24, R13
+	CMP $48, R13
+	BGE tilenibbles1x3
+	CMP $16, R13
+	BGE tilenibbles1x1
+	ADD R20, R19
+	ADD R22, R21
+	SUB $1, R23
+	JMP nibblesRows
+
+tilenibbles1x3:
+	MOVD R19, R25
+	MOVD 40(R0), R7 // a.W
+	MOVD 64(R0), R9 // a.Scales
+	ADD R24, R7
+	ADD R24, R9
+	MOVD 72(R0), R10 // a.Mins
+	CBZ R10, minlessnibbles1x3
+	ADD R24, R10
+
+minlessnibbles1x3:
+	MOVD 24(R0), R11 // a.Depth
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $15, V12.B16
+	MOVD 48(R0), R13 // a.Table
+	FMOVQ (R13), F13
+	VMOVI $128, V11.B16
+	VEOR V11.B16, V13.B16, V13.B16
+	PCALIGN $32
+
+blocknibbles1x3:
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	MOVD 120(R0), R13 // a.Next
+	MOVD 128(R0), R12 // a.NextEnd
+	CMP R12, R13
+	BGE askednibbles1x3_0
+	PRFM (R13), PLDL2KEEP
+	PRFM 64(R13), PLDL2KEEP
+	PRFM 128(R13), PLDL2KEEP
+	ADD $192, R13
+	MOVD R13, 120(R0) // a.Next
+
+askednibbles1x3_0:
+	FMOVQ (R25), F6
+	FMOVQ 16(R25), F7
+	FMOVQ (R7), F8
+	FMOVQ 16(R7), F9
+	FMOVQ 32(R7), F10
+	ADD R8, R7
+	VAND V12.B16, V8.B16, V14.B16
+	VTBL V14.B16, [V13.B16], V14.B16
+	WORD $0x4f86e1c0 // sdot v0.4s, v14.16b, v6.4b[0]
+	VAND V12.B16, V9.B16, V14.B16
+	VTBL V14.B16, [V13.B16], V14.B16
+	WORD $0x4f86e1c1 // sdot v1.4s, v14.16b, v6.4b[0]
+	VAND V12.B16, V10.B16, V14.B16
+	VTBL V14.B16, [V13.B16], V14.B16
+	WORD $0x4f86e1c2 // sdot v2.4s, v14.16b, v6.4b[0]
+	VUSHR $4, V8.B16, V14.B16
+	VTBL V14.B16, [V13.B16], V14.B16
+	WORD $0x4f87e1c0 // sdot v0.4s, v14.16b, v7.4b[0]
+	VUSHR $4, V9.B16, V14.B16
+	VTBL V14.B16, [V13.B16], V14.B16
+	WORD $0x4f87e1c1 // sdot v1.4s, v14.16b, v7.4b[0]
+	VUSHR $4, V10.B16, V14.B16
+	VTBL V14.B16, [V13.B16], V14.B16
+	WORD $0x4f87e1c2 // sdot v2.4s, v14.16b, v7.4b[0]
+	FMOVQ (R7), F8
+	FMOVQ 16(R7), F9
+	FMOVQ 32(R7), F10
+	ADD R8, R7
+	VAND V12.B16, V8.B16, V14.B16
+	VTBL V14.B16, [V13.B16], V14.B16
+	WORD $0x4fa6e1c0 // sdot v0.4s, v14.16b, v6.4b[1]
+	VAND V12.B16, V9.B16, V14.B16
+	VTBL V14.B16, [V13.B16], V14.B16
+	WORD $0x4fa6e1c1 // sdot v1.4s, v14.16b, v6.4b[1]
+	VAND V12.B16, V10.B16, V14.B16
+	VTBL V14.B16, [V13.B16], V14.B16
+	WORD $0x4fa6e1c2 // sdot v2.4s, v14.16b, v6.4b[1]
+	VUSHR $4, V8.B16, V14.B16
+	VTBL V14.B16, [V13.B16], V14.B16
+	WORD $0x4fa7e1c0 // sdot v0.4s, v14.16b, v7.4b[1]
+	VUSHR $4, V9.B16, V14.B16
+	VTBL V14.B16, [V13.B16], V14.B16
+	WORD $0x4fa7e1c1 // sdot v1.4s, v14.16b, v7.4b[1]
+	VUSHR $4, V10.B16, V14.B16
+	VTBL V14.B16, [V13.B16], V14.B16
+	WORD $0x4fa7e1c2 // sdot v2.4s, v14.16b, v7.4b[1]
+	FMOVQ (R7), F8
+	FMOVQ 16(R7), F9
+	FMOVQ 32(R7), F10
+	ADD R8, R7
+	VAND V12.B16, V8.B16, V14.B16
+	VTBL V14.B16, [V13.B16], V14.B16
+	WORD $0x4f86e9c0 // sdot v0.4s, v14.16b, v6.4b[2]
+	VAND V12.B16, V9.B16, V14.B16
+	VTBL V14.B16, [V13.B16], V14.B16
+	WORD $0x4f86e9c1 // sdot v1.4s, v14.16b, v6.4b[2]
+	VAND V12.B16, V10.B16, V14.B16
+	VTBL V14.B16, [V13.B16], V14.B16
+	WORD $0x4f86e9c2 // sdot v2.4s, v14.16b, v6.4b[2]
+	VUSHR $4, V8.B16, V14.B16
+	VTBL V14.B16, [V13.B16], V14.B16
+	WORD $0x4f87e9c0 // sdot v0.4s, v14.16b, v7.4b[2]
+	VUSHR $4, V9.B16, V14.B16
+	VTBL V14.B16, [V13.B16], V14.B16
+	WORD $0x4f87e9c1 // sdot v1.4s, v14.16b, v7.4b[2]
+	VUSHR $4, V10.B16, V14.B16
+	VTBL V14.B16, [V13.B16], V14.B16
+	WORD $0x4f87e9c2 // sdot v2.4s, v14.16b, v7.4b[2]
+	FMOVQ (R7), F8
+	FMOVQ 16(R7), F9
+	FMOVQ 32(R7), F10
+	ADD R8, R7
+	VAND V12.B16, V8.B16, V14.B16
+	VTBL V14.B16, [V13.B16], V14.B16
+	WORD $0x4fa6e9c0 // sdot v0.4s, v14.16b, v6.4b[3]
+	VAND V12.B16, V9.B16, V14.B16
+	VTBL V14.B16, [V13.B16], V14.B16
+	WORD $0x4fa6e9c1 // sdot v1.4s, v14.16b, v6.4b[3]
+	VAND V12.B16, V10.B16, V14.B16
+	VTBL V14.B16, [V13.B16], V14.B16
+	WORD $0x4fa6e9c2 // sdot v2.4s, v14.16b, v6.4b[3]
+	VUSHR $4, V8.B16, V14.B16
+	VTBL V14.B16, [V13.B16], V14.B16
+	WORD $0x4fa7e9c0 // sdot v0.4s, v14.16b, v7.4b[3]
+	VUSHR $4, V9.B16, V14.B16
+	VTBL V14.B16, [V13.B16], V14.B16
+	WORD $0x4fa7e9c1 // sdot v1.4s, v14.16b, v7.4b[3]
+	VUSHR $4, V10.B16, V14.B16
+	VTBL V14.B16, [V13.B16], V14.B16
+	WORD $0x4fa7e9c2 // sdot v2.4s, v14.16b, v7.4b[3]
+	FMOVQ 32(R25), F6
+	FMOVQ (R9), F8
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4f86910b // fmul v11.4s, v8.4s, v6.s[0]
+	VFMLA V11.S4, V0.S4, V3.S4
+	FMOVQ 16(R9), F9
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4f86912b // fmul v11.4s, v9.4s, v6.s[0]
+	VFMLA V11.S4, V1.S4, V4.S4
+	FMOVQ 32(R9), F10
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f86914b // fmul v11.4s, v10.4s, v6.s[0]
+	VFMLA V11.S4, V2.S4, V5.S4
+	ADD R8, R9
+	CBZ R10, noMinsnibbles1x3
+	FMOVQ (R10), F8
+	WORD $0x4fa61103 // fmla v3.4s, v8.4s, v6.s[1]
+	FMOVQ 16(R10), F9
+	WORD $0x4fa61124 // fmla v4.4s, v9.4s, v6.s[1]
+	FMOVQ 32(R10), F10
+	WORD $0x4fa61145 // fmla v5.4s, v10.4s, v6.s[1]
+	ADD R8, R10
+
+noMinsnibbles1x3:
+	ADD $52, R25
+	SUB $32, R11
+	CBNZ R11, blocknibbles1x3
+	MOVD 80(R0), R9 // a.Bias
+	CBNZ R9, biasednibbles1x3
+	MOVD $zeros<>(SB), R9
+	SUB R24, R9
+
+biasednibbles1x3:
+	ADD R24, R9
+	ADD R24, R21, R25
+	MOVD R25, R10
+	MOVD R22, R11
+	MOVBU 112(R0), R13 // a.Add
+	CBNZ R13, addednibbles1x3
+	MOVD $zeros<>(SB), R10
+	MOVD $0, R11
+
+addednibbles1x3:
+	FMOVQ (R10), F11
+	FMOVQ (R9), F31
+	WORD $0x4e3fd56b // fadd v11.4s, v11.4s, v31.4s
+	WORD $0x4e23d56b // fadd v11.4s, v11.4s, v3.4s
+	FMOVQ F11, (R25)
+	FMOVQ 16(R10), F11
+	FMOVQ 16(R9), F31
+	WORD $0x4e3fd56b // fadd v11.4s, v11.4s, v31.4s
+	WORD $0x4e24d56b // fadd v11.4s, v11.4s, v4.4s
+	FMOVQ F11, 16(R25)
+	FMOVQ 32(R10), F11
+	FMOVQ 32(R9), F31
+	WORD $0x4e3fd56b // fadd v11.4s, v11.4s, v31.4s
+	WORD $0x4e25d56b // fadd v11.4s, v11.4s, v5.4s
+	FMOVQ F11, 32(R25)
+	ADD $48, R24
+	JMP nibbles1Vec
+
+tilenibbles1x1:
+	MOVD R19, R25
+	MOVD 40(R0), R7 // a.W
+	MOVD 64(R0), R9 // a.Scales
+	ADD R24, R7
+	ADD R24, R9
+	MOVD 72(R0), R10 // a.Mins
+	CBZ R10, minlessnibbles1x1
+	ADD R24, R10
+
+minlessnibbles1x1:
+	MOVD 24(R0), R11 // a.Depth
+	VMOVI $0, V1.B16
+	VMOVI $15, V6.B16
+	MOVD 48(R0), R13 // a.Table
+	FMOVQ (R13), F7
+	VMOVI $128, V5.B16
+	VEOR V5.B16, V7.B16, V7.B16
+	PCALIGN $32
+
+blocknibbles1x1:
+	VMOVI $0, V0.B16
+	MOVD 120(R0), R13 // a.Next
+	MOVD 128(R0), R12 // a.NextEnd
+	CMP R12, R13
+	BGE askednibbles1x1_0
+	PRFM (R13), PLDL2KEEP
+	ADD $64, R13
+	MOVD R13, 120(R0) // a.Next
+
+askednibbles1x1_0:
+	FMOVQ (R25), F2
+	FMOVQ 16(R25), F3
+	FMOVQ (R7), F4
+	ADD R8, R7
+	VAND V6.B16, V4.B16, V8.B16
+	VTBL V8.B16, [V7.B16], V8.B16
+	WORD $0x4f82e100 // sdot v0.4s, v8.16b, v2.4b[0]
+	VUSHR $4, V4.B16, V8.B16
+	VTBL V8.B16, [V7.B16], V8.B16
+	WORD $0x4f83e100 // sdot v0.4s, v8.16b, v3.4b[0]
+	FMOVQ (R7), F4
+	ADD R8, R7
+	VAND V6.B16, V4.B16, V8.B16
+	VTBL V8.B16, [V7.B16], V8.B16
+	WORD $0x4fa2e100 // sdot v0.4s, v8.16b, v2.4b[1]
+	VUSHR $4, V4.B16, V8.B16
+	VTBL V8.B16, [V7.B16], V8.B16
+	WORD $0x4fa3e100 // sdot v0.4s, v8.16b, v3.4b[1]
+	FMOVQ (R7), F4
+	ADD R8, R7
+	VAND V6.B16, V4.B16, V8.B16
+	VTBL V8.B16, [V7.B16], V8.B16
+	WORD $0x4f82e900 // sdot v0.4s, v8.16b, v2.4b[2]
+	VUSHR $4, V4.B16, V8.B16
+	VTBL V8.B16, [V7.B16], V8.B16
+	WORD $0x4f83e900 // sdot v0.4s, v8.16b, v3.4b[2]
+	FMOVQ (R7), F4
+	ADD R8, R7
+	VAND V6.B16, V4.B16, V8.B16
+	VTBL V8.B16, [V7.B16], V8.B16
+	WORD $0x4fa2e900 // sdot v0.4s, v8.16b, v2.4b[3]
+	VUSHR $4, V4.B16, V8.B16
+	VTBL V8.B16, [V7.B16], V8.B16
+	WORD $0x4fa3e900 // sdot v0.4s, v8.16b, v3.4b[3]
+	FMOVQ 32(R25), F2
+	FMOVQ (R9), F4
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4f829085 // fmul v5.4s, v4.4s, v2.s[0]
+	VFMLA V5.S4, V0.S4, V1.S4
+	ADD R8, R9
+	CBZ R10, noMinsnibbles1x1
+	FMOVQ (R10), F4
+	WORD $0x4fa21081 // fmla v1.4s, v4.4s, v2.s[1]
+	ADD R8, R10
+
+noMinsnibbles1x1:
+	ADD $52, R25
+	SUB $32, R11
+	CBNZ R11, blocknibbles1x1
+	MOVD 80(R0), R9 // a.Bias
+	CBNZ R9, biasednibbles1x1
+	MOVD $zeros<>(SB), R9
+	SUB R24, R9
+
+biasednibbles1x1:
+	ADD R24, R9
+	ADD R24, R21, R25
+	MOVD R25, R10
+	MOVD R22, R11
+	MOVBU 112(R0), R13 // a.Add
+	CBNZ R13, addednibbles1x1
+	MOVD $zeros<>(SB), R10
+	MOVD $0, R11
+
+addednibbles1x1:
+	FMOVQ (R10), F5
+	FMOVQ (R9), F31
+	WORD $0x4e3fd4a5 // fadd v5.4s, v5.4s, v31.4s
+	WORD $0x4e21d4a5 // fadd v5.4s, v5.4s, v1.4s
+	FMOVQ F5, (R25)
+	ADD $16, R24
+	JMP nibbles1Vec
+
+// func peakInt8NEONDOT(n int)
+//
+//	for range n {
+//		acc[i] += w * x, of integers, for each i, again and again
+//	}
+//
+// Needs: asimd asimddp.
+// Registers:
+//
+//	R0 rounds left
+//	all: V0..V23 acc; V24 w; V25 x; V26 scratch
+TEXT ·peakInt8NEONDOT(SB), NOSPLIT, $0-8
+	MOVD n+0(FP), R0
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	VMOVI $0, V11.B16
+	VMOVI $0, V12.B16
+	VMOVI $0, V13.B16
+	VMOVI $0, V14.B16
+	VMOVI $0, V15.B16
+	VMOVI $0, V16.B16
+	VMOVI $0, V17.B16
+	VMOVI $0, V18.B16
+	VMOVI $0, V19.B16
+	VMOVI $0, V20.B16
+	VMOVI $0, V21.B16
+	VMOVI $0, V22.B16
+	VMOVI $0, V23.B16
+	VMOVI $0, V24.B16
+	VMOVI $0, V25.B16
+	CMP $0, R0
+	BLE done
+	PCALIGN $32
+
+loop:
+	WORD $0x4f99e300 // sdot v0.4s, v24.16b, v25.4b[0]
+	WORD $0x4f99e301 // sdot v1.4s, v24.16b, v25.4b[0]
+	WORD $0x4f99e302 // sdot v2.4s, v24.16b, v25.4b[0]
+	WORD $0x4f99e303 // sdot v3.4s, v24.16b, v25.4b[0]
+	WORD $0x4f99e304 // sdot v4.4s, v24.16b, v25.4b[0]
+	WORD $0x4f99e305 // sdot v5.4s, v24.16b, v25.4b[0]
+	WORD $0x4f99e306 // sdot v6.4s, v24.16b, v25.4b[0]
+	WORD $0x4f99e307 // sdot v7.4s, v24.16b, v25.4b[0]
+	WORD $0x4f99e308 // sdot v8.4s, v24.16b, v25.4b[0]
+	WORD $0x4f99e309 // sdot v9.4s, v24.16b, v25.4b[0]
+	WORD $0x4f99e30a // sdot v10.4s, v24.16b, v25.4b[0]
+	WORD $0x4f99e30b // sdot v11.4s, v24.16b, v25.4b[0]
+	WORD $0x4f99e30c // sdot v12.4s, v24.16b, v25.4b[0]
+	WORD $0x4f99e30d // sdot v13.4s, v24.16b, v25.4b[0]
+	WORD $0x4f99e30e // sdot v14.4s, v24.16b, v25.4b[0]
+	WORD $0x4f99e30f // sdot v15.4s, v24.16b, v25.4b[0]
+	WORD $0x4f99e310 // sdot v16.4s, v24.16b, v25.4b[0]
+	WORD $0x4f99e311 // sdot v17.4s, v24.16b, v25.4b[0]
+	WORD $0x4f99e312 // sdot v18.4s, v24.16b, v25.4b[0]
+	WORD $0x4f99e313 // sdot v19.4s, v24.16b, v25.4b[0]
+	WORD $0x4f99e314 // sdot v20.4s, v24.16b, v25.4b[0]
+	WORD $0x4f99e315 // sdot v21.4s, v24.16b, v25.4b[0]
+	WORD $0x4f99e316 // sdot v22.4s, v24.16b, v25.4b[0]
+	WORD $0x4f99e317 // sdot v23.4s, v24.16b, v25.4b[0]
+	SUBS $1, R0
+	BNE loop
+
+done:
+	RET
+
 // func packNEON(a *kernel.PackArgs)
 //
 //	for d := range Dim, l := range Lanes {
@@ -30288,6 +33741,862 @@ BlockQ8_0RowsDone1:
 	SUB $1, R1
 	CMP $0, R1
 	BGT BlockQ8_0Rows
+	RET
+
+// func decodeScoresInt8NEON(a *kernel.DecodeScoresInt8Args)
+//
+//	for k := range Keys, r := range Rows {
+//		acc = +0
+//		for blocks b of 32 dims {
+//			sum = the sum of numbers of key k * integers of row r, exactly
+//			acc = fma(float(sum), scale of key k * D, acc)
+//			if Elem == Q4_1 { acc = fma(Min, Sum, acc) }
+//		}
+//		S[k*Stride+r] = acc
+//	}
+//
+// Needs: asimd.
+// Registers:
+//
+//	R0 arguments
+//	R19 Off, next keys
+//	R20 keys left
+//	R21..R24 keys, at the block
+//	R25 Q, at the block
+//	R26 Q, bytes from row to row
+//	R1 dims left
+//	R2 local memory
+//	R3 Q, next row
+//	R4 rows left
+//	R5 sums of the next row
+//	R6 scratch
+//	R7 Scale, next keys
+//	R8 S, next keys
+//	all: V0..V1 integers of a key; V2..V3 integers of a key; V4..V5 integers of a key; V6..V7 integers of a key; V8..V11 sums of integers; V12..V13 integers of a row; V14 D and Sum of the row; V15 sum of the row; V16 scratch; V17 scales of the keys; V18 minima; V19 4 bits; V20 8 in each byte
+//	scores: V0..V3 rows; V4 scratch
+TEXT ·decodeScoresInt8NEON(SB), 0, $1520-8
+	NO_LOCAL_POINTERS
+	MOVD a+0(FP), R0
+	MOVD RSP, R2
+	ADD $16, R2
+	MOVD 8(R0), R19 // a.Off
+	MOVD 24(R0), R7 // a.Scale
+	MOVD 80(R0), R8 // a.S
+	MOVD 32(R0), R20 // a.Keys
+	MOVD 56(R0), R26 // a.QBytes
+	VMOVI $15, V19.B16
+	VMOVI $8, V20.B16
+	VMOVI $0, V16.B16
+	FMOVQ F16, 1328(R2)
+	FMOVQ F16, 1344(R2)
+	FMOVQ F16, 1360(R2)
+	FMOVQ F16, 1376(R2)
+	FMOVQ F16, 1392(R2)
+	FMOVQ F16, 1408(R2)
+	FMOVQ F16, 1424(R2)
+	FMOVQ F16, 1440(R2)
+	PCALIGN $32
+
+keys:
+	CMP $4, R20
+	BGE whole
+	MOVD 32(R0), R6 // a.Keys
+	CMP $4, R6
+	BLT few
+	SUB $4, R20
+	MOVD R20, R6
+	LSL $2, R6
+	ADD R6, R7
+	LSL $1, R6
+	ADD R6, R19
+	MOVD 88(R0), R6 // a.Stride
+	LSL $2, R6
+	MUL R20, R6
+	ADD R6, R8
+	MOVD $4, R20
+	JMP whole
+
+few:
+	MOVD R2, R5
+	MOVD $4, R4
+	PCALIGN $32
+
+copy:
+	MOVD (R19), R6
+	MOVD R6, 256(R5)
+	ADD $8, R5
+	CMP $1, R20
+	BEQ last
+	ADD $8, R19
+	SUB $1, R20
+
+last:
+	SUBS $1, R4
+	BNE copy
+	MOVD R2, R19
+	ADD $256, R19
+	MOVD 32(R0), R20 // a.Keys
+	MOVD 16(R0), R4 // a.Elem
+	CMP $3, R4
+	BNE whole
+	MOVD R2, R5
+	MOVD $4, R4
+	PCALIGN $32
+
+copyScale:
+	FMOVS (R7), F0
+	FMOVS F0, 1312(R5)
+	ADD $4, R5
+	CMP $1, R20
+	BEQ lastScale
+	ADD $4, R7
+	SUB $1, R20
+
+lastScale:
+	SUBS $1, R4
+	BNE copyScale
+	MOVD R2, R7
+	ADD $1312, R7
+	MOVD 32(R0), R20 // a.Keys
+
+whole:
+	VMOVI $0, V16.B16
+	FMOVQ F16, (R2)
+	FMOVQ F16, 16(R2)
+	FMOVQ F16, 32(R2)
+	FMOVQ F16, 48(R2)
+	FMOVQ F16, 64(R2)
+	FMOVQ F16, 80(R2)
+	FMOVQ F16, 96(R2)
+	FMOVQ F16, 112(R2)
+	FMOVQ F16, 128(R2)
+	FMOVQ F16, 144(R2)
+	FMOVQ F16, 160(R2)
+	FMOVQ F16, 176(R2)
+	MOVD (R0), R3 // a.K
+	MOVD (R19), R21
+	ADD R3, R21
+	MOVD 8(R19), R22
+	ADD R3, R22
+	MOVD 16(R19), R23
+	ADD R3, R23
+	MOVD 24(R19), R24
+	ADD R3, R24
+	MOVD 16(R0), R6 // a.Elem
+	CMP $4, R6
+	BEQ BlockQ8_0
+	CMP $7, R6
+	BEQ BlockQ4_0
+	CMP $8, R6
+	BEQ BlockQ4_1
+
+int8:
+	MOVD 48(R0), R25 // a.Q
+	MOVD 40(R0), R1 // a.Dim
+	FMOVQ (R7), F17
+	PCALIGN $32
+
+int8Block:
+	AND $32, R1, R5
+	LSR $1, R5
+	ADD R19, R5
+	MOVD 1024(R5), R6
+	ADD R21, R6
+	MOVD (R19), R17
+	SUB R17, R6
+	PRFM (R6), PLDL2KEEP
+	MOVD 1032(R5), R6
+	ADD R21, R6
+	MOVD (R19), R17
+	SUB R17, R6
+	PRFM (R6), PLDL2KEEP
+	CMP $32, R1
+	BGE int8Whole
+	MOVD R21, R3
+	ADD $1328, R2, R5
+	TBZ $4, R1, int8TailWithout16
+	FMOVQ (R3), F16
+	FMOVQ F16, (R5)
+	ADD $16, R3
+	ADD $16, R5
+
+int8TailWithout16:
+	TBZ $3, R1, int8TailWithout8
+	MOVD (R3), R6
+	MOVD R6, (R5)
+	ADD $8, R3
+	ADD $8, R5
+
+int8TailWithout8:
+	TBZ $2, R1, int8TailWithout4
+	MOVWU (R3), R6
+	MOVW R6, (R5)
+	ADD $4, R3
+	ADD $4, R5
+
+int8TailWithout4:
+	TBZ $1, R1, int8TailWithout2
+	MOVHU (R3), R6
+	MOVH R6, (R5)
+	ADD $2, R3
+	ADD $2, R5
+
+int8TailWithout2:
+	TBZ $0, R1, int8TailWithout1
+	MOVBU (R3), R6
+	MOVB R6, (R5)
+	ADD $1, R3
+	ADD $1, R5
+
+int8TailWithout1:
+	FMOVQ 1328(R2), F0
+	FMOVQ 1344(R2), F1
+	MOVD R22, R3
+	ADD $1360, R2, R5
+	TBZ $4, R1, int8TailWithout16_2
+	FMOVQ (R3), F16
+	FMOVQ F16, (R5)
+	ADD $16, R3
+	ADD $16, R5
+
+int8TailWithout16_2:
+	TBZ $3, R1, int8TailWithout8_2
+	MOVD (R3), R6
+	MOVD R6, (R5)
+	ADD $8, R3
+	ADD $8, R5
+
+int8TailWithout8_2:
+	TBZ $2, R1, int8TailWithout4_2
+	MOVWU (R3), R6
+	MOVW R6, (R5)
+	ADD $4, R3
+	ADD $4, R5
+
+int8TailWithout4_2:
+	TBZ $1, R1, int8TailWithout2_2
+	MOVHU (R3), R6
+	MOVH R6, (R5)
+	ADD $2, R3
+	ADD $2, R5
+
+int8TailWithout2_2:
+	TBZ $0, R1, int8TailWithout1_2
+	MOVBU (R3), R6
+	MOVB R6, (R5)
+	ADD $1, R3
+	ADD $1, R5
+
+int8TailWithout1_2:
+	FMOVQ 1360(R2), F2
+	FMOVQ 1376(R2), F3
+	MOVD R23, R3
+	ADD $1392, R2, R5
+	TBZ $4, R1, int8TailWithout16_3
+	FMOVQ (R3), F16
+	FMOVQ F16, (R5)
+	ADD $16, R3
+	ADD $16, R5
+
+int8TailWithout16_3:
+	TBZ $3, R1, int8TailWithout8_3
+	MOVD (R3), R6
+	MOVD R6, (R5)
+	ADD $8, R3
+	ADD $8, R5
+
+int8TailWithout8_3:
+	TBZ $2, R1, int8TailWithout4_3
+	MOVWU (R3), R6
+	MOVW R6, (R5)
+	ADD $4, R3
+	ADD $4, R5
+
+int8TailWithout4_3:
+	TBZ $1, R1, int8TailWithout2_3
+	MOVHU (R3), R6
+	MOVH R6, (R5)
+	ADD $2, R3
+	ADD $2, R5
+
+int8TailWithout2_3:
+	TBZ $0, R1, int8TailWithout1_3
+	MOVBU (R3), R6
+	MOVB R6, (R5)
+	ADD $1, R3
+	ADD $1, R5
+
+int8TailWithout1_3:
+	FMOVQ 1392(R2), F4
+	FMOVQ 1408(R2), F5
+	MOVD R24, R3
+	ADD $1424, R2, R5
+	TBZ $4, R1, int8TailWithout16_4
+	FMOVQ (R3), F16
+	FMOVQ F16, (R5)
+	ADD $16, R3
+	ADD $16, R5
+
+int8TailWithout16_4:
+	TBZ $3, R1, int8TailWithout8_4
+	MOVD (R3), R6
+	MOVD R6, (R5)
+	ADD $8, R3
+	ADD $8, R5
+
+int8TailWithout8_4:
+	TBZ $2, R1, int8TailWithout4_4
+	MOVWU (R3), R6
+	MOVW R6, (R5)
+	ADD $4, R3
+	ADD $4, R5
+
+int8TailWithout4_4:
+	TBZ $1, R1, int8TailWithout2_4
+	MOVHU (R3), R6
+	MOVH R6, (R5)
+	ADD $2, R3
+	ADD $2, R5
+
+int8TailWithout2_4:
+	TBZ $0, R1, int8TailWithout1_4
+	MOVBU (R3), R6
+	MOVB R6, (R5)
+	ADD $1, R3
+	ADD $1, R5
+
+int8TailWithout1_4:
+	FMOVQ 1424(R2), F6
+	FMOVQ 1440(R2), F7
+	JMP int8Multiply
+
+int8Whole:
+	FMOVQ (R21), F0
+	FMOVQ 16(R21), F1
+	FMOVQ (R22), F2
+	FMOVQ 16(R22), F3
+	FMOVQ (R23), F4
+	FMOVQ 16(R23), F5
+	FMOVQ (R24), F6
+	FMOVQ 16(R24), F7
+
+int8Multiply:
+	MOVD R25, R3
+	MOVD R2, R5
+	MOVD 72(R0), R4 // a.Rows
+	PCALIGN $32
+
+int8Row:
+	FMOVQ (R3), F12
+	FMOVQ 16(R3), F13
+	FMOVQ 32(R3), F14
+	ADD R26, R3
+	FMOVQ (R5), F15
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	VMOVI $0, V11.B16
+	WORD $0x0e20c190 // smull v16.8h, v12.8b, v0.8b
+	WORD $0x4e20c19f // smull2 v31.8h, v12.16b, v0.16b
+	WORD $0x4e606a08 // sadalp v8.4s, v16.8h
+	WORD $0x4e606be8 // sadalp v8.4s, v31.8h
+	WORD $0x0e22c190 // smull v16.8h, v12.8b, v2.8b
+	WORD $0x4e22c19f // smull2 v31.8h, v12.16b, v2.16b
+	WORD $0x4e606a09 // sadalp v9.4s, v16.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	WORD $0x0e24c190 // smull v16.8h, v12.8b, v4.8b
+	WORD $0x4e24c19f // smull2 v31.8h, v12.16b, v4.16b
+	WORD $0x4e606a0a // sadalp v10.4s, v16.8h
+	WORD $0x4e606bea // sadalp v10.4s, v31.8h
+	WORD $0x0e26c190 // smull v16.8h, v12.8b, v6.8b
+	WORD $0x4e26c19f // smull2 v31.8h, v12.16b, v6.16b
+	WORD $0x4e606a0b // sadalp v11.4s, v16.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	WORD $0x0e21c1b0 // smull v16.8h, v13.8b, v1.8b
+	WORD $0x4e21c1bf // smull2 v31.8h, v13.16b, v1.16b
+	WORD $0x4e606a08 // sadalp v8.4s, v16.8h
+	WORD $0x4e606be8 // sadalp v8.4s, v31.8h
+	WORD $0x0e23c1b0 // smull v16.8h, v13.8b, v3.8b
+	WORD $0x4e23c1bf // smull2 v31.8h, v13.16b, v3.16b
+	WORD $0x4e606a09 // sadalp v9.4s, v16.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	WORD $0x0e25c1b0 // smull v16.8h, v13.8b, v5.8b
+	WORD $0x4e25c1bf // smull2 v31.8h, v13.16b, v5.16b
+	WORD $0x4e606a0a // sadalp v10.4s, v16.8h
+	WORD $0x4e606bea // sadalp v10.4s, v31.8h
+	WORD $0x0e27c1b0 // smull v16.8h, v13.8b, v7.8b
+	WORD $0x4e27c1bf // smull2 v31.8h, v13.16b, v7.16b
+	WORD $0x4e606a0b // sadalp v11.4s, v16.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	VADDP V9.S4, V8.S4, V8.S4
+	VADDP V11.S4, V10.S4, V9.S4
+	VADDP V9.S4, V8.S4, V8.S4
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f8e9230 // fmul v16.4s, v17.4s, v14.s[0]
+	VFMLA V16.S4, V8.S4, V15.S4
+	FMOVQ F15, (R5)
+	ADD $16, R5
+	SUBS $1, R4
+	BNE int8Row
+	ADD $52, R25
+	ADD $32, R21
+	ADD $32, R22
+	ADD $32, R23
+	ADD $32, R24
+	SUB $32, R1
+	CMP $0, R1
+	BGT int8Block
+	JMP scored
+
+BlockQ8_0:
+	MOVD 48(R0), R25 // a.Q
+	MOVD 40(R0), R1 // a.Dim
+	PCALIGN $32
+
+BlockQ8_0Block:
+	AND $32, R1, R5
+	LSR $1, R5
+	ADD R19, R5
+	MOVD 1024(R5), R6
+	ADD R21, R6
+	MOVD (R19), R17
+	SUB R17, R6
+	PRFM (R6), PLDL2KEEP
+	MOVD 1032(R5), R6
+	ADD R21, R6
+	MOVD (R19), R17
+	SUB R17, R6
+	PRFM (R6), PLDL2KEEP
+	VLD1 (R21), V16.H[0]
+	VLD1 (R22), V16.H[1]
+	VLD1 (R23), V16.H[2]
+	VLD1 (R24), V16.H[3]
+	WORD $0x0e217a11 // fcvtl v17.4s, v16.4h
+	FMOVQ 2(R21), F0
+	FMOVQ 18(R21), F1
+	FMOVQ 2(R22), F2
+	FMOVQ 18(R22), F3
+	FMOVQ 2(R23), F4
+	FMOVQ 18(R23), F5
+	FMOVQ 2(R24), F6
+	FMOVQ 18(R24), F7
+	MOVD R25, R3
+	MOVD R2, R5
+	MOVD 72(R0), R4 // a.Rows
+	PCALIGN $32
+
+BlockQ8_0Row:
+	FMOVQ (R3), F12
+	FMOVQ 16(R3), F13
+	FMOVQ 32(R3), F14
+	ADD R26, R3
+	FMOVQ (R5), F15
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	VMOVI $0, V11.B16
+	WORD $0x0e20c190 // smull v16.8h, v12.8b, v0.8b
+	WORD $0x4e20c19f // smull2 v31.8h, v12.16b, v0.16b
+	WORD $0x4e606a08 // sadalp v8.4s, v16.8h
+	WORD $0x4e606be8 // sadalp v8.4s, v31.8h
+	WORD $0x0e22c190 // smull v16.8h, v12.8b, v2.8b
+	WORD $0x4e22c19f // smull2 v31.8h, v12.16b, v2.16b
+	WORD $0x4e606a09 // sadalp v9.4s, v16.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	WORD $0x0e24c190 // smull v16.8h, v12.8b, v4.8b
+	WORD $0x4e24c19f // smull2 v31.8h, v12.16b, v4.16b
+	WORD $0x4e606a0a // sadalp v10.4s, v16.8h
+	WORD $0x4e606bea // sadalp v10.4s, v31.8h
+	WORD $0x0e26c190 // smull v16.8h, v12.8b, v6.8b
+	WORD $0x4e26c19f // smull2 v31.8h, v12.16b, v6.16b
+	WORD $0x4e606a0b // sadalp v11.4s, v16.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	WORD $0x0e21c1b0 // smull v16.8h, v13.8b, v1.8b
+	WORD $0x4e21c1bf // smull2 v31.8h, v13.16b, v1.16b
+	WORD $0x4e606a08 // sadalp v8.4s, v16.8h
+	WORD $0x4e606be8 // sadalp v8.4s, v31.8h
+	WORD $0x0e23c1b0 // smull v16.8h, v13.8b, v3.8b
+	WORD $0x4e23c1bf // smull2 v31.8h, v13.16b, v3.16b
+	WORD $0x4e606a09 // sadalp v9.4s, v16.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	WORD $0x0e25c1b0 // smull v16.8h, v13.8b, v5.8b
+	WORD $0x4e25c1bf // smull2 v31.8h, v13.16b, v5.16b
+	WORD $0x4e606a0a // sadalp v10.4s, v16.8h
+	WORD $0x4e606bea // sadalp v10.4s, v31.8h
+	WORD $0x0e27c1b0 // smull v16.8h, v13.8b, v7.8b
+	WORD $0x4e27c1bf // smull2 v31.8h, v13.16b, v7.16b
+	WORD $0x4e606a0b // sadalp v11.4s, v16.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	VADDP V9.S4, V8.S4, V8.S4
+	VADDP V11.S4, V10.S4, V9.S4
+	VADDP V9.S4, V8.S4, V8.S4
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f8e9230 // fmul v16.4s, v17.4s, v14.s[0]
+	VFMLA V16.S4, V8.S4, V15.S4
+	FMOVQ F15, (R5)
+	ADD $16, R5
+	SUBS $1, R4
+	BNE BlockQ8_0Row
+	ADD $52, R25
+	ADD $34, R21
+	ADD $34, R22
+	ADD $34, R23
+	ADD $34, R24
+	SUB $32, R1
+	CMP $0, R1
+	BGT BlockQ8_0Block
+	JMP scored
+
+BlockQ4_0:
+	MOVD 48(R0), R25 // a.Q
+	MOVD 40(R0), R1 // a.Dim
+	PCALIGN $32
+
+BlockQ4_0Block:
+	AND $32, R1, R5
+	LSR $1, R5
+	ADD R19, R5
+	MOVD 1024(R5), R6
+	ADD R21, R6
+	MOVD (R19), R17
+	SUB R17, R6
+	PRFM (R6), PLDL2KEEP
+	MOVD 1032(R5), R6
+	ADD R21, R6
+	MOVD (R19), R17
+	SUB R17, R6
+	PRFM (R6), PLDL2KEEP
+	VLD1 (R21), V16.H[0]
+	VLD1 (R22), V16.H[1]
+	VLD1 (R23), V16.H[2]
+	VLD1 (R24), V16.H[3]
+	WORD $0x0e217a11 // fcvtl v17.4s, v16.4h
+	FMOVQ 2(R21), F0
+	VUSHR $4, V0.B16, V1.B16
+	VAND V19.B16, V0.B16, V0.B16
+	VSUB V20.B16, V0.B16, V0.B16
+	VSUB V20.B16, V1.B16, V1.B16
+	FMOVQ 2(R22), F2
+	VUSHR $4, V2.B16, V3.B16
+	VAND V19.B16, V2.B16, V2.B16
+	VSUB V20.B16, V2.B16, V2.B16
+	VSUB V20.B16, V3.B16, V3.B16
+	FMOVQ 2(R23), F4
+	VUSHR $4, V4.B16, V5.B16
+	VAND V19.B16, V4.B16, V4.B16
+	VSUB V20.B16, V4.B16, V4.B16
+	VSUB V20.B16, V5.B16, V5.B16
+	FMOVQ 2(R24), F6
+	VUSHR $4, V6.B16, V7.B16
+	VAND V19.B16, V6.B16, V6.B16
+	VSUB V20.B16, V6.B16, V6.B16
+	VSUB V20.B16, V7.B16, V7.B16
+	MOVD R25, R3
+	MOVD R2, R5
+	MOVD 72(R0), R4 // a.Rows
+	PCALIGN $32
+
+BlockQ4_0Row:
+	FMOVQ (R3), F12
+	FMOVQ 16(R3), F13
+	FMOVQ 32(R3), F14
+	ADD R26, R3
+	FMOVQ (R5), F15
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	VMOVI $0, V11.B16
+	WORD $0x0e20c190 // smull v16.8h, v12.8b, v0.8b
+	WORD $0x4e20c19f // smull2 v31.8h, v12.16b, v0.16b
+	WORD $0x4e606a08 // sadalp v8.4s, v16.8h
+	WORD $0x4e606be8 // sadalp v8.4s, v31.8h
+	WORD $0x0e22c190 // smull v16.8h, v12.8b, v2.8b
+	WORD $0x4e22c19f // smull2 v31.8h, v12.16b, v2.16b
+	WORD $0x4e606a09 // sadalp v9.4s, v16.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	WORD $0x0e24c190 // smull v16.8h, v12.8b, v4.8b
+	WORD $0x4e24c19f // smull2 v31.8h, v12.16b, v4.16b
+	WORD $0x4e606a0a // sadalp v10.4s, v16.8h
+	WORD $0x4e606bea // sadalp v10.4s, v31.8h
+	WORD $0x0e26c190 // smull v16.8h, v12.8b, v6.8b
+	WORD $0x4e26c19f // smull2 v31.8h, v12.16b, v6.16b
+	WORD $0x4e606a0b // sadalp v11.4s, v16.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	WORD $0x0e21c1b0 // smull v16.8h, v13.8b, v1.8b
+	WORD $0x4e21c1bf // smull2 v31.8h, v13.16b, v1.16b
+	WORD $0x4e606a08 // sadalp v8.4s, v16.8h
+	WORD $0x4e606be8 // sadalp v8.4s, v31.8h
+	WORD $0x0e23c1b0 // smull v16.8h, v13.8b, v3.8b
+	WORD $0x4e23c1bf // smull2 v31.8h, v13.16b, v3.16b
+	WORD $0x4e606a09 // sadalp v9.4s, v16.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	WORD $0x0e25c1b0 // smull v16.8h, v13.8b, v5.8b
+	WORD $0x4e25c1bf // smull2 v31.8h, v13.16b, v5.16b
+	WORD $0x4e606a0a // sadalp v10.4s, v16.8h
+	WORD $0x4e606bea // sadalp v10.4s, v31.8h
+	WORD $0x0e27c1b0 // smull v16.8h, v13.8b, v7.8b
+	WORD $0x4e27c1bf // smull2 v31.8h, v13.16b, v7.16b
+	WORD $0x4e606a0b // sadalp v11.4s, v16.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	VADDP V9.S4, V8.S4, V8.S4
+	VADDP V11.S4, V10.S4, V9.S4
+	VADDP V9.S4, V8.S4, V8.S4
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f8e9230 // fmul v16.4s, v17.4s, v14.s[0]
+	VFMLA V16.S4, V8.S4, V15.S4
+	FMOVQ F15, (R5)
+	ADD $16, R5
+	SUBS $1, R4
+	BNE BlockQ4_0Row
+	ADD $52, R25
+	ADD $18, R21
+	ADD $18, R22
+	ADD $18, R23
+	ADD $18, R24
+	SUB $32, R1
+	CMP $0, R1
+	BGT BlockQ4_0Block
+	JMP scored
+
+BlockQ4_1:
+	MOVD 48(R0), R25 // a.Q
+	MOVD 40(R0), R1 // a.Dim
+	PCALIGN $32
+
+BlockQ4_1Block:
+	AND $32, R1, R5
+	LSR $1, R5
+	ADD R19, R5
+	MOVD 1024(R5), R6
+	ADD R21, R6
+	MOVD (R19), R17
+	SUB R17, R6
+	PRFM (R6), PLDL2KEEP
+	MOVD 1032(R5), R6
+	ADD R21, R6
+	MOVD (R19), R17
+	SUB R17, R6
+	PRFM (R6), PLDL2KEEP
+	VLD1 (R21), V16.S[0]
+	VLD1 (R22), V16.S[1]
+	VLD1 (R23), V16.S[2]
+	VLD1 (R24), V16.S[3]
+	VUZP2 V16.H8, V16.H8, V18.H8
+	WORD $0x0e217a52 // fcvtl v18.4s, v18.4h
+	VUZP1 V16.H8, V16.H8, V17.H8
+	WORD $0x0e217a31 // fcvtl v17.4s, v17.4h
+	FMOVQ 4(R21), F0
+	VUSHR $4, V0.B16, V1.B16
+	VAND V19.B16, V0.B16, V0.B16
+	FMOVQ 4(R22), F2
+	VUSHR $4, V2.B16, V3.B16
+	VAND V19.B16, V2.B16, V2.B16
+	FMOVQ 4(R23), F4
+	VUSHR $4, V4.B16, V5.B16
+	VAND V19.B16, V4.B16, V4.B16
+	FMOVQ 4(R24), F6
+	VUSHR $4, V6.B16, V7.B16
+	VAND V19.B16, V6.B16, V6.B16
+	MOVD R25, R3
+	MOVD R2, R5
+	MOVD 72(R0), R4 // a.Rows
+	PCALIGN $32
+
+BlockQ4_1Row:
+	FMOVQ (R3), F12
+	FMOVQ 16(R3), F13
+	FMOVQ 32(R3), F14
+	ADD R26, R3
+	FMOVQ (R5), F15
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	VMOVI $0, V11.B16
+	WORD $0x0e20c190 // smull v16.8h, v12.8b, v0.8b
+	WORD $0x4e20c19f // smull2 v31.8h, v12.16b, v0.16b
+	WORD $0x4e606a08 // sadalp v8.4s, v16.8h
+	WORD $0x4e606be8 // sadalp v8.4s, v31.8h
+	WORD $0x0e22c190 // smull v16.8h, v12.8b, v2.8b
+	WORD $0x4e22c19f // smull2 v31.8h, v12.16b, v2.16b
+	WORD $0x4e606a09 // sadalp v9.4s, v16.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	WORD $0x0e24c190 // smull v16.8h, v12.8b, v4.8b
+	WORD $0x4e24c19f // smull2 v31.8h, v12.16b, v4.16b
+	WORD $0x4e606a0a // sadalp v10.4s, v16.8h
+	WORD $0x4e606bea // sadalp v10.4s, v31.8h
+	WORD $0x0e26c190 // smull v16.8h, v12.8b, v6.8b
+	WORD $0x4e26c19f // smull2 v31.8h, v12.16b, v6.16b
+	WORD $0x4e606a0b // sadalp v11.4s, v16.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	WORD $0x0e21c1b0 // smull v16.8h, v13.8b, v1.8b
+	WORD $0x4e21c1bf // smull2 v31.8h, v13.16b, v1.16b
+	WORD $0x4e606a08 // sadalp v8.4s, v16.8h
+	WORD $0x4e606be8 // sadalp v8.4s, v31.8h
+	WORD $0x0e23c1b0 // smull v16.8h, v13.8b, v3.8b
+	WORD $0x4e23c1bf // smull2 v31.8h, v13.16b, v3.16b
+	WORD $0x4e606a09 // sadalp v9.4s, v16.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	WORD $0x0e25c1b0 // smull v16.8h, v13.8b, v5.8b
+	WORD $0x4e25c1bf // smull2 v31.8h, v13.16b, v5.16b
+	WORD $0x4e606a0a // sadalp v10.4s, v16.8h
+	WORD $0x4e606bea // sadalp v10.4s, v31.8h
+	WORD $0x0e27c1b0 // smull v16.8h, v13.8b, v7.8b
+	WORD $0x4e27c1bf // smull2 v31.8h, v13.16b, v7.16b
+	WORD $0x4e606a0b // sadalp v11.4s, v16.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	VADDP V9.S4, V8.S4, V8.S4
+	VADDP V11.S4, V10.S4, V9.S4
+	VADDP V9.S4, V8.S4, V8.S4
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f8e9230 // fmul v16.4s, v17.4s, v14.s[0]
+	VFMLA V16.S4, V8.S4, V15.S4
+	WORD $0x4fae124f // fmla v15.4s, v18.4s, v14.s[1]
+	FMOVQ F15, (R5)
+	ADD $16, R5
+	SUBS $1, R4
+	BNE BlockQ4_1Row
+	ADD $52, R25
+	ADD $20, R21
+	ADD $20, R22
+	ADD $20, R23
+	ADD $20, R24
+	SUB $32, R1
+	CMP $0, R1
+	BGT BlockQ4_1Block
+
+scored:
+	MOVD 88(R0), R6 // a.Stride
+	LSL $2, R6
+	MOVD R8, R25
+	MOVD R2, R3
+	MOVD 72(R0), R4 // a.Rows
+	PCALIGN $32
+
+quad:
+	FMOVQ (R3), F0
+	FMOVQ 16(R3), F1
+	FMOVQ 32(R3), F2
+	FMOVQ 48(R3), F3
+	VZIP1 V1.S4, V0.S4, V4.S4
+	VZIP2 V1.S4, V0.S4, V1.S4
+	VZIP1 V3.S4, V2.S4, V0.S4
+	VZIP2 V3.S4, V2.S4, V3.S4
+	VZIP1 V0.D2, V4.D2, V2.D2
+	VZIP2 V0.D2, V4.D2, V0.D2
+	VZIP1 V3.D2, V1.D2, V4.D2
+	VZIP2 V3.D2, V1.D2, V3.D2
+	MOVD R25, R21
+	CMP $1, R4
+	BEQ store1
+	CMP $2, R4
+	BEQ store2
+	CMP $3, R4
+	BEQ store3
+
+store4:
+	CMP $4, R20
+	BLT part
+	FMOVQ F2, (R21)
+	ADD R6, R21
+	FMOVQ F0, (R21)
+	ADD R6, R21
+	FMOVQ F4, (R21)
+	ADD R6, R21
+	FMOVQ F3, (R21)
+	JMP stored4
+
+part:
+	FMOVQ F2, (R21)
+	CMP $1, R20
+	BEQ stored4
+	ADD R6, R21
+	FMOVQ F0, (R21)
+	CMP $2, R20
+	BEQ stored4
+	ADD R6, R21
+	FMOVQ F4, (R21)
+	CMP $3, R20
+	BEQ stored4
+	ADD R6, R21
+	FMOVQ F3, (R21)
+
+stored4:
+	ADD $64, R3
+	ADD $16, R25
+	SUB $4, R4
+	CMP $0, R4
+	BGT quad
+	JMP nextKeys
+
+store3:
+	FMOVD F2, (R21)
+	ADD $8, R21, R17
+	VST1 V2.S[2], (R17)
+	CMP $1, R20
+	BEQ stored3
+	ADD R6, R21
+	FMOVD F0, (R21)
+	ADD $8, R21, R17
+	VST1 V0.S[2], (R17)
+	CMP $2, R20
+	BEQ stored3
+	ADD R6, R21
+	FMOVD F4, (R21)
+	ADD $8, R21, R17
+	VST1 V4.S[2], (R17)
+	CMP $3, R20
+	BEQ stored3
+	ADD R6, R21
+	FMOVD F3, (R21)
+	ADD $8, R21, R17
+	VST1 V3.S[2], (R17)
+
+stored3:
+	JMP nextKeys
+
+store2:
+	FMOVD F2, (R21)
+	CMP $1, R20
+	BEQ stored2
+	ADD R6, R21
+	FMOVD F0, (R21)
+	CMP $2, R20
+	BEQ stored2
+	ADD R6, R21
+	FMOVD F4, (R21)
+	CMP $3, R20
+	BEQ stored2
+	ADD R6, R21
+	FMOVD F3, (R21)
+
+stored2:
+	JMP nextKeys
+
+store1:
+	FMOVS F2, (R21)
+	CMP $1, R20
+	BEQ stored1
+	ADD R6, R21
+	FMOVS F0, (R21)
+	CMP $2, R20
+	BEQ stored1
+	ADD R6, R21
+	FMOVS F4, (R21)
+	CMP $3, R20
+	BEQ stored1
+	ADD R6, R21
+	FMOVS F3, (R21)
+
+stored1:
+
+nextKeys:
+	LSL $2, R6
+	ADD R6, R8
+	ADD $16, R7
+	ADD $32, R19
+	SUB $4, R20
+	CMP $0, R20
+	BGT keys
 	RET
 
 // func multiplyNEON(a *kernel.MultiplyArgs)
@@ -64816,6 +69125,154 @@ loop1x1x1:
 done1x1x0:
 	RET
 
+// func quantizeNEON(a *kernel.QuantizeArgs)
+//
+//	for r := range Rows, each 32 values x of row r {
+//		most = max(|x|)
+//		D, q = most/127, round(x * (127/most))
+//		if 127/most is infinite { D, q = 0, 0 }
+//		if most is not finite { D, q = NaN, 0 }
+//		Sum, Whole, First, Second = D*sum(q), -128*sum(q), and the latter of either half
+//	}
+//
+// Needs: asimd.
+// Registers:
+//
+//	R0 arguments
+//	R19 X
+//	R20 Dst
+//	R21 values left of the row
+//	R22 rows left
+//	R23 row of X
+//	R24 bytes from row to row of X
+//	R25 row of Dst
+//	R26 bytes from row to row of Dst
+//	all: V0..V7 values; V8 largest magnitude; V9 scratch; V10 sign bits; V11 sums of the first half; V12 sums of the second half; V13 127; V14 infinity; V15 NaN; V16 D; V17 127/most; V18 lanes of numbers
+TEXT ·quantizeNEON(SB), NOSPLIT, $0-8
+	MOVD a+0(FP), R0
+	MOVD $const42fe0000<>(SB), R17
+	FMOVS (R17), F13
+	VDUP V13.S[0], V13.S4
+	MOVD $word7f800000<>(SB), R17
+	FMOVS (R17), F14
+	VDUP V14.S[0], V14.S4
+	MOVD $word7fc00000<>(SB), R17
+	FMOVS (R17), F15
+	VDUP V15.S[0], V15.S4
+	MOVD (R0), R23 // a.X
+	MOVD 8(R0), R24 // a.RowStride
+	LSL $2, R24
+	MOVD 24(R0), R22 // a.Rows
+	MOVD 48(R0), R25 // a.Dst
+	MOVD 56(R0), R26 // a.RowBytes
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F10
+	VDUP V10.S[0], V10.S4
+	PCALIGN $32
+
+row:
+	MOVD R23, R19
+	MOVD R25, R20
+	MOVD 32(R0), R21 // a.Depth
+	PCALIGN $32
+
+block:
+	FMOVQ (R19), F0
+	WORD $0x4e6a1c08 // bic v8.16b, v0.16b, v10.16b
+	FMOVQ 16(R19), F1
+	WORD $0x4e6a1c29 // bic v9.16b, v1.16b, v10.16b
+	VUMAX V9.S4, V8.S4, V8.S4
+	FMOVQ 32(R19), F2
+	WORD $0x4e6a1c49 // bic v9.16b, v2.16b, v10.16b
+	VUMAX V9.S4, V8.S4, V8.S4
+	FMOVQ 48(R19), F3
+	WORD $0x4e6a1c69 // bic v9.16b, v3.16b, v10.16b
+	VUMAX V9.S4, V8.S4, V8.S4
+	FMOVQ 64(R19), F4
+	WORD $0x4e6a1c89 // bic v9.16b, v4.16b, v10.16b
+	VUMAX V9.S4, V8.S4, V8.S4
+	FMOVQ 80(R19), F5
+	WORD $0x4e6a1ca9 // bic v9.16b, v5.16b, v10.16b
+	VUMAX V9.S4, V8.S4, V8.S4
+	FMOVQ 96(R19), F6
+	WORD $0x4e6a1cc9 // bic v9.16b, v6.16b, v10.16b
+	VUMAX V9.S4, V8.S4, V8.S4
+	FMOVQ 112(R19), F7
+	WORD $0x4e6a1ce9 // bic v9.16b, v7.16b, v10.16b
+	VUMAX V9.S4, V8.S4, V8.S4
+	WORD $0x6ea8a508 // umaxp v8.4s, v8.4s, v8.4s
+	WORD $0x6ea8a508 // umaxp v8.4s, v8.4s, v8.4s
+	VDUP V8.S[0], V8.S4
+	WORD $0x6e28fdb1 // fdiv v17.4s, v13.4s, v8.4s
+	WORD $0x6e2dfd10 // fdiv v16.4s, v8.4s, v13.4s
+	WORD $0x6eb1e5d2 // fcmgt v18.4s, v14.4s, v17.4s
+	WORD $0x6ea8e5c9 // fcmgt v9.4s, v14.4s, v8.4s
+	VAND V18.B16, V16.B16, V16.B16
+	VAND V9.B16, V18.B16, V18.B16
+	VBIF V9.B16, V15.B16, V16.B16
+	WORD $0x6e31dc00 // fmul v0.4s, v0.4s, v17.4s
+	WORD $0x4e21a800 // fcvtns v0.4s, v0.4s
+	VAND V18.B16, V0.B16, V0.B16
+	WORD $0x6e31dc21 // fmul v1.4s, v1.4s, v17.4s
+	WORD $0x4e21a821 // fcvtns v1.4s, v1.4s
+	VAND V18.B16, V1.B16, V1.B16
+	WORD $0x6e31dc42 // fmul v2.4s, v2.4s, v17.4s
+	WORD $0x4e21a842 // fcvtns v2.4s, v2.4s
+	VAND V18.B16, V2.B16, V2.B16
+	WORD $0x6e31dc63 // fmul v3.4s, v3.4s, v17.4s
+	WORD $0x4e21a863 // fcvtns v3.4s, v3.4s
+	VAND V18.B16, V3.B16, V3.B16
+	WORD $0x6e31dc84 // fmul v4.4s, v4.4s, v17.4s
+	WORD $0x4e21a884 // fcvtns v4.4s, v4.4s
+	VAND V18.B16, V4.B16, V4.B16
+	WORD $0x6e31dca5 // fmul v5.4s, v5.4s, v17.4s
+	WORD $0x4e21a8a5 // fcvtns v5.4s, v5.4s
+	VAND V18.B16, V5.B16, V5.B16
+	WORD $0x6e31dcc6 // fmul v6.4s, v6.4s, v17.4s
+	WORD $0x4e21a8c6 // fcvtns v6.4s, v6.4s
+	VAND V18.B16, V6.B16, V6.B16
+	WORD $0x6e31dce7 // fmul v7.4s, v7.4s, v17.4s
+	WORD $0x4e21a8e7 // fcvtns v7.4s, v7.4s
+	VAND V18.B16, V7.B16, V7.B16
+	VADD V0.S4, V1.S4, V11.S4
+	VADD V2.S4, V11.S4, V11.S4
+	VADD V3.S4, V11.S4, V11.S4
+	VADD V4.S4, V5.S4, V12.S4
+	VADD V6.S4, V12.S4, V12.S4
+	VADD V7.S4, V12.S4, V12.S4
+	VUZP1 V1.H8, V0.H8, V0.H8
+	VUZP1 V3.H8, V2.H8, V1.H8
+	VUZP1 V5.H8, V4.H8, V2.H8
+	VUZP1 V7.H8, V6.H8, V3.H8
+	VUZP1 V1.B16, V0.B16, V0.B16
+	VUZP1 V3.B16, V2.B16, V1.B16
+	FMOVQ F0, (R20)
+	FMOVQ F1, 16(R20)
+	VADDP V12.S4, V11.S4, V11.S4
+	VADDP V11.S4, V11.S4, V11.S4
+	VADDP V11.S4, V11.S4, V12.S4
+	WORD $0x4e21d989 // scvtf v9.4s, v12.4s
+	WORD $0x6e30dd29 // fmul v9.4s, v9.4s, v16.4s
+	FMOVS F16, 32(R20)
+	FMOVS F9, 36(R20)
+	VMOVI $0, V9.B16
+	VSHL $7, V11.S4, V11.S4
+	VSUB V11.S4, V9.S4, V11.S4
+	VMOVI $0, V9.B16
+	VSHL $7, V12.S4, V12.S4
+	VSUB V12.S4, V9.S4, V12.S4
+	FMOVS F12, 40(R20)
+	FMOVD F11, 44(R20)
+	ADD $128, R19
+	ADD $52, R20
+	SUB $32, R21
+	CBNZ R21, block
+	ADD R24, R23
+	ADD R26, R25
+	SUBS $1, R22
+	BNE row
+	RET
+
 // func unpackInt8NEON(a *kernel.UnpackInt8Args)
 //
 //	Scales, Mins = float32 of what is at Src, as Kind has it
@@ -65258,6 +69715,3272 @@ code:
 	CBNZ R24, block
 
 end:
+	RET
+
+// func multiplyInt8NEON(a *kernel.MultiplyInt8Args)
+//
+//	for i := range Rows {
+//		acc = +0
+//		for blocks b of 32 terms, groups g of the block {
+//			sum = the sum of (codes - 128) * integers of row i, exactly
+//			acc = fma(float(sum), Scales[b*Groups+g] * D, acc)
+//			if there are Mins and g is the last { acc = fma(Mins[b], Sum, acc) }
+//		}
+//		C[i] = ((Add ? C[i] : +0) + (Bias != nil ? Bias : +0)) + acc
+//	}
+//
+// Needs: asimd.
+// Registers:
+//
+//	R0 arguments
+//	R19 X, next micro-tile
+//	R20 X, bytes from row to row
+//	R21 C, next micro-tile
+//	R22 C, bytes from row to row
+//	R23 rows left
+//	R24 bytes of lanes before the micro-tile
+//	R25..R2 rows of X, at the block
+//	R3 W, at the quad
+//	R4 bytes of a row of lanes
+//	R5 Scales, at the block
+//	R6 Mins, at the block, or 0
+//	R7 terms left
+//	R8 what is read next
+//	R9 scratch
+//	bytes 2x3: V0..V11 sums of integers; V12..V17 sums; V18..V19 X; V20..V22 W, scales; V23 scratch; V24 four integers; V25 128
+//	bytes 2x1: V0..V3 sums of integers; V4..V5 sums; V6..V7 X; V8 W, scales; V9 scratch; V10 four integers; V11 128
+//	bytes 1x3: V0..V5 sums of integers; V6..V8 sums; V9..V10 X; V11..V13 W, scales; V14 scratch; V15 four integers; V16 128
+//	bytes 1x1: V0..V1 sums of integers; V2 sums; V3..V4 X; V5 W, scales; V6 scratch; V7 four integers; V8 128
+TEXT ·multiplyInt8NEON(SB), NOSPLIT, $0-8
+	MOVD a+0(FP), R0
+	MOVD (R0), R19 // a.X
+	MOVD 8(R0), R20 // a.RowBytes
+	MOVD 88(R0), R21 // a.C
+	MOVD 96(R0), R22 // a.Stride
+	LSL $2, R22
+	MOVD 16(R0), R23 // a.Rows
+	MOVD 104(R0), R4 // a.Lanes
+	LSL $2, R4
+	MOVD 48(R0), R9 // a.Table
+	CBNZ R9, nibblesRows
+	MOVD 56(R0), R9 // a.Groups
+	CMP $2, R9
+	BEQ groupsRows
+
+bytesRows:
+	CMP $2, R23
+	BGE bytes2
+	CMP $1, R23
+	BGE bytes1
+	RET
+
+bytes2:
+	MOVD $0, R24
+
+bytes2Vec:
+	MOVD R4, R9
+	SUB R24, R9
+	CMP $48, R9
+	BGE tilebytes2x3
+	CMP $16, R9
+	BGE tilebytes2x1
+	ADD R20, R19
+	ADD R22, R21
+	ADD R20, R19
+	ADD R22, R21
+	SUB $2, R23
+	JMP bytesRows
+
+tilebytes2x3:
+	MOVD R19, R25
+	ADD R20, R25, R26
+	MOVD 40(R0), R3 // a.W
+	MOVD 64(R0), R5 // a.Scales
+	ADD R24, R3
+	ADD R24, R5
+	MOVD 72(R0), R6 // a.Mins
+	CBZ R6, minlessbytes2x3
+	ADD R24, R6
+
+minlessbytes2x3:
+	MOVD 24(R0), R7 // a.Depth
+	VMOVI $0, V12.B16
+	VMOVI $0, V13.B16
+	VMOVI $0, V14.B16
+	VMOVI $0, V15.B16
+	VMOVI $0, V16.B16
+	VMOVI $0, V17.B16
+	VMOVI $128, V25.B16
+	PCALIGN $32
+
+blockbytes2x3:
+	MOVD 120(R0), R9 // a.Next
+	MOVD 128(R0), R8 // a.NextEnd
+	CMP R8, R9
+	BGE askedbytes2x3_0
+	PRFM (R9), PLDL2KEEP
+	PRFM 64(R9), PLDL2KEEP
+	ADD $128, R9
+	MOVD R9, 120(R0) // a.Next
+
+askedbytes2x3_0:
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	VMOVI $0, V11.B16
+	FMOVQ (R25), F18
+	FMOVQ (R26), F19
+	FMOVQ (R3), F20
+	FMOVQ 16(R3), F21
+	FMOVQ 32(R3), F22
+	ADD R4, R3
+	VEOR V25.B16, V20.B16, V20.B16
+	VEOR V25.B16, V21.B16, V21.B16
+	VEOR V25.B16, V22.B16, V22.B16
+	VDUP V18.S[0], V24.S4
+	WORD $0x0e38c297 // smull v23.8h, v20.8b, v24.8b
+	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
+	WORD $0x4e606ae0 // sadalp v0.4s, v23.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	WORD $0x0e38c2b7 // smull v23.8h, v21.8b, v24.8b
+	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
+	WORD $0x4e606ae2 // sadalp v2.4s, v23.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	WORD $0x0e38c2d7 // smull v23.8h, v22.8b, v24.8b
+	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
+	WORD $0x4e606ae4 // sadalp v4.4s, v23.8h
+	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
+	VDUP V19.S[0], V24.S4
+	WORD $0x0e38c297 // smull v23.8h, v20.8b, v24.8b
+	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
+	WORD $0x4e606ae6 // sadalp v6.4s, v23.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	WORD $0x0e38c2b7 // smull v23.8h, v21.8b, v24.8b
+	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
+	WORD $0x4e606ae8 // sadalp v8.4s, v23.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	WORD $0x0e38c2d7 // smull v23.8h, v22.8b, v24.8b
+	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
+	WORD $0x4e606aea // sadalp v10.4s, v23.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	FMOVQ (R3), F20
+	FMOVQ 16(R3), F21
+	FMOVQ 32(R3), F22
+	ADD R4, R3
+	VEOR V25.B16, V20.B16, V20.B16
+	VEOR V25.B16, V21.B16, V21.B16
+	VEOR V25.B16, V22.B16, V22.B16
+	VDUP V18.S[1], V24.S4
+	WORD $0x0e38c297 // smull v23.8h, v20.8b, v24.8b
+	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
+	WORD $0x4e606ae0 // sadalp v0.4s, v23.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	WORD $0x0e38c2b7 // smull v23.8h, v21.8b, v24.8b
+	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
+	WORD $0x4e606ae2 // sadalp v2.4s, v23.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	WORD $0x0e38c2d7 // smull v23.8h, v22.8b, v24.8b
+	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
+	WORD $0x4e606ae4 // sadalp v4.4s, v23.8h
+	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
+	VDUP V19.S[1], V24.S4
+	WORD $0x0e38c297 // smull v23.8h, v20.8b, v24.8b
+	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
+	WORD $0x4e606ae6 // sadalp v6.4s, v23.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	WORD $0x0e38c2b7 // smull v23.8h, v21.8b, v24.8b
+	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
+	WORD $0x4e606ae8 // sadalp v8.4s, v23.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	WORD $0x0e38c2d7 // smull v23.8h, v22.8b, v24.8b
+	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
+	WORD $0x4e606aea // sadalp v10.4s, v23.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	FMOVQ (R3), F20
+	FMOVQ 16(R3), F21
+	FMOVQ 32(R3), F22
+	ADD R4, R3
+	VEOR V25.B16, V20.B16, V20.B16
+	VEOR V25.B16, V21.B16, V21.B16
+	VEOR V25.B16, V22.B16, V22.B16
+	VDUP V18.S[2], V24.S4
+	WORD $0x0e38c297 // smull v23.8h, v20.8b, v24.8b
+	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
+	WORD $0x4e606ae0 // sadalp v0.4s, v23.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	WORD $0x0e38c2b7 // smull v23.8h, v21.8b, v24.8b
+	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
+	WORD $0x4e606ae2 // sadalp v2.4s, v23.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	WORD $0x0e38c2d7 // smull v23.8h, v22.8b, v24.8b
+	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
+	WORD $0x4e606ae4 // sadalp v4.4s, v23.8h
+	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
+	VDUP V19.S[2], V24.S4
+	WORD $0x0e38c297 // smull v23.8h, v20.8b, v24.8b
+	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
+	WORD $0x4e606ae6 // sadalp v6.4s, v23.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	WORD $0x0e38c2b7 // smull v23.8h, v21.8b, v24.8b
+	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
+	WORD $0x4e606ae8 // sadalp v8.4s, v23.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	WORD $0x0e38c2d7 // smull v23.8h, v22.8b, v24.8b
+	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
+	WORD $0x4e606aea // sadalp v10.4s, v23.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	FMOVQ (R3), F20
+	FMOVQ 16(R3), F21
+	FMOVQ 32(R3), F22
+	ADD R4, R3
+	VEOR V25.B16, V20.B16, V20.B16
+	VEOR V25.B16, V21.B16, V21.B16
+	VEOR V25.B16, V22.B16, V22.B16
+	VDUP V18.S[3], V24.S4
+	WORD $0x0e38c297 // smull v23.8h, v20.8b, v24.8b
+	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
+	WORD $0x4e606ae0 // sadalp v0.4s, v23.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	WORD $0x0e38c2b7 // smull v23.8h, v21.8b, v24.8b
+	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
+	WORD $0x4e606ae2 // sadalp v2.4s, v23.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	WORD $0x0e38c2d7 // smull v23.8h, v22.8b, v24.8b
+	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
+	WORD $0x4e606ae4 // sadalp v4.4s, v23.8h
+	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
+	VDUP V19.S[3], V24.S4
+	WORD $0x0e38c297 // smull v23.8h, v20.8b, v24.8b
+	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
+	WORD $0x4e606ae6 // sadalp v6.4s, v23.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	WORD $0x0e38c2b7 // smull v23.8h, v21.8b, v24.8b
+	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
+	WORD $0x4e606ae8 // sadalp v8.4s, v23.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	WORD $0x0e38c2d7 // smull v23.8h, v22.8b, v24.8b
+	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
+	WORD $0x4e606aea // sadalp v10.4s, v23.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	FMOVQ 16(R25), F18
+	FMOVQ 16(R26), F19
+	FMOVQ (R3), F20
+	FMOVQ 16(R3), F21
+	FMOVQ 32(R3), F22
+	ADD R4, R3
+	VEOR V25.B16, V20.B16, V20.B16
+	VEOR V25.B16, V21.B16, V21.B16
+	VEOR V25.B16, V22.B16, V22.B16
+	VDUP V18.S[0], V24.S4
+	WORD $0x0e38c297 // smull v23.8h, v20.8b, v24.8b
+	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
+	WORD $0x4e606ae0 // sadalp v0.4s, v23.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	WORD $0x0e38c2b7 // smull v23.8h, v21.8b, v24.8b
+	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
+	WORD $0x4e606ae2 // sadalp v2.4s, v23.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	WORD $0x0e38c2d7 // smull v23.8h, v22.8b, v24.8b
+	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
+	WORD $0x4e606ae4 // sadalp v4.4s, v23.8h
+	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
+	VDUP V19.S[0], V24.S4
+	WORD $0x0e38c297 // smull v23.8h, v20.8b, v24.8b
+	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
+	WORD $0x4e606ae6 // sadalp v6.4s, v23.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	WORD $0x0e38c2b7 // smull v23.8h, v21.8b, v24.8b
+	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
+	WORD $0x4e606ae8 // sadalp v8.4s, v23.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	WORD $0x0e38c2d7 // smull v23.8h, v22.8b, v24.8b
+	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
+	WORD $0x4e606aea // sadalp v10.4s, v23.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	FMOVQ (R3), F20
+	FMOVQ 16(R3), F21
+	FMOVQ 32(R3), F22
+	ADD R4, R3
+	VEOR V25.B16, V20.B16, V20.B16
+	VEOR V25.B16, V21.B16, V21.B16
+	VEOR V25.B16, V22.B16, V22.B16
+	VDUP V18.S[1], V24.S4
+	WORD $0x0e38c297 // smull v23.8h, v20.8b, v24.8b
+	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
+	WORD $0x4e606ae0 // sadalp v0.4s, v23.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	WORD $0x0e38c2b7 // smull v23.8h, v21.8b, v24.8b
+	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
+	WORD $0x4e606ae2 // sadalp v2.4s, v23.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	WORD $0x0e38c2d7 // smull v23.8h, v22.8b, v24.8b
+	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
+	WORD $0x4e606ae4 // sadalp v4.4s, v23.8h
+	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
+	VDUP V19.S[1], V24.S4
+	WORD $0x0e38c297 // smull v23.8h, v20.8b, v24.8b
+	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
+	WORD $0x4e606ae6 // sadalp v6.4s, v23.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	WORD $0x0e38c2b7 // smull v23.8h, v21.8b, v24.8b
+	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
+	WORD $0x4e606ae8 // sadalp v8.4s, v23.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	WORD $0x0e38c2d7 // smull v23.8h, v22.8b, v24.8b
+	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
+	WORD $0x4e606aea // sadalp v10.4s, v23.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	FMOVQ (R3), F20
+	FMOVQ 16(R3), F21
+	FMOVQ 32(R3), F22
+	ADD R4, R3
+	VEOR V25.B16, V20.B16, V20.B16
+	VEOR V25.B16, V21.B16, V21.B16
+	VEOR V25.B16, V22.B16, V22.B16
+	VDUP V18.S[2], V24.S4
+	WORD $0x0e38c297 // smull v23.8h, v20.8b, v24.8b
+	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
+	WORD $0x4e606ae0 // sadalp v0.4s, v23.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	WORD $0x0e38c2b7 // smull v23.8h, v21.8b, v24.8b
+	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
+	WORD $0x4e606ae2 // sadalp v2.4s, v23.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	WORD $0x0e38c2d7 // smull v23.8h, v22.8b, v24.8b
+	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
+	WORD $0x4e606ae4 // sadalp v4.4s, v23.8h
+	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
+	VDUP V19.S[2], V24.S4
+	WORD $0x0e38c297 // smull v23.8h, v20.8b, v24.8b
+	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
+	WORD $0x4e606ae6 // sadalp v6.4s, v23.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	WORD $0x0e38c2b7 // smull v23.8h, v21.8b, v24.8b
+	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
+	WORD $0x4e606ae8 // sadalp v8.4s, v23.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	WORD $0x0e38c2d7 // smull v23.8h, v22.8b, v24.8b
+	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
+	WORD $0x4e606aea // sadalp v10.4s, v23.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	FMOVQ (R3), F20
+	FMOVQ 16(R3), F21
+	FMOVQ 32(R3), F22
+	ADD R4, R3
+	VEOR V25.B16, V20.B16, V20.B16
+	VEOR V25.B16, V21.B16, V21.B16
+	VEOR V25.B16, V22.B16, V22.B16
+	VDUP V18.S[3], V24.S4
+	WORD $0x0e38c297 // smull v23.8h, v20.8b, v24.8b
+	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
+	WORD $0x4e606ae0 // sadalp v0.4s, v23.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	WORD $0x0e38c2b7 // smull v23.8h, v21.8b, v24.8b
+	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
+	WORD $0x4e606ae2 // sadalp v2.4s, v23.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	WORD $0x0e38c2d7 // smull v23.8h, v22.8b, v24.8b
+	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
+	WORD $0x4e606ae4 // sadalp v4.4s, v23.8h
+	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
+	VDUP V19.S[3], V24.S4
+	WORD $0x0e38c297 // smull v23.8h, v20.8b, v24.8b
+	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
+	WORD $0x4e606ae6 // sadalp v6.4s, v23.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	WORD $0x0e38c2b7 // smull v23.8h, v21.8b, v24.8b
+	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
+	WORD $0x4e606ae8 // sadalp v8.4s, v23.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	WORD $0x0e38c2d7 // smull v23.8h, v22.8b, v24.8b
+	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
+	WORD $0x4e606aea // sadalp v10.4s, v23.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	FMOVQ 32(R25), F18
+	FMOVQ 32(R26), F19
+	FMOVQ (R5), F20
+	VADDP V1.S4, V0.S4, V0.S4
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4f929297 // fmul v23.4s, v20.4s, v18.s[0]
+	VFMLA V23.S4, V0.S4, V12.S4
+	VADDP V7.S4, V6.S4, V6.S4
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4f939297 // fmul v23.4s, v20.4s, v19.s[0]
+	VFMLA V23.S4, V6.S4, V15.S4
+	FMOVQ 16(R5), F21
+	VADDP V3.S4, V2.S4, V2.S4
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f9292b7 // fmul v23.4s, v21.4s, v18.s[0]
+	VFMLA V23.S4, V2.S4, V13.S4
+	VADDP V9.S4, V8.S4, V8.S4
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f9392b7 // fmul v23.4s, v21.4s, v19.s[0]
+	VFMLA V23.S4, V8.S4, V16.S4
+	FMOVQ 32(R5), F22
+	VADDP V5.S4, V4.S4, V4.S4
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4f9292d7 // fmul v23.4s, v22.4s, v18.s[0]
+	VFMLA V23.S4, V4.S4, V14.S4
+	VADDP V11.S4, V10.S4, V10.S4
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4f9392d7 // fmul v23.4s, v22.4s, v19.s[0]
+	VFMLA V23.S4, V10.S4, V17.S4
+	ADD R4, R5
+	CBZ R6, noMinsbytes2x3
+	FMOVQ (R6), F20
+	WORD $0x4fb2128c // fmla v12.4s, v20.4s, v18.s[1]
+	WORD $0x4fb3128f // fmla v15.4s, v20.4s, v19.s[1]
+	FMOVQ 16(R6), F21
+	WORD $0x4fb212ad // fmla v13.4s, v21.4s, v18.s[1]
+	WORD $0x4fb312b0 // fmla v16.4s, v21.4s, v19.s[1]
+	FMOVQ 32(R6), F22
+	WORD $0x4fb212ce // fmla v14.4s, v22.4s, v18.s[1]
+	WORD $0x4fb312d1 // fmla v17.4s, v22.4s, v19.s[1]
+	ADD R4, R6
+
+noMinsbytes2x3:
+	ADD $52, R25
+	ADD $52, R26
+	SUB $32, R7
+	CBNZ R7, blockbytes2x3
+	MOVD 80(R0), R5 // a.Bias
+	CBNZ R5, biasedbytes2x3
+	MOVD $zeros<>(SB), R5
+	SUB R24, R5
+
+biasedbytes2x3:
+	ADD R24, R5
+	ADD R24, R21, R25
+	MOVD R25, R6
+	MOVD R22, R7
+	MOVBU 112(R0), R9 // a.Add
+	CBNZ R9, addedbytes2x3
+	MOVD $zeros<>(SB), R6
+	MOVD $0, R7
+
+addedbytes2x3:
+	FMOVQ (R6), F23
+	FMOVQ (R5), F31
+	WORD $0x4e3fd6f7 // fadd v23.4s, v23.4s, v31.4s
+	WORD $0x4e2cd6f7 // fadd v23.4s, v23.4s, v12.4s
+	FMOVQ F23, (R25)
+	FMOVQ 16(R6), F23
+	FMOVQ 16(R5), F31
+	WORD $0x4e3fd6f7 // fadd v23.4s, v23.4s, v31.4s
+	WORD $0x4e2dd6f7 // fadd v23.4s, v23.4s, v13.4s
+	FMOVQ F23, 16(R25)
+	FMOVQ 32(R6), F23
+	FMOVQ 32(R5), F31
+	WORD $0x4e3fd6f7 // fadd v23.4s, v23.4s, v31.4s
+	WORD $0x4e2ed6f7 // fadd v23.4s, v23.4s, v14.4s
+	FMOVQ F23, 32(R25)
+	ADD R7, R6
+	ADD R22, R25
+	FMOVQ (R6), F23
+	FMOVQ (R5), F31
+	WORD $0x4e3fd6f7 // fadd v23.4s, v23.4s, v31.4s
+	WORD $0x4e2fd6f7 // fadd v23.4s, v23.4s, v15.4s
+	FMOVQ F23, (R25)
+	FMOVQ 16(R6), F23
+	FMOVQ 16(R5), F31
+	WORD $0x4e3fd6f7 // fadd v23.4s, v23.4s, v31.4s
+	WORD $0x4e30d6f7 // fadd v23.4s, v23.4s, v16.4s
+	FMOVQ F23, 16(R25)
+	FMOVQ 32(R6), F23
+	FMOVQ 32(R5), F31
+	WORD $0x4e3fd6f7 // fadd v23.4s, v23.4s, v31.4s
+	WORD $0x4e31d6f7 // fadd v23.4s, v23.4s, v17.4s
+	FMOVQ F23, 32(R25)
+	ADD $48, R24
+	JMP bytes2Vec
+
+tilebytes2x1:
+	MOVD R19, R25
+	ADD R20, R25, R26
+	MOVD 40(R0), R3 // a.W
+	MOVD 64(R0), R5 // a.Scales
+	ADD R24, R3
+	ADD R24, R5
+	MOVD 72(R0), R6 // a.Mins
+	CBZ R6, minlessbytes2x1
+	ADD R24, R6
+
+minlessbytes2x1:
+	MOVD 24(R0), R7 // a.Depth
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $128, V11.B16
+	PCALIGN $32
+
+blockbytes2x1:
+	MOVD 120(R0), R9 // a.Next
+	MOVD 128(R0), R8 // a.NextEnd
+	CMP R8, R9
+	BGE askedbytes2x1_0
+	PRFM (R9), PLDL2KEEP
+	PRFM 64(R9), PLDL2KEEP
+	ADD $128, R9
+	MOVD R9, 120(R0) // a.Next
+
+askedbytes2x1_0:
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	FMOVQ (R25), F6
+	FMOVQ (R26), F7
+	FMOVQ (R3), F8
+	ADD R4, R3
+	VEOR V11.B16, V8.B16, V8.B16
+	VDUP V6.S[0], V10.S4
+	WORD $0x0e2ac109 // smull v9.8h, v8.8b, v10.8b
+	WORD $0x4e2ac11f // smull2 v31.8h, v8.16b, v10.16b
+	WORD $0x4e606920 // sadalp v0.4s, v9.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	VDUP V7.S[0], V10.S4
+	WORD $0x0e2ac109 // smull v9.8h, v8.8b, v10.8b
+	WORD $0x4e2ac11f // smull2 v31.8h, v8.16b, v10.16b
+	WORD $0x4e606922 // sadalp v2.4s, v9.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	FMOVQ (R3), F8
+	ADD R4, R3
+	VEOR V11.B16, V8.B16, V8.B16
+	VDUP V6.S[1], V10.S4
+	WORD $0x0e2ac109 // smull v9.8h, v8.8b, v10.8b
+	WORD $0x4e2ac11f // smull2 v31.8h, v8.16b, v10.16b
+	WORD $0x4e606920 // sadalp v0.4s, v9.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	VDUP V7.S[1], V10.S4
+	WORD $0x0e2ac109 // smull v9.8h, v8.8b, v10.8b
+	WORD $0x4e2ac11f // smull2 v31.8h, v8.16b, v10.16b
+	WORD $0x4e606922 // sadalp v2.4s, v9.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	FMOVQ (R3), F8
+	ADD R4, R3
+	VEOR V11.B16, V8.B16, V8.B16
+	VDUP V6.S[2], V10.S4
+	WORD $0x0e2ac109 // smull v9.8h, v8.8b, v10.8b
+	WORD $0x4e2ac11f // smull2 v31.8h, v8.16b, v10.16b
+	WORD $0x4e606920 // sadalp v0.4s, v9.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	VDUP V7.S[2], V10.S4
+	WORD $0x0e2ac109 // smull v9.8h, v8.8b, v10.8b
+	WORD $0x4e2ac11f // smull2 v31.8h, v8.16b, v10.16b
+	WORD $0x4e606922 // sadalp v2.4s, v9.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	FMOVQ (R3), F8
+	ADD R4, R3
+	VEOR V11.B16, V8.B16, V8.B16
+	VDUP V6.S[3], V10.S4
+	WORD $0x0e2ac109 // smull v9.8h, v8.8b, v10.8b
+	WORD $0x4e2ac11f // smull2 v31.8h, v8.16b, v10.16b
+	WORD $0x4e606920 // sadalp v0.4s, v9.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	VDUP V7.S[3], V10.S4
+	WORD $0x0e2ac109 // smull v9.8h, v8.8b, v10.8b
+	WORD $0x4e2ac11f // smull2 v31.8h, v8.16b, v10.16b
+	WORD $0x4e606922 // sadalp v2.4s, v9.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	FMOVQ 16(R25), F6
+	FMOVQ 16(R26), F7
+	FMOVQ (R3), F8
+	ADD R4, R3
+	VEOR V11.B16, V8.B16, V8.B16
+	VDUP V6.S[0], V10.S4
+	WORD $0x0e2ac109 // smull v9.8h, v8.8b, v10.8b
+	WORD $0x4e2ac11f // smull2 v31.8h, v8.16b, v10.16b
+	WORD $0x4e606920 // sadalp v0.4s, v9.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	VDUP V7.S[0], V10.S4
+	WORD $0x0e2ac109 // smull v9.8h, v8.8b, v10.8b
+	WORD $0x4e2ac11f // smull2 v31.8h, v8.16b, v10.16b
+	WORD $0x4e606922 // sadalp v2.4s, v9.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	FMOVQ (R3), F8
+	ADD R4, R3
+	VEOR V11.B16, V8.B16, V8.B16
+	VDUP V6.S[1], V10.S4
+	WORD $0x0e2ac109 // smull v9.8h, v8.8b, v10.8b
+	WORD $0x4e2ac11f // smull2 v31.8h, v8.16b, v10.16b
+	WORD $0x4e606920 // sadalp v0.4s, v9.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	VDUP V7.S[1], V10.S4
+	WORD $0x0e2ac109 // smull v9.8h, v8.8b, v10.8b
+	WORD $0x4e2ac11f // smull2 v31.8h, v8.16b, v10.16b
+	WORD $0x4e606922 // sadalp v2.4s, v9.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	FMOVQ (R3), F8
+	ADD R4, R3
+	VEOR V11.B16, V8.B16, V8.B16
+	VDUP V6.S[2], V10.S4
+	WORD $0x0e2ac109 // smull v9.8h, v8.8b, v10.8b
+	WORD $0x4e2ac11f // smull2 v31.8h, v8.16b, v10.16b
+	WORD $0x4e606920 // sadalp v0.4s, v9.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	VDUP V7.S[2], V10.S4
+	WORD $0x0e2ac109 // smull v9.8h, v8.8b, v10.8b
+	WORD $0x4e2ac11f // smull2 v31.8h, v8.16b, v10.16b
+	WORD $0x4e606922 // sadalp v2.4s, v9.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	FMOVQ (R3), F8
+	ADD R4, R3
+	VEOR V11.B16, V8.B16, V8.B16
+	VDUP V6.S[3], V10.S4
+	WORD $0x0e2ac109 // smull v9.8h, v8.8b, v10.8b
+	WORD $0x4e2ac11f // smull2 v31.8h, v8.16b, v10.16b
+	WORD $0x4e606920 // sadalp v0.4s, v9.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	VDUP V7.S[3], V10.S4
+	WORD $0x0e2ac109 // smull v9.8h, v8.8b, v10.8b
+	WORD $0x4e2ac11f // smull2 v31.8h, v8.16b, v10.16b
+	WORD $0x4e606922 // sadalp v2.4s, v9.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	FMOVQ 32(R25), F6
+	FMOVQ 32(R26), F7
+	FMOVQ (R5), F8
+	VADDP V1.S4, V0.S4, V0.S4
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4f869109 // fmul v9.4s, v8.4s, v6.s[0]
+	VFMLA V9.S4, V0.S4, V4.S4
+	VADDP V3.S4, V2.S4, V2.S4
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f879109 // fmul v9.4s, v8.4s, v7.s[0]
+	VFMLA V9.S4, V2.S4, V5.S4
+	ADD R4, R5
+	CBZ R6, noMinsbytes2x1
+	FMOVQ (R6), F8
+	WORD $0x4fa61104 // fmla v4.4s, v8.4s, v6.s[1]
+	WORD $0x4fa71105 // fmla v5.4s, v8.4s, v7.s[1]
+	ADD R4, R6
+
+noMinsbytes2x1:
+	ADD $52, R25
+	ADD $52, R26
+	SUB $32, R7
+	CBNZ R7, blockbytes2x1
+	MOVD 80(R0), R5 // a.Bias
+	CBNZ R5, biasedbytes2x1
+	MOVD $zeros<>(SB), R5
+	SUB R24, R5
+
+biasedbytes2x1:
+	ADD R24, R5
+	ADD R24, R21, R25
+	MOVD R25, R6
+	MOVD R22, R7
+	MOVBU 112(R0), R9 // a.Add
+	CBNZ R9, addedbytes2x1
+	MOVD $zeros<>(SB), R6
+	MOVD $0, R7
+
+addedbytes2x1:
+	FMOVQ (R6), F9
+	FMOVQ (R5), F31
+	WORD $0x4e3fd529 // fadd v9.4s, v9.4s, v31.4s
+	WORD $0x4e24d529 // fadd v9.4s, v9.4s, v4.4s
+	FMOVQ F9, (R25)
+	ADD R7, R6
+	ADD R22, R25
+	FMOVQ (R6), F9
+	FMOVQ (R5), F31
+	WORD $0x4e3fd529 // fadd v9.4s, v9.4s, v31.4s
+	WORD $0x4e25d529 // fadd v9.4s, v9.4s, v5.4s
+	FMOVQ F9, (R25)
+	ADD $16, R24
+	JMP bytes2Vec
+
+bytes1:
+	MOVD $0, R24
+
+bytes1Vec:
+	MOVD R4, R9
+	SUB R24, R9
+	CMP $48, R9
+	BGE tilebytes1x3
+	CMP $16, R9
+	BGE tilebytes1x1
+	ADD R20, R19
+	ADD R22, R21
+	SUB $1, R23
+	JMP bytesRows
+
+tilebytes1x3:
+	MOVD R19, R25
+	MOVD 40(R0), R3 // a.W
+	MOVD 64(R0), R5 // a.Scales
+	ADD R24, R3
+	ADD R24, R5
+	MOVD 72(R0), R6 // a.Mins
+	CBZ R6, minlessbytes1x3
+	ADD R24, R6
+
+minlessbytes1x3:
+	MOVD 24(R0), R7 // a.Depth
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	VMOVI $128, V16.B16
+	PCALIGN $32
+
+blockbytes1x3:
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	MOVD 120(R0), R9 // a.Next
+	MOVD 128(R0), R8 // a.NextEnd
+	CMP R8, R9
+	BGE askedbytes1x3_0
+	PRFM (R9), PLDL2KEEP
+	PRFM 64(R9), PLDL2KEEP
+	PRFM 128(R9), PLDL2KEEP
+	ADD $192, R9
+	MOVD R9, 120(R0) // a.Next
+
+askedbytes1x3_0:
+	FMOVQ (R25), F9
+	FMOVQ (R3), F11
+	FMOVQ 16(R3), F12
+	FMOVQ 32(R3), F13
+	ADD R4, R3
+	VEOR V16.B16, V11.B16, V11.B16
+	VEOR V16.B16, V12.B16, V12.B16
+	VEOR V16.B16, V13.B16, V13.B16
+	VDUP V9.S[0], V15.S4
+	WORD $0x0e2fc16e // smull v14.8h, v11.8b, v15.8b
+	WORD $0x4e2fc17f // smull2 v31.8h, v11.16b, v15.16b
+	WORD $0x4e6069c0 // sadalp v0.4s, v14.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	WORD $0x0e2fc18e // smull v14.8h, v12.8b, v15.8b
+	WORD $0x4e2fc19f // smull2 v31.8h, v12.16b, v15.16b
+	WORD $0x4e6069c2 // sadalp v2.4s, v14.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	WORD $0x0e2fc1ae // smull v14.8h, v13.8b, v15.8b
+	WORD $0x4e2fc1bf // smull2 v31.8h, v13.16b, v15.16b
+	WORD $0x4e6069c4 // sadalp v4.4s, v14.8h
+	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
+	FMOVQ (R3), F11
+	FMOVQ 16(R3), F12
+	FMOVQ 32(R3), F13
+	ADD R4, R3
+	VEOR V16.B16, V11.B16, V11.B16
+	VEOR V16.B16, V12.B16, V12.B16
+	VEOR V16.B16, V13.B16, V13.B16
+	VDUP V9.S[1], V15.S4
+	WORD $0x0e2fc16e // smull v14.8h, v11.8b, v15.8b
+	WORD $0x4e2fc17f // smull2 v31.8h, v11.16b, v15.16b
+	WORD $0x4e6069c0 // sadalp v0.4s, v14.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	WORD $0x0e2fc18e // smull v14.8h, v12.8b, v15.8b
+	WORD $0x4e2fc19f // smull2 v31.8h, v12.16b, v15.16b
+	WORD $0x4e6069c2 // sadalp v2.4s, v14.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	WORD $0x0e2fc1ae // smull v14.8h, v13.8b, v15.8b
+	WORD $0x4e2fc1bf // smull2 v31.8h, v13.16b, v15.16b
+	WORD $0x4e6069c4 // sadalp v4.4s, v14.8h
+	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
+	FMOVQ (R3), F11
+	FMOVQ 16(R3), F12
+	FMOVQ 32(R3), F13
+	ADD R4, R3
+	VEOR V16.B16, V11.B16, V11.B16
+	VEOR V16.B16, V12.B16, V12.B16
+	VEOR V16.B16, V13.B16, V13.B16
+	VDUP V9.S[2], V15.S4
+	WORD $0x0e2fc16e // smull v14.8h, v11.8b, v15.8b
+	WORD $0x4e2fc17f // smull2 v31.8h, v11.16b, v15.16b
+	WORD $0x4e6069c0 // sadalp v0.4s, v14.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	WORD $0x0e2fc18e // smull v14.8h, v12.8b, v15.8b
+	WORD $0x4e2fc19f // smull2 v31.8h, v12.16b, v15.16b
+	WORD $0x4e6069c2 // sadalp v2.4s, v14.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	WORD $0x0e2fc1ae // smull v14.8h, v13.8b, v15.8b
+	WORD $0x4e2fc1bf // smull2 v31.8h, v13.16b, v15.16b
+	WORD $0x4e6069c4 // sadalp v4.4s, v14.8h
+	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
+	FMOVQ (R3), F11
+	FMOVQ 16(R3), F12
+	FMOVQ 32(R3), F13
+	ADD R4, R3
+	VEOR V16.B16, V11.B16, V11.B16
+	VEOR V16.B16, V12.B16, V12.B16
+	VEOR V16.B16, V13.B16, V13.B16
+	VDUP V9.S[3], V15.S4
+	WORD $0x0e2fc16e // smull v14.8h, v11.8b, v15.8b
+	WORD $0x4e2fc17f // smull2 v31.8h, v11.16b, v15.16b
+	WORD $0x4e6069c0 // sadalp v0.4s, v14.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	WORD $0x0e2fc18e // smull v14.8h, v12.8b, v15.8b
+	WORD $0x4e2fc19f // smull2 v31.8h, v12.16b, v15.16b
+	WORD $0x4e6069c2 // sadalp v2.4s, v14.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	WORD $0x0e2fc1ae // smull v14.8h, v13.8b, v15.8b
+	WORD $0x4e2fc1bf // smull2 v31.8h, v13.16b, v15.16b
+	WORD $0x4e6069c4 // sadalp v4.4s, v14.8h
+	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
+	MOVD 120(R0), R9 // a.Next
+	MOVD 128(R0), R8 // a.NextEnd
+	CMP R8, R9
+	BGE askedbytes1x3_1
+	PRFM (R9), PLDL2KEEP
+	PRFM 64(R9), PLDL2KEEP
+	PRFM 128(R9), PLDL2KEEP
+	ADD $192, R9
+	MOVD R9, 120(R0) // a.Next
+
+askedbytes1x3_1:
+	FMOVQ 16(R25), F9
+	FMOVQ (R3), F11
+	FMOVQ 16(R3), F12
+	FMOVQ 32(R3), F13
+	ADD R4, R3
+	VEOR V16.B16, V11.B16, V11.B16
+	VEOR V16.B16, V12.B16, V12.B16
+	VEOR V16.B16, V13.B16, V13.B16
+	VDUP V9.S[0], V15.S4
+	WORD $0x0e2fc16e // smull v14.8h, v11.8b, v15.8b
+	WORD $0x4e2fc17f // smull2 v31.8h, v11.16b, v15.16b
+	WORD $0x4e6069c0 // sadalp v0.4s, v14.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	WORD $0x0e2fc18e // smull v14.8h, v12.8b, v15.8b
+	WORD $0x4e2fc19f // smull2 v31.8h, v12.16b, v15.16b
+	WORD $0x4e6069c2 // sadalp v2.4s, v14.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	WORD $0x0e2fc1ae // smull v14.8h, v13.8b, v15.8b
+	WORD $0x4e2fc1bf // smull2 v31.8h, v13.16b, v15.16b
+	WORD $0x4e6069c4 // sadalp v4.4s, v14.8h
+	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
+	FMOVQ (R3), F11
+	FMOVQ 16(R3), F12
+	FMOVQ 32(R3), F13
+	ADD R4, R3
+	VEOR V16.B16, V11.B16, V11.B16
+	VEOR V16.B16, V12.B16, V12.B16
+	VEOR V16.B16, V13.B16, V13.B16
+	VDUP V9.S[1], V15.S4
+	WORD $0x0e2fc16e // smull v14.8h, v11.8b, v15.8b
+	WORD $0x4e2fc17f // smull2 v31.8h, v11.16b, v15.16b
+	WORD $0x4e6069c0 // sadalp v0.4s, v14.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	WORD $0x0e2fc18e // smull v14.8h, v12.8b, v15.8b
+	WORD $0x4e2fc19f // smull2 v31.8h, v12.16b, v15.16b
+	WORD $0x4e6069c2 // sadalp v2.4s, v14.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	WORD $0x0e2fc1ae // smull v14.8h, v13.8b, v15.8b
+	WORD $0x4e2fc1bf // smull2 v31.8h, v13.16b, v15.16b
+	WORD $0x4e6069c4 // sadalp v4.4s, v14.8h
+	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
+	FMOVQ (R3), F11
+	FMOVQ 16(R3), F12
+	FMOVQ 32(R3), F13
+	ADD R4, R3
+	VEOR V16.B16, V11.B16, V11.B16
+	VEOR V16.B16, V12.B16, V12.B16
+	VEOR V16.B16, V13.B16, V13.B16
+	VDUP V9.S[2], V15.S4
+	WORD $0x0e2fc16e // smull v14.8h, v11.8b, v15.8b
+	WORD $0x4e2fc17f // smull2 v31.8h, v11.16b, v15.16b
+	WORD $0x4e6069c0 // sadalp v0.4s, v14.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	WORD $0x0e2fc18e // smull v14.8h, v12.8b, v15.8b
+	WORD $0x4e2fc19f // smull2 v31.8h, v12.16b, v15.16b
+	WORD $0x4e6069c2 // sadalp v2.4s, v14.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	WORD $0x0e2fc1ae // smull v14.8h, v13.8b, v15.8b
+	WORD $0x4e2fc1bf // smull2 v31.8h, v13.16b, v15.16b
+	WORD $0x4e6069c4 // sadalp v4.4s, v14.8h
+	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
+	FMOVQ (R3), F11
+	FMOVQ 16(R3), F12
+	FMOVQ 32(R3), F13
+	ADD R4, R3
+	VEOR V16.B16, V11.B16, V11.B16
+	VEOR V16.B16, V12.B16, V12.B16
+	VEOR V16.B16, V13.B16, V13.B16
+	VDUP V9.S[3], V15.S4
+	WORD $0x0e2fc16e // smull v14.8h, v11.8b, v15.8b
+	WORD $0x4e2fc17f // smull2 v31.8h, v11.16b, v15.16b
+	WORD $0x4e6069c0 // sadalp v0.4s, v14.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	WORD $0x0e2fc18e // smull v14.8h, v12.8b, v15.8b
+	WORD $0x4e2fc19f // smull2 v31.8h, v12.16b, v15.16b
+	WORD $0x4e6069c2 // sadalp v2.4s, v14.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	WORD $0x0e2fc1ae // smull v14.8h, v13.8b, v15.8b
+	WORD $0x4e2fc1bf // smull2 v31.8h, v13.16b, v15.16b
+	WORD $0x4e6069c4 // sadalp v4.4s, v14.8h
+	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
+	FMOVQ 32(R25), F9
+	FMOVQ (R5), F11
+	VADDP V1.S4, V0.S4, V0.S4
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4f89916e // fmul v14.4s, v11.4s, v9.s[0]
+	VFMLA V14.S4, V0.S4, V6.S4
+	FMOVQ 16(R5), F12
+	VADDP V3.S4, V2.S4, V2.S4
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f89918e // fmul v14.4s, v12.4s, v9.s[0]
+	VFMLA V14.S4, V2.S4, V7.S4
+	FMOVQ 32(R5), F13
+	VADDP V5.S4, V4.S4, V4.S4
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4f8991ae // fmul v14.4s, v13.4s, v9.s[0]
+	VFMLA V14.S4, V4.S4, V8.S4
+	ADD R4, R5
+	CBZ R6, noMinsbytes1x3
+	FMOVQ (R6), F11
+	WORD $0x4fa91166 // fmla v6.4s, v11.4s, v9.s[1]
+	FMOVQ 16(R6), F12
+	WORD $0x4fa91187 // fmla v7.4s, v12.4s, v9.s[1]
+	FMOVQ 32(R6), F13
+	WORD $0x4fa911a8 // fmla v8.4s, v13.4s, v9.s[1]
+	ADD R4, R6
+
+noMinsbytes1x3:
+	ADD $52, R25
+	SUB $32, R7
+	CBNZ R7, blockbytes1x3
+	MOVD 80(R0), R5 // a.Bias
+	CBNZ R5, biasedbytes1x3
+	MOVD $zeros<>(SB), R5
+	SUB R24, R5
+
+biasedbytes1x3:
+	ADD R24, R5
+	ADD R24, R21, R25
+	MOVD R25, R6
+	MOVD R22, R7
+	MOVBU 112(R0), R9 // a.Add
+	CBNZ R9, addedbytes1x3
+	MOVD $zeros<>(SB), R6
+	MOVD $0, R7
+
+addedbytes1x3:
+	FMOVQ (R6), F14
+	FMOVQ (R5), F31
+	WORD $0x4e3fd5ce // fadd v14.4s, v14.4s, v31.4s
+	WORD $0x4e26d5ce // fadd v14.4s, v14.4s, v6.4s
+	FMOVQ F14, (R25)
+	FMOVQ 16(R6), F14
+	FMOVQ 16(R5), F31
+	WORD $0x4e3fd5ce // fadd v14.4s, v14.4s, v31.4s
+	WORD $0x4e27d5ce // fadd v14.4s, v14.4s, v7.4s
+	FMOVQ F14, 16(R25)
+	FMOVQ 32(R6), F14
+	FMOVQ 32(R5), F31
+	WORD $0x4e3fd5ce // fadd v14.4s, v14.4s, v31.4s
+	WORD $0x4e28d5ce // fadd v14.4s, v14.4s, v8.4s
+	FMOVQ F14, 32(R25)
+	ADD $48, R24
+	JMP bytes1Vec
+
+tilebytes1x1:
+	MOVD R19, R25
+	MOVD 40(R0), R3 // a.W
+	MOVD 64(R0), R5 // a.Scales
+	ADD R24, R3
+	ADD R24, R5
+	MOVD 72(R0), R6 // a.Mins
+	CBZ R6, minlessbytes1x1
+	ADD R24, R6
+
+minlessbytes1x1:
+	MOVD 24(R0), R7 // a.Depth
+	VMOVI $0, V2.B16
+	VMOVI $128, V8.B16
+	PCALIGN $32
+
+blockbytes1x1:
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	MOVD 120(R0), R9 // a.Next
+	MOVD 128(R0), R8 // a.NextEnd
+	CMP R8, R9
+	BGE askedbytes1x1_0
+	PRFM (R9), PLDL2KEEP
+	ADD $64, R9
+	MOVD R9, 120(R0) // a.Next
+
+askedbytes1x1_0:
+	FMOVQ (R25), F3
+	FMOVQ (R3), F5
+	ADD R4, R3
+	VEOR V8.B16, V5.B16, V5.B16
+	VDUP V3.S[0], V7.S4
+	WORD $0x0e27c0a6 // smull v6.8h, v5.8b, v7.8b
+	WORD $0x4e27c0bf // smull2 v31.8h, v5.16b, v7.16b
+	WORD $0x4e6068c0 // sadalp v0.4s, v6.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	FMOVQ (R3), F5
+	ADD R4, R3
+	VEOR V8.B16, V5.B16, V5.B16
+	VDUP V3.S[1], V7.S4
+	WORD $0x0e27c0a6 // smull v6.8h, v5.8b, v7.8b
+	WORD $0x4e27c0bf // smull2 v31.8h, v5.16b, v7.16b
+	WORD $0x4e6068c0 // sadalp v0.4s, v6.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	FMOVQ (R3), F5
+	ADD R4, R3
+	VEOR V8.B16, V5.B16, V5.B16
+	VDUP V3.S[2], V7.S4
+	WORD $0x0e27c0a6 // smull v6.8h, v5.8b, v7.8b
+	WORD $0x4e27c0bf // smull2 v31.8h, v5.16b, v7.16b
+	WORD $0x4e6068c0 // sadalp v0.4s, v6.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	FMOVQ (R3), F5
+	ADD R4, R3
+	VEOR V8.B16, V5.B16, V5.B16
+	VDUP V3.S[3], V7.S4
+	WORD $0x0e27c0a6 // smull v6.8h, v5.8b, v7.8b
+	WORD $0x4e27c0bf // smull2 v31.8h, v5.16b, v7.16b
+	WORD $0x4e6068c0 // sadalp v0.4s, v6.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	MOVD 120(R0), R9 // a.Next
+	MOVD 128(R0), R8 // a.NextEnd
+	CMP R8, R9
+	BGE askedbytes1x1_1
+	PRFM (R9), PLDL2KEEP
+	ADD $64, R9
+	MOVD R9, 120(R0) // a.Next
+
+askedbytes1x1_1:
+	FMOVQ 16(R25), F3
+	FMOVQ (R3), F5
+	ADD R4, R3
+	VEOR V8.B16, V5.B16, V5.B16
+	VDUP V3.S[0], V7.S4
+	WORD $0x0e27c0a6 // smull v6.8h, v5.8b, v7.8b
+	WORD $0x4e27c0bf // smull2 v31.8h, v5.16b, v7.16b
+	WORD $0x4e6068c0 // sadalp v0.4s, v6.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	FMOVQ (R3), F5
+	ADD R4, R3
+	VEOR V8.B16, V5.B16, V5.B16
+	VDUP V3.S[1], V7.S4
+	WORD $0x0e27c0a6 // smull v6.8h, v5.8b, v7.8b
+	WORD $0x4e27c0bf // smull2 v31.8h, v5.16b, v7.16b
+	WORD $0x4e6068c0 // sadalp v0.4s, v6.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	FMOVQ (R3), F5
+	ADD R4, R3
+	VEOR V8.B16, V5.B16, V5.B16
+	VDUP V3.S[2], V7.S4
+	WORD $0x0e27c0a6 // smull v6.8h, v5.8b, v7.8b
+	WORD $0x4e27c0bf // smull2 v31.8h, v5.16b, v7.16b
+	WORD $0x4e6068c0 // sadalp v0.4s, v6.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	FMOVQ (R3), F5
+	ADD R4, R3
+	VEOR V8.B16, V5.B16, V5.B16
+	VDUP V3.S[3], V7.S4
+	WORD $0x0e27c0a6 // smull v6.8h, v5.8b, v7.8b
+	WORD $0x4e27c0bf // smull2 v31.8h, v5.16b, v7.16b
+	WORD $0x4e6068c0 // sadalp v0.4s, v6.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	FMOVQ 32(R25), F3
+	FMOVQ (R5), F5
+	VADDP V1.S4, V0.S4, V0.S4
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4f8390a6 // fmul v6.4s, v5.4s, v3.s[0]
+	VFMLA V6.S4, V0.S4, V2.S4
+	ADD R4, R5
+	CBZ R6, noMinsbytes1x1
+	FMOVQ (R6), F5
+	WORD $0x4fa310a2 // fmla v2.4s, v5.4s, v3.s[1]
+	ADD R4, R6
+
+noMinsbytes1x1:
+	ADD $52, R25
+	SUB $32, R7
+	CBNZ R7, blockbytes1x1
+	MOVD 80(R0), R5 // a.Bias
+	CBNZ R5, biasedbytes1x1
+	MOVD $zeros<>(SB), R5
+	SUB R24, R5
+
+biasedbytes1x1:
+	ADD R24, R5
+	ADD R24, R21, R25
+	MOVD R25, R6
+	MOVD R22, R7
+	MOVBU 112(R0), R9 // a.Add
+	CBNZ R9, addedbytes1x1
+	MOVD $zeros<>(SB), R6
+	MOVD $0, R7
+
+addedbytes1x1:
+	FMOVQ (R6), F6
+	FMOVQ (R5), F31
+	WORD $0x4e3fd4c6 // fadd v6.4s, v6.4s, v31.4s
+	WORD $0x4e22d4c6 // fadd v6.4s, v6.4s, v2.4s
+	FMOVQ F6, (R25)
+	ADD $16, R24
+	JMP bytes1Vec
+
+groupsRows:
+	CMP $2, R23
+	BGE groups2
+	CMP $1, R23
+	BGE groups1
+	RET
+
+groups2:
+	MOVD $0, R24
+
+groups2Vec:
+	MOVD R4, R9
+	SUB R24, R9
+	CMP $48, R9
+	BGE tilegroups2x3
+	CMP $16, R9
+	BGE tilegroups2x1
+	ADD R20, R19
+	ADD R22, R21
+	ADD R20, R19
+	ADD R22, R21
+	SUB $2, R23
+	JMP groupsRows
+
+tilegroups2x3:
+	MOVD R19, R25
+	ADD R20, R25, R26
+	MOVD 40(R0), R3 // a.W
+	MOVD 64(R0), R5 // a.Scales
+	ADD R24, R3
+	ADD R24, R5
+	MOVD 24(R0), R7 // a.Depth
+	VMOVI $0, V12.B16
+	VMOVI $0, V13.B16
+	VMOVI $0, V14.B16
+	VMOVI $0, V15.B16
+	VMOVI $0, V16.B16
+	VMOVI $0, V17.B16
+	VMOVI $128, V25.B16
+	PCALIGN $32
+
+blockgroups2x3:
+	MOVD 120(R0), R9 // a.Next
+	MOVD 128(R0), R8 // a.NextEnd
+	CMP R8, R9
+	BGE askedgroups2x3_0
+	PRFM (R9), PLDL2KEEP
+	PRFM 64(R9), PLDL2KEEP
+	ADD $128, R9
+	MOVD R9, 120(R0) // a.Next
+
+askedgroups2x3_0:
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	VMOVI $0, V11.B16
+	FMOVQ (R25), F18
+	FMOVQ (R26), F19
+	FMOVQ (R3), F20
+	FMOVQ 16(R3), F21
+	FMOVQ 32(R3), F22
+	ADD R4, R3
+	VEOR V25.B16, V20.B16, V20.B16
+	VEOR V25.B16, V21.B16, V21.B16
+	VEOR V25.B16, V22.B16, V22.B16
+	VDUP V18.S[0], V24.S4
+	WORD $0x0e38c297 // smull v23.8h, v20.8b, v24.8b
+	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
+	WORD $0x4e606ae0 // sadalp v0.4s, v23.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	WORD $0x0e38c2b7 // smull v23.8h, v21.8b, v24.8b
+	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
+	WORD $0x4e606ae2 // sadalp v2.4s, v23.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	WORD $0x0e38c2d7 // smull v23.8h, v22.8b, v24.8b
+	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
+	WORD $0x4e606ae4 // sadalp v4.4s, v23.8h
+	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
+	VDUP V19.S[0], V24.S4
+	WORD $0x0e38c297 // smull v23.8h, v20.8b, v24.8b
+	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
+	WORD $0x4e606ae6 // sadalp v6.4s, v23.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	WORD $0x0e38c2b7 // smull v23.8h, v21.8b, v24.8b
+	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
+	WORD $0x4e606ae8 // sadalp v8.4s, v23.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	WORD $0x0e38c2d7 // smull v23.8h, v22.8b, v24.8b
+	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
+	WORD $0x4e606aea // sadalp v10.4s, v23.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	FMOVQ (R3), F20
+	FMOVQ 16(R3), F21
+	FMOVQ 32(R3), F22
+	ADD R4, R3
+	VEOR V25.B16, V20.B16, V20.B16
+	VEOR V25.B16, V21.B16, V21.B16
+	VEOR V25.B16, V22.B16, V22.B16
+	VDUP V18.S[1], V24.S4
+	WORD $0x0e38c297 // smull v23.8h, v20.8b, v24.8b
+	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
+	WORD $0x4e606ae0 // sadalp v0.4s, v23.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	WORD $0x0e38c2b7 // smull v23.8h, v21.8b, v24.8b
+	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
+	WORD $0x4e606ae2 // sadalp v2.4s, v23.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	WORD $0x0e38c2d7 // smull v23.8h, v22.8b, v24.8b
+	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
+	WORD $0x4e606ae4 // sadalp v4.4s, v23.8h
+	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
+	VDUP V19.S[1], V24.S4
+	WORD $0x0e38c297 // smull v23.8h, v20.8b, v24.8b
+	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
+	WORD $0x4e606ae6 // sadalp v6.4s, v23.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	WORD $0x0e38c2b7 // smull v23.8h, v21.8b, v24.8b
+	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
+	WORD $0x4e606ae8 // sadalp v8.4s, v23.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	WORD $0x0e38c2d7 // smull v23.8h, v22.8b, v24.8b
+	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
+	WORD $0x4e606aea // sadalp v10.4s, v23.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	FMOVQ (R3), F20
+	FMOVQ 16(R3), F21
+	FMOVQ 32(R3), F22
+	ADD R4, R3
+	VEOR V25.B16, V20.B16, V20.B16
+	VEOR V25.B16, V21.B16, V21.B16
+	VEOR V25.B16, V22.B16, V22.B16
+	VDUP V18.S[2], V24.S4
+	WORD $0x0e38c297 // smull v23.8h, v20.8b, v24.8b
+	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
+	WORD $0x4e606ae0 // sadalp v0.4s, v23.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	WORD $0x0e38c2b7 // smull v23.8h, v21.8b, v24.8b
+	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
+	WORD $0x4e606ae2 // sadalp v2.4s, v23.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	WORD $0x0e38c2d7 // smull v23.8h, v22.8b, v24.8b
+	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
+	WORD $0x4e606ae4 // sadalp v4.4s, v23.8h
+	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
+	VDUP V19.S[2], V24.S4
+	WORD $0x0e38c297 // smull v23.8h, v20.8b, v24.8b
+	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
+	WORD $0x4e606ae6 // sadalp v6.4s, v23.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	WORD $0x0e38c2b7 // smull v23.8h, v21.8b, v24.8b
+	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
+	WORD $0x4e606ae8 // sadalp v8.4s, v23.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	WORD $0x0e38c2d7 // smull v23.8h, v22.8b, v24.8b
+	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
+	WORD $0x4e606aea // sadalp v10.4s, v23.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	FMOVQ (R3), F20
+	FMOVQ 16(R3), F21
+	FMOVQ 32(R3), F22
+	ADD R4, R3
+	VEOR V25.B16, V20.B16, V20.B16
+	VEOR V25.B16, V21.B16, V21.B16
+	VEOR V25.B16, V22.B16, V22.B16
+	VDUP V18.S[3], V24.S4
+	WORD $0x0e38c297 // smull v23.8h, v20.8b, v24.8b
+	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
+	WORD $0x4e606ae0 // sadalp v0.4s, v23.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	WORD $0x0e38c2b7 // smull v23.8h, v21.8b, v24.8b
+	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
+	WORD $0x4e606ae2 // sadalp v2.4s, v23.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	WORD $0x0e38c2d7 // smull v23.8h, v22.8b, v24.8b
+	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
+	WORD $0x4e606ae4 // sadalp v4.4s, v23.8h
+	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
+	VDUP V19.S[3], V24.S4
+	WORD $0x0e38c297 // smull v23.8h, v20.8b, v24.8b
+	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
+	WORD $0x4e606ae6 // sadalp v6.4s, v23.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	WORD $0x0e38c2b7 // smull v23.8h, v21.8b, v24.8b
+	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
+	WORD $0x4e606ae8 // sadalp v8.4s, v23.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	WORD $0x0e38c2d7 // smull v23.8h, v22.8b, v24.8b
+	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
+	WORD $0x4e606aea // sadalp v10.4s, v23.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	FMOVQ 32(R25), F18
+	FMOVQ 32(R26), F19
+	FMOVQ (R5), F20
+	VADDP V1.S4, V0.S4, V0.S4
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4f929297 // fmul v23.4s, v20.4s, v18.s[0]
+	VFMLA V23.S4, V0.S4, V12.S4
+	VADDP V7.S4, V6.S4, V6.S4
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4f939297 // fmul v23.4s, v20.4s, v19.s[0]
+	VFMLA V23.S4, V6.S4, V15.S4
+	FMOVQ 16(R5), F21
+	VADDP V3.S4, V2.S4, V2.S4
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f9292b7 // fmul v23.4s, v21.4s, v18.s[0]
+	VFMLA V23.S4, V2.S4, V13.S4
+	VADDP V9.S4, V8.S4, V8.S4
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f9392b7 // fmul v23.4s, v21.4s, v19.s[0]
+	VFMLA V23.S4, V8.S4, V16.S4
+	FMOVQ 32(R5), F22
+	VADDP V5.S4, V4.S4, V4.S4
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4f9292d7 // fmul v23.4s, v22.4s, v18.s[0]
+	VFMLA V23.S4, V4.S4, V14.S4
+	VADDP V11.S4, V10.S4, V10.S4
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4f9392d7 // fmul v23.4s, v22.4s, v19.s[0]
+	VFMLA V23.S4, V10.S4, V17.S4
+	ADD R4, R5
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	VMOVI $0, V11.B16
+	FMOVQ 16(R25), F18
+	FMOVQ 16(R26), F19
+	FMOVQ (R3), F20
+	FMOVQ 16(R3), F21
+	FMOVQ 32(R3), F22
+	ADD R4, R3
+	VEOR V25.B16, V20.B16, V20.B16
+	VEOR V25.B16, V21.B16, V21.B16
+	VEOR V25.B16, V22.B16, V22.B16
+	VDUP V18.S[0], V24.S4
+	WORD $0x0e38c297 // smull v23.8h, v20.8b, v24.8b
+	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
+	WORD $0x4e606ae0 // sadalp v0.4s, v23.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	WORD $0x0e38c2b7 // smull v23.8h, v21.8b, v24.8b
+	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
+	WORD $0x4e606ae2 // sadalp v2.4s, v23.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	WORD $0x0e38c2d7 // smull v23.8h, v22.8b, v24.8b
+	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
+	WORD $0x4e606ae4 // sadalp v4.4s, v23.8h
+	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
+	VDUP V19.S[0], V24.S4
+	WORD $0x0e38c297 // smull v23.8h, v20.8b, v24.8b
+	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
+	WORD $0x4e606ae6 // sadalp v6.4s, v23.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	WORD $0x0e38c2b7 // smull v23.8h, v21.8b, v24.8b
+	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
+	WORD $0x4e606ae8 // sadalp v8.4s, v23.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	WORD $0x0e38c2d7 // smull v23.8h, v22.8b, v24.8b
+	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
+	WORD $0x4e606aea // sadalp v10.4s, v23.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	FMOVQ (R3), F20
+	FMOVQ 16(R3), F21
+	FMOVQ 32(R3), F22
+	ADD R4, R3
+	VEOR V25.B16, V20.B16, V20.B16
+	VEOR V25.B16, V21.B16, V21.B16
+	VEOR V25.B16, V22.B16, V22.B16
+	VDUP V18.S[1], V24.S4
+	WORD $0x0e38c297 // smull v23.8h, v20.8b, v24.8b
+	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
+	WORD $0x4e606ae0 // sadalp v0.4s, v23.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	WORD $0x0e38c2b7 // smull v23.8h, v21.8b, v24.8b
+	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
+	WORD $0x4e606ae2 // sadalp v2.4s, v23.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	WORD $0x0e38c2d7 // smull v23.8h, v22.8b, v24.8b
+	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
+	WORD $0x4e606ae4 // sadalp v4.4s, v23.8h
+	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
+	VDUP V19.S[1], V24.S4
+	WORD $0x0e38c297 // smull v23.8h, v20.8b, v24.8b
+	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
+	WORD $0x4e606ae6 // sadalp v6.4s, v23.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	WORD $0x0e38c2b7 // smull v23.8h, v21.8b, v24.8b
+	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
+	WORD $0x4e606ae8 // sadalp v8.4s, v23.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	WORD $0x0e38c2d7 // smull v23.8h, v22.8b, v24.8b
+	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
+	WORD $0x4e606aea // sadalp v10.4s, v23.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	FMOVQ (R3), F20
+	FMOVQ 16(R3), F21
+	FMOVQ 32(R3), F22
+	ADD R4, R3
+	VEOR V25.B16, V20.B16, V20.B16
+	VEOR V25.B16, V21.B16, V21.B16
+	VEOR V25.B16, V22.B16, V22.B16
+	VDUP V18.S[2], V24.S4
+	WORD $0x0e38c297 // smull v23.8h, v20.8b, v24.8b
+	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
+	WORD $0x4e606ae0 // sadalp v0.4s, v23.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	WORD $0x0e38c2b7 // smull v23.8h, v21.8b, v24.8b
+	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
+	WORD $0x4e606ae2 // sadalp v2.4s, v23.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	WORD $0x0e38c2d7 // smull v23.8h, v22.8b, v24.8b
+	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
+	WORD $0x4e606ae4 // sadalp v4.4s, v23.8h
+	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
+	VDUP V19.S[2], V24.S4
+	WORD $0x0e38c297 // smull v23.8h, v20.8b, v24.8b
+	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
+	WORD $0x4e606ae6 // sadalp v6.4s, v23.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	WORD $0x0e38c2b7 // smull v23.8h, v21.8b, v24.8b
+	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
+	WORD $0x4e606ae8 // sadalp v8.4s, v23.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	WORD $0x0e38c2d7 // smull v23.8h, v22.8b, v24.8b
+	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
+	WORD $0x4e606aea // sadalp v10.4s, v23.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	FMOVQ (R3), F20
+	FMOVQ 16(R3), F21
+	FMOVQ 32(R3), F22
+	ADD R4, R3
+	VEOR V25.B16, V20.B16, V20.B16
+	VEOR V25.B16, V21.B16, V21.B16
+	VEOR V25.B16, V22.B16, V22.B16
+	VDUP V18.S[3], V24.S4
+	WORD $0x0e38c297 // smull v23.8h, v20.8b, v24.8b
+	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
+	WORD $0x4e606ae0 // sadalp v0.4s, v23.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	WORD $0x0e38c2b7 // smull v23.8h, v21.8b, v24.8b
+	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
+	WORD $0x4e606ae2 // sadalp v2.4s, v23.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	WORD $0x0e38c2d7 // smull v23.8h, v22.8b, v24.8b
+	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
+	WORD $0x4e606ae4 // sadalp v4.4s, v23.8h
+	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
+	VDUP V19.S[3], V24.S4
+	WORD $0x0e38c297 // smull v23.8h, v20.8b, v24.8b
+	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
+	WORD $0x4e606ae6 // sadalp v6.4s, v23.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	WORD $0x0e38c2b7 // smull v23.8h, v21.8b, v24.8b
+	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
+	WORD $0x4e606ae8 // sadalp v8.4s, v23.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	WORD $0x0e38c2d7 // smull v23.8h, v22.8b, v24.8b
+	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
+	WORD $0x4e606aea // sadalp v10.4s, v23.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	FMOVQ 32(R25), F18
+	FMOVQ 32(R26), F19
+	FMOVQ (R5), F20
+	VADDP V1.S4, V0.S4, V0.S4
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4f929297 // fmul v23.4s, v20.4s, v18.s[0]
+	VFMLA V23.S4, V0.S4, V12.S4
+	VADDP V7.S4, V6.S4, V6.S4
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4f939297 // fmul v23.4s, v20.4s, v19.s[0]
+	VFMLA V23.S4, V6.S4, V15.S4
+	FMOVQ 16(R5), F21
+	VADDP V3.S4, V2.S4, V2.S4
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f9292b7 // fmul v23.4s, v21.4s, v18.s[0]
+	VFMLA V23.S4, V2.S4, V13.S4
+	VADDP V9.S4, V8.S4, V8.S4
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4f9392b7 // fmul v23.4s, v21.4s, v19.s[0]
+	VFMLA V23.S4, V8.S4, V16.S4
+	FMOVQ 32(R5), F22
+	VADDP V5.S4, V4.S4, V4.S4
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4f9292d7 // fmul v23.4s, v22.4s, v18.s[0]
+	VFMLA V23.S4, V4.S4, V14.S4
+	VADDP V11.S4, V10.S4, V10.S4
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4f9392d7 // fmul v23.4s, v22.4s, v19.s[0]
+	VFMLA V23.S4, V10.S4, V17.S4
+	ADD R4, R5
+	ADD $52, R25
+	ADD $52, R26
+	SUB $32, R7
+	CBNZ R7, blockgroups2x3
+	MOVD 80(R0), R5 // a.Bias
+	CBNZ R5, biasedgroups2x3
+	MOVD $zeros<>(SB), R5
+	SUB R24, R5
+
+biasedgroups2x3:
+	ADD R24, R5
+	ADD R24, R21, R25
+	MOVD R25, R6
+	MOVD R22, R7
+	MOVBU 112(R0), R9 // a.Add
+	CBNZ R9, addedgroups2x3
+	MOVD $zeros<>(SB), R6
+	MOVD $0, R7
+
+addedgroups2x3:
+	FMOVQ (R6), F23
+	FMOVQ (R5), F31
+	WORD $0x4e3fd6f7 // fadd v23.4s, v23.4s, v31.4s
+	WORD $0x4e2cd6f7 // fadd v23.4s, v23.4s, v12.4s
+	FMOVQ F23, (R25)
+	FMOVQ 16(R6), F23
+	FMOVQ 16(R5), F31
+	WORD $0x4e3fd6f7 // fadd v23.4s, v23.4s, v31.4s
+	WORD $0x4e2dd6f7 // fadd v23.4s, v23.4s, v13.4s
+	FMOVQ F23, 16(R25)
+	FMOVQ 32(R6), F23
+	FMOVQ 32(R5), F31
+	WORD $0x4e3fd6f7 // fadd v23.4s, v23.4s, v31.4s
+	WORD $0x4e2ed6f7 // fadd v23.4s, v23.4s, v14.4s
+	FMOVQ F23, 32(R25)
+	ADD R7, R6
+	ADD R22, R25
+	FMOVQ (R6), F23
+	FMOVQ (R5), F31
+	WORD $0x4e3fd6f7 // fadd v23.4s, v23.4s, v31.4s
+	WORD $0x4e2fd6f7 // fadd v23.4s, v23.4s, v15.4s
+	FMOVQ F23, (R25)
+	FMOVQ 16(R6), F23
+	FMOVQ 16(R5), F31
+	WORD $0x4e3fd6f7 // fadd v23.4s, v23.4s, v31.4s
+	WORD $0x4e30d6f7 // fadd v23.4s, v23.4s, v16.4s
+	FMOVQ F23, 16(R25)
+	FMOVQ 32(R6), F23
+	FMOVQ 32(R5), F31
+	WORD $0x4e3fd6f7 // fadd v23.4s, v23.4s, v31.4s
+	WORD $0x4e31d6f7 // fadd v23.4s, v23.4s, v17.4s
+	FMOVQ F23, 32(R25)
+	ADD $48, R24
+	JMP groups2Vec
+
+tilegroups2x1:
+	MOVD R19, R25
+	ADD R20, R25, R26
+	MOVD 40(R0), R3 // a.W
+	MOVD 64(R0), R5 // a.Scales
+	ADD R24, R3
+	ADD R24, R5
+	MOVD 24(R0), R7 // a.Depth
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $128, V11.B16
+	PCALIGN $32
+
+blockgroups2x1:
+	MOVD 120(R0), R9 // a.Next
+	MOVD 128(R0), R8 // a.NextEnd
+	CMP R8, R9
+	BGE askedgroups2x1_0
+	PRFM (R9), PLDL2KEEP
+	PRFM 64(R9), PLDL2KEEP
+	ADD $128, R9
+	MOVD R9, 120(R0) // a.Next
+
+askedgroups2x1_0:
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	FMOVQ (R25), F6
+	FMOVQ (R26), F7
+	FMOVQ (R3), F8
+	ADD R4, R3
+	VEOR V11.B16, V8.B16, V8.B16
+	VDUP V6.S[0], V10.S4
+	WORD $0x0e2ac109 // smull v9.8h, v8.8b, v10.8b
+	WORD $0x4e2ac11f // smull2 v31.8h, v8.16b, v10.16b
+	WORD $0x4e606920 // sadalp v0.4s, v9.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	VDUP V7.S[0], V10.S4
+	WORD $0x0e2ac109 // smull v9.8h, v8.8b, v10.8b
+	WORD $0x4e2ac11f // smull2 v31.8h, v8.16b, v10.16b
+	WORD $0x4e606922 // sadalp v2.4s, v9.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	FMOVQ (R3), F8
+	ADD R4, R3
+	VEOR V11.B16, V8.B16, V8.B16
+	VDUP V6.S[1], V10.S4
+	WORD $0x0e2ac109 // smull v9.8h, v8.8b, v10.8b
+	WORD $0x4e2ac11f // smull2 v31.8h, v8.16b, v10.16b
+	WORD $0x4e606920 // sadalp v0.4s, v9.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	VDUP V7.S[1], V10.S4
+	WORD $0x0e2ac109 // smull v9.8h, v8.8b, v10.8b
+	WORD $0x4e2ac11f // smull2 v31.8h, v8.16b, v10.16b
+	WORD $0x4e606922 // sadalp v2.4s, v9.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	FMOVQ (R3), F8
+	ADD R4, R3
+	VEOR V11.B16, V8.B16, V8.B16
+	VDUP V6.S[2], V10.S4
+	WORD $0x0e2ac109 // smull v9.8h, v8.8b, v10.8b
+	WORD $0x4e2ac11f // smull2 v31.8h, v8.16b, v10.16b
+	WORD $0x4e606920 // sadalp v0.4s, v9.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	VDUP V7.S[2], V10.S4
+	WORD $0x0e2ac109 // smull v9.8h, v8.8b, v10.8b
+	WORD $0x4e2ac11f // smull2 v31.8h, v8.16b, v10.16b
+	WORD $0x4e606922 // sadalp v2.4s, v9.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	FMOVQ (R3), F8
+	ADD R4, R3
+	VEOR V11.B16, V8.B16, V8.B16
+	VDUP V6.S[3], V10.S4
+	WORD $0x0e2ac109 // smull v9.8h, v8.8b, v10.8b
+	WORD $0x4e2ac11f // smull2 v31.8h, v8.16b, v10.16b
+	WORD $0x4e606920 // sadalp v0.4s, v9.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	VDUP V7.S[3], V10.S4
+	WORD $0x0e2ac109 // smull v9.8h, v8.8b, v10.8b
+	WORD $0x4e2ac11f // smull2 v31.8h, v8.16b, v10.16b
+	WORD $0x4e606922 // sadalp v2.4s, v9.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	FMOVQ 32(R25), F6
+	FMOVQ 32(R26), F7
+	FMOVQ (R5), F8
+	VADDP V1.S4, V0.S4, V0.S4
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4f869109 // fmul v9.4s, v8.4s, v6.s[0]
+	VFMLA V9.S4, V0.S4, V4.S4
+	VADDP V3.S4, V2.S4, V2.S4
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f879109 // fmul v9.4s, v8.4s, v7.s[0]
+	VFMLA V9.S4, V2.S4, V5.S4
+	ADD R4, R5
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	FMOVQ 16(R25), F6
+	FMOVQ 16(R26), F7
+	FMOVQ (R3), F8
+	ADD R4, R3
+	VEOR V11.B16, V8.B16, V8.B16
+	VDUP V6.S[0], V10.S4
+	WORD $0x0e2ac109 // smull v9.8h, v8.8b, v10.8b
+	WORD $0x4e2ac11f // smull2 v31.8h, v8.16b, v10.16b
+	WORD $0x4e606920 // sadalp v0.4s, v9.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	VDUP V7.S[0], V10.S4
+	WORD $0x0e2ac109 // smull v9.8h, v8.8b, v10.8b
+	WORD $0x4e2ac11f // smull2 v31.8h, v8.16b, v10.16b
+	WORD $0x4e606922 // sadalp v2.4s, v9.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	FMOVQ (R3), F8
+	ADD R4, R3
+	VEOR V11.B16, V8.B16, V8.B16
+	VDUP V6.S[1], V10.S4
+	WORD $0x0e2ac109 // smull v9.8h, v8.8b, v10.8b
+	WORD $0x4e2ac11f // smull2 v31.8h, v8.16b, v10.16b
+	WORD $0x4e606920 // sadalp v0.4s, v9.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	VDUP V7.S[1], V10.S4
+	WORD $0x0e2ac109 // smull v9.8h, v8.8b, v10.8b
+	WORD $0x4e2ac11f // smull2 v31.8h, v8.16b, v10.16b
+	WORD $0x4e606922 // sadalp v2.4s, v9.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	FMOVQ (R3), F8
+	ADD R4, R3
+	VEOR V11.B16, V8.B16, V8.B16
+	VDUP V6.S[2], V10.S4
+	WORD $0x0e2ac109 // smull v9.8h, v8.8b, v10.8b
+	WORD $0x4e2ac11f // smull2 v31.8h, v8.16b, v10.16b
+	WORD $0x4e606920 // sadalp v0.4s, v9.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	VDUP V7.S[2], V10.S4
+	WORD $0x0e2ac109 // smull v9.8h, v8.8b, v10.8b
+	WORD $0x4e2ac11f // smull2 v31.8h, v8.16b, v10.16b
+	WORD $0x4e606922 // sadalp v2.4s, v9.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	FMOVQ (R3), F8
+	ADD R4, R3
+	VEOR V11.B16, V8.B16, V8.B16
+	VDUP V6.S[3], V10.S4
+	WORD $0x0e2ac109 // smull v9.8h, v8.8b, v10.8b
+	WORD $0x4e2ac11f // smull2 v31.8h, v8.16b, v10.16b
+	WORD $0x4e606920 // sadalp v0.4s, v9.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	VDUP V7.S[3], V10.S4
+	WORD $0x0e2ac109 // smull v9.8h, v8.8b, v10.8b
+	WORD $0x4e2ac11f // smull2 v31.8h, v8.16b, v10.16b
+	WORD $0x4e606922 // sadalp v2.4s, v9.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	FMOVQ 32(R25), F6
+	FMOVQ 32(R26), F7
+	FMOVQ (R5), F8
+	VADDP V1.S4, V0.S4, V0.S4
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4f869109 // fmul v9.4s, v8.4s, v6.s[0]
+	VFMLA V9.S4, V0.S4, V4.S4
+	VADDP V3.S4, V2.S4, V2.S4
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f879109 // fmul v9.4s, v8.4s, v7.s[0]
+	VFMLA V9.S4, V2.S4, V5.S4
+	ADD R4, R5
+	ADD $52, R25
+	ADD $52, R26
+	SUB $32, R7
+	CBNZ R7, blockgroups2x1
+	MOVD 80(R0), R5 // a.Bias
+	CBNZ R5, biasedgroups2x1
+	MOVD $zeros<>(SB), R5
+	SUB R24, R5
+
+biasedgroups2x1:
+	ADD R24, R5
+	ADD R24, R21, R25
+	MOVD R25, R6
+	MOVD R22, R7
+	MOVBU 112(R0), R9 // a.Add
+	CBNZ R9, addedgroups2x1
+	MOVD $zeros<>(SB), R6
+	MOVD $0, R7
+
+addedgroups2x1:
+	FMOVQ (R6), F9
+	FMOVQ (R5), F31
+	WORD $0x4e3fd529 // fadd v9.4s, v9.4s, v31.4s
+	WORD $0x4e24d529 // fadd v9.4s, v9.4s, v4.4s
+	FMOVQ F9, (R25)
+	ADD R7, R6
+	ADD R22, R25
+	FMOVQ (R6), F9
+	FMOVQ (R5), F31
+	WORD $0x4e3fd529 // fadd v9.4s, v9.4s, v31.4s
+	WORD $0x4e25d529 // fadd v9.4s, v9.4s, v5.4s
+	FMOVQ F9, (R25)
+	ADD $16, R24
+	JMP groups2Vec
+
+groups1:
+	MOVD $0, R24
+
+groups1Vec:
+	MOVD R4, R9
+	SUB R24, R9
+	CMP $48, R9
+	BGE tilegroups1x3
+	CMP $16, R9
+	BGE tilegroups1x1
+	ADD R20, R19
+	ADD R22, R21
+	SUB $1, R23
+	JMP groupsRows
+
+tilegroups1x3:
+	MOVD R19, R25
+	MOVD 40(R0), R3 // a.W
+	MOVD 64(R0), R5 // a.Scales
+	ADD R24, R3
+	ADD R24, R5
+	MOVD 24(R0), R7 // a.Depth
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	VMOVI $128, V16.B16
+	PCALIGN $32
+
+blockgroups1x3:
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	MOVD 120(R0), R9 // a.Next
+	MOVD 128(R0), R8 // a.NextEnd
+	CMP R8, R9
+	BGE askedgroups1x3_0
+	PRFM (R9), PLDL2KEEP
+	PRFM 64(R9), PLDL2KEEP
+	PRFM 128(R9), PLDL2KEEP
+	ADD $192, R9
+	MOVD R9, 120(R0) // a.Next
+
+askedgroups1x3_0:
+	FMOVQ (R25), F9
+	FMOVQ (R3), F11
+	FMOVQ 16(R3), F12
+	FMOVQ 32(R3), F13
+	ADD R4, R3
+	VEOR V16.B16, V11.B16, V11.B16
+	VEOR V16.B16, V12.B16, V12.B16
+	VEOR V16.B16, V13.B16, V13.B16
+	VDUP V9.S[0], V15.S4
+	WORD $0x0e2fc16e // smull v14.8h, v11.8b, v15.8b
+	WORD $0x4e2fc17f // smull2 v31.8h, v11.16b, v15.16b
+	WORD $0x4e6069c0 // sadalp v0.4s, v14.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	WORD $0x0e2fc18e // smull v14.8h, v12.8b, v15.8b
+	WORD $0x4e2fc19f // smull2 v31.8h, v12.16b, v15.16b
+	WORD $0x4e6069c2 // sadalp v2.4s, v14.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	WORD $0x0e2fc1ae // smull v14.8h, v13.8b, v15.8b
+	WORD $0x4e2fc1bf // smull2 v31.8h, v13.16b, v15.16b
+	WORD $0x4e6069c4 // sadalp v4.4s, v14.8h
+	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
+	FMOVQ (R3), F11
+	FMOVQ 16(R3), F12
+	FMOVQ 32(R3), F13
+	ADD R4, R3
+	VEOR V16.B16, V11.B16, V11.B16
+	VEOR V16.B16, V12.B16, V12.B16
+	VEOR V16.B16, V13.B16, V13.B16
+	VDUP V9.S[1], V15.S4
+	WORD $0x0e2fc16e // smull v14.8h, v11.8b, v15.8b
+	WORD $0x4e2fc17f // smull2 v31.8h, v11.16b, v15.16b
+	WORD $0x4e6069c0 // sadalp v0.4s, v14.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	WORD $0x0e2fc18e // smull v14.8h, v12.8b, v15.8b
+	WORD $0x4e2fc19f // smull2 v31.8h, v12.16b, v15.16b
+	WORD $0x4e6069c2 // sadalp v2.4s, v14.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	WORD $0x0e2fc1ae // smull v14.8h, v13.8b, v15.8b
+	WORD $0x4e2fc1bf // smull2 v31.8h, v13.16b, v15.16b
+	WORD $0x4e6069c4 // sadalp v4.4s, v14.8h
+	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
+	FMOVQ (R3), F11
+	FMOVQ 16(R3), F12
+	FMOVQ 32(R3), F13
+	ADD R4, R3
+	VEOR V16.B16, V11.B16, V11.B16
+	VEOR V16.B16, V12.B16, V12.B16
+	VEOR V16.B16, V13.B16, V13.B16
+	VDUP V9.S[2], V15.S4
+	WORD $0x0e2fc16e // smull v14.8h, v11.8b, v15.8b
+	WORD $0x4e2fc17f // smull2 v31.8h, v11.16b, v15.16b
+	WORD $0x4e6069c0 // sadalp v0.4s, v14.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	WORD $0x0e2fc18e // smull v14.8h, v12.8b, v15.8b
+	WORD $0x4e2fc19f // smull2 v31.8h, v12.16b, v15.16b
+	WORD $0x4e6069c2 // sadalp v2.4s, v14.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	WORD $0x0e2fc1ae // smull v14.8h, v13.8b, v15.8b
+	WORD $0x4e2fc1bf // smull2 v31.8h, v13.16b, v15.16b
+	WORD $0x4e6069c4 // sadalp v4.4s, v14.8h
+	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
+	FMOVQ (R3), F11
+	FMOVQ 16(R3), F12
+	FMOVQ 32(R3), F13
+	ADD R4, R3
+	VEOR V16.B16, V11.B16, V11.B16
+	VEOR V16.B16, V12.B16, V12.B16
+	VEOR V16.B16, V13.B16, V13.B16
+	VDUP V9.S[3], V15.S4
+	WORD $0x0e2fc16e // smull v14.8h, v11.8b, v15.8b
+	WORD $0x4e2fc17f // smull2 v31.8h, v11.16b, v15.16b
+	WORD $0x4e6069c0 // sadalp v0.4s, v14.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	WORD $0x0e2fc18e // smull v14.8h, v12.8b, v15.8b
+	WORD $0x4e2fc19f // smull2 v31.8h, v12.16b, v15.16b
+	WORD $0x4e6069c2 // sadalp v2.4s, v14.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	WORD $0x0e2fc1ae // smull v14.8h, v13.8b, v15.8b
+	WORD $0x4e2fc1bf // smull2 v31.8h, v13.16b, v15.16b
+	WORD $0x4e6069c4 // sadalp v4.4s, v14.8h
+	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
+	FMOVQ 32(R25), F9
+	FMOVQ (R5), F11
+	VADDP V1.S4, V0.S4, V0.S4
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4f89916e // fmul v14.4s, v11.4s, v9.s[0]
+	VFMLA V14.S4, V0.S4, V6.S4
+	FMOVQ 16(R5), F12
+	VADDP V3.S4, V2.S4, V2.S4
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f89918e // fmul v14.4s, v12.4s, v9.s[0]
+	VFMLA V14.S4, V2.S4, V7.S4
+	FMOVQ 32(R5), F13
+	VADDP V5.S4, V4.S4, V4.S4
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4f8991ae // fmul v14.4s, v13.4s, v9.s[0]
+	VFMLA V14.S4, V4.S4, V8.S4
+	ADD R4, R5
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	MOVD 120(R0), R9 // a.Next
+	MOVD 128(R0), R8 // a.NextEnd
+	CMP R8, R9
+	BGE askedgroups1x3_1
+	PRFM (R9), PLDL2KEEP
+	PRFM 64(R9), PLDL2KEEP
+	PRFM 128(R9), PLDL2KEEP
+	ADD $192, R9
+	MOVD R9, 120(R0) // a.Next
+
+askedgroups1x3_1:
+	FMOVQ 16(R25), F9
+	FMOVQ (R3), F11
+	FMOVQ 16(R3), F12
+	FMOVQ 32(R3), F13
+	ADD R4, R3
+	VEOR V16.B16, V11.B16, V11.B16
+	VEOR V16.B16, V12.B16, V12.B16
+	VEOR V16.B16, V13.B16, V13.B16
+	VDUP V9.S[0], V15.S4
+	WORD $0x0e2fc16e // smull v14.8h, v11.8b, v15.8b
+	WORD $0x4e2fc17f // smull2 v31.8h, v11.16b, v15.16b
+	WORD $0x4e6069c0 // sadalp v0.4s, v14.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	WORD $0x0e2fc18e // smull v14.8h, v12.8b, v15.8b
+	WORD $0x4e2fc19f // smull2 v31.8h, v12.16b, v15.16b
+	WORD $0x4e6069c2 // sadalp v2.4s, v14.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	WORD $0x0e2fc1ae // smull v14.8h, v13.8b, v15.8b
+	WORD $0x4e2fc1bf // smull2 v31.8h, v13.16b, v15.16b
+	WORD $0x4e6069c4 // sadalp v4.4s, v14.8h
+	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
+	FMOVQ (R3), F11
+	FMOVQ 16(R3), F12
+	FMOVQ 32(R3), F13
+	ADD R4, R3
+	VEOR V16.B16, V11.B16, V11.B16
+	VEOR V16.B16, V12.B16, V12.B16
+	VEOR V16.B16, V13.B16, V13.B16
+	VDUP V9.S[1], V15.S4
+	WORD $0x0e2fc16e // smull v14.8h, v11.8b, v15.8b
+	WORD $0x4e2fc17f // smull2 v31.8h, v11.16b, v15.16b
+	WORD $0x4e6069c0 // sadalp v0.4s, v14.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	WORD $0x0e2fc18e // smull v14.8h, v12.8b, v15.8b
+	WORD $0x4e2fc19f // smull2 v31.8h, v12.16b, v15.16b
+	WORD $0x4e6069c2 // sadalp v2.4s, v14.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	WORD $0x0e2fc1ae // smull v14.8h, v13.8b, v15.8b
+	WORD $0x4e2fc1bf // smull2 v31.8h, v13.16b, v15.16b
+	WORD $0x4e6069c4 // sadalp v4.4s, v14.8h
+	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
+	FMOVQ (R3), F11
+	FMOVQ 16(R3), F12
+	FMOVQ 32(R3), F13
+	ADD R4, R3
+	VEOR V16.B16, V11.B16, V11.B16
+	VEOR V16.B16, V12.B16, V12.B16
+	VEOR V16.B16, V13.B16, V13.B16
+	VDUP V9.S[2], V15.S4
+	WORD $0x0e2fc16e // smull v14.8h, v11.8b, v15.8b
+	WORD $0x4e2fc17f // smull2 v31.8h, v11.16b, v15.16b
+	WORD $0x4e6069c0 // sadalp v0.4s, v14.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	WORD $0x0e2fc18e // smull v14.8h, v12.8b, v15.8b
+	WORD $0x4e2fc19f // smull2 v31.8h, v12.16b, v15.16b
+	WORD $0x4e6069c2 // sadalp v2.4s, v14.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	WORD $0x0e2fc1ae // smull v14.8h, v13.8b, v15.8b
+	WORD $0x4e2fc1bf // smull2 v31.8h, v13.16b, v15.16b
+	WORD $0x4e6069c4 // sadalp v4.4s, v14.8h
+	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
+	FMOVQ (R3), F11
+	FMOVQ 16(R3), F12
+	FMOVQ 32(R3), F13
+	ADD R4, R3
+	VEOR V16.B16, V11.B16, V11.B16
+	VEOR V16.B16, V12.B16, V12.B16
+	VEOR V16.B16, V13.B16, V13.B16
+	VDUP V9.S[3], V15.S4
+	WORD $0x0e2fc16e // smull v14.8h, v11.8b, v15.8b
+	WORD $0x4e2fc17f // smull2 v31.8h, v11.16b, v15.16b
+	WORD $0x4e6069c0 // sadalp v0.4s, v14.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	WORD $0x0e2fc18e // smull v14.8h, v12.8b, v15.8b
+	WORD $0x4e2fc19f // smull2 v31.8h, v12.16b, v15.16b
+	WORD $0x4e6069c2 // sadalp v2.4s, v14.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	WORD $0x0e2fc1ae // smull v14.8h, v13.8b, v15.8b
+	WORD $0x4e2fc1bf // smull2 v31.8h, v13.16b, v15.16b
+	WORD $0x4e6069c4 // sadalp v4.4s, v14.8h
+	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
+	FMOVQ 32(R25), F9
+	FMOVQ (R5), F11
+	VADDP V1.S4, V0.S4, V0.S4
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4f89916e // fmul v14.4s, v11.4s, v9.s[0]
+	VFMLA V14.S4, V0.S4, V6.S4
+	FMOVQ 16(R5), F12
+	VADDP V3.S4, V2.S4, V2.S4
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f89918e // fmul v14.4s, v12.4s, v9.s[0]
+	VFMLA V14.S4, V2.S4, V7.S4
+	FMOVQ 32(R5), F13
+	VADDP V5.S4, V4.S4, V4.S4
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4f8991ae // fmul v14.4s, v13.4s, v9.s[0]
+	VFMLA V14.S4, V4.S4, V8.S4
+	ADD R4, R5
+	ADD $52, R25
+	SUB $32, R7
+	CBNZ R7, blockgroups1x3
+	MOVD 80(R0), R5 // a.Bias
+	CBNZ R5, biasedgroups1x3
+	MOVD $zeros<>(SB), R5
+	SUB R24, R5
+
+biasedgroups1x3:
+	ADD R24, R5
+	ADD R24, R21, R25
+	MOVD R25, R6
+	MOVD R22, R7
+	MOVBU 112(R0), R9 // a.Add
+	CBNZ R9, addedgroups1x3
+	MOVD $zeros<>(SB), R6
+	MOVD $0, R7
+
+addedgroups1x3:
+	FMOVQ (R6), F14
+	FMOVQ (R5), F31
+	WORD $0x4e3fd5ce // fadd v14.4s, v14.4s, v31.4s
+	WORD $0x4e26d5ce // fadd v14.4s, v14.4s, v6.4s
+	FMOVQ F14, (R25)
+	FMOVQ 16(R6), F14
+	FMOVQ 16(R5), F31
+	WORD $0x4e3fd5ce // fadd v14.4s, v14.4s, v31.4s
+	WORD $0x4e27d5ce // fadd v14.4s, v14.4s, v7.4s
+	FMOVQ F14, 16(R25)
+	FMOVQ 32(R6), F14
+	FMOVQ 32(R5), F31
+	WORD $0x4e3fd5ce // fadd v14.4s, v14.4s, v31.4s
+	WORD $0x4e28d5ce // fadd v14.4s, v14.4s, v8.4s
+	FMOVQ F14, 32(R25)
+	ADD $48, R24
+	JMP groups1Vec
+
+tilegroups1x1:
+	MOVD R19, R25
+	MOVD 40(R0), R3 // a.W
+	MOVD 64(R0), R5 // a.Scales
+	ADD R24, R3
+	ADD R24, R5
+	MOVD 24(R0), R7 // a.Depth
+	VMOVI $0, V2.B16
+	VMOVI $128, V8.B16
+	PCALIGN $32
+
+blockgroups1x1:
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	MOVD 120(R0), R9 // a.Next
+	MOVD 128(R0), R8 // a.NextEnd
+	CMP R8, R9
+	BGE askedgroups1x1_0
+	PRFM (R9), PLDL2KEEP
+	ADD $64, R9
+	MOVD R9, 120(R0) // a.Next
+
+askedgroups1x1_0:
+	FMOVQ (R25), F3
+	FMOVQ (R3), F5
+	ADD R4, R3
+	VEOR V8.B16, V5.B16, V5.B16
+	VDUP V3.S[0], V7.S4
+	WORD $0x0e27c0a6 // smull v6.8h, v5.8b, v7.8b
+	WORD $0x4e27c0bf // smull2 v31.8h, v5.16b, v7.16b
+	WORD $0x4e6068c0 // sadalp v0.4s, v6.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	FMOVQ (R3), F5
+	ADD R4, R3
+	VEOR V8.B16, V5.B16, V5.B16
+	VDUP V3.S[1], V7.S4
+	WORD $0x0e27c0a6 // smull v6.8h, v5.8b, v7.8b
+	WORD $0x4e27c0bf // smull2 v31.8h, v5.16b, v7.16b
+	WORD $0x4e6068c0 // sadalp v0.4s, v6.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	FMOVQ (R3), F5
+	ADD R4, R3
+	VEOR V8.B16, V5.B16, V5.B16
+	VDUP V3.S[2], V7.S4
+	WORD $0x0e27c0a6 // smull v6.8h, v5.8b, v7.8b
+	WORD $0x4e27c0bf // smull2 v31.8h, v5.16b, v7.16b
+	WORD $0x4e6068c0 // sadalp v0.4s, v6.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	FMOVQ (R3), F5
+	ADD R4, R3
+	VEOR V8.B16, V5.B16, V5.B16
+	VDUP V3.S[3], V7.S4
+	WORD $0x0e27c0a6 // smull v6.8h, v5.8b, v7.8b
+	WORD $0x4e27c0bf // smull2 v31.8h, v5.16b, v7.16b
+	WORD $0x4e6068c0 // sadalp v0.4s, v6.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	FMOVQ 32(R25), F3
+	FMOVQ (R5), F5
+	VADDP V1.S4, V0.S4, V0.S4
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4f8390a6 // fmul v6.4s, v5.4s, v3.s[0]
+	VFMLA V6.S4, V0.S4, V2.S4
+	ADD R4, R5
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	MOVD 120(R0), R9 // a.Next
+	MOVD 128(R0), R8 // a.NextEnd
+	CMP R8, R9
+	BGE askedgroups1x1_1
+	PRFM (R9), PLDL2KEEP
+	ADD $64, R9
+	MOVD R9, 120(R0) // a.Next
+
+askedgroups1x1_1:
+	FMOVQ 16(R25), F3
+	FMOVQ (R3), F5
+	ADD R4, R3
+	VEOR V8.B16, V5.B16, V5.B16
+	VDUP V3.S[0], V7.S4
+	WORD $0x0e27c0a6 // smull v6.8h, v5.8b, v7.8b
+	WORD $0x4e27c0bf // smull2 v31.8h, v5.16b, v7.16b
+	WORD $0x4e6068c0 // sadalp v0.4s, v6.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	FMOVQ (R3), F5
+	ADD R4, R3
+	VEOR V8.B16, V5.B16, V5.B16
+	VDUP V3.S[1], V7.S4
+	WORD $0x0e27c0a6 // smull v6.8h, v5.8b, v7.8b
+	WORD $0x4e27c0bf // smull2 v31.8h, v5.16b, v7.16b
+	WORD $0x4e6068c0 // sadalp v0.4s, v6.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	FMOVQ (R3), F5
+	ADD R4, R3
+	VEOR V8.B16, V5.B16, V5.B16
+	VDUP V3.S[2], V7.S4
+	WORD $0x0e27c0a6 // smull v6.8h, v5.8b, v7.8b
+	WORD $0x4e27c0bf // smull2 v31.8h, v5.16b, v7.16b
+	WORD $0x4e6068c0 // sadalp v0.4s, v6.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	FMOVQ (R3), F5
+	ADD R4, R3
+	VEOR V8.B16, V5.B16, V5.B16
+	VDUP V3.S[3], V7.S4
+	WORD $0x0e27c0a6 // smull v6.8h, v5.8b, v7.8b
+	WORD $0x4e27c0bf // smull2 v31.8h, v5.16b, v7.16b
+	WORD $0x4e6068c0 // sadalp v0.4s, v6.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	FMOVQ 32(R25), F3
+	FMOVQ (R5), F5
+	VADDP V1.S4, V0.S4, V0.S4
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4f8390a6 // fmul v6.4s, v5.4s, v3.s[0]
+	VFMLA V6.S4, V0.S4, V2.S4
+	ADD R4, R5
+	ADD $52, R25
+	SUB $32, R7
+	CBNZ R7, blockgroups1x1
+	MOVD 80(R0), R5 // a.Bias
+	CBNZ R5, biasedgroups1x1
+	MOVD $zeros<>(SB), R5
+	SUB R24, R5
+
+biasedgroups1x1:
+	ADD R24, R5
+	ADD R24, R21, R25
+	MOVD R25, R6
+	MOVD R22, R7
+	MOVBU 112(R0), R9 // a.Add
+	CBNZ R9, addedgroups1x1
+	MOVD $zeros<>(SB), R6
+	MOVD $0, R7
+
+addedgroups1x1:
+	FMOVQ (R6), F6
+	FMOVQ (R5), F31
+	WORD $0x4e3fd4c6 // fadd v6.4s, v6.4s, v31.4s
+	WORD $0x4e22d4c6 // fadd v6.4s, v6.4s, v2.4s
+	FMOVQ F6, (R25)
+	ADD $16, R24
+	JMP groups1Vec
+
+nibblesRows:
+	CMP $1, R23
+	BGE nibbles1
+	RET
+
+nibbles1:
+	MOVD $0, R24
+
+nibbles1Vec:
+	MOVD R4, R9
+	SUB R24, R9
+	CMP $48, R9
+	BGE tilenibbles1x3
+	CMP $16, R9
+	BGE tilenibbles1x1
+	ADD R20, R19
+	ADD R22, R21
+	SUB $1, R23
+	JMP nibblesRows
+
+tilenibbles1x3:
+	MOVD R19, R25
+	MOVD 40(R0), R3 // a.W
+	MOVD 64(R0), R5 // a.Scales
+	ADD R24, R3
+	ADD R24, R5
+	MOVD 72(R0), R6 // a.Mins
+	CBZ R6, minlessnibbles1x3
+	ADD R24, R6
+
+minlessnibbles1x3:
+	MOVD 24(R0), R7 // a.Depth
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	VMOVI $15, V16.B16
+	MOVD 48(R0), R9 // a.Table
+	FMOVQ (R9), F17
+	VMOVI $128, V14.B16
+	VEOR V14.B16, V17.B16, V17.B16
+	PCALIGN $32
+
+blocknibbles1x3:
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	MOVD 120(R0), R9 // a.Next
+	MOVD 128(R0), R8 // a.NextEnd
+	CMP R8, R9
+	BGE askednibbles1x3_0
+	PRFM (R9), PLDL2KEEP
+	PRFM 64(R9), PLDL2KEEP
+	PRFM 128(R9), PLDL2KEEP
+	ADD $192, R9
+	MOVD R9, 120(R0) // a.Next
+
+askednibbles1x3_0:
+	FMOVQ (R25), F9
+	FMOVQ 16(R25), F10
+	FMOVQ (R3), F11
+	FMOVQ 16(R3), F12
+	FMOVQ 32(R3), F13
+	ADD R4, R3
+	VDUP V9.S[0], V15.S4
+	VAND V16.B16, V11.B16, V18.B16
+	VTBL V18.B16, [V17.B16], V18.B16
+	WORD $0x0e2fc24e // smull v14.8h, v18.8b, v15.8b
+	WORD $0x4e2fc25f // smull2 v31.8h, v18.16b, v15.16b
+	WORD $0x4e6069c0 // sadalp v0.4s, v14.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	VAND V16.B16, V12.B16, V18.B16
+	VTBL V18.B16, [V17.B16], V18.B16
+	WORD $0x0e2fc24e // smull v14.8h, v18.8b, v15.8b
+	WORD $0x4e2fc25f // smull2 v31.8h, v18.16b, v15.16b
+	WORD $0x4e6069c2 // sadalp v2.4s, v14.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	VAND V16.B16, V13.B16, V18.B16
+	VTBL V18.B16, [V17.B16], V18.B16
+	WORD $0x0e2fc24e // smull v14.8h, v18.8b, v15.8b
+	WORD $0x4e2fc25f // smull2 v31.8h, v18.16b, v15.16b
+	WORD $0x4e6069c4 // sadalp v4.4s, v14.8h
+	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
+	VDUP V10.S[0], V15.S4
+	VUSHR $4, V11.B16, V18.B16
+	VTBL V18.B16, [V17.B16], V18.B16
+	WORD $0x0e2fc24e // smull v14.8h, v18.8b, v15.8b
+	WORD $0x4e2fc25f // smull2 v31.8h, v18.16b, v15.16b
+	WORD $0x4e6069c0 // sadalp v0.4s, v14.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	VUSHR $4, V12.B16, V18.B16
+	VTBL V18.B16, [V17.B16], V18.B16
+	WORD $0x0e2fc24e // smull v14.8h, v18.8b, v15.8b
+	WORD $0x4e2fc25f // smull2 v31.8h, v18.16b, v15.16b
+	WORD $0x4e6069c2 // sadalp v2.4s, v14.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	VUSHR $4, V13.B16, V18.B16
+	VTBL V18.B16, [V17.B16], V18.B16
+	WORD $0x0e2fc24e // smull v14.8h, v18.8b, v15.8b
+	WORD $0x4e2fc25f // smull2 v31.8h, v18.16b, v15.16b
+	WORD $0x4e6069c4 // sadalp v4.4s, v14.8h
+	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
+	FMOVQ (R3), F11
+	FMOVQ 16(R3), F12
+	FMOVQ 32(R3), F13
+	ADD R4, R3
+	VDUP V9.S[1], V15.S4
+	VAND V16.B16, V11.B16, V18.B16
+	VTBL V18.B16, [V17.B16], V18.B16
+	WORD $0x0e2fc24e // smull v14.8h, v18.8b, v15.8b
+	WORD $0x4e2fc25f // smull2 v31.8h, v18.16b, v15.16b
+	WORD $0x4e6069c0 // sadalp v0.4s, v14.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	VAND V16.B16, V12.B16, V18.B16
+	VTBL V18.B16, [V17.B16], V18.B16
+	WORD $0x0e2fc24e // smull v14.8h, v18.8b, v15.8b
+	WORD $0x4e2fc25f // smull2 v31.8h, v18.16b, v15.16b
+	WORD $0x4e6069c2 // sadalp v2.4s, v14.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	VAND V16.B16, V13.B16, V18.B16
+	VTBL V18.B16, [V17.B16], V18.B16
+	WORD $0x0e2fc24e // smull v14.8h, v18.8b, v15.8b
+	WORD $0x4e2fc25f // smull2 v31.8h, v18.16b, v15.16b
+	WORD $0x4e6069c4 // sadalp v4.4s, v14.8h
+	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
+	VDUP V10.S[1], V15.S4
+	VUSHR $4, V11.B16, V18.B16
+	VTBL V18.B16, [V17.B16], V18.B16
+	WORD $0x0e2fc24e // smull v14.8h, v18.8b, v15.8b
+	WORD $0x4e2fc25f // smull2 v31.8h, v18.16b, v15.16b
+	WORD $0x4e6069c0 // sadalp v0.4s, v14.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	VUSHR $4, V12.B16, V18.B16
+	VTBL V18.B16, [V17.B16], V18.B16
+	WORD $0x0e2fc24e // smull v14.8h, v18.8b, v15.8b
+	WORD $0x4e2fc25f // smull2 v31.8h, v18.16b, v15.16b
+	WORD $0x4e6069c2 // sadalp v2.4s, v14.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	VUSHR $4, V13.B16, V18.B16
+	VTBL V18.B16, [V17.B16], V18.B16
+	WORD $0x0e2fc24e // smull v14.8h, v18.8b, v15.8b
+	WORD $0x4e2fc25f // smull2 v31.8h, v18.16b, v15.16b
+	WORD $0x4e6069c4 // sadalp v4.4s, v14.8h
+	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
+	FMOVQ (R3), F11
+	FMOVQ 16(R3), F12
+	FMOVQ 32(R3), F13
+	ADD R4, R3
+	VDUP V9.S[2], V15.S4
+	VAND V16.B16, V11.B16, V18.B16
+	VTBL V18.B16, [V17.B16], V18.B16
+	WORD $0x0e2fc24e // smull v14.8h, v18.8b, v15.8b
+	WORD $0x4e2fc25f // smull2 v31.8h, v18.16b, v15.16b
+	WORD $0x4e6069c0 // sadalp v0.4s, v14.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	VAND V16.B16, V12.B16, V18.B16
+	VTBL V18.B16, [V17.B16], V18.B16
+	WORD $0x0e2fc24e // smull v14.8h, v18.8b, v15.8b
+	WORD $0x4e2fc25f // smull2 v31.8h, v18.16b, v15.16b
+	WORD $0x4e6069c2 // sadalp v2.4s, v14.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	VAND V16.B16, V13.B16, V18.B16
+	VTBL V18.B16, [V17.B16], V18.B16
+	WORD $0x0e2fc24e // smull v14.8h, v18.8b, v15.8b
+	WORD $0x4e2fc25f // smull2 v31.8h, v18.16b, v15.16b
+	WORD $0x4e6069c4 // sadalp v4.4s, v14.8h
+	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
+	VDUP V10.S[2], V15.S4
+	VUSHR $4, V11.B16, V18.B16
+	VTBL V18.B16, [V17.B16], V18.B16
+	WORD $0x0e2fc24e // smull v14.8h, v18.8b, v15.8b
+	WORD $0x4e2fc25f // smull2 v31.8h, v18.16b, v15.16b
+	WORD $0x4e6069c0 // sadalp v0.4s, v14.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	VUSHR $4, V12.B16, V18.B16
+	VTBL V18.B16, [V17.B16], V18.B16
+	WORD $0x0e2fc24e // smull v14.8h, v18.8b, v15.8b
+	WORD $0x4e2fc25f // smull2 v31.8h, v18.16b, v15.16b
+	WORD $0x4e6069c2 // sadalp v2.4s, v14.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	VUSHR $4, V13.B16, V18.B16
+	VTBL V18.B16, [V17.B16], V18.B16
+	WORD $0x0e2fc24e // smull v14.8h, v18.8b, v15.8b
+	WORD $0x4e2fc25f // smull2 v31.8h, v18.16b, v15.16b
+	WORD $0x4e6069c4 // sadalp v4.4s, v14.8h
+	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
+	FMOVQ (R3), F11
+	FMOVQ 16(R3), F12
+	FMOVQ 32(R3), F13
+	ADD R4, R3
+	VDUP V9.S[3], V15.S4
+	VAND V16.B16, V11.B16, V18.B16
+	VTBL V18.B16, [V17.B16], V18.B16
+	WORD $0x0e2fc24e // smull v14.8h, v18.8b, v15.8b
+	WORD $0x4e2fc25f // smull2 v31.8h, v18.16b, v15.16b
+	WORD $0x4e6069c0 // sadalp v0.4s, v14.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	VAND V16.B16, V12.B16, V18.B16
+	VTBL V18.B16, [V17.B16], V18.B16
+	WORD $0x0e2fc24e // smull v14.8h, v18.8b, v15.8b
+	WORD $0x4e2fc25f // smull2 v31.8h, v18.16b, v15.16b
+	WORD $0x4e6069c2 // sadalp v2.4s, v14.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	VAND V16.B16, V13.B16, V18.B16
+	VTBL V18.B16, [V17.B16], V18.B16
+	WORD $0x0e2fc24e // smull v14.8h, v18.8b, v15.8b
+	WORD $0x4e2fc25f // smull2 v31.8h, v18.16b, v15.16b
+	WORD $0x4e6069c4 // sadalp v4.4s, v14.8h
+	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
+	VDUP V10.S[3], V15.S4
+	VUSHR $4, V11.B16, V18.B16
+	VTBL V18.B16, [V17.B16], V18.B16
+	WORD $0x0e2fc24e // smull v14.8h, v18.8b, v15.8b
+	WORD $0x4e2fc25f // smull2 v31.8h, v18.16b, v15.16b
+	WORD $0x4e6069c0 // sadalp v0.4s, v14.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	VUSHR $4, V12.B16, V18.B16
+	VTBL V18.B16, [V17.B16], V18.B16
+	WORD $0x0e2fc24e // smull v14.8h, v18.8b, v15.8b
+	WORD $0x4e2fc25f // smull2 v31.8h, v18.16b, v15.16b
+	WORD $0x4e6069c2 // sadalp v2.4s, v14.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	VUSHR $4, V13.B16, V18.B16
+	VTBL V18.B16, [V17.B16], V18.B16
+	WORD $0x0e2fc24e // smull v14.8h, v18.8b, v15.8b
+	WORD $0x4e2fc25f // smull2 v31.8h, v18.16b, v15.16b
+	WORD $0x4e6069c4 // sadalp v4.4s, v14.8h
+	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
+	FMOVQ 32(R25), F9
+	FMOVQ (R5), F11
+	VADDP V1.S4, V0.S4, V0.S4
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4f89916e // fmul v14.4s, v11.4s, v9.s[0]
+	VFMLA V14.S4, V0.S4, V6.S4
+	FMOVQ 16(R5), F12
+	VADDP V3.S4, V2.S4, V2.S4
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4f89918e // fmul v14.4s, v12.4s, v9.s[0]
+	VFMLA V14.S4, V2.S4, V7.S4
+	FMOVQ 32(R5), F13
+	VADDP V5.S4, V4.S4, V4.S4
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4f8991ae // fmul v14.4s, v13.4s, v9.s[0]
+	VFMLA V14.S4, V4.S4, V8.S4
+	ADD R4, R5
+	CBZ R6, noMinsnibbles1x3
+	FMOVQ (R6), F11
+	WORD $0x4fa91166 // fmla v6.4s, v11.4s, v9.s[1]
+	FMOVQ 16(R6), F12
+	WORD $0x4fa91187 // fmla v7.4s, v12.4s, v9.s[1]
+	FMOVQ 32(R6), F13
+	WORD $0x4fa911a8 // fmla v8.4s, v13.4s, v9.s[1]
+	ADD R4, R6
+
+noMinsnibbles1x3:
+	ADD $52, R25
+	SUB $32, R7
+	CBNZ R7, blocknibbles1x3
+	MOVD 80(R0), R5 // a.Bias
+	CBNZ R5, biasednibbles1x3
+	MOVD $zeros<>(SB), R5
+	SUB R24, R5
+
+biasednibbles1x3:
+	ADD R24, R5
+	ADD R24, R21, R25
+	MOVD R25, R6
+	MOVD R22, R7
+	MOVBU 112(R0), R9 // a.Add
+	CBNZ R9, addednibbles1x3
+	MOVD $zeros<>(SB), R6
+	MOVD $0, R7
+
+addednibbles1x3:
+	FMOVQ (R6), F14
+	FMOVQ (R5), F31
+	WORD $0x4e3fd5ce // fadd v14.4s, v14.4s, v31.4s
+	WORD $0x4e26d5ce // fadd v14.4s, v14.4s, v6.4s
+	FMOVQ F14, (R25)
+	FMOVQ 16(R6), F14
+	FMOVQ 16(R5), F31
+	WORD $0x4e3fd5ce // fadd v14.4s, v14.4s, v31.4s
+	WORD $0x4e27d5ce // fadd v14.4s, v14.4s, v7.4s
+	FMOVQ F14, 16(R25)
+	FMOVQ 32(R6), F14
+	FMOVQ 32(R5), F31
+	WORD $0x4e3fd5ce // fadd v14.4s, v14.4s, v31.4s
+	WORD $0x4e28d5ce // fadd v14.4s, v14.4s, v8.4s
+	FMOVQ F14, 32(R25)
+	ADD $48, R24
+	JMP nibbles1Vec
+
+tilenibbles1x1:
+	MOVD R19, R25
+	MOVD 40(R0), R3 // a.W
+	MOVD 64(R0), R5 // a.Scales
+	ADD R24, R3
+	ADD R24, R5
+	MOVD 72(R0), R6 // a.Mins
+	CBZ R6, minlessnibbles1x1
+	ADD R24, R6
+
+minlessnibbles1x1:
+	MOVD 24(R0), R7 // a.Depth
+	VMOVI $0, V2.B16
+	VMOVI $15, V8.B16
+	MOVD 48(R0), R9 // a.Table
+	FMOVQ (R9), F9
+	VMOVI $128, V6.B16
+	VEOR V6.B16, V9.B16, V9.B16
+	PCALIGN $32
+
+blocknibbles1x1:
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	MOVD 120(R0), R9 // a.Next
+	MOVD 128(R0), R8 // a.NextEnd
+	CMP R8, R9
+	BGE askednibbles1x1_0
+	PRFM (R9), PLDL2KEEP
+	ADD $64, R9
+	MOVD R9, 120(R0) // a.Next
+
+askednibbles1x1_0:
+	FMOVQ (R25), F3
+	FMOVQ 16(R25), F4
+	FMOVQ (R3), F5
+	ADD R4, R3
+	VDUP V3.S[0], V7.S4
+	VAND V8.B16, V5.B16, V10.B16
+	VTBL V10.B16, [V9.B16], V10.B16
+	WORD $0x0e27c146 // smull v6.8h, v10.8b, v7.8b
+	WORD $0x4e27c15f // smull2 v31.8h, v10.16b, v7.16b
+	WORD $0x4e6068c0 // sadalp v0.4s, v6.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	VDUP V4.S[0], V7.S4
+	VUSHR $4, V5.B16, V10.B16
+	VTBL V10.B16, [V9.B16], V10.B16
+	WORD $0x0e27c146 // smull v6.8h, v10.8b, v7.8b
+	WORD $0x4e27c15f // smull2 v31.8h, v10.16b, v7.16b
+	WORD $0x4e6068c0 // sadalp v0.4s, v6.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	FMOVQ (R3), F5
+	ADD R4, R3
+	VDUP V3.S[1], V7.S4
+	VAND V8.B16, V5.B16, V10.B16
+	VTBL V10.B16, [V9.B16], V10.B16
+	WORD $0x0e27c146 // smull v6.8h, v10.8b, v7.8b
+	WORD $0x4e27c15f // smull2 v31.8h, v10.16b, v7.16b
+	WORD $0x4e6068c0 // sadalp v0.4s, v6.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	VDUP V4.S[1], V7.S4
+	VUSHR $4, V5.B16, V10.B16
+	VTBL V10.B16, [V9.B16], V10.B16
+	WORD $0x0e27c146 // smull v6.8h, v10.8b, v7.8b
+	WORD $0x4e27c15f // smull2 v31.8h, v10.16b, v7.16b
+	WORD $0x4e6068c0 // sadalp v0.4s, v6.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	FMOVQ (R3), F5
+	ADD R4, R3
+	VDUP V3.S[2], V7.S4
+	VAND V8.B16, V5.B16, V10.B16
+	VTBL V10.B16, [V9.B16], V10.B16
+	WORD $0x0e27c146 // smull v6.8h, v10.8b, v7.8b
+	WORD $0x4e27c15f // smull2 v31.8h, v10.16b, v7.16b
+	WORD $0x4e6068c0 // sadalp v0.4s, v6.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	VDUP V4.S[2], V7.S4
+	VUSHR $4, V5.B16, V10.B16
+	VTBL V10.B16, [V9.B16], V10.B16
+	WORD $0x0e27c146 // smull v6.8h, v10.8b, v7.8b
+	WORD $0x4e27c15f // smull2 v31.8h, v10.16b, v7.16b
+	WORD $0x4e6068c0 // sadalp v0.4s, v6.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	FMOVQ (R3), F5
+	ADD R4, R3
+	VDUP V3.S[3], V7.S4
+	VAND V8.B16, V5.B16, V10.B16
+	VTBL V10.B16, [V9.B16], V10.B16
+	WORD $0x0e27c146 // smull v6.8h, v10.8b, v7.8b
+	WORD $0x4e27c15f // smull2 v31.8h, v10.16b, v7.16b
+	WORD $0x4e6068c0 // sadalp v0.4s, v6.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	VDUP V4.S[3], V7.S4
+	VUSHR $4, V5.B16, V10.B16
+	VTBL V10.B16, [V9.B16], V10.B16
+	WORD $0x0e27c146 // smull v6.8h, v10.8b, v7.8b
+	WORD $0x4e27c15f // smull2 v31.8h, v10.16b, v7.16b
+	WORD $0x4e6068c0 // sadalp v0.4s, v6.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	FMOVQ 32(R25), F3
+	FMOVQ (R5), F5
+	VADDP V1.S4, V0.S4, V0.S4
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4f8390a6 // fmul v6.4s, v5.4s, v3.s[0]
+	VFMLA V6.S4, V0.S4, V2.S4
+	ADD R4, R5
+	CBZ R6, noMinsnibbles1x1
+	FMOVQ (R6), F5
+	WORD $0x4fa310a2 // fmla v2.4s, v5.4s, v3.s[1]
+	ADD R4, R6
+
+noMinsnibbles1x1:
+	ADD $52, R25
+	SUB $32, R7
+	CBNZ R7, blocknibbles1x1
+	MOVD 80(R0), R5 // a.Bias
+	CBNZ R5, biasednibbles1x1
+	MOVD $zeros<>(SB), R5
+	SUB R24, R5
+
+biasednibbles1x1:
+	ADD R24, R5
+	ADD R24, R21, R25
+	MOVD R25, R6
+	MOVD R22, R7
+	MOVBU 112(R0), R9 // a.Add
+	CBNZ R9, addednibbles1x1
+	MOVD $zeros<>(SB), R6
+	MOVD $0, R7
+
+addednibbles1x1:
+	FMOVQ (R6), F6
+	FMOVQ (R5), F31
+	WORD $0x4e3fd4c6 // fadd v6.4s, v6.4s, v31.4s
+	WORD $0x4e22d4c6 // fadd v6.4s, v6.4s, v2.4s
+	FMOVQ F6, (R25)
+	ADD $16, R24
+	JMP nibbles1Vec
+
+// func convertInt8NEON(a *kernel.ConvertInt8Args)
+//
+//	for r := range Rows, blocks b of 32 dims {
+//		block b of row r of Dst = {
+//			integers of Src + Off[r], 0 behind Dim
+//			D, Sum, Whole, First, Second = the scale, the minimum, -128 * the sum of the integers, 0, 0
+//		}
+//	}
+//
+// Needs: asimd.
+// Registers:
+//
+//	R0 arguments
+//	R19 Off
+//	R20 Scale
+//	R21 rows left
+//	R22 row of Dst
+//	R23 Dst, bytes from row to row
+//	R24 Src
+//	R25 Dst
+//	R26 dims left
+//	R1 dims that are less than a block
+//	R2 scratch
+//	R3 scratch
+//	all: V0..V1 integers; V2 sums; V3 scratch; V4 4 bits; V5 8 in each byte
+TEXT ·convertInt8NEON(SB), 0, $96-8
+	NO_LOCAL_POINTERS
+	MOVD a+0(FP), R0
+	MOVD RSP, R1
+	ADD $16, R1
+	MOVD 8(R0), R19 // a.Off
+	MOVD 32(R0), R20 // a.Scale
+	MOVD 40(R0), R21 // a.Rows
+	MOVD 64(R0), R22 // a.Dst
+	MOVD 72(R0), R23 // a.RowBytes
+	VMOVI $0, V3.B16
+	FMOVQ F3, (R1)
+	FMOVQ F3, 16(R1)
+	MOVD 16(R0), R26 // a.Elem
+	CMP $4, R26
+	BEQ BlockQ8_0
+	CMP $7, R26
+	BEQ BlockQ4_0
+	CMP $8, R26
+	BEQ BlockQ4_1
+
+int8:
+	VMOVI $15, V4.B16
+	VMOVI $8, V5.B16
+	PCALIGN $32
+
+int8Row:
+	MOVD (R0), R24 // a.Src
+	MOVD (R19), R17
+	ADD R17, R24
+	ADD $8, R19
+	MOVD R22, R25
+	MOVD 48(R0), R26 // a.Dim
+	CMP $32, R26
+	BLT int8Last
+	PCALIGN $32
+
+int8Block:
+	FMOVQ (R24), F0
+	FMOVQ 16(R24), F1
+	FMOVQ F0, (R25)
+	FMOVQ F1, 16(R25)
+	WORD $0x4e202802 // saddlp v2.8h, v0.16b
+	WORD $0x4e206822 // sadalp v2.8h, v1.16b
+	WORD $0x4e602842 // saddlp v2.4s, v2.8h
+	VADDP V2.S4, V2.S4, V2.S4
+	VADDP V2.S4, V2.S4, V2.S4
+	VMOVI $0, V3.B16
+	VSHL $7, V2.S4, V2.S4
+	VSUB V2.S4, V3.S4, V2.S4
+	FMOVS F2, 40(R25)
+	MOVD ZR, 44(R25)
+	MOVWU (R20), R3
+	MOVW R3, 32(R25)
+	MOVW ZR, 36(R25)
+	ADD $32, R24
+	ADD $52, R25
+	SUB $32, R26
+	CMP $32, R26
+	BGE int8Block
+	CBZ R26, int8Next
+
+int8Last:
+	MOVD R1, R2
+	TBZ $4, R26, int8Without16
+	FMOVQ (R24), F0
+	FMOVQ F0, (R2)
+	ADD $16, R24
+	ADD $16, R2
+
+int8Without16:
+	TBZ $3, R26, int8Without8
+	MOVD (R24), R3
+	MOVD R3, (R2)
+	ADD $8, R24
+	ADD $8, R2
+
+int8Without8:
+	TBZ $2, R26, int8Without4
+	MOVWU (R24), R3
+	MOVW R3, (R2)
+	ADD $4, R24
+	ADD $4, R2
+
+int8Without4:
+	TBZ $1, R26, int8Without2
+	MOVHU (R24), R3
+	MOVH R3, (R2)
+	ADD $2, R24
+	ADD $2, R2
+
+int8Without2:
+	TBZ $0, R26, int8Without1
+	MOVBU (R24), R3
+	MOVB R3, (R2)
+	ADD $1, R24
+	ADD $1, R2
+
+int8Without1:
+	MOVD R1, R24
+	FMOVQ (R24), F0
+	FMOVQ 16(R24), F1
+	FMOVQ F0, (R25)
+	FMOVQ F1, 16(R25)
+	WORD $0x4e202802 // saddlp v2.8h, v0.16b
+	WORD $0x4e206822 // sadalp v2.8h, v1.16b
+	WORD $0x4e602842 // saddlp v2.4s, v2.8h
+	VADDP V2.S4, V2.S4, V2.S4
+	VADDP V2.S4, V2.S4, V2.S4
+	VMOVI $0, V3.B16
+	VSHL $7, V2.S4, V2.S4
+	VSUB V2.S4, V3.S4, V2.S4
+	FMOVS F2, 40(R25)
+	MOVD ZR, 44(R25)
+	MOVWU (R20), R3
+	MOVW R3, 32(R25)
+	MOVW ZR, 36(R25)
+
+int8Next:
+	ADD $4, R20
+	ADD R23, R22
+	SUBS $1, R21
+	BNE int8Row
+	RET
+
+BlockQ8_0:
+	VMOVI $15, V4.B16
+	VMOVI $8, V5.B16
+	PCALIGN $32
+
+BlockQ8_0Row:
+	MOVD (R0), R24 // a.Src
+	MOVD (R19), R17
+	ADD R17, R24
+	ADD $8, R19
+	MOVD R22, R25
+	MOVD 48(R0), R26 // a.Dim
+	PCALIGN $32
+
+BlockQ8_0Block:
+	FMOVQ 2(R24), F0
+	FMOVQ 18(R24), F1
+	FMOVQ F0, (R25)
+	FMOVQ F1, 16(R25)
+	WORD $0x4e202802 // saddlp v2.8h, v0.16b
+	WORD $0x4e206822 // sadalp v2.8h, v1.16b
+	WORD $0x4e602842 // saddlp v2.4s, v2.8h
+	VADDP V2.S4, V2.S4, V2.S4
+	VADDP V2.S4, V2.S4, V2.S4
+	VMOVI $0, V3.B16
+	VSHL $7, V2.S4, V2.S4
+	VSUB V2.S4, V3.S4, V2.S4
+	FMOVS F2, 40(R25)
+	MOVD ZR, 44(R25)
+	MOVHU (R24), R3
+	FMOVS R3, F3
+	WORD $0x0e217863 // fcvtl v3.4s, v3.4h
+	FMOVS F3, 32(R25)
+	MOVW ZR, 36(R25)
+	ADD $34, R24
+	ADD $52, R25
+	SUB $32, R26
+	CMP $32, R26
+	BGE BlockQ8_0Block
+	ADD R23, R22
+	SUBS $1, R21
+	BNE BlockQ8_0Row
+	RET
+
+BlockQ4_0:
+	VMOVI $15, V4.B16
+	VMOVI $8, V5.B16
+	PCALIGN $32
+
+BlockQ4_0Row:
+	MOVD (R0), R24 // a.Src
+	MOVD (R19), R17
+	ADD R17, R24
+	ADD $8, R19
+	MOVD R22, R25
+	MOVD 48(R0), R26 // a.Dim
+	PCALIGN $32
+
+BlockQ4_0Block:
+	FMOVQ 2(R24), F0
+	VUSHR $4, V0.B16, V1.B16
+	VAND V4.B16, V0.B16, V0.B16
+	VSUB V5.B16, V0.B16, V0.B16
+	VSUB V5.B16, V1.B16, V1.B16
+	FMOVQ F0, (R25)
+	FMOVQ F1, 16(R25)
+	WORD $0x4e202802 // saddlp v2.8h, v0.16b
+	WORD $0x4e206822 // sadalp v2.8h, v1.16b
+	WORD $0x4e602842 // saddlp v2.4s, v2.8h
+	VADDP V2.S4, V2.S4, V2.S4
+	VADDP V2.S4, V2.S4, V2.S4
+	VMOVI $0, V3.B16
+	VSHL $7, V2.S4, V2.S4
+	VSUB V2.S4, V3.S4, V2.S4
+	FMOVS F2, 40(R25)
+	MOVD ZR, 44(R25)
+	MOVHU (R24), R3
+	FMOVS R3, F3
+	WORD $0x0e217863 // fcvtl v3.4s, v3.4h
+	FMOVS F3, 32(R25)
+	MOVW ZR, 36(R25)
+	ADD $18, R24
+	ADD $52, R25
+	SUB $32, R26
+	CMP $32, R26
+	BGE BlockQ4_0Block
+	ADD R23, R22
+	SUBS $1, R21
+	BNE BlockQ4_0Row
+	RET
+
+BlockQ4_1:
+	VMOVI $15, V4.B16
+	VMOVI $8, V5.B16
+	PCALIGN $32
+
+BlockQ4_1Row:
+	MOVD (R0), R24 // a.Src
+	MOVD (R19), R17
+	ADD R17, R24
+	ADD $8, R19
+	MOVD R22, R25
+	MOVD 48(R0), R26 // a.Dim
+	PCALIGN $32
+
+BlockQ4_1Block:
+	FMOVQ 4(R24), F0
+	VUSHR $4, V0.B16, V1.B16
+	VAND V4.B16, V0.B16, V0.B16
+	FMOVQ F0, (R25)
+	FMOVQ F1, 16(R25)
+	WORD $0x4e202802 // saddlp v2.8h, v0.16b
+	WORD $0x4e206822 // sadalp v2.8h, v1.16b
+	WORD $0x4e602842 // saddlp v2.4s, v2.8h
+	VADDP V2.S4, V2.S4, V2.S4
+	VADDP V2.S4, V2.S4, V2.S4
+	VMOVI $0, V3.B16
+	VSHL $7, V2.S4, V2.S4
+	VSUB V2.S4, V3.S4, V2.S4
+	FMOVS F2, 40(R25)
+	MOVD ZR, 44(R25)
+	MOVHU (R24), R3
+	FMOVS R3, F3
+	WORD $0x0e217863 // fcvtl v3.4s, v3.4h
+	FMOVS F3, 32(R25)
+	MOVHU 2(R24), R3
+	FMOVS R3, F3
+	WORD $0x0e217863 // fcvtl v3.4s, v3.4h
+	FMOVS F3, 36(R25)
+	ADD $20, R24
+	ADD $52, R25
+	SUB $32, R26
+	CMP $32, R26
+	BGE BlockQ4_1Block
+	ADD R23, R22
+	SUBS $1, R21
+	BNE BlockQ4_1Row
+	RET
+
+// func packInt8NEON(a *kernel.PackInt8Args)
+//
+//	for blocks b of 32 dims, l := range Lanes {
+//		most = max(|x|) of the dims x of lane l, 0 behind Dim
+//		D, q = most/127, round(x * (127/most))
+//		if 127/most is infinite { D, q = 0, 0 }
+//		if most is not finite { D, q = NaN, 0 }
+//		Codes[b][..][l], Scales[b][l], Sums[b][l] = q + 128, D, D*sum(q)
+//	}
+//
+// Needs: asimd.
+// Registers:
+//
+//	R0 arguments
+//	R19 Q, at the block
+//	R20 Q, bytes from row to row
+//	R21 Codes, at the block
+//	R22 bytes of a row of lanes
+//	R23 Scales, at the block
+//	R24 Sums, at the block, or 0
+//	R25 bytes of the lanes before
+//	R26 dims left
+//	R1 dims left of the block
+//	R2 next dim
+//	R3 where it goes
+//	R4 the block
+//	all: V0..V3 dims; V4 largest magnitude; V5 scratch; V6 sign bits; V7 sum of integers; V8 128 in each byte; V9 127; V10 infinity; V11 NaN; V12 D; V13 127/most; V14 lanes of numbers
+TEXT ·packInt8NEON(SB), 0, $576-8
+	NO_LOCAL_POINTERS
+	MOVD a+0(FP), R0
+	MOVD $const42fe0000<>(SB), R17
+	FMOVS (R17), F9
+	VDUP V9.S[0], V9.S4
+	MOVD $word7f800000<>(SB), R17
+	FMOVS (R17), F10
+	VDUP V10.S[0], V10.S4
+	MOVD $word7fc00000<>(SB), R17
+	FMOVS (R17), F11
+	VDUP V11.S[0], V11.S4
+	MOVD RSP, R4
+	ADD $16, R4
+	MOVD (R0), R19 // a.Q
+	MOVD 24(R0), R20 // a.Stride
+	LSL $2, R20
+	MOVD 32(R0), R21 // a.Codes
+	MOVD 16(R0), R22 // a.Lanes
+	LSL $2, R22
+	MOVD 40(R0), R23 // a.Scales
+	MOVD 48(R0), R24 // a.Sums
+	MOVD 8(R0), R26 // a.Dim
+	MOVD $const80000000<>(SB), R17
+	FMOVS (R17), F6
+	VDUP V6.S[0], V6.S4
+	VMOVI $128, V8.B16
+	PCALIGN $32
+
+block:
+	MOVD $0, R25
+	PCALIGN $32
+
+lanes:
+	MOVD R26, R1
+	CMP $32, R1
+	BLE part
+	MOVD $32, R1
+
+part:
+	ADD R19, R25, R2
+	MOVD R4, R3
+	VMOVI $0, V4.B16
+	PCALIGN $32
+
+most:
+	FMOVQ (R2), F0
+	FMOVQ F0, (R3)
+	WORD $0x4e661c00 // bic v0.16b, v0.16b, v6.16b
+	VUMAX V0.S4, V4.S4, V4.S4
+	ADD R20, R2
+	ADD $16, R3
+	SUBS $1, R1
+	BNE most
+	MOVD $32, R1
+	SUB R26, R1
+	CMP $0, R1
+	BLE whole
+	VMOVI $0, V0.B16
+	PCALIGN $32
+
+zeros:
+	FMOVQ F0, (R3)
+	ADD $16, R3
+	SUBS $1, R1
+	BNE zeros
+
+whole:
+	WORD $0x6e24fd2d // fdiv v13.4s, v9.4s, v4.4s
+	WORD $0x6e29fc8c // fdiv v12.4s, v4.4s, v9.4s
+	WORD $0x6eade54e // fcmgt v14.4s, v10.4s, v13.4s
+	WORD $0x6ea4e545 // fcmgt v5.4s, v10.4s, v4.4s
+	VAND V14.B16, V12.B16, V12.B16
+	VAND V5.B16, V14.B16, V14.B16
+	VBIF V5.B16, V11.B16, V12.B16
+	ADD R21, R25, R3
+	FMOVQ (R4), F0
+	WORD $0x6e2ddc00 // fmul v0.4s, v0.4s, v13.4s
+	WORD $0x4e21a800 // fcvtns v0.4s, v0.4s
+	VAND V14.B16, V0.B16, V0.B16
+	FMOVQ 16(R4), F1
+	WORD $0x6e2ddc21 // fmul v1.4s, v1.4s, v13.4s
+	WORD $0x4e21a821 // fcvtns v1.4s, v1.4s
+	VAND V14.B16, V1.B16, V1.B16
+	FMOVQ 32(R4), F2
+	WORD $0x6e2ddc42 // fmul v2.4s, v2.4s, v13.4s
+	WORD $0x4e21a842 // fcvtns v2.4s, v2.4s
+	VAND V14.B16, V2.B16, V2.B16
+	FMOVQ 48(R4), F3
+	WORD $0x6e2ddc63 // fmul v3.4s, v3.4s, v13.4s
+	WORD $0x4e21a863 // fcvtns v3.4s, v3.4s
+	VAND V14.B16, V3.B16, V3.B16
+	VADD V0.S4, V1.S4, V5.S4
+	VMOV V5.B16, V7.B16
+	VADD V2.S4, V3.S4, V5.S4
+	VADD V5.S4, V7.S4, V7.S4
+	VSLI $8, V1.S4, V0.S4
+	VSLI $16, V2.S4, V0.S4
+	VSLI $24, V3.S4, V0.S4
+	VEOR V8.B16, V0.B16, V0.B16
+	FMOVQ F0, (R3)
+	ADD R22, R3
+	FMOVQ 64(R4), F0
+	WORD $0x6e2ddc00 // fmul v0.4s, v0.4s, v13.4s
+	WORD $0x4e21a800 // fcvtns v0.4s, v0.4s
+	VAND V14.B16, V0.B16, V0.B16
+	FMOVQ 80(R4), F1
+	WORD $0x6e2ddc21 // fmul v1.4s, v1.4s, v13.4s
+	WORD $0x4e21a821 // fcvtns v1.4s, v1.4s
+	VAND V14.B16, V1.B16, V1.B16
+	FMOVQ 96(R4), F2
+	WORD $0x6e2ddc42 // fmul v2.4s, v2.4s, v13.4s
+	WORD $0x4e21a842 // fcvtns v2.4s, v2.4s
+	VAND V14.B16, V2.B16, V2.B16
+	FMOVQ 112(R4), F3
+	WORD $0x6e2ddc63 // fmul v3.4s, v3.4s, v13.4s
+	WORD $0x4e21a863 // fcvtns v3.4s, v3.4s
+	VAND V14.B16, V3.B16, V3.B16
+	VADD V0.S4, V1.S4, V5.S4
+	VADD V5.S4, V7.S4, V7.S4
+	VADD V2.S4, V3.S4, V5.S4
+	VADD V5.S4, V7.S4, V7.S4
+	VSLI $8, V1.S4, V0.S4
+	VSLI $16, V2.S4, V0.S4
+	VSLI $24, V3.S4, V0.S4
+	VEOR V8.B16, V0.B16, V0.B16
+	FMOVQ F0, (R3)
+	ADD R22, R3
+	FMOVQ 128(R4), F0
+	WORD $0x6e2ddc00 // fmul v0.4s, v0.4s, v13.4s
+	WORD $0x4e21a800 // fcvtns v0.4s, v0.4s
+	VAND V14.B16, V0.B16, V0.B16
+	FMOVQ 144(R4), F1
+	WORD $0x6e2ddc21 // fmul v1.4s, v1.4s, v13.4s
+	WORD $0x4e21a821 // fcvtns v1.4s, v1.4s
+	VAND V14.B16, V1.B16, V1.B16
+	FMOVQ 160(R4), F2
+	WORD $0x6e2ddc42 // fmul v2.4s, v2.4s, v13.4s
+	WORD $0x4e21a842 // fcvtns v2.4s, v2.4s
+	VAND V14.B16, V2.B16, V2.B16
+	FMOVQ 176(R4), F3
+	WORD $0x6e2ddc63 // fmul v3.4s, v3.4s, v13.4s
+	WORD $0x4e21a863 // fcvtns v3.4s, v3.4s
+	VAND V14.B16, V3.B16, V3.B16
+	VADD V0.S4, V1.S4, V5.S4
+	VADD V5.S4, V7.S4, V7.S4
+	VADD V2.S4, V3.S4, V5.S4
+	VADD V5.S4, V7.S4, V7.S4
+	VSLI $8, V1.S4, V0.S4
+	VSLI $16, V2.S4, V0.S4
+	VSLI $24, V3.S4, V0.S4
+	VEOR V8.B16, V0.B16, V0.B16
+	FMOVQ F0, (R3)
+	ADD R22, R3
+	FMOVQ 192(R4), F0
+	WORD $0x6e2ddc00 // fmul v0.4s, v0.4s, v13.4s
+	WORD $0x4e21a800 // fcvtns v0.4s, v0.4s
+	VAND V14.B16, V0.B16, V0.B16
+	FMOVQ 208(R4), F1
+	WORD $0x6e2ddc21 // fmul v1.4s, v1.4s, v13.4s
+	WORD $0x4e21a821 // fcvtns v1.4s, v1.4s
+	VAND V14.B16, V1.B16, V1.B16
+	FMOVQ 224(R4), F2
+	WORD $0x6e2ddc42 // fmul v2.4s, v2.4s, v13.4s
+	WORD $0x4e21a842 // fcvtns v2.4s, v2.4s
+	VAND V14.B16, V2.B16, V2.B16
+	FMOVQ 240(R4), F3
+	WORD $0x6e2ddc63 // fmul v3.4s, v3.4s, v13.4s
+	WORD $0x4e21a863 // fcvtns v3.4s, v3.4s
+	VAND V14.B16, V3.B16, V3.B16
+	VADD V0.S4, V1.S4, V5.S4
+	VADD V5.S4, V7.S4, V7.S4
+	VADD V2.S4, V3.S4, V5.S4
+	VADD V5.S4, V7.S4, V7.S4
+	VSLI $8, V1.S4, V0.S4
+	VSLI $16, V2.S4, V0.S4
+	VSLI $24, V3.S4, V0.S4
+	VEOR V8.B16, V0.B16, V0.B16
+	FMOVQ F0, (R3)
+	ADD R22, R3
+	FMOVQ 256(R4), F0
+	WORD $0x6e2ddc00 // fmul v0.4s, v0.4s, v13.4s
+	WORD $0x4e21a800 // fcvtns v0.4s, v0.4s
+	VAND V14.B16, V0.B16, V0.B16
+	FMOVQ 272(R4), F1
+	WORD $0x6e2ddc21 // fmul v1.4s, v1.4s, v13.4s
+	WORD $0x4e21a821 // fcvtns v1.4s, v1.4s
+	VAND V14.B16, V1.B16, V1.B16
+	FMOVQ 288(R4), F2
+	WORD $0x6e2ddc42 // fmul v2.4s, v2.4s, v13.4s
+	WORD $0x4e21a842 // fcvtns v2.4s, v2.4s
+	VAND V14.B16, V2.B16, V2.B16
+	FMOVQ 304(R4), F3
+	WORD $0x6e2ddc63 // fmul v3.4s, v3.4s, v13.4s
+	WORD $0x4e21a863 // fcvtns v3.4s, v3.4s
+	VAND V14.B16, V3.B16, V3.B16
+	VADD V0.S4, V1.S4, V5.S4
+	VADD V5.S4, V7.S4, V7.S4
+	VADD V2.S4, V3.S4, V5.S4
+	VADD V5.S4, V7.S4, V7.S4
+	VSLI $8, V1.S4, V0.S4
+	VSLI $16, V2.S4, V0.S4
+	VSLI $24, V3.S4, V0.S4
+	VEOR V8.B16, V0.B16, V0.B16
+	FMOVQ F0, (R3)
+	ADD R22, R3
+	FMOVQ 320(R4), F0
+	WORD $0x6e2ddc00 // fmul v0.4s, v0.4s, v13.4s
+	WORD $0x4e21a800 // fcvtns v0.4s, v0.4s
+	VAND V14.B16, V0.B16, V0.B16
+	FMOVQ 336(R4), F1
+	WORD $0x6e2ddc21 // fmul v1.4s, v1.4s, v13.4s
+	WORD $0x4e21a821 // fcvtns v1.4s, v1.4s
+	VAND V14.B16, V1.B16, V1.B16
+	FMOVQ 352(R4), F2
+	WORD $0x6e2ddc42 // fmul v2.4s, v2.4s, v13.4s
+	WORD $0x4e21a842 // fcvtns v2.4s, v2.4s
+	VAND V14.B16, V2.B16, V2.B16
+	FMOVQ 368(R4), F3
+	WORD $0x6e2ddc63 // fmul v3.4s, v3.4s, v13.4s
+	WORD $0x4e21a863 // fcvtns v3.4s, v3.4s
+	VAND V14.B16, V3.B16, V3.B16
+	VADD V0.S4, V1.S4, V5.S4
+	VADD V5.S4, V7.S4, V7.S4
+	VADD V2.S4, V3.S4, V5.S4
+	VADD V5.S4, V7.S4, V7.S4
+	VSLI $8, V1.S4, V0.S4
+	VSLI $16, V2.S4, V0.S4
+	VSLI $24, V3.S4, V0.S4
+	VEOR V8.B16, V0.B16, V0.B16
+	FMOVQ F0, (R3)
+	ADD R22, R3
+	FMOVQ 384(R4), F0
+	WORD $0x6e2ddc00 // fmul v0.4s, v0.4s, v13.4s
+	WORD $0x4e21a800 // fcvtns v0.4s, v0.4s
+	VAND V14.B16, V0.B16, V0.B16
+	FMOVQ 400(R4), F1
+	WORD $0x6e2ddc21 // fmul v1.4s, v1.4s, v13.4s
+	WORD $0x4e21a821 // fcvtns v1.4s, v1.4s
+	VAND V14.B16, V1.B16, V1.B16
+	FMOVQ 416(R4), F2
+	WORD $0x6e2ddc42 // fmul v2.4s, v2.4s, v13.4s
+	WORD $0x4e21a842 // fcvtns v2.4s, v2.4s
+	VAND V14.B16, V2.B16, V2.B16
+	FMOVQ 432(R4), F3
+	WORD $0x6e2ddc63 // fmul v3.4s, v3.4s, v13.4s
+	WORD $0x4e21a863 // fcvtns v3.4s, v3.4s
+	VAND V14.B16, V3.B16, V3.B16
+	VADD V0.S4, V1.S4, V5.S4
+	VADD V5.S4, V7.S4, V7.S4
+	VADD V2.S4, V3.S4, V5.S4
+	VADD V5.S4, V7.S4, V7.S4
+	VSLI $8, V1.S4, V0.S4
+	VSLI $16, V2.S4, V0.S4
+	VSLI $24, V3.S4, V0.S4
+	VEOR V8.B16, V0.B16, V0.B16
+	FMOVQ F0, (R3)
+	ADD R22, R3
+	FMOVQ 448(R4), F0
+	WORD $0x6e2ddc00 // fmul v0.4s, v0.4s, v13.4s
+	WORD $0x4e21a800 // fcvtns v0.4s, v0.4s
+	VAND V14.B16, V0.B16, V0.B16
+	FMOVQ 464(R4), F1
+	WORD $0x6e2ddc21 // fmul v1.4s, v1.4s, v13.4s
+	WORD $0x4e21a821 // fcvtns v1.4s, v1.4s
+	VAND V14.B16, V1.B16, V1.B16
+	FMOVQ 480(R4), F2
+	WORD $0x6e2ddc42 // fmul v2.4s, v2.4s, v13.4s
+	WORD $0x4e21a842 // fcvtns v2.4s, v2.4s
+	VAND V14.B16, V2.B16, V2.B16
+	FMOVQ 496(R4), F3
+	WORD $0x6e2ddc63 // fmul v3.4s, v3.4s, v13.4s
+	WORD $0x4e21a863 // fcvtns v3.4s, v3.4s
+	VAND V14.B16, V3.B16, V3.B16
+	VADD V0.S4, V1.S4, V5.S4
+	VADD V5.S4, V7.S4, V7.S4
+	VADD V2.S4, V3.S4, V5.S4
+	VADD V5.S4, V7.S4, V7.S4
+	VSLI $8, V1.S4, V0.S4
+	VSLI $16, V2.S4, V0.S4
+	VSLI $24, V3.S4, V0.S4
+	VEOR V8.B16, V0.B16, V0.B16
+	FMOVQ F0, (R3)
+	ADD R22, R3
+	ADD R23, R25, R2
+	FMOVQ F12, (R2)
+	CBZ R24, sumless
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e2cdce7 // fmul v7.4s, v7.4s, v12.4s
+	ADD R24, R25, R2
+	FMOVQ F7, (R2)
+
+sumless:
+	ADD $16, R25
+	CMP R22, R25
+	BLT lanes
+	MOVD R20, R2
+	LSL $5, R2
+	ADD R2, R19
+	MOVD R22, R2
+	LSL $3, R2
+	ADD R2, R21
+	ADD R22, R23
+	CBZ R24, next
+	ADD R22, R24
+
+next:
+	SUB $32, R26
+	CMP $0, R26
+	BGT block
 	RET
 
 // func multiplyStripsNEON(a *kernel.MultiplyStripsArgs)
@@ -101824,6 +109547,104 @@ loop:
 done:
 	RET
 
+// func peakInt8NEON(n int)
+//
+//	for range n {
+//		acc[i] += w * x, of integers, for each i, again and again
+//	}
+//
+// Needs: asimd.
+// Registers:
+//
+//	R0 rounds left
+//	all: V0..V23 acc; V24 w; V25 x; V26 scratch
+TEXT ·peakInt8NEON(SB), NOSPLIT, $0-8
+	MOVD n+0(FP), R0
+	VMOVI $0, V0.B16
+	VMOVI $0, V1.B16
+	VMOVI $0, V2.B16
+	VMOVI $0, V3.B16
+	VMOVI $0, V4.B16
+	VMOVI $0, V5.B16
+	VMOVI $0, V6.B16
+	VMOVI $0, V7.B16
+	VMOVI $0, V8.B16
+	VMOVI $0, V9.B16
+	VMOVI $0, V10.B16
+	VMOVI $0, V11.B16
+	VMOVI $0, V12.B16
+	VMOVI $0, V13.B16
+	VMOVI $0, V14.B16
+	VMOVI $0, V15.B16
+	VMOVI $0, V16.B16
+	VMOVI $0, V17.B16
+	VMOVI $0, V18.B16
+	VMOVI $0, V19.B16
+	VMOVI $0, V20.B16
+	VMOVI $0, V21.B16
+	VMOVI $0, V22.B16
+	VMOVI $0, V23.B16
+	VMOVI $0, V24.B16
+	VMOVI $0, V25.B16
+	CMP $0, R0
+	BLE done
+	PCALIGN $32
+
+loop:
+	WORD $0x0e39c31a // smull v26.8h, v24.8b, v25.8b
+	WORD $0x4e39c31f // smull2 v31.8h, v24.16b, v25.16b
+	WORD $0x4e606b40 // sadalp v0.4s, v26.8h
+	WORD $0x4e606be1 // sadalp v1.4s, v31.8h
+	WORD $0x0e39c31a // smull v26.8h, v24.8b, v25.8b
+	WORD $0x4e39c31f // smull2 v31.8h, v24.16b, v25.16b
+	WORD $0x4e606b42 // sadalp v2.4s, v26.8h
+	WORD $0x4e606be3 // sadalp v3.4s, v31.8h
+	WORD $0x0e39c31a // smull v26.8h, v24.8b, v25.8b
+	WORD $0x4e39c31f // smull2 v31.8h, v24.16b, v25.16b
+	WORD $0x4e606b44 // sadalp v4.4s, v26.8h
+	WORD $0x4e606be5 // sadalp v5.4s, v31.8h
+	WORD $0x0e39c31a // smull v26.8h, v24.8b, v25.8b
+	WORD $0x4e39c31f // smull2 v31.8h, v24.16b, v25.16b
+	WORD $0x4e606b46 // sadalp v6.4s, v26.8h
+	WORD $0x4e606be7 // sadalp v7.4s, v31.8h
+	WORD $0x0e39c31a // smull v26.8h, v24.8b, v25.8b
+	WORD $0x4e39c31f // smull2 v31.8h, v24.16b, v25.16b
+	WORD $0x4e606b48 // sadalp v8.4s, v26.8h
+	WORD $0x4e606be9 // sadalp v9.4s, v31.8h
+	WORD $0x0e39c31a // smull v26.8h, v24.8b, v25.8b
+	WORD $0x4e39c31f // smull2 v31.8h, v24.16b, v25.16b
+	WORD $0x4e606b4a // sadalp v10.4s, v26.8h
+	WORD $0x4e606beb // sadalp v11.4s, v31.8h
+	WORD $0x0e39c31a // smull v26.8h, v24.8b, v25.8b
+	WORD $0x4e39c31f // smull2 v31.8h, v24.16b, v25.16b
+	WORD $0x4e606b4c // sadalp v12.4s, v26.8h
+	WORD $0x4e606bed // sadalp v13.4s, v31.8h
+	WORD $0x0e39c31a // smull v26.8h, v24.8b, v25.8b
+	WORD $0x4e39c31f // smull2 v31.8h, v24.16b, v25.16b
+	WORD $0x4e606b4e // sadalp v14.4s, v26.8h
+	WORD $0x4e606bef // sadalp v15.4s, v31.8h
+	WORD $0x0e39c31a // smull v26.8h, v24.8b, v25.8b
+	WORD $0x4e39c31f // smull2 v31.8h, v24.16b, v25.16b
+	WORD $0x4e606b50 // sadalp v16.4s, v26.8h
+	WORD $0x4e606bf1 // sadalp v17.4s, v31.8h
+	WORD $0x0e39c31a // smull v26.8h, v24.8b, v25.8b
+	WORD $0x4e39c31f // smull2 v31.8h, v24.16b, v25.16b
+	WORD $0x4e606b52 // sadalp v18.4s, v26.8h
+	WORD $0x4e606bf3 // sadalp v19.4s, v31.8h
+	WORD $0x0e39c31a // smull v26.8h, v24.8b, v25.8b
+	WORD $0x4e39c31f // smull2 v31.8h, v24.16b, v25.16b
+	WORD $0x4e606b54 // sadalp v20.4s, v26.8h
+	WORD $0x4e606bf5 // sadalp v21.4s, v31.8h
+	WORD $0x0e39c31a // smull v26.8h, v24.8b, v25.8b
+	WORD $0x4e39c31f // smull2 v31.8h, v24.16b, v25.16b
+	WORD $0x4e606b56 // sadalp v22.4s, v26.8h
+	WORD $0x4e606bf7 // sadalp v23.4s, v31.8h
+	SUBS $1, R0
+	BNE loop
+
+done:
+	RET
+
 // func peakBFloat16NEON(n int)
 //
 //	for range n {
@@ -103041,6 +110862,12 @@ GLOBL signs1of4<>(SB), RODATA|NOPTR, $16
 
 DATA signs2of4<>+8(SB)/8, $0x8000000080000000
 GLOBL signs2of4<>(SB), RODATA|NOPTR, $16
+
+DATA word7f800000<>+0(SB)/8, $0x000000007f800000
+GLOBL word7f800000<>(SB), RODATA|NOPTR, $8
+
+DATA word7fc00000<>+0(SB)/8, $0x000000007fc00000
+GLOBL word7fc00000<>(SB), RODATA|NOPTR, $8
 
 GLOBL zeroRow<>(SB), RODATA|NOPTR, $512
 

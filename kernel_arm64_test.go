@@ -2,16 +2,24 @@
 
 package qkv
 
-import "testing"
+import (
+	"testing"
 
-// TestKernelTaken: every CPU of arm64 can run the set in machine code, so it is taken.
+	syscpu "golang.org/x/sys/cpu"
+)
+
+// TestKernelTaken: every CPU of arm64 can run a set in machine code, so the best for it is taken.
 func TestKernelTaken(t *testing.T) {
 	t.Setenv(KernelEnv, "")
 	a, err := New(Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if a.Kernel().Name != neonSet.Name {
-		t.Errorf("the set taken is %s, want neon", a.Kernel().Name)
+	want := neonSet.Name
+	if syscpu.ARM64.HasASIMDDP {
+		want = neondotSet.Name
+	}
+	if a.Kernel().Name != want {
+		t.Errorf("the set taken is %s, want %s", a.Kernel().Name, want)
 	}
 }

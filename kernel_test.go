@@ -80,7 +80,7 @@ func TestKernelsFound(t *testing.T) {
 			kernel.AMXINT8: x.HasAMXInt8 && askTiles(),
 		}
 	case "arm64":
-		have = map[kernel.Features]bool{kernel.ASIMD: syscpu.ARM64.HasASIMD}
+		have = map[kernel.Features]bool{kernel.ASIMD: syscpu.ARM64.HasASIMD, kernel.ASIMDDP: syscpu.ARM64.HasASIMDDP}
 	default:
 		t.Skip("no set of this architecture needs a feature")
 	}

@@ -19,9 +19,10 @@ const (
 	AVXVNNI
 	AVX512BF16
 	AMXINT8 // with tiles, which Linux lets a process use that asks
+	ASIMDDP // FEAT_DotProd
 )
 
-var featureNames = []string{"avx2", "fma3", "f16c", "avx512f", "avx512dq", "avx512bw", "avx512vl", "asimd", "avx512vnni", "avxvnni", "avx512bf16", "amxint8"}
+var featureNames = []string{"avx2", "fma3", "f16c", "avx512f", "avx512dq", "avx512bw", "avx512vl", "asimd", "avx512vnni", "avxvnni", "avx512bf16", "amxint8", "asimddp"}
 
 // String lists the features, separated by spaces.
 func (f Features) String() string {

@@ -15,7 +15,7 @@ type form int
 
 const (
 	threeSame form = iota // Vm, Vn, Vd
-	byElement             // Vm.S[0], Vn, Vd
+	byElement             // an element of Vm, Vn, Vd
 	widen                 // Vn, Vd, where the comment tells their arrangements
 	shiftS4               // shift right of 32-bit elements by 1..32: $shift, Vn, Vd
 )
@@ -44,13 +44,25 @@ var encodings = map[string]encoding{
 	"FMAXP.S4":  {threeSame, 0x6e20f400, "fmaxp" + sss},
 	"FMINP.S4":  {threeSame, 0x6ea0f400, "fminp" + sss},
 	"FMLA.S[0]": {byElement, 0x4f801000, "fmla %d.4s, %n.4s, %m.s[0]"},
+	"FMLA.S[1]": {byElement, 0x4fa01000, "fmla %d.4s, %n.4s, %m.s[1]"},
 	"FMUL.S[0]": {byElement, 0x4f809000, "fmul %d.4s, %n.4s, %m.s[0]"},
 	"FMUL.S4":   {threeSame, 0x6e20dc00, "fmul" + sss},
 	"FSUB.S4":   {threeSame, 0x4ea0d400, "fsub" + sss},
 	"BIC.B16":   {threeSame, 0x4e601c00, "bic %d.16b, %n.16b, %m.16b"},
 	"SSHR.S4":   {shiftS4, 0x4f000400, "sshr %d.4s, %n.4s, #%s"},
+	"SADALP.S4": {widen, 0x4e606800, "sadalp %d.4s, %n.8h"},
+	"SADALP.H8": {widen, 0x4e206800, "sadalp %d.8h, %n.16b"},
+	"SADDLP.H8": {widen, 0x4e202800, "saddlp %d.8h, %n.16b"},
+	"SADDLP.S4": {widen, 0x4e602800, "saddlp %d.4s, %n.8h"},
 	"SCVTF.S4":  {widen, 0x4e21d800, "scvtf %d.4s, %n.4s"},
+	"SDOT.B[0]": {byElement, 0x4f80e000, "sdot %d.4s, %n.16b, %m.4b[0]"},
+	"SDOT.B[1]": {byElement, 0x4fa0e000, "sdot %d.4s, %n.16b, %m.4b[1]"},
+	"SDOT.B[2]": {byElement, 0x4f80e800, "sdot %d.4s, %n.16b, %m.4b[2]"},
+	"SDOT.B[3]": {byElement, 0x4fa0e800, "sdot %d.4s, %n.16b, %m.4b[3]"},
+	"SDOT.S4":   {threeSame, 0x4e809400, "sdot %d.4s, %n.16b, %m.16b"},
 	"SHLL.S4":   {widen, 0x2e613800, "shll %d.4s, %n.4h, #16"},
+	"SMULL.H8":  {threeSame, 0x0e20c000, "smull %d.8h, %n.8b, %m.8b"},
+	"SMULL2.H8": {threeSame, 0x4e20c000, "smull2 %d.8h, %n.16b, %m.16b"},
 	"SQXTN.B8":  {widen, 0x0e214800, "sqxtn %d.8b, %n.8h"},
 	"SQXTN.H4":  {widen, 0x0e614800, "sqxtn %d.4h, %n.4s"},
 	"UMAXP.S4":  {threeSame, 0x6ea0a400, "umaxp" + sss},

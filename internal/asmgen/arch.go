@@ -256,6 +256,15 @@ type Arch struct {
 	// a sign, by those of x, with one. Without it, DotHalves is that of the two halves of 16 bits, with
 	// signs. Of an Arch that has neither, both are nil. tmp is free.
 	Dot4, DotHalves func(f *Func, w, x, acc, tmp Vec)
+	// DotQuad, if not nil, takes the place of both: it adds products of the four bytes of each lane of w by four
+	// of x, from byte 4*i on, all with signs, to a sum of SumVectors vectors, of two to either half of the lanes of
+	// w, whose sum JoinSum leaves in the first. QuadOf readies those bytes of x, in x or in tmp, and returns which.
+	DotQuad    func(f *Func, w, x Vec, i int, sum []Vec, tmp Vec)
+	QuadOf     func(f *Func, x Vec, i int, tmp Vec) Vec
+	SumVectors int
+	JoinSum    func(f *Func, sum []Vec)
+	// DotBytes adds products of bytes with signs to the lanes of sum, of no more than one each, in any order.
+	DotBytes func(f *Func, x, y, sum, tmp Vec)
 	// Tiles says that there are the instructions of AMX for products of integers.
 	Tiles bool
 	// OnlyNamed is that of the set.

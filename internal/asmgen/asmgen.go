@@ -33,7 +33,7 @@ type File struct {
 // Files lists the generated files.
 var Files = []File{
 	{Name: "kernel_amd64", Build: "!purego", Sets: []*Arch{avx512amx, avx512bf16, avx512vnni, avx512, avxvnni, avx2}, Chains: []*Arch{sse2}},
-	{Name: "kernel_arm64", Build: "!purego", Sets: []*Arch{neon}},
+	{Name: "kernel_arm64", Build: "!purego", Sets: []*Arch{neondot, neon}},
 }
 
 // An emitter writes the function that is a field of [kernel.Funcs].

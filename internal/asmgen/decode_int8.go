@@ -68,6 +68,9 @@ func (g *int8Scorer) localS() int         { return g.localScale() + 8 }
 
 // decodeScoresInt8 writes DecodeScoresInt8.
 func decodeScoresInt8(arch *Arch) *Func {
+	if arch.DotBytes != nil {
+		return scoreBytes(arch)
+	}
 	f := newFunc(arch, "decodeScoresInt8", reflect.TypeFor[kernel.DecodeScoresInt8Args](), decodeScoresInt8Formula)
 	g := &int8Scorer{
 		Func: f, off: f.int("Off, next keys"), keys: f.int("keys left"), key: f.int("K, at the block"),

@@ -10,7 +10,12 @@ const goPeakInt8Ops = 2 * 32
 var int8Fields = []string{"DecodeScoresInt8", "Quantize", "MultiplyInt8", "ConvertInt8", "PeakInt8"}
 
 // hasDot4 reports whether an Arch has products of integers.
-func hasDot4(arch *Arch) bool { return arch.Dot4 != nil || arch.DotHalves != nil }
+func hasDot4(arch *Arch) bool {
+	return arch.Dot4 != nil || arch.DotHalves != nil || arch.DotQuad != nil
+}
+
+// int8Halves reports whether integers of rows have 16 bits.
+func (arch *Arch) int8Halves() bool { return arch.DotHalves != nil && arch.Dot4 == nil }
 
 // dot returns the instructions for sums of products of integers, and the terms of a lane that they add.
 func (arch *Arch) dot() (dot func(f *Func, w, x, acc, tmp Vec), terms int) {
@@ -27,6 +32,9 @@ func (arch *Arch) peakInt8Ops() int {
 	}
 	if arch.Tiles {
 		return peakTileOps
+	}
+	if arch.DotQuad != nil {
+		return 2 * 4 * arch.Lanes * peakDots / arch.SumVectors
 	}
 	_, terms := arch.dot()
 	return 2 * terms * arch.Lanes * peakDots
@@ -51,10 +59,16 @@ for range n {
 		f.Zero(f, v)
 	}
 	f.Branch(f, n, "LE", "$0", "done")
-	dot, _ := arch.dot()
 	f.Loop("loop")
-	for i := range peakDots {
-		dot(f, w, x, acc[i%f.PeakAccs], tmp)
+	if n := f.SumVectors; f.DotQuad != nil {
+		for i := 0; i < peakDots; i += n {
+			f.DotQuad(f, w, x, 0, acc[i:i+n], tmp)
+		}
+	} else {
+		dot, _ := arch.dot()
+		for i := range peakDots {
+			dot(f, w, x, acc[i%f.PeakAccs], tmp)
+		}
 	}
 	f.Countdown(n, "loop")
 	f.Label("done")

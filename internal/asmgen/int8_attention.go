@@ -48,6 +48,9 @@ type blockConverter struct {
 
 // convertInt8 writes ConvertInt8 where UnitStride is that of units without gaps.
 func convertInt8(arch *Arch) *Func {
+	if arch.DotBytes != nil {
+		return convertBytes(arch)
+	}
 	f := newFunc(arch, "convertInt8", reflect.TypeFor[kernel.ConvertInt8Args](), convertInt8Formula)
 	c := &blockConverter{
 		Func: f, off: f.int("Off"), scale: f.int("Scale"), rows: f.int("rows left"),
@@ -217,6 +220,9 @@ for blocks b of 32 dims, l := range Lanes {
 // packInt8 writes PackInt8, with instructions of AVX2: 8 lanes of a block at a time, of which it keeps a copy to go
 // through twice.
 func packInt8(arch *Arch) *Func {
+	if arch.DotBytes != nil {
+		return packBytes(arch)
+	}
 	const lanes, bytes = 8, 32
 	f := newFunc(arch, "packInt8", reflect.TypeFor[kernel.PackInt8Args](), packInt8Formula)
 	q, qs := f.int("Q, at the block"), f.int("Q, bytes from row to row")

@@ -86,6 +86,9 @@ type int8Tile struct {
 
 // multiplyInt8 writes MultiplyInt8.
 func multiplyInt8(arch *Arch) *Func {
+	if arch.DotQuad != nil {
+		return multiplyQuads(arch)
+	}
 	f := newFunc(arch, "multiplyInt8", reflect.TypeFor[kernel.MultiplyInt8Args](), multiplyInt8Formula)
 	heights := arch.int8Heights()
 	t := &int8Tile{

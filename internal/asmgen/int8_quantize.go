@@ -19,6 +19,9 @@ for r := range Rows, each 32 values x of row r {
 
 // quantize writes Quantize, for a ColStride of 1, with instructions of AVX2.
 func quantize(arch *Arch) *Func {
+	if arch.DotBytes != nil {
+		return quantizeBytes(arch)
+	}
 	f := newFunc(arch, "quantize", reflect.TypeFor[kernel.QuantizeArgs](), quantizeFormula)
 	x, dst, k := f.int("X"), f.int("Dst"), f.int("values left of the row")
 	rows, row, rowStride := f.int("rows left"), f.int("row of X"), f.int("bytes from row to row of X")

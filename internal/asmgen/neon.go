@@ -465,5 +465,23 @@ var neon = func() *Arch {
 		f.Op("FADDP.S4", v, v, v)
 		f.Op("FMOVS", v, addr)
 	}
+	arch.SumVectors = 2
+	arch.QuadOf = func(f *Func, x Vec, i int, tmp Vec) Vec {
+		f.Op("VDUP", fmt.Sprintf("%s.S[%d]", x, i), string(tmp)+".S4")
+		return tmp
+	}
+	arch.DotQuad = func(f *Func, w, x Vec, _ int, sum []Vec, tmp Vec) {
+		f.Op("SMULL.H8", x, w, tmp)
+		f.Op("SMULL2.H8", x, w, neonVec)
+		f.Op("SADALP.S4", tmp, sum[0])
+		f.Op("SADALP.S4", neonVec, sum[1])
+	}
+	arch.JoinSum = func(f *Func, sum []Vec) { f.Op("VADDP.S4", sum[1], sum[0], sum[0]) }
+	arch.DotBytes = func(f *Func, x, y, sum, tmp Vec) {
+		f.Op("SMULL.H8", x, y, tmp)
+		f.Op("SMULL2.H8", x, y, neonVec)
+		f.Op("SADALP.S4", tmp, sum)
+		f.Op("SADALP.S4", neonVec, sum)
+	}
 	return &arch
 }()

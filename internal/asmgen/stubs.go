@@ -29,7 +29,7 @@ func (arch *Arch) Set() kernel.Set {
 		PeakFLOPs:   2 * arch.Lanes * peakFMAs,
 		PeakInt8Ops: arch.peakInt8Ops(),
 		Paired:      hasDotPairs(arch), PeakBFloat16FLOPs: arch.peakBFloat16FLOPs(),
-		Int8Halves: hasDot4(arch) && arch.Dot4 == nil, AnyValues: arch.Lookup != nil,
+		Int8Halves: arch.int8Halves(), AnyValues: arch.Lookup != nil,
 	}
 }
 
