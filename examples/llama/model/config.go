@@ -16,7 +16,7 @@ type Config struct {
 	Width   int  // numbers that stand for a token on its way through the layers
 	Heads   int  // of queries; Width is a multiple, unless HeadDim is given
 	KVHeads int  // of keys and values; Heads is a multiple
-	FFN     int  // width of the MLP
+	FFN     int  // width of the MLP, or of each expert
 	Vocab   int  // different tokens
 	Context int  // most tokens that the model reads
 	Tied    bool // the output matrix is that of the embedding
@@ -30,6 +30,8 @@ type Options struct {
 	NormEps    float32        // of all norms; 0 means 1e-5
 	Activation qkv.Activation // of the MLP's gate; 0 means SiLU
 	Bias       bool           // Q, K and V have biases (Qwen 2)
+	OutBias    bool           // the output of attention has one (gpt-oss)
+	Sinks      bool           // each head of queries has an attention sink (gpt-oss)
 	QKNorm     bool           // the heads of Q and K are normalised (Qwen 3, Gemma 3)
 	PostNorm   bool           // what attention and the MLP return is normalised as well (Gemma 2 and 3)
 
@@ -47,6 +49,21 @@ type Options struct {
 	// Of Period layers in turn, the last attends all tokens, and the others the last Window ones, their own
 	// among them. A Period of 0 has all layers attend all tokens.
 	Window, Period int
+
+	// Experts, if not 0, is how many MLPs a layer has in the place of one (mixture of experts; Shazeer et al., 2017).
+	// A token goes through the ExpertsUsed of them whose logits by the router are the greatest. Their outputs are
+	// added, each times its part of the softmax over the logits of those; with SoftmaxAll, of the softmax over all
+	// logits (Qwen 2). ExpertBias has the router and the experts have biases (gpt-oss).
+	Experts, ExpertsUsed   int
+	SoftmaxAll, ExpertBias bool
+
+	// SharedFFN, if not 0, is the width of an expert that all tokens go through besides. Its output is multiplied by the
+	// sigmoid of a gate (Qwen 2).
+	SharedFFN int
+
+	// Clamp, if not 0, bounds what experts multiply: with g the product by Gate and u that by Up, it is
+	// (clamp(u)+1) * min(g, Clamp) * sigmoid(1.702*min(g, Clamp)), where clamp(u) is -Clamp to Clamp (gpt-oss).
+	Clamp float32
 }
 
 // Small is a model for a try: it has 0.6 million weights, and heads that each type of cache takes.
@@ -65,6 +82,9 @@ func (c *Config) local(layer int) bool { return c.Period != 0 && (layer+1)%c.Per
 
 // most bounds each number of a Config, so that products of two do not overflow 64 bits.
 const most = 1 << 24
+
+// mostExperts bounds the experts of a layer.
+const mostExperts = 1 << 12
 
 // check reports a shape that no model has.
 func (c *Config) check() error {
@@ -92,6 +112,16 @@ func (c *Config) check() error {
 		return fmt.Errorf("model: heads is %d, of dim %d, together %d is supported", c.Heads, c.Dim(), most)
 	case c.Period < 0 || c.Period > most || c.Period != 0 && (c.Window < 1 || c.Window > most):
 		return fmt.Errorf("model: the window is %d in periods of %d layers, 1 to %d is supported", c.Window, c.Period, most)
+	case c.Experts < 0 || c.Experts > mostExperts || int64(c.Experts)*int64(max(c.FFN, c.Width)) > most:
+		return fmt.Errorf("model: there are %d experts of width %d in %d, up to %d and together %d are supported", c.Experts, c.FFN, c.Width, mostExperts, most)
+	case c.Experts > 0 && (c.ExpertsUsed < 1 || c.ExpertsUsed > c.Experts):
+		return fmt.Errorf("model: %d experts are used of %d, at least 1 is needed", c.ExpertsUsed, c.Experts)
+	case c.SharedFFN < 0 || c.SharedFFN > most:
+		return fmt.Errorf("model: the width of the shared expert is %d, 0 to %d is supported", c.SharedFFN, most)
+	case c.Experts == 0 && (c.SharedFFN != 0 || c.Clamp != 0 || c.ExpertBias):
+		return fmt.Errorf("model: there are options of experts, and 0 experts")
+	case !(c.Clamp >= 0): // nor is a NaN
+		return fmt.Errorf("model: the bound of what experts multiply is %v, at least 0 is needed", c.Clamp)
 	}
 	return nil
 }

@@ -35,6 +35,7 @@ type Engine struct {
 	// x [tokens, Width] is the residual stream, h what a part of a layer reads, and the attention's output,
 	// gated [tokens, FFN] the hidden values of the MLP, and logits [wanted tokens, Vocab] has the rows.
 	x, h, gated, logits []float32
+	mixture             mixture
 	rows                [][]float32
 	ids                 []int32 // all tokens of a step
 	steps               []qkv.StepSequence
@@ -122,7 +123,11 @@ func (e *Engine) compute(batch []Input, wanted int) error {
 		return qkv.RowMajor(*buf, rows, cols)
 	}
 	n := len(e.ids)
-	x, h, gated := matrix(&e.x, n, e.Width), matrix(&e.h, n, e.Width), matrix(&e.gated, n, e.FFN)
+	x, h := matrix(&e.x, n, e.Width), matrix(&e.h, n, e.Width)
+	var gated qkv.Matrix
+	if e.Experts == 0 {
+		gated = matrix(&e.gated, n, e.FFN)
+	}
 	// What comes after an error computes with what is there, and nobody reads it.
 	var left qkv.Matrix // what the last layer has not added to x yet
 	err := e.engine.Lookup(x, e.embedding, e.ids)
@@ -134,15 +139,17 @@ func (e *Engine) compute(batch []Input, wanted int) error {
 			b.attn.Step(e.Step, i, h, h),
 			e.postNorm(h, b.attnPost),
 			e.rmsNorm(h, x, h, b.ffnNorm),
-			e.hidden(gated, h, b.gate, b.up),
 		)
 		switch {
 		case err != nil:
-		case e.PostNorm: // the next norm adds it
+		case e.Experts > 0: // the next norm adds what they return
 			left = h
-			err = cmp.Or(e.product(h, gated, b.down), e.postNorm(h, b.ffnPost))
+			err = cmp.Or(e.mix(h, b), e.postNorm(h, b.ffnPost))
+		case e.PostNorm:
+			left = h
+			err = cmp.Or(e.hidden(gated, h, &b.mlp), e.product(h, gated, b.mlp.down), e.postNorm(h, b.ffnPost))
 		default:
-			err = e.add(x, gated, b.down)
+			err = cmp.Or(e.hidden(gated, h, &b.mlp), e.add(x, gated, b.mlp.down))
 		}
 	}
 
@@ -163,7 +170,7 @@ func (e *Engine) compute(batch []Input, wanted int) error {
 		return err
 	}
 	h = h.Slice(0, wanted)
-	if e.PostNorm {
+	if e.PostNorm || e.Experts > 0 {
 		left = h
 	}
 	err = cmp.Or(err, e.rmsNorm(h, x.Slice(0, wanted), left, e.norm), e.product(logits, h, e.out))

@@ -12,9 +12,17 @@ import (
 // architectures are the names that files have for models of the family, and what they do not say themselves.
 // What else models differ in is in their numbers and tensors.
 var architectures = map[string]func(r *ggufReader, c *Config){
-	"llama": func(r *ggufReader, c *Config) {}, // Llama, Mistral, SmolLM: files have Q and K in the order of neighbours
-	"qwen2": func(r *ggufReader, c *Config) { c.HalfSplit = true },
-	"qwen3": func(r *ggufReader, c *Config) { c.HalfSplit = true },
+	"llama":    func(r *ggufReader, c *Config) {}, // Llama, Mistral, SmolLM: files have Q and K in the order of neighbours
+	"qwen2":    func(r *ggufReader, c *Config) { c.HalfSplit = true },
+	"qwen3":    func(r *ggufReader, c *Config) { c.HalfSplit = true },
+	"qwen2moe": func(r *ggufReader, c *Config) { c.HalfSplit, c.SoftmaxAll = true, true },
+	"qwen3moe": func(r *ggufReader, c *Config) { c.HalfSplit = true },
+	"gpt-oss": func(r *ggufReader, c *Config) {
+		c.HalfSplit, c.Clamp = true, 7
+		c.Window, c.Period = r.int("attention.sliding_window", 128), r.int("attention.sliding_window_pattern", 2)
+		c.Rotary.Scaling.Truncate = new(bool) // as the model was trained; llama.cpp rounds the ends of the ramp
+		c.LocalRotary = c.Rotary
+	},
 	"phi3":  func(r *ggufReader, c *Config) { c.HalfSplit = true },
 	"gemma": func(r *ggufReader, c *Config) { r.gemma(c) },
 	"gemma2": func(r *ggufReader, c *Config) {
@@ -63,7 +71,10 @@ var ggufNames = tensorNames{
 	embedding: "token_embd.weight", norm: "output_norm.weight", out: "output.weight", layer: "blk.%d.",
 	attnNorm: "attn_norm.weight", ffnNorm: "ffn_norm.weight",
 	q: "attn_q", k: "attn_k", v: "attn_v", qkv: "attn_qkv", o: "attn_output", qNorm: "attn_q_norm.weight", kNorm: "attn_k_norm.weight",
-	gate: "ffn_gate", up: "ffn_up", down: "ffn_down", attnPost: "post_attention_norm.weight", ffnPost: "post_ffw_norm.weight",
+	sinks: "attn_sinks.weight", attnPost: "post_attention_norm.weight", ffnPost: "post_ffw_norm.weight",
+	mlp:    mlpNames{"ffn_gate", "ffn_up", "ffn_down"},
+	router: "ffn_gate_inp", experts: mlpNames{"ffn_gate_exps", "ffn_up_exps", "ffn_down_exps"}, expert: mlpNames{"ffn_gate.%d", "ffn_up.%d", "ffn_down.%d"},
+	sharedGate: "ffn_gate_inp_shexp", shared: mlpNames{"ffn_gate_shexp", "ffn_up_shexp", "ffn_down_shexp"},
 }
 
 // A ggufReader looks for numbers and tensors in a file.
@@ -135,8 +146,22 @@ func (r *ggufReader) config() (c Config) {
 	}
 	c = Config{
 		Layers: r.int("block_count", 0), Width: r.int("embedding_length", 0), Heads: r.int("attention.head_count", 0),
-		FFN: r.int("feed_forward_length", 0), Vocab: embedding.Rows(), Context: r.int("context_length", 0),
+		Vocab: embedding.Rows(), Context: r.int("context_length", 0),
 		Tied: !r.has(r.names.out),
+	}
+	if r.arch == "gpt-oss" { // in the place of a norm behind attention
+		names := ggufNames
+		names.ffnNorm = names.attnPost
+		r.names = &names
+	}
+	switch n, _ := r.f.Int(r.arch + ".expert_count"); {
+	case n != 0:
+		r.experts(&c, r.int("expert_count", 0), r.int("expert_used_count", 0))
+		if s := r.float("expert_weights_scale", 1); s != 0 && s != 1 {
+			r.fail("%s.expert_weights_scale is %v, which is not supported", r.arch, s)
+		}
+	default:
+		c.FFN = r.int("feed_forward_length", 0)
 	}
 	if r.err != nil {
 		return c
@@ -157,6 +182,7 @@ func (r *ggufReader) config() (c Config) {
 		c.Rotary.Scaling = qkv.RotaryScaling{
 			Type: qkv.ScalingYaRN, Factor: float64(r.float("rope.scaling.factor", 1)),
 			OriginalMaxPositions: r.int("rope.scaling.original_context_length", c.Context),
+			BetaFast:             float64(r.float("rope.scaling.yarn_beta_fast", 32)), BetaSlow: float64(r.float("rope.scaling.yarn_beta_slow", 1)),
 		}
 	default:
 		r.fail("the scaling of the rotary embedding is %.40q, linear and yarn are supported", scaling)

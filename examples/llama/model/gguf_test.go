@@ -26,13 +26,21 @@ func ggufOf(arch string, w *Weights) (keys []ggufbuild.Key, tensors []ggufbuild.
 	if w.Window != 0 {
 		key(arch+".attention.sliding_window", uint32(w.Window))
 	}
-	tensor := func(name string, x []float32, cols int) {
+	if w.Experts != 0 {
+		key(arch+".expert_count", uint32(w.Experts))
+		key(arch+".expert_used_count", uint32(w.ExpertsUsed))
+	}
+	if s := &w.Rotary.Scaling; s.Type != "" {
+		key(arch+".rope.scaling.type", string(s.Type))
+		key(arch+".rope.scaling.factor", float32(s.Factor))
+		key(arch+".rope.scaling.original_context_length", uint32(s.OriginalMaxPositions))
+	}
+	tensor := func(name string, x []float32, dims ...int) {
 		if x == nil {
 			return
 		}
-		dims := []int{cols, len(x) / cols}
-		if len(x) == cols {
-			dims = dims[:1]
+		if cols := dims[0]; len(dims) == 1 && len(x) != cols {
+			dims = []int{cols, len(x) / cols}
 		}
 		tensors = append(tensors, ggufbuild.Tensor{Name: name, Dims: dims, Data: ggufbuild.Float32(x)})
 	}
@@ -41,21 +49,49 @@ func ggufOf(arch string, w *Weights) (keys []ggufbuild.Key, tensors []ggufbuild.
 	if !w.Tied {
 		tensor("output.weight", w.Out, w.Width)
 	}
+	ffnNorm := "ffn_norm.weight"
+	if arch == "gpt-oss" {
+		ffnNorm = "post_attention_norm.weight"
+	}
 	for i, b := range w.Blocks {
 		for _, x := range []struct {
 			name string
 			x    []float32
 			cols int
 		}{
-			{"attn_norm.weight", b.AttnNorm, w.Width}, {"ffn_norm.weight", b.FFNNorm, w.Width},
+			{"attn_norm.weight", b.AttnNorm, w.Width}, {ffnNorm, b.FFNNorm, w.Width},
 			{"attn_q.weight", b.Q, w.Width}, {"attn_k.weight", b.K, w.Width}, {"attn_v.weight", b.V, w.Width},
 			{"attn_output.weight", b.O, w.Heads * w.Dim()},
 			{"attn_q.bias", b.QBias, len(b.QBias)}, {"attn_k.bias", b.KBias, len(b.KBias)}, {"attn_v.bias", b.VBias, len(b.VBias)},
+			{"attn_output.bias", b.OBias, w.Width}, {"attn_sinks.weight", b.Sinks, w.Heads},
 			{"attn_q_norm.weight", b.QNorm, w.Dim()}, {"attn_k_norm.weight", b.KNorm, w.Dim()},
 			{"post_attention_norm.weight", b.AttnPost, w.Width}, {"post_ffw_norm.weight", b.FFNPost, w.Width},
 			{"ffn_gate.weight", b.Gate, w.Width}, {"ffn_up.weight", b.Up, w.Width}, {"ffn_down.weight", b.Down, w.FFN},
+			{"ffn_gate_inp.weight", b.Router, w.Width}, {"ffn_gate_inp.bias", b.RouterBias, w.Experts}, {"ffn_gate_inp_shexp.weight", b.SharedGate, w.Width},
+			{"ffn_gate_shexp.weight", b.Shared.Gate, w.Width}, {"ffn_up_shexp.weight", b.Shared.Up, w.Width}, {"ffn_down_shexp.weight", b.Shared.Down, w.SharedFFN},
 		} {
 			tensor(fmt.Sprintf("blk.%d.%s", i, x.name), x.x, x.cols)
+		}
+		for _, x := range []struct {
+			name string
+			of   func(b *MLPOf[[]float32]) (x, bias []float32)
+			cols int
+		}{
+			{"gate", func(b *MLPOf[[]float32]) (x, bias []float32) { return b.Gate, b.GateBias }, w.Width},
+			{"up", func(b *MLPOf[[]float32]) (x, bias []float32) { return b.Up, b.UpBias }, w.Width},
+			{"down", func(b *MLPOf[[]float32]) (x, bias []float32) { return b.Down, b.DownBias }, w.FFN},
+		} {
+			var all, biases []float32
+			for j := range b.Experts {
+				m, bias := x.of(&b.Experts[j])
+				if all, biases = append(all, m...), append(biases, bias...); arch == "" { // as older files have them
+					tensor(fmt.Sprintf("blk.%d.ffn_%s.%d.weight", i, x.name, j), m, x.cols)
+				}
+			}
+			if arch != "" {
+				tensor(fmt.Sprintf("blk.%d.ffn_%s_exps.weight", i, x.name), all, x.cols, len(all)/x.cols/max(1, w.Experts), w.Experts)
+				tensor(fmt.Sprintf("blk.%d.ffn_%s_exps.bias", i, x.name), biases, max(1, len(biases)/max(1, w.Experts)), w.Experts)
+			}
 		}
 	}
 	return keys, tensors
@@ -88,23 +124,47 @@ func fused(tensors []ggufbuild.Tensor) []ggufbuild.Tensor {
 func TestGGUF(t *testing.T) {
 	const n = 40
 	base := Config{Layers: 2, Width: 64, Heads: 2, KVHeads: 1, FFN: 96, Vocab: 50, Context: 64}
-	for arch, set := range map[string]func(c *Config){
-		"llama": func(c *Config) {},
-		"qwen2": func(c *Config) { c.HalfSplit, c.Bias, c.Tied = true, true, true },
-		"qwen3": func(c *Config) { c.HalfSplit, c.QKNorm, c.HeadDim = true, true, 48 },
-		"phi3":  func(c *Config) { c.HalfSplit = true },
+	for name, set := range map[string]func(c *Config){
+		"llama":         func(c *Config) {},
+		"llama experts": func(c *Config) { c.Experts, c.ExpertsUsed = 4, 2 },
+		"qwen2":         func(c *Config) { c.HalfSplit, c.Bias, c.Tied = true, true, true },
+		"qwen3":         func(c *Config) { c.HalfSplit, c.QKNorm, c.HeadDim = true, true, 48 },
+		"phi3":          func(c *Config) { c.HalfSplit = true },
+		"qwen2moe": func(c *Config) {
+			c.HalfSplit, c.Bias, c.Experts, c.ExpertsUsed, c.SoftmaxAll, c.SharedFFN = true, true, 5, 2, true, 32
+		},
+		"qwen3moe": func(c *Config) {
+			c.HalfSplit, c.QKNorm, c.HeadDim, c.Experts, c.ExpertsUsed = true, true, 48, 4, 4
+		},
+		"gpt-oss": func(c *Config) {
+			c.Options, c.Clamp, c.Window = likeGPTOSS().Options, 7, 9
+		},
 		"gemma3": func(c *Config) {
 			c.Layers, c.HalfSplit, c.QKNorm, c.PostNorm, c.Activation, c.EmbeddingScale = 7, true, true, true, qkv.GELUTanh, 8
 			c.Window, c.Period, c.LocalRotary.Base, c.Tied = 9, 6, 10000, true
 		},
 	} {
-		c := base
-		c.Rotary.Base, c.NormEps = 5000, 1e-4
+		c, arch := base, strings.Fields(name)[0]
 		set(&c)
+		c.Rotary.Base, c.NormEps = 5000, 1e-4
 		e, err := qkv.New(qkv.Config{})
 		must(err)
 		w, err := Random(c, 3)
 		must(err)
+		mxfp4 := map[string][]byte{} // of experts, whose values the weights get
+		if arch == "gpt-oss" {
+			for i := range w.Blocks {
+				for j := range w.Blocks[i].Experts {
+					b := &w.Blocks[i].Experts[j]
+					for name, x := range map[string][]float32{"gate": b.Gate, "up": b.Up, "down": b.Down} {
+						name, data := fmt.Sprintf("blk.%d.ffn_%s_exps.weight", i, name), make([]byte, len(x)/32*17)
+						must(qkv.Quantize(qkv.WeightMXFP4, data, x))
+						must(qkv.Dequantize(qkv.WeightMXFP4, x, data))
+						mxfp4[name] = append(mxfp4[name], data...)
+					}
+				}
+			}
+		}
 		m, err := New(e, w)
 		must(err)
 		tokens := randomTokens(n, c.Vocab, 1)
@@ -118,18 +178,23 @@ func TestGGUF(t *testing.T) {
 		if arch == "phi3" {
 			tensors = fused(tensors)
 		}
+		for i := range tensors {
+			if data, ok := mxfp4[tensors[i].Name]; ok {
+				tensors[i].Type, tensors[i].Data = 39, data
+			}
+		}
 		f, err := gguf.Parse(ggufbuild.File(keys, tensors))
 		must(err)
 		x, err := FromGGUF(f)
 		if err != nil {
-			t.Errorf("%s: %v", arch, err)
+			t.Errorf("%s: %v", name, err)
 			continue
 		}
 		for _, packed := range []bool{false, true} {
 			m, err := NewOf(e, x, qkv.PrecisionFloat32, packed)
 			must(err)
 			if got := run(m); !slices.Equal(got, want) {
-				t.Errorf("%s, packed %v: logits are others", arch, packed)
+				t.Errorf("%s, packed %v: logits are others", name, packed)
 			}
 		}
 	}
@@ -139,7 +204,7 @@ func TestGGUFErrors(t *testing.T) {
 	w, err := Random(Config{Layers: 2, Width: 64, Heads: 2, KVHeads: 1, FFN: 96, Vocab: 50, Context: 64}, 1)
 	must(err)
 	w.Rotary.Base, w.NormEps = 10000, 1e-5
-	for want, change := range map[string]func(keys map[string]any, tensors map[string]*ggufbuild.Tensor){
+	checkGGUFErrors(t, "llama", w, map[string]ggufChange{
 		`architecture is ""`:                     func(k map[string]any, _ map[string]*ggufbuild.Tensor) { delete(k, "general.architecture") },
 		`architecture is "mamba", supported are`: func(k map[string]any, _ map[string]*ggufbuild.Tensor) { k["general.architecture"] = "mamba" },
 		`no llama.block_count`:                   func(k map[string]any, _ map[string]*ggufbuild.Tensor) { delete(k, "llama.block_count") },
@@ -170,8 +235,46 @@ func TestGGUFErrors(t *testing.T) {
 			x["extra"] = &ggufbuild.Tensor{Name: "extra", Dims: []int{1}, Data: make([]byte, 4)}
 		},
 		`"output.weight" is of type I32, which is`: func(_ map[string]any, x map[string]*ggufbuild.Tensor) { x["output.weight"].Type = 26 },
-	} {
-		keys, tensors := ggufOf("llama", w)
+	})
+	experts, err := Random(small(likeGPTOSS()), 1)
+	must(err)
+	set := func(key string, v any) ggufChange {
+		return func(k map[string]any, _ map[string]*ggufbuild.Tensor) { k["gpt-oss."+key] = v }
+	}
+	checkGGUFErrors(t, "gpt-oss", experts, map[string]ggufChange{
+		`expert_count is -1`:               set("expert_count", int32(-1)),
+		`there are 32768 experts of width`: set("expert_count", uint32(1<<15)),
+		`is [5, 64], [4, 64] is needed`:    set("expert_count", uint32(4)),
+		`no gpt-oss.expert_used_count`: func(k map[string]any, _ map[string]*ggufbuild.Tensor) {
+			delete(k, "gpt-oss.expert_used_count")
+		},
+		`expert_used_count is 0`:           set("expert_used_count", uint32(0)),
+		`6 experts are used of 5`:          set("expert_used_count", uint32(6)),
+		`expert_weights_scale is 2.5`:      set("expert_weights_scale", float32(2.5)),
+		`no tensor "blk.0.ffn_gate_exps.w`: renamed("blk.0.ffn_gate_exps.weight"),
+		`no tensor "blk.1.ffn_down_exps.w`: renamed("blk.1.ffn_down_exps.weight"),
+		`no tensor "blk.1.ffn_up_exps.b`:   renamed("blk.1.ffn_up_exps.bias"),
+		`no tensor "blk.1.attn_sinks.w`:    renamed("blk.1.attn_sinks.weight"),
+		`no tensor "blk.1.attn_output.b`:   renamed("blk.1.attn_output.bias"),
+		`tensor "blk.0.ffn_gate_inp.bias" is`: func(_ map[string]any, x map[string]*ggufbuild.Tensor) {
+			*x["blk.0.ffn_gate_inp.bias"] = named(x["blk.0.attn_output.bias"], "blk.0.ffn_gate_inp.bias")
+		},
+	})
+}
+
+// renamed returns a change that gives a tensor another name.
+func renamed(name string) ggufChange {
+	return func(_ map[string]any, x map[string]*ggufbuild.Tensor) { x[name].Name = "x" }
+}
+
+// A ggufChange changes a file.
+type ggufChange func(keys map[string]any, tensors map[string]*ggufbuild.Tensor)
+
+// checkGGUFErrors reports changes of a file after which it has another error than that, or none.
+func checkGGUFErrors(t *testing.T, arch string, w *Weights, changes map[string]ggufChange) {
+	t.Helper()
+	for want, change := range changes {
+		keys, tensors := ggufOf(arch, w)
 		k, x := map[string]any{}, map[string]*ggufbuild.Tensor{}
 		for _, y := range keys {
 			k[y.Name] = y.Value
@@ -214,6 +317,17 @@ func FuzzGGUF(f *testing.F) {
 			c.Window = 3
 		}
 		f.Add(ggufbuild.File(ggufOf(arch, &c)))
+	}
+	for arch, options := range map[string]Options{
+		"llama": {Experts: 2, ExpertsUsed: 1}, "qwen2moe": {Experts: 2, ExpertsUsed: 2, SharedFFN: 3, Bias: true}, "qwen3moe": {Experts: 3, ExpertsUsed: 2, QKNorm: true},
+		"gpt-oss": {Experts: 2, ExpertsUsed: 1, Bias: true, OutBias: true, Sinks: true, ExpertBias: true, Window: 3, Rotary: yarn(10000, 2, 4)},
+	} {
+		c := w.Config
+		options.NormEps, options.Rotary.Base = 1e-5, 10000
+		c.Options = options
+		w, err := Random(c, 1)
+		must(err)
+		f.Add(ggufbuild.File(ggufOf(arch, w)))
 	}
 	e, err := qkv.New(qkv.Config{Workers: 1})
 	must(err)

@@ -16,11 +16,13 @@ var huggingFaceNames = tensorNames{
 	attnNorm: "input_layernorm.weight", ffnNorm: "post_attention_layernorm.weight",
 	q: "self_attn.q_proj", k: "self_attn.k_proj", v: "self_attn.v_proj", qkv: "self_attn.qkv_proj", o: "self_attn.o_proj",
 	qNorm: "self_attn.q_norm.weight", kNorm: "self_attn.k_norm.weight",
-	gate: "mlp.gate_proj", up: "mlp.up_proj", down: "mlp.down_proj",
+	mlp:    mlpNames{"mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"},
+	router: "mlp.gate", expert: mlpNames{"mlp.experts.%d.gate_proj", "mlp.experts.%d.up_proj", "mlp.experts.%d.down_proj"},
+	sharedGate: "mlp.shared_expert_gate", shared: mlpNames{"mlp.shared_expert.gate_proj", "mlp.shared_expert.up_proj", "mlp.shared_expert.down_proj"},
 }
 
 // huggingFaceTypes are the values of model_type that are supported. Their tensors tell what they differ in.
-var huggingFaceTypes = []string{"llama", "mistral", "qwen2", "qwen3"}
+var huggingFaceTypes = []string{"llama", "mistral", "mixtral", "qwen2", "qwen2_moe", "qwen3", "qwen3_moe"}
 
 // huggingFaceConfig is what counts of a config.json.
 type huggingFaceConfig struct {
@@ -40,6 +42,13 @@ type huggingFaceConfig struct {
 	RopeScaling   *qkv.RotaryScaling `json:"rope_scaling"`
 	SlidingWindow int                `json:"sliding_window"`
 	UseWindow     *bool              `json:"use_sliding_window"`
+
+	Experts      int   `json:"num_experts"`
+	LocalExperts int   `json:"num_local_experts"`
+	ExpertsUsed  int   `json:"num_experts_per_tok"`
+	Normalised   bool  `json:"norm_topk_prob"`
+	SparseStep   int   `json:"decoder_sparse_step"`
+	Dense        []int `json:"mlp_only_layers"`
 }
 
 // FromHuggingFace returns the weights of a model of Hugging Face: its config.json and its tensors, which stay in
@@ -66,7 +75,20 @@ func FromHuggingFace(config []byte, f *safetensors.File) (*Tensors, error) {
 		c.Rotary.Scaling = *x.RopeScaling
 	}
 	r.options(&c)
+	switch x.Type {
+	case "mixtral":
+		names := huggingFaceNames
+		names.router = "block_sparse_moe.gate"
+		names.expert = mlpNames{"block_sparse_moe.experts.%d.w1", "block_sparse_moe.experts.%d.w3", "block_sparse_moe.experts.%d.w2"}
+		r.names = &names
+		r.experts(&c, x.LocalExperts, x.ExpertsUsed)
+	case "qwen2_moe", "qwen3_moe":
+		r.experts(&c, x.Experts, x.ExpertsUsed)
+		c.SoftmaxAll = !x.Normalised
+	}
 	switch {
+	case c.Experts != 0 && (x.SparseStep > 1 || len(x.Dense) > 0):
+		r.fail("some layers have no experts, which is not supported")
 	case !slices.Contains(huggingFaceTypes, x.Type):
 		r.fail("model_type is %.40q, supported are %q", x.Type, huggingFaceTypes)
 	case x.Activation != "silu":

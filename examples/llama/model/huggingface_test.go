@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -11,6 +12,8 @@ import (
 	"github.com/qkv-go/qkv"
 	"github.com/qkv-go/qkv/examples/internal/safetensors"
 )
+
+var expertNames = regexp.MustCompile(`^ffn_(gate|up|down)\.(\d+)\.`)
 
 // huggingFaceOf returns weights as Hugging Face has them: the configuration, and the file of the tensors.
 func huggingFaceOf(typ string, w *Weights) (config map[string]any, file []byte) {
@@ -20,17 +23,27 @@ func huggingFaceOf(typ string, w *Weights) (config map[string]any, file []byte) 
 		"max_position_embeddings": w.Context, "tie_word_embeddings": w.Tied, "hidden_act": "silu", "rms_norm_eps": w.NormEps,
 		"rope_theta": w.Rotary.Base, "torch_dtype": "float32", "rope_scaling": nil,
 	}
+	if w.Experts != 0 {
+		config["num_experts"], config["num_local_experts"], config["num_experts_per_tok"] = w.Experts, w.Experts, w.ExpertsUsed
+		config["norm_topk_prob"], config["decoder_sparse_step"], config["mlp_only_layers"] = !w.SoftmaxAll, 1, []int{}
+	}
 	header, data := map[string]any{}, []byte(nil)
 	_, tensors := ggufOf("", w)
 	for _, t := range tensors {
 		name := t.Name
 		var layer int
 		if _, err := fmt.Sscanf(name, "blk.%d.", &layer); err == nil {
+			name = expertNames.ReplaceAllString(strings.SplitN(name, ".", 3)[2], "mlp.experts.$2.${1}_proj.")
 			name = fmt.Sprintf("model.layers.%d.", layer) + strings.NewReplacer(
+				"ffn_gate_inp_shexp", "mlp.shared_expert_gate", "ffn_gate_inp", "mlp.gate", "ffn_gate_shexp", "mlp.shared_expert.gate_proj",
+				"ffn_up_shexp", "mlp.shared_expert.up_proj", "ffn_down_shexp", "mlp.shared_expert.down_proj",
 				"attn_q_norm", "self_attn.q_norm", "attn_k_norm", "self_attn.k_norm", "attn_norm", "input_layernorm", "ffn_norm", "post_attention_layernorm",
 				"attn_output", "self_attn.o_proj", "attn_q", "self_attn.q_proj", "attn_k", "self_attn.k_proj", "attn_v", "self_attn.v_proj",
 				"ffn_gate", "mlp.gate_proj", "ffn_up", "mlp.up_proj", "ffn_down", "mlp.down_proj",
-			).Replace(strings.SplitN(name, ".", 3)[2])
+			).Replace(name)
+			if typ == "mixtral" {
+				name = strings.NewReplacer("mlp.", "block_sparse_moe.", "gate_proj", "w1", "up_proj", "w3", "down_proj", "w2").Replace(name)
+			}
 		} else {
 			name = map[string]string{"token_embd.weight": "model.embed_tokens.weight", "output_norm.weight": "model.norm.weight", "output.weight": "lm_head.weight"}[name]
 		}
@@ -47,9 +60,12 @@ func huggingFaceOf(typ string, w *Weights) (config map[string]any, file []byte) 
 // TestHuggingFace: models of Hugging Face have the bits of their weights.
 func TestHuggingFace(t *testing.T) {
 	for typ, set := range map[string]func(c *Config){
-		"llama": func(c *Config) {},
-		"qwen2": func(c *Config) { c.Bias, c.Tied = true, true },
-		"qwen3": func(c *Config) { c.QKNorm, c.HeadDim = true, 48 },
+		"llama":     func(c *Config) {},
+		"qwen2":     func(c *Config) { c.Bias, c.Tied = true, true },
+		"qwen3":     func(c *Config) { c.QKNorm, c.HeadDim = true, 48 },
+		"mixtral":   func(c *Config) { c.Experts, c.ExpertsUsed = 4, 2 },
+		"qwen2_moe": func(c *Config) { c.Bias, c.Experts, c.ExpertsUsed, c.SoftmaxAll, c.SharedFFN = true, 5, 2, true, 32 },
+		"qwen3_moe": func(c *Config) { c.QKNorm, c.Experts, c.ExpertsUsed = true, 4, 2 },
 	} {
 		c := Config{Layers: 2, Width: 64, Heads: 2, KVHeads: 1, FFN: 96, Vocab: 50, Context: 64}
 		c.Rotary.Base, c.NormEps, c.HalfSplit = 5000, 1e-4, true
@@ -85,13 +101,25 @@ func TestHuggingFace(t *testing.T) {
 }
 
 func TestHuggingFaceErrors(t *testing.T) {
-	w, err := Random(Config{Layers: 2, Width: 64, Heads: 2, KVHeads: 1, FFN: 96, Vocab: 50, Context: 64}, 1)
+	c := Config{Layers: 2, Width: 64, Heads: 2, KVHeads: 1, FFN: 96, Vocab: 50, Context: 64}
+	dense, err := Random(c, 1)
+	must(err)
+	c.Experts, c.ExpertsUsed, c.QKNorm = 3, 2, true
+	experts, err := Random(c, 1)
 	must(err)
 	for _, c := range []struct {
 		key   string
 		value any
 		want  string
 	}{
+		{"num_experts", 2, "is [3, 64], [2, 64] is needed"},
+		{"num_experts", 0, `no tensor "model.layers.0.mlp.up_proj.weight"`},
+		{"num_experts", -1, "there are -1 experts"},
+		{"num_experts", 1 << 13, "there are 8192 experts"},
+		{"num_experts_per_tok", 4, "4 experts are used of 3"},
+		{"decoder_sparse_step", 2, "some layers have no experts"},
+		{"mlp_only_layers", []int{0}, "some layers have no experts"},
+
 		{"model_type", "gpt2", `model_type is "gpt2"`},
 		{"hidden_act", "gelu", `hidden_act is "gelu"`},
 		{"sliding_window", 16, "sliding_window is 16"},
@@ -103,7 +131,10 @@ func TestHuggingFaceErrors(t *testing.T) {
 		{"num_attention_heads", "x", "the configuration"},
 		{"vocab_size", 51, "is [50, 64], [51, 64] is needed"},
 	} {
-		config, data := huggingFaceOf("llama", w)
+		config, data := huggingFaceOf("llama", dense)
+		if strings.Contains(c.key+c.want, "expert") {
+			config, data = huggingFaceOf("qwen3_moe", experts)
+		}
 		config[c.key] = c.value
 		text, err := json.Marshal(config)
 		must(err)

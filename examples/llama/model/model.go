@@ -24,8 +24,16 @@ type block struct {
 	attnNorm, attnPost []float32
 	attn               *qkv.Layer
 	ffnNorm, ffnPost   []float32
-	gate, up           qkv.Linear // [Width, FFN]
-	down               qkv.Linear // [FFN, Width]
+	mlp                mlp   // of a model without experts
+	experts            []mlp // the shared one, if there is one, is the last
+	router             qkv.Linear
+	sharedGate         qkv.Linear // [Width, 1]
+}
+
+// An mlp is what is between two norms, or an expert of it.
+type mlp struct {
+	gate, up qkv.Linear // [Width, FFN]
+	down     qkv.Linear // [FFN, Width]
 }
 
 // New returns the model of weights, of whose matrices it makes packed copies: what it keeps of w is
@@ -55,13 +63,17 @@ func NewOf(e *qkv.Engine, w *Tensors, class qkv.Precision, packed bool) (*Model,
 		keep(e)
 		return r
 	}
-	linear := func(x qkv.Matrix) qkv.Linear {
+	linearOf := func(class qkv.Precision, x qkv.Matrix, bias []float32) qkv.Linear {
 		if !packed {
-			return qkv.Linear{W: x.T()}
+			return qkv.Linear{W: x.T(), Bias: bias}
 		}
 		p, e := e.PackFor(class, x.T(), 1)
 		keep(e)
-		return qkv.Linear{Packed: p}
+		return qkv.Linear{Packed: p, Bias: bias}
+	}
+	linear := func(x qkv.Matrix) qkv.Linear { return linearOf(class, x, nil) }
+	mlpOf := func(x *MLPOf[qkv.Matrix]) mlp {
+		return mlp{linearOf(class, x.Gate, x.GateBias), linearOf(class, x.Up, x.UpBias), linearOf(class, x.Down, x.DownBias)}
 	}
 	global, local := rotary(w.Rotary), (*qkv.Rotary)(nil)
 	if w.Period != 0 {
@@ -75,15 +87,29 @@ func NewOf(e *qkv.Engine, w *Tensors, class qkv.Precision, packed bool) (*Model,
 				Q: qkv.Linear{W: b.Q.T(), Bias: b.QBias}, K: qkv.Linear{W: b.K.T(), Bias: b.KBias}, V: qkv.Linear{W: b.V.T(), Bias: b.VBias},
 				Heads: w.Heads, KVHeads: w.KVHeads, QNorm: b.QNorm, KNorm: b.KNorm, NormEps: m.eps(), Rotary: global, Precision: class, InPlace: !packed,
 			},
-			Out:       qkv.Linear{W: b.O.T()},
-			Attention: qkv.Call{Mask: qkv.Mask{Causal: true}, Scale: w.QueryScale, Softcap: w.Softcap, Precision: class},
+			Out:       qkv.Linear{W: b.O.T(), Bias: b.OBias},
+			Attention: qkv.Call{Mask: qkv.Mask{Causal: true}, Scale: w.QueryScale, Softcap: w.Softcap, Sinks: b.Sinks, Precision: class},
 		}
 		if w.local(i) { // the window is the cache's
 			cfg.Rotary = local
 		}
 		attn, e := e.NewLayer(cfg)
 		keep(e)
-		m.blocks[i] = block{b.AttnNorm, b.AttnPost, attn, b.FFNNorm, b.FFNPost, linear(b.Gate), linear(b.Up), linear(b.Down)}
+		m.blocks[i] = block{attnNorm: b.AttnNorm, attnPost: b.AttnPost, attn: attn, ffnNorm: b.FFNNorm, ffnPost: b.FFNPost}
+		to := &m.blocks[i]
+		if w.Experts == 0 {
+			to.mlp = mlpOf(&b.MLPOf)
+			continue
+		}
+		// Which experts are chosen is not a matter of the class: routers are small, and files have them in float32.
+		to.router = linearOf(qkv.PrecisionFloat32, b.Router, b.RouterBias)
+		for j := range b.Experts {
+			to.experts = append(to.experts, mlpOf(&b.Experts[j]))
+		}
+		if w.SharedFFN != 0 {
+			to.experts = append(to.experts, mlpOf(&b.Shared))
+			to.sharedGate = linearOf(qkv.PrecisionFloat32, b.SharedGate, nil)
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("model: %w", err)
@@ -94,7 +120,23 @@ func NewOf(e *qkv.Engine, w *Tensors, class qkv.Precision, packed bool) (*Model,
 // Weights returns how many weights the matrices, biases and norms of the model have.
 func (m *Model) Weights() int {
 	q, kv := m.Heads*m.Dim(), m.KVHeads*m.Dim()
-	layer := m.Width * (2 + 2*q + 2*kv + 3*m.FFN)
+	layer := m.Width * (2 + 2*q + 2*kv)
+	if m.Experts == 0 {
+		layer += 3 * m.Width * m.FFN
+	}
+	layer += m.Experts * (m.Width + 3*m.Width*m.FFN)
+	if m.ExpertBias {
+		layer += m.Experts * (1 + 2*m.FFN + m.Width)
+	}
+	if m.SharedFFN != 0 {
+		layer += m.Width * (1 + 3*m.SharedFFN)
+	}
+	if m.OutBias {
+		layer += m.Width
+	}
+	if m.Sinks {
+		layer += m.Heads
+	}
 	if m.Bias {
 		layer += q + 2*kv
 	}

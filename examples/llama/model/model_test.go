@@ -50,6 +50,9 @@ func newModelOf(t testing.TB, cfg qkv.Config, c Config, class qkv.Precision) *Mo
 func quantized(w *Weights) *Tensors {
 	t := tensorsOf(w)
 	quantize := func(m *qkv.Matrix, x []float32) {
+		if x == nil {
+			return
+		}
 		data := make([]byte, len(x)/32*34)
 		must(qkv.Quantize(qkv.WeightQ8_0, data, x))
 		*m = qkv.WeightMatrix(qkv.WeightQ8_0, data, m.Rows(), m.Cols())
@@ -61,9 +64,16 @@ func quantized(w *Weights) *Tensors {
 		quantize(&b.K, x.K)
 		quantize(&b.V, x.V)
 		quantize(&b.O, x.O)
-		quantize(&b.Gate, x.Gate)
-		quantize(&b.Up, x.Up)
-		quantize(&b.Down, x.Down)
+		mlp := func(m *MLPOf[qkv.Matrix], x *MLPOf[[]float32]) {
+			quantize(&m.Gate, x.Gate)
+			quantize(&m.Up, x.Up)
+			quantize(&m.Down, x.Down)
+		}
+		mlp(&b.MLPOf, &x.MLPOf)
+		mlp(&b.Shared, &x.Shared)
+		for j := range b.Experts {
+			mlp(&b.Experts[j], &x.Experts[j])
+		}
 	}
 	return t
 }
@@ -152,15 +162,16 @@ func reference(w *Weights, tokens []int32) []float64 {
 		}
 		return x
 	}
-	rotate := func(x []float64, at int, base float64) {
+	rotate := func(x []float64, at int, cfg qkv.RotaryConfig) {
+		freqs, factor := frequencies(cfg, dim)
 		for head := 0; head < len(x); head += dim {
 			for i := range dim / 2 {
 				a, b := head+2*i, head+2*i+1
 				if w.HalfSplit {
 					a, b = head+i, head+i+dim/2
 				}
-				sin, cos := math.Sincos(float64(at) * math.Pow(base, -2*float64(i)/float64(dim)))
-				x[a], x[b] = x[a]*cos-x[b]*sin, x[a]*sin+x[b]*cos
+				sin, cos := math.Sincos(float64(at) * freqs[i])
+				x[a], x[b] = factor*(x[a]*cos-x[b]*sin), factor*(x[a]*sin+x[b]*cos)
 			}
 		}
 	}
@@ -186,12 +197,12 @@ func reference(w *Weights, tokens []int32) []float64 {
 		for l, b := range w.Blocks {
 			h := norm(x, b.AttnNorm)
 			q, k, v := heads(product(b.Q, h), b.QBias, b.QNorm), heads(product(b.K, h), b.KBias, b.KNorm), heads(product(b.V, h), b.VBias, nil)
-			base, first := or(w.Rotary.Base, 10000), 0
+			rotary, first := w.Rotary, 0
 			if w.Period != 0 && l%w.Period != w.Period-1 {
-				base, first = or(w.LocalRotary.Base, 10000), max(0, at+1-w.Window)
+				rotary, first = w.LocalRotary, max(0, at+1-w.Window)
 			}
-			rotate(q, at, base)
-			rotate(k, at, base)
+			rotate(q, at, rotary)
+			rotate(k, at, rotary)
 			keys[l], values[l] = append(keys[l], k), append(values[l], v)
 			out := make([]float64, w.Heads*dim)
 			for head := range w.Heads {
@@ -207,6 +218,9 @@ func reference(w *Weights, tokens []int32) []float64 {
 					}
 				}
 				most := slices.Max(scores)
+				if b.Sinks != nil {
+					sum = math.Exp(float64(b.Sinks[head]) - most)
+				}
 				for j, s := range scores {
 					scores[j] = math.Exp(s - most)
 					sum += scores[j]
@@ -217,19 +231,42 @@ func reference(w *Weights, tokens []int32) []float64 {
 					}
 				}
 			}
-			for i, v := range post(product(b.O, out), b.AttnPost) {
+			for i, v := range post(heads(product(b.O, out), b.OBias, nil), b.AttnPost) {
 				x[i] += v
 			}
 			h = norm(x, b.FFNNorm)
-			gate, up := product(b.Gate, h), product(b.Up, h)
-			for i, v := range gate {
-				if w.Activation == qkv.GELUTanh {
-					up[i] *= v / 2 * (1 + math.Tanh(math.Sqrt(2/math.Pi)*(v+0.044715*v*v*v)))
-				} else {
-					up[i] *= v / (1 + math.Exp(-v))
+			mlp := func(b *MLPOf[[]float32]) []float64 {
+				gate, up := heads(product(b.Gate, h), b.GateBias, nil), heads(product(b.Up, h), b.UpBias, nil)
+				for i, v := range gate {
+					switch {
+					case w.Clamp != 0:
+						v = min(v, float64(w.Clamp))
+						up[i] = (max(min(up[i], float64(w.Clamp)), -float64(w.Clamp)) + 1) * v / (1 + math.Exp(-1.702*v))
+					case w.Activation == qkv.GELUTanh:
+						up[i] *= v / 2 * (1 + math.Tanh(math.Sqrt(2/math.Pi)*(v+0.044715*v*v*v)))
+					default:
+						up[i] *= v / (1 + math.Exp(-v))
+					}
+				}
+				return heads(product(b.Down, up), b.DownBias, nil)
+			}
+			y := make([]float64, w.Width)
+			switch w.Experts {
+			case 0:
+				y = mlp(&b.MLPOf)
+			default:
+				for expert, weight := range chosen(w.Config, heads(product(b.Router, h), b.RouterBias, nil)) {
+					for i, v := range mlp(&b.Experts[expert]) {
+						y[i] += weight * v
+					}
+				}
+				if w.SharedFFN != 0 {
+					for i, v := range mlp(&b.Shared) {
+						y[i] += v / (1 + math.Exp(-dot(b.SharedGate, h)))
+					}
 				}
 			}
-			for i, v := range post(product(b.Down, up), b.FFNPost) {
+			for i, v := range post(y, b.FFNPost) {
 				x[i] += v
 			}
 		}
@@ -258,7 +295,7 @@ func TestReference(t *testing.T) {
 	tied.Tied, tied.KVHeads, tied.FFN, tied.Vocab = true, 4, 100, 77
 	local := withOptions() // without a layer that attends all
 	local.Layers, local.PostNorm = 2, false
-	for _, c := range []Config{Small, tied, withOptions(), local} {
+	for _, c := range []Config{Small, tied, withOptions(), local, likeQwen2MoE(), likeGPTOSS()} {
 		tokens := randomTokens(100, c.Vocab, 2)
 		var want []float64
 		forEachSet(t, func(t *testing.T, cfg qkv.Config) {
@@ -291,16 +328,18 @@ func TestSameBits(t *testing.T) {
 		kv    qkv.ElemType
 		class qkv.Precision
 	}{
+		{small(likeGPTOSS()), qkv.TypeFloat32, qkv.PrecisionFloat32},
 		{c, qkv.TypeFloat32, qkv.PrecisionFloat32},
 		{windows, qkv.TypeFloat32, qkv.PrecisionFloat32},
 		{windows, qkv.TypeQ8_0, qkv.PrecisionInt8},
+		{small(likeQwen2MoE()), qkv.TypeInt8, qkv.PrecisionInt8},
 		{c, qkv.TypeInt8, qkv.PrecisionFloat32},
 		{c, qkv.TypeBFloat16, qkv.PrecisionBFloat16},
 		{c, qkv.TypeQ8_0, qkv.PrecisionFloat32},
 		{c, qkv.TypeFloat32, qkv.PrecisionInt8},
 	}
 	if testing.Short() || raceEnabled {
-		cases = cases[:3]
+		cases = cases[:4]
 	}
 	same := func(t *testing.T, what string, got, want []float32) {
 		t.Helper()
@@ -326,7 +365,11 @@ func TestSameBits(t *testing.T) {
 			}
 			same(t, "whole", whole, want)
 			rest := want[at*c.Vocab:]
-			for _, page := range []int{c.Context, 16, 1} {
+			pages := []int{16, c.Context, 1}
+			if x.Experts != 0 { // which know of no pages
+				pages = pages[:1]
+			}
+			for _, page := range pages {
 				what := func(s string) string { return fmt.Sprintf("%s, %v, class %v, pages of %d", s, kv, x.class, page) }
 				cfg := EngineConfig{Type: kv, PageTokens: page, Pages: (4*c.Context + page - 1) / page}
 				e := newEngine(t, m, cfg)
@@ -491,7 +534,7 @@ func TestScore(t *testing.T) {
 func TestWeights(t *testing.T) {
 	engine, err := qkv.New(qkv.Config{})
 	must(err)
-	configs := []Config{Small, withOptions()}
+	configs := []Config{Small, withOptions(), likeQwen2MoE(), likeGPTOSS()}
 	for _, change := range []func(*Config){
 		func(c *Config) { c.Tied = true }, func(c *Config) { c.HeadDim = 40 },
 		func(c *Config) { c.Bias = true }, func(c *Config) { c.QKNorm = true }, func(c *Config) { c.PostNorm = true },
@@ -508,10 +551,7 @@ func TestWeights(t *testing.T) {
 			want += len(w.Out)
 		}
 		for i := range w.Blocks {
-			b := reflect.ValueOf(w.Blocks[i])
-			for j := range b.NumField() {
-				want += b.Field(j).Len()
-			}
+			want += numbers(reflect.ValueOf(w.Blocks[i]))
 		}
 		m, err := NewOf(engine, tensorsOf(w), qkv.PrecisionFloat32, false)
 		must(err)
@@ -603,7 +643,7 @@ func TestAllocs(t *testing.T) {
 	if raceEnabled {
 		t.Skip("sync.Pool drops items under the race detector")
 	}
-	for i, c := range []Config{Small, withOptions(), withOptions()} {
+	for i, c := range []Config{Small, withOptions(), withOptions(), likeQwen2MoE(), likeGPTOSS()} {
 		workers := 1 + i%2
 		m, _ := newModel(t, qkv.Config{Workers: workers}, c)
 		e := newEngine(t, m, EngineConfig{PageTokens: 16, Pages: 200})

@@ -28,14 +28,19 @@ func (m *Model) postNorm(h qkv.Matrix, weight []float32) error {
 
 // product is y = x w.
 func (m *Model) product(y, x qkv.Matrix, w qkv.Linear) error {
-	return m.engine.MatMul(&qkv.Product{X: x, W: w.W, Packed: w.Packed, Precision: m.class, Y: y})
+	return m.engine.MatMul(&qkv.Product{X: x, W: w.W, Packed: w.Packed, Bias: w.Bias, Precision: m.class, Y: y})
 }
 
 // hidden is what the MLP multiplies by its last matrix.
-func (m *Model) hidden(y, x qkv.Matrix, gate, up qkv.Linear) error {
-	return m.engine.MatMul(&qkv.Product{
-		X: x, W: gate.W, Packed: gate.Packed, Precision: m.class, Activation: cmp.Or(m.Activation, qkv.SiLU), Up: up, Y: y,
-	})
+func (m *Model) hidden(y, x qkv.Matrix, w *mlp) error {
+	p := m.hiddenProduct(y, x, w)
+	return m.engine.MatMul(&p)
+}
+
+func (m *Model) hiddenProduct(y, x qkv.Matrix, w *mlp) qkv.Product {
+	return qkv.Product{
+		X: x, W: w.gate.W, Packed: w.gate.Packed, Bias: w.gate.Bias, Precision: m.class, Activation: cmp.Or(m.Activation, qkv.SiLU), Up: w.up, Y: y,
+	}
 }
 
 // add is x = x + h w.

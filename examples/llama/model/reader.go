@@ -20,10 +20,17 @@ type tensorNames struct {
 	layer                string // a format of the layer's number
 	attnNorm, ffnNorm    string
 	q, k, v, qkv, o      string
-	qNorm, kNorm         string
-	gate, up, down       string
+	qNorm, kNorm, sinks  string
 	attnPost, ffnPost    string
+	mlp                  mlpNames
+	router, sharedGate   string
+	shared               mlpNames
+	experts              mlpNames // all experts of a layer in one tensor [Experts, out, in]
+	expert               mlpNames // or formats of the expert's number
 }
+
+// mlpNames are those of the matrices of an MLP.
+type mlpNames struct{ gate, up, down string }
 
 // A reader takes tensors out of a file. It keeps the first error.
 type reader struct {
@@ -47,6 +54,30 @@ func (r *reader) has(name string) bool { return r.find(name) != nil }
 func (r *reader) options(c *Config) {
 	n, layer := r.names, fmt.Sprintf(r.names.layer, 0)
 	c.Bias, c.QKNorm, c.PostNorm = r.has(layer+n.q+".bias"), r.has(layer+n.qNorm), r.has(layer+n.ffnPost)
+	c.OutBias, c.Sinks = r.has(layer+n.o+".bias"), r.has(layer+n.sinks)
+}
+
+// experts sets the number of experts, and what the tensors of the first layer tell of them.
+func (r *reader) experts(c *Config, experts, used int) {
+	n, layer := r.names, fmt.Sprintf(r.names.layer, 0)
+	c.Experts, c.ExpertsUsed, c.ExpertBias = experts, used, r.has(layer+n.router+".bias")
+	rows := func(name string) int {
+		t := r.find(layer + name + ".weight")
+		if t == nil {
+			return 0
+		}
+		n, _ := t.Size()
+		return n
+	}
+	if c.FFN = rows(fmt.Sprintf(n.expert.gate, 0)); c.FFN == 0 {
+		if all := rows(n.experts.gate); all > 0 {
+			c.FFN = max(1, all/max(1, experts)) // held against the tensors later
+		}
+	}
+	c.SharedFFN = rows(n.shared.gate)
+	if c.FFN == 0 {
+		r.fail("the file has no tensor %q", layer+n.experts.gate+".weight")
+	}
 }
 
 // tensor returns a tensor [rows, cols]; rows is 1 for a vector.
@@ -76,8 +107,10 @@ func (r *reader) matrix(name string, rows, cols int) qkv.Matrix {
 	return m
 }
 
-func (r *reader) vector(name string, n int) []float32 {
-	t := r.tensor(name, 1, n)
+func (r *reader) vector(name string, n int) []float32 { return r.vectors(name, 1, n) }
+
+func (r *reader) vectors(name string, rows, n int) []float32 {
+	t := r.tensor(name, rows, n)
 	if t == nil {
 		return nil
 	}
@@ -132,15 +165,30 @@ func (r *reader) tensors(c Config) *Tensors {
 		} else {
 			b.Q, b.K, b.V = linear(n.q, q, c.Width), linear(n.k, kv, c.Width), linear(n.v, kv, c.Width)
 		}
-		if r.has(layer + n.gate + ".weight") {
-			b.Gate, b.Up = linear(n.gate, c.FFN, c.Width), linear(n.up, c.FFN, c.Width)
-		} else if both := linear(n.up, 2*c.FFN, c.Width); r.err == nil {
-			b.Gate, b.Up = both.Slice(0, c.FFN), both.Slice(c.FFN, 2*c.FFN)
+		mlp := func(n mlpNames, ffn int) MLPOf[qkv.Matrix] {
+			return MLPOf[qkv.Matrix]{Gate: linear(n.gate, ffn, c.Width), Up: linear(n.up, ffn, c.Width), Down: linear(n.down, c.Width, ffn)}
 		}
-		b.O, b.Down = linear(n.o, c.Width, q), linear(n.down, c.Width, c.FFN)
+		switch {
+		case c.Experts != 0:
+			r.mixture(b, &c, layer, mlp)
+		case r.has(layer + n.mlp.gate + ".weight"):
+			b.MLPOf = mlp(n.mlp, c.FFN)
+		default:
+			if both := linear(n.mlp.up, 2*c.FFN, c.Width); r.err == nil {
+				b.Gate, b.Up = both.Slice(0, c.FFN), both.Slice(c.FFN, 2*c.FFN)
+			}
+			b.Down = linear(n.mlp.down, c.Width, c.FFN)
+		}
+		b.O = linear(n.o, c.Width, q)
 		b.AttnNorm, b.FFNNorm = vector(n.attnNorm, c.Width), vector(n.ffnNorm, c.Width)
 		if c.Bias {
 			b.QBias, b.KBias, b.VBias = vector(n.q+".bias", q), vector(n.k+".bias", kv), vector(n.v+".bias", kv)
+		}
+		if c.OutBias {
+			b.OBias = vector(n.o+".bias", c.Width)
+		}
+		if c.Sinks {
+			b.Sinks = vector(n.sinks, c.Heads)
 		}
 		if c.QKNorm {
 			b.QNorm, b.KNorm = vector(n.qNorm, c.Dim()), vector(n.kNorm, c.Dim())
@@ -150,4 +198,47 @@ func (r *reader) tensors(c Config) *Tensors {
 		}
 	}
 	return t
+}
+
+// mixture reads the router and the experts of a layer.
+func (r *reader) mixture(b *BlockOf[qkv.Matrix], c *Config, layer string, mlp func(n mlpNames, ffn int) MLPOf[qkv.Matrix]) {
+	n := r.names
+	b.Router = r.matrix(layer+n.router+".weight", c.Experts, c.Width)
+	if c.ExpertBias {
+		b.RouterBias = r.vector(layer+n.router+".bias", c.Experts)
+	}
+	if c.SharedFFN != 0 {
+		b.Shared, b.SharedGate = mlp(n.shared, c.SharedFFN), r.matrix(layer+n.sharedGate+".weight", 1, c.Width)
+	}
+	if r.has(layer + fmt.Sprintf(n.expert.gate, 0) + ".weight") {
+		for i := 0; i < c.Experts && r.err == nil; i++ {
+			number := func(format string) string { return fmt.Sprintf(format, i) }
+			b.Experts = append(b.Experts, mlp(mlpNames{number(n.expert.gate), number(n.expert.up), number(n.expert.down)}, c.FFN))
+		}
+		return
+	}
+	all := func(name string, rows, cols int) func(i int) (qkv.Matrix, []float32) {
+		matrix, bias := r.matrix(layer+name+".weight", c.Experts*rows, cols), []float32(nil)
+		if c.ExpertBias {
+			bias = r.vectors(layer+name+".bias", c.Experts, rows)
+		}
+		return func(i int) (qkv.Matrix, []float32) {
+			m := matrix.Slice(i*rows, (i+1)*rows)
+			if bias == nil {
+				return m, nil
+			}
+			return m, bias[i*rows:][:rows]
+		}
+	}
+	gate, up, down := all(n.experts.gate, c.FFN, c.Width), all(n.experts.up, c.FFN, c.Width), all(n.experts.down, c.Width, c.FFN)
+	if r.err != nil {
+		return
+	}
+	b.Experts = make([]MLPOf[qkv.Matrix], c.Experts)
+	for i := range b.Experts {
+		x := &b.Experts[i]
+		x.Gate, x.GateBias = gate(i)
+		x.Up, x.UpBias = up(i)
+		x.Down, x.DownBias = down(i)
+	}
 }

@@ -24,12 +24,28 @@ type BlockOf[M any] struct {
 	K, V     M         // [KVHeads*dim, Width]
 	O        M         // [Width, Heads*dim]
 	FFNNorm  []float32 // [Width]
-	Gate, Up M         // [FFN, Width]
-	Down     M         // [Width, FFN]
+	MLPOf[M]           // of a model without experts
 
 	QBias, KBias, VBias []float32 // [Heads*dim], [KVHeads*dim]
+	OBias               []float32 // [Width]
+	Sinks               []float32 // [Heads]
 	QNorm, KNorm        []float32 // [dim]
 	AttnPost, FFNPost   []float32 // [Width]
+
+	Router     M         // [Experts, Width]
+	RouterBias []float32 // [Experts]
+	Experts    []MLPOf[M]
+	Shared     MLPOf[M] // with SharedFFN in the place of FFN
+	SharedGate M        // [1, Width]
+}
+
+// An MLPOf is the weights of an MLP, or of an expert.
+type MLPOf[M any] struct {
+	Gate, Up M // [FFN, Width]
+	Down     M // [Width, FFN]
+
+	GateBias, UpBias []float32 // [FFN]
+	DownBias         []float32 // [Width]
 }
 
 // Weights are weights in float32, row after row, and Tensors those of a file in the types of the file.
@@ -42,15 +58,29 @@ type (
 // tensorsOf returns the same weights, in the same memory.
 func tensorsOf(w *Weights) *Tensors {
 	q := w.Heads * w.Dim()
-	matrix := func(x []float32, in int) qkv.Matrix { return qkv.RowMajor(x, len(x)/in, in) }
+	matrix := func(x []float32, in int) qkv.Matrix {
+		if x == nil {
+			return qkv.Matrix{}
+		}
+		return qkv.RowMajor(x, len(x)/in, in)
+	}
+	mlp := func(x *MLPOf[[]float32], ffn int) MLPOf[qkv.Matrix] {
+		return MLPOf[qkv.Matrix]{matrix(x.Gate, w.Width), matrix(x.Up, w.Width), matrix(x.Down, ffn), x.GateBias, x.UpBias, x.DownBias}
+	}
 	t := &Tensors{Config: w.Config, Embedding: matrix(w.Embedding, w.Width), Norm: w.Norm, Out: matrix(w.Out, w.Width)}
 	for i := range w.Blocks {
 		b := &w.Blocks[i]
 		t.Blocks = append(t.Blocks, BlockOf[qkv.Matrix]{
 			AttnNorm: b.AttnNorm, Q: matrix(b.Q, w.Width), K: matrix(b.K, w.Width), V: matrix(b.V, w.Width), O: matrix(b.O, q),
-			FFNNorm: b.FFNNorm, Gate: matrix(b.Gate, w.Width), Up: matrix(b.Up, w.Width), Down: matrix(b.Down, w.FFN),
-			QBias: b.QBias, KBias: b.KBias, VBias: b.VBias, QNorm: b.QNorm, KNorm: b.KNorm, AttnPost: b.AttnPost, FFNPost: b.FFNPost,
+			FFNNorm: b.FFNNorm, MLPOf: mlp(&b.MLPOf, w.FFN),
+			QBias: b.QBias, KBias: b.KBias, VBias: b.VBias, OBias: b.OBias, Sinks: b.Sinks,
+			QNorm: b.QNorm, KNorm: b.KNorm, AttnPost: b.AttnPost, FFNPost: b.FFNPost,
+			Router: matrix(b.Router, w.Width), RouterBias: b.RouterBias,
+			Shared: mlp(&b.Shared, w.SharedFFN), SharedGate: matrix(b.SharedGate, w.Width),
 		})
+		for j := range b.Experts {
+			t.Blocks[i].Experts = append(t.Blocks[i].Experts, mlp(&b.Experts[j], w.FFN))
+		}
 	}
 	return t
 }
@@ -68,6 +98,9 @@ func newWeights(c Config) *Weights {
 		}
 		return make([]float32, n)
 	}
+	mlp := func(ffn int) MLPOf[[]float32] {
+		return MLPOf[[]float32]{Gate: make([]float32, ffn*c.Width), Up: make([]float32, ffn*c.Width), Down: make([]float32, c.Width*ffn)}
+	}
 	for i := range w.Blocks {
 		w.Blocks[i] = Block{
 			AttnNorm: make([]float32, c.Width),
@@ -76,16 +109,29 @@ func newWeights(c Config) *Weights {
 			V:        make([]float32, kv*c.Width),
 			O:        make([]float32, c.Width*q),
 			FFNNorm:  make([]float32, c.Width),
-			Gate:     make([]float32, c.FFN*c.Width),
-			Up:       make([]float32, c.FFN*c.Width),
-			Down:     make([]float32, c.Width*c.FFN),
 			QBias:    only(c.Bias, q),
 			KBias:    only(c.Bias, kv),
 			VBias:    only(c.Bias, kv),
+			OBias:    only(c.OutBias, c.Width),
+			Sinks:    only(c.Sinks, c.Heads),
 			QNorm:    only(c.QKNorm, c.Dim()),
 			KNorm:    only(c.QKNorm, c.Dim()),
 			AttnPost: only(c.PostNorm, c.Width),
 			FFNPost:  only(c.PostNorm, c.Width),
+		}
+		b := &w.Blocks[i]
+		if c.Experts == 0 {
+			b.MLPOf = mlp(c.FFN)
+			continue
+		}
+		b.Router, b.RouterBias = make([]float32, c.Experts*c.Width), only(c.ExpertBias, c.Experts)
+		for range c.Experts {
+			x := mlp(c.FFN)
+			x.GateBias, x.UpBias, x.DownBias = only(c.ExpertBias, c.FFN), only(c.ExpertBias, c.FFN), only(c.ExpertBias, c.Width)
+			b.Experts = append(b.Experts, x)
+		}
+		if c.SharedFFN != 0 {
+			b.Shared, b.SharedGate = mlp(c.SharedFFN), make([]float32, c.Width)
 		}
 	}
 	return w
@@ -110,6 +156,14 @@ func Random(c Config, seed uint64) (*Weights, error) {
 			x[i] = 0.75 + r.Float32()/2
 		}
 	}
+	mlp := func(x *MLPOf[[]float32], ffn int) {
+		fill(x.Gate, c.Width)
+		fill(x.Up, c.Width)
+		fill(x.Down, ffn)
+		for _, bias := range [][]float32{x.GateBias, x.UpBias, x.DownBias} {
+			fill(bias, 1)
+		}
+	}
 	fill(w.Embedding, 1)
 	for i := range w.Blocks {
 		b := &w.Blocks[i]
@@ -119,15 +173,19 @@ func Random(c Config, seed uint64) (*Weights, error) {
 		fill(b.V, c.Width)
 		fill(b.O, c.Heads*c.Dim())
 		around(b.FFNNorm)
-		fill(b.Gate, c.Width)
-		fill(b.Up, c.Width)
-		fill(b.Down, c.FFN)
-		for _, bias := range [][]float32{b.QBias, b.KBias, b.VBias} {
+		mlp(&b.MLPOf, c.FFN)
+		for _, bias := range [][]float32{b.QBias, b.KBias, b.VBias, b.OBias, b.Sinks, b.RouterBias} {
 			fill(bias, 1)
 		}
 		for _, norm := range [][]float32{b.QNorm, b.KNorm, b.AttnPost, b.FFNPost} {
 			around(norm)
 		}
+		fill(b.Router, c.Width)
+		for j := range b.Experts {
+			mlp(&b.Experts[j], c.FFN)
+		}
+		mlp(&b.Shared, c.SharedFFN)
+		fill(b.SharedGate, c.Width)
 	}
 	around(w.Norm)
 	if !c.Tied {
